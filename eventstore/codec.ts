@@ -1,0 +1,57 @@
+/** Between the events of the catalogue and the events of a store: checks on writing, upcasts on reading. */
+import { type DomainEvent, type EventMetadata, eventSchemas, SCHEMA_VERSION, upcast } from '../schema/events.ts'
+import type { Json, NewEvent, RecordedEvent } from './port.ts'
+
+/** A catalogue event as read from a stream. */
+export type Recorded<E extends DomainEvent> = E & {
+  readonly id: string
+  readonly revision: number
+  readonly metadata: EventMetadata
+  readonly created: Date
+}
+
+/** An event that is not in the catalogue, or whose data does not fit its schema. Names fields, never values: they are personal. */
+export class InvalidEvent extends Error {
+  override readonly name = 'InvalidEvent'
+}
+
+/**
+ * Makes a catalogue event ready to append.
+ * @param id a UUID, made once for the command
+ * @throws InvalidEvent where the data does not fit the event's schema
+ */
+export function encode(event: DomainEvent, id: string, metadata: Omit<EventMetadata, 'schemaVersion'>): NewEvent {
+  check(event.type, event.data)
+  return {
+    id,
+    type: event.type,
+    data: event.data as Json,
+    metadata: { ...metadata, schemaVersion: SCHEMA_VERSION } as Json,
+  }
+}
+
+/**
+ * Gives a stored event in the catalogue's current version.
+ * @throws InvalidEvent for a type that the catalogue does not know
+ */
+export function decode<E extends DomainEvent = DomainEvent>(stored: RecordedEvent): Recorded<E> {
+  if (!Object.hasOwn(eventSchemas, stored.type))
+    throw new InvalidEvent(`Event type "${stored.type}" is not in the catalogue.`)
+  const metadata = stored.metadata as unknown as EventMetadata
+  return {
+    type: stored.type,
+    data: upcast(stored.type, stored.data, metadata.schemaVersion),
+    id: stored.id,
+    revision: stored.revision,
+    metadata,
+    created: stored.created,
+  } as unknown as Recorded<E> // the catalogue holds what is written, so a stored type stands for its data
+}
+
+/** Checks data against its event's schema. @throws InvalidEvent */
+export function check(type: DomainEvent['type'], data: unknown): void {
+  const result = eventSchemas[type].safeParse(data)
+  if (result.success) return
+  const faults = result.error.issues.map((issue) => `${issue.path.join('.') || 'data'} (${issue.code})`)
+  throw new InvalidEvent(`Event "${type}" does not fit its schema: ${faults.join(', ')}.`)
+}

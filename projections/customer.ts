@@ -1,0 +1,135 @@
+/**
+ * The customer document and the pure function that makes it from events. The subgraph folds the same function
+ * for its commands and for reads that are ahead of the read model: one fold, so the answers can't differ.
+ */
+import type { Recorded } from '../eventstore/codec.ts'
+import type { AddressFields, CustomerDetails, CustomerEvent } from '../schema/events.ts'
+
+export type CustomerAddress = AddressFields & { readonly id: number }
+
+/** One customer as of `revision` of the stream `customer-<id>`. */
+export interface CustomerDocument extends Readonly<CustomerDetails> {
+  readonly id: number
+  /** The revision of the last event that this document reflects. */
+  readonly revision: number
+  /** `absent`: the stream began, but no registration is in it. */
+  readonly status: 'absent' | 'registered' | 'deleted'
+  readonly email: string
+  /** ISO 8601, UTC */
+  readonly createdAt: string
+  readonly groupId: number
+  readonly isSubscribed: boolean
+  readonly rewardUpdateNotification: number | null
+  readonly rewardWarningNotification: number | null
+  readonly defaultBilling: number | null
+  readonly defaultShipping: number | null
+  /** In id order. */
+  readonly addresses: readonly CustomerAddress[]
+  /** The highest address id this customer ever had, 0 for none. */
+  readonly lastAddressId: number
+  /** Tokens of a lower generation are revoked. */
+  readonly tokenGeneration: number
+  /** Revision of the credentials that this customer has; -1 for none. */
+  readonly credentialsRevision: number
+  /** ISO 8601, UTC; the account is locked until then. */
+  readonly lockedUntil: string | null
+}
+
+const ABSENT: Omit<CustomerDocument, 'id' | 'revision'> = {
+  status: 'absent',
+  email: '',
+  createdAt: '',
+  groupId: 0,
+  isSubscribed: false,
+  prefix: null,
+  firstname: '',
+  middlename: null,
+  lastname: '',
+  suffix: null,
+  dob: null,
+  taxvat: null,
+  gender: null,
+  rewardUpdateNotification: null,
+  rewardWarningNotification: null,
+  defaultBilling: null,
+  defaultShipping: null,
+  addresses: [],
+  lastAddressId: 0,
+  tokenGeneration: 0,
+  credentialsRevision: -1,
+  lockedUntil: null,
+}
+
+/** The document of a customer of whom no event is known: revision -1. */
+export function absentCustomer(id: number): CustomerDocument {
+  return { ...ABSENT, id, revision: -1 }
+}
+
+/**
+ * The document after `event`. Pure; the caller has made sure that the event is the document's next one.
+ * @throws RangeError where it is not
+ */
+export function project(document: CustomerDocument, event: Recorded<CustomerEvent>): CustomerDocument {
+  if (event.revision !== document.revision + 1) {
+    throw new RangeError(
+      `Customer ${document.id} is at revision ${document.revision}; event ${event.revision} is not the next.`,
+    )
+  }
+  return { ...document, ...change(document, event), revision: event.revision }
+}
+
+function change(document: CustomerDocument, event: Recorded<CustomerEvent>): Partial<CustomerDocument> {
+  switch (event.type) {
+    case 'CustomerRegistered': {
+      const { customerId, ...data } = event.data
+      return { ...data, id: customerId, status: 'registered', createdAt: event.metadata.at }
+    }
+    case 'CustomerDetailsChanged':
+      return event.data as Partial<CustomerDetails>
+    case 'CustomerEmailChanged':
+      return { email: event.data.email }
+    case 'CustomerPasswordChanged':
+      return { credentialsRevision: event.data.credentialsRevision }
+    case 'NewsletterSubscribed':
+      return { isSubscribed: true }
+    case 'NewsletterUnsubscribed':
+      return { isSubscribed: false }
+    case 'CustomerAddressAdded': {
+      const { addressId, ...fields } = event.data
+      return {
+        addresses: [...document.addresses, { id: addressId, ...fields }].sort((a, b) => a.id - b.id),
+        lastAddressId: Math.max(document.lastAddressId, addressId),
+      }
+    }
+    case 'CustomerAddressChanged': {
+      const { addressId, ...changed } = event.data
+      return {
+        addresses: document.addresses.map((address) =>
+          address.id === addressId ? ({ ...address, ...changed } as CustomerAddress) : address,
+        ),
+      }
+    }
+    case 'CustomerAddressRemoved': {
+      const { addressId } = event.data
+      return {
+        addresses: document.addresses.filter((address) => address.id !== addressId),
+        ...(document.defaultBilling === addressId && { defaultBilling: null }),
+        ...(document.defaultShipping === addressId && { defaultShipping: null }),
+      }
+    }
+    case 'DefaultBillingAddressSet':
+      return { defaultBilling: event.data.addressId }
+    case 'DefaultShippingAddressSet':
+      return { defaultShipping: event.data.addressId }
+    case 'CustomerTokensRevoked':
+      return { tokenGeneration: document.tokenGeneration + 1 }
+    case 'CustomerLocked':
+      return { lockedUntil: event.data.until }
+    case 'CustomerDeleted':
+      return { ...ABSENT, status: 'deleted', tokenGeneration: document.tokenGeneration + 1 }
+    case 'EmailClaimAbandoned':
+      return {}
+    default:
+      throw new TypeError(`Event type "${(event as { type: string }).type}" is not a customer's.`)
+  }
+}

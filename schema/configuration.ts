@@ -1,0 +1,69 @@
+/** The environment variables that the processes share, checked once at start. */
+import { z } from 'zod'
+
+const port = z.coerce.number().int().min(0).max(65535)
+
+const variables = {
+  EVENTSTORE_URL: {
+    schema: z.string().regex(/^sqlite:./),
+    default: 'sqlite:data/events.db',
+    accepted: 'sqlite:PATH',
+    secret: true,
+  },
+  READMODEL_URL: {
+    schema: z.string().regex(/^sqlite:./),
+    default: 'sqlite:data/readmodel.db',
+    accepted: 'sqlite:PATH',
+    secret: true,
+  },
+  GATEWAY_PORT: { schema: port, default: 4000, accepted: 'a port, 0 to 65535 (0: any free one)' },
+  SUBGRAPH_PORT: { schema: port, default: 4001, accepted: 'a port, 0 to 65535 (0: any free one)' },
+  PROJECTIONS_PORT: { schema: port, default: 4002, accepted: 'a port, 0 to 65535 (0: any free one)' },
+  SAMPLES_PORT: { schema: port, default: 4003, accepted: 'a port, 0 to 65535 (0: any free one)' },
+  HOST: { schema: z.string().min(1), default: '127.0.0.1', accepted: 'an address to listen on' },
+  SUPERGRAPH: { schema: z.string().min(1), default: undefined, accepted: "a supergraph file's path" },
+  DATA_DIR: { schema: z.string().min(1), default: 'data', accepted: "a folder's path" },
+  TOKEN_SIGNING_KEY: {
+    schema: z.string().min(1),
+    default: undefined,
+    accepted: 'an Ed25519 private key (PEM or JWK)',
+    secret: true,
+  },
+  EMAIL_HASH_KEY: { schema: z.string().min(32), default: undefined, accepted: '32 characters or more', secret: true },
+  SUBGRAPH_SECRET: { schema: z.string().min(16), default: undefined, accepted: '16 characters or more', secret: true },
+  LOG_LEVEL: {
+    schema: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
+    default: 'info' as const,
+    accepted: 'fatal, error, warn, info, debug, trace or silent',
+  },
+  NODE_ENV: { schema: z.string(), default: 'development', accepted: 'production, development or test' },
+} as const
+
+type Variables = typeof variables
+export type Configuration = {
+  readonly [V in keyof Variables]:
+    | z.infer<Variables[V]['schema']>
+    | (Variables[V]['default'] extends undefined ? undefined : never)
+}
+
+/** A variable that can't be used. The message is one line for the operator; a secret's value is never in it. */
+export class ConfigurationError extends Error {
+  override readonly name = 'ConfigurationError'
+}
+
+/**
+ * Reads the configuration from environment variables; an empty one counts as not set.
+ * @throws ConfigurationError naming the variable, its value and what is accepted
+ */
+export function loadConfiguration(env: Readonly<Record<string, string | undefined>>): Configuration {
+  return Object.fromEntries(
+    Object.entries(variables).map(([name, variable]) => {
+      const value = env[name]
+      if (value === undefined || value === '') return [name, variable.default]
+      const result = variable.schema.safeParse(value)
+      if (result.success) return [name, result.data]
+      const shown = 'secret' in variable ? 'its value' : JSON.stringify(value)
+      throw new ConfigurationError(`${name}: ${shown} can't be used; accepted: ${variable.accepted}.`)
+    }),
+  ) as Configuration
+}

@@ -1,0 +1,153 @@
+/**
+ * The event catalogue: every event this service writes, as one schema each. The TypeScript types, the checks on
+ * writing and the published JSON schemas all come from here. An older version of an event is brought up to date
+ * by {@link upcast}, here and nowhere else.
+ */
+import { z } from 'zod'
+
+const optionalText = z.string().nullable()
+const id = z.int().positive()
+
+/** The fields of a customer that a plain change may touch. null: not set. */
+export const customerDetails = z.strictObject({
+  prefix: optionalText,
+  firstname: z.string(),
+  middlename: optionalText,
+  lastname: z.string(),
+  suffix: optionalText,
+  /** YYYY-MM-DD */
+  dob: optionalText,
+  taxvat: optionalText,
+  /** 1 male, 2 female, 3 not specified */
+  gender: z.int().nullable(),
+})
+export type CustomerDetails = z.infer<typeof customerDetails>
+
+/** What an address holds beside its id. null: not set. */
+export const addressFields = z.strictObject({
+  prefix: optionalText,
+  firstname: z.string(),
+  middlename: optionalText,
+  lastname: z.string(),
+  suffix: optionalText,
+  company: optionalText,
+  street: z.array(z.string()),
+  city: z.string(),
+  postcode: optionalText,
+  /** ISO 3166-1 alpha-2 */
+  countryId: z.string(),
+  regionId: z.int().nullable(),
+  regionCode: optionalText,
+  region: optionalText,
+  telephone: z.string(),
+  fax: optionalText,
+  vatId: optionalText,
+})
+export type AddressFields = z.infer<typeof addressFields>
+
+/** Streams `customer-<id>`. */
+export const customerEventSchemas = {
+  CustomerRegistered: z.strictObject({
+    customerId: id,
+    email: z.string(),
+    ...customerDetails.shape,
+    groupId: z.int(),
+    isSubscribed: z.boolean(),
+    /** Revision of the credentials stream that this registration set; -1: an account without a password. */
+    credentialsRevision: z.int(),
+  }),
+  /** Only what changed. */
+  CustomerDetailsChanged: customerDetails.partial(),
+  CustomerEmailChanged: z.strictObject({ email: z.string(), previousEmail: z.string() }),
+  /** The fact; the hash lies in the credentials stream, at this revision. */
+  CustomerPasswordChanged: z.strictObject({ credentialsRevision: z.int() }),
+  NewsletterSubscribed: z.strictObject({}),
+  NewsletterUnsubscribed: z.strictObject({}),
+  CustomerAddressAdded: z.strictObject({ addressId: id, ...addressFields.shape }),
+  /** Only what changed. */
+  CustomerAddressChanged: z.strictObject({ addressId: id, ...addressFields.partial().shape }),
+  CustomerAddressRemoved: z.strictObject({ addressId: id }),
+  DefaultBillingAddressSet: z.strictObject({ addressId: id.nullable() }),
+  DefaultShippingAddressSet: z.strictObject({ addressId: id.nullable() }),
+  /** Ends all tokens issued so far. */
+  CustomerTokensRevoked: z.strictObject({}),
+  /** Too many wrong passwords: sign-in and use of the account are refused until then. */
+  CustomerLocked: z.strictObject({ until: z.iso.datetime() }),
+  CustomerDeleted: z.strictObject({}),
+  /**
+   * Another registration took over an e-mail claim that this customer held but never came to use. Written before the
+   * take-over, so that a command of this customer still under way meets a conflict and looks at its claim again.
+   */
+  EmailClaimAbandoned: z.strictObject({ emailKey: z.string() }),
+} as const
+
+/** Streams `customerEmail-<keyed hash of the normalised address>`. */
+export const emailEventSchemas = {
+  EmailClaimed: z.strictObject({ customerId: id }),
+  EmailReleased: z.strictObject({ customerId: id }),
+} as const
+
+/** Streams `customerCredentials-<id>`, of which only the newest event is kept. */
+export const credentialsEventSchemas = {
+  CredentialsSet: z.strictObject({ passwordHash: z.string() }),
+} as const
+
+/** Streams `customerSignIns-<id>` (or the keyed hash of an address that nobody has): the newest few are kept. */
+export const signInEventSchemas = {
+  SignInSucceeded: z.strictObject({}),
+  /** `reason`: where the wrong password was given. */
+  WrongPasswordGiven: z.strictObject({ reason: z.enum(['sign-in', 'change']) }),
+} as const
+
+/** Streams `customerIds` and `addressIds`: the revision of a reservation is the number of the reserved block. */
+export const idEventSchemas = {
+  CustomerIdsReserved: z.strictObject({}),
+  /** The block belongs to one customer: so an address id tells whose it is. */
+  AddressIdsReserved: z.strictObject({ customerId: id }),
+} as const
+
+export const eventSchemas = {
+  ...customerEventSchemas,
+  ...emailEventSchemas,
+  ...credentialsEventSchemas,
+  ...signInEventSchemas,
+  ...idEventSchemas,
+} as const
+
+type EventsOf<S extends Record<string, z.ZodType>> = {
+  [T in keyof S & string]: { readonly type: T; readonly data: Readonly<z.infer<S[T]>> }
+}[keyof S & string]
+
+export type CustomerEvent = EventsOf<typeof customerEventSchemas>
+export type EmailEvent = EventsOf<typeof emailEventSchemas>
+export type CredentialsEvent = EventsOf<typeof credentialsEventSchemas>
+export type SignInEvent = EventsOf<typeof signInEventSchemas>
+export type IdEvent = EventsOf<typeof idEventSchemas>
+export type DomainEvent = EventsOf<typeof eventSchemas>
+
+/** The version in which events of this release are written; stored in each event's metadata. */
+export const SCHEMA_VERSION = 1
+
+/** What stands in every event's metadata. */
+export const eventMetadata = z.looseObject({
+  $correlationId: z.string(),
+  $causationId: z.string(),
+  /** Who did it: `customer:<id>`, `guest`, or a name of the system's. */
+  actor: z.string(),
+  /** When the command was decided (ISO 8601, UTC): the time that rules and documents use. */
+  at: z.iso.datetime(),
+  /** W3C trace context. */
+  traceparent: z.string().optional(),
+  schemaVersion: z.int(),
+})
+export type EventMetadata = z.infer<typeof eventMetadata>
+
+/** Brings an event's data from the version it was written in to {@link SCHEMA_VERSION}. */
+export function upcast(_type: string, data: unknown, _version: number): unknown {
+  return data
+}
+
+/** The JSON schemas (draft 2020-12) of all events, by type: for consumers outside this repository. */
+export function eventJsonSchemas(): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(eventSchemas).map(([type, schema]) => [type, z.toJSONSchema(schema)]))
+}
