@@ -1,0 +1,66 @@
+/** One command: who gives it, when, and the event ids that make a repetition of it write nothing twice. */
+import { createHash, randomUUID } from 'node:crypto'
+import { encode } from '../eventstore/codec.ts'
+import type { NewEvent } from '../eventstore/port.ts'
+import type { DomainEvent } from '../schema/events.ts'
+
+export interface Command {
+  /** A UUID: the id of the command's first event, and the cause of all of them. */
+  readonly id: string
+  /** Whether a client may repeat it: true where it came with an Idempotency-Key. */
+  readonly repeatable: boolean
+  /** `customer:<id>`, `guest`, or a name of the system's. */
+  readonly actor: string
+  readonly correlationId: string
+  readonly traceparent?: string | undefined
+  readonly at: Date
+}
+
+/**
+ * A new command. With an idempotency key its id is made of the actor, the key, the operation and its arguments: the
+ * same request gives the same id, and nobody else's does.
+ */
+export function createCommand(options: {
+  readonly operation: string
+  readonly arguments: unknown
+  readonly actor: string
+  readonly correlationId: string
+  readonly traceparent?: string | undefined
+  readonly idempotencyKey?: string | undefined
+  readonly at: Date
+}): Command {
+  const { operation, actor, correlationId, traceparent, idempotencyKey, at } = options
+  const id = idempotencyKey
+    ? uuidOf(JSON.stringify([actor, idempotencyKey, operation, options.arguments]))
+    : randomUUID()
+  return { id, repeatable: idempotencyKey !== undefined, actor, correlationId, traceparent, at }
+}
+
+/** A UUID (version 8) that always comes out the same for the same name. */
+export function uuidOf(name: string): string {
+  const bytes = createHash('sha256').update(name).digest()
+  bytes[6] = ((bytes[6] as number) & 0x0f) | 0x80
+  bytes[8] = ((bytes[8] as number) & 0x3f) | 0x80
+  const hex = bytes.toString('hex')
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20, 32)}`
+}
+
+/**
+ * Events of a command ready to append.
+ * @param part tells the command's appends to different streams apart; the main one has none
+ */
+export function encodeAll(command: Command, events: readonly DomainEvent[], part = ''): NewEvent[] {
+  const metadata = {
+    $correlationId: command.correlationId,
+    $causationId: command.id,
+    actor: command.actor,
+    at: command.at.toISOString(),
+    ...(command.traceparent && { traceparent: command.traceparent }),
+  }
+  return events.map((event, index) => encode(event, eventId(command, part, index), metadata))
+}
+
+/** The id of the command's event at `index` of the append named `part`. */
+export function eventId(command: Command, part = '', index = 0): string {
+  return part === '' && index === 0 ? command.id : uuidOf(`${command.id}:${part}:${index}`)
+}

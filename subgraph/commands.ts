@@ -1,0 +1,271 @@
+/** The mutations: what each looks up, decides and appends, in an order in which a crash between two appends leaves nothing stuck. */
+import { WrongExpectedRevision } from '../eventstore/port.ts'
+import { absentCustomer, type CustomerAddress, type CustomerDocument } from '../projections/customer.ts'
+import type { CustomerEvent } from '../schema/events.ts'
+import type { Command } from './command.ts'
+import type { Customers, Decide, Outcome } from './customers.ts'
+import type { AddressInput } from './domain/address.ts'
+import {
+  addAddress,
+  addressNotFound,
+  type CustomerInput,
+  changeAddress,
+  checkNotEmpty,
+  checkRegistration,
+  checkUsable,
+  recordPasswordChange,
+  register,
+  removeAddress,
+  revokeTokens,
+  update,
+} from './domain/customer.ts'
+import { checkPassword } from './domain/password.ts'
+import type { EmailClaims } from './email-claims.ts'
+import { emailTaken, forbidden, invalidInput, notAuthorized } from './errors.ts'
+import type { Ids } from './ids.ts'
+import type { Credentials } from './identity/credentials.ts'
+import { hashPassword } from './identity/passwords.ts'
+import type { SignIn } from './identity/sign-in.ts'
+import type { Caller } from './identity/tokens.ts'
+
+export interface Commands {
+  createCustomer(input: CustomerInput, command: Command): Promise<CustomerDocument>
+  updateCustomer(caller: Caller | null, input: CustomerInput, command: Command): Promise<CustomerDocument>
+  changePassword(
+    caller: Caller | null,
+    passwords: { readonly currentPassword: string; readonly newPassword: string },
+    command: Command,
+  ): Promise<CustomerDocument>
+  signIn(email: string, password: string, command: Command): Promise<CustomerDocument>
+  revokeTokens(caller: Caller | null, command: Command): Promise<void>
+  createAddress(caller: Caller | null, input: AddressInput, command: Command): Promise<AddressOutcome>
+  updateAddress(
+    caller: Caller | null,
+    addressId: number,
+    input: AddressInput | null | undefined,
+    command: Command,
+  ): Promise<AddressOutcome>
+  deleteAddress(caller: Caller | null, addressId: number, command: Command): Promise<void>
+}
+
+export interface AddressOutcome {
+  readonly customer: CustomerDocument
+  readonly address: CustomerAddress
+}
+
+/** The customer if the caller is signed in as it. @throws CustomerError for a guest, a revoked token, a customer who is gone */
+export function authorize(caller: Caller | null, state: CustomerDocument): CustomerDocument {
+  if (caller === null || state.status !== 'registered' || state.tokenGeneration !== caller.generation) throw notAuthorized()
+  return state
+}
+
+/** A registration that lost its id to one who took over its claim starts over; this often. */
+const MAX_REGISTRATION_ATTEMPTS = 5
+
+export function createCommands(parts: {
+  readonly customers: Customers
+  readonly ids: Ids
+  readonly claims: EmailClaims
+  readonly credentials: Credentials
+  readonly signIn: SignIn
+}): Commands {
+  const { customers, ids, claims, credentials } = parts
+
+  /** Runs a command on the caller's own customer; the token is checked on the very state that the events are decided on. */
+  async function execute(caller: Caller | null, command: Command, decide: Decide): Promise<Outcome> {
+    if (caller === null) throw notAuthorized()
+    const outcome = await customers.execute(caller.customerId, command, (state) => decide(authorize(caller, state)))
+    authorize(caller, outcome.state) // a repetition decides nothing
+    return outcome
+  }
+
+  async function signedIn(caller: Caller | null): Promise<CustomerDocument> {
+    if (caller === null) throw notAuthorized()
+    return authorize(caller, await customers.load(caller.customerId))
+  }
+
+  async function createCustomer(input: CustomerInput, command: Command): Promise<CustomerDocument> {
+    const registration = checkRegistration(input)
+    const { email } = registration
+    const password = input.password || undefined
+    if (password !== undefined) checkPassword(password, email, 'registration')
+
+    // A repetition goes on with the id of the first time.
+    let customerId = command.repeatable ? await claims.claimedBy(email, command) : undefined
+    if (customerId !== undefined) {
+      const state = await customers.load(customerId)
+      if (state.status === 'registered') return state
+      if (state.status !== 'absent' || state.revision !== -1) customerId = undefined
+    } else if (await claims.find(email)) throw emailTaken('graphql-input') // before the costly hash
+
+    const passwordHash = password === undefined ? undefined : await hashPassword(password)
+    for (let attempt = 1; ; attempt++) {
+      const id = customerId ?? (await ids.nextCustomerId(command))
+      await claims.claim(email, id, command, 'graphql-input')
+      try {
+        // Appended once for each id: where a repetition finds it there, the same event id makes it succeed again.
+        const credentialsRevision =
+          passwordHash === undefined ? -1 : await firstCredentials(id, passwordHash, command)
+        const { state } = await customers.execute(id, { ...command, repeatable: false }, (state) =>
+          register(state, { ...registration, customerId: id, credentialsRevision }),
+        )
+        return state
+      } catch (error) {
+        // The id was fenced off by one who took this registration for dead: the address may still be free.
+        const { status, revision } = await customers.load(id)
+        if (status !== 'absent' || revision === -1 || attempt === MAX_REGISTRATION_ATTEMPTS) throw error
+        customerId = undefined
+      }
+    }
+  }
+
+  /** The salt differs each time, so what a repetition finds stored counts, not what it would store. */
+  async function firstCredentials(id: number, passwordHash: string, command: Command): Promise<number> {
+    const stored = await credentials.read(absentCustomer(id))
+    return stored?.revision ?? credentials.set(id, passwordHash, -1, command)
+  }
+
+  async function updateCustomer(
+    caller: Caller | null,
+    input: CustomerInput,
+    command: Command,
+  ): Promise<CustomerDocument> {
+    if (caller === null) throw notAuthorized()
+    checkNotEmpty(input)
+    const customerId = caller.customerId
+    if (input.email == null) return (await execute(caller, command, (state) => decideUpdate(state))).state
+
+    const newEmail = input.email
+    const before = await signedIn(caller)
+    checkUsable(before, command.at)
+    if (newEmail !== before.email) {
+      if (!input.password) throw invalidInput('Provide the current "password" to change "email".')
+      await parts.signIn.confirm(customerId, input.password, command)
+    }
+    let previousEmail = before.email
+    const { state } = await execute(caller, command, async (state) => {
+      const events = decideUpdate(state)
+      previousEmail = state.email
+      if (changesClaim(state.email, newEmail)) {
+        // In every round anew, and after the state was read: see email-claims.ts.
+        await claims.claim(newEmail, customerId, command, 'graphql-already-exists')
+      }
+      return events
+    })
+    if (changesClaim(previousEmail, newEmail)) await claims.release(previousEmail, customerId, command)
+    return state
+
+    function decideUpdate(state: CustomerDocument): CustomerEvent[] {
+      checkUsable(state, command.at)
+      return update(state, input)
+    }
+  }
+
+  const changesClaim = (from: string, to: string) => claims.keyOf(from) !== claims.keyOf(to)
+
+  async function changePassword(
+    caller: Caller | null,
+    { currentPassword, newPassword }: { readonly currentPassword: string; readonly newPassword: string },
+    command: Command,
+  ): Promise<CustomerDocument> {
+    if (caller === null) throw notAuthorized()
+    for (const [name, value] of Object.entries({ currentPassword, newPassword })) {
+      if (value.trim() === '') throw invalidInput(`Specify the "${name}" value.`)
+    }
+    const customer = await signedIn(caller)
+    const { id, email } = customer
+    if (command.repeatable) {
+      await credentials.read(customer) // completes the first time, where it was cut off
+      const done = await customers.repetition(id, command)
+      if (done) return done.state
+    }
+    for (;;) {
+      const current = await parts.signIn.confirm(id, currentPassword, command)
+      checkPassword(newPassword, email, 'change')
+      try {
+        const revision = await credentials.set(id, await hashPassword(newPassword), current.revision, command)
+        return (await execute(caller, command, (state) => recordPasswordChange(state, revision))).state
+      } catch (error) {
+        // Another change came first: then its password is the current one.
+        if (!(error instanceof WrongExpectedRevision)) throw error
+      }
+    }
+  }
+
+  async function createAddress(caller: Caller | null, input: AddressInput, command: Command): Promise<AddressOutcome> {
+    if (caller === null) throw notAuthorized()
+    checkNotEmpty(input)
+    let reserved: number | undefined
+    const { state, events } = await execute(caller, command, async (state) => {
+      // Checked before an id is spent on it.
+      const free = ids.nextAddressId(state) ?? reserved
+      if (free !== undefined) return addAddress(state, free, input)
+      addAddress(state, 0, input)
+      reserved = await ids.reserveAddressIds(state.id, command)
+      return addAddress(state, reserved, input)
+    })
+    const added = events.find((event) => event.type === 'CustomerAddressAdded')
+    return outcome(state, added?.data.addressId ?? 0)
+  }
+
+  async function updateAddress(
+    caller: Caller | null,
+    addressId: number,
+    input: AddressInput | null | undefined,
+    command: Command,
+  ): Promise<AddressOutcome> {
+    if (caller === null) throw notAuthorized()
+    if (addressId === 0) throw invalidInput('Address "id" value must be specified')
+    if (input == null || Object.keys(input).length === 0) throw invalidInput('"input" value must be specified')
+    const { state } = await execute(caller, command, async (state) => {
+      await requireOwnAddress(state, addressId)
+      return changeAddress(state, addressId, input)
+    })
+    return outcome(state, addressId)
+  }
+
+  function outcome(customer: CustomerDocument, addressId: number): AddressOutcome {
+    const address = customer.addresses.find(({ id }) => id === addressId)
+    // A repetition of a change whose address was deleted since.
+    if (address === undefined) throw addressNotFound(addressId)
+    return { customer, address }
+  }
+
+  /** @throws CustomerError: not found, or somebody else's */
+  async function requireOwnAddress(state: CustomerDocument, addressId: number): Promise<void> {
+    if (state.addresses.some(({ id }) => id === addressId)) return
+    const owner = await ids.addressOwner(addressId)
+    if (owner !== undefined && owner !== state.id) {
+      const { addresses } = await customers.load(owner)
+      if (addresses.some(({ id }) => id === addressId)) {
+        throw forbidden(`Current customer does not have permission to address with ID "${addressId}"`)
+      }
+    }
+    throw addressNotFound(addressId)
+  }
+
+  return {
+    createCustomer,
+    updateCustomer,
+    changePassword,
+    signIn: parts.signIn.signIn,
+
+    async revokeTokens(caller, command) {
+      if (caller === null) throw notAuthorized()
+      await customers.execute(caller.customerId, command, (state) => {
+        authorize(caller, state)
+        return revokeTokens()
+      })
+    },
+
+    createAddress,
+    updateAddress,
+
+    async deleteAddress(caller, addressId, command) {
+      await execute(caller, command, async (state) => {
+        await requireOwnAddress(state, addressId)
+        return removeAddress(state, addressId)
+      })
+    },
+  }
+}

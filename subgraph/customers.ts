@@ -1,0 +1,215 @@
+/**
+ * Customers as the subgraph works with them: commands are decided on the folded stream and appended with the revision
+ * they were decided on; queries come from the read model, or from the stream where the read model is behind or away.
+ */
+import type { FastifyBaseLogger } from 'fastify'
+import { LRUCache } from 'lru-cache'
+import { decode, type Recorded } from '../eventstore/codec.ts'
+import { type EventStore, StreamNotFound, WrongExpectedRevision } from '../eventstore/port.ts'
+import { absentCustomer, type CustomerDocument, project } from '../projections/customer.ts'
+import { foldCustomer } from '../projections/fold.ts'
+import { type ReadModel, type ReadModelEntry, ReadModelUnavailable } from '../projections/read-model.ts'
+import type { CustomerEvent } from '../schema/events.ts'
+import { type Command, encodeAll } from './command.ts'
+import { CustomerError, serviceUnavailable } from './errors.ts'
+import { createKeyedQueue } from './keyed-queue.ts'
+
+/** What a command did: the customer after it, and the events it appended (those of the first time, where it is a repetition). */
+export interface Outcome {
+  readonly state: CustomerDocument
+  readonly events: readonly CustomerEvent[]
+}
+
+/** Pure but for what it has to look up; called again with a newer state after a conflict. */
+export type Decide = (state: CustomerDocument) => readonly CustomerEvent[] | Promise<readonly CustomerEvent[]>
+
+export interface Customers {
+  /** The customer as of the end of its stream. @throws EventStoreUnavailable */
+  load(id: number): Promise<CustomerDocument>
+  /**
+   * Decides and appends; decides again after a conflict. No event: nothing is written.
+   * @throws what `decide` throws; EventStoreUnavailable; CustomerError (SERVICE_UNAVAILABLE) after too many conflicts
+   */
+  execute(id: number, command: Command, decide: Decide): Promise<Outcome>
+  /** What the command did when it was first given, if it was. */
+  repetition(id: number, command: Command): Promise<Outcome | undefined>
+  /** The customer for a query: everything acknowledged so far is in it. @throws EventStoreUnavailable where it has to be folded */
+  get(id: number): Promise<CustomerDocument>
+  /** Writes outstanding revision marks once more, then stops. */
+  close(): Promise<void>
+}
+
+/** Rounds of load, decide and append before a command gives up against other writers of the same customer. */
+const MAX_ATTEMPTS = 100
+/** How far back in a stream a repetition of a command is looked for. */
+const REPETITION_WINDOW = 200
+const CACHED_CUSTOMERS = 10_000
+
+export const customerStream = (id: number) => `customer-${id}`
+
+export function createCustomers(options: {
+  readonly eventStore: EventStore
+  readonly readModel: ReadModel
+  readonly log: FastifyBaseLogger
+  /** Told how each query was answered. */
+  readonly onRead?: (source: 'read-model' | 'stream') => void
+}): Customers {
+  const { eventStore, readModel, log, onRead } = options
+  const cache = new LRUCache<number, CustomerDocument>({ max: CACHED_CUSTOMERS })
+  const queue = createKeyedQueue<number>()
+  const marks = createRevisionMarks(readModel, log)
+
+  /** Folded forward from what is cached. */
+  async function load(id: number): Promise<CustomerDocument> {
+    const state = await foldCustomer(eventStore, id, cache.get(id))
+    return remember(state)
+  }
+
+  /** Keeps the newest: a slower read must not put an older state back. */
+  function remember(state: CustomerDocument): CustomerDocument {
+    if (state.revision > (cache.get(state.id)?.revision ?? -1)) cache.set(state.id, state)
+    return state
+  }
+
+  async function repetition(id: number, command: Command): Promise<Outcome | undefined> {
+    const events: Recorded<CustomerEvent>[] = []
+    try {
+      const newestFirst = eventStore.readStream(customerStream(id), { direction: 'backwards', maxCount: REPETITION_WINDOW })
+      for await (const stored of newestFirst) {
+        const event = decode<CustomerEvent>(stored)
+        if (event.metadata.$causationId === command.id) events.unshift(event)
+        else if (events.length > 0) break
+      }
+    } catch (error) {
+      if (!(error instanceof StreamNotFound)) throw error
+    }
+    return events.length > 0 ? { state: await load(id), events } : undefined
+  }
+
+  async function decideAndAppend(id: number, command: Command, decide: Decide): Promise<Outcome> {
+    if (command.repeatable) {
+      const done = await repetition(id, command)
+      if (done) return done
+    }
+    // A cached state saves the read: the append tells whether it was still the newest. Only what writes nothing
+    // (a refusal, or no change) has to be decided on a state that was just read.
+    let state = cache.get(id)
+    let fresh = state === undefined
+    for (let attempt = 1; ; attempt++) {
+      state = fresh || state === undefined ? await load(id) : state
+      let events: readonly CustomerEvent[]
+      try {
+        events = await decide(state)
+      } catch (error) {
+        if (fresh || !(error instanceof CustomerError)) throw error
+        fresh = true
+        continue
+      }
+      if (events.length === 0) {
+        if (fresh) return { state, events }
+        fresh = true
+        continue
+      }
+      try {
+        return await append(state, command, events)
+      } catch (error) {
+        if (!(error instanceof WrongExpectedRevision)) throw error
+        if (attempt === MAX_ATTEMPTS) {
+          log.warn({ customerId: id, attempts: attempt }, 'command gave up after conflicts')
+          throw serviceUnavailable()
+        }
+        fresh = true
+        if (attempt > 1) await delay(Math.random() * Math.min(2 ** attempt, 50))
+      }
+    }
+  }
+
+  async function append(state: CustomerDocument, command: Command, events: readonly CustomerEvent[]): Promise<Outcome> {
+    const encoded = encodeAll(command, events)
+    const expected = state.revision === -1 ? 'no_stream' : state.revision
+    await eventStore.append(customerStream(state.id), encoded, { expected })
+    const after = events.reduce((current: CustomerDocument, event, index) => {
+      const { id, metadata } = encoded[index] as { id: string; metadata: unknown }
+      const recorded = { ...event, id, metadata, revision: current.revision + 1, created: command.at }
+      return project(current, recorded as Recorded<CustomerEvent>)
+    }, state)
+    remember(after)
+    await marks.acknowledge(after.id, after.revision)
+    return { state: after, events }
+  }
+
+  async function get(id: number): Promise<CustomerDocument> {
+    let entry: ReadModelEntry | undefined
+    try {
+      ;[entry] = await readModel.get([id])
+    } catch (error) {
+      if (!(error instanceof ReadModelUnavailable)) throw error
+    }
+    const acknowledged = Math.max(entry?.acknowledged ?? -1, marks.outstanding(id))
+    if (entry?.document && entry.document.revision >= acknowledged) {
+      onRead?.('read-model')
+      return entry.document
+    }
+    onRead?.('stream')
+    const state = await load(id)
+    return state.revision === -1 ? absentCustomer(id) : state
+  }
+
+  return {
+    load,
+    execute: (id, command, decide) => queue.run(id, () => decideAndAppend(id, command, decide)),
+    repetition,
+    get,
+    close: marks.close,
+  }
+}
+
+/**
+ * The marks beside the documents that say how far a customer was acknowledged. One that can't be written must not fail a
+ * mutation that has been appended: it is kept here, where this instance's queries heed it, and written as soon as may be.
+ */
+function createRevisionMarks(readModel: ReadModel, log: FastifyBaseLogger) {
+  const RETRY_MS = 200
+  const unwritten = new Map<number, number>()
+  let timer: NodeJS.Timeout | undefined
+
+  async function flush(): Promise<void> {
+    timer = undefined
+    try {
+      for (const [id, revision] of unwritten) {
+        await readModel.acknowledge(id, revision)
+        if (unwritten.get(id) === revision) unwritten.delete(id)
+      }
+      log.info('read model reached again: all revision marks are written')
+    } catch {
+      schedule()
+    }
+  }
+
+  function schedule(): void {
+    timer ??= setTimeout(flush, RETRY_MS).unref()
+  }
+
+  return {
+    outstanding: (id: number) => (unwritten.size === 0 ? -1 : (unwritten.get(id) ?? -1)),
+    async acknowledge(id: number, revision: number): Promise<void> {
+      try {
+        await readModel.acknowledge(id, revision)
+      } catch (error) {
+        if (!(error instanceof ReadModelUnavailable)) throw error
+        if (unwritten.size === 0) log.warn('read model not reached: revision marks are kept and written later')
+        unwritten.set(id, Math.max(revision, unwritten.get(id) ?? -1))
+        schedule()
+      }
+    },
+    async close(): Promise<void> {
+      clearTimeout(timer)
+      if (unwritten.size > 0) await flush()
+      clearTimeout(timer)
+    },
+  }
+}
+
+function delay(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds))
+}

@@ -1,0 +1,116 @@
+/**
+ * Who holds an e-mail address: the last event of `customerEmail-<keyed hash>`. The append with an expected revision makes
+ * an address unique; no projection is trusted for it.
+ *
+ * A claim comes before the customer's own event (the registration, the change of address). Where that event never came,
+ * the claim is abandoned and can be taken over. Taking over is safe without a clock: the newcomer first writes
+ * `EmailClaimAbandoned` into the holder's stream, at the revision at which it saw that the holder does not use the address.
+ * A command of the holder that is still under way was decided on that revision or an older one, so its append conflicts,
+ * and it claims again before it decides again (as every round of a command does) - which fails once the claim has moved,
+ * and makes the newcomer's append fail if it has not.
+ */
+import { createHmac } from 'node:crypto'
+import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
+import type { CustomerDocument } from '../projections/customer.ts'
+import type { EmailEvent } from '../schema/events.ts'
+import { type Command, encodeAll } from './command.ts'
+import type { Customers } from './customers.ts'
+import { normalizeEmail } from './domain/email.ts'
+import { type Category, emailTaken, serviceUnavailable } from './errors.ts'
+import { readNewest } from './streams.ts'
+
+/** How long a newcomer waits for a registration under way before it takes its claim for abandoned, in milliseconds. */
+const GRACE = 1_000
+const POLL = 20
+const GIVE_UP = 8_000
+
+export interface EmailClaims {
+  /** The keyed hash that stands for the address. */
+  keyOf(email: string): string
+  /** The registered customer who uses the address. */
+  find(email: string): Promise<CustomerDocument | undefined>
+  /** The customer id of a claim that this very command made before: it is being repeated. */
+  claimedBy(email: string, command: Command): Promise<number | undefined>
+  /** Makes the customer the address's holder. @throws CustomerError (CONFLICT, with `category`) where another one uses it */
+  claim(email: string, customerId: number, command: Command, category: Category): Promise<void>
+  /** Gives the address up; nothing where the customer does not hold it. */
+  release(email: string, customerId: number, command: Command): Promise<void>
+}
+
+/** @param hashKey keys the hash, so that the log does not tell who is in it to one who guesses addresses */
+export function createEmailClaims(eventStore: EventStore, customers: Customers, hashKey: string): EmailClaims {
+  const keyOf = (email: string) => createHmac('sha256', hashKey).update(normalizeEmail(email)).digest('hex')
+  const stream = (key: string) => `customerEmail-${key}`
+  const newest = async (key: string) => (await readNewest<EmailEvent>(eventStore, stream(key), 1))[0]
+  const uses = (state: CustomerDocument, key: string) => state.status === 'registered' && keyOf(state.email) === key
+
+  async function append(key: string, event: EmailEvent, revision: number | undefined, command: Command): Promise<void> {
+    // The revision is part of the event's id: each round's claim is an event of its own.
+    const [encoded] = encodeAll(command, [event], `${event.type}:${key}:${revision ?? 'none'}`)
+    await eventStore.append(stream(key), encoded ? [encoded] : [], { expected: revision ?? 'no_stream' })
+  }
+
+  return {
+    keyOf,
+
+    async find(email) {
+      const key = keyOf(email)
+      const last = await newest(key)
+      if (last?.type !== 'EmailClaimed') return undefined
+      const state = await customers.load(last.data.customerId)
+      return uses(state, key) ? state : undefined
+    },
+
+    async claimedBy(email, command) {
+      const last = await newest(keyOf(email))
+      return last?.type === 'EmailClaimed' && last.metadata.$causationId === command.id ? last.data.customerId : undefined
+    },
+
+    async claim(email, customerId, command, category) {
+      const key = keyOf(email)
+      const started = Date.now()
+      let seen: { readonly revision: number; readonly at: number } | undefined
+      for (;;) {
+        const last = await newest(key)
+        try {
+          if (last?.type === 'EmailClaimed' && last.data.customerId !== customerId) {
+            const holder = await customers.load(last.data.customerId)
+            if (uses(holder, key)) throw emailTaken(category)
+            if (seen?.revision !== last.revision) seen = { revision: last.revision, at: Date.now() }
+            if (Date.now() - started > GIVE_UP) throw serviceUnavailable()
+            // A claim that is old by the clock needs no waiting; a wrong clock costs a wait or a round, never the uniqueness.
+            const age = Math.max(Date.now() - seen.at, Date.now() - last.created.getTime())
+            if (age < GRACE) {
+              await new Promise((resolve) => setTimeout(resolve, POLL))
+              continue
+            }
+            await abandon(holder, key, command)
+          }
+          await append(key, { type: 'EmailClaimed', data: { customerId } }, last?.revision, command)
+          return
+        } catch (error) {
+          if (!(error instanceof WrongExpectedRevision)) throw error
+        }
+      }
+    },
+
+    async release(email, customerId, command) {
+      const key = keyOf(email)
+      const last = await newest(key)
+      if (last?.type !== 'EmailClaimed' || last.data.customerId !== customerId) return
+      try {
+        await append(key, { type: 'EmailReleased', data: { customerId } }, last.revision, command)
+      } catch (error) {
+        // Someone else has taken it over meanwhile: then it is given up already.
+        if (!(error instanceof WrongExpectedRevision)) throw error
+      }
+    },
+  }
+
+  /** @throws WrongExpectedRevision where the holder's stream has moved */
+  async function abandon(holder: CustomerDocument, key: string, command: Command): Promise<void> {
+    const [encoded] = encodeAll(command, [{ type: 'EmailClaimAbandoned', data: { emailKey: key } }], `abandon:${key}:${holder.revision}`)
+    const expected = holder.revision === -1 ? 'no_stream' : holder.revision
+    await eventStore.append(`customer-${holder.id}`, encoded ? [encoded] : [], { expected })
+  }
+}

@@ -1,0 +1,56 @@
+/** The stream that holds a customer's current password hash and nothing older. */
+import type { EventStore } from '../../eventstore/port.ts'
+import type { CustomerDocument } from '../../projections/customer.ts'
+import type { CredentialsEvent } from '../../schema/events.ts'
+import { type Command, encodeAll } from '../command.ts'
+import type { Customers } from '../customers.ts'
+import { recordPasswordChange } from '../domain/customer.ts'
+import { readNewest } from '../streams.ts'
+
+export interface StoredCredentials {
+  readonly passwordHash: string
+  readonly revision: number
+}
+
+export interface Credentials {
+  /**
+   * The current credentials; undefined for an account without a password. Where a change of password was cut off between
+   * its two appends (the hash is new, the customer's stream does not know), the missing fact is written here.
+   */
+  read(customer: CustomerDocument): Promise<StoredCredentials | undefined>
+  /**
+   * Stores a hash.
+   * @param expected the revision that is replaced, -1 for the first
+   * @returns its revision
+   * @throws WrongExpectedRevision where another change came first
+   */
+  set(customerId: number, passwordHash: string, expected: number, command: Command): Promise<number>
+}
+
+const stream = (customerId: number) => `customerCredentials-${customerId}`
+
+
+export function createCredentials(eventStore: EventStore, customers: Customers): Credentials {
+  return {
+    async read(customer) {
+      const [last] = await readNewest<CredentialsEvent>(eventStore, stream(customer.id), 1)
+      if (last === undefined) return undefined
+      if (last.revision > customer.credentialsRevision && customer.status === 'registered') {
+        const { $causationId, $correlationId, actor, at } = last.metadata
+        const cutOff = { id: $causationId, repeatable: false, correlationId: $correlationId, actor, at: new Date(at) }
+        await customers.execute(customer.id, cutOff, (state) => recordPasswordChange(state, last.revision))
+      }
+      return { passwordHash: last.data.passwordHash, revision: last.revision }
+    },
+
+    async set(customerId, passwordHash, expected, command) {
+      // The limit first: a hash must never stand in a stream that would keep it.
+      if (expected === -1) await eventStore.setStreamMetadata(stream(customerId), { $maxCount: 1 })
+      const events = encodeAll(command, [{ type: 'CredentialsSet', data: { passwordHash } }], 'credentials')
+      const { revision } = await eventStore.append(stream(customerId), events, {
+        expected: expected === -1 ? 'no_stream' : expected,
+      })
+      return revision
+    },
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * Checking passwords, with Magento's two brakes: an account is locked for a while after so many wrong passwords, and
+ * sign-in under a user name is refused for a while after fewer. Both are counted from the log, so they hold on every
+ * instance; an address that nobody has is counted too, so that the answers do not tell it apart.
+ */
+import type { Recorded } from '../../eventstore/codec.ts'
+import type { EventStore } from '../../eventstore/port.ts'
+import type { CustomerDocument } from '../../projections/customer.ts'
+import type { SignInEvent } from '../../schema/events.ts'
+import { type Command, encodeAll } from '../command.ts'
+import type { Customers } from '../customers.ts'
+import { isLocked, lock } from '../domain/customer.ts'
+import type { EmailClaims } from '../email-claims.ts'
+import { accountLocked, authenticationFailed, invalidInput } from '../errors.ts'
+import { createKeyedQueue } from '../keyed-queue.ts'
+import { readNewest } from '../streams.ts'
+import type { Credentials, StoredCredentials } from './credentials.ts'
+import { verifyPassword } from './passwords.ts'
+
+/** Magento's defaults: customer/password/lockout_failures and lockout_threshold (minutes). */
+const LOCKOUT_FAILURES = 10
+const LOCKOUT_MS = 10 * 60_000
+/** oauth/authentication_lock: max_failures_count and timeout (seconds). */
+const THROTTLE_FAILURES = 6
+const THROTTLE_MS = 1_800_000
+/** More than either brake counts. */
+const KEPT_EVENTS = 20
+
+export interface SignIn {
+  /** The customer whose address and password these are. @throws CustomerError (graphql-input, graphql-authentication) */
+  signIn(email: string, password: string, command: Command): Promise<CustomerDocument>
+  /**
+   * Checks the password of a customer who is signed in.
+   * @returns the credentials that it fits
+   * @throws CustomerError (graphql-authentication): wrong, or the account is locked
+   */
+  confirm(customerId: number, password: string, command: Command): Promise<StoredCredentials>
+}
+
+export function createSignIn(
+  eventStore: EventStore,
+  customers: Customers,
+  claims: EmailClaims,
+  credentials: Credentials,
+): SignIn {
+  // One check at a time per account: guesses sent at once must not all pass before the first is counted.
+  const queue = createKeyedQueue<string>()
+  const stream = (key: string | number) => `customerSignIns-${key}`
+  const history = (key: string | number) => readNewest<SignInEvent>(eventStore, stream(key), KEPT_EVENTS)
+
+  async function record(key: string | number, event: SignInEvent, command: Command): Promise<void> {
+    // Each attempt counts, also the same one repeated: an id of its own.
+    const events = encodeAll({ ...command, id: crypto.randomUUID() }, [event])
+    const { revision } = await eventStore.append(stream(key), events, { expected: 'any' })
+    // At the start, and again now and then in case the first time was cut off.
+    if (revision % 50 === 0) await eventStore.setStreamMetadata(stream(key), { $maxCount: KEPT_EVENTS })
+  }
+
+  /** Locks the account where the failures that are on record call for it. */
+  async function lockIfDue(customer: CustomerDocument, command: Command): Promise<boolean> {
+    if (failuresToLock(await history(customer.id), customer.lockedUntil) < LOCKOUT_FAILURES) return false
+    const until = new Date(command.at.getTime() + LOCKOUT_MS)
+    await customers.execute(customer.id, { ...command, id: crypto.randomUUID(), repeatable: false }, (state) =>
+      lock(state, command.at, until),
+    )
+    return true
+  }
+
+  async function recordFailure(
+    customer: CustomerDocument,
+    reason: 'sign-in' | 'change',
+    command: Command,
+  ): Promise<boolean> {
+    await record(customer.id, { type: 'WrongPasswordGiven', data: { reason } }, command)
+    return lockIfDue(customer, command)
+  }
+
+  return {
+    async signIn(email, password, command) {
+      for (const [name, value] of Object.entries({ email, password })) {
+        if (value === '') throw invalidInput(`Specify the "${name}" value.`)
+      }
+      const refused = () =>
+        authenticationFailed(
+          'The account sign-in was incorrect or your account is disabled temporarily. Please wait and try again later.',
+        )
+      const customer = await claims.find(email)
+      const key = customer?.id ?? claims.keyOf(email)
+      return queue.run(String(key), async () => {
+        if (isThrottled(await history(key), command.at)) throw refused()
+        // Read anew: the account may have been locked while this attempt waited for its turn.
+        const current = customer && (await customers.load(customer.id))
+        if (current && (isLocked(current, command.at) || (await lockIfDue(current, command)))) throw refused()
+        const stored = current && (await credentials.read(current))
+        if (!(await verifyPassword(password, stored?.passwordHash)) || !current) {
+          if (current) await recordFailure(current, 'sign-in', command)
+          else await record(key, { type: 'WrongPasswordGiven', data: { reason: 'sign-in' } }, command)
+          throw refused()
+        }
+        await record(key, { type: 'SignInSucceeded', data: {} }, command)
+        return current
+      })
+    },
+
+    confirm(customerId, password, command) {
+      return queue.run(String(customerId), async () => {
+        const customer = await customers.load(customerId)
+        if (isLocked(customer, command.at) || (await lockIfDue(customer, command))) throw accountLocked()
+        const stored = await credentials.read(customer)
+        if (await verifyPassword(password, stored?.passwordHash)) return stored as StoredCredentials
+        if (await recordFailure(customer, 'change', command)) throw accountLocked()
+        throw authenticationFailed('Invalid login or password.')
+      })
+    },
+  }
+}
+
+/** Whether sign-in is refused: so many failures since the last success, the newest not long ago. */
+export function isThrottled(history: readonly Recorded<SignInEvent>[], now: Date): boolean {
+  let failures = 0
+  let last = 0
+  for (const event of history) {
+    const at = Date.parse(event.metadata.at)
+    if (event.type === 'SignInSucceeded') failures = 0
+    else if (event.data.reason === 'sign-in') {
+      failures = at - last > THROTTLE_MS ? 1 : failures + 1
+      last = at
+    }
+  }
+  return failures >= THROTTLE_FAILURES && now.getTime() - last < THROTTLE_MS
+}
+
+/** Wrong passwords that count towards the next lock: those since the last success and the last lock. */
+export function failuresToLock(history: readonly Recorded<SignInEvent>[], lockedUntil: string | null): number {
+  const lockedAt = lockedUntil === null ? 0 : Date.parse(lockedUntil) - LOCKOUT_MS
+  let failures = 0
+  for (const event of history) {
+    if (event.type === 'SignInSucceeded') failures = 0
+    else if (Date.parse(event.metadata.at) > lockedAt) failures++
+  }
+  return failures
+}

@@ -1,0 +1,90 @@
+/**
+ * Customer tokens: JWTs signed with Ed25519. Claims: `sub` the customer's id, `gen` the token generation at sign-in
+ * (a revocation raises the customer's and so ends all earlier tokens), `jti`, `iat`, `exp`.
+ */
+import { createHash, createPrivateKey, createPublicKey, type KeyObject, randomUUID } from 'node:crypto'
+import { createSigner, createVerifier, TokenError } from 'fast-jwt'
+
+/** Who sends a request, as far as the token tells: the generation is yet to be compared with the customer's. */
+export interface Caller {
+  readonly customerId: number
+  readonly generation: number
+}
+
+/** A public key as JSON Web Key (RFC 7517, RFC 8037). */
+export interface Jwk {
+  readonly kty: string
+  readonly crv: string
+  readonly x: string
+  readonly kid: string
+  readonly use: 'sig'
+  readonly alg: 'EdDSA'
+}
+
+export interface Tokens {
+  issue(caller: Caller): string
+  /** Who the Authorization header names; null for none, another scheme, or a token that is forged, expired or malformed. */
+  verify(authorization: string | undefined): Caller | null
+  /** The JSON Web Key Set by which others check these tokens. */
+  readonly jwks: { readonly keys: readonly Jwk[] }
+}
+
+/** Magento's default: oauth/access_token_lifetime/customer, one hour. */
+const LIFETIME_MS = 3_600_000
+const CACHED_TOKENS = 10_000
+
+/** @param signingKey an Ed25519 private key as PEM (PKCS #8) or JWK @throws TypeError for anything else, without the key in it */
+export function createTokens(signingKey: string): Tokens {
+  const privateKey = readPrivateKey(signingKey)
+  const publicKey = createPublicKey(privateKey)
+  const { kty, crv, x } = publicKey.export({ format: 'jwk' }) as { kty: string; crv: string; x: string }
+  // RFC 7638 thumbprint: members in this order.
+  const kid = createHash('sha256').update(JSON.stringify({ crv, kty, x })).digest('base64url')
+  const sign = createSigner({
+    algorithm: 'EdDSA',
+    key: privateKey.export({ format: 'pem', type: 'pkcs8' }),
+    kid,
+    expiresIn: LIFETIME_MS,
+  })
+  const check = createVerifier({
+    algorithms: ['EdDSA'],
+    key: publicKey.export({ format: 'pem', type: 'spki' }),
+    cache: CACHED_TOKENS,
+    cacheTTL: LIFETIME_MS,
+    cacheKeyBuilder: (token: string) => token,
+  })
+
+  return {
+    issue: ({ customerId, generation }) => sign({ sub: String(customerId), gen: generation, jti: randomUUID() }),
+
+    verify(authorization) {
+      const [scheme, token, ...rest] = authorization?.split(' ') ?? []
+      if (token === undefined || rest.length > 0 || scheme?.toLowerCase() !== 'bearer') return null
+      try {
+        const { sub, gen, exp } = check(token)
+        const customerId = Number(sub)
+        return Number.isSafeInteger(customerId) && Number.isSafeInteger(gen) && typeof exp === 'number'
+          ? { customerId, generation: gen }
+          : null
+      } catch (error) {
+        if (error instanceof TokenError) return null
+        throw error
+      }
+    },
+
+    jwks: { keys: [{ kty, crv, x, kid, use: 'sig', alg: 'EdDSA' }] },
+  }
+}
+
+function readPrivateKey(text: string): KeyObject {
+  let key: KeyObject | undefined
+  try {
+    key = text.trimStart().startsWith('{')
+      ? createPrivateKey({ format: 'jwk', key: JSON.parse(text) })
+      : createPrivateKey(text.replaceAll('\\n', '\n')) // a PEM on one line of an environment file
+  } catch {
+    // Said below: the library's own message may quote the key.
+  }
+  if (key?.asymmetricKeyType !== 'ed25519') throw new TypeError('not an Ed25519 private key (PEM or JWK)')
+  return key
+}

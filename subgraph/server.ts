@@ -1,0 +1,174 @@
+/** The customer subgraph as a Fastify instance: Mercurius with JIT, the schema by @apollo/subgraph. */
+import { randomUUID, timingSafeEqual } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { buildSubgraphSchema } from '@apollo/subgraph'
+import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify'
+import { type ExecutionResult, GraphQLError, parse } from 'graphql'
+import mercurius from 'mercurius'
+import { Counter, Registry, collectDefaultMetrics } from 'prom-client'
+import { type EventStore, EventStoreUnavailable } from '../eventstore/port.ts'
+import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
+import { createCommands } from './commands.ts'
+import { createCustomers } from './customers.ts'
+import { createEmailClaims } from './email-claims.ts'
+import { CustomerError, serviceUnavailable } from './errors.ts'
+import { createIds } from './ids.ts'
+import { createCredentials } from './identity/credentials.ts'
+import type { Keys } from './identity/keys.ts'
+import { createSignIn } from './identity/sign-in.ts'
+import { createTokens } from './identity/tokens.ts'
+import { createResolvers, type RequestContext } from './resolvers.ts'
+
+export interface SubgraphOptions {
+  readonly eventStore: EventStore
+  readonly readModel: ReadModel
+  readonly keys: Keys
+  /** When set, GraphQL requests must carry it in `x-subgraph-secret`. */
+  readonly secret?: string | undefined
+  /** Fastify's logger option; default: no log. */
+  readonly logger?: FastifyServerOptions['logger']
+  /** The time; default: the clock. Tests set it. */
+  readonly now?: () => Date
+}
+
+const typeDefs = readFileSync(new URL('../schema/customer.graphql', import.meta.url), 'utf8')
+
+/**
+ * Builds the subgraph: `/graphql`, `/.well-known/jwks.json`, `/healthz`, `/readyz`, `/metrics`. The stores stay the
+ * caller's to close, after the instance.
+ * @throws TypeError for a token signing key that is not an Ed25519 private key
+ */
+export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyInstance> {
+  const { eventStore, readModel, keys, secret } = options
+  const app = Fastify({
+    logger: options.logger ?? false,
+    disableRequestLogging: true,
+    forceCloseConnections: 'idle',
+  })
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  const reads = new Counter({
+    name: 'customer_reads_total',
+    help: 'Customer queries by what answered them: the read model, or the folded stream where the read model was behind or away.',
+    labelNames: ['source'],
+    registers: [registry],
+  })
+  const errorsByCode = new Counter({
+    name: 'graphql_errors_total',
+    help: 'Errors answered, by extensions.code.',
+    labelNames: ['code'],
+    registers: [registry],
+  })
+
+  const customers = createCustomers({ eventStore, readModel, log: app.log, onRead: (source) => reads.inc({ source }) })
+  const claims = createEmailClaims(eventStore, customers, keys.emailHashKey)
+  const credentials = createCredentials(eventStore, customers)
+  const signIn = createSignIn(eventStore, customers, claims, credentials)
+  const tokens = createTokens(keys.tokenSigningKey)
+  const commands = createCommands({ customers, ids: createIds(eventStore), claims, credentials, signIn })
+  const resolvers = createResolvers({ commands, customers, tokens, now: options.now ?? (() => new Date()) })
+
+  await app.register(mercurius, {
+    schema: buildSubgraphSchema([{ typeDefs: parse(typeDefs), resolvers }]),
+    jit: 1,
+    context: requestContext,
+    errorFormatter: (execution, context) => formatErrors(execution, context as unknown as RequestContext),
+    additionalRouteOptions: {
+      // Fastify's own serializer for the route writes list indices in error paths as strings.
+      serializerCompiler: () => JSON.stringify,
+      preHandler: async (request: FastifyRequest) => {
+        if (secret !== undefined && !carries(request, secret)) {
+          throw new GraphQLError('This subgraph answers its gateway only.', { extensions: { code: 'FORBIDDEN' } })
+        }
+        keyByOperation(request)
+      },
+    },
+  })
+
+  function requestContext(request: FastifyRequest): RequestContext {
+    const { headers } = request
+    return {
+      caller: tokens.verify(headers.authorization),
+      correlationId: text(headers['x-correlation-id']) ?? randomUUID(),
+      traceparent: text(headers.traceparent),
+      idempotencyKey: text(headers['idempotency-key']),
+    }
+  }
+
+  /** Expected errors as they are; anything else logged whole and shown masked. */
+  function formatErrors(execution: ExecutionResult, context: RequestContext) {
+    const errors = (execution.errors ?? []).flatMap((error) => validationErrors(error) ?? [present(error, context)])
+    for (const error of errors) errorsByCode.inc({ code: String(error.extensions?.code ?? 'GRAPHQL_VALIDATION_FAILED') })
+    const refused = execution.data == null && errors.some(({ path }) => path === undefined)
+    const statusCode = refused ? ((execution.errors?.[0]?.originalError as { statusCode?: number })?.statusCode ?? 400) : 200
+    // `data` is absent where nothing was executed.
+    return { statusCode, response: { ...(refused ? {} : { data: execution.data ?? null }), errors } as never }
+  }
+
+  function present(error: GraphQLError, { correlationId }: RequestContext): GraphQLError {
+    const cause = error.originalError ?? error
+    if (cause instanceof CustomerError) return error
+    if (cause instanceof EventStoreUnavailable || cause instanceof ReadModelUnavailable) {
+      app.log.warn({ err: cause, correlationId, path: error.path }, 'a store is away')
+      return relocate(error, serviceUnavailable())
+    }
+    // Raised by GraphQL itself (a bad value for the schema, an unknown operation), or by Fastify before it (a bad body).
+    if (cause === error || (cause as { statusCode?: number }).statusCode !== undefined) return error
+    app.log.error({ err: cause, correlationId, path: error.path }, 'unexpected error')
+    const masked = new GraphQLError('Internal server error', {
+      extensions: { code: 'INTERNAL_SERVER_ERROR', correlationId },
+    })
+    return relocate(error, masked)
+  }
+
+  app.get('/.well-known/jwks.json', async (_, reply) => reply.header('cache-control', 'public, max-age=300').send(tokens.jwks))
+  app.get('/healthz', async () => ({ status: 'ok' }))
+  app.get('/readyz', async (_, reply) => {
+    const checks = { eventStore: await answers(eventStore), readModel: await answers(readModel) }
+    // Without the read model queries are answered from the streams; without the event store nothing can be changed.
+    return reply.code(checks.eventStore ? 200 : 503).send({ ready: checks.eventStore, ...checks })
+  })
+  app.get('/metrics', async (_, reply) => reply.type(registry.contentType).send(await registry.metrics()))
+  app.addHook('onClose', () => customers.close())
+  return app
+}
+
+/**
+ * Mercurius caches compiled operations by the document's text alone: of a document with two operations it would go on
+ * answering the first one asked for. A comment with the operation's name makes two texts of them.
+ */
+function keyByOperation(request: FastifyRequest): void {
+  const body = request.body as { query?: unknown; operationName?: unknown } | undefined
+  if (typeof body?.query === 'string' && typeof body.operationName === 'string' && /^\w+$/.test(body.operationName)) {
+    body.query = `${body.query}\n#${body.operationName}`
+  }
+}
+
+function carries(request: FastifyRequest, secret: string): boolean {
+  const given = Buffer.from(text(request.headers['x-subgraph-secret']) ?? '')
+  const expected = Buffer.from(secret)
+  return given.length === expected.length && timingSafeEqual(given, expected)
+}
+
+async function answers(store: { ping(): Promise<void> }): Promise<boolean> {
+  try {
+    await store.ping()
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Mercurius wraps the errors of parsing and validation into one; the caller is to see each. */
+function validationErrors(error: GraphQLError): readonly GraphQLError[] | undefined {
+  const { errors } = (error.originalError ?? {}) as { errors?: readonly Error[] }
+  return errors?.map((each) => (each instanceof GraphQLError ? each : new GraphQLError(each.message)))
+}
+
+function relocate(from: GraphQLError, to: GraphQLError): GraphQLError {
+  return new GraphQLError(to.message, { nodes: from.nodes ?? null, path: from.path ?? null, extensions: to.extensions })
+}
+
+function text(header: string | string[] | undefined): string | undefined {
+  return typeof header === 'string' && header !== '' ? header : undefined
+}
