@@ -9,7 +9,9 @@ export interface Region {
 
 const byCountry = new Map<string, Map<number, Region>>()
 // regions.csv has no quoted fields with line breaks; a name may hold commas only within quotes.
-for (const line of readFileSync(new URL('./regions.csv', import.meta.url), 'utf8').split(/\r?\n/).slice(1)) {
+for (const line of readFileSync(new URL('./regions.csv', import.meta.url), 'utf8')
+  .split(/\r?\n/)
+  .slice(1)) {
   const [, id, country, code, name] = /^(\d+),([A-Z]{2}),([^,]*),(.*)$/.exec(line) ?? []
   if (id === undefined || country === undefined || code === undefined || name === undefined) continue
   const regions = byCountry.get(country) ?? new Map<number, Region>()
@@ -23,7 +25,9 @@ export function regionOf(countryId: string, regionId: number): Region | undefine
 }
 
 const REGION_REQUIRED = new Set(
-  'US CA CH ES RO EE LV LT BR HR IN AU MX AL AR BY BO BG CL CN CO CZ DK EC GR GY IS IT PY PE PL PT SR SE UY VE'.split(' '),
+  'US CA CH ES RO EE LV LT BR HR IN AU MX AL AR BY BO BG CL CN CO CZ DK EC GR GY IS IT PY PE PL PT SR SE UY VE'.split(
+    ' ',
+  ),
 )
 const POSTCODE_OPTIONAL = new Set(['HK', 'IE', 'MO', 'PA', 'GB'])
 

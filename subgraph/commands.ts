@@ -22,11 +22,11 @@ import {
 import { checkPassword } from './domain/password.ts'
 import type { EmailClaims } from './email-claims.ts'
 import { emailTaken, forbidden, invalidInput, notAuthorized } from './errors.ts'
-import type { Ids } from './ids.ts'
 import type { Credentials } from './identity/credentials.ts'
 import { hashPassword } from './identity/passwords.ts'
 import type { SignIn } from './identity/sign-in.ts'
 import type { Caller } from './identity/tokens.ts'
+import type { Ids } from './ids.ts'
 
 export interface Commands {
   createCustomer(input: CustomerInput, command: Command): Promise<CustomerDocument>
@@ -55,7 +55,8 @@ export interface AddressOutcome {
 
 /** The customer if the caller is signed in as it. @throws CustomerError for a guest, a revoked token, a customer who is gone */
 export function authorize(caller: Caller | null, state: CustomerDocument): CustomerDocument {
-  if (caller === null || state.status !== 'registered' || state.tokenGeneration !== caller.generation) throw notAuthorized()
+  if (caller === null || state.status !== 'registered' || state.tokenGeneration !== caller.generation)
+    throw notAuthorized()
   return state
 }
 
@@ -104,8 +105,7 @@ export function createCommands(parts: {
       await claims.claim(email, id, command, 'graphql-input')
       try {
         // Appended once for each id: where a repetition finds it there, the same event id makes it succeed again.
-        const credentialsRevision =
-          passwordHash === undefined ? -1 : await firstCredentials(id, passwordHash, command)
+        const credentialsRevision = passwordHash === undefined ? -1 : await firstCredentials(id, passwordHash, command)
         const { state } = await customers.execute(id, { ...command, repeatable: false }, (state) =>
           register(state, { ...registration, customerId: id, credentialsRevision }),
         )

@@ -74,7 +74,10 @@ export function createCustomers(options: {
   async function repetition(id: number, command: Command): Promise<Outcome | undefined> {
     const events: Recorded<CustomerEvent>[] = []
     try {
-      const newestFirst = eventStore.readStream(customerStream(id), { direction: 'backwards', maxCount: REPETITION_WINDOW })
+      const newestFirst = eventStore.readStream(customerStream(id), {
+        direction: 'backwards',
+        maxCount: REPETITION_WINDOW,
+      })
       for await (const stored of newestFirst) {
         const event = decode<CustomerEvent>(stored)
         if (event.metadata.$causationId === command.id) events.unshift(event)

@@ -63,7 +63,9 @@ export function createEmailClaims(eventStore: EventStore, customers: Customers, 
 
     async claimedBy(email, command) {
       const last = await newest(keyOf(email))
-      return last?.type === 'EmailClaimed' && last.metadata.$causationId === command.id ? last.data.customerId : undefined
+      return last?.type === 'EmailClaimed' && last.metadata.$causationId === command.id
+        ? last.data.customerId
+        : undefined
     },
 
     async claim(email, customerId, command, category) {
@@ -109,7 +111,11 @@ export function createEmailClaims(eventStore: EventStore, customers: Customers, 
 
   /** @throws WrongExpectedRevision where the holder's stream has moved */
   async function abandon(holder: CustomerDocument, key: string, command: Command): Promise<void> {
-    const [encoded] = encodeAll(command, [{ type: 'EmailClaimAbandoned', data: { emailKey: key } }], `abandon:${key}:${holder.revision}`)
+    const [encoded] = encodeAll(
+      command,
+      [{ type: 'EmailClaimAbandoned', data: { emailKey: key } }],
+      `abandon:${key}:${holder.revision}`,
+    )
     const expected = holder.revision === -1 ? 'no_stream' : holder.revision
     await eventStore.append(`customer-${holder.id}`, encoded ? [encoded] : [], { expected })
   }

@@ -43,7 +43,11 @@ export const notFound = (message: string) => new CustomerError(message, 'NOT_FOU
 
 /** The category is Magento's: `graphql-input` on registration, `graphql-already-exists` on a change. */
 export const emailTaken = (category: Category) =>
-  new CustomerError('A customer with the same email address already exists in an associated website.', 'CONFLICT', category)
+  new CustomerError(
+    'A customer with the same email address already exists in an associated website.',
+    'CONFLICT',
+    category,
+  )
 
 export const serviceUnavailable = () =>
   new CustomerError('The service is temporarily unavailable. Try again later.', 'SERVICE_UNAVAILABLE')

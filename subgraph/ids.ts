@@ -63,7 +63,12 @@ export function createIds(eventStore: EventStore): Ids {
     async addressOwner(addressId) {
       if (addressId < 1) return undefined
       const from = Math.floor((addressId - 1) / ADDRESS_BLOCK)
-      const [reservation] = await readNewest<Extract<IdEvent, { type: 'AddressIdsReserved' }>>(eventStore, 'addressIds', 1, from)
+      const [reservation] = await readNewest<Extract<IdEvent, { type: 'AddressIdsReserved' }>>(
+        eventStore,
+        'addressIds',
+        1,
+        from,
+      )
       return reservation?.data.customerId
     },
   }

@@ -64,7 +64,11 @@ export function createResolvers({ commands, customers, tokens, now }: Parts) {
       },
 
       async updateCustomer(_: unknown, args: { input: CustomerInput }, context: RequestContext) {
-        const updated = await commands.updateCustomer(context.caller, args.input, command('updateCustomer', args, context))
+        const updated = await commands.updateCustomer(
+          context.caller,
+          args.input,
+          command('updateCustomer', args, context),
+        )
         // As Magento: the answer to the change repeats the date as it was typed, later reads give YYYY-MM-DD.
         const { dob } = args.input
         return { customer: { ...toCustomer(updated), ...(dob && { dob }) } }

@@ -5,18 +5,18 @@ import { buildSubgraphSchema } from '@apollo/subgraph'
 import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify'
 import { type ExecutionResult, GraphQLError, parse } from 'graphql'
 import mercurius from 'mercurius'
-import { Counter, Registry, collectDefaultMetrics } from 'prom-client'
+import { Counter, collectDefaultMetrics, Registry } from 'prom-client'
 import { type EventStore, EventStoreUnavailable } from '../eventstore/port.ts'
 import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
 import { createCommands } from './commands.ts'
 import { createCustomers } from './customers.ts'
 import { createEmailClaims } from './email-claims.ts'
 import { CustomerError, serviceUnavailable } from './errors.ts'
-import { createIds } from './ids.ts'
 import { createCredentials } from './identity/credentials.ts'
 import type { Keys } from './identity/keys.ts'
 import { createSignIn } from './identity/sign-in.ts'
 import { createTokens } from './identity/tokens.ts'
+import { createIds } from './ids.ts'
 import { createResolvers, type RequestContext } from './resolvers.ts'
 
 export interface SubgraphOptions {
@@ -98,9 +98,12 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   /** Expected errors as they are; anything else logged whole and shown masked. */
   function formatErrors(execution: ExecutionResult, context: RequestContext) {
     const errors = (execution.errors ?? []).flatMap((error) => validationErrors(error) ?? [present(error, context)])
-    for (const error of errors) errorsByCode.inc({ code: String(error.extensions?.code ?? 'GRAPHQL_VALIDATION_FAILED') })
+    for (const error of errors)
+      errorsByCode.inc({ code: String(error.extensions?.code ?? 'GRAPHQL_VALIDATION_FAILED') })
     const refused = execution.data == null && errors.some(({ path }) => path === undefined)
-    const statusCode = refused ? ((execution.errors?.[0]?.originalError as { statusCode?: number })?.statusCode ?? 400) : 200
+    const statusCode = refused
+      ? ((execution.errors?.[0]?.originalError as { statusCode?: number })?.statusCode ?? 400)
+      : 200
     // `data` is absent where nothing was executed.
     return { statusCode, response: { ...(refused ? {} : { data: execution.data ?? null }), errors } as never }
   }
@@ -121,7 +124,9 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     return relocate(error, masked)
   }
 
-  app.get('/.well-known/jwks.json', async (_, reply) => reply.header('cache-control', 'public, max-age=300').send(tokens.jwks))
+  app.get('/.well-known/jwks.json', async (_, reply) =>
+    reply.header('cache-control', 'public, max-age=300').send(tokens.jwks),
+  )
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/readyz', async (_, reply) => {
     const checks = { eventStore: await answers(eventStore), readModel: await answers(readModel) }

@@ -45,7 +45,17 @@ export function checkRegistration(input: CustomerInput): Registration {
   const details = checkDetails({ firstname: '', lastname: '', ...input }, () => checkEmail(input.email ?? ''))
   return {
     email: input.email,
-    details: { prefix: null, firstname: '', middlename: null, lastname: '', suffix: null, dob: null, taxvat: null, gender: null, ...details },
+    details: {
+      prefix: null,
+      firstname: '',
+      middlename: null,
+      lastname: '',
+      suffix: null,
+      dob: null,
+      taxvat: null,
+      gender: null,
+      ...details,
+    },
     isSubscribed: input.is_subscribed === true,
   }
 }
@@ -119,10 +129,7 @@ export function isLocked(state: CustomerDocument, now: Date): boolean {
 /** @throws CustomerError (graphql-input) */
 export function addAddress(state: CustomerDocument, addressId: number, input: AddressInput): CustomerEvent[] {
   const fields = resolveAddress(input)
-  return [
-    { type: 'CustomerAddressAdded', data: { addressId, ...fields } },
-    ...moveDefaults(state, addressId, input),
-  ]
+  return [{ type: 'CustomerAddressAdded', data: { addressId, ...fields } }, ...moveDefaults(state, addressId, input)]
 }
 
 /** @throws CustomerError (graphql-input; graphql-no-such-entity where the customer has no such address) */

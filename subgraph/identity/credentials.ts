@@ -29,7 +29,6 @@ export interface Credentials {
 
 const stream = (customerId: number) => `customerCredentials-${customerId}`
 
-
 export function createCredentials(eventStore: EventStore, customers: Customers): Credentials {
   return {
     async read(customer) {

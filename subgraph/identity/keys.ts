@@ -19,7 +19,8 @@ export function loadKeys(configuration: Configuration): Keys {
   const key = (variable: 'TOKEN_SIGNING_KEY' | 'EMAIL_HASH_KEY', file: string, generate: () => string) => {
     const configured = configuration[variable]
     if (configured !== undefined) return configured
-    if (!embedded) throw new ConfigurationError(`${variable} is not set; it is required unless EVENTSTORE_URL is sqlite:PATH.`)
+    if (!embedded)
+      throw new ConfigurationError(`${variable} is not set; it is required unless EVENTSTORE_URL is sqlite:PATH.`)
     return readOrCreate(configuration.DATA_DIR, file, generate)
   }
   return {

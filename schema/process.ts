@@ -1,0 +1,84 @@
+/** How every process of the service starts and ends. */
+import { type Configuration, loadConfiguration } from './configuration.ts'
+
+/** A process that is up. */
+export interface Running {
+  /** Finishes what is under way and gives everything back. */
+  close(): Promise<void>
+}
+
+/** A fault that the operator can mend: its message is one line that says all there is to say. */
+export class StartupError extends Error {
+  override readonly name = 'StartupError'
+}
+
+const DRAIN_LIMIT_MS = 10_000
+
+/**
+ * Starts a process and ends it on SIGTERM or SIGINT: exit code 0 when it drained, 1 when it could not start or drain.
+ * @param start takes the configuration and resolves once everything is up
+ * @param defaults environment variables that count where the environment does not set them
+ */
+export async function runProcess(
+  start: (configuration: Configuration) => Promise<Running>,
+  defaults: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  let running: Running
+  try {
+    running = await start(loadConfiguration({ ...defaults, ...process.env }))
+  } catch (error) {
+    console.error(explain(error))
+    process.exit(1)
+  }
+  let draining = false
+  const drain = async () => {
+    if (draining) return
+    draining = true
+    setTimeout(() => {
+      console.error(`error: still busy after ${DRAIN_LIMIT_MS / 1000} s, stopped hard`)
+      process.exit(1)
+    }, DRAIN_LIMIT_MS).unref()
+    try {
+      await running.close()
+      process.exit(0)
+    } catch (error) {
+      console.error(explain(error))
+      process.exit(1)
+    }
+  }
+  process.on('SIGTERM', drain).on('SIGINT', drain)
+}
+
+/**
+ * Listens, or says which setting to change.
+ * @param variable the environment variable that holds the port
+ * @throws StartupError where the port or the address can't be had
+ */
+export async function listen(
+  app: { listen(options: { port: number; host: string }): Promise<string> },
+  options: { readonly port: number; readonly host: string },
+  variable: string,
+): Promise<string> {
+  try {
+    return await app.listen(options)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    const { port, host } = options
+    if (code === 'EADDRINUSE') {
+      throw new StartupError(`port ${port} on ${host} is in use: stop what uses it, or set ${variable} to another port`)
+    }
+    if (code === 'EACCES')
+      throw new StartupError(`port ${port} needs more rights: set ${variable} to a port above 1023`)
+    if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') {
+      throw new StartupError(`HOST: ${JSON.stringify(host)} is not an address of this machine`)
+    }
+    throw error
+  }
+}
+
+/** One line for a fault that has been thought of (a class of ours, or the system's own error); all of it for one that has not. */
+function explain(error: unknown): string {
+  if (!(error instanceof Error)) return `error: ${String(error)}`
+  const expected = error.name.endsWith('Error') && !(error.name in globalThis)
+  return expected || 'syscall' in error ? `error: ${error.message}` : (error.stack ?? error.message)
+}

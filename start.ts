@@ -1,0 +1,127 @@
+/**
+ * `npm start`: subgraph, projection, gateway and (outside production) the sample subgraphs in one process. On the
+ * embedded stores by default; with EVENTSTORE_URL and READMODEL_URL set, the same on servers.
+ */
+import type { AddressInfo } from 'node:net'
+import { resolve } from 'node:path'
+import type { FastifyInstance } from 'fastify'
+import { openEventStore } from './eventstore/open.ts'
+import { buildSamples } from './gateway/sample/server.ts'
+import { buildGateway } from './gateway/server.ts'
+import { openReadModel } from './projections/open.ts'
+import { startProjection } from './projections/worker.ts'
+import { listen, type Running, runProcess } from './schema/process.ts'
+import { loadKeys } from './subgraph/identity/keys.ts'
+import { buildSubgraph } from './subgraph/server.ts'
+
+const SAMPLE_CUSTOMER = { email: 'roni_cost@example.com', password: 'roni_cost3@example.com' }
+
+const here = (path: string) => new URL(path, import.meta.url).pathname
+
+await runProcess(
+  async (configuration) => {
+    const { EVENTSTORE_URL, READMODEL_URL, HOST: host, SUBGRAPH_SECRET: secret } = configuration
+    const production = configuration.NODE_ENV === 'production'
+    const logger = { level: configuration.LOG_LEVEL }
+    const parts: Running[] = []
+    const close = async () => {
+      for (const part of parts.reverse()) await part.close()
+    }
+    const added = <T extends Running>(part: T): T => {
+      parts.push(part)
+      return part
+    }
+
+    try {
+      const keys = loadKeys(configuration)
+      const eventStore = added(openEventStore(EVENTSTORE_URL))
+      const readModel = added(openReadModel(READMODEL_URL))
+      const subgraph = added(await buildSubgraph({ eventStore, readModel, keys, secret, logger }))
+      const projection = startProjection({ eventStore, readModel, log: subgraph.log })
+      added({ close: () => projection.stop() })
+      // The read model of an earlier run may be behind, or lost: it is whole before the first query.
+      await projection.caughtUp()
+
+      await listen(subgraph, { port: configuration.SUBGRAPH_PORT, host }, 'SUBGRAPH_PORT')
+      const subgraphUrl = address(subgraph)
+      const subgraphUrls: Record<string, string> = { customers: `${subgraphUrl}/graphql` }
+      if (!production) {
+        const jwksUrl = `${subgraphUrl}/.well-known/jwks.json`
+        const samples = added(await buildSamples({ keys: { jwksUrl }, logger }))
+        await listen(samples, { port: configuration.SAMPLES_PORT, host }, 'SAMPLES_PORT')
+        for (const name of ['catalog', 'orders']) subgraphUrls[name] = `${address(samples)}/${name}/graphql`
+      }
+
+      const supergraph = production ? 'schema/supergraph.graphql' : 'gateway/sample/supergraph.graphql'
+      const gateway = added(
+        await buildGateway({
+          supergraph: configuration.SUPERGRAPH ?? here(supergraph),
+          subgraphUrls,
+          subgraphSecret: secret,
+          introspection: !production,
+          editor: !production,
+          logger,
+        }),
+      )
+      await listen(gateway, { port: configuration.GATEWAY_PORT, host }, 'GATEWAY_PORT')
+
+      const shown = (url: string) =>
+        url.startsWith('sqlite:') ? resolve(url.slice('sqlite:'.length)) : new URL(url).host
+      console.log(`
+  Gateway    ${address(gateway)}/graphql${production ? '' : `   query editor: ${address(gateway)}/`}
+  Subgraph   ${subgraphUrl}/graphql
+  Data       ${shown(EVENTSTORE_URL)} (events), ${shown(READMODEL_URL)} (read model)`)
+      if (!production) {
+        await registerSampleCustomer(subgraph, secret)
+        const { email, password } = SAMPLE_CUSTOMER
+        console.log(`  Sample     customer ${email}, password ${password}
+
+  Sign in:
+    mutation { generateCustomerToken(email: "${email}", password: "${password}") { token } }
+  Then, with the header  Authorization: Bearer <token>
+    { customer { firstname email orders { number items { quantity product { name } } } } }
+`)
+      }
+      return { close }
+    } catch (error) {
+      await close()
+      throw error
+    }
+  },
+  // The lines above are what a newcomer is to see.
+  { LOG_LEVEL: 'warn' },
+)
+
+function address(app: FastifyInstance): string {
+  const { address, family, port } = app.server.address() as AddressInfo
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+}
+
+/** Goes the way of any client; an address that is taken was registered by an earlier start. */
+async function registerSampleCustomer(subgraph: FastifyInstance, secret: string | undefined): Promise<void> {
+  const mutate = async (query: string, token?: string) => {
+    const response = await subgraph.inject({
+      method: 'POST',
+      url: '/graphql',
+      headers: { ...(secret && { 'x-subgraph-secret': secret }), ...(token && { authorization: `Bearer ${token}` }) },
+      payload: { query },
+    })
+    return response.json()
+  }
+  const { email, password } = SAMPLE_CUSTOMER
+  const created = await mutate(`mutation { createCustomer(input: {
+    firstname: "Veronica", lastname: "Costello", email: "${email}", password: "${password}"
+  }) { customer { id } } }`)
+  if (created.errors) return
+  const signedIn = await mutate(
+    `mutation { generateCustomerToken(email: "${email}", password: "${password}") { token } }`,
+  )
+  await mutate(
+    `mutation { createCustomerAddress(input: {
+      firstname: "Veronica", lastname: "Costello", street: ["6146 Honey Bluff Parkway"], city: "Calder",
+      region: { region_id: 33 }, postcode: "49628-7978", country_id: US, telephone: "(555) 229-3326",
+      default_billing: true, default_shipping: true
+    }) { id } }`,
+    signedIn.data?.generateCustomerToken?.token,
+  )
+}

@@ -1,0 +1,28 @@
+/** The subgraph as a process of its own: `npm run subgraph`. */
+import { openEventStore } from '../eventstore/open.ts'
+import { openReadModel } from '../projections/open.ts'
+import { listen, runProcess } from '../schema/process.ts'
+import { loadKeys } from './identity/keys.ts'
+import { buildSubgraph } from './server.ts'
+
+await runProcess(async (configuration) => {
+  const { EVENTSTORE_URL, READMODEL_URL, SUBGRAPH_SECRET, SUBGRAPH_PORT, HOST, LOG_LEVEL } = configuration
+  const keys = loadKeys(configuration)
+  const eventStore = openEventStore(EVENTSTORE_URL)
+  const readModel = openReadModel(READMODEL_URL)
+  const app = await buildSubgraph({
+    eventStore,
+    readModel,
+    keys,
+    secret: SUBGRAPH_SECRET,
+    logger: { level: LOG_LEVEL },
+  })
+  await listen(app, { port: SUBGRAPH_PORT, host: HOST }, 'SUBGRAPH_PORT')
+  return {
+    async close() {
+      await app.close()
+      await readModel.close()
+      await eventStore.close()
+    },
+  }
+})
