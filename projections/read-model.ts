@@ -2,9 +2,9 @@
 import type { Position } from '../eventstore/port.ts'
 import type { CustomerDocument } from './customer.ts'
 
-/** What the read model knows of one customer. */
+/** What a query learns of one customer. */
 export interface ReadModelEntry {
-  /** null where no document has been projected yet. */
+  /** null where no document has been projected yet, and for all as long as the read model is not complete. */
   readonly document: CustomerDocument | null
   /**
    * The newest revision that the subgraph has acknowledged, -1 for none known. Where it is higher than the
@@ -19,13 +19,27 @@ export interface DocumentWrite {
   readonly expected: number
 }
 
+/** How far the projection has worked. */
+export interface Checkpoint {
+  /** Everything up to and including this position is in the documents. */
+  readonly position: Position
+  /** The id of the log's first customer event: documents of another log must never be served. */
+  readonly origin: string
+  /**
+   * Whether the projection has reached the end of the log since the read model was empty. Until then its documents
+   * may be older than what was acknowledged before, with the marks of it lost: queries must not see them.
+   */
+  readonly complete: boolean
+}
+
 export interface ReadModel {
-  /** The entries of these customers, in the order of `ids`, in one round trip. @throws ReadModelUnavailable */
+  /** For queries: the entries of these customers, in the order of `ids`, in one round trip. @throws ReadModelUnavailable */
   get(ids: readonly number[]): Promise<readonly ReadModelEntry[]>
 
-  /**
-   * Notes that a customer's stream has been acknowledged up to `revision`. Never goes back. @throws ReadModelUnavailable
-   */
+  /** For projections: the stored documents, complete or not, in the order of `ids`. @throws ReadModelUnavailable */
+  documents(ids: readonly number[]): Promise<readonly (CustomerDocument | null)[]>
+
+  /** Notes that a customer's stream has been acknowledged up to `revision`. Never goes back. @throws ReadModelUnavailable */
   acknowledge(id: number, revision: number): Promise<void>
 
   /**
@@ -35,11 +49,14 @@ export interface ReadModel {
    */
   put(writes: readonly DocumentWrite[]): Promise<readonly number[]>
 
-  /** The position up to which `projection` has worked; null before its first. @throws ReadModelUnavailable */
-  getCheckpoint(projection: string): Promise<Position | null>
+  /** null before the first. @throws ReadModelUnavailable */
+  getCheckpoint(): Promise<Checkpoint | null>
 
   /** @throws ReadModelUnavailable */
-  setCheckpoint(projection: string, position: Position): Promise<void>
+  setCheckpoint(checkpoint: Checkpoint): Promise<void>
+
+  /** Forgets documents, marks and checkpoint. @throws ReadModelUnavailable */
+  reset(): Promise<void>
 
   /** Answers whether the store can be reached. @throws ReadModelUnavailable */
   ping(): Promise<void>

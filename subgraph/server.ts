@@ -2,7 +2,7 @@
 import { randomUUID, timingSafeEqual } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { buildSubgraphSchema } from '@apollo/subgraph'
-import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions, LogController } from 'fastify'
 import { type ExecutionResult, GraphQLError, parse } from 'graphql'
 import mercurius from 'mercurius'
 import { Counter, collectDefaultMetrics, Registry } from 'prom-client'
@@ -42,8 +42,15 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   const { eventStore, readModel, keys, secret } = options
   const app = Fastify({
     logger: options.logger ?? false,
-    disableRequestLogging: true,
-    forceCloseConnections: 'idle',
+    logController: new LogController({ disableRequestLogging: true }),
+  })
+  // A kept-alive connection that is busy when the server closes would otherwise stay open, and hold the close up.
+  let closing = false
+  app.addHook('preClose', async () => {
+    closing = true
+  })
+  app.addHook('onSend', async (_, reply) => {
+    if (closing) reply.header('connection', 'close')
   })
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
@@ -143,9 +150,10 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
  * answering the first one asked for. A comment with the operation's name makes two texts of them.
  */
 function keyByOperation(request: FastifyRequest): void {
-  const body = request.body as { query?: unknown; operationName?: unknown } | undefined
-  if (typeof body?.query === 'string' && typeof body.operationName === 'string' && /^\w+$/.test(body.operationName)) {
-    body.query = `${body.query}\n#${body.operationName}`
+  const parameters = (request.body ?? request.query) as { query?: unknown; operationName?: unknown }
+  const { query, operationName } = parameters
+  if (typeof query === 'string' && typeof operationName === 'string' && /^\w+$/.test(operationName)) {
+    parameters.query = `${query}\n#${operationName}`
   }
 }
 

@@ -51,7 +51,6 @@ export function createTokens(signingKey: string): Tokens {
     key: publicKey.export({ format: 'pem', type: 'spki' }),
     cache: CACHED_TOKENS,
     cacheTTL: LIFETIME_MS,
-    cacheKeyBuilder: (token: string) => token,
   })
 
   return {

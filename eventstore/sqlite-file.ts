@@ -1,0 +1,135 @@
+/** What the embedded stores share: opening a SQLite file that several processes use, and waiting for its write lock. */
+import { mkdirSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { setTimeout as delay } from 'node:timers/promises'
+
+/** The file can't be used as what it was opened as. The message is one line for the operator. */
+export class SqliteFileError extends Error {
+  override readonly name = 'SqliteFileError'
+}
+
+/** SQLite's primary result codes (https://sqlite.org/rescode.html). */
+const BUSY = 5
+const LOCKED = 6
+const CORRUPT = 11
+const NOT_A_DATABASE = 26
+
+/** Larger files are not read through at every start. Bytes. */
+const CHECKED_SIZE = 64 * 1024 * 1024
+
+const OPEN_TIMEOUT_MS = 5_000
+/** How long a statement may hold up the event loop for another process's write. */
+const LOCK_TIMEOUT_MS = 2
+const RETRY_LIMIT_MS = 5_000
+
+/**
+ * Opens a file in WAL mode, creating it (and its folder) where it is missing.
+ * @param options.kind what the file is, for messages: `an event store`
+ * @param options.applicationId marks the file as ours (PRAGMA application_id)
+ * @param options.schema the statements that make an empty file one of that kind
+ * @param options.synchronous FULL: durable when a commit returns; NORMAL: the last commits may be lost with the power
+ * @throws SqliteFileError for a folder that can't be written, or a file that is damaged or something else
+ */
+export function openSqliteFile(
+  path: string,
+  options: {
+    readonly kind: string
+    readonly applicationId: number
+    readonly version: number
+    readonly schema: string
+    readonly synchronous: 'FULL' | 'NORMAL'
+  },
+): DatabaseSync {
+  const { kind, applicationId, version, schema, synchronous } = options
+  let database: DatabaseSync | undefined
+  try {
+    mkdirSync(dirname(path), { recursive: true })
+    database = new DatabaseSync(path, { timeout: OPEN_TIMEOUT_MS })
+    const found = pragma(database, 'application_id')
+    if (found !== applicationId) {
+      const { tables } = database.prepare('SELECT count(*) AS tables FROM sqlite_schema').get() as { tables: number }
+      if (found !== 0 || tables > 0)
+        throw new SqliteFileError(`${path} is not ${kind} file: another program's database`)
+    } else if (pragma(database, 'user_version') > version) {
+      throw new SqliteFileError(
+        `${path} was written by a newer release; this one reads ${kind} files up to version ${version}`,
+      )
+    }
+    database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = ${synchronous}; PRAGMA secure_delete = ON`)
+    database.exec(
+      `BEGIN IMMEDIATE; ${schema}; PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${version}; COMMIT`,
+    )
+    if (statSync(path).size < CHECKED_SIZE) {
+      const { quick_check } = database.prepare('PRAGMA quick_check(1)').get() as { quick_check: string }
+      if (quick_check !== 'ok') throw new SqliteFileError(`${path} is damaged: ${quick_check.replace(/\s+/g, ' ')}`)
+    }
+    database.exec(`PRAGMA busy_timeout = ${LOCK_TIMEOUT_MS}`)
+    return database
+  } catch (error) {
+    database?.close()
+    if (error instanceof SqliteFileError) throw error
+    const code = primaryCode(error)
+    if (code === NOT_A_DATABASE || code === CORRUPT) {
+      throw new SqliteFileError(`${path} is not ${kind} file, or is damaged: ${(error as Error).message}`)
+    }
+    throw new SqliteFileError(`${path} can't be opened: ${(error as Error).message}`)
+  }
+}
+
+/** Whether another connection holds the lock that the statement needed. */
+export function isBusy(error: unknown): boolean {
+  const code = primaryCode(error)
+  return code === BUSY || code === LOCKED
+}
+
+/**
+ * Runs a write; where another process holds the lock, tries again after short random waits, without blocking the event loop.
+ * @throws what `write` throws; the last "busy" after 5 s
+ */
+export async function withLock<T>(write: () => T): Promise<T> {
+  const started = Date.now()
+  for (let wait = 1; ; wait = Math.min(wait * 2, 20)) {
+    try {
+      return write()
+    } catch (error) {
+      if (!isBusy(error) || Date.now() - started > RETRY_LIMIT_MS) throw error
+      await delay(wait * (0.5 + Math.random()))
+    }
+  }
+}
+
+/** Runs `work` in one write transaction: all of it or nothing. */
+export function transaction<T>(database: DatabaseSync, work: () => T): T {
+  database.exec('BEGIN IMMEDIATE')
+  try {
+    const result = work()
+    database.exec('COMMIT')
+    return result
+  } catch (error) {
+    if (database.isTransaction) database.exec('ROLLBACK')
+    throw error
+  }
+}
+
+/** Moves everything from the write-ahead log into the file, empties the log, and closes. */
+export function closeSqliteFile(database: DatabaseSync): void {
+  if (!database.isOpen) return
+  try {
+    database.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+  } catch (error) {
+    if (!isBusy(error)) throw error // another process goes on with the log, and will
+  } finally {
+    database.close()
+  }
+}
+
+function pragma(database: DatabaseSync, name: string): number {
+  return Object.values(database.prepare(`PRAGMA ${name}`).get() ?? {})[0] as number
+}
+
+/** Extended codes keep the primary one in their low byte. */
+function primaryCode(error: unknown): number | undefined {
+  const { errcode } = error as { errcode?: number }
+  return errcode === undefined ? undefined : errcode & 0xff
+}

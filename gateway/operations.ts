@@ -1,0 +1,159 @@
+/** From a request's text to an operation that can be executed: parsed, validated and planned once per document. */
+import {
+  type DocumentNode,
+  GraphQLError,
+  Kind,
+  NoSchemaIntrospectionCustomRule,
+  type OperationDefinitionNode,
+  type OperationTypeNode,
+  parse,
+  specifiedRules,
+  validate,
+} from 'graphql'
+import { getVariableValues } from 'graphql/execution/values.js'
+import type { Execute, PlannedOperation } from './executor.ts'
+import { createLru } from './lru.ts'
+import type { LoadedSupergraph } from './supergraph.ts'
+
+/** An operation with all that could be done before its variables are known. */
+export type Operation = {
+  readonly type: OperationTypeNode
+  readonly node: OperationDefinitionNode
+  readonly execute: Execute
+}
+
+/** A request that is not executed; each error carries its code. */
+export class RequestError extends Error {
+  override readonly name = 'RequestError'
+  readonly errors: readonly GraphQLError[]
+  readonly statusCode: number
+
+  constructor(errors: readonly GraphQLError[], statusCode = 400) {
+    super(errors[0]?.message)
+    this.errors = errors
+    this.statusCode = statusCode
+  }
+}
+
+/** A RequestError of one message and code. */
+export function requestError(message: string, code: string, statusCode = 400): RequestError {
+  return new RequestError([new GraphQLError(message, { extensions: { code } })], statusCode)
+}
+
+export type Operations = {
+  /** Finds the operation that a request asks for. @throws RequestError for anything that is wrong with it */
+  readonly find: (source: string, operationName: string | undefined) => Operation
+  /** Checks the variables against the schema. @throws RequestError naming those that do not fit */
+  readonly checkVariables: (operation: Operation, variables: Readonly<Record<string, unknown>>) => void
+}
+
+export type OperationsOptions = {
+  readonly introspection: boolean
+  /** How many documents are kept parsed and planned. */
+  readonly cachedDocuments: number
+  readonly compile: (operation: PlannedOperation) => Execute
+}
+
+/** Of all texts together. A parsed and planned document takes some fifty times the room of its text. */
+const maxCachedCharacters = 2 * 1024 * 1024
+
+/** The operations of one supergraph, with their cache: a new supergraph starts with an empty one. */
+export function createOperations(
+  supergraph: LoadedSupergraph,
+  { introspection, cachedDocuments, compile }: OperationsOptions,
+): Operations {
+  const rules = introspection ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule]
+  type CachedDocument = { readonly document: DocumentNode; readonly operations: Map<string, Operation> }
+  // The text itself is the key: V8 hashes it faster than a digest could be made, and two texts can't collide.
+  const documents = createLru<CachedDocument>(cachedDocuments, maxCachedCharacters)
+
+  function read(source: string): CachedDocument {
+    let document: DocumentNode
+    try {
+      document = parse(source)
+    } catch (error) {
+      throw error instanceof GraphQLError ? withCode([error], 'GRAPHQL_PARSE_FAILED') : error
+    }
+    const errors = validate(supergraph.schema, document, rules)
+    if (errors.length > 0) throw withCode(errors, 'GRAPHQL_VALIDATION_FAILED')
+    return { document, operations: new Map() }
+  }
+
+  function prepare(document: DocumentNode, operationName: string | undefined): Operation {
+    const node = choose(document, operationName)
+    if (node.operation === 'subscription') {
+      throw requestError('Subscriptions are not supported.', 'OPERATION_RESOLUTION_FAILURE')
+    }
+    try {
+      const plan = supergraph.plan(document, operationName)
+      return { type: node.operation, node, execute: compile({ document, node, plan }) }
+    } catch (error) {
+      // The planner refuses what would take it too long; anything else is a fault of ours.
+      if (error instanceof GraphQLError) throw withCode([error], 'GRAPHQL_VALIDATION_FAILED')
+      throw error
+    }
+  }
+
+  function find(source: string, operationName: string | undefined): Operation {
+    let cached = documents.get(source)
+    if (!cached) {
+      cached = read(source)
+      documents.set(source, cached)
+    }
+    const key = operationName ?? ''
+    let operation = cached.operations.get(key)
+    if (!operation) {
+      operation = prepare(cached.document, operationName)
+      cached.operations.set(key, operation)
+    }
+    return operation
+  }
+
+  return {
+    find: (source, operationName) => {
+      try {
+        return find(source, operationName)
+      } catch (error) {
+        // graphql-js reads, validates and plans by recursion: what is too deep for the stack ends as a RangeError.
+        if (error instanceof RangeError)
+          throw requestError('The document is nested too deeply.', 'GRAPHQL_PARSE_FAILED')
+        throw error
+      }
+    },
+
+    checkVariables: ({ node }, variables) => {
+      if (!node.variableDefinitions?.length) return
+      const { errors } = getVariableValues(supergraph.schema, node.variableDefinitions, variables, { maxErrors: 20 })
+      if (errors) throw withCode(errors, 'BAD_USER_INPUT')
+    },
+  }
+}
+
+function choose(document: DocumentNode, name: string | undefined): OperationDefinitionNode {
+  const all = document.definitions.filter((definition) => definition.kind === Kind.OPERATION_DEFINITION)
+  const wanted = name === undefined ? all : all.filter((definition) => definition.name?.value === name)
+  const [first] = wanted
+  if (first && wanted.length === 1) return first
+  throw requestError(
+    name !== undefined
+      ? `Unknown operation named "${name}".`
+      : all.length > 1
+        ? 'Must provide operation name if query contains multiple operations.'
+        : 'Must provide an operation.',
+    'OPERATION_RESOLUTION_FAILURE',
+  )
+}
+
+function withCode(errors: readonly GraphQLError[], code: string): RequestError {
+  return new RequestError(
+    errors.map(
+      (error) =>
+        new GraphQLError(error.message, {
+          nodes: error.nodes ?? null,
+          source: error.source ?? null,
+          positions: error.positions ?? null,
+          extensions: { ...error.extensions, code },
+        }),
+    ),
+  )
+}

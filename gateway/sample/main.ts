@@ -1,0 +1,10 @@
+/** The SAMPLE subgraphs as a process of their own, beside a customer subgraph. */
+import { listen, runProcess } from '../../schema/process.ts'
+import { buildSamples } from './server.ts'
+
+await runProcess(async ({ HOST, SUBGRAPH_PORT, SAMPLES_PORT, LOG_LEVEL }) => {
+  const jwksUrl = `http://${HOST}:${SUBGRAPH_PORT}/.well-known/jwks.json`
+  const app = await buildSamples({ keys: { jwksUrl }, logger: { level: LOG_LEVEL } })
+  await listen(app, { port: SAMPLES_PORT, host: HOST }, 'SAMPLES_PORT')
+  return app
+})

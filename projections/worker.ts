@@ -1,0 +1,166 @@
+/** The projection worker: follows the log from its checkpoint and keeps the read model's documents up to it. */
+import {
+  comparePositions,
+  type EventStore,
+  InvalidArgument,
+  type Position,
+  type Subscription,
+} from '../eventstore/port.ts'
+import { CUSTOMER_STREAMS, createApplier, type Failure } from './apply.ts'
+import type { Checkpoint, ReadModel } from './read-model.ts'
+
+/** The part of a pino logger that the worker uses. */
+export interface Log {
+  info(details: object, message: string): void
+  warn(details: object, message: string): void
+  error(details: object, message: string): void
+}
+
+export interface Projection {
+  /** Resolves when everything that is in the log now is in the documents. @throws Error when the worker is stopped before */
+  caughtUp(): Promise<void>
+  /** Finishes the batch in hand and stores its checkpoint. Calling it again does nothing. */
+  stop(): Promise<void>
+}
+
+const FILTER = { streamPrefixes: [CUSTOMER_STREAMS] }
+const BACK_OFF_MS = { first: 50, most: 5_000 }
+const SILENT: Log = { info() {}, warn() {}, error() {} }
+
+/**
+ * Starts following. Failures of a store are retried for ever, with growing waits, and are logged once for each outage;
+ * what was delivered twice is skipped. Nothing is thrown but by `caughtUp`.
+ */
+export function startProjection(options: {
+  readonly eventStore: EventStore
+  readonly readModel: ReadModel
+  readonly log?: Log
+  /** Told of each customer whose document can't be brought further. */
+  readonly onFailure?: (failure: Failure) => void
+  /** The most events of one batch. Default 500. */
+  readonly batchSize?: number
+}): Projection {
+  const { eventStore, readModel, log = SILENT, batchSize = 500 } = options
+  const applier = createApplier({
+    eventStore,
+    readModel,
+    onFailure(failure) {
+      const { stream, revision, error } = failure
+      // Of the error its message at most: the event's data is personal.
+      log.error(
+        { stream, revision, reason: (error as Error).message },
+        'event can not be applied; its customer stays behind',
+      )
+      options.onFailure?.(failure)
+    },
+  })
+  const stopping = new AbortController()
+  let subscription: Subscription | undefined
+  let reached: Position | undefined
+  let waiting: {
+    readonly position: Position
+    readonly resolve: () => void
+    readonly reject: (error: Error) => void
+  }[] = []
+
+  const running = run()
+
+  async function run(): Promise<void> {
+    let wait = 0
+    while (!stopping.signal.aborted) {
+      try {
+        for await (const _ of follow()) {
+          if (wait > 0) log.info({}, 'projection goes on')
+          wait = 0
+        }
+      } catch (error) {
+        if (wait === 0) log.warn({ reason: (error as Error).message }, 'projection is interrupted; it tries again')
+        wait = Math.min(wait * 2 || BACK_OFF_MS.first, BACK_OFF_MS.most)
+        await pause(wait * (0.5 + Math.random() / 2), stopping.signal)
+      }
+    }
+    for (const { reject } of waiting) reject(new Error('The projection was stopped.'))
+  }
+
+  /** Yields after each batch that is applied and whose checkpoint is stored. */
+  async function* follow(): AsyncGenerator<void> {
+    let checkpoint = await resume()
+    subscription = eventStore.subscribeToAll({ from: checkpoint?.position ?? 'start', filter: FILTER, batchSize })
+    try {
+      for await (const batch of subscription) {
+        await applier.apply(batch.events)
+        const origin = checkpoint?.origin ?? batch.events[0]?.id
+        // Before the log's first event there is nothing to keep a place in.
+        if (origin !== undefined) {
+          checkpoint = {
+            position: batch.checkpoint,
+            origin,
+            complete: (checkpoint?.complete ?? false) || batch.caughtUp,
+          }
+          await readModel.setCheckpoint(checkpoint)
+        }
+        arrive(batch.checkpoint)
+        yield
+        if (stopping.signal.aborted) return
+      }
+    } finally {
+      await subscription.unsubscribe()
+    }
+  }
+
+  /** The checkpoint to go on from. A read model of another log is emptied: its documents are other people's. */
+  async function resume(): Promise<Checkpoint | undefined> {
+    const checkpoint = await readModel.getCheckpoint()
+    if (checkpoint === null) return undefined
+    try {
+      const position = checkpoint.position // read too: a log that was cut short does not have it
+      for await (const _ of eventStore.readAll({ from: position, filter: FILTER, maxCount: 1 })) break
+      for await (const first of eventStore.readAll({ filter: FILTER, maxCount: 1 })) {
+        if (first.id === checkpoint.origin) return checkpoint
+      }
+    } catch (error) {
+      if (!(error instanceof InvalidArgument)) throw error
+    }
+    log.warn({}, 'the read model is of another log; it is emptied and filled anew')
+    await readModel.reset()
+    return undefined
+  }
+
+  function arrive(position: Position): void {
+    reached = position
+    const late = waiting.filter((each) => comparePositions(each.position, position) > 0)
+    for (const each of waiting) if (!late.includes(each)) each.resolve()
+    waiting = late
+  }
+
+  return {
+    async caughtUp() {
+      let end: Position = { commit: 0n, prepare: 0n }
+      const newest = eventStore.readAll({ direction: 'backwards', filter: FILTER, maxCount: 1 })
+      for await (const last of newest) end = last.position
+      if (reached && comparePositions(reached, end) >= 0) return
+      if (stopping.signal.aborted) throw new Error('The projection was stopped.')
+      await new Promise<void>((resolve, reject) => waiting.push({ position: end, resolve, reject }))
+    },
+
+    async stop() {
+      stopping.abort()
+      await subscription?.unsubscribe()
+      await running
+    },
+  }
+}
+
+/** Waits, or until the signal. */
+function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve()
+    const done = () => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    const timer = setTimeout(done, milliseconds)
+    signal.addEventListener('abort', done)
+  })
+}

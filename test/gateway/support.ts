@@ -1,0 +1,129 @@
+/** What the gateway's tests share: small subgraphs, supergraphs composed on the spot, requests over HTTP. */
+import { generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { buildSubgraphSchema } from '@apollo/subgraph'
+import { createSigner } from 'fast-jwt'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import { GraphQLError, parse } from 'graphql'
+import { composeSupergraph } from '../../gateway/compose.ts'
+import { serveSubgraph } from '../../gateway/sample/mercurius.ts'
+import { buildGateway, type GatewayOptions } from '../../gateway/server.ts'
+
+export const sampleSupergraph = 'gateway/sample/supergraph.graphql'
+
+/** The part of tap's test object that is needed here. */
+export type Test = { teardown: (end: () => unknown) => void; testdir: (files: Record<string, string>) => string }
+
+export type Answer = {
+  status: number
+  headers: Headers
+  // biome-ignore lint/suspicious/noExplicitAny: an answer's shape is what the tests look into
+  body: any
+}
+
+/** Listens on a free port until the test ends; resolves to the URL. */
+export async function listen(t: Test, app: FastifyInstance): Promise<string> {
+  t.teardown(() => app.close())
+  return await app.listen({ port: 0, host: '127.0.0.1' })
+}
+
+/** A gateway for the test; `url` ends in /graphql. */
+export async function startGateway(t: Test, options: GatewayOptions) {
+  const app = await buildGateway(options)
+  const base = await listen(t, app)
+  return { app, base, url: `${base}/graphql` }
+}
+
+/** Posts a GraphQL request as JSON. */
+export async function post(url: string, body: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+  const response = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+  })
+  return { status: response.status, headers: response.headers, body: await response.json() }
+}
+
+/** Composes subgraphs into a supergraph file in a folder of the test's. */
+export function compose(t: Test, subgraphs: Record<string, { sdl: string; url: string }>): string {
+  const link = 'extend schema @link(url: "https://specs.apollo.dev/federation/v2.3", import: ["@key", "@shareable"])\n'
+  const yaml = Object.entries(subgraphs).map(
+    ([name, { url }]) => `  ${name}:\n    routing_url: ${url}\n    schema: { file: ./${name}.graphql }\n`,
+  )
+  const folder = t.testdir({
+    'supergraph.yaml': `subgraphs:\n${yaml.join('')}`,
+    ...Object.fromEntries(Object.entries(subgraphs).map(([name, { sdl }]) => [`${name}.graphql`, link + sdl])),
+  })
+  const result = composeSupergraph(join(folder, 'supergraph.yaml'))
+  if (result.supergraph === undefined) throw new Error(result.errors.join('\n'))
+  const path = join(folder, 'supergraph.graphql')
+  writeFileSync(path, result.supergraph)
+  return path
+}
+
+type Resolvers =
+  NonNullable<Exclude<Parameters<typeof buildSubgraphSchema>[0], unknown[]>> extends infer Modules
+    ? Modules extends { resolvers?: infer R }
+      ? R
+      : never
+    : never
+
+/** A real Mercurius subgraph; each request is handed to `seen`. Resolves to its URL. */
+export async function startSubgraph(
+  t: Test,
+  sdl: string,
+  resolvers: Resolvers,
+  seen: (request: FastifyRequest) => void = () => {},
+): Promise<string> {
+  const link = 'extend schema @link(url: "https://specs.apollo.dev/federation/v2.3", import: ["@key", "@shareable"])\n'
+  const typeDefs = parse(sdl.includes('@link') ? sdl : link + sdl)
+  const schema = buildSubgraphSchema({ typeDefs, ...(resolvers && { resolvers }) })
+  const app = Fastify()
+  app.addHook('preHandler', async (request) => seen(request))
+  await serveSubgraph(app, schema, ({ headers }) => ({ headers }))
+  return `${await listen(t, app)}/graphql`
+}
+
+export type Tokens = { readonly sign: (subject: string, expiresInMs?: number) => string; readonly jwk: object }
+
+/** A key pair as the customer subgraph has one. @param kid the key's id */
+export function createTokens(kid = 'test'): Tokens {
+  const { publicKey, privateKey }: { publicKey: KeyObject; privateKey: KeyObject } = generateKeyPairSync('ed25519')
+  const key = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
+  return {
+    sign: (sub, expiresInMs = 60_000) => {
+      const exp = Math.floor((Date.now() + expiresInMs) / 1000)
+      return createSigner({ key, algorithm: 'EdDSA', kid })({ sub, exp })
+    },
+    jwk: { ...publicKey.export({ format: 'jwk' }), kid, alg: 'EdDSA', use: 'sig' },
+  }
+}
+
+/** A stand-in for the customer subgraph with its whole schema: two customers, known by the tokens `one` and `two` or by JWTs. */
+export async function startCustomers(t: Test, jwks: () => readonly object[] = () => []): Promise<string> {
+  const subject = (token: string) => {
+    if (token === 'one' || token === 'two') return token === 'one' ? 1 : 2
+    const claims = Buffer.from(token.split('.')[1] ?? '', 'base64url').toString() || '{}'
+    return Number((JSON.parse(claims) as { sub?: string }).sub)
+  }
+  const app = Fastify()
+  const schema = buildSubgraphSchema({
+    typeDefs: parse(readFileSync('schema/customer.graphql', 'utf8')),
+    resolvers: {
+      Query: {
+        customer: (_root: unknown, _arguments: unknown, context: unknown) => {
+          const { authorization = '' } = (context as FastifyRequest).headers
+          const id = subject(authorization.replace('Bearer ', ''))
+          if (id) return { id, email: `customer${id}@example.com` }
+          throw new GraphQLError("The current customer isn't authorized.", {
+            extensions: { category: 'graphql-authorization', code: 'UNAUTHENTICATED' },
+          })
+        },
+      },
+    },
+  })
+  await serveSubgraph(app, schema, ({ headers }) => ({ headers }))
+  app.get('/.well-known/jwks.json', () => ({ keys: jwks() }))
+  return await listen(t, app)
+}

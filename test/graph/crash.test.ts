@@ -1,0 +1,184 @@
+/** A process killed between any two writes of one command leaves nothing stuck. */
+import { spawn } from 'node:child_process'
+import { cp } from 'node:fs/promises'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import {
+  CREATE_ADDRESS,
+  type GraphQLAnswer,
+  PASSWORD,
+  type Send,
+  signIn,
+  signUp,
+  startSubgraph,
+  TEXAN,
+  temporaryFolder,
+} from '../support/graph.ts'
+
+interface Request {
+  readonly query: string
+  readonly variables?: object
+  readonly token?: string | undefined
+}
+
+/** Runs the request in a process of its own that dies after `killAfter` writes. */
+async function run(folder: string, killAfter: number, request: Request) {
+  const script = join(import.meta.dirname, '../support/crash-point.ts')
+  const child = spawn(process.execPath, [script, folder, String(killAfter), JSON.stringify(request)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  let output = ''
+  child.stdout.on('data', (chunk) => {
+    output += chunk
+  })
+  const [code, signal] = await new Promise<[number | null, string | null]>((resolve) =>
+    child.on('close', (...ended) => resolve(ended)),
+  )
+  return {
+    code,
+    signal,
+    result: output ? (JSON.parse(output) as { writes: number; answer: GraphQLAnswer }) : undefined,
+  }
+}
+
+/**
+ * Prepares data once; then, for each number of writes that the command makes, kills it there on a copy of the data, and
+ * lets `check` do what a customer would do next, on a new process.
+ */
+async function killEverywhere(
+  t: Test,
+  options: {
+    readonly prepare: (send: Send) => Promise<Request>
+    readonly check: (t: Test, send: Send, request: Request) => Promise<void>
+    readonly atLeast: number
+    /** The error that the command is to answer with when nothing kills it; default: none. */
+    readonly answers?: string
+  },
+) {
+  const prepared = await temporaryFolder(t)
+  let request: Request | undefined
+  await t.test('prepare', async (t) => {
+    const { send } = await startSubgraph(t, { folder: prepared })
+    request = await options.prepare(send)
+  })
+  const command = request as unknown as Request
+  const whole = await temporaryFolder(t)
+  await cp(prepared, whole, { recursive: true })
+  const { result } = await run(whole, 0, command)
+  t.equal(result?.answer.errors?.[0].message, options.answers, 'left alone, it answers')
+  const writes = result?.writes ?? 0
+  t.ok(writes >= options.atLeast, `it makes ${writes} writes`)
+  for (let killAfter = 1; killAfter <= writes; killAfter++) {
+    await t.test(`killed after write ${killAfter} of ${writes}`, async (t) => {
+      const folder = await temporaryFolder(t)
+      await cp(prepared, folder, { recursive: true })
+      t.equal((await run(folder, killAfter, command)).signal, 'SIGKILL')
+      const { send } = await startSubgraph(t, { folder })
+      await options.check(t, send, command)
+    })
+  }
+}
+
+const email = 'ann@example.com'
+
+t.test('createCustomer: the address can be registered, once', (t) =>
+  killEverywhere(t, {
+    atLeast: 5, // ids, claim, metadata and credentials, the customer
+    prepare: async () => ({
+      query: 'mutation($input: CustomerInput!) { createCustomer(input: $input) { customer { id email } } }',
+      variables: { input: { firstname: 'Ann', lastname: 'Lee', email, password: PASSWORD } },
+    }),
+    check: async (t, send, request) => {
+      const again = await send(request.query, request)
+      // Either the first one came about, though nobody was told, or the second one does.
+      if (again.errors) t.match(again.errors, [{ message: /^A customer with the same email address already exists/ }])
+      else t.match(again.data, { createCustomer: { customer: { email } } })
+      t.ok(await signIn(send, email), 'the customer can sign in')
+      t.match((await send(request.query, request)).errors, [{ message: /^A customer with the same email/ }])
+    },
+  }),
+)
+
+t.test('updateCustomer: the customer has one of the two addresses, and the other is free', (t) =>
+  killEverywhere(t, {
+    atLeast: 4, // the sign-in record, claim, change, release
+    prepare: async (send) => {
+      const { token } = await signUp(send, email)
+      return {
+        query: 'mutation($input: CustomerInput!) { updateCustomer(input: $input) { customer { email } } }',
+        variables: { input: { email: 'new@example.com', password: PASSWORD } },
+        token,
+      }
+    },
+    check: async (t, send, { token }) => {
+      const { data } = await send('{ customer { email } }', { token })
+      const has = data.customer.email as string
+      const other = has === email ? 'new@example.com' : email
+      t.ok(await signIn(send, has), `signs in as ${has}`)
+      const create = 'mutation($input: CustomerInput!) { createCustomer(input: $input) { customer { email } } }'
+      const taken = await send(create, { variables: { input: { firstname: 'B', lastname: 'C', email: has } } })
+      t.match(taken.errors, [{ message: /^A customer with the same email/ }])
+      const free = await send(create, { variables: { input: { firstname: 'B', lastname: 'C', email: other } } })
+      t.equal(free.errors, undefined, `${other} is free`)
+      // The first customer can't get at it any more, and keeps its own.
+      t.match((await send('{ customer { email } }', { token })).data, { customer: { email: has } })
+    },
+  }),
+)
+
+t.test('changeCustomerPassword: exactly one of the passwords is right, and the record says so', (t) =>
+  killEverywhere(t, {
+    atLeast: 2, // credentials, the fact
+    prepare: async (send) => {
+      const { token } = await signUp(send, email)
+      return {
+        query: `mutation { changeCustomerPassword(currentPassword: "${PASSWORD}", newPassword: "N3w-password") { id } }`,
+        token,
+      }
+    },
+    check: async (t, send) => {
+      const [before, after] = [await signIn(send, email), await signIn(send, email, 'N3w-password')]
+      t.notOk(before)
+      t.ok(after)
+      const change =
+        'mutation { changeCustomerPassword(currentPassword: "N3w-password", newPassword: "Th1rd-password") { id } }'
+      t.equal((await send(change, { token: after })).errors, undefined)
+    },
+  }),
+)
+
+t.test('createCustomerAddress', (t) =>
+  killEverywhere(t, {
+    atLeast: 2, // ids, the address
+    prepare: async (send) => ({
+      query: CREATE_ADDRESS,
+      variables: { input: { ...TEXAN, default_billing: true } },
+      token: (await signUp(send, email)).token,
+    }),
+    check: async (t, send, request) => {
+      const again = await send(request.query, request)
+      t.equal(again.errors, undefined)
+      const { data } = await send('{ customer { default_billing addresses { id } } }', { token: request.token })
+      t.equal(data.customer.default_billing, String(again.data.createCustomerAddress.id))
+      const ids = data.customer.addresses.map(({ id }: { id: number }) => id)
+      t.equal(new Set(ids).size, ids.length)
+    },
+  }),
+)
+
+t.test('a failed sign-in that locks: locked by the next attempt at the latest', (t) =>
+  killEverywhere(t, {
+    atLeast: 2, // the failure, the lock
+    answers: 'The account is locked.',
+    prepare: async (send) => {
+      const { token } = await signUp(send, email)
+      const query = 'mutation { changeCustomerPassword(currentPassword: "guess", newPassword: "N3w-password") { id } }'
+      for (let i = 0; i < 9; i++) await send(query, { token })
+      return { query, token }
+    },
+    check: async (t, send, request) => {
+      t.match((await send(request.query, request)).errors, [{ message: 'The account is locked.' }])
+      t.match((await send('{ customer { id } }', request)).errors, [{ message: 'The account is locked.' }])
+    },
+  }),
+)

@@ -1,0 +1,179 @@
+/** Several instances of the subgraph as processes over one data folder; and one killed in the middle of its work. */
+import t from 'tap'
+import { decode } from '../../eventstore/codec.ts'
+import { openEventStore } from '../../eventstore/open.ts'
+import { foldCustomer } from '../../projections/fold.ts'
+import { openReadModel } from '../../projections/open.ts'
+import { startProjection } from '../../projections/worker.ts'
+import type { CustomerEvent } from '../../schema/events.ts'
+import {
+  CREATE_ADDRESS,
+  client,
+  environment,
+  PASSWORD,
+  type Send,
+  signIn,
+  signUp,
+  TEXAN,
+  temporaryFolder,
+} from '../support/graph.ts'
+import { freePort, startProcess, untilReady } from '../support/processes.ts'
+
+async function startInstances(t: import('tap').Test, folder: string, count: number): Promise<Send[]> {
+  return Promise.all(
+    Array.from({ length: count }, async () => {
+      const port = await freePort()
+      const started = startProcess(t, 'subgraph/main.ts', folder, { SUBGRAPH_PORT: String(port) })
+      await untilReady(started, `http://127.0.0.1:${port}/readyz`)
+      return client(`http://127.0.0.1:${port}/graphql`)
+    }),
+  )
+}
+
+t.test('three instances over one data folder', async (t) => {
+  const folder = await temporaryFolder(t)
+  const instances = await startInstances(t, folder, 3)
+  const at = (i: number) => instances[i % 3] as Send
+
+  await t.test('200 concurrent registrations of one address make one customer', async (t) => {
+    const query = 'mutation($input: CustomerInput!) { createCustomer(input: $input) { customer { id } } }'
+    const answers = await Promise.all(
+      Array.from({ length: 200 }, (_, i) => {
+        const input = {
+          firstname: 'Ann',
+          lastname: 'Lee',
+          email: i % 2 ? 'ann@example.com' : 'Ann@Example.com',
+          password: PASSWORD,
+        }
+        return at(i)(query, { variables: { input } })
+      }),
+    )
+    t.equal(answers.filter(({ errors }) => !errors).length, 1)
+    for (const { errors } of answers) {
+      if (errors) t.match(errors, [{ message: /^A customer with the same email address already exists/ }])
+    }
+    t.ok(await signIn(at(1), 'ann@example.com'))
+  })
+
+  await t.test('200 concurrent address changes of one customer all take effect', async (t) => {
+    const { token } = await signUp(at(0))
+    const created = await Promise.all(
+      Array.from({ length: 100 }, (_, i) =>
+        at(i)(CREATE_ADDRESS, { token, variables: { input: { ...TEXAN, city: `City ${i}` } } }),
+      ),
+    )
+    t.same(
+      created.filter(({ errors }) => errors).map(({ errors }) => errors),
+      [],
+    )
+    const ids = created.map(({ data }) => data.createCustomerAddress.id as number)
+    t.equal(new Set(ids).size, 100)
+    const changed = await Promise.all(
+      ids.map((id, i) =>
+        at(i + 1)(`mutation { updateCustomerAddress(id: ${id}, input: { company: "Company ${i}" }) { id } }`, {
+          token,
+        }),
+      ),
+    )
+    t.same(
+      changed.filter(({ errors }) => errors).map(({ errors }) => errors),
+      [],
+    )
+    for (const send of instances) {
+      const { data } = await send('{ customer { addresses { id city company } } }', { token })
+      const expected = ids
+        .map((id, i) => ({ id, city: `City ${i}`, company: `Company ${i}` }))
+        .sort((a, b) => a.id - b.id)
+      t.same(data.customer.addresses, expected)
+    }
+  })
+
+  await t.test('a revocation on one counts on all at once', async (t) => {
+    const { token } = await signUp(at(0))
+    for (const send of instances) t.ok((await send('{ customer { id } }', { token })).data.customer)
+    await at(2)('mutation { revokeCustomerToken { result } }', { token })
+    for (const send of instances) {
+      t.match((await send('{ customer { id } }', { token })).errors, [
+        { message: "The current customer isn't authorized." },
+      ])
+      t.match(
+        (await send('mutation { updateCustomer(input: { firstname: "X" }) { customer { id } } }', { token })).errors,
+        [{ message: "The current customer isn't authorized." }],
+      )
+    }
+  })
+})
+
+t.test('kill -9 in the middle of 1,000 mutations loses nothing that was acknowledged', async (t) => {
+  const folder = await temporaryFolder(t)
+  const port = await freePort()
+  const url = `http://127.0.0.1:${port}`
+  const send = client(`${url}/graphql`)
+  const start = async () => {
+    const started = startProcess(t, 'start.ts', folder, { SUBGRAPH_PORT: String(port), NODE_ENV: 'production' })
+    await untilReady(started, `${url}/readyz`)
+    return started
+  }
+  const first = await start()
+  const customers = await Promise.all(Array.from({ length: 10 }, () => signUp(send)))
+  let acknowledged = 0
+  const acknowledgedNames = new Map<number, string>()
+  const acknowledgedIds = new Map<number, Set<number>>(customers.map(({ id }) => [id, new Set()]))
+  const work = customers.map(async ({ id, token }) => {
+    for (let i = 0; i < 100; i++) {
+      try {
+        if (i % 2) {
+          const { data } = await send(CREATE_ADDRESS, { token, variables: { input: TEXAN } })
+          acknowledgedIds.get(id)?.add(data.createCustomerAddress.id)
+        } else {
+          const name = `Name ${i}`
+          const { data } = await send(
+            `mutation { updateCustomer(input: { middlename: "${name}" }) { customer { id } } }`,
+            { token },
+          )
+          if (data.updateCustomer) acknowledgedNames.set(id, name)
+        }
+        if (++acknowledged === 400) first.child.kill('SIGKILL')
+      } catch {
+        return // the process is gone
+      }
+    }
+  })
+  await Promise.all(work)
+  t.equal(await first.ended, 'SIGKILL')
+  t.ok(acknowledged >= 400 && acknowledged < 1000, `${acknowledged} were acknowledged`)
+
+  const second = await start()
+  for (const { id, token } of customers) {
+    const { data } = await send('{ customer { middlename addresses { id } } }', { token })
+    const last = Number(acknowledgedNames.get(id)?.slice(5))
+    const found = Number(data.customer.middlename.slice(5))
+    t.ok(found >= last, `customer ${id}: ${found} is ${last} or one that came after it`)
+    const ids = new Set(data.customer.addresses.map((address: { id: number }) => address.id))
+    t.same(
+      [...(acknowledgedIds.get(id) ?? [])].filter((address) => !ids.has(address)),
+      [],
+      'every acknowledged address is there',
+    )
+  }
+  t.equal(await second.end('SIGTERM'), 0, 'SIGTERM drains')
+
+  const { EVENTSTORE_URL = '', READMODEL_URL = '' } = environment(folder)
+  const eventStore = openEventStore(EVENTSTORE_URL)
+  const readModel = openReadModel(READMODEL_URL)
+  const projection = startProjection({ eventStore, readModel })
+  await projection.caughtUp()
+  for (const { id } of customers) {
+    const [entry] = await readModel.get([id])
+    t.same(entry?.document, await foldCustomer(eventStore, id), `document ${id} equals the fold`)
+  }
+  let events = 0
+  for await (const event of eventStore.readAll({ filter: { streamPrefixes: ['customer-'] } })) {
+    decode<CustomerEvent>(event)
+    events++
+  }
+  t.ok(events >= acknowledged, `${events} events`)
+  await projection.stop()
+  await readModel.close()
+  await eventStore.close()
+})

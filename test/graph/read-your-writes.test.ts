@@ -1,0 +1,127 @@
+/** A query sent right after a mutation's answer sees it: from any instance, with the projection stopped or the stores away. */
+import t from 'tap'
+import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
+import { type ReadModel, ReadModelUnavailable } from '../../projections/read-model.ts'
+import {
+  CREATE_ADDRESS,
+  freshEmail,
+  PASSWORD,
+  signIn,
+  signUp,
+  startSubgraph,
+  TEXAN,
+  temporaryFolder,
+} from '../support/graph.ts'
+
+t.test('with the projection stopped, on the same and on another instance', async (t) => {
+  const folder = await temporaryFolder(t)
+  const one = await startSubgraph(t, { folder, projection: false })
+  const two = await startSubgraph(t, { folder, projection: false })
+  const { token, email } = await signUp(one.send)
+  for (const firstname of ['Bea', 'Cleo', 'Dora']) {
+    await one.send(`mutation { updateCustomer(input: { firstname: "${firstname}" }) { customer { id } } }`, { token })
+    for (const { send } of [one, two]) {
+      t.same((await send('{ customer { firstname } }', { token })).data, { customer: { firstname } })
+    }
+  }
+  await one.send(CREATE_ADDRESS, { variables: { input: TEXAN }, token })
+  t.match((await two.send('{ customer { addresses { city } } }', { token })).data, {
+    customer: { addresses: [{ city: 'Austin' }] },
+  })
+  t.ok(await signIn(two.send, email), 'and signs in there')
+  await two.send('mutation { revokeCustomerToken { result } }', { token })
+  for (const { send } of [one, two]) {
+    t.match((await send('{ customer { id } }', { token })).errors, [
+      { message: "The current customer isn't authorized." },
+    ])
+  }
+})
+
+t.test('with a document that is there but behind', async (t) => {
+  const folder = await temporaryFolder(t)
+  const one = await startSubgraph(t, { folder })
+  const { token, id } = await signUp(one.send)
+  while ((await one.readModel.get([id]))[0]?.document === null) await new Promise((resolve) => setTimeout(resolve, 5))
+  await one.app.close()
+  t.ok((await one.readModel.get([id]))[0]?.document, 'the projection has written it')
+  // Instances without a projection of their own; the one above is stopped by the end of its test only, so it may catch up
+  // at any time: the answer has to be right before and after.
+  const two = await startSubgraph(t, { folder, projection: false })
+  const three = await startSubgraph(t, { folder, projection: false })
+  for (let i = 0; i < 50; i++) {
+    const firstname = `Name ${i}`
+    await two.send(`mutation { updateCustomer(input: { firstname: "${firstname}" }) { customer { id } } }`, { token })
+    t.same((await three.send('{ customer { firstname } }', { token })).data, { customer: { firstname } })
+  }
+})
+
+t.test('with the read model away: queries fold the stream, mutations go on, marks are written later', async (t) => {
+  const folder = await temporaryFolder(t)
+  let away = false
+  const wrapReadModel = (model: ReadModel): ReadModel => {
+    const guard =
+      <A extends unknown[], R>(call: (...args: A) => Promise<R>) =>
+      async (...args: A) => {
+        if (away) throw new ReadModelUnavailable('away')
+        return call(...args)
+      }
+    return { ...model, get: guard(model.get), acknowledge: guard(model.acknowledge) }
+  }
+  const one = await startSubgraph(t, { folder, projection: false, wrapReadModel })
+  const two = await startSubgraph(t, { folder, projection: false })
+  const { token } = await signUp(one.send)
+  away = true
+  const changed = await one.send(
+    'mutation { updateCustomer(input: { firstname: "Zoe" }) { customer { firstname } } }',
+    { token },
+  )
+  t.match(changed, { data: { updateCustomer: { customer: { firstname: 'Zoe' } } } })
+  t.same((await one.send('{ customer { firstname } }', { token })).data, { customer: { firstname: 'Zoe' } })
+  away = false
+  for (let i = 0; i < 100; i++) {
+    const { data } = await two.send('{ customer { firstname } }', { token })
+    if (data.customer.firstname === 'Zoe') break
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  t.same((await two.send('{ customer { firstname } }', { token })).data, { customer: { firstname: 'Zoe' } })
+})
+
+t.test('with the event store away: queries go on, mutations say so', async (t) => {
+  let away = false
+  const wrapEventStore = (store: EventStore): EventStore => ({
+    ...store,
+    append: async (...args) => {
+      if (away) throw new EventStoreUnavailable('away')
+      return store.append(...args)
+    },
+    readStream: (...args) => {
+      if (away) throw new EventStoreUnavailable('away')
+      return store.readStream(...args)
+    },
+    ping: async () => {
+      if (away) throw new EventStoreUnavailable('away')
+    },
+  })
+  const { app, send, readModel } = await startSubgraph(t, { wrapEventStore })
+  const { token, id, email } = await signUp(send)
+  while ((await readModel.get([id]))[0]?.document === null) await new Promise((resolve) => setTimeout(resolve, 5))
+  away = true
+  t.same((await send('{ customer { email } }', { token })).data, { customer: { email } })
+  const unavailable = {
+    message: 'The service is temporarily unavailable. Try again later.',
+    extensions: { code: 'SERVICE_UNAVAILABLE' },
+  }
+  const refused = [
+    await send('mutation { updateCustomer(input: { firstname: "X" }) { customer { id } } }', { token }),
+    await send(`mutation { generateCustomerToken(email: "${email}", password: "${PASSWORD}") { token } }`),
+    await send(
+      `mutation { createCustomer(input: { firstname: "A", lastname: "B", email: "${freshEmail()}" }) { customer { id } } }`,
+    ),
+  ]
+  for (const { errors } of refused) t.match(errors, [unavailable])
+  t.equal((await app.inject('/readyz')).statusCode, 503)
+  t.equal((await app.inject('/healthz')).statusCode, 200)
+  away = false
+  t.equal((await app.inject('/readyz')).statusCode, 200)
+  t.same((await send('{ customer { firstname } }', { token })).data, { customer: { firstname: 'Ann' } })
+})

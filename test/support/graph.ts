@@ -1,0 +1,177 @@
+/** The whole service in this process, on embedded stores in a folder of its own, and clients for it. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
+import { openEventStore } from '../../eventstore/open.ts'
+import type { EventStore } from '../../eventstore/port.ts'
+import { buildSamples } from '../../gateway/sample/server.ts'
+import { buildGateway } from '../../gateway/server.ts'
+import { openReadModel } from '../../projections/open.ts'
+import type { ReadModel } from '../../projections/read-model.ts'
+import { startProjection } from '../../projections/worker.ts'
+import { loadConfiguration } from '../../schema/configuration.ts'
+import { loadKeys } from '../../subgraph/identity/keys.ts'
+import { buildSubgraph } from '../../subgraph/server.ts'
+
+export interface GraphQLAnswer {
+  readonly status: number
+  // biome-ignore lint/suspicious/noExplicitAny: an answer has the shape that the test's query asks for
+  readonly data: any
+  // biome-ignore lint/suspicious/noExplicitAny: see above
+  readonly errors?: any[]
+}
+
+/** Sends one operation; `token` goes into the Authorization header. */
+export type Send = (
+  query: string,
+  options?: {
+    readonly variables?: object
+    readonly token?: string | undefined
+    readonly headers?: Record<string, string>
+  },
+) => Promise<GraphQLAnswer>
+
+/** A client of the GraphQL endpoint at `url`. */
+export function client(url: string): Send {
+  return async (query, { variables, token, headers } = {}) => {
+    const response = await fetch(url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }), ...headers },
+      body: JSON.stringify({ query, variables }),
+    })
+    return { status: response.status, ...((await response.json()) as { data: unknown; errors?: unknown[] }) }
+  }
+}
+
+/** A client that speaks to a Fastify instance without a socket. */
+export function injector(app: FastifyInstance): Send {
+  return async (query, { variables, token, headers } = {}) => {
+    const response = await app.inject({
+      method: 'POST',
+      url: '/graphql',
+      headers: { ...(token && { authorization: `Bearer ${token}` }), ...headers },
+      payload: { query, variables },
+    })
+    return { status: response.statusCode, ...response.json() }
+  }
+}
+
+/** A temporary folder that goes with the test. */
+export async function temporaryFolder(t: Test): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'customers-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  return folder
+}
+
+/** The environment of a process whose data lies in the folder, on free ports. */
+export function environment(folder: string): Record<string, string> {
+  return {
+    EVENTSTORE_URL: `sqlite:${join(folder, 'events.db')}`,
+    READMODEL_URL: `sqlite:${join(folder, 'readmodel.db')}`,
+    DATA_DIR: folder,
+    GATEWAY_PORT: '0',
+    SUBGRAPH_PORT: '0',
+    PROJECTIONS_PORT: '0',
+    SAMPLES_PORT: '0',
+  }
+}
+
+export interface SubgraphFixture {
+  readonly app: FastifyInstance
+  readonly send: Send
+  readonly eventStore: EventStore
+  readonly readModel: ReadModel
+}
+
+/** One instance of the subgraph over the folder, in this process. Several may share a folder. */
+export async function startSubgraph(
+  t: Test,
+  options: {
+    readonly folder?: string
+    /** Whether a projection runs beside it; default true. */
+    readonly projection?: boolean
+    readonly now?: () => Date
+    readonly wrapEventStore?: (store: EventStore) => EventStore
+    readonly wrapReadModel?: (readModel: ReadModel) => ReadModel
+  } = {},
+): Promise<SubgraphFixture> {
+  const folder = options.folder ?? (await temporaryFolder(t))
+  const configuration = loadConfiguration(environment(folder))
+  const { wrapEventStore = (store) => store, wrapReadModel = (model) => model, now } = options
+  const opened = openEventStore(configuration.EVENTSTORE_URL)
+  const eventStore = wrapEventStore(opened)
+  const readModel = wrapReadModel(openReadModel(configuration.READMODEL_URL))
+  const app = await buildSubgraph({ eventStore, readModel, keys: loadKeys(configuration), ...(now && { now }) })
+  const projection = options.projection === false ? undefined : startProjection({ eventStore, readModel, log: app.log })
+  t.teardown(async () => {
+    await app.close()
+    await projection?.stop()
+    await readModel.close()
+    await eventStore.close()
+  })
+  return { app, send: injector(app), eventStore, readModel }
+}
+
+/** The three subgraphs behind the gateway, over HTTP. */
+export async function startGraph(t: Test, options: Parameters<typeof startSubgraph>[1] = {}) {
+  const subgraph = await startSubgraph(t, options)
+  const subgraphUrl = await subgraph.app.listen({ port: 0, host: '127.0.0.1' })
+  const samples = await buildSamples({ keys: { jwksUrl: `${subgraphUrl}/.well-known/jwks.json` } })
+  const samplesUrl = await samples.listen({ port: 0, host: '127.0.0.1' })
+  const gateway = await buildGateway({
+    supergraph: new URL('../../gateway/sample/supergraph.graphql', import.meta.url).pathname,
+    subgraphUrls: {
+      customers: `${subgraphUrl}/graphql`,
+      catalog: `${samplesUrl}/catalog/graphql`,
+      orders: `${samplesUrl}/orders/graphql`,
+    },
+  })
+  const url = await gateway.listen({ port: 0, host: '127.0.0.1' })
+  t.teardown(async () => {
+    await gateway.close()
+    await samples.close()
+  })
+  return { ...subgraph, subgraph: subgraph.send, url, send: client(`${url}/graphql`) }
+}
+
+export const PASSWORD = 'Str0ng-pass'
+
+let customers = 0
+
+/** An address that no customer has had. */
+export function freshEmail(): string {
+  return `customer${++customers}-${process.pid}@example.com`
+}
+
+/** Registers a customer and signs it in. */
+export async function signUp(send: Send, email = freshEmail()) {
+  const created = await send('mutation($input: CustomerInput!) { createCustomer(input: $input) { customer { id } } }', {
+    variables: { input: { firstname: 'Ann', lastname: 'Lee', email, password: PASSWORD } },
+  })
+  return { email, id: created.data.createCustomer.customer.id as number, token: await signIn(send, email) }
+}
+
+export async function signIn(send: Send, email: string, password = PASSWORD): Promise<string> {
+  const answer = await send(
+    'mutation($email: String!, $password: String!) { generateCustomerToken(email: $email, password: $password) { token } }',
+    { variables: { email, password } },
+  )
+  return answer.data?.generateCustomerToken?.token
+}
+
+/** Input of a valid address. */
+export const TEXAN = {
+  firstname: 'Ann',
+  lastname: 'Lee',
+  street: ['1 Main St'],
+  city: 'Austin',
+  telephone: '555-0100',
+  postcode: '78701',
+  country_id: 'US',
+  region: { region_id: 57 },
+}
+
+export const CREATE_ADDRESS =
+  'mutation($input: CustomerAddressInput!) { createCustomerAddress(input: $input) { id default_billing default_shipping } }'

@@ -1,0 +1,77 @@
+/** Processes of the service, started as an operator starts them. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { environment } from './graph.ts'
+
+const root = join(import.meta.dirname, '../..')
+
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+export interface Started {
+  readonly child: ChildProcess
+  /** What it has printed so far, both streams. */
+  output(): string
+  /** Sends a signal and waits for the end; gives the exit code, or the signal that ended it. */
+  end(signal: NodeJS.Signals): Promise<number | NodeJS.Signals | null>
+  readonly ended: Promise<number | NodeJS.Signals | null>
+}
+
+/** Runs a script of the project; the process is killed at the end of the test. */
+export function startProcess(t: Test, script: string, folder: string, env: Record<string, string> = {}): Started {
+  const child = spawn(process.execPath, [join(root, script)], {
+    cwd: folder,
+    env: { PATH: process.env.PATH, ...environment(folder), ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let output = ''
+  const collect = (chunk: Buffer) => {
+    output += chunk
+  }
+  child.stdout.on('data', collect)
+  child.stderr.on('data', collect)
+  const ended = new Promise<number | NodeJS.Signals | null>((resolve) =>
+    child.on('close', (code, signal) => resolve(signal ?? code)),
+  )
+  t.teardown(async () => {
+    child.kill('SIGKILL')
+    await ended
+  })
+  return {
+    child,
+    output: () => output,
+    ended,
+    end: (signal) => {
+      child.kill(signal)
+      return ended
+    },
+  }
+}
+
+/** Waits until the address answers. @throws Error with the process's output where it ends before or takes over 20 s */
+export async function untilReady(started: Started, url: string): Promise<void> {
+  let over = false
+  started.ended.then(() => {
+    over = true
+  })
+  for (let i = 0; i < 1000; i++) {
+    if (over) break
+    try {
+      if ((await fetch(url)).ok) return
+    } catch {
+      // not yet
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  throw new Error(`${url} does not answer:\n${started.output()}`)
+}
