@@ -1,4 +1,5 @@
 /** The GraphQL side: who calls, what is asked, and documents in the schema's shape. */
+import type { GraphQLResolveInfo } from 'graphql'
 import type { CustomerAddress, CustomerDocument } from '../projections/customer.ts'
 import { type Command, createCommand } from './command.ts'
 import { authorize, type Commands } from './commands.ts'
@@ -28,9 +29,10 @@ interface Parts {
 }
 
 export function createResolvers({ commands, customers, tokens, now }: Parts) {
-  function command(operation: string, args: unknown, context: RequestContext): Command {
+  function command(args: unknown, context: RequestContext, info: GraphQLResolveInfo): Command {
     return createCommand({
-      operation,
+      // The name in the answer too: one request may hold the same mutation twice.
+      operation: `${info.fieldName}:${info.path.key}`,
       arguments: args,
       actor: context.caller === null ? 'guest' : `customer:${context.caller.customerId}`,
       correlationId: context.correlationId,
@@ -58,17 +60,23 @@ export function createResolvers({ commands, customers, tokens, now }: Parts) {
     },
 
     Mutation: {
-      async createCustomer(_: unknown, args: { input: CustomerInput }, context: RequestContext) {
-        const created = await commands.createCustomer(args.input, command('createCustomer', args, context))
+      async createCustomer(
+        _: unknown,
+        args: { input: CustomerInput },
+        context: RequestContext,
+        info: GraphQLResolveInfo,
+      ) {
+        const created = await commands.createCustomer(args.input, command(args, context, info))
         return { customer: toCustomer(created) }
       },
 
-      async updateCustomer(_: unknown, args: { input: CustomerInput }, context: RequestContext) {
-        const updated = await commands.updateCustomer(
-          context.caller,
-          args.input,
-          command('updateCustomer', args, context),
-        )
+      async updateCustomer(
+        _: unknown,
+        args: { input: CustomerInput },
+        context: RequestContext,
+        info: GraphQLResolveInfo,
+      ) {
+        const updated = await commands.updateCustomer(context.caller, args.input, command(args, context, info))
         // As Magento: the answer to the change repeats the date as it was typed, later reads give YYYY-MM-DD.
         const { dob } = args.input
         return { customer: { ...toCustomer(updated), ...(dob && { dob }) } }
@@ -78,32 +86,37 @@ export function createResolvers({ commands, customers, tokens, now }: Parts) {
         _: unknown,
         args: { currentPassword: string; newPassword: string },
         context: RequestContext,
+        info: GraphQLResolveInfo,
       ) {
-        return toCustomer(
-          await commands.changePassword(context.caller, args, command('changeCustomerPassword', args, context)),
-        )
+        return toCustomer(await commands.changePassword(context.caller, args, command(args, context, info)))
       },
 
-      async generateCustomerToken(_: unknown, args: { email: string; password: string }, context: RequestContext) {
+      async generateCustomerToken(
+        _: unknown,
+        args: { email: string; password: string },
+        context: RequestContext,
+        info: GraphQLResolveInfo,
+      ) {
         const { email, password } = args
-        const { id, tokenGeneration } = await commands.signIn(
-          email,
-          password,
-          command('generateCustomerToken', args, context),
-        )
+        const { id, tokenGeneration } = await commands.signIn(email, password, command(args, context, info))
         return { token: tokens.issue({ customerId: id, generation: tokenGeneration }) }
       },
 
-      async revokeCustomerToken(_: unknown, args: unknown, context: RequestContext) {
-        await commands.revokeTokens(context.caller, command('revokeCustomerToken', args, context))
+      async revokeCustomerToken(_: unknown, args: unknown, context: RequestContext, info: GraphQLResolveInfo) {
+        await commands.revokeTokens(context.caller, command(args, context, info))
         return { result: true }
       },
 
-      async createCustomerAddress(_: unknown, args: { input: AddressInput }, context: RequestContext) {
+      async createCustomerAddress(
+        _: unknown,
+        args: { input: AddressInput },
+        context: RequestContext,
+        info: GraphQLResolveInfo,
+      ) {
         const { customer, address } = await commands.createAddress(
           context.caller,
           args.input,
-          command('createCustomerAddress', args, context),
+          command(args, context, info),
         )
         return toAddress(customer, address)
       },
@@ -112,18 +125,19 @@ export function createResolvers({ commands, customers, tokens, now }: Parts) {
         _: unknown,
         args: { id: number; input?: AddressInput | null },
         context: RequestContext,
+        info: GraphQLResolveInfo,
       ) {
         const { customer, address } = await commands.updateAddress(
           context.caller,
           args.id,
           args.input,
-          command('updateCustomerAddress', args, context),
+          command(args, context, info),
         )
         return toAddress(customer, address)
       },
 
-      async deleteCustomerAddress(_: unknown, args: { id: number }, context: RequestContext) {
-        await commands.deleteAddress(context.caller, args.id, command('deleteCustomerAddress', args, context))
+      async deleteCustomerAddress(_: unknown, args: { id: number }, context: RequestContext, info: GraphQLResolveInfo) {
+        await commands.deleteAddress(context.caller, args.id, command(args, context, info))
         return true
       },
     },

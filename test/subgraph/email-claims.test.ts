@@ -1,0 +1,98 @@
+/** Claims of e-mail addresses that race: at most one customer ends up with an address, whoever is slow. */
+import t from 'tap'
+import type { EventStore } from '../../eventstore/port.ts'
+import { PASSWORD, type Send, signIn, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
+
+/** Holds back the first append to a customer's stream whose event is of that type, until released. */
+function holdBack(type: string) {
+  let release = () => {}
+  const released = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  let reached = () => {}
+  const held = new Promise<void>((resolve) => {
+    reached = resolve
+  })
+  let first = true
+  const wrapEventStore = (store: EventStore): EventStore => ({
+    ...store,
+    async append(stream, events, options) {
+      if (first && events.some((event) => event.type === type)) {
+        first = false
+        reached()
+        await released
+      }
+      return store.append(stream, events, options)
+    },
+  })
+  return { wrapEventStore, held, release: () => release() }
+}
+
+const register = (send: Send, email: string, firstname = 'Ann') =>
+  send('mutation($input: CustomerInput!) { createCustomer(input: $input) { customer { id firstname } } }', {
+    variables: { input: { firstname, lastname: 'Lee', email, password: PASSWORD } },
+  })
+const TAKEN = [{ message: 'A customer with the same email address already exists in an associated website.' }]
+const email = 'wanted@example.com'
+
+t.test('a registration that stalls for longer than the grace loses its claim, and fails when it goes on', async (t) => {
+  const folder = await temporaryFolder(t)
+  const { wrapEventStore, held, release } = holdBack('CustomerRegistered')
+  const slow = await startSubgraph(t, { folder, wrapEventStore })
+  const quick = await startSubgraph(t, { folder })
+  const stalled = register(slow.send, email, 'Slow')
+  await held
+  const taken = await register(quick.send, email, 'Quick')
+  t.match(taken.data, { createCustomer: { customer: { firstname: 'Quick' } } })
+  release()
+  t.match((await stalled).errors, TAKEN)
+  const token = await signIn(quick.send, email)
+  t.match((await slow.send('{ customer { firstname } }', { token })).data, { customer: { firstname: 'Quick' } })
+})
+
+t.test('a registration that stalls for less keeps it; the other one waits and is refused', async (t) => {
+  const folder = await temporaryFolder(t)
+  const { wrapEventStore, held, release } = holdBack('CustomerRegistered')
+  const slow = await startSubgraph(t, { folder, wrapEventStore })
+  const quick = await startSubgraph(t, { folder })
+  const stalled = register(slow.send, email, 'Slow')
+  await held
+  const other = register(quick.send, email, 'Quick')
+  setTimeout(release, 200)
+  t.match((await stalled).data, { createCustomer: { customer: { firstname: 'Slow' } } })
+  t.match((await other).errors, TAKEN)
+})
+
+t.test('a change of address that stalls loses its claim, and fails when it goes on', async (t) => {
+  const folder = await temporaryFolder(t)
+  const { wrapEventStore, held, release } = holdBack('CustomerEmailChanged')
+  const slow = await startSubgraph(t, { folder, wrapEventStore })
+  const quick = await startSubgraph(t, { folder })
+  const ann = await signUp(quick.send)
+  const stalled = slow.send(
+    `mutation { updateCustomer(input: { email: "${email}", password: "${PASSWORD}" }) { customer { email } } }`,
+    { token: ann.token },
+  )
+  await held
+  t.match((await register(quick.send, email, 'Quick')).data, { createCustomer: { customer: { firstname: 'Quick' } } })
+  release()
+  t.match((await stalled).errors, TAKEN)
+  t.match((await slow.send('{ customer { email } }', { token: ann.token })).data, { customer: { email: ann.email } })
+  t.ok(await signIn(slow.send, ann.email), 'the old address still is theirs')
+})
+
+t.test('a customer whose other change comes between claims again and succeeds', async (t) => {
+  const folder = await temporaryFolder(t)
+  const { wrapEventStore, held, release } = holdBack('CustomerEmailChanged')
+  const slow = await startSubgraph(t, { folder, wrapEventStore })
+  const quick = await startSubgraph(t, { folder })
+  const { token } = await signUp(quick.send)
+  const stalled = slow.send(
+    `mutation { updateCustomer(input: { email: "${email}", password: "${PASSWORD}" }) { customer { email lastname } } }`,
+    { token },
+  )
+  await held
+  await quick.send('mutation { updateCustomer(input: { lastname: "Other" }) { customer { id } } }', { token })
+  release()
+  t.match((await stalled).data, { updateCustomer: { customer: { email, lastname: 'Other' } } })
+})

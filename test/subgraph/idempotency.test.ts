@@ -1,0 +1,84 @@
+/** A request that a client repeats with its Idempotency-Key is carried out once, and answered again. */
+import t from 'tap'
+import { CREATE_ADDRESS, freshEmail, PASSWORD, signIn, signUp, startSubgraph, TEXAN } from '../support/graph.ts'
+
+const { send, eventStore } = await startSubgraph(t)
+const key = (name: string) => ({ 'idempotency-key': name })
+
+t.test('createCustomer', async (t) => {
+  const email = freshEmail()
+  const query = 'mutation($input: CustomerInput!) { createCustomer(input: $input) { customer { id email } } }'
+  const input = { firstname: 'Ann', lastname: 'Lee', email, password: PASSWORD }
+  const first = await send(query, { variables: { input }, headers: key('a') })
+  t.same(await send(query, { variables: { input }, headers: key('a') }), first)
+  const taken = [{ message: /^A customer with the same email/ }]
+  t.match(
+    (await send(query, { variables: { input }, headers: key('b') })).errors,
+    taken,
+    'another key is another request',
+  )
+  const other = { ...input, password: 'Oth3r-pass' }
+  t.match(
+    (await send(query, { variables: { input: other }, headers: key('a') })).errors,
+    taken,
+    'so are other arguments',
+  )
+  t.ok(await signIn(send, email))
+})
+
+t.test('createCustomerAddress, updateCustomer, changeCustomerPassword', async (t) => {
+  const { token, id, email } = await signUp(send)
+  const length = async () => {
+    let count = 0
+    for await (const _ of eventStore.readStream(`customer-${id}`)) count++
+    return count
+  }
+  const requests: [string, object?][] = [
+    [CREATE_ADDRESS, { input: { ...TEXAN, default_billing: true } }],
+    ['mutation { updateCustomer(input: { firstname: "Bea" }) { customer { firstname } } }'],
+    [`mutation { changeCustomerPassword(currentPassword: "${PASSWORD}", newPassword: "N3w-password") { id } }`],
+    [`mutation { updateCustomer(input: { email: "new-${email}", password: "N3w-password" }) { customer { email } } }`],
+  ]
+  for (const [query, variables = {}] of requests) {
+    const first = await send(query, { variables, token, headers: key('k') })
+    t.equal(first.errors, undefined)
+    const written = await length()
+    t.same(await send(query, { variables, token, headers: key('k') }), first)
+    t.equal(await length(), written, 'nothing is written twice')
+  }
+  const before = await length()
+  await send('mutation { updateCustomer(input: { firstname: "Cleo" }) { customer { id } } }', {
+    token,
+    headers: key('c'),
+  })
+  await send('mutation { updateCustomer(input: { firstname: "Dora" }) { customer { id } } }', {
+    token,
+    headers: key('c'),
+  })
+  t.equal(await length(), before + 2)
+})
+
+t.test('the same mutation twice in one request is two', async (t) => {
+  const { token } = await signUp(send)
+  const twice = `mutation($input: CustomerAddressInput!) {
+    a: createCustomerAddress(input: $input) { id } b: createCustomerAddress(input: $input) { id } }`
+  for (let i = 0; i < 3; i++) {
+    // Three times: the third runs compiled.
+    const { data } = await send(twice, { variables: { input: TEXAN }, token, headers: key('twice') })
+    t.not(data.a.id, data.b.id)
+  }
+  t.equal((await send('{ customer { addresses { id } } }', { token })).data.customer.addresses.length, 2)
+})
+
+t.test('revokeCustomerToken, though its own token is revoked; nothing else with it', async (t) => {
+  const { token } = await signUp(send)
+  const rename = 'mutation { updateCustomer(input: { firstname: "Eve" }) { customer { firstname } } }'
+  await send(rename, { token, headers: key('r') })
+  const revoke = 'mutation { revokeCustomerToken { result } }'
+  for (let i = 0; i < 2; i++) {
+    t.same((await send(revoke, { token, headers: key('r') })).data, { revokeCustomerToken: { result: true } })
+  }
+  const unauthorized = [{ message: "The current customer isn't authorized." }]
+  t.match((await send(revoke, { token })).errors, unauthorized)
+  t.match((await send(rename, { token, headers: key('r') })).errors, unauthorized, 'a revoked token gets no old answer')
+})

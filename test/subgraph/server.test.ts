@@ -1,0 +1,189 @@
+/** The subgraph as its gateway and its operator see it: entities, errors, and the traps of compiled documents. */
+import { generateKeyPairSync } from 'node:crypto'
+import t from 'tap'
+import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
+import { buildSubgraph } from '../../subgraph/server.ts'
+import { CREATE_ADDRESS, injector, signUp, startSubgraph, TEXAN } from '../support/graph.ts'
+
+const { app, send, eventStore, readModel } = await startSubgraph(t)
+
+t.test('_service has the federation schema', async (t) => {
+  const { data } = await send('{ _service { sdl } }')
+  t.match(data._service.sdl, /type Customer\s+@key\(fields: "id"\)/)
+  t.match(data._service.sdl, /type CustomerAddress\s+@key\(fields: "id"\)/)
+})
+
+t.test('_entities gives a customer to that customer alone', async (t) => {
+  const ann = await signUp(send)
+  const eve = await signUp(send)
+  const { data } = await send(CREATE_ADDRESS, { variables: { input: TEXAN }, token: ann.token })
+  const addressId = data.createCustomerAddress.id
+  const query = `query($representations: [_Any!]!) { _entities(representations: $representations) {
+    ... on Customer { id email } ... on CustomerAddress { id city } } }`
+  const representations = [
+    { __typename: 'Customer', id: ann.id },
+    { __typename: 'CustomerAddress', id: addressId },
+  ]
+  const own = await send(query, { variables: { representations }, token: ann.token })
+  t.same(own.data._entities, [
+    { id: ann.id, email: ann.email },
+    { id: addressId, city: 'Austin' },
+  ])
+  for (const [token, code] of [
+    [eve.token, 'FORBIDDEN'],
+    [undefined, 'UNAUTHENTICATED'],
+  ]) {
+    for (let i = 0; i < 3; i++) {
+      const foreign = await send(query, { variables: { representations }, token })
+      t.same(foreign.data._entities, [null, null])
+      t.match(foreign.errors, [
+        { message: "The current customer isn't authorized.", path: ['_entities', 0], extensions: { code } },
+        { message: "The current customer isn't authorized.", path: ['_entities', 1], extensions: { code } },
+      ])
+    }
+  }
+})
+
+t.test('a document with two operations answers the one that is named, also once compiled', async (t) => {
+  const { token, email, id } = await signUp(send)
+  const query = 'query A { customer { id } } query B { customer { email } }'
+  const post = async (operationName?: string) => {
+    const response = await app.inject({
+      method: 'POST',
+      url: '/graphql',
+      headers: { authorization: `Bearer ${token}` },
+      payload: { query, operationName },
+    })
+    return response.json()
+  }
+  for (let i = 0; i < 4; i++) {
+    t.same((await post('A')).data, { customer: { id } })
+    t.same((await post('B')).data, { customer: { email } })
+    t.match(await post('C'), { errors: [{}] })
+    t.match(await post(), { errors: [{}] })
+    const get = await app.inject({
+      url: '/graphql',
+      query: { query, operationName: 'B' },
+      headers: { authorization: `Bearer ${token}` },
+    })
+    t.same(get.json().data, { customer: { email } })
+  }
+})
+
+t.test('list indices in error paths are numbers', async (t) => {
+  const { token } = await signUp(send)
+  const query = '{ _entities(representations: [{ __typename: "Customer", id: 999999 }]) { ... on Customer { email } } }'
+  for (let i = 0; i < 3; i++) t.same((await send(query, { token })).errors?.[0].path, ['_entities', 0])
+})
+
+t.test('what can not be executed', async (t) => {
+  const cases: [unknown, number][] = [
+    [{ query: '{ customer { ' }, 400],
+    [{ query: '{ customer { unknown } }' }, 400],
+    [{ query: 'query($x: Int!) { customer { id } }' }, 400],
+    [{}, 400],
+  ]
+  for (const [payload, status] of cases) {
+    for (let i = 0; i < 3; i++) {
+      const response = await app.inject({ method: 'POST', url: '/graphql', payload: payload as object })
+      t.equal(response.statusCode, status)
+      const { errors, data } = response.json()
+      t.equal(errors.length >= 1, true)
+      t.equal(data ?? undefined, undefined)
+    }
+  }
+  const malformed = await app.inject({
+    method: 'POST',
+    url: '/graphql',
+    payload: '{',
+    headers: { 'content-type': 'application/json' },
+  })
+  t.equal(malformed.statusCode, 400)
+})
+
+t.test('an unexpected error is logged whole, with its id, and shown masked', async (t) => {
+  const lines: string[] = []
+  const broken: EventStore = {
+    ...eventStore,
+    readStream() {
+      throw new Error('the inner secret')
+    },
+  }
+  const keys = {
+    tokenSigningKey: generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+    emailHashKey: 'k'.repeat(32),
+  }
+  const logger = { level: 'info', stream: { write: (line: string) => void lines.push(line) } }
+  const failing = await buildSubgraph({ eventStore: broken, readModel, keys, logger })
+  const query = 'mutation { generateCustomerToken(email: "ann@example.com", password: "Secret-pass1") { token } }'
+  const answer = await injector(failing)(query, { headers: { 'x-correlation-id': 'request-1' } })
+  t.match(answer, {
+    data: { generateCustomerToken: null },
+    errors: [
+      {
+        message: 'Internal server error',
+        path: ['generateCustomerToken'],
+        extensions: { code: 'INTERNAL_SERVER_ERROR', correlationId: 'request-1' },
+      },
+    ],
+  })
+  const log = lines.join('')
+  t.match(log, /the inner secret/)
+  t.match(log, /request-1/)
+  t.notMatch(JSON.stringify(answer), /inner secret/)
+  t.notMatch(log, /ann@example\.com|Secret-pass1/)
+  await failing.close()
+})
+
+t.test('expected errors are no log lines: they quote what people typed', async (t) => {
+  const lines: string[] = []
+  const keys = {
+    tokenSigningKey: generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+    emailHashKey: 'k'.repeat(32),
+  }
+  const away: EventStore = {
+    ...eventStore,
+    readStream() {
+      throw new EventStoreUnavailable('gone')
+    },
+  }
+  const logger = { level: 'trace', stream: { write: (line: string) => void lines.push(line) } }
+  const logged = await buildSubgraph({ eventStore: away, readModel, keys, logger })
+  const post = injector(logged)
+  await post(
+    'mutation { createCustomer(input: { firstname: "A", lastname: "B", email: "private.mail" }) { customer { id } } }',
+  )
+  await post('query($x: Int!) { customer { id } }', { variables: { x: 'private.variable' } })
+  await post('mutation { generateCustomerToken(email: "private@example.com", password: "private-pass") { token } }')
+  t.match(lines.join(''), /a store is away/)
+  t.notMatch(lines.join(''), /private/)
+  await logged.close()
+})
+
+t.test('a secret keeps everybody but the gateway out', async (t) => {
+  const keys = {
+    tokenSigningKey: generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+    emailHashKey: 'k'.repeat(32),
+  }
+  const guarded = await buildSubgraph({ eventStore, readModel, keys, secret: 'a-long-shared-secret' })
+  const post = injector(guarded)
+  for (const headers of [{}, { 'x-subgraph-secret': 'wrong' }, { 'x-subgraph-secret': 'a-long-shared-secreT' }]) {
+    t.match(await post('{ customer { id } }', { headers }), { errors: [{ extensions: { code: 'FORBIDDEN' } }] })
+  }
+  const answer = await post('{ __typename }', { headers: { 'x-subgraph-secret': 'a-long-shared-secret' } })
+  t.same(answer.data, { __typename: 'Query' })
+  for (const url of ['/healthz', '/readyz', '/metrics', '/.well-known/jwks.json']) {
+    t.equal((await guarded.inject(url)).statusCode, 200, url)
+  }
+  await guarded.close()
+})
+
+t.test('metrics count reads and errors, and name nobody', async (t) => {
+  const { token, email } = await signUp(send)
+  await send('{ customer { email } }', { token })
+  await send('{ customer { email } }')
+  const { body } = await app.inject('/metrics')
+  t.match(body, /customer_reads_total\{source="(read-model|stream)"\} \d+/)
+  t.match(body, /graphql_errors_total\{code="UNAUTHENTICATED"\} \d+/)
+  t.notMatch(body, email)
+})
