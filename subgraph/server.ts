@@ -36,7 +36,7 @@ const typeDefs = readFileSync(new URL('../schema/customer.graphql', import.meta.
 /**
  * Builds the subgraph: `/graphql`, `/.well-known/jwks.json`, `/healthz`, `/readyz`, `/metrics`. The stores stay the
  * caller's to close, after the instance.
- * @throws TypeError for a token signing key that is not an Ed25519 private key
+ * @throws ConfigurationError for a token signing key that is not an Ed25519 private key
  */
 export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyInstance> {
   const { eventStore, readModel, keys, secret } = options

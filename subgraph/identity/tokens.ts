@@ -4,6 +4,7 @@
  */
 import { createHash, createPrivateKey, createPublicKey, type KeyObject, randomUUID } from 'node:crypto'
 import { createSigner, createVerifier, TokenError } from 'fast-jwt'
+import { ConfigurationError } from '../../schema/configuration.ts'
 
 /** Who sends a request, as far as the token tells: the generation is yet to be compared with the customer's. */
 export interface Caller {
@@ -33,7 +34,7 @@ export interface Tokens {
 const LIFETIME_MS = 3_600_000
 const CACHED_TOKENS = 10_000
 
-/** @param signingKey an Ed25519 private key as PEM (PKCS #8) or JWK @throws TypeError for anything else, without the key in it */
+/** @param signingKey an Ed25519 private key as PEM (PKCS #8) or JWK @throws ConfigurationError for anything else, without the key in it */
 export function createTokens(signingKey: string): Tokens {
   const privateKey = readPrivateKey(signingKey)
   const publicKey = createPublicKey(privateKey)
@@ -84,6 +85,10 @@ function readPrivateKey(text: string): KeyObject {
   } catch {
     // Said below: the library's own message may quote the key.
   }
-  if (key?.asymmetricKeyType !== 'ed25519') throw new TypeError('not an Ed25519 private key (PEM or JWK)')
+  if (key?.asymmetricKeyType !== 'ed25519') {
+    throw new ConfigurationError(
+      "TOKEN_SIGNING_KEY: its value can't be used; accepted: an Ed25519 private key (PEM or JWK).",
+    )
+  }
   return key
 }

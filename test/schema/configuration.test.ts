@@ -1,0 +1,37 @@
+/** Environment variables are checked at start; a wrong one is named, with what is accepted, and a secret is never shown. */
+import t from 'tap'
+import { loadConfiguration } from '../../schema/configuration.ts'
+
+t.test('defaults', async (t) => {
+  t.match(loadConfiguration({}), {
+    EVENTSTORE_URL: 'sqlite:data/events.db',
+    READMODEL_URL: 'sqlite:data/readmodel.db',
+    GATEWAY_PORT: 4000,
+    SUBGRAPH_PORT: 4001,
+    PROJECTIONS_PORT: 4002,
+    HOST: '127.0.0.1',
+  })
+  t.equal(loadConfiguration({ GATEWAY_PORT: '' }).GATEWAY_PORT, 4000, 'an empty one counts as not set')
+  t.equal(loadConfiguration({ GATEWAY_PORT: '8080' }).GATEWAY_PORT, 8080)
+})
+
+t.test('wrong values', async (t) => {
+  const cases: [string, string, string][] = [
+    ['GATEWAY_PORT', 'http', 'GATEWAY_PORT: "http" can\'t be used; accepted: a port, 0 to 65535 (0: any free one).'],
+    [
+      'SUBGRAPH_PORT',
+      '65536',
+      'SUBGRAPH_PORT: "65536" can\'t be used; accepted: a port, 0 to 65535 (0: any free one).',
+    ],
+    [
+      'LOG_LEVEL',
+      'loud',
+      'LOG_LEVEL: "loud" can\'t be used; accepted: fatal, error, warn, info, debug, trace or silent.',
+    ],
+    ['EVENTSTORE_URL', 'mysql://user:secret@host', "EVENTSTORE_URL: its value can't be used; accepted: sqlite:PATH."],
+    ['SUBGRAPH_SECRET', 'short', "SUBGRAPH_SECRET: its value can't be used; accepted: 16 characters or more."],
+  ]
+  for (const [name, value, message] of cases) {
+    t.throws(() => loadConfiguration({ [name]: value }), { name: 'ConfigurationError', message })
+  }
+})

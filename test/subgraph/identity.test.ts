@@ -1,0 +1,147 @@
+/** Passwords, tokens, keys, and the brakes on sign-in. */
+import { generateKeyPairSync, verify } from 'node:crypto'
+import { readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Recorded } from '../../eventstore/codec.ts'
+import { ConfigurationError, loadConfiguration } from '../../schema/configuration.ts'
+import type { SignInEvent } from '../../schema/events.ts'
+import { loadKeys } from '../../subgraph/identity/keys.ts'
+import { hashPassword, verifyPassword } from '../../subgraph/identity/passwords.ts'
+import { failuresToLock, isThrottled } from '../../subgraph/identity/sign-in.ts'
+import { createTokens } from '../../subgraph/identity/tokens.ts'
+import { environment, PASSWORD, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
+
+t.test('password hashes', async (t) => {
+  const hash = await hashPassword('pässword')
+  t.match(hash, /^\$argon2id\$v=19\$m=19456,t=2,p=1\$/)
+  t.not(await hashPassword('pässword'), hash, 'salted')
+  t.equal(await verifyPassword('pässword', hash), true)
+  t.equal(await verifyPassword('password', hash), false)
+  t.equal(await verifyPassword('pässword', undefined), false)
+  await t.rejects(verifyPassword('x', '$2b$10$abc'), { message: /not in the argon2id PHC format/ })
+  // argon2 of the reference implementation: echo -n password | argon2 somesalt -id -t 2 -m 16 -p 1
+  const reference = '$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc'
+  t.equal(await verifyPassword('password', reference), true)
+})
+
+t.test('tokens', async (t) => {
+  const { privateKey, publicKey } = generateKeyPairSync('ed25519')
+  const pem = privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()
+  const tokens = createTokens(pem)
+  const caller = { customerId: 7, generation: 2 }
+  const token = tokens.issue(caller)
+  t.same(tokens.verify(`Bearer ${token}`), caller)
+  t.same(tokens.verify(`bearer ${token}`), caller)
+  t.not(tokens.issue(caller), token)
+  for (const header of [
+    undefined,
+    '',
+    token,
+    `Bearer  ${token}`,
+    `Bearer ${token} `,
+    `Basic ${token}`,
+    'Bearer x.y.z',
+  ]) {
+    t.equal(tokens.verify(header), null, String(header).slice(0, 10))
+  }
+  const [head = '', body = '', signature = ''] = token.split('.')
+  t.ok(verify(null, Buffer.from(`${head}.${body}`), publicKey, Buffer.from(signature, 'base64url')), 'Ed25519')
+  const claims = JSON.parse(Buffer.from(body, 'base64url').toString())
+  t.match(claims, { sub: '7', gen: 2 })
+  t.equal(claims.exp - claims.iat, 3600)
+  const forged = Buffer.from(JSON.stringify({ ...claims, sub: '8' })).toString('base64url')
+  t.equal(tokens.verify(`Bearer ${head}.${forged}.${signature}`), null)
+  const none = Buffer.from('{"alg":"none","typ":"JWT"}').toString('base64url')
+  t.equal(tokens.verify(`Bearer ${none}.${body}.`), null)
+  const others = createTokens(
+    generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+  )
+  t.equal(tokens.verify(`Bearer ${others.issue(caller)}`), null)
+
+  t.match(tokens.jwks, { keys: [{ kty: 'OKP', crv: 'Ed25519', alg: 'EdDSA', use: 'sig' }] })
+  t.equal(JSON.parse(Buffer.from(head, 'base64url').toString()).kid, tokens.jwks.keys[0]?.kid)
+  t.notOk('d' in (tokens.jwks.keys[0] ?? {}), 'without the private part')
+  const jwk = JSON.stringify(privateKey.export({ format: 'jwk' }))
+  t.same(createTokens(jwk).verify(`Bearer ${token}`), caller, 'the key as JWK is the same key')
+  t.same(createTokens(pem.replaceAll('\n', '\\n')).verify(`Bearer ${token}`), caller, 'and the PEM on one line')
+  const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'pem', type: 'pkcs8' })
+  for (const bad of ['secret-nonsense', '{"kty":"OKP"}', String(rsa)]) {
+    t.throws(() => createTokens(bad), {
+      name: 'ConfigurationError',
+      message: /^TOKEN_SIGNING_KEY: its value can't be used; accepted: an Ed25519/,
+    })
+  }
+})
+
+t.test('an expired token means a guest', async (t) => {
+  const { send } = await startSubgraph(t)
+  const { token } = await signUp(send)
+  t.ok((await send('{ customer { id } }', { token })).data.customer)
+  // The clock goes on by an hour; the token has been verified and cached before.
+  const real = Date.now
+  t.teardown(() => {
+    Date.now = real
+  })
+  Date.now = () => real() + 3_601_000
+  t.match((await send('{ customer { id } }', { token })).errors, [
+    { message: "The current customer isn't authorized." },
+  ])
+})
+
+const at = (seconds: number, type: SignInEvent['type'], reason = 'sign-in') =>
+  ({
+    type,
+    data: { reason },
+    metadata: { at: new Date(seconds * 1000).toISOString() },
+  }) as unknown as Recorded<SignInEvent>
+const wrong = (seconds: number, reason?: string) => at(seconds, 'WrongPasswordGiven', reason)
+
+t.test('the throttle: six failures, half an hour from the last, ended by a success', async (t) => {
+  const now = (seconds: number) => new Date(seconds * 1000)
+  const six = [1, 2, 3, 4, 5, 6].map((second) => wrong(second))
+  t.equal(isThrottled(six.slice(1), now(7)), false)
+  t.equal(isThrottled(six, now(7)), true)
+  t.equal(isThrottled(six, now(1805)), true)
+  t.equal(isThrottled(six, now(1806)), false)
+  t.equal(isThrottled([...six, wrong(1900)], now(1901)), false, 'after it the count starts over')
+  t.equal(isThrottled([...six.slice(0, 3), at(4, 'SignInSucceeded'), ...six.slice(3)], now(7)), false)
+  t.equal(isThrottled([...six.slice(1), wrong(6, 'change')], now(7)), false, 'a password change is no sign-in')
+})
+
+t.test('the lock: all wrong passwords since the last success and the last lock', async (t) => {
+  const mixed = [wrong(1), wrong(2, 'change'), wrong(3), at(4, 'SignInSucceeded'), wrong(5), wrong(6, 'change')]
+  t.equal(failuresToLock(mixed, null), 2)
+  t.equal(failuresToLock(mixed, new Date((5 + 600) * 1000).toISOString()), 1, 'the lock was set at second 5')
+})
+
+t.test('guesses sent at once are counted one by one', async (t) => {
+  const { send } = await startSubgraph(t)
+  const { email } = await signUp(send)
+  const query =
+    'mutation($email: String!, $password: String!) { generateCustomerToken(email: $email, password: $password) { token } }'
+  const guesses = Array.from({ length: 20 }, (_, i) => (i === 19 ? PASSWORD : `guess ${i}`))
+  const answers = await Promise.all(guesses.map((password) => send(query, { variables: { email, password } })))
+  t.ok(
+    answers.every(({ errors }) => errors),
+    'the right one came too late',
+  )
+})
+
+t.test('keys are made once, for the owner alone, and kept', async (t) => {
+  const folder = await temporaryFolder(t)
+  const configuration = loadConfiguration(environment(folder))
+  const keys = loadKeys(configuration)
+  t.same(loadKeys(configuration), keys)
+  t.equal((await stat(join(folder, 'token-signing-key.pem'))).mode & 0o777, 0o600)
+  t.equal(await readFile(join(folder, 'email-hash-key'), 'utf8'), keys.emailHashKey)
+  const configured = loadConfiguration({ ...environment(folder), EMAIL_HASH_KEY: 'x'.repeat(32) })
+  t.equal(loadKeys(configured).emailHashKey, 'x'.repeat(32))
+  const server = { ...configuration, EVENTSTORE_URL: 'esdb://localhost:2113' }
+  t.throws(
+    () => loadKeys(server),
+    new ConfigurationError('TOKEN_SIGNING_KEY is not set; it is required unless EVENTSTORE_URL is sqlite:PATH.'),
+  )
+  await writeFile(join(folder, 'file'), '')
+  t.throws(() => loadKeys({ ...configuration, DATA_DIR: join(folder, 'file') }))
+})
