@@ -1,5 +1,5 @@
 /** What the embedded stores share: opening a SQLite file that several processes use, and waiting for its write lock. */
-import { mkdirSync, statSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -45,6 +45,7 @@ export function openSqliteFile(
   let database: DatabaseSync | undefined
   try {
     mkdirSync(dirname(path), { recursive: true })
+    closeSync(openSync(path, 'a', 0o600)) // personal data: for the owner alone
     database = new DatabaseSync(path, { timeout: OPEN_TIMEOUT_MS })
     const found = pragma(database, 'application_id')
     if (found !== applicationId) {

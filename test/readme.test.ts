@@ -1,0 +1,37 @@
+/** The README's session, pasted into a shell as it stands: it answers what the README says. */
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { loadConfiguration } from '../schema/configuration.ts'
+import { temporaryFolder } from './support/graph.ts'
+import { freePort, startProcess, untilReady } from './support/processes.ts'
+
+const readme = readFileSync(join(import.meta.dirname, '../README.md'), 'utf8')
+
+t.test('the session', async (t) => {
+  const port = await freePort()
+  const started = startProcess(t, 'start.ts', await temporaryFolder(t), { GATEWAY_PORT: String(port) })
+  await untilReady(started, `http://127.0.0.1:${port}/readyz`)
+  while (!started.output().includes('Sign in:')) await new Promise((resolve) => setTimeout(resolve, 10))
+
+  const blocks = [...readme.matchAll(/```sh session\n([\s\S]*?)```\n```json\n([\s\S]*?)```/g)]
+  t.ok(blocks.length >= 5)
+  const script = blocks.map(([, commands]) => commands).join('\n')
+  const { stdout, stderr } = spawnSync('bash', ['-euc', `TOKEN=; ${script}`.replaceAll(':4000', `:${port}`)], {
+    encoding: 'utf8',
+  })
+  t.equal(stderr, '')
+  const settled = (text: string) =>
+    text.replace(/eyJ[\w.-]+/g, '<token>').replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/g, '<time>')
+  t.equal(settled(stdout), settled(blocks.map(([, , answers]) => answers).join('')))
+})
+
+t.test('the configuration table names every variable', async (t) => {
+  for (const variable of Object.keys(loadConfiguration({}))) t.match(readme, new RegExp(`\`${variable}\``), variable)
+})
+
+t.test('every npm script it names is there', async (t) => {
+  const { scripts } = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8'))
+  for (const [, script = ''] of readme.matchAll(/npm run (\w+)/g)) t.type(scripts[script], 'string', script)
+})
