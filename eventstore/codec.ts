@@ -32,12 +32,13 @@ export function encode(event: DomainEvent, id: string, metadata: Omit<EventMetad
 
 /**
  * Gives a stored event in the catalogue's current version.
- * @throws InvalidEvent for a type that the catalogue does not know
+ * @throws InvalidEvent for a type that the catalogue does not know, or without a schema version
  */
 export function decode<E extends DomainEvent = DomainEvent>(stored: RecordedEvent): Recorded<E> {
-  if (!Object.hasOwn(eventSchemas, stored.type))
-    throw new InvalidEvent(`Event type "${stored.type}" is not in the catalogue.`)
-  const metadata = stored.metadata as unknown as EventMetadata
+  schemaOf(stored.type)
+  const metadata = stored.metadata as unknown as EventMetadata | null | undefined
+  if (typeof metadata?.schemaVersion !== 'number')
+    throw new InvalidEvent(`Event "${stored.type}" has no schemaVersion in its metadata.`)
   return {
     type: stored.type,
     data: upcast(stored.type, stored.data, metadata.schemaVersion),
@@ -50,8 +51,16 @@ export function decode<E extends DomainEvent = DomainEvent>(stored: RecordedEven
 
 /** Checks data against its event's schema. @throws InvalidEvent */
 export function check(type: DomainEvent['type'], data: unknown): void {
-  const result = eventSchemas[type].safeParse(data)
+  const result = schemaOf(type).safeParse(data)
   if (result.success) return
-  const faults = result.error.issues.map((issue) => `${issue.path.join('.') || 'data'} (${issue.code})`)
+  const faults = result.error.issues.flatMap((issue) => {
+    const paths = issue.code === 'unrecognized_keys' ? issue.keys.map((key) => [...issue.path, key]) : [issue.path]
+    return paths.map((path) => `${path.join('.') || 'data'} (${issue.code})`)
+  })
   throw new InvalidEvent(`Event "${type}" does not fit its schema: ${faults.join(', ')}.`)
+}
+
+function schemaOf(type: string) {
+  if (!Object.hasOwn(eventSchemas, type)) throw new InvalidEvent(`Event type "${type}" is not in the catalogue.`)
+  return eventSchemas[type as DomainEvent['type']]
 }

@@ -102,6 +102,7 @@ export interface SubscriptionBatch {
  * Catches up from its start, then follows live. Iterate it to receive; a consumer that does not pull
  * holds the subscription back, with bounded memory. The iteration ends when `unsubscribe` has been called.
  * When the connection drops, it resumes by itself after the last batch that was pulled.
+ * There is one iterator: asked for again, it goes on; leaving a `for await` ends it.
  */
 export interface Subscription extends AsyncIterable<SubscriptionBatch> {
   /** No batch is handed out once this resolves. Calling it again does nothing. */

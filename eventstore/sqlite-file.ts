@@ -23,30 +23,62 @@ const OPEN_TIMEOUT_MS = 5_000
 const LOCK_TIMEOUT_MS = 2
 const RETRY_LIMIT_MS = 5_000
 
+export interface SqliteFileOptions {
+  /** What the file is, for messages: `an event store`. */
+  readonly kind: string
+  /** Marks the file as ours (PRAGMA application_id). */
+  readonly applicationId: number
+  readonly version: number
+  /** The statements that make an empty file one of that kind. */
+  readonly schema: string
+  /** FULL: durable when a commit returns; NORMAL: the last commits may be lost with the power. */
+  readonly synchronous: 'FULL' | 'NORMAL'
+}
+
 /**
  * Opens a file in WAL mode, creating it (and its folder) where it is missing.
- * @param options.kind what the file is, for messages: `an event store`
- * @param options.applicationId marks the file as ours (PRAGMA application_id)
- * @param options.schema the statements that make an empty file one of that kind
- * @param options.synchronous FULL: durable when a commit returns; NORMAL: the last commits may be lost with the power
  * @throws SqliteFileError for a folder that can't be written, or a file that is damaged or something else
  */
-export function openSqliteFile(
-  path: string,
-  options: {
-    readonly kind: string
-    readonly applicationId: number
-    readonly version: number
-    readonly schema: string
-    readonly synchronous: 'FULL' | 'NORMAL'
-  },
-): DatabaseSync {
-  const { kind, applicationId, version, schema, synchronous } = options
-  let database: DatabaseSync | undefined
+export function openSqliteFile(path: string, options: SqliteFileOptions): DatabaseSync {
+  for (const started = Date.now(); ; ) {
+    try {
+      mkdirSync(dirname(path), { recursive: true })
+      createFile(path)
+      return openOnce(path, options)
+    } catch (error) {
+      if (error instanceof SqliteFileError) throw error
+      const code = primaryCode(error)
+      if (code === NOT_A_DATABASE || code === CORRUPT) {
+        throw new SqliteFileError(`${path} is not ${options.kind} file, or is damaged: ${(error as Error).message}`)
+      }
+      // SQLite itself does not wait for another process that is turning a new file to WAL mode, or closing its last use.
+      if (!isBusy(error) || Date.now() - started > OPEN_TIMEOUT_MS) {
+        throw new SqliteFileError(`${path} can't be opened: ${(error as Error).message}`)
+      }
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10)
+    }
+  }
+}
+
+/**
+ * Personal data: for the owner alone. A file that is there is not touched: closing any descriptor of it would end the locks
+ * that another connection of this process holds on it (POSIX advisory locks are the process's).
+ */
+function createFile(path: string): void {
   try {
-    mkdirSync(dirname(path), { recursive: true })
-    closeSync(openSync(path, 'a', 0o600)) // personal data: for the owner alone
-    database = new DatabaseSync(path, { timeout: OPEN_TIMEOUT_MS })
+    closeSync(openSync(path, 'ax', 0o600))
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'EEXIST') throw error
+  }
+}
+
+function openOnce(
+  path: string,
+  { kind, applicationId, version, schema, synchronous }: SqliteFileOptions,
+): DatabaseSync {
+  const database = new DatabaseSync(path, { timeout: OPEN_TIMEOUT_MS })
+  try {
+    database.exec('BEGIN') // one look: another process may be making the file what it is to be
     const found = pragma(database, 'application_id')
     if (found !== applicationId) {
       const { tables } = database.prepare('SELECT count(*) AS tables FROM sqlite_schema').get() as { tables: number }
@@ -57,6 +89,7 @@ export function openSqliteFile(
         `${path} was written by a newer release; this one reads ${kind} files up to version ${version}`,
       )
     }
+    database.exec('COMMIT')
     database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = ${synchronous}; PRAGMA secure_delete = ON`)
     database.exec(
       `BEGIN IMMEDIATE; ${schema}; PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${version}; COMMIT`,
@@ -68,13 +101,8 @@ export function openSqliteFile(
     database.exec(`PRAGMA busy_timeout = ${LOCK_TIMEOUT_MS}`)
     return database
   } catch (error) {
-    database?.close()
-    if (error instanceof SqliteFileError) throw error
-    const code = primaryCode(error)
-    if (code === NOT_A_DATABASE || code === CORRUPT) {
-      throw new SqliteFileError(`${path} is not ${kind} file, or is damaged: ${(error as Error).message}`)
-    }
-    throw new SqliteFileError(`${path} can't be opened: ${(error as Error).message}`)
+    database.close()
+    throw error
   }
 }
 

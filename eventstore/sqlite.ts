@@ -141,17 +141,17 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
   const subscriptions = new Set<Subscription>()
   const pending: Pending[] = []
   let flushing: Promise<void> | undefined
-  let closed = false
+  let closing: Promise<void> | undefined
 
   const streamRow = (name: string) => sql.stream.get(name) as StreamRow | undefined
   const metadataOf = (row: StreamRow | undefined) => JSON.parse(row?.metadata ?? '{}') as StreamMetadata
   const isDeleted = (row: StreamRow | undefined) => metadataOf(row).$tb === DELETED
-  const lastPosition = () => (sql.last.get() as { seq: number } | undefined)?.seq ?? 0
+  const lastPosition = () => guard(() => (sql.last.get() as { seq: number } | undefined)?.seq ?? 0)
 
   // Writing
 
   function enqueue(events: number, write: () => AppendResult): Promise<AppendResult> {
-    if (closed) return Promise.reject(new EventStoreUnavailable('The event store is closed.'))
+    if (closing) return Promise.reject(new EventStoreUnavailable('The event store is closed.'))
     return new Promise((resolve, reject) => {
       pending.push({ events, write, resolve, reject })
       // At the end of this turn of the event loop: what arrives in one turn shares a transaction.
@@ -239,25 +239,29 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
     const current = row?.revision ?? -1
     const refusal = () => new WrongExpectedRevision(stream, expected, current === -1 ? 'no_stream' : current)
     const deleted = isDeleted(row)
+    const known = events.map(({ id }) => written.get(`${stream} ${id}`) ?? remembered.get(`${stream} ${id}`))
+    const knownFrom = (first: number) => known.every((each, index) => each?.revision === first + index)
     if (expected === 'any' || expected === 'stream_exists') {
       if (expected === 'stream_exists') {
         if (deleted) throw new StreamDeleted(stream)
         if (current === -1 && row?.metadata == null) throw refusal()
       }
-      const known = events.map(({ id }) => written.get(`${stream} ${id}`) ?? remembered.get(`${stream} ${id}`))
-      if (known.every((each) => each === undefined)) return undefined
-      const first = known[0]?.revision ?? Number.NaN
-      if (known.some((each, index) => each?.revision !== first + index)) throw refusal()
+      const first = known[0]?.revision
+      if (first === undefined) return undefined
+      if (!knownFrom(first)) throw refusal()
       return known.at(-1)
     }
     const after = expected === 'no_stream' ? -1 : expected
-    if (after === current || (expected === 'no_stream' && deleted)) return undefined
-    if (row !== undefined && after < current) {
+    if (after === current) return undefined
+    if (row === undefined || after > current) throw refusal()
+    if (events.length > 0) {
+      if (knownFrom(after + 1)) return known.at(-1) // also where `$maxCount` has removed some since
       const there = sql.ids.all(row.id, after + 1, after + events.length) as { id: string; position: number }[]
       if (there.length === events.length && there.every(({ id }, index) => id === events[index]?.id)) {
         return { revision: after + events.length, position: positionOf(there.at(-1)?.position ?? 0) }
       }
     }
+    if (expected === 'no_stream' && deleted) return undefined
     throw refusal()
   }
 
@@ -283,12 +287,7 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
     checkExpectedRevision(expected)
     return enqueue(1, () => {
       const row = streamRow(stream)
-      if (row?.tombstoned) throw new StreamDeleted(stream)
-      const current = row?.revision ?? -1
-      const matches =
-        expected === 'any' ||
-        (expected === 'stream_exists' ? current > -1 : current === (expected === 'no_stream' ? -1 : expected))
-      if (!matches) throw new WrongExpectedRevision(stream, expected, current === -1 ? 'no_stream' : current)
+      checkExpected(stream, row, expected, [])
       return write(row ?? (sql.addStream.get(stream) as unknown as StreamRow))
     })
   }
@@ -327,17 +326,18 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
   ): AsyncGenerator<SubscriptionBatch> {
     let last: SubscriptionBatch | undefined
     while (!state.ended) {
-      const seen = changes.now()
+      const seen = guard(changes.now)
       const { batch, full } = guard(read)
       // The first batch says how things stand; after it, only what is new.
       if (batch.checkpoint.commit !== last?.checkpoint.commit || batch.caughtUp !== last.caughtUp) yield batch
       last = batch
-      if (!full && !state.ended) await changes.after(seen)
+      if (full) await nextTurn()
+      else if (!state.ended) await changes.after(seen)
     }
   }
 
   function subscription(read: () => { readonly batch: SubscriptionBatch; readonly full: boolean }): Subscription {
-    const state = { ended: closed }
+    const state = { ended: closing !== undefined }
     const batches = follow(read, state)
     const subscribed: Subscription = {
       [Symbol.asyncIterator]: () => batches,
@@ -345,6 +345,7 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
         state.ended = true
         subscriptions.delete(subscribed)
         changes.announce()
+        await nextTurn() // a batch that is on its way to the consumer arrives before this resolves
       },
     }
     subscriptions.add(subscribed)
@@ -356,7 +357,7 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
       checkStreamName(stream)
       checkExpectedRevision(expected)
       if (events.length === 0) {
-        const row = streamRow(stream)
+        const row = guard(() => streamRow(stream))
         return { revision: isDeleted(row) ? -1 : (row?.revision ?? -1) }
       }
       const encoded = encodeEvents(events)
@@ -378,6 +379,7 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
         const { revision } = page.at(-1) as EventRow
         next = forwards ? revision + 1 : revision - 1
         if (next < 0) return
+        await nextTurn() // a long read lets others have their turn
       }
     },
 
@@ -399,6 +401,7 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
         if (page.length < PAGE) return
         const { position } = page.at(-1) as EventRow
         next = forwards ? position + 1 : position - 1
+        await nextTurn()
       }
     },
 
@@ -419,7 +422,7 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
       checkStreamName(stream)
       checkCount(batchSize, 'batchSize')
       if (typeof from === 'number') checkExpectedRevision(from)
-      let done = from === 'start' ? -1 : from === 'end' ? (streamRow(stream)?.revision ?? -1) : from
+      let done = from === 'start' ? -1 : from === 'end' ? (guard(() => streamRow(stream))?.revision ?? -1) : from
       let checkpoint = positionOf(0)
       return subscription(() => {
         let page: EventRow[] = []
@@ -459,12 +462,14 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
       await enqueue(1, () => {
         const row = streamRow(stream) ?? (sql.addStream.get(stream) as unknown as StreamRow)
         if (row.tombstoned) throw new StreamDeleted(stream)
-        return writeMetadata(stream, row, metadata)
+        // As EventStoreDB: new metadata takes back a deletion, but what was deleted stays hidden.
+        const kept = isDeleted(row) ? { $tb: Math.max(metadata.$tb ?? 0, row.revision + 1) } : {}
+        return writeMetadata(stream, row, { ...metadata, ...kept })
       })
     },
 
     async getStreamMetadata(stream) {
-      const row = streamRow(stream)
+      const row = guard(() => streamRow(stream))
       if (row?.tombstoned) throw new StreamDeleted(stream)
       return metadataOf(row)
     },
@@ -473,16 +478,19 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
       guard(() => sql.last.get())
     },
 
-    async close() {
-      if (closed) return
-      closed = true
-      await flushing
-      await Promise.all([...subscriptions].map((each) => each.unsubscribe()))
-      changes.close()
-      closeSqliteFile(database)
+    close() {
+      closing ??= finish()
+      return closing
     },
   }
   return store
+
+  async function finish(): Promise<void> {
+    await flushing
+    await Promise.all([...subscriptions].map((each) => each.unsubscribe()))
+    changes.close()
+    closeSqliteFile(database)
+  }
 
   /** SQLite's own failures (a full disk, a lock held too long, a closed file) as what a caller expects. */
   function guard<T>(read: () => T): T {
@@ -519,6 +527,15 @@ function createChanges(dataVersion: () => number) {
       timer = undefined
       return
     }
+    try {
+      look()
+    } catch {
+      // the next poll looks again; a read would tell what is wrong
+    }
+  }
+
+  /** Whoever sees a change tells all: the next look finds nothing new. */
+  function look(): void {
     const now = dataVersion()
     if (now === version) return
     version = now
@@ -528,11 +545,7 @@ function createChanges(dataVersion: () => number) {
   return {
     announce,
     now: () => {
-      const current = dataVersion()
-      if (current !== version) {
-        version = current
-        count++
-      }
+      look()
       return count
     },
     /** Resolves when there was a change after `seen`. */

@@ -88,7 +88,7 @@ export function createCommands(parts: {
   async function createCustomer(input: CustomerInput, command: Command): Promise<CustomerDocument> {
     const registration = checkRegistration(input)
     const { email } = registration
-    const password = input.password || undefined
+    const password = input.password ?? undefined
     if (password !== undefined) checkPassword(password, email, 'registration')
 
     // A repetition goes on with the id of the first time.

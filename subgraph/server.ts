@@ -2,7 +2,7 @@
 import { randomUUID, timingSafeEqual } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { buildSubgraphSchema } from '@apollo/subgraph'
-import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions, LogController } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, type FastifyServerOptions, LogController } from 'fastify'
 import { type ExecutionResult, GraphQLError, parse } from 'graphql'
 import mercurius from 'mercurius'
 import { Counter, collectDefaultMetrics, Registry } from 'prom-client'
@@ -49,8 +49,9 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   app.addHook('preClose', async () => {
     closing = true
   })
-  app.addHook('onSend', async (_, reply) => {
+  app.addHook('onSend', (_request, reply, _payload, done) => {
     if (closing) reply.header('connection', 'close')
+    done()
   })
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
@@ -83,11 +84,12 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     additionalRouteOptions: {
       // Fastify's own serializer for the route writes list indices in error paths as strings.
       serializerCompiler: () => JSON.stringify,
-      preHandler: async (request: FastifyRequest) => {
+      preHandler: (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) => {
         if (secret !== undefined && !carries(request, secret)) {
-          throw new GraphQLError('This subgraph answers its gateway only.', { extensions: { code: 'FORBIDDEN' } })
+          return done(new GraphQLError('This subgraph answers its gateway only.', { extensions: { code: 'FORBIDDEN' } }))
         }
         keyByOperation(request)
+        done()
       },
     },
   })

@@ -78,7 +78,7 @@ export function createSignIn(
   return {
     async signIn(email, password, command) {
       for (const [name, value] of Object.entries({ email, password })) {
-        if (value === '') throw invalidInput(`Specify the "${name}" value.`)
+        if (value === '' || value === '0') throw invalidInput(`Specify the "${name}" value.`)
       }
       const refused = () =>
         authenticationFailed(

@@ -113,6 +113,7 @@ t.test('createCustomer refuses', async (t) => {
     [{ ...valid, firstname: '' }, '"First Name" is a required value.'],
     [{ ...valid, gender: 5 }, '"5" is not a valid gender value.'],
     [{ ...valid, dob: 'bla' }, 'Invalid date'],
+    [{ ...valid, password: '' }, 'The password needs at least 8 characters. Create a new password and try again.'],
     [{ ...valid, password: 'short' }, 'The password needs at least 8 characters. Create a new password and try again.'],
   ]
   for (const [input, message] of cases) {
@@ -143,7 +144,10 @@ t.test('generateCustomerToken', async (t) => {
   const { email, token, id } = await signUp(send)
   t.not(await signIn(send, email.toUpperCase()), token, 'each sign-in makes a new token; case does not matter')
   t.match((await send('{ customer { id } }', { token })).data, { customer: { id } }, 'and the older stays valid')
-  refuses(t, await tryToSignIn(send, '', 'x'), 'generateCustomerToken', ['Specify the "email" value.', 'graphql-input'])
+  for (const empty of ['', '0']) {
+    const specify = ['Specify the "email" value.', 'graphql-input'] as const
+    refuses(t, await tryToSignIn(send, empty, 'x'), 'generateCustomerToken', specify)
+  }
   refuses(t, await tryToSignIn(send, email, ''), 'generateCustomerToken', [
     'Specify the "password" value.',
     'graphql-input',

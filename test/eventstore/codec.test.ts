@@ -1,0 +1,191 @@
+/** Between the catalogue's events and stored ones. */
+import t from 'tap'
+import { check, decode, encode, InvalidEvent } from '../../eventstore/codec.ts'
+import type { RecordedEvent } from '../../eventstore/port.ts'
+import { type DomainEvent, eventJsonSchemas, eventMetadata, eventSchemas, SCHEMA_VERSION } from '../../schema/events.ts'
+
+const SECRET = 'secret-value'
+const id = crypto.randomUUID()
+const metadata = {
+  $correlationId: 'correlation',
+  $causationId: 'causation',
+  actor: 'customer:7',
+  at: '2026-01-02T03:04:05.000Z',
+  traceparent: '00-1-2-01',
+}
+const address = {
+  addressId: 3,
+  prefix: null,
+  firstname: 'Zoë',
+  middlename: null,
+  lastname: 'Lee',
+  suffix: null,
+  company: null,
+  street: ['1 Main St', '2nd floor'],
+  city: 'Austin',
+  postcode: '78701',
+  countryId: 'US',
+  regionId: 57,
+  regionCode: 'TX',
+  region: 'Texas',
+  telephone: '555',
+  fax: null,
+  vatId: null,
+}
+const details = {
+  prefix: null,
+  firstname: 'Zoë',
+  middlename: null,
+  lastname: 'Lee',
+  suffix: null,
+  dob: '2000-01-31',
+  taxvat: null,
+  gender: 2,
+}
+
+/** One valid event of every type: a type without one is a type error. */
+const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>['data'] } = {
+  CustomerRegistered: {
+    customerId: 7,
+    email: 'zoe@example.com',
+    ...details,
+    groupId: 1,
+    isSubscribed: false,
+    credentialsRevision: -1,
+  },
+  CustomerDetailsChanged: { lastname: 'Li', gender: null },
+  CustomerEmailChanged: { email: 'b@example.com', previousEmail: 'a@example.com' },
+  CustomerPasswordChanged: { credentialsRevision: 2 },
+  NewsletterSubscribed: {},
+  NewsletterUnsubscribed: {},
+  CustomerAddressAdded: address,
+  CustomerAddressChanged: { addressId: 3, street: ['2 Main St'] },
+  CustomerAddressRemoved: { addressId: 3 },
+  DefaultBillingAddressSet: { addressId: null },
+  DefaultShippingAddressSet: { addressId: 3 },
+  CustomerTokensRevoked: {},
+  CustomerLocked: { until: '2026-01-02T03:04:05.000Z' },
+  CustomerDeleted: {},
+  EmailClaimAbandoned: { emailKey: 'key' },
+  EmailClaimed: { customerId: 7 },
+  EmailReleased: { customerId: 7 },
+  CredentialsSet: { passwordHash: '$argon2id$…' },
+  SignInSucceeded: {},
+  WrongPasswordGiven: { reason: 'sign-in' },
+  CustomerIdsReserved: {},
+  AddressIdsReserved: { customerId: 7 },
+}
+const events = Object.entries(examples).map(([type, data]) => ({ type, data }) as DomainEvent)
+
+/** As a store gives back what was appended. */
+function stored({ type, data, metadata }: Pick<RecordedEvent, 'type' | 'data' | 'metadata'>): RecordedEvent {
+  const position = { commit: 9n, prepare: 9n }
+  const copy = JSON.parse(JSON.stringify({ data, metadata }))
+  return { stream: 'customer-7', revision: 4, position, id, type, isJson: true, created: new Date(0), ...copy }
+}
+
+function refusal(work: () => unknown): string {
+  try {
+    work()
+  } catch (error) {
+    if (error instanceof InvalidEvent) return error.message
+    throw error
+  }
+  return 'accepted'
+}
+
+t.test('every event of the catalogue comes back as it was encoded', async (t) => {
+  t.same(Object.keys(examples).sort(), Object.keys(eventSchemas).sort())
+  for (const event of events) {
+    const encoded = encode(event, id, metadata)
+    t.match(encoded, { id, type: event.type, metadata: { ...metadata, schemaVersion: SCHEMA_VERSION } })
+    t.ok(eventMetadata.safeParse(encoded.metadata).success)
+    const decoded = decode(stored({ metadata: undefined, ...encoded }))
+    t.same(decoded, {
+      ...event,
+      id,
+      revision: 4,
+      metadata: { ...metadata, schemaVersion: SCHEMA_VERSION },
+      created: new Date(0),
+    })
+  }
+})
+
+t.test('data that does not fit is refused on writing; the message names fields, never values', async (t) => {
+  const refused: [DomainEvent['type'], unknown, RegExp][] = [
+    ['CustomerRegistered', { ...examples.CustomerRegistered, email: 42_4242 }, /"CustomerRegistered".*\bemail\b/],
+    ['CustomerRegistered', { ...examples.CustomerRegistered, customerId: SECRET }, /\bcustomerId\b/],
+    ['CustomerRegistered', { ...examples.CustomerRegistered, customerId: 0 }, /\bcustomerId\b/],
+    ['CustomerRegistered', { email: SECRET }, /\bcustomerId\b.*\bfirstname\b/],
+    ['CustomerAddressAdded', { ...address, street: ['a', { [SECRET]: SECRET }] }, /\bstreet\.1\b/],
+    ['CustomerLocked', { until: SECRET }, /\buntil\b/],
+    ['WrongPasswordGiven', { reason: SECRET }, /\breason\b/],
+    ['CredentialsSet', { passwordHash: [SECRET] }, /\bpasswordHash\b/],
+    ['CustomerDetailsChanged', { dob: 424242 }, /\bdob\b/],
+    ['EmailClaimed', { customerId: 1.424242 }, /\bcustomerId\b/],
+    ['CustomerDeleted', SECRET, /\bdata\b/],
+    ['CustomerDeleted', null, /\bdata\b/],
+    ['CustomerDeleted', [SECRET], /\bdata\b/],
+  ]
+  for (const [type, data, fields] of refused) {
+    const message = refusal(() => encode({ type, data } as DomainEvent, id, metadata))
+    t.match(message, fields)
+    t.notMatch(message, /secret|4242/, 'no value')
+    t.notMatch(message, /\n/, 'one line')
+    t.equal(
+      refusal(() => check(type, data)),
+      message,
+    )
+  }
+})
+
+t.test('a field that the schema does not have is refused by name', async (t) => {
+  for (const event of events) {
+    const message = refusal(() => check(event.type, { ...event.data, nickname: SECRET }))
+    t.match(message, /\bnickname\b/, event.type)
+    t.notMatch(message, SECRET)
+  }
+})
+
+t.test('a type that the catalogue does not know', async (t) => {
+  for (const type of ['CustomerTeleported', '$streamDeleted', 'toString', '__proto__']) {
+    const message = refusal(() => decode(stored({ type, data: { email: SECRET }, metadata })))
+    t.match(message, 'is not in the catalogue')
+    t.match(message, type)
+    t.notMatch(message, SECRET)
+    t.match(
+      refusal(() => check(type as DomainEvent['type'], {})),
+      'is not in the catalogue',
+    )
+  }
+})
+
+t.test('an event without our metadata is refused on reading, not a crash', async (t) => {
+  for (const metadata of [undefined, null, SECRET, 3, Uint8Array.of(1)]) {
+    const event = { ...stored({ type: 'CustomerDeleted', data: {}, metadata: undefined }), metadata }
+    const message = refusal(() => decode(event))
+    t.match(message, /"CustomerDeleted".*metadata/)
+    t.notMatch(message, SECRET)
+  }
+})
+
+t.test('the JSON schemas cover every type and refuse what the catalogue refuses', async (t) => {
+  const schemas = eventJsonSchemas() as Record<
+    string,
+    { type: string; additionalProperties: unknown; required?: string[] }
+  >
+  t.same(Object.keys(schemas).sort(), Object.keys(eventSchemas).sort())
+  for (const [type, schema] of Object.entries(schemas)) {
+    t.match(schema, {
+      $schema: 'https://json-schema.org/draft/2020-12/schema',
+      type: 'object',
+      additionalProperties: false,
+    })
+    const required = schema.required ?? []
+    t.ok(
+      required.every((field) => field in examples[type as DomainEvent['type']]),
+      `${type} requires ${required.join(', ') || 'nothing'}`,
+    )
+  }
+  t.same(JSON.parse(JSON.stringify(schemas)), schemas, 'plain JSON')
+})
