@@ -2,7 +2,13 @@
 import { randomUUID, timingSafeEqual } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { buildSubgraphSchema } from '@apollo/subgraph'
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, type FastifyServerOptions, LogController } from 'fastify'
+import Fastify, {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type FastifyServerOptions,
+  LogController,
+} from 'fastify'
 import { type ExecutionResult, GraphQLError, parse } from 'graphql'
 import mercurius from 'mercurius'
 import { Counter, collectDefaultMetrics, Registry } from 'prom-client'
@@ -86,7 +92,9 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
       serializerCompiler: () => JSON.stringify,
       preHandler: (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) => {
         if (secret !== undefined && !carries(request, secret)) {
-          return done(new GraphQLError('This subgraph answers its gateway only.', { extensions: { code: 'FORBIDDEN' } }))
+          return done(
+            new GraphQLError('This subgraph answers its gateway only.', { extensions: { code: 'FORBIDDEN' } }),
+          )
         }
         keyByOperation(request)
         done()

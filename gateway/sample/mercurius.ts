@@ -1,5 +1,5 @@
 /** Mercurius as a subgraph: its JIT on, and two of its faults cured. */
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type ExecutionResult, GraphQLError, type GraphQLSchema } from 'graphql'
 import mercurius, { type MercuriusContext } from 'mercurius'
 
@@ -21,9 +21,10 @@ export async function serveSubgraph<Context extends Record<string, unknown>>(
     context,
     errorFormatter,
     additionalRouteOptions: {
-      preHandler: async (request: FastifyRequest) => {
+      preHandler: (request: FastifyRequest, _reply: FastifyReply, done: () => void) => {
         const sent = request.method === 'GET' ? request.query : request.body
         if (typeof sent === 'object' && sent !== null) separateOperations(sent)
+        done()
       },
       // Mercurius' own serializer turns list indices in error paths into strings; it is slower, too.
       serializerCompiler: () => (answer: unknown) => JSON.stringify(answer),

@@ -20,8 +20,9 @@ export async function buildSamples({ keys, logger = false }: SamplesOptions): Pr
   app.addHook('preClose', async () => {
     closing = true
   })
-  app.addHook('onSend', async (_request, reply) => {
+  app.addHook('onSend', (_request, reply, _payload, done) => {
     if (closing) reply.header('connection', 'close')
+    done()
   })
   app.get('/healthz', () => ({ status: 'ok' }))
 

@@ -1,0 +1,15 @@
+/** A Fastify route that reads a customer's document and answers what the query of the bench asks for. */
+import Fastify from 'fastify'
+import { openStores } from '../stores.ts'
+import { options, ready } from './contender.ts'
+
+const { folder } = options<{ folder: string }>()
+const { readModel } = openStores(folder)
+const app = Fastify()
+app.post<{ Params: { id: string } }>('/customers/:id', async (request) => {
+  const [entry] = await readModel.get([Number(request.params.id)])
+  if (!entry?.document) throw new Error('no such customer')
+  const { id, email, firstname, addresses } = entry.document
+  return { data: { customer: { id, email, firstname, addresses: addresses.map(({ city }) => ({ city })) } } }
+})
+ready(await app.listen({ port: 0, host: '127.0.0.1' }))

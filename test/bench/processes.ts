@@ -1,0 +1,47 @@
+/** The contenders: each a process of its own, so that none shares an event loop or a heap with another or with the load. */
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+
+export interface Contender {
+  /** Origin of its server. */
+  readonly url: string
+  /** GraphQL endpoints by the subgraph's name, where it serves several. */
+  readonly subgraphs: Readonly<Record<string, string>>
+  /** Microseconds of CPU that it has used. */
+  cpu(): Promise<number>
+}
+
+/** Starts `contenders/<name>.ts` with options for it. @throws Error when it ends before it listens */
+export type StartContender = (name: string, options: object) => Promise<Contender>
+
+export function createContenders(): { readonly start: StartContender; readonly stop: () => void } {
+  const children: ChildProcess[] = []
+  return {
+    async start(name, options) {
+      const script = join(import.meta.dirname, 'contenders', `${name}.ts`)
+      const child = fork(script, [JSON.stringify(options)], {
+        env: { ...process.env, APOLLO_TELEMETRY_DISABLED: '1', NODE_ENV: 'production' },
+      })
+      children.push(child)
+      const ended = once(child, 'exit').then(([code, signal]) => {
+        throw new Error(`contender ${name} ended: ${signal ?? code}`)
+      })
+      ended.catch(() => {}) // whoever waits for a message, or the load, meets it
+      const told = () => Promise.race([once(child, 'message').then(([message]) => message), ended])
+      const { url, subgraphs } = await told()
+      return {
+        url,
+        subgraphs,
+        async cpu() {
+          child.send('cpu')
+          const { user, system } = await told()
+          return user + system
+        },
+      }
+    },
+    stop() {
+      for (const child of children) child.kill('SIGKILL')
+    },
+  }
+}

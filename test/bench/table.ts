@@ -1,0 +1,31 @@
+/** The ratios as a table for people. */
+import type { Ratio } from './compare.ts'
+
+const columns: readonly (readonly [string, (ratio: Ratio) => string])[] = [
+  ['', ({ name }) => name],
+  ['ratio', ({ ratio }) => ratio.toFixed(2)],
+  ['rounds', ({ lowest, highest }) => `${lowest.toFixed(2)}-${highest.toFixed(2)}`],
+  ['aim', ({ aim }) => aim.toFixed(2)],
+  ['met', ({ ratio, aim }) => (ratio >= aim ? 'yes' : 'no')],
+  ['req/s', ({ ours, other }) => both(ours.requestsPerSecond, other.requestsPerSecond, 0)],
+  ['p99 ms', ({ ours, other }) => both(ours.p99, other.p99, 1)],
+  ['cpu us/req', ({ ours, other }) => both(ours.cpu, other.cpu, 0)],
+]
+
+/** One line for each ratio, under the names of the columns. Two figures in one column: ours, the other's. */
+export function table(ratios: readonly Ratio[]): string {
+  const rows = [columns.map(([title]) => title), ...ratios.map((ratio) => columns.map(([, cell]) => cell(ratio)))]
+  const widths = columns.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
+}
+
+function both(ours: number, other: number, digits: number): string {
+  return `${ours.toFixed(digits)} / ${other.toFixed(digits)}`
+}
