@@ -7,12 +7,12 @@ import { decode } from '../eventstore/codec.ts'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
-import { foldCustomer } from './fold.ts'
 import type { DocumentWrite, ReadModel } from './read-model.ts'
 
-/** An event that could not be applied: its customer's document stays at the revision before it. */
+/** An event that can't be applied, or is gone from its stream: its customer's document stays at the revision before it. */
 export interface Failure {
   readonly stream: string
+  /** The revision that would have been the document's next. */
   readonly revision: number
   readonly error: unknown
 }
@@ -20,6 +20,8 @@ export interface Failure {
 export interface Applier {
   /** Brings the documents of these events' customers up to them. @throws ReadModelUnavailable | EventStoreUnavailable; call again then */
   apply(events: readonly RecordedEvent[]): Promise<void>
+  /** To be called when the read model may have been emptied: else what was stored once would count as still there. */
+  forget(): void
 }
 
 export const CUSTOMER_STREAMS = 'customer-'
@@ -36,7 +38,8 @@ export function createApplier(options: {
   const { eventStore, readModel, onFailure } = options
   /** What this applier stored last: saves the reading. Where another one was faster, the compare-and-set tells. */
   const stored = new LRUCache<number, CustomerDocument>({ max: CACHED_DOCUMENTS })
-  const stuck = new Set<number>()
+  /** The revision that each stuck customer does not get past. What lies before it still counts, whenever it comes. */
+  const stuck = new Map<number, number>()
 
   async function load(ids: readonly number[]): Promise<Map<number, CustomerDocument>> {
     const documents = new Map<number, CustomerDocument>()
@@ -55,19 +58,26 @@ export function createApplier(options: {
 
   /** The document with the events applied, as far as they can be. */
   async function advance(document: CustomerDocument, events: readonly RecordedEvent[]): Promise<CustomerDocument> {
+    const { id } = document
     let current = document
     for (const event of events) {
       if (event.revision <= current.revision) continue
+      if (current.revision + 1 === stuck.get(id)) break
       try {
-        current =
-          event.revision === current.revision + 1
-            ? project(current, decode<CustomerEvent>(event))
-            : await foldCustomer(eventStore, current.id, current)
-        if (current.revision < event.revision) throw new Error('The events before it are gone.')
+        if (event.revision > current.revision + 1) {
+          for await (const missing of eventStore.readStream(event.stream, { from: current.revision + 1 })) {
+            if (missing.revision > current.revision + 1) break // the stream was cut off here
+            current = project(current, decode<CustomerEvent>(missing))
+          }
+          if (current.revision < event.revision) throw new Error('The event is gone from its stream.')
+        } else current = project(current, decode<CustomerEvent>(event))
       } catch (error) {
         if (error instanceof EventStoreUnavailable) throw error
-        stuck.add(current.id)
-        onFailure({ stream: event.stream, revision: event.revision, error })
+        const revision = current.revision + 1
+        // So that queries see that the document is behind, also where the subgraph's own mark was lost.
+        await readModel.acknowledge(id, revision)
+        stuck.set(id, revision)
+        onFailure({ stream: event.stream, revision, error })
         break
       }
     }
@@ -82,15 +92,18 @@ export function createApplier(options: {
         const writes: DocumentWrite[] = []
         for (const [id, own] of pending) {
           const before = documents.get(id) as CustomerDocument
-          const document = stuck.has(id) ? before : await advance(before, own)
+          const document = await advance(before, own)
           if (document.revision > before.revision) writes.push({ document, expected: before.revision })
         }
         if (writes.length === 0) return
         const revisions = await readModel.put(writes)
         const lost = new Map<number, RecordedEvent[]>()
         for (const [index, { document }] of writes.entries()) {
-          if (revisions[index] === document.revision) stored.set(document.id, document)
-          else {
+          if (revisions[index] === document.revision) {
+            // A stuck one is read each time: a newer release beside this one may get past the event.
+            if (stuck.has(document.id)) stored.delete(document.id)
+            else stored.set(document.id, document)
+          } else {
             stored.delete(document.id)
             lost.set(document.id, pending.get(document.id) ?? [])
           }
@@ -98,14 +111,22 @@ export function createApplier(options: {
         pending = lost
       }
     },
+
+    forget: () => stored.clear(),
   }
+}
+
+/** undefined for a stream that is not a customer's, such as `customer-007`. */
+function customerOf(stream: string): number | undefined {
+  const id = Number(stream.slice(CUSTOMER_STREAMS.length))
+  return id > 0 && Number.isSafeInteger(id) && stream === `${CUSTOMER_STREAMS}${id}` ? id : undefined
 }
 
 function groupByCustomer(events: readonly RecordedEvent[]): Map<number, RecordedEvent[]> {
   const groups = new Map<number, RecordedEvent[]>()
   for (const event of events) {
-    const id = Number(event.stream.slice(CUSTOMER_STREAMS.length))
-    if (!event.stream.startsWith(CUSTOMER_STREAMS) || !Number.isSafeInteger(id)) continue
+    const id = customerOf(event.stream)
+    if (id === undefined) continue
     const group = groups.get(id)
     if (group) group.push(event)
     else groups.set(id, [event])

@@ -67,13 +67,17 @@ export function absentCustomer(id: number): CustomerDocument {
 
 /**
  * The document after `event`. Pure; the caller has made sure that the event is the document's next one.
- * @throws RangeError where it is not
+ * @throws RangeError where it is not; TypeError for an event that can't be a customer's
  */
 export function project(document: CustomerDocument, event: Recorded<CustomerEvent>): CustomerDocument {
   if (event.revision !== document.revision + 1) {
     throw new RangeError(
       `Customer ${document.id} is at revision ${document.revision}; event ${event.revision} is not the next.`,
     )
+  }
+  // Malformed JSON is read back as the string it is; spread into a document it would do silent harm.
+  if (typeof event.data !== 'object' || event.data === null || Array.isArray(event.data)) {
+    throw new TypeError(`Event ${event.revision} of customer ${document.id} has no data that could be applied.`)
   }
   return { ...document, ...change(document, event), revision: event.revision }
 }
@@ -82,7 +86,10 @@ function change(document: CustomerDocument, event: Recorded<CustomerEvent>): Par
   switch (event.type) {
     case 'CustomerRegistered': {
       const { customerId, ...data } = event.data
-      return { ...data, id: customerId, status: 'registered', createdAt: event.metadata.at }
+      if (customerId !== document.id) {
+        throw new TypeError(`The stream of customer ${document.id} holds the registration of ${customerId}.`)
+      }
+      return { ...data, status: 'registered', createdAt: event.metadata.at }
     }
     case 'CustomerDetailsChanged':
       return event.data as Partial<CustomerDetails>

@@ -1,5 +1,5 @@
 /** The read-model port: one document per customer, served to queries. Adapters: SQLite, Redis. */
-import type { Position } from '../eventstore/port.ts'
+import { comparePositions, type Position } from '../eventstore/port.ts'
 import type { CustomerDocument } from './customer.ts'
 
 /** What a query learns of one customer. */
@@ -52,8 +52,13 @@ export interface ReadModel {
   /** null before the first. @throws ReadModelUnavailable */
   getCheckpoint(): Promise<Checkpoint | null>
 
-  /** @throws ReadModelUnavailable */
-  setCheckpoint(checkpoint: Checkpoint): Promise<void>
+  /**
+   * Stores the checkpoint if the stored one is still `expected` (compare-and-set; null: none is stored). So a worker
+   * learns that the read model was emptied under it, and does not call complete what has just begun anew.
+   * @returns the checkpoint now stored: the given one where it was written
+   * @throws ReadModelUnavailable
+   */
+  setCheckpoint(checkpoint: Checkpoint, expected: Checkpoint | null): Promise<Checkpoint | null>
 
   /** Forgets documents, marks and checkpoint. @throws ReadModelUnavailable */
   reset(): Promise<void>
@@ -63,6 +68,12 @@ export interface ReadModel {
 
   /** Calling it again does nothing. */
   close(): Promise<void>
+}
+
+/** Whether two checkpoints say the same. */
+export function sameCheckpoint(a: Checkpoint | null, b: Checkpoint | null): boolean {
+  if (a === null || b === null) return a === b
+  return a.origin === b.origin && a.complete === b.complete && comparePositions(a.position, b.position) === 0
 }
 
 /** The read model can't be reached: fold the stream instead. */

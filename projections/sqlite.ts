@@ -1,7 +1,13 @@
 /** The embedded read model: one SQLite file that several processes may share. It can be rebuilt from the log at any time. */
-import { closeSqliteFile, openSqliteFile, transaction, withLock } from '../eventstore/sqlite-file.ts'
+import { closeSqliteFile, isBusy, openSqliteFile, transaction, withLock } from '../eventstore/sqlite-file.ts'
 import type { CustomerDocument } from './customer.ts'
-import { type ReadModel, type ReadModelEntry, ReadModelUnavailable } from './read-model.ts'
+import {
+  type Checkpoint,
+  type ReadModel,
+  type ReadModelEntry,
+  ReadModelUnavailable,
+  sameCheckpoint,
+} from './read-model.ts'
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS customers (
@@ -56,6 +62,8 @@ export function openSqliteReadModel({ path }: { readonly path: string }): ReadMo
   }
   let marks: { readonly id: number; readonly revision: number }[] = []
   let marking: Promise<void> | undefined
+  /** Writes that wait for the lock: `close` lets them finish. */
+  const writing = new Set<Promise<unknown>>()
   let closing: Promise<void> | undefined
 
   function entry(id: number): ReadModelEntry {
@@ -64,43 +72,59 @@ export function openSqliteReadModel({ path }: { readonly path: string }): ReadMo
     return { document: parse(row.document), acknowledged: row.acknowledged }
   }
 
-  /** SQLite's own failures as what a caller expects. */
-  function available<T>(work: () => T): T {
-    if (!database.isOpen) throw new ReadModelUnavailable('The read model is closed.')
+  function checkpoint(): Checkpoint | null {
+    const row = sql.checkpoint.get() as
+      | { commit: string; prepare: string; origin: string; complete: number }
+      | undefined
+    if (row === undefined) return null
+    const { commit, prepare, origin, complete } = row
+    return { position: { commit: BigInt(commit), prepare: BigInt(prepare) }, origin, complete: complete === 1 }
+  }
+
+  async function read<T>(work: () => T): Promise<T> {
+    if (!database.isOpen) throw closed()
     try {
       return work()
+    } catch (error) {
+      if (!isBusy(error)) throw unavailable(error)
+    }
+    try {
+      return await withLock(work) // a read is refused for moments only: while another process recovers the file
     } catch (error) {
       throw unavailable(error)
     }
   }
 
+  /** SQLite's own failures as what a caller expects. */
   function unavailable(error: unknown): unknown {
+    if (!database.isOpen) return closed()
     if ((error as { code?: string }).code !== 'ERR_SQLITE_ERROR') return error
     return new ReadModelUnavailable(`The read model can't be used: ${(error as Error).message}.`)
   }
 
   async function write<T>(work: () => T): Promise<T> {
-    if (!database.isOpen) throw new ReadModelUnavailable('The read model is closed.')
+    if (!database.isOpen) throw closed()
+    const written = withLock(() => transaction(database, work))
+    writing.add(written)
     try {
-      return await withLock(() => transaction(database, work))
+      return await written
     } catch (error) {
       throw unavailable(error)
+    } finally {
+      writing.delete(written)
     }
   }
 
   return {
-    async get(ids) {
-      return available(() => ids.map(entry))
-    },
+    get: (ids) => read(() => ids.map(entry)),
 
-    async documents(ids) {
-      return available(() =>
+    documents: (ids) =>
+      read(() =>
         ids.map((id) => {
           const row = sql.document.get(id) as { document: string | null } | undefined
           return parse(row?.document)
         }),
-      )
-    },
+      ),
 
     acknowledge(id, revision) {
       // Marks of one turn of the event loop share a transaction.
@@ -126,38 +150,37 @@ export function openSqliteReadModel({ path }: { readonly path: string }): ReadMo
         }),
       ),
 
-    async getCheckpoint() {
-      return available(() => {
-        const row = sql.checkpoint.get() as
-          | { commit: string; prepare: string; origin: string; complete: number }
-          | undefined
-        if (row === undefined) return null
-        const { commit, prepare, origin, complete } = row
-        return { position: { commit: BigInt(commit), prepare: BigInt(prepare) }, origin, complete: complete === 1 }
-      })
-    },
+    getCheckpoint: () => read(checkpoint),
 
-    async setCheckpoint({ position: { commit, prepare }, origin, complete }) {
-      await write(() => sql.setCheckpoint.run(String(commit), String(prepare), origin, complete ? 1 : 0))
-    },
+    setCheckpoint: (next, expected) =>
+      write(() => {
+        const stored = checkpoint()
+        if (!sameCheckpoint(stored, expected)) return stored
+        const { position, origin, complete } = next
+        sql.setCheckpoint.run(String(position.commit), String(position.prepare), origin, complete ? 1 : 0)
+        return next
+      }),
 
     async reset() {
       await write(() => database.exec('DELETE FROM customers; DELETE FROM checkpoint'))
     },
 
     async ping() {
-      available(() => sql.ping.get())
+      await read(() => sql.ping.get())
     },
 
     close() {
       closing ??= (async () => {
         await marking?.catch(() => {}) // its callers are told
+        await Promise.allSettled(writing)
         closeSqliteFile(database)
       })()
       return closing
     },
   }
 }
+
+const closed = () => new ReadModelUnavailable('The read model is closed.')
 
 function parse(document: string | null | undefined): CustomerDocument | null {
   return document == null ? null : (JSON.parse(document) as CustomerDocument)

@@ -5,6 +5,7 @@ import {
   InvalidArgument,
   type Position,
   type Subscription,
+  type SubscriptionBatch,
 } from '../eventstore/port.ts'
 import { CUSTOMER_STREAMS, createApplier, type Failure } from './apply.ts'
 import type { Checkpoint, ReadModel } from './read-model.ts'
@@ -25,6 +26,9 @@ export interface Projection {
 
 const FILTER = { streamPrefixes: [CUSTOMER_STREAMS] }
 const BACK_OFF_MS = { first: 50, most: 5_000 }
+/** How often a worker without work looks whether the read model is still the one it filled. */
+const LOOK_MS = 2_000
+const OVER = 'The subscription ended, or the read model was emptied or set back.'
 const SILENT: Log = { info() {}, warn() {}, error() {} }
 
 /**
@@ -85,33 +89,57 @@ export function startProjection(options: {
   /** Yields after each batch that is applied and whose checkpoint is stored. */
   async function* follow(): AsyncGenerator<void> {
     let checkpoint = await resume()
-    subscription = eventStore.subscribeToAll({ from: checkpoint?.position ?? 'start', filter: FILTER, batchSize })
+    if (stopping.signal.aborted) return
+    applier.forget()
+    reached = undefined
+    if (checkpoint) arrive(checkpoint.position)
+    const following = eventStore.subscribeToAll({ from: checkpoint?.position ?? 'start', filter: FILTER, batchSize })
+    subscription = following
+    const look = setInterval(async () => {
+      if (await lost(checkpoint)) await following.unsubscribe()
+    }, LOOK_MS)
     try {
-      for await (const batch of subscription) {
+      for await (const batch of following) {
         await applier.apply(batch.events)
-        const origin = checkpoint?.origin ?? batch.events[0]?.id
-        // Before the log's first event there is nothing to keep a place in.
-        if (origin !== undefined) {
-          checkpoint = {
-            position: batch.checkpoint,
-            origin,
-            complete: (checkpoint?.complete ?? false) || batch.caughtUp,
-          }
-          await readModel.setCheckpoint(checkpoint)
-        }
+        checkpoint = await store(batch, checkpoint)
         arrive(batch.checkpoint)
         yield
         if (stopping.signal.aborted) return
       }
     } finally {
-      await subscription.unsubscribe()
+      clearInterval(look)
+      await following.unsubscribe()
+    }
+    if (!stopping.signal.aborted) throw new Error(OVER)
+  }
+
+  /** Whether the read model was emptied or set back, or is not complete any more. */
+  async function lost(checkpoint: Checkpoint | null): Promise<boolean> {
+    if (checkpoint === null) return false
+    try {
+      const stored = await readModel.getCheckpoint()
+      if (stored === null || (checkpoint.complete && !stored.complete)) return true
+      return comparePositions(stored.position, checkpoint.position) < 0
+    } catch {
+      return false // not known; the next batch meets the outage too
     }
   }
 
+  /** @throws Error where the stored checkpoint lies before the batch and is not the worker's: it has to go on from there */
+  async function store(batch: SubscriptionBatch, last: Checkpoint | null): Promise<Checkpoint | null> {
+    const origin = last?.origin ?? batch.events[0]?.id
+    if (origin === undefined) return null // before the log's first event there is nothing to keep a place in
+    const next = { position: batch.checkpoint, origin, complete: (last?.complete ?? false) || batch.caughtUp }
+    if (last !== null && comparePositions(next.position, last.position) < 0) return last // another worker is further
+    const stored = await readModel.setCheckpoint(next, last)
+    if (stored?.origin !== origin || comparePositions(stored.position, next.position) < 0) throw new Error(OVER)
+    return stored
+  }
+
   /** The checkpoint to go on from. A read model of another log is emptied: its documents are other people's. */
-  async function resume(): Promise<Checkpoint | undefined> {
+  async function resume(): Promise<Checkpoint | null> {
     const checkpoint = await readModel.getCheckpoint()
-    if (checkpoint === null) return undefined
+    if (checkpoint === null) return null
     try {
       const position = checkpoint.position // read too: a log that was cut short does not have it
       for await (const _ of eventStore.readAll({ from: position, filter: FILTER, maxCount: 1 })) break
@@ -123,7 +151,7 @@ export function startProjection(options: {
     }
     log.warn({}, 'the read model is of another log; it is emptied and filled anew')
     await readModel.reset()
-    return undefined
+    return null
   }
 
   function arrive(position: Position): void {

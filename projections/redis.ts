@@ -1,0 +1,236 @@
+/**
+ * The read model in Redis: a server, a Sentinel group or a Cluster, which other programs may use too.
+ *
+ * `customer:{ID}`            the revision, a blank, the document as JSON
+ * `customer:{ID}:revision`   the mark: the newest revision that was acknowledged
+ * `customer:{checkpoint}`    the checkpoint, and the epoch of the filling that it belongs to
+ * `customer:seal:{TAG}`      whether queries may see the slot's documents: one for each slot; without a Cluster one for all
+ *
+ * A mark that is lost must not make an old document look new. A flush loses all marks of a server; a start from an
+ * older snapshot, or a replica that takes over, loses the newest. What was lost can't be seen in the keys that are left,
+ * so each slot has a seal, `complete:RUN`, where RUN is the server's `run_id`: another one after each start and on each
+ * replica. A query reads document, mark and seal by one script in one slot, and has no document unless the seal is there
+ * and of the server that answers. So from the very moment of a loss queries fold the stream; no instance has to be told.
+ *
+ * The seal comes back when the worker has reached the end of the log once more: by then the documents hold everything
+ * that was acknowledged before the loss. The first checkpoint, or the one after a loss, begins an epoch: `filling:EPOCH:RUN`
+ * in each slot that has no whole seal. The first complete checkpoint turns these into `complete:RUN`; where one is no
+ * longer there, the slot suffered a loss meanwhile, and it begins again. `getCheckpoint` is where a loss is noticed
+ * (the worker calls it every two seconds): if the seal is broken, what is stored is called incomplete. One server's keys
+ * are all of the same moment, so the worker goes on from the checkpoint that is left. In a Cluster a node may have lost
+ * what the checkpoint on another one counts as done: there the checkpoint is dropped and all events are applied again,
+ * while queries go on from the slots that are whole. (A slot that is moved to another node counts as lost too.)
+ *
+ * Redis must not evict keys (`maxmemory-policy noeviction`, the default) and the user needs the command INFO.
+ */
+import { ErrorReply } from 'redis'
+import type { CustomerDocument } from './customer.ts'
+import {
+  type Checkpoint,
+  type DocumentWrite,
+  type ReadModel,
+  type ReadModelEntry,
+  sameCheckpoint,
+} from './read-model.ts'
+import { connectRedis, type RedisCommands } from './redis-connection.ts'
+import { slotOf, tagOfEachSlot } from './redis-slots.ts'
+
+/** The most that is sent before the answers are awaited. */
+const BATCH = { commands: 1_000, characters: 1_000_000 }
+
+/** A checkpoint as it is stored. */
+interface Stored extends Checkpoint {
+  readonly epoch: string
+}
+
+/**
+ * @param url see redis-url.ts; the connection is made in the background and again after each loss
+ * @param options.prefix what all keys begin with; default `customer`
+ * @throws TypeError for a URL or a prefix that can't be used
+ */
+export function openRedisReadModel(url: string, { prefix = 'customer' }: { readonly prefix?: string } = {}): ReadModel {
+  if (!/^[\w.:-]+$/.test(prefix)) throw new TypeError('A key prefix consists of letters, digits and _ . : -')
+  const redis = connectRedis(url)
+  const isCluster = redis.kind === 'cluster'
+  const sealTags = isCluster ? tagOfEachSlot() : ['all']
+  const checkpointKey = `${prefix}:{checkpoint}`
+  const documentKey = (id: number) => `${prefix}:{${id}}`
+  const markKey = (id: number) => `${prefix}:{${id}}:revision`
+  const sealKey = (tag: string) => `${prefix}:seal:{${tag}}`
+  /** The seal in the slot of a hash tag. */
+  const sealOf = (tag: string) => sealKey(sealTags[isCluster ? slotOf(tag) : 0] as string)
+  /** The checkpoint that was seen last, as it is stored; '' for none. */
+  let seen = ''
+
+  /** Runs one command for each item, in batches; the answers are in the items' order. */
+  async function each<T, R>(
+    items: readonly T[],
+    command: (commands: RedisCommands, item: T) => Promise<R>,
+    size: (item: T) => number = () => 0,
+  ): Promise<R[]> {
+    const answers: R[] = []
+    for (let start = 0; start < items.length; ) {
+      let end = start
+      for (let total = 0; end < items.length && end - start < BATCH.commands && total < BATCH.characters; end++) {
+        total += size(items[end] as T)
+      }
+      const batch = items.slice(start, end)
+      answers.push(...(await redis.call((commands) => Promise.all(batch.map((item) => command(commands, item))))))
+      start = end
+    }
+    return answers
+  }
+
+  /** One step of all seals (see the script `stepSeals`). @returns whether all are complete after it */
+  async function stepSeals(step: 'begin' | 'complete' | 'check', epoch = ''): Promise<boolean> {
+    const broken = await onEachServer(sealTags.map(sealKey), (commands, seals) =>
+      commands.stepSeals(seals[0] as string, step, epoch, ...seals),
+    )
+    return broken.every((count) => count === 0)
+  }
+
+  /** Runs a command for the seals of each server, or for each one where slots have moved and it is not known whose they are. */
+  async function onEachServer<R>(
+    seals: readonly string[],
+    command: (commands: RedisCommands, seals: readonly string[]) => Promise<R>,
+  ): Promise<R[]> {
+    const servers = Map.groupBy(seals, (_, index) => redis.serverOf(sealTags[index] as string))
+    const answers = [...servers.values()].map(async (own) => {
+      const answer = await redis.call((commands) => command(commands, own).catch(unlessRefused))
+      return answer === REFUSED ? each(own, (commands, seal) => command(commands, [seal])) : [answer]
+    })
+    return (await Promise.all(answers)).flat()
+  }
+
+  /** Replaces the checkpoint; `begin` starts an epoch. Gives what is stored, and whether the seal beside it was broken. */
+  function replace(expected: string, next: Stored, step: 'begin' | 'go on') {
+    return redis.call((commands) =>
+      commands.setCheckpoint(checkpointKey, sealOf('checkpoint'), expected, format(next), next.epoch, step),
+    )
+  }
+
+  /** After a loss: what is stored is not complete any more. */
+  async function demote(stored: string): Promise<void> {
+    if (isCluster) {
+      await redis.call((commands) => commands.dropCheckpoint(checkpointKey, stored))
+      return
+    }
+    await replace(stored, { ...parse(stored), complete: false, epoch: crypto.randomUUID() }, 'begin')
+  }
+
+  const readCheckpoint = async () => (await redis.call((commands) => commands.get(checkpointKey), 'checkpoint')) ?? ''
+
+  async function getCheckpoint(): Promise<Checkpoint | null> {
+    const stored = await readCheckpoint()
+    const checkpoint = toCheckpoint(stored)
+    if (!checkpoint?.complete || (await stepSeals('check'))) {
+      seen = stored
+      return checkpoint
+    }
+    await demote(stored)
+    return getCheckpoint()
+  }
+
+  async function setCheckpoint(next: Checkpoint, expected: Checkpoint | null): Promise<Checkpoint | null> {
+    if (!sameCheckpoint(toCheckpoint(seen), expected)) {
+      seen = await readCheckpoint()
+      const stored = toCheckpoint(seen)
+      if (!sameCheckpoint(stored, expected)) return stored
+    }
+    const before = seen
+    const last = before === '' ? null : parse(before)
+    const epoch = last?.epoch ?? crypto.randomUUID()
+    if (last && next.complete && !last.complete && !(await stepSeals('complete', epoch))) {
+      await demote(before)
+      return getCheckpoint()
+    }
+    // A new epoch begins incomplete, also where it is complete at once: its seals have to be seen to stay.
+    const wanted = { ...next, complete: last !== null && next.complete, epoch }
+    const [stored, broken] = await replace(before, wanted, last ? 'go on' : 'begin')
+    if (broken === 1) {
+      await demote(before)
+      return getCheckpoint()
+    }
+    seen = stored
+    if (stored !== format(wanted)) return setCheckpoint(next, expected) // what was seen last was out of date
+    if (!last) await stepSeals('begin', epoch)
+    return wanted.complete === next.complete ? next : setCheckpoint(next, { ...next, complete: false })
+  }
+
+  return {
+    get: (ids) =>
+      Promise.all(
+        ids.map(async (id): Promise<ReadModelEntry> => {
+          const tag = String(id)
+          const [document, mark] = await redis.call(
+            (commands) => commands.readCustomer(sealOf(tag), documentKey(id), markKey(id)),
+            tag,
+          )
+          return { document: parseDocument(document), acknowledged: mark === null ? -1 : Number(mark) }
+        }),
+      ),
+
+    documents: async (ids) => (await each(ids, (commands, id) => commands.get(documentKey(id)))).map(parseDocument),
+
+    async acknowledge(id, revision) {
+      await redis.call((commands) => commands.raiseMark(markKey(id), String(revision)), String(id))
+    },
+
+    put(writes) {
+      const values = writes.map(({ document, expected }: DocumentWrite) => ({
+        key: documentKey(document.id),
+        expected: String(expected),
+        value: `${document.revision} ${JSON.stringify(document)}`,
+      }))
+      return each(
+        values,
+        (commands, { key, expected, value }) => commands.putDocument(key, expected, value),
+        ({ value }) => value.length,
+      )
+    },
+
+    getCheckpoint,
+    setCheckpoint,
+
+    async reset() {
+      // The checkpoint and the seals first: a document must not outlive its mark where queries see it.
+      await redis.call((commands) => commands.dropKeys(checkpointKey, checkpointKey))
+      const drop = (commands: RedisCommands, keys: readonly string[]) => commands.dropKeys(keys[0] as string, ...keys)
+      await onEachServer(sealTags.map(sealKey), drop)
+      for await (const keys of redis.scan(`${prefix}:{*`)) await redis.call((commands) => drop(commands, keys))
+    },
+
+    async ping() {
+      await readCheckpoint()
+    },
+
+    close: redis.close,
+  }
+}
+
+function format({ position, origin, complete, epoch }: Stored): string {
+  const { commit, prepare } = position
+  return JSON.stringify({ commit: String(commit), prepare: String(prepare), origin, complete, epoch })
+}
+
+function parse(stored: string): Stored {
+  const { commit, prepare, origin, complete, epoch } = JSON.parse(stored)
+  return { position: { commit: BigInt(commit), prepare: BigInt(prepare) }, origin, complete, epoch }
+}
+
+function toCheckpoint(stored: string): Checkpoint | null {
+  if (stored === '') return null
+  const { epoch: _, ...checkpoint } = parse(stored)
+  return checkpoint
+}
+
+const REFUSED = Symbol('refused')
+
+function unlessRefused(error: unknown): typeof REFUSED {
+  if (error instanceof ErrorReply) return REFUSED
+  throw error
+}
+
+function parseDocument(value: string | null): CustomerDocument | null {
+  return value === null ? null : JSON.parse(value.slice(value.indexOf(' ') + 1))
+}

@@ -1,0 +1,320 @@
+/**
+ * What every read-model adapter does. The read model under test belongs to the suite alone while it runs:
+ * it is emptied before each case.
+ */
+import type { Test } from 'tap'
+import { absentCustomer, type CustomerDocument } from '../../projections/customer.ts'
+import { type Checkpoint, type ReadModel, ReadModelUnavailable } from '../../projections/read-model.ts'
+
+/** A registered customer's document at a revision. */
+export function aDocument(id: number, revision: number, fields: Partial<CustomerDocument> = {}): CustomerDocument {
+  return {
+    ...absentCustomer(id),
+    revision,
+    status: 'registered',
+    email: `${id}@example.com`,
+    createdAt: '2026-01-01T00:00:00.000Z',
+    firstname: `at ${revision}`,
+    ...fields,
+  }
+}
+
+export const aCheckpoint = (commit: bigint, fields: Partial<Checkpoint> = {}): Checkpoint => ({
+  position: { commit, prepare: commit },
+  origin: '6f1e8a1c-0c51-4f2b-9d43-8a1f5c1d2e3f',
+  complete: true,
+  ...fields,
+})
+
+const NOTHING = { document: null, acknowledged: -1 }
+
+/**
+ * @param open gives one more handle on the same read model, as another process would have it; the suite closes it
+ */
+export async function readModelContract(
+  t: Test,
+  name: string,
+  { open }: { readonly open: () => ReadModel | Promise<ReadModel> },
+): Promise<void> {
+  await t.test(`read-model contract: ${name}`, async (t) => {
+    const one = await open()
+    const two = await open()
+    t.teardown(() => Promise.all([one.close(), two.close()]))
+
+    /** Empty, or empty and complete: then queries see the documents. */
+    const empty = () => one.reset()
+    const complete = async () => {
+      await one.reset()
+      await one.setCheckpoint(aCheckpoint(1n), null)
+    }
+
+    await t.test('an unknown customer has no document and no mark', async (t) => {
+      await complete()
+      t.same(await one.get([1, 2]), [NOTHING, NOTHING])
+      t.same(await one.documents([1, 2]), [null, null])
+    })
+
+    await t.test('answers come in the order of the ids, each as often as asked', async (t) => {
+      await complete()
+      const [a, b] = [aDocument(1, 0), aDocument(2, 0)]
+      await one.put([a, b].map((document) => ({ document, expected: -1 })))
+      const ids = [2, 3, 1, 2]
+      t.same(await one.documents(ids), [b, null, a, b])
+      t.same(
+        (await one.get(ids)).map(({ document }) => document),
+        [b, null, a, b],
+      )
+      t.same(await one.get([]), [])
+      t.same(await one.documents([]), [])
+    })
+
+    await t.test('documents stay hidden from queries until the read model is complete', async (t) => {
+      await empty()
+      const document = aDocument(1, 3)
+      await one.put([{ document, expected: -1 }])
+      await one.acknowledge(1, 3)
+      t.same(await one.get([1]), [{ document: null, acknowledged: 3 }], 'before a checkpoint')
+      const partial = aCheckpoint(1n, { complete: false })
+      await one.setCheckpoint(partial, null)
+      t.same(await two.get([1]), [{ document: null, acknowledged: 3 }], 'with an incomplete one')
+      t.same(await two.documents([1]), [document], 'a projection sees them')
+      await one.setCheckpoint(aCheckpoint(2n), partial)
+      t.same(await two.get([1]), [{ document, acknowledged: 3 }], 'complete')
+    })
+
+    await t.test('a mark rises and never goes back', async (t) => {
+      await complete()
+      await one.acknowledge(1, 4)
+      t.same(await two.get([1]), [{ document: null, acknowledged: 4 }], 'without a document')
+      await two.acknowledge(1, 2)
+      t.equal((await one.get([1]))[0]?.acknowledged, 4)
+      await two.acknowledge(1, 10)
+      t.equal((await one.get([1]))[0]?.acknowledged, 10, 'compared as numbers')
+      await one.acknowledge(1, 9)
+      t.equal((await one.get([1]))[0]?.acknowledged, 10)
+      await one.acknowledge(2, 0)
+      t.equal((await one.get([2]))[0]?.acknowledged, 0)
+    })
+
+    await t.test('many marks at once, from two handles', async (t) => {
+      await complete()
+      const marks = Array.from({ length: 400 }, (_, index) => ({ id: 1 + (index % 20), revision: (index * 7) % 100 }))
+      await Promise.all(marks.map(({ id, revision }, index) => (index % 2 ? one : two).acknowledge(id, revision)))
+      for (const id of new Set(marks.map((mark) => mark.id))) {
+        const highest = Math.max(...marks.filter((mark) => mark.id === id).map((mark) => mark.revision))
+        t.equal((await one.get([id]))[0]?.acknowledged, highest, `customer ${id}`)
+      }
+    })
+
+    await t.test('a mark and a document do not touch each other', async (t) => {
+      await complete()
+      await one.acknowledge(1, 2)
+      t.same(await one.put([{ document: aDocument(1, 0), expected: -1 }]), [0], 'a mark is not a stored document')
+      t.same(await one.get([1]), [{ document: aDocument(1, 0), acknowledged: 2 }])
+      await one.acknowledge(1, 5)
+      t.same(await one.get([1]), [{ document: aDocument(1, 0), acknowledged: 5 }])
+    })
+
+    await t.test('put: the first write expects none', async (t) => {
+      await complete()
+      t.same(await one.put([{ document: aDocument(1, 4), expected: -1 }]), [4])
+      t.same(await two.documents([1]), [aDocument(1, 4)])
+      t.same(await two.put([{ document: aDocument(1, 5), expected: -1 }]), [4], 'another one is told what is stored')
+      t.same(await one.documents([1]), [aDocument(1, 4)])
+    })
+
+    await t.test('put: the expected revision wins, any other loses', async (t) => {
+      await complete()
+      await one.put([{ document: aDocument(1, 4), expected: -1 }])
+      t.same(await one.put([{ document: aDocument(1, 7), expected: 4 }]), [7])
+      t.same(await one.put([{ document: aDocument(1, 5), expected: 4 }]), [7], 'late')
+      t.same(await one.put([{ document: aDocument(1, 9), expected: 8 }]), [7], 'early')
+      t.same(await one.documents([1]), [aDocument(1, 7)])
+      t.same(await one.put([{ document: aDocument(2, 1), expected: 0 }]), [-1], 'none is stored')
+      t.same(await one.documents([2]), [null])
+    })
+
+    await t.test('put: winners and losers in one call', async (t) => {
+      await complete()
+      await one.put([1, 2, 3].map((id) => ({ document: aDocument(id, 0), expected: -1 })))
+      const writes = [
+        { document: aDocument(1, 1), expected: 0 },
+        { document: aDocument(2, 5), expected: 4 },
+        { document: aDocument(4, 0), expected: -1 },
+        { document: aDocument(3, 2), expected: -1 },
+      ]
+      t.same(await one.put(writes), [1, 0, 0, 0])
+      t.same(
+        (await one.documents([1, 2, 3, 4])).map((document) => document?.revision),
+        [1, 0, 0, 0],
+      )
+      t.same(await one.put([]), [])
+    })
+
+    await t.test('put: two writes of one customer in one call, in order', async (t) => {
+      await complete()
+      const chained = [
+        { document: aDocument(1, 0), expected: -1 },
+        { document: aDocument(1, 1), expected: 0 },
+      ]
+      t.same(await one.put(chained), [0, 1])
+      t.same(await one.documents([1]), [aDocument(1, 1)])
+      const rivals = [
+        { document: aDocument(1, 2), expected: 1 },
+        { document: aDocument(1, 3), expected: 1 },
+      ]
+      t.same(await one.put(rivals), [2, 2], 'the second is told of the first')
+      t.same(await one.documents([1]), [aDocument(1, 2)])
+    })
+
+    await t.test('put: many customers in one call', async (t) => {
+      await complete()
+      const documents = Array.from({ length: 1500 }, (_, index) => aDocument(index + 1, index % 5))
+      const ids = documents.map(({ id }) => id)
+      t.same(
+        await one.put(documents.map((document) => ({ document, expected: -1 }))),
+        documents.map(({ revision }) => revision),
+      )
+      t.same(await two.documents(ids), documents)
+    })
+
+    await t.test('put: many at once, and no write is undone', async (t) => {
+      await complete()
+      const last = 40
+      /** Each writer adds its letter to what it read: the document tells all writes that count. */
+      const write = async (handle: ReadModel, letter: string) => {
+        for (let seen = ''; ; ) {
+          const [document] = await handle.documents([1])
+          const lastname = document?.lastname ?? ''
+          if (!lastname.startsWith(seen)) return t.fail(`${seen} became ${lastname}`)
+          seen = lastname
+          const revision = (document?.revision ?? -1) + 1
+          if (revision > last) return
+          const next = aDocument(1, revision, { lastname: lastname + letter })
+          await handle.put([{ document: next, expected: revision - 1 }])
+        }
+      }
+      await Promise.all([...'abcdefgh'].map((letter, index) => write(index % 2 ? one : two, letter)))
+      const [document] = await one.documents([1])
+      t.equal(document?.revision, last)
+      t.equal(document?.lastname.length, last + 1, 'each revision was written once')
+    })
+
+    await t.test('put: rivals for one revision', async (t) => {
+      await complete()
+      for (let revision = 0; revision < 20; revision++) {
+        const rivals = Array.from({ length: 6 }, (_, index) => aDocument(1, revision + index * 100))
+        const answers = await Promise.all(
+          rivals.map((document, index) => (index % 2 ? one : two).put([{ document, expected: revision - 1 }])),
+        )
+        const winners = rivals.filter((document, index) => answers[index]?.[0] === document.revision)
+        const [stored] = await one.documents([1])
+        t.same(winners, [stored], `revision ${revision}: the winner is what is stored`)
+        for (const answer of answers) t.same(answer, [stored?.revision], 'all are told its revision')
+        if (stored && stored.revision !== revision) {
+          // Back to a known revision for the next round.
+          await one.put([{ document: aDocument(1, revision), expected: stored.revision }])
+        }
+      }
+    })
+
+    await t.test('a document comes back as it was', async (t) => {
+      await complete()
+      const odd = 'Žofie "O\'Neil" \\ \u0000\u001f\u2028 日本語 👩‍👩‍👧 {}:*é\u0301'
+      const document = aDocument(2 ** 31 - 1, 2 ** 31, {
+        prefix: '',
+        firstname: odd,
+        lastname: 'x'.repeat(100_000),
+        isSubscribed: true,
+        defaultBilling: 7,
+        addresses: [
+          {
+            ...{ id: 7, prefix: null, firstname: odd, middlename: null, lastname: 'İ', suffix: null, company: null },
+            ...{ street: [odd, ''], city: 'Ústí', postcode: null, countryId: 'CZ', regionId: null, regionCode: null },
+            ...{ region: null, telephone: '+420', fax: null, vatId: null },
+          },
+        ],
+        lastAddressId: 7,
+      })
+      await one.put([{ document, expected: -1 }])
+      t.strictSame(await two.documents([document.id]), [document])
+      t.strictSame((await two.get([document.id]))[0]?.document, document)
+    })
+
+    await t.test('the checkpoint', async (t) => {
+      await empty()
+      t.equal(await one.getCheckpoint(), null, 'none before the first')
+      const first = aCheckpoint(5n, { complete: false })
+      t.same(await one.setCheckpoint(first, null), first)
+      t.same(await two.getCheckpoint(), first)
+      // Positions are 64 bits: no number of JavaScript's holds them.
+      const position = { commit: 9223372036854775807n, prepare: 9223372036854775805n }
+      const far = aCheckpoint(0n, { position })
+      t.same(await one.setCheckpoint(far, first), far)
+      t.strictSame(await two.getCheckpoint(), far)
+      const back = aCheckpoint(1n)
+      t.same(await one.setCheckpoint(back, far), back, 'it may go back')
+      t.same(await two.getCheckpoint(), back)
+    })
+
+    await t.test('the checkpoint is set only where the stored one is the expected one', async (t) => {
+      await empty()
+      const [a, b, c] = [aCheckpoint(1n), aCheckpoint(2n), aCheckpoint(3n)]
+      t.equal(await one.setCheckpoint(b, a), null, 'the read model was emptied')
+      t.equal(await one.getCheckpoint(), null)
+      await one.setCheckpoint(a, null)
+      t.same(await two.setCheckpoint(b, null), a, 'another worker was first')
+      t.same(await two.setCheckpoint(b, c), a)
+      t.same(await two.setCheckpoint(c, { ...a, complete: false }), a)
+      t.same(await two.setCheckpoint(c, { ...a, origin: crypto.randomUUID() }), a)
+      t.same(await two.setCheckpoint(c, { ...a, position: { commit: 1n, prepare: 0n } }), a)
+      t.same(await one.getCheckpoint(), a)
+      const rivals = Array.from({ length: 10 }, (_, index) => aCheckpoint(BigInt(10 + index)))
+      const answers = await Promise.all(rivals.map((rival, index) => (index % 2 ? one : two).setCheckpoint(rival, a)))
+      const stored = await one.getCheckpoint()
+      for (const answer of answers) t.same(answer, stored, 'one wins and all are told')
+    })
+
+    await t.test('reset forgets documents, marks and checkpoint', async (t) => {
+      await complete()
+      await one.put([{ document: aDocument(1, 4), expected: -1 }])
+      await one.acknowledge(1, 4)
+      await one.acknowledge(2, 1)
+      await two.reset()
+      t.same(await one.get([1, 2]), [NOTHING, NOTHING])
+      t.same(await one.documents([1]), [null])
+      t.equal(await one.getCheckpoint(), null)
+      t.same(await one.put([{ document: aDocument(1, 0), expected: -1 }]), [0], 'and begins anew')
+      await two.reset()
+      await two.reset()
+    })
+
+    await t.test('it answers a ping', () => one.ping())
+
+    await t.test('closing', async (t) => {
+      const handle = await open()
+      const last = handle.acknowledge(77, 1)
+      await Promise.all([handle.close(), handle.close()])
+      await handle.close()
+      await last
+      t.equal((await one.get([77]))[0]?.acknowledged, 1, 'what was under way is finished')
+      const document = aDocument(1, 0)
+      const uses: Record<string, () => Promise<unknown>> = {
+        get: () => handle.get([1]),
+        documents: () => handle.documents([1]),
+        acknowledge: () => handle.acknowledge(1, 1),
+        put: () => handle.put([{ document, expected: -1 }]),
+        getCheckpoint: () => handle.getCheckpoint(),
+        setCheckpoint: () => handle.setCheckpoint(aCheckpoint(1n), null),
+        reset: () => handle.reset(),
+        ping: () => handle.ping(),
+      }
+      for (const [call, use] of Object.entries(uses)) {
+        await t.rejects(async () => void (await use()), ReadModelUnavailable, `${call} after it`)
+      }
+      await one.ping()
+    })
+
+    await empty()
+  })
+}

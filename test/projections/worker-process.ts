@@ -1,0 +1,23 @@
+/**
+ * A projection worker that is killed (SIGKILL) right after it stored the documents of its n-th batch, before their
+ * checkpoint. Arguments: the event store's file, the read model's, the batch size, n.
+ */
+import { openSqliteEventStore } from '../../eventstore/sqlite.ts'
+import { openSqliteReadModel } from '../../projections/sqlite.ts'
+import { startProjection } from '../../projections/worker.ts'
+
+const [events = '', documents = '', batchSize = '1', killAt = '1'] = process.argv.slice(2)
+const readModel = openSqliteReadModel({ path: documents })
+let puts = 0
+startProjection({
+  eventStore: openSqliteEventStore({ path: events }),
+  readModel: {
+    ...readModel,
+    async put(writes) {
+      const revisions = await readModel.put(writes)
+      if (++puts === Number(killAt)) process.kill(process.pid, 'SIGKILL')
+      return revisions
+    },
+  },
+  batchSize: Number(batchSize),
+})

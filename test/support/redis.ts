@@ -1,0 +1,166 @@
+/** Real Redis servers and clusters for tests, each in a temporary folder, on free ports, gone with the test. */
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import type { Test } from 'tap'
+import { freePort } from './processes.ts'
+
+const run = promisify(execFile)
+
+/** A test that crashes leaves no server behind. */
+const running = new Set<ChildProcess>()
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
+export interface RedisServer {
+  /** `redis://…` */
+  readonly url: string
+  readonly port: number
+  /** Runs a command with redis-cli and gives what it prints. @throws Error where the server refuses it */
+  command(...command: string[]): Promise<string>
+  /** SIGKILL: it loses what a server can lose. */
+  kill(): Promise<void>
+  /** Ends in good order, with a snapshot if it is persistent. */
+  stop(): Promise<void>
+  /** After `kill` or `stop`: starts again on the same port and folder. */
+  start(): Promise<void>
+  /** SIGSTOP: connections stay, nothing answers. */
+  freeze(): void
+  thaw(): void
+}
+
+/**
+ * @param options.persistent whether it writes snapshots when it is stopped or told to (SAVE); default false
+ * @param options.args further arguments of redis-server
+ */
+export async function startRedis(
+  t: Test,
+  { persistent = false, args = [] }: { readonly persistent?: boolean; readonly args?: readonly string[] } = {},
+): Promise<RedisServer> {
+  const folder = await mkdtemp(join(tmpdir(), 'redis-'))
+  const port = await freePort()
+  const save = persistent ? ['--save', '3600 1'] : ['--save', '']
+  const settings = [
+    '--port',
+    String(port),
+    '--bind',
+    '127.0.0.1',
+    '--dir',
+    folder,
+    ...save,
+    '--appendonly',
+    'no',
+    ...args,
+  ]
+  let child: ChildProcess
+  let ended: Promise<unknown>
+
+  async function command(...command: string[]): Promise<string> {
+    const { stdout } = await run('redis-cli', ['-e', '-p', String(port), ...command])
+    return stdout.trim()
+  }
+
+  async function start(): Promise<void> {
+    let output = ''
+    child = spawn('redis-server', settings, { stdio: ['ignore', 'pipe', 'pipe'] })
+    ended = once(child, 'close').catch((error) => {
+      if (error.code === 'ENOENT') output = 'redis-server is not on the PATH; install it: apt-get install redis-server'
+    })
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.on('data', (chunk) => {
+        output += chunk
+      })
+    }
+    running.add(child)
+    let over = false
+    ended.then(() => {
+      over = true
+      running.delete(child)
+    })
+    for (let i = 0; i < 500 && !over; i++) {
+      if (output.includes('Ready to accept connections')) return
+      await delay(10)
+    }
+    throw new Error(`Redis does not start: ${output}`)
+  }
+
+  async function end(signal: NodeJS.Signals): Promise<void> {
+    child.kill(signal)
+    await ended
+  }
+
+  t.teardown(async () => {
+    await end('SIGKILL')
+    await rm(folder, { recursive: true, force: true })
+  })
+  await start()
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    port,
+    command,
+    kill: () => end('SIGKILL'),
+    stop: () => end('SIGTERM'),
+    start,
+    freeze: () => void child.kill('SIGSTOP'),
+    thaw: () => void child.kill('SIGCONT'),
+  }
+}
+
+export interface RedisCluster {
+  /** `redis-cluster://…` with all nodes */
+  readonly url: string
+  readonly nodes: readonly RedisServer[]
+  /** The node where keys with the hash tag lie. */
+  nodeOf(tag: string | number): Promise<RedisServer>
+}
+
+const SLOTS = 16_384
+
+/** Three masters without replicas; where one is away the others go on. */
+export async function startRedisCluster(t: Test): Promise<RedisCluster> {
+  const count = 3
+  const nodes = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const bus = await freePort() // the default, the port + 10000, may be taken or too high
+      const cluster = ['--cluster-enabled', 'yes', '--cluster-port', String(bus), '--cluster-node-timeout', '1000']
+      return { bus, server: await startRedis(t, { args: [...cluster, '--cluster-require-full-coverage', 'no'] }) }
+    }),
+  )
+  const first = (index: number) => Math.floor((index * SLOTS) / count)
+  await Promise.all(
+    nodes.map(async ({ server }, index) => {
+      await server.command('CLUSTER', 'SET-CONFIG-EPOCH', String(index + 1))
+      await server.command('CLUSTER', 'ADDSLOTSRANGE', String(first(index)), String(first(index + 1) - 1))
+    }),
+  )
+  const [{ server: seed }, ...others] = nodes as [(typeof nodes)[0], ...typeof nodes]
+  for (const { server, bus } of others) {
+    await seed.command('CLUSTER', 'MEET', '127.0.0.1', String(server.port), String(bus))
+  }
+  const servers = nodes.map(({ server }) => server)
+  for (const server of servers) await untilWhole(server, count)
+  return {
+    url: `redis-cluster://${servers.map(({ port }) => `127.0.0.1:${port}`).join(',')}`,
+    nodes: servers,
+    async nodeOf(tag) {
+      const slot = Number(await seed.command('CLUSTER', 'KEYSLOT', `{${tag}}`))
+      return servers.findLast((_, index) => first(index) <= slot) as RedisServer
+    },
+  }
+}
+
+async function untilWhole(server: RedisServer, nodes: number): Promise<void> {
+  let info = ''
+  for (let i = 0; i < 200; i++) {
+    info = await server.command('CLUSTER', 'INFO')
+    const whole = ['cluster_state:ok', `cluster_slots_ok:${SLOTS}`, `cluster_size:${nodes}`]
+    if (whole.every((line) => info.includes(line))) return
+    await delay(50)
+  }
+  throw new Error(`The Redis cluster does not form:\n${info}`)
+}
