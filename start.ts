@@ -66,7 +66,7 @@ await runProcess(
       await listen(gateway, { port: configuration.GATEWAY_PORT, host }, 'GATEWAY_PORT')
 
       const shown = (url: string) =>
-        url.startsWith('sqlite:') ? resolve(url.slice('sqlite:'.length)) : new URL(url).host
+        url.startsWith('sqlite:') ? resolve(url.slice('sqlite:'.length)) : url.replace(/\/\/[^/]*@/, '//')
       console.log(`
   Gateway    ${address(gateway)}/graphql${production ? '' : `   query editor: ${address(gateway)}/`}
   Subgraph   ${subgraphUrl}/graphql

@@ -1,4 +1,5 @@
 /** The URLs that name a Redis: one server, a Sentinel group or a Cluster; with `rediss` over TLS. */
+import { ConfigurationError } from '../schema/configuration.ts'
 
 export interface RedisNode {
   readonly host: string
@@ -25,7 +26,7 @@ export const REDIS_URLS =
 const URL_FORM = /^(rediss?)(-sentinel|-cluster)?:\/\/(?:([^:@/]*)(?::([^@/]*))?@)?([^@/?#]*)\/?([^?#]*)$/
 const NODE_FORM = /^(?:\[([0-9a-f:.]+)\]|([^:[\]\s]+))(?::(\d{1,5}))?$/i
 
-/** @throws TypeError for another form; the URL is not in the message, because it may hold a password */
+/** @throws ConfigurationError for another form; the URL is not in the message, because it may hold a password */
 export function parseRedisUrl(url: string): RedisAddress {
   const parts = URL_FORM.exec(url)
   if (!parts) throw refused()
@@ -63,4 +64,5 @@ function decode(text: string): string {
   }
 }
 
-const refused = () => new TypeError(`The Redis URL can't be used; accepted: ${REDIS_URLS}.`)
+const refused = () =>
+  new ConfigurationError(`READMODEL_URL: its value can't be used; accepted: sqlite:PATH, ${REDIS_URLS}.`)

@@ -11,9 +11,9 @@ const variables = {
     secret: true,
   },
   READMODEL_URL: {
-    schema: z.string().regex(/^sqlite:./),
+    schema: z.string().regex(/^(sqlite:|rediss?(-(sentinel|cluster))?:\/\/)./),
     default: 'sqlite:data/readmodel.db',
-    accepted: 'sqlite:PATH',
+    accepted: 'sqlite:PATH, redis://…, redis-sentinel://…, redis-cluster://… (rediss… for TLS)',
     secret: true,
   },
   GATEWAY_PORT: { schema: port, default: 4000, accepted: 'a port, 0 to 65535 (0: any free one)' },

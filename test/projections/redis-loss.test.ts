@@ -1,4 +1,5 @@
 /** Redis loses what it holds while the service works: no query is answered with less than was acknowledged. */
+import '../support/needs-redis.ts'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -1,4 +1,5 @@
 /** The Redis read model: the contract on a server and on a cluster, and what only a server can get wrong. */
+import '../support/needs-redis.ts'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openReadModel } from '../../projections/open.ts'
@@ -6,6 +7,7 @@ import { type ReadModel, ReadModelUnavailable } from '../../projections/read-mod
 import { openRedisReadModel } from '../../projections/redis.ts'
 import { slotOf, tagOfEachSlot } from '../../projections/redis-slots.ts'
 import { parseRedisUrl } from '../../projections/redis-url.ts'
+import { ConfigurationError } from '../../schema/configuration.ts'
 import { aCheckpoint, aDocument, readModelContract } from '../contract/read-model.ts'
 import { type RedisServer, startRedis, startRedisCluster } from '../support/redis.ts'
 
@@ -296,7 +298,7 @@ t.test('URLs', async (t) => {
       openReadModel(url)
       t.fail(url)
     } catch (error) {
-      t.type(error, TypeError)
+      t.type(error, ConfigurationError)
       t.notMatch((error as Error).message, /s3cret/)
     }
   }
