@@ -153,7 +153,7 @@ export interface EventStore {
   /** Replaces the stream's metadata; takes effect on the next read. @throws InvalidArgument | StreamDeleted */
   setStreamMetadata(stream: string, metadata: StreamMetadata): Promise<void>
 
-  /** Empty where none was set. */
+  /** Empty where none was set. @throws StreamDeleted for a tombstoned stream | EventStoreUnavailable */
   getStreamMetadata(stream: string): Promise<StreamMetadata>
 
   /** Answers whether the store can be reached. @throws EventStoreUnavailable */

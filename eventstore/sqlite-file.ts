@@ -1,6 +1,6 @@
 /** What the embedded stores share: opening a SQLite file that several processes use, and waiting for its write lock. */
 import { closeSync, mkdirSync, openSync, statSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
 
@@ -76,7 +76,8 @@ function openOnce(
   path: string,
   { kind, applicationId, version, schema, synchronous }: SqliteFileOptions,
 ): DatabaseSync {
-  const database = new DatabaseSync(path, { timeout: OPEN_TIMEOUT_MS })
+  // Resolved: SQLite would take `:memory:` and `file:…` for something other than a file of that name.
+  const database = new DatabaseSync(resolve(path), { timeout: OPEN_TIMEOUT_MS })
   try {
     database.exec('BEGIN') // one look: another process may be making the file what it is to be
     const found = pragma(database, 'application_id')

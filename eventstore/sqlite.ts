@@ -4,6 +4,8 @@
  * Appends made at the same time go into one transaction, so that one flush to disk serves all of them. Writers of several
  * processes take turns (BEGIN IMMEDIATE), so positions become visible in order and no gap is ever filled later.
  */
+import { realpathSync } from 'node:fs'
+import type { SQLInputValue, StatementSync } from 'node:sqlite'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import {
@@ -57,8 +59,13 @@ const PAGE = 500
 const BATCH = 500
 /** How often other processes' commits are looked for while a subscription waits. Milliseconds. */
 const POLL_MS = 10
-/** Events that one transaction takes at most. */
-const GROUP = 2_000
+/** Positions that one page of the whole log looks at: where the filter lets little through, a page still ends. */
+const WINDOW = 5_000
+/** A page ends early after so many bytes of data and metadata. */
+const PAGE_BYTES = 4 * 1024 * 1024
+/** What one transaction takes at most, unless a single append is larger: it holds up the event loop. */
+const GROUP = 1_000
+const GROUP_BYTES = 4 * 1024 * 1024
 /** Ids that `any` and `stream_exists` are remembered by. */
 const REMEMBERED_IDS = 20_000
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
@@ -81,6 +88,10 @@ interface EventRow {
   readonly created: number
 }
 
+interface Subscribed extends Subscription {
+  ended: boolean
+}
+
 interface EncodedEvent {
   readonly id: string
   readonly type: string
@@ -88,14 +99,35 @@ interface EncodedEvent {
   readonly metadata: string | Uint8Array | null
 }
 
+interface Page {
+  readonly rows: readonly EventRow[]
+  /** Whether a limit ended it, so that there may be more. */
+  readonly full: boolean
+}
+
+interface PageOfAll {
+  readonly rows: readonly EventRow[]
+  /** Everything up (backwards: down) to and including this position was looked at. */
+  readonly to: number
+  readonly more: boolean
+}
+
 /** A write that waits for its transaction. */
 interface Pending {
-  readonly events: number
+  readonly size: Size
   /** Runs inside the transaction; throws before it has written anything, or not at all. */
   readonly write: () => AppendResult
   readonly resolve: (result: AppendResult) => void
   readonly reject: (error: unknown) => void
 }
+
+interface Size {
+  readonly events: number
+  readonly bytes: number
+}
+
+/** The stores of this process by file: a commit of one is told to the others at once, not at their next poll. */
+const storesOfFile = new Map<string, Set<() => void>>()
 
 /**
  * Opens the store, creating the file where it is missing.
@@ -112,7 +144,7 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
   const COLUMNS = 's.name, e.position, e.revision, e.id, e.type, e.data, e.metadata, e.created'
   const ofStream = `SELECT ${COLUMNS} FROM events e JOIN streams s ON s.id = e.stream WHERE e.stream = ?
     AND e.revision BETWEEN ? AND ? AND e.created > ?`
-  const ofAll = `SELECT ${COLUMNS} FROM events e JOIN streams s ON s.id = e.stream`
+  const ofAll = `SELECT ${COLUMNS} FROM events e JOIN streams s ON s.id = e.stream WHERE e.position BETWEEN ? AND ?`
   const sql = {
     stream: database.prepare('SELECT id, revision, tombstoned, metadata FROM streams WHERE name = ?'),
     addStream: database.prepare('INSERT INTO streams (name) VALUES (?) RETURNING id, revision, tombstoned, metadata'),
@@ -128,8 +160,6 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
     ),
     forwards: database.prepare(`${ofStream} ORDER BY e.revision LIMIT ?`),
     backwards: database.prepare(`${ofStream} ORDER BY e.revision DESC LIMIT ?`),
-    allForwards: database.prepare(`${ofAll} WHERE e.position >= ? ORDER BY e.position LIMIT ?`),
-    allBackwards: database.prepare(`${ofAll} WHERE e.position <= ? ORDER BY e.position DESC LIMIT ?`),
     last: database.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'events'"),
     dataVersion: database.prepare('PRAGMA data_version'),
   }
@@ -138,7 +168,10 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
   /** Of the transaction under way: remembered once it is committed. */
   const written = new Map<string, AppendResult>()
   const changes = createChanges(() => (sql.dataVersion.get() as { data_version: number }).data_version)
-  const subscriptions = new Set<Subscription>()
+  const neighbours = joinStores(realpathSync(path), changes.hear)
+  const subscriptions = new Set<Subscribed>()
+  /** Statements for the filters in use. */
+  const filtered = new Map<string, StatementSync>()
   const pending: Pending[] = []
   let flushing: Promise<void> | undefined
   let closing: Promise<void> | undefined
@@ -146,14 +179,14 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
   const streamRow = (name: string) => sql.stream.get(name) as StreamRow | undefined
   const metadataOf = (row: StreamRow | undefined) => JSON.parse(row?.metadata ?? '{}') as StreamMetadata
   const isDeleted = (row: StreamRow | undefined) => metadataOf(row).$tb === DELETED
-  const lastPosition = () => guard(() => (sql.last.get() as { seq: number } | undefined)?.seq ?? 0)
+  const lastPosition = () => (sql.last.get() as { seq: number } | undefined)?.seq ?? 0
 
   // Writing
 
-  function enqueue(events: number, write: () => AppendResult): Promise<AppendResult> {
+  function enqueue(size: Size, write: () => AppendResult): Promise<AppendResult> {
     if (closing) return Promise.reject(new EventStoreUnavailable('The event store is closed.'))
     return new Promise((resolve, reject) => {
-      pending.push({ events, write, resolve, reject })
+      pending.push({ size, write, resolve, reject })
       // At the end of this turn of the event loop: what arrives in one turn shares a transaction.
       flushing ??= nextTurn().then(flush)
     })
@@ -162,9 +195,11 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
   async function flush(): Promise<void> {
     while (pending.length > 0) {
       let events = 0
-      const overflow = pending.findIndex((write, index) => {
-        events += write.events
-        return index > 0 && events > GROUP
+      let bytes = 0
+      const overflow = pending.findIndex(({ size }, index) => {
+        events += size.events
+        bytes += size.bytes
+        return index > 0 && (events > GROUP || bytes > GROUP_BYTES)
       })
       const group = pending.splice(0, overflow === -1 ? pending.length : overflow)
       try {
@@ -174,6 +209,7 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
         })
         for (const [key, result] of written) remembered.set(key, result)
         changes.announce()
+        neighbours.tell()
         for (const [index, { resolve, reject }] of group.entries()) {
           const { result, error } = outcomes[index] as Outcome
           if (result) resolve(result)
@@ -285,7 +321,7 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
   ): Promise<AppendResult> {
     checkStreamName(stream)
     checkExpectedRevision(expected)
-    return enqueue(1, () => {
+    return enqueue({ events: 1, bytes: 0 }, () => {
       const row = streamRow(stream)
       checkExpected(stream, row, expected, [])
       return write(row ?? (sql.addStream.get(stream) as unknown as StreamRow))
@@ -304,50 +340,67 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
     return { row, first: firstVisible(metadata, row.revision), after }
   }
 
-  function readPage(stream: string, forwards: boolean, from: number, limit: number): EventRow[] {
+  function readPage(stream: string, forwards: boolean, from: number, limit: number): Page {
     const { row, first, after } = visible(stream)
     return forwards
-      ? (sql.forwards.all(row.id, Math.max(from, first), DELETED, after, limit) as unknown as EventRow[])
-      : (sql.backwards.all(row.id, first, from, after, limit) as unknown as EventRow[])
+      ? pageOf(sql.forwards, limit, row.id, Math.max(from, first), DELETED, after)
+      : pageOf(sql.backwards, limit, row.id, first, from, after)
+  }
+
+  /** Makes what reads the log of all streams page by page. The filter is SQLite's work: what it drops is never unpacked. */
+  function pagesOfAll(forwards: boolean, filter: StreamFilter | undefined, systemEvents: boolean) {
+    const { condition, parameters } = conditionOf(filter, systemEvents)
+    const text = `${ofAll} AND ${condition} ORDER BY e.position ${forwards ? 'ASC' : 'DESC'} LIMIT ?`
+    return (from: number, limit: number): PageOfAll => {
+      const statement = filtered.get(text) ?? database.prepare(text)
+      filtered.set(text, statement)
+      const last = lastPosition()
+      const high = forwards ? Math.min(from + WINDOW - 1, last) : Math.min(from, last)
+      const low = forwards ? from : Math.max(high - WINDOW + 1, 1)
+      const { rows, full } = pageOf(statement, limit, low, high, ...parameters)
+      const to = full ? (rows.at(-1) as EventRow).position : forwards ? high : low
+      return { rows, to, more: forwards ? to < last : to > 1 }
+    }
   }
 
   /** Where a read of all streams starts; a position that never was an event's is a broken checkpoint. */
   function startOf(position: Position): number {
     const { commit, prepare } = position
-    if (commit !== prepare || commit < 0n || commit > BigInt(lastPosition())) {
+    if (commit !== prepare || commit < 0n || commit > BigInt(guard(lastPosition))) {
       throw new InvalidArgument(`Position ${commit}/${prepare} is not one of this log.`)
     }
     return Number(commit)
   }
 
-  async function* follow(
-    read: () => { readonly batch: SubscriptionBatch; readonly full: boolean },
-    state: { ended: boolean },
-  ): AsyncGenerator<SubscriptionBatch> {
+  async function* follow(read: () => SubscriptionBatch, subscribed: Subscribed): AsyncGenerator<SubscriptionBatch> {
     let last: SubscriptionBatch | undefined
-    while (!state.ended) {
-      const seen = guard(changes.now)
-      const { batch, full } = guard(read)
-      // The first batch says how things stand; after it, only what is new.
-      if (batch.checkpoint.commit !== last?.checkpoint.commit || batch.caughtUp !== last.caughtUp) yield batch
-      last = batch
-      if (full) await nextTurn()
-      else if (!state.ended) await changes.after(seen)
+    try {
+      while (!subscribed.ended) {
+        const { batch, seen } = await patiently(() => ({ seen: changes.now(), batch: read() }))
+        if (subscribed.ended) return
+        // The first batch says how things stand; after it, only what is new.
+        if (batch.checkpoint.commit !== last?.checkpoint.commit || batch.caughtUp !== last.caughtUp) yield batch
+        last = batch
+        if (!batch.caughtUp) await nextTurn()
+        else if (!subscribed.ended) await changes.after(seen)
+      }
+    } finally {
+      subscriptions.delete(subscribed)
     }
   }
 
-  function subscription(read: () => { readonly batch: SubscriptionBatch; readonly full: boolean }): Subscription {
-    const state = { ended: closing !== undefined }
-    const batches = follow(read, state)
-    const subscribed: Subscription = {
+  function subscription(read: () => SubscriptionBatch): Subscription {
+    const subscribed: Subscribed = {
+      ended: closing !== undefined,
       [Symbol.asyncIterator]: () => batches,
       async unsubscribe() {
-        state.ended = true
+        subscribed.ended = true
         subscriptions.delete(subscribed)
         changes.announce()
         await nextTurn() // a batch that is on its way to the consumer arrives before this resolves
       },
     }
+    const batches = follow(read, subscribed)
     subscriptions.add(subscribed)
     return subscribed
   }
@@ -357,11 +410,11 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
       checkStreamName(stream)
       checkExpectedRevision(expected)
       if (events.length === 0) {
-        const row = guard(() => streamRow(stream))
+        const row = await patiently(() => streamRow(stream))
         return { revision: isDeleted(row) ? -1 : (row?.revision ?? -1) }
       }
-      const encoded = encodeEvents(events)
-      return enqueue(events.length, () => writeEvents(stream, encoded, expected))
+      const { encoded, bytes } = encodeEvents(events)
+      return enqueue({ events: events.length, bytes }, () => writeEvents(stream, encoded, expected))
     },
 
     async *readStream(stream, { direction = 'forwards', from, maxCount = DELETED } = {}) {
@@ -371,12 +424,11 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
         throw new InvalidArgument(`A stream can't be read from revision ${next}.`)
       checkCount(maxCount, 'maxCount')
       for (let left = maxCount; left > 0; ) {
-        const size = Math.min(PAGE, left)
-        const page = guard(() => readPage(stream, forwards, next, size))
-        for (const row of page) yield recorded(row)
-        if (page.length < size) return
-        left -= page.length
-        const { revision } = page.at(-1) as EventRow
+        const { rows, full } = await patiently(() => readPage(stream, forwards, next, Math.min(PAGE, left)))
+        for (const row of rows) yield recorded(row)
+        if (!full) return
+        left -= rows.length
+        const { revision } = rows.at(-1) as EventRow
         next = forwards ? revision + 1 : revision - 1
         if (next < 0) return
         await nextTurn() // a long read lets others have their turn
@@ -388,33 +440,25 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
       const start = from ?? (forwards ? 'start' : 'end')
       let next = start === 'start' ? 0 : start === 'end' ? DELETED : startOf(start)
       checkCount(maxCount, 'maxCount')
-      const wanted = matcher(filter, systemEvents)
+      const readPage = pagesOfAll(forwards, filter, systemEvents)
       for (let left = maxCount; left > 0; ) {
-        const page = guard(
-          () => (forwards ? sql.allForwards : sql.allBackwards).all(next, PAGE) as unknown as EventRow[],
-        )
-        for (const row of page) {
-          if (!wanted(row.name)) continue
-          yield recorded(row)
-          if (--left === 0) return
-        }
-        if (page.length < PAGE) return
-        const { position } = page.at(-1) as EventRow
-        next = forwards ? position + 1 : position - 1
+        const { rows, to, more } = await patiently(() => readPage(next, Math.min(PAGE, left)))
+        for (const row of rows) yield recorded(row)
+        if (!more) return
+        left -= rows.length
+        next = forwards ? to + 1 : to - 1
         await nextTurn()
       }
     },
 
     subscribeToAll({ from, filter, batchSize = BATCH }) {
       checkCount(batchSize, 'batchSize')
-      const wanted = matcher(filter, false)
-      let done = from === 'start' ? 0 : from === 'end' ? lastPosition() : startOf(from)
+      const readPage = pagesOfAll(true, filter, false)
+      let done = from === 'start' ? 0 : from === 'end' ? guard(lastPosition) : startOf(from)
       return subscription(() => {
-        const page = sql.allForwards.all(done + 1, batchSize) as unknown as EventRow[]
-        done = page.at(-1)?.position ?? done
-        const full = page.length === batchSize
-        const events = page.filter(({ name }) => wanted(name)).map(recorded)
-        return { batch: { events, checkpoint: positionOf(done), caughtUp: !full }, full }
+        const { rows, to, more } = readPage(done + 1, batchSize)
+        done = to
+        return { events: rows.map(recorded), checkpoint: positionOf(to), caughtUp: !more }
       })
     },
 
@@ -425,19 +469,18 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
       let done = from === 'start' ? -1 : from === 'end' ? (guard(() => streamRow(stream))?.revision ?? -1) : from
       let checkpoint = positionOf(0)
       return subscription(() => {
-        let page: EventRow[] = []
+        let page: Page = { rows: [], full: false }
         try {
           page = readPage(stream, true, done + 1, batchSize)
         } catch (error) {
           if (!(error instanceof StreamNotFound)) throw error
         }
-        const last = page.at(-1)
+        const last = page.rows.at(-1)
         if (last) {
           done = last.revision
           checkpoint = positionOf(last.position)
         }
-        const full = page.length === batchSize
-        return { batch: { events: page.map(recorded), checkpoint, caughtUp: !full }, full }
+        return { events: page.rows.map(recorded), checkpoint, caughtUp: !page.full }
       })
     },
 
@@ -459,23 +502,25 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
     async setStreamMetadata(stream, metadata) {
       checkStreamName(stream)
       checkMetadata(metadata)
-      await enqueue(1, () => {
+      // Now, and a copy: what JSON can't hold must not fail the transaction that others share.
+      const wanted = JSON.parse(JSON.stringify(metadata)) as StreamMetadata
+      await enqueue({ events: 1, bytes: 0 }, () => {
         const row = streamRow(stream) ?? (sql.addStream.get(stream) as unknown as StreamRow)
         if (row.tombstoned) throw new StreamDeleted(stream)
         // As EventStoreDB: new metadata takes back a deletion, but what was deleted stays hidden.
-        const kept = isDeleted(row) ? { $tb: Math.max(metadata.$tb ?? 0, row.revision + 1) } : {}
-        return writeMetadata(stream, row, { ...metadata, ...kept })
+        const kept = isDeleted(row) ? { $tb: Math.max(wanted.$tb ?? 0, row.revision + 1) } : {}
+        return writeMetadata(stream, row, { ...wanted, ...kept })
       })
     },
 
     async getStreamMetadata(stream) {
-      const row = guard(() => streamRow(stream))
+      const row = await patiently(() => streamRow(stream))
       if (row?.tombstoned) throw new StreamDeleted(stream)
       return metadataOf(row)
     },
 
     async ping() {
-      guard(() => sql.last.get())
+      await patiently(lastPosition)
     },
 
     close() {
@@ -489,19 +534,75 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
     await flushing
     await Promise.all([...subscriptions].map((each) => each.unsubscribe()))
     changes.close()
+    neighbours.leave()
     closeSqliteFile(database)
   }
 
-  /** SQLite's own failures (a full disk, a lock held too long, a closed file) as what a caller expects. */
-  function guard<T>(read: () => T): T {
-    if (!database.isOpen) throw new EventStoreUnavailable('The event store is closed.')
+  /** A read that meets a lock (another process repairs the file after a crash) waits for it, as a write does. */
+  async function patiently<T>(read: () => T): Promise<T> {
     try {
-      return read()
+      return await withLock(() => whileOpen(read))
     } catch (error) {
-      if ((error as { code?: string }).code !== 'ERR_SQLITE_ERROR') throw error
-      throw new EventStoreUnavailable(`The event store can't be read: ${(error as Error).message}.`)
+      throw unavailable(error)
     }
   }
+
+  /** A read where nothing can be waited for. */
+  function guard<T>(read: () => T): T {
+    try {
+      return whileOpen(read)
+    } catch (error) {
+      throw unavailable(error)
+    }
+  }
+
+  function whileOpen<T>(read: () => T): T {
+    if (!database.isOpen) throw new EventStoreUnavailable('The event store is closed.')
+    return read()
+  }
+}
+
+/** SQLite's own failures (a disk error, a lock held too long) as what a caller expects. */
+function unavailable(error: unknown): unknown {
+  if ((error as { code?: string }).code !== 'ERR_SQLITE_ERROR') return error
+  return new EventStoreUnavailable(`The event store can't be read: ${(error as Error).message}.`)
+}
+
+/** Adds a store to those of its file. `hear` is called when another of them has committed. */
+function joinStores(file: string, hear: () => void) {
+  const stores = storesOfFile.get(file) ?? new Set()
+  storesOfFile.set(file, stores.add(hear))
+  return {
+    tell() {
+      for (const each of stores) if (each !== hear) each()
+    },
+    leave() {
+      stores.delete(hear)
+      if (stores.size === 0) storesOfFile.delete(file)
+    },
+  }
+}
+
+/** Rows until one of the limits; the statement is finished when this returns, so no read transaction stays open. */
+function pageOf(statement: StatementSync, limit: number, ...parameters: SQLInputValue[]): Page {
+  const rows: EventRow[] = []
+  let bytes = 0
+  for (const each of statement.iterate(...parameters, limit)) {
+    const row = each as unknown as EventRow
+    rows.push(row)
+    bytes += row.data.length + (row.metadata?.length ?? 0)
+    if (bytes >= PAGE_BYTES) return { rows, full: true }
+  }
+  return { rows, full: rows.length === limit }
+}
+
+/** Which streams' events are wanted, as SQL over their names. */
+function conditionOf(filter: StreamFilter | undefined, systemEvents: boolean) {
+  if (filter === undefined) return { condition: systemEvents ? 'TRUE' : "instr(s.name, '$') <> 1", parameters: [] }
+  const { streamPrefixes } = filter
+  if (streamPrefixes.length === 0) throw new InvalidArgument('A filter needs a prefix.')
+  // Not LIKE: it takes no account of case, and reads some characters as patterns.
+  return { condition: `(${streamPrefixes.map(() => 'instr(s.name, ?) = 1').join(' OR ')})`, parameters: streamPrefixes }
 }
 
 /**
@@ -522,11 +623,15 @@ function createChanges(dataVersion: () => number) {
   }
 
   function poll(): void {
-    if (waiting.length === 0) {
-      clearInterval(timer)
-      timer = undefined
+    if (waiting.length > 0) {
+      hear()
       return
     }
+    clearInterval(timer)
+    timer = undefined
+  }
+
+  function hear(): void {
     try {
       look()
     } catch {
@@ -544,6 +649,7 @@ function createChanges(dataVersion: () => number) {
 
   return {
     announce,
+    hear,
     now: () => {
       look()
       return count
@@ -551,7 +657,7 @@ function createChanges(dataVersion: () => number) {
     /** Resolves when there was a change after `seen`. */
     async after(seen: number): Promise<void> {
       if (count !== seen) return
-      timer ??= setInterval(poll, POLL_MS)
+      timer ??= setInterval(poll, POLL_MS).unref() // to wait for events is no reason for a process to stay
       await new Promise<void>((resolve) => {
         waiting.push(resolve)
       })
@@ -587,9 +693,9 @@ function decode(stored: string | Uint8Array): Json | Uint8Array {
   }
 }
 
-function encodeEvents(events: readonly NewEvent[]): EncodedEvent[] {
+function encodeEvents(events: readonly NewEvent[]) {
   let size = 0
-  const encoded = events.map(({ id, type, data, metadata }) => {
+  const encoded = events.map(({ id, type, data, metadata }): EncodedEvent => {
     if (!UUID.test(id)) throw new InvalidArgument(`Event id ${JSON.stringify(id)} is not a UUID.`)
     if (type === '') throw new InvalidArgument('An event needs a type.')
     const event = {
@@ -602,22 +708,17 @@ function encodeEvents(events: readonly NewEvent[]): EncodedEvent[] {
     return event
   })
   if (size > MAX_APPEND_SIZE) throw new AppendTooLarge(MAX_APPEND_SIZE)
-  return encoded
+  return { encoded, bytes: size }
 }
 
-const encode = (content: Json | Uint8Array) => (content instanceof Uint8Array ? content : JSON.stringify(content))
+/** Bytes are copied: they are the caller's to change before the transaction comes. */
+const encode = (content: Json | Uint8Array) =>
+  content instanceof Uint8Array ? new Uint8Array(content) : JSON.stringify(content)
 const bytes = (content: string | Uint8Array | null) => (content === null ? 0 : Buffer.byteLength(content))
 const positionOf = (position: number): Position => ({ commit: BigInt(position), prepare: BigInt(position) })
 
 function firstVisible({ $tb = 0, $maxCount }: StreamMetadata, last: number): number {
   return Math.max($tb, $maxCount === undefined ? 0 : last - $maxCount + 1)
-}
-
-function matcher(filter: StreamFilter | undefined, systemEvents: boolean): (stream: string) => boolean {
-  if (filter === undefined) return systemEvents ? () => true : (stream) => !stream.startsWith('$')
-  const { streamPrefixes } = filter
-  if (streamPrefixes.length === 0) throw new InvalidArgument('A filter needs a prefix.')
-  return (stream) => streamPrefixes.some((prefix) => stream.startsWith(prefix))
 }
 
 function checkStreamName(stream: string): void {

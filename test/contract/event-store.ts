@@ -720,6 +720,7 @@ export async function eventStoreContract(
     await t.rejects(store.deleteStream(stream, { expected: 'any' }), StreamDeleted)
     await t.rejects(store.tombstoneStream(stream, { expected: 'any' }), StreamDeleted)
     await t.rejects(store.setStreamMetadata(stream, { $maxCount: 1 }), StreamDeleted)
+    await t.rejects(store.getStreamMetadata(stream), StreamDeleted)
   })
 
   await t.test('50: metadata takes effect on the next read', async (t) => {

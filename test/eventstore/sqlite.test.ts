@@ -4,13 +4,14 @@ import { once } from 'node:events'
 import { appendFile, mkdir, mkdtemp, open, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+import { DatabaseSync, StatementSync } from 'node:sqlite'
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openEventStore } from '../../eventstore/open.ts'
 import {
   type EventStore,
   EventStoreUnavailable,
+  type Json,
   type Position,
   StreamDeleted,
   WrongExpectedRevision,
@@ -43,10 +44,12 @@ async function openStore(t: Test, path?: string): Promise<{ readonly path: strin
   return { path: file, store }
 }
 
-/** A process beside this one (see test/support/event-process.ts). */
-async function startProcess(t: Test, path: string, mode: string, stream = 's', number = 0) {
+/** A process beside this one (see test/support/event-process.ts). `limit`: a shell command that it starts under. */
+async function startProcess(t: Test, path: string, mode: string, stream = 's', number = 0, limit = '') {
   const script = join(import.meta.dirname, '../support/event-process.ts')
-  const child = spawn(process.execPath, [script, path, mode, stream, String(number)], {
+  const command = [process.execPath, script, path, mode, stream, String(number)]
+  const [program = '', ...rest] = limit ? ['sh', '-c', `${limit} exec "$@"`, 'sh', ...command] : command
+  const child = spawn(program, rest, {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   const ended = once(child, 'close')
@@ -133,9 +136,100 @@ t.test('a large group is several transactions', async (t) => {
     results.map(({ revision }) => revision),
     Array.from({ length: 50 }, (_, n) => n * 100 + 99),
   )
-  t.equal((await commits(path)) - started, 3)
+  t.equal((await commits(path)) - started, 5)
+  let settled = 0
+  const large = Array.from({ length: 8 }, async () => {
+    await store.append('bytes', [anEvent(new Uint8Array(900_000))], { expected: 'any' })
+    settled++
+  })
+  await Promise.race(large) // those of one transaction settle in one turn
+  t.ok(settled < 8, `${settled} of 8 large ones in the first transaction`)
+  await Promise.all(large)
   await store.append('large', someEvents(2500), { expected: 'any' })
   t.equal((await all(store.readStream('large'))).length, 2500, 'an append larger than a group')
+})
+
+t.test('metadata that JSON can not hold fails alone', async (t) => {
+  const { store } = await openStore(t)
+  const circular: { [key: string]: Json } = {}
+  circular.self = circular
+  const outcomes = await Promise.allSettled([
+    store.append('a', someEvents(1), { expected: 'any' }),
+    store.setStreamMetadata('a', circular),
+    store.append('b', someEvents(1), { expected: 'any' }),
+  ])
+  t.same(
+    outcomes.map(({ status }) => status),
+    ['fulfilled', 'rejected', 'fulfilled'],
+  )
+})
+
+t.test('what a caller changes after the call is not what is written', async (t) => {
+  const { store } = await openStore(t)
+  const bytes = Uint8Array.from([1, 2, 3])
+  const metadata = { owner: 'first' }
+  const writes = [
+    store.append('s', [{ ...anEvent(bytes), metadata: bytes }], { expected: 'any' }),
+    store.setStreamMetadata('s', metadata),
+  ]
+  bytes.fill(9)
+  metadata.owner = 'second'
+  await Promise.all(writes)
+  const [event] = await all(store.readStream('s'))
+  t.same(event?.data, Uint8Array.from([1, 2, 3]))
+  t.same(event?.metadata, Uint8Array.from([1, 2, 3]))
+  t.same(await store.getStreamMetadata('s'), { owner: 'first' })
+})
+
+t.test('a page is limited in bytes too, and loses nothing by it', async (t) => {
+  const { store } = await openStore(t)
+  const events = Array.from({ length: 30 }, (_, n) => anEvent({ n, pad: 'x'.repeat(n % 3 === 0 ? 10 : 700_000) }))
+  for (const event of events) await store.append('s', [event], { expected: 'any' })
+  for (const subscription of [
+    store.subscribeToAll({ from: 'start' }),
+    store.subscribeToStream('s', { from: 'start' }),
+  ]) {
+    const { batches, events: received } = await pull(subscription, caughtUp)
+    t.same(ids(received), ids(events))
+    for (const batch of batches) {
+      const bytes = batch.events.reduce((sum, { data }) => sum + JSON.stringify(data).length, 0)
+      t.ok(bytes < 5 * 1024 * 1024, `${batch.events.length} events, ${bytes} bytes`)
+    }
+    await subscription.unsubscribe()
+  }
+  t.same(ids(await all(store.readStream('s'))), ids(events))
+  t.same(ids(await all(store.readStream('s', { direction: 'backwards' }))), ids(events).toReversed())
+  t.same(ids(await all(store.readAll())), ids(events))
+  t.same(ids(await all(store.readAll({ direction: 'backwards', maxCount: 29 }))), ids(events).toReversed().slice(0, 29))
+})
+
+t.test('a log with a long stretch of removed events is read across it', async (t) => {
+  const { store } = await openStore(t)
+  await store.setStreamMetadata('counted', { $maxCount: 1 })
+  const kept = someEvents(4)
+  await store.append('a', kept.slice(0, 2), { expected: 'any' })
+  for (let n = 0; n < 12; n++) await store.append('counted', someEvents(1000), { expected: 'any' })
+  await store.append('a', kept.slice(2), { expected: 'any' })
+  const filter = { streamPrefixes: ['a'] }
+  t.same(ids(await all(store.readAll({ filter }))), ids(kept))
+  t.same(ids(await all(store.readAll({ filter, direction: 'backwards' }))), ids(kept).toReversed())
+  t.equal((await all(store.readAll())).length, 5)
+  const subscription = store.subscribeToAll({ from: 'start', filter })
+  const { batches, events } = await pull(subscription, caughtUp)
+  t.same(ids(events), ids(kept))
+  let last = 0n
+  for (const { checkpoint } of batches) {
+    t.ok(checkpoint.commit > last, 'the checkpoint rises where nothing is left')
+    last = checkpoint.commit
+    const resumed = store.subscribeToAll({ from: checkpoint, filter })
+    const rest = (await pull(resumed, caughtUp)).events
+    t.same(
+      ids(rest),
+      ids(events.filter(({ position }) => position.commit > checkpoint.commit)),
+      'and is a place to go on from',
+    )
+    await resumed.unsubscribe()
+  }
 })
 
 t.test('a refused append leaves the others of its group alone', async (t) => {
@@ -238,7 +332,7 @@ t.test('names and types that SQL or C would read otherwise', async (t) => {
 
 t.test('a long read or catch-up lets the event loop turn', async (t) => {
   const { store } = await openStore(t)
-  for (let n = 0; n < 5; n++) await store.append('s', someEvents(1000), { expected: 'any' })
+  for (let n = 0; n < 20; n++) await store.append('s', someEvents(1000), { expected: 'any' })
   const subscription = store.subscribeToAll({ from: 'start', filter: { streamPrefixes: ['other'] }, batchSize: 500 })
   const reads: Record<string, () => Promise<unknown>> = {
     readStream: () => all(store.readStream('s')),
@@ -256,7 +350,9 @@ t.test('a long read or catch-up lets the event loop turn', async (t) => {
     await read()
     over = true
     await turning
-    t.ok(turns >= 8, `${name}: ${turns} turns`)
+    // what is filtered out costs little: more of it goes into one page
+    const least = name === 'subscribeToAll' || name === 'readAll that finds nothing' ? 3 : 38
+    t.ok(turns >= least, `${name}: ${turns} turns`)
   }
 })
 
@@ -294,16 +390,55 @@ t.test('caughtUp where the log ends with a full batch, of all streams too', asyn
   const { store } = await openStore(t)
   await store.append('s', someEvents(20), { expected: 'any' })
   for (const batchSize of [1, 2, 5, 20]) {
-    for (const subscription of [
-      store.subscribeToAll({ from: 'start', batchSize }),
-      store.subscribeToAll({ from: 'start', batchSize, filter: { streamPrefixes: ['other'] } }),
-      store.subscribeToStream('s', { from: 'start', batchSize }),
-    ]) {
+    const full = 20 / batchSize
+    for (const [subscription, count] of [
+      [store.subscribeToAll({ from: 'start', batchSize }), full],
+      [store.subscribeToAll({ from: 'start', batchSize, filter: { streamPrefixes: ['other'] } }), 1],
+      [store.subscribeToStream('s', { from: 'start', batchSize }), full + 1], // the last one says that there is no more
+    ] as const) {
       const { batches } = await pull(subscription, caughtUp)
-      t.equal(batches.length, 20 / batchSize + 1, `batches of ${batchSize}`)
+      t.equal(batches.length, count, `batches of ${batchSize}`)
       await subscription.unsubscribe()
     }
   }
+})
+
+t.test('a commit wakes the subscriptions of every store of its file in this process at once', async (t) => {
+  const { path, store } = await openStore(t)
+  const { store: second } = await openStore(t, path)
+  const subscription = second.subscribeToStream('s', { from: 'start' })
+  await pull(subscription, caughtUp)
+  let late = 0
+  for (let n = 0; n < 20; n++) {
+    const next = pull(subscription, having(1)).then(() => true)
+    await delay(2)
+    await store.append('s', someEvents(1), { expected: 'any' })
+    // a poll comes every 10 ms only, so hardly ever in these turns
+    if (!(await Promise.race([next, nextTurn().then(() => nextTurn(false))]))) late++
+    await next
+  }
+  t.ok(late < 5, `${late} of 20 were late`)
+  await second.close()
+  await store.append('s', someEvents(1), { expected: 'any' })
+})
+
+t.test('a subscription that waits does not keep its process', async (t) => {
+  const path = join(await temporaryFolder(t), 'events.db')
+  const script = `
+    import { openSqliteEventStore } from ${JSON.stringify(new URL('../../eventstore/sqlite.ts', import.meta.url).href)}
+    const events = openSqliteEventStore({ path: ${JSON.stringify(path)} }).subscribeToAll({ from: 'start' })
+    const iterator = events[Symbol.asyncIterator]()
+    iterator.next().then(() => iterator.next())
+    process.stdout.write('waits')`
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => child.kill('SIGKILL'))
+  let said = ''
+  child.stdout.on('data', (chunk) => {
+    said += chunk
+  })
+  const ended = await Promise.race([once(child, 'close'), delay(10_000, ['still there'], { ref: false })])
+  t.same(ended, [0, null])
+  t.equal(said, 'waits')
 })
 
 t.test('a subscription that sees a foreign commit first does not hide it from one that waits', async (t) => {
@@ -472,12 +607,91 @@ t.test('an append that waits too long for the lock says so, and the next one suc
   t.equal((await all(store.readStream('s'))).length, 1)
 })
 
+t.test('a read that meets a lock waits for it; one that fails otherwise says so', async (t) => {
+  const { store } = await openStore(t)
+  const events = someEvents(3)
+  await store.append('s', events, { expected: 'any' })
+  const subscription = store.subscribeToAll({ from: 'start' })
+  const { get } = StatementSync.prototype
+  t.teardown(() => Object.assign(StatementSync.prototype, { get }))
+  /** Reads fail that many times, as while another process repairs the file. It can't be had at will from SQLite. */
+  const failing = (times: number, errcode: number) => {
+    let left = times
+    StatementSync.prototype.get = function (...parameters: Parameters<typeof get>) {
+      if (left-- > 0) throw Object.assign(new Error('failed'), { code: 'ERR_SQLITE_ERROR', errcode })
+      return get.apply(this, parameters)
+    } as typeof get
+  }
+  const BUSY_RECOVERY = 261
+  const IO_ERROR = 10
+  const reads: Record<string, () => Promise<unknown>> = {
+    readStream: async () => ids(await all(store.readStream('s'))),
+    readAll: async () => ids(await all(store.readAll())),
+    subscribeToAll: async () => ids((await pull(subscription, caughtUp)).events),
+  }
+  for (const [name, read] of Object.entries(reads)) {
+    failing(4, BUSY_RECOVERY)
+    t.same(await read(), ids(events), name)
+  }
+  for (const read of [() => store.ping(), () => store.getStreamMetadata('s'), () => all(store.readStream('s'))]) {
+    failing(4, BUSY_RECOVERY)
+    await read()
+    failing(1, IO_ERROR)
+    await t.rejects(read(), EventStoreUnavailable)
+  }
+
+  const waiting = store.subscribeToAll({ from: 'start' })
+  failing(4, BUSY_RECOVERY)
+  const next = waiting[Symbol.asyncIterator]().next()
+  await waiting.unsubscribe()
+  t.same(await next, { value: undefined, done: true }, 'nothing comes after unsubscribe, however long the read took')
+})
+
 t.test('a subscription whose consumer has gone does not keep close waiting', async (t) => {
   const { store } = await openStore(t)
   await store.append('s', someEvents(1), { expected: 'any' })
   for await (const _ of store.subscribeToAll({ from: 'start' })) break
   store.subscribeToAll({ from: 'start' }) // never iterated
   await store.close()
+})
+
+t.test('a disk that is full: the append says so, and nothing that was acknowledged is lost', async (t) => {
+  const path = join(await temporaryFolder(t), 'events.db')
+  // Blocks of 512 or 1024 bytes, by the shell. NODE_OPTIONS: what tap preloads would end the process at the signal.
+  const limit = 'trap "" XFSZ; unset NODE_OPTIONS; ulimit -f 2000;'
+  const writer = await startProcess(t, path, 'any', 's', 1000, limit)
+  writer.go()
+  await writer.ended
+  const acknowledged = writer.said().filter((line) => !line.includes(' '))
+  const refusals = writer.said().filter((line) => line.includes(' '))
+  t.ok(acknowledged.length > 10, `${acknowledged.length} written`)
+  t.equal(acknowledged.length + refusals.length, 1000)
+  t.ok(refusals.length > 0, `${refusals.length} refused`)
+  for (const line of new Set(refusals))
+    t.match(line, /^EventStoreUnavailable: The event store can't be written: /, line)
+  const { store } = await openStore(t, path)
+  const there = new Set(ids(await all(store.readStream('s'))))
+  t.same(
+    acknowledged.filter((id) => !there.has(id)),
+    [],
+  )
+  await store.append('s', someEvents(1), { expected: 'any' })
+})
+
+t.test('a path is a file name, whatever SQLite makes of it', async (t) => {
+  const folder = await temporaryFolder(t)
+  const here = process.cwd()
+  process.chdir(folder)
+  t.teardown(() => process.chdir(here))
+  for (const path of [':memory:', 'file:x?mode=memory']) {
+    const store = openEventStore(`sqlite:${path}`)
+    await store.append('s', someEvents(2), { expected: 'any' })
+    await store.close()
+    const again = openEventStore(`sqlite:${path}`)
+    t.equal((await all(again.readStream('s'))).length, 2, path)
+    await again.close()
+  }
+  t.throws(() => openEventStore('sqlite:'), { name: 'TypeError', message: /no file; accepted: sqlite:PATH/ })
 })
 
 t.test('files that can not be used: one clear line each', async (t) => {
