@@ -376,6 +376,7 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
     let last: SubscriptionBatch | undefined
     try {
       while (!subscribed.ended) {
+        // `seen` first: a commit that comes between the two is then read twice over, not missed.
         const { batch, seen } = await patiently(() => ({ seen: changes.now(), batch: read() }))
         if (subscribed.ended) return
         // The first batch says how things stand; after it, only what is new.
