@@ -5,7 +5,7 @@
  * processes take turns (BEGIN IMMEDIATE), so positions become visible in order and no gap is ever filled later.
  */
 import { realpathSync } from 'node:fs'
-import type { SQLInputValue, StatementSync } from 'node:sqlite'
+import type { StatementSync } from 'node:sqlite'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import {
@@ -28,7 +28,7 @@ import {
   type SubscriptionBatch,
   WrongExpectedRevision,
 } from './port.ts'
-import { closeSqliteFile, openSqliteFile, transaction, withLock } from './sqlite-file.ts'
+import { closeSqliteFile, isBusy, openSqliteFile, transaction, withLock } from './sqlite-file.ts'
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS streams (
@@ -63,6 +63,9 @@ const POLL_MS = 10
 const WINDOW = 5_000
 /** A page ends early after so many bytes of data and metadata. */
 const PAGE_BYTES = 4 * 1024 * 1024
+/** Rows that one statement unpacks at once: the first of a page (most streams are not longer), and at most. */
+const FIRST_CHUNK = 8
+const CHUNK = 64
 /** What one transaction takes at most, unless a single append is larger: it holds up the event loop. */
 const GROUP = 1_000
 const GROUP_BYTES = 4 * 1024 * 1024
@@ -342,9 +345,14 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
 
   function readPage(stream: string, forwards: boolean, from: number, limit: number): Page {
     const { row, first, after } = visible(stream)
-    return forwards
-      ? pageOf(sql.forwards, limit, row.id, Math.max(from, first), DELETED, after)
-      : pageOf(sql.backwards, limit, row.id, first, from, after)
+    const statement = forwards ? sql.forwards : sql.backwards
+    const low = forwards ? Math.max(from, first) : first
+    const high = forwards ? DELETED : from
+    return pageOf(limit, (size, before) => {
+      const start = before && forwards ? before.revision + 1 : low
+      const end = before && !forwards ? before.revision - 1 : high
+      return statement.all(row.id, start, end, after, size) as unknown as EventRow[]
+    })
   }
 
   /** Makes what reads the log of all streams page by page. The filter is SQLite's work: what it drops is never unpacked. */
@@ -357,7 +365,11 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
       const last = lastPosition()
       const high = forwards ? Math.min(from + WINDOW - 1, last) : Math.min(from, last)
       const low = forwards ? from : Math.max(high - WINDOW + 1, 1)
-      const { rows, full } = pageOf(statement, limit, low, high, ...parameters)
+      const { rows, full } = pageOf(limit, (size, before) => {
+        const start = before && forwards ? before.position + 1 : low
+        const end = before && !forwards ? before.position - 1 : high
+        return statement.all(start, end, ...parameters, size) as unknown as EventRow[]
+      })
       const to = full ? (rows.at(-1) as EventRow).position : forwards ? high : low
       return { rows, to, more: forwards ? to < last : to > 1 }
     }
@@ -539,12 +551,18 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
     closeSqliteFile(database)
   }
 
-  /** A read that meets a lock (another process repairs the file after a crash) waits for it, as a write does. */
-  async function patiently<T>(read: () => T): Promise<T> {
+  /**
+   * A read that meets a lock (another process repairs the file after a crash) waits for it, as a write does. That is rare,
+   * so all others are answered at once.
+   */
+  function patiently<T>(read: () => T): T | Promise<T> {
     try {
-      return await withLock(() => whileOpen(read))
+      return whileOpen(read)
     } catch (error) {
-      throw unavailable(error)
+      if (!isBusy(error)) throw unavailable(error)
+      return withLock(() => whileOpen(read)).catch((later) => {
+        throw unavailable(later)
+      })
     }
   }
 
@@ -584,17 +602,24 @@ function joinStores(file: string, hear: () => void) {
   }
 }
 
-/** Rows until one of the limits; the statement is finished when this returns, so no read transaction stays open. */
-function pageOf(statement: StatementSync, limit: number, ...parameters: SQLInputValue[]): Page {
+/**
+ * Rows until one of the limits. Read in chunks that grow as the sizes seen so far allow (row by row is a third slower), so
+ * a page is about PAGE_BYTES at most; each statement is finished when it returns, so no read transaction stays open.
+ */
+function pageOf(limit: number, read: (limit: number, last: EventRow | undefined) => EventRow[]): Page {
   const rows: EventRow[] = []
   let bytes = 0
-  for (const each of statement.iterate(...parameters, limit)) {
-    const row = each as unknown as EventRow
-    rows.push(row)
-    bytes += row.data.length + (row.metadata?.length ?? 0)
-    if (bytes >= PAGE_BYTES) return { rows, full: true }
+  for (let chunk = FIRST_CHUNK; rows.length < limit && bytes < PAGE_BYTES; chunk = Math.min(chunk * 2, CHUNK)) {
+    const affordable = Math.ceil(((PAGE_BYTES - bytes) * rows.length) / bytes)
+    const size = Math.min(chunk, limit - rows.length, affordable || chunk)
+    const found = read(size, rows.at(-1))
+    for (const row of found) {
+      rows.push(row)
+      bytes += row.data.length + (row.metadata?.length ?? 0)
+    }
+    if (found.length < size) return { rows, full: false }
   }
-  return { rows, full: rows.length === limit }
+  return { rows, full: true }
 }
 
 /** Which streams' events are wanted, as SQL over their names. */
