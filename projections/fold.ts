@@ -4,6 +4,9 @@ import { type EventStore, StreamNotFound } from '../eventstore/port.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
 
+/** The name of a customer's stream. */
+export const customerStream = (id: number) => `customer-${id}`
+
 /**
  * The customer as of the end of its stream; `absentCustomer` where there is none.
  * @param from what is known already: only newer events are read
@@ -16,7 +19,7 @@ export async function foldCustomer(
 ): Promise<CustomerDocument> {
   let document = from
   try {
-    for await (const event of eventStore.readStream(`customer-${id}`, { from: from.revision + 1 })) {
+    for await (const event of eventStore.readStream(customerStream(id), { from: from.revision + 1 })) {
       document = project(document, decode<CustomerEvent>(event))
     }
   } catch (error) {

@@ -6,8 +6,8 @@ import type { FastifyBaseLogger } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import { decode, type Recorded } from '../eventstore/codec.ts'
 import { type EventStore, StreamNotFound, WrongExpectedRevision } from '../eventstore/port.ts'
-import { absentCustomer, type CustomerDocument, project } from '../projections/customer.ts'
-import { foldCustomer } from '../projections/fold.ts'
+import { type CustomerDocument, project } from '../projections/customer.ts'
+import { customerStream, foldCustomer } from '../projections/fold.ts'
 import { type ReadModel, type ReadModelEntry, ReadModelUnavailable } from '../projections/read-model.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import { type Command, encodeAll } from './command.ts'
@@ -44,8 +44,6 @@ const MAX_ATTEMPTS = 100
 /** How far back in a stream a repetition of a command is looked for. */
 const REPETITION_WINDOW = 200
 const CACHED_CUSTOMERS = 10_000
-
-export const customerStream = (id: number) => `customer-${id}`
 
 export function createCustomers(options: {
   readonly eventStore: EventStore
@@ -154,8 +152,7 @@ export function createCustomers(options: {
       return entry.document
     }
     onRead?.('stream')
-    const state = await load(id)
-    return state.revision === -1 ? absentCustomer(id) : state
+    return load(id)
   }
 
   return {

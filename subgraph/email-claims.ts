@@ -12,6 +12,7 @@
 import { createHmac } from 'node:crypto'
 import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
 import type { CustomerDocument } from '../projections/customer.ts'
+import { customerStream } from '../projections/fold.ts'
 import type { EmailEvent } from '../schema/events.ts'
 import { type Command, encodeAll } from './command.ts'
 import type { Customers } from './customers.ts'
@@ -117,6 +118,6 @@ export function createEmailClaims(eventStore: EventStore, customers: Customers, 
       `abandon:${key}:${holder.revision}`,
     )
     const expected = holder.revision === -1 ? 'no_stream' : holder.revision
-    await eventStore.append(`customer-${holder.id}`, encoded ? [encoded] : [], { expected })
+    await eventStore.append(customerStream(holder.id), encoded ? [encoded] : [], { expected })
   }
 }

@@ -4,7 +4,7 @@
  */
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { CustomerDetails, CustomerEvent } from '../../schema/events.ts'
-import { authenticationFailed, emailTaken, invalidInput, notFound } from '../errors.ts'
+import { accountLocked, emailTaken, invalidInput, notFound } from '../errors.ts'
 import { type AddressInput, changedFields, resolveAddress } from './address.ts'
 import { parseDate } from './date.ts'
 import { isValidEmail } from './email.ts'
@@ -163,7 +163,7 @@ export const addressNotFound = (addressId: number) => notFound(`Could not find a
 
 /** @throws CustomerError where the account is locked or not in use */
 export function checkUsable(state: CustomerDocument, now: Date): void {
-  if (isLocked(state, now)) throw authenticationFailed('The account is locked.')
+  if (isLocked(state, now)) throw accountLocked()
 }
 
 /** `true` moves a default to the address, `false` clears it where the address has it; anything else leaves it. */

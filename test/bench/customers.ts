@@ -1,9 +1,9 @@
 /** The customers that the contenders serve. */
 import { randomUUID } from 'node:crypto'
 import { absentCustomer } from '../../projections/customer.ts'
+import { customerStream } from '../../projections/fold.ts'
 import { startProjection } from '../../projections/worker.ts'
 import { createCommand, encodeAll } from '../../subgraph/command.ts'
-import { customerStream } from '../../subgraph/customers.ts'
 import { addAddress, checkRegistration, register } from '../../subgraph/domain/customer.ts'
 import { createTokens } from '../../subgraph/identity/tokens.ts'
 import { openStores } from './stores.ts'
