@@ -109,6 +109,68 @@ export interface Subscription extends AsyncIterable<SubscriptionBatch> {
   unsubscribe(): Promise<void>
 }
 
+/** What a new group of competing consumers is given. */
+export interface GroupOptions {
+  readonly filter: StreamFilter
+  /** EXCLUSIVE, as of a subscription. */
+  readonly from: Position | 'start' | 'end'
+  /** How long a consumer has for an event before others get it, in milliseconds. Default 30,000. */
+  readonly messageTimeout?: number
+  /** How often an event is delivered again before the server parks it. Default 10. */
+  readonly maxRetryCount?: number
+  /** The most consumers at once; default 0: any number. */
+  readonly maxConsumers?: number
+}
+
+export interface GroupInfo {
+  readonly consumers: number
+  /** Delivered and not yet acknowledged. */
+  readonly inFlight: number
+  readonly parked: number
+  /** Everything up to and including it is acknowledged or parked; none before the server's first checkpoint. */
+  readonly checkpoint: Position | undefined
+  /** The newest event that the group has seen. */
+  readonly lastKnown: Position | undefined
+}
+
+/** An event delivered to one consumer of a group. */
+export interface Delivery {
+  readonly event: RecordedEvent
+  /** 0 the first time. */
+  readonly retryCount: number
+}
+
+/**
+ * One consumer of a group. Each event comes at least once, to one consumer at a time, in no order across streams; a stream's
+ * events come to the same consumer and in order only as long as nobody joins, leaves or is slow.
+ * When the connection drops, it joins again by itself; what was not acknowledged is delivered anew.
+ */
+export interface GroupSubscription extends AsyncIterable<readonly Delivery[]> {
+  /** Done with them. Those of a connection that was lost since are ignored: they come again. */
+  ack(deliveries: readonly Delivery[]): Promise<void>
+  /** `retry`: deliver again; `park`: set aside at the server; `skip`: as if done. */
+  nack(deliveries: readonly Delivery[], action: 'retry' | 'park' | 'skip', reason: string): Promise<void>
+  /** Leaves the group: what is not acknowledged goes to the others. Calling it again does nothing. */
+  unsubscribe(): Promise<void>
+}
+
+/** Persistent subscriptions to the log of all streams: the server shares the events out among a group's consumers. */
+export interface PersistentSubscriptions {
+  /** A group whose streams stay with one consumer each. @throws GroupExists | EventStoreUnavailable */
+  create(group: string, options: GroupOptions): Promise<void>
+  /** Its consumers are let go. @throws GroupNotFound | EventStoreUnavailable */
+  delete(group: string): Promise<void>
+  /** @throws GroupNotFound | EventStoreUnavailable */
+  info(group: string): Promise<GroupInfo>
+  /** Delivers the parked events anew, the oldest `limit` of them (default: all). @throws GroupNotFound | EventStoreUnavailable */
+  replayParked(group: string, limit?: number): Promise<void>
+  /**
+   * Joins the group. The iteration throws GroupNotFound where there is none, or it is deleted.
+   * @param bufferSize the most events in flight to this consumer
+   */
+  subscribe(group: string, options: { readonly bufferSize: number }): GroupSubscription
+}
+
 /** The metadata that the store acts upon, and any other keys, which are kept as they are. */
 export interface StreamMetadata {
   /** Only the newest `$maxCount` events stay readable: a whole number, 1 or more. */
@@ -155,6 +217,9 @@ export interface EventStore {
 
   /** Empty where none was set. @throws StreamDeleted for a tombstoned stream | EventStoreUnavailable */
   getStreamMetadata(stream: string): Promise<StreamMetadata>
+
+  /** Where the store is a server that can share events out among processes. */
+  readonly persistentSubscriptions?: PersistentSubscriptions
 
   /** Answers whether the store can be reached. @throws EventStoreUnavailable */
   ping(): Promise<void>
@@ -219,6 +284,16 @@ export class AppendTooLarge extends Error {
 /** An argument that no store would take (a negative revision, an id that is no UUID, a broken position). */
 export class InvalidArgument extends Error {
   override readonly name = 'InvalidArgument'
+}
+
+/** There is a group of that name already. */
+export class GroupExists extends Error {
+  override readonly name = 'GroupExists'
+}
+
+/** No group of that name, or it was deleted. */
+export class GroupNotFound extends Error {
+  override readonly name = 'GroupNotFound'
 }
 
 /** The store can't be reached, or did not answer in time. After an append the outcome is unknown: repeat it with the same ids. */

@@ -8,6 +8,7 @@ import { realpathSync } from 'node:fs'
 import type { StatementSync } from 'node:sqlite'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
+import { checkCount, checkEvent, checkExpectedRevision, checkMetadata, checkStreamName } from './checks.ts'
 import {
   type AppendResult,
   AppendTooLarge,
@@ -71,7 +72,6 @@ const GROUP = 1_000
 const GROUP_BYTES = 4 * 1024 * 1024
 /** Ids that `any` and `stream_exists` are remembered by. */
 const REMEMBERED_IDS = 20_000
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 interface StreamRow {
   readonly id: number
@@ -721,17 +721,17 @@ function decode(stored: string | Uint8Array): Json | Uint8Array {
 
 function encodeEvents(events: readonly NewEvent[]) {
   let size = 0
-  const encoded = events.map(({ id, type, data, metadata }): EncodedEvent => {
-    if (!UUID.test(id)) throw new InvalidArgument(`Event id ${JSON.stringify(id)} is not a UUID.`)
-    if (type === '') throw new InvalidArgument('An event needs a type.')
-    const event = {
+  const encoded = events.map((event): EncodedEvent => {
+    checkEvent(event)
+    const { id, type, data, metadata } = event
+    const row = {
       id: id.toLowerCase(),
       type,
       data: encode(data),
       metadata: metadata === undefined ? null : encode(metadata),
     }
-    size += 2 * Buffer.byteLength(type) + bytes(event.data) + bytes(event.metadata)
-    return event
+    size += 2 * Buffer.byteLength(type) + bytes(row.data) + bytes(row.metadata)
+    return row
   })
   if (size > MAX_APPEND_SIZE) throw new AppendTooLarge(MAX_APPEND_SIZE)
   return { encoded, bytes: size }
@@ -745,34 +745,4 @@ const positionOf = (position: number): Position => ({ commit: BigInt(position), 
 
 function firstVisible({ $tb = 0, $maxCount }: StreamMetadata, last: number): number {
   return Math.max($tb, $maxCount === undefined ? 0 : last - $maxCount + 1)
-}
-
-function checkStreamName(stream: string): void {
-  if (stream === '' || stream.startsWith('$$')) {
-    throw new InvalidArgument(`${JSON.stringify(stream)} is not a stream's name.`)
-  }
-}
-
-function checkExpectedRevision(expected: ExpectedRevision): void {
-  if (typeof expected === 'number' && (!Number.isSafeInteger(expected) || expected < 0)) {
-    throw new InvalidArgument(`${expected} is not a revision: a whole number, 0 or more.`)
-  }
-}
-
-function checkCount(count: number, name: string): void {
-  if (!Number.isSafeInteger(count) || count < 1)
-    throw new InvalidArgument(`${name} is ${count}: a whole number, 1 or more.`)
-}
-
-function checkMetadata(metadata: StreamMetadata): void {
-  for (const [key, least] of [
-    ['$maxCount', 1],
-    ['$maxAge', 1],
-    ['$tb', 0],
-  ] as const) {
-    const value = metadata[key]
-    if (value !== undefined && (!Number.isSafeInteger(value) || (value as number) < least)) {
-      throw new InvalidArgument(`Metadata ${key} is ${JSON.stringify(value)}: a whole number, ${least} or more.`)
-    }
-  }
 }

@@ -3,6 +3,7 @@ import { decode } from '../eventstore/codec.ts'
 import { type EventStore, StreamNotFound } from '../eventstore/port.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
+import { isSkipped } from './skips.ts'
 
 /** The name of a customer's stream. */
 export const customerStream = (id: number) => `customer-${id}`
@@ -20,10 +21,28 @@ export async function foldCustomer(
   let document = from
   try {
     for await (const event of eventStore.readStream(customerStream(id), { from: from.revision + 1 })) {
-      document = project(document, decode<CustomerEvent>(event))
+      try {
+        document = project(document, decode<CustomerEvent>(event))
+      } catch (error) {
+        document = await skipOrThrow(eventStore, document, error)
+      }
     }
   } catch (error) {
     if (!(error instanceof StreamNotFound)) throw error
   }
   return document
+}
+
+/**
+ * For the document's next event, which can't be applied: the document after it, if an operator has said to go on without it.
+ * @throws the error given, if not; EventStoreUnavailable
+ */
+export async function skipOrThrow(
+  eventStore: EventStore,
+  document: CustomerDocument,
+  error: unknown,
+): Promise<CustomerDocument> {
+  const revision = document.revision + 1
+  if (await isSkipped(eventStore, document.id, revision)) return { ...document, revision }
+  throw error
 }

@@ -5,9 +5,9 @@ const port = z.coerce.number().int().min(0).max(65535)
 
 const variables = {
   EVENTSTORE_URL: {
-    schema: z.string().regex(/^sqlite:./),
+    schema: z.string().regex(/^(sqlite:|(esdb|kurrentdb|kurrent|kdb)(\+discover)?:\/\/)./),
     default: 'sqlite:data/events.db',
-    accepted: 'sqlite:PATH',
+    accepted: 'sqlite:PATH, kurrentdb://…, kurrent://…, kdb://…, esdb://… (each also with +discover)',
     secret: true,
   },
   READMODEL_URL: {

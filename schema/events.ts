@@ -106,12 +106,19 @@ export const idEventSchemas = {
   AddressIdsReserved: z.strictObject({ customerId: id }),
 } as const
 
+/** Streams `customerSkips-<id>`: what an operator decided of events of `customer-<id>` that can't be applied. */
+export const skipEventSchemas = {
+  /** The customer goes on as if the event at this revision changed nothing, for as long as it can't be applied. */
+  EventSkipped: z.strictObject({ revision: z.int().nonnegative(), reason: z.string() }),
+} as const
+
 export const eventSchemas = {
   ...customerEventSchemas,
   ...emailEventSchemas,
   ...credentialsEventSchemas,
   ...signInEventSchemas,
   ...idEventSchemas,
+  ...skipEventSchemas,
 } as const
 
 type EventsOf<S extends Record<string, z.ZodType>> = {
@@ -123,6 +130,7 @@ export type EmailEvent = EventsOf<typeof emailEventSchemas>
 export type CredentialsEvent = EventsOf<typeof credentialsEventSchemas>
 export type SignInEvent = EventsOf<typeof signInEventSchemas>
 export type IdEvent = EventsOf<typeof idEventSchemas>
+export type SkipEvent = EventsOf<typeof skipEventSchemas>
 export type DomainEvent = EventsOf<typeof eventSchemas>
 
 /** The version in which events of this release are written; stored in each event's metadata. */

@@ -9,7 +9,7 @@ import { type EventStore, StreamNotFound, WrongExpectedRevision } from '../event
 import { type CustomerDocument, project } from '../projections/customer.ts'
 import { customerStream, foldCustomer } from '../projections/fold.ts'
 import { type ReadModel, type ReadModelEntry, ReadModelUnavailable } from '../projections/read-model.ts'
-import type { CustomerEvent } from '../schema/events.ts'
+import type { CustomerEvent, EventMetadata } from '../schema/events.ts'
 import { type Command, encodeAll } from './command.ts'
 import { CustomerError, serviceUnavailable } from './errors.ts'
 import { createKeyedQueue } from './keyed-queue.ts'
@@ -77,8 +77,8 @@ export function createCustomers(options: {
         maxCount: REPETITION_WINDOW,
       })
       for await (const stored of newestFirst) {
-        const event = decode<CustomerEvent>(stored)
-        if (event.metadata.$causationId === command.id) events.unshift(event)
+        const { $causationId } = (stored.metadata ?? {}) as Partial<EventMetadata>
+        if ($causationId === command.id) events.unshift(decode<CustomerEvent>(stored))
         else if (events.length > 0) break
       }
     } catch (error) {

@@ -74,6 +74,7 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
   WrongPasswordGiven: { reason: 'sign-in' },
   CustomerIdsReserved: {},
   AddressIdsReserved: { customerId: 7 },
+  EventSkipped: { revision: 3, reason: 'unknown type' },
 }
 const events = Object.entries(examples).map(([type, data]) => ({ type, data }) as DomainEvent)
 

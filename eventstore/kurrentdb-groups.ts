@@ -1,0 +1,207 @@
+/** Persistent subscriptions to $all: the server shares the events out, pinned by stream. */
+import { setTimeout as delay } from 'node:timers/promises'
+import {
+  type AllStreamRecordedEvent,
+  PersistentSubscriptionDoesNotExistError,
+  PersistentSubscriptionDroppedError,
+  PersistentSubscriptionExistsError,
+  type PersistentSubscriptionToAll,
+  persistentSubscriptionToAllSettingsFromDefaults,
+  streamNameFilter,
+} from '@kurrent/kurrentdb-client'
+import { checkCount } from './checks.ts'
+import { type Connection, type Incoming, incoming } from './kurrentdb-connection.ts'
+import { toPortError } from './kurrentdb-errors.ts'
+import type { SubscriptionObserver } from './kurrentdb-subscription.ts'
+import {
+  type Delivery,
+  EventStoreUnavailable,
+  GroupExists,
+  GroupNotFound,
+  type GroupSubscription,
+  type Json,
+  type PersistentSubscriptions,
+  type Position,
+  type RecordedEvent,
+} from './port.ts'
+
+const BACK_OFF_MS = { first: 50, most: 5_000 }
+
+/** What the client hands over: its own event, which an acknowledgement has to name. */
+type Resolved = { readonly event?: AllStreamRecordedEvent; readonly retryCount: number }
+
+export function createGroups(
+  connection: Connection,
+  store: {
+    /** @throws EventStoreUnavailable once the store is closed */
+    checkOpen(): void
+    /** The store ends these when it is closed. */
+    readonly subscriptions: Set<{ unsubscribe(): Promise<void> }>
+    readonly observer: SubscriptionObserver
+  },
+): PersistentSubscriptions {
+  const { client, within, deadline } = connection
+
+  async function call<T>(group: string, work: () => Promise<T>): Promise<T> {
+    store.checkOpen()
+    try {
+      return await within(work())
+    } catch (error) {
+      throw toGroupError(error, group)
+    }
+  }
+
+  return {
+    create: (group, { filter, from, messageTimeout, maxRetryCount, maxConsumers }) =>
+      call(group, () =>
+        client.createPersistentSubscriptionToAll(
+          group,
+          persistentSubscriptionToAllSettingsFromDefaults({
+            startFrom: from,
+            consumerStrategyName: 'Pinned',
+            ...(messageTimeout !== undefined && { messageTimeout }),
+            ...(maxRetryCount !== undefined && { maxRetryCount }),
+            ...(maxConsumers !== undefined && { maxSubscriberCount: maxConsumers }),
+          }),
+          { filter: streamNameFilter({ prefixes: [...filter.streamPrefixes] }), deadline },
+        ),
+      ),
+
+    delete: (group) => call(group, () => client.deletePersistentSubscriptionToAll(group, { deadline })),
+
+    info: (group) =>
+      call(group, async () => {
+        const { connections, stats } = await client.getPersistentSubscriptionToAllInfo(group, { deadline })
+        return {
+          consumers: connections.length,
+          inFlight: stats.totalInFlightMessages,
+          parked: Number(stats.parkedMessageCount),
+          checkpoint: position(stats.lastCheckpointedEventPosition),
+          lastKnown: position(stats.lastKnownEventPosition),
+        }
+      }),
+
+    replayParked: (group, limit) =>
+      call(group, () =>
+        client.replayParkedMessagesToAll(group, { deadline, ...(limit !== undefined && { stopAt: limit }) }),
+      ),
+
+    subscribe(group, { bufferSize }) {
+      checkCount(bufferSize, 'bufferSize')
+      return join(group, bufferSize)
+    },
+  }
+
+  function join(group: string, bufferSize: number): GroupSubscription {
+    const ending = new AbortController()
+    /** Of the deliveries of the connection that is open: what came over an older one can't be acknowledged any more. */
+    let origins = new WeakMap<Delivery, Resolved>()
+    let subscription: PersistentSubscriptionToAll | undefined
+    let call: Incoming<Resolved> | undefined
+
+    async function* follow(): AsyncGenerator<readonly Delivery[], void, void> {
+      let wait = 0
+      while (!ending.signal.aborted) {
+        try {
+          store.checkOpen()
+          const opened = client.subscribeToPersistentSubscriptionToAll(group, { bufferSize })
+          call = incoming<Resolved>(opened, bufferSize, () => void opened.unsubscribe())
+          subscription = opened
+          origins = new WeakMap()
+          opened.on('confirmation', () => {
+            if (wait > 0) store.observer.onResume?.()
+            wait = 0
+          })
+          while (!ending.signal.aborted) {
+            const resolved = await call.take(0)
+            if (resolved === null) throw new EventStoreUnavailable('The event store ended the subscription.')
+            const deliveries: Delivery[] = []
+            for (const each of resolved) {
+              if (each.event === undefined) continue // a link whose event is gone
+              const delivery = { event: recorded(each.event), retryCount: each.retryCount }
+              origins.set(delivery, each)
+              deliveries.push(delivery)
+            }
+            if (deliveries.length > 0) yield deliveries
+          }
+        } catch (error) {
+          if (ending.signal.aborted) return
+          const cause = toGroupError(error, group)
+          if (!(cause instanceof EventStoreUnavailable)) throw cause
+          if (wait === 0) store.observer.onDrop?.(cause.message)
+          wait = Math.min(wait * 2 || BACK_OFF_MS.first, BACK_OFF_MS.most)
+          await delay(wait * (0.5 + Math.random() / 2), undefined, { signal: ending.signal }).catch(() => {})
+        } finally {
+          call?.cancel()
+          subscription = undefined
+        }
+      }
+    }
+
+    /** A connection that breaks here breaks for the consumer too: what was not acknowledged comes again. */
+    async function answer(
+      deliveries: readonly Delivery[],
+      send: (subscription: PersistentSubscriptionToAll, resolved: Resolved[]) => Promise<void>,
+    ): Promise<void> {
+      const own = deliveries.flatMap((delivery) => origins.get(delivery) ?? [])
+      if (own.length === 0 || subscription === undefined) return
+      try {
+        await send(subscription, own)
+      } catch {}
+    }
+
+    const batches = follow()
+    const joined: GroupSubscription = {
+      [Symbol.asyncIterator]: () => batches,
+      ack: (deliveries) => answer(deliveries, (open, resolved) => open.ack(...(resolved as never[]))),
+      nack: (deliveries, action, reason) =>
+        answer(deliveries, (open, resolved) => open.nack(action, reason, ...(resolved as never[]))),
+      async unsubscribe() {
+        if (ending.signal.aborted) return
+        store.subscriptions.delete(joined)
+        ending.abort()
+        await new Promise((resolve) => setImmediate(resolve)) // acknowledgements are on their way before the end
+        call?.cancel()
+        await new Promise((resolve) => setImmediate(resolve))
+      },
+    }
+    store.subscriptions.add(joined)
+    return joined
+  }
+}
+
+function toGroupError(error: unknown, group: string): unknown {
+  if (error instanceof PersistentSubscriptionExistsError) return new GroupExists(`Group "${group}" exists already.`)
+  if (error instanceof PersistentSubscriptionDoesNotExistError || error instanceof PersistentSubscriptionDroppedError) {
+    return new GroupNotFound(`Group "${group}" does not exist.`)
+  }
+  return toPortError(error, '$all')
+}
+
+function recorded({
+  streamId,
+  revision,
+  position,
+  id,
+  type,
+  isJson,
+  data,
+  metadata,
+  created,
+}: AllStreamRecordedEvent): RecordedEvent {
+  return {
+    stream: streamId,
+    revision: Number(revision),
+    position,
+    id,
+    type,
+    isJson,
+    data: data as Json | Uint8Array,
+    metadata: metadata as Json | Uint8Array | undefined,
+    created,
+  }
+}
+
+function position(of: Position | undefined): Position | undefined {
+  return of && { commit: of.commit, prepare: of.prepare }
+}

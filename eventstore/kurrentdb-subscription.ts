@@ -1,0 +1,138 @@
+/** Catch-up subscriptions: they resume by themselves where the connection drops, after what was handed out last. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Connection, type Incoming, StreamsClient } from './kurrentdb-connection.ts'
+import { toPortError } from './kurrentdb-errors.ts'
+import { STREAMS_READ } from './kurrentdb-requests.ts'
+import { decodeReadResponse, type ReadAnswer } from './kurrentdb-wire.ts'
+import {
+  comparePositions,
+  EventStoreUnavailable,
+  type Position,
+  type RecordedEvent,
+  type Subscription,
+  type SubscriptionBatch,
+} from './port.ts'
+
+/** Told of a subscription's connection. */
+export interface SubscriptionObserver {
+  /** Once for each loss, with the reason in the server's words; it is tried again. */
+  onDrop?(reason: string): void
+  onResume?(): void
+}
+
+/** What tells a subscription to $all from one to a stream. */
+export interface Source<Place> {
+  readonly name: string
+  /** Checks the first place, and gives it as one that a request can name. @throws what ends the subscription */
+  begin(): Promise<Place>
+  /** The end of what is followed, as of now. */
+  end(): Promise<Place>
+  request(from: Place): { serializeBinary(): Uint8Array }
+  /** The place after an event. */
+  after(event: RecordedEvent): Place
+  /** The place of a checkpoint of the server; undefined where it sends none. */
+  at(checkpoint: Position): Place | undefined
+  isBefore(a: Place, b: Place): boolean
+}
+
+const BACK_OFF_MS = { first: 50, most: 5_000 }
+const START: Position = { commit: 0n, prepare: 0n }
+
+/**
+ * @param from the position that the checkpoint starts at, where it is known
+ * @param batchSize the most events of one batch
+ */
+export function subscribe<Place>(
+  connection: Connection,
+  source: Source<Place>,
+  {
+    from,
+    batchSize,
+    observer,
+  }: { readonly from?: Position | undefined; readonly batchSize: number; readonly observer: SubscriptionObserver },
+): Subscription {
+  const ending = new AbortController()
+  let call: Incoming<ReadAnswer> | undefined
+
+  async function* follow(): AsyncGenerator<SubscriptionBatch, void, void> {
+    let place: Place | undefined
+    let checkpoint = from ?? START
+    let wait = 0
+    let last: SubscriptionBatch | undefined
+    while (!ending.signal.aborted) {
+      try {
+        place ??= await source.begin()
+        const end = await source.end()
+        let caughtUp = !source.isBefore(place, end)
+        call = await connection.stream({
+          service: StreamsClient,
+          path: STREAMS_READ,
+          request: source.request(place),
+          decode: decodeReadResponse,
+          buffer: Math.max(batchSize, 64) * 2,
+        })
+        for (let confirmed = false; !ending.signal.aborted; ) {
+          const answers = await call.take(confirmed ? 0 : connection.deadline)
+          if (answers === null) throw new EventStoreUnavailable('The event store ended the subscription.')
+          let events: RecordedEvent[] = []
+          for (const [index, answer] of answers.entries()) {
+            switch (answer.kind) {
+              case 'event':
+                events.push(answer.event)
+                place = source.after(answer.event)
+                checkpoint = answer.event.position
+                break
+              case 'checkpoint':
+                place = source.at(answer.position) ?? place
+                if (comparePositions(answer.position, checkpoint) > 0) checkpoint = answer.position
+                break
+              case 'caughtUp':
+                caughtUp = true
+                break
+              case 'fellBehind':
+                caughtUp = false
+                break
+              case 'confirmation':
+                confirmed = true
+                if (wait > 0) observer.onResume?.()
+                wait = 0
+            }
+            // The server says so from 23.10 on; before, the end that was there at the start has to do.
+            caughtUp ||= !source.isBefore(place, end)
+            const more = index < answers.length - 1
+            if (more && events.length < batchSize) continue
+            const batch = { events, checkpoint, caughtUp: caughtUp && !more }
+            events = []
+            if (!confirmed || (batch.events.length === 0 && isSame(batch, last))) continue
+            last = batch
+            yield batch
+            if (ending.signal.aborted) return
+          }
+        }
+      } catch (error) {
+        if (ending.signal.aborted) return
+        const cause = toPortError(error, source.name)
+        if (!(cause instanceof EventStoreUnavailable)) throw cause
+        if (wait === 0) observer.onDrop?.(cause.message)
+        wait = Math.min(wait * 2 || BACK_OFF_MS.first, BACK_OFF_MS.most)
+        await delay(wait * (0.5 + Math.random() / 2), undefined, { signal: ending.signal }).catch(() => {})
+      } finally {
+        call?.cancel()
+      }
+    }
+  }
+
+  const batches = follow()
+  return {
+    [Symbol.asyncIterator]: () => batches,
+    async unsubscribe() {
+      ending.abort()
+      call?.cancel()
+      await new Promise((resolve) => setImmediate(resolve)) // a batch on its way arrives before this resolves
+    },
+  }
+}
+
+function isSame(batch: SubscriptionBatch, last: SubscriptionBatch | undefined): boolean {
+  return last?.caughtUp === batch.caughtUp && comparePositions(last.checkpoint, batch.checkpoint) === 0
+}

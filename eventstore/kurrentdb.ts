@@ -1,0 +1,337 @@
+/**
+ * The event store on EventStoreDB (22.10 and later) or KurrentDB, by the official client. Appends of an instance share
+ * one pipelined call; reads and subscriptions go through the client's generated stub (see kurrentdb-connection.ts).
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { binaryEvent, type EventData, jsonEvent } from '@kurrent/kurrentdb-client'
+import { checkCount, checkEvent, checkExpectedRevision, checkMetadata, checkStreamName } from './checks.ts'
+import { connectKurrentDb, StreamsClient } from './kurrentdb-connection.ts'
+import { toPortError } from './kurrentdb-errors.ts'
+import { createGroups } from './kurrentdb-groups.ts'
+import { type LogPlace, logRequest, removalRequest, STREAMS_READ, streamRequest } from './kurrentdb-requests.ts'
+import { type Source, type SubscriptionObserver, subscribe } from './kurrentdb-subscription.ts'
+import { decodeReadResponse } from './kurrentdb-wire.ts'
+import {
+  type AppendResult,
+  comparePositions,
+  type EventStore,
+  EventStoreUnavailable,
+  type ExpectedRevision,
+  InvalidArgument,
+  type Json,
+  type NewEvent,
+  type Position,
+  type RecordedEvent,
+  type StreamFilter,
+  type StreamMetadata,
+  StreamNotFound,
+  type Subscription,
+} from './port.ts'
+
+const BATCH = 500
+/** Answers of a read that may wait for their consumer. */
+const READ_BUFFER = 512
+/** Before a call is made a second time: the client needs it to let go of the broken connection. */
+const RETRY_MS = 50
+/** A position so far past the log's end is of another log; up to the size of a record the server's own may lie past it. */
+const LARGEST_RECORD = 17n * 1024n * 1024n
+
+/**
+ * @param url a connection string: `kurrentdb://user:password@host:2113`, `esdb+discover://…?tls=false`, …
+ * @param observer told when a subscription loses its connection
+ * @throws TypeError for a connection string that can't be used, without quoting its credentials
+ */
+export function openKurrentEventStore(url: string, observer: SubscriptionObserver = {}): EventStore {
+  const connection = connectKurrentDb(url)
+  const { client, internals, within } = connection
+  /** Appends under way: `close` lets them finish. */
+  const writing = new Set<Promise<unknown>>()
+  const subscriptions = new Set<{ unsubscribe(): Promise<void> }>()
+  let closing: Promise<void> | undefined
+
+  function checkOpen(): void {
+    if (closing) throw new EventStoreUnavailable('The event store is closed.')
+  }
+
+  /** A write: one more try where it is `repeatable` and the connection broke, or the leader was another node. */
+  async function write<T>(
+    stream: string,
+    expected: ExpectedRevision,
+    repeatable: boolean,
+    send: () => Promise<T>,
+  ): Promise<T> {
+    checkOpen()
+    const written = within(
+      send().catch(async (error: unknown) => {
+        const cause = toPortError(error, stream, expected)
+        if (!repeatable || !(cause instanceof EventStoreUnavailable) || error === cause) throw cause
+        await delay(RETRY_MS)
+        return send()
+      }),
+    ).catch((error: unknown) => {
+      throw toPortError(error, stream, expected)
+    })
+    writing.add(written)
+    try {
+      return await written
+    } finally {
+      writing.delete(written)
+    }
+  }
+
+  async function* read(
+    stream: string,
+    request: { serializeBinary(): Uint8Array },
+  ): AsyncGenerator<RecordedEvent, void, void> {
+    for (let attempt = 1; ; attempt++) {
+      checkOpen()
+      let begun = false
+      let call: Awaited<ReturnType<typeof connection.stream>> | undefined
+      try {
+        call = await connection.stream({
+          service: StreamsClient,
+          path: STREAMS_READ,
+          request,
+          decode: decodeReadResponse,
+          buffer: READ_BUFFER,
+        })
+        for (;;) {
+          const answers = await call.take(connection.deadline)
+          if (answers === null) return
+          for (const answer of answers) {
+            if (answer.kind === 'notFound') throw new StreamNotFound(stream)
+            if (answer.kind !== 'event') continue
+            begun = true
+            yield answer.event
+          }
+        }
+      } catch (error) {
+        const cause = toPortError(error, stream)
+        const again = cause instanceof EventStoreUnavailable && error !== cause
+        if (begun || attempt > 1 || !again) throw cause
+        await delay(RETRY_MS)
+      } finally {
+        call?.cancel()
+      }
+    }
+  }
+
+  const readLog = (
+    from: LogPlace,
+    forwards: boolean,
+    maxCount?: number,
+    filter: StreamFilter | 'users' | 'all' = 'all',
+  ) => read('$all', logRequest(from, filter, { forwards, maxCount }))
+
+  /** The position of the log's last event; undefined in an empty log. */
+  async function logEnd(): Promise<Position | undefined> {
+    for await (const { position } of readLog('end', false, 1)) return position
+    return undefined
+  }
+
+  /** @throws InvalidArgument for a position of another log; where it lies within this one, the server tells */
+  async function checkPosition(position: Position): Promise<void> {
+    for await (const _ of readLog(position, true, 1)) return
+    const end = await logEnd()
+    if (end === undefined || position.commit > end.commit + LARGEST_RECORD) {
+      throw new InvalidArgument(`Position ${position.commit}/${position.prepare} is not one of this log.`)
+    }
+  }
+
+  async function lastRevision(stream: string): Promise<number> {
+    try {
+      const newest = read(stream, streamRequest(stream, 'end', { forwards: false, maxCount: 1 }))
+      for await (const { revision } of newest) return revision
+    } catch (error) {
+      if (!(error instanceof StreamNotFound)) throw error
+    }
+    return -1
+  }
+
+  const metadataStream = (stream: string) => `$$${stream}`
+
+  async function readMetadata(stream: string): Promise<StreamMetadata> {
+    const name = metadataStream(stream)
+    try {
+      const newest = read(stream, streamRequest(name, 'end', { forwards: false, maxCount: 1 }))
+      for await (const { data } of newest) return (data ?? {}) as StreamMetadata
+    } catch (error) {
+      if (!(error instanceof StreamNotFound)) throw error
+    }
+    return {}
+  }
+
+  async function append(
+    stream: string,
+    events: readonly NewEvent[],
+    expected: ExpectedRevision,
+  ): Promise<AppendResult> {
+    const data = events.map(eventData)
+    const streamState = typeof expected === 'number' ? BigInt(expected) : expected
+    // With `any` a repetition is written twice once the server has forgotten the ids.
+    const repeatable = typeof expected === 'number' || expected === 'no_stream'
+    const send = () => client.appendToStream(stream, data, { streamState, deadline: connection.deadline })
+    const { nextExpectedRevision, position } = await write(stream, expected, repeatable, send)
+    return { revision: Number(nextExpectedRevision), ...(position && { position }) }
+  }
+
+  function remove(kind: 'delete' | 'tombstone', stream: string, expected: ExpectedRevision): Promise<void> {
+    const request = removalRequest(kind, stream, expected)
+    return write(stream, expected, false, () =>
+      internals.execute(StreamsClient, kind, (stub) => {
+        const [metadata, options] = internals.callArguments({ deadline: connection.deadline })
+        return new Promise<void>((resolve, reject) => {
+          stub[kind](request, metadata, options, (error: Error | null) => (error ? reject(error) : resolve()))
+        })
+      }),
+    ).catch((error: unknown) => {
+      throw toPortError(error, stream, expected)
+    })
+  }
+
+  function follow<Place>(source: Source<Place>, from: Position | undefined, batchSize: number): Subscription {
+    const subscription = subscribe(connection, source, { from, batchSize, observer })
+    const followed: Subscription = {
+      [Symbol.asyncIterator]: () => subscription[Symbol.asyncIterator](),
+      async unsubscribe() {
+        subscriptions.delete(followed)
+        await subscription.unsubscribe()
+      },
+    }
+    if (closing) void followed.unsubscribe()
+    else subscriptions.add(followed)
+    return followed
+  }
+
+  return {
+    async append(stream, events, { expected }) {
+      checkStreamName(stream)
+      checkExpectedRevision(expected)
+      events.forEach(checkEvent)
+      if (events.length === 0) return { revision: await lastRevision(stream) }
+      return append(stream, events, expected)
+    },
+
+    async *readStream(stream, { direction = 'forwards', from, maxCount } = {}) {
+      const forwards = direction === 'forwards'
+      checkStreamName(stream)
+      if (typeof from === 'number') checkExpectedRevision(from)
+      if (maxCount !== undefined) checkCount(maxCount, 'maxCount')
+      yield* read(stream, streamRequest(stream, from ?? (forwards ? 'start' : 'end'), { forwards, maxCount }))
+    },
+
+    async *readAll({ direction = 'forwards', from, maxCount, filter, systemEvents = false } = {}) {
+      const forwards = direction === 'forwards'
+      if (maxCount !== undefined) checkCount(maxCount, 'maxCount')
+      const kept = filterOf(filter, systemEvents)
+      const place = from ?? (forwards ? 'start' : 'end')
+      if (typeof place === 'string') return yield* readLog(place, forwards, maxCount, kept)
+      await checkPosition(place)
+      if (forwards) return yield* readLog(place, true, maxCount, kept)
+      // Backwards the server begins before the position: what stands at it comes first.
+      let left = maxCount ?? Number.MAX_SAFE_INTEGER
+      for await (const event of readLog(place, true, 1, kept)) {
+        if (comparePositions(event.position, place) !== 0) break
+        yield event
+        left--
+      }
+      if (left === 0) return
+      for await (const event of readLog(place, false, maxCount, kept)) {
+        if (comparePositions(event.position, place) === 0) continue
+        yield event
+        if (--left === 0) return
+      }
+    },
+
+    subscribeToAll({ from, filter, batchSize = BATCH }) {
+      checkCount(batchSize, 'batchSize')
+      const kept = filterOf(filter, false)
+      const source: Source<Position | 'start'> = {
+        name: '$all',
+        async begin() {
+          if (from === 'end') return (await logEnd()) ?? 'start'
+          if (from !== 'start') await checkPosition(from)
+          return from
+        },
+        end: async () => (await logEnd()) ?? 'start',
+        request: (place) => logRequest(place, kept),
+        after: ({ position }) => position,
+        at: (checkpoint) => checkpoint,
+        isBefore: (a, b) => (a === 'start' ? b !== 'start' : b !== 'start' && comparePositions(a, b) < 0),
+      }
+      return follow(source, typeof from === 'string' ? undefined : from, batchSize)
+    },
+
+    subscribeToStream(stream, { from, batchSize = BATCH }) {
+      checkStreamName(stream)
+      checkCount(batchSize, 'batchSize')
+      if (typeof from === 'number') checkExpectedRevision(from)
+      const source: Source<number> = {
+        name: stream,
+        begin: async () => (from === 'start' ? -1 : from === 'end' ? lastRevision(stream) : from),
+        end: () => lastRevision(stream),
+        request: (place) => streamRequest(stream, place === -1 ? 'start' : place),
+        after: ({ revision }) => revision,
+        at: () => undefined,
+        isBefore: (a, b) => a < b,
+      }
+      return follow(source, undefined, batchSize)
+    },
+
+    async deleteStream(stream, { expected }) {
+      checkStreamName(stream)
+      checkExpectedRevision(expected)
+      await remove('delete', stream, expected)
+    },
+
+    async tombstoneStream(stream, { expected }) {
+      checkStreamName(stream)
+      checkExpectedRevision(expected)
+      await remove('tombstone', stream, expected)
+    },
+
+    async setStreamMetadata(stream, metadata) {
+      checkStreamName(stream)
+      checkMetadata(metadata)
+      const event = { id: crypto.randomUUID(), type: '$metadata', data: metadata as Json }
+      await append(metadataStream(stream), [event], 'any').catch((error: unknown) => {
+        throw toPortError(error, stream)
+      })
+    },
+
+    async getStreamMetadata(stream) {
+      checkStreamName(stream)
+      return readMetadata(stream)
+    },
+
+    persistentSubscriptions: createGroups(connection, { checkOpen, subscriptions, observer }),
+
+    async ping() {
+      await logEnd()
+    },
+
+    close() {
+      closing ??= (async () => {
+        await Promise.allSettled(writing)
+        await Promise.all([...subscriptions].map((each) => each.unsubscribe()))
+        await connection.close()
+      })()
+      return closing
+    },
+  }
+}
+
+function filterOf(filter: StreamFilter | undefined, systemEvents: boolean): StreamFilter | 'users' | 'all' {
+  if (filter === undefined) return systemEvents ? 'all' : 'users'
+  if (filter.streamPrefixes.length === 0) throw new InvalidArgument('A filter needs a prefix.')
+  return filter
+}
+
+function eventData({ id, type, data, metadata }: NewEvent): EventData {
+  // A copy of bytes: they are the caller's to change.
+  const kept = metadata instanceof Uint8Array ? new Uint8Array(metadata) : metadata
+  const common = { id, type, ...(kept !== undefined && { metadata: kept as Record<string, unknown> }) }
+  return data instanceof Uint8Array
+    ? binaryEvent({ ...common, data: new Uint8Array(data) })
+    : (jsonEvent({ ...common, data: data as never }) as EventData)
+}

@@ -1,0 +1,48 @@
+/**
+ * Events that can't be applied and that an operator dropped. The decision is an event itself, beside the customer's
+ * stream: so every fold heeds it (queries, commands, projections, rebuilds), and the log says who took it and why.
+ * It is looked up only where an event can't be applied, so it costs nothing otherwise.
+ */
+import { decode, encode } from '../eventstore/codec.ts'
+import { type EventStore, StreamNotFound } from '../eventstore/port.ts'
+import type { SkipEvent } from '../schema/events.ts'
+
+const skipStream = (customerId: number) => `customerSkips-${customerId}`
+
+/** Whether the customer goes on without the event at this revision. @throws EventStoreUnavailable */
+export async function isSkipped(eventStore: EventStore, customerId: number, revision: number): Promise<boolean> {
+  try {
+    for await (const event of eventStore.readStream(skipStream(customerId))) {
+      if (decode<SkipEvent>(event).data.revision === revision) return true
+    }
+  } catch (error) {
+    if (!(error instanceof StreamNotFound)) throw error
+  }
+  return false
+}
+
+/**
+ * Lets a customer go on without an event that can't be applied.
+ * @param actor who decided it, as in other events' metadata
+ * @throws EventStoreUnavailable
+ */
+export async function skipEvent(
+  eventStore: EventStore,
+  {
+    customerId,
+    revision,
+    reason,
+    actor,
+  }: {
+    readonly customerId: number
+    readonly revision: number
+    readonly reason: string
+    readonly actor: string
+  },
+): Promise<void> {
+  if (await isSkipped(eventStore, customerId, revision)) return
+  const id = crypto.randomUUID()
+  const metadata = { $correlationId: id, $causationId: id, actor, at: new Date().toISOString() }
+  const event = encode({ type: 'EventSkipped', data: { revision, reason } }, id, metadata)
+  await eventStore.append(skipStream(customerId), [event], { expected: 'any' })
+}

@@ -1,0 +1,289 @@
+/**
+ * The log of the test server, in memory, with the rules of EventStoreDB (IndexWriter.CheckCommit, stream metadata, soft
+ * deletion, tombstones). Positions have gaps, as byte offsets have.
+ */
+
+export interface LogRecord {
+  readonly stream: string
+  readonly revision: number
+  readonly position: number
+  readonly id: string
+  readonly type: string
+  readonly contentType: string
+  readonly data: Buffer
+  readonly metadata: Buffer
+  /** Milliseconds since the epoch; told in ticks of 100 ns. */
+  readonly created: number
+  /** The message that a read answers with, made once for each form of ids. */
+  readonly encoded: { string?: Buffer; structured?: Buffer }
+}
+
+export interface ProposedEvent {
+  readonly id: string
+  readonly type: string
+  readonly contentType: string
+  readonly data: Buffer
+  readonly metadata: Buffer
+}
+
+export type Expected = number | 'no_stream' | 'any' | 'stream_exists'
+
+/** `revision` -1: an empty write to a stream that is not there. */
+export type Written = { readonly revision: number; readonly position: number | undefined }
+
+export class WrongVersion {
+  readonly stream: string
+  readonly expected: Expected
+  /** -1: no stream. */
+  readonly actual: number
+  constructor(stream: string, expected: Expected, actual: number) {
+    this.stream = stream
+    this.expected = expected
+    this.actual = actual
+  }
+}
+export class Deleted {
+  readonly stream: string
+  constructor(stream: string) {
+    this.stream = stream
+  }
+}
+export class TooLarge {
+  readonly most: number
+  constructor(most: number) {
+    this.most = most
+  }
+}
+export class BadArgument {
+  readonly message: string
+  constructor(message: string) {
+    this.message = message
+  }
+}
+
+interface Stream {
+  readonly name: string
+  readonly events: LogRecord[]
+  tombstoned: boolean
+}
+
+interface Metadata {
+  readonly $maxCount?: number
+  readonly $maxAge?: number
+  readonly $tb?: number
+}
+
+/** What a tombstone's revision and a soft deletion's `$tb` are at the server: the largest of 64 bits. */
+export const END_OF_TIME = 2 ** 63
+const MAX_APPEND_SIZE = 1_048_576
+const REMEMBERED_IDS = 10_000
+const FIRST_POSITION = 1_000
+
+export type Log = ReturnType<typeof createLog>
+
+export function createLog() {
+  const streams = new Map<string, Stream>()
+  const records: LogRecord[] = []
+  const listeners = new Set<() => void>()
+  /** Ids by which `any` and `stream_exists` know a repetition. */
+  let remembered = new Map<string, LogRecord>()
+  let next = FIRST_POSITION
+
+  const isMetastream = (stream: string) => stream.startsWith('$$')
+  const streamOf = (name: string): Stream => {
+    let stream = streams.get(name)
+    if (!stream) {
+      stream = { name, events: [], tombstoned: false }
+      streams.set(name, stream)
+    }
+    return stream
+  }
+  const lastRevision = (name: string) => (streams.get(name)?.events.length ?? 0) - 1
+
+  function isTombstoned(name: string): boolean {
+    const stream = streams.get(name)
+    if (stream?.tombstoned) return true
+    return isMetastream(name) && (streams.get(name.slice(2))?.tombstoned ?? false)
+  }
+
+  function metadataOf(name: string): Metadata {
+    if (isMetastream(name)) return { $maxCount: 1 }
+    const last = streams.get(`$$${name}`)?.events.at(-1)
+    try {
+      return last ? (JSON.parse(last.data.toString()) as Metadata) : {}
+    } catch {
+      return {}
+    }
+  }
+
+  const isSoftDeleted = (name: string) => (metadataOf(name).$tb ?? 0) >= Number.MAX_SAFE_INTEGER
+
+  function write(name: string, events: readonly ProposedEvent[], revision?: number): Written {
+    const stream = streamOf(name)
+    const created = Date.now()
+    let record: LogRecord | undefined
+    for (const event of events) {
+      record = {
+        ...event,
+        stream: name,
+        revision: revision ?? stream.events.length,
+        position: next,
+        created,
+        encoded: {},
+      }
+      next += 150 + event.data.length + event.metadata.length
+      records.push(record)
+      if (revision === undefined) stream.events.push(record)
+      remembered.set(event.id, record)
+    }
+    while (remembered.size > REMEMBERED_IDS) remembered.delete(remembered.keys().next().value as string)
+    for (const listener of listeners) listener()
+    return { revision: lastRevision(name), position: record?.position }
+  }
+
+  /** Of a repetition what the first write gave; undefined where it is none. */
+  function repetition(name: string, events: readonly ProposedEvent[], expected: Expected): Written | undefined {
+    const current = lastRevision(name)
+    const [first] = events
+    if (!first) return undefined
+    if (expected === 'any' || expected === 'stream_exists') {
+      const known = remembered.get(first.id)
+      if (known?.stream !== name) return undefined
+      return sameFrom(name, events, known.revision) ?? fail(new WrongVersion(name, expected, current))
+    }
+    const from = expected === 'no_stream' ? 0 : expected + 1
+    if (from > current) return undefined
+    return sameFrom(name, events, from) ?? fail(new WrongVersion(name, expected, current))
+  }
+
+  function sameFrom(name: string, events: readonly ProposedEvent[], from: number): Written | undefined {
+    const there = streams.get(name)?.events.slice(from, from + events.length) ?? []
+    if (there.length < events.length || there.some(({ id }, index) => id !== events[index]?.id)) return undefined
+    return { revision: from + events.length - 1, position: there.at(-1)?.position }
+  }
+
+  function append(name: string, events: readonly ProposedEvent[], expected: Expected): Written {
+    if (name === '' || name === '$all') fail(new BadArgument(`Stream name "${name}" is invalid`))
+    const bytes = events.reduce(
+      (sum, { data, metadata, type }) => sum + data.length + metadata.length + 2 * Buffer.byteLength(type),
+      0,
+    )
+    if (bytes > MAX_APPEND_SIZE) fail(new TooLarge(MAX_APPEND_SIZE))
+    if (isTombstoned(name)) fail(new Deleted(name))
+    const current = lastRevision(name)
+    const softDeleted = !isMetastream(name) && isSoftDeleted(name)
+    if (expected === 'stream_exists') {
+      if (softDeleted) fail(new Deleted(name))
+      if (current === -1 && lastRevision(`$$${name}`) === -1) fail(new WrongVersion(name, expected, -1))
+    }
+    if (softDeleted && expected === 'no_stream') {
+      const again = sameFrom(name, events, 0)
+      if (again) return again
+    } else {
+      const again = repetition(name, events, expected)
+      if (again) return again
+      if (typeof expected === 'number' && expected > current) fail(new WrongVersion(name, expected, current))
+      if (expected === 'no_stream' && current !== -1) fail(new WrongVersion(name, expected, current))
+    }
+    if (events.length === 0) return { revision: current, position: undefined }
+    if (softDeleted) writeMetadata(name, { ...metadataOf(name), $tb: current + 1 })
+    const undeleted = isMetastream(name) && isSoftDeleted(name.slice(2)) ? lastRevision(name.slice(2)) + 1 : undefined
+    const written = write(name, events)
+    if (undeleted !== undefined) {
+      // New metadata takes back a deletion, but what was deleted stays hidden.
+      const original = name.slice(2)
+      const metadata = metadataOf(original)
+      if ((metadata.$tb ?? 0) < undeleted) writeMetadata(original, { ...metadata, $tb: undeleted })
+    }
+    return written
+  }
+
+  function writeMetadata(name: string, metadata: Metadata): Written {
+    return write(`$$${name}`, [
+      {
+        id: crypto.randomUUID(),
+        type: '$metadata',
+        contentType: 'application/json',
+        data: Buffer.from(JSON.stringify(metadata)),
+        metadata: Buffer.alloc(0),
+      },
+    ])
+  }
+
+  function checkRemoval(name: string, expected: Expected): number {
+    if (isTombstoned(name)) fail(new Deleted(name))
+    const current = lastRevision(name)
+    if (typeof expected === 'number' && expected !== current) fail(new WrongVersion(name, expected, current))
+    if (expected === 'no_stream' && current !== -1) fail(new WrongVersion(name, expected, current))
+    if (expected === 'stream_exists' && current === -1) fail(new WrongVersion(name, expected, -1))
+    return current
+  }
+
+  /** From the position on; the index of the first record there. */
+  function indexOf(position: number): number {
+    let [low, high] = [0, records.length]
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if ((records[middle] as LogRecord).position < position) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+
+  return {
+    append,
+    records,
+    indexOf,
+    isTombstoned,
+    lastRevision,
+    isMissing: (name: string) => lastRevision(name) === -1 || (!isMetastream(name) && isSoftDeleted(name)),
+
+    /** Without any rule: what only the server itself can write. */
+    appendRaw: (name: string, events: readonly ProposedEvent[]) => write(name, events),
+
+    /** The revisions that can be read now: from the first to before the second. */
+    visible(name: string): { readonly first: number; readonly after: number; readonly events: readonly LogRecord[] } {
+      const events = streams.get(name)?.events ?? []
+      const { $tb = 0, $maxCount, $maxAge } = metadataOf(name)
+      let first = Math.max($tb, $maxCount === undefined ? 0 : events.length - $maxCount)
+      if ($maxAge !== undefined) {
+        const oldest = Date.now() - $maxAge * 1000
+        while (first < events.length && (events[first] as LogRecord).created < oldest) first++
+      }
+      return { first: Math.min(first, events.length), after: events.length, events }
+    },
+
+    delete(name: string, expected: Expected): Written {
+      const current = checkRemoval(name, expected)
+      if (current === -1) fail(new WrongVersion(name, expected, -1))
+      return writeMetadata(name, { ...metadataOf(name), $tb: END_OF_TIME })
+    },
+
+    tombstone(name: string, expected: Expected): Written {
+      checkRemoval(name, expected)
+      const event: ProposedEvent = {
+        id: crypto.randomUUID(),
+        type: '$streamDeleted',
+        contentType: 'application/json',
+        data: Buffer.from('{}'),
+        metadata: Buffer.alloc(0),
+      }
+      streamOf(name).tombstoned = true
+      return write(name, [event], END_OF_TIME)
+    },
+
+    /** As a restart does. */
+    forgetIds() {
+      remembered = new Map()
+    },
+
+    onAppend(listener: () => void): () => void {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
+  }
+}
+
+function fail(reason: object): never {
+  throw reason
+}

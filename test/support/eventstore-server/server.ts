@@ -1,0 +1,224 @@
+/**
+ * A small EventStoreDB for tests: the official client's own service definitions over gRPC, the log in memory. It is to
+ * answer as the real server does and to be no more lenient.
+ */
+import { createServer } from 'node:net'
+import { Server, ServerCredentials } from '@grpc/grpc-js'
+import type { Test } from 'tap'
+import { createControls } from './controls.ts'
+import { createGroups } from './groups.ts'
+import { createLog } from './log.ts'
+import { createStreams } from './streams.ts'
+import { type Message, messages, services } from './wire.ts'
+
+export interface ServerOptions {
+  /** Default: any free one. */
+  readonly port?: number
+  /** Whether it knows BatchAppend, as servers from 21.10 on do. Default true. */
+  readonly batchAppend?: boolean
+  /** Whether it knows ServerFeatures, as servers from 21.10 on do. Default true. */
+  readonly serverFeatures?: boolean
+  /** Whether subscriptions say when they have caught up, as servers from 23.10 on do. Default true. */
+  readonly caughtUp?: boolean
+  /** PEM; default: no TLS. With TLS calls need the credentials admin:changeit. */
+  readonly tls?: { readonly key: Buffer; readonly cert: Buffer }
+}
+
+export interface RawEvent {
+  readonly id?: string
+  readonly type: string
+  readonly data: string | Buffer
+  readonly metadata?: string | Buffer
+  readonly contentType?: string
+}
+
+export interface EventStoreServer {
+  /** A connection string. */
+  readonly url: string
+  readonly port: number
+  /** How often each method was called. */
+  readonly calls: Readonly<Record<string, number>>
+  /** Calls that are open now. */
+  openCalls(): number
+  /** Gone, connections and all; the log stays. */
+  stop(): Promise<void>
+  /** Again, on the same port; ids are forgotten as after a restart. */
+  start(): Promise<void>
+  cutConnections(): void
+  /** The next so many appends are committed and cut off before their answer. */
+  dropNextAppendResponses(count: number): void
+  /** While it hangs, calls are taken and nothing is answered. */
+  hang(on: boolean): void
+  /** While it is a follower, it names the leader to who needs one. */
+  asFollower(leader: { readonly host: string; readonly port: number } | null): void
+  /** Without the limits of appends. */
+  appendRaw(stream: string, events: readonly RawEvent[]): void
+}
+
+/** The server, gone with the test. */
+export async function startEventStoreServer(t: Test, options: ServerOptions = {}): Promise<EventStoreServer> {
+  const server = await openEventStoreServer(options)
+  t.teardown(server.stop)
+  return server
+}
+
+export async function openEventStoreServer(options: ServerOptions = {}): Promise<EventStoreServer> {
+  const { batchAppend = true, serverFeatures = true, caughtUp = true, tls } = options
+  const port = options.port ?? (await freePort())
+  const log = createLog()
+  const calls: Record<string, number> = {}
+  const open = new Set<unknown>()
+  let server: Server | undefined
+  const controls = createControls(() => {
+    const { sessions } = server as unknown as { sessions: Map<{ destroy(): void }, unknown> }
+    for (const session of [...sessions.keys()]) session.destroy()
+  })
+  controls.tellsCaughtUp = caughtUp
+
+  const { batchAppend: batch, ...streams } = createStreams(log, controls)
+  const groups = createGroups(log, controls)
+
+  /** Counts a service's calls. */
+  // biome-ignore lint/suspicious/noExplicitAny: handlers of any kind
+  function counted(handlers: Record<string, any>): Record<string, any> {
+    return Object.fromEntries(
+      Object.entries(handlers).map(([name, handler]) => [
+        name,
+        (call: Message, answer?: (...values: unknown[]) => void) => {
+          calls[name] = (calls[name] ?? 0) + 1
+          open.add(call)
+          const over = () => open.delete(call)
+          for (const event of ['cancelled', 'finish', 'close', 'error']) call.on(event, over)
+          handler(call, (...values: unknown[]) => {
+            over()
+            answer?.(...values)
+          })
+        },
+      ]),
+    )
+  }
+
+  /** Answers are messages, or bytes that were made of one before. */
+  // biome-ignore lint/suspicious/noExplicitAny: generated code
+  function withBytes(service: any): any {
+    const serialize = (answer: Message) => (Buffer.isBuffer(answer) ? answer : Buffer.from(answer.serializeBinary()))
+    return { ...service, read: { ...service.read, responseSerialize: serialize } }
+  }
+
+  const supported: Record<string, readonly string[]> = {
+    'event_store.client.streams.Streams': [
+      'read',
+      'append',
+      'delete',
+      'tombstone',
+      ...(batchAppend ? ['batchappend'] : []),
+    ],
+    'event_store.client.persistent_subscriptions.PersistentSubscriptions': [
+      'create',
+      'update',
+      'delete',
+      'read',
+      'getinfo',
+      'list',
+      'replayparked',
+    ],
+  }
+
+  function features(_: Message, answer: (error: null, response: Message) => void) {
+    if (controls.hanging) return
+    const response = new messages.features.SupportedMethods()
+    response.setEventStoreServerVersion(caughtUp ? '24.10.0' : '22.10.5')
+    for (const [service, methods] of Object.entries(supported)) {
+      for (const name of methods) {
+        const method = new messages.features.SupportedMethod()
+        method.setServiceName(service)
+        method.setMethodName(name)
+        method.setFeaturesList(service.endsWith('Streams') ? [] : ['stream', 'all'])
+        response.addMethods(method)
+      }
+    }
+    answer(null, response)
+  }
+
+  function gossip(_: Message, answer: (error: null, response: Message) => void) {
+    if (controls.hanging) return
+    const endpoint = new messages.gossip.EndPoint()
+    endpoint.setAddress('127.0.0.1')
+    endpoint.setPort(port)
+    const member = new messages.gossip.MemberInfo()
+    const id = new messages.shared.UUID()
+    id.setString(crypto.randomUUID())
+    member.setInstanceId(id)
+    member.setState(messages.gossip.MemberInfo.VNodeState[controls.leader ? 'FOLLOWER' : 'LEADER'])
+    member.setIsAlive(true)
+    member.setHttpEndPoint(endpoint)
+    const response = new messages.gossip.ClusterInfo()
+    response.setMembersList([member])
+    answer(null, response)
+  }
+
+  async function start(): Promise<void> {
+    const next = new Server({ 'grpc.max_receive_message_length': 32 * 1024 * 1024 })
+    const { batchAppend: _, ...withoutBatch } = services.streams
+    next.addService(
+      withBytes(batchAppend ? services.streams : withoutBatch),
+      counted(batchAppend ? { ...streams, batchAppend: batch } : streams),
+    )
+    next.addService(services.groups, counted(groups))
+    next.addService(services.gossip, counted({ read: gossip }))
+    if (serverFeatures) next.addService(services.features, counted({ getSupportedMethods: features }))
+    const credentials = tls
+      ? ServerCredentials.createSsl(null, [{ private_key: tls.key, cert_chain: tls.cert }])
+      : ServerCredentials.createInsecure()
+    await new Promise<void>((resolve, reject) => {
+      next.bindAsync(`127.0.0.1:${port}`, credentials, (error) => (error ? reject(error) : resolve()))
+    })
+    server = next
+  }
+
+  await start()
+  return {
+    url: `kurrentdb://127.0.0.1:${port}?tls=${tls !== undefined}`,
+    port,
+    calls,
+    openCalls: () => open.size,
+    async stop() {
+      server?.forceShutdown()
+      server = undefined
+      open.clear()
+      log.forgetIds()
+    },
+    start,
+    cutConnections: controls.cut,
+    dropNextAppendResponses(count) {
+      controls.responsesToDrop = count
+    },
+    hang(on) {
+      controls.hanging = on
+    },
+    asFollower(leader) {
+      controls.leader = leader
+    },
+    appendRaw(stream, events) {
+      log.appendRaw(
+        stream,
+        events.map(({ id = crypto.randomUUID(), type, data, metadata = '', contentType = 'application/json' }) => ({
+          id,
+          type,
+          contentType,
+          data: Buffer.from(data),
+          metadata: Buffer.from(metadata),
+        })),
+      )
+    },
+  }
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const probe = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = probe.address() as { port: number }
+      probe.close(() => resolve(port))
+    })
+  })
+}

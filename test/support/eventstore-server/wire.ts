@@ -1,0 +1,164 @@
+/** The messages of the services, and errors in the trailers in which the server tells them. */
+import { createRequire } from 'node:module'
+import { Metadata, type ServerDuplexStream, type ServerWritableStream, status } from '@grpc/grpc-js'
+import { BadArgument, Deleted, type Expected, type LogRecord, TooLarge, WrongVersion } from './log.ts'
+
+const require = createRequire(import.meta.url)
+const generated = '@kurrent/kurrentdb-client/generated/kurrentdb/protocols/v1'
+// biome-ignore-start lint/suspicious/noExplicitAny: generated code
+export const messages = {
+  streams: require(`${generated}/streams_pb.js`) as any,
+  groups: require(`${generated}/persistentsubscriptions_pb.js`) as any,
+  shared: require(`${generated}/shared_pb.js`) as any,
+  status: require(`${generated}/status_pb.js`) as any,
+  gossip: require(`${generated}/gossip_pb.js`) as any,
+  features: require(`${generated}/serverfeatures_pb.js`) as any,
+  any: require('google-protobuf/google/protobuf/any_pb.js') as any,
+  empty: require('google-protobuf/google/protobuf/empty_pb.js') as any,
+}
+export const services = {
+  streams: require(`${generated}/streams_grpc_pb.js`).StreamsService as any,
+  groups: require(`${generated}/persistentsubscriptions_grpc_pb.js`).PersistentSubscriptionsService as any,
+  gossip: require(`${generated}/gossip_grpc_pb.js`).GossipService as any,
+  features: require(`${generated}/serverfeatures_grpc_pb.js`).ServerFeaturesService as any,
+}
+export type Message = any
+export type Writable = ServerWritableStream<any, any> | ServerDuplexStream<any, any>
+// biome-ignore-end lint/suspicious/noExplicitAny: see above
+
+export class Failure extends Error {
+  readonly code: number
+  readonly metadata: Metadata
+  readonly details: string
+  constructor(code: number, details: string, trailers: Readonly<Record<string, string>> = {}) {
+    super(details)
+    this.code = code
+    this.details = details
+    this.metadata = new Metadata()
+    for (const [key, value] of Object.entries(trailers)) this.metadata.set(key, value)
+  }
+}
+
+export const versionOf = (expected: Expected): number =>
+  expected === 'no_stream' ? -1 : expected === 'any' ? -2 : expected === 'stream_exists' ? -4 : expected
+
+/** What the log throws, as the server's trailers. */
+export function toFailure(reason: unknown): Failure {
+  if (reason instanceof Failure) return reason
+  if (reason instanceof WrongVersion) {
+    const { stream, expected, actual } = reason
+    return new Failure(
+      status.FAILED_PRECONDITION,
+      `Append failed due to WrongExpectedVersion. Stream: ${stream}, Expected version: ${versionOf(expected)}, Actual version: ${actual}`,
+      {
+        exception: 'wrong-expected-version',
+        'stream-name': encodeURIComponent(stream),
+        'expected-version': String(versionOf(expected)),
+        ...(actual >= 0 && { 'actual-version': String(actual) }),
+      },
+    )
+  }
+  if (reason instanceof Deleted) {
+    return new Failure(status.FAILED_PRECONDITION, `Event stream '${reason.stream}' is deleted.`, {
+      exception: 'stream-deleted',
+      'stream-name': encodeURIComponent(reason.stream),
+    })
+  }
+  if (reason instanceof TooLarge) {
+    return new Failure(status.INVALID_ARGUMENT, `Maximum Append Size of ${reason.most} Exceeded.`, {
+      exception: 'maximum-append-size-exceeded',
+      'maximum-append-size': String(reason.most),
+    })
+  }
+  if (reason instanceof BadArgument) return new Failure(status.INVALID_ARGUMENT, reason.message)
+  return new Failure(status.UNKNOWN, String((reason as Error).stack ?? reason))
+}
+
+/** Ends a call whose answers stream, with an error. */
+export function refuse(call: Writable, reason: unknown): void {
+  call.emit('error', toFailure(reason))
+}
+
+export const nameOf = (identifier: Message): string =>
+  Buffer.from(identifier?.getStreamName_asU8() ?? []).toString('utf8')
+
+export function identifierOf(name: string): Message {
+  const identifier = new messages.shared.StreamIdentifier()
+  identifier.setStreamName(Uint8Array.from(Buffer.from(name)))
+  return identifier
+}
+
+export function idOf(uuid: Message): string {
+  if (uuid.hasString()) return uuid.getString()
+  const half = (text: string) => BigInt.asUintN(64, BigInt(text))
+  const structured = uuid.getStructured()
+  const value = (half(structured.getMostSignificantBits()) << 64n) | half(structured.getLeastSignificantBits())
+  const hex = value.toString(16).padStart(32, '0')
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
+}
+
+export type IdForm = 'string' | 'structured'
+
+export function uuidOf(id: string, form: IdForm): Message {
+  const uuid = new messages.shared.UUID()
+  if (form === 'string') uuid.setString(id)
+  else {
+    const hex = id.replaceAll('-', '')
+    const structured = new messages.shared.UUID.Structured()
+    structured.setMostSignificantBits(String(BigInt.asIntN(64, BigInt(`0x${hex.slice(0, 16)}`))))
+    structured.setLeastSignificantBits(String(BigInt.asIntN(64, BigInt(`0x${hex.slice(16)}`))))
+    uuid.setStructured(structured)
+  }
+  return uuid
+}
+
+/** @param module whose ReadResp it is for: that of streams or that of persistent subscriptions */
+export function readEventOf(record: LogRecord, form: IdForm, module: Message): Message {
+  const { ReadEvent } = module.ReadResp
+  const recorded = new ReadEvent.RecordedEvent()
+  recorded.setId(uuidOf(record.id, form))
+  recorded.setStreamIdentifier(identifierOf(record.stream))
+  recorded.setStreamRevision(record.revision === 2 ** 63 ? '9223372036854775807' : String(record.revision))
+  recorded.setPreparePosition(String(record.position))
+  recorded.setCommitPosition(String(record.position))
+  const metadata = recorded.getMetadataMap()
+  metadata.set('type', record.type)
+  metadata.set('content-type', record.contentType)
+  metadata.set('created', String(BigInt(record.created) * 10_000n + 1234n))
+  recorded.setCustomMetadata(new Uint8Array(record.metadata))
+  recorded.setData(new Uint8Array(record.data))
+  const event = new ReadEvent()
+  event.setEvent(recorded)
+  event.setCommitPosition(String(record.position))
+  return event
+}
+
+/** A read's answer with a record, as bytes. */
+export function encodedRecord(record: LogRecord, form: IdForm): Buffer {
+  const known = record.encoded[form]
+  if (known) return known
+  const answer = new messages.streams.ReadResp()
+  answer.setEvent(readEventOf(record, form, messages.streams))
+  const bytes = Buffer.from(answer.serializeBinary())
+  record.encoded[form] = bytes
+  return bytes
+}
+
+export function expectedOf(options: Message): Expected {
+  if (options.hasAny()) return 'any'
+  if (options.hasNoStream()) return 'no_stream'
+  if (options.hasStreamExists()) return 'stream_exists'
+  return Number(options.hasRevision ? options.getRevision() : options.getStreamPosition())
+}
+export function filterOf(options: Message): (record: LogRecord) => boolean {
+  if (!options.hasFilter?.()) return () => true
+  const filter = options.getFilter()
+  const onStream = filter.hasStreamIdentifier()
+  const expression = onStream ? filter.getStreamIdentifier() : filter.getEventType()
+  const prefixes: string[] = expression.getPrefixList()
+  const regex = expression.getRegex() === '' ? undefined : new RegExp(expression.getRegex())
+  return (record) => {
+    const text = onStream ? record.stream : record.type
+    return regex ? regex.test(text) : prefixes.some((prefix) => text.startsWith(prefix))
+  }
+}
