@@ -15,13 +15,14 @@ const generated = '@kurrent/kurrentdb-client/generated/kurrentdb/protocols/v1'
 // biome-ignore-start lint/suspicious/noExplicitAny: generated code, typed where it is used
 export const streamsMessages = require(`${generated}/streams_pb.js`) as any
 export const sharedMessages = require(`${generated}/shared_pb.js`) as any
-export const { StreamsClient } = require(`${generated}/streams_grpc_pb.js`) as any
+export const { StreamsClient, StreamsService } = require(`${generated}/streams_grpc_pb.js`) as any
 
 /** What the client keeps to itself: its channel with TLS, credentials, discovery and the way to a new leader. */
 interface Internals {
   execute<T>(Client: any, name: string, action: (stub: any) => Promise<T>): Promise<T>
   GRPCStreamCreator<T>(Client: any, name: string, creator: (stub: any) => T): () => Promise<T>
   callArguments(options: { requiresLeader?: boolean; deadline?: number }, call?: CallOptions): [Metadata, CallOptions]
+  supports(method: any): Promise<boolean>
   getChannel(): Promise<{ close(): void }>
 }
 // biome-ignore-end lint/suspicious/noExplicitAny: see above

@@ -5,7 +5,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { binaryEvent, type EventData, jsonEvent } from '@kurrent/kurrentdb-client'
 import { checkCount, checkEvent, checkExpectedRevision, checkMetadata, checkStreamName } from './checks.ts'
-import { connectKurrentDb, StreamsClient } from './kurrentdb-connection.ts'
+import { createBatchAppends } from './kurrentdb-appends.ts'
+import { connectKurrentDb, StreamsClient, StreamsService } from './kurrentdb-connection.ts'
 import { toPortError } from './kurrentdb-errors.ts'
 import { createGroups } from './kurrentdb-groups.ts'
 import { type LogPlace, logRequest, removalRequest, STREAMS_READ, streamRequest } from './kurrentdb-requests.ts'
@@ -44,6 +45,8 @@ const LARGEST_RECORD = 17n * 1024n * 1024n
 export function openKurrentEventStore(url: string, observer: SubscriptionObserver = {}): EventStore {
   const connection = connectKurrentDb(url)
   const { client, internals, within } = connection
+  const batches = createBatchAppends(connection)
+  const supportsBatches = () => internals.supports(StreamsService.batchAppend)
   /** Appends under way: `close` lets them finish. */
   const writing = new Set<Promise<unknown>>()
   const subscriptions = new Set<{ unsubscribe(): Promise<void> }>()
@@ -161,17 +164,25 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
     return {}
   }
 
-  async function append(
+  function append(stream: string, events: readonly NewEvent[], expected: ExpectedRevision): Promise<AppendResult> {
+    // With `any` a repetition is written twice once the server has forgotten the ids.
+    const repeatable = typeof expected === 'number' || expected === 'no_stream'
+    return write(stream, expected, repeatable, async () =>
+      (await supportsBatches()) ? batches.append(stream, events, expected) : appendOne(stream, events, expected),
+    )
+  }
+
+  /** On servers before 21.10. */
+  async function appendOne(
     stream: string,
     events: readonly NewEvent[],
     expected: ExpectedRevision,
   ): Promise<AppendResult> {
-    const data = events.map(eventData)
     const streamState = typeof expected === 'number' ? BigInt(expected) : expected
-    // With `any` a repetition is written twice once the server has forgotten the ids.
-    const repeatable = typeof expected === 'number' || expected === 'no_stream'
-    const send = () => client.appendToStream(stream, data, { streamState, deadline: connection.deadline })
-    const { nextExpectedRevision, position } = await write(stream, expected, repeatable, send)
+    const { nextExpectedRevision, position } = await client.appendToStream(stream, events.map(eventData), {
+      streamState,
+      deadline: connection.deadline,
+    })
     return { revision: Number(nextExpectedRevision), ...(position && { position }) }
   }
 

@@ -4,6 +4,7 @@ import {
   type EventStore,
   InvalidArgument,
   type Position,
+  type RecordedEvent,
   type Subscription,
   type SubscriptionBatch,
 } from '../eventstore/port.ts'
@@ -24,40 +25,50 @@ export interface Projection {
   stop(): Promise<void>
 }
 
-const FILTER = { streamPrefixes: [CUSTOMER_STREAMS] }
+export const FILTER = { streamPrefixes: [CUSTOMER_STREAMS] }
 const BACK_OFF_MS = { first: 50, most: 5_000 }
 /** How often a worker without work looks whether the read model is still the one it filled. */
 const LOOK_MS = 2_000
 const OVER = 'The subscription ended, or the read model was emptied or set back.'
-const SILENT: Log = { info() {}, warn() {}, error() {} }
+export const SILENT: Log = { info() {}, warn() {}, error() {} }
+
+/** Told of a projection's progress, for metrics. */
+export interface ProjectionObserver {
+  /** A batch is in the documents; `caughtUp`: it reached the end of the log. */
+  applied(events: readonly RecordedEvent[], caughtUp: boolean): void
+  /** Once for each outage of a store. */
+  interrupted(): void
+  /** One more customer whose document can't be brought further. */
+  stuck(failure: Failure): void
+}
+
+export interface ProjectionOptions {
+  readonly eventStore: EventStore
+  readonly readModel: ReadModel
+  readonly log?: Log
+  readonly observer?: Partial<ProjectionObserver>
+  /** The most events of one batch. Default 500. */
+  readonly batchSize?: number
+}
+
+/** What is done about an event that can't be applied: it is parked, logged and counted; its customer stays behind. */
+export function reportFailures({ log = SILENT, observer }: ProjectionOptions): (failure: Failure) => void {
+  return (failure) => {
+    const { stream, revision, error } = failure
+    // Of the error its message at most: the event's data is personal.
+    const reason = (error as Error).message
+    log.error({ stream, revision, reason }, 'event can not be applied; its customer stays behind')
+    observer?.stuck?.(failure)
+  }
+}
 
 /**
  * Starts following. Failures of a store are retried for ever, with growing waits, and are logged once for each outage;
  * what was delivered twice is skipped. Nothing is thrown but by `caughtUp`.
  */
-export function startProjection(options: {
-  readonly eventStore: EventStore
-  readonly readModel: ReadModel
-  readonly log?: Log
-  /** Told of each customer whose document can't be brought further. */
-  readonly onFailure?: (failure: Failure) => void
-  /** The most events of one batch. Default 500. */
-  readonly batchSize?: number
-}): Projection {
-  const { eventStore, readModel, log = SILENT, batchSize = 500 } = options
-  const applier = createApplier({
-    eventStore,
-    readModel,
-    onFailure(failure) {
-      const { stream, revision, error } = failure
-      // Of the error its message at most: the event's data is personal.
-      log.error(
-        { stream, revision, reason: (error as Error).message },
-        'event can not be applied; its customer stays behind',
-      )
-      options.onFailure?.(failure)
-    },
-  })
+export function startProjection(options: ProjectionOptions): Projection {
+  const { eventStore, readModel, log = SILENT, observer, batchSize = 500 } = options
+  const applier = createApplier({ eventStore, readModel, onFailure: reportFailures(options) })
   const stopping = new AbortController()
   let subscription: Subscription | undefined
   let reached: Position | undefined
@@ -78,7 +89,10 @@ export function startProjection(options: {
           wait = 0
         }
       } catch (error) {
-        if (wait === 0) log.warn({ reason: (error as Error).message }, 'projection is interrupted; it tries again')
+        if (wait === 0) {
+          log.warn({ reason: (error as Error).message }, 'projection is interrupted; it tries again')
+          observer?.interrupted?.()
+        }
         wait = Math.min(wait * 2 || BACK_OFF_MS.first, BACK_OFF_MS.most)
         await pause(wait * (0.5 + Math.random() / 2), stopping.signal)
       }
@@ -102,6 +116,7 @@ export function startProjection(options: {
       for await (const batch of following) {
         await applier.apply(batch.events)
         checkpoint = await store(batch, checkpoint)
+        observer?.applied?.(batch.events, batch.caughtUp)
         arrive(batch.checkpoint)
         yield
         if (stopping.signal.aborted) return

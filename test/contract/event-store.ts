@@ -182,6 +182,13 @@ export async function eventStoreContract(
     const stream = fresh()
     await Promise.all(Array.from({ length: 100 }, (_, index) => append(stream, 1, index)))
     for (let index = 100; index < 105; index++) await append(stream, 1, index)
+    const another = await open() // its first appends too
+    const other = `${stream}-first`
+    const first = Array.from({ length: 20 }, (_, index) =>
+      another.append(other, someEvents(1, index), { expected: index === 0 ? 'no_stream' : index - 1 }),
+    )
+    await t.resolves(Promise.all(first))
+    await another.close()
     t.same(
       datas(await all(store.readStream(stream))),
       Array.from({ length: 105 }, (_, index) => index),

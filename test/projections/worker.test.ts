@@ -204,7 +204,12 @@ t.test('an event that can not be applied does not stop the others', async (t) =>
       await eventStore.append('customer-1', [poison, event('NewsletterSubscribed', {})], { expected: 2 })
       await appendRest(eventStore, past.slice(1), 3)
       const failures: Failure[] = []
-      const projection = start(t, { eventStore, readModel, batchSize: 2, onFailure: (each) => failures.push(each) })
+      const projection = start(t, {
+        eventStore,
+        readModel,
+        batchSize: 2,
+        observer: { stuck: (each) => failures.push(each) },
+      })
       await projection.caughtUp()
       await eventStore.append('customer-1', [event('NewsletterUnsubscribed', {})], { expected: 4 })
       await projection.caughtUp()

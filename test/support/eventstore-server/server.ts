@@ -98,13 +98,6 @@ export async function openEventStoreServer(options: ServerOptions = {}): Promise
     )
   }
 
-  /** Answers are messages, or bytes that were made of one before. */
-  // biome-ignore lint/suspicious/noExplicitAny: generated code
-  function withBytes(service: any): any {
-    const serialize = (answer: Message) => (Buffer.isBuffer(answer) ? answer : Buffer.from(answer.serializeBinary()))
-    return { ...service, read: { ...service.read, responseSerialize: serialize } }
-  }
-
   const supported: Record<string, readonly string[]> = {
     'event_store.client.streams.Streams': [
       'read',
@@ -160,10 +153,8 @@ export async function openEventStoreServer(options: ServerOptions = {}): Promise
   async function start(): Promise<void> {
     const next = new Server({ 'grpc.max_receive_message_length': 32 * 1024 * 1024 })
     const { batchAppend: _, ...withoutBatch } = services.streams
-    next.addService(
-      withBytes(batchAppend ? services.streams : withoutBatch),
-      counted(batchAppend ? { ...streams, batchAppend: batch } : streams),
-    )
+    if (batchAppend) next.addService(services.streams, counted({ ...streams, batchAppend: batch }))
+    else next.addService(withoutBatch, counted(streams))
     next.addService(services.groups, counted(groups))
     next.addService(services.gossip, counted({ read: gossip }))
     if (serverFeatures) next.addService(services.features, counted({ getSupportedMethods: features }))

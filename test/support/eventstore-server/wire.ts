@@ -133,15 +133,24 @@ export function readEventOf(record: LogRecord, form: IdForm, module: Message): M
   return event
 }
 
-/** A read's answer with a record, as bytes. */
+/** A message as it goes over the wire: not compressed, its length, itself. */
+export function framed(message: Message): Buffer {
+  const bytes = message.serializeBinary()
+  const frame = Buffer.alloc(5 + bytes.length)
+  frame.writeUInt32BE(bytes.length, 1)
+  frame.set(bytes, 5)
+  return frame
+}
+
+/** A read's answer with a record, framed. */
 export function encodedRecord(record: LogRecord, form: IdForm): Buffer {
   const known = record.encoded[form]
   if (known) return known
   const answer = new messages.streams.ReadResp()
   answer.setEvent(readEventOf(record, form, messages.streams))
-  const bytes = Buffer.from(answer.serializeBinary())
-  record.encoded[form] = bytes
-  return bytes
+  const frame = framed(answer)
+  record.encoded[form] = frame
+  return frame
 }
 
 export function expectedOf(options: Message): Expected {

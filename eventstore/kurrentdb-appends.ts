@@ -1,0 +1,152 @@
+/**
+ * Appends over one BatchAppend call that all appends of an instance share: sent as they come, in their order, each answered
+ * by its correlation id. The client's own is the same in kind, but lets the first appends overtake each other, writes each
+ * event out twice, and waits for ever for a server that does not answer.
+ */
+import { createRequire } from 'node:module'
+import type { ClientDuplexStream, Client as GrpcClient } from '@grpc/grpc-js'
+import { type Connection, StreamsClient, sharedMessages, streamsMessages } from './kurrentdb-connection.ts'
+import type { AppendResult, ExpectedRevision, NewEvent } from './port.ts'
+
+const require = createRequire(import.meta.url)
+const { BatchAppendReq, BatchAppendResp } = streamsMessages
+const { UUID, StreamIdentifier } = sharedMessages
+const { Timestamp } = require('google-protobuf/google/protobuf/timestamp_pb.js')
+const { Empty } = require('google-protobuf/google/protobuf/empty_pb.js')
+const { unpackToCommandError } = require('@kurrent/kurrentdb-client/dist/streams/appendToStream/unpackError.js')
+
+const PATH = '/event_store.client.streams.Streams/BatchAppend'
+
+// biome-ignore lint/suspicious/noExplicitAny: generated messages
+type Message = any
+
+interface Pending {
+  readonly stream: string
+  resolve(result: AppendResult): void
+  reject(error: unknown): void
+}
+
+export interface BatchAppends {
+  /** @throws what the client throws */
+  append(stream: string, events: readonly NewEvent[], expected: ExpectedRevision): Promise<AppendResult>
+}
+
+export function createBatchAppends(connection: Connection): BatchAppends {
+  const { internals, deadline } = connection
+  let opening: Promise<Call> | undefined
+
+  interface Call {
+    readonly pending: Map<string, Pending>
+    write(request: Message): void
+  }
+
+  async function open(): Promise<Call> {
+    const pending = new Map<string, Pending>()
+    const stream: ClientDuplexStream<Message, Message> = await internals.GRPCStreamCreator(
+      StreamsClient,
+      'batchAppend',
+      (stub: GrpcClient) =>
+        stub.makeBidiStreamRequest(
+          PATH,
+          (request: Message) => Buffer.from(request.serializeBinary()),
+          (bytes: Buffer) => BatchAppendResp.deserializeBinary(new Uint8Array(bytes)),
+          ...internals.callArguments({}, { deadline: Number.POSITIVE_INFINITY }),
+        ),
+    )()
+    const own = opening
+    const over = (error: unknown) => {
+      if (opening === own) opening = undefined
+      for (const { reject } of pending.values()) reject(error)
+      pending.clear()
+    }
+    stream.on('data', (response: Message) => answer(pending, response))
+    stream.on('error', over)
+    stream.on('end', () => over(Object.assign(new Error('the server ended the appends'), { code: 14 })))
+    return { pending, write: (request) => void stream.write(request) }
+  }
+
+  return {
+    async append(stream, events, expected) {
+      opening ??= open().catch((error) => {
+        opening = undefined
+        throw error
+      })
+      const call = await opening // all wait for the same promise: their order stays
+      const correlationId = crypto.randomUUID()
+      return new Promise<AppendResult>((resolve, reject) => {
+        const timer = setTimeout(() => call.pending.delete(correlationId), deadline + 1_000)
+        const settled =
+          <T>(settle: (value: T) => void) =>
+          (value: T) => {
+            clearTimeout(timer)
+            settle(value)
+          }
+        call.pending.set(correlationId, { stream, resolve: settled(resolve), reject: settled(reject) })
+        call.write(request(correlationId, stream, events, expected, new Date(Date.now() + deadline)))
+      })
+    },
+  }
+}
+
+function answer(pending: Map<string, Pending>, response: Message): void {
+  const correlationId = response.getCorrelationId().getString()
+  const waiting = pending.get(correlationId)
+  if (waiting === undefined) return // its sender has given up
+  pending.delete(correlationId)
+  if (response.hasError()) {
+    waiting.reject(unpackToCommandError(response.getError(), waiting.stream))
+    return
+  }
+  const success = response.getSuccess()
+  const position = success.getPosition()
+  waiting.resolve({
+    revision: success.hasNoStream() ? -1 : Number(success.getCurrentRevision()),
+    ...(position && {
+      position: { commit: BigInt(position.getCommitPosition()), prepare: BigInt(position.getPreparePosition()) },
+    }),
+  })
+}
+
+function request(
+  correlationId: string,
+  stream: string,
+  events: readonly NewEvent[],
+  expected: ExpectedRevision,
+  deadline: Date,
+): Message {
+  const name = new StreamIdentifier()
+  name.setStreamName(Buffer.from(stream))
+  const options = new BatchAppendReq.Options()
+  options.setStreamIdentifier(name)
+  options.setDeadline21100(Timestamp.fromDate(deadline))
+  if (expected === 'any') options.setAny(new Empty())
+  else if (expected === 'no_stream') options.setNoStream(new Empty())
+  else if (expected === 'stream_exists') options.setStreamExists(new Empty())
+  else options.setStreamPosition(String(expected))
+  const message = new BatchAppendReq()
+  message.setCorrelationId(uuid(correlationId))
+  message.setOptions(options)
+  message.setProposedMessagesList(events.map(proposed))
+  message.setIsFinal(true)
+  return message
+}
+
+function proposed({ id, type, data, metadata }: NewEvent): Message {
+  const message = new BatchAppendReq.ProposedMessage()
+  message.setId(uuid(id))
+  const properties = message.getMetadataMap()
+  properties.set('type', type)
+  properties.set('content-type', data instanceof Uint8Array ? 'application/octet-stream' : 'application/json')
+  message.setData(bytes(data))
+  if (metadata !== undefined) message.setCustomMetadata(bytes(metadata))
+  return message
+}
+
+const bytes = (content: NewEvent['data']) =>
+  content instanceof Uint8Array ? new Uint8Array(content) : Buffer.from(JSON.stringify(content))
+
+function uuid(text: string): Message {
+  const id = new UUID()
+  id.setString(text)
+  return id
+}

@@ -1,0 +1,171 @@
+/**
+ * The projection as one of any number of processes that share a persistent subscription: the server shares the events
+ * out and keeps the place. Redelivery and reordering do no harm (see apply.ts), so processes come and go as they like.
+ *
+ * The group begins where the read model's checkpoint stands, or at the log's end. What lies before it in an empty or
+ * damaged read model is filled in by catching up (worker.ts), beside the live events; two processes that do so at once
+ * only do the work twice.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import {
+  type EventStore,
+  GroupExists,
+  GroupNotFound,
+  type GroupSubscription,
+  type PersistentSubscriptions,
+} from '../eventstore/port.ts'
+import { createApplier } from './apply.ts'
+import { type Checkpoint, sameCheckpoint } from './read-model.ts'
+import { FILTER, type ProjectionOptions, reportFailures, SILENT, startProjection } from './worker.ts'
+
+export interface GroupProjection {
+  /** Finishes the deliveries in hand and leaves the group. Calling it again does nothing. */
+  stop(): Promise<void>
+}
+
+const BACK_OFF_MS = { first: 50, most: 5_000 }
+/** How often it looks whether the read model needs filling. */
+const LOOK_MS = 1_000
+/** A process that is gone, or paused, loses its events to the others after so long. */
+const MESSAGE_TIMEOUT_MS = 15_000
+
+/**
+ * Joins the group, creating it where there is none. Failures of a store are retried for ever, as in `startProjection`.
+ * @param options.group the group's name: one for each read model
+ * @param options.batchSize the most events in flight to this process. Default 500.
+ */
+export function startGroupProjection(
+  options: ProjectionOptions & {
+    readonly eventStore: EventStore & { readonly persistentSubscriptions: PersistentSubscriptions }
+    readonly group: string
+  },
+): GroupProjection {
+  const { eventStore, readModel, group, log = SILENT, observer, batchSize = 500 } = options
+  const groups = eventStore.persistentSubscriptions
+  const applier = createApplier({ eventStore, readModel, onFailure: reportFailures(options) })
+  const stopping = new AbortController()
+  const { signal } = stopping
+  let subscription: GroupSubscription | undefined
+  /** The filling must not end before the group begins: what is appended in between would be nobody's. */
+  const created = Promise.withResolvers<void>()
+  let wasThere = false
+  /** While deliveries are applied and acknowledged. */
+  let busy = false
+
+  const running = Promise.all([repeat(consume), fill()])
+
+  /** Again and again until it is stopped, with growing waits after failures. */
+  async function repeat(work: (worked: () => void) => Promise<void>): Promise<void> {
+    let wait = 0
+    const worked = () => {
+      if (wait > 0) log.info({}, 'projection goes on')
+      wait = 0
+    }
+    while (!signal.aborted) {
+      try {
+        await work(worked)
+      } catch (error) {
+        if (signal.aborted) return
+        if (wait === 0) {
+          log.warn({ reason: (error as Error).message }, 'projection is interrupted; it tries again')
+          observer?.interrupted?.()
+        }
+        wait = Math.min(wait * 2 || BACK_OFF_MS.first, BACK_OFF_MS.most)
+        await delay(wait * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => {})
+      }
+    }
+  }
+
+  async function consume(worked: () => void): Promise<void> {
+    applier.forget()
+    await create()
+    if (signal.aborted) return
+    const joined = groups.subscribe(group, { bufferSize: batchSize })
+    subscription = joined
+    try {
+      for await (const deliveries of joined) {
+        busy = true
+        await applier.apply(deliveries.map(({ event }) => event))
+        await joined.ack(deliveries)
+        busy = false
+        observer?.applied?.(
+          deliveries.map(({ event }) => event),
+          true,
+        )
+        worked()
+        if (signal.aborted) return
+      }
+    } catch (error) {
+      if (!(error instanceof GroupNotFound)) throw error
+      log.warn({ group }, 'the group was deleted; it is created anew')
+    } finally {
+      busy = false
+      await joined.unsubscribe()
+    }
+  }
+
+  async function create(): Promise<void> {
+    const checkpoint = await readModel.getCheckpoint()
+    try {
+      await groups.create(group, {
+        filter: FILTER,
+        from: checkpoint?.position ?? (wasThere ? 'start' : 'end'),
+        messageTimeout: MESSAGE_TIMEOUT_MS,
+      })
+      log.info({ group }, 'group created')
+    } catch (error) {
+      if (!(error instanceof GroupExists)) throw error
+    }
+    wasThere = true
+    created.resolve()
+  }
+
+  /** Fills the read model while it is not complete, unless somebody else is at it. */
+  async function fill(): Promise<void> {
+    signal.addEventListener('abort', () => created.resolve(), { once: true })
+    await created.promise
+    let last: Checkpoint | null | undefined
+    while (!signal.aborted) {
+      // Not all at the same moment: the first one does it.
+      await delay(LOOK_MS * (0.5 + Math.random()), undefined, { signal }).catch(() => {})
+      if (signal.aborted) return
+      try {
+        const checkpoint = await readModel.getCheckpoint()
+        const standsStill = last !== undefined && sameCheckpoint(checkpoint, last)
+        last = checkpoint
+        if (checkpoint?.complete || !standsStill) continue
+        applier.forget()
+        await catchUp()
+      } catch {
+        // A store is away, which `consume` reports; the next look may be luckier.
+      }
+    }
+  }
+
+  async function catchUp(): Promise<void> {
+    const reached = Promise.withResolvers<void>()
+    const filling = startProjection({
+      ...options,
+      log: SILENT,
+      observer: {
+        ...observer,
+        applied(events, caughtUp) {
+          observer?.applied?.(events, caughtUp)
+          if (caughtUp) reached.resolve()
+        },
+      },
+    })
+    signal.addEventListener('abort', () => reached.resolve(), { once: true })
+    await reached.promise
+    await filling.stop()
+    if (!signal.aborted) log.info({}, 'read model filled')
+  }
+
+  return {
+    async stop() {
+      stopping.abort()
+      if (!busy) await subscription?.unsubscribe()
+      await running
+    },
+  }
+}

@@ -1,0 +1,169 @@
+/** Projections that share a persistent subscription, on a Redis and over gRPC, as several processes would. */
+import '../support/needs-redis.ts'
+import { setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { openKurrentEventStore } from '../../eventstore/kurrentdb.ts'
+import type { EventStore, PersistentSubscriptions } from '../../eventstore/port.ts'
+import { foldCustomer } from '../../projections/fold.ts'
+import { startGroupProjection } from '../../projections/group.ts'
+import type { ReadModel } from '../../projections/read-model.ts'
+import { openRedisReadModel } from '../../projections/redis.ts'
+import { startProjection } from '../../projections/worker.ts'
+import { startEventStoreServer } from '../support/eventstore-server/server.ts'
+import { encoded, type History } from '../support/histories.ts'
+import { startRedis } from '../support/redis.ts'
+import { appendHistories, someHistories, until } from './support.ts'
+
+type ServerStore = EventStore & { readonly persistentSubscriptions: PersistentSubscriptions }
+
+async function startStores(t: Test) {
+  const [server, redis] = await Promise.all([startEventStoreServer(t), startRedis(t)])
+  const eventStore = openKurrentEventStore(server.url) as ServerStore
+  const readModel = openRedisReadModel(redis.url)
+  t.teardown(async () => {
+    await readModel.close()
+    await eventStore.close()
+  })
+  return { server, redis, eventStore, readModel }
+}
+
+/** A worker with connections of its own. */
+function join(t: Test, urls: { readonly server: string; readonly redis: string }) {
+  const eventStore = openKurrentEventStore(urls.server) as ServerStore
+  const readModel = openRedisReadModel(urls.redis)
+  let applied = 0
+  const worker = startGroupProjection({
+    eventStore,
+    readModel,
+    group: 'customers',
+    batchSize: 20,
+    observer: {
+      applied: (events) => {
+        applied += events.length
+      },
+    },
+  })
+  let stopped: Promise<void> | undefined
+  const stop = () => {
+    stopped ??= (async () => {
+      await worker.stop()
+      await readModel.close()
+      await eventStore.close()
+    })()
+    return stopped
+  }
+  t.teardown(stop)
+  return { stop, applied: () => applied }
+}
+
+/** Waits until every customer's document is the fold of its stream, and complete. */
+async function untilProjected(
+  eventStore: EventStore,
+  readModel: ReadModel,
+  histories: readonly History[],
+): Promise<void> {
+  const ids = histories.map(({ id }) => id)
+  const folds = await Promise.all(ids.map((id) => foldCustomer(eventStore, id)))
+  await until('documents are complete and equal to the folds', async () => {
+    if (!(await readModel.getCheckpoint())?.complete) return false
+    const documents = await readModel.documents(ids)
+    return documents.every((document, index) => document?.revision === folds[index]?.revision)
+  })
+  const documents = await readModel.documents(ids)
+  for (const [index, document] of documents.entries()) {
+    if (JSON.stringify(document) !== JSON.stringify(folds[index])) throw new Error(`Customer ${ids[index]} differs.`)
+  }
+}
+
+const part = (histories: readonly History[], from: number, to?: number): History[] =>
+  histories.map(({ id, events }) => ({ id, events: events.slice(from, to) }))
+
+async function appendLater(eventStore: EventStore, histories: readonly History[], from: number): Promise<void> {
+  await Promise.all(
+    histories.map(async (history) => {
+      const events = encoded(history).slice(from)
+      for (const [index, event] of events.entries()) {
+        await eventStore.append(`customer-${history.id}`, [event], { expected: from + index - 1 })
+      }
+    }),
+  )
+}
+
+t.test('workers share the events, come and go, and lose nothing', async (t) => {
+  const { server, redis, eventStore, readModel } = await startStores(t)
+  const urls = { server: server.url, redis: redis.url }
+  const histories = someHistories(60, 7)
+  await appendHistories(eventStore, part(histories, 0, 2))
+  const first = [join(t, urls), join(t, urls)]
+  await untilProjected(eventStore, readModel, histories)
+  const appended = appendLater(eventStore, histories, 2)
+  await delay(100)
+  const late = join(t, urls)
+  await first[0]?.stop()
+  await appended
+  await untilProjected(eventStore, readModel, histories)
+  t.ok((first[1]?.applied() ?? 0) > 0 && late.applied() > 0, 'both took part')
+  const info = await eventStore.persistentSubscriptions.info('customers')
+  t.match(info, { consumers: 2, parked: 0 })
+})
+
+t.test('an empty Redis is filled, and one that is flushed is filled again', async (t) => {
+  const { server, redis, eventStore, readModel } = await startStores(t)
+  const histories = someHistories(30, 8)
+  await appendHistories(eventStore, part(histories, 0, 3))
+  join(t, { server: server.url, redis: redis.url })
+  await untilProjected(eventStore, readModel, histories)
+  await redis.command('FLUSHALL')
+  await untilProjected(eventStore, readModel, histories)
+  await appendLater(eventStore, histories, 3)
+  await untilProjected(eventStore, readModel, histories)
+})
+
+t.test('connections that are cut, and a Redis that is away, only hold it up', async (t) => {
+  const { server, redis, eventStore, readModel } = await startStores(t)
+  const histories = someHistories(30, 9)
+  await appendHistories(eventStore, part(histories, 0, 1))
+  join(t, { server: server.url, redis: redis.url })
+  await untilProjected(eventStore, readModel, histories)
+  for (let revision = 1; revision < 4; revision++) {
+    if (revision === 2) await redis.stop()
+    const more = histories.map(async (history) => {
+      const event = encoded(history)[revision]
+      if (event) await eventStore.append(`customer-${history.id}`, [event], { expected: revision - 1 })
+    })
+    await Promise.all(more)
+    server.cutConnections()
+    if (revision === 2) await redis.start()
+    await until('the server answers', () =>
+      eventStore.ping().then(
+        () => true,
+        () => false,
+      ),
+    )
+  }
+  await untilProjected(eventStore, readModel, part(histories, 0, 4))
+})
+
+t.test('after catching up alone, a group goes on from the checkpoint', async (t) => {
+  const { server, redis, eventStore, readModel } = await startStores(t)
+  const histories = someHistories(20, 10)
+  await appendHistories(eventStore, part(histories, 0, 2))
+  const alone = startProjection({ eventStore, readModel })
+  await alone.caughtUp()
+  await alone.stop()
+  await appendLater(eventStore, part(histories, 0, 3), 2)
+  const worker = join(t, { server: server.url, redis: redis.url })
+  await untilProjected(eventStore, readModel, part(histories, 0, 3))
+  t.ok(worker.applied() <= 20 * 2, 'and not from the beginning')
+})
+
+t.test('a group that is deleted is created anew', async (t) => {
+  const { server, redis, eventStore, readModel } = await startStores(t)
+  const histories = someHistories(10, 11)
+  await appendHistories(eventStore, part(histories, 0, 2))
+  join(t, { server: server.url, redis: redis.url })
+  await untilProjected(eventStore, readModel, histories)
+  await eventStore.persistentSubscriptions.delete('customers')
+  await appendLater(eventStore, histories, 2)
+  await untilProjected(eventStore, readModel, histories)
+})
