@@ -1,31 +1,66 @@
-/** The projection as a process of its own: `npm run projections`. */
-import Fastify, { LogController } from 'fastify'
+/** The projection as a process of its own: `npm run projections -- --mode catch-up|group`. */
+import { parseArgs } from 'node:util'
+import type { FastifyBaseLogger } from 'fastify'
 import { collectDefaultMetrics, Registry } from 'prom-client'
 import { openEventStore } from '../eventstore/open.ts'
+import { ConfigurationError } from '../schema/configuration.ts'
 import { listen, runProcess } from '../schema/process.ts'
+import { startGroupProjection } from './group.ts'
+import { createProjectionMetrics } from './metrics.ts'
 import { openReadModel } from './open.ts'
+import { buildProjectionsServer } from './server.ts'
 import { startProjection } from './worker.ts'
 
-await runProcess(async ({ EVENTSTORE_URL, READMODEL_URL, PROJECTIONS_PORT, HOST, LOG_LEVEL }) => {
-  const eventStore = openEventStore(EVENTSTORE_URL)
-  const readModel = openReadModel(READMODEL_URL)
-  const app = Fastify({
-    logger: { level: LOG_LEVEL },
-    logController: new LogController({ disableRequestLogging: true }),
-  })
-  const projection = startProjection({ eventStore, readModel, log: app.log })
-  const metrics = new Registry()
-  collectDefaultMetrics({ register: metrics })
+const MODES = ['catch-up', 'group']
 
-  app.get('/healthz', async () => ({ status: 'ok' }))
-  app.get('/readyz', async (_, reply) => {
-    const [events, documents] = await Promise.allSettled([eventStore.ping(), readModel.ping()])
-    const checks = { eventStore: events.status === 'fulfilled', readModel: documents.status === 'fulfilled' }
-    const ready = checks.eventStore && checks.readModel
-    return reply.code(ready ? 200 : 503).send({ ready, ...checks })
+/** @throws ConfigurationError for another mode, or arguments that are none */
+function readMode(): string {
+  try {
+    const { mode } = parseArgs({ options: { mode: { type: 'string', default: 'catch-up' } } }).values
+    if (MODES.includes(mode)) return mode
+    throw new ConfigurationError(`--mode ${JSON.stringify(mode)} can't be used; accepted: ${MODES.join(', ')}.`)
+  } catch (error) {
+    if (error instanceof ConfigurationError) throw error
+    throw new ConfigurationError(`${(error as Error).message.split('. ')[0]}; accepted: --mode ${MODES.join('|')}.`)
+  }
+}
+
+await runProcess(async (configuration) => {
+  const { PROJECTIONS_PORT: port, HOST: host, LOG_LEVEL: level } = configuration
+  const mode = readMode()
+  let log: FastifyBaseLogger | undefined
+  const eventStore = openEventStore(configuration.EVENTSTORE_URL, {
+    onDrop(reason) {
+      log?.warn({ reason }, 'subscription to the event store dropped; it resumes where it was')
+      metrics.dropped()
+    },
+    onResume: () => log?.info('subscription to the event store resumed'),
   })
-  app.get('/metrics', async (_, reply) => reply.type(metrics.contentType).send(await metrics.metrics()))
-  await listen(app, { port: PROJECTIONS_PORT, host: HOST }, 'PROJECTIONS_PORT')
+  const readModel = openReadModel(configuration.READMODEL_URL)
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  const group = mode === 'group' ? configuration.PROJECTION_GROUP : undefined
+  const metrics = createProjectionMetrics(registry, { eventStore, readModel, group })
+  const app = buildProjectionsServer({
+    eventStore,
+    readModel,
+    metrics,
+    registry,
+    maxLagSeconds: configuration.PROJECTION_MAX_LAG_SECONDS,
+    logger: { level },
+  })
+  log = app.log
+
+  const options = { eventStore, readModel, log: app.log, observer: metrics.observer }
+  const { persistentSubscriptions } = eventStore
+  if (group !== undefined && persistentSubscriptions === undefined) {
+    throw new ConfigurationError('--mode group needs EventStoreDB or KurrentDB: set EVENTSTORE_URL, or use catch-up.')
+  }
+  const projection =
+    group !== undefined && persistentSubscriptions !== undefined
+      ? startGroupProjection({ ...options, eventStore: { ...eventStore, persistentSubscriptions }, group })
+      : startProjection(options)
+  await listen(app, { port, host }, 'PROJECTIONS_PORT')
   return {
     async close() {
       await app.close()

@@ -31,6 +31,16 @@ const variables = {
   },
   EMAIL_HASH_KEY: { schema: z.string().min(32), default: undefined, accepted: '32 characters or more', secret: true },
   SUBGRAPH_SECRET: { schema: z.string().min(16), default: undefined, accepted: '16 characters or more', secret: true },
+  PROJECTION_GROUP: {
+    schema: z.string().regex(/^[\w.-]+$/),
+    default: 'customers',
+    accepted: 'letters, digits and . _ -: one name for each read model',
+  },
+  PROJECTION_MAX_LAG_SECONDS: {
+    schema: z.coerce.number().int().positive(),
+    default: 60,
+    accepted: 'a whole number of seconds, 1 or more',
+  },
   LOG_LEVEL: {
     schema: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
     default: 'info' as const,

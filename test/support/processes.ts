@@ -28,8 +28,14 @@ export interface Started {
 }
 
 /** Runs a script of the project; the process is killed at the end of the test. */
-export function startProcess(t: Test, script: string, folder: string, env: Record<string, string> = {}): Started {
-  const child = spawn(process.execPath, [join(root, script)], {
+export function startProcess(
+  t: Test,
+  script: string,
+  folder: string,
+  env: Record<string, string> = {},
+  args: readonly string[] = [],
+): Started {
+  const child = spawn(process.execPath, [join(root, script), ...args], {
     cwd: folder,
     env: { PATH: process.env.PATH, ...environment(folder), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

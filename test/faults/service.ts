@@ -1,0 +1,146 @@
+/** The service as operators run it: processes on an event-store server and a Redis, under load, so that parts can die. */
+import { generateKeyPairSync } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Test } from 'tap'
+import { openEventStore } from '../../eventstore/open.ts'
+import { foldCustomer } from '../../projections/fold.ts'
+import { openReadModel } from '../../projections/open.ts'
+import { type EventStoreServer, startEventStoreServer } from '../support/eventstore-server/server.ts'
+import { client, type Send, signUp, temporaryFolder } from '../support/graph.ts'
+import { freePort, type Started, startProcess, untilReady } from '../support/processes.ts'
+
+const CLIENTS = 6
+
+export interface Part {
+  process(): Started
+  readonly url: string
+  /** SIGKILL, and the same again on the same port. */
+  crash(): Promise<void>
+}
+
+export interface Service {
+  readonly server: EventStoreServer
+  readonly subgraphs: readonly Part[]
+  readonly projections: readonly Part[]
+  /** Goes on with the load for so many milliseconds. */
+  under(milliseconds: number): Promise<void>
+  /** Ends the load and checks: what was acknowledged is in the log, and the documents are the folds of the streams. */
+  check(): Promise<void>
+}
+
+/**
+ * @param options.readModelUrl a Redis server or cluster
+ * @param options.modes of each projection process
+ */
+export async function startService(
+  t: Test,
+  { readModelUrl, modes }: { readonly readModelUrl: string; readonly modes: readonly ('group' | 'catch-up')[] },
+): Promise<Service> {
+  const folder = await temporaryFolder(t)
+  const server = await startEventStoreServer(t)
+  const env = {
+    EVENTSTORE_URL: server.url,
+    READMODEL_URL: readModelUrl,
+    TOKEN_SIGNING_KEY: generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+    EMAIL_HASH_KEY: 'a key that is long enough for a test',
+    LOG_LEVEL: 'warn',
+  }
+
+  async function startPart(script: string, variable: string, args: readonly string[] = []): Promise<Part> {
+    const port = await freePort()
+    const url = `http://127.0.0.1:${port}`
+    const start = () => startProcess(t, script, folder, { ...env, [variable]: String(port) }, args)
+    let started = start()
+    await untilReady(started, `${url}/healthz`)
+    return {
+      url,
+      process: () => started,
+      async crash() {
+        await started.end('SIGKILL')
+        started = start()
+        await untilReady(started, `${url}/healthz`)
+      },
+    }
+  }
+
+  const subgraphs = await Promise.all([1, 2].map(() => startPart('subgraph/main.ts', 'SUBGRAPH_PORT')))
+  const projections = await Promise.all(
+    modes.map((mode) => startPart('projections/main.ts', 'PROJECTIONS_PORT', ['--mode', mode])),
+  )
+  const sends = subgraphs.map(({ url }) => client(`${url}/graphql`))
+  const customers = []
+  for (let index = 0; index < CLIENTS; index++) customers.push(await signUp(sends[index % 2] as Send))
+
+  const ending = new AbortController()
+  const acknowledged = customers.map(() => [] as string[])
+  let reads = 0
+  const stale: string[] = []
+
+  /** Changes the name, again and again, at one instance and then the other, and reads it back from the other. */
+  async function load(index: number): Promise<void> {
+    const { token } = customers[index] as (typeof customers)[0]
+    for (let number = 0; !ending.signal.aborted; number++) {
+      const name = `Name ${index}-${number}`
+      try {
+        const written = await (sends[number % 2] as Send)(
+          'mutation($name: String!) { updateCustomer(input: { firstname: $name }) { customer { firstname } } }',
+          { token, variables: { name } },
+        )
+        if (written.errors) throw new Error(written.errors[0].message)
+        acknowledged[index]?.push(name)
+        const read = await (sends[(number + 1) % 2] as Send)('{ customer { firstname } }', { token })
+        if (read.errors) throw new Error(read.errors[0].message)
+        reads++
+        if (read.data.customer.firstname !== name) stale.push(`${name}: ${read.data.customer.firstname}`)
+      } catch {
+        await delay(50) // a part is away: that is what this is about
+      }
+      await delay(5)
+    }
+  }
+  const loads = customers.map((_, index) => load(index))
+  t.teardown(() => ending.abort())
+
+  return {
+    server,
+    subgraphs,
+    projections,
+    under: async (milliseconds) => {
+      const before = reads
+      await delay(milliseconds)
+      for (let i = 0; i < 200 && reads === before; i++) await delay(50)
+      if (reads === before) throw new Error('The load has come to a stop.')
+    },
+
+    async check() {
+      ending.abort()
+      await Promise.all(loads)
+      const eventStore = openEventStore(server.url)
+      const readModel = openReadModel(readModelUrl)
+      t.teardown(async () => {
+        await readModel.close()
+        await eventStore.close()
+      })
+      t.same(stale, [], 'every read had what was acknowledged before it')
+      const total = acknowledged.reduce((sum, names) => sum + names.length, 0)
+      t.ok(total > 50, `${total} writes were acknowledged`)
+      for (const [index, { id }] of customers.entries()) {
+        const written: unknown[] = []
+        for await (const event of eventStore.readStream(`customer-${id}`)) {
+          if (event.type === 'CustomerDetailsChanged') written.push((event.data as { firstname: string }).firstname)
+        }
+        const lost = acknowledged[index]?.filter((name) => !written.includes(name))
+        t.same(lost, [], `nothing of customer ${id} is lost`)
+        t.equal(new Set(written).size, written.length, 'and nothing is there twice')
+        const fold = await foldCustomer(eventStore, id)
+        let entry: Awaited<ReturnType<typeof readModel.get>>[0] | undefined
+        for (let i = 0; i < 400; i++) {
+          ;[entry] = await readModel.get([id]).catch(() => [])
+          if (entry?.document?.revision === fold.revision) break
+          await delay(50)
+        }
+        t.same(entry?.document, fold, `customer ${id} is projected`)
+      }
+    },
+  }
+}
