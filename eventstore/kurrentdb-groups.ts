@@ -105,7 +105,9 @@ export function createGroups(
         try {
           store.checkOpen()
           const opened = client.subscribeToPersistentSubscriptionToAll(group, { bufferSize })
-          call = incoming<Resolved>(opened, bufferSize, () => void opened.unsubscribe())
+          call = incoming<Resolved>(opened, bufferSize, () => {
+            opened.unsubscribe().catch(() => {}) // it was never open
+          })
           subscription = opened
           origins = new WeakMap()
           opened.on('confirmation', () => {

@@ -21,8 +21,12 @@
  * what the checkpoint on another one counts as done: there the checkpoint is dropped and all events are applied again,
  * while queries go on from the slots that are whole. (A slot that is moved to another node counts as lost too.)
  *
+ * An epoch lasts two seconds at least: an instance of the subgraph that has not connected again after a restart keeps its
+ * marks to itself that long.
+ *
  * Redis must not evict keys (`maxmemory-policy noeviction`, the default) and the user needs the command INFO.
  */
+import { setTimeout as delay } from 'node:timers/promises'
 import { ErrorReply } from 'redis'
 import type { CustomerDocument } from './customer.ts'
 import {
@@ -38,6 +42,12 @@ import { slotOf, tagOfEachSlot } from './redis-slots.ts'
 /** The most that is sent before the answers are awaited. */
 const BATCH = { commands: 1_000, characters: 1_000_000 }
 
+/**
+ * After a restart of Redis an instance of the subgraph may take a second to connect again, and its marks wait until then:
+ * the documents may not be called complete before. Milliseconds; longer than the longest back-off of a connection.
+ */
+const SETTLE_MS = 2_000
+
 /** A checkpoint as it is stored. */
 interface Stored extends Checkpoint {
   readonly epoch: string
@@ -46,9 +56,13 @@ interface Stored extends Checkpoint {
 /**
  * @param url see redis-url.ts; the connection is made in the background and again after each loss
  * @param options.prefix what all keys begin with; default `customer`
+ * @param options.settleMs how long an epoch lasts at least; default {@link SETTLE_MS}
  * @throws TypeError for a URL or a prefix that can't be used
  */
-export function openRedisReadModel(url: string, { prefix = 'customer' }: { readonly prefix?: string } = {}): ReadModel {
+export function openRedisReadModel(
+  url: string,
+  { prefix = 'customer', settleMs = SETTLE_MS }: { readonly prefix?: string; readonly settleMs?: number } = {},
+): ReadModel {
   if (!/^[\w.:-]+$/.test(prefix)) throw new TypeError('A key prefix consists of letters, digits and _ . : -')
   const redis = connectRedis(url)
   const isCluster = redis.kind === 'cluster'
@@ -61,6 +75,8 @@ export function openRedisReadModel(url: string, { prefix = 'customer' }: { reado
   const sealOf = (tag: string) => sealKey(sealTags[isCluster ? slotOf(tag) : 0] as string)
   /** The checkpoint that was seen last, as it is stored; '' for none. */
   let seen = ''
+  /** The epoch that was met last, and when that was. */
+  let filling = { epoch: '', since: 0 }
 
   /** Runs one command for each item, in batches; the answers are in the items' order. */
   async function each<T, R>(
@@ -140,9 +156,14 @@ export function openRedisReadModel(url: string, { prefix = 'customer' }: { reado
     const before = seen
     const last = before === '' ? null : parse(before)
     const epoch = last?.epoch ?? crypto.randomUUID()
-    if (last && next.complete && !last.complete && !(await stepSeals('complete', epoch))) {
-      await demote(before)
-      return getCheckpoint()
+    if (filling.epoch !== epoch) filling = { epoch, since: Date.now() }
+    if (last && next.complete && !last.complete) {
+      const wait = filling.since + settleMs - Date.now()
+      if (wait > 0) await delay(wait)
+      if (!(await stepSeals('complete', epoch))) {
+        await demote(before)
+        return getCheckpoint()
+      }
     }
     // A new epoch begins incomplete, also where it is complete at once: its seals have to be seen to stay.
     const wanted = { ...next, complete: last !== null && next.complete, epoch }

@@ -68,7 +68,7 @@ export async function startService(
     modes.map((mode) => startPart('projections/main.ts', 'PROJECTIONS_PORT', ['--mode', mode])),
   )
   const sends = subgraphs.map(({ url }) => client(`${url}/graphql`))
-  const customers = []
+  const customers: Awaited<ReturnType<typeof signUp>>[] = []
   for (let index = 0; index < CLIENTS; index++) customers.push(await signUp(sends[index % 2] as Send))
 
   const ending = new AbortController()
@@ -78,7 +78,7 @@ export async function startService(
 
   /** Changes the name, again and again, at one instance and then the other, and reads it back from the other. */
   async function load(index: number): Promise<void> {
-    const { token } = customers[index] as (typeof customers)[0]
+    const { token } = customers[index] as (typeof customers)[number]
     for (let number = 0; !ending.signal.aborted; number++) {
       const name = `Name ${index}-${number}`
       try {

@@ -12,7 +12,7 @@ import { aCheckpoint, aDocument, readModelContract } from '../contract/read-mode
 import { type RedisServer, startRedis, startRedisCluster } from '../support/redis.ts'
 
 function open(t: Test, url: string, options?: { readonly prefix: string }): ReadModel {
-  const readModel = openRedisReadModel(url, options)
+  const readModel = openRedisReadModel(url, { settleMs: 0, ...options })
   t.teardown(() => readModel.close())
   return readModel
 }
@@ -41,12 +41,12 @@ async function untilAvailable<T>(call: () => Promise<T>): Promise<T> {
 
 t.test('a server', async (t) => {
   const { url } = await startRedis(t)
-  await readModelContract(t, 'Redis', { open: () => openRedisReadModel(url) })
+  await readModelContract(t, 'Redis', { open: () => openRedisReadModel(url, { settleMs: 0 }) })
 })
 
 t.test('a cluster', async (t) => {
   const { url } = await startRedisCluster(t)
-  await readModelContract(t, 'Redis Cluster', { open: () => openRedisReadModel(url) })
+  await readModelContract(t, 'Redis Cluster', { open: () => openRedisReadModel(url, { settleMs: 0 }) })
 })
 
 t.test('a query is one command', async (t) => {
