@@ -7,7 +7,8 @@ import { decode } from '../eventstore/codec.ts'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
-import type { DocumentWrite, ReadModel } from './read-model.ts'
+import { skipOrThrow } from './fold.ts'
+import { type DocumentWrite, type ReadModel, ReadModelUnavailable } from './read-model.ts'
 
 /** An event that can't be applied, or is gone from its stream: its customer's document stays at the revision before it. */
 export interface Failure {
@@ -20,7 +21,7 @@ export interface Failure {
 export interface Applier {
   /** Brings the documents of these events' customers up to them. @throws ReadModelUnavailable | EventStoreUnavailable; call again then */
   apply(events: readonly RecordedEvent[]): Promise<void>
-  /** To be called when the read model may have been emptied: else what was stored once would count as still there. */
+  /** To be called when the read model may have been emptied or switched: else what was stored once would count as still there. */
   forget(): void
 }
 
@@ -40,6 +41,8 @@ export function createApplier(options: {
   const stored = new LRUCache<number, CustomerDocument>({ max: CACHED_DOCUMENTS })
   /** The revision that each stuck customer does not get past. What lies before it still counts, whenever it comes. */
   const stuck = new Map<number, number>()
+  /** The revisions of the parked events by customer, as read last. */
+  let parked: Map<number, number> | undefined
 
   async function load(ids: readonly number[]): Promise<Map<number, CustomerDocument>> {
     const documents = new Map<number, CustomerDocument>()
@@ -63,25 +66,44 @@ export function createApplier(options: {
     for (const event of events) {
       if (event.revision <= current.revision) continue
       if (current.revision + 1 === stuck.get(id)) break
+      let type = ''
       try {
         if (event.revision > current.revision + 1) {
+          parked = undefined // another process may have parked what lies in the gap
           for await (const missing of eventStore.readStream(event.stream, { from: current.revision + 1 })) {
             if (missing.revision > current.revision + 1) break // the stream was cut off here
-            current = project(current, decode<CustomerEvent>(missing))
+            type = missing.type
+            current = await next(current, missing)
           }
           if (current.revision < event.revision) throw new Error('The event is gone from its stream.')
-        } else current = project(current, decode<CustomerEvent>(event))
+        } else {
+          type = event.type
+          current = await next(current, event)
+        }
       } catch (error) {
-        if (error instanceof EventStoreUnavailable) throw error
+        if (error instanceof EventStoreUnavailable || error instanceof ReadModelUnavailable) throw error
         const revision = current.revision + 1
         // So that queries see that the document is behind, also where the subgraph's own mark was lost.
         await readModel.acknowledge(id, revision)
+        const { message } = error as Error // never the event's data: see codec.ts and customer.ts
+        const at = new Date().toISOString()
+        await readModel.park({ customerId: id, stream: event.stream, revision, type, reason: message, at })
         stuck.set(id, revision)
+        parked = undefined
         onFailure({ stream: event.stream, revision, error })
         break
       }
     }
     return current
+  }
+
+  /** The document after its next event. No promise where it can be applied, as nearly all can. */
+  function next(document: CustomerDocument, event: RecordedEvent): CustomerDocument | Promise<CustomerDocument> {
+    try {
+      return project(document, decode<CustomerEvent>(event))
+    } catch (error) {
+      return skipOrThrow(eventStore, document, error)
+    }
   }
 
   return {
@@ -97,12 +119,17 @@ export function createApplier(options: {
         }
         if (writes.length === 0) return
         const revisions = await readModel.put(writes)
+        parked ??= new Map((await readModel.parked()).map(({ customerId, revision }) => [customerId, revision]))
         const lost = new Map<number, RecordedEvent[]>()
         for (const [index, { document }] of writes.entries()) {
           if (revisions[index] === document.revision) {
             // A stuck one is read each time: a newer release beside this one may get past the event.
             if (stuck.has(document.id)) stored.delete(document.id)
             else stored.set(document.id, document)
+            if (document.revision >= (parked.get(document.id) ?? Number.POSITIVE_INFINITY)) {
+              await readModel.unpark(document.id)
+              parked.delete(document.id)
+            }
           } else {
             stored.delete(document.id)
             lost.set(document.id, pending.get(document.id) ?? [])
@@ -112,7 +139,10 @@ export function createApplier(options: {
       }
     },
 
-    forget: () => stored.clear(),
+    forget() {
+      stored.clear()
+      parked = undefined
+    },
   }
 }
 

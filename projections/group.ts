@@ -8,6 +8,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import {
+  type Delivery,
   type EventStore,
   GroupExists,
   GroupNotFound,
@@ -77,6 +78,7 @@ export function startGroupProjection(
   }
 
   async function consume(worked: () => void): Promise<void> {
+    await readModel.follow()
     applier.forget()
     await create()
     if (signal.aborted) return
@@ -85,7 +87,7 @@ export function startGroupProjection(
     try {
       for await (const deliveries of joined) {
         busy = true
-        await applier.apply(deliveries.map(({ event }) => event))
+        await applyAll(deliveries)
         await joined.ack(deliveries)
         busy = false
         observer?.applied?.(
@@ -101,6 +103,16 @@ export function startGroupProjection(
     } finally {
       busy = false
       await joined.unsubscribe()
+    }
+  }
+
+  /** To the generation that is live when it is done: what is acknowledged to the server must be in that one. */
+  async function applyAll(deliveries: readonly Delivery[]): Promise<void> {
+    for (;;) {
+      await applier.apply(deliveries.map(({ event }) => event))
+      if ((await readModel.wanted()) === (await readModel.generation())) return
+      await readModel.follow()
+      applier.forget()
     }
   }
 

@@ -5,9 +5,10 @@ import { openSqliteReadModel } from './sqlite.ts'
 
 /**
  * @param url `sqlite:PATH` or one of `REDIS_URLS` (redis-url.ts)
+ * @param options.generation the one to work on; default: the live one, as of the first use and of each `follow`
  * @throws SqliteFileError where the file can't be used; ConfigurationError for another URL
  */
-export function openReadModel(url: string): ReadModel {
-  if (url.startsWith('sqlite:')) return openSqliteReadModel({ path: url.slice('sqlite:'.length) })
-  return openRedisReadModel(url)
+export function openReadModel(url: string, options: { readonly generation?: number } = {}): ReadModel {
+  if (url.startsWith('sqlite:')) return openSqliteReadModel({ path: url.slice('sqlite:'.length), ...options })
+  return openRedisReadModel(url, options)
 }

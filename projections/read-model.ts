@@ -32,7 +32,68 @@ export interface Checkpoint {
   readonly complete: boolean
 }
 
+/** An event that can't be applied: its customer's document stays at the revision before it, until it is replayed or dropped. */
+export interface ParkedEvent {
+  readonly customerId: number
+  readonly stream: string
+  readonly revision: number
+  /** The event's type; '' where the event is gone from its stream. */
+  readonly type: string
+  /** Why, without the event's data. */
+  readonly reason: string
+  /** When it was parked (ISO 8601, UTC). */
+  readonly at: string
+}
+
+/** One of several sets of documents of which one is live. */
+export interface Generation {
+  /** 1 for the first. */
+  readonly number: number
+  readonly live: boolean
+  readonly checkpoint: Checkpoint | null
+}
+
+/**
+ * Documents come in generations, of which one is live: a rebuild fills another one beside it. Documents, checkpoint and
+ * parked events belong to a generation. The marks of what was acknowledged do not: they are facts of the log. So after a
+ * switch nothing acknowledged is missed; where a document is behind its mark, the stream is folded.
+ */
 export interface ReadModel {
+  /** The generation that this handle works on. @throws ReadModelUnavailable where it is not known yet */
+  generation(): Promise<number>
+
+  /**
+   * Goes over to the generation that is live now, unless the handle was opened for one. It changes here only, so that
+   * no step of work sees two of them.
+   * @returns the generation that the handle works on from now on
+   * @throws ReadModelUnavailable
+   */
+  follow(): Promise<number>
+
+  /** The generation that `follow` would go over to: the live one, or the one that the handle was opened for. @throws ReadModelUnavailable */
+  wanted(): Promise<number>
+
+  /** All generations, oldest first; the live one is always among them. @throws ReadModelUnavailable */
+  generations(): Promise<readonly Generation[]>
+
+  /** Makes `to` the live generation if it still is `from`. @returns whether it was @throws ReadModelUnavailable */
+  switchGeneration(from: number, to: number): Promise<boolean>
+
+  /** Forgets a generation, but no marks. @throws RangeError for the live one | ReadModelUnavailable */
+  dropGeneration(generation: number): Promise<void>
+
+  /** The ids of all customers with a document, some at a time; one may come twice. @throws ReadModelUnavailable */
+  customers(): AsyncIterable<readonly number[]>
+
+  /** Notes an event that can't be applied, one for each customer: the newest counts. @throws ReadModelUnavailable */
+  park(event: ParkedEvent): Promise<void>
+
+  /** The customer's document has got past its parked event. @throws ReadModelUnavailable */
+  unpark(customerId: number): Promise<void>
+
+  /** In order of the customers' ids. @throws ReadModelUnavailable */
+  parked(): Promise<readonly ParkedEvent[]>
+
   /** For queries: the entries of these customers, in the order of `ids`, in one round trip. @throws ReadModelUnavailable */
   get(ids: readonly number[]): Promise<readonly ReadModelEntry[]>
 
@@ -60,7 +121,7 @@ export interface ReadModel {
    */
   setCheckpoint(checkpoint: Checkpoint, expected: Checkpoint | null): Promise<Checkpoint | null>
 
-  /** Forgets documents, marks and checkpoint. @throws ReadModelUnavailable */
+  /** Forgets this generation, and all marks. @throws ReadModelUnavailable */
   reset(): Promise<void>
 
   /** Answers whether the store can be reached. @throws ReadModelUnavailable */

@@ -42,6 +42,47 @@ export const scripts = {
      return tonumber(string.match(ARGV[2], '^%d+'))`,
   ),
 
+  /** (the first key; for each document key, expected revision, value): the revisions now stored, as in `putDocument` */
+  putDocuments: script<string[]>(
+    1,
+    `local revisions = {}
+     for i = 1, #ARGV, 3 do
+       local value = ARGV[i + 2]
+       local stored = string.match(redis.call('GETRANGE', ARGV[i], 0, 20), '^%d+') or '-1'
+       if stored == ARGV[i + 1] then
+         redis.call('SET', ARGV[i], value)
+         stored = string.match(value, '^%d+')
+       end
+       revisions[#revisions + 1] = stored
+     end
+     return revisions`,
+  ),
+
+  /** (hash): its fields and values in turn */
+  readHash: script<string[]>(1, `return redis.call('HGETALL', KEYS[1])`),
+
+  /** (hash; field, value) */
+  setField: script<null>(
+    1,
+    `redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+     return false`,
+  ),
+
+  /** (hash; field) */
+  dropField: script<null>(
+    1,
+    `redis.call('HDEL', KEYS[1], ARGV[1])
+     return false`,
+  ),
+
+  /** (generations; from, to): 1 where `to` is live now, 0 where another than `from` was */
+  switchGeneration: script<number>(
+    1,
+    `if (redis.call('HGET', KEYS[1], 'live') or '1') ~= ARGV[1] then return 0 end
+     redis.call('HSET', KEYS[1], 'live', ARGV[2], ARGV[1], '', ARGV[2], '')
+     return 1`,
+  ),
+
   /** (mark; revision) */
   raiseMark: script<null>(
     1,

@@ -3,37 +3,58 @@ import { closeSqliteFile, isBusy, openSqliteFile, transaction, withLock } from '
 import type { CustomerDocument } from './customer.ts'
 import {
   type Checkpoint,
+  type ParkedEvent,
   type ReadModel,
   type ReadModelEntry,
   ReadModelUnavailable,
   sameCheckpoint,
 } from './read-model.ts'
 
+/** The tables of version 1 had one generation; the documents are made anew. */
 const SCHEMA = `
-  CREATE TABLE IF NOT EXISTS customers (
-    id INTEGER PRIMARY KEY,
-    acknowledged INTEGER NOT NULL DEFAULT -1,
-    revision INTEGER NOT NULL DEFAULT -1,
-    document TEXT
+  DROP TABLE IF EXISTS customers;
+  DROP TABLE IF EXISTS checkpoint;
+  CREATE TABLE IF NOT EXISTS marks (id INTEGER PRIMARY KEY, revision INTEGER NOT NULL) STRICT;
+  CREATE TABLE IF NOT EXISTS generations (number INTEGER PRIMARY KEY, live INTEGER NOT NULL) STRICT;
+  INSERT OR IGNORE INTO generations SELECT 1, 1 WHERE NOT EXISTS (SELECT 1 FROM generations);
+  CREATE TABLE IF NOT EXISTS documents (
+    generation INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    document TEXT NOT NULL,
+    PRIMARY KEY (generation, id)
   ) STRICT;
-  CREATE TABLE IF NOT EXISTS checkpoint (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
+  CREATE TABLE IF NOT EXISTS checkpoints (
+    generation INTEGER PRIMARY KEY,
     "commit" TEXT NOT NULL,
     prepare TEXT NOT NULL,
     origin TEXT NOT NULL,
     complete INTEGER NOT NULL
   ) STRICT;
+  CREATE TABLE IF NOT EXISTS parked (
+    generation INTEGER NOT NULL,
+    customer INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    PRIMARY KEY (generation, customer)
+  ) STRICT;
 `
 const APPLICATION_ID = 0x43_75_52_6d // "CuRm"
-const VERSION = 1
-
-const UNKNOWN: ReadModelEntry = { document: null, acknowledged: -1 }
+const VERSION = 2
+/** Ids that one look at the documents gives. */
+const PAGE = 1_000
 
 /**
  * Opens the read model, creating the file where it is missing.
+ * @param options.generation the one to work on; default: the live one, as of now and of each `follow`
  * @throws SqliteFileError for a file that is not a read model or can't be opened
  */
-export function openSqliteReadModel({ path }: { readonly path: string }): ReadModel {
+export function openSqliteReadModel({
+  path,
+  generation,
+}: {
+  readonly path: string
+  readonly generation?: number | undefined
+}): ReadModel {
   const database = openSqliteFile(path, {
     kind: 'a read model',
     applicationId: APPLICATION_ID,
@@ -42,24 +63,42 @@ export function openSqliteReadModel({ path }: { readonly path: string }): ReadMo
     synchronous: 'NORMAL',
   })
   const sql = {
-    get: database.prepare(
-      `SELECT acknowledged, CASE WHEN (SELECT complete FROM checkpoint) = 1 THEN document END AS document
-       FROM customers WHERE id = ?`,
+    live: database.prepare('SELECT number FROM generations WHERE live = 1'),
+    generations: database.prepare('SELECT number, live FROM generations ORDER BY number'),
+    addGeneration: database.prepare('INSERT OR IGNORE INTO generations VALUES (?, 0)'),
+    switchGeneration: database.prepare('UPDATE generations SET live = number = ?'),
+    mark: database.prepare('SELECT revision FROM marks WHERE id = ?'),
+    /** Of a generation that is complete. */
+    visible: database.prepare(
+      `SELECT document FROM documents
+       WHERE generation = ?1 AND id = ?2 AND (SELECT complete FROM checkpoints WHERE generation = ?1) = 1`,
     ),
-    document: database.prepare('SELECT document FROM customers WHERE id = ?'),
-    revision: database.prepare('SELECT revision FROM customers WHERE id = ?'),
+    document: database.prepare('SELECT document FROM documents WHERE generation = ? AND id = ?'),
+    revision: database.prepare('SELECT revision FROM documents WHERE generation = ? AND id = ?'),
+    ids: database.prepare('SELECT id FROM documents WHERE generation = ? AND id > ? ORDER BY id LIMIT ?'),
     acknowledge: database.prepare(
-      `INSERT INTO customers (id, acknowledged) VALUES (?, ?)
-       ON CONFLICT (id) DO UPDATE SET acknowledged = max(acknowledged, excluded.acknowledged)`,
+      `INSERT INTO marks VALUES (?, ?)
+       ON CONFLICT (id) DO UPDATE SET revision = max(revision, excluded.revision)`,
     ),
     put: database.prepare(
-      `INSERT INTO customers (id, revision, document) VALUES (?, ?, ?)
-       ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, document = excluded.document`,
+      `INSERT INTO documents (generation, id, revision, document) VALUES (?, ?, ?, ?)
+       ON CONFLICT (generation, id) DO UPDATE SET revision = excluded.revision, document = excluded.document`,
     ),
-    checkpoint: database.prepare('SELECT "commit", prepare, origin, complete FROM checkpoint'),
-    setCheckpoint: database.prepare('INSERT OR REPLACE INTO checkpoint VALUES (1, ?, ?, ?, ?)'),
+    checkpoint: database.prepare('SELECT "commit", prepare, origin, complete FROM checkpoints WHERE generation = ?'),
+    setCheckpoint: database.prepare('INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?)'),
+    park: database.prepare('INSERT OR REPLACE INTO parked VALUES (?, ?, ?)'),
+    unpark: database.prepare('DELETE FROM parked WHERE generation = ? AND customer = ?'),
+    parked: database.prepare('SELECT event FROM parked WHERE generation = ? ORDER BY customer'),
+    drop: ['documents', 'checkpoints', 'parked'].map((table) =>
+      database.prepare(`DELETE FROM ${table} WHERE generation = ?`),
+    ),
+    dropGeneration: database.prepare('DELETE FROM generations WHERE number = ?'),
+    dropMarks: database.prepare('DELETE FROM marks'),
     ping: database.prepare('SELECT 1'),
   }
+  if (generation !== undefined) sql.addGeneration.run(generation)
+  const live = () => (sql.live.get() as { number: number }).number
+  let current = generation ?? live()
   let marks: { readonly id: number; readonly revision: number }[] = []
   let marking: Promise<void> | undefined
   /** Writes that wait for the lock: `close` lets them finish. */
@@ -67,13 +106,13 @@ export function openSqliteReadModel({ path }: { readonly path: string }): ReadMo
   let closing: Promise<void> | undefined
 
   function entry(id: number): ReadModelEntry {
-    const row = sql.get.get(id) as { acknowledged: number; document: string | null } | undefined
-    if (row === undefined) return UNKNOWN
-    return { document: parse(row.document), acknowledged: row.acknowledged }
+    const mark = sql.mark.get(id) as { revision: number } | undefined
+    const row = sql.visible.get(current, id) as { document: string } | undefined
+    return { document: parse(row?.document), acknowledged: mark?.revision ?? -1 }
   }
 
-  function checkpoint(): Checkpoint | null {
-    const row = sql.checkpoint.get() as
+  function checkpointOf(of: number): Checkpoint | null {
+    const row = sql.checkpoint.get(of) as
       | { commit: string; prepare: string; origin: string; complete: number }
       | undefined
     if (row === undefined) return null
@@ -116,12 +155,62 @@ export function openSqliteReadModel({ path }: { readonly path: string }): ReadMo
   }
 
   return {
+    generation: () => read(() => current),
+
+    wanted: () => read(() => generation ?? live()),
+
+    follow: () =>
+      read(() => {
+        current = generation ?? live()
+        return current
+      }),
+
+    generations: () =>
+      read(() =>
+        (sql.generations.all() as { number: number; live: number }[]).map((each) => ({
+          number: each.number,
+          live: each.live === 1,
+          checkpoint: checkpointOf(each.number),
+        })),
+      ),
+
+    switchGeneration: (from, to) =>
+      write(() => {
+        if (live() !== from) return false
+        sql.addGeneration.run(to)
+        sql.switchGeneration.run(to)
+        return true
+      }),
+
+    dropGeneration: (number) =>
+      write(() => {
+        if (number === live()) throw new RangeError(`Generation ${number} is live; it can't be dropped.`)
+        for (const statement of sql.drop) statement.run(number)
+        sql.dropGeneration.run(number)
+      }),
+
+    async *customers() {
+      for (let last = 0; ; ) {
+        const rows = await read(() => sql.ids.all(current, last, PAGE) as { id: number }[])
+        if (rows.length === 0) return
+        yield rows.map(({ id }) => id)
+        last = rows.at(-1)?.id ?? last
+      }
+    },
+
+    park: (event) => write(() => void sql.park.run(current, event.customerId, JSON.stringify(event))),
+
+    unpark: (customerId) => write(() => void sql.unpark.run(current, customerId)),
+
+    parked: () =>
+      read(() => (sql.parked.all(current) as { event: string }[]).map(({ event }) => JSON.parse(event) as ParkedEvent)),
+
     get: (ids) => read(() => ids.map(entry)),
 
     documents: (ids) =>
       read(() =>
         ids.map((id) => {
-          const row = sql.document.get(id) as { document: string | null } | undefined
+          const row = sql.document.get(current, id) as { document: string } | undefined
           return parse(row?.document)
         }),
       ),
@@ -143,26 +232,29 @@ export function openSqliteReadModel({ path }: { readonly path: string }): ReadMo
     put: (writes) =>
       write(() =>
         writes.map(({ document, expected }) => {
-          const stored = (sql.revision.get(document.id) as { revision: number } | undefined)?.revision ?? -1
+          const stored = (sql.revision.get(current, document.id) as { revision: number } | undefined)?.revision ?? -1
           if (stored !== expected) return stored
-          sql.put.run(document.id, document.revision, JSON.stringify(document))
+          sql.put.run(current, document.id, document.revision, JSON.stringify(document))
           return document.revision
         }),
       ),
 
-    getCheckpoint: () => read(checkpoint),
+    getCheckpoint: () => read(() => checkpointOf(current)),
 
     setCheckpoint: (next, expected) =>
       write(() => {
-        const stored = checkpoint()
+        const stored = checkpointOf(current)
         if (!sameCheckpoint(stored, expected)) return stored
         const { position, origin, complete } = next
-        sql.setCheckpoint.run(String(position.commit), String(position.prepare), origin, complete ? 1 : 0)
+        sql.setCheckpoint.run(current, String(position.commit), String(position.prepare), origin, complete ? 1 : 0)
         return next
       }),
 
     async reset() {
-      await write(() => database.exec('DELETE FROM customers; DELETE FROM checkpoint'))
+      await write(() => {
+        for (const statement of sql.drop) statement.run(current)
+        sql.dropMarks.run()
+      })
     },
 
     async ping() {
@@ -182,6 +274,6 @@ export function openSqliteReadModel({ path }: { readonly path: string }): ReadMo
 
 const closed = () => new ReadModelUnavailable('The read model is closed.')
 
-function parse(document: string | null | undefined): CustomerDocument | null {
-  return document == null ? null : (JSON.parse(document) as CustomerDocument)
+function parse(document: string | undefined): CustomerDocument | null {
+  return document === undefined ? null : (JSON.parse(document) as CustomerDocument)
 }

@@ -28,8 +28,8 @@ export interface Projection {
 export const FILTER = { streamPrefixes: [CUSTOMER_STREAMS] }
 const BACK_OFF_MS = { first: 50, most: 5_000 }
 /** How often a worker without work looks whether the read model is still the one it filled. */
-const LOOK_MS = 2_000
-const OVER = 'The subscription ended, or the read model was emptied or set back.'
+const LOOK_MS = 1_000
+const OVER = 'The subscription ended, or the read model was emptied, set back or switched to another generation.'
 export const SILENT: Log = { info() {}, warn() {}, error() {} }
 
 /** Told of a projection's progress, for metrics. */
@@ -102,6 +102,7 @@ export function startProjection(options: ProjectionOptions): Projection {
 
   /** Yields after each batch that is applied and whose checkpoint is stored. */
   async function* follow(): AsyncGenerator<void> {
+    const generation = await readModel.follow()
     let checkpoint = await resume()
     if (stopping.signal.aborted) return
     applier.forget()
@@ -110,7 +111,7 @@ export function startProjection(options: ProjectionOptions): Projection {
     const following = eventStore.subscribeToAll({ from: checkpoint?.position ?? 'start', filter: FILTER, batchSize })
     subscription = following
     const look = setInterval(async () => {
-      if (await lost(checkpoint)) await following.unsubscribe()
+      if (await lost(checkpoint, generation)) await following.unsubscribe()
     }, LOOK_MS)
     try {
       for await (const batch of following) {
@@ -128,10 +129,11 @@ export function startProjection(options: ProjectionOptions): Projection {
     if (!stopping.signal.aborted) throw new Error(OVER)
   }
 
-  /** Whether the read model was emptied or set back, or is not complete any more. */
-  async function lost(checkpoint: Checkpoint | null): Promise<boolean> {
-    if (checkpoint === null) return false
+  /** Whether the read model was emptied or set back, is not complete any more, or another generation is live. */
+  async function lost(checkpoint: Checkpoint | null, generation: number): Promise<boolean> {
     try {
+      if ((await readModel.wanted()) !== generation) return true
+      if (checkpoint === null) return false
       const stored = await readModel.getCheckpoint()
       if (stored === null || (checkpoint.complete && !stored.complete)) return true
       return comparePositions(stored.position, checkpoint.position) < 0
