@@ -37,7 +37,8 @@ await runProcess(
       const eventStore = added(openEventStore(EVENTSTORE_URL))
       const readModel = added(openReadModel(READMODEL_URL))
       const subgraph = added(await buildSubgraph({ eventStore, readModel, keys, secret, logger }))
-      const projection = startProjection({ eventStore, readModel, log: subgraph.log })
+      const projected = added(openReadModel(READMODEL_URL))
+      const projection = startProjection({ eventStore, readModel: projected, log: subgraph.log })
       added({ close: () => projection.stop() })
       // The read model of an earlier run may be behind, or lost: it is whole before the first query.
       await projection.caughtUp()

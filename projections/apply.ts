@@ -146,8 +146,8 @@ export function createApplier(options: {
   }
 }
 
-/** undefined for a stream that is not a customer's, such as `customer-007`. */
-function customerOf(stream: string): number | undefined {
+/** The id in a stream's name; undefined for a stream that is not a customer's, such as `customer-007`. */
+export function customerOf(stream: string): number | undefined {
   const id = Number(stream.slice(CUSTOMER_STREAMS.length))
   return id > 0 && Number.isSafeInteger(id) && stream === `${CUSTOMER_STREAMS}${id}` ? id : undefined
 }

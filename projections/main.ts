@@ -1,10 +1,9 @@
 /** The projection as a process of its own: `npm run projections -- --mode catch-up|group`. */
-import { parseArgs } from 'node:util'
 import type { FastifyBaseLogger } from 'fastify'
 import { collectDefaultMetrics, Registry } from 'prom-client'
 import { openEventStore } from '../eventstore/open.ts'
 import { ConfigurationError } from '../schema/configuration.ts'
-import { listen, runProcess } from '../schema/process.ts'
+import { listen, readArguments, runProcess } from '../schema/process.ts'
 import { startGroupProjection } from './group.ts'
 import { createProjectionMetrics } from './metrics.ts'
 import { openReadModel } from './open.ts'
@@ -15,14 +14,10 @@ const MODES = ['catch-up', 'group']
 
 /** @throws ConfigurationError for another mode, or arguments that are none */
 function readMode(): string {
-  try {
-    const { mode } = parseArgs({ options: { mode: { type: 'string', default: 'catch-up' } } }).values
-    if (MODES.includes(mode)) return mode
-    throw new ConfigurationError(`--mode ${JSON.stringify(mode)} can't be used; accepted: ${MODES.join(', ')}.`)
-  } catch (error) {
-    if (error instanceof ConfigurationError) throw error
-    throw new ConfigurationError(`${(error as Error).message.split('. ')[0]}; accepted: --mode ${MODES.join('|')}.`)
-  }
+  const accepted = `--mode ${MODES.join('|')}`
+  const { mode } = readArguments({ options: { mode: { type: 'string', default: 'catch-up' } } }, accepted).values
+  if (MODES.includes(mode)) return mode
+  throw new ConfigurationError(`--mode ${JSON.stringify(mode)} can't be used; accepted: ${MODES.join(', ')}.`)
 }
 
 await runProcess(async (configuration) => {

@@ -84,6 +84,19 @@ export function createProjectionMetrics(
     collect: measured((lag) => lag.seconds),
   })
 
+  new Gauge({
+    name: 'projection_parked_events',
+    help: 'Events that could not be applied and wait for an operator.',
+    registers,
+    async collect() {
+      try {
+        this.set((await readModel.parked()).length)
+      } catch {
+        this.set(Number.NaN)
+      }
+    },
+  })
+
   let latest: { readonly at: number; readonly lag: Promise<Lag> } | undefined
 
   function lag(): Promise<Lag> {

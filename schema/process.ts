@@ -1,5 +1,6 @@
 /** How every process of the service starts and ends. */
-import { type Configuration, loadConfiguration } from './configuration.ts'
+import { type ParseArgsConfig, parseArgs } from 'node:util'
+import { type Configuration, ConfigurationError, loadConfiguration } from './configuration.ts'
 
 /** A process that is up. */
 export interface Running {
@@ -50,6 +51,39 @@ export async function runProcess(
 }
 
 /**
+ * Runs a command to its end and exits with the code that it gives; 1 and one line for a fault that has been thought of.
+ * @param work is told by the signal that the operator wants it to stop (SIGINT, SIGTERM)
+ */
+export async function runCommand(
+  work: (configuration: Configuration, signal: AbortSignal) => Promise<number>,
+): Promise<void> {
+  const stopping = new AbortController()
+  const stop = () => {
+    setTimeout(() => process.exit(1), DRAIN_LIMIT_MS).unref()
+    stopping.abort()
+  }
+  process.on('SIGTERM', stop).on('SIGINT', stop)
+  try {
+    process.exit(await work(loadConfiguration(process.env), stopping.signal))
+  } catch (error) {
+    console.error(explain(error))
+    process.exit(1)
+  }
+}
+
+/**
+ * Reads a command's arguments.
+ * @throws ConfigurationError in one line, with what is accepted
+ */
+export function readArguments<T extends ParseArgsConfig>(config: T, accepted: string): ReturnType<typeof parseArgs<T>> {
+  try {
+    return parseArgs(config)
+  } catch (error) {
+    throw new ConfigurationError(`${(error as Error).message.split('. ')[0]}; accepted: ${accepted}.`)
+  }
+}
+
+/**
  * Listens, or says which setting to change.
  * @param variable the environment variable that holds the port
  * @throws StartupError where the port or the address can't be had
@@ -79,6 +113,7 @@ export async function listen(
 /** One line for a fault that has been thought of (a class of ours, or the system's own error); all of it for one that has not. */
 function explain(error: unknown): string {
   if (!(error instanceof Error)) return `error: ${String(error)}`
-  const expected = error.name.endsWith('Error') && !(error.name in globalThis)
+  // A store that is away is a fault that was thought of, too.
+  const expected = (error.name.endsWith('Error') || error.name.endsWith('Unavailable')) && !(error.name in globalThis)
   return expected || 'syscall' in error ? `error: ${error.message}` : (error.stack ?? error.message)
 }

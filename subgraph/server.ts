@@ -27,6 +27,7 @@ import { createResolvers, type RequestContext } from './resolvers.ts'
 
 export interface SubgraphOptions {
   readonly eventStore: EventStore
+  /** A handle of its own: it goes over to another generation by itself. */
   readonly readModel: ReadModel
   readonly keys: Keys
   /** When set, GraphQL requests must carry it in `x-subgraph-secret`. */
@@ -36,6 +37,9 @@ export interface SubgraphOptions {
   /** The time; default: the clock. Tests set it. */
   readonly now?: () => Date
 }
+
+/** How often it looks which generation of the read model is live. */
+const FOLLOW_MS = 500
 
 const typeDefs = readFileSync(new URL('../schema/customer.graphql', import.meta.url), 'utf8')
 
@@ -73,6 +77,11 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     labelNames: ['code'],
     registers: [registry],
   })
+
+  // A rebuild switches to another generation of the documents: noticed within a second. While the read model is away
+  // queries fold the streams.
+  const following = setInterval(() => readModel.follow().catch(() => {}), FOLLOW_MS).unref()
+  app.addHook('onClose', async () => clearInterval(following))
 
   const customers = createCustomers({ eventStore, readModel, log: app.log, onRead: (source) => reads.inc({ source }) })
   const claims = createEmailClaims(eventStore, customers, keys.emailHashKey)

@@ -4,7 +4,12 @@
  */
 import type { Test } from 'tap'
 import { absentCustomer, type CustomerDocument } from '../../projections/customer.ts'
-import { type Checkpoint, type ReadModel, ReadModelUnavailable } from '../../projections/read-model.ts'
+import {
+  type Checkpoint,
+  type ParkedEvent,
+  type ReadModel,
+  ReadModelUnavailable,
+} from '../../projections/read-model.ts'
 
 /** A registered customer's document at a revision. */
 export function aDocument(id: number, revision: number, fields: Partial<CustomerDocument> = {}): CustomerDocument {
@@ -26,15 +31,25 @@ export const aCheckpoint = (commit: bigint, fields: Partial<Checkpoint> = {}): C
   ...fields,
 })
 
+const aParkedEvent = (customerId: number): ParkedEvent => ({
+  customerId,
+  stream: `customer-${customerId}`,
+  revision: 3,
+  type: 'CustomerKnighted',
+  reason: 'Event type "CustomerKnighted" is not in the catalogue.',
+  at: '2026-01-01T00:00:00.000Z',
+})
+
 const NOTHING = { document: null, acknowledged: -1 }
 
 /**
- * @param open gives one more handle on the same read model, as another process would have it; the suite closes it
+ * @param open gives one more handle on the same read model (for a generation), as another process would have it; the suite
+ * closes it
  */
 export async function readModelContract(
   t: Test,
   name: string,
-  { open }: { readonly open: () => ReadModel | Promise<ReadModel> },
+  { open }: { readonly open: (generation?: number) => ReadModel | Promise<ReadModel> },
 ): Promise<void> {
   await t.test(`read-model contract: ${name}`, async (t) => {
     const one = await open()
@@ -80,6 +95,82 @@ export async function readModelContract(
       t.same(await two.documents([1]), [document], 'a projection sees them')
       await one.setCheckpoint(aCheckpoint(2n), partial)
       t.same(await two.get([1]), [{ document, acknowledged: 3 }], 'complete')
+    })
+
+    await t.test('generations: one is live, another is filled beside it, marks are shared', async (t) => {
+      await complete()
+      const live = await one.generation()
+      const next = live + 1
+      const filling = await open(next)
+      t.teardown(() => filling.close())
+      t.equal(await filling.generation(), next)
+      t.equal(await filling.wanted(), next)
+      t.equal(await filling.follow(), next, 'a handle that was opened for one stays on it')
+      await one.put([{ document: aDocument(1, 0), expected: -1 }])
+      t.same(await filling.documents([1]), [null], 'documents are its own')
+      await filling.put([{ document: aDocument(1, 5), expected: -1 }])
+      t.same(await one.documents([1]), [aDocument(1, 0)])
+      await one.acknowledge(1, 7)
+      t.same(await filling.get([1]), [{ document: null, acknowledged: 7 }], 'marks are shared, documents wait')
+      t.equal(await filling.getCheckpoint(), null)
+      await filling.setCheckpoint(aCheckpoint(3n), null)
+      t.same(await filling.get([1]), [{ document: aDocument(1, 5), acknowledged: 7 }])
+      t.match(await one.generations(), [
+        { number: live, live: true, checkpoint: { complete: true } },
+        { number: next, live: false, checkpoint: { position: { commit: 3n } } },
+      ])
+      t.equal(await two.wanted(), live)
+      t.equal(await two.switchGeneration(next, live), false, 'not the live one')
+      t.equal(await two.switchGeneration(live, next), true)
+      t.equal(await one.wanted(), next)
+      t.same(await one.documents([1]), [aDocument(1, 0)], 'nobody goes over before it says so')
+      t.equal(await one.follow(), next)
+      t.equal(await one.generation(), next)
+      t.same(await one.get([1]), [{ document: aDocument(1, 5), acknowledged: 7 }])
+      await t.rejects(one.dropGeneration(next), RangeError, 'the live one stays')
+      await two.dropGeneration(live)
+      t.same(await two.documents([1]), [null])
+      t.same(
+        (await one.generations()).map(({ number, live }) => ({ number, live })),
+        [{ number: next, live: true }],
+      )
+      t.same(await one.get([1]), [{ document: aDocument(1, 5), acknowledged: 7 }], 'marks and the live one are there')
+      await one.reset()
+      t.same(await one.get([1]), [NOTHING])
+      await two.switchGeneration(next, live)
+      await two.dropGeneration(next)
+      await Promise.all([one.follow(), two.follow()])
+    })
+
+    await t.test('the customers of a generation', async (t) => {
+      await complete()
+      const ids = Array.from({ length: 2_500 }, (_, index) => index + 1)
+      await one.put(ids.map((id) => ({ document: aDocument(id, 0), expected: -1 })))
+      await one.acknowledge(9_999, 1)
+      await one.park(aParkedEvent(1))
+      const found = new Set<number>()
+      for await (const some of two.customers()) for (const id of some) found.add(id)
+      t.same(
+        [...found].sort((a, b) => a - b),
+        ids,
+      )
+    })
+
+    await t.test('parked events: one for each customer, the newest', async (t) => {
+      await complete()
+      t.same(await one.parked(), [])
+      await one.park(aParkedEvent(10))
+      await one.park(aParkedEvent(2))
+      await two.park({ ...aParkedEvent(10), revision: 8 })
+      t.same(await one.parked(), [aParkedEvent(2), { ...aParkedEvent(10), revision: 8 }])
+      await two.unpark(2)
+      await two.unpark(3)
+      t.same(
+        (await one.parked()).map(({ customerId }) => customerId),
+        [10],
+      )
+      await one.reset()
+      t.same(await two.parked(), [])
     })
 
     await t.test('a mark rises and never goes back', async (t) => {

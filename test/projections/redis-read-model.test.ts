@@ -41,12 +41,14 @@ async function untilAvailable<T>(call: () => Promise<T>): Promise<T> {
 
 t.test('a server', async (t) => {
   const { url } = await startRedis(t)
-  await readModelContract(t, 'Redis', { open: () => openRedisReadModel(url, { settleMs: 0 }) })
+  await readModelContract(t, 'Redis', { open: (generation) => openRedisReadModel(url, { settleMs: 0, generation }) })
 })
 
 t.test('a cluster', async (t) => {
   const { url } = await startRedisCluster(t)
-  await readModelContract(t, 'Redis Cluster', { open: () => openRedisReadModel(url, { settleMs: 0 }) })
+  await readModelContract(t, 'Redis Cluster', {
+    open: (generation) => openRedisReadModel(url, { settleMs: 0, generation }),
+  })
 })
 
 t.test('a query is one command', async (t) => {

@@ -11,7 +11,7 @@ import { ending, startScript, temporaryFolder } from './support.ts'
 
 t.test('contract', async (t) => {
   const path = join(await temporaryFolder(t), 'readmodel.db')
-  await readModelContract(t, 'SQLite', { open: () => openSqliteReadModel({ path }) })
+  await readModelContract(t, 'SQLite', { open: (generation) => openSqliteReadModel({ path, generation }) })
 })
 
 t.test('what was stored is there after reopening', async (t) => {

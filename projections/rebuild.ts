@@ -1,0 +1,251 @@
+/**
+ * Rebuilding the documents beside the live ones: a new generation is filled from the log, compared, and made the live one
+ * by one switch. The service goes on all the while; the old generation stays until it is dropped.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import {
+  comparePositions,
+  type EventStore,
+  EventStoreUnavailable,
+  type Position,
+  StreamNotFound,
+} from '../eventstore/port.ts'
+import { CUSTOMER_STREAMS, customerOf } from './apply.ts'
+import type { CustomerDocument } from './customer.ts'
+import { customerStream, foldCustomer } from './fold.ts'
+import type { ReadModel } from './read-model.ts'
+import { FILTER, type Log, startProjection } from './worker.ts'
+
+/** How far a long piece of work has got. */
+export interface Progress {
+  /** Events, or customers, so far. */
+  readonly done: number
+  /** 0 to 1 of the log or of the customers; undefined where it is not known. */
+  readonly share: number | undefined
+}
+
+/** What differs between two documents of a customer, or a document and the log; no values, for they are personal. */
+export interface Difference {
+  readonly customerId: number
+  /** Fields that differ; `missing` or `extra` for the whole document; `parked`: the log can't be folded, see parked.ts. */
+  readonly fields: readonly string[] | 'missing' | 'extra' | 'parked'
+  /** The revisions of both sides; -1 for none. */
+  readonly revisions: readonly [expected: number, found: number]
+}
+
+type Report = (progress: Progress) => void
+
+/** Events of a batch of the filling: the events of one customer in it cost one write. */
+const FILL_BATCH = 5_000
+/** Customers that are compared at a time. */
+const PAGE = 500
+const CONCURRENCY = 32
+/** How long a document may take to follow the log before it counts as different. */
+const PATIENCE_MS = 5_000
+
+/**
+ * Which generation a rebuild fills: the newest that is above the live one, where one was begun, or a new one.
+ * @throws ReadModelUnavailable
+ */
+export async function chooseGeneration(
+  readModel: ReadModel,
+): Promise<{ readonly live: number; readonly next: number; readonly isBegun: boolean }> {
+  const generations = await readModel.generations()
+  const live = generations.find((each) => each.live)?.number ?? 1
+  const newest = Math.max(...generations.map(({ number }) => number))
+  const isBegun = newest > live
+  return { live, next: isBegun ? newest : live + 1, isBegun }
+}
+
+/**
+ * Follows the log into a generation until it has caught up, and goes on following until it is stopped.
+ * @param readModel a handle opened for that generation
+ * @returns stop: finishes the batch in hand and stores the checkpoint; caughtUp: everything in the log by now is in
+ */
+export function startFilling(options: {
+  readonly eventStore: EventStore
+  readonly readModel: ReadModel
+  readonly log: Log
+  readonly report: Report
+}) {
+  const { eventStore, readModel, report } = options
+  let done = 0
+  let end: Position | undefined
+  const complete = Promise.withResolvers<void>()
+  const projection = startProjection({
+    ...options,
+    batchSize: FILL_BATCH,
+    observer: {
+      applied(events, caughtUp) {
+        done += events.length
+        const at = events.at(-1)?.position
+        report({ done, share: at && end ? Math.min(1, Number(at.commit) / Number(end.commit)) : undefined })
+        if (caughtUp) complete.resolve()
+      },
+    },
+  })
+  void (async () => {
+    for await (const { position } of eventStore.readAll({ direction: 'backwards', filter: FILTER, maxCount: 1 })) {
+      end = position
+    }
+  })().catch(() => {}) // then no share of the whole is shown
+  return {
+    /** The documents are complete: queries may see them once the generation is live. */
+    complete: complete.promise.then(async () => {
+      while (!(await readModel.getCheckpoint())?.complete) await delay(20)
+    }),
+    caughtUp: projection.caughtUp,
+    stop: projection.stop,
+  }
+}
+
+/**
+ * Compares the documents of two generations.
+ * @param expected the rebuilt one
+ * @param found the live one
+ */
+export async function* compareGenerations(
+  expected: ReadModel,
+  found: ReadModel,
+  report: Report,
+): AsyncGenerator<Difference, void, void> {
+  let done = 0
+  for (const [one, swapped] of [
+    [expected, false],
+    [found, true],
+  ] as const) {
+    for await (const ids of one.customers()) {
+      for (let start = 0; start < ids.length; start += PAGE) {
+        const page = ids.slice(start, start + PAGE)
+        for (const difference of await differences(page, expected, found)) {
+          // Those of the second pass that have a document on both sides were told in the first.
+          if (!swapped || difference.revisions[0] === -1) yield difference
+        }
+        done += page.length
+        report({ done, share: undefined })
+      }
+    }
+  }
+}
+
+/** Both sides move on while they are compared: what lags behind is looked at again. */
+async function differences(ids: readonly number[], expected: ReadModel, found: ReadModel): Promise<Difference[]> {
+  let left = ids
+  for (const started = Date.now(); ; ) {
+    const [a, b] = await Promise.all([expected.documents(left), found.documents(left)])
+    const differing = left.flatMap((id, index) => difference(id, a[index] ?? null, b[index] ?? null) ?? [])
+    const settled = differing.every(({ revisions: [one, other] }) => one === other)
+    if (settled || Date.now() - started > PATIENCE_MS) return differing
+    left = differing.map(({ customerId }) => customerId)
+    await delay(100)
+  }
+}
+
+function difference(
+  customerId: number,
+  expected: CustomerDocument | null,
+  found: CustomerDocument | null,
+): Difference | undefined {
+  const revisions = [expected?.revision ?? -1, found?.revision ?? -1] as const
+  if (expected === null && found === null) return undefined
+  if (found === null) return { customerId, fields: 'missing', revisions }
+  if (expected === null) return { customerId, fields: 'extra', revisions }
+  const [one, other] = [expected, found].map((document) => new Map(Object.entries(document))) as [
+    Map<string, unknown>,
+    Map<string, unknown>,
+  ]
+  const names = new Set([...one.keys(), ...other.keys()])
+  const fields = [...names].filter((name) => JSON.stringify(one.get(name)) !== JSON.stringify(other.get(name)))
+  return fields.length > 0 ? { customerId, fields, revisions } : undefined
+}
+
+/**
+ * Compares the live documents with the log: each customer's stream is folded. The memory does not grow with the log.
+ * @throws EventStoreUnavailable | ReadModelUnavailable
+ */
+export async function* compareWithLog(
+  eventStore: EventStore,
+  readModel: ReadModel,
+  report: Report,
+): AsyncGenerator<Difference, void, void> {
+  let done = 0
+  let page: number[] = []
+  let end: Position | undefined
+  for await (const { position } of eventStore.readAll({ direction: 'backwards', filter: FILTER, maxCount: 1 })) {
+    end = position
+  }
+  const compare = async (share: number | undefined) => {
+    const ids = page
+    page = []
+    const found = await verify(eventStore, readModel, ids)
+    done += ids.length
+    report({ done, share })
+    return found
+  }
+  for await (const { stream, revision, position } of eventStore.readAll({ filter: FILTER })) {
+    const id = revision === 0 ? customerOf(stream) : undefined // each customer once, at its first event
+    if (id !== undefined) page.push(id)
+    if (page.length === PAGE) yield* await compare(end && Math.min(1, Number(position.commit) / Number(end.commit)))
+    if (end && comparePositions(position, end) >= 0) break // what came later is another verification's
+  }
+  yield* await compare(1)
+  for await (const ids of readModel.customers()) {
+    const documents = await readModel.documents(ids)
+    for (const [index, id] of ids.entries()) {
+      if (documents[index] === null) continue
+      if (!(await hasStream(eventStore, id)))
+        yield { customerId: id, fields: 'extra', revisions: [-1, documents[index]?.revision ?? -1] }
+    }
+  }
+}
+
+async function hasStream(eventStore: EventStore, id: number): Promise<boolean> {
+  try {
+    for await (const _ of eventStore.readStream(customerStream(id), { maxCount: 1 })) return true
+  } catch (error) {
+    if (!(error instanceof StreamNotFound)) throw error
+  }
+  return false
+}
+
+async function verify(eventStore: EventStore, readModel: ReadModel, ids: readonly number[]): Promise<Difference[]> {
+  let left = ids
+  for (const started = Date.now(); left.length > 0; ) {
+    const folds: (CustomerDocument | 'parked')[] = []
+    for (let start = 0; start < left.length; start += CONCURRENCY) {
+      folds.push(...(await Promise.all(left.slice(start, start + CONCURRENCY).map((id) => tryFold(eventStore, id)))))
+    }
+    const documents = await readModel.documents(left)
+    const differing = left.flatMap((id, index): Difference[] => {
+      const [fold, document] = [folds[index] ?? null, documents[index] ?? null]
+      if (fold !== 'parked') return [difference(id, fold, document) ?? []].flat()
+      const revision = document?.revision ?? -1
+      return [{ customerId: id, fields: 'parked', revisions: [revision, revision] }]
+    })
+    const settled = differing.every(({ revisions: [fold, document] }) => fold === document)
+    if (settled || Date.now() - started > PATIENCE_MS) return differing
+    left = differing.map(({ customerId }) => customerId)
+    await delay(100)
+  }
+  return []
+}
+
+async function tryFold(eventStore: EventStore, id: number): Promise<CustomerDocument | 'parked'> {
+  try {
+    return await foldCustomer(eventStore, id)
+  } catch (error) {
+    if (error instanceof EventStoreUnavailable) throw error
+    return 'parked'
+  }
+}
+
+/** A difference as a line for the operator. */
+export function describe({ customerId, fields, revisions: [expected, found] }: Difference): string {
+  const customer = `customer ${customerId}`
+  if (fields === 'parked') return `${customer}: an event can't be applied; npm run parked -- show ${customerId}`
+  if (fields === 'missing') return `${customer}: no document; the log has it at revision ${expected}`
+  if (fields === 'extra')
+    return `${customer}: a document at revision ${found}, but no stream ${CUSTOMER_STREAMS}${customerId}`
+  const at = expected === found ? `at revision ${found}` : `at revision ${found} instead of ${expected}`
+  return `${customer}: ${fields.join(', ')} differ ${at}`
+}
