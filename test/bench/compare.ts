@@ -15,16 +15,22 @@ export interface Comparison {
 
 /** Medians of the rounds. */
 export interface Figures {
-  readonly requestsPerSecond: number
+  /** Requests, or events. */
+  readonly perSecond: number
   /** Milliseconds. */
-  readonly p99: number
+  readonly p50?: number
+  readonly p99?: number
   /** Microseconds of CPU time of the contender's process for one request. */
-  readonly cpu: number
+  readonly cpu?: number
+  /** MiB, the most of all rounds. */
+  readonly memory?: number
 }
+
+type RequestFigures = Figures & { readonly p99: number; readonly cpu: number }
 
 export interface Ratio {
   readonly name: string
-  /** Ours to the other's requests per second: the median of the rounds, the lowest and the highest. */
+  /** Ours to the other's per second: the median of the rounds, the lowest and the highest. */
   readonly ratio: number
   readonly lowest: number
   readonly highest: number
@@ -45,7 +51,7 @@ export async function compare(
     entrants.map(async ({ contender, exchanges }) => ({
       contender,
       target: await check(contender.url, exchanges),
-      rounds: [] as Figures[],
+      rounds: [] as RequestFigures[],
     })),
   )
   for (const { target } of measured) await load(target, CONNECTIONS, seconds) // warm-up
@@ -54,15 +60,13 @@ export async function compare(
     for (const { contender, target, rounds } of round % 2 === 0 ? measured : measured.toReversed()) {
       const before = await contender.cpu()
       const { requests, requestsPerSecond, p99 } = await load(target, CONNECTIONS, seconds)
-      rounds.push({ requestsPerSecond, p99, cpu: ((await contender.cpu()) - before) / requests })
+      rounds.push({ perSecond: requestsPerSecond, p99, cpu: ((await contender.cpu()) - before) / requests })
     }
   }
-  const [first, ...rest] = measured.map(({ rounds }) => rounds) as [Figures[], ...Figures[][]]
+  const [first, ...rest] = measured.map(({ rounds }) => rounds) as [RequestFigures[], ...RequestFigures[][]]
   return others.map(({ name, aim }, index) => {
-    const other = rest[index] as Figures[]
-    const ratios = first.map(
-      ({ requestsPerSecond }, round) => requestsPerSecond / (other[round]?.requestsPerSecond ?? 0),
-    )
+    const other = rest[index] as RequestFigures[]
+    const ratios = first.map(({ perSecond }, round) => perSecond / (other[round]?.perSecond ?? 0))
     return {
       name,
       ratio: median(ratios),
@@ -75,15 +79,16 @@ export async function compare(
   })
 }
 
-function summary(rounds: readonly Figures[]): Figures {
+function summary(rounds: readonly RequestFigures[]): Figures {
   return {
-    requestsPerSecond: median(rounds.map(({ requestsPerSecond }) => requestsPerSecond)),
+    perSecond: median(rounds.map(({ perSecond }) => perSecond)),
     p99: median(rounds.map(({ p99 }) => p99)),
     cpu: median(rounds.map(({ cpu }) => cpu)),
   }
 }
 
-function median(values: readonly number[]): number {
+/** Of an even number of values the mean of the two in the middle. */
+export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b)
   const middle = sorted.length >> 1
   const [low = Number.NaN, high = Number.NaN] = [sorted[middle - 1], sorted[middle]]

@@ -6,7 +6,7 @@ import { startProjection } from '../../projections/worker.ts'
 import { createCommand, encodeAll } from '../../subgraph/command.ts'
 import { addAddress, checkRegistration, register } from '../../subgraph/domain/customer.ts'
 import { createTokens } from '../../subgraph/identity/tokens.ts'
-import { openStores } from './stores.ts'
+import { openStores, type StoreOptions } from './stores.ts'
 
 export interface BenchCustomer {
   readonly id: number
@@ -14,7 +14,7 @@ export interface BenchCustomer {
   readonly token: string
 }
 
-const ADDRESS = {
+export const ADDRESS = {
   firstname: 'Ann',
   lastname: 'Lee',
   street: ['1 Main St'],
@@ -25,9 +25,9 @@ const ADDRESS = {
   region: { region_id: 57 },
 }
 
-/** Writes customers 1 to `count` into the stores of an empty folder, each with one address, and their documents. */
-export async function addCustomers(folder: string, count: number): Promise<BenchCustomer[]> {
-  const { eventStore, readModel, keys } = openStores(folder)
+/** Writes customers 1 to `count` into empty stores, each with one address, and their documents. */
+export async function addCustomers(stores: StoreOptions, count: number): Promise<BenchCustomer[]> {
+  const { eventStore, readModel, keys } = openStores(stores)
   const tokens = createTokens(keys.tokenSigningKey)
   const customers = await Promise.all(
     Array.from({ length: count }, async (_, index) => {

@@ -1,5 +1,5 @@
 /** The ratios as a table for people. */
-import type { Ratio } from './compare.ts'
+import type { Figures, Ratio } from './compare.ts'
 
 const columns: readonly (readonly [string, (ratio: Ratio) => string])[] = [
   ['', ({ name }) => name],
@@ -7,9 +7,11 @@ const columns: readonly (readonly [string, (ratio: Ratio) => string])[] = [
   ['rounds', ({ lowest, highest }) => `${lowest.toFixed(2)}-${highest.toFixed(2)}`],
   ['aim', ({ aim }) => aim.toFixed(2)],
   ['met', ({ ratio, aim }) => (ratio >= aim ? 'yes' : 'no')],
-  ['req/s', ({ ours, other }) => both(ours.requestsPerSecond, other.requestsPerSecond, 0)],
-  ['p99 ms', ({ ours, other }) => both(ours.p99, other.p99, 1)],
-  ['cpu us/req', ({ ours, other }) => both(ours.cpu, other.cpu, 0)],
+  ['per s', both('perSecond', 0)],
+  ['p50 ms', both('p50', 1)],
+  ['p99 ms', both('p99', 1)],
+  ['cpu us/req', both('cpu', 0)],
+  ['memory MiB', both('memory', 0)],
 ]
 
 /** One line for each ratio, under the names of the columns. Two figures in one column: ours, the other's. */
@@ -26,6 +28,10 @@ export function table(ratios: readonly Ratio[]): string {
     .join('\n')
 }
 
-function both(ours: number, other: number, digits: number): string {
-  return `${ours.toFixed(digits)} / ${other.toFixed(digits)}`
+function both(figure: keyof Figures, digits: number): (ratio: Ratio) => string {
+  const shown = (figures: Figures) => figures[figure]?.toFixed(digits) ?? '-'
+  return ({ ours, other }) => {
+    const pair = [shown(ours), shown(other)]
+    return pair.every((value) => value === '-') ? '' : pair.join(' / ')
+  }
 }

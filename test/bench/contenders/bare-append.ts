@@ -1,11 +1,10 @@
 /** A Fastify route that appends the event that a customer's change of name appends, and does nothing else. */
 import { randomUUID } from 'node:crypto'
 import Fastify from 'fastify'
-import { openStores } from '../stores.ts'
+import { openStores, type StoreOptions } from '../stores.ts'
 import { options, ready } from './contender.ts'
 
-const { folder } = options<{ folder: string }>()
-const { eventStore } = openStores(folder)
+const { eventStore } = openStores(options<StoreOptions>())
 const app = Fastify()
 app.post<{ Params: { id: string }; Body: { variables: { input: { firstname: string } } } }>(
   '/customers/:id',

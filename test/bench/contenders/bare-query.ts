@@ -1,10 +1,9 @@
 /** A Fastify route that reads a customer's document and answers what the query of the bench asks for. */
 import Fastify from 'fastify'
-import { openStores } from '../stores.ts'
+import { openStores, type StoreOptions } from '../stores.ts'
 import { options, ready } from './contender.ts'
 
-const { folder } = options<{ folder: string }>()
-const { readModel } = openStores(folder)
+const { readModel } = openStores(options<StoreOptions>())
 const app = Fastify()
 app.post<{ Params: { id: string } }>('/customers/:id', async (request) => {
   const [entry] = await readModel.get([Number(request.params.id)])

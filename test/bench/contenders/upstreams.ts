@@ -1,11 +1,10 @@
 /** What the gateways of the bench call: the customer subgraph and the sample subgraphs. */
 import { buildSamples } from '../../../gateway/sample/server.ts'
 import { buildSubgraph } from '../../../subgraph/server.ts'
-import { openStores } from '../stores.ts'
+import { openStores, type StoreOptions } from '../stores.ts'
 import { options, ready } from './contender.ts'
 
-const { folder } = options<{ folder: string }>()
-const subgraph = await buildSubgraph(openStores(folder))
+const subgraph = await buildSubgraph(openStores(options<StoreOptions>()))
 const url = await subgraph.listen({ port: 0, host: '127.0.0.1' })
 const samples = await buildSamples({ keys: { jwksUrl: `${url}/.well-known/jwks.json` } })
 const samplesUrl = await samples.listen({ port: 0, host: '127.0.0.1' })

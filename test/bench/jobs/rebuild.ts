@@ -1,0 +1,21 @@
+/** A rebuild from its first event to the switch, the comparison with the live generation included. */
+import { openReadModel } from '../../../projections/open.ts'
+import { chooseGeneration, compareGenerations, startFilling } from '../../../projections/rebuild.ts'
+import { SILENT } from '../../../projections/worker.ts'
+import { openStores, type StoreOptions } from '../stores.ts'
+import { job } from './job.ts'
+
+await job<StoreOptions & { readonly count: number }>(async (options) => {
+  const { eventStore, readModel: live } = openStores(options)
+  const generations = await chooseGeneration(live)
+  const next = openReadModel(options.readModelUrl ?? '', { generation: generations.next })
+  return async () => {
+    const filling = startFilling({ eventStore, readModel: next, log: SILENT, report() {} })
+    await filling.complete
+    for await (const _ of compareGenerations(next, live, () => {})) throw new Error('The generations differ.')
+    await live.switchGeneration(generations.live, generations.next)
+    await filling.caughtUp()
+    await filling.stop()
+    return options.count
+  }
+})

@@ -1,0 +1,58 @@
+/** Logs of customers' events, as a shop writes them, for benches that read many. */
+import { randomUUID } from 'node:crypto'
+import type { EventStore, NewEvent } from '../../eventstore/port.ts'
+import { absentCustomer, type CustomerDocument, project } from '../../projections/customer.ts'
+import { customerStream } from '../../projections/fold.ts'
+import type { CustomerEvent } from '../../schema/events.ts'
+import { createCommand, encodeAll } from '../../subgraph/command.ts'
+import { addAddress, checkRegistration, register, update } from '../../subgraph/domain/customer.ts'
+import { ADDRESS } from './customers.ts'
+
+/** So many customers are busy at a time: a customer's events lie so many events apart. */
+const BUSY = 2_000
+const EVENTS_EACH = 5
+
+/** The five events of a customer: registered, an address that becomes both defaults, a change of name. */
+function historyOf(id: number): NewEvent[] {
+  const at = new Date()
+  const encoded: NewEvent[] = []
+  let state: CustomerDocument = absentCustomer(id)
+  const append = (events: readonly CustomerEvent[]) => {
+    const command = createCommand({
+      operation: 'bench',
+      arguments: {},
+      actor: 'bench',
+      correlationId: randomUUID(),
+      at,
+    })
+    const added = encodeAll(command, events)
+    for (const [index, event] of events.entries()) {
+      const { id, metadata } = added[index] as NewEvent
+      state = project(state, { ...event, id, metadata, revision: state.revision + 1, created: at } as never)
+    }
+    encoded.push(...added)
+  }
+  const registration = checkRegistration({ email: `customer${id}@example.com`, firstname: 'Ann', lastname: 'Lee' })
+  append(register(state, { ...registration, customerId: id, credentialsRevision: -1 }))
+  append(addAddress(state, id, { ...ADDRESS, default_billing: true, default_shipping: true }))
+  append(update(state, { firstname: 'Bob' }))
+  return encoded
+}
+
+/** Appends `count` events, a multiple of {@link BUSY} customers' histories, one event at a time. */
+export async function fillLog(eventStore: EventStore, count: number): Promise<void> {
+  for (let first = 1; (first - 1) * EVENTS_EACH < count; first += BUSY) {
+    const histories = Array.from({ length: BUSY }, (_, index) => ({
+      id: first + index,
+      events: historyOf(first + index),
+    }))
+    for (let revision = 0; revision < EVENTS_EACH; revision++) {
+      const expected = revision === 0 ? 'no_stream' : revision - 1
+      await Promise.all(
+        histories.map(({ id, events }) =>
+          eventStore.append(customerStream(id), [events[revision] as NewEvent], { expected }),
+        ),
+      )
+    }
+  }
+}

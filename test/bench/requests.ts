@@ -1,0 +1,132 @@
+/** Benches of requests over HTTP: contenders side by side under the same load. */
+import type { Comparison } from './compare.ts'
+import { addCustomers } from './customers.ts'
+import type { StartContender } from './processes.ts'
+import type { Servers } from './servers.ts'
+import type { StoreOptions } from './stores.ts'
+
+/** Starts what it compares. */
+type RequestBench = (start: StartContender, servers: Servers) => Promise<Comparison>
+
+/** As many as there are connections: each signs in as one of them. */
+const CUSTOMERS = 64
+
+export const requestBenches: Readonly<Record<string, RequestBench>> = {
+  /** The subgraph's query; a route that reads the same document and answers the same. Both are sent the same body. */
+  query: (start, { folder }) => query(start, { folder: folder() }, { name: 'query / bare read', aim: 0.75 }),
+
+  /** The same on Redis. */
+  'query-redis': async (start, { folder, redis }) =>
+    query(
+      start,
+      { folder: folder(), readModelUrl: await redis() },
+      { name: 'query, Redis / bare Redis read', aim: 0.8 },
+    ),
+
+  /** A mutation that changes something each time; a route that appends the event that it appends. */
+  mutation: (start, { folder }) =>
+    mutation(start, async () => ({ folder: folder() }), 'bare-append', { name: 'mutation / bare append', aim: 0.6 }),
+
+  /** The same on a KurrentDB test server; the route appends with the official client alone. */
+  'mutation-kurrentdb'(start, { folder, eventStore, redis }) {
+    const stores = async () => ({
+      folder: folder(),
+      eventStoreUrl: await eventStore(),
+      readModelUrl: await redis(),
+    })
+    return mutation(start, stores, 'bare-client-append', {
+      name: 'mutation, KurrentDB / bare client append',
+      aim: 0.75,
+    })
+  },
+
+  /** The gateway's query over two subgraphs; a route that makes the same two calls; Apollo's own gateway. */
+  async gateway(start, { folder }) {
+    const stores = { folder: folder() }
+    const [customer] = await addCustomers(stores, 1) // the sample orders are the first customer's
+    const { id, email, token } = customer as NonNullable<typeof customer>
+    const { subgraphs } = await start('upstreams', stores)
+    const orders = ['000000003', '000000002', '000000001'].map((number) => ({ number }))
+    const entrant = async (script: string, path: string) => ({
+      contender: await start(script, { subgraphs }),
+      exchanges: [
+        [
+          {
+            path,
+            body: { query: '{ customer { id email orders { number } } }' },
+            token,
+            answer: { data: { customer: { id, email, orders } } },
+          },
+        ],
+      ],
+    })
+    const [ours, bare, stock] = await Promise.all([
+      entrant('gateway', '/graphql'),
+      entrant('bare-gateway', '/graphql'),
+      entrant('stock-gateway', '/'),
+    ])
+    return {
+      ours,
+      others: [
+        { name: 'gateway / bare calls', aim: 0.4, entrant: bare },
+        { name: 'gateway / stock Apollo', aim: 4, entrant: stock },
+      ],
+    }
+  },
+}
+
+interface Named {
+  readonly name: string
+  readonly aim: number
+}
+
+async function query(start: StartContender, stores: StoreOptions, named: Named): Promise<Comparison> {
+  const customers = await addCustomers(stores, CUSTOMERS)
+  const body = { query: '{ customer { id email firstname addresses { city } } }' }
+  const entrant = async (script: string, path: (id: number) => string) => ({
+    contender: await start(script, stores),
+    exchanges: customers.map(({ id, email, token }) => [
+      {
+        path: path(id),
+        body,
+        token,
+        answer: { data: { customer: { id, email, firstname: 'Ann', addresses: [{ city: 'Austin' }] } } },
+      },
+    ]),
+  })
+  const [ours, bare] = await Promise.all([
+    entrant('subgraph', () => '/graphql'),
+    entrant('bare-query', (id) => `/customers/${id}`),
+  ])
+  return { ours, others: [{ ...named, entrant: bare }] }
+}
+
+/** @param bare the contender beside ours */
+async function mutation(
+  start: StartContender,
+  freshStores: () => Promise<StoreOptions>,
+  bare: string,
+  named: Named,
+): Promise<Comparison> {
+  const query = 'mutation($input: CustomerInput!) { updateCustomer(input: $input) { customer { firstname } } }'
+  const entrant = async (script: string, path: (id: number) => string) => {
+    const stores = await freshStores()
+    const customers = await addCustomers(stores, CUSTOMERS)
+    return {
+      contender: await start(script, stores),
+      exchanges: customers.map(({ id, token }) =>
+        ['Bob', 'Ann'].map((firstname) => ({
+          path: path(id),
+          body: { query, variables: { input: { firstname } } },
+          token,
+          answer: { data: { updateCustomer: { customer: { firstname } } } },
+        })),
+      ),
+    }
+  }
+  const [ours, other] = await Promise.all([
+    entrant('subgraph', () => '/graphql'),
+    entrant(bare, (id) => `/customers/${id}`),
+  ])
+  return { ours, others: [{ ...named, entrant: other }] }
+}

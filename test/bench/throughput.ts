@@ -1,0 +1,168 @@
+/** Benches of work on many events: jobs side by side, each in a process of its own, in turn. */
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { median, type Ratio } from './compare.ts'
+import type { JobResult } from './jobs/job.ts'
+import type { Servers } from './servers.ts'
+import type { StoreOptions } from './stores.ts'
+
+export interface Scale {
+  readonly rounds: number
+  /** Events of the logs; of the rebuild's log. */
+  readonly events: number
+  readonly rebuildEvents: number
+  /** Of one round of the lag. */
+  readonly seconds: number
+}
+
+type ThroughputBench = (servers: Servers, scale: Scale) => Promise<Ratio[]>
+
+/** Runs `jobs/<name>.ts`. @throws Error where it ends without a result */
+async function run(name: string, options: object): Promise<JobResult> {
+  const child = fork(join(import.meta.dirname, 'jobs', `${name}.ts`), [JSON.stringify(options)])
+  const ended = once(child, 'exit').then(([code, signal]) => {
+    throw new Error(`job ${name} ended: ${signal ?? code}`)
+  })
+  ended.catch(() => {})
+  const [result] = await Promise.race([once(child, 'message'), ended])
+  await once(child, 'exit')
+  return result as JobResult
+}
+
+interface Rival {
+  readonly name: string
+  readonly job: string
+  readonly aim: number
+}
+
+/** Ours and the others in turn, round by round. */
+async function compareJobs(ours: string, rivals: readonly Rival[], options: object, rounds: number): Promise<Ratio[]> {
+  const results = [ours, ...rivals.map(({ job }) => job)].map((job) => ({ job, rounds: [] as JobResult[] }))
+  for (let round = 0; round < rounds; round++) {
+    for (const { job, rounds } of round % 2 === 0 ? results : results.toReversed()) rounds.push(await run(job, options))
+  }
+  const [first, ...rest] = results.map(({ rounds }) => rounds) as [JobResult[], ...JobResult[][]]
+  return rivals.map(({ name, aim }, index) => {
+    const other = rest[index] as JobResult[]
+    const ratios = first.map((result, round) => perSecond(result) / perSecond(other[round] as JobResult))
+    return { name, aim, ...summary(ratios), ours: figures(first), other: figures(other) }
+  })
+}
+
+const perSecond = ({ count, seconds }: JobResult) => count / seconds
+const summary = (ratios: readonly number[]) => ({
+  ratio: median(ratios),
+  lowest: Math.min(...ratios),
+  highest: Math.max(...ratios),
+})
+const figures = (results: readonly JobResult[]) => ({
+  perSecond: median(results.map(perSecond)),
+  memory: Math.max(...results.map(({ peakMemory }) => peakMemory)),
+})
+
+/** A log of customers' events in SQLite. */
+async function aLog(servers: Servers, count: number): Promise<StoreOptions> {
+  const stores = { folder: servers.folder() }
+  await run('fill-log', { ...stores, count })
+  return stores
+}
+
+export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
+  /** From the embedded log into Redis. */
+  async projection(servers, { rounds, events }) {
+    const stores = { ...(await aLog(servers, events)), readModelUrl: await servers.redis(), count: events }
+    const rivals = [
+      { name: 'projection / parsing and the same writes', job: 'project-bare', aim: 0.7 },
+      { name: 'projection / GET and SET for each event', job: 'project-one-by-one', aim: 15 },
+    ]
+    return compareJobs('project', rivals, stores, rounds)
+  },
+
+  /** The log of a server, through our adapter and through the official client. */
+  async 'read-all'(servers, { rounds, events }) {
+    const stores = { folder: servers.folder(), eventStoreUrl: await servers.eventStore() }
+    await run('fill-log', { ...stores, count: events })
+    return compareJobs(
+      'read-all',
+      [{ name: "$all / official client's readAll", job: 'read-all-client', aim: 2 }],
+      stores,
+      rounds,
+    )
+  },
+
+  /** The whole of `npm run rebuild`, beside a tenth of the log: the memory must not grow with it. */
+  async rebuild(servers, { rebuildEvents }) {
+    const measure = async (count: number) => {
+      const stores = { ...(await aLog(servers, count)), readModelUrl: await servers.redis(), count }
+      await run('project', stores)
+      return run('rebuild', stores)
+    }
+    const tenth = await measure(rebuildEvents / 10)
+    const whole = await measure(rebuildEvents)
+    const [ours, other] = [figures([whole]), figures([tenth])]
+    const wanted = 1_000_000 / 12
+    return [
+      {
+        name: 'rebuild / 1,000,000 events in 12 s',
+        aim: 1,
+        ...summary([ours.perSecond / wanted]),
+        ours,
+        other: { perSecond: wanted },
+      },
+      {
+        name: 'rebuild, 300 MiB / its memory',
+        aim: 1,
+        ...summary([300 / ours.memory]),
+        ours,
+        other: { ...other, memory: 300 },
+      },
+      {
+        name: 'rebuild, memory with a tenth / with all',
+        aim: 0.8,
+        ...summary([other.memory / ours.memory]),
+        ours,
+        other,
+      },
+    ]
+  },
+
+  /** Redis and the KurrentDB test server, the projection as operators run it, 500 writes a second. */
+  async lag(servers, { rounds, seconds }) {
+    const stores = {
+      folder: servers.folder(),
+      eventStoreUrl: await servers.eventStore(),
+      readModelUrl: await servers.redis(),
+    }
+    await run('fill-log', { ...stores, count: 10_000 })
+    const projection = fork(join(import.meta.dirname, '../../projections/main.ts'), [], {
+      env: {
+        ...process.env,
+        EVENTSTORE_URL: stores.eventStoreUrl,
+        READMODEL_URL: stores.readModelUrl,
+        PROJECTIONS_PORT: '0',
+        LOG_LEVEL: 'error',
+      },
+    })
+    await delay(3_000)
+    const results: JobResult[] = []
+    for (let round = 0; round < rounds; round++) results.push(await run('lag', { ...stores, seconds }))
+    projection.kill('SIGKILL')
+    const p99s = results.map(({ p99 = Number.NaN }) => p99)
+    const ours = {
+      perSecond: median(results.map(perSecond)),
+      p50: median(results.map(({ p50 = 0 }) => p50)),
+      p99: median(p99s),
+    }
+    return [
+      {
+        name: 'lag, 25 ms / its p99',
+        aim: 1,
+        ...summary(p99s.map((p99) => 25 / p99)),
+        ours,
+        other: { perSecond: 500, p99: 25 },
+      },
+    ]
+  },
+}

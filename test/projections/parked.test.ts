@@ -1,0 +1,105 @@
+/** `npm run parked` as an operator runs it. */
+
+import { Registry } from 'prom-client'
+import t, { type Test } from 'tap'
+import { openEventStore } from '../../eventstore/open.ts'
+import { foldCustomer } from '../../projections/fold.ts'
+import { createProjectionMetrics } from '../../projections/metrics.ts'
+import { openReadModel } from '../../projections/open.ts'
+import type { ReadModel } from '../../projections/read-model.ts'
+import { isSkipped } from '../../projections/skips.ts'
+import { startProjection } from '../../projections/worker.ts'
+import { environment, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
+import { startProcess } from '../support/processes.ts'
+
+const poison = () => ({
+  id: crypto.randomUUID(),
+  type: 'CustomerKnighted',
+  data: { title: 'Dame Secretname' },
+  metadata: { $correlationId: 'x', $causationId: 'x', actor: 'test', at: new Date().toISOString(), schemaVersion: 1 },
+})
+
+/** A customer whose third event nobody knows. */
+async function startStuck(t: Test) {
+  const folder = await temporaryFolder(t)
+  const { EVENTSTORE_URL = '', READMODEL_URL = '' } = environment(folder)
+  const subgraph = await startSubgraph(t, { folder, projection: false })
+  const { id, token } = await signUp(subgraph.send)
+  await subgraph.eventStore.append(`customer-${id}`, [poison()], { expected: 0 })
+  const eventStore = openEventStore(EVENTSTORE_URL)
+  const readModel = openReadModel(READMODEL_URL)
+  const projection = startProjection({ eventStore, readModel })
+  t.teardown(async () => {
+    await projection.stop()
+    await readModel.close()
+    await eventStore.close()
+  })
+  await projection.caughtUp()
+  const parked = async (...args: string[]) => {
+    const started = startProcess(t, 'projections/parked-main.ts', folder, {}, args)
+    return { code: await started.ended, output: started.output() }
+  }
+  return { id, token, subgraph, eventStore, readModel, projection, parked }
+}
+
+async function gauge(eventStore: Parameters<typeof createProjectionMetrics>[1]['eventStore'], readModel: ReadModel) {
+  const registry = new Registry()
+  createProjectionMetrics(registry, { eventStore, readModel })
+  return /^projection_parked_events (\S+)$/m.exec(await registry.metrics())?.[1]
+}
+
+t.test('listed, shown, dropped: the customer goes on without the event', async (t) => {
+  const { id, token, subgraph, eventStore, readModel, projection, parked } = await startStuck(t)
+  t.match(await parked(), {
+    code: 0,
+    output: new RegExp(`^customer ${id}\\trevision 1\\tCustomerKnighted\\t.*not in the catalogue`, 'm'),
+  })
+  const shown = await parked('show', String(id))
+  t.match(shown, { code: 0, output: new RegExp(`1@customer-${id}, CustomerKnighted`) })
+  t.match(shown.output, /Error {6}Event type "CustomerKnighted" is not in the catalogue\./)
+  t.notMatch(shown.output, /secretname/i)
+  t.equal(await gauge(eventStore, readModel), '1')
+  t.ok((await subgraph.send('{ customer { firstname } }', { token })).errors, 'its queries fail until then')
+
+  t.match(await parked('replay', '--all'), { code: 1, output: /still parked at revision 1/ })
+  t.equal(await isSkipped(eventStore, id, 1), false)
+  t.match(await parked('drop', String(id)), { code: 1, output: /drop needs --reason TEXT/ })
+  t.match(await parked('drop', String(id), '--reason', 'written by a release that was withdrawn'), {
+    code: 0,
+    output: /replayed/,
+  })
+  t.equal(await isSkipped(eventStore, id, 1), true)
+  t.same(await readModel.parked(), [])
+  t.equal(await gauge(eventStore, readModel), '0')
+  t.match(await parked(), { code: 0, output: /No event is parked/ })
+
+  t.equal((await readModel.documents([id]))[0]?.revision, 1)
+  t.equal((await subgraph.send('{ customer { firstname } }', { token })).data.customer.firstname, 'Ann')
+  const renamed = await subgraph.send(
+    'mutation { updateCustomer(input: { firstname: "Bea" }) { customer { firstname } } }',
+    { token },
+  )
+  t.equal(renamed.data?.updateCustomer.customer.firstname, 'Bea', 'commands go on too')
+  await projection.caughtUp()
+  t.same((await readModel.documents([id]))[0], await foldCustomer(eventStore, id))
+})
+
+t.test('a release that can apply it replays it, and it is parked no more', async (t) => {
+  const { id, eventStore, readModel, parked } = await startStuck(t)
+  // As such a release would leave the document.
+  const [document] = await readModel.documents([id])
+  if (!document) return t.fail('there is a document')
+  await readModel.put([{ document: { ...document, revision: 1 }, expected: 0 }])
+  t.match(await parked('replay', String(id)), { code: 0, output: /replayed/ })
+  t.same(await readModel.parked(), [])
+  t.equal(await gauge(eventStore, readModel), '0')
+})
+
+t.test('arguments that make no sense are told', async (t) => {
+  const { parked } = await startStuck(t)
+  for (const args of [['hide'], ['show'], ['replay'], ['list', '7'], ['show', '7', '8']]) {
+    t.match(await parked(...args), { code: 1, output: /^error: .*accepted: list, show CUSTOMER/ }, args.join(' '))
+  }
+  t.match(await parked('show', 'seven'), { code: 1, output: /^error: Customer "seven" can't be used/ })
+  t.match(await parked('show', '777'), { code: 1, output: /^Customer 777 has no parked event/ })
+})

@@ -1,0 +1,224 @@
+/** `npm run rebuild` as an operator runs it, beside a service that goes on. */
+import '../support/needs-redis.ts'
+import { setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { openEventStore } from '../../eventstore/open.ts'
+import type { CustomerDocument } from '../../projections/customer.ts'
+import { openReadModel } from '../../projections/open.ts'
+import type { ReadModel } from '../../projections/read-model.ts'
+import { startProjection } from '../../projections/worker.ts'
+import { fillLog } from '../bench/log.ts'
+import { environment, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
+import { startProcess } from '../support/processes.ts'
+import { startRedis } from '../support/redis.ts'
+import { appendHistories, someHistories, until } from './support.ts'
+
+/** Stores in a folder: events in SQLite, documents there too or in a Redis. */
+async function startStores(t: Test, kind: 'sqlite' | 'redis') {
+  const folder = await temporaryFolder(t)
+  const { EVENTSTORE_URL = '', READMODEL_URL = '' } = environment(folder)
+  const urls = { EVENTSTORE_URL, READMODEL_URL: kind === 'redis' ? (await startRedis(t)).url : READMODEL_URL }
+  const eventStore = openEventStore(urls.EVENTSTORE_URL)
+  const open = (generation?: number): ReadModel => {
+    const readModel = openReadModel(urls.READMODEL_URL, generation === undefined ? {} : { generation })
+    t.teardown(() => readModel.close())
+    return readModel
+  }
+  t.teardown(() => eventStore.close())
+  return {
+    folder,
+    urls,
+    eventStore,
+    open,
+    start: (...args: string[]) => startProcess(t, 'projections/rebuild-main.ts', folder, urls, args),
+    async rebuild(...args: string[]) {
+      const started = startProcess(t, 'projections/rebuild-main.ts', folder, urls, args)
+      return { code: await started.ended, output: started.output() }
+    },
+  }
+}
+
+/** A worker that follows as long as the test runs. */
+async function startWorker(
+  t: Test,
+  eventStore: Parameters<typeof startProjection>[0]['eventStore'],
+  readModel: ReadModel,
+) {
+  const projection = startProjection({ eventStore, readModel })
+  t.teardown(() => projection.stop())
+  await projection.caughtUp()
+  await until('complete', async () => (await readModel.getCheckpoint())?.complete === true)
+  return projection
+}
+
+for (const kind of ['sqlite', 'redis'] as const) {
+  t.test(`${kind}: rebuilt, compared, switched, rolled back, dropped`, async (t) => {
+    const { eventStore, open, rebuild } = await startStores(t, kind)
+    const histories = someHistories(20, 3)
+    const ids = histories.map(({ id }) => id)
+    await appendHistories(eventStore, histories)
+    const readModel = open()
+    await startWorker(t, eventStore, open())
+    const documents = await readModel.documents(ids)
+
+    const first = await rebuild()
+    t.equal(first.code, 0, first.output)
+    t.match(first.output, /filling generation 2: .*\d+ events, \d+ events\/s/)
+    t.match(first.output, /Generation 2 is live/)
+    t.equal(await readModel.wanted(), 2)
+    await readModel.follow()
+    t.same(await readModel.documents(ids), documents)
+    t.equal((await readModel.get([1]))[0]?.document?.id, 1, 'and queries see them')
+
+    const back = await rebuild('--roll-back')
+    t.equal(back.code, 0, back.output)
+    t.equal(await readModel.follow(), 1)
+    t.match((await rebuild('--status')).output, /generation 1: live, complete.*\ngeneration 2: complete/)
+    t.match((await rebuild('--drop')).output, /Generation 2 is dropped/)
+    t.match((await rebuild('--drop')).output, /only the live generation/)
+    t.match(await rebuild('--roll-back'), { code: 1, output: /none before it/ })
+    t.match(await rebuild('--verify'), { code: 0, output: /The documents are those of the log/ })
+  })
+
+  t.test(`${kind}: --verify lists each difference`, async (t) => {
+    const { eventStore, open, rebuild } = await startStores(t, kind)
+    const histories = someHistories(12, 4)
+    await appendHistories(eventStore, histories)
+    const readModel = open()
+    const projection = await startWorker(t, eventStore, readModel)
+    await projection.stop()
+    const [two, three] = (await readModel.documents([2, 3])) as [CustomerDocument, CustomerDocument]
+    // One altered (at the same revision), one behind, one missing in a generation of their own, one of nobody's.
+    const broken = open(2)
+    for await (const some of readModel.customers()) {
+      const all = (await readModel.documents(some)) as CustomerDocument[]
+      const kept = all.filter(({ id }) => id > 4)
+      await broken.put(kept.map((document) => ({ document, expected: -1 })))
+    }
+    await broken.put([
+      { document: { ...two, firstname: 'Secretname', lastname: 'Secretname' }, expected: -1 },
+      { document: { ...three, revision: three.revision - 1 }, expected: -1 },
+      { document: { ...two, id: 777 }, expected: -1 },
+    ])
+    t.equal(await readModel.switchGeneration(1, 2), true)
+    const { code, output } = await rebuild('--verify')
+    t.equal(code, 1)
+    t.match(output, /^customer 1: no document; the log has it at revision \d+$/m)
+    t.match(output, /^customer 2: .*firstname, .*lastname.* differ at revision \d+$/m)
+    t.match(output, /^customer 3: revision differ at revision \d+ instead of \d+$/m)
+    t.match(output, /^customer 4: no document/m)
+    t.match(output, /^customer 777: a document at revision \d+, but no stream customer-777$/m)
+    t.match(output, /^5 documents differ from the log\.$/m)
+    t.notMatch(output, /secretname/i)
+  })
+
+  t.test(`${kind}: differences keep it from switching, unless they are accepted`, async (t) => {
+    const { eventStore, open, rebuild } = await startStores(t, kind)
+    await appendHistories(eventStore, someHistories(6, 5))
+    const readModel = open()
+    const projection = await startWorker(t, eventStore, readModel)
+    await projection.stop()
+    const [document] = (await readModel.documents([1])) as [CustomerDocument]
+    const { revision } = document
+    await readModel.put([
+      { document: { ...document, revision: revision + 1, firstname: 'Secretname' }, expected: revision },
+    ])
+    await readModel.put([{ document: { ...document, firstname: 'Secretname' }, expected: revision + 1 }])
+    const refused = await rebuild()
+    t.equal(refused.code, 1)
+    t.match(refused.output, /^customer 1: firstname differ at revision/m)
+    t.match(refused.output, /1 documents differ: generation 2 is filled, but not live/)
+    t.notMatch(refused.output, /secretname/i)
+    t.equal(await readModel.wanted(), 1)
+    const accepted = await rebuild('--accept-differences')
+    t.equal(accepted.code, 0, accepted.output)
+    t.match(accepted.output, /Generation 2 was begun before: it goes on/)
+    t.equal(await readModel.follow(), 2)
+    t.equal((await readModel.documents([1]))[0]?.firstname, document.firstname)
+  })
+}
+
+t.test('under live traffic no query fails, none is stale, and the switch is noticed within a second', async (t) => {
+  const { folder, urls, eventStore, open, rebuild } = await startStores(t, 'redis')
+  await fillLog(eventStore, 10_000)
+  const subgraph = await startSubgraph(t, {
+    folder,
+    projection: false,
+    wrapReadModel: (embedded) => {
+      void embedded.close()
+      return open()
+    },
+  })
+  await startWorker(t, eventStore, open())
+  // The ids of the filled log are taken: new customers come after them.
+  for (let block = 0; block < 70; block++) {
+    const metadata = {
+      $correlationId: 'x',
+      $causationId: 'x',
+      actor: 'test',
+      at: new Date().toISOString(),
+      schemaVersion: 1,
+    }
+    const event = { id: crypto.randomUUID(), type: 'CustomerIdsReserved', data: {}, metadata }
+    await eventStore.append('customerIds', [event], { expected: 'any' })
+  }
+  const { token } = await signUp(subgraph.send)
+  let over = false
+  const failures: unknown[] = []
+  let reads = 0
+  const traffic = (async () => {
+    for (let number = 0; !over; number++) {
+      const name = `Name ${number}`
+      const mutation = `mutation { updateCustomer(input: { firstname: "${name}" }) { customer { firstname } } }`
+      const written = await subgraph.send(mutation, { token })
+      const read = await subgraph.send('{ customer { firstname } }', { token })
+      if (written.errors || read.errors || read.data.customer.firstname !== name) failures.push({ written, read })
+      reads++
+      await delay(2)
+    }
+  })()
+  const { code, output } = await rebuild()
+  t.equal(code, 0, output)
+  await delay(1_000)
+  t.equal(await subgraph.readModel.generation(), 2, 'noticed')
+  const before = reads
+  await delay(200)
+  over = true
+  await traffic
+  t.same(failures, [])
+  t.ok(before > 20 && reads > before)
+  t.ok(urls.READMODEL_URL.startsWith('redis:'))
+  t.match(await rebuild('--verify'), { code: 0 })
+})
+
+t.test('interrupted, by whatever it is, it goes on where it was', async (t) => {
+  const { eventStore, open, start, rebuild } = await startStores(t, 'redis')
+  await fillLog(eventStore, 60_000)
+  const next = open(2)
+  for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+    const started = start()
+    const place = (await next.getCheckpoint())?.position.commit ?? 0n
+    await until('it has begun', async () => ((await next.getCheckpoint())?.position.commit ?? 0n) > place)
+    t.equal(await started.end(signal), signal === 'SIGKILL' ? 'SIGKILL' : 130)
+    if (signal === 'SIGTERM') t.match(started.output(), /The same command goes on from here/)
+  }
+  const reached = (await next.getCheckpoint())?.position.commit ?? 0n
+  t.ok(reached > 0n)
+  const { code, output } = await rebuild()
+  t.equal(code, 0, output)
+  t.match(output, /Generation 2 was begun before/)
+  const [, events = ''] =
+    /(\d+) events, /.exec(output.split('\n').findLast((line) => line.startsWith('filling')) ?? '') ?? []
+  t.ok(Number(events) < 60_000, `${events} events were left`)
+  t.match(await rebuild('--verify'), { code: 0 })
+})
+
+t.test('arguments that make no sense are told', async (t) => {
+  const { rebuild } = await startStores(t, 'sqlite')
+  t.match(await rebuild('--verify', '--drop'), {
+    code: 1,
+    output: /^error: --verify and --drop exclude each other; accepted: /,
+  })
+  t.match(await rebuild('--colour'), { code: 1, output: /^error: Unknown option '--colour'; accepted: --verify, / })
+  t.match(await rebuild('now'), { code: 1, output: /^error: Unexpected argument 'now'/ })
+})
