@@ -19,14 +19,19 @@ export interface Failure {
 }
 
 export interface Applier {
-  /** Brings the documents of these events' customers up to them. @throws ReadModelUnavailable | EventStoreUnavailable; call again then */
-  apply(events: readonly RecordedEvent[]): Promise<void>
+  /**
+   * Brings the documents of these events' customers up to them.
+   * @param onSent called once the writes are on their way: from then on the events that follow may be applied
+   * @throws ReadModelUnavailable | EventStoreUnavailable; after that call `forget` and apply again
+   */
+  apply(events: readonly RecordedEvent[], onSent?: () => void): Promise<void>
   /** To be called when the read model may have been emptied or switched: else what was stored once would count as still there. */
   forget(): void
 }
 
 export const CUSTOMER_STREAMS = 'customer-'
-const CACHED_DOCUMENTS = 10_000
+/** Customers and addresses that are kept: some 20 MB. */
+const CACHED = 20_000
 
 /**
  * @param options.onFailure told once for each customer that got stuck
@@ -38,18 +43,27 @@ export function createApplier(options: {
 }): Applier {
   const { eventStore, readModel, onFailure } = options
   /** What this applier stored last: saves the reading. Where another one was faster, the compare-and-set tells. */
-  const stored = new LRUCache<number, CustomerDocument>({ max: CACHED_DOCUMENTS })
+  const stored = new LRUCache<number, CustomerDocument>({
+    maxSize: CACHED,
+    sizeCalculation: ({ addresses }) => 1 + addresses.length,
+  })
   /** The revision that each stuck customer does not get past. What lies before it still counts, whenever it comes. */
   const stuck = new Map<number, number>()
   /** The revisions of the parked events by customer, as read last. */
   let parked: Map<number, number> | undefined
 
-  async function load(ids: readonly number[]): Promise<Map<number, CustomerDocument>> {
+  /** @param isFirst false where what was taken for granted turned out wrong */
+  async function load(
+    pending: ReadonlyMap<number, readonly RecordedEvent[]>,
+    isFirst: boolean,
+  ): Promise<Map<number, CustomerDocument>> {
     const documents = new Map<number, CustomerDocument>()
     const missing: number[] = []
-    for (const id of ids) {
+    for (const [id, events] of pending) {
       const document = stored.get(id)
       if (document) documents.set(id, document)
+      // Before a stream's first event there is no document, as a rule; else the compare-and-set tells.
+      else if (isFirst && events[0]?.revision === 0) documents.set(id, absentCustomer(id))
       else missing.push(id)
     }
     if (missing.length > 0) {
@@ -107,10 +121,10 @@ export function createApplier(options: {
   }
 
   return {
-    async apply(events) {
+    async apply(events, onSent) {
       let pending = groupByCustomer(events)
-      while (pending.size > 0) {
-        const documents = await load([...pending.keys()])
+      for (let isFirst = true; pending.size > 0; isFirst = false) {
+        const documents = await load(pending, isFirst)
         const writes: DocumentWrite[] = []
         for (const [id, own] of pending) {
           const before = documents.get(id) as CustomerDocument
@@ -118,14 +132,16 @@ export function createApplier(options: {
           if (document.revision > before.revision) writes.push({ document, expected: before.revision })
         }
         if (writes.length === 0) return
-        const revisions = await readModel.put(writes)
+        // Taken for stored from here on, so that the next events can be applied meanwhile. Where it is not so, their
+        // compare-and-set fails too. A stuck one is read each time: a newer release beside this one may get past the event.
+        for (const { document } of writes) if (!stuck.has(document.id)) stored.set(document.id, document)
+        const putting = readModel.put(writes)
+        onSent?.()
+        const revisions = await putting
         parked ??= new Map((await readModel.parked()).map(({ customerId, revision }) => [customerId, revision]))
         const lost = new Map<number, RecordedEvent[]>()
         for (const [index, { document }] of writes.entries()) {
           if (revisions[index] === document.revision) {
-            // A stuck one is read each time: a newer release beside this one may get past the event.
-            if (stuck.has(document.id)) stored.delete(document.id)
-            else stored.set(document.id, document)
             if (document.revision >= (parked.get(document.id) ?? Number.POSITIVE_INFINITY)) {
               await readModel.unpark(document.id)
               parked.delete(document.id)

@@ -42,20 +42,26 @@ export const scripts = {
      return tonumber(string.match(ARGV[2], '^%d+'))`,
   ),
 
-  /** (the first key; for each document key, expected revision, value): the revisions now stored, as in `putDocument` */
-  putDocuments: script<string[]>(
+  /**
+   * (the first key; for each document key, expected revision, value): of each that was not written its number, from 0,
+   * and the revision that is stored. A plain comparison of the values' beginnings: this is what a projection waits for.
+   */
+  putDocuments: script<number[]>(
     1,
-    `local revisions = {}
+    `local refused = {}
      for i = 1, #ARGV, 3 do
-       local value = ARGV[i + 2]
-       local stored = string.match(redis.call('GETRANGE', ARGV[i], 0, 20), '^%d+') or '-1'
-       if stored == ARGV[i + 1] then
-         redis.call('SET', ARGV[i], value)
-         stored = string.match(value, '^%d+')
+       local key, expected = ARGV[i], ARGV[i + 1]
+       local written
+       if expected == '-1' then written = redis.call('SET', key, ARGV[i + 2], 'NX')
+       elseif redis.call('GETRANGE', key, 0, #expected) == expected .. ' ' then
+         written = redis.call('SET', key, ARGV[i + 2])
        end
-       revisions[#revisions + 1] = stored
+       if not written then
+         refused[#refused + 1] = (i - 1) / 3
+         refused[#refused + 1] = tonumber(string.match(redis.call('GETRANGE', key, 0, 20), '^%d+') or -1)
+       end
      end
-     return revisions`,
+     return refused`,
   ),
 
   /** (hash): its fields and values in turn */

@@ -343,7 +343,7 @@ export function openRedisReadModel(
       const chunks = Array.from({ length: Math.ceil(values.length / CHUNK) }, (_, index) =>
         values.slice(index * CHUNK, (index + 1) * CHUNK),
       )
-      const revisions = await each(
+      const refused = await each(
         chunks,
         (commands, chunk) =>
           commands.putDocuments(
@@ -352,7 +352,12 @@ export function openRedisReadModel(
           ),
         (chunk) => chunk.reduce((sum, { value }) => sum + value.length, 0),
       )
-      return revisions.flat().map(Number)
+      const revisions = writes.map(({ document }) => document.revision)
+      for (const [chunk, pairs] of refused.entries()) {
+        for (let i = 0; i < pairs.length; i += 2)
+          revisions[chunk * CHUNK + (pairs[i] as number)] = pairs[i + 1] as number
+      }
+      return revisions
     }),
 
     getCheckpoint: begun(getCheckpoint),

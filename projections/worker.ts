@@ -84,10 +84,10 @@ export function startProjection(options: ProjectionOptions): Projection {
     let wait = 0
     while (!stopping.signal.aborted) {
       try {
-        for await (const _ of follow()) {
+        await follow(() => {
           if (wait > 0) log.info({}, 'projection goes on')
           wait = 0
-        }
+        })
       } catch (error) {
         if (wait === 0) {
           log.warn({ reason: (error as Error).message }, 'projection is interrupted; it tries again')
@@ -100,8 +100,8 @@ export function startProjection(options: ProjectionOptions): Projection {
     for (const { reject } of waiting) reject(new Error('The projection was stopped.'))
   }
 
-  /** Yields after each batch that is applied and whose checkpoint is stored. */
-  async function* follow(): AsyncGenerator<void> {
+  /** @param worked called after each batch that is applied and whose checkpoint is stored */
+  async function follow(worked: () => void): Promise<void> {
     const generation = await readModel.follow()
     let checkpoint = await resume()
     if (stopping.signal.aborted) return
@@ -113,19 +113,42 @@ export function startProjection(options: ProjectionOptions): Projection {
     const look = setInterval(async () => {
       if (await lost(checkpoint, generation)) await following.unsubscribe()
     }, LOOK_MS)
+    /** The batch before: its writes, and then its checkpoint. */
+    let storing: Promise<void> = Promise.resolve()
+    const failure: { reason?: unknown } = {}
+    const finish = async (batch: SubscriptionBatch, applied: Promise<void>): Promise<void> => {
+      await applied
+      checkpoint = await store(batch, checkpoint)
+      observer?.applied?.(batch.events, batch.caughtUp)
+      arrive(batch.checkpoint)
+      worked()
+    }
     try {
-      for await (const batch of following) {
-        await applier.apply(batch.events)
-        checkpoint = await store(batch, checkpoint)
-        observer?.applied?.(batch.events, batch.caughtUp)
-        arrive(batch.checkpoint)
-        yield
+      const batches = following[Symbol.asyncIterator]()
+      for (let coming = batches.next(); ; ) {
+        const { value: batch, done } = await coming
+        if ('reason' in failure) throw failure.reason
+        if (done) break
+        // While Redis writes one batch the next one is read and sent after it: the compare-and-set keeps them in order.
+        const sent = Promise.withResolvers<void>()
+        const applied = applier.apply(batch.events, sent.resolve)
+        await Promise.race([sent.promise, applied])
+        coming = batches.next()
+        coming.catch(() => {}) // met when its turn comes, or never
+        await storing
+        if ('reason' in failure) throw failure.reason
+        storing = finish(batch, applied).catch(async (reason: unknown) => {
+          failure.reason = reason
+          await following.unsubscribe()
+        })
         if (stopping.signal.aborted) return
       }
     } finally {
       clearInterval(look)
+      await storing // of the batch in hand
       await following.unsubscribe()
     }
+    if ('reason' in failure) throw failure.reason
     if (!stopping.signal.aborted) throw new Error(OVER)
   }
 
