@@ -112,7 +112,7 @@ export interface Subscription extends AsyncIterable<SubscriptionBatch> {
 /** What a new group of competing consumers is given. */
 export interface GroupOptions {
   readonly filter: StreamFilter
-  /** EXCLUSIVE, as of a subscription. */
+  /** INCLUSIVE, other than a subscription's: the event at the position comes too. */
   readonly from: Position | 'start' | 'end'
   /** How long a consumer has for an event before others get it, in milliseconds. Default 30,000. */
   readonly messageTimeout?: number

@@ -14,6 +14,7 @@ import {
   GroupNotFound,
   type GroupSubscription,
   type PersistentSubscriptions,
+  type Position,
 } from '../eventstore/port.ts'
 import { createApplier } from './apply.ts'
 import { type Checkpoint, sameCheckpoint } from './read-model.ts'
@@ -116,12 +117,19 @@ export function startGroupProjection(
     }
   }
 
+  /** Not 'end': a group that has no checkpoint yet would begin at the end anew after a restart of the server. */
+  async function newest(): Promise<Position | 'start'> {
+    const last = eventStore.readAll({ direction: 'backwards', filter: FILTER, maxCount: 1 })
+    for await (const { position } of last) return position
+    return 'start'
+  }
+
   async function create(): Promise<void> {
     const checkpoint = await readModel.getCheckpoint()
     try {
       await groups.create(group, {
         filter: FILTER,
-        from: checkpoint?.position ?? (wasThere ? 'start' : 'end'),
+        from: checkpoint?.position ?? (wasThere ? 'start' : await newest()),
         messageTimeout: MESSAGE_TIMEOUT_MS,
       })
       log.info({ group }, 'group created')

@@ -1,254 +1,107 @@
-/** Persistent subscriptions: competing consumers of a stream, or of a filtered view of $all. */
-import { createHash } from 'node:crypto'
+/** The persistent-subscriptions service: groups are made, changed, asked about and joined here; see group.ts for the rest. */
 import { status } from '@grpc/grpc-js'
 import type { Controls } from './controls.ts'
+import { type Consumer, createGroup, type Group, type GroupDefinition, type Nack, type Settings } from './group.ts'
 import type { Log, LogRecord } from './log.ts'
 import {
+  asTrailer,
   Failure,
   filterOf,
-  type IdForm,
   idOf,
   type Message,
   messages,
   nameOf,
   readEventOf,
   refuse,
+  resolveLink,
   toFailure,
 } from './wire.ts'
 
 const { groups: proto } = messages
-const BUCKETS = 1_024
-/** Events that wait for a consumer. */
-const BUFFER = 500
-/** The actions of a nack, by their numbers. */
-const [PARK, RETRY, SKIP, STOP] = [1, 2, 3, 4]
-
-interface Queued {
-  readonly record: LogRecord
-  retryCount: number
-}
-
-interface Consumer {
-  readonly call: Message
-  readonly form: IdForm
-  readonly slots: number
-  readonly inFlight: Map<string, { readonly queued: Queued; readonly timer: NodeJS.Timeout }>
-}
-
-interface Settings {
-  maxRetryCount: number
-  messageTimeout: number
-  maxSubscribers: number
-  strategy: string
-}
-
-interface Group {
-  readonly source: string
-  readonly name: string
-  settings: Settings
-  isWanted: (record: LogRecord) => boolean
-  /** In the log. */
-  next: number
-  waiting: Queued[]
-  parked: Queued[]
-  readonly consumers: Consumer[]
-  /** Whose stream a bucket of streams is, where the strategy pins. */
-  readonly pins: Map<number, Consumer>
-  turn: number
-  lastKnown: LogRecord | undefined
-}
+const END_REVISION = '18446744073709551615'
+/** By their numbers; what is unknown is tried again. */
+const NACKS: readonly Nack[] = ['retry', 'park', 'retry', 'skip', 'skip']
+const STOP = 4
+const STRATEGIES = ['DispatchToSingle', 'RoundRobin', 'Pinned']
+const TICK_MS = 1_000
 
 type Answer = (error: unknown, response?: Message) => void
+type Source = Pick<GroupDefinition, 'source' | 'name'>
 
 export function createGroups(log: Log, controls: Controls) {
   const groups = new Map<string, Group>()
-  const keyOf = (source: string, name: string) => `${source}::${name}`
+  /** How each group's consumers are told that they are let go. */
+  const drops = new Map<Consumer, (failure: Failure) => void>()
+  const keyOf = ({ source, name }: Source) => `${source}::${name}`
 
-  log.onAppend(() => setImmediate(() => groups.forEach(pump)))
-
-  const trailers = (exception: string, source: string, name: string) => ({
-    exception,
-    'stream-name': encodeURIComponent(source),
-    'group-name': name,
+  let scheduled = false
+  log.onAppend(() => {
+    if (scheduled) return
+    scheduled = true
+    setImmediate(() => {
+      scheduled = false
+      for (const group of groups.values()) group.pump()
+    })
   })
-  const exists = (source: string, name: string) =>
-    new Failure(
-      status.ALREADY_EXISTS,
-      `Subscription group ${name} on stream ${source} exists.`,
-      trailers('persistent-subscription-exists', source, name),
-    )
-  const missing = (source: string, name: string) =>
-    new Failure(
-      status.NOT_FOUND,
-      `Subscription group ${name} on stream ${source} does not exist.`,
-      trailers('persistent-subscription-does-not-exist', source, name),
-    )
+  setInterval(() => {
+    for (const group of groups.values()) group.tick()
+  }, TICK_MS).unref()
+
+  /** Of the methods' options: the group that they name. Older clients name a stream in another place. */
+  function sourceOf(options: Message): Source {
+    const name: string = options.getGroupName()
+    if (options.hasAll()) return { source: '$all', name }
+    return { source: nameOf(options.getStreamIdentifier() ?? options.getStream().getStreamIdentifier()), name }
+  }
 
   function find(options: Message): Group {
-    const source = options.hasAll?.() ? '$all' : nameOf(options.getStreamIdentifier())
-    const group = groups.get(keyOf(source, options.getGroupName()))
-    if (!group) throw missing(source, options.getGroupName())
+    const wanted = sourceOf(options)
+    const group = groups.get(keyOf(wanted))
+    if (!group) throw failure('missing', wanted)
     return group
   }
 
-  function settingsOf(message: Message, strategy: string): Settings {
-    const timeout = message.hasMessageTimeoutMs()
-      ? message.getMessageTimeoutMs()
-      : Number(message.getMessageTimeoutTicks()) / 10_000
-    return {
-      maxRetryCount: message.getMaxRetryCount(),
-      messageTimeout: timeout,
-      maxSubscribers: message.getMaxSubscriberCount(),
-      strategy,
+  function startOf(
+    options: Message,
+    source: string,
+  ): Pick<GroupDefinition, 'from' | 'startFrom'> & { revision: number } {
+    const all = source === '$all'
+    const place = all ? options.getAll() : options.getStream()
+    const revision: string = all ? '0' : (place ?? options.getSettings()).getRevision()
+    const start = { from: 'start', startFrom: all ? 'C:0/P:0' : '0', revision: 0 } as const
+    if (place?.hasStart() || (!all && revision === '0')) return start
+    if (place?.hasEnd() || revision === END_REVISION) {
+      return { from: 'end', startFrom: all ? 'C:-1/P:-1' : '-1', revision: 0 }
     }
-  }
-
-  function fill(group: Group): void {
-    while (group.waiting.length < BUFFER && group.next < log.records.length) {
-      const record = log.records[group.next++] as LogRecord
-      if (!group.isWanted(record)) continue
-      group.lastKnown = record
-      group.waiting.push({ record, retryCount: 0 })
-    }
-  }
-
-  function pump(group: Group): void {
-    fill(group)
-    if (group.consumers.length === 0) return
-    const left: Queued[] = []
-    /** Buckets whose consumer is busy: what comes after must not overtake. */
-    const held = new Set<number>()
-    for (const queued of group.waiting) {
-      const bucket = bucketOf(queued.record.stream)
-      const consumer = held.has(bucket) ? undefined : choose(group, bucket)
-      if (consumer) deliver(group, consumer, queued)
-      else {
-        held.add(bucket)
-        left.push(queued)
+    if (!all)
+      return {
+        from: log.visible(source).events[Number(revision)] ?? 'end',
+        startFrom: revision,
+        revision: Number(revision),
       }
+    const position = place.getPosition()
+    const [commit, prepare] = [position.getCommitPosition(), position.getPreparePosition()]
+    if (commit === '0') return start
+    const record = log.records[log.indexOf(Number(commit))]
+    const isBoundary = record?.position === Number(commit) && prepare === commit
+    return { from: isBoundary ? record : 'invalid', startFrom: `C:${commit}/P:${prepare}`, revision: 0 }
+  }
+
+  function define(options: Message): Group {
+    const { source, name } = sourceOf(options)
+    const { revision, ...start } = startOf(options, source)
+    const isInSource = (record: LogRecord) => source === '$all' || record.stream === source
+    const isWanted = source === '$all' ? filterOf(options.getAll()) : (record: LogRecord) => record.revision >= revision
+    const settings = options.getSettings()
+    const strategy = settings.getConsumerStrategy() || (STRATEGIES[settings.getNamedConsumerStrategy()] ?? 'RoundRobin')
+    return createGroup(log, { source, name, ...start, isInSource, isWanted }, settingsOf(settings, strategy))
+  }
+
+  function dropConsumers(group: Group): void {
+    for (const consumer of [...group.consumers]) {
+      group.leave(consumer)
+      drops.get(consumer)?.(failure('dropped', group))
     }
-    const drained = left.length < group.waiting.length
-    group.waiting = left
-    if (drained && left.length === 0 && group.next < log.records.length) pump(group)
-  }
-
-  const hasRoom = ({ inFlight, slots }: Consumer) => inFlight.size < slots
-
-  function choose(group: Group, bucket: number): Consumer | undefined {
-    const { consumers, settings } = group
-    if (settings.strategy.startsWith('Pinned')) {
-      let pinned = group.pins.get(bucket)
-      if (!pinned) {
-        const load = (consumer: Consumer) => [...group.pins.values()].filter((each) => each === consumer).length
-        pinned = consumers.toSorted((a, b) => load(a) - load(b))[0] as Consumer
-        group.pins.set(bucket, pinned)
-      }
-      return hasRoom(pinned) ? pinned : undefined
-    }
-    if (settings.strategy === 'DispatchToSingle') return consumers.find(hasRoom)
-    for (let index = 0; index < consumers.length; index++) {
-      const consumer = consumers[(group.turn + index) % consumers.length] as Consumer
-      if (!hasRoom(consumer)) continue
-      group.turn = (group.turn + index + 1) % consumers.length
-      return consumer
-    }
-    return undefined
-  }
-
-  function deliver(group: Group, consumer: Consumer, queued: Queued): void {
-    const { record, retryCount } = queued
-    const timer = setTimeout(() => {
-      if (consumer.inFlight.delete(record.id)) retry(group, queued)
-    }, group.settings.messageTimeout || 30_000)
-    consumer.inFlight.set(record.id, { queued, timer })
-    const event = readEventOf(record, consumer.form, proto)
-    event.setRetryCount(retryCount)
-    const response = new proto.ReadResp()
-    response.setEvent(event)
-    consumer.call.write(response)
-  }
-
-  function retry(group: Group, queued: Queued): void {
-    if (queued.retryCount >= group.settings.maxRetryCount) group.parked.push(queued)
-    else group.waiting.unshift({ record: queued.record, retryCount: queued.retryCount + 1 })
-    pump(group)
-  }
-
-  function leave(group: Group, consumer: Consumer): void {
-    const index = group.consumers.indexOf(consumer)
-    if (index < 0) return
-    group.consumers.splice(index, 1)
-    for (const [bucket, holder] of group.pins) if (holder === consumer) group.pins.delete(bucket)
-    const left = [...consumer.inFlight.values()].map(({ queued, timer }) => {
-      clearTimeout(timer)
-      return { record: queued.record, retryCount: queued.retryCount + 1 }
-    })
-    consumer.inFlight.clear()
-    group.waiting.unshift(...left.toSorted((a, b) => a.record.position - b.record.position))
-    pump(group)
-  }
-
-  function handle(group: Group, consumer: Consumer, request: Message): void {
-    const taken = (ids: Message[]) =>
-      ids.flatMap((id) => {
-        const entry = consumer.inFlight.get(idOf(id))
-        if (!entry) return []
-        clearTimeout(entry.timer)
-        consumer.inFlight.delete(idOf(id))
-        return [entry.queued]
-      })
-    if (request.hasAck()) taken(request.getAck().getIdsList())
-    if (request.hasNack()) {
-      const nack = request.getNack()
-      const nacked = taken(nack.getIdsList())
-      for (const queued of nacked) {
-        if (nack.getAction() === PARK) group.parked.push(queued)
-        else if (nack.getAction() === RETRY) retry(group, queued)
-        else if (nack.getAction() !== SKIP && nack.getAction() !== STOP) retry(group, queued)
-      }
-      if (nack.getAction() === STOP) {
-        leave(group, consumer)
-        consumer.call.end()
-      }
-    }
-    pump(group)
-  }
-
-  function place(group: Group, record: LogRecord | undefined): string {
-    if (record === undefined) return ''
-    return group.source === '$all' ? `C:${record.position}/P:${record.position}` : String(record.revision)
-  }
-
-  function infoOf(group: Group): Message {
-    fill(group)
-    const info = new proto.SubscriptionInfo()
-    const outstanding = [
-      ...group.waiting,
-      ...group.consumers.flatMap(({ inFlight }) => [...inFlight.values()].map(({ queued }) => queued)),
-    ].map(({ record }) => log.indexOf(record.position))
-    let done = Math.min(group.next, ...outstanding) - 1
-    while (done >= 0 && !group.isWanted(log.records[done] as LogRecord)) done--
-    info.setEventSource(group.source)
-    info.setGroupName(group.name)
-    info.setStatus('Live')
-    info.setLastCheckpointedEventPosition(place(group, log.records[done]))
-    info.setLastKnownEventPosition(place(group, group.lastKnown))
-    info.setParkedMessageCount(String(group.parked.length))
-    info.setTotalInFlightMessages(group.consumers.reduce((sum, { inFlight }) => sum + inFlight.size, 0))
-    info.setNamedConsumerStrategy(group.settings.strategy)
-    info.setMaxRetryCount(group.settings.maxRetryCount)
-    info.setMessageTimeoutMilliseconds(group.settings.messageTimeout)
-    info.setMaxSubscriberCount(group.settings.maxSubscribers)
-    info.setStartFrom(group.source === '$all' ? 'C:0/P:0' : '0')
-    info.setConnectionsList(
-      group.consumers.map(({ slots, inFlight }) => {
-        const connection = new proto.SubscriptionInfo.ConnectionInfo()
-        connection.setAvailableSlots(slots - inFlight.size)
-        connection.setInFlightMessages(inFlight.size)
-        return connection
-      }),
-    )
-    return info
   }
 
   /** A unary method that needs the leader. */
@@ -265,111 +118,71 @@ export function createGroups(log: Log, controls: Controls) {
       }
     }
 
-  return {
+  const handlers: Record<string, (call: Message, answer: Answer) => void> = {
     create: method(proto.CreateResp, (options) => {
-      const source = options.hasAll()
-        ? '$all'
-        : nameOf(options.getStreamIdentifier() ?? options.getStream().getStreamIdentifier())
-      const name = options.getGroupName()
-      if (groups.has(keyOf(source, name))) throw exists(source, name)
-      const settings = options.getSettings()
-      const named = ['DispatchToSingle', 'RoundRobin', 'Pinned'][settings.getNamedConsumerStrategy()] ?? 'RoundRobin'
-      const group: Group = {
-        source,
-        name,
-        settings: settingsOf(settings, settings.getConsumerStrategy() || named),
-        isWanted: source === '$all' ? filterOf(options.getAll()) : ({ stream }) => stream === source,
-        next: 0,
-        waiting: [],
-        parked: [],
-        consumers: [],
-        pins: new Map(),
-        turn: 0,
-        lastKnown: undefined,
-      }
-      const start = source === '$all' ? options.getAll() : options.getStream()
-      if (start.hasEnd()) group.next = log.records.length
-      else if (source === '$all' && start.hasPosition()) {
-        const position = Number(start.getPosition().getCommitPosition())
-        group.next = log.indexOf(position)
-        if (log.records[group.next]?.position === position) group.next++
-      } else if (source !== '$all' && !start.hasStart()) {
-        const revision = Number(start.getRevision())
-        group.next = log.records.findIndex((record) => record.stream === source && record.revision >= revision)
-        if (group.next < 0) group.next = log.records.length
-      }
-      groups.set(keyOf(source, name), group)
+      const source = sourceOf(options)
+      if (groups.has(keyOf(source))) throw failure('exists', source)
+      groups.set(keyOf(source), define(options))
     }),
 
     update: method(proto.UpdateResp, (options) => {
-      const source = options.hasAll()
-        ? '$all'
-        : nameOf(options.getStreamIdentifier() ?? options.getStream().getStreamIdentifier())
-      const group = groups.get(keyOf(source, options.getGroupName()))
-      if (!group) throw missing(source, options.getGroupName())
-      group.settings = settingsOf(options.getSettings(), group.settings.strategy)
+      const group = find(options)
+      const settings = settingsOf(options.getSettings(), group.settings().strategy)
       dropConsumers(group)
+      group.restart(settings)
     }),
 
     delete: method(proto.DeleteResp, (options) => {
       const group = find(options)
-      groups.delete(keyOf(group.source, group.name))
+      groups.delete(keyOf(group))
       dropConsumers(group)
     }),
 
     getInfo: method(proto.GetInfoResp, (options, response) => response.setSubscriptionInfo(infoOf(find(options)))),
 
     list: method(proto.ListResp, (options, response) => {
-      const source = options.hasListForStream()
-        ? options.getListForStream().hasAll()
-          ? '$all'
-          : nameOf(options.getListForStream().getStream())
-        : undefined
+      const one = options.getListForStream()
+      const source = one ? (one.hasAll() ? '$all' : nameOf(one.getStream())) : undefined
       const found = [...groups.values()].filter((group) => source === undefined || group.source === source)
-      if (found.length === 0) throw missing(source ?? '', '')
+      if (source !== undefined && found.length === 0) throw failure('missing', { source, name: '' })
       response.setSubscriptionsList(found.map(infoOf))
     }),
 
     replayParked: method(proto.ReplayParkedResp, (options) => {
-      const group = find(options)
-      const count = options.hasStopAt() ? Number(options.getStopAt()) : group.parked.length
-      const replayed = group.parked.splice(0, count).map(({ record }) => ({ record, retryCount: 0 }))
-      group.waiting.unshift(...replayed)
-      setImmediate(() => pump(group))
+      find(options).replayParked(options.hasStopAt() ? Number(options.getStopAt()) : undefined)
     }),
 
     read(call: Message) {
-      let joined: { group: Group; consumer: Consumer } | undefined
-      call.on('cancelled', () => joined && leave(joined.group, joined.consumer))
+      let joined: { readonly group: Group; readonly consumer: Consumer } | undefined
+      const leave = () => {
+        if (!joined) return
+        joined.group.leave(joined.consumer)
+        drops.delete(joined.consumer)
+        joined = undefined
+      }
+      call.on('cancelled', leave)
       call.on('end', () => {
-        if (joined) leave(joined.group, joined.consumer)
+        leave()
         call.end()
       })
       call.on('data', (request: Message) => {
         if (controls.hanging) return
         try {
-          if (joined) return handle(joined.group, joined.consumer, request)
-          controls.checkLeader()
-          const options = request.getOptions()
-          const group = find(options)
-          const { maxSubscribers } = group.settings
-          if (maxSubscribers > 0 && group.consumers.length >= maxSubscribers) {
-            throw new Failure(
-              status.FAILED_PRECONDITION,
-              `Maximum subscriptions reached for subscription group ${group.name} on stream ${group.source}.`,
-              trailers('maximum-subscribers-reached', group.source, group.name),
-            )
+          if (joined) {
+            const { group, consumer } = joined
+            if (request.hasAck()) group.ack(consumer, request.getAck().getIdsList().map(idOf))
+            else if (request.hasNack()) {
+              const nack = request.getNack()
+              group.nack(consumer, nack.getIdsList().map(idOf), NACKS[nack.getAction()] ?? 'retry')
+              if (nack.getAction() !== STOP) return
+              leave()
+              call.end()
+            }
+            return
           }
-          const form = options.getUuidOption()?.hasString() ? 'string' : 'structured'
-          const consumer: Consumer = { call, form, slots: options.getBufferSize() || 10, inFlight: new Map() }
-          joined = { group, consumer }
-          const confirmation = new proto.ReadResp.SubscriptionConfirmation()
-          confirmation.setSubscriptionId(crypto.randomUUID())
-          const response = new proto.ReadResp()
-          response.setSubscriptionConfirmation(confirmation)
-          call.write(response)
-          group.consumers.push(consumer)
-          pump(group)
+          if (!request.hasOptions()) return // of a consumer that was let go
+          controls.checkLeader()
+          joined = join(call, request.getOptions())
         } catch (reason) {
           refuse(call, reason)
         }
@@ -377,19 +190,125 @@ export function createGroups(log: Log, controls: Controls) {
     },
   }
 
-  function dropConsumers(group: Group): void {
-    for (const consumer of [...group.consumers]) {
-      leave(group, consumer)
-      refuse(
-        consumer.call,
-        new Failure(
-          status.CANCELLED,
-          `Subscription group ${group.name} on stream ${group.source} was dropped.`,
-          trailers('persistent-subscription-dropped', group.source, group.name),
-        ),
-      )
+  function join(call: Message, options: Message): { readonly group: Group; readonly consumer: Consumer } | undefined {
+    const group = find(options)
+    if (group.isFull()) throw failure('full', group)
+    const confirmation = new proto.ReadResp.SubscriptionConfirmation()
+    confirmation.setSubscriptionId(`${group.source}::${group.name}`)
+    const confirmed = new proto.ReadResp()
+    confirmed.setSubscriptionConfirmation(confirmation)
+    call.write(confirmed)
+    if (group.from === 'invalid') throw failure('dropped', group)
+    const form = options.getUuidOption()?.hasString() ? 'string' : 'structured'
+    const consumer: Consumer = {
+      slots: options.getBufferSize(),
+      name: String(call.metadata.get('connection-name')[0] ?? ''),
+      total: 0,
+      inFlight: new Map(),
+      deliver(record, retryCount) {
+        const resolved = group.settings().resolveLinks ? resolveLink(log, record) : { record }
+        const event = readEventOf(resolved, form, proto)
+        event.setRetryCount(retryCount)
+        const response = new proto.ReadResp()
+        response.setEvent(event)
+        call.write(response)
+      },
     }
+    drops.set(consumer, (reason) => {
+      drops.delete(consumer)
+      refuse(call, reason)
+    })
+    group.join(consumer)
+    return { group, consumer }
+  }
+
+  return {
+    handlers,
+    /** As a restart of the server does. */
+    restart() {
+      drops.clear()
+      for (const group of groups.values()) group.restart()
+    },
   }
 }
 
-const bucketOf = (stream: string) => createHash('sha1').update(stream).digest().readUInt32BE(0) % BUCKETS
+function settingsOf(message: Message, strategy: string): Settings {
+  const milliseconds = (name: 'MessageTimeout' | 'CheckpointAfter') =>
+    message[`has${name}Ms`]() ? message[`get${name}Ms`]() : Number(message[`get${name}Ticks`]()) / 10_000
+  return {
+    maxRetryCount: message.getMaxRetryCount(),
+    messageTimeout: milliseconds('MessageTimeout'),
+    maxSubscribers: message.getMaxSubscriberCount(),
+    strategy,
+    checkpointAfter: milliseconds('CheckpointAfter'),
+    minCheckpoint: message.getMinCheckpointCount(),
+    maxCheckpoint: message.getMaxCheckpointCount(),
+    historyBuffer: message.getHistoryBufferSize(),
+    liveBuffer: message.getLiveBufferSize(),
+    readBatch: message.getReadBatchSize(),
+    resolveLinks: message.getResolveLinks(),
+    extraStatistics: message.getExtraStatistics(),
+  }
+}
+
+const FAILURES = {
+  exists: [status.ALREADY_EXISTS, 'persistent-subscription-exists', 'exists'],
+  missing: [status.NOT_FOUND, 'persistent-subscription-does-not-exist', 'does not exist'],
+  full: [status.FAILED_PRECONDITION, 'maximum-subscribers-reached', 'has its maximum of subscribers'],
+  dropped: [status.CANCELLED, 'persistent-subscription-dropped', 'was dropped'],
+} as const
+
+function failure(kind: keyof typeof FAILURES, { source, name }: Source): Failure {
+  const [code, exception, text] = FAILURES[kind]
+  return new Failure(code, `Subscription group ${name} on stream ${source} ${text}.`, {
+    exception,
+    'stream-name': asTrailer(source),
+    'group-name': asTrailer(name),
+  })
+}
+
+function infoOf(group: Group): Message {
+  const { checkpoint, lastKnown, parked, waiting, retries } = group.state()
+  const settings = group.settings()
+  const inFlight = group.consumers.reduce((sum, consumer) => sum + consumer.inFlight.size, 0)
+  const place = (record: LogRecord | undefined) => {
+    if (record === undefined) return ''
+    return group.source === '$all' ? `C:${record.position}/P:${record.position}` : String(record.revision)
+  }
+  const info = new proto.SubscriptionInfo()
+  info.setEventSource(group.source)
+  info.setGroupName(group.name)
+  info.setStatus('Live')
+  info.setStartFrom(group.startFrom)
+  info.setLastCheckpointedEventPosition(place(checkpoint))
+  info.setLastKnownEventPosition(place(lastKnown))
+  info.setParkedMessageCount(String(parked))
+  info.setReadBufferCount(waiting)
+  info.setRetryBufferCount(retries)
+  info.setTotalInFlightMessages(inFlight)
+  info.setOutstandingMessagesCount(inFlight)
+  info.setTotalItems(String(group.consumers.reduce((sum, { total }) => sum + total, 0)))
+  info.setNamedConsumerStrategy(settings.strategy)
+  info.setMaxRetryCount(settings.maxRetryCount)
+  info.setMessageTimeoutMilliseconds(settings.messageTimeout)
+  info.setMaxSubscriberCount(settings.maxSubscribers)
+  info.setCheckPointAfterMilliseconds(settings.checkpointAfter)
+  info.setMinCheckPointCount(settings.minCheckpoint)
+  info.setMaxCheckPointCount(settings.maxCheckpoint)
+  info.setBufferSize(settings.historyBuffer)
+  info.setLiveBufferSize(settings.liveBuffer)
+  info.setReadBatchSize(settings.readBatch)
+  info.setResolveLinkTos(settings.resolveLinks)
+  info.setExtraStatistics(settings.extraStatistics)
+  info.setConnectionsList(
+    group.consumers.map((consumer) => {
+      const connection = new proto.SubscriptionInfo.ConnectionInfo()
+      connection.setConnectionName(consumer.name)
+      connection.setTotalItems(String(consumer.total))
+      connection.setAvailableSlots(consumer.slots - consumer.inFlight.size)
+      connection.setInFlightMessages(consumer.inFlight.size)
+      return connection
+    }),
+  )
+  return info
+}

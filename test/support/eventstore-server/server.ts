@@ -3,13 +3,14 @@
  * answer as the real server does and to be no more lenient.
  */
 import { createServer } from 'node:net'
-import { Server, ServerCredentials } from '@grpc/grpc-js'
+import { Server, ServerCredentials, status } from '@grpc/grpc-js'
 import type { Test } from 'tap'
+import { createAppends } from './appends.ts'
 import { createControls } from './controls.ts'
 import { createGroups } from './groups.ts'
 import { createLog } from './log.ts'
-import { createStreams } from './streams.ts'
-import { type Message, messages, services } from './wire.ts'
+import { createReads } from './reads.ts'
+import { Failure, type Message, messages, refuse, services } from './wire.ts'
 
 export interface ServerOptions {
   /** Default: any free one. */
@@ -55,6 +56,8 @@ export interface EventStoreServer {
   appendRaw(stream: string, events: readonly RawEvent[]): void
 }
 
+const CREDENTIALS = `Basic ${Buffer.from('admin:changeit').toString('base64')}`
+
 /** The server, gone with the test. */
 export async function startEventStoreServer(t: Test, options: ServerOptions = {}): Promise<EventStoreServer> {
   const server = await openEventStoreServer(options)
@@ -70,15 +73,20 @@ export async function openEventStoreServer(options: ServerOptions = {}): Promise
   const open = new Set<unknown>()
   let server: Server | undefined
   const controls = createControls(() => {
+    if (server === undefined) return
     const { sessions } = server as unknown as { sessions: Map<{ destroy(): void }, unknown> }
     for (const session of [...sessions.keys()]) session.destroy()
   })
   controls.tellsCaughtUp = caughtUp
 
-  const { batchAppend: batch, ...streams } = createStreams(log, controls)
+  const { batchAppend: batch, ...appends } = createAppends(log, controls)
+  const streams = { ...appends, ...createReads(log, controls) }
   const groups = createGroups(log, controls)
 
-  /** Counts a service's calls. */
+  const isAllowed = (method: string, call: Message) =>
+    !tls || method === 'getSupportedMethods' || call.metadata.get('authorization')[0] === CREDENTIALS
+
+  /** Counts a service's calls, and refuses those without credentials. */
   // biome-ignore lint/suspicious/noExplicitAny: handlers of any kind
   function counted(handlers: Record<string, any>): Record<string, any> {
     return Object.fromEntries(
@@ -89,10 +97,14 @@ export async function openEventStoreServer(options: ServerOptions = {}): Promise
           open.add(call)
           const over = () => open.delete(call)
           for (const event of ['cancelled', 'finish', 'close', 'error']) call.on(event, over)
-          handler(call, (...values: unknown[]) => {
+          const end = (...values: unknown[]) => {
             over()
             answer?.(...values)
-          })
+          }
+          if (isAllowed(name, call)) return handler(call, end)
+          const denied = new Failure(status.PERMISSION_DENIED, 'Access Denied', { exception: 'access-denied' })
+          if (answer) end(denied)
+          else refuse(call, denied)
         },
       ]),
     )
@@ -135,27 +147,20 @@ export async function openEventStoreServer(options: ServerOptions = {}): Promise
 
   function gossip(_: Message, answer: (error: null, response: Message) => void) {
     if (controls.hanging) return
-    const endpoint = new messages.gossip.EndPoint()
-    endpoint.setAddress('127.0.0.1')
-    endpoint.setPort(port)
-    const member = new messages.gossip.MemberInfo()
-    const id = new messages.shared.UUID()
-    id.setString(crypto.randomUUID())
-    member.setInstanceId(id)
-    member.setState(messages.gossip.MemberInfo.VNodeState[controls.leader ? 'FOLLOWER' : 'LEADER'])
-    member.setIsAlive(true)
-    member.setHttpEndPoint(endpoint)
+    const members = [member('127.0.0.1', port, controls.leader ? 'FOLLOWER' : 'LEADER')]
+    if (controls.leader) members.push(member(controls.leader.host, controls.leader.port, 'LEADER'))
     const response = new messages.gossip.ClusterInfo()
-    response.setMembersList([member])
+    response.setMembersList(members)
     answer(null, response)
   }
 
   async function start(): Promise<void> {
+    groups.restart()
     const next = new Server({ 'grpc.max_receive_message_length': 32 * 1024 * 1024 })
     const { batchAppend: _, ...withoutBatch } = services.streams
     if (batchAppend) next.addService(services.streams, counted({ ...streams, batchAppend: batch }))
     else next.addService(withoutBatch, counted(streams))
-    next.addService(services.groups, counted(groups))
+    next.addService(services.groups, counted(groups.handlers))
     next.addService(services.gossip, counted({ read: gossip }))
     if (serverFeatures) next.addService(services.features, counted({ getSupportedMethods: features }))
     const credentials = tls
@@ -212,4 +217,18 @@ function freePort(): Promise<number> {
       probe.close(() => resolve(port))
     })
   })
+}
+
+function member(host: string, port: number, state: 'LEADER' | 'FOLLOWER'): Message {
+  const endpoint = new messages.gossip.EndPoint()
+  endpoint.setAddress(host)
+  endpoint.setPort(port)
+  const id = new messages.shared.UUID()
+  id.setString(crypto.randomUUID())
+  const info = new messages.gossip.MemberInfo()
+  info.setInstanceId(id)
+  info.setState(messages.gossip.MemberInfo.VNodeState[state])
+  info.setIsAlive(true)
+  info.setHttpEndPoint(endpoint)
+  return info
 }

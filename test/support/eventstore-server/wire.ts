@@ -1,7 +1,7 @@
 /** The messages of the services, and errors in the trailers in which the server tells them. */
 import { createRequire } from 'node:module'
 import { Metadata, type ServerDuplexStream, type ServerWritableStream, status } from '@grpc/grpc-js'
-import { BadArgument, Deleted, type Expected, type LogRecord, TooLarge, WrongVersion } from './log.ts'
+import { BadArgument, Deleted, type Expected, type Log, type LogRecord, TooLarge, WrongVersion } from './log.ts'
 
 const require = createRequire(import.meta.url)
 const generated = '@kurrent/kurrentdb-client/generated/kurrentdb/protocols/v1'
@@ -39,6 +39,9 @@ export class Failure extends Error {
   }
 }
 
+/** A trailer is ASCII. */
+export const asTrailer = (name: string): string => (/^[\x20-\x7e]*$/.test(name) ? name : encodeURIComponent(name))
+
 export const versionOf = (expected: Expected): number =>
   expected === 'no_stream' ? -1 : expected === 'any' ? -2 : expected === 'stream_exists' ? -4 : expected
 
@@ -52,7 +55,7 @@ export function toFailure(reason: unknown): Failure {
       `Append failed due to WrongExpectedVersion. Stream: ${stream}, Expected version: ${versionOf(expected)}, Actual version: ${actual}`,
       {
         exception: 'wrong-expected-version',
-        'stream-name': encodeURIComponent(stream),
+        'stream-name': asTrailer(stream),
         'expected-version': String(versionOf(expected)),
         ...(actual >= 0 && { 'actual-version': String(actual) }),
       },
@@ -61,7 +64,7 @@ export function toFailure(reason: unknown): Failure {
   if (reason instanceof Deleted) {
     return new Failure(status.FAILED_PRECONDITION, `Event stream '${reason.stream}' is deleted.`, {
       exception: 'stream-deleted',
-      'stream-name': encodeURIComponent(reason.stream),
+      'stream-name': asTrailer(reason.stream),
     })
   }
   if (reason instanceof TooLarge) {
@@ -112,9 +115,33 @@ export function uuidOf(id: string, form: IdForm): Message {
   return uuid
 }
 
+/** What a reader that asks for links to be resolved gets for a record: the event, and the link that led to it. */
+export interface Resolved {
+  /** None for a link whose event is gone. */
+  readonly record: LogRecord | undefined
+  readonly link?: LogRecord
+}
+
+/** A link's data is `REVISION@STREAM`. */
+export function resolveLink(log: Log, record: LogRecord): Resolved {
+  if (record.type !== '$>') return { record }
+  const [, revision = '', stream = ''] = /^(\d+)@(.+)$/s.exec(record.data.toString()) ?? []
+  const { first, events } = log.visible(stream)
+  const isGone = Number(revision) < first || log.isTombstoned(stream) || log.isMissing(stream)
+  return { record: isGone ? undefined : events[Number(revision)], link: record }
+}
+
 /** @param module whose ReadResp it is for: that of streams or that of persistent subscriptions */
-export function readEventOf(record: LogRecord, form: IdForm, module: Message): Message {
+export function readEventOf({ record, link }: Resolved, form: IdForm, module: Message): Message {
   const { ReadEvent } = module.ReadResp
+  const event = new ReadEvent()
+  if (record) event.setEvent(recordedOf(record, form, ReadEvent))
+  if (link) event.setLink(recordedOf(link, form, ReadEvent))
+  event.setCommitPosition(String((link ?? record)?.position))
+  return event
+}
+
+function recordedOf(record: LogRecord, form: IdForm, ReadEvent: Message): Message {
   const recorded = new ReadEvent.RecordedEvent()
   recorded.setId(uuidOf(record.id, form))
   recorded.setStreamIdentifier(identifierOf(record.stream))
@@ -127,10 +154,7 @@ export function readEventOf(record: LogRecord, form: IdForm, module: Message): M
   metadata.set('created', String(BigInt(record.created) * 10_000n + 1234n))
   recorded.setCustomMetadata(new Uint8Array(record.metadata))
   recorded.setData(new Uint8Array(record.data))
-  const event = new ReadEvent()
-  event.setEvent(recorded)
-  event.setCommitPosition(String(record.position))
-  return event
+  return recorded
 }
 
 /** A message as it goes over the wire: not compressed, its length, itself. */
@@ -143,13 +167,14 @@ export function framed(message: Message): Buffer {
 }
 
 /** A read's answer with a record, framed. */
-export function encodedRecord(record: LogRecord, form: IdForm): Buffer {
-  const known = record.encoded[form]
+export function encodedRecord(resolved: Resolved, form: IdForm): Buffer {
+  const { record, link } = resolved
+  const known = link ? undefined : record?.encoded[form]
   if (known) return known
   const answer = new messages.streams.ReadResp()
-  answer.setEvent(readEventOf(record, form, messages.streams))
+  answer.setEvent(readEventOf(resolved, form, messages.streams))
   const frame = framed(answer)
-  record.encoded[form] = frame
+  if (record && !link) record.encoded[form] = frame
   return frame
 }
 

@@ -1,0 +1,203 @@
+/** The streams service, writing: appends in both ways, deletions. */
+import { status } from '@grpc/grpc-js'
+import type { Controls } from './controls.ts'
+import { BadArgument, Deleted, type Expected, type Log, type ProposedEvent, type Written, WrongVersion } from './log.ts'
+import { expectedOf, Failure, identifierOf, idOf, type Message, messages, nameOf, refuse, toFailure } from './wire.ts'
+
+const { streams, shared } = messages
+
+export function createAppends(log: Log, controls: Controls) {
+  const proposed = (message: Message): ProposedEvent => {
+    const metadata = message.getMetadataMap()
+    const type = metadata.get('type')
+    const contentType = metadata.get('content-type')
+    if (!type || !contentType) {
+      const absent = type ? 'content-type' : 'type'
+      throw new Failure(status.INVALID_ARGUMENT, `Required Metadata Property '${absent}' is missing`, {
+        exception: 'missing-required-metadata-property',
+        'required-metadata-properties': 'type,content-type',
+      })
+    }
+    return {
+      id: idOf(message.getId()),
+      type,
+      contentType,
+      data: Buffer.from(message.getData_asU8()),
+      metadata: Buffer.from(message.getCustomMetadata_asU8()),
+    }
+  }
+
+  function position(Position: Message, { position }: Written): Message | undefined {
+    if (position === undefined) return undefined
+    const message = new Position()
+    message.setCommitPosition(String(position))
+    message.setPreparePosition(String(position))
+    return message
+  }
+
+  return {
+    append(call: Message, answer: (error: unknown, response?: Message) => void) {
+      let target: { name: string; expected: Expected } | undefined
+      const events: ProposedEvent[] = []
+      let failure: unknown
+      call.on('data', (request: Message) => {
+        try {
+          if (request.hasOptions()) {
+            const options = request.getOptions()
+            target = { name: nameOf(options.getStreamIdentifier()), expected: expectedOf(options) }
+          } else events.push(proposed(request.getProposedMessage()))
+        } catch (error) {
+          failure ??= error
+        }
+      })
+      call.on('end', () => {
+        if (controls.hanging) return
+        try {
+          controls.checkLeader()
+          if (failure) throw failure
+          if (!target) throw new BadArgument('no options')
+          const written = log.append(target.name, events, target.expected)
+          if (controls.dropsResponse()) return controls.cut()
+          const success = new streams.AppendResp.Success()
+          if (written.revision === -1) success.setNoStream(new shared.Empty())
+          else success.setCurrentRevision(String(written.revision))
+          const at = position(streams.AppendResp.Position, written)
+          if (at) success.setPosition(at)
+          else success.setNoPosition(new shared.Empty())
+          const response = new streams.AppendResp()
+          response.setSuccess(success)
+          answer(null, response)
+        } catch (reason) {
+          if (!(reason instanceof WrongVersion)) return answer(toFailure(reason))
+          const { expected, actual } = reason
+          const wrong = new streams.AppendResp.WrongExpectedVersion()
+          if (actual === -1) wrong.setCurrentNoStream(new shared.Empty())
+          else wrong.setCurrentRevision(String(actual))
+          if (expected === 'any') wrong.setExpectedAny(new shared.Empty())
+          else if (expected === 'stream_exists') wrong.setExpectedStreamExists(new shared.Empty())
+          else if (expected === 'no_stream') wrong.setExpectedNoStream(new shared.Empty())
+          else wrong.setExpectedRevision(String(expected))
+          const response = new streams.AppendResp()
+          response.setWrongExpectedVersion(wrong)
+          answer(null, response)
+        }
+      })
+    },
+
+    batchAppend(call: Message) {
+      const batches = new Map<
+        string,
+        { readonly options: Message; readonly events: ProposedEvent[]; failure?: unknown }
+      >()
+      call.on('end', () => call.end())
+      call.on('data', (request: Message) => {
+        if (controls.hanging) return
+        try {
+          controls.checkLeader()
+        } catch (reason) {
+          return refuse(call, reason)
+        }
+        const correlationId = idOf(request.getCorrelationId())
+        let batch = batches.get(correlationId)
+        if (!batch) {
+          if (!request.hasOptions()) return refuse(call, new BadArgument('The first frame of a batch has no options'))
+          batch = { options: request.getOptions(), events: [] }
+          batches.set(correlationId, batch)
+        }
+        const response = new streams.BatchAppendResp()
+        response.setCorrelationId(request.getCorrelationId())
+        response.setStreamIdentifier(batch.options.getStreamIdentifier())
+        try {
+          batch.events.push(...request.getProposedMessagesList().map(proposed))
+        } catch (reason) {
+          batch.failure ??= reason // told once, when the batch is complete
+        }
+        if (!request.getIsFinal()) return
+        batches.delete(correlationId)
+        try {
+          if (batch.failure !== undefined) throw batch.failure
+          const written = log.append(
+            nameOf(batch.options.getStreamIdentifier()),
+            batch.events,
+            expectedOf(batch.options),
+          )
+          if (controls.dropsResponse()) return controls.cut()
+          const success = new streams.BatchAppendResp.Success()
+          if (written.revision === -1) success.setNoStream(new messages.empty.Empty())
+          else success.setCurrentRevision(String(written.revision))
+          const at = position(shared.AllStreamPosition, written)
+          if (at) success.setPosition(at)
+          else success.setNoPosition(new messages.empty.Empty())
+          response.setSuccess(success)
+        } catch (reason) {
+          response.setError(batchError(reason))
+        }
+        call.write(response)
+      })
+    },
+
+    delete: (call: Message, answer: (error: unknown, response?: Message) => void) =>
+      remove(call, answer, streams.DeleteResp, (name, expected) => log.delete(name, expected)),
+
+    tombstone: (call: Message, answer: (error: unknown, response?: Message) => void) =>
+      remove(call, answer, streams.TombstoneResp, (name, expected) => log.tombstone(name, expected)),
+  }
+
+  function remove(
+    call: Message,
+    answer: (error: unknown, response?: Message) => void,
+    Response: Message,
+    work: (name: string, expected: Expected) => Written,
+  ) {
+    if (controls.hanging) return
+    try {
+      controls.checkLeader()
+      const options = call.request.getOptions()
+      const written = work(nameOf(options.getStreamIdentifier()), expectedOf(options))
+      const response = new Response()
+      const at = position(Response.Position, written)
+      if (at) response.setPosition(at)
+      else response.setNoPosition(new shared.Empty())
+      answer(null, response)
+    } catch (reason) {
+      answer(toFailure(reason))
+    }
+  }
+}
+
+/** A google.rpc.Status with the details of one failure. */
+function batchError(reason: unknown): Message {
+  const error = new messages.status.Status()
+  const details = new messages.any.Any()
+  const pack = (code: number, text: string, message: Message, name: string) => {
+    error.setCode(code)
+    error.setMessage(text)
+    details.pack(message.serializeBinary(), `event_store.client.${name}`)
+  }
+  const failure = toFailure(reason)
+  if (reason instanceof WrongVersion) {
+    const wrong = new shared.WrongExpectedVersion()
+    const { expected, actual } = reason
+    if (actual === -1) wrong.setCurrentNoStream(new messages.empty.Empty())
+    else wrong.setCurrentStreamRevision(String(actual))
+    if (expected === 'any') wrong.setExpectedAny(new messages.empty.Empty())
+    else if (expected === 'stream_exists') wrong.setExpectedStreamExists(new messages.empty.Empty())
+    else if (expected === 'no_stream') wrong.setExpectedNoStream(new messages.empty.Empty())
+    else wrong.setExpectedStreamPosition(String(expected))
+    pack(status.ALREADY_EXISTS, 'WrongExpectedVersion', wrong, 'WrongExpectedVersion')
+  } else if (reason instanceof Deleted) {
+    const deleted = new shared.StreamDeleted()
+    deleted.setStreamIdentifier(identifierOf(reason.stream))
+    pack(status.NOT_FOUND, 'StreamDeleted', deleted, 'StreamDeleted')
+  } else if (failure.metadata.get('exception')[0] === 'maximum-append-size-exceeded') {
+    const size = new shared.MaximumAppendSizeExceeded()
+    size.setMaxappendsize(Number(failure.metadata.get('maximum-append-size')[0]))
+    pack(status.INVALID_ARGUMENT, 'MaximumAppendSizeExceeded', size, 'MaximumAppendSizeExceeded')
+  } else if (failure.code === status.INVALID_ARGUMENT) {
+    const bad = new shared.BadRequest()
+    bad.setMessage(failure.details)
+    pack(status.INVALID_ARGUMENT, 'BadRequest', bad, 'BadRequest')
+  } else pack(status.UNKNOWN, failure.details, new shared.Unknown(), 'Unknown')
+  error.setDetails(details)
+  return error
+}
