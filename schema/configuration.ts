@@ -1,4 +1,5 @@
 /** The environment variables that the processes share, checked once at start. */
+import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 
 const port = z.coerce.number().int().min(0).max(65535)
@@ -62,13 +63,14 @@ export class ConfigurationError extends Error {
 }
 
 /**
- * Reads the configuration from environment variables; an empty one counts as not set.
+ * Reads the configuration from environment variables; an empty one counts as not set. A secret one may stand in a file
+ * that `<NAME>_FILE` names, as containers get them.
  * @throws ConfigurationError naming the variable, its value and what is accepted
  */
 export function loadConfiguration(env: Readonly<Record<string, string | undefined>>): Configuration {
   return Object.fromEntries(
     Object.entries(variables).map(([name, variable]) => {
-      const value = env[name]
+      const value = 'secret' in variable ? readSecret(env, name) : env[name]
       if (value === undefined || value === '') return [name, variable.default]
       const result = variable.schema.safeParse(value)
       if (result.success) return [name, result.data]
@@ -76,4 +78,18 @@ export function loadConfiguration(env: Readonly<Record<string, string | undefine
       throw new ConfigurationError(`${name}: ${shown} can't be used; accepted: ${variable.accepted}.`)
     }),
   ) as Configuration
+}
+
+/** A line feed at the file's end is not part of the value. */
+function readSecret(env: Readonly<Record<string, string | undefined>>, name: string): string | undefined {
+  const variable = `${name}_FILE`
+  const path = env[variable]
+  if (!path) return env[name]
+  if (env[name]) throw new ConfigurationError(`${name} and ${variable} are both set; accepted: one of them.`)
+  try {
+    return readFileSync(path, 'utf8').replace(/\r?\n$/, '')
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new ConfigurationError(`${variable}: ${JSON.stringify(path)} can't be read (${code}).`)
+  }
 }

@@ -3,7 +3,8 @@ import { listen, runProcess } from '../../schema/process.ts'
 import { buildSamples } from './server.ts'
 
 await runProcess(async ({ HOST, SUBGRAPH_PORT, SAMPLES_PORT, LOG_LEVEL }) => {
-  const jwksUrl = `http://${HOST}:${SUBGRAPH_PORT}/.well-known/jwks.json`
+  const subgraph = process.env.SUBGRAPH_URL_CUSTOMERS || `http://${HOST}:${SUBGRAPH_PORT}/graphql`
+  const jwksUrl = new URL('/.well-known/jwks.json', subgraph).href
   const app = await buildSamples({ keys: { jwksUrl }, logger: { level: LOG_LEVEL } })
   await listen(app, { port: SAMPLES_PORT, host: HOST }, 'SAMPLES_PORT')
   return app

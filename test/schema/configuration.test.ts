@@ -1,4 +1,5 @@
 /** Environment variables are checked at start; a wrong one is named, with what is accepted, and a secret is never shown. */
+import { join } from 'node:path'
 import t from 'tap'
 import { loadConfiguration } from '../../schema/configuration.ts'
 
@@ -28,10 +29,30 @@ t.test('wrong values', async (t) => {
       'loud',
       'LOG_LEVEL: "loud" can\'t be used; accepted: fatal, error, warn, info, debug, trace or silent.',
     ],
-    ['EVENTSTORE_URL', 'mysql://user:secret@host', "EVENTSTORE_URL: its value can't be used; accepted: sqlite:PATH."],
+    [
+      'EVENTSTORE_URL',
+      'mysql://user:secret@host',
+      "EVENTSTORE_URL: its value can't be used; accepted: sqlite:PATH, kurrentdb://…, kurrent://…, kdb://…, esdb://… (each also with +discover).",
+    ],
     ['SUBGRAPH_SECRET', 'short', "SUBGRAPH_SECRET: its value can't be used; accepted: 16 characters or more."],
   ]
   for (const [name, value, message] of cases) {
     t.throws(() => loadConfiguration({ [name]: value }), { name: 'ConfigurationError', message })
   }
+})
+
+t.test('a secret may stand in a file', async (t) => {
+  const folder = t.testdir({ key: 'a secret of sixteen characters\n', short: 'short' })
+  const path = join(folder, 'key')
+  t.equal(loadConfiguration({ SUBGRAPH_SECRET_FILE: path }).SUBGRAPH_SECRET, 'a secret of sixteen characters')
+  t.throws(() => loadConfiguration({ SUBGRAPH_SECRET_FILE: path, SUBGRAPH_SECRET: 'another one of some length' }), {
+    name: 'ConfigurationError',
+    message: 'SUBGRAPH_SECRET and SUBGRAPH_SECRET_FILE are both set; accepted: one of them.',
+  })
+  t.throws(() => loadConfiguration({ SUBGRAPH_SECRET_FILE: '/nowhere/key' }), {
+    message: 'SUBGRAPH_SECRET_FILE: "/nowhere/key" can\'t be read (ENOENT).',
+  })
+  t.throws(() => loadConfiguration({ SUBGRAPH_SECRET_FILE: join(folder, 'short') }), {
+    message: "SUBGRAPH_SECRET: its value can't be used; accepted: 16 characters or more.",
+  })
 })

@@ -1,0 +1,32 @@
+/** `npm run secrets`: makes the secrets that docker-compose.yml reads. One that is there is left as it is. */
+import { generateKeyPairSync, randomBytes } from 'node:crypto'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+const secrets = {
+  'token-signing-key.pem': () =>
+    generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+  'email-hash-key': () => randomBytes(32).toString('hex'),
+  'subgraph-secret': () => randomBytes(32).toString('hex'),
+}
+const folder = 'secrets'
+
+// The folder is the owner's alone; in it the files can be read, because a container's user has another number.
+mkdirSync(folder, { recursive: true, mode: 0o700 })
+for (const [name, make] of Object.entries(secrets)) {
+  const path = join(folder, name)
+  try {
+    writeFileSync(path, make(), { mode: 0o644, flag: 'wx' })
+    console.log(`${path} made`)
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code !== 'EEXIST') {
+      console.error(`error: ${message}`)
+      process.exit(1)
+    }
+    console.log(`${path} is there already: left as it is`)
+  }
+}
+console.log(
+  'Keep them: without the token key all customers are signed out, without the e-mail key no address is found again.',
+)

@@ -1,0 +1,200 @@
+/**
+ * docker-compose.yml and Dockerfile, without a container engine: the file is valid by the compose schema, and each command,
+ * health check and path in it is run here as a container would run it.
+ */
+import '../support/needs-redis.ts'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { builtinModules } from 'node:module'
+import { dirname, join, resolve } from 'node:path'
+import { DCLinter } from 'dclint'
+import t from 'tap'
+import { parse } from 'yaml'
+import { startEventStoreServer } from '../support/eventstore-server/server.ts'
+import { client, signUp, temporaryFolder } from '../support/graph.ts'
+import { freePort, startProcess, untilReady } from '../support/processes.ts'
+import { startRedis } from '../support/redis.ts'
+
+const root = join(import.meta.dirname, '../..')
+const file = join(root, 'docker-compose.yml')
+
+interface Service {
+  readonly image: string
+  readonly build?: { readonly context: string }
+  readonly command: readonly string[]
+  readonly environment?: Readonly<Record<string, string>>
+  readonly healthcheck: { readonly test: readonly string[] }
+  readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>
+  readonly deploy?: { readonly replicas: number }
+  readonly profiles?: readonly string[]
+  readonly user?: string
+  readonly read_only?: boolean
+  readonly secrets?: readonly string[]
+}
+const compose = parse(readFileSync(file, 'utf8'), { merge: true }) as {
+  readonly services: Readonly<Record<string, Service>>
+  readonly secrets: Readonly<Record<string, { readonly file: string }>>
+}
+const service = (name: string): Service => {
+  const found = compose.services[name]
+  if (!found) throw new Error(`docker-compose.yml has no service ${name}`)
+  return found
+}
+const IMPORT = /(?:\bfrom |^import |\bimport\()'([^']+)'/gm
+const OURS = ['gateway', 'subgraph', 'projections', 'samples']
+
+interface LintMessage {
+  readonly type: string
+  readonly message: string
+}
+
+function schemaErrors(path: string): string[] {
+  const linter = new DCLinter({ rules: {}, quiet: true, debug: false, exclude: [] })
+  const results = linter.lintFiles([path], false)
+  return results
+    .flatMap(({ messages }: { readonly messages: readonly LintMessage[] }) => messages)
+    .filter(({ type }: LintMessage) => type === 'error')
+    .map(({ message }: LintMessage) => message)
+}
+
+t.test('the compose file is valid by the schema, and a broken one is not', async (t) => {
+  t.same(schemaErrors(file), [])
+  const folder = await temporaryFolder(t)
+  const broken = join(folder, 'docker-compose.yml')
+  writeFileSync(broken, readFileSync(file, 'utf8').replace('start_period: 20s', 'start_when: 20s'))
+  t.not(schemaErrors(broken).length, 0)
+})
+
+t.test('our services run as nobody special, in an order, several where they can be', async (t) => {
+  for (const name of OURS) {
+    const { user, read_only, build, command } = service(name)
+    t.match({ user, read_only, build }, { user: 'node', read_only: true, build: { context: '.' } }, name)
+    t.ok(existsSync(join(root, command[1] as string)), command.join(' '))
+  }
+  t.equal(service('subgraph').deploy?.replicas, 2)
+  t.equal(service('projections').deploy?.replicas, 2)
+  t.same(service('projections').command.slice(2), ['--mode', 'group'])
+  t.same(service('samples').profiles, ['samples'])
+  for (const [name, { depends_on = {}, secrets = [] }] of Object.entries(compose.services)) {
+    for (const [dependency, { condition }] of Object.entries(depends_on)) {
+      t.equal(condition, 'service_healthy', `${name} waits for ${dependency}`)
+      t.ok(service(dependency).healthcheck)
+    }
+    for (const secret of secrets) t.ok(compose.secrets[secret], `${name}: ${secret}`)
+  }
+})
+
+t.test('the image holds all that the processes import, and the packages that it installs', (t) => {
+  const dockerfile = readFileSync(join(root, 'Dockerfile'), 'utf8')
+  const sources = [...dockerfile.matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap(([, paths = '']) => paths.split(' '))
+  for (const source of sources) t.ok(existsSync(join(root, source)), source)
+  const ignored = readFileSync(join(root, '.dockerignore'), 'utf8').split('\n')
+  for (const source of sources) t.ok(ignored.includes(`!${source}`), `${source} is in the build's context`)
+  const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  const seen = new Set<string>()
+  const walk = (path: string): void => {
+    if (seen.has(path)) return
+    seen.add(path)
+    const name = path.slice(root.length + 1)
+    t.ok(
+      sources.some((source) => name === source || name.startsWith(`${source}/`)),
+      `${name} is in the image`,
+    )
+    if (!path.endsWith('.ts')) return
+    for (const [, specifier = ''] of readFileSync(path, 'utf8').matchAll(IMPORT)) {
+      if (specifier.startsWith('.')) walk(resolve(dirname(path), specifier))
+      else if (!specifier.startsWith('node:') && !builtinModules.includes(specifier)) {
+        const [scope = '', bare = ''] = specifier.split('/')
+        const dependency = scope.startsWith('@') ? `${scope}/${bare}` : scope
+        t.ok(dependencies[dependency], `${name} imports ${dependency}, a dependency`)
+      }
+    }
+  }
+  for (const name of [...OURS.map((each) => service(each).command[1] as string), 'schema/healthcheck.ts'])
+    walk(join(root, name))
+  t.ok(seen.size > 50)
+  t.end()
+})
+
+t.test(
+  'each process runs with its command, its environment and secrets from files, and its health check tells',
+  async (t) => {
+    const folder = await temporaryFolder(t)
+    const made = spawnSync(process.execPath, [join(root, 'subgraph/identity/secrets-main.ts')], {
+      cwd: folder,
+      encoding: 'utf8',
+    })
+    t.equal(made.status, 0, made.stderr)
+    t.equal(statSync(join(folder, 'secrets')).mode & 0o777, 0o700)
+    const again = execFileSync(process.execPath, [join(root, 'subgraph/identity/secrets-main.ts')], {
+      cwd: folder,
+      encoding: 'utf8',
+    })
+    t.equal(again.match(/left as it is/g)?.length, 3, 'made once')
+    const secretFiles = Object.fromEntries(
+      Object.entries(compose.secrets).map(([name, { file }]) => [`/run/secrets/${name}`, join(folder, file)]),
+    )
+
+    const [events, redis] = await Promise.all([startEventStoreServer(t), startRedis(t)])
+    const ports: Record<string, number> = {}
+    for (const name of OURS) ports[name] = await freePort()
+    /** What a container's network does. */
+    const outside = (text: string): string => {
+      let mapped = text
+        .replace(/^kurrentdb:\/\/kurrentdb:2113\?tls=false$/, events.url)
+        .replace(/^redis:\/\/redis:6379$/, redis.url)
+        .replace(/^\$\{SUPERGRAPH:-(.*)\}$/, 'gateway/sample/supergraph.graphql')
+      for (const [name, port] of [
+        ['gateway', 4000],
+        ['subgraph', 4001],
+        ['projections', 4002],
+        ['samples', 4003],
+      ] as const) {
+        mapped = mapped.replace(`http://${name}:${port}`, `http://127.0.0.1:${ports[name]}`)
+        mapped = mapped.replace(`http://127.0.0.1:${port}/`, `http://127.0.0.1:${ports[name]}/`)
+      }
+      return secretFiles[mapped] ?? mapped
+    }
+    const check = (name: string) => {
+      const [kind, command = '', script = '', url = ''] = service(name).healthcheck.test
+      t.same([kind, command], ['CMD', 'node'])
+      return spawnSync(process.execPath, [join(root, script), outside(url)], { encoding: 'utf8' })
+    }
+    const variables = {
+      gateway: 'GATEWAY_PORT',
+      subgraph: 'SUBGRAPH_PORT',
+      projections: 'PROJECTIONS_PORT',
+      samples: 'SAMPLES_PORT',
+    }
+    const workspace = join(folder, 'read-only')
+    mkdirSync(workspace)
+    const processes = new Map<string, ReturnType<typeof startProcess>>()
+    for (const name of ['subgraph', 'projections', 'samples', 'gateway'] as const) {
+      const down = await check(name)
+      t.equal(down.status, 1, `${name} is not up`)
+      t.match(down.stderr, /does not answer/)
+      const { command, environment = {} } = service(name)
+      const env = Object.fromEntries(Object.entries(environment).map(([key, value]) => [key, outside(value)]))
+      // Only what the compose file gives, and the image: none of the tests' own variables.
+      const cleared = { EVENTSTORE_URL: '', READMODEL_URL: '', DATA_DIR: '', NODE_ENV: 'production' }
+      const supergraph = env.SUPERGRAPH ? { SUPERGRAPH: join(root, env.SUPERGRAPH) } : {}
+      const started = startProcess(
+        t,
+        command[1] as string,
+        workspace,
+        { ...cleared, ...env, ...supergraph, [variables[name]]: String(ports[name]) },
+        command.slice(2),
+      )
+      processes.set(name, started)
+      await untilReady(started, outside(service(name).healthcheck.test[3] as string))
+      const up = await check(name)
+    t.equal(up.status, 0, `${name} is healthy: ${up.stderr}`)
+    }
+    const send = client(`http://127.0.0.1:${ports.gateway}/graphql`)
+    const { token, email } = await signUp(send)
+    const answer = await send('{ customer { email orders { number } } }', { token })
+    t.match(answer.data, { customer: { email, orders: Array } })
+    t.same(readdirSync(workspace), [], 'nothing is written where the image is')
+    for (const [name, started] of processes) t.equal(await started.end('SIGTERM'), 0, `${name} drains`)
+  },
+)
