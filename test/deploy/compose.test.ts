@@ -155,10 +155,11 @@ t.test(
       }
       return secretFiles[mapped] ?? mapped
     }
-    const check = (name: string) => {
+    const check = async (name: string) => {
       const [kind, command = '', script = '', url = ''] = service(name).healthcheck.test
       t.same([kind, command], ['CMD', 'node'])
-      return spawnSync(process.execPath, [join(root, script), outside(url)], { encoding: 'utf8' })
+      const started = startProcess(t, script, folder, {}, [outside(url)])
+      return { status: await started.ended, output: started.output() }
     }
     const variables = {
       gateway: 'GATEWAY_PORT',
@@ -172,7 +173,7 @@ t.test(
     for (const name of ['subgraph', 'projections', 'samples', 'gateway'] as const) {
       const down = await check(name)
       t.equal(down.status, 1, `${name} is not up`)
-      t.match(down.stderr, /does not answer/)
+      t.match(down.output, /does not answer/)
       const { command, environment = {} } = service(name)
       const env = Object.fromEntries(Object.entries(environment).map(([key, value]) => [key, outside(value)]))
       // Only what the compose file gives, and the image: none of the tests' own variables.
@@ -188,7 +189,7 @@ t.test(
       processes.set(name, started)
       await untilReady(started, outside(service(name).healthcheck.test[3] as string))
       const up = await check(name)
-    t.equal(up.status, 0, `${name} is healthy: ${up.stderr}`)
+      t.equal(up.status, 0, `${name} is healthy: ${up.output}`)
     }
     const send = client(`http://127.0.0.1:${ports.gateway}/graphql`)
     const { token, email } = await signUp(send)
