@@ -11,6 +11,7 @@ import { buildGateway } from './gateway/server.ts'
 import { openReadModel } from './projections/open.ts'
 import { startProjection } from './projections/worker.ts'
 import { listen, type Running, runProcess } from './schema/process.ts'
+import { startTracing } from './schema/tracing.ts'
 import { loadKeys } from './subgraph/identity/keys.ts'
 import { buildSubgraph } from './subgraph/server.ts'
 
@@ -34,6 +35,7 @@ await runProcess(
 
     try {
       const keys = loadKeys(configuration)
+      added(await startTracing(configuration, 'customers'))
       const eventStore = added(openEventStore(EVENTSTORE_URL))
       const readModel = added(openReadModel(READMODEL_URL))
       const subgraph = added(await buildSubgraph({ eventStore, readModel, keys, secret, logger }))

@@ -1,6 +1,7 @@
 /** The gateway as a process of its own: `npm run gateway`. */
 import { ConfigurationError } from '../schema/configuration.ts'
 import { listen, runProcess } from '../schema/process.ts'
+import { startTracing } from '../schema/tracing.ts'
 import { buildGateway } from './server.ts'
 
 /** `SUBGRAPH_URL_<NAME>`: the URL of a subgraph in place of that in the supergraph; the name in capitals, with _ for - . */
@@ -17,7 +18,9 @@ function subgraphUrls(env: NodeJS.ProcessEnv): Record<string, string> {
   )
 }
 
-await runProcess(async ({ SUPERGRAPH, SUBGRAPH_SECRET, NODE_ENV, GATEWAY_PORT, HOST, LOG_LEVEL }) => {
+await runProcess(async (configuration) => {
+  const { SUPERGRAPH, SUBGRAPH_SECRET, NODE_ENV, GATEWAY_PORT, HOST, LOG_LEVEL } = configuration
+  const tracing = await startTracing(configuration, 'gateway')
   const production = NODE_ENV === 'production'
   const app = await buildGateway({
     supergraph: SUPERGRAPH ?? 'schema/supergraph.graphql',
@@ -28,5 +31,10 @@ await runProcess(async ({ SUPERGRAPH, SUBGRAPH_SECRET, NODE_ENV, GATEWAY_PORT, H
     logger: { level: LOG_LEVEL },
   })
   await listen(app, { port: GATEWAY_PORT, host: HOST }, 'GATEWAY_PORT')
-  return app
+  return {
+    async close() {
+      await app.close()
+      await tracing.close()
+    },
+  }
 })

@@ -9,6 +9,7 @@ import Fastify, {
   LogController,
 } from 'fastify'
 import { GraphQLError, type GraphQLFormattedError, isObjectType } from 'graphql'
+import { startSpan } from '../schema/tracing.ts'
 import { exampleQueries, serveEditor } from './editor.ts'
 import { createApolloExecutor, type ExecutionRequest } from './executor.ts'
 import { createSubgraphHeaders } from './headers.ts'
@@ -129,10 +130,14 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     await clients.close()
   })
 
-  function executionRequest(request: FastifyRequest, variables: GraphQLRequest['variables']): ExecutionRequest {
+  function executionRequest(
+    request: FastifyRequest,
+    variables: GraphQLRequest['variables'],
+    traceparent: string,
+  ): ExecutionRequest {
     return {
       variables,
-      headers: subgraphHeaders(request),
+      headers: subgraphHeaders(request, traceparent),
       mask: (error) => mask(error, request),
       unavailable: ({ service, message, cause }) => {
         metrics.subgraphFailure(service)
@@ -155,6 +160,8 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     }
     let type = 'unknown'
     let outcome: Outcome = 'rejected'
+    const parent = request.headers.traceparent
+    const span = startSpan('graphql', { kind: 'server', parent: typeof parent === 'string' ? parent : undefined })
     try {
       const { query, operationName, variables } = read()
       const { operations } = graph
@@ -165,7 +172,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
         throw requestError('Mutation requests allowed only for POST requests', 'METHOD_NOT_ALLOWED', 405)
       }
       operations.checkVariables(operation, variables)
-      const result = await operation.execute(executionRequest(request, variables))
+      const result = await operation.execute(executionRequest(request, variables, span.traceparent))
       outcome = result.errors ? 'errors' : 'success'
       return send(JSON.stringify(result))
     } catch (error) {
@@ -174,6 +181,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
       return send(errorBody([mask(error, request)]), 500)
     } finally {
       metrics.request(type, outcome, (performance.now() - started) / 1000)
+      span.end(outcome === 'failed')
     }
   }
 

@@ -1,6 +1,7 @@
 /** HTTP calls to subgraphs, over connections that stay open. */
 import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { type Dispatcher, Pool } from 'undici'
+import { isTracing, startSpan } from '../schema/tracing.ts'
 
 /** A subgraph's answer, as it came; nothing in it is trusted but its outline. */
 export type SubgraphAnswer = {
@@ -83,14 +84,10 @@ export function createSubgraphClients({ timeoutMs, connections, pipelining }: Su
           variables: hasKeys(variables) ? variables : undefined,
           operationName,
         })
-        const { status, text } = await post(
-          poolOf(origin),
-          path,
-          headers as string[],
-          body,
-          !mutation,
-          timeoutMs,
-        ).catch((error: Error) => {
+        const traced = isTracing() ? tracedCall(name, headers) : undefined
+        const sent = (traced?.headers ?? headers) as string[]
+        const call = post(poolOf(origin), path, sent, body, !mutation, timeoutMs)
+        const { status, text } = await (traced ? call.finally(traced.end) : call).catch((error: Error) => {
           const what = error instanceof TimedOut ? `did not answer within ${timeoutMs} ms` : 'is not available'
           throw unavailable(name, what, error)
         })
@@ -100,6 +97,20 @@ export function createSubgraphClients({ timeoutMs, connections, pipelining }: Su
     close: async () => {
       await Promise.all([...pools.values()].map((pool) => pool.close()))
     },
+  }
+}
+
+/** The headers with the call's own span as their traceparent, and what ends it. */
+function tracedCall(name: string, headers: readonly string[]): { headers: readonly string[]; end: () => void } {
+  const at = headers.lastIndexOf('traceparent')
+  const span = startSpan(`subgraph ${name}`, {
+    kind: 'client',
+    parent: at < 0 ? undefined : headers[at + 1],
+    attributes: { 'subgraph.name': name },
+  })
+  return {
+    headers: at < 0 ? [...headers, 'traceparent', span.traceparent] : headers.with(at + 1, span.traceparent),
+    end: () => span.end(),
   }
 }
 

@@ -4,10 +4,12 @@ import { collectDefaultMetrics, Registry } from 'prom-client'
 import { openEventStore } from '../eventstore/open.ts'
 import { ConfigurationError } from '../schema/configuration.ts'
 import { listen, readArguments, runProcess } from '../schema/process.ts'
+import { startTracing } from '../schema/tracing.ts'
 import { startGroupProjection } from './group.ts'
 import { createProjectionMetrics } from './metrics.ts'
 import { openReadModel } from './open.ts'
 import { buildProjectionsServer } from './server.ts'
+import { traced } from './tracing.ts'
 import { startProjection } from './worker.ts'
 
 const MODES = ['catch-up', 'group']
@@ -23,6 +25,7 @@ function readMode(): string {
 await runProcess(async (configuration) => {
   const { PROJECTIONS_PORT: port, HOST: host, LOG_LEVEL: level } = configuration
   const mode = readMode()
+  const tracing = await startTracing(configuration, 'projections')
   let log: FastifyBaseLogger | undefined
   const eventStore = openEventStore(configuration.EVENTSTORE_URL, {
     onDrop(reason) {
@@ -46,7 +49,7 @@ await runProcess(async (configuration) => {
   })
   log = app.log
 
-  const options = { eventStore, readModel, log: app.log, observer: metrics.observer }
+  const options = { eventStore, readModel, log: app.log, observer: traced(metrics.observer) }
   const { persistentSubscriptions } = eventStore
   if (group !== undefined && persistentSubscriptions === undefined) {
     throw new ConfigurationError('--mode group needs EventStoreDB or KurrentDB: set EVENTSTORE_URL, or use catch-up.')
@@ -62,6 +65,7 @@ await runProcess(async (configuration) => {
       await projection.stop()
       await readModel.close()
       await eventStore.close()
+      await tracing.close()
     },
   }
 })

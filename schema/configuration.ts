@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 
+const url = z.url({ protocol: /^https?$/ })
 const port = z.coerce.number().int().min(0).max(65535)
 
 const variables = {
@@ -42,6 +43,9 @@ const variables = {
     default: 60,
     accepted: 'a whole number of seconds, 1 or more',
   },
+  OTEL_EXPORTER_OTLP_ENDPOINT: { schema: url, default: undefined, accepted: 'an http or https URL' },
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: { schema: url, default: undefined, accepted: 'an http or https URL' },
+  OTEL_SERVICE_NAME: { schema: z.string().min(1), default: undefined, accepted: "the process's name in traces" },
   LOG_LEVEL: {
     schema: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
     default: 'info' as const,

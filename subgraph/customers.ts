@@ -10,6 +10,7 @@ import { type CustomerDocument, project } from '../projections/customer.ts'
 import { customerStream, foldCustomer } from '../projections/fold.ts'
 import { type ReadModel, type ReadModelEntry, ReadModelUnavailable } from '../projections/read-model.ts'
 import type { CustomerEvent, EventMetadata } from '../schema/events.ts'
+import { startSpan } from '../schema/tracing.ts'
 import { type Command, encodeAll } from './command.ts'
 import { CustomerError, serviceUnavailable } from './errors.ts'
 import { createKeyedQueue } from './keyed-queue.ts'
@@ -128,7 +129,8 @@ export function createCustomers(options: {
   async function append(state: CustomerDocument, command: Command, events: readonly CustomerEvent[]): Promise<Outcome> {
     const encoded = encodeAll(command, events)
     const expected = state.revision === -1 ? 'no_stream' : state.revision
-    await eventStore.append(customerStream(state.id), encoded, { expected })
+    const span = startSpan('append customer', { parent: command.traceparent })
+    await eventStore.append(customerStream(state.id), encoded, { expected }).finally(span.end)
     const after = events.reduce((current: CustomerDocument, event, index) => {
       const { id, metadata } = encoded[index] as { id: string; metadata: unknown }
       const recorded = { ...event, id, metadata, revision: current.revision + 1, created: command.at }

@@ -2,12 +2,14 @@
 import { openEventStore } from '../eventstore/open.ts'
 import { openReadModel } from '../projections/open.ts'
 import { listen, runProcess } from '../schema/process.ts'
+import { startTracing } from '../schema/tracing.ts'
 import { loadKeys } from './identity/keys.ts'
 import { buildSubgraph } from './server.ts'
 
 await runProcess(async (configuration) => {
   const { EVENTSTORE_URL, READMODEL_URL, SUBGRAPH_SECRET, SUBGRAPH_PORT, HOST, LOG_LEVEL } = configuration
   const keys = loadKeys(configuration)
+  const tracing = await startTracing(configuration, 'subgraph')
   const eventStore = openEventStore(EVENTSTORE_URL)
   const readModel = openReadModel(READMODEL_URL)
   const app = await buildSubgraph({
@@ -23,6 +25,7 @@ await runProcess(async (configuration) => {
       await app.close()
       await readModel.close()
       await eventStore.close()
+      await tracing.close()
     },
   }
 })

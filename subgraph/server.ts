@@ -11,9 +11,11 @@ import Fastify, {
 } from 'fastify'
 import { type ExecutionResult, GraphQLError, parse } from 'graphql'
 import mercurius from 'mercurius'
-import { Counter, collectDefaultMetrics, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client'
+import { observed } from '../eventstore/observed.ts'
 import { type EventStore, EventStoreUnavailable } from '../eventstore/port.ts'
 import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
+import { isTracing, startSpan, type TracedSpan } from '../schema/tracing.ts'
 import { createCommands } from './commands.ts'
 import { createCustomers } from './customers.ts'
 import { createEmailClaims } from './email-claims.ts'
@@ -49,7 +51,7 @@ const typeDefs = readFileSync(new URL('../schema/customer.graphql', import.meta.
  * @throws ConfigurationError for a token signing key that is not an Ed25519 private key
  */
 export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyInstance> {
-  const { eventStore, readModel, keys, secret } = options
+  const { readModel, keys, secret } = options
   const app = Fastify({
     logger: options.logger ?? false,
     logController: new LogController({ disableRequestLogging: true }),
@@ -71,6 +73,18 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     labelNames: ['source'],
     registers: [registry],
   })
+  const appends = new Histogram({
+    name: 'eventstore_append_seconds',
+    help: 'How long appends took, by what came of them.',
+    labelNames: ['outcome'],
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5],
+    registers: [registry],
+  })
+  const conflicts = new Counter({
+    name: 'eventstore_append_conflicts_total',
+    help: 'Appends that met another writer; the command decides again.',
+    registers: [registry],
+  })
   const errorsByCode = new Counter({
     name: 'graphql_errors_total',
     help: 'Errors answered, by extensions.code.',
@@ -78,6 +92,10 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     registers: [registry],
   })
 
+  const eventStore = observed(options.eventStore, (outcome, seconds) => {
+    appends.observe({ outcome }, seconds)
+    if (outcome === 'conflict') conflicts.inc()
+  })
   // A rebuild switches to another generation of the documents: noticed within a second. While the read model is away
   // queries fold the streams.
   const following = setInterval(() => readModel.follow().catch(() => {}), FOLLOW_MS).unref()
@@ -111,12 +129,26 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     },
   })
 
+  const spans = new WeakMap<FastifyRequest, TracedSpan>()
+  if (isTracing()) {
+    app.addHook('onResponse', async (request, { statusCode }) => spans.get(request)?.end(statusCode >= 500))
+  }
+
+  /** The parent of what the request leads to: its own span, or the caller's where nothing is traced here. */
+  function traceparentOf(request: FastifyRequest): string | undefined {
+    const parent = text(request.headers.traceparent)
+    if (!isTracing()) return parent
+    const span = startSpan('graphql', { kind: 'server', parent })
+    spans.set(request, span)
+    return span.traceparent
+  }
+
   function requestContext(request: FastifyRequest): RequestContext {
     const { headers } = request
     return {
       caller: tokens.verify(headers.authorization),
       correlationId: text(headers['x-correlation-id']) ?? randomUUID(),
-      traceparent: text(headers.traceparent),
+      traceparent: traceparentOf(request),
       idempotencyKey: text(headers['idempotency-key']),
     }
   }

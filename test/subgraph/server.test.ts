@@ -187,3 +187,28 @@ t.test('metrics count reads and errors, and name nobody', async (t) => {
   t.match(body, /graphql_errors_total\{code="UNAUTHENTICATED"\} \d+/)
   t.notMatch(body, email)
 })
+
+t.test('appends are timed, and conflicts counted', async (t) => {
+  const { app, send, eventStore } = await startSubgraph(t)
+  const { id, token } = await signUp(send)
+  const metrics = async () => (await app.inject('/metrics')).body
+  t.match(await metrics(), /^eventstore_append_seconds_count\{outcome="written"\} [1-9]/m)
+  t.match(await metrics(), /^eventstore_append_conflicts_total 0$/m)
+  // Behind the instance's back: its next command is decided on a state that is no longer the newest.
+  const metadata = {
+    $correlationId: 'x',
+    $causationId: 'x',
+    actor: 'test',
+    at: new Date().toISOString(),
+    schemaVersion: 1,
+  }
+  const event = { id: crypto.randomUUID(), type: 'NewsletterSubscribed', data: {}, metadata }
+  await eventStore.append(`customer-${id}`, [event], { expected: 'stream_exists' })
+  const renamed = await send(
+    'mutation { updateCustomer(input: { firstname: "Bea" }) { customer { firstname is_subscribed } } }',
+    { token },
+  )
+  t.same(renamed.data.updateCustomer.customer, { firstname: 'Bea', is_subscribed: true })
+  t.match(await metrics(), /^eventstore_append_conflicts_total 1$/m)
+  t.match(await metrics(), /^eventstore_append_seconds_count\{outcome="conflict"\} 1$/m)
+})

@@ -1,0 +1,36 @@
+/** A projection's part of the traces: each event's way from its write to its document, and the batch that brought it. */
+import type { RecordedEvent } from '../eventstore/port.ts'
+import type { EventMetadata } from '../schema/events.ts'
+import { isSampled, isTracing, startSpan } from '../schema/tracing.ts'
+import type { ProjectionObserver } from './worker.ts'
+
+const MOST_LINKS = 100
+
+/** The observer, with spans; the observer itself where nothing is traced. */
+export function traced(observer: ProjectionObserver): ProjectionObserver {
+  if (!isTracing()) return observer
+  return {
+    ...observer,
+    applied(events, caughtUp) {
+      observer.applied(events, caughtUp)
+      if (events.length > 0) trace(events)
+    },
+  }
+}
+
+function trace(events: readonly RecordedEvent[]): void {
+  const parents = events.map(({ metadata }) => (metadata as Partial<EventMetadata> | undefined)?.traceparent)
+  const links = [...new Set(parents.filter((parent) => parent !== undefined && isSampled(parent)))] as string[]
+  if (links.length === 0) return
+  startSpan('apply batch', {
+    kind: 'consumer',
+    links: links.slice(0, MOST_LINKS),
+    attributes: { 'batch.events': events.length },
+  }).end()
+  for (const [index, { type, stream, revision, created }] of events.entries()) {
+    const parent = parents[index]
+    if (!isSampled(parent)) continue
+    const attributes = { 'event.stream': stream, 'event.revision': revision }
+    startSpan(`project ${type}`, { kind: 'consumer', parent, startTime: created, attributes }).end()
+  }
+}

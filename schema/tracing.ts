@@ -1,0 +1,131 @@
+/**
+ * OpenTelemetry traces. They go from process to process as a `traceparent` (W3C trace context), through events too, so no
+ * context is kept beside the calls. Without an endpoint nothing of the SDK is loaded and no span is made.
+ */
+import {
+  type Attributes,
+  ROOT_CONTEXT,
+  type Span,
+  type SpanContext,
+  SpanKind,
+  SpanStatusCode,
+  type Tracer,
+  trace,
+} from '@opentelemetry/api'
+import type { Configuration } from './configuration.ts'
+import type { Running } from './process.ts'
+
+let tracer: Tracer | undefined
+
+/** Whether spans are made: to be asked before anything is done for one. */
+export const isTracing = (): boolean => tracer !== undefined
+
+/** A piece of work that is traced. */
+export interface TracedSpan {
+  /** Names this span as the parent of what it leads to. */
+  readonly traceparent: string
+  /** @param failed whether the work has failed */
+  end(failed?: boolean): void
+}
+
+export interface SpanOptions {
+  readonly kind?: 'server' | 'client' | 'consumer' | 'internal'
+  /** The parent's traceparent; one that is not well formed counts as none. */
+  readonly parent?: string | undefined
+  /** Other spans that led to this one. */
+  readonly links?: readonly string[]
+  /** Never personal data. */
+  readonly attributes?: Attributes
+  /** Default: now. */
+  readonly startTime?: Date
+}
+
+const NONE: TracedSpan = { traceparent: '', end() {} }
+const KINDS = {
+  server: SpanKind.SERVER,
+  client: SpanKind.CLIENT,
+  consumer: SpanKind.CONSUMER,
+  internal: SpanKind.INTERNAL,
+} as const
+
+/** Begins a span; one that does nothing where nothing is traced. */
+export function startSpan(
+  name: string,
+  { kind = 'internal', parent, links = [], attributes, startTime }: SpanOptions = {},
+): TracedSpan {
+  if (tracer === undefined) return NONE
+  const parentContext = spanContext(parent)
+  const span = tracer.startSpan(
+    name,
+    {
+      kind: KINDS[kind],
+      links: links.flatMap((link) => {
+        const context = spanContext(link)
+        return context ? [{ context }] : []
+      }),
+      ...(attributes && { attributes }),
+      ...(startTime && { startTime }),
+    },
+    parentContext ? trace.setSpanContext(ROOT_CONTEXT, parentContext) : ROOT_CONTEXT,
+  )
+  return {
+    traceparent: traceparentOf(span),
+    end(failed = false) {
+      if (failed) span.setStatus({ code: SpanStatusCode.ERROR })
+      span.end()
+    },
+  }
+}
+
+/** Whether a traceparent's spans are recorded. */
+export function isSampled(traceparent: string | undefined): boolean {
+  return ((spanContext(traceparent)?.traceFlags ?? 0) & 1) === 1
+}
+
+function traceparentOf(span: Span): string {
+  const { traceId, spanId, traceFlags } = span.spanContext()
+  return `00-${traceId}-${spanId}-${traceFlags.toString(16).padStart(2, '0')}`
+}
+
+const FORM = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})$/
+
+function spanContext(traceparent: string | undefined): SpanContext | undefined {
+  const parts = traceparent === undefined ? null : FORM.exec(traceparent)
+  if (parts === null) return undefined
+  const [, traceId = '', spanId = '', flags = ''] = parts
+  return { traceId, spanId, traceFlags: Number.parseInt(flags, 16), isRemote: true }
+}
+
+/**
+ * Exports spans to the configured OTLP endpoint (HTTP, JSON), if there is one.
+ * @param service the process's name in the traces, unless OTEL_SERVICE_NAME gives another
+ * @returns what exports the rest when it is closed
+ */
+export async function startTracing(
+  configuration: Pick<
+    Configuration,
+    'OTEL_EXPORTER_OTLP_ENDPOINT' | 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT' | 'OTEL_SERVICE_NAME'
+  >,
+  service: string,
+): Promise<Running> {
+  const { OTEL_EXPORTER_OTLP_ENDPOINT: base, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: traces } = configuration
+  const url = traces ?? (base === undefined ? undefined : `${base.replace(/\/+$/, '')}/v1/traces`)
+  if (url === undefined) return { close: async () => {} }
+  const [{ NodeTracerProvider, BatchSpanProcessor }, { OTLPTraceExporter }, { resourceFromAttributes }] =
+    await Promise.all([
+      import('@opentelemetry/sdk-trace-node'),
+      import('@opentelemetry/exporter-trace-otlp-http'),
+      import('@opentelemetry/resources'),
+    ])
+  const provider = new NodeTracerProvider({
+    resource: resourceFromAttributes({ 'service.name': configuration.OTEL_SERVICE_NAME ?? service }),
+    spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter({ url }), { scheduledDelayMillis: 1_000 })],
+  })
+  tracer = provider.getTracer('customer-subgraph')
+  return {
+    async close() {
+      tracer = undefined
+      await provider.shutdown().catch(() => {}) // a collector that is away holds nothing up
+    },
+  }
+}

@@ -1,0 +1,165 @@
+/** Traces from the gateway through the subgraph and the event into the projection, received as a collector receives them. */
+import { createServer } from 'node:http'
+import t, { type Test } from 'tap'
+import { openEventStore } from '../../eventstore/open.ts'
+import type { EventMetadata } from '../../schema/events.ts'
+import { isTracing, startSpan, startTracing } from '../../schema/tracing.ts'
+import { client, environment, signUp, temporaryFolder } from '../support/graph.ts'
+import { freePort, startProcess, untilReady } from '../support/processes.ts'
+
+interface ReceivedSpan {
+  readonly service: string
+  readonly name: string
+  readonly traceId: string
+  readonly spanId: string
+  readonly parentSpanId?: string
+  readonly links?: readonly { readonly traceId: string; readonly spanId: string }[]
+}
+
+/** An OTLP/HTTP collector that keeps what it is sent. */
+async function startCollector(t: Test) {
+  const spans: ReceivedSpan[] = []
+  const bodies: string[] = []
+  const server = createServer(async (request, response) => {
+    let body = ''
+    for await (const chunk of request) body += chunk
+    bodies.push(body)
+    for (const { resource, scopeSpans } of JSON.parse(body).resourceSpans) {
+      const service = resource.attributes.find(({ key }: { key: string }) => key === 'service.name').value.stringValue
+      for (const { spans: some } of scopeSpans) for (const span of some) spans.push({ service, ...span })
+    }
+    response.setHeader('content-type', 'application/json').end('{}')
+  })
+  const port = await freePort()
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
+  t.teardown(() => void server.close())
+  return { url: `http://127.0.0.1:${port}`, spans, bodies }
+}
+
+async function startService(t: Test, env: Record<string, string>) {
+  const folder = await temporaryFolder(t)
+  const [gatewayPort, subgraphPort, projectionsPort] = [await freePort(), await freePort(), await freePort()]
+  const subgraph = startProcess(t, 'subgraph/main.ts', folder, { ...env, SUBGRAPH_PORT: String(subgraphPort) })
+  await untilReady(subgraph, `http://127.0.0.1:${subgraphPort}/readyz`)
+  const projections = startProcess(t, 'projections/main.ts', folder, {
+    ...env,
+    PROJECTIONS_PORT: String(projectionsPort),
+  })
+  const gateway = startProcess(t, 'gateway/main.ts', folder, {
+    ...env,
+    GATEWAY_PORT: String(gatewayPort),
+    SUPERGRAPH: new URL('../../schema/supergraph.graphql', import.meta.url).pathname,
+    SUBGRAPH_URL_CUSTOMERS: `http://127.0.0.1:${subgraphPort}/graphql`,
+  })
+  await untilReady(gateway, `http://127.0.0.1:${gatewayPort}/readyz`)
+  await untilReady(projections, `http://127.0.0.1:${projectionsPort}/readyz`)
+  return {
+    folder,
+    processes: [gateway, subgraph, projections],
+    send: client(`http://127.0.0.1:${gatewayPort}/graphql`),
+  }
+}
+
+t.test('one trace from the gateway into the document', async (t) => {
+  const collector = await startCollector(t)
+  const { folder, processes, send } = await startService(t, { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url })
+  const { id, token, email } = await signUp(send)
+  const traceId = 'abcdef0123456789abcdef0123456789'
+  const traceparent = `00-${traceId}-00f067aa0ba902b7-01`
+  await send('mutation { updateCustomer(input: { firstname: "Secretname" }) { customer { firstname } } }', {
+    token,
+    headers: { traceparent },
+  })
+  const find = (service: string, name: string) =>
+    collector.spans.find((span) => span.traceId === traceId && span.service === service && span.name === name)
+  for (let i = 0; i < 300 && !find('projections', 'project CustomerDetailsChanged'); i++) {
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  for (const started of processes) t.equal(await started.end('SIGTERM'), 0)
+
+  const entry = find('gateway', 'graphql')
+  const call = find('gateway', 'subgraph customers')
+  const request = find('subgraph', 'graphql')
+  const append = find('subgraph', 'append customer')
+  const projected = find('projections', 'project CustomerDetailsChanged')
+  t.equal(entry?.parentSpanId, '00f067aa0ba902b7', "the client's span is the first")
+  t.equal(call?.parentSpanId, entry?.spanId)
+  t.equal(request?.parentSpanId, call?.spanId)
+  t.equal(append?.parentSpanId, request?.spanId)
+  t.equal(projected?.parentSpanId, request?.spanId)
+  const batch = collector.spans.find(
+    ({ name, links = [] }) => name === 'apply batch' && links.some((link) => link.traceId === traceId),
+  )
+  t.equal(batch?.service, 'projections')
+
+  const eventStore = openEventStore(environment(folder).EVENTSTORE_URL ?? '')
+  t.teardown(() => eventStore.close())
+  let metadata: Partial<EventMetadata> = {}
+  for await (const event of eventStore.readStream(`customer-${id}`)) metadata = event.metadata as Partial<EventMetadata>
+  t.equal(metadata.traceparent, `00-${traceId}-${request?.spanId}-01`, 'the event tells what led to it')
+  const told = collector.bodies.join()
+  for (const personal of [email, 'Secretname', token, 'Str0ng-pass']) t.notMatch(told, personal)
+})
+
+t.test('without an endpoint nothing of the SDK is loaded, and a traceparent goes through as it came', async (t) => {
+  const hook = `import { registerHooks } from 'node:module'
+    registerHooks({ resolve(specifier, context, next) {
+      if (/@opentelemetry\\/(sdk-trace-node|exporter-trace-otlp-http)/.test(specifier)) console.log('LOADED ' + specifier)
+      return next(specifier, context)
+    } })`
+  const env = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(hook)}` }
+  const { folder, processes, send } = await startService(t, env)
+  const { id, token } = await signUp(send)
+  const traceparent = '00-abcdef0123456789abcdef0123456789-00f067aa0ba902b7-01'
+  await send('mutation { updateCustomer(input: { firstname: "Bea" }) { customer { id } } }', {
+    token,
+    headers: { traceparent },
+  })
+  for (const started of processes) {
+    await started.end('SIGTERM')
+    t.notMatch(started.output(), 'LOADED')
+  }
+  const eventStore = openEventStore(environment(folder).EVENTSTORE_URL ?? '')
+  t.teardown(() => eventStore.close())
+  let metadata: Partial<EventMetadata> = {}
+  for await (const event of eventStore.readStream(`customer-${id}`)) metadata = event.metadata as Partial<EventMetadata>
+  t.equal(metadata.traceparent, traceparent)
+
+  const collector = await startCollector(t)
+  const traced = await startService(t, { ...env, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${collector.url}/v1/traces` })
+  for (const started of traced.processes) {
+    await started.end('SIGTERM')
+    t.match(started.output(), 'LOADED', 'the hook would have told')
+  }
+})
+
+t.test('spans', async (t) => {
+  t.equal(isTracing(), false)
+  t.equal(startSpan('nothing').traceparent, '')
+  const none = {
+    OTEL_EXPORTER_OTLP_ENDPOINT: undefined,
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: undefined,
+    OTEL_SERVICE_NAME: undefined,
+  }
+  await (await startTracing(none, 'test')).close()
+  t.equal(isTracing(), false)
+  // Nobody listens there: the end is not held up.
+  const tracing = await startTracing({ ...none, OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1' }, 'test')
+  t.equal(isTracing(), true)
+  for (const parent of [
+    '',
+    'x',
+    '00-0-0-01',
+    `00-${'0'.repeat(32)}-00f067aa0ba902b7-01`,
+    `ff-${'a'.repeat(32)}-00f067aa0ba902b7-01`,
+  ]) {
+    const span = startSpan('a root', { parent })
+    t.match(span.traceparent, /^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/)
+    t.notMatch(span.traceparent, 'a'.repeat(32))
+    span.end()
+  }
+  const unsampled = startSpan('not recorded', { parent: `00-${'a'.repeat(32)}-00f067aa0ba902b7-00` })
+  t.match(unsampled.traceparent, /^00-a{32}-[0-9a-f]{16}-00$/, 'what the client does not sample is not sampled')
+  await tracing.close()
+  t.equal(isTracing(), false)
+})
