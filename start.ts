@@ -9,6 +9,7 @@ import { openEventStore } from './eventstore/open.ts'
 import { buildSamples } from './gateway/sample/server.ts'
 import { buildGateway } from './gateway/server.ts'
 import { openReadModel } from './projections/open.ts'
+import { traced } from './projections/tracing.ts'
 import { startProjection } from './projections/worker.ts'
 import { listen, type Running, runProcess } from './schema/process.ts'
 import { startTracing } from './schema/tracing.ts'
@@ -40,7 +41,7 @@ await runProcess(
       const readModel = added(openReadModel(READMODEL_URL))
       const subgraph = added(await buildSubgraph({ eventStore, readModel, keys, secret, logger }))
       const projected = added(openReadModel(READMODEL_URL))
-      const projection = startProjection({ eventStore, readModel: projected, log: subgraph.log })
+      const projection = startProjection({ eventStore, readModel: projected, log: subgraph.log, observer: traced({}) })
       added({ close: () => projection.stop() })
       // The read model of an earlier run may be behind, or lost: it is whole before the first query.
       await projection.caughtUp()

@@ -1,7 +1,7 @@
 /** HTTP calls to subgraphs, over connections that stay open. */
 import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { type Dispatcher, Pool } from 'undici'
-import { isTracing, startSpan } from '../schema/tracing.ts'
+import { endWith, isTracing, startSpan, type TracedSpan } from '../schema/tracing.ts'
 
 /** A subgraph's answer, as it came; nothing in it is trusted but its outline. */
 export type SubgraphAnswer = {
@@ -84,10 +84,10 @@ export function createSubgraphClients({ timeoutMs, connections, pipelining }: Su
           variables: hasKeys(variables) ? variables : undefined,
           operationName,
         })
-        const traced = isTracing() ? tracedCall(name, headers) : undefined
+        const traced = isTracing() ? tracedCall(name, mutation, headers) : undefined
         const sent = (traced?.headers ?? headers) as string[]
         const call = post(poolOf(origin), path, sent, body, !mutation, timeoutMs)
-        const { status, text } = await (traced ? call.finally(traced.end) : call).catch((error: Error) => {
+        const { status, text } = await (traced ? endWith(traced.span, call) : call).catch((error: Error) => {
           const what = error instanceof TimedOut ? `did not answer within ${timeoutMs} ms` : 'is not available'
           throw unavailable(name, what, error)
         })
@@ -100,17 +100,21 @@ export function createSubgraphClients({ timeoutMs, connections, pipelining }: Su
   }
 }
 
-/** The headers with the call's own span as their traceparent, and what ends it. */
-function tracedCall(name: string, headers: readonly string[]): { headers: readonly string[]; end: () => void } {
+/** The call's span, and the headers with it as their traceparent. */
+function tracedCall(
+  name: string,
+  mutation: boolean,
+  headers: readonly string[],
+): { readonly span: TracedSpan; readonly headers: readonly string[] } {
   const at = headers.lastIndexOf('traceparent')
   const span = startSpan(`subgraph ${name}`, {
     kind: 'client',
     parent: at < 0 ? undefined : headers[at + 1],
-    attributes: { 'subgraph.name': name },
+    attributes: { 'subgraph.name': name, 'graphql.operation.type': mutation ? 'mutation' : 'query' },
   })
   return {
+    span,
     headers: at < 0 ? [...headers, 'traceparent', span.traceparent] : headers.with(at + 1, span.traceparent),
-    end: () => span.end(),
   }
 }
 

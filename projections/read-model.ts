@@ -85,6 +85,13 @@ export interface ReadModel {
   /** The ids of all customers with a document, some at a time; one may come twice. @throws ReadModelUnavailable */
   customers(): AsyncIterable<readonly number[]>
 
+  /**
+   * Of these customers, those whose document is not the same text in another generation, as it is where one of the two
+   * has none. The store compares: of a whole generation only what differs has to be read.
+   * @throws ReadModelUnavailable
+   */
+  differing(ids: readonly number[], generation: number): Promise<readonly number[]>
+
   /** Notes an event that can't be applied, one for each customer: the newest counts. @throws ReadModelUnavailable */
   park(event: ParkedEvent): Promise<void>
 
@@ -121,7 +128,10 @@ export interface ReadModel {
    */
   setCheckpoint(checkpoint: Checkpoint, expected: Checkpoint | null): Promise<Checkpoint | null>
 
-  /** Forgets this generation, and all marks. @throws ReadModelUnavailable */
+  /**
+   * Forgets this generation, and all marks where it is the live one: those beside another one are what keeps the
+   * service's queries right. @throws ReadModelUnavailable
+   */
   reset(): Promise<void>
 
   /** Answers whether the store can be reached. @throws ReadModelUnavailable */

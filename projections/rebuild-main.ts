@@ -13,6 +13,7 @@ import {
   compareWithLog,
   type Difference,
   describe,
+  type Progress,
   startFilling,
 } from './rebuild.ts'
 
@@ -42,13 +43,13 @@ await runCommand(async ({ EVENTSTORE_URL, READMODEL_URL }, signal) => {
   try {
     switch (actions[0]) {
       case 'verify':
-        return await verify(eventStore, readModel)
+        return await verify(eventStore, readModel, signal)
       case 'roll-back':
         return await rollBack(readModel)
       case 'drop':
         return await drop(readModel)
       case 'status':
-        return await status(readModel)
+        return await status(readModel, READMODEL_URL)
       default:
         return await rebuild(eventStore, readModel, READMODEL_URL, signal, values['accept-differences'] === true)
     }
@@ -73,7 +74,7 @@ async function rebuild(
     eventStore,
     readModel: next,
     log: { info() {}, warn: complain, error: complain },
-    report: ({ done, share }) => bar.report(done, share),
+    report: ({ done, share, position }) => bar.report(done, share, position),
   })
   try {
     const stopped = new Promise<'stopped'>((resolve) => signal.addEventListener('abort', () => resolve('stopped')))
@@ -108,7 +109,7 @@ async function rebuild(
       return 1
     }
     // What group workers applied to the old generation just before the switch is in the log: it has to be in the new one.
-    await filling.caughtUp()
+    await Promise.race([filling.caughtUp(), stopped])
     console.log(`Generation ${generations.next} is live. The one before is kept:`)
     console.log('  npm run rebuild -- --roll-back   back to it')
     console.log('  npm run rebuild -- --drop        forget it')
@@ -131,24 +132,34 @@ async function list(differences: AsyncIterable<Difference>, isOver: () => boolea
   return count
 }
 
-async function verify(eventStore: EventStore, readModel: ReadModel): Promise<number> {
+async function verify(eventStore: EventStore, readModel: ReadModel, signal: AbortSignal): Promise<number> {
   const bar = showProgress('verifying', 'customers')
+  const report = ({ done, share, position }: Progress) => bar.report(done, share, position)
   let count = 0
-  for await (const difference of compareWithLog(eventStore, readModel, ({ done, share }) => bar.report(done, share))) {
+  for await (const difference of compareWithLog(eventStore, readModel, report, signal)) {
     count++
     console.log(describe(difference))
   }
   bar.stop()
+  if (signal.aborted) {
+    console.log(`Stopped before its end; ${count} documents differed so far.`)
+    return 130
+  }
   console.log(count === 0 ? 'The documents are those of the log.' : `${count} documents differ from the log.`)
   return count === 0 ? 0 : 1
 }
 
 async function rollBack(readModel: ReadModel): Promise<number> {
   const generations = await readModel.generations()
-  const live = generations.find((each) => each.live)?.number ?? 1
+  const current = generations.find((each) => each.live)
+  const live = current?.number ?? 1
   const before = generations.filter(({ number, checkpoint }) => number < live && checkpoint !== null).at(-1)
   if (before === undefined) {
     console.log(`Generation ${live} is live; there is none before it to go back to.`)
+    return 1
+  }
+  if (current?.checkpoint && before.checkpoint?.origin !== current.checkpoint.origin) {
+    console.log(`Generation ${before.number} is of another log: its documents are not this service's. See --drop`)
     return 1
   }
   if (!(await readModel.switchGeneration(live, before.number))) {
@@ -172,13 +183,24 @@ async function drop(readModel: ReadModel): Promise<number> {
   return 0
 }
 
-async function status(readModel: ReadModel): Promise<number> {
+async function status(readModel: ReadModel, url: string): Promise<number> {
   for (const { number, live, checkpoint } of await readModel.generations()) {
     const state = checkpoint === null ? 'empty' : checkpoint.complete ? 'complete' : 'being filled'
     const place = checkpoint ? `, at position ${checkpoint.position.commit}` : ''
-    console.log(`generation ${number}: ${live ? 'live, ' : ''}${state}${place}`)
+    console.log(`generation ${number}: ${live ? 'live, ' : ''}${state}${place}, ${await count(url, number)} documents`)
   }
   return 0
+}
+
+async function count(url: string, generation: number): Promise<number> {
+  const readModel = openReadModel(url, { generation })
+  try {
+    const ids = new Set<number>()
+    for await (const some of readModel.customers()) for (const id of some) ids.add(id)
+    return ids.size
+  } finally {
+    await readModel.close()
+  }
 }
 
 function complain(details: object, message: string): void {

@@ -20,8 +20,10 @@ import { FILTER, type Log, startProjection } from './worker.ts'
 export interface Progress {
   /** Events, or customers, so far. */
   readonly done: number
-  /** 0 to 1 of the log or of the customers; undefined where it is not known. */
+  /** 0 to 1 of the log; undefined where it is not known. */
   readonly share: number | undefined
+  /** The commit position that is reached. */
+  readonly position?: bigint | undefined
 }
 
 /** What differs between two documents of a customer, or a document and the log; no values, for they are personal. */
@@ -42,6 +44,7 @@ const PAGE = 500
 const CONCURRENCY = 32
 /** How long a document may take to follow the log before it counts as different. */
 const PATIENCE_MS = 5_000
+const LOOK_AGAIN_MS = 100
 
 /**
  * Which generation a rebuild fills: the newest that is above the live one, where one was begun, or a new one.
@@ -79,7 +82,7 @@ export function startFilling(options: {
       applied(events, caughtUp) {
         done += events.length
         const at = events.at(-1)?.position
-        report({ done, share: at && end ? Math.min(1, Number(at.commit) / Number(end.commit)) : undefined })
+        report({ done, share: at && shareOf(at, end), position: at?.commit })
         if (caughtUp) complete.resolve()
       },
     },
@@ -99,6 +102,36 @@ export function startFilling(options: {
   }
 }
 
+/** Of the log up to its newest event, as of when the work began. */
+function shareOf(at: Position, end: Position | undefined): number | undefined {
+  return end && Math.min(1, Number(at.commit) / Number(end.commit))
+}
+
+/**
+ * How long it is still waited for documents that lag; each one that follows renews it. So a worker that stands still is
+ * waited for once, and not for each of its documents.
+ */
+interface Patience {
+  left: number
+}
+
+/** What differs for good: both sides move on while they are compared, so what may only lag is looked at again. */
+async function settle(
+  ids: readonly number[],
+  patience: Patience,
+  look: (ids: readonly number[]) => Promise<Difference[]>,
+): Promise<Difference[]> {
+  let differing = await look(ids)
+  while (differing.some(({ revisions: [expected, found] }) => expected !== found) && patience.left > 0) {
+    patience.left -= LOOK_AGAIN_MS
+    await delay(LOOK_AGAIN_MS)
+    const before = differing.length
+    differing = await look(differing.map(({ customerId }) => customerId))
+    if (differing.length < before) patience.left = PATIENCE_MS
+  }
+  return differing
+}
+
 /**
  * Compares the documents of two generations.
  * @param expected the rebuilt one
@@ -109,15 +142,22 @@ export async function* compareGenerations(
   found: ReadModel,
   report: Report,
 ): AsyncGenerator<Difference, void, void> {
+  const patience = { left: PATIENCE_MS }
+  const [rebuilt, live] = [await expected.generation(), await found.generation()]
+  const look = async (ids: readonly number[]) => {
+    const [a, b] = await Promise.all([expected.documents(ids), found.documents(ids)])
+    return ids.flatMap((id, index) => difference(id, a[index] ?? null, b[index] ?? null) ?? [])
+  }
   let done = 0
-  for (const [one, swapped] of [
-    [expected, false],
-    [found, true],
+  for (const [one, other, swapped] of [
+    [expected, live, false],
+    [found, rebuilt, true],
   ] as const) {
     for await (const ids of one.customers()) {
       for (let start = 0; start < ids.length; start += PAGE) {
         const page = ids.slice(start, start + PAGE)
-        for (const difference of await differences(page, expected, found)) {
+        const suspects = await one.differing(page, other)
+        for (const difference of await settle(suspects, patience, look)) {
           // Those of the second pass that have a document on both sides were told in the first.
           if (!swapped || difference.revisions[0] === -1) yield difference
         }
@@ -125,19 +165,6 @@ export async function* compareGenerations(
         report({ done, share: undefined })
       }
     }
-  }
-}
-
-/** Both sides move on while they are compared: what lags behind is looked at again. */
-async function differences(ids: readonly number[], expected: ReadModel, found: ReadModel): Promise<Difference[]> {
-  let left = ids
-  for (const started = Date.now(); ; ) {
-    const [a, b] = await Promise.all([expected.documents(left), found.documents(left)])
-    const differing = left.flatMap((id, index) => difference(id, a[index] ?? null, b[index] ?? null) ?? [])
-    const settled = differing.every(({ revisions: [one, other] }) => one === other)
-    if (settled || Date.now() - started > PATIENCE_MS) return differing
-    left = differing.map(({ customerId }) => customerId)
-    await delay(100)
   }
 }
 
@@ -161,42 +188,66 @@ function difference(
 
 /**
  * Compares the live documents with the log: each customer's stream is folded. The memory does not grow with the log.
+ * @param signal ends it before its end
  * @throws EventStoreUnavailable | ReadModelUnavailable
  */
 export async function* compareWithLog(
   eventStore: EventStore,
   readModel: ReadModel,
   report: Report,
+  signal?: AbortSignal,
 ): AsyncGenerator<Difference, void, void> {
+  const patience = { left: PATIENCE_MS }
   let done = 0
   let page: number[] = []
   let end: Position | undefined
   for await (const { position } of eventStore.readAll({ direction: 'backwards', filter: FILTER, maxCount: 1 })) {
     end = position
   }
-  const compare = async (share: number | undefined) => {
+  const look = async (ids: readonly number[]) => {
+    const folds = await inTurns(ids, (id) => tryFold(eventStore, id))
+    const documents = await readModel.documents(ids)
+    return ids.flatMap((id, index): Difference | [] => {
+      const [fold, document] = [folds[index] ?? null, documents[index] ?? null]
+      const revision = document?.revision ?? -1
+      if (fold === 'parked') return { customerId: id, fields: 'parked', revisions: [revision, revision] }
+      if (fold?.revision === -1) return [] // its stream is gone, although $all still has the event: see below
+      return difference(id, fold, document) ?? []
+    })
+  }
+  const compare = async (share: number | undefined, position?: bigint) => {
     const ids = page
     page = []
-    const found = await verify(eventStore, readModel, ids)
+    const found = await settle(ids, patience, look)
     done += ids.length
-    report({ done, share })
+    report({ done, share, position })
     return found
   }
   for await (const { stream, revision, position } of eventStore.readAll({ filter: FILTER })) {
+    if (signal?.aborted) return
     const id = revision === 0 ? customerOf(stream) : undefined // each customer once, at its first event
     if (id !== undefined) page.push(id)
-    if (page.length === PAGE) yield* await compare(end && Math.min(1, Number(position.commit) / Number(end.commit)))
+    if (page.length === PAGE) yield* await compare(shareOf(position, end), position.commit)
     if (end && comparePositions(position, end) >= 0) break // what came later is another verification's
   }
   yield* await compare(1)
   for await (const ids of readModel.customers()) {
-    const documents = await readModel.documents(ids)
-    for (const [index, id] of ids.entries()) {
-      if (documents[index] === null) continue
-      if (!(await hasStream(eventStore, id)))
-        yield { customerId: id, fields: 'extra', revisions: [-1, documents[index]?.revision ?? -1] }
+    if (signal?.aborted) return
+    const streams = await inTurns(ids, (id) => hasStream(eventStore, id))
+    const extra = ids.filter((_, index) => !streams[index])
+    for (const document of await readModel.documents(extra)) {
+      if (document !== null) yield { customerId: document.id, fields: 'extra', revisions: [-1, document.revision] }
     }
   }
+}
+
+/** Some at a time; the answers are in the items' order. */
+async function inTurns<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+  const answers: R[] = []
+  for (let start = 0; start < items.length; start += CONCURRENCY) {
+    answers.push(...(await Promise.all(items.slice(start, start + CONCURRENCY).map(work))))
+  }
+  return answers
 }
 
 async function hasStream(eventStore: EventStore, id: number): Promise<boolean> {
@@ -206,28 +257,6 @@ async function hasStream(eventStore: EventStore, id: number): Promise<boolean> {
     if (!(error instanceof StreamNotFound)) throw error
   }
   return false
-}
-
-async function verify(eventStore: EventStore, readModel: ReadModel, ids: readonly number[]): Promise<Difference[]> {
-  let left = ids
-  for (const started = Date.now(); left.length > 0; ) {
-    const folds: (CustomerDocument | 'parked')[] = []
-    for (let start = 0; start < left.length; start += CONCURRENCY) {
-      folds.push(...(await Promise.all(left.slice(start, start + CONCURRENCY).map((id) => tryFold(eventStore, id)))))
-    }
-    const documents = await readModel.documents(left)
-    const differing = left.flatMap((id, index): Difference[] => {
-      const [fold, document] = [folds[index] ?? null, documents[index] ?? null]
-      if (fold !== 'parked') return [difference(id, fold, document) ?? []].flat()
-      const revision = document?.revision ?? -1
-      return [{ customerId: id, fields: 'parked', revisions: [revision, revision] }]
-    })
-    const settled = differing.every(({ revisions: [fold, document] }) => fold === document)
-    if (settled || Date.now() - started > PATIENCE_MS) return differing
-    left = differing.map(({ customerId }) => customerId)
-    await delay(100)
-  }
-  return []
 }
 
 async function tryFold(eventStore: EventStore, id: number): Promise<CustomerDocument | 'parked'> {

@@ -64,6 +64,18 @@ export const scripts = {
      return refused`,
   ),
 
+  /** (a document; pairs of documents' keys on the same server): the numbers, from 0, of the pairs that are not the same */
+  compareDocuments: script<number[]>(
+    1,
+    `local differing = {}
+     for i = 1, #ARGV, 2 do
+       if redis.call('GET', ARGV[i]) ~= redis.call('GET', ARGV[i + 1]) then
+         differing[#differing + 1] = (i - 1) / 2
+       end
+     end
+     return differing`,
+  ),
+
   /** (hash): its fields and values in turn */
   readHash: script<string[]>(1, `return redis.call('HGETALL', KEYS[1])`),
 

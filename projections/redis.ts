@@ -88,7 +88,8 @@ export function openRedisReadModel(
   let own = generation === undefined ? '' : ownPrefix(generation)
   const checkpointKey = () => `${own}:{checkpoint}`
   const parkedKey = () => `${own}:{parked}`
-  const documentKey = (id: number) => `${own}:{${id}}`
+  const documentKeyOf = (prefix: string, id: number) => `${prefix}:{${id}}`
+  const documentKey = (id: number) => documentKeyOf(own, id)
   const sealKey = (tag: string) => `${own}:seal:{${tag}}`
   /** The seal in the slot of a hash tag. */
   const sealOf = (tag: string) => sealKey(sealTags[isCluster ? slotOf(tag) : 0] as string)
@@ -292,6 +293,18 @@ export function openRedisReadModel(
       }
     },
 
+    differing: begun(async (ids, other) => {
+      const size = isCluster ? 1 : CHUNK // in a Cluster the pairs of several customers are not on one server
+      const chunks = Array.from({ length: Math.ceil(ids.length / size) }, (_, index) =>
+        ids.slice(index * size, (index + 1) * size),
+      )
+      const answers = await each(chunks, (commands, chunk) => {
+        const pairs = chunk.flatMap((id) => [documentKey(id), documentKeyOf(ownPrefix(other), id)])
+        return commands.compareDocuments(pairs[0] as string, ...pairs)
+      })
+      return answers.flatMap((numbers, chunk) => numbers.map((number) => ids[chunk * size + number] as number))
+    }),
+
     park: begun(async (event) => {
       await redis.call((commands) => commands.setField(parkedKey(), String(event.customerId), JSON.stringify(event)))
     }),
@@ -364,13 +377,14 @@ export function openRedisReadModel(
     setCheckpoint: begun(setCheckpoint),
 
     reset: begun(async () => {
+      const isLive = current === (await live())
       // The checkpoint and the seals first: a document must not outlive its mark where queries see it.
       await redis.call((commands) => commands.dropKeys(checkpointKey(), checkpointKey()))
       const dropSeals = (commands: RedisCommands, keys: readonly string[]) =>
         commands.dropKeys(keys[0] as string, ...keys)
       await onEachServer(sealTags.map(sealKey), dropSeals)
       await drop(`${own}:{*`, (key) => !isShared(key))
-      await drop(`${prefix}:{*}:revision`, () => true)
+      if (isLive) await drop(`${prefix}:{*}:revision`, () => true)
     }),
 
     ping: begun(async () => {

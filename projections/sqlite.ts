@@ -76,6 +76,11 @@ export function openSqliteReadModel({
     document: database.prepare('SELECT document FROM documents WHERE generation = ? AND id = ?'),
     revision: database.prepare('SELECT revision FROM documents WHERE generation = ? AND id = ?'),
     ids: database.prepare('SELECT id FROM documents WHERE generation = ? AND id > ? ORDER BY id LIMIT ?'),
+    differing: database.prepare(
+      `SELECT value AS id FROM json_each(?1) WHERE
+       (SELECT document FROM documents WHERE generation = ?2 AND id = value) IS NOT
+       (SELECT document FROM documents WHERE generation = ?3 AND id = value)`,
+    ),
     acknowledge: database.prepare(
       `INSERT INTO marks VALUES (?, ?)
        ON CONFLICT (id) DO UPDATE SET revision = max(revision, excluded.revision)`,
@@ -198,6 +203,9 @@ export function openSqliteReadModel({
       }
     },
 
+    differing: (ids, other) =>
+      read(() => (sql.differing.all(JSON.stringify(ids), current, other) as { id: number }[]).map(({ id }) => id)),
+
     park: (event) => write(() => void sql.park.run(current, event.customerId, JSON.stringify(event))),
 
     unpark: (customerId) => write(() => void sql.unpark.run(current, customerId)),
@@ -253,7 +261,7 @@ export function openSqliteReadModel({
     async reset() {
       await write(() => {
         for (const statement of sql.drop) statement.run(current)
-        sql.dropMarks.run()
+        if (current === live()) sql.dropMarks.run()
       })
     },
 

@@ -5,21 +5,26 @@ import { isSampled, isTracing, startSpan } from '../schema/tracing.ts'
 import type { ProjectionObserver } from './worker.ts'
 
 const MOST_LINKS = 100
+/** Older ones are a read model being filled again, not the end of the trace that wrote them; a million spans would hold that up. */
+const OLDEST_MS = 10 * 60_000
 
 /** The observer, with spans; the observer itself where nothing is traced. */
-export function traced(observer: ProjectionObserver): ProjectionObserver {
+export function traced(observer: Partial<ProjectionObserver>): Partial<ProjectionObserver> {
   if (!isTracing()) return observer
   return {
     ...observer,
     applied(events, caughtUp) {
-      observer.applied(events, caughtUp)
+      observer.applied?.(events, caughtUp)
       if (events.length > 0) trace(events)
     },
   }
 }
 
 function trace(events: readonly RecordedEvent[]): void {
-  const parents = events.map(({ metadata }) => (metadata as Partial<EventMetadata> | undefined)?.traceparent)
+  const oldest = Date.now() - OLDEST_MS
+  const parents = events.map(({ metadata, created }) =>
+    created.getTime() < oldest ? undefined : (metadata as Partial<EventMetadata> | undefined)?.traceparent,
+  )
   const links = [...new Set(parents.filter((parent) => parent !== undefined && isSampled(parent)))] as string[]
   if (links.length === 0) return
   startSpan('apply batch', {

@@ -115,6 +115,7 @@ export function startProjection(options: ProjectionOptions): Projection {
     }, LOOK_MS)
     /** The batch before: its writes, and then its checkpoint. */
     let storing: Promise<void> = Promise.resolve()
+    let applying: Promise<void> = Promise.resolve()
     const failure: { reason?: unknown } = {}
     const finish = async (batch: SubscriptionBatch, applied: Promise<void>): Promise<void> => {
       await applied
@@ -132,6 +133,7 @@ export function startProjection(options: ProjectionOptions): Projection {
         // While Redis writes one batch the next one is read and sent after it: the compare-and-set keeps them in order.
         const sent = Promise.withResolvers<void>()
         const applied = applier.apply(batch.events, sent.resolve)
+        applying = applied
         await Promise.race([sent.promise, applied])
         coming = batches.next()
         coming.catch(() => {}) // met when its turn comes, or never
@@ -146,6 +148,7 @@ export function startProjection(options: ProjectionOptions): Projection {
     } finally {
       clearInterval(look)
       await storing // of the batch in hand
+      await applying.catch(() => {}) // its failure is the one that is thrown, or comes again; it must not write to the next generation
       await following.unsubscribe()
     }
     if ('reason' in failure) throw failure.reason

@@ -43,8 +43,13 @@ const variables = {
     default: 60,
     accepted: 'a whole number of seconds, 1 or more',
   },
-  OTEL_EXPORTER_OTLP_ENDPOINT: { schema: url, default: undefined, accepted: 'an http or https URL' },
-  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: { schema: url, default: undefined, accepted: 'an http or https URL' },
+  OTEL_EXPORTER_OTLP_ENDPOINT: { schema: url, default: undefined, accepted: 'an http or https URL', secret: true },
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: {
+    schema: url,
+    default: undefined,
+    accepted: 'an http or https URL',
+    secret: true,
+  },
   OTEL_SERVICE_NAME: { schema: z.string().min(1), default: undefined, accepted: "the process's name in traces" },
   LOG_LEVEL: {
     schema: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),

@@ -2,8 +2,11 @@
 import { Presets, SingleBar } from 'cli-progress'
 
 export interface ProgressDisplay {
-  /** @param share 0 to 1 of the whole; undefined where it is not known */
-  report(done: number, share?: number): void
+  /**
+   * @param share 0 to 1 of the whole; undefined where it is not known
+   * @param position where in the log it is, where it is in a log
+   */
+  report(done: number, share?: number, position?: bigint): void
   /** The last word, with the whole's figures. */
   stop(): void
 }
@@ -17,24 +20,37 @@ const LINE_MS = 2_000
 export function showProgress(label: string, unit: string): ProgressDisplay {
   const started = Date.now()
   const rate = (done: number) => Math.round((done * 1000) / Math.max(1, Date.now() - started))
-  const timeLeft = (share: number | undefined) =>
-    share ? `${Math.ceil(((Date.now() - started) * (1 - share)) / share / 1000)} s left` : ''
+  /** Of the first report: what was begun before goes on in the middle. */
+  let first: { readonly share: number; readonly at: number } | undefined
+  const timeLeft = (share: number | undefined) => {
+    if (share === undefined || first === undefined || share <= first.share) return ''
+    const milliseconds = ((Date.now() - first.at) * (1 - share)) / (share - first.share)
+    return `${Math.ceil(milliseconds / 1000)} s left`
+  }
+  const place = (position: bigint | undefined) => (position === undefined ? '' : `at position ${position}`)
   const percent = (share: number | undefined) => (share === undefined ? '' : `${Math.floor(share * 100)} %`)
-  let last = { done: 0, share: undefined as number | undefined }
+  let last: { readonly done: number; readonly share?: number | undefined; readonly position?: bigint | undefined } = {
+    done: 0,
+  }
+  const note = (done: number, share: number | undefined, position: bigint | undefined) => {
+    if (share !== undefined) first ??= { share, at: Date.now() }
+    last = { done, share, position: position ?? last.position }
+  }
 
   if (process.stderr.isTTY) {
-    const format = `${label} [{bar}] {percent} {done} ${unit} | {rate} ${unit}/s | {left}`
+    const format = `${label} [{bar}] {percent} {done} ${unit} | {rate} ${unit}/s | {place} | {left}`
     const bar = new SingleBar({ format, hideCursor: true, stream: process.stderr }, Presets.shades_classic)
     const payload = () => ({
       done: last.done,
       rate: rate(last.done),
       percent: percent(last.share),
+      place: place(last.position),
       left: timeLeft(last.share),
     })
     bar.start(1, 0, payload())
     return {
-      report(done, share) {
-        last = { done, share }
+      report(done, share, position) {
+        note(done, share, position)
         bar.update(share ?? 0, payload())
       },
       stop() {
@@ -46,18 +62,19 @@ export function showProgress(label: string, unit: string): ProgressDisplay {
 
   let told = started
   const tell = () => {
-    const parts = [percent(last.share), `${last.done} ${unit}`, `${rate(last.done)} ${unit}/s`, timeLeft(last.share)]
+    const { done, share, position } = last
+    const parts = [percent(share), `${done} ${unit}`, `${rate(done)} ${unit}/s`, place(position), timeLeft(share)]
     console.error(`${label}: ${parts.filter((part) => part !== '').join(', ')}`)
   }
   return {
-    report(done, share) {
-      last = { done, share }
+    report(done, share, position) {
+      note(done, share, position)
       if (Date.now() - told < LINE_MS) return
       told = Date.now()
       tell()
     },
     stop() {
-      last = { done: last.done, share: undefined }
+      last = { ...last, share: undefined }
       tell()
     },
   }

@@ -15,6 +15,9 @@ import {
 import type { Configuration } from './configuration.ts'
 import type { Running } from './process.ts'
 
+/** How long the end of a process waits for an endpoint that does not take its last spans. */
+const FLUSH_LIMIT_MS = 2_000
+
 let tracer: Tracer | undefined
 
 /** Whether spans are made: to be asked before anything is done for one. */
@@ -77,6 +80,16 @@ export function startSpan(
   }
 }
 
+/** Ends the span together with the work, as failed where that is rejected. @returns the work */
+export function endWith<T>(span: TracedSpan, work: Promise<T>): Promise<T> {
+  if (span !== NONE)
+    work.then(
+      () => span.end(),
+      () => span.end(true),
+    )
+  return work
+}
+
 /** Whether a traceparent's spans are recorded. */
 export function isSampled(traceparent: string | undefined): boolean {
   return ((spanContext(traceparent)?.traceFlags ?? 0) & 1) === 1
@@ -99,7 +112,7 @@ function spanContext(traceparent: string | undefined): SpanContext | undefined {
 /**
  * Exports spans to the configured OTLP endpoint (HTTP, JSON), if there is one.
  * @param service the process's name in the traces, unless OTEL_SERVICE_NAME gives another
- * @returns what exports the rest when it is closed
+ * @returns what exports the rest when it is closed, for two seconds at most
  */
 export async function startTracing(
   configuration: Pick<
@@ -125,7 +138,13 @@ export async function startTracing(
   return {
     async close() {
       tracer = undefined
-      await provider.shutdown().catch(() => {}) // a collector that is away holds nothing up
+      // The SDK itself would try for ten seconds, which is all the time that a process has for its end.
+      let timer: NodeJS.Timeout | undefined
+      const limit = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, FLUSH_LIMIT_MS)
+      })
+      await Promise.race([provider.shutdown().catch(() => {}), limit])
+      clearTimeout(timer)
     },
   }
 }

@@ -10,7 +10,7 @@ import { type CustomerDocument, project } from '../projections/customer.ts'
 import { customerStream, foldCustomer } from '../projections/fold.ts'
 import { type ReadModel, type ReadModelEntry, ReadModelUnavailable } from '../projections/read-model.ts'
 import type { CustomerEvent, EventMetadata } from '../schema/events.ts'
-import { startSpan } from '../schema/tracing.ts'
+import { endWith, startSpan } from '../schema/tracing.ts'
 import { type Command, encodeAll } from './command.ts'
 import { CustomerError, serviceUnavailable } from './errors.ts'
 import { createKeyedQueue } from './keyed-queue.ts'
@@ -34,8 +34,12 @@ export interface Customers {
   execute(id: number, command: Command, decide: Decide): Promise<Outcome>
   /** What the command did when it was first given, if it was. */
   repetition(id: number, command: Command): Promise<Outcome | undefined>
-  /** The customer for a query: everything acknowledged so far is in it. @throws EventStoreUnavailable where it has to be folded */
-  get(id: number): Promise<CustomerDocument>
+  /**
+   * The customer for a query: everything acknowledged so far is in it.
+   * @param traceparent the parent of its spans
+   * @throws EventStoreUnavailable where it has to be folded
+   */
+  get(id: number, traceparent?: string): Promise<CustomerDocument>
   /** Writes outstanding revision marks once more, then stops. */
   close(): Promise<void>
 }
@@ -63,6 +67,9 @@ export function createCustomers(options: {
     const state = await foldCustomer(eventStore, id, cache.get(id))
     return remember(state)
   }
+
+  const fold = (id: number, traceparent: string | undefined) =>
+    endWith(startSpan('fold customer', { parent: traceparent }), load(id))
 
   /** Keeps the newest: a slower read must not put an older state back. */
   function remember(state: CustomerDocument): CustomerDocument {
@@ -98,7 +105,7 @@ export function createCustomers(options: {
     let state = cache.get(id)
     let fresh = state === undefined
     for (let attempt = 1; ; attempt++) {
-      state = fresh || state === undefined ? await load(id) : state
+      state = fresh || state === undefined ? await fold(id, command.traceparent) : state
       let events: readonly CustomerEvent[]
       try {
         events = await decide(state)
@@ -130,7 +137,7 @@ export function createCustomers(options: {
     const encoded = encodeAll(command, events)
     const expected = state.revision === -1 ? 'no_stream' : state.revision
     const span = startSpan('append customer', { parent: command.traceparent })
-    await eventStore.append(customerStream(state.id), encoded, { expected }).finally(span.end)
+    await endWith(span, eventStore.append(customerStream(state.id), encoded, { expected }))
     const after = events.reduce((current: CustomerDocument, event, index) => {
       const { id, metadata } = encoded[index] as { id: string; metadata: unknown }
       const recorded = { ...event, id, metadata, revision: current.revision + 1, created: command.at }
@@ -141,10 +148,10 @@ export function createCustomers(options: {
     return { state: after, events }
   }
 
-  async function get(id: number): Promise<CustomerDocument> {
+  async function get(id: number, traceparent?: string): Promise<CustomerDocument> {
     let entry: ReadModelEntry | undefined
     try {
-      ;[entry] = await readModel.get([id])
+      ;[entry] = await endWith(startSpan('read document', { parent: traceparent }), readModel.get([id]))
     } catch (error) {
       if (!(error instanceof ReadModelUnavailable)) throw error
     }
@@ -154,7 +161,7 @@ export function createCustomers(options: {
       return entry.document
     }
     onRead?.('stream')
-    return load(id)
+    return fold(id, traceparent)
   }
 
   return {

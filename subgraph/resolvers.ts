@@ -46,7 +46,9 @@ export function createResolvers({ commands, customers, tokens, now }: Parts) {
   function signedIn(context: RequestContext): Promise<CustomerDocument> {
     const { caller } = context
     if (caller === null) throw notAuthorized()
-    context.customer ??= customers.get(caller.customerId).then((document) => authorize(caller, document))
+    context.customer ??= customers
+      .get(caller.customerId, context.traceparent)
+      .then((document) => authorize(caller, document))
     return context.customer
   }
 

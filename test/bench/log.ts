@@ -41,8 +41,9 @@ function historyOf(id: number): NewEvent[] {
 
 /** Appends `count` events, a multiple of {@link BUSY} customers' histories, one event at a time. */
 export async function fillLog(eventStore: EventStore, count: number): Promise<void> {
-  for (let first = 1; (first - 1) * EVENTS_EACH < count; first += BUSY) {
-    const histories = Array.from({ length: BUSY }, (_, index) => ({
+  const busy = Math.min(BUSY, Math.ceil(count / EVENTS_EACH))
+  for (let first = 1; (first - 1) * EVENTS_EACH < count; first += busy) {
+    const histories = Array.from({ length: busy }, (_, index) => ({
       id: first + index,
       events: historyOf(first + index),
     }))

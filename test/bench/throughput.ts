@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { median, type Ratio } from './compare.ts'
 import type { JobResult } from './jobs/job.ts'
 import type { Servers } from './servers.ts'
-import type { StoreOptions } from './stores.ts'
+import { openStores, type StoreOptions } from './stores.ts'
 
 export interface Scale {
   readonly rounds: number
@@ -23,7 +23,7 @@ type ThroughputBench = (servers: Servers, scale: Scale) => Promise<Ratio[]>
 async function run(name: string, options: object): Promise<JobResult> {
   const child = fork(join(import.meta.dirname, 'jobs', `${name}.ts`), [JSON.stringify(options)], {
     // As npm run rebuild has it.
-    execArgv: name === 'rebuild' ? ['--max-old-space-size=256', '--max-semi-space-size=8'] : [],
+    execArgv: name === 'rebuild' ? ['--max-old-space-size=256', '--max-semi-space-size=16'] : [],
   })
   const ended = once(child, 'exit').then(([code, signal]) => {
     throw new Error(`job ${name} ended: ${signal ?? code}`)
@@ -70,6 +70,14 @@ async function aLog(servers: Servers, count: number): Promise<StoreOptions> {
   const stores = { folder: servers.folder() }
   await run('fill-log', { ...stores, count })
   return stores
+}
+
+/** Waits until the projection has filled the read model. */
+async function untilProjected(stores: StoreOptions): Promise<void> {
+  const { eventStore, readModel } = openStores(stores)
+  while (!(await readModel.getCheckpoint())?.complete) await delay(50)
+  await readModel.close()
+  await eventStore.close()
 }
 
 export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
@@ -138,7 +146,7 @@ export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
       eventStoreUrl: await servers.eventStore(),
       readModelUrl: await servers.redis(),
     }
-    await run('fill-log', { ...stores, count: 10_000 })
+    await run('fill-log', { ...stores, count: 2_500 })
     const projection = fork(join(import.meta.dirname, '../../projections/main.ts'), [], {
       env: {
         ...process.env,
@@ -148,7 +156,7 @@ export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
         LOG_LEVEL: 'error',
       },
     })
-    await delay(3_000)
+    await untilProjected(stores)
     const results: JobResult[] = []
     for (let round = 0; round < rounds; round++) results.push(await run('lag', { ...stores, seconds }))
     projection.kill('SIGKILL')

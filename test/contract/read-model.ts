@@ -142,6 +142,40 @@ export async function readModelContract(
       await Promise.all([one.follow(), two.follow()])
     })
 
+    await t.test('which documents differ between generations', async (t) => {
+      await complete()
+      const live = await one.generation()
+      const next = await open(live + 1)
+      t.teardown(() => next.close())
+      const ids = Array.from({ length: 250 }, (_, index) => index + 1)
+      const writes = ids.map((id) => ({ document: aDocument(id, 2), expected: -1 }))
+      await one.put(writes.filter(({ document }) => document.id !== 249))
+      const altered = { document: aDocument(7, 2, { lastname: 'Ondříček' }), expected: -1 }
+      await next.put([altered, ...writes.filter(({ document }) => document.id !== 7 && document.id !== 150)])
+      const asked = [...ids, 1_000]
+      t.same(await one.differing(asked, live + 1), [7, 150, 249], 'another text, none there, none here')
+      t.same(await next.differing(asked, live), [7, 150, 249])
+      t.same(await one.differing(asked, live), [], 'nothing differs from itself')
+      t.same(await one.differing([], live + 1), [])
+      await one.dropGeneration(live + 1)
+    })
+
+    await t.test('a reset of a generation that is not live keeps the marks', async (t) => {
+      await complete()
+      await one.put([{ document: aDocument(1, 0), expected: -1 }])
+      await one.acknowledge(1, 4)
+      const live = await one.generation()
+      const next = await open(live + 1)
+      t.teardown(() => next.close())
+      await next.put([{ document: aDocument(1, 3), expected: -1 }])
+      await next.setCheckpoint(aCheckpoint(1n), null)
+      await next.reset()
+      t.same(await next.documents([1]), [null])
+      t.equal(await next.getCheckpoint(), null)
+      t.same(await one.get([1]), [{ document: aDocument(1, 0), acknowledged: 4 }])
+      await one.dropGeneration(live + 1)
+    })
+
     await t.test('the customers of a generation', async (t) => {
       await complete()
       const ids = Array.from({ length: 2_500 }, (_, index) => index + 1)
@@ -398,6 +432,9 @@ export async function readModelContract(
         getCheckpoint: () => handle.getCheckpoint(),
         setCheckpoint: () => handle.setCheckpoint(aCheckpoint(1n), null),
         reset: () => handle.reset(),
+        follow: () => handle.follow(),
+        generations: () => handle.generations(),
+        differing: () => handle.differing([1], 1),
         ping: () => handle.ping(),
       }
       for (const [call, use] of Object.entries(uses)) {

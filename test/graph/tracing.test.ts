@@ -1,7 +1,10 @@
 /** Traces from the gateway through the subgraph and the event into the projection, received as a collector receives them. */
 import { createServer } from 'node:http'
+import { createServer as createTcpServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { openEventStore } from '../../eventstore/open.ts'
+import type { RecordedEvent } from '../../eventstore/port.ts'
+import { traced } from '../../projections/tracing.ts'
 import type { EventMetadata } from '../../schema/events.ts'
 import { isTracing, startSpan, startTracing } from '../../schema/tracing.ts'
 import { client, environment, signUp, temporaryFolder } from '../support/graph.ts'
@@ -14,7 +17,11 @@ interface ReceivedSpan {
   readonly spanId: string
   readonly parentSpanId?: string
   readonly links?: readonly { readonly traceId: string; readonly spanId: string }[]
+  readonly status?: { readonly code?: number }
+  readonly attributes?: readonly { readonly key: string; readonly value: { readonly stringValue?: string } }[]
 }
+
+const FAILED = 2
 
 /** An OTLP/HTTP collector that keeps what it is sent. */
 async function startCollector(t: Test) {
@@ -70,6 +77,7 @@ t.test('one trace from the gateway into the document', async (t) => {
     token,
     headers: { traceparent },
   })
+  await send('{ customer { firstname } }', { token, headers: { traceparent } })
   const find = (service: string, name: string) =>
     collector.spans.find((span) => span.traceId === traceId && span.service === service && span.name === name)
   for (let i = 0; i < 300 && !find('projections', 'project CustomerDetailsChanged'); i++) {
@@ -84,9 +92,17 @@ t.test('one trace from the gateway into the document', async (t) => {
   const projected = find('projections', 'project CustomerDetailsChanged')
   t.equal(entry?.parentSpanId, '00f067aa0ba902b7', "the client's span is the first")
   t.equal(call?.parentSpanId, entry?.spanId)
+  t.match(call?.attributes, [
+    { key: 'subgraph.name', value: { stringValue: 'customers' } },
+    { key: 'graphql.operation.type', value: { stringValue: 'mutation' } },
+  ])
   t.equal(request?.parentSpanId, call?.spanId)
   t.equal(append?.parentSpanId, request?.spanId)
   t.equal(projected?.parentSpanId, request?.spanId)
+  const queried = collector.spans.filter(({ name, traceId: id }) => name === 'graphql' && id === traceId)
+  const read = find('subgraph', 'read document')
+  t.ok(read && queried.some(({ spanId, service }) => service === 'subgraph' && spanId === read.parentSpanId))
+  t.notOk(collector.spans.some(({ status }) => status?.code === FAILED))
   const batch = collector.spans.find(
     ({ name, links = [] }) => name === 'apply batch' && links.some((link) => link.traceId === traceId),
   )
@@ -133,18 +149,81 @@ t.test('without an endpoint nothing of the SDK is loaded, and a traceparent goes
   }
 })
 
+const NOWHERE = {
+  OTEL_EXPORTER_OTLP_ENDPOINT: undefined,
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: undefined,
+  OTEL_SERVICE_NAME: undefined,
+}
+
+t.test('a call of a subgraph that is away is a failed span', async (t) => {
+  const collector = await startCollector(t)
+  const port = await freePort()
+  const gateway = startProcess(t, 'gateway/main.ts', await temporaryFolder(t), {
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+    OTEL_SERVICE_NAME: 'edge',
+    GATEWAY_PORT: String(port),
+    SUPERGRAPH: new URL('../../schema/supergraph.graphql', import.meta.url).pathname,
+    SUBGRAPH_URL_CUSTOMERS: `http://127.0.0.1:${await freePort()}/graphql`,
+  })
+  await untilReady(gateway, `http://127.0.0.1:${port}/readyz`)
+  const { errors } = await client(`http://127.0.0.1:${port}/graphql`)('{ customer { firstname } }')
+  t.equal(errors?.[0].extensions.code, 'SERVICE_UNAVAILABLE')
+  t.equal(await gateway.end('SIGTERM'), 0)
+  t.match(collector.spans, [
+    { service: 'edge', name: 'subgraph customers', status: { code: FAILED } },
+    { name: 'graphql' },
+  ])
+})
+
+t.test('events of long ago, which fill a read model again, are in no trace', async (t) => {
+  const collector = await startCollector(t)
+  const tracing = await startTracing({ ...NOWHERE, OTEL_EXPORTER_OTLP_ENDPOINT: collector.url }, 'test')
+  const event = (revision: number, ageMs: number, metadata: unknown) =>
+    ({
+      type: 'NewsletterSubscribed',
+      stream: 'customer-1',
+      revision,
+      created: new Date(Date.now() - ageMs),
+      metadata,
+    }) as RecordedEvent
+  const traceparent = `00-${'a'.repeat(32)}-00f067aa0ba902b7-01`
+  const unsampled = `00-${'b'.repeat(32)}-00f067aa0ba902b7-00`
+  let told = 0
+  const observer = traced({ applied: () => told++ })
+  observer.applied?.([event(0, 3_600_000, { traceparent })], true)
+  observer.applied?.([event(1, 0, null), event(2, 0, 'not JSON'), event(3, 0, { traceparent: 7 })], true)
+  observer.applied?.([event(4, 0, { traceparent: unsampled })], true)
+  observer.applied?.([event(5, 3_600_000, { traceparent }), event(6, 1_000, { traceparent })], true)
+  await tracing.close()
+  t.equal(told, 4, 'the observer itself is told of all')
+  t.match(collector.spans, [
+    { name: 'apply batch', links: [{ traceId: 'a'.repeat(32), spanId: '00f067aa0ba902b7' }] },
+    { name: 'project NewsletterSubscribed', traceId: 'a'.repeat(32), parentSpanId: '00f067aa0ba902b7' },
+  ])
+  t.equal(collector.spans.length, 2)
+})
+
+t.test('a collector that is away or does not answer does not hold up the end', async (t) => {
+  const silent = createTcpServer(() => {})
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => void silent.close())
+  const { port } = silent.address() as { port: number }
+  for (const each of [1, port]) {
+    const url = `http://127.0.0.1:${each}`
+    const tracing = await startTracing({ ...NOWHERE, OTEL_EXPORTER_OTLP_ENDPOINT: url }, 'test')
+    startSpan('lost').end()
+    const started = Date.now()
+    await tracing.close()
+    t.ok(Date.now() - started < 4_000, `${Date.now() - started} ms`)
+  }
+})
+
 t.test('spans', async (t) => {
   t.equal(isTracing(), false)
   t.equal(startSpan('nothing').traceparent, '')
-  const none = {
-    OTEL_EXPORTER_OTLP_ENDPOINT: undefined,
-    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: undefined,
-    OTEL_SERVICE_NAME: undefined,
-  }
-  await (await startTracing(none, 'test')).close()
+  await (await startTracing(NOWHERE, 'test')).close()
   t.equal(isTracing(), false)
-  // Nobody listens there: the end is not held up.
-  const tracing = await startTracing({ ...none, OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1' }, 'test')
+  const tracing = await startTracing({ ...NOWHERE, OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1' }, 'test')
   t.equal(isTracing(), true)
   for (const parent of [
     '',

@@ -6,6 +6,7 @@ import { openEventStore } from '../../eventstore/open.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import { openReadModel } from '../../projections/open.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
+import { compareGenerations, type Difference } from '../../projections/rebuild.ts'
 import { startProjection } from '../../projections/worker.ts'
 import { fillLog } from '../bench/log.ts'
 import { environment, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
@@ -73,7 +74,10 @@ for (const kind of ['sqlite', 'redis'] as const) {
     const back = await rebuild('--roll-back')
     t.equal(back.code, 0, back.output)
     t.equal(await readModel.follow(), 1)
-    t.match((await rebuild('--status')).output, /generation 1: live, complete.*\ngeneration 2: complete/)
+    t.match(
+      (await rebuild('--status')).output,
+      /generation 1: live, complete, at position \d+, 20 documents\ngeneration 2: complete, .* 20 documents/,
+    )
     t.match((await rebuild('--drop')).output, /Generation 2 is dropped/)
     t.match((await rebuild('--drop')).output, /only the live generation/)
     t.match(await rebuild('--roll-back'), { code: 1, output: /none before it/ })
@@ -211,6 +215,53 @@ t.test('interrupted, by whatever it is, it goes on where it was', async (t) => {
     /(\d+) events, /.exec(output.split('\n').findLast((line) => line.startsWith('filling')) ?? '') ?? []
   t.ok(Number(events) < 60_000, `${events} events were left`)
   t.match(await rebuild('--verify'), { code: 0 })
+})
+
+t.test('a generation of another log is not gone back to', async (t) => {
+  const { eventStore, open, rebuild } = await startStores(t, 'sqlite')
+  await appendHistories(eventStore, someHistories(3, 6))
+  const readModel = open()
+  const projection = await startWorker(t, eventStore, readModel)
+  await projection.stop()
+  const checkpoint = await readModel.getCheckpoint()
+  if (checkpoint === null) throw new Error('There is no checkpoint.')
+  await readModel.setCheckpoint({ ...checkpoint, origin: crypto.randomUUID() }, checkpoint)
+  const built = await rebuild()
+  t.equal(built.code, 0, built.output)
+  t.match(await rebuild('--roll-back'), { code: 1, output: /^Generation 1 is of another log/m })
+  t.equal(await readModel.wanted(), 2)
+})
+
+t.test('live documents that do not move on are waited for once, and then are differences', async (t) => {
+  const { eventStore, open } = await startStores(t, 'sqlite')
+  await appendHistories(eventStore, someHistories(1_200, 7))
+  const [found, expected] = [open(), open(2)]
+  const worker = await startWorker(t, eventStore, expected)
+  await worker.stop()
+  for await (const ids of expected.customers()) {
+    const documents = (await expected.documents(ids)) as CustomerDocument[]
+    await found.put(documents.map((each) => ({ document: { ...each, revision: each.revision - 1 }, expected: -1 })))
+  }
+  const started = Date.now()
+  const differences: Difference[] = []
+  for await (const each of compareGenerations(expected, found, () => {})) differences.push(each)
+  t.same(new Set(differences.map(({ customerId }) => customerId)).size, 1_200)
+  t.equal(differences.length, 1_200, 'each once')
+  const seconds = (Date.now() - started) / 1000
+  t.ok(seconds >= 5 && seconds < 12, `${seconds} s`)
+})
+
+t.test('a lag is not a difference', async (t) => {
+  const { eventStore, open } = await startStores(t, 'sqlite')
+  await appendHistories(eventStore, someHistories(30, 8))
+  const [found, expected] = [open(), open(2)]
+  const worker = await startWorker(t, eventStore, expected)
+  await worker.stop()
+  const late = delay(1_000).then(() => startWorker(t, eventStore, found))
+  const differences: Difference[] = []
+  for await (const each of compareGenerations(expected, found, () => {})) differences.push(each)
+  t.same(differences, [])
+  await (await late).stop()
 })
 
 t.test('arguments that make no sense are told', async (t) => {

@@ -35,6 +35,11 @@ t.test('wrong values', async (t) => {
       "EVENTSTORE_URL: its value can't be used; accepted: sqlite:PATH, kurrentdb://…, kurrent://…, kdb://…, esdb://… (each also with +discover).",
     ],
     ['SUBGRAPH_SECRET', 'short', "SUBGRAPH_SECRET: its value can't be used; accepted: 16 characters or more."],
+    [
+      'OTEL_EXPORTER_OTLP_ENDPOINT',
+      'grpc://user:secret@host',
+      "OTEL_EXPORTER_OTLP_ENDPOINT: its value can't be used; accepted: an http or https URL.",
+    ],
   ]
   for (const [name, value, message] of cases) {
     t.throws(() => loadConfiguration({ [name]: value }), { name: 'ConfigurationError', message })
