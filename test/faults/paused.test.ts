@@ -7,7 +7,7 @@ import { startService } from './service.ts'
 
 async function pause(t: Test, modes: readonly ('group' | 'catch-up')[]): Promise<void> {
   const redis = await startRedis(t)
-  const service = await startService(t, { readModelUrl: redis.url, modes })
+  const service = await startService(t, { readModelUrl: redis.url, modes, pauseMs: 250 })
   await service.under(500)
   service.projections[0]?.process().child.kill('SIGSTOP')
   await service.under(1_000)

@@ -31,11 +31,17 @@ export interface Service {
 /**
  * @param options.readModelUrl a Redis server or cluster
  * @param options.modes of each projection process
+ * @param options.pauseMs of each client after a write and its read
  */
 export async function startService(
   t: Test,
-  { readModelUrl, modes }: { readonly readModelUrl: string; readonly modes: readonly ('group' | 'catch-up')[] },
+  options: {
+    readonly readModelUrl: string
+    readonly modes: readonly ('group' | 'catch-up')[]
+    readonly pauseMs?: number
+  },
 ): Promise<Service> {
+  const { readModelUrl, modes, pauseMs = 25 } = options
   const folder = await temporaryFolder(t)
   const server = await startEventStoreServer(t)
   const env = {
@@ -95,7 +101,7 @@ export async function startService(
       } catch {
         await delay(50) // a part is away: that is what this is about
       }
-      await delay(5)
+      await delay(pauseMs)
     }
   }
   const loads = customers.map((_, index) => load(index))

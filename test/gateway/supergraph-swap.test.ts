@@ -79,12 +79,17 @@ t.test('a changed supergraph is swapped in under load, and one that is no good i
 })
 
 t.test('closing lets requests under way finish', async (t) => {
-  const subgraph = await startSubgraph(t, sdl('slow: String'), { Query: { slow: () => sleep(200, 'slow') } })
+  const called = Promise.withResolvers<void>()
+  const slow = () => {
+    called.resolve()
+    return sleep(200, 'slow')
+  }
+  const subgraph = await startSubgraph(t, sdl('slow: String'), { Query: { slow } })
   const { app, url } = await startGateway(t, {
     supergraph: compose(t, { a: { sdl: sdl('slow: String'), url: subgraph } }),
   })
   const answer = post(url, { query: '{ slow }' })
-  await sleep(50)
+  await called.promise
   await Promise.all([app.close(), answer])
   t.same((await answer).body, { data: { slow: 'slow' } })
   await t.rejects(post(url, { query: '{ slow }' }))
