@@ -1,10 +1,19 @@
 /**
- * Loaded before each test file: the processes that a test starts are what they are in production, without tap's
- * instrumentation, which would nearly double what they cost.
+ * Loaded before each test file: the processes that a test starts run without tap's instrumentation, as in production,
+ * and compile what they load once for all of them. Each of the two nearly halves what they cost.
  */
+import { enableCompileCache } from 'node:module'
+import { join } from 'node:path'
 import processOnSpawn from 'process-on-spawn'
 
+const COMPILED = join(import.meta.dirname, '../../.tap/compile-cache')
+const TAP_LOADER = /\s*"?--import=\S*@tapjs\S*/g
+
+enableCompileCache(COMPILED)
 processOnSpawn.addListener((spawned: { env: Record<string, string | undefined> }) => {
-  const { NODE_OPTIONS: _, ...env } = spawned.env
-  spawned.env = env
+  spawned.env = {
+    ...spawned.env,
+    NODE_OPTIONS: (spawned.env.NODE_OPTIONS ?? '').replaceAll(TAP_LOADER, ''),
+    NODE_COMPILE_CACHE: COMPILED,
+  }
 })
