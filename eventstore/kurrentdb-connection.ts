@@ -24,8 +24,15 @@ interface Internals {
   callArguments(options: { requiresLeader?: boolean; deadline?: number }, call?: CallOptions): [Metadata, CallOptions]
   supports(method: any): Promise<boolean>
   getChannel(): Promise<{ close(): void }>
+  createChannel(): Promise<{ readonly internalChannel?: { getOptions(): Record<string, unknown> } }>
 }
 // biome-ignore-end lint/suspicious/noExplicitAny: see above
+
+/**
+ * Bytes that a server may send ahead of our reading, for a call and for the connection. HTTP/2's 64 KiB are a hundred
+ * events: a reader of the log would wait for the network after each hundred.
+ */
+const READ_AHEAD = 1024 * 1024
 
 /** A call that was not answered by then has failed: its sender says SERVICE_UNAVAILABLE within 5 s. */
 const DEADLINE_MS = 4_000
@@ -58,6 +65,14 @@ export function connectKurrentDb(url: string): Connection {
   const { connectionString, defaultDeadline, prefersLeader } = parseKurrentDbUrl(url)
   const client = KurrentDBClient.connectionString(connectionString)
   const internals = client as unknown as Internals
+  const createChannel = internals.createChannel
+  internals.createChannel = async () => {
+    // The client has no way to say so; its channel connects with the first call.
+    const channel = await createChannel()
+    const options = channel.internalChannel?.getOptions()
+    if (options) options['grpc-node.flow_control_window'] = READ_AHEAD
+    return channel
+  }
   const deadline = Math.min(defaultDeadline ?? DEADLINE_MS, DEADLINE_MS)
   const requiresLeader = prefersLeader
 

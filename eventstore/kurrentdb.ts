@@ -82,10 +82,12 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
     }
   }
 
+  /** @param ask checks what was asked for, and gives the request for it */
   async function* read(
     stream: string,
-    request: { serializeBinary(): Uint8Array },
+    ask: () => { serializeBinary(): Uint8Array },
   ): AsyncGenerator<RecordedEvent, void, void> {
+    const request = ask()
     for (let attempt = 1; ; attempt++) {
       checkOpen()
       let begun = false
@@ -124,7 +126,7 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
     forwards: boolean,
     maxCount?: number,
     filter: StreamFilter | 'users' | 'all' = 'all',
-  ) => read('$all', logRequest(from, filter, { forwards, maxCount }))
+  ) => read('$all', () => logRequest(from, filter, { forwards, maxCount }))
 
   /** The position of the log's last event; undefined in an empty log. */
   async function logEnd(): Promise<Position | undefined> {
@@ -143,7 +145,7 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
 
   async function lastRevision(stream: string): Promise<number> {
     try {
-      const newest = read(stream, streamRequest(stream, 'end', { forwards: false, maxCount: 1 }))
+      const newest = read(stream, () => streamRequest(stream, 'end', { forwards: false, maxCount: 1 }))
       for await (const { revision } of newest) return revision
     } catch (error) {
       if (!(error instanceof StreamNotFound)) throw error
@@ -156,7 +158,7 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
   async function readMetadata(stream: string): Promise<StreamMetadata> {
     const name = metadataStream(stream)
     try {
-      const newest = read(stream, streamRequest(name, 'end', { forwards: false, maxCount: 1 }))
+      const newest = read(stream, () => streamRequest(name, 'end', { forwards: false, maxCount: 1 }))
       for await (const { data } of newest) return (data ?? {}) as StreamMetadata
     } catch (error) {
       if (!(error instanceof StreamNotFound)) throw error
@@ -223,34 +225,45 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
       return append(stream, events, expected)
     },
 
-    async *readStream(stream, { direction = 'forwards', from, maxCount } = {}) {
+    readStream(stream, { direction = 'forwards', from, maxCount } = {}) {
       const forwards = direction === 'forwards'
-      checkStreamName(stream)
-      if (typeof from === 'number') checkExpectedRevision(from)
-      if (maxCount !== undefined) checkCount(maxCount, 'maxCount')
-      yield* read(stream, streamRequest(stream, from ?? (forwards ? 'start' : 'end'), { forwards, maxCount }))
+      return read(stream, () => {
+        checkStreamName(stream)
+        if (typeof from === 'number') checkExpectedRevision(from)
+        if (maxCount !== undefined) checkCount(maxCount, 'maxCount')
+        return streamRequest(stream, from ?? (forwards ? 'start' : 'end'), { forwards, maxCount })
+      })
     },
 
-    async *readAll({ direction = 'forwards', from, maxCount, filter, systemEvents = false } = {}) {
+    // Not a generator around a generator: a delegated step costs as much as the decoding of an event.
+    readAll({ direction = 'forwards', from, maxCount, filter, systemEvents = false } = {}) {
       const forwards = direction === 'forwards'
-      if (maxCount !== undefined) checkCount(maxCount, 'maxCount')
-      const kept = filterOf(filter, systemEvents)
+      const begin = (place: LogPlace) =>
+        read('$all', () => {
+          if (maxCount !== undefined) checkCount(maxCount, 'maxCount')
+          return logRequest(place, filterOf(filter, systemEvents), { forwards, maxCount })
+        })
       const place = from ?? (forwards ? 'start' : 'end')
-      if (typeof place === 'string') return yield* readLog(place, forwards, maxCount, kept)
-      await checkPosition(place)
-      if (forwards) return yield* readLog(place, true, maxCount, kept)
-      // Backwards the server begins before the position: what stands at it comes first.
-      let left = maxCount ?? Number.MAX_SAFE_INTEGER
-      for await (const event of readLog(place, true, 1, kept)) {
-        if (comparePositions(event.position, place) !== 0) break
-        yield event
-        left--
-      }
-      if (left === 0) return
-      for await (const event of readLog(place, false, maxCount, kept)) {
-        if (comparePositions(event.position, place) === 0) continue
-        yield event
-        if (--left === 0) return
+      return typeof place === 'string' ? begin(place) : readFrom(place)
+
+      async function* readFrom(position: Position) {
+        const kept = filterOf(filter, systemEvents)
+        if (maxCount !== undefined) checkCount(maxCount, 'maxCount')
+        await checkPosition(position)
+        if (forwards) return yield* begin(position)
+        // Backwards the server begins before the position: what stands at it comes first.
+        let left = maxCount ?? Number.MAX_SAFE_INTEGER
+        for await (const event of readLog(position, true, 1, kept)) {
+          if (comparePositions(event.position, position) !== 0) break
+          yield event
+          left--
+        }
+        if (left === 0) return
+        for await (const event of begin(position)) {
+          if (comparePositions(event.position, position) === 0) continue
+          yield event
+          if (--left === 0) return
+        }
       }
     },
 

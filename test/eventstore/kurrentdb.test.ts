@@ -2,6 +2,9 @@
  * The KurrentDB adapter over real gRPC: the contract against the test server in both ways of appending, and against a real
  * server where TEST_EVENTSTORE_URL names one; then what only an adapter of a server has to do (the case's number leads).
  */
+import { once } from 'node:events'
+import { createServer, type ServerHttp2Session, type Settings } from 'node:http2'
+import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openKurrentEventStore } from '../../eventstore/kurrentdb.ts'
@@ -110,6 +113,22 @@ t.test('24, 32: events larger than an append can be, and malformed JSON, are rea
   const broken = await all(store.readStream('broken'))
   t.match(broken, [{ data: '{"a":', metadata: '{"b"', isJson: true }, { data: { a: 1 } }])
   t.same(ids(await all(store.readAll({ filter: { streamPrefixes: ['broken'] } }))), ids(broken))
+})
+
+t.test('a server may send a megabyte of events ahead of their reader', async (t) => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const store = openKurrentEventStore(`kurrentdb://127.0.0.1:${(server.address() as AddressInfo).port}?tls=false`)
+  const sessions: ServerHttp2Session[] = []
+  server.on('session', (session) => sessions.push(session))
+  t.teardown(async () => {
+    await store.close()
+    for (const session of sessions) session.destroy()
+    server.close()
+  })
+  const windows = new Promise<Settings>((resolve) => server.on('session', (s) => s.once('remoteSettings', resolve)))
+  store.ping().catch(() => {}) // this server says nothing
+  t.equal((await windows).initialWindowSize, 1024 * 1024)
 })
 
 t.test('29: a read that is left early is ended at the server', async (t) => {
