@@ -63,7 +63,7 @@ const POLL_MS = 10
 /** Positions that one page of the whole log looks at: where the filter lets little through, a page still ends. */
 const WINDOW = 5_000
 /** A page ends early after so many bytes of data and metadata. */
-const PAGE_BYTES = 4 * 1024 * 1024
+const PAGE_BYTES = 8 * 1024 * 1024
 /** Rows that one statement unpacks at once: the first of a page (most streams are not longer), and at most. */
 const FIRST_CHUNK = 8
 const CHUNK = 64
@@ -363,8 +363,9 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
       const statement = filtered.get(text) ?? database.prepare(text)
       filtered.set(text, statement)
       const last = lastPosition()
-      const high = forwards ? Math.min(from + WINDOW - 1, last) : Math.min(from, last)
-      const low = forwards ? from : Math.max(high - WINDOW + 1, 1)
+      const window = Math.max(WINDOW, limit)
+      const high = forwards ? Math.min(from + window - 1, last) : Math.min(from, last)
+      const low = forwards ? from : Math.max(high - window + 1, 1)
       const { rows, full } = pageOf(limit, (size, before) => {
         const start = before && forwards ? before.position + 1 : low
         const end = before && !forwards ? before.position - 1 : high

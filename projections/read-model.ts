@@ -92,6 +92,9 @@ export interface ReadModel {
    */
   differing(ids: readonly number[], generation: number): Promise<readonly number[]>
 
+  /** Those of these customers that have no document in this generation. @throws ReadModelUnavailable */
+  lacking(ids: readonly number[]): Promise<readonly number[]>
+
   /** Notes an event that can't be applied, one for each customer: the newest counts. @throws ReadModelUnavailable */
   park(event: ParkedEvent): Promise<void>
 

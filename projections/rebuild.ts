@@ -38,7 +38,7 @@ export interface Difference {
 type Report = (progress: Progress) => void
 
 /** Events of a batch of the filling: the events of one customer in it cost one write. */
-const FILL_BATCH = 5_000
+const FILL_BATCH = 10_000
 /** Customers that are compared at a time. */
 const PAGE = 500
 const CONCURRENCY = 32
@@ -143,27 +143,24 @@ export async function* compareGenerations(
   report: Report,
 ): AsyncGenerator<Difference, void, void> {
   const patience = { left: PATIENCE_MS }
-  const [rebuilt, live] = [await expected.generation(), await found.generation()]
+  const live = await found.generation()
   const look = async (ids: readonly number[]) => {
     const [a, b] = await Promise.all([expected.documents(ids), found.documents(ids)])
     return ids.flatMap((id, index) => difference(id, a[index] ?? null, b[index] ?? null) ?? [])
   }
   let done = 0
-  for (const [one, other, swapped] of [
-    [expected, live, false],
-    [found, rebuilt, true],
-  ] as const) {
-    for await (const ids of one.customers()) {
-      for (let start = 0; start < ids.length; start += PAGE) {
-        const page = ids.slice(start, start + PAGE)
-        const suspects = await one.differing(page, other)
-        for (const difference of await settle(suspects, patience, look)) {
-          // Those of the second pass that have a document on both sides were told in the first.
-          if (!swapped || difference.revisions[0] === -1) yield difference
-        }
-        done += page.length
-        report({ done, share: undefined })
+  const passes = [
+    { readModel: expected, suspects: (ids: readonly number[]) => expected.differing(ids, live), isSecond: false },
+    { readModel: found, suspects: (ids: readonly number[]) => expected.lacking(ids), isSecond: true },
+  ]
+  for (const { readModel, suspects, isSecond } of passes) {
+    for await (const ids of readModel.customers()) {
+      for (const difference of await settle(await suspects(ids), patience, look)) {
+        // Where both sides have a document by now, the first pass has compared them.
+        if (!isSecond || difference.revisions[0] === -1) yield difference
       }
+      done += ids.length
+      report({ done, share: undefined })
     }
   }
 }

@@ -76,6 +76,16 @@ export const scripts = {
      return differing`,
   ),
 
+  /** (a document; keys on the same server): the numbers, from 0, of the keys that are not there */
+  missingDocuments: script<number[]>(
+    1,
+    `local missing = {}
+     for i = 1, #ARGV do
+       if redis.call('EXISTS', ARGV[i]) == 0 then missing[#missing + 1] = i - 1 end
+     end
+     return missing`,
+  ),
+
   /** (hash): its fields and values in turn */
   readHash: script<string[]>(1, `return redis.call('HGETALL', KEYS[1])`),
 

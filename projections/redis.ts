@@ -293,17 +293,19 @@ export function openRedisReadModel(
       }
     },
 
-    differing: begun(async (ids, other) => {
-      const size = isCluster ? 1 : CHUNK // in a Cluster the pairs of several customers are not on one server
-      const chunks = Array.from({ length: Math.ceil(ids.length / size) }, (_, index) =>
-        ids.slice(index * size, (index + 1) * size),
-      )
-      const answers = await each(chunks, (commands, chunk) => {
+    differing: begun((ids, other) =>
+      select(ids, (commands, chunk) => {
         const pairs = chunk.flatMap((id) => [documentKey(id), documentKeyOf(ownPrefix(other), id)])
         return commands.compareDocuments(pairs[0] as string, ...pairs)
-      })
-      return answers.flatMap((numbers, chunk) => numbers.map((number) => ids[chunk * size + number] as number))
-    }),
+      }),
+    ),
+
+    lacking: begun((ids) =>
+      select(ids, (commands, chunk) => {
+        const keys = chunk.map(documentKey)
+        return commands.missingDocuments(keys[0] as string, ...keys)
+      }),
+    ),
 
     park: begun(async (event) => {
       await redis.call((commands) => commands.setField(parkedKey(), String(event.customerId), JSON.stringify(event)))
@@ -353,9 +355,7 @@ export function openRedisReadModel(
         )
       }
       // On one server many documents share a script: that takes half the time.
-      const chunks = Array.from({ length: Math.ceil(values.length / CHUNK) }, (_, index) =>
-        values.slice(index * CHUNK, (index + 1) * CHUNK),
-      )
+      const chunks = inChunks(values, CHUNK)
       const refused = await each(
         chunks,
         (commands, chunk) =>
@@ -395,10 +395,26 @@ export function openRedisReadModel(
   }
   return readModel
 
+  /** Those of the ids whose numbers a script names, asked in chunks. */
+  async function select(
+    ids: readonly number[],
+    ask: (commands: RedisCommands, chunk: readonly number[]) => Promise<number[]>,
+  ): Promise<number[]> {
+    const size = isCluster ? 1 : CHUNK // in a Cluster the keys of several customers are not on one server
+    const answers = await each(inChunks(ids, size), ask)
+    return answers.flatMap((numbers, chunk) => numbers.map((number) => ids[chunk * size + number] as number))
+  }
+
   /** Of all generations: the marks, and which one is live. */
   function isShared(key: string): boolean {
     return key === generationsKey || key.endsWith('}:revision')
   }
+}
+
+function inChunks<T>(items: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
+    items.slice(index * size, (index + 1) * size),
+  )
 }
 
 function format({ position, origin, complete, epoch }: Stored): string {

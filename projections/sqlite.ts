@@ -81,6 +81,10 @@ export function openSqliteReadModel({
        (SELECT document FROM documents WHERE generation = ?2 AND id = value) IS NOT
        (SELECT document FROM documents WHERE generation = ?3 AND id = value)`,
     ),
+    lacking: database.prepare(
+      `SELECT value AS id FROM json_each(?1) WHERE
+       NOT EXISTS (SELECT 1 FROM documents WHERE generation = ?2 AND id = value)`,
+    ),
     acknowledge: database.prepare(
       `INSERT INTO marks VALUES (?, ?)
        ON CONFLICT (id) DO UPDATE SET revision = max(revision, excluded.revision)`,
@@ -205,6 +209,9 @@ export function openSqliteReadModel({
 
     differing: (ids, other) =>
       read(() => (sql.differing.all(JSON.stringify(ids), current, other) as { id: number }[]).map(({ id }) => id)),
+
+    lacking: (ids) =>
+      read(() => (sql.lacking.all(JSON.stringify(ids), current) as { id: number }[]).map(({ id }) => id)),
 
     park: (event) => write(() => void sql.park.run(current, event.customerId, JSON.stringify(event))),
 

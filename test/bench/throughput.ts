@@ -23,7 +23,7 @@ type ThroughputBench = (servers: Servers, scale: Scale) => Promise<Ratio[]>
 async function run(name: string, options: object): Promise<JobResult> {
   const child = fork(join(import.meta.dirname, 'jobs', `${name}.ts`), [JSON.stringify(options)], {
     // As npm run rebuild has it.
-    execArgv: name === 'rebuild' ? ['--max-old-space-size=256', '--max-semi-space-size=16'] : [],
+    execArgv: name === 'rebuild' ? ['--max-old-space-size=256', '--max-semi-space-size=32'] : [],
   })
   const ended = once(child, 'exit').then(([code, signal]) => {
     throw new Error(`job ${name} ended: ${signal ?? code}`)

@@ -157,6 +157,9 @@ export async function readModelContract(
       t.same(await next.differing(asked, live), [7, 150, 249])
       t.same(await one.differing(asked, live), [], 'nothing differs from itself')
       t.same(await one.differing([], live + 1), [])
+      t.same(await next.lacking(asked), [150, 1_000])
+      t.same(await one.lacking(asked), [249, 1_000])
+      t.same(await one.lacking([]), [])
       await one.dropGeneration(live + 1)
     })
 
@@ -435,6 +438,7 @@ export async function readModelContract(
         follow: () => handle.follow(),
         generations: () => handle.generations(),
         differing: () => handle.differing([1], 1),
+        lacking: () => handle.lacking([1]),
         ping: () => handle.ping(),
       }
       for (const [call, use] of Object.entries(uses)) {
