@@ -193,7 +193,7 @@ t.test('a page is limited in bytes too, and loses nothing by it', async (t) => {
     t.same(ids(received), ids(events))
     for (const batch of batches) {
       const bytes = batch.events.reduce((sum, { data }) => sum + JSON.stringify(data).length, 0)
-      t.ok(bytes < 5 * 1024 * 1024, `${batch.events.length} events, ${bytes} bytes`)
+      t.ok(bytes < 9 * 1024 * 1024, `${batch.events.length} events, ${bytes} bytes`)
     }
     await subscription.unsubscribe()
   }
