@@ -43,8 +43,15 @@ export function requestError(message: string, code: string, statusCode = 400): R
 export type Operations = {
   /** Finds the operation that a request asks for. @throws RequestError for anything that is wrong with it */
   readonly find: (source: string, operationName: string | undefined) => Operation
-  /** Checks the variables against the schema. @throws RequestError naming those that do not fit */
-  readonly checkVariables: (operation: Operation, variables: Readonly<Record<string, unknown>>) => void
+  /**
+   * Checks the variables against the schema.
+   * @returns their values, with defaults where they were not sent
+   * @throws RequestError naming those that do not fit
+   */
+  readonly coerceVariables: (
+    operation: Operation,
+    variables: Readonly<Record<string, unknown>>,
+  ) => Readonly<Record<string, unknown>>
 }
 
 export type OperationsOptions = {
@@ -54,6 +61,7 @@ export type OperationsOptions = {
   readonly compile: (operation: PlannedOperation) => Execute
 }
 
+const NO_VALUES = Object.freeze({})
 /** Of all texts together. A parsed and planned document takes some fifty times the room of its text. */
 const maxCachedCharacters = 2 * 1024 * 1024
 
@@ -121,10 +129,13 @@ export function createOperations(
       }
     },
 
-    checkVariables: ({ node }, variables) => {
-      if (!node.variableDefinitions?.length) return
-      const { errors } = getVariableValues(supergraph.schema, node.variableDefinitions, variables, { maxErrors: 20 })
+    coerceVariables: ({ node }, variables) => {
+      if (!node.variableDefinitions?.length) return NO_VALUES
+      const { coerced, errors } = getVariableValues(supergraph.schema, node.variableDefinitions, variables, {
+        maxErrors: 20,
+      })
       if (errors) throw withCode(errors, 'BAD_USER_INPUT')
+      return coerced
     },
   }
 }

@@ -11,17 +11,19 @@ export type SubgraphAnswer = {
 }
 
 export type SubgraphRequest = {
-  readonly query: string
-  readonly operationName: string | undefined
-  readonly variables: Readonly<Record<string, unknown>>
+  /** JSON with `query`, and where there are some `variables` and `operationName`. */
+  readonly body: string
   /** Header names and values in turn, as `subgraphHeaders` makes them. */
   readonly headers: readonly string[]
   /** A mutation is never sent while another answer is awaited on its connection: it could not tell whether it was done. */
   readonly mutation: boolean
 }
 
-/** Calls one subgraph. @throws SubgraphUnavailable when no usable answer came */
-export type SubgraphClient = (request: SubgraphRequest) => Promise<SubgraphAnswer>
+/** What came back, unread: calls that are the same share it, and each reads its own copy. */
+export type RawAnswer = { readonly status: number; readonly text: string }
+
+/** Calls one subgraph; {@link readAnswer} reads what came. @throws SubgraphUnavailable when nothing came */
+export type SubgraphClient = (request: SubgraphRequest) => Promise<RawAnswer>
 
 /** A subgraph that did not answer, or not with GraphQL. The message is for clients; the cause is for the log. */
 export class SubgraphUnavailable extends GraphQLError {
@@ -77,21 +79,14 @@ export function createSubgraphClients({ timeoutMs, connections, pipelining }: Su
         throw new Error(`the URL of the subgraph "${name}" can't be used: ${url || 'it is empty'}`)
       const { origin, pathname, search } = new URL(url)
       const path = pathname + search
-      return async ({ query, operationName, variables, headers, mutation }) => {
-        const body = JSON.stringify({
-          query,
-          // Left out where there are none: a subgraph then need not coerce them.
-          variables: hasKeys(variables) ? variables : undefined,
-          operationName,
-        })
+      return ({ body, headers, mutation }) => {
         const traced = isTracing() ? tracedCall(name, mutation, headers) : undefined
         const sent = (traced?.headers ?? headers) as string[]
         const call = post(poolOf(origin), path, sent, body, !mutation, timeoutMs)
-        const { status, text } = await (traced ? endWith(traced.span, call) : call).catch((error: Error) => {
+        return (traced ? endWith(traced.span, call) : call).catch((error: Error) => {
           const what = error instanceof TimedOut ? `did not answer within ${timeoutMs} ms` : 'is not available'
           throw unavailable(name, what, error)
         })
-        return readAnswer(name, status, text)
       }
     },
     close: async () => {
@@ -122,11 +117,6 @@ function unavailable(service: string, what: string, cause?: unknown): SubgraphUn
   return new SubgraphUnavailable(service, `The "${service}" service ${what}.`, { cause })
 }
 
-function hasKeys(object: object): boolean {
-  for (const _ in object) return true
-  return false
-}
-
 class TimedOut extends Error {}
 
 /** One POST. undici's dispatch spares the stream and the promises that its request() makes for each answer. */
@@ -137,7 +127,7 @@ function post(
   body: string,
   idempotent: boolean,
   timeoutMs: number,
-): Promise<{ status: number; text: string }> {
+): Promise<RawAnswer> {
   return new Promise((resolve, reject) => {
     let controller: Dispatcher.DispatchController | undefined
     let expired: TimedOut | undefined
@@ -176,7 +166,8 @@ function post(
   })
 }
 
-function readAnswer(name: string, status: number, text: string): SubgraphAnswer {
+/** A subgraph's answer. @throws SubgraphUnavailable for what is not GraphQL */
+export function readAnswer(name: string, { status, text }: RawAnswer): SubgraphAnswer {
   let answer: unknown
   try {
     answer = JSON.parse(text)

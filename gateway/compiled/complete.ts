@@ -1,0 +1,152 @@
+/**
+ * From what the subgraphs sent to what the client asked for, by the rules of the specification ("Value Completion"): the
+ * whole of them, with the path of each error. The quick way for data without irregularities is serialise.ts.
+ */
+import {
+  type GraphQLFormattedError,
+  type GraphQLLeafType,
+  type GraphQLOutputType,
+  type GraphQLSchema,
+  isEnumType,
+  isLeafType,
+  isListType,
+  isNonNullType,
+  isObjectType,
+  isSpecifiedScalarType,
+} from 'graphql'
+import { type Data, isData, own } from './objects.ts'
+import type { Field, Shape } from './shape.ts'
+
+type Path = (string | number)[]
+/** A value that may not stand where it is: what is around it becomes null. `told`: an error says why. */
+const INVALID = Symbol('invalid')
+
+export type Completion = { readonly data: Data | null; readonly errors: readonly GraphQLFormattedError[] }
+
+/**
+ * @param data what the subgraphs sent, merged; it is not changed
+ * @param introspect the value of `__schema` or `__type`
+ * @param known errors that the client gets anyway: a null that one of them explains is not told again
+ */
+export function complete(
+  schema: GraphQLSchema,
+  root: Shape,
+  data: Data,
+  introspect: (field: Field) => unknown,
+  known: readonly GraphQLFormattedError[],
+): Completion {
+  const errors: GraphQLFormattedError[] = []
+  const path: Path = []
+
+  function fail(message: string): void {
+    if (known.some((error) => explains(error, path))) return
+    errors.push({ message, path: [...path], extensions: { code: 'INTERNAL_SERVER_ERROR' } })
+  }
+
+  function describe({ parent, key, type }: Field): string {
+    const last = path.at(-1)
+    return typeof last === 'string'
+      ? `field ${parent}.${key}`
+      : `array element of type ${String(elementOf(type))} at index ${last}`
+  }
+
+  function object(input: Data, shape: Shape, field: Field | undefined): Data | null {
+    const sent = own(input, '__typename')
+    const typename = typeof sent === 'string' ? sent : shape.type.name
+    const fields = shape.fieldsOf(typename)
+    if (!fields || (sent !== undefined && sent !== null && typeof sent !== 'string')) {
+      if (field) fail(`Invalid __typename found for object at ${describe(field)}.`)
+      return null
+    }
+    const output: Data = Object.create(null)
+    for (const each of fields) {
+      path.push(each.key)
+      const completed = fieldValue(each, input, typename)
+      path.pop()
+      if (completed === INVALID) return null
+      output[each.key] = completed
+    }
+    return output
+  }
+
+  function fieldValue(field: Field, input: Data, typename: string): unknown {
+    if (field.kind === 'introspection') return introspect(field)
+    if (field.kind === 'field') return value(own(input, field.key), field.type, field)
+    const sent = own(input, field.key)
+    const type = (typeof sent === 'string' && schema.getType(sent)) || schema.getType(typename)
+    if (isObjectType(type)) return type.name
+    fail(`Cannot return null for non-nullable field ${field.parent}.${field.key}.`)
+    return INVALID
+  }
+
+  /** null, INVALID, or a value of the type. */
+  function value(input: unknown, type: GraphQLOutputType, field: Field): unknown {
+    if (isNonNullType(type)) {
+      const before = errors.length
+      const completed = value(input, type.ofType, field)
+      if (completed !== null) return completed
+      if (errors.length === before) fail(`Cannot return null for non-nullable ${describe(field)}.`)
+      return INVALID
+    }
+    if (input === undefined || input === null) return null
+    if (isListType(type)) {
+      if (!Array.isArray(input)) {
+        fail(`Invalid value found for ${describe(field)}.`)
+        return null
+      }
+      let isInvalid = false
+      const list = input.map((item, index) => {
+        path.push(index)
+        const completed = value(item, type.ofType, field)
+        path.pop()
+        isInvalid ||= completed === INVALID
+        return completed
+      })
+      return isInvalid ? null : list
+    }
+    if (field.shape) {
+      if (isData(input)) return object(input, field.shape, field)
+      fail(`Invalid value found for ${describe(field)}.`)
+      return null
+    }
+    const completed = isLeafType(type) ? leaf(input, type) : undefined
+    if (completed === undefined) {
+      fail(`Invalid value found for ${describe(field)}.`)
+      return null
+    }
+    return completed
+  }
+
+  return { data: object(data, root, undefined), errors }
+}
+
+/** A leaf as the answer has it; undefined for what is no value of the type. */
+export function leaf(input: unknown, type: GraphQLLeafType): unknown {
+  if (isEnumType(type)) return typeof input === 'string' && type.getValue(input) ? input : undefined
+  if (!isSpecifiedScalarType(type)) return input
+  switch (type.name) {
+    case 'Boolean':
+      return typeof input === 'boolean' ? input : undefined
+    case 'Int':
+      return Number.isSafeInteger(input) ? input : undefined
+    case 'Float':
+      return Number.isFinite(input) ? input : undefined
+    case 'ID':
+      return typeof input === 'string' ? input : Number.isSafeInteger(input) ? String(input) : undefined
+    default:
+      return typeof input === 'string' ? input : undefined
+  }
+}
+
+function elementOf(type: GraphQLOutputType): GraphQLOutputType {
+  const bare = isNonNullType(type) ? type.ofType : type
+  return isListType(bare) ? elementOf(bare.ofType) : bare
+}
+
+/** Whether an error is about this place, something around it or something in it. */
+function explains(error: GraphQLFormattedError, path: Path): boolean {
+  const of = error.path ?? []
+  const shared = Math.min(of.length, path.length)
+  for (let index = 0; index < shared; index++) if (of[index] !== path[index]) return false
+  return true
+}

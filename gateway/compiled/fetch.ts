@@ -1,0 +1,489 @@
+/** The calls of a plan: what is sent, and where the answer belongs. */
+import type { FetchNode } from '@apollo/query-planner'
+import {
+  type DefinitionNode,
+  type DocumentNode,
+  type FragmentDefinitionNode,
+  type GraphQLFormattedError,
+  type GraphQLSchema,
+  Kind,
+  type OperationDefinitionNode,
+  parse,
+  print,
+  type SelectionNode,
+  stripIgnoredCharacters,
+  visit,
+} from 'graphql'
+import type { ExecutionRequest } from '../executor.ts'
+import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailable } from '../subgraph-client.ts'
+import { failedPath, numericIndices, operationOf, responseNames, told } from '../subgraph-errors.ts'
+import { type Data, isData, merge, own } from './objects.ts'
+import { gather, type PlanPath, placesOf, type ResponsePath } from './places.ts'
+import { compileRepresentations, type Represent } from './representations.ts'
+import { compileRewrites, isOfType, type Rewrite } from './rewrites.ts'
+
+/** One execution under way. */
+export type Execution = {
+  readonly request: ExecutionRequest
+  readonly errors: GraphQLFormattedError[]
+  data: Data
+  /** The calls under way, by subgraph and body; only where the plan has calls that may be the same. */
+  readonly flights: Map<string, ReturnType<SubgraphClient>> | undefined
+}
+
+/** Does its part of a plan. @throws never: what goes wrong is in the execution's errors */
+export type Step = (execution: Execution) => Promise<void> | void
+
+export type FetchEnvironment = {
+  /** The whole supergraph. */
+  readonly schema: GraphQLSchema
+  readonly subgraphs: Readonly<Record<string, SubgraphClient>>
+}
+
+/** A body without its variables' values: text before and after them. */
+type Body = { readonly query: string; readonly tail: string; readonly variables: readonly string[] }
+
+function bodyOf(operation: string, name: string | undefined, variables: readonly string[]): Body {
+  return {
+    query: `{"query":${JSON.stringify(operation)}`,
+    tail: `${name === undefined ? '' : `,"operationName":${JSON.stringify(name)}`}}`,
+    variables,
+  }
+}
+
+/** @param first members of `variables` that the gateway adds, as JSON with their names */
+function printBody({ query, tail, variables }: Body, values: Readonly<Record<string, unknown>>, first: string): string {
+  let members = first
+  for (const name of variables) {
+    const value = Object.hasOwn(values, name) ? values[name] : undefined
+    if (value !== undefined) members += `${members && ','}${JSON.stringify(name)}:${JSON.stringify(value)}`
+  }
+  return members ? `${query},"variables":{${members}}${tail}` : query + tail
+}
+
+/** What went wrong with a call, as clients see it. */
+type Caller = {
+  call(execution: Execution, body: string, path: () => ResponsePath): Promise<SubgraphAnswer | undefined>
+}
+
+function callerOf(service: string, client: SubgraphClient | undefined, mutation: boolean): Caller {
+  return {
+    async call(execution, body, path) {
+      const { request, flights } = execution
+      try {
+        if (!client) throw new Error(`There is no subgraph "${service}".`)
+        const key = flights && `${service}\n${body}`
+        let flight = key === undefined ? undefined : flights?.get(key)
+        if (!flight) {
+          flight = client({ body, headers: request.headers, mutation })
+          if (key !== undefined) flights?.set(key, flight)
+        }
+        return readAnswer(service, await flight)
+      } catch (error) {
+        execution.errors.push(failure(error, request, path()))
+        return undefined
+      }
+    },
+  }
+}
+
+function failure(error: unknown, request: ExecutionRequest, path: ResponsePath): GraphQLFormattedError {
+  if (!(error instanceof SubgraphUnavailable)) return request.mask(error)
+  request.unavailable(error)
+  const { message, extensions } = error
+  return { message, ...(path.length > 0 && { path }), extensions }
+}
+
+/** A call for root fields. @param prefix where the plan puts them: the root, as a rule */
+export function compileRootFetch({ schema, subgraphs }: FetchEnvironment, fetch: FetchNode, prefix: PlanPath): Step {
+  const { serviceName: service, operation, operationName, operationKind, variableUsages = [] } = fetch
+  const caller = callerOf(service, subgraphs[service], operationKind === 'mutation')
+  const body = bodyOf(operation, operationName, variableUsages)
+  const constant = variableUsages.length === 0 ? printBody(body, {}, '') : undefined
+  const rewrite = compileRewrites(schema, fetch.outputRewrites)
+  let names: string[] | undefined
+  const path = () => {
+    names ??= responseNames(parse(operation))
+    return failedPath(prefix, names)
+  }
+  return async (execution) => {
+    const targets: Data[] = []
+    if (prefix.length > 0) {
+      gather(execution.data, prefix, targets)
+      if (targets.length === 0) return
+    }
+    const text = constant ?? printBody(body, execution.request.variables, '')
+    const answer = await caller.call(execution, text, path)
+    if (!answer) return
+    for (const error of answer.errors ?? []) {
+      const at = numericIndices(error.path)
+      execution.errors.push(told(error, at && cut([...prefix, ...at])))
+    }
+    const { data } = answer
+    if (!data) return
+    rewrite?.(data)
+    if (prefix.length === 0) {
+      if (execution.data === NOTHING_YET) execution.data = data
+      else merge(execution.data, data)
+    } else for (const [index, target] of targets.entries()) merge(target, index === 0 ? data : structuredClone(data))
+  }
+}
+
+/** What an execution's data is before the first answer, which takes its place whole. */
+export const NOTHING_YET: Data = Object.freeze(Object.create(null))
+
+/** An error's path ends before the marks of lists and entities, which clients do not know. */
+function cut(path: ResponsePath): ResponsePath {
+  const end = path.findIndex((part) => part === '@' || part === '_entities')
+  return end < 0 ? path : path.slice(0, end)
+}
+
+/** A call for entities, before it is known with which others it goes. */
+export type EntityFetch = {
+  readonly service: string
+  readonly operation: string
+  readonly operationName: string | undefined
+  readonly variables: readonly string[]
+  readonly prefix: PlanPath
+  readonly represent: Represent
+  readonly rewrite: Rewrite | undefined
+}
+
+export function entityFetch({ schema }: FetchEnvironment, fetch: FetchNode, prefix: PlanPath): EntityFetch {
+  return {
+    service: fetch.serviceName,
+    operation: fetch.operation,
+    operationName: fetch.operationName,
+    variables: fetch.variableUsages ?? [],
+    prefix,
+    represent: compileRepresentations(schema, fetch),
+    rewrite: compileRewrites(schema, fetch.outputRewrites),
+  }
+}
+
+/** The representations of a fetch's entities, each of them once, and the entities that each stands for. */
+type Asked = { readonly texts: string[]; readonly entities: Data[]; readonly owners: (number | number[])[] }
+
+function ask({ prefix, represent }: EntityFetch, data: Data): Asked {
+  const entities: Data[] = []
+  gather(data, prefix, entities)
+  const texts: string[] = []
+  const owners: (number | number[])[] = []
+  if (entities.length === 1) {
+    const text = represent(entities[0] as Data)
+    if (text !== undefined) {
+      texts.push(text)
+      owners.push(0)
+    }
+    return { texts, entities, owners }
+  }
+  const seen = new Map<string, number>()
+  for (const [index, entity] of entities.entries()) {
+    const text = represent(entity)
+    if (text === undefined) continue
+    const before = seen.get(text)
+    if (before === undefined) {
+      seen.set(text, texts.length)
+      texts.push(text)
+      owners.push(index)
+    } else {
+      const owner = owners[before] as number | number[]
+      if (typeof owner === 'number') owners[before] = [owner, index]
+      else owner.push(index)
+    }
+  }
+  return { texts, entities, owners }
+}
+
+/** Puts the entities that came where they belong. @param at from which of the answer's entities on they are this fetch's */
+function take(
+  { rewrite }: EntityFetch,
+  { texts, entities, owners }: Asked,
+  received: readonly unknown[],
+  at: number,
+): void {
+  for (let index = 0; index < texts.length; index++) {
+    const entity = received[at + index]
+    if (!isData(entity)) continue
+    const owner = owners[index] as number | number[]
+    const first = entities[typeof owner === 'number' ? owner : (owner[0] as number)] as Data
+    if (!own(entity, '__typename')) entity.__typename = first.__typename
+    rewrite?.(entity)
+    if (typeof owner === 'number') merge(first, entity)
+    else for (const each of owner) merge(entities[each] as Data, each === owner[0] ? entity : structuredClone(entity))
+  }
+}
+
+/** The client's paths of an error about one entity: one for each place where it is. */
+function placesOfError(
+  fetch: EntityFetch,
+  asked: Asked,
+  data: Data,
+  index: number,
+  rest: ResponsePath,
+): ResponsePath[] {
+  const owner = asked.owners[index]
+  if (owner === undefined) return [cut([...fetch.prefix])]
+  const places = placesOf(data, fetch.prefix)
+  return [owner].flat().map((each) => [...(places[each] ?? cut([...fetch.prefix])), ...rest])
+}
+
+function tellErrors(
+  execution: Execution,
+  errors: readonly GraphQLFormattedError[],
+  which: (path: ResponsePath) => { fetch: EntityFetch; asked: Asked; index: number; rest: ResponsePath } | undefined,
+  otherwise: PlanPath,
+): void {
+  for (const error of errors) {
+    const path = numericIndices(error.path)
+    const about = path && which(path)
+    if (about) {
+      const { fetch, asked, index, rest } = about
+      for (const place of placesOfError(fetch, asked, execution.data, index, rest)) {
+        execution.errors.push(told(error, place))
+      }
+    } else execution.errors.push(told(error, path && cut([...otherwise])))
+  }
+}
+
+/** `_entities` under a name, as many as were asked for. @throws SubgraphUnavailable for another number without an error */
+function entitiesOf(
+  answer: SubgraphAnswer,
+  key: string,
+  count: number,
+  service: string,
+): readonly unknown[] | undefined {
+  const { data, errors } = answer
+  if (!data) return undefined
+  const entities = own(data, key)
+  if (Array.isArray(entities) && entities.length === count) return entities
+  if (errors?.length) return undefined
+  throw new SubgraphUnavailable(service, `The "${service}" service sent an answer that does not fit the question.`)
+}
+
+/** A call for the entities at one place, or at several with the same operation. */
+export function compileEntityFetch(environment: FetchEnvironment, fetches: readonly EntityFetch[]): Step {
+  const [first] = fetches as [EntityFetch]
+  const { service, operation } = first
+  const caller = callerOf(service, environment.subgraphs[service], false)
+  const body = bodyOf(operation, first.operationName, first.variables)
+  const head = '"representations":['
+  let names: string[] | undefined
+  return async (execution) => {
+    const asked: Asked[] = []
+    const starts: number[] = []
+    let representations = ''
+    let count = 0
+    for (const fetch of fetches) {
+      const own = ask(fetch, execution.data)
+      asked.push(own)
+      starts.push(count)
+      if (own.texts.length === 0) continue
+      representations += `${representations && ','}${own.texts.join(',')}`
+      count += own.texts.length
+    }
+    if (count === 0) return
+    const { prefix } = fetches[asked.findIndex(({ texts }) => texts.length > 0)] as EntityFetch
+    const path = () => {
+      names ??= responseNames(parse(operation))
+      return failedPath(prefix, names)
+    }
+    const text = printBody(body, execution.request.variables, `${head}${representations}]`)
+    const answer = await caller.call(execution, text, path)
+    if (!answer) return
+    if (answer.errors) {
+      const which = (path: ResponsePath) => {
+        const [, index, ...rest] = path
+        if (typeof index !== 'number') return undefined
+        const of = starts.findLastIndex((start, each) => start <= index && (asked[each] as Asked).texts.length > 0)
+        return {
+          fetch: fetches[of] as EntityFetch,
+          asked: asked[of] as Asked,
+          index: index - (starts[of] as number),
+          rest,
+        }
+      }
+      tellErrors(execution, answer.errors, which, prefix)
+    }
+    try {
+      const received = entitiesOf(answer, '_entities', count, service)
+      if (received)
+        for (const [of, fetch] of fetches.entries()) take(fetch, asked[of] as Asked, received, starts[of] as number)
+    } catch (error) {
+      execution.errors.push(failure(error, execution.request, path()))
+    }
+  }
+}
+
+/**
+ * Calls for entities of one subgraph whose operations differ, as one call: each asks `_entities` under a name of its own.
+ * @returns undefined where they can't go together
+ */
+export function compileMergedFetch(environment: FetchEnvironment, fetches: readonly EntityFetch[]): Step | undefined {
+  const merged = mergeOperations(fetches.map(({ operation }) => operation))
+  if (!merged) return undefined
+  const { service } = fetches[0] as EntityFetch
+  const caller = callerOf(service, environment.subgraphs[service], false)
+  const variables = [...new Set(fetches.flatMap(({ variables }) => variables))]
+  const body = bodyOf(merged.text, merged.name, variables)
+  const alone = fetches.map((fetch) => compileEntityFetch(environment, [fetch]))
+  return async (execution) => {
+    const asked = fetches.map((fetch) => ask(fetch, execution.data))
+    const busy = asked.flatMap(({ texts }, index) => (texts.length > 0 ? [index] : []))
+    const [only] = busy
+    if (only === undefined) return
+    if (busy.length === 1) return alone[only]?.(execution)
+    const lists = asked.map(({ texts }, index) => `"representations_${index}":[${texts.join(',')}]`)
+    const path = () => cut([...(fetches[only] as EntityFetch).prefix])
+    const text = printBody(body, execution.request.variables, lists.join(','))
+    const answer = await caller.call(execution, text, path)
+    if (!answer) return
+    const which = (path: ResponsePath) => {
+      const [key, index, ...rest] = path
+      const of = fetches.findIndex((_, each) => key === `_${each}`)
+      if (of < 0) return undefined
+      return {
+        fetch: fetches[of] as EntityFetch,
+        asked: asked[of] as Asked,
+        index: typeof index === 'number' ? index : -1,
+        rest,
+      }
+    }
+    if (answer.errors) tellErrors(execution, answer.errors, which, (fetches[only] as EntityFetch).prefix)
+    for (const index of busy) {
+      const fetch = fetches[index] as EntityFetch
+      const own = asked[index] as Asked
+      try {
+        const received = entitiesOf(answer, `_${index}`, own.texts.length, service)
+        if (received) take(fetch, own, received, 0)
+      } catch (error) {
+        execution.errors.push(failure(error, execution.request, cut([...fetch.prefix])))
+      }
+    }
+  }
+}
+
+/** One operation of several for entities; undefined where their variables or directives do not go together. */
+function mergeOperations(
+  operations: readonly string[],
+): { readonly text: string; readonly name: string | undefined } | undefined {
+  const variables = new Map<string, string>()
+  const definitions: DefinitionNode[] = []
+  const selections: SelectionNode[] = []
+  const variableDefinitions: NonNullable<OperationDefinitionNode['variableDefinitions']>[number][] = []
+  let name: string | undefined
+  for (const [index, text] of operations.entries()) {
+    const renamed = visit(parse(text, { noLocation: true }), {
+      Variable: (node) =>
+        node.name.value === 'representations'
+          ? { ...node, name: { ...node.name, value: `representations_${index}` } }
+          : undefined,
+      FragmentSpread: (node) => ({ ...node, name: { ...node.name, value: `${node.name.value}_${index}` } }),
+      FragmentDefinition: (node) => ({ ...node, name: { ...node.name, value: `${node.name.value}_${index}` } }),
+    })
+    const operation = operationOf(renamed)
+    if (operation.directives?.length) return undefined
+    name ??= operation.name?.value
+    for (const definition of operation.variableDefinitions ?? []) {
+      const key = definition.variable.name.value
+      const before = variables.get(key)
+      if (before !== undefined && before !== print(definition)) return undefined
+      if (before === undefined) variableDefinitions.push(definition)
+      variables.set(key, print(definition))
+    }
+    for (const selection of operation.selectionSet.selections) {
+      if (selection.kind !== Kind.FIELD || selection.name.value !== '_entities') return undefined
+      selections.push({ ...selection, alias: { kind: Kind.NAME, value: `_${index}` } })
+    }
+    definitions.push(
+      ...renamed.definitions.filter(
+        (definition): definition is FragmentDefinitionNode => definition.kind === Kind.FRAGMENT_DEFINITION,
+      ),
+    )
+  }
+  const operation: OperationDefinitionNode = {
+    kind: Kind.OPERATION_DEFINITION,
+    operation: 'query' as OperationDefinitionNode['operation'],
+    ...(name !== undefined && { name: { kind: Kind.NAME, value: name } }),
+    variableDefinitions,
+    selectionSet: { kind: Kind.SELECTION_SET, selections },
+  }
+  const document: DocumentNode = { kind: Kind.DOCUMENT, definitions: [operation, ...definitions] }
+  return { text: stripIgnoredCharacters(print(document)), name }
+}
+
+/**
+ * A call for entities with arguments from what is around them (`@fromContext`): one call for each different set of
+ * arguments, since they are variables of the operation.
+ */
+export function compileContextFetch(environment: FetchEnvironment, fetch: FetchNode, prefix: PlanPath): Step {
+  const entities = entityFetch(environment, fetch, prefix)
+  const { service } = entities
+  const caller = callerOf(service, environment.subgraphs[service], false)
+  const body = bodyOf(entities.operation, entities.operationName, entities.variables)
+  const rewrites = fetch.contextRewrites ?? []
+  const path = () => cut([...prefix])
+  return async (execution) => {
+    const asked = ask({ ...entities, represent: numbered(entities.represent) }, execution.data)
+    const places = placesOf(execution.data, prefix)
+    const groups = new Map<string, number[]>()
+    for (const [index, owner] of asked.owners.entries()) {
+      const place = places[owner as number] ?? []
+      const values: Data = {}
+      for (const { path, renameKeyTo } of rewrites) {
+        values[renameKeyTo] ??= valueAround(environment.schema, execution.data, place, path) ?? null
+      }
+      const key = JSON.stringify(values).slice(1, -1)
+      groups.set(key, [...(groups.get(key) ?? []), index])
+    }
+    await Promise.all(
+      [...groups].map(async ([members, indices]) => {
+        const part: Asked = {
+          texts: indices.map((index) => (asked.texts[index] as string).replace(/^\d+/, '')),
+          entities: asked.entities,
+          owners: indices.map((index) => asked.owners[index] as number),
+        }
+        const first = `"representations":[${part.texts.join(',')}]${members && ','}${members}`
+        const answer = await caller.call(execution, printBody(body, execution.request.variables, first), path)
+        if (!answer) return
+        const which = ([, index, ...rest]: ResponsePath) =>
+          typeof index === 'number' ? { fetch: entities, asked: part, index, rest } : undefined
+        if (answer.errors) tellErrors(execution, answer.errors, which, prefix)
+        try {
+          const received = entitiesOf(answer, '_entities', part.texts.length, service)
+          if (received) take(entities, part, received, 0)
+        } catch (error) {
+          execution.errors.push(failure(error, execution.request, path()))
+        }
+      }),
+    )
+  }
+}
+
+/** Makes equal representations differ: each entity has its own surroundings. */
+function numbered(represent: Represent): Represent {
+  let next = 0
+  return (entity) => {
+    const text = represent(entity)
+    return text === undefined ? undefined : `${next++}${text}`
+  }
+}
+
+/** A value beside or above an entity: `..` goes one object up. */
+function valueAround(schema: GraphQLSchema, data: Data, place: ResponsePath, path: readonly string[]): unknown {
+  const ups = path.filter((part) => part === '..').length
+  let end = place.length
+  for (let up = 0; up < ups; up++) {
+    end--
+    while (end >= 0 && typeof place[end] === 'number') end--
+  }
+  let current: unknown = data
+  for (const part of place.slice(0, Math.max(end, 0))) current = (current as Data)[part]
+  for (const part of path.slice(ups)) {
+    if (!isData(current)) return undefined
+    if (part.startsWith('... on ')) {
+      if (!isOfType(schema, current, part.slice('... on '.length), true)) return undefined
+    } else current = own(current, part)
+  }
+  return current
+}

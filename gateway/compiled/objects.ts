@@ -1,0 +1,46 @@
+/** Objects that came as JSON from a subgraph: any name may be a key of theirs, also one that every object inherits. */
+
+export type Data = Record<string, unknown>
+
+export const isData = (value: unknown): value is Data =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** Names that objects have without having been given them. */
+export const isInherited = (name: string): boolean => name in Object.prototype
+
+/** An object's own value. */
+export function own(object: Data, key: string): unknown {
+  return Object.hasOwn(object, key) ? object[key] : undefined
+}
+
+/** Sets a value under any name, `__proto__` too. */
+export function setOwn(object: Data, key: string, value: unknown): void {
+  if (key === '__proto__') {
+    Object.defineProperty(object, key, { value, configurable: true, enumerable: true, writable: true })
+  } else object[key] = value
+}
+
+/** Puts what a later fetch brought into what is there: objects and lists of the same length are merged. */
+export function merge(target: Data, source: Data): void {
+  for (const key in source) {
+    const value = source[key]
+    if (value === undefined) continue
+    const before = Object.hasOwn(target, key) ? target[key] : undefined
+    if (before === undefined || before === null || typeof value !== 'object' || value === null) {
+      setOwn(target, key, value)
+    } else if (Array.isArray(value)) {
+      if (Array.isArray(before) && before.length === value.length) mergeLists(before, value)
+      else setOwn(target, key, value)
+    } else if (isData(before)) merge(before, value as Data)
+    else setOwn(target, key, value)
+  }
+}
+
+function mergeLists(target: unknown[], source: readonly unknown[]): void {
+  for (let index = 0; index < source.length; index++) {
+    const [before, value] = [target[index], source[index]]
+    if (isData(before) && isData(value)) merge(before, value)
+    else if (Array.isArray(before) && Array.isArray(value) && before.length === value.length) mergeLists(before, value)
+    else target[index] = value
+  }
+}

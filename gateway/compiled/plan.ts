@@ -1,0 +1,118 @@
+/** A query plan, compiled into functions: what is the same for every execution is done here. */
+import type { FetchNode, PlanNode, QueryPlan } from '@apollo/query-planner'
+import {
+  compileContextFetch,
+  compileEntityFetch,
+  compileMergedFetch,
+  compileRootFetch,
+  type EntityFetch,
+  type Execution,
+  entityFetch,
+  type FetchEnvironment,
+  type Step,
+} from './fetch.ts'
+import type { PlanPath } from './places.ts'
+
+export type CompiledPlan = {
+  /** Fetches everything; undefined where nothing has to be fetched. */
+  readonly run: Step | undefined
+  /** Two calls of it may be the same. */
+  readonly mayRepeat: boolean
+}
+
+export function compilePlan(environment: FetchEnvironment, plan: QueryPlan): CompiledPlan {
+  const { node } = plan
+  if (!node) return { run: undefined, mayRepeat: false }
+  if (node.kind === 'Subscription') throw new Error('Subscriptions are not supported.')
+  return { run: compile(environment, node, []), mayRepeat: fetchesOf(node).some(isRepeated) }
+}
+
+/** Whether another of the fetches before it could be the same call. */
+function isRepeated(fetch: FetchNode, index: number, all: readonly FetchNode[]): boolean {
+  return (
+    all.findIndex(({ serviceName, operation }) => serviceName === fetch.serviceName && operation === fetch.operation) <
+    index
+  )
+}
+
+function fetchesOf(node: PlanNode): FetchNode[] {
+  switch (node.kind) {
+    case 'Fetch':
+      return [node]
+    case 'Flatten':
+      return fetchesOf(node.node)
+    case 'Sequence':
+    case 'Parallel':
+      return node.nodes.flatMap(fetchesOf)
+    case 'Condition':
+      return [node.ifClause, node.elseClause].flatMap((each) => (each ? fetchesOf(each) : []))
+    default:
+      return []
+  }
+}
+
+function compile(environment: FetchEnvironment, node: PlanNode, prefix: PlanPath): Step {
+  switch (node.kind) {
+    case 'Fetch':
+      if (!node.requires) return compileRootFetch(environment, node, prefix)
+      if (node.contextRewrites?.length) return compileContextFetch(environment, node, prefix)
+      return compileEntityFetch(environment, [entityFetch(environment, node, prefix)])
+    case 'Flatten':
+      return compile(environment, node.node, [...prefix, ...node.path])
+    case 'Sequence':
+      return sequence(node.nodes.map((each) => compile(environment, each, prefix)))
+    case 'Parallel':
+      return parallel(compileParallel(environment, node.nodes, prefix))
+    case 'Condition': {
+      const { condition } = node
+      const [yes, no] = [node.ifClause, node.elseClause].map((each) => each && compile(environment, each, prefix))
+      return (execution) => (execution.request.values[condition] === true ? yes : no)?.(execution)
+    }
+    default:
+      throw new Error(`A plan with a node of kind ${node.kind} can't be executed.`)
+  }
+}
+
+function sequence(steps: readonly Step[]): Step {
+  return async (execution) => {
+    for (const step of steps) await step(execution)
+  }
+}
+
+function parallel(steps: readonly Step[]): Step {
+  const [only] = steps
+  if (only && steps.length === 1) return only
+  return async (execution) => {
+    await Promise.all(steps.map((step) => step(execution)))
+  }
+}
+
+/** Calls for entities that go to one subgraph at the same time are one call. */
+function compileParallel(environment: FetchEnvironment, nodes: readonly PlanNode[], prefix: PlanPath): Step[] {
+  const steps: Step[] = []
+  const byService = new Map<string, EntityFetch[]>()
+  for (const node of nodes) {
+    const inner = node.kind === 'Flatten' ? node.node : node
+    if (inner.kind !== 'Fetch' || !inner.requires || inner.contextRewrites?.length) {
+      steps.push(compile(environment, node, prefix))
+      continue
+    }
+    const path = node.kind === 'Flatten' ? [...prefix, ...node.path] : prefix
+    const fetches = byService.get(inner.serviceName) ?? []
+    byService.set(inner.serviceName, [...fetches, entityFetch(environment, inner, path)])
+  }
+  for (const fetches of byService.values()) steps.push(...together(environment, fetches))
+  return steps
+}
+
+function together(environment: FetchEnvironment, fetches: readonly EntityFetch[]): Step[] {
+  const isSame = fetches.every(({ operation }) => body(operation) === body(fetches[0]?.operation ?? ''))
+  if (isSame) return [compileEntityFetch(environment, fetches)]
+  const merged = compileMergedFetch(environment, fetches)
+  return merged ? [merged] : fetches.map((fetch) => compileEntityFetch(environment, [fetch]))
+}
+
+/** An operation without its name, which the planner counts up. */
+const body = (operation: string) => operation.replace(/^query [_0-9A-Za-z]+/, 'query')
+
+export type { Execution }

@@ -1,0 +1,105 @@
+/** What an entity is named by in a call to another subgraph: the fields of its key, and what `@requires` asks for. */
+import type { FetchNode, QueryPlanSelectionNode } from '@apollo/query-planner'
+import type { GraphQLSchema } from 'graphql'
+import { type Data, isData, isInherited, merge, own, setOwn } from './objects.ts'
+import { compileRewrites, fits, isOfType } from './rewrites.ts'
+import { quote } from './serialise.ts'
+
+/** An entity's representation as JSON; undefined where the entity lacks what belongs in it, so that it is not asked for. */
+export type Represent = (entity: Data) => string | undefined
+
+/**
+ * Compiles a fetch's `requires`. Where only fields of one fragment are asked for, as nearly always, a generated function
+ * prints them; else an object is made by the planner's rules, rewritten and printed.
+ * @param schema the whole supergraph
+ */
+export function compileRepresentations(schema: GraphQLSchema, fetch: FetchNode): Represent {
+  const { requires = [], inputRewrites } = fetch
+  const rewrite = compileRewrites(schema, inputRewrites)
+  const byRules: Represent = (entity) => {
+    const representation = select(schema, entity, requires)
+    if (!isData(representation) || !own(representation, '__typename')) return undefined
+    rewrite?.(representation)
+    return JSON.stringify(representation)
+  }
+  if (rewrite) return byRules
+  const printers = new Map<string, Represent>()
+  const printerOf = (typename: string): Represent => {
+    const matching = requires.filter(
+      (each) => each.kind === 'Field' || fits(schema, typename, each.typeCondition ?? ''),
+    )
+    const [only] = matching
+    const isSimple =
+      matching.length === 1 &&
+      only?.kind === 'InlineFragment' &&
+      only.selections.every(isPlain) &&
+      only.selections.some((each) => each.kind === 'Field' && responseName(each) === '__typename')
+    const print = isSimple ? generate(only.selections) : byRules
+    printers.set(typename, print)
+    return print
+  }
+  return (entity) => {
+    const typename = own(entity, '__typename')
+    if (typeof typename !== 'string') return byRules(entity)
+    return (printers.get(typename) ?? printerOf(typename))(entity)
+  }
+}
+
+const isPlain = (selection: QueryPlanSelectionNode): boolean =>
+  selection.kind === 'Field' && (selection.selections?.every(isPlain) ?? true)
+
+const responseName = ({ alias, name }: { readonly alias?: string; readonly name: string }) => alias ?? name
+
+/** The planner's rule: what lacks a field is null as a whole; a fragment of another type adds nothing. */
+function select(schema: GraphQLSchema, source: unknown, selections: readonly QueryPlanSelectionNode[]): unknown {
+  if (!isData(source)) return null
+  const result: Data = {}
+  for (const selection of selections) {
+    if (selection.kind === 'Field') {
+      const key = responseName(selection)
+      const value = own(source, key)
+      if (value === undefined) return null
+      setOwn(result, key, selection.selections ? each(schema, value, selection.selections) : value)
+    } else if (selection.typeCondition !== undefined && isOfType(schema, source, selection.typeCondition, false)) {
+      const part = select(schema, source, selection.selections)
+      if (isData(part)) merge(result, structuredClone(part))
+    }
+  }
+  return result
+}
+
+function each(schema: GraphQLSchema, value: unknown, selections: readonly QueryPlanSelectionNode[]): unknown {
+  return Array.isArray(value) ? value.map((item) => each(schema, item, selections)) : select(schema, value, selections)
+}
+
+/** Prints plain fields. Returns undefined where one is missing; a nested object that lacks one is null. */
+function generate(selections: readonly QueryPlanSelectionNode[]): Represent {
+  const nested: Represent[] = []
+  const reads: string[] = []
+  const parts: string[] = []
+  for (const [index, selection] of selections.entries()) {
+    if (selection.kind !== 'Field') continue
+    const key = JSON.stringify(responseName(selection))
+    const read = isInherited(responseName(selection))
+      ? `(Object.hasOwn(o, ${key}) ? o[${key}] : undefined)`
+      : `o[${key}]`
+    reads.push(`const v${index} = ${read}; if (v${index} === undefined) return undefined;`)
+    const start = JSON.stringify(`${index === 0 ? '' : ','}${key}:`)
+    if (selection.selections) {
+      nested.push(generate(selection.selections))
+      parts.push(`${start} + list(v${index}, n[${nested.length - 1}])`)
+    } else parts.push(`${start} + leaf(v${index})`)
+  }
+  const source = `return (o) => { ${reads.join('\n')}\nreturn '{' + ${parts.join(' + ') || "''"} + '}'; }`
+  return new Function('n', 'leaf', 'list', source)(nested, leaf, list) as Represent
+}
+
+function leaf(value: unknown): string {
+  if (typeof value === 'string') return quote(value)
+  return typeof value === 'number' ? `${value}` : JSON.stringify(value)
+}
+
+function list(value: unknown, print: Represent): string {
+  if (Array.isArray(value)) return `[${value.map((item) => list(item, print)).join(',')}]`
+  return (isData(value) && print(value)) || 'null'
+}

@@ -1,0 +1,59 @@
+/** What the planner renames or sets in representations and answers, so that subgraphs and the graph can differ in names. */
+import type { FetchDataRewrite } from '@apollo/query-planner'
+import { type GraphQLSchema, isAbstractType, isInterfaceType, isObjectType } from 'graphql'
+import { type Data, isData, own, setOwn } from './objects.ts'
+
+const ON = '... on '
+
+/** Changes a value, or each of a list, in place. */
+export type Rewrite = (value: unknown) => void
+
+/** @param schema the whole supergraph, with what clients do not see */
+export function compileRewrites(
+  schema: GraphQLSchema,
+  rewrites: readonly FetchDataRewrite[] | undefined,
+): Rewrite | undefined {
+  if (!rewrites?.length) return undefined
+  const all = rewrites.map((rewrite) => compile(schema, rewrite.path.slice(0, -1), change(rewrite)))
+  return (value) => {
+    for (const rewrite of all) rewrite(value)
+  }
+}
+
+function change(rewrite: FetchDataRewrite): (object: Data) => void {
+  const key = rewrite.path.at(-1) as string
+  if (rewrite.kind === 'ValueSetter') return (object) => setOwn(object, key, rewrite.setValueTo)
+  return (object) => {
+    const value = own(object, key)
+    if (value === undefined) return
+    setOwn(object, rewrite.renameKeyTo, value)
+    delete object[key]
+  }
+}
+
+function compile(schema: GraphQLSchema, path: readonly string[], last: (object: Data) => void): Rewrite {
+  const [first, ...rest] = path
+  const next = first === undefined ? undefined : compile(schema, rest, last)
+  const step = (object: Data): void => {
+    if (first === undefined || next === undefined) last(object)
+    else if (!first.startsWith(ON)) next(own(object, first))
+    else if (isOfType(schema, object, first.slice(ON.length), true)) next(object)
+  }
+  return function walk(value) {
+    if (Array.isArray(value)) for (const item of value) walk(item)
+    else if (isData(value)) step(value)
+  }
+}
+
+/** Whether an object is of a type by its `__typename`; `unless` where it has none. */
+export function isOfType(schema: GraphQLSchema, object: Data, condition: string, unless: boolean): boolean {
+  const typename = own(object, '__typename')
+  return typeof typename === 'string' && typename !== '' ? fits(schema, typename, condition) : unless
+}
+
+/** Whether a type is another one, or one of its kinds. */
+export function fits(schema: GraphQLSchema, typename: string, condition: string): boolean {
+  if (typename === condition) return true
+  const [type, abstract] = [schema.getType(typename), schema.getType(condition)]
+  return isAbstractType(abstract) && (isObjectType(type) || isInterfaceType(type)) && schema.isSubType(abstract, type)
+}

@@ -1,0 +1,187 @@
+/** What an operation asks for, type by type: the client's selections with fragments merged in and conditions decided. */
+import {
+  type DirectiveNode,
+  type DocumentNode,
+  type FieldNode,
+  type FragmentDefinitionNode,
+  type GraphQLCompositeType,
+  type GraphQLOutputType,
+  type GraphQLSchema,
+  getNamedType,
+  isAbstractType,
+  isCompositeType,
+  isInterfaceType,
+  isObjectType,
+  Kind,
+  type OperationDefinitionNode,
+  SchemaMetaFieldDef,
+  type SelectionSetNode,
+  TypeMetaFieldDef,
+} from 'graphql'
+
+/** One field of an answer's object. */
+export type Field = {
+  /** Its name in the answer. */
+  readonly key: string
+  readonly name: string
+  readonly kind: 'field' | 'typename' | 'introspection'
+  /** The type whose field it is, as errors name it. */
+  readonly parent: string
+  readonly type: GraphQLOutputType
+  /** Of an object, or of the objects of a list. */
+  readonly shape: Shape | undefined
+  /** As the client wrote it, each time. */
+  readonly nodes: readonly FieldNode[]
+}
+
+/** An object of an answer. Its fields depend on its type at runtime. */
+export type Shape = {
+  /** What the schema says of it. */
+  readonly type: GraphQLCompositeType
+  /** The fields of a runtime type, in the answer's order; undefined for a type that clients do not know. */
+  readonly fieldsOf: (typename: string) => readonly Field[] | undefined
+}
+
+type Found = {
+  readonly nodes: FieldNode[]
+  readonly parent: GraphQLCompositeType
+  readonly sets: Set<SelectionSetNode>
+}
+type Selections = { readonly set: SelectionSetNode; readonly parent: GraphQLCompositeType | undefined }
+
+/** The variables on which `@skip` and `@include` in a document depend. */
+export function conditionVariables(document: DocumentNode): readonly string[] {
+  const names = new Set<string>()
+  const look = (set: SelectionSetNode | undefined): void => {
+    for (const selection of set?.selections ?? []) {
+      for (const directive of selection.directives ?? []) {
+        const value = conditionOf(directive)
+        if (value?.kind === Kind.VARIABLE) names.add(value.name.value)
+      }
+      if (selection.kind !== Kind.FRAGMENT_SPREAD) look(selection.selectionSet)
+    }
+  }
+  for (const definition of document.definitions) {
+    if (definition.kind === Kind.OPERATION_DEFINITION || definition.kind === Kind.FRAGMENT_DEFINITION) {
+      look(definition.selectionSet)
+    }
+  }
+  return [...names]
+}
+
+function conditionOf(directive: DirectiveNode) {
+  const name = directive.name.value
+  if (name !== 'skip' && name !== 'include') return undefined
+  return directive.arguments?.find((argument) => argument.name.value === 'if')?.value
+}
+
+/**
+ * The shape of an operation's answer.
+ * @param document valid for the schema
+ * @param isTrue the values of the variables that {@link conditionVariables} names
+ */
+export function shapeOf(
+  schema: GraphQLSchema,
+  document: DocumentNode,
+  operation: OperationDefinitionNode,
+  isTrue: (variable: string) => boolean,
+): Shape {
+  const fragments = new Map<string, FragmentDefinitionNode>()
+  for (const definition of document.definitions) {
+    if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition)
+  }
+
+  const isIncluded = (directives: readonly DirectiveNode[] | undefined): boolean => {
+    for (const directive of directives ?? []) {
+      const value = conditionOf(directive)
+      if (value === undefined) continue
+      const holds =
+        value.kind === Kind.VARIABLE ? isTrue(value.name.value) : (value as { value?: unknown }).value === true
+      if (holds === (directive.name.value === 'skip')) return false
+    }
+    return true
+  }
+
+  const applies = (condition: GraphQLCompositeType, runtime: GraphQLCompositeType): boolean =>
+    condition === runtime ||
+    (isAbstractType(condition) &&
+      (isObjectType(runtime) || isInterfaceType(runtime)) &&
+      schema.isSubType(condition, runtime))
+
+  function makeShape(type: GraphQLCompositeType, selections: readonly Selections[]): Shape {
+    const known = new Map<string, readonly Field[] | undefined>()
+    return {
+      type,
+      fieldsOf(typename) {
+        if (!known.has(typename)) {
+          const runtime = schema.getType(typename)
+          known.set(typename, isCompositeType(runtime) ? collect(runtime, selections) : undefined)
+        }
+        return known.get(typename)
+      },
+    }
+  }
+
+  function collect(runtime: GraphQLCompositeType, selections: readonly Selections[]): readonly Field[] {
+    const found = new Map<string, Found>()
+    const seen = new Set<string | SelectionSetNode>()
+    const visit = (set: SelectionSetNode, parent: GraphQLCompositeType): void => {
+      for (const selection of set.selections) {
+        if (!isIncluded(selection.directives)) continue
+        if (selection.kind === Kind.FIELD) {
+          const key = selection.alias?.value ?? selection.name.value
+          let field = found.get(key)
+          if (!field) {
+            field = { nodes: [], parent, sets: new Set() }
+            found.set(key, field)
+          }
+          field.nodes.push(selection)
+          if (selection.selectionSet) field.sets.add(selection.selectionSet)
+          continue
+        }
+        let fragment: {
+          readonly typeCondition?: { name: { value: string } } | undefined
+          selectionSet: SelectionSetNode
+        }
+        if (selection.kind === Kind.FRAGMENT_SPREAD) {
+          const name = selection.name.value
+          if (seen.has(name)) continue
+          seen.add(name)
+          fragment = fragments.get(name) as FragmentDefinitionNode
+        } else fragment = selection
+        const condition = fragment.typeCondition && schema.getType(fragment.typeCondition.name.value)
+        if (!condition) visit(fragment.selectionSet, parent)
+        else if (isCompositeType(condition) && applies(condition, runtime)) visit(fragment.selectionSet, condition)
+      }
+    }
+    for (const { set, parent } of selections) visit(set, parent ?? runtime)
+    return [...found].flatMap(([key, each]) => fieldOf(key, each, runtime) ?? [])
+  }
+
+  function fieldOf(key: string, { nodes, parent, sets }: Found, runtime: GraphQLCompositeType): Field | undefined {
+    const name = nodes[0]?.name.value ?? ''
+    const common = { key, name, nodes, parent: parent.name }
+    if (name === '__typename') {
+      return { ...common, kind: 'typename', type: schema.getType('String') as GraphQLOutputType, shape: undefined }
+    }
+    if (runtime === schema.getQueryType() && (name === '__schema' || name === '__type')) {
+      const { type } = name === '__schema' ? SchemaMetaFieldDef : TypeMetaFieldDef
+      return { ...common, kind: 'introspection', type, shape: undefined }
+    }
+    // What the object promises may be stricter than what its interface does.
+    const definition = [runtime, parent].flatMap((type) => ('getFields' in type && type.getFields()[name]) || [])[0]
+    if (!definition) return undefined
+    const named = getNamedType(definition.type)
+    const shape = isCompositeType(named)
+      ? makeShape(
+          named,
+          [...sets].map((set) => ({ set, parent: undefined })),
+        )
+      : undefined
+    return { ...common, kind: 'field', type: definition.type, shape }
+  }
+
+  const root = schema.getRootType(operation.operation)
+  if (!root) throw new Error(`The schema has no type for a ${operation.operation}.`)
+  return makeShape(root, [{ set: operation.selectionSet, parent: undefined }])
+}
