@@ -1,7 +1,9 @@
-/** HTTP calls to subgraphs, over connections that stay open. */
+/** Calls to subgraphs: over connections that stay open, with a time limit, further tries for queries, and a breaker. */
+import { setTimeout as delay } from 'node:timers/promises'
 import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { type Dispatcher, Pool } from 'undici'
 import { endWith, isTracing, startSpan, type TracedSpan } from '../schema/tracing.ts'
+import { type Breaker, createBreaker } from './breaker.ts'
 
 /** A subgraph's answer, as it came; nothing in it is trusted but its outline. */
 export type SubgraphAnswer = {
@@ -20,10 +22,16 @@ export type SubgraphRequest = {
 }
 
 /** What came back, unread: calls that are the same share it, and each reads its own copy. */
-export type RawAnswer = { readonly status: number; readonly text: string }
+export type RawAnswer = { readonly status: number; readonly text: string; readonly headers?: Returned | undefined }
+
+/** A subgraph's response headers. */
+export type Returned = Readonly<Record<string, string | string[] | undefined>>
 
 /** Calls one subgraph; {@link readAnswer} reads what came. @throws SubgraphUnavailable when nothing came */
 export type SubgraphClient = (request: SubgraphRequest) => Promise<RawAnswer>
+
+/** How a request gets to a subgraph that runs in the same process. Its rejections count as a subgraph that is away. */
+export type Transport = (body: string, headers: readonly string[]) => Promise<RawAnswer>
 
 /** A subgraph that did not answer, or not with GraphQL. The message is for clients; the cause is for the log. */
 export class SubgraphUnavailable extends GraphQLError {
@@ -51,18 +59,36 @@ export type SubgraphClients = {
   readonly close: () => Promise<void>
 }
 
+/** What came of a call: an answer, none, or no call because the subgraph had failed too often. */
+export type CallOutcome = 'answered' | 'failed' | 'refused'
+
 export type SubgraphClientsOptions = {
-  /** How long a subgraph may take for its whole answer, in milliseconds. */
+  /** How long a subgraph may take for its whole answer, tries included, in milliseconds. */
   readonly timeoutMs: number
   /** How many connections are kept to one origin at most. */
   readonly connections: number
   /** How many queries may be under way on one connection. */
   readonly pipelining: number
+  /** Subgraphs that are called without a socket, by name. */
+  readonly transports?: Readonly<Record<string, Transport>>
+  /** Told of each call. @param milliseconds from its first try to its end */
+  readonly observe?: (service: string, outcome: CallOutcome, milliseconds: number) => void
 }
 
+/** Tries after the first one. */
+const RETRIES = 2
+/** Before a further try: between half of it and all of it, doubled each time. */
+const RETRY_MS = 50
+/** Answers of proxies and servers that have not taken the request up. */
+const NOT_TAKEN_UP = new Set([502, 503, 504])
+/** A larger answer is not read to its end. */
+const MAX_ANSWER = 64 * 1024 * 1024
+
 /** Clients share the connections to one origin, and keep them when the supergraph changes. */
-export function createSubgraphClients({ timeoutMs, connections, pipelining }: SubgraphClientsOptions): SubgraphClients {
+export function createSubgraphClients(options: SubgraphClientsOptions): SubgraphClients {
+  const { timeoutMs, connections, pipelining, transports = {}, observe } = options
   const pools = new Map<string, Pool>()
+  const breakers = new Map<string, Breaker>()
 
   function poolOf(origin: string): Pool {
     let pool = pools.get(origin)
@@ -73,20 +99,57 @@ export function createSubgraphClients({ timeoutMs, connections, pipelining }: Su
     return pool
   }
 
+  function sender(name: string, url: string): Send {
+    const transport = transports[name]
+    if (transport) return ({ body, headers }, limitMs) => limited(transport(body, headers), limitMs)
+    if (!URL.canParse(url)) throw new Error(`the URL of the subgraph "${name}" can't be used: ${url || 'it is empty'}`)
+    const { origin, pathname, search } = new URL(url)
+    const path = pathname + search
+    return ({ body, headers, mutation }, limitMs) =>
+      post(poolOf(origin), path, headers as string[], body, !mutation, limitMs)
+  }
+
   return {
     client: (name, url) => {
-      if (!URL.canParse(url))
-        throw new Error(`the URL of the subgraph "${name}" can't be used: ${url || 'it is empty'}`)
-      const { origin, pathname, search } = new URL(url)
-      const path = pathname + search
-      return ({ body, headers, mutation }) => {
-        const traced = isTracing() ? tracedCall(name, mutation, headers) : undefined
-        const sent = (traced?.headers ?? headers) as string[]
-        const call = post(poolOf(origin), path, sent, body, !mutation, timeoutMs)
-        return (traced ? endWith(traced.span, call) : call).catch((error: Error) => {
-          const what = error instanceof TimedOut ? `did not answer within ${timeoutMs} ms` : 'is not available'
-          throw unavailable(name, what, error)
-        })
+      const send = sender(name, url)
+      const breaker = breakers.get(name) ?? createBreaker()
+      breakers.set(name, breaker)
+
+      /** One try after another: only a query may be sent again, since a mutation may have been done. */
+      async function attempt(request: SubgraphRequest): Promise<RawAnswer> {
+        const started = performance.now()
+        for (let retries = request.mutation ? 0 : RETRIES, wait = RETRY_MS; ; retries--, wait *= 2) {
+          const left = timeoutMs - (performance.now() - started)
+          const pause = wait * (0.5 + Math.random() / 2)
+          try {
+            const answer = await send(request, left)
+            const isTakenUp = !NOT_TAKEN_UP.has(answer.status)
+            if (isTakenUp || retries === 0 || pause > left || !breaker.isClosed()) {
+              if (isTakenUp) breaker.succeeded()
+              else breaker.failed()
+              observe?.(name, isTakenUp ? 'answered' : 'failed', performance.now() - started)
+              return answer
+            }
+          } catch (error) {
+            breaker.failed()
+            if (error instanceof TimedOut || retries === 0 || pause > left || !breaker.isClosed()) {
+              observe?.(name, 'failed', performance.now() - started)
+              const what = error instanceof TimedOut ? `did not answer within ${timeoutMs} ms` : 'is not available'
+              throw unavailable(name, what, error)
+            }
+          }
+          await delay(pause)
+        }
+      }
+
+      return (request) => {
+        if (!breaker.tries()) {
+          observe?.(name, 'refused', 0)
+          return Promise.reject(unavailable(name, 'is not available', new Error('It has failed too often of late.')))
+        }
+        if (!isTracing()) return attempt(request)
+        const { span, headers } = tracedCall(name, request.mutation, request.headers)
+        return endWith(span, attempt({ ...request, headers }))
       }
     },
     close: async () => {
@@ -94,6 +157,8 @@ export function createSubgraphClients({ timeoutMs, connections, pipelining }: Su
     },
   }
 }
+
+type Send = (request: SubgraphRequest, limitMs: number) => Promise<RawAnswer>
 
 /** The call's span, and the headers with it as their traceparent. */
 function tracedCall(
@@ -119,6 +184,13 @@ function unavailable(service: string, what: string, cause?: unknown): SubgraphUn
 
 class TimedOut extends Error {}
 
+function limited<T>(work: Promise<T>, limitMs: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new TimedOut()), limitMs)
+    work.then(resolve, reject).finally(() => clearTimeout(timer))
+  })
+}
+
 /** One POST. undici's dispatch spares the stream and the promises that its request() makes for each answer. */
 function post(
   pool: Pool,
@@ -126,18 +198,20 @@ function post(
   headers: string[],
   body: string,
   idempotent: boolean,
-  timeoutMs: number,
+  limitMs: number,
 ): Promise<RawAnswer> {
   return new Promise((resolve, reject) => {
     let controller: Dispatcher.DispatchController | undefined
     let expired: TimedOut | undefined
     let status = 0
+    let received = 0
+    let returned: Returned | undefined
     const chunks: Buffer[] = []
     const timer = setTimeout(() => {
       expired = new TimedOut()
       controller?.abort(expired)
       reject(expired)
-    }, timeoutMs)
+    }, limitMs)
     pool.dispatch(
       { path, method: 'POST', headers, body, idempotent },
       {
@@ -145,17 +219,20 @@ function post(
           controller = started
           if (expired) started.abort(expired)
         },
-        onResponseStart: (_controller, statusCode) => {
+        onResponseStart: (_controller, statusCode, headers) => {
           status = statusCode
+          returned = headers
         },
         onResponseData: (_controller, chunk) => {
           chunks.push(chunk)
+          received += chunk.length
+          if (received > MAX_ANSWER) _controller.abort(new Error(`The answer is larger than ${MAX_ANSWER} bytes.`))
         },
         onResponseEnd: () => {
           clearTimeout(timer)
           const [first] = chunks
           const whole = first && chunks.length === 1 ? first : Buffer.concat(chunks)
-          resolve({ status, text: whole.toString('utf8') })
+          resolve({ status, text: whole.toString('utf8'), headers: returned })
         },
         onResponseError: (_controller, error) => {
           clearTimeout(timer)

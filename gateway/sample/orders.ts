@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { buildSubgraphSchema } from '@apollo/subgraph'
 import { GraphQLError, parse } from 'graphql'
-import { InvalidToken } from './tokens.ts'
+import { InvalidToken } from '../tokens.ts'
 
 /** What the resolvers know of a request. */
 export type OrdersContext = {

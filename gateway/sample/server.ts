@@ -1,9 +1,9 @@
 /** SAMPLE subgraphs, catalogue and orders, in one server. Not for production. */
 import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions, LogController } from 'fastify'
+import { createTokenVerifier, type KeySource } from '../tokens.ts'
 import { catalogSchema } from './catalog.ts'
 import { serveSubgraph } from './mercurius.ts'
 import { type OrdersContext, ordersSchema } from './orders.ts'
-import { createTokenVerifier, type KeySource } from './tokens.ts'
 
 export type SamplesOptions = {
   /** Against which keys the order subgraph verifies customers' tokens. */

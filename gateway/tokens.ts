@@ -1,4 +1,4 @@
-/** SAMPLE: how another subgraph verifies the customer subgraph's tokens. */
+/** Verifies the customer subgraph's tokens elsewhere: at the gateway, and in other subgraphs. */
 import { createPublicKey, type JsonWebKey } from 'node:crypto'
 import { createVerifier, TokenError } from 'fast-jwt'
 

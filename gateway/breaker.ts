@@ -1,0 +1,37 @@
+/** A circuit breaker: a subgraph that keeps failing is left alone for a while, so that nobody waits for it. */
+
+/** Failures in a row that open it. */
+const FAILURES = 5
+/** How long nobody calls; then one call tries whether it works again. Milliseconds. */
+const OPEN_MS = 5_000
+
+export type Breaker = {
+  /** Whether a call may be made. While it is open, one each five seconds may. */
+  readonly tries: () => boolean
+  readonly isClosed: () => boolean
+  readonly succeeded: () => void
+  readonly failed: () => void
+}
+
+/** @param now milliseconds; default: a clock that never goes back */
+export function createBreaker(now: () => number = () => performance.now()): Breaker {
+  let failures = 0
+  let opened = 0
+  return {
+    tries: () => {
+      if (failures < FAILURES) return true
+      const at = now()
+      if (at - opened < OPEN_MS) return false
+      opened = at
+      return true
+    },
+    isClosed: () => failures < FAILURES,
+    succeeded: () => {
+      failures = 0
+    },
+    failed: () => {
+      failures++
+      if (failures >= FAILURES) opened = now()
+    },
+  }
+}
