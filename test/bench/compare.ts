@@ -11,6 +11,8 @@ export interface Entrant {
 export interface Comparison {
   readonly ours: Entrant
   readonly others: readonly { readonly name: string; readonly entrant: Entrant; readonly aim: number }[]
+  /** Default 64. */
+  readonly connections?: number
 }
 
 /** Medians of the rounds. */
@@ -39,11 +41,9 @@ export interface Ratio {
   readonly other: Figures
 }
 
-const CONNECTIONS = 64
-
 /** @throws Error where a contender gives another answer than it should, at first or under load */
 export async function compare(
-  { ours, others }: Comparison,
+  { ours, others, connections = 64 }: Comparison,
   { rounds, seconds }: { readonly rounds: number; readonly seconds: number },
 ): Promise<Ratio[]> {
   const entrants = [ours, ...others.map(({ entrant }) => entrant)]
@@ -54,12 +54,12 @@ export async function compare(
       rounds: [] as RequestFigures[],
     })),
   )
-  for (const { target } of measured) await load(target, CONNECTIONS, seconds) // warm-up
+  for (const { target } of measured) await load(target, connections, seconds) // warm-up
   for (let round = 0; round < rounds; round++) {
     // Forth and back: none is always the first.
     for (const { contender, target, rounds } of round % 2 === 0 ? measured : measured.toReversed()) {
       const before = await contender.cpu()
-      const { requests, requestsPerSecond, p99 } = await load(target, CONNECTIONS, seconds)
+      const { requests, requestsPerSecond, p99 } = await load(target, connections, seconds)
       rounds.push({ perSecond: requestsPerSecond, p99, cpu: ((await contender.cpu()) - before) / requests })
     }
   }

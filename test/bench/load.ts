@@ -1,6 +1,6 @@
 /** Load on one HTTP server from this process: a number of connections, each sending its next request when the answer is there. */
-import assert from 'node:assert/strict'
 import { createHistogram } from 'node:perf_hooks'
+import { isDeepStrictEqual } from 'node:util'
 import { Client } from 'undici'
 
 /** A POST and what has to come back. */
@@ -49,7 +49,10 @@ export async function check(url: string, lists: readonly (readonly Exchange[])[]
       if (token !== undefined) headers.push('authorization', `Bearer ${token}`)
       const request = { path, headers, body: JSON.stringify(body) }
       const text = await send(client, request)
-      assert.deepEqual(JSON.parse(text), answer)
+      if (!isDeepStrictEqual(JSON.parse(text), answer)) {
+        const [is, due] = [text, JSON.stringify(answer)].map((whole) => whole.slice(0, 1000))
+        throw new Error(`${url}${path}: the answer was ${is} and not ${due}`)
+      }
       prepared.push({ ...request, text })
     }
     checked.push(prepared)

@@ -3,12 +3,14 @@
  *
  *     npm run bench                   all
  *     npm run bench -- query gateway  the named ones
+ *     npm run bench -- peers          the gateway beside other gateways
  *
- * Options: `--rounds` (5), `--seconds` of one round (3), `--events` of a log (200,000; the rebuild has five times as many),
- * `--quick` for rounds of one second on short logs.
+ * Options: `--rounds` (5), `--seconds` of one round (3), `--events` of a log (200,000; the rebuild has five times as many,
+ * gateway-memory half as many documents), `--quick` for rounds of one second on short logs.
  */
 import { parseArgs } from 'node:util'
 import { compare, type Ratio } from './compare.ts'
+import { gatewayBenches, gatewayFigures } from './gateway.ts'
 import { createContenders } from './processes.ts'
 import { requestBenches } from './requests.ts'
 import { createServers } from './servers.ts'
@@ -27,11 +29,14 @@ const { values, positionals } = parseArgs({
 const rounds = Number(values.rounds)
 const seconds = Number(values.seconds ?? (values.quick ? 1 : 3))
 const events = Number(values.events ?? (values.quick ? 20_000 : 200_000))
-const benches = [...Object.keys(requestBenches), ...Object.keys(throughputBenches)]
-const names = positionals.length > 0 ? positionals : benches
+const peers = [...Object.keys(gatewayBenches), ...Object.keys(gatewayFigures)]
+const benches = [...Object.keys(requestBenches), ...Object.keys(throughputBenches), ...peers]
+const names = positionals.length > 0 ? positionals.flatMap((name) => (name === 'peers' ? peers : name)) : benches
 for (const name of names) {
   if (!benches.includes(name)) {
-    console.error(`There is no bench "${name}"; there are ${benches.join(', ')}.`)
+    console.error(
+      `There is no bench "${name}"; there are ${benches.join(', ')}, and peers for the last ${peers.length}.`,
+    )
     process.exit(1)
   }
 }
@@ -44,11 +49,12 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => pr
 const ratios: Ratio[] = []
 for (const name of names) {
   console.error(`${name} ...`)
-  const requests = requestBenches[name]
+  const requests = requestBenches[name] ?? gatewayBenches[name]
   if (requests) ratios.push(...(await compare(await requests(contenders.start, servers), { rounds, seconds })))
   ratios.push(
     ...((await throughputBenches[name]?.(servers, { rounds, events, rebuildEvents: 5 * events, seconds })) ?? []),
   )
+  ratios.push(...((await gatewayFigures[name]?.(contenders.start, servers, { rounds, documents: events / 2 })) ?? []))
   contenders.stop()
   await servers.stop()
 }

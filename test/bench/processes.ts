@@ -10,16 +10,18 @@ export interface Contender {
   readonly subgraphs: Readonly<Record<string, string>>
   /** Microseconds of CPU that it has used. */
   cpu(): Promise<number>
+  /** MiB: of its heap after a garbage collection, and of the process. */
+  memory(): Promise<{ readonly heap: number; readonly resident: number }>
 }
 
-/** Starts `contenders/<name>.ts` with options for it. @throws Error when it ends before it listens */
+/** Starts `contenders/<name>.ts`, or `peers/<name>.js`, with options for it. @throws Error when it ends before it listens */
 export type StartContender = (name: string, options: object) => Promise<Contender>
 
 export function createContenders(): { readonly start: StartContender; readonly stop: () => void } {
   const children: ChildProcess[] = []
   return {
     async start(name, options) {
-      const script = join(import.meta.dirname, 'contenders', `${name}.ts`)
+      const script = join(import.meta.dirname, name.startsWith('peers/') ? `${name}.js` : `contenders/${name}.ts`)
       const child = fork(script, [JSON.stringify(options)], {
         env: { ...process.env, APOLLO_TELEMETRY_DISABLED: '1', NODE_ENV: 'production' },
       })
@@ -37,6 +39,11 @@ export function createContenders(): { readonly start: StartContender; readonly s
           child.send('cpu')
           const { user, system } = await told()
           return user + system
+        },
+        async memory() {
+          child.send('memory')
+          const { heapUsed, rss } = await told()
+          return { heap: heapUsed / 2 ** 20, resident: rss / 2 ** 20 }
         },
       }
     },

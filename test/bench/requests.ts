@@ -6,7 +6,7 @@ import type { Servers } from './servers.ts'
 import type { StoreOptions } from './stores.ts'
 
 /** Starts what it compares. */
-type RequestBench = (start: StartContender, servers: Servers) => Promise<Comparison>
+export type RequestBench = (start: StartContender, servers: Servers) => Promise<Comparison>
 
 /** As many as there are connections: each signs in as one of them. */
 const CUSTOMERS = 64
@@ -45,10 +45,11 @@ export const requestBenches: Readonly<Record<string, RequestBench>> = {
     const stores = { folder: folder() }
     const [customer] = await addCustomers(stores, 1) // the sample orders are the first customer's
     const { id, email, token } = customer as NonNullable<typeof customer>
-    const { subgraphs } = await start('upstreams', stores)
+    const { url, subgraphs } = await start('upstreams', stores)
+    const jwksUrl = `${url}/.well-known/jwks.json`
     const orders = ['000000003', '000000002', '000000001'].map((number) => ({ number }))
     const entrant = async (script: string, path: string) => ({
-      contender: await start(script, { subgraphs }),
+      contender: await start(script, { subgraphs, jwksUrl }),
       exchanges: [
         [
           {

@@ -1,6 +1,6 @@
 /** A Fastify route that makes the two calls of the bench's gateway query, one after the other, and joins their answers. */
 import Fastify from 'fastify'
-import { Pool } from 'undici'
+import { subgraph } from './calls.ts'
 import { options, ready } from './contender.ts'
 
 const { subgraphs } = options<{ subgraphs: { customers: string; orders: string } }>()
@@ -22,18 +22,3 @@ app.post('/graphql', async ({ headers: { authorization = '' } }) => {
   return { data: { customer: { id, email, orders: _entities[0].orders } } }
 })
 ready(await app.listen({ port: 0, host: '127.0.0.1' }))
-
-function subgraph(url: string) {
-  const { origin, pathname } = new URL(url)
-  const pool = new Pool(origin, { connections: 64 })
-  return async (body: object, authorization: string) => {
-    const response = await pool.request({
-      path: pathname,
-      method: 'POST',
-      headers: { 'content-type': 'application/json', authorization },
-      body: JSON.stringify(body),
-    })
-    // biome-ignore lint/suspicious/noExplicitAny: an answer has the shape that the query asks for
-    return ((await response.body.json()) as { data: any }).data
-  }
-}

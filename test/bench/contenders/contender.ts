@@ -1,4 +1,6 @@
 /** What every contender's process does beside serving. */
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 
 /** The options that the process was started with. */
 export function options<T>(): T {
@@ -6,12 +8,18 @@ export function options<T>(): T {
 }
 
 /**
- * Tells the bench where this contender listens, and how much CPU time it has used whenever it is asked. From then on it
- * ends with the bench, however that ends.
+ * Tells the bench where this contender listens, and how much CPU time and memory it uses whenever it is asked. From then on
+ * it ends with the bench, however that ends.
  * @param subgraphs the GraphQL endpoints of several, by name
  */
 export function ready(url: string, subgraphs: Readonly<Record<string, string>> = {}): void {
-  process.on('message', () => process.send?.(process.cpuUsage()))
+  process.on('message', (asked) => process.send?.(asked === 'memory' ? memory() : process.cpuUsage()))
   process.on('disconnect', () => process.exit())
   process.send?.({ url, subgraphs })
+}
+
+function memory(): NodeJS.MemoryUsage {
+  setFlagsFromString('--expose-gc')
+  runInNewContext('gc')()
+  return process.memoryUsage()
 }

@@ -14,8 +14,8 @@ class ForwardAuthorization extends RemoteGraphQLDataSource<Context> {
   }
 }
 
-const { subgraphs } = options<{ subgraphs: Record<string, string> }>()
-const supergraph = new URL('../../../gateway/sample/supergraph.graphql', import.meta.url)
+const sample = new URL('../../../gateway/sample/supergraph.graphql', import.meta.url).pathname
+const { supergraph = sample, subgraphs = {} } = options<{ supergraph?: string; subgraphs?: Record<string, string> }>()
 const gateway = new ApolloGateway({
   supergraphSdl: readFileSync(supergraph, 'utf8'),
   buildService: ({ name, url }) => new ForwardAuthorization({ url: subgraphs[name] ?? url ?? '' }),
