@@ -20,6 +20,7 @@ import { createCommands } from './commands.ts'
 import { createCustomers } from './customers.ts'
 import { createEmailClaims } from './email-claims.ts'
 import { CustomerError, serviceUnavailable } from './errors.ts'
+import { createTracedExecution, type TracedRequest } from './ftv1.ts'
 import { createCredentials } from './identity/credentials.ts'
 import type { Keys } from './identity/keys.ts'
 import { createSignIn } from './identity/sign-in.ts'
@@ -109,25 +110,43 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   const commands = createCommands({ customers, ids: createIds(eventStore), claims, credentials, signIn })
   const resolvers = createResolvers({ commands, customers, tokens, now: options.now ?? (() => new Date()) })
 
+  const modules = [{ typeDefs: parse(typeDefs), resolvers }]
+  const executeTraced = createTracedExecution(buildSubgraphSchema(modules))
   await app.register(mercurius, {
-    schema: buildSubgraphSchema([{ typeDefs: parse(typeDefs), resolvers }]),
+    schema: buildSubgraphSchema(modules),
     jit: 1,
     context: requestContext,
     errorFormatter: (execution, context) => formatErrors(execution, context as unknown as RequestContext),
     additionalRouteOptions: {
       // Fastify's own serializer for the route writes list indices in error paths as strings.
       serializerCompiler: () => JSON.stringify,
-      preHandler: (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) => {
+      preHandler: (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => {
         if (secret !== undefined && !carries(request, secret)) {
           return done(
             new GraphQLError('This subgraph answers its gateway only.', { extensions: { code: 'FORBIDDEN' } }),
           )
         }
+        const traced = request.headers['apollo-federation-include-trace'] === 'ftv1' && tracedRequest(request)
+        if (traced) return void answerTraced(traced, reply).catch(done)
         keyByOperation(request)
         done()
       },
     },
   })
+
+  async function answerTraced(traced: TracedRequest, reply: FastifyReply): Promise<void> {
+    const result = await executeTraced(traced)
+    const { statusCode, response } = result.errors
+      ? formatErrors(result, traced.context as RequestContext)
+      : { statusCode: 200, response: result }
+    await reply.code(statusCode).send({ ...response, ...(result.extensions && { extensions: result.extensions }) })
+  }
+
+  function tracedRequest(request: FastifyRequest): TracedRequest | undefined {
+    const { query, operationName, variables } = (request.body ?? {}) as Partial<TracedRequest>
+    if (request.method !== 'POST' || typeof query !== 'string') return undefined
+    return { query, operationName, variables, context: requestContext(request) }
+  }
 
   const spans = new WeakMap<FastifyRequest, TracedSpan>()
   if (isTracing()) {
