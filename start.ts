@@ -6,8 +6,11 @@ import type { AddressInfo } from 'node:net'
 import { resolve } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import { openEventStore } from './eventstore/open.ts'
+import { loadGatewayConfiguration } from './gateway/configuration.ts'
+import { gatewayOptions } from './gateway/options.ts'
 import { buildSamples } from './gateway/sample/server.ts'
 import { buildGateway } from './gateway/server.ts'
+import type { Returned, Transport } from './gateway/subgraph-client.ts'
 import { openReadModel } from './projections/open.ts'
 import { traced } from './projections/tracing.ts'
 import { startProjection } from './projections/worker.ts'
@@ -23,6 +26,7 @@ const here = (path: string) => new URL(path, import.meta.url).pathname
 await runProcess(
   async (configuration) => {
     const { EVENTSTORE_URL, READMODEL_URL, HOST: host, SUBGRAPH_SECRET: secret } = configuration
+    const variables = loadGatewayConfiguration(process.env)
     const production = configuration.NODE_ENV === 'production'
     const logger = { level: configuration.LOG_LEVEL }
     const parts: Running[] = []
@@ -49,22 +53,30 @@ await runProcess(
       await listen(subgraph, { port: configuration.SUBGRAPH_PORT, host }, 'SUBGRAPH_PORT')
       const subgraphUrl = address(subgraph)
       const subgraphUrls: Record<string, string> = { customers: `${subgraphUrl}/graphql` }
+      // What runs in this process is called without a socket, unless its URL says that another is meant.
+      const transports: Record<string, Transport> = {}
+      const inThisProcess = (name: string, app: FastifyInstance, path: string) => {
+        if (variables.subgraphUrls[name.toUpperCase()] === undefined) transports[name] = inject(app, path)
+      }
+      inThisProcess('customers', subgraph, '/graphql')
       if (!production) {
         const jwksUrl = `${subgraphUrl}/.well-known/jwks.json`
         const samples = added(await buildSamples({ keys: { jwksUrl }, logger }))
         await listen(samples, { port: configuration.SAMPLES_PORT, host }, 'SAMPLES_PORT')
-        for (const name of ['catalog', 'orders']) subgraphUrls[name] = `${address(samples)}/${name}/graphql`
+        for (const name of ['catalog', 'orders']) {
+          subgraphUrls[name] = `${address(samples)}/${name}/graphql`
+          inThisProcess(name, samples, `/${name}/graphql`)
+        }
       }
 
       const supergraph = production ? 'schema/supergraph.graphql' : 'gateway/sample/supergraph.graphql'
       const gateway = added(
         await buildGateway({
-          supergraph: configuration.SUPERGRAPH ?? here(supergraph),
-          subgraphUrls,
-          subgraphSecret: secret,
-          introspection: !production,
-          editor: !production,
-          logger,
+          ...gatewayOptions(
+            { ...configuration, SUPERGRAPH: configuration.SUPERGRAPH ?? here(supergraph) },
+            { ...variables, subgraphUrls: { ...subgraphUrls, ...variables.subgraphUrls } },
+          ),
+          transports,
         }),
       )
       await listen(gateway, { port: configuration.GATEWAY_PORT, host }, 'GATEWAY_PORT')
@@ -95,6 +107,16 @@ await runProcess(
   // The lines above are what a newcomer is to see.
   { LOG_LEVEL: 'warn' },
 )
+
+/** Hands requests to a server of this process. */
+function inject(app: FastifyInstance, url: string): Transport {
+  return async (payload, list) => {
+    const headers: Record<string, string> = {}
+    for (let index = 0; index < list.length; index += 2) headers[list[index] as string] = list[index + 1] as string
+    const { statusCode, body, headers: returned } = await app.inject({ method: 'POST', url, headers, payload })
+    return { status: statusCode, text: body, headers: returned as Returned }
+  }
+}
 
 function address(app: FastifyInstance): string {
   const { address, family, port } = app.server.address() as AddressInfo

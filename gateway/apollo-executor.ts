@@ -60,11 +60,13 @@ function dataSource(name: string, call: SubgraphClient): DataSource {
   return {
     process: async (options) => {
       const { query = '', operationName, variables = {} } = options.request
-      const { headers, unavailable } = options.context as ExecutionRequest
+      const { headers, received, unavailable } = options.context as ExecutionRequest
       try {
         // Left out where there are none: a subgraph then need not coerce them.
         const body = JSON.stringify({ query, variables: hasKeys(variables) ? variables : undefined, operationName })
-        const answer = readAnswer(name, await call({ body, headers, mutation: query.startsWith('mutation') }))
+        const raw = await call({ body, headers, mutation: query.startsWith('mutation') })
+        received?.(raw)
+        const answer = readAnswer(name, raw)
         if (answer.errors) answer.errors = answer.errors.map(withNumericIndices)
         checkEntities(name, variables, answer)
         return answer as Awaited<ReturnType<DataSource['process']>>

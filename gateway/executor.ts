@@ -1,7 +1,7 @@
 /** How a planned operation is executed: the seam between the server and the executors. */
 import type { QueryPlan } from '@apollo/query-planner'
 import type { DocumentNode, GraphQLFormattedError, OperationDefinitionNode } from 'graphql'
-import type { SubgraphUnavailable } from './subgraph-client.ts'
+import type { RawAnswer, SubgraphUnavailable } from './subgraph-client.ts'
 
 export type PlannedOperation = {
   readonly document: DocumentNode
@@ -19,6 +19,8 @@ export type ExecutionRequest = {
   readonly headers: readonly string[]
   /** Logs an error that is not meant for clients and returns what they see in its place. */
   readonly mask: (error: unknown) => GraphQLFormattedError
+  /** Told of each answer of a subgraph, before it is read. */
+  readonly received?: ((answer: RawAnswer) => void) | undefined
   /** Told of each subgraph that gave no usable answer. */
   readonly unavailable: (error: SubgraphUnavailable) => void
 }

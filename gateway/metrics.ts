@@ -1,14 +1,22 @@
 /** The gateway's Prometheus metrics. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { CallOutcome } from './subgraph-client.ts'
 
 /** `rejected`: not executed; `errors`: executed, with errors in the answer. */
 export type Outcome = 'success' | 'errors' | 'rejected' | 'failed'
 
+/** Counts a request. @param seconds from its arrival to its answer */
+export type CountRequest = (outcome: Outcome, seconds: number) => void
+
 export type Metrics = {
-  /** Counts one request. @param seconds from its arrival to its answer */
-  readonly request: (type: string, outcome: Outcome, seconds: number) => void
-  /** Counts a subgraph call without a usable answer. */
+  /** What counts the requests of an operation, found once for it. Of many names only the first have series of their own. */
+  readonly operation: (name: string, type: string) => CountRequest
+  /** Counts a subgraph call. */
+  readonly subgraphCall: (service: string, outcome: CallOutcome, milliseconds: number) => void
+  /** Counts a subgraph's answer that could not be used, or that did not come. */
   readonly subgraphFailure: (service: string) => void
+  /** Counts a request that a limit refused. */
+  readonly limited: (bucket: string) => void
   /** Says which supergraph is served from now on. */
   readonly supergraph: (hash: string) => void
   /** Counts a supergraph file that could not be loaded. */
@@ -18,6 +26,11 @@ export type Metrics = {
   readonly text: () => Promise<string>
 }
 
+/** Operation names with series of their own: clients choose them, and a series costs memory for good. */
+const NAMES = 200
+const OTHER = 'other'
+const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+
 /** Metrics in a registry of their own, so that several servers of one process do not mix. */
 export function createMetrics(): Metrics {
   const register = new Registry()
@@ -25,20 +38,34 @@ export function createMetrics(): Metrics {
   const registers = [register]
   const requests = new Counter({
     name: 'gateway_requests_total',
-    help: 'GraphQL requests by operation type and outcome.',
-    labelNames: ['type', 'outcome'] as const,
+    help: 'GraphQL requests by operation name, type and outcome.',
+    labelNames: ['operation', 'type', 'outcome'] as const,
     registers,
   })
   const durations = new Histogram({
     name: 'gateway_request_duration_seconds',
-    help: 'Time from the arrival of a GraphQL request to its answer.',
-    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    help: 'Time from the arrival of a GraphQL request to its answer, by operation name.',
+    labelNames: ['operation'] as const,
+    buckets: BUCKETS,
+    registers,
+  })
+  const calls = new Histogram({
+    name: 'gateway_subgraph_duration_seconds',
+    help: 'Time of subgraph calls, further tries included, by what came of them.',
+    labelNames: ['service', 'outcome'] as const,
+    buckets: BUCKETS,
     registers,
   })
   const failures = new Counter({
     name: 'gateway_subgraph_failures_total',
     help: 'Subgraph calls without a usable answer.',
     labelNames: ['service'] as const,
+    registers,
+  })
+  const limited = new Counter({
+    name: 'gateway_rate_limited_total',
+    help: 'Requests refused by a rate limit.',
+    labelNames: ['bucket'] as const,
     registers,
   })
   const info = new Gauge({
@@ -52,12 +79,36 @@ export function createMetrics(): Metrics {
     help: 'Changed supergraph files that could not be loaded.',
     registers,
   })
+  const names = new Set<string>()
+  const observers = new Map<string, (seconds: number) => void>()
   return {
-    request: (type, outcome, seconds) => {
-      requests.inc({ type, outcome })
-      durations.observe(seconds)
+    operation: (asked, type) => {
+      if (!names.has(asked) && names.size < NAMES) names.add(asked)
+      const operation = names.has(asked) ? asked : OTHER
+      const duration = durations.labels({ operation })
+      const counters = new Map<Outcome, { inc(): void }>()
+      return (outcome, seconds) => {
+        let counter = counters.get(outcome)
+        if (!counter) {
+          counter = requests.labels({ operation, type, outcome })
+          counters.set(outcome, counter)
+        }
+        counter.inc()
+        duration.observe(seconds)
+      }
+    },
+    subgraphCall: (service, outcome, milliseconds) => {
+      const key = `${service} ${outcome}`
+      let observe = observers.get(key)
+      if (!observe) {
+        const series = calls.labels({ service, outcome })
+        observe = (seconds) => series.observe(seconds)
+        observers.set(key, observe)
+      }
+      observe(milliseconds / 1000)
     },
     subgraphFailure: (service) => failures.inc({ service }),
+    limited: (bucket) => limited.inc({ bucket }),
     supergraph: (hash) => {
       info.reset()
       info.set({ hash }, 1)

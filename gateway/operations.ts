@@ -1,25 +1,36 @@
 /** From a request's text to an operation that can be executed: parsed, validated and planned once per document. */
+
+import type { QueryPlan } from '@apollo/query-planner'
 import {
   type DocumentNode,
+  type FragmentDefinitionNode,
   GraphQLError,
   Kind,
   NoSchemaIntrospectionCustomRule,
   type OperationDefinitionNode,
   type OperationTypeNode,
-  parse,
+  type SelectionSetNode,
   specifiedRules,
   validate,
 } from 'graphql'
 import { getVariableValues } from 'graphql/execution/values.js'
 import type { Execute, PlannedOperation } from './executor.ts'
+import { checkDocument, costOf, type DocumentLimits, isTooDeep, parseDocument, readCosts } from './limits.ts'
 import { createLru } from './lru.ts'
+import type { CountRequest } from './metrics.ts'
 import type { LoadedSupergraph } from './supergraph.ts'
 
 /** An operation with all that could be done before its variables are known. */
 export type Operation = {
   readonly type: OperationTypeNode
   readonly node: OperationDefinitionNode
+  readonly plan: QueryPlan
   readonly execute: Execute
+  /** The estimated cost with these variables: above the limit it is not executed. */
+  readonly cost: ((values: Readonly<Record<string, unknown>>) => number) | undefined
+  readonly count: CountRequest
+  /** How many of its root fields are guesses at a password, or make accounts. */
+  readonly sensitiveFields: number
 }
 
 /** A request that is not executed; each error carries its code. */
@@ -36,8 +47,13 @@ export class RequestError extends Error {
 }
 
 /** A RequestError of one message and code. */
-export function requestError(message: string, code: string, statusCode = 400): RequestError {
-  return new RequestError([new GraphQLError(message, { extensions: { code } })], statusCode)
+export function requestError(
+  message: string,
+  code: string,
+  statusCode = 400,
+  extensions: Readonly<Record<string, unknown>> = {},
+): RequestError {
+  return new RequestError([new GraphQLError(message, { extensions: { ...extensions, code } })], statusCode)
 }
 
 export type Operations = {
@@ -58,8 +74,26 @@ export type OperationsOptions = {
   readonly introspection: boolean
   /** How many documents are kept parsed and planned. */
   readonly cachedDocuments: number
+  readonly limits: DocumentLimits
+  /** Labels of `@override` that hold, besides those of the form percent(5), which hold for so many requests of a hundred. */
+  readonly activeLabels: readonly string[]
   readonly compile: (operation: PlannedOperation) => Execute
+  readonly countOf: (operationName: string, type: string) => CountRequest
 }
+
+/** Root fields that guess at a password, send mail or make accounts: they have a rate limit of their own. */
+const SENSITIVE = new Set([
+  'changeCustomerPassword',
+  'confirmEmail',
+  'createCustomer',
+  'createCustomerV2',
+  'generateCustomerToken',
+  'isEmailAvailable',
+  'requestPasswordResetEmail',
+  'resendConfirmationEmail',
+  'resetPassword',
+  'updateCustomerEmail',
+])
 
 const NO_VALUES = Object.freeze({})
 /** Of all texts together. A parsed and planned document takes some fifty times the room of its text. */
@@ -68,33 +102,55 @@ const maxCachedCharacters = 2 * 1024 * 1024
 /** The operations of one supergraph, with their cache: a new supergraph starts with an empty one. */
 export function createOperations(
   supergraph: LoadedSupergraph,
-  { introspection, cachedDocuments, compile }: OperationsOptions,
+  { introspection, cachedDocuments, limits, activeLabels, compile, countOf }: OperationsOptions,
 ): Operations {
+  const { overrideLabels } = supergraph
+  const isOverridden = (label: string): boolean => {
+    const percent = /^percent\(([\d.]+)\)$/.exec(label)?.[1]
+    return percent === undefined ? activeLabels.includes(label) : Math.random() * 100 < Number(percent)
+  }
+  const costs = readCosts(supergraph.fullSchema)
   const rules = introspection ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule]
   type CachedDocument = { readonly document: DocumentNode; readonly operations: Map<string, Operation> }
   // The text itself is the key: V8 hashes it faster than a digest could be made, and two texts can't collide.
   const documents = createLru<CachedDocument>(cachedDocuments, maxCachedCharacters)
 
   function read(source: string): CachedDocument {
+    if (isTooDeep(source)) throw tooDeep()
     let document: DocumentNode
     try {
-      document = parse(source)
+      document = parseDocument(source, limits)
     } catch (error) {
-      throw error instanceof GraphQLError ? withCode([error], 'GRAPHQL_PARSE_FAILED') : error
+      throw error instanceof GraphQLError ? new RequestError([error]) : error
     }
+    // Before validation, which some documents make long.
+    const excesses = checkDocument(document, limits)
+    if (excesses.length > 0) throw new RequestError(excesses)
     const errors = validate(supergraph.schema, document, rules)
     if (errors.length > 0) throw withCode(errors, 'GRAPHQL_VALIDATION_FAILED')
     return { document, operations: new Map() }
   }
 
-  function prepare(document: DocumentNode, operationName: string | undefined): Operation {
+  function prepare(
+    document: DocumentNode,
+    operationName: string | undefined,
+    overridden: ReadonlySet<string> | undefined,
+  ): Operation {
     const node = choose(document, operationName)
     if (node.operation === 'subscription') {
       throw requestError('Subscriptions are not supported.', 'OPERATION_RESOLUTION_FAILURE')
     }
     try {
-      const plan = supergraph.plan(document, operationName)
-      return { type: node.operation, node, execute: compile({ document, node, plan }) }
+      const plan = supergraph.plan(document, operationName, overridden)
+      return {
+        type: node.operation,
+        node,
+        plan,
+        execute: compile({ document, node, plan }),
+        cost: costOf(costs, supergraph.schema, document, node),
+        count: countOf(node.name?.value ?? '', node.operation),
+        sensitiveFields: sensitiveFields(document, node.selectionSet),
+      }
     } catch (error) {
       // The planner refuses what would take it too long; anything else is a fault of ours.
       if (error instanceof GraphQLError) throw withCode([error], 'GRAPHQL_VALIDATION_FAILED')
@@ -108,10 +164,11 @@ export function createOperations(
       cached = read(source)
       documents.set(source, cached)
     }
-    const key = operationName ?? ''
+    const overridden = overrideLabels.length > 0 ? new Set(overrideLabels.filter(isOverridden)) : undefined
+    const key = overridden ? `${operationName ?? ''} ${[...overridden].join(' ')}` : (operationName ?? '')
     let operation = cached.operations.get(key)
     if (!operation) {
-      operation = prepare(cached.document, operationName)
+      operation = prepare(cached.document, operationName, overridden)
       cached.operations.set(key, operation)
     }
     return operation
@@ -123,8 +180,7 @@ export function createOperations(
         return find(source, operationName)
       } catch (error) {
         // graphql-js reads, validates and plans by recursion: what is too deep for the stack ends as a RangeError.
-        if (error instanceof RangeError)
-          throw requestError('The document is nested too deeply.', 'GRAPHQL_PARSE_FAILED')
+        if (error instanceof RangeError) throw tooDeep()
         throw error
       }
     },
@@ -138,6 +194,24 @@ export function createOperations(
       return coerced
     },
   }
+}
+
+const tooDeep = () => requestError('The document is nested too deeply.', 'OPERATION_TOO_COMPLEX')
+
+function sensitiveFields(document: DocumentNode, { selections }: SelectionSetNode): number {
+  let count = 0
+  for (const selection of selections) {
+    if (selection.kind === Kind.FIELD) count += SENSITIVE.has(selection.name.value) ? 1 : 0
+    else if (selection.kind === Kind.INLINE_FRAGMENT) count += sensitiveFields(document, selection.selectionSet)
+    else {
+      const name = selection.name.value
+      const fragment = document.definitions.find(
+        (each): each is FragmentDefinitionNode => each.kind === Kind.FRAGMENT_DEFINITION && each.name.value === name,
+      )
+      if (fragment) count += sensitiveFields(document, fragment.selectionSet)
+    }
+  }
+  return count
 }
 
 function choose(document: DocumentNode, name: string | undefined): OperationDefinitionNode {

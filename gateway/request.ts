@@ -2,7 +2,11 @@
 import { requestError } from './operations.ts'
 
 export type GraphQLRequest = {
-  readonly query: string
+  /** Not there where the request names a persisted query. */
+  readonly query: string | undefined
+  /** As Relay's clients name a persisted query. */
+  readonly documentId: string | undefined
+  readonly extensions: Readonly<Record<string, unknown>> | undefined
   readonly operationName: string | undefined
   readonly variables: Readonly<Record<string, unknown>>
 }
@@ -10,11 +14,20 @@ export type GraphQLRequest = {
 const noVariables: GraphQLRequest['variables'] = Object.freeze({})
 const badRequest = (message: string) => requestError(message, 'BAD_REQUEST')
 
-/** Reads the body of a POST. @throws RequestError saying what is wrong with it */
-export function readBody(body: unknown): GraphQLRequest {
-  if (Array.isArray(body)) throw badRequest('Batched requests are not accepted.')
+/**
+ * Reads the body of a POST.
+ * @param batchLimit how many requests may come as a batch, which is given back as it is; 0: none
+ * @throws RequestError saying what is wrong with it
+ */
+export function readBody(body: unknown, batchLimit: number): GraphQLRequest | readonly unknown[] {
+  if (Array.isArray(body)) {
+    if (batchLimit === 0) throw badRequest('Batched requests are not accepted.')
+    if (body.length === 0) throw badRequest('The batch is empty.')
+    if (body.length <= batchLimit) return body
+    throw badRequest(`The batch has ${body.length} requests; at most ${batchLimit} are accepted.`)
+  }
   if (typeof body !== 'object' || body === null) throw badRequest('The body must be a JSON object with a "query".')
-  return read(body)
+  return read(body as Readonly<Record<string, unknown>>)
 }
 
 /** Reads the parameters of a GET, where `variables` and `extensions` are JSON text. @throws RequestError */
@@ -35,21 +48,28 @@ function parseParameter(name: string, value: unknown): unknown {
   }
 }
 
-function read(sent: {
-  query?: unknown
-  operationName?: unknown
-  variables?: unknown
-  extensions?: unknown
-}): GraphQLRequest {
+function read(sent: Readonly<Record<string, unknown>>): GraphQLRequest {
   const { query, operationName, variables, extensions } = sent
-  if (typeof query !== 'string' || query === '') throw badRequest('"query" must be a text with a GraphQL document.')
+  const documentId = sent.documentId ?? sent.id
+  const isPersisted = typeof documentId === 'string' || isPersistedQuery(extensions)
+  if (query !== undefined && query !== null && typeof query !== 'string') throw badRequest('"query" must be a text.')
+  if (!query && !isPersisted) throw badRequest('"query" must be a text with a GraphQL document.')
   if (operationName !== undefined && operationName !== null && typeof operationName !== 'string') {
     throw badRequest('"operationName" must be a text.')
   }
   if (!isObjectOrNothing(variables)) throw badRequest('"variables" must be an object.')
   if (!isObjectOrNothing(extensions)) throw badRequest('"extensions" must be an object.')
-  return { query, operationName: operationName || undefined, variables: variables ?? noVariables }
+  return {
+    query: query || undefined,
+    documentId: typeof documentId === 'string' ? documentId : undefined,
+    operationName: operationName || undefined,
+    variables: variables ?? noVariables,
+    extensions: extensions ?? undefined,
+  }
 }
+
+const isPersistedQuery = (extensions: unknown): boolean =>
+  isObjectOrNothing(extensions) && extensions?.persistedQuery !== undefined && extensions.persistedQuery !== null
 
 function isObjectOrNothing(value: unknown): value is Record<string, unknown> | null | undefined {
   return value === undefined || value === null || (typeof value === 'object' && !Array.isArray(value))

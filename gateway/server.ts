@@ -1,6 +1,8 @@
 /** The gateway: GraphQL over HTTP in front of the subgraphs. */
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { prettyFormatQueryPlan, type QueryPlan } from '@apollo/query-planner'
+import cors from '@fastify/cors'
 import Fastify, {
   type FastifyInstance,
   type FastifyReply,
@@ -9,17 +11,22 @@ import Fastify, {
   LogController,
 } from 'fastify'
 import { GraphQLError, type GraphQLFormattedError, isObjectType } from 'graphql'
-import { startSpan } from '../schema/tracing.ts'
+import { isTracing, startSpan } from '../schema/tracing.ts'
 import { createApolloExecutor } from './apollo-executor.ts'
+import { createAuthentication } from './authentication.ts'
 import { createCompiledExecutor } from './compiled/executor.ts'
 import { exampleQueries, serveEditor } from './editor.ts'
-import type { ExecutionRequest } from './executor.ts'
-import { createSubgraphHeaders } from './headers.ts'
+import { createReturnedHeaders, createSubgraphHeaders } from './headers.ts'
+import { checkCrossSite, contentTypes, negotiate, SECURITY_HEADERS, statusOf } from './http.ts'
+import { DEFAULT_LIMITS, type DocumentLimits } from './limits.ts'
 import { createMetrics, type Outcome } from './metrics.ts'
-import { createOperations, type Operations, RequestError, requestError } from './operations.ts'
+import { createOperations, type Operation, type Operations, RequestError, requestError } from './operations.ts'
+import { createPersistedQueries } from './persisted.ts'
+import { createRateLimiter, type RateLimiter } from './rate-limits.ts'
 import { type GraphQLRequest, readBody, readParameters } from './request.ts'
-import { createSubgraphClients } from './subgraph-client.ts'
+import { createSubgraphClients, type RawAnswer, type Transport } from './subgraph-client.ts'
 import { type LoadedSupergraph, loadSupergraph } from './supergraph.ts'
+import type { KeySource } from './tokens.ts'
 import { watchText } from './watch.ts'
 
 export type GatewayOptions = {
@@ -29,28 +36,65 @@ export type GatewayOptions = {
   readonly executor?: 'compiled' | 'apollo'
   /** Subgraph URLs in place of those in the supergraph: by the subgraph's name, or by the name in capitals with _ for - . */
   readonly subgraphUrls?: Readonly<Record<string, string>>
-  /** Sent to the subgraphs as `x-subgraph-secret`. */
+  /** Subgraphs that run in this process, by name: they are called without a socket. */
+  readonly transports?: Readonly<Record<string, Transport>>
+  /** Sent as `x-subgraph-secret` to the subgraphs that `subgraphSecretFor` names. */
   readonly subgraphSecret?: string | undefined
+  /** Default: `customers` alone. */
+  readonly subgraphSecretFor?: readonly string[]
   /** How long a subgraph may take for one answer, in milliseconds. Default 10,000. */
   readonly subgraphTimeoutMs?: number
   /** How many connections are kept to one subgraph at most. Default 64. */
   readonly subgraphConnections?: number
   /** How many queries may be under way on one connection. Default 1: a slow answer then delays no other. */
   readonly subgraphPipelining?: number
+  /** The client's headers that go down. Default: authorization, idempotency-key, store, user-agent; traceparent always. */
+  readonly forwardHeaders?: readonly string[]
+  /** The subgraphs' headers that come back. Default: none. */
+  readonly returnHeaders?: readonly string[]
+  /** Verifies bearer tokens, so that a forged one costs no subgraph call. Default: they go down as they are. */
+  readonly tokenKeys?: KeySource
+  /** The origins whose pages may read answers. Default: none. */
+  readonly corsOrigins?: readonly string[]
   /** Whether clients may ask for the schema. Default true; off in production. */
   readonly introspection?: boolean
   /** Whether `/` is the query editor. Default true; off in production. */
   readonly editor?: boolean
   /** What the editor shows at first, in place of our examples. */
   readonly editorQuery?: string
+  /** Whether an answer shows its plan to a request with the header `x-query-plan`. Default false. */
+  readonly showPlans?: boolean
+  /** Labels of `@override(label:)` whose fields have moved; percent(5) holds for five requests of a hundred by itself. */
+  readonly overrideLabels?: readonly string[]
   /** How many documents are kept parsed and planned. Default 1,000. */
   readonly cachedDocuments?: number
+  /** What a document may be. Default: {@link DEFAULT_LIMITS} for what is not given. */
+  readonly limits?: Partial<DocumentLimits>
+  /** How long a client may take to send its request, in milliseconds. Default 30,000, of which 10,000 for its headers. */
+  readonly requestTimeoutMs?: number
+  /** Of a request's body, in bytes. Default 1 MiB. */
+  readonly bodyLimit?: number
+  /** Requests in one batch; 0, the default: batches are refused. */
+  readonly batchLimit?: number
+  /** Default: none. */
+  readonly rateLimits?: RateLimits
+  /** Default: automatic persisted queries. */
+  readonly persistedQueries?: { readonly mode: 'apq' | 'safelist' | 'off'; readonly manifest?: string | undefined }
   /** How often the supergraph file is looked at, in milliseconds. Default 1,000. */
   readonly watchIntervalMs?: number
   /** Fastify's logger option; nothing is logged without it. */
   readonly logger?: NonNullable<FastifyServerOptions['logger']>
   /** Fastify's trustProxy option: whose X-Forwarded-For is believed. */
   readonly trustProxy?: NonNullable<FastifyServerOptions['trustProxy']>
+}
+
+/** Requests in a minute from one client, by its address. */
+export type RateLimits = {
+  readonly perMinute?: number | undefined
+  /** Sign-ins, sign-ups and password operations. */
+  readonly signInPerMinute?: number | undefined
+  /** Where several gateways count together. */
+  readonly redisUrl?: string | undefined
 }
 
 /** A supergraph file that can't be served; the message names it. */
@@ -62,43 +106,77 @@ export class SupergraphError extends Error {
 type Graph = { readonly supergraph: LoadedSupergraph; readonly operations: Operations }
 
 const contentTypeError = 'Request content type must be application/json'
-const json = 'application/json; charset=utf-8'
+const notAuthorized = requestError("The current customer isn't authorized.", 'UNAUTHENTICATED', 401, {
+  category: 'graphql-authorization',
+})
 
 /**
  * Builds the gateway. The caller listens and closes; closing lets requests under way finish.
  * @throws SupergraphError when the supergraph file is missing or can't be served
  */
 export async function buildGateway(options: GatewayOptions): Promise<FastifyInstance> {
-  const { introspection = true, editor = true, cachedDocuments = 1000 } = options
+  const { introspection = true, editor = true, cachedDocuments = 1000, batchLimit = 0, showPlans = false } = options
+  const { requestTimeoutMs = 30_000 } = options
+  const limits = { ...DEFAULT_LIMITS, ...options.limits }
   const instance = randomBytes(6).toString('base64url')
   let requests = 0
   const app = Fastify({
     logger: options.logger ?? false,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => `${instance}-${(++requests).toString(36)}`,
+    bodyLimit: options.bodyLimit ?? 1024 * 1024,
+    // A client that sends its request byte by byte holds a connection for so long.
+    requestTimeout: requestTimeoutMs,
+    http: { headersTimeout: Math.min(requestTimeoutMs, 10_000), connectionsCheckingInterval: 1_000 },
     ...(options.trustProxy !== undefined && { trustProxy: options.trustProxy }),
   })
   const metrics = createMetrics()
-  const subgraphHeaders = createSubgraphHeaders(options.subgraphSecret)
+  const rejected = metrics.operation('', 'unknown')
+  const subgraphHeaders = createSubgraphHeaders(
+    options.forwardHeaders ?? ['authorization', 'idempotency-key', 'store', 'user-agent'],
+  )
+  const returnHeaders = createReturnedHeaders(options.returnHeaders ?? [])
+  const authenticate = options.tokenKeys && createAuthentication(options.tokenKeys)
+  const persisted = createPersistedQueries({
+    ...(options.persistedQueries ?? { mode: 'apq' }),
+    maxEntries: cachedDocuments,
+  })
+  const limiter = createLimiter(options.rateLimits, (reason) =>
+    app.log.warn({ reason }, 'Rate limits are counted by this process alone'),
+  )
   const clients = createSubgraphClients({
     timeoutMs: options.subgraphTimeoutMs ?? 10_000,
     connections: options.subgraphConnections ?? 64,
     pipelining: options.subgraphPipelining ?? 1,
+    transports: options.transports ?? {},
+    observe: metrics.subgraphCall,
   })
 
-  const { subgraphUrls = {} } = options
+  const { subgraphUrls = {}, subgraphSecret, subgraphSecretFor = ['customers'] } = options
   const overriddenUrl = (name: string) => subgraphUrls[name] ?? subgraphUrls[name.toUpperCase().replaceAll('-', '_')]
+  const secretFor = (name: string) =>
+    subgraphSecret !== undefined && subgraphSecretFor.includes(name) ? ['x-subgraph-secret', subgraphSecret] : []
 
   function load(sdl: string): Graph {
     const supergraph = loadSupergraph(sdl)
     const subgraphs = Object.fromEntries(
-      supergraph.subgraphs.map(({ name, url }) => [name, clients.client(name, overriddenUrl(name) ?? url)]),
+      supergraph.subgraphs.map(({ name, url }) => [
+        name,
+        clients.client(name, overriddenUrl(name) ?? url, secretFor(name)),
+      ]),
     )
-    const compile = (options.executor === 'apollo' ? createApolloExecutor : createCompiledExecutor)(
-      supergraph,
-      subgraphs,
-    )
-    return { supergraph, operations: createOperations(supergraph, { introspection, cachedDocuments, compile }) }
+    const createExecutor = options.executor === 'apollo' ? createApolloExecutor : createCompiledExecutor
+    const compile = createExecutor(supergraph, subgraphs)
+    const countOf = metrics.operation
+    const operations = createOperations(supergraph, {
+      introspection,
+      cachedDocuments,
+      limits,
+      activeLabels: options.overrideLabels ?? [],
+      compile,
+      countOf,
+    })
+    return { supergraph, operations }
   }
 
   let graph: Graph
@@ -134,63 +212,140 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   })
   app.addHook('onClose', async () => {
     unwatch()
+    await limiter?.close()
     await clients.close()
   })
+  // pino's own; without a logger there is none
+  const logsRequests = (app.log as { isLevelEnabled?: (level: string) => boolean }).isLevelEnabled?.('info') === true
 
-  function executionRequest(
-    request: FastifyRequest,
-    variables: GraphQLRequest['variables'],
-    values: ExecutionRequest['values'],
-    traceparent: string,
-  ): ExecutionRequest {
-    return {
-      variables,
-      values,
-      headers: subgraphHeaders(request, traceparent),
-      mask: (error) => mask(error, request),
-      unavailable: ({ service, message, cause }) => {
-        metrics.subgraphFailure(service)
-        request.log.warn({ service, reason: cause instanceof Error ? reasonOf(cause) : undefined }, message)
-      },
-    }
-  }
-
+  /** One GraphQL request, from its text to its answer's. Everything that can go wrong with it is in the answer. */
   async function answer(
     request: FastifyRequest,
     reply: FastifyReply,
     read: () => GraphQLRequest,
     readOnly: boolean,
-  ): Promise<FastifyReply> {
+  ): Promise<Answer> {
     const started = performance.now()
-    const send = (body: string, status = 200) => {
-      // A connection that is busy while the server closes would otherwise stay open until its client ends it.
-      if (closing) reply.header('connection', 'close')
-      return reply.code(status).header('content-type', json).send(body)
-    }
-    let type = 'unknown'
     let outcome: Outcome = 'rejected'
+    let operation: Operation | undefined
+    let planned = started
+    let subgraphMs = 0
     const parent = request.headers.traceparent
     const span = startSpan('graphql', { kind: 'server', parent: typeof parent === 'string' ? parent : undefined })
     try {
-      const { query, operationName, variables } = read()
+      const sent = read()
       const { operations } = graph
-      const operation = operations.find(query, operationName)
-      type = operation.type
-      if (readOnly && type !== 'query') {
+      const planning = isTracing() ? startSpan('graphql.plan', { parent: span.traceparent }) : undefined
+      try {
+        operation = operations.find(persisted.resolve(sent), sent.operationName)
+      } finally {
+        planning?.end(operation === undefined)
+      }
+      planned = performance.now()
+      if (readOnly && operation.type !== 'query') {
         reply.header('allow', 'POST')
         throw requestError('Mutation requests allowed only for POST requests', 'METHOD_NOT_ALLOWED', 405)
       }
+      if (limiter && operation.sensitiveFields > 0) {
+        for (let field = 0; field < operation.sensitiveFields; field++) await limit('strict', request, reply)
+      }
+      const { variables } = sent
       const values = operations.coerceVariables(operation, variables)
-      const result = await operation.execute(executionRequest(request, variables, values, span.traceparent))
+      const cost = operation.cost?.(values) ?? 0
+      if (cost > limits.cost) throw tooCostly(cost, limits.cost)
+      if (authenticate) {
+        const isAuthentic = authenticate(request.headers.authorization)
+        if (isAuthentic === false || (isAuthentic !== true && !(await isAuthentic))) throw notAuthorized
+      }
+      const received = (raw: RawAnswer) => {
+        subgraphMs += raw.milliseconds
+        returnHeaders?.(reply, raw.headers)
+      }
+      const result = await operation.execute({
+        variables,
+        values,
+        headers: subgraphHeaders(request, span.traceparent),
+        mask: (error) => mask(error, request),
+        received: returnHeaders || logsRequests ? received : undefined,
+        unavailable: ({ service, message, cause }) => {
+          metrics.subgraphFailure(service)
+          request.log.warn({ service, reason: cause instanceof Error ? reasonOf(cause) : undefined }, message)
+        },
+      })
       outcome = result.hasErrors ? 'errors' : 'success'
-      return send(result.text)
+      const text = showPlans && request.headers['x-query-plan'] ? withPlan(result.text, operation.plan) : result.text
+      return { text, error: undefined }
     } catch (error) {
-      if (error instanceof RequestError) return send(errorBody(error.errors), error.statusCode)
+      if (error instanceof RequestError) return { text: errorBody(error.errors), error }
       outcome = 'failed'
-      return send(errorBody([mask(error, request)]), 500)
+      const masked = new RequestError([new GraphQLError('')], 500)
+      return { text: errorBody([mask(error, request)]), error: masked }
     } finally {
-      metrics.request(type, outcome, (performance.now() - started) / 1000)
+      const ms = performance.now() - started
+      ;(operation?.count ?? rejected)(outcome, ms / 1000)
       span.end(outcome === 'failed')
+      if (logsRequests) {
+        const { name } = operation?.node ?? {}
+        request.log.info(
+          {
+            operation: name?.value,
+            type: operation?.type,
+            outcome,
+            ms: rounded(ms),
+            planMs: rounded(planned - started),
+            subgraphMs: rounded(subgraphMs),
+          },
+          'request',
+        )
+      }
+    }
+  }
+
+  /** @throws RequestError 429 */
+  async function limit(bucket: 'default' | 'strict', request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    const taken = limiter?.take(bucket, request.ip)
+    const allowance = taken instanceof Promise ? await taken : taken
+    if (!allowance || allowance.allowed) return
+    metrics.limited(bucket)
+    reply.header('retry-after', String(allowance.retryAfterSeconds))
+    throw requestError(`Too many requests: try again in ${allowance.retryAfterSeconds} s.`, 'RATE_LIMITED', 429)
+  }
+
+  async function respond(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    read: () => GraphQLRequest | readonly unknown[],
+    readOnly: boolean,
+  ): Promise<FastifyReply> {
+    const media = negotiate(request.headers.accept)
+    reply.headers(SECURITY_HEADERS).header('x-correlation-id', request.id)
+    // A connection that is busy while the server closes would otherwise stay open until its client ends it.
+    if (closing) reply.header('connection', 'close')
+    const send = (text: string, status: number) =>
+      reply
+        .code(status)
+        .header('content-type', contentTypes[media ?? 'any'])
+        .send(text)
+    try {
+      if (media === undefined) {
+        const accepted = 'application/graphql-response+json or application/json'
+        throw requestError(`Answers can be had as ${accepted} only.`, 'NOT_ACCEPTABLE', 406)
+      }
+      if (readOnly) checkCrossSite(request.headers)
+      if (limiter) await limit('default', request, reply)
+      const asked = read()
+      if (Array.isArray(asked)) {
+        const answers = await Promise.all(
+          asked.map((each) => answer(request, reply, () => readBody(each, 0) as GraphQLRequest, readOnly)),
+        )
+        return send(`[${answers.map(({ text }) => text).join(',')}]`, 200)
+      }
+      const { text, error } = await answer(request, reply, () => asked as GraphQLRequest, readOnly)
+      return send(text, error ? statusOf(error, media) : 200)
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error
+      rejected('rejected', 0)
+      return send(errorBody(error.errors), statusOf(error, media ?? 'any'))
     }
   }
 
@@ -198,28 +353,65 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   app.addContentTypeParser('application/json', { parseAs: 'string' }, app.getDefaultJsonParser('error', 'error'))
   app.setErrorHandler((error: Error & { statusCode?: number; code?: string }, request, reply) => {
     const { statusCode = 500 } = error
-    if (statusCode >= 500)
-      return reply
-        .code(500)
-        .type(json)
-        .send(errorBody([mask(error, request)]))
+    reply.headers(SECURITY_HEADERS).type(contentTypes[negotiate(request.headers.accept) ?? 'any'])
+    if (statusCode >= 500) return reply.code(500).send(errorBody([mask(error, request)]))
     const message = statusCode === 415 ? contentTypeError : error.message
-    return reply
-      .code(statusCode)
-      .type(json)
-      .send(errorBody(requestError(message, 'BAD_REQUEST').errors))
+    return reply.code(statusCode).send(errorBody(requestError(message, 'BAD_REQUEST').errors))
   })
+  if (options.corsOrigins?.length) {
+    await app.register(cors, {
+      origin: [...options.corsOrigins],
+      methods: ['GET', 'POST'],
+      credentials: true,
+      exposedHeaders: ['retry-after', 'x-correlation-id'],
+      maxAge: 600,
+    })
+  }
 
-  app.post('/graphql', (request, reply) => answer(request, reply, () => readBody(request.body), false))
+  app.post('/graphql', (request, reply) => respond(request, reply, () => readBody(request.body, batchLimit), false))
   app.get('/graphql', (request, reply) =>
-    answer(request, reply, () => readParameters(request.query as Record<string, unknown>), true),
+    respond(request, reply, () => readParameters(request.query as Record<string, unknown>), true),
   )
+  app.route({
+    method: ['PUT', 'PATCH', 'DELETE'],
+    url: '/graphql',
+    // Whatever its body is: it is not read.
+    onRequest: async (_request, reply) =>
+      reply
+        .code(405)
+        .headers({ ...SECURITY_HEADERS, allow: 'GET, POST' })
+        .type(contentTypes.any)
+        .send(errorBody(requestError('GraphQL is asked by GET or POST.', 'METHOD_NOT_ALLOWED', 405).errors)),
+    handler: () => {},
+  })
   app.get('/healthz', () => ({ status: 'ok' }))
   app.get('/readyz', () => ({ status: 'ok', supergraph: graph.supergraph.hash }))
   app.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()))
   if (editor) serveEditor(app, () => options.editorQuery ?? exampleQueries(hasOrders(graph.supergraph)))
   return app
 }
+
+/** An answer's text, and why there is no other. */
+type Answer = { readonly text: string; readonly error: RequestError | undefined }
+
+function createLimiter(rates: RateLimits | undefined, onFallback: (reason: string) => void): RateLimiter | undefined {
+  const { perMinute, signInPerMinute, redisUrl } = rates ?? {}
+  if (!perMinute && !signInPerMinute) return undefined
+  // A bucket holds what comes in a few seconds at once; one that is not limited holds more than anybody sends.
+  const bucket = (rate = 1e9) => ({ capacity: Math.max(1, Math.ceil(rate / 6)), perMinute: rate })
+  const buckets = { default: bucket(perMinute || undefined), strict: bucket(signInPerMinute || undefined) }
+  return createRateLimiter({ buckets, onFallback, ...(redisUrl !== undefined && { redisUrl }) })
+}
+
+function tooCostly(cost: number, maximum: number): RequestError {
+  return requestError(`The operation may cost ${cost}; at most ${maximum} is allowed.`, 'OPERATION_TOO_COMPLEX', 400)
+}
+
+function withPlan(text: string, plan: QueryPlan): string {
+  return `${text.slice(0, -1)},"extensions":{"queryPlan":${JSON.stringify(prettyFormatQueryPlan(plan))}}}`
+}
+
+const rounded = (milliseconds: number) => Math.round(milliseconds * 100) / 100
 
 function errorBody(errors: readonly (GraphQLError | GraphQLFormattedError)[]): string {
   return JSON.stringify({ errors })

@@ -22,7 +22,13 @@ export type SubgraphRequest = {
 }
 
 /** What came back, unread: calls that are the same share it, and each reads its own copy. */
-export type RawAnswer = { readonly status: number; readonly text: string; readonly headers?: Returned | undefined }
+export type RawAnswer = SentAnswer & {
+  /** How long it took, tries included. */
+  readonly milliseconds: number
+}
+
+/** An answer as it was sent. */
+export type SentAnswer = { readonly status: number; readonly text: string; readonly headers: Returned }
 
 /** A subgraph's response headers. */
 export type Returned = Readonly<Record<string, string | string[] | undefined>>
@@ -31,7 +37,7 @@ export type Returned = Readonly<Record<string, string | string[] | undefined>>
 export type SubgraphClient = (request: SubgraphRequest) => Promise<RawAnswer>
 
 /** How a request gets to a subgraph that runs in the same process. Its rejections count as a subgraph that is away. */
-export type Transport = (body: string, headers: readonly string[]) => Promise<RawAnswer>
+export type Transport = (body: string, headers: readonly string[]) => Promise<SentAnswer>
 
 /** A subgraph that did not answer, or not with GraphQL. The message is for clients; the cause is for the log. */
 export class SubgraphUnavailable extends GraphQLError {
@@ -53,8 +59,8 @@ export class SubgraphUnavailable extends GraphQLError {
 }
 
 export type SubgraphClients = {
-  /** @throws Error when the URL is none */
-  readonly client: (name: string, url: string) => SubgraphClient
+  /** @param headers that only this subgraph gets, names and values in turn. @throws Error when the URL is none */
+  readonly client: (name: string, url: string, headers?: readonly string[]) => SubgraphClient
   /** Waits for the answers that are under way, then closes the connections. */
   readonly close: () => Promise<void>
 }
@@ -110,7 +116,7 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
   }
 
   return {
-    client: (name, url) => {
+    client: (name, url, own = []) => {
       const send = sender(name, url)
       const breaker = breakers.get(name) ?? createBreaker()
       breakers.set(name, breaker)
@@ -127,8 +133,9 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
             if (isTakenUp || retries === 0 || pause > left || !breaker.isClosed()) {
               if (isTakenUp) breaker.succeeded()
               else breaker.failed()
-              observe?.(name, isTakenUp ? 'answered' : 'failed', performance.now() - started)
-              return answer
+              const milliseconds = performance.now() - started
+              observe?.(name, isTakenUp ? 'answered' : 'failed', milliseconds)
+              return { ...answer, milliseconds }
             }
           } catch (error) {
             breaker.failed()
@@ -142,7 +149,8 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
         }
       }
 
-      return (request) => {
+      return (asked) => {
+        const request = own.length === 0 ? asked : { ...asked, headers: [...asked.headers, ...own] }
         if (!breaker.tries()) {
           observe?.(name, 'refused', 0)
           return Promise.reject(unavailable(name, 'is not available', new Error('It has failed too often of late.')))
@@ -158,7 +166,7 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
   }
 }
 
-type Send = (request: SubgraphRequest, limitMs: number) => Promise<RawAnswer>
+type Send = (request: SubgraphRequest, limitMs: number) => Promise<SentAnswer>
 
 /** The call's span, and the headers with it as their traceparent. */
 function tracedCall(
@@ -199,13 +207,13 @@ function post(
   body: string,
   idempotent: boolean,
   limitMs: number,
-): Promise<RawAnswer> {
+): Promise<SentAnswer> {
   return new Promise((resolve, reject) => {
     let controller: Dispatcher.DispatchController | undefined
     let expired: TimedOut | undefined
     let status = 0
     let received = 0
-    let returned: Returned | undefined
+    let returned: Returned = {}
     const chunks: Buffer[] = []
     const timer = setTimeout(() => {
       expired = new TimedOut()
@@ -244,7 +252,7 @@ function post(
 }
 
 /** A subgraph's answer. @throws SubgraphUnavailable for what is not GraphQL */
-export function readAnswer(name: string, { status, text }: RawAnswer): SubgraphAnswer {
+export function readAnswer(name: string, { status, text }: SentAnswer): SubgraphAnswer {
   let answer: unknown
   try {
     answer = JSON.parse(text)

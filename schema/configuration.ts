@@ -59,38 +59,57 @@ const variables = {
   NODE_ENV: { schema: z.string(), default: 'development', accepted: 'production, development or test' },
 } as const
 
-type Variables = typeof variables
-export type Configuration = {
+/** A variable: what is accepted, in words too, and what stands for it where it is not set. */
+export interface Variable {
+  readonly schema: z.ZodType
+  readonly default: unknown
+  readonly accepted: string
+  /** Never shown; may stand in a file. */
+  readonly secret?: boolean
+}
+
+/** The values of variables. */
+export type Values<Variables extends Readonly<Record<string, Variable>>> = {
   readonly [V in keyof Variables]:
     | z.infer<Variables[V]['schema']>
     | (Variables[V]['default'] extends undefined ? undefined : never)
 }
+
+export type Configuration = Values<typeof variables>
 
 /** A variable that can't be used. The message is one line for the operator; a secret's value is never in it. */
 export class ConfigurationError extends Error {
   override readonly name = 'ConfigurationError'
 }
 
+type Environment = Readonly<Record<string, string | undefined>>
+
+/** Reads the shared configuration: see {@link readVariables}. */
+export const loadConfiguration = (env: Environment): Configuration => readVariables(variables, env)
+
 /**
- * Reads the configuration from environment variables; an empty one counts as not set. A secret one may stand in a file
- * that `<NAME>_FILE` names, as containers get them.
+ * Reads environment variables; an empty one counts as not set. A secret one may stand in a file that `<NAME>_FILE` names,
+ * as containers get them.
  * @throws ConfigurationError naming the variable, its value and what is accepted
  */
-export function loadConfiguration(env: Readonly<Record<string, string | undefined>>): Configuration {
+export function readVariables<Variables extends Readonly<Record<string, Variable>>>(
+  variables: Variables,
+  env: Environment,
+): Values<Variables> {
   return Object.fromEntries(
     Object.entries(variables).map(([name, variable]) => {
-      const value = 'secret' in variable ? readSecret(env, name) : env[name]
+      const value = variable.secret ? readSecret(env, name) : env[name]
       if (value === undefined || value === '') return [name, variable.default]
       const result = variable.schema.safeParse(value)
       if (result.success) return [name, result.data]
-      const shown = 'secret' in variable ? 'its value' : JSON.stringify(value)
+      const shown = variable.secret ? 'its value' : JSON.stringify(value)
       throw new ConfigurationError(`${name}: ${shown} can't be used; accepted: ${variable.accepted}.`)
     }),
-  ) as Configuration
+  ) as Values<Variables>
 }
 
 /** A line feed at the file's end is not part of the value. */
-function readSecret(env: Readonly<Record<string, string | undefined>>, name: string): string | undefined {
+function readSecret(env: Environment, name: string): string | undefined {
   const variable = `${name}_FILE`
   const path = env[variable]
   if (!path) return env[name]

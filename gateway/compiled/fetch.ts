@@ -78,7 +78,9 @@ function callerOf(service: string, client: SubgraphClient | undefined, mutation:
           flight = client({ body, headers: request.headers, mutation })
           if (key !== undefined) flights?.set(key, flight)
         }
-        return readAnswer(service, await flight)
+        const raw = await flight
+        request.received?.(raw)
+        return readAnswer(service, raw)
       } catch (error) {
         execution.errors.push(failure(error, request, path()))
         return undefined
@@ -209,8 +211,9 @@ function take(
     const first = entities[typeof owner === 'number' ? owner : (owner[0] as number)] as Data
     if (!own(entity, '__typename')) entity.__typename = first.__typename
     rewrite?.(entity)
+    // What is in an entity may be shared from here on: what comes later for the same place is the same for each.
     if (typeof owner === 'number') merge(first, entity)
-    else for (const each of owner) merge(entities[each] as Data, each === owner[0] ? entity : structuredClone(entity))
+    else for (const each of owner) merge(entities[each] as Data, entity)
   }
 }
 

@@ -71,6 +71,7 @@ async function start(t: Test, urls: { shop?: string; reviews?: string } = {}, op
     supergraph,
     executor,
     subgraphSecret: 'a secret of sixteen',
+    subgraphSecretFor: ['shop', 'reviews'],
     subgraphTimeoutMs: options.timeout ?? 5000,
     logger: { level: 'info', stream: { write: (line: string) => void log.push(line) } },
   })

@@ -1,0 +1,95 @@
+/** The environment variables of the gateway, beside those that all processes share. */
+import { z } from 'zod'
+import { ConfigurationError, readVariables, type Values, type Variable } from '../schema/configuration.ts'
+import { DEFAULT_LIMITS } from './limits.ts'
+
+const count = (defaultValue: number) => ({
+  schema: z.coerce.number().int().positive(),
+  default: defaultValue,
+  accepted: 'a whole number, 1 or more',
+})
+const names = (defaultValue: readonly string[], accepted: string) => ({
+  schema: z.string().transform((text) =>
+    text
+      .split(',')
+      .map((name) => name.trim())
+      .filter((name) => name !== '' && name !== 'none'),
+  ),
+  default: defaultValue,
+  accepted,
+})
+const headerNames = (defaultValue: readonly string[]) =>
+  names(defaultValue, 'header names with commas between them, or none')
+
+const variables = {
+  EXECUTOR: { schema: z.enum(['compiled', 'apollo']), default: 'compiled' as const, accepted: 'compiled or apollo' },
+  TOKEN_JWKS_URL: {
+    schema: z.union([z.literal('off'), z.url({ protocol: /^https?$/ })]),
+    default: undefined,
+    accepted: 'an http or https URL, or off',
+  },
+  CORS_ORIGINS: names([], 'origins (https://shop.example) with commas between them, or none'),
+  TRUST_PROXY: names([], 'addresses or networks of proxies (10.0.0.0/8) with commas between them, or none'),
+  FORWARD_HEADERS: headerNames(['authorization', 'idempotency-key', 'store', 'user-agent']),
+  RETURN_HEADERS: headerNames([]),
+  SUBGRAPH_SECRET_FOR: names(['customers'], "subgraphs' names with commas between them, or none"),
+  SUBGRAPH_TIMEOUT_MS: count(10_000),
+  SUBGRAPH_CONNECTIONS: count(64),
+  SUBGRAPH_PIPELINING: count(1),
+  OVERRIDE_LABELS: names([], 'labels of @override with commas between them, or none'),
+  BODY_LIMIT_BYTES: count(1024 * 1024),
+  BATCH_LIMIT: { ...count(0), schema: z.coerce.number().int().min(0), accepted: 'a whole number; 0: no batches' },
+  LIMIT_DEPTH: count(DEFAULT_LIMITS.depth),
+  LIMIT_FIELDS: count(DEFAULT_LIMITS.fields),
+  LIMIT_ALIASES: count(DEFAULT_LIMITS.aliases),
+  LIMIT_ROOT_FIELDS: count(DEFAULT_LIMITS.rootFields),
+  LIMIT_TOKENS: count(DEFAULT_LIMITS.tokens),
+  LIMIT_DIRECTIVES: count(DEFAULT_LIMITS.directives),
+  LIMIT_COST: count(DEFAULT_LIMITS.cost),
+  RATE_LIMIT_PER_MINUTE: {
+    schema: z.coerce.number().int().min(0),
+    default: undefined,
+    accepted: 'a whole number; 0: no limit',
+  },
+  RATE_LIMIT_SIGN_IN_PER_MINUTE: {
+    schema: z.coerce.number().int().min(0),
+    default: undefined,
+    accepted: 'a whole number; 0: no limit',
+  },
+  RATE_LIMIT_REDIS_URL: {
+    schema: z.string().regex(/^rediss?(-cluster)?:\/\/./),
+    default: undefined,
+    accepted: 'redis://…, redis-cluster://… (rediss… for TLS)',
+    secret: true,
+  },
+  PERSISTED_QUERIES: {
+    schema: z.enum(['apq', 'safelist', 'off']),
+    default: 'apq' as const,
+    accepted: 'apq, safelist or off',
+  },
+  PERSISTED_QUERIES_MANIFEST: { schema: z.string().min(1), default: undefined, accepted: "a manifest file's path" },
+} satisfies Readonly<Record<string, Variable>>
+
+export type GatewayConfiguration = Values<typeof variables> & {
+  /** URLs in place of those in the supergraph, by the subgraph's name in capitals with _ for - . */
+  readonly subgraphUrls: Readonly<Record<string, string>>
+}
+
+/** @throws ConfigurationError naming the variable, its value and what is accepted */
+export function loadGatewayConfiguration(env: Readonly<Record<string, string | undefined>>): GatewayConfiguration {
+  return { ...readVariables(variables, env), subgraphUrls: subgraphUrls(env) }
+}
+
+/** `SUBGRAPH_URL_<NAME>` */
+function subgraphUrls(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  const prefix = 'SUBGRAPH_URL_'
+  const urls = Object.entries(env).filter(([name, url]) => name.startsWith(prefix) && url)
+  return Object.fromEntries(
+    urls.map(([name, url = '']) => {
+      if (!/^https?:\/\/./.test(url) || !URL.canParse(url)) {
+        throw new ConfigurationError(`${name}: ${JSON.stringify(url)} can't be used; accepted: an http or https URL.`)
+      }
+      return [name.slice(prefix.length), url]
+    }),
+  )
+}

@@ -1,0 +1,148 @@
+/** Clients and subgraphs that misbehave: each gets its proper answer, and the others are served meanwhile. */
+import { createServer, type RequestListener } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { compose, post, startGateway, startSubgraph } from './support.ts'
+
+const sdl = `
+  type Query { hello: String thing: Thing things: [Thing!]! }
+  type Thing { id: ID! name: String next: Thing kind: Kind number: Int }
+  enum Kind { A B }
+`
+const resolvers = { Query: { hello: () => 'hello', thing: () => ({ id: '1' }), things: () => [] } }
+
+async function strange(t: Test, listener: RequestListener): Promise<string> {
+  const server = createServer((request, response) => request.resume().on('end', () => listener(request, response)))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/graphql`
+}
+
+t.test('requests that are too much', async (t) => {
+  const supergraph = compose(t, { a: { sdl, url: await startSubgraph(t, sdl, resolvers) } })
+  const { url } = await startGateway(t, { supergraph })
+  const isWell = async () => t.same((await post(url, { query: '{ hello }' })).body, { data: { hello: 'hello' } })
+  const deep = `{ thing ${'{ next '.repeat(10_000)}{ id }${' }'.repeat(10_000)} }`
+  const cyclic = 'query { thing { ...A } } fragment A on Thing { next { ...B } } fragment B on Thing { next { ...A } }'
+  const laughs = `{ thing { ...F0 } } ${Array.from(
+    { length: 40 },
+    (_, index) =>
+      `fragment F${index} on Thing { ${index < 39 ? `a: next { ...F${index + 1} } b: next { ...F${index + 1} }` : 'id'} }`,
+  ).join(' ')}`
+  const overlapping = `{ thing { ${'name '.repeat(20_000)} } }`
+  const spread = `{ ${'...F '.repeat(20_000)} } fragment F on Query { hello }`
+  const directives = `{ hello ${'@include(if: true) '.repeat(10_000)} }`
+  for (const [what, body, status] of [
+    ['a body of 10 MB', { query: `{ hello } #${'x'.repeat(10_000_000)}` }, 413],
+    ['malformed JSON', '{"query":"{ hello }"', 400],
+    ['half a number of brackets', '['.repeat(500_000), 400],
+    ['depth 10,000', { query: deep }, 400],
+    ['a million aliases', { query: `{ ${'a:hello '.repeat(120_000)} }` }, 400],
+    ['many aliases', { query: `{ ${Array.from({ length: 5_000 }, (_, n) => `a${n}: hello`).join(' ')} }` }, 400],
+    ['cyclic fragments', { query: cyclic }, 400],
+    ['fragments that double forty times', { query: laughs }, 400],
+    ['fields that overlap', { query: overlapping }, 400],
+    ['fragments that repeat', { query: spread }, 400],
+    ['directives that repeat', { query: directives }, 400],
+    ['a string without an end', { query: `{ hello(a: "${'x'.repeat(500_000)}` }, 400],
+    ['deep variables', `{"query":"{ hello }","variables":${'{"a":'.repeat(5_000)}1${'}'.repeat(5_000)}}`, 200],
+  ] as const) {
+    const started = performance.now()
+    const answer = await post(url, body)
+    t.equal(answer.status, status, what)
+    if (status !== 200) t.match(answer.body.errors[0].message, /./, answer.body.errors[0].message.slice(0, 100))
+    t.ok(performance.now() - started < 3_000, `${what}: ${Math.round(performance.now() - started)} ms`)
+    await isWell()
+  }
+})
+
+t.test('clients that are slow hold nobody up', async (t) => {
+  const supergraph = compose(t, { a: { sdl, url: await startSubgraph(t, sdl, resolvers) } })
+  const { url, app } = await startGateway(t, { supergraph, requestTimeoutMs: 700 })
+  const { port } = app.server.address() as AddressInfo
+  let closed = 0
+  const sockets = Array.from({ length: 200 }, (_, index) => {
+    const socket = connect(port, '127.0.0.1').on('close', () => closed++)
+    socket.on('error', () => {}).resume()
+    const half =
+      index % 2 === 0
+        ? 'POST /graphql HTTP/1.1\r\nhost: x\r\n'
+        : 'POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{'
+    socket.write(half)
+    return socket
+  })
+  t.teardown(() => sockets.forEach((socket) => void socket.destroy()))
+  t.same((await post(url, { query: '{ hello }' })).body, { data: { hello: 'hello' } })
+  for (let i = 0; i < 100 && closed < 200; i++) await delay(50)
+  t.equal(closed, 200, 'and are let go')
+})
+
+t.test('a subgraph that breaks its own schema', async (t) => {
+  let data: unknown
+  const broken = await strange(t, (_request, response) => {
+    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ data }))
+  })
+  const other = 'type Query { fine: String }'
+  const fine = await startSubgraph(t, other, { Query: { fine: () => 'fine' } })
+  const supergraph = compose(t, { a: { sdl, url: broken }, b: { sdl: other, url: fine } })
+  const { url } = await startGateway(t, { supergraph })
+  const query = '{ fine thing { id name kind number next { id } } hello }'
+  const good = { id: '1', name: 'n', kind: 'A', number: 1, next: null }
+  for (const [sent, expected, path] of [
+    [{ ...good, kind: 'C' }, { ...good, kind: null }, ['thing', 'kind']],
+    [{ ...good, number: 1.5 }, { ...good, number: null }, ['thing', 'number']],
+    [{ ...good, number: '1' }, { ...good, number: null }, ['thing', 'number']],
+    [{ ...good, name: { a: 1 } }, { ...good, name: null }, ['thing', 'name']],
+    [{ ...good, next: [] }, { ...good, next: null }, ['thing', 'next']],
+    [{ ...good, next: 'x' }, { ...good, next: null }, ['thing', 'next']],
+    [{ ...good, id: null }, null, ['thing', 'id']],
+    [{ ...good, next: {} }, { ...good, next: null }, ['thing', 'next', 'id']],
+    [{ ...good, __typename: 'Other' }, null, ['thing']],
+    [{ ...good, id: 7 }, { ...good, id: '7' }, undefined],
+    [7, null, ['thing']],
+  ] as const) {
+    data = { thing: sent, hello: 'x' }
+    const { status, body } = await post(url, { query })
+    t.equal(status, 200)
+    t.same(body.data, { fine: 'fine', thing: expected, hello: 'x' }, JSON.stringify(sent))
+    t.same(
+      (body.errors ?? []).map((error: { path: unknown }) => error.path),
+      path ? [path] : [],
+    )
+    t.notMatch(JSON.stringify(body.errors ?? []), /"1"|Other/, 'no value in a message')
+  }
+  data = { things: [{ id: '1' }, null, { id: '3' }] }
+  const list = await post(url, { query: '{ fine things { id } }' })
+  t.same(list.body.data, null, 'it bubbles to the top')
+  t.match(list.body.errors, [{ path: ['things', 1] }])
+  data = JSON.parse(
+    '{"hello":"x","thing":{"id":"1","__proto__":{"name":"polluted"},"constructor":{"prototype":{"name":"polluted"}}}}',
+  )
+  const polluted = await post(url, { query: '{ thing { id name toString: name __proto__: name constructor: name } }' })
+  t.equal(polluted.body.data.thing.name, null)
+  t.equal(polluted.body.data.thing.toString, null)
+  t.equal(({} as { name?: string }).name, undefined)
+})
+
+t.test('a subgraph that never stops', async (t) => {
+  const endless = await strange(t, (_request, response) => {
+    response.writeHead(200, { 'content-type': 'application/json' })
+    const chunk = Buffer.alloc(1024 * 1024, 'x')
+    const more = () => {
+      while (!response.destroyed && response.write(chunk));
+    }
+    response.on('drain', more)
+    more()
+  })
+  const other = 'type Query { fine: String }'
+  const fine = await startSubgraph(t, other, { Query: { fine: () => 'fine' } })
+  const supergraph = compose(t, { a: { sdl, url: endless }, b: { sdl: other, url: fine } })
+  const { url } = await startGateway(t, { supergraph })
+  const { body } = await post(url, { query: '{ fine hello }' })
+  t.same(body.data, { fine: 'fine', hello: null })
+  t.match(body.errors, [{ path: ['hello'], extensions: { code: 'SERVICE_UNAVAILABLE' } }])
+})
