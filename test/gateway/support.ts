@@ -47,7 +47,8 @@ export async function post(url: string, body: unknown, headers: Record<string, s
 
 /** Composes subgraphs into a supergraph file in a folder of the test's. */
 export function compose(t: Test, subgraphs: Record<string, { sdl: string; url: string }>): string {
-  const link = 'extend schema @link(url: "https://specs.apollo.dev/federation/v2.3", import: ["@key", "@shareable"])\n'
+  const link =
+    'extend schema @link(url: "https://specs.apollo.dev/federation/v2.9", import: ["@key", "@shareable", "@cost", "@listSize"])\n'
   const yaml = Object.entries(subgraphs).map(
     ([name, { url }]) => `  ${name}:\n    routing_url: ${url}\n    schema: { file: ./${name}.graphql }\n`,
   )

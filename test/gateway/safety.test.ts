@@ -1,0 +1,207 @@
+/** Limits, estimated cost, persisted queries and rate limits: each by itself, and through the gateway. */
+import { createHash } from 'node:crypto'
+import { buildASTSchema, getIntrospectionQuery, parse } from 'graphql'
+import t from 'tap'
+import { checkDocument, costOf, DEFAULT_LIMITS, isTooDeep, parseDocument, readCosts } from '../../gateway/limits.ts'
+import { createPersistedQueries } from '../../gateway/persisted.ts'
+import { createRateLimiter } from '../../gateway/rate-limits.ts'
+import { startRedis } from '../support/redis.ts'
+import { compose, post, startGateway, startSubgraph } from './support.ts'
+
+const sdl =
+  'type Query { hello: String me: Me } type Me { id: ID! me: Me } type Mutation { generateCustomerToken: String }'
+const resolvers = {
+  Query: { hello: () => 'hello', me: () => ({ id: '1' }) },
+  Mutation: { generateCustomerToken: () => 'token' },
+}
+const supergraph = compose(t, { a: { sdl, url: await startSubgraph(t, sdl, resolvers) } })
+const code = ({ body }: { body: { errors: { extensions: { code: string } }[] } }) => body.errors[0]?.extensions.code
+
+t.test('limits: exactly so much, and no more', (t) => {
+  const messages = (query: string, limits = {}) =>
+    checkDocument(parse(query), { ...DEFAULT_LIMITS, ...limits }).map(({ message }) => message)
+  const nested = (levels: number) => `{ ${'me { '.repeat(levels)}id${' }'.repeat(levels)} }`
+  t.same(messages(nested(20)), [])
+  t.same(messages(nested(21)), ['The operation has 21 levels; at most 20 are allowed.'])
+  t.same(messages(`{ ${'id '.repeat(300)} }`, { rootFields: 300 }), [])
+  t.match(messages(`{ ${'id '.repeat(301)} }`, { rootFields: 301 }), ['301 fields'])
+  t.match(messages('{ a: id b: id }', { aliases: 1 }), ['2 aliases'])
+  t.match(messages('{ a ... on Query { b } ...F } fragment F on Query { c }', { rootFields: 2 }), ['3 root fields'])
+  t.match(messages('{ a @include(if: true) @skip(if: true) }', { directives: 1 }), ['2 directives'])
+  t.same(messages('query { ...A } fragment A on Q { x ...B } fragment B on Q { ...A }'), [], 'a cycle ends')
+  t.same(messages(getIntrospectionQuery({ inputValueDeprecation: true, oneOf: true })), [], 'introspection passes')
+  t.throws(() => parseDocument('{ a b c d }', { ...DEFAULT_LIMITS, tokens: 4 }), {
+    message: 'The document has more than 4 tokens.',
+    extensions: { code: 'OPERATION_TOO_LARGE' },
+  })
+  t.notOk(isTooDeep(`{ a(b: "${'{'.repeat(500)}", c: """${'['.repeat(500)}\\""" {""") # ${'('.repeat(500)}\n }`))
+  t.ok(isTooDeep(`{ a(b: ${'['.repeat(300)}`))
+  t.end()
+})
+
+t.test('the estimated cost', (t) => {
+  const schema = buildASTSchema(
+    parse(`
+      directive @cost(weight: Int!) on ARGUMENT_DEFINITION | ENUM | FIELD_DEFINITION | INPUT_FIELD_DEFINITION | OBJECT | SCALAR
+      directive @listSize(assumedSize: Int, slicingArguments: [String!], sizedFields: [String!], requireOneSlicingArgument: Boolean = true) on FIELD_DEFINITION
+      type Query {
+        one: Item  many: [Item]  slow: Int @cost(weight: 7)
+        first(first: Int, page: Page): [Item] @listSize(slicingArguments: ["first", "page.size"], assumedSize: 3)
+        paged(first: Int!): Paged @listSize(slicingArguments: ["first"], sizedFields: ["items"])
+      }
+      input Page { size: Int }
+      type Paged { items: [Item] total: Int }
+      type Item { id: ID items: [Item] heavy: Heavy }
+      type Heavy @cost(weight: 5) { id: ID }
+      type Mutation { change: Item }`),
+  )
+  const cost = (query: string, values = {}) => {
+    const document = parse(query)
+    return costOf(readCosts(schema), schema, document, document.definitions[0] as never)(values)
+  }
+  t.equal(cost('{ __typename }'), 0)
+  t.equal(cost('{ one { id } }'), 1)
+  t.equal(cost('{ slow }'), 7)
+  t.equal(cost('{ many { id } }'), 10)
+  t.equal(cost('{ many { items { id } } }'), 110)
+  t.equal(cost('{ first { id } }'), 3)
+  t.equal(cost('{ first(first: 50) { heavy { id } } }'), 300)
+  t.equal(cost('query ($n: Int) { first(first: $n) { id } }', { n: 40 }), 40)
+  t.equal(cost('query ($p: Page) { first(page: $p) { id } }', { p: { size: 8 } }), 8)
+  t.equal(cost('{ paged(first: 6) { items { id } total } }'), 7)
+  t.equal(cost('mutation { change { id } }'), 11)
+  t.equal(cost('{ ...F ... on Query { slow } } fragment F on Query { slow }'), 14)
+  t.end()
+})
+
+t.test('costs through composition: what is too dear is not executed', async (t) => {
+  const dear = `type Query { things(first: Int): [Thing!]! @listSize(slicingArguments: ["first"]) }
+    type Thing @cost(weight: 9) { id: ID! }`
+  let calls = 0
+  const plain = dear.replaceAll(/@(listSize|cost)\([^)]*\)/g, '')
+  const url = await startSubgraph(t, plain, { Query: { things: () => [] } }, () => calls++)
+  const folder = compose(t, { dear: { sdl: dear, url } })
+  const gateway = await startGateway(t, { supergraph: folder, limits: { cost: 900 } })
+  const query = 'query ($first: Int) { things(first: $first) { id } }'
+  t.same((await post(gateway.url, { query, variables: { first: 100 } })).body, { data: { things: [] } })
+  const refused = await post(gateway.url, { query, variables: { first: 101 } })
+  t.equal(refused.status, 400)
+  t.match(refused.body.errors, [
+    { message: /may cost 909; at most 900/, extensions: { code: 'OPERATION_TOO_COMPLEX' } },
+  ])
+  t.equal(calls, 1)
+})
+
+const sha = (text: string) => createHash('sha256').update(text).digest('hex')
+
+t.test('automatic persisted queries', async (t) => {
+  const { url } = await startGateway(t, { supergraph })
+  const query = '{ hello }'
+  const extensions = { persistedQuery: { version: 1, sha256Hash: sha(query) } }
+  const unknown = await post(url, { extensions })
+  t.equal(unknown.status, 200)
+  t.match(unknown.body.errors, [
+    { message: 'PersistedQueryNotFound', extensions: { code: 'PERSISTED_QUERY_NOT_FOUND' } },
+  ])
+  t.same((await post(url, { query, extensions })).body, { data: { hello: 'hello' } })
+  t.same((await post(url, { extensions })).body, { data: { hello: 'hello' } })
+  const get = await fetch(`${url}?extensions=${encodeURIComponent(JSON.stringify(extensions))}`)
+  t.same(await get.json(), { data: { hello: 'hello' } })
+  t.equal(code(await post(url, { query: '{ me { id } }', extensions })), 'PERSISTED_QUERY_HASH_MISMATCH')
+  t.equal(
+    code(await post(url, { extensions: { persistedQuery: { version: 2, sha256Hash: sha(query) } } })),
+    'BAD_REQUEST',
+  )
+  const off = await startGateway(t, { supergraph, persistedQueries: { mode: 'off' } })
+  t.equal(code(await post(off.url, { query, extensions })), 'PERSISTED_QUERY_NOT_SUPPORTED')
+})
+
+t.test('the safe list runs what its manifest has, and nothing else', async (t) => {
+  const body = 'query Hello { hello }'
+  const apollo = {
+    format: 'apollo-persisted-query-manifest',
+    version: 1,
+    operations: [{ id: sha(body), name: 'Hello', type: 'query', body }],
+  }
+  for (const [manifest, id] of [
+    [JSON.stringify(apollo), sha(body)],
+    [JSON.stringify({ 'relay-1': body }), 'relay-1'],
+  ] as const) {
+    const { url } = await startGateway(t, { supergraph, persistedQueries: { mode: 'safelist', manifest } })
+    t.same((await post(url, { documentId: id })).body, { data: { hello: 'hello' } })
+    t.same((await post(url, { query: body })).body, { data: { hello: 'hello' } })
+    t.same((await post(url, { query: 'query Hello {\n  hello # said\n}' })).body, { data: { hello: 'hello' } })
+    for (const query of ['{ hello }', 'query Hello { hello me { id } }', '{']) {
+      const { status, body } = await post(url, { query })
+      t.equal(status, 403)
+      t.equal(body.errors[0].extensions.code, 'QUERY_NOT_IN_SAFELIST')
+    }
+    const other = '{ me { id } }'
+    const extensions = { persistedQuery: { version: 1, sha256Hash: sha(other) } }
+    t.equal(code(await post(url, { query: other, extensions })), 'QUERY_NOT_IN_SAFELIST')
+    t.equal(code(await post(url, { extensions })), 'PERSISTED_QUERY_NOT_FOUND')
+  }
+  for (const [manifest, what] of [
+    ['{', 'not JSON'],
+    ['[]', 'not an object'],
+    ['{"format":"apollo-persisted-query-manifest","version":2}', 'version 1'],
+    ['{"a":1}', 'entry 1'],
+    ['{"a":"{ hello"}', 'entry "a" is no document'],
+  ] as const) {
+    t.throws(() => createPersistedQueries({ mode: 'safelist', manifest, maxEntries: 10 }), new RegExp(what))
+  }
+  t.throws(() => createPersistedQueries({ mode: 'safelist', maxEntries: 10 }), /needs PERSISTED_QUERIES_MANIFEST/)
+})
+
+t.test('rate limits: a stricter one for sign-in, counted by field', async (t) => {
+  const rateLimits = { perMinute: 120, signInPerMinute: 12 } // 20 and 2 at once
+  const { url, base } = await startGateway(t, { supergraph, rateLimits })
+  const signIn = 'mutation { generateCustomerToken }'
+  t.equal((await post(url, { query: signIn })).status, 200)
+  const twice = await post(url, {
+    query: 'mutation { a: generateCustomerToken ...F } fragment F on Mutation { b: generateCustomerToken }',
+  })
+  t.equal(twice.status, 429)
+  t.match(twice.body.errors, [
+    { message: /^Too many requests: try again in \d+ s\.$/, extensions: { code: 'RATE_LIMITED' } },
+  ])
+  t.ok(Number(twice.headers.get('retry-after')) >= 1)
+  t.equal((await post(url, { query: '{ hello }' })).status, 200)
+  const rest = await Promise.all(Array.from({ length: 25 }, () => post(url, { query: '{ hello }' })))
+  t.ok(rest.some(({ status }) => status === 429) && rest.some(({ status }) => status === 200))
+  t.match(await (await fetch(`${base}/metrics`)).text(), /gateway_rate_limited_total\{bucket="strict"\} 1/)
+})
+
+t.test('rate limits in Redis are counted together; without it each gateway counts alone', async (t) => {
+  const redis = await startRedis(t)
+  const told: string[] = []
+  const buckets = { default: { capacity: 4, perMinute: 6 }, strict: { capacity: 1, perMinute: 6 } }
+  const options = { buckets, redisUrl: redis.url, onFallback: (reason: string) => void told.push(reason) }
+  const [one, two] = [createRateLimiter(options), createRateLimiter(options)]
+  t.teardown(() => Promise.all([one.close(), two.close()]))
+  for (let i = 0; i < 100; i++) {
+    await one.take('default', `warm ${i}`)
+    if (told.length === 0) break
+    told.length = 0
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  await two.take('default', 'warm')
+  await new Promise((resolve) => setTimeout(resolve, 1_100))
+  told.length = 0
+  const taken = []
+  for (const limiter of [one, two, one, two, one, two]) taken.push((await limiter.take('default', 'ann')).allowed)
+  t.same(taken, [true, true, true, true, false, false])
+  t.ok((await one.take('strict', 'ann')).allowed)
+  const refused = await two.take('strict', 'ann')
+  t.notOk(refused.allowed)
+  t.ok(refused.retryAfterSeconds >= 9 && refused.retryAfterSeconds <= 10)
+  t.same(told, [])
+
+  await redis.stop()
+  const started = performance.now()
+  const alone = []
+  for (let i = 0; i < 6; i++) alone.push((await one.take('default', 'eve')).allowed)
+  t.same(alone, [true, true, true, true, false, false])
+  t.ok(performance.now() - started < 1_500)
+  t.equal(told.length, 1)
+})
