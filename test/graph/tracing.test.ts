@@ -91,6 +91,7 @@ t.test('one trace from the gateway into the document', async (t) => {
   const append = find('subgraph', 'append customer')
   const projected = find('projections', 'project CustomerDetailsChanged')
   t.equal(entry?.parentSpanId, '00f067aa0ba902b7', "the client's span is the first")
+  t.equal(find('gateway', 'graphql.plan')?.parentSpanId, entry?.spanId)
   t.equal(call?.parentSpanId, entry?.spanId)
   t.match(call?.attributes, [
     { key: 'subgraph.name', value: { stringValue: 'customers' } },
@@ -170,6 +171,7 @@ t.test('a call of a subgraph that is away is a failed span', async (t) => {
   t.equal(errors?.[0].extensions.code, 'SERVICE_UNAVAILABLE')
   t.equal(await gateway.end('SIGTERM'), 0)
   t.match(collector.spans, [
+    { name: 'graphql.plan' },
     { service: 'edge', name: 'subgraph customers', status: { code: FAILED } },
     { name: 'graphql' },
   ])
