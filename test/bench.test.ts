@@ -32,5 +32,8 @@ t.test('npm run bench prints each ratio', async (t) => {
 t.test('a bench that does not exist is named', async (t) => {
   const { status, stderr } = bench('nothing')
   t.equal(status, 1)
-  t.match(stderr, /^There is no bench "nothing"; there are query, query-redis, mutation, .*, and peers for the last \d\.$/m)
+  t.match(
+    stderr,
+    /^There is no bench "nothing"; there are query, query-redis, mutation, .*, and peers for the last \d\.$/m,
+  )
 })
