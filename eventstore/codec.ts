@@ -41,7 +41,7 @@ export function decode<E extends DomainEvent = DomainEvent>(stored: RecordedEven
     throw new InvalidEvent(`Event "${stored.type}" has no schemaVersion in its metadata.`)
   return {
     type: stored.type,
-    data: upcast(stored.type, stored.data, metadata.schemaVersion),
+    data: upcast(stored.type, stored.data, metadata),
     id: stored.id,
     revision: stored.revision,
     metadata,

@@ -3,12 +3,13 @@
  * for its commands and for reads that are ahead of the read model: one fold, so the answers can't differ.
  */
 import type { Recorded } from '../eventstore/codec.ts'
-import type { AddressFields, CustomerDetails, CustomerEvent } from '../schema/events.ts'
+import type { AddressFields, CustomAttributes, CustomerDetails, CustomerEvent } from '../schema/events.ts'
 
 export type CustomerAddress = AddressFields & { readonly id: number }
 
 /** One customer as of `revision` of the stream `customer-<id>`. */
 export interface CustomerDocument extends Readonly<CustomerDetails> {
+  readonly version: typeof DOCUMENT_VERSION
   readonly id: number
   /** The revision of the last event that this document reflects. */
   readonly revision: number
@@ -18,7 +19,8 @@ export interface CustomerDocument extends Readonly<CustomerDetails> {
   /** ISO 8601, UTC */
   readonly createdAt: string
   readonly groupId: number
-  readonly isSubscribed: boolean
+  readonly newsletter: 'none' | 'subscribed' | 'unconfirmed' | 'unsubscribed'
+  readonly customAttributes: CustomAttributes
   readonly rewardUpdateNotification: number | null
   readonly rewardWarningNotification: number | null
   readonly defaultBilling: number | null
@@ -33,14 +35,39 @@ export interface CustomerDocument extends Readonly<CustomerDetails> {
   readonly credentialsRevision: number
   /** ISO 8601, UTC; the account is locked until then. */
   readonly lockedUntil: string | null
+  /** The account can't be used until its address is confirmed by the link that this request sent. */
+  readonly confirmation: LinkRequest | null
+  /** The newest link by which a new password can be set. */
+  readonly passwordReset: LinkRequest | null
+  /** When such links were requested in the hour up to the newest (ISO 8601, UTC), oldest first. */
+  readonly passwordResetRequests: readonly string[]
+  /** The link by which the newsletter subscription waits to be confirmed. */
+  readonly newsletterConfirmation: LinkRequest | null
 }
 
+/** The event that had a link sent: what the link's token is made of, and when it was. */
+export interface LinkRequest {
+  readonly eventId: string
+  /** ISO 8601, UTC */
+  readonly at: string
+}
+
+/**
+ * The version of the documents: raised with each change of what is in one. Documents of another version are thrown away
+ * and made anew.
+ */
+export const DOCUMENT_VERSION = 2
+
+const HOUR_MS = 3_600_000
+
 const ABSENT: Omit<CustomerDocument, 'id' | 'revision'> = {
+  version: DOCUMENT_VERSION,
   status: 'absent',
   email: '',
   createdAt: '',
   groupId: 0,
-  isSubscribed: false,
+  newsletter: 'none',
+  customAttributes: {},
   prefix: null,
   firstname: '',
   middlename: null,
@@ -49,6 +76,7 @@ const ABSENT: Omit<CustomerDocument, 'id' | 'revision'> = {
   dob: null,
   taxvat: null,
   gender: null,
+  allowRemoteShoppingAssistance: false,
   rewardUpdateNotification: null,
   rewardWarningNotification: null,
   defaultBilling: null,
@@ -58,6 +86,10 @@ const ABSENT: Omit<CustomerDocument, 'id' | 'revision'> = {
   tokenGeneration: 0,
   credentialsRevision: -1,
   lockedUntil: null,
+  confirmation: null,
+  passwordReset: null,
+  passwordResetRequests: [],
+  newsletterConfirmation: null,
 }
 
 /** The document of a customer of whom no event is known: revision -1. */
@@ -85,22 +117,40 @@ export function project(document: CustomerDocument, event: Recorded<CustomerEven
 function change(document: CustomerDocument, event: Recorded<CustomerEvent>): Partial<CustomerDocument> {
   switch (event.type) {
     case 'CustomerRegistered': {
-      const { customerId, ...data } = event.data
+      const { customerId, isSubscribed, ...data } = event.data
       if (customerId !== document.id) {
         throw new TypeError(`The stream of customer ${document.id} holds the registration of ${customerId}.`)
       }
-      return { ...data, status: 'registered', createdAt: event.metadata.at }
+      return { ...data, status: 'registered', newsletter: isSubscribed ? 'subscribed' : 'none' }
     }
     case 'CustomerDetailsChanged':
       return event.data as Partial<CustomerDetails>
+    case 'CustomerAttributesChanged': {
+      const merged = { ...document.customAttributes, ...event.data.attributes }
+      const set = Object.entries(merged).filter((entry): entry is [string, string | string[]] => entry[1] !== null)
+      return { customAttributes: Object.fromEntries(set) }
+    }
     case 'CustomerEmailChanged':
       return { email: event.data.email }
     case 'CustomerPasswordChanged':
       return { credentialsRevision: event.data.credentialsRevision }
+    case 'PasswordResetRequested': {
+      const { at } = event.metadata
+      const recent = document.passwordResetRequests.filter((each) => Date.parse(at) - Date.parse(each) < HOUR_MS)
+      return { passwordReset: linkOf(event), passwordResetRequests: [...recent, at] }
+    }
+    case 'CustomerPasswordReset':
+      return { credentialsRevision: event.data.credentialsRevision, passwordReset: null, lockedUntil: null }
+    case 'EmailConfirmationRequested':
+      return { confirmation: linkOf(event) }
+    case 'EmailConfirmed':
+      return { confirmation: null }
     case 'NewsletterSubscribed':
-      return { isSubscribed: true }
+      return { newsletter: 'subscribed', newsletterConfirmation: null }
+    case 'NewsletterConfirmationRequested':
+      return { newsletter: 'unconfirmed', newsletterConfirmation: linkOf(event) }
     case 'NewsletterUnsubscribed':
-      return { isSubscribed: false }
+      return { newsletter: 'unsubscribed', newsletterConfirmation: null }
     case 'CustomerAddressAdded': {
       const { addressId, ...fields } = event.data
       return {
@@ -139,4 +189,8 @@ function change(document: CustomerDocument, event: Recorded<CustomerEvent>): Par
     default:
       throw new TypeError(`Event type "${(event as { type: string }).type}" is not a customer's.`)
   }
+}
+
+function linkOf({ id, metadata }: Recorded<CustomerEvent>): LinkRequest {
+  return { eventId: id, at: metadata.at }
 }

@@ -18,7 +18,7 @@ import {
 } from '../eventstore/port.ts'
 import { createApplier } from './apply.ts'
 import { type Checkpoint, sameCheckpoint } from './read-model.ts'
-import { FILTER, type ProjectionOptions, reportFailures, SILENT, startProjection } from './worker.ts'
+import { FILTER, type ProjectionOptions, reportFailures, resume, SILENT, startProjection } from './worker.ts'
 
 export interface GroupProjection {
   /** Finishes the deliveries in hand and leaves the group. Calling it again does nothing. */
@@ -80,6 +80,7 @@ export function startGroupProjection(
 
   async function consume(worked: () => void): Promise<void> {
     await readModel.follow()
+    await resume(options)
     applier.forget()
     await create()
     if (signal.aborted) return

@@ -9,6 +9,7 @@ import {
   type SubscriptionBatch,
 } from '../eventstore/port.ts'
 import { CUSTOMER_STREAMS, createApplier, type Failure } from './apply.ts'
+import { DOCUMENT_VERSION } from './customer.ts'
 import type { Checkpoint, ReadModel } from './read-model.ts'
 
 /** The part of a pino logger that the worker uses. */
@@ -103,7 +104,7 @@ export function startProjection(options: ProjectionOptions): Projection {
   /** @param worked called after each batch that is applied and whose checkpoint is stored */
   async function follow(worked: () => void): Promise<void> {
     const generation = await readModel.follow()
-    let checkpoint = await resume()
+    let checkpoint = await resume(options)
     if (stopping.signal.aborted) return
     applier.forget()
     reached = undefined
@@ -170,31 +171,14 @@ export function startProjection(options: ProjectionOptions): Projection {
 
   /** @throws Error where the stored checkpoint lies before the batch and is not the worker's: it has to go on from there */
   async function store(batch: SubscriptionBatch, last: Checkpoint | null): Promise<Checkpoint | null> {
-    const origin = last?.origin ?? batch.events[0]?.id
+    const [first] = batch.events
+    const origin = last?.origin ?? (first && originOf(first))
     if (origin === undefined) return null // before the log's first event there is nothing to keep a place in
     const next = { position: batch.checkpoint, origin, complete: (last?.complete ?? false) || batch.caughtUp }
     if (last !== null && comparePositions(next.position, last.position) < 0) return last // another worker is further
     const stored = await readModel.setCheckpoint(next, last)
     if (stored?.origin !== origin || comparePositions(stored.position, next.position) < 0) throw new Error(OVER)
     return stored
-  }
-
-  /** The checkpoint to go on from. A read model of another log is emptied: its documents are other people's. */
-  async function resume(): Promise<Checkpoint | null> {
-    const checkpoint = await readModel.getCheckpoint()
-    if (checkpoint === null) return null
-    try {
-      const position = checkpoint.position // read too: a log that was cut short does not have it
-      for await (const _ of eventStore.readAll({ from: position, filter: FILTER, maxCount: 1 })) break
-      for await (const first of eventStore.readAll({ filter: FILTER, maxCount: 1 })) {
-        if (first.id === checkpoint.origin) return checkpoint
-      }
-    } catch (error) {
-      if (!(error instanceof InvalidArgument)) throw error
-    }
-    log.warn({}, 'the read model is of another log; it is emptied and filled anew')
-    await readModel.reset()
-    return null
   }
 
   function arrive(position: Position): void {
@@ -220,6 +204,31 @@ export function startProjection(options: ProjectionOptions): Projection {
       await running
     },
   }
+}
+
+/** What documents were made of: the log, by its first customer event, and the version of what is in a document. */
+const originOf = (first: RecordedEvent) => `${first.id}/${DOCUMENT_VERSION}`
+
+/**
+ * The checkpoint to go on from. A read model of another log is emptied: its documents are other people's; and so is one of
+ * another release, in whose documents something else stands.
+ * @throws EventStoreUnavailable | ReadModelUnavailable
+ */
+export async function resume({ eventStore, readModel, log = SILENT }: ProjectionOptions): Promise<Checkpoint | null> {
+  const checkpoint = await readModel.getCheckpoint()
+  if (checkpoint === null) return null
+  try {
+    const position = checkpoint.position // read too: a log that was cut short does not have it
+    for await (const _ of eventStore.readAll({ from: position, filter: FILTER, maxCount: 1 })) break
+    for await (const first of eventStore.readAll({ filter: FILTER, maxCount: 1 })) {
+      if (originOf(first) === checkpoint.origin) return checkpoint
+    }
+  } catch (error) {
+    if (!(error instanceof InvalidArgument)) throw error
+  }
+  log.warn({}, 'the read model is of another log or another release; it is emptied and filled anew')
+  await readModel.reset()
+  return null
 }
 
 /** Waits, or until the signal. */

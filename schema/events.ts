@@ -20,8 +20,17 @@ export const customerDetails = z.strictObject({
   taxvat: optionalText,
   /** 1 male, 2 female, 3 not specified */
   gender: z.int().nullable(),
+  /** Whether the customer lets the shop's staff see the shop as they do (module LoginAsCustomer). */
+  allowRemoteShoppingAssistance: z.boolean(),
 })
 export type CustomerDetails = z.infer<typeof customerDetails>
+
+/**
+ * Values of the store's own attributes by code: a text, or the values of the chosen options. The store's configuration says
+ * which there are; what was stored under another one is kept.
+ */
+const customAttributes = z.record(z.string(), z.union([z.string(), z.array(z.string())]))
+export type CustomAttributes = z.infer<typeof customAttributes>
 
 /** What an address holds beside its id. null: not set. */
 export const addressFields = z.strictObject({
@@ -42,6 +51,7 @@ export const addressFields = z.strictObject({
   telephone: z.string(),
   fax: optionalText,
   vatId: optionalText,
+  customAttributes,
 })
 export type AddressFields = z.infer<typeof addressFields>
 
@@ -53,15 +63,33 @@ export const customerEventSchemas = {
     ...customerDetails.shape,
     groupId: z.int(),
     isSubscribed: z.boolean(),
+    customAttributes,
+    rewardUpdateNotification: z.int().nullable(),
+    rewardWarningNotification: z.int().nullable(),
+    /** When the account was opened: before now for one that moved in from elsewhere. */
+    createdAt: z.iso.datetime(),
     /** Revision of the credentials stream that this registration set; -1: an account without a password. */
     credentialsRevision: z.int(),
   }),
   /** Only what changed. */
   CustomerDetailsChanged: customerDetails.partial(),
+  /** Only what changed; null: no longer set. */
+  CustomerAttributesChanged: z.strictObject({
+    attributes: z.record(z.string(), z.union([z.string(), z.array(z.string()), z.null()])),
+  }),
   CustomerEmailChanged: z.strictObject({ email: z.string(), previousEmail: z.string() }),
   /** The fact; the hash lies in the credentials stream, at this revision. */
   CustomerPasswordChanged: z.strictObject({ credentialsRevision: z.int() }),
+  /** A link to set a new password is to be sent; its token is made of this event's id (mail-tokens.ts). */
+  PasswordResetRequested: z.strictObject({}),
+  /** As CustomerPasswordChanged, by the link: it ends the link and a lock. */
+  CustomerPasswordReset: z.strictObject({ credentialsRevision: z.int() }),
+  /** The account can't be used until its address is confirmed; a link for that is to be sent. */
+  EmailConfirmationRequested: z.strictObject({}),
+  EmailConfirmed: z.strictObject({}),
   NewsletterSubscribed: z.strictObject({}),
+  /** The subscription waits until its address is confirmed; a link for that is to be sent. */
+  NewsletterConfirmationRequested: z.strictObject({}),
   NewsletterUnsubscribed: z.strictObject({}),
   CustomerAddressAdded: z.strictObject({ addressId: id, ...addressFields.shape }),
   /** Only what changed. */
@@ -97,6 +125,14 @@ export const signInEventSchemas = {
   SignInSucceeded: z.strictObject({}),
   /** `reason`: where the wrong password was given. */
   WrongPasswordGiven: z.strictObject({ reason: z.enum(['sign-in', 'change']) }),
+  /** A reset of the password: wrong ones before it no longer count towards a lock. */
+  FailuresForgiven: z.strictObject({}),
+} as const
+
+/** Streams `newsletterSubscriber-<keyed hash of the address>`: of addresses that are no customer's. */
+export const subscriberEventSchemas = {
+  GuestSubscribed: z.strictObject({ email: z.string() }),
+  GuestConfirmationRequested: z.strictObject({ email: z.string() }),
 } as const
 
 /** Streams `customerIds` and `addressIds`: the revision of a reservation is the number of the reserved block. */
@@ -104,6 +140,20 @@ export const idEventSchemas = {
   CustomerIdsReserved: z.strictObject({}),
   /** The block belongs to one customer: so an address id tells whose it is. */
   AddressIdsReserved: z.strictObject({ customerId: id }),
+} as const
+
+/**
+ * Streams `customerIdFloor` and `addressIdFloor`, and `addressOwner-<id>`: ids that came from elsewhere. Blocks reserved
+ * from then on lie above the floor.
+ */
+export const importedIdEventSchemas = {
+  IdFloorRaised: z.strictObject({ floor: id }),
+  AddressIdImported: z.strictObject({ customerId: id }),
+} as const
+
+/** Streams `mailCheckpoint-<name>`, of which only the newest event is kept: how far the log's mails have been sent. */
+export const mailEventSchemas = {
+  MailCheckpointSet: z.strictObject({ commit: z.string(), prepare: z.string() }),
 } as const
 
 /** Streams `customerSkips-<id>`: what an operator decided of events of `customer-<id>` that can't be applied. */
@@ -117,7 +167,10 @@ export const eventSchemas = {
   ...emailEventSchemas,
   ...credentialsEventSchemas,
   ...signInEventSchemas,
+  ...subscriberEventSchemas,
   ...idEventSchemas,
+  ...importedIdEventSchemas,
+  ...mailEventSchemas,
   ...skipEventSchemas,
 } as const
 
@@ -129,12 +182,15 @@ export type CustomerEvent = EventsOf<typeof customerEventSchemas>
 export type EmailEvent = EventsOf<typeof emailEventSchemas>
 export type CredentialsEvent = EventsOf<typeof credentialsEventSchemas>
 export type SignInEvent = EventsOf<typeof signInEventSchemas>
+export type SubscriberEvent = EventsOf<typeof subscriberEventSchemas>
 export type IdEvent = EventsOf<typeof idEventSchemas>
+export type ImportedIdEvent = EventsOf<typeof importedIdEventSchemas>
+export type MailEvent = EventsOf<typeof mailEventSchemas>
 export type SkipEvent = EventsOf<typeof skipEventSchemas>
 export type DomainEvent = EventsOf<typeof eventSchemas>
 
 /** The version in which events of this release are written; stored in each event's metadata. */
-export const SCHEMA_VERSION = 1
+export const SCHEMA_VERSION = 2
 
 /** What stands in every event's metadata. */
 export const eventMetadata = z.looseObject({
@@ -150,9 +206,28 @@ export const eventMetadata = z.looseObject({
 })
 export type EventMetadata = z.infer<typeof eventMetadata>
 
-/** Brings an event's data from the version it was written in to {@link SCHEMA_VERSION}. */
-export function upcast(_type: string, data: unknown, _version: number): unknown {
-  return data
+/**
+ * Brings an event's data from the version it was written in to {@link SCHEMA_VERSION}.
+ * Version 2: the store's own attributes, and a registration that says itself when it was.
+ */
+export function upcast(type: string, data: unknown, { schemaVersion, at }: EventMetadata): unknown {
+  // Malformed JSON is read back as the string it is: whoever applies the event refuses it.
+  if (schemaVersion >= SCHEMA_VERSION || typeof data !== 'object' || data === null) return data
+  switch (type) {
+    case 'CustomerRegistered':
+      return {
+        ...data,
+        allowRemoteShoppingAssistance: false,
+        customAttributes: {},
+        rewardUpdateNotification: null,
+        rewardWarningNotification: null,
+        createdAt: at,
+      }
+    case 'CustomerAddressAdded':
+      return { ...data, customAttributes: {} }
+    default:
+      return data
+  }
 }
 
 /** The JSON schemas (draft 2020-12) of all events, by type: for consumers outside this repository. */

@@ -6,7 +6,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import { decode, type Recorded } from '../eventstore/codec.ts'
 import { type EventStore, StreamNotFound, WrongExpectedRevision } from '../eventstore/port.ts'
-import { type CustomerDocument, project } from '../projections/customer.ts'
+import { type CustomerDocument, DOCUMENT_VERSION, project } from '../projections/customer.ts'
 import { customerStream, foldCustomer } from '../projections/fold.ts'
 import { type ReadModel, type ReadModelEntry, ReadModelUnavailable } from '../projections/read-model.ts'
 import type { CustomerEvent, EventMetadata } from '../schema/events.ts'
@@ -156,7 +156,9 @@ export function createCustomers(options: {
       if (!(error instanceof ReadModelUnavailable)) throw error
     }
     const acknowledged = Math.max(entry?.acknowledged ?? -1, marks.outstanding(id))
-    if (entry?.document && entry.document.revision >= acknowledged) {
+    // Until the projection has made them anew, the documents of another release are no answer.
+    const current = entry?.document?.version === DOCUMENT_VERSION
+    if (entry?.document && current && entry.document.revision >= acknowledged) {
       onRead?.('read-model')
       return entry.document
     }

@@ -1,0 +1,29 @@
+/**
+ * The tokens of the links in mails. None is stored: a token is made of the event that had the mail sent, with a key, so the
+ * log does not tell it, and a mail that is sent again has the same one.
+ */
+import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
+
+export type MailPurpose = 'reset-password' | 'confirm-account' | 'confirm-newsletter'
+
+export interface MailTokens {
+  /** @param eventId the id of the event that asked for the link @returns 32 letters and digits, as Magento's are */
+  of(purpose: MailPurpose, eventId: string): string
+  /** Whether the token is the event's, in constant time. */
+  fits(token: string, purpose: MailPurpose, eventId: string): boolean
+}
+
+/** @param emailHashKey the service's key that stays the same for ever: links in mails outlive a change of the token key */
+export function createMailTokens(emailHashKey: string): MailTokens {
+  const key = Buffer.from(hkdfSync('sha256', emailHashKey, '', 'mail tokens', 32))
+  const of = (purpose: MailPurpose, eventId: string) =>
+    createHmac('sha256', key).update(`${purpose}:${eventId}`).digest('hex').slice(0, 32)
+  return {
+    of,
+    fits(token, purpose, eventId) {
+      const expected = Buffer.from(of(purpose, eventId))
+      const given = Buffer.from(token)
+      return given.length === expected.length && timingSafeEqual(given, expected)
+    },
+  }
+}

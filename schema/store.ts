@@ -1,0 +1,124 @@
+/** The store's settings: what Magento keeps in its store configuration, in one file that is checked at start. */
+import { readFileSync } from 'node:fs'
+import { parse as parseYaml } from 'yaml'
+import { z } from 'zod'
+import { ConfigurationError } from './configuration.ts'
+
+const count = z.int().positive()
+const fieldUse = z.enum(['required', 'optional'])
+const countryCode = z.string().regex(/^[A-Z]{2}$/, 'a two-letter country code')
+const link = z.string().regex(/^https?:\/\/\S+$/, 'an http or https URL')
+
+/** An attribute that the store gives its customers or addresses beside Magento's own. */
+const customAttribute = z
+  .strictObject({
+    code: z.string().regex(/^[a-z][a-z0-9_]{0,59}$/, 'lower-case letters, digits and _, a letter first'),
+    label: z.string().min(1),
+    type: z.enum(['text', 'select', 'multiselect']),
+    required: z.boolean().default(false),
+    options: z.array(z.strictObject({ value: z.string().min(1), label: z.string() })).default([]),
+  })
+  .refine(({ type, options }) => (type === 'text') === (options.length === 0), {
+    message: 'options go with the types select and multiselect, and only with these',
+    path: ['options'],
+  })
+export type CustomAttribute = z.infer<typeof customAttribute>
+
+const customAttributes = z
+  .array(customAttribute)
+  .refine((attributes) => new Set(attributes.map(({ code }) => code)).size === attributes.length, 'each code once')
+
+const settings = z
+  .strictObject({
+    account: z.strictObject({
+      confirmationRequired: z.boolean(),
+      defaultGroup: z.int().nonnegative(),
+      shareGroup: z.boolean(),
+      revealEmailAvailability: z.boolean(),
+    }),
+    groups: z.array(z.strictObject({ id: z.int().nonnegative(), name: z.string().min(1) })),
+    password: z.strictObject({
+      minimumLength: count.max(256),
+      requiredCharacterClasses: z.int().min(1).max(4),
+      resetLinkHours: z.number().positive(),
+      resetRequestsPerHour: z.int().nonnegative(),
+      resetMinutesBetween: z.number().nonnegative(),
+    }),
+    lockout: z.strictObject({ failures: count.max(100), minutes: z.number().positive() }),
+    signInThrottle: z.strictObject({ failures: count.max(100), seconds: z.number().positive() }),
+    token: z.strictObject({ lifetimeMinutes: z.number().positive() }),
+    address: z.strictObject({ streetLines: count.max(20), telephone: fieldUse, company: fieldUse, fax: fieldUse }),
+    newsletter: z.strictObject({ active: z.boolean(), confirmationRequired: z.boolean(), allowGuests: z.boolean() }),
+    countries: z.strictObject({
+      allowed: z.union([z.literal('all'), z.array(countryCode).min(1)]),
+      regionRequired: z.array(countryCode),
+      postcodeOptional: z.array(countryCode),
+    }),
+    customAttributes: z.strictObject({ customer: customAttributes, address: customAttributes }),
+    mail: z.strictObject({
+      storeName: z.string().min(1),
+      from: z.email(),
+      resetPasswordUrl: link,
+      confirmAccountUrl: link,
+      confirmNewsletterUrl: link,
+    }),
+  })
+  .refine(({ account, groups }) => groups.some(({ id }) => id === account.defaultGroup), {
+    message: 'the id of one of the groups',
+    path: ['account', 'defaultGroup'],
+  })
+
+/** The store's settings, whole and checked. */
+export type Store = z.infer<typeof settings>
+
+/** Settings by name, as far as a file gives them. */
+export type PartialStore = { readonly [S in keyof Store]?: Store[S] extends readonly unknown[] ? Store[S] : Partial<Store[S]> }
+
+const DEFAULTS = new URL('./store.yaml', import.meta.url)
+const defaults = parseYaml(readFileSync(DEFAULTS, 'utf8')) as Record<string, unknown>
+
+/**
+ * The settings of a file over the defaults (store.yaml beside this module).
+ * @param path a YAML or JSON file; none: the defaults
+ * @throws ConfigurationError naming the setting and what is accepted
+ */
+export function loadStore(path?: string): Store {
+  if (path === undefined) return store()
+  let given: unknown
+  try {
+    given = parseYaml(readFileSync(path, 'utf8'))
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    const why = code ?? message.split('\n')[0]
+    throw new ConfigurationError(`STORE_CONFIG: ${JSON.stringify(path)} can't be read (${why}).`)
+  }
+  if (given !== null && !isGroup(given)) {
+    throw new ConfigurationError(`STORE_CONFIG: ${path} can't be used; accepted: settings as in schema/store.yaml.`)
+  }
+  return store((given ?? {}) as PartialStore, path)
+}
+
+/** @param from names the origin in messages. @throws ConfigurationError */
+export function store(given: PartialStore = {}, from = 'store'): Store {
+  const result = settings.safeParse(merge(defaults, given))
+  if (result.success) return result.data
+  const [issue] = result.error.issues
+  const keys = issue?.code === 'unrecognized_keys' ? [issue.keys[0] ?? ''] : []
+  const setting = [...(issue?.path ?? []), ...keys].join('.')
+  const problem = issue?.code === 'unrecognized_keys' ? 'there is no such setting' : issue?.message
+  throw new ConfigurationError(`STORE_CONFIG: ${from}: ${setting}: ${problem}.`)
+}
+
+/** One level of groups with their settings: a list is replaced whole. */
+function merge(base: Record<string, unknown>, given: Record<string, unknown>): Record<string, unknown> {
+  const merged = { ...base }
+  for (const [name, value] of Object.entries(given)) {
+    const own = base[name]
+    merged[name] = isGroup(own) && isGroup(value) ? { ...own, ...value } : value
+  }
+  return merged
+}
+
+function isGroup(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
