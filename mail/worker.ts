@@ -222,8 +222,8 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
   /** Sees to what a batch brought. */
   function take(): void {
     if (queue.size > 0) {
-      if (heldSince === undefined) save()
-      else queue.start()
+      if (heldSince !== undefined) queue.start()
+      else if (saving === undefined) save() // one under way sees to it
     } else if (unsaved >= QUIET.events) save()
     else if (unsaved > 0) quiet ??= setTimeout(save, QUIET.ms).unref()
   }
