@@ -112,13 +112,10 @@ function openFolder(folder: string): Outbox {
       const { message: content } = await composer.sendMail({ ...message(letter), signal })
       await mkdir(folder, { recursive: true, mode: 0o700 })
       // The same name each time: a mail that is sent again is there once.
-      const path = join(
-        folder,
-        `${letter.at.toISOString().replaceAll(':', '-')}-${letter.purpose}-${letter.eventId}.eml`,
-      )
-      const draft = `${path}.${process.pid}.tmp`
+      const name = `${letter.at.toISOString().replaceAll(':', '-')}-${letter.purpose}-${letter.eventId}.eml`
+      const draft = join(folder, `.${name}.${process.pid}`)
       await writeFile(draft, content, { mode: 0o600, flush: true })
-      await rename(draft, path)
+      await rename(draft, join(folder, name))
     },
     close() {},
   }

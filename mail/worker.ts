@@ -71,8 +71,6 @@ const QUIET = { events: 5_000, ms: 60_000 }
 const BACK_OFF: Waits = { firstMs: 50, mostMs: 5_000 }
 /** So long stopping tries to store the checkpoint. */
 const LAST_WRITE_MS = 2_000
-/** How often a worker whose turn it is not looks. */
-const LOOK_MS = 1_000
 
 /** Starts following. Failures of the event store and of the mail server are retried for ever; only `caughtUp` throws. */
 export function startMailWorker(options: MailWorkerOptions): MailWorker {
@@ -201,7 +199,7 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
         log.warn({}, 'another mail worker gives no sign of life; this one takes over')
         return stored
       }
-      await pause(Math.min(left, LOOK_MS), stopping.signal)
+      await pause(Math.min(left, leaseMs / 60), stopping.signal)
       const now = await checkpoints.load()
       if (now.revision !== stored.revision) seen = performance.now()
       stored = now

@@ -1,12 +1,22 @@
 /** What is in the mails, and which are not sent. */
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { simpleParser } from 'mailparser'
 import t, { type Test } from 'tap'
 import type { CustomerEvent } from '../../schema/events.ts'
 import type { PartialStore } from '../../schema/store.ts'
 import { temporaryFolder } from '../support/graph.ts'
-import { append, CONFIRMATION, NEWSLETTER, openEvents, RESET, registered, startWorker, tokens } from './support.ts'
+import {
+  append,
+  CONFIRMATION,
+  filesIn,
+  NEWSLETTER,
+  openEvents,
+  RESET,
+  registered,
+  startWorker,
+  tokens,
+} from './support.ts'
 
 const SETTINGS: PartialStore = {
   mail: {
@@ -31,8 +41,8 @@ async function written(t: Test, fill: (store: ReturnType<typeof openEvents>) => 
     observer: { skipped: (purpose, reason) => skipped.push(`${purpose} ${reason}`) },
   })
   await worker.caughtUp()
-  const files = await readdir(join(folder, 'mail')).catch((): string[] => [])
-  const mails = await Promise.all(files.sort().map((file) => readFile(join(folder, 'mail', file))))
+  const files = await filesIn(folder)
+  const mails = await Promise.all(files.map((file) => readFile(join(folder, 'mail', file))))
   return { folder, files, skipped, mails: await Promise.all(mails.map((mail) => simpleParser(mail))) }
 }
 

@@ -1,5 +1,6 @@
 /** What the mail tests share: events written straight to the store, a real SMTP server, workers. */
 import { once } from 'node:events'
+import { readdir } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { type ParsedMail, simpleParser } from 'mailparser'
@@ -127,7 +128,8 @@ export async function startSmtp(
           callback(answer && Object.assign(new Error(answer.text), { responseCode: answer.code }))
         },
         async onData(stream, { envelope }, callback) {
-          const mail = await simpleParser(stream)
+          const mail = await simpleParser(stream).catch(() => undefined)
+          if (!mail) return callback() // the client went away
           await smtp.hold(envelope.rcptTo[0]?.address ?? '')
           mails.push(mail)
           callback()
@@ -207,6 +209,12 @@ export async function storedCheckpoint(eventStore: EventStore, name = 'default')
     if (!(error instanceof StreamNotFound)) throw error
   }
   return { revision: -1, holder: null, unsent: [] as object[], commit: '0', prepare: '0' }
+}
+
+/** The mails that lie in a data folder. */
+export async function filesIn(folder: string): Promise<string[]> {
+  const names = await readdir(join(folder, 'mail')).catch((): string[] => [])
+  return names.filter((name) => !name.startsWith('.')).sort()
 }
 
 /** Waits until the condition holds. @throws Error after 15 s */

@@ -70,7 +70,8 @@ for (const [name, open] of [
     await requestResets(eventStore, 1, 20)
     const other = another()
     t.teardown(() => other.close())
-    const workers = [startWorker(t, eventStore, { smtp, batchSize: 3 }), startWorker(t, other, { smtp, batchSize: 3 })]
+    const options = { smtp, batchSize: 3, leaseMs: 6_000 }
+    const workers = [startWorker(t, eventStore, options), startWorker(t, other, options)]
     await requestResets(eventStore, 21, 30)
     await Promise.all(workers.map((worker) => worker.caughtUp()))
     for (let id = 31; id <= 40; id++) {
