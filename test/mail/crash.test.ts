@@ -10,7 +10,7 @@ const MAILS = 5
 t.test('kill -9', async (t) => {
   const moments = [
     ['sending', 1, 0],
-    ['sending', 3, 0],
+    ['sending', 3, 1],
     ['sent', 1, 1],
     ['sent', 3, 1],
     ['written', 1, 1],
