@@ -2,6 +2,7 @@
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { createTransport, type SendMailOptions } from 'nodemailer'
+import { ConfigurationError } from '../schema/configuration.ts'
 import type { Letter } from './letters.ts'
 
 export interface Outbox {
@@ -38,7 +39,10 @@ const ANSWER_MS = 15_000
 /** So long a connection is kept for the next mail. */
 const IDLE_MS = 5_000
 
-/** @param options.smtpUrl where there is none, mails are written into `folder` */
+/**
+ * @param options.smtpUrl where there is none, mails are written into `mail` in the data folder
+ * @throws ConfigurationError
+ */
 export function openOutbox(options: {
   readonly smtpUrl: string | undefined
   readonly dataFolder: string
@@ -62,7 +66,7 @@ function openServer(url: string, maxConnections: number): Outbox {
     secure: protocol === 'smtps:',
     // A password must not go over the wire in clear because somebody in between left STARTTLS out.
     requireTLS: username !== '' && !isOwnMachine,
-    ...(username !== '' && { auth: { user: decodeURIComponent(username), pass: decodeURIComponent(password) } }),
+    ...(username !== '' && { auth: { user: decoded(username), pass: decoded(password) } }),
     dnsTimeout: CONNECT_MS,
     connectionTimeout: CONNECT_MS,
     greetingTimeout: CONNECT_MS,
@@ -81,6 +85,14 @@ function openServer(url: string, maxConnections: number): Outbox {
       }
     },
     close: () => transport.close({ force: true }),
+  }
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    throw new ConfigurationError("SMTP_URL: its value can't be used: the user or the password is not URL-encoded.")
   }
 }
 

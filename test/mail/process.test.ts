@@ -1,4 +1,5 @@
 /** `npm run mail` as a process: where mails go, health, metrics, its end; and beside the others in `npm start`. */
+import { execFileSync } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { simpleParser } from 'mailparser'
@@ -105,6 +106,26 @@ async function metricsOf(t: Test, folder: string, smtpUrl: string): Promise<stri
   return `${text}${started.output()}`
 }
 
+t.test('smtps, with a certificate of our own', async (t) => {
+  const folder = await temporaryFolder(t)
+  const [keyFile, certFile] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
+  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost']
+  const args = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', '-keyout', keyFile, '-out', certFile]
+  execFileSync('openssl', [...args, ...subject], { stdio: 'pipe' })
+  const tls = { key: await readFile(keyFile), cert: await readFile(certFile) }
+  const smtp = await startSmtp(t, { tls })
+  await requestResets(openEvents(t, folder), 1, 1)
+  const env = { SMTP_URL: `smtps://localhost:${smtp.port}` }
+  const distrusting = await startMailProcess(t, folder, env)
+  await untilReady(distrusting.started, `${distrusting.url}/healthz`)
+  await until('it is not trusted', async () => (await distrusting.metric('mail_interruptions_total')) === 1)
+  t.equal(await distrusting.started.end('SIGTERM'), 0)
+  t.same(smtp.mails, [])
+  const trusting = await startMailProcess(t, folder, { ...env, NODE_EXTRA_CA_CERTS: certFile })
+  await until('it is', () => smtp.mails.length === 1)
+  t.equal(await trusting.started.end('SIGTERM'), 0)
+})
+
 t.test('without a mail server: files, the same one for the same mail', async (t) => {
   const folder = await temporaryFolder(t)
   const eventStore = openEvents(t, folder)
@@ -151,6 +172,10 @@ t.test('what keeps it from starting is said in one line', async (t) => {
   t.match(await say({ SMTP_URL: 'http://shop:hunter2@mail.example' }), {
     code: 1,
     output: "error: SMTP_URL: its value can't be used; accepted: smtp://user:password@host:port, or smtps://….\n",
+  })
+  t.match(await say({ SMTP_URL: 'smtp://shop:hunter%2@mail.example' }), {
+    code: 1,
+    output: "error: SMTP_URL: its value can't be used: the user or the password is not URL-encoded.\n",
   })
   t.match(await say({ STORE_CONFIG: join(folder, 'none.yaml') }), { code: 1, output: /^error: STORE_CONFIG: .*\n$/ })
   t.match(await say({ EVENTSTORE_URL: 'kurrentdb://127.0.0.1:1?tls=false', EMAIL_HASH_KEY: '' }), {

@@ -87,6 +87,8 @@ export interface Smtp {
   readonly mails: ParsedMail[]
   /** The recipients of what it has taken, sorted. */
   recipients(): string[]
+  /** Attempts to sign in. */
+  logins: number
   /** Attempts, by recipient. */
   readonly asked: string[]
   /** The answer to a recipient, where it is not a yes. */
@@ -100,15 +102,16 @@ export interface Smtp {
 /** A real SMTP server, stopped with the test. */
 export async function startSmtp(
   t: Test,
-  options: { readonly user?: string; readonly password?: string; readonly port?: number } = {},
+  options: { readonly user?: string; readonly password?: string; readonly tls?: { key: Buffer; cert: Buffer } } = {},
 ): Promise<Smtp> {
   const mails: ParsedMail[] = []
   const asked: string[] = []
   let server: SMTPServer | undefined
-  let port = options.port ?? 0
+  let port = 0
   const smtp = {
     mails,
     asked,
+    logins: 0,
     recipients: () => mails.map((mail) => toOf(mail)).sort(),
     refuse: (_: string): { code: number; text: string } | undefined => undefined,
     hold: (_: string): Promise<unknown> | undefined => undefined,
@@ -116,9 +119,11 @@ export async function startSmtp(
       server = new SMTPServer({
         authOptional: options.user === undefined,
         disabledCommands: ['STARTTLS'],
+        ...(options.tls && { secure: true, ...options.tls }),
         allowInsecureAuth: true,
         closeTimeout: 10,
         onAuth({ username, password }, _, callback) {
+          smtp.logins++
           const isRight = username === options.user && password === options.password
           callback(isRight ? null : new Error(`wrong password ${password}`), { user: username })
         },

@@ -164,6 +164,22 @@ t.test('a server that refuses us all (password, sender, on its way out) is waite
   t.same(smtp.recipients(), emails(1, 2), 'no mail was given up')
 })
 
+t.test('no password goes over the network in clear', async (t) => {
+  const { eventStore } = await openSqlite(t)
+  const smtp = await startSmtp(t, { user: 'shop', password: 'secret' })
+  await requestResets(eventStore, 1, 1)
+  let retries = 0
+  // The same server by an address that does not show that it is this machine.
+  const elsewhere = { ...smtp, url: smtp.url.replace('127.0.0.1', '[::ffff:127.0.0.1]') }
+  const worker = startWorker(t, eventStore, { smtp: elsewhere, observer: { retried: () => retries++ } })
+  await until('it has tried', () => retries > 1)
+  await worker.stop()
+  t.equal(smtp.logins, 0)
+  t.match(worker.lines[0], /ETLS/)
+  await startWorker(t, eventStore, { smtp }).caughtUp()
+  t.equal(smtp.logins, 1)
+})
+
 t.test('a recipient that is refused is passed over, without a word of who it is', async (t) => {
   const { eventStore } = await openSqlite(t)
   const smtp = await startSmtp(t)
