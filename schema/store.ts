@@ -30,6 +30,7 @@ const customAttributes = z
 
 const settings = z
   .strictObject({
+    view: z.strictObject({ id: count, code: z.string().min(1), locale: z.string().min(2) }),
     account: z.strictObject({
       confirmationRequired: z.boolean(),
       defaultGroup: z.int().nonnegative(),
