@@ -86,7 +86,7 @@ t.test('createCustomerAddress', async (t) => {
   const { token } = await signUp(send)
   const locked = await signUpLocked(send)
   const one = (given: object) => create(given, token)
-  const { country_code, ...withoutCountry } = ARIZONA
+  const { country_code: _, ...withoutCountry } = ARIZONA
   const required = (field: string) => input(`"${field}" is required. Enter and try again.`)
   const tooManyLines = input('"Street Address" cannot contain more than 2 lines.')
   const noMatch = input('The region_id does not match the selected country or region')
@@ -182,7 +182,6 @@ t.test('createCustomerAddress', async (t) => {
       invalid: new RegExp(`Expected value of type "CustomerAddressInput!?", found ${text}`),
     })),
   ])
-  t.equal(country_code, 'US')
 })
 
 t.test('addresses', async (t) => {

@@ -244,7 +244,7 @@ t.test('addresses', async (t) => {
   ])
   const older = await send('{ customer { addresses { id custom_attributes { attribute_code value } } } }', { token })
   const address = older.data.customer.addresses.find((each: { id: number }) => each.id === id)
-  t.has(
+  t.same(
     address.custom_attributes.find((each: { attribute_code: string }) => each.attribute_code === 'random_attribute'),
     given('random_attribute', '[new-value1,new-value2]'),
   )

@@ -267,8 +267,7 @@ t.test('HTTP', async (t) => {
     })
   }
 
-  const [{ port } = { port: 0 }] = app.addresses()
-  const subgraph = `http://127.0.0.1:${port}`
+  const subgraph = `http://127.0.0.1:${app.addresses()[0]?.port}`
   const gateway = await buildGateway({
     supergraph: new URL('../../schema/supergraph.graphql', import.meta.url).pathname,
     subgraphUrls: { customers: `${subgraph}/graphql` },

@@ -55,7 +55,16 @@ export async function check(t: Test, send: Send, cases: readonly Case[]): Promis
 export function gives(t: Test, answer: GraphQLAnswer, data: object): void {
   t.same(answer.errors, undefined)
   t.equal(answer.status, 200)
-  t.has(answer.data, data)
+  t.strictSame(like(answer.data, data), data)
+}
+
+/** What of `value` the pattern names: fields of objects; a list keeps its length. */
+export function like(value: unknown, pattern: unknown): unknown {
+  if (Array.isArray(value)) return Array.isArray(pattern) ? value.map((item, i) => like(item, pattern[i])) : value
+  if (typeof pattern !== 'object' || pattern === null || typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(
+    Object.entries(pattern).map(([name, inner]) => [name, like((value as Record<string, unknown>)[name], inner)]),
+  )
 }
 
 /** Exactly one error, at the root field, which is null. */
