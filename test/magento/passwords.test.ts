@@ -1,4 +1,5 @@
 /** Magento's own API tests of signing in, passwords and links in mails, and of HTTP around them. */
+import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { buildGateway } from '../../gateway/server.ts'
 import { loadConfiguration } from '../../schema/configuration.ts'
@@ -267,7 +268,8 @@ t.test('HTTP', async (t) => {
     })
   }
 
-  const subgraph = `http://127.0.0.1:${app.addresses()[0]?.port}`
+  const { port } = app.server.address() as AddressInfo
+  const subgraph = `http://127.0.0.1:${port}`
   const gateway = await buildGateway({
     supergraph: new URL('../../schema/supergraph.graphql', import.meta.url).pathname,
     subgraphUrls: { customers: `${subgraph}/graphql` },
