@@ -12,6 +12,8 @@ const declared = [
   { code: 'multiselect_attribute', label: 'Multiselect', type: 'multiselect', options },
   { code: 'random_attribute', label: 'Random', type: 'text' },
   { code: 'select_attribute', label: 'Select', type: 'select', options },
+  { code: 'boolean_attribute', label: 'Boolean', type: 'boolean' },
+  { code: 'date_attribute', label: 'Date', type: 'date' },
 ] as const
 
 const { send } = await startGraph(t, {
@@ -137,6 +139,22 @@ t.test('customers', async (t) => {
     ]),
     reads('no codes', '(attributeCodes: [])', [multiselect('1'), random('value_one'), select('2')]),
     reads('an unknown code', '(attributeCodes: ["shoe"])', []),
+
+    {
+      name: 'update: a boolean that is none',
+      ...update(given('boolean_attribute', '3')),
+      refused: noOption('boolean_attribute', '3'),
+    },
+    {
+      name: 'update: a date that is none',
+      ...update(given('date_attribute', 'this_is_an_invalid_value_for_dates')),
+      refused: input('Invalid date'),
+    },
+    updated(
+      'a boolean',
+      [given('boolean_attribute', '1')],
+      [multiselect('1'), random('value_one'), select('2'), { code: 'boolean_attribute', value: '1' }],
+    ),
   ])
 })
 

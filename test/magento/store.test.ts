@@ -42,7 +42,7 @@ const careful = await startGraph(t, {
 const other = await startGraph(t, {
   store: {
     ...QUICK_STORE,
-    account: { shareGroup: true, revealEmailAvailability: true },
+    account: { shareGroup: true, shareAllGroups: true, revealEmailAvailability: true },
     newsletter: { active: false },
     countries: { allowed: ['US', 'DE'], regionRequired: ['DE'] },
     password: { ...QUICK_STORE.password, minimumLength: 6, requiredCharacterClasses: 2 },
@@ -195,7 +195,13 @@ t.test('customer groups', async (t) => {
     { name: 'shared: a guest', ...group, gives: { customerGroup: { uid: 'MA==' } } },
     { name: 'shared: Customer.group', ...own, token: shared.token, gives: { customer: { group: { uid: 'MQ==' } } } },
   ])
+  const groups = { query: '{ allCustomerGroups { name } }' }
+  const names = ['NOT LOGGED IN', 'General', 'Wholesale', 'Retailer']
+  await check(t, other.send, [
+    { name: 'all shared', ...groups, gives: { allCustomerGroups: names.map((name) => ({ name })) } },
+  ])
   await check(t, plain.send, [
+    { name: 'all not shared', ...groups, refused: disabled },
     { name: 'not shared: a customer', ...group, token: kept.token, refused: disabled },
     { name: 'not shared: a guest', ...group, refused: disabled },
     { name: 'not shared: Customer.group', ...own, token: kept.token, gives: { customer: { group: null } } },
