@@ -407,6 +407,8 @@ function toCountry({ id, alpha3, name }: Country) {
 /** The settings as Magento's StoreConfig has them: numbers of passwords are texts there. */
 function toStoreConfig({ account, password, newsletter, countries, token }: Store) {
   return {
+    // Whether browsers may fill in the forms: a page's business, so Magento's default.
+    autocomplete_on_storefront: false,
     create_account_confirmation: account.confirmationRequired,
     customer_access_token_lifetime: token.lifetimeMinutes / 60,
     graphql_share_customer_group: account.shareGroup,
