@@ -1,5 +1,6 @@
 /** Magento's own API tests of custom attributes, of customers and of addresses. */
 import t from 'tap'
+import type { CustomAttribute } from '../../schema/store.ts'
 import { freshEmail, signUp, startGraph } from '../support/graph.ts'
 import { type Case, check, gives, input, type Operation, QUICK_STORE } from '../support/magento.ts'
 
@@ -8,13 +9,20 @@ const options = [
   { value: '1', label: 'line 1' },
   { value: '2', label: 'option 2' },
 ]
+const attribute = (code: string, label: string, type: CustomAttribute['type'], required = false): CustomAttribute => ({
+  code,
+  label,
+  type,
+  required,
+  options: type === 'select' || type === 'multiselect' ? options : [],
+})
 const declared = [
-  { code: 'multiselect_attribute', label: 'Multiselect', type: 'multiselect', options },
-  { code: 'random_attribute', label: 'Random', type: 'text' },
-  { code: 'select_attribute', label: 'Select', type: 'select', options },
-  { code: 'boolean_attribute', label: 'Boolean', type: 'boolean' },
-  { code: 'date_attribute', label: 'Date', type: 'date' },
-] as const
+  attribute('multiselect_attribute', 'Multiselect', 'multiselect'),
+  attribute('random_attribute', 'Random', 'text'),
+  attribute('select_attribute', 'Select', 'select'),
+  attribute('boolean_attribute', 'Boolean', 'boolean'),
+  attribute('date_attribute', 'Date', 'date'),
+]
 
 const { send } = await startGraph(t, {
   store: { ...QUICK_STORE, customAttributes: { customer: declared, address: declared } },
@@ -23,8 +31,11 @@ const { send: strict } = await startGraph(t, {
   store: {
     ...QUICK_STORE,
     customAttributes: {
-      customer: [{ code: 'nickname', label: 'Nickname', type: 'text', required: true }],
-      address: [{ code: 'simple_attribute', label: 'simple attribute', type: 'text', required: true }, declared[0]],
+      customer: [attribute('nickname', 'Nickname', 'text', true)],
+      address: [
+        attribute('simple_attribute', 'simple attribute', 'text', true),
+        attribute('multiselect_attribute', 'Multiselect', 'multiselect'),
+      ],
     },
   },
 })
