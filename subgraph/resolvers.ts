@@ -346,6 +346,9 @@ export function createResolvers({ commands, links, customers, claims, tokens, st
   }
 }
 
+/** Countries of the directory that Magento's enum of country codes lacks. */
+const NO_COUNTRY_CODE = new Set(['BQ', 'CW', 'PR', 'SS', 'SX', 'XK'])
+
 /** Magento's group of those who are not signed in. */
 const GUESTS = 0
 
@@ -403,9 +406,11 @@ function toCountry({ id, alpha3, name }: Country) {
 }
 
 /** The settings as Magento's StoreConfig has them: numbers of passwords are texts there. */
-function toStoreConfig({ account, password, newsletter, countries, token }: Store) {
+function toStoreConfig({ view, account, password, newsletter, countries, token }: Store) {
   return {
-    // Whether browsers may fill in the forms: a page's business, so Magento's default.
+    id: view.id,
+    store_code: view.code,
+    locale: view.locale,
     autocomplete_on_storefront: false,
     create_account_confirmation: account.confirmationRequired,
     customer_access_token_lifetime: token.lifetimeMinutes / 60,
@@ -459,7 +464,7 @@ function createViews({ account, customAttributes }: Store) {
       region: { region_code: address.regionCode, region: address.region, region_id: address.regionId },
       region_id: address.regionId,
       country_id: address.countryId,
-      country_code: address.countryId,
+      country_code: NO_COUNTRY_CODE.has(address.countryId) ? null : address.countryId,
       street: address.street,
       company: address.company,
       telephone: address.telephone,

@@ -94,7 +94,7 @@ export async function startSubgraph(
     /** Whether a projection runs beside it; default true. */
     readonly projection?: boolean
     readonly now?: () => Date
-    /** The store's settings, over Magento's defaults. */
+    /** Settings that differ from the defaults. */
     readonly store?: PartialStore
     readonly wrapEventStore?: (store: EventStore) => EventStore
     readonly wrapReadModel?: (readModel: ReadModel) => ReadModel
