@@ -15,6 +15,7 @@ import { openReadModel } from './projections/open.ts'
 import { traced } from './projections/tracing.ts'
 import { startProjection } from './projections/worker.ts'
 import { listen, type Running, runProcess } from './schema/process.ts'
+import { loadStore } from './schema/store.ts'
 import { startTracing } from './schema/tracing.ts'
 import { loadKeys } from './subgraph/identity/keys.ts'
 import { buildSubgraph } from './subgraph/server.ts'
@@ -40,10 +41,11 @@ await runProcess(
 
     try {
       const keys = loadKeys(configuration)
+      const store = loadStore(configuration.STORE_CONFIG)
       added(await startTracing(configuration, 'customers'))
       const eventStore = added(openEventStore(EVENTSTORE_URL))
       const readModel = added(openReadModel(READMODEL_URL))
-      const subgraph = added(await buildSubgraph({ eventStore, readModel, keys, secret, logger }))
+      const subgraph = added(await buildSubgraph({ eventStore, readModel, keys, store, secret, logger }))
       const projected = added(openReadModel(READMODEL_URL))
       const projection = startProjection({ eventStore, readModel: projected, log: subgraph.log, observer: traced({}) })
       added({ close: () => projection.stop() })

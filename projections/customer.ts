@@ -37,7 +37,7 @@ export interface CustomerDocument extends Readonly<CustomerDetails> {
   readonly lockedUntil: string | null
   /** The account can't be used until its address is confirmed by the link that this request sent. */
   readonly confirmation: LinkRequest | null
-  /** The newest link by which a new password can be set. */
+  /** The newest link by which a new password can be set; a change of the password ends it. */
   readonly passwordReset: LinkRequest | null
   /** When such links were requested in the hour up to the newest (ISO 8601, UTC), oldest first. */
   readonly passwordResetRequests: readonly string[]
@@ -133,14 +133,12 @@ function change(document: CustomerDocument, event: Recorded<CustomerEvent>): Par
     case 'CustomerEmailChanged':
       return { email: event.data.email }
     case 'CustomerPasswordChanged':
-      return { credentialsRevision: event.data.credentialsRevision }
+      return { credentialsRevision: event.data.credentialsRevision, passwordReset: null }
     case 'PasswordResetRequested': {
       const { at } = event.metadata
       const recent = document.passwordResetRequests.filter((each) => Date.parse(at) - Date.parse(each) < HOUR_MS)
       return { passwordReset: linkOf(event), passwordResetRequests: [...recent, at] }
     }
-    case 'CustomerPasswordReset':
-      return { credentialsRevision: event.data.credentialsRevision, passwordReset: null, lockedUntil: null }
     case 'EmailConfirmationRequested':
       return { confirmation: linkOf(event) }
     case 'EmailConfirmed':

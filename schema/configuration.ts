@@ -33,6 +33,7 @@ const variables = {
   },
   EMAIL_HASH_KEY: { schema: z.string().min(32), default: undefined, accepted: '32 characters or more', secret: true },
   SUBGRAPH_SECRET: { schema: z.string().min(16), default: undefined, accepted: '16 characters or more', secret: true },
+  STORE_CONFIG: { schema: z.string(), default: undefined, accepted: 'a file of settings as in schema/store.yaml' },
   PROJECTION_GROUP: {
     schema: z.string().regex(/^[\w.-]+$/),
     default: 'customers',

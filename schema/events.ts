@@ -82,8 +82,6 @@ export const customerEventSchemas = {
   CustomerPasswordChanged: z.strictObject({ credentialsRevision: z.int() }),
   /** A link to set a new password is to be sent; its token is made of this event's id (mail-tokens.ts). */
   PasswordResetRequested: z.strictObject({}),
-  /** As CustomerPasswordChanged, by the link: it ends the link and a lock. */
-  CustomerPasswordReset: z.strictObject({ credentialsRevision: z.int() }),
   /** The account can't be used until its address is confirmed; a link for that is to be sent. */
   EmailConfirmationRequested: z.strictObject({}),
   EmailConfirmed: z.strictObject({}),

@@ -24,19 +24,7 @@ export function regionOf(countryId: string, regionId: number): Region | undefine
   return byCountry.get(countryId)?.get(regionId)
 }
 
-const REGION_REQUIRED = new Set(
-  'US CA CH ES RO EE LV LT BR HR IN AU MX AL AR BY BO BG CL CN CO CZ DK EC GR GY IS IT PY PE PL PT SR SE UY VE'.split(
-    ' ',
-  ),
-)
-const POSTCODE_OPTIONAL = new Set(['HK', 'IE', 'MO', 'PA', 'GB'])
-
-/** Whether an address in this country needs a region of the list (Magento's default for `general/region/state_required`). */
-export function isRegionRequired(countryId: string): boolean {
-  return REGION_REQUIRED.has(countryId)
-}
-
-/** Whether an address in this country may do without a postcode (Magento's default for `general/country/optional_zip_countries`). */
-export function isPostcodeOptional(countryId: string): boolean {
-  return POSTCODE_OPTIONAL.has(countryId)
+/** The regions of a country in the order of their ids; none for a country without a list. */
+export function regionsOf(countryId: string): readonly Region[] {
+  return [...(byCountry.get(countryId)?.values() ?? [])]
 }

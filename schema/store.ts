@@ -14,11 +14,11 @@ const customAttribute = z
   .strictObject({
     code: z.string().regex(/^[a-z][a-z0-9_]{0,59}$/, 'lower-case letters, digits and _, a letter first'),
     label: z.string().min(1),
-    type: z.enum(['text', 'select', 'multiselect']),
+    type: z.enum(['text', 'boolean', 'date', 'select', 'multiselect']),
     required: z.boolean().default(false),
     options: z.array(z.strictObject({ value: z.string().min(1), label: z.string() })).default([]),
   })
-  .refine(({ type, options }) => (type === 'text') === (options.length === 0), {
+  .refine(({ type, options }) => (type === 'select' || type === 'multiselect') === options.length > 0, {
     message: 'options go with the types select and multiselect, and only with these',
     path: ['options'],
   })
@@ -30,10 +30,12 @@ const customAttributes = z
 
 const settings = z
   .strictObject({
+    view: z.strictObject({ id: count, code: z.string().min(1), locale: z.string().min(2) }),
     account: z.strictObject({
       confirmationRequired: z.boolean(),
       defaultGroup: z.int().nonnegative(),
       shareGroup: z.boolean(),
+      shareAllGroups: z.boolean(),
       revealEmailAvailability: z.boolean(),
     }),
     groups: z.array(z.strictObject({ id: z.int().nonnegative(), name: z.string().min(1) })),
@@ -72,7 +74,9 @@ const settings = z
 export type Store = z.infer<typeof settings>
 
 /** Settings by name, as far as a file gives them. */
-export type PartialStore = { readonly [S in keyof Store]?: Store[S] extends readonly unknown[] ? Store[S] : Partial<Store[S]> }
+export type PartialStore = {
+  readonly [S in keyof Store]?: Store[S] extends readonly unknown[] ? Store[S] : Partial<Store[S]>
+}
 
 const DEFAULTS = new URL('./store.yaml', import.meta.url)
 const defaults = parseYaml(readFileSync(DEFAULTS, 'utf8')) as Record<string, unknown>

@@ -2,12 +2,14 @@
 import { WrongExpectedRevision } from '../eventstore/port.ts'
 import { absentCustomer, type CustomerAddress, type CustomerDocument } from '../projections/customer.ts'
 import type { CustomerEvent } from '../schema/events.ts'
+import type { Store } from '../schema/store.ts'
 import type { Command } from './command.ts'
 import type { Customers, Decide, Outcome } from './customers.ts'
 import type { AddressInput } from './domain/address.ts'
 import {
+  type AddressTexts,
   addAddress,
-  addressNotFound,
+  BY_ID,
   type CustomerInput,
   changeAddress,
   checkNotEmpty,
@@ -21,12 +23,13 @@ import {
 } from './domain/customer.ts'
 import { checkPassword } from './domain/password.ts'
 import type { EmailClaims } from './email-claims.ts'
-import { emailTaken, forbidden, invalidInput, notAuthorized } from './errors.ts'
+import { emailTaken, forbidden, invalidInput, notAuthorized, notFound } from './errors.ts'
 import type { Credentials } from './identity/credentials.ts'
 import { hashPassword } from './identity/passwords.ts'
 import type { SignIn } from './identity/sign-in.ts'
 import type { Caller } from './identity/tokens.ts'
 import type { Ids } from './ids.ts'
+import type { Subscribers } from './subscribers.ts'
 
 export interface Commands {
   createCustomer(input: CustomerInput, command: Command): Promise<CustomerDocument>
@@ -36,16 +39,19 @@ export interface Commands {
     passwords: { readonly currentPassword: string; readonly newPassword: string },
     command: Command,
   ): Promise<CustomerDocument>
+  deleteCustomer(caller: Caller | null, command: Command): Promise<void>
   signIn(email: string, password: string, command: Command): Promise<CustomerDocument>
   revokeTokens(caller: Caller | null, command: Command): Promise<void>
   createAddress(caller: Caller | null, input: AddressInput, command: Command): Promise<AddressOutcome>
+  /** @param texts how the address is named in errors: by default by its id */
   updateAddress(
     caller: Caller | null,
     addressId: number,
     input: AddressInput | null | undefined,
     command: Command,
+    texts?: AddressTexts,
   ): Promise<AddressOutcome>
-  deleteAddress(caller: Caller | null, addressId: number, command: Command): Promise<void>
+  deleteAddress(caller: Caller | null, addressId: number, command: Command, texts?: AddressTexts): Promise<void>
 }
 
 export interface AddressOutcome {
@@ -69,8 +75,10 @@ export function createCommands(parts: {
   readonly claims: EmailClaims
   readonly credentials: Credentials
   readonly signIn: SignIn
+  readonly subscribers: Subscribers
+  readonly store: Store
 }): Commands {
-  const { customers, ids, claims, credentials } = parts
+  const { customers, ids, claims, credentials, subscribers, store } = parts
 
   /** Runs a command on the caller's own customer; the token is checked on the very state that the events are decided on. */
   async function execute(caller: Caller | null, command: Command, decide: Decide): Promise<Outcome> {
@@ -86,10 +94,10 @@ export function createCommands(parts: {
   }
 
   async function createCustomer(input: CustomerInput, command: Command): Promise<CustomerDocument> {
-    const registration = checkRegistration(input)
+    const registration = checkRegistration(input, store)
     const { email } = registration
     const password = input.password ?? undefined
-    if (password !== undefined) checkPassword(password, email, 'registration')
+    if (password !== undefined) checkPassword(password, email, 'registration', store.password)
 
     // A repetition goes on with the id of the first time.
     let customerId = command.repeatable ? await claims.claimedBy(email, command) : undefined
@@ -99,6 +107,8 @@ export function createCommands(parts: {
       if (state.status !== 'absent' || state.revision !== -1) customerId = undefined
     } else if (await claims.find(email)) throw emailTaken('graphql-input') // before the costly hash
 
+    // One who has subscribed as a guest stays subscribed, unless the input says otherwise.
+    const isSubscribed = registration.isSubscribed ?? (await subscribers.status(email)) === 'subscribed'
     const passwordHash = password === undefined ? undefined : await hashPassword(password)
     for (let attempt = 1; ; attempt++) {
       const id = customerId ?? (await ids.nextCustomerId(command))
@@ -107,7 +117,11 @@ export function createCommands(parts: {
         // Appended once for each id: where a repetition finds it there, the same event id makes it succeed again.
         const credentialsRevision = passwordHash === undefined ? -1 : await firstCredentials(id, passwordHash, command)
         const { state } = await customers.execute(id, { ...command, repeatable: false }, (state) =>
-          register(state, { ...registration, customerId: id, credentialsRevision }),
+          register(
+            state,
+            { ...registration, isSubscribed, customerId: id, credentialsRevision, at: command.at },
+            store,
+          ),
         )
         return state
       } catch (error) {
@@ -137,7 +151,7 @@ export function createCommands(parts: {
 
     const newEmail = input.email
     const before = await signedIn(caller)
-    checkUsable(before, command.at)
+    checkUsable(before, command.at, store)
     if (newEmail !== before.email) {
       if (!input.password) throw invalidInput('Provide the current "password" to change "email".')
       await parts.signIn.confirm(customerId, input.password, command)
@@ -156,8 +170,8 @@ export function createCommands(parts: {
     return state
 
     function decideUpdate(state: CustomerDocument): CustomerEvent[] {
-      checkUsable(state, command.at)
-      return update(state, input)
+      checkUsable(state, command.at, store)
+      return update(state, input, store)
     }
   }
 
@@ -174,6 +188,7 @@ export function createCommands(parts: {
     }
     const customer = await signedIn(caller)
     const { id, email } = customer
+    checkUsable(customer, command.at, store)
     if (command.repeatable) {
       await credentials.read(customer) // completes the first time, where it was cut off
       const done = await customers.repetition(id, command)
@@ -181,7 +196,7 @@ export function createCommands(parts: {
     }
     for (;;) {
       const current = await parts.signIn.confirm(id, currentPassword, command)
-      checkPassword(newPassword, email, 'change')
+      checkPassword(newPassword, email, 'change', store.password)
       try {
         const revision = await credentials.set(id, await hashPassword(newPassword), current.revision, command)
         return (await execute(caller, command, (state) => recordPasswordChange(state, revision))).state
@@ -192,6 +207,24 @@ export function createCommands(parts: {
     }
   }
 
+  /** The password goes first: cut off before the event, the deletion can be asked for again with the same token. */
+  async function deleteCustomer(caller: Caller | null, command: Command): Promise<void> {
+    if (caller === null) throw notAuthorized()
+    const { customerId } = caller
+    if (command.repeatable && (await customers.repetition(customerId, command))) return
+    const { email } = await signedIn(caller)
+    const authorized = (state: CustomerDocument) => checkUsable(authorize(caller, state), command.at, store)
+    authorized(await customers.load(customerId))
+    await credentials.remove(customerId)
+    await customers.execute(customerId, command, (state) => {
+      authorized(state)
+      return [{ type: 'CustomerDeleted', data: {} }]
+    })
+    await parts.signIn.forget(customerId)
+    // Where this is cut off, the next one who wants the address takes the claim over.
+    await claims.release(email, customerId, command)
+  }
+
   async function createAddress(caller: Caller | null, input: AddressInput, command: Command): Promise<AddressOutcome> {
     if (caller === null) throw notAuthorized()
     checkNotEmpty(input)
@@ -199,10 +232,10 @@ export function createCommands(parts: {
     const { state, events } = await execute(caller, command, async (state) => {
       // Checked before an id is spent on it.
       const free = ids.nextAddressId(state) ?? reserved
-      if (free !== undefined) return addAddress(state, free, input)
-      addAddress(state, 0, input)
+      if (free !== undefined) return addAddress(state, free, input, store)
+      addAddress(state, 0, input, store)
       reserved = await ids.reserveAddressIds(state.id, command)
-      return addAddress(state, reserved, input)
+      return addAddress(state, reserved, input, store)
     })
     const added = events.find((event) => event.type === 'CustomerAddressAdded')
     return outcome(state, added?.data.addressId ?? 0)
@@ -213,13 +246,14 @@ export function createCommands(parts: {
     addressId: number,
     input: AddressInput | null | undefined,
     command: Command,
+    texts = BY_ID,
   ): Promise<AddressOutcome> {
     if (caller === null) throw notAuthorized()
     if (addressId === 0) throw invalidInput('Address "id" value must be specified')
     if (input == null || Object.keys(input).length === 0) throw invalidInput('"input" value must be specified')
     const { state } = await execute(caller, command, async (state) => {
-      await requireOwnAddress(state, addressId)
-      return changeAddress(state, addressId, input)
+      await requireOwnAddress(state, addressId, texts)
+      return changeAddress(state, addressId, input, store, texts)
     })
     return outcome(state, addressId)
   }
@@ -227,27 +261,28 @@ export function createCommands(parts: {
   function outcome(customer: CustomerDocument, addressId: number): AddressOutcome {
     const address = customer.addresses.find(({ id }) => id === addressId)
     // A repetition of a change whose address was deleted since.
-    if (address === undefined) throw addressNotFound(addressId)
+    if (address === undefined) throw notFound(BY_ID.notFound(addressId))
     return { customer, address }
   }
 
   /** @throws CustomerError: not found, or somebody else's */
-  async function requireOwnAddress(state: CustomerDocument, addressId: number): Promise<void> {
+  async function requireOwnAddress(state: CustomerDocument, addressId: number, texts: AddressTexts): Promise<void> {
     if (state.addresses.some(({ id }) => id === addressId)) return
     const owner = await ids.addressOwner(addressId)
     if (owner !== undefined && owner !== state.id) {
       const { addresses } = await customers.load(owner)
       if (addresses.some(({ id }) => id === addressId)) {
-        throw forbidden(`Current customer does not have permission to address with ID "${addressId}"`)
+        throw forbidden(texts.notOwn(addressId))
       }
     }
-    throw addressNotFound(addressId)
+    throw notFound(texts.notFound(addressId))
   }
 
   return {
     createCustomer,
     updateCustomer,
     changePassword,
+    deleteCustomer,
     signIn: parts.signIn.signIn,
 
     async revokeTokens(caller, command) {
@@ -261,10 +296,10 @@ export function createCommands(parts: {
     createAddress,
     updateAddress,
 
-    async deleteAddress(caller, addressId, command) {
+    async deleteAddress(caller, addressId, command, texts = BY_ID) {
       await execute(caller, command, async (state) => {
-        await requireOwnAddress(state, addressId)
-        return removeAddress(state, addressId)
+        await requireOwnAddress(state, addressId, texts)
+        return removeAddress(state, addressId, texts)
       })
     },
   }

@@ -39,7 +39,11 @@ export const authenticationFailed = (message: string) =>
 
 export const accountLocked = () => authenticationFailed('The account is locked.')
 
+export const accountUnconfirmed = () => authenticationFailed("This account isn't confirmed. Verify and try again.")
+
 export const notFound = (message: string) => new CustomerError(message, 'NOT_FOUND', 'graphql-no-such-entity')
+
+export const alreadyExists = (message: string) => new CustomerError(message, 'CONFLICT', 'graphql-already-exists')
 
 /** The category is Magento's: `graphql-input` on registration, `graphql-already-exists` on a change. */
 export const emailTaken = (category: Category) =>

@@ -2,6 +2,7 @@
 import { openEventStore } from '../eventstore/open.ts'
 import { openReadModel } from '../projections/open.ts'
 import { listen, runProcess } from '../schema/process.ts'
+import { loadStore } from '../schema/store.ts'
 import { startTracing } from '../schema/tracing.ts'
 import { loadKeys } from './identity/keys.ts'
 import { buildSubgraph } from './server.ts'
@@ -9,6 +10,7 @@ import { buildSubgraph } from './server.ts'
 await runProcess(async (configuration) => {
   const { EVENTSTORE_URL, READMODEL_URL, SUBGRAPH_SECRET, SUBGRAPH_PORT, HOST, LOG_LEVEL } = configuration
   const keys = loadKeys(configuration)
+  const store = loadStore(configuration.STORE_CONFIG)
   const tracing = await startTracing(configuration, 'subgraph')
   const eventStore = openEventStore(EVENTSTORE_URL)
   const readModel = openReadModel(READMODEL_URL)
@@ -16,6 +18,7 @@ await runProcess(async (configuration) => {
     eventStore,
     readModel,
     keys,
+    store,
     secret: SUBGRAPH_SECRET,
     logger: { level: LOG_LEVEL },
   })

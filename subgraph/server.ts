@@ -15,6 +15,8 @@ import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client
 import { observed } from '../eventstore/observed.ts'
 import { type EventStore, EventStoreUnavailable } from '../eventstore/port.ts'
 import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
+import { createMailTokens } from '../schema/mail-tokens.ts'
+import { store as defaultStore, type Store } from '../schema/store.ts'
 import { isTracing, startSpan, type TracedSpan } from '../schema/tracing.ts'
 import { createCommands } from './commands.ts'
 import { createCustomers } from './customers.ts'
@@ -26,13 +28,17 @@ import type { Keys } from './identity/keys.ts'
 import { createSignIn } from './identity/sign-in.ts'
 import { createTokens } from './identity/tokens.ts'
 import { createIds } from './ids.ts'
+import { createLinkCommands } from './link-commands.ts'
 import { createResolvers, type RequestContext } from './resolvers.ts'
+import { createSubscribers } from './subscribers.ts'
 
 export interface SubgraphOptions {
   readonly eventStore: EventStore
   /** A handle of its own: it goes over to another generation by itself. */
   readonly readModel: ReadModel
   readonly keys: Keys
+  /** The store's settings; default: Magento's. */
+  readonly store?: Store
   /** When set, GraphQL requests must carry it in `x-subgraph-secret`. */
   readonly secret?: string | undefined
   /** Fastify's logger option; default: no log. */
@@ -52,7 +58,7 @@ const typeDefs = readFileSync(new URL('../schema/customer.graphql', import.meta.
  * @throws ConfigurationError for a token signing key that is not an Ed25519 private key
  */
 export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyInstance> {
-  const { readModel, keys, secret } = options
+  const { readModel, keys, secret, store = defaultStore() } = options
   const app = Fastify({
     logger: options.logger ?? false,
     logController: new LogController({ disableRequestLogging: true }),
@@ -105,10 +111,14 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   const customers = createCustomers({ eventStore, readModel, log: app.log, onRead: (source) => reads.inc({ source }) })
   const claims = createEmailClaims(eventStore, customers, keys.emailHashKey)
   const credentials = createCredentials(eventStore, customers)
-  const signIn = createSignIn(eventStore, customers, claims, credentials)
-  const tokens = createTokens(keys.tokenSigningKey)
-  const commands = createCommands({ customers, ids: createIds(eventStore), claims, credentials, signIn })
-  const resolvers = createResolvers({ commands, customers, tokens, now: options.now ?? (() => new Date()) })
+  const signIn = createSignIn(eventStore, customers, claims, credentials, store)
+  const tokens = createTokens(keys.tokenSigningKey, store.token.lifetimeMinutes)
+  const subscribers = createSubscribers(eventStore, claims.keyOf)
+  const accounts = { customers, claims, credentials, signIn, subscribers, store }
+  const commands = createCommands({ ...accounts, ids: createIds(eventStore) })
+  const links = createLinkCommands({ ...accounts, tokens: createMailTokens(keys.emailHashKey) })
+  const now = options.now ?? (() => new Date())
+  const resolvers = createResolvers({ commands, links, customers, claims, tokens, store, now })
 
   const modules = [{ typeDefs: parse(typeDefs), resolvers }]
   const executeTraced = createTracedExecution(buildSubgraphSchema(modules))

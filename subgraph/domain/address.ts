@@ -1,7 +1,9 @@
 /** What an address must be like: required fields, lengths, and regions by country. */
 import type { AddressFields } from '../../schema/events.ts'
-import { isPostcodeOptional, isRegionRequired, regionOf } from '../../schema/regions.ts'
+import { regionOf } from '../../schema/regions.ts'
+import type { Store } from '../../schema/store.ts'
 import { invalidInput } from '../errors.ts'
+import { type AttributeInput, applyAttributes, requireAttributes, resolveAttributes } from './attributes.ts'
 import { MAX_TEXT, tooLong } from './text.ts'
 
 /** CustomerAddressInput of the schema: an absent field is left as it is, null clears it. */
@@ -19,6 +21,8 @@ export interface AddressInput {
   } | null
   readonly postcode?: string | null
   readonly country_id?: string | null
+  /** Counts before country_id. */
+  readonly country_code?: string | null
   readonly default_shipping?: boolean | null
   readonly default_billing?: boolean | null
   readonly fax?: string | null
@@ -26,9 +30,9 @@ export interface AddressInput {
   readonly prefix?: string | null
   readonly suffix?: string | null
   readonly vat_id?: string | null
+  readonly custom_attributes?: readonly (AttributeInput | null)[] | null
+  readonly custom_attributesV2?: readonly (AttributeInput | null)[] | null
 }
-
-const MAX_STREET_LINES = 2
 
 const EMPTY: AddressFields = {
   prefix: null,
@@ -47,6 +51,7 @@ const EMPTY: AddressFields = {
   telephone: '',
   fax: null,
   vatId: null,
+  customAttributes: {},
 }
 
 /** Labels as Magento's messages have them. */
@@ -69,12 +74,13 @@ const LABELS = {
  * The address that comes of `input` laid over `current` (a new one without `current`), checked whole.
  * @throws CustomerError (graphql-input): the fault's own text for one fault, Magento's collective one for several
  */
-export function resolveAddress(input: AddressInput, current: AddressFields = EMPTY): AddressFields {
-  const merged = merge(current, input)
-  const faults = findFaults(merged)
+export function resolveAddress(input: AddressInput, store: Store, current?: AddressFields): AddressFields {
+  const merged = merge(current ?? EMPTY, input, store)
+  const faults = findFaults(merged, store)
   if (faults.length > 1) throw invalidInput('One or more input exceptions have occurred.')
   if (faults[0] !== undefined) throw invalidInput(faults[0])
-  return resolveRegion(merged)
+  if (current === undefined) requireAttributes(store.customAttributes.address, merged.customAttributes)
+  return resolveRegion(merged, input, store)
 }
 
 /** The fields in which `after` differs from `before`. */
@@ -85,7 +91,7 @@ export function changedFields(before: AddressFields, after: AddressFields): Part
   return Object.fromEntries(changed.map((field) => [field, after[field]]))
 }
 
-function merge(current: AddressFields, input: AddressInput): AddressFields {
+function merge(current: AddressFields, input: AddressInput, store: Store): AddressFields {
   const text = (given: string | null | undefined, kept: string | null) => (given === undefined ? kept : given)
   const required = (given: string | null | undefined, kept: string) => (given === undefined ? kept : (given ?? ''))
   const region =
@@ -103,10 +109,11 @@ function merge(current: AddressFields, input: AddressInput): AddressFields {
     lastname: required(input.lastname, current.lastname),
     suffix: text(input.suffix, current.suffix),
     company: text(input.company, current.company),
-    street: input.street === undefined ? current.street : (input.street ?? []).map((line) => line ?? ''),
+    // null is no line (forms send it for a field left out); an empty text is one, as in Magento.
+    street: input.street === undefined ? current.street : (input.street ?? []).filter((line) => line !== null),
     city: required(input.city, current.city),
     postcode: text(input.postcode, current.postcode),
-    countryId: required(input.country_id, current.countryId),
+    countryId: required(input.country_code ?? input.country_id, current.countryId),
     regionId: current.regionId,
     regionCode: current.regionCode,
     region: current.region,
@@ -114,10 +121,17 @@ function merge(current: AddressFields, input: AddressInput): AddressFields {
     telephone: required(input.telephone, current.telephone),
     fax: text(input.fax, current.fax),
     vatId: text(input.vat_id, current.vatId),
+    customAttributes: applyAttributes(
+      current.customAttributes,
+      resolveAttributes(store.customAttributes.address, [
+        ...(input.custom_attributes ?? []),
+        ...(input.custom_attributesV2 ?? []),
+      ]),
+    ),
   }
 }
 
-function findFaults(address: AddressFields): string[] {
+function findFaults(address: AddressFields, { address: settings, countries }: Store): string[] {
   const missing = (value: string | null | undefined) => value == null || value.trim() === ''
   const faults: string[] = []
   const require = (name: string, value: string | null | undefined) => {
@@ -127,12 +141,17 @@ function findFaults(address: AddressFields): string[] {
   require('lastname', address.lastname)
   require('street', address.street[0])
   require('city', address.city)
-  require('telephone', address.telephone)
+  if (settings.telephone === 'required') require('telephone', address.telephone)
+  if (settings.company === 'required') require('company', address.company)
+  if (settings.fax === 'required') require('fax', address.fax)
   require('countryId', address.countryId)
-  if (!isPostcodeOptional(address.countryId)) require('postcode', address.postcode)
+  if (!countries.postcodeOptional.includes(address.countryId)) require('postcode', address.postcode)
+  if (!missing(address.countryId) && countries.allowed !== 'all' && !countries.allowed.includes(address.countryId)) {
+    faults.push(`Invalid value of "${address.countryId}" provided for the countryId field.`)
+  }
 
-  if (address.street.length > MAX_STREET_LINES) {
-    faults.push(`"Street Address" cannot contain more than ${MAX_STREET_LINES} lines.`)
+  if (address.street.length > settings.streetLines) {
+    faults.push(`"Street Address" cannot contain more than ${settings.streetLines} lines.`)
   }
   for (const [field, label] of Object.entries(LABELS) as [keyof typeof LABELS, string][]) {
     if ((address[field]?.length ?? 0) > MAX_TEXT) faults.push(tooLong(label))
@@ -142,17 +161,19 @@ function findFaults(address: AddressFields): string[] {
 }
 
 /** Only an id resolves to a region of the list; where none is required, free text is kept as it was given. */
-function resolveRegion(address: AddressFields): AddressFields {
-  const required = isRegionRequired(address.countryId)
+function resolveRegion(address: AddressFields, input: AddressInput, { countries }: Store): AddressFields {
+  const required = countries.regionRequired.includes(address.countryId)
   if (address.regionId === null) {
     if (required) throw invalidInput('A region_id is required for the specified country code')
     return address
   }
   const region = regionOf(address.countryId, address.regionId)
+  const byCode = input.country_code != null
   // A code that names another region is a contradiction; one left over from the stored address can't be, it came with the id.
-  if (region === undefined || (required && address.regionCode && address.regionCode !== region.code)) {
+  const contradicts = (required || byCode) && address.regionCode && address.regionCode !== region?.code
+  if (region === undefined || contradicts) {
     throw invalidInput(
-      required
+      required && !byCode
         ? 'The specified region is not a part of the selected country or region'
         : 'The region_id does not match the selected country or region',
     )

@@ -3,14 +3,16 @@
  * ids and times are arguments. The state is the customer document, folded by `project` of projections/customer.ts.
  */
 import type { CustomerDocument } from '../../projections/customer.ts'
-import type { CustomerDetails, CustomerEvent } from '../../schema/events.ts'
-import { accountLocked, emailTaken, invalidInput, notFound } from '../errors.ts'
+import type { CustomAttributes, CustomerDetails, CustomerEvent } from '../../schema/events.ts'
+import type { Store } from '../../schema/store.ts'
+import { accountLocked, accountUnconfirmed, emailTaken, invalidInput, notFound } from '../errors.ts'
 import { type AddressInput, changedFields, resolveAddress } from './address.ts'
+import { type AttributeInput, applyAttributes, requireAttributes, resolveAttributes } from './attributes.ts'
 import { parseDate } from './date.ts'
 import { isValidEmail } from './email.ts'
 import { MAX_TEXT, tooLong } from './text.ts'
 
-/** CustomerInput of the schema: an absent field is left as it is, null clears it. */
+/** CustomerInput, CustomerCreateInput and CustomerUpdateInput of the schema: an absent field is left as it is, null clears it. */
 export interface CustomerInput {
   readonly prefix?: string | null
   readonly firstname?: string | null
@@ -19,30 +21,37 @@ export interface CustomerInput {
   readonly suffix?: string | null
   readonly email?: string | null
   readonly dob?: string | null
+  /** Where it is given, it counts before dob. */
+  readonly date_of_birth?: string | null
   readonly taxvat?: string | null
   readonly gender?: number | null
   readonly password?: string | null
   readonly is_subscribed?: boolean | null
+  readonly allow_remote_shopping_assistance?: boolean | null
+  readonly custom_attributes?: readonly (AttributeInput | null)[] | null
 }
 
-/** Magento's group "General". */
-const DEFAULT_GROUP = 1
 const GENDERS = new Set([0, 1, 2, 3]) // 0 is let through, as Magento does
 
 export interface Registration {
   readonly email: string
   readonly details: CustomerDetails
-  readonly isSubscribed: boolean
+  readonly customAttributes: CustomAttributes
+  /** undefined: the input does not say. */
+  readonly isSubscribed: boolean | undefined
 }
 
 /**
  * Checks the input of a registration, but for the password and whether the address is free.
  * @throws CustomerError (graphql-input)
  */
-export function checkRegistration(input: CustomerInput): Registration {
+export function checkRegistration(input: CustomerInput, store: Store): Registration {
   checkNotEmpty(input)
   if (input.email == null) throw invalidInput('The email address is required to create a customer account.')
   const details = checkDetails({ firstname: '', lastname: '', ...input }, () => checkEmail(input.email ?? ''))
+  const declared = store.customAttributes.customer
+  const customAttributes = applyAttributes({}, resolveAttributes(declared, input.custom_attributes))
+  requireAttributes(declared, customAttributes)
   return {
     email: input.email,
     details: {
@@ -54,18 +63,27 @@ export function checkRegistration(input: CustomerInput): Registration {
       dob: null,
       taxvat: null,
       gender: null,
+      allowRemoteShoppingAssistance: false,
       ...details,
     },
-    isSubscribed: input.is_subscribed === true,
+    customAttributes,
+    isSubscribed: input.is_subscribed ?? undefined,
   }
 }
 
-/** A customer's first event. @param credentialsRevision -1: an account without a password */
-export function register(
-  state: CustomerDocument,
-  command: Registration & { readonly customerId: number; readonly credentialsRevision: number },
-): CustomerEvent[] {
+export interface RegisterCommand extends Registration {
+  readonly customerId: number
+  /** -1: an account without a password */
+  readonly credentialsRevision: number
+  readonly at: Date
+}
+
+/** A customer's first events. */
+export function register(state: CustomerDocument, command: RegisterCommand, store: Store): CustomerEvent[] {
   if (state.revision !== -1) throw emailTaken('graphql-input')
+  const { isSubscribed = false } = command
+  const subscribes = isSubscribed && store.newsletter.active
+  const confirmsFirst = store.newsletter.confirmationRequired
   return [
     {
       type: 'CustomerRegistered',
@@ -73,11 +91,17 @@ export function register(
         customerId: command.customerId,
         email: command.email,
         ...command.details,
-        groupId: DEFAULT_GROUP,
-        isSubscribed: command.isSubscribed,
+        groupId: store.account.defaultGroup,
+        isSubscribed: subscribes && !confirmsFirst,
+        customAttributes: command.customAttributes,
+        rewardUpdateNotification: null,
+        rewardWarningNotification: null,
+        createdAt: command.at.toISOString(),
         credentialsRevision: command.credentialsRevision,
       },
     },
+    ...(store.account.confirmationRequired ? [{ type: 'EmailConfirmationRequested', data: {} } as const] : []),
+    ...(subscribes && confirmsFirst ? [{ type: 'NewsletterConfirmationRequested', data: {} } as const] : []),
   ]
 }
 
@@ -86,20 +110,43 @@ export function register(
  * with it is right has been seen to before.
  * @throws CustomerError (graphql-input)
  */
-export function update(state: CustomerDocument, input: CustomerInput): CustomerEvent[] {
+export function update(state: CustomerDocument, input: CustomerInput, store: Store): CustomerEvent[] {
   const email = input.email ?? undefined
   const emailChanges = email !== undefined && email !== state.email
   const details = checkDetails(input, () => emailChanges && checkEmail(email))
-  const changed = Object.fromEntries(
-    Object.entries(details).filter(([field, value]) => state[field as keyof CustomerDetails] !== value),
-  )
+  const attributes = resolveAttributes(store.customAttributes.customer, input.custom_attributes)
+  const changed = changes(state, details)
+  const changedAttributes = changes(state.customAttributes, attributes)
   const events: CustomerEvent[] = []
   if (Object.keys(changed).length > 0) events.push({ type: 'CustomerDetailsChanged', data: changed })
-  if (emailChanges) events.push({ type: 'CustomerEmailChanged', data: { email, previousEmail: state.email } })
-  if (input.is_subscribed != null && input.is_subscribed !== state.isSubscribed) {
-    events.push({ type: input.is_subscribed ? 'NewsletterSubscribed' : 'NewsletterUnsubscribed', data: {} })
+  if (Object.keys(changedAttributes).length > 0) {
+    events.push({ type: 'CustomerAttributesChanged', data: { attributes: changedAttributes } })
   }
+  if (emailChanges) events.push({ type: 'CustomerEmailChanged', data: { email, previousEmail: state.email } })
+  if (input.is_subscribed === true) events.push(...subscribe(state, store))
+  if (input.is_subscribed === false) events.push(...unsubscribe(state))
   return events
+}
+
+/** Of these values, those that are others than before; not to be set is null, or absent. */
+function changes<T extends Readonly<Record<string, unknown>>>(before: object, after: T): T {
+  const given = before as Record<string, unknown>
+  const changed = Object.entries(after).filter(
+    ([name, value]) => JSON.stringify(given[name] ?? null) !== JSON.stringify(value),
+  )
+  return Object.fromEntries(changed) as T
+}
+
+/** A subscription to the newsletter; nothing where there is one, or it waits to be confirmed. */
+export function subscribe(state: CustomerDocument, { newsletter }: Store): CustomerEvent[] {
+  if (!newsletter.active || state.newsletter === 'subscribed') return []
+  if (!newsletter.confirmationRequired) return [{ type: 'NewsletterSubscribed', data: {} }]
+  return state.newsletter === 'unconfirmed' ? [] : [{ type: 'NewsletterConfirmationRequested', data: {} }]
+}
+
+function unsubscribe(state: CustomerDocument): CustomerEvent[] {
+  const isSubscribed = state.newsletter === 'subscribed' || state.newsletter === 'unconfirmed'
+  return isSubscribed ? [{ type: 'NewsletterUnsubscribed', data: {} }] : []
 }
 
 /** @throws CustomerError where no field is given at all */
@@ -127,16 +174,30 @@ export function isLocked(state: CustomerDocument, now: Date): boolean {
 }
 
 /** @throws CustomerError (graphql-input) */
-export function addAddress(state: CustomerDocument, addressId: number, input: AddressInput): CustomerEvent[] {
-  const fields = resolveAddress(input)
+export function addAddress(
+  state: CustomerDocument,
+  addressId: number,
+  input: AddressInput,
+  store: Store,
+): CustomerEvent[] {
+  const fields = resolveAddress(input, store)
   return [{ type: 'CustomerAddressAdded', data: { addressId, ...fields } }, ...moveDefaults(state, addressId, input)]
 }
 
-/** @throws CustomerError (graphql-input; graphql-no-such-entity where the customer has no such address) */
-export function changeAddress(state: CustomerDocument, addressId: number, input: AddressInput): CustomerEvent[] {
+/**
+ * @param texts how the address is named in errors
+ * @throws CustomerError (graphql-input; graphql-no-such-entity where the customer has no such address)
+ */
+export function changeAddress(
+  state: CustomerDocument,
+  addressId: number,
+  input: AddressInput,
+  store: Store,
+  texts: AddressTexts = BY_ID,
+): CustomerEvent[] {
   const current = state.addresses.find((address) => address.id === addressId)
-  if (current === undefined) throw addressNotFound(addressId)
-  const changed = changedFields(current, resolveAddress(input, current))
+  if (current === undefined) throw notFound(texts.notFound(addressId))
+  const changed = changedFields(current, resolveAddress(input, store, current))
   return [
     ...(Object.keys(changed).length > 0
       ? [{ type: 'CustomerAddressChanged', data: { addressId, ...changed } } as const]
@@ -146,24 +207,67 @@ export function changeAddress(state: CustomerDocument, addressId: number, input:
 }
 
 /** @throws CustomerError (graphql-input for a default address; graphql-no-such-entity where the customer has no such address) */
-export function removeAddress(state: CustomerDocument, addressId: number): CustomerEvent[] {
-  if (!state.addresses.some((address) => address.id === addressId)) throw addressNotFound(addressId)
+export function removeAddress(
+  state: CustomerDocument,
+  addressId: number,
+  texts: AddressTexts = BY_ID,
+): CustomerEvent[] {
+  if (!state.addresses.some((address) => address.id === addressId)) throw notFound(texts.notFound(addressId))
   for (const [kind, id] of [
     ['billing', state.defaultBilling],
     ['shipping', state.defaultShipping],
   ] as const) {
-    if (id === addressId) {
-      throw invalidInput(`Customer Address ${addressId} is set as default ${kind} address and can not be deleted`)
-    }
+    if (id === addressId) throw invalidInput(texts.isDefault(addressId, kind))
   }
   return [{ type: 'CustomerAddressRemoved', data: { addressId } }]
 }
 
-export const addressNotFound = (addressId: number) => notFound(`Could not find a address with ID "${addressId}"`)
+/** What is said of an address that can't be used: Magento's operations by id and those by uid word it differently. */
+export interface AddressTexts {
+  notFound(id: number): string
+  notOwn(id: number): string
+  isDefault(id: number, kind: 'billing' | 'shipping'): string
+}
 
-/** @throws CustomerError where the account is locked or not in use */
-export function checkUsable(state: CustomerDocument, now: Date): void {
+export const BY_ID: AddressTexts = {
+  notFound: (id) => `Could not find a address with ID "${id}"`,
+  notOwn: (id) => `Current customer does not have permission to address with ID "${id}"`,
+  isDefault: (id, kind) => `Customer Address ${id} is set as default ${kind} address and can not be deleted`,
+}
+
+export const BY_UID: AddressTexts = {
+  notFound: () => 'Could not find an address with the specified ID',
+  notOwn: () => 'Current customer does not have permission to get address with the specified ID',
+  isDefault: (_, kind) =>
+    `Customer Address with the specified ID is set as default ${kind} address and can not be deleted`,
+}
+
+/** A link to set a new password; nothing where the store's limits are reached. */
+export function requestPasswordReset(state: CustomerDocument, now: Date, { password }: Store): CustomerEvent[] {
+  const ages = state.passwordResetRequests.map((at) => now.getTime() - Date.parse(at))
+  const lately = ages.filter((age) => age < HOUR_MS).length
+  if (password.resetRequestsPerHour > 0 && lately >= password.resetRequestsPerHour) return []
+  if (ages.some((age) => age < password.resetMinutesBetween * 60_000)) return []
+  return [{ type: 'PasswordResetRequested', data: {} }]
+}
+
+/** Whether the link that was sent last still holds. */
+export function isResetExpired(state: CustomerDocument, now: Date, { password }: Store): boolean {
+  const { passwordReset } = state
+  return passwordReset === null || now.getTime() - Date.parse(passwordReset.at) > password.resetLinkHours * HOUR_MS
+}
+
+const HOUR_MS = 3_600_000
+
+/** @throws CustomerError where the account is locked, or has yet to be confirmed */
+export function checkUsable(state: CustomerDocument, now: Date, store: Store): void {
   if (isLocked(state, now)) throw accountLocked()
+  if (isUnconfirmed(state, store)) throw accountUnconfirmed()
+}
+
+/** Whether the account can't be used before its address is confirmed. */
+export function isUnconfirmed(state: CustomerDocument, { account }: Store): boolean {
+  return account.confirmationRequired && state.confirmation !== null
 }
 
 /** `true` moves a default to the address, `false` clears it where the address has it; anything else leaves it. */
@@ -209,7 +313,11 @@ function checkDetails(input: CustomerInput, checkEmail: () => void): Partial<Cus
   }
   const details: Partial<CustomerDetails> = {}
   if (input.gender !== undefined) details.gender = input.gender
-  if (input.dob !== undefined) details.dob = checkDate(input.dob)
+  const dob = input.date_of_birth === undefined ? input.dob : input.date_of_birth
+  if (dob !== undefined) details.dob = checkDate(dob)
+  if (input.allow_remote_shopping_assistance != null) {
+    details.allowRemoteShoppingAssistance = input.allow_remote_shopping_assistance
+  }
   for (const [field, label] of Object.entries(TEXT_LABELS) as [keyof typeof TEXT_LABELS, string][]) {
     const text = input[field]
     if (text === undefined) continue

@@ -1,17 +1,21 @@
-/** What a password must be like: Magento's rules and their order, with its default settings. */
+/** What a password must be like: Magento's rules and their order. */
+import type { Store } from '../../schema/store.ts'
 import { invalidInput } from '../errors.ts'
 
 const MAX_LENGTH = 256
-const MIN_LENGTH = 8
-const REQUIRED_CLASSES = 3
 const CLASSES = [/[a-z]/, /[A-Z]/, /\d/, /[^a-zA-Z\d]/]
 
 /**
  * Checks a new password. An e-mail address as password is reported before weakness on a change and after it on
- * registration, as Magento does.
+ * registration and reset, as Magento does.
  * @throws CustomerError (graphql-input)
  */
-export function checkPassword(password: string, email: string, occasion: 'registration' | 'change'): void {
+export function checkPassword(
+  password: string,
+  email: string,
+  occasion: 'registration' | 'change' | 'reset',
+  { minimumLength, requiredCharacterClasses }: Store['password'],
+): void {
   const equalsEmail = password.toLowerCase() === email.toLowerCase()
   const refuseEmail = () =>
     invalidInput("The password can't be the same as the email address. Create a new password and try again.")
@@ -20,15 +24,15 @@ export function checkPassword(password: string, email: string, occasion: 'regist
   if (password.length > MAX_LENGTH) {
     throw invalidInput(`Please enter a password with at most ${MAX_LENGTH} characters.`)
   }
-  if (password.length < MIN_LENGTH) {
-    throw invalidInput(`The password needs at least ${MIN_LENGTH} characters. Create a new password and try again.`)
+  if (password.length < minimumLength) {
+    throw invalidInput(`The password needs at least ${minimumLength} characters. Create a new password and try again.`)
   }
   if (password.trim() !== password) {
     throw invalidInput("The password can't begin or end with a space. Verify the password and try again.")
   }
-  if (CLASSES.filter((pattern) => pattern.test(password)).length < REQUIRED_CLASSES) {
+  if (CLASSES.filter((pattern) => pattern.test(password)).length < requiredCharacterClasses) {
     throw invalidInput(
-      `Minimum of different classes of characters in password is ${REQUIRED_CLASSES}. ` +
+      `Minimum of different classes of characters in password is ${requiredCharacterClasses}. ` +
         'Classes of characters: Lower Case, Upper Case, Digits, Special Characters.',
     )
   }

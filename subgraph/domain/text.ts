@@ -3,4 +3,5 @@
 /** Characters. */
 export const MAX_TEXT = 255
 
-export const tooLong = (label: string) => `"${label}" length must be equal or less than ${MAX_TEXT} characters.`
+export const tooLong = (label: string, most = MAX_TEXT) =>
+  `"${label}" length must be equal or less than ${most} characters.`

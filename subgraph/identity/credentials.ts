@@ -1,5 +1,5 @@
 /** The stream that holds a customer's current password hash and nothing older. */
-import type { EventStore } from '../../eventstore/port.ts'
+import { type EventStore, WrongExpectedRevision } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { CredentialsEvent } from '../../schema/events.ts'
 import { type Command, encodeAll } from '../command.ts'
@@ -25,6 +25,8 @@ export interface Credentials {
    * @throws WrongExpectedRevision where another change came first
    */
   set(customerId: number, passwordHash: string, expected: number, command: Command): Promise<number>
+  /** Deletes the hash. Nothing where there is none. */
+  remove(customerId: number): Promise<void>
 }
 
 const stream = (customerId: number) => `customerCredentials-${customerId}`
@@ -50,6 +52,14 @@ export function createCredentials(eventStore: EventStore, customers: Customers):
         expected: expected === -1 ? 'no_stream' : expected,
       })
       return revision
+    },
+
+    async remove(customerId) {
+      try {
+        await eventStore.deleteStream(stream(customerId), { expected: 'any' })
+      } catch (error) {
+        if (!(error instanceof WrongExpectedRevision)) throw error
+      }
     },
   }
 }

@@ -4,27 +4,19 @@
  * instance; an address that nobody has is counted too, so that the answers do not tell it apart.
  */
 import type { Recorded } from '../../eventstore/codec.ts'
-import type { EventStore } from '../../eventstore/port.ts'
+import { type EventStore, WrongExpectedRevision } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { SignInEvent } from '../../schema/events.ts'
+import type { Store } from '../../schema/store.ts'
 import { type Command, encodeAll } from '../command.ts'
 import type { Customers } from '../customers.ts'
-import { isLocked, lock } from '../domain/customer.ts'
+import { isLocked, isUnconfirmed, lock } from '../domain/customer.ts'
 import type { EmailClaims } from '../email-claims.ts'
-import { accountLocked, authenticationFailed, invalidInput } from '../errors.ts'
+import { accountLocked, accountUnconfirmed, authenticationFailed, invalidInput } from '../errors.ts'
 import { createKeyedQueue } from '../keyed-queue.ts'
 import { readNewest } from '../streams.ts'
 import type { Credentials, StoredCredentials } from './credentials.ts'
 import { verifyPassword } from './passwords.ts'
-
-/** Magento's defaults: customer/password/lockout_failures and lockout_threshold (minutes). */
-const LOCKOUT_FAILURES = 10
-const LOCKOUT_MS = 10 * 60_000
-/** oauth/authentication_lock: max_failures_count and timeout (seconds). */
-const THROTTLE_FAILURES = 6
-const THROTTLE_MS = 1_800_000
-/** More than either brake counts. */
-const KEPT_EVENTS = 20
 
 export interface SignIn {
   /** The customer whose address and password these are. @throws CustomerError (graphql-input, graphql-authentication) */
@@ -35,6 +27,10 @@ export interface SignIn {
    * @throws CustomerError (graphql-authentication): wrong, or the account is locked
    */
   confirm(customerId: number, password: string, command: Command): Promise<StoredCredentials>
+  /** Wrong passwords so far no longer count towards a lock: the password was reset. */
+  forgive(customerId: number, command: Command): Promise<void>
+  /** Deletes the record of a customer who is gone. */
+  forget(customerId: number): Promise<void>
 }
 
 export function createSignIn(
@@ -42,24 +38,29 @@ export function createSignIn(
   customers: Customers,
   claims: EmailClaims,
   credentials: Credentials,
+  store: Store,
 ): SignIn {
+  const { lockout, signInThrottle } = store
+  const lockoutMs = lockout.minutes * 60_000
+  /** More than either brake counts. */
+  const keptEvents = 2 * Math.max(lockout.failures, signInThrottle.failures)
   // One check at a time per account: guesses sent at once must not all pass before the first is counted.
   const queue = createKeyedQueue<string>()
   const stream = (key: string | number) => `customerSignIns-${key}`
-  const history = (key: string | number) => readNewest<SignInEvent>(eventStore, stream(key), KEPT_EVENTS)
+  const history = (key: string | number) => readNewest<SignInEvent>(eventStore, stream(key), keptEvents)
 
   async function record(key: string | number, event: SignInEvent, command: Command): Promise<void> {
     // Each attempt counts, also the same one repeated: an id of its own.
     const events = encodeAll({ ...command, id: crypto.randomUUID() }, [event])
     const { revision } = await eventStore.append(stream(key), events, { expected: 'any' })
     // At the start, and again now and then in case the first time was cut off.
-    if (revision % 50 === 0) await eventStore.setStreamMetadata(stream(key), { $maxCount: KEPT_EVENTS })
+    if (revision % 50 === 0) await eventStore.setStreamMetadata(stream(key), { $maxCount: keptEvents })
   }
 
   /** Locks the account where the failures that are on record call for it. */
   async function lockIfDue(customer: CustomerDocument, command: Command): Promise<boolean> {
-    if (failuresToLock(await history(customer.id), customer.lockedUntil) < LOCKOUT_FAILURES) return false
-    const until = new Date(command.at.getTime() + LOCKOUT_MS)
+    if (failuresToLock(await history(customer.id), customer.lockedUntil, lockoutMs) < lockout.failures) return false
+    const until = new Date(command.at.getTime() + lockoutMs)
     await customers.execute(customer.id, { ...command, id: crypto.randomUUID(), repeatable: false }, (state) =>
       lock(state, command.at, until),
     )
@@ -87,7 +88,7 @@ export function createSignIn(
       const customer = await claims.find(email)
       const key = customer?.id ?? claims.keyOf(email)
       return queue.run(String(key), async () => {
-        if (isThrottled(await history(key), command.at)) throw refused()
+        if (isThrottled(await history(key), command.at, signInThrottle)) throw refused()
         // Read anew: the account may have been locked while this attempt waited for its turn.
         const current = customer && (await customers.load(customer.id))
         if (current && (isLocked(current, command.at) || (await lockIfDue(current, command)))) throw refused()
@@ -97,6 +98,7 @@ export function createSignIn(
           else await record(key, { type: 'WrongPasswordGiven', data: { reason: 'sign-in' } }, command)
           throw refused()
         }
+        if (isUnconfirmed(current, store)) throw accountUnconfirmed()
         await record(key, { type: 'SignInSucceeded', data: {} }, command)
         return current
       })
@@ -112,30 +114,49 @@ export function createSignIn(
         throw authenticationFailed('Invalid login or password.')
       })
     },
+
+    forgive: (customerId, command) => record(customerId, { type: 'FailuresForgiven', data: {} }, command),
+
+    async forget(customerId) {
+      try {
+        await eventStore.deleteStream(stream(customerId), { expected: 'any' })
+      } catch (error) {
+        if (!(error instanceof WrongExpectedRevision)) throw error
+      }
+    },
   }
 }
 
 /** Whether sign-in is refused: so many failures since the last success, the newest not long ago. */
-export function isThrottled(history: readonly Recorded<SignInEvent>[], now: Date): boolean {
+export function isThrottled(
+  history: readonly Recorded<SignInEvent>[],
+  now: Date,
+  { failures: most, seconds }: Store['signInThrottle'],
+): boolean {
+  const throttleMs = seconds * 1000
   let failures = 0
   let last = 0
   for (const event of history) {
     const at = Date.parse(event.metadata.at)
     if (event.type === 'SignInSucceeded') failures = 0
-    else if (event.data.reason === 'sign-in') {
-      failures = at - last > THROTTLE_MS ? 1 : failures + 1
+    else if (event.type === 'WrongPasswordGiven' && event.data.reason === 'sign-in') {
+      failures = at - last > throttleMs ? 1 : failures + 1
       last = at
     }
   }
-  return failures >= THROTTLE_FAILURES && now.getTime() - last < THROTTLE_MS
+  return failures >= most && now.getTime() - last < throttleMs
 }
 
-/** Wrong passwords that count towards the next lock: those since the last success and the last lock. */
-export function failuresToLock(history: readonly Recorded<SignInEvent>[], lockedUntil: string | null): number {
-  const lockedAt = lockedUntil === null ? 0 : Date.parse(lockedUntil) - LOCKOUT_MS
+/** Wrong passwords that count towards the next lock: those since the last success, reset or lock. */
+export function failuresToLock(
+  history: readonly Recorded<SignInEvent>[],
+  lockedUntil: string | null,
+  lockoutMs: number,
+): number {
+  const lockedAt = lockedUntil === null ? 0 : Date.parse(lockedUntil) - lockoutMs
   let failures = 0
   for (const event of history) {
-    if (event.type === 'SignInSucceeded') failures = 0
+    if (event.type !== 'WrongPasswordGiven') failures = 0
     else if (Date.parse(event.metadata.at) > lockedAt) failures++
   }
   return failures

@@ -31,12 +31,14 @@ export interface Tokens {
   readonly jwks: { readonly keys: readonly Jwk[] }
 }
 
-/** Magento's default: oauth/access_token_lifetime/customer, one hour. */
-const LIFETIME_MS = 3_600_000
 const CACHED_TOKENS = 10_000
 
-/** @param signingKey an Ed25519 private key as PEM (PKCS #8) or JWK @throws ConfigurationError for anything else, without the key in it */
-export function createTokens(signingKey: string): Tokens {
+/**
+ * @param signingKey an Ed25519 private key as PEM (PKCS #8) or JWK
+ * @param lifetimeMinutes how long a token counts
+ * @throws ConfigurationError for another key, without it in the message
+ */
+export function createTokens(signingKey: string, lifetimeMinutes = 60): Tokens {
   const privateKey = readPrivateKey(signingKey)
   const publicKey = createPublicKey(privateKey)
   const { kty, crv, x } = publicKey.export({ format: 'jwk' }) as { kty: string; crv: string; x: string }
@@ -46,7 +48,7 @@ export function createTokens(signingKey: string): Tokens {
     algorithm: 'EdDSA',
     key: privateKey.export({ format: 'pem', type: 'pkcs8' }),
     kid,
-    expiresIn: LIFETIME_MS,
+    expiresIn: lifetimeMinutes * 60_000,
   })
   const check = createVerifier({
     algorithms: ['EdDSA'],

@@ -1,0 +1,26 @@
+/** The directory of countries: Magento's list, with names of today's. */
+import codes from 'i18n-iso-countries/codes.json' with { type: 'json' }
+
+export interface Country {
+  /** ISO 3166-1 alpha-2 */
+  readonly id: string
+  /** ISO 3166-1 alpha-3 */
+  readonly alpha3: string
+  /** In English. */
+  readonly name: string
+}
+
+/** ISO's code of the Netherlands Antilles was withdrawn; Magento has the country still. */
+const WITHDRAWN = [['AN', 'ANT', 'Netherlands Antilles']] as const
+
+const names = new Intl.DisplayNames('en', { type: 'region' })
+
+/** All countries, by their ids in alphabetical order. */
+export const COUNTRIES: ReadonlyMap<string, Country> = new Map(
+  [
+    ...codes.map(([id = '', alpha3 = '']) => ({ id, alpha3, name: names.of(id) ?? id })),
+    ...WITHDRAWN.map(([id, alpha3, name]) => ({ id, alpha3, name })),
+  ]
+    .sort((a, b) => (a.id < b.id ? -1 : 1))
+    .map((country) => [country.id, country]),
+)
