@@ -170,7 +170,16 @@ export const GRAPHCOMMERCE: Record<string, Operation> = {
     }`,
     guest: true,
     variables: () => ({ formCode: 'customer_account_create' }),
-    answers: () => ({ attributesForm: { errors: [] } }),
+    answers: () => ({
+      attributesForm: {
+        errors: [],
+        items: [
+          { __typename: 'CustomerAttributeMetadata', code: 'firstname', frontend_input: 'TEXT', is_required: true },
+          { code: 'lastname', label: 'Last Name', options: [], input_filter: 'TRIM', multiline_count: 1 },
+          { code: 'email', validate_rules: [{ name: 'INPUT_VALIDATION', value: 'EMAIL' }] },
+        ],
+      },
+    }),
   },
   SignUp: {
     document: signUp('SignUp'),
