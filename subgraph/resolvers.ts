@@ -5,6 +5,7 @@ import { COUNTRIES, type Country } from '../schema/countries.ts'
 import type { CustomAttributes } from '../schema/events.ts'
 import { regionsOf } from '../schema/regions.ts'
 import type { CustomAttribute, Store } from '../schema/store.ts'
+import { createAttributeForms } from './attribute-forms.ts'
 import { type Command, createCommand } from './command.ts'
 import { authorize, type Commands } from './commands.ts'
 import type { Customers } from './customers.ts'
@@ -45,6 +46,7 @@ export function createResolvers({ commands, links, customers, claims, tokens, st
     .map(toCountry)
   const groups = store.groups.map(({ id, name }) => ({ uid: toUid(id), name }))
   const storeConfig = toStoreConfig(store)
+  const attributesForm = createAttributeForms(store)
 
   function command(args: unknown, context: RequestContext, info: GraphQLResolveInfo): Command {
     return createCommand({
@@ -119,6 +121,8 @@ export function createResolvers({ commands, links, customers, claims, tokens, st
       },
 
       storeConfig: () => storeConfig,
+
+      attributesForm: (_: unknown, { formCode }: { formCode: string }) => attributesForm(formCode),
     },
 
     Mutation: {
@@ -343,6 +347,8 @@ export function createResolvers({ commands, links, customers, claims, tokens, st
         'value' in attribute ? 'AttributeValue' : 'AttributeSelectedOptions',
     },
     AttributeSelectedOptionInterface: { __resolveType: () => 'AttributeSelectedOption' },
+    CustomAttributeMetadataInterface: { __resolveType: () => 'CustomerAttributeMetadata' },
+    CustomAttributeOptionInterface: { __resolveType: () => 'AttributeOptionMetadata' },
   }
 }
 
