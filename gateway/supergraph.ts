@@ -8,6 +8,7 @@ import {
 } from '@apollo/federation-internals'
 import { type QueryPlan, QueryPlanner } from '@apollo/query-planner'
 import type { DocumentNode, GraphQLSchema } from 'graphql'
+import { plannerSupergraph } from './planner-supergraph.ts'
 
 export type LoadedSupergraph = {
   /** SHA-256 of the supergraph's text, hexadecimal. */
@@ -35,6 +36,7 @@ export type LoadedSupergraph = {
 
 /** What @apollo/gateway itself does not execute, and our executor does: arguments from the context of a field. */
 const SUPPORTED = new Set([...DEFAULT_SUPPORTED_SUPERGRAPH_FEATURES, 'https://specs.apollo.dev/context/v0.1'])
+const BUILD = { supportedFeatures: SUPPORTED, validateSupergraph: true }
 
 /**
  * Loads a composed supergraph.
@@ -44,9 +46,16 @@ const SUPPORTED = new Set([...DEFAULT_SUPPORTED_SUPERGRAPH_FEATURES, 'https://sp
  * @throws Error when the text is not a supergraph that this gateway can serve
  */
 export function loadSupergraph(sdl: string): LoadedSupergraph {
-  const supergraph = Supergraph.build(sdl, { supportedFeatures: SUPPORTED, validateSupergraph: true })
+  const supergraph = Supergraph.build(sdl, BUILD)
   const apiSchema = supergraph.apiSchema()
-  const planner = new QueryPlanner(supergraph)
+  const planners = plannerSupergraph(sdl)
+  // The planner's own is not valid by itself: it has external fields that nobody names. So the real one is checked.
+  if (planners.document) supergraph.subgraphs()
+  const planned = planners.document
+    ? Supergraph.build(planners.document, { ...BUILD, validateSupergraph: false })
+    : supergraph
+  const plannedSchema = planned.apiSchema()
+  const planner = new QueryPlanner(planned)
   const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
   return {
     hash: createHash('sha256').update(sdl).digest('hex'),
@@ -56,9 +65,11 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
     subgraphs: supergraph.subgraphsMetadata(),
     overrideLabels,
     plan: (document, operationName, overridden) =>
-      planner.buildQueryPlan(
-        operationFromDocument(apiSchema, document, operationName === undefined ? {} : { operationName }),
-        { overrideConditions: new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false])) },
+      planners.restore(
+        planner.buildQueryPlan(
+          operationFromDocument(plannedSchema, document, operationName === undefined ? {} : { operationName }),
+          { overrideConditions: new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false])) },
+        ),
       ),
   }
 }

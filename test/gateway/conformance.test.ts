@@ -1,0 +1,7 @@
+/** Federation's rules, by small supergraphs: see conformance/. */
+import t from 'tap'
+import { keySuites } from './conformance/keys.ts'
+import { requiresSuites } from './conformance/requires.ts'
+import { run } from './conformance/support.ts'
+
+for (const suite of [...keySuites, ...requiresSuites]) t.test(suite.name, (t) => run(t, suite))
