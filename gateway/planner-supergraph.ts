@@ -37,7 +37,7 @@ export type PlannerSupergraph = {
   readonly restore: (plan: QueryPlan) => QueryPlan
 }
 
-const MARK = '__with_'
+export const PLANNERS_MARK = '__with_'
 const IS_STAND_IN = /__with_[0-9a-f]{8}$/
 const IN_TEXT = /__with_[0-9a-f]{8}\b/
 
@@ -65,25 +65,29 @@ function mapTypes(document: DocumentNode, change: (type: TypeDefinition) => Type
   return { ...document, definitions: document.definitions.map((each) => (isType(each) ? change(each) : each)) }
 }
 
-const valueOf = (directive: ConstDirectiveNode, name: string) =>
+const argumentOf = (directive: ConstDirectiveNode, name: string) =>
   directive.arguments?.find((argument) => argument.name.value === name)?.value
+
+function graphOf(directive: ConstDirectiveNode): string {
+  const value = argumentOf(directive, 'graph')
+  return value?.kind === Kind.ENUM ? value.value : ''
+}
+
+function isTrue(directive: ConstDirectiveNode, name: string, unless: boolean): boolean {
+  const value = argumentOf(directive, name)
+  return value?.kind === Kind.BOOLEAN ? value.value : unless
+}
 
 /**
  * A key that is not resolvable says how a subgraph mentions an entity. The planner takes it for a way in: it would ask for
  * the wrong fields. Keys of interface objects stay, as without one they are no entities.
  */
 function withoutIdleKeys(type: TypeDefinition): TypeDefinition {
-  const graphOf = (directive: ConstDirectiveNode) => {
-    const value = valueOf(directive, 'graph')
-    return value?.kind === Kind.ENUM ? value.value : ''
-  }
-  const isTrue = (directive: ConstDirectiveNode, name: string, unless: boolean) => {
-    const value = valueOf(directive, name)
-    return value?.kind === Kind.BOOLEAN ? value.value : unless
-  }
   const joins = (type.directives ?? []).filter(({ name }) => name.value === 'join__type')
   const isIdle = (join: ConstDirectiveNode) =>
-    valueOf(join, 'key') !== undefined && !isTrue(join, 'resolvable', true) && !isTrue(join, 'isInterfaceObject', false)
+    argumentOf(join, 'key') !== undefined &&
+    !isTrue(join, 'resolvable', true) &&
+    !isTrue(join, 'isInterfaceObject', false)
   if (!joins.some(isIdle)) return type
   const kept = new Set(joins.filter((join) => !isIdle(join)).map(graphOf))
   const directives = (type.directives ?? []).flatMap((directive): ConstDirectiveNode[] => {
@@ -106,9 +110,11 @@ type StandIns = {
 
 function addStandIns(document: DocumentNode): StandIns {
   const types = typesOf(document)
-  const implementers = (name: string) => [...types.values()].filter((type) => type.interfaces?.some((each) => each.name.value === name))
+  const implementers = (name: string) =>
+    [...types.values()].filter((type) => type.interfaces?.some((each) => each.name.value === name))
   const byName = new Map<string, StandIn>()
   const added = new Map<string, Map<string, FieldDefinitionNode>>()
+  const usedIn = new Map<string, Set<string>>()
   const requirements = new Map<string, SelectionSetNode>()
   const services = serviceNames(document)
 
@@ -125,21 +131,22 @@ function addStandIns(document: DocumentNode): StandIns {
   }
 
   /** A selection in the planner's names. */
-  function renamed(set: SelectionSetNode, typename: string): SelectionSetNode {
+  function renamed(set: SelectionSetNode, typename: string, graph: string): SelectionSetNode {
     const type = types.get(typename)
     const selections = set.selections.map((selection): SelectionNode => {
       if (selection.kind === Kind.FRAGMENT_SPREAD) return selection
       if (selection.kind === Kind.INLINE_FRAGMENT) {
         const on = selection.typeCondition?.name.value ?? typename
-        return { ...selection, selectionSet: renamed(selection.selectionSet, on) }
+        return { ...selection, selectionSet: renamed(selection.selectionSet, on, graph) }
       }
       const field = type?.fields?.find((each) => each.name.value === selection.name.value)
-      const inner = selection.selectionSet && field && renamed(selection.selectionSet, namedType(field.type))
+      const inner = selection.selectionSet && field && renamed(selection.selectionSet, namedType(field.type), graph)
       const node: FieldNode = inner ? { ...selection, selectionSet: inner } : selection
       if (!type || !selection.arguments?.length) return node
       const standIn = { field: selection.name.value, arguments: selection.arguments }
       const name = nameOf(standIn)
       byName.set(name, standIn)
+      usedIn.set(name, (usedIn.get(name) ?? new Set()).add(graph))
       add(type, name, standIn)
       return { ...node, name: nameNode(name), arguments: [] }
     })
@@ -149,13 +156,11 @@ function addStandIns(document: DocumentNode): StandIns {
   const rewriteRequires = (typename: string, field: FieldDefinitionNode): FieldDefinitionNode => ({
     ...field,
     directives: (field.directives ?? []).map((directive) => {
-      const value = valueOf(directive, 'requires')
+      const value = argumentOf(directive, 'requires')
       if (directive.name.value !== 'join__field' || value?.kind !== Kind.STRING) return directive
-      const set = renamed(operationOf(parse(`{${value.value}}`, { noLocation: true })).selectionSet, typename)
-      const graph = valueOf(directive, 'graph')
-      if (graph?.kind === Kind.ENUM) {
-        requirements.set(`${services.get(graph.value)} ${typename}.${field.name.value}`, set)
-      }
+      const graph = graphOf(directive)
+      const set = renamed(operationOf(parse(`{${value.value}}`, { noLocation: true })).selectionSet, typename, graph)
+      requirements.set(`${services.get(graph)} ${typename}.${field.name.value}`, set)
       const text = stripIgnoredCharacters(print(set)).slice(1, -1)
       const changed = (argument: NonNullable<typeof directive.arguments>[number]) =>
         argument.value === value ? { ...argument, value: { kind: Kind.STRING, value: text } as const } : argument
@@ -166,9 +171,17 @@ function addStandIns(document: DocumentNode): StandIns {
     ...type,
     fields: type.fields?.map((field) => rewriteRequires(type.name.value, field)) ?? [],
   }))
+  // A subgraph that only mentions the field (external) has it for its own requirements; else the planner would ask there.
+  const whereUsed = (field: FieldDefinitionNode): FieldDefinitionNode => ({
+    ...field,
+    directives: (field.directives ?? []).filter(
+      (each) => !isTrue(each, 'external', false) || usedIn.get(field.name.value)?.has(graphOf(each)),
+    ),
+  })
   const whole = mapTypes(rewritten, (type) => {
-    const fields = [...(added.get(type.name.value)?.values() ?? [])].map((field) => rewriteRequires(type.name.value, field))
-    return { ...type, fields: [...(type.fields ?? []), ...fields] }
+    const fields = [...(added.get(type.name.value)?.values() ?? [])]
+    const own = fields.map((field) => whereUsed(rewriteRequires(type.name.value, field)))
+    return { ...type, fields: [...(type.fields ?? []), ...own] }
   })
   return { document: whole, byName, requirements }
 }
@@ -177,7 +190,7 @@ const nameNode = (value: string): NameNode => ({ kind: Kind.NAME, value })
 
 function nameOf({ field, arguments: given }: StandIn): string {
   const text = given.map((argument) => stripIgnoredCharacters(print(argument))).sort()
-  return `${field}${MARK}${createHash('sha256').update(text.join(',')).digest('hex').slice(0, 8)}`
+  return `${field}${PLANNERS_MARK}${createHash('sha256').update(text.join(',')).digest('hex').slice(0, 8)}`
 }
 
 function namedType(type: TypeNode): string {
@@ -192,7 +205,7 @@ function serviceNames(document: DocumentNode): Map<string, string> {
   const values = graphs?.kind === Kind.ENUM_TYPE_DEFINITION ? (graphs.values ?? []) : []
   return new Map(
     values.map(({ name, directives }) => {
-      const value = directives?.[0] && valueOf(directives[0], 'name')
+      const value = directives?.[0] && argumentOf(directives[0], 'name')
       return [name.value, value?.kind === Kind.STRING ? value.value : name.value]
     }),
   )
@@ -236,7 +249,12 @@ function withRealNames(fetch: FetchNode, byName: StandIns['byName']): FetchNode 
     Field: (node) => {
       const standIn = byName.get(node.name.value)
       if (!standIn) return undefined
-      return { ...node, alias: node.alias ?? node.name, name: nameNode(standIn.field), arguments: [...standIn.arguments] }
+      return {
+        ...node,
+        alias: node.alias ?? node.name,
+        name: nameNode(standIn.field),
+        arguments: [...standIn.arguments],
+      }
     },
   })
   const renamers: FetchDataKeyRenamer[] = []
@@ -265,7 +283,12 @@ function withRealNames(fetch: FetchNode, byName: StandIns['byName']): FetchNode 
 /** Where a required field is, in the subgraph's names; and its name there in the planner's. */
 type Needs = ReadonlyMap<string, string>
 
-function needsOf(set: SelectionSetNode, byName: StandIns['byName'], path = '', needs = new Map<string, string>()): Needs {
+function needsOf(
+  set: SelectionSetNode,
+  byName: StandIns['byName'],
+  path = '',
+  needs = new Map<string, string>(),
+): Needs {
   for (const selection of set.selections) {
     if (selection.kind === Kind.FIELD) {
       const name = selection.name.value

@@ -1,12 +1,5 @@
 /** Executes plans with compiled functions: one for the fetches, one for each set of conditions for the answer. */
-import {
-  type DocumentNode,
-  executeSync,
-  type GraphQLFormattedError,
-  Kind,
-  type OperationDefinitionNode,
-  OperationTypeNode,
-} from 'graphql'
+import { type DocumentNode, executeSync, Kind, type OperationDefinitionNode, OperationTypeNode } from 'graphql'
 import { answerText, type ExecutionAnswer, type Executor, type PlannedOperation } from '../executor.ts'
 import type { SubgraphClient } from '../subgraph-client.ts'
 import type { LoadedSupergraph } from '../supergraph.ts'
@@ -14,7 +7,7 @@ import { complete } from './complete.ts'
 import { type Execution, NOTHING_YET } from './fetch.ts'
 import { compilePlan } from './plan.ts'
 import { compileSerialiser } from './serialise.ts'
-import { conditionVariables, type Field, type Shape, shapeOf } from './shape.ts'
+import { conditionVariables, type Field, type Shape, shapeOf, unreachableFields } from './shape.ts'
 
 /** Combinations of an operation's conditions that are kept compiled. */
 const MAX_VARIANTS = 64
@@ -59,26 +52,16 @@ export function createCompiledExecutor(
       return variant
     }
 
-    /** Nothing can be fetched for what was asked: a null without an error would say that there is nothing. */
-    function unreachable(shape: Shape): GraphQLFormattedError[] {
-      if (run || rootName === undefined) return []
-      const fields = shape.fieldsOf(rootName)?.filter(({ kind }) => kind === 'field') ?? []
-      return fields.map(({ key, name }) => ({
-        message: `No subgraph can answer the field ${rootName}.${name} as it is asked for.`,
-        path: [key],
-        extensions: { code: 'INTERNAL_SERVER_ERROR' },
-      }))
-    }
-
     function answer({ data, errors, request }: Execution): ExecutionAnswer {
       const { shape, write } = variantOf(request.values)
       variables = request.variables
-      errors.push(...unreachable(shape))
+      const unreachable = run ? [] : unreachableFields(shape, rootName)
+      if (unreachable.length > 0) return answerText(null, unreachable)
       // A subgraph may call its root type by another name.
       if (data.__typename !== undefined) data.__typename = rootName
       const text = write(data)
       if (text === undefined) {
-        const completed = complete(schema, shape, data, introspect, errors)
+        const completed = complete(schema, supergraph.fullSchema, shape, data, introspect, errors)
         return answerText(completed.data, [...errors, ...completed.errors])
       }
       if (errors.length === 0) return { text: `{"data":${text}}`, hasErrors: false }

@@ -15,6 +15,7 @@ import {
   visit,
 } from 'graphql'
 import type { ExecutionRequest } from '../executor.ts'
+import { isPlannersName } from '../planner-supergraph.ts'
 import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailable } from '../subgraph-client.ts'
 import { failedPath, numericIndices, operationOf, responseNames, told } from '../subgraph-errors.ts'
 import { type Data, isData, merge, own } from './objects.ts'
@@ -134,9 +135,9 @@ export function compileRootFetch({ schema, subgraphs }: FetchEnvironment, fetch:
 /** What an execution's data is before the first answer, which takes its place whole. */
 export const NOTHING_YET: Data = Object.freeze(Object.create(null))
 
-/** An error's path ends before the marks of lists and entities, which clients do not know. */
+/** An error's path ends before the marks of lists and entities and the planner's own names, which clients do not know. */
 function cut(path: ResponsePath): ResponsePath {
-  const end = path.findIndex((part) => part === '@' || part === '_entities')
+  const end = path.findIndex((part) => part === '@' || part === '_entities' || isPlannersName(part))
   return end < 0 ? path : path.slice(0, end)
 }
 
@@ -228,7 +229,10 @@ function placesOfError(
   const owner = asked.owners[index]
   if (owner === undefined) return [cut([...fetch.prefix])]
   const places = placesOf(data, fetch.prefix)
-  return [owner].flat().map((each) => [...(places[each] ?? cut([...fetch.prefix])), ...rest])
+  return [owner]
+    .flat()
+    .map((each) => [...(places[each] ?? cut([...fetch.prefix])), ...rest])
+    .map(cut)
 }
 
 function tellErrors(

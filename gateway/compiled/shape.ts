@@ -5,6 +5,7 @@ import {
   type FieldNode,
   type FragmentDefinitionNode,
   type GraphQLCompositeType,
+  type GraphQLFormattedError,
   type GraphQLOutputType,
   type GraphQLSchema,
   getNamedType,
@@ -184,4 +185,16 @@ export function shapeOf(
   const root = schema.getRootType(operation.operation)
   if (!root) throw new Error(`The schema has no type for a ${operation.operation}.`)
   return makeShape(root, [{ set: operation.selectionSet, parent: undefined }])
+}
+
+/** What is asked for although nothing can be fetched for it: a null without an error would say that there is nothing. */
+export function unreachableFields(root: Shape, rootName: string | undefined): GraphQLFormattedError[] {
+  const fields = (rootName !== undefined && root.fieldsOf(rootName)) || []
+  return fields
+    .filter(({ kind }) => kind === 'field')
+    .map(({ key, name }) => ({
+      message: `No subgraph can answer the field ${rootName}.${name} as it is asked for.`,
+      path: [key],
+      extensions: { code: 'INTERNAL_SERVER_ERROR' },
+    }))
 }

@@ -3,5 +3,6 @@ import t from 'tap'
 import { keySuites } from './conformance/keys.ts'
 import { requiresSuites } from './conformance/requires.ts'
 import { run } from './conformance/support.ts'
+import { typeSuites } from './conformance/types.ts'
 
-for (const suite of [...keySuites, ...requiresSuites]) t.test(suite.name, (t) => run(t, suite))
+for (const suite of [...keySuites, ...requiresSuites, ...typeSuites]) t.test(suite.name, (t) => run(t, suite))

@@ -25,8 +25,15 @@ export const keySuites: readonly Suite[] = [
         resolvers: {
           Query: { machine: () => ({ id: 'm', parts: parts.map(({ name: _, ...rest }) => rest) }) },
           Part: {
-            __resolveReference: ({ id, place, name }: { id?: string; place?: { shelf?: string; box?: string }; name?: string }) =>
-              id && place?.shelf && place.box ? { id, name } : null,
+            __resolveReference: ({
+              id,
+              place,
+              name,
+            }: {
+              id?: string
+              place?: { shelf?: string; box?: string }
+              name?: string
+            }) => (id && place?.shelf && place.box ? { id, name } : null),
             label: ({ name }: { name?: string }) => {
               if (!name) throw new Error('The name was not sent.')
               return `label of ${name}`

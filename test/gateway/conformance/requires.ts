@@ -139,7 +139,8 @@ export const requiresSuites: readonly Suite[] = [
           Note: {
             __resolveReference: (sent: { id: string; elsewhere?: { notes: { id: string }[] }[] }) => ({
               ...notes.find(({ id }) => id === sent.id),
-              isSpam: (sent.elsewhere?.length ?? 0) > 0 && sent.elsewhere?.every(({ notes }) => notes.every(({ id }) => id)),
+              isSpam:
+                (sent.elsewhere?.length ?? 0) > 0 && sent.elsewhere?.every(({ notes }) => notes.every(({ id }) => id)),
             }),
           },
         },
@@ -163,7 +164,9 @@ export const requiresSuites: readonly Suite[] = [
             __resolveReference: ({ id }: { id: string }) => ({ id }),
             elsewhere: ({ id }: { id: string }) => {
               const { text, topic } = notes.find((each) => each.id === id) ?? {}
-              return notes.filter((each) => each.text === text && each.topic !== topic).map(({ topic }) => ({ id: topic }))
+              return notes
+                .filter((each) => each.text === text && each.topic !== topic)
+                .map(({ topic }) => ({ id: topic }))
             },
           },
         },
@@ -226,7 +229,10 @@ export const requiresSuites: readonly Suite[] = [
           type Writer @key(fields: "id") { id: ID! years: Int! @external }`,
         resolvers: {
           Post: {
-            __resolveReference: (sent: { id: string }) => ({ ...sent, writer: { id: `w${sent.id}`, ...(sent as object) } }),
+            __resolveReference: (sent: { id: string }) => ({
+              ...sent,
+              writer: { id: `w${sent.id}`, ...(sent as object) },
+            }),
             writer: ({ id }: { id: string }) => ({ id: `w${id}` }),
             byNovice: (sent: { writer?: { years?: number } }) => (sent.writer?.years ?? 0) < 5,
           },
@@ -234,7 +240,12 @@ export const requiresSuites: readonly Suite[] = [
         },
       },
     },
-    cases: [{ query: '{ posts { writer { id years } } }', data: { posts: [{ writer: { id: 'w1', years: 0 } }, { writer: { id: 'w2', years: 20 } }] } }],
+    cases: [
+      {
+        query: '{ posts { writer { id years } } }',
+        data: { posts: [{ writer: { id: 'w1', years: 0 } }, { writer: { id: 'w2', years: 20 } }] },
+      },
+    ],
   },
   {
     name: 'required fields through interfaces, fragments and nulls',
@@ -328,7 +339,10 @@ export const requiresSuites: readonly Suite[] = [
             { name: 'buyer 3', spent: null, orders: null },
           ],
         },
-        errors: [['buyers.1.orders', /Not these/], ['buyers.1', /Not these/]],
+        errors: [
+          ['buyers.1.orders', /Not these/],
+          ['buyers.1', /Not these/],
+        ],
       },
     ],
   },

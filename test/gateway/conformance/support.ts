@@ -1,6 +1,7 @@
 /** Small supergraphs: each query runs over HTTP through our gateway, by both executors, and is held to the answer it should have. */
-import { join } from 'node:path'
+
 import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { composeServices } from '@apollo/composition'
 import { buildSubgraphSchema } from '@apollo/subgraph'
 import { execute, type GraphQLSchema, parse } from 'graphql'
@@ -73,7 +74,9 @@ type ToldError = { readonly path?: readonly (string | number)[]; readonly messag
 
 const pathOf = ({ path }: ToldError) => path?.join('.')
 const sorted = (errors: readonly ToldError[] = []) =>
-  errors.map((error) => ({ path: pathOf(error), message: error.message })).sort((a, b) => order(a).localeCompare(order(b)))
+  errors
+    .map((error) => ({ path: pathOf(error), message: error.message }))
+    .sort((a, b) => order(a).localeCompare(order(b)))
 const order = (error: object) => JSON.stringify(error)
 
 /** Runs a suite's cases by both executors, three times each: what is kept from the first run must serve the later ones. */
@@ -85,12 +88,18 @@ export async function run(t: Test, suite: Suite): Promise<void> {
       const ours = (await post(compiled.url, { query, variables }, headers)).body
       t.strictSame(ours.data ?? null, data, what)
       t.strictSame(
-        sorted(ours.errors).map(({ path }) => path),
-        errors.map(([path]) => path).sort((a, b) => String(a).localeCompare(String(b))),
+        sorted(ours.errors)
+          .map(({ path }) => String(path))
+          .sort(),
+        errors.map(([path]) => String(path)).sort(),
         `${what}: where the errors are ${JSON.stringify(ours.errors ?? [])}`,
       )
       for (const [path, message] of errors) {
-        if (message) t.ok(sorted(ours.errors).some((each) => each.path === path && message.test(each.message)), `${what}: ${message} among ${JSON.stringify(ours.errors)}`)
+        if (message)
+          t.ok(
+            sorted(ours.errors).some((each) => each.path === path && message.test(each.message)),
+            `${what}: ${message} among ${JSON.stringify(ours.errors)}`,
+          )
       }
       if (notStock !== undefined) continue
       const stock = (await post(apollo.url, { query, variables }, headers)).body
