@@ -8,6 +8,7 @@ import {
 } from '@apollo/federation-internals'
 import { type QueryPlan, QueryPlanner } from '@apollo/query-planner'
 import type { DocumentNode, GraphQLSchema } from 'graphql'
+import { type Authorization, createAuthorization } from './authorization.ts'
 import { plannerSupergraph } from './planner-supergraph.ts'
 
 export type LoadedSupergraph = {
@@ -20,6 +21,8 @@ export type LoadedSupergraph = {
   /** With everything that clients do not see. */
   readonly fullSchema: GraphQLSchema
   readonly subgraphs: readonly { readonly name: string; readonly url: string }[]
+  /** Who may have what, where anything is protected. */
+  readonly authorization: Authorization | undefined
   /** The labels of fields that move from one subgraph to another in steps (`@override(label:)`). */
   readonly overrideLabels: readonly string[]
   /**
@@ -34,8 +37,14 @@ export type LoadedSupergraph = {
   ) => QueryPlan
 }
 
-/** What @apollo/gateway itself does not execute, and our executor does: arguments from the context of a field. */
-const SUPPORTED = new Set([...DEFAULT_SUPPORTED_SUPERGRAPH_FEATURES, 'https://specs.apollo.dev/context/v0.1'])
+/** What @apollo/gateway itself refuses: arguments from the context of a field, and protected fields (authorization.ts). */
+const SUPPORTED = new Set([
+  ...DEFAULT_SUPPORTED_SUPERGRAPH_FEATURES,
+  'https://specs.apollo.dev/context/v0.1',
+  'https://specs.apollo.dev/authenticated/v0.1',
+  'https://specs.apollo.dev/requiresScopes/v0.1',
+  'https://specs.apollo.dev/policy/v0.1',
+])
 const BUILD = { supportedFeatures: SUPPORTED, validateSupergraph: true }
 
 /**
@@ -57,11 +66,14 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
   const plannedSchema = planned.apiSchema()
   const planner = new QueryPlanner(planned)
   const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
+  const schema = apiSchema.toGraphQLJSSchema()
+  const fullSchema = supergraph.schema.toGraphQLJSSchema()
   return {
     hash: createHash('sha256').update(sdl).digest('hex'),
-    schema: apiSchema.toGraphQLJSSchema(),
+    schema,
     apiSchema,
-    fullSchema: supergraph.schema.toGraphQLJSSchema(),
+    fullSchema,
+    authorization: createAuthorization(schema, fullSchema, supergraph),
     subgraphs: supergraph.subgraphsMetadata(),
     overrideLabels,
     plan: (document, operationName, overridden) =>

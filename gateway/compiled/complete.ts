@@ -74,6 +74,11 @@ export function complete(
 
   function fieldValue(field: Field, input: Data, typename: string): unknown {
     if (field.kind === 'introspection') return introspect(field)
+    if (field.kind === 'denied') {
+      const message = `You may not have the field ${field.parent}.${field.name}.`
+      errors.push({ message, path: [...path], extensions: { code: 'FORBIDDEN' } })
+      return isNonNullType(field.type) ? INVALID : null
+    }
     if (field.kind === 'field') return value(own(input, field.key), field.type, field)
     const sent = own(input, field.key)
     const type = (typeof sent === 'string' && schema.getType(sent)) || schema.getType(typename)

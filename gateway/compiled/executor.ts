@@ -29,7 +29,7 @@ export function createCompiledExecutor(
   const environment = { schema: supergraph.fullSchema, subgraphs }
 
   return (planned) => {
-    const { document, node, plan } = planned
+    const { document, node, plan, isDenied } = planned
     const { run, mayRepeat } = compilePlan(environment, plan)
     const conditions = conditionVariables(document)
     const rootName = schema.getRootType(node.operation)?.name
@@ -44,7 +44,7 @@ export function createCompiledExecutor(
       for (const name of conditions) key += values[name] === true ? '1' : '0'
       let variant = variants.get(key)
       if (!variant) {
-        const shape = shapeOf(schema, document, node, (name) => values[name] === true)
+        const shape = shapeOf(schema, document, node, (name) => values[name] === true, isDenied)
         variant = { shape, write: compileSerialiser(schema, shape, (field) => JSON.stringify(introspect(field))) }
         if (variants.size >= MAX_VARIANTS) variants.clear()
         variants.set(key, variant)

@@ -19,13 +19,15 @@ import {
   type SelectionSetNode,
   TypeMetaFieldDef,
 } from 'graphql'
+import type { IsDenied } from '../authorization.ts'
 
 /** One field of an answer's object. */
 export type Field = {
   /** Its name in the answer. */
   readonly key: string
   readonly name: string
-  readonly kind: 'field' | 'typename' | 'introspection'
+  /** `denied`: the client may not have it. */
+  readonly kind: 'field' | 'denied' | 'typename' | 'introspection'
   /** The type whose field it is, as errors name it. */
   readonly parent: string
   readonly type: GraphQLOutputType
@@ -86,6 +88,7 @@ export function shapeOf(
   document: DocumentNode,
   operation: OperationDefinitionNode,
   isTrue: (variable: string) => boolean,
+  isDenied: IsDenied = () => false,
 ): Shape {
   const fragments = new Map<string, FragmentDefinitionNode>()
   for (const definition of document.definitions) {
@@ -172,6 +175,9 @@ export function shapeOf(
     // What the object promises may be stricter than what its interface does.
     const definition = [runtime, parent].flatMap((type) => ('getFields' in type && type.getFields()[name]) || [])[0]
     if (!definition) return undefined
+    if (isDenied(runtime.name, name) || isDenied(parent.name, name)) {
+      return { ...common, kind: 'denied', type: definition.type, shape: undefined }
+    }
     const named = getNamedType(definition.type)
     const shape = isCompositeType(named)
       ? makeShape(
