@@ -336,6 +336,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
       if (limiter) await limit('default', request, reply)
       const asked = read()
       if (Array.isArray(asked)) {
+        if (limiter) for (let others = asked.length - 1; others > 0; others--) await limit('default', request, reply)
         const answers = await Promise.all(
           asked.map((each) => answer(request, reply, () => readBody(each, 0) as GraphQLRequest, readOnly)),
         )
