@@ -138,7 +138,7 @@ export function createOperations(
     if (excesses.length > 0) throw new RequestError(excesses)
     const errors = validate(supergraph.schema, document, rules)
     if (errors.length > 0) throw withCode(errors, 'GRAPHQL_VALIDATION_FAILED')
-    return { document, operations: new Map() }
+    return { document: supergraph.plannable(document), operations: new Map() }
   }
 
   function prepare(

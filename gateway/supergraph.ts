@@ -9,6 +9,7 @@ import {
 import { type QueryPlan, QueryPlanner } from '@apollo/query-planner'
 import type { DocumentNode, GraphQLSchema } from 'graphql'
 import { type Authorization, createAuthorization } from './authorization.ts'
+import { type ClientSchema, clientSchema } from './client-schema.ts'
 import { plannerSupergraph } from './planner-supergraph.ts'
 
 export type LoadedSupergraph = {
@@ -16,6 +17,8 @@ export type LoadedSupergraph = {
   readonly hash: string
   /** What clients see. */
   readonly schema: GraphQLSchema
+  /** A valid document as {@link LoadedSupergraph.plan} takes it. */
+  readonly plannable: ClientSchema['plannable']
   /** The same in Apollo's own form, which its executor takes. */
   readonly apiSchema: Schema
   /** With everything that clients do not see. */
@@ -66,11 +69,12 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
   const plannedSchema = planned.apiSchema()
   const planner = new QueryPlanner(planned)
   const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
-  const schema = apiSchema.toGraphQLJSSchema()
   const fullSchema = supergraph.schema.toGraphQLJSSchema()
+  const { schema, plannable } = clientSchema(apiSchema.toGraphQLJSSchema(), fullSchema)
   return {
     hash: createHash('sha256').update(sdl).digest('hex'),
     schema,
+    plannable,
     apiSchema,
     fullSchema,
     authorization: createAuthorization(schema, fullSchema, supergraph),

@@ -245,4 +245,24 @@ export const typeSuites: readonly Suite[] = [
       },
     ],
   },
+  {
+    name: 'directives of documents that subgraphs have composed',
+    subgraphs: Object.fromEntries(
+      ['a', 'b'].map((name) => [
+        name,
+        {
+          sdl: `extend schema @link(url: "https://specs.apollo.dev/federation/v2.1", import: ["@composeDirective"])
+            @link(url: "https://shop.example/access/v1.0", import: ["@access"]) @composeDirective(name: "@access")
+            directive @access(scope: Scope!${name === 'b' ? ' = PUBLIC' : ''}) on FIELD enum Scope { PUBLIC PRIVATE }
+            type Query { ${name}: String }`,
+          resolvers: { Query: { [name]: () => name } },
+        },
+      ]),
+    ),
+    cases: [
+      { query: '{ a @access b @access(scope: PRIVATE) }', data: { a: 'a', b: 'b' } },
+      { query: '{ a @access(scope: OTHER) }', data: null, errors: [[undefined, /OTHER/]] },
+      { query: 'query @access { a }', data: null, errors: [[undefined, /may not be used on QUERY/]] },
+    ],
+  },
 ]
