@@ -30,6 +30,7 @@ const customAttributes = z
 
 const settings = z
   .strictObject({
+    view: z.strictObject({ id: count, code: z.string().min(1), locale: z.string().min(2) }),
     account: z.strictObject({
       confirmationRequired: z.boolean(),
       defaultGroup: z.int().nonnegative(),
@@ -72,10 +73,13 @@ const settings = z
 /** The store's settings, whole and checked. */
 export type Store = z.infer<typeof settings>
 
+type Given = z.input<typeof settings>
+type ReadonlyDeep<T> = T extends object ? { readonly [K in keyof T]: ReadonlyDeep<T[K]> } : T
+
 /** Settings by name, as far as a file gives them. */
-export type PartialStore = {
-  readonly [S in keyof Store]?: Store[S] extends readonly unknown[] ? Store[S] : Partial<Store[S]>
-}
+export type PartialStore = ReadonlyDeep<{
+  [S in keyof Given]?: Given[S] extends readonly unknown[] ? Given[S] : Partial<Given[S]>
+}>
 
 const DEFAULTS = new URL('./store.yaml', import.meta.url)
 const defaults = parseYaml(readFileSync(DEFAULTS, 'utf8')) as Record<string, unknown>

@@ -56,7 +56,7 @@ export function createLinkCommands(parts: {
     // The same text as for a wrong token: it must not tell whose address this is.
     const mismatch = () => invalidInput('The password token is mismatched. Reset and try again.')
     if (state === undefined) throw mismatch()
-    if (isLocked(state, now)) throw invalidInput('The account is locked.')
+    if (isLocked(state, now)) throw invalidInput('The account is locked')
     const { passwordReset } = state
     if (passwordReset === null || !tokens.fits(token, 'reset-password', passwordReset.eventId)) throw mismatch()
     if (isResetExpired(state, now, store)) throw invalidInput('The password token is expired. Reset and try again.')

@@ -5,6 +5,7 @@ import { COUNTRIES, type Country } from '../schema/countries.ts'
 import type { CustomAttributes } from '../schema/events.ts'
 import { regionsOf } from '../schema/regions.ts'
 import type { CustomAttribute, Store } from '../schema/store.ts'
+import { createAttributeForms } from './attribute-forms.ts'
 import { type Command, createCommand } from './command.ts'
 import { authorize, type Commands } from './commands.ts'
 import type { Customers } from './customers.ts'
@@ -45,6 +46,7 @@ export function createResolvers({ commands, links, customers, claims, tokens, st
     .map(toCountry)
   const groups = store.groups.map(({ id, name }) => ({ uid: toUid(id), name }))
   const storeConfig = toStoreConfig(store)
+  const attributesForm = createAttributeForms(store)
 
   function command(args: unknown, context: RequestContext, info: GraphQLResolveInfo): Command {
     return createCommand({
@@ -119,6 +121,8 @@ export function createResolvers({ commands, links, customers, claims, tokens, st
       },
 
       storeConfig: () => storeConfig,
+
+      attributesForm: (_: unknown, { formCode }: { formCode: string }) => attributesForm(formCode),
     },
 
     Mutation: {
@@ -343,8 +347,13 @@ export function createResolvers({ commands, links, customers, claims, tokens, st
         'value' in attribute ? 'AttributeValue' : 'AttributeSelectedOptions',
     },
     AttributeSelectedOptionInterface: { __resolveType: () => 'AttributeSelectedOption' },
+    CustomAttributeMetadataInterface: { __resolveType: () => 'CustomerAttributeMetadata' },
+    CustomAttributeOptionInterface: { __resolveType: () => 'AttributeOptionMetadata' },
   }
 }
+
+/** Countries of the directory that Magento's enum of country codes lacks. */
+const NO_COUNTRY_CODE = new Set(['BQ', 'CW', 'PR', 'SS', 'SX', 'XK'])
 
 /** Magento's group of those who are not signed in. */
 const GUESTS = 0
@@ -384,11 +393,9 @@ function toAttributes(declared: readonly CustomAttribute[], attributes: CustomAt
     const value = attributes[code]
     if (value === undefined) return []
     if (typeof value === 'string') return [{ code, value }]
-    const selected = value.map((each) => ({
-      label: options.find((option) => option.value === each)?.label ?? each,
-      value: each,
-    }))
-    return [{ code, selected_options: selected }]
+    // In the order of the options; one that the store no longer has is not shown, as in Magento.
+    const selected = options.filter((option) => value.includes(option.value))
+    return [{ code, selected_options: selected.map(({ label, value }) => ({ label, value })) }]
   })
 }
 
@@ -405,8 +412,12 @@ function toCountry({ id, alpha3, name }: Country) {
 }
 
 /** The settings as Magento's StoreConfig has them: numbers of passwords are texts there. */
-function toStoreConfig({ account, password, newsletter, countries, token }: Store) {
+function toStoreConfig({ view, account, password, newsletter, countries, token }: Store) {
   return {
+    id: view.id,
+    store_code: view.code,
+    locale: view.locale,
+    autocomplete_on_storefront: false,
     create_account_confirmation: account.confirmationRequired,
     customer_access_token_lifetime: token.lifetimeMinutes / 60,
     graphql_share_customer_group: account.shareGroup,
@@ -459,7 +470,7 @@ function createViews({ account, customAttributes }: Store) {
       region: { region_code: address.regionCode, region: address.region, region_id: address.regionId },
       region_id: address.regionId,
       country_id: address.countryId,
-      country_code: address.countryId,
+      country_code: NO_COUNTRY_CODE.has(address.countryId) ? null : address.countryId,
       street: address.street,
       company: address.company,
       telephone: address.telephone,

@@ -246,7 +246,7 @@ export const BY_UID: AddressTexts = {
 export function requestPasswordReset(state: CustomerDocument, now: Date, { password }: Store): CustomerEvent[] {
   const ages = state.passwordResetRequests.map((at) => now.getTime() - Date.parse(at))
   const lately = ages.filter((age) => age < HOUR_MS).length
-  if (lately >= password.resetRequestsPerHour) return []
+  if (password.resetRequestsPerHour > 0 && lately >= password.resetRequestsPerHour) return []
   if (ages.some((age) => age < password.resetMinutesBetween * 60_000)) return []
   return [{ type: 'PasswordResetRequested', data: {} }]
 }

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { absentCustomer } from '../../projections/customer.ts'
 import { customerStream } from '../../projections/fold.ts'
 import { startProjection } from '../../projections/worker.ts'
+import { store as defaultStore } from '../../schema/store.ts'
 import { createCommand, encodeAll } from '../../subgraph/command.ts'
 import { addAddress, checkRegistration, register } from '../../subgraph/domain/customer.ts'
 import { createTokens } from '../../subgraph/identity/tokens.ts'
@@ -28,23 +29,25 @@ export const ADDRESS = {
 /** Writes customers 1 to `count` into empty stores, each with one address, and their documents. */
 export async function addCustomers(stores: StoreOptions, count: number): Promise<BenchCustomer[]> {
   const { eventStore, readModel, keys } = openStores(stores)
+  const store = defaultStore()
+  const at = new Date()
   const tokens = createTokens(keys.tokenSigningKey)
   const customers = await Promise.all(
     Array.from({ length: count }, async (_, index) => {
       const id = index + 1
       const email = `customer${id}@example.com`
-      const registration = checkRegistration({ email, firstname: 'Ann', lastname: 'Lee' })
+      const registration = checkRegistration({ email, firstname: 'Ann', lastname: 'Lee' }, store)
       const command = createCommand({
         operation: 'bench',
         arguments: {},
         actor: 'bench',
         correlationId: randomUUID(),
-        at: new Date(),
+        at,
       })
       // As a registration and a new address leave them, but for the password: its hash would take the bench's time.
       const events = [
-        ...register(absentCustomer(id), { ...registration, customerId: id, credentialsRevision: -1 }),
-        ...addAddress(absentCustomer(id), id, ADDRESS),
+        ...register(absentCustomer(id), { ...registration, customerId: id, credentialsRevision: -1, at }, store),
+        ...addAddress(absentCustomer(id), id, ADDRESS, store),
       ]
       await eventStore.append(customerStream(id), encodeAll(command, events), { expected: 'no_stream' })
       return { id, email, token: tokens.issue({ customerId: id, generation: 0 }) }

@@ -4,10 +4,12 @@ import type { EventStore, NewEvent } from '../../eventstore/port.ts'
 import { absentCustomer, type CustomerDocument, project } from '../../projections/customer.ts'
 import { customerStream } from '../../projections/fold.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
+import { store as defaultStore } from '../../schema/store.ts'
 import { createCommand, encodeAll } from '../../subgraph/command.ts'
 import { addAddress, checkRegistration, register, update } from '../../subgraph/domain/customer.ts'
 import { ADDRESS } from './customers.ts'
 
+const store = defaultStore()
 /** So many customers are busy at a time: a customer's events lie so many events apart. */
 const BUSY = 2_000
 const EVENTS_EACH = 5
@@ -32,10 +34,13 @@ function historyOf(id: number): NewEvent[] {
     }
     encoded.push(...added)
   }
-  const registration = checkRegistration({ email: `customer${id}@example.com`, firstname: 'Ann', lastname: 'Lee' })
-  append(register(state, { ...registration, customerId: id, credentialsRevision: -1 }))
-  append(addAddress(state, id, { ...ADDRESS, default_billing: true, default_shipping: true }))
-  append(update(state, { firstname: 'Bob' }))
+  const registration = checkRegistration(
+    { email: `customer${id}@example.com`, firstname: 'Ann', lastname: 'Lee' },
+    store,
+  )
+  append(register(state, { ...registration, customerId: id, credentialsRevision: -1, at }, store))
+  append(addAddress(state, id, { ...ADDRESS, default_billing: true, default_shipping: true }, store))
+  append(update(state, { firstname: 'Bob' }, store))
   return encoded
 }
 

@@ -353,13 +353,14 @@ export async function readModelContract(
         prefix: '',
         firstname: odd,
         lastname: 'x'.repeat(100_000),
-        isSubscribed: true,
+        newsletter: 'subscribed',
+        customAttributes: { size: '39', interests: ['1'] },
         defaultBilling: 7,
         addresses: [
           {
             ...{ id: 7, prefix: null, firstname: odd, middlename: null, lastname: 'İ', suffix: null, company: null },
             ...{ street: [odd, ''], city: 'Ústí', postcode: null, countryId: 'CZ', regionId: null, regionCode: null },
-            ...{ region: null, telephone: '+420', fax: null, vatId: null },
+            ...{ region: null, telephone: '+420', fax: null, vatId: null, customAttributes: {} },
           },
         ],
         lastAddressId: 7,

@@ -31,6 +31,7 @@ const address = {
   telephone: '555',
   fax: null,
   vatId: null,
+  customAttributes: {},
 }
 const details = {
   prefix: null,
@@ -41,6 +42,7 @@ const details = {
   dob: '2000-01-31',
   taxvat: null,
   gender: 2,
+  allowRemoteShoppingAssistance: false,
 }
 
 /** One valid event of every type: a type without one is a type error. */
@@ -51,12 +53,21 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
     ...details,
     groupId: 1,
     isSubscribed: false,
+    customAttributes: { shoe_size: '39', interests: ['1', '2'] },
+    rewardUpdateNotification: null,
+    rewardWarningNotification: null,
+    createdAt: '2026-01-02T03:04:05.000Z',
     credentialsRevision: -1,
   },
   CustomerDetailsChanged: { lastname: 'Li', gender: null },
+  CustomerAttributesChanged: { attributes: { shoe_size: null, interests: ['2'] } },
   CustomerEmailChanged: { email: 'b@example.com', previousEmail: 'a@example.com' },
   CustomerPasswordChanged: { credentialsRevision: 2 },
+  PasswordResetRequested: {},
+  EmailConfirmationRequested: {},
+  EmailConfirmed: {},
   NewsletterSubscribed: {},
+  NewsletterConfirmationRequested: {},
   NewsletterUnsubscribed: {},
   CustomerAddressAdded: address,
   CustomerAddressChanged: { addressId: 3, street: ['2 Main St'] },
@@ -72,8 +83,14 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
   CredentialsSet: { passwordHash: '$argon2id$…' },
   SignInSucceeded: {},
   WrongPasswordGiven: { reason: 'sign-in' },
+  FailuresForgiven: {},
+  GuestSubscribed: { email: 'a@example.com' },
+  GuestConfirmationRequested: { email: 'a@example.com' },
   CustomerIdsReserved: {},
   AddressIdsReserved: { customerId: 7 },
+  IdFloorRaised: { floor: 1000 },
+  AddressIdImported: { customerId: 7 },
+  MailCheckpointSet: { commit: '12', prepare: '12' },
   EventSkipped: { revision: 3, reason: 'unknown type' },
 }
 const events = Object.entries(examples).map(([type, data]) => ({ type, data }) as DomainEvent)

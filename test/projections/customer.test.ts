@@ -1,8 +1,9 @@
 /** The customer projection, event by event: given a document, when an event comes, then so much of it changes. */
 import t, { type Test } from 'tap'
-import type { Recorded } from '../../eventstore/codec.ts'
+import { decode, type Recorded } from '../../eventstore/codec.ts'
+import type { RecordedEvent } from '../../eventstore/port.ts'
 import { absentCustomer, type CustomerDocument, project } from '../../projections/customer.ts'
-import { type AddressFields, type CustomerEvent, customerEventSchemas } from '../../schema/events.ts'
+import { type AddressFields, type CustomerEvent, customerEventSchemas, SCHEMA_VERSION } from '../../schema/events.ts'
 
 const AT = '2026-03-04T05:06:07.000Z'
 
@@ -13,7 +14,7 @@ function next(document: CustomerDocument, event: CustomerEvent, at = AT): Record
     id: '0f8fad5b-d9cb-469f-a165-70867728950e',
     revision: document.revision + 1,
     created: new Date(0),
-    metadata: { $correlationId: 'c', $causationId: 'c', actor: 'guest', at, schemaVersion: 1 },
+    metadata: { $correlationId: 'c', $causationId: 'c', actor: 'guest', at, schemaVersion: SCHEMA_VERSION },
   }
 }
 
@@ -40,19 +41,20 @@ const tested = new Set<string>()
 
 const details = {
   ...{ prefix: 'Dr.', firstname: 'Ada', middlename: null, lastname: 'King', suffix: null },
-  ...{ dob: '1815-12-10', taxvat: 'GB1', gender: 2 },
+  ...{ dob: '1815-12-10', taxvat: 'GB1', gender: 2, allowRemoteShoppingAssistance: false },
 }
 const registered: CustomerEvent = {
   type: 'CustomerRegistered',
   data: {
     ...details,
     ...{ customerId: 7, email: 'ada@example.com', groupId: 1, isSubscribed: false, credentialsRevision: 0 },
+    ...{ customAttributes: { size: '39' }, rewardUpdateNotification: 1, rewardWarningNotification: 0, createdAt: AT },
   },
 }
 const fields: AddressFields = {
   ...{ prefix: null, firstname: 'Ada', middlename: null, lastname: 'King', suffix: null, company: null },
   ...{ street: ['12 St James Square', 'Floor 2'], city: 'London', postcode: 'SW1Y', countryId: 'GB', regionId: null },
-  ...{ regionCode: null, region: null, telephone: '1', fax: null, vatId: null },
+  ...{ regionCode: null, region: null, telephone: '1', fax: null, vatId: null, customAttributes: {} },
 }
 const added = (addressId: number): CustomerEvent => ({ type: 'CustomerAddressAdded', data: { addressId, ...fields } })
 const billing = (addressId: number | null): CustomerEvent => ({ type: 'DefaultBillingAddressSet', data: { addressId } })
@@ -67,6 +69,7 @@ t.test('a registration makes the customer', async (t) => {
     .thenChanges(t, {
       ...details,
       ...{ status: 'registered', email: 'ada@example.com', createdAt: AT, groupId: 1, credentialsRevision: 0 },
+      ...{ customAttributes: { size: '39' }, rewardUpdateNotification: 1, rewardWarningNotification: 0 },
     })
 })
 
@@ -76,6 +79,7 @@ t.test('a registration after an abandoned claim', async (t) => {
     .thenChanges(t, {
       ...details,
       ...{ status: 'registered', email: 'ada@example.com', createdAt: AT, groupId: 1, credentialsRevision: 0 },
+      ...{ customAttributes: { size: '39' }, rewardUpdateNotification: 1, rewardWarningNotification: 0 },
     })
 })
 
@@ -107,12 +111,67 @@ t.test('another password', async (t) => {
     .thenChanges(t, { credentialsRevision: 3 })
 })
 
+/** The id of all events here. */
+const LINK = { eventId: '0f8fad5b-d9cb-469f-a165-70867728950e', at: AT }
+
+t.test('links to reset the password', async (t) => {
+  const requested: CustomerEvent = { type: 'PasswordResetRequested', data: {} }
+  given(registered)
+    .when(requested)
+    .thenChanges(t, { passwordReset: LINK, passwordResetRequests: [AT] })
+  const { document } = given(registered, requested)
+  const later = '2026-03-04T06:06:06.000Z'
+  t.same(project(document, next(document, requested, later)).passwordResetRequests, [AT, later])
+  const muchLater = '2026-03-04T06:06:07.000Z'
+  t.same(project(document, next(document, requested, muchLater)).passwordResetRequests, [muchLater], 'of an hour')
+  given(registered, requested)
+    .when({ type: 'CustomerPasswordChanged', data: { credentialsRevision: 3 } })
+    .thenChanges(t, { credentialsRevision: 3, passwordReset: null })
+})
+
+t.test('confirmation of the account', async (t) => {
+  const requested: CustomerEvent = { type: 'EmailConfirmationRequested', data: {} }
+  given(registered).when(requested).thenChanges(t, { confirmation: LINK })
+  given(registered, requested).when({ type: 'EmailConfirmed', data: {} }).thenChanges(t, { confirmation: null })
+})
+
+t.test("the store's own attributes", async (t) => {
+  given(registered)
+    .when({ type: 'CustomerAttributesChanged', data: { attributes: { size: null, interests: ['1'] } } })
+    .thenChanges(t, { customAttributes: { interests: ['1'] } })
+})
+
+t.test('events of version 1 are read as those of today', async (t) => {
+  const { allowRemoteShoppingAssistance: _, ...oldDetails } = details
+  const metadata = { $correlationId: 'c', $causationId: 'c', actor: 'guest', at: AT, schemaVersion: 1 }
+  const stored = (type: string, data: object, revision: number) =>
+    decode<CustomerEvent>({ stream: 'customer-7', type, data, metadata, revision, id: '' } as unknown as RecordedEvent)
+  const data = { ...oldDetails, customerId: 7, email: 'ada@example.com', groupId: 1, isSubscribed: true }
+  const { customAttributes: __, ...oldFields } = fields
+  const document = [
+    stored('CustomerRegistered', { ...data, credentialsRevision: 0 }, 0),
+    stored('CustomerAddressAdded', { addressId: 12, ...oldFields }, 1),
+  ].reduce(project, absentCustomer(7))
+  t.match(document, {
+    createdAt: AT,
+    newsletter: 'subscribed',
+    customAttributes: {},
+    allowRemoteShoppingAssistance: false,
+    addresses: [{ id: 12, ...fields }],
+  })
+})
+
 t.test('the newsletter', async (t) => {
   const subscribed: CustomerEvent = { type: 'NewsletterSubscribed', data: {} }
-  given(registered).when(subscribed).thenChanges(t, { isSubscribed: true })
+  given(registered).when(subscribed).thenChanges(t, { newsletter: 'subscribed' })
   given(registered, subscribed)
     .when({ type: 'NewsletterUnsubscribed', data: {} })
-    .thenChanges(t, { isSubscribed: false })
+    .thenChanges(t, { newsletter: 'unsubscribed' })
+  const requested: CustomerEvent = { type: 'NewsletterConfirmationRequested', data: {} }
+  given(registered).when(requested).thenChanges(t, { newsletter: 'unconfirmed', newsletterConfirmation: LINK })
+  given(registered, requested)
+    .when(subscribed)
+    .thenChanges(t, { newsletter: 'subscribed', newsletterConfirmation: null })
 })
 
 t.test('an address is added', async (t) => {

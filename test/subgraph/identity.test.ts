@@ -6,6 +6,7 @@ import t from 'tap'
 import type { Recorded } from '../../eventstore/codec.ts'
 import { ConfigurationError, loadConfiguration } from '../../schema/configuration.ts'
 import type { SignInEvent } from '../../schema/events.ts'
+import { store as defaultStore } from '../../schema/store.ts'
 import { loadKeys } from '../../subgraph/identity/keys.ts'
 import { hashPassword, verifyPassword } from '../../subgraph/identity/passwords.ts'
 import { failuresToLock, isThrottled } from '../../subgraph/identity/sign-in.ts'
@@ -95,24 +96,29 @@ const at = (seconds: number, type: SignInEvent['type'], reason = 'sign-in') =>
     data: { reason },
     metadata: { at: new Date(seconds * 1000).toISOString() },
   }) as unknown as Recorded<SignInEvent>
+const { signInThrottle } = defaultStore()
 const wrong = (seconds: number, reason?: string) => at(seconds, 'WrongPasswordGiven', reason)
 
 t.test('the throttle: six failures, half an hour from the last, ended by a success', async (t) => {
   const now = (seconds: number) => new Date(seconds * 1000)
   const six = [1, 2, 3, 4, 5, 6].map((second) => wrong(second))
-  t.equal(isThrottled(six.slice(1), now(7)), false)
-  t.equal(isThrottled(six, now(7)), true)
-  t.equal(isThrottled(six, now(1805)), true)
-  t.equal(isThrottled(six, now(1806)), false)
-  t.equal(isThrottled([...six, wrong(1900)], now(1901)), false, 'after it the count starts over')
-  t.equal(isThrottled([...six.slice(0, 3), at(4, 'SignInSucceeded'), ...six.slice(3)], now(7)), false)
-  t.equal(isThrottled([...six.slice(1), wrong(6, 'change')], now(7)), false, 'a password change is no sign-in')
+  t.equal(isThrottled(six.slice(1), now(7), signInThrottle), false)
+  t.equal(isThrottled(six, now(7), signInThrottle), true)
+  t.equal(isThrottled(six, now(1805), signInThrottle), true)
+  t.equal(isThrottled(six, now(1806), signInThrottle), false)
+  t.equal(isThrottled([...six, wrong(1900)], now(1901), signInThrottle), false, 'after it the count starts over')
+  t.equal(isThrottled([...six.slice(0, 3), at(4, 'SignInSucceeded'), ...six.slice(3)], now(7), signInThrottle), false)
+  t.equal(
+    isThrottled([...six.slice(1), wrong(6, 'change')], now(7), signInThrottle),
+    false,
+    'a password change is no sign-in',
+  )
 })
 
 t.test('the lock: all wrong passwords since the last success and the last lock', async (t) => {
   const mixed = [wrong(1), wrong(2, 'change'), wrong(3), at(4, 'SignInSucceeded'), wrong(5), wrong(6, 'change')]
-  t.equal(failuresToLock(mixed, null), 2)
-  t.equal(failuresToLock(mixed, new Date((5 + 600) * 1000).toISOString()), 1, 'the lock was set at second 5')
+  t.equal(failuresToLock(mixed, null, 600_000), 2)
+  t.equal(failuresToLock(mixed, new Date((5 + 600) * 1000).toISOString(), 600_000), 1, 'the lock was set at second 5')
 })
 
 t.test('guesses sent at once are counted one by one', async (t) => {

@@ -12,6 +12,7 @@ import { openReadModel } from '../../projections/open.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { startProjection } from '../../projections/worker.ts'
 import { loadConfiguration } from '../../schema/configuration.ts'
+import { type PartialStore, store } from '../../schema/store.ts'
 import { loadKeys } from '../../subgraph/identity/keys.ts'
 import { buildSubgraph } from '../../subgraph/server.ts'
 
@@ -94,6 +95,8 @@ export async function startSubgraph(
     /** Whether a projection runs beside it; default true. */
     readonly projection?: boolean
     readonly now?: () => Date
+    /** Settings that differ from the defaults. */
+    readonly store?: PartialStore
     readonly wrapEventStore?: (store: EventStore) => EventStore
     readonly wrapReadModel?: (readModel: ReadModel) => ReadModel
   } = {},
@@ -104,7 +107,13 @@ export async function startSubgraph(
   const opened = openEventStore(configuration.EVENTSTORE_URL)
   const eventStore = wrapEventStore(opened)
   const readModel = wrapReadModel(openReadModel(configuration.READMODEL_URL))
-  const app = await buildSubgraph({ eventStore, readModel, keys: loadKeys(configuration), ...(now && { now }) })
+  const app = await buildSubgraph({
+    eventStore,
+    readModel,
+    keys: loadKeys(configuration),
+    store: store(options.store),
+    ...(now && { now }),
+  })
   const projection = options.projection === false ? undefined : startProjection({ eventStore, readModel, log: app.log })
   t.teardown(async () => {
     await app.close()

@@ -17,6 +17,9 @@ const day = fc
   .date({ min: new Date('1900-01-01'), max: new Date('2026-01-01'), noInvalidDate: true })
   .map((date) => date.toISOString().slice(0, 10))
 
+const attributeCode = fc.constantFrom('shoe_size', 'interests', 'club')
+const attributes = fc.dictionary(attributeCode, fc.oneof(text, fc.array(text, { minLength: 1, maxLength: 2 })))
+
 const details = {
   prefix: optionalText,
   firstname: text,
@@ -26,6 +29,7 @@ const details = {
   dob: fc.option(day),
   taxvat: optionalText,
   gender: fc.option(fc.integer({ min: 1, max: 3 })),
+  allowRemoteShoppingAssistance: fc.boolean(),
 } satisfies { [K in keyof CustomerDetails]: fc.Arbitrary<CustomerDetails[K]> }
 
 const address = {
@@ -45,16 +49,29 @@ const address = {
   telephone: text,
   fax: optionalText,
   vatId: optionalText,
+  customAttributes: attributes,
 } satisfies { [K in keyof AddressFields]: fc.Arbitrary<AddressFields[K]> }
 
 /** Which of the customer's addresses an event is about; taken modulo their number. */
 const which = fc.nat(100)
+
+const LINKS = [
+  'PasswordResetRequested',
+  'EmailConfirmationRequested',
+  'EmailConfirmed',
+  'NewsletterConfirmationRequested',
+] as const
 
 /** What may happen to a registered customer, still without the ids and former values that depend on what was before. */
 const move = fc.oneof(
   fc.record({ type: fc.constant('details'), changed: fc.record(details, { requiredKeys: [] }) }),
   fc.record({ type: fc.constant('email'), email }),
   fc.record({ type: fc.constant('password') }),
+  fc.record({
+    type: fc.constant('attributes'),
+    attributes: fc.dictionary(attributeCode, fc.option(fc.oneof(text, fc.array(text, { minLength: 1, maxLength: 2 })))),
+  }),
+  fc.record({ type: fc.constant('link'), link: fc.constantFrom(...LINKS) }),
   fc.record({ type: fc.constant('newsletter') }),
   fc.record({ type: fc.constant('add'), fields: fc.record(address) }),
   fc.record({ type: fc.constant('change'), which, changed: fc.record(address, { requiredKeys: [] }) }),
@@ -82,6 +99,10 @@ export function history(id: number, options: { readonly maxChanges?: number } = 
         ...details,
         groupId: fc.integer({ min: 0, max: 3 }),
         isSubscribed: fc.boolean(),
+        customAttributes: attributes,
+        rewardUpdateNotification: fc.option(fc.integer({ min: 0, max: 1 })),
+        rewardWarningNotification: fc.option(fc.integer({ min: 0, max: 1 })),
+        createdAt: fc.constant(new Date(0).toISOString()),
         credentialsRevision: fc.integer({ min: -1, max: 0 }),
       }),
       moves: fc.array(move, { maxLength: options.maxChanges ?? 20 }),
@@ -131,6 +152,10 @@ function happen(
       case 'password':
         credentialsRevision++
         return { type: 'CustomerPasswordChanged', data: { credentialsRevision } }
+      case 'attributes':
+        return { type: 'CustomerAttributesChanged', data: { attributes: move.attributes } }
+      case 'link':
+        return { type: move.link, data: {} }
       case 'newsletter':
         isSubscribed = !isSubscribed
         return { type: isSubscribed ? 'NewsletterSubscribed' : 'NewsletterUnsubscribed', data: {} }

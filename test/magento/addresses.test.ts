@@ -1,0 +1,511 @@
+/** Magento's own API tests of addresses: reading, creating, changing, deleting, by id and by uid. */
+import t from 'tap'
+import { type Send, signUp, startGraph, TEXAN } from '../support/graph.ts'
+import {
+  type Case,
+  check,
+  forbidden,
+  GUEST,
+  gives,
+  input,
+  noSuchEntity,
+  type Operation,
+  QUICK_STORE,
+  signUpLocked,
+} from '../support/magento.ts'
+
+const defaults = ['HK', 'IE', 'MO', 'PA', 'GB']
+const { send } = await startGraph(t, {
+  store: { ...QUICK_STORE, countries: { postcodeOptional: [...defaults, 'UA'] } },
+})
+
+const FIELDS = `id uid customer_id region { region region_id region_code } region_id country_code country_id street company
+  telephone fax postcode city firstname lastname middlename prefix suffix vat_id default_shipping default_billing`
+
+/** The address of Magento's tests. */
+const ARIZONA = {
+  region: { region: 'Arizona', region_id: 4, region_code: 'AZ' },
+  country_code: 'US',
+  street: ['Line 1 Street', 'Line 2'],
+  company: 'Company name',
+  telephone: '123456789',
+  fax: '123123123',
+  postcode: '7777',
+  city: 'City Name',
+  firstname: 'Adam',
+  lastname: 'Phillis',
+  middlename: 'A',
+  prefix: 'Mr.',
+  suffix: 'Jr.',
+  vat_id: '1',
+  default_shipping: true,
+  default_billing: false,
+}
+const ALBERTA = { ...ARIZONA, country_code: 'CA', region: { region: 'Alberta', region_id: 66, region_code: 'AB' } }
+const BRITISH = { ...ARIZONA, country_code: 'GB', city: 'London', postcode: '10019', region: undefined }
+
+const uidOf = (id: number | string) => Buffer.from(String(id)).toString('base64')
+
+const create = (given: object, token?: string, fields = FIELDS): Operation => ({
+  query: `mutation($input: CustomerAddressInput!) { createCustomerAddress(input: $input) { ${fields} } }`,
+  variables: { input: given },
+  token,
+})
+const update = (id: number, given: object | undefined, token?: string, fields = FIELDS): Operation => ({
+  query: `mutation($id: Int!, $input: CustomerAddressInput) { updateCustomerAddress(id: $id, input: $input) { ${fields} } }`,
+  variables: { id, input: given },
+  token,
+})
+const updateV2 = (uid: string, given: object | undefined, token?: string): Operation => ({
+  query: `mutation($uid: ID!, $input: CustomerAddressInput) { updateCustomerAddressV2(uid: $uid, input: $input) { ${FIELDS} } }`,
+  variables: { uid, input: given },
+  token,
+})
+const remove = (id: number, token?: string): Operation => ({
+  query: `mutation { deleteCustomerAddress(id: ${id}) }`,
+  token,
+})
+const removeV2 = (uid: string, token?: string): Operation => ({
+  query: 'mutation($uid: ID!) { deleteCustomerAddressV2(uid: $uid) }',
+  variables: { uid },
+  token,
+})
+
+/** A customer with this many addresses; their ids. */
+async function withAddresses(send: Send, ...inputs: object[]) {
+  const customer = await signUp(send)
+  const ids: number[] = []
+  for (const given of inputs) {
+    const { data } = await send(create(given).query, { variables: { input: given }, token: customer.token })
+    ids.push(data.createCustomerAddress.id)
+  }
+  return { ...customer, ids, first: ids[0] as number, second: ids[1] as number }
+}
+
+t.test('createCustomerAddress', async (t) => {
+  const { token } = await signUp(send)
+  const locked = await signUpLocked(send)
+  const one = (given: object) => create(given, token)
+  const { country_code: _, ...withoutCountry } = ARIZONA
+  const required = (field: string) => input(`"${field}" is required. Enter and try again.`)
+  const tooManyLines = input('"Street Address" cannot contain more than 2 lines.')
+  const noMatch = input('The region_id does not match the selected country or region')
+  const createRegion = (region: object | undefined, country = 'US') =>
+    one({ ...ARIZONA, country_code: country, region })
+
+  await check(t, send, [
+    {
+      name: 'every field',
+      ...one(ARIZONA),
+      gives: { createCustomerAddress: { ...ARIZONA, country_id: 'US', region_id: 4 } },
+    },
+    {
+      name: 'country_id instead of country_code',
+      ...one({ ...withoutCountry, country_id: 'US' }),
+      gives: { createCustomerAddress: { ...ARIZONA, country_id: 'US' } },
+    },
+    {
+      name: 'country_code counts before country_id',
+      ...one({ ...ALBERTA, country_id: 'US' }),
+      gives: { createCustomerAddress: { country_code: 'CA', country_id: 'CA' } },
+    },
+    {
+      name: 'as a literal',
+      query: `mutation { createCustomerAddress(input: { region: { region_id: 1 } country_code: US street: ["123 Main Street"]
+        telephone: "7777777777" postcode: "9999" city: "Phoenix" firstname: "Bob" lastname: "Loblaw" }) {
+        region { region region_code } postcode } }`,
+      token,
+      gives: { createCustomerAddress: { region: { region: 'Alabama', region_code: 'AL' }, postcode: '9999' } },
+    },
+    { name: 'as a guest', ...create(ARIZONA), refused: GUEST },
+    {
+      name: 'a locked account may',
+      ...create(ARIZONA, locked.token, 'city'),
+      gives: { createCustomerAddress: { city: 'City Name' } },
+    },
+    { name: 'nothing at all', ...one({}), refused: input('"input" value should be specified') },
+    ...(['firstname', 'lastname', 'telephone', 'city'] as const).flatMap((field): Case[] => [
+      { name: `an empty ${field}`, ...one({ ...ARIZONA, [field]: '' }), refused: required(field) },
+      { name: `no ${field}`, ...one({ ...ARIZONA, [field]: undefined }), refused: required(field) },
+    ]),
+    { name: 'no street', ...one({ ...ARIZONA, street: undefined }), refused: required('street') },
+    { name: 'an empty postcode', ...one({ ...ARIZONA, postcode: '' }), refused: required('postcode') },
+    { name: 'three lines', ...one({ ...ARIZONA, street: ['1', '2', '3'] }), refused: tooManyLines },
+    {
+      name: 'a city of 256 characters',
+      ...one({ ...ARIZONA, city: 'x'.repeat(256) }),
+      refused: input('"City" length must be equal or less than 255 characters.'),
+    },
+    {
+      name: 'no postcode where the store needs none',
+      ...one({ ...ARIZONA, country_code: 'UA', region: undefined, postcode: undefined }),
+      gives: { createCustomerAddress: { country_code: 'UA', postcode: null } },
+    },
+    {
+      name: 'a region code without its id',
+      ...createRegion({ region_code: 'NY' }),
+      refused: input('A region_id is required for the specified country code'),
+    },
+    {
+      name: 'no region where one is required',
+      ...createRegion(undefined),
+      refused: input('A region_id is required for the specified country code'),
+    },
+    {
+      name: 'a region of another country',
+      ...createRegion({ region_id: 43, region_code: 'NY' }, 'GB'),
+      refused: noMatch,
+    },
+    { name: 'a region id of another code', ...createRegion({ region_id: 53, region_code: 'NY' }), refused: noMatch },
+    {
+      name: 'a region id alone',
+      ...createRegion({ region_id: 43 }),
+      gives: { createCustomerAddress: { region: { region: 'New York', region_code: 'NY', region_id: 43 } } },
+    },
+    {
+      name: 'a free region and its code',
+      ...one({ ...BRITISH, region: { region_code: 'some', region: 'some region' } }),
+      gives: { createCustomerAddress: { region: { region: 'some region', region_code: 'some' } } },
+    },
+    { name: 'no region where none is required', ...one(BRITISH), gives: { createCustomerAddress: { city: 'London' } } },
+    { name: 'an unknown country', ...one({ ...ARIZONA, country_code: 'XX' }), invalid: /"XX"/ },
+    {
+      name: 'no arguments',
+      query: 'mutation { createCustomerAddress() { id } }',
+      token,
+      invalid: /^Syntax Error: Expected Name, found "?\)"?\.?$/,
+    },
+    ...['""', '"foo"'].map((text) => ({
+      name: `the input ${text}`,
+      query: `mutation { createCustomerAddress(input: ${text}) { id } }`,
+      token,
+      invalid: new RegExp(`Expected value of type "CustomerAddressInput!?", found ${text}`),
+    })),
+  ])
+})
+
+t.test('addresses', async (t) => {
+  const { token, ids } = await withAddresses(send, ARIZONA, {
+    ...ALBERTA,
+    default_shipping: false,
+    default_billing: true,
+  })
+  const none = await signUp(send)
+  const locked = await signUpLocked(send)
+  const query = `{ customer { default_billing default_shipping addresses { ${FIELDS} } } }`
+  await check(t, send, [
+    {
+      name: 'in the order of their ids, with the flags of the customer',
+      query,
+      token,
+      gives: {
+        customer: {
+          default_shipping: String(ids[0]),
+          default_billing: String(ids[1]),
+          addresses: [
+            { ...ARIZONA, id: ids[0], uid: uidOf(ids[0] as number) },
+            { ...ALBERTA, id: ids[1], uid: uidOf(ids[1] as number), default_shipping: false, default_billing: true },
+          ],
+        },
+      },
+    },
+    {
+      name: 'none',
+      query,
+      token: none.token,
+      gives: { customer: { default_billing: null, default_shipping: null, addresses: [] } },
+    },
+    { name: 'as a guest', query, refused: GUEST },
+    {
+      name: 'a locked account',
+      query,
+      token: locked.token,
+      refused: ['The account is locked.', 'graphql-authentication'],
+    },
+  ])
+})
+
+t.test('the default flags', async (t) => {
+  const { token, first, second } = await withAddresses(
+    send,
+    { ...ARIZONA, default_shipping: true, default_billing: true },
+    { ...ARIZONA, default_shipping: false },
+  )
+  const pointers = async () =>
+    (await send('{ customer { default_billing default_shipping } }', { token })).data.customer
+  t.same(await pointers(), { default_billing: String(first), default_shipping: String(first) })
+  const flags = 'default_billing default_shipping'
+  await check(t, send, [
+    {
+      name: 'move to another address',
+      ...update(second, { default_billing: true }, token, flags),
+      gives: { updateCustomerAddress: { default_billing: true, default_shipping: false } },
+    },
+    {
+      name: 'false where it is not the default changes nothing',
+      ...update(second, { default_shipping: false }, token, flags),
+      gives: { updateCustomerAddress: { default_billing: true, default_shipping: false } },
+    },
+  ])
+  t.same(await pointers(), { default_billing: String(second), default_shipping: String(first) })
+  await check(t, send, [
+    {
+      name: 'false where it is the default ends it',
+      ...update(first, { default_shipping: false }, token, flags),
+      gives: { updateCustomerAddress: { default_billing: false, default_shipping: false } },
+    },
+  ])
+  t.same(await pointers(), { default_billing: String(second), default_shipping: null })
+  const fresh = await withAddresses(send, { ...ARIZONA, default_shipping: undefined, default_billing: undefined })
+  const { data } = await send('{ customer { default_billing default_shipping } }', { token: fresh.token })
+  t.same(data.customer, { default_billing: null, default_shipping: null }, 'the first address is not made one')
+})
+
+t.test('updateCustomerAddress', async (t) => {
+  const { token, first } = await withAddresses(send, ARIZONA)
+  const other = await signUp(send)
+  const change = (given: object | undefined, id = first) => update(id, given, token)
+  const everything = { ...ALBERTA, default_billing: true }
+  await check(t, send, [
+    {
+      name: 'every field, another country',
+      ...change(everything),
+      gives: {
+        updateCustomerAddress: { ...everything, id: first, uid: uidOf(first), country_id: 'CA', region_id: 66 },
+      },
+    },
+    {
+      name: 'country_id instead of country_code',
+      ...change({ country_id: 'US', region: { region_id: 2, region_code: 'AK', region: 'Alaska' } }),
+      gives: { updateCustomerAddress: { country_id: 'US', country_code: 'US', region_id: 2 } },
+    },
+    {
+      name: 'one field; the others stay',
+      ...change({ city: 'Juneau' }),
+      gives: {
+        updateCustomerAddress: { city: 'Juneau', firstname: 'Adam', region_id: 2, street: ['Line 1 Street', 'Line 2'] },
+      },
+    },
+    {
+      name: 'null clears an optional field',
+      ...change({ company: null }),
+      gives: { updateCustomerAddress: { company: null } },
+    },
+    { name: 'as a guest', ...update(first, { city: 'New City', postcode: '5555' }), refused: GUEST },
+    {
+      name: 'an empty first name',
+      ...change({ firstname: '', lastname: 'Phillis' }),
+      refused: input('"firstname" is required. Enter and try again.'),
+    },
+    { name: 'an empty city', ...change({ city: '' }), refused: input('"city" is required. Enter and try again.') },
+    {
+      name: 'three lines',
+      ...change({ street: ['1', '2', '3'] }),
+      refused: input('"Street Address" cannot contain more than 2 lines.'),
+    },
+    { name: 'no input', ...change(undefined), refused: input('"input" value must be specified') },
+    { name: 'an empty input', ...change({}), refused: input('"input" value must be specified') },
+    { name: 'the id 0', ...change({ city: 'X' }, 0), refused: input('Address "id" value must be specified') },
+    {
+      name: 'an unknown id',
+      ...change(everything, 999_999),
+      refused: noSuchEntity('Could not find a address with ID "999999"'),
+    },
+    {
+      name: 'the address of another customer',
+      ...update(first, everything, other.token),
+      refused: forbidden(`Current customer does not have permission to address with ID "${first}"`),
+    },
+    {
+      name: 'a region of another country',
+      ...change({ region: { region_id: 66 }, country_code: 'US' }),
+      refused: input('The region_id does not match the selected country or region'),
+    },
+    {
+      name: 'no id',
+      query: 'mutation { updateCustomerAddress(, input: { city: "X" }) { id } }',
+      token,
+      invalid: /Field "updateCustomerAddress" argument "id" of type "Int!" is required/,
+    },
+    {
+      name: 'an id that is no number',
+      query: 'mutation { updateCustomerAddress(id: "", input: { city: "X" }) { id } }',
+      token,
+      invalid: /Int cannot represent non-integer value: ""/,
+    },
+    ...['""', '"foo"'].map((text) => ({
+      name: `the input ${text}`,
+      query: `mutation { updateCustomerAddress(id: ${first}, input: ${text}) { id } }`,
+      token,
+      invalid: new RegExp(`Expected value of type "CustomerAddressInput", found ${text}`),
+    })),
+  ])
+})
+
+t.test('deleteCustomerAddress', async (t) => {
+  const { token, first, second } = await withAddresses(send, TEXAN, TEXAN)
+  const other = await signUp(send)
+  const makeDefault = (given: object): Case => ({
+    name: `made default: ${JSON.stringify(given)}`,
+    ...update(second, given, token, 'id'),
+    gives: { updateCustomerAddress: { id: second } },
+  })
+  const isDefault = (which: string) =>
+    input(`Customer Address ${second} is set as default ${which} address and can not be deleted`)
+  await check(t, send, [
+    { name: 'as a guest', ...remove(first), refused: GUEST },
+    {
+      name: 'the address of another customer',
+      ...remove(first, other.token),
+      refused: forbidden(`Current customer does not have permission to address with ID "${first}"`),
+    },
+    makeDefault({ default_shipping: true }),
+    { name: 'the default shipping address', ...remove(second, token), refused: isDefault('shipping') },
+    makeDefault({ default_billing: true }),
+    { name: 'the default of both: billing is named', ...remove(second, token), refused: isDefault('billing') },
+    { name: 'one that is no default', ...remove(first, token), gives: { deleteCustomerAddress: true } },
+    {
+      name: 'the same again',
+      ...remove(first, token),
+      refused: noSuchEntity(`Could not find a address with ID "${first}"`),
+    },
+    {
+      name: 'an unknown id',
+      ...remove(999_999, token),
+      refused: noSuchEntity('Could not find a address with ID "999999"'),
+    },
+    {
+      name: 'no arguments',
+      query: 'mutation { deleteCustomerAddress() }',
+      token,
+      invalid: /^Syntax Error: Expected Name, found "?\)"?\.?$/,
+    },
+    {
+      name: 'an id that is no number',
+      query: 'mutation { deleteCustomerAddress(id: "string") }',
+      token,
+      invalid: /Int cannot represent non-integer value: "string"/,
+    },
+  ])
+  const { data } = await send('{ customer { addresses { id } } }', { token })
+  t.same(data.customer.addresses, [{ id: second }])
+})
+
+t.test('updateCustomerAddressV2 and deleteCustomerAddressV2', async (t) => {
+  const { token, first, second } = await withAddresses(
+    send,
+    { ...TEXAN, default_billing: true, default_shipping: true },
+    TEXAN,
+  )
+  const other = await signUp(send)
+  const [uid, unknown] = [uidOf(second), uidOf(999_999)]
+  const CAMBRIDGE = {
+    city: 'Cambridge',
+    street: ['123 Harvard Street'],
+    postcode: '02138',
+    telephone: '0987654321',
+    firstname: 'Jane',
+    lastname: 'Smith',
+  }
+  const notFound = noSuchEntity('Could not find an address with the specified ID')
+  const notYours = forbidden('Current customer does not have permission to get address with the specified ID')
+  const isDefault = (which: string) =>
+    input(`Customer Address with the specified ID is set as default ${which} address and can not be deleted`)
+  await check(t, send, [
+    {
+      name: 'update',
+      ...updateV2(uid, CAMBRIDGE, token),
+      gives: { updateCustomerAddressV2: { uid, ...CAMBRIDGE, country_id: 'US', region: { region_id: 57 } } },
+    },
+    { name: 'update: an unknown uid', ...updateV2(unknown, { city: 'X' }, token), refused: notFound },
+    { name: 'update: as a guest', ...updateV2(uid, { city: 'X' }), refused: GUEST },
+    {
+      name: 'update: the address of another customer',
+      ...updateV2(uid, { city: 'X' }, other.token),
+      refused: notYours,
+    },
+    {
+      name: 'update: no uid',
+      ...updateV2('no uid!', { city: 'X' }, token),
+      refused: input('Value of uid "no uid!" is incorrect.'),
+    },
+    {
+      name: 'update: an empty uid',
+      ...updateV2('', { city: 'X' }, token),
+      refused: input('Address "uid" value must be specified'),
+    },
+    { name: 'update: no input', ...updateV2(uid, undefined, token), refused: input('"input" value must be specified') },
+    { name: 'delete: as a guest', ...removeV2(uid), refused: GUEST },
+    { name: 'delete: an unknown uid', ...removeV2(unknown, token), refused: notFound },
+    { name: 'delete: the address of another customer', ...removeV2(uid, other.token), refused: notYours },
+    {
+      name: 'delete: the default of both: billing is named',
+      ...removeV2(uidOf(first), token),
+      refused: isDefault('billing'),
+    },
+    {
+      name: 'delete: no longer default billing',
+      ...updateV2(uidOf(first), { default_billing: false }, token),
+      gives: { updateCustomerAddressV2: { default_billing: false, default_shipping: true } },
+    },
+    { name: 'delete: the default shipping address', ...removeV2(uidOf(first), token), refused: isDefault('shipping') },
+    { name: 'delete', ...removeV2(uid, token), gives: { deleteCustomerAddressV2: true } },
+    { name: 'delete: again', ...removeV2(uid, token), refused: notFound },
+  ])
+})
+
+t.test('addressesV2', async (t) => {
+  const { token, ids } = await withAddresses(send, TEXAN, TEXAN, TEXAN)
+  const none = await signUp(send)
+  const page = (args: string, token?: string): Operation => ({
+    query: `{ customer { addressesV2${args} { items { id } page_info { page_size current_page total_pages } total_count } } }`,
+    token,
+  })
+  const pages = (items: unknown[], page_size: number, current_page: number, total_pages: number, total_count = 3) => ({
+    customer: {
+      addressesV2: {
+        items: items.map((id) => ({ id })),
+        page_info: { page_size, current_page, total_pages },
+        total_count,
+      },
+    },
+  })
+  const greater = (name: string) => `${name} value must be greater than 0.`
+  await check(t, send, [
+    {
+      name: 'one of three pages',
+      ...page('(pageSize: 1, currentPage: 1)', token),
+      gives: pages(ids.slice(0, 1), 1, 1, 3),
+    },
+    {
+      name: 'the first of two pages',
+      ...page('(pageSize: 2, currentPage: 1)', token),
+      gives: pages(ids.slice(0, 2), 2, 1, 2),
+    },
+    {
+      name: 'the second of two pages',
+      ...page('(pageSize: 2, currentPage: 2)', token),
+      gives: pages(ids.slice(2), 2, 2, 2),
+    },
+    { name: 'one page', ...page('(pageSize: 3, currentPage: 1)', token), gives: pages(ids, 3, 1, 1) },
+    { name: 'by default five a page', ...page('', token), gives: pages(ids, 5, 1, 1) },
+    { name: 'none', ...page('', none.token), gives: pages([], 5, 1, 0, 0) },
+    { name: 'as a guest', ...page(''), refused: GUEST },
+  ])
+  for (const [args, name] of [
+    ['(pageSize: 0)', 'pageSize'],
+    ['(currentPage: 0)', 'currentPage'],
+    ['(pageSize: -1)', 'pageSize'],
+  ] as const) {
+    await t.test(args, async (t) => {
+      const { query } = page(args)
+      const answer = await send(query, { token })
+      t.equal(answer.errors?.[0].message, greater(name))
+      t.equal(answer.errors?.[0].extensions.category, 'graphql-input')
+      t.same(answer.errors?.[0].path, ['customer', 'addressesV2'])
+    })
+  }
+  gives(t, await send('{ customer { addresses { id } } }', { token }), {
+    customer: { addresses: ids.map((id) => ({ id })) },
+  })
+})
