@@ -90,7 +90,7 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
   AddressIdsReserved: { customerId: 7 },
   IdFloorRaised: { floor: 1000 },
   AddressIdImported: { customerId: 7 },
-  MailCheckpointSet: { commit: '12', prepare: '12' },
+  MailCheckpointSet: { commit: '12', prepare: '12', unsent: [{ commit: '1', prepare: '1' }], holder: null },
   EventSkipped: { revision: 3, reason: 'unknown type' },
 }
 const events = Object.entries(examples).map(([type, data]) => ({ type, data }) as DomainEvent)
