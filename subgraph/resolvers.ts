@@ -393,11 +393,9 @@ function toAttributes(declared: readonly CustomAttribute[], attributes: CustomAt
     const value = attributes[code]
     if (value === undefined) return []
     if (typeof value === 'string') return [{ code, value }]
-    const selected = value.map((each) => ({
-      label: options.find((option) => option.value === each)?.label ?? each,
-      value: each,
-    }))
-    return [{ code, selected_options: selected }]
+    // In the order of the options; one that the store no longer has is not shown, as in Magento.
+    const selected = options.filter((option) => value.includes(option.value))
+    return [{ code, selected_options: selected.map(({ label, value }) => ({ label, value })) }]
   })
 }
 
