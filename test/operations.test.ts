@@ -25,7 +25,9 @@ t.test("the README's operations are Magento's, and what it says of each is so", 
     for (const [, name = ''] of names.matchAll(/`(\w+)`/g)) listed.set(name, !here.trim().startsWith('no'))
   }
   const { send } = await startGraph(t)
-  const { data } = await send('{ __schema { queryType { fields { name } } mutationType { fields { name } } } }')
+  const { data } = await send(
+    '{ __schema { queryType { fields(includeDeprecated: true) { name } } mutationType { fields(includeDeprecated: true) { name } } } }',
+  )
   const { queryType, mutationType } = data.__schema
   const served = new Set<string>([...queryType.fields, ...mutationType.fields].map(({ name }) => name))
   for (const name of MAGENTO) t.ok(listed.has(name), `${name} of Magento is in the README`)
