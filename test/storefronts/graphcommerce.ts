@@ -62,7 +62,7 @@ export const newPerson = (session: Session) => ({
   dateOfBirth: '1990-02-28',
 })
 const NEW_PERSON = {
-  addresses: [],
+  addresses: { length: 0 },
   default_billing: null,
   default_shipping: null,
   prefix: '-',
@@ -341,7 +341,7 @@ export const GRAPHCOMMERCE: Record<string, Operation> = {
         firstname: 'Anna',
         lastname: 'de Vries',
         is_subscribed: false,
-        addresses: [{ id: addresses[0], default_shipping: true }],
+        addresses: { 0: { id: addresses[0], default_shipping: true }, length: 1 },
       },
     }),
   },

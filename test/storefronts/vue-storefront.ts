@@ -32,7 +32,7 @@ const customer = (session: Session) => ({
   ...person(session),
   default_billing: null,
   default_shipping: null,
-  addresses: [],
+  addresses: { length: 0 },
 })
 
 const AUSTIN = {
@@ -81,7 +81,7 @@ export const VUE_STOREFRONT: Record<string, Operation> = {
         addresses { ${ADDRESS_FIELDS} vat_id } is_subscribed
       }
     }`,
-    answers: (session) => ({ customer: { ...person(session), is_subscribed: true, addresses: [] } }),
+    answers: (session) => ({ customer: { ...person(session), is_subscribed: true, addresses: { length: 0 } } }),
   },
   updateCustomer: {
     document: `mutation updateCustomer($input: CustomerUpdateInput!) {
@@ -259,7 +259,7 @@ export const VUE_STOREFRONT: Record<string, Operation> = {
         is_subscribed: true,
         default_billing: String(session.addresses[0]),
         default_shipping: String(session.addresses[0]),
-        addresses: [{ id: session.addresses[0], city: 'Dallas', region: TEXAS }],
+        addresses: { 0: { id: session.addresses[0], city: 'Dallas', region: TEXAS }, length: 1 },
       },
     }),
   },
