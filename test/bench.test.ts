@@ -20,6 +20,7 @@ t.test('npm run bench prints each ratio', async (t) => {
     'projection / parsing and the same writes',
     'projection / GET and SET for each event',
     "\\$all / official client's readAll",
+    'import / appending the same events',
     'rebuild / 1,000,000 events in 12 s',
     'rebuild, 300 MiB / its memory',
     'rebuild, memory with a tenth / with all',

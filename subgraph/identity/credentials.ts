@@ -34,6 +34,11 @@ export interface Credentials {
 const stream = (customerId: number) => `customerCredentials-${customerId}`
 
 export function createCredentials(eventStore: EventStore, customers: Customers): Credentials {
+  /** Before a hash is written: none must ever stand in a stream that would keep it. An import leaves this to its first successor. */
+  async function limit(customerId: number, replaced: number): Promise<void> {
+    if (replaced <= 0) await eventStore.setStreamMetadata(stream(customerId), { $maxCount: 1 })
+  }
+
   return {
     async read(customer) {
       const [last] = await readNewest<CredentialsEvent>(eventStore, stream(customer.id), 1)
@@ -48,8 +53,7 @@ export function createCredentials(eventStore: EventStore, customers: Customers):
     },
 
     async set(customerId, passwordHash, expected, command) {
-      // The limit first: a hash must never stand in a stream that would keep it.
-      if (expected === -1) await eventStore.setStreamMetadata(stream(customerId), { $maxCount: 1 })
+      await limit(customerId, expected)
       const events = encodeAll(command, [{ type: 'CredentialsSet', data: { passwordHash } }], 'credentials')
       const { revision } = await eventStore.append(stream(customerId), events, {
         expected: expected === -1 ? 'no_stream' : expected,
@@ -59,6 +63,7 @@ export function createCredentials(eventStore: EventStore, customers: Customers):
 
     async upgrade(customerId, passwordHash, replaced, command) {
       const own = { ...command, id: crypto.randomUUID(), repeatable: false }
+      await limit(customerId, replaced.revision)
       const events = encodeAll(own, [{ type: 'CredentialsSet', data: { passwordHash, upgrade: true } }], 'credentials')
       const { revision } = await eventStore.append(stream(customerId), events, { expected: replaced.revision })
       await customers.execute(customerId, own, (state) => recordHashUpgrade(state, revision))

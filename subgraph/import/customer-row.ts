@@ -31,6 +31,9 @@ export function readCustomer({ fields }: Row, store: Store, now: Date): Imported
   const id = idOf(fields, CUSTOMER_ID_COLUMNS)
   const given = CUSTOMER_ID_COLUMNS.map((column) => fields[column]).find((value) => value)
   if (given !== undefined && id === undefined) throw new RejectedRow('entity_id is no number above 0')
+  // A new id could be one that a later row brings.
+  const hasIds = CUSTOMER_ID_COLUMNS.some((column) => column in fields)
+  if (hasIds && id === undefined) throw new RejectedRow('entity_id is missing, which the file has for others')
   const passwordHash = text(fields, 'password_hash') ?? undefined
   if (passwordHash !== undefined && !isMagentoHash(passwordHash)) {
     throw new RejectedRow("password_hash is not in one of Magento's formats")

@@ -2,6 +2,8 @@
  * Moving customers in from Magento's export files. Each row's events have ids that come from the row, and are appended where
  * nothing was: so an import that is run again writes nothing twice, and one that was cut off goes on.
  */
+import { stat } from 'node:fs/promises'
+import { LRUCache } from 'lru-cache'
 import { decode } from '../../eventstore/codec.ts'
 import {
   comparePositions,
@@ -22,7 +24,7 @@ import { createIds } from '../ids.ts'
 import { readNewest } from '../streams.ts'
 import { ADDRESS_ID_COLUMNS, type ImportedAddress, readAddress } from './address-row.ts'
 import { CUSTOMER_ID_COLUMNS, type ImportedCustomer, readCustomer } from './customer-row.ts'
-import { RejectedRow, type Row, readRows, survey } from './rows.ts'
+import { idOf, RejectedRow, type Row, readRows } from './rows.ts'
 
 export interface ImportReport {
   imported: number
@@ -43,18 +45,30 @@ export interface ImportOptions {
   readonly dryRun?: boolean
   /** Told of each rejected row; the reason has no personal data in it. */
   readonly onRejected: (file: string, line: number, reason: string) => Promise<void> | void
-  /** @param done rows of both files so far @param total of both */
-  readonly onProgress?: (done: number, total: number) => void
+  /** @param rows of both files so far @param share 0 to 1 of both */
+  readonly onProgress?: (rows: number, share: number) => void
   readonly signal?: AbortSignal
   readonly now?: Date
 }
 
 type Outcome = 'imported' | 'alreadyThere'
 
+interface Found {
+  readonly id: number
+  readonly revision: number
+  /** undefined: none that an import of addresses would have written. */
+  readonly eventIds?: ReadonlySet<string>
+  readonly defaults: { billing: number | null; shipping: number | null }
+}
+
 /** Rows whose appends are under way at once: the stores write them in groups. */
-const IN_FLIGHT = 256
+const IN_FLIGHT = 1_024
 /** Addresses are gathered by customer within so many rows. */
 const GATHERED = 4_096
+/** Ids are reserved for the import in such steps. */
+const FLOOR_STEP = 100_000
+/** Some 60 MB. */
+const REMEMBERED = 300_000
 
 /** Brings the files in. @throws EventStoreUnavailable; Error for a file that can't be read */
 export async function importFiles(
@@ -72,29 +86,33 @@ export async function importFiles(
     return { id: uuidOf(`import:${name}`), repeatable: false, actor: 'import', correlationId: uuidOf(name), at: now }
   }
 
-  const sizes = {
-    customers: options.customers ? await survey(options.customers, CUSTOMER_ID_COLUMNS) : undefined,
-    addresses: options.addresses ? await survey(options.addresses, ADDRESS_ID_COLUMNS) : undefined,
-  }
-  const total = (sizes.customers?.rows ?? 0) + (sizes.addresses?.rows ?? 0)
-  let done = 0
+  const sizes = await Promise.all(
+    [options.customers, options.addresses].map(async (path) => (path ? (await stat(path)).size : 0)),
+  )
+  const total = Math.max(1, (sizes[0] ?? 0) + (sizes[1] ?? 0))
+  let rows = 0
+  /** Customers that this run has registered, by the keys of their addresses: what is known of them need not be read. */
+  const fresh = new LRUCache<string, { readonly id: number; readonly revision: number }>({ max: REMEMBERED })
   const before = await end(eventStore)
   const hasOwnAddresses = (await readNewest(eventStore, 'addressIds', 1)).length > 0
 
-  if (!dryRun) {
-    const highest = { customerId: sizes.customers?.highest ?? 0, addressId: sizes.addresses?.highest ?? 0 }
-    await ids.raiseFloors(highest, run)
-  }
   if (options.customers) {
-    await each(readRows(options.customers), IN_FLIGHT, (row) =>
-      settle(reports.customers, options.customers as string, row, () => importCustomer(readCustomer(row, store, now))),
+    const file = options.customers
+    await each(withFloors(readRows(file), 'customerId', CUSTOMER_ID_COLUMNS), IN_FLIGHT, (row) =>
+      settle(reports.customers, file, row, 0, () => importCustomer(readCustomer(row, store, now))),
     )
   }
   if (options.addresses) await importAddresses(options.addresses)
   return reports
 
   /** One row: counted, or rejected with its reason; anything else ends the import. */
-  async function settle(into: ImportReport, file: string, { line }: Row, work: () => Promise<Outcome>): Promise<void> {
+  async function settle(
+    into: ImportReport,
+    file: string,
+    { line, bytes }: Row,
+    before: number,
+    work: () => Promise<Outcome>,
+  ): Promise<void> {
     if (signal?.aborted) return
     try {
       into[await work()]++
@@ -103,7 +121,24 @@ export async function importFiles(
       into.rejected++
       await onRejected(file, line, error.message)
     }
-    onProgress?.(++done, total)
+    onProgress?.(++rows, (before + bytes) / total)
+  }
+
+  /** Rows as they come, once no id of theirs will be given out here any more. */
+  async function* withFloors(
+    read: AsyncIterable<Row>,
+    kind: 'customerId' | 'addressId',
+    columns: readonly string[],
+  ): AsyncGenerator<Row> {
+    let floor = 0
+    for await (const row of read) {
+      const id = idOf(row.fields, columns) ?? 0
+      if (id > floor && !dryRun) {
+        floor = id + FLOOR_STEP
+        await ids.raiseFloors({ customerId: 0, addressId: 0, [kind]: floor }, run)
+      }
+      yield row
+    }
   }
 
   async function importCustomer(customer: ImportedCustomer): Promise<Outcome> {
@@ -125,7 +160,11 @@ export async function importFiles(
 
     const events = encodeAll(own, customer.events(id))
     const { position, written } = await appendFirst(customerStream(id), events)
-    if (written) return position && comparePositions(position, before) <= 0 ? 'alreadyThere' : 'imported'
+    if (written) {
+      if (position && comparePositions(position, before) <= 0) return 'alreadyThere'
+      fresh.set(key, { id, revision: events.length - 1 })
+      return 'imported'
+    }
     const holder = await load(id)
     if (holder.status === 'registered' && claims.keyOf(holder.email) === key) return 'alreadyThere'
     await claims.release(email, id, own)
@@ -150,8 +189,6 @@ export async function importFiles(
   /** What stands there already counts: it may have been changed since. @throws RejectedRow where it is another customer's */
   async function setCredentials(id: number, passwordHash: string, own: Command): Promise<void> {
     const stream = `customerCredentials-${id}`
-    // The limit first: a hash must never stand in a stream that would keep it.
-    await eventStore.setStreamMetadata(stream, { $maxCount: 1 })
     const { written } = await appendFirst(
       stream,
       encodeAll(own, [{ type: 'CredentialsSet', data: { passwordHash } }], 'credentials'),
@@ -185,13 +222,14 @@ export async function importFiles(
           if (group) group.push({ row, address })
           else byCustomer.set(key, [{ row, address }])
         } catch (error) {
-          await settle(reports.addresses, file, row, () => Promise.reject(error))
+          await settle(reports.addresses, file, row, sizes[0] ?? 0, () => Promise.reject(error))
         }
       }
-      await each(byCustomer.values(), IN_FLIGHT, async (group) => {
-        const outcomes = await importAddressesOf(group.map(({ address }) => address))
+      await each(byCustomer, IN_FLIGHT, async ([key, group]) => {
+        const addresses = group.map(({ address }) => address)
+        const outcomes = await importAddressesOf(key, addresses)
         for (const [index, { row }] of group.entries()) {
-          await settle(reports.addresses, file, row, async () => {
+          await settle(reports.addresses, file, row, sizes[0] ?? 0, async () => {
             const outcome = outcomes[index] as Outcome | RejectedRow
             if (outcome instanceof RejectedRow) throw outcome
             return outcome
@@ -199,7 +237,7 @@ export async function importFiles(
         }
       })
     }
-    for await (const row of readRows(file)) {
+    for await (const row of withFloors(readRows(file), 'addressId', ADDRESS_ID_COLUMNS)) {
       if (signal?.aborted) return
       gathered.push(row)
       if (gathered.length === GATHERED) await flush()
@@ -208,29 +246,25 @@ export async function importFiles(
   }
 
   /** The addresses of one customer, in one append. */
-  async function importAddressesOf(addresses: readonly ImportedAddress[]): Promise<(Outcome | RejectedRow)[]> {
-    const [first] = addresses
-    const [claimed] = first
-      ? await readNewest<EmailEvent>(eventStore, `customerEmail-${claims.keyOf(first.email)}`, 1)
-      : []
-    if (claimed?.type !== 'EmailClaimed') {
-      if (dryRun && options.customers) return addresses.map(() => 'imported')
-      return addresses.map(() => new RejectedRow('there is no customer with this _email'))
-    }
-    const { customerId } = claimed.data
+  async function importAddressesOf(
+    key: string,
+    addresses: readonly ImportedAddress[],
+  ): Promise<(Outcome | RejectedRow)[]> {
     for (;;) {
-      const { state, eventIds } = await read(customerId)
-      if (state.status !== 'registered')
+      const customer = await find(key)
+      if (customer === undefined) {
+        if (dryRun && options.customers) return addresses.map(() => 'imported')
         return addresses.map(() => new RejectedRow('there is no customer with this _email'))
+      }
       const outcomes: (Outcome | RejectedRow)[] = []
       const events: NewEvent[] = []
-      const defaults = { billing: state.defaultBilling, shipping: state.defaultShipping }
+      const { defaults } = customer
       const seen = new Set<number>()
       for (const address of addresses) {
-        const own = command(`address:${address.id}:${customerId}`)
-        if (eventIds.has(own.id)) outcomes.push('alreadyThere')
+        const own = command(`address:${address.id}:${customer.id}`)
+        if (customer.eventIds?.has(own.id)) outcomes.push('alreadyThere')
         else if (seen.has(address.id)) outcomes.push(new RejectedRow(`the address id ${address.id} comes twice`))
-        else if (!dryRun && !(await take(address.id, customerId, own))) {
+        else if (!dryRun && !(await take(address.id, customer.id, own))) {
           outcomes.push(new RejectedRow(`the address id ${address.id} is another address's`))
         } else {
           seen.add(address.id)
@@ -238,14 +272,27 @@ export async function importFiles(
           events.push(...encodeAll(own, eventsOf(address, defaults)))
         }
       }
+      fresh.delete(key)
       if (dryRun || events.length === 0) return outcomes
       try {
-        await eventStore.append(customerStream(customerId), events, { expected: state.revision })
+        await eventStore.append(customerStream(customer.id), events, { expected: customer.revision })
         return outcomes
       } catch (error) {
         if (!(error instanceof WrongExpectedRevision)) throw error // somebody changed the customer meanwhile: once more
       }
     }
+  }
+
+  /** The customer with this address, as far as its addresses need it. */
+  async function find(key: string): Promise<Found | undefined> {
+    const known = fresh.get(key)
+    if (known) return { ...known, defaults: { billing: null, shipping: null } }
+    const [claimed] = await readNewest<EmailEvent>(eventStore, `customerEmail-${key}`, 1)
+    if (claimed?.type !== 'EmailClaimed') return undefined
+    const { state, eventIds } = await read(claimed.data.customerId)
+    if (state.status !== 'registered') return undefined
+    const { id, revision, defaultBilling, defaultShipping } = state
+    return { id, revision, eventIds, defaults: { billing: defaultBilling, shipping: defaultShipping } }
   }
 
   /** Makes the customer the owner of the id. @returns whether it is */

@@ -45,7 +45,7 @@ await runCommand(async (configuration, signal) => {
       addresses,
       dryRun: values['dry-run'],
       signal,
-      onProgress: (done, total) => progress.report(done, total === 0 ? undefined : done / total),
+      onProgress: (rows, share) => progress.report(rows, share),
       onRejected(file, line, reason) {
         if (!rejected) writeFileSync(rejectedPath, 'file,line,reason\n')
         rejected = true

@@ -6,6 +6,8 @@ import { parse } from 'csv-parse'
 export interface Row {
   /** Of the file, where the row ends: fields may hold line feeds. */
   readonly line: number
+  /** How far in the file the row ends, in bytes. */
+  readonly bytes: number
   readonly fields: Readonly<Record<string, string>>
 }
 
@@ -19,32 +21,13 @@ export async function* readRows(path: string): AsyncGenerator<Row> {
   const parser = createReadStream(path).pipe(
     parse({ columns: true, bom: true, info: true, skip_empty_lines: true, relax_column_count: true }),
   )
-  for await (const { record, info } of parser) yield { line: info.lines, fields: record }
+  for await (const { record, info } of parser) yield { line: info.lines, bytes: info.bytes, fields: record }
 }
 
 /** The names in the head line; none where no row follows. */
 export async function columnsOf(path: string): Promise<readonly string[]> {
   for await (const { fields } of readRows(path)) return Object.keys(fields)
   return []
-}
-
-/** What a file holds, told before anything is written. */
-export interface Survey {
-  readonly rows: number
-  /** The highest number in the column, 0 where there is none. */
-  readonly highest: number
-}
-
-/** @param idColumns the first of these that a row has holds its id */
-export async function survey(path: string, idColumns: readonly string[]): Promise<Survey> {
-  let rows = 0
-  let highest = 0
-  for await (const { fields } of readRows(path)) {
-    rows++
-    const id = idOf(fields, idColumns)
-    if (id !== undefined && id > highest) highest = id
-  }
-  return { rows, highest }
 }
 
 /** The row's id; undefined where it has none. A text that is no id counts as none here, and is refused later. */

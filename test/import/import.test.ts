@@ -185,6 +185,7 @@ t.test('a row that can not be brought in is told with its line and reason, and t
     aCustomer(1, { email: 'another@example.com' }),
     aCustomer(8, { created_at: 'long ago' }),
     aCustomer(9),
+    aCustomer(10, { entity_id: '' }),
   ])
   const addresses = addressesFile([
     anAddress(11, 1),
@@ -196,7 +197,7 @@ t.test('a row that can not be brought in is told with its line and reason, and t
   const folder = await files(t, customers, addresses)
   const { code, stdout, stderr } = await (await runImport(folder, ['customers.csv', 'addresses.csv'])).ended
   t.equal(code, 1, stderr)
-  t.match(stdout, 'customers: 2 imported, 0 already there, 8 rejected')
+  t.match(stdout, 'customers: 2 imported, 0 already there, 9 rejected')
   t.match(stdout, 'addresses: 1 imported, 0 already there, 4 rejected')
   const told = await readFile(join(folder, 'customers.rejected.csv'), 'utf8')
   for (const [line, reason] of [
@@ -208,6 +209,7 @@ t.test('a row that can not be brought in is told with its line and reason, and t
     [8, 'the e-mail address is that of another customer'],
     [9, "the id 1 is another customer's"],
     [10, 'created_at is no date and time'],
+    [12, 'entity_id is missing, which the file has for others'],
   ] as const) {
     t.match(told, `customers.csv,${line},${reason}\n`)
   }
@@ -226,9 +228,7 @@ t.test('a row that can not be brought in is told with its line and reason, and t
 
 t.test('killed in the middle, it goes on', async (t) => {
   const count = 3_000
-  const rows = Array.from({ length: count }, (_, index) =>
-    aCustomer(index + 1, { password_hash: HASHES.sha256, ...(index % 2 === 0 && { entity_id: '' }) }),
-  )
+  const rows = Array.from({ length: count }, (_, index) => aCustomer(index + 1, { password_hash: HASHES.sha256 }))
   const folder = await files(
     t,
     customersFile(rows),
@@ -272,6 +272,17 @@ t.test('a registration that meets an imported id takes the next one', async (t) 
   t.equal(code, 0)
   t.ok((await signUp(send)).id > 41)
   t.match((await send('{ customer { id } }', { token: (await signUp(send)).token })).data, { customer: {} })
+})
+
+t.test('a file without ids of customers, as Magento itself writes it: they get new ones, once', async (t) => {
+  const rows = Array.from({ length: 50 }, (_, index) => aCustomer(index + 1, { entity_id: '' }))
+  const folder = await files(t, customersFile(rows), addressesFile([anAddress(70, 50)]))
+  const first = await (await runImport(folder, ['customers.csv', 'addresses.csv'])).ended
+  t.match(first, { code: 0, stdout: /50 imported[^]*addresses: 1 imported/ })
+  const again = await (await runImport(folder, ['customers.csv', 'addresses.csv'])).ended
+  t.match(again, { code: 0, stdout: /0 imported, 50 already there[^]*0 imported, 1 already there/ })
+  const { send } = await startSubgraph(t, { folder })
+  t.ok((await signUp(send)).id > 50)
 })
 
 t.test('what it is given', async (t) => {

@@ -17,7 +17,8 @@ const field = (text: string) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', 
 function csv(columns: readonly string[], rows: Iterable<Fields>): string {
   const all = [...rows]
   const extra = [...new Set(all.flatMap((row) => Object.keys(row)))].filter((column) => !columns.includes(column))
-  const head = [...columns, ...extra]
+  // Magento's own export has no ids of customers.
+  const head = [...columns, ...extra].filter((column) => column !== 'entity_id' || all.some((row) => row.entity_id))
   return `\uFEFF${[head, ...all.map((row) => head.map((column) => row[column] ?? ''))].map((row) => row.map(field).join(',')).join('\n')}\n`
 }
 
