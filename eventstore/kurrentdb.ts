@@ -136,6 +136,9 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
 
   /** @throws InvalidArgument for a position of another log; where it lies within this one, the server tells */
   async function checkPosition(position: Position): Promise<void> {
+    const { commit, prepare } = position
+    // The server's answer to it is an error without a name.
+    if (prepare > commit || prepare < 0n) throw new InvalidArgument(`Position ${commit}/${prepare} can't be one.`)
     for await (const _ of readLog(position, true, 1)) return
     const end = await logEnd()
     if (end === undefined || position.commit > end.commit + LARGEST_RECORD) {
@@ -278,9 +281,18 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
           return from
         },
         end: async () => (await logEnd()) ?? 'start',
+        async endIfNothingAfter(place) {
+          const end = (await logEnd()) ?? 'start'
+          // What stands at the place itself comes first.
+          for await (const { position } of readLog(place, true, 2, kept)) {
+            if (place === 'start' || comparePositions(position, place) > 0) return undefined
+          }
+          return end
+        },
         request: (place) => logRequest(place, kept),
         after: ({ position }) => position,
         at: (checkpoint) => checkpoint,
+        positionOf: (place) => (place === 'start' ? undefined : place),
         isBefore: (a, b) => (a === 'start' ? b !== 'start' : b !== 'start' && comparePositions(a, b) < 0),
       }
       return follow(source, typeof from === 'string' ? undefined : from, batchSize)
@@ -294,9 +306,14 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
         name: stream,
         begin: async () => (from === 'start' ? -1 : from === 'end' ? lastRevision(stream) : from),
         end: () => lastRevision(stream),
+        async endIfNothingAfter(place) {
+          const end = await lastRevision(stream)
+          return end > place ? undefined : end
+        },
         request: (place) => streamRequest(stream, place === -1 ? 'start' : place),
         after: ({ revision }) => revision,
         at: () => undefined,
+        positionOf: () => undefined,
         isBefore: (a, b) => a < b,
       }
       return follow(source, undefined, batchSize)

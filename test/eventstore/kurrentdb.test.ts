@@ -45,6 +45,11 @@ t.test('contract: the test server without BatchAppend', async (t) => {
   t.notOk(server.calls.batchAppend)
 })
 
+t.test('contract: a server before 23.10, which does not say that a subscription has caught up', async (t) => {
+  const server = await startEventStoreServer(t, { caughtUp: false })
+  await eventStoreContract(t, { open: () => openEventStore(server.url) })
+})
+
 t.test('persistent subscriptions: the test server', async (t) => {
   const server = await startEventStoreServer(t)
   await persistentSubscriptionContract(t, { open: () => openEventStore(server.url) })
