@@ -18,7 +18,7 @@ import {
 } from '../eventstore/port.ts'
 import { createApplier } from './apply.ts'
 import { type Checkpoint, sameCheckpoint } from './read-model.ts'
-import { FILTER, type ProjectionOptions, reportFailures, SILENT, startProjection } from './worker.ts'
+import { FILTER, type ProjectionOptions, reportFailures, resume, SILENT, startProjection } from './worker.ts'
 
 export interface GroupProjection {
   /** Finishes the deliveries in hand and leaves the group. Calling it again does nothing. */
@@ -30,6 +30,11 @@ const BACK_OFF_MS = { first: 50, most: 5_000 }
 const LOOK_MS = 1_000
 /** A process that is gone, or paused, loses its events to the others after so long. */
 const MESSAGE_TIMEOUT_MS = 15_000
+/**
+ * Deliveries that come back: each outage of the read model, and each process that leaves, counts as one. The server must
+ * not set an event aside for it; what can't be applied is parked in the read model (see apply.ts).
+ */
+const FOR_EVER = 2 ** 31 - 1
 
 /**
  * Joins the group, creating it where there is none. Failures of a store are retried for ever, as in `startProjection`.
@@ -125,12 +130,13 @@ export function startGroupProjection(
   }
 
   async function create(): Promise<void> {
-    const checkpoint = await readModel.getCheckpoint()
+    const checkpoint = await resume(options)
     try {
       await groups.create(group, {
         filter: FILTER,
         from: checkpoint?.position ?? (wasThere ? 'start' : await newest()),
         messageTimeout: MESSAGE_TIMEOUT_MS,
+        maxRetryCount: FOR_EVER,
       })
       log.info({ group }, 'group created')
     } catch (error) {

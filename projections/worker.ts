@@ -103,7 +103,7 @@ export function startProjection(options: ProjectionOptions): Projection {
   /** @param worked called after each batch that is applied and whose checkpoint is stored */
   async function follow(worked: () => void): Promise<void> {
     const generation = await readModel.follow()
-    let checkpoint = await resume()
+    let checkpoint = await resume(options)
     if (stopping.signal.aborted) return
     applier.forget()
     reached = undefined
@@ -179,24 +179,6 @@ export function startProjection(options: ProjectionOptions): Projection {
     return stored
   }
 
-  /** The checkpoint to go on from. A read model of another log is emptied: its documents are other people's. */
-  async function resume(): Promise<Checkpoint | null> {
-    const checkpoint = await readModel.getCheckpoint()
-    if (checkpoint === null) return null
-    try {
-      const position = checkpoint.position // read too: a log that was cut short does not have it
-      for await (const _ of eventStore.readAll({ from: position, filter: FILTER, maxCount: 1 })) break
-      for await (const first of eventStore.readAll({ filter: FILTER, maxCount: 1 })) {
-        if (first.id === checkpoint.origin) return checkpoint
-      }
-    } catch (error) {
-      if (!(error instanceof InvalidArgument)) throw error
-    }
-    log.warn({}, 'the read model is of another log; it is emptied and filled anew')
-    await readModel.reset()
-    return null
-  }
-
   function arrive(position: Position): void {
     reached = position
     const late = waiting.filter((each) => comparePositions(each.position, position) > 0)
@@ -220,6 +202,28 @@ export function startProjection(options: ProjectionOptions): Projection {
       await running
     },
   }
+}
+
+/** The checkpoint to go on from. A read model of another log is emptied: its documents are other people's. */
+export async function resume({
+  eventStore,
+  readModel,
+  log = SILENT,
+}: Pick<ProjectionOptions, 'eventStore' | 'readModel' | 'log'>): Promise<Checkpoint | null> {
+  const checkpoint = await readModel.getCheckpoint()
+  if (checkpoint === null) return null
+  try {
+    const position = checkpoint.position // read too: a log that was cut short does not have it
+    for await (const _ of eventStore.readAll({ from: position, filter: FILTER, maxCount: 1 })) break
+    for await (const first of eventStore.readAll({ filter: FILTER, maxCount: 1 })) {
+      if (first.id === checkpoint.origin) return checkpoint
+    }
+  } catch (error) {
+    if (!(error instanceof InvalidArgument)) throw error
+  }
+  log.warn({}, 'the read model is of another log; it is emptied and filled anew')
+  await readModel.reset()
+  return null
 }
 
 /** Waits, or until the signal. */

@@ -167,3 +167,38 @@ t.test('a group that is deleted is created anew', async (t) => {
   await appendLater(eventStore, histories, 2)
   await untilProjected(eventStore, readModel, histories)
 })
+
+t.test('a read model of another log is emptied and filled anew', async (t) => {
+  const [other, { server, redis, eventStore, readModel }] = await Promise.all([startEventStoreServer(t), startStores(t)])
+  const otherStore = openKurrentEventStore(other.url)
+  t.teardown(() => otherStore.close())
+  await appendHistories(otherStore, someHistories(5, 12))
+  const filling = startProjection({ eventStore: otherStore, readModel })
+  await until('the read model is complete', async () => (await readModel.getCheckpoint())?.complete ?? false)
+  await filling.stop()
+  const histories = someHistories(3, 13)
+  await appendHistories(eventStore, histories)
+  join(t, { server: server.url, redis: redis.url })
+  await until('the other customers are gone', async () => (await readModel.documents([5]))[0] === null)
+  await untilProjected(eventStore, readModel, histories)
+})
+
+t.test('an event that came back ever so often is still not set aside by the server', async (t) => {
+  const { server, redis, eventStore, readModel } = await startStores(t)
+  const histories = someHistories(1, 14)
+  await appendHistories(eventStore, part(histories, 0, 1))
+  const first = join(t, { server: server.url, redis: redis.url })
+  await untilProjected(eventStore, readModel, histories)
+  await first.stop()
+  const failing = eventStore.persistentSubscriptions.subscribe('customers', { bufferSize: 10 })
+  await appendLater(eventStore, part(histories, 0, 2), 1)
+  let times = 0
+  for await (const deliveries of failing) {
+    await failing.nack(deliveries, 'retry', 'the read model is away')
+    if (++times === 25) break
+  }
+  await failing.unsubscribe()
+  t.match(await eventStore.persistentSubscriptions.info('customers'), { parked: 0 })
+  join(t, { server: server.url, redis: redis.url })
+  await untilProjected(eventStore, readModel, part(histories, 0, 2))
+})
