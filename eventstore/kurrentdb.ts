@@ -156,6 +156,16 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
     return -1
   }
 
+  async function firstRevision(stream: string): Promise<number | undefined> {
+    try {
+      const oldest = read(stream, () => streamRequest(stream, 'start', { forwards: true, maxCount: 1 }))
+      for await (const { revision } of oldest) return revision
+    } catch (error) {
+      if (!(error instanceof StreamNotFound)) throw error
+    }
+    return undefined
+  }
+
   const metadataStream = (stream: string) => `$$${stream}`
 
   async function readMetadata(stream: string): Promise<StreamMetadata> {
@@ -345,7 +355,7 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
       return readMetadata(stream)
     },
 
-    persistentSubscriptions: createGroups(connection, { checkOpen, subscriptions, observer }),
+    persistentSubscriptions: createGroups(connection, { checkOpen, subscriptions, observer, firstRevision }),
 
     async ping() {
       await logEnd()

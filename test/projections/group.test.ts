@@ -65,8 +65,10 @@ async function untilProjected(
   const ids = histories.map(({ id }) => id)
   const folds = await Promise.all(ids.map((id) => foldCustomer(eventStore, id)))
   await until('documents are complete and equal to the folds', async () => {
-    if (!(await readModel.getCheckpoint())?.complete) return false
-    const documents = await readModel.documents(ids)
+    // A handle whose Redis was away may not have connected again yet.
+    const checkpoint = await readModel.getCheckpoint().catch(() => null)
+    if (!checkpoint?.complete) return false
+    const documents = await readModel.documents(ids).catch(() => [null])
     return documents.every((document, index) => document?.revision === folds[index]?.revision)
   })
   const documents = await readModel.documents(ids)
