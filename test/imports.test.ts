@@ -11,8 +11,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   subgraph: ['schema', 'eventstore', 'projections'],
   gateway: ['schema'],
 }
-/** Of the projections, the subgraph uses the read model and the fold, not the worker. */
-const READ_MODEL = /^projections\/(read-model|open|customer|fold)\.ts$/
+/** Of the projections, the subgraph uses the read model, the fold and what an auditor reads, not the worker. */
+const READ_MODEL = /^projections\/(read-model|open|customer|fold|audit\/(moments|reveals|timeline))\.ts$/
 
 const root = join(import.meta.dirname, '..')
 
