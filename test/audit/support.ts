@@ -33,3 +33,6 @@ export function auditor(eventStore: EventStore, options: Partial<AuditContext> =
 // biome-ignore lint/suspicious/noExplicitAny: a line has the shape of the command
 export const json = ({ output }: { readonly output: string }): any[] =>
   output.split('\n').flatMap((line) => (line === '' ? [] : [JSON.parse(line)]))
+
+/** A token's claims, unverified. */
+export const decodeJwt = (token: string) => JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
