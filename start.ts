@@ -1,5 +1,5 @@
 /**
- * `npm start`: subgraph, projection, gateway and (outside production) the sample subgraphs in one process. On the
+ * `npm start`: subgraph, projection, mails, gateway and (outside production) the sample subgraphs in one process. On the
  * embedded stores by default; with EVENTSTORE_URL and READMODEL_URL set, the same on servers.
  */
 import type { AddressInfo } from 'node:net'
@@ -11,6 +11,7 @@ import { gatewayOptions } from './gateway/options.ts'
 import { buildSamples } from './gateway/sample/server.ts'
 import { buildGateway } from './gateway/server.ts'
 import type { Returned, Transport } from './gateway/subgraph-client.ts'
+import { startMail } from './mail/start.ts'
 import { openReadModel } from './projections/open.ts'
 import { traced } from './projections/tracing.ts'
 import { startProjection } from './projections/worker.ts'
@@ -51,6 +52,8 @@ await runProcess(
       added({ close: () => projection.stop() })
       // The read model of an earlier run may be behind, or lost: it is whole before the first query.
       await projection.caughtUp()
+      const { emailHashKey } = keys
+      const mail = added(startMail({ configuration, eventStore, emailHashKey, store, log: subgraph.log }))
 
       await listen(subgraph, { port: configuration.SUBGRAPH_PORT, host }, 'SUBGRAPH_PORT')
       const subgraphUrl = address(subgraph)
@@ -88,7 +91,8 @@ await runProcess(
       console.log(`
   Gateway    ${address(gateway)}/graphql${production ? '' : `   query editor: ${address(gateway)}/`}
   Subgraph   ${subgraphUrl}/graphql
-  Data       ${shown(EVENTSTORE_URL)} (events), ${shown(READMODEL_URL)} (read model)`)
+  Data       ${shown(EVENTSTORE_URL)} (events), ${shown(READMODEL_URL)} (read model)
+  Mail       ${mail.description}`)
       if (!production) {
         await registerSampleCustomer(subgraph, secret)
         const { email, password } = SAMPLE_CUSTOMER

@@ -149,9 +149,17 @@ export const importedIdEventSchemas = {
   AddressIdImported: z.strictObject({ customerId: id }),
 } as const
 
+const position = z.strictObject({ commit: z.string(), prepare: z.string() })
+
 /** Streams `mailCheckpoint-<name>`, of which only the newest event is kept: how far the log's mails have been sent. */
 export const mailEventSchemas = {
-  MailCheckpointSet: z.strictObject({ commit: z.string(), prepare: z.string() }),
+  MailCheckpointSet: z.strictObject({
+    ...position.shape,
+    /** Events up to there whose mails are still to be sent. */
+    unsent: z.array(position),
+    /** The process that is about to send mails; null: none is. */
+    holder: z.string().nullable(),
+  }),
 } as const
 
 /** Streams `customerSkips-<id>`: what an operator decided of events of `customer-<id>` that can't be applied. */

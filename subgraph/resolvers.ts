@@ -6,6 +6,7 @@ import { COUNTRIES, type Country } from '../schema/countries.ts'
 import type { CustomAttributes } from '../schema/events.ts'
 import { regionsOf } from '../schema/regions.ts'
 import type { CustomAttribute, Store } from '../schema/store.ts'
+import { createAttributeForms } from './attribute-forms.ts'
 import { createAuditQueries } from './audit.ts'
 import { type Client, type Command, createCommand } from './command.ts'
 import { authorize, type Commands } from './commands.ts'
@@ -52,6 +53,7 @@ export function createResolvers({ eventStore, commands, links, customers, claims
     .map(toCountry)
   const groups = store.groups.map(({ id, name }) => ({ uid: toUid(id), name }))
   const storeConfig = toStoreConfig(store)
+  const attributesForm = createAttributeForms(store)
 
   function command(args: unknown, context: RequestContext, info: GraphQLResolveInfo): Command {
     return createCommand({
@@ -127,6 +129,8 @@ export function createResolvers({ eventStore, commands, links, customers, claims
       },
 
       storeConfig: () => storeConfig,
+
+      attributesForm: (_: unknown, { formCode }: { formCode: string }) => attributesForm(formCode),
 
       ...createAuditQueries(eventStore, toCustomer),
     },
@@ -358,6 +362,8 @@ export function createResolvers({ eventStore, commands, links, customers, claims
         'value' in attribute ? 'AttributeValue' : 'AttributeSelectedOptions',
     },
     AttributeSelectedOptionInterface: { __resolveType: () => 'AttributeSelectedOption' },
+    CustomAttributeMetadataInterface: { __resolveType: () => 'CustomerAttributeMetadata' },
+    CustomAttributeOptionInterface: { __resolveType: () => 'AttributeOptionMetadata' },
   }
 }
 
@@ -407,11 +413,9 @@ function toAttributes(declared: readonly CustomAttribute[], attributes: CustomAt
     const value = attributes[code]
     if (value === undefined) return []
     if (typeof value === 'string') return [{ code, value }]
-    const selected = value.map((each) => ({
-      label: options.find((option) => option.value === each)?.label ?? each,
-      value: each,
-    }))
-    return [{ code, selected_options: selected }]
+    // In the order of the options; one that the store no longer has is not shown, as in Magento.
+    const selected = options.filter((option) => value.includes(option.value))
+    return [{ code, selected_options: selected.map(({ label, value }) => ({ label, value })) }]
   })
 }
 

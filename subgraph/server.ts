@@ -106,6 +106,12 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     help: 'Sign-ins and the like whose record could not be written.',
     registers: [registry],
   })
+  const operations = new Counter({
+    name: 'customer_operations_total',
+    help: 'Root fields answered, by name and by whether with an error.',
+    labelNames: ['operation', 'outcome'],
+    registers: [registry],
+  })
 
   const eventStore = observed(options.eventStore, (outcome, seconds) => {
     appends.observe({ outcome }, seconds)
@@ -134,6 +140,9 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   const now = options.now ?? (() => new Date())
   const resolvers = createResolvers({ eventStore, commands, links, customers, claims, tokens, store, now })
 
+  for (const root of [resolvers.Query, resolvers.Mutation]) {
+    countOutcomes(root, (operation, outcome) => operations.inc({ operation, outcome }))
+  }
   const modules = [{ typeDefs: parse(typeDefs), resolvers }]
   const executeTraced = createTracedExecution(buildSubgraphSchema(modules))
   await app.register(mercurius, {
@@ -264,6 +273,25 @@ function keyByOperation(request: FastifyRequest): void {
   const { query, operationName } = parameters
   if (typeof query === 'string' && typeof operationName === 'string' && /^\w+$/.test(operationName)) {
     parameters.query = `${query}\n#${operationName}`
+  }
+}
+
+type Resolve = (...args: never[]) => unknown
+
+/** Has each resolver's outcome told: `answered`, or `failed` where it throws. */
+function countOutcomes(resolvers: object, told: (operation: string, outcome: 'answered' | 'failed') => void): void {
+  const fields = resolvers as Record<string, Resolve>
+  for (const [name, resolve] of Object.entries(fields)) {
+    fields[name] = async (...args) => {
+      try {
+        const answer = await resolve(...args)
+        told(name, 'answered')
+        return answer
+      } catch (error) {
+        told(name, 'failed')
+        throw error
+      }
+    }
   }
 }
 

@@ -294,9 +294,9 @@ async function find(criteria: Criteria, { eventStore, values, context }: Asked):
 
 function foundText({ time, stream, revision, type, actor, requestId, data }: EventRecord): string {
   const isGroup = typeof data === 'object' && data !== null && !Array.isArray(data)
-  const fields = isGroup
-    ? Object.entries(data).map(([name, value]) => `${plain(name)}: ${valueText(value ?? null)}`)
-    : []
+  const fields = Object.entries(isGroup ? data : { data })
+    .filter(([, value]) => value != null)
+    .map(([name, value]) => `${plain(name)}: ${valueText(value ?? null)}`)
   const head = `${time.replace('T', ' ')}  ${plain(stream)} ${revision}  ${plain(type)}`
   const who = `by ${plain(actor ?? '-')}, request ${plain(requestId ?? '-')}`
   return `${head}  ${who}\n${fields.length > 0 ? `    ${fields.join(', ')}\n` : ''}`

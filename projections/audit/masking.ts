@@ -38,6 +38,8 @@ const HARMLESS: ReadonlySet<string> = new Set([
   'floor',
   'commit',
   'prepare',
+  'unsent',
+  'holder',
   'reason',
   'command',
   'kind',

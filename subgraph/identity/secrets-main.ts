@@ -8,6 +8,8 @@ const secrets = {
     generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
   'email-hash-key': () => randomBytes(32).toString('hex'),
   'subgraph-secret': () => randomBytes(32).toString('hex'),
+  // To be filled in by the operator.
+  'smtp-url': () => '',
 }
 const folder = 'secrets'
 

@@ -90,7 +90,7 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
   AddressIdsReserved: { customerId: 7 },
   IdFloorRaised: { floor: 1000 },
   AddressIdImported: { customerId: 7 },
-  MailCheckpointSet: { commit: '12', prepare: '12' },
+  MailCheckpointSet: { commit: '12', prepare: '12', unsent: [{ commit: '11', prepare: '11' }], holder: null },
   EventSkipped: { revision: 3, reason: 'unknown type' },
   AccessRecorded: { kind: 'signed-in', clientAddress: '203.0.113.0/24', userAgent: 'curl/8' },
   PersonalDataRevealed: { customerId: 7, command: 'history', reason: 'ticket 12' },
