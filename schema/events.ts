@@ -173,6 +173,46 @@ export const skipEventSchemas = {
   EventSkipped: z.strictObject({ revision: z.int().nonnegative(), reason: z.string() }),
 } as const
 
+/** What {@link accessEventSchemas} tells apart. */
+export const ACCESS_KINDS = [
+  'signed-in',
+  'sign-in-failed',
+  /** The current password was asked for and a wrong one given. */
+  'password-refused',
+  'locked',
+  'password-reset-requested',
+  'password-reset',
+  'password-changed',
+  'tokens-revoked',
+] as const
+export type AccessKind = (typeof ACCESS_KINDS)[number]
+
+/**
+ * Streams `customerAccess-<id>` (or the keyed hash of an address that nobody has), kept for as long as the store's settings
+ * say: who came from where. Never a password or a token.
+ */
+export const accessEventSchemas = {
+  AccessRecorded: z.strictObject({
+    kind: z.enum(ACCESS_KINDS),
+    /** An address, or only its network: `203.0.113.0/24`. */
+    clientAddress: z.string().optional(),
+    userAgent: z.string().optional(),
+  }),
+} as const
+
+/** Streams `auditReveals` and `serviceTokens`: who was shown personal data, and who was given the right to ask for it. */
+export const auditEventSchemas = {
+  /** Written before anything is shown. `customerId` null: of more than one customer. */
+  PersonalDataRevealed: z.strictObject({ customerId: id.nullable(), command: z.string(), reason: z.string().min(1) }),
+  /** Never the token itself. `scope`: names with spaces between them. */
+  ServiceTokenIssued: z.strictObject({
+    subject: z.string(),
+    scope: z.string(),
+    jti: z.string(),
+    expiresAt: z.iso.datetime(),
+  }),
+} as const
+
 export const eventSchemas = {
   ...customerEventSchemas,
   ...emailEventSchemas,
@@ -183,6 +223,8 @@ export const eventSchemas = {
   ...importedIdEventSchemas,
   ...mailEventSchemas,
   ...skipEventSchemas,
+  ...accessEventSchemas,
+  ...auditEventSchemas,
 } as const
 
 type EventsOf<S extends Record<string, z.ZodType>> = {
@@ -198,6 +240,8 @@ export type IdEvent = EventsOf<typeof idEventSchemas>
 export type ImportedIdEvent = EventsOf<typeof importedIdEventSchemas>
 export type MailEvent = EventsOf<typeof mailEventSchemas>
 export type SkipEvent = EventsOf<typeof skipEventSchemas>
+export type AccessEvent = EventsOf<typeof accessEventSchemas>
+export type AuditEvent = EventsOf<typeof auditEventSchemas>
 export type DomainEvent = EventsOf<typeof eventSchemas>
 
 /** The version in which events of this release are written; stored in each event's metadata. */
@@ -207,7 +251,7 @@ export const SCHEMA_VERSION = 2
 export const eventMetadata = z.looseObject({
   $correlationId: z.string(),
   $causationId: z.string(),
-  /** Who did it: `customer:<id>`, `guest`, or a name of the system's. */
+  /** Who did it: `customer:<id>`, `service:<name>`, `operator:<user>`, `guest`, or a name of the system's. */
   actor: z.string(),
   /** When the command was decided (ISO 8601, UTC): the time that rules and documents use. */
   at: z.iso.datetime(),

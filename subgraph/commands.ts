@@ -3,6 +3,7 @@ import { WrongExpectedRevision } from '../eventstore/port.ts'
 import { absentCustomer, type CustomerAddress, type CustomerDocument } from '../projections/customer.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import type { Store } from '../schema/store.ts'
+import type { AccessLog } from './access-log.ts'
 import type { Command } from './command.ts'
 import type { Customers, Decide, Outcome } from './customers.ts'
 import type { AddressInput } from './domain/address.ts'
@@ -76,9 +77,10 @@ export function createCommands(parts: {
   readonly credentials: Credentials
   readonly signIn: SignIn
   readonly subscribers: Subscribers
+  readonly access: AccessLog
   readonly store: Store
 }): Commands {
-  const { customers, ids, claims, credentials, subscribers, store } = parts
+  const { customers, ids, claims, credentials, subscribers, access, store } = parts
 
   /** Runs a command on the caller's own customer; the token is checked on the very state that the events are decided on. */
   async function execute(caller: Caller | null, command: Command, decide: Decide): Promise<Outcome> {
@@ -202,7 +204,9 @@ export function createCommands(parts: {
       checkPassword(newPassword, email, 'change', store.password)
       try {
         const revision = await credentials.set(id, await hashPassword(newPassword), current.revision, command)
-        return (await execute(caller, command, (state) => recordPasswordChange(state, revision))).state
+        const { state } = await execute(caller, command, (state) => recordPasswordChange(state, revision))
+        access.record(id, 'password-changed', command)
+        return state
       } catch (error) {
         // Another change came first: then its password is the current one.
         if (!(error instanceof WrongExpectedRevision)) throw error
@@ -294,6 +298,7 @@ export function createCommands(parts: {
         authorize(caller, state)
         return revokeTokens()
       })
+      access.record(caller.customerId, 'tokens-revoked', command)
     },
 
     createAddress,

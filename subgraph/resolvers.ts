@@ -1,12 +1,14 @@
 /** The GraphQL side: who calls, what is asked, and documents in the schema's shape. */
 import type { GraphQLResolveInfo } from 'graphql'
+import type { EventStore } from '../eventstore/port.ts'
 import type { CustomerAddress, CustomerDocument } from '../projections/customer.ts'
 import { COUNTRIES, type Country } from '../schema/countries.ts'
 import type { CustomAttributes } from '../schema/events.ts'
 import { regionsOf } from '../schema/regions.ts'
 import type { CustomAttribute, Store } from '../schema/store.ts'
 import { createAttributeForms } from './attribute-forms.ts'
-import { type Command, createCommand } from './command.ts'
+import { createAuditQueries } from './audit.ts'
+import { type Client, type Command, createCommand } from './command.ts'
 import { authorize, type Commands } from './commands.ts'
 import type { Customers } from './customers.ts'
 import type { AddressInput } from './domain/address.ts'
@@ -14,13 +16,17 @@ import { BY_UID, type CustomerInput, checkUsable } from './domain/customer.ts'
 import { isValidEmail } from './domain/email.ts'
 import type { EmailClaims } from './email-claims.ts'
 import { forbidden, invalidInput, notAuthorized, notFound } from './errors.ts'
-import type { Caller, Tokens } from './identity/tokens.ts'
+import { requireScope } from './identity/scopes.ts'
+import type { Caller, ServiceCaller, Tokens } from './identity/tokens.ts'
 import type { LinkCommands } from './link-commands.ts'
 
 /** What a resolver knows of the request. */
 export interface RequestContext {
   /** From the token alone; `authorize` compares its generation with the customer's. */
   readonly caller: Caller | null
+  /** Where a service calls instead. */
+  readonly service: ServiceCaller | null
+  readonly client: Client
   readonly correlationId: string
   readonly traceparent: string | undefined
   readonly idempotencyKey: string | undefined
@@ -29,6 +35,7 @@ export interface RequestContext {
 }
 
 interface Parts {
+  readonly eventStore: EventStore
   readonly commands: Commands
   readonly links: LinkCommands
   readonly customers: Customers
@@ -39,7 +46,7 @@ interface Parts {
   readonly now: () => Date
 }
 
-export function createResolvers({ commands, links, customers, claims, tokens, store, now }: Parts) {
+export function createResolvers({ eventStore, commands, links, customers, claims, tokens, store, now }: Parts) {
   const { toCustomer, toAddress } = createViews(store)
   const countries = [...COUNTRIES.values()]
     .filter(({ id }) => store.countries.allowed === 'all' || store.countries.allowed.includes(id))
@@ -53,11 +60,12 @@ export function createResolvers({ commands, links, customers, claims, tokens, st
       // The name in the answer too: one request may hold the same mutation twice.
       operation: `${info.fieldName}:${info.path.key}`,
       arguments: args,
-      actor: context.caller === null ? 'guest' : `customer:${context.caller.customerId}`,
+      actor: actorOf(context),
       correlationId: context.correlationId,
       traceparent: context.traceparent,
       idempotencyKey: context.idempotencyKey,
       at: now(),
+      client: context.client,
     })
   }
 
@@ -123,6 +131,8 @@ export function createResolvers({ commands, links, customers, claims, tokens, st
       storeConfig: () => storeConfig,
 
       attributesForm: (_: unknown, { formCode }: { formCode: string }) => attributesForm(formCode),
+
+      ...createAuditQueries(eventStore, toCustomer),
     },
 
     Mutation: {
@@ -296,8 +306,13 @@ export function createResolvers({ commands, links, customers, claims, tokens, st
     },
 
     Customer: {
-      /** Another subgraph may name any customer: the fields are for that customer alone. */
+      /** Another subgraph may name any customer: the fields are for that customer, and for services that may read all. */
       async __resolveReference(reference: { id: number }, context: RequestContext) {
+        if (context.service) {
+          requireScope(context, 'customers:read')
+          const named = await customers.get(Number(reference.id), context.traceparent)
+          return named.status === 'registered' ? toCustomer(named) : null
+        }
         const document = await signedIn(context)
         if (document.id !== Number(reference.id)) throw forbidden("The current customer isn't authorized.")
         checkUsable(document, now(), store)
@@ -350,6 +365,11 @@ export function createResolvers({ commands, links, customers, claims, tokens, st
     CustomAttributeMetadataInterface: { __resolveType: () => 'CustomerAttributeMetadata' },
     CustomAttributeOptionInterface: { __resolveType: () => 'AttributeOptionMetadata' },
   }
+}
+
+function actorOf({ caller, service }: RequestContext): string {
+  if (caller) return `customer:${caller.customerId}`
+  return service ? `service:${service.service}` : 'guest'
 }
 
 /** Countries of the directory that Magento's enum of country codes lacks. */

@@ -8,11 +8,12 @@ import { type EventStore, WrongExpectedRevision } from '../../eventstore/port.ts
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { SignInEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
+import type { AccessLog } from '../access-log.ts'
 import { type Command, encodeAll } from '../command.ts'
 import type { Customers } from '../customers.ts'
 import { isLocked, isUnconfirmed, lock } from '../domain/customer.ts'
 import type { EmailClaims } from '../email-claims.ts'
-import { accountLocked, accountUnconfirmed, authenticationFailed, invalidInput } from '../errors.ts'
+import { accountLocked, accountUnconfirmed, authenticationFailed, CustomerError, invalidInput } from '../errors.ts'
 import { createKeyedQueue } from '../keyed-queue.ts'
 import { readNewest } from '../streams.ts'
 import type { Credentials, StoredCredentials } from './credentials.ts'
@@ -38,6 +39,7 @@ export function createSignIn(
   customers: Customers,
   claims: EmailClaims,
   credentials: Credentials,
+  access: AccessLog,
   store: Store,
 ): SignIn {
   const { lockout, signInThrottle } = store
@@ -64,6 +66,7 @@ export function createSignIn(
     await customers.execute(customer.id, { ...command, id: crypto.randomUUID(), repeatable: false }, (state) =>
       lock(state, command.at, until),
     )
+    access.record(customer.id, 'locked', command)
     return true
   }
 
@@ -86,6 +89,30 @@ export function createSignIn(
     }
   }
 
+  /** @param customer who has the address, if anybody has @throws CustomerError */
+  async function check(
+    customer: CustomerDocument | undefined,
+    key: string | number,
+    password: string,
+    command: Command,
+    refused: () => CustomerError,
+  ): Promise<CustomerDocument> {
+    if (isThrottled(await history(key), command.at, signInThrottle)) throw refused()
+    // Read anew: the account may have been locked while this attempt waited for its turn.
+    const current = customer && (await customers.load(customer.id))
+    if (current && (isLocked(current, command.at) || (await lockIfDue(current, command)))) throw refused()
+    const stored = current && (await credentials.read(current))
+    if (!(await verifyPassword(password, stored?.passwordHash)) || !current) {
+      if (current) await recordFailure(current, 'sign-in', command)
+      else await record(key, { type: 'WrongPasswordGiven', data: { reason: 'sign-in' } }, command)
+      throw refused()
+    }
+    if (isUnconfirmed(current, store)) throw accountUnconfirmed()
+    if (stored) await upgradeHash(current.id, password, stored, command)
+    await record(key, { type: 'SignInSucceeded', data: {} }, command)
+    return current
+  }
+
   return {
     async signIn(email, password, command) {
       for (const [name, value] of Object.entries({ email, password })) {
@@ -98,29 +125,27 @@ export function createSignIn(
       const customer = await claims.find(email)
       const key = customer?.id ?? claims.keyOf(email)
       return queue.run(String(key), async () => {
-        if (isThrottled(await history(key), command.at, signInThrottle)) throw refused()
-        // Read anew: the account may have been locked while this attempt waited for its turn.
-        const current = customer && (await customers.load(customer.id))
-        if (current && (isLocked(current, command.at) || (await lockIfDue(current, command)))) throw refused()
-        const stored = current && (await credentials.read(current))
-        if (!(await verifyPassword(password, stored?.passwordHash)) || !current) {
-          if (current) await recordFailure(current, 'sign-in', command)
-          else await record(key, { type: 'WrongPasswordGiven', data: { reason: 'sign-in' } }, command)
-          throw refused()
+        try {
+          const signedIn = await check(customer, key, password, command, refused)
+          access.record(key, 'signed-in', command)
+          return signedIn
+        } catch (error) {
+          if (error instanceof CustomerError) access.record(key, 'sign-in-failed', command)
+          throw error
         }
-        if (isUnconfirmed(current, store)) throw accountUnconfirmed()
-        if (stored) await upgradeHash(current.id, password, stored, command)
-        await record(key, { type: 'SignInSucceeded', data: {} }, command)
-        return current
       })
     },
 
     confirm(customerId, password, command) {
       return queue.run(String(customerId), async () => {
         const customer = await customers.load(customerId)
-        if (isLocked(customer, command.at) || (await lockIfDue(customer, command))) throw accountLocked()
+        if (isLocked(customer, command.at) || (await lockIfDue(customer, command))) {
+          access.record(customerId, 'password-refused', command)
+          throw accountLocked()
+        }
         const stored = await credentials.read(customer)
         if (await verifyPassword(password, stored?.passwordHash)) return stored as StoredCredentials
+        access.record(customerId, 'password-refused', command)
         if (await recordFailure(customer, 'change', command)) throw accountLocked()
         throw authenticationFailed('Invalid login or password.')
       })
