@@ -12,6 +12,8 @@ import { buildSamples } from './gateway/sample/server.ts'
 import { buildGateway } from './gateway/server.ts'
 import type { Returned, Transport } from './gateway/subgraph-client.ts'
 import { openReadModel } from './projections/open.ts'
+import { startConfiguredCheckpoints } from './projections/proof/checkpoints.ts'
+import { loadSigningKey } from './projections/proof/key.ts'
 import { traced } from './projections/tracing.ts'
 import { startProjection } from './projections/worker.ts'
 import { listen, type Running, runProcess } from './schema/process.ts'
@@ -41,6 +43,7 @@ await runProcess(
 
     try {
       const keys = loadKeys(configuration)
+      const auditKey = loadSigningKey(configuration)
       const store = loadStore(configuration.STORE_CONFIG)
       added(await startTracing(configuration, 'customers'))
       const eventStore = added(openEventStore(EVENTSTORE_URL))
@@ -51,6 +54,13 @@ await runProcess(
       added({ close: () => projection.stop() })
       // The read model of an earlier run may be behind, or lost: it is whole before the first query.
       await projection.caughtUp()
+      const checkpoints = startConfiguredCheckpoints(
+        eventStore,
+        auditKey,
+        configuration.CHECKPOINT_MINUTES,
+        subgraph.log,
+      )
+      added({ close: () => checkpoints.stop() })
 
       await listen(subgraph, { port: configuration.SUBGRAPH_PORT, host }, 'SUBGRAPH_PORT')
       const subgraphUrl = address(subgraph)

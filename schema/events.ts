@@ -160,6 +160,23 @@ export const skipEventSchemas = {
   EventSkipped: z.strictObject({ revision: z.int().nonnegative(), reason: z.string() }),
 } as const
 
+/** The stream `logCheckpoints`: what the log was, signed (projections/proof/checkpoints.ts). */
+export const checkpointEventSchemas = {
+  LogCheckpointWritten: z.strictObject({
+    /** Leaves of the tree, and its root (base64url). */
+    size: id,
+    root: z.string(),
+    /** Of the last event in the tree. */
+    position: z.strictObject({ commit: z.string(), prepare: z.string() }),
+    time: z.iso.datetime(),
+    /** RFC 7638 thumbprint of the public key. */
+    keyId: z.string(),
+    signature: z.string(),
+    /** The tree's right edge, from which the next checkpoint goes on. */
+    edge: z.array(z.string()),
+  }),
+} as const
+
 export const eventSchemas = {
   ...customerEventSchemas,
   ...emailEventSchemas,
@@ -170,6 +187,7 @@ export const eventSchemas = {
   ...importedIdEventSchemas,
   ...mailEventSchemas,
   ...skipEventSchemas,
+  ...checkpointEventSchemas,
 } as const
 
 type EventsOf<S extends Record<string, z.ZodType>> = {
@@ -185,6 +203,7 @@ export type IdEvent = EventsOf<typeof idEventSchemas>
 export type ImportedIdEvent = EventsOf<typeof importedIdEventSchemas>
 export type MailEvent = EventsOf<typeof mailEventSchemas>
 export type SkipEvent = EventsOf<typeof skipEventSchemas>
+export type CheckpointEvent = EventsOf<typeof checkpointEventSchemas>
 export type DomainEvent = EventsOf<typeof eventSchemas>
 
 /** The version in which events of this release are written; stored in each event's metadata. */
@@ -201,6 +220,9 @@ export const eventMetadata = z.looseObject({
   /** W3C trace context. */
   traceparent: z.string().optional(),
   schemaVersion: z.int(),
+  /** The hash chain (eventstore/chain.ts); put in when it is appended. */
+  $hash: z.string().optional(),
+  $previous: z.string().nullable().optional(),
 })
 export type EventMetadata = z.infer<typeof eventMetadata>
 

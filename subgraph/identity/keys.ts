@@ -1,8 +1,7 @@
 /** The service's keys: from the configuration, or generated once into the data folder on the embedded default. */
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import { linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { type Configuration, ConfigurationError } from '../../schema/configuration.ts'
+import { readOrCreate } from '../../schema/key-files.ts'
 
 export interface Keys {
   /** Ed25519 private key, PEM or JWK. */
@@ -29,25 +28,4 @@ export function loadKeys(configuration: Configuration): Keys {
     ),
     emailHashKey: key('EMAIL_HASH_KEY', 'email-hash-key', () => randomBytes(32).toString('hex')),
   }
-}
-
-/** Several processes may start at once: the first whole file counts, for all of them. */
-function readOrCreate(folder: string, name: string, generate: () => string): string {
-  const path = join(folder, name)
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-  }
-  mkdirSync(folder, { recursive: true })
-  const draft = `${path}.${process.pid}`
-  writeFileSync(draft, generate(), { mode: 0o600, flush: true })
-  try {
-    linkSync(draft, path)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-  } finally {
-    unlinkSync(draft)
-  }
-  return readFileSync(path, 'utf8')
 }

@@ -92,6 +92,15 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
   AddressIdImported: { customerId: 7 },
   MailCheckpointSet: { commit: '12', prepare: '12' },
   EventSkipped: { revision: 3, reason: 'unknown type' },
+  LogCheckpointWritten: {
+    size: 3,
+    root: 'r',
+    position: { commit: '3', prepare: '3' },
+    time: '2026-01-02T03:04:05.000Z',
+    keyId: 'k',
+    signature: 's',
+    edge: ['a', 'b'],
+  },
 }
 const events = Object.entries(examples).map(([type, data]) => ({ type, data }) as DomainEvent)
 
