@@ -1,7 +1,15 @@
 /** The tree and its paths: the vectors of Certificate Transparency, and any tree against the definition of RFC 6962. */
 import fc from 'fast-check'
 import t from 'tap'
-import { auditPath, createTree, edgeLength, leafHash, nodeHash, rootFromPath, rootOf } from '../../projections/proof/tree.ts'
+import {
+  auditPath,
+  createTree,
+  edgeLength,
+  leafHash,
+  nodeHash,
+  rootFromPath,
+  rootOf,
+} from '../../projections/proof/tree.ts'
 
 const LEAVES = ['', '00', '10', '2021', '3031', '40414243', '5051525354555657', '606162636465666768696a6b6c6d6e6f'].map(
   (hex) => leafHash(Buffer.from(hex, 'hex')),
