@@ -175,8 +175,11 @@ export function chained(eventStore: EventStore): EventStore {
     const tail = tails.get(stream)
     if (tail?.revision === revision) return tail.hash
     const event = await newest(stream, 1, revision)
-    if (event === undefined) return null
-    // Not left to the store: by then the stream may be there, and go on with a wrong hash.
+    if (event === undefined) {
+      // Without a limit none can be gone: the stream is not there, and must not come to be meanwhile with a wrong hash.
+      if (Object.keys(await eventStore.getStreamMetadata(stream)).length > 0) return null
+      throw new WrongExpectedRevision(stream, revision, 'no_stream')
+    }
     if (event.revision !== revision) throw new WrongExpectedRevision(stream, revision, event.revision)
     return hashOf(event)
   }
