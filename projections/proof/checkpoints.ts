@@ -8,6 +8,7 @@ import { decode, encode, type Recorded } from '../../eventstore/codec.ts'
 import {
   comparePositions,
   type EventStore,
+  InvalidArgument,
   type Position,
   StreamNotFound,
   WrongExpectedRevision,
@@ -105,8 +106,7 @@ async function newestCheckpoint(eventStore: EventStore): Promise<StoredCheckpoin
 /**
  * Writes a checkpoint where there are events since the last one.
  * @returns it; undefined where there was nothing to write, or another process was faster
- * @throws CheckpointError where the last one is not whole: what it says must not be signed anew | EventStoreUnavailable |
- *   InvalidArgument where the log does not have its position
+ * @throws CheckpointError where the last one is not whole, or not of this log: it must not be signed anew | EventStoreUnavailable
  */
 export async function writeCheckpoint(
   eventStore: EventStore,
@@ -120,8 +120,10 @@ export async function writeCheckpoint(
       `The checkpoint at revision ${last.revision} of ${CHECKPOINT_STREAM} has a forged signature.`,
     )
   }
-  // One of another key can't be checked, so its events are read anew; it has to come out the same.
-  const begun = last && last.keyId === key.id ? goOnFrom(last) : undefined
+  // One of another key can't be checked, and in a log that was copied positions are others: then all events are read anew,
+  // and it has to come out the same.
+  const goesOn = last !== undefined && last.keyId === key.id && (await isAt(eventStore, positionOf(last)))
+  const begun = goesOn ? goOnFrom(last) : undefined
   const tree = createTree(begun)
   let position: Position | undefined
   const from = begun && last ? positionOf(last) : undefined
@@ -167,6 +169,19 @@ function goOnFrom(last: StoredCheckpoint): { readonly size: number; readonly edg
   const edge = last.edge.map((text) => Buffer.from(text, 'base64url'))
   if (edge.length !== edgeLength(last.size) || base64url(rootOf(edge)) !== last.root) throw differs(last)
   return { size: last.size, edge }
+}
+
+/** Whether the last event of a checkpoint stands where it says. */
+async function isAt(eventStore: EventStore, position: Position): Promise<boolean> {
+  const filter = { streamPrefixes: TREE_STREAMS }
+  try {
+    for await (const event of eventStore.readAll({ from: position, filter, maxCount: 1 })) {
+      return comparePositions(event.position, position) === 0
+    }
+  } catch (error) {
+    if (!(error instanceof InvalidArgument)) throw error
+  }
+  return false
 }
 
 function positionOf({ position }: Checkpoint): Position {

@@ -58,6 +58,7 @@ export async function proveInclusion(
   }
   const checkpoint = await newestSigned(eventStore, key)
   const end = { commit: BigInt(checkpoint.position.commit), prepare: BigInt(checkpoint.position.prepare) }
+  const share = (position: Position) => Math.min(1, Number(position.commit) / Number(end.commit))
   const found = await find(eventStore, wanted, end, (position) => options.report?.(share(position) / 2, position))
   if (found.index >= checkpoint.size) throw notCovered(checkpoint)
 
@@ -67,7 +68,6 @@ export async function proveInclusion(
       options.report?.(0.5 + share(event.position) / 2, event.position)
     }
   }
-  const share = (position: Position) => Math.min(1, Number(position.commit) / Number(end.commit))
   const path = await auditPath(leaves(), found.index, checkpoint.size).catch((error: unknown) => {
     throw new NoProofError(
       `The log is not what its checkpoint says: ${(error as Error).message} See npm run audit-log -- verify`,

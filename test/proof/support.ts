@@ -86,13 +86,16 @@ function sqliteRows(path: string): Pick<ForgeableLog, 'rows' | 'forge'> {
       ),
     forge: (rows) =>
       open((database) => {
-        database.exec("BEGIN; DELETE FROM events WHERE stream IN (SELECT id FROM streams WHERE name NOT LIKE '$%')")
+        const ours = "stream IN (SELECT id FROM streams WHERE name NOT LIKE '$%')"
+        const positions = database.prepare(`SELECT position FROM events WHERE ${ours} ORDER BY position`).all()
+        database.exec(`BEGIN; DELETE FROM events WHERE ${ours}`)
         const add = database.prepare(
-          `INSERT INTO events (stream, revision, id, type, data, metadata, created)
-           VALUES ((SELECT id FROM streams WHERE name = ?), ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?)`,
+          `INSERT INTO events (position, stream, revision, id, type, data, metadata, created)
+           VALUES (?, (SELECT id FROM streams WHERE name = ?), ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?)`,
         )
-        for (const { stream, revision, id, type, data, metadata, created } of rows) {
-          add.run(stream, revision, id, type, data, metadata, created)
+        for (const [index, { stream, revision, id, type, data, metadata, created }] of rows.entries()) {
+          const position = (positions[index]?.position as number | undefined) ?? null
+          add.run(position, stream, revision, id, type, data, metadata, created)
         }
         database.exec('COMMIT')
       }),
