@@ -169,7 +169,7 @@ function checkEvent(
     if (staying) fault('unlinked', 'its chain begins anew: the events before it were deleted when it was written')
     else counts.withoutPrevious++
   } else if (shortHash(previous) !== before.hash) {
-    if (before.previous !== '' && shortHash(previous) === before.previous) {
+    if (shortHash(previous) === before.previous) {
       fault('inserted', 'the event after it is linked to the one before it', revision - 1)
     } else
       fault(

@@ -309,7 +309,7 @@ t.test('a log of several checkpoints: where it differs is told between two of th
   t.equal(faultCount, 1, 'the third differs for the same reason')
   t.match(checkpoints, { count: 3, good: 1 })
   const [fault] = faults
-  t.match(fault, { kind: 'checkpoint', revision: 1, message: /after position 25 and up to position 28 / })
+  t.match(fault, { kind: 'checkpoint', revision: 1, message: /after position 26 and up to position 29 / })
 })
 
 t.test('checkpoints of another key are not believed', async (t) => {
