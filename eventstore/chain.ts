@@ -131,7 +131,9 @@ export function chained(eventStore: EventStore): EventStore {
   const remembered = new LRUCache<string, AppendResult>({ max: REMEMBERED_IDS })
   /** Streams with an append whose outcome is not known: a repetition of it may have another content. */
   const doubtful = new Set<string>()
-  /** Of streams with appends of no exact revision: the last one under way. */
+  /** The append of a stream that was sent last and is not answered. */
+  const sent = new Map<string, Promise<AppendResult>>()
+  /** Of streams with appends that need a look at the stream first: the last of them. */
   const queues = new Map<string, Promise<unknown>>()
 
   const key = (stream: string, id: string) => `${stream} ${id.toLowerCase()}`
@@ -154,14 +156,18 @@ export function chained(eventStore: EventStore): EventStore {
       last = textHash({ ...event, stream }, withoutLink(metadata), before)
       return { ...event, metadata: { ...metadata, $previous: before, $hash: last } }
     })
+    const sending = eventStore.append(stream, linked, { expected })
+    sent.set(stream, sending)
     try {
-      const result = await eventStore.append(stream, linked, { expected })
+      const result = await sending
       if (certain && !doubtful.has(stream)) remember(stream, { revision: result.revision, hash: last })
       doubtful.delete(stream)
       return result
     } catch (error) {
       if (error instanceof EventStoreUnavailable) doubtful.add(stream)
       throw error
+    } finally {
+      if (sent.get(stream) === sending) sent.delete(stream)
     }
   }
 
@@ -170,10 +176,15 @@ export function chained(eventStore: EventStore): EventStore {
     if (tail.revision > (tails.get(stream)?.revision ?? -1)) tails.set(stream, tail)
   }
 
+  function knownHash(stream: string, revision: number): string | null | undefined {
+    const tail = tails.get(stream)
+    return tail?.revision === revision ? tail.hash : undefined
+  }
+
   /** @throws WrongExpectedRevision where the stream is not that far */
   async function hashAt(stream: string, revision: number): Promise<string | null> {
-    const tail = tails.get(stream)
-    if (tail?.revision === revision) return tail.hash
+    const known = knownHash(stream, revision)
+    if (known !== undefined) return known
     const event = await newest(stream, 1, revision)
     if (event === undefined) {
       // Without a limit none can be gone: the stream is not there, and must not come to be meanwhile with a wrong hash.
@@ -255,9 +266,10 @@ export function chained(eventStore: EventStore): EventStore {
     }
   }
 
-  /** One at a time: what the next one is linked to is known when the one before has been written. */
-  function inTurn<T>(stream: string, work: () => Promise<T>): Promise<T> {
-    const turn = (queues.get(stream) ?? Promise.resolve()).then(work, work)
+  /** One at a time, in their order: what the next one is linked to is known when the one before has been written. */
+  function inTurn(stream: string, work: () => Promise<AppendResult>): Promise<AppendResult> {
+    const before = Promise.allSettled([queues.get(stream), sent.get(stream)])
+    const turn = before.then(work)
     queues.set(stream, turn)
     const over = () => {
       if (queues.get(stream) === turn) queues.delete(stream)
@@ -271,11 +283,15 @@ export function chained(eventStore: EventStore): EventStore {
     append(stream, events, options) {
       const { expected } = options
       if (events.length === 0) return eventStore.append(stream, events, options)
-      if (expected === 'no_stream') return appendAfter(stream, events, expected, null)
-      if (typeof expected === 'string') return inTurn(stream, () => appendToEnd(stream, events, expected))
-      const tail = tails.get(stream)
-      if (tail?.revision === expected) return appendAfter(stream, events, expected, tail.hash)
-      return hashAt(stream, expected).then((previous) => appendAfter(stream, events, expected, previous))
+      if (expected === 'any' || expected === 'stream_exists') {
+        return inTurn(stream, () => appendToEnd(stream, events, expected))
+      }
+      const previousHash = expected === 'no_stream' ? null : knownHash(stream, expected)
+      if (previousHash !== undefined && !queues.has(stream)) return appendAfter(stream, events, expected, previousHash)
+      return inTurn(stream, async () => {
+        const previous = expected === 'no_stream' ? null : await hashAt(stream, expected)
+        return appendAfter(stream, events, expected, previous)
+      })
     },
   }
   chains.add(store)

@@ -40,6 +40,10 @@ export function createStreamTable(firstCapacity = FIRST_CAPACITY): StreamTable {
   let bytes = Buffer.from(words.buffer)
   let size = 0
   const name = new Uint32Array(NAME)
+  const nameBytes = Buffer.from(name.buffer)
+  /** The stream looked for last, and its entry: what is got is set next. */
+  let last: string | undefined
+  let lastAt = 0
 
   /** The entry's first word, or that of the free one where it would go. */
   function find(): number {
@@ -51,13 +55,17 @@ export function createStreamTable(firstCapacity = FIRST_CAPACITY): StreamTable {
   }
 
   function look(stream: string): number {
-    const digest = hash('sha256', stream, 'buffer')
-    for (let word = 0; word < NAME; word++) name[word] = digest.readUInt32LE(word * 4)
-    return find()
+    if (stream !== last) {
+      nameBytes.write(hash('sha256', stream, 'binary'), 0, NAME * 4, 'latin1')
+      lastAt = find()
+      last = stream
+    }
+    return lastAt
   }
 
   function grow(): void {
     const old = words
+    last = undefined
     capacity *= 2
     words = new Uint32Array(capacity * WIDTH)
     bytes = Buffer.from(words.buffer)

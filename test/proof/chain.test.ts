@@ -109,6 +109,26 @@ for (const kind of KINDS) {
     t.same(await faultsOf(eventStore), [])
   })
 
+  t.test(`${kind}: appends that are not awaited keep their order`, async (t) => {
+    const { eventStore } = await aLog(t, kind)
+    for (const [stream, store] of Object.entries({ a: chained(eventStore), b: another(eventStore) })) {
+      const events = Array.from({ length: 8 }, (_, index) => (index % 3 ? anEvent() : repeatable(crypto.randomUUID())))
+      const expected = ['no_stream', 0, 1, 'any', 'any', 4, 'stream_exists', 6] as const
+      const results = await Promise.all(
+        events.map((event, index) => store.append(stream, [event], { expected: expected[index] ?? 'any' })),
+      )
+      t.same(
+        results.map(({ revision }) => revision),
+        [0, 1, 2, 3, 4, 5, 6, 7],
+      )
+      t.same(
+        (await read(store, stream)).map(({ id }) => id),
+        events.map(({ id }) => id),
+      )
+    }
+    t.same(await faultsOf(eventStore), [])
+  })
+
   t.test(`${kind}: a repetition writes nothing, gives the first result, and the chain goes on`, async (t) => {
     const { eventStore } = await aLog(t, kind)
     const [here, there] = [chained(eventStore), another(eventStore)]
