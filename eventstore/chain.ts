@@ -129,12 +129,16 @@ export function chained(eventStore: EventStore): EventStore {
   if (chains.has(eventStore)) return eventStore
   const tails = new LRUCache<string, Tail>({ max: CACHED_STREAMS })
   const remembered = new LRUCache<string, AppendResult>({ max: REMEMBERED_IDS })
+  /** Streams whose events are remembered by their ids as far back as need be. */
+  const lookedAt = new LRUCache<string, true>({ max: CACHED_STREAMS })
   /** Streams with an append whose outcome is not known: a repetition of it may have another content. */
   const doubtful = new Set<string>()
   /** The append of a stream that was sent last and is not answered. */
   const sent = new Map<string, Promise<AppendResult>>()
   /** Of streams with appends that need a look at the stream first: the last of them. */
   const queues = new Map<string, Promise<unknown>>()
+
+  let closed = false
 
   const key = (stream: string, id: string) => `${stream} ${id.toLowerCase()}`
 
@@ -216,9 +220,11 @@ export function chained(eventStore: EventStore): EventStore {
   ): Promise<AppendResult> {
     for (let attempt = 1; ; attempt++) {
       let tail = tails.get(stream)
-      if (tail === undefined || doubtful.has(stream)) {
+      // What was appended with an exact revision is not remembered by its id.
+      if (tail === undefined || !lookedAt.has(stream) || doubtful.has(stream) || expected === 'stream_exists') {
         const last = await newest(stream, REPETITION_WINDOW, 'end')
         tail = last ? { revision: last.revision, hash: hashOf(last) } : { revision: -1, hash: null }
+        lookedAt.set(stream, true)
       }
       const done = repetition(stream, events, expected, tail.revision)
       if (done) return done
@@ -235,6 +241,7 @@ export function chained(eventStore: EventStore): EventStore {
       } catch (error) {
         if (!(error instanceof WrongExpectedRevision)) throw error
         tails.delete(stream)
+        lookedAt.delete(stream)
         if (attempt === MAX_ATTEMPTS) {
           throw new EventStoreUnavailable(`Stream "${stream}" has too many writers at once.`)
         }
@@ -282,7 +289,7 @@ export function chained(eventStore: EventStore): EventStore {
     ...eventStore,
     append(stream, events, options) {
       const { expected } = options
-      if (events.length === 0) return eventStore.append(stream, events, options)
+      if (events.length === 0 || closed) return eventStore.append(stream, events, options)
       if (expected === 'any' || expected === 'stream_exists') {
         return inTurn(stream, () => appendToEnd(stream, events, expected))
       }
@@ -292,6 +299,12 @@ export function chained(eventStore: EventStore): EventStore {
         const previous = expected === 'no_stream' ? null : await hashAt(stream, expected)
         return appendAfter(stream, events, expected, previous)
       })
+    },
+
+    async close() {
+      closed = true
+      await Promise.allSettled(queues.values())
+      await eventStore.close()
     },
   }
   chains.add(store)
