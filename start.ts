@@ -13,6 +13,8 @@ import { buildGateway } from './gateway/server.ts'
 import type { Returned, Transport } from './gateway/subgraph-client.ts'
 import { startMail } from './mail/start.ts'
 import { openReadModel } from './projections/open.ts'
+import { startConfiguredCheckpoints } from './projections/proof/checkpoints.ts'
+import { loadSigningKey } from './projections/proof/key.ts'
 import { traced } from './projections/tracing.ts'
 import { startProjection } from './projections/worker.ts'
 import { listen, type Running, runProcess } from './schema/process.ts'
@@ -42,6 +44,7 @@ await runProcess(
 
     try {
       const keys = loadKeys(configuration)
+      const auditKey = loadSigningKey(configuration)
       const store = loadStore(configuration.STORE_CONFIG)
       added(await startTracing(configuration, 'customers'))
       const eventStore = added(openEventStore(EVENTSTORE_URL))
@@ -54,6 +57,13 @@ await runProcess(
       await projection.caughtUp()
       const { emailHashKey } = keys
       const mail = added(startMail({ configuration, eventStore, emailHashKey, store, log: subgraph.log }))
+      const checkpoints = startConfiguredCheckpoints(
+        eventStore,
+        auditKey,
+        configuration.CHECKPOINT_MINUTES,
+        subgraph.log,
+      )
+      added({ close: () => checkpoints.stop() })
 
       await listen(subgraph, { port: configuration.SUBGRAPH_PORT, host }, 'SUBGRAPH_PORT')
       const subgraphUrl = address(subgraph)

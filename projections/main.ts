@@ -8,6 +8,8 @@ import { startTracing } from '../schema/tracing.ts'
 import { startGroupProjection } from './group.ts'
 import { createProjectionMetrics } from './metrics.ts'
 import { openReadModel } from './open.ts'
+import { startConfiguredCheckpoints } from './proof/checkpoints.ts'
+import { loadSigningKey } from './proof/key.ts'
 import { buildProjectionsServer } from './server.ts'
 import { traced } from './tracing.ts'
 import { startProjection } from './worker.ts'
@@ -25,6 +27,7 @@ function readMode(): string {
 await runProcess(async (configuration) => {
   const { PROJECTIONS_PORT: port, HOST: host, LOG_LEVEL: level } = configuration
   const mode = readMode()
+  const auditKey = loadSigningKey(configuration)
   const tracing = await startTracing(configuration, 'projections')
   let log: FastifyBaseLogger | undefined
   const eventStore = openEventStore(configuration.EVENTSTORE_URL, {
@@ -60,9 +63,11 @@ await runProcess(async (configuration) => {
       ? startGroupProjection({ ...options, fillModel, eventStore: { ...eventStore, persistentSubscriptions }, group })
       : startProjection(options)
   await listen(app, { port, host }, 'PROJECTIONS_PORT')
+  const checkpoints = startConfiguredCheckpoints(eventStore, auditKey, configuration.CHECKPOINT_MINUTES, app.log)
   return {
     async close() {
       await app.close()
+      await checkpoints.stop()
       await projection.stop()
       await readModel.close()
       await fillModel?.close()

@@ -3,6 +3,7 @@
  * stream: so every fold heeds it (queries, commands, projections, rebuilds), and the log says who took it and why.
  * It is looked up only where an event can't be applied, so it costs nothing otherwise.
  */
+import { chained } from '../eventstore/chain.ts'
 import { decode, encode } from '../eventstore/codec.ts'
 import { type EventStore, StreamNotFound } from '../eventstore/port.ts'
 import type { SkipEvent } from '../schema/events.ts'
@@ -44,5 +45,5 @@ export async function skipEvent(
   const id = crypto.randomUUID()
   const metadata = { $correlationId: id, $causationId: id, actor, at: new Date().toISOString() }
   const event = encode({ type: 'EventSkipped', data: { revision, reason } }, id, metadata)
-  await eventStore.append(skipStream(customerId), [event], { expected: 'any' })
+  await chained(eventStore).append(skipStream(customerId), [event], { expected: 'any' })
 }

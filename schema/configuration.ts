@@ -33,6 +33,17 @@ const variables = {
     secret: true,
   },
   EMAIL_HASH_KEY: { schema: z.string().min(32), default: undefined, accepted: '32 characters or more', secret: true },
+  AUDIT_SIGNING_KEY: {
+    schema: z.string().min(1),
+    default: undefined,
+    accepted: 'an Ed25519 private key (PEM or JWK)',
+    secret: true,
+  },
+  CHECKPOINT_MINUTES: {
+    schema: z.coerce.number().int().min(0).max(10_080),
+    default: 60,
+    accepted: 'a whole number of minutes, 0 (never) to 10080 (a week)',
+  },
   SUBGRAPH_SECRET: { schema: z.string().min(16), default: undefined, accepted: '16 characters or more', secret: true },
   STORE_CONFIG: { schema: z.string(), default: undefined, accepted: 'a file of settings as in schema/store.yaml' },
   SMTP_URL: {

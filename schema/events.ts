@@ -213,6 +213,23 @@ export const auditEventSchemas = {
   }),
 } as const
 
+/** The stream `logCheckpoints`: what the log was, signed (projections/proof/checkpoints.ts). */
+export const checkpointEventSchemas = {
+  LogCheckpointWritten: z.strictObject({
+    /** Leaves of the tree, and its root (base64url). */
+    size: id,
+    root: z.string(),
+    /** Of the last event in the tree. */
+    position: z.strictObject({ commit: z.string(), prepare: z.string() }),
+    time: z.iso.datetime(),
+    /** RFC 7638 thumbprint of the public key. */
+    keyId: z.string(),
+    signature: z.string(),
+    /** The tree's right edge, from which the next checkpoint goes on. */
+    edge: z.array(z.string()),
+  }),
+} as const
+
 export const eventSchemas = {
   ...customerEventSchemas,
   ...emailEventSchemas,
@@ -225,6 +242,7 @@ export const eventSchemas = {
   ...skipEventSchemas,
   ...accessEventSchemas,
   ...auditEventSchemas,
+  ...checkpointEventSchemas,
 } as const
 
 type EventsOf<S extends Record<string, z.ZodType>> = {
@@ -242,6 +260,7 @@ export type MailEvent = EventsOf<typeof mailEventSchemas>
 export type SkipEvent = EventsOf<typeof skipEventSchemas>
 export type AccessEvent = EventsOf<typeof accessEventSchemas>
 export type AuditEvent = EventsOf<typeof auditEventSchemas>
+export type CheckpointEvent = EventsOf<typeof checkpointEventSchemas>
 export type DomainEvent = EventsOf<typeof eventSchemas>
 
 /** The version in which events of this release are written; stored in each event's metadata. */
@@ -258,6 +277,9 @@ export const eventMetadata = z.looseObject({
   /** W3C trace context. */
   traceparent: z.string().optional(),
   schemaVersion: z.int(),
+  /** The hash chain (eventstore/chain.ts); put in when it is appended. */
+  $hash: z.string().optional(),
+  $previous: z.string().nullable().optional(),
 })
 export type EventMetadata = z.infer<typeof eventMetadata>
 

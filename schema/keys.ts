@@ -26,7 +26,7 @@ export const loadEmailHashKey = (configuration: Configuration): string =>
   loadKey(configuration, 'EMAIL_HASH_KEY', 'email-hash-key', () => randomBytes(32).toString('hex'))
 
 /** Several processes may start at once: the first whole file counts, for all of them. */
-function readOrCreate(folder: string, name: string, generate: () => string): string {
+export function readOrCreate(folder: string, name: string, generate: () => string): string {
   const path = join(folder, name)
   try {
     return readFileSync(path, 'utf8')

@@ -13,6 +13,7 @@ import Fastify, {
 import { type ExecutionResult, GraphQLError, parse } from 'graphql'
 import mercurius from 'mercurius'
 import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client'
+import { chained } from '../eventstore/chain.ts'
 import { observed } from '../eventstore/observed.ts'
 import { type EventStore, EventStoreUnavailable } from '../eventstore/port.ts'
 import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
@@ -113,7 +114,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     registers: [registry],
   })
 
-  const eventStore = observed(options.eventStore, (outcome, seconds) => {
+  const eventStore = observed(chained(options.eventStore), (outcome, seconds) => {
     appends.observe({ outcome }, seconds)
     if (outcome === 'conflict') conflicts.inc()
   })

@@ -19,6 +19,7 @@ t.test('npm run bench prints each ratio', async (t) => {
     'gateway / stock Apollo',
     'projection / parsing and the same writes',
     'projection / GET and SET for each event',
+    'chained append / append',
     "\\$all / official client's readAll",
     'import / appending the same events',
     'find / a bare read of the same log',

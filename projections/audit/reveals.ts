@@ -1,4 +1,5 @@
 /** Who was shown personal data, and why: recorded before anything is shown. */
+import { chained } from '../../eventstore/chain.ts'
 import { encode } from '../../eventstore/codec.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 
@@ -27,5 +28,5 @@ export async function recordReveal(eventStore: EventStore, reveal: Reveal): Prom
     at: new Date().toISOString(),
   }
   const event = encode({ type: 'PersonalDataRevealed', data: { customerId, command, reason } }, id, metadata)
-  await eventStore.append(REVEALS_STREAM, [event], { expected: 'any' })
+  await chained(eventStore).append(REVEALS_STREAM, [event], { expected: 'any' })
 }

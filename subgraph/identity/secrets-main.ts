@@ -3,9 +3,10 @@ import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
+const privateKey = () => generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()
 const secrets = {
-  'token-signing-key.pem': () =>
-    generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+  'token-signing-key.pem': privateKey,
+  'audit-signing-key.pem': privateKey,
   'email-hash-key': () => randomBytes(32).toString('hex'),
   'subgraph-secret': () => randomBytes(32).toString('hex'),
   // To be filled in by the operator.

@@ -1,5 +1,7 @@
 /** Tokens for services: each is recorded in the stream `serviceTokens` before it is given out, without the token itself. */
+
 import { randomUUID } from 'node:crypto'
+import { chained } from '../../eventstore/chain.ts'
 import { encode } from '../../eventstore/codec.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { ConfigurationError } from '../../schema/configuration.ts'
@@ -43,8 +45,12 @@ export async function issueServiceToken(
   const data = { subject, scope: scopes.join(' '), jti, expiresAt: expiresAt.toISOString() }
   const id = randomUUID()
   const metadata = { $correlationId: id, $causationId: id, actor, at: now.toISOString() }
-  await eventStore.append(SERVICE_TOKENS_STREAM, [encode({ type: 'ServiceTokenIssued', data }, id, metadata)], {
-    expected: 'any',
-  })
+  await chained(eventStore).append(
+    SERVICE_TOKENS_STREAM,
+    [encode({ type: 'ServiceTokenIssued', data }, id, metadata)],
+    {
+      expected: 'any',
+    },
+  )
   return { token: tokens.issueForService({ service: subject, scopes }, { jti, expiresAt }), expiresAt }
 }

@@ -4,6 +4,7 @@
  */
 import { stat } from 'node:fs/promises'
 import { LRUCache } from 'lru-cache'
+import { chained } from '../../eventstore/chain.ts'
 import { decode } from '../../eventstore/codec.ts'
 import {
   comparePositions,
@@ -74,7 +75,8 @@ const REMEMBERED = 300_000
 export async function importFiles(
   options: ImportOptions,
 ): Promise<{ customers: ImportReport; addresses: ImportReport }> {
-  const { eventStore, store, dryRun = false, onRejected, onProgress, signal, now = new Date() } = options
+  const { store, dryRun = false, onRejected, onProgress, signal, now = new Date() } = options
+  const eventStore = chained(options.eventStore)
   const load = (id: number) => foldCustomer(eventStore, id)
   const claims = createEmailClaims(eventStore, { load }, options.emailHashKey)
   const ids = createIds(eventStore)

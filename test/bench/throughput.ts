@@ -98,6 +98,17 @@ export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
     return compareJobs('import', rivals, { folder: servers.folder(), rows }, rounds)
   },
 
+  /** What the hash chain costs: the same appends without it. */
+  async proof(servers, { rounds, events }) {
+    const options = { folder: servers.folder(), count: events / 10 }
+    return compareJobs(
+      'append-chained',
+      [{ name: 'chained append / append', job: 'append', aim: 0.95 }],
+      options,
+      rounds,
+    )
+  },
+
   /** The log of a server, through our adapter and through the official client. */
   async 'read-all'(servers, { rounds, events }) {
     const stores = { folder: servers.folder(), eventStoreUrl: await servers.eventStore() }

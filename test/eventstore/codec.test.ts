@@ -97,6 +97,15 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
   AccessRecorded: { kind: 'signed-in', clientAddress: '203.0.113.0/24', userAgent: 'curl/8' },
   PersonalDataRevealed: { customerId: 7, command: 'history', reason: 'ticket 12' },
   ServiceTokenIssued: { subject: 'crm', scope: 'customers:audit', jti: id, expiresAt: '2026-01-02T03:04:05.000Z' },
+  LogCheckpointWritten: {
+    size: 3,
+    root: 'r',
+    position: { commit: '3', prepare: '3' },
+    time: '2026-01-02T03:04:05.000Z',
+    keyId: 'k',
+    signature: 's',
+    edge: ['a', 'b'],
+  },
 }
 const events = Object.entries(examples).map(([type, data]) => ({ type, data }) as DomainEvent)
 

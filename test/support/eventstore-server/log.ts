@@ -274,6 +274,20 @@ export function createLog() {
       return write(name, [event], END_OF_TIME)
     },
 
+    /** Puts other records in the place of all, in this order: what one with the server's files at hand can do. */
+    rewrite(changed: readonly Omit<LogRecord, 'encoded' | 'position'>[]) {
+      records.length = 0
+      for (const stream of streams.values()) stream.events.length = 0
+      let position = FIRST_POSITION
+      for (const each of changed) {
+        const record = { ...each, position, encoded: {} }
+        position += 150 + each.data.length + each.metadata.length
+        records.push(record)
+        if (record.revision < END_OF_TIME) streamOf(record.stream).events.push(record)
+      }
+      next = position
+    },
+
     /** As a restart does. */
     forgetIds() {
       remembered = new Map()

@@ -8,7 +8,7 @@ import type { Test } from 'tap'
 import { createAppends } from './appends.ts'
 import { createControls } from './controls.ts'
 import { createGroups } from './groups.ts'
-import { createLog } from './log.ts'
+import { createLog, type Log } from './log.ts'
 import { createReads } from './reads.ts'
 import { Failure, type Message, messages, refuse, services } from './wire.ts'
 
@@ -52,6 +52,8 @@ export interface EventStoreServer {
   hang(on: boolean): void
   /** While it is a follower, it names the leader to who needs one. */
   asFollower(leader: { readonly host: string; readonly port: number } | null): void
+  /** The log as it lies in memory: to be looked at, and to be forged with `rewrite`. */
+  readonly log: Pick<Log, 'records' | 'rewrite'>
   /** Without the limits of appends. */
   appendRaw(stream: string, events: readonly RawEvent[]): void
 }
@@ -198,6 +200,7 @@ export async function openEventStoreServer(options: ServerOptions = {}): Promise
     asFollower(leader) {
       controls.leader = leader
     },
+    log,
     appendRaw(stream, events) {
       log.appendRaw(
         stream,

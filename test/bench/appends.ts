@@ -1,0 +1,30 @@
+/** Appends as commands make them: many customers at once, each one's events one after the other. */
+import { randomUUID } from 'node:crypto'
+import type { EventStore } from '../../eventstore/port.ts'
+import { customerStream } from '../../projections/fold.ts'
+import { createCommand, encodeAll } from '../../subgraph/command.ts'
+
+/** Customers whose commands are under way at a time: the connections of the other benches. */
+const BUSY = 64
+
+/** Appends `count` changes of name, the first ones of so many customers. */
+export async function appendChanges(eventStore: EventStore, count: number): Promise<number> {
+  const each = Math.ceil(count / BUSY)
+  await Promise.all(
+    Array.from({ length: BUSY }, async (_, customer) => {
+      const stream = customerStream(customer + 1)
+      for (let revision = 0; revision < each; revision++) {
+        const command = createCommand({
+          operation: 'bench',
+          arguments: {},
+          actor: `customer:${customer + 1}`,
+          correlationId: randomUUID(),
+          at: new Date(),
+        })
+        const events = encodeAll(command, [{ type: 'CustomerDetailsChanged', data: { firstname: `Ann ${revision}` } }])
+        await eventStore.append(stream, events, { expected: revision === 0 ? 'no_stream' : revision - 1 })
+      }
+    }),
+  )
+  return each * BUSY
+}

@@ -1,0 +1,12 @@
+/** Appends to an empty SQLite log, with the hash chain. */
+import { mkdtempSync } from 'node:fs'
+import { join } from 'node:path'
+import { chained } from '../../../eventstore/chain.ts'
+import { appendChanges } from '../appends.ts'
+import { openStores, type StoreOptions } from '../stores.ts'
+import { job } from './job.ts'
+
+await job<StoreOptions & { readonly count: number }>(async ({ folder, count }) => {
+  const { eventStore } = openStores({ folder: mkdtempSync(join(folder, 'appends-')) })
+  return () => appendChanges(chained(eventStore), count)
+})
