@@ -14,5 +14,8 @@ COPY eventstore eventstore
 COPY projections projections
 COPY subgraph subgraph
 COPY gateway gateway
+COPY mail mail
+# Where mails are written while no mail server is set.
+RUN mkdir /data && chown node /data
 USER node
 CMD ["node", "subgraph/main.ts"]

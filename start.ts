@@ -1,5 +1,5 @@
 /**
- * `npm start`: subgraph, projection, gateway and (outside production) the sample subgraphs in one process. On the
+ * `npm start`: subgraph, projection, mails, gateway and (outside production) the sample subgraphs in one process. On the
  * embedded stores by default; with EVENTSTORE_URL and READMODEL_URL set, the same on servers.
  */
 import type { AddressInfo } from 'node:net'
@@ -11,6 +11,7 @@ import { gatewayOptions } from './gateway/options.ts'
 import { buildSamples } from './gateway/sample/server.ts'
 import { buildGateway } from './gateway/server.ts'
 import type { Returned, Transport } from './gateway/subgraph-client.ts'
+import { startMail } from './mail/start.ts'
 import { openReadModel } from './projections/open.ts'
 import { startConfiguredCheckpoints } from './projections/proof/checkpoints.ts'
 import { loadSigningKey } from './projections/proof/key.ts'
@@ -61,6 +62,8 @@ await runProcess(
         subgraph.log,
       )
       added({ close: () => checkpoints.stop() })
+      const { emailHashKey } = keys
+      const mail = added(startMail({ configuration, eventStore, emailHashKey, store, log: subgraph.log }))
 
       await listen(subgraph, { port: configuration.SUBGRAPH_PORT, host }, 'SUBGRAPH_PORT')
       const subgraphUrl = address(subgraph)
@@ -98,7 +101,8 @@ await runProcess(
       console.log(`
   Gateway    ${address(gateway)}/graphql${production ? '' : `   query editor: ${address(gateway)}/`}
   Subgraph   ${subgraphUrl}/graphql
-  Data       ${shown(EVENTSTORE_URL)} (events), ${shown(READMODEL_URL)} (read model)`)
+  Data       ${shown(EVENTSTORE_URL)} (events), ${shown(READMODEL_URL)} (read model)
+  Mail       ${mail.description}`)
       if (!production) {
         await registerSampleCustomer(subgraph, secret)
         const { email, password } = SAMPLE_CUSTOMER

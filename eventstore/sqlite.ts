@@ -158,6 +158,7 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
       'INSERT INTO events (stream, revision, id, type, data, metadata, created) VALUES (?, ?, ?, ?, ?, ?, ?)',
     ),
     purge: database.prepare('DELETE FROM events WHERE stream = ? AND revision < ?'),
+    purgeOlder: database.prepare('DELETE FROM events WHERE stream = ? AND created <= ?'),
     ids: database.prepare(
       'SELECT id, position FROM events WHERE stream = ? AND revision BETWEEN ? AND ? ORDER BY revision',
     ),
@@ -523,6 +524,8 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
         if (row.tombstoned) throw new StreamDeleted(stream)
         // As EventStoreDB: new metadata takes back a deletion, but what was deleted stays hidden.
         const kept = isDeleted(row) ? { $tb: Math.max(wanted.$tb ?? 0, row.revision + 1) } : {}
+        // What is no longer readable need not lie in the file until somebody reads it there: a server is scavenged for that.
+        if (wanted.$maxAge !== undefined) sql.purgeOlder.run(row.id, Date.now() - wanted.$maxAge * 1000)
         return writeMetadata(stream, row, { ...wanted, ...kept })
       })
     },

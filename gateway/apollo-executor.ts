@@ -1,7 +1,9 @@
 /** Apollo's own executor, behind the seam: the yardstick of the compiled one. */
 import { buildOperationContext, executeQueryPlan } from '@apollo/gateway'
 import { GraphQLError, type GraphQLFormattedError, parse } from 'graphql'
+import { shapeOf, unreachableFields } from './compiled/shape.ts'
 import { answerText, type ExecutionRequest, type Executor } from './executor.ts'
+import { isPlannersName, PLANNERS_MARK } from './planner-supergraph.ts'
 import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailable } from './subgraph-client.ts'
 import { failedPath, numericIndices, publicExtensions, responseNames } from './subgraph-errors.ts'
 import type { LoadedSupergraph } from './supergraph.ts'
@@ -17,12 +19,18 @@ export function createApolloExecutor(
   const services = Object.fromEntries(Object.entries(subgraphs).map(([name, call]) => [name, dataSource(name, call)]))
 
   return ({ document, node, plan }) => {
+    const rootName = supergraph.schema.getRootType(node.operation)?.name
     const operation = buildOperationContext({
       schema: supergraph.schema,
       operationDocument: document,
       ...(node.name && { operationName: node.name.value }),
     })
     return async (request) => {
+      if (!plan.node) {
+        const shape = shapeOf(supergraph.schema, document, node, (name) => request.values[name] === true)
+        const unreachable = unreachableFields(shape, rootName)
+        if (unreachable.length > 0) return answerText(null, unreachable)
+      }
       // Of a request's context executeQueryPlan reads these four alone. It writes to metrics, so that is a new one each time.
       const context = {
         request: { variables: request.variables },
@@ -63,7 +71,8 @@ function dataSource(name: string, call: SubgraphClient): DataSource {
       const { headers, received, unavailable } = options.context as ExecutionRequest
       try {
         // Left out where there are none: a subgraph then need not coerce them.
-        const body = JSON.stringify({ query, variables: hasKeys(variables) ? variables : undefined, operationName })
+        const sent = hasKeys(variables) ? withRealNames(variables) : undefined
+        const body = JSON.stringify({ query, variables: sent, operationName })
         const raw = await call({ body, headers, mutation: query.startsWith('mutation') })
         received?.(raw)
         const answer = readAnswer(name, raw)
@@ -83,6 +92,13 @@ function dataSource(name: string, call: SubgraphClient): DataSource {
 
 function withNumericIndices(error: GraphQLFormattedError): GraphQLFormattedError {
   return { ...error, path: numericIndices(error.path) } as unknown as GraphQLFormattedError
+}
+
+/** Apollo renames what is there, but not null, 0, false and ''. */
+function withRealNames(variables: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const text = JSON.stringify(variables.representations)
+  if (!text?.includes(PLANNERS_MARK)) return variables
+  return { ...variables, representations: JSON.parse(text.replaceAll(/"(\w+)__with_[0-9a-f]{8}":/g, '"$1":')) }
 }
 
 function hasKeys(object: object): boolean {
@@ -114,7 +130,7 @@ function clientError(error: unknown, { mask }: ExecutionRequest): GraphQLFormatt
 
 /** Apollo leaves its own marks in the path of an error that belongs to no single entity: the path ends before them. */
 function clientPath(path: GraphQLError['path']): (string | number)[] | undefined {
-  const end = path?.findIndex((part) => part === '@' || part === '_entities') ?? -1
+  const end = path?.findIndex((part) => part === '@' || part === '_entities' || isPlannersName(part)) ?? -1
   const result = end >= 0 ? path?.slice(0, end) : path
   return result && result.length > 0 ? [...result] : undefined
 }

@@ -1,12 +1,15 @@
 /** How a planned operation is executed: the seam between the server and the executors. */
 import type { QueryPlan } from '@apollo/query-planner'
 import type { DocumentNode, GraphQLFormattedError, OperationDefinitionNode } from 'graphql'
+import type { IsDenied } from './authorization.ts'
 import type { RawAnswer, SubgraphUnavailable } from './subgraph-client.ts'
 
 export type PlannedOperation = {
   readonly document: DocumentNode
   readonly node: OperationDefinitionNode
   readonly plan: QueryPlan
+  /** What is in the document and not in the plan: null with an error, by the type at runtime or as the document has it. */
+  readonly isDenied?: IsDenied
 }
 
 /** What differs from one execution of an operation to the next. */

@@ -14,6 +14,7 @@ import {
   validate,
 } from 'graphql'
 import { getVariableValues } from 'graphql/execution/values.js'
+import type { Claims } from './authorization.ts'
 import type { Execute, PlannedOperation } from './executor.ts'
 import { checkDocument, costOf, type DocumentLimits, isTooDeep, parseDocument, readCosts } from './limits.ts'
 import { createLru } from './lru.ts'
@@ -29,9 +30,14 @@ export type Operation = {
   /** The estimated cost with these variables: above the limit it is not executed. */
   readonly cost: ((values: Readonly<Record<string, unknown>>) => number) | undefined
   readonly count: CountRequest
+  /** What the client may not have of it, in place of `plan` and `execute`; undefined where it may have all. */
+  readonly restricted: ((claims: Claims) => Restricted | undefined) | undefined
   /** How many of its root fields are guesses at a password, or make accounts. */
   readonly sensitiveFields: number
 }
+
+/** An operation without what a client may not have. */
+export type Restricted = Pick<Operation, 'plan' | 'execute'>
 
 /** A request that is not executed; each error carries its code. */
 export class RequestError extends Error {
@@ -78,6 +84,8 @@ export type OperationsOptions = {
   /** Labels of `@override` that hold, besides those of the form percent(5), which hold for so many requests of a hundred. */
   readonly activeLabels: readonly string[]
   readonly compile: (operation: PlannedOperation) => Execute
+  /** The same where `isDenied` is given: Apollo's executor knows nothing of that. */
+  readonly compileRestricted: (operation: PlannedOperation) => Execute
   readonly countOf: (operationName: string, type: string) => CountRequest
 }
 
@@ -95,6 +103,8 @@ const SENSITIVE = new Set([
   'updateCustomerEmail',
 ])
 
+/** Of an operation, by what of it is denied. */
+const MAX_VARIANTS = 32
 const NO_VALUES = Object.freeze({})
 /** Of all texts together. A parsed and planned document takes some fifty times the room of its text. */
 const maxCachedCharacters = 2 * 1024 * 1024
@@ -102,7 +112,7 @@ const maxCachedCharacters = 2 * 1024 * 1024
 /** The operations of one supergraph, with their cache: a new supergraph starts with an empty one. */
 export function createOperations(
   supergraph: LoadedSupergraph,
-  { introspection, cachedDocuments, limits, activeLabels, compile, countOf }: OperationsOptions,
+  { introspection, cachedDocuments, limits, activeLabels, compile, compileRestricted, countOf }: OperationsOptions,
 ): Operations {
   const { overrideLabels } = supergraph
   const isOverridden = (label: string): boolean => {
@@ -128,7 +138,7 @@ export function createOperations(
     if (excesses.length > 0) throw new RequestError(excesses)
     const errors = validate(supergraph.schema, document, rules)
     if (errors.length > 0) throw withCode(errors, 'GRAPHQL_VALIDATION_FAILED')
-    return { document, operations: new Map() }
+    return { document: supergraph.plannable(document), operations: new Map() }
   }
 
   function prepare(
@@ -148,6 +158,7 @@ export function createOperations(
         plan,
         execute: compile({ document, node, plan }),
         cost: costOf(costs, supergraph.schema, document, node),
+        restricted: restrict(document, node, overridden),
         count: countOf(node.name?.value ?? '', node.operation),
         sensitiveFields: sensitiveFields(document, node.selectionSet),
       }
@@ -155,6 +166,31 @@ export function createOperations(
       // The planner refuses what would take it too long; anything else is a fault of ours.
       if (error instanceof GraphQLError) throw withCode([error], 'GRAPHQL_VALIDATION_FAILED')
       throw error
+    }
+  }
+
+  function restrict(
+    document: DocumentNode,
+    node: OperationDefinitionNode,
+    overridden: ReadonlySet<string> | undefined,
+  ): Operation['restricted'] {
+    const { authorization } = supergraph
+    const rules = authorization?.rulesOf(document, node) ?? []
+    if (!authorization || rules.length === 0) return undefined
+    const variants = new Map<string, Restricted>()
+    return (claims) => {
+      const denied = new Set(rules.filter((rule) => !rule.allows(claims)))
+      if (denied.size === 0) return undefined
+      const key = rules.map((rule) => (denied.has(rule) ? 1 : 0)).join('')
+      let variant = variants.get(key)
+      if (!variant) {
+        const isDenied = authorization.isDenied(denied)
+        const plan = supergraph.plan(authorization.without(document, isDenied), node.name?.value, overridden)
+        variant = { plan, execute: compileRestricted({ document, node, plan, isDenied }) }
+        if (variants.size >= MAX_VARIANTS) variants.clear()
+        variants.set(key, variant)
+      }
+      return variant
     }
   }
 

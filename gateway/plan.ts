@@ -21,7 +21,7 @@ try {
   const document = parse(readFileSync(file === '-' ? 0 : file, 'utf8'))
   const errors = validate(supergraph.schema, document)
   if (errors.length > 0) throw new Error(errors.map(({ message }) => message).join('\n'))
-  console.log(prettyFormatQueryPlan(supergraph.plan(document, values.operation)))
+  console.log(prettyFormatQueryPlan(supergraph.plan(supergraph.plannable(document), values.operation)))
 } catch (error) {
   console.error((error as Error).message)
   process.exitCode = 1

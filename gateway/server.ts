@@ -13,7 +13,7 @@ import Fastify, {
 import { GraphQLError, type GraphQLFormattedError, isObjectType } from 'graphql'
 import { isTracing, startSpan } from '../schema/tracing.ts'
 import { createApolloExecutor } from './apollo-executor.ts'
-import { createAuthentication } from './authentication.ts'
+import { createAuthentication, GUEST } from './authentication.ts'
 import { createCompiledExecutor } from './compiled/executor.ts'
 import { exampleQueries, serveEditor } from './editor.ts'
 import { createReturnedHeaders, createSubgraphHeaders } from './headers.ts'
@@ -165,8 +165,8 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
         clients.client(name, overriddenUrl(name) ?? url, secretFor(name)),
       ]),
     )
-    const createExecutor = options.executor === 'apollo' ? createApolloExecutor : createCompiledExecutor
-    const compile = createExecutor(supergraph, subgraphs)
+    const compileRestricted = createCompiledExecutor(supergraph, subgraphs)
+    const compile = options.executor === 'apollo' ? createApolloExecutor(supergraph, subgraphs) : compileRestricted
     const countOf = metrics.operation
     const operations = createOperations(supergraph, {
       introspection,
@@ -174,6 +174,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
       limits,
       activeLabels: options.overrideLabels ?? [],
       compile,
+      compileRestricted,
       countOf,
     })
     return { supergraph, operations }
@@ -253,15 +254,15 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
       const values = operations.coerceVariables(operation, variables)
       const cost = operation.cost?.(values) ?? 0
       if (cost > limits.cost) throw tooCostly(cost, limits.cost)
-      if (authenticate) {
-        const isAuthentic = authenticate(request.headers.authorization)
-        if (isAuthentic === false || (isAuthentic !== true && !(await isAuthentic))) throw notAuthorized
-      }
+      const verdict = authenticate?.(request.headers.authorization) ?? GUEST
+      const { isAllowed, claims } = verdict instanceof Promise ? await verdict : verdict
+      if (!isAllowed) throw notAuthorized
+      const { execute, plan } = operation.restricted?.(claims) ?? operation
       const received = (raw: RawAnswer) => {
         subgraphMs += raw.milliseconds
         returnHeaders?.(reply, raw.headers)
       }
-      const result = await operation.execute({
+      const result = await execute({
         variables,
         values,
         headers: subgraphHeaders(request, span.traceparent),
@@ -273,7 +274,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
         },
       })
       outcome = result.hasErrors ? 'errors' : 'success'
-      const text = showPlans && request.headers['x-query-plan'] ? withPlan(result.text, operation.plan) : result.text
+      const text = showPlans && request.headers['x-query-plan'] ? withPlan(result.text, plan) : result.text
       return { text, error: undefined }
     } catch (error) {
       if (error instanceof RequestError) return { text: errorBody(error.errors), error }
@@ -335,6 +336,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
       if (limiter) await limit('default', request, reply)
       const asked = read()
       if (Array.isArray(asked)) {
+        if (limiter) for (let others = asked.length - 1; others > 0; others--) await limit('default', request, reply)
         const answers = await Promise.all(
           asked.map((each) => answer(request, reply, () => readBody(each, 0) as GraphQLRequest, readOnly)),
         )

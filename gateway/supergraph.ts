@@ -8,17 +8,24 @@ import {
 } from '@apollo/federation-internals'
 import { type QueryPlan, QueryPlanner } from '@apollo/query-planner'
 import type { DocumentNode, GraphQLSchema } from 'graphql'
+import { type Authorization, createAuthorization } from './authorization.ts'
+import { type ClientSchema, clientSchema } from './client-schema.ts'
+import { plannerSupergraph } from './planner-supergraph.ts'
 
 export type LoadedSupergraph = {
   /** SHA-256 of the supergraph's text, hexadecimal. */
   readonly hash: string
   /** What clients see. */
   readonly schema: GraphQLSchema
+  /** A valid document as {@link LoadedSupergraph.plan} takes it. */
+  readonly plannable: ClientSchema['plannable']
   /** The same in Apollo's own form, which its executor takes. */
   readonly apiSchema: Schema
   /** With everything that clients do not see. */
   readonly fullSchema: GraphQLSchema
   readonly subgraphs: readonly { readonly name: string; readonly url: string }[]
+  /** Who may have what, where anything is protected. */
+  readonly authorization: Authorization | undefined
   /** The labels of fields that move from one subgraph to another in steps (`@override(label:)`). */
   readonly overrideLabels: readonly string[]
   /**
@@ -33,8 +40,15 @@ export type LoadedSupergraph = {
   ) => QueryPlan
 }
 
-/** What @apollo/gateway itself does not execute, and our executor does: arguments from the context of a field. */
-const SUPPORTED = new Set([...DEFAULT_SUPPORTED_SUPERGRAPH_FEATURES, 'https://specs.apollo.dev/context/v0.1'])
+/** What @apollo/gateway itself refuses: arguments from the context of a field, and protected fields (authorization.ts). */
+const SUPPORTED = new Set([
+  ...DEFAULT_SUPPORTED_SUPERGRAPH_FEATURES,
+  'https://specs.apollo.dev/context/v0.1',
+  'https://specs.apollo.dev/authenticated/v0.1',
+  'https://specs.apollo.dev/requiresScopes/v0.1',
+  'https://specs.apollo.dev/policy/v0.1',
+])
+const BUILD = { supportedFeatures: SUPPORTED, validateSupergraph: true }
 
 /**
  * Loads a composed supergraph.
@@ -44,21 +58,34 @@ const SUPPORTED = new Set([...DEFAULT_SUPPORTED_SUPERGRAPH_FEATURES, 'https://sp
  * @throws Error when the text is not a supergraph that this gateway can serve
  */
 export function loadSupergraph(sdl: string): LoadedSupergraph {
-  const supergraph = Supergraph.build(sdl, { supportedFeatures: SUPPORTED, validateSupergraph: true })
+  const supergraph = Supergraph.build(sdl, BUILD)
   const apiSchema = supergraph.apiSchema()
-  const planner = new QueryPlanner(supergraph)
+  const planners = plannerSupergraph(sdl)
+  // The planner's own is not valid by itself: it has external fields that nobody names. So the real one is checked.
+  if (planners.document) supergraph.subgraphs()
+  const planned = planners.document
+    ? Supergraph.build(planners.document, { ...BUILD, validateSupergraph: false })
+    : supergraph
+  const plannedSchema = planned.apiSchema()
+  const planner = new QueryPlanner(planned)
   const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
+  const fullSchema = supergraph.schema.toGraphQLJSSchema()
+  const { schema, plannable } = clientSchema(apiSchema.toGraphQLJSSchema(), fullSchema)
   return {
     hash: createHash('sha256').update(sdl).digest('hex'),
-    schema: apiSchema.toGraphQLJSSchema(),
+    schema,
+    plannable,
     apiSchema,
-    fullSchema: supergraph.schema.toGraphQLJSSchema(),
+    fullSchema,
+    authorization: createAuthorization(schema, fullSchema, supergraph),
     subgraphs: supergraph.subgraphsMetadata(),
     overrideLabels,
     plan: (document, operationName, overridden) =>
-      planner.buildQueryPlan(
-        operationFromDocument(apiSchema, document, operationName === undefined ? {} : { operationName }),
-        { overrideConditions: new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false])) },
+      planners.restore(
+        planner.buildQueryPlan(
+          operationFromDocument(plannedSchema, document, operationName === undefined ? {} : { operationName }),
+          { overrideConditions: new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false])) },
+        ),
       ),
   }
 }

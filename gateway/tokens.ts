@@ -15,7 +15,7 @@ export class InvalidToken extends Error {
 export type KeySource = { readonly jwksUrl: string; readonly refetchAfterMs?: number } | { readonly publicKey: string }
 
 /**
- * Returns a function that verifies a token and resolves to the customer's id (claim `sub`).
+ * Returns a function that verifies a token and resolves to its subject (claim `sub`): a customer's id, or `service:<name>`.
  * It rejects with InvalidToken; any other error means that the keys could not be had.
  */
 export function createTokenVerifier(source: KeySource): (token: string) => Promise<string> {

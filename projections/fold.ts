@@ -11,16 +11,19 @@ export const customerStream = (id: number) => `customer-${id}`
 /**
  * The customer as of the end of its stream; `absentCustomer` where there is none.
  * @param from what is known already: only newer events are read
+ * @param to the last revision that counts, where it is not the end
  * @throws EventStoreUnavailable
  */
 export async function foldCustomer(
   eventStore: EventStore,
   id: number,
   from: CustomerDocument = absentCustomer(id),
+  to = Number.MAX_SAFE_INTEGER,
 ): Promise<CustomerDocument> {
   let document = from
   try {
     for await (const event of eventStore.readStream(customerStream(id), { from: from.revision + 1 })) {
+      if (event.revision > to) break
       try {
         document = project(document, decode<CustomerEvent>(event))
       } catch (error) {

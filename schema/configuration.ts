@@ -22,6 +22,7 @@ const variables = {
   SUBGRAPH_PORT: { schema: port, default: 4001, accepted: 'a port, 0 to 65535 (0: any free one)' },
   PROJECTIONS_PORT: { schema: port, default: 4002, accepted: 'a port, 0 to 65535 (0: any free one)' },
   SAMPLES_PORT: { schema: port, default: 4003, accepted: 'a port, 0 to 65535 (0: any free one)' },
+  MAIL_PORT: { schema: port, default: 4004, accepted: 'a port, 0 to 65535 (0: any free one)' },
   HOST: { schema: z.string().min(1), default: '127.0.0.1', accepted: 'an address to listen on' },
   SUPERGRAPH: { schema: z.string().min(1), default: undefined, accepted: "a supergraph file's path" },
   DATA_DIR: { schema: z.string().min(1), default: 'data', accepted: "a folder's path" },
@@ -45,6 +46,12 @@ const variables = {
   },
   SUBGRAPH_SECRET: { schema: z.string().min(16), default: undefined, accepted: '16 characters or more', secret: true },
   STORE_CONFIG: { schema: z.string(), default: undefined, accepted: 'a file of settings as in schema/store.yaml' },
+  SMTP_URL: {
+    schema: z.url({ protocol: /^smtps?$/, hostname: /./ }),
+    default: undefined,
+    accepted: 'smtp://user:password@host:port, or smtps://…',
+    secret: true,
+  },
   PROJECTION_GROUP: {
     schema: z.string().regex(/^[\w.-]+$/),
     default: 'customers',

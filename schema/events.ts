@@ -80,6 +80,8 @@ export const customerEventSchemas = {
   CustomerEmailChanged: z.strictObject({ email: z.string(), previousEmail: z.string() }),
   /** The fact; the hash lies in the credentials stream, at this revision. */
   CustomerPasswordChanged: z.strictObject({ credentialsRevision: z.int() }),
+  /** The same password under a better hash, at this revision of the credentials stream. */
+  PasswordHashUpgraded: z.strictObject({ credentialsRevision: z.int() }),
   /** A link to set a new password is to be sent; its token is made of this event's id (mail-tokens.ts). */
   PasswordResetRequested: z.strictObject({}),
   /** The account can't be used until its address is confirmed; a link for that is to be sent. */
@@ -90,6 +92,8 @@ export const customerEventSchemas = {
   NewsletterConfirmationRequested: z.strictObject({}),
   NewsletterUnsubscribed: z.strictObject({}),
   CustomerAddressAdded: z.strictObject({ addressId: id, ...addressFields.shape }),
+  /** An address that came from elsewhere with its id. */
+  CustomerAddressImported: z.strictObject({ addressId: id, ...addressFields.shape }),
   /** Only what changed. */
   CustomerAddressChanged: z.strictObject({ addressId: id, ...addressFields.partial().shape }),
   CustomerAddressRemoved: z.strictObject({ addressId: id }),
@@ -115,7 +119,8 @@ export const emailEventSchemas = {
 
 /** Streams `customerCredentials-<id>`, of which only the newest event is kept. */
 export const credentialsEventSchemas = {
-  CredentialsSet: z.strictObject({ passwordHash: z.string() }),
+  /** `upgrade`: of the same password. */
+  CredentialsSet: z.strictObject({ passwordHash: z.string(), upgrade: z.literal(true).optional() }),
 } as const
 
 /** Streams `customerSignIns-<id>` (or the keyed hash of an address that nobody has): the newest few are kept. */
@@ -136,8 +141,8 @@ export const subscriberEventSchemas = {
 /** Streams `customerIds` and `addressIds`: the revision of a reservation is the number of the reserved block. */
 export const idEventSchemas = {
   CustomerIdsReserved: z.strictObject({}),
-  /** The block belongs to one customer: so an address id tells whose it is. */
-  AddressIdsReserved: z.strictObject({ customerId: id }),
+  /** The block belongs to one customer: so an address id tells whose it is. `floor`: what the block lies above, 0 if absent. */
+  AddressIdsReserved: z.strictObject({ customerId: id, floor: id.optional() }),
 } as const
 
 /**
@@ -149,9 +154,17 @@ export const importedIdEventSchemas = {
   AddressIdImported: z.strictObject({ customerId: id }),
 } as const
 
+const position = z.strictObject({ commit: z.string(), prepare: z.string() })
+
 /** Streams `mailCheckpoint-<name>`, of which only the newest event is kept: how far the log's mails have been sent. */
 export const mailEventSchemas = {
-  MailCheckpointSet: z.strictObject({ commit: z.string(), prepare: z.string() }),
+  MailCheckpointSet: z.strictObject({
+    ...position.shape,
+    /** Events up to there whose mails are still to be sent. */
+    unsent: z.array(position),
+    /** The process that is about to send mails; null: none is. */
+    holder: z.string().nullable(),
+  }),
 } as const
 
 /** Streams `customerSkips-<id>`: what an operator decided of events of `customer-<id>` that can't be applied. */
@@ -177,6 +190,46 @@ export const checkpointEventSchemas = {
   }),
 } as const
 
+/** What {@link accessEventSchemas} tells apart. */
+export const ACCESS_KINDS = [
+  'signed-in',
+  'sign-in-failed',
+  /** The current password was asked for and a wrong one given. */
+  'password-refused',
+  'locked',
+  'password-reset-requested',
+  'password-reset',
+  'password-changed',
+  'tokens-revoked',
+] as const
+export type AccessKind = (typeof ACCESS_KINDS)[number]
+
+/**
+ * Streams `customerAccess-<id>` (or the keyed hash of an address that nobody has), kept for as long as the store's settings
+ * say: who came from where. Never a password or a token.
+ */
+export const accessEventSchemas = {
+  AccessRecorded: z.strictObject({
+    kind: z.enum(ACCESS_KINDS),
+    /** An address, or only its network: `203.0.113.0/24`. */
+    clientAddress: z.string().optional(),
+    userAgent: z.string().optional(),
+  }),
+} as const
+
+/** Streams `auditReveals` and `serviceTokens`: who was shown personal data, and who was given the right to ask for it. */
+export const auditEventSchemas = {
+  /** Written before anything is shown. `customerId` null: of more than one customer. */
+  PersonalDataRevealed: z.strictObject({ customerId: id.nullable(), command: z.string(), reason: z.string().min(1) }),
+  /** Never the token itself. `scope`: names with spaces between them. */
+  ServiceTokenIssued: z.strictObject({
+    subject: z.string(),
+    scope: z.string(),
+    jti: z.string(),
+    expiresAt: z.iso.datetime(),
+  }),
+} as const
+
 export const eventSchemas = {
   ...customerEventSchemas,
   ...emailEventSchemas,
@@ -188,6 +241,8 @@ export const eventSchemas = {
   ...mailEventSchemas,
   ...skipEventSchemas,
   ...checkpointEventSchemas,
+  ...accessEventSchemas,
+  ...auditEventSchemas,
 } as const
 
 type EventsOf<S extends Record<string, z.ZodType>> = {
@@ -204,6 +259,8 @@ export type ImportedIdEvent = EventsOf<typeof importedIdEventSchemas>
 export type MailEvent = EventsOf<typeof mailEventSchemas>
 export type SkipEvent = EventsOf<typeof skipEventSchemas>
 export type CheckpointEvent = EventsOf<typeof checkpointEventSchemas>
+export type AccessEvent = EventsOf<typeof accessEventSchemas>
+export type AuditEvent = EventsOf<typeof auditEventSchemas>
 export type DomainEvent = EventsOf<typeof eventSchemas>
 
 /** The version in which events of this release are written; stored in each event's metadata. */
@@ -213,7 +270,7 @@ export const SCHEMA_VERSION = 2
 export const eventMetadata = z.looseObject({
   $correlationId: z.string(),
   $causationId: z.string(),
-  /** Who did it: `customer:<id>`, `guest`, or a name of the system's. */
+  /** Who did it: `customer:<id>`, `service:<name>`, `operator:<user>`, `guest`, or a name of the system's. */
   actor: z.string(),
   /** When the command was decided (ISO 8601, UTC): the time that rules and documents use. */
   at: z.iso.datetime(),

@@ -57,6 +57,11 @@ const settings = z
       postcodeOptional: z.array(countryCode),
     }),
     customAttributes: z.strictObject({ customer: customAttributes, address: customAttributes }),
+    audit: z.strictObject({
+      keepClientAddress: z.enum(['none', 'network', 'full']),
+      keepUserAgent: z.boolean(),
+      retentionDays: count,
+    }),
     mail: z.strictObject({
       storeName: z.string().min(1),
       from: z.email(),

@@ -9,11 +9,18 @@ export interface Command {
   readonly id: string
   /** Whether a client may repeat it: true where it came with an Idempotency-Key. */
   readonly repeatable: boolean
-  /** `customer:<id>`, `guest`, or a name of the system's. */
+  /** `customer:<id>`, `service:<name>`, `guest`, or a name of the system's. */
   readonly actor: string
   readonly correlationId: string
   readonly traceparent?: string | undefined
   readonly at: Date
+  /** Where it came from: for the record of access, never for the command's own events. */
+  readonly client?: Client | undefined
+}
+
+export interface Client {
+  readonly address?: string | undefined
+  readonly userAgent?: string | undefined
 }
 
 /**
@@ -28,12 +35,13 @@ export function createCommand(options: {
   readonly traceparent?: string | undefined
   readonly idempotencyKey?: string | undefined
   readonly at: Date
+  readonly client?: Client | undefined
 }): Command {
-  const { operation, actor, correlationId, traceparent, idempotencyKey, at } = options
+  const { operation, actor, correlationId, traceparent, idempotencyKey, at, client } = options
   const id = idempotencyKey
     ? uuidOf(JSON.stringify([actor, idempotencyKey, operation, options.arguments]))
     : randomUUID()
-  return { id, repeatable: idempotencyKey !== undefined, actor, correlationId, traceparent, at }
+  return { id, repeatable: idempotencyKey !== undefined, actor, correlationId, traceparent, at, client }
 }
 
 /** A UUID (version 8) that always comes out the same for the same name. */

@@ -3,6 +3,7 @@ import { WrongExpectedRevision } from '../eventstore/port.ts'
 import { absentCustomer, type CustomerAddress, type CustomerDocument } from '../projections/customer.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import type { Store } from '../schema/store.ts'
+import type { AccessLog } from './access-log.ts'
 import type { Command } from './command.ts'
 import type { Customers, Decide, Outcome } from './customers.ts'
 import type { AddressInput } from './domain/address.ts'
@@ -76,9 +77,10 @@ export function createCommands(parts: {
   readonly credentials: Credentials
   readonly signIn: SignIn
   readonly subscribers: Subscribers
+  readonly access: AccessLog
   readonly store: Store
 }): Commands {
-  const { customers, ids, claims, credentials, subscribers, store } = parts
+  const { customers, ids, claims, credentials, subscribers, access, store } = parts
 
   /** Runs a command on the caller's own customer; the token is checked on the very state that the events are decided on. */
   async function execute(caller: Caller | null, command: Command, decide: Decide): Promise<Outcome> {
@@ -112,6 +114,8 @@ export function createCommands(parts: {
     const passwordHash = password === undefined ? undefined : await hashPassword(password)
     for (let attempt = 1; ; attempt++) {
       const id = customerId ?? (await ids.nextCustomerId(command))
+      // A customer who was imported while this instance had a block of ids below.
+      if (customerId === undefined && (await customers.load(id)).revision !== -1) continue
       await claims.claim(email, id, command, 'graphql-input')
       try {
         // Appended once for each id: where a repetition finds it there, the same event id makes it succeed again.
@@ -125,9 +129,10 @@ export function createCommands(parts: {
         )
         return state
       } catch (error) {
-        // The id was fenced off by one who took this registration for dead: the address may still be free.
-        const { status, revision } = await customers.load(id)
-        if (status !== 'absent' || revision === -1 || attempt === MAX_REGISTRATION_ATTEMPTS) throw error
+        // The id was fenced off by one who took this registration for dead, or was imported: the address may still be free.
+        const { status, revision, email: holder } = await customers.load(id)
+        const isLost = status === 'absent' ? revision !== -1 : changesClaim(holder, email)
+        if (!isLost || attempt === MAX_REGISTRATION_ATTEMPTS) throw error
         customerId = undefined
       }
     }
@@ -199,7 +204,9 @@ export function createCommands(parts: {
       checkPassword(newPassword, email, 'change', store.password)
       try {
         const revision = await credentials.set(id, await hashPassword(newPassword), current.revision, command)
-        return (await execute(caller, command, (state) => recordPasswordChange(state, revision))).state
+        const { state } = await execute(caller, command, (state) => recordPasswordChange(state, revision))
+        access.record(id, 'password-changed', command)
+        return state
       } catch (error) {
         // Another change came first: then its password is the current one.
         if (!(error instanceof WrongExpectedRevision)) throw error
@@ -291,6 +298,7 @@ export function createCommands(parts: {
         authorize(caller, state)
         return revokeTokens()
       })
+      access.record(caller.customerId, 'tokens-revoked', command)
     },
 
     createAddress,

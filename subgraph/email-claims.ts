@@ -9,14 +9,13 @@
  * and it claims again before it decides again (as every round of a command does) - which fails once the claim has moved,
  * and makes the newcomer's append fail if it has not.
  */
-import { createHmac } from 'node:crypto'
 import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
 import type { CustomerDocument } from '../projections/customer.ts'
 import { customerStream } from '../projections/fold.ts'
+import { emailKeyOf } from '../schema/email-key.ts'
 import type { EmailEvent } from '../schema/events.ts'
 import { type Command, encodeAll } from './command.ts'
 import type { Customers } from './customers.ts'
-import { normalizeEmail } from './domain/email.ts'
 import { type Category, emailTaken, serviceUnavailable } from './errors.ts'
 import { readNewest } from './streams.ts'
 
@@ -39,8 +38,12 @@ export interface EmailClaims {
 }
 
 /** @param hashKey keys the hash, so that the log does not tell who is in it to one who guesses addresses */
-export function createEmailClaims(eventStore: EventStore, customers: Customers, hashKey: string): EmailClaims {
-  const keyOf = (email: string) => createHmac('sha256', hashKey).update(normalizeEmail(email)).digest('hex')
+export function createEmailClaims(
+  eventStore: EventStore,
+  customers: Pick<Customers, 'load'>,
+  hashKey: string,
+): EmailClaims {
+  const keyOf = (email: string) => emailKeyOf(hashKey, email)
   const stream = (key: string) => `customerEmail-${key}`
   const newest = async (key: string) => (await readNewest<EmailEvent>(eventStore, stream(key), 1))[0]
   const uses = (state: CustomerDocument, key: string) => state.status === 'registered' && keyOf(state.email) === key

@@ -6,6 +6,7 @@ import { WrongExpectedRevision } from '../eventstore/port.ts'
 import type { CustomerDocument } from '../projections/customer.ts'
 import type { MailTokens } from '../schema/mail-tokens.ts'
 import type { Store } from '../schema/store.ts'
+import type { AccessLog } from './access-log.ts'
 import type { Command } from './command.ts'
 import { authorize } from './commands.ts'
 import type { Customers } from './customers.ts'
@@ -41,10 +42,11 @@ export function createLinkCommands(parts: {
   readonly credentials: Credentials
   readonly signIn: SignIn
   readonly subscribers: Subscribers
+  readonly access: AccessLog
   readonly tokens: MailTokens
   readonly store: Store
 }): LinkCommands {
-  const { customers, claims, credentials, subscribers, tokens, store } = parts
+  const { customers, claims, credentials, subscribers, access, tokens, store } = parts
 
   function checkEmail(email: string): void {
     if (email.trim() === '') throw invalidInput('You must specify an email address.')
@@ -67,6 +69,7 @@ export function createLinkCommands(parts: {
     async requestPasswordReset(email, command) {
       checkEmail(email)
       const customer = await claims.find(email)
+      access.record(customer?.id ?? claims.keyOf(email), 'password-reset-requested', command)
       if (customer === undefined) return
       if (isLocked(customer, command.at)) throw invalidInput('The account is locked')
       await customers.execute(customer.id, command, (state) =>
@@ -93,6 +96,7 @@ export function createLinkCommands(parts: {
           if (!(error instanceof WrongExpectedRevision)) throw error
           continue
         }
+        access.record(customer.id, 'password-reset', command)
         await parts.signIn.forgive(customer.id, command)
         return
       }

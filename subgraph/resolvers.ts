@@ -1,11 +1,14 @@
 /** The GraphQL side: who calls, what is asked, and documents in the schema's shape. */
 import type { GraphQLResolveInfo } from 'graphql'
+import type { EventStore } from '../eventstore/port.ts'
 import type { CustomerAddress, CustomerDocument } from '../projections/customer.ts'
 import { COUNTRIES, type Country } from '../schema/countries.ts'
 import type { CustomAttributes } from '../schema/events.ts'
 import { regionsOf } from '../schema/regions.ts'
 import type { CustomAttribute, Store } from '../schema/store.ts'
-import { type Command, createCommand } from './command.ts'
+import { createAttributeForms } from './attribute-forms.ts'
+import { createAuditQueries } from './audit.ts'
+import { type Client, type Command, createCommand } from './command.ts'
 import { authorize, type Commands } from './commands.ts'
 import type { Customers } from './customers.ts'
 import type { AddressInput } from './domain/address.ts'
@@ -13,13 +16,17 @@ import { BY_UID, type CustomerInput, checkUsable } from './domain/customer.ts'
 import { isValidEmail } from './domain/email.ts'
 import type { EmailClaims } from './email-claims.ts'
 import { forbidden, invalidInput, notAuthorized, notFound } from './errors.ts'
-import type { Caller, Tokens } from './identity/tokens.ts'
+import { requireScope } from './identity/scopes.ts'
+import type { Caller, ServiceCaller, Tokens } from './identity/tokens.ts'
 import type { LinkCommands } from './link-commands.ts'
 
 /** What a resolver knows of the request. */
 export interface RequestContext {
   /** From the token alone; `authorize` compares its generation with the customer's. */
   readonly caller: Caller | null
+  /** Where a service calls instead. */
+  readonly service: ServiceCaller | null
+  readonly client: Client
   readonly correlationId: string
   readonly traceparent: string | undefined
   readonly idempotencyKey: string | undefined
@@ -28,6 +35,7 @@ export interface RequestContext {
 }
 
 interface Parts {
+  readonly eventStore: EventStore
   readonly commands: Commands
   readonly links: LinkCommands
   readonly customers: Customers
@@ -38,24 +46,26 @@ interface Parts {
   readonly now: () => Date
 }
 
-export function createResolvers({ commands, links, customers, claims, tokens, store, now }: Parts) {
+export function createResolvers({ eventStore, commands, links, customers, claims, tokens, store, now }: Parts) {
   const { toCustomer, toAddress } = createViews(store)
   const countries = [...COUNTRIES.values()]
     .filter(({ id }) => store.countries.allowed === 'all' || store.countries.allowed.includes(id))
     .map(toCountry)
   const groups = store.groups.map(({ id, name }) => ({ uid: toUid(id), name }))
   const storeConfig = toStoreConfig(store)
+  const attributesForm = createAttributeForms(store)
 
   function command(args: unknown, context: RequestContext, info: GraphQLResolveInfo): Command {
     return createCommand({
       // The name in the answer too: one request may hold the same mutation twice.
       operation: `${info.fieldName}:${info.path.key}`,
       arguments: args,
-      actor: context.caller === null ? 'guest' : `customer:${context.caller.customerId}`,
+      actor: actorOf(context),
       correlationId: context.correlationId,
       traceparent: context.traceparent,
       idempotencyKey: context.idempotencyKey,
       at: now(),
+      client: context.client,
     })
   }
 
@@ -119,6 +129,10 @@ export function createResolvers({ commands, links, customers, claims, tokens, st
       },
 
       storeConfig: () => storeConfig,
+
+      attributesForm: (_: unknown, { formCode }: { formCode: string }) => attributesForm(formCode),
+
+      ...createAuditQueries(eventStore, toCustomer),
     },
 
     Mutation: {
@@ -292,8 +306,13 @@ export function createResolvers({ commands, links, customers, claims, tokens, st
     },
 
     Customer: {
-      /** Another subgraph may name any customer: the fields are for that customer alone. */
+      /** Another subgraph may name any customer: the fields are for that customer, and for services that may read all. */
       async __resolveReference(reference: { id: number }, context: RequestContext) {
+        if (context.service) {
+          requireScope(context, 'customers:read')
+          const named = await customers.get(Number(reference.id), context.traceparent)
+          return named.status === 'registered' ? toCustomer(named) : null
+        }
         const document = await signedIn(context)
         if (document.id !== Number(reference.id)) throw forbidden("The current customer isn't authorized.")
         checkUsable(document, now(), store)
@@ -343,7 +362,14 @@ export function createResolvers({ commands, links, customers, claims, tokens, st
         'value' in attribute ? 'AttributeValue' : 'AttributeSelectedOptions',
     },
     AttributeSelectedOptionInterface: { __resolveType: () => 'AttributeSelectedOption' },
+    CustomAttributeMetadataInterface: { __resolveType: () => 'CustomerAttributeMetadata' },
+    CustomAttributeOptionInterface: { __resolveType: () => 'AttributeOptionMetadata' },
   }
+}
+
+function actorOf({ caller, service }: RequestContext): string {
+  if (caller) return `customer:${caller.customerId}`
+  return service ? `service:${service.service}` : 'guest'
 }
 
 /** Countries of the directory that Magento's enum of country codes lacks. */
@@ -387,11 +413,9 @@ function toAttributes(declared: readonly CustomAttribute[], attributes: CustomAt
     const value = attributes[code]
     if (value === undefined) return []
     if (typeof value === 'string') return [{ code, value }]
-    const selected = value.map((each) => ({
-      label: options.find((option) => option.value === each)?.label ?? each,
-      value: each,
-    }))
-    return [{ code, selected_options: selected }]
+    // In the order of the options; one that the store no longer has is not shown, as in Magento.
+    const selected = options.filter((option) => value.includes(option.value))
+    return [{ code, selected_options: selected.map(({ label, value }) => ({ label, value })) }]
   })
 }
 

@@ -1,6 +1,7 @@
 /** The customer subgraph as a Fastify instance: Mercurius with JIT, the schema by @apollo/subgraph. */
 import { randomUUID, timingSafeEqual } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { Socket } from 'node:net'
 import { buildSubgraphSchema } from '@apollo/subgraph'
 import Fastify, {
   type FastifyInstance,
@@ -19,6 +20,7 @@ import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.
 import { createMailTokens } from '../schema/mail-tokens.ts'
 import { store as defaultStore, type Store } from '../schema/store.ts'
 import { isTracing, startSpan, type TracedSpan } from '../schema/tracing.ts'
+import { createAccessLog } from './access-log.ts'
 import { createCommands } from './commands.ts'
 import { createCustomers } from './customers.ts'
 import { createEmailClaims } from './email-claims.ts'
@@ -100,6 +102,18 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     registers: [registry],
   })
 
+  const unrecorded = new Counter({
+    name: 'access_records_failed_total',
+    help: 'Sign-ins and the like whose record could not be written.',
+    registers: [registry],
+  })
+  const operations = new Counter({
+    name: 'customer_operations_total',
+    help: 'Root fields answered, by name and by whether with an error.',
+    labelNames: ['operation', 'outcome'],
+    registers: [registry],
+  })
+
   const eventStore = observed(chained(options.eventStore), (outcome, seconds) => {
     appends.observe({ outcome }, seconds)
     if (outcome === 'conflict') conflicts.inc()
@@ -112,15 +126,24 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   const customers = createCustomers({ eventStore, readModel, log: app.log, onRead: (source) => reads.inc({ source }) })
   const claims = createEmailClaims(eventStore, customers, keys.emailHashKey)
   const credentials = createCredentials(eventStore, customers)
-  const signIn = createSignIn(eventStore, customers, claims, credentials, store)
+  const access = createAccessLog({
+    eventStore,
+    settings: store.audit,
+    log: app.log,
+    onFailure: () => unrecorded.inc(),
+  })
+  const signIn = createSignIn(eventStore, customers, claims, credentials, access, store)
   const tokens = createTokens(keys.tokenSigningKey, store.token.lifetimeMinutes)
   const subscribers = createSubscribers(eventStore, claims.keyOf)
-  const accounts = { customers, claims, credentials, signIn, subscribers, store }
+  const accounts = { customers, claims, credentials, signIn, subscribers, access, store }
   const commands = createCommands({ ...accounts, ids: createIds(eventStore) })
   const links = createLinkCommands({ ...accounts, tokens: createMailTokens(keys.emailHashKey) })
   const now = options.now ?? (() => new Date())
-  const resolvers = createResolvers({ commands, links, customers, claims, tokens, store, now })
+  const resolvers = createResolvers({ eventStore, commands, links, customers, claims, tokens, store, now })
 
+  for (const root of [resolvers.Query, resolvers.Mutation]) {
+    countOutcomes(root, (operation, outcome) => operations.inc({ operation, outcome }))
+  }
   const modules = [{ typeDefs: parse(typeDefs), resolvers }]
   const executeTraced = createTracedExecution(buildSubgraphSchema(modules))
   await app.register(mercurius, {
@@ -175,12 +198,25 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
 
   function requestContext(request: FastifyRequest): RequestContext {
     const { headers } = request
+    const caller = tokens.verify(headers.authorization)
     return {
-      caller: tokens.verify(headers.authorization),
+      caller: caller && 'customerId' in caller ? caller : null,
+      service: caller && 'service' in caller ? caller : null,
+      client: { address: clientAddress(request), userAgent: text(headers['user-agent']) },
       correlationId: text(headers['x-correlation-id']) ?? randomUUID(),
       traceparent: traceparentOf(request),
       idempotencyKey: text(headers['idempotency-key']),
     }
+  }
+
+  /**
+   * The address that the gateway says the client has, where it is sure that the gateway says it: by the secret (without it
+   * there is no answer at all), or because the request comes from this process. Else that of who is at the other end.
+   */
+  function clientAddress({ headers, ip, raw }: FastifyRequest): string {
+    const isTrusted = secret !== undefined || !(raw.socket instanceof Socket)
+    const [forwarded] = isTrusted ? (text(headers['x-forwarded-for'])?.split(',') ?? []) : []
+    return forwarded ?? ip
   }
 
   /** Expected errors as they are; anything else logged whole and shown masked. */
@@ -222,7 +258,10 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     return reply.code(checks.eventStore ? 200 : 503).send({ ready: checks.eventStore, ...checks })
   })
   app.get('/metrics', async (_, reply) => reply.type(registry.contentType).send(await registry.metrics()))
-  app.addHook('onClose', () => customers.close())
+  app.addHook('onClose', async () => {
+    await access.close()
+    await customers.close()
+  })
   return app
 }
 
@@ -235,6 +274,25 @@ function keyByOperation(request: FastifyRequest): void {
   const { query, operationName } = parameters
   if (typeof query === 'string' && typeof operationName === 'string' && /^\w+$/.test(operationName)) {
     parameters.query = `${query}\n#${operationName}`
+  }
+}
+
+type Resolve = (...args: never[]) => unknown
+
+/** Has each resolver's outcome told: `answered`, or `failed` where it throws. */
+function countOutcomes(resolvers: object, told: (operation: string, outcome: 'answered' | 'failed') => void): void {
+  const fields = resolvers as Record<string, Resolve>
+  for (const [name, resolve] of Object.entries(fields)) {
+    fields[name] = async (...args) => {
+      try {
+        const answer = await resolve(...args)
+        told(name, 'answered')
+        return answer
+      } catch (error) {
+        told(name, 'failed')
+        throw error
+      }
+    }
   }
 }
 

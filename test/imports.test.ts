@@ -10,9 +10,12 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   projections: ['schema', 'eventstore'],
   subgraph: ['schema', 'eventstore', 'projections'],
   gateway: ['schema'],
+  mail: ['schema', 'eventstore', 'projections'],
 }
-/** Of the projections, the subgraph uses the read model and the fold, not the worker. */
-const READ_MODEL = /^projections\/(read-model|open|customer|fold)\.ts$/
+/** Of the projections, the subgraph uses the read model, the fold and what an auditor reads, not the worker. */
+const READ_MODEL = /^projections\/(read-model|open|customer|fold|audit\/(moments|reveals|timeline))\.ts$/
+/** And the mail worker the fold. */
+const FOLD = /^projections\/(customer|fold)\.ts$/
 
 const root = join(import.meta.dirname, '..')
 
@@ -27,6 +30,7 @@ t.test('each folder imports only what it may', async (t) => {
         if (to === folder) continue
         t.ok(allowed.includes(to), `${file} may import ${specifier}`)
         if (folder === 'subgraph' && to === 'projections') t.match(target, READ_MODEL, `${file}: ${specifier}`)
+        if (folder === 'mail' && to === 'projections') t.match(target, FOLD, `${file}: ${specifier}`)
       }
     }
   }

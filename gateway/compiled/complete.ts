@@ -24,12 +24,14 @@ const INVALID = Symbol('invalid')
 export type Completion = { readonly data: Data | null; readonly errors: readonly GraphQLFormattedError[] }
 
 /**
+ * @param fullSchema with what clients do not see: a value that only this one has is right, but null to them
  * @param data what the subgraphs sent, merged; it is not changed
  * @param introspect the value of `__schema` or `__type`
  * @param known errors that the client gets anyway: a null that one of them explains is not told again
  */
 export function complete(
   schema: GraphQLSchema,
+  fullSchema: GraphQLSchema,
   root: Shape,
   data: Data,
   introspect: (field: Field) => unknown,
@@ -55,7 +57,8 @@ export function complete(
     const typename = typeof sent === 'string' ? sent : shape.type.name
     const fields = shape.fieldsOf(typename)
     if (!fields || (sent !== undefined && sent !== null && typeof sent !== 'string')) {
-      if (field) fail(`Invalid __typename found for object at ${describe(field)}.`)
+      const isHidden = typeof sent === 'string' && fullSchema.getType(sent) !== undefined && !schema.getType(sent)
+      if (field && !isHidden) fail(`Invalid __typename found for object at ${describe(field)}.`)
       return null
     }
     const output: Data = Object.create(null)
@@ -71,12 +74,23 @@ export function complete(
 
   function fieldValue(field: Field, input: Data, typename: string): unknown {
     if (field.kind === 'introspection') return introspect(field)
+    if (field.kind === 'denied') {
+      const message = `You may not have the field ${field.parent}.${field.name}.`
+      errors.push({ message, path: [...path], extensions: { code: 'FORBIDDEN' } })
+      return isNonNullType(field.type) ? INVALID : null
+    }
     if (field.kind === 'field') return value(own(input, field.key), field.type, field)
     const sent = own(input, field.key)
     const type = (typeof sent === 'string' && schema.getType(sent)) || schema.getType(typename)
     if (isObjectType(type)) return type.name
     fail(`Cannot return null for non-nullable field ${field.parent}.${field.key}.`)
     return INVALID
+  }
+
+  /** An enum's value that is `@inaccessible`. */
+  function isHiddenValue(input: unknown, type: GraphQLOutputType): boolean {
+    const full = isEnumType(type) ? fullSchema.getType(type.name) : undefined
+    return typeof input === 'string' && isEnumType(full) && full.getValue(input) !== undefined
   }
 
   /** null, INVALID, or a value of the type. */
@@ -111,7 +125,7 @@ export function complete(
     }
     const completed = isLeafType(type) ? leaf(input, type) : undefined
     if (completed === undefined) {
-      fail(`Invalid value found for ${describe(field)}.`)
+      if (!isHiddenValue(input, type)) fail(`Invalid value found for ${describe(field)}.`)
       return null
     }
     return completed

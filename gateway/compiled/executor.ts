@@ -1,12 +1,5 @@
 /** Executes plans with compiled functions: one for the fetches, one for each set of conditions for the answer. */
-import {
-  type DocumentNode,
-  executeSync,
-  type GraphQLFormattedError,
-  Kind,
-  type OperationDefinitionNode,
-  OperationTypeNode,
-} from 'graphql'
+import { type DocumentNode, executeSync, Kind, type OperationDefinitionNode, OperationTypeNode } from 'graphql'
 import { answerText, type ExecutionAnswer, type Executor, type PlannedOperation } from '../executor.ts'
 import type { SubgraphClient } from '../subgraph-client.ts'
 import type { LoadedSupergraph } from '../supergraph.ts'
@@ -14,7 +7,7 @@ import { complete } from './complete.ts'
 import { type Execution, NOTHING_YET } from './fetch.ts'
 import { compilePlan } from './plan.ts'
 import { compileSerialiser } from './serialise.ts'
-import { conditionVariables, type Field, type Shape, shapeOf } from './shape.ts'
+import { conditionVariables, type Field, type Shape, shapeOf, unreachableFields } from './shape.ts'
 
 /** Combinations of an operation's conditions that are kept compiled. */
 const MAX_VARIANTS = 64
@@ -36,7 +29,7 @@ export function createCompiledExecutor(
   const environment = { schema: supergraph.fullSchema, subgraphs }
 
   return (planned) => {
-    const { document, node, plan } = planned
+    const { document, node, plan, isDenied } = planned
     const { run, mayRepeat } = compilePlan(environment, plan)
     const conditions = conditionVariables(document)
     const rootName = schema.getRootType(node.operation)?.name
@@ -51,7 +44,7 @@ export function createCompiledExecutor(
       for (const name of conditions) key += values[name] === true ? '1' : '0'
       let variant = variants.get(key)
       if (!variant) {
-        const shape = shapeOf(schema, document, node, (name) => values[name] === true)
+        const shape = shapeOf(schema, document, node, (name) => values[name] === true, isDenied)
         variant = { shape, write: compileSerialiser(schema, shape, (field) => JSON.stringify(introspect(field))) }
         if (variants.size >= MAX_VARIANTS) variants.clear()
         variants.set(key, variant)
@@ -59,26 +52,16 @@ export function createCompiledExecutor(
       return variant
     }
 
-    /** Nothing can be fetched for what was asked: a null without an error would say that there is nothing. */
-    function unreachable(shape: Shape): GraphQLFormattedError[] {
-      if (run || rootName === undefined) return []
-      const fields = shape.fieldsOf(rootName)?.filter(({ kind }) => kind === 'field') ?? []
-      return fields.map(({ key, name }) => ({
-        message: `No subgraph can answer the field ${rootName}.${name} as it is asked for.`,
-        path: [key],
-        extensions: { code: 'INTERNAL_SERVER_ERROR' },
-      }))
-    }
-
     function answer({ data, errors, request }: Execution): ExecutionAnswer {
       const { shape, write } = variantOf(request.values)
       variables = request.variables
-      errors.push(...unreachable(shape))
+      const unreachable = run ? [] : unreachableFields(shape, rootName)
+      if (unreachable.length > 0) return answerText(null, unreachable)
       // A subgraph may call its root type by another name.
       if (data.__typename !== undefined) data.__typename = rootName
       const text = write(data)
       if (text === undefined) {
-        const completed = complete(schema, shape, data, introspect, errors)
+        const completed = complete(schema, supergraph.fullSchema, shape, data, introspect, errors)
         return answerText(completed.data, [...errors, ...completed.errors])
       }
       if (errors.length === 0) return { text: `{"data":${text}}`, hasErrors: false }

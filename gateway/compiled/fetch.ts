@@ -15,11 +15,12 @@ import {
   visit,
 } from 'graphql'
 import type { ExecutionRequest } from '../executor.ts'
+import { isPlannersName } from '../planner-supergraph.ts'
 import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailable } from '../subgraph-client.ts'
 import { failedPath, numericIndices, operationOf, responseNames, told } from '../subgraph-errors.ts'
 import { type Data, isData, merge, own } from './objects.ts'
 import { gather, type PlanPath, placesOf, type ResponsePath } from './places.ts'
-import { compileRepresentations, type Represent } from './representations.ts'
+import { compileIdentity, compileRepresentations, type Identify, type Represent } from './representations.ts'
 import { compileRewrites, isOfType, type Rewrite } from './rewrites.ts'
 
 /** One execution under way. */
@@ -134,9 +135,9 @@ export function compileRootFetch({ schema, subgraphs }: FetchEnvironment, fetch:
 /** What an execution's data is before the first answer, which takes its place whole. */
 export const NOTHING_YET: Data = Object.freeze(Object.create(null))
 
-/** An error's path ends before the marks of lists and entities, which clients do not know. */
+/** An error's path ends before the marks of lists and entities and the planner's own names, which clients do not know. */
 function cut(path: ResponsePath): ResponsePath {
-  const end = path.findIndex((part) => part === '@' || part === '_entities')
+  const end = path.findIndex((part) => part === '@' || part === '_entities' || isPlannersName(part))
   return end < 0 ? path : path.slice(0, end)
 }
 
@@ -148,6 +149,7 @@ export type EntityFetch = {
   readonly variables: readonly string[]
   readonly prefix: PlanPath
   readonly represent: Represent
+  readonly identify: Identify | undefined
   readonly rewrite: Rewrite | undefined
 }
 
@@ -159,6 +161,7 @@ export function entityFetch({ schema }: FetchEnvironment, fetch: FetchNode, pref
     variables: fetch.variableUsages ?? [],
     prefix,
     represent: compileRepresentations(schema, fetch),
+    identify: compileIdentity(fetch),
     rewrite: compileRewrites(schema, fetch.outputRewrites),
   }
 }
@@ -166,7 +169,7 @@ export function entityFetch({ schema }: FetchEnvironment, fetch: FetchNode, pref
 /** The representations of a fetch's entities, each of them once, and the entities that each stands for. */
 type Asked = { readonly texts: string[]; readonly entities: Data[]; readonly owners: (number | number[])[] }
 
-function ask({ prefix, represent }: EntityFetch, data: Data): Asked {
+function ask({ prefix, represent, identify }: EntityFetch, data: Data): Asked {
   const entities: Data[] = []
   gather(data, prefix, entities)
   const texts: string[] = []
@@ -179,20 +182,27 @@ function ask({ prefix, represent }: EntityFetch, data: Data): Asked {
     }
     return { texts, entities, owners }
   }
-  const seen = new Map<string, number>()
-  for (const [index, entity] of entities.entries()) {
-    const text = represent(entity)
-    if (text === undefined) continue
-    const before = seen.get(text)
+  const identities = new Map<string | number, number>()
+  const printed = new Map<string, number>()
+  for (let index = 0; index < entities.length; index++) {
+    const entity = entities[index] as Data
+    const identity = identify?.(entity)
+    let before = identity === undefined ? undefined : identities.get(identity)
     if (before === undefined) {
-      seen.set(text, texts.length)
-      texts.push(text)
-      owners.push(index)
-    } else {
-      const owner = owners[before] as number | number[]
-      if (typeof owner === 'number') owners[before] = [owner, index]
-      else owner.push(index)
+      const text = represent(entity)
+      if (text === undefined) continue
+      before = identity === undefined ? printed.get(text) : undefined
+      if (before === undefined) {
+        if (identity === undefined) printed.set(text, texts.length)
+        else identities.set(identity, texts.length)
+        texts.push(text)
+        owners.push(index)
+        continue
+      }
     }
+    const owner = owners[before] as number | number[]
+    if (typeof owner === 'number') owners[before] = [owner, index]
+    else owner.push(index)
   }
   return { texts, entities, owners }
 }
@@ -228,7 +238,10 @@ function placesOfError(
   const owner = asked.owners[index]
   if (owner === undefined) return [cut([...fetch.prefix])]
   const places = placesOf(data, fetch.prefix)
-  return [owner].flat().map((each) => [...(places[each] ?? cut([...fetch.prefix])), ...rest])
+  return [owner]
+    .flat()
+    .map((each) => [...(places[each] ?? cut([...fetch.prefix])), ...rest])
+    .map(cut)
 }
 
 function tellErrors(
@@ -427,7 +440,7 @@ export function compileContextFetch(environment: FetchEnvironment, fetch: FetchN
   const rewrites = fetch.contextRewrites ?? []
   const path = () => cut([...prefix])
   return async (execution) => {
-    const asked = ask({ ...entities, represent: numbered(entities.represent) }, execution.data)
+    const asked = ask({ ...entities, represent: numbered(entities.represent), identify: undefined }, execution.data)
     const places = placesOf(execution.data, prefix)
     const groups = new Map<string, number[]>()
     for (const [index, owner] of asked.owners.entries()) {

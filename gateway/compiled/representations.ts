@@ -45,6 +45,26 @@ export function compileRepresentations(schema: GraphQLSchema, fetch: FetchNode):
   }
 }
 
+/**
+ * What tells an entity's representation from another one's without printing it: the only field of its key, where it is of
+ * the one type that is asked for. undefined where that is not so.
+ */
+export type Identify = (entity: Data) => string | number | undefined
+
+export function compileIdentity({ requires = [], inputRewrites }: FetchNode): Identify | undefined {
+  const [only] = requires
+  if (inputRewrites?.length || requires.length !== 1 || only?.kind !== 'InlineFragment') return undefined
+  const { typeCondition, selections } = only
+  const names = selections.map((each) => (each.kind === 'Field' && !each.selections ? responseName(each) : undefined))
+  const [key, ...others] = names.filter((name) => name !== '__typename')
+  if (key === undefined || others.length > 0 || names.length !== 2 || isInherited(key)) return undefined
+  return (entity) => {
+    if (entity.__typename !== typeCondition) return undefined
+    const value = entity[key]
+    return typeof value === 'string' || typeof value === 'number' ? value : undefined
+  }
+}
+
 const isPlain = (selection: QueryPlanSelectionNode): boolean =>
   selection.kind === 'Field' && (selection.selections?.every(isPlain) ?? true)
 

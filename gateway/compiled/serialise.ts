@@ -86,6 +86,7 @@ export function compileSerialiser(schema: GraphQLSchema, root: Shape, introspect
       const key = JSON.stringify(field.key)
       const start = JSON.stringify(`${index === 0 ? '{' : ','}${key}:`)
       const read = isInherited(field.key) ? `(Object.hasOwn(o, ${key}) ? o[${key}] : undefined)` : `o[${key}]`
+      if (field.kind === 'denied') return undefined
       if (field.kind === 'introspection') {
         writers.push(() => introspect(field))
         lines.push(`r += ${start} + w[${writers.length - 1}]();`)

@@ -5,6 +5,7 @@ import {
   type FieldNode,
   type FragmentDefinitionNode,
   type GraphQLCompositeType,
+  type GraphQLFormattedError,
   type GraphQLOutputType,
   type GraphQLSchema,
   getNamedType,
@@ -18,13 +19,15 @@ import {
   type SelectionSetNode,
   TypeMetaFieldDef,
 } from 'graphql'
+import type { IsDenied } from '../authorization.ts'
 
 /** One field of an answer's object. */
 export type Field = {
   /** Its name in the answer. */
   readonly key: string
   readonly name: string
-  readonly kind: 'field' | 'typename' | 'introspection'
+  /** `denied`: the client may not have it. */
+  readonly kind: 'field' | 'denied' | 'typename' | 'introspection'
   /** The type whose field it is, as errors name it. */
   readonly parent: string
   readonly type: GraphQLOutputType
@@ -85,6 +88,7 @@ export function shapeOf(
   document: DocumentNode,
   operation: OperationDefinitionNode,
   isTrue: (variable: string) => boolean,
+  isDenied: IsDenied = () => false,
 ): Shape {
   const fragments = new Map<string, FragmentDefinitionNode>()
   for (const definition of document.definitions) {
@@ -171,6 +175,9 @@ export function shapeOf(
     // What the object promises may be stricter than what its interface does.
     const definition = [runtime, parent].flatMap((type) => ('getFields' in type && type.getFields()[name]) || [])[0]
     if (!definition) return undefined
+    if (isDenied(runtime.name, name) || isDenied(parent.name, name)) {
+      return { ...common, kind: 'denied', type: definition.type, shape: undefined }
+    }
     const named = getNamedType(definition.type)
     const shape = isCompositeType(named)
       ? makeShape(
@@ -184,4 +191,16 @@ export function shapeOf(
   const root = schema.getRootType(operation.operation)
   if (!root) throw new Error(`The schema has no type for a ${operation.operation}.`)
   return makeShape(root, [{ set: operation.selectionSet, parent: undefined }])
+}
+
+/** What is asked for although nothing can be fetched for it: a null without an error would say that there is nothing. */
+export function unreachableFields(root: Shape, rootName: string | undefined): GraphQLFormattedError[] {
+  const fields = (rootName !== undefined && root.fieldsOf(rootName)) || []
+  return fields
+    .filter(({ kind }) => kind === 'field')
+    .map(({ key, name }) => ({
+      message: `No subgraph can answer the field ${rootName}.${name} as it is asked for.`,
+      path: [key],
+      extensions: { code: 'INTERNAL_SERVER_ERROR' },
+    }))
 }

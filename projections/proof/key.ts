@@ -1,7 +1,7 @@
 /** The key that signs the log's checkpoints (Ed25519), and the public ones that they are checked with. */
 import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { type Configuration, ConfigurationError } from '../../schema/configuration.ts'
-import { readOrCreate } from '../../schema/key-files.ts'
+import { readOrCreate } from '../../schema/keys.ts'
 
 export interface PublicKey {
   /** RFC 7638 thumbprint. */

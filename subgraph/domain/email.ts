@@ -1,4 +1,4 @@
-/** E-mail addresses: which are valid, and when two are the same. */
+/** E-mail addresses: which are valid. When two are the same: see schema/email-key.ts. */
 
 // A dot-atom before the @ (letters of any script, as Magento 2.4.8), a host of at least two labels after it.
 const LOCAL = /^[\p{L}\p{M}\p{N}!#$%&'*+/=?^_`{|}~“”-]+(\.[\p{L}\p{M}\p{N}!#$%&'*+/=?^_`{|}~“”-]+)*$/u
@@ -14,9 +14,4 @@ export function isValidEmail(email: string): boolean {
     labels.every((label) => label.length < 64 && LABEL.test(label)) &&
     /\p{L}/u.test(labels.at(-1) ?? '')
   )
-}
-
-/** One form for all spellings of an address that count as the same: case does not matter. */
-export function normalizeEmail(email: string): string {
-  return email.normalize('NFC').toLowerCase()
 }

@@ -1,7 +1,7 @@
 /** The service's keys: from the configuration, or generated once into the data folder on the embedded default. */
-import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import { type Configuration, ConfigurationError } from '../../schema/configuration.ts'
-import { readOrCreate } from '../../schema/key-files.ts'
+import { generateKeyPairSync } from 'node:crypto'
+import type { Configuration } from '../../schema/configuration.ts'
+import { loadEmailHashKey, loadKey } from '../../schema/keys.ts'
 
 export interface Keys {
   /** Ed25519 private key, PEM or JWK. */
@@ -14,18 +14,10 @@ export interface Keys {
  * @throws ConfigurationError where a key is not set and the stores are not embedded ones (each instance would make its own)
  */
 export function loadKeys(configuration: Configuration): Keys {
-  const embedded = configuration.EVENTSTORE_URL.startsWith('sqlite:')
-  const key = (variable: 'TOKEN_SIGNING_KEY' | 'EMAIL_HASH_KEY', file: string, generate: () => string) => {
-    const configured = configuration[variable]
-    if (configured !== undefined) return configured
-    if (!embedded)
-      throw new ConfigurationError(`${variable} is not set; it is required unless EVENTSTORE_URL is sqlite:PATH.`)
-    return readOrCreate(configuration.DATA_DIR, file, generate)
-  }
   return {
-    tokenSigningKey: key('TOKEN_SIGNING_KEY', 'token-signing-key.pem', () =>
+    tokenSigningKey: loadKey(configuration, 'TOKEN_SIGNING_KEY', 'token-signing-key.pem', () =>
       generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
     ),
-    emailHashKey: key('EMAIL_HASH_KEY', 'email-hash-key', () => randomBytes(32).toString('hex')),
+    emailHashKey: loadEmailHashKey(configuration),
   }
 }

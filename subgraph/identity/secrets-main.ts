@@ -9,6 +9,8 @@ const secrets = {
   'audit-signing-key.pem': privateKey,
   'email-hash-key': () => randomBytes(32).toString('hex'),
   'subgraph-secret': () => randomBytes(32).toString('hex'),
+  // To be filled in by the operator.
+  'smtp-url': () => '',
 }
 const folder = 'secrets'
 

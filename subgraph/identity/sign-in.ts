@@ -8,15 +8,16 @@ import { type EventStore, WrongExpectedRevision } from '../../eventstore/port.ts
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { SignInEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
+import type { AccessLog } from '../access-log.ts'
 import { type Command, encodeAll } from '../command.ts'
 import type { Customers } from '../customers.ts'
 import { isLocked, isUnconfirmed, lock } from '../domain/customer.ts'
 import type { EmailClaims } from '../email-claims.ts'
-import { accountLocked, accountUnconfirmed, authenticationFailed, invalidInput } from '../errors.ts'
+import { accountLocked, accountUnconfirmed, authenticationFailed, CustomerError, invalidInput } from '../errors.ts'
 import { createKeyedQueue } from '../keyed-queue.ts'
 import { readNewest } from '../streams.ts'
 import type { Credentials, StoredCredentials } from './credentials.ts'
-import { verifyPassword } from './passwords.ts'
+import { hashPassword, isOutdated, verifyPassword } from './passwords.ts'
 
 export interface SignIn {
   /** The customer whose address and password these are. @throws CustomerError (graphql-input, graphql-authentication) */
@@ -38,6 +39,7 @@ export function createSignIn(
   customers: Customers,
   claims: EmailClaims,
   credentials: Credentials,
+  access: AccessLog,
   store: Store,
 ): SignIn {
   const { lockout, signInThrottle } = store
@@ -64,6 +66,7 @@ export function createSignIn(
     await customers.execute(customer.id, { ...command, id: crypto.randomUUID(), repeatable: false }, (state) =>
       lock(state, command.at, until),
     )
+    access.record(customer.id, 'locked', command)
     return true
   }
 
@@ -74,6 +77,40 @@ export function createSignIn(
   ): Promise<boolean> {
     await record(customer.id, { type: 'WrongPasswordGiven', data: { reason } }, command)
     return lockIfDue(customer, command)
+  }
+
+  /** A hash of another shop's is replaced while the password is at hand. What keeps it from it must not fail the sign-in. */
+  async function upgradeHash(id: number, password: string, stored: StoredCredentials, command: Command): Promise<void> {
+    if (!isOutdated(stored.passwordHash)) return
+    try {
+      await credentials.upgrade(id, await hashPassword(password), stored, command)
+    } catch {
+      // The next sign-in tries again.
+    }
+  }
+
+  /** @param customer who has the address, if anybody has @throws CustomerError */
+  async function check(
+    customer: CustomerDocument | undefined,
+    key: string | number,
+    password: string,
+    command: Command,
+    refused: () => CustomerError,
+  ): Promise<CustomerDocument> {
+    if (isThrottled(await history(key), command.at, signInThrottle)) throw refused()
+    // Read anew: the account may have been locked while this attempt waited for its turn.
+    const current = customer && (await customers.load(customer.id))
+    if (current && (isLocked(current, command.at) || (await lockIfDue(current, command)))) throw refused()
+    const stored = current && (await credentials.read(current))
+    if (!(await verifyPassword(password, stored?.passwordHash)) || !current) {
+      if (current) await recordFailure(current, 'sign-in', command)
+      else await record(key, { type: 'WrongPasswordGiven', data: { reason: 'sign-in' } }, command)
+      throw refused()
+    }
+    if (isUnconfirmed(current, store)) throw accountUnconfirmed()
+    if (stored) await upgradeHash(current.id, password, stored, command)
+    await record(key, { type: 'SignInSucceeded', data: {} }, command)
+    return current
   }
 
   return {
@@ -88,28 +125,27 @@ export function createSignIn(
       const customer = await claims.find(email)
       const key = customer?.id ?? claims.keyOf(email)
       return queue.run(String(key), async () => {
-        if (isThrottled(await history(key), command.at, signInThrottle)) throw refused()
-        // Read anew: the account may have been locked while this attempt waited for its turn.
-        const current = customer && (await customers.load(customer.id))
-        if (current && (isLocked(current, command.at) || (await lockIfDue(current, command)))) throw refused()
-        const stored = current && (await credentials.read(current))
-        if (!(await verifyPassword(password, stored?.passwordHash)) || !current) {
-          if (current) await recordFailure(current, 'sign-in', command)
-          else await record(key, { type: 'WrongPasswordGiven', data: { reason: 'sign-in' } }, command)
-          throw refused()
+        try {
+          const signedIn = await check(customer, key, password, command, refused)
+          access.record(key, 'signed-in', command)
+          return signedIn
+        } catch (error) {
+          if (error instanceof CustomerError) access.record(key, 'sign-in-failed', command)
+          throw error
         }
-        if (isUnconfirmed(current, store)) throw accountUnconfirmed()
-        await record(key, { type: 'SignInSucceeded', data: {} }, command)
-        return current
       })
     },
 
     confirm(customerId, password, command) {
       return queue.run(String(customerId), async () => {
         const customer = await customers.load(customerId)
-        if (isLocked(customer, command.at) || (await lockIfDue(customer, command))) throw accountLocked()
+        if (isLocked(customer, command.at) || (await lockIfDue(customer, command))) {
+          access.record(customerId, 'password-refused', command)
+          throw accountLocked()
+        }
         const stored = await credentials.read(customer)
         if (await verifyPassword(password, stored?.passwordHash)) return stored as StoredCredentials
+        access.record(customerId, 'password-refused', command)
         if (await recordFailure(customer, 'change', command)) throw accountLocked()
         throw authenticationFailed('Invalid login or password.')
       })

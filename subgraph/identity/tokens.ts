@@ -1,16 +1,24 @@
 /**
- * Customer tokens: JWTs signed with Ed25519. Claims: `sub` the customer's id, `gen` the token generation at sign-in
- * (a revocation raises the customer's and so ends all earlier tokens), `jti`, `iat`, `exp`.
+ * Tokens: JWTs signed with Ed25519. A customer's claims: `sub` the customer's id, `gen` the token generation at sign-in
+ * (a revocation raises the customer's and so ends all earlier tokens). A service's: `sub` `service:<name>`, `scope` what it
+ * may, names with spaces between them. Both: `jti`, `iat`, `exp`.
  */
 import { createHash, createPrivateKey, createPublicKey, type KeyObject, randomUUID } from 'node:crypto'
 import { createSigner, createVerifier, TokenError } from 'fast-jwt'
 import { LRUCache } from 'lru-cache'
 import { ConfigurationError } from '../../schema/configuration.ts'
 
-/** Who sends a request, as far as the token tells: the generation is yet to be compared with the customer's. */
+/** A customer who sends a request, as far as the token tells: the generation is yet to be compared with the customer's. */
 export interface Caller {
   readonly customerId: number
   readonly generation: number
+}
+
+/** A service that sends a request. It is nobody's customer. */
+export interface ServiceCaller {
+  /** Its name. */
+  readonly service: string
+  readonly scopes: readonly string[]
 }
 
 /** A public key as JSON Web Key (RFC 7517, RFC 8037). */
@@ -25,13 +33,15 @@ export interface Jwk {
 
 export interface Tokens {
   issue(caller: Caller): string
+  issueForService(caller: ServiceCaller, claims: { readonly jti: string; readonly expiresAt: Date }): string
   /** Who the Authorization header names; null for none, another scheme, or a token that is forged, expired or malformed. */
-  verify(authorization: string | undefined): Caller | null
+  verify(authorization: string | undefined): Caller | ServiceCaller | null
   /** The JSON Web Key Set by which others check these tokens. */
   readonly jwks: { readonly keys: readonly Jwk[] }
 }
 
 const CACHED_TOKENS = 10_000
+const SERVICE = 'service:'
 
 /**
  * @param signingKey an Ed25519 private key as PEM (PKCS #8) or JWK
@@ -44,21 +54,23 @@ export function createTokens(signingKey: string, lifetimeMinutes = 60): Tokens {
   const { kty, crv, x } = publicKey.export({ format: 'jwk' }) as { kty: string; crv: string; x: string }
   // RFC 7638 thumbprint: members in this order.
   const kid = createHash('sha256').update(JSON.stringify({ crv, kty, x })).digest('base64url')
-  const sign = createSigner({
-    algorithm: 'EdDSA',
-    key: privateKey.export({ format: 'pem', type: 'pkcs8' }),
-    kid,
-    expiresIn: lifetimeMinutes * 60_000,
-  })
+  const signing = { algorithm: 'EdDSA', key: privateKey.export({ format: 'pem', type: 'pkcs8' }), kid } as const
+  const sign = createSigner({ ...signing, expiresIn: lifetimeMinutes * 60_000 })
+  const signUntil = createSigner(signing)
   const check = createVerifier({
     algorithms: ['EdDSA'],
     key: publicKey.export({ format: 'pem', type: 'spki' }),
   })
   // By the header itself: fast-jwt's own cache makes a SHA-512 of the token for each look-up, and keeps refused ones too.
-  const verified = new LRUCache<string, { readonly caller: Caller; readonly expires: number }>({ max: CACHED_TOKENS })
+  const verified = new LRUCache<string, { readonly caller: Caller | ServiceCaller; readonly expires: number }>({
+    max: CACHED_TOKENS,
+  })
 
   return {
     issue: ({ customerId, generation }) => sign({ sub: String(customerId), gen: generation, jti: randomUUID() }),
+
+    issueForService: ({ service, scopes }, { jti, expiresAt }) =>
+      signUntil({ sub: SERVICE + service, scope: scopes.join(' '), jti, exp: Math.floor(expiresAt.getTime() / 1000) }),
 
     verify(authorization) {
       if (authorization === undefined) return null
@@ -67,11 +79,10 @@ export function createTokens(signingKey: string, lifetimeMinutes = 60): Tokens {
       const [scheme, token, ...rest] = authorization.split(' ')
       if (token === undefined || rest.length > 0 || scheme?.toLowerCase() !== 'bearer') return null
       try {
-        const { sub, gen, exp } = check(token)
-        const customerId = Number(sub)
-        if (!Number.isSafeInteger(customerId) || !Number.isSafeInteger(gen) || typeof exp !== 'number') return null
-        const caller = { customerId, generation: gen }
-        verified.set(authorization, { caller, expires: exp * 1000 })
+        const claims = check(token)
+        const caller = callerOf(claims)
+        if (caller === null || typeof claims.exp !== 'number') return null
+        verified.set(authorization, { caller, expires: claims.exp * 1000 })
         return caller
       } catch (error) {
         if (error instanceof TokenError) return null
@@ -81,6 +92,26 @@ export function createTokens(signingKey: string, lifetimeMinutes = 60): Tokens {
 
     jwks: { keys: [{ kty, crv, x, kid, use: 'sig', alg: 'EdDSA' }] },
   }
+}
+
+/** One kind or the other, by the subject; never both. */
+function callerOf({
+  sub,
+  gen,
+  scope,
+}: {
+  sub?: unknown
+  gen?: unknown
+  scope?: unknown
+}): Caller | ServiceCaller | null {
+  if (typeof sub !== 'string') return null
+  if (sub.startsWith(SERVICE)) {
+    if (typeof scope !== 'string' || gen !== undefined) return null
+    return { service: sub.slice(SERVICE.length), scopes: scope.split(' ') }
+  }
+  const customerId = Number(sub)
+  if (!Number.isSafeInteger(customerId) || !Number.isSafeInteger(gen) || scope !== undefined) return null
+  return { customerId, generation: gen as number }
 }
 
 function readPrivateKey(text: string): KeyObject {

@@ -44,6 +44,33 @@ function historyOf(id: number): NewEvent[] {
   return encoded
 }
 
+/** Appends `count` events of one customer: changes of name and of an address, after its first five. */
+export async function fillCustomer(eventStore: EventStore, id: number, count: number): Promise<void> {
+  const first = historyOf(id)
+  await eventStore.append(customerStream(id), first, { expected: 'no_stream' })
+  for (let done = first.length; done < count; ) {
+    const piece = Array.from({ length: Math.min(500, count - done) }, (_, index) => changeOf(id, done + index))
+    await eventStore.append(customerStream(id), piece, { expected: done - 1 })
+    done += piece.length
+  }
+}
+
+function changeOf(id: number, number: number): NewEvent {
+  const command = createCommand({
+    operation: 'bench',
+    arguments: {},
+    actor: `customer:${id}`,
+    correlationId: randomUUID(),
+    at: new Date(),
+  })
+  const [event] = encodeAll(command, [
+    number % 2 === 0
+      ? { type: 'CustomerDetailsChanged', data: { firstname: `Ann ${number}` } }
+      : { type: 'CustomerAddressChanged', data: { addressId: id, city: `Austin ${number}` } },
+  ])
+  return event as NewEvent
+}
+
 /** Appends `count` events, a multiple of {@link BUSY} customers' histories, one event at a time. */
 export async function fillLog(eventStore: EventStore, count: number): Promise<void> {
   const busy = Math.min(BUSY, Math.ceil(count / EVENTS_EACH))

@@ -102,6 +102,13 @@ export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
     )
   },
 
+  /** Moving in from Magento: a customer and an address for every two rows. */
+  async import(servers, { rounds, events }) {
+    const rows = Math.max(200, Math.floor(events / 10))
+    const rivals = [{ name: 'import / appending the same events', job: 'import-bare', aim: 0.6 }]
+    return compareJobs('import', rivals, { folder: servers.folder(), rows }, rounds)
+  },
+
   /** The log of a server, through our adapter and through the official client. */
   async 'read-all'(servers, { rounds, events }) {
     const stores = { folder: servers.folder(), eventStoreUrl: await servers.eventStore() }
@@ -113,6 +120,26 @@ export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
       stores,
       rounds,
     )
+  },
+
+  /** What an auditor asks: for one event in the whole log, and for the history of a customer with very many. */
+  async audit(servers, { rounds, events }) {
+    const count = events
+    const log = { ...(await aLog(servers, count)), args: ['find', '--actor', 'operator:*', '--json'], count }
+    const found = await compareJobs(
+      'audit',
+      [{ name: 'find / a bare read of the same log', job: 'read-bare', aim: 0.7 }],
+      log,
+      rounds,
+    )
+    const busy = { folder: servers.folder(), customer: 1, count: Math.min(count, 10_000) }
+    await run('fill-log', busy)
+    const results: JobResult[] = []
+    for (let round = 0; round < rounds; round++) results.push(await run('audit', { ...busy, args: ['history', '1'] }))
+    const wanted = 10_000
+    const ratios = results.map((result) => perSecond(result) / wanted)
+    const name = 'history / 10,000 events in 1 s'
+    return [...found, { name, aim: 1, ...summary(ratios), ours: figures(results), other: { perSecond: wanted } }]
   },
 
   /** The whole of `npm run rebuild`, beside a tenth of the log: the memory must not grow with it. */

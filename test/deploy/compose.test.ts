@@ -41,7 +41,7 @@ const service = (name: string): Service => {
   return found
 }
 const IMPORT = /(?:\bfrom |^import |\bimport\()'([^']+)'/gm
-const OURS = ['gateway', 'subgraph', 'projections', 'samples']
+const OURS = ['gateway', 'subgraph', 'projections', 'mail', 'samples']
 
 interface LintMessage {
   readonly type: string
@@ -74,6 +74,7 @@ t.test('our services run as nobody special, in an order, several where they can 
   t.equal(service('subgraph').deploy?.replicas, 2)
   t.equal(service('projections').deploy?.replicas, 2)
   t.same(service('projections').command.slice(2), ['--mode', 'group'])
+  t.equal(service('mail').deploy, undefined, 'one')
   t.same(service('samples').profiles, ['samples'])
   for (const [name, { depends_on = {}, secrets = [] }] of Object.entries(compose.services)) {
     for (const [dependency, { condition }] of Object.entries(depends_on)) {
@@ -149,6 +150,7 @@ t.test(
         ['subgraph', 4001],
         ['projections', 4002],
         ['samples', 4003],
+        ['mail', 4004],
       ] as const) {
         mapped = mapped.replace(`http://${name}:${port}`, `http://127.0.0.1:${ports[name]}`)
         mapped = mapped.replace(`http://127.0.0.1:${port}/`, `http://127.0.0.1:${ports[name]}/`)
@@ -166,11 +168,12 @@ t.test(
       subgraph: 'SUBGRAPH_PORT',
       projections: 'PROJECTIONS_PORT',
       samples: 'SAMPLES_PORT',
+      mail: 'MAIL_PORT',
     }
     const workspace = join(folder, 'read-only')
     mkdirSync(workspace)
     const processes = new Map<string, ReturnType<typeof startProcess>>()
-    for (const name of ['subgraph', 'projections', 'samples', 'gateway'] as const) {
+    for (const name of ['subgraph', 'projections', 'mail', 'samples', 'gateway'] as const) {
       const down = await check(name)
       t.equal(down.status, 1, `${name} is not up`)
       t.match(down.output, /does not answer/)

@@ -63,6 +63,7 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
   CustomerAttributesChanged: { attributes: { shoe_size: null, interests: ['2'] } },
   CustomerEmailChanged: { email: 'b@example.com', previousEmail: 'a@example.com' },
   CustomerPasswordChanged: { credentialsRevision: 2 },
+  PasswordHashUpgraded: { credentialsRevision: 1 },
   PasswordResetRequested: {},
   EmailConfirmationRequested: {},
   EmailConfirmed: {},
@@ -70,6 +71,7 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
   NewsletterConfirmationRequested: {},
   NewsletterUnsubscribed: {},
   CustomerAddressAdded: address,
+  CustomerAddressImported: address,
   CustomerAddressChanged: { addressId: 3, street: ['2 Main St'] },
   CustomerAddressRemoved: { addressId: 3 },
   DefaultBillingAddressSet: { addressId: null },
@@ -90,7 +92,7 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
   AddressIdsReserved: { customerId: 7 },
   IdFloorRaised: { floor: 1000 },
   AddressIdImported: { customerId: 7 },
-  MailCheckpointSet: { commit: '12', prepare: '12' },
+  MailCheckpointSet: { commit: '12', prepare: '12', unsent: [{ commit: '1', prepare: '1' }], holder: null },
   EventSkipped: { revision: 3, reason: 'unknown type' },
   LogCheckpointWritten: {
     size: 3,
@@ -101,6 +103,9 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
     signature: 's',
     edge: ['a', 'b'],
   },
+  AccessRecorded: { kind: 'signed-in', clientAddress: '203.0.113.0/24', userAgent: 'curl/8' },
+  PersonalDataRevealed: { customerId: 7, command: 'history', reason: 'ticket 12' },
+  ServiceTokenIssued: { subject: 'crm', scope: 'customers:audit', jti: id, expiresAt: '2026-01-02T03:04:05.000Z' },
 }
 const events = Object.entries(examples).map(([type, data]) => ({ type, data }) as DomainEvent)
 

@@ -284,6 +284,22 @@ t.test('a repetition is known although $maxCount has removed some of it since', 
   t.same(await store.append('s', events, { expected: 'no_stream' }), result)
 })
 
+t.test('what $maxAge hides is no longer in the file once it is set again', async (t) => {
+  const { path, store } = await openStore(t)
+  await store.append('s', someEvents(3), { expected: 'no_stream' })
+  const database = new DatabaseSync(path)
+  database.exec('UPDATE events SET created = created - 10000 WHERE revision < 2')
+  await store.setStreamMetadata('s', { $maxAge: 5 })
+  const [{ count } = {}] = database.prepare("SELECT count(*) AS count FROM events WHERE type <> '$metadata'").all()
+  database.close()
+  t.equal(count, 1)
+  t.same(
+    (await all(store.readStream('s'))).map(({ revision }) => revision),
+    [2],
+  )
+  t.equal((await store.append('s', someEvents(1), { expected: 2 })).revision, 3)
+})
+
 t.test('a repetition is known after the stream was deleted', async (t) => {
   const { store } = await openStore(t)
   const events = someEvents(2)

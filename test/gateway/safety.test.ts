@@ -172,6 +172,22 @@ t.test('rate limits: a stricter one for sign-in, counted by field', async (t) =>
   t.match(await (await fetch(`${base}/metrics`)).text(), /gateway_rate_limited_total\{bucket="strict"\} 1/)
 })
 
+t.test('rate limits count each request of a batch', async (t) => {
+  const { url } = await startGateway(t, {
+    supergraph,
+    batchLimit: 10,
+    rateLimits: { perMinute: 24, signInPerMinute: 6 },
+  })
+  const hello = { query: '{ hello }' }
+  const signIn = { query: 'mutation { generateCustomerToken }' }
+  const both = await post(url, [signIn, signIn])
+  t.same(
+    both.body.map(({ errors }: { errors?: { extensions: { code: string } }[] }) => errors?.[0]?.extensions.code),
+    [undefined, 'RATE_LIMITED'],
+  )
+  t.equal((await post(url, [hello, hello, hello])).status, 429, 'four at once')
+})
+
 t.test('rate limits in Redis are counted together; without it each gateway counts alone', async (t) => {
   const redis = await startRedis(t)
   const told: string[] = []

@@ -4,8 +4,12 @@ import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { EventStore } from '../../eventstore/port.ts'
+import { loadConfiguration } from '../../schema/configuration.ts'
+import { createMailTokens } from '../../schema/mail-tokens.ts'
+import { loadKeys } from '../../subgraph/identity/keys.ts'
 import {
   CREATE_ADDRESS,
+  environment,
   type GraphQLAnswer,
   PASSWORD,
   type Send,
@@ -49,7 +53,7 @@ async function run(folder: string, killAfter: number, request: Request) {
 async function killEverywhere(
   t: Test,
   options: {
-    readonly prepare: (send: Send) => Promise<Request>
+    readonly prepare: (send: Send, eventStore: EventStore, folder: string) => Promise<Request>
     readonly check: (t: Test, send: Send, request: Request, eventStore: EventStore) => Promise<void>
     readonly atLeast: number
     /** The error that the command is to answer with when nothing kills it; default: none. */
@@ -59,8 +63,8 @@ async function killEverywhere(
   const prepared = await temporaryFolder(t)
   let request: Request | undefined
   await t.test('prepare', async (t) => {
-    const { send } = await startSubgraph(t, { folder: prepared })
-    request = await options.prepare(send)
+    const { send, eventStore } = await startSubgraph(t, { folder: prepared })
+    request = await options.prepare(send, eventStore, prepared)
   })
   const command = request as unknown as Request
   const whole = await temporaryFolder(t)
@@ -191,3 +195,41 @@ t.test('a failed sign-in that locks: locked by the next attempt at the latest', 
     },
   }),
 )
+
+t.test('deleteCustomer: deleted and the address free, or as it was but for the password', (t) =>
+  killEverywhere(t, {
+    atLeast: 4, // the password, the deletion, the record of sign-ins, the claim
+    prepare: async (send) => ({ query: 'mutation { deleteCustomer }', token: (await signUp(send, email)).token }),
+    check: async (t, send, request) => {
+      const { data } = await send('{ customer { email } }', { token: request.token })
+      if (data.customer) t.match((await send(request.query, request)).data, { deleteCustomer: true }, 'asked for again')
+      t.match((await send('{ customer { email } }', { token: request.token })).data, { customer: null })
+      t.notOk(await signIn(send, email))
+      t.ok((await signUp(send, email)).token, 'the address is free')
+    },
+  }),
+)
+
+t.test('resetPassword: one of the passwords is right, and the link holds until it was used', (t) => {
+  const request = (token: string) =>
+    `mutation { resetPassword(email: "${email}", resetPasswordToken: "${token}", newPassword: "N3w-password") }`
+  return killEverywhere(t, {
+    atLeast: 3, // credentials, the fact, failures forgiven
+    prepare: async (send, eventStore, folder) => {
+      await signUp(send, email)
+      await send(`mutation { requestPasswordResetEmail(email: "${email}") }`)
+      const { emailHashKey } = loadKeys(loadConfiguration(environment(folder)))
+      let eventId = ''
+      for await (const event of eventStore.readStream('customer-1')) eventId = event.id
+      return { query: request(createMailTokens(emailHashKey).of('reset-password', eventId)) }
+    },
+    check: async (t, send, { query }) => {
+      const reset = await signIn(send, email, 'N3w-password')
+      t.equal(reset !== undefined, (await signIn(send, email)) === undefined, 'one of them')
+      const again = await send(query)
+      if (reset) t.match(again.errors, [{ message: 'The password token is mismatched. Reset and try again.' }])
+      else t.match(again.data, { resetPassword: true })
+      t.ok(await signIn(send, email, 'N3w-password'))
+    },
+  })
+})

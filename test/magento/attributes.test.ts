@@ -1,6 +1,7 @@
 /** Magento's own API tests of custom attributes, of customers and of addresses. */
 import t from 'tap'
-import { freshEmail, signUp, startGraph } from '../support/graph.ts'
+import type { CustomAttribute } from '../../schema/store.ts'
+import { freshEmail, signUp, startGraph, temporaryFolder } from '../support/graph.ts'
 import { type Case, check, gives, input, type Operation, QUICK_STORE } from '../support/magento.ts'
 
 const options = [
@@ -8,13 +9,20 @@ const options = [
   { value: '1', label: 'line 1' },
   { value: '2', label: 'option 2' },
 ]
+const attribute = (code: string, label: string, type: CustomAttribute['type'], required = false): CustomAttribute => ({
+  code,
+  label,
+  type,
+  required,
+  options: type === 'select' || type === 'multiselect' ? options : [],
+})
 const declared = [
-  { code: 'multiselect_attribute', label: 'Multiselect', type: 'multiselect', options },
-  { code: 'random_attribute', label: 'Random', type: 'text' },
-  { code: 'select_attribute', label: 'Select', type: 'select', options },
-  { code: 'boolean_attribute', label: 'Boolean', type: 'boolean' },
-  { code: 'date_attribute', label: 'Date', type: 'date' },
-] as const
+  attribute('multiselect_attribute', 'Multiselect', 'multiselect'),
+  attribute('random_attribute', 'Random', 'text'),
+  attribute('select_attribute', 'Select', 'select'),
+  attribute('boolean_attribute', 'Boolean', 'boolean'),
+  attribute('date_attribute', 'Date', 'date'),
+]
 
 const { send } = await startGraph(t, {
   store: { ...QUICK_STORE, customAttributes: { customer: declared, address: declared } },
@@ -23,8 +31,11 @@ const { send: strict } = await startGraph(t, {
   store: {
     ...QUICK_STORE,
     customAttributes: {
-      customer: [{ code: 'nickname', label: 'Nickname', type: 'text', required: true }],
-      address: [{ code: 'simple_attribute', label: 'simple attribute', type: 'text', required: true }, declared[0]],
+      customer: [attribute('nickname', 'Nickname', 'text', true)],
+      address: [
+        attribute('simple_attribute', 'simple attribute', 'text', true),
+        attribute('multiselect_attribute', 'Multiselect', 'multiselect'),
+      ],
     },
   },
 })
@@ -311,6 +322,42 @@ t.test('required attributes of addresses', async (t) => {
       query: `mutation { updateCustomerEmail(email: "${freshEmail()}", password: "test123#") { customer { firstname } } }`,
       token,
       gives: { updateCustomerEmail: { customer: { firstname: 'A' } } },
+    },
+  ])
+})
+
+t.test('an option that the store no longer has', async (t) => {
+  const folder = await temporaryFolder(t)
+  const withOptions = async (left: typeof options) => {
+    const entity = [{ ...attribute('multiselect_attribute', 'Multiselect', 'multiselect'), options: left }]
+    const graph = await startGraph(t, {
+      folder,
+      store: { ...QUICK_STORE, customAttributes: { customer: entity, address: entity } },
+    })
+    return graph.send
+  }
+  const before = await withOptions(options)
+  const { token } = await signUp(before)
+  const values = [chosen('multiselect_attribute', '1', '2', '3')]
+  await before(
+    `mutation($values: [AttributeValueInput], $address: CustomerAddressInput!) {
+      updateCustomerV2(input: { custom_attributes: $values }) { customer { email } }
+      createCustomerAddress(input: $address) { id } }`,
+    { variables: { values, address: { ...PHOENIX, custom_attributesV2: values } }, token },
+  )
+  const after = await withOptions(options.filter(({ value }) => value !== '2'))
+  await check(t, after, [
+    {
+      name: 'the customer can be changed, and no longer has it',
+      query: `mutation { updateCustomerV2(input: { firstname: "Updated" }) { customer { firstname custom_attributes ${VALUES} } } }`,
+      token,
+      gives: { updateCustomerV2: { customer: { firstname: 'Updated', custom_attributes: [multiselect('1', '3')] } } },
+    },
+    {
+      name: 'nor has the address',
+      query: `{ customer { addresses { custom_attributesV2 ${VALUES} } } }`,
+      token,
+      gives: { customer: { addresses: [{ custom_attributesV2: [multiselect('1', '3')] }] } },
     },
   ])
 })

@@ -236,12 +236,18 @@ t.test('countries', async (t) => {
         id: 'US',
         two_letter_abbreviation: 'US',
         three_letter_abbreviation: 'USA',
+        full_name_locale: 'United States',
         full_name_english: 'United States',
       },
     },
   }
   await check(t, plain.send, [
     us,
+    {
+      name: 'another',
+      query: country('DE'),
+      gives: { country: { id: 'DE', three_letter_abbreviation: 'DEU', full_name_english: 'Germany' } },
+    },
     { name: 'with no regions', query: country('GB'), gives: { country: { id: 'GB', available_regions: null } } },
     { name: 'an unknown one', query: country('BLAH'), refused: notAvailable },
     { name: 'no id', query: '{ country { id } }', refused: input('Country "id" value should be specified') },

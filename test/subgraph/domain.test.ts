@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import type { Recorded } from '../../eventstore/codec.ts'
 import { absentCustomer, type CustomerDocument, project } from '../../projections/customer.ts'
+import { normalizeEmail } from '../../schema/email-key.ts'
 import { type CustomerEvent, SCHEMA_VERSION } from '../../schema/events.ts'
 import { store as defaultStore } from '../../schema/store.ts'
 import { type AddressInput, resolveAddress } from '../../subgraph/domain/address.ts'
@@ -18,7 +19,7 @@ import {
   update,
 } from '../../subgraph/domain/customer.ts'
 import { parseDate } from '../../subgraph/domain/date.ts'
-import { isValidEmail, normalizeEmail } from '../../subgraph/domain/email.ts'
+import { isValidEmail } from '../../subgraph/domain/email.ts'
 import { checkPassword } from '../../subgraph/domain/password.ts'
 
 const store = defaultStore()

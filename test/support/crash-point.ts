@@ -29,6 +29,7 @@ const eventStore: EventStore = {
   ...store,
   append: counted(store.append),
   setStreamMetadata: counted(store.setStreamMetadata),
+  deleteStream: counted(store.deleteStream),
 }
 const readModel = openReadModel(configuration.READMODEL_URL)
 const app = await buildSubgraph({ eventStore, readModel, keys: loadKeys(configuration) })

@@ -76,6 +76,7 @@ export function environment(folder: string): Record<string, string> {
     SUBGRAPH_PORT: '0',
     PROJECTIONS_PORT: '0',
     SAMPLES_PORT: '0',
+    MAIL_PORT: '0',
   }
 }
 

@@ -1,13 +1,14 @@
-/** Writes a log of customers' events. */
-import { fillLog } from '../log.ts'
+/** Writes a log of customers' events; with `customer`, all of that one. */
+import { fillCustomer, fillLog } from '../log.ts'
 import { openStores, type StoreOptions } from '../stores.ts'
 import { job } from './job.ts'
 
-await job<StoreOptions & { readonly count: number }>(async (options) => {
+await job<StoreOptions & { readonly count: number; readonly customer?: number }>(async (options) => {
   const { eventStore, readModel } = openStores(options)
   await readModel.close()
   return async () => {
-    await fillLog(eventStore, options.count)
+    if (options.customer) await fillCustomer(eventStore, options.customer, options.count)
+    else await fillLog(eventStore, options.count)
     await eventStore.close()
     return options.count
   }

@@ -1,0 +1,395 @@
+/**
+ * The supergraph as the planner is told of it, where the real one leads it astray: keys that nobody resolves are left out,
+ * and what `@requires` asks for with arguments is a field of its own, which no other use of that field collides with.
+ */
+import { createHash } from 'node:crypto'
+import type { FetchDataKeyRenamer, FetchNode, PlanNode, QueryPlan, QueryPlanSelectionNode } from '@apollo/query-planner'
+import {
+  type ArgumentNode,
+  type ConstDirectiveNode,
+  type DocumentNode,
+  type FieldDefinitionNode,
+  type FieldNode,
+  type InterfaceTypeDefinitionNode,
+  Kind,
+  type NameNode,
+  type ObjectTypeDefinitionNode,
+  type OperationDefinitionNode,
+  parse,
+  print,
+  type SelectionNode,
+  type SelectionSetNode,
+  stripIgnoredCharacters,
+  type TypeNode,
+  visit,
+} from 'graphql'
+import { operationOf } from './subgraph-errors.ts'
+
+type TypeDefinition = ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode
+
+/** A field with the arguments that `@requires` gives it, under a name that only the planner knows. */
+type StandIn = { readonly field: string; readonly arguments: readonly ArgumentNode[] }
+
+export type PlannerSupergraph = {
+  /** undefined: the real one serves as well. */
+  readonly document: DocumentNode | undefined
+  /** From the planner's names back to what the subgraphs know. */
+  readonly restore: (plan: QueryPlan) => QueryPlan
+}
+
+export const PLANNERS_MARK = '__with_'
+const IS_STAND_IN = /__with_[0-9a-f]{8}$/
+const IN_TEXT = /__with_[0-9a-f]{8}\b/
+
+/** Whether a response name is one of the planner's own: clients do not know it. */
+export const isPlannersName = (name: string | number): boolean => typeof name === 'string' && IS_STAND_IN.test(name)
+
+/** @param sdl a composed supergraph */
+export function plannerSupergraph(sdl: string): PlannerSupergraph {
+  if (!/\bresolvable:\s*false|\brequires:/.test(sdl)) return { document: undefined, restore: (plan) => plan }
+  const standIns = addStandIns(mapTypes(parse(sdl, { noLocation: true }), withoutIdleKeys))
+  return {
+    document: standIns.document,
+    restore: standIns.byName.size > 0 ? createRestore(standIns) : (plan) => plan,
+  }
+}
+
+const isType = (node: { readonly kind: string }): node is TypeDefinition =>
+  node.kind === Kind.OBJECT_TYPE_DEFINITION || node.kind === Kind.INTERFACE_TYPE_DEFINITION
+
+function typesOf({ definitions }: DocumentNode): Map<string, TypeDefinition> {
+  return new Map(definitions.filter(isType).map((type) => [type.name.value, type]))
+}
+
+function mapTypes(document: DocumentNode, change: (type: TypeDefinition) => TypeDefinition): DocumentNode {
+  return { ...document, definitions: document.definitions.map((each) => (isType(each) ? change(each) : each)) }
+}
+
+const argumentOf = (directive: ConstDirectiveNode, name: string) =>
+  directive.arguments?.find((argument) => argument.name.value === name)?.value
+
+function graphOf(directive: ConstDirectiveNode): string {
+  const value = argumentOf(directive, 'graph')
+  return value?.kind === Kind.ENUM ? value.value : ''
+}
+
+function isTrue(directive: ConstDirectiveNode, name: string, unless: boolean): boolean {
+  const value = argumentOf(directive, name)
+  return value?.kind === Kind.BOOLEAN ? value.value : unless
+}
+
+/**
+ * A key that is not resolvable says how a subgraph mentions an entity. The planner takes it for a way in: it would ask for
+ * the wrong fields. Keys of interface objects stay, as without one they are no entities.
+ */
+function withoutIdleKeys(type: TypeDefinition): TypeDefinition {
+  const joins = (type.directives ?? []).filter(({ name }) => name.value === 'join__type')
+  const isIdle = (join: ConstDirectiveNode) =>
+    argumentOf(join, 'key') !== undefined &&
+    !isTrue(join, 'resolvable', true) &&
+    !isTrue(join, 'isInterfaceObject', false)
+  if (!joins.some(isIdle)) return type
+  const kept = new Set(joins.filter((join) => !isIdle(join)).map(graphOf))
+  const directives = (type.directives ?? []).flatMap((directive): ConstDirectiveNode[] => {
+    if (directive.name.value !== 'join__type' || !isIdle(directive)) return [directive]
+    if (kept.has(graphOf(directive))) return []
+    kept.add(graphOf(directive))
+    const rest = directive.arguments?.filter(({ name }) => name.value !== 'key' && name.value !== 'resolvable') ?? []
+    return [{ ...directive, arguments: rest }]
+  })
+  return { ...type, directives }
+}
+
+type Requirements = ReadonlyMap<string, SelectionSetNode>
+type StandIns = {
+  readonly document: DocumentNode
+  readonly byName: ReadonlyMap<string, StandIn>
+  /** What a field requires, in the planner's names: by `subgraph Type.field`. */
+  readonly requirements: Requirements
+}
+
+function addStandIns(document: DocumentNode): StandIns {
+  const types = typesOf(document)
+  const implementers = (name: string) =>
+    [...types.values()].filter((type) => type.interfaces?.some((each) => each.name.value === name))
+  const byName = new Map<string, StandIn>()
+  const added = new Map<string, Map<string, FieldDefinitionNode>>()
+  const usedIn = new Map<string, Set<string>>()
+  const requirements = new Map<string, SelectionSetNode>()
+  const services = serviceNames(document)
+
+  function add(type: TypeDefinition, name: string, standIn: StandIn): void {
+    const base = type.fields?.find((each) => each.name.value === standIn.field)
+    const fields = added.get(type.name.value) ?? new Map<string, FieldDefinitionNode>()
+    if (!base || fields.has(name)) return
+    added.set(type.name.value, fields)
+    const directives = (base.directives ?? []).filter((each) => each.name.value === 'join__field')
+    fields.set(name, { kind: Kind.FIELD_DEFINITION, name: nameNode(name), type: base.type, directives })
+    if (type.kind === Kind.INTERFACE_TYPE_DEFINITION) {
+      for (const each of implementers(type.name.value)) add(each, name, standIn)
+    }
+  }
+
+  /** A selection in the planner's names. */
+  function renamed(set: SelectionSetNode, typename: string, graph: string): SelectionSetNode {
+    const type = types.get(typename)
+    const selections = set.selections.map((selection): SelectionNode => {
+      if (selection.kind === Kind.FRAGMENT_SPREAD) return selection
+      if (selection.kind === Kind.INLINE_FRAGMENT) {
+        const on = selection.typeCondition?.name.value ?? typename
+        return { ...selection, selectionSet: renamed(selection.selectionSet, on, graph) }
+      }
+      const field = type?.fields?.find((each) => each.name.value === selection.name.value)
+      const inner = selection.selectionSet && field && renamed(selection.selectionSet, namedType(field.type), graph)
+      const node: FieldNode = inner ? { ...selection, selectionSet: inner } : selection
+      if (!type || !selection.arguments?.length) return node
+      const standIn = { field: selection.name.value, arguments: selection.arguments }
+      const name = nameOf(standIn)
+      byName.set(name, standIn)
+      usedIn.set(name, (usedIn.get(name) ?? new Set()).add(graph))
+      add(type, name, standIn)
+      return { ...node, name: nameNode(name), arguments: [] }
+    })
+    return { ...set, selections }
+  }
+
+  const rewriteRequires = (typename: string, field: FieldDefinitionNode): FieldDefinitionNode => ({
+    ...field,
+    directives: (field.directives ?? []).map((directive) => {
+      const value = argumentOf(directive, 'requires')
+      if (directive.name.value !== 'join__field' || value?.kind !== Kind.STRING) return directive
+      const graph = graphOf(directive)
+      const set = renamed(operationOf(parse(`{${value.value}}`, { noLocation: true })).selectionSet, typename, graph)
+      requirements.set(`${services.get(graph)} ${typename}.${field.name.value}`, set)
+      const text = stripIgnoredCharacters(print(set)).slice(1, -1)
+      const changed = (argument: NonNullable<typeof directive.arguments>[number]) =>
+        argument.value === value ? { ...argument, value: { kind: Kind.STRING, value: text } as const } : argument
+      return { ...directive, arguments: directive.arguments?.map(changed) ?? [] }
+    }),
+  })
+  const rewritten = mapTypes(document, (type) => ({
+    ...type,
+    fields: type.fields?.map((field) => rewriteRequires(type.name.value, field)) ?? [],
+  }))
+  // A subgraph that only mentions the field (external) has it for its own requirements; else the planner would ask there.
+  const whereUsed = (field: FieldDefinitionNode): FieldDefinitionNode => ({
+    ...field,
+    directives: (field.directives ?? []).filter(
+      (each) => !isTrue(each, 'external', false) || usedIn.get(field.name.value)?.has(graphOf(each)),
+    ),
+  })
+  const whole = mapTypes(rewritten, (type) => {
+    const fields = [...(added.get(type.name.value)?.values() ?? [])]
+    const own = fields.map((field) => whereUsed(rewriteRequires(type.name.value, field)))
+    return { ...type, fields: [...(type.fields ?? []), ...own] }
+  })
+  return { document: whole, byName, requirements }
+}
+
+const nameNode = (value: string): NameNode => ({ kind: Kind.NAME, value })
+
+function nameOf({ field, arguments: given }: StandIn): string {
+  const text = given.map((argument) => stripIgnoredCharacters(print(argument))).sort()
+  return `${field}${PLANNERS_MARK}${createHash('sha256').update(text.join(',')).digest('hex').slice(0, 8)}`
+}
+
+function namedType(type: TypeNode): string {
+  return type.kind === Kind.NAMED_TYPE ? type.name.value : namedType(type.type)
+}
+
+/** The subgraphs' names by what the supergraph calls them. */
+function serviceNames(document: DocumentNode): Map<string, string> {
+  const graphs = document.definitions.find(
+    (each) => each.kind === Kind.ENUM_TYPE_DEFINITION && each.name.value === 'join__Graph',
+  )
+  const values = graphs?.kind === Kind.ENUM_TYPE_DEFINITION ? (graphs.values ?? []) : []
+  return new Map(
+    values.map(({ name, directives }) => {
+      const value = directives?.[0] && argumentOf(directives[0], 'name')
+      return [name.value, value?.kind === Kind.STRING ? value.value : name.value]
+    }),
+  )
+}
+
+function createRestore({ byName, requirements }: StandIns): (plan: QueryPlan) => QueryPlan {
+  function restoreFetch(fetch: FetchNode): PlanNode {
+    if (!IN_TEXT.test(fetch.operation) && !selectsStandIn(fetch.requires)) return fetch
+    const parts = splitFetch(fetch, byName, requirements).map((part) => withRealNames(part, byName))
+    const [only] = parts
+    return only && parts.length === 1 ? only : { kind: 'Parallel', nodes: parts }
+  }
+  function restore(node: PlanNode): PlanNode {
+    switch (node.kind) {
+      case 'Fetch':
+        return restoreFetch(node)
+      case 'Flatten':
+        return { ...node, node: restore(node.node) }
+      case 'Sequence':
+      case 'Parallel':
+        return { ...node, nodes: node.nodes.map(restore) }
+      case 'Condition':
+        return {
+          ...node,
+          ...(node.ifClause && { ifClause: restore(node.ifClause) }),
+          ...(node.elseClause && { elseClause: restore(node.elseClause) }),
+        }
+      default:
+        return node
+    }
+  }
+  return (plan) => (plan.node && plan.node.kind !== 'Subscription' ? { ...plan, node: restore(plan.node) } : plan)
+}
+
+const selectsStandIn = (selections: readonly QueryPlanSelectionNode[] = []): boolean =>
+  selections.some((each) => (each.kind === 'Field' && isPlannersName(each.name)) || selectsStandIn(each.selections))
+
+/** A fetch in the subgraph's names: what is asked with arguments keeps the planner's name as its alias. */
+function withRealNames(fetch: FetchNode, byName: StandIns['byName']): FetchNode {
+  const document = visit(parse(fetch.operation, { noLocation: true }), {
+    Field: (node) => {
+      const standIn = byName.get(node.name.value)
+      if (!standIn) return undefined
+      return {
+        ...node,
+        alias: node.alias ?? node.name,
+        name: nameNode(standIn.field),
+        arguments: [...standIn.arguments],
+      }
+    },
+  })
+  const renamers: FetchDataKeyRenamer[] = []
+  const look = (selections: readonly QueryPlanSelectionNode[], path: readonly string[]): void => {
+    for (const each of selections) {
+      if (each.kind === 'InlineFragment') {
+        look(each.selections, each.typeCondition === undefined ? path : [...path, `... on ${each.typeCondition}`])
+        continue
+      }
+      const key = each.alias ?? each.name
+      // From within outwards: the path to what is inside has the name from before.
+      look(each.selections ?? [], [...path, key])
+      const standIn = byName.get(each.name)
+      if (standIn) renamers.push({ kind: 'KeyRenamer', path: [...path, key], renameKeyTo: standIn.field })
+    }
+  }
+  look(fetch.requires ?? [], [])
+  const { operationDocumentNode: _, ...rest } = fetch
+  return {
+    ...rest,
+    operation: stripIgnoredCharacters(print(document)),
+    ...(renamers.length > 0 && { inputRewrites: [...(fetch.inputRewrites ?? []), ...renamers] }),
+  }
+}
+
+/** Where a required field is, in the subgraph's names; and its name there in the planner's. */
+type Needs = ReadonlyMap<string, string>
+
+function needsOf(
+  set: SelectionSetNode,
+  byName: StandIns['byName'],
+  path = '',
+  needs = new Map<string, string>(),
+): Needs {
+  for (const selection of set.selections) {
+    if (selection.kind === Kind.FIELD) {
+      const name = selection.name.value
+      const at = `${path}.${byName.get(name)?.field ?? name}`
+      needs.set(at, name)
+      if (selection.selectionSet) needsOf(selection.selectionSet, byName, at, needs)
+    } else if (selection.kind === Kind.INLINE_FRAGMENT) needsOf(selection.selectionSet, byName, path, needs)
+  }
+  return needs
+}
+
+const agree = (some: Needs, others: Needs): boolean =>
+  [...some].every(([path, name]) => (others.get(path) ?? name) === name)
+
+/**
+ * A representation has one value for a field: where a subgraph's fields require it with different arguments, they are
+ * fetched apart from each other.
+ */
+function splitFetch(fetch: FetchNode, byName: StandIns['byName'], requirements: Requirements): FetchNode[] {
+  if (!fetch.requires || !selectsStandIn(fetch.requires)) return [fetch]
+  const document = parse(fetch.operation, { noLocation: true })
+  const groups: { needs: Map<string, string>; fields: Set<string> }[] = []
+  const visitFields = (set: SelectionSetNode, typename: string): void => {
+    for (const selection of set.selections) {
+      if (selection.kind === Kind.INLINE_FRAGMENT) {
+        visitFields(selection.selectionSet, selection.typeCondition?.name.value ?? typename)
+      } else if (selection.kind === Kind.FIELD) {
+        const key = `${typename}.${selection.name.value}`
+        const required = requirements.get(`${fetch.serviceName} ${key}`)
+        const needs = required ? needsOf(required, byName) : new Map<string, string>()
+        let group = groups.find((each) => each.fields.has(key)) ?? groups.find((each) => agree(each.needs, needs))
+        if (!group) {
+          group = { needs: new Map(), fields: new Set() }
+          groups.push(group)
+        }
+        for (const [path, name] of needs) group.needs.set(path, name)
+        group.fields.add(key)
+      }
+    }
+  }
+  const entities = operationOf(document).selectionSet.selections[0]
+  if (entities?.kind !== Kind.FIELD || !entities.selectionSet) return [fetch]
+  visitFields(entities.selectionSet, '')
+  if (groups.length < 2) return [fetch]
+  return groups.map(({ needs, fields }, index) => ({
+    ...fetch,
+    ...partOf(document, fetch, fields, index),
+    requires: requiresOf(fetch.requires ?? [], needs, byName),
+  }))
+}
+
+/** The operation with some of the entities' fields, and the variables that it then has. */
+function partOf(document: DocumentNode, fetch: FetchNode, fields: ReadonlySet<string>, index: number) {
+  const operation = operationOf(document)
+  const keep = (set: SelectionSetNode, typename: string): SelectionSetNode => ({
+    ...set,
+    selections: set.selections.flatMap((selection): SelectionNode[] => {
+      if (selection.kind !== Kind.INLINE_FRAGMENT) {
+        return selection.kind === Kind.FIELD && fields.has(`${typename}.${selection.name.value}`) ? [selection] : []
+      }
+      const kept = keep(selection.selectionSet, selection.typeCondition?.name.value ?? typename)
+      return kept.selections.length > 0 ? [{ ...selection, selectionSet: kept }] : []
+    }),
+  })
+  const [entities] = operation.selectionSet.selections as [FieldNode]
+  const selectionSet: SelectionSetNode = {
+    kind: Kind.SELECTION_SET,
+    selections: [{ ...entities, selectionSet: keep(entities.selectionSet as SelectionSetNode, '') }],
+  }
+  const used = new Set<string>()
+  const rest = document.definitions.filter((each) => each !== operation)
+  for (const node of [selectionSet, ...rest]) visit(node, { Variable: ({ name }) => void used.add(name.value) })
+  const part: OperationDefinitionNode = {
+    ...operation,
+    ...(operation.name && { name: nameNode(`${operation.name.value}_${index}`) }),
+    variableDefinitions: operation.variableDefinitions?.filter(({ variable }) => used.has(variable.name.value)) ?? [],
+    selectionSet,
+  }
+  return {
+    operation: stripIgnoredCharacters(print({ ...document, definitions: [part, ...rest] })),
+    operationName: part.name?.value,
+    variableUsages: (fetch.variableUsages ?? []).filter((name) => used.has(name)),
+  }
+}
+
+/** Of a representation's fields those that are needed so, and not otherwise. */
+function requiresOf(
+  selections: readonly QueryPlanSelectionNode[],
+  needs: Needs,
+  byName: StandIns['byName'],
+  path = '',
+): QueryPlanSelectionNode[] {
+  return selections.flatMap((selection): QueryPlanSelectionNode[] => {
+    if (selection.kind === 'InlineFragment') {
+      return [{ ...selection, selections: requiresOf(selection.selections, needs, byName, path) }]
+    }
+    const at = `${path}.${byName.get(selection.name)?.field ?? selection.name}`
+    const needed = needs.get(at)
+    if (needed === undefined ? isPlannersName(selection.name) : needed !== selection.name) return []
+    if (!selection.selections) return [selection]
+    const inner = requiresOf(selection.selections, needs, byName, at)
+    return inner.length > 0 ? [{ ...selection, selections: inner }] : []
+  })
+}

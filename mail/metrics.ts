@@ -1,0 +1,42 @@
+/** What the mail worker tells of itself, as Prometheus metrics. No label holds an address. */
+import { Counter, Gauge, type Registry } from 'prom-client'
+import type { MailObserver } from './queue.ts'
+import type { MailStatus } from './worker.ts'
+
+/** @param status how things stand; asked when the metrics are read */
+export function createMailMetrics(registry: Registry, status: () => MailStatus): MailObserver {
+  const registers = [registry]
+  const counter = <L extends string>(name: string, help: string, labelNames: L[]) =>
+    new Counter({ name, help, labelNames, registers })
+  const sent = counter('mail_sent_total', 'Mails handed to the mail server, or written to a file.', ['mail'])
+  const failed = counter('mail_failed_total', 'Mails refused for good, or tried too often: passed over.', ['mail'])
+  const skipped = counter('mail_skipped_total', 'Mails not sent because they are of no use any more.', [
+    'mail',
+    'reason',
+  ])
+  const retried = counter('mail_retries_total', 'Attempts that failed and are made again.', ['mail'])
+  const interruptions = counter('mail_interruptions_total', 'Outages of the mail server.', [])
+  new Gauge({
+    name: 'mail_waiting',
+    help: 'Mails in hand that are not sent yet.',
+    registers,
+    collect() {
+      this.set(status().waiting)
+    },
+  })
+  new Gauge({
+    name: 'mail_lag_seconds',
+    help: 'Age of the oldest mail that is not sent yet.',
+    registers,
+    collect() {
+      this.set(status().lagSeconds)
+    },
+  })
+  return {
+    sent: (mail) => sent.inc({ mail }),
+    failed: (mail) => failed.inc({ mail }),
+    skipped: (mail, reason) => skipped.inc({ mail, reason }),
+    retried: (mail) => retried.inc({ mail }),
+    interrupted: () => interruptions.inc(),
+  }
+}

@@ -1,0 +1,141 @@
+/** Where mails go: to a mail server, or into files. */
+import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { createTransport, type SendMailOptions } from 'nodemailer'
+import { ConfigurationError } from '../schema/configuration.ts'
+import type { Letter } from './letters.ts'
+
+export interface Outbox {
+  /** Where the mails go, for the operator: without credentials. */
+  readonly description: string
+  /**
+   * Resolves once the mail is in other hands.
+   * @param signal gives the attempt up
+   * @throws MailRefused | MailDeferred for this mail; any other Error: there is no talking to the server
+   */
+  send(letter: Letter, signal: AbortSignal): Promise<void>
+  /** Closes connections; whatever is still under way fails. */
+  close(): void
+}
+
+/** The server refuses this mail for good. The message holds codes alone: a server's own words often repeat the address. */
+export class MailRefused extends Error {
+  override readonly name = 'MailRefused'
+}
+
+/** The server does not take this mail now. The message holds codes alone. */
+export class MailDeferred extends Error {
+  override readonly name = 'MailDeferred'
+}
+
+/** The server can't be reached, or does not take mails from us now. The message holds codes alone. */
+export class MailServerUnavailable extends Error {
+  override readonly name = 'MailServerUnavailable'
+}
+
+/** Limits of the steps with a server. */
+const CONNECT_MS = 10_000
+const ANSWER_MS = 15_000
+/** So long a connection is kept for the next mail. */
+const IDLE_MS = 5_000
+
+/**
+ * @param options.smtpUrl where there is none, mails are written into `mail` in the data folder
+ * @throws ConfigurationError
+ */
+export function openOutbox(options: {
+  readonly smtpUrl: string | undefined
+  readonly dataFolder: string
+  readonly connections?: number
+}): Outbox {
+  const { smtpUrl, dataFolder, connections = 5 } = options
+  return smtpUrl === undefined ? openFolder(join(dataFolder, 'mail')) : openServer(smtpUrl, connections)
+}
+
+function openServer(url: string, maxConnections: number): Outbox {
+  const { protocol, hostname, port, username, password } = new URL(url)
+  const host = hostname.replace(/^\[(.*)\]$/, '$1')
+  const isOwnMachine = /^(localhost|127\.[\d.]+|::1)$/.test(host)
+  const transport = createTransport({
+    pool: true,
+    maxConnections,
+    maxRequeues: 1, // a connection that the server had closed while it was idle
+    idleTimeout: IDLE_MS,
+    host,
+    ...(port !== '' && { port: Number(port) }),
+    secure: protocol === 'smtps:',
+    // A password must not go over the wire in clear because somebody in between left STARTTLS out.
+    requireTLS: username !== '' && !isOwnMachine,
+    ...(username !== '' && { auth: { user: decoded(username), pass: decoded(password) } }),
+    dnsTimeout: CONNECT_MS,
+    connectionTimeout: CONNECT_MS,
+    greetingTimeout: CONNECT_MS,
+    socketTimeout: ANSWER_MS,
+    disableFileAccess: true,
+    disableUrlAccess: true,
+  })
+  transport.on('error', () => {}) // each is met by the mail that it is about
+  return {
+    description: `${protocol}//${hostname}${port && `:${port}`}`,
+    async send(letter, signal) {
+      try {
+        await transport.sendMail({ ...message(letter), signal })
+      } catch (error) {
+        throw explain(error as SmtpError)
+      }
+    },
+    close: () => transport.close({ force: true }),
+  }
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    throw new ConfigurationError("SMTP_URL: its value can't be used: the user or the password is not URL-encoded.")
+  }
+}
+
+interface SmtpError {
+  readonly code?: string
+  readonly responseCode?: number
+  /** The step that failed. */
+  readonly command?: string
+}
+
+/** What an answer of the server means for this mail, and for the others. */
+function explain({ code, responseCode = 0, command }: SmtpError): Error {
+  const codes = [code, command, responseCode || undefined].filter((each) => each !== undefined).join(' ')
+  const isAboutMail = code === 'EENVELOPE' || code === 'EMESSAGE'
+  // Who sends is the same for all mails; 421 is the server on its way out.
+  if (!isAboutMail || responseCode === 421 || (command === 'MAIL FROM' && responseCode !== 0)) {
+    return new MailServerUnavailable(codes)
+  }
+  // Not even shown to the server: no address at all. 503 is the session's fault, not the mail's.
+  const isForGood = command === 'API' || (responseCode >= 500 && responseCode !== 503)
+  return isForGood ? new MailRefused(codes) : new MailDeferred(codes)
+}
+
+function openFolder(folder: string): Outbox {
+  const composer = createTransport({ streamTransport: true, buffer: true, newline: 'unix' })
+  return {
+    description: `${resolve(folder)} (.eml files)`,
+    async send(letter, signal) {
+      const { message: content } = await composer.sendMail({ ...message(letter), signal })
+      await mkdir(folder, { recursive: true, mode: 0o700 })
+      // The same name each time: a mail that is sent again is there once.
+      const name = `${letter.at.toISOString().replaceAll(':', '-')}-${letter.purpose}-${letter.eventId}.eml`
+      const draft = join(folder, `.${name}.${process.pid}`)
+      await writeFile(draft, content, { mode: 0o600, flush: true })
+      await rename(draft, join(folder, name))
+    },
+    close() {},
+  }
+}
+
+function message(letter: Letter): SendMailOptions {
+  const { from, to, subject, text, html, messageId } = letter
+  // No answers of machines, please.
+  const headers = { 'Auto-Submitted': 'auto-generated', 'X-Auto-Response-Suppress': 'All' }
+  return { from, to, subject, text, html, messageId, headers }
+}

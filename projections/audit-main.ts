@@ -1,0 +1,37 @@
+/** `npm run audit`: see audit/commands.ts. What is found is on standard output, progress and notes on standard error. */
+import { once } from 'node:events'
+import { userInfo } from 'node:os'
+import { openEventStore } from '../eventstore/open.ts'
+import type { EventStore } from '../eventstore/port.ts'
+import { loadEmailHashKey } from '../schema/keys.ts'
+import { runCommand } from '../schema/process.ts'
+import { showProgress } from '../schema/progress.ts'
+import { loadStore } from '../schema/store.ts'
+import { runAudit } from './audit/commands.ts'
+
+// Whoever reads the output has seen enough (`| head`).
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
+
+await runCommand(async (configuration, signal) => {
+  let eventStore: EventStore | undefined
+  try {
+    return await runAudit(process.argv.slice(2), {
+      openEventStore: () => {
+        eventStore ??= openEventStore(configuration.EVENTSTORE_URL)
+        return eventStore
+      },
+      emailHashKey: () => loadEmailHashKey(configuration),
+      accessRetentionDays: () => loadStore(configuration.STORE_CONFIG).audit.retentionDays,
+      operator: userInfo().username,
+      async write(text) {
+        if (!process.stdout.write(text)) await once(process.stdout, 'drain')
+      },
+      note: console.error,
+      progress: showProgress,
+      styled: process.stdout.isTTY,
+      signal,
+    })
+  } finally {
+    await eventStore?.close()
+  }
+})

@@ -1,0 +1,7 @@
+/** What services may be allowed: the scopes of their tokens. */
+export const SCOPES = {
+  'customers:read': 'every customer, as an entity that another subgraph mentions',
+  'customers:audit': "every customer's history and former states",
+} as const
+
+export type Scope = keyof typeof SCOPES

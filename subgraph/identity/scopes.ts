@@ -1,0 +1,17 @@
+/** What services may do, by the scopes of their tokens. */
+import type { Scope } from '../../schema/scopes.ts'
+import { forbidden, notAuthorized } from '../errors.ts'
+import type { Caller, ServiceCaller } from './tokens.ts'
+
+/**
+ * The service that calls, if it has the scope.
+ * @throws CustomerError (graphql-authorization): UNAUTHENTICATED for a guest, FORBIDDEN for a customer or another service
+ */
+export function requireScope(
+  { caller, service }: { readonly caller: Caller | null; readonly service: ServiceCaller | null },
+  scope: Scope,
+): ServiceCaller {
+  if (service?.scopes.includes(scope)) return service
+  if (caller === null && service === null) throw notAuthorized()
+  throw forbidden("The current customer isn't authorized.")
+}

@@ -1,0 +1,55 @@
+/** Tokens for services: each is recorded in the stream `serviceTokens` before it is given out, without the token itself. */
+import { randomUUID } from 'node:crypto'
+import { chained } from '../../eventstore/chain.ts'
+import { encode } from '../../eventstore/codec.ts'
+import type { EventStore } from '../../eventstore/port.ts'
+import { ConfigurationError } from '../../schema/configuration.ts'
+import { SCOPES, type Scope } from '../../schema/scopes.ts'
+import type { Tokens } from './tokens.ts'
+
+export const SERVICE_TOKENS_STREAM = 'serviceTokens'
+/** A token can't be taken back before its end but by a new signing key. */
+export const MAX_SERVICE_TOKEN_HOURS = 720
+export const SERVICE_NAME = /^[\w.-]{1,64}$/
+
+/** The scopes that are named, each once. @throws ConfigurationError for none, and for one that does not exist */
+export function serviceScopes(names: readonly string[]): Scope[] {
+  const given = [...new Set(names.flatMap((name) => name.split(/[\s,]+/)).filter((name) => name !== ''))]
+  const accepted = Object.keys(SCOPES).join(', ')
+  const unknown = given.find((name) => !Object.hasOwn(SCOPES, name))
+  if (unknown !== undefined) {
+    throw new ConfigurationError(`--scope: there is no ${JSON.stringify(unknown)}; accepted: ${accepted}.`)
+  }
+  if (given.length === 0) throw new ConfigurationError(`--scope is needed; accepted: ${accepted}.`)
+  return given as Scope[]
+}
+
+/** @throws EventStoreUnavailable: then there is no token */
+export async function issueServiceToken(
+  eventStore: EventStore,
+  tokens: Tokens,
+  request: {
+    readonly subject: string
+    readonly scopes: readonly Scope[]
+    readonly hours: number
+    /** Who has it issued: `operator:<user>` */
+    readonly actor: string
+    readonly now?: Date
+  },
+): Promise<{ readonly token: string; readonly expiresAt: Date }> {
+  const { subject, scopes, hours, actor, now = new Date() } = request
+  const jti = randomUUID()
+  // A token's times are whole seconds.
+  const expiresAt = new Date(Math.floor(now.getTime() / 1000 + hours * 3600) * 1000)
+  const data = { subject, scope: scopes.join(' '), jti, expiresAt: expiresAt.toISOString() }
+  const id = randomUUID()
+  const metadata = { $correlationId: id, $causationId: id, actor, at: now.toISOString() }
+  await chained(eventStore).append(
+    SERVICE_TOKENS_STREAM,
+    [encode({ type: 'ServiceTokenIssued', data }, id, metadata)],
+    {
+      expected: 'any',
+    },
+  )
+  return { token: tokens.issueForService({ service: subject, scopes }, { jti, expiresAt }), expiresAt }
+}

@@ -1,0 +1,276 @@
+/** customerHistory and customerAsOf for services with the scope, service tokens, and nobody else. */
+import { createPublicKey } from 'node:crypto'
+import t, { type Test } from 'tap'
+import { createAuthentication } from '../../gateway/authentication.ts'
+import { createTokenVerifier } from '../../gateway/tokens.ts'
+import { REVEALS_STREAM } from '../../projections/audit/reveals.ts'
+import { loadConfiguration } from '../../schema/configuration.ts'
+import type { Scope } from '../../schema/scopes.ts'
+import { loadKeys } from '../../subgraph/identity/keys.ts'
+import { issueServiceToken, SERVICE_TOKENS_STREAM } from '../../subgraph/identity/service-tokens.ts'
+import { createTokens } from '../../subgraph/identity/tokens.ts'
+import { collect } from '../projections/support.ts'
+import {
+  CREATE_ADDRESS,
+  environment,
+  type Send,
+  signUp,
+  startGraph,
+  startSubgraph,
+  TEXAN,
+  temporaryFolder,
+} from '../support/graph.ts'
+import { startProcess } from '../support/processes.ts'
+import { decodeJwt } from './support.ts'
+
+const HISTORY = `query($id: Int!, $first: Int, $after: String, $reason: String = "ticket 12") {
+  customerHistory(customerId: $id, first: $first, after: $after, reason: $reason) {
+    edges { cursor node { id revision event time decidedAt actor requestId kind clientAddress userAgent reason problem
+      changes { field from to } } }
+    pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }`
+const AS_OF = `query($id: Int!, $at: String!, $reason: String = "ticket 12") {
+  customerAsOf(customerId: $id, at: $at, reason: $reason) {
+    revision time status customer { id firstname email addresses { city } } } }`
+const DENIED = "The current customer isn't authorized."
+
+async function startAudited(t: Test) {
+  const folder = await temporaryFolder(t)
+  const subgraph = await startSubgraph(t, { folder })
+  const tokens = createTokens(loadKeys(loadConfiguration(environment(folder))).tokenSigningKey)
+  const issue = async (...scopes: Scope[]) =>
+    (
+      await issueServiceToken(subgraph.eventStore, tokens, {
+        subject: 'back-office',
+        scopes,
+        hours: 1,
+        actor: 'operator:olga',
+      })
+    ).token
+  const customer = await signUp(subgraph.send)
+  const { token } = customer
+  await subgraph.send(CREATE_ADDRESS, { variables: { input: TEXAN }, token })
+  await subgraph.send('mutation { updateCustomer(input: { firstname: "Bea" }) { customer { id } } }', { token })
+  return { ...subgraph, folder, tokens, issue, customer }
+}
+
+const revealed = async (eventStore: Parameters<typeof issueServiceToken>[0]) => {
+  const events = await collect(eventStore.readAll())
+  return events.filter(({ stream }) => stream === REVEALS_STREAM)
+}
+
+t.test('customerHistory', async (t) => {
+  const { send, eventStore, issue, customer } = await startAudited(t)
+  const { id, email } = customer
+  const token = await issue('customers:audit')
+  const whole = await send(HISTORY, { variables: { id }, token, headers: { 'x-correlation-id': 'req-1' } })
+  t.notOk(whole.errors)
+  const { edges, pageInfo } = whole.data.customerHistory
+  t.same(
+    edges.map(({ node }: { node: { event: string } }) => node.event),
+    ['CustomerRegistered', 'AccessRecorded', 'CustomerAddressAdded', 'CustomerDetailsChanged'],
+  )
+  t.same(pageInfo, {
+    hasNextPage: false,
+    hasPreviousPage: false,
+    startCursor: edges[0].cursor,
+    endCursor: edges[3].cursor,
+  })
+  t.match(edges[0].node.changes, [
+    { field: 'status', from: 'absent', to: 'registered' },
+    { field: 'email', from: null, to: email },
+  ])
+  t.match(edges[1].node, { kind: 'signed-in', clientAddress: '127.0.0.0/24', actor: 'guest', changes: [] })
+  t.match(edges[2].node.changes, [{ field: 'addresses.1.firstname', from: null, to: 'Ann' }])
+  t.same(edges[3].node.changes, [{ field: 'firstname', from: 'Ann', to: 'Bea' }])
+  t.match(edges[3].node, { actor: `customer:${id}`, revision: 2, problem: null })
+
+  const walked: { node: { event: string } }[] = []
+  let after: string | null = null
+  for (let pages = 0; pages < 10; pages++) {
+    const page: {
+      edges: typeof walked
+      pageInfo: { hasNextPage: boolean; hasPreviousPage: boolean; endCursor: string }
+    } = (await send(HISTORY, { variables: { id, first: 2, after }, token })).data.customerHistory
+    t.equal(page.pageInfo.hasPreviousPage, after !== null)
+    walked.push(...page.edges)
+    after = page.pageInfo.endCursor
+    if (!page.pageInfo.hasNextPage) break
+    // What happens in between comes at the end, and moves nothing.
+    if (pages === 0) await send('mutation { revokeCustomerToken { result } }', { token: customer.token })
+  }
+  t.same(walked.slice(0, 4), edges, 'cursors stay what they are')
+  t.equal(walked[4]?.node.event, 'CustomerTokensRevoked')
+  const beyond = await send(HISTORY, { variables: { id, after }, token })
+  t.ok(beyond.data.customerHistory.edges.length <= 1, 'at most the access record that came last')
+  t.same((await send(HISTORY, { variables: { id: 999 }, token })).data.customerHistory.edges, [])
+
+  const [first] = await revealed(eventStore)
+  t.same(first?.data, { customerId: id, command: 'customerHistory', reason: 'ticket 12' })
+  t.match(first?.metadata, { actor: 'service:back-office', $correlationId: 'req-1' })
+})
+
+t.test('customerAsOf', async (t) => {
+  const { send, eventStore, issue, customer } = await startAudited(t)
+  const { id, email } = customer
+  const token = await issue('customers:audit', 'customers:read')
+  const asOf = async (at: string) => (await send(AS_OF, { variables: { id, at }, token })).data.customerAsOf
+  t.match(await asOf('0'), {
+    revision: 0,
+    status: 'registered',
+    customer: { id, firstname: 'Ann', email, addresses: [] },
+  })
+  t.match(await asOf('1'), { revision: 1, customer: { firstname: 'Ann', addresses: [{ city: 'Austin' }] } })
+  const now = await asOf(new Date().toISOString())
+  t.match(now, { revision: 2, customer: { firstname: 'Bea' } })
+  t.match(await asOf(now.time), { revision: 2 }, 'its own time is part of it')
+  t.equal(await asOf('2020-01-01'), null)
+  t.equal(await asOf('7'), null)
+  await send('mutation { deleteCustomer }', { token: customer.token })
+  t.match(await asOf('3'), { revision: 3, status: 'deleted', customer: null })
+  t.match(await asOf('2'), { customer: { firstname: 'Bea' } })
+  t.match((await revealed(eventStore))[0]?.data, { customerId: id, command: 'customerAsOf 0', reason: 'ticket 12' })
+})
+
+t.test('what can not be asked', async (t) => {
+  const { send, eventStore, issue, customer } = await startAudited(t)
+  const token = await issue('customers:audit')
+  const { id } = customer
+  for (const [query, variables, message] of [
+    [HISTORY, { id, first: 0 }, /^first value must be greater than 0 and at most 500\.$/],
+    [HISTORY, { id, first: 501 }, /^first value/],
+    [HISTORY, { id, after: 'nonsense' }, /^after value must be a cursor/],
+    [HISTORY, { id, reason: ' ' }, /^"reason" value must be specified$/],
+    [HISTORY, { id: 0 }, /^customerId value/],
+    [AS_OF, { id, at: 'yesterday' }, /^at value must be a revision/],
+    [AS_OF, { id, at: '1', reason: '' }, /^"reason" value/],
+  ] as const) {
+    const { errors } = await send(query, { variables, token })
+    t.match(errors, [{ message, extensions: { category: 'graphql-input', code: 'BAD_USER_INPUT' } }])
+  }
+  t.same(await revealed(eventStore), [])
+})
+
+t.test('nobody else', async (t) => {
+  const { send, eventStore, issue, customer } = await startAudited(t)
+  const { id } = customer
+  for (const [token, code] of [
+    [undefined, 'UNAUTHENTICATED'],
+    [customer.token, 'FORBIDDEN'],
+    [await issue('customers:read'), 'FORBIDDEN'],
+    ['x.y.z', 'UNAUTHENTICATED'],
+  ] as const) {
+    for (const [query, variables] of [
+      [HISTORY, { id }],
+      [AS_OF, { id, at: '0' }],
+      [HISTORY, { id, first: -1, after: 'x', reason: '' }],
+    ] as const) {
+      const { data, errors } = await send(query, { variables, token })
+      t.match(errors, [{ message: DENIED, extensions: { category: 'graphql-authorization', code } }])
+      t.same(Object.values(data), [null])
+    }
+  }
+  t.same(await revealed(eventStore), [])
+})
+
+t.test('a service is no customer, and a customer no service', async (t) => {
+  const { send, eventStore, issue, customer, tokens } = await startAudited(t)
+  const read = await issue('customers:read')
+  const audit = await issue('customers:audit')
+  t.same(tokens.verify(`Bearer ${read}`), { service: 'back-office', scopes: ['customers:read'] })
+  t.match((await send('{ customer { id } }', { token: read })).errors, [
+    { message: DENIED, extensions: { code: 'UNAUTHENTICATED' } },
+  ])
+  t.match((await send('mutation { deleteCustomer }', { token: read })).errors, [
+    { extensions: { code: 'UNAUTHENTICATED' } },
+  ])
+
+  const entities = `query($representations: [_Any!]!) { _entities(representations: $representations) { ... on Customer { id email } } }`
+  const entity = (token: string, id: number) =>
+    send(entities, { variables: { representations: [{ __typename: 'Customer', id }] }, token })
+  t.same((await entity(read, customer.id)).data._entities, [{ id: customer.id, email: customer.email }])
+  t.same((await entity(read, 999)).data._entities, [null])
+  t.match((await entity(audit, customer.id)).errors, [{ message: DENIED, extensions: { code: 'FORBIDDEN' } }])
+
+  // Signed with the very key, but neither one nor the other.
+  const odd = createTokens(loadKeys(loadConfiguration({ DATA_DIR: await temporaryFolder(t) })).tokenSigningKey)
+  const named = (service: string) =>
+    odd.issueForService(
+      { service, scopes: ['customers:audit'] },
+      { jti: '1', expiresAt: new Date(Date.now() + 60_000) },
+    )
+  t.match(odd.verify(`Bearer ${named('7')}`), { service: '7' }, 'a name that looks like an id')
+  t.equal(tokens.verify(`Bearer ${named('x')}`), null, "another key's")
+  const over = tokens.issueForService(
+    { service: 'x', scopes: [] },
+    { jti: '1', expiresAt: new Date(Date.now() - 1000) },
+  )
+  t.equal(tokens.verify(`Bearer ${over}`), null, 'expired')
+
+  const issued = (await collect(eventStore.readAll())).filter(({ stream }) => stream === SERVICE_TOKENS_STREAM)
+  const { jti, exp, sub, scope } = decodeJwt(read)
+  t.same({ sub, scope }, { sub: 'service:back-office', scope: 'customers:read' })
+  t.same(issued[0]?.data, {
+    subject: 'back-office',
+    scope: 'customers:read',
+    jti,
+    expiresAt: new Date(exp * 1000).toISOString(),
+  })
+  t.match(issued[0]?.metadata, { actor: 'operator:olga' })
+  t.notMatch(JSON.stringify(issued.map(({ data, metadata }) => [data, metadata])), /eyJ/, 'never the token')
+})
+
+t.test('through the gateway', async (t) => {
+  const folder = await temporaryFolder(t)
+  const graph = await startGraph(t, { folder })
+  const { tokenSigningKey } = loadKeys(loadConfiguration(environment(folder)))
+  const { token } = await issueServiceToken(graph.eventStore, createTokens(tokenSigningKey), {
+    subject: 'back-office',
+    scopes: ['customers:audit'],
+    hours: 1,
+    actor: 'operator:olga',
+  })
+  const send: Send = (query, options) =>
+    graph.send(query, { ...options, headers: { 'user-agent': 'Netscape/4', 'x-forwarded-for': '203.0.113.9' } })
+  const { id, email } = await signUp(send)
+  const answer = await send(HISTORY, { variables: { id }, token })
+  t.notOk(answer.errors)
+  t.match(answer.data.customerHistory.edges[1].node, { kind: 'signed-in', userAgent: 'Netscape/4' })
+  t.equal((await send(AS_OF, { variables: { id, at: '0' }, token })).data.customerAsOf.customer.email, email)
+  t.match((await send(HISTORY, { variables: { id } })).errors, [{ extensions: { code: 'UNAUTHENTICATED' } }])
+
+  const publicKey = createPublicKey(tokenSigningKey).export({ format: 'pem', type: 'spki' }).toString()
+  t.match(
+    await createAuthentication({ publicKey })(`Bearer ${token}`),
+    { isAllowed: true },
+    'its own verification lets it pass',
+  )
+  t.equal(await createTokenVerifier({ publicKey })(token), 'service:back-office', "no customer's id to other subgraphs")
+})
+
+t.test('npm run token', async (t) => {
+  const { send, eventStore, folder, customer } = await startAudited(t)
+  const run = async (...args: string[]) => {
+    const started = startProcess(t, 'subgraph/identity/token-main.ts', folder, {}, args)
+    return { code: await started.ended, output: started.output() }
+  }
+  const [issued, unknown, nameless, endless] = await Promise.all([
+    run('--scope', 'customers:audit', '--subject', 'back-office', '--hours', '2'),
+    run('--scope', 'customers:write', '--subject', 'x'),
+    run('--scope', 'customers:audit'),
+    run('--scope', 'customers:audit', '--subject', 'x', '--hours', '9999'),
+  ])
+  t.equal(issued.code, 0)
+  const token = /^eyJ\S+$/m.exec(issued.output)?.[0] ?? ''
+  t.equal((await send(HISTORY, { variables: { id: customer.id }, token })).errors, undefined)
+  const { exp, iat } = decodeJwt(token)
+  t.ok(Math.abs(exp - iat - 7200) <= 1)
+  t.match(unknown, {
+    code: 1,
+    output: /^error: --scope: there is no "customers:write"; accepted: customers:read, customers:audit\.$/m,
+  })
+  t.match(nameless, { code: 1, output: /^error: --subject is needed/ })
+  t.match(endless, { code: 1, output: /^error: --hours: accepted is a number above 0, up to 720\.$/m })
+  const events = (await collect(eventStore.readAll())).filter(({ stream }) => stream === SERVICE_TOKENS_STREAM)
+  t.equal(events.length, 1)
+  t.match(events[0]?.metadata, { actor: /^operator:./ })
+})

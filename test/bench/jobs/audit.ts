@@ -1,0 +1,23 @@
+/** One `npm run audit` with its output thrown away. */
+import { runAudit } from '../../../projections/audit/commands.ts'
+import { openStores, type StoreOptions } from '../stores.ts'
+import { job } from './job.ts'
+
+await job<StoreOptions & { readonly args: readonly string[]; readonly count: number }>(async (options) => {
+  const { eventStore, readModel, keys } = openStores(options)
+  await readModel.close()
+  await eventStore.ping()
+  return async () => {
+    await runAudit(options.args, {
+      openEventStore: () => eventStore,
+      emailHashKey: () => keys.emailHashKey,
+      accessRetentionDays: () => 365,
+      operator: 'bench',
+      write() {},
+      note() {},
+      progress: () => ({ report() {}, stop() {} }),
+      styled: false,
+    })
+    return options.count
+  }
+})

@@ -1,0 +1,10 @@
+/** Federation's rules, by small supergraphs: see conformance/. */
+import t from 'tap'
+import { entitySuites } from './conformance/entities.ts'
+import { keySuites } from './conformance/keys.ts'
+import { requiresSuites } from './conformance/requires.ts'
+import { run } from './conformance/support.ts'
+import { typeSuites } from './conformance/types.ts'
+
+for (const suite of [...keySuites, ...entitySuites, ...requiresSuites, ...typeSuites])
+  t.test(suite.name, (t) => run(t, suite))

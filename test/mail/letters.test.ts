@@ -1,0 +1,185 @@
+/** What is in the mails, and which are not sent. */
+import { readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { simpleParser } from 'mailparser'
+import t, { type Test } from 'tap'
+import type { CustomerEvent } from '../../schema/events.ts'
+import type { PartialStore } from '../../schema/store.ts'
+import { temporaryFolder } from '../support/graph.ts'
+import {
+  append,
+  CONFIRMATION,
+  filesIn,
+  NEWSLETTER,
+  openEvents,
+  RESET,
+  registered,
+  startWorker,
+  tokens,
+} from './support.ts'
+
+const SETTINGS: PartialStore = {
+  mail: {
+    storeName: 'Tea & Co',
+    from: 'shop@tea.example',
+    resetPasswordUrl: 'https://tea.example/reset?email={email}&token={token}',
+    confirmAccountUrl: 'https://tea.example/confirm?email={email}&key={token}',
+    confirmNewsletterUrl: 'https://tea.example/newsletter/{token}?email={email}',
+  },
+}
+
+/** The mails that the log's events ask for, written as files. */
+async function written(t: Test, fill: (store: ReturnType<typeof openEvents>) => Promise<unknown>, now?: () => Date) {
+  const folder = await temporaryFolder(t)
+  const eventStore = openEvents(t, folder)
+  await fill(eventStore)
+  const skipped: string[] = []
+  const worker = startWorker(t, eventStore, {
+    folder,
+    settings: SETTINGS,
+    ...(now && { now }),
+    observer: { skipped: (purpose, reason) => skipped.push(`${purpose} ${reason}`) },
+  })
+  await worker.caughtUp()
+  const files = await filesIn(folder)
+  const mails = await Promise.all(files.map((file) => readFile(join(folder, 'mail', file))))
+  return { folder, files, skipped, mails: await Promise.all(mails.map((mail) => simpleParser(mail))) }
+}
+
+t.test('the reset of a password', async (t) => {
+  const at = new Date('2026-05-06T07:08:09.010Z')
+  let id = ''
+  const { folder, files, mails } = await written(
+    t,
+    async (store) => {
+      const person = registered(7, "o'neil+tea@example.com", { firstname: 'Åsa <b>', lastname: "O'Neil" })
+      id = (await append(store, 'customer-7', [person, RESET], at))[1] ?? ''
+    },
+    () => at,
+  )
+  t.same(files, [`2026-05-06T07-08-09.010Z-reset-password-${id}.eml`])
+  t.equal((await stat(join(folder, 'mail', files[0] ?? ''))).mode & 0o077, 0, 'for nobody else to read')
+  const [mail] = mails
+  const link = `https://tea.example/reset?email=o'neil%2Btea%40example.com&token=${tokens.of('reset-password', id)}`
+  t.equal(mail?.subject, 'Reset your Tea & Co password')
+  t.match(mail, { from: { value: [{ name: 'Tea & Co', address: 'shop@tea.example' }] } })
+  t.match(mail, { to: { value: [{ name: "Åsa <b> O'Neil", address: "o'neil+tea@example.com" }] } })
+  t.equal(mail?.messageId, `<${id}@tea.example>`)
+  t.equal(mail?.headers.get('auto-submitted'), 'auto-generated')
+  t.match(mail?.text, "Hello Åsa <b> O'Neil,")
+  t.ok(mail?.text?.split('\n').includes(link), 'the link is a line of its own')
+  t.match(mail?.text, 'holds for 2 hours')
+  const html = String(mail?.html)
+  t.match(html, 'Hello Åsa &lt;b&gt; O&#39;Neil,')
+  t.match(html, `href="${link.replaceAll('&', '&amp;').replaceAll("'", '&#39;')}"`)
+  t.match(html, '<title>Reset your Tea &amp; Co password</title>')
+  t.notMatch(html, /<img|<script|src=|\{\{|undefined/)
+  t.notMatch(mail?.text, /\{\{|undefined|&amp;/)
+})
+
+t.test('the confirmations of an account, of a customer’s subscription, of a guest’s', async (t) => {
+  let ids: string[] = []
+  const { files, mails } = await written(t, async (store) => {
+    const [, confirmation = '', newsletter = ''] = await append(store, 'customer-1', [
+      registered(1),
+      CONFIRMATION,
+      NEWSLETTER,
+    ])
+    const email = 'jörg$&@example.com'
+    const guest = await append(store, 'newsletterSubscriber-a1', [
+      { type: 'GuestConfirmationRequested', data: { email } },
+    ])
+    ids = [confirmation, newsletter, ...guest]
+  })
+  t.equal(files.length, 3)
+  const mailOf = (index: number) => mails.find(({ messageId }) => messageId?.startsWith(`<${ids[index]}@`))
+  const [account, own, guest] = [mailOf(0), mailOf(1), mailOf(2)]
+  t.equal(account?.subject, 'Please confirm your Tea & Co account')
+  const key = tokens.of('confirm-account', ids[0] ?? '')
+  t.match(account?.text, `\nhttps://tea.example/confirm?email=customer1%40example.com&key=${key}\n`)
+  t.match(String(account?.html), key)
+  t.equal(own?.subject, 'Newsletter subscription confirmation')
+  const ownToken = tokens.of('confirm-newsletter', ids[1] ?? '')
+  t.match(own?.text, `\nhttps://tea.example/newsletter/${ownToken}?email=customer1%40example.com\n`)
+  t.match(own?.text, 'Hello Ann Lee,')
+  t.equal(guest?.subject, 'Newsletter subscription confirmation')
+  const guestToken = tokens.of('confirm-newsletter', ids[2] ?? '')
+  t.match(guest?.text, `\nhttps://tea.example/newsletter/${guestToken}?email=j%C3%B6rg%24%26%40example.com\n`)
+  t.match(guest?.text, /^Hello,\n/)
+  t.match(guest, { to: { value: [{ name: '', address: 'jörg$&@example.com' }] } })
+})
+
+t.test('of no use any more', async (t) => {
+  const HOUR = 3_600_000
+  const changed: CustomerEvent = {
+    type: 'CustomerEmailChanged',
+    data: { email: 'new@example.com', previousEmail: 'customer1@example.com' },
+  }
+  const deleted: CustomerEvent = { type: 'CustomerDeleted', data: {} }
+  const again = (event: CustomerEvent) => [registered(1), event, event]
+  const cases: [string, CustomerEvent[], string[]][] = [
+    ['the customer is deleted', [registered(1), RESET, CONFIRMATION, NEWSLETTER, deleted], ['gone', 'gone', 'gone']],
+    ['a newer request', again(RESET), ['superseded']],
+    ['a newer request to confirm', again(CONFIRMATION), ['superseded']],
+    ['a newer subscription', again(NEWSLETTER), ['superseded']],
+    ['confirmed', [registered(1), CONFIRMATION, { type: 'EmailConfirmed', data: {} }], ['superseded']],
+    ['subscribed', [registered(1), NEWSLETTER, { type: 'NewsletterSubscribed', data: {} }], ['superseded']],
+    ['unsubscribed', [registered(1), NEWSLETTER, { type: 'NewsletterUnsubscribed', data: {} }], ['superseded']],
+    [
+      'the password is changed',
+      [registered(1), RESET, { type: 'CustomerPasswordChanged', data: { credentialsRevision: 1 } }],
+      ['superseded'],
+    ],
+    ['another address', [registered(1), RESET, changed], ['superseded']],
+    ['no customer', [RESET], ['gone']],
+  ]
+  for (const [name, events, reasons] of cases) {
+    const { files, skipped } = await written(t, (store) => append(store, 'customer-1', events))
+    t.same(
+      skipped.map((each) => each.split(' ')[1]),
+      reasons,
+      name,
+    )
+    t.equal(
+      files.length,
+      events.filter((event) => [RESET, CONFIRMATION, NEWSLETTER].includes(event)).length - reasons.length,
+    )
+  }
+
+  const at = new Date()
+  const later = (hours: number) => () => new Date(at.getTime() + hours * HOUR)
+  const request = (store: ReturnType<typeof openEvents>) =>
+    append(store, 'customer-1', [registered(1), RESET, CONFIRMATION, NEWSLETTER], at)
+  t.same((await written(t, request, later(1.9))).skipped, [])
+  t.same((await written(t, request, later(2.1))).skipped, ['reset-password expired'], 'the others hold for ever')
+
+  const guest = await written(t, async (store) => {
+    const data = { email: 'guest@example.com' }
+    await append(store, 'newsletterSubscriber-a', [
+      { type: 'GuestConfirmationRequested', data },
+      { type: 'GuestSubscribed', data },
+    ])
+    await append(store, 'newsletterSubscriber-b', [{ type: 'GuestConfirmationRequested', data }])
+    await store.deleteStream('newsletterSubscriber-b', { expected: 'any' })
+  })
+  t.same(guest.skipped.sort(), ['confirm-newsletter gone', 'confirm-newsletter superseded'])
+  t.same(guest.files, [])
+})
+
+t.test('name and address are those of the request', async (t) => {
+  const renamed: CustomerEvent = { type: 'CustomerDetailsChanged', data: { firstname: 'Vera' } }
+  const { mails } = await written(t, (store) => append(store, 'customer-1', [registered(1), RESET, renamed]))
+  t.match(mails[0]?.text, 'Hello Ann Lee,')
+})
+
+t.test('streams that only look like a customer’s ask for nothing', async (t) => {
+  const { files, skipped } = await written(t, async (store) => {
+    for (const stream of ['customer-007', 'customer-x', 'customerSkips-1', 'other-1']) {
+      await append(store, stream, [registered(7), RESET])
+    }
+    await append(store, 'customer-1', [{ type: 'GuestConfirmationRequested', data: { email: 'a@example.com' } }])
+    await append(store, 'customer-2', [registered(2), RESET])
+  })
+  t.equal(files.length, 1)
+  t.same(skipped, [])
+})

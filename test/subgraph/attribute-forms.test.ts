@@ -1,0 +1,64 @@
+import t from 'tap'
+import { store } from '../../schema/store.ts'
+import { createAttributeForms } from '../../subgraph/attribute-forms.ts'
+
+const codes = (form: { items: readonly { code: string }[] }) => form.items.map(({ code }) => code)
+
+t.test("the customer's two forms, and the address's two, are alike", async (t) => {
+  const form = createAttributeForms(store())
+  t.strictSame(codes(form('customer_account_create')), ['firstname', 'lastname', 'email'])
+  t.strictSame(form('customer_account_edit'), form('customer_account_create'))
+  t.strictSame(
+    codes(form('customer_register_address')),
+    'firstname lastname company street city country_id region region_id postcode telephone fax vat_id'.split(' '),
+  )
+  t.strictSame(form('customer_address_edit'), form('customer_register_address'))
+})
+
+t.test('what is required, and how many lines a street has, is as the store says', async (t) => {
+  const address = (settings: Parameters<typeof store>[0]) =>
+    Object.fromEntries(
+      createAttributeForms(store(settings))('customer_address_edit').items.map((item) => [item.code, item]),
+    )
+  t.match(address({}), {
+    telephone: { is_required: true },
+    company: { is_required: false },
+    street: { frontend_input: 'MULTILINE', multiline_count: 2 },
+    postcode: { is_required: false },
+  })
+  t.match(address({ address: { telephone: 'optional', company: 'required', streetLines: 3 } }), {
+    telephone: { is_required: false },
+    company: { is_required: true },
+    street: { multiline_count: 3 },
+  })
+})
+
+t.test("the store's own attributes come last, with their options", async (t) => {
+  const form = createAttributeForms(
+    store({
+      customAttributes: {
+        customer: [
+          { code: 'size', label: 'Size', type: 'select', required: true, options: [{ value: '7', label: 'Seven' }] },
+          { code: 'vip', label: 'VIP', type: 'boolean', required: false, options: [] },
+        ],
+      },
+    }),
+  )
+  t.match(form('customer_account_create').items.slice(-2), [
+    {
+      code: 'size',
+      entity_type: 'CUSTOMER',
+      frontend_input: 'SELECT',
+      is_required: true,
+      options: [{ value: '7', label: 'Seven', is_default: false }],
+    },
+    { code: 'vip', frontend_input: 'BOOLEAN', options: [{ value: '1' }, { value: '0' }] },
+  ])
+})
+
+t.test('another form is an error beside an empty list', async (t) => {
+  t.strictSame(createAttributeForms(store())('checkout'), {
+    items: [],
+    errors: [{ type: 'ENTITY_NOT_FOUND', message: 'Form "checkout" could not be found.' }],
+  })
+})
