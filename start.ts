@@ -55,8 +55,6 @@ await runProcess(
       added({ close: () => projection.stop() })
       // The read model of an earlier run may be behind, or lost: it is whole before the first query.
       await projection.caughtUp()
-      const { emailHashKey } = keys
-      const mail = added(startMail({ configuration, eventStore, emailHashKey, store, log: subgraph.log }))
       const checkpoints = startConfiguredCheckpoints(
         eventStore,
         auditKey,
@@ -64,6 +62,8 @@ await runProcess(
         subgraph.log,
       )
       added({ close: () => checkpoints.stop() })
+      const { emailHashKey } = keys
+      const mail = added(startMail({ configuration, eventStore, emailHashKey, store, log: subgraph.log }))
 
       await listen(subgraph, { port: configuration.SUBGRAPH_PORT, host }, 'SUBGRAPH_PORT')
       const subgraphUrl = address(subgraph)

@@ -112,7 +112,8 @@ function isObject(value: Json | Uint8Array | undefined): value is Members {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)
 }
 
-const chains = new WeakSet<EventStore>()
+/** One for each store, so that all of a process know what each has written. */
+const chains = new WeakMap<EventStore, EventStore>()
 
 /**
  * The event store, with appends that go on with the chain of their stream. They keep the port's semantics; `any` and
@@ -126,7 +127,8 @@ const chains = new WeakSet<EventStore>()
  * if its command has a random id, of which there is one writer.)
  */
 export function chained(eventStore: EventStore): EventStore {
-  if (chains.has(eventStore)) return eventStore
+  const made = chains.get(eventStore)
+  if (made) return made
   const tails = new LRUCache<string, Tail>({ max: CACHED_STREAMS })
   const remembered = new LRUCache<string, AppendResult>({ max: REMEMBERED_IDS })
   /** Streams whose events are remembered by their ids as far back as need be. */
@@ -307,7 +309,8 @@ export function chained(eventStore: EventStore): EventStore {
       await eventStore.close()
     },
   }
-  chains.add(store)
+  chains.set(eventStore, store)
+  chains.set(store, store)
   return store
 }
 

@@ -2,6 +2,7 @@
  * How far mails have been sent, and who is sending: the newest event of `mailCheckpoint-<name>`. It is replaced only where
  * nobody else has replaced it since (the append's expected revision), so of two processes that want to send one gets to.
  */
+import { chained } from '../eventstore/chain.ts'
 import { decode, encode } from '../eventstore/codec.ts'
 import { type EventStore, type Position, StreamNotFound, WrongExpectedRevision } from '../eventstore/port.ts'
 import type { MailEvent } from '../schema/events.ts'
@@ -67,7 +68,7 @@ export function checkpointStream(eventStore: EventStore, name: string): Checkpoi
       const metadata = { $correlationId: id, $causationId: id, actor: 'mail', at }
       const event = encode({ type: 'MailCheckpointSet', data }, id, metadata)
       try {
-        return (await eventStore.append(stream, [event], { expected: revision })).revision
+        return (await chained(eventStore).append(stream, [event], { expected: revision })).revision
       } catch (error) {
         if (error instanceof WrongExpectedRevision) return undefined
         throw error

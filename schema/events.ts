@@ -173,6 +173,23 @@ export const skipEventSchemas = {
   EventSkipped: z.strictObject({ revision: z.int().nonnegative(), reason: z.string() }),
 } as const
 
+/** The stream `logCheckpoints`: what the log was, signed (projections/proof/checkpoints.ts). */
+export const checkpointEventSchemas = {
+  LogCheckpointWritten: z.strictObject({
+    /** Leaves of the tree, and its root (base64url). */
+    size: id,
+    root: z.string(),
+    /** Of the last event in the tree. */
+    position: z.strictObject({ commit: z.string(), prepare: z.string() }),
+    time: z.iso.datetime(),
+    /** RFC 7638 thumbprint of the public key. */
+    keyId: z.string(),
+    signature: z.string(),
+    /** The tree's right edge, from which the next checkpoint goes on. */
+    edge: z.array(z.string()),
+  }),
+} as const
+
 /** What {@link accessEventSchemas} tells apart. */
 export const ACCESS_KINDS = [
   'signed-in',
@@ -213,23 +230,6 @@ export const auditEventSchemas = {
   }),
 } as const
 
-/** The stream `logCheckpoints`: what the log was, signed (projections/proof/checkpoints.ts). */
-export const checkpointEventSchemas = {
-  LogCheckpointWritten: z.strictObject({
-    /** Leaves of the tree, and its root (base64url). */
-    size: id,
-    root: z.string(),
-    /** Of the last event in the tree. */
-    position: z.strictObject({ commit: z.string(), prepare: z.string() }),
-    time: z.iso.datetime(),
-    /** RFC 7638 thumbprint of the public key. */
-    keyId: z.string(),
-    signature: z.string(),
-    /** The tree's right edge, from which the next checkpoint goes on. */
-    edge: z.array(z.string()),
-  }),
-} as const
-
 export const eventSchemas = {
   ...customerEventSchemas,
   ...emailEventSchemas,
@@ -240,9 +240,9 @@ export const eventSchemas = {
   ...importedIdEventSchemas,
   ...mailEventSchemas,
   ...skipEventSchemas,
+  ...checkpointEventSchemas,
   ...accessEventSchemas,
   ...auditEventSchemas,
-  ...checkpointEventSchemas,
 } as const
 
 type EventsOf<S extends Record<string, z.ZodType>> = {
@@ -258,9 +258,9 @@ export type IdEvent = EventsOf<typeof idEventSchemas>
 export type ImportedIdEvent = EventsOf<typeof importedIdEventSchemas>
 export type MailEvent = EventsOf<typeof mailEventSchemas>
 export type SkipEvent = EventsOf<typeof skipEventSchemas>
+export type CheckpointEvent = EventsOf<typeof checkpointEventSchemas>
 export type AccessEvent = EventsOf<typeof accessEventSchemas>
 export type AuditEvent = EventsOf<typeof auditEventSchemas>
-export type CheckpointEvent = EventsOf<typeof checkpointEventSchemas>
 export type DomainEvent = EventsOf<typeof eventSchemas>
 
 /** The version in which events of this release are written; stored in each event's metadata. */

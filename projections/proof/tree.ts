@@ -24,6 +24,8 @@ export const TREE_STREAMS: readonly string[] = [
   'addressIdFloor',
   'addressOwner-',
   'newsletterSubscriber-',
+  'auditReveals',
+  'serviceTokens',
 ]
 
 export const isInTree = (stream: string): boolean => TREE_STREAMS.some((prefix) => stream.startsWith(prefix))

@@ -75,8 +75,8 @@ const REMEMBERED = 300_000
 export async function importFiles(
   options: ImportOptions,
 ): Promise<{ customers: ImportReport; addresses: ImportReport }> {
-  const { store, dryRun = false, onRejected, onProgress, signal, now = new Date() } = options
   const eventStore = chained(options.eventStore)
+  const { store, dryRun = false, onRejected, onProgress, signal, now = new Date() } = options
   const load = (id: number) => foldCustomer(eventStore, id)
   const claims = createEmailClaims(eventStore, { load }, options.emailHashKey)
   const ids = createIds(eventStore)

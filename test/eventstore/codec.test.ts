@@ -94,9 +94,6 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
   AddressIdImported: { customerId: 7 },
   MailCheckpointSet: { commit: '12', prepare: '12', unsent: [{ commit: '1', prepare: '1' }], holder: null },
   EventSkipped: { revision: 3, reason: 'unknown type' },
-  AccessRecorded: { kind: 'signed-in', clientAddress: '203.0.113.0/24', userAgent: 'curl/8' },
-  PersonalDataRevealed: { customerId: 7, command: 'history', reason: 'ticket 12' },
-  ServiceTokenIssued: { subject: 'crm', scope: 'customers:audit', jti: id, expiresAt: '2026-01-02T03:04:05.000Z' },
   LogCheckpointWritten: {
     size: 3,
     root: 'r',
@@ -106,6 +103,9 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
     signature: 's',
     edge: ['a', 'b'],
   },
+  AccessRecorded: { kind: 'signed-in', clientAddress: '203.0.113.0/24', userAgent: 'curl/8' },
+  PersonalDataRevealed: { customerId: 7, command: 'history', reason: 'ticket 12' },
+  ServiceTokenIssued: { subject: 'crm', scope: 'customers:audit', jti: id, expiresAt: '2026-01-02T03:04:05.000Z' },
 }
 const events = Object.entries(examples).map(([type, data]) => ({ type, data }) as DomainEvent)
 

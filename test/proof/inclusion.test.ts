@@ -1,4 +1,5 @@
 /** Checkpoints as they are written, and proofs of inclusion, by command too. */
+import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -229,6 +230,18 @@ t.test('npm run audit-log', async (t) => {
     code: 0,
     output: /The proof holds. The event in it is revision 3 of customer-2/,
   })
+  // As README tells a stranger.
+  const readme = await readFile(join(import.meta.dirname, '../../README.md'), 'utf8')
+  const script = join(folder, 'check.mjs')
+  writeFileSync(script, /```js check\n([\s\S]*?)```/.exec(readme)?.[1] ?? '')
+  const stranger = (changed: unknown) => {
+    writeFileSync(file, JSON.stringify(changed))
+    return spawnSync(process.execPath, [script, file, publicFile], { encoding: 'utf8' }).stdout
+  }
+  t.match(stranger(JSON.parse(json)), /^holds: \["customer-2",3,/)
+  t.match(stranger({ ...JSON.parse(json), index: 1 }), /^does not hold/)
+  t.match(stranger(JSON.parse(json.replace('Ann', 'Bnn'))), /^does not hold/)
+  t.match(stranger(JSON.parse(json.replace('"size": ', '"size": 1'))), /^does not hold/)
   writeFileSync(file, json.replace('Ann', 'Bnn'))
   t.match(await run('check', file, '--key', publicFile), { code: 1, output: /does not hold: the event is not what/ })
 
