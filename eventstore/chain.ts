@@ -1,6 +1,6 @@
 /**
  * The hash chain: each event carries in its metadata a hash over its content and the hash of the event before it in its
- * stream, so that what was altered, removed, inserted or moved shows (`npm run audit-log -- verify`).
+ * stream, so that what was altered, removed, inserted or moved shows (`npm run audit -- verify`).
  *
  * `$hash` is the SHA-256, as base64url without padding, of the UTF-8 bytes of this JSON text, written as `JSON.stringify`
  * does (no blanks, members in the order in which they are stored):

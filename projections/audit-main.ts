@@ -1,4 +1,7 @@
-/** `npm run audit`: see audit/commands.ts. What is found is on standard output, progress and notes on standard error. */
+/**
+ * `npm run audit`: see audit/commands.ts, and proof-main.ts for what proves the log. What is found is on standard output,
+ * progress and notes on standard error.
+ */
 import { once } from 'node:events'
 import { userInfo } from 'node:os'
 import { openEventStore } from '../eventstore/open.ts'
@@ -11,6 +14,9 @@ import { runAudit } from './audit/commands.ts'
 
 // Whoever reads the output has seen enough (`| head`).
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
+
+const PROOF = ['verify', 'prove', 'check', 'checkpoint', 'key']
+if (PROOF.includes(process.argv[2] ?? '')) await import('./proof-main.ts')
 
 await runCommand(async (configuration, signal) => {
   let eventStore: EventStore | undefined

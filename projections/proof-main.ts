@@ -1,4 +1,4 @@
-/** `npm run audit-log`: whether the log is whole, and proofs of what is in it. See proof/. */
+/** `npm run audit`: whether the log is whole, and proofs of what is in it. See proof/. */
 import { openEventStore } from '../eventstore/open.ts'
 import { type Configuration, ConfigurationError } from '../schema/configuration.ts'
 import { readArguments, runCommand } from '../schema/process.ts'

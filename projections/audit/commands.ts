@@ -44,6 +44,9 @@ export const USAGE = `npm run audit -- COMMAND
                                             events of the whole log; options may be repeated, A may end with *
   export [CUSTOMER] [--format jsonl|csv] [--output FILE]
                                             all events, or one customer's
+  verify                                    whether anything in the log was altered, removed, inserted or moved
+  prove EVENT, check FILE --key PUBLIC.pem, checkpoint, key
+                                            proofs of what is in the log; EVENT: an id, or CUSTOMER:REVISION
 
   CUSTOMER: a number or an e-mail address. MOMENT: a revision or a TIME (when the store wrote it), UTC by default.
   --json                   one JSON object in each line

@@ -221,7 +221,7 @@ export function startCheckpoints(options: {
       wait = Math.min(every, RETRY_MS)
       const reason = (error as Error).message
       if (reason !== failure)
-        log.error({ reason }, 'no checkpoint of the log can be written; see npm run audit-log -- verify')
+        log.error({ reason }, 'no checkpoint of the log can be written; see npm run audit -- verify')
       failure = reason
     }
     if (stopping.signal.aborted) return

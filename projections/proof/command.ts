@@ -1,4 +1,4 @@
-/** What `npm run audit-log` does, apart from its arguments: so that another command can do it, too. Each gives an exit code. */
+/** What `npm run audit` does, apart from its arguments: so that another command can do it, too. Each gives an exit code. */
 import { readFileSync } from 'node:fs'
 import type { EventStore, Position } from '../../eventstore/port.ts'
 import { ConfigurationError } from '../../schema/configuration.ts'

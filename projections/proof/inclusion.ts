@@ -70,7 +70,7 @@ export async function proveInclusion(
   }
   const path = await auditPath(leaves(), found.index, checkpoint.size).catch((error: unknown) => {
     throw new NoProofError(
-      `The log is not what its checkpoint says: ${(error as Error).message} See npm run audit-log -- verify`,
+      `The log is not what its checkpoint says: ${(error as Error).message} See npm run audit -- verify`,
     )
   })
   const { size, root, position, time, keyId, signature } = checkpoint
@@ -96,7 +96,7 @@ export async function proveInclusion(
   }
   const reason = checkInclusion(proof, key)
   if (reason !== undefined)
-    throw new NoProofError(`The log is not what its checkpoint says: ${reason}. See npm run audit-log -- verify`)
+    throw new NoProofError(`The log is not what its checkpoint says: ${reason}. See npm run audit -- verify`)
   return proof
 }
 
@@ -104,7 +104,7 @@ async function newestSigned(eventStore: EventStore, key: PublicKey): Promise<Sto
   for await (const checkpoint of readCheckpoints(eventStore, 'backwards')) {
     if (checkpoint.size !== undefined && isSignedBy(checkpoint, checkpoint.signature, key)) return checkpoint
   }
-  throw new NoProofError('There is no checkpoint of this key yet: npm run audit-log -- checkpoint writes one.')
+  throw new NoProofError('There is no checkpoint of this key yet: npm run audit -- checkpoint writes one.')
 }
 
 /** The event and its place among the leaves. */
@@ -129,7 +129,7 @@ async function find(
 
 function notCovered({ time }: Checkpoint): NoProofError {
   return new NoProofError(
-    `The event is newer than the newest checkpoint (${time}): npm run audit-log -- checkpoint writes one.`,
+    `The event is newer than the newest checkpoint (${time}): npm run audit -- checkpoint writes one.`,
   )
 }
 

@@ -51,7 +51,7 @@ export function readPublicKey(text: string, name: string): PublicKey {
     return describeKey(createPublicKey(text))
   } catch {
     throw new ConfigurationError(
-      `${name} can't be used; accepted: an Ed25519 public key (PEM), as npm run audit-log -- key prints it.`,
+      `${name} can't be used; accepted: an Ed25519 public key (PEM), as npm run audit -- key prints it.`,
     )
   }
 }

@@ -197,13 +197,13 @@ t.test('on a schedule: when the last one is old enough, over restarts, and a fai
   t.equal(lines.length, 1)
 })
 
-t.test('npm run audit-log', async (t) => {
+t.test('npm run audit', async (t) => {
   const { eventStore, url, folder, rows, forge } = await aLog(t, 'sqlite')
   await fill(eventStore)
   const run = async (...args: string[]) => {
     const started = startProcess(
       t,
-      'projections/proof-main.ts',
+      'projections/audit-main.ts',
       folder,
       { EVENTSTORE_URL: url, DATA_DIR: folder },
       args,
@@ -257,7 +257,6 @@ t.test('npm run audit-log', async (t) => {
   t.match(JSON.parse(line ?? ''), { ok: false, faults: [{ kind: 'altered', stream: 'customer-2', revision: 3 }] })
 
   for (const [args, message] of [
-    [[], /accepted: verify, prove/],
     [['verify', 'more'], /accepted: verify, prove/],
     [['prove', 'nonsense'], /"nonsense" can't be used/],
     [['check', file], /check needs --key/],
