@@ -118,6 +118,7 @@ for (const [audit, expected] of settings) {
     let metadata = {}
     for (let i = 0; i < 200 && Object.keys(metadata).length === 0; i++) {
       metadata = await eventStore.getStreamMetadata(`customerAccess-${id}`)
+      await new Promise((resolve) => setTimeout(resolve, 5))
     }
     t.same(metadata, { $maxAge: 2 * 86_400 })
   })
