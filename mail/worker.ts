@@ -94,6 +94,8 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
   let isReleasing = false
   /** Events that were looked at and are not in the checkpoint. */
   let unsaved = 0
+  /** Of these, those that a write under way will cover. */
+  let covered = 0
   /** Mails that are done with, but not yet in the checkpoint: whatever happens, they are not sent again. */
   const settled = new Set<string>()
   let isWanted = false
@@ -225,7 +227,7 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
     if (queue.size > 0) {
       if (heldSince !== undefined) queue.start()
       else if (saving === undefined) save() // one under way sees to it
-    } else if (unsaved >= QUIET.events) save()
+    } else if (unsaved - covered >= QUIET.events) save()
     else if (unsaved > 0) quiet ??= setTimeout(save, QUIET.ms).unref()
   }
 
@@ -257,11 +259,12 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
       const unsent = queue.events().map((event) => event.position)
       const holder = unsent.length > 0 && !isReleasing ? me : null
       const done = [...settled]
-      const covered = unsaved
+      covered = unsaved
       const written = await replace({ position, unsent, holder })
       if (written === undefined) return lose()
       revision = written
       unsaved -= covered
+      covered = 0
       for (const id of done) settled.delete(id)
       heldSince = holder === null ? undefined : began
       if (queue.size > 0 && !isReleasing) {
