@@ -56,16 +56,20 @@ export function statusOf({ statusCode, errors }: RequestError, media: MediaType)
   return isWellFormed && media === 'json' ? 200 : statusCode
 }
 
+/** The last two are what storefronts for Magento send with a GET. */
+const ASKED_FIRST = ['apollo-require-preflight', 'x-apollo-operation-name', 'authorization', 'store']
+
 /**
  * Refuses what a web page of another origin could send without asking first (a "simple" request): its answer would tell
  * by its timing, or its cookies would count. POSTs are always asked for first, by their content type; a GET counts as a
- * browser's by its headers. A page that may send it adds `apollo-require-preflight` or `x-apollo-operation-name`.
+ * browser's by its headers. A page that may send it has one of {@link ASKED_FIRST} in it, which no page can send to
+ * another origin unasked.
  * @throws RequestError 403
  */
 export function checkCrossSite(headers: IncomingHttpHeaders): void {
   const site = headers['sec-fetch-site']
   if (site === 'same-origin' || site === 'none') return
-  if (headers['apollo-require-preflight'] || headers['x-apollo-operation-name']) return
+  if (ASKED_FIRST.some((name) => headers[name])) return
   const isBrowser = site !== undefined || headers.origin !== undefined || headers['user-agent']?.startsWith('Mozilla/')
   if (!isBrowser) return
   throw requestError(

@@ -4,7 +4,7 @@ import { decode, type Recorded } from '../eventstore/codec.ts'
 import { type EventStore, type RecordedEvent, StreamDeleted, StreamNotFound } from '../eventstore/port.ts'
 import type { CustomerDocument, LinkRequest } from '../projections/customer.ts'
 import { customerStream, foldCustomer } from '../projections/fold.ts'
-import type { CustomerEvent, SubscriberEvent } from '../schema/events.ts'
+import type { CustomerEvent, EventMetadata, SubscriberEvent } from '../schema/events.ts'
 import type { MailPurpose, MailTokens } from '../schema/mail-tokens.ts'
 import type { Store } from '../schema/store.ts'
 
@@ -51,7 +51,13 @@ const PURPOSES: Readonly<Record<string, MailPurpose>> = {
 }
 
 /** The mail that an event asks for; undefined for all others. */
-export function purposeOf({ stream, type }: Pick<RecordedEvent, 'stream' | 'type'>): MailPurpose | undefined {
+export function purposeOf({
+  stream,
+  type,
+  metadata,
+}: Pick<RecordedEvent, 'stream' | 'type' | 'metadata'>): MailPurpose | undefined {
+  // Moving a shop in must not write to everybody who once left an account unconfirmed: they can ask for a mail.
+  if ((metadata as Partial<EventMetadata> | undefined)?.actor === 'import') return undefined
   const isGuest = type === 'GuestConfirmationRequested'
   const isThere = isGuest ? stream.startsWith(SUBSCRIBER_PREFIX) : customerOf(stream) !== undefined
   return isThere && Object.hasOwn(PURPOSES, type) ? PURPOSES[type] : undefined

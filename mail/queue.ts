@@ -65,8 +65,8 @@ export interface Queue {
   start(): void
   /** Begins no further attempt and lets those under way end, but gives them up after `graceMs`. */
   drain(graceMs: number): Promise<void>
-  /** Gives up what is under way and forgets all. */
-  clear(): Promise<void>
+  /** Forgets all; what is under way is given up after `graceMs`. */
+  clear(graceMs: number): Promise<void>
 }
 
 interface Job {
@@ -216,6 +216,12 @@ export function createQueue(options: QueueOptions): Queue {
     options.onSettled(event)
   }
 
+  async function finish(graceMs: number): Promise<void> {
+    const grace = setTimeout(() => givingUp.abort(), graceMs)
+    await Promise.all(underWay)
+    clearTimeout(grace)
+  }
+
   return {
     get size() {
       return jobs.size
@@ -235,16 +241,14 @@ export function createQueue(options: QueueOptions): Queue {
     async drain(graceMs) {
       isDraining = true
       clearTimeout(timer)
-      const grace = setTimeout(() => givingUp.abort(), graceMs)
-      await Promise.all(underWay)
-      clearTimeout(grace)
+      await finish(graceMs)
     },
 
-    async clear() {
+    async clear(graceMs) {
       clearTimeout(timer)
-      givingUp.abort()
       jobs.clear()
-      await Promise.all(underWay)
+      await finish(graceMs)
+      jobs.clear() // one that failed meanwhile
       givingUp = new AbortController()
     },
   }

@@ -76,6 +76,7 @@ const LAST_WRITE_MS = 2_000
 export function startMailWorker(options: MailWorkerOptions): MailWorker {
   const { eventStore, log = SILENT, observer = {}, batchSize = 100, leaseMs = 60_000, graceMs = 7_000 } = options
   const checkpoints: CheckpointStream = checkpointStream(eventStore, options.name ?? 'default')
+  const attemptMs = leaseMs / 2
   const me = crypto.randomUUID()
   const stopping = new AbortController()
   /** Nothing is written any more. */
@@ -108,11 +109,11 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
     log,
     observer,
     concurrency: options.concurrency ?? 5,
-    attemptMs: leaseMs / 2,
+    attemptMs,
     outageWaits: options.outageWaits ?? { firstMs: 500, mostMs: 60_000 },
     mailWaits: options.mailWaits ?? { firstMs: 5_000, mostMs: 300_000 },
     mostTries: options.mostTries ?? 15,
-    mayStart: () => !isLost && heldSince !== undefined && performance.now() - heldSince < leaseMs / 2,
+    mayStart: () => !isLost && heldSince !== undefined && performance.now() - heldSince < leaseMs - attemptMs,
     onSettled(event) {
       settled.add(event.id)
       save()
@@ -170,8 +171,10 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
       if (stopping.signal.aborted && !isLost) await finish()
       clearTimeout(renewal)
       clearTimeout(quiet)
+      // Where another one's turn has begun, nothing of this one's may go on; else what is under way is better finished.
+      const clearing = queue.clear(isLost ? 0 : graceMs)
       isLost = true // no write of this turn counts any more
-      await queue.clear()
+      await clearing
       await saving
     }
   }
@@ -322,7 +325,7 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
       for await (const last of newest) end = last.position
       const isThere = () => position !== undefined && comparePositions(position, end) >= 0
       if (stopping.signal.aborted) throw new Error('The mail worker was stopped.')
-      await until(() => isThere() && queue.size === 0 && settled.size === 0 && saving === undefined && !isLost)
+      await until(() => isThere() && queue.size === 0 && saving === undefined && !isLost)
     },
 
     async stop() {

@@ -27,7 +27,7 @@ export interface CustomerDocument extends Readonly<CustomerDetails> {
   readonly defaultShipping: number | null
   /** In id order. */
   readonly addresses: readonly CustomerAddress[]
-  /** The highest address id this customer ever had, 0 for none. */
+  /** The highest address id that this customer was given here, 0 for none: an imported address keeps the id it had. */
   readonly lastAddressId: number
   /** Tokens of a lower generation are revoked. */
   readonly tokenGeneration: number
@@ -134,6 +134,8 @@ function change(document: CustomerDocument, event: Recorded<CustomerEvent>): Par
       return { email: event.data.email }
     case 'CustomerPasswordChanged':
       return { credentialsRevision: event.data.credentialsRevision, passwordReset: null }
+    case 'PasswordHashUpgraded':
+      return { credentialsRevision: event.data.credentialsRevision }
     case 'PasswordResetRequested': {
       const { at } = event.metadata
       const recent = document.passwordResetRequests.filter((each) => Date.parse(at) - Date.parse(each) < HOUR_MS)
@@ -149,11 +151,12 @@ function change(document: CustomerDocument, event: Recorded<CustomerEvent>): Par
       return { newsletter: 'unconfirmed', newsletterConfirmation: linkOf(event) }
     case 'NewsletterUnsubscribed':
       return { newsletter: 'unsubscribed', newsletterConfirmation: null }
-    case 'CustomerAddressAdded': {
+    case 'CustomerAddressAdded':
+    case 'CustomerAddressImported': {
       const { addressId, ...fields } = event.data
       return {
         addresses: [...document.addresses, { id: addressId, ...fields }].sort((a, b) => a.id - b.id),
-        lastAddressId: Math.max(document.lastAddressId, addressId),
+        ...(event.type === 'CustomerAddressAdded' && { lastAddressId: Math.max(document.lastAddressId, addressId) }),
       }
     }
     case 'CustomerAddressChanged': {

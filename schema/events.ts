@@ -80,6 +80,8 @@ export const customerEventSchemas = {
   CustomerEmailChanged: z.strictObject({ email: z.string(), previousEmail: z.string() }),
   /** The fact; the hash lies in the credentials stream, at this revision. */
   CustomerPasswordChanged: z.strictObject({ credentialsRevision: z.int() }),
+  /** The same password under a better hash, at this revision of the credentials stream. */
+  PasswordHashUpgraded: z.strictObject({ credentialsRevision: z.int() }),
   /** A link to set a new password is to be sent; its token is made of this event's id (mail-tokens.ts). */
   PasswordResetRequested: z.strictObject({}),
   /** The account can't be used until its address is confirmed; a link for that is to be sent. */
@@ -90,6 +92,8 @@ export const customerEventSchemas = {
   NewsletterConfirmationRequested: z.strictObject({}),
   NewsletterUnsubscribed: z.strictObject({}),
   CustomerAddressAdded: z.strictObject({ addressId: id, ...addressFields.shape }),
+  /** An address that came from elsewhere with its id. */
+  CustomerAddressImported: z.strictObject({ addressId: id, ...addressFields.shape }),
   /** Only what changed. */
   CustomerAddressChanged: z.strictObject({ addressId: id, ...addressFields.partial().shape }),
   CustomerAddressRemoved: z.strictObject({ addressId: id }),
@@ -115,7 +119,8 @@ export const emailEventSchemas = {
 
 /** Streams `customerCredentials-<id>`, of which only the newest event is kept. */
 export const credentialsEventSchemas = {
-  CredentialsSet: z.strictObject({ passwordHash: z.string() }),
+  /** `upgrade`: of the same password. */
+  CredentialsSet: z.strictObject({ passwordHash: z.string(), upgrade: z.literal(true).optional() }),
 } as const
 
 /** Streams `customerSignIns-<id>` (or the keyed hash of an address that nobody has): the newest few are kept. */
@@ -136,8 +141,8 @@ export const subscriberEventSchemas = {
 /** Streams `customerIds` and `addressIds`: the revision of a reservation is the number of the reserved block. */
 export const idEventSchemas = {
   CustomerIdsReserved: z.strictObject({}),
-  /** The block belongs to one customer: so an address id tells whose it is. */
-  AddressIdsReserved: z.strictObject({ customerId: id }),
+  /** The block belongs to one customer: so an address id tells whose it is. `floor`: what the block lies above, 0 if absent. */
+  AddressIdsReserved: z.strictObject({ customerId: id, floor: id.optional() }),
 } as const
 
 /**

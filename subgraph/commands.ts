@@ -114,6 +114,8 @@ export function createCommands(parts: {
     const passwordHash = password === undefined ? undefined : await hashPassword(password)
     for (let attempt = 1; ; attempt++) {
       const id = customerId ?? (await ids.nextCustomerId(command))
+      // A customer who was imported while this instance had a block of ids below.
+      if (customerId === undefined && (await customers.load(id)).revision !== -1) continue
       await claims.claim(email, id, command, 'graphql-input')
       try {
         // Appended once for each id: where a repetition finds it there, the same event id makes it succeed again.
@@ -127,9 +129,10 @@ export function createCommands(parts: {
         )
         return state
       } catch (error) {
-        // The id was fenced off by one who took this registration for dead: the address may still be free.
-        const { status, revision } = await customers.load(id)
-        if (status !== 'absent' || revision === -1 || attempt === MAX_REGISTRATION_ATTEMPTS) throw error
+        // The id was fenced off by one who took this registration for dead, or was imported: the address may still be free.
+        const { status, revision, email: holder } = await customers.load(id)
+        const isLost = status === 'absent' ? revision !== -1 : changesClaim(holder, email)
+        if (!isLost || attempt === MAX_REGISTRATION_ATTEMPTS) throw error
         customerId = undefined
       }
     }

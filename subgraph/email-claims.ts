@@ -38,7 +38,11 @@ export interface EmailClaims {
 }
 
 /** @param hashKey keys the hash, so that the log does not tell who is in it to one who guesses addresses */
-export function createEmailClaims(eventStore: EventStore, customers: Customers, hashKey: string): EmailClaims {
+export function createEmailClaims(
+  eventStore: EventStore,
+  customers: Pick<Customers, 'load'>,
+  hashKey: string,
+): EmailClaims {
   const keyOf = (email: string) => emailKeyOf(hashKey, email)
   const stream = (key: string) => `customerEmail-${key}`
   const newest = async (key: string) => (await readNewest<EmailEvent>(eventStore, stream(key), 1))[0]

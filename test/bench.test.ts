@@ -22,6 +22,7 @@ t.test('npm run bench prints each ratio', async (t) => {
     "\\$all / official client's readAll",
     'find / a bare read of the same log',
     'history / 10,000 events in 1 s',
+    'import / appending the same events',
     'rebuild / 1,000,000 events in 12 s',
     'rebuild, 300 MiB / its memory',
     'rebuild, memory with a tenth / with all',

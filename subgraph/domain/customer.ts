@@ -160,6 +160,12 @@ export function recordPasswordChange(state: CustomerDocument, credentialsRevisio
   return [{ type: 'CustomerPasswordChanged', data: { credentialsRevision } }]
 }
 
+/** As {@link recordPasswordChange}, where the password is the same and its hash a better one. */
+export function recordHashUpgrade(state: CustomerDocument, credentialsRevision: number): CustomerEvent[] {
+  if (state.credentialsRevision >= credentialsRevision) return []
+  return [{ type: 'PasswordHashUpgraded', data: { credentialsRevision } }]
+}
+
 export function revokeTokens(): CustomerEvent[] {
   return [{ type: 'CustomerTokensRevoked', data: {} }]
 }

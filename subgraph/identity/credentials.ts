@@ -4,7 +4,7 @@ import type { CustomerDocument } from '../../projections/customer.ts'
 import type { CredentialsEvent } from '../../schema/events.ts'
 import { type Command, encodeAll } from '../command.ts'
 import type { Customers } from '../customers.ts'
-import { recordPasswordChange } from '../domain/customer.ts'
+import { recordHashUpgrade, recordPasswordChange } from '../domain/customer.ts'
 import { readNewest } from '../streams.ts'
 
 export interface StoredCredentials {
@@ -25,6 +25,8 @@ export interface Credentials {
    * @throws WrongExpectedRevision where another change came first
    */
   set(customerId: number, passwordHash: string, expected: number, command: Command): Promise<number>
+  /** Puts a better hash of the same password in the place of one. @throws WrongExpectedRevision where a change came first */
+  upgrade(customerId: number, passwordHash: string, replaced: StoredCredentials, command: Command): Promise<void>
   /** Deletes the hash. Nothing where there is none. */
   remove(customerId: number): Promise<void>
 }
@@ -32,6 +34,11 @@ export interface Credentials {
 const stream = (customerId: number) => `customerCredentials-${customerId}`
 
 export function createCredentials(eventStore: EventStore, customers: Customers): Credentials {
+  /** Before a hash is written: none must ever stand in a stream that would keep it. An import leaves this to its first successor. */
+  async function limit(customerId: number, replaced: number): Promise<void> {
+    if (replaced <= 0) await eventStore.setStreamMetadata(stream(customerId), { $maxCount: 1 })
+  }
+
   return {
     async read(customer) {
       const [last] = await readNewest<CredentialsEvent>(eventStore, stream(customer.id), 1)
@@ -39,19 +46,27 @@ export function createCredentials(eventStore: EventStore, customers: Customers):
       if (last.revision > customer.credentialsRevision && customer.status === 'registered') {
         const { $causationId, $correlationId, actor, at } = last.metadata
         const cutOff = { id: $causationId, repeatable: false, correlationId: $correlationId, actor, at: new Date(at) }
-        await customers.execute(customer.id, cutOff, (state) => recordPasswordChange(state, last.revision))
+        const record = last.data.upgrade ? recordHashUpgrade : recordPasswordChange
+        await customers.execute(customer.id, cutOff, (state) => record(state, last.revision))
       }
       return { passwordHash: last.data.passwordHash, revision: last.revision }
     },
 
     async set(customerId, passwordHash, expected, command) {
-      // The limit first: a hash must never stand in a stream that would keep it.
-      if (expected === -1) await eventStore.setStreamMetadata(stream(customerId), { $maxCount: 1 })
+      await limit(customerId, expected)
       const events = encodeAll(command, [{ type: 'CredentialsSet', data: { passwordHash } }], 'credentials')
       const { revision } = await eventStore.append(stream(customerId), events, {
         expected: expected === -1 ? 'no_stream' : expected,
       })
       return revision
+    },
+
+    async upgrade(customerId, passwordHash, replaced, command) {
+      const own = { ...command, id: crypto.randomUUID(), repeatable: false }
+      await limit(customerId, replaced.revision)
+      const events = encodeAll(own, [{ type: 'CredentialsSet', data: { passwordHash, upgrade: true } }], 'credentials')
+      const { revision } = await eventStore.append(stream(customerId), events, { expected: replaced.revision })
+      await customers.execute(customerId, own, (state) => recordHashUpgrade(state, revision))
     },
 
     async remove(customerId) {

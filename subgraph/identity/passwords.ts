@@ -1,6 +1,7 @@
 /** Password hashes: argon2id in the PHC string format. */
 import { type Argon2Parameters, argon2, randomBytes, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
+import { verifyMagentoPassword } from './magento-hashes.ts'
 
 const derive = promisify<'argon2id', Argon2Parameters, Buffer>(argon2)
 
@@ -20,10 +21,11 @@ export async function hashPassword(password: string): Promise<string> {
 
 /**
  * Whether the password is the hash's.
- * @param hash what `hashPassword` gave; undefined (nobody has the password) takes as long as a real check and is false
+ * @param hash what `hashPassword` gave, or {@link MAGENTO} and a hash of Magento's; undefined (nobody has the password) takes as long as a real check and is false
  * @throws TypeError for a hash in another format
  */
 export async function verifyPassword(password: string, hash: string | undefined): Promise<boolean> {
+  if (hash?.startsWith(MAGENTO)) return verifyMagentoPassword(password, hash.slice(MAGENTO.length))
   const match = PHC.exec(hash ?? (await decoy))
   if (match === null) throw new TypeError('A stored password hash is not in the argon2id PHC format.')
   const [, memory, passes, parallelism, nonce = '', tag = ''] = match
@@ -38,5 +40,11 @@ export async function verifyPassword(password: string, hash: string | undefined)
   })
   return timingSafeEqual(actual, expected) && hash !== undefined
 }
+
+/** Before a hash that was taken over from Magento. */
+export const MAGENTO = '$magento$'
+
+/** Whether the hash is one of another shop's, to be replaced as soon as the password is known. */
+export const isOutdated = (hash: string): boolean => hash.startsWith(MAGENTO)
 
 const decoy = hashPassword(randomBytes(16).toString('hex'))

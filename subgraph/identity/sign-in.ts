@@ -17,7 +17,7 @@ import { accountLocked, accountUnconfirmed, authenticationFailed, CustomerError,
 import { createKeyedQueue } from '../keyed-queue.ts'
 import { readNewest } from '../streams.ts'
 import type { Credentials, StoredCredentials } from './credentials.ts'
-import { verifyPassword } from './passwords.ts'
+import { hashPassword, isOutdated, verifyPassword } from './passwords.ts'
 
 export interface SignIn {
   /** The customer whose address and password these are. @throws CustomerError (graphql-input, graphql-authentication) */
@@ -98,8 +98,19 @@ export function createSignIn(
       throw refused()
     }
     if (isUnconfirmed(current, store)) throw accountUnconfirmed()
+    if (stored) await upgradeHash(current.id, password, stored, command)
     await record(key, { type: 'SignInSucceeded', data: {} }, command)
     return current
+  }
+
+  /** A hash of another shop's is replaced while the password is at hand. What keeps it from it must not fail the sign-in. */
+  async function upgradeHash(id: number, password: string, stored: StoredCredentials, command: Command): Promise<void> {
+    if (!isOutdated(stored.passwordHash)) return
+    try {
+      await credentials.upgrade(id, await hashPassword(password), stored, command)
+    } catch {
+      // The next sign-in tries again.
+    }
   }
 
   return {

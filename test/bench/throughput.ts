@@ -91,6 +91,13 @@ export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
     return compareJobs('project', rivals, stores, rounds)
   },
 
+  /** Moving in from Magento: a customer and an address for every two rows. */
+  async import(servers, { rounds, events }) {
+    const rows = Math.max(200, Math.floor(events / 10))
+    const rivals = [{ name: 'import / appending the same events', job: 'import-bare', aim: 0.6 }]
+    return compareJobs('import', rivals, { folder: servers.folder(), rows }, rounds)
+  },
+
   /** The log of a server, through our adapter and through the official client. */
   async 'read-all'(servers, { rounds, events }) {
     const stores = { folder: servers.folder(), eventStoreUrl: await servers.eventStore() }

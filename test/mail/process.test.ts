@@ -1,9 +1,10 @@
 /** `npm run mail` as a process: where mails go, health, metrics, its end; and beside the others in `npm start`. */
 import { execFileSync } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { simpleParser } from 'mailparser'
 import t, { type Test } from 'tap'
+import { openEventStore } from '../../eventstore/open.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { client, freshEmail, signUp, temporaryFolder } from '../support/graph.ts'
 import { freePort, startProcess, untilReady } from '../support/processes.ts'
@@ -152,8 +153,18 @@ t.test('without a mail server: files, the same one for the same mail', async (t)
 t.test('a settings file counts, and the event store’s absence is waited for', async (t) => {
   const folder = await temporaryFolder(t)
   const server = await startEventStoreServer(t)
-  const { started, url, ready } = await startMailProcess(t, folder, { EVENTSTORE_URL: server.url })
+  const eventStore = openEventStore(server.url)
+  t.teardown(() => eventStore.close())
+  const settings = join(folder, 'store.yaml')
+  await writeFile(settings, 'mail: { storeName: Tea House, resetPasswordUrl: "https://tea.example/{token}" }')
+  const env = { EVENTSTORE_URL: server.url, STORE_CONFIG: settings }
+  const { started, url, ready } = await startMailProcess(t, folder, env)
   await untilReady(started, `${url}/readyz`)
+  await requestResets(eventStore, 1, 1)
+  await until('the mail is there', async () => (await filesIn(folder)).length === 1)
+  const mail = await simpleParser(await readFile(join(folder, 'mail', (await filesIn(folder))[0] ?? '')))
+  t.equal(mail.subject, 'Reset your Tea House password')
+  t.match(mail.text, /^https:\/\/tea\.example\/\w{32}$/m)
   await server.stop()
   await until('not ready', async () => (await ready()).status === 503)
   t.match(await ready(), { eventStore: false, mailServer: true })

@@ -111,6 +111,12 @@ t.test('another password', async (t) => {
     .thenChanges(t, { credentialsRevision: 3 })
 })
 
+t.test('a better hash of the same password leaves its link as it is', async (t) => {
+  given(registered, { type: 'PasswordResetRequested', data: {} })
+    .when({ type: 'PasswordHashUpgraded', data: { credentialsRevision: 1 } })
+    .thenChanges(t, { credentialsRevision: 1 })
+})
+
 /** The id of all events here. */
 const LINK = { eventId: '0f8fad5b-d9cb-469f-a165-70867728950e', at: AT }
 
@@ -178,6 +184,12 @@ t.test('an address is added', async (t) => {
   given(registered)
     .when(added(12))
     .thenChanges(t, { addresses: [{ id: 12, ...fields }], lastAddressId: 12 })
+})
+
+t.test('an imported address is no id given out here', async (t) => {
+  given(registered)
+    .when({ type: 'CustomerAddressImported', data: { addressId: 12, ...fields } })
+    .thenChanges(t, { addresses: [{ id: 12, ...fields }] })
 })
 
 t.test('addresses stay in the order of their ids', async (t) => {

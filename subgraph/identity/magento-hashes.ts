@@ -1,0 +1,83 @@
+/**
+ * Password hashes as Magento encodes them (Magento\Framework\Encryption\Encryptor): `hash:salt:version`, where a hash that
+ * was upgraded names each version it went through: `hash:salt:1:2` is argon2id over the SHA-256 hash.
+ *
+ *     0   md5(salt + password)              1   sha256(salt + password)
+ *     2   argon2id13, 32 bytes, sodium's "interactive" limits
+ *     3_32_2_67108864   argon2id13 with its length, passes and memory in bytes
+ */
+import { type Argon2Parameters, argon2, createHash, timingSafeEqual } from 'node:crypto'
+import { promisify } from 'node:util'
+
+const derive = promisify<'argon2id', Argon2Parameters, Buffer>(argon2)
+
+/** sodium's OPSLIMIT_INTERACTIVE and MEMLIMIT_INTERACTIVE. */
+const INTERACTIVE = { length: 32, passes: 2, bytes: 67_108_864 }
+const SALT_BYTES = 16
+/** More memory than any Magento uses is refused: a hash comes from a file. */
+const MOST_BYTES = 1_073_741_824
+const AGNOSTIC = /^3_(\d{1,3})_(\d{1,2})_(\d{1,10})$/
+
+type Step = 'md5' | 'sha256' | { readonly length: number; readonly passes: number; readonly bytes: number }
+
+/** Whether the text is a hash that {@link verifyMagentoPassword} can check. */
+export function isMagentoHash(text: string): boolean {
+  return parse(text) !== undefined
+}
+
+/**
+ * Whether the password is the hash's; in constant time.
+ * @throws TypeError for a text that is no hash of Magento's
+ */
+export async function verifyMagentoPassword(password: string, text: string): Promise<boolean> {
+  const parsed = parse(text)
+  if (parsed === undefined) throw new TypeError("A stored password hash is not in one of Magento's formats.")
+  const { hash, salt, steps } = parsed
+  let value = password
+  for (const step of steps) {
+    if (step === 'md5' || step === 'sha256')
+      value = createHash(step)
+        .update(salt + value)
+        .digest('hex')
+    else {
+      const tag = await derive('argon2id', {
+        message: value,
+        nonce: saltOf(salt),
+        memory: Math.floor(step.bytes / 1024),
+        passes: step.passes,
+        parallelism: 1,
+        tagLength: step.length,
+      })
+      value = tag.toString('hex')
+    }
+  }
+  const actual = Buffer.from(value)
+  const expected = Buffer.from(hash)
+  return actual.length === expected.length && timingSafeEqual(actual, expected)
+}
+
+/** As PHP's substr and str_pad: sixteen bytes of the salt, repeated where it is shorter. */
+function saltOf(salt: string): Buffer {
+  const bytes = Buffer.from(salt)
+  return Buffer.alloc(SALT_BYTES, bytes.length > 0 ? bytes.subarray(0, SALT_BYTES) : 0)
+}
+
+function parse(text: string): { hash: string; salt: string; steps: Step[] } | undefined {
+  const [hash = '', salt = '', ...versions] = text.trim().split(':')
+  if (!/^[0-9a-f]{32,}$/i.test(hash)) return undefined
+  // Before versions were written: md5 is as long as 32 digits, sha256 as 64.
+  const named = versions.length > 0 ? versions : [hash.length === 32 ? '0' : '1']
+  const steps: Step[] = []
+  for (const version of named) {
+    const agnostic = AGNOSTIC.exec(version)
+    if (version === '0') steps.push('md5')
+    else if (version === '1') steps.push('sha256')
+    else if (version === '2') steps.push(INTERACTIVE)
+    else if (agnostic) {
+      const [length, passes, bytes] = agnostic.slice(1).map(Number) as [number, number, number]
+      if (length < 16 || passes < 1 || bytes < 8192 || bytes > MOST_BYTES) return undefined
+      steps.push({ length, passes, bytes })
+    } else return undefined
+  }
+  return { hash: hash.toLowerCase(), salt, steps }
+}

@@ -1,0 +1,42 @@
+/** What both jobs of the import bench work on: export files of so many rows, and where the events go. */
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { openEventStore } from '../../../eventstore/open.ts'
+import type { EventStore } from '../../../eventstore/port.ts'
+import { store } from '../../../schema/store.ts'
+import { importFiles } from '../../../subgraph/import/importer.ts'
+import { aCustomer, addressesFile, anAddress, customersFile, sha256Hash } from '../../support/magento-export.ts'
+
+export interface ImportBench {
+  readonly folder: string
+  /** Of both files together. */
+  readonly rows: number
+}
+
+export function writeFiles({ folder, rows }: ImportBench): { readonly customers: string; readonly addresses: string } {
+  const ids = Array.from({ length: rows / 2 }, (_, index) => index + 1)
+  const password_hash = sha256Hash('Str0ng-pass')
+  const files = { customers: join(folder, 'customers.csv'), addresses: join(folder, 'addresses.csv') }
+  writeFileSync(files.customers, customersFile(ids.map((id) => aCustomer(id, { password_hash }))))
+  writeFileSync(files.addresses, addressesFile(ids.map((id) => anAddress(id, id, { _address_default_billing_: '1' }))))
+  return files
+}
+
+/** An empty log in SQLite. */
+export const emptyLog = (folder: string) =>
+  openEventStore(`sqlite:${join(mkdtempSync(join(folder, 'log-')), 'events.db')}`)
+
+export async function importInto(
+  eventStore: EventStore,
+  files: { readonly customers: string; readonly addresses: string },
+): Promise<void> {
+  await importFiles({
+    eventStore,
+    emailHashKey: 'x'.repeat(32),
+    store: store(),
+    ...files,
+    onRejected: (file, line, reason) => {
+      throw new Error(`${file}:${line}: ${reason}`)
+    },
+  })
+}

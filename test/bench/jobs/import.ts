@@ -1,0 +1,13 @@
+/** The import of export files into an empty log. */
+import { emptyLog, type ImportBench, importInto, writeFiles } from './import-files.ts'
+import { job } from './job.ts'
+
+await job<ImportBench>(async (options) => {
+  const files = writeFiles(options)
+  const eventStore = emptyLog(options.folder)
+  return async () => {
+    await importInto(eventStore, files)
+    await eventStore.close()
+    return options.rows
+  }
+})

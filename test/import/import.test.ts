@@ -1,0 +1,305 @@
+/** Moving in from Magento: files as it exports them, through the command, into the service. */
+import { spawn } from 'node:child_process'
+import { argon2Sync, createHash } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { verifyMagentoPassword } from '../../subgraph/identity/magento-hashes.ts'
+import {
+  CREATE_ADDRESS,
+  environment,
+  PASSWORD,
+  signIn,
+  signUp,
+  startSubgraph,
+  TEXAN,
+  temporaryFolder,
+} from '../support/graph.ts'
+import { aCustomer, addressesFile, anAddress, customersFile, sha256Hash } from '../support/magento-export.ts'
+
+const script = join(import.meta.dirname, '../../subgraph/import/main.ts')
+
+/** Runs the command in the folder. @param killAfter milliseconds after its first line of progress */
+async function runImport(folder: string, args: readonly string[], env: Record<string, string> = {}) {
+  const child = spawn(process.execPath, [script, ...args], {
+    cwd: folder,
+    env: { ...process.env, ...environment(folder), ...env },
+  })
+  let stdout = ''
+  let stderr = ''
+  child.stdout.on('data', (chunk) => {
+    stdout += chunk
+  })
+  child.stderr.on('data', (chunk) => {
+    stderr += chunk
+  })
+  const ended = new Promise<number | null>((resolve) => child.on('close', resolve))
+  return { child, ended: ended.then((code) => ({ code, stdout, stderr })) }
+}
+
+async function files(t: Test, customers: string, addresses?: string) {
+  const folder = await temporaryFolder(t)
+  await writeFile(join(folder, 'customers.csv'), customers)
+  if (addresses !== undefined) await writeFile(join(folder, 'addresses.csv'), addresses)
+  return folder
+}
+
+const argon = (message: string, salt: string) =>
+  argon2Sync('argon2id', {
+    message,
+    nonce: Buffer.from(salt).subarray(0, 16),
+    memory: 65_536,
+    passes: 2,
+    parallelism: 1,
+    tagLength: 32,
+  }).toString('hex')
+
+const SALT = 'DLX5pfEnbEFMlrY2DQBhzDhOxoUkCDv4'
+const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
+const HASHES = {
+  md5: `${createHash('md5').update(`${SALT}${PASSWORD}`).digest('hex')}:${SALT}:0`,
+  sha256: sha256Hash(PASSWORD),
+  argon2id13: `${argon(PASSWORD, SALT)}:${SALT}:2`,
+  'argon2id13 agnostic': `${argon(PASSWORD, SALT)}:${SALT}:3_32_2_67108864`,
+  'sha256, upgraded': `${argon(sha256(`${SALT}${PASSWORD}`), SALT)}:${SALT}:1:2`,
+}
+
+t.test("Magento's hashes", async (t) => {
+  // md5("salt" + "password"), sha256("salt" + "password"): of the coreutils.
+  t.ok(await verifyMagentoPassword('password', '67a1e09bb1f83f5007dc119c14d663aa:salt:0'))
+  t.ok(
+    await verifyMagentoPassword('password', '13601bda4ea78e55a07b98866d2be6be0744e3866f13c00c811cab608a28f322:salt:1'),
+  )
+  for (const [form, hash] of Object.entries(HASHES)) {
+    t.equal(await verifyMagentoPassword(PASSWORD, hash), true, form)
+    t.equal(await verifyMagentoPassword(`${PASSWORD}x`, hash), false, form)
+  }
+  for (const text of ['', 'x:y:1', `${'a'.repeat(64)}:salt:9`, `${'a'.repeat(64)}:salt:3_32_2_99999999999`]) {
+    await t.rejects(verifyMagentoPassword('x', text), { message: /not in one of Magento's formats/ })
+  }
+})
+
+t.test('customers and addresses move in with their ids, and sign in with their passwords', async (t) => {
+  const hashes = Object.values(HASHES)
+  const customers = customersFile([
+    ...hashes.map((password_hash, index) => aCustomer(100 + index, { password_hash })),
+    aCustomer(200, { password: 'Pla1n-password', dob: '1972-03-11', gender: 'Male', middlename: 'B', taxvat: 'DE1' }),
+    aCustomer(201, { shoe_size: '39', club: 'Gold', lock_expires: '2999-01-01 00:00:00' }),
+  ])
+  const addresses = addressesFile([
+    anAddress(5001, 100, { _address_default_billing_: '1' }),
+    anAddress(5003, 101, { country_id: 'GB', region: 'Kent', region_id: '', postcode: '' }),
+    anAddress(5002, 100, { _address_default_shipping_: '1', region_id: '999', region: 'texas' }),
+  ])
+  const folder = await files(t, customers, addresses)
+  await writeFile(
+    join(folder, 'store.yaml'),
+    `customAttributes:
+  customer:
+    - { code: shoe_size, label: Shoe size, type: text }
+    - { code: club, label: Club, type: select, options: [{ value: "1", label: Silver }, { value: "2", label: Gold }] }`,
+  )
+  const env = { STORE_CONFIG: join(folder, 'store.yaml') }
+  const first = await (await runImport(folder, ['customers.csv', 'addresses.csv'], env)).ended
+  t.equal(first.code, 0, first.stderr)
+  t.match(first.stdout, 'customers: 7 imported, 0 already there, 0 rejected')
+  t.match(first.stdout, 'addresses: 3 imported, 0 already there, 0 rejected')
+
+  const { send, eventStore } = await startSubgraph(t, { folder })
+  for (const [index, form] of Object.keys(HASHES).entries()) {
+    const email = `moved${100 + index}@example.com`
+    t.notOk(await signIn(send, email, 'Wr0ng-password'), form)
+    t.ok(await signIn(send, email), form)
+    const stored: string[] = []
+    for await (const event of eventStore.readStream(`customerCredentials-${100 + index}`)) {
+      stored.push((event.data as { passwordHash: string }).passwordHash)
+    }
+    t.match(stored, [/^\$argon2id\$/], 'upgraded at the first sign-in')
+    t.equal(stored.length, 1)
+    t.ok(await signIn(send, email), `${form}: and again`)
+  }
+  t.ok(await signIn(send, 'moved200@example.com', 'Pla1n-password'))
+  t.notOk(await signIn(send, 'moved201@example.com'), 'locked, and without a password')
+
+  const token = await signIn(send, 'moved100@example.com')
+  const { data } = await send(
+    `{ customer { id created_at firstname gender group_id default_billing default_shipping
+      addresses { id street region { region region_code region_id } } } }`,
+    { token },
+  )
+  t.match(data.customer, {
+    id: 100,
+    created_at: '2019-03-04 05:06:07',
+    gender: 2,
+    group_id: 1,
+    default_billing: '5001',
+    default_shipping: '5002',
+    addresses: [
+      { id: 5001, street: ['1 Main St', '2nd floor'], region: { region_code: 'TX', region_id: 57 } },
+      { id: 5002, region: { region: 'Texas', region_id: 57 } },
+    ],
+  })
+
+  await t.test('ids given out later are others', async (t) => {
+    const created = await send(CREATE_ADDRESS, { token, variables: { input: TEXAN } })
+    t.ok(created.data.createCustomerAddress.id > 5003)
+    const other = await signUp(send)
+    t.ok(other.id > 201)
+    const foreign = await send('mutation { deleteCustomerAddress(id: 5001) }', { token: other.token })
+    t.match(foreign.errors, [{ message: 'Current customer does not have permission to address with ID "5001"' }])
+    const own = await send(CREATE_ADDRESS, { token: other.token, variables: { input: TEXAN } })
+    const taken = await send(`mutation { deleteCustomerAddress(id: ${own.data.createCustomerAddress.id}) }`, { token })
+    t.match(taken.errors, [{ message: /Current customer does not have permission/ }])
+    t.match((await send('mutation { deleteCustomerAddress(id: 4999) }', { token })).errors, [
+      { message: 'Could not find a address with ID "4999"' },
+    ])
+  })
+
+  await t.test('run again, it doubles nothing and changes nothing', async (t) => {
+    await send('mutation { updateCustomer(input: { firstname: "Vera" }) { customer { id } } }', { token })
+    await send('mutation { updateCustomerAddress(id: 5002, input: { default_shipping: false }) { id } }', { token })
+    await send('mutation { deleteCustomerAddress(id: 5002) }', { token })
+    const again = await (await runImport(folder, ['customers.csv', 'addresses.csv'], env)).ended
+    t.equal(again.code, 0, again.stderr)
+    t.match(again.stdout, 'customers: 0 imported, 7 already there, 0 rejected')
+    t.match(again.stdout, 'addresses: 0 imported, 3 already there, 0 rejected')
+    const after = await send('{ customer { firstname addresses { id } } }', { token })
+    t.equal(after.data.customer.firstname, 'Vera')
+    t.notOk(
+      after.data.customer.addresses.some(({ id }: { id: number }) => id === 5002),
+      'a deleted one stays deleted',
+    )
+    t.ok(await signIn(send, 'moved100@example.com'))
+  })
+})
+
+t.test('a row that can not be brought in is told with its line and reason, and the others come', async (t) => {
+  const customers = customersFile([
+    aCustomer(1),
+    aCustomer(2, { email: 'nobody' }),
+    aCustomer(3, { password_hash: 'secret-hash' }),
+    aCustomer(4, { dob: 'soon' }),
+    aCustomer(5, { gender: 'Other' }),
+    aCustomer(6, { entity_id: '-6' }),
+    aCustomer(7, { email: 'MOVED1@example.com' }),
+    aCustomer(1, { email: 'another@example.com' }),
+    aCustomer(8, { created_at: 'long ago' }),
+    aCustomer(9),
+    aCustomer(10, { entity_id: '' }),
+  ])
+  const addresses = addressesFile([
+    anAddress(11, 1),
+    anAddress(12, 77),
+    anAddress(11, 9),
+    anAddress(13, 9, { country_id: 'XX' }),
+    anAddress(14, 9, { _entity_id: '' }),
+  ])
+  const folder = await files(t, customers, addresses)
+  const { code, stdout, stderr } = await (await runImport(folder, ['customers.csv', 'addresses.csv'])).ended
+  t.equal(code, 1, stderr)
+  t.match(stdout, 'customers: 2 imported, 0 already there, 9 rejected')
+  t.match(stdout, 'addresses: 1 imported, 0 already there, 4 rejected')
+  const told = await readFile(join(folder, 'customers.rejected.csv'), 'utf8')
+  for (const [line, reason] of [
+    [3, 'email is missing or no address'],
+    [4, "password_hash is not in one of Magento's formats"],
+    [5, 'dob is no date'],
+    [6, 'gender is unknown'],
+    [7, 'entity_id is no number above 0'],
+    [8, 'the e-mail address is that of another customer'],
+    [9, "the id 1 is another customer's"],
+    [10, 'created_at is no date and time'],
+    [12, 'entity_id is missing, which the file has for others'],
+  ] as const) {
+    t.match(told, `customers.csv,${line},${reason}\n`)
+  }
+  // Addresses have a line feed in their street.
+  t.match(told, /addresses\.csv,\d+,there is no customer with this _email\n/)
+  t.match(told, /addresses\.csv,\d+,the address id 11 is another address's\n/)
+  t.match(told, /addresses\.csv,\d+,country_id is no country\n/)
+  t.match(told, /addresses\.csv,\d+,_entity_id is missing or no number above 0\n/)
+  for (const personal of ['secret-hash', 'nobody', 'MOVED1', 'another@']) t.notMatch(told, personal)
+  const { send } = await startSubgraph(t, { folder })
+  const again = await send(
+    'mutation { createCustomer(input: { firstname: "A", lastname: "B", email: "another@example.com" }) { customer { id } } }',
+  )
+  t.equal(again.errors, undefined, 'the address of a rejected row is free')
+})
+
+t.test('killed in the middle, it goes on', async (t) => {
+  const count = 3_000
+  const rows = Array.from({ length: count }, (_, index) => aCustomer(index + 1, { password_hash: HASHES.sha256 }))
+  const folder = await files(
+    t,
+    customersFile(rows),
+    addressesFile(rows.map((_, index) => anAddress(index + 1, index + 1))),
+  )
+  const { eventStore } = await startSubgraph(t, { folder, projection: false })
+  const { child, ended } = await runImport(folder, ['customers.csv', 'addresses.csv'])
+  const written = async () => {
+    let events = 0
+    for await (const _ of eventStore.readAll({ filter: { streamPrefixes: ['customer-'] } })) if (++events > 500) break
+    return events
+  }
+  while ((await written()) <= 500) await new Promise((resolve) => setTimeout(resolve, 5))
+  child.kill('SIGKILL')
+  await ended
+  const again = await (await runImport(folder, ['customers.csv', 'addresses.csv'])).ended
+  t.equal(again.code, 0, again.stderr + again.stdout)
+  const [, imported, there] = /customers: (\d+) imported, (\d+) already there, 0 rejected/.exec(again.stdout) ?? []
+  t.equal(Number(imported) + Number(there), count)
+  t.ok(Number(there) > 0)
+  const registered = new Map<string, number>()
+  const addresses = new Set<number>()
+  for await (const { type, data } of eventStore.readAll({ filter: { streamPrefixes: ['customer-'] } })) {
+    const { email, addressId } = data as { email?: string; addressId?: number }
+    if (type === 'CustomerRegistered' && email) registered.set(email, (registered.get(email) ?? 0) + 1)
+    if (type === 'CustomerAddressImported' && addressId) {
+      t.notOk(addresses.has(addressId))
+      addresses.add(addressId)
+    }
+  }
+  t.equal(registered.size, count)
+  t.same([...new Set(registered.values())], [1], 'each once')
+  t.equal(addresses.size, count)
+})
+
+t.test('a registration that meets an imported id takes the next one', async (t) => {
+  const folder = await files(t, customersFile(Array.from({ length: 40 }, (_, index) => aCustomer(index + 2))))
+  const { send } = await startSubgraph(t, { folder })
+  t.equal((await signUp(send)).id, 1, 'this instance has the ids up to 32')
+  const { code } = await (await runImport(folder, ['customers.csv'])).ended
+  t.equal(code, 0)
+  t.ok((await signUp(send)).id > 41)
+  t.match((await send('{ customer { id } }', { token: (await signUp(send)).token })).data, { customer: {} })
+})
+
+t.test('a file without ids of customers, as Magento itself writes it: they get new ones, once', async (t) => {
+  const rows = Array.from({ length: 50 }, (_, index) => aCustomer(index + 1, { entity_id: '' }))
+  const folder = await files(t, customersFile(rows), addressesFile([anAddress(70, 50)]))
+  const first = await (await runImport(folder, ['customers.csv', 'addresses.csv'])).ended
+  t.match(first, { code: 0, stdout: /50 imported[^]*addresses: 1 imported/ })
+  const again = await (await runImport(folder, ['customers.csv', 'addresses.csv'])).ended
+  t.match(again, { code: 0, stdout: /0 imported, 50 already there[^]*0 imported, 1 already there/ })
+  const { send } = await startSubgraph(t, { folder })
+  t.ok((await signUp(send)).id > 50)
+})
+
+t.test('what it is given', async (t) => {
+  const folder = await files(t, 'name\nx\n')
+  for (const [args, message] of [
+    [[], /^error: Accepted: CUSTOMERS\.csv/m],
+    [['none.csv'], /"none\.csv" can't be read \(ENOENT\)/],
+    [['customers.csv'], /has no column email; accepted: Magento's export/],
+    [['--what'], /Unknown option '--what'/],
+  ] as const) {
+    const { code, stderr } = await (await runImport(folder, args)).ended
+    t.equal(code, 1)
+    t.match(stderr, message)
+  }
+  await writeFile(join(folder, 'customers.csv'), customersFile([aCustomer(1)]))
+  const dry = await (await runImport(folder, ['customers.csv', '--dry-run'])).ended
+  t.match(dry, { code: 0, stdout: /1 imported.*\nNothing was written/ })
+  const { send } = await startSubgraph(t, { folder })
+  t.equal((await signUp(send, 'moved1@example.com')).id, 1)
+})
