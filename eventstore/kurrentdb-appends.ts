@@ -6,7 +6,7 @@
 import { createRequire } from 'node:module'
 import type { ClientDuplexStream, Client as GrpcClient } from '@grpc/grpc-js'
 import { type Connection, StreamsClient, sharedMessages, streamsMessages } from './kurrentdb-connection.ts'
-import type { AppendResult, ExpectedRevision, NewEvent } from './port.ts'
+import { type AppendResult, AppendTooLarge, type ExpectedRevision, type NewEvent } from './port.ts'
 
 const require = createRequire(import.meta.url)
 const { BatchAppendReq, BatchAppendResp } = streamsMessages
@@ -14,6 +14,11 @@ const { UUID, StreamIdentifier } = sharedMessages
 const { Timestamp } = require('google-protobuf/google/protobuf/timestamp_pb.js')
 const { Empty } = require('google-protobuf/google/protobuf/empty_pb.js')
 const { unpackToCommandError } = require('@kurrent/kurrentdb-client/dist/streams/appendToStream/unpackError.js')
+
+/** The most bytes of one message: a server ends the call of all appends for one that is much larger (17 MiB). */
+const FRAME = 3 * 1024 * 1024
+/** No server takes a larger one, whatever its settings. */
+const LARGEST_EVENT = 16 * 1024 * 1024
 
 const PATH = '/event_store.client.streams.Streams/BatchAppend'
 
@@ -67,12 +72,13 @@ export function createBatchAppends(connection: Connection): BatchAppends {
 
   return {
     async append(stream, events, expected) {
+      const correlationId = crypto.randomUUID()
+      const frames = requests(correlationId, stream, events, expected, new Date(Date.now() + deadline))
       opening ??= open().catch((error) => {
         opening = undefined
         throw error
       })
       const call = await opening // all wait for the same promise: their order stays
-      const correlationId = crypto.randomUUID()
       return new Promise<AppendResult>((resolve, reject) => {
         const timer = setTimeout(() => call.pending.delete(correlationId), deadline + 1_000)
         const settled =
@@ -82,7 +88,7 @@ export function createBatchAppends(connection: Connection): BatchAppends {
             settle(value)
           }
         call.pending.set(correlationId, { stream, resolve: settled(resolve), reject: settled(reject) })
-        call.write(request(correlationId, stream, events, expected, new Date(Date.now() + deadline)))
+        for (const frame of frames) call.write(frame)
       })
     },
   }
@@ -107,13 +113,14 @@ function answer(pending: Map<string, Pending>, response: Message): void {
   })
 }
 
-function request(
+/** The frames of an append: more than one where it is large. */
+function requests(
   correlationId: string,
   stream: string,
   events: readonly NewEvent[],
   expected: ExpectedRevision,
   deadline: Date,
-): Message {
+): Message[] {
   const name = new StreamIdentifier()
   name.setStreamName(Buffer.from(stream))
   const options = new BatchAppendReq.Options()
@@ -123,23 +130,40 @@ function request(
   else if (expected === 'no_stream') options.setNoStream(new Empty())
   else if (expected === 'stream_exists') options.setStreamExists(new Empty())
   else options.setStreamPosition(String(expected))
-  const message = new BatchAppendReq()
-  message.setCorrelationId(uuid(correlationId))
-  message.setOptions(options)
-  message.setProposedMessagesList(events.map(proposed))
-  message.setIsFinal(true)
-  return message
+  const first = new BatchAppendReq()
+  first.setOptions(options)
+  const frames = [first]
+  let frame = first
+  let room = FRAME
+  for (const event of events) {
+    const { message, size } = proposed(event)
+    if (size > LARGEST_EVENT) throw new AppendTooLarge(LARGEST_EVENT)
+    if (size > room && room < FRAME) {
+      frame = new BatchAppendReq()
+      frames.push(frame)
+      room = FRAME
+    }
+    room -= size
+    frame.addProposedMessages(message)
+  }
+  for (const each of frames) {
+    each.setCorrelationId(uuid(correlationId))
+    each.setIsFinal(each === frame)
+  }
+  return frames
 }
 
-function proposed({ id, type, data, metadata }: NewEvent): Message {
+function proposed({ id, type, data, metadata }: NewEvent): { readonly message: Message; readonly size: number } {
   const message = new BatchAppendReq.ProposedMessage()
   message.setId(uuid(id))
   const properties = message.getMetadataMap()
   properties.set('type', type)
   properties.set('content-type', data instanceof Uint8Array ? 'application/octet-stream' : 'application/json')
-  message.setData(bytes(data))
-  if (metadata !== undefined) message.setCustomMetadata(bytes(metadata))
-  return message
+  const content = bytes(data)
+  const more = metadata === undefined ? undefined : bytes(metadata)
+  message.setData(content)
+  if (more) message.setCustomMetadata(more)
+  return { message, size: content.length + (more?.length ?? 0) }
 }
 
 const bytes = (content: NewEvent['data']) =>

@@ -130,6 +130,8 @@ export interface Incoming<T> {
    * @throws the call's error, once what came before it was taken; EventStoreUnavailable after the limit
    */
   take(limit: number): Promise<T[] | null>
+  /** Whether `take` has something to give within so many milliseconds. */
+  arrives(limit: number): Promise<boolean>
   /** Ends the call, at the server too. */
   cancel(): void
 }
@@ -196,6 +198,13 @@ export function incoming<T>(stream: Flowing, buffer: number, cancel: () => void)
       }
       if (end && 'error' in end) throw end.error
       return null
+    },
+    async arrives(limit) {
+      if (waiting.length > 0 || end !== undefined) return true
+      return arrived(limit).then(
+        () => true,
+        () => false,
+      )
     },
     cancel() {
       waiting = []

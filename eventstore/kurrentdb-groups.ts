@@ -38,6 +38,8 @@ export function createGroups(
     /** The store ends these when it is closed. */
     readonly subscriptions: Set<{ unsubscribe(): Promise<void> }>
     readonly observer: SubscriptionObserver
+    /** The first revision that can be read; undefined for none. @throws EventStoreUnavailable */
+    firstRevision(stream: string): Promise<number | undefined>
   },
 ): PersistentSubscriptions {
   const { client, within, deadline } = connection
@@ -82,9 +84,12 @@ export function createGroups(
       }),
 
     replayParked: (group, limit) =>
-      call(group, () =>
-        client.replayParkedMessagesToAll(group, { deadline, ...(limit !== undefined && { stopAt: limit }) }),
-      ),
+      call(group, async () => {
+        // The server wants to know where to stop: a number in the stream of what was ever parked.
+        const first = limit === undefined ? undefined : await store.firstRevision(parkedStream(group))
+        const stopAt = first === undefined ? undefined : first + (limit as number)
+        return client.replayParkedMessagesToAll(group, { deadline, ...(stopAt !== undefined && { stopAt }) })
+      }),
 
     subscribe(group, { bufferSize }) {
       checkCount(bufferSize, 'bufferSize')
@@ -171,6 +176,8 @@ export function createGroups(
     return joined
   }
 }
+
+const parkedStream = (group: string) => `$persistentsubscription-$all::${group}-parked`
 
 function toGroupError(error: unknown, group: string): unknown {
   if (error instanceof PersistentSubscriptionExistsError) return new GroupExists(`Group "${group}" exists already.`)

@@ -27,15 +27,21 @@ export interface Source<Place> {
   begin(): Promise<Place>
   /** The end of what is followed, as of now. */
   end(): Promise<Place>
+  /** The end, where no event that is followed lies between the place and it; undefined where one does. */
+  endIfNothingAfter(place: Place): Promise<Place | undefined>
   request(from: Place): { serializeBinary(): Uint8Array }
   /** The place after an event. */
   after(event: RecordedEvent): Place
   /** The place of a checkpoint of the server; undefined where it sends none. */
   at(checkpoint: Position): Place | undefined
+  /** The position of a place, where it is one. */
+  positionOf(place: Place): Position | undefined
   isBefore(a: Place, b: Place): boolean
 }
 
 const BACK_OFF_MS = { first: 50, most: 5_000 }
+/** A server that has not said that it has caught up after so long of silence may never say it. */
+const QUIET_MS = 100
 const START: Position = { commit: 0n, prepare: 0n }
 
 /**
@@ -64,6 +70,12 @@ export function subscribe<Place>(
         place ??= await source.begin()
         const end = await source.end()
         let caughtUp = !source.isBefore(place, end)
+        /** The server's own checkpoint, if it sends one, may lie far before what it has looked at. */
+        const reach = (looked: Place, from: Place): Place => {
+          const position = source.positionOf(looked)
+          if (position && comparePositions(position, checkpoint) > 0) checkpoint = position
+          return source.isBefore(from, looked) ? looked : from
+        }
         call = await connection.stream({
           service: StreamsClient,
           path: STREAMS_READ,
@@ -72,6 +84,17 @@ export function subscribe<Place>(
           buffer: Math.max(batchSize, 64) * 2,
         })
         for (let confirmed = false; !ending.signal.aborted; ) {
+          if (confirmed && !caughtUp && !(await call.arrives(QUIET_MS))) {
+            // Servers before 23.10 do not say it, and the log may end with events that are not followed.
+            const looked = await source.endIfNothingAfter(place).catch(() => undefined)
+            if (looked !== undefined && !ending.signal.aborted) {
+              place = reach(looked, place)
+              caughtUp = true
+              last = { events: [], checkpoint, caughtUp }
+              yield last
+              if (ending.signal.aborted) return
+            }
+          }
           const answers = await call.take(confirmed ? 0 : connection.deadline)
           if (answers === null) throw new EventStoreUnavailable('The event store ended the subscription.')
           let events: RecordedEvent[] = []
@@ -87,6 +110,7 @@ export function subscribe<Place>(
                 if (comparePositions(answer.position, checkpoint) > 0) checkpoint = answer.position
                 break
               case 'caughtUp':
+                place = reach(end, place)
                 caughtUp = true
                 break
               case 'fellBehind':
@@ -97,7 +121,6 @@ export function subscribe<Place>(
                 if (wait > 0) observer.onResume?.()
                 wait = 0
             }
-            // The server says so from 23.10 on; before, the end that was there at the start has to do.
             caughtUp ||= !source.isBefore(place, end)
             const more = index < answers.length - 1
             if (more && events.length < batchSize) continue

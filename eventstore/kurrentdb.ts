@@ -136,6 +136,9 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
 
   /** @throws InvalidArgument for a position of another log; where it lies within this one, the server tells */
   async function checkPosition(position: Position): Promise<void> {
+    const { commit, prepare } = position
+    // The server's answer to it is an error without a name.
+    if (prepare > commit || prepare < 0n) throw new InvalidArgument(`Position ${commit}/${prepare} can't be one.`)
     for await (const _ of readLog(position, true, 1)) return
     const end = await logEnd()
     if (end === undefined || position.commit > end.commit + LARGEST_RECORD) {
@@ -151,6 +154,16 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
       if (!(error instanceof StreamNotFound)) throw error
     }
     return -1
+  }
+
+  async function firstRevision(stream: string): Promise<number | undefined> {
+    try {
+      const oldest = read(stream, () => streamRequest(stream, 'start', { forwards: true, maxCount: 1 }))
+      for await (const { revision } of oldest) return revision
+    } catch (error) {
+      if (!(error instanceof StreamNotFound)) throw error
+    }
+    return undefined
   }
 
   const metadataStream = (stream: string) => `$$${stream}`
@@ -278,9 +291,18 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
           return from
         },
         end: async () => (await logEnd()) ?? 'start',
+        async endIfNothingAfter(place) {
+          const end = (await logEnd()) ?? 'start'
+          // What stands at the place itself comes first.
+          for await (const { position } of readLog(place, true, 2, kept)) {
+            if (place === 'start' || comparePositions(position, place) > 0) return undefined
+          }
+          return end
+        },
         request: (place) => logRequest(place, kept),
         after: ({ position }) => position,
         at: (checkpoint) => checkpoint,
+        positionOf: (place) => (place === 'start' ? undefined : place),
         isBefore: (a, b) => (a === 'start' ? b !== 'start' : b !== 'start' && comparePositions(a, b) < 0),
       }
       return follow(source, typeof from === 'string' ? undefined : from, batchSize)
@@ -294,9 +316,14 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
         name: stream,
         begin: async () => (from === 'start' ? -1 : from === 'end' ? lastRevision(stream) : from),
         end: () => lastRevision(stream),
+        async endIfNothingAfter(place) {
+          const end = await lastRevision(stream)
+          return end > place ? undefined : end
+        },
         request: (place) => streamRequest(stream, place === -1 ? 'start' : place),
         after: ({ revision }) => revision,
         at: () => undefined,
+        positionOf: () => undefined,
         isBefore: (a, b) => a < b,
       }
       return follow(source, undefined, batchSize)
@@ -328,7 +355,7 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
       return readMetadata(stream)
     },
 
-    persistentSubscriptions: createGroups(connection, { checkOpen, subscriptions, observer }),
+    persistentSubscriptions: createGroups(connection, { checkOpen, subscriptions, observer, firstRevision }),
 
     async ping() {
       await logEnd()

@@ -4,7 +4,8 @@
  *
  * The group begins where the read model's checkpoint stands, or at the log's end. What lies before it in an empty or
  * damaged read model is filled in by catching up (worker.ts), beside the live events; two processes that do so at once
- * only do the work twice.
+ * only do the work twice. Each process also does so once when it starts and whenever another generation is live: what was
+ * acknowledged to the server went to the generation that was live at that time.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import {
@@ -17,7 +18,7 @@ import {
   type Position,
 } from '../eventstore/port.ts'
 import { createApplier } from './apply.ts'
-import { type Checkpoint, sameCheckpoint } from './read-model.ts'
+import { type Checkpoint, type ReadModel, sameCheckpoint } from './read-model.ts'
 import { FILTER, type ProjectionOptions, reportFailures, resume, SILENT, startProjection } from './worker.ts'
 
 export interface GroupProjection {
@@ -30,19 +31,26 @@ const BACK_OFF_MS = { first: 50, most: 5_000 }
 const LOOK_MS = 1_000
 /** A process that is gone, or paused, loses its events to the others after so long. */
 const MESSAGE_TIMEOUT_MS = 15_000
+/**
+ * Deliveries that come back: each outage of the read model, and each process that leaves, counts as one. The server must
+ * not set an event aside for it; what can't be applied is parked in the read model (see apply.ts).
+ */
+const FOR_EVER = 2 ** 31 - 1
 
 /**
  * Joins the group, creating it where there is none. Failures of a store are retried for ever, as in `startProjection`.
  * @param options.group the group's name: one for each read model
+ * @param options.fillModel another handle of the same read model: the two need not be on the same generation at all times
  * @param options.batchSize the most events in flight to this process. Default 500.
  */
 export function startGroupProjection(
   options: ProjectionOptions & {
     readonly eventStore: EventStore & { readonly persistentSubscriptions: PersistentSubscriptions }
     readonly group: string
+    readonly fillModel: ReadModel
   },
 ): GroupProjection {
-  const { eventStore, readModel, group, log = SILENT, observer, batchSize = 500 } = options
+  const { eventStore, readModel, fillModel, group, log = SILENT, observer, batchSize = 500 } = options
   const groups = eventStore.persistentSubscriptions
   const applier = createApplier({ eventStore, readModel, onFailure: reportFailures(options) })
   const stopping = new AbortController()
@@ -53,6 +61,8 @@ export function startGroupProjection(
   let wasThere = false
   /** While deliveries are applied and acknowledged. */
   let busy = false
+  /** The generation that this process has brought up to the log, and since then acknowledges its deliveries to. */
+  let filled: number | undefined
 
   const running = Promise.all([repeat(consume), fill()])
 
@@ -79,9 +89,7 @@ export function startGroupProjection(
   }
 
   async function consume(worked: () => void): Promise<void> {
-    await readModel.follow()
-    await resume(options)
-    applier.forget()
+    await follow()
     await create()
     if (signal.aborted) return
     const joined = groups.subscribe(group, { bufferSize: batchSize })
@@ -113,9 +121,14 @@ export function startGroupProjection(
     for (;;) {
       await applier.apply(deliveries.map(({ event }) => event))
       if ((await readModel.wanted()) === (await readModel.generation())) return
-      await readModel.follow()
-      applier.forget()
+      await follow()
     }
+  }
+
+  async function follow(): Promise<void> {
+    const before = await readModel.generation()
+    if ((await readModel.follow()) !== before) filled = undefined // also where it is soon live again
+    applier.forget()
   }
 
   /** Not 'end': a group that has no checkpoint yet would begin at the end anew after a restart of the server. */
@@ -126,12 +139,13 @@ export function startGroupProjection(
   }
 
   async function create(): Promise<void> {
-    const checkpoint = await readModel.getCheckpoint()
+    const checkpoint = await resume(options)
     try {
       await groups.create(group, {
         filter: FILTER,
         from: checkpoint?.position ?? (wasThere ? 'start' : await newest()),
         messageTimeout: MESSAGE_TIMEOUT_MS,
+        maxRetryCount: FOR_EVER,
       })
       log.info({ group }, 'group created')
     } catch (error) {
@@ -141,7 +155,7 @@ export function startGroupProjection(
     created.resolve()
   }
 
-  /** Fills the read model while it is not complete, unless somebody else is at it. */
+  /** Fills the live generation while it is not complete or not known to be, unless somebody else is at it. */
   async function fill(): Promise<void> {
     signal.addEventListener('abort', () => created.resolve(), { once: true })
     await created.promise
@@ -151,27 +165,30 @@ export function startGroupProjection(
       await delay(LOOK_MS * (0.5 + Math.random()), undefined, { signal }).catch(() => {})
       if (signal.aborted) return
       try {
-        const checkpoint = await readModel.getCheckpoint()
+        const generation = await fillModel.follow()
+        const checkpoint = await fillModel.getCheckpoint()
         const standsStill = last !== undefined && sameCheckpoint(checkpoint, last)
         last = checkpoint
-        if (checkpoint?.complete || !standsStill) continue
-        applier.forget()
-        await catchUp()
+        if ((checkpoint?.complete && generation === filled) || !standsStill) continue
+        await catchUp(checkpoint?.complete ?? false)
+        filled = await fillModel.generation()
       } catch {
         // A store is away, which `consume` reports; the next look may be luckier.
       }
     }
   }
 
-  async function catchUp(): Promise<void> {
+  async function catchUp(wasComplete: boolean): Promise<void> {
     const reached = Promise.withResolvers<void>()
     const filling = startProjection({
       ...options,
+      readModel: fillModel,
       log: SILENT,
       observer: {
         ...observer,
         applied(events, caughtUp) {
-          observer?.applied?.(events, caughtUp)
+          // Of a complete read model most is there: events that are only looked at again are no news.
+          observer?.applied?.(wasComplete ? [] : events, caughtUp)
           if (caughtUp) reached.resolve()
         },
       },
@@ -179,7 +196,8 @@ export function startGroupProjection(
     signal.addEventListener('abort', () => reached.resolve(), { once: true })
     await reached.promise
     await filling.stop()
-    if (!signal.aborted) log.info({}, 'read model filled')
+    applier.forget()
+    if (!signal.aborted && !wasComplete) log.info({}, 'read model filled')
   }
 
   return {

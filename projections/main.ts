@@ -54,9 +54,10 @@ await runProcess(async (configuration) => {
   if (group !== undefined && persistentSubscriptions === undefined) {
     throw new ConfigurationError('--mode group needs EventStoreDB or KurrentDB: set EVENTSTORE_URL, or use catch-up.')
   }
+  const fillModel = group === undefined ? undefined : openReadModel(configuration.READMODEL_URL)
   const projection =
-    group !== undefined && persistentSubscriptions !== undefined
-      ? startGroupProjection({ ...options, eventStore: { ...eventStore, persistentSubscriptions }, group })
+    group !== undefined && fillModel !== undefined && persistentSubscriptions !== undefined
+      ? startGroupProjection({ ...options, fillModel, eventStore: { ...eventStore, persistentSubscriptions }, group })
       : startProjection(options)
   await listen(app, { port, host }, 'PROJECTIONS_PORT')
   return {
@@ -64,6 +65,7 @@ await runProcess(async (configuration) => {
       await app.close()
       await projection.stop()
       await readModel.close()
+      await fillModel?.close()
       await eventStore.close()
       await tracing.close()
     },

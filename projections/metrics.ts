@@ -1,6 +1,7 @@
 /** What a projection tells of itself, as Prometheus metrics, and how far it is behind. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
-import { comparePositions, type EventStore, type Position } from '../eventstore/port.ts'
+import { comparePositions, type EventStore, type Position, type RecordedEvent } from '../eventstore/port.ts'
+import { customerOf } from './apply.ts'
 import type { ReadModel } from './read-model.ts'
 import { FILTER, type ProjectionObserver } from './worker.ts'
 
@@ -22,6 +23,8 @@ export interface ProjectionMetrics {
 
 const MOST_COUNTED = 10_000
 const FRESH_MS = 1_000
+/** Customers whose documents are read together. */
+const PAGE = 500
 
 /**
  * @param options.group the persistent subscription's name, where the projection runs as a group
@@ -104,31 +107,48 @@ export function createProjectionMetrics(
     return latest.lag
   }
 
-  /** What was handled is the read model's checkpoint; of a group what the server has handed out, less what is in flight. */
+  /**
+   * What was handled is the read model's checkpoint. Of a group it is what the server counts as acknowledged, and of what
+   * comes after it what is in the documents: the server does not tell which events wait and which are in somebody's hands.
+   */
   async function measure(): Promise<Lag> {
     const checkpoint = await readModel.getCheckpoint()
-    let done = checkpoint?.position
-    let inFlight = 0
-    if (checkpoint?.complete && group !== undefined) {
-      const info = await eventStore.persistentSubscriptions?.info(group)
-      const known = info?.lastKnown
-      if (known && (done === undefined || comparePositions(known, done) > 0)) done = known
-      inFlight = info?.inFlight ?? 0
-    }
-    const after = await eventsAfter(done)
-    return { events: inFlight + after.events, seconds: after.seconds }
+    if (!checkpoint?.complete || group === undefined) return lagOf(eventsAfter(checkpoint?.position))
+    const acknowledged = (await eventStore.persistentSubscriptions?.info(group))?.checkpoint
+    const isLater = acknowledged !== undefined && comparePositions(acknowledged, checkpoint.position) > 0
+    return lagOf(lacking(eventsAfter(isLater ? acknowledged : checkpoint.position)))
   }
 
-  async function eventsAfter(position: Position | undefined): Promise<Lag> {
+  async function lagOf(missing: AsyncIterable<RecordedEvent>): Promise<Lag> {
     let events = 0
     let oldest: Date | undefined
-    const options = position ? { from: position } : {}
-    for await (const event of eventStore.readAll({ ...options, filter: FILTER, maxCount: MOST_COUNTED + 1 })) {
-      if (position && comparePositions(event.position, position) <= 0) continue
-      oldest ??= event.created
+    for await (const { created } of missing) {
+      oldest ??= created
       events++
     }
     return { events, seconds: oldest ? Math.max(0, (Date.now() - oldest.getTime()) / 1000) : 0 }
+  }
+
+  async function* eventsAfter(position: Position | undefined): AsyncGenerator<RecordedEvent> {
+    const options = position ? { from: position } : {}
+    for await (const event of eventStore.readAll({ ...options, filter: FILTER, maxCount: MOST_COUNTED + 1 })) {
+      if (position && comparePositions(event.position, position) <= 0) continue
+      yield event
+    }
+  }
+
+  /** Those that are not in the documents. Of a stuck customer none: it is counted as parked. */
+  async function* lacking(events: AsyncIterable<RecordedEvent>): AsyncGenerator<RecordedEvent> {
+    const stuck = new Set((await readModel.parked()).map(({ customerId }) => customerId))
+    for await (const page of pages(events)) {
+      const ids = [...new Set(page.flatMap(({ stream }) => customerOf(stream) ?? []))]
+      const documents = await readModel.documents(ids)
+      const revisions = new Map(ids.map((id, index) => [id, documents[index]?.revision ?? -1]))
+      for (const event of page) {
+        const id = customerOf(event.stream)
+        if (id !== undefined && !stuck.has(id) && event.revision > (revisions.get(id) ?? -1)) yield event
+      }
+    }
   }
 
   function measured(value: (lag: Lag) => number) {
@@ -156,4 +176,15 @@ export function createProjectionMetrics(
     dropped: () => reconnects.inc(),
     lag,
   }
+}
+
+async function* pages<T>(items: AsyncIterable<T>): AsyncGenerator<readonly T[]> {
+  let page: T[] = []
+  for await (const item of items) {
+    page.push(item)
+    if (page.length < PAGE) continue
+    yield page
+    page = []
+  }
+  if (page.length > 0) yield page
 }

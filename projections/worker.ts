@@ -214,7 +214,11 @@ const originOf = (first: RecordedEvent) => `${first.id}/${DOCUMENT_VERSION}`
  * another release, in whose documents something else stands.
  * @throws EventStoreUnavailable | ReadModelUnavailable
  */
-export async function resume({ eventStore, readModel, log = SILENT }: ProjectionOptions): Promise<Checkpoint | null> {
+export async function resume({
+  eventStore,
+  readModel,
+  log = SILENT,
+}: Pick<ProjectionOptions, 'eventStore' | 'readModel' | 'log'>): Promise<Checkpoint | null> {
   const checkpoint = await readModel.getCheckpoint()
   if (checkpoint === null) return null
   try {

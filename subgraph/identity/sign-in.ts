@@ -79,6 +79,16 @@ export function createSignIn(
     return lockIfDue(customer, command)
   }
 
+  /** A hash of another shop's is replaced while the password is at hand. What keeps it from it must not fail the sign-in. */
+  async function upgradeHash(id: number, password: string, stored: StoredCredentials, command: Command): Promise<void> {
+    if (!isOutdated(stored.passwordHash)) return
+    try {
+      await credentials.upgrade(id, await hashPassword(password), stored, command)
+    } catch {
+      // The next sign-in tries again.
+    }
+  }
+
   /** @param customer who has the address, if anybody has @throws CustomerError */
   async function check(
     customer: CustomerDocument | undefined,
@@ -101,16 +111,6 @@ export function createSignIn(
     if (stored) await upgradeHash(current.id, password, stored, command)
     await record(key, { type: 'SignInSucceeded', data: {} }, command)
     return current
-  }
-
-  /** A hash of another shop's is replaced while the password is at hand. What keeps it from it must not fail the sign-in. */
-  async function upgradeHash(id: number, password: string, stored: StoredCredentials, command: Command): Promise<void> {
-    if (!isOutdated(stored.passwordHash)) return
-    try {
-      await credentials.upgrade(id, await hashPassword(password), stored, command)
-    } catch {
-      // The next sign-in tries again.
-    }
   }
 
   return {

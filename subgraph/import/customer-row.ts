@@ -33,7 +33,7 @@ export function readCustomer({ fields }: Row, store: Store, now: Date): Imported
   if (given !== undefined && id === undefined) throw new RejectedRow('entity_id is no number above 0')
   // A new id could be one that a later row brings.
   const hasIds = CUSTOMER_ID_COLUMNS.some((column) => column in fields)
-  if (hasIds && id === undefined) throw new RejectedRow('entity_id is missing, which the file has for others')
+  if (hasIds && id === undefined) throw new RejectedRow('entity_id is missing while other rows have one')
   const passwordHash = text(fields, 'password_hash') ?? undefined
   if (passwordHash !== undefined && !isMagentoHash(passwordHash)) {
     throw new RejectedRow("password_hash is not in one of Magento's formats")

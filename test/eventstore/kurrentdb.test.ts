@@ -10,7 +10,14 @@ import t, { type Test } from 'tap'
 import { openKurrentEventStore } from '../../eventstore/kurrentdb.ts'
 import type { SubscriptionObserver } from '../../eventstore/kurrentdb-subscription.ts'
 import { openEventStore } from '../../eventstore/open.ts'
-import { type EventStore, EventStoreUnavailable, StreamNotFound, WrongExpectedRevision } from '../../eventstore/port.ts'
+import {
+  AppendTooLarge,
+  type EventStore,
+  EventStoreUnavailable,
+  GroupNotFound,
+  StreamNotFound,
+  WrongExpectedRevision,
+} from '../../eventstore/port.ts'
 import {
   all,
   anEvent,
@@ -23,6 +30,7 @@ import {
   someEvents,
 } from '../contract/event-store.ts'
 import { persistentSubscriptionContract } from '../contract/persistent-subscriptions.ts'
+import { certificate } from '../support/certificate.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 
 const realServer = process.env.TEST_EVENTSTORE_URL
@@ -43,6 +51,11 @@ t.test('contract: the test server without BatchAppend', async (t) => {
   const server = await startEventStoreServer(t, { batchAppend: false })
   await eventStoreContract(t, { open: () => openEventStore(server.url) })
   t.notOk(server.calls.batchAppend)
+})
+
+t.test('contract: a server before 23.10, which does not say that a subscription has caught up', async (t) => {
+  const server = await startEventStoreServer(t, { caughtUp: false })
+  await eventStoreContract(t, { open: () => openEventStore(server.url) })
 })
 
 t.test('persistent subscriptions: the test server', async (t) => {
@@ -83,6 +96,27 @@ t.test('11: appends of an instance are pipelined over one call', async (t) => {
   await Promise.all(Array.from({ length: 200 }, (_, index) => append(store, `s${index}`, 1)))
   t.equal(server.calls.batchAppend, 1)
 })
+
+t.test(
+  '22, 23: an append goes in several frames where it is large, and one that is too large breaks no other',
+  async (t) => {
+    const { store } = await aServer(t)
+    await append(store, 'a', 1)
+    const wide = (length: number) => anEvent('x'.repeat(length))
+    const megabyte = 1024 * 1024
+    const others: Promise<unknown>[] = []
+    for (const events of [
+      Array.from({ length: 20 }, () => wide(megabyte)),
+      [anEvent(), wide(20 * megabyte), anEvent()],
+    ]) {
+      const refused = store.append('a', events, { expected: 0 })
+      for (let index = 0; index < 10; index++) others.push(append(store, `other-${others.length}`, 1))
+      await t.rejects(refused, AppendTooLarge)
+    }
+    await Promise.all(others)
+    t.equal((await append(store, 'a', 1)).revision, 1)
+  },
+)
 
 t.test('18, 21: an append whose answer is lost is repeated if that is safe, and else not', async (t) => {
   for (const batchAppend of [true, false]) {
@@ -301,6 +335,24 @@ t.test('58: a server that comes back is used again', async (t) => {
   t.equal((await store.append('a', someEvents(1, 1), { expected: 0 })).revision, 1)
 })
 
+t.test('58: a server that is away at first is used when it comes', async (t) => {
+  for (const batchAppend of [true, false]) {
+    const { server, store } = await aServer(t, {}, { batchAppend })
+    await server.stop()
+    await t.rejects(append(store, 'a', 1), EventStoreUnavailable)
+    await t.rejects(store.persistentSubscriptions?.info('g') as Promise<unknown>, EventStoreUnavailable)
+    await server.start()
+    await eventually(t, 'it answers', () =>
+      store.ping().then(
+        () => true,
+        () => false,
+      ),
+    )
+    t.equal((await append(store, 'a', 2)).revision, 1)
+    await t.rejects(store.persistentSubscriptions?.info('g') as Promise<unknown>, GroupNotFound)
+  }
+})
+
 t.test('59: a server that does not answer is given up within 5 s', async (t) => {
   const { server, store } = await aServer(t)
   await append(store, 'a', 1)
@@ -322,6 +374,42 @@ t.test('59: a server that does not answer is given up within 5 s', async (t) => 
   server.hang(false)
   t.equal((await store.append('a', event, { expected: 0 })).revision, 1, 'the same ids converge to one copy')
   t.equal((await all(store.readStream('a'))).length, 2)
+})
+
+t.test('57, 60: over TLS with the credentials of the connection string, and not with others', async (t) => {
+  const { tls, caFile } = await certificate(t)
+  const server = await startEventStoreServer(t, { tls })
+  const open = (user: string, more = '') =>
+    openEventStore(`kurrentdb${more}://${user}localhost:${server.port}?tls=true&tlsCaFile=${caFile}`)
+  for (const known of [open('admin:changeit@'), open('admin:changeit@', '+discover')]) {
+    t.teardown(() => known.close())
+    const subscription = known.subscribeToAll({ from: 'end' })
+    await pull(subscription, caughtUp)
+    const events = someEvents(1)
+    await known.append('a', events, { expected: 'any' })
+    t.same(ids((await pull(subscription, having(1))).events), ids(events))
+    t.same(ids(await all(known.readStream('a', { direction: 'backwards', maxCount: 1 }))), ids(events))
+    await subscription.unsubscribe()
+    await known.setStreamMetadata('a', { $maxCount: 1 })
+    const group = crypto.randomUUID()
+    await known.persistentSubscriptions?.create(group, { filter: { streamPrefixes: ['a'] }, from: 'start' })
+    const joined = known.persistentSubscriptions?.subscribe(group, { bufferSize: 1 })
+    if (joined) for await (const _ of joined) break
+    await joined?.unsubscribe()
+    await known.deleteStream('a', { expected: 'any' })
+  }
+  for (const user of ['admin:wrong@', '']) {
+    const other = open(user)
+    t.teardown(() => other.close())
+    const uses: Promise<unknown>[] = [append(other, 'a', 1), all(other.readStream('a')), other.ping()]
+    for (const use of uses) {
+      await t.rejects(
+        use as Promise<void>,
+        { name: 'EventStoreUnavailable', message: /refuses these credentials/ },
+        user,
+      )
+    }
+  }
 })
 
 t.test('60: without TLS credentials are of no account', async (t) => {

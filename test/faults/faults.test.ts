@@ -3,13 +3,13 @@ import '../support/needs-redis.ts'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { startRedis, startRedisCluster } from '../support/redis.ts'
-import { type Part, startService } from './service.ts'
+import { startService } from './service.ts'
 
 t.test('each process is killed, one after the other', async (t) => {
   const redis = await startRedis(t)
   const service = await startService(t, { readModelUrl: redis.url, modes: ['group', 'group'] })
   await service.under(500)
-  for (const part of [...service.subgraphs, ...service.projections]) {
+  for (const part of [service.gateway, ...service.subgraphs, ...service.projections]) {
     await part.crash()
     await service.under(500)
   }
@@ -62,7 +62,7 @@ t.test('SIGTERM under load: what is in hand is finished', async (t) => {
   const redis = await startRedis(t)
   const service = await startService(t, { readModelUrl: redis.url, modes: ['group', 'catch-up'] })
   await service.under(500)
-  for (const part of [service.projections[0], service.projections[1], service.subgraphs[0]] as Part[]) {
+  for (const part of [...service.projections, service.gateway, ...service.subgraphs]) {
     const started = Date.now()
     t.equal(await part.process().end('SIGTERM'), 0, 'exit code')
     t.ok(Date.now() - started < 10_000)

@@ -1,5 +1,6 @@
 /** The service as operators run it: processes on an event-store server and a Redis, under load, so that parts can die. */
 import { generateKeyPairSync } from 'node:crypto'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { openEventStore } from '../../eventstore/open.ts'
@@ -20,6 +21,8 @@ export interface Part {
 
 export interface Service {
   readonly server: EventStoreServer
+  /** Before the first of the subgraphs. */
+  readonly gateway: Part
   readonly subgraphs: readonly Part[]
   readonly projections: readonly Part[]
   /** Goes on with the load for so many milliseconds. */
@@ -52,10 +55,15 @@ export async function startService(
     LOG_LEVEL: 'warn',
   }
 
-  async function startPart(script: string, variable: string, args: readonly string[] = []): Promise<Part> {
+  async function startPart(
+    script: string,
+    variable: string,
+    args: readonly string[] = [],
+    more: Readonly<Record<string, string>> = {},
+  ): Promise<Part> {
     const port = await freePort()
     const url = `http://127.0.0.1:${port}`
-    const start = () => startProcess(t, script, folder, { ...env, [variable]: String(port) }, args)
+    const start = () => startProcess(t, script, folder, { ...env, ...more, [variable]: String(port) }, args)
     let started = start()
     await untilReady(started, `${url}/healthz`)
     return {
@@ -73,7 +81,11 @@ export async function startService(
   const projections = await Promise.all(
     modes.map((mode) => startPart('projections/main.ts', 'PROJECTIONS_PORT', ['--mode', mode])),
   )
-  const sends = subgraphs.map(({ url }) => client(`${url}/graphql`))
+  const gateway = await startPart('gateway/main.ts', 'GATEWAY_PORT', [], {
+    SUPERGRAPH: join(import.meta.dirname, '../../schema/supergraph.graphql'),
+    SUBGRAPH_URL_CUSTOMERS: `${subgraphs[0]?.url}/graphql`,
+  })
+  const sends = [gateway, ...subgraphs.slice(1)].map(({ url }) => client(`${url}/graphql`))
   const customers: Awaited<ReturnType<typeof signUp>>[] = []
   for (let index = 0; index < CLIENTS; index++) customers.push(await signUp(sends[index % 2] as Send))
 
@@ -92,10 +104,11 @@ export async function startService(
           'mutation($name: String!) { updateCustomer(input: { firstname: $name }) { customer { firstname } } }',
           { token, variables: { name } },
         )
-        if (written.errors) throw new Error(written.errors[0].message)
+        // Neither is an answer of HTTP's own, of a process that ends, an acknowledgement.
+        if (written.data?.updateCustomer?.customer?.firstname !== name) throw new Error('not acknowledged')
         acknowledged[index]?.push(name)
         const read = await (sends[(number + 1) % 2] as Send)('{ customer { firstname } }', { token })
-        if (read.errors) throw new Error(read.errors[0].message)
+        if (!read.data?.customer) throw new Error('not answered')
         reads++
         if (read.data.customer.firstname !== name) stale.push(`${name}: ${read.data.customer.firstname}`)
       } catch {
@@ -109,6 +122,7 @@ export async function startService(
 
   return {
     server,
+    gateway,
     subgraphs,
     projections,
     under: async (milliseconds) => {

@@ -30,11 +30,12 @@ async function startStores(t: Test) {
 /** A worker with connections of its own. */
 function join(t: Test, urls: { readonly server: string; readonly redis: string }) {
   const eventStore = openKurrentEventStore(urls.server) as ServerStore
-  const readModel = openRedisReadModel(urls.redis)
+  const [readModel, fillModel] = [openRedisReadModel(urls.redis), openRedisReadModel(urls.redis)]
   let applied = 0
   const worker = startGroupProjection({
     eventStore,
     readModel,
+    fillModel,
     group: 'customers',
     batchSize: 20,
     observer: {
@@ -48,6 +49,7 @@ function join(t: Test, urls: { readonly server: string; readonly redis: string }
     stopped ??= (async () => {
       await worker.stop()
       await readModel.close()
+      await fillModel.close()
       await eventStore.close()
     })()
     return stopped
@@ -65,8 +67,10 @@ async function untilProjected(
   const ids = histories.map(({ id }) => id)
   const folds = await Promise.all(ids.map((id) => foldCustomer(eventStore, id)))
   await until('documents are complete and equal to the folds', async () => {
-    if (!(await readModel.getCheckpoint())?.complete) return false
-    const documents = await readModel.documents(ids)
+    // A handle whose Redis was away may not have connected again yet.
+    const checkpoint = await readModel.getCheckpoint().catch(() => null)
+    if (!checkpoint?.complete) return false
+    const documents = await readModel.documents(ids).catch(() => [null])
     return documents.every((document, index) => document?.revision === folds[index]?.revision)
   })
   const documents = await readModel.documents(ids)
@@ -165,5 +169,74 @@ t.test('a group that is deleted is created anew', async (t) => {
   await untilProjected(eventStore, readModel, histories)
   await eventStore.persistentSubscriptions.delete('customers')
   await appendLater(eventStore, histories, 2)
+  await untilProjected(eventStore, readModel, histories)
+})
+
+t.test('a read model of another log is emptied and filled anew', async (t) => {
+  const [other, { server, redis, eventStore, readModel }] = await Promise.all([
+    startEventStoreServer(t),
+    startStores(t),
+  ])
+  const otherStore = openKurrentEventStore(other.url)
+  t.teardown(() => otherStore.close())
+  await appendHistories(otherStore, someHistories(5, 12))
+  const filling = startProjection({ eventStore: otherStore, readModel })
+  await until('the read model is complete', async () => (await readModel.getCheckpoint())?.complete ?? false)
+  await filling.stop()
+  const histories = someHistories(3, 13)
+  await appendHistories(eventStore, histories)
+  join(t, { server: server.url, redis: redis.url })
+  await until('the other customers are gone', async () => (await readModel.documents([5]))[0] === null)
+  await untilProjected(eventStore, readModel, histories)
+})
+
+t.test('an event that came back ever so often is still not set aside by the server', async (t) => {
+  const { server, redis, eventStore, readModel } = await startStores(t)
+  const histories = someHistories(1, 14)
+  await appendHistories(eventStore, part(histories, 0, 1))
+  const first = join(t, { server: server.url, redis: redis.url })
+  await untilProjected(eventStore, readModel, histories)
+  await first.stop()
+  const failing = eventStore.persistentSubscriptions.subscribe('customers', { bufferSize: 10 })
+  await appendLater(eventStore, part(histories, 0, 2), 1)
+  let times = 0
+  for await (const deliveries of failing) {
+    await failing.nack(deliveries, 'retry', 'the read model is away')
+    if (++times === 25) break
+  }
+  await failing.unsubscribe()
+  t.match(await eventStore.persistentSubscriptions.info('customers'), { parked: 0 })
+  join(t, { server: server.url, redis: redis.url })
+  await untilProjected(eventStore, readModel, part(histories, 0, 2))
+})
+
+t.test('a generation that is live again is brought up to the log, also where nothing more happens', async (t) => {
+  const { server, redis, eventStore, readModel } = await startStores(t)
+  const urls = { server: server.url, redis: redis.url }
+  const histories = someHistories(10, 15)
+  await appendHistories(eventStore, part(histories, 0, 1))
+  let worker = join(t, urls)
+  await untilProjected(eventStore, readModel, histories)
+  const second = openRedisReadModel(redis.url, { generation: 2 })
+  t.teardown(() => second.close())
+  const filling = startProjection({ eventStore, readModel: second })
+  await untilProjected(eventStore, second, histories)
+  await filling.stop()
+  /** The first of them makes the worker go over, the others are applied to the second generation only. */
+  async function appendToSecond(revision: number): Promise<void> {
+    await readModel.switchGeneration(1, 2)
+    for (const some of [histories.slice(0, 1), histories.slice(1)]) {
+      await appendLater(eventStore, part(some, 0, revision + 1), revision)
+      await untilProjected(eventStore, second, histories)
+    }
+  }
+  await appendToSecond(1)
+  await readModel.switchGeneration(2, 1)
+  await untilProjected(eventStore, readModel, histories)
+
+  await appendToSecond(2)
+  await worker.stop()
+  await readModel.switchGeneration(2, 1)
+  worker = join(t, urls)
   await untilProjected(eventStore, readModel, histories)
 })

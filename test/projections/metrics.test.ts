@@ -1,9 +1,13 @@
 /** How far behind a projection says that it is. */
 import { Registry } from 'prom-client'
 import t from 'tap'
+import { openKurrentEventStore } from '../../eventstore/kurrentdb.ts'
+import type { PersistentSubscriptions } from '../../eventstore/port.ts'
+import { createApplier } from '../../projections/apply.ts'
 import { createProjectionMetrics } from '../../projections/metrics.ts'
 import { buildProjectionsServer } from '../../projections/server.ts'
 import { startProjection } from '../../projections/worker.ts'
+import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { appendHistories, openStores, someHistories } from './support.ts'
 
 t.test('the lag is what lies after the checkpoint', async (t) => {
@@ -38,4 +42,48 @@ t.test('the lag is what lies after the checkpoint', async (t) => {
     t.match(response.json(), { ready: status === 200, eventStore: true, readModel: true, maxLagSeconds })
     await app.close()
   }
+})
+
+t.test('of a group the lag is what the documents lack, whoever has it in hand', async (t) => {
+  const server = await startEventStoreServer(t)
+  const eventStore = openKurrentEventStore(server.url)
+  const { readModel } = await openStores(t)
+  t.teardown(() => eventStore.close())
+  const groups = eventStore.persistentSubscriptions as PersistentSubscriptions
+  const measure = () => createProjectionMetrics(new Registry(), { eventStore, readModel, group: 'g' }).lag()
+  const histories = someHistories(6)
+  await appendHistories(eventStore, histories.slice(0, 5))
+  const projection = startProjection({ eventStore, readModel })
+  await projection.caughtUp()
+  await projection.stop()
+  await groups.create('g', { filter: { streamPrefixes: ['customer-'] }, from: 'end' })
+  t.same(await measure(), { events: 0, seconds: 0 })
+
+  const late = histories.slice(5)
+  const count = late[0]?.events.length
+  await appendHistories(eventStore, late)
+  await new Promise((resolve) => setTimeout(resolve, 1_100))
+  const waiting = await measure()
+  t.equal(waiting.events, count, 'they wait at the server')
+  t.ok(waiting.seconds > 1)
+  const consumer = groups.subscribe('g', { bufferSize: 100 })
+  const applier = createApplier({ eventStore, readModel, onFailure: () => {} })
+  let left = count ?? 0
+  for await (const deliveries of consumer) {
+    const inHand = await measure()
+    t.equal(inHand.events, left, 'they are in hand')
+    t.ok(inHand.seconds > 1)
+    await applier.apply(deliveries.map(({ event }) => event))
+    await consumer.ack(deliveries)
+    left -= deliveries.length
+    if (left === 0) break
+  }
+  t.same(await measure(), { events: 0, seconds: 0 })
+  await consumer.unsubscribe()
+
+  // A customer that is stuck is told by projection_parked_events, and makes the projection no less ready.
+  const parked = { customerId: 7, stream: 'customer-7', revision: 0, type: 'Unheard', reason: 'unknown', at: '' }
+  await readModel.park(parked)
+  await eventStore.append('customer-7', [{ id: crypto.randomUUID(), type: 'Unheard', data: {} }], { expected: 'any' })
+  t.same(await measure(), { events: 0, seconds: 0 })
 })

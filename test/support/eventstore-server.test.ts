@@ -1,8 +1,6 @@
 /** The test server, with the official client as it comes: what the client tells must be what the real server would. */
-import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { status } from '@grpc/grpc-js'
 import {
   AccessDeniedError,
   binaryEvent,
@@ -31,8 +29,8 @@ import {
   WrongExpectedVersionError,
 } from '@kurrent/kurrentdb-client'
 import t, { type Test } from 'tap'
+import { certificate } from './certificate.ts'
 import { type ServerOptions, startEventStoreServer } from './eventstore-server/server.ts'
-import { temporaryFolder } from './graph.ts'
 
 async function start(t: Test, options: ServerOptions = {}) {
   const server = await startEventStoreServer(t, options)
@@ -306,24 +304,14 @@ t.test('faults: lost answers, cut connections, hanging, a follower', async (t) =
 })
 
 t.test('with TLS calls need credentials', async (t) => {
-  const folder = await temporaryFolder(t)
-  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
-  const subject = [
-    '-subj',
-    '/CN=localhost',
-    '-addext',
-    'subjectAltName=DNS:localhost',
-    '-addext',
-    'basicConstraints=CA:FALSE',
-  ]
-  const args = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', '-keyout', key, '-out', cert, ...subject]
-  execFileSync('openssl', args, { stdio: 'pipe' })
-  const { server } = await start(t, { tls: { key: readFileSync(key), cert: readFileSync(cert) } })
-  const url = (user: string) => `kurrentdb://${user}localhost:${server.port}?tls=true&tlsCaFile=${cert}`
+  const { tls, caFile } = await certificate(t)
+  const { server } = await start(t, { tls })
+  const url = (user: string) => `kurrentdb://${user}localhost:${server.port}?tls=true&tlsCaFile=${caFile}`
   const known = connect(t, url('admin:changeit@'))
   await known.appendToStream('a', some(1))
   t.same(await numbers(known.readStream('a')), [0])
-  await refused(t, connect(t, url('admin:wrong@')).deleteStream('a'), AccessDeniedError)
+  await t.rejects(connect(t, url('admin:wrong@')).deleteStream('a'), { code: status.UNAUTHENTICATED })
+  await refused(t, connect(t, url('')).deleteStream('a'), AccessDeniedError)
 })
 
 type Joined = PersistentSubscriptionToAll | PersistentSubscriptionToStream

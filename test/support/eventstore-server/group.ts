@@ -76,7 +76,12 @@ export function createGroup(log: Log, definition: GroupDefinition, initial: Sett
   let lastKnown: LogRecord | undefined
   let waiting: Queued[] = []
   let retries: Queued[] = []
+  /** What was ever parked; a replay goes on after the last one, and its end is a number of all of them. */
   const parked: LogRecord[] = []
+  let replayed = 0
+  const parkedStream = `$persistentsubscription-${definition.source}::${definition.name}-parked`
+  /** Of a group of the same name before. */
+  const before = log.lastRevision(parkedStream) + 1
   let checkpoint: { readonly record: LogRecord; readonly sequence: number } | undefined
   let checkpointedAt = 0
   begin()
@@ -172,8 +177,15 @@ export function createGroup(log: Log, definition: GroupDefinition, initial: Sett
   }
 
   function retry(queued: Queued): void {
-    if (queued.retryCount >= settings.maxRetryCount) parked.push(queued.record)
+    if (queued.retryCount >= settings.maxRetryCount) park(queued.record)
     else addRetry({ ...queued, retryCount: queued.retryCount + 1 })
+  }
+
+  function park(record: LogRecord): void {
+    parked.push(record)
+    const link = { id: crypto.randomUUID(), type: '$>', contentType: 'application/octet-stream' }
+    const data = Buffer.from(`${record.revision}@${record.stream}`)
+    log.appendRaw(parkedStream, [{ ...link, data, metadata: Buffer.from('{}') }])
   }
 
   function addRetry(queued: Queued): void {
@@ -252,16 +264,22 @@ export function createGroup(log: Log, definition: GroupDefinition, initial: Sett
     nack(consumer: Consumer, ids: readonly string[], action: Nack): void {
       for (const queued of take(consumer, ids)) {
         if (action === 'retry') retry(queued)
-        else if (action === 'park') parked.push(queued.record)
+        else if (action === 'park') park(queued.record)
       }
       tryCheckpoint(false)
       pump()
     },
 
-    replayParked(count = parked.length): void {
-      for (const record of parked.splice(0, count)) {
+    /** @param stopAt a number of the stream of what is parked, before which it ends; not how many */
+    replayParked(stopAt = Number.POSITIVE_INFINITY): void {
+      const end = Math.min(stopAt - before, parked.length)
+      for (const record of parked.slice(replayed, end)) {
         const bucket = bucketFor(record)
         addRetry({ record, previous: undefined, sequence: Number.POSITIVE_INFINITY, retryCount: 0, bucket })
+      }
+      if (end > replayed) {
+        replayed = end
+        log.truncate(parkedStream, before + end)
       }
       setImmediate(pump)
     },
@@ -285,7 +303,7 @@ export function createGroup(log: Log, definition: GroupDefinition, initial: Sett
       return {
         checkpoint: checkpoint?.record,
         lastKnown,
-        parked: parked.length,
+        parked: parked.length - replayed,
         waiting: waiting.length,
         retries: retries.length,
       }

@@ -241,6 +241,8 @@ export function createLog() {
     /** Without any rule: what only the server itself can write. */
     appendRaw: (name: string, events: readonly ProposedEvent[]) => write(name, events),
 
+    truncate: (name: string, before: number) => void writeMetadata(name, { ...metadataOf(name), $tb: before }),
+
     /** The revisions that can be read now: from the first to before the second. */
     visible(name: string): { readonly first: number; readonly after: number; readonly events: readonly LogRecord[] } {
       const events = streams.get(name)?.events ?? []

@@ -2,11 +2,12 @@
 import { once } from 'node:events'
 import type { ServerHttp2Stream } from 'node:http2'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { Metadata } from '@grpc/grpc-js'
+import { Metadata, status } from '@grpc/grpc-js'
 import type { Controls } from './controls.ts'
 import { BadArgument, Deleted, type Log, type LogRecord } from './log.ts'
 import {
   encodedRecord,
+  Failure,
   filterOf,
   framed,
   type IdForm,
@@ -137,6 +138,10 @@ export function createReads(log: Log, controls: Controls) {
     const index = log.indexOf(commit)
     const isBoundary =
       log.records[index]?.position === commit && position.getPreparePosition() === position.getCommitPosition()
+    // The server's own type for positions refuses it, with an error that nobody has thought of.
+    if (Number(position.getPreparePosition()) > commit) {
+      throw new Failure(status.UNKNOWN, 'Exception was thrown by handler.')
+    }
     if (commit !== 0 && !isBoundary) throw new BadArgument('Invalid position: it is not the position of a record')
     return index
   }
@@ -208,35 +213,50 @@ export function createReads(log: Log, controls: Controls) {
     const from = place.hasPosition() ? Number(place.getPosition().getCommitPosition()) : -1
     if (log.records[index]?.position === from) index++
     await reader.send(confirmation())
-    let checkpoint = from
     let considered = 0
-    const tellCheckpoint = async () => {
-      const last = log.records[index - 1]?.position
-      considered = 0
-      if (!filter || last === undefined || last <= checkpoint) return
-      checkpoint = last
+    let told = -1
+    const tellCheckpoint = async (at: number) => {
+      if (!filter || at <= told) return
+      told = at
       const message = new streams.ReadResp.Checkpoint()
-      message.setCommitPosition(String(last))
-      message.setPreparePosition(String(last))
+      message.setCommitPosition(String(at))
+      message.setPreparePosition(String(at))
       const response = new streams.ReadResp()
       response.setCheckpoint(message)
       await reader.send(framed(response))
     }
+    // While it catches up the server reads pages, and its checkpoint is the last event that it let through, or where the
+    // page begins that it has read: never the last record that it looked at.
+    const pageSize = filter?.getMax() || 32
+    let page = from
+    let inPage = 0
+    let last = from
     let isLive = false
     for (let seen = 0; !reader.ended(); ) {
       if (isLive && log.records.length - index > LIVE_BUFFER) {
         isLive = false
-        await tellCheckpoint()
+        await tellCheckpoint(last)
         if (controls.tellsCaughtUp) await reader.send(simple('FellBehind'))
       }
       while (index < log.records.length && !reader.ended()) {
         const record = log.records[index++] as LogRecord
-        if (isWanted(record)) await reader.event(record)
-        if (++considered === interval) await tellCheckpoint()
+        if (!isLive && inPage++ === pageSize) {
+          page = record.position
+          inPage = 1
+        }
+        if (isWanted(record)) {
+          await reader.event(record)
+          last = record.position
+        }
+        if (++considered === interval) {
+          considered = 0
+          await tellCheckpoint(isLive ? record.position : Math.max(last, page, 0))
+        }
         if (++seen % SCAN === 0) await nextTurn()
       }
       if (!isLive) {
-        await tellCheckpoint()
+        // Servers before 23.10 say neither.
+        if (controls.tellsCaughtUp && log.records.length > 0) await tellCheckpoint(Math.max(last, page, 0))
         if (controls.tellsCaughtUp) await reader.send(simple('CaughtUp'))
         isLive = true
       }

@@ -83,12 +83,11 @@ export async function openEventStoreServer(options: ServerOptions = {}): Promise
   const streams = { ...appends, ...createReads(log, controls) }
   const groups = createGroups(log, controls)
 
-  const isAllowed = (method: string, call: Message) =>
-    !tls || method === 'getSupportedMethods' || call.metadata.get('authorization')[0] === CREDENTIALS
+  const isAllowed = (call: Message) => !tls || call.metadata.get('authorization')[0] === CREDENTIALS
 
-  /** Counts a service's calls, and refuses those without credentials. */
+  /** Counts a service's calls, and refuses those without credentials unless it is for everybody. */
   // biome-ignore lint/suspicious/noExplicitAny: handlers of any kind
-  function counted(handlers: Record<string, any>): Record<string, any> {
+  function counted(handlers: Record<string, any>, isForAll = false): Record<string, any> {
     return Object.fromEntries(
       Object.entries(handlers).map(([name, handler]) => [
         name,
@@ -101,8 +100,12 @@ export async function openEventStoreServer(options: ServerOptions = {}): Promise
             over()
             answer?.(...values)
           }
-          if (isAllowed(name, call)) return handler(call, end)
-          const denied = new Failure(status.PERMISSION_DENIED, 'Access Denied', { exception: 'access-denied' })
+          if (isForAll || isAllowed(call)) return handler(call, end)
+          // Of a wrong password the server's HTTP part says so, before there is a call.
+          const denied =
+            call.metadata.get('authorization').length > 0
+              ? new Failure(status.UNAUTHENTICATED, 'Received HTTP status code 401')
+              : new Failure(status.PERMISSION_DENIED, 'Access Denied', { exception: 'access-denied' })
           if (answer) end(denied)
           else refuse(call, denied)
         },
@@ -156,13 +159,13 @@ export async function openEventStoreServer(options: ServerOptions = {}): Promise
 
   async function start(): Promise<void> {
     groups.restart()
-    const next = new Server({ 'grpc.max_receive_message_length': 32 * 1024 * 1024 })
+    const next = new Server({ 'grpc.max_receive_message_length': 17 * 1024 * 1024 })
     const { batchAppend: _, ...withoutBatch } = services.streams
     if (batchAppend) next.addService(services.streams, counted({ ...streams, batchAppend: batch }))
     else next.addService(withoutBatch, counted(streams))
     next.addService(services.groups, counted(groups.handlers))
-    next.addService(services.gossip, counted({ read: gossip }))
-    if (serverFeatures) next.addService(services.features, counted({ getSupportedMethods: features }))
+    next.addService(services.gossip, counted({ read: gossip }, true))
+    if (serverFeatures) next.addService(services.features, counted({ getSupportedMethods: features }, true))
     const credentials = tls
       ? ServerCredentials.createSsl(null, [{ private_key: tls.key, cert_chain: tls.cert }])
       : ServerCredentials.createInsecure()
