@@ -39,6 +39,7 @@ const HARMLESS: ReadonlySet<string> = new Set([
   'commit',
   'prepare',
   'unsent',
+  'upgrade',
   'holder',
   'reason',
   'command',

@@ -32,7 +32,7 @@ async function recorded(eventStore: EventStore, key: string | number, count: num
     const events = (await collect(eventStore.readAll())).filter(({ stream }) =>
       key === 'nobody' ? /^customerAccess-[0-9a-f]{64}$/.test(stream) : stream === `customerAccess-${key}`,
     )
-    if (events.length >= count || round === 200) return events
+    if (events.length >= count || round === 1000) return events
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }
@@ -117,6 +117,7 @@ for (const [audit, expected] of settings) {
     t.same(event?.data, expected)
     let metadata = {}
     for (let i = 0; i < 200 && Object.keys(metadata).length === 0; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 5))
       metadata = await eventStore.getStreamMetadata(`customerAccess-${id}`)
       await new Promise((resolve) => setTimeout(resolve, 10))
     }
