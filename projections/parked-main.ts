@@ -46,6 +46,7 @@ await runCommand(async ({ EVENTSTORE_URL, READMODEL_URL }) => {
         for (const event of chosen) show(event)
         return 0
       case 'replay':
+        if (chosen.length === 0) console.log('No event is parked.')
         return await replay(eventStore, readModel, chosen)
       case 'drop': {
         for (const { customerId, revision } of chosen) {

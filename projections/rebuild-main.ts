@@ -38,7 +38,7 @@ await runCommand(async ({ EVENTSTORE_URL, READMODEL_URL }, signal) => {
   const actions = ACTIONS.filter((action) => values[action])
   if (actions.length > 1)
     throw new ConfigurationError(`--${actions.join(' and --')} exclude each other; accepted: ${USAGE}.`)
-  const eventStore = openEventStore(EVENTSTORE_URL)
+  const eventStore = openEventStore(EVENTSTORE_URL, { onDrop: (reason) => console.error(`${reason} It tries again.`) })
   const readModel = openReadModel(READMODEL_URL)
   try {
     switch (actions[0]) {
@@ -66,6 +66,7 @@ async function rebuild(
   signal: AbortSignal,
   acceptDifferences: boolean,
 ): Promise<number> {
+  await eventStore.ping() // else it would wait for it, with a generation begun
   const generations = await chooseGeneration(live)
   if (generations.isBegun) console.log(`Generation ${generations.next} was begun before: it goes on.`)
   const next = openReadModel(url, { generation: generations.next })

@@ -93,6 +93,7 @@ t.test('a release that can apply it replays it, and it is parked no more', async
   t.match(await parked('replay', String(id)), { code: 0, output: /replayed/ })
   t.same(await readModel.parked(), [])
   t.equal(await gauge(eventStore, readModel), '0')
+  t.match(await parked('replay', '--all'), { code: 0, output: /^No event is parked\.$/m })
 })
 
 t.test('arguments that make no sense are told', async (t) => {

@@ -9,6 +9,7 @@ import type { ReadModel } from '../../projections/read-model.ts'
 import { compareGenerations, type Difference } from '../../projections/rebuild.ts'
 import { startProjection } from '../../projections/worker.ts'
 import { fillLog } from '../bench/log.ts'
+import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startProcess } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
@@ -262,6 +263,18 @@ t.test('a lag is not a difference', async (t) => {
   for await (const each of compareGenerations(expected, found, () => {})) differences.push(each)
   t.same(differences, [])
   await (await late).stop()
+})
+
+t.test('without the event store nothing is begun', async (t) => {
+  const [server, { folder, urls, open }] = await Promise.all([startEventStoreServer(t), startStores(t, 'sqlite')])
+  await server.stop()
+  const env = { ...urls, EVENTSTORE_URL: server.url }
+  for (const args of [[], ['--verify']]) {
+    const started = startProcess(t, 'projections/rebuild-main.ts', folder, env, args)
+    t.equal(await started.ended, 1)
+    t.match(started.output(), /^error: The event store does not answer: .*\n$/)
+  }
+  t.match(await open().generations(), { length: 1 })
 })
 
 t.test('arguments that make no sense are told', async (t) => {
