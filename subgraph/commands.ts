@@ -141,7 +141,7 @@ export function createCommands(parts: {
   /** The salt differs each time, so what a repetition finds stored counts, not what it would store. */
   async function firstCredentials(id: number, passwordHash: string, command: Command): Promise<number> {
     const stored = await credentials.read(absentCustomer(id))
-    return stored?.revision ?? credentials.set(id, passwordHash, -1, command)
+    return stored?.revision ?? credentials.set(id, passwordHash, undefined, command)
   }
 
   async function updateCustomer(
@@ -203,7 +203,7 @@ export function createCommands(parts: {
       const current = await parts.signIn.confirm(id, currentPassword, command)
       checkPassword(newPassword, email, 'change', store.password)
       try {
-        const revision = await credentials.set(id, await hashPassword(newPassword), current.revision, command)
+        const revision = await credentials.set(id, await hashPassword(newPassword), current, command)
         const { state } = await execute(caller, command, (state) => recordPasswordChange(state, revision))
         access.record(id, 'password-changed', command)
         return state

@@ -89,7 +89,7 @@ export function createLinkCommands(parts: {
         if (stored && stored.revision > customer.credentialsRevision) continue
         try {
           const hash = await hashPassword(newPassword)
-          const revision = await credentials.set(customer.id, hash, stored?.revision ?? -1, command)
+          const revision = await credentials.set(customer.id, hash, stored, command)
           await customers.execute(customer.id, command, (state) => recordPasswordChange(state, revision))
         } catch (error) {
           // Another change came first: it has ended the link.

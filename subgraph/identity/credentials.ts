@@ -6,6 +6,7 @@ import { type Command, encodeAll } from '../command.ts'
 import type { Customers } from '../customers.ts'
 import { recordHashUpgrade, recordPasswordChange } from '../domain/customer.ts'
 import { readNewest } from '../streams.ts'
+import { isOutdated } from './passwords.ts'
 
 export interface StoredCredentials {
   readonly passwordHash: string
@@ -20,11 +21,16 @@ export interface Credentials {
   read(customer: CustomerDocument): Promise<StoredCredentials | undefined>
   /**
    * Stores a hash.
-   * @param expected the revision that is replaced, -1 for the first
+   * @param replaced the credentials in whose place it comes, undefined for the first
    * @returns its revision
    * @throws WrongExpectedRevision where another change came first
    */
-  set(customerId: number, passwordHash: string, expected: number, command: Command): Promise<number>
+  set(
+    customerId: number,
+    passwordHash: string,
+    replaced: StoredCredentials | undefined,
+    command: Command,
+  ): Promise<number>
   /** Puts a better hash of the same password in the place of one. @throws WrongExpectedRevision where a change came first */
   upgrade(customerId: number, passwordHash: string, replaced: StoredCredentials, command: Command): Promise<void>
   /** Deletes the hash. Nothing where there is none. */
@@ -35,8 +41,9 @@ const stream = (customerId: number) => `customerCredentials-${customerId}`
 
 export function createCredentials(eventStore: EventStore, customers: Customers): Credentials {
   /** Before a hash is written: none must ever stand in a stream that would keep it. An import leaves this to its first successor. */
-  async function limit(customerId: number, replaced: number): Promise<void> {
-    if (replaced <= 0) await eventStore.setStreamMetadata(stream(customerId), { $maxCount: 1 })
+  async function limit(customerId: number, replaced: StoredCredentials | undefined): Promise<void> {
+    if (replaced === undefined || isOutdated(replaced.passwordHash))
+      await eventStore.setStreamMetadata(stream(customerId), { $maxCount: 1 })
   }
 
   return {
@@ -52,18 +59,18 @@ export function createCredentials(eventStore: EventStore, customers: Customers):
       return { passwordHash: last.data.passwordHash, revision: last.revision }
     },
 
-    async set(customerId, passwordHash, expected, command) {
-      await limit(customerId, expected)
+    async set(customerId, passwordHash, replaced, command) {
+      await limit(customerId, replaced)
       const events = encodeAll(command, [{ type: 'CredentialsSet', data: { passwordHash } }], 'credentials')
       const { revision } = await eventStore.append(stream(customerId), events, {
-        expected: expected === -1 ? 'no_stream' : expected,
+        expected: replaced?.revision ?? 'no_stream',
       })
       return revision
     },
 
     async upgrade(customerId, passwordHash, replaced, command) {
       const own = { ...command, id: crypto.randomUUID(), repeatable: false }
-      await limit(customerId, replaced.revision)
+      await limit(customerId, replaced)
       const events = encodeAll(own, [{ type: 'CredentialsSet', data: { passwordHash, upgrade: true } }], 'credentials')
       const { revision } = await eventStore.append(stream(customerId), events, { expected: replaced.revision })
       await customers.execute(customerId, own, (state) => recordHashUpgrade(state, revision))
