@@ -320,13 +320,14 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   ): Promise<FastifyReply> {
     const media = negotiate(request.headers.accept)
     reply.headers(SECURITY_HEADERS).header('x-correlation-id', request.id)
-    // A connection that is busy while the server closes would otherwise stay open until its client ends it.
-    if (closing) reply.header('connection', 'close')
-    const send = (text: string, status: number) =>
-      reply
+    const send = (text: string, status: number) => {
+      // A connection that is busy while the server closes would otherwise stay open until its client ends it.
+      if (closing) reply.header('connection', 'close')
+      return reply
         .code(status)
         .header('content-type', contentTypes[media ?? 'any'])
         .send(text)
+    }
     try {
       if (media === undefined) {
         const accepted = 'application/graphql-response+json or application/json'
