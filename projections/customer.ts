@@ -185,6 +185,7 @@ function change(document: CustomerDocument, event: Recorded<CustomerEvent>): Par
       return { lockedUntil: event.data.until }
     case 'CustomerDeleted':
       return { ...ABSENT, status: 'deleted', tokenGeneration: document.tokenGeneration + 1 }
+    case 'CustomerIdImported':
     case 'EmailClaimAbandoned':
       return {}
     default:

@@ -105,6 +105,11 @@ export const customerEventSchemas = {
   CustomerLocked: z.strictObject({ until: z.iso.datetime() }),
   CustomerDeleted: z.strictObject({}),
   /**
+   * A customer is moving in with this id, which is in a block that was given out: whoever has the block must not use it.
+   * The registration follows.
+   */
+  CustomerIdImported: z.strictObject({}),
+  /**
    * Another registration took over an e-mail claim that this customer held but never came to use. Written before the
    * take-over, so that a command of this customer still under way meets a conflict and looks at its claim again.
    */

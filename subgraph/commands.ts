@@ -113,9 +113,7 @@ export function createCommands(parts: {
     const isSubscribed = registration.isSubscribed ?? (await subscribers.status(email)) === 'subscribed'
     const passwordHash = password === undefined ? undefined : await hashPassword(password)
     for (let attempt = 1; ; attempt++) {
-      const id = customerId ?? (await ids.nextCustomerId(command))
-      // A customer who was imported while this instance had a block of ids below.
-      if (customerId === undefined && (await customers.load(id)).revision !== -1) continue
+      const id = customerId ?? (await freeId(command))
       await claims.claim(email, id, command, 'graphql-input')
       try {
         // Appended once for each id: where a repetition finds it there, the same event id makes it succeed again.
@@ -133,8 +131,17 @@ export function createCommands(parts: {
         const { status, revision, email: holder } = await customers.load(id)
         const isLost = status === 'absent' ? revision !== -1 : changesClaim(holder, email)
         if (!isLost || attempt === MAX_REGISTRATION_ATTEMPTS) throw error
+        await claims.release(email, id, command) // or the next round would wait for this one
         customerId = undefined
       }
+    }
+  }
+
+  /** An id that nobody has had: one may have been imported while this instance had its block. */
+  async function freeId(command: Command): Promise<number> {
+    for (;;) {
+      const id = await ids.nextCustomerId(command)
+      if ((await customers.load(id)).revision === -1) return id
     }
   }
 

@@ -1,8 +1,12 @@
 /**
  * Ids from the log: a reservation is one event, and the revision at which it lands is the number of the reserved block.
  * So ids are unique over all instances without a retry; blocks that are not used up leave gaps, which nothing minds.
+ *
+ * A floor that an import raises lifts all blocks reserved from then on. Which floor counts for a block is read before its
+ * reservation and once more after it: where it was raised in between, the block is left unused. So of blocks in use, a
+ * later one never has a lower floor (who read the lower one had reserved before it was raised), and no two overlap.
  */
-import type { EventStore } from '../eventstore/port.ts'
+import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
 import type { CustomerDocument } from '../projections/customer.ts'
 import type { IdEvent, ImportedIdEvent } from '../schema/events.ts'
 import { type Command, encodeAll } from './command.ts'
@@ -11,6 +15,17 @@ import { readNewest } from './streams.ts'
 const CUSTOMER_BLOCK = 32
 /** Addresses come in blocks for one customer, so that an id tells whose address it is. */
 const ADDRESS_BLOCK = 10
+
+interface Sequence {
+  /** The stream of the reservations, and that of the floors. */
+  readonly blocks: string
+  readonly floors: string
+  /** Ids of a block. */
+  readonly size: number
+}
+
+const CUSTOMERS: Sequence = { blocks: 'customerIds', floors: 'customerIdFloor', size: CUSTOMER_BLOCK }
+const ADDRESSES: Sequence = { blocks: 'addressIds', floors: 'addressIdFloor', size: ADDRESS_BLOCK }
 
 export interface Ids {
   /** An id that no customer has had. */
@@ -21,8 +36,11 @@ export interface Ids {
   reserveAddressIds(customerId: number, command: Command): Promise<number>
   /** Whose address this id is or once was; undefined where it was never given out or brought in. */
   addressOwner(addressId: number): Promise<number | undefined>
-  /** Ids reserved from now on lie above these, which came from elsewhere. */
-  raiseFloors(highest: { readonly customerId: number; readonly addressId: number }, command: Command): Promise<void>
+  /**
+   * Ids reserved from now on lie above this one, so that customers or addresses can move in with ids up to it.
+   * @returns up to where there may be blocks that were reserved before: ids above it are nobody's; 0 where there are none
+   */
+  raiseFloor(kind: 'customer' | 'address', highest: number, command: Command): Promise<number>
 }
 
 type FloorRaised = Extract<ImportedIdEvent, { type: 'IdFloorRaised' }>
@@ -34,24 +52,32 @@ export function createIds(eventStore: EventStore): Ids {
   let end = 0
   let reserving: Promise<void> | undefined
 
-  /** @returns how many ids the blocks before this one hold */
-  async function reserve(stream: string, event: IdEvent, command: Command, size: number): Promise<number> {
-    // Each reservation has an id of its own, also within one command: it must never count as a repetition.
-    const [encoded] = encodeAll({ ...command, id: crypto.randomUUID() }, [event])
-    const { revision } = await eventStore.append(stream, encoded ? [encoded] : [], { expected: 'any' })
-    return revision * size
+  /** Reserves a block and gives its first id. */
+  async function reserve(
+    { blocks, floors, size }: Sequence,
+    eventOf: (floor: number) => IdEvent,
+    command: Command,
+  ): Promise<number> {
+    for (let floor = await floorOf(floors); ; ) {
+      // Each reservation has an id of its own, also within one command: it must never count as a repetition.
+      const events = encodeAll({ ...command, id: crypto.randomUUID() }, [eventOf(floor)])
+      const { revision } = await eventStore.append(blocks, events, { expected: 'any' })
+      const after = await floorOf(floors)
+      if (after === floor) return floor + revision * size + 1
+      floor = after
+    }
   }
 
   /** What blocks reserved from now on lie above: the ids that came from elsewhere. */
-  async function floorOf(stream: 'customerIdFloor' | 'addressIdFloor'): Promise<number> {
-    const [newest] = await readNewest<FloorRaised>(eventStore, stream, 1)
+  async function floorOf(floors: string): Promise<number> {
+    const [newest] = await readNewest<FloorRaised>(eventStore, floors, 1)
     return newest?.data.floor ?? 0
   }
 
   return {
     async nextCustomerId(command) {
       while (next === end) {
-        reserving ??= reserveCustomerIds(command)
+        reserving ??= reserve(CUSTOMERS, () => ({ type: 'CustomerIdsReserved', data: {} }), command)
           .then((first) => {
             next = first
             end = first + CUSTOMER_BLOCK
@@ -69,45 +95,50 @@ export function createIds(eventStore: EventStore): Ids {
       return state.lastAddressId % ADDRESS_BLOCK === 0 ? undefined : id
     },
 
-    async reserveAddressIds(customerId, command) {
-      const floor = await floorOf('addressIdFloor')
-      const event: IdEvent = { type: 'AddressIdsReserved', data: { customerId, ...(floor > 0 && { floor }) } }
-      return floor + (await reserve('addressIds', event, command, ADDRESS_BLOCK)) + 1
-    },
+    reserveAddressIds: (customerId, command) =>
+      reserve(
+        ADDRESSES,
+        (floor) => ({ type: 'AddressIdsReserved', data: { customerId, ...(floor > 0 && { floor }) } }),
+        command,
+      ),
 
     async addressOwner(addressId) {
       if (addressId < 1) return undefined
       const [imported] = await readNewest<AddressImported>(eventStore, `addressOwner-${addressId}`, 1)
       if (imported) return imported.data.customerId
       // There is one floor for each import: few.
-      const floors = await readNewest<FloorRaised>(eventStore, 'addressIdFloor', 1_000)
+      const floors = await readNewest<FloorRaised>(eventStore, ADDRESSES.floors, 1_000)
       for (const floor of [...new Set([0, ...floors.map(({ data }) => data.floor)])].reverse()) {
         if (addressId <= floor) continue
         const from = Math.floor((addressId - 1 - floor) / ADDRESS_BLOCK)
-        const [reservation] = await readNewest<AddressesReserved>(eventStore, 'addressIds', 1, from)
+        const [reservation] = await readNewest<AddressesReserved>(eventStore, ADDRESSES.blocks, 1, from)
         if (reservation?.revision === from && (reservation.data.floor ?? 0) === floor)
           return reservation.data.customerId
       }
       return undefined
     },
 
-    async raiseFloors({ customerId, addressId }, command) {
-      const raise = async (stream: 'customerIdFloor' | 'addressIdFloor', highest: number, block: number) => {
-        // Whole blocks: the last id of an address block is a multiple of its size.
-        const floor = Math.ceil(highest / block) * block
-        if (floor <= (await floorOf(stream))) return
+    async raiseFloor(kind, highest, command) {
+      const { blocks, floors, size } = kind === 'customer' ? CUSTOMERS : ADDRESSES
+      // Whole blocks: the last id of an address block is a multiple of its size.
+      const floor = Math.ceil(highest / size) * size
+      let before: number
+      for (;;) {
+        const [newest] = await readNewest<FloorRaised>(eventStore, floors, 1)
+        before = newest?.data.floor ?? 0
+        if (before >= floor) break
         const events = encodeAll({ ...command, id: crypto.randomUUID() }, [{ type: 'IdFloorRaised', data: { floor } }])
-        await eventStore.append(stream, events, { expected: 'any' })
+        try {
+          await eventStore.append(floors, events, { expected: newest?.revision ?? 'no_stream' })
+          break
+        } catch (error) {
+          // Two imports at once: a floor must never come after a higher one.
+          if (!(error instanceof WrongExpectedRevision)) throw error
+        }
       }
-      await raise('customerIdFloor', customerId, CUSTOMER_BLOCK)
-      await raise('addressIdFloor', addressId, ADDRESS_BLOCK)
+      // What was reserved until now and is in use was reserved under the floor before.
+      const [reserved] = await readNewest<IdEvent>(eventStore, blocks, 1)
+      return reserved === undefined ? 0 : before + (reserved.revision + 1) * size
     },
-  }
-
-  async function reserveCustomerIds(command: Command): Promise<number> {
-    const floor = await floorOf('customerIdFloor')
-    return (
-      floor + (await reserve('customerIds', { type: 'CustomerIdsReserved', data: {} }, command, CUSTOMER_BLOCK)) + 1
-    )
   }
 }

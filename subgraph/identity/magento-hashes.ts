@@ -14,8 +14,9 @@ const derive = promisify<'argon2id', Argon2Parameters, Buffer>(argon2)
 /** sodium's OPSLIMIT_INTERACTIVE and MEMLIMIT_INTERACTIVE. */
 const INTERACTIVE = { length: 32, passes: 2, bytes: 67_108_864 }
 const SALT_BYTES = 16
-/** More memory than any Magento uses is refused: a hash comes from a file. */
+/** More than any Magento uses is refused, as a hash comes from a file: sodium's MEMLIMIT_SENSITIVE, and its OPSLIMITs. */
 const MOST_BYTES = 1_073_741_824
+const MOST_PASSES = 10
 const AGNOSTIC = /^3_(\d{1,3})_(\d{1,2})_(\d{1,10})$/
 
 type Step = 'md5' | 'sha256' | { readonly length: number; readonly passes: number; readonly bytes: number }
@@ -62,22 +63,33 @@ function saltOf(salt: string): Buffer {
   return Buffer.alloc(SALT_BYTES, bytes.length > 0 ? bytes.subarray(0, SALT_BYTES) : 0)
 }
 
+/** Whether a check takes no time to speak of. */
+export const isQuick = (text: string): boolean => parse(text)?.steps.every((step) => typeof step === 'string') ?? false
+
 function parse(text: string): { hash: string; salt: string; steps: Step[] } | undefined {
   const [hash = '', salt = '', ...versions] = text.trim().split(':')
-  if (!/^[0-9a-f]{32,}$/i.test(hash)) return undefined
+  if (!/^[0-9a-f]+$/i.test(hash)) return undefined
   // Before versions were written: md5 is as long as 32 digits, sha256 as 64.
   const named = versions.length > 0 ? versions : [hash.length === 32 ? '0' : '1']
   const steps: Step[] = []
   for (const version of named) {
-    const agnostic = AGNOSTIC.exec(version)
-    if (version === '0') steps.push('md5')
-    else if (version === '1') steps.push('sha256')
-    else if (version === '2') steps.push(INTERACTIVE)
-    else if (agnostic) {
-      const [length, passes, bytes] = agnostic.slice(1).map(Number) as [number, number, number]
-      if (length < 16 || passes < 1 || bytes < 8192 || bytes > MOST_BYTES) return undefined
-      steps.push({ length, passes, bytes })
-    } else return undefined
+    const step = stepOf(version)
+    // sodium takes no empty salt: Magento would refuse each password.
+    if (step === undefined || (typeof step !== 'string' && salt === '')) return undefined
+    steps.push(step)
   }
-  return { hash: hash.toLowerCase(), salt, steps }
+  const last = steps.at(-1)
+  const length = last === 'md5' ? 16 : last === 'sha256' ? 32 : last?.length
+  return hash.length === 2 * (length ?? 0) ? { hash: hash.toLowerCase(), salt, steps } : undefined
+}
+
+function stepOf(version: string): Step | undefined {
+  if (version === '0') return 'md5'
+  if (version === '1') return 'sha256'
+  if (version === '2') return INTERACTIVE
+  const [length, passes, bytes] = (AGNOSTIC.exec(version) ?? []).slice(1).map(Number)
+  if (length === undefined || passes === undefined || bytes === undefined) return undefined
+  // What sodium takes at least, and what one sign-in may cost at most.
+  const isAccepted = length >= 16 && passes >= 1 && passes <= MOST_PASSES && bytes >= 8192 && bytes <= MOST_BYTES
+  return isAccepted ? { length, passes, bytes } : undefined
 }

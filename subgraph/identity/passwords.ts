@@ -1,7 +1,7 @@
 /** Password hashes: argon2id in the PHC string format. */
 import { type Argon2Parameters, argon2, randomBytes, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
-import { verifyMagentoPassword } from './magento-hashes.ts'
+import { isQuick, verifyMagentoPassword } from './magento-hashes.ts'
 
 const derive = promisify<'argon2id', Argon2Parameters, Buffer>(argon2)
 
@@ -21,11 +21,21 @@ export async function hashPassword(password: string): Promise<string> {
 
 /**
  * Whether the password is the hash's.
- * @param hash what `hashPassword` gave, or {@link MAGENTO} and a hash of Magento's; undefined (nobody has the password) takes as long as a real check and is false
+ * @param hash what `hashPassword` gave, or {@link MAGENTO} and a hash of Magento's; undefined (nobody has the password) takes
+ * as long as a real check and is false
  * @throws TypeError for a hash in another format
  */
 export async function verifyPassword(password: string, hash: string | undefined): Promise<boolean> {
-  if (hash?.startsWith(MAGENTO)) return verifyMagentoPassword(password, hash.slice(MAGENTO.length))
+  if (hash?.startsWith(MAGENTO)) {
+    const magento = hash.slice(MAGENTO.length)
+    // MD5 and SHA-256 take no time: how long it takes must not tell that there is such an account.
+    if (isQuick(magento)) await verifyOwn(password, undefined)
+    return verifyMagentoPassword(password, magento)
+  }
+  return verifyOwn(password, hash)
+}
+
+async function verifyOwn(password: string, hash: string | undefined): Promise<boolean> {
   const match = PHC.exec(hash ?? (await decoy))
   if (match === null) throw new TypeError('A stored password hash is not in the argon2id PHC format.')
   const [, memory, passes, parallelism, nonce = '', tag = ''] = match

@@ -20,8 +20,8 @@ export interface ImportedAddress {
 
 /** @throws RejectedRow for what can't be represented */
 export function readAddress({ fields }: Row, store: Store): ImportedAddress {
-  const email = text(fields, '_email')
-  if (email === null) throw new RejectedRow('_email is missing')
+  const email = text(fields, '_email')?.trim()
+  if (!email) throw new RejectedRow('_email is missing')
   const id = idOf(fields, ADDRESS_ID_COLUMNS)
   if (id === undefined) throw new RejectedRow('_entity_id is missing or no number above 0')
   const countryId = text(fields, 'country_id')?.toUpperCase()
@@ -65,5 +65,6 @@ function readRegion(
       ? undefined
       : regionsOf(countryId).find((region) => region.name.toLowerCase() === name.toLowerCase() || region.code === name))
   if (known) return { regionId: known.id, regionCode: known.code, region: known.name }
+  if (id > 0 && name === null) throw new RejectedRow('region_id is none that can be told without the name in region')
   return { regionId: null, regionCode: name, region: name }
 }

@@ -2,6 +2,7 @@
 import type { CustomAttributes, CustomerEvent } from '../../schema/events.ts'
 import type { CustomAttribute, Store } from '../../schema/store.ts'
 import { parseDate } from '../domain/date.ts'
+import { MAX_TEXT } from '../domain/text.ts'
 import { isMagentoHash } from '../identity/magento-hashes.ts'
 import { idOf, moment, RejectedRow, type Row, text } from './rows.ts'
 
@@ -15,8 +16,8 @@ export interface ImportedCustomer {
   readonly passwordHash: string | undefined
   /** To be hashed. */
   readonly password: string | undefined
-  /** The events, once it is known under which id. */
-  events(id: number): CustomerEvent[]
+  /** The events, once it is known under which id. @param credentialsRevision -1: an account without a password */
+  events(id: number, credentialsRevision: number): CustomerEvent[]
 }
 
 const GENDERS: Readonly<Record<string, number>> = { male: 1, female: 2, 'not specified': 3, 1: 1, 2: 2, 3: 3, 0: 0 }
@@ -25,9 +26,10 @@ const GENDERS: Readonly<Record<string, number>> = { male: 1, female: 2, 'not spe
  * What Magento holds is kept, also where it would not pass today's rules (a name with odd characters, an unusual address).
  * @throws RejectedRow for what can't be represented
  */
-export function readCustomer({ fields }: Row, store: Store, now: Date): ImportedCustomer {
-  const email = text(fields, 'email')
-  if (email === null || !/^[^\s@]+@[^\s@]+$/.test(email)) throw new RejectedRow('email is missing or no address')
+export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone: string): ImportedCustomer {
+  const email = text(fields, 'email')?.trim() ?? ''
+  if (!/^[^\s@]+@[^\s@]+$/.test(email) || email.length > MAX_TEXT)
+    throw new RejectedRow('email is missing or no address')
   const id = idOf(fields, CUSTOMER_ID_COLUMNS)
   const given = CUSTOMER_ID_COLUMNS.map((column) => fields[column]).find((value) => value)
   if (given !== undefined && id === undefined) throw new RejectedRow('entity_id is no number above 0')
@@ -45,8 +47,8 @@ export function readCustomer({ fields }: Row, store: Store, now: Date): Imported
   if (gender !== null && GENDERS[gender.toLowerCase()] === undefined) throw new RejectedRow('gender is unknown')
   const group = text(fields, 'group_id')
   if (group !== null && !/^\d{1,9}$/.test(group)) throw new RejectedRow('group_id is no number')
-  const lockedUntil = moment(fields, 'lock_expires')
-  const createdAt = moment(fields, 'created_at') ?? now
+  const lockedUntil = moment(fields, 'lock_expires', timeZone)
+  const createdAt = moment(fields, 'created_at', timeZone) ?? now
   const customAttributes = readAttributes(fields, store.customAttributes.customer)
 
   return {
@@ -54,7 +56,7 @@ export function readCustomer({ fields }: Row, store: Store, now: Date): Imported
     email,
     passwordHash,
     password: passwordHash === undefined ? (text(fields, 'password') ?? undefined) : undefined,
-    events: (customerId) => [
+    events: (customerId, credentialsRevision) => [
       {
         type: 'CustomerRegistered',
         data: {
@@ -75,7 +77,7 @@ export function readCustomer({ fields }: Row, store: Store, now: Date): Imported
           rewardUpdateNotification: flag(fields, 'reward_update_notification'),
           rewardWarningNotification: flag(fields, 'reward_warning_notification'),
           createdAt: createdAt.toISOString(),
-          credentialsRevision: passwordHash === undefined && !text(fields, 'password') ? -1 : 0,
+          credentialsRevision,
         },
       },
       // Only where the store wants it: elsewhere an old key would keep nobody out.
@@ -89,25 +91,55 @@ export function readCustomer({ fields }: Row, store: Store, now: Date): Imported
   }
 }
 
+const YES_NO: Readonly<Record<string, number>> = { 1: 1, 0: 0, yes: 1, no: 0 }
+
 function flag(fields: Row['fields'], column: string): number | null {
-  const value = text(fields, column)
-  return value === '0' || value === '1' ? Number(value) : null
+  return YES_NO[text(fields, column)?.toLowerCase() ?? ''] ?? null
 }
 
 /** Values of declared attributes from columns of their codes: of options the value or, as Magento exports it, the label. */
 export function readAttributes(fields: Row['fields'], declared: readonly CustomAttribute[]): CustomAttributes {
   const attributes: CustomAttributes = {}
-  for (const { code, type, options } of declared) {
-    const value = text(fields, code)
-    if (value === null) continue
-    if (type !== 'select' && type !== 'multiselect') {
-      attributes[code] = value
-      continue
-    }
-    const given = type === 'select' ? [value] : value.split(/[,|\n]/).map((each) => each.trim())
-    const chosen = options.filter((option) => given.some((each) => each === option.value || each === option.label))
-    if (chosen.length < given.length) throw new RejectedRow(`${code} has an option that the store does not have`)
-    attributes[code] = chosen.map((option) => option.value)
+  for (const attribute of declared) {
+    const value = text(fields, attribute.code)
+    if (value !== null) attributes[attribute.code] = readAttribute(value, attribute)
   }
   return attributes
+}
+
+function readAttribute(value: string, attribute: CustomAttribute): string | string[] {
+  const { code, type } = attribute
+  switch (type) {
+    case 'select':
+    case 'multiselect':
+      return readOptions(value, attribute)
+    case 'boolean': {
+      const flag = YES_NO[value.toLowerCase()]
+      if (flag === undefined) throw new RejectedRow(`${code} is neither yes nor no`)
+      return String(flag)
+    }
+    case 'date': {
+      const date = parseDate(value)
+      if (date === undefined) throw new RejectedRow(`${code} is no date`)
+      return date
+    }
+    default:
+      return value
+  }
+}
+
+function readOptions(value: string, { code, type, options }: CustomAttribute): string[] {
+  const find = (given: string) =>
+    options.find((option) => option.value === given) ??
+    options.find((option) => option.label.toLowerCase() === given.toLowerCase())
+  const chosen = new Set<string>()
+  const parts = type === 'select' ? [value] : value.split(',')
+  for (let from = 0, to = parts.length; from < parts.length; from = to, to = parts.length) {
+    // A label may itself have a comma: the longest that there is.
+    let option = find(parts.slice(from, to).join(',').trim())
+    while (option === undefined && --to > from) option = find(parts.slice(from, to).join(',').trim())
+    if (option === undefined) throw new RejectedRow(`${code} has an option that the store does not have`)
+    chosen.add(option.value)
+  }
+  return options.map((option) => option.value).filter((each) => chosen.has(each))
 }

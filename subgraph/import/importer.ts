@@ -1,21 +1,26 @@
 /**
  * Moving customers in from Magento's export files. Each row's events have ids that come from the row, and are appended where
  * nothing was: so an import that is run again writes nothing twice, and one that was cut off goes on.
+ *
+ * A customer's appends come in the order of a registration: the claim of the address, the credentials, the customer. What an
+ * earlier run has brought in shows by the claim, and is looked at before anything is written: a customer who has a new
+ * password, another address or is gone by now stays as it is.
  */
 import { stat } from 'node:fs/promises'
 import { LRUCache } from 'lru-cache'
 import { chained } from '../../eventstore/chain.ts'
-import { decode } from '../../eventstore/codec.ts'
+import { decode, InvalidEvent, type Recorded } from '../../eventstore/codec.ts'
 import {
+  AppendTooLarge,
   comparePositions,
   type EventStore,
   type NewEvent,
   StreamNotFound,
   WrongExpectedRevision,
 } from '../../eventstore/port.ts'
-import { absentCustomer, type CustomerDocument, project } from '../../projections/customer.ts'
+import { absentCustomer, project } from '../../projections/customer.ts'
 import { customerStream, foldCustomer } from '../../projections/fold.ts'
-import type { CustomerEvent, EmailEvent } from '../../schema/events.ts'
+import type { CredentialsEvent, CustomerEvent, EmailEvent, ImportedIdEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
 import { type Command, encodeAll, uuidOf } from '../command.ts'
 import { createEmailClaims } from '../email-claims.ts'
@@ -44,6 +49,8 @@ export interface ImportOptions {
   readonly addresses?: string | undefined
   /** Nothing is written. */
   readonly dryRun?: boolean
+  /** Of the store that was exported, for the times that newer versions write in it; default UTC. */
+  readonly timeZone?: string
   /** Told of each rejected row; the reason has no personal data in it. */
   readonly onRejected: (file: string, line: number, reason: string) => Promise<void> | void
   /** @param rows of both files so far @param share 0 to 1 of both */
@@ -66,17 +73,19 @@ interface Found {
 const IN_FLIGHT = 1_024
 /** Addresses are gathered by customer within so many rows. */
 const GATHERED = 4_096
-/** Ids are reserved for the import in such steps. */
-const FLOOR_STEP = 100_000
+/** The appends of one customer's addresses take so many of them at once. */
+const ADDRESSES_AT_ONCE = 100
+/** The floor of ids is raised in such steps, so that it is not raised for each row. */
+const FLOOR_STEP = 10_000
 /** Some 60 MB. */
 const REMEMBERED = 300_000
 
-/** Brings the files in. @throws EventStoreUnavailable; Error for a file that can't be read */
+/** Brings the files in. @throws EventStoreUnavailable; BrokenFileError and the system's errors for a file that can't be read */
 export async function importFiles(
   options: ImportOptions,
 ): Promise<{ customers: ImportReport; addresses: ImportReport }> {
   const eventStore = chained(options.eventStore)
-  const { store, dryRun = false, onRejected, onProgress, signal, now = new Date() } = options
+  const { store, dryRun = false, onRejected, onProgress, signal, now = new Date(), timeZone = 'UTC' } = options
   const load = (id: number) => foldCustomer(eventStore, id)
   const claims = createEmailClaims(eventStore, { load }, options.emailHashKey)
   const ids = createIds(eventStore)
@@ -95,16 +104,21 @@ export async function importFiles(
   let rows = 0
   /** Customers that this run has registered, by the keys of their addresses: what is known of them need not be read. */
   const fresh = new LRUCache<string, { readonly id: number; readonly revision: number }>({ max: REMEMBERED })
+  /** Customers whose rows are under way, by the same keys. */
+  const underWay = new Set<string>()
   const before = await end(eventStore)
-  const hasOwnAddresses = (await readNewest(eventStore, 'addressIds', 1)).length > 0
+  /** Where nobody has an address yet, none needs to be looked up. */
+  const isEmpty = await hasNone(eventStore, 'customerEmail-')
+  /** Ids up to these may have been given out here; those above have not, and will not be. */
+  const givenOut = { customer: 0, address: 0 }
 
   if (options.customers) {
     const file = options.customers
-    await each(withFloors(readRows(file), 'customerId', CUSTOMER_ID_COLUMNS), IN_FLIGHT, (row) =>
-      settle(reports.customers, file, row, 0, () => importCustomer(readCustomer(row, store, now))),
+    await each(withFloors(readRows(file), 'customer', CUSTOMER_ID_COLUMNS), IN_FLIGHT, (row) =>
+      settle(reports.customers, file, row, 0, () => importCustomer(readCustomer(whole(row), store, now, timeZone))),
     )
   }
-  if (options.addresses) await importAddresses(options.addresses)
+  if (options.addresses && !signal?.aborted) await importAddresses(options.addresses)
   return reports
 
   /** One row: counted, or rejected with its reason; anything else ends the import. */
@@ -119,9 +133,8 @@ export async function importFiles(
     try {
       into[await work()]++
     } catch (error) {
-      if (!(error instanceof RejectedRow)) throw error
       into.rejected++
-      await onRejected(file, line, error.message)
+      await onRejected(file, line, rejectionOf(error).message)
     }
     onProgress?.(++rows, (before + bytes) / total)
   }
@@ -129,74 +142,162 @@ export async function importFiles(
   /** Rows as they come, once no id of theirs will be given out here any more. */
   async function* withFloors(
     read: AsyncIterable<Row>,
-    kind: 'customerId' | 'addressId',
+    kind: 'customer' | 'address',
     columns: readonly string[],
   ): AsyncGenerator<Row> {
     let floor = 0
     for await (const row of read) {
+      if (signal?.aborted) return
       const id = idOf(row.fields, columns) ?? 0
       if (id > floor && !dryRun) {
-        floor = id + FLOOR_STEP
-        await ids.raiseFloors({ customerId: 0, addressId: 0, [kind]: floor }, run)
+        floor = Math.ceil(id / FLOOR_STEP) * FLOOR_STEP
+        givenOut[kind] = Math.max(givenOut[kind], await ids.raiseFloor(kind, floor, run))
       }
       yield row
     }
   }
 
   async function importCustomer(customer: ImportedCustomer): Promise<Outcome> {
-    const { email } = customer
-    if (dryRun) return 'imported'
-    const key = claims.keyOf(email)
-    const [claimed] =
-      customer.id === undefined ? await readNewest<EmailEvent>(eventStore, `customerEmail-${key}`, 1) : []
-    const id = customer.id ?? claimed?.data.customerId ?? (await ids.nextCustomerId(run))
-    const own = command(`customer:${id}:${key}`)
-    await claim(email, key, id, own)
-
-    const password = customer.passwordHash === undefined ? customer.password : undefined
-    const passwordHash =
-      password === undefined
-        ? customer.passwordHash && `${MAGENTO}${customer.passwordHash}`
-        : await hashPassword(password)
-    if (passwordHash !== undefined) await setCredentials(id, passwordHash, own)
-
-    const events = encodeAll(own, customer.events(id))
-    const { position, written } = await appendFirst(customerStream(id), events)
-    if (written) {
-      if (position && comparePositions(position, before) <= 0) return 'alreadyThere'
-      fresh.set(key, { id, revision: events.length - 1 })
-      return 'imported'
+    const key = claims.keyOf(customer.email)
+    if (underWay.has(key) || fresh.has(key)) throw new RejectedRow('the e-mail address comes twice in the file')
+    underWay.add(key)
+    try {
+      const own = command(`customer:${customer.id ?? ''}:${key}`)
+      if (dryRun) return await foresee(customer, key, own)
+      if (customer.id === undefined ? await isHeld(key) : customer.id <= givenOut.customer) {
+        return await importAgain(customer, key, own)
+      }
+      const id = customer.id ?? (await ids.nextCustomerId(run))
+      const { written, position } = await appendFirst(claimStream(key), claimOf(id, own))
+      const isNew = written && position !== undefined && comparePositions(position, before) > 0
+      return isNew ? await register(customer, id, key, own) : await importAgain(customer, key, own)
+    } finally {
+      underWay.delete(key)
     }
-    const holder = await load(id)
-    if (holder.status === 'registered' && claims.keyOf(holder.email) === key) return 'alreadyThere'
-    await claims.release(email, id, own)
-    throw new RejectedRow(`the id ${id} is another customer's`)
   }
 
-  /** @throws RejectedRow where the address is another customer's */
-  async function claim(email: string, key: string, id: number, own: Command): Promise<void> {
-    const events = encodeAll(own, [{ type: 'EmailClaimed', data: { customerId: id } }], 'claim')
-    const { written } = await appendFirst(`customerEmail-${key}`, events)
-    if (written) return
-    try {
-      await claims.claim(email, id, own, 'graphql-already-exists')
-    } catch (error) {
-      if (error instanceof CustomerError && error.extensions.code === 'CONFLICT') {
-        throw new RejectedRow('the e-mail address is that of another customer')
+  async function isHeld(key: string): Promise<boolean> {
+    return !isEmpty && (await readNewest(eventStore, claimStream(key), 1)).length > 0
+  }
+
+  /** Where somebody has the address or has had it, or the id was given out here: what is there is looked at first. */
+  async function importAgain(customer: ImportedCustomer, key: string, own: Command): Promise<Outcome> {
+    const { newest, id = await ids.nextCustomerId(run), isThere } = await look(customer, key, own)
+    if (isThere) return 'alreadyThere'
+    const isOwn = newest?.type === 'EmailClaimed' && newest.data.customerId === id
+    if (!isOwn) {
+      try {
+        await claims.claim(customer.email, id, own, 'graphql-already-exists')
+      } catch (error) {
+        if (error instanceof CustomerError && error.extensions.code === 'CONFLICT') throw addressTaken()
+        throw error
       }
+    }
+    return register(customer, id, key, own)
+  }
+
+  /** What there is of a row. @throws RejectedRow where its address or id is another customer's */
+  async function look(customer: ImportedCustomer, key: string, own: Command) {
+    const history = await all<EmailEvent>(claimStream(key))
+    const newest = history.at(-1)
+    const earlier = history.findLast(({ metadata }) => metadata.$causationId === own.id)
+    let id = customer.id ?? earlier?.data.customerId
+    const events = id === undefined ? [] : await all<CustomerEvent>(customerStream(id))
+    if (events.some((event) => event.id === own.id)) return { newest, id, isThere: true }
+    if (newest?.type === 'EmailClaimed') {
+      const holder = await load(newest.data.customerId)
+      if (holder.status === 'registered' && claims.keyOf(holder.email) === key) {
+        // Came in from a file of another kind, or was registered here.
+        if (holder.id === customer.id) return { newest, id, isThere: true }
+        throw addressTaken()
+      }
+    }
+    if (id !== undefined && events.length > 0 && !isTakenBy(events, own)) {
+      if (customer.id !== undefined) throw idTaken(id)
+      id = undefined // fenced off by one who took the claim over
+    }
+    return { newest, id, isThere: false }
+  }
+
+  /** What would come of the row. */
+  async function foresee(customer: ImportedCustomer, key: string, own: Command): Promise<Outcome> {
+    return !isEmpty && (await look(customer, key, own)).isThere ? 'alreadyThere' : 'imported'
+  }
+
+  /** Once the address is claimed: the credentials, then the customer. */
+  async function register(customer: ImportedCustomer, id: number, key: string, own: Command): Promise<Outcome> {
+    try {
+      const revision =
+        customer.id !== undefined && id <= givenOut.customer
+          ? await registerReserved(customer, id, own)
+          : await registerFree(customer, id, own)
+      fresh.set(key, { id, revision })
+      return 'imported'
+    } catch (error) {
+      if (isRejection(error)) await claims.release(customer.email, id, own)
       throw error
     }
   }
 
-  /** What stands there already counts: it may have been changed since. @throws RejectedRow where it is another customer's */
-  async function setCredentials(id: number, passwordHash: string, own: Command): Promise<void> {
-    const stream = `customerCredentials-${id}`
-    const { written } = await appendFirst(
-      stream,
-      encodeAll(own, [{ type: 'CredentialsSet', data: { passwordHash } }], 'credentials'),
-    )
-    if (!written && (await load(id)).revision === -1)
-      throw new RejectedRow(`the id ${id} is being used by another registration`)
+  /** An id that is nobody else's. @returns the customer's revision */
+  async function registerFree(customer: ImportedCustomer, id: number, own: Command): Promise<number> {
+    const passwordHash = await hashOf(customer)
+    const events = encodeAll(own, customer.events(id, passwordHash === undefined ? -1 : 0))
+    if (passwordHash !== undefined) {
+      const { written } = await appendFirst(credentialsStream(id), credentialsOf(passwordHash, own))
+      if (!written) throw idTaken(id)
+    }
+    if (!(await appendFirst(customerStream(id), events)).written) throw idTaken(id)
+    return events.length - 1
+  }
+
+  /**
+   * An id of a block that an instance has, which may be about to give it to a new customer. Whose it is is decided by the
+   * first event of the customer's stream, before any credentials: the other one's are never this customer's.
+   */
+  async function registerReserved(customer: ImportedCustomer, id: number, own: Command): Promise<number> {
+    if (!(await appendFirst(customerStream(id), takingOf(own))).written) throw idTaken(id)
+    // Without a password it gets one that nobody knows: it keeps out what the other one may still write.
+    const passwordHash = (await hashOf(customer)) ?? (await hashPassword(crypto.randomUUID()))
+    for (;;) {
+      const { status, revision } = await load(id)
+      if (status !== 'absent') throw idTaken(id)
+      try {
+        const events = encodeAll(own, customer.events(id, await replaceCredentials(id, passwordHash, own)))
+        await eventStore.append(customerStream(id), events, { expected: revision })
+        return revision + events.length
+      } catch (error) {
+        // One who has the id under way has written its credentials, or its claim was given up there.
+        if (!(error instanceof WrongExpectedRevision)) throw error
+      }
+    }
+  }
+
+  /** Sets the credentials, in the place of those that a registration has left which lost the id. @returns their revision */
+  async function replaceCredentials(id: number, passwordHash: string, own: Command): Promise<number> {
+    const stream = credentialsStream(id)
+    const [left] = await readNewest<CredentialsEvent>(eventStore, stream, 1)
+    if (left?.metadata.$causationId === own.id) return left.revision
+    if (left) await eventStore.setStreamMetadata(stream, { $maxCount: 1 })
+    const expected = left?.revision ?? 'no_stream'
+    return (await eventStore.append(stream, credentialsOf(passwordHash, own), { expected })).revision
+  }
+
+  /** Only now: to hash a password is costly, and few rows of a run that goes on need it. */
+  async function hashOf({ passwordHash, password }: ImportedCustomer): Promise<string | undefined> {
+    if (passwordHash !== undefined) return MAGENTO + passwordHash
+    return password === undefined ? undefined : hashPassword(password)
+  }
+
+  /** A stream's events, oldest first; none for a missing stream. */
+  async function all<E extends CustomerEvent | EmailEvent>(stream: string): Promise<Recorded<E>[]> {
+    const events: Recorded<E>[] = []
+    try {
+      for await (const event of eventStore.readStream(stream)) events.push(decode<E>(event))
+    } catch (error) {
+      if (!(error instanceof StreamNotFound)) throw error
+    }
+    return events
   }
 
   /** Appends to a stream without events; a repetition counts as written. */
@@ -218,7 +319,7 @@ export async function importFiles(
       const byCustomer = new Map<string, { readonly row: Row; readonly address: ImportedAddress }[]>()
       for (const row of rows) {
         try {
-          const address = readAddress(row, store)
+          const address = readAddress(whole(row), store)
           const key = claims.keyOf(address.email)
           const group = byCustomer.get(key)
           if (group) group.push({ row, address })
@@ -229,7 +330,10 @@ export async function importFiles(
       }
       await each(byCustomer, IN_FLIGHT, async ([key, group]) => {
         const addresses = group.map(({ address }) => address)
-        const outcomes = await importAddressesOf(key, addresses)
+        const outcomes: (Outcome | RejectedRow)[] = []
+        for (let from = 0; from < addresses.length; from += ADDRESSES_AT_ONCE) {
+          outcomes.push(...(await importAddressesOf(key, addresses.slice(from, from + ADDRESSES_AT_ONCE))))
+        }
         for (const [index, { row }] of group.entries()) {
           await settle(reports.addresses, file, row, sizes[0] ?? 0, async () => {
             const outcome = outcomes[index] as Outcome | RejectedRow
@@ -239,8 +343,7 @@ export async function importFiles(
         }
       })
     }
-    for await (const row of withFloors(readRows(file), 'addressId', ADDRESS_ID_COLUMNS)) {
-      if (signal?.aborted) return
+    for await (const row of withFloors(readRows(file), 'address', ADDRESS_ID_COLUMNS)) {
       gathered.push(row)
       if (gathered.length === GATHERED) await flush()
     }
@@ -254,24 +357,30 @@ export async function importFiles(
   ): Promise<(Outcome | RejectedRow)[]> {
     for (;;) {
       const customer = await find(key)
-      if (customer === undefined) {
-        if (dryRun && options.customers) return addresses.map(() => 'imported')
-        return addresses.map(() => new RejectedRow('there is no customer with this _email'))
-      }
+      if (customer === undefined) return Promise.all(addresses.map(withoutCustomer))
       const outcomes: (Outcome | RejectedRow)[] = []
       const events: NewEvent[] = []
       const { defaults } = customer
       const seen = new Set<number>()
       for (const address of addresses) {
         const own = command(`address:${address.id}:${customer.id}`)
-        if (customer.eventIds?.has(own.id)) outcomes.push('alreadyThere')
-        else if (seen.has(address.id)) outcomes.push(new RejectedRow(`the address id ${address.id} comes twice`))
-        else if (!dryRun && !(await take(address.id, customer.id, own))) {
-          outcomes.push(new RejectedRow(`the address id ${address.id} is another address's`))
-        } else {
+        try {
+          if (customer.eventIds?.has(own.id)) {
+            outcomes.push('alreadyThere')
+            continue
+          }
+          if (seen.has(address.id)) throw new RejectedRow(`the address id ${address.id} comes twice`)
+          const moved = { ...defaults }
+          const encoded = encodeAll(own, eventsOf(address, moved))
+          if (!dryRun && !(await take(address.id, customer.id, own))) {
+            throw new RejectedRow(`the address id ${address.id} is another address's`)
+          }
           seen.add(address.id)
+          Object.assign(defaults, moved)
           outcomes.push('imported')
-          events.push(...encodeAll(own, eventsOf(address, defaults)))
+          events.push(...encoded)
+        } catch (error) {
+          outcomes.push(rejectionOf(error))
         }
       }
       fresh.delete(key)
@@ -280,46 +389,55 @@ export async function importFiles(
         await eventStore.append(customerStream(customer.id), events, { expected: customer.revision })
         return outcomes
       } catch (error) {
+        if (error instanceof AppendTooLarge && addresses.length > 1) {
+          const outcomes: (Outcome | RejectedRow)[] = []
+          for (const address of addresses) outcomes.push(...(await importAddressesOf(key, [address])))
+          return outcomes
+        }
+        if (isRejection(error)) return addresses.map(() => rejectionOf(error))
         if (!(error instanceof WrongExpectedRevision)) throw error // somebody changed the customer meanwhile: once more
       }
     }
+  }
+
+  /** An address whose customer has another e-mail address by now, or is gone; or has never been. */
+  async function withoutCustomer({ id }: ImportedAddress): Promise<Outcome | RejectedRow> {
+    const [imported] = await readNewest<Extract<ImportedIdEvent, { type: 'AddressIdImported' }>>(
+      eventStore,
+      `addressOwner-${id}`,
+      1,
+    )
+    if (imported) {
+      const { customerId } = imported.data
+      const own = command(`address:${id}:${customerId}`)
+      if ((await all(customerStream(customerId))).some((event) => event.id === own.id)) return 'alreadyThere'
+    }
+    if (dryRun && options.customers) return 'imported'
+    return new RejectedRow('there is no customer with this _email')
   }
 
   /** The customer with this address, as far as its addresses need it. */
   async function find(key: string): Promise<Found | undefined> {
     const known = fresh.get(key)
     if (known) return { ...known, defaults: { billing: null, shipping: null } }
-    const [claimed] = await readNewest<EmailEvent>(eventStore, `customerEmail-${key}`, 1)
+    const [claimed] = await readNewest<EmailEvent>(eventStore, claimStream(key), 1)
     if (claimed?.type !== 'EmailClaimed') return undefined
-    const { state, eventIds } = await read(claimed.data.customerId)
-    if (state.status !== 'registered') return undefined
+    const events = await all<CustomerEvent>(customerStream(claimed.data.customerId))
+    const state = events.reduce(project, absentCustomer(claimed.data.customerId))
+    if (state.status !== 'registered' || claims.keyOf(state.email) !== key) return undefined
     const { id, revision, defaultBilling, defaultShipping } = state
+    const eventIds = new Set(events.map((event) => event.id))
     return { id, revision, eventIds, defaults: { billing: defaultBilling, shipping: defaultShipping } }
   }
 
   /** Makes the customer the owner of the id. @returns whether it is */
   async function take(addressId: number, customerId: number, own: Command): Promise<boolean> {
-    // Of ids that were given out here before the floor was raised; on a new service there are none.
-    if (hasOwnAddresses && (await ids.addressOwner(addressId)) !== undefined) {
+    if (addressId <= givenOut.address && (await ids.addressOwner(addressId)) !== undefined) {
       const [imported] = await readNewest(eventStore, `addressOwner-${addressId}`, 1)
       if (imported === undefined) return false
     }
     const events = encodeAll(own, [{ type: 'AddressIdImported', data: { customerId } }], 'owner')
     return (await appendFirst(`addressOwner-${addressId}`, events)).written
-  }
-
-  async function read(id: number): Promise<{ state: CustomerDocument; eventIds: ReadonlySet<string> }> {
-    let state = absentCustomer(id)
-    const eventIds = new Set<string>()
-    try {
-      for await (const event of eventStore.readStream(customerStream(id))) {
-        eventIds.add(event.id)
-        state = project(state, decode<CustomerEvent>(event))
-      }
-    } catch (error) {
-      if (!(error instanceof StreamNotFound)) throw error
-    }
-    return { state, eventIds }
   }
 }
 
@@ -338,6 +456,46 @@ function eventsOf(
     defaults.shipping = addressId
   }
   return events
+}
+
+const claimStream = (key: string) => `customerEmail-${key}`
+const credentialsStream = (id: number) => `customerCredentials-${id}`
+
+/** The events of a row that are not of the customer's stream, or not of its registration: always with the same ids. */
+const claimOf = (id: number, own: Command) =>
+  encodeAll(own, [{ type: 'EmailClaimed', data: { customerId: id } }], `claim:${id}`)
+const credentialsOf = (passwordHash: string, own: Command) =>
+  encodeAll(own, [{ type: 'CredentialsSet', data: { passwordHash } }], 'credentials')
+const takingOf = (own: Command) => encodeAll(own, [{ type: 'CustomerIdImported', data: {} }], 'id')
+
+/** Whether a run was cut off after it had taken an id that was given out here, and before the registration. */
+const isTakenBy = (events: readonly Recorded<CustomerEvent>[], own: Command) =>
+  events[0]?.id === takingOf(own)[0]?.id &&
+  events.every(({ type }) => type === 'CustomerIdImported' || type === 'EmailClaimAbandoned')
+
+const addressTaken = () => new RejectedRow('the e-mail address is that of another customer')
+const idTaken = (id: number) => new RejectedRow(`the id ${id} is another customer's`)
+
+/** A row that could be read. @throws RejectedRow */
+function whole(row: Row): Row {
+  if (row.fault !== undefined) throw new RejectedRow(row.fault)
+  return row
+}
+
+const isRejection = (error: unknown) =>
+  error instanceof RejectedRow || error instanceof InvalidEvent || error instanceof AppendTooLarge
+
+/** Why a row is rejected. @throws what is no fault of the row's */
+function rejectionOf(error: unknown): RejectedRow {
+  if (error instanceof RejectedRow) return error
+  if (error instanceof InvalidEvent) return new RejectedRow(error.message) // names fields, never values
+  if (error instanceof AppendTooLarge) return new RejectedRow('the row is too large')
+  throw error
+}
+
+async function hasNone(eventStore: EventStore, prefix: string): Promise<boolean> {
+  for await (const _ of eventStore.readAll({ maxCount: 1, filter: { streamPrefixes: [prefix] } })) return false
+  return true
 }
 
 /** The newest position of the log. */

@@ -1,5 +1,5 @@
 /** `npm run import -- customers.csv addresses.csv`: moves customers in from Magento's export files. */
-import { appendFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { openEventStore } from '../../eventstore/open.ts'
 import { ConfigurationError } from '../../schema/configuration.ts'
@@ -10,7 +10,10 @@ import { loadKeys } from '../identity/keys.ts'
 import { type ImportReport, importFiles } from './importer.ts'
 import { columnsOf } from './rows.ts'
 
-const USAGE = 'CUSTOMERS.csv [ADDRESSES.csv] [--addresses ADDRESSES.csv] [--rejected FILE] [--dry-run]'
+const USAGE =
+  'CUSTOMERS.csv [ADDRESSES.csv] [--addresses ADDRESSES.csv] [--rejected FILE] [--timezone ZONE] [--dry-run]'
+
+const HEAD = 'file,line,reason\n'
 
 await runCommand(async (configuration, signal) => {
   const { values, positionals } = readArguments(
@@ -19,6 +22,7 @@ await runCommand(async (configuration, signal) => {
       options: {
         addresses: { type: 'string' },
         rejected: { type: 'string' },
+        timezone: { type: 'string', default: 'UTC' },
         'dry-run': { type: 'boolean', default: false },
       },
     },
@@ -34,31 +38,33 @@ await runCommand(async (configuration, signal) => {
   const { emailHashKey } = loadKeys(configuration)
   const eventStore = openEventStore(configuration.EVENTSTORE_URL)
   const rejectedPath = values.rejected ?? `${first.replace(/\.csv$/i, '')}.rejected.csv`
+  dropRejected(rejectedPath)
   let rejected = false
   const progress = showProgress('importing', 'rows')
   try {
-    const reports = await importFiles({
+    const importing = importFiles({
       eventStore,
       emailHashKey,
       store,
       customers,
       addresses,
       dryRun: values['dry-run'],
+      timeZone: checkTimeZone(values.timezone),
       signal,
       onProgress: (rows, share) => progress.report(rows, share),
       onRejected(file, line, reason) {
-        if (!rejected) writeFileSync(rejectedPath, 'file,line,reason\n')
+        if (!rejected) writeFileSync(rejectedPath, HEAD)
         rejected = true
         appendFileSync(rejectedPath, `${quoted(file)},${line},${quoted(reason)}\n`)
       },
     })
-    progress.stop()
+    const reports = await importing.finally(() => progress.stop())
     if (customers !== undefined) tell('customers', reports.customers)
     if (addresses !== undefined) tell('addresses', reports.addresses)
     if (values['dry-run']) console.log('Nothing was written (--dry-run).')
     if (signal.aborted) {
-      console.log('Interrupted: the same command goes on.')
-      return 1
+      console.log('Stopped. The same command goes on from here.')
+      return 130
     }
     if (!rejected) return 0
     console.log(`What was rejected and why: ${rejectedPath}`)
@@ -67,6 +73,25 @@ await runCommand(async (configuration, signal) => {
     await eventStore.close()
   }
 })
+
+/** What an earlier run has rejected. @throws ConfigurationError where the file is another one */
+function dropRejected(path: string): void {
+  if (!existsSync(path)) return
+  if (!readFileSync(path, 'utf8').startsWith(HEAD)) {
+    throw new ConfigurationError(`--rejected: ${JSON.stringify(path)} is there and holds something else.`)
+  }
+  unlinkSync(path)
+}
+
+/** @throws ConfigurationError */
+function checkTimeZone(zone: string): string {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: zone })
+    return zone
+  } catch {
+    throw new ConfigurationError(`--timezone: ${JSON.stringify(zone)} is none; accepted: UTC, Europe/Berlin and so on.`)
+  }
+}
 
 function tell(what: string, { imported, alreadyThere, rejected }: ImportReport): void {
   console.log(`${what}: ${imported} imported, ${alreadyThere} already there, ${rejected} rejected`)

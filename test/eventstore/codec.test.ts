@@ -79,6 +79,7 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
   CustomerTokensRevoked: {},
   CustomerLocked: { until: '2026-01-02T03:04:05.000Z' },
   CustomerDeleted: {},
+  CustomerIdImported: {},
   EmailClaimAbandoned: { emailKey: 'key' },
   EmailClaimed: { customerId: 7 },
   EmailReleased: { customerId: 7 },
