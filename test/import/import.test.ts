@@ -206,7 +206,7 @@ t.test('a row that can not be brought in is told with its line and reason, and t
     [5, 'dob is no date'],
     [6, 'gender is unknown'],
     [7, 'entity_id is no number above 0'],
-    [8, 'the e-mail address is that of another customer'],
+    [8, 'the e-mail address comes twice in the file'],
     [9, "the id 1 is another customer's"],
     [10, 'created_at is no date and time'],
     [12, 'entity_id is missing while other rows have one'],

@@ -28,7 +28,7 @@ t.test('kill -9', async (t) => {
       t.equal(await startProcess(t, 'test/mail/crash-process.ts', folder, {}, args).ended, 'SIGKILL', name)
       if (moment !== 'written') t.equal(smtp.mails.length, moment === 'sent' ? number : number - 1, name)
 
-      const successor = startWorker(t, eventStore, { smtp, leaseMs: 2_500 })
+      const successor = startWorker(t, eventStore, { smtp, leaseMs: 5_000 })
       await requestResets(eventStore, MAILS + 1, MAILS + 1)
       await successor.caughtUp()
       const ids = smtp.mails.map(({ messageId }) => messageId)

@@ -180,6 +180,10 @@ t.test('the newsletter', async (t) => {
     .thenChanges(t, { newsletter: 'subscribed', newsletterConfirmation: null })
 })
 
+t.test('an id that is taken for a customer who moves in changes nothing yet', async (t) => {
+  given().when({ type: 'CustomerIdImported', data: {} }).thenChanges(t, {})
+})
+
 t.test('an address is added', async (t) => {
   given(registered)
     .when(added(12))
