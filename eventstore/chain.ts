@@ -19,6 +19,7 @@
  * begins anew. In streams that no event is meant to leave, verification takes that for a fault.
  */
 import { hash } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import {
   type AppendResult,
@@ -247,7 +248,7 @@ export function chained(eventStore: EventStore): EventStore {
         if (attempt === MAX_ATTEMPTS) {
           throw new EventStoreUnavailable(`Stream "${stream}" has too many writers at once.`)
         }
-        if (attempt > 1) await pause(Math.random() * Math.min(2 ** attempt, 50))
+        if (attempt > 1) await delay(Math.random() * Math.min(2 ** attempt, 50))
       }
     }
   }
@@ -318,8 +319,4 @@ export function chained(eventStore: EventStore): EventStore {
 function isNew({ id, metadata }: NewEvent): boolean {
   const cause = (metadata as Members | undefined)?.$causationId
   return (typeof cause === 'string' ? cause : id)[14] === '4'
-}
-
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds))
 }

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { decode, type Recorded } from '../eventstore/codec.ts'
 import { type EventStore, type RecordedEvent, StreamDeleted, StreamNotFound } from '../eventstore/port.ts'
 import type { CustomerDocument, LinkRequest } from '../projections/customer.ts'
-import { customerStream, foldCustomer } from '../projections/fold.ts'
+import { CUSTOMER_STREAMS, customerOf, foldCustomer } from '../projections/fold.ts'
 import type { CustomerEvent, EventMetadata, SubscriberEvent } from '../schema/events.ts'
 import type { MailPurpose, MailTokens } from '../schema/mail-tokens.ts'
 import type { Store } from '../schema/store.ts'
@@ -39,9 +39,8 @@ export interface Letters {
   compose(event: RecordedEvent): Promise<Letter | Reason>
 }
 
-const CUSTOMER_PREFIX = 'customer-'
 const SUBSCRIBER_PREFIX = 'newsletterSubscriber-'
-export const STREAM_PREFIXES = [CUSTOMER_PREFIX, SUBSCRIBER_PREFIX]
+export const STREAM_PREFIXES = [CUSTOMER_STREAMS, SUBSCRIBER_PREFIX]
 
 const PURPOSES: Readonly<Record<string, MailPurpose>> = {
   PasswordResetRequested: 'reset-password',
@@ -61,12 +60,6 @@ export function purposeOf({
   const isGuest = type === 'GuestConfirmationRequested'
   const isThere = isGuest ? stream.startsWith(SUBSCRIBER_PREFIX) : customerOf(stream) !== undefined
   return isThere && Object.hasOwn(PURPOSES, type) ? PURPOSES[type] : undefined
-}
-
-/** The id in the name of a customer's stream. */
-export function customerOf(stream: string): number | undefined {
-  const id = Number(stream.slice(CUSTOMER_PREFIX.length))
-  return id > 0 && Number.isSafeInteger(id) && stream === customerStream(id) ? id : undefined
 }
 
 /** Where each purpose's link stands in the customer's document. */

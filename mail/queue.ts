@@ -3,8 +3,9 @@
  * again: all of them after a growing wait where the server is away, a single one on its own beside the others.
  */
 import { EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
+import { customerOf } from '../projections/fold.ts'
 import type { MailPurpose } from '../schema/mail-tokens.ts'
-import { customerOf, type Letter, type Letters, purposeOf, type Reason } from './letters.ts'
+import { type Letter, type Letters, purposeOf, type Reason } from './letters.ts'
 import { MailDeferred, MailRefused, type Outbox } from './outbox.ts'
 
 /** The part of a pino logger that is used here. */

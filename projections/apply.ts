@@ -7,7 +7,7 @@ import { decode } from '../eventstore/codec.ts'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
-import { skipOrThrow } from './fold.ts'
+import { customerOf, skipOrThrow } from './fold.ts'
 import { type DocumentWrite, type ReadModel, ReadModelUnavailable } from './read-model.ts'
 
 /** An event that can't be applied, or is gone from its stream: its customer's document stays at the revision before it. */
@@ -29,7 +29,6 @@ export interface Applier {
   forget(): void
 }
 
-export const CUSTOMER_STREAMS = 'customer-'
 /** Customers and addresses that are kept: some 20 MB. */
 const CACHED = 20_000
 
@@ -160,12 +159,6 @@ export function createApplier(options: {
       parked = undefined
     },
   }
-}
-
-/** The id in a stream's name; undefined for a stream that is not a customer's, such as `customer-007`. */
-export function customerOf(stream: string): number | undefined {
-  const id = Number(stream.slice(CUSTOMER_STREAMS.length))
-  return id > 0 && Number.isSafeInteger(id) && stream === `${CUSTOMER_STREAMS}${id}` ? id : undefined
 }
 
 function groupByCustomer(events: readonly RecordedEvent[]): Map<number, RecordedEvent[]> {

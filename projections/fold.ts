@@ -5,8 +5,17 @@ import type { CustomerEvent } from '../schema/events.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
 import { isSkipped } from './skips.ts'
 
+/** What the names of customers' streams begin with. */
+export const CUSTOMER_STREAMS = 'customer-'
+
 /** The name of a customer's stream. */
-export const customerStream = (id: number) => `customer-${id}`
+export const customerStream = (id: number) => `${CUSTOMER_STREAMS}${id}`
+
+/** The id in a stream's name; undefined for a stream that is not a customer's, such as `customer-007`. */
+export function customerOf(stream: string): number | undefined {
+  const id = Number(stream.slice(CUSTOMER_STREAMS.length))
+  return id > 0 && Number.isSafeInteger(id) && stream === customerStream(id) ? id : undefined
+}
 
 /**
  * The customer as of the end of its stream; `absentCustomer` where there is none.

@@ -1,7 +1,7 @@
 /** What a projection tells of itself, as Prometheus metrics, and how far it is behind. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 import { comparePositions, type EventStore, type Position, type RecordedEvent } from '../eventstore/port.ts'
-import { customerOf } from './apply.ts'
+import { customerOf } from './fold.ts'
 import type { ReadModel } from './read-model.ts'
 import { FILTER, type ProjectionObserver } from './worker.ts'
 

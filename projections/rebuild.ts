@@ -10,9 +10,8 @@ import {
   type Position,
   StreamNotFound,
 } from '../eventstore/port.ts'
-import { CUSTOMER_STREAMS, customerOf } from './apply.ts'
 import type { CustomerDocument } from './customer.ts'
-import { customerStream, foldCustomer } from './fold.ts'
+import { CUSTOMER_STREAMS, customerOf, customerStream, foldCustomer } from './fold.ts'
 import type { ReadModel } from './read-model.ts'
 import { FILTER, type Log, startProjection } from './worker.ts'
 

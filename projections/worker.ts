@@ -8,8 +8,9 @@ import {
   type Subscription,
   type SubscriptionBatch,
 } from '../eventstore/port.ts'
-import { CUSTOMER_STREAMS, createApplier, type Failure } from './apply.ts'
+import { createApplier, type Failure } from './apply.ts'
 import { DOCUMENT_VERSION } from './customer.ts'
+import { CUSTOMER_STREAMS } from './fold.ts'
 import type { Checkpoint, ReadModel } from './read-model.ts'
 
 /** The part of a pino logger that the worker uses. */

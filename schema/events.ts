@@ -185,7 +185,7 @@ export const checkpointEventSchemas = {
     size: id,
     root: z.string(),
     /** Of the last event in the tree. */
-    position: z.strictObject({ commit: z.string(), prepare: z.string() }),
+    position,
     time: z.iso.datetime(),
     /** RFC 7638 thumbprint of the public key. */
     keyId: z.string(),

@@ -226,17 +226,16 @@ export function createCommands(parts: {
     if (caller === null) throw notAuthorized()
     const { customerId } = caller
     if (command.repeatable && (await customers.repetition(customerId, command))) return
-    const { email } = await signedIn(caller)
-    const authorized = (state: CustomerDocument) => checkUsable(authorize(caller, state), command.at, store)
-    authorized(await customers.load(customerId))
+    const customer = await signedIn(caller)
+    checkUsable(customer, command.at, store)
     await credentials.remove(customerId)
     await customers.execute(customerId, command, (state) => {
-      authorized(state)
+      checkUsable(authorize(caller, state), command.at, store)
       return [{ type: 'CustomerDeleted', data: {} }]
     })
     await parts.signIn.forget(customerId)
     // Where this is cut off, the next one who wants the address takes the claim over.
-    await claims.release(email, customerId, command)
+    await claims.release(customer.email, customerId, command)
   }
 
   async function createAddress(caller: Caller | null, input: AddressInput, command: Command): Promise<AddressOutcome> {

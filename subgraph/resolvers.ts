@@ -351,6 +351,15 @@ export function createResolvers({ eventStore, commands, links, customers, claims
         return toAddress(document, address)
       },
 
+      uid: ({ id }: { id: number }) => toUid(id),
+
+      custom_attributes: ({ custom_attributesV2 }: { custom_attributesV2: readonly AttributeView[] }) =>
+        custom_attributesV2.map((attribute) => ({
+          attribute_code: attribute.code,
+          value:
+            'value' in attribute ? attribute.value : attribute.selected_options.map(({ value }) => value).join(','),
+        })),
+
       custom_attributesV2: (
         { custom_attributesV2 }: { custom_attributesV2: readonly AttributeView[] },
         { attributeCodes }: AttributeCodes,
@@ -482,10 +491,8 @@ function createViews({ account, customAttributes }: Store) {
   }
 
   function toAddress(customer: CustomerDocument, address: CustomerAddress) {
-    const attributes = toAttributes(customAttributes.address, address.customAttributes)
     return {
       id: address.id,
-      uid: toUid(address.id),
       customer_id: customer.id,
       region: { region_code: address.regionCode, region: address.region, region_id: address.regionId },
       region_id: address.regionId,
@@ -505,11 +512,7 @@ function createViews({ account, customAttributes }: Store) {
       vat_id: address.vatId,
       default_shipping: customer.defaultShipping === address.id,
       default_billing: customer.defaultBilling === address.id,
-      custom_attributes: attributes.map((attribute) => ({
-        attribute_code: attribute.code,
-        value: 'value' in attribute ? attribute.value : attribute.selected_options.map(({ value }) => value).join(','),
-      })),
-      custom_attributesV2: attributes,
+      custom_attributesV2: toAttributes(customAttributes.address, address.customAttributes),
       extension_attributes: [],
     }
   }

@@ -1,11 +1,11 @@
 /** The stream that holds a customer's current password hash and nothing older. */
-import { type EventStore, WrongExpectedRevision } from '../../eventstore/port.ts'
+import type { EventStore } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { CredentialsEvent } from '../../schema/events.ts'
 import { type Command, encodeAll } from '../command.ts'
 import type { Customers } from '../customers.ts'
 import { recordHashUpgrade, recordPasswordChange } from '../domain/customer.ts'
-import { readNewest } from '../streams.ts'
+import { deleteStream, readNewest } from '../streams.ts'
 import { isOutdated } from './passwords.ts'
 
 export interface StoredCredentials {
@@ -76,12 +76,6 @@ export function createCredentials(eventStore: EventStore, customers: Customers):
       await customers.execute(customerId, own, (state) => recordHashUpgrade(state, revision))
     },
 
-    async remove(customerId) {
-      try {
-        await eventStore.deleteStream(stream(customerId), { expected: 'any' })
-      } catch (error) {
-        if (!(error instanceof WrongExpectedRevision)) throw error
-      }
-    },
+    remove: (customerId) => deleteStream(eventStore, stream(customerId)),
   }
 }

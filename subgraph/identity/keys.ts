@@ -1,7 +1,6 @@
 /** The service's keys: from the configuration, or generated once into the data folder on the embedded default. */
-import { generateKeyPairSync } from 'node:crypto'
 import type { Configuration } from '../../schema/configuration.ts'
-import { loadEmailHashKey, loadKey } from '../../schema/keys.ts'
+import { generateSigningKey, loadEmailHashKey, loadKey } from '../../schema/keys.ts'
 
 export interface Keys {
   /** Ed25519 private key, PEM or JWK. */
@@ -15,9 +14,7 @@ export interface Keys {
  */
 export function loadKeys(configuration: Configuration): Keys {
   return {
-    tokenSigningKey: loadKey(configuration, 'TOKEN_SIGNING_KEY', 'token-signing-key.pem', () =>
-      generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
-    ),
+    tokenSigningKey: loadKey(configuration, 'TOKEN_SIGNING_KEY', 'token-signing-key.pem', generateSigningKey),
     emailHashKey: loadEmailHashKey(configuration),
   }
 }

@@ -1,12 +1,12 @@
 /** `npm run secrets`: makes the secrets that docker-compose.yml reads. One that is there is left as it is. */
-import { generateKeyPairSync, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { generateSigningKey } from '../../schema/keys.ts'
 
-const privateKey = () => generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()
 const secrets = {
-  'token-signing-key.pem': privateKey,
-  'audit-signing-key.pem': privateKey,
+  'token-signing-key.pem': generateSigningKey,
+  'audit-signing-key.pem': generateSigningKey,
   'email-hash-key': () => randomBytes(32).toString('hex'),
   'subgraph-secret': () => randomBytes(32).toString('hex'),
   // To be filled in by the operator.

@@ -4,7 +4,7 @@
  * instance; an address that nobody has is counted too, so that the answers do not tell it apart.
  */
 import type { Recorded } from '../../eventstore/codec.ts'
-import { type EventStore, WrongExpectedRevision } from '../../eventstore/port.ts'
+import type { EventStore } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { SignInEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
@@ -15,7 +15,7 @@ import { isLocked, isUnconfirmed, lock } from '../domain/customer.ts'
 import type { EmailClaims } from '../email-claims.ts'
 import { accountLocked, accountUnconfirmed, authenticationFailed, CustomerError, invalidInput } from '../errors.ts'
 import { createKeyedQueue } from '../keyed-queue.ts'
-import { readNewest } from '../streams.ts'
+import { deleteStream, readNewest } from '../streams.ts'
 import type { Credentials, StoredCredentials } from './credentials.ts'
 import { hashPassword, isOutdated, verifyPassword } from './passwords.ts'
 
@@ -153,13 +153,7 @@ export function createSignIn(
 
     forgive: (customerId, command) => record(customerId, { type: 'FailuresForgiven', data: {} }, command),
 
-    async forget(customerId) {
-      try {
-        await eventStore.deleteStream(stream(customerId), { expected: 'any' })
-      } catch (error) {
-        if (!(error instanceof WrongExpectedRevision)) throw error
-      }
-    },
+    forget: (customerId) => deleteStream(eventStore, stream(customerId)),
   }
 }
 

@@ -3,10 +3,10 @@
  * (a revocation raises the customer's and so ends all earlier tokens). A service's: `sub` `service:<name>`, `scope` what it
  * may, names with spaces between them. Both: `jti`, `iat`, `exp`.
  */
-import { createHash, createPrivateKey, createPublicKey, type KeyObject, randomUUID } from 'node:crypto'
+import { createPublicKey, randomUUID } from 'node:crypto'
 import { createSigner, createVerifier, TokenError } from 'fast-jwt'
 import { LRUCache } from 'lru-cache'
-import { ConfigurationError } from '../../schema/configuration.ts'
+import { readSigningKey, thumbprint } from '../../schema/keys.ts'
 
 /** A customer who sends a request, as far as the token tells: the generation is yet to be compared with the customer's. */
 export interface Caller {
@@ -49,11 +49,10 @@ const SERVICE = 'service:'
  * @throws ConfigurationError for another key, without it in the message
  */
 export function createTokens(signingKey: string, lifetimeMinutes = 60): Tokens {
-  const privateKey = readPrivateKey(signingKey)
+  const privateKey = readSigningKey(signingKey, 'TOKEN_SIGNING_KEY')
   const publicKey = createPublicKey(privateKey)
   const { kty, crv, x } = publicKey.export({ format: 'jwk' }) as { kty: string; crv: string; x: string }
-  // RFC 7638 thumbprint: members in this order.
-  const kid = createHash('sha256').update(JSON.stringify({ crv, kty, x })).digest('base64url')
+  const kid = thumbprint(publicKey)
   const signing = { algorithm: 'EdDSA', key: privateKey.export({ format: 'pem', type: 'pkcs8' }), kid } as const
   const sign = createSigner({ ...signing, expiresIn: lifetimeMinutes * 60_000 })
   const signUntil = createSigner(signing)
@@ -112,21 +111,4 @@ function callerOf({
   const customerId = Number(sub)
   if (!Number.isSafeInteger(customerId) || !Number.isSafeInteger(gen) || scope !== undefined) return null
   return { customerId, generation: gen as number }
-}
-
-function readPrivateKey(text: string): KeyObject {
-  let key: KeyObject | undefined
-  try {
-    key = text.trimStart().startsWith('{')
-      ? createPrivateKey({ format: 'jwk', key: JSON.parse(text) })
-      : createPrivateKey(text.replaceAll('\\n', '\n')) // a PEM on one line of an environment file
-  } catch {
-    // Said below: the library's own message may quote the key.
-  }
-  if (key?.asymmetricKeyType !== 'ed25519') {
-    throw new ConfigurationError(
-      "TOKEN_SIGNING_KEY: its value can't be used; accepted: an Ed25519 private key (PEM or JWK).",
-    )
-  }
-  return key
 }

@@ -15,7 +15,7 @@ import {
   writeCheckpoint,
 } from '../../projections/proof/checkpoints.ts'
 import { checkInclusion, type InclusionProof, parseProof, proveInclusion } from '../../projections/proof/inclusion.ts'
-import { publicPem, readSigningKey } from '../../projections/proof/key.ts'
+import { publicPem, readAuditKey } from '../../projections/proof/key.ts'
 import { verifyLog } from '../../projections/proof/verify.ts'
 import { SILENT } from '../../projections/worker.ts'
 import { startProcess } from '../support/processes.ts'
@@ -212,7 +212,7 @@ t.test('npm run audit', async (t) => {
     return { code, output: started.output() }
   }
   const pem = (await run('key')).output
-  const own = readSigningKey(await readFile(join(folder, 'audit-signing-key.pem'), 'utf8'))
+  const own = readAuditKey(await readFile(join(folder, 'audit-signing-key.pem'), 'utf8'))
   t.equal(pem, publicPem(own))
   const publicFile = join(folder, 'public.pem')
   writeFileSync(publicFile, pem)

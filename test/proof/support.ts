@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import { chained } from '../../eventstore/chain.ts'
 import { openEventStore } from '../../eventstore/open.ts'
 import type { EventStore, ExpectedRevision, Json, NewEvent } from '../../eventstore/port.ts'
-import { readSigningKey } from '../../projections/proof/key.ts'
+import { readAuditKey } from '../../projections/proof/key.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { temporaryFolder } from '../support/graph.ts'
 
@@ -103,7 +103,7 @@ function sqliteRows(path: string): Pick<ForgeableLog, 'rows' | 'forge'> {
 }
 
 export const aKey = () =>
-  readSigningKey(generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString())
+  readAuditKey(generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString())
 
 /** An event of a command with a random id. */
 export const anEvent = (data: Json = {}, type = 'Happened', id: string = crypto.randomUUID()): NewEvent => ({
