@@ -143,7 +143,11 @@ export function checkInclusion(proof: InclusionProof, key: PublicKey): string | 
   if (publicKey !== publicPem(key)) return 'it is of another public key'
   if (event) {
     const { hash, previous } = linkOf(event)
-    if (hash !== undefined && hash !== eventHash(event, previous)) return 'the event is not what its hash was made of'
+    // The hash is over the id in lower case, as stores give it: in other letters it is not what was proved.
+    const isAsStored = event.id === event.id.toLowerCase()
+    if (!isAsStored || (hash !== undefined && hash !== eventHash(event, previous))) {
+      return 'the event is not what its hash was made of'
+    }
     const text = leafText(event.stream, event.revision, hash ?? eventHash(event, null))
     if (text !== leaf) return 'the event is not the one of the leaf'
   }

@@ -139,6 +139,19 @@ t.test('a proof of any log with anything changed in it does not hold', async (t)
   )
 })
 
+t.test('an id in other letters than the log has is not the proof of it', async (t) => {
+  const { eventStore } = await aLog(t, 'sqlite')
+  const id = `a${crypto.randomUUID().slice(1)}`
+  const event = { id, type: 'Named', data: { name: 'Ann' }, metadata: {} }
+  await chained(eventStore).append('customer-1', [event], { expected: 'no_stream' })
+  await writeCheckpoint(eventStore, key)
+  const proof = await proveInclusion(eventStore, key, { id: id.toUpperCase() }, { content: true })
+  t.equal(proof.event?.id, id)
+  t.equal(checkInclusion(proof, key), undefined)
+  const changed = { ...proof, event: { ...proof.event, id: id.toUpperCase() } } as InclusionProof
+  t.equal(checkInclusion(changed, key), 'the event is not what its hash was made of')
+})
+
 t.test('nothing is signed on top of what is forged', async (t) => {
   const { eventStore, rows, forge } = await aLog(t, 'sqlite')
   await fill(eventStore)
@@ -225,7 +238,9 @@ t.test('npm run audit', async (t) => {
   const json = proved.output.slice(proved.output.indexOf('{\n'), proved.output.lastIndexOf('}\n') + 2)
   const file = join(folder, 'proof.json')
   writeFileSync(file, json)
-  t.notMatch((await run('prove', '2:3')).output, /Ann/, 'without its content')
+  // Not /Ann/ alone: hashes are letters too, and have these three in a row now and then.
+  t.match(json, /"Ann\b/)
+  t.notMatch((await run('prove', '2:3')).output, /"event"|"data"|"Ann\b/, 'without its content')
   t.match(await run('check', file, '--key', publicFile), {
     code: 0,
     output: /The proof holds. The event in it is revision 3 of customer-2/,
@@ -240,9 +255,9 @@ t.test('npm run audit', async (t) => {
   }
   t.match(stranger(JSON.parse(json)), /^holds: \["customer-2",3,/)
   t.match(stranger({ ...JSON.parse(json), index: 1 }), /^does not hold/)
-  t.match(stranger(JSON.parse(json.replace('Ann', 'Bnn'))), /^does not hold/)
+  t.match(stranger(JSON.parse(json.replace('"Ann', '"Bnn'))), /^does not hold/)
   t.match(stranger(JSON.parse(json.replace('"size": ', '"size": 1'))), /^does not hold/)
-  writeFileSync(file, json.replace('Ann', 'Bnn'))
+  writeFileSync(file, json.replace('"Ann', '"Bnn'))
   t.match(await run('check', file, '--key', publicFile), { code: 1, output: /does not hold: the event is not what/ })
 
   const index = rows().findIndex(({ stream, revision }) => stream === 'customer-2' && revision === 3)
