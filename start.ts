@@ -5,7 +5,7 @@
 import type { AddressInfo } from 'node:net'
 import { resolve } from 'node:path'
 import type { FastifyInstance } from 'fastify'
-import { openEventStore } from './eventstore/open.ts'
+import { openLog } from './eventstore/open.ts'
 import { loadGatewayConfiguration } from './gateway/configuration.ts'
 import { gatewayOptions } from './gateway/options.ts'
 import { buildSamples } from './gateway/sample/server.ts'
@@ -47,7 +47,8 @@ await runProcess(
       const auditKey = loadSigningKey(configuration)
       const store = loadStore(configuration.STORE_CONFIG)
       added(await startTracing(configuration, 'customers'))
-      const eventStore = added(openEventStore(EVENTSTORE_URL))
+      const { eventStore, stored } = await openLog(configuration)
+      added(eventStore)
       const readModel = added(openReadModel(READMODEL_URL))
       const subgraph = added(await buildSubgraph({ eventStore, readModel, keys, store, secret, logger }))
       const projected = added(openReadModel(READMODEL_URL))
@@ -55,12 +56,7 @@ await runProcess(
       added({ close: () => projection.stop() })
       // The read model of an earlier run may be behind, or lost: it is whole before the first query.
       await projection.caughtUp()
-      const checkpoints = startConfiguredCheckpoints(
-        eventStore,
-        auditKey,
-        configuration.CHECKPOINT_MINUTES,
-        subgraph.log,
-      )
+      const checkpoints = startConfiguredCheckpoints(stored, auditKey, configuration.CHECKPOINT_MINUTES, subgraph.log)
       added({ close: () => checkpoints.stop() })
       const { emailHashKey } = keys
       const mail = added(startMail({ configuration, eventStore, emailHashKey, store, log: subgraph.log }))

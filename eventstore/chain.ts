@@ -311,6 +311,11 @@ export function chained(eventStore: EventStore): EventStore {
     },
   }
   chains.set(eventStore, store)
+  return countAsChained(store)
+}
+
+/** Says of a store that what it appends goes through a chain already. @returns the store */
+export function countAsChained(store: EventStore): EventStore {
   chains.set(store, store)
   return store
 }

@@ -1,5 +1,12 @@
 /** Between the events of the catalogue and the events of a store: checks on writing, upcasts on reading. */
-import { type DomainEvent, type EventMetadata, eventSchemas, SCHEMA_VERSION, upcast } from '../schema/events.ts'
+import {
+  type DomainEvent,
+  type EventMetadata,
+  eventSchemas,
+  PERSONAL_FIELDS,
+  SCHEMA_VERSION,
+  upcast,
+} from '../schema/events.ts'
 import type { Json, NewEvent, RecordedEvent } from './port.ts'
 
 /** A catalogue event as read from a stream. */
@@ -32,13 +39,15 @@ export function encode(event: DomainEvent, id: string, metadata: Omit<EventMetad
 
 /**
  * Gives a stored event in the catalogue's current version.
- * @throws InvalidEvent for a type that the catalogue does not know, or without a schema version
+ * @throws InvalidEvent for a type that the catalogue does not know, without a schema version, or that could not be decrypted
  */
 export function decode<E extends DomainEvent = DomainEvent>(stored: RecordedEvent): Recorded<E> {
   schemaOf(stored.type)
   const metadata = stored.metadata as unknown as EventMetadata | null | undefined
   if (typeof metadata?.schemaVersion !== 'number')
     throw new InvalidEvent(`Event "${stored.type}" has no schemaVersion in its metadata.`)
+  // With nulls in the place of what is encrypted, it must not be taken for the event.
+  if (isEncrypted(stored)) throw new InvalidEvent(`Event "${stored.type}" can't be decrypted.`)
   return {
     type: stored.type,
     data: upcast(stored.type, stored.data, metadata),
@@ -47,6 +56,17 @@ export function decode<E extends DomainEvent = DomainEvent>(stored: RecordedEven
     metadata,
     created: stored.created,
   } as unknown as Recorded<E> // the catalogue holds what is written, so a stored type stands for its data
+}
+
+/** Whether an event, as it is stored, has something encrypted in it: see encryption.ts. */
+export function isEncrypted({ type, data }: Pick<RecordedEvent, 'type' | 'data'>): boolean {
+  return (
+    PERSONAL_FIELDS.has(type) &&
+    typeof data === 'object' &&
+    data !== null &&
+    'encrypted' in data &&
+    typeof data.encrypted === 'string'
+  )
 }
 
 /** Checks data against its event's schema. @throws InvalidEvent */

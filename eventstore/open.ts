@@ -1,27 +1,82 @@
 /** The event store that a URL names. */
-import { ConfigurationError } from '../schema/configuration.ts'
+import { type Configuration, ConfigurationError } from '../schema/configuration.ts'
+import { chained } from './chain.ts'
+import { type CustomerKeys, createCustomerKeys } from './customer-keys.ts'
+import { encryptedLog } from './encryption.ts'
 import { openKurrentEventStore } from './kurrentdb.ts'
 import type { SubscriptionObserver } from './kurrentdb-subscription.ts'
 import { isKurrentDbUrl, KURRENTDB_URLS } from './kurrentdb-url.ts'
-import type { EventStore } from './port.ts'
+import { loadMasterKeys } from './master-key.ts'
+import { type EventStore, EventStoreUnavailable } from './port.ts'
 import { openSqliteEventStore } from './sqlite.ts'
 
 /**
  * @param url `sqlite:PATH`, or a connection string of EventStoreDB or KurrentDB
  * @param observer told when a subscription to a server loses its connection
+ * @param variable where the URL comes from, for messages
  * @throws SqliteFileError where the file can't be used; ConfigurationError for another URL
  */
-export function openEventStore(url: string, observer: SubscriptionObserver = {}): EventStore {
+export function openEventStore(
+  url: string,
+  observer: SubscriptionObserver = {},
+  variable: 'EVENTSTORE_URL' | 'KEYS_URL' = 'EVENTSTORE_URL',
+): EventStore {
   if (isKurrentDbUrl(url)) {
     try {
       return openKurrentEventStore(url, observer)
     } catch (error) {
-      throw new ConfigurationError(`EVENTSTORE_URL: its value can't be used: ${(error as Error).message}.`)
+      throw new ConfigurationError(`${variable}: its value can't be used: ${(error as Error).message}.`)
     }
   }
   const path = url.startsWith('sqlite:') ? url.slice('sqlite:'.length) : ''
   if (path === '') {
-    throw new ConfigurationError(`EVENTSTORE_URL: its value can't be used; accepted: sqlite:PATH, ${KURRENTDB_URLS}.`)
+    throw new ConfigurationError(`${variable}: its value can't be used; accepted: sqlite:PATH, ${KURRENTDB_URLS}.`)
   }
   return openSqliteEventStore({ path })
+}
+
+/** The log with all that belongs to it. */
+export interface Log {
+  /** What the service reads and appends: events in clear, stored encrypted and chained. Closes the rest with it. */
+  readonly eventStore: EventStore
+  /** The events as they are stored: for proofs. */
+  readonly stored: EventStore
+  readonly keys: CustomerKeys
+}
+
+/**
+ * Opens the log that the configuration names, and makes sure that its keys are at hand.
+ * @param observer told when a subscription to a server loses its connection
+ * @param wrap what is between the log and the store that it is in; for tests and measurements
+ * @throws ConfigurationError where a URL or a key can't be used, or they do not belong together. A store that can't be
+ * reached is no fault yet: what needs it will say so.
+ */
+export async function openLog(
+  configuration: Configuration,
+  observer: SubscriptionObserver = {},
+  wrap: (eventStore: EventStore) => EventStore = (eventStore) => eventStore,
+): Promise<Log> {
+  const { EVENTSTORE_URL } = configuration
+  const masterKeys = loadMasterKeys(configuration)
+  const opened = wrap(openEventStore(EVENTSTORE_URL, observer))
+  const stored = chained(opened)
+  const keysUrl = configuration.KEYS_URL ?? keysUrlOf(EVENTSTORE_URL)
+  let keyStore = stored
+  try {
+    if (keysUrl !== EVENTSTORE_URL) keyStore = openEventStore(keysUrl, {}, 'KEYS_URL')
+    const keys = createCustomerKeys({ log: stored, keyStore, masterKeys })
+    await keys.check().catch((error: unknown) => {
+      if (!(error instanceof EventStoreUnavailable)) throw error
+    })
+    return { eventStore: encryptedLog(stored, keys), stored, keys }
+  } catch (error) {
+    await keyStore.close()
+    await stored.close()
+    throw error
+  }
+}
+
+/** The keys of a log in a file lie in a file beside it: `data/events.db`, `data/events-keys.db`. Those of a server, in its log. */
+function keysUrlOf(url: string): string {
+  return url.startsWith('sqlite:') ? url.replace(/(\.[^./]*)?$/, '-keys$1') : url
 }

@@ -4,6 +4,8 @@
  * suite in test/contract/event-store.ts holds each statement as a case.
  */
 
+import type { CustomerKeys } from './customer-keys.ts'
+
 /** The revision that a stream must be at for an append to succeed; a number is the exact revision of its last event. */
 export type ExpectedRevision = number | 'no_stream' | 'any' | 'stream_exists'
 
@@ -220,6 +222,9 @@ export interface EventStore {
 
   /** Where the store is a server that can share events out among processes. */
   readonly persistentSubscriptions?: PersistentSubscriptions
+
+  /** Where personal fields are encrypted on their way in: the keys. */
+  readonly keys?: CustomerKeys
 
   /** Answers whether the store can be reached. @throws EventStoreUnavailable */
   ping(): Promise<void>

@@ -1,7 +1,7 @@
 /** The mail worker as a process of its own: `npm run mail`. */
 import type { FastifyBaseLogger } from 'fastify'
 import { collectDefaultMetrics, Registry } from 'prom-client'
-import { openEventStore } from '../eventstore/open.ts'
+import { openLog } from '../eventstore/open.ts'
 import { loadEmailHashKey } from '../schema/keys.ts'
 import { listen, runProcess } from '../schema/process.ts'
 import { loadStore } from '../schema/store.ts'
@@ -15,7 +15,7 @@ await runProcess(async (configuration) => {
   const emailHashKey = loadEmailHashKey(configuration)
   const store = loadStore(configuration.STORE_CONFIG)
   let log: FastifyBaseLogger | undefined
-  const eventStore = openEventStore(configuration.EVENTSTORE_URL, {
+  const { eventStore } = await openLog(configuration, {
     onDrop: (reason) => log?.warn({ reason }, 'subscription to the event store dropped; it resumes where it was'),
     onResume: () => log?.info('subscription to the event store resumed'),
   })

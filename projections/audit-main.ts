@@ -4,7 +4,7 @@
  */
 import { once } from 'node:events'
 import { userInfo } from 'node:os'
-import { openEventStore } from '../eventstore/open.ts'
+import { openLog } from '../eventstore/open.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { loadEmailHashKey } from '../schema/keys.ts'
 import { runCommand } from '../schema/process.ts'
@@ -22,8 +22,8 @@ await runCommand(async (configuration, signal) => {
   let eventStore: EventStore | undefined
   try {
     return await runAudit(process.argv.slice(2), {
-      openEventStore: () => {
-        eventStore ??= openEventStore(configuration.EVENTSTORE_URL)
+      openEventStore: async () => {
+        eventStore ??= (await openLog(configuration)).eventStore
         return eventStore
       },
       emailHashKey: () => loadEmailHashKey(configuration),

@@ -1,7 +1,7 @@
 /** The projection as a process of its own: `npm run projections -- --mode catch-up|group`. */
 import type { FastifyBaseLogger } from 'fastify'
 import { collectDefaultMetrics, Registry } from 'prom-client'
-import { openEventStore } from '../eventstore/open.ts'
+import { openLog } from '../eventstore/open.ts'
 import { ConfigurationError } from '../schema/configuration.ts'
 import { listen, readArguments, runProcess } from '../schema/process.ts'
 import { startTracing } from '../schema/tracing.ts'
@@ -30,7 +30,7 @@ await runProcess(async (configuration) => {
   const auditKey = loadSigningKey(configuration)
   const tracing = await startTracing(configuration, 'projections')
   let log: FastifyBaseLogger | undefined
-  const eventStore = openEventStore(configuration.EVENTSTORE_URL, {
+  const { eventStore, stored } = await openLog(configuration, {
     onDrop(reason) {
       log?.warn({ reason }, 'subscription to the event store dropped; it resumes where it was')
       metrics.dropped()
@@ -63,7 +63,7 @@ await runProcess(async (configuration) => {
       ? startGroupProjection({ ...options, fillModel, eventStore: { ...eventStore, persistentSubscriptions }, group })
       : startProjection(options)
   await listen(app, { port, host }, 'PROJECTIONS_PORT')
-  const checkpoints = startConfiguredCheckpoints(eventStore, auditKey, configuration.CHECKPOINT_MINUTES, app.log)
+  const checkpoints = startConfiguredCheckpoints(stored, auditKey, configuration.CHECKPOINT_MINUTES, app.log)
   return {
     async close() {
       await app.close()

@@ -1,6 +1,6 @@
 /** `npm run parked`: the events that the projection could not apply. Listed, shown, replayed or dropped. */
 import { userInfo } from 'node:os'
-import { openEventStore } from '../eventstore/open.ts'
+import { openLog } from '../eventstore/open.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { ConfigurationError } from '../schema/configuration.ts'
 import { readArguments, runCommand } from '../schema/process.ts'
@@ -13,7 +13,8 @@ import { skipEvent } from './skips.ts'
 
 const USAGE = 'list, show CUSTOMER, replay CUSTOMER, replay --all, or drop CUSTOMER --reason TEXT'
 
-await runCommand(async ({ EVENTSTORE_URL, READMODEL_URL }) => {
+await runCommand(async (configuration) => {
+  const { READMODEL_URL } = configuration
   const { values, positionals } = readArguments(
     {
       allowPositionals: true,
@@ -32,7 +33,7 @@ await runCommand(async ({ EVENTSTORE_URL, READMODEL_URL }) => {
     throw new ConfigurationError(`Customer ${JSON.stringify(id)} can't be used; accepted: a customer's number.`)
   }
 
-  const eventStore = openEventStore(EVENTSTORE_URL)
+  const { eventStore } = await openLog(configuration)
   const readModel = openReadModel(READMODEL_URL)
   try {
     const parked = await readModel.parked()

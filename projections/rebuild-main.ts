@@ -1,6 +1,6 @@
 /** `npm run rebuild`: see rebuild.ts. Prints what it finds on standard output, its progress on standard error. */
 import { setTimeout as delay } from 'node:timers/promises'
-import { openEventStore } from '../eventstore/open.ts'
+import { openLog } from '../eventstore/open.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { ConfigurationError } from '../schema/configuration.ts'
 import { readArguments, runCommand } from '../schema/process.ts'
@@ -22,7 +22,8 @@ const USAGE = '--verify, --roll-back, --drop, --status, or none of them with --a
 /** Differences that are listed one by one. */
 const MOST_LISTED = 100
 
-await runCommand(async ({ EVENTSTORE_URL, READMODEL_URL }, signal) => {
+await runCommand(async (configuration, signal) => {
+  const { READMODEL_URL } = configuration
   const { values } = readArguments(
     {
       options: {
@@ -38,7 +39,9 @@ await runCommand(async ({ EVENTSTORE_URL, READMODEL_URL }, signal) => {
   const actions = ACTIONS.filter((action) => values[action])
   if (actions.length > 1)
     throw new ConfigurationError(`--${actions.join(' and --')} exclude each other; accepted: ${USAGE}.`)
-  const eventStore = openEventStore(EVENTSTORE_URL, { onDrop: (reason) => console.error(`${reason} It tries again.`) })
+  const { eventStore } = await openLog(configuration, {
+    onDrop: (reason) => console.error(`${reason} It tries again.`),
+  })
   const readModel = openReadModel(READMODEL_URL)
   try {
     switch (actions[0]) {

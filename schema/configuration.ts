@@ -18,6 +18,12 @@ const variables = {
     accepted: 'sqlite:PATH, redis://…, redis-sentinel://…, redis-cluster://… (rediss… for TLS)',
     secret: true,
   },
+  KEYS_URL: {
+    schema: z.string().regex(/^(sqlite:|(esdb|kurrentdb|kurrent|kdb)(\+discover)?:\/\/)./),
+    default: undefined,
+    accepted: 'as EVENTSTORE_URL: another store for the keys of customers',
+    secret: true,
+  },
   GATEWAY_PORT: { schema: port, default: 4000, accepted: 'a port, 0 to 65535 (0: any free one)' },
   SUBGRAPH_PORT: { schema: port, default: 4001, accepted: 'a port, 0 to 65535 (0: any free one)' },
   PROJECTIONS_PORT: { schema: port, default: 4002, accepted: 'a port, 0 to 65535 (0: any free one)' },
@@ -33,6 +39,19 @@ const variables = {
     secret: true,
   },
   EMAIL_HASH_KEY: { schema: z.string().min(32), default: undefined, accepted: '32 characters or more', secret: true },
+  MASTER_KEY: {
+    schema: z.string().min(1),
+    default: undefined,
+    accepted: '32 bytes, in hexadecimal or base64',
+    secret: true,
+  },
+  MASTER_KEY_PREVIOUS: {
+    schema: z.string(),
+    default: undefined,
+    accepted: 'master keys from before a rotation, with commas between them',
+    secret: true,
+  },
+  KMS_PLUGIN: { schema: z.string().min(1), default: undefined, accepted: "a module's path or package" },
   AUDIT_SIGNING_KEY: {
     schema: z.string().min(1),
     default: undefined,

@@ -5,21 +5,29 @@
  */
 import { z } from 'zod'
 
+/**
+ * Marks a field that tells something about the person. Stored, it is encrypted with the person's own key
+ * (eventstore/encryption.ts); where the key has been destroyed, {@link erasedValue} stands for it.
+ */
+const personal = <S extends z.ZodType>(schema: S): S => schema.meta({ personal: true })
+
 const optionalText = z.string().nullable()
+const personalText = personal(z.string())
+const optionalPersonalText = personal(optionalText)
 const id = z.int().positive()
 
 /** The fields of a customer that a plain change may touch. null: not set. */
 export const customerDetails = z.strictObject({
-  prefix: optionalText,
-  firstname: z.string(),
-  middlename: optionalText,
-  lastname: z.string(),
-  suffix: optionalText,
+  prefix: optionalPersonalText,
+  firstname: personalText,
+  middlename: optionalPersonalText,
+  lastname: personalText,
+  suffix: optionalPersonalText,
   /** YYYY-MM-DD */
-  dob: optionalText,
-  taxvat: optionalText,
+  dob: optionalPersonalText,
+  taxvat: optionalPersonalText,
   /** 1 male, 2 female, 3 not specified */
-  gender: z.int().nullable(),
+  gender: personal(z.int().nullable()),
   /** Whether the customer lets the shop's staff see the shop as they do (module LoginAsCustomer). */
   allowRemoteShoppingAssistance: z.boolean(),
 })
@@ -29,28 +37,28 @@ export type CustomerDetails = z.infer<typeof customerDetails>
  * Values of the store's own attributes by code: a text, or the values of the chosen options. The store's configuration says
  * which there are; what was stored under another one is kept.
  */
-const customAttributes = z.record(z.string(), z.union([z.string(), z.array(z.string())]))
+const customAttributes = personal(z.record(z.string(), z.union([z.string(), z.array(z.string())])))
 export type CustomAttributes = z.infer<typeof customAttributes>
 
 /** What an address holds beside its id. null: not set. */
 export const addressFields = z.strictObject({
-  prefix: optionalText,
-  firstname: z.string(),
-  middlename: optionalText,
-  lastname: z.string(),
-  suffix: optionalText,
-  company: optionalText,
-  street: z.array(z.string()),
-  city: z.string(),
-  postcode: optionalText,
+  prefix: optionalPersonalText,
+  firstname: personalText,
+  middlename: optionalPersonalText,
+  lastname: personalText,
+  suffix: optionalPersonalText,
+  company: optionalPersonalText,
+  street: personal(z.array(z.string())),
+  city: personalText,
+  postcode: optionalPersonalText,
   /** ISO 3166-1 alpha-2 */
-  countryId: z.string(),
-  regionId: z.int().nullable(),
-  regionCode: optionalText,
-  region: optionalText,
-  telephone: z.string(),
-  fax: optionalText,
-  vatId: optionalText,
+  countryId: personalText,
+  regionId: personal(z.int().nullable()),
+  regionCode: optionalPersonalText,
+  region: optionalPersonalText,
+  telephone: personalText,
+  fax: optionalPersonalText,
+  vatId: optionalPersonalText,
   customAttributes,
 })
 export type AddressFields = z.infer<typeof addressFields>
@@ -59,7 +67,7 @@ export type AddressFields = z.infer<typeof addressFields>
 export const customerEventSchemas = {
   CustomerRegistered: z.strictObject({
     customerId: id,
-    email: z.string(),
+    email: personalText,
     ...customerDetails.shape,
     groupId: z.int(),
     isSubscribed: z.boolean(),
@@ -75,9 +83,9 @@ export const customerEventSchemas = {
   CustomerDetailsChanged: customerDetails.partial(),
   /** Only what changed; null: no longer set. */
   CustomerAttributesChanged: z.strictObject({
-    attributes: z.record(z.string(), z.union([z.string(), z.array(z.string()), z.null()])),
+    attributes: personal(z.record(z.string(), z.union([z.string(), z.array(z.string()), z.null()]))),
   }),
-  CustomerEmailChanged: z.strictObject({ email: z.string(), previousEmail: z.string() }),
+  CustomerEmailChanged: z.strictObject({ email: personalText, previousEmail: personalText }),
   /** The fact; the hash lies in the credentials stream, at this revision. */
   CustomerPasswordChanged: z.strictObject({ credentialsRevision: z.int() }),
   /** The same password under a better hash, at this revision of the credentials stream. */
@@ -103,7 +111,8 @@ export const customerEventSchemas = {
   CustomerTokensRevoked: z.strictObject({}),
   /** Too many wrong passwords: sign-in and use of the account are refused until then. */
   CustomerLocked: z.strictObject({ until: z.iso.datetime() }),
-  CustomerDeleted: z.strictObject({}),
+  /** `reason`: an operator's, who erased the customer. */
+  CustomerDeleted: z.strictObject({ reason: z.string().optional() }),
   /**
    * A customer is moving in with this id, which is in a block that was given out: whoever has the block must not use it.
    * The registration follows.
@@ -125,7 +134,7 @@ export const emailEventSchemas = {
 /** Streams `customerCredentials-<id>`, of which only the newest event is kept. */
 export const credentialsEventSchemas = {
   /** `upgrade`: of the same password. */
-  CredentialsSet: z.strictObject({ passwordHash: z.string(), upgrade: z.literal(true).optional() }),
+  CredentialsSet: z.strictObject({ passwordHash: personalText, upgrade: z.literal(true).optional() }),
 } as const
 
 /** Streams `customerSignIns-<id>` (or the keyed hash of an address that nobody has): the newest few are kept. */
@@ -139,8 +148,8 @@ export const signInEventSchemas = {
 
 /** Streams `newsletterSubscriber-<keyed hash of the address>`: of addresses that are no customer's. */
 export const subscriberEventSchemas = {
-  GuestSubscribed: z.strictObject({ email: z.string() }),
-  GuestConfirmationRequested: z.strictObject({ email: z.string() }),
+  GuestSubscribed: z.strictObject({ email: personalText }),
+  GuestConfirmationRequested: z.strictObject({ email: personalText }),
 } as const
 
 /** Streams `customerIds` and `addressIds`: the revision of a reservation is the number of the reserved block. */
@@ -217,8 +226,8 @@ export const accessEventSchemas = {
   AccessRecorded: z.strictObject({
     kind: z.enum(ACCESS_KINDS),
     /** An address, or only its network: `203.0.113.0/24`. */
-    clientAddress: z.string().optional(),
-    userAgent: z.string().optional(),
+    clientAddress: personalText.optional(),
+    userAgent: personalText.optional(),
   }),
 } as const
 
@@ -235,6 +244,26 @@ export const auditEventSchemas = {
   }),
 } as const
 
+/**
+ * Streams `customerKeys-<block>` of the key store, of which only the newest event counts: the keys of the customers of a
+ * block of ids, or of one guest, wrapped by a master key (eventstore/customer-keys.ts).
+ */
+export const keyEventSchemas = {
+  CustomerKeysSet: z.strictObject({
+    /** Which of its keys a guest has by now: counts the destroyed ones. */
+    generation: z.int().nonnegative(),
+    masterKeyId: z.string(),
+    /** Base64. Destroyed keys are not in it. */
+    wrapped: z.string(),
+    /** Places in the block. */
+    destroyed: z.array(z.int().nonnegative()),
+  }),
+  /** Stream `keyStore` of the key store. The newest says by which master key new keys are wrapped. */
+  MasterKeySet: z.strictObject({ keyStoreId: z.string(), masterKeyId: z.string() }),
+  /** Stream `keyStoreOfLog` of the log: which key store has the keys of its customers. */
+  KeyStoreChosen: z.strictObject({ keyStoreId: z.string() }),
+} as const
+
 export const eventSchemas = {
   ...customerEventSchemas,
   ...emailEventSchemas,
@@ -248,6 +277,7 @@ export const eventSchemas = {
   ...checkpointEventSchemas,
   ...accessEventSchemas,
   ...auditEventSchemas,
+  ...keyEventSchemas,
 } as const
 
 type EventsOf<S extends Record<string, z.ZodType>> = {
@@ -266,6 +296,7 @@ export type SkipEvent = EventsOf<typeof skipEventSchemas>
 export type CheckpointEvent = EventsOf<typeof checkpointEventSchemas>
 export type AccessEvent = EventsOf<typeof accessEventSchemas>
 export type AuditEvent = EventsOf<typeof auditEventSchemas>
+export type KeyEvent = EventsOf<typeof keyEventSchemas>
 export type DomainEvent = EventsOf<typeof eventSchemas>
 
 /** The version in which events of this release are written; stored in each event's metadata. */
@@ -311,6 +342,34 @@ export function upcast(type: string, data: unknown, { schemaVersion, at }: Event
       return data
   }
 }
+
+const required = (schema: z.ZodType): z.ZodType =>
+  schema instanceof z.ZodOptional ? (schema.unwrap() as z.ZodType) : schema
+
+/** The personal fields of the events that have any, by type. */
+export const PERSONAL_FIELDS: ReadonlyMap<string, ReadonlyMap<string, z.ZodType>> = new Map(
+  Object.entries(eventSchemas).flatMap(([type, { shape }]) => {
+    const fields = Object.entries(shape as Record<string, z.ZodType>)
+      .map(([name, schema]) => [name, required(schema)] as const)
+      .filter(([, schema]) => schema.meta()?.personal)
+    return fields.length > 0 ? [[type, new Map(fields)] as const] : []
+  }),
+)
+
+/**
+ * What stands for a personal field whose key has been destroyed: a text that tells in which revision of its stream the
+ * field was set, or what comes nearest to it in the field's schema.
+ */
+export function erasedValue(field: z.ZodType, revision: number): unknown {
+  const text = `[erased:${revision}]`
+  return [text, [text], null, {}].find((value) => field.safeParse(value).success)
+}
+
+const ERASED = /^\[erased:\d+\]$/
+
+/** Whether a value stands for one that was erased. */
+export const isErased = (value: unknown): boolean =>
+  typeof value === 'string' ? ERASED.test(value) : Array.isArray(value) && value.length === 1 && isErased(value[0])
 
 /** The JSON schemas (draft 2020-12) of all events, by type: for consumers outside this repository. */
 export function eventJsonSchemas(): Record<string, unknown> {

@@ -10,7 +10,7 @@ import { type Configuration, ConfigurationError } from './configuration.ts'
  */
 export function loadKey(
   configuration: Configuration,
-  variable: 'TOKEN_SIGNING_KEY' | 'EMAIL_HASH_KEY',
+  variable: 'TOKEN_SIGNING_KEY' | 'EMAIL_HASH_KEY' | 'MASTER_KEY',
   file: string,
   generate: () => string,
 ): string {

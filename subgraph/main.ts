@@ -1,5 +1,5 @@
 /** The subgraph as a process of its own: `npm run subgraph`. */
-import { openEventStore } from '../eventstore/open.ts'
+import { openLog } from '../eventstore/open.ts'
 import { openReadModel } from '../projections/open.ts'
 import { listen, runProcess } from '../schema/process.ts'
 import { loadStore } from '../schema/store.ts'
@@ -8,11 +8,11 @@ import { loadKeys } from './identity/keys.ts'
 import { buildSubgraph } from './server.ts'
 
 await runProcess(async (configuration) => {
-  const { EVENTSTORE_URL, READMODEL_URL, SUBGRAPH_SECRET, SUBGRAPH_PORT, HOST, LOG_LEVEL } = configuration
+  const { READMODEL_URL, SUBGRAPH_SECRET, SUBGRAPH_PORT, HOST, LOG_LEVEL } = configuration
   const keys = loadKeys(configuration)
   const store = loadStore(configuration.STORE_CONFIG)
   const tracing = await startTracing(configuration, 'subgraph')
-  const eventStore = openEventStore(EVENTSTORE_URL)
+  const { eventStore } = await openLog(configuration)
   const readModel = openReadModel(READMODEL_URL)
   const app = await buildSubgraph({
     eventStore,

@@ -3,7 +3,7 @@ import type { GraphQLResolveInfo } from 'graphql'
 import type { EventStore } from '../eventstore/port.ts'
 import type { CustomerAddress, CustomerDocument } from '../projections/customer.ts'
 import { COUNTRIES, type Country } from '../schema/countries.ts'
-import type { CustomAttributes } from '../schema/events.ts'
+import { type CustomAttributes, isErased } from '../schema/events.ts'
 import { regionsOf } from '../schema/regions.ts'
 import type { CustomAttribute, Store } from '../schema/store.ts'
 import { createAttributeForms } from './attribute-forms.ts'
@@ -497,7 +497,7 @@ function createViews({ account, customAttributes }: Store) {
       region: { region_code: address.regionCode, region: address.region, region_id: address.regionId },
       region_id: address.regionId,
       country_id: address.countryId,
-      country_code: NO_COUNTRY_CODE.has(address.countryId) ? null : address.countryId,
+      country_code: NO_COUNTRY_CODE.has(address.countryId) || isErased(address.countryId) ? null : address.countryId,
       street: address.street,
       company: address.company,
       telephone: address.telephone,

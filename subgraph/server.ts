@@ -13,7 +13,7 @@ import Fastify, {
 import { type ExecutionResult, GraphQLError, parse } from 'graphql'
 import mercurius from 'mercurius'
 import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client'
-import { chained } from '../eventstore/chain.ts'
+import { chained, countAsChained } from '../eventstore/chain.ts'
 import { observed } from '../eventstore/observed.ts'
 import { type EventStore, EventStoreUnavailable } from '../eventstore/port.ts'
 import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
@@ -114,10 +114,12 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     registers: [registry],
   })
 
-  const eventStore = observed(chained(options.eventStore), (outcome, seconds) => {
-    appends.observe({ outcome }, seconds)
-    if (outcome === 'conflict') conflicts.inc()
-  })
+  const eventStore = countAsChained(
+    observed(chained(options.eventStore), (outcome, seconds) => {
+      appends.observe({ outcome }, seconds)
+      if (outcome === 'conflict') conflicts.inc()
+    }),
+  )
   // A rebuild switches to another generation of the documents: noticed within a second. While the read model is away
   // queries fold the streams.
   const following = setInterval(() => readModel.follow().catch(() => {}), FOLLOW_MS).unref()

@@ -18,7 +18,7 @@ import { type CustomerAt, customerAt, streamsOf, type TimelineEntry, timeline, t
 /** Where a command works. */
 export interface AuditContext {
   /** Opened where a command needs it; the caller closes it. */
-  readonly openEventStore: () => EventStore
+  readonly openEventStore: () => EventStore | Promise<EventStore>
   /** Needed to find a customer by an e-mail address. */
   readonly emailHashKey: () => string
   /** How long the records of access are kept: older ones are not shown, wherever they still lie. */
@@ -156,7 +156,7 @@ async function asked(
   ...moments: (string | undefined)[]
 ): Promise<Asked> {
   const parsed = moments.filter((each) => each !== undefined).map(momentOf)
-  const eventStore = context.openEventStore()
+  const eventStore = await context.openEventStore()
   const customerId = customer === undefined ? null : await resolveCustomer(eventStore, customer, context.emailHashKey)
   if (customerId !== null) await checkCustomer(eventStore, customerId)
   if (values.reveal) {

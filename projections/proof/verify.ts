@@ -141,6 +141,8 @@ function checkEvent(
   else counts.hashed++
   const altered = hash !== undefined && hash !== own
   if (altered) fault('altered', 'its content is not what its hash was made of')
+  // Checkpoints are younger than hashes.
+  if (hash === undefined && stream === CHECKPOINT_STREAM) fault('altered', 'its hash is gone')
   const leaf = hash ?? own
   if (revision < next) {
     // Not what the next one is linked to.

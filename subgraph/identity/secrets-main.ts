@@ -8,6 +8,7 @@ const secrets = {
   'token-signing-key.pem': generateSigningKey,
   'audit-signing-key.pem': generateSigningKey,
   'email-hash-key': () => randomBytes(32).toString('hex'),
+  'master-key': () => randomBytes(32).toString('hex'),
   'subgraph-secret': () => randomBytes(32).toString('hex'),
   // To be filled in by the operator.
   'smtp-url': () => '',
@@ -31,5 +32,5 @@ for (const [name, make] of Object.entries(secrets)) {
   }
 }
 console.log(
-  'Keep them: without the token key all customers are signed out, without the e-mail key no address is found again.',
+  'Keep them: without the token key all customers are signed out, without the e-mail key no address is found again, without the master key nobody reads personal data again.',
 )

@@ -1,7 +1,7 @@
 /** `npm run import -- customers.csv addresses.csv`: moves customers in from Magento's export files. */
 import { appendFileSync, existsSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { access } from 'node:fs/promises'
-import { openEventStore } from '../../eventstore/open.ts'
+import { openLog } from '../../eventstore/open.ts'
 import { ConfigurationError } from '../../schema/configuration.ts'
 import { readArguments, runCommand } from '../../schema/process.ts'
 import { showProgress } from '../../schema/progress.ts'
@@ -36,7 +36,7 @@ await runCommand(async (configuration, signal) => {
 
   const store = loadStore(configuration.STORE_CONFIG)
   const { emailHashKey } = loadKeys(configuration)
-  const eventStore = openEventStore(configuration.EVENTSTORE_URL)
+  const { eventStore } = await openLog(configuration)
   const rejectedPath = values.rejected ?? `${first.replace(/\.csv$/i, '')}.rejected.csv`
   dropRejected(rejectedPath)
   let rejected = false

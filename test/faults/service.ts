@@ -3,11 +3,10 @@ import { generateKeyPairSync } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
-import { openEventStore } from '../../eventstore/open.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { openReadModel } from '../../projections/open.ts'
 import { type EventStoreServer, startEventStoreServer } from '../support/eventstore-server/server.ts'
-import { client, type Send, signUp, temporaryFolder } from '../support/graph.ts'
+import { client, openTestLog, type Send, signUp, temporaryFolder } from '../support/graph.ts'
 import { freePort, type Started, startProcess, untilReady } from '../support/processes.ts'
 
 const CLIENTS = 6
@@ -51,6 +50,7 @@ export async function startService(
     EVENTSTORE_URL: server.url,
     READMODEL_URL: readModelUrl,
     TOKEN_SIGNING_KEY: generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+    MASTER_KEY: '00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff',
     EMAIL_HASH_KEY: 'a key that is long enough for a test',
     LOG_LEVEL: 'warn',
   }
@@ -135,11 +135,10 @@ export async function startService(
     async check() {
       ending.abort()
       await Promise.all(loads)
-      const eventStore = openEventStore(server.url)
+      const eventStore = await openTestLog(t, folder, { EVENTSTORE_URL: server.url })
       const readModel = openReadModel(readModelUrl)
       t.teardown(async () => {
         await readModel.close()
-        await eventStore.close()
       })
       t.same(stale, [], 'every read had what was acknowledged before it')
       const total = acknowledged.reduce((sum, names) => sum + names.length, 0)

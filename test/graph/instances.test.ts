@@ -1,7 +1,6 @@
 /** Several instances of the subgraph as processes over one data folder; and one killed in the middle of its work. */
 import t from 'tap'
 import { decode } from '../../eventstore/codec.ts'
-import { openEventStore } from '../../eventstore/open.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { openReadModel } from '../../projections/open.ts'
 import { startProjection } from '../../projections/worker.ts'
@@ -10,6 +9,7 @@ import {
   CREATE_ADDRESS,
   client,
   environment,
+  openTestLog,
   PASSWORD,
   type Send,
   signIn,
@@ -158,8 +158,8 @@ t.test('kill -9 in the middle of 1,000 mutations loses nothing that was acknowle
   }
   t.equal(await second.end('SIGTERM'), 0, 'SIGTERM drains')
 
-  const { EVENTSTORE_URL = '', READMODEL_URL = '' } = environment(folder)
-  const eventStore = openEventStore(EVENTSTORE_URL)
+  const { READMODEL_URL = '' } = environment(folder)
+  const eventStore = await openTestLog(t, folder)
   const readModel = openReadModel(READMODEL_URL)
   const projection = startProjection({ eventStore, readModel })
   await projection.caughtUp()

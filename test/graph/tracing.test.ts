@@ -2,12 +2,11 @@
 import { createServer } from 'node:http'
 import { createServer as createTcpServer } from 'node:net'
 import t, { type Test } from 'tap'
-import { openEventStore } from '../../eventstore/open.ts'
 import type { RecordedEvent } from '../../eventstore/port.ts'
 import { traced } from '../../projections/tracing.ts'
 import type { EventMetadata } from '../../schema/events.ts'
 import { isTracing, startSpan, startTracing } from '../../schema/tracing.ts'
-import { client, environment, signUp, temporaryFolder } from '../support/graph.ts'
+import { client, openTestLog, signUp, temporaryFolder } from '../support/graph.ts'
 import { freePort, startProcess, untilReady } from '../support/processes.ts'
 
 interface ReceivedSpan {
@@ -109,8 +108,7 @@ t.test('one trace from the gateway into the document', async (t) => {
   )
   t.equal(batch?.service, 'projections')
 
-  const eventStore = openEventStore(environment(folder).EVENTSTORE_URL ?? '')
-  t.teardown(() => eventStore.close())
+  const eventStore = await openTestLog(t, folder)
   let metadata: Partial<EventMetadata> = {}
   for await (const event of eventStore.readStream(`customer-${id}`)) metadata = event.metadata as Partial<EventMetadata>
   t.equal(metadata.traceparent, `00-${traceId}-${request?.spanId}-01`, 'the event tells what led to it')
@@ -136,8 +134,7 @@ t.test('without an endpoint nothing of the SDK is loaded, and a traceparent goes
     await started.end('SIGTERM')
     t.notMatch(started.output(), 'LOADED')
   }
-  const eventStore = openEventStore(environment(folder).EVENTSTORE_URL ?? '')
-  t.teardown(() => eventStore.close())
+  const eventStore = await openTestLog(t, folder)
   let metadata: Partial<EventMetadata> = {}
   for await (const event of eventStore.readStream(`customer-${id}`)) metadata = event.metadata as Partial<EventMetadata>
   t.equal(metadata.traceparent, traceparent)

@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { openEventStore } from '../../eventstore/open.ts'
+import { openEventStore, openLog } from '../../eventstore/open.ts'
 import type { EventStore, RecordedEvent } from '../../eventstore/port.ts'
 import { loadConfiguration } from '../../schema/configuration.ts'
 import { type PartialStore, store } from '../../schema/store.ts'
@@ -41,12 +41,12 @@ async function run(folder: string, { customers, addresses, wrap = (each) => each
   const paths = { customers: join(folder, 'customers.csv'), addresses: join(folder, 'addresses.csv') }
   if (customers !== undefined) await writeFile(paths.customers, customers)
   if (addresses !== undefined) await writeFile(paths.addresses, addresses)
-  const eventStore = openEventStore(configuration.EVENTSTORE_URL)
+  const { eventStore } = await openLog(configuration, {}, wrap)
   const rejected: string[] = []
   try {
     const reports = await importFiles({
       ...given,
-      eventStore: wrap(eventStore),
+      eventStore,
       emailHashKey: loadKeys(configuration).emailHashKey,
       store: store(given.store),
       customers: customers === undefined ? undefined : paths.customers,

@@ -2,14 +2,13 @@
 
 import { Registry } from 'prom-client'
 import t, { type Test } from 'tap'
-import { openEventStore } from '../../eventstore/open.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { createProjectionMetrics } from '../../projections/metrics.ts'
 import { openReadModel } from '../../projections/open.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { isSkipped } from '../../projections/skips.ts'
 import { startProjection } from '../../projections/worker.ts'
-import { environment, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
+import { environment, openTestLog, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startProcess } from '../support/processes.ts'
 
 const poison = () => ({
@@ -22,11 +21,11 @@ const poison = () => ({
 /** A customer whose third event nobody knows. */
 async function startStuck(t: Test) {
   const folder = await temporaryFolder(t)
-  const { EVENTSTORE_URL = '', READMODEL_URL = '' } = environment(folder)
+  const { READMODEL_URL = '' } = environment(folder)
   const subgraph = await startSubgraph(t, { folder, projection: false })
   const { id, token } = await signUp(subgraph.send)
   await subgraph.eventStore.append(`customer-${id}`, [poison()], { expected: 0 })
-  const eventStore = openEventStore(EVENTSTORE_URL)
+  const eventStore = await openTestLog(t, folder)
   const readModel = openReadModel(READMODEL_URL)
   const projection = startProjection({ eventStore, readModel })
   t.teardown(async () => {

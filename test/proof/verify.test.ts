@@ -200,6 +200,12 @@ const FORGERIES: Record<string, readonly [(rows: Row[]) => Row[], FaultKind, str
     'logCheckpoints',
     0,
   ],
+  'the hash of a checkpoint under another name': [
+    (rows) => change(rows, 'logCheckpoints', 0, ({ metadata }) => ({ metadata: text(metadata, '$hash', '%hash') })),
+    'altered',
+    'logCheckpoints',
+    0,
+  ],
   'a checkpoint that is none': [
     (rows) => change(rows, 'logCheckpoints', 0, (row) => rehash(row, { size: 'all' })),
     'checkpoint',

@@ -3,8 +3,7 @@
  * store, or ends by itself with the answer on stdout. Arguments: the data folder, n (0: never), the request as JSON.
  */
 
-import { openEventStore } from '../../eventstore/open.ts'
-import type { EventStore } from '../../eventstore/port.ts'
+import { openLog } from '../../eventstore/open.ts'
 import { openReadModel } from '../../projections/open.ts'
 import { loadConfiguration } from '../../schema/configuration.ts'
 import { loadKeys } from '../../subgraph/identity/keys.ts'
@@ -13,7 +12,6 @@ import { environment, injector } from './graph.ts'
 
 const [folder = '', killAfter = '0', request = '{}'] = process.argv.slice(2)
 const configuration = loadConfiguration(environment(folder))
-const store = openEventStore(configuration.EVENTSTORE_URL)
 let writes = 0
 
 /** Passes a write on, then counts it: the kill comes when it is durable and before anybody is told. */
@@ -25,12 +23,12 @@ function counted<A extends unknown[], R>(write: (...args: A) => Promise<R>) {
   }
 }
 
-const eventStore: EventStore = {
+const { eventStore } = await openLog(configuration, {}, (store) => ({
   ...store,
   append: counted(store.append),
   setStreamMetadata: counted(store.setStreamMetadata),
   deleteStream: counted(store.deleteStream),
-}
+}))
 const readModel = openReadModel(configuration.READMODEL_URL)
 const app = await buildSubgraph({ eventStore, readModel, keys: loadKeys(configuration) })
 const { query, ...options } = JSON.parse(request)
@@ -38,4 +36,4 @@ const answer = await injector(app)(query, options)
 console.log(JSON.stringify({ writes, answer }))
 await app.close()
 await readModel.close()
-await store.close()
+await eventStore.close()

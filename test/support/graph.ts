@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
-import { openEventStore } from '../../eventstore/open.ts'
+import { openLog } from '../../eventstore/open.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { buildSamples } from '../../gateway/sample/server.ts'
 import { buildGateway } from '../../gateway/server.ts'
@@ -66,12 +66,23 @@ export async function temporaryFolder(t: Test): Promise<string> {
   return folder
 }
 
+/** Where processes share a server, each has to be told. */
+const MASTER_KEY = '00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff'
+
+/** The log of the processes with that folder, as they read and write it; closed with the test. */
+export async function openTestLog(t: Test, folder: string, env: Record<string, string> = {}): Promise<EventStore> {
+  const { eventStore } = await openLog(loadConfiguration({ ...environment(folder), ...env }))
+  t.teardown(() => eventStore.close())
+  return eventStore
+}
+
 /** The environment of a process whose data lies in the folder, on free ports. */
 export function environment(folder: string): Record<string, string> {
   return {
     EVENTSTORE_URL: `sqlite:${join(folder, 'events.db')}`,
     READMODEL_URL: `sqlite:${join(folder, 'readmodel.db')}`,
     DATA_DIR: folder,
+    MASTER_KEY,
     GATEWAY_PORT: '0',
     SUBGRAPH_PORT: '0',
     PROJECTIONS_PORT: '0',
@@ -104,8 +115,7 @@ export async function startSubgraph(
   const folder = options.folder ?? (await temporaryFolder(t))
   const configuration = loadConfiguration(environment(folder))
   const { wrapEventStore = (store) => store, wrapReadModel = (model) => model, now } = options
-  const opened = openEventStore(configuration.EVENTSTORE_URL)
-  const eventStore = wrapEventStore(opened)
+  const { eventStore } = await openLog(configuration, {}, wrapEventStore)
   const readModel = wrapReadModel(openReadModel(configuration.READMODEL_URL))
   const app = await buildSubgraph({
     eventStore,

@@ -1,0 +1,318 @@
+/**
+ * The log with personal fields encrypted: what is appended is encrypted with the person's own key, what is read comes in
+ * clear, so that nobody else need know of it. AES-256-GCM; the hash chain is over what is stored.
+ *
+ * Stored, an event's data has `null` in the place of each personal field (schema/events.ts), and `encrypted`: the base64 of
+ *
+ *     version (1 byte: 1) | generation of the key (2) | nonce (12) | ciphertext | tag (16)
+ *
+ * of the fields' values as a JSON array, in the order in which the fields stand. `<stream> <type> <id>` (the id in lower
+ * case) is authenticated with it, so no ciphertext can be moved to another event. What was written in clear, before there
+ * was any encryption, is read as it is.
+ *
+ * Where the key was destroyed, placeholders stand for the values (`erasedValue`). What fails to decrypt is given as it is
+ * stored, and the codec refuses it: whoever applies the event learns which one it is.
+ */
+import { createCipheriv, createDecipheriv, type KeyObject, randomFillSync } from 'node:crypto'
+import { erasedValue, PERSONAL_FIELDS } from '../schema/events.ts'
+import { countAsChained } from './chain.ts'
+import { isEncrypted } from './codec.ts'
+import { type CustomerKey, type CustomerKeys, KEY_STREAMS, type Subject } from './customer-keys.ts'
+import {
+  type Delivery,
+  type EventStore,
+  type GroupSubscription,
+  type Json,
+  type NewEvent,
+  type PersistentSubscriptions,
+  type RecordedEvent,
+  type StreamFilter,
+  type Subscription,
+  type SubscriptionBatch,
+  WrongExpectedRevision,
+} from './port.ts'
+
+type Members = { readonly [name: string]: Json | undefined }
+
+/** Families of streams whose names end with whose they are. */
+const FAMILIES: ReadonlySet<string> = new Set([
+  'customer',
+  'customerCredentials',
+  'customerAccess',
+  'newsletterSubscriber',
+])
+const PREFIXES = [...FAMILIES].map((family) => `${family}-`)
+
+const ALGORITHM = 'aes-256-gcm'
+const VERSION = 1
+const HEAD_BYTES = 3
+const IV_BYTES = 12
+const TAG_BYTES = 16
+const TAG = { authTagLength: TAG_BYTES }
+/** Whoever reads a stream from its start does so with keys no older: then nobody reads what was erased longer ago. */
+export const KEY_MAX_AGE_MS = 1_000
+
+/** Whose stream it is; undefined for one without personal fields. */
+export function subjectOf(stream: string): Subject | undefined {
+  const dash = stream.indexOf('-')
+  return FAMILIES.has(stream.slice(0, dash)) ? stream.slice(dash + 1) : undefined
+}
+
+/** Nonces, made many at a time: a system call for each costs as much as encrypting. */
+const nonces = Buffer.alloc(IV_BYTES * 512)
+let nextNonce = nonces.length
+
+function nonce(): Buffer {
+  if (nextNonce === nonces.length) {
+    randomFillSync(nonces)
+    nextNonce = 0
+  }
+  nextNonce += IV_BYTES
+  return nonces.subarray(nextNonce - IV_BYTES, nextNonce)
+}
+
+const authenticated = (stream: string, { type, id }: { readonly type: string; readonly id: string }) =>
+  Buffer.from(`${stream} ${type} ${id.toLowerCase()}`)
+
+const isGroup = (data: unknown): data is Members =>
+  typeof data === 'object' && data !== null && !Array.isArray(data) && !(data instanceof Uint8Array)
+
+/** Whether there is something to encrypt in it. */
+function hasPersonal({ type, data }: NewEvent): boolean {
+  const fields = PERSONAL_FIELDS.get(type)
+  return fields !== undefined && isGroup(data) && Object.keys(data).some((name) => fields.has(name))
+}
+
+/** The event as it is stored. */
+export function encrypt(
+  stream: string,
+  event: NewEvent,
+  { generation, key }: { generation: number; key: KeyObject },
+): NewEvent {
+  const fields = PERSONAL_FIELDS.get(event.type)
+  if (fields === undefined || !isGroup(event.data)) return event
+  const stored: Record<string, Json | undefined> = {}
+  const values: Json[] = []
+  for (const [name, value] of Object.entries(event.data)) {
+    const isPersonal = value !== undefined && fields.has(name)
+    if (isPersonal) values.push(value)
+    stored[name] = isPersonal ? null : value
+  }
+  if (values.length === 0) return event
+  const iv = nonce()
+  const cipher = createCipheriv(ALGORITHM, key, iv, TAG).setAAD(authenticated(stream, event))
+  const content = cipher.update(JSON.stringify(values), 'utf8')
+  const head = Buffer.of(VERSION, generation >> 8, generation & 0xff)
+  // GCM's `final` has no bytes left to give.
+  cipher.final()
+  stored.encrypted = Buffer.concat([head, iv, content, cipher.getAuthTag()]).toString('base64')
+  return { ...event, data: stored }
+}
+
+/** The event in clear; as it is stored where it can't be decrypted. */
+export function decrypt(event: RecordedEvent, { generation, key }: CustomerKey): RecordedEvent {
+  const { encrypted, ...stored } = event.data as Members
+  const bytes = Buffer.from(encrypted as string, 'base64')
+  const end = bytes.length - TAG_BYTES
+  if (bytes[0] !== VERSION || end < HEAD_BYTES + IV_BYTES) return event
+  // Of an earlier key, which was destroyed.
+  if (key === undefined || bytes.readUInt16BE(1) !== generation) return withValues(event, stored, undefined)
+  let text: string
+  try {
+    const iv = bytes.subarray(HEAD_BYTES, HEAD_BYTES + IV_BYTES)
+    const decipher = createDecipheriv(ALGORITHM, key, iv, TAG)
+    decipher.setAAD(authenticated(event.stream, event)).setAuthTag(bytes.subarray(end))
+    text = decipher.update(bytes.subarray(HEAD_BYTES + IV_BYTES, end)).toString()
+    decipher.final()
+  } catch {
+    return event
+  }
+  return withValues(event, stored, JSON.parse(text) as Json[])
+}
+
+/** @param values in the fields' order; undefined: erased */
+function withValues(event: RecordedEvent, stored: Members, values: readonly Json[] | undefined): RecordedEvent {
+  const fields = PERSONAL_FIELDS.get(event.type)
+  const data = stored as Record<string, Json | undefined>
+  let index = 0
+  for (const name in data) {
+    const field = fields?.get(name)
+    if (field !== undefined) data[name] = values ? values[index++] : (erasedValue(field, event.revision) as Json)
+  }
+  return { ...event, data }
+}
+
+/**
+ * The log of the service.
+ * @param log as it is stored, with its hash chain
+ * @param keys closed with it
+ */
+export function encryptedLog(log: EventStore, keys: CustomerKeys): EventStore {
+  /** Blocks of keys come by in the log itself, before the events that need them. */
+  const isInLog = keys.keyStore === log
+
+  /** undefined: its key is not in memory. */
+  function openNow(event: RecordedEvent): RecordedEvent | undefined {
+    if (!isEncrypted(event)) return event
+    const key = keys.peek(subjectOf(event.stream) ?? '')
+    return key && decrypt(event, key)
+  }
+
+  async function openLater(event: RecordedEvent, maxAge?: number): Promise<RecordedEvent> {
+    await keys.load([subjectOf(event.stream) ?? ''], maxAge)
+    return openNow(event) ?? event
+  }
+
+  /** With one look for all keys that are not in memory. */
+  async function openAll(events: readonly RecordedEvent[]): Promise<RecordedEvent[]> {
+    const opened: (RecordedEvent | undefined)[] = []
+    const missing = new Set<Subject>()
+    for (const event of events) {
+      if (isInLog && event.stream.startsWith(KEY_STREAMS)) keys.learn(event)
+      const now = openNow(event)
+      opened.push(now)
+      if (now === undefined) missing.add(subjectOf(event.stream) ?? '')
+    }
+    if (missing.size > 0) await keys.load(missing)
+    return opened.map(
+      (event, index) => event ?? openNow(events[index] as RecordedEvent) ?? (events[index] as RecordedEvent),
+    )
+  }
+
+  async function* readStream(events: AsyncIterable<RecordedEvent>, isWhole: boolean): AsyncGenerator<RecordedEvent> {
+    let isFresh = !isWhole
+    for await (const event of events) {
+      if (!isFresh && isEncrypted(event)) {
+        isFresh = true
+        yield await openLater(event, KEY_MAX_AGE_MS)
+      } else yield openNow(event) ?? (await openLater(event))
+    }
+  }
+
+  async function* readAll(
+    events: AsyncIterable<RecordedEvent>,
+    isWhole: boolean,
+    hidesKeys: boolean,
+  ): AsyncGenerator<RecordedEvent> {
+    if (isWhole && !isInLog) await keys.loadAll()
+    for await (const event of events) {
+      const isKeys = isInLog && event.stream.startsWith(KEY_STREAMS)
+      if (isKeys) keys.learn(event)
+      if (!isKeys || !hidesKeys) yield openNow(event) ?? (await openLater(event))
+    }
+  }
+
+  const concerns = (filter: StreamFilter | undefined) =>
+    filter === undefined ||
+    filter.streamPrefixes.some((prefix) => PREFIXES.some((own) => own.startsWith(prefix) || prefix.startsWith(own)))
+
+  /** Blocks of keys are to come by too. */
+  const withKeys = (filter: StreamFilter | undefined): StreamFilter | undefined =>
+    filter && isInLog ? { streamPrefixes: [...filter.streamPrefixes, KEY_STREAMS] } : filter
+
+  function subscription(inner: Subscription, isFromStart: boolean, hidesKeys: boolean): Subscription {
+    let ended = false
+    async function* follow(): AsyncGenerator<SubscriptionBatch> {
+      if (isFromStart && !isInLog) await keys.loadAll()
+      for await (const batch of inner) {
+        const opened = await openAll(batch.events)
+        if (ended) return
+        yield { ...batch, events: hidesKeys ? opened.filter(({ stream }) => !stream.startsWith(KEY_STREAMS)) : opened }
+      }
+    }
+    const batches = follow()
+    return {
+      [Symbol.asyncIterator]: () => batches,
+      async unsubscribe() {
+        ended = true
+        await inner.unsubscribe()
+      },
+    }
+  }
+
+  function groups(inner: PersistentSubscriptions): PersistentSubscriptions {
+    return {
+      ...inner,
+      subscribe(group, options): GroupSubscription {
+        const joined = inner.subscribe(group, options)
+        /** What the adapter has given out, by what was made of it. */
+        const originals = new WeakMap<Delivery, Delivery>()
+        const given = (deliveries: readonly Delivery[]) => deliveries.map((each) => originals.get(each) ?? each)
+        async function* follow(): AsyncGenerator<readonly Delivery[]> {
+          for await (const deliveries of joined) {
+            const opened = await openAll(deliveries.map(({ event }) => event))
+            yield deliveries.map((delivery, index) => {
+              const clear = { ...delivery, event: opened[index] as RecordedEvent }
+              originals.set(clear, delivery)
+              return clear
+            })
+          }
+        }
+        const batches = follow()
+        return {
+          [Symbol.asyncIterator]: () => batches,
+          ack: (deliveries) => joined.ack(given(deliveries)),
+          nack: (deliveries, action, reason) => joined.nack(given(deliveries), action, reason),
+          unsubscribe: () => joined.unsubscribe(),
+        }
+      },
+    }
+  }
+
+  const store: EventStore = {
+    ...log,
+    keys,
+    ...(log.persistentSubscriptions && { persistentSubscriptions: groups(log.persistentSubscriptions) }),
+
+    append(stream, events, options) {
+      const subject = subjectOf(stream)
+      if (subject === undefined || !events.some(hasPersonal)) return log.append(stream, events, options)
+      const write = ({ generation, key }: { generation: number; key: KeyObject }) =>
+        log.append(
+          stream,
+          events.map((event) => encrypt(stream, event, { generation, key })),
+          options,
+        )
+      const known = keys.peek(subject)
+      if (known?.key) return write({ generation: known.generation, key: known.key })
+      return keys.toWrite(subject).then((key) => {
+        // Destroyed: the customer was deleted meanwhile, so the command has to be decided again.
+        if (key === undefined) throw new WrongExpectedRevision(stream, options.expected, 'no_stream')
+        return write(key)
+      })
+    },
+
+    readStream(stream, options = {}) {
+      const events = log.readStream(stream, options)
+      if (subjectOf(stream) === undefined) return events
+      const { direction = 'forwards', from = 0 } = options
+      return readStream(events, direction === 'forwards' && (from === 0 || from === 'start'))
+    },
+
+    readAll(options = {}) {
+      const { direction = 'forwards', from = 'start', maxCount, filter } = options
+      if (!concerns(filter)) return log.readAll(options)
+      const isWhole = direction === 'forwards' && from === 'start' && maxCount === undefined
+      const wanted = isWhole ? withKeys(filter) : filter
+      return readAll(log.readAll({ ...options, ...(wanted && { filter: wanted }) }), isWhole, wanted !== filter)
+    },
+
+    subscribeToAll(options) {
+      if (!concerns(options.filter)) return log.subscribeToAll(options)
+      const filter = withKeys(options.filter)
+      const inner = log.subscribeToAll({ ...options, ...(filter && { filter }) })
+      return subscription(inner, options.from === 'start', filter !== options.filter)
+    },
+
+    subscribeToStream(stream, options) {
+      const inner = log.subscribeToStream(stream, options)
+      return subjectOf(stream) === undefined ? inner : subscription(inner, false, false)
+    },
+
+    async close() {
+      await log.close()
+      await keys.close()
+    },
+  }
+  return countAsChained(store)
+}
