@@ -58,6 +58,14 @@ export function decode<E extends DomainEvent = DomainEvent>(stored: RecordedEven
   } as unknown as Recorded<E> // the catalogue holds what is written, so a stored type stands for its data
 }
 
+/** Whether an event has personal fields. */
+export function hasPersonal({ type, data }: Pick<NewEvent, 'type' | 'data'>): boolean {
+  const fields = PERSONAL_FIELDS.get(type)
+  if (fields === undefined || typeof data !== 'object' || data === null) return false
+  for (const name in data) if (fields.has(name)) return true
+  return false
+}
+
 /** Whether an event, as it is stored, has something encrypted in it: see encryption.ts. */
 export function isEncrypted({ type, data }: Pick<RecordedEvent, 'type' | 'data'>): boolean {
   return (

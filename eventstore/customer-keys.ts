@@ -12,7 +12,7 @@ import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { ConfigurationError } from '../schema/configuration.ts'
 import type { KeyEvent } from '../schema/events.ts'
-import { decode, encode } from './codec.ts'
+import { decode, encode, hasPersonal, isEncrypted } from './codec.ts'
 import type { MasterKeys } from './master-key.ts'
 import {
   type EventStore,
@@ -35,6 +35,8 @@ export interface CustomerKey {
 }
 
 export interface CustomerKeys {
+  /** The log as it is stored. */
+  readonly log: EventStore
   /** Where the keys lie. */
   readonly keyStore: EventStore
   /**
@@ -70,8 +72,12 @@ export interface CustomerKeys {
   rotate(report?: (done: number) => void): Promise<{ readonly blocks: number; readonly rewrapped: number }>
   /** How many blocks each master key has wrapped, by its id, and how many keys were destroyed. @throws EventStoreUnavailable */
   status(): Promise<{ readonly blocks: ReadonlyMap<string, number>; readonly destroyed: number }>
+  /** How many events of a stream have personal fields that never were encrypted. @throws EventStoreUnavailable */
+  countInClear(stream: string): Promise<number>
   close(): Promise<void>
 }
+
+type MasterKeySet = Extract<KeyEvent, { type: 'MasterKeySet' }>
 
 const BLOCK = 64
 const KEY_BYTES = 32
@@ -120,6 +126,7 @@ export function createCustomerKeys(options: {
   /** Blocks under way to be made. */
   const making = new Map<string, Promise<Block>>()
   let checked: Promise<void> | undefined
+  let begun: Promise<void> | undefined
 
   function check(): Promise<void> {
     checked ??= checkTogether().catch((error: unknown) => {
@@ -130,31 +137,48 @@ export function createCustomerKeys(options: {
   }
 
   async function checkTogether(): Promise<void> {
-    const first = await newest(keyStore, IDENTITY)
-    const chosen = await newest(log, CHOICE)
-    if (first === undefined && chosen !== undefined) {
+    const identity = await newest(keyStore, IDENTITY)
+    const choice = await newest(log, CHOICE)
+    if (identity === undefined) {
+      if (choice === undefined) return // there are no keys yet
       throw new ConfigurationError('KEYS_URL: the key store is empty, but this log has one with its keys already.')
     }
-    const identity = first ?? (await begin())
+    checkIdentity(identity)
+    checkChoice(identity, choice)
+  }
+
+  function checkIdentity(identity: KeyEvent): asserts identity is MasterKeySet {
     if (identity.type !== 'MasterKeySet') throw new Error(`The stream ${IDENTITY} holds something else.`)
-    const { keyStoreId, masterKeyId } = identity.data
+    const { masterKeyId } = identity.data
     if (!masterKeys.some(({ id }) => id === masterKeyId)) {
       throw new ConfigurationError(
         `MASTER_KEY: the keys are wrapped by the master key ${masterKeyId}, which is not configured (${masterKeys.map(({ id }) => id).join(', ')} is); for a rotation it goes into MASTER_KEY_PREVIOUS.`,
       )
     }
-    const choice = chosen ?? (await choose(keyStoreId))
-    if (choice.type !== 'KeyStoreChosen' || choice.data.keyStoreId !== keyStoreId) {
+  }
+
+  function checkChoice({ data }: MasterKeySet, choice: KeyEvent | undefined): void {
+    if (choice === undefined) return // cut off between the two, or nothing has been encrypted in this log
+    if (choice.type !== 'KeyStoreChosen' || choice.data.keyStoreId !== data.keyStoreId) {
       throw new ConfigurationError('KEYS_URL: the key store is that of another log.')
     }
   }
 
-  async function begin() {
-    const data = { keyStoreId: crypto.randomUUID(), masterKeyId: current.id }
-    return appendOnce(keyStore, IDENTITY, { type: 'MasterKeySet', data })
+  /** Before the first key is made: log and key store are to know each other. */
+  function begin(): Promise<void> {
+    begun ??= (async () => {
+      await check()
+      const data = { keyStoreId: crypto.randomUUID(), masterKeyId: current.id }
+      const identity = await appendOnce(keyStore, IDENTITY, { type: 'MasterKeySet', data })
+      checkIdentity(identity)
+      const { keyStoreId } = identity.data
+      checkChoice(identity, await appendOnce(log, CHOICE, { type: 'KeyStoreChosen', data: { keyStoreId } }))
+    })().catch((error: unknown) => {
+      begun = undefined
+      throw error
+    })
+    return begun
   }
-
-  const choose = (keyStoreId: string) => appendOnce(log, CHOICE, { type: 'KeyStoreChosen', data: { keyStoreId } })
 
   function take(stream: string, revision: number, data: Omit<Block, 'revision' | 'readAt' | 'keys'>): Block {
     const known = blocks.peek(stream)
@@ -231,7 +255,7 @@ export function createCustomerKeys(options: {
     const underWay = making.get(stream)
     if (underWay) return underWay
     const started = (async () => {
-      await check()
+      await begin()
       for (;;) {
         const found = await read(stream)
         if (found && !(size === 1 && found.destroyed.length > 0)) return found
@@ -275,6 +299,7 @@ export function createCustomerKeys(options: {
   }
 
   return {
+    log,
     keyStore,
     check,
 
@@ -373,6 +398,16 @@ export function createCustomerKeys(options: {
       return { blocks: counts, destroyed }
     },
 
+    async countInClear(stream) {
+      let count = 0
+      try {
+        for await (const event of log.readStream(stream)) if (!isEncrypted(event) && hasPersonal(event)) count++
+      } catch (error) {
+        if (!(error instanceof StreamNotFound)) throw error
+      }
+      return count
+    },
+
     close: () => keyStore.close(),
   }
 
@@ -402,8 +437,10 @@ async function newest(eventStore: EventStore, stream: string) {
   return undefined
 }
 
-/** Writes a stream's only first event. @returns the one that is there, if another process was first */
+/** Writes a stream's first event where it has none. @returns the newest one that is there */
 async function appendOnce(eventStore: EventStore, stream: string, event: KeyEvent): Promise<KeyEvent> {
+  const there = await newest(eventStore, stream)
+  if (there) return there
   try {
     await eventStore.append(stream, [encoded(event)], { expected: 'no_stream' })
     return event

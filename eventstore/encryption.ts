@@ -16,7 +16,7 @@
 import { createCipheriv, createDecipheriv, type KeyObject, randomFillSync } from 'node:crypto'
 import { erasedValue, PERSONAL_FIELDS } from '../schema/events.ts'
 import { countAsChained } from './chain.ts'
-import { isEncrypted } from './codec.ts'
+import { hasPersonal, isEncrypted } from './codec.ts'
 import { type CustomerKey, type CustomerKeys, KEY_STREAMS, type Subject } from './customer-keys.ts'
 import {
   type Delivery,
@@ -77,12 +77,6 @@ const authenticated = (stream: string, { type, id }: { readonly type: string; re
 const isGroup = (data: unknown): data is Members =>
   typeof data === 'object' && data !== null && !Array.isArray(data) && !(data instanceof Uint8Array)
 
-/** Whether there is something to encrypt in it. */
-function hasPersonal({ type, data }: NewEvent): boolean {
-  const fields = PERSONAL_FIELDS.get(type)
-  return fields !== undefined && isGroup(data) && Object.keys(data).some((name) => fields.has(name))
-}
-
 /** The event as it is stored. */
 export function encrypt(
   stream: string,
@@ -142,26 +136,33 @@ function withValues(event: RecordedEvent, stored: Members, values: readonly Json
   return { ...event, data }
 }
 
+/** undefined: its key is not in memory. */
+function openWithKnown(keys: CustomerKeys, event: RecordedEvent): RecordedEvent | undefined {
+  if (!isEncrypted(event)) return event
+  const key = keys.peek(subjectOf(event.stream) ?? '')
+  return key && decrypt(event, key)
+}
+
+async function openLater(keys: CustomerKeys, event: RecordedEvent, maxAge?: number): Promise<RecordedEvent> {
+  await keys.load([subjectOf(event.stream) ?? ''], maxAge)
+  return openWithKnown(keys, event) ?? event
+}
+
+/** An event of the log, as it is stored, in clear. @throws EventStoreUnavailable */
+export function openEvent(keys: CustomerKeys, event: RecordedEvent): RecordedEvent | Promise<RecordedEvent> {
+  return openWithKnown(keys, event) ?? openLater(keys, event)
+}
+
 /**
  * The log of the service.
- * @param log as it is stored, with its hash chain
- * @param keys closed with it
+ * @param keys of the log as it is stored, with its hash chain; both are closed with it
  */
-export function encryptedLog(log: EventStore, keys: CustomerKeys): EventStore {
+export function encryptedLog(keys: CustomerKeys): EventStore {
+  const { log } = keys
   /** Blocks of keys come by in the log itself, before the events that need them. */
   const isInLog = keys.keyStore === log
 
-  /** undefined: its key is not in memory. */
-  function openNow(event: RecordedEvent): RecordedEvent | undefined {
-    if (!isEncrypted(event)) return event
-    const key = keys.peek(subjectOf(event.stream) ?? '')
-    return key && decrypt(event, key)
-  }
-
-  async function openLater(event: RecordedEvent, maxAge?: number): Promise<RecordedEvent> {
-    await keys.load([subjectOf(event.stream) ?? ''], maxAge)
-    return openNow(event) ?? event
-  }
+  const openNow = (event: RecordedEvent) => openWithKnown(keys, event)
 
   /** With one look for all keys that are not in memory. */
   async function openAll(events: readonly RecordedEvent[]): Promise<RecordedEvent[]> {
@@ -184,8 +185,8 @@ export function encryptedLog(log: EventStore, keys: CustomerKeys): EventStore {
     for await (const event of events) {
       if (!isFresh && isEncrypted(event)) {
         isFresh = true
-        yield await openLater(event, KEY_MAX_AGE_MS)
-      } else yield openNow(event) ?? (await openLater(event))
+        yield await openLater(keys, event, KEY_MAX_AGE_MS)
+      } else yield openNow(event) ?? (await openLater(keys, event))
     }
   }
 
@@ -198,7 +199,7 @@ export function encryptedLog(log: EventStore, keys: CustomerKeys): EventStore {
     for await (const event of events) {
       const isKeys = isInLog && event.stream.startsWith(KEY_STREAMS)
       if (isKeys) keys.learn(event)
-      if (!isKeys || !hidesKeys) yield openNow(event) ?? (await openLater(event))
+      if (!isKeys || !hidesKeys) yield openNow(event) ?? (await openLater(keys, event))
     }
   }
 

@@ -68,7 +68,7 @@ export async function openLog(
     await keys.check().catch((error: unknown) => {
       if (!(error instanceof EventStoreUnavailable)) throw error
     })
-    return { eventStore: encryptedLog(stored, keys), stored, keys }
+    return { eventStore: encryptedLog(keys), stored, keys }
   } catch (error) {
     await keyStore.close()
     await stored.close()

@@ -142,6 +142,16 @@ export function transaction<T>(database: DatabaseSync, work: () => T): T {
   }
 }
 
+/**
+ * Moves everything from the write-ahead log into the file and empties the log: of what was deleted or overwritten (with
+ * zeros: see `secure_delete`) nothing is left then.
+ * @throws SQLite's "busy" while another connection reads from the log
+ */
+export function emptyWal(database: DatabaseSync): void {
+  const { busy } = database.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get() as { busy: number }
+  if (busy !== 0) throw Object.assign(new Error('the write-ahead log is in use'), { errcode: BUSY })
+}
+
 /** Moves everything from the write-ahead log into the file, empties the log, and closes. */
 export function closeSqliteFile(database: DatabaseSync): void {
   if (!database.isOpen) return

@@ -29,7 +29,7 @@ import {
   type SubscriptionBatch,
   WrongExpectedRevision,
 } from './port.ts'
-import { closeSqliteFile, isBusy, openSqliteFile, transaction, withLock } from './sqlite-file.ts'
+import { closeSqliteFile, emptyWal, isBusy, openSqliteFile, transaction, withLock } from './sqlite-file.ts'
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS streams (
@@ -502,8 +502,10 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
     async deleteStream(stream, { expected }) {
       await remove(stream, expected, (row) => {
         if (row.revision === -1) throw new WrongExpectedRevision(stream, expected, 'no_stream')
+        sql.purge.run(row.id, DELETED)
         return writeMetadata(stream, row, { ...metadataOf(row), $tb: DELETED })
       })
+      await scrub()
     },
 
     async tombstoneStream(stream, { expected }) {
@@ -526,8 +528,10 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
         const kept = isDeleted(row) ? { $tb: Math.max(wanted.$tb ?? 0, row.revision + 1) } : {}
         // What is no longer readable need not lie in the file until somebody reads it there: a server is scavenged for that.
         if (wanted.$maxAge !== undefined) sql.purgeOlder.run(row.id, Date.now() - wanted.$maxAge * 1000)
+        if (wanted.$tb !== undefined) sql.purge.run(row.id, wanted.$tb)
         return writeMetadata(stream, row, { ...wanted, ...kept })
       })
+      if (metadata.$tb !== undefined) await scrub()
     },
 
     async getStreamMetadata(stream) {
@@ -546,6 +550,15 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
     },
   }
   return store
+
+  /** What was deleted is not to lie about in the write-ahead log. Where others read from it all the time, `close` does it. */
+  async function scrub(): Promise<void> {
+    await withLock(() => {
+      if (database.isOpen) emptyWal(database)
+    }).catch((error: unknown) => {
+      if (!isBusy(error)) throw unavailable(error)
+    })
+  }
 
   async function finish(): Promise<void> {
     await flushing

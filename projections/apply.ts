@@ -7,6 +7,7 @@ import { decode } from '../eventstore/codec.ts'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
+import { destroyKey } from './erasure.ts'
 import { customerOf, skipOrThrow } from './fold.ts'
 import { type DocumentWrite, type ReadModel, ReadModelUnavailable } from './read-model.ts'
 
@@ -31,6 +32,11 @@ export interface Applier {
 
 /** Customers and addresses that are kept: some 20 MB. */
 const CACHED = 20_000
+
+/** The read model's files are written anew so long after a deletion, and no more often than that. */
+const SCRUB_AFTER_MS = 1_000
+const SCRUB_EVERY_MS = 60_000
+const RECENT_MS = 3_600_000
 
 /**
  * @param options.onFailure told once for each customer that got stuck
@@ -119,39 +125,68 @@ export function createApplier(options: {
     }
   }
 
+  /** When the files of the read model were last written anew, or will be. */
+  let scrubbed = Number.NEGATIVE_INFINITY
+
+  /** Of customers who were deleted nothing may be left, whoever deleted them and wherever that was cut off. */
+  async function completeErasures(events: readonly RecordedEvent[]): Promise<void> {
+    const deletions = events.filter(
+      ({ type, stream }) => type === 'CustomerDeleted' && customerOf(stream) !== undefined,
+    )
+    if (deletions.length === 0) return
+    const ids = deletions.map(({ stream }) => customerOf(stream) as number)
+    for (const id of ids) await destroyKey(eventStore, id)
+    await readModel.forget(ids)
+    // Of deletions of long ago, met again, nothing new lies on the disk.
+    if (deletions.some(({ created }) => Date.now() - created.getTime() < RECENT_MS)) scheduleScrub()
+  }
+
+  /** Soon, but not for each of many. */
+  function scheduleScrub(): void {
+    const wait = Math.max(SCRUB_AFTER_MS, scrubbed + SCRUB_EVERY_MS - Date.now())
+    if (scrubbed > Date.now()) return
+    scrubbed = Date.now() + wait
+    setTimeout(() => readModel.scrub().catch(() => {}), wait).unref()
+  }
+
+  async function applyAll(events: readonly RecordedEvent[], onSent: (() => void) | undefined): Promise<void> {
+    let pending = groupByCustomer(events)
+    for (let isFirst = true; pending.size > 0; isFirst = false) {
+      const documents = await load(pending, isFirst)
+      const writes: DocumentWrite[] = []
+      for (const [id, own] of pending) {
+        const before = documents.get(id) as CustomerDocument
+        const document = await advance(before, own)
+        if (document.revision > before.revision) writes.push({ document, expected: before.revision })
+      }
+      if (writes.length === 0) return
+      // Taken for stored from here on, so that the next events can be applied meanwhile. Where it is not so, their
+      // compare-and-set fails too. A stuck one is read each time: a newer release beside this one may get past the event.
+      for (const { document } of writes) if (!stuck.has(document.id)) stored.set(document.id, document)
+      const putting = readModel.put(writes)
+      onSent?.()
+      const revisions = await putting
+      parked ??= new Map((await readModel.parked()).map(({ customerId, revision }) => [customerId, revision]))
+      const lost = new Map<number, RecordedEvent[]>()
+      for (const [index, { document }] of writes.entries()) {
+        if (revisions[index] === document.revision) {
+          if (document.revision >= (parked.get(document.id) ?? Number.POSITIVE_INFINITY)) {
+            await readModel.unpark(document.id)
+            parked.delete(document.id)
+          }
+        } else {
+          stored.delete(document.id)
+          lost.set(document.id, pending.get(document.id) ?? [])
+        }
+      }
+      pending = lost
+    }
+  }
+
   return {
     async apply(events, onSent) {
-      let pending = groupByCustomer(events)
-      for (let isFirst = true; pending.size > 0; isFirst = false) {
-        const documents = await load(pending, isFirst)
-        const writes: DocumentWrite[] = []
-        for (const [id, own] of pending) {
-          const before = documents.get(id) as CustomerDocument
-          const document = await advance(before, own)
-          if (document.revision > before.revision) writes.push({ document, expected: before.revision })
-        }
-        if (writes.length === 0) return
-        // Taken for stored from here on, so that the next events can be applied meanwhile. Where it is not so, their
-        // compare-and-set fails too. A stuck one is read each time: a newer release beside this one may get past the event.
-        for (const { document } of writes) if (!stuck.has(document.id)) stored.set(document.id, document)
-        const putting = readModel.put(writes)
-        onSent?.()
-        const revisions = await putting
-        parked ??= new Map((await readModel.parked()).map(({ customerId, revision }) => [customerId, revision]))
-        const lost = new Map<number, RecordedEvent[]>()
-        for (const [index, { document }] of writes.entries()) {
-          if (revisions[index] === document.revision) {
-            if (document.revision >= (parked.get(document.id) ?? Number.POSITIVE_INFINITY)) {
-              await readModel.unpark(document.id)
-              parked.delete(document.id)
-            }
-          } else {
-            stored.delete(document.id)
-            lost.set(document.id, pending.get(document.id) ?? [])
-          }
-        }
-        pending = lost
-      }
+      await applyAll(events, onSent)
+      await completeErasures(events)
     },
 
     forget() {

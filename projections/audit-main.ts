@@ -4,6 +4,7 @@
  */
 import { once } from 'node:events'
 import { userInfo } from 'node:os'
+import { createInterface } from 'node:readline/promises'
 import { openLog } from '../eventstore/open.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { loadEmailHashKey } from '../schema/keys.ts'
@@ -11,6 +12,7 @@ import { runCommand } from '../schema/process.ts'
 import { showProgress } from '../schema/progress.ts'
 import { loadStore } from '../schema/store.ts'
 import { runAudit } from './audit/commands.ts'
+import { openReadModel } from './open.ts'
 
 // Whoever reads the output has seen enough (`| head`).
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
@@ -28,6 +30,8 @@ await runCommand(async (configuration, signal) => {
       },
       emailHashKey: () => loadEmailHashKey(configuration),
       accessRetentionDays: () => loadStore(configuration.STORE_CONFIG).audit.retentionDays,
+      openReadModel: () => openReadModel(configuration.READMODEL_URL),
+      confirm,
       operator: userInfo().username,
       async write(text) {
         if (!process.stdout.write(text)) await once(process.stdout, 'drain')
@@ -41,3 +45,14 @@ await runCommand(async (configuration, signal) => {
     await eventStore?.close()
   }
 })
+
+/** Where there is no terminal, whoever wrote the script has decided. */
+async function confirm(question: string): Promise<boolean> {
+  if (!process.stdin.isTTY) return true
+  const terminal = createInterface({ input: process.stdin, output: process.stderr })
+  try {
+    return /^y(es)?$/i.test((await terminal.question(`${question} (y/N) `)).trim())
+  } finally {
+    terminal.close()
+  }
+}

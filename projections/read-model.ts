@@ -137,6 +137,18 @@ export interface ReadModel {
    */
   reset(): Promise<void>
 
+  /**
+   * Removes what other generations than this handle's still know of customers who were deleted: of a generation that
+   * nobody follows, for good; of one that is followed, until its worker has come to the deletion. @throws ReadModelUnavailable
+   */
+  forget(ids: readonly number[]): Promise<void>
+
+  /**
+   * What was overwritten or removed by now is gone from the disk too when it resolves, as far as the store can be told to:
+   * Redis needs to allow INFO, BGREWRITEAOF and BGSAVE. @throws ReadModelUnavailable
+   */
+  scrub(): Promise<void>
+
   /** Answers whether the store can be reached. @throws ReadModelUnavailable */
   ping(): Promise<void>
 

@@ -26,6 +26,8 @@ export interface RedisConnection {
   call<T>(work: (commands: RedisCommands) => Promise<T>, tag?: string): Promise<T>
   /** The keys that match, some of one server at a time; a key may come twice. @throws ReadModelUnavailable */
   scan(pattern: string): AsyncGenerator<string[]>
+  /** Has each server write its files on disk anew, without what was overwritten or removed. @throws ReadModelUnavailable */
+  scrub(): Promise<void>
   /** Finishes the calls under way. Calling it again does nothing. */
   close(): Promise<void>
 }
@@ -120,13 +122,19 @@ export function connectRedis(url: string): RedisConnection {
     call,
 
     async *scan(pattern) {
-      for (const scanner of await call(() => driver.scanners())) {
+      for (const server of await call(() => driver.servers())) {
         let cursor = '0'
         do {
-          const page = await call(() => scanner.scan(cursor, { MATCH: pattern, COUNT: SCAN_COUNT }))
+          const page = await call(() => server.scan(cursor, { MATCH: pattern, COUNT: SCAN_COUNT }))
           cursor = page.cursor
           if (page.keys.length > 0) yield page.keys
         } while (cursor !== '0')
+      }
+    },
+
+    async scrub() {
+      for (const server of await call(() => driver.servers())) {
+        await scrub((...command) => call(() => server.sendCommand(command).catch(unlessRefused)))
       }
     },
 
@@ -141,6 +149,39 @@ export function connectRedis(url: string): RedisConnection {
   }
 }
 
+const REFUSED = Symbol('refused')
+
+function unlessRefused(error: unknown): typeof REFUSED {
+  if (error instanceof ErrorReply) return REFUSED
+  throw error
+}
+
+/** How long a server may take to write its files anew. */
+const SCRUB_LIMIT_MS = 60_000
+const LOOK_AGAIN_MS = 50
+
+/** @param send a command that a server refuses gives REFUSED: then it is left to whoever runs the server */
+async function scrub(send: (...command: string[]) => Promise<unknown>): Promise<void> {
+  const started = Date.now()
+  const idle = async () => {
+    for (;;) {
+      const info = String(await send('INFO', 'persistence'))
+      if (!/^(aof_rewrite_in_progress|aof_rewrite_scheduled|rdb_bgsave_in_progress):1/m.test(info)) return info
+      if (Date.now() - started > SCRUB_LIMIT_MS) throw unavailable('it is still writing its files')
+      await delay(LOOK_AGAIN_MS)
+    }
+  }
+  if (/^aof_enabled:1/m.test(await idle())) {
+    await send('BGREWRITEAOF')
+    await idle()
+  }
+  // Where it may not be asked whether there are snapshots, there may be some.
+  const saving = await send('CONFIG', 'GET', 'save')
+  if (Array.isArray(saving) && saving[1] === '') return
+  await send('BGSAVE')
+  await idle()
+}
+
 const unavailable = (why: string) => new ReadModelUnavailable(`The read model can't be reached: ${why}.`)
 
 /** Of a failure its kind only: a message of the server's may quote what was sent. */
@@ -151,8 +192,10 @@ function reason(error: unknown): string {
   return code ?? (name === 'Error' ? (error as object).constructor.name : name) ?? 'error'
 }
 
-interface Scanner {
+/** One server. */
+interface Server {
   scan(cursor: string, options: object): Promise<{ readonly cursor: string; readonly keys: string[] }>
+  sendCommand(command: string[]): Promise<unknown>
 }
 
 /** What differs between a server, a Sentinel group and a Cluster. */
@@ -165,7 +208,7 @@ interface Driver {
   onError(listener: (error: unknown) => void): void
   /** Where keys with the tag lie; undefined where it is not known, or not one server. */
   serverOf(tag: string | undefined): string | undefined
-  scanners(): Promise<readonly Scanner[]>
+  servers(): Promise<readonly Server[]>
   destroy(): void
 }
 
@@ -203,8 +246,8 @@ function createDriver(address: RedisAddress): Driver {
       isReady: () => cluster.isReady,
       onError: (listener) => void cluster.on('error', listener),
       serverOf: (tag) => (tag === undefined ? undefined : cluster.slots[slotOf(tag)]?.master.address),
-      scanners: () =>
-        Promise.all(cluster.masters.map(async (master) => (await cluster.nodeClient(master)) as unknown as Scanner)),
+      servers: () =>
+        Promise.all(cluster.masters.map(async (master) => (await cluster.nodeClient(master)) as unknown as Server)),
       destroy: () => cluster.destroy(),
     }
   }
@@ -224,7 +267,12 @@ function createDriver(address: RedisAddress): Driver {
       isReady: () => sentinel.isReady,
       onError: (listener) => void sentinel.on('error', listener),
       serverOf: () => masterName,
-      scanners: async () => [sentinel as unknown as Scanner],
+      servers: async () => [
+        {
+          scan: (cursor, options) => sentinel.scan(cursor, options),
+          sendCommand: (command) => sentinel.sendCommand(false, command, commandOptions),
+        },
+      ],
       destroy: () => void sentinel.destroy(),
     }
   }
@@ -235,7 +283,7 @@ function createDriver(address: RedisAddress): Driver {
     isReady: () => client.isReady,
     onError: (listener) => void client.on('error', listener),
     serverOf: () => 'server',
-    scanners: async () => [client as unknown as Scanner],
+    servers: async () => [client as unknown as Server],
     destroy: () => client.destroy(),
   }
 }

@@ -138,8 +138,8 @@ export const scripts = {
      return {ARGV[2], 0}`,
   ),
 
-  /** (checkpoint; expected value) */
-  dropCheckpoint: script<null>(
+  /** (key; expected value): removes the key if it still has the value. */
+  dropValue: script<null>(
     1,
     `if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
      return false`,

@@ -148,7 +148,7 @@ export function openRedisReadModel(
   /** After a loss: what is stored is not complete any more. */
   async function demote(stored: string): Promise<void> {
     if (isCluster) {
-      await redis.call((commands) => commands.dropCheckpoint(checkpointKey(), stored))
+      await redis.call((commands) => commands.dropValue(checkpointKey(), stored))
       return
     }
     await replace(stored, { ...parse(stored), complete: false, epoch: crypto.randomUUID() }, 'begin')
@@ -386,6 +386,19 @@ export function openRedisReadModel(
       await drop(`${own}:{*`, (key) => !isShared(key))
       if (isLive) await drop(`${prefix}:{*}:revision`, () => true)
     }),
+
+    forget: begun(async (ids) => {
+      const others = (await readModel.generations()).filter(({ number }) => number !== current)
+      const keys = others.flatMap(({ number }) => ids.map((id) => documentKeyOf(ownPrefix(number), id)))
+      const values = await each(keys, (commands, key) => commands.get(key))
+      const known = keys.flatMap((key, index) => {
+        const value = values[index] ?? null
+        return value !== null && parseDocument(value)?.status !== 'deleted' ? [{ key, value }] : []
+      })
+      await each(known, (commands, { key, value }) => commands.dropValue(key, value))
+    }),
+
+    scrub: redis.scrub,
 
     ping: begun(async () => {
       await readCheckpoint()

@@ -1,5 +1,5 @@
 /** The embedded read model: one SQLite file that several processes may share. It can be rebuilt from the log at any time. */
-import { closeSqliteFile, isBusy, openSqliteFile, transaction, withLock } from '../eventstore/sqlite-file.ts'
+import { closeSqliteFile, emptyWal, isBusy, openSqliteFile, transaction, withLock } from '../eventstore/sqlite-file.ts'
 import type { CustomerDocument } from './customer.ts'
 import {
   type Checkpoint,
@@ -84,6 +84,10 @@ export function openSqliteReadModel({
     lacking: database.prepare(
       `SELECT value AS id FROM json_each(?1) WHERE
        NOT EXISTS (SELECT 1 FROM documents WHERE generation = ?2 AND id = value)`,
+    ),
+    forget: database.prepare(
+      `DELETE FROM documents WHERE id IN (SELECT value FROM json_each(?)) AND generation <> ?
+       AND document ->> '$.status' <> 'deleted'`,
     ),
     acknowledge: database.prepare(
       `INSERT INTO marks VALUES (?, ?)
@@ -271,6 +275,10 @@ export function openSqliteReadModel({
         if (current === live()) sql.dropMarks.run()
       })
     },
+
+    forget: (ids) => write(() => void sql.forget.run(JSON.stringify(ids), current)),
+
+    scrub: () => read(() => emptyWal(database)),
 
     async ping() {
       await read(() => sql.ping.get())

@@ -150,6 +150,8 @@ export const signInEventSchemas = {
 export const subscriberEventSchemas = {
   GuestSubscribed: z.strictObject({ email: personalText }),
   GuestConfirmationRequested: z.strictObject({ email: personalText }),
+  /** Nothing is known of the address any more. */
+  GuestErased: z.strictObject({}),
 } as const
 
 /** Streams `customerIds` and `addressIds`: the revision of a reservation is the number of the reserved block. */

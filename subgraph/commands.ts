@@ -1,6 +1,7 @@
 /** The mutations: what each looks up, decides and appends, in an order in which a crash between two appends leaves nothing stuck. */
-import { WrongExpectedRevision } from '../eventstore/port.ts'
+import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
 import { absentCustomer, type CustomerAddress, type CustomerDocument } from '../projections/customer.ts'
+import { destroyKey, eraseAddress, readAccount } from '../projections/erasure.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import type { Store } from '../schema/store.ts'
 import type { AccessLog } from './access-log.ts'
@@ -71,6 +72,7 @@ export function authorize(caller: Caller | null, state: CustomerDocument): Custo
 const MAX_REGISTRATION_ATTEMPTS = 5
 
 export function createCommands(parts: {
+  readonly eventStore: EventStore
   readonly customers: Customers
   readonly ids: Ids
   readonly claims: EmailClaims
@@ -80,7 +82,7 @@ export function createCommands(parts: {
   readonly access: AccessLog
   readonly store: Store
 }): Commands {
-  const { customers, ids, claims, credentials, subscribers, access, store } = parts
+  const { eventStore, customers, ids, claims, credentials, subscribers, access, store } = parts
 
   /** Runs a command on the caller's own customer; the token is checked on the very state that the events are decided on. */
   async function execute(caller: Caller | null, command: Command, decide: Decide): Promise<Outcome> {
@@ -221,19 +223,25 @@ export function createCommands(parts: {
     }
   }
 
-  /** The password goes first: cut off before the event, the deletion can be asked for again with the same token. */
+  /** What is known by the addresses, and the password, go first: cut off before the event, the deletion can be asked for again with the same token. */
   async function deleteCustomer(caller: Caller | null, command: Command): Promise<void> {
     if (caller === null) throw notAuthorized()
     const { customerId } = caller
     if (command.repeatable && (await customers.repetition(customerId, command))) return
     const customer = await signedIn(caller)
     checkUsable(customer, command.at, store)
+    const eraser = { actor: command.actor, correlationId: command.correlationId, at: command.at }
+    for (const email of (await readAccount(eventStore, customerId)).addresses) {
+      await eraseAddress(eventStore, claims.keyOf(email), eraser, customerId)
+    }
     await credentials.remove(customerId)
     await customers.execute(customerId, command, (state) => {
       checkUsable(authorize(caller, state), command.at, store)
       return [{ type: 'CustomerDeleted', data: {} }]
     })
     await parts.signIn.forget(customerId)
+    // Where this is cut off, the projection does it.
+    await destroyKey(eventStore, customerId)
     // Where this is cut off, the next one who wants the address takes the claim over.
     await claims.release(customer.email, customerId, command)
   }

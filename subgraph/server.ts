@@ -137,7 +137,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   const signIn = createSignIn(eventStore, customers, claims, credentials, access, store)
   const tokens = createTokens(keys.tokenSigningKey, store.token.lifetimeMinutes)
   const subscribers = createSubscribers(eventStore, claims.keyOf)
-  const accounts = { customers, claims, credentials, signIn, subscribers, access, store }
+  const accounts = { eventStore, customers, claims, credentials, signIn, subscribers, access, store }
   const commands = createCommands({ ...accounts, ids: createIds(eventStore) })
   const links = createLinkCommands({ ...accounts, tokens: createMailTokens(keys.emailHashKey) })
   const now = options.now ?? (() => new Date())

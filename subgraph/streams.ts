@@ -1,6 +1,6 @@
 /** What the commands do with whole streams. */
 import { decode, type Recorded } from '../eventstore/codec.ts'
-import { type EventStore, StreamNotFound, WrongExpectedRevision } from '../eventstore/port.ts'
+import { type EventStore, StreamNotFound } from '../eventstore/port.ts'
 import type { DomainEvent } from '../schema/events.ts'
 
 /** The newest events of a stream up to the revision `from` (default: the end), oldest first; none for a missing stream. */
@@ -19,13 +19,4 @@ export async function readNewest<E extends DomainEvent>(
     if (!(error instanceof StreamNotFound)) throw error
   }
   return events.reverse()
-}
-
-/** Deletes a stream; nothing where there is none. @throws EventStoreUnavailable */
-export async function deleteStream(eventStore: EventStore, stream: string): Promise<void> {
-  try {
-    await eventStore.deleteStream(stream, { expected: 'any' })
-  } catch (error) {
-    if (!(error instanceof WrongExpectedRevision)) throw error
-  }
 }

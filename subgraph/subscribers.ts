@@ -13,7 +13,7 @@ export interface Subscribers {
   /** The id of the event that had the link sent by which the subscription is confirmed; undefined where none waits. */
   awaiting(email: string): Promise<string | undefined>
   /** Nothing where the newest event is of that type already. */
-  append(type: SubscriberEvent['type'], email: string, command: Command): Promise<void>
+  append(type: Exclude<SubscriberEvent['type'], 'GuestErased'>, email: string, command: Command): Promise<void>
 }
 
 /** @param keyOf the keyed hash of an address */
@@ -25,7 +25,7 @@ export function createSubscribers(eventStore: EventStore, keyOf: (email: string)
   return {
     async status(email) {
       const last = await newest(email)
-      if (last === undefined) return 'none'
+      if (last === undefined || last.type === 'GuestErased') return 'none'
       return last.type === 'GuestSubscribed' ? 'subscribed' : 'unconfirmed'
     },
 

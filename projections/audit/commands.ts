@@ -4,14 +4,18 @@ import { type EventStore, StreamNotFound } from '../../eventstore/port.ts'
 import { eventSchemas } from '../../schema/events.ts'
 import { readArguments } from '../../schema/process.ts'
 import type { ProgressDisplay } from '../../schema/progress.ts'
+import { eraseAddress } from '../erasure.ts'
+import type { ReadModel } from '../read-model.ts'
 import { changesBetween, fieldsOf } from './changes.ts'
-import { resolveCustomer } from './customer-ref.ts'
+import { findCustomer, resolveCustomer } from './customer-ref.ts'
+import { eraseCustomer } from './erase.ts'
 import { AuditError } from './error.ts'
 import { type Criteria, findEvents, parseField } from './find.ts'
 import { shownChange, shownData, shownDocument } from './masking.ts'
 import { ACCEPTED_MOMENTS, ACCEPTED_TIMES, type Moment, parseMoment, parseTime } from './moments.ts'
 import { CSV_HEADER, csvLine, type EventRecord, recordOf } from './records.ts'
 import { recordReveal } from './reveals.ts'
+import { subjectData } from './subject.ts'
 import { changeLines, columns, entryText, plain, timeText, valueText } from './text.ts'
 import { type CustomerAt, customerAt, streamsOf, type TimelineEntry, timeline, timelineEvents } from './timeline.ts'
 
@@ -19,6 +23,8 @@ import { type CustomerAt, customerAt, streamsOf, type TimelineEntry, timeline, t
 export interface AuditContext {
   /** Opened where a command needs it; the caller closes it. */
   readonly openEventStore: () => EventStore | Promise<EventStore>
+  /** The documents, for an erasure. */
+  readonly openReadModel: () => ReadModel
   /** Needed to find a customer by an e-mail address. */
   readonly emailHashKey: () => string
   /** How long the records of access are kept: older ones are not shown, wherever they still lie. */
@@ -30,6 +36,8 @@ export interface AuditContext {
   /** A line of standard error. */
   readonly note: (line: string) => void
   readonly progress: (label: string, unit: string) => ProgressDisplay
+  /** Asks the operator; true where nobody can be asked. */
+  readonly confirm: (question: string) => Promise<boolean>
   /** Whether a terminal shows it. */
   readonly styled: boolean
   readonly signal?: AbortSignal
@@ -44,16 +52,19 @@ export const USAGE = `npm run audit -- COMMAND
                                             events of the whole log; options may be repeated, A may end with *
   export [CUSTOMER] [--format jsonl|csv] [--output FILE]
                                             all events, or one customer's
+  subject CUSTOMER [--output FILE]          all that is held of one person, as one JSON file; FILE: - for standard output
+  erase CUSTOMER [--yes]                    erases a person for good; the log stays whole
   verify                                    whether anything in the log was altered, removed, inserted or moved
   prove EVENT, check FILE --key PUBLIC.pem, checkpoint, key
                                             proofs of what is in the log; EVENT: an id, or CUSTOMER:REVISION
 
   CUSTOMER: a number or an e-mail address. MOMENT: a revision or a TIME (when the store wrote it), UTC by default.
   --json                   one JSON object in each line
-  --reveal --reason TEXT   shows personal data, which is masked otherwise; that is recorded as an event
+  --reveal --reason TEXT   shows personal data, which is masked otherwise; that is recorded as an event.
+                           subject always does, and erase records its reason: there --reason alone is enough, or none
 `
 
-const COMMANDS = ['history', 'state', 'diff', 'find', 'export'] as const
+const COMMANDS = ['history', 'state', 'diff', 'find', 'export', 'subject', 'erase'] as const
 type Command = (typeof COMMANDS)[number]
 
 /** Options that a command takes beside those that all take. */
@@ -63,7 +74,11 @@ const OWN_OPTIONS: Readonly<Record<Command, readonly string[]>> = {
   diff: ['from', 'to'],
   find: ['actor', 'type', 'since', 'until', 'field'],
   export: ['format', 'output'],
+  subject: ['output'],
+  erase: ['yes'],
 }
+/** What is recorded where the operator gives no reason. */
+const REASONS: Partial<Record<Command, string>> = { subject: 'request for access', erase: 'request for erasure' }
 
 const text = { type: 'string' } as const
 const texts = { type: 'string', multiple: true } as const
@@ -82,6 +97,7 @@ const OPTIONS = {
   json: flag,
   reveal: flag,
   reason: text,
+  yes: flag,
 } as const
 
 const read = (args: readonly string[]) =>
@@ -116,16 +132,20 @@ export async function runAudit(args: readonly string[], context: AuditContext): 
       return find(criteriaOf(values), await asked(command, undefined, values, context))
     case 'export':
       return exportEvents(formatOf(values), await asked(command, customer, values, context))
+    case 'subject':
+      return subject(await asked(command, customer, values, context))
+    case 'erase':
+      return erase(customer ?? '', values, context)
   }
 }
 
 function check(command: Command, customer: string | undefined, rest: readonly string[], values: Options): void {
   const others = Object.keys(OPTIONS).filter((name) => !OWN_OPTIONS[command].includes(name))
   for (const name of others) {
-    if (['json', 'reveal', 'reason'].includes(name) || values[name as keyof Options] === undefined) continue
+    if (['json', 'reveal', 'reason'].includes(name) || !values[name as keyof Options]) continue
     throw new AuditError(`${command} does not take --${name}; see npm run audit.`)
   }
-  if (customer === undefined && ['history', 'state', 'diff'].includes(command)) {
+  if (customer === undefined && ['history', 'state', 'diff', 'subject', 'erase'].includes(command)) {
     throw new AuditError(`${command} needs a customer: a number or an e-mail address.`)
   }
   if (rest.length > 0 || (command === 'find' && customer !== undefined)) {
@@ -134,7 +154,8 @@ function check(command: Command, customer: string | undefined, rest: readonly st
   if (values.reveal && !values.reason?.trim()) {
     throw new AuditError('--reveal needs --reason TEXT: it is recorded with what is shown.')
   }
-  if (!values.reveal && values.reason !== undefined) throw new AuditError('--reason goes with --reveal.')
+  if (!values.reveal && values.reason !== undefined && !REASONS[command])
+    throw new AuditError('--reason goes with --reveal.')
   if (command === 'state' && values.at === undefined) throw new AuditError(`state needs --at: ${ACCEPTED_MOMENTS}.`)
   if (command === 'diff' && values.from === undefined) throw new AuditError(`diff needs --from: ${ACCEPTED_MOMENTS}.`)
 }
@@ -159,7 +180,7 @@ async function asked(
   const eventStore = await context.openEventStore()
   const customerId = customer === undefined ? null : await resolveCustomer(eventStore, customer, context.emailHashKey)
   if (customerId !== null) await checkCustomer(eventStore, customerId)
-  if (values.reveal) {
+  if (values.reveal || command === 'subject') {
     const options = OWN_OPTIONS[command].flatMap((name) => {
       if (name === 'output') return []
       const given = [values[name as keyof Options] ?? []].flat()
@@ -168,7 +189,7 @@ async function asked(
     await recordReveal(eventStore, {
       customerId,
       command: [command, ...options].join(' '),
-      reason: values.reason?.trim() ?? '',
+      reason: values.reason?.trim() || (REASONS[command] ?? ''),
       actor: `operator:${context.operator}`,
     })
   }
@@ -327,6 +348,65 @@ async function exportEvents(format: 'jsonl' | 'csv', asked: Asked): Promise<numb
   bar.report(count, 1)
   bar.stop()
   return stopped(context)
+}
+
+/** Not in pieces: what is held of one person has room in memory. */
+async function subject({ eventStore, customerId, values, context }: Asked): Promise<number> {
+  const id = customerId as number
+  const { output: path = `customer-${id}.json` } = values
+  const isShown = shownAccess(context)
+  const text = `${JSON.stringify(await subjectData(eventStore, id, context.emailHashKey(), isShown), null, 2)}\n`
+  if (path === '-') {
+    await context.write(text)
+    return 0
+  }
+  const file = openFile(path)
+  await file.write(text)
+  await file.close()
+  context.note(`All that is held of customer ${id}: ${path}`)
+  return 0
+}
+
+async function erase(customer: string, values: Options, context: AuditContext): Promise<number> {
+  const eventStore = await context.openEventStore()
+  const reason = values.reason?.trim() || (REASONS.erase ?? '')
+  const eraser = { actor: `operator:${context.operator}`, correlationId: crypto.randomUUID(), at: new Date() }
+  const tell = (result: object, text: string) => context.write(values.json ? line(result) : `${text}\n`)
+  const holder = await findCustomer(eventStore, customer, context.emailHashKey)
+  const question =
+    holder.customerId === undefined ? 'Erase what is known of this address' : `Erase customer ${holder.customerId}`
+  if (!values.yes && !(await context.confirm(`${question} for good?`))) {
+    context.note('Nothing was erased.')
+    return 1
+  }
+  if (holder.customerId === undefined) {
+    const found = await eraseAddress(eventStore, holder.emailKey, eraser)
+    if (!found) throw new AuditError('Nothing is known of this address.')
+    await tell({ address: 'erased' }, 'Nobody has this address; what was known of it is erased.')
+    return 0
+  }
+  const { customerId } = holder
+  const readModel = context.openReadModel()
+  try {
+    const { customer: outcome, inClear } = await eraseCustomer({
+      eventStore,
+      readModel,
+      customerId,
+      emailHashKey: context.emailHashKey(),
+      eraser,
+      reason,
+    })
+    if (outcome === 'absent') throw new AuditError(`There is no customer ${customerId}.`)
+    await tell({ customerId, customer: outcome, eventsInClear: inClear }, `Customer ${customerId} is erased.`)
+    if (inClear > 0) {
+      context.note(
+        `${inClear} events are from before there was encryption: what is personal in them stays in the log, in clear.`,
+      )
+    }
+    return inClear > 0 ? 1 : 0
+  } finally {
+    await readModel.close()
+  }
 }
 
 function stopped({ signal, note }: AuditContext): number {

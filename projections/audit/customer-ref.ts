@@ -8,6 +8,23 @@ import { AuditError } from './error.ts'
 export const ACCEPTED_CUSTOMERS = "a customer's number or e-mail address"
 
 /**
+ * Who is to be erased: a customer, or whoever is behind an address that is no customer's.
+ * @throws AuditError for what is neither; EventStoreUnavailable
+ */
+export async function findCustomer(
+  eventStore: EventStore,
+  text: string,
+  emailHashKey: () => string,
+): Promise<{ readonly customerId: number } | { readonly customerId: undefined; readonly emailKey: string }> {
+  try {
+    return { customerId: await resolveCustomer(eventStore, text, emailHashKey) }
+  } catch (error) {
+    if (!(error instanceof AuditError) || !text.includes('@')) throw error
+    return { customerId: undefined, emailKey: emailKeyOf(emailHashKey(), text) }
+  }
+}
+
+/**
  * @param emailHashKey asked for only where it is needed
  * @throws AuditError, without the address in it; EventStoreUnavailable
  */

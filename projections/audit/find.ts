@@ -1,4 +1,9 @@
-/** Events of the whole log that fit what an auditor asks for. They are looked at as they were written: decoding costs more. */
+/**
+ * Events of the whole log that fit what an auditor asks for. They are looked at as they are stored: decrypting and decoding
+ * cost more. Which fields an event has shows without its key; only what stands in a group of attributes does not.
+ */
+import { isEncrypted } from '../../eventstore/codec.ts'
+import { openEvent } from '../../eventstore/encryption.ts'
 import type { EventStore, RecordedEvent } from '../../eventstore/port.ts'
 import {
   accessEventSchemas,
@@ -10,6 +15,7 @@ import {
   eventSchemas,
   idEventSchemas,
   importedIdEventSchemas,
+  keyEventSchemas,
   mailEventSchemas,
   signInEventSchemas,
   skipEventSchemas,
@@ -34,7 +40,7 @@ export type Matcher = (event: RecordedEvent) => boolean
 
 /**
  * Looks at the whole log in its order.
- * @param found called for each event that fits; what it gives is awaited
+ * @param found called with each event that fits, in clear; what it gives is awaited
  * @param looked called now and then with how many events were looked at, and the newest of them
  * @returns how many it looked at
  */
@@ -46,16 +52,21 @@ export async function findEvents(
   signal?: AbortSignal,
 ): Promise<number> {
   const fits = matcherOf(criteria)
+  const { keys } = eventStore
+  const needsContent = criteria.fields.some((field) => parseField(field)?.name === 'customAttributes')
+  const mayFit = needsContent ? matcherOf({ ...criteria, fields: [] }) : fits
   const streamPrefixes = prefixesOf(criteria.types)
-  const events = eventStore.readAll(streamPrefixes ? { filter: { streamPrefixes } } : {})
+  const events = (keys?.log ?? eventStore).readAll(streamPrefixes ? { filter: { streamPrefixes } } : {})
   let count = 0
   for await (const event of events) {
     if (++count % LOOK === 0) {
       looked(count, event)
       if (signal?.aborted) break
     }
-    if (!fits(event)) continue
-    const written = found(event)
+    if (!(isEncrypted(event) ? mayFit : fits)(event)) continue
+    const opened = keys && isEncrypted(event) ? await openEvent(keys, event) : event
+    if (needsContent && opened !== event && !fits(opened)) continue
+    const written = found(opened)
     if (written) await written
   }
   return count
@@ -173,4 +184,5 @@ const FAMILIES: readonly (readonly [object, readonly string[]])[] = [
   [skipEventSchemas, ['customerSkips-']],
   [accessEventSchemas, ['customerAccess-']],
   [auditEventSchemas, ['auditReveals', 'serviceTokens']],
+  [keyEventSchemas, ['customerKeys-', 'keyStore']],
 ]

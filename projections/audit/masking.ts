@@ -3,6 +3,7 @@
  * that a new field is hidden until somebody has thought about it.
  */
 import type { Json } from '../../eventstore/port.ts'
+import { isErased } from '../../schema/events.ts'
 import type { CustomerDocument } from '../customer.ts'
 import type { Change } from './changes.ts'
 
@@ -48,6 +49,10 @@ const HARMLESS: ReadonlySet<string> = new Set([
   'scope',
   'jti',
   'expiresAt',
+  'keyStoreId',
+  'masterKeyId',
+  'generation',
+  'destroyed',
 ])
 
 /** Nobody is shown these, whatever the reason. */
@@ -60,7 +65,7 @@ const SHORTEST_HINT = 4
 
 /** `Ann Lee` becomes `A•••`. Lists and groups keep their outline; null stays: nothing is there to hide. */
 export function maskValue(value: Json | undefined): Json {
-  if (value === null || value === undefined || value === '') return value ?? null
+  if (value === null || value === undefined || value === '' || isErased(value)) return value ?? null
   if (typeof value === 'string') {
     const first = String.fromCodePoint(value.codePointAt(0) ?? 0)
     return value.length < SHORTEST_HINT ? MASK : first + MASK

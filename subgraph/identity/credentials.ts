@@ -1,11 +1,12 @@
 /** The stream that holds a customer's current password hash and nothing older. */
 import type { EventStore } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
+import { deleteStream } from '../../projections/erasure.ts'
 import type { CredentialsEvent } from '../../schema/events.ts'
 import { type Command, encodeAll } from '../command.ts'
 import type { Customers } from '../customers.ts'
 import { recordHashUpgrade, recordPasswordChange } from '../domain/customer.ts'
-import { deleteStream, readNewest } from '../streams.ts'
+import { readNewest } from '../streams.ts'
 import { isOutdated } from './passwords.ts'
 
 export interface StoredCredentials {
@@ -76,6 +77,8 @@ export function createCredentials(eventStore: EventStore, customers: Customers):
       await customers.execute(customerId, own, (state) => recordHashUpgrade(state, revision))
     },
 
-    remove: (customerId) => deleteStream(eventStore, stream(customerId)),
+    async remove(customerId) {
+      await deleteStream(eventStore, stream(customerId))
+    },
   }
 }

@@ -6,6 +6,7 @@
 import type { Recorded } from '../../eventstore/codec.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
+import { deleteStream } from '../../projections/erasure.ts'
 import type { SignInEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
 import type { AccessLog } from '../access-log.ts'
@@ -15,7 +16,7 @@ import { isLocked, isUnconfirmed, lock } from '../domain/customer.ts'
 import type { EmailClaims } from '../email-claims.ts'
 import { accountLocked, accountUnconfirmed, authenticationFailed, CustomerError, invalidInput } from '../errors.ts'
 import { createKeyedQueue } from '../keyed-queue.ts'
-import { deleteStream, readNewest } from '../streams.ts'
+import { readNewest } from '../streams.ts'
 import type { Credentials, StoredCredentials } from './credentials.ts'
 import { hashPassword, isOutdated, verifyPassword } from './passwords.ts'
 
@@ -153,7 +154,9 @@ export function createSignIn(
 
     forgive: (customerId, command) => record(customerId, { type: 'FailuresForgiven', data: {} }, command),
 
-    forget: (customerId) => deleteStream(eventStore, stream(customerId)),
+    async forget(customerId) {
+      await deleteStream(eventStore, stream(customerId))
+    },
   }
 }
 

@@ -12,6 +12,10 @@ export function auditor(eventStore: EventStore, options: Partial<AuditContext> =
     let notes = ''
     const code = await runAudit(args, {
       openEventStore: () => eventStore,
+      openReadModel: () => {
+        throw new Error('This command needs no documents.')
+      },
+      confirm: async () => true,
       emailHashKey: () => EMAIL_HASH_KEY,
       accessRetentionDays: () => 365,
       operator: 'olga',

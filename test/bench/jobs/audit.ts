@@ -10,6 +10,10 @@ await job<StoreOptions & { readonly args: readonly string[]; readonly count: num
   return async () => {
     await runAudit(options.args, {
       openEventStore: () => eventStore,
+      openReadModel: () => {
+        throw new Error('No command here needs documents.')
+      },
+      confirm: async () => true,
       emailHashKey: () => keys.emailHashKey,
       accessRetentionDays: () => 365,
       operator: 'bench',

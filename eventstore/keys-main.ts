@@ -1,0 +1,33 @@
+/** `npm run keys`: what the key store holds, and the change to another master key. See customer-keys.ts. */
+import { ConfigurationError } from '../schema/configuration.ts'
+import { readArguments, runCommand } from '../schema/process.ts'
+import { showProgress } from '../schema/progress.ts'
+import { loadMasterKeys } from './master-key.ts'
+import { openLog } from './open.ts'
+
+const USAGE = 'nothing (what there is), or rotate'
+
+await runCommand(async (configuration) => {
+  const [action = 'status', ...rest] = readArguments({ allowPositionals: true }, USAGE).positionals
+  if (!['status', 'rotate'].includes(action) || rest.length > 0) {
+    throw new ConfigurationError(`These arguments can't be used; accepted: ${USAGE}.`)
+  }
+  const [current] = loadMasterKeys(configuration)
+  const { eventStore, keys } = await openLog(configuration)
+  try {
+    if (action === 'rotate') {
+      const bar = showProgress('wrapping keys anew', 'blocks')
+      const { blocks, rewrapped } = await keys.rotate((done) => bar.report(done, undefined)).finally(() => bar.stop())
+      console.log(`${rewrapped} of ${blocks} blocks of keys are wrapped anew; all are by the master key ${current.id}.`)
+      return 0
+    }
+    const { blocks, destroyed } = await keys.status()
+    for (const [id, count] of blocks) {
+      console.log(`master key ${id}${id === current.id ? ' (the current one)' : ''}: ${count} blocks of keys`)
+    }
+    console.log(`${destroyed} keys destroyed`)
+    return 0
+  } finally {
+    await eventStore.close()
+  }
+})

@@ -1,0 +1,344 @@
+/** Personal fields in the log: encrypted on their way in, in clear on their way out, and gone with their key. */
+import { randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import t, { type Test } from 'tap'
+import { decode, encode, isEncrypted } from '../../eventstore/codec.ts'
+import { type Log, openLog } from '../../eventstore/open.ts'
+import { type EventStore, type RecordedEvent, WrongExpectedRevision } from '../../eventstore/port.ts'
+import { loadConfiguration } from '../../schema/configuration.ts'
+import { type DomainEvent, isErased, PERSONAL_FIELDS } from '../../schema/events.ts'
+import { startEventStoreServer } from '../support/eventstore-server/server.ts'
+import { environment, temporaryFolder } from '../support/graph.ts'
+import { history } from '../support/histories.ts'
+
+type Env = Record<string, string>
+
+/** A log in a file, or on a server, with the keys beside it or in it. */
+const KINDS: Record<string, (t: Test, folder: string) => Promise<Env>> = {
+  'a file, keys beside it': async (_, folder) => environment(folder),
+  'a server, keys in its log': async (t, folder) => ({
+    ...environment(folder),
+    EVENTSTORE_URL: (await startEventStoreServer(t)).url,
+  }),
+  'a server, keys in a file': async (t, folder) => ({
+    ...environment(folder),
+    EVENTSTORE_URL: (await startEventStoreServer(t)).url,
+    KEYS_URL: `sqlite:${join(folder, 'keys.db')}`,
+  }),
+}
+
+async function open(t: Test, env: Env): Promise<Log> {
+  const log = await openLog(loadConfiguration(env))
+  t.teardown(() => log.eventStore.close())
+  return log
+}
+
+const EMAIL = 'zoe.quux@example.com'
+
+const registered = (customerId: number): DomainEvent => ({
+  type: 'CustomerRegistered',
+  data: {
+    customerId,
+    email: EMAIL,
+    prefix: null,
+    firstname: 'Zoë',
+    middlename: null,
+    lastname: 'Quux',
+    suffix: null,
+    dob: '1901-02-03',
+    taxvat: 'tax-77',
+    gender: 2,
+    allowRemoteShoppingAssistance: false,
+    groupId: 1,
+    isSubscribed: false,
+    customAttributes: { club: ['wool', 'felt'] },
+    rewardUpdateNotification: null,
+    rewardWarningNotification: null,
+    createdAt: '2026-01-02T03:04:05.000Z',
+    credentialsRevision: -1,
+  },
+})
+
+const encoded = (event: DomainEvent, id: string = crypto.randomUUID()) =>
+  encode(event, id, { $correlationId: id, $causationId: id, actor: 'test', at: '2026-01-02T03:04:05.000Z' })
+
+async function append(eventStore: EventStore, stream: string, ...events: DomainEvent[]) {
+  return eventStore.append(
+    stream,
+    events.map((event) => encoded(event)),
+    { expected: 'any' },
+  )
+}
+
+async function all(events: AsyncIterable<RecordedEvent>): Promise<RecordedEvent[]> {
+  const found: RecordedEvent[] = []
+  for await (const event of events) found.push(event)
+  return found
+}
+
+const customerEvents = { filter: { streamPrefixes: ['customer-'] } }
+
+for (const [kind, environmentOf] of Object.entries(KINDS)) {
+  t.test(kind, async (t) => {
+    const folder = await temporaryFolder(t)
+    const env = await environmentOf(t, folder)
+    const { eventStore, stored, keys } = await open(t, env)
+
+    t.test('what is read is what was appended, however it is read', async (t) => {
+      const data = registered(7).data
+      await append(eventStore, 'customer-7', registered(7))
+      const [event] = await all(eventStore.readStream('customer-7'))
+      t.same(event?.data, data)
+      t.equal(JSON.stringify(event?.data), JSON.stringify(data), 'in the same order')
+      t.same((await all(eventStore.readAll(customerEvents)))[0]?.data, data)
+      t.same((await all(eventStore.readStream('customer-7', { direction: 'backwards', maxCount: 1 })))[0]?.data, data)
+      for (const subscription of [
+        eventStore.subscribeToAll({ from: 'start', ...customerEvents }),
+        eventStore.subscribeToAll({ from: 'start' }),
+        eventStore.subscribeToStream('customer-7', { from: 'start' }),
+      ]) {
+        const found: RecordedEvent[] = []
+        for await (const batch of subscription) {
+          found.push(...batch.events)
+          if (batch.caughtUp) break
+        }
+        t.same(found.find(({ stream }) => stream === 'customer-7')?.data, data)
+      }
+      const another = await open(t, env)
+      t.same((await all(another.eventStore.readStream('customer-7')))[0]?.data, data, 'by another process')
+    })
+
+    t.test('what is stored has nothing personal in it, and its names', async (t) => {
+      const [event] = await all(stored.readStream('customer-7'))
+      t.ok(event && isEncrypted(event))
+      const text = JSON.stringify([event?.data, event?.metadata])
+      for (const each of ['quux', 'Zo', '1901', 'tax-77', 'wool']) t.notMatch(text, each)
+      t.match(event?.data, { customerId: 7, groupId: 1, firstname: null, email: null, customAttributes: null })
+      t.throws(() => decode(event as RecordedEvent), { message: 'Event "CustomerRegistered" can\'t be decrypted.' })
+    })
+
+    t.test('the same twice is not the same stored', async (t) => {
+      await append(eventStore, 'customer-8', registered(8))
+      await append(eventStore, 'customer-9', registered(9))
+      const texts = await Promise.all([8, 9].map(async (id) => all(stored.readStream(`customer-${id}`))))
+      const [a, b] = texts.map(([event]) => (event as { data: { encrypted: string } } | undefined)?.data.encrypted)
+      t.not(a, b)
+    })
+
+    t.test('a ciphertext in another event’s place is refused', async (t) => {
+      const [event] = await all(stored.readStream('customer-8'))
+      const moved = {
+        id: crypto.randomUUID(),
+        type: 'CustomerRegistered',
+        data: event?.data ?? null,
+        metadata: event?.metadata ?? null,
+      }
+      await stored.append('customer-10', [moved], { expected: 'no_stream' })
+      await append(eventStore, 'customer-11', registered(11)) // whose block the key is in
+      const [read] = await all(eventStore.readStream('customer-10'))
+      t.throws(() => decode(read as RecordedEvent), { message: 'Event "CustomerRegistered" can\'t be decrypted.' })
+    })
+
+    t.test('repeated with other content, the first counts', async (t) => {
+      const id = crypto.randomUUID()
+      const first = await eventStore.append('customer-12', [encoded(registered(12), id)], { expected: 'no_stream' })
+      const again = await eventStore.append('customer-12', [encoded(registered(12), id)], { expected: 'no_stream' })
+      t.equal(again.revision, first.revision)
+      t.equal((await all(eventStore.readStream('customer-12'))).length, 1)
+    })
+
+    t.test('without the key there are placeholders, everywhere and for good', async (t) => {
+      const other = await open(t, env)
+      await all(other.eventStore.readStream('customer-7')) // has the key in memory
+      await append(eventStore, 'customer-7', { type: 'CustomerDetailsChanged', data: { firstname: 'Zora', gender: 1 } })
+      t.equal(await keys.destroy('7'), true)
+      t.equal(await keys.destroy('7'), false, 'once')
+      const expected = [
+        {
+          customerId: 7,
+          groupId: 1,
+          email: '[erased:0]',
+          customAttributes: {},
+          gender: null,
+          createdAt: '2026-01-02T03:04:05.000Z',
+        },
+        { firstname: '[erased:1]', gender: null },
+      ]
+      const check = async (t: Test, { eventStore }: { readonly eventStore: EventStore }) => {
+        const events = await all(eventStore.readStream('customer-7'))
+        t.match(
+          events.map(({ data }) => data),
+          expected,
+        )
+        for (const event of events) decode(event)
+        const ofAll = (await all(eventStore.readAll(customerEvents))).filter(({ stream }) => stream === 'customer-7')
+        t.match(
+          ofAll.map(({ data }) => data),
+          expected,
+        )
+      }
+      await check(t, { eventStore })
+      await check(t, await open(t, env))
+      t.same((await all(eventStore.readStream('customer-8')))[0]?.data, registered(8).data, 'of the same block')
+      await new Promise((resolve) => setTimeout(resolve, 1_000))
+      await check(t, other)
+      await t.rejects(
+        append(eventStore, 'customer-7', { type: 'CustomerDetailsChanged', data: { lastname: 'Q' } }),
+        WrongExpectedRevision,
+      )
+      await append(eventStore, 'customer-7', { type: 'CustomerTokensRevoked', data: {} })
+    })
+
+    t.test('a guest’s key comes anew, and opens nothing of before', async (t) => {
+      const stream = 'newsletterSubscriber-abc'
+      await append(eventStore, stream, { type: 'GuestSubscribed', data: { email: EMAIL } })
+      t.equal(await keys.destroy('abc'), true)
+      await append(eventStore, stream, { type: 'GuestConfirmationRequested', data: { email: 'new@example.com' } })
+      for (const log of [eventStore, (await open(t, env)).eventStore]) {
+        const emails = (await all(log.readStream(stream))).map(({ data }) => (data as { email: string }).email)
+        t.same(emails, ['[erased:0]', 'new@example.com'])
+      }
+    })
+
+    t.test('events in clear, of before there was encryption, are read as they are', async (t) => {
+      await stored.append('customer-13', [encoded(registered(13))], { expected: 'no_stream' })
+      t.same((await all(eventStore.readStream('customer-13')))[0]?.data, registered(13).data)
+      t.equal(await keys.countInClear('customer-13'), 1)
+      t.equal(await keys.countInClear('customer-8'), 0)
+      t.equal(await keys.countInClear('customer-404'), 0)
+    })
+
+    t.test('another master key', async (t) => {
+      const next = { ...env, MASTER_KEY: randomBytes(32).toString('base64') }
+      await t.rejects(openLog(loadConfiguration(next)), {
+        name: 'ConfigurationError',
+        message: /^MASTER_KEY: the keys are wrapped by the master key [0-9a-f]{16}, which is not configured/,
+      })
+      const both = { ...next, MASTER_KEY_PREVIOUS: env.MASTER_KEY as string }
+      const before = await all(stored.readAll({ filter: { streamPrefixes: ['customer-', 'newsletter'] } }))
+      const rotated = await open(t, both)
+      const { blocks, rewrapped } = await rotated.keys.rotate()
+      t.ok(blocks >= 2)
+      t.equal(rewrapped, blocks)
+      t.same(await rotated.keys.rotate(), { blocks, rewrapped: 0 })
+      t.equal((await rotated.keys.status()).blocks.size, 1)
+      t.same(
+        await all(stored.readAll({ filter: { streamPrefixes: ['customer-', 'newsletter'] } })),
+        before,
+        'no event is rewritten',
+      )
+      const after = await open(t, next)
+      t.same((await all(after.eventStore.readStream('customer-8')))[0]?.data, registered(8).data)
+      t.match((await all(after.eventStore.readStream('customer-7')))[0]?.data, { email: '[erased:0]' })
+      await t.rejects(
+        openLog(loadConfiguration(env)),
+        { name: 'ConfigurationError', message: /^MASTER_KEY: / },
+        'the old one alone',
+      )
+    })
+  })
+}
+
+t.test('a destroyed key is nowhere in the file', async (t) => {
+  const folder = await temporaryFolder(t)
+  const env = environment(folder)
+  const { eventStore, keys } = await open(t, env)
+  await append(eventStore, 'customer-7', registered(7))
+  const wrapped = async () => {
+    for await (const { data } of keys.keyStore.readStream('customerKeys-0', { direction: 'backwards' })) {
+      return (data as { wrapped: string }).wrapped
+    }
+    return ''
+  }
+  const before = await wrapped()
+  const files = async () =>
+    Buffer.concat(
+      await Promise.all(
+        ['events-keys.db', 'events-keys.db-wal'].map((name) => readFile(join(folder, name)).catch(() => Buffer.of())),
+      ),
+    )
+  t.ok((await files()).includes(before))
+  await keys.destroy('7')
+  t.notOk((await files()).includes(before))
+  t.ok((await files()).includes(await wrapped()), 'what is left is there')
+})
+
+t.test('log and keys that do not belong together', async (t) => {
+  const [here, there] = [await temporaryFolder(t), await temporaryFolder(t)]
+  for (const folder of [here, there]) {
+    const { eventStore } = await open(t, environment(folder))
+    await append(eventStore, 'customer-1', registered(1))
+  }
+  const KEYS_URL = (folder: string, name = 'events-keys.db') => `sqlite:${join(folder, name)}`
+  await t.rejects(openLog(loadConfiguration({ ...environment(here), KEYS_URL: KEYS_URL(there) })), {
+    name: 'ConfigurationError',
+    message: 'KEYS_URL: the key store is that of another log.',
+  })
+  await t.rejects(openLog(loadConfiguration({ ...environment(here), KEYS_URL: KEYS_URL(here, 'empty.db') })), {
+    name: 'ConfigurationError',
+    message: 'KEYS_URL: the key store is empty, but this log has one with its keys already.',
+  })
+})
+
+t.test('a block that is missing stops the reading: nobody is taken for erased', async (t) => {
+  const { eventStore, keys } = await open(t, environment(await temporaryFolder(t)))
+  await append(eventStore, 'customer-1', registered(1))
+  await append(eventStore, 'customer-100', registered(100))
+  await keys.keyStore.deleteStream('customerKeys-1', { expected: 'any' })
+  await t.rejects(keys.load(['100'], 0), {
+    name: 'EventStoreUnavailable',
+    message: 'The key store has no customerKeys-1: keys are missing.',
+  })
+  await keys.load(['1'], 0)
+})
+
+t.test('a rebuild looks no key up: they come in the order of their log', async (t) => {
+  for (const environmentOf of Object.values(KINDS)) {
+    const env = await environmentOf(t, await temporaryFolder(t))
+    const { eventStore, keys } = await open(t, env)
+    for (let id = 1; id <= 300; id += 7) await append(eventStore, `customer-${id}`, registered(id))
+    await keys.destroy('8')
+    let lookUps = 0
+    const again = await open(t, env)
+    const { keyStore } = again.keys
+    const { readStream } = keyStore
+    const counted: EventStore['readStream'] = (stream, options) => {
+      if (stream.startsWith('customerKeys-')) lookUps++
+      return readStream(stream, options)
+    }
+    Object.assign(keyStore, { readStream: counted })
+    const emails: unknown[] = []
+    for await (const batch of again.eventStore.subscribeToAll({ from: 'start', ...customerEvents })) {
+      for (const { data } of batch.events) emails.push((data as { email: unknown }).email)
+      if (batch.caughtUp) break
+    }
+    t.equal(emails.length, 43)
+    t.equal(emails.filter(isErased).length, 1)
+    // Where keys lie in the log itself, the block of an erased customer comes by later than its customers.
+    t.ok(lookUps <= (env.EVENTSTORE_URL?.startsWith('sqlite:') || env.KEYS_URL ? 0 : 1), `${lookUps} look-ups`)
+  }
+})
+
+t.test('any event comes back as it was', async (t) => {
+  const { eventStore, stored } = await open(t, environment(await temporaryFolder(t)))
+  let id = 0
+  await fc.assert(
+    fc.asyncProperty(history(1), async ({ events }) => {
+      const stream = `customer-${++id}`
+      await append(eventStore, stream, ...events)
+      const read = await all(eventStore.readStream(stream))
+      t.same(
+        read.map(({ data }) => data),
+        events.map(({ data }) => data),
+      )
+      for (const { type, data } of await all(stored.readStream(stream))) {
+        const fields = PERSONAL_FIELDS.get(type)
+        const clear = Object.entries(data as object).filter(([name, value]) => fields?.has(name) && value !== null)
+        t.same(clear, [])
+      }
+    }),
+    { numRuns: 50 },
+  )
+})
