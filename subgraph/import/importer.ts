@@ -89,12 +89,13 @@ export async function importFiles(
   const load = (id: number) => foldCustomer(eventStore, id)
   const claims = createEmailClaims(eventStore, { load }, options.emailHashKey)
   const ids = createIds(eventStore)
-  const run = command(`run:${crypto.randomUUID()}`)
+  const correlationId = crypto.randomUUID()
+  const run = command(`run:${correlationId}`)
   const report = () => ({ imported: 0, alreadyThere: 0, rejected: 0 })
   const reports = { customers: report(), addresses: report() }
 
   function command(name: string): Command {
-    return { id: uuidOf(`import:${name}`), repeatable: false, actor: 'import', correlationId: uuidOf(name), at: now }
+    return { id: uuidOf(`import:${name}`), repeatable: false, actor: 'import', correlationId, at: now }
   }
 
   const sizes = await Promise.all(
