@@ -143,10 +143,17 @@ t.test('two accounts with one address, as of two websites: the second one is tol
     const rows = [1, 2, 3].map((id) =>
       aCustomer(id, { email: moved(Math.min(id, 2)), ...(entity_id === '' && { entity_id }) }),
     )
-    t.match(await run(folder, { customers: customersFile(rows) }), {
-      customers: { imported: 2 },
-      rejected: ['customers.csv:4: the e-mail address comes twice in the file'],
+    const customers = customersFile(rows)
+    const rejected = ['customers.csv:4: the e-mail address comes twice in the file']
+    t.strictSame(await run(folder, { customers, dryRun: true }), {
+      customers: { imported: 2, alreadyThere: 0, rejected: 1 },
+      addresses: { imported: 0, alreadyThere: 0, rejected: 0 },
+      rejected,
     })
+    t.match(await run(folder, { customers }), { customers: { imported: 2 }, rejected })
+    for (const dryRun of [true, false]) {
+      t.match(await run(folder, { customers, dryRun }), { customers: { imported: 0, alreadyThere: 2 }, rejected })
+    }
   }
 })
 
