@@ -49,7 +49,7 @@ export interface ImportOptions {
   readonly addresses?: string | undefined
   /** Nothing is written. */
   readonly dryRun?: boolean
-  /** Of the store that was exported, for the times that newer versions write in it; default UTC. */
+  /** In which `created_at` is written: newer versions of Magento take the store's; default UTC. */
   readonly timeZone?: string
   /** Told of each rejected row; the reason has no personal data in it. */
   readonly onRejected: (file: string, line: number, reason: string) => Promise<void> | void

@@ -340,7 +340,7 @@ t.test('values as Magento exports them', async (t) => {
   const rows = [
     aCustomer(1, { created_at: 'Mar 4, 2019, 5:06:07\u202fPM', reward_update_notification: 'Yes', vip: 'No' }),
     aCustomer(2, { created_at: '7/4/2019 17:06', since: '2019-01-02 00:00:00', likes: 'Jazz,rock, hard' }),
-    aCustomer(3, { gender: 'Not Specified', dob: '5/6/2010', likes: '1' }),
+    aCustomer(3, { gender: 'Not Specified', dob: '5/6/2010', likes: '1', lock_expires: '2999-03-04 05:06:07' }),
     aCustomer(4, { vip: 'perhaps' }),
     aCustomer(5, { since: 'once' }),
     aCustomer(6, { likes: 'Polka' }),
@@ -387,11 +387,12 @@ t.test('values as Magento exports them', async (t) => {
     customAttributes: { since: '2019-01-02', likes: ['2', '3'] },
   })
   t.match(registered(3), {
-    createdAt: '2019-03-04T05:06:07.000Z',
+    createdAt: '2019-03-04T10:06:07.000Z',
     gender: 3,
     dob: '2010-05-06',
     customAttributes: { likes: ['1'] },
   })
+  t.match(events.find(({ type }) => type === 'CustomerLocked')?.data, { until: '2999-03-04T05:06:07.000Z' })
   const added = events.filter(({ type }) => type === 'CustomerAddressImported').map(({ data }) => data)
   t.match(
     added.map((each) => each as { addressId: number }).toSorted((a, b) => a.addressId - b.addressId),
