@@ -137,6 +137,30 @@ t.test('an account of here keeps its password, whatever the file says of its add
   t.ok(await signIn(send, email))
 })
 
+t.test('the ids of events stay what they are: an import that another release has begun goes on', async (t) => {
+  const folder = await temporaryFolder(t)
+  await writeFile(join(folder, 'email-hash-key'), 'k'.repeat(32))
+  const customers = customersFile([aCustomer(1, { password_hash })])
+  await run(folder, { customers, addresses: addressesFile([anAddress(11, 1, { _address_default_billing_: '1' })]) })
+  const { eventStore } = await startSubgraph(t, { folder, projection: false })
+  const metadataOf = ({ metadata }: RecordedEvent) => metadata as { actor: string; $correlationId: string }
+  const imported = (await all(eventStore)).filter((event) => metadataOf(event).actor === 'import')
+  // Floors have random ones: they are looked at before they are raised.
+  const written = imported.filter(({ type }) => type !== 'IdFloorRaised')
+  t.strictSame(
+    written.map(({ type, id }) => [type, id]),
+    [
+      ['EmailClaimed', '3a9ff3e6-b3d1-81dd-9ca5-52a66a0ad418'],
+      ['CredentialsSet', 'dba7dc4f-590c-855b-9c56-aa9e40415d97'],
+      ['CustomerRegistered', '494eb127-2f50-8ce2-bd20-a1ff7d77eb4d'],
+      ['AddressIdImported', '5ea2965a-ebc3-80dd-bf86-9a349ad8a607'],
+      ['CustomerAddressImported', '2a2d8cd2-bca4-8ea5-bb89-d2e678b07dd1'],
+      ['DefaultBillingAddressSet', '4993259e-697d-8833-9e98-34dc4298f2ae'],
+    ],
+  )
+  t.equal(new Set(imported.map((event) => metadataOf(event).$correlationId)).size, 1, 'one run, one correlation')
+})
+
 t.test('two accounts with one address, as of two websites: the second one is told', async (t) => {
   for (const entity_id of ['', undefined]) {
     const folder = await temporaryFolder(t)
