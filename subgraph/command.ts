@@ -1,5 +1,5 @@
 /** One command: who gives it, when, and the event ids that make a repetition of it write nothing twice. */
-import { createHash, randomUUID } from 'node:crypto'
+import { hash, randomUUID } from 'node:crypto'
 import { encode } from '../eventstore/codec.ts'
 import type { NewEvent } from '../eventstore/port.ts'
 import type { DomainEvent } from '../schema/events.ts'
@@ -46,7 +46,7 @@ export function createCommand(options: {
 
 /** A UUID (version 8) that always comes out the same for the same name. */
 export function uuidOf(name: string): string {
-  const bytes = createHash('sha256').update(name).digest()
+  const bytes = hash('sha256', name, 'buffer')
   bytes[6] = ((bytes[6] as number) & 0x0f) | 0x80
   bytes[8] = ((bytes[8] as number) & 0x3f) | 0x80
   const hex = bytes.toString('hex')

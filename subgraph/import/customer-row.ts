@@ -47,7 +47,7 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
   if (gender !== null && GENDERS[gender.toLowerCase()] === undefined) throw new RejectedRow('gender is unknown')
   const group = text(fields, 'group_id')
   if (group !== null && !/^\d{1,9}$/.test(group)) throw new RejectedRow('group_id is no number')
-  const lockedUntil = moment(fields, 'lock_expires', timeZone)
+  const lockedUntil = moment(fields, 'lock_expires', 'UTC')
   const createdAt = moment(fields, 'created_at', timeZone) ?? now
   const customAttributes = readAttributes(fields, store.customAttributes.customer)
 

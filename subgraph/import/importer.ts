@@ -49,7 +49,7 @@ export interface ImportOptions {
   readonly addresses?: string | undefined
   /** Nothing is written. */
   readonly dryRun?: boolean
-  /** Of the store that was exported, for the times that newer versions write in it; default UTC. */
+  /** In which `created_at` is written: newer versions of Magento take the store's; default UTC. */
   readonly timeZone?: string
   /** Told of each rejected row; the reason has no personal data in it. */
   readonly onRejected: (file: string, line: number, reason: string) => Promise<void> | void
@@ -89,12 +89,13 @@ export async function importFiles(
   const load = (id: number) => foldCustomer(eventStore, id)
   const claims = createEmailClaims(eventStore, { load }, options.emailHashKey)
   const ids = createIds(eventStore)
-  const run = command(`run:${crypto.randomUUID()}`)
+  const correlationId = crypto.randomUUID()
+  const run = command(`run:${correlationId}`)
   const report = () => ({ imported: 0, alreadyThere: 0, rejected: 0 })
   const reports = { customers: report(), addresses: report() }
 
   function command(name: string): Command {
-    return { id: uuidOf(`import:${name}`), repeatable: false, actor: 'import', correlationId: uuidOf(name), at: now }
+    return { id: uuidOf(`import:${name}`), repeatable: false, actor: 'import', correlationId, at: now }
   }
 
   const sizes = await Promise.all(
@@ -102,8 +103,8 @@ export async function importFiles(
   )
   const total = Math.max(1, (sizes[0] ?? 0) + (sizes[1] ?? 0))
   let rows = 0
-  /** Customers that this run has registered, by the keys of their addresses: what is known of them need not be read. */
-  const fresh = new LRUCache<string, { readonly id: number; readonly revision: number }>({ max: REMEMBERED })
+  /** Customers of this run's rows, by the keys of their addresses. What it has registered need not be read. */
+  const met = new LRUCache<string, { readonly id: number; readonly revision: number } | 'there'>({ max: REMEMBERED })
   /** Customers whose rows are under way, by the same keys. */
   const underWay = new Set<string>()
   const before = await end(eventStore)
@@ -159,21 +160,26 @@ export async function importFiles(
 
   async function importCustomer(customer: ImportedCustomer): Promise<Outcome> {
     const key = claims.keyOf(customer.email)
-    if (underWay.has(key) || fresh.has(key)) throw new RejectedRow('the e-mail address comes twice in the file')
+    if (underWay.has(key) || met.has(key)) throw new RejectedRow('the e-mail address comes twice in the file')
     underWay.add(key)
     try {
-      const own = command(`customer:${customer.id ?? ''}:${key}`)
-      if (dryRun) return await foresee(customer, key, own)
-      if (customer.id === undefined ? await isHeld(key) : customer.id <= givenOut.customer) {
-        return await importAgain(customer, key, own)
-      }
-      const id = customer.id ?? (await ids.nextCustomerId(run))
-      const { written, position } = await appendFirst(claimStream(key), claimOf(id, own))
-      const isNew = written && position !== undefined && comparePositions(position, before) > 0
-      return isNew ? await register(customer, id, key, own) : await importAgain(customer, key, own)
+      const outcome = await importOnce(customer, key, command(`customer:${customer.id ?? ''}:${key}`))
+      if (!met.has(key)) met.set(key, 'there')
+      return outcome
     } finally {
       underWay.delete(key)
     }
+  }
+
+  async function importOnce(customer: ImportedCustomer, key: string, own: Command): Promise<Outcome> {
+    if (dryRun) return foresee(customer, key, own)
+    if (customer.id === undefined ? await isHeld(key) : customer.id <= givenOut.customer) {
+      return importAgain(customer, key, own)
+    }
+    const id = customer.id ?? (await ids.nextCustomerId(run))
+    const { written, position } = await appendFirst(claimStream(key), claimOf(id, own))
+    const isNew = written && position !== undefined && comparePositions(position, before) > 0
+    return isNew ? register(customer, id, key, own) : importAgain(customer, key, own)
   }
 
   async function isHeld(key: string): Promise<boolean> {
@@ -231,7 +237,7 @@ export async function importFiles(
         customer.id !== undefined && id <= givenOut.customer
           ? await registerReserved(customer, id, own)
           : await registerFree(customer, id, own)
-      fresh.set(key, { id, revision })
+      met.set(key, { id, revision })
       return 'imported'
     } catch (error) {
       if (isRejection(error)) await claims.release(customer.email, id, own)
@@ -383,7 +389,7 @@ export async function importFiles(
           outcomes.push(rejectionOf(error))
         }
       }
-      fresh.delete(key)
+      met.delete(key)
       if (dryRun || events.length === 0) return outcomes
       try {
         await eventStore.append(customerStream(customer.id), events, { expected: customer.revision })
@@ -418,8 +424,8 @@ export async function importFiles(
 
   /** The customer with this address, as far as its addresses need it. */
   async function find(key: string): Promise<Found | undefined> {
-    const known = fresh.get(key)
-    if (known) return { ...known, defaults: { billing: null, shipping: null } }
+    const known = met.get(key)
+    if (known !== undefined && known !== 'there') return { ...known, defaults: { billing: null, shipping: null } }
     const [claimed] = await readNewest<EmailEvent>(eventStore, claimStream(key), 1)
     if (claimed?.type !== 'EmailClaimed') return undefined
     const events = await all<CustomerEvent>(customerStream(claimed.data.customerId))

@@ -113,15 +113,15 @@ const MAX_ID = 2_000_000_000
 export const text = (fields: Row['fields'], column: string): string | null => fields[column] || null
 
 const DATABASE = /^(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?$/
-/** Of a locale in US order: `Mar 4, 2019, 5:06:07 AM` (since 2.4.8), `3/4/2019 17:06` (of a spreadsheet). */
+/** Of a locale in US order: `Mar 4, 2019, 5:06:07 AM` (some newer versions), `3/4/2019 17:06` (of a spreadsheet). */
 const BY_NAME = /^([A-Z][a-z]{2})[a-z]*\.? (\d{1,2}), (\d{4}),? (\d{1,2}):(\d\d)(?::(\d\d))?(?: ([AP])M)?$/
 const BY_NUMBER = /^(\d{1,2})\/(\d{1,2})\/(\d{4}),? (\d{1,2}):(\d\d)(?::(\d\d))?(?: ([AP])M)?$/
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
 
 /**
- * A moment as Magento exports it: its database's, which is UTC; since 2.4.8 that of `created_at` in the store's own time,
- * written as the locale does.
- * @param timeZone the store's, for what is written so
+ * A moment as Magento exports it, as its database or as a locale writes it.
+ * @param timeZone that of its clock, where it does not name one itself: the database's is UTC, newer versions write
+ * `created_at` in the store's
  * @throws RejectedRow
  */
 export function moment(fields: Row['fields'], column: string, timeZone: string): Date | null {
@@ -138,7 +138,7 @@ export function moment(fields: Row['fields'], column: string, timeZone: string):
 
 function read(value: string, timeZone: string): Date | undefined {
   const database = DATABASE.exec(value)
-  if (database) return wallClock(database.slice(1, 7), 'UTC')
+  if (database) return wallClock(database.slice(1, 7), timeZone)
   if (/^\d{4}-\d\d-\d\dT.*(Z|[+-]\d\d:?\d\d)$/.test(value)) return new Date(value)
   const [, month, day, year, hour, minute, second, half] = BY_NAME.exec(value) ?? BY_NUMBER.exec(value) ?? []
   if (month === undefined) return undefined

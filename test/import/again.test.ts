@@ -137,16 +137,47 @@ t.test('an account of here keeps its password, whatever the file says of its add
   t.ok(await signIn(send, email))
 })
 
+t.test('the ids of events stay what they are: an import that another release has begun goes on', async (t) => {
+  const folder = await temporaryFolder(t)
+  await writeFile(join(folder, 'email-hash-key'), 'k'.repeat(32))
+  const customers = customersFile([aCustomer(1, { password_hash })])
+  await run(folder, { customers, addresses: addressesFile([anAddress(11, 1, { _address_default_billing_: '1' })]) })
+  const { eventStore } = await startSubgraph(t, { folder, projection: false })
+  const metadataOf = ({ metadata }: RecordedEvent) => metadata as { actor: string; $correlationId: string }
+  const imported = (await all(eventStore)).filter((event) => metadataOf(event).actor === 'import')
+  // Floors have random ones: they are looked at before they are raised.
+  const written = imported.filter(({ type }) => type !== 'IdFloorRaised')
+  t.strictSame(
+    written.map(({ type, id }) => [type, id]),
+    [
+      ['EmailClaimed', '3a9ff3e6-b3d1-81dd-9ca5-52a66a0ad418'],
+      ['CredentialsSet', 'dba7dc4f-590c-855b-9c56-aa9e40415d97'],
+      ['CustomerRegistered', '494eb127-2f50-8ce2-bd20-a1ff7d77eb4d'],
+      ['AddressIdImported', '5ea2965a-ebc3-80dd-bf86-9a349ad8a607'],
+      ['CustomerAddressImported', '2a2d8cd2-bca4-8ea5-bb89-d2e678b07dd1'],
+      ['DefaultBillingAddressSet', '4993259e-697d-8833-9e98-34dc4298f2ae'],
+    ],
+  )
+  t.equal(new Set(imported.map((event) => metadataOf(event).$correlationId)).size, 1, 'one run, one correlation')
+})
+
 t.test('two accounts with one address, as of two websites: the second one is told', async (t) => {
   for (const entity_id of ['', undefined]) {
     const folder = await temporaryFolder(t)
     const rows = [1, 2, 3].map((id) =>
       aCustomer(id, { email: moved(Math.min(id, 2)), ...(entity_id === '' && { entity_id }) }),
     )
-    t.match(await run(folder, { customers: customersFile(rows) }), {
-      customers: { imported: 2 },
-      rejected: ['customers.csv:4: the e-mail address comes twice in the file'],
+    const customers = customersFile(rows)
+    const rejected = ['customers.csv:4: the e-mail address comes twice in the file']
+    t.strictSame(await run(folder, { customers, dryRun: true }), {
+      customers: { imported: 2, alreadyThere: 0, rejected: 1 },
+      addresses: { imported: 0, alreadyThere: 0, rejected: 0 },
+      rejected,
     })
+    t.match(await run(folder, { customers }), { customers: { imported: 2 }, rejected })
+    for (const dryRun of [true, false]) {
+      t.match(await run(folder, { customers, dryRun }), { customers: { imported: 0, alreadyThere: 2 }, rejected })
+    }
   }
 })
 
@@ -333,7 +364,7 @@ t.test('values as Magento exports them', async (t) => {
   const rows = [
     aCustomer(1, { created_at: 'Mar 4, 2019, 5:06:07\u202fPM', reward_update_notification: 'Yes', vip: 'No' }),
     aCustomer(2, { created_at: '7/4/2019 17:06', since: '2019-01-02 00:00:00', likes: 'Jazz,rock, hard' }),
-    aCustomer(3, { gender: 'Not Specified', dob: '5/6/2010', likes: '1' }),
+    aCustomer(3, { gender: 'Not Specified', dob: '5/6/2010', likes: '1', lock_expires: '2999-03-04 05:06:07' }),
     aCustomer(4, { vip: 'perhaps' }),
     aCustomer(5, { since: 'once' }),
     aCustomer(6, { likes: 'Polka' }),
@@ -380,11 +411,12 @@ t.test('values as Magento exports them', async (t) => {
     customAttributes: { since: '2019-01-02', likes: ['2', '3'] },
   })
   t.match(registered(3), {
-    createdAt: '2019-03-04T05:06:07.000Z',
+    createdAt: '2019-03-04T10:06:07.000Z',
     gender: 3,
     dob: '2010-05-06',
     customAttributes: { likes: ['1'] },
   })
+  t.match(events.find(({ type }) => type === 'CustomerLocked')?.data, { until: '2999-03-04T05:06:07.000Z' })
   const added = events.filter(({ type }) => type === 'CustomerAddressImported').map(({ data }) => data)
   t.match(
     added.map((each) => each as { addressId: number }).toSorted((a, b) => a.addressId - b.addressId),
