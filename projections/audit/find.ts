@@ -11,6 +11,7 @@ import {
   auditEventSchemas,
   credentialsEventSchemas,
   customerEventSchemas,
+  type EventMetadata,
   emailEventSchemas,
   eventSchemas,
   idEventSchemas,
@@ -20,6 +21,7 @@ import {
   signInEventSchemas,
   skipEventSchemas,
   subscriberEventSchemas,
+  upcast,
 } from '../../schema/events.ts'
 import { metadataOf } from './timeline.ts'
 
@@ -146,7 +148,12 @@ interface FieldName {
 
 function touchesField(field: string): Matcher {
   const { ofAddress, addressId, name, code } = parseField(field) ?? {}
-  return ({ type, data }) => {
+  return (event) => {
+    const { type } = event
+    const metadata = metadataOf(event)
+    // Of an older version, with the fields that it has by now.
+    const isVersioned = typeof metadata.schemaVersion === 'number'
+    const data = isVersioned ? upcast(type, event.data, metadata as EventMetadata) : event.data
     if (typeof data !== 'object' || data === null) return false
     const values = data as Readonly<Record<string, unknown>>
     if (ofAddress) {

@@ -298,6 +298,11 @@ for (const kind of KINDS) {
             t.ok(found.length > 0)
           }
         }
+        for (const field of ['createdAt', 'allowRemoteShoppingAssistance', 'addresses.city']) {
+          const line = `find --field ${field}`
+          const found = await same(line, async (log) => comparable(json(await audit(log, `${line} --json`, ...rest))))
+          t.ok(found.length >= 3, line)
+        }
         await same('export', async (log) => comparable(json(await audit(log, 'export', ...rest))))
       }
       const [registered] = json(await audit(both, `export ${OLD}`, '--reveal', '--reason', 'ticket 12'))
