@@ -1,5 +1,5 @@
 /** Where mails go: to a mail server, or into files. */
-import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { createTransport, type SendMailOptions } from 'nodemailer'
 import { ConfigurationError } from '../schema/configuration.ts'
@@ -14,6 +14,8 @@ export interface Outbox {
    * @throws MailRefused | MailDeferred for this mail; any other Error: there is no talking to the server
    */
   send(letter: Letter, signal: AbortSignal): Promise<void>
+  /** Removes the mails of these events, where they are kept here. */
+  forget?(eventIds: ReadonlySet<string>): Promise<void>
   /** Closes connections; whatever is still under way fails. */
   close(): void
 }
@@ -128,6 +130,11 @@ function openFolder(folder: string): Outbox {
       const draft = join(folder, `.${name}.${process.pid}`)
       await writeFile(draft, content, { mode: 0o600, flush: true })
       await rename(draft, join(folder, name))
+    },
+    async forget(eventIds) {
+      const names = await readdir(folder).catch(() => [])
+      const theirs = names.filter((name) => eventIds.has(/([\da-f-]{36})\.eml$/.exec(name)?.[1] ?? ''))
+      await Promise.all(theirs.map((name) => rm(join(folder, name), { force: true })))
     },
     close() {},
   }

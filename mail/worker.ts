@@ -14,6 +14,8 @@ import {
   InvalidArgument,
   type Position,
   type RecordedEvent,
+  StreamDeleted,
+  StreamNotFound,
   type Subscription,
 } from '../eventstore/port.ts'
 import { type CheckpointStream, checkpointStream, type StoredCheckpoint } from './checkpoint.ts'
@@ -38,6 +40,9 @@ export interface MailStatus {
   /** The mail server took the last mail that it was given. */
   readonly isServerThere: boolean
 }
+
+/** Of whoever they are about, nothing is kept. */
+const ERASURES: ReadonlySet<string> = new Set(['CustomerDeleted', 'GuestErased'])
 
 export interface MailWorkerOptions {
   readonly eventStore: EventStore
@@ -158,7 +163,10 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
       // Its holder is gone, or was this worker before an outage: the checkpoint must not go on saying that it sends.
       if (holder !== null || queue.size > 0) save()
       for await (const batch of following) {
-        for (const event of batch.events) if (purposeOf(event) && !settled.has(event.id)) queue.add(event)
+        for (const event of batch.events) {
+          if (purposeOf(event) && !settled.has(event.id)) queue.add(event)
+          else if (ERASURES.has(event.type)) await forget(event.stream)
+        }
         position = batch.checkpoint
         unsaved += batch.events.length
         take()
@@ -179,6 +187,19 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
       await clearing
       await saving
     }
+  }
+
+  /** Mails to somebody who was erased, where they lie in files. @throws EventStoreUnavailable */
+  async function forget(stream: string): Promise<void> {
+    const { outbox } = options
+    if (outbox.forget === undefined) return
+    const ids = new Set<string>()
+    try {
+      for await (const { id } of eventStore.readStream(stream)) ids.add(id)
+    } catch (error) {
+      if (!(error instanceof StreamNotFound || error instanceof StreamDeleted)) throw error
+    }
+    await outbox.forget(ids)
   }
 
   function begin(stored: StoredCheckpoint): void {

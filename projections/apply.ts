@@ -33,9 +33,10 @@ export interface Applier {
 /** Customers and addresses that are kept: some 20 MB. */
 const CACHED = 20_000
 
-/** The read model's files are written anew so long after a deletion, and no more often than that. */
+/** The read model's files are written anew so long after a deletion. */
 const SCRUB_AFTER_MS = 1_000
-const SCRUB_EVERY_MS = 60_000
+/** After that they are not for so many times as long as it took. */
+const SCRUB_REST = 20
 const RECENT_MS = 3_600_000
 
 /**
@@ -125,8 +126,9 @@ export function createApplier(options: {
     }
   }
 
-  /** When the files of the read model were last written anew, or will be. */
-  let scrubbed = Number.NEGATIVE_INFINITY
+  /** Before then the files of the read model are not written anew once more (performance.now). */
+  let restsUntil = 0
+  let isScrubDue = false
 
   /** Of customers who were deleted nothing may be left, whoever deleted them and wherever that was cut off. */
   async function completeErasures(events: readonly RecordedEvent[]): Promise<void> {
@@ -141,12 +143,23 @@ export function createApplier(options: {
     if (deletions.some(({ created }) => Date.now() - created.getTime() < RECENT_MS)) scheduleScrub()
   }
 
-  /** Soon, but not for each of many. */
+  /** Soon, but not for each of many: most of the time it rests. */
   function scheduleScrub(): void {
-    const wait = Math.max(SCRUB_AFTER_MS, scrubbed + SCRUB_EVERY_MS - Date.now())
-    if (scrubbed > Date.now()) return
-    scrubbed = Date.now() + wait
-    setTimeout(() => readModel.scrub().catch(() => {}), wait).unref()
+    if (isScrubDue) return
+    isScrubDue = true
+    setTimeout(
+      async () => {
+        isScrubDue = false // what comes now may come too late for this one
+        const started = performance.now()
+        try {
+          await readModel.scrub()
+        } catch {
+          // The next one makes up for it.
+        }
+        restsUntil = performance.now() + SCRUB_REST * (performance.now() - started)
+      },
+      Math.max(SCRUB_AFTER_MS, restsUntil - performance.now()),
+    ).unref()
   }
 
   async function applyAll(events: readonly RecordedEvent[], onSent: (() => void) | undefined): Promise<void> {

@@ -344,7 +344,9 @@ for (const kind of KINDS) {
       const verify = () => verifyLog(eventStore, { keys: [key] })
       const whole = await verify()
       t.strictSame(whole.faults, [])
-      t.match(whole, { ok: true, withoutHash: past(1, '').length, checkpoints: { good: 1 } })
+      // In a file the password of the customer who was deleted is gone; a server keeps it until it is scavenged.
+      const withoutHash = past(1, '').length - (kind === 'sqlite' ? 1 : 0)
+      t.match(whole, { ok: true, withoutHash, checkpoints: { good: 1 } })
       t.ok(whole.hashed > 10)
 
       // By what is stored, not by what is read: nobody has to know how an event is brought up to date.

@@ -21,6 +21,8 @@ export interface RedisServer {
   /** `redis://…` */
   readonly url: string
   readonly port: number
+  /** Where its files are. */
+  readonly folder: string
   /** Runs a command with redis-cli and gives what it prints. @throws Error where the server refuses it */
   command(...command: string[]): Promise<string>
   /** SIGKILL: it loses what a server can lose. */
@@ -102,6 +104,7 @@ export async function startRedis(
   return {
     url: `redis://127.0.0.1:${port}`,
     port,
+    folder,
     command,
     kill: () => end('SIGKILL'),
     stop: () => end('SIGTERM'),

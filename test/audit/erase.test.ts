@@ -1,0 +1,245 @@
+/** Erasing a person: nothing personal is left in any byte that the stores keep, and all else goes on. */
+import { copyFile, mkdir, readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { openLog } from '../../eventstore/open.ts'
+import { foldCustomer } from '../../projections/fold.ts'
+import { loadConfiguration } from '../../schema/configuration.ts'
+import {
+  CREATE_ADDRESS,
+  client,
+  environment,
+  PASSWORD,
+  type Send,
+  signUp,
+  TEXAN,
+  temporaryFolder,
+} from '../support/graph.ts'
+import { freePort, startProcess, untilReady } from '../support/processes.ts'
+import { startRedis } from '../support/redis.ts'
+
+/** What must be found nowhere. */
+const TRACES = ['zebulon', 'quuxington', 'featherstone', 'xylophone', '1923-04-05', '555-7788', 'netscape/77']
+const EMAIL = 'Zebulon@Example.com'
+const NEXT_EMAIL = 'featherstone@example.com'
+const FROM = { 'user-agent': 'Netscape/77' }
+
+/** A customer with something everywhere: as a guest before, addresses, other names, sign-ins, links, another address. */
+async function live(send: Send): Promise<{ id: number; token: string }> {
+  const from = (query: string, variables: object = {}, token?: string) =>
+    send(query, { variables, headers: FROM, token })
+  await from('mutation($email: String!) { subscribeEmailToNewsletter(email: $email) { status } }', { email: EMAIL })
+  await from('mutation($email: String!) { generateCustomerToken(email: $email, password: "Wr0ng-one") { token } }', {
+    email: EMAIL,
+  })
+  const { id } = await signUp(send, EMAIL)
+  const token = (
+    await from(
+      'mutation($email: String!, $password: String!) { generateCustomerToken(email: $email, password: $password) { token } }',
+      {
+        email: EMAIL,
+        password: PASSWORD,
+      },
+    )
+  ).data.generateCustomerToken.token
+  await from('mutation($email: String!) { generateCustomerToken(email: $email, password: "Wr0ng-one") { token } }', {
+    email: EMAIL,
+  })
+  await from(
+    CREATE_ADDRESS,
+    { input: { ...TEXAN, lastname: 'Quuxington', city: 'Xylophone', telephone: '555-7788' } },
+    token,
+  )
+  await from(
+    'mutation { updateCustomer(input: { firstname: "Zebulon", lastname: "Quuxington", date_of_birth: "1923-04-05" }) { customer { id } } }',
+    {},
+    token,
+  )
+  await from(
+    'mutation($email: String!, $password: String!) { updateCustomerEmail(email: $email, password: $password) { customer { email } } }',
+    { email: NEXT_EMAIL, password: PASSWORD },
+    token,
+  )
+  await from('mutation($email: String!) { requestPasswordResetEmail(email: $email) }', { email: NEXT_EMAIL })
+  return { id, token }
+}
+
+/** The files under the folders that hold one of the traces, each with the trace. */
+async function searched(...folders: string[]): Promise<string[]> {
+  const found: string[] = []
+  for (const folder of folders) {
+    for (const entry of await readdir(folder, { withFileTypes: true, recursive: true })) {
+      if (!entry.isFile()) continue
+      const text = (await readFile(join(entry.parentPath, entry.name), 'latin1')).toLowerCase()
+      found.push(...TRACES.filter((trace) => text.includes(trace)).map((trace) => `${entry.name}: ${trace}`))
+    }
+  }
+  return found
+}
+
+/** Looks until nothing is found, for as long as the workers may take. */
+async function untilGone(...folders: string[]): Promise<string[]> {
+  for (let round = 0; ; round++) {
+    const found = await searched(...folders)
+    if (found.length === 0 || round === 100) return found
+    await delay(100)
+  }
+}
+
+const STORES: Record<string, (t: Test) => Promise<{ env: Record<string, string>; folders: string[] }>> = {
+  'embedded stores': async () => ({ env: {}, folders: [] }),
+  'Redis with a log of its own and snapshots': async (t) => {
+    const redis = await startRedis(t, { persistent: true, args: ['--appendonly', 'yes'] })
+    return { env: { READMODEL_URL: redis.url }, folders: [redis.folder] }
+  },
+}
+
+for (const [name, stores] of Object.entries(STORES)) {
+  t.test(`the whole service: ${name}`, async (t) => {
+    const folder = await temporaryFolder(t)
+    const { env: more, folders } = await stores(t)
+    const isEmbedded = folders.length === 0
+    const port = String(await freePort())
+    const subgraphPort = String(await freePort())
+    const env = { ...more, GATEWAY_PORT: port, SUBGRAPH_PORT: subgraphPort, LOG_LEVEL: 'debug', NODE_ENV: 'production' }
+    const service = startProcess(t, 'start.ts', folder, env)
+    await untilReady(service, `http://127.0.0.1:${port}/healthz`)
+    const send = client(`http://127.0.0.1:${port}/graphql`)
+    const command = async (script: string, ...args: string[]) => {
+      const started = startProcess(t, script, folder, more, args)
+      return { code: await started.ended, output: started.output() }
+    }
+    const audit = (...args: string[]) => command('projections/audit-main.ts', ...args)
+
+    const { id, token } = await live(send)
+    const other = await signUp(send, 'bystander@example.com')
+    t.match(await command('projections/rebuild-main.ts'), { code: 0 }, 'an older generation is left')
+    t.ok((await searched(folder, ...folders)).length > 0, 'there is something to be found')
+    const backup = join(folder, 'backup')
+    await mkdir(backup)
+    for (const file of ['events.db', 'events.db-wal']) await copyFile(join(folder, file), join(backup, file))
+    t.same(await searched(backup), [], 'the log alone tells nothing')
+
+    /** What does not depend on where the documents are. */
+    const once = isEmbedded ? t.test : async () => {}
+    const subject = await audit('subject', NEXT_EMAIL, '--output', '-')
+    t.equal(subject.code, 0)
+    const { customerId, state, emailAddresses, events, disclosures } = JSON.parse(
+      subject.output.slice(subject.output.indexOf('{')),
+    )
+    t.match({ customerId, emailAddresses }, { customerId: id, emailAddresses: [EMAIL, NEXT_EMAIL] })
+    t.match(state, { firstname: 'Zebulon', dob: '1923-04-05', email: NEXT_EMAIL })
+    t.match(disclosures, [{ data: { customerId: id, command: 'subject', reason: 'request for access' } }])
+    const types = events.map(({ type }: { type: string }) => type)
+    for (const type of [
+      'GuestSubscribed',
+      'AccessRecorded',
+      'SignInSucceeded',
+      'EmailClaimed',
+      'CustomerAddressAdded',
+      'CredentialsSet',
+    ]) {
+      t.ok(types.includes(type), type)
+    }
+    for (const trace of TRACES) t.ok(subject.output.toLowerCase().includes(trace), trace)
+    t.notOk(subject.output.includes('argon2id'), 'no hash of a password')
+
+    await t.test('erased, while the service runs', async (t) => {
+      const erased = await audit('erase', NEXT_EMAIL, '--reason', 'ticket 77')
+      t.match(erased, { code: 0, output: `Customer ${id} is erased.` })
+      const left = await searched(folder, ...folders)
+      t.same(
+        left.filter((each) => !each.includes('.eml: ')),
+        [],
+        'at once',
+      )
+      t.same(await untilGone(folder), [], 'the mails in files go when the mail worker comes to it')
+      const metrics = await (await fetch(`http://127.0.0.1:${subgraphPort}/metrics`)).text()
+      for (const text of [service.output(), erased.output, metrics]) {
+        for (const trace of TRACES) t.notMatch(text.toLowerCase(), trace)
+      }
+      const gone = await send('{ customer { firstname } }', { token })
+      t.match(gone.errors, [{ message: "The current customer isn't authorized." }])
+      t.match((await send('{ customer { email } }', { token: other.token })).data, {
+        customer: { email: 'bystander@example.com' },
+      })
+    })
+
+    await once('what happened, and when, still shows', async (t) => {
+      const history = await audit('history', String(id), '--json', '--reveal', '--reason', 'a look')
+      t.equal(history.code, 0)
+      for (const trace of TRACES) t.notMatch(history.output.toLowerCase(), trace)
+      const lines = history.output
+        .split('\n')
+        .filter((line) => line.startsWith('{'))
+        .map((line) => JSON.parse(line))
+      const types = lines.map(({ type }: { type: string }) => type)
+      t.match(
+        types.filter((type) => type !== 'AccessRecorded'),
+        [
+          'CustomerRegistered',
+          'CustomerAddressAdded',
+          'CustomerDetailsChanged',
+          'CustomerEmailChanged',
+          'PasswordResetRequested',
+          'CustomerDeleted',
+        ],
+      )
+      const changed = lines.find(({ type }: { type: string }) => type === 'CustomerDetailsChanged')
+      t.match(
+        changed.changes.map(({ field }: { field: string }) => field),
+        ['firstname', 'lastname', 'dob'],
+      )
+      t.match(changed.changes[0], { from: '[erased:0]', to: /^\[erased:\d+\]$/ })
+      t.match(lines.at(-1), { type: 'CustomerDeleted', actor: /^operator:/ })
+      const found = await audit('find', '--type', 'CustomerDeleted', '--json')
+      t.match(found.output, '"reason":"ticket 77"')
+      t.match(await audit('state', String(id), '--at', '2'), { code: 0, output: /firstname +\[erased:/ })
+    })
+
+    await once('the log is whole, and the documents can be made anew', async (t) => {
+      t.match(await audit('verify'), { code: 0 })
+      await command('projections/rebuild-main.ts', '--drop')
+      t.match(await command('projections/rebuild-main.ts'), { code: 0 })
+      t.match(await command('projections/rebuild-main.ts', '--verify'), { code: 0 })
+    })
+
+    await once('the backup of before does not tell it either', async (t) => {
+      const { eventStore } = await openLog(
+        loadConfiguration({
+          ...environment(folder),
+          EVENTSTORE_URL: `sqlite:${join(backup, 'events.db')}`,
+          KEYS_URL: `sqlite:${join(folder, 'events-keys.db')}`,
+        }),
+      )
+      t.teardown(() => eventStore.close())
+      t.match(await foldCustomer(eventStore, id), {
+        status: 'registered',
+        email: /^\[erased:/,
+        addresses: [{ city: /^\[erased:/ }],
+      })
+      t.match(await foldCustomer(eventStore, other.id), { email: 'bystander@example.com' })
+    })
+
+    await t.test('the addresses are free, and nothing of before comes with them', async (t) => {
+      for (const email of [EMAIL, NEXT_EMAIL]) {
+        const again = await signUp(send, email)
+        t.not(again.id, id)
+        const { data } = await send('{ customer { firstname addresses { id } is_subscribed } }', { token: again.token })
+        t.same(data.customer, { firstname: 'Ann', addresses: [], is_subscribed: false })
+        await send('mutation { deleteCustomer }', { token: again.token })
+      }
+      t.same(await untilGone(folder, ...folders), [], 'as after deleteCustomer')
+    })
+
+    await once('asked for again, or of nobody', async (t) => {
+      t.match(await audit('erase', String(id)), { code: 0, output: `Customer ${id} is erased.` })
+      t.match(await audit('erase', '404404'), { code: 1, output: 'There is no customer 404404.' })
+      t.match(await audit('erase', 'nobody@example.com'), { code: 1, output: 'Nothing is known of this address.' })
+      t.match(await audit('erase', 'nobody'), { code: 1, output: /accepted: a customer's number or e-mail address/ })
+      t.match(await audit('subject', String(id), '--output', '-'), { code: 0, output: /"status": "deleted"/ })
+    })
+    t.equal(await service.end('SIGTERM'), 0)
+  })
+}
