@@ -47,7 +47,7 @@ export interface Log {
 /**
  * Opens the log that the configuration names, and makes sure that its keys are at hand.
  * @param observer told when a subscription to a server loses its connection
- * @param wrap what is between the log and the store that it is in; for tests and measurements
+ * @param wrap what is between the log, or its keys, and the store that they are in; for tests and measurements
  * @throws ConfigurationError where a URL or a key can't be used, or they do not belong together. A store that can't be
  * reached is no fault yet: what needs it will say so.
  */
@@ -63,7 +63,7 @@ export async function openLog(
   const keysUrl = configuration.KEYS_URL ?? keysUrlOf(EVENTSTORE_URL)
   let keyStore = stored
   try {
-    if (keysUrl !== EVENTSTORE_URL) keyStore = openEventStore(keysUrl, {}, 'KEYS_URL')
+    if (keysUrl !== EVENTSTORE_URL) keyStore = wrap(openEventStore(keysUrl, {}, 'KEYS_URL'))
     const keys = createCustomerKeys({ log: stored, keyStore, masterKeys })
     await keys.check().catch((error: unknown) => {
       if (!(error instanceof EventStoreUnavailable)) throw error

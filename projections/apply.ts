@@ -7,7 +7,7 @@ import { decode } from '../eventstore/codec.ts'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
-import { destroyKey } from './erasure.ts'
+import { destroyKeys } from './erasure.ts'
 import { customerOf, skipOrThrow } from './fold.ts'
 import { type DocumentWrite, type ReadModel, ReadModelUnavailable } from './read-model.ts'
 
@@ -137,7 +137,7 @@ export function createApplier(options: {
     )
     if (deletions.length === 0) return
     const ids = deletions.map(({ stream }) => customerOf(stream) as number)
-    for (const id of ids) await destroyKey(eventStore, id)
+    await destroyKeys(eventStore, ids)
     await readModel.forget(ids)
     // Of deletions of long ago, met again, nothing new lies on the disk.
     if (deletions.some(({ created }) => Date.now() - created.getTime() < RECENT_MS)) scheduleScrub()

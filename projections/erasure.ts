@@ -34,6 +34,7 @@ export const streamsOfAccount = (customerId: number) => ({
   signIns: `customerSignIns-${customerId}`,
 })
 
+const CONCURRENCY = 32
 /** Rounds against other writers of a stream. */
 export const MOST_ROUNDS = 20
 
@@ -104,14 +105,15 @@ export async function deleteStream(eventStore: EventStore, stream: string): Prom
 }
 
 /**
- * Destroys the key of a customer who was deleted: nothing personal in the customer's streams can be read any more.
- * @returns whether there was a key
+ * Destroys the keys of customers who were deleted: nothing personal in their streams can be read any more. One that is
+ * destroyed already is looked at too: what was before it may still be there.
  * @throws EventStoreUnavailable
  */
-export async function destroyKey(eventStore: EventStore, customerId: number): Promise<boolean> {
-  const known = eventStore.keys?.peek(String(customerId))
-  if (known !== undefined && known.key === undefined) return false
-  return (await eventStore.keys?.destroy(String(customerId))) ?? false
+export async function destroyKeys(eventStore: EventStore, customerIds: readonly number[]): Promise<void> {
+  for (let start = 0; start < customerIds.length; start += CONCURRENCY) {
+    const some = customerIds.slice(start, start + CONCURRENCY)
+    await Promise.all(some.map((id) => eventStore.keys?.destroy(String(id))))
+  }
 }
 
 /**

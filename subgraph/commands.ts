@@ -1,7 +1,7 @@
 /** The mutations: what each looks up, decides and appends, in an order in which a crash between two appends leaves nothing stuck. */
 import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
 import { absentCustomer, type CustomerAddress, type CustomerDocument } from '../projections/customer.ts'
-import { destroyKey, eraseAddress, readAccount } from '../projections/erasure.ts'
+import { destroyKeys, eraseAddress, readAccount } from '../projections/erasure.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import type { Store } from '../schema/store.ts'
 import type { AccessLog } from './access-log.ts'
@@ -241,7 +241,7 @@ export function createCommands(parts: {
     })
     await parts.signIn.forget(customerId)
     // Where this is cut off, the projection does it.
-    await destroyKey(eventStore, customerId)
+    await destroyKeys(eventStore, [customerId])
     // Where this is cut off, the next one who wants the address takes the claim over.
     await claims.release(customer.email, customerId, command)
   }

@@ -10,7 +10,7 @@ import {
   type Account,
   appendAfter,
   deleteStream,
-  destroyKey,
+  destroyKeys,
   type Eraser,
   encodeErasure,
   eraseAddress,
@@ -60,7 +60,7 @@ export async function eraseCustomer(options: {
   }
   await deleteStream(eventStore, signIns)
   const inClear = (await eventStore.keys?.countInClear(customerStream(customerId))) ?? 0
-  await destroyKey(eventStore, customerId)
+  await destroyKeys(eventStore, [customerId])
   if (readModel && before.revision >= 0) await eraseDocuments(eventStore, readModel, customerId)
   // Other processes may have the key in memory so long.
   await delay(KEY_MAX_AGE_MS)

@@ -91,6 +91,18 @@ async function killEverywhere(
 
 const email = 'ann@example.com'
 
+/** Whether nothing personal of a stream's first event is left in the log, or soon. */
+async function isErased({ keys }: EventStore, stream: string): Promise<boolean> {
+  const key = stream.slice('customer-'.length)
+  for (let round = 0; round < 500; round++) {
+    await keys?.load([key], 0)
+    const { $tb } = (await keys?.keyStore.getStreamMetadata('customerKeys-0')) ?? {}
+    if (keys?.peek(key)?.key === undefined && $tb !== undefined) return true
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  return false
+}
+
 t.test('createCustomer: the address can be registered, once', (t) =>
   killEverywhere(t, {
     atLeast: 5, // ids, claim, metadata and credentials, the customer
@@ -198,14 +210,15 @@ t.test('a failed sign-in that locks: locked by the next attempt at the latest', 
 
 t.test('deleteCustomer: deleted and the address free, or as it was but for the password', (t) =>
   killEverywhere(t, {
-    atLeast: 4, // the password, the deletion, the record of sign-ins, the claim
+    atLeast: 6, // the password, the deletion, the record of sign-ins, the key (and what was before it), the claim
     prepare: async (send) => ({ query: 'mutation { deleteCustomer }', token: (await signUp(send, email)).token }),
-    check: async (t, send, request) => {
+    check: async (t, send, request, eventStore) => {
       const { data } = await send('{ customer { email } }', { token: request.token })
       if (data.customer) t.match((await send(request.query, request)).data, { deleteCustomer: true }, 'asked for again')
       t.match((await send('{ customer { email } }', { token: request.token })).data, { customer: null })
       t.notOk(await signIn(send, email))
       t.ok((await signUp(send, email)).token, 'the address is free')
+      t.ok(await isErased(eventStore, 'customer-1'), 'the worker has destroyed the key, if the command did not')
     },
   }),
 )
