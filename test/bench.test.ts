@@ -8,7 +8,17 @@ const bench = (...args: string[]) =>
   spawnSync(process.execPath, [join(import.meta.dirname, 'bench/main.ts'), ...args], { encoding: 'utf8' })
 
 /** All but those that differ from one of these in their stores or documents alone: each costs processes. */
-const BENCHES = ['query-redis', 'mutation-kurrentdb', 'gateway', 'projection', 'proof', 'read-all', 'import', 'audit']
+const BENCHES = [
+  'query-redis',
+  'mutation-kurrentdb',
+  'gateway',
+  'projection',
+  'proof',
+  'encryption',
+  'read-all',
+  'import',
+  'audit',
+]
 
 t.test('npm run bench prints each ratio', async (t) => {
   const quick = ['--quick', '--rounds', '1', '--seconds', '0.1', '--events', '2000']
@@ -22,6 +32,8 @@ t.test('npm run bench prints each ratio', async (t) => {
     'projection / parsing and the same writes',
     'projection / GET and SET for each event',
     'chained append / append',
+    'encrypted, chained append / append',
+    'projection, encrypted log / log in clear',
     "\\$all / official client's readAll",
     'import / appending the same events',
     'find / a bare read of the same log',

@@ -28,7 +28,7 @@ export const ADDRESS = {
 
 /** Writes customers 1 to `count` into empty stores, each with one address, and their documents. */
 export async function addCustomers(stores: StoreOptions, count: number): Promise<BenchCustomer[]> {
-  const { eventStore, readModel, keys } = openStores(stores)
+  const { eventStore, readModel, keys } = await openStores(stores)
   const store = defaultStore()
   const at = new Date()
   const tokens = createTokens(keys.tokenSigningKey)

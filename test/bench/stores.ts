@@ -1,6 +1,6 @@
 /** The stores of a bench: SQLite in a folder of its own, or the servers whose URLs are given. */
 import { join } from 'node:path'
-import { openEventStore } from '../../eventstore/open.ts'
+import { openEventStore, openLog } from '../../eventstore/open.ts'
 import { openReadModel } from '../../projections/open.ts'
 import { loadConfiguration } from '../../schema/configuration.ts'
 import { loadKeys } from '../../subgraph/identity/keys.ts'
@@ -9,17 +9,23 @@ export interface StoreOptions {
   readonly folder: string
   readonly eventStoreUrl?: string
   readonly readModelUrl?: string
+  /** The event store alone: no encryption, no hash chain. */
+  readonly isBare?: boolean
 }
 
-/** The stores, made where they are missing, and the service's keys. */
-export function openStores({ folder, eventStoreUrl, readModelUrl }: StoreOptions) {
+/** Of a bench's logs, whichever process opens them. */
+export const MASTER_KEY = '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef'
+
+/** The log as the service has it, the read model, made where they are missing, and the service's keys. */
+export async function openStores({ folder, eventStoreUrl, readModelUrl, isBare = false }: StoreOptions) {
   const configuration = loadConfiguration({
     EVENTSTORE_URL: eventStoreUrl ?? `sqlite:${join(folder, 'events.db')}`,
     READMODEL_URL: readModelUrl ?? `sqlite:${join(folder, 'readmodel.db')}`,
     DATA_DIR: folder,
+    MASTER_KEY,
   })
   return {
-    eventStore: openEventStore(configuration.EVENTSTORE_URL),
+    eventStore: isBare ? openEventStore(configuration.EVENTSTORE_URL) : (await openLog(configuration)).eventStore,
     readModel: openReadModel(configuration.READMODEL_URL),
     // Made in the folder, as on the embedded store.
     keys: loadKeys({ ...configuration, EVENTSTORE_URL: 'sqlite:' }),

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { median, type Ratio } from './compare.ts'
 import type { JobResult } from './jobs/job.ts'
 import type { Servers } from './servers.ts'
-import { openStores, type StoreOptions } from './stores.ts'
+import { MASTER_KEY, openStores, type StoreOptions } from './stores.ts'
 
 export interface Scale {
   readonly rounds: number
@@ -74,7 +74,7 @@ async function aLog(servers: Servers, count: number): Promise<StoreOptions> {
 
 /** Waits until the projection has filled the read model. */
 async function untilProjected(stores: StoreOptions): Promise<void> {
-  const { eventStore, readModel } = openStores(stores)
+  const { eventStore, readModel } = await openStores(stores)
   while (!(await readModel.getCheckpoint())?.complete) await delay(50)
   await readModel.close()
   await eventStore.close()
@@ -102,6 +102,20 @@ export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
     )
   },
 
+  /** What encryption and the hash chain cost together. */
+  async encryption(servers, { rounds, events }) {
+    const folder = servers.folder()
+    const stores = { folder, readModelUrl: await servers.redis(), count: events }
+    await run('fill-log', stores)
+    await run('fill-log', { ...stores, folder: join(folder, 'clear'), isBare: true })
+    const append = { name: 'encrypted, chained append / append', job: 'append', aim: 0.9 }
+    const project = { name: 'projection, encrypted log / log in clear', job: 'project-clear', aim: 0.9 }
+    return [
+      ...(await compareJobs('append-encrypted', [append], { folder, count: events / 10 }, rounds)),
+      ...(await compareJobs('project', [project], stores, rounds)),
+    ]
+  },
+
   /** Moving in from Magento: a customer and an address for every two rows. */
   async import(servers, { rounds, events }) {
     const rows = Math.max(200, Math.floor(events / 10))
@@ -111,8 +125,8 @@ export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
 
   /** The log of a server, through our adapter and through the official client. */
   async 'read-all'(servers, { rounds, events }) {
-    const stores = { folder: servers.folder(), eventStoreUrl: await servers.eventStore() }
-    await run('fill-log', { ...stores, count: events })
+    const stores = { folder: servers.folder(), eventStoreUrl: await servers.eventStore(), isBare: true }
+    await run('fill-log', { ...stores, count: events, isBare: true })
     await run('read-all-client', stores) // the server encodes each event once, for its first reader
     return compareJobs(
       'read-all',
@@ -193,6 +207,7 @@ export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
         READMODEL_URL: stores.readModelUrl,
         PROJECTIONS_PORT: '0',
         LOG_LEVEL: 'error',
+        MASTER_KEY,
       },
     })
     await untilProjected(stores)

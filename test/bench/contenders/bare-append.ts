@@ -4,7 +4,7 @@ import Fastify from 'fastify'
 import { openStores, type StoreOptions } from '../stores.ts'
 import { options, ready } from './contender.ts'
 
-const { eventStore } = openStores(options<StoreOptions>())
+const { eventStore } = await openStores({ ...options<StoreOptions>(), isBare: true })
 const app = Fastify()
 app.post<{ Params: { id: string }; Body: { variables: { input: { firstname: string } } } }>(
   '/customers/:id',

@@ -3,7 +3,7 @@ import Fastify from 'fastify'
 import { openStores, type StoreOptions } from '../stores.ts'
 import { options, ready } from './contender.ts'
 
-const { readModel } = openStores(options<StoreOptions>())
+const { readModel } = await openStores({ ...options<StoreOptions>(), isBare: true })
 const app = Fastify()
 app.post<{ Params: { id: string } }>('/customers/:id', async (request) => {
   const [entry] = await readModel.get([Number(request.params.id)])

@@ -3,5 +3,5 @@ import { buildSubgraph } from '../../../subgraph/server.ts'
 import { openStores, type StoreOptions } from '../stores.ts'
 import { options, ready } from './contender.ts'
 
-const app = await buildSubgraph(openStores(options<StoreOptions>()))
+const app = await buildSubgraph(await openStores(options<StoreOptions>()))
 ready(await app.listen({ port: 0, host: '127.0.0.1' }))

@@ -4,7 +4,7 @@ import { buildSubgraph } from '../../../subgraph/server.ts'
 import { openStores, type StoreOptions } from '../stores.ts'
 import { options, ready } from './contender.ts'
 
-const subgraph = await buildSubgraph(openStores(options<StoreOptions>()))
+const subgraph = await buildSubgraph(await openStores(options<StoreOptions>()))
 const url = await subgraph.listen({ port: 0, host: '127.0.0.1' })
 const samples = await buildSamples({ keys: { jwksUrl: `${url}/.well-known/jwks.json` } })
 const samplesUrl = await samples.listen({ port: 0, host: '127.0.0.1' })

@@ -6,6 +6,6 @@ import { openStores, type StoreOptions } from '../stores.ts'
 import { job } from './job.ts'
 
 await job<StoreOptions & { readonly count: number }>(async ({ folder, count }) => {
-  const { eventStore } = openStores({ folder: mkdtempSync(join(folder, 'appends-')) })
+  const { eventStore } = await openStores({ folder: mkdtempSync(join(folder, 'appends-')), isBare: true })
   return () => appendChanges(eventStore, count)
 })

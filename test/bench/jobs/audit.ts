@@ -4,7 +4,7 @@ import { openStores, type StoreOptions } from '../stores.ts'
 import { job } from './job.ts'
 
 await job<StoreOptions & { readonly args: readonly string[]; readonly count: number }>(async (options) => {
-  const { eventStore, readModel, keys } = openStores(options)
+  const { eventStore, readModel, keys } = await openStores(options)
   await readModel.close()
   await eventStore.ping()
   return async () => {

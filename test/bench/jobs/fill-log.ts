@@ -4,7 +4,7 @@ import { openStores, type StoreOptions } from '../stores.ts'
 import { job } from './job.ts'
 
 await job<StoreOptions & { readonly count: number; readonly customer?: number }>(async (options) => {
-  const { eventStore, readModel } = openStores(options)
+  const { eventStore, readModel } = await openStores(options)
   await readModel.close()
   return async () => {
     if (options.customer) await fillCustomer(eventStore, options.customer, options.count)

@@ -1,12 +1,12 @@
 /** The appends that the import makes, and nothing else: the same events to the same streams, as many at once. */
 import type { EventStore } from '../../../eventstore/port.ts'
-import { emptyLog, type ImportBench, importInto, writeFiles } from './import-files.ts'
+import { emptyStore, type ImportBench, importInto, writeFiles } from './import-files.ts'
 import { job } from './job.ts'
 
 await job<ImportBench>(async (options) => {
   const files = writeFiles(options)
   const appends: Parameters<EventStore['append']>[] = []
-  const recording = emptyLog(options.folder)
+  const recording = emptyStore(options.folder)
   const append: EventStore['append'] = (...args) => {
     appends.push(args)
     return recording.append(...args)
@@ -14,7 +14,7 @@ await job<ImportBench>(async (options) => {
   await importInto({ ...recording, append }, files)
   await recording.close()
 
-  const eventStore = emptyLog(options.folder)
+  const eventStore = emptyStore(options.folder)
   return async () => {
     let next = 0
     const worker = async () => {

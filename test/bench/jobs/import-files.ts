@@ -1,11 +1,14 @@
 /** What both jobs of the import bench work on: export files of so many rows, and where the events go. */
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { openEventStore } from '../../../eventstore/open.ts'
+import { openEventStore, openLog } from '../../../eventstore/open.ts'
 import type { EventStore } from '../../../eventstore/port.ts'
+import { loadConfiguration } from '../../../schema/configuration.ts'
 import { store } from '../../../schema/store.ts'
 import { importFiles } from '../../../subgraph/import/importer.ts'
 import { aCustomer, addressesFile, anAddress, customersFile, sha256Hash } from '../../support/magento-export.ts'
+
+import { MASTER_KEY } from '../stores.ts'
 
 export interface ImportBench {
   readonly folder: string
@@ -22,9 +25,14 @@ export function writeFiles({ folder, rows }: ImportBench): { readonly customers:
   return files
 }
 
-/** An empty log in SQLite. */
-export const emptyLog = (folder: string) =>
-  openEventStore(`sqlite:${join(mkdtempSync(join(folder, 'log-')), 'events.db')}`)
+const emptyFile = (folder: string) => `sqlite:${join(mkdtempSync(join(folder, 'log-')), 'events.db')}`
+
+/** An empty log in SQLite, as the service has it. */
+export const emptyLog = async (folder: string) =>
+  (await openLog(loadConfiguration({ EVENTSTORE_URL: emptyFile(folder), MASTER_KEY }))).eventStore
+
+/** An empty event store in SQLite. */
+export const emptyStore = (folder: string) => openEventStore(emptyFile(folder))
 
 export async function importInto(
   eventStore: EventStore,

@@ -4,7 +4,7 @@ import { job } from './job.ts'
 
 await job<ImportBench>(async (options) => {
   const files = writeFiles(options)
-  const eventStore = emptyLog(options.folder)
+  const eventStore = await emptyLog(options.folder)
   return async () => {
     await importInto(eventStore, files)
     await eventStore.close()

@@ -9,7 +9,7 @@ const PER_SECOND = 500
 const CUSTOMERS = 500
 
 await job<StoreOptions & { readonly seconds: number }>(async (options) => {
-  const { eventStore, readModel } = openStores(options)
+  const { eventStore, readModel } = await openStores(options)
   const revisions = new Map<number, number>()
   for (const [index, document] of (
     await readModel.documents(Array.from({ length: CUSTOMERS }, (_, i) => i + 1))

@@ -10,7 +10,7 @@ import { job } from './job.ts'
 const BATCH = 500
 
 await job<StoreOptions & { readonly count: number }>(async (options) => {
-  const { eventStore, readModel } = openStores(options)
+  const { eventStore, readModel } = await openStores(options)
   await readModel.close()
   const documents = new Map<number, CustomerDocument>()
   const batches: { texts: [string, string][]; commands: string[][] }[] = []

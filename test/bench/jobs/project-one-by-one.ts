@@ -11,7 +11,7 @@ import { job } from './job.ts'
 const EVENTS = 20_000
 
 await job<StoreOptions>(async (options) => {
-  const { eventStore, readModel } = openStores(options)
+  const { eventStore, readModel } = await openStores(options)
   await readModel.close()
   const events: RecordedEvent[] = []
   const some = eventStore.readAll({ filter: { streamPrefixes: ['customer-'] }, maxCount: EVENTS })

@@ -4,7 +4,7 @@ import { openStores, type StoreOptions } from '../stores.ts'
 import { job } from './job.ts'
 
 await job<StoreOptions & { readonly count: number }>(async (options) => {
-  const { eventStore, readModel } = openStores(options)
+  const { eventStore, readModel } = await openStores(options)
   await readModel.reset()
   return async () => {
     const projection = startProjection({ eventStore, readModel })

@@ -3,7 +3,7 @@ import { openStores, type StoreOptions } from '../stores.ts'
 import { job } from './job.ts'
 
 await job<StoreOptions>(async (options) => {
-  const { eventStore, readModel } = openStores(options)
+  const { eventStore, readModel } = await openStores({ ...options, isBare: true })
   await readModel.close()
   await eventStore.ping()
   return async () => {

@@ -6,7 +6,7 @@ import { openStores, type StoreOptions } from '../stores.ts'
 import { job } from './job.ts'
 
 await job<StoreOptions & { readonly count: number }>(async (options) => {
-  const { eventStore, readModel: live } = openStores(options)
+  const { eventStore, readModel: live } = await openStores(options)
   const generations = await chooseGeneration(live)
   const next = openReadModel(options.readModelUrl ?? '', { generation: generations.next })
   return async () => {
