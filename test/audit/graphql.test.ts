@@ -127,7 +127,12 @@ t.test('customerAsOf', async (t) => {
   t.equal(await asOf('7'), null)
   await send('mutation { deleteCustomer }', { token: customer.token })
   t.match(await asOf('3'), { revision: 3, status: 'deleted', customer: null })
-  t.match(await asOf('2'), { customer: { firstname: 'Bea' } })
+  t.match(await asOf('2'), {
+    customer: { firstname: '[erased:2]', email: '[erased:0]', addresses: [{ city: '[erased:1]' }] },
+  })
+  const countries = `{ customerAsOf(customerId: ${id}, at: "2", reason: "x") { customer { addresses { country_code } } } }`
+  const erased = await send(countries, { token: await issue('customers:audit') })
+  t.match(erased, { data: { customerAsOf: { customer: { addresses: [{ country_code: null }] } } }, errors: undefined })
   t.match((await revealed(eventStore))[0]?.data, { customerId: id, command: 'customerAsOf 0', reason: 'ticket 12' })
 })
 
