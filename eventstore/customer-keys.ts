@@ -34,6 +34,9 @@ export interface CustomerKey {
   readonly key: KeyObject | undefined
 }
 
+/** One that has not been destroyed. */
+export type WritingKey = CustomerKey & { readonly key: KeyObject }
+
 export interface CustomerKeys {
   /** The log as it is stored. */
   readonly log: EventStore
@@ -53,7 +56,7 @@ export interface CustomerKeys {
    */
   load(subjects: Iterable<Subject>, maxAge?: number): Promise<void>
   /** The key to write with, made where there is none yet; undefined for a customer whose key was destroyed. @throws EventStoreUnavailable */
-  toWrite(subject: Subject): Promise<(CustomerKey & { readonly key: KeyObject }) | undefined>
+  toWrite(subject: Subject): Promise<WritingKey | undefined>
   /** Brings all keys into memory, as far as they have room, in the order of the key store's log. @throws EventStoreUnavailable */
   loadAll(): Promise<void>
   /** Takes in an event of a block as it comes by. */

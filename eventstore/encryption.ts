@@ -13,11 +13,11 @@
  * Where the key was destroyed, placeholders stand for the values (`erasedValue`). What fails to decrypt is given as it is
  * stored, and the codec refuses it: whoever applies the event learns which one it is.
  */
-import { createCipheriv, createDecipheriv, type KeyObject, randomFillSync } from 'node:crypto'
+import { createCipheriv, createDecipheriv, randomFillSync } from 'node:crypto'
 import { erasedValue, PERSONAL_FIELDS } from '../schema/events.ts'
 import { countAsChained } from './chain.ts'
 import { hasPersonal, isEncrypted } from './codec.ts'
-import { type CustomerKey, type CustomerKeys, KEY_STREAMS, type Subject } from './customer-keys.ts'
+import { type CustomerKey, type CustomerKeys, KEY_STREAMS, type Subject, type WritingKey } from './customer-keys.ts'
 import {
   type Delivery,
   type EventStore,
@@ -78,11 +78,7 @@ const isGroup = (data: unknown): data is Members =>
   typeof data === 'object' && data !== null && !Array.isArray(data) && !(data instanceof Uint8Array)
 
 /** The event as it is stored. */
-export function encrypt(
-  stream: string,
-  event: NewEvent,
-  { generation, key }: { generation: number; key: KeyObject },
-): NewEvent {
+export function encrypt(stream: string, event: NewEvent, { generation, key }: WritingKey): NewEvent {
   const fields = PERSONAL_FIELDS.get(event.type)
   if (fields === undefined || !isGroup(event.data)) return event
   const stored: Record<string, Json | undefined> = {}
@@ -159,6 +155,8 @@ export function openEvent(keys: CustomerKeys, event: RecordedEvent): RecordedEve
  */
 export function encryptedLog(keys: CustomerKeys): EventStore {
   const { log } = keys
+  /** Streams with an append that waits for its key. */
+  const awaited = new Map<string, Promise<void>>()
   /** Blocks of keys come by in the log itself, before the events that need them. */
   const isInLog = keys.keyStore === log
 
@@ -266,17 +264,25 @@ export function encryptedLog(keys: CustomerKeys): EventStore {
     ...(log.persistentSubscriptions && { persistentSubscriptions: groups(log.persistentSubscriptions) }),
 
     append(stream, events, options) {
+      const first = awaited.get(stream)
+      if (first) return first.then(() => store.append(stream, events, options)) // appends keep their order
       const subject = subjectOf(stream)
       if (subject === undefined || !events.some(hasPersonal)) return log.append(stream, events, options)
-      const write = ({ generation, key }: { generation: number; key: KeyObject }) =>
+      const write = (key: WritingKey) =>
         log.append(
           stream,
-          events.map((event) => encrypt(stream, event, { generation, key })),
+          events.map((event) => encrypt(stream, event, key)),
           options,
         )
       const known = keys.peek(subject)
       if (known?.key) return write({ generation: known.generation, key: known.key })
-      return keys.toWrite(subject).then((key) => {
+      const coming = keys.toWrite(subject)
+      const over = coming.then(
+        () => void awaited.delete(stream),
+        () => void awaited.delete(stream),
+      )
+      awaited.set(stream, over)
+      return coming.then((key) => {
         // Destroyed: the customer was deleted meanwhile, so the command has to be decided again.
         if (key === undefined) throw new WrongExpectedRevision(stream, options.expected, 'no_stream')
         return write(key)

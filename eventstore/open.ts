@@ -54,16 +54,16 @@ export interface Log {
 export async function openLog(
   configuration: Configuration,
   observer: SubscriptionObserver = {},
-  wrap: (eventStore: EventStore) => EventStore = (eventStore) => eventStore,
+  wrap: (eventStore: EventStore, holds: 'events' | 'keys') => EventStore = (eventStore) => eventStore,
 ): Promise<Log> {
   const { EVENTSTORE_URL } = configuration
   const masterKeys = loadMasterKeys(configuration)
-  const opened = wrap(openEventStore(EVENTSTORE_URL, observer))
+  const opened = wrap(openEventStore(EVENTSTORE_URL, observer), 'events')
   const stored = chained(opened)
   const keysUrl = configuration.KEYS_URL ?? keysUrlOf(EVENTSTORE_URL)
   let keyStore = stored
   try {
-    if (keysUrl !== EVENTSTORE_URL) keyStore = wrap(openEventStore(keysUrl, {}, 'KEYS_URL'))
+    if (keysUrl !== EVENTSTORE_URL) keyStore = wrap(openEventStore(keysUrl, {}, 'KEYS_URL'), 'keys')
     const keys = createCustomerKeys({ log: stored, keyStore, masterKeys })
     await keys.check().catch((error: unknown) => {
       if (!(error instanceof EventStoreUnavailable)) throw error

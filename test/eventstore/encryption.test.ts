@@ -110,6 +110,17 @@ for (const [kind, environmentOf] of Object.entries(KINDS)) {
       t.same((await all(another.eventStore.readStream('customer-7')))[0]?.data, data, 'by another process')
     })
 
+    t.test('appends that are made at once keep their order, while the first waits for its key', async (t) => {
+      const appends = [registered(900), { type: 'CustomerTokensRevoked', data: {} } as const, registered(900)]
+      await Promise.all(
+        appends.map((event, index) =>
+          eventStore.append('customer-900', [encoded(event)], { expected: index === 0 ? 'no_stream' : index - 1 }),
+        ),
+      )
+      const types = (await all(eventStore.readStream('customer-900'))).map(({ type }) => type)
+      t.same(types, ['CustomerRegistered', 'CustomerTokensRevoked', 'CustomerRegistered'])
+    })
+
     t.test('what is stored has nothing personal in it, and its names', async (t) => {
       const [event] = await all(stored.readStream('customer-7'))
       t.ok(event && isEncrypted(event))

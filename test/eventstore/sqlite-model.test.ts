@@ -200,7 +200,10 @@ t.test('the store does what the model does', async (t) => {
           if (operation.kind === 'delete' && !wanted && lastOf(model) < 0) wanted = 'WrongExpectedRevision'
           const act = operation.kind === 'delete' ? store.deleteStream : store.tombstoneStream
           same(await act(name, { expected }).then(() => undefined, nameOf), wanted, what)
-          if (!wanted && operation.kind === 'delete') model.deleted = model.hasMetadata = true
+          if (!wanted && operation.kind === 'delete') {
+            model.deleted = model.hasMetadata = true
+            model.purged = model.history.length
+          }
           if (!wanted && operation.kind === 'tombstone') model.tombstoned = true
         } else if (operation.kind === 'metadata') {
           const wanted = model.tombstoned ? 'StreamDeleted' : undefined
@@ -208,6 +211,7 @@ t.test('the store does what the model does', async (t) => {
           if (wanted) continue
           const { $tb = 0 } = operation.metadata
           const hidden = model.deleted ? { $tb: Math.max($tb, model.history.length) } : {}
+          model.purged = Math.max(model.purged, Math.min($tb, model.history.length))
           Object.assign(model, { metadata: { ...operation.metadata, ...hidden }, hasMetadata: true, deleted: false })
           same(await store.getStreamMetadata(name), model.metadata, what)
         } else if (operation.kind === 'read') {

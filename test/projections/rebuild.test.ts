@@ -2,7 +2,6 @@
 import '../support/needs-redis.ts'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { openEventStore } from '../../eventstore/open.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import { openReadModel } from '../../projections/open.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
@@ -10,7 +9,7 @@ import { compareGenerations, type Difference } from '../../projections/rebuild.t
 import { startProjection } from '../../projections/worker.ts'
 import { fillLog } from '../bench/log.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
-import { environment, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
+import { environment, openTestLog, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startProcess } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
 import { appendHistories, someHistories, until } from './support.ts'
@@ -20,13 +19,12 @@ async function startStores(t: Test, kind: 'sqlite' | 'redis') {
   const folder = await temporaryFolder(t)
   const { EVENTSTORE_URL = '', READMODEL_URL = '' } = environment(folder)
   const urls = { EVENTSTORE_URL, READMODEL_URL: kind === 'redis' ? (await startRedis(t)).url : READMODEL_URL }
-  const eventStore = openEventStore(urls.EVENTSTORE_URL)
+  const eventStore = await openTestLog(t, folder)
   const open = (generation?: number): ReadModel => {
     const readModel = openReadModel(urls.READMODEL_URL, generation === undefined ? {} : { generation })
     t.teardown(() => readModel.close())
     return readModel
   }
-  t.teardown(() => eventStore.close())
   return {
     folder,
     urls,

@@ -115,7 +115,9 @@ export async function startSubgraph(
   const folder = options.folder ?? (await temporaryFolder(t))
   const configuration = loadConfiguration(environment(folder))
   const { wrapEventStore = (store) => store, wrapReadModel = (model) => model, now } = options
-  const { eventStore } = await openLog(configuration, {}, wrapEventStore)
+  const { eventStore } = await openLog(configuration, {}, (store, holds) =>
+    holds === 'events' ? wrapEventStore(store) : store,
+  )
   const readModel = wrapReadModel(openReadModel(configuration.READMODEL_URL))
   const app = await buildSubgraph({
     eventStore,
