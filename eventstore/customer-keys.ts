@@ -3,8 +3,8 @@
  * They lie in the key store, an event store beside the log or the log itself, wrapped by a master key.
  *
  * Keys come in blocks, `customerKeys-<block>`, of 64 ids each, all made when the first of them is needed: so most
- * registrations need no write here, and whoever follows the log has one look-up for 64 customers at most. An address's block
- * is its own. A key is destroyed by writing the block anew without it and cutting the stream off before that.
+ * registrations need no write here, and whoever follows the log has one look-up for 64 customers at most. An address's block,
+ * `customerKeys-of-<hash>`, is its own. A key is destroyed by writing the block anew without it and cutting the stream off before that.
  *
  * A customer's key comes once; an address's is made anew when it is needed again, as the next generation.
  */
@@ -23,7 +23,7 @@ import {
 } from './port.ts'
 
 /** What the names of the blocks' streams begin with. */
-export const KEY_STREAMS = 'customerKeys-'
+const KEY_STREAMS = 'customerKeys-'
 
 /** Whose key it is: a customer's id in decimal digits, or the keyed hash of an address. */
 export type Subject = string
@@ -59,8 +59,6 @@ export interface CustomerKeys {
   toWrite(subject: Subject): Promise<WritingKey | undefined>
   /** Brings all keys into memory, as far as they have room, in the order of the key store's log. @throws EventStoreUnavailable */
   loadAll(): Promise<void>
-  /** Takes in an event of a block as it comes by. */
-  learn(event: RecordedEvent): void
   /**
    * Destroys a key for good: nothing that was encrypted with it can be read again. Nothing where there is none.
    * @returns whether there was one
@@ -105,7 +103,7 @@ interface Block {
 
 /** Where a key lies. */
 function placeOf(subject: Subject): { readonly stream: string; readonly index: number; readonly size: number } {
-  if (!isCustomer(subject)) return { stream: KEY_STREAMS + subject, index: 0, size: 1 }
+  if (!isCustomer(subject)) return { stream: `${KEY_STREAMS}of-${subject}`, index: 0, size: 1 }
   const id = Number(subject)
   return { stream: `${KEY_STREAMS}${Math.floor(id / BLOCK)}`, index: id % BLOCK, size: BLOCK }
 }
@@ -274,10 +272,6 @@ export function createCustomerKeys(options: {
     return started
   }
 
-  function learn({ stream, revision, type, data }: RecordedEvent): void {
-    if (type === 'CustomerKeysSet') take(stream, revision, data as unknown as Block)
-  }
-
   async function* allBlocks(): AsyncGenerator<RecordedEvent> {
     const events = keyStore.readAll({ filter: { streamPrefixes: [KEY_STREAMS] } })
     for await (const event of events) if (event.type === 'CustomerKeysSet') yield event
@@ -336,12 +330,10 @@ export function createCustomerKeys(options: {
     async loadAll() {
       await check()
       for await (const event of allBlocks()) {
-        learn(event)
+        take(event.stream, event.revision, event.data as unknown as Block)
         if (blocks.size === CACHED_BLOCKS) return
       }
     },
-
-    learn,
 
     async destroy(subject) {
       const { stream, index } = placeOf(subject)

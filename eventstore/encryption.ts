@@ -17,7 +17,7 @@ import { createCipheriv, createDecipheriv, randomFillSync } from 'node:crypto'
 import { erasedValue, PERSONAL_FIELDS } from '../schema/events.ts'
 import { countAsChained } from './chain.ts'
 import { hasPersonal, isEncrypted } from './codec.ts'
-import { type CustomerKey, type CustomerKeys, KEY_STREAMS, type Subject, type WritingKey } from './customer-keys.ts'
+import type { CustomerKey, CustomerKeys, Subject, WritingKey } from './customer-keys.ts'
 import {
   type Delivery,
   type EventStore,
@@ -101,8 +101,8 @@ export function encrypt(stream: string, event: NewEvent, { generation, key }: Wr
 
 /** The event in clear; as it is stored where it can't be decrypted. */
 export function decrypt(event: RecordedEvent, { generation, key }: CustomerKey): RecordedEvent {
-  const { encrypted, ...stored } = event.data as Members
-  const bytes = Buffer.from(encrypted as string, 'base64')
+  const stored = event.data as Members
+  const bytes = Buffer.from(stored.encrypted as string, 'base64')
   const end = bytes.length - TAG_BYTES
   if (bytes[0] !== VERSION || end < HEAD_BYTES + IV_BYTES) return event
   // Of an earlier key, which was destroyed.
@@ -123,11 +123,13 @@ export function decrypt(event: RecordedEvent, { generation, key }: CustomerKey):
 /** @param values in the fields' order; undefined: erased */
 function withValues(event: RecordedEvent, stored: Members, values: readonly Json[] | undefined): RecordedEvent {
   const fields = PERSONAL_FIELDS.get(event.type)
-  const data = stored as Record<string, Json | undefined>
+  const data: Record<string, Json | undefined> = {}
   let index = 0
-  for (const name in data) {
+  for (const name in stored) {
     const field = fields?.get(name)
-    if (field !== undefined) data[name] = values ? values[index++] : (erasedValue(field, event.revision) as Json)
+    if (field === undefined) {
+      if (name !== 'encrypted') data[name] = stored[name]
+    } else data[name] = values ? values[index++] : (erasedValue(field, event.revision) as Json)
   }
   return { ...event, data }
 }
@@ -157,25 +159,18 @@ export function encryptedLog(keys: CustomerKeys): EventStore {
   const { log } = keys
   /** Streams with an append that waits for its key. */
   const awaited = new Map<string, Promise<void>>()
-  /** Blocks of keys come by in the log itself, before the events that need them. */
-  const isInLog = keys.keyStore === log
-
-  const openNow = (event: RecordedEvent) => openWithKnown(keys, event)
 
   /** With one look for all keys that are not in memory. */
   async function openAll(events: readonly RecordedEvent[]): Promise<RecordedEvent[]> {
-    const opened: (RecordedEvent | undefined)[] = []
     const missing = new Set<Subject>()
-    for (const event of events) {
-      if (isInLog && event.stream.startsWith(KEY_STREAMS)) keys.learn(event)
-      const now = openNow(event)
-      opened.push(now)
+    const opened = events.map((event) => {
+      const now = openWithKnown(keys, event)
       if (now === undefined) missing.add(subjectOf(event.stream) ?? '')
-    }
-    if (missing.size > 0) await keys.load(missing)
-    return opened.map(
-      (event, index) => event ?? openNow(events[index] as RecordedEvent) ?? (events[index] as RecordedEvent),
-    )
+      return now ?? event
+    })
+    if (missing.size === 0) return opened
+    await keys.load(missing)
+    return opened.map((event) => openWithKnown(keys, event) ?? event)
   }
 
   async function* readStream(events: AsyncIterable<RecordedEvent>, isWhole: boolean): AsyncGenerator<RecordedEvent> {
@@ -184,39 +179,28 @@ export function encryptedLog(keys: CustomerKeys): EventStore {
       if (!isFresh && isEncrypted(event)) {
         isFresh = true
         yield await openLater(keys, event, KEY_MAX_AGE_MS)
-      } else yield openNow(event) ?? (await openLater(keys, event))
+      } else yield openWithKnown(keys, event) ?? (await openLater(keys, event))
     }
   }
 
-  async function* readAll(
-    events: AsyncIterable<RecordedEvent>,
-    isWhole: boolean,
-    hidesKeys: boolean,
-  ): AsyncGenerator<RecordedEvent> {
-    if (isWhole && !isInLog) await keys.loadAll()
-    for await (const event of events) {
-      const isKeys = isInLog && event.stream.startsWith(KEY_STREAMS)
-      if (isKeys) keys.learn(event)
-      if (!isKeys || !hidesKeys) yield openNow(event) ?? (await openLater(keys, event))
-    }
+  async function* readAll(events: AsyncIterable<RecordedEvent>, isWhole: boolean): AsyncGenerator<RecordedEvent> {
+    if (isWhole) await keys.loadAll()
+    for await (const event of events) yield openWithKnown(keys, event) ?? (await openLater(keys, event))
   }
 
   const concerns = (filter: StreamFilter | undefined) =>
     filter === undefined ||
     filter.streamPrefixes.some((prefix) => PREFIXES.some((own) => own.startsWith(prefix) || prefix.startsWith(own)))
 
-  /** Blocks of keys are to come by too. */
-  const withKeys = (filter: StreamFilter | undefined): StreamFilter | undefined =>
-    filter && isInLog ? { streamPrefixes: [...filter.streamPrefixes, KEY_STREAMS] } : filter
-
-  function subscription(inner: Subscription, isFromStart: boolean, hidesKeys: boolean): Subscription {
+  /** @param isWhole from the start: then all keys are read first, in their order, and none is looked up */
+  function subscription(inner: Subscription, isWhole: boolean): Subscription {
     let ended = false
     async function* follow(): AsyncGenerator<SubscriptionBatch> {
-      if (isFromStart && !isInLog) await keys.loadAll()
+      if (isWhole) await keys.loadAll()
       for await (const batch of inner) {
-        const opened = await openAll(batch.events)
+        const events = await openAll(batch.events)
         if (ended) return
-        yield { ...batch, events: hidesKeys ? opened.filter(({ stream }) => !stream.startsWith(KEY_STREAMS)) : opened }
+        yield { ...batch, events }
       }
     }
     const batches = follow()
@@ -298,22 +282,19 @@ export function encryptedLog(keys: CustomerKeys): EventStore {
 
     readAll(options = {}) {
       const { direction = 'forwards', from = 'start', maxCount, filter } = options
-      if (!concerns(filter)) return log.readAll(options)
+      const events = log.readAll(options)
       const isWhole = direction === 'forwards' && from === 'start' && maxCount === undefined
-      const wanted = isWhole ? withKeys(filter) : filter
-      return readAll(log.readAll({ ...options, ...(wanted && { filter: wanted }) }), isWhole, wanted !== filter)
+      return concerns(filter) ? readAll(events, isWhole) : events
     },
 
     subscribeToAll(options) {
-      if (!concerns(options.filter)) return log.subscribeToAll(options)
-      const filter = withKeys(options.filter)
-      const inner = log.subscribeToAll({ ...options, ...(filter && { filter }) })
-      return subscription(inner, options.from === 'start', filter !== options.filter)
+      const inner = log.subscribeToAll(options)
+      return concerns(options.filter) ? subscription(inner, options.from === 'start') : inner
     },
 
     subscribeToStream(stream, options) {
       const inner = log.subscribeToStream(stream, options)
-      return subjectOf(stream) === undefined ? inner : subscription(inner, false, false)
+      return subjectOf(stream) === undefined ? inner : subscription(inner, false)
     },
 
     async close() {
