@@ -400,7 +400,7 @@ async function erase(customer: string, values: Options, context: AuditContext): 
     await tell({ customerId, customer: outcome, eventsInClear: inClear }, `Customer ${customerId} is erased.`)
     if (inClear > 0) {
       context.note(
-        `${inClear} events are from before there was encryption: what is personal in them stays in the log, in clear.`,
+        `Events from before there was encryption: ${inClear}. What is personal in them stays in the log, in clear.`,
       )
     }
     return inClear > 0 ? 1 : 0

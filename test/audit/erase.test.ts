@@ -4,8 +4,14 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openLog } from '../../eventstore/open.ts'
+import type { RecordedEvent } from '../../eventstore/port.ts'
 import { foldCustomer } from '../../projections/fold.ts'
+import { openReadModel } from '../../projections/open.ts'
 import { loadConfiguration } from '../../schema/configuration.ts'
+import { generateSigningKey } from '../../schema/keys.ts'
+import { loadKeys } from '../../subgraph/identity/keys.ts'
+import { collect } from '../projections/support.ts'
+import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import {
   CREATE_ADDRESS,
   client,
@@ -13,11 +19,13 @@ import {
   PASSWORD,
   type Send,
   signUp,
+  startSubgraph,
   TEXAN,
   temporaryFolder,
 } from '../support/graph.ts'
 import { freePort, startProcess, untilReady } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
+import { auditor, EMAIL_HASH_KEY } from './support.ts'
 
 /** What must be found nowhere. */
 const TRACES = ['zebulon', 'quuxington', 'featherstone', 'xylophone', '1923-04-05', '555-7788', 'netscape/77']
@@ -243,3 +251,101 @@ for (const [name, stores] of Object.entries(STORES)) {
     t.equal(await service.end('SIGTERM'), 0)
   })
 }
+
+t.test('on an event-store server, keys and all, by the command and by the customer', async (t) => {
+  const [server, redis, folder] = await Promise.all([startEventStoreServer(t), startRedis(t), temporaryFolder(t)])
+  const env = {
+    EVENTSTORE_URL: server.url,
+    READMODEL_URL: redis.url,
+    EMAIL_HASH_KEY,
+    TOKEN_SIGNING_KEY: generateSigningKey(),
+  }
+  const { send, eventStore } = await startSubgraph(t, { folder, env })
+  const { id, token } = await live(send)
+  const audit = auditor(eventStore, { openReadModel: () => openReadModel(redis.url) })
+  t.match(await audit('erase', NEXT_EMAIL), { code: 0, output: `Customer ${id} is erased.\n` })
+  t.match((await send('{ customer { id } }', { token })).errors, [
+    { message: "The current customer isn't authorized." },
+  ])
+  const again = await live(send)
+  t.not(again.id, id)
+  t.match((await send('mutation { deleteCustomer }', { token: again.token })).data, { deleteCustomer: true })
+  for (const each of [id, again.id]) {
+    const texts: string[] = []
+    const beside = ['customer', 'customerAccess'].map((family) => `${family}-${each}`)
+    for (const stream of beside)
+      for await (const { data } of eventStore.readStream(stream)) texts.push(JSON.stringify(data))
+    t.ok(texts.length > 5)
+    for (const trace of TRACES) t.notOk(texts.join().toLowerCase().includes(trace), trace)
+    t.equal(eventStore.keys?.peek(String(each))?.key, undefined)
+  }
+  // As the server stores it: neither the events nor their names tell.
+  for await (const event of eventStore.keys?.log.readAll({ systemEvents: true }) ?? []) {
+    const text = JSON.stringify([event.stream, event.data, event.metadata]).toLowerCase()
+    for (const trace of TRACES) if (text.includes(trace)) t.fail(`${event.stream}: ${trace}`)
+  }
+})
+
+t.test('a customer whose events can’t be applied is erased too', async (t) => {
+  const folder = await temporaryFolder(t)
+  const { READMODEL_URL = '' } = environment(folder)
+  const { send, eventStore } = await startSubgraph(t, { folder })
+  const { id } = await signUp(send, EMAIL)
+  const metadata = {
+    $correlationId: 'x',
+    $causationId: 'x',
+    actor: 'x',
+    at: new Date().toISOString(),
+    schemaVersion: 2,
+  }
+  const poison = () => ({ id: crypto.randomUUID(), type: 'NobodyKnowsThis', data: {}, metadata })
+  await eventStore.append(`customer-${id}`, [poison(), poison()], { expected: 0 })
+  const readModel = openReadModel(READMODEL_URL)
+  t.teardown(() => readModel.close())
+  while ((await readModel.parked()).length === 0) await delay(10)
+  const { emailHashKey } = loadKeys(loadConfiguration(environment(folder)))
+  const audit = auditor(eventStore, {
+    openReadModel: () => openReadModel(READMODEL_URL),
+    emailHashKey: () => emailHashKey,
+  })
+  t.match(await audit('erase', EMAIL, '--json'), {
+    code: 0,
+    output: `{"customerId":${id},"customer":"deleted","eventsInClear":0}\n`,
+  })
+  t.match(await readModel.documents([id]), [{ status: 'deleted', email: '' }])
+  t.same(await readModel.parked(), [])
+  const [first] = await collect(eventStore.readStream(`customer-${id}`))
+  t.match(first?.data, { email: '[erased:0]' })
+  t.match(await foldCustomer(eventStore, id), { status: 'deleted' })
+})
+
+t.test('an address that is no customer’s; nobody wants to after all; what is in clear is told', async (t) => {
+  const folder = await temporaryFolder(t)
+  const { READMODEL_URL = '' } = environment(folder)
+  const { send, eventStore } = await startSubgraph(t, { folder })
+  const { emailHashKey } = loadKeys(loadConfiguration(environment(folder)))
+  const context = { openReadModel: () => openReadModel(READMODEL_URL), emailHashKey: () => emailHashKey }
+  const audit = auditor(eventStore, context)
+  const subscribe = (email: string) =>
+    send('mutation($email: String!) { subscribeEmailToNewsletter(email: $email) { status } }', { variables: { email } })
+  await subscribe(EMAIL)
+  const declined = auditor(eventStore, { ...context, confirm: async () => false })
+  t.match(await declined('erase', EMAIL), { code: 1, notes: 'Nothing was erased.\n' })
+  t.match(await declined('erase', EMAIL, '--yes'), { code: 0, output: /what was known of it is erased/ })
+  await t.rejects(audit('erase', EMAIL), { message: 'Nothing is known of this address.' })
+  t.match(
+    (await subscribe(EMAIL)).data,
+    { subscribeEmailToNewsletter: { status: 'SUBSCRIBED' } },
+    'as if for the first time',
+  )
+
+  const { id } = await signUp(send, NEXT_EMAIL)
+  const [registered] = await collect(eventStore.readStream(`customer-${id}`))
+  // As an older release would have written it.
+  await eventStore.keys?.log.append(
+    'customer-900',
+    [{ ...(registered as RecordedEvent), metadata: registered?.metadata ?? null, id: crypto.randomUUID() }],
+    { expected: 'no_stream' },
+  )
+  t.match(await audit('erase', '900'), { code: 1, notes: /^Events from before there was encryption: 1\. /m })
+})

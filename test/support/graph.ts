@@ -103,6 +103,8 @@ export async function startSubgraph(
   t: Test,
   options: {
     readonly folder?: string
+    /** What differs from {@link environment}. */
+    readonly env?: Record<string, string>
     /** Whether a projection runs beside it; default true. */
     readonly projection?: boolean
     readonly now?: () => Date
@@ -113,7 +115,7 @@ export async function startSubgraph(
   } = {},
 ): Promise<SubgraphFixture> {
   const folder = options.folder ?? (await temporaryFolder(t))
-  const configuration = loadConfiguration(environment(folder))
+  const configuration = loadConfiguration({ ...environment(folder), ...options.env })
   const { wrapEventStore = (store) => store, wrapReadModel = (model) => model, now } = options
   const { eventStore } = await openLog(configuration, {}, (store, holds) =>
     holds === 'events' ? wrapEventStore(store) : store,
