@@ -40,6 +40,16 @@ export const requestBenches: Readonly<Record<string, RequestBench>> = {
     })
   },
 
+  /** The same subgraph without encryption and hash chain: what they cost where a client meets them. */
+  'mutation-encryption': (start, { folder }) =>
+    mutation(
+      start,
+      async () => ({ folder: folder() }),
+      'subgraph-clear',
+      { name: 'mutation, encrypted, chained log / log in clear', aim: 0.9 },
+      { path: () => '/graphql', isBare: true },
+    ),
+
   /** The gateway's query over two subgraphs; a route that makes the same two calls; Apollo's own gateway. */
   async gateway(start, { folder }) {
     const stores = { folder: folder() }
@@ -102,16 +112,20 @@ async function query(start: StartContender, stores: StoreOptions, named: Named):
   return { ours, others: [{ ...named, entrant: bare }] }
 }
 
-/** @param bare the contender beside ours */
+/** @param rival the contender beside ours */
 async function mutation(
   start: StartContender,
   freshStores: () => Promise<StoreOptions>,
-  bare: string,
+  rival: string,
   named: Named,
+  { path, isBare }: { readonly path: (id: number) => string; readonly isBare: boolean } = {
+    path: (id) => `/customers/${id}`,
+    isBare: false,
+  },
 ): Promise<Comparison> {
   const query = 'mutation($input: CustomerInput!) { updateCustomer(input: $input) { customer { firstname } } }'
-  const entrant = async (script: string, path: (id: number) => string) => {
-    const stores = await freshStores()
+  const entrant = async (script: string, path: (id: number) => string, isBare: boolean) => {
+    const stores = { ...(await freshStores()), isBare }
     const customers = await addCustomers(stores, CUSTOMERS)
     return {
       contender: await start(script, stores),
@@ -125,9 +139,6 @@ async function mutation(
       ),
     }
   }
-  const [ours, other] = await Promise.all([
-    entrant('subgraph', () => '/graphql'),
-    entrant(bare, (id) => `/customers/${id}`),
-  ])
+  const [ours, other] = await Promise.all([entrant('subgraph', () => '/graphql', false), entrant(rival, path, isBare)])
   return { ours, others: [{ ...named, entrant: other }] }
 }
