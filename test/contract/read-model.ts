@@ -163,6 +163,30 @@ export async function readModelContract(
       await one.dropGeneration(live + 1)
     })
 
+    await t.test('customers who were deleted are forgotten by the other generations', async (t) => {
+      await complete()
+      const live = await one.generation()
+      const next = await open(live + 1)
+      t.teardown(() => next.close())
+      const deleted = { ...absentCustomer(2), revision: 5, status: 'deleted' } as const
+      await one.put([1, 2, 3].map((id) => ({ document: aDocument(id, 4), expected: -1 })))
+      await next.put([
+        { document: aDocument(1, 3), expected: -1 },
+        { document: aDocument(3, 3), expected: -1 },
+      ])
+      await next.put([{ document: deleted, expected: -1 }])
+      await one.forget([1, 2, 1_000])
+      t.same(await next.documents([1, 2, 3]), [null, deleted, aDocument(3, 3)], 'but for what tells nothing any more')
+      t.same(await one.documents([1, 2]), [aDocument(1, 4), aDocument(2, 4)], 'its own generation stays')
+      await next.forget([2])
+      t.same(await one.documents([1, 2]), [aDocument(1, 4), null])
+      await one.put([{ document: aDocument(2, 6), expected: -1 }])
+      await one.forget([])
+      await one.scrub()
+      t.same(await one.documents([1, 2]), [aDocument(1, 4), aDocument(2, 6)], 'as it was')
+      await one.dropGeneration(live + 1)
+    })
+
     await t.test('a reset of a generation that is not live keeps the marks', async (t) => {
       await complete()
       await one.put([{ document: aDocument(1, 0), expected: -1 }])
@@ -440,6 +464,8 @@ export async function readModelContract(
         generations: () => handle.generations(),
         differing: () => handle.differing([1], 1),
         lacking: () => handle.lacking([1]),
+        forget: () => handle.forget([1]),
+        scrub: () => handle.scrub(),
         ping: () => handle.ping(),
       }
       for (const [call, use] of Object.entries(uses)) {
