@@ -175,9 +175,10 @@ async function scrub(send: (...command: string[]) => Promise<unknown>): Promise<
     await send('BGREWRITEAOF')
     await idle()
   }
-  // Where it may not be asked whether there are snapshots, there may be some.
-  const saving = await send('CONFIG', 'GET', 'save')
-  if (Array.isArray(saving) && saving[1] === '') return
+  // Not where there are none: there must be no snapshot because of us.
+  const setting = (await send('CONFIG', 'GET', 'save')) as { readonly save?: string } | readonly string[]
+  const saving = Array.isArray(setting) ? setting[1] : (setting as { readonly save?: string }).save
+  if (!saving && !/^rdb_saves:[1-9]/m.test(await idle())) return
   await send('BGSAVE')
   await idle()
 }

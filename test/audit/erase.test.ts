@@ -98,7 +98,7 @@ async function untilGone(...folders: string[]): Promise<string[]> {
 const STORES: Record<string, (t: Test) => Promise<{ env: Record<string, string>; folders: string[] }>> = {
   'embedded stores': async () => ({ env: {}, folders: [] }),
   'Redis with a log of its own and snapshots': async (t) => {
-    const redis = await startRedis(t, { persistent: true, args: ['--appendonly', 'yes'] })
+    const redis = await startRedis(t, { persistent: true, args: ['--appendonly', 'yes', '--rdbcompression', 'no'] })
     return { env: { READMODEL_URL: redis.url }, folders: [redis.folder] }
   },
 }

@@ -1,5 +1,7 @@
 /** The Redis read model: the contract on a server and on a cluster, and what only a server can get wrong. */
 import '../support/needs-redis.ts'
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openReadModel } from '../../projections/open.ts'
@@ -316,3 +318,35 @@ t.test('a wrong password is told, without the password', async (t) => {
   const right = open(t, `redis://default:right@127.0.0.1:${port}`)
   t.same(await right.get([1]), [HIDDEN])
 })
+
+t.test(
+  'scrubbed, its files tell nothing of what was; none is made; a user without the rights does no harm',
+  async (t) => {
+    const [both, none] = await Promise.all([
+      startRedis(t, { persistent: true, args: ['--appendonly', 'yes', '--rdbcompression', 'no'] }),
+      startRedis(t),
+    ])
+    const found = async ({ folder }: RedisServer, text: string) => {
+      const entries = await readdir(folder, { withFileTypes: true, recursive: true })
+      const files = entries.filter((entry) => entry.isFile())
+      const contents = await Promise.all(
+        files.map(({ parentPath, name }) => readFile(join(parentPath, name), 'latin1')),
+      )
+      return contents.filter((content) => content.includes(text)).length
+    }
+    const readModel = open(t, both.url)
+    await readModel.put([{ document: aDocument(1, 0, { lastname: 'Quuxington' }), expected: -1 }])
+    await both.command('save')
+    await readModel.put([{ document: aDocument(1, 1), expected: 0 }])
+    t.equal(await found(both, 'Quuxington'), 2, 'in the snapshot and in the log')
+    await readModel.scrub()
+    t.equal(await found(both, 'Quuxington'), 0)
+    t.ok((await found(both, 'at 1')) > 0, 'what is there now is')
+
+    await open(t, none.url).scrub()
+    t.same(await readdir(none.folder), [])
+
+    await both.command('ACL', 'SETUSER', 'app', 'on', '>secret', '~*', '+@all', '-config', '-bgsave', '-bgrewriteaof')
+    await open(t, both.url.replace('://', '://app:secret@')).scrub()
+  },
+)
