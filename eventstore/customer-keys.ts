@@ -32,6 +32,8 @@ export interface CustomerKey {
   readonly generation: number
   /** undefined: destroyed. */
   readonly key: KeyObject | undefined
+  /** The key itself, for another thread. */
+  readonly bytes?: Uint8Array
 }
 
 /** One that has not been destroyed. */
@@ -221,13 +223,15 @@ export function createCustomerKeys(options: {
   function keyOf(block: Block, index: number): CustomerKey {
     const { generation } = block
     if (block.destroyed.includes(index)) return { generation, key: undefined }
-    let key = block.keys[index]
-    if (key === undefined) {
-      const bytes = block.bytes as Uint8Array
-      key = createSecretKey(bytes.subarray(index * KEY_BYTES, (index + 1) * KEY_BYTES))
-      block.keys[index] = key
+    const bytes = block.bytes?.subarray(index * KEY_BYTES, (index + 1) * KEY_BYTES) as Uint8Array
+    return {
+      generation,
+      bytes,
+      get key() {
+        block.keys[index] ??= createSecretKey(bytes)
+        return block.keys[index]
+      },
     }
-    return { generation, key }
   }
 
   async function write(

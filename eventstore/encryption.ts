@@ -13,11 +13,12 @@
  * Where the key was destroyed, placeholders stand for the values (`erasedValue`). What fails to decrypt is given as it is
  * stored, and the codec refuses it: whoever applies the event learns which one it is.
  */
-import { createCipheriv, createDecipheriv, randomFillSync } from 'node:crypto'
+import { createCipheriv, createDecipheriv, type KeyObject, randomFillSync } from 'node:crypto'
 import { erasedValue, PERSONAL_FIELDS } from '../schema/events.ts'
 import { countAsChained } from './chain.ts'
 import { hasPersonal, isEncrypted } from './codec.ts'
 import type { CustomerKey, CustomerKeys, Subject, WritingKey } from './customer-keys.ts'
+import { ALGORITHM, decryptBeside, IV_BYTES, type Sealed, TAG_BYTES } from './decryption-thread.ts'
 import {
   type Delivery,
   type EventStore,
@@ -43,11 +44,11 @@ const FAMILIES: ReadonlySet<string> = new Set([
 ])
 const PREFIXES = [...FAMILIES].map((family) => `${family}-`)
 
-const ALGORITHM = 'aes-256-gcm'
 const VERSION = 1
 const HEAD_BYTES = 3
-const IV_BYTES = 12
-const TAG_BYTES = 16
+/** From so many encrypted events on, a batch is decrypted beside the main thread. */
+const MANY = 64
+const ASCII = /^[\x20-\x7e]*$/
 const TAG = { authTagLength: TAG_BYTES }
 /** Whoever reads a stream from its start does so with keys no older: then nobody reads what was erased longer ago. */
 export const KEY_MAX_AGE_MS = 1_000
@@ -72,7 +73,7 @@ function nonce(): Buffer {
 }
 
 const authenticated = (stream: string, { type, id }: { readonly type: string; readonly id: string }) =>
-  Buffer.from(`${stream} ${type} ${id.toLowerCase()}`)
+  `${stream} ${type} ${id.toLowerCase()}`
 
 const isGroup = (data: unknown): data is Members =>
   typeof data === 'object' && data !== null && !Array.isArray(data) && !(data instanceof Uint8Array)
@@ -90,7 +91,7 @@ export function encrypt(stream: string, event: NewEvent, { generation, key }: Wr
   }
   if (values.length === 0) return event
   const iv = nonce()
-  const cipher = createCipheriv(ALGORITHM, key, iv, TAG).setAAD(authenticated(stream, event))
+  const cipher = createCipheriv(ALGORITHM, key, iv, TAG).setAAD(Buffer.from(authenticated(stream, event)))
   const content = cipher.update(JSON.stringify(values), 'utf8')
   const head = Buffer.of(VERSION, generation >> 8, generation & 0xff)
   // GCM's `final` has no bytes left to give.
@@ -99,29 +100,68 @@ export function encrypt(stream: string, event: NewEvent, { generation, key }: Wr
   return { ...event, data: stored }
 }
 
+/** What is encrypted in an event, without its head; undefined for what was encrypted by a key that is destroyed. */
+function sealedIn({ data }: RecordedEvent, { generation, bytes: key }: CustomerKey): Buffer | 'erased' | 'broken' {
+  const bytes = Buffer.from((data as Members).encrypted as string, 'base64')
+  if (bytes[0] !== VERSION || bytes.length < HEAD_BYTES + IV_BYTES + TAG_BYTES) return 'broken'
+  return key === undefined || bytes.readUInt16BE(1) !== generation ? 'erased' : bytes.subarray(HEAD_BYTES)
+}
+
 /** The event in clear; as it is stored where it can't be decrypted. */
-export function decrypt(event: RecordedEvent, { generation, key }: CustomerKey): RecordedEvent {
-  const stored = event.data as Members
-  const bytes = Buffer.from(stored.encrypted as string, 'base64')
+export function decrypt(event: RecordedEvent, key: CustomerKey): RecordedEvent {
+  const bytes = sealedIn(event, key)
+  if (bytes === 'broken') return event
+  if (bytes === 'erased') return withValues(event, undefined)
   const end = bytes.length - TAG_BYTES
-  if (bytes[0] !== VERSION || end < HEAD_BYTES + IV_BYTES) return event
-  // Of an earlier key, which was destroyed.
-  if (key === undefined || bytes.readUInt16BE(1) !== generation) return withValues(event, stored, undefined)
   let text: string
   try {
-    const iv = bytes.subarray(HEAD_BYTES, HEAD_BYTES + IV_BYTES)
-    const decipher = createDecipheriv(ALGORITHM, key, iv, TAG)
-    decipher.setAAD(authenticated(event.stream, event)).setAuthTag(bytes.subarray(end))
-    text = decipher.update(bytes.subarray(HEAD_BYTES + IV_BYTES, end)).toString()
+    const decipher = createDecipheriv(ALGORITHM, key.key as KeyObject, bytes.subarray(0, IV_BYTES), TAG)
+    decipher.setAAD(Buffer.from(authenticated(event.stream, event))).setAuthTag(bytes.subarray(end))
+    text = decipher.update(bytes.subarray(IV_BYTES, end)).toString()
     decipher.final()
   } catch {
     return event
   }
-  return withValues(event, stored, JSON.parse(text) as Json[])
+  return withValues(event, text)
 }
 
-/** @param values in the fields' order; undefined: erased */
-function withValues(event: RecordedEvent, stored: Members, values: readonly Json[] | undefined): RecordedEvent {
+/** As {@link decrypt}, of many. @param keys of each; without one it stays as it is stored */
+async function decryptAll(
+  events: readonly RecordedEvent[],
+  keys: readonly (CustomerKey | undefined)[],
+): Promise<RecordedEvent[]> {
+  const one = (event: RecordedEvent, index: number) => {
+    const key = keys[index]
+    return key ? decrypt(event, key) : event
+  }
+  if (events.length < MANY) return events.map(one)
+  const items: Sealed[] = []
+  const places: number[] = []
+  const opened = events.map((event, index) => {
+    const key = keys[index]
+    const bytes = key && sealedIn(event, key)
+    const text = authenticated(event.stream, event)
+    if (!key?.bytes || bytes === undefined || typeof bytes === 'string' || !ASCII.test(text)) return one(event, index)
+    items.push({ key: key.bytes, authenticated: text, bytes })
+    places.push(index)
+    return event
+  })
+  try {
+    const texts = await decryptBeside(items)
+    for (const [number, index] of places.entries()) {
+      const text = texts[number]
+      if (text !== undefined) opened[index] = withValues(events[index] as RecordedEvent, text)
+    }
+    return opened
+  } catch {
+    return events.map(one) // the thread has ended: it is begun anew next time
+  }
+}
+
+/** @param text the values in the fields' order, as JSON; undefined: erased */
+function withValues(event: RecordedEvent, text: string | undefined): RecordedEvent {
+  const stored = event.data as Members
+  const values = text === undefined ? undefined : (JSON.parse(text) as Json[])
   const fields = PERSONAL_FIELDS.get(event.type)
   const data: Record<string, Json | undefined> = {}
   let index = 0
@@ -161,16 +201,21 @@ export function encryptedLog(keys: CustomerKeys): EventStore {
   const awaited = new Map<string, Promise<void>>()
 
   /** With one look for all keys that are not in memory. */
-  async function openAll(events: readonly RecordedEvent[]): Promise<RecordedEvent[]> {
-    const missing = new Set<Subject>()
-    const opened = events.map((event) => {
-      const now = openWithKnown(keys, event)
-      if (now === undefined) missing.add(subjectOf(event.stream) ?? '')
-      return now ?? event
-    })
-    if (missing.size === 0) return opened
-    await keys.load(missing)
-    return opened.map((event) => openWithKnown(keys, event) ?? event)
+  async function openAll(events: readonly RecordedEvent[]): Promise<readonly RecordedEvent[]> {
+    const sealed = events.filter(isEncrypted)
+    if (sealed.length === 0) return events
+    const keyOf = ({ stream }: RecordedEvent) => keys.peek(subjectOf(stream) ?? '')
+    let found = sealed.map(keyOf)
+    if (found.includes(undefined)) {
+      await keys.load(
+        sealed.filter((_, index) => found[index] === undefined).map(({ stream }) => subjectOf(stream) ?? ''),
+      )
+      found = sealed.map(keyOf)
+    }
+    const opened = await decryptAll(sealed, found)
+    if (sealed.length === events.length) return opened
+    let next = 0
+    return events.map((event) => (event === sealed[next] ? (opened[next++] as RecordedEvent) : event))
   }
 
   async function* readStream(events: AsyncIterable<RecordedEvent>, isWhole: boolean): AsyncGenerator<RecordedEvent> {
@@ -197,10 +242,20 @@ export function encryptedLog(keys: CustomerKeys): EventStore {
     let ended = false
     async function* follow(): AsyncGenerator<SubscriptionBatch> {
       if (isWhole) await keys.loadAll()
-      for await (const batch of inner) {
-        const events = await openAll(batch.events)
-        if (ended) return
-        yield { ...batch, events }
+      const source = inner[Symbol.asyncIterator]()
+      try {
+        // While one batch is decrypted beside, the next one is read.
+        for (let coming = source.next(); ; ) {
+          const { value: batch, done } = await coming
+          if (done || ended) return
+          coming = source.next()
+          coming.catch(() => {}) // met when its turn comes, or never
+          const events = await openAll(batch.events)
+          if (ended) return
+          yield { ...batch, events }
+        }
+      } finally {
+        await inner.unsubscribe()
       }
     }
     const batches = follow()

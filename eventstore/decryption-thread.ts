@@ -1,0 +1,95 @@
+/**
+ * Decryption beside the main thread, for whoever reads very many events: it costs more than all else that is done with one.
+ * Packed into one buffer, a few thousand ciphertexts go to a thread of the process and their plaintexts come back.
+ */
+import { Worker } from 'node:worker_threads'
+
+export const ALGORITHM = 'aes-256-gcm'
+export const KEY_BYTES = 32
+export const IV_BYTES = 12
+export const TAG_BYTES = 16
+/** In the place of a content's size: it could not be decrypted. */
+export const REFUSED = 0
+
+export interface Sealed {
+  readonly key: Uint8Array
+  /** What is authenticated with it: ASCII. */
+  readonly authenticated: string
+  /** Nonce, ciphertext, tag. */
+  readonly bytes: Uint8Array
+}
+
+/** What goes to the thread, and comes back with the plaintexts in the ciphertexts' places. */
+export interface Order {
+  readonly number: number
+  /** For each: key, authenticated text, nonce, ciphertext, tag. */
+  readonly bytes: Uint8Array
+  /** For each: the sizes of the authenticated text and of the ciphertext. */
+  readonly sizes: Uint32Array
+}
+
+interface Waiting {
+  readonly resolve: (order: Order) => void
+  readonly reject: (error: Error) => void
+}
+
+let worker: Worker | undefined
+const waiting = new Map<number, Waiting>()
+let orders = 0
+
+/** One for the process; it keeps none alive. */
+function thread(): Worker {
+  if (worker) return worker
+  const started = new Worker(new URL('./decryption-worker.ts', import.meta.url))
+  started.unref()
+  started.on('message', (order: Order) => {
+    waiting.get(order.number)?.resolve(order)
+    waiting.delete(order.number)
+    if (waiting.size === 0) started.unref()
+  })
+  const over = () => {
+    if (worker === started) worker = undefined
+    for (const { reject } of waiting.values()) reject(new Error('The decryption thread has ended.'))
+    waiting.clear()
+  }
+  started.on('error', over).on('exit', over)
+  worker = started
+  return started
+}
+
+/**
+ * @returns for each its plaintext; undefined where it could not be decrypted
+ * @throws Error where the thread ends before
+ */
+export async function decryptBeside(items: readonly Sealed[]): Promise<(string | undefined)[]> {
+  const sizes = new Uint32Array(2 * items.length)
+  let total = 0
+  for (const [index, { authenticated, bytes }] of items.entries()) {
+    sizes[2 * index] = authenticated.length
+    sizes[2 * index + 1] = bytes.length - IV_BYTES - TAG_BYTES
+    total += KEY_BYTES + authenticated.length + bytes.length
+  }
+  const packed = Buffer.allocUnsafeSlow(total)
+  const starts: number[] = []
+  let offset = 0
+  for (const { key, authenticated, bytes } of items) {
+    packed.set(key, offset)
+    packed.write(authenticated, offset + KEY_BYTES, 'latin1')
+    offset += KEY_BYTES + authenticated.length
+    packed.set(bytes, offset)
+    starts.push(offset + IV_BYTES)
+    offset += bytes.length
+  }
+  const number = ++orders
+  const answer = new Promise<Order>((resolve, reject) => waiting.set(number, { resolve, reject }))
+  const running = thread()
+  running.ref() // until it has answered
+  const order: Order = { number, bytes: packed, sizes }
+  running.postMessage(order, [packed.buffer as ArrayBuffer, sizes.buffer as ArrayBuffer])
+  const { bytes, sizes: found } = await answer
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return starts.map((start, index) => {
+    const size = found[2 * index + 1] as number
+    return size === REFUSED ? undefined : text.toString('utf8', start, start + size)
+  })
+}
