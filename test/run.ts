@@ -1,24 +1,59 @@
-/** `npm test`: runs tap over the tests named as arguments (default: all) and ends with the counts on one line. */
-import { spawn, spawnSync } from 'node:child_process'
+/**
+ * `npm test`: runs the test files named as arguments, or those of the folders named (default: all), by tap, and ends with
+ * the counts on one line.
+ *
+ * Not by the command `tap run`: that reads each module that a file loads a second time, and then its source map, which
+ * costs a file that starts the service as much as its tests.
+ */
+import { readdirSync } from 'node:fs'
+import { join, relative, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
+import { PassThrough } from 'node:stream'
+import t from 'tap'
 
-// tap keeps its plugins compiled in; the build takes the set of .taprc (no TypeScript loader: Node strips the types).
-const built = spawnSync('tap', ['build'], { stdio: 'inherit' })
-if (built.status !== 0) process.exit(built.status ?? 1)
+/** More than the two cores that it is made for: some files wait most of their time. */
+const JOBS = 3
+/** Of a file, and of each test in it. */
+const TIMEOUT_SECONDS = 240
 
-const tap = spawn('tap', ['run', '--reporter=tap', ...process.argv.slice(2)], { stdio: ['inherit', 'pipe', 'inherit'] })
-const ended = new Promise<number>((resolve) => tap.on('close', (code) => resolve(code ?? 1)))
-
-/** What passed inside a file is left out: files as they end, and all of what failed. */
-const PASSED = /^\s+(ok \d+|# Subtest|1\.\.\d+$|# time=)|^\s*$|^# (Subtest|time=|No coverage)/
-let totals = ''
-for await (const line of createInterface({ input: tap.stdout })) {
-  if (line.startsWith('# { total:')) totals = line
-  else if (!PASSED.test(line)) console.log(line)
+const root = join(import.meta.dirname, '..')
+const all = readdirSync(import.meta.dirname, { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.test.ts'))
+  .map((name) => `test/${name}`)
+  .toSorted()
+const named = process.argv.slice(2).map((argument) => {
+  const name = relative(root, resolve(argument))
+  return { argument, files: all.filter((file) => file === name || file.startsWith(`${name}/`)) }
+})
+const nothing = named.find(({ files }) => files.length === 0)
+if (nothing) {
+  console.error(`${nothing.argument} is no test file, nor a folder that has any.`)
+  process.exit(1)
 }
 
-const status = await ended
-const count = (name: string) => Number(new RegExp(`\\b${name}: (\\d+)`).exec(totals)?.[1] ?? 0)
-const skipped = count('skip') + count('todo')
-console.log(`${count('pass')} passed, ${count('fail')} failed${skipped ? `, ${skipped} skipped` : ''}`)
-process.exit(status)
+/** What passed inside a file is left out: files as they end, and all of what failed. */
+const PASSED = /^\s+(ok \d+|# Subtest|1\.\.\d+$|# time=)|^\s*$|^# (Subtest|time=|\{)/
+
+// tap is to note nothing of the modules that are loaded.
+process.env._TAPJS_PROCESSINFO_EXCLUDE_ = '/./'
+t.setTimeout(0)
+t.jobs = JOBS
+const output = t.pipe(new PassThrough())
+const files = named.length > 0 ? named.flatMap(({ files }) => files) : all
+const runs = files.map((file) =>
+  t.spawn(process.execPath, ['--import=./test/support/plain-processes.ts', file], {
+    name: file,
+    at: null,
+    stack: '',
+    buffered: true,
+    cwd: root,
+    timeout: TIMEOUT_SECONDS * 1000,
+    env: { ...process.env, TAP_TIMEOUT: String(TIMEOUT_SECONDS) },
+  }),
+)
+Promise.all(runs).then(() => t.end())
+for await (const line of createInterface({ input: output })) if (!PASSED.test(line)) console.log(line)
+
+const { pass, fail, skip, todo } = t.counts
+console.log(`${pass} passed, ${fail} failed${skip + todo ? `, ${skip + todo} skipped` : ''}`)
+process.exit(t.passing() ? 0 : 1)

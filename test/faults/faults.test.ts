@@ -5,37 +5,50 @@ import t from 'tap'
 import { startRedis, startRedisCluster } from '../support/redis.ts'
 import { startService } from './service.ts'
 
-t.test('each process is killed, one after the other', async (t) => {
-  const redis = await startRedis(t)
-  const service = await startService(t, { readModelUrl: redis.url, modes: ['group', 'group'] })
-  await service.under(500)
-  for (const part of [service.gateway, ...service.subgraphs, ...service.projections]) {
-    await part.crash()
-    await service.under(500)
-  }
-  await service.check()
-})
-
-t.test('the stores go and come back', async (t) => {
+t.test('two workers in a group', async (t) => {
   const redis = await startRedis(t, { persistent: true })
   const service = await startService(t, { readModelUrl: redis.url, modes: ['group', 'group'] })
-  await service.under(500)
-  await redis.stop()
-  await delay(1_000)
-  await redis.start()
-  await service.under(500)
-  await redis.kill()
-  await redis.start()
-  await service.under(500)
-  await redis.command('FLUSHALL')
-  await service.under(500)
-  service.server.cutConnections()
-  await service.under(500)
-  await service.server.stop()
-  await delay(1_500)
-  await service.server.start()
-  await service.under(1_000)
-  await service.check()
+
+  await t.test('each process is killed, one after the other', async (t) => {
+    await service.under(500)
+    for (const part of [service.gateway, ...service.subgraphs, ...service.projections]) {
+      await part.crash()
+      await service.under(500)
+    }
+    await service.check(t)
+  })
+
+  await t.test('SIGTERM under load: what is in hand is finished', async (t) => {
+    await service.under(500)
+    for (const part of [...service.projections, service.gateway, ...service.subgraphs]) {
+      const started = Date.now()
+      t.equal(await part.process().end('SIGTERM'), 0, 'exit code')
+      t.ok(Date.now() - started < 10_000)
+      await part.crash() // starts it again
+    }
+    await service.under(500)
+    await service.check(t)
+  })
+
+  await t.test('the stores go and come back', async (t) => {
+    await service.under(500)
+    await redis.stop()
+    await delay(1_000)
+    await redis.start()
+    await service.under(500)
+    await redis.kill()
+    await redis.start()
+    await service.under(500)
+    await redis.command('FLUSHALL')
+    await service.under(500)
+    service.server.cutConnections()
+    await service.under(500)
+    await service.server.stop()
+    await delay(1_500)
+    await service.server.start()
+    await service.under(1_000)
+    await service.check(t)
+  })
 })
 
 t.test('two workers are given the same events', async (t) => {
@@ -44,7 +57,9 @@ t.test('two workers are given the same events', async (t) => {
   await service.under(1_000)
   await redis.command('FLUSHALL')
   await service.under(1_000)
-  await service.check()
+  t.equal(await service.projections[0]?.process().end('SIGTERM'), 0, 'a worker alone ends under load as well')
+  await service.under(500)
+  await service.check(t)
 })
 
 t.test('a node of the cluster is stopped', async (t) => {
@@ -55,19 +70,5 @@ t.test('a node of the cluster is stopped', async (t) => {
   await service.under(1_000)
   await cluster.nodes[1]?.start()
   await service.under(1_000)
-  await service.check()
-})
-
-t.test('SIGTERM under load: what is in hand is finished', async (t) => {
-  const redis = await startRedis(t)
-  const service = await startService(t, { readModelUrl: redis.url, modes: ['group', 'catch-up'] })
-  await service.under(500)
-  for (const part of [...service.projections, service.gateway, ...service.subgraphs]) {
-    const started = Date.now()
-    t.equal(await part.process().end('SIGTERM'), 0, 'exit code')
-    t.ok(Date.now() - started < 10_000)
-    await part.crash() // starts it again
-  }
-  await service.under(500)
-  await service.check()
+  await service.check(t)
 })

@@ -7,14 +7,17 @@ import { startService } from './service.ts'
 
 async function pause(t: Test, modes: readonly ('group' | 'catch-up')[]): Promise<void> {
   const redis = await startRedis(t)
-  const service = await startService(t, { readModelUrl: redis.url, modes, pauseMs: 250 })
+  const service = await startService(t, { readModelUrl: redis.url, modes })
   await service.under(500)
   service.projections[0]?.process().child.kill('SIGSTOP')
   await service.under(1_000)
-  await delay(29_000)
+  service.pace(1_000)
+  await delay(28_000)
+  service.pace(100)
+  await service.under(1_000)
   service.projections[0]?.process().child.kill('SIGCONT')
   await service.under(1_000)
-  await service.check()
+  await service.check(t)
 }
 
 // Both at once: most of it is waiting.

@@ -9,6 +9,8 @@ import processOnSpawn from 'process-on-spawn'
 const COMPILED = join(import.meta.dirname, '../../.tap/compile-cache')
 const TAP_LOADER = /\s*"?--import=\S*@tapjs\S*/g
 
+// Positions in types that are stripped stay as they are: no source map is needed, and tap's modules have many.
+process.setSourceMapsEnabled(false)
 enableCompileCache(COMPILED)
 processOnSpawn.addListener((spawned: { env: Record<string, string | undefined> }) => {
   spawned.env = {
