@@ -59,17 +59,15 @@ async function killEverywhere(
       return result
     }
   }
+  const copying = (store: EventStore): EventStore => ({
+    ...store,
+    append: copied(store.append),
+    setStreamMetadata: copied(store.setStreamMetadata),
+    deleteStream: copied(store.deleteStream),
+  })
   await t.test('the command', async (t) => {
-    const { send } = await startSubgraph(t, {
-      folder,
-      projection: false,
-      wrapEventStore: (store) => ({
-        ...store,
-        append: copied(store.append),
-        setStreamMetadata: copied(store.setStreamMetadata),
-        deleteStream: copied(store.deleteStream),
-      }),
-    })
+    const wrapped = { wrapEventStore: copying, wrapKeyStore: copying }
+    const { send } = await startSubgraph(t, { folder, projection: false, ...wrapped })
     const answer = await send(command.query, command)
     t.equal(answer.errors?.[0].message, options.answers, 'left alone, it answers')
   })

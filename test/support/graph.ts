@@ -111,14 +111,20 @@ export async function startSubgraph(
     /** Settings that differ from the defaults. */
     readonly store?: PartialStore
     readonly wrapEventStore?: (store: EventStore) => EventStore
+    readonly wrapKeyStore?: (store: EventStore) => EventStore
     readonly wrapReadModel?: (readModel: ReadModel) => ReadModel
   } = {},
 ): Promise<SubgraphFixture> {
   const folder = options.folder ?? (await temporaryFolder(t))
   const configuration = loadConfiguration({ ...environment(folder), ...options.env })
-  const { wrapEventStore = (store) => store, wrapReadModel = (model) => model, now } = options
+  const {
+    wrapEventStore = (store) => store,
+    wrapKeyStore = (store) => store,
+    wrapReadModel = (model) => model,
+    now,
+  } = options
   const { eventStore } = await openLog(configuration, {}, (store, holds) =>
-    holds === 'events' ? wrapEventStore(store) : store,
+    holds === 'events' ? wrapEventStore(store) : wrapKeyStore(store),
   )
   const readModel = wrapReadModel(openReadModel(configuration.READMODEL_URL))
   const app = await buildSubgraph({
