@@ -66,9 +66,20 @@ async function startService(t: Test, env: Record<string, string>) {
   }
 }
 
+/** Has a process print what it loads of the SDK. */
+const LOADED = `import { registerHooks } from 'node:module'
+  registerHooks({ resolve(specifier, context, next) {
+    if (/@opentelemetry\\/(sdk-trace-node|exporter-trace-otlp-http)/.test(specifier)) console.log('LOADED ' + specifier)
+    return next(specifier, context)
+  } })`
+const TELLING = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(LOADED)}` }
+
 t.test('one trace from the gateway into the document', async (t) => {
   const collector = await startCollector(t)
-  const { folder, processes, send } = await startService(t, { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url })
+  const { folder, processes, send } = await startService(t, {
+    ...TELLING,
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+  })
   const { id, token, email } = await signUp(send)
   const traceId = 'abcdef0123456789abcdef0123456789'
   const traceparent = `00-${traceId}-00f067aa0ba902b7-01`
@@ -82,7 +93,10 @@ t.test('one trace from the gateway into the document', async (t) => {
   for (let i = 0; i < 300 && !find('projections', 'project CustomerDetailsChanged'); i++) {
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
-  for (const started of processes) t.equal(await started.end('SIGTERM'), 0)
+  for (const started of processes) {
+    t.equal(await started.end('SIGTERM'), 0)
+    t.match(started.output(), 'LOADED')
+  }
 
   const entry = find('gateway', 'graphql')
   const call = find('gateway', 'subgraph customers')
@@ -117,13 +131,7 @@ t.test('one trace from the gateway into the document', async (t) => {
 })
 
 t.test('without an endpoint nothing of the SDK is loaded, and a traceparent goes through as it came', async (t) => {
-  const hook = `import { registerHooks } from 'node:module'
-    registerHooks({ resolve(specifier, context, next) {
-      if (/@opentelemetry\\/(sdk-trace-node|exporter-trace-otlp-http)/.test(specifier)) console.log('LOADED ' + specifier)
-      return next(specifier, context)
-    } })`
-  const env = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(hook)}` }
-  const { folder, processes, send } = await startService(t, env)
+  const { folder, processes, send } = await startService(t, TELLING)
   const { id, token } = await signUp(send)
   const traceparent = '00-abcdef0123456789abcdef0123456789-00f067aa0ba902b7-01'
   await send('mutation { updateCustomer(input: { firstname: "Bea" }) { customer { id } } }', {
@@ -138,13 +146,6 @@ t.test('without an endpoint nothing of the SDK is loaded, and a traceparent goes
   let metadata: Partial<EventMetadata> = {}
   for await (const event of eventStore.readStream(`customer-${id}`)) metadata = event.metadata as Partial<EventMetadata>
   t.equal(metadata.traceparent, traceparent)
-
-  const collector = await startCollector(t)
-  const traced = await startService(t, { ...env, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${collector.url}/v1/traces` })
-  for (const started of traced.processes) {
-    await started.end('SIGTERM')
-    t.match(started.output(), 'LOADED', 'the hook would have told')
-  }
 })
 
 const NOWHERE = {
@@ -157,7 +158,7 @@ t.test('a call of a subgraph that is away is a failed span', async (t) => {
   const collector = await startCollector(t)
   const port = await freePort()
   const gateway = startProcess(t, 'gateway/main.ts', await temporaryFolder(t), {
-    OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${collector.url}/v1/traces`,
     OTEL_SERVICE_NAME: 'edge',
     GATEWAY_PORT: String(port),
     SUPERGRAPH: new URL('../../schema/supergraph.graphql', import.meta.url).pathname,

@@ -93,6 +93,9 @@ async function appendLater(eventStore: EventStore, histories: readonly History[]
   )
 }
 
+// Most of their time is waiting until a worker looks again, or for a server that comes back.
+t.jobs = 4
+
 t.test('workers share the events, come and go, and lose nothing', async (t) => {
   const { server, redis, eventStore, readModel } = await startStores(t)
   const urls = { server: server.url, redis: redis.url }

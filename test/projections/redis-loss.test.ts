@@ -105,6 +105,8 @@ async function startService(t: Test, url: string) {
   return { underLoad, assertRestored, change, ids }
 }
 
+t.jobs = 3 // much of their time is waiting until a loss is noticed
+
 t.test('a server that is flushed', async (t) => {
   const server = await startRedis(t)
   const { underLoad, assertRestored } = await startService(t, server.url)
