@@ -352,6 +352,10 @@ export function encryptedLog(keys: CustomerKeys): EventStore {
       return subjectOf(stream) === undefined ? inner : subscription(inner, false)
     },
 
+    async ping() {
+      await Promise.all([log.ping(), keys.keyStore.ping()]) // the one is of no use without the other
+    },
+
     async close() {
       await log.close()
       await keys.close()

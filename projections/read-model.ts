@@ -145,7 +145,7 @@ export interface ReadModel {
 
   /**
    * What was overwritten or removed by now is gone from the disk too when it resolves, as far as the store can be told to:
-   * Redis needs to allow INFO, BGREWRITEAOF and BGSAVE. @throws ReadModelUnavailable
+   * Redis needs to allow INFO, CONFIG GET, BGREWRITEAOF and BGSAVE. @throws ReadModelUnavailable
    */
   scrub(): Promise<void>
 

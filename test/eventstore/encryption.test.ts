@@ -276,6 +276,21 @@ t.test('a destroyed key is nowhere in the file', async (t) => {
   t.ok((await files()).includes(await wrapped()), 'what is left is there')
 })
 
+t.test('without its key store a log does not answer', async (t) => {
+  const { eventStore, keys } = await open(t, environment(await temporaryFolder(t)))
+  await append(eventStore, 'customer-1', registered(1))
+  await eventStore.ping()
+  await keys.keyStore.close()
+  await t.rejects(eventStore.ping(), { name: 'EventStoreUnavailable' })
+  await t.rejects(append(eventStore, 'customer-100', registered(100)), { name: 'EventStoreUnavailable' })
+  t.same(
+    (await all(eventStore.readStream('customer-1', { from: 0, direction: 'backwards' }))).length,
+    1,
+    'a key that is in memory',
+  )
+  await append(eventStore, 'customer-100', { type: 'CustomerTokensRevoked', data: {} })
+})
+
 t.test('log and keys that do not belong together', async (t) => {
   const [here, there] = [await temporaryFolder(t), await temporaryFolder(t)]
   for (const folder of [here, there]) {
