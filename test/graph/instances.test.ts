@@ -37,22 +37,20 @@ t.test('three instances over one data folder', async (t) => {
 
   await t.test('200 concurrent registrations of one address make one customer', async (t) => {
     const query = 'mutation($input: CustomerInput!) { createCustomer(input: $input) { customer { id } } }'
-    const answers = await Promise.all(
-      Array.from({ length: 200 }, (_, i) => {
-        const input = {
-          firstname: 'Ann',
-          lastname: 'Lee',
-          email: i % 2 ? 'ann@example.com' : 'Ann@Example.com',
-          password: PASSWORD,
-        }
-        return at(i)(query, { variables: { input } })
-      }),
-    )
-    t.equal(answers.filter(({ errors }) => !errors).length, 1)
+    // The hash of a password takes its time: most come without one, and so at once.
+    const inputs = Array.from({ length: 200 }, (_, i) => ({
+      firstname: 'Ann',
+      lastname: 'Lee',
+      email: i % 2 ? 'ann@example.com' : 'Ann@Example.com',
+      ...(i % 5 === 0 && { password: PASSWORD }),
+    }))
+    const answers = await Promise.all(inputs.map((input, i) => at(i)(query, { variables: { input } })))
+    const won = answers.flatMap(({ errors }, i) => (errors ? [] : (inputs[i] ?? [])))
+    t.equal(won.length, 1)
     for (const { errors } of answers) {
       if (errors) t.match(errors, [{ message: /^A customer with the same email address already exists/ }])
     }
-    t.ok(await signIn(at(1), 'ann@example.com'))
+    t.equal((await signIn(at(1), 'ann@example.com')) !== undefined, won[0]?.password !== undefined)
   })
 
   await t.test('200 concurrent address changes of one customer all take effect', async (t) => {

@@ -227,7 +227,7 @@ t.test('a row that can not be brought in is told with its line and reason, and t
 })
 
 t.test('killed in the middle, it goes on', async (t) => {
-  const count = 3_000
+  const count = 1_500
   const rows = Array.from({ length: count }, (_, index) => aCustomer(index + 1, { password_hash: HASHES.sha256 }))
   const folder = await files(
     t,
@@ -250,18 +250,16 @@ t.test('killed in the middle, it goes on', async (t) => {
   t.equal(Number(imported) + Number(there), count)
   t.ok(Number(there) > 0)
   const registered = new Map<string, number>()
-  const addresses = new Set<number>()
+  const addresses: number[] = []
   for await (const { type, data } of eventStore.readAll({ filter: { streamPrefixes: ['customer-'] } })) {
     const { email, addressId } = data as { email?: string; addressId?: number }
     if (type === 'CustomerRegistered' && email) registered.set(email, (registered.get(email) ?? 0) + 1)
-    if (type === 'CustomerAddressImported' && addressId) {
-      t.notOk(addresses.has(addressId))
-      addresses.add(addressId)
-    }
+    if (type === 'CustomerAddressImported' && addressId) addresses.push(addressId)
   }
   t.equal(registered.size, count)
   t.same([...new Set(registered.values())], [1], 'each once')
-  t.equal(addresses.size, count)
+  t.equal(addresses.length, count)
+  t.equal(new Set(addresses).size, count, 'each once, too')
 })
 
 t.test('a registration that meets an imported id takes the next one', async (t) => {
