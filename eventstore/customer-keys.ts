@@ -12,15 +12,12 @@ import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { ConfigurationError } from '../schema/configuration.ts'
 import type { KeyEvent } from '../schema/events.ts'
-import { decode, encode, hasPersonal, isEncrypted } from './codec.ts'
+import { AT_ONCE, inTurns } from '../schema/in-turns.ts'
+import { KEY_BYTES } from './aes-gcm.ts'
+import { encode } from './codec.ts'
 import type { MasterKeys } from './master-key.ts'
-import {
-  type EventStore,
-  EventStoreUnavailable,
-  type RecordedEvent,
-  StreamNotFound,
-  WrongExpectedRevision,
-} from './port.ts'
+import { type EventStore, EventStoreUnavailable, type RecordedEvent, WrongExpectedRevision } from './port.ts'
+import { newestEvent } from './reads.ts'
 
 /** What the names of the blocks' streams begin with. */
 const KEY_STREAMS = 'customerKeys-'
@@ -75,18 +72,14 @@ export interface CustomerKeys {
   rotate(report?: (done: number) => void): Promise<{ readonly blocks: number; readonly rewrapped: number }>
   /** How many blocks each master key has wrapped, by its id, and how many keys were destroyed. @throws EventStoreUnavailable */
   status(): Promise<{ readonly blocks: ReadonlyMap<string, number>; readonly destroyed: number }>
-  /** How many events of a stream have personal fields that never were encrypted. @throws EventStoreUnavailable */
-  countInClear(stream: string): Promise<number>
   close(): Promise<void>
 }
 
 type MasterKeySet = Extract<KeyEvent, { type: 'MasterKeySet' }>
 
 const BLOCK = 64
-const KEY_BYTES = 32
 /** 1.3 million customers: some 50 MB. */
 const CACHED_BLOCKS = 20_000
-const CONCURRENCY = 32
 const IDENTITY = 'keyStore'
 const CHOICE = 'keyStoreOfLog'
 
@@ -140,8 +133,8 @@ export function createCustomerKeys(options: {
   }
 
   async function checkTogether(): Promise<void> {
-    const identity = await newest(keyStore, IDENTITY)
-    const choice = await newest(log, CHOICE)
+    const identity = await newestEvent<KeyEvent>(keyStore, IDENTITY)
+    const choice = await newestEvent<KeyEvent>(log, CHOICE)
     if (identity === undefined) {
       if (choice === undefined) return // there are no keys yet
       throw new ConfigurationError('KEYS_URL: the key store is empty, but this log has one with its keys already.')
@@ -198,7 +191,7 @@ export function createCustomerKeys(options: {
   function read(stream: string): Promise<Block | undefined> {
     const underWay = reading.get(stream)
     if (underWay) return underWay
-    const started = newest(keyStore, stream)
+    const started = newestEvent<KeyEvent>(keyStore, stream)
       .then((event) => (event?.type === 'CustomerKeysSet' ? take(stream, event.revision, event.data) : undefined))
       .finally(() => reading.delete(stream))
     reading.set(stream, started)
@@ -375,7 +368,7 @@ export function createCustomerKeys(options: {
         if (seen.has(stream)) continue
         seen.add(stream)
         pending.push(stream)
-        if (pending.length === CONCURRENCY) await finish()
+        if (pending.length === AT_ONCE) await finish()
       }
       await finish()
       await setMasterKey()
@@ -397,22 +390,12 @@ export function createCustomerKeys(options: {
       return { blocks: counts, destroyed }
     },
 
-    async countInClear(stream) {
-      let count = 0
-      try {
-        for await (const event of log.readStream(stream)) if (!isEncrypted(event) && hasPersonal(event)) count++
-      } catch (error) {
-        if (!(error instanceof StreamNotFound)) throw error
-      }
-      return count
-    },
-
     close: () => keyStore.close(),
   }
 
   /** From now on the current master key is the one that everybody must have. */
   async function setMasterKey(): Promise<void> {
-    const last = await newest(keyStore, IDENTITY)
+    const last = await newestEvent<KeyEvent>(keyStore, IDENTITY)
     if (last?.type !== 'MasterKeySet' || last.data.masterKeyId === current.id) return
     const data = { keyStoreId: last.data.keyStoreId, masterKeyId: current.id }
     await keyStore.append(IDENTITY, [encoded({ type: 'MasterKeySet', data })], { expected: last.revision })
@@ -424,21 +407,9 @@ function encoded(event: KeyEvent) {
   return encode(event, id, { $correlationId: id, $causationId: id, actor: 'keys', at: new Date().toISOString() })
 }
 
-/** The newest event of a stream of keys, if there is one. */
-async function newest(eventStore: EventStore, stream: string) {
-  try {
-    for await (const event of eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })) {
-      return decode<KeyEvent>(event)
-    }
-  } catch (error) {
-    if (!(error instanceof StreamNotFound)) throw error
-  }
-  return undefined
-}
-
 /** Writes a stream's first event where it has none. @returns the newest one that is there */
 async function appendOnce(eventStore: EventStore, stream: string, event: KeyEvent): Promise<KeyEvent> {
-  const there = await newest(eventStore, stream)
+  const there = await newestEvent<KeyEvent>(eventStore, stream)
   if (there) return there
   try {
     await eventStore.append(stream, [encoded(event)], { expected: 'no_stream' })
@@ -446,14 +417,5 @@ async function appendOnce(eventStore: EventStore, stream: string, event: KeyEven
   } catch (error) {
     if (!(error instanceof WrongExpectedRevision)) throw error
   }
-  return (await newest(eventStore, stream)) ?? event
-}
-
-/** Some at a time. */
-async function inTurns<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
-  const answers: R[] = []
-  for (let start = 0; start < items.length; start += CONCURRENCY) {
-    answers.push(...(await Promise.all(items.slice(start, start + CONCURRENCY).map(work))))
-  }
-  return answers
+  return (await newestEvent<KeyEvent>(eventStore, stream)) ?? event
 }

@@ -3,11 +3,8 @@
  * Packed into one buffer, a few thousand ciphertexts go to a thread of the process and their plaintexts come back.
  */
 import { Worker } from 'node:worker_threads'
+import { KEY_BYTES } from './aes-gcm.ts'
 
-export const ALGORITHM = 'aes-256-gcm'
-export const KEY_BYTES = 32
-export const IV_BYTES = 12
-export const TAG_BYTES = 16
 /** In the place of a content's size: it could not be decrypted. */
 export const REFUSED = 0
 
@@ -15,16 +12,16 @@ export interface Sealed {
   readonly key: Uint8Array
   /** What is authenticated with it: ASCII. */
   readonly authenticated: string
-  /** Nonce, ciphertext, tag. */
+  /** As aes-gcm.ts has it. */
   readonly bytes: Uint8Array
 }
 
-/** What goes to the thread, and comes back with the plaintexts in the ciphertexts' places. */
+/** What goes to the thread, and comes back with the contents in the places of what was sealed. */
 export interface Order {
   readonly number: number
-  /** For each: key, authenticated text, nonce, ciphertext, tag. */
+  /** For each: key, authenticated text, what is sealed. */
   readonly bytes: Uint8Array
-  /** For each: the sizes of the authenticated text and of the ciphertext. */
+  /** For each: the sizes of the authenticated text and of what is sealed, or of its content. */
   readonly sizes: Uint32Array
 }
 
@@ -66,7 +63,7 @@ export async function decryptBeside(items: readonly Sealed[]): Promise<(string |
   let total = 0
   for (const [index, { authenticated, bytes }] of items.entries()) {
     sizes[2 * index] = authenticated.length
-    sizes[2 * index + 1] = bytes.length - IV_BYTES - TAG_BYTES
+    sizes[2 * index + 1] = bytes.length
     total += KEY_BYTES + authenticated.length + bytes.length
   }
   const packed = Buffer.allocUnsafeSlow(total)
@@ -77,7 +74,7 @@ export async function decryptBeside(items: readonly Sealed[]): Promise<(string |
     packed.write(authenticated, offset + KEY_BYTES, 'latin1')
     offset += KEY_BYTES + authenticated.length
     packed.set(bytes, offset)
-    starts.push(offset + IV_BYTES)
+    starts.push(offset)
     offset += bytes.length
   }
   const number = ++orders

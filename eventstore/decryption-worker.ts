@@ -1,9 +1,8 @@
 /** The other side of decryption-thread.ts: decrypts in place what it is sent, and sends it back. */
-import { createDecipheriv, createSecretKey } from 'node:crypto'
+import { createSecretKey } from 'node:crypto'
 import { parentPort } from 'node:worker_threads'
-import { ALGORITHM, IV_BYTES, KEY_BYTES, type Order, REFUSED, TAG_BYTES } from './decryption-thread.ts'
-
-const OPTIONS = { authTagLength: TAG_BYTES }
+import { KEY_BYTES, unseal } from './aes-gcm.ts'
+import { type Order, REFUSED } from './decryption-thread.ts'
 
 parentPort?.on('message', ({ bytes, sizes, ...order }: Order) => {
   let offset = 0
@@ -14,11 +13,11 @@ parentPort?.on('message', ({ bytes, sizes, ...order }: Order) => {
   for (let index = 0; index < sizes.length; index += 2) {
     const key = createSecretKey(take(KEY_BYTES))
     const authenticated = take(sizes[index] as number)
-    const decipher = createDecipheriv(ALGORITHM, key, take(IV_BYTES), OPTIONS).setAAD(authenticated)
-    const content = take(sizes[index + 1] as number)
+    const sealed = take(sizes[index + 1] as number)
     try {
-      content.set(decipher.setAuthTag(take(TAG_BYTES)).update(content))
-      decipher.final()
+      const content = unseal(key, sealed, authenticated)
+      sealed.set(content)
+      sizes[index + 1] = content.length
     } catch {
       sizes[index + 1] = REFUSED
     }

@@ -13,12 +13,13 @@
  * Where the key was destroyed, placeholders stand for the values (`erasedValue`). What fails to decrypt is given as it is
  * stored, and the codec refuses it: whoever applies the event learns which one it is.
  */
-import { createCipheriv, createDecipheriv, type KeyObject, randomFillSync } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import { erasedValue, PERSONAL_FIELDS } from '../schema/events.ts'
+import { SEAL_BYTES, seal, unseal } from './aes-gcm.ts'
 import { countAsChained } from './chain.ts'
 import { hasPersonal, isEncrypted } from './codec.ts'
 import type { CustomerKey, CustomerKeys, Subject, WritingKey } from './customer-keys.ts'
-import { ALGORITHM, decryptBeside, IV_BYTES, type Sealed, TAG_BYTES } from './decryption-thread.ts'
+import { decryptBeside, type Sealed } from './decryption-thread.ts'
 import {
   type Delivery,
   type EventStore,
@@ -49,27 +50,13 @@ const HEAD_BYTES = 3
 /** From so many encrypted events on, a batch is decrypted beside the main thread. */
 const MANY = 64
 const ASCII = /^[\x20-\x7e]*$/
-const TAG = { authTagLength: TAG_BYTES }
 /** Whoever reads a stream from its start does so with keys no older: then nobody reads what was erased longer ago. */
 export const KEY_MAX_AGE_MS = 1_000
 
 /** Whose stream it is; undefined for one without personal fields. */
-export function subjectOf(stream: string): Subject | undefined {
+function subjectOf(stream: string): Subject | undefined {
   const dash = stream.indexOf('-')
   return FAMILIES.has(stream.slice(0, dash)) ? stream.slice(dash + 1) : undefined
-}
-
-/** Nonces, made many at a time: a system call for each costs as much as encrypting. */
-const nonces = Buffer.alloc(IV_BYTES * 512)
-let nextNonce = nonces.length
-
-function nonce(): Buffer {
-  if (nextNonce === nonces.length) {
-    randomFillSync(nonces)
-    nextNonce = 0
-  }
-  nextNonce += IV_BYTES
-  return nonces.subarray(nextNonce - IV_BYTES, nextNonce)
 }
 
 const authenticated = (stream: string, { type, id }: { readonly type: string; readonly id: string }) =>
@@ -79,7 +66,7 @@ const isGroup = (data: unknown): data is Members =>
   typeof data === 'object' && data !== null && !Array.isArray(data) && !(data instanceof Uint8Array)
 
 /** The event as it is stored. */
-export function encrypt(stream: string, event: NewEvent, { generation, key }: WritingKey): NewEvent {
+function encrypt(stream: string, event: NewEvent, { generation, key }: WritingKey): NewEvent {
   const fields = PERSONAL_FIELDS.get(event.type)
   if (fields === undefined || !isGroup(event.data)) return event
   const stored: Record<string, Json | undefined> = {}
@@ -90,39 +77,31 @@ export function encrypt(stream: string, event: NewEvent, { generation, key }: Wr
     stored[name] = isPersonal ? null : value
   }
   if (values.length === 0) return event
-  const iv = nonce()
-  const cipher = createCipheriv(ALGORITHM, key, iv, TAG).setAAD(Buffer.from(authenticated(stream, event)))
-  const content = cipher.update(JSON.stringify(values), 'utf8')
   const head = Buffer.of(VERSION, generation >> 8, generation & 0xff)
-  // GCM's `final` has no bytes left to give.
-  cipher.final()
-  stored.encrypted = Buffer.concat([head, iv, content, cipher.getAuthTag()]).toString('base64')
+  const content = Buffer.from(JSON.stringify(values))
+  stored.encrypted = seal(key, content, Buffer.from(authenticated(stream, event)), head).toString('base64')
   return { ...event, data: stored }
 }
 
-/** What is encrypted in an event, without its head; undefined for what was encrypted by a key that is destroyed. */
+/** What is sealed in an event, without its head; `erased`: by a key that is destroyed. */
 function sealedIn({ data }: RecordedEvent, { generation, bytes: key }: CustomerKey): Buffer | 'erased' | 'broken' {
   const bytes = Buffer.from((data as Members).encrypted as string, 'base64')
-  if (bytes[0] !== VERSION || bytes.length < HEAD_BYTES + IV_BYTES + TAG_BYTES) return 'broken'
+  if (bytes[0] !== VERSION || bytes.length < HEAD_BYTES + SEAL_BYTES) return 'broken'
   return key === undefined || bytes.readUInt16BE(1) !== generation ? 'erased' : bytes.subarray(HEAD_BYTES)
 }
 
 /** The event in clear; as it is stored where it can't be decrypted. */
-export function decrypt(event: RecordedEvent, key: CustomerKey): RecordedEvent {
+function decrypt(event: RecordedEvent, key: CustomerKey): RecordedEvent {
   const bytes = sealedIn(event, key)
   if (bytes === 'broken') return event
   if (bytes === 'erased') return withValues(event, undefined)
-  const end = bytes.length - TAG_BYTES
-  let text: string
+  let content: Buffer
   try {
-    const decipher = createDecipheriv(ALGORITHM, key.key as KeyObject, bytes.subarray(0, IV_BYTES), TAG)
-    decipher.setAAD(Buffer.from(authenticated(event.stream, event))).setAuthTag(bytes.subarray(end))
-    text = decipher.update(bytes.subarray(IV_BYTES, end)).toString()
-    decipher.final()
+    content = unseal(key.key as KeyObject, bytes, Buffer.from(authenticated(event.stream, event)))
   } catch {
     return event
   }
-  return withValues(event, text)
+  return withValues(event, content.toString())
 }
 
 /** As {@link decrypt}, of many. @param keys of each; without one it stays as it is stored */
@@ -224,13 +203,13 @@ export function encryptedLog(keys: CustomerKeys): EventStore {
       if (!isFresh && isEncrypted(event)) {
         isFresh = true
         yield await openLater(keys, event, KEY_MAX_AGE_MS)
-      } else yield openWithKnown(keys, event) ?? (await openLater(keys, event))
+      } else yield openEvent(keys, event)
     }
   }
 
   async function* readAll(events: AsyncIterable<RecordedEvent>, isWhole: boolean): AsyncGenerator<RecordedEvent> {
     if (isWhole) await keys.loadAll()
-    for await (const event of events) yield openWithKnown(keys, event) ?? (await openLater(keys, event))
+    for await (const event of events) yield openEvent(keys, event)
   }
 
   const concerns = (filter: StreamFilter | undefined) =>

@@ -2,11 +2,12 @@
  * Master keys: they wrap the keys of customers, and never come near an event. In the environment, or in a key management
  * system that a plug-in speaks to.
  */
-import { createCipheriv, createDecipheriv, createSecretKey, hash, randomBytes } from 'node:crypto'
+import { createSecretKey, hash, randomBytes } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
 import { type Configuration, ConfigurationError } from '../schema/configuration.ts'
 import { loadKey } from '../schema/keys.ts'
+import { KEY_BYTES, seal, unseal } from './aes-gcm.ts'
 
 export interface MasterKey {
   /** Says which key wrapped something; never the key itself. */
@@ -30,26 +31,13 @@ export type MasterKeys = readonly [current: MasterKey, ...previous: MasterKey[]]
  */
 export type KmsPlugin = (environment: NodeJS.ProcessEnv) => MasterKey | MasterKeys
 
-const ALGORITHM = 'aes-256-gcm'
-const IV_BYTES = 12
-const TAG_BYTES = 16
-
 /** @param secret 32 bytes */
 export function localMasterKey(secret: Uint8Array): MasterKey {
   const key = createSecretKey(secret)
   return {
     id: hash('sha256', Buffer.concat([Buffer.from('master key id'), secret]), 'hex').slice(0, 16),
-    wrap(bytes, context) {
-      const iv = randomBytes(IV_BYTES)
-      const cipher = createCipheriv(ALGORITHM, key, iv).setAAD(Buffer.from(context))
-      return Buffer.concat([iv, cipher.update(bytes), cipher.final(), cipher.getAuthTag()])
-    },
-    unwrap(wrapped, context) {
-      const end = wrapped.length - TAG_BYTES
-      const decipher = createDecipheriv(ALGORITHM, key, wrapped.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES })
-      decipher.setAAD(Buffer.from(context)).setAuthTag(wrapped.subarray(end))
-      return Buffer.concat([decipher.update(wrapped.subarray(IV_BYTES, end)), decipher.final()])
-    },
+    wrap: (bytes, context) => seal(key, bytes, Buffer.from(context)),
+    unwrap: (wrapped, context) => unseal(key, wrapped, Buffer.from(context)),
   }
 }
 
@@ -62,7 +50,7 @@ export function loadMasterKeys(configuration: Configuration): MasterKeys {
   const older = previous.map((text) => localMasterKey(bytesOf(text, 'MASTER_KEY_PREVIOUS')))
   const { KMS_PLUGIN: plugin } = configuration
   if (plugin !== undefined) return [...loadPlugin(plugin), ...older]
-  const text = loadKey(configuration, 'MASTER_KEY', 'master-key', () => randomBytes(32).toString('hex'))
+  const text = loadKey(configuration, 'MASTER_KEY', 'master-key', () => randomBytes(KEY_BYTES).toString('hex'))
   return [localMasterKey(bytesOf(text, 'MASTER_KEY')), ...older]
 }
 
@@ -70,7 +58,7 @@ export function loadMasterKeys(configuration: Configuration): MasterKeys {
 function bytesOf(text: string, variable: string): Buffer {
   const trimmed = text.trim()
   const bytes = Buffer.from(trimmed, /^[0-9a-f]{64}$/i.test(trimmed) ? 'hex' : 'base64')
-  if (bytes.length === 32) return bytes
+  if (bytes.length === KEY_BYTES) return bytes
   throw new ConfigurationError(`${variable}: its value can't be used; accepted: 32 bytes, in hexadecimal or base64.`)
 }
 

@@ -156,7 +156,7 @@ export function emptyWal(database: DatabaseSync): void {
 export function closeSqliteFile(database: DatabaseSync): void {
   if (!database.isOpen) return
   try {
-    database.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+    emptyWal(database)
   } catch (error) {
     if (!isBusy(error)) throw error // another process goes on with the log, and will
   } finally {

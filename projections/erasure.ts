@@ -6,9 +6,11 @@
  * projection worker completes when it comes by the `CustomerDeleted` (apply.ts).
  */
 import { chained } from '../eventstore/chain.ts'
-import { decode, encode, type Recorded } from '../eventstore/codec.ts'
+import { encode, type Recorded } from '../eventstore/codec.ts'
 import { type EventStore, type NewEvent, StreamNotFound, WrongExpectedRevision } from '../eventstore/port.ts'
+import { newestEvent, orNone } from '../eventstore/reads.ts'
 import { type DomainEvent, type EmailEvent, isErased, type SubscriberEvent } from '../schema/events.ts'
+import { inTurns } from '../schema/in-turns.ts'
 import { customerStream } from './fold.ts'
 
 /** In whose name something is erased. */
@@ -34,9 +36,8 @@ export const streamsOfAccount = (customerId: number) => ({
   signIns: `customerSignIns-${customerId}`,
 })
 
-const CONCURRENCY = 32
 /** Rounds against other writers of a stream. */
-export const MOST_ROUNDS = 20
+const MOST_ROUNDS = 20
 
 /** A customer's stream as far as its erasure is concerned. */
 export interface Account {
@@ -52,16 +53,12 @@ export async function readAccount(eventStore: EventStore, customerId: number): P
   const addresses = new Set<string>()
   let revision = -1
   let isDeleted = false
-  try {
-    for await (const event of eventStore.readStream(customerStream(customerId))) {
-      revision = event.revision
-      isDeleted ||= event.type === 'CustomerDeleted'
-      if (event.type !== 'CustomerRegistered' && event.type !== 'CustomerEmailChanged') continue
-      const { email } = (event.data ?? {}) as { email?: unknown }
-      if (typeof email === 'string' && !isErased(email)) addresses.add(email)
-    }
-  } catch (error) {
-    if (!(error instanceof StreamNotFound)) throw error
+  for await (const event of orNone(eventStore.readStream(customerStream(customerId)))) {
+    revision = event.revision
+    isDeleted ||= event.type === 'CustomerDeleted'
+    if (event.type !== 'CustomerRegistered' && event.type !== 'CustomerEmailChanged') continue
+    const { email } = (event.data ?? {}) as { email?: unknown }
+    if (typeof email === 'string' && !isErased(email)) addresses.add(email)
   }
   return { revision, isDeleted, addresses: [...addresses] }
 }
@@ -79,7 +76,7 @@ export async function eraseAddress(
   customerId?: number,
 ): Promise<boolean> {
   const { claim, subscriber, access, signIns } = streamsOfAddress(emailKey)
-  const holder = await newest<EmailEvent>(eventStore, claim)
+  const holder = await newestEvent<EmailEvent>(eventStore, claim)
   if (holder?.type === 'EmailClaimed' && holder.data.customerId !== customerId) return false
   const found = [
     await appendAfter<SubscriberEvent>(eventStore, subscriber, eraser, (last) =>
@@ -110,29 +107,36 @@ export async function deleteStream(eventStore: EventStore, stream: string): Prom
  * @throws EventStoreUnavailable
  */
 export async function destroyKeys(eventStore: EventStore, customerIds: readonly number[]): Promise<void> {
-  for (let start = 0; start < customerIds.length; start += CONCURRENCY) {
-    const some = customerIds.slice(start, start + CONCURRENCY)
-    await Promise.all(some.map((id) => eventStore.keys?.destroy(String(id))))
-  }
+  await inTurns(customerIds, async (id) => eventStore.keys?.destroy(String(id)))
 }
 
-/**
- * Appends what is decided on the stream's newest event; decided again after a conflict.
- * @returns whether something was appended
- */
-export async function appendAfter<E extends DomainEvent>(
+/** Appends what is decided on the stream's newest event. @returns whether something was appended */
+export const appendAfter = <E extends DomainEvent>(
   eventStore: EventStore,
   stream: string,
   eraser: Eraser,
-  decide: (last: E | undefined) => E | undefined,
+  decide: (last: Recorded<E> | undefined) => DomainEvent | undefined,
+): Promise<boolean> => appendTo(eventStore, stream, eraser, () => newestEvent<E>(eventStore, stream), decide)
+
+/**
+ * Appends what is decided on a look at the stream; looks and decides again after a conflict.
+ * @param look gives the revision that the stream is at; undefined, or -1: there is no such stream
+ * @returns whether something was appended
+ */
+export async function appendTo<State extends { readonly revision: number }>(
+  eventStore: EventStore,
+  stream: string,
+  eraser: Eraser,
+  look: () => Promise<State | undefined>,
+  decide: (state: State | undefined) => DomainEvent | undefined,
 ): Promise<boolean> {
   for (let attempt = 1; ; attempt++) {
-    const last = await newest<E>(eventStore, stream)
-    const event = decide(last)
+    const state = await look()
+    const event = decide(state)
     if (event === undefined) return false
     try {
-      const expected = last?.revision ?? 'no_stream'
-      await chained(eventStore).append(stream, [encodeErasure(event, eraser)], { expected })
+      const expected = state === undefined || state.revision < 0 ? 'no_stream' : state.revision
+      await chained(eventStore).append(stream, [encoded(event, eraser)], { expected })
       return true
     } catch (error) {
       if (!(error instanceof WrongExpectedRevision) || attempt === MOST_ROUNDS) throw error
@@ -140,18 +144,7 @@ export async function appendAfter<E extends DomainEvent>(
   }
 }
 
-async function newest<E extends DomainEvent>(eventStore: EventStore, stream: string): Promise<Recorded<E> | undefined> {
-  try {
-    for await (const stored of eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })) {
-      return decode<E>(stored)
-    }
-  } catch (error) {
-    if (!(error instanceof StreamNotFound)) throw error
-  }
-  return undefined
-}
-
-export function encodeErasure(event: DomainEvent, { actor, correlationId, at }: Eraser): NewEvent {
+function encoded(event: DomainEvent, { actor, correlationId, at }: Eraser): NewEvent {
   const id = crypto.randomUUID()
   return encode(event, id, { $correlationId: correlationId, $causationId: id, actor, at: at.toISOString() })
 }

@@ -10,6 +10,7 @@ import {
   type Position,
   StreamNotFound,
 } from '../eventstore/port.ts'
+import { inTurns } from '../schema/in-turns.ts'
 import type { CustomerDocument } from './customer.ts'
 import { CUSTOMER_STREAMS, customerOf, customerStream, foldCustomer } from './fold.ts'
 import type { ReadModel } from './read-model.ts'
@@ -40,7 +41,6 @@ type Report = (progress: Progress) => void
 const FILL_BATCH = 10_000
 /** Customers that are compared at a time. */
 const PAGE = 500
-const CONCURRENCY = 32
 /** How long a document may take to follow the log before it counts as different. */
 const PATIENCE_MS = 5_000
 const LOOK_AGAIN_MS = 100
@@ -235,15 +235,6 @@ export async function* compareWithLog(
       if (document !== null) yield { customerId: document.id, fields: 'extra', revisions: [-1, document.revision] }
     }
   }
-}
-
-/** Some at a time; the answers are in the items' order. */
-async function inTurns<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
-  const answers: R[] = []
-  for (let start = 0; start < items.length; start += CONCURRENCY) {
-    answers.push(...(await Promise.all(items.slice(start, start + CONCURRENCY).map(work))))
-  }
-  return answers
 }
 
 async function hasStream(eventStore: EventStore, id: number): Promise<boolean> {

@@ -149,9 +149,10 @@ export function connectRedis(url: string): RedisConnection {
   }
 }
 
-const REFUSED = Symbol('refused')
+/** In the place of an answer: the server refuses the command. */
+export const REFUSED = Symbol('refused')
 
-function unlessRefused(error: unknown): typeof REFUSED {
+export function unlessRefused(error: unknown): typeof REFUSED {
   if (error instanceof ErrorReply) return REFUSED
   throw error
 }

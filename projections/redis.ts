@@ -31,7 +31,6 @@
  * Redis must not evict keys (`maxmemory-policy noeviction`, the default) and the user needs the command INFO.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import { ErrorReply } from 'redis'
 import type { CustomerDocument } from './customer.ts'
 import {
   type Checkpoint,
@@ -42,7 +41,7 @@ import {
   type ReadModelEntry,
   sameCheckpoint,
 } from './read-model.ts'
-import { connectRedis, type RedisCommands } from './redis-connection.ts'
+import { connectRedis, REFUSED, type RedisCommands, unlessRefused } from './redis-connection.ts'
 import { slotOf, tagOfEachSlot } from './redis-slots.ts'
 
 /** The most that is sent before the answers are awaited. */
@@ -444,13 +443,6 @@ function toCheckpoint(stored: string): Checkpoint | null {
   if (stored === '') return null
   const { epoch: _, ...checkpoint } = parse(stored)
   return checkpoint
-}
-
-const REFUSED = Symbol('refused')
-
-function unlessRefused(error: unknown): typeof REFUSED {
-  if (error instanceof ErrorReply) return REFUSED
-  throw error
 }
 
 function parseDocument(value: string | null): CustomerDocument | null {

@@ -7,7 +7,7 @@ import type { ProgressDisplay } from '../../schema/progress.ts'
 import { eraseAddress } from '../erasure.ts'
 import type { ReadModel } from '../read-model.ts'
 import { changesBetween, fieldsOf } from './changes.ts'
-import { findCustomer, resolveCustomer } from './customer-ref.ts'
+import { findHolder, resolveCustomer } from './customer-ref.ts'
 import { eraseCustomer } from './erase.ts'
 import { AuditError } from './error.ts'
 import { type Criteria, findEvents, parseField } from './find.ts'
@@ -372,7 +372,7 @@ async function erase(customer: string, values: Options, context: AuditContext): 
   const reason = values.reason?.trim() || (REASONS.erase ?? '')
   const eraser = { actor: `operator:${context.operator}`, correlationId: crypto.randomUUID(), at: new Date() }
   const tell = (result: object, text: string) => context.write(values.json ? line(result) : `${text}\n`)
-  const holder = await findCustomer(eventStore, customer, context.emailHashKey)
+  const holder = await findHolder(eventStore, customer, context.emailHashKey)
   const question =
     holder.customerId === undefined ? 'Erase what is known of this address' : `Erase customer ${holder.customerId}`
   if (!values.yes && !(await context.confirm(`${question} for good?`))) {

@@ -1,20 +1,20 @@
 /** `npm run audit -- erase`: a customer is erased from the outside. See ../erasure.ts. */
 import { setTimeout as delay } from 'node:timers/promises'
-import { chained } from '../../eventstore/chain.ts'
+import { hasPersonal, isEncrypted } from '../../eventstore/codec.ts'
+import type { CustomerKeys } from '../../eventstore/customer-keys.ts'
 import { KEY_MAX_AGE_MS } from '../../eventstore/encryption.ts'
-import { type EventStore, type RecordedEvent, WrongExpectedRevision } from '../../eventstore/port.ts'
+import type { EventStore, RecordedEvent } from '../../eventstore/port.ts'
+import { orNone } from '../../eventstore/reads.ts'
 import { emailKeyOf } from '../../schema/email-key.ts'
 import type { EmailEvent } from '../../schema/events.ts'
 import { createApplier } from '../apply.ts'
 import {
-  type Account,
   appendAfter,
+  appendTo,
   deleteStream,
   destroyKeys,
   type Eraser,
-  encodeErasure,
   eraseAddress,
-  MOST_ROUNDS,
   readAccount,
   streamsOfAccount,
   streamsOfAddress,
@@ -46,12 +46,21 @@ export async function eraseCustomer(options: {
   const { eventStore, readModel, customerId, emailHashKey, eraser, reason } = options
   const before = await readAccount(eventStore, customerId)
   // What is found by the addresses comes first: without the key nobody knows them.
-  const keys = before.addresses.map((email) => emailKeyOf(emailHashKey, email))
-  for (const key of keys) await eraseAddress(eventStore, key, eraser, customerId)
+  const emailKeys = before.addresses.map((email) => emailKeyOf(emailHashKey, email))
+  for (const key of emailKeys) await eraseAddress(eventStore, key, eraser, customerId)
   const { credentials, signIns } = streamsOfAccount(customerId)
   await deleteStream(eventStore, credentials)
-  const deleted = await appendDeletion(eventStore, customerId, before, eraser, reason)
-  for (const key of keys) {
+  const deleted = await appendTo(
+    eventStore,
+    customerStream(customerId),
+    eraser,
+    () => readAccount(eventStore, customerId),
+    (account) =>
+      account === undefined || account.isDeleted || account.revision < 0
+        ? undefined
+        : { type: 'CustomerDeleted', data: { reason } },
+  )
+  for (const key of emailKeys) {
     await appendAfter<EmailEvent>(eventStore, streamsOfAddress(key).claim, eraser, (last) =>
       last?.type === 'EmailClaimed' && last.data.customerId === customerId
         ? { type: 'EmailReleased', data: { customerId } }
@@ -59,7 +68,8 @@ export async function eraseCustomer(options: {
     )
   }
   await deleteStream(eventStore, signIns)
-  const inClear = (await eventStore.keys?.countInClear(customerStream(customerId))) ?? 0
+  const { keys } = eventStore
+  const inClear = keys ? await countInClear(keys, customerStream(customerId)) : 0
   await destroyKeys(eventStore, [customerId])
   if (readModel && before.revision >= 0) await eraseDocuments(eventStore, readModel, customerId)
   // Other processes may have the key in memory so long.
@@ -67,26 +77,11 @@ export async function eraseCustomer(options: {
   return { customer: before.revision < 0 ? 'absent' : deleted ? 'deleted' : 'already deleted', inClear }
 }
 
-/** @returns whether the customer was there to be deleted */
-async function appendDeletion(
-  eventStore: EventStore,
-  customerId: number,
-  before: Account,
-  eraser: Eraser,
-  reason: string,
-): Promise<boolean> {
-  for (let account = before, attempt = 1; ; attempt++) {
-    const { revision, isDeleted } = account
-    if (isDeleted || revision < 0) return false
-    try {
-      const event = encodeErasure({ type: 'CustomerDeleted', data: { reason } }, eraser)
-      await chained(eventStore).append(customerStream(customerId), [event], { expected: revision })
-      return true
-    } catch (error) {
-      if (!(error instanceof WrongExpectedRevision) || attempt === MOST_ROUNDS) throw error
-    }
-    account = await readAccount(eventStore, customerId)
-  }
+/** How many events of a stream have personal fields that never were encrypted. @throws EventStoreUnavailable */
+export async function countInClear({ log }: CustomerKeys, stream: string): Promise<number> {
+  let count = 0
+  for await (const event of orNone(log.readStream(stream))) if (!isEncrypted(event) && hasPersonal(event)) count++
+  return count
 }
 
 /** Brings the customer's document to the deletion, in every generation, and what it was off the disk. */

@@ -1,5 +1,6 @@
 /** `npm run audit -- subject`: everything that is held of one person (GDPR art. 15 and 20). */
-import { type EventStore, type RecordedEvent, StreamNotFound } from '../../eventstore/port.ts'
+import type { EventStore, RecordedEvent } from '../../eventstore/port.ts'
+import { orNone } from '../../eventstore/reads.ts'
 import { emailKeyOf } from '../../schema/email-key.ts'
 import { readAccount, streamsOfAccount, streamsOfAddress } from '../erasure.ts'
 import { foldCustomer } from '../fold.ts'
@@ -29,10 +30,11 @@ export async function subjectData(
   ]
   const events: EventRecord[] = []
   for (const stream of streams) {
-    for await (const event of eventsOf(eventStore, stream)) if (isShown(event)) events.push(recordOf(event, true))
+    for await (const event of orNone(eventStore.readStream(stream)))
+      if (isShown(event)) events.push(recordOf(event, true))
   }
   const disclosures: EventRecord[] = []
-  for await (const event of eventsOf(eventStore, REVEALS_STREAM)) {
+  for await (const event of orNone(eventStore.readStream(REVEALS_STREAM))) {
     const { customerId: whose } = (event.data ?? {}) as { customerId?: unknown }
     // Some were of more customers than one, this one maybe among them.
     if (whose === customerId || whose === null) disclosures.push(recordOf(event, true))
@@ -46,13 +48,5 @@ export async function subjectData(
     events: events.sort((a, b) => Number(a.position) - Number(b.position)),
     /** Who was shown personal data. */
     disclosures,
-  }
-}
-
-async function* eventsOf(eventStore: EventStore, stream: string): AsyncGenerator<RecordedEvent> {
-  try {
-    yield* eventStore.readStream(stream)
-  } catch (error) {
-    if (!(error instanceof StreamNotFound)) throw error
   }
 }

@@ -3,7 +3,8 @@
  * beside them who came from where and what operators decided.
  */
 import { decode } from '../../eventstore/codec.ts'
-import { type EventStore, type Json, type RecordedEvent, StreamNotFound } from '../../eventstore/port.ts'
+import type { EventStore, Json, RecordedEvent } from '../../eventstore/port.ts'
+import { orNone } from '../../eventstore/reads.ts'
 import type { CustomerEvent, EventMetadata } from '../../schema/events.ts'
 import { absentCustomer, type CustomerDocument, project } from '../customer.ts'
 import { customerStream, skipOrThrow } from '../fold.ts'
@@ -190,15 +191,6 @@ function entryOf(event: RecordedEvent): Omit<Entry, 'changes' | 'details'> {
 /** The metadata as far as it is there: an auditor sees events that this service did not write, too. */
 export function metadataOf({ metadata }: Pick<RecordedEvent, 'metadata'>): Partial<EventMetadata> {
   return typeof metadata === 'object' && metadata !== null ? (metadata as Partial<EventMetadata>) : {}
-}
-
-/** Nothing for a stream that is not there. */
-async function* orNone(events: AsyncIterable<RecordedEvent>): AsyncGenerator<RecordedEvent> {
-  try {
-    yield* events
-  } catch (error) {
-    if (!(error instanceof StreamNotFound)) throw error
-  }
 }
 
 /** Merges sources, each of them in order; of equals the earlier source's come first. Ended early, it ends the sources. */

@@ -13,6 +13,7 @@ import { appendHistories, collect, someHistories } from '../projections/support.
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, temporaryFolder } from '../support/graph.ts'
 import { startProcess } from '../support/processes.ts'
+import { registered } from '../support/registered.ts'
 import { auditor, EMAIL_HASH_KEY, json } from './support.ts'
 
 const EMAIL = 'Zoe.Quux@example.com'
@@ -40,29 +41,7 @@ const address = {
 }
 
 const EVENTS: readonly DomainEvent[] = [
-  {
-    type: 'CustomerRegistered',
-    data: {
-      customerId: 7,
-      email: EMAIL,
-      prefix: null,
-      firstname: 'Zoë',
-      middlename: null,
-      lastname: 'Quux',
-      suffix: null,
-      dob: '1901-02-03',
-      taxvat: 'tax-77',
-      gender: 2,
-      allowRemoteShoppingAssistance: false,
-      groupId: 1,
-      isSubscribed: false,
-      customAttributes: { club: ['wool', 'felt'] },
-      rewardUpdateNotification: null,
-      rewardWarningNotification: null,
-      createdAt: '2026-01-02T03:04:05.000Z',
-      credentialsRevision: -1,
-    },
-  },
+  registered(7, EMAIL),
   { type: 'CustomerAddressAdded', data: { addressId: 11, ...address } },
   { type: 'DefaultBillingAddressSet', data: { addressId: 11 } },
   { type: 'CustomerAddressChanged', data: { addressId: 11, city: 'Brno' } },

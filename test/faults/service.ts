@@ -51,7 +51,6 @@ export async function startService(
     EVENTSTORE_URL: server.url,
     READMODEL_URL: readModelUrl,
     TOKEN_SIGNING_KEY: generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
-    MASTER_KEY: '00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff',
     EMAIL_HASH_KEY: 'a key that is long enough for a test',
     LOG_LEVEL: 'warn',
   }

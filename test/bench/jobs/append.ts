@@ -1,11 +1,14 @@
-/** Appends to an empty SQLite log. */
+/** Appends to an empty SQLite log: as the service has it, or with the hash chain alone, or bare. */
 import { mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
+import { chained } from '../../../eventstore/chain.ts'
 import { appendChanges } from '../appends.ts'
 import { openStores, type StoreOptions } from '../stores.ts'
 import { job } from './job.ts'
 
-await job<StoreOptions & { readonly count: number }>(async ({ folder, count }) => {
-  const { eventStore } = await openStores({ folder: mkdtempSync(join(folder, 'appends-')), isBare: true })
-  return () => appendChanges(eventStore, count)
+type Options = StoreOptions & { readonly count: number; readonly isChained?: boolean }
+
+await job<Options>(async ({ folder, count, isBare = false, isChained = false }) => {
+  const { eventStore } = await openStores({ folder: mkdtempSync(join(folder, 'appends-')), isBare })
+  return () => appendChanges(isChained ? chained(eventStore) : eventStore, count)
 })

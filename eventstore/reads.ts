@@ -1,0 +1,23 @@
+/** Reads that most who read a stream need. */
+import type { DomainEvent } from '../schema/events.ts'
+import { decode, type Recorded } from './codec.ts'
+import { type EventStore, type RecordedEvent, StreamNotFound } from './port.ts'
+
+/** Nothing for a stream that is not there. */
+export async function* orNone(events: AsyncIterable<RecordedEvent>): AsyncGenerator<RecordedEvent> {
+  try {
+    yield* events
+  } catch (error) {
+    if (!(error instanceof StreamNotFound)) throw error
+  }
+}
+
+/** A stream's newest event, if there is one. @throws EventStoreUnavailable; InvalidEvent for one that can't be read */
+export async function newestEvent<E extends DomainEvent>(
+  eventStore: EventStore,
+  stream: string,
+): Promise<Recorded<E> | undefined> {
+  const newest = eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })
+  for await (const stored of orNone(newest)) return decode<E>(stored)
+  return undefined
+}
