@@ -3,7 +3,7 @@ import { buildOperationContext, executeQueryPlan } from '@apollo/gateway'
 import { GraphQLError, type GraphQLFormattedError, parse } from 'graphql'
 import { shapeOf, unreachableFields } from './compiled/shape.ts'
 import { answerText, type ExecutionRequest, type Executor } from './executor.ts'
-import { isPlannersName, PLANNERS_MARK } from './planner-supergraph.ts'
+import { isPlannersName, PLANNERS_MARK } from './planning/supergraph-corrections.ts'
 import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailable } from './subgraph-client.ts'
 import { failedPath, numericIndices, publicExtensions, responseNames } from './subgraph-errors.ts'
 import type { LoadedSupergraph } from './supergraph.ts'
@@ -18,7 +18,8 @@ export function createApolloExecutor(
 ): Executor {
   const services = Object.fromEntries(Object.entries(subgraphs).map(([name, call]) => [name, dataSource(name, call)]))
 
-  return ({ document, node, plan }) => {
+  return ({ document, node, stockPlan }) => {
+    const plan = stockPlan()
     const rootName = supergraph.schema.getRootType(node.operation)?.name
     const operation = buildOperationContext({
       schema: supergraph.schema,

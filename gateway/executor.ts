@@ -2,12 +2,21 @@
 import type { QueryPlan } from '@apollo/query-planner'
 import type { DocumentNode, GraphQLFormattedError, OperationDefinitionNode } from 'graphql'
 import type { IsDenied } from './authorization.ts'
+import type { InternalName, IsTrue } from './planning/operation-corrections.ts'
 import type { RawAnswer, SubgraphUnavailable } from './subgraph-client.ts'
 
 export type PlannedOperation = {
   readonly document: DocumentNode
   readonly node: OperationDefinitionNode
-  readonly plan: QueryPlan
+  /**
+   * How to fetch what it asks for, in internal names: made anew each time.
+   * @param isTrue decides the conditions
+   * @throws RequestError where the planner refuses it
+   */
+  readonly plan: (isTrue: IsTrue) => QueryPlan
+  /** The same as the planner gives it by itself, for Apollo's executor. */
+  readonly stockPlan: () => QueryPlan
+  readonly internalName: InternalName
   /** What is in the document and not in the plan: null with an error, by the type at runtime or as the document has it. */
   readonly isDenied?: IsDenied
 }
@@ -34,7 +43,10 @@ export type ExecutionAnswer = {
   readonly hasErrors: boolean
 }
 
-/** Executes one operation, again and again. It does not throw: what goes wrong is in the answer's errors. */
+/**
+ * Executes one operation, again and again. What goes wrong is in the answer's errors.
+ * @throws RequestError where the planner refuses the operation with these conditions
+ */
 export type Execute = (request: ExecutionRequest) => Promise<ExecutionAnswer>
 
 /** Makes ready to execute an operation; done once for each operation of a document. */

@@ -19,13 +19,20 @@ import type { Execute, PlannedOperation } from './executor.ts'
 import { checkDocument, costOf, type DocumentLimits, isTooDeep, parseDocument, readCosts } from './limits.ts'
 import { createLru } from './lru.ts'
 import type { CountRequest } from './metrics.ts'
+import {
+  correctOperation,
+  createInternalNames,
+  fieldNames,
+  type InternalName,
+} from './planning/operation-corrections.ts'
 import type { LoadedSupergraph } from './supergraph.ts'
 
 /** An operation with all that could be done before its variables are known. */
 export type Operation = {
   readonly type: OperationTypeNode
   readonly node: OperationDefinitionNode
-  readonly plan: QueryPlan
+  /** With the values of its variables. */
+  readonly plan: (values: Readonly<Record<string, unknown>>) => QueryPlan
   readonly execute: Execute
   /** The estimated cost with these variables: above the limit it is not executed. */
   readonly cost: ((values: Readonly<Record<string, unknown>>) => number) | undefined
@@ -120,6 +127,7 @@ export function createOperations(
     return percent === undefined ? activeLabels.includes(label) : Math.random() * 100 < Number(percent)
   }
   const costs = readCosts(supergraph.fullSchema)
+  const fields = fieldNames(supergraph.fullSchema)
   const rules = introspection ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule]
   type CachedDocument = { readonly document: DocumentNode; readonly operations: Map<string, Operation> }
   // The text itself is the key: V8 hashes it faster than a digest could be made, and two texts can't collide.
@@ -150,28 +158,41 @@ export function createOperations(
     if (node.operation === 'subscription') {
       throw requestError('Subscriptions are not supported.', 'OPERATION_RESOLUTION_FAILURE')
     }
-    try {
-      const plan = supergraph.plan(document, operationName, overridden)
-      return {
-        type: node.operation,
-        node,
-        plan,
-        execute: compile({ document, node, plan }),
-        cost: costOf(costs, supergraph.schema, document, node),
-        restricted: restrict(document, node, overridden),
-        count: countOf(node.name?.value ?? '', node.operation),
-        sensitiveFields: sensitiveFields(document, node.selectionSet),
-      }
-    } catch (error) {
-      // The planner refuses what would take it too long; anything else is a fault of ours.
-      if (error instanceof GraphQLError) throw withCode([error], 'GRAPHQL_VALIDATION_FAILED')
-      throw error
+    const planned = planOf(document, node, createInternalNames(fields), overridden)
+    return {
+      type: node.operation,
+      node,
+      plan: (values) => planned.plan((name) => values[name] === true),
+      execute: compile(planned),
+      cost: costOf(costs, supergraph.schema, document, node),
+      restricted: restrict(planned, overridden),
+      count: countOf(node.name?.value ?? '', node.operation),
+      sensitiveFields: sensitiveFields(document, node.selectionSet),
+    }
+  }
+
+  /** @param fetched what of the document the plan is to fetch */
+  function planOf(
+    document: DocumentNode,
+    node: OperationDefinitionNode,
+    internalName: InternalName,
+    overridden: ReadonlySet<string> | undefined,
+    fetched: DocumentNode = document,
+  ): PlannedOperation {
+    const name = node.name?.value
+    const operation = choose(fetched, name)
+    return {
+      document,
+      node,
+      internalName,
+      plan: (isTrue) =>
+        refusable(() => supergraph.plan(correctOperation(fetched, operation, internalName, isTrue), name, overridden)),
+      stockPlan: () => refusable(() => supergraph.plan(fetched, name, overridden)),
     }
   }
 
   function restrict(
-    document: DocumentNode,
-    node: OperationDefinitionNode,
+    { document, node, internalName }: PlannedOperation,
     overridden: ReadonlySet<string> | undefined,
   ): Operation['restricted'] {
     const { authorization } = supergraph
@@ -185,8 +206,11 @@ export function createOperations(
       let variant = variants.get(key)
       if (!variant) {
         const isDenied = authorization.isDenied(denied)
-        const plan = supergraph.plan(authorization.without(document, isDenied), node.name?.value, overridden)
-        variant = { plan, execute: compileRestricted({ document, node, plan, isDenied }) }
+        const planned = planOf(document, node, internalName, overridden, authorization.without(document, isDenied))
+        variant = {
+          plan: (values) => planned.plan((name) => values[name] === true),
+          execute: compileRestricted({ ...planned, isDenied }),
+        }
         if (variants.size >= MAX_VARIANTS) variants.clear()
         variants.set(key, variant)
       }
@@ -232,6 +256,17 @@ export function createOperations(
   }
 }
 
+/** Plans. @throws RequestError for what would take the planner too long; anything else is a fault of ours */
+function refusable(plan: () => QueryPlan): QueryPlan {
+  try {
+    return plan()
+  } catch (error) {
+    if (error instanceof GraphQLError) throw withCode([error], 'GRAPHQL_VALIDATION_FAILED')
+    if (error instanceof RangeError) throw tooDeep()
+    throw error
+  }
+}
+
 const tooDeep = () => requestError('The document is nested too deeply.', 'OPERATION_TOO_COMPLEX')
 
 function sensitiveFields(document: DocumentNode, { selections }: SelectionSetNode): number {
@@ -250,7 +285,8 @@ function sensitiveFields(document: DocumentNode, { selections }: SelectionSetNod
   return count
 }
 
-function choose(document: DocumentNode, name: string | undefined): OperationDefinitionNode {
+/** The operation that a name means. @throws RequestError where there is none, or none is named of several */
+export function choose(document: DocumentNode, name: string | undefined): OperationDefinitionNode {
   const all = document.definitions.filter((definition) => definition.kind === Kind.OPERATION_DEFINITION)
   const wanted = name === undefined ? all : all.filter((definition) => definition.name?.value === name)
   const [first] = wanted

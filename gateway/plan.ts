@@ -1,17 +1,24 @@
-/** `npm run plan -- FILE [--operation NAME] [--supergraph PATH]`: how the gateway would execute an operation. */
+/**
+ * `npm run plan -- FILE [--operation NAME] [--variables JSON] [--supergraph PATH]`: how the gateway would execute an
+ * operation. Of the variables, those of `@skip` and `@include` matter.
+ */
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { prettyFormatQueryPlan } from '@apollo/query-planner'
-import { parse, validate } from 'graphql'
+import { parse, validate, valueFromASTUntyped } from 'graphql'
+import { choose } from './operations.ts'
+import { correctOperation, createInternalNames, fieldNames } from './planning/operation-corrections.ts'
 import { loadSupergraph } from './supergraph.ts'
 
-const usage = 'npm run plan -- FILE [--operation NAME] [--supergraph PATH]   (FILE - : standard input)'
+const usage =
+  'npm run plan -- FILE [--operation NAME] [--variables JSON] [--supergraph PATH]   (FILE - : standard input)'
 
 try {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
       operation: { type: 'string' },
+      variables: { type: 'string', default: '{}' },
       supergraph: { type: 'string', default: process.env.SUPERGRAPH || 'gateway/sample/supergraph.graphql' },
     },
   })
@@ -21,7 +28,16 @@ try {
   const document = parse(readFileSync(file === '-' ? 0 : file, 'utf8'))
   const errors = validate(supergraph.schema, document)
   if (errors.length > 0) throw new Error(errors.map(({ message }) => message).join('\n'))
-  console.log(prettyFormatQueryPlan(supergraph.plan(supergraph.plannable(document), values.operation)))
+  const plannable = supergraph.plannable(document)
+  const operation = choose(plannable, values.operation)
+  const names = createInternalNames(fieldNames(supergraph.fullSchema))
+  const variables: Record<string, unknown> = {}
+  for (const { variable, defaultValue } of operation.variableDefinitions ?? []) {
+    if (defaultValue) variables[variable.name.value] = valueFromASTUntyped(defaultValue)
+  }
+  Object.assign(variables, JSON.parse(values.variables))
+  const corrected = correctOperation(plannable, operation, names, (variable) => variables[variable] === true)
+  console.log(prettyFormatQueryPlan(supergraph.plan(corrected, values.operation)))
 } catch (error) {
   console.error((error as Error).message)
   process.exitCode = 1

@@ -274,7 +274,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
         },
       })
       outcome = result.hasErrors ? 'errors' : 'success'
-      const text = showPlans && request.headers['x-query-plan'] ? withPlan(result.text, plan) : result.text
+      const text = showPlans && request.headers['x-query-plan'] ? withPlan(result.text, plan(values)) : result.text
       return { text, error: undefined }
     } catch (error) {
       if (error instanceof RequestError) return { text: errorBody(error.errors), error }

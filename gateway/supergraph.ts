@@ -10,7 +10,7 @@ import { type QueryPlan, QueryPlanner } from '@apollo/query-planner'
 import type { DocumentNode, GraphQLSchema } from 'graphql'
 import { type Authorization, createAuthorization } from './authorization.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
-import { plannerSupergraph } from './planner-supergraph.ts'
+import { plannerSupergraph } from './planning/supergraph-corrections.ts'
 
 export type LoadedSupergraph = {
   /** SHA-256 of the supergraph's text, hexadecimal. */

@@ -79,9 +79,8 @@ export function complete(
       errors.push({ message, path: [...path], extensions: { code: 'FORBIDDEN' } })
       return isNonNullType(field.type) ? INVALID : null
     }
-    if (field.kind === 'field') return value(own(input, field.key), field.type, field)
-    const sent = own(input, field.key)
-    const type = (typeof sent === 'string' && schema.getType(sent)) || schema.getType(typename)
+    if (field.kind === 'field') return value(own(input, field.source), field.type, field)
+    const type = schema.getType(typename)
     if (isObjectType(type)) return type.name
     fail(`Cannot return null for non-nullable field ${field.parent}.${field.key}.`)
     return INVALID

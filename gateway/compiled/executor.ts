@@ -1,21 +1,35 @@
 /** Executes plans with compiled functions: one for the fetches, one for each set of conditions for the answer. */
-import { type DocumentNode, executeSync, Kind, type OperationDefinitionNode, OperationTypeNode } from 'graphql'
+import {
+  type DocumentNode,
+  executeSync,
+  type GraphQLSchema,
+  isInterfaceType,
+  Kind,
+  type OperationDefinitionNode,
+  OperationTypeNode,
+} from 'graphql'
 import { answerText, type ExecutionAnswer, type Executor, type PlannedOperation } from '../executor.ts'
+import { conditionVariables } from '../planning/operation-corrections.ts'
 import type { SubgraphClient } from '../subgraph-client.ts'
 import type { LoadedSupergraph } from '../supergraph.ts'
+import { withClientPaths } from './client-paths.ts'
 import { complete } from './complete.ts'
 import { type Execution, NOTHING_YET } from './fetch.ts'
-import { compilePlan } from './plan.ts'
+import { type CompiledPlan, compilePlan } from './plan.ts'
 import { compileSerialiser } from './serialise.ts'
-import { conditionVariables, type Field, type Shape, shapeOf, unreachableFields } from './shape.ts'
+import { type Field, type Shape, shapeOf, unreachableFields } from './shape.ts'
 
 /** Combinations of an operation's conditions that are kept compiled. */
 const MAX_VARIANTS = 64
 
+/** An operation with its conditions decided. */
 type Variant = {
+  readonly plan: CompiledPlan
   readonly shape: Shape
   readonly write: (data: unknown) => string | undefined
 }
+
+type Values = Execution['request']['values']
 
 /**
  * An executor that compiles each operation once. What it answers is what Apollo's answers, which the tests hold it to, but
@@ -25,43 +39,35 @@ export function createCompiledExecutor(
   supergraph: LoadedSupergraph,
   subgraphs: Readonly<Record<string, SubgraphClient>>,
 ): Executor {
-  const { schema } = supergraph
-  const environment = { schema: supergraph.fullSchema, subgraphs }
+  const { schema, fullSchema } = supergraph
+  const environment = { schema: fullSchema, subgraphs, abstract: interfaceNames(fullSchema) }
 
   return (planned) => {
-    const { document, node, plan, isDenied } = planned
-    const { run, mayRepeat } = compilePlan(environment, plan)
-    const conditions = conditionVariables(document)
+    const { document, node, internalName, isDenied } = planned
     const rootName = schema.getRootType(node.operation)?.name
     const introspection = introspector(supergraph, planned)
     /** Of the execution whose answer is being written: that happens in one go. */
     let variables: Execution['request']['variables'] = {}
     const introspect = (field: Field) => introspection(field, variables)
-    const variants = new Map<string, Variant>()
 
-    function variantOf(values: Execution['request']['values']): Variant {
-      let key = ''
-      for (const name of conditions) key += values[name] === true ? '1' : '0'
-      let variant = variants.get(key)
-      if (!variant) {
-        const shape = shapeOf(schema, document, node, (name) => values[name] === true, isDenied)
-        variant = { shape, write: compileSerialiser(schema, shape, (field) => JSON.stringify(introspect(field))) }
-        if (variants.size >= MAX_VARIANTS) variants.clear()
-        variants.set(key, variant)
-      }
-      return variant
+    function compile(values: Values): Variant {
+      const isTrue = (name: string) => values[name] === true
+      const shape = shapeOf(schema, document, node, isTrue, isDenied, internalName)
+      const write = compileSerialiser(schema, shape, (field) => JSON.stringify(introspect(field)))
+      return { plan: compilePlan(environment, planned.plan(isTrue)), shape, write }
     }
+    const variantOf = variants(conditionVariables(document, node), compile)
 
-    function answer({ data, errors, request }: Execution): ExecutionAnswer {
-      const { shape, write } = variantOf(request.values)
+    function answer({ shape, write, plan }: Variant, { data, errors: found, request }: Execution): ExecutionAnswer {
       variables = request.variables
-      const unreachable = run ? [] : unreachableFields(shape, rootName)
+      const unreachable = plan.run ? [] : unreachableFields(shape, rootName)
       if (unreachable.length > 0) return answerText(null, unreachable)
       // A subgraph may call its root type by another name.
       if (data.__typename !== undefined) data.__typename = rootName
       const text = write(data)
+      const errors = found.length > 0 ? withClientPaths(found, schema, shape, data) : found
       if (text === undefined) {
-        const completed = complete(schema, supergraph.fullSchema, shape, data, introspect, errors)
+        const completed = complete(schema, fullSchema, shape, data, introspect, errors)
         return answerText(completed.data, [...errors, ...completed.errors])
       }
       if (errors.length === 0) return { text: `{"data":${text}}`, hasErrors: false }
@@ -69,16 +75,42 @@ export function createCompiledExecutor(
     }
 
     return async (request) => {
-      const flights: Execution['flights'] = mayRepeat ? new Map() : undefined
+      const variant = variantOf(request.values)
+      const flights: Execution['flights'] = variant.plan.mayRepeat ? new Map() : undefined
       const execution: Execution = { request, errors: [], data: NOTHING_YET, flights }
       try {
-        await run?.(execution)
-        return answer(execution)
+        await variant.plan.run?.(execution)
+        return answer(variant, execution)
       } catch (error) {
         return answerText(null, [request.mask(error)])
       }
     }
   }
+}
+
+/** Compiles an operation once for each combination of its conditions; one without conditions at once. */
+function variants(conditions: readonly string[], compile: (values: Values) => Variant): (values: Values) => Variant {
+  if (conditions.length === 0) {
+    const only = compile({})
+    return () => only
+  }
+  const known = new Map<string, Variant>()
+  return (values) => {
+    let key = ''
+    for (const name of conditions) key += values[name] === true ? '1' : '0'
+    let variant = known.get(key)
+    if (!variant) {
+      variant = compile(values)
+      if (known.size >= MAX_VARIANTS) known.clear()
+      known.set(key, variant)
+    }
+    return variant
+  }
+}
+
+function interfaceNames(schema: GraphQLSchema): ReadonlySet<string> {
+  const types = Object.values(schema.getTypeMap()).filter(isInterfaceType)
+  return new Set(types.map(({ name }) => name))
 }
 
 /** Answers `__schema` and `__type` from the schema that clients see. */

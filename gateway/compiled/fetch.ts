@@ -15,13 +15,12 @@ import {
   visit,
 } from 'graphql'
 import type { ExecutionRequest } from '../executor.ts'
-import { isPlannersName } from '../planner-supergraph.ts'
 import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailable } from '../subgraph-client.ts'
 import { failedPath, numericIndices, operationOf, responseNames, told } from '../subgraph-errors.ts'
 import { type Data, isData, merge, own } from './objects.ts'
 import { gather, type PlanPath, placesOf, type ResponsePath } from './places.ts'
 import { compileIdentity, compileRepresentations, type Identify, type Represent } from './representations.ts'
-import { compileRewrites, isOfType, type Rewrite } from './rewrites.ts'
+import { compileRewrites, isOfType, type Rewrite, renamedKeys } from './rewrites.ts'
 
 /** One execution under way. */
 export type Execution = {
@@ -39,6 +38,8 @@ export type FetchEnvironment = {
   /** The whole supergraph. */
   readonly schema: GraphQLSchema
   readonly subgraphs: Readonly<Record<string, SubgraphClient>>
+  /** The names of the interfaces. */
+  readonly abstract: ReadonlySet<string>
 }
 
 /** A body without its variables' values: text before and after them. */
@@ -98,12 +99,14 @@ function failure(error: unknown, request: ExecutionRequest, path: ResponsePath):
 }
 
 /** A call for root fields. @param prefix where the plan puts them: the root, as a rule */
-export function compileRootFetch({ schema, subgraphs }: FetchEnvironment, fetch: FetchNode, prefix: PlanPath): Step {
+export function compileRootFetch(environment: FetchEnvironment, fetch: FetchNode, prefix: PlanPath): Step {
+  const { schema, subgraphs, abstract } = environment
   const { serviceName: service, operation, operationName, operationKind, variableUsages = [] } = fetch
   const caller = callerOf(service, subgraphs[service], operationKind === 'mutation')
   const body = bodyOf(operation, operationName, variableUsages)
   const constant = variableUsages.length === 0 ? printBody(body, {}, '') : undefined
   const rewrite = compileRewrites(schema, fetch.outputRewrites)
+  const renamed = renamedKeys(fetch.outputRewrites)
   let names: string[] | undefined
   const path = () => {
     names ??= responseNames(parse(operation))
@@ -120,25 +123,26 @@ export function compileRootFetch({ schema, subgraphs }: FetchEnvironment, fetch:
     if (!answer) return
     for (const error of answer.errors ?? []) {
       const at = numericIndices(error.path)
-      execution.errors.push(told(error, at && cut([...prefix, ...at])))
+      execution.errors.push(told(error, at && [...prefix, ...rename(at, renamed)]))
     }
     const { data } = answer
     if (!data) return
     rewrite?.(data)
     if (prefix.length === 0) {
       if (execution.data === NOTHING_YET) execution.data = data
-      else merge(execution.data, data)
-    } else for (const [index, target] of targets.entries()) merge(target, index === 0 ? data : structuredClone(data))
+      else merge(execution.data, data, abstract)
+    } else
+      for (const [index, target] of targets.entries()) {
+        merge(target, index === 0 ? data : structuredClone(data), abstract)
+      }
   }
 }
 
 /** What an execution's data is before the first answer, which takes its place whole. */
 export const NOTHING_YET: Data = Object.freeze(Object.create(null))
 
-/** An error's path ends before the marks of lists and entities and the planner's own names, which clients do not know. */
-function cut(path: ResponsePath): ResponsePath {
-  const end = path.findIndex((part) => part === '@' || part === '_entities' || isPlannersName(part))
-  return end < 0 ? path : path.slice(0, end)
+function rename(path: ResponsePath, names: ReadonlyMap<string, string>): ResponsePath {
+  return names.size === 0 ? path : path.map((part) => names.get(part as string) ?? part)
 }
 
 /** A call for entities, before it is known with which others it goes. */
@@ -151,9 +155,13 @@ export type EntityFetch = {
   readonly represent: Represent
   readonly identify: Identify | undefined
   readonly rewrite: Rewrite | undefined
+  /** See {@link renamedKeys}. */
+  readonly renamed: ReadonlyMap<string, string>
+  readonly abstract: ReadonlySet<string>
 }
 
-export function entityFetch({ schema }: FetchEnvironment, fetch: FetchNode, prefix: PlanPath): EntityFetch {
+export function entityFetch(environment: FetchEnvironment, fetch: FetchNode, prefix: PlanPath): EntityFetch {
+  const { schema, abstract } = environment
   return {
     service: fetch.serviceName,
     operation: fetch.operation,
@@ -163,6 +171,8 @@ export function entityFetch({ schema }: FetchEnvironment, fetch: FetchNode, pref
     represent: compileRepresentations(schema, fetch),
     identify: compileIdentity(fetch),
     rewrite: compileRewrites(schema, fetch.outputRewrites),
+    renamed: renamedKeys(fetch.outputRewrites),
+    abstract,
   }
 }
 
@@ -209,7 +219,7 @@ function ask({ prefix, represent, identify }: EntityFetch, data: Data): Asked {
 
 /** Puts the entities that came where they belong. @param at from which of the answer's entities on they are this fetch's */
 function take(
-  { rewrite }: EntityFetch,
+  { rewrite, abstract }: EntityFetch,
   { texts, entities, owners }: Asked,
   received: readonly unknown[],
   at: number,
@@ -222,8 +232,8 @@ function take(
     if (!own(entity, '__typename')) entity.__typename = first.__typename
     rewrite?.(entity)
     // What is in an entity may be shared from here on: what comes later for the same place is the same for each.
-    if (typeof owner === 'number') merge(first, entity)
-    else for (const each of owner) merge(entities[each] as Data, entity)
+    if (typeof owner === 'number') merge(first, entity, abstract)
+    else for (const each of owner) merge(entities[each] as Data, entity, abstract)
   }
 }
 
@@ -236,12 +246,10 @@ function placesOfError(
   rest: ResponsePath,
 ): ResponsePath[] {
   const owner = asked.owners[index]
-  if (owner === undefined) return [cut([...fetch.prefix])]
+  if (owner === undefined) return [[...fetch.prefix]]
   const places = placesOf(data, fetch.prefix)
-  return [owner]
-    .flat()
-    .map((each) => [...(places[each] ?? cut([...fetch.prefix])), ...rest])
-    .map(cut)
+  const inside = rename(rest, fetch.renamed)
+  return [owner].flat().map((each) => [...(places[each] ?? fetch.prefix), ...inside])
 }
 
 function tellErrors(
@@ -258,7 +266,7 @@ function tellErrors(
       for (const place of placesOfError(fetch, asked, execution.data, index, rest)) {
         execution.errors.push(told(error, place))
       }
-    } else execution.errors.push(told(error, path && cut([...otherwise])))
+    } else execution.errors.push(told(error, path && [...otherwise]))
   }
 }
 
@@ -350,7 +358,7 @@ export function compileMergedFetch(environment: FetchEnvironment, fetches: reado
     if (only === undefined) return
     if (busy.length === 1) return alone[only]?.(execution)
     const lists = asked.map(({ texts }, index) => `"representations_${index}":[${texts.join(',')}]`)
-    const path = () => cut([...(fetches[only] as EntityFetch).prefix])
+    const path = () => [...(fetches[only] as EntityFetch).prefix]
     const text = printBody(body, execution.request.variables, lists.join(','))
     const answer = await caller.call(execution, text, path)
     if (!answer) return
@@ -373,7 +381,7 @@ export function compileMergedFetch(environment: FetchEnvironment, fetches: reado
         const received = entitiesOf(answer, `_${index}`, own.texts.length, service)
         if (received) take(fetch, own, received, 0)
       } catch (error) {
-        execution.errors.push(failure(error, execution.request, cut([...fetch.prefix])))
+        execution.errors.push(failure(error, execution.request, [...fetch.prefix]))
       }
     }
   }
@@ -438,7 +446,7 @@ export function compileContextFetch(environment: FetchEnvironment, fetch: FetchN
   const caller = callerOf(service, environment.subgraphs[service], false)
   const body = bodyOf(entities.operation, entities.operationName, entities.variables)
   const rewrites = fetch.contextRewrites ?? []
-  const path = () => cut([...prefix])
+  const path = () => [...prefix]
   return async (execution) => {
     const asked = ask({ ...entities, represent: numbered(entities.represent), identify: undefined }, execution.data)
     const places = placesOf(execution.data, prefix)

@@ -20,27 +20,35 @@ export function setOwn(object: Data, key: string, value: unknown): void {
   } else object[key] = value
 }
 
-/** Puts what a later fetch brought into what is there: objects and lists of the same length are merged. */
-export function merge(target: Data, source: Data): void {
+/**
+ * Puts what a later fetch brought into what is there: objects and lists of the same length are merged. null takes the
+ * place of nothing: where a subgraph failed, what another one sent for the same place stays.
+ * @param abstract the names of interfaces. A subgraph with `@interfaceObject` calls its objects so: the name of their own
+ *   type, where it is known, stays.
+ */
+export function merge(target: Data, source: Data, abstract: ReadonlySet<string>): void {
   for (const key in source) {
     const value = source[key]
     if (value === undefined) continue
     const before = Object.hasOwn(target, key) ? target[key] : undefined
-    if (before === undefined || before === null || typeof value !== 'object' || value === null) {
-      setOwn(target, key, value)
+    if (before === undefined || before === null) setOwn(target, key, value)
+    else if (value === null) continue
+    else if (typeof value !== 'object') {
+      if (key !== '__typename' || value === before || !abstract.has(value as string)) setOwn(target, key, value)
     } else if (Array.isArray(value)) {
-      if (Array.isArray(before) && before.length === value.length) mergeLists(before, value)
+      if (Array.isArray(before) && before.length === value.length) mergeLists(before, value, abstract)
       else setOwn(target, key, value)
-    } else if (isData(before)) merge(before, value as Data)
+    } else if (isData(before)) merge(before, value as Data, abstract)
     else setOwn(target, key, value)
   }
 }
 
-function mergeLists(target: unknown[], source: readonly unknown[]): void {
+function mergeLists(target: unknown[], source: readonly unknown[], abstract: ReadonlySet<string>): void {
   for (let index = 0; index < source.length; index++) {
     const [before, value] = [target[index], source[index]]
-    if (isData(before) && isData(value)) merge(before, value)
-    else if (Array.isArray(before) && Array.isArray(value) && before.length === value.length) mergeLists(before, value)
-    else target[index] = value
+    if (isData(before) && isData(value)) merge(before, value, abstract)
+    else if (Array.isArray(before) && Array.isArray(value) && before.length === value.length) {
+      mergeLists(before, value, abstract)
+    } else if (value !== null || before === undefined) target[index] = value
   }
 }

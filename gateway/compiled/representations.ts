@@ -65,6 +65,8 @@ export function compileIdentity({ requires = [], inputRewrites }: FetchNode): Id
   }
 }
 
+const NONE: ReadonlySet<string> = new Set()
+
 const isPlain = (selection: QueryPlanSelectionNode): boolean =>
   selection.kind === 'Field' && (selection.selections?.every(isPlain) ?? true)
 
@@ -82,7 +84,7 @@ function select(schema: GraphQLSchema, source: unknown, selections: readonly Que
       setOwn(result, key, selection.selections ? each(schema, value, selection.selections) : value)
     } else if (selection.typeCondition !== undefined && isOfType(schema, source, selection.typeCondition, false)) {
       const part = select(schema, source, selection.selections)
-      if (isData(part)) merge(result, structuredClone(part))
+      if (isData(part)) merge(result, structuredClone(part), NONE)
     }
   }
   return result

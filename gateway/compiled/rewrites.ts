@@ -20,6 +20,18 @@ export function compileRewrites(
   }
 }
 
+/**
+ * What the planner renames in a subgraph's answer: there it has an alias of the planner's, such as `name__alias_0`, where
+ * fields of one name have types that differ. Errors' paths have it, too.
+ */
+export function renamedKeys(rewrites: readonly FetchDataRewrite[] = []): ReadonlyMap<string, string> {
+  const names = new Map<string, string>()
+  for (const rewrite of rewrites) {
+    if (rewrite.kind === 'KeyRenamer') names.set(rewrite.path.at(-1) as string, rewrite.renameKeyTo)
+  }
+  return names
+}
+
 function change(rewrite: FetchDataRewrite): (object: Data) => void {
   const key = rewrite.path.at(-1) as string
   if (rewrite.kind === 'ValueSetter') return (object) => setOwn(object, key, rewrite.setValueTo)

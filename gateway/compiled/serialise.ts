@@ -83,21 +83,18 @@ export function compileSerialiser(schema: GraphQLSchema, root: Shape, introspect
     const writers: unknown[] = []
     const lines: string[] = []
     for (const [index, field] of fields.entries()) {
-      const key = JSON.stringify(field.key)
-      const start = JSON.stringify(`${index === 0 ? '{' : ','}${key}:`)
-      const read = isInherited(field.key) ? `(Object.hasOwn(o, ${key}) ? o[${key}] : undefined)` : `o[${key}]`
+      const start = JSON.stringify(`${index === 0 ? '{' : ','}${JSON.stringify(field.key)}:`)
+      const source = JSON.stringify(field.source)
+      const read = isInherited(field.source)
+        ? `(Object.hasOwn(o, ${source}) ? o[${source}] : undefined)`
+        : `o[${source}]`
       if (field.kind === 'denied') return undefined
       if (field.kind === 'introspection') {
         writers.push(() => introspect(field))
         lines.push(`r += ${start} + w[${writers.length - 1}]();`)
       } else if (field.kind === 'typename') {
-        // Under another name a subgraph may tell it, too; then the whole rules are needed.
         if (!isObjectType(schema.getType(typename))) return undefined
-        const other =
-          field.key === '__typename'
-            ? ''
-            : `if ((v = ${read}) != null && v !== ${JSON.stringify(typename)}) return undefined;`
-        lines.push(`${other} r += ${JSON.stringify(`${JSON.parse(start)}${JSON.stringify(typename)}`)};`)
+        lines.push(`r += ${JSON.stringify(`${JSON.parse(start)}${JSON.stringify(typename)}`)};`)
       } else {
         writers.push(writerOf(field.type, field.shape))
         const missing = isNonNullType(field.type)

@@ -1,6 +1,5 @@
 /** What an operation asks for, type by type: the client's selections with fragments merged in and conditions decided. */
 import {
-  type DirectiveNode,
   type DocumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
@@ -20,11 +19,14 @@ import {
   TypeMetaFieldDef,
 } from 'graphql'
 import type { IsDenied } from '../authorization.ts'
+import { type InternalName, type IsTrue, isIncluded, responseName } from '../planning/operation-corrections.ts'
 
 /** One field of an answer's object. */
 export type Field = {
   /** Its name in the answer. */
   readonly key: string
+  /** Its name in what the subgraphs sent. */
+  readonly source: string
   readonly name: string
   /** `denied`: the client may not have it. */
   readonly kind: 'field' | 'denied' | 'typename' | 'introspection'
@@ -52,58 +54,23 @@ type Found = {
 }
 type Selections = { readonly set: SelectionSetNode; readonly parent: GraphQLCompositeType | undefined }
 
-/** The variables on which `@skip` and `@include` in a document depend. */
-export function conditionVariables(document: DocumentNode): readonly string[] {
-  const names = new Set<string>()
-  const look = (set: SelectionSetNode | undefined): void => {
-    for (const selection of set?.selections ?? []) {
-      for (const directive of selection.directives ?? []) {
-        const value = conditionOf(directive)
-        if (value?.kind === Kind.VARIABLE) names.add(value.name.value)
-      }
-      if (selection.kind !== Kind.FRAGMENT_SPREAD) look(selection.selectionSet)
-    }
-  }
-  for (const definition of document.definitions) {
-    if (definition.kind === Kind.OPERATION_DEFINITION || definition.kind === Kind.FRAGMENT_DEFINITION) {
-      look(definition.selectionSet)
-    }
-  }
-  return [...names]
-}
-
-function conditionOf(directive: DirectiveNode) {
-  const name = directive.name.value
-  if (name !== 'skip' && name !== 'include') return undefined
-  return directive.arguments?.find((argument) => argument.name.value === 'if')?.value
-}
-
 /**
  * The shape of an operation's answer.
  * @param document valid for the schema
- * @param isTrue the values of the variables that {@link conditionVariables} names
+ * @param isTrue the values of the conditions' variables
+ * @param sourceOf under which name a field is in what the subgraphs sent
  */
 export function shapeOf(
   schema: GraphQLSchema,
   document: DocumentNode,
   operation: OperationDefinitionNode,
-  isTrue: (variable: string) => boolean,
+  isTrue: IsTrue,
   isDenied: IsDenied = () => false,
+  sourceOf: InternalName = responseName,
 ): Shape {
   const fragments = new Map<string, FragmentDefinitionNode>()
   for (const definition of document.definitions) {
     if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition)
-  }
-
-  const isIncluded = (directives: readonly DirectiveNode[] | undefined): boolean => {
-    for (const directive of directives ?? []) {
-      const value = conditionOf(directive)
-      if (value === undefined) continue
-      const holds =
-        value.kind === Kind.VARIABLE ? isTrue(value.name.value) : (value as { value?: unknown }).value === true
-      if (holds === (directive.name.value === 'skip')) return false
-    }
-    return true
   }
 
   const applies = (condition: GraphQLCompositeType, runtime: GraphQLCompositeType): boolean =>
@@ -131,9 +98,9 @@ export function shapeOf(
     const seen = new Set<string | SelectionSetNode>()
     const visit = (set: SelectionSetNode, parent: GraphQLCompositeType): void => {
       for (const selection of set.selections) {
-        if (!isIncluded(selection.directives)) continue
+        if (!isIncluded(selection.directives, isTrue)) continue
         if (selection.kind === Kind.FIELD) {
-          const key = selection.alias?.value ?? selection.name.value
+          const key = responseName(selection)
           let field = found.get(key)
           if (!field) {
             field = { nodes: [], parent, sets: new Set() }
@@ -163,8 +130,9 @@ export function shapeOf(
   }
 
   function fieldOf(key: string, { nodes, parent, sets }: Found, runtime: GraphQLCompositeType): Field | undefined {
-    const name = nodes[0]?.name.value ?? ''
-    const common = { key, name, nodes, parent: parent.name }
+    const [node] = nodes as [FieldNode]
+    const name = node.name.value
+    const common = { key, source: sourceOf(node), name, nodes, parent: parent.name }
     if (name === '__typename') {
       return { ...common, kind: 'typename', type: schema.getType('String') as GraphQLOutputType, shape: undefined }
     }

@@ -23,7 +23,7 @@ import {
   type TypeNode,
   visit,
 } from 'graphql'
-import { operationOf } from './subgraph-errors.ts'
+import { operationOf } from '../subgraph-errors.ts'
 
 type TypeDefinition = ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode
 

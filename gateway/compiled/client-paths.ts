@@ -1,0 +1,58 @@
+/** Errors' paths, from the names under which subgraphs were asked to the client's. */
+import { type GraphQLFormattedError, type GraphQLSchema, isAbstractType, isObjectType } from 'graphql'
+import { type Data, isData, own } from './objects.ts'
+import type { Field, Shape } from './shape.ts'
+
+type Path = readonly (string | number)[]
+
+/**
+ * Errors as the client sees them. A path ends before what the client did not ask for: keys, requirements, and whatever else
+ * the planner adds.
+ * @param data what the subgraphs sent, merged
+ */
+export function withClientPaths(
+  errors: readonly GraphQLFormattedError[],
+  schema: GraphQLSchema,
+  root: Shape,
+  data: Data,
+): GraphQLFormattedError[] {
+  return errors.map((error) => {
+    if (!error.path) return error
+    const { path: internal, ...rest } = error
+    const path = clientPath(internal, schema, root, data)
+    return path.length > 0 ? { ...rest, path } : rest
+  })
+}
+
+function clientPath(internal: Path, schema: GraphQLSchema, root: Shape, data: Data): Path {
+  const path: (string | number)[] = []
+  let shape: Shape | undefined = root
+  let value: unknown = data
+  for (const part of internal) {
+    if (typeof part === 'number') {
+      path.push(part)
+      value = Array.isArray(value) ? value[part] : undefined
+      continue
+    }
+    const field: Field | undefined = shape && fieldAt(schema, shape, value, part)
+    if (!field) break
+    path.push(field.key)
+    shape = field.shape
+    value = isData(value) ? own(value, part) : undefined
+  }
+  return path
+}
+
+/** The field that a subgraph was asked for under a name. Of what is not there, or only known by its interface, it may be any. */
+function fieldAt(schema: GraphQLSchema, shape: Shape, value: unknown, name: string): Field | undefined {
+  const sent = isData(value) ? own(value, '__typename') : undefined
+  const find = (typename: string) => shape.fieldsOf(typename)?.find(({ source }) => source === name)
+  const type = typeof sent === 'string' ? schema.getType(sent) : undefined
+  if (isObjectType(type)) return find(type.name)
+  if (!isAbstractType(shape.type)) return find(shape.type.name)
+  for (const { name: typename } of [shape.type, ...schema.getPossibleTypes(shape.type)]) {
+    const field = find(typename)
+    if (field) return field
+  }
+  return undefined
+}

@@ -1,0 +1,186 @@
+/**
+ * The operation as the planner gets it, where the client's own leads Apollo's planner astray. Two kinds of wrong plans
+ * become impossible here:
+ *
+ * - Conditions. The planner puts `@skip` and `@include` on the field that another subgraph requires, but builds its
+ *   representations as if the field were always there. So the conditions are decided first: the planner sees an operation
+ *   without any, once for each combination of their values.
+ *   https://github.com/apollographql/federation/issues/3317, https://github.com/apollographql/router/issues/9849
+ * - Response names. The planner fetches keys and required fields under their own names, beside what the client asks for
+ *   under any name: an alias such as `id: code` or `price: cheap` then ends up in a representation, and one name that
+ *   stands for two fields in two fragments is fetched as one of them. So each field gets an internal response name that
+ *   depends on the client's name, the field and its arguments. The client's names come back when the answer is written.
+ *   https://github.com/apollographql/federation/issues/3036, https://github.com/apollographql/federation/issues/2770,
+ *   https://github.com/apollographql/router/issues/6217
+ */
+import {
+  type ArgumentNode,
+  type DefinitionNode,
+  type DirectiveNode,
+  type DocumentNode,
+  type FieldNode,
+  type FragmentDefinitionNode,
+  type GraphQLSchema,
+  isInterfaceType,
+  isObjectType,
+  Kind,
+  type OperationDefinitionNode,
+  print,
+  type SelectionNode,
+  type SelectionSetNode,
+} from 'graphql'
+import { sortValueNode } from 'graphql/utilities/sortValueNode.js'
+
+/** The name under which subgraphs are asked for a field, and under which its value is kept until the answer is written. */
+export type InternalName = (field: FieldNode) => string
+
+/** Whether a condition's variable is true. */
+export type IsTrue = (variable: string) => boolean
+
+/** The client's name of a field in its answer. */
+export const responseName = ({ alias, name }: FieldNode): string => (alias ?? name).value
+
+/**
+ * Makes the internal names of one document. A field that the client asks for without arguments under its own name keeps
+ * that name, which is the one that the planner uses for keys and requirements: both have the same value. Any other gets a
+ * name that no field of the schema has.
+ * @param reserved the names of all fields of the schema
+ */
+export function createInternalNames(reserved: ReadonlySet<string>): InternalName {
+  const names = new Map<string, string>()
+  const known = new WeakMap<FieldNode, string>()
+  let last = 0
+
+  function make(field: FieldNode): string {
+    const own = field.name.value
+    const key = responseName(field)
+    if (own === '__typename') return own
+    // Introspection is answered by the gateway, not by a subgraph.
+    if (own.startsWith('__') || (key === own && !field.arguments?.length)) return key
+    const text = JSON.stringify([key, own, argumentsText(field.arguments)])
+    let name = names.get(text)
+    if (name === undefined) {
+      do name = `${own}__${++last}`
+      while (reserved.has(name))
+      names.set(text, name)
+    }
+    return name
+  }
+
+  return (field) => {
+    let name = known.get(field)
+    if (name === undefined) {
+      name = make(field)
+      known.set(field, name)
+    }
+    return name
+  }
+}
+
+/** Equal for what "Field Selection Merging" takes for the same arguments: whatever the order of what is in them. */
+const argumentsText = (given: readonly ArgumentNode[] = []): string[] =>
+  given.map(({ name, value }) => `${name.value}:${print(sortValueNode(value))}`).sort()
+
+/** The names of all fields of a schema's types. */
+export function fieldNames(schema: GraphQLSchema): ReadonlySet<string> {
+  const names = new Set<string>()
+  for (const type of Object.values(schema.getTypeMap())) {
+    if (isObjectType(type) || isInterfaceType(type)) for (const name of Object.keys(type.getFields())) names.add(name)
+  }
+  return names
+}
+
+/**
+ * One operation of a document with its conditions decided and in internal names, with the fragments that it then uses.
+ * @param document valid for the schema
+ */
+export function correctOperation(
+  document: DocumentNode,
+  operation: OperationDefinitionNode,
+  internalName: InternalName,
+  isTrue: IsTrue,
+): DocumentNode {
+  const fragments = new Map(document.definitions.filter(isFragment).map((each) => [each.name.value, each]))
+  const used = new Map<string, FragmentDefinitionNode>()
+
+  function correctFragment(name: string): void {
+    const fragment = fragments.get(name)
+    if (!fragment || used.has(name)) return
+    used.set(name, fragment)
+    used.set(name, { ...fragment, selectionSet: correctSet(fragment.selectionSet) })
+  }
+
+  function correctSet({ selections }: SelectionSetNode): SelectionSetNode {
+    const corrected = selections.flatMap((selection): SelectionNode[] => {
+      if (!isIncluded(selection.directives, isTrue)) return []
+      const directives = (selection.directives ?? []).filter((each) => !isCondition(each))
+      if (selection.kind === Kind.FRAGMENT_SPREAD) {
+        correctFragment(selection.name.value)
+        return [{ ...selection, directives }]
+      }
+      if (selection.kind === Kind.INLINE_FRAGMENT) {
+        return [{ ...selection, directives, selectionSet: correctSet(selection.selectionSet) }]
+      }
+      const { alias: _, ...field } = selection
+      const name = internalName(selection)
+      return [
+        {
+          ...field,
+          ...(name !== field.name.value && { alias: { kind: Kind.NAME, value: name } }),
+          directives,
+          ...(field.selectionSet && { selectionSet: correctSet(field.selectionSet) }),
+        },
+      ]
+    })
+    // Whether the object is there has to be known still.
+    return { kind: Kind.SELECTION_SET, selections: corrected.length > 0 ? corrected : [TYPENAME] }
+  }
+
+  const corrected = { ...operation, selectionSet: correctSet(operation.selectionSet) }
+  return { kind: Kind.DOCUMENT, definitions: [corrected, ...used.values()] }
+}
+
+const TYPENAME: FieldNode = { kind: Kind.FIELD, name: { kind: Kind.NAME, value: '__typename' } }
+
+const isFragment = (each: DefinitionNode): each is FragmentDefinitionNode => each.kind === Kind.FRAGMENT_DEFINITION
+
+const isCondition = ({ name }: DirectiveNode): boolean => name.value === 'skip' || name.value === 'include'
+
+function conditionOf(directive: DirectiveNode) {
+  if (!isCondition(directive)) return undefined
+  return directive.arguments?.find((argument) => argument.name.value === 'if')?.value
+}
+
+/** Whether `@skip` and `@include` leave a selection in. */
+export function isIncluded(directives: readonly DirectiveNode[] | undefined, isTrue: IsTrue): boolean {
+  for (const directive of directives ?? []) {
+    const value = conditionOf(directive)
+    if (value === undefined) continue
+    const holds =
+      value.kind === Kind.VARIABLE ? isTrue(value.name.value) : value.kind === Kind.BOOLEAN && value.value === true
+    if (holds === (directive.name.value === 'skip')) return false
+  }
+  return true
+}
+
+/** The variables on which `@skip` and `@include` in an operation and its fragments depend. */
+export function conditionVariables(document: DocumentNode, operation: OperationDefinitionNode): readonly string[] {
+  const names = new Set<string>()
+  const fragments = new Map(document.definitions.filter(isFragment).map((each) => [each.name.value, each]))
+  const look = (set: SelectionSetNode | undefined): void => {
+    for (const selection of set?.selections ?? []) {
+      for (const directive of selection.directives ?? []) {
+        const value = conditionOf(directive)
+        if (value?.kind === Kind.VARIABLE) names.add(value.name.value)
+      }
+      if (selection.kind !== Kind.FRAGMENT_SPREAD) look(selection.selectionSet)
+      else {
+        const fragment = fragments.get(selection.name.value)
+        fragments.delete(selection.name.value)
+        look(fragment?.selectionSet)
+      }
+    }
+  }
+  look(operation.selectionSet)
+  return [...names]
+}
