@@ -187,7 +187,7 @@ export function createOperations(
       internalName,
       plan: (isTrue) =>
         refusable(() => supergraph.plan(correctOperation(fetched, operation, internalName, isTrue), name, overridden)),
-      stockPlan: () => refusable(() => supergraph.plan(fetched, name, overridden)),
+      stockPlan: () => refusable(() => supergraph.stockPlan(fetched, name, overridden)),
     }
   }
 

@@ -33,12 +33,12 @@ export type LoadedSupergraph = {
    * @param overridden the labels whose fields have moved
    * @throws GraphQLError when the operation goes over the planner's limits
    */
-  readonly plan: (
-    document: DocumentNode,
-    operationName: string | undefined,
-    overridden?: ReadonlySet<string>,
-  ) => QueryPlan
+  readonly plan: Plan
+  /** The same for Apollo's executor, which can't read each plan that ours can. */
+  readonly stockPlan: Plan
 }
+
+type Plan = (document: DocumentNode, operationName: string | undefined, overridden?: ReadonlySet<string>) => QueryPlan
 
 /** What @apollo/gateway itself refuses: arguments from the context of a field, and protected fields (authorization.ts). */
 const SUPPORTED = new Set([
@@ -48,6 +48,11 @@ const SUPPORTED = new Set([
   'https://specs.apollo.dev/requiresScopes/v0.1',
   'https://specs.apollo.dev/policy/v0.1',
 ])
+/**
+ * A field that two fragments ask for with different selections is fetched by the type of the object that it is of: without
+ * this, what one fragment asks of it is fetched, and may fail, for the objects of the other.
+ */
+const PLANNING = { typeConditionedFetching: true }
 const BUILD = { supportedFeatures: SUPPORTED, validateSupergraph: true }
 
 /**
@@ -67,7 +72,19 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
     ? Supergraph.build(planners.document, { ...BUILD, validateSupergraph: false })
     : supergraph
   const plannedSchema = planned.apiSchema()
-  const planner = new QueryPlanner(planned)
+  function planBy(planner: () => QueryPlanner): Plan {
+    return (document, operationName, overridden) => {
+      const operation = operationFromDocument(
+        plannedSchema,
+        document,
+        operationName === undefined ? {} : { operationName },
+      )
+      const conditions = new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false]))
+      return planners.restore(planner().buildQueryPlan(operation, { overrideConditions: conditions }))
+    }
+  }
+  const planner = new QueryPlanner(planned, PLANNING)
+  let stockPlanner: QueryPlanner | undefined
   const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
   const fullSchema = supergraph.schema.toGraphQLJSSchema()
   const { schema, plannable } = clientSchema(apiSchema.toGraphQLJSSchema(), fullSchema)
@@ -80,12 +97,10 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
     authorization: createAuthorization(schema, fullSchema, supergraph),
     subgraphs: supergraph.subgraphsMetadata(),
     overrideLabels,
-    plan: (document, operationName, overridden) =>
-      planners.restore(
-        planner.buildQueryPlan(
-          operationFromDocument(plannedSchema, document, operationName === undefined ? {} : { operationName }),
-          { overrideConditions: new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false])) },
-        ),
-      ),
+    plan: planBy(() => planner),
+    stockPlan: planBy(() => {
+      stockPlanner ??= new QueryPlanner(planned)
+      return stockPlanner
+    }),
   }
 }

@@ -52,9 +52,10 @@ export function createCompiledExecutor(
 
     function compile(values: Values): Variant {
       const isTrue = (name: string) => values[name] === true
+      const plan = compilePlan(environment, planned.plan(isTrue))
       const shape = shapeOf(schema, document, node, isTrue, isDenied, internalName)
       const write = compileSerialiser(schema, shape, (field) => JSON.stringify(introspect(field)))
-      return { plan: compilePlan(environment, planned.plan(isTrue)), shape, write }
+      return { plan, shape, write }
     }
     const variantOf = variants(conditionVariables(document, node), compile)
 

@@ -18,7 +18,7 @@ import type { ExecutionRequest } from '../executor.ts'
 import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailable } from '../subgraph-client.ts'
 import { failedPath, numericIndices, operationOf, responseNames, told } from '../subgraph-errors.ts'
 import { type Data, isData, merge, own } from './objects.ts'
-import { gather, type PlanPath, placesOf, type ResponsePath } from './places.ts'
+import { gather, namesIn, type PlanPath, placesOf, type ResponsePath } from './places.ts'
 import { compileIdentity, compileRepresentations, type Identify, type Represent } from './representations.ts'
 import { compileRewrites, isOfType, type Rewrite, renamedKeys } from './rewrites.ts'
 
@@ -110,7 +110,7 @@ export function compileRootFetch(environment: FetchEnvironment, fetch: FetchNode
   let names: string[] | undefined
   const path = () => {
     names ??= responseNames(parse(operation))
-    return failedPath(prefix, names)
+    return failedPath(namesIn(prefix), names)
   }
   return async (execution) => {
     const targets: Data[] = []
@@ -123,7 +123,7 @@ export function compileRootFetch(environment: FetchEnvironment, fetch: FetchNode
     if (!answer) return
     for (const error of answer.errors ?? []) {
       const at = numericIndices(error.path)
-      execution.errors.push(told(error, at && [...prefix, ...rename(at, renamed)]))
+      execution.errors.push(told(error, at && [...namesIn(prefix), ...rename(at, renamed)]))
     }
     const { data } = answer
     if (!data) return
@@ -246,10 +246,10 @@ function placesOfError(
   rest: ResponsePath,
 ): ResponsePath[] {
   const owner = asked.owners[index]
-  if (owner === undefined) return [[...fetch.prefix]]
+  if (owner === undefined) return [namesIn(fetch.prefix)]
   const places = placesOf(data, fetch.prefix)
   const inside = rename(rest, fetch.renamed)
-  return [owner].flat().map((each) => [...(places[each] ?? fetch.prefix), ...inside])
+  return [owner].flat().map((each) => [...(places[each] ?? namesIn(fetch.prefix)), ...inside])
 }
 
 function tellErrors(
@@ -266,7 +266,7 @@ function tellErrors(
       for (const place of placesOfError(fetch, asked, execution.data, index, rest)) {
         execution.errors.push(told(error, place))
       }
-    } else execution.errors.push(told(error, path && [...otherwise]))
+    } else execution.errors.push(told(error, path && namesIn(otherwise)))
   }
 }
 
@@ -310,7 +310,7 @@ export function compileEntityFetch(environment: FetchEnvironment, fetches: reado
     const { prefix } = fetches[asked.findIndex(({ texts }) => texts.length > 0)] as EntityFetch
     const path = () => {
       names ??= responseNames(parse(operation))
-      return failedPath(prefix, names)
+      return failedPath(namesIn(prefix), names)
     }
     const text = printBody(body, execution.request.variables, `${head}${representations}]`)
     const answer = await caller.call(execution, text, path)
@@ -358,7 +358,7 @@ export function compileMergedFetch(environment: FetchEnvironment, fetches: reado
     if (only === undefined) return
     if (busy.length === 1) return alone[only]?.(execution)
     const lists = asked.map(({ texts }, index) => `"representations_${index}":[${texts.join(',')}]`)
-    const path = () => [...(fetches[only] as EntityFetch).prefix]
+    const path = () => namesIn((fetches[only] as EntityFetch).prefix)
     const text = printBody(body, execution.request.variables, lists.join(','))
     const answer = await caller.call(execution, text, path)
     if (!answer) return
@@ -381,7 +381,7 @@ export function compileMergedFetch(environment: FetchEnvironment, fetches: reado
         const received = entitiesOf(answer, `_${index}`, own.texts.length, service)
         if (received) take(fetch, own, received, 0)
       } catch (error) {
-        execution.errors.push(failure(error, execution.request, [...fetch.prefix]))
+        execution.errors.push(failure(error, execution.request, namesIn(fetch.prefix)))
       }
     }
   }
@@ -446,7 +446,7 @@ export function compileContextFetch(environment: FetchEnvironment, fetch: FetchN
   const caller = callerOf(service, environment.subgraphs[service], false)
   const body = bodyOf(entities.operation, entities.operationName, entities.variables)
   const rewrites = fetch.contextRewrites ?? []
-  const path = () => [...prefix]
+  const path = () => namesIn(prefix)
   return async (execution) => {
     const asked = ask({ ...entities, represent: numbered(entities.represent), identify: undefined }, execution.data)
     const places = placesOf(execution.data, prefix)

@@ -1,23 +1,43 @@
 /** Where entities are in an answer under way. */
+import type { GraphQLSchema } from 'graphql'
 import { type Data, isData, own } from './objects.ts'
+import { kindsOf } from './rewrites.ts'
 
-/** Response names, and `@` for each element of a list. */
-export type PlanPath = readonly (string | number)[]
+/** Response names, `@` for each element of a list, and the names of the types that an object may have to be meant. */
+export type PlanPath = readonly (string | ReadonlySet<string>)[]
 export type ResponsePath = (string | number)[]
+
+/** A plan's path has the types with the name before them, as in `@|[Book,Film]`, and may begin with an empty name. */
+const CONDITION = /^(.*)\|\[(.*)\]$/
+
+/** @param schema the whole supergraph */
+export function readPath(schema: GraphQLSchema, path: readonly (string | number)[]): PlanPath {
+  return path.flatMap((part) => {
+    const [, name = String(part), types] = CONDITION.exec(String(part)) ?? []
+    const names = name === '' ? [] : [name]
+    return types === undefined ? names : [...names, new Set(types.split(',').flatMap((each) => kindsOf(schema, each)))]
+  })
+}
+
+/** A path without types. */
+export const namesIn = (path: PlanPath): string[] => path.filter((part) => typeof part === 'string')
+
+const isMeant = (object: Data, types: ReadonlySet<string>): boolean => types.has(own(object, '__typename') as string)
 
 /** Adds the objects at a path to `found`: null and what is missing are left out. */
 export function gather(value: unknown, path: PlanPath, found: Data[], at = 0): void {
   let current = value
   for (let index = at; index < path.length; index++) {
     if (current === undefined || current === null) return
-    const key = path[index] as string
+    const key = path[index] as string | ReadonlySet<string>
     if (key === '@') {
       if (!Array.isArray(current)) return
       for (const item of current) gather(item, path, found, index + 1)
       return
     }
     if (!isData(current)) return
-    current = own(current, key)
+    if (typeof key === 'string') current = own(current, key)
+    else if (!isMeant(current, key)) return
   }
   if (Array.isArray(current)) for (const item of current) gather(item, path, found, path.length)
   else if (isData(current)) found.push(current)
@@ -36,13 +56,13 @@ export function placesOf(root: unknown, path: PlanPath): ResponsePath[] {
         walk(item, key === '@' ? at + 1 : at)
         place.pop()
       }
-    } else if (key === undefined) {
-      if (isData(value)) found.push([...place])
-    } else if (isData(value)) {
+    } else if (!isData(value)) return
+    else if (key === undefined) found.push([...place])
+    else if (typeof key === 'string') {
       place.push(key)
-      walk(own(value, key as string), at + 1)
+      walk(own(value, key), at + 1)
       place.pop()
-    }
+    } else if (isMeant(value, key)) walk(value, at + 1)
   }
   walk(root, 0)
   return found

@@ -11,7 +11,7 @@ import {
   type FetchEnvironment,
   type Step,
 } from './fetch.ts'
-import type { PlanPath } from './places.ts'
+import { type PlanPath, readPath } from './places.ts'
 
 export type CompiledPlan = {
   /** Fetches everything; undefined where nothing has to be fetched. */
@@ -58,7 +58,7 @@ function compile(environment: FetchEnvironment, node: PlanNode, prefix: PlanPath
       if (node.contextRewrites?.length) return compileContextFetch(environment, node, prefix)
       return compileEntityFetch(environment, [entityFetch(environment, node, prefix)])
     case 'Flatten':
-      return compile(environment, node.node, [...prefix, ...node.path])
+      return compile(environment, node.node, [...prefix, ...readPath(environment.schema, node.path)])
     case 'Sequence':
       return sequence(node.nodes.map((each) => compile(environment, each, prefix)))
     case 'Parallel':
@@ -97,7 +97,7 @@ function compileParallel(environment: FetchEnvironment, nodes: readonly PlanNode
       steps.push(compile(environment, node, prefix))
       continue
     }
-    const path = node.kind === 'Flatten' ? [...prefix, ...node.path] : prefix
+    const path = node.kind === 'Flatten' ? [...prefix, ...readPath(environment.schema, node.path)] : prefix
     const fetches = byService.get(inner.serviceName) ?? []
     byService.set(inner.serviceName, [...fetches, entityFetch(environment, inner, path)])
   }

@@ -69,3 +69,9 @@ export function fits(schema: GraphQLSchema, typename: string, condition: string)
   const [type, abstract] = [schema.getType(typename), schema.getType(condition)]
   return isAbstractType(abstract) && (isObjectType(type) || isInterfaceType(type)) && schema.isSubType(abstract, type)
 }
+
+/** A type's name, and those of its kinds. */
+export function kindsOf(schema: GraphQLSchema, name: string): string[] {
+  const type = schema.getType(name)
+  return isAbstractType(type) ? [name, ...schema.getPossibleTypes(type).map((each) => each.name)] : [name]
+}

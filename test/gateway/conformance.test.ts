@@ -2,9 +2,10 @@
 import t from 'tap'
 import { entitySuites } from './conformance/entities.ts'
 import { keySuites } from './conformance/keys.ts'
+import { plannerSuites } from './conformance/planner.ts'
 import { requiresSuites } from './conformance/requires.ts'
 import { run } from './conformance/support.ts'
 import { typeSuites } from './conformance/types.ts'
 
-for (const suite of [...keySuites, ...entitySuites, ...requiresSuites, ...typeSuites])
+for (const suite of [...keySuites, ...entitySuites, ...requiresSuites, ...typeSuites, ...plannerSuites])
   t.test(suite.name, (t) => run(t, suite))

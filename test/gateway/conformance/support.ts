@@ -40,6 +40,9 @@ const DIRECTIVES = [
 ]
 const LINK = `extend schema @link(url: "https://specs.apollo.dev/federation/v2.9", import: ${JSON.stringify(DIRECTIVES)})\n`
 
+/** A value of a union or interface. */
+export const typed = (__typename: string, fields: object) => ({ __typename, ...fields })
+
 export type Call = { readonly service: string; readonly query: string; readonly variables: Record<string, unknown> }
 
 /** A subgraph by graphql-js in this process. */
