@@ -1,0 +1,30 @@
+/** `npm run fuzz -- [--seed N] [--seconds N] [--operations N] [--schemas]`: see run.ts. Without `--seconds` it never ends. */
+import { parseArgs } from 'node:util'
+import { describeFinding, explore } from './run.ts'
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
+    seconds: { type: 'string' },
+    operations: { type: 'string', default: '300' },
+    findings: { type: 'string', default: '1' },
+    schemas: { type: 'boolean', default: false },
+  },
+})
+const first = Number(values.seed)
+const end = values.seconds === undefined ? Number.POSITIVE_INFINITY : performance.now() + Number(values.seconds) * 1000
+let operations = 0
+let wrong = 0
+let worlds = 0
+for (let seed = first; performance.now() < end; seed++) {
+  const { asked, found } = await explore(seed, Number(values.operations), Number(values.findings))
+  operations += asked
+  worlds += asked > 0 ? 1 : 0
+  for (const finding of found) {
+    wrong++
+    console.log(`${describeFinding(finding, values.schemas)}\n`)
+  }
+  if (seed % 20 === 0) console.log(`# up to seed ${seed}: ${operations} operations, ${wrong} answered wrongly`)
+}
+console.log(`${operations} operations over ${worlds} supergraphs from seed ${first} on: ${wrong} answered wrongly.`)
+process.exitCode = wrong > 0 ? 1 : 0
