@@ -10,6 +10,7 @@ import { type QueryPlan, QueryPlanner } from '@apollo/query-planner'
 import type { DocumentNode, GraphQLSchema } from 'graphql'
 import { type Authorization, createAuthorization } from './authorization.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
+import { joinPlans, type Part, partsOf } from './planning/interface-objects.ts'
 import { plannerSupergraph } from './planning/supergraph-corrections.ts'
 
 export type LoadedSupergraph = {
@@ -72,15 +73,18 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
     ? Supergraph.build(planners.document, { ...BUILD, validateSupergraph: false })
     : supergraph
   const plannedSchema = planned.apiSchema()
-  function planBy(planner: () => QueryPlanner): Plan {
+  function planBy(planner: () => QueryPlanner, parts: (document: DocumentNode) => readonly Part[]): Plan {
     return (document, operationName, overridden) => {
-      const operation = operationFromDocument(
-        plannedSchema,
-        document,
-        operationName === undefined ? {} : { operationName },
-      )
       const conditions = new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false]))
-      return planners.restore(planner().buildQueryPlan(operation, { overrideConditions: conditions }))
+      const planPart = (part: DocumentNode): QueryPlan => {
+        const operation = operationFromDocument(
+          plannedSchema,
+          part,
+          operationName === undefined ? {} : { operationName },
+        )
+        return planners.restore(planner().buildQueryPlan(operation, { overrideConditions: conditions }))
+      }
+      return joinPlans(parts(document).map((part) => ({ ...part, plan: planPart(part.document) })))
     }
   }
   const planner = new QueryPlanner(planned, PLANNING)
@@ -97,10 +101,16 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
     authorization: createAuthorization(schema, fullSchema, supergraph),
     subgraphs: supergraph.subgraphsMetadata(),
     overrideLabels,
-    plan: planBy(() => planner),
-    stockPlan: planBy(() => {
-      stockPlanner ??= new QueryPlanner(planned)
-      return stockPlanner
-    }),
+    plan: planBy(
+      () => planner,
+      (document) => partsOf(schema, planners.objectified, document),
+    ),
+    stockPlan: planBy(
+      () => {
+        stockPlanner ??= new QueryPlanner(planned)
+        return stockPlanner
+      },
+      (document) => [{ path: [], level: 0, document }],
+    ),
   }
 }

@@ -6,8 +6,8 @@ import type { Field, Shape } from './shape.ts'
 type Path = readonly (string | number)[]
 
 /**
- * Errors as the client sees them. A path ends before what the client did not ask for: keys, requirements, and whatever else
- * the planner adds.
+ * Errors as the client sees them, each of them once: two subgraphs may have been asked for one field. A path ends before what
+ * the client did not ask for: keys, requirements, and whatever else the planner adds.
  * @param data what the subgraphs sent, merged
  */
 export function withClientPaths(
@@ -16,11 +16,15 @@ export function withClientPaths(
   root: Shape,
   data: Data,
 ): GraphQLFormattedError[] {
-  return errors.map((error) => {
-    if (!error.path) return error
+  const known = new Set<string>()
+  return errors.flatMap((error) => {
+    if (!error.path) return [error]
     const { path: internal, ...rest } = error
     const path = clientPath(internal, schema, root, data)
-    return path.length > 0 ? { ...rest, path } : rest
+    const key = JSON.stringify([path, error.message])
+    if (known.has(key)) return []
+    known.add(key)
+    return [path.length > 0 ? { ...rest, path } : rest]
   })
 }
 

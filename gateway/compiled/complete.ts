@@ -40,8 +40,10 @@ export function complete(
   const errors: GraphQLFormattedError[] = []
   const path: Path = []
 
-  function fail(message: string): void {
-    if (known.some((error) => explains(error, path))) return
+  /** @param isMissing nothing came for the place, not even null */
+  function fail(message: string, isMissing = false): void {
+    const around = isMissing ? path.slice(0, -1) : path
+    if (known.some((error) => explains(error, around))) return
     errors.push({ message, path: [...path], extensions: { code: 'INTERNAL_SERVER_ERROR' } })
   }
 
@@ -98,7 +100,7 @@ export function complete(
       const before = errors.length
       const completed = value(input, type.ofType, field)
       if (completed !== null) return completed
-      if (errors.length === before) fail(`Cannot return null for non-nullable ${describe(field)}.`)
+      if (errors.length === before) fail(`Cannot return null for non-nullable ${describe(field)}.`, input === undefined)
       return INVALID
     }
     if (input === undefined || input === null) return null
@@ -156,7 +158,10 @@ function elementOf(type: GraphQLOutputType): GraphQLOutputType {
   return isListType(bare) ? elementOf(bare.ofType) : bare
 }
 
-/** Whether an error is about this place, something around it or something in it. */
+/**
+ * Whether an error is about this place, something around it or something in it. Of a place for which nothing came, what is
+ * around it counts: it was asked for together with what failed, and became null with it.
+ */
 function explains(error: GraphQLFormattedError, path: Path): boolean {
   const of = error.path ?? []
   const shared = Math.min(of.length, path.length)

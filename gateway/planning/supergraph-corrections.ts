@@ -10,22 +10,29 @@ import {
   type DocumentNode,
   type FieldDefinitionNode,
   type FieldNode,
-  type InterfaceTypeDefinitionNode,
   Kind,
-  type NameNode,
-  type ObjectTypeDefinitionNode,
   type OperationDefinitionNode,
   parse,
   print,
   type SelectionNode,
   type SelectionSetNode,
   stripIgnoredCharacters,
-  type TypeNode,
   visit,
 } from 'graphql'
 import { operationOf } from '../subgraph-errors.ts'
-
-type TypeDefinition = ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode
+import { type Objectifieds, objectifiedInterfaces, withEntries } from './interface-objects.ts'
+import {
+  argumentOf,
+  graphOf,
+  isTrue,
+  mapTypes,
+  namedType,
+  nameNode,
+  serviceNames,
+  type TypeDefinition,
+  typesOf,
+} from './join.ts'
+import { separateChains, withRealServices } from './requirement-chains.ts'
 
 /** A field with the arguments that `@requires` gives it, under a name that only the planner knows. */
 type StandIn = { readonly field: string; readonly arguments: readonly ArgumentNode[] }
@@ -33,6 +40,8 @@ type StandIn = { readonly field: string; readonly arguments: readonly ArgumentNo
 export type PlannerSupergraph = {
   /** undefined: the real one serves as well. */
   readonly document: DocumentNode | undefined
+  /** The interfaces that some subgraphs take for objects. */
+  readonly objectified: Objectifieds
   /** From the planner's names back to what the subgraphs know. */
   readonly restore: (plan: QueryPlan) => QueryPlan
 }
@@ -46,36 +55,22 @@ export const isPlannersName = (name: string | number): boolean => typeof name ==
 
 /** @param sdl a composed supergraph */
 export function plannerSupergraph(sdl: string): PlannerSupergraph {
-  if (!/\bresolvable:\s*false|\brequires:/.test(sdl)) return { document: undefined, restore: (plan) => plan }
-  const standIns = addStandIns(mapTypes(parse(sdl, { noLocation: true }), withoutIdleKeys))
-  return {
-    document: standIns.document,
-    restore: standIns.byName.size > 0 ? createRestore(standIns) : (plan) => plan,
+  if (!/\bresolvable:\s*false|\brequires:|\bisInterfaceObject:/.test(sdl)) {
+    return { document: undefined, objectified: new Map(), restore: (plan) => plan }
   }
-}
-
-const isType = (node: { readonly kind: string }): node is TypeDefinition =>
-  node.kind === Kind.OBJECT_TYPE_DEFINITION || node.kind === Kind.INTERFACE_TYPE_DEFINITION
-
-function typesOf({ definitions }: DocumentNode): Map<string, TypeDefinition> {
-  return new Map(definitions.filter(isType).map((type) => [type.name.value, type]))
-}
-
-function mapTypes(document: DocumentNode, change: (type: TypeDefinition) => TypeDefinition): DocumentNode {
-  return { ...document, definitions: document.definitions.map((each) => (isType(each) ? change(each) : each)) }
-}
-
-const argumentOf = (directive: ConstDirectiveNode, name: string) =>
-  directive.arguments?.find((argument) => argument.name.value === name)?.value
-
-function graphOf(directive: ConstDirectiveNode): string {
-  const value = argumentOf(directive, 'graph')
-  return value?.kind === Kind.ENUM ? value.value : ''
-}
-
-function isTrue(directive: ConstDirectiveNode, name: string, unless: boolean): boolean {
-  const value = argumentOf(directive, name)
-  return value?.kind === Kind.BOOLEAN ? value.value : unless
+  const whole = parse(sdl, { noLocation: true })
+  const objectified = objectifiedInterfaces(whole)
+  const document = separateChains(mapTypes(whole, withoutIdleKeys))
+  const standIns = addStandIns(document)
+  const restoreNames = standIns.byName.size > 0 ? createRestore(standIns) : (plan: QueryPlan) => plan
+  return {
+    document: objectified.size > 0 ? withEntries(standIns.document, objectified) : standIns.document,
+    objectified,
+    restore: (plan) => {
+      const { node } = restoreNames(plan)
+      return node && node.kind !== 'Subscription' ? { ...plan, node: withRealServices(node) } : plan
+    },
+  }
 }
 
 /**
@@ -186,29 +181,9 @@ function addStandIns(document: DocumentNode): StandIns {
   return { document: whole, byName, requirements }
 }
 
-const nameNode = (value: string): NameNode => ({ kind: Kind.NAME, value })
-
 function nameOf({ field, arguments: given }: StandIn): string {
   const text = given.map((argument) => stripIgnoredCharacters(print(argument))).sort()
   return `${field}${PLANNERS_MARK}${createHash('sha256').update(text.join(',')).digest('hex').slice(0, 8)}`
-}
-
-function namedType(type: TypeNode): string {
-  return type.kind === Kind.NAMED_TYPE ? type.name.value : namedType(type.type)
-}
-
-/** The subgraphs' names by what the supergraph calls them. */
-function serviceNames(document: DocumentNode): Map<string, string> {
-  const graphs = document.definitions.find(
-    (each) => each.kind === Kind.ENUM_TYPE_DEFINITION && each.name.value === 'join__Graph',
-  )
-  const values = graphs?.kind === Kind.ENUM_TYPE_DEFINITION ? (graphs.values ?? []) : []
-  return new Map(
-    values.map(({ name, directives }) => {
-      const value = directives?.[0] && argumentOf(directives[0], 'name')
-      return [name.value, value?.kind === Kind.STRING ? value.value : name.value]
-    }),
-  )
 }
 
 function createRestore({ byName, requirements }: StandIns): (plan: QueryPlan) => QueryPlan {

@@ -1,0 +1,284 @@
+/**
+ * Type conditions on what some subgraphs take for an object (`@interfaceObject`). For such a subgraph `... on Person` has no
+ * meaning, and the planner loses it on the way there: it asks for fields of other types' objects, sends representations
+ * without a key, or requires of all what it fetched for some; and at times it does not end. So what is under such a
+ * condition is planned apart, by the type that the object turned out to have, as an operation that begins with an object of
+ * that type. Its plan follows the one of the rest.
+ */
+import type { PlanNode, QueryPlan } from '@apollo/query-planner'
+import {
+  type DocumentNode,
+  type FieldDefinitionNode,
+  type FieldNode,
+  type FragmentDefinitionNode,
+  type GraphQLSchema,
+  getNamedType,
+  isAbstractType,
+  isInterfaceType,
+  isListType,
+  isNonNullType,
+  isObjectType,
+  Kind,
+  type OperationDefinitionNode,
+  OperationTypeNode,
+  parse,
+  type SelectionNode,
+  type SelectionSetNode,
+} from 'graphql'
+import { operationOf } from '../subgraph-errors.ts'
+import {
+  directivesOf,
+  graphOf,
+  isTrue,
+  joined,
+  mapTypes,
+  nameNode,
+  type TypeDefinition,
+  textOf,
+  typesOf,
+  withExplicitFields,
+  withGraph,
+} from './join.ts'
+
+const GRAPH = 'GATEWAY__ENTRIES'
+const SERVICE = 'gateway__entries'
+const ENTRY = 'gateway__entry_'
+
+/** An interface that some subgraphs take for an object. */
+type Objectified = {
+  /** The fields that these subgraphs have. */
+  readonly fields: ReadonlySet<string>
+  /** The selection of one of its keys. */
+  readonly key: string
+}
+
+export type Objectifieds = ReadonlyMap<string, Objectified>
+
+/** @param document a supergraph */
+export function objectifiedInterfaces(document: DocumentNode): Objectifieds {
+  const found = new Map<string, Objectified>()
+  for (const [name, type] of typesOf(document)) {
+    const joins = directivesOf(type, 'join__type')
+    const graphs = new Set(joins.filter((each) => isTrue(each, 'isInterfaceObject', false)).map(graphOf))
+    const key = joins.flatMap((each) =>
+      isTrue(each, 'isInterfaceObject', false) ? [] : (textOf(each, 'key') ?? []),
+    )[0]
+    if (type.kind !== Kind.INTERFACE_TYPE_DEFINITION || graphs.size === 0 || key === undefined) continue
+    const fields = (type.fields ?? []).filter(({ directives }) =>
+      directivesOf({ directives }, 'join__field').some(
+        (each) => graphs.has(graphOf(each)) && !isTrue(each, 'external', false),
+      ),
+    )
+    found.set(name, { fields: new Set(fields.map((each) => each.name.value)), key })
+  }
+  return found
+}
+
+/** The supergraph with a subgraph that has a root field for each type of these interfaces, with nothing but its key. */
+export function withEntries(document: DocumentNode, objectified: Objectifieds): DocumentNode {
+  const keyOf = ({ interfaces }: TypeDefinition): SelectionSetNode | undefined => {
+    const key = interfaces?.flatMap(({ name }) => objectified.get(name.value)?.key ?? [])[0]
+    return key === undefined ? undefined : setOf(key)
+  }
+  const types = typesOf(document)
+  const entries = [...types.values()].filter((type) => type.kind === Kind.OBJECT_TYPE_DEFINITION && keyOf(type))
+  const queryName = queryTypeName(document)
+  const wanted = new Map<string, Set<string>>([[queryName, new Set()]])
+  const want = (typename: string, { selections }: SelectionSetNode): void => {
+    const names = wanted.get(typename) ?? new Set()
+    wanted.set(typename, names)
+    for (const each of selections) {
+      if (each.kind !== Kind.FIELD) continue
+      names.add(each.name.value)
+      const field = types.get(typename)?.fields?.find(({ name }) => name.value === each.name.value)
+      if (field && each.selectionSet) want(typeName(field), each.selectionSet)
+    }
+  }
+  for (const type of entries) want(type.name.value, keyOf(type) as SelectionSetNode)
+  const here = joined('join__field', GRAPH)
+  return mapTypes(withGraph(document, GRAPH, SERVICE), (type) => {
+    const names = wanted.get(type.name.value)
+    if (!names) return type
+    const explicit = withExplicitFields(type)
+    const fields = (explicit.fields ?? []).map((field) =>
+      names.has(field.name.value) ? { ...field, directives: [...(field.directives ?? []), here] } : field,
+    )
+    const roots = entries.map(
+      ({ name }): FieldDefinitionNode => ({
+        kind: Kind.FIELD_DEFINITION,
+        name: nameNode(ENTRY + name.value),
+        type: { kind: Kind.NAMED_TYPE, name },
+        directives: [here],
+      }),
+    )
+    return {
+      ...explicit,
+      directives: [...(explicit.directives ?? []), joined('join__type', GRAPH)],
+      fields: type.name.value === queryName ? [...fields, ...roots] : fields,
+    }
+  })
+}
+
+const setOf = (text: string): SelectionSetNode => operationOf(parse(`{${text}}`, { noLocation: true })).selectionSet
+
+function typeName({ type }: FieldDefinitionNode): string {
+  let named = type
+  while (named.kind !== Kind.NAMED_TYPE) named = named.type
+  return named.name.value
+}
+
+function queryTypeName({ definitions }: DocumentNode): string {
+  for (const each of definitions) {
+    if (each.kind !== Kind.SCHEMA_DEFINITION && each.kind !== Kind.SCHEMA_EXTENSION) continue
+    const root = each.operationTypes?.find(({ operation }) => operation === OperationTypeNode.QUERY)
+    if (root) return root.type.name.value
+  }
+  return 'Query'
+}
+
+/** Part of an operation that is planned by itself. */
+export type Part = {
+  /** Where its object is, as a plan has it; empty: the root. */
+  readonly path: readonly string[]
+  /** How many others it is in: those of one level do not depend on each other. */
+  readonly level: number
+  readonly document: DocumentNode
+}
+
+/**
+ * The parts of an operation: first what is under no such condition.
+ * @param schema what clients see
+ * @param document an operation without conditions, in internal names
+ */
+export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, document: DocumentNode): readonly Part[] {
+  if (objectified.size === 0) return [{ path: [], level: 0, document }]
+  const parts: Part[] = []
+  let level = 0
+  const operation = operationOf(document)
+  const fragments = new Map<string, FragmentDefinitionNode>()
+  for (const each of document.definitions) {
+    if (each.kind === Kind.FRAGMENT_DEFINITION) fragments.set(each.name.value, each)
+  }
+  const possible = (typename: string): string[] => {
+    const type = schema.getType(typename)
+    return isAbstractType(type) ? schema.getPossibleTypes(type).map(({ name }) => name) : [typename]
+  }
+
+  /** Fragments in place of their spreads. */
+  const flat = (set: SelectionSetNode): readonly (FieldNode | Inline)[] =>
+    set.selections.map((each) => {
+      if (each.kind !== Kind.FRAGMENT_SPREAD) return each
+      const { typeCondition, selectionSet } = fragments.get(each.name.value) as FragmentDefinitionNode
+      return { kind: Kind.INLINE_FRAGMENT, typeCondition, directives: each.directives ?? [], selectionSet }
+    })
+
+  /** Whether fields that only subgraphs with interface objects have are asked for, at the object itself. */
+  const asks = (set: SelectionSetNode, fields: ReadonlySet<string>): boolean =>
+    flat(set).some((each) => (each.kind === Kind.FIELD ? fields.has(each.name.value) : asks(each.selectionSet, fields)))
+
+  /** @param types those that the object at this place may have here; undefined: all of its declared type */
+  function walk(
+    set: SelectionSetNode,
+    typename: string,
+    path: readonly string[],
+    types?: readonly string[],
+  ): SelectionSetNode {
+    const interfaces = objectified.get(typename)
+    const selections = flat(set).flatMap((each): SelectionNode[] => {
+      if (each.kind === Kind.FIELD) return [walkField(each, typename, conditioned(path, types))]
+      const on = each.typeCondition?.name.value ?? typename
+      const narrowed = (types ?? possible(typename)).filter((name) => possible(on).includes(name))
+      const narrows = narrowed.length < (types ?? possible(typename)).length
+      if (narrows && interfaces && path.length > 0 && asks(each.selectionSet, interfaces.fields)) {
+        for (const name of narrowed) addPart(name, conditioned(path, [name]), each)
+        return [{ kind: Kind.FIELD, name: nameNode('__typename') }, ...setOf(interfaces.key).selections]
+      }
+      return [{ ...each, selectionSet: walk(each.selectionSet, on, path, narrows ? narrowed : types) }]
+    })
+    return { kind: Kind.SELECTION_SET, selections }
+  }
+
+  function walkField(field: FieldNode, typename: string, path: readonly string[]): FieldNode {
+    if (!field.selectionSet) return field
+    const parent = schema.getType(typename)
+    const definition =
+      isObjectType(parent) || isInterfaceType(parent) ? parent.getFields()[field.name.value] : undefined
+    if (!definition) return field
+    const lists: string[] = []
+    let { type } = definition
+    while (isListType(type) || isNonNullType(type)) {
+      if (isListType(type)) lists.push('@')
+      type = type.ofType
+    }
+    const at = [...path, (field.alias ?? field.name).value, ...lists]
+    return { ...field, selectionSet: walk(field.selectionSet, getNamedType(type).name, at) }
+  }
+
+  function addPart(typename: string, path: readonly string[], selection: SelectionNode): void {
+    level++
+    const inner = walk({ kind: Kind.SELECTION_SET, selections: [selection] }, typename, path)
+    const entry: FieldNode = { kind: Kind.FIELD, name: nameNode(ENTRY + typename), selectionSet: inner }
+    const { name: _, ...rest } = operation
+    const part: OperationDefinitionNode = {
+      ...rest,
+      ...(operation.name && { name: operation.name }),
+      operation: OperationTypeNode.QUERY,
+      directives: operation.directives ?? [],
+      selectionSet: { kind: Kind.SELECTION_SET, selections: [entry] },
+    }
+    parts.push({ path, level, document: { kind: Kind.DOCUMENT, definitions: [part] } })
+    level--
+  }
+
+  const root = schema.getRootType(operation.operation)?.name ?? ''
+  const selectionSet = walk(operation.selectionSet, root, [])
+  if (parts.length === 0) return [{ path: [], level: 0, document }]
+  return [
+    { path: [], level: 0, document: { kind: Kind.DOCUMENT, definitions: [{ ...operation, selectionSet }] } },
+    ...parts,
+  ]
+}
+
+type Inline = Extract<SelectionNode, { kind: Kind.INLINE_FRAGMENT }>
+
+/** A path to an object of some types only. */
+function conditioned(path: readonly string[], types: readonly string[] | undefined): readonly string[] {
+  const last = path.at(-1)
+  return types === undefined || last === undefined
+    ? path
+    : [...path.slice(0, -1), `${last.replace(/\|.*$/, '')}|[${types.join(',')}]`]
+}
+
+/** One plan of the plans of an operation's parts. */
+export function joinPlans(plans: readonly (Part & { readonly plan: QueryPlan })[]): QueryPlan {
+  const [first] = plans as readonly [Part & { readonly plan: QueryPlan }]
+  if (plans.length === 1) return first.plan
+  const levels: PlanNode[][] = []
+  for (const { path, level, plan } of plans) {
+    const { node } = plan
+    const placed = !node || node.kind === 'Subscription' || path.length === 0 ? node : atPlace(node, path)
+    if (!placed || placed.kind === 'Subscription') continue
+    levels[level] = [...(levels[level] ?? []), placed]
+  }
+  const nodes = levels.flatMap((nodes): PlanNode[] => (nodes.length > 1 ? [{ kind: 'Parallel', nodes }] : nodes))
+  return { ...first.plan, node: { kind: 'Sequence', nodes } }
+}
+
+/** A part's plan without its beginning, at the place of its object. */
+function atPlace(node: PlanNode, place: readonly string[]): PlanNode | undefined {
+  switch (node.kind) {
+    case 'Fetch':
+      return node.serviceName === SERVICE ? undefined : node
+    case 'Flatten': {
+      const start = node.path.findIndex((part) => String(part).startsWith(ENTRY))
+      return { ...node, path: [...place, ...node.path.slice(start + 1)] }
+    }
+    case 'Sequence':
+    case 'Parallel': {
+      const nodes = node.nodes.flatMap((each) => atPlace(each, place) ?? [])
+      return nodes.length === 0 ? undefined : { ...node, nodes }
+    }
+    default:
+      return node
+  }
+}

@@ -1,0 +1,125 @@
+/** Reading and changing a supergraph's text by its `join` directives, which say what is in which subgraph. */
+import {
+  type ConstArgumentNode,
+  type ConstDirectiveNode,
+  type ConstValueNode,
+  type DocumentNode,
+  type EnumTypeDefinitionNode,
+  type FieldDefinitionNode,
+  type InterfaceTypeDefinitionNode,
+  Kind,
+  type NameNode,
+  type ObjectTypeDefinitionNode,
+  type TypeNode,
+} from 'graphql'
+
+export type TypeDefinition = ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode
+
+export const nameNode = (value: string): NameNode => ({ kind: Kind.NAME, value })
+
+const isType = (node: { readonly kind: string }): node is TypeDefinition =>
+  node.kind === Kind.OBJECT_TYPE_DEFINITION || node.kind === Kind.INTERFACE_TYPE_DEFINITION
+
+/** The object types and interfaces by their names. */
+export function typesOf({ definitions }: DocumentNode): Map<string, TypeDefinition> {
+  return new Map(definitions.filter(isType).map((type) => [type.name.value, type]))
+}
+
+export function mapTypes(document: DocumentNode, change: (type: TypeDefinition) => TypeDefinition): DocumentNode {
+  return { ...document, definitions: document.definitions.map((each) => (isType(each) ? change(each) : each)) }
+}
+
+export const argumentOf = (directive: ConstDirectiveNode, name: string): ConstValueNode | undefined =>
+  directive.arguments?.find((argument) => argument.name.value === name)?.value
+
+/** The graph that a directive is about, as the supergraph calls it; empty for none. */
+export function graphOf(directive: ConstDirectiveNode): string {
+  const value = argumentOf(directive, 'graph')
+  return value?.kind === Kind.ENUM ? value.value : ''
+}
+
+export function textOf(directive: ConstDirectiveNode, name: string): string | undefined {
+  const value = argumentOf(directive, name)
+  return value?.kind === Kind.STRING ? value.value : undefined
+}
+
+export function isTrue(directive: ConstDirectiveNode, name: string, unless: boolean): boolean {
+  const value = argumentOf(directive, name)
+  return value?.kind === Kind.BOOLEAN ? value.value : unless
+}
+
+/** Those directives of a definition that have a name. */
+export const directivesOf = (
+  { directives }: { readonly directives?: readonly ConstDirectiveNode[] | undefined },
+  name: string,
+): ConstDirectiveNode[] => (directives ?? []).filter((each) => each.name.value === name)
+
+export function namedType(type: TypeNode): string {
+  return type.kind === Kind.NAMED_TYPE ? type.name.value : namedType(type.type)
+}
+
+/** A directive about a graph. */
+export function joined(name: string, graph: string, texts: Readonly<Record<string, string>> = {}): ConstDirectiveNode {
+  const given = Object.entries(texts).map(
+    ([key, value]): ConstArgumentNode => ({
+      kind: Kind.ARGUMENT,
+      name: nameNode(key),
+      value: { kind: Kind.STRING, value },
+    }),
+  )
+  const of: ConstArgumentNode = {
+    kind: Kind.ARGUMENT,
+    name: nameNode('graph'),
+    value: { kind: Kind.ENUM, value: graph },
+  }
+  return { kind: Kind.DIRECTIVE, name: nameNode(name), arguments: [of, ...given] }
+}
+
+/** A type whose fields each say in which graphs they are: one that says nothing is in all graphs of its type. */
+export function withExplicitFields(type: TypeDefinition): TypeDefinition {
+  const graphs = [...new Set(directivesOf(type, 'join__type').map(graphOf))]
+  const fields = (type.fields ?? []).map((field): FieldDefinitionNode => {
+    if (directivesOf(field, 'join__field').length > 0) return field
+    const all = graphs.map((graph) => joined('join__field', graph))
+    return { ...field, directives: [...(field.directives ?? []), ...all] }
+  })
+  return { ...type, fields }
+}
+
+const isGraphs = (each: DocumentNode['definitions'][number]): each is EnumTypeDefinitionNode =>
+  each.kind === Kind.ENUM_TYPE_DEFINITION && each.name.value === 'join__Graph'
+
+/** The subgraphs' names by what the supergraph calls them. */
+export function serviceNames({ definitions }: DocumentNode): Map<string, string> {
+  const values = definitions.find(isGraphs)?.values ?? []
+  return new Map(
+    values.map(({ name, directives }) => [
+      name.value,
+      (directives?.[0] && textOf(directives[0], 'name')) ?? name.value,
+    ]),
+  )
+}
+
+/** A supergraph with another subgraph, in which nothing is yet. */
+export function withGraph(document: DocumentNode, graph: string, service: string): DocumentNode {
+  const directive: ConstDirectiveNode = {
+    kind: Kind.DIRECTIVE,
+    name: nameNode('join__graph'),
+    arguments: [
+      { kind: Kind.ARGUMENT, name: nameNode('name'), value: { kind: Kind.STRING, value: service } },
+      { kind: Kind.ARGUMENT, name: nameNode('url'), value: { kind: Kind.STRING, value: '' } },
+    ],
+  }
+  const definitions = document.definitions.map((each) =>
+    isGraphs(each)
+      ? {
+          ...each,
+          values: [
+            ...(each.values ?? []),
+            { kind: Kind.ENUM_VALUE_DEFINITION, name: nameNode(graph), directives: [directive] } as const,
+          ],
+        }
+      : each,
+  )
+  return { ...document, definitions }
+}
