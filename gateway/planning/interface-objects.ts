@@ -172,6 +172,14 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
       return { kind: Kind.INLINE_FRAGMENT, typeCondition, directives: each.directives ?? [], selectionSet }
     })
 
+  /** A fragment with some of the fields that are asked for at the object itself; nothing where it has none of them. */
+  const only = (fragment: Inline, isWanted: (field: FieldNode) => boolean): Inline[] => {
+    const selections = flat(fragment.selectionSet).flatMap((each): SelectionNode[] =>
+      each.kind === Kind.FIELD ? (isWanted(each) ? [each] : []) : only(each, isWanted),
+    )
+    return selections.length > 0 ? [{ ...fragment, selectionSet: { kind: Kind.SELECTION_SET, selections } }] : []
+  }
+
   /** Whether fields that only subgraphs with interface objects have are asked for, at the object itself. */
   const asks = (set: SelectionSetNode, fields: ReadonlySet<string>): boolean =>
     flat(set).some((each) => (each.kind === Kind.FIELD ? fields.has(each.name.value) : asks(each.selectionSet, fields)))
@@ -184,16 +192,25 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
     types?: readonly string[],
   ): SelectionSetNode {
     const interfaces = objectified.get(typename)
+    const walkFragment = (each: Inline, on: string): SelectionNode[] => {
+      const all = types ?? possible(typename)
+      const narrowed = all.filter((name) => possible(on).includes(name))
+      return [
+        { ...each, selectionSet: walk(each.selectionSet, on, path, narrowed.length < all.length ? narrowed : types) },
+      ]
+    }
     const selections = flat(set).flatMap((each): SelectionNode[] => {
       if (each.kind === Kind.FIELD) return [walkField(each, typename, conditioned(path, types))]
       const on = each.typeCondition?.name.value ?? typename
       const narrowed = (types ?? possible(typename)).filter((name) => possible(on).includes(name))
       const narrows = narrowed.length < (types ?? possible(typename)).length
       if (narrows && interfaces && path.length > 0 && asks(each.selectionSet, interfaces.fields)) {
-        for (const name of narrowed) addPart(name, conditioned(path, [name]), each)
-        return [{ kind: Kind.FIELD, name: nameNode('__typename') }, ...setOf(interfaces.key).selections]
+        const apart = only(each, ({ name }) => interfaces.fields.has(name.value))
+        const rest = only(each, ({ name }) => !interfaces.fields.has(name.value))
+        for (const name of narrowed) addPart(name, conditioned(path, [name]), apart)
+        return [TYPENAME, ...setOf(interfaces.key).selections, ...rest.flatMap((inner) => walkFragment(inner, on))]
       }
-      return [{ ...each, selectionSet: walk(each.selectionSet, on, path, narrows ? narrowed : types) }]
+      return walkFragment(each, on)
     })
     return { kind: Kind.SELECTION_SET, selections }
   }
@@ -214,9 +231,9 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
     return { ...field, selectionSet: walk(field.selectionSet, getNamedType(type).name, at) }
   }
 
-  function addPart(typename: string, path: readonly string[], selection: SelectionNode): void {
+  function addPart(typename: string, path: readonly string[], selections: readonly SelectionNode[]): void {
     level++
-    const inner = walk({ kind: Kind.SELECTION_SET, selections: [selection] }, typename, path)
+    const inner = walk({ kind: Kind.SELECTION_SET, selections }, typename, path)
     const entry: FieldNode = { kind: Kind.FIELD, name: nameNode(ENTRY + typename), selectionSet: inner }
     const { name: _, ...rest } = operation
     const part: OperationDefinitionNode = {
@@ -238,6 +255,8 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
     ...parts,
   ]
 }
+
+const TYPENAME: FieldNode = { kind: Kind.FIELD, name: nameNode('__typename') }
 
 type Inline = Extract<SelectionNode, { kind: Kind.INLINE_FRAGMENT }>
 

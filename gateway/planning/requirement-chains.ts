@@ -127,12 +127,22 @@ function separate(document: DocumentNode, from: string, to: string, chained: Rea
     const wanted = isEntity
       ? [...keys.flatMap(firstNames), ...names]
       : (type.fields ?? []).filter(isIn).map(({ name }) => name.value)
+    const added = wanted.filter((name) => !known.has(name))
+    if (added.length > 0) keepKinds(type, added)
     for (const field of type.fields ?? []) {
       const name = field.name.value
-      if (!wanted.includes(name) || known.has(name)) continue
+      if (!added.includes(name) || known.has(name)) continue
       known.add(name)
       keep(namedType(field.type), [])
       for (const argument of field.arguments ?? []) keep(namedType(argument.type), [])
+    }
+  }
+  /** The kinds of an interface, with its fields. */
+  function keepKinds({ kind, name }: TypeDefinition, fields: readonly string[]): void {
+    if (kind !== Kind.INTERFACE_TYPE_DEFINITION) return
+    for (const [typename, type] of types) {
+      const implemented = directivesOf(type, 'join__implements').filter((each) => graphOf(each) === from)
+      if (implemented.some((each) => textOf(each, 'interface') === name.value)) keep(typename, fields)
     }
   }
   function keepOther(definition: DefinitionNode | undefined): void {
@@ -168,7 +178,10 @@ function separate(document: DocumentNode, from: string, to: string, chained: Rea
   const changed = document.definitions.map((each): DefinitionNode => {
     const names = 'name' in each && each.name ? kept.get(each.name.value) : undefined
     if (!names || !('directives' in each)) return each
-    const directives = copied(each.directives as readonly ConstDirectiveNode[], from, to)
+    const directives = copied(each.directives as readonly ConstDirectiveNode[], from, to).filter((join) => {
+      const implemented = join.name.value === 'join__implements' && graphOf(join) === to
+      return !implemented || kept.has(textOf(join, 'interface') ?? '')
+    })
     if (each.kind === Kind.OBJECT_TYPE_DEFINITION || each.kind === Kind.INTERFACE_TYPE_DEFINITION) {
       const fields = (each.fields ?? []).map((field): FieldDefinitionNode => {
         const name = field.name.value
