@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { composeServices } from '@apollo/composition'
-import { parse, print } from 'graphql'
+import { Supergraph } from '@apollo/federation-internals'
+import { type GraphQLSchema, parse, print } from 'graphql'
 import { buildGateway } from '../../../gateway/server.ts'
-import { loadSupergraph } from '../../../gateway/supergraph.ts'
 import { type Answer, createOracle, type Oracle } from './compare.ts'
 import { type Asked, createOperation } from './operations.ts'
 import { createRandom } from './random.ts'
@@ -36,7 +36,7 @@ export type Finding = {
 export type Graph = {
   readonly world: World
   readonly oracle: Oracle
-  readonly schema: ReturnType<typeof loadSupergraph>['schema']
+  readonly schema: GraphQLSchema
   readonly ask: (asked: Asked) => Promise<Answer>
   readonly callsOf: (asked: Asked) => Promise<readonly Call[]>
   readonly close: () => Promise<void>
@@ -55,7 +55,7 @@ export async function startGraph(seed: number): Promise<Graph | undefined> {
   const transports = Object.fromEntries(services.map((each) => [each.name, transportOf(world, each, () => calls)]))
   const app = await buildGateway({ supergraph, transports, limits: LIMITS, logger: false })
   rmSync(folder, { recursive: true })
-  const { schema } = loadSupergraph(supergraphSdl)
+  const schema = Supergraph.build(supergraphSdl).apiSchema().toGraphQLJSSchema()
   const ask = async (asked: Asked): Promise<Answer> => {
     const response = await app.inject({ method: 'POST', url: '/graphql', payload: asked })
     return response.json()

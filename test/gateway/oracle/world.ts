@@ -180,7 +180,11 @@ export function createWorld(seed: number): World {
       const given = [...target.fields.values()].find(
         (each) => !each.owners.includes(owner) && !each.requires && !each.from && each.args === '' && isLeaf(each.type),
       )
-      if (!given || !target.keys.has(owner)) continue
+      // What a subgraph provides it knows where it requires it, too: then nothing is sent to it.
+      const isRequired = [...target.fields.values()].some(
+        (each) => each.owners.includes(owner) && each.requires?.includes(given?.name ?? ''),
+      )
+      if (!given || isRequired || !target.keys.has(owner)) continue
       mention(target, owner, [given.name])
       given.shared = true
       type.fields.set(name, { ...made, provides: given.name })

@@ -1,0 +1,19 @@
+/** Random operations over random supergraphs, held to what one server with all the data answers. Without end: `npm run fuzz`. */
+import t from 'tap'
+import { describeFinding, explore } from './oracle/run.ts'
+
+/** Of the first supergraph; the next ones have the next numbers. Always the same here, so that a run can be repeated. */
+const SEED = Number(process.env.ORACLE_SEED ?? 20_251)
+const SUPERGRAPHS = 10
+const OPERATIONS = 220
+
+t.test(`the gateway answers as one server would (seed ${SEED})`, async (t) => {
+  let operations = 0
+  for (let seed = SEED; seed < SEED + SUPERGRAPHS; seed++) {
+    const { asked, found } = await explore(seed, OPERATIONS)
+    operations += asked
+    for (const finding of found) t.fail(`npm run fuzz -- --seed ${seed}: ${describeFinding(finding)}`)
+  }
+  t.comment(`${operations} operations from seed ${SEED} on`)
+  t.ok(operations > 1000, `${operations} operations were asked`)
+})
