@@ -25,6 +25,8 @@ export interface EventStoreCluster {
   readonly nodes: readonly ClusterNode[]
   /** The leader, as it says itself; waits for one. @throws Error where there is none within a minute */
   leader(): Promise<ClusterNode>
+  /** Waits until each node leads or follows. @throws Error where one does not within a minute */
+  whole(): Promise<void>
 }
 
 export interface ClusterOptions {
@@ -141,17 +143,23 @@ async function openCluster({ noticeMs = 200, electionMs = 300 }: ClusterOptions)
   return {
     url: `kurrentdb://${members.map(({ endpoint }) => `127.0.0.1:${endpoint.port}`).join(',')}?tls=false`,
     nodes,
-    async leader(): Promise<ClusterNode> {
-      for (let i = 0; i < 6_000; i++) {
-        const index = members.findIndex((member) => isWell(member) && member.state === 'LEADER')
-        if (index >= 0) return nodes[index] as ClusterNode
-        await delay(10)
-      }
-      throw new Error('no leader within a minute')
+    leader: () =>
+      eventually(() => nodes[members.findIndex((member) => isWell(member) && member.state === 'LEADER')], 'no leader'),
+    async whole() {
+      await eventually(() => members.every((member) => isWell(member) && member.state !== 'UNKNOWN'), 'a node is away')
     },
     async close() {
       closed = true
       for (const { server } of members) await server?.stop()
     },
   }
+}
+
+async function eventually<T>(find: () => T | undefined | false, otherwise: string): Promise<T> {
+  for (let i = 0; i < 6_000; i++) {
+    const found = find()
+    if (found) return found
+    await delay(10)
+  }
+  throw new Error(`${otherwise} within a minute`)
 }

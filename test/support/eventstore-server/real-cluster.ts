@@ -34,7 +34,15 @@ export async function openRealCluster(program: string): Promise<EventStoreCluste
         ...['--db', join(folder, `data-${index}`), '--log', join(folder, `logs-${index}`)],
       ]
       const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^EVENTSTORE_/i.test(name)))
-      children[index] = spawn(program, args, { env, stdio: 'ignore' })
+      const run = () => {
+        const child = spawn(program, args, { env, stdio: 'ignore' })
+        children[index] = child
+        // A node that has to cut its log to that of the new leader ends, for its supervisor to start it again.
+        child.on('exit', () => {
+          if (children[index] === child) run()
+        })
+      }
+      run()
     },
 
     async stop() {
@@ -49,17 +57,27 @@ export async function openRealCluster(program: string): Promise<EventStoreCluste
     hang: (on) => void children[index]?.kill(on ? 'SIGSTOP' : 'SIGCONT'),
   }))
 
+  async function eventually<T>(
+    find: (states: readonly string[]) => T | undefined | false,
+    otherwise: string,
+  ): Promise<T> {
+    for (let i = 0; i < 1_200; i++) {
+      const found = find(await Promise.all(ports.map(({ http }) => stateOf(http))))
+      if (found) return found
+      await delay(50)
+    }
+    throw new Error(`${program}: ${otherwise} within a minute`)
+  }
+
   const cluster = {
     url: `kurrentdb://${ports.map(({ http }) => `127.0.0.1:${http}`).join(',')}?tls=false`,
     nodes,
-    async leader() {
-      for (let i = 0; i < 1_200; i++) {
-        const states = await Promise.all(ports.map(({ http }) => stateOf(http)))
-        const index = states.indexOf('leader')
-        if (index >= 0) return nodes[index] as ClusterNode
-        await delay(50)
-      }
-      throw new Error(`${program}: no leader within a minute`)
+    leader: () => eventually((states) => nodes[states.indexOf('leader')], 'no leader'),
+    async whole() {
+      await eventually(
+        (states) => states.every((state) => /^(leader|follower)$/.test(state)),
+        'not all nodes are there',
+      )
     },
     async close() {
       for (const node of nodes) await node.stop()
