@@ -28,6 +28,9 @@ import {
   type RecordedEvent,
 } from './port.ts'
 
+/** A node that has just become the leader never answers who came before it had read what groups there are. */
+const CONFIRMED_MS = 1_500
+
 /** What the client hands over: its own event, which an acknowledgement has to name. */
 type Resolved = { readonly event?: AllStreamRecordedEvent; readonly retryCount: number }
 
@@ -51,30 +54,36 @@ export function createGroups(
   ): Promise<T> {
     store.checkOpen()
     try {
-      return await connection.call(
-        ({ client }, until) => work(client, { deadline: until - performance.now() }),
-        repeatable,
-      )
+      return await connection.call(({ client }, until) => {
+        const left = until - performance.now()
+        return work(client, { deadline: repeatable ? Math.min(left, CONFIRMED_MS) : left })
+      }, repeatable)
     } catch (error) {
       throw toGroupError(error, group)
     }
   }
 
   return {
-    create: (group, { filter, from, messageTimeout, maxRetryCount, maxConsumers }) =>
-      call(group, false, (client, options) =>
-        client.createPersistentSubscriptionToAll(
-          group,
-          persistentSubscriptionToAllSettingsFromDefaults({
-            startFrom: from,
-            consumerStrategyName: 'Pinned',
-            ...(messageTimeout !== undefined && { messageTimeout }),
-            ...(maxRetryCount !== undefined && { maxRetryCount }),
-            ...(maxConsumers !== undefined && { maxSubscriberCount: maxConsumers }),
-          }),
-          { filter: streamNameFilter({ prefixes: [...filter.streamPrefixes] }), ...options },
-        ),
-      ),
+    create(group, { filter, from, messageTimeout, maxRetryCount, maxConsumers }) {
+      const settings = persistentSubscriptionToAllSettingsFromDefaults({
+        startFrom: from,
+        consumerStrategyName: 'Pinned',
+        ...(messageTimeout !== undefined && { messageTimeout }),
+        ...(maxRetryCount !== undefined && { maxRetryCount }),
+        ...(maxConsumers !== undefined && { maxSubscriberCount: maxConsumers }),
+      })
+      const streams = streamNameFilter({ prefixes: [...filter.streamPrefixes] })
+      let tries = 0
+      return call(group, true, async (client, options) => {
+        tries++
+        try {
+          await client.createPersistentSubscriptionToAll(group, settings, { filter: streams, ...options })
+        } catch (error) {
+          // It is there by an earlier try whose answer was lost.
+          if (tries === 1 || !(error instanceof PersistentSubscriptionExistsError)) throw error
+        }
+      })
+    },
 
     delete: (group) =>
       call(group, false, (client, options) => client.deletePersistentSubscriptionToAll(group, options)),
@@ -129,8 +138,8 @@ export function createGroups(
           })
           subscription = opened
           origins = new WeakMap()
-          // A node that has just become the leader does not answer until it has read what groups there are.
-          if (await connection.answered(node, confirmed(opened), until)) {
+          const confirmedBy = Math.min(until, performance.now() + CONFIRMED_MS)
+          if (await connection.answered(node, confirmed(opened), confirmedBy)) {
             if (wait > 0) store.observer.onResume?.()
             wait = 0
           }

@@ -1,5 +1,6 @@
 /** An event store that waits out an outage: for commands that run to their end, where services answer that it is away. */
 import { setTimeout as delay } from 'node:timers/promises'
+import { isKurrentDbUrl } from './kurrentdb-url.ts'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent } from './port.ts'
 
 const BACK_OFF_MS = { first: 100, most: 2_000 }
@@ -13,6 +14,12 @@ export interface PatientOptions {
   /** Milliseconds without an answer after which the error is passed on. Default 10 minutes. */
   readonly longestOutage?: number
 }
+
+/** For the opening of a log: of a server's. What is wrong with a file is for the operator to mend, at once. */
+export const patientWith =
+  (url: string, options: PatientOptions) =>
+  (eventStore: EventStore): EventStore =>
+    isKurrentDbUrl(url) ? patient(eventStore, options) : eventStore
 
 /**
  * Reads go on after the event that was read last. Appends are repeated where that is safe: with an exact revision or

@@ -1,6 +1,6 @@
 /** `npm run audit`: whether the log is whole, and proofs of what is in it. See proof/. */
 import { openEventStore } from '../eventstore/open.ts'
-import { patient } from '../eventstore/patient.ts'
+import { patientWith } from '../eventstore/patient.ts'
 import { type Configuration, ConfigurationError } from '../schema/configuration.ts'
 import { readArguments, runCommand } from '../schema/process.ts'
 import {
@@ -70,7 +70,7 @@ async function withLog(
   work: (eventStore: ReturnType<typeof openEventStore>) => Promise<number>,
 ): Promise<number> {
   const onOutage = (reason: string) => console.error(`${reason} Waiting for it.`)
-  const eventStore = patient(openEventStore(EVENTSTORE_URL), { signal, onOutage })
+  const eventStore = patientWith(EVENTSTORE_URL, { signal, onOutage })(openEventStore(EVENTSTORE_URL))
   try {
     return await work(eventStore)
   } finally {
