@@ -9,7 +9,7 @@
  * them: the service recovers whether or not it is called.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import { ANSWER_MS, createDiscovery } from './kurrentdb-discovery.ts'
+import { createDiscovery } from './kurrentdb-discovery.ts'
 import { detailsOf, failureOf } from './kurrentdb-errors.ts'
 import type { Node } from './kurrentdb-node.ts'
 import { type Endpoint, parseKurrentDbUrl } from './kurrentdb-url.ts'
@@ -20,6 +20,8 @@ const DEADLINE_MS = 4_000
 /** After so long without an answer the node is checked. */
 const SILENCE_MS = 1_000
 const CHECK_EVERY_MS = 2_000
+/** As the nodes have for one another: a machine that is busy is not lost. */
+const CHECK_MS = 2_500
 /** A check that took so much longer than it may says that this process itself stood still. */
 const STALL_MS = 500
 /** Between two tries of a call; jitter takes up to half of it. */
@@ -126,10 +128,9 @@ export function connectKurrentDb(connectionString: string): Connection {
     while (node === current) {
       const began = performance.now()
       try {
-        return await discovery.check(node)
+        return await discovery.check(node, CHECK_MS)
       } catch {
-        const limit = url.gossipTimeout ?? ANSWER_MS
-        if (performance.now() - began < limit + STALL_MS) return lose(node)
+        if (performance.now() - began < CHECK_MS + STALL_MS) return lose(node)
       }
     }
   }

@@ -11,7 +11,7 @@ import { EventStoreUnavailable } from './port.ts'
 const INTERVAL_MS = 100
 const LONGEST_INTERVAL_MS = 500
 /** A node that has not answered by then is passed over. */
-export const ANSWER_MS = 1_500
+const ANSWER_MS = 1_500
 
 /** States in which a node serves reads; with a preference, those that come first. */
 const SERVING = ['LEADER', 'FOLLOWER', 'READONLYREPLICA', 'PREREADONLYREPLICA', 'READONLYLEADERLESS']
@@ -33,8 +33,12 @@ export interface Discovery {
     readonly signal: AbortSignal
     onFailure(error: unknown, since: number): void
   }): Promise<Node>
-  /** Asks a node whether it still is what was looked for. @throws the gRPC error; EventStoreUnavailable where it is not */
-  check(node: Node): Promise<void>
+  /**
+   * Asks a node whether it still is what was looked for.
+   * @param limit milliseconds
+   * @throws the gRPC error; EventStoreUnavailable where it is not
+   */
+  check(node: Node, limit: number): Promise<void>
 }
 
 export function createDiscovery(url: KurrentDbUrl): Discovery {
@@ -58,7 +62,7 @@ export function createDiscovery(url: KurrentDbUrl): Discovery {
   }
   const isServing = (state: string) => (requiresLeader ? state === 'LEADER' : SERVING.includes(state))
 
-  async function check(node: Node): Promise<void> {
+  async function check(node: Node, limit: number): Promise<void> {
     if (!url.isCluster) return node.features(limit)
     const members = await node.members(limit)
     candidatesAmong(members)
@@ -71,7 +75,7 @@ export function createDiscovery(url: KurrentDbUrl): Discovery {
   async function connected(endpoint: Endpoint): Promise<Node> {
     const node = createNode(url, endpoint, requiresLeader)
     try {
-      await check(node)
+      await check(node, limit)
       if (url.isCluster) await node.features(limit)
       return node
     } catch (error) {

@@ -46,7 +46,7 @@ t.test('reads go on where they were, in both directions, and end where they woul
     }
     t.same(datas(seen), expected[index])
   }
-  t.ok(told.length >= 1 && told.length <= reads.length, 'once for each outage')
+  t.match(told[0], /^The event store does not answer/)
 })
 
 t.test('appends are repeated where that is safe', async (t) => {
