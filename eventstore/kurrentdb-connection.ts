@@ -50,13 +50,7 @@ export interface Connection {
   /** Waits for a node's answer. @throws EventStoreUnavailable where there is none by then; the node is checked */
   answered<T>(node: Node, work: Promise<T>, until: number): Promise<T>
   /** What `call` does after a failure, for who makes calls of another kind: true once it may be tried again. */
-  mayRetry(
-    node: Node | undefined,
-    error: unknown,
-    attempt: number,
-    until: number,
-    repeatable: boolean,
-  ): Promise<boolean>
+  mayRetry(node: Node, error: unknown, attempt: number, until: number, repeatable: boolean): Promise<boolean>
   /** Draws from a call's failure what it says of the node. */
   failed(node: Node, error: unknown): void
   close(): Promise<void>
@@ -93,7 +87,8 @@ export function connectKurrentDb(connectionString: string): Connection {
       // Whoever came while this was tried waits for the next try: nobody is refused on old news.
       for (const waiter of waiting) if (waiter.since <= since) waiter.reject(cause)
     }
-    const pause = began - foundAt < FLAPPING_MS ? delay(FLAPPING_PAUSE_MS, undefined, { ref: false }) : undefined
+    const flaps = leader === undefined && began - foundAt < FLAPPING_MS
+    const pause = flaps ? delay(FLAPPING_PAUSE_MS, undefined, { ref: false }) : undefined
     Promise.resolve(pause)
       .then(() => discovery.search({ leader, signal: closing.signal, onFailure }))
       .then(adopt)
@@ -208,7 +203,7 @@ export function connectKurrentDb(connectionString: string): Connection {
     },
 
     async mayRetry(node, error, attempt, until, repeatable) {
-      if (node) connection.failed(node, error)
+      connection.failed(node, error)
       const { kind } = failureOf(error)
       if (kind === 'answered' || (kind === 'broken' && !repeatable)) return false
       const wait = Math.min(RETRY_MS.first * 2 ** (attempt - 1), RETRY_MS.most) * (0.5 + Math.random() / 2)

@@ -15,6 +15,8 @@ export interface Incoming<T> {
    * @throws the call's error, once what came before it was taken
    */
   take(): Promise<T[] | null>
+  /** Whether `take` gives at once. */
+  hasMore(): boolean
   /** Whether `take` has something to give within so many milliseconds. */
   arrives(limit: number): Promise<boolean>
   /** Ends the call, at the server too. */
@@ -82,6 +84,7 @@ export function incoming<T>(stream: Flowing, buffer: number, cancel: () => void)
       if (end && 'error' in end) throw end.error
       return null
     },
+    hasMore: () => waiting.length > 0 || end !== undefined,
     async arrives(limit) {
       return waiting.length > 0 || end !== undefined || arrived(limit)
     },

@@ -92,7 +92,9 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
           buffer: READ_BUFFER,
         })
         for (;;) {
-          const answers = await connection.answered(node, call.take(), begun ? connection.until() : until)
+          const answers = await (call.hasMore()
+            ? call.take()
+            : connection.answered(node, call.take(), begun ? connection.until() : until))
           if (answers === null) return
           for (const answer of answers) {
             if (answer.kind === 'notFound') throw new StreamNotFound(stream)
@@ -102,7 +104,8 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
           }
         }
       } catch (error) {
-        if (!(await connection.mayRetry(node, error, attempt, until, true)) || begun) throw toPortError(error, stream)
+        if (begun) connection.failed(node, error)
+        if (begun || !(await connection.mayRetry(node, error, attempt, until, true))) throw toPortError(error, stream)
       } finally {
         call?.cancel()
       }
