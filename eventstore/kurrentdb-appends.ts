@@ -5,8 +5,15 @@
  */
 import { createRequire } from 'node:module'
 import type { ClientDuplexStream, Client as GrpcClient } from '@grpc/grpc-js'
-import { type Connection, StreamsClient, sharedMessages, streamsMessages } from './kurrentdb-connection.ts'
-import { type AppendResult, AppendTooLarge, type ExpectedRevision, type NewEvent } from './port.ts'
+import type { Internals } from './kurrentdb-node.ts'
+import { StreamsClient, sharedMessages, streamsMessages } from './kurrentdb-stub.ts'
+import {
+  type AppendResult,
+  AppendTooLarge,
+  EventStoreUnavailable,
+  type ExpectedRevision,
+  type NewEvent,
+} from './port.ts'
 
 const require = createRequire(import.meta.url)
 const { BatchAppendReq, BatchAppendResp } = streamsMessages
@@ -20,6 +27,7 @@ const FRAME = 3 * 1024 * 1024
 /** No server takes a larger one, whatever its settings. */
 const LARGEST_EVENT = 16 * 1024 * 1024
 
+const UNAVAILABLE = 14
 const PATH = '/event_store.client.streams.Streams/BatchAppend'
 
 // biome-ignore lint/suspicious/noExplicitAny: generated messages
@@ -27,23 +35,30 @@ type Message = any
 
 interface Pending {
   readonly stream: string
+  readonly until: number
   resolve(result: AppendResult): void
   reject(error: unknown): void
 }
 
-export interface BatchAppends {
-  /** @throws what the client throws */
-  append(stream: string, events: readonly NewEvent[], expected: ExpectedRevision): Promise<AppendResult>
+interface Call {
+  readonly pending: Map<string, Pending>
+  write(request: Message): void
 }
 
-export function createBatchAppends(connection: Connection): BatchAppends {
-  const { internals, deadline } = connection
-  let opening: Promise<Call> | undefined
+export interface BatchAppends {
+  /**
+   * @param until when its sender gives up, by performance.now(): nothing is sent later, and the server writes nothing later
+   * @throws what the client throws; EventStoreUnavailable where nothing was sent
+   */
+  append(stream: string, events: readonly NewEvent[], expected: ExpectedRevision, until: number): Promise<AppendResult>
+}
 
-  interface Call {
-    readonly pending: Map<string, Pending>
-    write(request: Message): void
-  }
+/** Of one node: once its call has failed, the next append opens another. */
+export function createBatchAppends(
+  internals: Pick<Internals, 'GRPCStreamCreator' | 'callArguments'>,
+  requiresLeader: boolean,
+): BatchAppends {
+  let opening: Promise<Call> | undefined
 
   async function open(): Promise<Call> {
     const pending = new Map<string, Pending>()
@@ -55,7 +70,7 @@ export function createBatchAppends(connection: Connection): BatchAppends {
           PATH,
           (request: Message) => Buffer.from(request.serializeBinary()),
           (bytes: Buffer) => BatchAppendResp.deserializeBinary(new Uint8Array(bytes)),
-          ...internals.callArguments({}, { deadline: Number.POSITIVE_INFINITY }),
+          ...internals.callArguments({ requiresLeader }, { deadline: Number.POSITIVE_INFINITY }),
         ),
     )()
     const own = opening
@@ -71,24 +86,24 @@ export function createBatchAppends(connection: Connection): BatchAppends {
   }
 
   return {
-    async append(stream, events, expected) {
+    async append(stream, events, expected, until) {
       const correlationId = crypto.randomUUID()
-      const frames = requests(correlationId, stream, events, expected, new Date(Date.now() + deadline))
+      const left = until - performance.now()
+      const frames = requests(correlationId, stream, events, expected, new Date(Date.now() + left))
       opening ??= open().catch((error) => {
         opening = undefined
         throw error
       })
-      const call = await opening // all wait for the same promise: their order stays
+      const { pending, write } = await opening // all wait for the same promise: their order stays
+      const now = performance.now()
+      if (now >= until) throw new EventStoreUnavailable('The event store was not reached in time.')
+      for (const [id, { until }] of pending) {
+        if (until > now) break
+        pending.delete(id) // its sender has given up
+      }
       return new Promise<AppendResult>((resolve, reject) => {
-        const timer = setTimeout(() => call.pending.delete(correlationId), deadline + 1_000)
-        const settled =
-          <T>(settle: (value: T) => void) =>
-          (value: T) => {
-            clearTimeout(timer)
-            settle(value)
-          }
-        call.pending.set(correlationId, { stream, resolve: settled(resolve), reject: settled(reject) })
-        for (const frame of frames) call.write(frame)
+        pending.set(correlationId, { stream, until, resolve, reject })
+        for (const frame of frames) write(frame)
       })
     },
   }
@@ -100,7 +115,7 @@ function answer(pending: Map<string, Pending>, response: Message): void {
   if (waiting === undefined) return // its sender has given up
   pending.delete(correlationId)
   if (response.hasError()) {
-    waiting.reject(unpackToCommandError(response.getError(), waiting.stream))
+    waiting.reject(errorOf(response.getError(), waiting.stream))
     return
   }
   const success = response.getSuccess()
@@ -111,6 +126,13 @@ function answer(pending: Map<string, Pending>, response: Message): void {
       position: { commit: BigInt(position.getCommitPosition()), prepare: BigInt(position.getPreparePosition()) },
     }),
   })
+}
+
+/** What a node that took nothing says has no code and no details of a kind; a call of its own would end with UNAVAILABLE. */
+function errorOf(status: Message, stream: string): unknown {
+  const message: string = status.getMessage()
+  if (status.getCode() === 0) return Object.assign(new Error(message), { code: UNAVAILABLE })
+  return unpackToCommandError(status, stream)
 }
 
 /** The frames of an append: more than one where it is large. */

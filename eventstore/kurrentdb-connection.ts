@@ -1,218 +1,234 @@
 /**
- * The official client, and its generated stub for what the client does badly: reads go through the stub on the client's
- * own channel (the client's native part stalls 40 ms for each, KurrentDB-Client-Rust#232), and no call is without a deadline.
+ * The connection to the event store: one node at a time, replaced whole. Its states:
+ *
+ *     idle --first call--> searching --found--> connected --lost--> searching …       each --close--> closed
+ *
+ * Lost is a node whose transport breaks, that says that it is not ready or that another one leads, or that leaves a check
+ * unanswered. It is checked every so often, and at once when a call has waited for a while: what a hung node or one that
+ * was left alone by its cluster does not tell. Calls wait for a node within their deadline, and the search goes on without
+ * them: the service recovers whether or not it is called.
  */
-import { createRequire } from 'node:module'
-import type { CallOptions, Client as GrpcClient, Metadata } from '@grpc/grpc-js'
-import { KurrentDBClient } from '@kurrent/kurrentdb-client'
-import { parseKurrentDbUrl } from './kurrentdb-url.ts'
-import type { ReadAnswer } from './kurrentdb-wire.ts'
+import { setTimeout as delay } from 'node:timers/promises'
+import { createDiscovery } from './kurrentdb-discovery.ts'
+import { detailsOf, failureOf } from './kurrentdb-errors.ts'
+import type { Node } from './kurrentdb-node.ts'
+import { type Endpoint, parseKurrentDbUrl } from './kurrentdb-url.ts'
 import { EventStoreUnavailable } from './port.ts'
-
-// No `exports` map and no types for the services' constructors: loaded as what they are.
-const require = createRequire(import.meta.url)
-const generated = '@kurrent/kurrentdb-client/generated/kurrentdb/protocols/v1'
-// biome-ignore-start lint/suspicious/noExplicitAny: generated code, typed where it is used
-export const streamsMessages = require(`${generated}/streams_pb.js`) as any
-export const sharedMessages = require(`${generated}/shared_pb.js`) as any
-export const { StreamsClient, StreamsService } = require(`${generated}/streams_grpc_pb.js`) as any
-
-/** What the client keeps to itself: its channel with TLS, credentials, discovery and the way to a new leader. */
-interface Internals {
-  execute<T>(Client: any, name: string, action: (stub: any) => Promise<T>): Promise<T>
-  GRPCStreamCreator<T>(Client: any, name: string, creator: (stub: any) => T): () => Promise<T>
-  callArguments(options: { requiresLeader?: boolean; deadline?: number }, call?: CallOptions): [Metadata, CallOptions]
-  supports(method: any): Promise<boolean>
-  getChannel(): Promise<{ close(): void }>
-  createChannel(): Promise<{ readonly internalChannel?: { getOptions(): Record<string, unknown> } }>
-}
-// biome-ignore-end lint/suspicious/noExplicitAny: see above
-
-/**
- * Bytes that a server may send ahead of our reading, for a call and for the connection. HTTP/2's 64 KiB are a hundred
- * events: a reader of the log would wait for the network after each hundred.
- */
-const READ_AHEAD = 1024 * 1024
 
 /** A call that was not answered by then has failed: its sender says SERVICE_UNAVAILABLE within 5 s. */
 const DEADLINE_MS = 4_000
+/** After so long without an answer the node is checked. */
+const SILENCE_MS = 1_000
+const CHECK_EVERY_MS = 2_000
+/** As the nodes have for one another: a machine that is busy is not lost. */
+const CHECK_MS = 2_500
+/** A check that took so much longer than it may says that this process itself stood still. */
+const STALL_MS = 500
+/** Between two tries of a call; jitter takes up to half of it. */
+const RETRY_MS = { first: 50, most: 500 }
+/** How long an outage of a single node lasts before calls no longer wait for it: no other will take its place. */
+const SINGLE_NODE_PATIENCE_MS = 500
+/** A node that is lost so soon after it was found is not looked for again at once. */
+const FLAPPING_MS = 1_000
+const FLAPPING_PAUSE_MS = 200
 
 export interface Connection {
-  readonly client: KurrentDBClient
-  readonly internals: Internals
-  /** Milliseconds. */
+  /** Milliseconds that a call may take, all of its tries together. */
   readonly deadline: number
+  /** Whether nobody but the leader will do; else a node may pass on what it is sent. */
   readonly requiresLeader: boolean
-  /** Rejects with EventStoreUnavailable where the work is not done by the deadline. */
-  within<T>(work: Promise<T>): Promise<T>
-  /** Starts a call whose answers come one after another. */
-  stream(call: StreamCall): Promise<Incoming<ReadAnswer>>
+  /** When a call that begins now has to end, by performance.now(). */
+  until(): number
+  /** The node of the moment, connected. @throws EventStoreUnavailable where none is found in time; nothing was sent then */
+  node(until: number): Promise<Node>
+  /**
+   * Makes a call, and again with back-off within its deadline: where the node did not take it, and where it is
+   * `repeatable` after a failure of which nobody knows what was done, too.
+   * @throws what the call throws; EventStoreUnavailable at the deadline
+   */
+  call<T>(work: (node: Node, until: number) => Promise<T>, repeatable: boolean): Promise<T>
+  /** Waits for a node's answer. @throws EventStoreUnavailable where there is none by then; the node is checked */
+  answered<T>(node: Node, work: Promise<T>, until: number): Promise<T>
+  /** What `call` does after a failure, for who makes calls of another kind: true once it may be tried again. */
+  mayRetry(node: Node, error: unknown, attempt: number, until: number, repeatable: boolean): Promise<boolean>
+  /** Draws from a call's failure what it says of the node. */
+  failed(node: Node, error: unknown): void
   close(): Promise<void>
 }
 
-export interface StreamCall {
-  readonly service: unknown
-  /** `/package.Service/Method` */
-  readonly path: string
-  readonly request: { serializeBinary(): Uint8Array }
-  readonly decode: (bytes: Buffer) => ReadAnswer
-  /** How many answers may wait for their consumer before the server is held back. */
-  readonly buffer: number
+interface Waiting {
+  readonly since: number
+  resolve(node: Node): void
+  reject(error: EventStoreUnavailable): void
 }
 
 /** @throws TypeError for a connection string that can't be used */
-export function connectKurrentDb(url: string): Connection {
-  const { connectionString, defaultDeadline, prefersLeader } = parseKurrentDbUrl(url)
-  const client = KurrentDBClient.connectionString(connectionString)
-  const internals = client as unknown as Internals
-  const createChannel = internals.createChannel
-  internals.createChannel = async () => {
-    // The client has no way to say so; its channel connects with the first call.
-    const channel = await createChannel()
-    const options = channel.internalChannel?.getOptions()
-    if (options) options['grpc-node.flow_control_window'] = READ_AHEAD
-    return channel
+export function connectKurrentDb(connectionString: string): Connection {
+  const url = parseKurrentDbUrl(connectionString)
+  const discovery = createDiscovery(url)
+  const deadline = Math.min(url.defaultDeadline ?? DEADLINE_MS, DEADLINE_MS)
+  const patience = url.isCluster ? deadline : Math.min(deadline, SINGLE_NODE_PATIENCE_MS)
+  const closing = new AbortController()
+  const waiting = new Set<Waiting>()
+  let current: Node | undefined
+  let foundAt = Number.NEGATIVE_INFINITY
+  let isSearching = false
+  /** Of a node that has left a call waiting: calls wait for the result. */
+  let suspicion: Promise<void> | undefined
+  let checks: NodeJS.Timeout | undefined
+
+  function search(leader?: Endpoint): void {
+    if (isSearching || closing.signal.aborted) return
+    isSearching = true
+    const began = performance.now()
+    const onFailure = (error: unknown, since: number) => {
+      if (performance.now() - began < patience) return
+      const cause = error instanceof EventStoreUnavailable ? error : unavailable(detailsOf(error))
+      // Whoever came while this was tried waits for the next try: nobody is refused on old news.
+      for (const waiter of waiting) if (waiter.since <= since) waiter.reject(cause)
+    }
+    const flaps = leader === undefined && began - foundAt < FLAPPING_MS
+    const pause = flaps ? delay(FLAPPING_PAUSE_MS, undefined, { ref: false }) : undefined
+    Promise.resolve(pause)
+      .then(() => discovery.search({ leader, signal: closing.signal, onFailure }))
+      .then(adopt)
+      .catch(() => {}) // closed
   }
-  const deadline = Math.min(defaultDeadline ?? DEADLINE_MS, DEADLINE_MS)
-  const requiresLeader = prefersLeader
 
-  return {
-    client,
-    internals,
+  function adopt(node: Node): void {
+    isSearching = false
+    foundAt = performance.now()
+    if (closing.signal.aborted || !node.isConnected()) {
+      void node.close()
+      search()
+      return
+    }
+    current = node
+    node.onDisconnect(() => queueMicrotask(() => lose(node)))
+    checks = setInterval(() => void check(node), CHECK_EVERY_MS).unref()
+    for (const { resolve } of waiting) resolve(node)
+  }
+
+  /** What is open on it ends; those who wait for it try again. */
+  function lose(node: Node, leader?: Endpoint): void {
+    if (node !== current) return
+    current = undefined
+    suspicion = undefined
+    clearInterval(checks)
+    void node.close()
+    search(leader)
+  }
+
+  async function check(node: Node): Promise<void> {
+    while (node === current) {
+      const began = performance.now()
+      try {
+        return await discovery.check(node, CHECK_MS)
+      } catch {
+        if (performance.now() - began < CHECK_MS + STALL_MS) return lose(node)
+      }
+    }
+  }
+
+  function suspect(node: Node): void {
+    if (node !== current || suspicion) return
+    const checked = check(node).finally(() => {
+      if (suspicion === checked) suspicion = undefined
+    })
+    suspicion = checked
+  }
+
+  function found(until: number): Promise<Node> {
+    return new Promise((resolve, reject) => {
+      const settle = () => {
+        clearTimeout(timer)
+        waiting.delete(waiter)
+      }
+      const waiter: Waiting = {
+        since: performance.now(),
+        resolve(node) {
+          settle()
+          resolve(node)
+        },
+        reject(error) {
+          settle()
+          reject(error)
+        },
+      }
+      const timer = setTimeout(waiter.reject, until - performance.now(), unavailable('no node was found in time'))
+      waiting.add(waiter)
+      search()
+    })
+  }
+
+  const connection: Connection = {
     deadline,
-    requiresLeader,
+    requiresLeader: url.nodePreference === 'leader',
+    until: () => performance.now() + deadline,
 
-    within(work) {
+    async node(until) {
+      if (suspicion) await suspicion
+      if (closing.signal.aborted) throw new EventStoreUnavailable('The event store is closed.')
+      if (current?.isConnected()) return current
+      if (current) lose(current)
+      return found(until)
+    },
+
+    async call(work, repeatable) {
+      const until = connection.until()
+      for (let attempt = 1; ; attempt++) {
+        const node = await connection.node(until)
+        try {
+          return await connection.answered(node, work(node, until), until)
+        } catch (error) {
+          if (!(await connection.mayRetry(node, error, attempt, until, repeatable))) throw error
+        }
+      }
+    },
+
+    answered(node, work, until) {
       return new Promise((resolve, reject) => {
-        const timer = setTimeout(() => reject(silent(deadline)), deadline)
+        const left = until - performance.now()
+        const giveUp = () => {
+          suspect(node)
+          reject(new EventStoreUnavailable(`The event store has not answered for ${Math.round(left)} ms.`))
+        }
+        const grow = () => {
+          suspect(node)
+          timer = setTimeout(giveUp, left - SILENCE_MS)
+        }
+        let timer = left > SILENCE_MS ? setTimeout(grow, SILENCE_MS) : setTimeout(giveUp, left)
         work.then(resolve, reject).finally(() => clearTimeout(timer))
       })
     },
 
-    async stream({ service, path, request, decode, buffer }) {
-      const open = internals.GRPCStreamCreator(service, path, (stub: GrpcClient) =>
-        stub.makeServerStreamRequest(
-          path,
-          (message: typeof request) => Buffer.from(message.serializeBinary()),
-          decode,
-          request,
-          ...internals.callArguments({ requiresLeader }, { deadline: Number.POSITIVE_INFINITY }),
-        ),
-      )
-      const call = await this.within(open())
-      return incoming(call, buffer, () => call.cancel())
+    async mayRetry(node, error, attempt, until, repeatable) {
+      connection.failed(node, error)
+      const { kind } = failureOf(error)
+      if (kind === 'answered' || (kind === 'broken' && !repeatable)) return false
+      const wait = Math.min(RETRY_MS.first * 2 ** (attempt - 1), RETRY_MS.most) * (0.5 + Math.random() / 2)
+      if (performance.now() + wait >= until) return false
+      await delay(wait)
+      return true
+    },
+
+    failed(node, error) {
+      const failure = failureOf(error)
+      if (failure.kind === 'leader') lose(node, failure.leader)
+      else if (failure.kind === 'notReady' || !node.isConnected()) lose(node)
     },
 
     async close() {
-      await client.dispose()
-      try {
-        ;(await internals.getChannel()).close()
-      } catch {
-        // There was no connection to close.
-      }
+      if (closing.signal.aborted) return
+      closing.abort()
+      clearInterval(checks)
+      for (const { reject } of waiting) reject(new EventStoreUnavailable('The event store is closed.'))
+      const last = current
+      current = undefined
+      await last?.close()
     },
   }
+  return connection
 }
 
-/** What is used of a Readable. */
-interface Flowing {
-  // biome-ignore lint/suspicious/noExplicitAny: as Node types its own
-  on(event: 'data' | 'end' | 'close' | 'error', listener: (value: any) => void): unknown
-  pause(): unknown
-  resume(): unknown
-}
-
-/** The answers of one call, in the portions in which they arrive. */
-export interface Incoming<T> {
-  /**
-   * What has arrived since, waiting for the first; null at the end of the call.
-   * @param limit milliseconds to wait; 0: as long as it takes
-   * @throws the call's error, once what came before it was taken; EventStoreUnavailable after the limit
-   */
-  take(limit: number): Promise<T[] | null>
-  /** Whether `take` has something to give within so many milliseconds. */
-  arrives(limit: number): Promise<boolean>
-  /** Ends the call, at the server too. */
-  cancel(): void
-}
-
-/**
- * @param buffer how many answers may wait before the stream is paused
- * @param cancel ends the call at the server
- */
-export function incoming<T>(stream: Flowing, buffer: number, cancel: () => void): Incoming<T> {
-  let waiting: T[] = []
-  let end: { readonly error?: unknown } | undefined
-  let wake: (() => void) | undefined
-  let turn: NodeJS.Immediate | undefined
-  let paused = false
-
-  const settle = (error?: unknown) => {
-    end ??= error === undefined ? {} : { error }
-    wake?.()
-  }
-  stream.on('data', (answer: T) => {
-    waiting.push(answer)
-    if (waiting.length >= buffer && !paused) {
-      paused = true
-      stream.pause()
-    }
-    if (wake === undefined || turn !== undefined) return
-    // What arrives in one turn of the event loop is taken together.
-    turn = setImmediate(() => {
-      turn = undefined
-      wake?.()
-    })
-  })
-  stream.on('end', () => settle())
-  stream.on('close', () => settle())
-  stream.on('error', settle)
-
-  function arrived(limit: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      let timer: NodeJS.Timeout | undefined
-      wake = () => {
-        wake = undefined
-        clearTimeout(timer)
-        resolve()
-      }
-      if (limit === 0) return
-      timer = setTimeout(() => {
-        wake = undefined
-        reject(silent(limit))
-      }, limit)
-    })
-  }
-
-  return {
-    async take(limit) {
-      if (waiting.length === 0 && end === undefined) await arrived(limit)
-      if (waiting.length > 0) {
-        const taken = waiting
-        waiting = []
-        if (paused) {
-          paused = false
-          stream.resume()
-        }
-        return taken
-      }
-      if (end && 'error' in end) throw end.error
-      return null
-    },
-    async arrives(limit) {
-      if (waiting.length > 0 || end !== undefined) return true
-      return arrived(limit).then(
-        () => true,
-        () => false,
-      )
-    },
-    cancel() {
-      waiting = []
-      settle()
-      if (paused) stream.resume()
-      cancel()
-    },
-  }
-}
-
-const silent = (limit: number) => new EventStoreUnavailable(`The event store has not answered for ${limit} ms.`)
+const unavailable = (reason: string) => new EventStoreUnavailable(`The event store does not answer: ${reason}.`)

@@ -1,14 +1,20 @@
 /** The client's errors as the port's. */
 import {
   AccessDeniedError,
+  CancelledError,
   convertToCommandError,
+  DeadlineExceededError,
   isCommandError,
   MaxAppendSizeExceededError,
+  NotLeaderError,
   StreamDeletedError,
   StreamNotFoundError,
   StreamTombstonedError,
+  TimeoutError,
+  UnavailableError,
   WrongExpectedVersionError,
 } from '@kurrent/kurrentdb-client'
+import type { Endpoint } from './kurrentdb-url.ts'
 import {
   AppendTooLarge,
   EventStoreUnavailable,
@@ -19,7 +25,46 @@ import {
   WrongExpectedRevision,
 } from './port.ts'
 
+const CANCELLED = 1
 const INVALID_ARGUMENT = 3
+const DEADLINE_EXCEEDED = 4
+const UNAVAILABLE = 14
+
+/**
+ * What a failed call says of its node and of itself:
+ * - `leader`: another node leads, at that place; nothing was done
+ * - `notReady`: the node takes no calls, or knows no leader; nothing was done
+ * - `busy`: nothing was done, another time it may be
+ * - `broken`: no answer, or none that tells what was done
+ * - `answered`: an answer; the same call would get it again
+ */
+export type Failure =
+  | { readonly kind: 'leader'; readonly leader: Endpoint }
+  | { readonly kind: 'notReady' | 'busy' | 'broken' | 'answered' }
+
+/** What the server says where it has not taken a call (EventStoreDB's RpcExceptions and its BatchAppend). */
+const NOT_READY = /Server Is Not Ready|No leader info available/
+const BUSY = /Server Is (Too )?Busy/
+
+export function failureOf(raised: unknown): Failure {
+  if (raised instanceof EventStoreUnavailable) return { kind: 'broken' }
+  const error = isGrpcError(raised) ? convertToCommandError(raised) : raised
+  if (error instanceof NotLeaderError) {
+    const { address, port } = error.leader
+    return { kind: 'leader', leader: { host: address, port } }
+  }
+  if (!('code' in (error as object))) return { kind: 'answered' }
+  const { message } = error as Error
+  if (NOT_READY.test(message)) return { kind: 'notReady' }
+  if (BUSY.test(message)) return { kind: 'busy' }
+  const isBroken =
+    error instanceof UnavailableError ||
+    error instanceof CancelledError ||
+    error instanceof TimeoutError ||
+    error instanceof DeadlineExceededError ||
+    [CANCELLED, UNAVAILABLE].includes((error as { code?: number }).code ?? 0)
+  return { kind: isBroken ? 'broken' : 'answered' }
+}
 
 /**
  * @param stream the stream of the call; the server's own word counts where it gives one
@@ -50,9 +95,6 @@ export function toPortError(raised: unknown, stream = '', expected: ExpectedRevi
   if (isCommandError(error as Error) || 'code' in (error as object)) {
     return new EventStoreUnavailable(`The event store does not answer: ${detailsOf(error)}.`)
   }
-  if (/^Failed to discover/.test((error as Error).message)) {
-    return new EventStoreUnavailable('The event store does not answer: no node of the cluster was found.')
-  }
   return error
 }
 
@@ -62,8 +104,9 @@ function isGrpcError(error: unknown): error is Error {
 }
 
 /** gRPC's own words, without the number before them and without the address list of a failed connection. */
-function detailsOf(error: unknown): string {
-  const { message, type } = error as { message?: string; type?: string }
+export function detailsOf(error: unknown): string {
+  const { message, type, code } = error as { message?: string; type?: string; code?: number }
+  if (code === DEADLINE_EXCEEDED) return 'no answer in time'
   const details = (message ?? '').replace(/^\d+ [A-Z_]+: /, '').split('. Last error')[0]
   return (details || type || 'no reason given').replace(/\.$/, '')
 }

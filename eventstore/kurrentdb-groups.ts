@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import {
   type AllStreamRecordedEvent,
+  type KurrentDBClient,
   PersistentSubscriptionDoesNotExistError,
   PersistentSubscriptionDroppedError,
   PersistentSubscriptionExistsError,
@@ -10,9 +11,11 @@ import {
   streamNameFilter,
 } from '@kurrent/kurrentdb-client'
 import { checkCount } from './checks.ts'
-import { type Connection, type Incoming, incoming } from './kurrentdb-connection.ts'
+import type { Connection } from './kurrentdb-connection.ts'
 import { toPortError } from './kurrentdb-errors.ts'
-import type { SubscriptionObserver } from './kurrentdb-subscription.ts'
+import { type Incoming, incoming } from './kurrentdb-incoming.ts'
+import type { Node } from './kurrentdb-node.ts'
+import { BACK_OFF_MS, type SubscriptionObserver } from './kurrentdb-subscription.ts'
 import {
   type Delivery,
   EventStoreUnavailable,
@@ -25,7 +28,8 @@ import {
   type RecordedEvent,
 } from './port.ts'
 
-const BACK_OFF_MS = { first: 50, most: 5_000 }
+/** A node that has just become the leader never answers who came before it had read what groups there are. */
+const CONFIRMED_MS = 1_500
 
 /** What the client hands over: its own event, which an acknowledgement has to name. */
 type Resolved = { readonly event?: AllStreamRecordedEvent; readonly retryCount: number }
@@ -42,38 +46,51 @@ export function createGroups(
     firstRevision(stream: string): Promise<number | undefined>
   },
 ): PersistentSubscriptions {
-  const { client, within, deadline } = connection
-
-  async function call<T>(group: string, work: () => Promise<T>): Promise<T> {
+  /** @param repeatable whether it does no harm to call again where nobody knows whether it was done */
+  async function call<T>(
+    group: string,
+    repeatable: boolean,
+    work: (client: KurrentDBClient, options: { readonly deadline: number }) => Promise<T>,
+  ): Promise<T> {
     store.checkOpen()
     try {
-      return await within(work())
+      return await connection.call(({ client }, until) => {
+        const left = until - performance.now()
+        return work(client, { deadline: repeatable ? Math.min(left, CONFIRMED_MS) : left })
+      }, repeatable)
     } catch (error) {
       throw toGroupError(error, group)
     }
   }
 
   return {
-    create: (group, { filter, from, messageTimeout, maxRetryCount, maxConsumers }) =>
-      call(group, () =>
-        client.createPersistentSubscriptionToAll(
-          group,
-          persistentSubscriptionToAllSettingsFromDefaults({
-            startFrom: from,
-            consumerStrategyName: 'Pinned',
-            ...(messageTimeout !== undefined && { messageTimeout }),
-            ...(maxRetryCount !== undefined && { maxRetryCount }),
-            ...(maxConsumers !== undefined && { maxSubscriberCount: maxConsumers }),
-          }),
-          { filter: streamNameFilter({ prefixes: [...filter.streamPrefixes] }), deadline },
-        ),
-      ),
+    create(group, { filter, from, messageTimeout, maxRetryCount, maxConsumers }) {
+      const settings = persistentSubscriptionToAllSettingsFromDefaults({
+        startFrom: from,
+        consumerStrategyName: 'Pinned',
+        ...(messageTimeout !== undefined && { messageTimeout }),
+        ...(maxRetryCount !== undefined && { maxRetryCount }),
+        ...(maxConsumers !== undefined && { maxSubscriberCount: maxConsumers }),
+      })
+      const streams = streamNameFilter({ prefixes: [...filter.streamPrefixes] })
+      let tries = 0
+      return call(group, true, async (client, options) => {
+        tries++
+        try {
+          await client.createPersistentSubscriptionToAll(group, settings, { filter: streams, ...options })
+        } catch (error) {
+          // It is there by an earlier try whose answer was lost.
+          if (tries === 1 || !(error instanceof PersistentSubscriptionExistsError)) throw error
+        }
+      })
+    },
 
-    delete: (group) => call(group, () => client.deletePersistentSubscriptionToAll(group, { deadline })),
+    delete: (group) =>
+      call(group, false, (client, options) => client.deletePersistentSubscriptionToAll(group, options)),
 
     info: (group) =>
-      call(group, async () => {
-        const { connections, stats } = await client.getPersistentSubscriptionToAllInfo(group, { deadline })
+      call(group, true, async (client, options) => {
+        const { connections, stats } = await client.getPersistentSubscriptionToAllInfo(group, options)
         return {
           consumers: connections.length,
           inFlight: stats.totalInFlightMessages,
@@ -83,13 +100,14 @@ export function createGroups(
         }
       }),
 
-    replayParked: (group, limit) =>
-      call(group, async () => {
-        // The server wants to know where to stop: a number in the stream of what was ever parked.
-        const first = limit === undefined ? undefined : await store.firstRevision(parkedStream(group))
-        const stopAt = first === undefined ? undefined : first + (limit as number)
-        return client.replayParkedMessagesToAll(group, { deadline, ...(stopAt !== undefined && { stopAt }) })
-      }),
+    async replayParked(group, limit) {
+      // The server wants to know where to stop: a number in the stream of what was ever parked.
+      const first = limit === undefined ? undefined : await store.firstRevision(parkedStream(group))
+      const stopAt = first === undefined ? undefined : first + (limit as number)
+      await call(group, false, (client, options) =>
+        client.replayParkedMessagesToAll(group, { ...options, ...(stopAt !== undefined && { stopAt }) }),
+      )
+    },
 
     subscribe(group, { bufferSize }) {
       checkCount(bufferSize, 'bufferSize')
@@ -103,24 +121,30 @@ export function createGroups(
     let origins = new WeakMap<Delivery, Resolved>()
     let subscription: PersistentSubscriptionToAll | undefined
     let call: Incoming<Resolved> | undefined
+    /** Of those who wait for what they say to be sent: on a connection that takes no more, the client never tells. */
+    const answering = new Set<() => void>()
 
     async function* follow(): AsyncGenerator<readonly Delivery[], void, void> {
       let wait = 0
       while (!ending.signal.aborted) {
+        let node: Node | undefined
         try {
           store.checkOpen()
-          const opened = client.subscribeToPersistentSubscriptionToAll(group, { bufferSize })
+          const until = connection.until()
+          node = await connection.node(until)
+          const opened = node.client.subscribeToPersistentSubscriptionToAll(group, { bufferSize })
           call = incoming<Resolved>(opened, bufferSize, () => {
             opened.unsubscribe().catch(() => {}) // it was never open
           })
           subscription = opened
           origins = new WeakMap()
-          opened.on('confirmation', () => {
+          const confirmedBy = Math.min(until, performance.now() + CONFIRMED_MS)
+          if (await connection.answered(node, confirmed(opened), confirmedBy)) {
             if (wait > 0) store.observer.onResume?.()
             wait = 0
-          })
+          }
           while (!ending.signal.aborted) {
-            const resolved = await call.take(0)
+            const resolved = await call.take()
             if (resolved === null) throw new EventStoreUnavailable('The event store ended the subscription.')
             const deliveries: Delivery[] = []
             for (const each of resolved) {
@@ -133,6 +157,7 @@ export function createGroups(
           }
         } catch (error) {
           if (ending.signal.aborted) return
+          if (node) connection.failed(node, error)
           const cause = toGroupError(error, group)
           if (!(cause instanceof EventStoreUnavailable)) throw cause
           if (wait === 0) store.observer.onDrop?.(cause.message)
@@ -141,6 +166,7 @@ export function createGroups(
         } finally {
           call?.cancel()
           subscription = undefined
+          for (const resolve of answering) resolve()
         }
       }
     }
@@ -152,9 +178,11 @@ export function createGroups(
     ): Promise<void> {
       const own = deliveries.flatMap((delivery) => origins.get(delivery) ?? [])
       if (own.length === 0 || subscription === undefined) return
-      try {
-        await send(subscription, own)
-      } catch {}
+      const { promise, resolve } = Promise.withResolvers<void>()
+      answering.add(resolve)
+      send(subscription, own).then(resolve, () => resolve())
+      await promise
+      answering.delete(resolve)
     }
 
     const batches = follow()
@@ -177,12 +205,24 @@ export function createGroups(
   }
 }
 
+/** Whether the server has taken the consumer in; false: the call has ended before, for a reason that it tells itself. */
+function confirmed(opened: PersistentSubscriptionToAll): Promise<boolean> {
+  return new Promise((resolve) => {
+    opened.once('confirmation', () => resolve(true))
+    for (const event of ['error', 'end', 'close'] as const) opened.once(event, () => resolve(false))
+  })
+}
+
 const parkedStream = (group: string) => `$persistentsubscription-$all::${group}-parked`
 
 function toGroupError(error: unknown, group: string): unknown {
   if (error instanceof PersistentSubscriptionExistsError) return new GroupExists(`Group "${group}" exists already.`)
-  if (error instanceof PersistentSubscriptionDoesNotExistError || error instanceof PersistentSubscriptionDroppedError) {
+  if (error instanceof PersistentSubscriptionDoesNotExistError) {
     return new GroupNotFound(`Group "${group}" does not exist.`)
+  }
+  // So says a node that no longer leads, as well as one whose group was changed; of one that is gone the next try tells.
+  if (error instanceof PersistentSubscriptionDroppedError) {
+    return new EventStoreUnavailable('The event store dropped the subscription.')
   }
   return toPortError(error, '$all')
 }

@@ -1,5 +1,5 @@
 /** Requests of the streams service in the server's generated messages. */
-import { sharedMessages, streamsMessages } from './kurrentdb-connection.ts'
+import { sharedMessages, streamsMessages } from './kurrentdb-stub.ts'
 import type { ExpectedRevision, Position, StreamFilter } from './port.ts'
 
 const { ReadReq, DeleteReq, TombstoneReq } = streamsMessages

@@ -1,8 +1,11 @@
 /** Catch-up subscriptions: they resume by themselves where the connection drops, after what was handed out last. */
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Connection, type Incoming, StreamsClient } from './kurrentdb-connection.ts'
+import type { Connection } from './kurrentdb-connection.ts'
 import { toPortError } from './kurrentdb-errors.ts'
+import type { Incoming } from './kurrentdb-incoming.ts'
+import type { Node } from './kurrentdb-node.ts'
 import { STREAMS_READ } from './kurrentdb-requests.ts'
+import { StreamsClient } from './kurrentdb-stub.ts'
 import { decodeReadResponse, type ReadAnswer } from './kurrentdb-wire.ts'
 import {
   comparePositions,
@@ -39,7 +42,8 @@ export interface Source<Place> {
   isBefore(a: Place, b: Place): boolean
 }
 
-const BACK_OFF_MS = { first: 50, most: 5_000 }
+/** Short: the connection looks for a node at its own pace, and what ends here is often one that was just found. */
+export const BACK_OFF_MS = { first: 50, most: 1_000 }
 /** A server that has not said that it has caught up after so long of silence may never say it. */
 const QUIET_MS = 100
 const START: Position = { commit: 0n, prepare: 0n }
@@ -66,6 +70,7 @@ export function subscribe<Place>(
     let wait = 0
     let last: SubscriptionBatch | undefined
     while (!ending.signal.aborted) {
+      let node: Node | undefined
       try {
         place ??= await source.begin()
         const end = await source.end()
@@ -76,7 +81,9 @@ export function subscribe<Place>(
           if (position && comparePositions(position, checkpoint) > 0) checkpoint = position
           return source.isBefore(from, looked) ? looked : from
         }
-        call = await connection.stream({
+        const until = connection.until()
+        node = await connection.node(until)
+        call = await node.stream({
           service: StreamsClient,
           path: STREAMS_READ,
           request: source.request(place),
@@ -95,7 +102,7 @@ export function subscribe<Place>(
               if (ending.signal.aborted) return
             }
           }
-          const answers = await call.take(confirmed ? 0 : connection.deadline)
+          const answers = await (confirmed ? call.take() : connection.answered(node, call.take(), until))
           if (answers === null) throw new EventStoreUnavailable('The event store ended the subscription.')
           let events: RecordedEvent[] = []
           for (const [index, answer] of answers.entries()) {
@@ -134,6 +141,7 @@ export function subscribe<Place>(
         }
       } catch (error) {
         if (ending.signal.aborted) return
+        if (node) connection.failed(node, error)
         const cause = toPortError(error, source.name)
         if (!(cause instanceof EventStoreUnavailable)) throw cause
         if (wait === 0) observer.onDrop?.(cause.message)

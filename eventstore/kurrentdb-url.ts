@@ -1,4 +1,6 @@
-/** Connection strings of EventStoreDB and KurrentDB, checked before the client sees them: it prints what it does not like, password and all. */
+/** Connection strings of EventStoreDB and KurrentDB. The client's own parser prints what it does not like, password and all. */
+import { readFileSync } from 'node:fs'
+import { type ChannelCredentials, credentials } from '@grpc/grpc-js'
 
 export const KURRENTDB_URLS = 'kurrentdb://…, kurrent://…, kdb://…, esdb://… (each also with +discover)'
 
@@ -29,19 +31,43 @@ const OPTIONS: Readonly<Record<string, readonly [name: string, accepted: RegExp,
   defaultdeadline: ['defaultDeadline', NUMBER, 'milliseconds'],
 }
 
-/** A connection string as the client takes it without a word, and what of it concerns the adapter. */
+/** Where a node listens. */
+export interface Endpoint {
+  /** A name or an address; of IPv6 without brackets. */
+  readonly host: string
+  readonly port: number
+}
+
+export type NodePreference = 'leader' | 'follower' | 'random' | 'readonlyreplica'
+
+/** What a connection string says. */
 export interface KurrentDbUrl {
-  readonly connectionString: string
-  /** Milliseconds, where the connection string says so. */
-  readonly defaultDeadline?: number
-  /** False where the connection string prefers other nodes than the leader. */
-  readonly prefersLeader: boolean
+  /** Of a cluster: who is asked for its members; else the one node. */
+  readonly seeds: readonly Endpoint[]
+  /** Whether the nodes tell who belongs to them: several hosts, or `+discover`. */
+  readonly isCluster: boolean
+  readonly nodePreference: NodePreference
+  readonly tls: boolean
+  readonly channelCredentials: ChannelCredentials
+  /** Sent with each call over TLS. */
+  readonly user: { readonly username: string; readonly password: string } | undefined
+  readonly connectionName: string | undefined
+  /** Milliseconds, as are the next ones; undefined where the connection string does not say so. */
+  readonly defaultDeadline: number | undefined
+  /** Between two questions to a node while none is found. */
+  readonly discoveryInterval: number | undefined
+  /** How long a node may take to name the members. */
+  readonly gossipTimeout: number | undefined
+  /** -1: never. */
+  readonly keepAliveInterval: number | undefined
+  readonly keepAliveTimeout: number | undefined
 }
 
 /** Whether the URL is one for {@link parseKurrentDbUrl}. */
 export const isKurrentDbUrl = (url: string): boolean => SCHEME.test(url)
 
 /**
+ * Reads the certificates that it names, too.
  * @throws TypeError that says what is wrong and never quotes credentials
  */
 export function parseKurrentDbUrl(url: string): KurrentDbUrl {
@@ -51,17 +77,47 @@ export function parseKurrentDbUrl(url: string): KurrentDbUrl {
   const [authorityAndPath = '', query = ''] = rest.split('?', 2)
   const authority = authorityAndPath.replace(/\/+$/, '')
   const at = authority.lastIndexOf('@')
-  const credentials = authority.slice(0, at + 1)
-  if (at >= 0 && !/^[^:@/]+:[^:@/]+@$/.test(credentials)) {
+  const [, username, password] = /^([^:@/]+):([^:@/]+)$/.exec(authority.slice(0, Math.max(at, 0))) ?? []
+  if (at >= 0 && username === undefined) {
     throw new TypeError('what stands before the @ is not username:password (special characters as %XX)')
   }
-  const hosts = authority.slice(at + 1).split(',')
-  for (const host of hosts) {
-    const port = HOST.exec(host)?.[3]
-    if (!HOST.test(host) || (port !== undefined && (Number(port) < 1 || Number(port) > 65535))) {
-      throw new TypeError(`host ${JSON.stringify(host)} is not HOST or HOST:PORT`)
-    }
+  const seeds = authority
+    .slice(at + 1)
+    .split(',')
+    .map(endpointOf)
+  const options = optionsOf(query)
+  const milliseconds = (name: string, unit = 1) => {
+    const value = options.get(name)
+    return value === undefined ? undefined : Number(value) * unit
   }
+  return {
+    seeds,
+    isCluster: scheme[2] !== undefined || seeds.length > 1,
+    nodePreference: (options.get('nodePreference') ?? 'leader').toLowerCase().replace(/_/g, '') as NodePreference,
+    tls: options.get('tls') !== 'false',
+    channelCredentials: channelCredentialsOf(options),
+    user:
+      username === undefined || password === undefined
+        ? undefined
+        : { username: decoded(username), password: decoded(password) },
+    connectionName: options.get('connectionName'),
+    defaultDeadline: milliseconds('defaultDeadline') || undefined,
+    discoveryInterval: milliseconds('discoveryInterval'),
+    gossipTimeout: milliseconds('gossipTimeout', 1_000),
+    keepAliveInterval: milliseconds('keepAliveInterval'),
+    keepAliveTimeout: milliseconds('keepAliveTimeout'),
+  }
+}
+
+function endpointOf(text: string): Endpoint {
+  const [, host, , port = '2113'] = HOST.exec(text) ?? []
+  if (host === undefined || Number(port) < 1 || Number(port) > 65535) {
+    throw new TypeError(`host ${JSON.stringify(text)} is not HOST or HOST:PORT`)
+  }
+  return { host: host.replace(/^\[|\]$/g, ''), port: Number(port) }
+}
+
+function optionsOf(query: string): Map<string, string> {
   const options = new Map<string, string>()
   for (const pair of query === '' ? [] : query.split('&')) {
     const [key = '', value = ''] = pair.split('=', 2)
@@ -72,14 +128,32 @@ export function parseKurrentDbUrl(url: string): KurrentDbUrl {
     }
     const [name, accepted, words] = option
     if (!accepted.test(value)) throw new TypeError(`option ${name} is ${JSON.stringify(value)}; accepted: ${words}`)
-    options.set(name, value)
+    options.set(name, accepted === ANYTHING ? decoded(value) : value)
   }
-  const deadline = options.get('defaultDeadline')
-  const preference = options.get('nodePreference')
-  const text = [...options].map(([name, value]) => `${name}=${value}`).join('&')
-  return {
-    connectionString: `kurrentdb${scheme[2] ?? ''}://${credentials}${hosts.join(',')}${text && `?${text}`}`,
-    ...(deadline && { defaultDeadline: Number(deadline) }),
-    prefersLeader: preference === undefined || preference.toLowerCase() === 'leader',
+  return options
+}
+
+function channelCredentialsOf(options: ReadonlyMap<string, string>): ChannelCredentials {
+  if (options.get('tls') === 'false') return credentials.createInsecure()
+  const read = (name: string) => {
+    const path = options.get(name)
+    if (path === undefined) return null
+    try {
+      return readFileSync(path)
+    } catch (error) {
+      throw new TypeError(`option ${name}: ${path} can't be read (${(error as NodeJS.ErrnoException).code})`)
+    }
+  }
+  const [key, certificate] = [read('userKeyFile'), read('userCertFile')]
+  if ((key === null) !== (certificate === null)) throw new TypeError('userCertFile and userKeyFile go together')
+  const verifyOptions = options.get('tlsVerifyCert') === 'false' ? { rejectUnauthorized: false } : {}
+  return credentials.createSsl(read('tlsCAFile'), key, certificate, verifyOptions)
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    throw new TypeError('a % stands without two hexadecimal digits after it (%25 is the sign itself)')
   }
 }

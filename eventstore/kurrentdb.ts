@@ -2,16 +2,17 @@
  * The event store on EventStoreDB (22.10 and later) or KurrentDB, by the official client. Appends of an instance share
  * one pipelined call; reads and subscriptions go through the client's generated stub (see kurrentdb-connection.ts).
  */
-import { setTimeout as delay } from 'node:timers/promises'
 import { binaryEvent, type EventData, jsonEvent } from '@kurrent/kurrentdb-client'
 import { checkCount, checkEvent, checkExpectedRevision, checkMetadata, checkStreamName } from './checks.ts'
-import { createBatchAppends } from './kurrentdb-appends.ts'
-import { connectKurrentDb, StreamsClient, StreamsService } from './kurrentdb-connection.ts'
+import { connectKurrentDb } from './kurrentdb-connection.ts'
 import { toPortError } from './kurrentdb-errors.ts'
 import { createGroups } from './kurrentdb-groups.ts'
+import type { Incoming } from './kurrentdb-incoming.ts'
+import type { Node } from './kurrentdb-node.ts'
 import { type LogPlace, logRequest, removalRequest, STREAMS_READ, streamRequest } from './kurrentdb-requests.ts'
+import { StreamsClient } from './kurrentdb-stub.ts'
 import { type Source, type SubscriptionObserver, subscribe } from './kurrentdb-subscription.ts'
-import { decodeReadResponse } from './kurrentdb-wire.ts'
+import { decodeReadResponse, type ReadAnswer } from './kurrentdb-wire.ts'
 import {
   type AppendResult,
   comparePositions,
@@ -32,8 +33,6 @@ import {
 const BATCH = 500
 /** Answers of a read that may wait for their consumer. */
 const READ_BUFFER = 512
-/** Before a call is made a second time: the client needs it to let go of the broken connection. */
-const RETRY_MS = 50
 /** A position so far past the log's end is of another log; up to the size of a record the server's own may lie past it. */
 const LARGEST_RECORD = 17n * 1024n * 1024n
 
@@ -44,9 +43,6 @@ const LARGEST_RECORD = 17n * 1024n * 1024n
  */
 export function openKurrentEventStore(url: string, observer: SubscriptionObserver = {}): EventStore {
   const connection = connectKurrentDb(url)
-  const { client, internals, within } = connection
-  const batches = createBatchAppends(connection)
-  const supportsBatches = () => internals.supports(StreamsService.batchAppend)
   /** Appends under way: `close` lets them finish. */
   const writing = new Set<Promise<unknown>>()
   const subscriptions = new Set<{ unsubscribe(): Promise<void> }>()
@@ -56,22 +52,15 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
     if (closing) throw new EventStoreUnavailable('The event store is closed.')
   }
 
-  /** A write: one more try where it is `repeatable` and the connection broke, or the leader was another node. */
+  /** @param repeatable whether it does no harm to send it again where nobody knows whether it was done */
   async function write<T>(
     stream: string,
     expected: ExpectedRevision,
     repeatable: boolean,
-    send: () => Promise<T>,
+    send: (node: Node, until: number) => Promise<T>,
   ): Promise<T> {
     checkOpen()
-    const written = within(
-      send().catch(async (error: unknown) => {
-        const cause = toPortError(error, stream, expected)
-        if (!repeatable || !(cause instanceof EventStoreUnavailable) || error === cause) throw cause
-        await delay(RETRY_MS)
-        return send()
-      }),
-    ).catch((error: unknown) => {
+    const written = connection.call(send, repeatable).catch((error: unknown) => {
       throw toPortError(error, stream, expected)
     })
     writing.add(written)
@@ -88,12 +77,14 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
     ask: () => { serializeBinary(): Uint8Array },
   ): AsyncGenerator<RecordedEvent, void, void> {
     const request = ask()
+    checkOpen()
+    const until = connection.until()
     for (let attempt = 1; ; attempt++) {
-      checkOpen()
+      const node = await connection.node(until)
       let begun = false
-      let call: Awaited<ReturnType<typeof connection.stream>> | undefined
+      let call: Incoming<ReadAnswer> | undefined
       try {
-        call = await connection.stream({
+        call = await node.stream({
           service: StreamsClient,
           path: STREAMS_READ,
           request,
@@ -101,7 +92,9 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
           buffer: READ_BUFFER,
         })
         for (;;) {
-          const answers = await call.take(connection.deadline)
+          const answers = await (call.hasMore()
+            ? call.take()
+            : connection.answered(node, call.take(), begun ? connection.until() : until))
           if (answers === null) return
           for (const answer of answers) {
             if (answer.kind === 'notFound') throw new StreamNotFound(stream)
@@ -111,10 +104,8 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
           }
         }
       } catch (error) {
-        const cause = toPortError(error, stream)
-        const again = cause instanceof EventStoreUnavailable && error !== cause
-        if (begun || attempt > 1 || !again) throw cause
-        await delay(RETRY_MS)
+        if (begun) connection.failed(node, error)
+        if (begun || !(await connection.mayRetry(node, error, attempt, until, true))) throw toPortError(error, stream)
       } finally {
         call?.cancel()
       }
@@ -182,13 +173,17 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
   function append(stream: string, events: readonly NewEvent[], expected: ExpectedRevision): Promise<AppendResult> {
     // With `any` a repetition is written twice once the server has forgotten the ids.
     const repeatable = typeof expected === 'number' || expected === 'no_stream'
-    return write(stream, expected, repeatable, async () =>
-      (await supportsBatches()) ? batches.append(stream, events, expected) : appendOne(stream, events, expected),
+    return write(stream, expected, repeatable, (node, until) =>
+      node.takesBatches()
+        ? node.appends.append(stream, events, expected, until)
+        : appendOne(node, until, stream, events, expected),
     )
   }
 
   /** On servers before 21.10. */
   async function appendOne(
+    { client }: Node,
+    until: number,
     stream: string,
     events: readonly NewEvent[],
     expected: ExpectedRevision,
@@ -196,23 +191,23 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
     const streamState = typeof expected === 'number' ? BigInt(expected) : expected
     const { nextExpectedRevision, position } = await client.appendToStream(stream, events.map(eventData), {
       streamState,
-      deadline: connection.deadline,
+      deadline: until - performance.now(),
+      requiresLeader: connection.requiresLeader,
     })
     return { revision: Number(nextExpectedRevision), ...(position && { position }) }
   }
 
   function remove(kind: 'delete' | 'tombstone', stream: string, expected: ExpectedRevision): Promise<void> {
     const request = removalRequest(kind, stream, expected)
-    return write(stream, expected, false, () =>
+    return write(stream, expected, false, ({ internals }, until) =>
       internals.execute(StreamsClient, kind, (stub) => {
-        const [metadata, options] = internals.callArguments({ deadline: connection.deadline })
+        const { requiresLeader } = connection
+        const [metadata, options] = internals.callArguments({ deadline: until - performance.now(), requiresLeader })
         return new Promise<void>((resolve, reject) => {
           stub[kind](request, metadata, options, (error: Error | null) => (error ? reject(error) : resolve()))
         })
       }),
-    ).catch((error: unknown) => {
-      throw toPortError(error, stream, expected)
-    })
+    )
   }
 
   function follow<Place>(source: Source<Place>, from: Position | undefined, batchSize: number): Subscription {

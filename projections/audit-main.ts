@@ -6,6 +6,7 @@ import { once } from 'node:events'
 import { userInfo } from 'node:os'
 import { createInterface } from 'node:readline/promises'
 import { openLog } from '../eventstore/open.ts'
+import { patientWith } from '../eventstore/patient.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { loadEmailHashKey } from '../schema/keys.ts'
 import { runCommand } from '../schema/process.ts'
@@ -25,7 +26,10 @@ await runCommand(async (configuration, signal) => {
   try {
     return await runAudit(process.argv.slice(2), {
       openEventStore: async () => {
-        eventStore ??= (await openLog(configuration)).eventStore
+        const onOutage = (reason: string) => console.error(`${reason} Waiting for it.`)
+        eventStore ??= (
+          await openLog(configuration, {}, patientWith(configuration.EVENTSTORE_URL, { signal, onOutage }))
+        ).eventStore
         return eventStore
       },
       emailHashKey: () => loadEmailHashKey(configuration),

@@ -1,5 +1,6 @@
 /** `npm run audit`: whether the log is whole, and proofs of what is in it. See proof/. */
 import { openEventStore } from '../eventstore/open.ts'
+import { patientWith } from '../eventstore/patient.ts'
 import { type Configuration, ConfigurationError } from '../schema/configuration.ts'
 import { readArguments, runCommand } from '../schema/process.ts'
 import {
@@ -46,16 +47,16 @@ await runCommand(async (configuration, signal) => {
       return keyCommand({ key: signingKey(configuration), json, print })
     case 'verify': {
       const keys = given.length > 0 ? given : [signingKey(configuration)]
-      return withLog(configuration, (eventStore) => verifyCommand(eventStore, { keys, json, signal, print }))
+      return withLog(configuration, signal, (eventStore) => verifyCommand(eventStore, { keys, json, signal, print }))
     }
     case 'prove': {
       const event = readEventName(subject ?? '')
-      return withLog(configuration, (eventStore) =>
+      return withLog(configuration, signal, (eventStore) =>
         proveCommand(eventStore, { key: publicKey(), event, content, print }),
       )
     }
     case 'checkpoint':
-      return withLog(configuration, (eventStore) =>
+      return withLog(configuration, signal, (eventStore) =>
         checkpointCommand(eventStore, { key: signingKey(configuration), signal, json, print }),
       )
     default:
@@ -65,9 +66,11 @@ await runCommand(async (configuration, signal) => {
 
 async function withLog(
   { EVENTSTORE_URL }: Configuration,
+  signal: AbortSignal,
   work: (eventStore: ReturnType<typeof openEventStore>) => Promise<number>,
 ): Promise<number> {
-  const eventStore = openEventStore(EVENTSTORE_URL)
+  const onOutage = (reason: string) => console.error(`${reason} Waiting for it.`)
+  const eventStore = patientWith(EVENTSTORE_URL, { signal, onOutage })(openEventStore(EVENTSTORE_URL))
   try {
     return await work(eventStore)
   } finally {

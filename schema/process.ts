@@ -15,6 +15,11 @@ export class StartupError extends Error {
 
 const DRAIN_LIMIT_MS = 10_000
 
+/** What a library rejects where nobody listens is a fault to be mended, and no reason for a process to end: it is told. */
+function surviveRejections(): void {
+  process.on('unhandledRejection', (reason) => console.error(`unhandled rejection: ${explain(reason)}`))
+}
+
 /**
  * Starts a process and ends it on SIGTERM or SIGINT: exit code 0 when it drained, 1 when it could not start or drain.
  * @param start takes the configuration and resolves once everything is up
@@ -24,6 +29,7 @@ export async function runProcess(
   start: (configuration: Configuration) => Promise<Running>,
   defaults: Readonly<Record<string, string>> = {},
 ): Promise<void> {
+  surviveRejections()
   let running: Running
   try {
     running = await start(loadConfiguration({ ...defaults, ...process.env }))
@@ -57,6 +63,7 @@ export async function runProcess(
 export async function runCommand(
   work: (configuration: Configuration, signal: AbortSignal) => Promise<number>,
 ): Promise<void> {
+  surviveRejections()
   const stopping = new AbortController()
   const stop = () => {
     setTimeout(() => process.exit(1), DRAIN_LIMIT_MS).unref()

@@ -2,6 +2,7 @@
 import { appendFileSync, existsSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { openLog } from '../../eventstore/open.ts'
+import { patientWith } from '../../eventstore/patient.ts'
 import { ConfigurationError } from '../../schema/configuration.ts'
 import { readArguments, runCommand } from '../../schema/process.ts'
 import { showProgress } from '../../schema/progress.ts'
@@ -36,7 +37,12 @@ await runCommand(async (configuration, signal) => {
 
   const store = loadStore(configuration.STORE_CONFIG)
   const { emailHashKey } = loadKeys(configuration)
-  const { eventStore } = await openLog(configuration)
+  const onOutage = (reason: string) => console.error(`${reason} The import waits for it.`)
+  const { eventStore } = await openLog(
+    configuration,
+    {},
+    patientWith(configuration.EVENTSTORE_URL, { signal, onOutage }),
+  )
   const rejectedPath = values.rejected ?? `${first.replace(/\.csv$/i, '')}.rejected.csv`
   dropRejected(rejectedPath)
   let rejected = false

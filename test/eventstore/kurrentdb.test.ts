@@ -2,9 +2,10 @@
  * The KurrentDB adapter over real gRPC: the contract against the test server in both ways of appending, and against a real
  * server where TEST_EVENTSTORE_URL names one; then what only an adapter of a server has to do (the case's number leads).
  */
+
 import { once } from 'node:events'
 import { createServer, type ServerHttp2Session, type Settings } from 'node:http2'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openKurrentEventStore } from '../../eventstore/kurrentdb.ts'
@@ -288,6 +289,9 @@ t.test('57: connection strings', async (t) => {
     'kurrentdb://host?colour=red': /option "colour" is unknown; there are tls,/,
     'kurrentdb://user:hunter2:x@host': /not username:password/,
     'kurrentdb://user:hunter2@ho st': /host "ho st" is not/,
+    'kurrentdb://user:hunter2%@host': /a % stands without two hexadecimal digits/,
+    'kurrentdb://host?tlsCaFile=/none.pem': /option tlsCAFile: \/none\.pem can't be read \(ENOENT\)/,
+    'kurrentdb://host?userCertFile=/dev/null': /userCertFile and userKeyFile go together/,
     'http://host': /accepted: sqlite:PATH, kurrentdb:/,
     'sqlite:': /accepted: sqlite:PATH, kurrentdb:/,
   }
@@ -295,6 +299,24 @@ t.test('57: connection strings', async (t) => {
     t.throws(() => openEventStore(url), { name: 'ConfigurationError', message }, url)
     t.throws(() => openEventStore(url), { message: /^EVENTSTORE_URL: (?!.*hunter2)/ }, 'without the password')
   }
+})
+
+t.test('57: by IPv6', async (t) => {
+  const { server } = await aServer(t)
+  const proxy = createTcpServer((socket) => {
+    const upstream = connect(server.port, '127.0.0.1')
+    socket.pipe(upstream).pipe(socket)
+    for (const each of [socket, upstream]) each.on('error', () => {})
+  })
+  const listens = await new Promise<boolean>((resolve) => {
+    proxy.once('error', () => resolve(false)).listen(0, '::1', () => resolve(true))
+  })
+  t.teardown(() => proxy.close())
+  if (!listens) return t.comment('no IPv6 here')
+  const store = openEventStore(`kurrentdb://[::1]:${(proxy.address() as AddressInfo).port}?tls=false`)
+  await append(store, 'a', 1)
+  t.equal((await all(store.readStream('a'))).length, 1)
+  await store.close()
 })
 
 t.test('58: from a follower to the leader', async (t) => {

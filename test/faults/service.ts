@@ -20,11 +20,17 @@ export interface Part {
 }
 
 export interface Service {
+  /** Of a service that has one event-store server. */
   readonly server: EventStoreServer
+  /** Where its processes have their data, and their environment. */
+  readonly folder: string
+  readonly env: Readonly<Record<string, string>>
   /** Before the first of the subgraphs. */
   readonly gateway: Part
   readonly subgraphs: readonly Part[]
   readonly projections: readonly Part[]
+  /** None where it was not asked for. */
+  readonly mail: Part | undefined
   /** Goes on with the load for so many milliseconds, or begins it. */
   under(milliseconds: number): Promise<void>
   /** How long each client waits after a write and its read, from now on. */
@@ -35,6 +41,7 @@ export interface Service {
 
 /**
  * @param options.readModelUrl a Redis server or cluster
+ * @param options.eventStoreUrl of a server or a cluster that is the test's
  * @param options.modes of each projection process
  */
 export async function startService(
@@ -42,13 +49,17 @@ export async function startService(
   options: {
     readonly readModelUrl: string
     readonly modes: readonly ('group' | 'catch-up')[]
+    /** Default: a server of its own. */
+    readonly eventStoreUrl?: string
+    readonly withMail?: boolean
   },
 ): Promise<Service> {
-  const { readModelUrl, modes } = options
+  const { readModelUrl, modes, withMail = false } = options
   const folder = await temporaryFolder(t)
-  const server = await startEventStoreServer(t)
+  const server = options.eventStoreUrl === undefined ? await startEventStoreServer(t) : undefined
+  const eventStoreUrl = server?.url ?? (options.eventStoreUrl as string)
   const env = {
-    EVENTSTORE_URL: server.url,
+    EVENTSTORE_URL: eventStoreUrl,
     READMODEL_URL: readModelUrl,
     TOKEN_SIGNING_KEY: generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
     EMAIL_HASH_KEY: 'a key that is long enough for a test',
@@ -81,6 +92,7 @@ export async function startService(
   const projections = await Promise.all(
     modes.map((mode) => startPart('projections/main.ts', 'PROJECTIONS_PORT', ['--mode', mode])),
   )
+  const mail = withMail ? await startPart('mail/main.ts', 'MAIL_PORT') : undefined
   const gateway = await startPart('gateway/main.ts', 'GATEWAY_PORT', [], {
     SUPERGRAPH: join(import.meta.dirname, '../../schema/supergraph.graphql'),
     SUBGRAPH_URL_CUSTOMERS: `${subgraphs[0]?.url}/graphql`,
@@ -127,7 +139,13 @@ export async function startService(
   t.teardown(() => loads?.ending.abort())
 
   return {
-    server,
+    get server() {
+      if (server === undefined) throw new Error('The event store is none of its own.')
+      return server
+    },
+    folder,
+    env,
+    mail,
     gateway,
     subgraphs,
     projections,
@@ -147,7 +165,7 @@ export async function startService(
       loads?.ending.abort()
       await loads?.ended
       loads = undefined
-      const eventStore = await openTestLog(t, folder, { EVENTSTORE_URL: server.url })
+      const eventStore = await openTestLog(t, folder, { EVENTSTORE_URL: eventStoreUrl })
       const readModel = openReadModel(readModelUrl)
       t.teardown(() => readModel.close())
       t.same(stale, [], 'every read had what was acknowledged before it')

@@ -1,6 +1,6 @@
 /** The streams service, writing: appends in both ways, deletions. */
 import { status } from '@grpc/grpc-js'
-import type { Controls } from './controls.ts'
+import { type Controls, isNotReady } from './controls.ts'
 import { BadArgument, Deleted, type Expected, type Log, type ProposedEvent, type Written, WrongVersion } from './log.ts'
 import { expectedOf, Failure, identifierOf, idOf, type Message, messages, nameOf, refuse, toFailure } from './wire.ts'
 
@@ -50,12 +50,12 @@ export function createAppends(log: Log, controls: Controls) {
           failure ??= error
         }
       })
-      call.on('end', () => {
-        if (controls.hanging) return
+      const write = () => {
         try {
-          controls.checkLeader()
+          controls.admit('write', call.metadata)
           if (failure) throw failure
           if (!target) throw new BadArgument('no options')
+          if (!controls.role().commits) return uncommitted(() => answer(timedOut()))
           const written = log.append(target.name, events, target.expected)
           if (controls.dropsResponse()) return controls.cut()
           const success = new streams.AppendResp.Success()
@@ -81,7 +81,8 @@ export function createAppends(log: Log, controls: Controls) {
           response.setWrongExpectedVersion(wrong)
           answer(null, response)
         }
-      })
+      }
+      call.on('end', () => controls.whenAwake(write))
     },
 
     batchAppend(call: Message) {
@@ -90,17 +91,16 @@ export function createAppends(log: Log, controls: Controls) {
         { readonly options: Message; readonly events: ProposedEvent[]; failure?: unknown }
       >()
       call.on('end', () => call.end())
-      call.on('data', (request: Message) => {
-        if (controls.hanging) return
-        try {
-          controls.checkLeader()
-        } catch (reason) {
-          return refuse(call, reason)
-        }
+      call.on('data', (request: Message) => controls.whenAwake(() => take(request)))
+
+      function take(request: Message): unknown {
         const correlationId = idOf(request.getCorrelationId())
         let batch = batches.get(correlationId)
         if (!batch) {
-          if (!request.hasOptions()) return refuse(call, new BadArgument('The first frame of a batch has no options'))
+          if (!request.hasOptions()) {
+            refuse(call, new BadArgument('The first frame of a batch has no options'))
+            return
+          }
           batch = { options: request.getOptions(), events: [] }
           batches.set(correlationId, batch)
         }
@@ -115,7 +115,24 @@ export function createAppends(log: Log, controls: Controls) {
         if (!request.getIsFinal()) return
         batches.delete(correlationId)
         try {
+          controls.admit('write', call.metadata)
+        } catch (reason) {
+          if (!isNotReady(reason)) return refuse(call, reason)
+          response.setError(notHandled((reason as Failure).details))
+          return call.write(response)
+        }
+        if (isOver(batch.options)) {
+          response.setError(timeout())
+          return call.write(response)
+        }
+        try {
           if (batch.failure !== undefined) throw batch.failure
+          if (!controls.role().commits) {
+            return uncommitted(() => {
+              response.setError(timeout())
+              call.write(response)
+            })
+          }
           const written = log.append(
             nameOf(batch.options.getStreamIdentifier()),
             batch.events,
@@ -133,7 +150,7 @@ export function createAppends(log: Log, controls: Controls) {
           response.setError(batchError(reason))
         }
         call.write(response)
-      })
+      }
     },
 
     delete: (call: Message, answer: (error: unknown, response?: Message) => void) =>
@@ -149,9 +166,9 @@ export function createAppends(log: Log, controls: Controls) {
     Response: Message,
     work: (name: string, expected: Expected) => Written,
   ) {
-    if (controls.hanging) return
     try {
-      controls.checkLeader()
+      controls.admit('write', call.metadata)
+      if (!controls.role().commits) return uncommitted(() => answer(timedOut()))
       const options = call.request.getOptions()
       const written = work(nameOf(options.getStreamIdentifier()), expectedOf(options))
       const response = new Response()
@@ -163,6 +180,39 @@ export function createAppends(log: Log, controls: Controls) {
       answer(toFailure(reason))
     }
   }
+}
+
+/** The server's CommitTimeoutMs. */
+const COMMIT_TIMEOUT_MS = 2_000
+
+/** A write that no majority confirms: it is told after a while, and gone with the next leader. */
+const uncommitted = (tell: () => void) => void setTimeout(tell, COMMIT_TIMEOUT_MS).unref()
+const timedOut = () => new Failure(status.ABORTED, 'Operation timed out: Request timed out.')
+
+/** Whether its sender has given up: the server writes nothing for it. */
+function isOver(options: Message): boolean {
+  if (options.hasDeadline21100()) return options.getDeadline21100().toDate().getTime() <= Date.now()
+  return options.hasDeadline() && Number(options.getDeadline().getSeconds()) < 0
+}
+
+function timeout(): Message {
+  const details = new messages.any.Any()
+  details.pack(new shared.Timeout().serializeBinary(), 'event_store.client.Timeout')
+  const error = new messages.status.Status()
+  error.setCode(status.DEADLINE_EXCEEDED)
+  error.setMessage('Timeout')
+  error.setDetails(details)
+  return error
+}
+
+/** Of a node that takes no calls: an error without a code. */
+function notHandled(message: string): Message {
+  const details = new messages.any.Any()
+  details.pack(new messages.empty.Empty().serializeBinary(), 'google.protobuf.Empty')
+  const error = new messages.status.Status()
+  error.setMessage(message)
+  error.setDetails(details)
+  return error
 }
 
 /** A google.rpc.Status with the details of one failure. */

@@ -24,15 +24,19 @@ const NACKS: readonly Nack[] = ['retry', 'park', 'retry', 'skip', 'skip']
 const STOP = 4
 const STRATEGIES = ['DispatchToSingle', 'RoundRobin', 'Pinned']
 const TICK_MS = 1_000
+const STARTING_MS = 100
 
 type Answer = (error: unknown, response?: Message) => void
 type Source = Pick<GroupDefinition, 'source' | 'name'>
 
-export function createGroups(log: Log, controls: Controls) {
+/** One set for all nodes of a cluster: the groups are part of its log, and the leader runs them. */
+export function createGroups(log: Log) {
   const groups = new Map<string, Group>()
   /** How each group's consumers are told that they are let go. */
   const drops = new Map<Consumer, (failure: Failure) => void>()
   const keyOf = ({ source, name }: Source) => `${source}::${name}`
+
+  let isStarting = false
 
   let scheduled = false
   log.onAppend(() => {
@@ -106,10 +110,11 @@ export function createGroups(log: Log, controls: Controls) {
 
   /** A unary method that needs the leader. */
   const method =
-    (Response: Message, work: (options: Message, response: Message) => void) => (call: Message, answer: Answer) => {
-      if (controls.hanging) return
+    (Response: Message, work: (options: Message, response: Message) => void) =>
+    (controls: Controls, call: Message, answer: Answer) => {
+      if (isStarting) return
       try {
-        controls.checkLeader()
+        controls.admit('group', call.metadata)
         const response = new Response()
         work(call.request.getOptions(), response)
         answer(null, response)
@@ -118,7 +123,7 @@ export function createGroups(log: Log, controls: Controls) {
       }
     }
 
-  const handlers: Record<string, (call: Message, answer: Answer) => void> = {
+  const handlers: Record<string, (controls: Controls, call: Message, answer: Answer) => void> = {
     create: method(proto.CreateResp, (options) => {
       const source = sourceOf(options)
       if (groups.has(keyOf(source))) throw failure('exists', source)
@@ -152,7 +157,7 @@ export function createGroups(log: Log, controls: Controls) {
       find(options).replayParked(options.hasStopAt() ? Number(options.getStopAt()) : undefined)
     }),
 
-    read(call: Message) {
+    read(controls, call) {
       let joined: { readonly group: Group; readonly consumer: Consumer } | undefined
       const leave = () => {
         if (!joined) return
@@ -165,8 +170,9 @@ export function createGroups(log: Log, controls: Controls) {
         leave()
         call.end()
       })
-      call.on('data', (request: Message) => {
-        if (controls.hanging) return
+      call.on('data', (request: Message) => controls.whenAwake(() => take(request)))
+
+      function take(request: Message): void {
         try {
           if (joined) {
             const { group, consumer } = joined
@@ -181,12 +187,13 @@ export function createGroups(log: Log, controls: Controls) {
             return
           }
           if (!request.hasOptions()) return // of a consumer that was let go
-          controls.checkLeader()
+          controls.admit('group', call.metadata)
+          if (isStarting) return
           joined = join(call, request.getOptions())
         } catch (reason) {
           refuse(call, reason)
         }
-      })
+      }
     },
   }
 
@@ -223,11 +230,29 @@ export function createGroups(log: Log, controls: Controls) {
   }
 
   return {
-    handlers,
+    /** Those of one node. */
+    handlers: (controls: Controls): Record<string, (call: Message, answer: Answer) => void> =>
+      Object.fromEntries(
+        Object.entries(handlers).map(([name, handler]) => [name, (call, answer) => handler(controls, call, answer)]),
+      ),
     /** As a restart of the server does. */
     restart() {
       drops.clear()
       for (const group of groups.values()) group.restart()
+    },
+    /** As a node does that no longer leads. */
+    end() {
+      for (const group of groups.values()) {
+        dropConsumers(group)
+        group.restart()
+      }
+    },
+    /** As a node does that has just become the leader: while it reads what groups there are, it answers nobody. */
+    begin() {
+      isStarting = true
+      setTimeout(() => {
+        isStarting = false
+      }, STARTING_MS).unref()
     },
   }
 }

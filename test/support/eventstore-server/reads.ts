@@ -40,13 +40,12 @@ interface Reader {
 export function createReads(log: Log, controls: Controls) {
   return {
     read(call: Writable & { request: Message }) {
-      if (controls.hanging) return
       serve(call, call.request.getOptions()).catch((reason) => refuse(call, reason))
     },
   }
 
   async function serve(call: Writable, options: Message): Promise<void> {
-    if (call.metadata.get('requires-leader')[0] === 'true') controls.checkLeader()
+    controls.admit('read', call.metadata)
     const reader = readerOf(call, options)
     if (options.hasStream()) {
       const name = nameOf(options.getStream().getStreamIdentifier())
@@ -72,6 +71,7 @@ export function createReads(log: Log, controls: Controls) {
       stream.emit('drain') // whoever waits goes on, and ends
     })
     const flush = async () => {
+      if (controls.hanging) await new Promise<void>((resolve) => controls.whenAwake(resolve))
       if (bytes === 0 || ended) return
       const frames = Buffer.concat(waiting)
       waiting = []

@@ -6,7 +6,7 @@ import { createServer } from 'node:net'
 import { Server, ServerCredentials, status } from '@grpc/grpc-js'
 import type { Test } from 'tap'
 import { createAppends } from './appends.ts'
-import { createControls } from './controls.ts'
+import { createControls, type Endpoint, type NodeState, type Role } from './controls.ts'
 import { createGroups } from './groups.ts'
 import { createLog, type Log } from './log.ts'
 import { createReads } from './reads.ts'
@@ -67,23 +67,38 @@ export async function startEventStoreServer(t: Test, options: ServerOptions = {}
   return server
 }
 
-export async function openEventStoreServer(options: ServerOptions = {}): Promise<EventStoreServer> {
+/** What the nodes of a cluster have in common, as one of them sees it. */
+export interface Membership {
+  readonly log: Log
+  readonly groups: ReturnType<typeof createGroups>
+  role(): Role
+  members(): readonly { readonly endpoint: Endpoint; readonly state: NodeState; readonly isAlive: boolean }[]
+}
+
+/** @param cluster of a node that does not stand alone */
+export async function openEventStoreServer(
+  options: ServerOptions = {},
+  cluster?: Membership,
+): Promise<EventStoreServer> {
   const { batchAppend = true, serverFeatures = true, caughtUp = true, tls } = options
   const port = options.port ?? (await freePort())
-  const log = createLog()
+  const log = cluster?.log ?? createLog()
+  let leader: Endpoint | null = null
   const calls: Record<string, number> = {}
   const open = new Set<unknown>()
   let server: Server | undefined
-  const controls = createControls(() => {
+  const cut = () => {
     if (server === undefined) return
     const { sessions } = server as unknown as { sessions: Map<{ destroy(): void }, unknown> }
     for (const session of [...sessions.keys()]) session.destroy()
-  })
+  }
+  const alone = (): Role => ({ state: leader ? 'FOLLOWER' : 'LEADER', leader, forwards: false, commits: true })
+  const controls = createControls(cut, cluster?.role ?? alone)
   controls.tellsCaughtUp = caughtUp
 
   const { batchAppend: batch, ...appends } = createAppends(log, controls)
   const streams = { ...appends, ...createReads(log, controls) }
-  const groups = createGroups(log, controls)
+  const groups = cluster?.groups ?? createGroups(log)
 
   const isAllowed = (call: Message) => !tls || call.metadata.get('authorization')[0] === CREDENTIALS
 
@@ -102,7 +117,7 @@ export async function openEventStoreServer(options: ServerOptions = {}): Promise
             over()
             answer?.(...values)
           }
-          if (isForAll || isAllowed(call)) return handler(call, end)
+          if (isForAll || isAllowed(call)) return controls.whenAwake(() => handler(call, end))
           // Of a wrong password the server's HTTP part says so, before there is a call.
           const denied =
             call.metadata.get('authorization').length > 0
@@ -135,7 +150,6 @@ export async function openEventStoreServer(options: ServerOptions = {}): Promise
   }
 
   function features(_: Message, answer: (error: null, response: Message) => void) {
-    if (controls.hanging) return
     const response = new messages.features.SupportedMethods()
     response.setEventStoreServerVersion(caughtUp ? '24.10.0' : '22.10.5')
     for (const [service, methods] of Object.entries(supported)) {
@@ -151,21 +165,21 @@ export async function openEventStoreServer(options: ServerOptions = {}): Promise
   }
 
   function gossip(_: Message, answer: (error: null, response: Message) => void) {
-    if (controls.hanging) return
-    const members = [member('127.0.0.1', port, controls.leader ? 'FOLLOWER' : 'LEADER')]
-    if (controls.leader) members.push(member(controls.leader.host, controls.leader.port, 'LEADER'))
+    const own = { endpoint: { host: '127.0.0.1', port }, state: controls.role().state, isAlive: true }
+    const members = cluster?.members() ?? [own]
     const response = new messages.gossip.ClusterInfo()
-    response.setMembersList(members)
+    response.setMembersList(members.map(memberOf))
+    if (leader && !cluster) response.addMembers(memberOf({ endpoint: leader, state: 'LEADER', isAlive: true }))
     answer(null, response)
   }
 
   async function start(): Promise<void> {
-    groups.restart()
+    if (!cluster) groups.restart()
     const next = new Server({ 'grpc.max_receive_message_length': 17 * 1024 * 1024 })
     const { batchAppend: _, ...withoutBatch } = services.streams
     if (batchAppend) next.addService(services.streams, counted({ ...streams, batchAppend: batch }))
     else next.addService(withoutBatch, counted(streams))
-    next.addService(services.groups, counted(groups.handlers))
+    next.addService(services.groups, counted(groups.handlers(controls)))
     next.addService(services.gossip, counted({ read: gossip }, true))
     if (serverFeatures) next.addService(services.features, counted({ getSupportedMethods: features }, true))
     const credentials = tls
@@ -187,7 +201,8 @@ export async function openEventStoreServer(options: ServerOptions = {}): Promise
       server?.forceShutdown()
       server = undefined
       open.clear()
-      log.forgetIds()
+      controls.forget()
+      if (!cluster) log.forgetIds()
     },
     start,
     cutConnections: controls.cut,
@@ -195,10 +210,11 @@ export async function openEventStoreServer(options: ServerOptions = {}): Promise
       controls.responsesToDrop = count
     },
     hang(on) {
-      controls.hanging = on
+      if (on) controls.hanging = true
+      else controls.resume()
     },
-    asFollower(leader) {
-      controls.leader = leader
+    asFollower(of) {
+      leader = of
     },
     log,
     appendRaw(stream, events) {
@@ -216,7 +232,7 @@ export async function openEventStoreServer(options: ServerOptions = {}): Promise
   }
 }
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve) => {
     const probe = createServer().listen(0, '127.0.0.1', () => {
       const { port } = probe.address() as { port: number }
@@ -225,7 +241,7 @@ function freePort(): Promise<number> {
   })
 }
 
-function member(host: string, port: number, state: 'LEADER' | 'FOLLOWER'): Message {
+function memberOf({ endpoint: { host, port }, state, isAlive }: ReturnType<Membership['members']>[number]): Message {
   const endpoint = new messages.gossip.EndPoint()
   endpoint.setAddress(host)
   endpoint.setPort(port)
@@ -234,7 +250,7 @@ function member(host: string, port: number, state: 'LEADER' | 'FOLLOWER'): Messa
   const info = new messages.gossip.MemberInfo()
   info.setInstanceId(id)
   info.setState(messages.gossip.MemberInfo.VNodeState[state])
-  info.setIsAlive(true)
+  info.setIsAlive(isAlive)
   info.setHttpEndPoint(endpoint)
   return info
 }

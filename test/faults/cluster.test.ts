@@ -1,0 +1,118 @@
+/**
+ * The service on a cluster of event-store nodes that loses its leader, hangs, and is away for longer than the client looks
+ * for it: every process goes on by itself, and none has ended.
+ */
+import '../support/needs-redis.ts'
+import { spawn } from 'node:child_process'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import t from 'tap'
+import { filesIn } from '../mail/support.ts'
+import { startEventStoreCluster } from '../support/eventstore-server/cluster.ts'
+import { client, environment, signUp } from '../support/graph.ts'
+import { aCustomer, customersFile } from '../support/magento-export.ts'
+import { startRedis } from '../support/redis.ts'
+import { type Part, startService } from './service.ts'
+
+const root = join(import.meta.dirname, '../..')
+const IMPORTED = 2_000
+const RENAME = 'mutation($name: String!) { updateCustomer(input: { firstname: $name }) { customer { firstname } } }'
+
+t.test('a leader that dies, one that hangs, and 12 s without a node', async (t) => {
+  const [cluster, redis] = await Promise.all([startEventStoreCluster(t), startRedis(t)])
+  const service = await startService(t, {
+    readModelUrl: redis.url,
+    modes: ['catch-up', 'group'],
+    eventStoreUrl: cluster.url,
+    withMail: true,
+  })
+  const { folder, env } = service
+  const parts: Readonly<Record<string, Part>> = {
+    ...Object.fromEntries(service.subgraphs.map((part, index) => [`subgraph ${index}`, part])),
+    ...Object.fromEntries(service.projections.map((part, index) => [`projection ${index}`, part])),
+    mail: service.mail as Part,
+  }
+  const [subgraph] = service.subgraphs
+  const send = client(`${subgraph?.url}/graphql`)
+
+  /** Runs a command beside the service; gives its exit code and what it printed. */
+  function run(script: string, args: readonly string[]): Promise<{ code: number | null; output: string }> {
+    const child = spawn(process.execPath, [join(root, script), ...args], {
+      cwd: folder,
+      env: { ...process.env, ...environment(folder), ...env },
+    })
+    let output = ''
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (chunk) => {
+        output += chunk
+      })
+    }
+    return new Promise((resolve) => child.on('close', (code) => resolve({ code, output })))
+  }
+
+  /** Milliseconds until an append is acknowledged again. */
+  async function recovered(): Promise<number> {
+    const began = Date.now()
+    while (Date.now() - began < 20_000) {
+      const answer = await send(RENAME, { token, variables: { name: `Name ${began}` } }).catch(() => undefined)
+      if (answer?.data?.updateCustomer) break
+      await delay(50)
+    }
+    return Date.now() - began
+  }
+
+  const { email, token } = await signUp(send)
+  await service.under(500)
+  const [first] = [await cluster.leader()]
+  await first.stop()
+  await cluster.leader()
+  t.ok((await recovered()) < 5_000, 'after the death of a leader')
+  await first.start()
+  await cluster.whole()
+  const second = await cluster.leader()
+  second.hang(true)
+  await cluster.leader()
+  t.ok((await recovered()) < 5_000, 'after a leader that hangs')
+  second.hang(false)
+  await cluster.whole()
+  await service.under(500)
+
+  await writeFile(
+    join(folder, 'customers.csv'),
+    customersFile(Array.from({ length: IMPORTED }, (_, index) => aCustomer(100_000 + index))),
+  )
+  const importing = run('subgraph/import/main.ts', ['customers.csv'])
+  await delay(1_500)
+  for (const node of cluster.nodes) await node.stop()
+  const auditing = run('projections/audit-main.ts', ['history', email])
+  await delay(12_000)
+  for (const node of cluster.nodes) await node.start()
+  await cluster.leader()
+  t.ok((await recovered()) < 5_000, 'after an outage')
+  await service.under(500)
+
+  const [imported, audited] = await Promise.all([importing, auditing])
+  t.equal(imported.code, 0, imported.output)
+  t.match(imported.output, new RegExp(`customers: ${IMPORTED.toLocaleString('en')} imported|${IMPORTED} imported`))
+  t.equal(audited.code, 0, audited.output)
+
+  const mails = (await filesIn(folder)).length
+  const other = await signUp(send)
+  await send('mutation($email: String!) { requestPasswordResetEmail(email: $email) }', {
+    variables: { email: other.email },
+  })
+  for (let i = 0; i < 400 && (await filesIn(folder)).length <= mails; i++) await delay(25)
+  t.ok((await filesIn(folder)).length > mails, 'mails are sent')
+  for (const [name, part] of Object.entries(parts)) {
+    let status = 0
+    for (let i = 0; i < 200 && status !== 200; i++) {
+      status = (await fetch(`${part.url}/readyz`)).status
+      if (status !== 200) await delay(50)
+    }
+    t.equal(status, 200, `${name} is ready`)
+    t.equal(part.process().child.exitCode, null, `${name} has not ended`)
+    t.notMatch(part.process().output(), /unhandled/i, name)
+  }
+  await service.check(t)
+})

@@ -1,0 +1,102 @@
+/** Three real EventStoreDB nodes, each a process with a folder of its own; signals stop and hang them. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { freePort } from '../processes.ts'
+import type { ClusterNode, EventStoreCluster } from './cluster.ts'
+
+const SIZE = 3
+
+/**
+ * @param program takes EventStoreDB's command-line options
+ * @throws Error where no leader is elected within a minute
+ */
+export async function openRealCluster(program: string): Promise<EventStoreCluster & { close(): Promise<void> }> {
+  const folder = await mkdtemp(join(tmpdir(), 'eventstore-cluster-'))
+  const ports: { readonly http: number; readonly replication: number }[] = []
+  for (let index = 0; index < SIZE; index++) ports.push({ http: await freePort(), replication: await freePort() })
+  const children: (ChildProcess | undefined)[] = []
+
+  const nodes: ClusterNode[] = ports.map(({ http, replication }, index) => ({
+    port: http,
+
+    async start() {
+      if (children[index]) return
+      const others = ports.flatMap(({ http }, other) => (other === index ? [] : [`127.0.0.1:${http}`]))
+      const args = [
+        ...['--insecure', '--disable-admin-ui', '--run-projections', 'None'],
+        ...['--cluster-size', String(SIZE), '--discover-via-dns', 'false', '--gossip-seed', others.join(',')],
+        ...['--node-ip', '127.0.0.1', '--node-port', String(http)],
+        ...['--replication-ip', '127.0.0.1', '--replication-port', String(replication)],
+        ...['--db', join(folder, `data-${index}`), '--log', join(folder, `logs-${index}`)],
+      ]
+      const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^EVENTSTORE_/i.test(name)))
+      const run = () => {
+        const child = spawn(program, args, { env, stdio: 'ignore' })
+        children[index] = child
+        // A node that has to cut its log to that of the new leader ends, for its supervisor to start it again.
+        child.on('exit', () => {
+          if (children[index] === child) run()
+        })
+      }
+      run()
+    },
+
+    async stop() {
+      const child = children[index]
+      children[index] = undefined
+      if (!child || child.exitCode !== null || child.signalCode !== null) return
+      const ended = once(child, 'exit')
+      child.kill('SIGKILL')
+      await ended
+    },
+
+    hang: (on) => void children[index]?.kill(on ? 'SIGSTOP' : 'SIGCONT'),
+  }))
+
+  async function eventually<T>(
+    find: (states: readonly string[]) => T | undefined | false,
+    otherwise: string,
+  ): Promise<T> {
+    for (let i = 0; i < 1_200; i++) {
+      const found = find(await Promise.all(ports.map(({ http }) => stateOf(http))))
+      if (found) return found
+      await delay(50)
+    }
+    throw new Error(`${program}: ${otherwise} within a minute`)
+  }
+
+  const cluster = {
+    url: `kurrentdb://${ports.map(({ http }) => `127.0.0.1:${http}`).join(',')}?tls=false`,
+    nodes,
+    leader: () => eventually((states) => nodes[states.indexOf('leader')], 'no leader'),
+    async whole() {
+      await eventually(
+        (states) => states.every((state) => /^(leader|follower)$/.test(state)),
+        'not all nodes are there',
+      )
+    },
+    async close() {
+      for (const node of nodes) await node.stop()
+      await rm(folder, { recursive: true, force: true, maxRetries: 5 })
+    },
+  }
+  for (const node of nodes) await node.start()
+  await cluster.leader().catch(async (error) => {
+    await cluster.close()
+    throw error
+  })
+  return cluster
+}
+
+async function stateOf(port: number): Promise<string> {
+  try {
+    const response = await fetch(`http://127.0.0.1:${port}/info`, { signal: AbortSignal.timeout(500) })
+    return ((await response.json()) as { state: string }).state
+  } catch {
+    return 'away'
+  }
+}
