@@ -381,8 +381,6 @@ function actorOf({ caller, service }: RequestContext): string {
   return service ? `service:${service.service}` : 'guest'
 }
 
-/** Countries of the directory that Magento's enum of country codes lacks. */
-const NO_COUNTRY_CODE = new Set(['BQ', 'CW', 'PR', 'SS', 'SX', 'XK'])
 
 /** Magento's group of those who are not signed in. */
 const GUESTS = 0
@@ -497,7 +495,7 @@ function createViews({ account, customAttributes }: Store) {
       region: { region_code: address.regionCode, region: address.region, region_id: address.regionId },
       region_id: address.regionId,
       country_id: address.countryId,
-      country_code: NO_COUNTRY_CODE.has(address.countryId) || isErased(address.countryId) ? null : address.countryId,
+      country_code: isErased(address.countryId) ? null : address.countryId,
       street: address.street,
       company: address.company,
       telephone: address.telephone,
