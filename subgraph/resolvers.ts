@@ -381,7 +381,6 @@ function actorOf({ caller, service }: RequestContext): string {
   return service ? `service:${service.service}` : 'guest'
 }
 
-
 /** Magento's group of those who are not signed in. */
 const GUESTS = 0
 
