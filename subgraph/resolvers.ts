@@ -6,7 +6,7 @@ import { COUNTRIES, type Country } from '../schema/countries.ts'
 import { type CustomAttributes, isErased } from '../schema/events.ts'
 import { regionsOf } from '../schema/regions.ts'
 import type { CustomAttribute, Store } from '../schema/store.ts'
-import { createAttributeForms } from './attribute-forms.ts'
+import { type AttributeReference, createAttributeForms } from './attribute-forms.ts'
 import { createAuditQueries } from './audit.ts'
 import { type Client, type Command, createCommand } from './command.ts'
 import { authorize, type Commands } from './commands.ts'
@@ -53,7 +53,7 @@ export function createResolvers({ eventStore, commands, links, customers, claims
     .map(toCountry)
   const groups = store.groups.map(({ id, name }) => ({ uid: toUid(id), name }))
   const storeConfig = toStoreConfig(store)
-  const attributesForm = createAttributeForms(store)
+  const attributes = createAttributeForms(store)
 
   function command(args: unknown, context: RequestContext, info: GraphQLResolveInfo): Command {
     return createCommand({
@@ -130,7 +130,13 @@ export function createResolvers({ eventStore, commands, links, customers, claims
 
       storeConfig: () => storeConfig,
 
-      attributesForm: (_: unknown, { formCode }: { formCode: string }) => attributesForm(formCode),
+      attributesForm: (_: unknown, { formCode }: { formCode: string }) => attributes.form(formCode),
+
+      attributesList: (_: unknown, { entityType, filters }: { entityType: string; filters?: object | null }) =>
+        attributes.list(entityType, filters),
+
+      customAttributeMetadataV2: (_: unknown, args: { attributes?: readonly AttributeReference[] | null }) =>
+        attributes.named(args.attributes),
 
       ...createAuditQueries(eventStore, toCustomer),
     },
@@ -439,6 +445,7 @@ function toCountry({ id, alpha3, name }: Country) {
 
 /** The settings as Magento's StoreConfig has them: numbers of passwords are texts there. */
 function toStoreConfig({ view, account, password, newsletter, countries, token }: Store) {
+  const { shoppingAssistance } = account
   return {
     id: view.id,
     store_code: view.code,
@@ -446,12 +453,18 @@ function toStoreConfig({ view, account, password, newsletter, countries, token }
     autocomplete_on_storefront: false,
     create_account_confirmation: account.confirmationRequired,
     customer_access_token_lifetime: token.lifetimeMinutes / 60,
+    graphql_share_all_customer_groups: account.shareAllGroups,
     graphql_share_customer_group: account.shareGroup,
     minimum_password_length: String(password.minimumLength),
     newsletter_enabled: newsletter.active,
     required_character_classes_number: String(password.requiredCharacterClasses),
     countries_with_required_region: countries.regionRequired.join(','),
+    default_country: countries.default,
+    display_state_if_optional: countries.showOptionalRegion,
     optional_zip_countries: countries.postcodeOptional.join(','),
+    shopping_assistance_enabled: shoppingAssistance.enabled,
+    shopping_assistance_checkbox_title: shoppingAssistance.title,
+    shopping_assistance_checkbox_tooltip: shoppingAssistance.tooltip,
   }
 }
 

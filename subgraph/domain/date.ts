@@ -42,6 +42,20 @@ const FORMS = [
  * @returns YYYY-MM-DD; undefined for what is not wholly a date, or names a day that no calendar has
  */
 export function parseDate(text: string): string | undefined {
+  return parse(text)?.date
+}
+
+/**
+ * The moment that a text names, by the grammar above; midnight where it names a day alone. A zone is left out of account,
+ * as in Magento: the clock is the one that is written.
+ * @returns YYYY-MM-DD HH:MM:SS; undefined as {@link parseDate}
+ */
+export function parseDateTime(text: string): string | undefined {
+  const parsed = parse(text)
+  return parsed && `${parsed.date} ${parsed.time}`
+}
+
+function parse(text: string): { readonly date: string; readonly time: string } | undefined {
   if (text.length > MAX_LENGTH) return undefined
   // ICU puts a narrow no-break space before AM and PM.
   const plain = text.replace(/\s/gu, ' ').trim()
@@ -49,7 +63,9 @@ export function parseDate(text: string): string | undefined {
     const match = pattern.exec(plain)
     if (match === null) continue
     const [hour, minute, second, half] = match.slice(4)
-    return isTimeOfDay(hour, minute, second, half) ? isoDate(match[year], match[month], match[day]) : undefined
+    if (!isTimeOfDay(hour, minute, second, half)) return undefined
+    const date = isoDate(match[year], match[month], match[day])
+    return date === undefined ? undefined : { date, time: timeOf(hour, minute, second, half) }
   }
   return undefined
 }
@@ -60,6 +76,11 @@ function isTimeOfDay(hour?: string, minute?: string, second?: string, half?: str
   const isHour = half === undefined ? hours <= 24 : hours >= 1 && hours <= 12
   const isWhole = hours < 24 || (Number(minute) === 0 && Number(second ?? 0) === 0)
   return isHour && isWhole && Number(minute) < 60 && Number(second ?? 0) <= 60
+}
+
+function timeOf(hour = '0', minute = '0', second = '0', half?: string): string {
+  const hours = half === undefined ? Number(hour) % 24 : (Number(hour) % 12) + (/p/i.test(half) ? 12 : 0)
+  return [String(hours), minute, String(Math.min(Number(second), 59))].map((part) => part.padStart(2, '0')).join(':')
 }
 
 function isoDate(year = '', month = '', day = ''): string | undefined {

@@ -1,7 +1,7 @@
 /** A row of Magento's "Customers Main File" as a customer's first events. */
 import type { CustomAttributes, CustomerEvent } from '../../schema/events.ts'
 import type { CustomAttribute, Store } from '../../schema/store.ts'
-import { parseDate } from '../domain/date.ts'
+import { parseDate, parseDateTime } from '../domain/date.ts'
 import { MAX_TEXT } from '../domain/text.ts'
 import { isMagentoHash } from '../identity/magento-hashes.ts'
 import type { Row } from './csv.ts'
@@ -120,8 +120,9 @@ function readAttribute(value: string, attribute: CustomAttribute): string | stri
       if (flag === undefined) throw new RejectedRow(`${code} is neither yes nor no`)
       return String(flag)
     }
-    case 'date': {
-      const date = parseDate(value)
+    case 'date':
+    case 'datetime': {
+      const date = type === 'date' ? parseDate(value) : parseDateTime(value)
       if (date === undefined) throw new RejectedRow(`${code} is no date`)
       return date
     }
