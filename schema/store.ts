@@ -104,6 +104,7 @@ const settings = z
     mail: z.strictObject({
       storeName: z.string().min(1),
       from: z.email(),
+      welcome: z.boolean(),
       resetPasswordUrl: link,
       confirmAccountUrl: link,
       confirmNewsletterUrl: link,
