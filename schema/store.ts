@@ -64,6 +64,16 @@ const customAttributes = z
   .array(customAttribute)
   .refine((attributes) => new Set(attributes.map(({ code }) => code)).size === attributes.length, 'each code once')
 
+/** The forms of customers that a CAPTCHA can protect: those of Magento's `ReCaptchaFormEnum` that are served here. */
+export const CAPTCHA_FORMS = [
+  'CUSTOMER_LOGIN',
+  'CUSTOMER_CREATE',
+  'CUSTOMER_EDIT',
+  'CUSTOMER_FORGOT_PASSWORD',
+  'NEWSLETTER',
+  'RESEND_CONFIRMATION_EMAIL',
+] as const
+
 const settings = z
   .strictObject({
     view: z.strictObject({ id: count, code: z.string().min(1), locale: z.string().min(2) }),
@@ -101,6 +111,18 @@ const settings = z
       keepUserAgent: z.boolean(),
       retentionDays: count,
     }),
+    captcha: z.strictObject({
+      provider: z.enum(['none', 'recaptcha', 'hcaptcha', 'turnstile']),
+      version: z.enum(['v2', 'invisible', 'v3']),
+      websiteKey: z.string(),
+      minimumScore: z.number().min(0).max(1),
+      verifyUrl: link.optional(),
+      badgePosition: z.enum(['inline', 'bottomright', 'bottomleft']),
+      theme: z.enum(['light', 'dark']),
+      languageCode: z.string(),
+      failureMessage: z.string().min(1),
+      forms: z.array(z.enum(CAPTCHA_FORMS)),
+    }),
     mail: z.strictObject({
       storeName: z.string().min(1),
       from: z.email(),
@@ -109,6 +131,10 @@ const settings = z
       confirmAccountUrl: link,
       confirmNewsletterUrl: link,
     }),
+  })
+  .refine(({ captcha }) => captcha.provider === 'none' || captcha.websiteKey !== '', {
+    message: 'the key that the provider gave for pages of the shop',
+    path: ['captcha', 'websiteKey'],
   })
   .refine(({ account, groups }) => groups.some(({ id }) => id === account.defaultGroup), {
     message: 'the id of one of the groups',

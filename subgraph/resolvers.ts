@@ -8,6 +8,7 @@ import { regionsOf } from '../schema/regions.ts'
 import type { CustomAttribute, Store } from '../schema/store.ts'
 import { type AttributeReference, createAttributeForms } from './attribute-forms.ts'
 import { createAuditQueries } from './audit.ts'
+import type { Captcha } from './captcha.ts'
 import { type Client, type Command, createCommand } from './command.ts'
 import { authorize, type Commands } from './commands.ts'
 import type { Customers } from './customers.ts'
@@ -30,6 +31,8 @@ export interface RequestContext {
   readonly correlationId: string
   readonly traceparent: string | undefined
   readonly idempotencyKey: string | undefined
+  /** The token of a solved CAPTCHA. */
+  readonly captcha: string | undefined
   /** The signed-in customer, read once for all fields of a request. */
   customer?: Promise<CustomerDocument>
 }
@@ -42,11 +45,22 @@ interface Parts {
   readonly claims: EmailClaims
   readonly tokens: Tokens
   readonly store: Store
+  readonly captcha: Captcha
   /** The time; tests set it. */
   readonly now: () => Date
 }
 
-export function createResolvers({ eventStore, commands, links, customers, claims, tokens, store, now }: Parts) {
+export function createResolvers({
+  eventStore,
+  commands,
+  links,
+  customers,
+  claims,
+  tokens,
+  store,
+  captcha,
+  now,
+}: Parts) {
   const { toCustomer, toAddress } = createViews(store)
   const countries = [...COUNTRIES.values()]
     .filter(({ id }) => store.countries.allowed === 'all' || store.countries.allowed.includes(id))
@@ -131,6 +145,10 @@ export function createResolvers({ eventStore, commands, links, customers, claims
       storeConfig: () => storeConfig,
 
       attributesForm: (_: unknown, { formCode }: { formCode: string }) => attributes.form(formCode),
+
+      recaptchaV3Config: () => captcha.v3Config,
+
+      recaptchaFormConfig: (_: unknown, { formType }: { formType: string }) => captcha.formConfig(formType),
 
       attributesList: (_: unknown, { entityType, filters }: { entityType: string; filters?: object | null }) =>
         attributes.list(entityType, filters),
