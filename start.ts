@@ -29,7 +29,13 @@ const here = (path: string) => new URL(path, import.meta.url).pathname
 
 await runProcess(
   async (configuration) => {
-    const { EVENTSTORE_URL, READMODEL_URL, HOST: host, SUBGRAPH_SECRET: secret } = configuration
+    const {
+      EVENTSTORE_URL,
+      READMODEL_URL,
+      HOST: host,
+      SUBGRAPH_SECRET: secret,
+      CAPTCHA_SECRET: captchaSecret,
+    } = configuration
     const variables = loadGatewayConfiguration(process.env)
     const production = configuration.NODE_ENV === 'production'
     const logger = { level: configuration.LOG_LEVEL }
@@ -50,7 +56,7 @@ await runProcess(
       const { eventStore, stored } = await openLog(configuration)
       added(eventStore)
       const readModel = added(openReadModel(READMODEL_URL))
-      const subgraph = added(await buildSubgraph({ eventStore, readModel, keys, store, secret, logger }))
+      const subgraph = added(await buildSubgraph({ eventStore, readModel, keys, store, secret, captchaSecret, logger }))
       const projected = added(openReadModel(READMODEL_URL))
       const projection = startProjection({ eventStore, readModel: projected, log: subgraph.log, observer: traced({}) })
       added({ close: () => projection.stop() })

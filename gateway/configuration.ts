@@ -30,7 +30,7 @@ const variables = {
   },
   CORS_ORIGINS: names([], 'origins (https://shop.example) with commas between them, or none'),
   TRUST_PROXY: names([], 'addresses or networks of proxies (10.0.0.0/8) with commas between them, or none'),
-  FORWARD_HEADERS: headerNames(['authorization', 'idempotency-key', 'store', 'user-agent']),
+  FORWARD_HEADERS: headerNames(['authorization', 'idempotency-key', 'store', 'user-agent', 'x-captcha', 'x-recaptcha']),
   RETURN_HEADERS: headerNames([]),
   SUBGRAPH_SECRET_FOR: names(['customers'], "subgraphs' names with commas between them, or none"),
   SUBGRAPH_TIMEOUT_MS: count(10_000),

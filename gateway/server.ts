@@ -133,7 +133,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   const metrics = createMetrics()
   const rejected = metrics.operation('', 'unknown')
   const subgraphHeaders = createSubgraphHeaders(
-    options.forwardHeaders ?? ['authorization', 'idempotency-key', 'store', 'user-agent'],
+    options.forwardHeaders ?? ['authorization', 'idempotency-key', 'store', 'user-agent', 'x-captcha', 'x-recaptcha'],
   )
   const returnHeaders = createReturnedHeaders(options.returnHeaders ?? [])
   const authenticate = options.tokenKeys && createAuthentication(options.tokenKeys)

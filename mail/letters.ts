@@ -8,8 +8,12 @@ import type { CustomerEvent, EventMetadata, SubscriberEvent } from '../schema/ev
 import type { MailPurpose, MailTokens } from '../schema/mail-tokens.ts'
 import type { Store } from '../schema/store.ts'
 
+/** Mails without a link: they tell the customer of something that has happened. */
+type Notice = 'welcome' | 'password-changed' | 'email-changed' | 'email-changed-from'
+export type LetterPurpose = MailPurpose | Notice
+
 export interface Letter {
-  readonly purpose: MailPurpose
+  readonly purpose: LetterPurpose
   /** Always the same for the same event: it makes a second copy known as one. */
   readonly messageId: string
   /** When it was asked for. */
@@ -32,34 +36,34 @@ export interface Address {
 export type Reason = 'gone' | 'superseded' | 'expired'
 
 export interface Letters {
+  /** The mails that an event asks for; none for most. */
+  purposesOf(event: Pick<RecordedEvent, 'stream' | 'type' | 'metadata'>): readonly LetterPurpose[]
   /**
-   * The mail that the event asks for, or why it is of no use any more.
+   * One of the mails that the event asks for, or why it is of no use any more.
    * @throws EventStoreUnavailable; another Error where the customer's stream can't be read
    */
-  compose(event: RecordedEvent): Promise<Letter | Reason>
+  compose(event: RecordedEvent, purpose: LetterPurpose): Promise<Letter | Reason>
 }
 
 const SUBSCRIBER_PREFIX = 'newsletterSubscriber-'
 export const STREAM_PREFIXES = [CUSTOMER_STREAMS, SUBSCRIBER_PREFIX]
 
-const PURPOSES: Readonly<Record<string, MailPurpose>> = {
-  PasswordResetRequested: 'reset-password',
-  EmailConfirmationRequested: 'confirm-account',
-  NewsletterConfirmationRequested: 'confirm-newsletter',
-  GuestConfirmationRequested: 'confirm-newsletter',
-}
+const NONE: readonly LetterPurpose[] = []
 
-/** The mail that an event asks for; undefined for all others. */
-export function purposeOf({
-  stream,
-  type,
-  metadata,
-}: Pick<RecordedEvent, 'stream' | 'type' | 'metadata'>): MailPurpose | undefined {
-  // Moving a shop in must not write to everybody who once left an account unconfirmed: they can ask for a mail.
-  if ((metadata as Partial<EventMetadata> | undefined)?.actor === 'import') return undefined
-  const isGuest = type === 'GuestConfirmationRequested'
-  const isThere = isGuest ? stream.startsWith(SUBSCRIBER_PREFIX) : customerOf(stream) !== undefined
-  return isThere && Object.hasOwn(PURPOSES, type) ? PURPOSES[type] : undefined
+/** The mails that each type of event asks for, by the store's settings. */
+function purposesByType({ account, mail }: Store): ReadonlyMap<string, readonly LetterPurpose[]> {
+  const welcome = mail.welcome ? (['welcome'] as const) : NONE
+  return new Map<string, readonly LetterPurpose[]>([
+    ['PasswordResetRequested', ['reset-password']],
+    ['EmailConfirmationRequested', ['confirm-account']],
+    ['NewsletterConfirmationRequested', ['confirm-newsletter']],
+    ['GuestConfirmationRequested', ['confirm-newsletter']],
+    ['CustomerPasswordChanged', ['password-changed']],
+    // Since 2.4.9 both addresses are told: whoever took the account over must not be the only one who knows.
+    ['CustomerEmailChanged', ['email-changed', 'email-changed-from']],
+    // Welcome is who can use the account.
+    [account.confirmationRequired ? 'EmailConfirmed' : 'CustomerRegistered', welcome],
+  ])
 }
 
 /** Where each purpose's link stands in the customer's document. */
@@ -70,6 +74,8 @@ const REQUESTS = {
 } as const satisfies Record<MailPurpose, keyof CustomerDocument>
 
 const HOUR_MS = 3_600_000
+/** A notice of something longer ago would alarm more than it helps, as after the mails were away or at a first start. */
+const NOTICE_HOURS = 72
 
 /** @param options.now for tests */
 export function createLetters(options: {
@@ -84,29 +90,44 @@ export function createLetters(options: {
     'confirm-account': store.mail.confirmAccountUrl,
     'confirm-newsletter': store.mail.confirmNewsletterUrl,
   }
+  const purposes = purposesByType(store)
   const domain = store.mail.from.slice(store.mail.from.lastIndexOf('@') + 1)
 
   function write(purpose: MailPurpose, request: LinkRequest, to: Address): Letter {
-    const { eventId, at } = request
+    const { eventId } = request
     const link = fill(urls[purpose], {
       email: encodeURIComponent(to.address),
       token: tokens.of(purpose, eventId),
     })
-    const values = {
-      greeting: to.name === '' ? 'Hello,' : `Hello ${to.name},`,
-      store: store.mail.storeName,
-      validity: inWords(store.password.resetLinkHours),
-      link,
-    }
+    return letter(purpose, request, to, { link, validity: inWords(store.password.resetLinkHours) })
+  }
+
+  /** @param values for the template, beside those of every mail */
+  function letter(purpose: LetterPurpose, { eventId, at }: LinkRequest, to: Address, values: Values): Letter {
+    const greeting = to.name === '' ? 'Hello,' : `Hello ${to.name},`
+    // The second mail of one event is a message of its own.
+    const id = purpose === 'email-changed-from' ? `${eventId}.from` : eventId
     return {
       purpose,
-      messageId: `<${eventId}@${domain}>`,
+      messageId: `<${id}@${domain}>`,
       at: new Date(at),
       eventId,
       from: { name: store.mail.storeName, address: store.mail.from },
       to,
-      ...render(purpose, values),
+      ...render(purpose, { greeting, store: store.mail.storeName, ...values }),
     }
+  }
+
+  /** A notice goes to whom it is about, as they were when it happened. */
+  async function composeNotice(event: Recorded<CustomerEvent>, purpose: Notice, id: number) {
+    const then = await foldCustomer(eventStore, id, undefined, event.revision)
+    const { status } = await foldCustomer(eventStore, id, then)
+    if (status !== 'registered' || then.revision < event.revision) return 'gone'
+    const { at } = event.metadata
+    if (now().getTime() - Date.parse(at) > NOTICE_HOURS * HOUR_MS) return 'expired'
+    const previous = event.type === 'CustomerEmailChanged' ? event.data.previousEmail : then.email
+    const address = purpose === 'email-changed-from' ? previous : then.email
+    return letter(purpose, { eventId: event.id, at }, { name: nameOf(then), address }, {})
   }
 
   async function composeForCustomer(event: Recorded<CustomerEvent>, purpose: MailPurpose, id: number) {
@@ -131,13 +152,21 @@ export function createLetters(options: {
   }
 
   return {
-    async compose(event) {
-      const purpose = purposeOf(event)
+    purposesOf({ stream, type, metadata }) {
+      // Moving a shop in must not write to its customers: who once left an account unconfirmed can ask for a mail.
+      if ((metadata as Partial<EventMetadata> | undefined)?.actor === 'import') return NONE
+      const isGuest = type === 'GuestConfirmationRequested'
+      const isThere = isGuest ? stream.startsWith(SUBSCRIBER_PREFIX) : customerOf(stream) !== undefined
+      return (isThere && purposes.get(type)) || NONE
+    },
+
+    async compose(event, purpose) {
       const customer = customerOf(event.stream)
       try {
-        if (purpose === undefined) return 'gone'
         if (customer === undefined) return await composeForGuest(decode<SubscriberEvent>(event), event.stream)
-        return await composeForCustomer(decode<CustomerEvent>(event), purpose, customer)
+        const decoded = decode<CustomerEvent>(event)
+        if (isNotice(purpose)) return await composeNotice(decoded, purpose, customer)
+        return await composeForCustomer(decoded, purpose, customer)
       } catch (error) {
         if (error instanceof StreamNotFound || error instanceof StreamDeleted) return 'gone'
         throw error
@@ -145,6 +174,8 @@ export function createLetters(options: {
     },
   }
 }
+
+const isNotice = (purpose: LetterPurpose): purpose is Notice => !Object.hasOwn(REQUESTS, purpose)
 
 /** Without what would break a line or a header. */
 function nameOf({ firstname, lastname }: CustomerDocument): string {
@@ -163,13 +194,14 @@ function fill(template: string, values: Values): string {
   return template.replace(/\{(\w+)\}/g, (placeholder, name: string) => values[name] ?? placeholder)
 }
 
-function render(purpose: MailPurpose, values: Values): Pick<Letter, 'subject' | 'text' | 'html'> {
+function render(purpose: LetterPurpose, values: Values): Pick<Letter, 'subject' | 'text' | 'html'> {
   const template = TEMPLATES[purpose]
   const subject = insert(template.subject, values)
   const escaped = Object.fromEntries(
     Object.entries({ ...values, subject }).map(([name, value]) => [name, escapeHtml(value)]),
   )
-  const html = insert(LAYOUT, { ...escaped, body: insert(template.html, escaped) })
+  const link = values.link === undefined ? '' : insert(LINK, escaped)
+  const html = insert(LAYOUT, { ...escaped, body: insert(template.html, escaped) + link })
   return { subject, text: insert(template.text, values), html }
 }
 
@@ -191,14 +223,20 @@ function escapeHtml(text: string): string {
 const read = (file: string) => readFileSync(new URL(`templates/${file}`, import.meta.url), 'utf8')
 
 /** A text's first line is the mail's subject. */
-function template(purpose: MailPurpose) {
+function template(purpose: LetterPurpose) {
   const [, subject = '', text = ''] = /^Subject: (.+)\n\n([\s\S]*)$/.exec(read(`${purpose}.txt`)) ?? []
   return { subject, text, html: read(`${purpose}.html`) }
 }
 
 const LAYOUT = read('layout.html')
+/** Below the body of a mail with a link. */
+const LINK = read('link.html')
 const TEMPLATES = {
   'reset-password': template('reset-password'),
   'confirm-account': template('confirm-account'),
   'confirm-newsletter': template('confirm-newsletter'),
-} as const satisfies Record<MailPurpose, unknown>
+  welcome: template('welcome'),
+  'password-changed': template('password-changed'),
+  'email-changed': template('email-changed'),
+  'email-changed-from': template('email-changed-from'),
+} as const satisfies Record<LetterPurpose, unknown>

@@ -123,7 +123,7 @@ function openFolder(folder: string): Outbox {
   return {
     description: `${resolve(folder)} (.eml files)`,
     async send(letter, signal) {
-      const { message: content } = await composer.sendMail({ ...message(letter), signal })
+      const { message: content } = await composer.sendMail({ ...readable(letter), signal })
       await mkdir(folder, { recursive: true, mode: 0o700 })
       // The same name each time: a mail that is sent again is there once.
       const name = `${letter.at.toISOString().replaceAll(':', '-')}-${letter.purpose}-${letter.eventId}.eml`
@@ -138,6 +138,21 @@ function openFolder(folder: string): Outbox {
     },
     close() {},
   }
+}
+
+/**
+ * The mail as a file that a person can read and copy a link from: its lines are as they are, in 7 bit where they are all
+ * ASCII. A mail server is sent quoted-printable instead, as lines are long.
+ */
+function readable(letter: Letter): SendMailOptions {
+  const { text: _, html: __, ...rest } = message(letter)
+  const part = (contentType: string, content: string) => {
+    const encoding = /^[\x20-\x7e\n]*$/.test(content) ? '7bit' : '8bit'
+    return {
+      raw: `Content-Type: ${contentType}; charset=utf-8\nContent-Transfer-Encoding: ${encoding}\n\n${content}\n`,
+    }
+  }
+  return { ...rest, alternatives: [part('text/plain', letter.text), part('text/html', letter.html)] }
 }
 
 function message(letter: Letter): SendMailOptions {

@@ -4,8 +4,7 @@
  */
 import { EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
 import { customerOf } from '../projections/fold.ts'
-import type { MailPurpose } from '../schema/mail-tokens.ts'
-import { type Letter, type Letters, purposeOf, type Reason } from './letters.ts'
+import type { Letter, LetterPurpose, Letters, Reason } from './letters.ts'
 import { MailDeferred, MailRefused, type Outbox } from './outbox.ts'
 
 /** The part of a pino logger that is used here. */
@@ -17,13 +16,13 @@ export interface Log {
 
 /** Told of what becomes of mails, for metrics. */
 export interface MailObserver {
-  sent(purpose: MailPurpose): void
+  sent(purpose: LetterPurpose): void
   /** Refused, or tried too often: it is not sent. */
-  failed(purpose: MailPurpose): void
+  failed(purpose: LetterPurpose): void
   /** Of no use any more. */
-  skipped(purpose: MailPurpose, reason: Reason): void
+  skipped(purpose: LetterPurpose, reason: Reason): void
   /** An attempt failed that is made again. */
-  retried(purpose: MailPurpose): void
+  retried(purpose: LetterPurpose): void
   /** Once for each outage of the mail server. */
   interrupted(): void
 }
@@ -51,7 +50,7 @@ export interface QueueOptions {
   readonly mostTries: number
   /** Asked before each attempt: whether it is this process's turn. */
   mayStart(): boolean
-  /** A mail needs no further attempt. */
+  /** None of the mails that the event asks for needs a further attempt. */
   onSettled(event: RecordedEvent): void
 }
 
@@ -72,7 +71,7 @@ export interface Queue {
 
 interface Job {
   readonly event: RecordedEvent
-  readonly purpose: MailPurpose
+  readonly purpose: LetterPurpose
   isUnderWay: boolean
   notBefore: number
   failures: number
@@ -87,8 +86,9 @@ const STORE_WAITS: Waits = { firstMs: 500, mostMs: 5_000 }
 
 export function createQueue(options: QueueOptions): Queue {
   const { letters, outbox, log, observer, concurrency, attemptMs, outageWaits, mailWaits, mostTries } = options
-  /** In the order in which they are to be tried. */
+  /** By event and purpose, in the order in which they are to be tried. */
   const jobs = new Map<string, Job>()
+  const keyOf = ({ event, purpose }: Pick<Job, 'event' | 'purpose'>) => `${event.id} ${purpose}`
   const underWay = new Set<Promise<void>>()
   let givingUp = new AbortController()
   let isDraining = false
@@ -152,7 +152,7 @@ export function createQueue(options: QueueOptions): Queue {
   /** undefined: not now. */
   async function compose(job: Job): Promise<Letter | Reason | undefined> {
     try {
-      return await letters.compose(job.event)
+      return await letters.compose(job.event, job.purpose)
     } catch (error) {
       if (error instanceof EventStoreUnavailable) retry(job, STORE_WAITS)
       else {
@@ -185,8 +185,8 @@ export function createQueue(options: QueueOptions): Queue {
       outage = { failures, until: performance.now() + waitOf(outageWaits, failures) }
       observer.retried?.(job.purpose)
       // Another one asks next time: this one may be what the server can't cope with.
-      jobs.delete(job.event.id)
-      jobs.set(job.event.id, job)
+      jobs.delete(keyOf(job))
+      jobs.set(keyOf(job), job)
     }
   }
 
@@ -212,9 +212,10 @@ export function createQueue(options: QueueOptions): Queue {
     log.error({ ...about(job.event), reason }, 'mail could not be sent; it is passed over')
   }
 
-  function settle({ event }: Job): void {
-    jobs.delete(event.id)
-    options.onSettled(event)
+  function settle(job: Job): void {
+    const { event } = job
+    jobs.delete(keyOf(job))
+    if (!letters.purposesOf(event).some((purpose) => jobs.has(keyOf({ event, purpose })))) options.onSettled(event)
   }
 
   async function finish(graceMs: number): Promise<void> {
@@ -231,12 +232,12 @@ export function createQueue(options: QueueOptions): Queue {
       return outage !== undefined
     },
     add(event) {
-      const purpose = purposeOf(event)
-      if (purpose === undefined || jobs.has(event.id)) return
-      const job = { event, purpose, isUnderWay: false, notBefore: 0, failures: 0, tries: 0, takenBefore: undefined }
-      jobs.set(event.id, job)
+      for (const purpose of letters.purposesOf(event)) {
+        const job = { event, purpose, isUnderWay: false, notBefore: 0, failures: 0, tries: 0, takenBefore: undefined }
+        if (!jobs.has(keyOf(job))) jobs.set(keyOf(job), job)
+      }
     },
-    events: () => [...jobs.values()].map(({ event }) => event),
+    events: () => [...new Set([...jobs.values()].map(({ event }) => event))],
     start,
 
     async drain(graceMs) {

@@ -19,7 +19,7 @@ import {
   type Subscription,
 } from '../eventstore/port.ts'
 import { type CheckpointStream, checkpointStream, type StoredCheckpoint } from './checkpoint.ts'
-import { type Letters, purposeOf, STREAM_PREFIXES } from './letters.ts'
+import { type Letters, STREAM_PREFIXES } from './letters.ts'
 import type { Outbox } from './outbox.ts'
 import { createQueue, type Log, type MailObserver, type Waits } from './queue.ts'
 
@@ -164,7 +164,7 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
       if (holder !== null || queue.size > 0) save()
       for await (const batch of following) {
         for (const event of batch.events) {
-          if (purposeOf(event) && !settled.has(event.id)) queue.add(event)
+          if (options.letters.purposesOf(event).length > 0 && !settled.has(event.id)) queue.add(event)
           else if (ERASURES.has(event.type)) await forget(event.stream)
         }
         position = batch.checkpoint

@@ -64,6 +64,12 @@ const variables = {
     accepted: 'a whole number of minutes, 0 (never) to 10080 (a week)',
   },
   SUBGRAPH_SECRET: { schema: z.string().min(16), default: undefined, accepted: '16 characters or more', secret: true },
+  CAPTCHA_SECRET: {
+    schema: z.string().min(1),
+    default: undefined,
+    accepted: "the CAPTCHA provider's secret",
+    secret: true,
+  },
   STORE_CONFIG: { schema: z.string(), default: undefined, accepted: 'a file of settings as in schema/store.yaml' },
   SMTP_URL: {
     schema: z.url({ protocol: /^smtps?$/, hostname: /./ }),

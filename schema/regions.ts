@@ -28,3 +28,16 @@ export function regionOf(countryId: string, regionId: number): Region | undefine
 export function regionsOf(countryId: string): readonly Region[] {
   return [...(byCountry.get(countryId)?.values() ?? [])]
 }
+
+/**
+ * The regions of a country that a text means: those of that name, or else of that code, whatever the letter case and the
+ * blanks around it. More than one where a code is several regions' (`AE` of the US), none where it means none.
+ */
+export function regionsNamed(countryId: string, text: string): readonly Region[] {
+  const wanted = fold(text)
+  const regions = regionsOf(countryId)
+  const named = regions.filter(({ name }) => fold(name) === wanted)
+  return named.length > 0 ? named : regions.filter(({ code }) => fold(code) === wanted)
+}
+
+const fold = (text: string) => text.normalize('NFC').trim().toLowerCase()

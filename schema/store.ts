@@ -9,24 +9,70 @@ const fieldUse = z.enum(['required', 'optional'])
 const countryCode = z.string().regex(/^[A-Z]{2}$/, 'a two-letter country code')
 const link = z.string().regex(/^https?:\/\/\S+$/, 'an http or https URL')
 
+const day = z.iso.date()
+
+/** What a text has to look like beside its length: Magento's names of input validation. */
+const INPUT_VALIDATIONS = ['alphanumeric', 'alphanum-with-spaces', 'numeric', 'alpha', 'email', 'url'] as const
+
 /** An attribute that the store gives its customers or addresses beside Magento's own. */
 const customAttribute = z
   .strictObject({
     code: z.string().regex(/^[a-z][a-z0-9_]{0,59}$/, 'lower-case letters, digits and _, a letter first'),
     label: z.string().min(1),
-    type: z.enum(['text', 'boolean', 'date', 'select', 'multiselect']),
+    type: z.enum(['text', 'textarea', 'multiline', 'boolean', 'date', 'datetime', 'select', 'multiselect']),
     required: z.boolean().default(false),
-    options: z.array(z.strictObject({ value: z.string().min(1), label: z.string() })).default([]),
+    /** Where forms show it; by default behind Magento's own attributes, in the order of this file. */
+    sortOrder: z.int().nonnegative().optional(),
+    /** What forms begin with: a text, a day, 0 or 1. Of options see `default` of an option. */
+    default: z.string().optional(),
+    /** Of the type multiline: how many lines there may be. */
+    lines: z.int().min(1).max(20).default(2),
+    options: z
+      .array(z.strictObject({ value: z.string().min(1), label: z.string(), default: z.boolean().default(false) }))
+      .default([]),
+    /** Rules for texts (length, form) and for days (range, inclusive). */
+    validate: z
+      .strictObject({
+        minLength: z.int().nonnegative().optional(),
+        maxLength: count.optional(),
+        input: z.enum(INPUT_VALIDATIONS).optional(),
+        minDate: day.optional(),
+        maxDate: day.optional(),
+      })
+      .default({}),
   })
   .refine(({ type, options }) => (type === 'select' || type === 'multiselect') === options.length > 0, {
     message: 'options go with the types select and multiselect, and only with these',
     path: ['options'],
   })
+  .refine(({ type, options }) => type !== 'select' || options.filter((option) => option.default).length <= 1, {
+    message: 'a select has one default at most',
+    path: ['options'],
+  })
+  .refine(({ type, validate: { minDate, maxDate } }) => /^date/.test(type) || (minDate ?? maxDate) === undefined, {
+    message: 'minDate and maxDate go with the types date and datetime',
+    path: ['validate'],
+  })
+  .refine(
+    ({ type, validate: { minLength, maxLength, input } }) =>
+      ['text', 'textarea', 'multiline'].includes(type) || (minLength ?? maxLength ?? input) === undefined,
+    { message: 'minLength, maxLength and input go with the types text, textarea and multiline', path: ['validate'] },
+  )
 export type CustomAttribute = z.infer<typeof customAttribute>
 
 const customAttributes = z
   .array(customAttribute)
   .refine((attributes) => new Set(attributes.map(({ code }) => code)).size === attributes.length, 'each code once')
+
+/** The forms of customers that a CAPTCHA can protect: those of Magento's `ReCaptchaFormEnum` that are served here. */
+export const CAPTCHA_FORMS = [
+  'CUSTOMER_LOGIN',
+  'CUSTOMER_CREATE',
+  'CUSTOMER_EDIT',
+  'CUSTOMER_FORGOT_PASSWORD',
+  'NEWSLETTER',
+  'RESEND_CONFIRMATION_EMAIL',
+] as const
 
 const settings = z
   .strictObject({
@@ -37,6 +83,7 @@ const settings = z
       shareGroup: z.boolean(),
       shareAllGroups: z.boolean(),
       revealEmailAvailability: z.boolean(),
+      shoppingAssistance: z.strictObject({ enabled: z.boolean(), title: z.string(), tooltip: z.string() }),
     }),
     groups: z.array(z.strictObject({ id: z.int().nonnegative(), name: z.string().min(1) })),
     password: z.strictObject({
@@ -55,6 +102,8 @@ const settings = z
       allowed: z.union([z.literal('all'), z.array(countryCode).min(1)]),
       regionRequired: z.array(countryCode),
       postcodeOptional: z.array(countryCode),
+      default: countryCode,
+      showOptionalRegion: z.boolean(),
     }),
     customAttributes: z.strictObject({ customer: customAttributes, address: customAttributes }),
     audit: z.strictObject({
@@ -62,13 +111,30 @@ const settings = z
       keepUserAgent: z.boolean(),
       retentionDays: count,
     }),
+    captcha: z.strictObject({
+      provider: z.enum(['none', 'recaptcha', 'hcaptcha', 'turnstile']),
+      version: z.enum(['v2', 'invisible', 'v3']),
+      websiteKey: z.string(),
+      minimumScore: z.number().min(0).max(1),
+      verifyUrl: link.optional(),
+      badgePosition: z.enum(['inline', 'bottomright', 'bottomleft']),
+      theme: z.enum(['light', 'dark']),
+      languageCode: z.string(),
+      failureMessage: z.string().min(1),
+      forms: z.array(z.enum(CAPTCHA_FORMS)),
+    }),
     mail: z.strictObject({
       storeName: z.string().min(1),
       from: z.email(),
+      welcome: z.boolean(),
       resetPasswordUrl: link,
       confirmAccountUrl: link,
       confirmNewsletterUrl: link,
     }),
+  })
+  .refine(({ captcha }) => captcha.provider === 'none' || captcha.websiteKey !== '', {
+    message: 'the key that the provider gave for pages of the shop',
+    path: ['captcha', 'websiteKey'],
   })
   .refine(({ account, groups }) => groups.some(({ id }) => id === account.defaultGroup), {
     message: 'the id of one of the groups',

@@ -1,4 +1,4 @@
-/** What storefronts draw their forms from: the attributes of customers and addresses, as Magento's `attributesForm` has them. */
+/** What storefronts draw their forms from: the attributes of customers and addresses, as Magento describes them. */
 import type { CustomAttribute, Store } from '../schema/store.ts'
 import { MAX_TEXT } from './domain/text.ts'
 
@@ -9,10 +9,10 @@ interface AttributeMetadata {
   readonly entity_type: 'CUSTOMER' | 'CUSTOMER_ADDRESS'
   readonly frontend_input: string
   readonly frontend_class: null
-  readonly default_value: null
+  readonly default_value: string | null
   readonly is_required: boolean
   readonly is_unique: boolean
-  readonly input_filter: 'NONE' | 'TRIM'
+  readonly input_filter: 'NONE' | 'TRIM' | 'DATE'
   readonly multiline_count: number
   readonly sort_order: number
   readonly validate_rules: readonly { readonly name: string; readonly value: string }[]
@@ -46,12 +46,41 @@ const ANY_LENGTH = { validate_rules: [] }
 /** Magento's order goes on behind its own attributes. */
 const FIRST_CUSTOM = 1000
 
-/** @returns the form of a code, and an error for one that there is not */
+/** AttributeInput of the schema. */
+export interface AttributeReference {
+  readonly attribute_code?: string | null
+  readonly entity_type?: string | null
+}
+
+type MetadataError = {
+  readonly type: 'ENTITY_NOT_FOUND' | 'ATTRIBUTE_NOT_FOUND' | 'FILTER_NOT_FOUND' | 'UNDEFINED'
+  readonly message: string
+}
+
+interface Answer<Item> {
+  readonly items: readonly Item[]
+  readonly errors: readonly MetadataError[]
+}
+
+const GENDERS = [
+  { label: 'Male', value: '1' },
+  { label: 'Female', value: '2' },
+  { label: 'Not Specified', value: '3' },
+].map((option) => ({ ...option, is_default: false }))
+
+/** The attributes by form, by entity, and by code; what there is not is an error beside the items that there are. */
 export function createAttributeForms({ address, customAttributes }: Store) {
+  const byOrder = (a: { sort_order: number }, b: { sort_order: number }) => a.sort_order - b.sort_order
   const customer = [
+    text('prefix', 'Name Prefix', 30, OPTIONAL),
     text('firstname', 'First Name', 40, { input_filter: 'TRIM' }),
+    text('middlename', 'Middle Name/Initial', 50, { input_filter: 'TRIM', ...OPTIONAL }),
     text('lastname', 'Last Name', 60, { input_filter: 'TRIM' }),
+    text('suffix', 'Name Suffix', 70, OPTIONAL),
     text('email', 'Email', 80, { validate_rules: [{ name: 'INPUT_VALIDATION', value: 'EMAIL' }] }),
+    text('dob', 'Date of Birth', 90, { frontend_input: 'DATE', input_filter: 'DATE', ...OPTIONAL, ...ANY_LENGTH }),
+    text('taxvat', 'Tax/VAT Number', 100, OPTIONAL),
+    text('gender', 'Gender', 110, { frontend_input: 'SELECT', options: GENDERS, ...OPTIONAL, ...ANY_LENGTH }),
     ...customAttributes.customer.map(toMetadata),
   ].map((attribute) => ({ ...attribute, entity_type: 'CUSTOMER' }))
 
@@ -72,18 +101,62 @@ export function createAttributeForms({ address, customAttributes }: Store) {
     text('vat_id', 'VAT Number', 140, { ...OPTIONAL, ...ANY_LENGTH }),
     ...customAttributes.address.map(toMetadata),
   ].map((attribute) => ({ ...attribute, entity_type: 'CUSTOMER_ADDRESS' }))
+  customer.sort(byOrder)
+  addresses.sort(byOrder)
 
+  // Magento's forms of an account have the fields that are on by default, and the store's own.
+  const shown = new Set(['firstname', 'lastname', 'email', ...customAttributes.customer.map(({ code }) => code)])
+  const account = customer.filter(({ code }) => shown.has(code))
   const forms = new Map([
-    ['customer_account_create', customer],
-    ['customer_account_edit', customer],
+    ['customer_account_create', account],
+    ['customer_account_edit', account],
     ['customer_register_address', addresses],
     ['customer_address_edit', addresses],
   ])
 
-  return (formCode: string) => {
-    const items = forms.get(formCode)
-    if (items) return { items, errors: [] }
-    return { items: [], errors: [{ type: 'ENTITY_NOT_FOUND', message: `Form "${formCode}" could not be found.` }] }
+  const entities = new Map([
+    ['CUSTOMER', customer],
+    ['CUSTOMER_ADDRESS', addresses],
+  ])
+  type Item = (typeof customer)[number]
+
+  return {
+    /** The attributes of a form. */
+    form(formCode: string): Answer<Item> {
+      const items = forms.get(formCode)
+      if (items) return { items, errors: [] }
+      return { items: [], errors: [{ type: 'ENTITY_NOT_FOUND', message: `Form "${formCode}" could not be found.` }] }
+    },
+
+    /** All attributes of an entity. A filter is one of product attributes: it is an error, and does not narrow the list. */
+    list(entityType: string, filters?: object | null): Answer<Item> {
+      const entity = entityType.toLowerCase()
+      const items = entities.get(entityType)
+      if (items === undefined) {
+        return { items: [], errors: [{ type: 'ENTITY_NOT_FOUND', message: `Entity "${entity}" could not be found.` }] }
+      }
+      const errors = Object.keys(filters ?? {}).map((filter) => ({
+        type: 'FILTER_NOT_FOUND' as const,
+        message: `Cannot filter by "${filter}" as that field does not belong to "${entity}".`,
+      }))
+      return { items: errors.length > 0 ? [] : items, errors }
+    },
+
+    /** The attributes that are named, in the order of their names. */
+    named(references: readonly AttributeReference[] | null | undefined): Answer<Item> {
+      const items: Item[] = []
+      const errors: MetadataError[] = []
+      for (const { attribute_code: code, entity_type: entity } of references ?? []) {
+        const attributes = entities.get(entity?.toUpperCase() ?? '')
+        const found = attributes?.find((attribute) => attribute.code === code)
+        if (found) items.push(found)
+        else if (!code || !entity) errors.push({ type: 'UNDEFINED', message: 'Missing attribute_code or entity_type.' })
+        else if (!attributes)
+          errors.push({ type: 'ENTITY_NOT_FOUND', message: `Entity "${entity}" could not be found.` })
+        else errors.push({ type: 'ATTRIBUTE_NOT_FOUND', message: `Attribute code "${code}" could not be found.` })
+      }
+      return { items, errors }
+    },
   }
 }
 
@@ -92,11 +165,31 @@ const YES_OR_NO = [
   { label: 'No', value: '0' },
 ]
 
-function toMetadata({ code, label, type, required, options }: CustomAttribute, index: number) {
-  return text(code, label, FIRST_CUSTOM + 10 * index, {
+const RULES = {
+  minLength: 'MIN_TEXT_LENGTH',
+  maxLength: 'MAX_TEXT_LENGTH',
+  input: 'INPUT_VALIDATION',
+  minDate: 'DATE_RANGE_MIN',
+  maxDate: 'DATE_RANGE_MAX',
+} as const
+
+function toMetadata(attribute: CustomAttribute, index: number) {
+  const { code, label, type, required, options, sortOrder, lines, validate } = attribute
+  const rules = Object.entries(RULES).flatMap(([rule, name]) => {
+    const value = validate[rule as keyof typeof RULES]
+    return value === undefined ? [] : [{ name, value: String(value).toUpperCase() }]
+  })
+  return text(code, label, sortOrder ?? FIRST_CUSTOM + 10 * index, {
     frontend_input: type.toUpperCase(),
     is_required: required,
-    ...ANY_LENGTH,
-    options: (type === 'boolean' ? YES_OR_NO : options).map((option) => ({ ...option, is_default: false })),
+    default_value:
+      attribute.default ?? (options.flatMap((option) => (option.default ? [option.value] : [])).join(',') || null),
+    input_filter: type === 'date' || type === 'datetime' ? 'DATE' : 'NONE',
+    multiline_count: type === 'multiline' ? lines : 1,
+    validate_rules: rules,
+    options:
+      type === 'boolean'
+        ? YES_OR_NO.map((option) => ({ ...option, is_default: option.value === attribute.default }))
+        : options.map(({ label, value, default: is_default }) => ({ label, value, is_default })),
   })
 }

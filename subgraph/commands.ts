@@ -98,7 +98,7 @@ export function createCommands(parts: {
   }
 
   async function createCustomer(input: CustomerInput, command: Command): Promise<CustomerDocument> {
-    const registration = checkRegistration(input, store)
+    const registration = checkRegistration(input, store, command.at)
     const { email } = registration
     const password = input.password ?? undefined
     if (password !== undefined) checkPassword(password, email, 'registration', store.password)
@@ -185,7 +185,7 @@ export function createCommands(parts: {
 
     function decideUpdate(state: CustomerDocument): CustomerEvent[] {
       checkUsable(state, command.at, store)
-      return update(state, input, store)
+      return update(state, input, store, command.at)
     }
   }
 

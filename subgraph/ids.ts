@@ -31,7 +31,7 @@ export interface Ids {
   /** An id that no customer has had. */
   nextCustomerId(command: Command): Promise<number>
   /** The next address id of a customer from the block in use, or undefined where a new block is needed. */
-  nextAddressId(state: CustomerDocument): number | undefined
+  nextAddressId(state: Pick<CustomerDocument, 'lastAddressId'>): number | undefined
   /** Reserves a block for the customer and gives its first id. */
   reserveAddressIds(customerId: number, command: Command): Promise<number>
   /** Whose address this id is or once was; undefined where it was never given out or brought in. */

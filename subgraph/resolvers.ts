@@ -6,8 +6,9 @@ import { COUNTRIES, type Country } from '../schema/countries.ts'
 import { type CustomAttributes, isErased } from '../schema/events.ts'
 import { regionsOf } from '../schema/regions.ts'
 import type { CustomAttribute, Store } from '../schema/store.ts'
-import { createAttributeForms } from './attribute-forms.ts'
+import { type AttributeReference, createAttributeForms } from './attribute-forms.ts'
 import { createAuditQueries } from './audit.ts'
+import type { Captcha } from './captcha.ts'
 import { type Client, type Command, createCommand } from './command.ts'
 import { authorize, type Commands } from './commands.ts'
 import type { Customers } from './customers.ts'
@@ -30,6 +31,8 @@ export interface RequestContext {
   readonly correlationId: string
   readonly traceparent: string | undefined
   readonly idempotencyKey: string | undefined
+  /** The token of a solved CAPTCHA. */
+  readonly captcha: string | undefined
   /** The signed-in customer, read once for all fields of a request. */
   customer?: Promise<CustomerDocument>
 }
@@ -42,18 +45,29 @@ interface Parts {
   readonly claims: EmailClaims
   readonly tokens: Tokens
   readonly store: Store
+  readonly captcha: Captcha
   /** The time; tests set it. */
   readonly now: () => Date
 }
 
-export function createResolvers({ eventStore, commands, links, customers, claims, tokens, store, now }: Parts) {
+export function createResolvers({
+  eventStore,
+  commands,
+  links,
+  customers,
+  claims,
+  tokens,
+  store,
+  captcha,
+  now,
+}: Parts) {
   const { toCustomer, toAddress } = createViews(store)
   const countries = [...COUNTRIES.values()]
     .filter(({ id }) => store.countries.allowed === 'all' || store.countries.allowed.includes(id))
     .map(toCountry)
   const groups = store.groups.map(({ id, name }) => ({ uid: toUid(id), name }))
   const storeConfig = toStoreConfig(store)
-  const attributesForm = createAttributeForms(store)
+  const attributes = createAttributeForms(store)
 
   function command(args: unknown, context: RequestContext, info: GraphQLResolveInfo): Command {
     return createCommand({
@@ -130,7 +144,17 @@ export function createResolvers({ eventStore, commands, links, customers, claims
 
       storeConfig: () => storeConfig,
 
-      attributesForm: (_: unknown, { formCode }: { formCode: string }) => attributesForm(formCode),
+      attributesForm: (_: unknown, { formCode }: { formCode: string }) => attributes.form(formCode),
+
+      recaptchaV3Config: () => captcha.v3Config,
+
+      recaptchaFormConfig: (_: unknown, { formType }: { formType: string }) => captcha.formConfig(formType),
+
+      attributesList: (_: unknown, { entityType, filters }: { entityType: string; filters?: object | null }) =>
+        attributes.list(entityType, filters),
+
+      customAttributeMetadataV2: (_: unknown, args: { attributes?: readonly AttributeReference[] | null }) =>
+        attributes.named(args.attributes),
 
       ...createAuditQueries(eventStore, toCustomer),
     },
@@ -381,9 +405,6 @@ function actorOf({ caller, service }: RequestContext): string {
   return service ? `service:${service.service}` : 'guest'
 }
 
-/** Countries of the directory that Magento's enum of country codes lacks. */
-const NO_COUNTRY_CODE = new Set(['BQ', 'CW', 'PR', 'SS', 'SX', 'XK'])
-
 /** Magento's group of those who are not signed in. */
 const GUESTS = 0
 
@@ -442,6 +463,7 @@ function toCountry({ id, alpha3, name }: Country) {
 
 /** The settings as Magento's StoreConfig has them: numbers of passwords are texts there. */
 function toStoreConfig({ view, account, password, newsletter, countries, token }: Store) {
+  const { shoppingAssistance } = account
   return {
     id: view.id,
     store_code: view.code,
@@ -449,12 +471,18 @@ function toStoreConfig({ view, account, password, newsletter, countries, token }
     autocomplete_on_storefront: false,
     create_account_confirmation: account.confirmationRequired,
     customer_access_token_lifetime: token.lifetimeMinutes / 60,
+    graphql_share_all_customer_groups: account.shareAllGroups,
     graphql_share_customer_group: account.shareGroup,
     minimum_password_length: String(password.minimumLength),
     newsletter_enabled: newsletter.active,
     required_character_classes_number: String(password.requiredCharacterClasses),
     countries_with_required_region: countries.regionRequired.join(','),
+    default_country: countries.default,
+    display_state_if_optional: countries.showOptionalRegion,
     optional_zip_countries: countries.postcodeOptional.join(','),
+    shopping_assistance_enabled: shoppingAssistance.enabled,
+    shopping_assistance_checkbox_title: shoppingAssistance.title,
+    shopping_assistance_checkbox_tooltip: shoppingAssistance.tooltip,
   }
 }
 
@@ -497,7 +525,7 @@ function createViews({ account, customAttributes }: Store) {
       region: { region_code: address.regionCode, region: address.region, region_id: address.regionId },
       region_id: address.regionId,
       country_id: address.countryId,
-      country_code: NO_COUNTRY_CODE.has(address.countryId) || isErased(address.countryId) ? null : address.countryId,
+      country_code: isErased(address.countryId) ? null : address.countryId,
       street: address.street,
       company: address.company,
       telephone: address.telephone,

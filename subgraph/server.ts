@@ -21,6 +21,7 @@ import { createMailTokens } from '../schema/mail-tokens.ts'
 import { store as defaultStore, type Store } from '../schema/store.ts'
 import { isTracing, startSpan, type TracedSpan } from '../schema/tracing.ts'
 import { createAccessLog } from './access-log.ts'
+import { createCaptcha } from './captcha.ts'
 import { createCommands } from './commands.ts'
 import { createCustomers } from './customers.ts'
 import { createEmailClaims } from './email-claims.ts'
@@ -44,6 +45,8 @@ export interface SubgraphOptions {
   readonly store?: Store
   /** When set, GraphQL requests must carry it in `x-subgraph-secret`. */
   readonly secret?: string | undefined
+  /** The CAPTCHA provider's secret; required where the store demands a CAPTCHA. */
+  readonly captchaSecret?: string | undefined
   /** Fastify's logger option; default: no log. */
   readonly logger?: FastifyServerOptions['logger']
   /** The time; default: the clock. Tests set it. */
@@ -141,7 +144,9 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   const commands = createCommands({ ...accounts, ids: createIds(eventStore) })
   const links = createLinkCommands({ ...accounts, tokens: createMailTokens(keys.emailHashKey) })
   const now = options.now ?? (() => new Date())
-  const resolvers = createResolvers({ eventStore, commands, links, customers, claims, tokens, store, now })
+  const captcha = createCaptcha(store, options.captchaSecret, app.log)
+  const resolvers = createResolvers({ eventStore, commands, links, customers, claims, tokens, store, captcha, now })
+  captcha.protect(resolvers.Mutation)
 
   for (const root of [resolvers.Query, resolvers.Mutation]) {
     countOutcomes(root, (operation, outcome) => operations.inc({ operation, outcome }))
@@ -208,6 +213,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
       correlationId: text(headers['x-correlation-id']) ?? randomUUID(),
       traceparent: traceparentOf(request),
       idempotencyKey: text(headers['idempotency-key']),
+      captcha: text(headers['x-recaptcha']) ?? text(headers['x-captcha']),
     }
   }
 

@@ -1,10 +1,10 @@
 /** What an address must be like: required fields, lengths, and regions by country. */
 import type { AddressFields } from '../../schema/events.ts'
-import { regionOf } from '../../schema/regions.ts'
+import { type Region, regionOf, regionsNamed } from '../../schema/regions.ts'
 import type { Store } from '../../schema/store.ts'
 import { invalidInput } from '../errors.ts'
 import { type AttributeInput, applyAttributes, requireAttributes, resolveAttributes } from './attributes.ts'
-import { MAX_TEXT, tooLong } from './text.ts'
+import { INVALID, isCity, isName, isStreet, isTelephone, MAX_TEXT, tooLong } from './text.ts'
 
 /** CustomerAddressInput of the schema: an absent field is left as it is, null clears it. */
 export interface AddressInput {
@@ -76,11 +76,11 @@ const LABELS = {
  */
 export function resolveAddress(input: AddressInput, store: Store, current?: AddressFields): AddressFields {
   const merged = merge(current ?? EMPTY, input, store)
-  const faults = findFaults(merged, store)
+  const faults = [...findFaults(merged, store), ...findInvalid(merged, current)]
   if (faults.length > 1) throw invalidInput('One or more input exceptions have occurred.')
   if (faults[0] !== undefined) throw invalidInput(faults[0])
   if (current === undefined) requireAttributes(store.customAttributes.address, merged.customAttributes)
-  return resolveRegion(merged, input, store)
+  return resolveRegion(merged, input, store, current)
 }
 
 /** The fields in which `after` differs from `before`. */
@@ -92,15 +92,20 @@ export function changedFields(before: AddressFields, after: AddressFields): Part
 }
 
 function merge(current: AddressFields, input: AddressInput, store: Store): AddressFields {
-  const text = (given: string | null | undefined, kept: string | null) => (given === undefined ? kept : given)
-  const required = (given: string | null | undefined, kept: string) => (given === undefined ? kept : (given ?? ''))
+  const text = (given: string | null | undefined, kept: string | null) =>
+    given === undefined ? kept : (given?.trim() ?? null)
+  const required = (given: string | null | undefined, kept: string) =>
+    given === undefined ? kept : (given?.trim() ?? '')
+  const countryId = required(input.country_code ?? input.country_id, current.countryId)
+  // A region is one of its country: it does not move with an address to another one.
+  const given = input.region ?? (countryId === current.countryId && input.region === undefined ? undefined : null)
   const region =
-    input.region === undefined
+    given === undefined
       ? {}
       : {
-          regionId: input.region?.region_id || null, // 0 counts as none, as in PHP
-          regionCode: input.region?.region_code ?? null,
-          region: input.region?.region ?? null,
+          regionId: given?.region_id || null, // 0 counts as none, as in PHP
+          regionCode: given?.region_code?.trim() ?? null,
+          region: given?.region?.trim() ?? null,
         }
   return {
     prefix: text(input.prefix, current.prefix),
@@ -110,10 +115,10 @@ function merge(current: AddressFields, input: AddressInput, store: Store): Addre
     suffix: text(input.suffix, current.suffix),
     company: text(input.company, current.company),
     // null is no line (forms send it for a field left out); an empty text is one, as in Magento.
-    street: input.street === undefined ? current.street : (input.street ?? []).filter((line) => line !== null),
+    street: input.street === undefined ? current.street : (input.street ?? []).flatMap((line) => line?.trim() ?? []),
     city: required(input.city, current.city),
     postcode: text(input.postcode, current.postcode),
-    countryId: required(input.country_code ?? input.country_id, current.countryId),
+    countryId,
     regionId: current.regionId,
     regionCode: current.regionCode,
     region: current.region,
@@ -160,17 +165,47 @@ function findFaults(address: AddressFields, { address: settings, countries }: St
   return faults
 }
 
-/** Only an id resolves to a region of the list; where none is required, free text is kept as it was given. */
-function resolveRegion(address: AddressFields, input: AddressInput, { countries }: Store): AddressFields {
+/** Formats, of what changes alone: what a shop brought with it must not keep its customers from mending something else. */
+function findInvalid(address: AddressFields, current: AddressFields | undefined): string[] {
+  const faults: string[] = []
+  const check = (field: keyof typeof INVALID, isValid: (text: string) => boolean) => {
+    const values = [address[field] ?? ''].flat()
+    if (String(values) === String(current?.[field] ?? '')) return
+    if (!values.every((value) => value === '' || value.length > MAX_TEXT || isValid(value))) faults.push(INVALID[field])
+  }
+  check('firstname', isName)
+  check('middlename', isName)
+  check('lastname', isName)
+  check('telephone', isTelephone)
+  check('city', isCity)
+  check('street', isStreet)
+  return faults
+}
+
+/**
+ * By its id, or else by code or name, whatever the letter case; where the country requires no region, free text is kept as
+ * it was given.
+ */
+function resolveRegion(
+  address: AddressFields,
+  input: AddressInput,
+  { countries }: Store,
+  current: AddressFields | undefined,
+): AddressFields {
   const required = countries.regionRequired.includes(address.countryId)
   if (address.regionId === null) {
-    if (required) throw invalidInput('A region_id is required for the specified country code')
+    const found = findRegion(address)
+    if (found) return { ...address, regionId: found.id, regionCode: found.code, region: found.name }
+    // An address of before, whose region and country stay as they are, is left alone.
+    const isKept = current !== undefined && input.region === undefined && address.countryId === current.countryId
+    if (required && !isKept) throw invalidInput('A region_id is required for the specified country code')
     return address
   }
   const region = regionOf(address.countryId, address.regionId)
   const byCode = input.country_code != null
   // A code that names another region is a contradiction; one left over from the stored address can't be, it came with the id.
-  const contradicts = (required || byCode) && address.regionCode && address.regionCode !== region?.code
+  const contradicts =
+    (required || byCode) && address.regionCode && address.regionCode.toUpperCase() !== region?.code.toUpperCase()
   if (region === undefined || contradicts) {
     throw invalidInput(
       required && !byCode
@@ -179,4 +214,19 @@ function resolveRegion(address: AddressFields, input: AddressInput, { countries 
     )
   }
   return { ...address, regionCode: region.code, region: region.name }
+}
+
+/**
+ * The region that code and name mean; undefined where they mean none, or more than one.
+ * @throws CustomerError where they mean two different ones
+ */
+function findRegion({ countryId, regionCode, region }: AddressFields): Region | undefined {
+  const byCode = regionCode ? regionsNamed(countryId, regionCode) : []
+  const byName = region ? regionsNamed(countryId, region) : []
+  const both = byCode.filter((each) => byName.includes(each))
+  if (byCode.length > 0 && byName.length > 0 && both.length === 0) {
+    throw invalidInput('The region_id does not match the selected country or region')
+  }
+  const found = byCode.length === 0 ? byName : byName.length === 0 ? byCode : both
+  return found.length === 1 ? found[0] : undefined
 }

@@ -2,7 +2,8 @@
 import type { CustomAttributes } from '../../schema/events.ts'
 import type { CustomAttribute } from '../../schema/store.ts'
 import { invalidInput } from '../errors.ts'
-import { parseDate } from './date.ts'
+import { parseDate, parseDateTime } from './date.ts'
+import { isValidEmail } from './email.ts'
 import { MAX_TEXT, tooLong } from './text.ts'
 
 /** AttributeValueInput of the schema. */
@@ -72,10 +73,64 @@ function resolveValue(attribute: CustomAttribute, given: AttributeInput): string
       if (text === '') return null
       const date = parseDate(text)
       if (date === undefined) throw invalidInput('Invalid date')
+      checkRange(attribute, date)
       return date
     }
+    case 'datetime': {
+      if (text === '') return null
+      const moment = parseDateTime(text)
+      if (moment === undefined) throw invalidInput('Invalid date')
+      checkRange(attribute, moment.slice(0, 10))
+      return moment
+    }
     default:
-      if (text.length > MAX_TEXT * 10) throw invalidInput(tooLong(attribute.label, MAX_TEXT * 10))
-      return text === '' ? null : (given.value ?? null)
+      if (text === '') return null
+      checkText(attribute, text)
+      return given.value ?? null
   }
+}
+
+/** @throws CustomerError (graphql-input) with Magento's texts */
+function checkText(
+  { type, label, lines, validate: { minLength = 0, maxLength = MAX_TEXT * 10, input } }: CustomAttribute,
+  text: string,
+): void {
+  if (text.length > maxLength) throw invalidInput(tooLong(label, maxLength))
+  if (text.length < minLength) {
+    throw invalidInput(`"${label}" length must be equal or greater than ${minLength} characters.`)
+  }
+  if (type === 'multiline' && text.split('\n').length > lines) {
+    throw invalidInput(`"${label}" cannot contain more than ${lines} lines.`)
+  }
+  const problem = input && INPUT_VALIDATIONS[input](text)
+  if (problem) throw invalidInput(`"${label}" ${problem}`)
+}
+
+const unless = (pattern: RegExp, problem: string) => (text: string) => (pattern.test(text) ? undefined : problem)
+
+/** What is wrong with a text, in Magento's words; undefined: nothing. */
+const INPUT_VALIDATIONS: Record<
+  NonNullable<CustomAttribute['validate']['input']>,
+  (text: string) => string | undefined
+> = {
+  alphanumeric: unless(/^[\p{L}\p{N}]*$/u, 'contains non-alphabetic or non-numeric characters.'),
+  'alphanum-with-spaces': unless(/^[\p{L}\p{N}\s]*$/u, 'contains non-alphabetic or non-numeric characters.'),
+  numeric: unless(/^\d*$/, 'contains non-numeric characters.'),
+  alpha: unless(/^\p{L}*$/u, 'contains non-alphabetic characters.'),
+  email: (text) => (isValidEmail(text) ? undefined : 'is not a valid email address.'),
+  url: (text) => (/^https?:\/\//i.test(text) && URL.canParse(text) ? undefined : 'is not a valid URL.'),
+}
+
+/** @param date YYYY-MM-DD @throws CustomerError (graphql-input) with Magento's texts */
+function checkRange({ validate: { minDate, maxDate } }: CustomAttribute, date: string): void {
+  if ((minDate === undefined || date >= minDate) && (maxDate === undefined || date <= maxDate)) return
+  const shown = (iso = '') => iso.split('-').reverse().join('/')
+  if (minDate && maxDate) {
+    throw invalidInput(`Please enter a valid date between ${shown(minDate)} and ${shown(maxDate)}`)
+  }
+  throw invalidInput(
+    minDate
+      ? `Please enter a valid date equal to or greater than ${shown(minDate)}`
+      : `Please enter a valid date less than or equal to ${shown(maxDate)}`,
+  )
 }

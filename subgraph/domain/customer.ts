@@ -10,7 +10,7 @@ import { type AddressInput, changedFields, resolveAddress } from './address.ts'
 import { type AttributeInput, applyAttributes, requireAttributes, resolveAttributes } from './attributes.ts'
 import { parseDate } from './date.ts'
 import { isValidEmail } from './email.ts'
-import { MAX_TEXT, tooLong } from './text.ts'
+import { INVALID, isName, MAX_TEXT, tooLong } from './text.ts'
 
 /** CustomerInput, CustomerCreateInput and CustomerUpdateInput of the schema: an absent field is left as it is, null clears it. */
 export interface CustomerInput {
@@ -45,10 +45,10 @@ export interface Registration {
  * Checks the input of a registration, but for the password and whether the address is free.
  * @throws CustomerError (graphql-input)
  */
-export function checkRegistration(input: CustomerInput, store: Store): Registration {
+export function checkRegistration(input: CustomerInput, store: Store, now: Date): Registration {
   checkNotEmpty(input)
   if (input.email == null) throw invalidInput('The email address is required to create a customer account.')
-  const details = checkDetails({ firstname: '', lastname: '', ...input }, () => checkEmail(input.email ?? ''))
+  const details = checkDetails({ firstname: '', lastname: '', ...input }, now, () => checkEmail(input.email ?? ''))
   const declared = store.customAttributes.customer
   const customAttributes = applyAttributes({}, resolveAttributes(declared, input.custom_attributes))
   requireAttributes(declared, customAttributes)
@@ -110,10 +110,10 @@ export function register(state: CustomerDocument, command: RegisterCommand, stor
  * with it is right has been seen to before.
  * @throws CustomerError (graphql-input)
  */
-export function update(state: CustomerDocument, input: CustomerInput, store: Store): CustomerEvent[] {
+export function update(state: CustomerDocument, input: CustomerInput, store: Store, now: Date): CustomerEvent[] {
   const email = input.email ?? undefined
   const emailChanges = email !== undefined && email !== state.email
-  const details = checkDetails(input, () => emailChanges && checkEmail(email))
+  const details = checkDetails(input, now, () => emailChanges && checkEmail(email))
   const attributes = resolveAttributes(store.customAttributes.customer, input.custom_attributes)
   const changed = changes(state, details)
   const changedAttributes = changes(state.customAttributes, attributes)
@@ -295,7 +295,6 @@ function checkEmail(email: string): void {
   if (!isValidEmail(email)) throw invalidInput(`"${email}" is not a valid email address.`)
 }
 
-const NAME = /^[\p{L}\p{M}\p{Nd} ,\-_.'’`]+$/u
 const NAME_LABELS = { firstname: 'First Name', lastname: 'Last Name', middlename: 'Middle Name' } as const
 const TEXT_LABELS = {
   prefix: 'Name Prefix',
@@ -307,7 +306,7 @@ const TEXT_LABELS = {
 } as const
 
 /** The details that the input names, in Magento's order of checks: required names, e-mail address, gender, date, text. */
-function checkDetails(input: CustomerInput, checkEmail: () => void): Partial<CustomerDetails> {
+function checkDetails(input: CustomerInput, now: Date, checkEmail: () => void): Partial<CustomerDetails> {
   const missing = (['firstname', 'lastname'] as const)
     .filter((field) => input[field] !== undefined && (input[field] ?? '').trim() === '')
     .map((field) => NAME_LABELS[field])
@@ -320,26 +319,25 @@ function checkDetails(input: CustomerInput, checkEmail: () => void): Partial<Cus
   const details: Partial<CustomerDetails> = {}
   if (input.gender !== undefined) details.gender = input.gender
   const dob = input.date_of_birth === undefined ? input.dob : input.date_of_birth
-  if (dob !== undefined) details.dob = checkDate(dob)
+  if (dob !== undefined) details.dob = checkBirthday(dob, now)
   if (input.allow_remote_shopping_assistance != null) {
     details.allowRemoteShoppingAssistance = input.allow_remote_shopping_assistance
   }
   for (const [field, label] of Object.entries(TEXT_LABELS) as [keyof typeof TEXT_LABELS, string][]) {
-    const text = input[field]
+    const text = input[field] == null ? input[field] : input[field].trim()
     if (text === undefined) continue
     if (text !== null && text.length > MAX_TEXT) throw invalidInput(tooLong(label))
-    if (text && field in NAME_LABELS && !NAME.test(text)) {
-      throw invalidInput(`${NAME_LABELS[field as keyof typeof NAME_LABELS]} is not valid!`)
-    }
+    if (text && field in NAME_LABELS && !isName(text)) throw invalidInput(INVALID[field as keyof typeof NAME_LABELS])
     if (field === 'firstname' || field === 'lastname') details[field] = text ?? ''
     else details[field] = text
   }
   return details
 }
 
-function checkDate(text: string | null): string | null {
+function checkBirthday(text: string | null, now: Date): string | null {
   if (text === null || text === '') return null
   const date = parseDate(text)
   if (date === undefined) throw invalidInput('Invalid date')
+  if (date > now.toISOString().slice(0, 10)) throw invalidInput('The Date of Birth should not be greater than today.')
   return date
 }

@@ -5,3 +5,32 @@ export const MAX_TEXT = 255
 
 export const tooLong = (label: string, most = MAX_TEXT) =>
   `"${label}" length must be equal or less than ${most} characters.`
+
+/**
+ * Formats of Magento's validators (Customer/Model/Validator), the newest where versions differ. A country's letters, marks
+ * and digits are all allowed; what ends a template or a tag is not.
+ */
+const NAME = /^[\p{L}\p{M}\p{Nd}\s,\-_.'’`&]+$/u
+const CITY = /^[\p{L}\p{M}\p{N}\s\-_'’.,&()]+$/u
+const TELEPHONE = /^[\d\s+\-()./]+$/
+/** Magento's list of what is allowed changes from version to version; what it keeps out are tags and template directives. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
+const NOT_IN_STREET = /[<>{}\u0000-\u0008\u000e-\u001f\u007f\ufffd]/
+/** E.164 has 15 digits at most; some write a prefix or an extension beside them. */
+const MOST_DIGITS = 20
+const MOST_TELEPHONE = 40
+
+export const isName = (text: string): boolean => NAME.test(text)
+export const isCity = (text: string): boolean => CITY.test(text)
+export const isStreet = (text: string): boolean => !NOT_IN_STREET.test(text)
+export const isTelephone = (text: string): boolean =>
+  text.length <= MOST_TELEPHONE && TELEPHONE.test(text) && text.replace(/\D/g, '').length <= MOST_DIGITS
+
+export const INVALID = {
+  firstname: 'First Name is not valid!',
+  lastname: 'Last Name is not valid!',
+  middlename: 'Middle Name is not valid!',
+  telephone: 'Invalid Phone Number. Please use 0-9, +, -, (, ), ., / and space.',
+  city: "Invalid City. Please use letters, numbers, spaces, and the following characters: - _ ' ’ . , & ( )",
+  street: 'Invalid Street Address. The street address contains invalid characters.',
+} as const

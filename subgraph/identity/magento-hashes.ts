@@ -5,9 +5,12 @@
  *     0   md5(salt + password)              1   sha256(salt + password)
  *     2   argon2id13, 32 bytes, sodium's "interactive" limits
  *     3_32_2_67108864   argon2id13 with its length, passes and memory in bytes
+ *
+ * Magento 1 since SUPEE-11219 writes bcrypt's own form, `$2y$10$…`, with or without a version behind it.
  */
 import { type Argon2Parameters, argon2, createHash, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
+import { compare } from 'bcryptjs'
 
 const derive = promisify<'argon2id', Argon2Parameters, Buffer>(argon2)
 
@@ -21,9 +24,14 @@ const AGNOSTIC = /^3_(\d{1,3})_(\d{1,2})_(\d{1,10})$/
 
 type Step = 'md5' | 'sha256' | { readonly length: number; readonly passes: number; readonly bytes: number }
 
+/** bcrypt: its variant, its cost as a power of two, 22 characters of salt and 31 of the hash. */
+const BCRYPT = /^(\$2[abxy]\$(\d\d)\$[./A-Za-z0-9]{53})(?::\d*)*$/
+/** More would let one sign-in keep a core busy for seconds. */
+const MOST_BCRYPT_COST = 14
+
 /** Whether the text is a hash that {@link verifyMagentoPassword} can check. */
 export function isMagentoHash(text: string): boolean {
-  return parse(text) !== undefined
+  return bcryptOf(text) !== undefined || parse(text) !== undefined
 }
 
 /**
@@ -31,6 +39,8 @@ export function isMagentoHash(text: string): boolean {
  * @throws TypeError for a text that is no hash of Magento's
  */
 export async function verifyMagentoPassword(password: string, text: string): Promise<boolean> {
+  const bcrypt = bcryptOf(text)
+  if (bcrypt !== undefined) return compare(password, bcrypt)
   const parsed = parse(text)
   if (parsed === undefined) throw new TypeError("A stored password hash is not in one of Magento's formats.")
   const { hash, salt, steps } = parsed
@@ -65,6 +75,12 @@ function saltOf(salt: string): Buffer {
 
 /** Whether a check takes no time to speak of. */
 export const isQuick = (text: string): boolean => parse(text)?.steps.every((step) => typeof step === 'string') ?? false
+
+/** The hash as bcrypt has it, where it is one of bcrypt's that may be checked. */
+function bcryptOf(text: string): string | undefined {
+  const [, hash, cost] = BCRYPT.exec(text.trim()) ?? []
+  return Number(cost) >= 4 && Number(cost) <= MOST_BCRYPT_COST ? hash : undefined
+}
 
 function parse(text: string): { hash: string; salt: string; steps: Step[] } | undefined {
   const [hash = '', salt = '', ...versions] = text.trim().split(':')

@@ -1,34 +1,50 @@
 /** A row of Magento's "Customer Addresses" file as an address. */
 import { COUNTRIES } from '../../schema/countries.ts'
 import type { AddressFields } from '../../schema/events.ts'
-import { regionOf, regionsOf } from '../../schema/regions.ts'
+import { regionOf, regionsNamed } from '../../schema/regions.ts'
 import type { Store } from '../../schema/store.ts'
+import type { Row } from './csv.ts'
 import { readAttributes } from './customer-row.ts'
-import { idOf, RejectedRow, type Row, text } from './rows.ts'
+import { idOf, isSet, RejectedRow, text } from './rows.ts'
 
 export const ADDRESS_ID_COLUMNS = ['_entity_id', 'entity_id']
 /** Ids below are the same in every Magento; those of later versions differ between shops. */
 const FIRST_LOCAL_REGION = 512
 
 export interface ImportedAddress {
-  readonly id: number
+  /** undefined: of a composite file, which has no ids of addresses. */
+  readonly id: number | undefined
   readonly email: string
   readonly fields: AddressFields
   readonly isDefaultBilling: boolean
   readonly isDefaultShipping: boolean
 }
 
-/** @throws RejectedRow for what can't be represented */
+/** A row of the addresses' file. @throws RejectedRow for what can't be represented */
 export function readAddress({ fields }: Row, store: Store): ImportedAddress {
-  const email = text(fields, '_email')?.trim()
+  const email = text(fields, '_email')
   if (!email) throw new RejectedRow('_email is missing')
   const id = idOf(fields, ADDRESS_ID_COLUMNS)
   if (id === undefined) throw new RejectedRow('_entity_id is missing or no number above 0')
+  return { id, ...readFields(fields, email, store) }
+}
+
+/**
+ * The address in a row of a composite file.
+ * @param fields by the names of the addresses' file
+ * @param email of the customer
+ * @throws RejectedRow for what can't be represented
+ */
+export const readCompositeAddress = (fields: Row['fields'], email: string, store: Store): ImportedAddress => ({
+  id: undefined,
+  ...readFields(fields, email, store),
+})
+
+function readFields(fields: Row['fields'], email: string, store: Store): Omit<ImportedAddress, 'id'> {
   const countryId = text(fields, 'country_id')?.toUpperCase()
   if (countryId === undefined || !COUNTRIES.has(countryId)) throw new RejectedRow('country_id is no country')
-  const street = (text(fields, 'street') ?? '').split(/\r?\n/)
+  const street = (text(fields, 'street') ?? '').split(/\r?\n/).map((line) => line.trim())
   return {
-    id,
     email,
     fields: {
       prefix: text(fields, 'prefix'),
@@ -47,23 +63,30 @@ export function readAddress({ fields }: Row, store: Store): ImportedAddress {
       vatId: text(fields, 'vat_id'),
       customAttributes: readAttributes(fields, store.customAttributes.address),
     },
-    isDefaultBilling: fields._address_default_billing_ === '1',
-    isDefaultShipping: fields._address_default_shipping_ === '1',
+    isDefaultBilling: isSet(fields, '_address_default_billing_'),
+    isDefaultShipping: isSet(fields, '_address_default_shipping_'),
   }
 }
 
-/** By id where it is one of every Magento's, else by name or code; free text where the country has no such region. */
+/**
+ * By id where it is one of every Magento's, else by name or code; free text where the country has no such region. Some shops
+ * write the name into the column of the id.
+ * @throws RejectedRow for what names several regions, or two different ones
+ */
 function readRegion(
   fields: Row['fields'],
   countryId: string,
 ): { readonly regionId: number | null; readonly regionCode: string | null; readonly region: string | null } {
-  const name = text(fields, 'region')
-  const id = Number(text(fields, 'region_id') ?? 0)
-  const known =
-    (id > 0 && id < FIRST_LOCAL_REGION ? regionOf(countryId, id) : undefined) ??
-    (name === null
-      ? undefined
-      : regionsOf(countryId).find((region) => region.name.toLowerCase() === name.toLowerCase() || region.code === name))
+  const given = text(fields, 'region_id')
+  const id = given !== null && /^\d+(\.0+)?$/.test(given) ? Number(given) : 0
+  const name = text(fields, 'region') ?? (id === 0 && given !== '0' ? given : null)
+  const byId = id > 0 && id < FIRST_LOCAL_REGION ? regionOf(countryId, id) : undefined
+  const byName = name === null ? [] : regionsNamed(countryId, name)
+  if (byId && byName.length > 0 && !byName.includes(byId)) {
+    throw new RejectedRow('region and region_id name two different regions')
+  }
+  const known = byId ?? byName[0]
+  if (byId === undefined && byName.length > 1) throw new RejectedRow('region names several regions of the country')
   if (known) return { regionId: known.id, regionCode: known.code, region: known.name }
   if (id > 0 && name === null) throw new RejectedRow('region_id is none that can be told without the name in region')
   return { regionId: null, regionCode: name, region: name }

@@ -1,10 +1,11 @@
 /** A row of Magento's "Customers Main File" as a customer's first events. */
 import type { CustomAttributes, CustomerEvent } from '../../schema/events.ts'
 import type { CustomAttribute, Store } from '../../schema/store.ts'
-import { parseDate } from '../domain/date.ts'
+import { parseDate, parseDateTime } from '../domain/date.ts'
 import { MAX_TEXT } from '../domain/text.ts'
 import { isMagentoHash } from '../identity/magento-hashes.ts'
-import { idOf, moment, RejectedRow, type Row, text } from './rows.ts'
+import type { Row } from './csv.ts'
+import { idOf, isSet, moment, RejectedRow, text } from './rows.ts'
 
 export const CUSTOMER_ID_COLUMNS = ['entity_id', '_entity_id', 'id']
 
@@ -27,11 +28,11 @@ const GENDERS: Readonly<Record<string, number>> = { male: 1, female: 2, 'not spe
  * @throws RejectedRow for what can't be represented
  */
 export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone: string): ImportedCustomer {
-  const email = text(fields, 'email')?.trim() ?? ''
+  const email = text(fields, 'email') ?? ''
   if (!/^[^\s@]+@[^\s@]+$/.test(email) || email.length > MAX_TEXT)
     throw new RejectedRow('email is missing or no address')
   const id = idOf(fields, CUSTOMER_ID_COLUMNS)
-  const given = CUSTOMER_ID_COLUMNS.map((column) => fields[column]).find((value) => value)
+  const given = CUSTOMER_ID_COLUMNS.map((column) => fields[column]).find((value) => value?.trim())
   if (given !== undefined && id === undefined) throw new RejectedRow('entity_id is no number above 0')
   // A new id could be one that a later row brings.
   const hasIds = CUSTOMER_ID_COLUMNS.some((column) => column in fields)
@@ -43,6 +44,7 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
   const dob = text(fields, 'dob')
   const date = dob === null || dob.startsWith('0000') ? null : parseDate(dob)
   if (date === undefined) throw new RejectedRow('dob is no date')
+  if (date !== null && date > now.toISOString().slice(0, 10)) throw new RejectedRow('dob lies in the future')
   const gender = text(fields, 'gender')
   if (gender !== null && GENDERS[gender.toLowerCase()] === undefined) throw new RejectedRow('gender is unknown')
   const group = text(fields, 'group_id')
@@ -55,7 +57,7 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
     id,
     email,
     passwordHash,
-    password: passwordHash === undefined ? (text(fields, 'password') ?? undefined) : undefined,
+    password: passwordHash === undefined ? fields.password || undefined : undefined,
     events: (customerId, credentialsRevision) => [
       {
         type: 'CustomerRegistered',
@@ -72,7 +74,7 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
           gender: gender === null ? null : (GENDERS[gender.toLowerCase()] ?? null),
           allowRemoteShoppingAssistance: false,
           groupId: group === null ? store.account.defaultGroup : Number(group),
-          isSubscribed: fields.is_subscribed === '1',
+          isSubscribed: isSet(fields, 'is_subscribed'),
           customAttributes,
           rewardUpdateNotification: flag(fields, 'reward_update_notification'),
           rewardWarningNotification: flag(fields, 'reward_warning_notification'),
@@ -91,7 +93,7 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
   }
 }
 
-const YES_NO: Readonly<Record<string, number>> = { 1: 1, 0: 0, yes: 1, no: 0 }
+const YES_NO: Readonly<Record<string, number>> = { 1: 1, 0: 0, '1.0': 1, '0.0': 0, yes: 1, no: 0, true: 1, false: 0 }
 
 function flag(fields: Row['fields'], column: string): number | null {
   return YES_NO[text(fields, column)?.toLowerCase() ?? ''] ?? null
@@ -118,8 +120,9 @@ function readAttribute(value: string, attribute: CustomAttribute): string | stri
       if (flag === undefined) throw new RejectedRow(`${code} is neither yes nor no`)
       return String(flag)
     }
-    case 'date': {
-      const date = parseDate(value)
+    case 'date':
+    case 'datetime': {
+      const date = type === 'date' ? parseDate(value) : parseDateTime(value)
       if (date === undefined) throw new RejectedRow(`${code} is no date`)
       return date
     }

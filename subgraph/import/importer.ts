@@ -20,6 +20,7 @@ import {
 } from '../../eventstore/port.ts'
 import { absentCustomer, project } from '../../projections/customer.ts'
 import { customerStream, foldCustomer } from '../../projections/fold.ts'
+import { ConfigurationError } from '../../schema/configuration.ts'
 import type { CredentialsEvent, CustomerEvent, EmailEvent, ImportedIdEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
 import { type Command, encodeAll, uuidOf } from '../command.ts'
@@ -28,15 +29,27 @@ import { CustomerError } from '../errors.ts'
 import { hashPassword, MAGENTO } from '../identity/passwords.ts'
 import { createIds } from '../ids.ts'
 import { readNewest } from '../streams.ts'
-import { ADDRESS_ID_COLUMNS, type ImportedAddress, readAddress } from './address-row.ts'
+import { ADDRESS_ID_COLUMNS, type ImportedAddress, readAddress, readCompositeAddress } from './address-row.ts'
+import { addressColumns, addressFieldsOf, customerColumns, isComposite } from './columns.ts'
+import { openTable, type Row, type Table } from './csv.ts'
 import { CUSTOMER_ID_COLUMNS, type ImportedCustomer, readCustomer } from './customer-row.ts'
-import { idOf, RejectedRow, type Row, readRows } from './rows.ts'
+import { idOf, RejectedRow, text } from './rows.ts'
 
 export interface ImportReport {
   imported: number
   /** Brought in by an earlier run. */
   alreadyThere: number
   rejected: number
+  /** How many rows were rejected for each reason; `N` stands for the numbers in it. */
+  readonly reasons: Map<string, number>
+  /** Columns of the file that nothing was done with. */
+  readonly unused: readonly string[]
+}
+
+/** The files of an import, with their head lines read. */
+export interface ImportFiles {
+  readonly customers?: Table & { readonly path: string }
+  readonly addresses?: Table & { readonly path: string }
 }
 
 export interface ImportOptions {
@@ -44,9 +57,11 @@ export interface ImportOptions {
   /** Keys the claims of addresses. */
   readonly emailHashKey: string
   readonly store: Store
-  /** Paths; either may be missing. */
+  /** Paths; either may be missing. A composite file of customers has their addresses, too. */
   readonly customers?: string | undefined
   readonly addresses?: string | undefined
+  /** Of both files, as of {@link openTable}. */
+  readonly encoding?: string | undefined
   /** Nothing is written. */
   readonly dryRun?: boolean
   /** In which `created_at` is written: newer versions of Magento take the store's; default UTC. */
@@ -67,6 +82,15 @@ interface Found {
   /** undefined: none that an import of addresses would have written. */
   readonly eventIds?: ReadonlySet<string>
   readonly defaults: { billing: number | null; shipping: number | null }
+  /** The newest id of an address that was given out here. */
+  readonly lastAddressId: number
+}
+
+/** An address with the row that it stands in, and which one of its customer's it is in a composite file. */
+interface AddressRow {
+  readonly row: Row
+  readonly address: ImportedAddress
+  readonly number: number
 }
 
 /** Rows whose appends are under way at once: the stores write them in groups. */
@@ -80,10 +104,65 @@ const FLOOR_STEP = 10_000
 /** Some 60 MB. */
 const REMEMBERED = 300_000
 
-/** Brings the files in. @throws EventStoreUnavailable; BrokenFileError and the system's errors for a file that can't be read */
+/** What a row must have a column for: without it names and cities would come in empty. */
+const REQUIRED = {
+  customers: ['email', 'firstname', 'lastname'],
+  addresses: ['_email', '_entity_id', 'firstname', 'lastname', 'street', 'city', 'country_id'],
+  composite: ['firstname', 'lastname', 'street', 'city', 'country_id'].map((name) => `_address_${name}`),
+}
+
+/**
+ * Opens the files and checks their head lines.
+ * @throws ConfigurationError in one line, naming the columns that a file lacks
+ */
+export async function openFiles({
+  customers,
+  addresses,
+  encoding,
+  store,
+}: Pick<ImportOptions, 'customers' | 'addresses' | 'encoding' | 'store'>): Promise<ImportFiles> {
+  const codes = (declared: readonly { readonly code: string }[]) => declared.map(({ code }) => code)
+  const own = { customer: codes(store.customAttributes.customer), address: codes(store.customAttributes.address) }
+  const files: { -readonly [K in keyof ImportFiles]: ImportFiles[K] } = {}
+  if (customers !== undefined) {
+    const table = await openTable(customers, customerColumns(own.customer, own.address), encoding)
+    requireColumns(customers, table, REQUIRED.customers)
+    if (isComposite(table.columns)) requireColumns(customers, table, REQUIRED.composite)
+    files.customers = { ...table, path: customers }
+  }
+  if (addresses !== undefined) {
+    const table = await openTable(addresses, addressColumns(own.address), encoding)
+    requireColumns(
+      addresses,
+      table,
+      table.columns.includes('entity_id')
+        ? REQUIRED.addresses.filter((name) => name !== '_entity_id')
+        : REQUIRED.addresses,
+    )
+    files.addresses = { ...table, path: addresses }
+  }
+  return files
+}
+
+/** @throws ConfigurationError */
+function requireColumns(path: string, { columns }: Table, required: readonly string[]): void {
+  const missing = required.filter((name) => !columns.includes(name))
+  if (missing.length === 0) return
+  throw new ConfigurationError(
+    `${path} has no column ${missing.join(', ')}; accepted: Magento's export of customers, then that of addresses, ` +
+      `with commas, semicolons or tabs between the columns.`,
+  )
+}
+
+/**
+ * Brings the files in.
+ * @throws EventStoreUnavailable; ConfigurationError as of {@link openFiles}; BrokenFileError and the system's errors for a
+ * file that can't be read to its end
+ */
 export async function importFiles(
   options: ImportOptions,
 ): Promise<{ customers: ImportReport; addresses: ImportReport }> {
+  const files = await openFiles(options)
   const eventStore = chained(options.eventStore)
   const { store, dryRun = false, onRejected, onProgress, signal, now = new Date(), timeZone = 'UTC' } = options
   const load = (id: number) => foldCustomer(eventStore, id)
@@ -91,8 +170,14 @@ export async function importFiles(
   const ids = createIds(eventStore)
   const correlationId = crypto.randomUUID()
   const run = command(`run:${correlationId}`)
-  const report = () => ({ imported: 0, alreadyThere: 0, rejected: 0 })
-  const reports = { customers: report(), addresses: report() }
+  const report = (table?: Table): ImportReport => ({
+    imported: 0,
+    alreadyThere: 0,
+    rejected: 0,
+    reasons: new Map(),
+    unused: table?.unused ?? [],
+  })
+  const reports = { customers: report(files.customers), addresses: report(files.addresses) }
 
   function command(name: string): Command {
     return { id: uuidOf(`import:${name}`), repeatable: false, actor: 'import', correlationId, at: now }
@@ -113,13 +198,22 @@ export async function importFiles(
   /** Ids up to these may have been given out here; those above have not, and will not be. */
   const givenOut = { customer: 0, address: 0 }
 
-  if (options.customers) {
-    const file = options.customers
-    await each(withFloors(readRows(file), 'customer', CUSTOMER_ID_COLUMNS), IN_FLIGHT, (row) =>
-      settle(reports.customers, file, row, 0, () => importCustomer(readCustomer(whole(row), store, now, timeZone))),
-    )
+  if (files.customers) {
+    const { path, rows, columns } = files.customers
+    const composite = isComposite(columns)
+    await each(withFloors(rows(), 'customer', CUSTOMER_ID_COLUMNS), IN_FLIGHT, async (row) => {
+      // In a composite file a row without an e-mail address is a further address of the customer above it.
+      if (composite && row.fault === undefined && text(row.fields, 'email') === null) return
+      await settle(reports.customers, path, row, 0, () =>
+        importCustomer(readCustomer(whole(row), store, now, timeZone)),
+      )
+    })
+    if (composite && !signal?.aborted) await importAddresses(path, compositeRows(rows()), 0)
   }
-  if (options.addresses && !signal?.aborted) await importAddresses(options.addresses)
+  if (files.addresses && !signal?.aborted) {
+    const { path, rows } = files.addresses
+    await importAddresses(path, addressRows(withFloors(rows(), 'address', ADDRESS_ID_COLUMNS)), sizes[0] ?? 0)
+  }
   return reports
 
   /** One row: counted, or rejected with its reason; anything else ends the import. */
@@ -134,8 +228,11 @@ export async function importFiles(
     try {
       into[await work()]++
     } catch (error) {
+      const { message } = rejectionOf(error)
       into.rejected++
-      await onRejected(file, line, rejectionOf(error).message)
+      const reason = message.replace(/\d+/g, 'N')
+      into.reasons.set(reason, (into.reasons.get(reason) ?? 0) + 1)
+      await onRejected(file, line, message)
     }
     onProgress?.(++rows, (before + bytes) / total)
   }
@@ -317,31 +414,56 @@ export async function importFiles(
     }
   }
 
-  async function importAddresses(file: string): Promise<void> {
-    let gathered: Row[] = []
-    const flush = async () => {
-      const rows = gathered
-      gathered = []
-      const byCustomer = new Map<string, { readonly row: Row; readonly address: ImportedAddress }[]>()
-      for (const row of rows) {
-        try {
-          const address = readAddress(whole(row), store)
-          const key = claims.keyOf(address.email)
-          const group = byCustomer.get(key)
-          if (group) group.push({ row, address })
-          else byCustomer.set(key, [{ row, address }])
-        } catch (error) {
-          await settle(reports.addresses, file, row, sizes[0] ?? 0, () => Promise.reject(error))
-        }
+  /** The addresses of a file of their own, or why a row is none. */
+  async function* addressRows(rows: AsyncIterable<Row>): AsyncGenerator<AddressRow | { row: Row; error: unknown }> {
+    for await (const row of rows) {
+      try {
+        yield { row, address: readAddress(whole(row), store), number: 0 }
+      } catch (error) {
+        yield { row, error }
       }
+    }
+  }
+
+  /** The addresses in a composite file: of the customer in the same row, or in the last one above it that has one. */
+  async function* compositeRows(rows: AsyncIterable<Row>): AsyncGenerator<AddressRow | { row: Row; error: unknown }> {
+    const counts = new LRUCache<string, number>({ max: REMEMBERED })
+    let email: string | null = null
+    for await (const row of rows) {
+      if (signal?.aborted) return
+      if (row.fault !== undefined) continue // told as a customer's row
+      email = text(row.fields, 'email') ?? email
+      const fields = addressFieldsOf(row.fields)
+      if (fields === undefined) continue
+      try {
+        if (email === null) throw new RejectedRow('the address comes before any customer')
+        const key = claims.keyOf(email)
+        const number = (counts.get(key) ?? 0) + 1
+        counts.set(key, number)
+        yield { row, address: readCompositeAddress(fields, email, store), number }
+      } catch (error) {
+        yield { row, error }
+      }
+    }
+  }
+
+  async function importAddresses(
+    file: string,
+    rows: AsyncIterable<AddressRow | { row: Row; error: unknown }>,
+    before: number,
+  ): Promise<void> {
+    const count = (row: Row, work: () => Promise<Outcome>) => settle(reports.addresses, file, row, before, work)
+    let gathered: AddressRow[] = []
+    const flush = async () => {
+      const byCustomer = Map.groupBy(gathered, ({ address }) => claims.keyOf(address.email))
+      gathered = []
       await each(byCustomer, IN_FLIGHT, async ([key, group]) => {
-        const addresses = group.map(({ address }) => address)
         const outcomes: (Outcome | RejectedRow)[] = []
-        for (let from = 0; from < addresses.length; from += ADDRESSES_AT_ONCE) {
-          outcomes.push(...(await importAddressesOf(key, addresses.slice(from, from + ADDRESSES_AT_ONCE))))
+        for (let from = 0; from < group.length; from += ADDRESSES_AT_ONCE) {
+          outcomes.push(...(await importAddressesOf(key, group.slice(from, from + ADDRESSES_AT_ONCE))))
         }
         for (const [index, { row }] of group.entries()) {
-          await settle(reports.addresses, file, row, sizes[0] ?? 0, async () => {
+          await count(row, async () => {
             const outcome = outcomes[index] as Outcome | RejectedRow
             if (outcome instanceof RejectedRow) throw outcome
             return outcome
@@ -349,42 +471,47 @@ export async function importFiles(
         }
       })
     }
-    for await (const row of withFloors(readRows(file), 'address', ADDRESS_ID_COLUMNS)) {
-      gathered.push(row)
+    for await (const each of rows) {
+      if ('error' in each) await count(each.row, () => Promise.reject(each.error))
+      else gathered.push(each)
       if (gathered.length === GATHERED) await flush()
     }
     await flush()
   }
 
   /** The addresses of one customer, in one append. */
-  async function importAddressesOf(
-    key: string,
-    addresses: readonly ImportedAddress[],
-  ): Promise<(Outcome | RejectedRow)[]> {
+  async function importAddressesOf(key: string, addresses: readonly AddressRow[]): Promise<(Outcome | RejectedRow)[]> {
     for (;;) {
       const customer = await find(key)
-      if (customer === undefined) return Promise.all(addresses.map(withoutCustomer))
+      if (customer === undefined) return Promise.all(addresses.map((each) => withoutCustomer(key, each)))
       const outcomes: (Outcome | RejectedRow)[] = []
       const events: NewEvent[] = []
       const { defaults } = customer
+      let { lastAddressId } = customer
       const seen = new Set<number>()
-      for (const address of addresses) {
-        const own = command(`address:${address.id}:${customer.id}`)
+      for (const each of addresses) {
+        const { address } = each
+        const own = commandOf(each, customer.id)
         try {
           if (customer.eventIds?.has(own.id)) {
             outcomes.push('alreadyThere')
             continue
           }
-          if (seen.has(address.id)) throw new RejectedRow(`the address id ${address.id} comes twice`)
-          const moved = { ...defaults }
-          const encoded = encodeAll(own, eventsOf(address, moved))
-          if (!dryRun && !(await take(address.id, customer.id, own))) {
-            throw new RejectedRow(`the address id ${address.id} is another address's`)
+          if (address.id !== undefined && seen.has(address.id)) {
+            throw new RejectedRow(`the address id ${address.id} comes twice`)
           }
-          seen.add(address.id)
+          const moved = { ...defaults }
+          const encoded = (id: number) => encodeAll(own, eventsOf(address, id, moved))
+          encoded(address.id ?? 1) // what can't be represented must not take an id
+          if (address.id === undefined) {
+            if (!dryRun) lastAddressId = await nextAddressId(customer.id, lastAddressId)
+          } else if (!dryRun && !(await take(address.id, customer.id, own))) {
+            throw new RejectedRow(`the address id ${address.id} is another address's`)
+          } else seen.add(address.id)
+          Object.assign(moved, defaults)
+          events.push(...encoded(address.id ?? (lastAddressId || 1)))
           Object.assign(defaults, moved)
           outcomes.push('imported')
-          events.push(...encoded)
         } catch (error) {
           outcomes.push(rejectionOf(error))
         }
@@ -406,34 +533,51 @@ export async function importFiles(
     }
   }
 
+  /** In a composite file addresses are told apart by their number, elsewhere by their id. */
+  function commandOf({ address: { id }, number }: AddressRow, customerId: number): Command {
+    return command(`address:${id ?? `number ${number}`}:${customerId}`)
+  }
+
+  /** The next id for an address of the customer's own. */
+  async function nextAddressId(customerId: number, lastAddressId: number): Promise<number> {
+    return ids.nextAddressId({ lastAddressId }) ?? (await ids.reserveAddressIds(customerId, run))
+  }
+
   /** An address whose customer has another e-mail address by now, or is gone; or has never been. */
-  async function withoutCustomer({ id }: ImportedAddress): Promise<Outcome | RejectedRow> {
-    const [imported] = await readNewest<Extract<ImportedIdEvent, { type: 'AddressIdImported' }>>(
-      eventStore,
-      `addressOwner-${id}`,
-      1,
-    )
-    if (imported) {
-      const { customerId } = imported.data
-      const own = command(`address:${id}:${customerId}`)
-      if ((await all(customerStream(customerId))).some((event) => event.id === own.id)) return 'alreadyThere'
+  async function withoutCustomer(key: string, each: AddressRow): Promise<Outcome | RejectedRow> {
+    const owner = await ownerOf(key, each.address)
+    if (owner !== undefined) {
+      const own = commandOf(each, owner)
+      if ((await all(customerStream(owner))).some((event) => event.id === own.id)) return 'alreadyThere'
     }
     if (dryRun && options.customers) return 'imported'
     return new RejectedRow('there is no customer with this _email')
   }
 
+  /** Whose the address is or was, as far as an earlier run tells. */
+  async function ownerOf(key: string, { id }: ImportedAddress): Promise<number | undefined> {
+    if (id === undefined) return (await all<EmailEvent>(claimStream(key))).at(-1)?.data.customerId
+    const [imported] = await readNewest<Extract<ImportedIdEvent, { type: 'AddressIdImported' }>>(
+      eventStore,
+      `addressOwner-${id}`,
+      1,
+    )
+    return imported?.data.customerId
+  }
+
   /** The customer with this address, as far as its addresses need it. */
   async function find(key: string): Promise<Found | undefined> {
     const known = met.get(key)
-    if (known !== undefined && known !== 'there') return { ...known, defaults: { billing: null, shipping: null } }
+    if (known !== undefined && known !== 'there')
+      return { ...known, defaults: { billing: null, shipping: null }, lastAddressId: 0 }
     const [claimed] = await readNewest<EmailEvent>(eventStore, claimStream(key), 1)
     if (claimed?.type !== 'EmailClaimed') return undefined
     const events = await all<CustomerEvent>(customerStream(claimed.data.customerId))
     const state = events.reduce(project, absentCustomer(claimed.data.customerId))
     if (state.status !== 'registered' || claims.keyOf(state.email) !== key) return undefined
-    const { id, revision, defaultBilling, defaultShipping } = state
+    const { id, revision, defaultBilling, defaultShipping, lastAddressId } = state
     const eventIds = new Set(events.map((event) => event.id))
-    return { id, revision, eventIds, defaults: { billing: defaultBilling, shipping: defaultShipping } }
+    return { id, revision, eventIds, defaults: { billing: defaultBilling, shipping: defaultShipping }, lastAddressId }
   }
 
   /** Makes the customer the owner of the id. @returns whether it is */
@@ -447,11 +591,14 @@ export async function importFiles(
   }
 }
 
+/** @param addressId the address's own, or of a block that was reserved for the customer */
 function eventsOf(
-  { id: addressId, fields, isDefaultBilling, isDefaultShipping }: ImportedAddress,
+  { id, fields, isDefaultBilling, isDefaultShipping }: ImportedAddress,
+  addressId: number,
   defaults: { billing: number | null; shipping: number | null },
 ): CustomerEvent[] {
-  const events: CustomerEvent[] = [{ type: 'CustomerAddressImported', data: { addressId, ...fields } }]
+  const type = id === undefined ? 'CustomerAddressAdded' : 'CustomerAddressImported'
+  const events: CustomerEvent[] = [{ type, data: { addressId, ...fields } }]
   // A default that the customer has chosen here since counts.
   if (isDefaultBilling && defaults.billing === null) {
     events.push({ type: 'DefaultBillingAddressSet', data: { addressId } })

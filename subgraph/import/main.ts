@@ -1,6 +1,5 @@
 /** `npm run import -- customers.csv addresses.csv`: moves customers in from Magento's export files. */
 import { appendFileSync, existsSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
-import { access } from 'node:fs/promises'
 import { openLog } from '../../eventstore/open.ts'
 import { patientWith } from '../../eventstore/patient.ts'
 import { ConfigurationError } from '../../schema/configuration.ts'
@@ -8,11 +7,11 @@ import { readArguments, runCommand } from '../../schema/process.ts'
 import { showProgress } from '../../schema/progress.ts'
 import { loadStore } from '../../schema/store.ts'
 import { loadKeys } from '../identity/keys.ts'
-import { type ImportReport, importFiles } from './importer.ts'
-import { columnsOf } from './rows.ts'
+import { isComposite } from './columns.ts'
+import { type ImportReport, importFiles, openFiles } from './importer.ts'
 
 const USAGE =
-  'CUSTOMERS.csv [ADDRESSES.csv] [--addresses ADDRESSES.csv] [--rejected FILE] [--timezone ZONE] [--dry-run]'
+  'CUSTOMERS.csv [ADDRESSES.csv] [--addresses ADDRESSES.csv] [--encoding NAME] [--rejected FILE] [--timezone ZONE] [--dry-run]'
 
 const HEAD = 'file,line,reason\n'
 
@@ -22,6 +21,7 @@ await runCommand(async (configuration, signal) => {
       allowPositionals: true,
       options: {
         addresses: { type: 'string' },
+        encoding: { type: 'string' },
         rejected: { type: 'string' },
         timezone: { type: 'string', default: 'UTC' },
         'dry-run': { type: 'boolean', default: false },
@@ -32,10 +32,11 @@ await runCommand(async (configuration, signal) => {
   const [customers, addresses = values.addresses] = positionals
   const first = customers ?? addresses
   if (first === undefined || positionals.length > 2) throw new ConfigurationError(`Accepted: ${USAGE}.`)
-  if (customers !== undefined) await checkFile(customers, 'email')
-  if (addresses !== undefined) await checkFile(addresses, '_email')
-
+  const timeZone = checkTimeZone(values.timezone)
   const store = loadStore(configuration.STORE_CONFIG)
+  const files = { store, customers, addresses, encoding: values.encoding }
+  const { customers: ofCustomers } = await openFiles(files)
+
   const { emailHashKey } = loadKeys(configuration)
   const onOutage = (reason: string) => console.error(`${reason} The import waits for it.`)
   const { eventStore } = await openLog(
@@ -51,11 +52,9 @@ await runCommand(async (configuration, signal) => {
     const importing = importFiles({
       eventStore,
       emailHashKey,
-      store,
-      customers,
-      addresses,
+      ...files,
       dryRun: values['dry-run'],
-      timeZone: checkTimeZone(values.timezone),
+      timeZone,
       signal,
       onProgress: (rows, share) => progress.report(rows, share),
       onRejected(file, line, reason) {
@@ -66,7 +65,8 @@ await runCommand(async (configuration, signal) => {
     })
     const reports = await importing.finally(() => progress.stop())
     if (customers !== undefined) tell('customers', reports.customers)
-    if (addresses !== undefined) tell('addresses', reports.addresses)
+    if (addresses !== undefined || (ofCustomers && isComposite(ofCustomers.columns)))
+      tell('addresses', reports.addresses)
     if (values['dry-run']) console.log('Nothing was written (--dry-run).')
     if (signal.aborted) {
       console.log('Stopped. The same command goes on from here.')
@@ -99,28 +99,14 @@ function checkTimeZone(zone: string): string {
   }
 }
 
-function tell(what: string, { imported, alreadyThere, rejected }: ImportReport): void {
-  console.log(`${what}: ${imported} imported, ${alreadyThere} already there, ${rejected} rejected`)
-}
-
-/** @throws ConfigurationError in one line */
-async function checkFile(path: string, column: string): Promise<void> {
-  try {
-    await access(path)
-  } catch (error) {
-    throw new ConfigurationError(`${JSON.stringify(path)} can't be read (${(error as NodeJS.ErrnoException).code}).`)
+/** The counts, what was rejected by reason, most first, and the columns that nothing was done with. */
+function tell(what: string, { imported, alreadyThere, rejected, reasons, unused }: ImportReport): void {
+  const rows = imported + alreadyThere + rejected
+  console.log(`${what}: ${imported} imported, ${alreadyThere} already there, ${rejected} rejected (${rows} rows read)`)
+  for (const [reason, count] of [...reasons].sort((a, b) => b[1] - a[1])) {
+    console.log(`  ${String(count).padStart(8)}  ${reason}`)
   }
-  let columns: readonly string[]
-  try {
-    columns = await columnsOf(path)
-  } catch (error) {
-    throw new ConfigurationError(`${path} is no CSV file: ${(error as Error).message.split('\n')[0]}`)
-  }
-  if (columns.length > 0 && !columns.includes(column)) {
-    throw new ConfigurationError(
-      `${path} has no column ${column}; accepted: Magento's export of customers, then that of addresses.`,
-    )
-  }
+  if (unused.length > 0) console.log(`  Columns that were not used: ${unused.join(', ')}`)
 }
 
 function quoted(text: string): string {

@@ -1,107 +1,16 @@
-/** Rows of Magento's export files: CSV with a head line, of any size. */
-import { createReadStream } from 'node:fs'
-import { type CsvError, type InfoRecord, parse } from 'csv-parse'
-
-/** A row by its column names; an empty field is ''. */
-export interface Row {
-  /** Of the file, where the row begins: fields may hold line feeds. */
-  readonly line: number
-  /** How far in the file the row ends, in bytes. */
-  readonly bytes: number
-  readonly fields: Readonly<Record<string, string>>
-  /** Why the row has no fields. */
-  readonly fault?: string
-}
+/** Fields of rows of Magento's export files: ids, texts, moments, yes and no. */
+import { parseDate } from '../domain/date.ts'
+import type { Row } from './csv.ts'
 
 /** A row that can't be brought in. The message says why, without the row's data. */
 export class RejectedRow extends Error {
   override readonly name = 'RejectedRow'
 }
 
-/** A file that can't be read to its end as CSV. */
-export class BrokenFileError extends Error {
-  override readonly name = 'BrokenFileError'
-}
-
-/** A row that is longer than that is a quote that was never closed. */
-const MAX_ROW_BYTES = 512 * 1024
-const FAULTS: Readonly<Record<string, string>> = {
-  CSV_RECORD_INCONSISTENT_COLUMNS: 'the row has more or fewer fields than the head line',
-  CSV_INVALID_CLOSING_QUOTE: 'a quote within a quoted field is not doubled',
-  INVALID_OPENING_QUOTE: 'a quote stands within a field without quotes',
-}
-
-/**
- * Reads a file row by row, with constant memory; a row that can't be read has a fault.
- * @throws BrokenFileError where what follows a row can't be told from it; the system's error for a file that can't be read
- */
-export async function* readRows(path: string): AsyncGenerator<Row> {
-  let line = 1
-  let blank = 0
-  /** Rows that could not be read, and are told before the next one that could. */
-  let faulty: Row[] = []
-  const next = ({ lines, empty_lines }: Pick<InfoRecord, 'lines' | 'empty_lines'>) => {
-    const begin = line + empty_lines - blank
-    line = lines + 1
-    blank = empty_lines
-    return begin
-  }
-  const parser = parse({
-    bom: true,
-    columns: (head: string[]) => {
-      next(parser.info)
-      return head
-    },
-    skip_empty_lines: true,
-    skip_records_with_error: true,
-    max_record_size: MAX_ROW_BYTES,
-    on_record: (fields: Row['fields'], info: InfoRecord): Row => ({ line: next(info), bytes: info.bytes, fields }),
-    on_skip: (error) => {
-      if (error === undefined) return undefined
-      const info = error as unknown as InfoRecord
-      if (info.lines < line) return undefined // a second fault of the same row
-      const begin = next(info)
-      const fault = FAULTS[error.code]
-      if (fault === undefined) parser.destroy(broken(path, begin, error))
-      else faulty.push({ line: begin, bytes: info.bytes, fields: {}, fault })
-      return undefined
-    },
-  })
-  const input = createReadStream(path)
-  input.on('error', (error) => parser.destroy(error))
-  input.pipe(parser)
-  try {
-    for await (const row of parser) {
-      if (faulty.length > 0) {
-        yield* faulty
-        faulty = []
-      }
-      yield row
-    }
-    yield* faulty
-  } finally {
-    input.destroy()
-  }
-}
-
-function broken(path: string, line: number, { code }: CsvError): BrokenFileError {
-  return new BrokenFileError(
-    code === 'CSV_QUOTE_NOT_CLOSED' || code === 'CSV_MAX_RECORD_SIZE'
-      ? `${path}: a quote that opens at line ${line} or after it is not closed: mend it and run the command again`
-      : `${path}: it can't be read as CSV from line ${line} on (${code})`,
-  )
-}
-
-/** The names in the head line; none where no row follows. */
-export async function columnsOf(path: string): Promise<readonly string[]> {
-  for await (const { fields, fault } of readRows(path)) if (fault === undefined) return Object.keys(fields)
-  return []
-}
-
 /** The row's id; undefined where it has none. A text that is no id counts as none here, and is refused later. */
 export function idOf(fields: Row['fields'], columns: readonly string[]): number | undefined {
   for (const column of columns) {
-    const text = fields[column]
+    const text = fields[column]?.trim()
     if (text && /^\d{1,10}$/.test(text) && Number(text) > 0 && Number(text) <= MAX_ID) return Number(text)
   }
   return undefined
@@ -110,7 +19,14 @@ export function idOf(fields: Row['fields'], columns: readonly string[]): number 
 /** GraphQL's Int, and room for ids above it. */
 const MAX_ID = 2_000_000_000
 
-export const text = (fields: Row['fields'], column: string): string | null => fields[column] || null
+/** The field without the blanks around it; null where nothing is left. */
+export const text = (fields: Row['fields'], column: string): string | null => fields[column]?.trim() || null
+
+/** Whether a field says yes: as in Magento whatever is not empty or 0 does, and a spelled-out no does not. */
+export function isSet(fields: Row['fields'], column: string): boolean {
+  const value = text(fields, column)?.toLowerCase() ?? ''
+  return !/^(|0+(\.0+)?|no?|false|off)$/.test(value)
+}
 
 const DATABASE = /^(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?$/
 /** Of a locale in US order: `Mar 4, 2019, 5:06:07 AM` (some newer versions), `3/4/2019 17:06` (of a spreadsheet). */
@@ -139,7 +55,10 @@ export function moment(fields: Row['fields'], column: string, timeZone: string):
 function read(value: string, timeZone: string): Date | undefined {
   const database = DATABASE.exec(value)
   if (database) return wallClock(database.slice(1, 7), timeZone)
-  if (/^\d{4}-\d\d-\d\dT.*(Z|[+-]\d\d:?\d\d)$/.test(value)) return new Date(value)
+  if (/^\d{4}-\d\d-\d\dT.*(Z|[+-]\d\d:?\d\d)$/.test(value)) {
+    // 30 February would come out as a day in March.
+    return parseDate(value) === undefined ? undefined : new Date(value)
+  }
   const [, month, day, year, hour, minute, second, half] = BY_NAME.exec(value) ?? BY_NUMBER.exec(value) ?? []
   if (month === undefined) return undefined
   const hours = half === undefined ? Number(hour) : (Number(hour) % 12) + (half === 'P' ? 12 : 0)

@@ -36,7 +36,7 @@ export async function addCustomers(stores: StoreOptions, count: number): Promise
     Array.from({ length: count }, async (_, index) => {
       const id = index + 1
       const email = `customer${id}@example.com`
-      const registration = checkRegistration({ email, firstname: 'Ann', lastname: 'Lee' }, store)
+      const registration = checkRegistration({ email, firstname: 'Ann', lastname: 'Lee' }, store, at)
       const command = createCommand({
         operation: 'bench',
         arguments: {},

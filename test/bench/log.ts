@@ -37,10 +37,11 @@ function historyOf(id: number): NewEvent[] {
   const registration = checkRegistration(
     { email: `customer${id}@example.com`, firstname: 'Ann', lastname: 'Lee' },
     store,
+    at,
   )
   append(register(state, { ...registration, customerId: id, credentialsRevision: -1, at }, store))
   append(addAddress(state, id, { ...ADDRESS, default_billing: true, default_shipping: true }, store))
-  append(update(state, { firstname: 'Bob' }, store))
+  append(update(state, { firstname: 'Bob' }, store, at))
   return encoded
 }
 

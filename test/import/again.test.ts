@@ -177,8 +177,14 @@ t.test('two accounts with one address, as of two websites: the second one is tol
     const customers = customersFile(rows)
     const rejected = ['customers.csv:4: the e-mail address comes twice in the file']
     t.strictSame(await run(folder, { customers, dryRun: true }), {
-      customers: { imported: 2, alreadyThere: 0, rejected: 1 },
-      addresses: { imported: 0, alreadyThere: 0, rejected: 0 },
+      customers: {
+        imported: 2,
+        alreadyThere: 0,
+        rejected: 1,
+        reasons: new Map([['the e-mail address comes twice in the file', 1]]),
+        unused: [],
+      },
+      addresses: { imported: 0, alreadyThere: 0, rejected: 0, reasons: new Map(), unused: [] },
       rejected,
     })
     t.match(await run(folder, { customers }), { customers: { imported: 2 }, rejected })
@@ -333,13 +339,13 @@ t.test('many and large addresses of one customer', async (t) => {
 t.test('rows that are no CSV, and lines of rows with line feeds', async (t) => {
   const folder = await temporaryFolder(t)
   const addresses =
-    '_email,_entity_id,country_id,street\n' +
-    'moved1@example.com,1,DE,"a\nb"\n' +
-    'moved1@example.com,2,DE\n' +
-    'moved1@example.com,3,DE,x"y"\n' +
+    '_email,_entity_id,firstname,lastname,city,country_id,street\n' +
+    'moved1@example.com,1,A,B,C,DE,"a\nb"\n' +
+    'moved1@example.com,2,A,B,C,DE\n' +
+    'moved1@example.com,3,A,B,C,DE,x"y"\n' +
     '\n' +
-    'moved1@example.com,4,XX,"a\nb"\n' +
-    'moved1@example.com,5,DE,x\n'
+    'moved1@example.com,4,A,B,C,XX,"a\nb"\n' +
+    'moved1@example.com,5,A,B,C,DE,x\n'
   const report = await run(folder, { customers: customersFile([aCustomer(1)]), addresses })
   t.match(report, { addresses: { imported: 2, rejected: 3 } })
   t.same(report.rejected.toSorted(), [

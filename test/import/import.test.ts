@@ -288,7 +288,7 @@ t.test('what it is given', async (t) => {
   for (const [args, message] of [
     [[], /^error: Accepted: CUSTOMERS\.csv/m],
     [['none.csv'], /"none\.csv" can't be read \(ENOENT\)/],
-    [['customers.csv'], /has no column email; accepted: Magento's export/],
+    [['customers.csv'], /has no column email, firstname, lastname; accepted: Magento's export/],
     [['--what'], /Unknown option '--what'/],
   ] as const) {
     const { code, stderr } = await (await runImport(folder, args)).ended

@@ -9,7 +9,7 @@ const options = [
   { value: '1', label: 'line 1' },
   { value: '2', label: 'option 2' },
 ]
-const attribute = (code: string, label: string, type: CustomAttribute['type'], required = false): CustomAttribute => ({
+const attribute = (code: string, label: string, type: CustomAttribute['type'], required = false) => ({
   code,
   label,
   type,
@@ -360,4 +360,65 @@ t.test('an option that the store no longer has', async (t) => {
       gives: { customer: { addresses: [{ custom_attributesV2: [multiselect('1', '3')] }] } },
     },
   ])
+})
+
+t.test("rules of one's own, and types of texts and times", async (t) => {
+  const customer = [
+    { code: 'number', label: 'Number', type: 'text', validate: { minLength: 4, maxLength: 6, input: 'numeric' } },
+    { code: 'site', label: 'Site', type: 'text', validate: { input: 'url' } },
+    { code: 'word', label: 'Word', type: 'text', validate: { input: 'alphanum-with-spaces' } },
+    { code: 'since', label: 'Since', type: 'date', validate: { minDate: '2023-03-22', maxDate: '2023-03-27' } },
+    { code: 'called', label: 'Called', type: 'datetime', validate: { minDate: '2020-01-01' } },
+    { code: 'notes', label: 'Notes', type: 'multiline', lines: 2 },
+    { code: 'story', label: 'Story', type: 'textarea' },
+  ] as const
+  const { send } = await startGraph(t, { store: { ...QUICK_STORE, customAttributes: { customer } } })
+  const { token } = await signUp(send)
+  const set = async (attribute_code: string, value: string) => {
+    const { data, errors } = await send(
+      `mutation($input: CustomerUpdateInput!) { updateCustomerV2(input: $input) { customer { custom_attributes ${VALUES} } } }`,
+      { token, variables: { input: { custom_attributes: [{ attribute_code, value }] } } },
+    )
+    const set = data?.updateCustomerV2?.customer.custom_attributes as { code: string; value: string }[] | undefined
+    return errors?.[0]?.message ?? set?.find(({ code }) => code === attribute_code)?.value
+  }
+  for (const [code, value, expected] of [
+    ['number', '123', '"Number" length must be equal or greater than 4 characters.'],
+    ['number', '1234567', '"Number" length must be equal or less than 6 characters.'],
+    ['number', '12x4', '"Number" contains non-numeric characters.'],
+    ['number', '12345', '12345'],
+    ['site', 'javascript:x', '"Site" is not a valid URL.'],
+    ['site', 'https://example.com/', 'https://example.com/'],
+    ['word', 'a-b', '"Word" contains non-alphabetic or non-numeric characters.'],
+    ['word', 'Zoë 2', 'Zoë 2'],
+    ['since', '2023-03-21', 'Please enter a valid date between 22/03/2023 and 27/03/2023'],
+    ['since', '2023-02-30', 'Invalid date'],
+    ['since', '03/27/2023', '2023-03-27'],
+    ['called', '2019-12-31 23:59', 'Please enter a valid date equal to or greater than 01/01/2020'],
+    ['called', '3/4/2021 5:06 PM', '2021-03-04 17:06:00'],
+    ['called', '2021-03-04 25:00', 'Invalid date'],
+    ['notes', 'a\nb\nc', '"Notes" cannot contain more than 2 lines.'],
+    ['notes', 'a\nb', 'a\nb'],
+    ['story', 'x'.repeat(2000), 'x'.repeat(2000)],
+  ] as const) {
+    t.equal(await set(code, value), expected, `${code} ${value.slice(0, 20)}`)
+  }
+  const { data } = await send(
+    `{ attributesList(entityType: CUSTOMER) { items { code frontend_input ... on CustomerAttributeMetadata { multiline_count validate_rules { name value } } } errors { message } }
+       customAttributeMetadataV2(attributes: [{ attribute_code: "since", entity_type: "customer" }]) { items { code } errors { type } }
+       storeConfig { default_country display_state_if_optional newsletter_enabled shopping_assistance_enabled
+         shopping_assistance_checkbox_title shopping_assistance_checkbox_tooltip graphql_share_all_customer_groups } }`,
+  )
+  const items = new Map((data.attributesList.items as { code: string }[]).map((item) => [item.code, item]))
+  t.match(items.get('number'), {
+    validate_rules: [
+      { name: 'MIN_TEXT_LENGTH', value: '4' },
+      { name: 'MAX_TEXT_LENGTH', value: '6' },
+      { name: 'INPUT_VALIDATION', value: 'NUMERIC' },
+    ],
+  })
+  t.match(items.get('notes'), { frontend_input: 'MULTILINE', multiline_count: 2 })
+  t.match(items.get('called'), { frontend_input: 'DATETIME' })
+  t.same(data.customAttributeMetadataV2, { items: [{ code: 'since' }], errors: [] })
+  t.match(data.storeConfig, { default_country: 'US', newsletter_enabled: true, shopping_assistance_enabled: false })
 })

@@ -28,7 +28,7 @@ const eventStore = {
 const outbox = openOutbox({ smtpUrl, dataFolder: '' })
 startMailWorker({
   eventStore,
-  letters: createLetters({ eventStore, tokens, store: store() }),
+  letters: createLetters({ eventStore, tokens, store: store({ mail: { welcome: false } }) }),
   outbox: {
     ...outbox,
     async send(...args) {

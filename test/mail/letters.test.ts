@@ -16,6 +16,7 @@ import {
   registered,
   startWorker,
   tokens,
+  toOf,
 } from './support.ts'
 
 const SETTINGS: PartialStore = {
@@ -29,14 +30,20 @@ const SETTINGS: PartialStore = {
 }
 
 /** The mails that the log's events ask for, written as files. */
-async function written(t: Test, fill: (store: ReturnType<typeof openEvents>) => Promise<unknown>, now?: () => Date) {
+async function written(
+  t: Test,
+  fill: (store: ReturnType<typeof openEvents>) => Promise<unknown>,
+  now?: () => Date,
+  mail: PartialStore['mail'] = {},
+  settings: PartialStore = {},
+) {
   const folder = await temporaryFolder(t)
   const eventStore = openEvents(t, folder)
   await fill(eventStore)
   const skipped: string[] = []
   const worker = startWorker(t, eventStore, {
     folder,
-    settings: SETTINGS,
+    settings: { ...settings, mail: { ...SETTINGS.mail, ...mail } },
     ...(now && { now }),
     observer: { skipped: (purpose, reason) => skipped.push(`${purpose} ${reason}`) },
   })
@@ -68,7 +75,7 @@ t.test('the reset of a password', async (t) => {
   t.equal(mail?.headers.get('auto-submitted'), 'auto-generated')
   t.match(mail?.text, "Hello Åsa <b> O'Neil,")
   t.ok(mail?.text?.split('\n').includes(link), 'the link is a line of its own')
-  t.match(mail?.text, 'holds for 2 hours')
+  t.match(mail?.text, 'expires in 2 hours')
   const html = String(mail?.html)
   t.match(html, 'Hello Åsa &lt;b&gt; O&#39;Neil,')
   t.match(html, `href="${link.replaceAll('&', '&amp;').replaceAll("'", '&#39;')}"`)
@@ -98,11 +105,11 @@ t.test('the confirmations of an account, of a customer’s subscription, of a gu
   const key = tokens.of('confirm-account', ids[0] ?? '')
   t.match(account?.text, `\nhttps://tea.example/confirm?email=customer1%40example.com&key=${key}\n`)
   t.match(String(account?.html), key)
-  t.equal(own?.subject, 'Newsletter subscription confirmation')
+  t.equal(own?.subject, 'Please confirm your Tea & Co newsletter subscription')
   const ownToken = tokens.of('confirm-newsletter', ids[1] ?? '')
   t.match(own?.text, `\nhttps://tea.example/newsletter/${ownToken}?email=customer1%40example.com\n`)
   t.match(own?.text, 'Hello Ann Lee,')
-  t.equal(guest?.subject, 'Newsletter subscription confirmation')
+  t.equal(guest?.subject, 'Please confirm your Tea & Co newsletter subscription')
   const guestToken = tokens.of('confirm-newsletter', ids[2] ?? '')
   t.match(guest?.text, `\nhttps://tea.example/newsletter/${guestToken}?email=j%C3%B6rg%24%26%40example.com\n`)
   t.match(guest?.text, /^Hello,\n/)
@@ -141,7 +148,7 @@ t.test('of no use any more', async (t) => {
       name,
     )
     t.equal(
-      files.length,
+      files.filter((file) => !/-(password|email)-changed/.test(file)).length,
       events.filter((event) => [RESET, CONFIRMATION, NEWSLETTER].includes(event)).length - reasons.length,
     )
   }
@@ -182,4 +189,56 @@ t.test('streams that only look like a customer’s ask for nothing', async (t) =
   })
   t.equal(files.length, 1)
   t.same(skipped, [])
+})
+
+t.test('what has happened to an account is told: a password, an e-mail address, a welcome', async (t) => {
+  const at = new Date('2026-05-06T07:08:09.010Z')
+  const changes = (id: number): CustomerEvent[] => [
+    registered(id),
+    { type: 'CustomerPasswordChanged', data: { credentialsRevision: 1 } },
+    {
+      type: 'CustomerEmailChanged',
+      data: { email: `new${id}@example.com`, previousEmail: `customer${id}@example.com` },
+    },
+  ]
+  const fill = async (store: ReturnType<typeof openEvents>) => {
+    await append(store, 'customer-1', changes(1), at)
+    await append(store, 'customer-2', [...changes(2), { type: 'CustomerDeleted', data: {} }], at)
+    await append(store, 'customer-3', changes(3), new Date(at.getTime() - 100 * 3_600_000))
+  }
+  const { mails, skipped, folder, files } = await written(t, fill, () => at, { welcome: true })
+  const of = (subject: string) => mails.filter((mail) => mail.subject === subject).map(toOf)
+  t.same(of('Welcome to Tea & Co'), ['customer1@example.com'])
+  t.same(of('Your Tea & Co password has changed'), ['customer1@example.com'])
+  t.same(of('Your Tea & Co email address has changed').toSorted(), ['customer1@example.com', 'new1@example.com'])
+  t.equal(new Set(mails.map(({ messageId }) => messageId)).size, 4, 'each is a message of its own')
+  t.equal(skipped.filter((each) => each.endsWith(' gone')).length, 4, 'not to somebody who is gone')
+  t.equal(skipped.filter((each) => each.endsWith(' expired')).length, 4, 'nor of long ago')
+  for (const mail of mails)
+    t.notMatch(`${mail.text}${mail.html}`, /\{\{|undefined|new1@example|http/, 'no other address, no link')
+  for (const file of files) t.notMatch(await readFile(join(folder, 'mail', file), 'utf8'), /=3D|quoted-printable/)
+})
+
+t.test('who has to confirm an account first is welcome then', async (t) => {
+  const settings = { welcome: true }
+  const fill = (store: ReturnType<typeof openEvents>) =>
+    append(store, 'customer-1', [registered(1), CONFIRMATION, { type: 'EmailConfirmed', data: {} }])
+  const { mails } = await written(t, fill, undefined, settings, { account: { confirmationRequired: true } })
+  t.same(
+    mails.map(({ subject }) => subject),
+    ['Welcome to Tea & Co'],
+    'the confirmation is superseded by then',
+  )
+})
+
+t.test('a mail in a file can be read, and its link copied', async (t) => {
+  const { folder, files } = await written(t, (store) => append(store, 'customer-1', [registered(1), RESET]))
+  const content = await readFile(join(folder, 'mail', files[0] ?? ''), 'utf8')
+  t.match(content, /^Content-Transfer-Encoding: 7bit$/m)
+  t.notMatch(content, /=3D|quoted-printable|=\n/)
+  t.match(content, /^https:\/\/tea\.example\/reset\?email=customer1%40example\.com&token=\w{32}$/m)
+  const { folder: other, files: accented } = await written(t, (store) =>
+    append(store, 'customer-1', [registered(1, 'a@example.com', { firstname: 'Åsa' }), RESET]),
+  )
+  t.match(await readFile(join(other, 'mail', accented[0] ?? ''), 'utf8'), /^Hello Åsa Lee,$/m)
 })

@@ -182,7 +182,12 @@ export function startWorker(
   } & Partial<MailWorkerOptions>,
 ): Fixture {
   const { smtp, folder = '', settings, now, ...others } = options
-  const letters = createLetters({ eventStore, tokens, store: store(settings), ...(now && { now }) })
+  const letters = createLetters({
+    eventStore,
+    tokens,
+    store: store({ ...settings, mail: { welcome: false, ...settings?.mail } }),
+    ...(now && { now }),
+  })
   const outbox = openOutbox({ smtpUrl: smtp?.url, dataFolder: folder })
   const lines: string[] = []
   const line = (details: object, message: string) => lines.push(`${message} ${JSON.stringify(details)}`)
@@ -216,10 +221,10 @@ export async function storedCheckpoint(eventStore: EventStore, name = 'default')
   return { revision: -1, holder: null, unsent: [] as object[], commit: '0', prepare: '0' }
 }
 
-/** The mails that lie in a data folder. */
-export async function filesIn(folder: string): Promise<string[]> {
+/** The mails that lie in a data folder. @param purpose only those */
+export async function filesIn(folder: string, purpose = ''): Promise<string[]> {
   const names = await readdir(join(folder, 'mail')).catch((): string[] => [])
-  return names.filter((name) => !name.startsWith('.')).sort()
+  return names.filter((name) => !name.startsWith('.') && name.includes(purpose)).sort()
 }
 
 /** Waits until the condition holds. @throws Error after 15 s */

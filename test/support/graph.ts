@@ -132,6 +132,7 @@ export async function startSubgraph(
     readModel,
     keys: loadKeys(configuration),
     store: store(options.store),
+    captchaSecret: configuration.CAPTCHA_SECRET,
     ...(now && { now }),
   })
   const projection = options.projection === false ? undefined : startProjection({ eventStore, readModel, log: app.log })
