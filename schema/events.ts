@@ -107,8 +107,8 @@ export const customerEventSchemas = {
   CustomerAddressRemoved: z.strictObject({ addressId: id }),
   DefaultBillingAddressSet: z.strictObject({ addressId: id.nullable() }),
   DefaultShippingAddressSet: z.strictObject({ addressId: id.nullable() }),
-  /** Ends all tokens issued so far. */
-  CustomerTokensRevoked: z.strictObject({}),
+  /** Ends all tokens issued so far, except the one with this id (claim `jti`): the one that asked for the change. */
+  CustomerTokensRevoked: z.strictObject({ keptToken: z.string().optional() }),
   /** Too many wrong passwords: sign-in and use of the account are refused until then. */
   CustomerLocked: z.strictObject({ until: z.iso.datetime() }),
   /** `reason`: an operator's, who erased the customer. */
@@ -133,8 +133,12 @@ export const emailEventSchemas = {
 
 /** Streams `customerCredentials-<id>`, of which only the newest event is kept. */
 export const credentialsEventSchemas = {
-  /** `upgrade`: of the same password. */
-  CredentialsSet: z.strictObject({ passwordHash: personalText, upgrade: z.literal(true).optional() }),
+  /** `upgrade`: of the same password. `keptToken`: as in CustomerTokensRevoked, for a change that has to be completed later. */
+  CredentialsSet: z.strictObject({
+    passwordHash: personalText,
+    upgrade: z.literal(true).optional(),
+    keptToken: z.string().optional(),
+  }),
 } as const
 
 /** Streams `customerSignIns-<id>` (or the keyed hash of an address that nobody has): the newest few are kept. */

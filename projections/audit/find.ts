@@ -105,7 +105,8 @@ export function matcherOf({ actors, types, since, until, fields }: Criteria): Ma
 const IMPLIED: Readonly<Record<string, readonly string[]>> = {
   CustomerRegistered: ['status', 'newsletter'],
   CustomerDeleted: ['status'],
-  CustomerTokensRevoked: ['tokenGeneration'],
+  CustomerTokensRevoked: ['tokenGeneration', 'keptToken'],
+  CustomerEmailChanged: ['passwordReset', 'confirmation', 'newsletterConfirmation'],
   CustomerLocked: ['lockedUntil'],
   CustomerPasswordChanged: ['passwordReset'],
   PasswordResetRequested: ['passwordReset'],

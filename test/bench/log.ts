@@ -40,7 +40,7 @@ function historyOf(id: number): NewEvent[] {
   )
   append(register(state, { ...registration, customerId: id, credentialsRevision: -1, at }, store))
   append(addAddress(state, id, { ...ADDRESS, default_billing: true, default_shipping: true }, store))
-  append(update(state, { firstname: 'Bob' }, store))
+  append(update(state, { firstname: 'Bob' }, store, at))
   return encoded
 }
 
