@@ -8,7 +8,7 @@ import { regionsOf } from '../schema/regions.ts'
 import type { CustomAttribute, Store } from '../schema/store.ts'
 import { createAttributeForms } from './attribute-forms.ts'
 import { createAuditQueries } from './audit.ts'
-import { type Client, type Command, createCommand } from './command.ts'
+import { type Client, type Command, type CommandIds, createCommand } from './command.ts'
 import { authorize, type Commands } from './commands.ts'
 import type { Customers } from './customers.ts'
 import type { AddressInput } from './domain/address.ts'
@@ -41,12 +41,14 @@ interface Parts {
   readonly customers: Customers
   readonly claims: EmailClaims
   readonly tokens: Tokens
+  readonly commandIds: CommandIds
   readonly store: Store
   /** The time; tests set it. */
   readonly now: () => Date
 }
 
-export function createResolvers({ eventStore, commands, links, customers, claims, tokens, store, now }: Parts) {
+export function createResolvers(parts: Parts) {
+  const { eventStore, commands, links, customers, claims, tokens, commandIds, store, now } = parts
   const { toCustomer, toAddress } = createViews(store)
   const countries = [...COUNTRIES.values()]
     .filter(({ id }) => store.countries.allowed === 'all' || store.countries.allowed.includes(id))
@@ -63,7 +65,7 @@ export function createResolvers({ eventStore, commands, links, customers, claims
       actor: actorOf(context),
       correlationId: context.correlationId,
       traceparent: context.traceparent,
-      idempotencyKey: context.idempotencyKey,
+      idempotency: context.idempotencyKey === undefined ? undefined : { key: context.idempotencyKey, ids: commandIds },
       at: now(),
       client: context.client,
     })

@@ -19,8 +19,9 @@ import { type EventStore, EventStoreUnavailable } from '../eventstore/port.ts'
 import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
 import { createMailTokens } from '../schema/mail-tokens.ts'
 import { store as defaultStore, type Store } from '../schema/store.ts'
-import { isTracing, startSpan, type TracedSpan } from '../schema/tracing.ts'
+import { isTracing, parseTraceparent, startSpan, type TracedSpan } from '../schema/tracing.ts'
 import { createAccessLog } from './access-log.ts'
+import { createCommandIds } from './command.ts'
 import { createCommands } from './commands.ts'
 import { createCustomers } from './customers.ts'
 import { createEmailClaims } from './email-claims.ts'
@@ -52,6 +53,10 @@ export interface SubgraphOptions {
 
 /** How often it looks which generation of the read model is live. */
 const FOLLOW_MS = 500
+
+const MAX_USER_AGENT = 256
+/** As gateways and proxies make them: UUIDs, ULIDs, counters behind a name. */
+const CORRELATION_ID = /^[\w.:-]{1,128}$/
 
 const typeDefs = readFileSync(new URL('../schema/customer.graphql', import.meta.url), 'utf8')
 
@@ -141,7 +146,8 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   const commands = createCommands({ ...accounts, ids: createIds(eventStore) })
   const links = createLinkCommands({ ...accounts, tokens: createMailTokens(keys.emailHashKey) })
   const now = options.now ?? (() => new Date())
-  const resolvers = createResolvers({ eventStore, commands, links, customers, claims, tokens, store, now })
+  const commandIds = createCommandIds(keys.emailHashKey)
+  const resolvers = createResolvers({ eventStore, commands, links, customers, claims, tokens, commandIds, store, now })
 
   for (const root of [resolvers.Query, resolvers.Mutation]) {
     countOutcomes(root, (operation, outcome) => operations.inc({ operation, outcome }))
@@ -191,7 +197,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
 
   /** The parent of what the request leads to: its own span, or the caller's where nothing is traced here. */
   function traceparentOf(request: FastifyRequest): string | undefined {
-    const parent = text(request.headers.traceparent)
+    const parent = parseTraceparent(request.headers.traceparent)
     if (!isTracing()) return parent
     const span = startSpan('graphql', { kind: 'server', parent })
     spans.set(request, span)
@@ -204,8 +210,8 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     return {
       caller: caller && 'customerId' in caller ? caller : null,
       service: caller && 'service' in caller ? caller : null,
-      client: { address: clientAddress(request), userAgent: text(headers['user-agent']) },
-      correlationId: text(headers['x-correlation-id']) ?? randomUUID(),
+      client: { address: clientAddress(request), userAgent: text(headers['user-agent'])?.slice(0, MAX_USER_AGENT) },
+      correlationId: correlationIdOf(headers['x-correlation-id']),
       traceparent: traceparentOf(request),
       idempotencyKey: text(headers['idempotency-key']),
     }
@@ -321,6 +327,11 @@ function validationErrors(error: GraphQLError): readonly GraphQLError[] | undefi
 
 function relocate(from: GraphQLError, to: GraphQLError): GraphQLError {
   return new GraphQLError(to.message, { nodes: from.nodes ?? null, path: from.path ?? null, extensions: to.extensions })
+}
+
+/** The caller's, if it is one: it goes into every event in clear, so it must be short, and no text of somebody's. */
+function correlationIdOf(header: string | string[] | undefined): string {
+  return typeof header === 'string' && CORRELATION_ID.test(header) ? header : randomUUID()
 }
 
 function text(header: string | string[] | undefined): string | undefined {
