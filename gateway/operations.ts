@@ -3,13 +3,11 @@
 import type { QueryPlan } from '@apollo/query-planner'
 import {
   type DocumentNode,
-  type FragmentDefinitionNode,
   GraphQLError,
   Kind,
   NoSchemaIntrospectionCustomRule,
   type OperationDefinitionNode,
   type OperationTypeNode,
-  type SelectionSetNode,
   specifiedRules,
   validate,
 } from 'graphql'
@@ -19,6 +17,7 @@ import type { Execute, PlannedOperation } from './executor.ts'
 import { checkDocument, costOf, type DocumentLimits, isTooDeep, parseDocument, readCosts } from './limits.ts'
 import { createLru } from './lru.ts'
 import type { CountRequest } from './metrics.ts'
+import { countSensitiveFields } from './sensitive-fields.ts'
 import type { LoadedSupergraph } from './supergraph.ts'
 
 /** An operation with all that could be done before its variables are known. */
@@ -32,8 +31,8 @@ export type Operation = {
   readonly count: CountRequest
   /** What the client may not have of it, in place of `plan` and `execute`; undefined where it may have all. */
   readonly restricted: ((claims: Claims) => Restricted | undefined) | undefined
-  /** How many of its root fields are guesses at a password, or make accounts. */
-  readonly sensitiveFields: number
+  /** How many of its root fields guess at a password, send mail or make accounts, with these variables. */
+  readonly sensitiveFields: (values: Readonly<Record<string, unknown>>) => number
 }
 
 /** An operation without what a client may not have. */
@@ -88,20 +87,6 @@ export type OperationsOptions = {
   readonly compileRestricted: (operation: PlannedOperation) => Execute
   readonly countOf: (operationName: string, type: string) => CountRequest
 }
-
-/** Root fields that guess at a password, send mail or make accounts: they have a rate limit of their own. */
-const SENSITIVE = new Set([
-  'changeCustomerPassword',
-  'confirmEmail',
-  'createCustomer',
-  'createCustomerV2',
-  'generateCustomerToken',
-  'isEmailAvailable',
-  'requestPasswordResetEmail',
-  'resendConfirmationEmail',
-  'resetPassword',
-  'updateCustomerEmail',
-])
 
 /** Of an operation, by what of it is denied. */
 const MAX_VARIANTS = 32
@@ -160,7 +145,7 @@ export function createOperations(
         cost: costOf(costs, supergraph.schema, document, node),
         restricted: restrict(document, node, overridden),
         count: countOf(node.name?.value ?? '', node.operation),
-        sensitiveFields: sensitiveFields(document, node.selectionSet),
+        sensitiveFields: countSensitiveFields(document, node),
       }
     } catch (error) {
       // The planner refuses what would take it too long; anything else is a fault of ours.
@@ -233,22 +218,6 @@ export function createOperations(
 }
 
 const tooDeep = () => requestError('The document is nested too deeply.', 'OPERATION_TOO_COMPLEX')
-
-function sensitiveFields(document: DocumentNode, { selections }: SelectionSetNode): number {
-  let count = 0
-  for (const selection of selections) {
-    if (selection.kind === Kind.FIELD) count += SENSITIVE.has(selection.name.value) ? 1 : 0
-    else if (selection.kind === Kind.INLINE_FRAGMENT) count += sensitiveFields(document, selection.selectionSet)
-    else {
-      const name = selection.name.value
-      const fragment = document.definitions.find(
-        (each): each is FragmentDefinitionNode => each.kind === Kind.FRAGMENT_DEFINITION && each.name.value === name,
-      )
-      if (fragment) count += sensitiveFields(document, fragment.selectionSet)
-    }
-  }
-  return count
-}
 
 function choose(document: DocumentNode, name: string | undefined): OperationDefinitionNode {
   const all = document.definitions.filter((definition) => definition.kind === Kind.OPERATION_DEFINITION)

@@ -91,7 +91,7 @@ export type GatewayOptions = {
 /** Requests in a minute from one client, by its address. */
 export type RateLimits = {
   readonly perMinute?: number | undefined
-  /** Sign-ins, sign-ups and password operations. */
+  /** Sign-ins, sign-ups, password operations, and what sends mail. */
   readonly signInPerMinute?: number | undefined
   /** Where several gateways count together. */
   readonly redisUrl?: string | undefined
@@ -247,11 +247,11 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
         reply.header('allow', 'POST')
         throw requestError('Mutation requests allowed only for POST requests', 'METHOD_NOT_ALLOWED', 405)
       }
-      if (limiter && operation.sensitiveFields > 0) {
-        for (let field = 0; field < operation.sensitiveFields; field++) await limit('strict', request, reply)
-      }
       const { variables } = sent
       const values = operations.coerceVariables(operation, variables)
+      if (limiter) {
+        for (let left = operation.sensitiveFields(values); left > 0; left--) await limit('strict', request, reply)
+      }
       const cost = operation.cost?.(values) ?? 0
       if (cost > limits.cost) throw tooCostly(cost, limits.cost)
       const verdict = authenticate?.(request.headers.authorization) ?? GUEST
