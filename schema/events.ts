@@ -141,11 +141,19 @@ export const credentialsEventSchemas = {
   }),
 } as const
 
+/** The stream `passwordHashKinds`: which kinds of hash there are (subgraph/identity/password-checks.ts). */
+export const hashKindEventSchemas = {
+  PasswordHashKindFound: z.strictObject({ kind: z.string() }),
+} as const
+
 /** Streams `customerSignIns-<id>` (or the keyed hash of an address that nobody has): the newest few are kept. */
 export const signInEventSchemas = {
   SignInSucceeded: z.strictObject({}),
-  /** `reason`: where the wrong password was given. */
-  WrongPasswordGiven: z.strictObject({ reason: z.enum(['sign-in', 'change']) }),
+  /**
+   * `reason`: where the wrong password was given; `locked`: at a sign-in that was refused because the account is locked,
+   * whatever the password, which counts for the throttle and not for the next lock.
+   */
+  WrongPasswordGiven: z.strictObject({ reason: z.enum(['sign-in', 'change', 'locked']) }),
   /** A reset of the password: wrong ones before it no longer count towards a lock. */
   FailuresForgiven: z.strictObject({}),
 } as const
@@ -274,6 +282,7 @@ export const eventSchemas = {
   ...customerEventSchemas,
   ...emailEventSchemas,
   ...credentialsEventSchemas,
+  ...hashKindEventSchemas,
   ...signInEventSchemas,
   ...subscriberEventSchemas,
   ...idEventSchemas,
@@ -293,6 +302,7 @@ type EventsOf<S extends Record<string, z.ZodType>> = {
 export type CustomerEvent = EventsOf<typeof customerEventSchemas>
 export type EmailEvent = EventsOf<typeof emailEventSchemas>
 export type CredentialsEvent = EventsOf<typeof credentialsEventSchemas>
+export type HashKindEvent = EventsOf<typeof hashKindEventSchemas>
 export type SignInEvent = EventsOf<typeof signInEventSchemas>
 export type SubscriberEvent = EventsOf<typeof subscriberEventSchemas>
 export type IdEvent = EventsOf<typeof idEventSchemas>

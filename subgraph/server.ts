@@ -29,6 +29,7 @@ import { CustomerError, serviceUnavailable } from './errors.ts'
 import { createTracedExecution, type TracedRequest } from './ftv1.ts'
 import { createCredentials } from './identity/credentials.ts'
 import type { Keys } from './identity/keys.ts'
+import { createHashKinds, createPasswordChecks } from './identity/password-checks.ts'
 import { createSignIn } from './identity/sign-in.ts'
 import { createTokens } from './identity/tokens.ts'
 import { createIds } from './ids.ts'
@@ -112,6 +113,12 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     help: 'Sign-ins and the like whose record could not be written.',
     registers: [registry],
   })
+  const hashes = new Counter({
+    name: 'password_hashes_total',
+    help: 'Hashes made to check passwords at sign-in, by kind: a wrong password costs one of each kind that the store holds.',
+    labelNames: ['kind'],
+    registers: [registry],
+  })
   const operations = new Counter({
     name: 'customer_operations_total',
     help: 'Root fields answered, by name and by whether with an error.',
@@ -139,7 +146,8 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     log: app.log,
     onFailure: () => unrecorded.inc(),
   })
-  const signIn = createSignIn(eventStore, customers, claims, credentials, access, store)
+  const passwords = createPasswordChecks(createHashKinds(eventStore), (kind) => hashes.inc({ kind }))
+  const signIn = createSignIn({ eventStore, customers, claims, credentials, passwords, access, store })
   const tokens = createTokens(keys.tokenSigningKey, store.token.lifetimeMinutes)
   const subscribers = createSubscribers(eventStore, claims.keyOf)
   const accounts = { eventStore, customers, claims, credentials, signIn, subscribers, access, store }

@@ -63,8 +63,13 @@ function saltOf(salt: string): Buffer {
   return Buffer.alloc(SALT_BYTES, bytes.length > 0 ? bytes.subarray(0, SALT_BYTES) : 0)
 }
 
-/** Whether a check takes no time to speak of. */
-export const isQuick = (text: string): boolean => parse(text)?.steps.every((step) => typeof step === 'string') ?? false
+/** What takes time in a check: memory in KiB and passes of each argon2id; none for MD5 and SHA-256. */
+export function costlySteps(text: string): { readonly memory: number; readonly passes: number }[] {
+  const steps = parse(text)?.steps ?? []
+  return steps.flatMap((step) =>
+    typeof step === 'string' ? [] : [{ memory: Math.floor(step.bytes / 1024), passes: step.passes }],
+  )
+}
 
 function parse(text: string): { hash: string; salt: string; steps: Step[] } | undefined {
   const [hash = '', salt = '', ...versions] = text.trim().split(':')
