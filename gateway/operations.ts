@@ -17,7 +17,7 @@ import type { Execute, PlannedOperation } from './executor.ts'
 import { checkDocument, costOf, type DocumentLimits, isTooDeep, parseDocument, readCosts } from './limits.ts'
 import { createLru } from './lru.ts'
 import type { CountRequest } from './metrics.ts'
-import { countSensitiveFields } from './sensitive-fields.ts'
+import { countSensitiveFields, mayEndToken } from './sensitive-fields.ts'
 import type { LoadedSupergraph } from './supergraph.ts'
 
 /** An operation with all that could be done before its variables are known. */
@@ -33,6 +33,8 @@ export type Operation = {
   readonly restricted: ((claims: Claims) => Restricted | undefined) | undefined
   /** How many of its root fields guess at a password, send mail or make accounts, with these variables. */
   readonly sensitiveFields: (values: Readonly<Record<string, unknown>>) => number
+  /** Whether it may end the token that it comes with. */
+  readonly mayEndToken: boolean
 }
 
 /** An operation without what a client may not have. */
@@ -146,6 +148,7 @@ export function createOperations(
         restricted: restrict(document, node, overridden),
         count: countOf(node.name?.value ?? '', node.operation),
         sensitiveFields: countSensitiveFields(document, node),
+        mayEndToken: mayEndToken(document, node),
       }
     } catch (error) {
       // The planner refuses what would take it too long; anything else is a fault of ours.

@@ -1,4 +1,4 @@
-/** Which root fields of an operation count for the strict rate limit: those that guess at a password, send mail or make accounts. */
+/** What root fields do: which count for the strict rate limit (guesses at a password, mail, new accounts), which end tokens. */
 import {
   type DocumentNode,
   type FieldNode,
@@ -7,6 +7,7 @@ import {
   type OperationDefinitionNode,
   type SelectionSetNode,
   type ValueNode,
+  visit as visitDocument,
 } from 'graphql'
 
 type Values = Readonly<Record<string, unknown>>
@@ -56,6 +57,22 @@ export function countSensitiveFields(
       else if (BY_INPUT.has(selection.name.value)) byInput.push(selection)
     }
   }
+}
+
+/** Root fields after which the caller's token may count no more. */
+const ENDING = new Set(['deleteCustomer', 'revokeCustomerToken'])
+
+/** Whether the operation may end the token that it comes with. */
+export function mayEndToken(document: DocumentNode, { operation }: OperationDefinitionNode): boolean {
+  if (operation !== 'mutation') return false
+  let found = false
+  // Anywhere in the document: a look too many does no harm.
+  visitDocument(document, {
+    Field({ name }) {
+      found ||= ENDING.has(name.value)
+    },
+  })
+  return found
 }
 
 function isSensitive(field: FieldNode, values: Values): boolean {

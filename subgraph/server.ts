@@ -21,6 +21,7 @@ import { createMailTokens } from '../schema/mail-tokens.ts'
 import { store as defaultStore, type Store } from '../schema/store.ts'
 import { isTracing, parseTraceparent, startSpan, type TracedSpan } from '../schema/tracing.ts'
 import { createAccessLog } from './access-log.ts'
+import { schemaRules } from './closed-schema.ts'
 import { createCommandIds } from './command.ts'
 import { createCommands } from './commands.ts'
 import { createCustomers } from './customers.ts'
@@ -36,6 +37,7 @@ import { createIds } from './ids.ts'
 import { createLinkCommands } from './link-commands.ts'
 import { createResolvers, type RequestContext } from './resolvers.ts'
 import { createSubscribers } from './subscribers.ts'
+import { serveTokenIntrospection } from './token-introspection.ts'
 
 export interface SubgraphOptions {
   readonly eventStore: EventStore
@@ -46,6 +48,11 @@ export interface SubgraphOptions {
   readonly store?: Store
   /** When set, GraphQL requests must carry it in `x-subgraph-secret`. */
   readonly secret?: string | undefined
+  /**
+   * Whether the schema may be asked for. Default true; off in production, where `_service` too is answered only if there is a
+   * secret.
+   */
+  readonly introspection?: boolean
   /** Fastify's logger option; default: no log. */
   readonly logger?: FastifyServerOptions['logger']
   /** The time; default: the clock. Tests set it. */
@@ -62,7 +69,7 @@ const CORRELATION_ID = /^[\w.:-]{1,128}$/
 const typeDefs = readFileSync(new URL('../schema/customer.graphql', import.meta.url), 'utf8')
 
 /**
- * Builds the subgraph: `/graphql`, `/.well-known/jwks.json`, `/healthz`, `/readyz`, `/metrics`. The stores stay the
+ * Builds the subgraph: `/graphql`, `/introspect`, `/.well-known/jwks.json`, `/healthz`, `/readyz`, `/metrics`. The stores stay the
  * caller's to close, after the instance.
  * @throws ConfigurationError for a token signing key that is not an Ed25519 private key
  */
@@ -161,17 +168,19 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     countOutcomes(root, (operation, outcome) => operations.inc({ operation, outcome }))
   }
   const modules = [{ typeDefs: parse(typeDefs), resolvers }]
-  const executeTraced = createTracedExecution(buildSubgraphSchema(modules))
+  const validationRules = schemaRules(options.introspection ?? true, secret !== undefined)
+  const executeTraced = createTracedExecution(buildSubgraphSchema(modules), validationRules)
   await app.register(mercurius, {
     schema: buildSubgraphSchema(modules),
     jit: 1,
+    validationRules,
     context: requestContext,
     errorFormatter: (execution, context) => formatErrors(execution, context as unknown as RequestContext),
     additionalRouteOptions: {
       // Fastify's own serializer for the route writes list indices in error paths as strings.
       serializerCompiler: () => JSON.stringify,
       preHandler: (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => {
-        if (secret !== undefined && !carries(request, secret)) {
+        if (!isAllowed(request)) {
           return done(
             new GraphQLError('This subgraph answers its gateway only.', { extensions: { code: 'FORBIDDEN' } }),
           )
@@ -183,6 +192,11 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
       },
     },
   })
+
+  /** Whether the request carries the secret, where there is one. */
+  function isAllowed(request: FastifyRequest): boolean {
+    return secret === undefined || carries(request, secret)
+  }
 
   async function answerTraced(traced: TracedRequest, reply: FastifyReply): Promise<void> {
     const result = await executeTraced(traced)
@@ -267,6 +281,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   app.get('/.well-known/jwks.json', async (_, reply) =>
     reply.header('cache-control', 'public, max-age=300').send(tokens.jwks),
   )
+  serveTokenIntrospection(app, { tokens, customers, isAllowed })
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/readyz', async (_, reply) => {
     const checks = { eventStore: await answers(eventStore), readModel: await answers(readModel) }
