@@ -7,6 +7,8 @@ import { resolve } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import { openLog } from './eventstore/open.ts'
 import { loadGatewayConfiguration } from './gateway/configuration.ts'
+import { createMetrics } from './gateway/metrics.ts'
+import { startMetrics } from './gateway/metrics-server.ts'
 import { gatewayOptions } from './gateway/options.ts'
 import { buildSamples } from './gateway/sample/server.ts'
 import { buildGateway } from './gateway/server.ts'
@@ -56,7 +58,10 @@ await runProcess(
       const { eventStore, stored } = await openLog(configuration)
       added(eventStore)
       const readModel = added(openReadModel(READMODEL_URL))
-      const subgraph = added(await buildSubgraph({ eventStore, readModel, keys, store, secret, captchaSecret, logger }))
+      const introspection = !production
+      const subgraph = added(
+        await buildSubgraph({ eventStore, readModel, keys, store, secret, captchaSecret, introspection, logger }),
+      )
       const projected = added(openReadModel(READMODEL_URL))
       const projection = startProjection({ eventStore, readModel: projected, log: subgraph.log, observer: traced({}) })
       added({ close: () => projection.stop() })
@@ -87,6 +92,7 @@ await runProcess(
       }
 
       const supergraph = production ? 'schema/supergraph.graphql' : 'gateway/sample/supergraph.graphql'
+      const metrics = createMetrics()
       const gateway = added(
         await buildGateway({
           ...gatewayOptions(
@@ -94,9 +100,11 @@ await runProcess(
             { ...variables, subgraphUrls: { ...subgraphUrls, ...variables.subgraphUrls } },
           ),
           transports,
+          metrics,
         }),
       )
       await listen(gateway, { port: configuration.GATEWAY_PORT, host }, 'GATEWAY_PORT')
+      added(await startMetrics(metrics, { port: variables.GATEWAY_METRICS_PORT, host }))
 
       const shown = (url: string) =>
         url.startsWith('sqlite:') ? resolve(url.slice('sqlite:'.length)) : url.replace(/\/\/[^/]*@/, '//')

@@ -1,6 +1,7 @@
 /** The environment variables of the gateway, beside those that all processes share. */
 import { z } from 'zod'
 import { ConfigurationError, readVariables, type Values, type Variable } from '../schema/configuration.ts'
+import { isOrigin } from './http.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
 
 const count = (defaultValue: number) => ({
@@ -18,6 +19,8 @@ const names = (defaultValue: readonly string[], accepted: string) => ({
   default: defaultValue,
   accepted,
 })
+const listed = names([], 'origins (https://shop.example) with commas between them, or none; not *')
+const origins = { ...listed, schema: listed.schema.refine((given) => given.every(isOrigin)) }
 const headerNames = (defaultValue: readonly string[]) =>
   names(defaultValue, 'header names with commas between them, or none')
 
@@ -28,7 +31,17 @@ const variables = {
     default: undefined,
     accepted: 'an http or https URL, or off',
   },
-  CORS_ORIGINS: names([], 'origins (https://shop.example) with commas between them, or none'),
+  TOKEN_INTROSPECTION_URL: {
+    schema: z.union([z.literal('off'), z.url({ protocol: /^https?$/ })]),
+    default: undefined,
+    accepted: 'an http or https URL, or off',
+  },
+  GATEWAY_METRICS_PORT: {
+    schema: z.coerce.number().int().min(0).max(65535),
+    default: undefined,
+    accepted: 'a port, 0 to 65535 (0: any free one)',
+  },
+  CORS_ORIGINS: origins,
   TRUST_PROXY: names([], 'addresses or networks of proxies (10.0.0.0/8) with commas between them, or none'),
   FORWARD_HEADERS: headerNames(['authorization', 'idempotency-key', 'store', 'user-agent', 'x-captcha', 'x-recaptcha']),
   RETURN_HEADERS: headerNames([]),

@@ -1,5 +1,6 @@
 /** Which of a client's headers go down to the subgraphs, and which of theirs come back. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { parseTraceparent } from '../schema/tracing.ts'
 import type { Returned } from './subgraph-client.ts'
 
 /** Headers that are the gateway's own to write, on either side. */
@@ -34,8 +35,8 @@ export function createSubgraphHeaders(
   return ({ headers, ip, id }, traceparent) => {
     const result = ['content-type', 'application/json', 'accept', 'application/json', 'x-forwarded-for', ip]
     result.push('x-correlation-id', id)
-    const trace = traceparent || headers.traceparent
-    if (typeof trace === 'string') result.push('traceparent', trace)
+    const trace = traceparent || parseTraceparent(headers.traceparent)
+    if (trace !== undefined) result.push('traceparent', trace)
     for (const name of forwarded) {
       const value = headers[name]
       if (typeof value === 'string') result.push(name, value)

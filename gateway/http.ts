@@ -56,6 +56,15 @@ export function statusOf({ statusCode, errors }: RequestError, media: MediaType)
   return isWellFormed && media === 'json' ? 200 : statusCode
 }
 
+/**
+ * Whether the text is the origin of pages as browsers send it: scheme, host and a port that is not the scheme's own. Not
+ * `*`: answers are given with credentials, and then any page could read any visitor's.
+ */
+export function isOrigin(text: string): boolean {
+  if (/^https?:/.test(text)) return !text.includes('*') && URL.canParse(text) && new URL(text).origin === text
+  return /^[a-z][a-z\d+.-]*:\/\/[^\s*/?#]+$/.test(text) // of an app: capacitor://localhost
+}
+
 /** The last two are what storefronts for Magento send with a GET. */
 const ASKED_FIRST = ['apollo-require-preflight', 'x-apollo-operation-name', 'authorization', 'store']
 

@@ -17,6 +17,8 @@ export type Metrics = {
   readonly subgraphFailure: (service: string) => void
   /** Counts a request that a limit refused. */
   readonly limited: (bucket: string) => void
+  /** Counts a question whether a token still counts. */
+  readonly tokenCheck: (outcome: string) => void
   /** Says which supergraph is served from now on. */
   readonly supergraph: (hash: string) => void
   /** Counts a supergraph file that could not be loaded. */
@@ -68,6 +70,12 @@ export function createMetrics(): Metrics {
     labelNames: ['bucket'] as const,
     registers,
   })
+  const tokenChecks = new Counter({
+    name: 'gateway_token_checks_total',
+    help: 'Questions to the customer subgraph whether a token still counts; failed: it could not be asked.',
+    labelNames: ['outcome'] as const,
+    registers,
+  })
   const info = new Gauge({
     name: 'gateway_supergraph_info',
     help: 'Always 1; the label says which supergraph is served.',
@@ -109,6 +117,7 @@ export function createMetrics(): Metrics {
     },
     subgraphFailure: (service) => failures.inc({ service }),
     limited: (bucket) => limited.inc({ bucket }),
+    tokenCheck: (outcome) => tokenChecks.inc({ outcome }),
     supergraph: (hash) => {
       info.reset()
       info.set({ hash }, 1)

@@ -3,13 +3,11 @@
 import type { QueryPlan } from '@apollo/query-planner'
 import {
   type DocumentNode,
-  type FragmentDefinitionNode,
   GraphQLError,
   Kind,
   NoSchemaIntrospectionCustomRule,
   type OperationDefinitionNode,
   type OperationTypeNode,
-  type SelectionSetNode,
   specifiedRules,
   validate,
 } from 'graphql'
@@ -25,6 +23,7 @@ import {
   fieldNames,
   type InternalName,
 } from './planning/operation-corrections.ts'
+import { countSensitiveFields, mayEndToken } from './sensitive-fields.ts'
 import type { LoadedSupergraph } from './supergraph.ts'
 
 /** An operation with all that could be done before its variables are known. */
@@ -39,8 +38,10 @@ export type Operation = {
   readonly count: CountRequest
   /** What the client may not have of it, in place of `plan` and `execute`; undefined where it may have all. */
   readonly restricted: ((claims: Claims) => Restricted | undefined) | undefined
-  /** How many of its root fields are guesses at a password, or make accounts. */
-  readonly sensitiveFields: number
+  /** How many of its root fields guess at a password, send mail or make accounts, with these variables. */
+  readonly sensitiveFields: (values: Readonly<Record<string, unknown>>) => number
+  /** Whether it may end the token that it comes with. */
+  readonly mayEndToken: boolean
 }
 
 /** An operation without what a client may not have. */
@@ -95,20 +96,6 @@ export type OperationsOptions = {
   readonly compileRestricted: (operation: PlannedOperation) => Execute
   readonly countOf: (operationName: string, type: string) => CountRequest
 }
-
-/** Root fields that guess at a password, send mail or make accounts: they have a rate limit of their own. */
-const SENSITIVE = new Set([
-  'changeCustomerPassword',
-  'confirmEmail',
-  'createCustomer',
-  'createCustomerV2',
-  'generateCustomerToken',
-  'isEmailAvailable',
-  'requestPasswordResetEmail',
-  'resendConfirmationEmail',
-  'resetPassword',
-  'updateCustomerEmail',
-])
 
 /** Of an operation, by what of it is denied. */
 const MAX_VARIANTS = 32
@@ -167,7 +154,8 @@ export function createOperations(
       cost: costOf(costs, supergraph.schema, document, node),
       restricted: restrict(planned, overridden),
       count: countOf(node.name?.value ?? '', node.operation),
-      sensitiveFields: sensitiveFields(document, node.selectionSet),
+      sensitiveFields: countSensitiveFields(document, node),
+      mayEndToken: mayEndToken(document, node),
     }
   }
 
@@ -268,22 +256,6 @@ function refusable(plan: () => QueryPlan): QueryPlan {
 }
 
 const tooDeep = () => requestError('The document is nested too deeply.', 'OPERATION_TOO_COMPLEX')
-
-function sensitiveFields(document: DocumentNode, { selections }: SelectionSetNode): number {
-  let count = 0
-  for (const selection of selections) {
-    if (selection.kind === Kind.FIELD) count += SENSITIVE.has(selection.name.value) ? 1 : 0
-    else if (selection.kind === Kind.INLINE_FRAGMENT) count += sensitiveFields(document, selection.selectionSet)
-    else {
-      const name = selection.name.value
-      const fragment = document.definitions.find(
-        (each): each is FragmentDefinitionNode => each.kind === Kind.FRAGMENT_DEFINITION && each.name.value === name,
-      )
-      if (fragment) count += sensitiveFields(document, fragment.selectionSet)
-    }
-  }
-  return count
-}
 
 /** The operation that a name means. @throws RequestError where there is none, or none is named of several */
 export function choose(document: DocumentNode, name: string | undefined): OperationDefinitionNode {

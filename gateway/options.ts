@@ -12,7 +12,11 @@ const RATES = { perMinute: 1_200, signInPerMinute: 60 }
 export function gatewayOptions(configuration: Configuration, gateway: GatewayConfiguration): GatewayOptions {
   const isProduction = configuration.NODE_ENV === 'production'
   const supergraph = configuration.SUPERGRAPH ?? 'schema/supergraph.graphql'
-  const jwksUrl = gateway.TOKEN_JWKS_URL ?? customersJwks(supergraph, gateway.subgraphUrls)
+  const customers = customersUrl(supergraph, gateway.subgraphUrls)
+  const jwksUrl = gateway.TOKEN_JWKS_URL ?? (customers && new URL('/.well-known/jwks.json', customers).href)
+  // Tokens that another one signs are not the customer subgraph's to know of.
+  const isOwn = gateway.TOKEN_JWKS_URL === undefined && customers !== undefined
+  const statusUrl = gateway.TOKEN_INTROSPECTION_URL ?? (isOwn ? new URL('/introspect', customers).href : undefined)
   const redis = configuration.READMODEL_URL
   return {
     supergraph,
@@ -26,6 +30,9 @@ export function gatewayOptions(configuration: Configuration, gateway: GatewayCon
     forwardHeaders: gateway.FORWARD_HEADERS,
     returnHeaders: gateway.RETURN_HEADERS,
     ...(jwksUrl !== undefined && jwksUrl !== 'off' && { tokenKeys: { jwksUrl } }),
+    ...(statusUrl !== undefined &&
+      statusUrl !== 'off' && { tokenStatus: { url: statusUrl, secret: configuration.SUBGRAPH_SECRET } }),
+    publicMetrics: !isProduction && gateway.GATEWAY_METRICS_PORT === undefined,
     corsOrigins: gateway.CORS_ORIGINS,
     overrideLabels: gateway.OVERRIDE_LABELS,
     introspection: !isProduction,
@@ -63,10 +70,9 @@ function manifest(path: string | undefined): string | undefined {
   }
 }
 
-/** The key set of the customer subgraph, if the graph has one: it signs the tokens. */
-function customersJwks(supergraph: string, urls: Readonly<Record<string, string>>): string | undefined {
-  const url = urls.CUSTOMERS ?? urls.customers ?? urlIn(supergraph)
-  return url && new URL('/.well-known/jwks.json', url).href
+/** Where the customer subgraph is, if the graph has one: it signs the tokens, and knows which of them still count. */
+function customersUrl(supergraph: string, urls: Readonly<Record<string, string>>): string | undefined {
+  return urls.CUSTOMERS ?? urls.customers ?? urlIn(supergraph)
 }
 
 function urlIn(supergraph: string): string | undefined {

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { createClient, createCluster } from 'redis'
+import { clientKey } from '../schema/client-address.ts'
 
 export type Bucket = {
   /** Requests at once. */
@@ -13,7 +14,10 @@ export type Bucket = {
 export type Allowance = { readonly allowed: boolean; readonly retryAfterSeconds: number }
 
 export type RateLimiter = {
-  /** Takes one from a client's bucket. It answers at once where nobody else has to be asked. */
+  /**
+   * Takes one from a client's bucket. It answers at once where nobody else has to be asked.
+   * @param client its address; of IPv6, all of a network of 64 bits are one client
+   */
   readonly take: (bucket: 'default' | 'strict', client: string) => Promise<Allowance> | Allowance
   readonly close: () => Promise<void>
 }
@@ -49,7 +53,9 @@ return wait`
 
 export function createRateLimiter({ buckets, redisUrl, onFallback }: RateLimiterOptions): RateLimiter {
   const memory = createMemory(buckets)
-  if (redisUrl === undefined) return { take: memory, close: async () => {} }
+  if (redisUrl === undefined) {
+    return { take: (name, address) => memory(name, clientKey(address)), close: async () => {} }
+  }
   const redis = connect(redisUrl)
   let pausedUntil = 0
   let isAway = false
@@ -61,7 +67,8 @@ export function createRateLimiter({ buckets, redisUrl, onFallback }: RateLimiter
   }
 
   return {
-    take(name, client) {
+    take(name, address) {
+      const client = clientKey(address)
       if (performance.now() < pausedUntil) return memory(name, client)
       const { capacity, perMinute } = buckets[name]
       // Addresses are personal: their hash serves as well.

@@ -13,19 +13,21 @@ import Fastify, {
 import { GraphQLError, type GraphQLFormattedError, isObjectType } from 'graphql'
 import { isTracing, startSpan } from '../schema/tracing.ts'
 import { createApolloExecutor } from './apollo-executor.ts'
-import { createAuthentication, GUEST } from './authentication.ts'
+import { type CheckOutcome, createAuthentication, GUEST, type Verdict } from './authentication.ts'
 import { createCompiledExecutor } from './compiled/executor.ts'
 import { exampleQueries, serveEditor } from './editor.ts'
 import { createReturnedHeaders, createSubgraphHeaders } from './headers.ts'
-import { checkCrossSite, contentTypes, negotiate, SECURITY_HEADERS, statusOf } from './http.ts'
+import { checkCrossSite, contentTypes, isOrigin, negotiate, SECURITY_HEADERS, statusOf } from './http.ts'
 import { DEFAULT_LIMITS, type DocumentLimits } from './limits.ts'
-import { createMetrics, type Outcome } from './metrics.ts'
+import { createMetrics, type Metrics, type Outcome } from './metrics.ts'
+import { serveMetrics } from './metrics-server.ts'
 import { createOperations, type Operation, type Operations, RequestError, requestError } from './operations.ts'
 import { createPersistedQueries } from './persisted.ts'
 import { createRateLimiter, type RateLimiter } from './rate-limits.ts'
 import { type GraphQLRequest, readBody, readParameters } from './request.ts'
 import { createSubgraphClients, type RawAnswer, type Transport } from './subgraph-client.ts'
 import { type LoadedSupergraph, loadSupergraph } from './supergraph.ts'
+import { createTokenStatus, type TokenStatusSource } from './token-status.ts'
 import type { KeySource } from './tokens.ts'
 import { watchText } from './watch.ts'
 
@@ -54,8 +56,14 @@ export type GatewayOptions = {
   readonly returnHeaders?: readonly string[]
   /** Verifies bearer tokens, so that a forged one costs no subgraph call. Default: they go down as they are. */
   readonly tokenKeys?: KeySource
-  /** The origins whose pages may read answers. Default: none. */
+  /** Where is asked whether a token that is verified still counts. Default: nowhere, it does until it expires. */
+  readonly tokenStatus?: TokenStatusSource
+  /** The origins whose pages may read answers, with credentials: each by its name. Default: none. */
   readonly corsOrigins?: readonly string[]
+  /** Where the metrics are kept, for who serves them elsewhere. Default: in an object of its own. */
+  readonly metrics?: Metrics
+  /** Whether `/metrics` is served beside `/graphql`. Default true; off in production. */
+  readonly publicMetrics?: boolean
   /** Whether clients may ask for the schema. Default true; off in production. */
   readonly introspection?: boolean
   /** Whether `/` is the query editor. Default true; off in production. */
@@ -91,7 +99,7 @@ export type GatewayOptions = {
 /** Requests in a minute from one client, by its address. */
 export type RateLimits = {
   readonly perMinute?: number | undefined
-  /** Sign-ins, sign-ups and password operations. */
+  /** Sign-ins, sign-ups, password operations, and what sends mail. */
   readonly signInPerMinute?: number | undefined
   /** Where several gateways count together. */
   readonly redisUrl?: string | undefined
@@ -106,13 +114,14 @@ export class SupergraphError extends Error {
 type Graph = { readonly supergraph: LoadedSupergraph; readonly operations: Operations }
 
 const contentTypeError = 'Request content type must be application/json'
-const notAuthorized = requestError("The current customer isn't authorized.", 'UNAUTHENTICATED', 401, {
-  category: 'graphql-authorization',
+/** For a token that is forged, expired or revoked. As in Magento, storefronts sign their visitor out by this category. */
+const deadToken = requestError("The current customer isn't authorized.", 'UNAUTHENTICATED', 401, {
+  category: 'graphql-authentication',
 })
 
 /**
  * Builds the gateway. The caller listens and closes; closing lets requests under way finish.
- * @throws SupergraphError when the supergraph file is missing or can't be served
+ * @throws SupergraphError when the supergraph file is missing or can't be served; TypeError for options that can't be used
  */
 export async function buildGateway(options: GatewayOptions): Promise<FastifyInstance> {
   const { introspection = true, editor = true, cachedDocuments = 1000, batchLimit = 0, showPlans = false } = options
@@ -130,13 +139,19 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     http: { headersTimeout: Math.min(requestTimeoutMs, 10_000), connectionsCheckingInterval: 1_000 },
     ...(options.trustProxy !== undefined && { trustProxy: options.trustProxy }),
   })
-  const metrics = createMetrics()
+  const wrongOrigin = options.corsOrigins?.find((origin) => !isOrigin(origin))
+  if (wrongOrigin !== undefined) throw new TypeError(`${JSON.stringify(wrongOrigin)} is not an origin.`)
+  const metrics = options.metrics ?? createMetrics()
   const rejected = metrics.operation('', 'unknown')
   const subgraphHeaders = createSubgraphHeaders(
     options.forwardHeaders ?? ['authorization', 'idempotency-key', 'store', 'user-agent', 'x-captcha', 'x-recaptcha'],
   )
   const returnHeaders = createReturnedHeaders(options.returnHeaders ?? [])
-  const authenticate = options.tokenKeys && createAuthentication(options.tokenKeys)
+  const tokenStatus = options.tokenStatus && createTokenStatus(options.tokenStatus)
+  let isStatusAway = false
+  const authentication =
+    options.tokenKeys &&
+    createAuthentication(options.tokenKeys, { isActive: tokenStatus?.isActive, onCheck: noteCheck })
   const persisted = createPersistedQueries({
     ...(options.persistedQueries ?? { mode: 'apq' }),
     maxEntries: cachedDocuments,
@@ -214,6 +229,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   app.addHook('onClose', async () => {
     unwatch()
     await limiter?.close()
+    await tokenStatus?.close()
     await clients.close()
   })
   // pino's own; without a logger there is none
@@ -247,16 +263,14 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
         reply.header('allow', 'POST')
         throw requestError('Mutation requests allowed only for POST requests', 'METHOD_NOT_ALLOWED', 405)
       }
-      if (limiter && operation.sensitiveFields > 0) {
-        for (let field = 0; field < operation.sensitiveFields; field++) await limit('strict', request, reply)
-      }
       const { variables } = sent
       const values = operations.coerceVariables(operation, variables)
+      if (limiter) {
+        for (let left = operation.sensitiveFields(values); left > 0; left--) await limit('strict', request, reply)
+      }
       const cost = operation.cost?.(values) ?? 0
       if (cost > limits.cost) throw tooCostly(cost, limits.cost)
-      const verdict = authenticate?.(request.headers.authorization) ?? GUEST
-      const { isAllowed, claims } = verdict instanceof Promise ? await verdict : verdict
-      if (!isAllowed) throw notAuthorized
+      const { claims, settled } = await authenticated(request, operation)
       const { execute, plan } = operation.restricted?.(claims) ?? operation
       const received = (raw: RawAnswer) => {
         subgraphMs += raw.milliseconds
@@ -273,15 +287,18 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
           request.log.warn({ service, reason: cause instanceof Error ? reasonOf(cause) : undefined }, message)
         },
       })
+      if (settled && !(await settled).isAllowed) throw deadToken
       outcome = result.hasErrors ? 'errors' : 'success'
       const text = showPlans && request.headers['x-query-plan'] ? withPlan(result.text, plan(values)) : result.text
       return { text, error: undefined }
     } catch (error) {
+      if (error === deadToken) reply.header('www-authenticate', 'Bearer error="invalid_token"')
       if (error instanceof RequestError) return { text: errorBody(error.errors), error }
       outcome = 'failed'
       const masked = new RequestError([new GraphQLError('')], 500)
       return { text: errorBody([mask(error, request)]), error: masked }
     } finally {
+      if (operation?.mayEndToken) authentication?.doubt(request.headers.authorization)
       const ms = performance.now() - started
       ;(operation?.count ?? rejected)(outcome, ms / 1000)
       span.end(outcome === 'failed')
@@ -300,6 +317,29 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
         )
       }
     }
+  }
+
+  /**
+   * What the request's token says. Where it has to be asked whether it still counts, what only reads begins meanwhile, and
+   * its answer is thrown away if the token is found to be revoked.
+   * @throws RequestError 401
+   */
+  async function authenticated({ headers }: FastifyRequest, { type, restricted }: Operation): Promise<Verdict> {
+    let verdict = (await authentication?.(headers.authorization)) ?? GUEST
+    if (verdict.settled && (type !== 'query' || restricted)) verdict = await verdict.settled
+    if (!verdict.isAllowed) throw deadToken
+    return verdict
+  }
+
+  function noteCheck(outcome: CheckOutcome, error?: unknown): void {
+    metrics.tokenCheck(outcome)
+    const isAway = outcome === 'failed'
+    if (isAway === isStatusAway) return
+    isStatusAway = isAway
+    const reason = error instanceof Error ? reasonOf(error) : undefined
+    if (isAway)
+      app.log.warn({ reason }, 'It can not be asked whether tokens still count: their claims are not believed')
+    else app.log.info('It can be asked again whether tokens still count')
   }
 
   /** @throws RequestError 429 */
@@ -389,7 +429,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   })
   app.get('/healthz', () => ({ status: 'ok' }))
   app.get('/readyz', () => ({ status: 'ok', supergraph: graph.supergraph.hash }))
-  app.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()))
+  if (options.publicMetrics ?? true) serveMetrics(app, metrics)
   if (editor) serveEditor(app, () => options.editorQuery ?? exampleQueries(hasOrders(graph.supergraph)))
   return app
 }

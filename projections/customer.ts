@@ -31,18 +31,24 @@ export interface CustomerDocument extends Readonly<CustomerDetails> {
   readonly lastAddressId: number
   /** Tokens of a lower generation are revoked. */
   readonly tokenGeneration: number
+  /** The id (claim `jti`) of the one token of an earlier generation that still counts: it asked for the change that ended the others. */
+  readonly keptToken: string | null
   /** Revision of the credentials that this customer has; -1 for none. */
   readonly credentialsRevision: number
   /** ISO 8601, UTC; the account is locked until then. */
   readonly lockedUntil: string | null
   /** The account can't be used until its address is confirmed by the link that this request sent. */
   readonly confirmation: LinkRequest | null
-  /** The newest link by which a new password can be set; a change of the password ends it. */
+  /** When links to confirm the account were requested in the hour up to the newest (ISO 8601, UTC), oldest first. */
+  readonly confirmationRequests: readonly string[]
+  /** The newest link by which a new password can be set; a change of the password or of the address ends it. */
   readonly passwordReset: LinkRequest | null
   /** When such links were requested in the hour up to the newest (ISO 8601, UTC), oldest first. */
   readonly passwordResetRequests: readonly string[]
-  /** The link by which the newsletter subscription waits to be confirmed. */
+  /** The link by which the newsletter subscription waits to be confirmed; null also where a change of address has ended it. */
   readonly newsletterConfirmation: LinkRequest | null
+  /** When such links were requested in the hour up to the newest (ISO 8601, UTC), oldest first. */
+  readonly newsletterRequests: readonly string[]
 }
 
 /** The event that had a link sent: what the link's token is made of, and when it was. */
@@ -56,7 +62,7 @@ export interface LinkRequest {
  * The version of the documents: raised with each change of what is in one. Documents of another version are thrown away
  * and made anew.
  */
-export const DOCUMENT_VERSION = 2
+export const DOCUMENT_VERSION = 3
 
 const HOUR_MS = 3_600_000
 
@@ -84,12 +90,15 @@ const ABSENT: Omit<CustomerDocument, 'id' | 'revision'> = {
   addresses: [],
   lastAddressId: 0,
   tokenGeneration: 0,
+  keptToken: null,
   credentialsRevision: -1,
   lockedUntil: null,
   confirmation: null,
+  confirmationRequests: [],
   passwordReset: null,
   passwordResetRequests: [],
   newsletterConfirmation: null,
+  newsletterRequests: [],
 }
 
 /** The document of a customer of whom no event is known: revision -1. */
@@ -131,24 +140,38 @@ function change(document: CustomerDocument, event: Recorded<CustomerEvent>): Par
       return { customAttributes: Object.fromEntries(set) }
     }
     case 'CustomerEmailChanged':
-      return { email: event.data.email }
+      return {
+        email: event.data.email,
+        // Every link lies in the mailbox of the address before. An account that waits to be confirmed goes on waiting: this
+        // event sends no mail, so no link is made of its id.
+        passwordReset: null,
+        confirmation: document.confirmation && linkOf(event),
+        newsletterConfirmation: null,
+      }
     case 'CustomerPasswordChanged':
       return { credentialsRevision: event.data.credentialsRevision, passwordReset: null }
     case 'PasswordHashUpgraded':
       return { credentialsRevision: event.data.credentialsRevision }
-    case 'PasswordResetRequested': {
-      const { at } = event.metadata
-      const recent = document.passwordResetRequests.filter((each) => Date.parse(at) - Date.parse(each) < HOUR_MS)
-      return { passwordReset: linkOf(event), passwordResetRequests: [...recent, at] }
-    }
+    case 'PasswordResetRequested':
+      return {
+        passwordReset: linkOf(event),
+        passwordResetRequests: withRequest(document.passwordResetRequests, event),
+      }
     case 'EmailConfirmationRequested':
-      return { confirmation: linkOf(event) }
+      return {
+        confirmation: linkOf(event),
+        confirmationRequests: withRequest(document.confirmationRequests, event),
+      }
     case 'EmailConfirmed':
       return { confirmation: null }
     case 'NewsletterSubscribed':
       return { newsletter: 'subscribed', newsletterConfirmation: null }
     case 'NewsletterConfirmationRequested':
-      return { newsletter: 'unconfirmed', newsletterConfirmation: linkOf(event) }
+      return {
+        newsletter: 'unconfirmed',
+        newsletterConfirmation: linkOf(event),
+        newsletterRequests: withRequest(document.newsletterRequests, event),
+      }
     case 'NewsletterUnsubscribed':
       return { newsletter: 'unsubscribed', newsletterConfirmation: null }
     case 'CustomerAddressAdded':
@@ -180,7 +203,7 @@ function change(document: CustomerDocument, event: Recorded<CustomerEvent>): Par
     case 'DefaultShippingAddressSet':
       return { defaultShipping: event.data.addressId }
     case 'CustomerTokensRevoked':
-      return { tokenGeneration: document.tokenGeneration + 1 }
+      return { tokenGeneration: document.tokenGeneration + 1, keptToken: event.data.keptToken ?? null }
     case 'CustomerLocked':
       return { lockedUntil: event.data.until }
     case 'CustomerDeleted':
@@ -191,6 +214,11 @@ function change(document: CustomerDocument, event: Recorded<CustomerEvent>): Par
     default:
       throw new TypeError(`Event type "${(event as { type: string }).type}" is not a customer's.`)
   }
+}
+
+/** The requests of the hour up to this one. */
+function withRequest(requests: readonly string[], { metadata: { at } }: Recorded<CustomerEvent>): string[] {
+  return [...requests.filter((each) => Date.parse(at) - Date.parse(each) < HOUR_MS), at]
 }
 
 function linkOf({ id, metadata }: Recorded<CustomerEvent>): LinkRequest {

@@ -1,4 +1,4 @@
-/** A client's address, as far as it may be kept. */
+/** A client's address: as far as it may be kept, and as far as it tells one client from another. */
 import { isIP } from 'node:net'
 
 /**
@@ -7,14 +7,35 @@ import { isIP } from 'node:net'
  */
 export function keptAddress(address: string | undefined, keep: 'none' | 'network' | 'full'): string | undefined {
   if (address === undefined || keep === 'none') return undefined
-  // IPv4 as a socket that listens on both gives it.
-  const plain = address.trim().replace(/^::ffff:(?=\d+\.)/i, '')
+  const plain = unmapped(address.trim())
   const version = isIP(plain)
   if (version === 0) return undefined
   if (keep === 'full') return plain
   return version === 4
     ? `${plain.split('.').slice(0, 3).join('.')}.0/24`
     : `${ipv6Groups(plain).slice(0, 3).join(':')}::/48`
+}
+
+/**
+ * Tells clients apart: an IPv4 address, or the first 64 bits of an IPv6 address, as a client has all of such a network. An
+ * IPv4 address in the form of IPv6 counts as what it is, and a port, as some proxies write it, does not count.
+ * @returns what is no address as it is
+ */
+export function clientKey(address: string): string {
+  if (!address.includes(':')) return address
+  const bare =
+    /^\[([^\]]+)\](?::\d+)?$/.exec(address)?.[1] ?? /^(\d+\.\d+\.\d+\.\d+):\d+$/.exec(address)?.[1] ?? address
+  const plain = unmapped(bare)
+  return isIP(plain) === 6 ? `${ipv6Groups(plain).slice(0, 4).join(':')}::/64` : plain
+}
+
+/** IPv4 as a socket that listens on both gives it (`::ffff:192.0.2.1`), in any spelling, as plain IPv4. */
+function unmapped(address: string): string {
+  if (isIP(address) !== 6) return address
+  const groups = ipv6Groups(address)
+  if (groups.slice(0, 5).some((group) => group !== '0') || groups[5] !== 'ffff') return address
+  const [high = 0, low = 0] = groups.slice(6).map((group) => Number.parseInt(group, 16))
+  return [high >> 8, high & 255, low >> 8, low & 255].join('.')
 }
 
 /** The eight groups of an IPv6 address, without leading zeros. */

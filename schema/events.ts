@@ -107,8 +107,8 @@ export const customerEventSchemas = {
   CustomerAddressRemoved: z.strictObject({ addressId: id }),
   DefaultBillingAddressSet: z.strictObject({ addressId: id.nullable() }),
   DefaultShippingAddressSet: z.strictObject({ addressId: id.nullable() }),
-  /** Ends all tokens issued so far. */
-  CustomerTokensRevoked: z.strictObject({}),
+  /** Ends all tokens issued so far, except the one with this id (claim `jti`): the one that asked for the change. */
+  CustomerTokensRevoked: z.strictObject({ keptToken: z.string().optional() }),
   /** Too many wrong passwords: sign-in and use of the account are refused until then. */
   CustomerLocked: z.strictObject({ until: z.iso.datetime() }),
   /** `reason`: an operator's, who erased the customer. */
@@ -133,15 +133,27 @@ export const emailEventSchemas = {
 
 /** Streams `customerCredentials-<id>`, of which only the newest event is kept. */
 export const credentialsEventSchemas = {
-  /** `upgrade`: of the same password. */
-  CredentialsSet: z.strictObject({ passwordHash: personalText, upgrade: z.literal(true).optional() }),
+  /** `upgrade`: of the same password. `keptToken`: as in CustomerTokensRevoked, for a change that has to be completed later. */
+  CredentialsSet: z.strictObject({
+    passwordHash: personalText,
+    upgrade: z.literal(true).optional(),
+    keptToken: z.string().optional(),
+  }),
+} as const
+
+/** The stream `passwordHashKinds`: which kinds of hash there are (subgraph/identity/password-checks.ts). */
+export const hashKindEventSchemas = {
+  PasswordHashKindFound: z.strictObject({ kind: z.string() }),
 } as const
 
 /** Streams `customerSignIns-<id>` (or the keyed hash of an address that nobody has): the newest few are kept. */
 export const signInEventSchemas = {
   SignInSucceeded: z.strictObject({}),
-  /** `reason`: where the wrong password was given. */
-  WrongPasswordGiven: z.strictObject({ reason: z.enum(['sign-in', 'change']) }),
+  /**
+   * `reason`: where the wrong password was given; `locked`: at a sign-in that was refused because the account is locked,
+   * whatever the password, which counts for the throttle and not for the next lock.
+   */
+  WrongPasswordGiven: z.strictObject({ reason: z.enum(['sign-in', 'change', 'locked']) }),
   /** A reset of the password: wrong ones before it no longer count towards a lock. */
   FailuresForgiven: z.strictObject({}),
 } as const
@@ -270,6 +282,7 @@ export const eventSchemas = {
   ...customerEventSchemas,
   ...emailEventSchemas,
   ...credentialsEventSchemas,
+  ...hashKindEventSchemas,
   ...signInEventSchemas,
   ...subscriberEventSchemas,
   ...idEventSchemas,
@@ -289,6 +302,7 @@ type EventsOf<S extends Record<string, z.ZodType>> = {
 export type CustomerEvent = EventsOf<typeof customerEventSchemas>
 export type EmailEvent = EventsOf<typeof emailEventSchemas>
 export type CredentialsEvent = EventsOf<typeof credentialsEventSchemas>
+export type HashKindEvent = EventsOf<typeof hashKindEventSchemas>
 export type SignInEvent = EventsOf<typeof signInEventSchemas>
 export type SubscriberEvent = EventsOf<typeof subscriberEventSchemas>
 export type IdEvent = EventsOf<typeof idEventSchemas>

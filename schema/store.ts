@@ -84,6 +84,8 @@ const settings = z
       shareAllGroups: z.boolean(),
       revealEmailAvailability: z.boolean(),
       shoppingAssistance: z.strictObject({ enabled: z.boolean(), title: z.string(), tooltip: z.string() }),
+      confirmationRequestsPerHour: z.int().nonnegative(),
+      revealConfirmation: z.boolean(),
     }),
     groups: z.array(z.strictObject({ id: z.int().nonnegative(), name: z.string().min(1) })),
     password: z.strictObject({
@@ -97,7 +99,12 @@ const settings = z
     signInThrottle: z.strictObject({ failures: count.max(100), seconds: z.number().positive() }),
     token: z.strictObject({ lifetimeMinutes: z.number().positive() }),
     address: z.strictObject({ streetLines: count.max(20), telephone: fieldUse, company: fieldUse, fax: fieldUse }),
-    newsletter: z.strictObject({ active: z.boolean(), confirmationRequired: z.boolean(), allowGuests: z.boolean() }),
+    newsletter: z.strictObject({
+      active: z.boolean(),
+      confirmationRequired: z.boolean(),
+      confirmationRequestsPerHour: z.int().nonnegative(),
+      allowGuests: z.boolean(),
+    }),
     countries: z.strictObject({
       allowed: z.union([z.literal('all'), z.array(countryCode).min(1)]),
       regionRequired: z.array(countryCode),

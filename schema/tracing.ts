@@ -100,7 +100,17 @@ function traceparentOf(span: Span): string {
   return `00-${traceId}-${spanId}-${traceFlags.toString(16).padStart(2, '0')}`
 }
 
-const FORM = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})$/
+const FORM = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})$/
+
+/**
+ * A traceparent that a request brought, if it has the form of W3C Trace Context: a later version's is passed on as one of
+ * version 00, which is all that is known of it. Anything else may be anything, and must get no further than the door.
+ * @returns 55 characters, or undefined
+ */
+export function parseTraceparent(header: unknown): string | undefined {
+  if (typeof header !== 'string' || !FORM.test(header)) return undefined
+  return header.startsWith('00') ? header : `00${header.slice(2)}`
+}
 
 function spanContext(traceparent: string | undefined): SpanContext | undefined {
   const parts = traceparent === undefined ? null : FORM.exec(traceparent)

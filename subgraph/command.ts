@@ -1,5 +1,5 @@
 /** One command: who gives it, when, and the event ids that make a repetition of it write nothing twice. */
-import { hash, randomUUID } from 'node:crypto'
+import { createHmac, hash, hkdfSync, randomUUID } from 'node:crypto'
 import { encode } from '../eventstore/codec.ts'
 import type { NewEvent } from '../eventstore/port.ts'
 import type { DomainEvent } from '../schema/events.ts'
@@ -9,6 +9,8 @@ export interface Command {
   readonly id: string
   /** Whether a client may repeat it: true where it came with an Idempotency-Key. */
   readonly repeatable: boolean
+  /** The id that the release before gave it: what was begun there can be repeated here. */
+  readonly formerId?: string | undefined
   /** `customer:<id>`, `service:<name>`, `guest`, or a name of the system's. */
   readonly actor: string
   readonly correlationId: string
@@ -23,6 +25,26 @@ export interface Client {
   readonly userAgent?: string | undefined
 }
 
+/** Makes one id of a request that is repeated, on every instance; see {@link createCommandIds}. */
+export type CommandIds = (request: string) => { readonly id: string; readonly formerId: string }
+
+/**
+ * The ids of commands that come with an Idempotency-Key. Among their arguments are passwords, and ids lie in the log in
+ * clear: so they are made with a key, and tell nothing to one who guesses.
+ * @param emailHashKey the service's key that stays the same for ever
+ */
+export function createCommandIds(emailHashKey: string): CommandIds {
+  const key = Buffer.from(hkdfSync('sha256', emailHashKey, '', 'command ids', 32))
+  return (request) => ({
+    id: toUuid(createHmac('sha256', key).update(request).digest()),
+    formerId: uuidOf(request),
+  })
+}
+
+/** Whether an event that this command caused, or its repetition, has that cause. */
+export const isCause = (command: Command, causationId: string | undefined): boolean =>
+  causationId !== undefined && (causationId === command.id || causationId === command.formerId)
+
 /**
  * A new command. With an idempotency key its id is made of the actor, the key, the operation and its arguments: the
  * same request gives the same id, and nobody else's does.
@@ -33,20 +55,21 @@ export function createCommand(options: {
   readonly actor: string
   readonly correlationId: string
   readonly traceparent?: string | undefined
-  readonly idempotencyKey?: string | undefined
+  readonly idempotency?: { readonly key: string; readonly ids: CommandIds } | undefined
   readonly at: Date
   readonly client?: Client | undefined
 }): Command {
-  const { operation, actor, correlationId, traceparent, idempotencyKey, at, client } = options
-  const id = idempotencyKey
-    ? uuidOf(JSON.stringify([actor, idempotencyKey, operation, options.arguments]))
-    : randomUUID()
-  return { id, repeatable: idempotencyKey !== undefined, actor, correlationId, traceparent, at, client }
+  const { operation, actor, correlationId, traceparent, idempotency, at, client } = options
+  const ids = idempotency?.ids(JSON.stringify([actor, idempotency.key, operation, options.arguments]))
+  return { id: randomUUID(), ...ids, repeatable: ids !== undefined, actor, correlationId, traceparent, at, client }
 }
 
-/** A UUID (version 8) that always comes out the same for the same name. */
+/** A UUID (version 8) that always comes out the same for the same name. Who guesses the name can tell: nothing secret goes in. */
 export function uuidOf(name: string): string {
-  const bytes = hash('sha256', name, 'buffer')
+  return toUuid(hash('sha256', name, 'buffer'))
+}
+
+function toUuid(bytes: Buffer): string {
   bytes[6] = ((bytes[6] as number) & 0x0f) | 0x80
   bytes[8] = ((bytes[8] as number) & 0x3f) | 0x80
   const hex = bytes.toString('hex')

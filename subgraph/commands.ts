@@ -17,7 +17,7 @@ import {
   checkNotEmpty,
   checkRegistration,
   checkUsable,
-  recordPasswordChange,
+  passwordChanged,
   register,
   removeAddress,
   revokeTokens,
@@ -29,7 +29,7 @@ import { emailTaken, forbidden, invalidInput, notAuthorized, notFound } from './
 import type { Credentials } from './identity/credentials.ts'
 import { hashPassword } from './identity/passwords.ts'
 import type { SignIn } from './identity/sign-in.ts'
-import type { Caller } from './identity/tokens.ts'
+import { type Caller, isCurrent } from './identity/tokens.ts'
 import type { Ids } from './ids.ts'
 import type { Subscribers } from './subscribers.ts'
 
@@ -63,8 +63,7 @@ export interface AddressOutcome {
 
 /** The customer if the caller is signed in as it. @throws CustomerError for a guest, a revoked token, a customer who is gone */
 export function authorize(caller: Caller | null, state: CustomerDocument): CustomerDocument {
-  if (caller === null || state.status !== 'registered' || state.tokenGeneration !== caller.generation)
-    throw notAuthorized()
+  if (caller === null || state.status !== 'registered' || !isCurrent(caller, state)) throw notAuthorized()
   return state
 }
 
@@ -185,7 +184,10 @@ export function createCommands(parts: {
 
     function decideUpdate(state: CustomerDocument): CustomerEvent[] {
       checkUsable(state, command.at, store)
-      return update(state, input, store, command.at)
+      const events = update(state, input, store, command.at)
+      // The address is what the customer signs in with, and where a forgotten password is set anew.
+      const isOther = events.some(({ type }) => type === 'CustomerEmailChanged')
+      return isOther ? [...events, ...revokeTokens(caller?.tokenId)] : events
     }
   }
 
@@ -211,9 +213,12 @@ export function createCommands(parts: {
     for (;;) {
       const current = await parts.signIn.confirm(id, currentPassword, command)
       checkPassword(newPassword, email, 'change', store.password)
+      const hash = await hashPassword(newPassword)
+      // Another change may have ended this token meanwhile. One that comes after this look meets a conflict.
+      await signedIn(caller)
       try {
-        const revision = await credentials.set(id, await hashPassword(newPassword), current, command)
-        const { state } = await execute(caller, command, (state) => recordPasswordChange(state, revision))
+        const revision = await credentials.set(id, hash, current, command, caller.tokenId)
+        const { state } = await execute(caller, command, (state) => passwordChanged(state, revision, caller.tokenId))
         access.record(id, 'password-changed', command)
         return state
       } catch (error) {

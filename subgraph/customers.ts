@@ -11,7 +11,7 @@ import { customerStream, foldCustomer } from '../projections/fold.ts'
 import { type ReadModel, type ReadModelEntry, ReadModelUnavailable } from '../projections/read-model.ts'
 import type { CustomerEvent, EventMetadata } from '../schema/events.ts'
 import { endWith, startSpan } from '../schema/tracing.ts'
-import { type Command, encodeAll } from './command.ts'
+import { type Command, encodeAll, isCause } from './command.ts'
 import { CustomerError, serviceUnavailable } from './errors.ts'
 import { createKeyedQueue } from './keyed-queue.ts'
 
@@ -86,7 +86,7 @@ export function createCustomers(options: {
       })
       for await (const stored of newestFirst) {
         const { $causationId } = (stored.metadata ?? {}) as Partial<EventMetadata>
-        if ($causationId === command.id) events.unshift(decode<CustomerEvent>(stored))
+        if (isCause(command, $causationId)) events.unshift(decode<CustomerEvent>(stored))
         else if (events.length > 0) break
       }
     } catch (error) {

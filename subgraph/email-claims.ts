@@ -14,7 +14,7 @@ import type { CustomerDocument } from '../projections/customer.ts'
 import { customerStream } from '../projections/fold.ts'
 import { emailKeyOf } from '../schema/email-key.ts'
 import type { EmailEvent } from '../schema/events.ts'
-import { type Command, encodeAll } from './command.ts'
+import { type Command, encodeAll, isCause } from './command.ts'
 import type { Customers } from './customers.ts'
 import { type Category, emailTaken, serviceUnavailable } from './errors.ts'
 import { readNewest } from './streams.ts'
@@ -67,7 +67,7 @@ export function createEmailClaims(
 
     async claimedBy(email, command) {
       const last = await newest(keyOf(email))
-      return last?.type === 'EmailClaimed' && last.metadata.$causationId === command.id
+      return last?.type === 'EmailClaimed' && isCause(command, last.metadata.$causationId)
         ? last.data.customerId
         : undefined
     },

@@ -15,6 +15,8 @@ import {
   isObjectType,
   parse,
   type ResponsePath,
+  specifiedRules,
+  type ValidationRule,
   validate,
 } from 'graphql'
 
@@ -34,9 +36,10 @@ interface Recording {
 
 /**
  * @param schema one of its own: its resolvers are changed
+ * @param rules for documents, beside those of GraphQL
  * @returns what executes a request and traces it; errors are those of graphql-js, also for a document that is not valid
  */
-export function createTracedExecution(schema: GraphQLSchema) {
+export function createTracedExecution(schema: GraphQLSchema, rules: readonly ValidationRule[] = []) {
   const recordings = new WeakMap<object, Recording>()
   for (const type of Object.values(schema.getTypeMap())) {
     if (!isObjectType(type) || type.name.startsWith('__')) continue
@@ -57,7 +60,7 @@ export function createTracedExecution(schema: GraphQLSchema) {
     } catch (error) {
       return { errors: [error as GraphQLError] }
     }
-    const errors = validate(schema, document)
+    const errors = validate(schema, document, [...specifiedRules, ...rules])
     if (errors.length > 0) return { errors }
     const root = new Trace.Node()
     const recording: Recording = { started: process.hrtime.bigint(), nodes: new Map(), root }

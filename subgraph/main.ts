@@ -8,7 +8,7 @@ import { loadKeys } from './identity/keys.ts'
 import { buildSubgraph } from './server.ts'
 
 await runProcess(async (configuration) => {
-  const { READMODEL_URL, SUBGRAPH_SECRET, CAPTCHA_SECRET, SUBGRAPH_PORT, HOST, LOG_LEVEL } = configuration
+  const { READMODEL_URL, SUBGRAPH_SECRET, CAPTCHA_SECRET, SUBGRAPH_PORT, HOST, LOG_LEVEL, NODE_ENV } = configuration
   const keys = loadKeys(configuration)
   const store = loadStore(configuration.STORE_CONFIG)
   const tracing = await startTracing(configuration, 'subgraph')
@@ -21,6 +21,7 @@ await runProcess(async (configuration) => {
     store,
     secret: SUBGRAPH_SECRET,
     captchaSecret: CAPTCHA_SECRET,
+    introspection: NODE_ENV !== 'production',
     logger: { level: LOG_LEVEL },
   })
   await listen(app, { port: SUBGRAPH_PORT, host: HOST }, 'SUBGRAPH_PORT')

@@ -9,7 +9,7 @@ import type { CustomAttribute, Store } from '../schema/store.ts'
 import { type AttributeReference, createAttributeForms } from './attribute-forms.ts'
 import { createAuditQueries } from './audit.ts'
 import type { Captcha } from './captcha.ts'
-import { type Client, type Command, createCommand } from './command.ts'
+import { type Client, type Command, type CommandIds, createCommand } from './command.ts'
 import { authorize, type Commands } from './commands.ts'
 import type { Customers } from './customers.ts'
 import type { AddressInput } from './domain/address.ts'
@@ -44,23 +44,15 @@ interface Parts {
   readonly customers: Customers
   readonly claims: EmailClaims
   readonly tokens: Tokens
+  readonly commandIds: CommandIds
   readonly store: Store
   readonly captcha: Captcha
   /** The time; tests set it. */
   readonly now: () => Date
 }
 
-export function createResolvers({
-  eventStore,
-  commands,
-  links,
-  customers,
-  claims,
-  tokens,
-  store,
-  captcha,
-  now,
-}: Parts) {
+export function createResolvers(parts: Parts) {
+  const { eventStore, commands, links, customers, claims, tokens, commandIds, store, captcha, now } = parts
   const { toCustomer, toAddress } = createViews(store)
   const countries = [...COUNTRIES.values()]
     .filter(({ id }) => store.countries.allowed === 'all' || store.countries.allowed.includes(id))
@@ -77,7 +69,7 @@ export function createResolvers({
       actor: actorOf(context),
       correlationId: context.correlationId,
       traceparent: context.traceparent,
-      idempotencyKey: context.idempotencyKey,
+      idempotency: context.idempotencyKey === undefined ? undefined : { key: context.idempotencyKey, ids: commandIds },
       at: now(),
       client: context.client,
     })

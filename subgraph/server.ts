@@ -19,9 +19,11 @@ import { type EventStore, EventStoreUnavailable } from '../eventstore/port.ts'
 import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
 import { createMailTokens } from '../schema/mail-tokens.ts'
 import { store as defaultStore, type Store } from '../schema/store.ts'
-import { isTracing, startSpan, type TracedSpan } from '../schema/tracing.ts'
+import { isTracing, parseTraceparent, startSpan, type TracedSpan } from '../schema/tracing.ts'
 import { createAccessLog } from './access-log.ts'
 import { createCaptcha } from './captcha.ts'
+import { schemaRules } from './closed-schema.ts'
+import { createCommandIds } from './command.ts'
 import { createCommands } from './commands.ts'
 import { createCustomers } from './customers.ts'
 import { createEmailClaims } from './email-claims.ts'
@@ -29,12 +31,14 @@ import { CustomerError, serviceUnavailable } from './errors.ts'
 import { createTracedExecution, type TracedRequest } from './ftv1.ts'
 import { createCredentials } from './identity/credentials.ts'
 import type { Keys } from './identity/keys.ts'
+import { createHashKinds, createPasswordChecks } from './identity/password-checks.ts'
 import { createSignIn } from './identity/sign-in.ts'
 import { createTokens } from './identity/tokens.ts'
 import { createIds } from './ids.ts'
 import { createLinkCommands } from './link-commands.ts'
 import { createResolvers, type RequestContext } from './resolvers.ts'
 import { createSubscribers } from './subscribers.ts'
+import { serveTokenIntrospection } from './token-introspection.ts'
 
 export interface SubgraphOptions {
   readonly eventStore: EventStore
@@ -47,6 +51,11 @@ export interface SubgraphOptions {
   readonly secret?: string | undefined
   /** The CAPTCHA provider's secret; required where the store demands a CAPTCHA. */
   readonly captchaSecret?: string | undefined
+  /**
+   * Whether the schema may be asked for. Default true; off in production, where `_service` too is answered only if there is a
+   * secret.
+   */
+  readonly introspection?: boolean
   /** Fastify's logger option; default: no log. */
   readonly logger?: FastifyServerOptions['logger']
   /** The time; default: the clock. Tests set it. */
@@ -56,10 +65,14 @@ export interface SubgraphOptions {
 /** How often it looks which generation of the read model is live. */
 const FOLLOW_MS = 500
 
+const MAX_USER_AGENT = 256
+/** As gateways and proxies make them: UUIDs, ULIDs, counters behind a name. */
+const CORRELATION_ID = /^[\w.:-]{1,128}$/
+
 const typeDefs = readFileSync(new URL('../schema/customer.graphql', import.meta.url), 'utf8')
 
 /**
- * Builds the subgraph: `/graphql`, `/.well-known/jwks.json`, `/healthz`, `/readyz`, `/metrics`. The stores stay the
+ * Builds the subgraph: `/graphql`, `/introspect`, `/.well-known/jwks.json`, `/healthz`, `/readyz`, `/metrics`. The stores stay the
  * caller's to close, after the instance.
  * @throws ConfigurationError for a token signing key that is not an Ed25519 private key
  */
@@ -110,6 +123,12 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     help: 'Sign-ins and the like whose record could not be written.',
     registers: [registry],
   })
+  const hashes = new Counter({
+    name: 'password_hashes_total',
+    help: 'Hashes made to check passwords at sign-in, by kind: a wrong password costs one of each kind that the store holds.',
+    labelNames: ['kind'],
+    registers: [registry],
+  })
   const operations = new Counter({
     name: 'customer_operations_total',
     help: 'Root fields answered, by name and by whether with an error.',
@@ -137,32 +156,47 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     log: app.log,
     onFailure: () => unrecorded.inc(),
   })
-  const signIn = createSignIn(eventStore, customers, claims, credentials, access, store)
+  const passwords = createPasswordChecks(createHashKinds(eventStore), (kind) => hashes.inc({ kind }))
+  const signIn = createSignIn({ eventStore, customers, claims, credentials, passwords, access, store })
   const tokens = createTokens(keys.tokenSigningKey, store.token.lifetimeMinutes)
   const subscribers = createSubscribers(eventStore, claims.keyOf)
   const accounts = { eventStore, customers, claims, credentials, signIn, subscribers, access, store }
   const commands = createCommands({ ...accounts, ids: createIds(eventStore) })
   const links = createLinkCommands({ ...accounts, tokens: createMailTokens(keys.emailHashKey) })
   const now = options.now ?? (() => new Date())
+  const commandIds = createCommandIds(keys.emailHashKey)
   const captcha = createCaptcha(store, options.captchaSecret, app.log)
-  const resolvers = createResolvers({ eventStore, commands, links, customers, claims, tokens, store, captcha, now })
+  const resolvers = createResolvers({
+    eventStore,
+    commands,
+    links,
+    customers,
+    claims,
+    tokens,
+    commandIds,
+    store,
+    captcha,
+    now,
+  })
   captcha.protect(resolvers.Mutation)
 
   for (const root of [resolvers.Query, resolvers.Mutation]) {
     countOutcomes(root, (operation, outcome) => operations.inc({ operation, outcome }))
   }
   const modules = [{ typeDefs: parse(typeDefs), resolvers }]
-  const executeTraced = createTracedExecution(buildSubgraphSchema(modules))
+  const validationRules = schemaRules(options.introspection ?? true, secret !== undefined)
+  const executeTraced = createTracedExecution(buildSubgraphSchema(modules), validationRules)
   await app.register(mercurius, {
     schema: buildSubgraphSchema(modules),
     jit: 1,
+    validationRules,
     context: requestContext,
     errorFormatter: (execution, context) => formatErrors(execution, context as unknown as RequestContext),
     additionalRouteOptions: {
       // Fastify's own serializer for the route writes list indices in error paths as strings.
       serializerCompiler: () => JSON.stringify,
       preHandler: (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => {
-        if (secret !== undefined && !carries(request, secret)) {
+        if (!isAllowed(request)) {
           return done(
             new GraphQLError('This subgraph answers its gateway only.', { extensions: { code: 'FORBIDDEN' } }),
           )
@@ -174,6 +208,11 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
       },
     },
   })
+
+  /** Whether the request carries the secret, where there is one. */
+  function isAllowed(request: FastifyRequest): boolean {
+    return secret === undefined || carries(request, secret)
+  }
 
   async function answerTraced(traced: TracedRequest, reply: FastifyReply): Promise<void> {
     const result = await executeTraced(traced)
@@ -196,7 +235,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
 
   /** The parent of what the request leads to: its own span, or the caller's where nothing is traced here. */
   function traceparentOf(request: FastifyRequest): string | undefined {
-    const parent = text(request.headers.traceparent)
+    const parent = parseTraceparent(request.headers.traceparent)
     if (!isTracing()) return parent
     const span = startSpan('graphql', { kind: 'server', parent })
     spans.set(request, span)
@@ -209,8 +248,8 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     return {
       caller: caller && 'customerId' in caller ? caller : null,
       service: caller && 'service' in caller ? caller : null,
-      client: { address: clientAddress(request), userAgent: text(headers['user-agent']) },
-      correlationId: text(headers['x-correlation-id']) ?? randomUUID(),
+      client: { address: clientAddress(request), userAgent: text(headers['user-agent'])?.slice(0, MAX_USER_AGENT) },
+      correlationId: correlationIdOf(headers['x-correlation-id']),
       traceparent: traceparentOf(request),
       idempotencyKey: text(headers['idempotency-key']),
       captcha: text(headers['x-recaptcha']) ?? text(headers['x-captcha']),
@@ -259,6 +298,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   app.get('/.well-known/jwks.json', async (_, reply) =>
     reply.header('cache-control', 'public, max-age=300').send(tokens.jwks),
   )
+  serveTokenIntrospection(app, { tokens, customers, isAllowed })
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/readyz', async (_, reply) => {
     const checks = { eventStore: await answers(eventStore), readModel: await answers(readModel) }
@@ -327,6 +367,11 @@ function validationErrors(error: GraphQLError): readonly GraphQLError[] | undefi
 
 function relocate(from: GraphQLError, to: GraphQLError): GraphQLError {
   return new GraphQLError(to.message, { nodes: from.nodes ?? null, path: from.path ?? null, extensions: to.extensions })
+}
+
+/** The caller's, if it is one: it goes into every event in clear, so it must be short, and no text of somebody's. */
+function correlationIdOf(header: string | string[] | undefined): string {
+  return typeof header === 'string' && CORRELATION_ID.test(header) ? header : randomUUID()
 }
 
 function text(header: string | string[] | undefined): string | undefined {

@@ -26,6 +26,7 @@ export const TREE_STREAMS: readonly string[] = [
   'newsletterSubscriber-',
   'auditReveals',
   'serviceTokens',
+  'passwordHashKinds',
 ]
 
 export const isInTree = (stream: string): boolean => TREE_STREAMS.some((prefix) => stream.startsWith(prefix))

@@ -123,7 +123,10 @@ export function update(state: CustomerDocument, input: CustomerInput, store: Sto
     events.push({ type: 'CustomerAttributesChanged', data: { attributes: changedAttributes } })
   }
   if (emailChanges) events.push({ type: 'CustomerEmailChanged', data: { email, previousEmail: state.email } })
-  if (input.is_subscribed === true) events.push(...subscribe(state, store))
+  // A change of address ends the link that was sent to the address before: the new one is to be confirmed.
+  const after = emailChanges ? { ...state, newsletterConfirmation: null } : state
+  const isToBeConfirmed = emailChanges && state.newsletter === 'unconfirmed' && store.newsletter.confirmationRequired
+  if (input.is_subscribed ?? isToBeConfirmed) events.push(...subscribe(after, store, now))
   if (input.is_subscribed === false) events.push(...unsubscribe(state))
   return events
 }
@@ -137,11 +140,13 @@ function changes<T extends Readonly<Record<string, unknown>>>(before: object, af
   return Object.fromEntries(changed) as T
 }
 
-/** A subscription to the newsletter; nothing where there is one, or it waits to be confirmed. */
-export function subscribe(state: CustomerDocument, { newsletter }: Store): CustomerEvent[] {
+/** A subscription to the newsletter; nothing where there is one, a link for it holds, or too many links were requested. */
+export function subscribe(state: CustomerDocument, { newsletter }: Store, now: Date): CustomerEvent[] {
   if (!newsletter.active || state.newsletter === 'subscribed') return []
   if (!newsletter.confirmationRequired) return [{ type: 'NewsletterSubscribed', data: {} }]
-  return state.newsletter === 'unconfirmed' ? [] : [{ type: 'NewsletterConfirmationRequested', data: {} }]
+  if (state.newsletter === 'unconfirmed' && state.newsletterConfirmation !== null) return []
+  if (isTooOften(state.newsletterRequests, now, newsletter.confirmationRequestsPerHour)) return []
+  return [{ type: 'NewsletterConfirmationRequested', data: {} }]
 }
 
 function unsubscribe(state: CustomerDocument): CustomerEvent[] {
@@ -166,8 +171,19 @@ export function recordHashUpgrade(state: CustomerDocument, credentialsRevision: 
   return [{ type: 'PasswordHashUpgraded', data: { credentialsRevision } }]
 }
 
-export function revokeTokens(): CustomerEvent[] {
-  return [{ type: 'CustomerTokensRevoked', data: {} }]
+/** As {@link recordPasswordChange}; all tokens but `keptToken`, the id of the one that asked for it, end with it. */
+export function passwordChanged(
+  state: CustomerDocument,
+  credentialsRevision: number,
+  keptToken: string | undefined,
+): CustomerEvent[] {
+  const changed = recordPasswordChange(state, credentialsRevision)
+  return changed.length === 0 ? [] : [...changed, ...revokeTokens(keptToken)]
+}
+
+/** @param keptToken the id of a token that goes on */
+export function revokeTokens(keptToken?: string): CustomerEvent[] {
+  return [{ type: 'CustomerTokensRevoked', data: { ...(keptToken !== undefined && { keptToken }) } }]
 }
 
 /** Locks the account; nothing where it is locked already. */
@@ -250,11 +266,22 @@ export const BY_UID: AddressTexts = {
 
 /** A link to set a new password; nothing where the store's limits are reached. */
 export function requestPasswordReset(state: CustomerDocument, now: Date, { password }: Store): CustomerEvent[] {
-  const ages = state.passwordResetRequests.map((at) => now.getTime() - Date.parse(at))
-  const lately = ages.filter((age) => age < HOUR_MS).length
-  if (password.resetRequestsPerHour > 0 && lately >= password.resetRequestsPerHour) return []
-  if (ages.some((age) => age < password.resetMinutesBetween * 60_000)) return []
+  const { resetRequestsPerHour, resetMinutesBetween } = password
+  if (isTooOften(state.passwordResetRequests, now, resetRequestsPerHour, resetMinutesBetween)) return []
   return [{ type: 'PasswordResetRequested', data: {} }]
+}
+
+/** A new link to confirm the account, in place of the one before; nothing where too many were requested. */
+export function requestConfirmation(state: CustomerDocument, now: Date, { account }: Store): CustomerEvent[] {
+  if (isTooOften(state.confirmationRequests, now, account.confirmationRequestsPerHour)) return []
+  return [{ type: 'EmailConfirmationRequested', data: {} }]
+}
+
+/** @param perHour 0: any number */
+function isTooOften(requests: readonly string[], now: Date, perHour: number, minutesBetween = 0): boolean {
+  const ages = requests.map((at) => now.getTime() - Date.parse(at))
+  const lately = ages.filter((age) => age < HOUR_MS).length
+  return (perHour > 0 && lately >= perHour) || ages.some((age) => age < minutesBetween * 60_000)
 }
 
 /** Whether the link that was sent last still holds. */

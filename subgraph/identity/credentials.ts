@@ -5,7 +5,7 @@ import { deleteStream } from '../../projections/erasure.ts'
 import type { CredentialsEvent } from '../../schema/events.ts'
 import { type Command, encodeAll } from '../command.ts'
 import type { Customers } from '../customers.ts'
-import { recordHashUpgrade, recordPasswordChange } from '../domain/customer.ts'
+import { passwordChanged, recordHashUpgrade } from '../domain/customer.ts'
 import { readNewest } from '../streams.ts'
 import { isOutdated } from './passwords.ts'
 
@@ -23,6 +23,7 @@ export interface Credentials {
   /**
    * Stores a hash.
    * @param replaced the credentials in whose place it comes, undefined for the first
+   * @param keptToken the id of the token that asked for the change and goes on: all others end with it
    * @returns its revision
    * @throws WrongExpectedRevision where another change came first
    */
@@ -31,6 +32,7 @@ export interface Credentials {
     passwordHash: string,
     replaced: StoredCredentials | undefined,
     command: Command,
+    keptToken?: string,
   ): Promise<number>
   /** Puts a better hash of the same password in the place of one. @throws WrongExpectedRevision where a change came first */
   upgrade(customerId: number, passwordHash: string, replaced: StoredCredentials, command: Command): Promise<void>
@@ -54,15 +56,18 @@ export function createCredentials(eventStore: EventStore, customers: Customers):
       if (last.revision > customer.credentialsRevision && customer.status === 'registered') {
         const { $causationId, $correlationId, actor, at } = last.metadata
         const cutOff = { id: $causationId, repeatable: false, correlationId: $correlationId, actor, at: new Date(at) }
-        const record = last.data.upgrade ? recordHashUpgrade : recordPasswordChange
-        await customers.execute(customer.id, cutOff, (state) => record(state, last.revision))
+        const { upgrade, keptToken } = last.data
+        await customers.execute(customer.id, cutOff, (state) =>
+          upgrade ? recordHashUpgrade(state, last.revision) : passwordChanged(state, last.revision, keptToken),
+        )
       }
       return { passwordHash: last.data.passwordHash, revision: last.revision }
     },
 
-    async set(customerId, passwordHash, replaced, command) {
+    async set(customerId, passwordHash, replaced, command, keptToken) {
       await limit(customerId, replaced)
-      const events = encodeAll(command, [{ type: 'CredentialsSet', data: { passwordHash } }], 'credentials')
+      const data = { passwordHash, ...(keptToken !== undefined && { keptToken }) }
+      const events = encodeAll(command, [{ type: 'CredentialsSet', data }], 'credentials')
       const { revision } = await eventStore.append(stream(customerId), events, {
         expected: replaced?.revision ?? 'no_stream',
       })

@@ -10,7 +10,7 @@
  */
 import { type Argon2Parameters, argon2, createHash, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
-import { compare } from 'bcryptjs'
+import { compareBcrypt } from './bcrypt.ts'
 
 const derive = promisify<'argon2id', Argon2Parameters, Buffer>(argon2)
 
@@ -40,7 +40,7 @@ export function isMagentoHash(text: string): boolean {
  */
 export async function verifyMagentoPassword(password: string, text: string): Promise<boolean> {
   const bcrypt = bcryptOf(text)
-  if (bcrypt !== undefined) return compare(password, bcrypt)
+  if (bcrypt !== undefined) return compareBcrypt(password, bcrypt)
   const parsed = parse(text)
   if (parsed === undefined) throw new TypeError("A stored password hash is not in one of Magento's formats.")
   const { hash, salt, steps } = parsed
@@ -73,8 +73,19 @@ function saltOf(salt: string): Buffer {
   return Buffer.alloc(SALT_BYTES, bytes.length > 0 ? bytes.subarray(0, SALT_BYTES) : 0)
 }
 
-/** Whether a check takes no time to speak of. */
-export const isQuick = (text: string): boolean => parse(text)?.steps.every((step) => typeof step === 'string') ?? false
+/** What takes time in a check: memory in KiB and passes of each argon2id; none for MD5 and SHA-256. */
+export function costlySteps(text: string): { readonly memory: number; readonly passes: number }[] {
+  const steps = parse(text)?.steps ?? []
+  return steps.flatMap((step) =>
+    typeof step === 'string' ? [] : [{ memory: Math.floor(step.bytes / 1024), passes: step.passes }],
+  )
+}
+
+/** The cost of a hash of bcrypt's, as a power of two; undefined for all others. */
+export function bcryptCost(text: string): number | undefined {
+  const hash = bcryptOf(text)
+  return hash === undefined ? undefined : Number(hash.slice(4, 6))
+}
 
 /** The hash as bcrypt has it, where it is one of bcrypt's that may be checked. */
 function bcryptOf(text: string): string | undefined {

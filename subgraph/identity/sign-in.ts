@@ -18,6 +18,7 @@ import { accountLocked, accountUnconfirmed, authenticationFailed, CustomerError,
 import { createKeyedQueue } from '../keyed-queue.ts'
 import { readNewest } from '../streams.ts'
 import type { Credentials, StoredCredentials } from './credentials.ts'
+import type { PasswordChecks } from './password-checks.ts'
 import { hashPassword, isOutdated, verifyPassword } from './passwords.ts'
 
 export interface SignIn {
@@ -35,14 +36,19 @@ export interface SignIn {
   forget(customerId: number): Promise<void>
 }
 
-export function createSignIn(
-  eventStore: EventStore,
-  customers: Customers,
-  claims: EmailClaims,
-  credentials: Credentials,
-  access: AccessLog,
-  store: Store,
-): SignIn {
+/** The id of a customer that there is not: for an address that nobody has, as much is read as for one that somebody has. */
+const NOBODY = Number.MAX_SAFE_INTEGER
+
+export function createSignIn(parts: {
+  readonly eventStore: EventStore
+  readonly customers: Customers
+  readonly claims: EmailClaims
+  readonly credentials: Credentials
+  readonly passwords: PasswordChecks
+  readonly access: AccessLog
+  readonly store: Store
+}): SignIn {
+  const { eventStore, customers, claims, credentials, passwords, access, store } = parts
   const { lockout, signInThrottle } = store
   const lockoutMs = lockout.minutes * 60_000
   /** More than either brake counts. */
@@ -61,8 +67,12 @@ export function createSignIn(
   }
 
   /** Locks the account where the failures that are on record call for it. */
-  async function lockIfDue(customer: CustomerDocument, command: Command): Promise<boolean> {
-    if (failuresToLock(await history(customer.id), customer.lockedUntil, lockoutMs) < lockout.failures) return false
+  async function lockIfDue(
+    customer: CustomerDocument,
+    failures: readonly Recorded<SignInEvent>[],
+    command: Command,
+  ): Promise<boolean> {
+    if (failuresToLock(failures, customer.lockedUntil, lockoutMs) < lockout.failures) return false
     const until = new Date(command.at.getTime() + lockoutMs)
     await customers.execute(customer.id, { ...command, id: crypto.randomUUID(), repeatable: false }, (state) =>
       lock(state, command.at, until),
@@ -71,13 +81,16 @@ export function createSignIn(
     return true
   }
 
+  /** @param customer who has the key, if anybody has @returns whether the account is locked by it */
   async function recordFailure(
-    customer: CustomerDocument,
-    reason: 'sign-in' | 'change',
+    key: string | number,
+    customer: CustomerDocument | undefined,
+    reason: 'sign-in' | 'change' | 'locked',
     command: Command,
   ): Promise<boolean> {
-    await record(customer.id, { type: 'WrongPasswordGiven', data: { reason } }, command)
-    return lockIfDue(customer, command)
+    await record(key, { type: 'WrongPasswordGiven', data: { reason } }, command)
+    const failures = await history(key)
+    return customer !== undefined && lockIfDue(customer, failures, command)
   }
 
   /** A hash of another shop's is replaced while the password is at hand. What keeps it from it must not fail the sign-in. */
@@ -90,28 +103,40 @@ export function createSignIn(
     }
   }
 
-  /** @param customer who has the address, if anybody has @throws CustomerError */
+  /**
+   * Whatever it is refused for (a wrong password, a lock, the throttle, an account without a password, an address that
+   * nobody has), as many hashes are made of each kind, and as much is read.
+   * @param id of who has the address, if anybody has
+   * @throws CustomerError
+   */
   async function check(
-    customer: CustomerDocument | undefined,
+    id: number | undefined,
     key: string | number,
     password: string,
     command: Command,
     refused: () => CustomerError,
   ): Promise<CustomerDocument> {
-    if (isThrottled(await history(key), command.at, signInThrottle)) throw refused()
+    const failures = await history(key)
     // Read anew: the account may have been locked while this attempt waited for its turn.
-    const current = customer && (await customers.load(customer.id))
-    if (current && (isLocked(current, command.at) || (await lockIfDue(current, command)))) throw refused()
-    const stored = current && (await credentials.read(current))
-    if (!(await verifyPassword(password, stored?.passwordHash)) || !current) {
-      if (current) await recordFailure(current, 'sign-in', command)
-      else await record(key, { type: 'WrongPasswordGiven', data: { reason: 'sign-in' } }, command)
+    const read = await customers.load(id ?? NOBODY)
+    const stored = await credentials.read(read)
+    const customer = id === undefined ? undefined : read
+    const isRefused = isThrottled(failures, command.at, signInThrottle)
+    const isOff =
+      !isRefused &&
+      customer !== undefined &&
+      (isLocked(customer, command.at) || (await lockIfDue(customer, failures, command)))
+    const hash = isRefused || isOff ? undefined : stored?.passwordHash
+    const fits = await passwords.check(password, hash, command)
+    if (isRefused) throw refused()
+    if (!fits || customer === undefined) {
+      await recordFailure(key, customer, isOff ? 'locked' : 'sign-in', command)
       throw refused()
     }
-    if (isUnconfirmed(current, store)) throw accountUnconfirmed()
-    if (stored) await upgradeHash(current.id, password, stored, command)
+    if (isUnconfirmed(customer, store)) throw accountUnconfirmed()
+    if (stored) await upgradeHash(customer.id, password, stored, command)
     await record(key, { type: 'SignInSucceeded', data: {} }, command)
-    return current
+    return customer
   }
 
   return {
@@ -124,10 +149,11 @@ export function createSignIn(
           'The account sign-in was incorrect or your account is disabled temporarily. Please wait and try again later.',
         )
       const customer = await claims.find(email)
+      if (customer === undefined) await customers.load(NOBODY)
       const key = customer?.id ?? claims.keyOf(email)
       return queue.run(String(key), async () => {
         try {
-          const signedIn = await check(customer, key, password, command, refused)
+          const signedIn = await check(customer?.id, key, password, command, refused)
           access.record(key, 'signed-in', command)
           return signedIn
         } catch (error) {
@@ -140,14 +166,14 @@ export function createSignIn(
     confirm(customerId, password, command) {
       return queue.run(String(customerId), async () => {
         const customer = await customers.load(customerId)
-        if (isLocked(customer, command.at) || (await lockIfDue(customer, command))) {
+        if (isLocked(customer, command.at) || (await lockIfDue(customer, await history(customerId), command))) {
           access.record(customerId, 'password-refused', command)
           throw accountLocked()
         }
         const stored = await credentials.read(customer)
         if (await verifyPassword(password, stored?.passwordHash)) return stored as StoredCredentials
         access.record(customerId, 'password-refused', command)
-        if (await recordFailure(customer, 'change', command)) throw accountLocked()
+        if (await recordFailure(customerId, customer, 'change', command)) throw accountLocked()
         throw authenticationFailed('Invalid login or password.')
       })
     },
@@ -172,7 +198,7 @@ export function isThrottled(
   for (const event of history) {
     const at = Date.parse(event.metadata.at)
     if (event.type === 'SignInSucceeded') failures = 0
-    else if (event.type === 'WrongPasswordGiven' && event.data.reason === 'sign-in') {
+    else if (event.type === 'WrongPasswordGiven' && event.data.reason !== 'change') {
       failures = at - last > throttleMs ? 1 : failures + 1
       last = at
     }
@@ -190,7 +216,7 @@ export function failuresToLock(
   let failures = 0
   for (const event of history) {
     if (event.type !== 'WrongPasswordGiven') failures = 0
-    else if (Date.parse(event.metadata.at) > lockedAt) failures++
+    else if (event.data.reason !== 'locked' && Date.parse(event.metadata.at) > lockedAt) failures++
   }
   return failures
 }

@@ -1,6 +1,6 @@
 /**
  * Tokens: JWTs signed with Ed25519. A customer's claims: `sub` the customer's id, `gen` the token generation at sign-in
- * (a revocation raises the customer's and so ends all earlier tokens). A service's: `sub` `service:<name>`, `scope` what it
+ * (a revocation raises the customer's and so ends all earlier tokens, but for one that it may name by its `jti`). A service's: `sub` `service:<name>`, `scope` what it
  * may, names with spaces between them. Both: `jti`, `iat`, `exp`.
  */
 import { createPublicKey, randomUUID } from 'node:crypto'
@@ -12,6 +12,16 @@ import { readSigningKey, thumbprint } from '../../schema/keys.ts'
 export interface Caller {
   readonly customerId: number
   readonly generation: number
+  /** Claim `jti`: tells this token from the customer's others. */
+  readonly tokenId?: string | undefined
+}
+
+/** Whether the customer's token still counts: it is of the current generation, or the one that was kept when the others ended. */
+export function isCurrent(
+  { generation, tokenId }: Caller,
+  { tokenGeneration, keptToken }: { readonly tokenGeneration: number; readonly keptToken: string | null },
+): boolean {
+  return generation === tokenGeneration || (keptToken !== null && tokenId === keptToken)
 }
 
 /** A service that sends a request. It is nobody's customer. */
@@ -32,7 +42,8 @@ export interface Jwk {
 }
 
 export interface Tokens {
-  issue(caller: Caller): string
+  /** A new token, with an id of its own. */
+  issue(caller: Omit<Caller, 'tokenId'>): string
   issueForService(caller: ServiceCaller, claims: { readonly jti: string; readonly expiresAt: Date }): string
   /** Who the Authorization header names; null for none, another scheme, or a token that is forged, expired or malformed. */
   verify(authorization: string | undefined): Caller | ServiceCaller | null
@@ -97,10 +108,12 @@ export function createTokens(signingKey: string, lifetimeMinutes = 60): Tokens {
 function callerOf({
   sub,
   gen,
+  jti,
   scope,
 }: {
   sub?: unknown
   gen?: unknown
+  jti?: unknown
   scope?: unknown
 }): Caller | ServiceCaller | null {
   if (typeof sub !== 'string') return null
@@ -110,5 +123,5 @@ function callerOf({
   }
   const customerId = Number(sub)
   if (!Number.isSafeInteger(customerId) || !Number.isSafeInteger(gen) || scope !== undefined) return null
-  return { customerId, generation: gen as number }
+  return { customerId, generation: gen as number, ...(typeof jti === 'string' && { tokenId: jti }) }
 }

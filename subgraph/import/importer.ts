@@ -26,7 +26,8 @@ import type { Store } from '../../schema/store.ts'
 import { type Command, encodeAll, uuidOf } from '../command.ts'
 import { createEmailClaims } from '../email-claims.ts'
 import { CustomerError } from '../errors.ts'
-import { hashPassword, MAGENTO } from '../identity/passwords.ts'
+import { createHashKinds } from '../identity/password-checks.ts'
+import { hashPassword, kindOf, MAGENTO } from '../identity/passwords.ts'
 import { createIds } from '../ids.ts'
 import { readNewest } from '../streams.ts'
 import { ADDRESS_ID_COLUMNS, type ImportedAddress, readAddress, readCompositeAddress } from './address-row.ts'
@@ -168,6 +169,7 @@ export async function importFiles(
   const load = (id: number) => foldCustomer(eventStore, id)
   const claims = createEmailClaims(eventStore, { load }, options.emailHashKey)
   const ids = createIds(eventStore)
+  const hashKinds = createHashKinds(eventStore)
   const correlationId = crypto.randomUUID()
   const run = command(`run:${correlationId}`)
   const report = (table?: Table): ImportReport => ({
@@ -388,7 +390,12 @@ export async function importFiles(
 
   /** Only now: to hash a password is costly, and few rows of a run that goes on need it. */
   async function hashOf({ passwordHash, password }: ImportedCustomer): Promise<string | undefined> {
-    if (passwordHash !== undefined) return MAGENTO + passwordHash
+    if (passwordHash !== undefined) {
+      const hash = MAGENTO + passwordHash
+      // On record before the first of its kind: from then on a wrong password takes as long for everybody.
+      await hashKinds.found(kindOf(hash), run)
+      return hash
+    }
     return password === undefined ? undefined : hashPassword(password)
   }
 

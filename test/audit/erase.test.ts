@@ -190,6 +190,7 @@ for (const [name, stores] of Object.entries(STORES)) {
           'CustomerAddressAdded',
           'CustomerDetailsChanged',
           'CustomerEmailChanged',
+          'CustomerTokensRevoked',
           'PasswordResetRequested',
           'CustomerDeleted',
         ],

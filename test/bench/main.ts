@@ -4,9 +4,10 @@
  *     npm run bench                   all
  *     npm run bench -- query gateway  the named ones
  *     npm run bench -- peers          the gateway beside other gateways
+ *     npm run bench -- sign-in        whether the time of a refused sign-in tells who has an account; not among all
  *
  * Options: `--rounds` (5), `--seconds` of one round (3), `--events` of a log (200,000; the rebuild has five times as many,
- * gateway-memory half as many documents), `--quick` for rounds of one second on short logs.
+ * gateway-memory half as many documents), `--quick` for rounds of one second on short logs; `--attempts` (200) of sign-in.
  */
 import { parseArgs } from 'node:util'
 import { compare, type Ratio } from './compare.ts'
@@ -14,6 +15,7 @@ import { gatewayBenches, gatewayFigures } from './gateway.ts'
 import { createContenders } from './processes.ts'
 import { requestBenches } from './requests.ts'
 import { createServers } from './servers.ts'
+import { signInBench } from './sign-in.ts'
 import { table } from './table.ts'
 import { throughputBenches } from './throughput.ts'
 
@@ -23,6 +25,7 @@ const { values, positionals } = parseArgs({
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string' },
     events: { type: 'string' },
+    attempts: { type: 'string', default: '200' },
     quick: { type: 'boolean', default: false },
   },
 })
@@ -31,11 +34,12 @@ const seconds = Number(values.seconds ?? (values.quick ? 1 : 3))
 const events = Number(values.events ?? (values.quick ? 20_000 : 200_000))
 const peers = [...Object.keys(gatewayBenches), ...Object.keys(gatewayFigures)]
 const benches = [...Object.keys(requestBenches), ...Object.keys(throughputBenches), ...peers]
+const SIGN_IN = 'sign-in'
 const names = positionals.length > 0 ? positionals.flatMap((name) => (name === 'peers' ? peers : name)) : benches
 for (const name of names) {
-  if (!benches.includes(name)) {
+  if (!benches.includes(name) && name !== SIGN_IN) {
     console.error(
-      `There is no bench "${name}"; there are ${benches.join(', ')}, and peers for the last ${peers.length}.`,
+      `There is no bench "${name}"; there are ${benches.join(', ')}, ${SIGN_IN}, and peers for the last ${peers.length}.`,
     )
     process.exit(1)
   }
@@ -55,6 +59,7 @@ for (const name of names) {
     ...((await throughputBenches[name]?.(servers, { rounds, events, rebuildEvents: 5 * events, seconds })) ?? []),
   )
   ratios.push(...((await gatewayFigures[name]?.(contenders.start, servers, { rounds, documents: events / 2 })) ?? []))
+  if (name === SIGN_IN) ratios.push(...(await signInBench(servers, Number(values.attempts))))
   contenders.stop()
   await servers.stop()
 }

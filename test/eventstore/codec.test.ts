@@ -84,6 +84,7 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
   EmailClaimed: { customerId: 7 },
   EmailReleased: { customerId: 7 },
   CredentialsSet: { passwordHash: '$argon2id$…' },
+  PasswordHashKindFound: { kind: 'argon2id:19456:2:1' },
   SignInSucceeded: {},
   WrongPasswordGiven: { reason: 'sign-in' },
   FailuresForgiven: {},

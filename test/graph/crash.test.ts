@@ -156,7 +156,7 @@ t.test('changeCustomerPassword: exactly one of the passwords is right, and the r
       t.ok(after)
       const types: string[] = []
       for await (const { type } of eventStore.readStream('customer-1')) types.push(type)
-      t.same(types, ['CustomerRegistered', 'CustomerPasswordChanged'])
+      t.same(types, ['CustomerRegistered', 'CustomerPasswordChanged', 'CustomerTokensRevoked'])
       const change =
         'mutation { changeCustomerPassword(currentPassword: "N3w-password", newPassword: "Th1rd-password") { id } }'
       t.equal((await send(change, { token: after })).errors, undefined)

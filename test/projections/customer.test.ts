@@ -137,8 +137,30 @@ t.test('links to reset the password', async (t) => {
 
 t.test('confirmation of the account', async (t) => {
   const requested: CustomerEvent = { type: 'EmailConfirmationRequested', data: {} }
-  given(registered).when(requested).thenChanges(t, { confirmation: LINK })
+  given(registered)
+    .when(requested)
+    .thenChanges(t, { confirmation: LINK, confirmationRequests: [AT] })
   given(registered, requested).when({ type: 'EmailConfirmed', data: {} }).thenChanges(t, { confirmation: null })
+})
+
+t.test('another address ends every link that was sent to the one before', async (t) => {
+  given(
+    registered,
+    { type: 'PasswordResetRequested', data: {} },
+    { type: 'NewsletterConfirmationRequested', data: {} },
+    { type: 'EmailConfirmationRequested', data: {} },
+  )
+    .when({ type: 'CustomerEmailChanged', data: { email: 'new@example.com', previousEmail: 'ada@example.com' } })
+    .thenChanges(t, { email: 'new@example.com', passwordReset: null, newsletterConfirmation: null })
+})
+
+t.test('revoked tokens: a new generation, and the one token that goes on', async (t) => {
+  const keptToken = '1b4e28ba-2fa1-41d2-883f-0016d3cca427'
+  const revoked: CustomerEvent = { type: 'CustomerTokensRevoked', data: { keptToken } }
+  given(registered).when(revoked).thenChanges(t, { tokenGeneration: 1, keptToken })
+  given(registered, revoked)
+    .when({ type: 'CustomerTokensRevoked', data: {} })
+    .thenChanges(t, { tokenGeneration: 2, keptToken: null })
 })
 
 t.test("the store's own attributes", async (t) => {
@@ -174,7 +196,9 @@ t.test('the newsletter', async (t) => {
     .when({ type: 'NewsletterUnsubscribed', data: {} })
     .thenChanges(t, { newsletter: 'unsubscribed' })
   const requested: CustomerEvent = { type: 'NewsletterConfirmationRequested', data: {} }
-  given(registered).when(requested).thenChanges(t, { newsletter: 'unconfirmed', newsletterConfirmation: LINK })
+  given(registered)
+    .when(requested)
+    .thenChanges(t, { newsletter: 'unconfirmed', newsletterConfirmation: LINK, newsletterRequests: [AT] })
   given(registered, requested)
     .when(subscribed)
     .thenChanges(t, { newsletter: 'subscribed', newsletterConfirmation: null })

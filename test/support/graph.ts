@@ -108,6 +108,8 @@ export async function startSubgraph(
     /** Whether a projection runs beside it; default true. */
     readonly projection?: boolean
     readonly now?: () => Date
+    readonly secret?: string
+    readonly introspection?: boolean
     /** Settings that differ from the defaults. */
     readonly store?: PartialStore
     readonly wrapEventStore?: (store: EventStore) => EventStore
@@ -134,6 +136,8 @@ export async function startSubgraph(
     store: store(options.store),
     captchaSecret: configuration.CAPTCHA_SECRET,
     ...(now && { now }),
+    secret: options.secret,
+    ...(options.introspection !== undefined && { introspection: options.introspection }),
   })
   const projection = options.projection === false ? undefined : startProjection({ eventStore, readModel, log: app.log })
   t.teardown(async () => {

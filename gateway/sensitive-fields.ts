@@ -1,0 +1,91 @@
+/** What root fields do: which count for the strict rate limit (guesses at a password, mail, new accounts), which end tokens. */
+import {
+  type DocumentNode,
+  type FieldNode,
+  type FragmentDefinitionNode,
+  Kind,
+  type OperationDefinitionNode,
+  type SelectionSetNode,
+  type ValueNode,
+  visit as visitDocument,
+} from 'graphql'
+
+type Values = Readonly<Record<string, unknown>>
+
+/** Whatever their arguments. */
+const ALWAYS = new Set([
+  'changeCustomerPassword',
+  'confirmEmail',
+  'confirmNewsletterSubscription',
+  'createCustomer',
+  'createCustomerV2',
+  'generateCustomerToken',
+  'isEmailAvailable',
+  'requestPasswordResetEmail',
+  'resendConfirmationEmail',
+  'resetPassword',
+  'subscribeEmailToNewsletter',
+  'updateCustomerEmail',
+])
+/** With a password, which is checked, or a subscription, for which a mail may be sent. */
+const BY_INPUT = new Set(['updateCustomer', 'updateCustomerV2'])
+
+/**
+ * Returns how many of the operation's root fields are sensitive, with these variables. Each alias counts, and each spread
+ * of a fragment; also what `@skip` leaves out.
+ */
+export function countSensitiveFields(
+  document: DocumentNode,
+  { selectionSet }: OperationDefinitionNode,
+): (values: Values) => number {
+  let always = 0
+  const byInput: FieldNode[] = []
+  visit(selectionSet)
+  if (byInput.length === 0) return () => always
+  return (values) => always + byInput.filter((field) => isSensitive(field, values)).length
+
+  function visit({ selections }: SelectionSetNode): void {
+    for (const selection of selections) {
+      if (selection.kind === Kind.INLINE_FRAGMENT) visit(selection.selectionSet)
+      else if (selection.kind === Kind.FRAGMENT_SPREAD) {
+        const name = selection.name.value
+        const fragment = document.definitions.find(
+          (each): each is FragmentDefinitionNode => each.kind === Kind.FRAGMENT_DEFINITION && each.name.value === name,
+        )
+        if (fragment) visit(fragment.selectionSet)
+      } else if (ALWAYS.has(selection.name.value)) always++
+      else if (BY_INPUT.has(selection.name.value)) byInput.push(selection)
+    }
+  }
+}
+
+/** Root fields after which the caller's token may count no more. */
+const ENDING = new Set(['deleteCustomer', 'revokeCustomerToken'])
+
+/** Whether the operation may end the token that it comes with. */
+export function mayEndToken(document: DocumentNode, { operation }: OperationDefinitionNode): boolean {
+  if (operation !== 'mutation') return false
+  let found = false
+  // Anywhere in the document: a look too many does no harm.
+  visitDocument(document, {
+    Field({ name }) {
+      found ||= ENDING.has(name.value)
+    },
+  })
+  return found
+}
+
+function isSensitive(field: FieldNode, values: Values): boolean {
+  const input = field.arguments?.find(({ name }) => name.value === 'input')?.value
+  const given = (name: string) => (input === undefined ? undefined : member(input, name, values))
+  return given('password') != null || given('is_subscribed') === true
+}
+
+/** What an input object has under that name; of a literal, anything but null will do, and a Boolean as it is. */
+function member(input: ValueNode, name: string, values: Values): unknown {
+  if (input.kind === Kind.VARIABLE) return (values[input.name.value] as Values | null | undefined)?.[name]
+  const value = input.kind === Kind.OBJECT ? input.fields.find((each) => each.name.value === name)?.value : undefined
+  if (value?.kind === Kind.VARIABLE) return values[value.name.value]
+  if (value === undefined || value.kind === Kind.NULL) return undefined
+  return value.kind === Kind.BOOLEAN ? value.value : ''
+}

@@ -1,0 +1,21 @@
+/** What the subgraph's own port does not tell of the schema where introspection is off. */
+import { GraphQLError, NoSchemaIntrospectionCustomRule, type ValidationRule } from 'graphql'
+
+/** Refuses `_service`, which gives the SDL to those who compose a supergraph. */
+const noService: ValidationRule = (context) => ({
+  Field(node) {
+    if (node.name.value !== '_service' || context.getParentType() !== context.getSchema().getQueryType()) return
+    const message = 'The SDL is given only to who has the secret of this subgraph.'
+    context.reportError(new GraphQLError(message, { nodes: node }))
+  },
+})
+
+/**
+ * Rules for documents, beside those of GraphQL.
+ * @param introspection whether the schema may be asked for at all
+ * @param isGuarded whether every request carries the secret: then `_service` is answered, as composing needs it
+ */
+export function schemaRules(introspection: boolean, isGuarded: boolean): ValidationRule[] {
+  if (introspection) return []
+  return isGuarded ? [NoSchemaIntrospectionCustomRule] : [NoSchemaIntrospectionCustomRule, noService]
+}

@@ -1,0 +1,50 @@
+/**
+ * bcrypt in a thread of its own. Node has none, and in JavaScript one check takes a tenth of a second of the event loop;
+ * only passwords that moved in from Magento 1 need it, once each.
+ */
+import { Worker } from 'node:worker_threads'
+
+export interface Order {
+  readonly number: number
+  readonly password: string
+  readonly hash: string
+}
+
+interface Thread {
+  readonly worker: Worker
+  readonly waiting: Map<number, PromiseWithResolvers<boolean>>
+}
+
+let thread: Thread | undefined
+let orders = 0
+
+/** Whether the password is the bcrypt hash's. @throws Error where the thread dies */
+export function compareBcrypt(password: string, hash: string): Promise<boolean> {
+  thread ??= start()
+  const number = ++orders
+  const answer = Promise.withResolvers<boolean>()
+  thread.waiting.set(number, answer)
+  // While an answer is awaited the process stays alive, and at no other time because of the thread.
+  thread.worker.ref()
+  thread.worker.postMessage({ number, password, hash } satisfies Order)
+  return answer.promise
+}
+
+function start(): Thread {
+  const worker = new Worker(new URL('./bcrypt-worker.ts', import.meta.url))
+  const waiting = new Map<number, PromiseWithResolvers<boolean>>()
+  worker.unref()
+  worker.on('message', ({ number, fits }: { number: number; fits: boolean }) => {
+    waiting.get(number)?.resolve(fits)
+    waiting.delete(number)
+    if (waiting.size === 0) worker.unref()
+  })
+  const end = (error: Error) => {
+    thread = undefined // the next check starts another one
+    for (const { reject } of waiting.values()) reject(error)
+    waiting.clear()
+  }
+  worker.on('error', end)
+  worker.on('exit', () => end(new Error('The thread of bcrypt has ended.')))
+  return { worker, waiting }
+}

@@ -1,0 +1,85 @@
+/**
+ * Checks of passwords that do not tell by their time whose password it is. Hashes of different kinds take different times
+ * (argon2id as Magento has it takes five times as long as ours), so a wrong password costs the work of every kind that the
+ * store holds, whichever kind the account has and whether there is one. What is right costs its own kind alone.
+ *
+ * Which kinds the store holds is on record in the stream `passwordHashKinds`: written by an import, or where a kind is met
+ * that an older release has brought in. Every instance reads it.
+ */
+import { decode } from '../../eventstore/codec.ts'
+import { type EventStore, StreamNotFound } from '../../eventstore/port.ts'
+import type { HashKindEvent } from '../../schema/events.ts'
+import { type Command, encodeAll, uuidOf } from '../command.ts'
+import { formsOf, kindOf, OWN_KIND, spend, verifyPassword } from './passwords.ts'
+
+const STREAM = 'passwordHashKinds'
+
+export interface HashKinds {
+  /** All that are on record, and our own. @throws EventStoreUnavailable */
+  all(): Promise<Iterable<string>>
+  /** Puts a kind on record; nothing where it is, or takes no time. @throws EventStoreUnavailable */
+  found(kind: string, command: Command): Promise<void>
+}
+
+export function createHashKinds(eventStore: EventStore): HashKinds {
+  const known = new Set([OWN_KIND])
+  let next = 0
+
+  async function all(): Promise<Set<string>> {
+    try {
+      for await (const event of eventStore.readStream(STREAM, { from: next })) {
+        known.add(decode<HashKindEvent>(event).data.kind)
+        next = Math.max(next, event.revision + 1)
+      }
+    } catch (error) {
+      if (!(error instanceof StreamNotFound)) throw error
+    }
+    return known
+  }
+
+  return {
+    all,
+    async found(kind, command) {
+      if (kind === '' || known.has(kind) || (await all()).has(kind)) return
+      // Always the same id: of two who find it at once, one is written.
+      const own = { ...command, id: uuidOf(`password hash kind:${kind}`), repeatable: false }
+      const events = encodeAll(own, [{ type: 'PasswordHashKindFound', data: { kind } }])
+      await eventStore.append(STREAM, events, { expected: 'any' })
+      known.add(kind)
+    },
+  }
+}
+
+export interface PasswordChecks {
+  /**
+   * Whether the password is the hash's. A wrong one has cost the work of all kinds.
+   * @param hash undefined: nobody's, and no password is right
+   * @throws TypeError for a hash in an unknown format; EventStoreUnavailable
+   */
+  check(password: string, hash: string | undefined, command: Command): Promise<boolean>
+}
+
+/** @param onHash told the kind of each hash that is made */
+export function createPasswordChecks(kinds: HashKinds, onHash: (kind: string) => void = () => {}): PasswordChecks {
+  return {
+    async check(password, hash, command) {
+      const own = hash === undefined ? '' : kindOf(hash)
+      const forms = formsOf(password)
+      if (hash !== undefined) {
+        await kinds.found(own, command)
+        for (const form of forms) {
+          if (own !== '') onHash(own)
+          if (await verifyPassword(form, hash)) return true
+        }
+      }
+      for (const kind of await kinds.all()) {
+        if (kind === own) continue
+        for (const form of forms) {
+          onHash(kind)
+          await spend(kind, form)
+        }
+      }
+      return false
+    },
+  }
+}
