@@ -559,6 +559,20 @@ export async function eventStoreContract(
     }
   })
 
+  await t.test('40: from the start, where the filter lets nothing through, the checkpoint is in the log', async (t) => {
+    const stream = fresh()
+    const filter = { streamPrefixes: [stream] }
+    const subscription = store.subscribeToAll({ from: 'start', filter })
+    const { batches, events } = await pull(subscription, caughtUp)
+    t.same(events, [])
+    await subscription.unsubscribe()
+    const { position } = await append(stream, 1)
+    for (const { checkpoint } of batches) t.ok(before(checkpoint, position))
+    const resumed = store.subscribeToAll({ from: batches.at(-1)?.checkpoint as Position, filter })
+    t.equal((await pull(resumed, having(1))).events.length, 1)
+    await resumed.unsubscribe()
+  })
+
   await t.test('40: every batch can be the last that was handled', async (t) => {
     const stream = fresh()
     const filter = { streamPrefixes: [stream] }

@@ -59,6 +59,9 @@ export interface EventStoreServer {
   appendRaw(stream: string, events: readonly RawEvent[]): void
 }
 
+/** Calls that one connection may have open: the server's default. */
+const MAX_STREAMS = 100
+
 const CREDENTIALS = `Basic ${Buffer.from('admin:changeit').toString('base64')}`
 
 /**
@@ -194,7 +197,10 @@ export async function openEventStoreServer(options: ServerOptions = {}): Promise
 
   async function start(): Promise<void> {
     groups.restart()
-    const next = new Server({ 'grpc.max_receive_message_length': 17 * 1024 * 1024 })
+    const next = new Server({
+      'grpc.max_receive_message_length': 17 * 1024 * 1024,
+      'grpc.max_concurrent_streams': MAX_STREAMS,
+    })
     const { batchAppend: _, ...withoutBatch } = services.streams
     if (batchAppend) next.addService(services.streams, counted({ ...streams, batchAppend: batch }))
     else next.addService(withoutBatch, counted(streams))
