@@ -3,6 +3,7 @@ import { hash, randomUUID } from 'node:crypto'
 import { encode } from '../eventstore/codec.ts'
 import type { NewEvent } from '../eventstore/port.ts'
 import type { DomainEvent } from '../schema/events.ts'
+import { serviceUnavailable } from './errors.ts'
 
 export interface Command {
   /** A UUID: the id of the command's first event, and the cause of all of them. */
@@ -14,6 +15,8 @@ export interface Command {
   readonly correlationId: string
   readonly traceparent?: string | undefined
   readonly at: Date
+  /** When its sender is told that the service is unavailable, by `performance.now()`. Absent: it has all the time. */
+  readonly deadline?: number | undefined
   /** Where it came from: for the record of access, never for the command's own events. */
   readonly client?: Client | undefined
 }
@@ -23,8 +26,11 @@ export interface Client {
   readonly userAgent?: string | undefined
 }
 
+/** How long a mutation may take, in milliseconds: the documentation promises an answer within 5 s. */
+export const MUTATION_MS = 4_500
+
 /**
- * A new command. With an idempotency key its id is made of the actor, the key, the operation and its arguments: the
+ * A new command, with a mutation's deadline. With an idempotency key its id is made of the actor, the key, the operation and its arguments: the
  * same request gives the same id, and nobody else's does.
  */
 export function createCommand(options: {
@@ -41,7 +47,8 @@ export function createCommand(options: {
   const id = idempotencyKey
     ? uuidOf(JSON.stringify([actor, idempotencyKey, operation, options.arguments]))
     : randomUUID()
-  return { id, repeatable: idempotencyKey !== undefined, actor, correlationId, traceparent, at, client }
+  const deadline = performance.now() + MUTATION_MS
+  return { id, repeatable: idempotencyKey !== undefined, actor, correlationId, traceparent, at, deadline, client }
 }
 
 /** A UUID (version 8) that always comes out the same for the same name. */
@@ -56,8 +63,11 @@ export function uuidOf(name: string): string {
 /**
  * Events of a command ready to append.
  * @param part tells the command's appends to different streams apart; the main one has none
+ * @throws CustomerError (SERVICE_UNAVAILABLE) after the command's deadline: its sender has been told that it failed, so
+ * nothing more is begun
  */
 export function encodeAll(command: Command, events: readonly DomainEvent[], part = ''): NewEvent[] {
+  if (command.deadline !== undefined && performance.now() > command.deadline) throw serviceUnavailable()
   const metadata = {
     $correlationId: command.correlationId,
     $causationId: command.id,
