@@ -65,6 +65,8 @@ export function failureOf(raised: unknown): Failure {
     [CANCELLED, UNAVAILABLE].includes((error as { code?: number }).code ?? 0)
   return { kind: isBroken ? 'broken' : 'answered' }
 }
+/** What a read of $all answers to a position within the log that is not a record's, with the code UNKNOWN. */
+const INVALID_POSITION = /^Unexpected \w*ReadAllResult: InvalidPosition/
 
 /**
  * @param stream the stream of the call; the server's own word counts where it gives one
@@ -91,6 +93,9 @@ export function toPortError(raised: unknown, stream = '', expected: ExpectedRevi
   if (error instanceof TypeError || error instanceof RangeError) return error // a fault of ours
   if (Number((error as { code?: unknown }).code) === INVALID_ARGUMENT) {
     return new InvalidArgument(`The event store refuses the call: ${detailsOf(error)}.`)
+  }
+  if (INVALID_POSITION.test(detailsOf(error))) {
+    return new InvalidArgument('The position is not one of this log.')
   }
   if (isCommandError(error as Error) || 'code' in (error as object)) {
     return new EventStoreUnavailable(`The event store does not answer: ${detailsOf(error)}.`)

@@ -28,6 +28,8 @@ export interface Source<Place> {
   readonly name: string
   /** Checks the first place, and gives it as one that a request can name. @throws what ends the subscription */
   begin(): Promise<Place>
+  /** After a lost connection: another log may have come back. @throws InvalidArgument for a place that is not one of it */
+  check(place: Place): Promise<void>
   /** The end of what is followed, as of now. */
   end(): Promise<Place>
   /** The end, where no event that is followed lies between the place and it; undefined where one does. */
@@ -72,7 +74,8 @@ export function subscribe<Place>(
     while (!ending.signal.aborted) {
       let node: Node | undefined
       try {
-        place ??= await source.begin()
+        if (place === undefined) place = await source.begin()
+        else if (wait > 0) await source.check(place)
         const end = await source.end()
         let caughtUp = !source.isBefore(place, end)
         /** The server's own checkpoint, if it sends one, may lie far before what it has looked at. */

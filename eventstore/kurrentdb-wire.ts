@@ -31,7 +31,7 @@ export function decodeReadResponse(bytes: Buffer): ReadAnswer {
         reader.skip()
         break
       case 3:
-        answer = { kind: 'checkpoint', position: reader.message(position) }
+        answer = checkpoint(reader.message(position))
         break
       case 4:
         answer = { kind: 'notFound' }
@@ -51,6 +51,12 @@ export function decodeReadResponse(bytes: Buffer): ReadAnswer {
   }
   return answer
 }
+
+/** The server's -1: it is at the log's start still, and has let nothing through. */
+const BEFORE_ALL = 2n ** 64n - 1n
+
+const checkpoint = (at: Position): ReadAnswer =>
+  at.commit === BEFORE_ALL ? OTHER : { kind: 'checkpoint', position: at }
 
 /** Links are not resolved: a link is an event like any other. */
 function readEvent(reader: Reader): ReadAnswer {

@@ -33,8 +33,10 @@ import {
 const BATCH = 500
 /** Answers of a read that may wait for their consumer. */
 const READ_BUFFER = 512
-/** A position so far past the log's end is of another log; up to the size of a record the server's own may lie past it. */
-const LARGEST_RECORD = 17n * 1024n * 1024n
+/** How far a follower may be behind, in bytes: where a read may go to one, a position so far past its end is not another log's. */
+const FOLLOWER_LAG = 17n * 1024n * 1024n
+/** A server takes a larger one for the end of the log. */
+const LARGEST_POSITION = 2n ** 63n - 1n
 
 /**
  * @param url a connection string: `kurrentdb://user:password@host:2113`, `esdb+discover://…?tls=false`, …
@@ -125,15 +127,23 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
     return undefined
   }
 
-  /** @throws InvalidArgument for a position of another log; where it lies within this one, the server tells */
+  /**
+   * A read backwards tells: forwards a server answers a position past its end with nothing, and no error.
+   * @throws InvalidArgument for a position that is not one of this log
+   */
   async function checkPosition(position: Position): Promise<void> {
     const { commit, prepare } = position
-    // The server's answer to it is an error without a name.
-    if (prepare > commit || prepare < 0n) throw new InvalidArgument(`Position ${commit}/${prepare} can't be one.`)
-    for await (const _ of readLog(position, true, 1)) return
-    const end = await logEnd()
-    if (end === undefined || position.commit > end.commit + LARGEST_RECORD) {
-      throw new InvalidArgument(`Position ${position.commit}/${position.prepare} is not one of this log.`)
+    const invalid = () => new InvalidArgument(`Position ${commit}/${prepare} is not one of this log.`)
+    // The server's answers to these are an error without a name, and the log's end.
+    if (prepare > commit || prepare < 0n || commit > LARGEST_POSITION) throw invalid()
+    try {
+      for await (const _ of readLog(position, false, 1)) return
+    } catch (error) {
+      if (!(error instanceof EventStoreUnavailable)) throw error
+      // Past the end it is an error without a name, too. A follower's end may lie before the leader's.
+      const end = (await logEnd()) ?? { commit: -1n }
+      if (commit > end.commit + (connection.requiresLeader ? 0n : FOLLOWER_LAG)) throw invalid()
+      if (commit <= end.commit) throw error
     }
   }
 
@@ -145,6 +155,12 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
       if (!(error instanceof StreamNotFound)) throw error
     }
     return -1
+  }
+
+  /** A server answers such a read with an error; what it says of the stream counts. */
+  async function* nothingAfterEnd(stream: string, check: () => void): AsyncGenerator<RecordedEvent, void, void> {
+    check()
+    for await (const _ of read(stream, () => streamRequest(stream, 'end', { forwards: false, maxCount: 1 }))) return
   }
 
   async function firstRevision(stream: string): Promise<number | undefined> {
@@ -235,10 +251,14 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
 
     readStream(stream, { direction = 'forwards', from, maxCount } = {}) {
       const forwards = direction === 'forwards'
-      return read(stream, () => {
+      const check = () => {
         checkStreamName(stream)
         if (typeof from === 'number') checkExpectedRevision(from)
         if (maxCount !== undefined) checkCount(maxCount, 'maxCount')
+      }
+      if (forwards && from === 'end') return nothingAfterEnd(stream, check)
+      return read(stream, () => {
+        check()
         return streamRequest(stream, from ?? (forwards ? 'start' : 'end'), { forwards, maxCount })
       })
     },
@@ -285,6 +305,9 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
           if (from !== 'start') await checkPosition(from)
           return from
         },
+        async check(place) {
+          if (place !== 'start') await checkPosition(place)
+        },
         end: async () => (await logEnd()) ?? 'start',
         async endIfNothingAfter(place) {
           const end = (await logEnd()) ?? 'start'
@@ -310,6 +333,7 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
       const source: Source<number> = {
         name: stream,
         begin: async () => (from === 'start' ? -1 : from === 'end' ? lastRevision(stream) : from),
+        check: async () => {},
         end: () => lastRevision(stream),
         async endIfNothingAfter(place) {
           const end = await lastRevision(stream)

@@ -2,6 +2,7 @@
 import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
 import type { Registry } from 'prom-client'
 import type { EventStore } from '../eventstore/port.ts'
+import { probed } from '../schema/within.ts'
 import type { MailStatus } from './worker.ts'
 
 export function buildMailServer(options: {
@@ -18,7 +19,7 @@ export function buildMailServer(options: {
 
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/readyz', async (_, reply) => {
-    const [events] = await Promise.allSettled([eventStore.ping()])
+    const [events] = await Promise.allSettled([probed(eventStore.ping())])
     const checks = { eventStore: events.status === 'fulfilled', mailServer: status().isServerThere }
     const ready = checks.eventStore && checks.mailServer
     return reply.code(ready ? 200 : 503).send({ ready, ...checks, lagSeconds: status().lagSeconds })

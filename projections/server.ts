@@ -2,6 +2,7 @@
 import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
 import type { Registry } from 'prom-client'
 import type { EventStore } from '../eventstore/port.ts'
+import { probed } from '../schema/within.ts'
 import type { ProjectionMetrics } from './metrics.ts'
 import type { ReadModel } from './read-model.ts'
 
@@ -24,7 +25,11 @@ export function buildProjectionsServer(options: {
 
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/readyz', async (_, reply) => {
-    const [events, documents, lag] = await Promise.allSettled([eventStore.ping(), readModel.ping(), metrics.lag()])
+    const [events, documents, lag] = await Promise.allSettled([
+      probed(eventStore.ping()),
+      probed(readModel.ping()),
+      probed(metrics.lag()),
+    ])
     const checks = { eventStore: events.status === 'fulfilled', readModel: documents.status === 'fulfilled' }
     const lagSeconds = lag.status === 'fulfilled' ? lag.value.seconds : null
     const ready = checks.eventStore && checks.readModel && lagSeconds !== null && lagSeconds <= maxLagSeconds

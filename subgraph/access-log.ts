@@ -45,7 +45,9 @@ export function createAccessLog(options: {
     }
     const stream = `customerAccess-${key}`
     // Each attempt is a record, also of a command that is repeated: an id of its own.
-    const events = encodeAll({ ...command, id: crypto.randomUUID() }, [{ type: 'AccessRecorded', data }])
+    const events = encodeAll({ ...command, id: crypto.randomUUID(), deadline: undefined }, [
+      { type: 'AccessRecorded', data },
+    ])
     const { revision } = await eventStore.append(stream, events, { expected: 'any' })
     if (revision % RETENTION_EVERY === 0) {
       await eventStore.setStreamMetadata(stream, { $maxAge: settings.retentionDays * 86_400 })

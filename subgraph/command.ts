@@ -3,6 +3,7 @@ import { createHmac, hash, hkdfSync, randomUUID } from 'node:crypto'
 import { encode } from '../eventstore/codec.ts'
 import type { NewEvent } from '../eventstore/port.ts'
 import type { DomainEvent } from '../schema/events.ts'
+import { serviceUnavailable } from './errors.ts'
 
 export interface Command {
   /** A UUID: the id of the command's first event, and the cause of all of them. */
@@ -16,6 +17,8 @@ export interface Command {
   readonly correlationId: string
   readonly traceparent?: string | undefined
   readonly at: Date
+  /** When its sender is told that the service is unavailable, by `performance.now()`. Absent: it has all the time. */
+  readonly deadline?: number | undefined
   /** Where it came from: for the record of access, never for the command's own events. */
   readonly client?: Client | undefined
 }
@@ -44,9 +47,11 @@ export function createCommandIds(emailHashKey: string): CommandIds {
 /** Whether an event that this command caused, or its repetition, has that cause. */
 export const isCause = (command: Command, causationId: string | undefined): boolean =>
   causationId !== undefined && (causationId === command.id || causationId === command.formerId)
+/** How long a mutation may take, in milliseconds: the documentation promises an answer within 5 s. */
+export const MUTATION_MS = 4_500
 
 /**
- * A new command. With an idempotency key its id is made of the actor, the key, the operation and its arguments: the
+ * A new command, with a mutation's deadline. With an idempotency key its id is made of the actor, the key, the operation and its arguments: the
  * same request gives the same id, and nobody else's does.
  */
 export function createCommand(options: {
@@ -61,7 +66,9 @@ export function createCommand(options: {
 }): Command {
   const { operation, actor, correlationId, traceparent, idempotency, at, client } = options
   const ids = idempotency?.ids(JSON.stringify([actor, idempotency.key, operation, options.arguments]))
-  return { id: randomUUID(), ...ids, repeatable: ids !== undefined, actor, correlationId, traceparent, at, client }
+  const deadline = performance.now() + MUTATION_MS
+  const repeatable = ids !== undefined
+  return { id: randomUUID(), ...ids, repeatable, actor, correlationId, traceparent, at, deadline, client }
 }
 
 /** A UUID (version 8) that always comes out the same for the same name. Who guesses the name can tell: nothing secret goes in. */
@@ -79,8 +86,11 @@ function toUuid(bytes: Buffer): string {
 /**
  * Events of a command ready to append.
  * @param part tells the command's appends to different streams apart; the main one has none
+ * @throws CustomerError (SERVICE_UNAVAILABLE) after the command's deadline: its sender has been told that it failed, so
+ * nothing more is begun
  */
 export function encodeAll(command: Command, events: readonly DomainEvent[], part = ''): NewEvent[] {
+  if (command.deadline !== undefined && performance.now() > command.deadline) throw serviceUnavailable()
   const metadata = {
     $correlationId: command.correlationId,
     $causationId: command.id,

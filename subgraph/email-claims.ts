@@ -22,7 +22,7 @@ import { readNewest } from './streams.ts'
 /** How long a newcomer waits for a registration under way before it takes its claim for abandoned, in milliseconds. */
 const GRACE = 1_000
 const POLL = 20
-const GIVE_UP = 8_000
+const GIVE_UP = 4_000
 
 export interface EmailClaims {
   /** The keyed hash that stands for the address. */

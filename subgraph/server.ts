@@ -20,10 +20,11 @@ import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.
 import { createMailTokens } from '../schema/mail-tokens.ts'
 import { store as defaultStore, type Store } from '../schema/store.ts'
 import { isTracing, parseTraceparent, startSpan, type TracedSpan } from '../schema/tracing.ts'
+import { answersProbe, within } from '../schema/within.ts'
 import { createAccessLog } from './access-log.ts'
 import { createCaptcha } from './captcha.ts'
 import { schemaRules } from './closed-schema.ts'
-import { createCommandIds } from './command.ts'
+import { createCommandIds, MUTATION_MS } from './command.ts'
 import { createCommands } from './commands.ts'
 import { createCustomers } from './customers.ts'
 import { createEmailClaims } from './email-claims.ts'
@@ -180,6 +181,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   })
   captcha.protect(resolvers.Mutation)
 
+  limitTime(resolvers.Mutation)
   for (const root of [resolvers.Query, resolvers.Mutation]) {
     countOutcomes(root, (operation, outcome) => operations.inc({ operation, outcome }))
   }
@@ -301,7 +303,8 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   serveTokenIntrospection(app, { tokens, customers, isAllowed })
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/readyz', async (_, reply) => {
-    const checks = { eventStore: await answers(eventStore), readModel: await answers(readModel) }
+    const [events, documents] = await Promise.all([answersProbe(eventStore.ping()), answersProbe(readModel.ping())])
+    const checks = { eventStore: events, readModel: documents }
     // Without the read model queries are answered from the streams; without the event store nothing can be changed.
     return reply.code(checks.eventStore ? 200 : 503).send({ ready: checks.eventStore, ...checks })
   })
@@ -327,6 +330,29 @@ function keyByOperation(request: FastifyRequest): void {
 
 type Resolve = (...args: never[]) => unknown
 
+/** A mutation that takes so long, in milliseconds, has waited for a store. */
+const LONG_MS = 3_000
+
+/**
+ * Answers each mutation within {@link MUTATION_MS}, however many calls of a store it makes: a store that hangs costs the
+ * caller one wait. Once a mutation has taken long, the request's further ones are refused at once.
+ */
+function limitTime(mutations: object): void {
+  const late = new WeakSet<object>()
+  const fields = mutations as Record<string, (root: unknown, args: unknown, context: object, info: unknown) => unknown>
+  for (const [name, resolve] of Object.entries(fields)) {
+    fields[name] = async (root, args, context, info) => {
+      if (late.has(context)) throw serviceUnavailable()
+      const began = performance.now()
+      try {
+        return await within(MUTATION_MS, Promise.resolve(resolve(root, args, context, info)), serviceUnavailable)
+      } finally {
+        if (performance.now() - began > LONG_MS) late.add(context)
+      }
+    }
+  }
+}
+
 /** Has each resolver's outcome told: `answered`, or `failed` where it throws. */
 function countOutcomes(resolvers: object, told: (operation: string, outcome: 'answered' | 'failed') => void): void {
   const fields = resolvers as Record<string, Resolve>
@@ -348,15 +374,6 @@ function carries(request: FastifyRequest, secret: string): boolean {
   const given = Buffer.from(text(request.headers['x-subgraph-secret']) ?? '')
   const expected = Buffer.from(secret)
   return given.length === expected.length && timingSafeEqual(given, expected)
-}
-
-async function answers(store: { ping(): Promise<void> }): Promise<boolean> {
-  try {
-    await store.ping()
-    return true
-  } catch {
-    return false
-  }
 }
 
 /** Mercurius wraps the errors of parsing and validation into one; the caller is to see each. */

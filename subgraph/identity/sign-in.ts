@@ -19,7 +19,7 @@ import { createKeyedQueue } from '../keyed-queue.ts'
 import { readNewest } from '../streams.ts'
 import type { Credentials, StoredCredentials } from './credentials.ts'
 import type { PasswordChecks } from './password-checks.ts'
-import { hashPassword, isOutdated, verifyPassword } from './passwords.ts'
+import { formsOf, hashPassword, isOutdated, verifyPassword } from './passwords.ts'
 
 export interface SignIn {
   /** The customer whose address and password these are. @throws CustomerError (graphql-input, graphql-authentication) */
@@ -171,7 +171,9 @@ export function createSignIn(parts: {
           throw accountLocked()
         }
         const stored = await credentials.read(customer)
-        if (await verifyPassword(password, stored?.passwordHash)) return stored as StoredCredentials
+        for (const form of formsOf(password)) {
+          if (await verifyPassword(form, stored?.passwordHash)) return stored as StoredCredentials
+        }
         access.record(customerId, 'password-refused', command)
         if (await recordFailure(customerId, customer, 'change', command)) throw accountLocked()
         throw authenticationFailed('Invalid login or password.')

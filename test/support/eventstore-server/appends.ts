@@ -5,21 +5,35 @@ import { BadArgument, Deleted, type Expected, type Log, type ProposedEvent, type
 import { expectedOf, Failure, identifierOf, idOf, type Message, messages, nameOf, refuse, toFailure } from './wire.ts'
 
 const { streams, shared } = messages
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+const NIL = '00000000-0000-0000-0000-000000000000'
 
 export function createAppends(log: Log, controls: Controls) {
-  const proposed = (message: Message): ProposedEvent => {
+  /** @throws Failure as the call of one append does; that of batches has words of its own */
+  const proposed = (message: Message, isBatch = false): ProposedEvent => {
+    const refused = (word: string, otherwise = new Failure(status.UNKNOWN, 'Exception was thrown by handler.')) =>
+      isBatch ? new BadArgument(word) : otherwise
     const metadata = message.getMetadataMap()
-    const type = metadata.get('type')
-    const contentType = metadata.get('content-type')
-    if (!type || !contentType) {
-      const absent = type ? 'content-type' : 'type'
-      throw new Failure(status.INVALID_ARGUMENT, `Required Metadata Property '${absent}' is missing`, {
-        exception: 'missing-required-metadata-property',
-        'required-metadata-properties': 'type,content-type',
-      })
+    const type: string | undefined = metadata.get('type')
+    const contentType: string | undefined = metadata.get('content-type')
+    const absent = type === undefined ? 'type' : contentType === undefined ? 'content-type' : undefined
+    if (type === undefined || contentType === undefined) {
+      throw refused(
+        'The given key was not present in the dictionary.',
+        new Failure(status.INVALID_ARGUMENT, `Required Metadata Property '${absent}' is missing`, {
+          exception: 'missing-required-metadata-property',
+          'required-metadata-properties': 'type,content-type',
+        }),
+      )
     }
+    const uuid = message.getId()
+    if (!uuid?.hasString() && !uuid?.hasStructured()) throw refused("Invalid argument: None (Parameter 'dto')")
+    const id = idOf(uuid)
+    if (!UUID.test(id)) throw refused('Unrecognized Guid format.')
+    if (id === NIL) throw refused("Empty eventId provided. (Parameter 'eventId')")
+    if (type === '') throw refused("Empty eventType provided. (Parameter 'eventType')")
     return {
-      id: idOf(message.getId()),
+      id,
       type,
       contentType,
       data: Buffer.from(message.getData_asU8()),
@@ -54,7 +68,7 @@ export function createAppends(log: Log, controls: Controls) {
         try {
           controls.admit('write', call.metadata)
           if (failure) throw failure
-          if (!target) throw new BadArgument('no options')
+          if (!target || target.name === '') throw new Failure(status.UNKNOWN, 'Exception was thrown by handler.')
           if (!controls.role().commits) return uncommitted(() => answer(timedOut()))
           const written = log.append(target.name, events, target.expected)
           if (controls.dropsResponse()) return controls.cut()
@@ -97,10 +111,7 @@ export function createAppends(log: Log, controls: Controls) {
         const correlationId = idOf(request.getCorrelationId())
         let batch = batches.get(correlationId)
         if (!batch) {
-          if (!request.hasOptions()) {
-            refuse(call, new BadArgument('The first frame of a batch has no options'))
-            return
-          }
+          if (!request.hasOptions()) return // as the server: nothing is answered
           batch = { options: request.getOptions(), events: [] }
           batches.set(correlationId, batch)
         }
@@ -108,7 +119,7 @@ export function createAppends(log: Log, controls: Controls) {
         response.setCorrelationId(request.getCorrelationId())
         response.setStreamIdentifier(batch.options.getStreamIdentifier())
         try {
-          batch.events.push(...request.getProposedMessagesList().map(proposed))
+          batch.events.push(...request.getProposedMessagesList().map((message: Message) => proposed(message, true)))
         } catch (reason) {
           batch.failure ??= reason // told once, when the batch is complete
         }
@@ -170,7 +181,9 @@ export function createAppends(log: Log, controls: Controls) {
       controls.admit('write', call.metadata)
       if (!controls.role().commits) return uncommitted(() => answer(timedOut()))
       const options = call.request.getOptions()
-      const written = work(nameOf(options.getStreamIdentifier()), expectedOf(options))
+      const name = nameOf(options.getStreamIdentifier())
+      if (name === '') throw new Failure(status.UNKNOWN, 'Exception was thrown by handler.')
+      const written = work(name, expectedOf(options))
       const response = new Response()
       const at = position(Response.Position, written)
       if (at) response.setPosition(at)

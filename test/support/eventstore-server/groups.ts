@@ -21,8 +21,12 @@ const { groups: proto } = messages
 const END_REVISION = '18446744073709551615'
 /** By their numbers; what is unknown is tried again. */
 const NACKS: readonly Nack[] = ['retry', 'park', 'retry', 'skip', 'skip']
-const STOP = 4
 const STRATEGIES = ['DispatchToSingle', 'RoundRobin', 'Pinned']
+const BY_CORRELATION = 'PinnedByCorrelation'
+const PAST_END =
+  'Invalid Start From position: commit position must be less than or equal to the last commit position in the transaction file.'
+const LARGE_BATCH =
+  "Specified argument was out of the range of valid values. (Parameter 'ReadBatchSize may not be greater than or equal to BufferSize')"
 const TICK_MS = 1_000
 const STARTING_MS = 100
 
@@ -86,8 +90,12 @@ export function createGroups(log: Log) {
     const position = place.getPosition()
     const [commit, prepare] = [position.getCommitPosition(), position.getPreparePosition()]
     if (commit === '0') return start
+    if (BigInt(prepare) > BigInt(commit)) throw new Failure(status.UNKNOWN, 'Exception was thrown by handler.')
+    // The server takes the largest number for the end.
+    if (commit === END_REVISION) return { from: 'end', startFrom: 'C:-1/P:-1', revision: 0 }
+    if (Number(commit) > (log.records.at(-1)?.position ?? 0)) throw rejected(sourceOf(options), PAST_END)
     const record = log.records[log.indexOf(Number(commit))]
-    const isBoundary = record?.position === Number(commit) && prepare === commit
+    const isBoundary = record?.position === Number(commit)
     return { from: isBoundary ? record : 'invalid', startFrom: `C:${commit}/P:${prepare}`, revision: 0 }
   }
 
@@ -98,6 +106,10 @@ export function createGroups(log: Log) {
     const isWanted = source === '$all' ? filterOf(options.getAll()) : (record: LogRecord) => record.revision >= revision
     const settings = options.getSettings()
     const strategy = settings.getConsumerStrategy() || (STRATEGIES[settings.getNamedConsumerStrategy()] ?? 'RoundRobin')
+    if (![...STRATEGIES, BY_CORRELATION].includes(strategy)) {
+      throw rejected({ source, name }, `Consumer strategy ${strategy} does not exist.`)
+    }
+    if (settings.getReadBatchSize() >= settings.getHistoryBufferSize()) throw rejected({ source, name }, LARGE_BATCH)
     return createGroup(log, { source, name, ...start, isInSource, isWanted }, settingsOf(settings, strategy))
   }
 
@@ -180,9 +192,6 @@ export function createGroups(log: Log) {
             else if (request.hasNack()) {
               const nack = request.getNack()
               group.nack(consumer, nack.getIdsList().map(idOf), NACKS[nack.getAction()] ?? 'retry')
-              if (nack.getAction() !== STOP) return
-              leave()
-              call.end()
             }
             return
           }
@@ -199,6 +208,7 @@ export function createGroups(log: Log) {
 
   function join(call: Message, options: Message): { readonly group: Group; readonly consumer: Consumer } | undefined {
     const group = find(options)
+    if (options.getBufferSize() < 0) throw new Failure(status.UNKNOWN, 'Exception was thrown by handler.')
     if (group.isFull()) throw failure('full', group)
     const confirmation = new proto.ReadResp.SubscriptionConfirmation()
     confirmation.setSubscriptionId(`${group.source}::${group.name}`)
@@ -277,18 +287,32 @@ function settingsOf(message: Message, strategy: string): Settings {
 }
 
 const FAILURES = {
-  exists: [status.ALREADY_EXISTS, 'persistent-subscription-exists', 'exists'],
-  missing: [status.NOT_FOUND, 'persistent-subscription-does-not-exist', 'does not exist'],
-  full: [status.FAILED_PRECONDITION, 'maximum-subscribers-reached', 'has its maximum of subscribers'],
-  dropped: [status.CANCELLED, 'persistent-subscription-dropped', 'was dropped'],
+  exists: [status.ALREADY_EXISTS, 'persistent-subscription-exists', (group: string) => `${group} exists.`],
+  missing: [status.NOT_FOUND, 'persistent-subscription-does-not-exist', (group: string) => `${group} does not exist.`],
+  full: [
+    status.FAILED_PRECONDITION,
+    'maximum-subscribers-reached',
+    (group: string) => `Maximum subscriptions reached for ${group.replace(/^S/, 's')}.`,
+  ],
+  dropped: [status.CANCELLED, 'persistent-subscription-dropped', (group: string) => `${group} was dropped.`],
 } as const
 
 function failure(kind: keyof typeof FAILURES, { source, name }: Source): Failure {
   const [code, exception, text] = FAILURES[kind]
-  return new Failure(code, `Subscription group ${name} on stream ${source} ${text}.`, {
+  return new Failure(code, text(`Subscription group ${name} on stream ${source}`), {
     exception,
     'stream-name': asTrailer(source),
     'group-name': asTrailer(name),
+  })
+}
+
+/** A group that can't be made as it was asked for. */
+function rejected({ source, name }: Source, reason: string): Failure {
+  return new Failure(status.INTERNAL, `Subscription group ${name} on stream ${source} failed: '${reason}'`, {
+    exception: 'persistent-subscription-failed',
+    'stream-name': asTrailer(source),
+    'group-name': asTrailer(name),
+    reason,
   })
 }
 

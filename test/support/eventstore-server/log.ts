@@ -73,6 +73,18 @@ interface Metadata {
   readonly $tb?: number
 }
 
+/** The server takes no notice of metadata that it can't read, nor of a limit that is none. */
+function wellFormed(metadata: Metadata): Metadata {
+  const { $maxCount, $maxAge, $tb, ...rest } = metadata
+  for (const value of [$maxCount, $maxAge, $tb]) if (value !== undefined && typeof value !== 'number') return {}
+  return {
+    ...rest,
+    ...($maxCount !== undefined && $maxCount > 0 && { $maxCount }),
+    ...($maxAge !== undefined && $maxAge > 0 && { $maxAge }),
+    ...($tb !== undefined && { $tb }),
+  }
+}
+
 /** What a tombstone's revision and a soft deletion's `$tb` are at the server: the largest of 64 bits. */
 export const END_OF_TIME = 2 ** 63
 const MAX_APPEND_SIZE = 1_048_576
@@ -110,7 +122,7 @@ export function createLog() {
     if (isMetastream(name)) return { $maxCount: 1 }
     const last = streams.get(`$$${name}`)?.events.at(-1)
     try {
-      return last ? (JSON.parse(last.data.toString()) as Metadata) : {}
+      return last ? wellFormed(JSON.parse(last.data.toString()) as Metadata) : {}
     } catch {
       return {}
     }
@@ -134,7 +146,8 @@ export function createLog() {
       next += 150 + event.data.length + event.metadata.length
       records.push(record)
       if (revision === undefined) stream.events.push(record)
-      remembered.set(event.id, record)
+      // Of an id that is written again the first record counts, as long as it is remembered.
+      if (!remembered.has(event.id)) remembered.set(event.id, record)
     }
     while (remembered.size > REMEMBERED_IDS) remembered.delete(remembered.keys().next().value as string)
     for (const listener of listeners) listener()
@@ -147,9 +160,16 @@ export function createLog() {
     const [first] = events
     if (!first) return undefined
     if (expected === 'any' || expected === 'stream_exists') {
-      const known = remembered.get(first.id)
-      if (known?.stream !== name) return undefined
-      return sameFrom(name, events, known.revision) ?? fail(new WrongVersion(name, expected, current))
+      let last: LogRecord | undefined
+      for (const { id } of events) {
+        const known = remembered.get(id)
+        if (known?.stream !== name) {
+          if (last === undefined) return undefined
+          fail(new WrongVersion(name, expected, current))
+        }
+        last = known
+      }
+      return last && { revision: last.revision, position: last.position }
     }
     const from = expected === 'no_stream' ? 0 : expected + 1
     if (from > current) return undefined
@@ -163,11 +183,8 @@ export function createLog() {
   }
 
   function append(name: string, events: readonly ProposedEvent[], expected: Expected): Written {
-    if (name === '' || name === '$all') fail(new BadArgument(`Stream name "${name}" is invalid`))
-    const bytes = events.reduce(
-      (sum, { data, metadata, type }) => sum + data.length + metadata.length + 2 * Buffer.byteLength(type),
-      0,
-    )
+    if (name === '') fail(new BadArgument('eventStreamId'))
+    const bytes = events.reduce((sum, { data }) => sum + data.length, 0)
     if (bytes > MAX_APPEND_SIZE) fail(new TooLarge(MAX_APPEND_SIZE))
     if (isTombstoned(name)) fail(new Deleted(name))
     const current = lastRevision(name)
@@ -185,7 +202,10 @@ export function createLog() {
       if (typeof expected === 'number' && expected > current) fail(new WrongVersion(name, expected, current))
       if (expected === 'no_stream' && current !== -1) fail(new WrongVersion(name, expected, current))
     }
-    if (events.length === 0) return { revision: current, position: undefined }
+    if (events.length === 0) {
+      if (typeof expected === 'number' && expected !== current) fail(new WrongVersion(name, expected, current))
+      return { revision: current, position: next }
+    }
     if (softDeleted) writeMetadata(name, { ...metadataOf(name), $tb: current + 1 })
     const undeleted = isMetastream(name) && isSoftDeleted(name.slice(2)) ? lastRevision(name.slice(2)) + 1 : undefined
     const written = write(name, events)
@@ -215,7 +235,10 @@ export function createLog() {
     const current = lastRevision(name)
     if (typeof expected === 'number' && expected !== current) fail(new WrongVersion(name, expected, current))
     if (expected === 'no_stream' && current !== -1) fail(new WrongVersion(name, expected, current))
-    if (expected === 'stream_exists' && current === -1) fail(new WrongVersion(name, expected, -1))
+    if (expected === 'stream_exists') {
+      if (!isMetastream(name) && isSoftDeleted(name)) fail(new Deleted(name))
+      if (current === -1) fail(new WrongVersion(name, expected, -1))
+    }
     return current
   }
 
@@ -234,6 +257,8 @@ export function createLog() {
     append,
     records,
     indexOf,
+    /** Where the next record will stand. */
+    end: () => next,
     isTombstoned,
     lastRevision,
     isMissing: (name: string) => lastRevision(name) === -1 || (!isMetastream(name) && isSoftDeleted(name)),

@@ -37,6 +37,19 @@ interface Reader {
   flush(): Promise<void>
 }
 
+/** The end of the log or of a stream, and the server's own -1, as an unsigned number of 64 bits. */
+const UNSIGNED_END = 2 ** 64
+
+const unsigned = (position: number) => String(BigInt.asUintN(64, BigInt(position)))
+
+/** What the server's own types refuse: an error that nobody has thought of. */
+const unforeseen = () => new Failure(status.UNKNOWN, 'Exception was thrown by handler.')
+
+const isEnd = (position: Message) => Number(position.getCommitPosition()) === UNSIGNED_END
+
+const failed = (result: string, kind: 'Error' | 'InvalidPosition') =>
+  new Failure(status.UNKNOWN, `Unexpected ${result}: ${kind}`)
+
 export function createReads(log: Log, controls: Controls) {
   return {
     read(call: Writable & { request: Message }) {
@@ -46,6 +59,7 @@ export function createReads(log: Log, controls: Controls) {
 
   async function serve(call: Writable, options: Message): Promise<void> {
     controls.admit('read', call.metadata)
+    if (options.hasStream() && nameOf(options.getStream().getStreamIdentifier()) === '') throw unforeseen()
     const reader = readerOf(call, options)
     if (options.hasStream()) {
       const name = nameOf(options.getStream().getStreamIdentifier())
@@ -88,6 +102,12 @@ export function createReads(log: Log, controls: Controls) {
   }
 
   async function readStream(name: string, options: Message, reader: Reader): Promise<void> {
+    const place = options.getStream()
+    const forwards = options.getReadDirection() === 0
+    let left = Number(options.getCount())
+    const fromEnd = place.hasEnd() || (place.hasRevision() && Number(place.getRevision()) === UNSIGNED_END)
+    // The server takes the end for -1, which is no place to go forwards from.
+    if ((forwards && fromEnd) || left === 0) throw failed('ReadStreamResult', 'Error')
     if (log.isTombstoned(name)) throw new Deleted(name)
     if (log.isMissing(name)) {
       const missing = new streams.ReadResp.StreamNotFound()
@@ -97,11 +117,7 @@ export function createReads(log: Log, controls: Controls) {
       return reader.send(framed(response))
     }
     const { first, after, events } = log.visible(name)
-    const place = options.getStream()
-    const forwards = options.getReadDirection() === 0
-    let left = Number(options.getCount())
-    const end = forwards ? after : after - 1
-    let index = place.hasStart() ? 0 : place.hasEnd() ? end : Number(place.getRevision())
+    let index = place.hasStart() ? 0 : fromEnd ? after - 1 : Number(place.getRevision())
     if (forwards) {
       for (index = Math.max(index, first); index < after && left > 0 && !reader.ended(); index++, left--) {
         await reader.event(events[index] as LogRecord)
@@ -116,11 +132,10 @@ export function createReads(log: Log, controls: Controls) {
   async function readAll(options: Message, reader: Reader): Promise<void> {
     const forwards = options.getReadDirection() === 0
     const isWanted = filterOf(options)
-    const place = options.getAll()
     let left = Number(options.getCount())
-    // Backwards, the server begins before a position.
-    let index = place.hasStart() ? 0 : place.hasEnd() ? log.records.length : indexOf(place.getPosition())
+    if (left === 0) return new Promise(() => {}) // as the server: it never answers
     const { length } = log.records
+    let index = readFrom(options.getAll(), forwards, options.hasFilter() ? 'FilteredReadAllResult' : 'ReadAllResult')
     for (let seen = 0; left > 0 && !reader.ended(); seen++) {
       const at = forwards ? index++ : --index
       if (at < 0 || at >= length) return
@@ -133,17 +148,42 @@ export function createReads(log: Log, controls: Controls) {
     }
   }
 
-  function indexOf(position: Message): number {
-    const commit = Number(position.getCommitPosition())
+  /**
+   * Where a read of $all begins: forwards at the index, backwards before it (the server's AllReader).
+   * @throws Failure for a position within the log that is not a record's, and backwards for one past the log's end
+   */
+  function readFrom(place: Message, forwards: boolean, result: string): number {
+    const { length } = log.records
+    if (place.hasStart()) return 0
+    if (place.hasEnd() || isEnd(place.getPosition())) return length
+    const { commit, prepare } = positionOf(place)
     const index = log.indexOf(commit)
-    const isBoundary =
-      log.records[index]?.position === commit && position.getPreparePosition() === position.getCommitPosition()
-    // The server's own type for positions refuses it, with an error that nobody has thought of.
-    if (Number(position.getPreparePosition()) > commit) {
-      throw new Failure(status.UNKNOWN, 'Exception was thrown by handler.')
-    }
-    if (commit !== 0 && !isBoundary) throw new BadArgument('Invalid position: it is not the position of a record')
-    return index
+    if (forwards && index === length) return length
+    if (commit > log.end()) throw failed(result, 'Error')
+    const isBoundary = log.records[index]?.position === commit || commit === log.end() || commit === 0
+    if (!isBoundary) throw failed(result, 'InvalidPosition')
+    return !forwards && prepare < commit ? Math.max(0, index - 1) : index
+  }
+
+  /** Numbers: a test's log is short. */
+  function positionOf(place: Message): { readonly commit: number; readonly prepare: number } {
+    const position = place.getPosition()
+    const [commit, prepare] = [Number(position.getCommitPosition()), Number(position.getPreparePosition())]
+    if (prepare > commit) throw unforeseen()
+    return { commit, prepare }
+  }
+
+  /** Where a subscription to $all begins: after the position, also where it is past the end. */
+  function followFrom(place: Message): { index: number; readonly from: number; readonly isInvalid: boolean } {
+    const { length } = log.records
+    const newest = log.records.at(-1)?.position ?? -1
+    if (place.hasStart()) return { index: 0, from: -1, isInvalid: false }
+    if (place.hasEnd() || isEnd(place.getPosition())) return { index: length, from: newest, isInvalid: false }
+    const { commit, prepare } = positionOf(place)
+    const index = log.indexOf(commit)
+    const isRecord = log.records[index]?.position === commit
+    const isInvalid = index < length && !isRecord && commit !== 0
+    return { index: isRecord && prepare === commit ? index + 1 : index, from: commit, isInvalid }
   }
 
   function simple(kind: 'CaughtUp' | 'FellBehind'): Buffer {
@@ -208,19 +248,23 @@ export function createReads(log: Log, controls: Controls) {
     const place = options.getAll()
     const filter = options.hasFilter() ? options.getFilter() : undefined
     const interval = filter ? (filter.getMax() || 32) * filter.getCheckpointintervalmultiplier() : undefined
-    if (interval === 0) throw new BadArgument('The checkpoint interval multiplier must be greater than 0')
-    let index = place.hasStart() ? 0 : place.hasEnd() ? log.records.length : indexOf(place.getPosition())
-    const from = place.hasPosition() ? Number(place.getPosition().getCommitPosition()) : -1
-    if (log.records[index]?.position === from) index++
+    if (interval === 0) throw unforeseen()
+    const { from, isInvalid, ...begin } = followFrom(place)
+    let { index } = begin
     await reader.send(confirmation())
+    if (isInvalid) {
+      await reader.flush()
+      throw new BadArgument('Trying to read from an invalid position.')
+    }
     let considered = 0
-    let told = -1
-    const tellCheckpoint = async (at: number) => {
-      if (!filter || at <= told) return
-      told = at
+    let told: number | undefined
+    /** @param prepare less than the commit where a page begins at it; -1: the server's place before the first record */
+    const tellCheckpoint = async (commit: number, prepare = commit) => {
+      if (!filter || (told !== undefined && commit <= told)) return
+      told = commit
       const message = new streams.ReadResp.Checkpoint()
-      message.setCommitPosition(String(at))
-      message.setPreparePosition(String(at))
+      message.setCommitPosition(unsigned(commit))
+      message.setPreparePosition(unsigned(prepare))
       const response = new streams.ReadResp()
       response.setCheckpoint(message)
       await reader.send(framed(response))
@@ -231,6 +275,8 @@ export function createReads(log: Log, controls: Controls) {
     let page = from
     let inPage = 0
     let last = from
+    const tellCaughtUpTo = () => (page > last ? tellCheckpoint(page, 0) : tellCheckpoint(last))
+    const catchesUp = index < log.records.length
     let isLive = false
     for (let seen = 0; !reader.ended(); ) {
       if (isLive && log.records.length - index > LIVE_BUFFER) {
@@ -250,13 +296,14 @@ export function createReads(log: Log, controls: Controls) {
         }
         if (++considered === interval) {
           considered = 0
-          await tellCheckpoint(isLive ? record.position : Math.max(last, page, 0))
+          if (isLive) await tellCheckpoint(record.position)
+          else await tellCaughtUpTo()
         }
         if (++seen % SCAN === 0) await nextTurn()
       }
       if (!isLive) {
         // Servers before 23.10 say neither.
-        if (controls.tellsCaughtUp && log.records.length > 0) await tellCheckpoint(Math.max(last, page, 0))
+        if (controls.tellsCaughtUp && catchesUp) await tellCaughtUpTo()
         if (controls.tellsCaughtUp) await reader.send(simple('CaughtUp'))
         isLive = true
       }

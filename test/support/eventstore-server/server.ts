@@ -10,6 +10,7 @@ import { createControls, type Endpoint, type NodeState, type Role } from './cont
 import { createGroups } from './groups.ts'
 import { createLog, type Log } from './log.ts'
 import { createReads } from './reads.ts'
+import { openRealServer, REAL_SERVER, type RealServer } from './real-server.ts'
 import { Failure, type Message, messages, refuse, services } from './wire.ts'
 
 export interface ServerOptions {
@@ -58,10 +59,24 @@ export interface EventStoreServer {
   appendRaw(stream: string, events: readonly RawEvent[]): void
 }
 
+/** Calls that one connection may have open: the server's default. */
+const MAX_STREAMS = 100
+
 const CREDENTIALS = `Basic ${Buffer.from('admin:changeit').toString('base64')}`
 
-/** The server, gone with the test. */
+/**
+ * The server, gone with the test: that of TEST_EVENTSTORE_SERVER where it names one and no option asks for another kind.
+ * What only the built-in server can do throws on a real one; tests that need it say so with {@link builtIn}.
+ */
 export async function startEventStoreServer(t: Test, options: ServerOptions = {}): Promise<EventStoreServer> {
+  if (REAL_SERVER && Object.keys(options).length === 0) {
+    const { close, ...real } = await openRealServer(REAL_SERVER)
+    t.teardown(close)
+    return Object.defineProperties(
+      real as RealServer & typeof onlyBuiltIn,
+      Object.getOwnPropertyDescriptors(onlyBuiltIn),
+    )
+  }
   const server = await openEventStoreServer(options)
   t.teardown(server.stop)
   return server
@@ -73,6 +88,27 @@ export interface Membership {
   readonly groups: ReturnType<typeof createGroups>
   role(): Role
   members(): readonly { readonly endpoint: Endpoint; readonly state: NodeState; readonly isAlive: boolean }[]
+}
+
+/** Options of a test that looks or reaches into the built-in server: skipped on a real one. */
+export const builtIn = (does: string): { skip: string | false } => ({
+  skip: REAL_SERVER ? `on the built-in server only: ${does}` : false,
+})
+
+const beyond = (what: string): never => {
+  throw new Error(`${what}: only the built-in server can; let the test say so with builtIn().`)
+}
+
+const onlyBuiltIn = {
+  get calls() {
+    return beyond('calls')
+  },
+  get log() {
+    return beyond('log')
+  },
+  openCalls: () => beyond('openCalls'),
+  asFollower: () => beyond('asFollower'),
+  appendRaw: () => beyond('appendRaw'),
 }
 
 /** @param cluster of a node that does not stand alone */
@@ -175,7 +211,10 @@ export async function openEventStoreServer(
 
   async function start(): Promise<void> {
     if (!cluster) groups.restart()
-    const next = new Server({ 'grpc.max_receive_message_length': 17 * 1024 * 1024 })
+    const next = new Server({
+      'grpc.max_receive_message_length': 17 * 1024 * 1024,
+      'grpc.max_concurrent_streams': MAX_STREAMS,
+    })
     const { batchAppend: _, ...withoutBatch } = services.streams
     if (batchAppend) next.addService(services.streams, counted({ ...streams, batchAppend: batch }))
     else next.addService(withoutBatch, counted(streams))

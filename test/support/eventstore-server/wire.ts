@@ -45,19 +45,19 @@ export const asTrailer = (name: string): string => (/^[\x20-\x7e]*$/.test(name) 
 export const versionOf = (expected: Expected): number =>
   expected === 'no_stream' ? -1 : expected === 'any' ? -2 : expected === 'stream_exists' ? -4 : expected
 
-/** What the log throws, as the server's trailers. */
+/** What the log throws, as the server's trailers. A conflict: of a deletion, as an append tells it in its answer. */
 export function toFailure(reason: unknown): Failure {
   if (reason instanceof Failure) return reason
   if (reason instanceof WrongVersion) {
     const { stream, expected, actual } = reason
     return new Failure(
       status.FAILED_PRECONDITION,
-      `Append failed due to WrongExpectedVersion. Stream: ${stream}, Expected version: ${versionOf(expected)}, Actual version: ${actual}`,
+      `Delete failed due to WrongExpectedVersion. Stream: ${stream}, Expected version: ${versionOf(expected)}, Actual version: ${actual}`,
       {
         exception: 'wrong-expected-version',
         'stream-name': asTrailer(stream),
         'expected-version': String(versionOf(expected)),
-        ...(actual >= 0 && { 'actual-version': String(actual) }),
+        'actual-version': String(actual),
       },
     )
   }

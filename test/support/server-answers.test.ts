@@ -1,0 +1,541 @@
+/**
+ * What a server answers, call by call: codes, words and trailers as EventStoreDB 24.6 gives them. The built-in server has
+ * to pass what a real one passes: with TEST_EVENTSTORE_SERVER the same cases run on that.
+ */
+import { createRequire } from 'node:module'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Client, credentials, Metadata, status } from '@grpc/grpc-js'
+import t, { type Test } from 'tap'
+import { startEventStoreServer } from './eventstore-server/server.ts'
+import { identifierOf, type Message, messages, nameOf, services, uuidOf } from './eventstore-server/wire.ts'
+
+const { makeClientConstructor } = createRequire(import.meta.url)('@grpc/grpc-js')
+const { streams, shared, groups, empty } = messages
+const StreamsClient = makeClientConstructor(services.streams, 'Streams')
+const GroupsClient = makeClientConstructor(services.groups, 'Groups')
+const UNSIGNED_END = 2n ** 64n - 1n
+const BEYOND = '(open)'
+
+type Place = 'start' | 'end' | bigint | readonly [commit: bigint, prepare: bigint]
+
+async function connect(t: Test) {
+  const { port } = await startEventStoreServer(t)
+  const open = (Client: Message): Message & Client => {
+    const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure())
+    t.teardown(() => client.close())
+    return client
+  }
+  const client = open(StreamsClient)
+  const groupsClient = open(GroupsClient)
+  return {
+    client,
+    read: (options: Message) => told(client.read(requestOf(options))),
+    append: (stream: string, events: readonly Proposed[], expected: Expected = 'any') =>
+      append(client, stream, events, expected),
+    batch: (stream: string, events: readonly Proposed[], expected: Expected = 'any', deadline = 10_000) =>
+      batch(client, stream, events, expected, deadline),
+    remove: (kind: 'delete' | 'tombstone', stream: string, expected: Expected = 'any') =>
+      remove(client, kind, stream, expected),
+    createGroup: (name: string, from: Place, settings?: Readonly<Record<string, unknown>>) =>
+      createGroup(groupsClient, name, from, settings),
+    joinGroup: (name: string, bufferSize: number) => joinGroup(groupsClient, name, bufferSize),
+  }
+}
+
+/** An error as code, words and the trailers that are the service's own. */
+function failureOf(error: { code: number; details: string; metadata: Metadata }): string {
+  const trailers = Object.entries(error.metadata.getMap())
+    .filter(([name]) => !['date', 'server', 'content-type', 'content-length'].includes(name))
+    .toSorted()
+    .map(([name, value]) => `; ${name}=${value}`)
+  return `${status[error.code]} ${error.details}${trailers.join('')}`
+}
+
+/** The answers of a call in short, and how it ended; `(open)` once it has said that it has caught up. */
+function told(call: Message): Promise<string> {
+  const answers: string[] = []
+  return new Promise((resolve) => {
+    call.on('data', (answer: Message) => {
+      answers.push(kindOf(answer))
+      if (!answer.hasCaughtUp?.()) return
+      call.on('error', () => {})
+      call.cancel()
+      resolve([...answers, BEYOND].join(' '))
+    })
+    call.on('error', (error: Message) => resolve([...answers, failureOf(error)].join(' ')))
+    call.on('end', () => setImmediate(() => resolve([...answers, 'end'].join(' '))))
+  })
+}
+
+function kindOf(answer: Message): string {
+  if (answer.hasEvent()) {
+    const event = answer.getEvent().getEvent()
+    return `${nameOf(event.getStreamIdentifier())}@${event.getStreamRevision()}`
+  }
+  if (answer.hasCheckpoint?.()) {
+    return BigInt(answer.getCheckpoint().getCommitPosition()) === UNSIGNED_END ? 'checkpoint(-1)' : 'checkpoint'
+  }
+  if (answer.hasStreamNotFound?.()) return 'not found'
+  if (answer.hasCaughtUp?.()) return 'caught up'
+  return answer.hasConfirmation?.() ? 'confirmed' : 'other'
+}
+
+interface ReadOptions {
+  readonly backwards?: boolean
+  readonly subscribe?: boolean
+  readonly prefix?: string
+  readonly count?: number
+}
+
+function requestOf(options: Message): Message {
+  const request = new streams.ReadReq()
+  request.setOptions(options)
+  return request
+}
+
+function optionsOf({ backwards = false, subscribe = false, prefix, count = 2 }: ReadOptions): Message {
+  const options = new streams.ReadReq.Options()
+  const uuids = new streams.ReadReq.Options.UUIDOption()
+  uuids.setString(new shared.Empty())
+  options.setUuidOption(uuids)
+  options.setReadDirection(backwards ? 1 : 0)
+  if (subscribe) options.setSubscription(new streams.ReadReq.Options.SubscriptionOptions())
+  else options.setCount(String(count))
+  if (prefix === undefined) options.setNoFilter(new shared.Empty())
+  else {
+    const expression = new streams.ReadReq.Options.FilterOptions.Expression()
+    expression.setPrefixList([prefix])
+    const filter = new streams.ReadReq.Options.FilterOptions()
+    filter.setStreamIdentifier(expression)
+    filter.setMax(32)
+    filter.setCheckpointintervalmultiplier(1)
+    options.setFilter(filter)
+  }
+  return options
+}
+
+function setPlace(target: Message, place: Place, Position: Message): Message {
+  if (place === 'start') target.setStart(new shared.Empty())
+  else if (place === 'end') target.setEnd(new shared.Empty())
+  else if (typeof place === 'bigint') target.setRevision(String(place))
+  else {
+    const position = new Position()
+    position.setCommitPosition(String(place[0]))
+    position.setPreparePosition(String(place[1]))
+    target.setPosition(position)
+  }
+  return target
+}
+
+function ofStream(name: string, from: Place, how: ReadOptions = {}): Message {
+  const options = optionsOf(how)
+  const stream = new streams.ReadReq.Options.StreamOptions()
+  stream.setStreamIdentifier(identifierOf(name))
+  options.setStream(setPlace(stream, from, undefined))
+  return options
+}
+
+function ofAll(from: Place, how: ReadOptions = {}): Message {
+  const options = optionsOf(how)
+  options.setAll(setPlace(new streams.ReadReq.Options.AllOptions(), from, streams.ReadReq.Options.Position))
+  return options
+}
+
+interface Proposed {
+  readonly id: string
+  readonly type?: string
+  readonly contentType?: string
+  readonly data: Buffer
+  readonly metadata: Buffer
+}
+type Expected = 'any' | 'no_stream' | 'stream_exists' | number
+
+const event = (changed: Partial<Proposed> = {}): Proposed => ({
+  id: crypto.randomUUID(),
+  type: 'Happened',
+  contentType: 'application/json',
+  data: Buffer.from('{}'),
+  metadata: Buffer.alloc(0),
+  ...changed,
+})
+
+function setExpected(options: Message, expected: Expected, Empty: Message, isBatch = false): void {
+  if (expected === 'any') options.setAny(new Empty())
+  else if (expected === 'no_stream') options.setNoStream(new Empty())
+  else if (expected === 'stream_exists') options.setStreamExists(new Empty())
+  else if (isBatch) options.setStreamPosition(String(expected))
+  else options.setRevision(String(expected))
+}
+
+function proposedOf(Message: Message, { id, type, contentType, data, metadata }: Proposed): Message {
+  const message = new Message()
+  message.setId(uuidOf(id, 'string'))
+  if (type !== undefined) message.getMetadataMap().set('type', type)
+  if (contentType !== undefined) message.getMetadataMap().set('content-type', contentType)
+  message.setData(new Uint8Array(data))
+  message.setCustomMetadata(new Uint8Array(metadata))
+  return message
+}
+
+function append(client: Message, stream: string, events: readonly Proposed[], expected: Expected): Promise<string> {
+  return new Promise((resolve) => {
+    const call = client.append(new Metadata(), (error: Message, answer: Message) => {
+      if (error) return resolve(failureOf(error))
+      if (answer.hasSuccess()) return resolve(successOf(answer.getSuccess()))
+      const wrong = answer.getWrongExpectedVersion()
+      resolve(`conflict at ${wrong.hasCurrentNoStream() ? 'no stream' : wrong.getCurrentRevision()}`)
+    })
+    const request = new streams.AppendReq()
+    const options = new streams.AppendReq.Options()
+    options.setStreamIdentifier(identifierOf(stream))
+    setExpected(options, expected, shared.Empty)
+    request.setOptions(options)
+    call.write(request)
+    for (const each of events) {
+      const next = new streams.AppendReq()
+      next.setProposedMessage(proposedOf(streams.AppendReq.ProposedMessage, each))
+      call.write(next)
+    }
+    call.end()
+  })
+}
+
+const successOf = (success: Message) => `written ${success.hasNoStream() ? 'nothing' : success.getCurrentRevision()}`
+
+const { Timestamp } = createRequire(import.meta.url)('google-protobuf/google/protobuf/timestamp_pb.js')
+
+function batch(
+  client: Message,
+  stream: string,
+  events: readonly Proposed[],
+  expected: Expected,
+  deadline: number,
+): Promise<string> {
+  return new Promise((resolve) => {
+    const call = client.batchAppend()
+    const end = (text: string) => {
+      resolve(text)
+      call.cancel()
+    }
+    call.on('error', (error: Message) => end(failureOf(error)))
+    call.on('data', (answer: Message) => {
+      if (answer.hasSuccess()) return end(successOf(answer.getSuccess()))
+      const error = answer.getError()
+      const [, kind = ''] = /([A-Za-z]+)$/.exec(error.getDetails().getTypeUrl()) ?? []
+      const details =
+        kind === 'BadRequest'
+          ? ` ${shared.BadRequest.deserializeBinary(error.getDetails().getValue_asU8()).getMessage()}`
+          : ''
+      end(`${status[error.getCode()]} ${kind}${details}`)
+    })
+    const request = new streams.BatchAppendReq()
+    request.setCorrelationId(uuidOf(crypto.randomUUID(), 'string'))
+    const options = new streams.BatchAppendReq.Options()
+    options.setStreamIdentifier(identifierOf(stream))
+    options.setDeadline21100(Timestamp.fromDate(new Date(Date.now() + deadline)))
+    setExpected(options, expected, empty.Empty, true)
+    request.setOptions(options)
+    for (const each of events) request.addProposedMessages(proposedOf(streams.BatchAppendReq.ProposedMessage, each))
+    request.setIsFinal(true)
+    call.write(request)
+  })
+}
+
+function remove(client: Message, kind: 'delete' | 'tombstone', stream: string, expected: Expected): Promise<string> {
+  const Request = kind === 'delete' ? streams.DeleteReq : streams.TombstoneReq
+  const options = new Request.Options()
+  options.setStreamIdentifier(identifierOf(stream))
+  setExpected(options, expected, shared.Empty)
+  const request = new Request()
+  request.setOptions(options)
+  return new Promise((resolve) => {
+    client[kind](request, (error: Message) => resolve(error ? failureOf(error) : 'done'))
+  })
+}
+
+function createGroup(
+  client: Message,
+  name: string,
+  from: Place,
+  changed: Readonly<Record<string, unknown>> = {},
+): Promise<string> {
+  const settings = new groups.CreateReq.Settings()
+  const defaults = {
+    MaxRetryCount: 10,
+    MinCheckpointCount: 10,
+    MaxCheckpointCount: 1_000,
+    LiveBufferSize: 500,
+    ReadBatchSize: 20,
+    HistoryBufferSize: 500,
+    MessageTimeoutMs: 30_000,
+    CheckpointAfterMs: 2_000,
+    ConsumerStrategy: 'Pinned',
+  }
+  for (const [setting, value] of Object.entries({ ...defaults, ...changed })) settings[`set${setting}`](value)
+  const options = new groups.CreateReq.Options()
+  options.setGroupName(name)
+  const place = setPlace(new groups.CreateReq.AllOptions(), from, groups.CreateReq.Position)
+  place.setNoFilter(new shared.Empty())
+  options.setAll(place)
+  options.setSettings(settings)
+  const request = new groups.CreateReq()
+  request.setOptions(options)
+  return new Promise((resolve) => {
+    client.create(request, (error: Message) => resolve(error ? failureOf(error) : 'done'))
+  })
+}
+
+/** How joining fails. */
+function joinGroup(client: Message, name: string, bufferSize: number): Promise<string> {
+  const options = new groups.ReadReq.Options()
+  options.setGroupName(name)
+  options.setAll(new shared.Empty())
+  options.setBufferSize(bufferSize)
+  const uuids = new groups.ReadReq.Options.UUIDOption()
+  uuids.setString(new shared.Empty())
+  options.setUuidOption(uuids)
+  const request = new groups.ReadReq()
+  request.setOptions(options)
+  return new Promise((resolve) => {
+    const call = client.read()
+    call.on('data', () => {})
+    call.on('error', (error: Message) => resolve(failureOf(error)))
+    call.write(request)
+  })
+}
+
+/** The positions of a stream's events. */
+async function positionsOf(client: Message, stream: string): Promise<[bigint, bigint][]> {
+  const found: [bigint, bigint][] = []
+  const call = client.read(requestOf(ofStream(stream, 'start', { count: 1_000 })))
+  for await (const answer of call) {
+    if (!answer.hasEvent()) continue
+    const recorded = answer.getEvent().getEvent()
+    found.push([BigInt(recorded.getCommitPosition()), BigInt(recorded.getPreparePosition())])
+  }
+  return found
+}
+
+const UNFORESEEN = 'UNKNOWN Exception was thrown by handler.'
+const shift = ([commit, prepare]: readonly [bigint, bigint], by: bigint) => [commit + by, prepare + by] as const
+
+t.test('reads of $all and subscriptions to it: from positions of all kinds', async (t) => {
+  const { client, read, append } = await connect(t)
+  await append('a', [event(), event(), event()])
+  await append('b', [event()])
+  const [last] = await positionsOf(client, 'b')
+  const [first] = await positionsOf(client, 'a')
+  if (!first || !last) return t.fail('there are events')
+  const inside = shift(first, 1n)
+  const end = shift(last, 1n)
+  const past = shift(last, 10_000_000n)
+  const invalid = (result: string, kind: string) => `UNKNOWN Unexpected ${result}: ${kind}`
+
+  t.equal(await read(ofAll(first)), 'a@0 a@1 end')
+  t.equal(await read(ofAll(last, { backwards: true })), 'a@2 a@1 end', 'backwards it begins before the position')
+  t.equal(await read(ofAll([last[0], 0n])), 'b@0 end', 'a page may begin so')
+  t.equal(await read(ofAll([last[0], 0n], { backwards: true })), 'a@1 a@0 end')
+  t.equal(await read(ofAll('end')), 'end')
+  t.equal(await read(ofAll([UNSIGNED_END, UNSIGNED_END], { backwards: true })), 'b@0 a@2 end')
+  for (const position of [end, past]) t.equal(await read(ofAll(position)), 'end', 'past the end there is nothing')
+  t.equal(await read(ofAll(inside)), invalid('ReadAllResult', 'InvalidPosition'))
+  t.equal(await read(ofAll(inside, { prefix: 'a' })), invalid('FilteredReadAllResult', 'InvalidPosition'))
+  for (const position of [inside, end]) {
+    t.equal(await read(ofAll(position, { backwards: true })), invalid('ReadAllResult', 'InvalidPosition'))
+  }
+  t.equal(await read(ofAll(past, { backwards: true })), invalid('ReadAllResult', 'Error'))
+  t.equal(await read(ofAll(past, { backwards: true, prefix: 'a' })), invalid('FilteredReadAllResult', 'Error'))
+  const broken = [last[0], last[1] + 1n] as const
+  t.equal(await read(ofAll(broken)), UNFORESEEN, 'a prepare after its commit')
+
+  const subscribe = { subscribe: true } as const
+  const none = { subscribe: true, prefix: 'none' } as const
+  t.equal(await read(ofAll(first, subscribe)), `confirmed a@1 a@2 b@0 caught up ${BEYOND}`)
+  t.equal(await read(ofAll(first, { ...subscribe, prefix: 'a' })), `confirmed a@1 a@2 checkpoint caught up ${BEYOND}`)
+  t.equal(await read(ofAll('start', none)), `confirmed checkpoint(-1) caught up ${BEYOND}`)
+  for (const place of ['end', last, end, past, [UNSIGNED_END, UNSIGNED_END]] as const) {
+    t.equal(await read(ofAll(place, none)), `confirmed caught up ${BEYOND}`, `nothing comes after ${place}`)
+  }
+  t.equal(await read(ofAll(inside, subscribe)), 'confirmed INVALID_ARGUMENT Trying to read from an invalid position.')
+  t.equal(await read(ofAll(broken, subscribe)), UNFORESEEN)
+})
+
+t.test('reads of streams, and subscriptions to them', async (t) => {
+  const { read, append, remove } = await connect(t)
+  await append('a', [event(), event(), event()])
+  await append('gone', [event()])
+  await remove('tombstone', 'gone')
+  const error = 'UNKNOWN Unexpected ReadStreamResult: Error'
+  const deleted = "FAILED_PRECONDITION Event stream 'gone' is deleted.; exception=stream-deleted; stream-name=gone"
+  for (const stream of ['a', 'missing', 'gone']) {
+    t.equal(await read(ofStream(stream, 'end')), error, `${stream} from its end`)
+    t.equal(await read(ofStream(stream, UNSIGNED_END)), error)
+  }
+  t.equal(await read(ofStream('a', 'start', { count: 0 })), error)
+  t.equal(await read(ofStream('a', 1n)), 'a@1 a@2 end')
+  t.equal(await read(ofStream('a', 3n)), 'end')
+  t.equal(await read(ofStream('a', 1_000n, { backwards: true })), 'a@2 a@1 end')
+  t.equal(await read(ofStream('missing', 'start')), 'not found end')
+  t.equal(await read(ofStream('missing', 'end', { backwards: true })), 'not found end')
+  t.equal(await read(ofStream('gone', 'start')), deleted)
+  t.equal(await read(ofStream('gone', 'end', { backwards: true })), deleted)
+  t.equal(await read(ofStream('', 'start')), UNFORESEEN)
+  t.equal(await read(ofStream('', 'start', { subscribe: true })), UNFORESEEN)
+  t.equal(await read(ofStream('missing', 'start', { subscribe: true })), `confirmed caught up ${BEYOND}`)
+})
+
+t.test('appends: what is refused, and how', async (t) => {
+  const { append, batch } = await connect(t)
+  const missing = 'Required Metadata Property'
+  const trailers = 'exception=missing-required-metadata-property; required-metadata-properties=type,content-type'
+  const bad = (words: string) => `INVALID_ARGUMENT BadRequest ${words}`
+  const cases: [what: string, stream: string, Partial<Proposed>, single: string, batched: string][] = [
+    ['no name', '', {}, UNFORESEEN, bad('eventStreamId')],
+    [
+      'no id',
+      'a',
+      { id: '00000000-0000-0000-0000-000000000000' },
+      UNFORESEEN,
+      bad("Empty eventId provided. (Parameter 'eventId')"),
+    ],
+    ['a broken id', 'a', { id: 'none' }, UNFORESEEN, bad('Unrecognized Guid format.')],
+    ['an empty type', 'a', { type: '' }, UNFORESEEN, bad("Empty eventType provided. (Parameter 'eventType')")],
+  ]
+  for (const [what, stream, changed, single, batched] of cases) {
+    t.equal(await append(stream, [event(changed)]), single, what)
+    t.equal(await batch(stream, [event(changed)]), batched, `${what}, in a batch`)
+  }
+  const { type: _, ...untyped } = event()
+  t.equal(await append('a', [untyped]), `INVALID_ARGUMENT ${missing} 'type' is missing; ${trailers}`)
+  t.equal(await batch('a', [untyped]), bad('The given key was not present in the dictionary.'))
+  t.equal(await batch('a', [event()], 'any', -10_000), 'DEADLINE_EXCEEDED Timeout')
+
+  await append('a', [event(), event()], 'no_stream')
+  for (const [expected, actual] of [
+    ['no_stream', 1],
+    [0, 1],
+    [7, 1],
+  ] as const) {
+    t.equal(await append('a', [event()], expected), `conflict at ${actual}`)
+    t.equal(await batch('a', [event()], expected), 'ALREADY_EXISTS WrongExpectedVersion')
+  }
+  t.equal(await append('b', [event()], 'stream_exists'), 'conflict at no stream')
+  t.equal(await append('b', []), 'written nothing')
+  t.equal(await append('a', [], 1), 'written 1')
+  t.equal(await append('a', [], 0), 'conflict at 1')
+})
+
+t.test('appends: data alone counts against the limit', async (t) => {
+  const { append, batch } = await connect(t)
+  const wide = (length: number) => Buffer.alloc(length, ' ')
+  const limit = 1_048_576
+  const refused = `INVALID_ARGUMENT Maximum Append Size of ${limit} Exceeded.; exception=maximum-append-size-exceeded; maximum-append-size=${limit}`
+  t.equal(await append('a', [event({ data: wide(limit + 1) })]), refused)
+  t.equal(
+    await batch('a', [event({ data: wide(limit / 2) }), event({ data: wide(limit / 2 + 1) })]),
+    'INVALID_ARGUMENT MaximumAppendSizeExceeded',
+  )
+  t.equal(await append('a', [event({ data: wide(limit) })]), 'written 0')
+  t.equal(await batch('a', [event({ data: wide(limit / 2) }), event({ data: wide(limit / 2) })]), 'written 2')
+})
+
+t.test('repetitions: by exact revision for ever, and by ids', async (t) => {
+  const { read, batch } = await connect(t)
+  const events = [event(), event(), event()]
+  const [first, second, third] = events as [Proposed, Proposed, Proposed]
+  const conflict = 'ALREADY_EXISTS WrongExpectedVersion'
+  t.equal(await batch('a', events, 'no_stream'), 'written 2')
+  t.equal(await batch('a', events, 'no_stream'), 'written 2')
+  t.equal(await batch('a', [first, second], 'no_stream'), 'written 1')
+  t.equal(await batch('a', [second, third], 0), 'written 2')
+  t.equal(await batch('a', [second, third]), 'written 2')
+  t.equal(await batch('a', events, 'stream_exists'), 'written 2')
+  for (const expected of ['no_stream', 'any'] as const)
+    t.equal(await batch('a', [...events, event()], expected), conflict)
+  t.equal(await batch('a', [second, first], 'no_stream'), conflict)
+  t.equal(await batch('b', events), 'written 2', 'ids count within a stream')
+  t.equal(await batch('a', [event(), first]), 'written 4', 'the first id tells')
+  t.equal(await read(ofStream('a', 'start', { count: 9 })), 'a@0 a@1 a@2 a@3 a@4 end')
+})
+
+t.test('deletions', async (t) => {
+  const { append, remove, read } = await connect(t)
+  await append('a', [event(), event()])
+  const conflict = (stream: string, expected: number, actual: number) =>
+    `FAILED_PRECONDITION Delete failed due to WrongExpectedVersion. Stream: ${stream}, Expected version: ${expected}, Actual version: ${actual}; actual-version=${actual}; exception=wrong-expected-version; expected-version=${expected}; stream-name=${stream}`
+  const deleted = "FAILED_PRECONDITION Event stream 'a' is deleted.; exception=stream-deleted; stream-name=a"
+  t.equal(await remove('delete', 'missing'), conflict('missing', -2, -1))
+  for (const kind of ['delete', 'tombstone'] as const) {
+    t.equal(await remove(kind, 'missing', 'stream_exists'), conflict('missing', -4, -1))
+    t.equal(await remove(kind, 'missing', 3), conflict('missing', 3, -1))
+    t.equal(await remove(kind, 'a', 'no_stream'), conflict('a', -1, 1))
+    t.equal(await remove(kind, ''), UNFORESEEN)
+  }
+  t.equal(await remove('delete', 'a', 1), 'done')
+  t.equal(await read(ofStream('a', 'start')), 'not found end')
+  t.equal(await remove('delete', 'a'), 'done')
+  t.equal(await remove('delete', 'a', 'stream_exists'), deleted)
+  t.equal(await append('a', [event()], 'stream_exists'), deleted)
+  t.equal(await append('a', [event()], 0), 'conflict at 1')
+  t.equal(await remove('tombstone', 'a', 1), 'done')
+  t.equal(await append('a', [event()]), deleted)
+})
+
+t.test('metadata that is none is taken no notice of', async (t) => {
+  const { append, read } = await connect(t)
+  await append('a', [event(), event()])
+  for (const metadata of ['{"$maxCount":"x"}', '{{', '{"$maxCount":0}', '{"$maxAge":-1}']) {
+    await append('$$a', [event({ type: '$metadata', data: Buffer.from(metadata) })])
+    t.equal(await read(ofStream('a', 'start')), 'a@0 a@1 end', metadata)
+  }
+  await append('$$a', [event({ type: '$metadata', data: Buffer.from('{"$maxCount":1}') })])
+  t.equal(await read(ofStream('a', 'start')), 'a@1 end')
+})
+
+t.test('groups: what can not be made or joined', async (t) => {
+  const { client, append, createGroup, joinGroup } = await connect(t)
+  await append('a', [event()])
+  const [last] = await positionsOf(client, 'a')
+  if (!last) return t.fail('there is an event')
+  const refused = (name: string, reason: string) =>
+    `INTERNAL Subscription group ${name} on stream $all failed: '${reason}'; exception=persistent-subscription-failed; group-name=${name}; reason=${reason}; stream-name=$all`
+  const range = 'Specified argument was out of the range of valid values.'
+  t.equal(
+    await createGroup('past', shift(last, 10_000_000n)),
+    refused(
+      'past',
+      'Invalid Start From position: commit position must be less than or equal to the last commit position in the transaction file.',
+    ),
+  )
+  t.equal(
+    await createGroup('wide', 'start', { ReadBatchSize: 500 }),
+    refused('wide', `${range} (Parameter 'ReadBatchSize may not be greater than or equal to BufferSize')`),
+  )
+  t.equal(
+    await createGroup('own', 'start', { ConsumerStrategy: 'Own' }),
+    refused('own', 'Consumer strategy Own does not exist.'),
+  )
+  t.equal(await createGroup('broken', [last[0], last[1] + 1n]), UNFORESEEN)
+  t.equal(await createGroup('g', 'start'), 'done')
+  t.equal(await joinGroup('g', -1), UNFORESEEN)
+  t.match(
+    await joinGroup('none', 10),
+    /^NOT_FOUND Subscription group none on stream \$all does not exist\.; exception=persistent-subscription-does-not-exist/,
+  )
+})
+
+t.test('a connection has a hundred calls at once', async (t) => {
+  const { client, append, read } = await connect(t)
+  await append('a', [event()])
+  let begun = 0
+  const calls: Message[] = Array.from({ length: 101 }, () => {
+    const call = client.read(requestOf(ofStream('a', 'start', { subscribe: true })))
+    call.once('data', () => begun++)
+    return call.on('error', () => {})
+  })
+  while (begun < 100) await delay(10)
+  await delay(200)
+  t.equal(begun, 100)
+  for (const call of calls) call.cancel()
+  t.equal(await read(ofStream('a', 'start')), 'a@0 end')
+})
