@@ -17,12 +17,7 @@ import type { Execute, PlannedOperation } from './executor.ts'
 import { checkDocument, costOf, type DocumentLimits, isTooDeep, parseDocument, readCosts } from './limits.ts'
 import { createLru } from './lru.ts'
 import type { CountRequest } from './metrics.ts'
-import {
-  correctOperation,
-  createInternalNames,
-  fieldNames,
-  type InternalName,
-} from './planning/operation-corrections.ts'
+import { correctOperation, type InternalName } from './planning/operation-corrections.ts'
 import { countSensitiveFields, mayEndToken } from './sensitive-fields.ts'
 import type { LoadedSupergraph } from './supergraph.ts'
 
@@ -114,7 +109,6 @@ export function createOperations(
     return percent === undefined ? activeLabels.includes(label) : Math.random() * 100 < Number(percent)
   }
   const costs = readCosts(supergraph.fullSchema)
-  const fields = fieldNames(supergraph.fullSchema)
   const rules = introspection ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule]
   type CachedDocument = { readonly document: DocumentNode; readonly operations: Map<string, Operation> }
   // The text itself is the key: V8 hashes it faster than a digest could be made, and two texts can't collide.
@@ -145,7 +139,7 @@ export function createOperations(
     if (node.operation === 'subscription') {
       throw requestError('Subscriptions are not supported.', 'OPERATION_RESOLUTION_FAILURE')
     }
-    const planned = planOf(document, node, createInternalNames(fields), overridden)
+    const planned = planOf(document, node, supergraph.internalNames(), overridden)
     return {
       type: node.operation,
       node,

@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util'
 import { prettyFormatQueryPlan } from '@apollo/query-planner'
 import { parse, validate, valueFromASTUntyped } from 'graphql'
 import { choose } from './operations.ts'
-import { correctOperation, createInternalNames, fieldNames } from './planning/operation-corrections.ts'
+import { correctOperation } from './planning/operation-corrections.ts'
 import { loadSupergraph } from './supergraph.ts'
 
 const usage =
@@ -30,13 +30,17 @@ try {
   if (errors.length > 0) throw new Error(errors.map(({ message }) => message).join('\n'))
   const plannable = supergraph.plannable(document)
   const operation = choose(plannable, values.operation)
-  const names = createInternalNames(fieldNames(supergraph.fullSchema))
   const variables: Record<string, unknown> = {}
   for (const { variable, defaultValue } of operation.variableDefinitions ?? []) {
     if (defaultValue) variables[variable.name.value] = valueFromASTUntyped(defaultValue)
   }
   Object.assign(variables, JSON.parse(values.variables))
-  const corrected = correctOperation(plannable, operation, names, (variable) => variables[variable] === true)
+  const corrected = correctOperation(
+    plannable,
+    operation,
+    supergraph.internalNames(),
+    (variable) => variables[variable] === true,
+  )
   console.log(prettyFormatQueryPlan(supergraph.plan(corrected, values.operation)))
 } catch (error) {
   console.error((error as Error).message)

@@ -11,6 +11,8 @@ import type { DocumentNode, GraphQLSchema } from 'graphql'
 import { type Authorization, createAuthorization } from './authorization.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
 import { joinPlans, type Part, partsOf } from './planning/interface-objects.ts'
+import { requiredNames } from './planning/join.ts'
+import { createInternalNames, fieldNames, type InternalName } from './planning/operation-corrections.ts'
 import { plannerSupergraph } from './planning/supergraph-corrections.ts'
 
 export type LoadedSupergraph = {
@@ -29,6 +31,8 @@ export type LoadedSupergraph = {
   readonly authorization: Authorization | undefined
   /** The labels of fields that move from one subgraph to another in steps (`@override(label:)`). */
   readonly overrideLabels: readonly string[]
+  /** The internal names of a document's fields. */
+  readonly internalNames: () => InternalName
   /**
    * Plans one operation of a valid document.
    * @param overridden the labels whose fields have moved
@@ -91,6 +95,7 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
   let stockPlanner: QueryPlanner | undefined
   const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
   const fullSchema = supergraph.schema.toGraphQLJSSchema()
+  const [fields, required] = [fieldNames(fullSchema), requiredNames(sdl)]
   const { schema, plannable } = clientSchema(apiSchema.toGraphQLJSSchema(), fullSchema)
   return {
     hash: createHash('sha256').update(sdl).digest('hex'),
@@ -101,6 +106,7 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
     authorization: createAuthorization(schema, fullSchema, supergraph),
     subgraphs: supergraph.subgraphsMetadata(),
     overrideLabels,
+    internalNames: () => createInternalNames(fields, required),
     plan: planBy(
       () => planner,
       (document) => partsOf(schema, planners.objectified, document),

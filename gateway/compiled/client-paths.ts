@@ -17,14 +17,23 @@ export function withClientPaths(
   data: Data,
 ): GraphQLFormattedError[] {
   const known = new Set<string>()
-  return errors.flatMap((error) => {
-    if (!error.path) return [error]
-    const { path: internal, ...rest } = error
-    const path = clientPath(internal, schema, root, data)
-    const key = JSON.stringify([path, error.message])
-    if (known.has(key)) return []
+  const placed = errors.map(({ path: internal, ...rest }) => {
+    const path = internal && clientPath(internal, schema, root, data)
+    return { rest, internal, path, missing: path && internal[path.length] }
+  })
+  // What the client asked for under an internal name and the planner under the field's own fails twice.
+  const asked = new Set<string>()
+  for (const { rest, internal = [], path = [] } of placed) {
+    for (const [at, part] of internal.slice(0, path.length).entries()) {
+      const own = typeof part === 'string' && part !== path[at] ? part.replace(/__\d+$/, '') : undefined
+      if (own !== undefined) asked.add(JSON.stringify([path.slice(0, at), own, rest.message]))
+    }
+  }
+  return placed.flatMap(({ rest, path, missing }) => {
+    const key = JSON.stringify([path, rest.message])
+    if (known.has(key) || asked.has(JSON.stringify([path, missing, rest.message]))) return []
     known.add(key)
-    return [path.length > 0 ? { ...rest, path } : rest]
+    return [path && path.length > 0 ? { ...rest, path } : rest]
   })
 }
 

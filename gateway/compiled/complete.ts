@@ -15,7 +15,7 @@ import {
   isSpecifiedScalarType,
 } from 'graphql'
 import { type Data, isData, own } from './objects.ts'
-import type { Field, Shape } from './shape.ts'
+import { type Field, isTypeMissing, type Shape } from './shape.ts'
 
 type Path = (string | number)[]
 /** A value that may not stand where it is: what is around it becomes null. `told`: an error says why. */
@@ -61,6 +61,10 @@ export function complete(
     if (!fields || (sent !== undefined && sent !== null && typeof sent !== 'string')) {
       const isHidden = typeof sent === 'string' && fullSchema.getType(sent) !== undefined && !schema.getType(sent)
       if (field && !isHidden) fail(`Invalid __typename found for object at ${describe(field)}.`)
+      return null
+    }
+    if (isTypeMissing(schema, shape, typename)) {
+      if (field) fail(`The type of the object is not known at ${describe(field)}.`)
       return null
     }
     const output: Data = Object.create(null)

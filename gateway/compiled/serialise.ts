@@ -16,7 +16,7 @@ import {
   isSpecifiedScalarType,
 } from 'graphql'
 import { type Data, isInherited } from './objects.ts'
-import type { Field, Shape } from './shape.ts'
+import { type Field, isTypeMissing, type Shape } from './shape.ts'
 
 /** A value as JSON; undefined for one that is not what the schema promises. Never called with null or undefined. */
 type Write = (value: unknown) => string | undefined
@@ -56,7 +56,7 @@ export function compileSerialiser(schema: GraphQLSchema, root: Shape, introspect
   function objectWriter(shape: Shape): Write {
     const writers = new Map<string, Write | undefined>()
     const writerFor = (typename: string): Write | undefined => {
-      const fields = shape.fieldsOf(typename)
+      const fields = isTypeMissing(schema, shape, typename) ? undefined : shape.fieldsOf(typename)
       const write = fields && generate(fields, typename)
       writers.set(typename, write)
       return write

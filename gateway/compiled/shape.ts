@@ -161,6 +161,18 @@ export function shapeOf(
   return makeShape(root, [{ set: operation.selectionSet, parent: undefined }])
 }
 
+/**
+ * Whether what is asked for depends on an object's type, of which only an interface is known: the call that was to find it
+ * out has failed.
+ */
+export function isTypeMissing(schema: GraphQLSchema, shape: Shape, typename: string): boolean {
+  const type = schema.getType(typename)
+  if (!isInterfaceType(type)) return false
+  const sourcesOf = (name: string) => (shape.fieldsOf(name) ?? []).map(({ source }) => source).join()
+  const known = sourcesOf(typename)
+  return schema.getPossibleTypes(type).some(({ name }) => sourcesOf(name) !== known)
+}
+
 /** What is asked for although nothing can be fetched for it: a null without an error would say that there is nothing. */
 export function unreachableFields(root: Shape, rootName: string | undefined): GraphQLFormattedError[] {
   const fields = (rootName !== undefined && root.fieldsOf(rootName)) || []

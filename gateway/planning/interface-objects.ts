@@ -21,7 +21,6 @@ import {
   Kind,
   type OperationDefinitionNode,
   OperationTypeNode,
-  parse,
   type SelectionNode,
   type SelectionSetNode,
 } from 'graphql'
@@ -33,6 +32,7 @@ import {
   joined,
   mapTypes,
   nameNode,
+  selectionOf,
   type TypeDefinition,
   textOf,
   typesOf,
@@ -78,7 +78,7 @@ export function objectifiedInterfaces(document: DocumentNode): Objectifieds {
 export function withEntries(document: DocumentNode, objectified: Objectifieds): DocumentNode {
   const keyOf = ({ interfaces }: TypeDefinition): SelectionSetNode | undefined => {
     const key = interfaces?.flatMap(({ name }) => objectified.get(name.value)?.key ?? [])[0]
-    return key === undefined ? undefined : setOf(key)
+    return key === undefined ? undefined : selectionOf(key)
   }
   const types = typesOf(document)
   const entries = [...types.values()].filter((type) => type.kind === Kind.OBJECT_TYPE_DEFINITION && keyOf(type))
@@ -118,8 +118,6 @@ export function withEntries(document: DocumentNode, objectified: Objectifieds): 
     }
   })
 }
-
-const setOf = (text: string): SelectionSetNode => operationOf(parse(`{${text}}`, { noLocation: true })).selectionSet
 
 function typeName({ type }: FieldDefinitionNode): string {
   let named = type
@@ -208,7 +206,11 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
         const apart = only(each, ({ name }) => interfaces.fields.has(name.value))
         const rest = only(each, ({ name }) => !interfaces.fields.has(name.value))
         for (const name of narrowed) addPart(name, conditioned(path, [name]), apart)
-        return [TYPENAME, ...setOf(interfaces.key).selections, ...rest.flatMap((inner) => walkFragment(inner, on))]
+        return [
+          TYPENAME,
+          ...selectionOf(interfaces.key).selections,
+          ...rest.flatMap((inner) => walkFragment(inner, on)),
+        ]
       }
       return walkFragment(each, on)
     })

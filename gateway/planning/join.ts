@@ -10,8 +10,11 @@ import {
   Kind,
   type NameNode,
   type ObjectTypeDefinitionNode,
+  parse,
+  type SelectionSetNode,
   type TypeNode,
 } from 'graphql'
+import { operationOf } from '../subgraph-errors.ts'
 
 export type TypeDefinition = ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode
 
@@ -122,4 +125,28 @@ export function withGraph(document: DocumentNode, graph: string, service: string
       : each,
   )
   return { ...document, definitions }
+}
+
+/** The names of the fields that keys and `@requires` ask for, but for what is in these fields. */
+export function requiredNames(sdl: string): ReadonlySet<string> {
+  const names = new Set<string>()
+  const look = ({ selections }: SelectionSetNode): void => {
+    for (const each of selections) {
+      if (each.kind === Kind.FIELD) names.add(each.name.value)
+      else if (each.kind === Kind.INLINE_FRAGMENT) look(each.selectionSet)
+    }
+  }
+  for (const type of typesOf(parse(sdl, { noLocation: true })).values()) {
+    const keys = directivesOf(type, 'join__type').map((each) => textOf(each, 'key'))
+    const requirements = (type.fields ?? []).flatMap((field) =>
+      directivesOf(field, 'join__field').map((each) => textOf(each, 'requires')),
+    )
+    for (const text of [...keys, ...requirements]) if (text !== undefined) look(selectionOf(text))
+  }
+  return names
+}
+
+/** What a key or `@requires` says, parsed. */
+export function selectionOf(text: string): SelectionSetNode {
+  return operationOf(parse(`{${text}}`, { noLocation: true })).selectionSet
 }

@@ -43,10 +43,12 @@ export const responseName = ({ alias, name }: FieldNode): string => (alias ?? na
 /**
  * Makes the internal names of one document. A field that the client asks for without arguments under its own name keeps
  * that name, which is the one that the planner uses for keys and requirements: both have the same value. Any other gets a
- * name that no field of the schema has.
+ * name that no field of the schema has. So does an object of which a key or requirement has a part: what the client asks for
+ * in it may fail and make the whole null.
  * @param reserved the names of all fields of the schema
+ * @param required the names of the fields that keys and requirements ask for
  */
-export function createInternalNames(reserved: ReadonlySet<string>): InternalName {
+export function createInternalNames(reserved: ReadonlySet<string>, required: ReadonlySet<string>): InternalName {
   const names = new Map<string, string>()
   const known = new WeakMap<FieldNode, string>()
   let last = 0
@@ -56,7 +58,8 @@ export function createInternalNames(reserved: ReadonlySet<string>): InternalName
     const key = responseName(field)
     if (own === '__typename') return own
     // Introspection is answered by the gateway, not by a subgraph.
-    if (own.startsWith('__') || (key === own && !field.arguments?.length)) return key
+    const isShared = field.selectionSet !== undefined && required.has(own)
+    if (own.startsWith('__') || (key === own && !field.arguments?.length && !isShared)) return key
     const text = JSON.stringify([key, own, argumentsText(field.arguments)])
     let name = names.get(text)
     if (name === undefined) {

@@ -12,15 +12,14 @@ import {
   type FieldDefinitionNode,
   type InputValueDefinitionNode,
   Kind,
-  parse,
   type SelectionSetNode,
 } from 'graphql'
-import { operationOf } from '../subgraph-errors.ts'
 import {
   directivesOf,
   graphOf,
   mapTypes,
   namedType,
+  selectionOf,
   serviceNames,
   type TypeDefinition,
   textOf,
@@ -57,7 +56,7 @@ function chainedFields(types: ReadonlyMap<string, TypeDefinition>): Map<string, 
       }),
     ),
   )
-  for (const { type, text } of requirements) look(setOf(text), type)
+  for (const { type, text } of requirements) look(selectionOf(text), type)
   const chained = new Map<string, Set<string>>()
   for (const { type, field, graph } of requirements) {
     const key = `${type}.${field}`
@@ -66,10 +65,8 @@ function chainedFields(types: ReadonlyMap<string, TypeDefinition>): Map<string, 
   return chained
 }
 
-const setOf = (text: string): SelectionSetNode => operationOf(parse(`{${text}}`, { noLocation: true })).selectionSet
-
 const firstNames = (text: string): string[] =>
-  setOf(text).selections.flatMap((each) => (each.kind === Kind.FIELD ? [each.name.value] : []))
+  selectionOf(text).selections.flatMap((each) => (each.kind === Kind.FIELD ? [each.name.value] : []))
 
 /** The same directive for another graph. */
 const moved = (directive: ConstDirectiveNode, graph: string): ConstDirectiveNode => ({
@@ -172,7 +169,7 @@ function separate(document: DocumentNode, from: string, to: string, chained: Rea
     keep(typename, [name])
     for (const join of directivesOf(field ?? {}, 'join__field')) {
       const text = textOf(join, 'requires')
-      if (text !== undefined && graphOf(join) === from) keepSelected(typename, setOf(text))
+      if (text !== undefined && graphOf(join) === from) keepSelected(typename, selectionOf(text))
     }
   }
   const changed = document.definitions.map((each): DefinitionNode => {

@@ -482,6 +482,167 @@ const shared = (failing: 'a' | 'b', late: 'a' | 'b'): Suite => ({
   ),
 })
 
+const chain = { id: '1', x: 'X' }
+const chains: Suite = {
+  name: 'fields that require what requires something itself',
+  subgraphs: {
+    a: {
+      sdl: `type Query { t: T } type T @key(fields: "id") { id: ID! x: String @external
+          y: String @requires(fields: "x") v: V @requires(fields: "x") } type V @shareable { w: String }`,
+      resolvers: {
+        Query: { t: () => ({ id: '1' }) },
+        T: {
+          __resolveReference: (sent: object) => sent,
+          y: ({ x }: { x?: string }) => `y of ${x}`,
+          v: ({ x }: { x?: string }) => ({ w: `w of ${x}` }),
+        },
+      },
+    },
+    b: {
+      sdl: `type Query { other: T } type T @key(fields: "id") { id: ID! x: String }`,
+      resolvers: { Query: { other: () => chain }, T: { __resolveReference: () => chain } },
+    },
+    c: {
+      sdl: `type T @key(fields: "id") { id: ID! y: String @external v: V @external z: String @requires(fields: "y")
+          u: String @requires(fields: "v { w } z2") z2: String @external } type V @shareable { w: String }`,
+      resolvers: {
+        T: {
+          __resolveReference: (sent: object) => sent,
+          z: ({ y }: { y?: string }) => `z of ${y}`,
+          u: ({ v, z2 }: { v?: { w: string }; z2?: string }) => `u of ${v?.w} and ${z2}`,
+        },
+      },
+    },
+    d: {
+      sdl: `type T @key(fields: "id") { id: ID! z: String @external z2: String @requires(fields: "z") }`,
+      resolvers: {
+        T: { __resolveReference: (sent: object) => sent, z2: ({ z }: { z?: string }) => `z2 of ${z}` },
+      },
+    },
+  },
+  cases: cases(
+    'the planner merges the call for what is in the middle into one that comes too early',
+    { query: '{ t { z } }', data: { t: { z: 'z of y of X' } } },
+    { query: '{ other { z y } t { y } }', data: { other: { z: 'z of y of X', y: 'y of X' }, t: { y: 'y of X' } } },
+    {
+      query: '{ t { u x: y y: x } }',
+      data: { t: { u: 'u of w of X and z2 of z of y of X', x: 'y of X', y: 'X' } },
+    },
+    {
+      query: '{ t { v { w: __typename x: w } z2 } }',
+      data: { t: { v: { w: 'V', x: 'w of X' }, z2: 'z2 of z of y of X' } },
+    },
+  ),
+}
+
+const people: Record<string, object> = {
+  1: typed('Person', { id: '1', displayName: 'P1' }),
+  2: typed('Group', { id: '2', displayName: 'G2', size: 2 }),
+  3: typed('Group', { id: '3', displayName: 'G3' }),
+}
+const someone = ({ id }: { id: string }) => people[id]
+const narrowed: Suite = {
+  name: 'type conditions on interface objects',
+  subgraphs: {
+    a: {
+      sdl: `type Query { all: [Contact] one: Contact } interface Contact @key(fields: "id") { id: ID! displayName: String! }
+        type Person implements Contact @key(fields: "id") { id: ID! displayName: String! }
+        type Group implements Contact @key(fields: "id") { id: ID! displayName: String! size: Int! }`,
+      resolvers: {
+        Query: { all: () => [people[1], people[2]], one: () => people[1] },
+        Contact: { __resolveReference: someone },
+        Person: { __resolveReference: someone },
+        Group: { __resolveReference: someone },
+      },
+    },
+    b: {
+      sdl: `type Query { recent: [Contact!] top: Contact broken: [Contact] }
+        type Contact @interfaceObject @key(fields: "id") { id: ID! displayName: String! @external
+          greet: String @requires(fields: "displayName") n: Int friend: Contact }`,
+      resolvers: {
+        Query: {
+          recent: () => [{ id: '1' }, { id: '2' }],
+          top: () => ({ id: '2' }),
+          broken: () => [{ id: '3' }, { id: '1' }],
+        },
+        Contact: {
+          __resolveReference: (sent: { id?: string }) => {
+            if (sent.id === undefined) throw new Error('no key')
+            return sent
+          },
+          greet: ({ displayName }: { displayName?: string }) => `hello ${displayName}`,
+          n: ({ id }: { id: string }) => Number(id),
+          friend: ({ id }: { id: string }) => ({ id: id === '1' ? '2' : '1' }),
+        },
+      },
+    },
+    c: {
+      sdl: `type Contact @interfaceObject @key(fields: "id") { id: ID! country: String! }`,
+      resolvers: {
+        Contact: {
+          country: ({ id }: { id: string }) => {
+            if (id === '1') throw new Error('no country')
+            return `c${id}`
+          },
+        },
+      },
+    },
+  },
+  cases: cases(
+    INTERFACE_OBJECTS,
+    { query: '{ recent { ... on Group { greet } } }', data: { recent: [{}, { greet: 'hello G2' }] } },
+    { query: '{ one { n ... on Group { greet } } }', data: { one: { n: 1 } } },
+    { query: '{ top { n ... on Group { greet } } }', data: { top: { n: 2, greet: 'hello G2' } } },
+    {
+      query: '{ all { n ... on Group { country } } recent { ... on Group { country } n } }',
+      data: { all: [{ n: 1 }, { n: 2, country: 'c2' }], recent: [{ n: 1 }, { country: 'c2', n: 2 }] },
+    },
+    {
+      query: '{ top { ... on Group { friend { country } } } one { ... on Group { friend { country } } } }',
+      data: { top: { friend: null }, one: {} },
+      errors: [['top.friend.country', /no country/]],
+    },
+    {
+      query:
+        '{ top { ... on Group { id: displayName friend { ... on Person { greet friend { ... on Group { n: country } } } } } } }',
+      data: { top: { id: 'G2', friend: { greet: 'hello P1', friend: { n: 'c2' } } } },
+    },
+    {
+      query: `query ($no: Boolean = false) { top { ...F ...G @include(if: $no) } }
+        fragment F on Group { greet: n constructor: id } fragment G on Contact { country }`,
+      data: { top: { greet: 2, constructor: '2' } },
+    },
+    {
+      query: '{ broken { ... on Group { size } n } }',
+      data: { broken: [null, { n: 1 }] },
+      errors: [['broken.0.size', /Group\.size/]],
+    },
+  ),
+}
+
+const fails: Suite = {
+  name: 'what fails beside others',
+  subgraphs: {
+    a: {
+      sdl: `type Query { x: String! y: String! t: T } type T @key(fields: "id") { id: ID! v: V @shareable }
+        type V @key(fields: "id") { id: ID! one: Int }`,
+      resolvers: {
+        Query: { x: boom('no x'), y: () => 'y', t: () => ({ id: '1' }) },
+        T: { v: boom('no v') },
+      },
+    },
+    b: {
+      sdl: `type T @key(fields: "id") { id: ID! v: V @shareable } type V @key(fields: "id") { id: ID! two: Int }`,
+      resolvers: { T: { v: boom('no v') } },
+    },
+  },
+  cases: cases(
+    'stock tells errors of its own beside',
+    { query: '{ a: y x }', data: null, errors: [['x', /no x/]] },
+    { query: '{ t { v { one two } } }', data: { t: { v: null } }, errors: [['t.v', /no v/]] },
+  ),
+}
+
 export const plannerSuites: readonly Suite[] = [
   conditions,
   nestedConditions,
@@ -489,5 +650,8 @@ export const plannerSuites: readonly Suite[] = [
   interfaceObjects,
   aliases,
   errorPaths,
+  chains,
+  narrowed,
+  fails,
   ...(['a', 'b'] as const).flatMap((failing) => (['a', 'b'] as const).map((late) => shared(failing, late))),
 ]

@@ -39,6 +39,8 @@ function attemptOperation(schema: GraphQLSchema, random: Random): Asked {
   const fragments = new Map<string, { readonly type: string; text: string }>()
   const aliased = random.chance(0.75) ? 0.35 : 0
   const conditional = random.chance(0.6) ? 0.12 : 0
+  /** In front, as some clients have it everywhere. */
+  const typenames = random.pick([0, 0.3, 1])
   let fields = 0
 
   const condition = (): string => {
@@ -72,7 +74,7 @@ function attemptOperation(schema: GraphQLSchema, random: Random): Asked {
     const wanted = own.filter((each) => depth > 0 || !isCompositeType(getNamedType(each.type)))
     const possible = isAbstractType(type) ? schema.getPossibleTypes(type) : []
     const parts: string[] = []
-    if (random.chance(0.3)) parts.push(typename())
+    if (random.chance(typenames)) parts.push(typename())
     const count = 1 + random.int(4)
     for (let index = 0; index < count && fields < FIELD_LIMIT; index++) {
       if (possible.length > 1 && random.chance(0.3)) parts.push(...twins(possible, depth))
@@ -88,7 +90,7 @@ function attemptOperation(schema: GraphQLSchema, random: Random): Asked {
 
   function fragment(type: GraphQLCompositeType, possible: readonly GraphQLObjectType[], depth: number): string {
     const kinds: GraphQLCompositeType[] = [...possible, type]
-    if (isObjectType(type)) kinds.push(...type.getInterfaces())
+    for (const each of isObjectType(type) ? [type] : possible) kinds.push(...each.getInterfaces())
     const on = random.pick(kinds)
     if (random.chance(0.3)) {
       const known = [...fragments].filter(
@@ -101,10 +103,8 @@ function attemptOperation(schema: GraphQLSchema, random: Random): Asked {
       made.text = `fragment ${name} on ${on.name} ${set(on, depth)}`
       return `...${name}${condition()}`
     }
-    return `...${random.chance(0.85) ? ` on ${on.name}` : ''}${condition()} ${set(on === type || !isObjectType(on) ? type : on, depth)}`.replace(
-      /^\.\.\.(?! on)([^{]*) \{.*$/s,
-      (_, directives) => `... ${directives} ${set(type, depth)}`,
-    )
+    if (random.chance(0.15)) return `...${condition()} ${set(type, depth)}`
+    return `... on ${on.name}${condition()} ${set(on, depth)}`
   }
 
   const mutation = random.chance(0.08) ? schema.getMutationType() : undefined
