@@ -1,0 +1,91 @@
+/** A forgotten password: a link is asked for, and used once. Neither answers nor times tell who has an account. */
+import { WrongExpectedRevision } from '../eventstore/port.ts'
+import type { CustomerDocument } from '../projections/customer.ts'
+import type { Command } from './command.ts'
+import { isLocked, isResetExpired, passwordChanged, requestPasswordReset } from './domain/customer.ts'
+import { isValidEmail } from './domain/email.ts'
+import { checkPassword } from './domain/password.ts'
+import { invalidInput } from './errors.ts'
+import { evenly } from './identity/even-time.ts'
+import { hashPassword } from './identity/passwords.ts'
+import type { LinkCommands, LinkParts } from './link-commands.ts'
+
+export function createResetCommands(parts: LinkParts): Pick<LinkCommands, 'requestPasswordReset' | 'resetPassword'> {
+  const { customers, claims, credentials, access, tokens, store } = parts
+
+  function checkEmail(email: string): void {
+    if (email.trim() === '') throw invalidInput('You must specify an email address.')
+    if (!isValidEmail(email)) throw invalidInput('The email address has an invalid format.')
+  }
+
+  /** @throws CustomerError (graphql-input) where the link does not hold, or the account is locked */
+  function checkResetLink(state: CustomerDocument | undefined, token: string, now: Date): CustomerDocument {
+    // The same text as for a wrong token: it must not tell whose address this is, nor that an account is locked.
+    const mismatch = () => invalidInput('The password token is mismatched. Reset and try again.')
+    if (state === undefined || isLocked(state, now)) throw mismatch()
+    const { passwordReset } = state
+    if (passwordReset === null || !tokens.fits(token, 'reset-password', passwordReset.eventId)) throw mismatch()
+    if (isResetExpired(state, now, store)) throw invalidInput('The password token is expired. Reset and try again.')
+    return state
+  }
+
+  async function requestReset(email: string, command: Command): Promise<void> {
+    const customer = await claims.find(email)
+    access.record(customer?.id ?? claims.keyOf(email), 'password-reset-requested', command)
+    if (customer === undefined) return
+    await customers.execute(customer.id, command, (state) =>
+      state.status === 'registered' && !isLocked(state, command.at)
+        ? requestPasswordReset(state, command.at, store)
+        : [],
+    )
+  }
+
+  /** Whether the reset has been done: the link is over by then. */
+  async function isResetDone(email: string, command: Command): Promise<boolean> {
+    const customer = command.repeatable ? await claims.find(email) : undefined
+    if (customer === undefined) return false
+    await credentials.read(customer) // completes the first time, where it was cut off
+    return (await customers.repetition(customer.id, command)) !== undefined
+  }
+
+  async function resetPassword(email: string, token: string, newPassword: string, command: Command): Promise<void> {
+    if (await isResetDone(email, command)) return
+    let hash: string | undefined
+    for (;;) {
+      const customer = checkResetLink(await claims.find(email), token, command.at)
+      checkPassword(newPassword, customer.email, 'reset', store.password)
+      if (hash === undefined) {
+        hash = await hashPassword(newPassword)
+        continue // it took a while: the link may have ended
+      }
+      const stored = await credentials.read(customer)
+      // A change that was cut off has been completed by the reading, and has ended the link.
+      if (stored && stored.revision > customer.credentialsRevision) continue
+      try {
+        const revision = await credentials.set(customer.id, hash, stored, command)
+        await customers.execute(customer.id, command, (state) => passwordChanged(state, revision, undefined))
+      } catch (error) {
+        // Another change came first: it has ended the link.
+        if (!(error instanceof WrongExpectedRevision)) throw error
+        continue
+      }
+      access.record(customer.id, 'password-reset', command)
+      await parts.signIn.forgive(customer.id, command)
+      return
+    }
+  }
+
+  return {
+    async requestPasswordReset(email, command) {
+      checkEmail(email)
+      await evenly(() => requestReset(email, command))
+    },
+
+    async resetPassword({ email, resetPasswordToken, newPassword }, command) {
+      checkEmail(email)
+      if (resetPasswordToken === '') throw invalidInput('resetPasswordToken must be specified')
+      if (newPassword === '') throw invalidInput('newPassword must be specified')
+      await evenly(() => resetPassword(email, resetPasswordToken, newPassword, command))
+    },
+  }
+}
