@@ -10,8 +10,11 @@ import { EventStoreUnavailable } from './port.ts'
 
 const INTERVAL_MS = 100
 const LONGEST_INTERVAL_MS = 500
-/** A node that has not answered by then is passed over. */
-const ANSWER_MS = 1_500
+/**
+ * A node that has not answered by then is passed over, and next time has twice as long: on a machine that is overloaded
+ * all may be slow. A node that stands alone has the most from the first: there is no other to pass on to.
+ */
+const ANSWER_MS = { first: 1_500, most: 4_000 }
 
 /** States in which a node serves reads; with a preference, those that come first. */
 const SERVING = ['LEADER', 'FOLLOWER', 'READONLYREPLICA', 'PREREADONLYREPLICA', 'READONLYLEADERLESS']
@@ -45,7 +48,8 @@ export function createDiscovery(url: KurrentDbUrl): Discovery {
   const requiresLeader = url.nodePreference === 'leader'
   const preferred = PREFERRED[url.nodePreference]
   const looksFor = requiresLeader ? 'leader at the moment' : 'node that serves reads at the moment'
-  const limit = url.gossipTimeout ?? ANSWER_MS
+  const limitOf = (tries: number) =>
+    url.gossipTimeout ?? (url.isCluster ? Math.min(ANSWER_MS.first * 2 ** tries, ANSWER_MS.most) : ANSWER_MS.most)
   const interval = url.discoveryInterval ?? INTERVAL_MS
   /** As they were told last: they are asked too, so the seeds may be gone. */
   let known: readonly Endpoint[] = []
@@ -72,7 +76,7 @@ export function createDiscovery(url: KurrentDbUrl): Discovery {
     }
   }
 
-  async function connected(endpoint: Endpoint): Promise<Node> {
+  async function connected(endpoint: Endpoint, limit: number): Promise<Node> {
     const node = createNode(url, endpoint, requiresLeader)
     try {
       await check(node, limit)
@@ -84,7 +88,7 @@ export function createDiscovery(url: KurrentDbUrl): Discovery {
     }
   }
 
-  async function membersFrom(seed: Endpoint): Promise<readonly Member[]> {
+  async function membersFrom(seed: Endpoint, limit: number): Promise<readonly Member[]> {
     const addresses = await lookup(seed.host, { all: true })
     const ask = async ({ address }: { readonly address: string }) => {
       const node = createNode(
@@ -116,12 +120,12 @@ export function createDiscovery(url: KurrentDbUrl): Discovery {
         }
         signal.addEventListener('abort', abort, { signal: ending.signal })
 
-        async function use(endpoint: Endpoint): Promise<void> {
+        async function use(endpoint: Endpoint, limit: number): Promise<void> {
           const address = addressOf(endpoint)
           if (trying.has(address)) return
           trying.add(address)
           try {
-            const node = await connected(endpoint)
+            const node = await connected(endpoint, limit)
             if (ending.signal.aborted) return void node.close()
             ending.abort()
             resolve(node)
@@ -133,18 +137,20 @@ export function createDiscovery(url: KurrentDbUrl): Discovery {
         async function ask(seed: Endpoint): Promise<void> {
           if (asked.has(addressOf(seed))) return
           asked.add(addressOf(seed))
-          for (let wait = interval; !ending.signal.aborted; wait = Math.min(wait * 2, LONGEST_INTERVAL_MS)) {
+          for (let tries = 0; !ending.signal.aborted; tries++) {
+            const limit = limitOf(tries)
             const since = performance.now()
             try {
-              const candidates = url.isCluster ? candidatesAmong(await membersFrom(seed)) : [seed]
+              const candidates = url.isCluster ? candidatesAmong(await membersFrom(seed, limit)) : [seed]
               for (const endpoint of known) void ask(endpoint)
               if (candidates.length === 0) throw new EventStoreUnavailable(`The event store has no ${looksFor}.`)
               for (const candidate of candidates) {
-                if (!ending.signal.aborted) await use(candidate).catch((error: unknown) => fail(error, since))
+                if (!ending.signal.aborted) await use(candidate, limit).catch((error: unknown) => fail(error, since))
               }
             } catch (error) {
               fail(error, since)
             }
+            const wait = Math.min(interval * 2 ** tries, LONGEST_INTERVAL_MS)
             await delay(wait, undefined, { signal: ending.signal, ref: false }).catch(() => {})
           }
         }
@@ -153,7 +159,7 @@ export function createDiscovery(url: KurrentDbUrl): Discovery {
           if (!ending.signal.aborted) onFailure(error instanceof AggregateError ? error.errors[0] : error, since)
         }
         // What came of it, the next tries tell.
-        const first = leader ? use(leader).catch(() => {}) : Promise.resolve()
+        const first = leader ? use(leader, ANSWER_MS.first).catch(() => {}) : Promise.resolve()
         void first.then(() => {
           for (const seed of [...url.seeds, ...known]) void ask(seed)
         })

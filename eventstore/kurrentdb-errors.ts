@@ -53,6 +53,7 @@ export function failureOf(raised: unknown): Failure {
     const { address, port } = error.leader
     return { kind: 'leader', leader: { host: address, port } }
   }
+  if (isOfClosedChannel(error)) return { kind: 'broken' }
   if (!('code' in (error as object))) return { kind: 'answered' }
   const { message } = error as Error
   if (NOT_READY.test(message)) return { kind: 'notReady' }
@@ -97,10 +98,16 @@ export function toPortError(raised: unknown, stream = '', expected: ExpectedRevi
   if (INVALID_POSITION.test(detailsOf(error))) {
     return new InvalidArgument('The position is not one of this log.')
   }
+  if (isOfClosedChannel(error)) return new EventStoreUnavailable('The event store does not answer: connection lost.')
   if (isCommandError(error as Error) || 'code' in (error as object)) {
     return new EventStoreUnavailable(`The event store does not answer: ${detailsOf(error)}.`)
   }
   return error
+}
+
+/** What gRPC throws for a call that begins when its node has just been left: nothing was sent. */
+function isOfClosedChannel(error: unknown): boolean {
+  return error instanceof Error && error.message === 'Channel has been shut down'
 }
 
 /** As the stub gives them; the client's own are converted already. */

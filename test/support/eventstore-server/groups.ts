@@ -124,9 +124,9 @@ export function createGroups(log: Log) {
   const method =
     (Response: Message, work: (options: Message, response: Message) => void) =>
     (controls: Controls, call: Message, answer: Answer) => {
-      if (isStarting) return
       try {
         controls.admit('group', call.metadata)
+        if (isStarting) return
         const response = new Response()
         work(call.request.getOptions(), response)
         answer(null, response)
