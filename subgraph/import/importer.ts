@@ -30,6 +30,7 @@ import { createIds } from '../ids.ts'
 import { readNewest } from '../streams.ts'
 import { ADDRESS_ID_COLUMNS, type ImportedAddress, readAddress } from './address-row.ts'
 import { CUSTOMER_ID_COLUMNS, type ImportedCustomer, readCustomer } from './customer-row.ts'
+import { patient } from './patient.ts'
 import { idOf, RejectedRow, type Row, readRows } from './rows.ts'
 
 export interface ImportReport {
@@ -84,7 +85,7 @@ const REMEMBERED = 300_000
 export async function importFiles(
   options: ImportOptions,
 ): Promise<{ customers: ImportReport; addresses: ImportReport }> {
-  const eventStore = chained(options.eventStore)
+  const eventStore = chained(patient(options.eventStore))
   const { store, dryRun = false, onRejected, onProgress, signal, now = new Date(), timeZone = 'UTC' } = options
   const load = (id: number) => foldCustomer(eventStore, id)
   const claims = createEmailClaims(eventStore, { load }, options.emailHashKey)
@@ -510,7 +511,7 @@ async function end(eventStore: EventStore) {
   return { commit: -1n, prepare: -1n }
 }
 
-/** Works on the items, so many at a time; the first failure ends it. */
+/** Works on the items, so many at a time. The first failure ends it, once what is under way has settled. */
 async function each<T>(
   items: Iterable<T> | AsyncIterable<T>,
   limit: number,
@@ -525,5 +526,7 @@ async function each<T>(
     failed = true
     throw error
   }
-  await Promise.all(Array.from({ length: limit }, () => worker().catch(fail)))
+  const outcomes = await Promise.allSettled(Array.from({ length: limit }, () => worker().catch(fail)))
+  const failure = outcomes.find(({ status }) => status === 'rejected') as PromiseRejectedResult | undefined
+  if (failure) throw failure.reason
 }
