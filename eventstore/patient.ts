@@ -112,6 +112,7 @@ export function patient(
         return eventStore.readAll({ ...options, from: last.position, ...maxCount })
       }),
 
+    setStreamMetadata: (stream, metadata) => patiently(() => eventStore.setStreamMetadata(stream, metadata)),
     getStreamMetadata: (stream) => patiently(() => eventStore.getStreamMetadata(stream)),
   }
 }

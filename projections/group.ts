@@ -103,6 +103,7 @@ export function startGroupProjection(
         observer?.applied?.(
           deliveries.map(({ event }) => event),
           true,
+          false,
         )
         worked()
         if (signal.aborted) return
@@ -186,9 +187,9 @@ export function startGroupProjection(
       log: SILENT,
       observer: {
         ...observer,
-        applied(events, caughtUp) {
+        applied(events, caughtUp, isRefill) {
           // Of a complete read model most is there: events that are only looked at again are no news.
-          observer?.applied?.(wasComplete ? [] : events, caughtUp)
+          observer?.applied?.(wasComplete ? [] : events, caughtUp, isRefill)
           if (caughtUp) reached.resolve()
         },
       },

@@ -55,7 +55,7 @@ export function createProjectionMetrics(
   })
   const toDocument = new Histogram({
     name: 'projection_event_to_document_seconds',
-    help: "From an event's time to its document.",
+    help: "From an event's time to its document; without those that fill a read model.",
     buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 300],
     registers,
   })
@@ -163,11 +163,12 @@ export function createProjectionMetrics(
 
   return {
     observer: {
-      applied(applied) {
+      applied(applied, _caughtUp, isRefill) {
         if (applied.length === 0) return
         const now = Date.now()
         events.inc(applied.length)
         batch.observe(applied.length)
+        if (isRefill) return // the age of what is filled in again is no delay
         for (const { created } of applied) toDocument.observe(Math.max(0, (now - created.getTime()) / 1000))
       },
       interrupted: () => interruptions.inc(),

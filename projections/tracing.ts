@@ -13,8 +13,8 @@ export function traced(observer: Partial<ProjectionObserver>): Partial<Projectio
   if (!isTracing()) return observer
   return {
     ...observer,
-    applied(events, caughtUp) {
-      observer.applied?.(events, caughtUp)
+    applied(events, caughtUp, isRefill) {
+      observer.applied?.(events, caughtUp, isRefill)
       if (events.length > 0) trace(events)
     },
   }

@@ -36,8 +36,11 @@ export const SILENT: Log = { info() {}, warn() {}, error() {} }
 
 /** Told of a projection's progress, for metrics. */
 export interface ProjectionObserver {
-  /** A batch is in the documents; `caughtUp`: it reached the end of the log. */
-  applied(events: readonly RecordedEvent[], caughtUp: boolean): void
+  /**
+   * A batch is in the documents; `caughtUp`: it reached the end of the log; `isRefill`: it filled a read model that was
+   * not complete, so that its events say nothing of how long a change takes.
+   */
+  applied(events: readonly RecordedEvent[], caughtUp: boolean, isRefill: boolean): void
   /** Once for each outage of a store. */
   interrupted(): void
   /** One more customer whose document can't be brought further. */
@@ -110,6 +113,7 @@ export function startProjection(options: ProjectionOptions): Projection {
     applier.forget()
     reached = undefined
     if (checkpoint) arrive(checkpoint.position)
+    let isFilled = checkpoint?.complete ?? false
     const following = eventStore.subscribeToAll({ from: checkpoint?.position ?? 'start', filter: FILTER, batchSize })
     subscription = following
     const look = setInterval(async () => {
@@ -122,7 +126,8 @@ export function startProjection(options: ProjectionOptions): Projection {
     const finish = async (batch: SubscriptionBatch, applied: Promise<void>): Promise<void> => {
       await applied
       checkpoint = await store(batch, checkpoint)
-      observer?.applied?.(batch.events, batch.caughtUp)
+      observer?.applied?.(batch.events, batch.caughtUp, !isFilled)
+      isFilled ||= batch.caughtUp
       arrive(batch.checkpoint)
       worked()
     }

@@ -16,6 +16,9 @@ const CUSTOMER_BLOCK = 32
 /** Addresses come in blocks for one customer, so that an id tells whose address it is. */
 const ADDRESS_BLOCK = 10
 
+/** A reservation that met a new floor is given up; so many in a row may stand in the log with the floor before. */
+const LOST_BLOCKS = 8
+
 interface Sequence {
   /** The stream of the reservations, and that of the floors. */
   readonly blocks: string
@@ -74,6 +77,45 @@ export function createIds(eventStore: EventStore): Ids {
     return newest?.data.floor ?? 0
   }
 
+  /** Every floor that addresses have had, rising; at first none is known but that of a log without imports. */
+  let addressFloors: readonly number[] = [0]
+  let floorsRead = -1
+
+  /** @returns whether there are more than before */
+  async function learnFloors(): Promise<boolean> {
+    const [newest] = await readNewest<FloorRaised>(eventStore, ADDRESSES.floors, 1)
+    if (newest === undefined || newest.revision <= floorsRead) return false
+    const missing = newest.revision - floorsRead
+    const floors = await readNewest<FloorRaised>(eventStore, ADDRESSES.floors, missing, newest.revision)
+    addressFloors = [...new Set([...addressFloors, ...floors.map(({ data }) => data.floor)])].sort((a, b) => a - b)
+    floorsRead = newest.revision
+    return true
+  }
+
+  /**
+   * Whose block the id is of, by the floors that are known. Blocks and their floors rise together, so each block that is
+   * looked at halves the floors under which the id can have been reserved: a read for each halving.
+   */
+  async function reservedFor(addressId: number): Promise<number | undefined> {
+    const floors = addressFloors.filter((floor) => floor < addressId)
+    let [low, high] = [0, floors.length - 1]
+    while (low <= high) {
+      const middle = (low + high) >> 1
+      const floor = floors[middle] as number
+      const revision = Math.floor((addressId - 1 - floor) / ADDRESS_BLOCK)
+      const blocks = await readNewest<AddressesReserved>(eventStore, ADDRESSES.blocks, LOST_BLOCKS, revision)
+      const block = blocks.at(-1)
+      if (block?.revision !== revision) {
+        low = middle + 1 // not reserved yet: an earlier block, under a higher floor
+        continue
+      }
+      if ((block.data.floor ?? 0) === floor) return block.data.customerId
+      if (Math.max(...blocks.map(({ data }) => data.floor ?? 0)) > floor) low = middle + 1
+      else high = middle - 1
+    }
+    return undefined
+  }
+
   return {
     async nextCustomerId(command) {
       while (next === end) {
@@ -106,16 +148,9 @@ export function createIds(eventStore: EventStore): Ids {
       if (addressId < 1) return undefined
       const [imported] = await readNewest<AddressImported>(eventStore, `addressOwner-${addressId}`, 1)
       if (imported) return imported.data.customerId
-      // There is one floor for each import: few.
-      const floors = await readNewest<FloorRaised>(eventStore, ADDRESSES.floors, 1_000)
-      for (const floor of [...new Set([0, ...floors.map(({ data }) => data.floor)])].reverse()) {
-        if (addressId <= floor) continue
-        const from = Math.floor((addressId - 1 - floor) / ADDRESS_BLOCK)
-        const [reservation] = await readNewest<AddressesReserved>(eventStore, ADDRESSES.blocks, 1, from)
-        if (reservation?.revision === from && (reservation.data.floor ?? 0) === floor)
-          return reservation.data.customerId
-      }
-      return undefined
+      const owner = await reservedFor(addressId)
+      // An import may have raised the floor since.
+      return owner ?? ((await learnFloors()) ? reservedFor(addressId) : undefined)
     },
 
     async raiseFloor(kind, highest, command) {

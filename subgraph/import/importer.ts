@@ -31,6 +31,7 @@ import { hashPassword, kindOf, MAGENTO } from '../identity/passwords.ts'
 import { createIds } from '../ids.ts'
 import { readNewest } from '../streams.ts'
 import { ADDRESS_ID_COLUMNS, type ImportedAddress, readAddress, readCompositeAddress } from './address-row.ts'
+import { withBoundedReads } from './bounded-reads.ts'
 import { addressColumns, addressFieldsOf, customerColumns, isComposite } from './columns.ts'
 import { openTable, type Row, type Table } from './csv.ts'
 import { CUSTOMER_ID_COLUMNS, type ImportedCustomer, readCustomer } from './customer-row.ts'
@@ -164,7 +165,7 @@ export async function importFiles(
   options: ImportOptions,
 ): Promise<{ customers: ImportReport; addresses: ImportReport }> {
   const files = await openFiles(options)
-  const eventStore = chained(options.eventStore)
+  const eventStore = chained(withBoundedReads(options.eventStore))
   const { store, dryRun = false, onRejected, onProgress, signal, now = new Date(), timeZone = 'UTC' } = options
   const load = (id: number) => foldCustomer(eventStore, id)
   const claims = createEmailClaims(eventStore, { load }, options.emailHashKey)
@@ -664,7 +665,7 @@ async function end(eventStore: EventStore) {
   return { commit: -1n, prepare: -1n }
 }
 
-/** Works on the items, so many at a time; the first failure ends it. */
+/** Works on the items, so many at a time. The first failure ends it, once what is under way has settled. */
 async function each<T>(
   items: Iterable<T> | AsyncIterable<T>,
   limit: number,
@@ -679,5 +680,7 @@ async function each<T>(
     failed = true
     throw error
   }
-  await Promise.all(Array.from({ length: limit }, () => worker().catch(fail)))
+  const outcomes = await Promise.allSettled(Array.from({ length: limit }, () => worker().catch(fail)))
+  const failure = outcomes.find(({ status }) => status === 'rejected') as PromiseRejectedResult | undefined
+  if (failure) throw failure.reason
 }

@@ -202,3 +202,14 @@ t.test(
     for (const [name, started] of processes) t.equal(await started.end('SIGTERM'), 0, `${name} drains`)
   },
 )
+
+// It takes each variable that begins so for an option, and one that it does not know stops it: EVENTSTORE_URL does.
+t.test("the event store's own process is given its options and nothing of the service's", async (t) => {
+  const { environment = {}, secrets = [] } = service('kurrentdb')
+  t.ok(Object.keys(environment).length > 0)
+  for (const name of Object.keys(environment)) {
+    t.match(name, /^KURRENTDB_/)
+    t.notMatch(name, /_(URL|FILE)$/)
+  }
+  t.same(secrets, [])
+})

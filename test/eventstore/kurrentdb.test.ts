@@ -32,7 +32,7 @@ import {
 } from '../contract/event-store.ts'
 import { persistentSubscriptionContract } from '../contract/persistent-subscriptions.ts'
 import { certificate } from '../support/certificate.ts'
-import { startEventStoreServer } from '../support/eventstore-server/server.ts'
+import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 
 const realServer = process.env.TEST_EVENTSTORE_URL
 
@@ -92,7 +92,7 @@ t.test('7: a conflict tells the true revision, in both ways of appending', async
   }
 })
 
-t.test('11: appends of an instance are pipelined over one call', async (t) => {
+t.test('11: appends of an instance are pipelined over one call', builtIn("it counts the server's calls"), async (t) => {
   const { server, store } = await aServer(t)
   await Promise.all(Array.from({ length: 200 }, (_, index) => append(store, `s${index}`, 1)))
   t.equal(server.calls.batchAppend, 1)
@@ -136,19 +136,23 @@ t.test('18, 21: an append whose answer is lost is repeated if that is safe, and 
   }
 })
 
-t.test('24, 32: events larger than an append can be, and malformed JSON, are read', async (t) => {
-  const { server, store } = await aServer(t)
-  server.appendRaw('large', [{ type: 'Large', data: JSON.stringify('x'.repeat(15 * 1024 * 1024)) }])
-  const [large] = await all(store.readStream('large'))
-  t.equal(String(large?.data).length, 15 * 1024 * 1024)
-  server.appendRaw('broken', [
-    { type: 'Broken', data: '{"a":', metadata: '{"b"' },
-    { type: 'Fine', data: '{"a":1}' },
-  ])
-  const broken = await all(store.readStream('broken'))
-  t.match(broken, [{ data: '{"a":', metadata: '{"b"', isJson: true }, { data: { a: 1 } }])
-  t.same(ids(await all(store.readAll({ filter: { streamPrefixes: ['broken'] } }))), ids(broken))
-})
+t.test(
+  '24, 32: events larger than an append can be, and malformed JSON, are read',
+  builtIn("it writes past the server's limits"),
+  async (t) => {
+    const { server, store } = await aServer(t)
+    server.appendRaw('large', [{ type: 'Large', data: JSON.stringify('x'.repeat(15 * 1024 * 1024)) }])
+    const [large] = await all(store.readStream('large'))
+    t.equal(String(large?.data).length, 15 * 1024 * 1024)
+    server.appendRaw('broken', [
+      { type: 'Broken', data: '{"a":', metadata: '{"b"' },
+      { type: 'Fine', data: '{"a":1}' },
+    ])
+    const broken = await all(store.readStream('broken'))
+    t.match(broken, [{ data: '{"a":', metadata: '{"b"', isJson: true }, { data: { a: 1 } }])
+    t.same(ids(await all(store.readAll({ filter: { streamPrefixes: ['broken'] } }))), ids(broken))
+  },
+)
 
 t.test('a server may send a megabyte of events ahead of their reader', async (t) => {
   const server = createServer().listen(0, '127.0.0.1')
@@ -166,17 +170,21 @@ t.test('a server may send a megabyte of events ahead of their reader', async (t)
   t.equal((await windows).initialWindowSize, 1024 * 1024)
 })
 
-t.test('29: a read that is left early is ended at the server', async (t) => {
-  const { server, store } = await aServer(t)
-  for (let index = 0; index < 5; index++) await append(store, 'a', 1000, index * 1000)
-  const idle = server.openCalls()
-  for (let round = 0; round < 20; round++) {
-    for await (const _ of store.readStream('a')) break
-    for await (const _ of store.readAll()) break
-  }
-  await t.rejects(all(store.readStream('missing')), StreamNotFound)
-  await eventually(t, 'no call is left', () => server.openCalls() <= idle)
-})
+t.test(
+  '29: a read that is left early is ended at the server',
+  builtIn('it counts the calls that are open'),
+  async (t) => {
+    const { server, store } = await aServer(t)
+    for (let index = 0; index < 5; index++) await append(store, 'a', 1000, index * 1000)
+    const idle = server.openCalls()
+    for (let round = 0; round < 20; round++) {
+      for await (const _ of store.readStream('a')) break
+      for await (const _ of store.readAll()) break
+    }
+    await t.rejects(all(store.readStream('missing')), StreamNotFound)
+    await eventually(t, 'no call is left', () => server.openCalls() <= idle)
+  },
+)
 
 t.test('31: a link is read as the event that it is', async (t) => {
   const { store } = await aServer(t)
@@ -319,7 +327,7 @@ t.test('57: by IPv6', async (t) => {
   await store.close()
 })
 
-t.test('58: from a follower to the leader', async (t) => {
+t.test('58: from a follower to the leader', builtIn('it makes one server the follower of another'), async (t) => {
   const leader = await startEventStoreServer(t)
   const follower = await startEventStoreServer(t)
   follower.asFollower({ host: '127.0.0.1', port: leader.port })

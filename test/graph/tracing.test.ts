@@ -190,10 +190,10 @@ t.test('events of long ago, which fill a read model again, are in no trace', asy
   const unsampled = `00-${'b'.repeat(32)}-00f067aa0ba902b7-00`
   let told = 0
   const observer = traced({ applied: () => told++ })
-  observer.applied?.([event(0, 3_600_000, { traceparent })], true)
-  observer.applied?.([event(1, 0, null), event(2, 0, 'not JSON'), event(3, 0, { traceparent: 7 })], true)
-  observer.applied?.([event(4, 0, { traceparent: unsampled })], true)
-  observer.applied?.([event(5, 3_600_000, { traceparent }), event(6, 1_000, { traceparent })], true)
+  observer.applied?.([event(0, 3_600_000, { traceparent })], true, false)
+  observer.applied?.([event(1, 0, null), event(2, 0, 'not JSON'), event(3, 0, { traceparent: 7 })], true, false)
+  observer.applied?.([event(4, 0, { traceparent: unsampled })], true, false)
+  observer.applied?.([event(5, 3_600_000, { traceparent }), event(6, 1_000, { traceparent })], true, false)
   await tracing.close()
   t.equal(told, 4, 'the observer itself is told of all')
   t.match(collector.spans, [

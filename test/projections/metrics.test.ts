@@ -87,3 +87,24 @@ t.test('of a group the lag is what the documents lack, whoever has it in hand', 
   await eventStore.append('customer-7', [{ id: crypto.randomUUID(), type: 'Unheard', data: {} }], { expected: 'any' })
   t.same(await measure(), { events: 0, seconds: 0 })
 })
+
+t.test('what fills a read model is no delay; what comes later is', async (t) => {
+  const { eventStore, readModel } = await openStores(t)
+  const histories = someHistories(6)
+  await appendHistories(eventStore, histories.slice(0, 5))
+  const registry = new Registry()
+  const { observer } = createProjectionMetrics(registry, { eventStore, readModel })
+  const counted = async () => {
+    const metric = await registry.getSingleMetric('projection_event_to_document_seconds')?.get()
+    return metric?.values.find((value) => 'metricName' in value && `${value.metricName}`.endsWith('_count'))?.value ?? 0
+  }
+  const projection = startProjection({ eventStore, readModel, observer })
+  t.teardown(() => projection.stop())
+  await projection.caughtUp()
+  t.equal(await counted(), 0)
+  const late = histories.slice(5)
+  await appendHistories(eventStore, late)
+  await projection.caughtUp()
+  for (let i = 0; i < 200 && (await counted()) === 0; i++) await new Promise((resolve) => setTimeout(resolve, 10))
+  t.equal(await counted(), late[0]?.events.length)
+})
