@@ -2,6 +2,7 @@
  * The read model in Redis: a server, a Sentinel group or a Cluster, which other programs may use too.
  *
  * `customer:{generation}`    which generation is live (a hash: `live`, and a field for each one there is)
+ * `customer:{owed-scrubs}`   scrubs that are owed (a hash, a field for each)
  * `customer:{ID}:revision`   the mark: the newest revision that was acknowledged
  * `customer:{ID}`            the revision, a blank, the document as JSON
  * `customer:{checkpoint}`    the checkpoint, and the epoch of the filling that it belongs to
@@ -80,6 +81,7 @@ export function openRedisReadModel(
   const isCluster = redis.kind === 'cluster'
   const sealTags = isCluster ? tagOfEachSlot() : ['all']
   const generationsKey = `${prefix}:{generation}`
+  const owedKey = `${prefix}:{owed-scrubs}`
   const markKey = (id: number) => `${prefix}:{${id}}:revision`
   const ownPrefix = (of: number) => (of === 1 ? prefix : `${prefix}:${of}`)
   /** The generation that this handle works on, and what its keys begin with; '' as long as it is not known. */
@@ -397,7 +399,17 @@ export function openRedisReadModel(
       await each(known, (commands, { key, value }) => commands.dropValue(key, value))
     }),
 
-    scrub: redis.scrub,
+    async oweScrub() {
+      await redis.call((commands) => commands.setField(owedKey, crypto.randomUUID(), ''))
+    },
+
+    isScrubOwed: async () => (await readHash(owedKey)).size > 0,
+
+    async scrub() {
+      const owed = [...(await readHash(owedKey)).keys()]
+      await redis.scrub()
+      await each(owed, (commands, id) => commands.dropField(owedKey, id))
+    },
 
     ping: begun(async () => {
       await readCheckpoint()
@@ -417,9 +429,9 @@ export function openRedisReadModel(
     return answers.flatMap((numbers, chunk) => numbers.map((number) => ids[chunk * size + number] as number))
   }
 
-  /** Of all generations: the marks, and which one is live. */
+  /** Of all generations: the marks, which one is live, and the scrubs that are owed. */
   function isShared(key: string): boolean {
-    return key === generationsKey || key.endsWith('}:revision')
+    return key === generationsKey || key === owedKey || key.endsWith('}:revision')
   }
 }
 

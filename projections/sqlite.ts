@@ -37,6 +37,7 @@ const SCHEMA = `
     event TEXT NOT NULL,
     PRIMARY KEY (generation, customer)
   ) STRICT;
+  CREATE TABLE IF NOT EXISTS owed_scrubs (id TEXT PRIMARY KEY) STRICT;
 `
 const APPLICATION_ID = 0x43_75_52_6d // "CuRm"
 const VERSION = 2
@@ -107,6 +108,9 @@ export function openSqliteReadModel({
     ),
     dropGeneration: database.prepare('DELETE FROM generations WHERE number = ?'),
     dropMarks: database.prepare('DELETE FROM marks'),
+    oweScrub: database.prepare('INSERT INTO owed_scrubs VALUES (?)'),
+    owedScrubs: database.prepare('SELECT id FROM owed_scrubs'),
+    settleScrub: database.prepare('DELETE FROM owed_scrubs WHERE id = ?'),
     ping: database.prepare('SELECT 1'),
   }
   if (generation !== undefined) sql.addGeneration.run(generation)
@@ -278,7 +282,15 @@ export function openSqliteReadModel({
 
     forget: (ids) => write(() => void sql.forget.run(JSON.stringify(ids), current)),
 
-    scrub: () => read(() => emptyWal(database)),
+    oweScrub: () => write(() => void sql.oweScrub.run(crypto.randomUUID())),
+
+    isScrubOwed: () => read(() => sql.owedScrubs.get() !== undefined),
+
+    async scrub() {
+      const owed = await read(() => sql.owedScrubs.all() as { id: string }[])
+      await read(() => emptyWal(database))
+      if (owed.length > 0) await write(() => owed.forEach(({ id }) => void sql.settleScrub.run(id)))
+    },
 
     async ping() {
       await read(() => sql.ping.get())

@@ -6,7 +6,6 @@
 import type { Recorded } from '../../eventstore/codec.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
-import { deleteStream } from '../../projections/erasure.ts'
 import type { SignInEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
 import type { AccessLog } from '../access-log.ts'
@@ -31,8 +30,6 @@ export interface SignIn {
   confirm(customerId: number, password: string, command: Command): Promise<StoredCredentials>
   /** Wrong passwords so far no longer count towards a lock: the password was reset. */
   forgive(customerId: number, command: Command): Promise<void>
-  /** Deletes the record of a customer who is gone. */
-  forget(customerId: number): Promise<void>
 }
 
 export function createSignIn(
@@ -153,10 +150,6 @@ export function createSignIn(
     },
 
     forgive: (customerId, command) => record(customerId, { type: 'FailuresForgiven', data: {} }, command),
-
-    async forget(customerId) {
-      await deleteStream(eventStore, stream(customerId))
-    },
   }
 }
 
