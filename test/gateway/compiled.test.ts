@@ -196,10 +196,10 @@ t.test('texts are quoted as JSON has them, lone surrogates too', async (t) => {
     'a\ude00\ud83d',
     ['\ud83d', '\u{1f600}'].join(''),
   ]
-  for (const text of texts) {
+  for (const [index, text] of texts.entries()) {
     const quoted = quote(text)
-    t.equal(quoted, JSON.stringify(text), quoted)
+    t.ok(quoted === JSON.stringify(text), `text ${index}`)
     // On its way to the client it is UTF-8, which has no lone surrogates.
-    t.equal(JSON.parse(Buffer.from(quoted).toString()), text, `${quoted} arrives`)
+    t.ok(JSON.parse(Buffer.from(quoted).toString()) === text, `text ${index} arrives`)
   }
 })
