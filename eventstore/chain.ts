@@ -292,7 +292,9 @@ export function chained(eventStore: EventStore): EventStore {
     ...eventStore,
     append(stream, events, options) {
       const { expected } = options
-      if (events.length === 0 || closed) return eventStore.append(stream, events, options)
+      // Without its place in the chain it must not get past: the store below may still be open.
+      if (closed) return Promise.reject(new EventStoreUnavailable('The event store is closed.'))
+      if (events.length === 0) return eventStore.append(stream, events, options)
       if (expected === 'any' || expected === 'stream_exists') {
         return inTurn(stream, () => appendToEnd(stream, events, expected))
       }

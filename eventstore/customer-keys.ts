@@ -64,6 +64,8 @@ export interface CustomerKeys {
    * @throws EventStoreUnavailable
    */
   destroy(subject: Subject): Promise<boolean>
+  /** Whether a key was there and has been destroyed, as the key store says now. @throws EventStoreUnavailable */
+  isDestroyed(subject: Subject): Promise<boolean>
   /**
    * Wraps all blocks with the current master key that another one has wrapped. No customer's key changes, and no event.
    * @returns how many blocks there are, and were wrapped anew
@@ -351,6 +353,12 @@ export function createCustomerKeys(options: {
           if (!(error instanceof WrongExpectedRevision)) throw error
         }
       }
+    },
+
+    async isDestroyed(subject) {
+      const { stream, index } = placeOf(subject)
+      await check()
+      return (await read(stream))?.destroyed.includes(index) ?? false
     },
 
     async rotate(report = () => {}) {

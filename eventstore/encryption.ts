@@ -15,11 +15,13 @@
  */
 import type { KeyObject } from 'node:crypto'
 import { erasedValue, PERSONAL_FIELDS } from '../schema/events.ts'
+import { isPersonal, personalOwnerOf, STREAMS } from '../schema/streams.ts'
 import { SEAL_BYTES, seal, unseal } from './aes-gcm.ts'
 import { countAsChained } from './chain.ts'
 import { hasPersonal, isEncrypted } from './codec.ts'
 import type { CustomerKey, CustomerKeys, Subject, WritingKey } from './customer-keys.ts'
 import { decryptBeside, type Sealed } from './decryption-thread.ts'
+import { guarded } from './guard.ts'
 import {
   type Delivery,
   type EventStore,
@@ -36,14 +38,8 @@ import {
 
 type Members = { readonly [name: string]: Json | undefined }
 
-/** Families of streams whose names end with whose they are. */
-const FAMILIES: ReadonlySet<string> = new Set([
-  'customer',
-  'customerCredentials',
-  'customerAccess',
-  'newsletterSubscriber',
-])
-const PREFIXES = [...FAMILIES].map((family) => `${family}-`)
+/** What the names of the streams begin with whose events have personal fields. */
+const PREFIXES = STREAMS.filter(isPersonal).map(({ name }) => name)
 
 const VERSION = 1
 const HEAD_BYTES = 3
@@ -54,10 +50,7 @@ const ASCII = /^[\x20-\x7e]*$/
 export const KEY_MAX_AGE_MS = 1_000
 
 /** Whose stream it is; undefined for one without personal fields. */
-function subjectOf(stream: string): Subject | undefined {
-  const dash = stream.indexOf('-')
-  return FAMILIES.has(stream.slice(0, dash)) ? stream.slice(dash + 1) : undefined
-}
+const subjectOf = (stream: string): Subject | undefined => personalOwnerOf(stream)
 
 const authenticated = (stream: string, { type, id }: { readonly type: string; readonly id: string }) =>
   `${stream} ${type} ${id.toLowerCase()}`
@@ -176,6 +169,7 @@ export function openEvent(keys: CustomerKeys, event: RecordedEvent): RecordedEve
  */
 export function encryptedLog(keys: CustomerKeys): EventStore {
   const { log } = keys
+  const guardedLog = guarded(log)
   /** Streams with an append that waits for its key. */
   const awaited = new Map<string, Promise<void>>()
 
@@ -285,9 +279,9 @@ export function encryptedLog(keys: CustomerKeys): EventStore {
       const first = awaited.get(stream)
       if (first) return first.then(() => store.append(stream, events, options)) // appends keep their order
       const subject = subjectOf(stream)
-      if (subject === undefined || !events.some(hasPersonal)) return log.append(stream, events, options)
+      if (subject === undefined || !events.some(hasPersonal)) return guardedLog.append(stream, events, options)
       const write = (key: WritingKey) =>
-        log.append(
+        guardedLog.append(
           stream,
           events.map((event) => encrypt(stream, event, key)),
           options,

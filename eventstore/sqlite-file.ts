@@ -100,6 +100,12 @@ function openOnce(
       if (quick_check !== 'ok') throw new SqliteFileError(`${path} is damaged: ${quick_check.replace(/\s+/g, ' ')}`)
     }
     database.exec(`PRAGMA busy_timeout = ${LOCK_TIMEOUT_MS}`)
+    // A process that was killed may have left in it what was deleted. Where another process is at work, it sees to that.
+    try {
+      emptyWal(database)
+    } catch (error) {
+      if (!isBusy(error)) throw error
+    }
     return database
   } catch (error) {
     database.close()

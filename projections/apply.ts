@@ -4,10 +4,12 @@
  */
 import { LRUCache } from 'lru-cache'
 import { decode } from '../eventstore/codec.ts'
+import { keysOf } from '../eventstore/guard.ts'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
-import type { CustomerEvent } from '../schema/events.ts'
+import { type CustomerEvent, isErased } from '../schema/events.ts'
+import { inTurns } from '../schema/in-turns.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
-import { destroyKeys } from './erasure.ts'
+import { completeErasure } from './erasure.ts'
 import { customerOf, skipOrThrow } from './fold.ts'
 import { type DocumentWrite, type ReadModel, ReadModelUnavailable } from './read-model.ts'
 
@@ -38,6 +40,8 @@ const SCRUB_AFTER_MS = 1_000
 /** After that they are not for so many times as long as it took. */
 const SCRUB_REST = 20
 const RECENT_MS = 3_600_000
+/** How often it is looked whether a scrub is owed that this process has not scheduled; the longest wait after failures. */
+const LOOK_FOR_SCRUB_MS = 60_000
 
 /**
  * @param options.onFailure told once for each customer that got stuck
@@ -129,36 +133,53 @@ export function createApplier(options: {
   /** Before then the files of the read model are not written anew once more (performance.now). */
   let restsUntil = 0
   let isScrubDue = false
+  /** When it was last looked whether a scrub is owed (performance.now). */
+  let looked = Number.NEGATIVE_INFINITY
 
-  /** Of customers who were deleted nothing may be left, whoever deleted them and wherever that was cut off. */
-  async function completeErasures(events: readonly RecordedEvent[]): Promise<void> {
-    const deletions = events.filter(
-      ({ type, stream }) => type === 'CustomerDeleted' && customerOf(stream) !== undefined,
-    )
+  /**
+   * Of customers who were deleted nothing may be left, whoever deleted them and wherever that was cut off. A log in clear
+   * that was opened without keys has nothing to destroy; whoever deletes or erases is refused there.
+   */
+  async function completeErasures(deletions: readonly RecordedEvent[]): Promise<void> {
     if (deletions.length === 0) return
-    const ids = deletions.map(({ stream }) => customerOf(stream) as number)
-    await destroyKeys(eventStore, ids)
-    await readModel.forget(ids)
-    // Of deletions of long ago, met again, nothing new lies on the disk.
-    if (deletions.some(({ created }) => Date.now() - created.getTime() < RECENT_MS)) scheduleScrub()
+    if (eventStore.keys) await inTurns(deletions, complete)
+    await readModel.forget(deletions.map(({ stream }) => customerOf(stream) as number))
+  }
+
+  async function complete(event: RecordedEvent): Promise<void> {
+    try {
+      await completeErasure(eventStore, event)
+    } catch (error) {
+      if (error instanceof EventStoreUnavailable) throw error
+      // Something of it can't be read. That must not hold up everybody else, and the key is destroyed all the same.
+      await keysOf(eventStore).destroy(String(customerOf(event.stream)))
+      onFailure({ stream: event.stream, revision: event.revision, error })
+    }
+  }
+
+  /** What another process, or this one before it was killed, has not come to. */
+  async function lookForScrub(): Promise<void> {
+    if (isScrubDue || performance.now() - looked < LOOK_FOR_SCRUB_MS) return
+    if (await readModel.isScrubOwed()) scheduleScrub()
+    looked = performance.now()
   }
 
   /** Soon, but not for each of many: most of the time it rests. */
-  function scheduleScrub(): void {
+  function scheduleScrub(wait = SCRUB_AFTER_MS): void {
     if (isScrubDue) return
     isScrubDue = true
     setTimeout(
       async () => {
         isScrubDue = false // what comes now may come too late for this one
         const started = performance.now()
-        try {
-          await readModel.scrub()
-        } catch {
-          // The next one makes up for it.
-        }
+        const isDone = await readModel.scrub().then(
+          () => true,
+          () => false,
+        )
         restsUntil = performance.now() + SCRUB_REST * (performance.now() - started)
+        if (!isDone) scheduleScrub(Math.min(2 * wait, LOOK_FOR_SCRUB_MS)) // it stays owed until it is
       },
-      Math.max(SCRUB_AFTER_MS, restsUntil - performance.now()),
+      Math.max(wait, restsUntil - performance.now()),
     ).unref()
   }
 
@@ -173,6 +194,11 @@ export function createApplier(options: {
         if (document.revision > before.revision) writes.push({ document, expected: before.revision })
       }
       if (writes.length === 0) return
+      // Noted before anything is overwritten: a process that is killed right after it leaves it to the next one.
+      if (writes.some(({ document }) => document.status === 'deleted' && holdsPerson(documents.get(document.id)))) {
+        await readModel.oweScrub()
+        scheduleScrub()
+      }
       // Taken for stored from here on, so that the next events can be applied meanwhile. Where it is not so, their
       // compare-and-set fails too. A stuck one is read each time: a newer release beside this one may get past the event.
       for (const { document } of writes) if (!stuck.has(document.id)) stored.set(document.id, document)
@@ -198,8 +224,14 @@ export function createApplier(options: {
 
   return {
     async apply(events, onSent) {
+      const deletions = events.filter((event) => event.type === 'CustomerDeleted' && customerOf(event.stream))
+      // Of deletions of long ago, met again, nothing new lies on the disk.
+      const isRecent = deletions.some(({ created }) => Date.now() - created.getTime() < RECENT_MS)
+      if (isRecent) await readModel.oweScrub()
       await applyAll(events, onSent)
-      await completeErasures(events)
+      await completeErasures(deletions)
+      if (isRecent) scheduleScrub()
+      await lookForScrub()
     },
 
     forget() {
@@ -208,6 +240,10 @@ export function createApplier(options: {
     },
   }
 }
+
+/** Whether something personal is in a document. */
+const holdsPerson = (document: CustomerDocument | undefined): boolean =>
+  document?.status === 'registered' && !isErased(document.email)
 
 function groupByCustomer(events: readonly RecordedEvent[]): Map<number, RecordedEvent[]> {
   const groups = new Map<number, RecordedEvent[]>()

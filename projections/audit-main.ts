@@ -50,9 +50,9 @@ await runCommand(async (configuration, signal) => {
   }
 })
 
-/** Where there is no terminal, whoever wrote the script has decided. */
-async function confirm(question: string): Promise<boolean> {
-  if (!process.stdin.isTTY) return true
+/** undefined where there is no terminal: nobody can be asked. */
+async function confirm(question: string): Promise<boolean | undefined> {
+  if (!process.stdin.isTTY) return undefined
   const terminal = createInterface({ input: process.stdin, output: process.stderr })
   try {
     return /^y(es)?$/i.test((await terminal.question(`${question} (y/N) `)).trim())

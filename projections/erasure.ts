@@ -2,16 +2,31 @@
  * Erasing a person (GDPR art. 17). The events stay, so that it still shows what happened and when; the keys of their
  * personal fields are destroyed, and streams that only serve a living account are deleted.
  *
- * Cut off anywhere, it can be gone through once more. What must not be left undone, the key and the documents, every
- * projection worker completes when it comes by the `CustomerDeleted` (apply.ts).
+ * The `CustomerDeleted` comes first: from then on the customer is gone for everybody. All else follows from it
+ * ({@link finishErasure}) and needs nothing but what is in it. Cut off anywhere, it can be gone through once more, and
+ * every projection worker does so when it comes by the event (apply.ts). The customer's own key is destroyed last: as long
+ * as it is there, the erasure is not finished.
  */
 import { chained } from '../eventstore/chain.ts'
 import { encode, type Recorded } from '../eventstore/codec.ts'
-import { type EventStore, type NewEvent, StreamNotFound, WrongExpectedRevision } from '../eventstore/port.ts'
+import { keysOf } from '../eventstore/guard.ts'
+import {
+  type EventStore,
+  type NewEvent,
+  type RecordedEvent,
+  StreamDeleted,
+  StreamNotFound,
+  WrongExpectedRevision,
+} from '../eventstore/port.ts'
 import { newestEvent, orNone } from '../eventstore/reads.ts'
-import { type DomainEvent, type EmailEvent, isErased, type SubscriberEvent } from '../schema/events.ts'
-import { inTurns } from '../schema/in-turns.ts'
-import { customerStream } from './fold.ts'
+import {
+  type DomainEvent,
+  type EmailEvent,
+  type EventMetadata,
+  isErased,
+  type SubscriberEvent,
+} from '../schema/events.ts'
+import { customerOf, customerStream } from './fold.ts'
 
 /** In whose name something is erased. */
 export interface Eraser {
@@ -46,6 +61,8 @@ export interface Account {
   readonly isDeleted: boolean
   /** The addresses that the customer has had, each once, as far as they can still be read. */
   readonly addresses: readonly string[]
+  /** The keyed hashes of the addresses, where the deletion has noted them. */
+  readonly emailKeys: readonly string[]
 }
 
 /** Looked at event by event, and not folded: one that can't be applied must not stand in the way. @throws EventStoreUnavailable */
@@ -53,36 +70,97 @@ export async function readAccount(eventStore: EventStore, customerId: number): P
   const addresses = new Set<string>()
   let revision = -1
   let isDeleted = false
+  let emailKeys: readonly string[] = []
   for await (const event of orNone(eventStore.readStream(customerStream(customerId)))) {
     revision = event.revision
-    isDeleted ||= event.type === 'CustomerDeleted'
+    if (event.type === 'CustomerDeleted') {
+      isDeleted = true
+      emailKeys = emailKeysOf(event)
+    }
     if (event.type !== 'CustomerRegistered' && event.type !== 'CustomerEmailChanged') continue
     const { email } = (event.data ?? {}) as { email?: unknown }
     if (typeof email === 'string' && !isErased(email)) addresses.add(email)
   }
-  return { revision, isDeleted, addresses: [...addresses] }
+  return { revision, isDeleted, addresses: [...addresses], emailKeys }
+}
+
+function emailKeysOf({ data }: RecordedEvent): readonly string[] {
+  const { emailKeys } = (data ?? {}) as { emailKeys?: unknown }
+  return Array.isArray(emailKeys) ? emailKeys.filter((key) => typeof key === 'string') : []
+}
+
+/**
+ * Does all that follows from a customer's deletion: erases what is known of their addresses, deletes the password and the
+ * record of sign-ins, frees the addresses, destroys the key. What is done already is left as it is.
+ * @param emailKeys the keyed hashes of the addresses that the customer has had
+ * @param deletedAt where this comes later: a subscription of an address that is newer than this is somebody else's
+ * @throws EventStoreUnavailable; InvalidArgument for a store without keys
+ */
+export async function finishErasure(
+  eventStore: EventStore,
+  { customerId, emailKeys, deletedAt }: { customerId: number; emailKeys: readonly string[]; deletedAt?: Date },
+  eraser: Eraser,
+): Promise<void> {
+  const keys = keysOf(eventStore)
+  for (const key of emailKeys) await eraseAddress(eventStore, key, eraser, { customerId, until: deletedAt })
+  const { credentials, signIns } = streamsOfAccount(customerId)
+  await deleteStream(eventStore, credentials)
+  await deleteStream(eventStore, signIns)
+  for (const key of emailKeys) {
+    await appendAfter<EmailEvent>(eventStore, streamsOfAddress(key).claim, eraser, (last) =>
+      last?.type === 'EmailClaimed' && last.data.customerId === customerId
+        ? { type: 'EmailReleased', data: { customerId } }
+        : undefined,
+    )
+  }
+  await keys.destroy(String(customerId))
+}
+
+/**
+ * Finishes the erasure that an event began, if it is not finished. It is done in the name of whoever deleted the customer.
+ * @param event a `CustomerDeleted`
+ * @throws EventStoreUnavailable; InvalidArgument for a store without keys
+ */
+export async function completeErasure(eventStore: EventStore, event: RecordedEvent): Promise<void> {
+  const customerId = customerOf(event.stream)
+  if (customerId === undefined) return
+  const keys = keysOf(eventStore)
+  const subject = String(customerId)
+  if (await keys.isDestroyed(subject)) {
+    await keys.destroy(subject) // what was before the key's destruction may still be there
+    return
+  }
+  const { actor = 'erasure', $correlationId = event.id } = (event.metadata ?? {}) as Partial<EventMetadata>
+  const eraser = { actor, correlationId: $correlationId, at: new Date() }
+  await finishErasure(eventStore, { customerId, emailKeys: emailKeysOf(event), deletedAt: event.created }, eraser)
 }
 
 /**
  * Erases what is known of an address apart from customers: as a guest's who subscribed, and of attempts to sign in.
- * @param customerId whose address it was: nothing happens where another customer has it by now
+ * @param options.customerId whose address it was: nothing happens where another customer has it by now
+ * @param options.until a guest's subscription that was written later stays, with its key
  * @returns whether there was anything
- * @throws EventStoreUnavailable
+ * @throws EventStoreUnavailable; InvalidArgument for a store without keys
  */
 export async function eraseAddress(
   eventStore: EventStore,
   emailKey: string,
   eraser: Eraser,
-  customerId?: number,
+  { customerId, until }: { readonly customerId?: number; readonly until?: Date | undefined } = {},
 ): Promise<boolean> {
+  const keys = keysOf(eventStore)
   const { claim, subscriber, access, signIns } = streamsOfAddress(emailKey)
   const holder = await newestEvent<EmailEvent>(eventStore, claim)
   if (holder?.type === 'EmailClaimed' && holder.data.customerId !== customerId) return false
+  let isNewer = false
   const found = [
-    await appendAfter<SubscriberEvent>(eventStore, subscriber, eraser, (last) =>
-      last === undefined || last.type === 'GuestErased' ? undefined : { type: 'GuestErased', data: {} },
-    ),
-    (await eventStore.keys?.destroy(emailKey)) ?? false,
+    await appendAfter<SubscriberEvent>(eventStore, subscriber, eraser, (last) => {
+      isNewer = last !== undefined && last.type !== 'GuestErased' && until !== undefined && last.created > until
+      return last === undefined || last.type === 'GuestErased' || isNewer
+        ? undefined
+        : { type: 'GuestErased', data: {} }
+    }),
+    !isNewer && (await keys.destroy(emailKey)),
     await deleteStream(eventStore, access),
     await deleteStream(eventStore, signIns),
   ]
@@ -96,18 +174,11 @@ export async function deleteStream(eventStore: EventStore, stream: string): Prom
     await eventStore.deleteStream(stream, { expected: 'any' })
     return true
   } catch (error) {
-    if (error instanceof StreamNotFound || error instanceof WrongExpectedRevision) return false
+    // Another one, who finishes the same erasure, may have deleted it in between.
+    if (error instanceof StreamNotFound || error instanceof StreamDeleted) return false
+    if (error instanceof WrongExpectedRevision) return false
     throw error
   }
-}
-
-/**
- * Destroys the keys of customers who were deleted: nothing personal in their streams can be read any more. One that is
- * destroyed already is looked at too: what was before it may still be there.
- * @throws EventStoreUnavailable
- */
-export async function destroyKeys(eventStore: EventStore, customerIds: readonly number[]): Promise<void> {
-  await inTurns(customerIds, async (id) => eventStore.keys?.destroy(String(id)))
 }
 
 /** Appends what is decided on the stream's newest event. @returns whether something was appended */

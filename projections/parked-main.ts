@@ -26,7 +26,7 @@ await runCommand(async (configuration) => {
   if (!['list', 'show', 'replay', 'drop'].includes(action) || positionals.length > 2) throw usage()
   const all = action === 'replay' && values.all
   if ((action === 'list' || all) !== (id === undefined)) throw usage()
-  if (action === 'drop' && values.reason === '') {
+  if (action === 'drop' && values.reason.trim() === '') {
     throw new ConfigurationError('drop needs --reason TEXT: it is recorded with the decision.')
   }
   if (id !== undefined && !/^[1-9]\d*$/.test(id)) {
@@ -54,7 +54,7 @@ await runCommand(async (configuration) => {
           await skipEvent(eventStore, {
             customerId,
             revision,
-            reason: values.reason,
+            reason: values.reason.trim(),
             actor: `operator:${userInfo().username}`,
           })
         }

@@ -144,8 +144,18 @@ export interface ReadModel {
   forget(ids: readonly number[]): Promise<void>
 
   /**
+   * Notes, as durably as the documents themselves, that a scrub is owed: before the documents of a deleted customer are
+   * overwritten. Only a `scrub` that begins later settles it. @throws ReadModelUnavailable
+   */
+  oweScrub(): Promise<void>
+
+  /** Whether a scrub is owed, whichever process noted it. @throws ReadModelUnavailable */
+  isScrubOwed(): Promise<boolean>
+
+  /**
    * What was overwritten or removed by now is gone from the disk too when it resolves, as far as the store can be told to:
-   * Redis needs to allow INFO, CONFIG GET, BGREWRITEAOF and BGSAVE. @throws ReadModelUnavailable
+   * Redis needs to allow INFO, CONFIG GET, BGREWRITEAOF and BGSAVE. Settles what was owed when it began.
+   * @throws ReadModelUnavailable
    */
   scrub(): Promise<void>
 

@@ -92,9 +92,13 @@ async function rebuild(
     const [current] = (await live.generations()).filter((each) => each.live)
     if (current?.checkpoint?.complete) {
       const comparing = showProgress('comparing with the live generation', 'documents')
-      const count = await list(
-        compareGenerations(next, live, ({ done, share }) => comparing.report(done, share)),
+      let count = 0
+      const differences = compareGenerations(next, live, ({ done, share }) => comparing.report(done, share))
+      await list(
+        differences,
         () => signal.aborted,
+        // What can't be read says nothing against what takes its place.
+        ({ fields }) => void (fields === 'unreadable' || count++),
       )
       comparing.stop()
       if (signal.aborted) {
@@ -124,16 +128,20 @@ async function rebuild(
   }
 }
 
-/** Prints differences, the first of them one by one. @returns how many there are */
-async function list(differences: AsyncIterable<Difference>, isOver: () => boolean = () => false): Promise<number> {
+/** Prints differences, the first of them one by one. @param told of each */
+async function list(
+  differences: AsyncIterable<Difference>,
+  isOver: () => boolean,
+  told: (difference: Difference) => void,
+): Promise<void> {
   let count = 0
   for await (const difference of differences) {
     if (isOver()) break
     count++
+    told(difference)
     if (count <= MOST_LISTED) console.log(describe(difference))
   }
   if (count > MOST_LISTED) console.log(`... and ${count - MOST_LISTED} more`)
-  return count
 }
 
 async function verify(eventStore: EventStore, readModel: ReadModel, signal: AbortSignal): Promise<number> {

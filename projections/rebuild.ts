@@ -29,8 +29,11 @@ export interface Progress {
 /** What differs between two documents of a customer, or a document and the log; no values, for they are personal. */
 export interface Difference {
   readonly customerId: number
-  /** Fields that differ; `missing` or `extra` for the whole document; `parked`: the log can't be folded, see parked.ts. */
-  readonly fields: readonly string[] | 'missing' | 'extra' | 'parked'
+  /**
+   * Fields that differ; `missing` or `extra` for the whole document; `unreadable`: what is stored in its place is none;
+   * `parked`: the log can't be folded, see parked.ts.
+   */
+  readonly fields: readonly string[] | 'missing' | 'extra' | 'unreadable' | 'parked'
   /** The revisions of both sides; -1 for none. */
   readonly revisions: readonly [expected: number, found: number]
 }
@@ -121,7 +124,8 @@ async function settle(
   look: (ids: readonly number[]) => Promise<Difference[]>,
 ): Promise<Difference[]> {
   let differing = await look(ids)
-  while (differing.some(({ revisions: [expected, found] }) => expected !== found) && patience.left > 0) {
+  const mayLag = ({ fields, revisions: [expected, found] }: Difference) => fields !== 'unreadable' && expected !== found
+  while (differing.some(mayLag) && patience.left > 0) {
     patience.left -= LOOK_AGAIN_MS
     await delay(LOOK_AGAIN_MS)
     const before = differing.length
@@ -145,7 +149,8 @@ export async function* compareGenerations(
   const live = await found.generation()
   const look = async (ids: readonly number[]) => {
     const [a, b] = await Promise.all([expected.documents(ids), found.documents(ids)])
-    return ids.flatMap((id, index) => difference(id, a[index] ?? null, b[index] ?? null) ?? [])
+    const differences = ids.flatMap((id, index) => difference(id, a[index] ?? null, b[index] ?? null) ?? [])
+    return tellUnreadable(found, differences)
   }
   let done = 0
   const passes = [
@@ -162,6 +167,16 @@ export async function* compareGenerations(
       report({ done, share: undefined })
     }
   }
+}
+
+/** A document that is missing, although something is stored in its place, can't be read. */
+async function tellUnreadable(readModel: ReadModel, differences: readonly Difference[]): Promise<Difference[]> {
+  const missing = differences.filter(({ fields }) => fields === 'missing').map(({ customerId }) => customerId)
+  if (missing.length === 0) return [...differences]
+  const lacking = new Set(await readModel.lacking(missing))
+  return differences.map((each) =>
+    each.fields === 'missing' && !lacking.has(each.customerId) ? { ...each, fields: 'unreadable' as const } : each,
+  )
 }
 
 function difference(
@@ -203,13 +218,14 @@ export async function* compareWithLog(
   const look = async (ids: readonly number[]) => {
     const folds = await inTurns(ids, (id) => tryFold(eventStore, id))
     const documents = await readModel.documents(ids)
-    return ids.flatMap((id, index): Difference | [] => {
+    const differences = ids.flatMap((id, index): Difference | [] => {
       const [fold, document] = [folds[index] ?? null, documents[index] ?? null]
       const revision = document?.revision ?? -1
       if (fold === 'parked') return { customerId: id, fields: 'parked', revisions: [revision, revision] }
       if (fold?.revision === -1) return [] // its stream is gone, although $all still has the event: see below
       return difference(id, fold, document) ?? []
     })
+    return tellUnreadable(readModel, differences)
   }
   const compare = async (share: number | undefined, position?: bigint) => {
     const ids = page
@@ -231,8 +247,12 @@ export async function* compareWithLog(
     if (signal?.aborted) return
     const streams = await inTurns(ids, (id) => hasStream(eventStore, id))
     const extra = ids.filter((_, index) => !streams[index])
-    for (const document of await readModel.documents(extra)) {
-      if (document !== null) yield { customerId: document.id, fields: 'extra', revisions: [-1, document.revision] }
+    const documents = await readModel.documents(extra)
+    const gone = new Set(await readModel.lacking(extra))
+    for (const [index, customerId] of extra.entries()) {
+      const revision = documents[index]?.revision
+      if (revision !== undefined) yield { customerId, fields: 'extra', revisions: [-1, revision] }
+      else if (!gone.has(customerId)) yield { customerId, fields: 'unreadable', revisions: [-1, -1] }
     }
   }
 }
@@ -259,6 +279,11 @@ async function tryFold(eventStore: EventStore, id: number): Promise<CustomerDocu
 export function describe({ customerId, fields, revisions: [expected, found] }: Difference): string {
   const customer = `customer ${customerId}`
   if (fields === 'parked') return `${customer}: an event can't be applied; npm run parked -- show ${customerId}`
+  if (fields === 'unreadable') {
+    const inLog =
+      expected === -1 ? `there is no stream ${CUSTOMER_STREAMS}${customerId}` : `the log has it at revision ${expected}`
+    return `${customer}: its document can't be read; ${inLog}`
+  }
   if (fields === 'missing') return `${customer}: no document; the log has it at revision ${expected}`
   if (fields === 'extra')
     return `${customer}: a document at revision ${found}, but no stream ${CUSTOMER_STREAMS}${customerId}`

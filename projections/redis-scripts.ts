@@ -8,6 +8,20 @@ import { createHash } from 'node:crypto'
 /** The server's incarnation: another one after each start and on each replica, so a seal does not survive either. */
 const RUN = `local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')`
 
+/** In the place of what a key holds that is no text: another program has put a list or the like there. */
+export const UNREADABLE = 'unreadable'
+const TEXT = `local function text(key)
+       local value = redis.pcall('GET', key)
+       if type(value) == 'table' then return '${UNREADABLE}' end
+       return value
+     end
+     local function beginning(key, last)
+       local value = redis.pcall('GETRANGE', key, 0, last)
+       return type(value) == 'string' and value or ''
+     end`
+/** Whatever else a hash's key holds counts as no hash, and gives way to one. */
+const OWN_HASH = `if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end`
+
 export interface Script<Reply> {
   readonly lua: string
   readonly digest: string
@@ -25,21 +39,23 @@ export const scripts = {
   /** (seal, document, mark): the document if the seal is whole, and the mark */
   readCustomer: script<[string | null, string | null]>(
     3,
-    `local mark = redis.call('GET', KEYS[3])
-     local seal = redis.call('GET', KEYS[1])
+    `${TEXT}
+     local mark = text(KEYS[3])
+     local seal = text(KEYS[1])
      if not seal then return {false, mark} end
      ${RUN}
      if seal ~= 'complete:' .. run then return {false, mark} end
-     return {redis.call('GET', KEYS[2]), mark}`,
+     return {text(KEYS[2]), mark}`,
   ),
 
-  /** (document; expected revision, value): the revision now stored. A value begins with its revision and a blank. */
-  putDocument: script<number>(
+  /** (document; expected revision, value): null where it was written, else the revision that is stored. A value begins with its revision and a blank. */
+  putDocument: script<number | null>(
     1,
-    `local stored = tonumber(string.match(redis.call('GETRANGE', KEYS[1], 0, 20), '^%d+') or -1)
+    `${TEXT}
+     local stored = tonumber(string.match(beginning(KEYS[1], 20), '^%d+') or -1)
      if stored ~= tonumber(ARGV[1]) then return stored end
      redis.call('SET', KEYS[1], ARGV[2])
-     return tonumber(string.match(ARGV[2], '^%d+'))`,
+     return false`,
   ),
 
   /**
@@ -48,17 +64,18 @@ export const scripts = {
    */
   putDocuments: script<number[]>(
     1,
-    `local refused = {}
+    `${TEXT}
+     local refused = {}
      for i = 1, #ARGV, 3 do
        local key, expected = ARGV[i], ARGV[i + 1]
        local written
        if expected == '-1' then written = redis.call('SET', key, ARGV[i + 2], 'NX')
-       elseif redis.call('GETRANGE', key, 0, #expected) == expected .. ' ' then
+       elseif beginning(key, #expected) == expected .. ' ' then
          written = redis.call('SET', key, ARGV[i + 2])
        end
        if not written then
          refused[#refused + 1] = (i - 1) / 3
-         refused[#refused + 1] = tonumber(string.match(redis.call('GETRANGE', key, 0, 20), '^%d+') or -1)
+         refused[#refused + 1] = tonumber(string.match(beginning(key, 20), '^%d+') or -1)
        end
      end
      return refused`,
@@ -67,9 +84,10 @@ export const scripts = {
   /** (a document; pairs of documents' keys on the same server): the numbers, from 0, of the pairs that are not the same */
   compareDocuments: script<number[]>(
     1,
-    `local differing = {}
+    `${TEXT}
+     local differing = {}
      for i = 1, #ARGV, 2 do
-       if redis.call('GET', ARGV[i]) ~= redis.call('GET', ARGV[i + 1]) then
+       if text(ARGV[i]) ~= text(ARGV[i + 1]) then
          differing[#differing + 1] = (i - 1) / 2
        end
      end
@@ -87,26 +105,36 @@ export const scripts = {
   ),
 
   /** (hash): its fields and values in turn */
-  readHash: script<string[]>(1, `return redis.call('HGETALL', KEYS[1])`),
+  readHash: script<string[]>(
+    1,
+    `local all = redis.pcall('HGETALL', KEYS[1])
+     if all.err and string.find(all.err, 'WRONGTYPE', 1, true) then return {} end
+     return all`,
+  ),
 
   /** (hash; field, value) */
   setField: script<null>(
     1,
-    `redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+    `${OWN_HASH}
+     redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
      return false`,
   ),
 
   /** (hash; field) */
   dropField: script<null>(
     1,
-    `redis.call('HDEL', KEYS[1], ARGV[1])
+    `${OWN_HASH}
+     redis.call('HDEL', KEYS[1], ARGV[1])
      return false`,
   ),
 
   /** (generations; from, to): 1 where `to` is live now, 0 where another than `from` was */
   switchGeneration: script<number>(
     1,
-    `if (redis.call('HGET', KEYS[1], 'live') or '1') ~= ARGV[1] then return 0 end
+    `${OWN_HASH}
+     local live = redis.call('HGET', KEYS[1], 'live') or '1'
+     if #live > 15 or not string.match(live, '^[1-9]%d*$') then live = '1' end
+     if live ~= ARGV[1] then return 0 end
      redis.call('HSET', KEYS[1], 'live', ARGV[2], ARGV[1], '', ARGV[2], '')
      return 1`,
   ),
@@ -114,7 +142,8 @@ export const scripts = {
   /** (mark; revision) */
   raiseMark: script<null>(
     1,
-    `local mark = tonumber(redis.call('GET', KEYS[1]) or -1)
+    `${TEXT}
+     local mark = tonumber(string.match(text(KEYS[1]) or '', '^%d+$') or -1)
      if tonumber(ARGV[1]) > mark then redis.call('SET', KEYS[1], ARGV[1]) end
      return false`,
   ),
@@ -126,10 +155,11 @@ export const scripts = {
   setCheckpoint: script<[string, number]>(
     2,
     `${RUN}
-     local stored = redis.call('GET', KEYS[1]) or ''
+     ${TEXT}
+     local stored = text(KEYS[1]) or ''
      if stored ~= ARGV[1] then return {stored, 0} end
      local filling = 'filling:' .. ARGV[3] .. ':' .. run
-     local seal = redis.call('GET', KEYS[2])
+     local seal = text(KEYS[2])
      if seal ~= 'complete:' .. run then
        if ARGV[4] == 'begin' then redis.call('SET', KEYS[2], filling)
        elseif seal ~= filling then return {stored, 1} end
@@ -141,7 +171,8 @@ export const scripts = {
   /** (key; expected value): removes the key if it still has the value. */
   dropValue: script<null>(
     1,
-    `if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+    `${TEXT}
+     if text(KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
      return false`,
   ),
 
@@ -153,11 +184,12 @@ export const scripts = {
   stepSeals: script<number>(
     1,
     `${RUN}
+     ${TEXT}
      local complete = 'complete:' .. run
      local filling = 'filling:' .. ARGV[2] .. ':' .. run
      local broken = 0
      for i = 3, #ARGV do
-       local seal = redis.call('GET', ARGV[i])
+       local seal = text(ARGV[i])
        if seal ~= complete then
          if ARGV[1] == 'begin' then redis.call('SET', ARGV[i], filling) end
          if ARGV[1] == 'complete' and seal == filling then redis.call('SET', ARGV[i], complete)

@@ -2,6 +2,7 @@
  * The read model in Redis: a server, a Sentinel group or a Cluster, which other programs may use too.
  *
  * `customer:{generation}`    which generation is live (a hash: `live`, and a field for each one there is)
+ * `customer:{owed-scrubs}`   scrubs that are owed (a hash, a field for each)
  * `customer:{ID}:revision`   the mark: the newest revision that was acknowledged
  * `customer:{ID}`            the revision, a blank, the document as JSON
  * `customer:{checkpoint}`    the checkpoint, and the epoch of the filling that it belongs to
@@ -28,21 +29,23 @@
  * An epoch lasts two seconds at least: an instance of the subgraph that has not connected again after a restart keeps its
  * marks to itself that long.
  *
+ * Anything may stand in these keys: what can't be read counts as not there (stored.ts), and gives way to what is written.
+ *
  * Redis must not evict keys (`maxmemory-policy noeviction`, the default) and the user needs the command INFO.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import type { CustomerDocument } from './customer.ts'
 import {
   type Checkpoint,
   type DocumentWrite,
   type Generation,
-  type ParkedEvent,
   type ReadModel,
   type ReadModelEntry,
   sameCheckpoint,
 } from './read-model.ts'
 import { connectRedis, REFUSED, type RedisCommands, unlessRefused } from './redis-connection.ts'
 import { slotOf, tagOfEachSlot } from './redis-slots.ts'
+import { format, liveIn, parse, parseDocument, readText, type Stored, toCheckpoint } from './redis-values.ts'
+import { readNumber, readParked } from './stored.ts'
 
 /** The most that is sent before the answers are awaited. */
 const BATCH = { commands: 1_000, characters: 1_000_000 }
@@ -54,11 +57,6 @@ const CHUNK = 100
  * the documents may not be called complete before. Milliseconds; longer than the longest back-off of a connection.
  */
 const SETTLE_MS = 2_000
-
-/** A checkpoint as it is stored. */
-interface Stored extends Checkpoint {
-  readonly epoch: string
-}
 
 /**
  * @param url see redis-url.ts; the connection is made in the background and again after each loss
@@ -80,6 +78,7 @@ export function openRedisReadModel(
   const isCluster = redis.kind === 'cluster'
   const sealTags = isCluster ? tagOfEachSlot() : ['all']
   const generationsKey = `${prefix}:{generation}`
+  const owedKey = `${prefix}:{owed-scrubs}`
   const markKey = (id: number) => `${prefix}:{${id}}:revision`
   const ownPrefix = (of: number) => (of === 1 ? prefix : `${prefix}:${of}`)
   /** The generation that this handle works on, and what its keys begin with; '' as long as it is not known. */
@@ -150,7 +149,8 @@ export function openRedisReadModel(
       await redis.call((commands) => commands.dropValue(checkpointKey(), stored))
       return
     }
-    await replace(stored, { ...parse(stored), complete: false, epoch: crypto.randomUUID() }, 'begin')
+    const last = parse(stored)
+    if (last) await replace(stored, { ...last, complete: false, epoch: crypto.randomUUID() }, 'begin')
   }
 
   async function readHash(key: string): Promise<Map<string, string>> {
@@ -170,7 +170,7 @@ export function openRedisReadModel(
     return current
   }
 
-  const live = async () => Number((await readHash(generationsKey)).get('live') ?? 1)
+  const live = async () => liveIn(await readHash(generationsKey))
 
   /** Before the first use of a key whose name depends on the generation. */
   async function begin(): Promise<void> {
@@ -197,7 +197,8 @@ export function openRedisReadModel(
     }
   }
 
-  const readCheckpoint = async () => (await redis.call((commands) => commands.get(checkpointKey()), 'checkpoint')) ?? ''
+  const readCheckpoint = async () =>
+    (await redis.call((commands) => readText(commands, checkpointKey()), 'checkpoint')) ?? ''
 
   async function getCheckpoint(): Promise<Checkpoint | null> {
     const stored = await readCheckpoint()
@@ -217,7 +218,7 @@ export function openRedisReadModel(
       if (!sameCheckpoint(stored, expected)) return stored
     }
     const before = seen
-    const last = before === '' ? null : parse(before)
+    const last = parse(before)
     const epoch = last?.epoch ?? crypto.randomUUID()
     if (filling.epoch !== epoch) filling = { epoch, since: Date.now() }
     if (last && next.complete && !last.complete) {
@@ -254,11 +255,11 @@ export function openRedisReadModel(
 
     generations: begun(async () => {
       const known = await readHash(generationsKey)
-      const liveOne = Number(known.get('live') ?? 1)
-      const numbers = new Set([...known.keys()].filter((field) => field !== 'live').map(Number)).add(liveOne)
+      const liveOne = liveIn(known)
+      const numbers = new Set([...known.keys()].flatMap((field) => readNumber(field) || [])).add(liveOne)
       const found: Generation[] = []
       for (const number of [...numbers].sort((a, b) => a - b)) {
-        const stored = await redis.call((commands) => commands.get(`${ownPrefix(number)}:{checkpoint}`))
+        const stored = await redis.call((commands) => readText(commands, `${ownPrefix(number)}:{checkpoint}`))
         found.push({ number, live: number === liveOne, checkpoint: toCheckpoint(stored ?? '') })
       }
       return found
@@ -315,7 +316,7 @@ export function openRedisReadModel(
     }),
 
     parked: begun(async () => {
-      const events = [...(await readHash(parkedKey())).values()].map((value) => JSON.parse(value) as ParkedEvent)
+      const events = [...(await readHash(parkedKey())).values()].flatMap(readParked)
       return events.sort((a, b) => a.customerId - b.customerId)
     }),
 
@@ -327,14 +328,18 @@ export function openRedisReadModel(
             (commands) => commands.readCustomer(sealOf(tag), documentKey(id), markKey(id)),
             tag,
           )
-          return { document: parseDocument(document), acknowledged: mark === null ? -1 : Number(mark) }
+          const acknowledged = mark === null ? -1 : readNumber(mark)
+          // Without its mark nobody knows whether a document is behind.
+          if (acknowledged === undefined) return { document: null, acknowledged: -1 }
+          return { document: parseDocument(document, id), acknowledged }
         }),
       ),
     ),
 
-    documents: begun(async (ids) =>
-      (await each(ids, (commands, id) => commands.get(documentKey(id)))).map(parseDocument),
-    ),
+    documents: begun(async (ids) => {
+      const values = await each(ids, (commands, id) => readText(commands, documentKey(id)))
+      return values.map((value, index) => parseDocument(value, ids[index] as number))
+    }),
 
     async acknowledge(id, revision) {
       await redis.call((commands) => commands.raiseMark(markKey(id), String(revision)), String(id))
@@ -346,12 +351,20 @@ export function openRedisReadModel(
         expected: String(expected),
         value: `${document.revision} ${JSON.stringify(document)}`,
       }))
+      const revisions = writes.map(({ document }) => document.revision)
+      const notWritten: number[] = []
+      const refuse = (index: number, stored: number) => {
+        revisions[index] = stored
+        notWritten.push(index)
+      }
       if (isCluster) {
-        return each(
+        const answers = await each(
           values,
           (commands, { key, expected, value }) => commands.putDocument(key, expected, value),
           ({ value }) => value.length,
         )
+        for (const [index, stored] of answers.entries()) if (stored !== null) refuse(index, stored)
+        return replaceUnreadable()
       }
       // On one server many documents share a script: that takes half the time.
       const chunks = inChunks(values, CHUNK)
@@ -364,12 +377,28 @@ export function openRedisReadModel(
           ),
         (chunk) => chunk.reduce((sum, { value }) => sum + value.length, 0),
       )
-      const revisions = writes.map(({ document }) => document.revision)
       for (const [chunk, pairs] of refused.entries()) {
-        for (let i = 0; i < pairs.length; i += 2)
-          revisions[chunk * CHUNK + (pairs[i] as number)] = pairs[i + 1] as number
+        for (let i = 0; i < pairs.length; i += 2) refuse(chunk * CHUNK + (pairs[i] as number), pairs[i + 1] as number)
       }
-      return revisions
+      return replaceUnreadable()
+
+      /** What stands in a document's way and is none is removed, and the write made again if it expected nothing there. */
+      async function replaceUnreadable(): Promise<number[]> {
+        const there = await each(notWritten, (commands, index) => readText(commands, values[index]?.key ?? ''))
+        for (const [at, index] of notWritten.entries()) {
+          const found = there[at] ?? null
+          const { document } = writes[index] as DocumentWrite
+          const { key, expected, value } = values[index] as (typeof values)[number]
+          if (found === null || parseDocument(found, document.id)) continue
+          await redis.call((commands) => commands.dropValue(key, found))
+          if (expected !== '-1') revisions[index] = -1
+          else {
+            const stored = await redis.call((commands) => commands.putDocument(key, expected, value))
+            revisions[index] = stored ?? document.revision
+          }
+        }
+        return revisions
+      }
     }),
 
     getCheckpoint: begun(getCheckpoint),
@@ -388,16 +417,26 @@ export function openRedisReadModel(
 
     forget: begun(async (ids) => {
       const others = (await readModel.generations()).filter(({ number }) => number !== current)
-      const keys = others.flatMap(({ number }) => ids.map((id) => documentKeyOf(ownPrefix(number), id)))
-      const values = await each(keys, (commands, key) => commands.get(key))
-      const known = keys.flatMap((key, index) => {
+      const keys = others.flatMap(({ number }) => ids.map((id) => ({ id, key: documentKeyOf(ownPrefix(number), id) })))
+      const values = await each(keys, (commands, { key }) => readText(commands, key))
+      const known = keys.flatMap(({ id, key }, index) => {
         const value = values[index] ?? null
-        return value !== null && parseDocument(value)?.status !== 'deleted' ? [{ key, value }] : []
+        return value !== null && parseDocument(value, id)?.status !== 'deleted' ? [{ key, value }] : []
       })
       await each(known, (commands, { key, value }) => commands.dropValue(key, value))
     }),
 
-    scrub: redis.scrub,
+    async oweScrub() {
+      await redis.call((commands) => commands.setField(owedKey, crypto.randomUUID(), ''))
+    },
+
+    isScrubOwed: async () => (await readHash(owedKey)).size > 0,
+
+    async scrub() {
+      const owed = [...(await readHash(owedKey)).keys()]
+      await redis.scrub()
+      await each(owed, (commands, id) => commands.dropField(owedKey, id))
+    },
 
     ping: begun(async () => {
       await readCheckpoint()
@@ -417,9 +456,9 @@ export function openRedisReadModel(
     return answers.flatMap((numbers, chunk) => numbers.map((number) => ids[chunk * size + number] as number))
   }
 
-  /** Of all generations: the marks, and which one is live. */
+  /** Of all generations: the marks, which one is live, and the scrubs that are owed. */
   function isShared(key: string): boolean {
-    return key === generationsKey || key.endsWith('}:revision')
+    return key === generationsKey || key === owedKey || key.endsWith('}:revision')
   }
 }
 
@@ -427,24 +466,4 @@ function inChunks<T>(items: readonly T[], size: number): T[][] {
   return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
     items.slice(index * size, (index + 1) * size),
   )
-}
-
-function format({ position, origin, complete, epoch }: Stored): string {
-  const { commit, prepare } = position
-  return JSON.stringify({ commit: String(commit), prepare: String(prepare), origin, complete, epoch })
-}
-
-function parse(stored: string): Stored {
-  const { commit, prepare, origin, complete, epoch } = JSON.parse(stored)
-  return { position: { commit: BigInt(commit), prepare: BigInt(prepare) }, origin, complete, epoch }
-}
-
-function toCheckpoint(stored: string): Checkpoint | null {
-  if (stored === '') return null
-  const { epoch: _, ...checkpoint } = parse(stored)
-  return checkpoint
-}
-
-function parseDocument(value: string | null): CustomerDocument | null {
-  return value === null ? null : JSON.parse(value.slice(value.indexOf(' ') + 1))
 }

@@ -3,12 +3,12 @@ import { closeSqliteFile, emptyWal, isBusy, openSqliteFile, transaction, withLoc
 import type { CustomerDocument } from './customer.ts'
 import {
   type Checkpoint,
-  type ParkedEvent,
   type ReadModel,
   type ReadModelEntry,
   ReadModelUnavailable,
   sameCheckpoint,
 } from './read-model.ts'
+import { readDocument, readParked, readPosition } from './stored.ts'
 
 /** The tables of version 1 had one generation; the documents are made anew. */
 const SCHEMA = `
@@ -37,6 +37,7 @@ const SCHEMA = `
     event TEXT NOT NULL,
     PRIMARY KEY (generation, customer)
   ) STRICT;
+  CREATE TABLE IF NOT EXISTS owed_scrubs (id TEXT PRIMARY KEY) STRICT;
 `
 const APPLICATION_ID = 0x43_75_52_6d // "CuRm"
 const VERSION = 2
@@ -64,17 +65,18 @@ export function openSqliteReadModel({
   })
   const sql = {
     live: database.prepare('SELECT number FROM generations WHERE live = 1'),
-    generations: database.prepare('SELECT number, live FROM generations ORDER BY number'),
+    generations: database.prepare('SELECT number FROM generations'),
     addGeneration: database.prepare('INSERT OR IGNORE INTO generations VALUES (?, 0)'),
     switchGeneration: database.prepare('UPDATE generations SET live = number = ?'),
     mark: database.prepare('SELECT revision FROM marks WHERE id = ?'),
     /** Of a generation that is complete. */
     visible: database.prepare(
-      `SELECT document FROM documents
+      `SELECT revision, document FROM documents
        WHERE generation = ?1 AND id = ?2 AND (SELECT complete FROM checkpoints WHERE generation = ?1) = 1`,
     ),
-    document: database.prepare('SELECT document FROM documents WHERE generation = ? AND id = ?'),
+    document: database.prepare('SELECT revision, document FROM documents WHERE generation = ? AND id = ?'),
     revision: database.prepare('SELECT revision FROM documents WHERE generation = ? AND id = ?'),
+    dropDocument: database.prepare('DELETE FROM documents WHERE generation = ? AND id = ?'),
     ids: database.prepare('SELECT id FROM documents WHERE generation = ? AND id > ? ORDER BY id LIMIT ?'),
     differing: database.prepare(
       `SELECT value AS id FROM json_each(?1) WHERE
@@ -87,7 +89,7 @@ export function openSqliteReadModel({
     ),
     forget: database.prepare(
       `DELETE FROM documents WHERE id IN (SELECT value FROM json_each(?)) AND generation <> ?
-       AND document ->> '$.status' <> 'deleted'`,
+       AND CASE WHEN json_valid(document) THEN document ->> '$.status' IS NOT 'deleted' ELSE TRUE END`,
     ),
     acknowledge: database.prepare(
       `INSERT INTO marks VALUES (?, ?)
@@ -107,10 +109,13 @@ export function openSqliteReadModel({
     ),
     dropGeneration: database.prepare('DELETE FROM generations WHERE number = ?'),
     dropMarks: database.prepare('DELETE FROM marks'),
+    oweScrub: database.prepare('INSERT INTO owed_scrubs VALUES (?)'),
+    owedScrubs: database.prepare('SELECT id FROM owed_scrubs'),
+    settleScrub: database.prepare('DELETE FROM owed_scrubs WHERE id = ?'),
     ping: database.prepare('SELECT 1'),
   }
   if (generation !== undefined) sql.addGeneration.run(generation)
-  const live = () => (sql.live.get() as { number: number }).number
+  const live = () => (sql.live.get() as { number: number } | undefined)?.number ?? 1
   let current = generation ?? live()
   let marks: { readonly id: number; readonly revision: number }[] = []
   let marking: Promise<void> | undefined
@@ -120,8 +125,14 @@ export function openSqliteReadModel({
 
   function entry(id: number): ReadModelEntry {
     const mark = sql.mark.get(id) as { revision: number } | undefined
-    const row = sql.visible.get(current, id) as { document: string } | undefined
-    return { document: parse(row?.document), acknowledged: mark?.revision ?? -1 }
+    const row = sql.visible.get(current, id) as DocumentRow | undefined
+    return { document: parse(id, row), acknowledged: mark?.revision ?? -1 }
+  }
+
+  /** Whether what is stored of a customer, if anything is, is a document. */
+  function isReadable(id: number): boolean {
+    const row = sql.document.get(current, id) as DocumentRow | undefined
+    return row === undefined || parse(id, row) !== null
   }
 
   function checkpointOf(of: number): Checkpoint | null {
@@ -129,8 +140,10 @@ export function openSqliteReadModel({
       | { commit: string; prepare: string; origin: string; complete: number }
       | undefined
     if (row === undefined) return null
-    const { commit, prepare, origin, complete } = row
-    return { position: { commit: BigInt(commit), prepare: BigInt(prepare) }, origin, complete: complete === 1 }
+    const { origin, complete } = row
+    const [commit, prepare] = [readPosition(row.commit), readPosition(row.prepare)]
+    if (commit === undefined || prepare === undefined) return null
+    return { position: { commit, prepare }, origin, complete: complete === 1 }
   }
 
   async function read<T>(work: () => T): Promise<T> {
@@ -179,18 +192,20 @@ export function openSqliteReadModel({
       }),
 
     generations: () =>
-      read(() =>
-        (sql.generations.all() as { number: number; live: number }[]).map((each) => ({
-          number: each.number,
-          live: each.live === 1,
-          checkpoint: checkpointOf(each.number),
-        })),
-      ),
+      read(() => {
+        const liveOne = live()
+        const numbers = new Set((sql.generations.all() as { number: number }[]).map(({ number }) => number)).add(
+          liveOne,
+        )
+        return [...numbers]
+          .sort((a, b) => a - b)
+          .map((number) => ({ number, live: number === liveOne, checkpoint: checkpointOf(number) }))
+      }),
 
     switchGeneration: (from, to) =>
       write(() => {
         if (live() !== from) return false
-        sql.addGeneration.run(to)
+        for (const number of [from, to]) sql.addGeneration.run(number)
         sql.switchGeneration.run(to)
         return true
       }),
@@ -222,17 +237,12 @@ export function openSqliteReadModel({
     unpark: (customerId) => write(() => void sql.unpark.run(current, customerId)),
 
     parked: () =>
-      read(() => (sql.parked.all(current) as { event: string }[]).map(({ event }) => JSON.parse(event) as ParkedEvent)),
+      read(() => (sql.parked.all(current) as { event: string }[]).flatMap(({ event }) => readParked(event))),
 
     get: (ids) => read(() => ids.map(entry)),
 
     documents: (ids) =>
-      read(() =>
-        ids.map((id) => {
-          const row = sql.document.get(current, id) as { document: string } | undefined
-          return parse(row?.document)
-        }),
-      ),
+      read(() => ids.map((id) => parse(id, sql.document.get(current, id) as DocumentRow | undefined))),
 
     acknowledge(id, revision) {
       // Marks of one turn of the event loop share a transaction.
@@ -252,7 +262,11 @@ export function openSqliteReadModel({
       write(() =>
         writes.map(({ document, expected }) => {
           const stored = (sql.revision.get(current, document.id) as { revision: number } | undefined)?.revision ?? -1
-          if (stored !== expected) return stored
+          if (stored !== expected) {
+            if (isReadable(document.id)) return stored
+            sql.dropDocument.run(current, document.id)
+            if (expected !== -1) return -1
+          }
           sql.put.run(current, document.id, document.revision, JSON.stringify(document))
           return document.revision
         }),
@@ -278,7 +292,15 @@ export function openSqliteReadModel({
 
     forget: (ids) => write(() => void sql.forget.run(JSON.stringify(ids), current)),
 
-    scrub: () => read(() => emptyWal(database)),
+    oweScrub: () => write(() => void sql.oweScrub.run(crypto.randomUUID())),
+
+    isScrubOwed: () => read(() => sql.owedScrubs.get() !== undefined),
+
+    async scrub() {
+      const owed = await read(() => sql.owedScrubs.all() as { id: string }[])
+      await read(() => emptyWal(database))
+      if (owed.length > 0) await write(() => owed.forEach(({ id }) => void sql.settleScrub.run(id)))
+    },
 
     async ping() {
       await read(() => sql.ping.get())
@@ -297,6 +319,12 @@ export function openSqliteReadModel({
 
 const closed = () => new ReadModelUnavailable('The read model is closed.')
 
-function parse(document: string | undefined): CustomerDocument | null {
-  return document === undefined ? null : (JSON.parse(document) as CustomerDocument)
+interface DocumentRow {
+  readonly revision: number
+  readonly document: string
+}
+
+/** null where there is none, and for one that can't be read. */
+function parse(id: number, row: DocumentRow | undefined): CustomerDocument | null {
+  return row === undefined ? null : readDocument(row.document, id, row.revision)
 }

@@ -111,8 +111,11 @@ export const customerEventSchemas = {
   CustomerTokensRevoked: z.strictObject({ keptToken: z.string().optional() }),
   /** Too many wrong passwords: sign-in and use of the account are refused until then. */
   CustomerLocked: z.strictObject({ until: z.iso.datetime() }),
-  /** `reason`: an operator's, who erased the customer. */
-  CustomerDeleted: z.strictObject({ reason: z.string().optional() }),
+  /**
+   * Comes first of all that a deletion does. `emailKeys`: the keyed hashes of the addresses that the customer has had, by which
+   * whoever meets this event can finish the erasure (projections/erasure.ts). `reason`: an operator's, who erased the customer.
+   */
+  CustomerDeleted: z.strictObject({ reason: z.string().optional(), emailKeys: z.array(z.string()).optional() }),
   /**
    * A customer is moving in with this id, which is in a block that was given out: whoever has the block must not use it.
    * The registration follows.

@@ -1,7 +1,8 @@
 /** The mutations: what each looks up, decides and appends, in an order in which a crash between two appends leaves nothing stuck. */
-import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
+import { keysOf } from '../eventstore/guard.ts'
+import { type EventStore, EventStoreUnavailable, WrongExpectedRevision } from '../eventstore/port.ts'
 import { absentCustomer, type CustomerAddress, type CustomerDocument } from '../projections/customer.ts'
-import { destroyKeys, eraseAddress, readAccount } from '../projections/erasure.ts'
+import { finishErasure, readAccount } from '../projections/erasure.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import type { Store } from '../schema/store.ts'
 import type { AccessLog } from './access-log.ts'
@@ -65,6 +66,15 @@ export interface AddressOutcome {
 export function authorize(caller: Caller | null, state: CustomerDocument): CustomerDocument {
   if (caller === null || state.status !== 'registered' || !isCurrent(caller, state)) throw notAuthorized()
   return state
+}
+
+/** What follows from an event that has decided: an outage can't undo it, and is no failure of the command's. */
+async function leaveToOthers(work: Promise<void>): Promise<void> {
+  try {
+    await work
+  } catch (error) {
+    if (!(error instanceof EventStoreUnavailable)) throw error
+  }
 }
 
 /** A registration that lost its id to one who took over its claim starts over; this often. */
@@ -179,7 +189,10 @@ export function createCommands(parts: {
       }
       return events
     })
-    if (changesClaim(previousEmail, newEmail)) await claims.release(previousEmail, customerId, command)
+    // Where this is cut off, the next one who wants the address takes the claim over.
+    if (changesClaim(previousEmail, newEmail)) {
+      await leaveToOthers(claims.release(previousEmail, customerId, command))
+    }
     return state
 
     function decideUpdate(state: CustomerDocument): CustomerEvent[] {
@@ -228,27 +241,21 @@ export function createCommands(parts: {
     }
   }
 
-  /** What is known by the addresses, and the password, go first: cut off before the event, the deletion can be asked for again with the same token. */
+  /** The event comes first: cut off after it, whoever meets it does the rest. Cut off before it, nothing has happened. */
   async function deleteCustomer(caller: Caller | null, command: Command): Promise<void> {
     if (caller === null) throw notAuthorized()
+    keysOf(eventStore) // a log that can't erase anybody deletes nobody
     const { customerId } = caller
     if (command.repeatable && (await customers.repetition(customerId, command))) return
-    const customer = await signedIn(caller)
-    checkUsable(customer, command.at, store)
-    const eraser = { actor: command.actor, correlationId: command.correlationId, at: command.at }
-    for (const email of (await readAccount(eventStore, customerId)).addresses) {
-      await eraseAddress(eventStore, claims.keyOf(email), eraser, customerId)
-    }
-    await credentials.remove(customerId)
-    await customers.execute(customerId, command, (state) => {
+    let emailKeys: string[] = []
+    await customers.execute(customerId, command, async (state) => {
       checkUsable(authorize(caller, state), command.at, store)
-      return [{ type: 'CustomerDeleted', data: {} }]
+      const { addresses } = await readAccount(eventStore, customerId)
+      emailKeys = [...new Set([state.email, ...addresses].map(claims.keyOf))]
+      return [{ type: 'CustomerDeleted', data: { emailKeys } }]
     })
-    await parts.signIn.forget(customerId)
-    // Where this is cut off, the projection does it.
-    await destroyKeys(eventStore, [customerId])
-    // Where this is cut off, the next one who wants the address takes the claim over.
-    await claims.release(customer.email, customerId, command)
+    const eraser = { actor: command.actor, correlationId: command.correlationId, at: command.at }
+    await leaveToOthers(finishErasure(eventStore, { customerId, emailKeys }, eraser))
   }
 
   async function createAddress(caller: Caller | null, input: AddressInput, command: Command): Promise<AddressOutcome> {

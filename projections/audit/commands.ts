@@ -36,8 +36,8 @@ export interface AuditContext {
   /** A line of standard error. */
   readonly note: (line: string) => void
   readonly progress: (label: string, unit: string) => ProgressDisplay
-  /** Asks the operator; true where nobody can be asked. */
-  readonly confirm: (question: string) => Promise<boolean>
+  /** Asks the operator; undefined where nobody can be asked. */
+  readonly confirm: (question: string) => Promise<boolean | undefined>
   /** Whether a terminal shows it. */
   readonly styled: boolean
   readonly signal?: AbortSignal
@@ -53,7 +53,7 @@ export const USAGE = `npm run audit -- COMMAND
   export [CUSTOMER] [--format jsonl|csv] [--output FILE]
                                             all events, or one customer's
   subject CUSTOMER [--output FILE]          all that is held of one person, as one JSON file; FILE: - for standard output
-  erase CUSTOMER [--yes]                    erases a person for good; the log stays whole
+  erase CUSTOMER --reason TEXT [--yes]      erases a person for good; the log stays whole. Without a terminal: --yes
   verify                                    whether anything in the log was altered, removed, inserted or moved
   prove EVENT, check FILE --key PUBLIC.pem, checkpoint, key
                                             proofs of what is in the log; EVENT: an id, or CUSTOMER:REVISION
@@ -61,7 +61,7 @@ export const USAGE = `npm run audit -- COMMAND
   CUSTOMER: a number or an e-mail address. MOMENT: a revision or a TIME (when the store wrote it), UTC by default.
   --json                   one JSON object in each line
   --reveal --reason TEXT   shows personal data, which is masked otherwise; that is recorded as an event.
-                           subject always does, and erase records its reason: there --reason alone is enough, or none
+                           subject always does: there --reason alone is enough, or none. erase records its reason
 `
 
 const COMMANDS = ['history', 'state', 'diff', 'find', 'export', 'subject', 'erase'] as const
@@ -78,7 +78,7 @@ const OWN_OPTIONS: Readonly<Record<Command, readonly string[]>> = {
   erase: ['yes'],
 }
 /** What is recorded where the operator gives no reason. */
-const REASONS: Partial<Record<Command, string>> = { subject: 'request for access', erase: 'request for erasure' }
+const REASONS: Partial<Record<Command, string>> = { subject: 'request for access' }
 
 const text = { type: 'string' } as const
 const texts = { type: 'string', multiple: true } as const
@@ -154,7 +154,10 @@ function check(command: Command, customer: string | undefined, rest: readonly st
   if (values.reveal && !values.reason?.trim()) {
     throw new AuditError('--reveal needs --reason TEXT: it is recorded with what is shown.')
   }
-  if (!values.reveal && values.reason !== undefined && !REASONS[command])
+  if (command === 'erase' && !values.reason?.trim()) {
+    throw new AuditError('erase needs --reason TEXT: it is recorded with the deletion.')
+  }
+  if (!values.reveal && values.reason !== undefined && !REASONS[command] && command !== 'erase')
     throw new AuditError('--reason goes with --reveal.')
   if (command === 'state' && values.at === undefined) throw new AuditError(`state needs --at: ${ACCEPTED_MOMENTS}.`)
   if (command === 'diff' && values.from === undefined) throw new AuditError(`diff needs --from: ${ACCEPTED_MOMENTS}.`)
@@ -369,15 +372,19 @@ async function subject({ eventStore, customerId, values, context }: Asked): Prom
 
 async function erase(customer: string, values: Options, context: AuditContext): Promise<number> {
   const eventStore = await context.openEventStore()
-  const reason = values.reason?.trim() || (REASONS.erase ?? '')
+  const reason = values.reason?.trim() ?? ''
   const eraser = { actor: `operator:${context.operator}`, correlationId: crypto.randomUUID(), at: new Date() }
   const tell = (result: object, text: string) => context.write(values.json ? line(result) : `${text}\n`)
   const holder = await findHolder(eventStore, customer, context.emailHashKey)
   const question =
     holder.customerId === undefined ? 'Erase what is known of this address' : `Erase customer ${holder.customerId}`
-  if (!values.yes && !(await context.confirm(`${question} for good?`))) {
-    context.note('Nothing was erased.')
-    return 1
+  if (!values.yes) {
+    const answer = await context.confirm(`${question} for good?`)
+    if (answer === undefined) throw new AuditError('erase needs --yes where there is no terminal to ask on.')
+    if (!answer) {
+      context.note('Nothing was erased.')
+      return 1
+    }
   }
   if (holder.customerId === undefined) {
     const found = await eraseAddress(eventStore, holder.emailKey, eraser)

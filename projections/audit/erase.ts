@@ -3,22 +3,12 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { hasPersonal, isEncrypted } from '../../eventstore/codec.ts'
 import type { CustomerKeys } from '../../eventstore/customer-keys.ts'
 import { KEY_MAX_AGE_MS } from '../../eventstore/encryption.ts'
+import { keysOf } from '../../eventstore/guard.ts'
 import type { EventStore, RecordedEvent } from '../../eventstore/port.ts'
 import { orNone } from '../../eventstore/reads.ts'
 import { emailKeyOf } from '../../schema/email-key.ts'
-import type { EmailEvent } from '../../schema/events.ts'
 import { createApplier } from '../apply.ts'
-import {
-  appendAfter,
-  appendTo,
-  deleteStream,
-  destroyKeys,
-  type Eraser,
-  eraseAddress,
-  readAccount,
-  streamsOfAccount,
-  streamsOfAddress,
-} from '../erasure.ts'
+import { type Account, appendTo, type Eraser, finishErasure, readAccount } from '../erasure.ts'
 import { customerStream } from '../fold.ts'
 import type { ReadModel } from '../read-model.ts'
 import { skipEvent } from '../skips.ts'
@@ -33,7 +23,8 @@ export interface Erased {
 /**
  * Erases a customer, from the outside: the account need not be usable, and nobody signed in.
  * @param options.readModel whose documents go at once; else the workers see to it
- * @throws EventStoreUnavailable | ReadModelUnavailable; after that it can be gone through again
+ * @throws EventStoreUnavailable | ReadModelUnavailable; after that it can be gone through again. InvalidArgument for a store
+ * without keys
  */
 export async function eraseCustomer(options: {
   readonly eventStore: EventStore
@@ -44,33 +35,21 @@ export async function eraseCustomer(options: {
   readonly reason: string
 }): Promise<Erased> {
   const { eventStore, readModel, customerId, emailHashKey, eraser, reason } = options
-  const before = await readAccount(eventStore, customerId)
-  // What is found by the addresses comes first: without the key nobody knows them.
-  const emailKeys = before.addresses.map((email) => emailKeyOf(emailHashKey, email))
-  for (const key of emailKeys) await eraseAddress(eventStore, key, eraser, customerId)
-  const { credentials, signIns } = streamsOfAccount(customerId)
-  await deleteStream(eventStore, credentials)
-  const deleted = await appendTo(
-    eventStore,
-    customerStream(customerId),
-    eraser,
-    () => readAccount(eventStore, customerId),
-    (account) =>
-      account === undefined || account.isDeleted || account.revision < 0
-        ? undefined
-        : { type: 'CustomerDeleted', data: { reason } },
-  )
-  for (const key of emailKeys) {
-    await appendAfter<EmailEvent>(eventStore, streamsOfAddress(key).claim, eraser, (last) =>
-      last?.type === 'EmailClaimed' && last.data.customerId === customerId
-        ? { type: 'EmailReleased', data: { customerId } }
-        : undefined,
-    )
-  }
-  await deleteStream(eventStore, signIns)
-  const { keys } = eventStore
-  const inClear = keys ? await countInClear(keys, customerStream(customerId)) : 0
-  await destroyKeys(eventStore, [customerId])
+  const keys = keysOf(eventStore) // before anything is written
+  const stream = customerStream(customerId)
+  const emailKeysOf = ({ addresses, emailKeys }: Account) => [
+    ...new Set([...emailKeys, ...addresses.map((email) => emailKeyOf(emailHashKey, email))]),
+  ]
+  const look = () => readAccount(eventStore, customerId)
+  const before = await look()
+  let emailKeys = emailKeysOf(before)
+  const deleted = await appendTo(eventStore, stream, eraser, look, (account) => {
+    if (account === undefined || account.isDeleted || account.revision < 0) return undefined
+    emailKeys = emailKeysOf(account)
+    return { type: 'CustomerDeleted', data: { reason, emailKeys } }
+  })
+  const inClear = await countInClear(keys, stream)
+  await finishErasure(eventStore, { customerId, emailKeys }, eraser)
   if (readModel && before.revision >= 0) await eraseDocuments(eventStore, readModel, customerId)
   // Other processes may have the key in memory so long.
   await delay(KEY_MAX_AGE_MS)

@@ -5,25 +5,8 @@
 import { isEncrypted } from '../../eventstore/codec.ts'
 import { openEvent } from '../../eventstore/encryption.ts'
 import type { EventStore, RecordedEvent } from '../../eventstore/port.ts'
-import {
-  accessEventSchemas,
-  addressFields,
-  auditEventSchemas,
-  credentialsEventSchemas,
-  customerEventSchemas,
-  type EventMetadata,
-  emailEventSchemas,
-  eventSchemas,
-  hashKindEventSchemas,
-  idEventSchemas,
-  importedIdEventSchemas,
-  keyEventSchemas,
-  mailEventSchemas,
-  signInEventSchemas,
-  skipEventSchemas,
-  subscriberEventSchemas,
-  upcast,
-} from '../../schema/events.ts'
+import { addressFields, type EventMetadata, eventSchemas, upcast } from '../../schema/events.ts'
+import { streamsWith } from '../../schema/streams.ts'
 import { metadataOf } from './timeline.ts'
 
 export interface Criteria {
@@ -176,23 +159,7 @@ function touchesField(field: string): Matcher {
 
 /** The streams in which events of these types are; undefined: anywhere. The store leaves the others out by itself. */
 function prefixesOf(types: readonly string[]): string[] | undefined {
-  const prefixes = types.flatMap((type) => FAMILIES.filter(([schemas]) => Object.hasOwn(schemas, type)))
-  if (prefixes.length < types.length || types.length === 0) return undefined
-  return [...new Set(prefixes.flatMap(([, names]) => names))]
+  const prefixes = types.map(streamsWith)
+  if (prefixes.length === 0 || prefixes.some((each) => each.length === 0)) return undefined
+  return [...new Set(prefixes.flat())]
 }
-
-const FAMILIES: readonly (readonly [object, readonly string[]])[] = [
-  [customerEventSchemas, ['customer-']],
-  [emailEventSchemas, ['customerEmail-']],
-  [credentialsEventSchemas, ['customerCredentials-']],
-  [hashKindEventSchemas, ['passwordHashKinds']],
-  [signInEventSchemas, ['customerSignIns-']],
-  [subscriberEventSchemas, ['newsletterSubscriber-']],
-  [idEventSchemas, ['customerIds', 'addressIds']],
-  [importedIdEventSchemas, ['customerIdFloor', 'addressIdFloor', 'addressOwner-']],
-  [mailEventSchemas, ['mailCheckpoint-']],
-  [skipEventSchemas, ['customerSkips-']],
-  [accessEventSchemas, ['customerAccess-']],
-  [auditEventSchemas, ['auditReveals', 'serviceTokens']],
-  [keyEventSchemas, ['customerKeys-', 'keyStore']],
-]

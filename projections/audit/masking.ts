@@ -39,6 +39,7 @@ const HARMLESS: ReadonlySet<string> = new Set([
   'isSubscribed',
   'until',
   'emailKey',
+  'emailKeys',
   'floor',
   'commit',
   'prepare',

@@ -9,25 +9,13 @@
 import { hash } from 'node:crypto'
 import { hashOf } from '../../eventstore/chain.ts'
 import type { RecordedEvent } from '../../eventstore/port.ts'
+import { STREAMS } from '../../schema/streams.ts'
 
 /**
  * Streams that events leave (a limit of count or age, a deletion) can't be in the tree: customerCredentials-,
  * customerSignIns-, customerAccess-, mailCheckpoint-. The checkpoints' own stream is not, either.
  */
-export const TREE_STREAMS: readonly string[] = [
-  'customer-',
-  'customerEmail-',
-  'customerIds',
-  'customerIdFloor',
-  'customerSkips-',
-  'addressIds',
-  'addressIdFloor',
-  'addressOwner-',
-  'newsletterSubscriber-',
-  'auditReveals',
-  'serviceTokens',
-  'passwordHashKinds',
-]
+export const TREE_STREAMS: readonly string[] = STREAMS.filter(({ inTree }) => inTree).map(({ name }) => name)
 
 export const isInTree = (stream: string): boolean => TREE_STREAMS.some((prefix) => stream.startsWith(prefix))
 

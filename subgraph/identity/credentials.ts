@@ -1,7 +1,6 @@
 /** The stream that holds a customer's current password hash and nothing older. */
 import type { EventStore } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
-import { deleteStream } from '../../projections/erasure.ts'
 import type { CredentialsEvent } from '../../schema/events.ts'
 import { type Command, encodeAll } from '../command.ts'
 import type { Customers } from '../customers.ts'
@@ -36,8 +35,6 @@ export interface Credentials {
   ): Promise<number>
   /** Puts a better hash of the same password in the place of one. @throws WrongExpectedRevision where a change came first */
   upgrade(customerId: number, passwordHash: string, replaced: StoredCredentials, command: Command): Promise<void>
-  /** Deletes the hash. Nothing where there is none. */
-  remove(customerId: number): Promise<void>
 }
 
 const stream = (customerId: number) => `customerCredentials-${customerId}`
@@ -80,10 +77,6 @@ export function createCredentials(eventStore: EventStore, customers: Customers):
       const events = encodeAll(own, [{ type: 'CredentialsSet', data: { passwordHash, upgrade: true } }], 'credentials')
       const { revision } = await eventStore.append(stream(customerId), events, { expected: replaced.revision })
       await customers.execute(customerId, own, (state) => recordHashUpgrade(state, revision))
-    },
-
-    async remove(customerId) {
-      await deleteStream(eventStore, stream(customerId))
     },
   }
 }

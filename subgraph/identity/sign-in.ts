@@ -6,7 +6,6 @@
 import type { Recorded } from '../../eventstore/codec.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
-import { deleteStream } from '../../projections/erasure.ts'
 import type { SignInEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
 import type { AccessLog } from '../access-log.ts'
@@ -32,8 +31,6 @@ export interface SignIn {
   confirm(customerId: number, password: string, command: Command): Promise<StoredCredentials>
   /** Wrong passwords so far no longer count towards a lock: the password was reset. */
   forgive(customerId: number, command: Command): Promise<void>
-  /** Deletes the record of a customer who is gone. */
-  forget(customerId: number): Promise<void>
 }
 
 /** The id of a customer that there is not: for an address that nobody has, as much is read as for one that somebody has. */
@@ -181,10 +178,6 @@ export function createSignIn(parts: {
     },
 
     forgive: (customerId, command) => record(customerId, { type: 'FailuresForgiven', data: {} }, command),
-
-    async forget(customerId) {
-      await deleteStream(eventStore, stream(customerId))
-    },
   }
 }
 

@@ -153,8 +153,23 @@ for (const [name, stores] of Object.entries(STORES)) {
     for (const trace of TRACES) t.ok(subject.output.toLowerCase().includes(trace), trace)
     t.notOk(subject.output.includes('argon2id'), 'no hash of a password')
 
+    await once('refused without a reason, and without --yes where nobody can be asked', async (t) => {
+      for (const [args, output] of [
+        [['erase', NEXT_EMAIL], /erase needs --reason TEXT/],
+        [['erase', NEXT_EMAIL, '--yes'], /erase needs --reason TEXT/],
+        [['erase', NEXT_EMAIL, '--yes', '--reason', '  '], /erase needs --reason TEXT/],
+        [['erase', NEXT_EMAIL, '--reason', 'ticket 77'], /erase needs --yes where there is no terminal/],
+        [['erase', String(id), '--reason', 'ticket 77'], /erase needs --yes where there is no terminal/],
+      ] as const) {
+        const refused = await audit(...args)
+        t.match(refused, { code: 1, output })
+        t.notMatch(refused.output, /^ +at /m, 'in one line')
+      }
+      t.match((await send('{ customer { email } }', { token })).data, { customer: { email: NEXT_EMAIL } })
+    })
+
     await t.test('erased, while the service runs', async (t) => {
-      const erased = await audit('erase', NEXT_EMAIL, '--reason', 'ticket 77')
+      const erased = await audit('erase', NEXT_EMAIL, '--yes', '--reason', 'ticket 77')
       t.match(erased, { code: 0, output: `Customer ${id} is erased.` })
       const left = await searched(folder, ...folders)
       t.same(
@@ -243,10 +258,22 @@ for (const [name, stores] of Object.entries(STORES)) {
     })
 
     await once('asked for again, or of nobody', async (t) => {
-      t.match(await audit('erase', String(id)), { code: 0, output: `Customer ${id} is erased.` })
-      t.match(await audit('erase', '404404'), { code: 1, output: 'There is no customer 404404.' })
-      t.match(await audit('erase', 'nobody@example.com'), { code: 1, output: 'Nothing is known of this address.' })
-      t.match(await audit('erase', 'nobody'), { code: 1, output: /accepted: a customer's number or e-mail address/ })
+      t.match(await audit('erase', String(id), '--yes', '--reason', 'ticket 8'), {
+        code: 0,
+        output: `Customer ${id} is erased.`,
+      })
+      t.match(await audit('erase', '404404', '--yes', '--reason', 'ticket 8'), {
+        code: 1,
+        output: 'There is no customer 404404.',
+      })
+      t.match(await audit('erase', 'nobody@example.com', '--yes', '--reason', 'ticket 8'), {
+        code: 1,
+        output: 'Nothing is known of this address.',
+      })
+      t.match(await audit('erase', 'nobody', '--yes', '--reason', 'ticket 8'), {
+        code: 1,
+        output: /accepted: a customer's number or e-mail address/,
+      })
       t.match(await audit('subject', String(id), '--output', '-'), { code: 0, output: /"status": "deleted"/ })
     })
     t.equal(await service.end('SIGTERM'), 0)
@@ -264,7 +291,7 @@ t.test('on an event-store server, keys and all, by the command and by the custom
   const { send, eventStore } = await startSubgraph(t, { folder, env })
   const { id, token } = await live(send)
   const audit = auditor(eventStore, { openReadModel: () => openReadModel(redis.url) })
-  t.match(await audit('erase', NEXT_EMAIL), { code: 0, output: `Customer ${id} is erased.\n` })
+  t.match(await audit('erase', NEXT_EMAIL, '--reason', 'ticket 8'), { code: 0, output: `Customer ${id} is erased.\n` })
   t.match((await send('{ customer { id } }', { token })).errors, [
     { message: "The current customer isn't authorized." },
   ])
@@ -300,7 +327,7 @@ t.test('a customer whose events can’t be applied is erased too', async (t) => 
     schemaVersion: 2,
   }
   const poison = () => ({ id: crypto.randomUUID(), type: 'NobodyKnowsThis', data: {}, metadata })
-  await eventStore.append(`customer-${id}`, [poison(), poison()], { expected: 0 })
+  await eventStore.keys?.log.append(`customer-${id}`, [poison(), poison()], { expected: 0 })
   const readModel = openReadModel(READMODEL_URL)
   t.teardown(() => readModel.close())
   while ((await readModel.parked()).length === 0) await delay(10)
@@ -309,7 +336,7 @@ t.test('a customer whose events can’t be applied is erased too', async (t) => 
     openReadModel: () => openReadModel(READMODEL_URL),
     emailHashKey: () => emailHashKey,
   })
-  t.match(await audit('erase', EMAIL, '--json'), {
+  t.match(await audit('erase', EMAIL, '--json', '--reason', 'ticket 8'), {
     code: 0,
     output: `{"customerId":${id},"customer":"deleted","eventsInClear":0}\n`,
   })
@@ -331,9 +358,12 @@ t.test('an address that is no customer’s; nobody wants to after all; what is i
     send('mutation($email: String!) { subscribeEmailToNewsletter(email: $email) { status } }', { variables: { email } })
   await subscribe(EMAIL)
   const declined = auditor(eventStore, { ...context, confirm: async () => false })
-  t.match(await declined('erase', EMAIL), { code: 1, notes: 'Nothing was erased.\n' })
-  t.match(await declined('erase', EMAIL, '--yes'), { code: 0, output: /what was known of it is erased/ })
-  await t.rejects(audit('erase', EMAIL), { message: 'Nothing is known of this address.' })
+  t.match(await declined('erase', EMAIL, '--reason', 'ticket 8'), { code: 1, notes: 'Nothing was erased.\n' })
+  t.match(await declined('erase', EMAIL, '--yes', '--reason', 'ticket 8'), {
+    code: 0,
+    output: /what was known of it is erased/,
+  })
+  await t.rejects(audit('erase', EMAIL, '--reason', 'ticket 8'), { message: 'Nothing is known of this address.' })
   t.match(
     (await subscribe(EMAIL)).data,
     { subscribeEmailToNewsletter: { status: 'SUBSCRIBED' } },
@@ -348,5 +378,8 @@ t.test('an address that is no customer’s; nobody wants to after all; what is i
     [{ ...(registered as RecordedEvent), metadata: registered?.metadata ?? null, id: crypto.randomUUID() }],
     { expected: 'no_stream' },
   )
-  t.match(await audit('erase', '900'), { code: 1, notes: /^Events from before there was encryption: 1\. /m })
+  t.match(await audit('erase', '900', '--reason', 'ticket 8'), {
+    code: 1,
+    notes: /^Events from before there was encryption: 1\. /m,
+  })
 })

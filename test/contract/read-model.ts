@@ -42,6 +42,40 @@ const aParkedEvent = (customerId: number): ParkedEvent => ({
 
 const NOTHING = { document: null, acknowledged: -1 }
 
+/** Each puts something unreadable there, of one kind after the other, and does `work` for each. */
+export interface Damage {
+  /** @param document the text of a whole document of this customer, to be altered */
+  documents(customerId: number, document: CustomerDocument, work: (name: string) => Promise<void>): Promise<void>
+  checkpoints(work: (name: string) => Promise<void>): Promise<void>
+  parked(customerId: number, work: (name: string) => Promise<void>): Promise<void>
+  marks(customerId: number, work: (name: string) => Promise<void>): Promise<void>
+  generations(work: (name: string) => Promise<void>): Promise<void>
+}
+
+/** Texts that are not the document. */
+export function brokenDocuments(document: CustomerDocument): Record<string, string> {
+  const altered = (fields: object) => JSON.stringify({ ...document, ...fields })
+  const { addresses: _, ...lacking } = document
+  return {
+    empty: '',
+    'no JSON': 'garbage',
+    'half a document': JSON.stringify(document).slice(0, -20),
+    null: 'null',
+    'a number': '5',
+    'a text': '"garbage"',
+    'a list': '[]',
+    'an empty object': '{}',
+    'another version': altered({ version: 1 }),
+    'another customer’s': altered({ id: document.id + 1 }),
+    'of another revision': altered({ revision: document.revision + 3 }),
+    'without addresses': JSON.stringify(lacking),
+    'addresses of another shape': altered({ addresses: [null] }),
+    'an address without its street': altered({ addresses: [{ id: 1, city: 'Austin' }] }),
+    'a status that is none': altered({ status: 'knighted' }),
+    'a name that is no text': altered({ firstname: { first: 'Ann' } }),
+  }
+}
+
 /**
  * @param open gives one more handle on the same read model (for a generation), as another process would have it; the suite
  * closes it
@@ -49,7 +83,14 @@ const NOTHING = { document: null, acknowledged: -1 }
 export async function readModelContract(
   t: Test,
   name: string,
-  { open }: { readonly open: (generation?: number) => ReadModel | Promise<ReadModel> },
+  {
+    open,
+    damage,
+  }: {
+    readonly open: (generation?: number) => ReadModel | Promise<ReadModel>
+    /** Puts something in the place of what is stored of the generation, as another program would. */
+    readonly damage: (generation: number) => Damage
+  },
 ): Promise<void> {
   await t.test(`read-model contract: ${name}`, async (t) => {
     const one = await open()
@@ -428,6 +469,115 @@ export async function readModelContract(
       for (const answer of answers) t.same(answer, stored, 'one wins and all are told')
     })
 
+    await t.test('a damaged document counts as not there, and gives way', async (t) => {
+      await complete()
+      const generation = await one.generation()
+      const [whole, other] = [aDocument(1, 4), aDocument(2, 0)]
+      await one.put([whole, other].map((document) => ({ document, expected: -1 })))
+      await damage(generation).documents(1, whole, async (name) => {
+        t.same(await two.get([1, 2]), [NOTHING, { document: other, acknowledged: -1 }], name)
+        t.same(await two.documents([1, 2]), [null, other], name)
+        t.same(await one.lacking([1, 3]), [3], `${name}: something is there`)
+        // Beside one that is whole, in one call.
+        const writes = [aDocument(2, 0), whole].map((document) => ({ document, expected: -1 }))
+        t.same(await one.put(writes), [0, 4], name)
+        t.same(await two.documents([1, 2]), [whole, other], `${name}: written anew`)
+      })
+      await damage(generation).documents(1, whole, async (name) => {
+        // As a worker that has the whole document in memory would: it is written, or the worker is told to read anew.
+        const [stored] = await one.put([{ document: aDocument(1, 5), expected: 4 }])
+        t.ok(stored === 5 || stored === -1, `${name}: ${stored}`)
+        if (stored === -1) t.same(await one.put([{ document: aDocument(1, 5), expected: -1 }]), [5], name)
+        t.same(await two.documents([1]), [aDocument(1, 5)], name)
+        await one.put([{ document: whole, expected: 5 }])
+      })
+    })
+
+    await t.test('a damaged document of a deleted customer is forgotten; it differs from a whole one', async (t) => {
+      await complete()
+      const live = await one.generation()
+      const next = await open(live + 1)
+      t.teardown(() => next.close())
+      await next.put([{ document: aDocument(1, 4), expected: -1 }])
+      await one.put([{ document: aDocument(1, 4), expected: -1 }])
+      await damage(live + 1).documents(1, aDocument(1, 4), async (name) => {
+        t.same(await one.differing([1], live + 1), [1], name)
+        await one.forget([1])
+        t.same(await next.lacking([1]), [1], name)
+      })
+      await one.dropGeneration(live + 1)
+    })
+
+    await t.test('a damaged checkpoint counts as none, and is set anew', async (t) => {
+      await complete()
+      const generation = await one.generation()
+      await damage(generation).checkpoints(async (name) => {
+        t.equal(await two.getCheckpoint(), null, name)
+        t.same((await two.generations()).find(({ live }) => live)?.checkpoint, null, name)
+        t.same(await two.setCheckpoint(aCheckpoint(8n), aCheckpoint(1n)), null, name)
+        t.same(await two.setCheckpoint(aCheckpoint(7n), null), aCheckpoint(7n), name)
+        t.same(await one.getCheckpoint(), aCheckpoint(7n), name)
+      })
+    })
+
+    await t.test('a damaged parked event counts as none', async (t) => {
+      await complete()
+      const generation = await one.generation()
+      await one.park(aParkedEvent(2))
+      await damage(generation).parked(10, async (name) => {
+        const found = (await one.parked()).filter(({ customerId }) => customerId === 10)
+        t.same(found, [], name)
+        await one.park(aParkedEvent(10))
+        t.match((await two.parked()).at(-1), aParkedEvent(10), name)
+        await one.unpark(10)
+      })
+    })
+
+    await t.test('a damaged mark hides the document, and is set anew', async (t) => {
+      await complete()
+      const generation = await one.generation()
+      await one.put([{ document: aDocument(1, 4), expected: -1 }])
+      await damage(generation).marks(1, async (name) => {
+        t.same(await two.get([1]), [NOTHING], name)
+        await one.acknowledge(1, 4)
+        t.same(await two.get([1]), [{ document: aDocument(1, 4), acknowledged: 4 }], name)
+      })
+    })
+
+    await t.test('a damaged list of generations: the first is live', async (t) => {
+      await complete()
+      const generation = await one.generation()
+      await damage(generation).generations(async (name) => {
+        const handle = await open()
+        t.equal(await handle.generation(), 1, name)
+        t.equal(await handle.follow(), 1, name)
+        t.match(await handle.generations(), [{ number: 1, live: true }], name)
+        t.equal(await handle.switchGeneration(1, 2), true, name)
+        t.equal(await handle.wanted(), 2, name)
+        t.equal(await handle.switchGeneration(2, 1), true, name)
+        await handle.dropGeneration(2)
+        await handle.close()
+      })
+      await Promise.all([one.follow(), two.follow()])
+    })
+
+    await t.test('a scrub that is owed stays so until one that began later', async (t) => {
+      await complete()
+      t.equal(await one.isScrubOwed(), false)
+      await one.oweScrub()
+      await two.oweScrub()
+      t.equal(await two.isScrubOwed(), true)
+      await one.reset()
+      t.equal(await two.isScrubOwed(), true, 'what was emptied is still on the disk')
+      await two.scrub()
+      t.equal(await one.isScrubOwed(), false)
+      await one.oweScrub()
+      const scrubbed = one.scrub()
+      await two.oweScrub().then(() => scrubbed)
+      await two.scrub()
+      t.equal(await one.isScrubOwed(), false)
+    })
+
     await t.test('reset forgets documents, marks and checkpoint', async (t) => {
       await complete()
       await one.put([{ document: aDocument(1, 4), expected: -1 }])
@@ -465,6 +615,8 @@ export async function readModelContract(
         differing: () => handle.differing([1], 1),
         lacking: () => handle.lacking([1]),
         forget: () => handle.forget([1]),
+        oweScrub: () => handle.oweScrub(),
+        isScrubOwed: () => handle.isScrubOwed(),
         scrub: () => handle.scrub(),
         ping: () => handle.ping(),
       }

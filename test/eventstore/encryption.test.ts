@@ -6,7 +6,7 @@ import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { decode, encode, isEncrypted } from '../../eventstore/codec.ts'
 import { type Log, openLog } from '../../eventstore/open.ts'
-import { type EventStore, type RecordedEvent, WrongExpectedRevision } from '../../eventstore/port.ts'
+import { type EventStore, type NewEvent, type RecordedEvent, WrongExpectedRevision } from '../../eventstore/port.ts'
 import { countInClear } from '../../projections/audit/erase.ts'
 import { loadConfiguration } from '../../schema/configuration.ts'
 import { type DomainEvent, isErased, PERSONAL_FIELDS } from '../../schema/events.ts'
@@ -109,6 +109,39 @@ for (const [kind, environmentOf] of Object.entries(KINDS)) {
       t.match(event?.data, { customerId: 7, groupId: 1, firstname: null, email: null, customAttributes: null })
       t.throws(() => decode(event as RecordedEvent), { message: 'Event "CustomerRegistered" can\'t be decrypted.' })
     })
+
+    t.test(
+      'a stream or an event that the table of streams does not have is refused, and nothing is stored',
+      async (t) => {
+        const guest = { type: 'GuestSubscribed', data: { email: EMAIL } } as const
+        const refused: Record<string, readonly [string, readonly NewEvent[]]> = {
+          'a personal event in an unknown family': ['customerNotes-7', [encoded(registered(7))]],
+          'a personal event in a family without personal fields': ['customerEmail-abc', [encoded(guest)]],
+          'a personal event in another personal family': ['customer-20', [encoded(guest)]],
+          'after one that belongs there': ['customer-20', [encoded(registered(20)), encoded(guest)]],
+          'nobody’s stream': ['customer-020', [encoded(registered(20))]],
+          'an unknown stream': ['notes', [encoded({ type: 'CustomerTokensRevoked', data: {} })]],
+          'an unknown type': ['customer-20', [{ id: crypto.randomUUID(), type: 'CustomerKnighted', data: {} }]],
+          'a text as data': ['customer-20', [{ id: crypto.randomUUID(), type: 'CustomerRegistered', data: EMAIL }]],
+          'a list as data': ['customer-20', [{ id: crypto.randomUUID(), type: 'CustomerRegistered', data: [EMAIL] }]],
+          'bytes as data': [
+            'customer-20',
+            [{ id: crypto.randomUUID(), type: 'CustomerRegistered', data: Buffer.from(EMAIL) }],
+          ],
+        }
+        for (const [name, [stream, events]] of Object.entries(refused)) {
+          for (const expected of ['any', 'no_stream'] as const) {
+            const error = await eventStore.append(stream, events, { expected }).then(
+              () => new Error('written'),
+              (reason: Error) => reason,
+            )
+            t.match(error, { name: 'InvalidArgument' }, `${name}: ${error.message}`)
+            t.notMatch(error.message, /quux/, 'without what is personal')
+          }
+          await t.rejects(all(stored.readStream(stream)), { name: 'StreamNotFound' }, name)
+        }
+      },
+    )
 
     t.test('the same twice is not the same stored', async (t) => {
       await append(eventStore, 'customer-8', registered(8))

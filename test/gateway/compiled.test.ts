@@ -8,6 +8,7 @@ import { composeServices } from '@apollo/composition'
 import { buildSubgraphSchema } from '@apollo/subgraph'
 import { execute, parse } from 'graphql'
 import t, { type Test } from 'tap'
+import { quote } from '../../gateway/compiled/serialise.ts'
 import { post, startGateway } from './support.ts'
 
 type Call = { service: string; query: string; variables: Record<string, unknown> }
@@ -180,4 +181,25 @@ t.test('a thousand different shapes of conditions', async (t) => {
     if (JSON.stringify(Object.keys(data.one)) !== JSON.stringify(expected)) t.fail(JSON.stringify({ variables, data }))
   }
   t.pass()
+})
+
+t.test('texts are quoted as JSON has them, lone surrogates too', async (t) => {
+  const texts = [
+    'plain',
+    'a "quote" and a \\',
+    'line\nbreak\u0000',
+    '\u2028',
+    '\u{1f600}',
+    '\ud83d',
+    '\ude00',
+    'a\ud83db',
+    'a\ude00\ud83d',
+    ['\ud83d', '\u{1f600}'].join(''),
+  ]
+  for (const [index, text] of texts.entries()) {
+    const quoted = quote(text)
+    t.ok(quoted === JSON.stringify(text), `text ${index}`)
+    // On its way to the client it is UTF-8, which has no lone surrogates.
+    t.ok(JSON.parse(Buffer.from(quoted).toString()) === text, `text ${index} arrives`)
+  }
 })

@@ -24,7 +24,8 @@ async function startStuck(t: Test) {
   const { READMODEL_URL = '' } = environment(folder)
   const subgraph = await startSubgraph(t, { folder, projection: false })
   const { id, token } = await signUp(subgraph.send)
-  await subgraph.eventStore.append(`customer-${id}`, [poison()], { expected: 0 })
+  // As another release would have written it: this one refuses events that it does not know.
+  await subgraph.eventStore.keys?.log.append(`customer-${id}`, [poison()], { expected: 0 })
   const eventStore = await openTestLog(t, folder)
   const readModel = openReadModel(READMODEL_URL)
   const projection = startProjection({ eventStore, readModel })

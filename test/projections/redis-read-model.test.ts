@@ -10,7 +10,7 @@ import { openRedisReadModel } from '../../projections/redis.ts'
 import { slotOf, tagOfEachSlot } from '../../projections/redis-slots.ts'
 import { parseRedisUrl } from '../../projections/redis-url.ts'
 import { ConfigurationError } from '../../schema/configuration.ts'
-import { aCheckpoint, aDocument, readModelContract } from '../contract/read-model.ts'
+import { aCheckpoint, aDocument, brokenDocuments, type Damage, readModelContract } from '../contract/read-model.ts'
 import { type RedisServer, startRedis, startRedisCluster } from '../support/redis.ts'
 
 function open(t: Test, url: string, options?: { readonly prefix: string }): ReadModel {
@@ -41,15 +41,92 @@ async function untilAvailable<T>(call: () => Promise<T>): Promise<T> {
   return call()
 }
 
+/** Keys that another program has written. */
+function damaged(command: (...args: string[]) => Promise<unknown>, generation: number): Damage {
+  const own = generation === 1 ? 'customer' : `customer:${generation}`
+  const list = async (key: string) => {
+    await command('DEL', key)
+    await command('RPUSH', key, 'garbage')
+  }
+  const each = async (
+    key: string,
+    texts: Readonly<Record<string, string>>,
+    work: (name: string) => Promise<void>,
+  ): Promise<void> => {
+    for (const [name, text] of Object.entries(texts)) {
+      await command('SET', key, text)
+      await work(name)
+    }
+    await list(key)
+    await work('a list')
+  }
+  const named = (...texts: string[]) => Object.fromEntries(texts.map((text) => [text, text]))
+  const hash = async (key: string, field: string, texts: readonly string[], work: (name: string) => Promise<void>) => {
+    for (const text of texts) {
+      await command('DEL', key)
+      await command('HSET', key, field, text)
+      await work(text)
+    }
+    await list(key)
+    await work('a list')
+    await command('SET', key, 'garbage')
+    await work('a text')
+  }
+  return {
+    documents(customerId, document, work) {
+      const texts = Object.entries(brokenDocuments(document)).flatMap(([name, text]) => [
+        [name, text],
+        [`${name}, after its revision`, `${document.revision} ${text}`],
+      ])
+      const whole = JSON.stringify(document)
+      const others = { 'without its revision': whole, 'of another revision': `9 ${whole}`, blank: ' ' }
+      return each(`${own}:{${customerId}}`, { ...Object.fromEntries(texts), ...others }, work)
+    },
+    checkpoints: (work) =>
+      each(
+        `${own}:{checkpoint}`,
+        named(
+          'garbage',
+          '',
+          'null',
+          '5',
+          '[]',
+          '{}',
+          '{"commit":"x","prepare":"1","origin":"a","complete":true,"epoch":"e"}',
+        ),
+        work,
+      ),
+    parked: (customerId, work) =>
+      hash(
+        `${own}:{parked}`,
+        String(customerId),
+        ['garbage', 'null', '[]', '{}', `{"customerId":${customerId}}`],
+        work,
+      ),
+    marks: (customerId, work) =>
+      each(`customer:{${customerId}}:revision`, named('garbage', '', 'nan', '-3', '1e3'), work),
+    generations: (work) =>
+      hash('customer:{generation}', 'live', ['garbage', '', '0', '-1', 'NaN', '1.5', '9'.repeat(40)], work),
+  }
+}
+
 t.test('a server', async (t) => {
-  const { url } = await startRedis(t)
-  await readModelContract(t, 'Redis', { open: (generation) => openRedisReadModel(url, { settleMs: 0, generation }) })
+  const { url, command } = await startRedis(t)
+  await readModelContract(t, 'Redis', {
+    open: (generation) => openRedisReadModel(url, { settleMs: 0, generation }),
+    damage: (generation) => damaged(command, generation),
+  })
 })
 
 t.test('a cluster', async (t) => {
-  const { url } = await startRedisCluster(t)
+  const { url, nodeOf } = await startRedisCluster(t)
+  const command = async (...args: string[]) => {
+    const tag = /\{(.+)\}/.exec(args[1] ?? '')?.[1] ?? ''
+    return (await nodeOf(tag)).command(...args)
+  }
   await readModelContract(t, 'Redis Cluster', {
     open: (generation) => openRedisReadModel(url, { settleMs: 0, generation }),
+    damage: (generation) => damaged(command, generation),
   })
 })
 

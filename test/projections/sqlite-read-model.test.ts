@@ -6,12 +6,60 @@ import t from 'tap'
 import { openReadModel } from '../../projections/open.ts'
 import { ReadModelUnavailable } from '../../projections/read-model.ts'
 import { openSqliteReadModel } from '../../projections/sqlite.ts'
-import { aCheckpoint, aDocument, readModelContract } from '../contract/read-model.ts'
+import { aCheckpoint, aDocument, brokenDocuments, type Damage, readModelContract } from '../contract/read-model.ts'
 import { ending, startScript, temporaryFolder } from './support.ts'
+
+/** Rows that another program has changed. */
+function damaged(path: string, generation: number): Damage {
+  const run = (sql: string, ...values: (string | number)[]) => {
+    const database = new DatabaseSync(path, { timeout: 5_000 })
+    try {
+      database.prepare(sql).run(...values)
+    } finally {
+      database.close()
+    }
+  }
+  return {
+    async documents(customerId, document, work) {
+      for (const [name, text] of Object.entries(brokenDocuments(document))) {
+        run('INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?)', generation, customerId, document.revision, text)
+        await work(name)
+      }
+    },
+    async checkpoints(work) {
+      for (const [commit, prepare] of [
+        ['garbage', '1'],
+        ['1', ''],
+        ['-1', '-1'],
+        ['1.5', '1'],
+        ['9'.repeat(30), '1'],
+      ] as const) {
+        run('INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, 1)', generation, commit, prepare, 'x')
+        await work(`${commit}/${prepare}`)
+      }
+    },
+    async parked(customerId, work) {
+      for (const text of ['', 'garbage', 'null', '[]', '{}', `{"customerId":${customerId}}`]) {
+        run('INSERT OR REPLACE INTO parked VALUES (?, ?, ?)', generation, customerId, text)
+        await work(text)
+      }
+    },
+    async marks() {}, // the file takes nothing but whole numbers
+    async generations(work) {
+      run('UPDATE generations SET live = 0')
+      await work('none is live')
+      run('DELETE FROM generations')
+      await work('none is there')
+    },
+  }
+}
 
 t.test('contract', async (t) => {
   const path = join(await temporaryFolder(t), 'readmodel.db')
-  await readModelContract(t, 'SQLite', { open: (generation) => openSqliteReadModel({ path, generation }) })
+  await readModelContract(t, 'SQLite', {
+    open: (generation) => openSqliteReadModel({ path, generation }),
+    damage: (generation) => damaged(path, generation),
+  })
 })
 
 t.test('what was stored is there after reopening', async (t) => {

@@ -567,3 +567,28 @@ t.test('stopping', async (t) => {
     await projection.stop()
   })
 })
+
+t.test('a customer who gets past a parked event is parked no more; one who does not stays so', async (t) => {
+  const { eventStore, readModel } = await openStores(t)
+  const histories = someHistories(2)
+  await appendHistories(eventStore, histories)
+  const last = (histories[1] as History).events.length - 1
+  const parked = (customerId: number, revision: number) => ({
+    customerId,
+    stream: `customer-${customerId}`,
+    revision,
+    type: 'CustomerKnighted',
+    reason: 'An older release did not know it.',
+    at: new Date().toISOString(),
+  })
+  await readModel.park(parked(1, 2))
+  await readModel.park(parked(2, last + 1)) // not there yet
+  const projection = startProjection({ eventStore, readModel })
+  t.teardown(() => projection.stop())
+  await projection.caughtUp()
+  t.same(
+    (await readModel.parked()).map(({ customerId }) => customerId),
+    [2],
+  )
+  t.equal((await readModel.documents([2]))[0]?.revision, last, 'it has come to the event before')
+})

@@ -1,4 +1,5 @@
 /** Appends with the hash chain keep the port's semantics, and the chain holds whoever writes at the same time. */
+import { setTimeout as delay } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import { chained, linkOf } from '../../eventstore/chain.ts'
@@ -156,6 +157,50 @@ for (const kind of KINDS) {
     t.equal((await read(eventStore, 'addressIds')).length, 4)
     await grow(here, 'addressIds', 1, 3)
     t.same(await faultsOf(eventStore), [])
+  })
+
+  t.test(`${kind}: what is appended while the store closes is refused, or has its hash`, async (t) => {
+    const { eventStore, url } = await aLog(t, kind)
+    // Slow, so that there is a while in which it closes and the store below is still open.
+    const slow = { ...eventStore, close: () => delay(100).then(eventStore.close) }
+    const store = chained(slow)
+    for (let stream = 1; stream <= 3; stream++) await grow(store, `customer-${stream}`, 1)
+    const outcomes: Promise<unknown>[] = []
+    let written = 0
+    const append = (after: number) => {
+      for (const expected of ['any', 'stream_exists', after] as const) {
+        for (const stream of ['customer-1', 'customer-2', 'customer-3', `customer-${crypto.randomUUID()}`]) {
+          const appended = store.append(stream, [anEvent()], { expected }).then(
+            () => written++,
+            (error: unknown) => {
+              const isConflict = error instanceof WrongExpectedRevision
+              if (!isConflict) t.ok(error instanceof EventStoreUnavailable, `${error}`)
+            },
+          )
+          outcomes.push(appended)
+        }
+      }
+    }
+    append(0) // under way
+    const closed = store.close()
+    append(1) // in the same turn
+    for (let round = 0; round < 20; round++) {
+      await delay(round < 10 ? 0 : 10)
+      append(round)
+    }
+    await Promise.all([...outcomes, closed])
+    append(0)
+    await Promise.all(outcomes)
+    const again = openEventStore(url)
+    t.teardown(() => again.close())
+    let count = 0
+    for await (const event of again.readAll()) {
+      count++
+      t.match(linkOf(event).hash, /^[\w-]{43}$/, `${event.revision}@${event.stream}`)
+    }
+    t.equal(count, 3 + written, 'what was acknowledged is there, and nothing else')
+    t.same(await faultsOf(again), [])
+    await t.rejects(store.append('customer-1', [], { expected: 'any' }), EventStoreUnavailable)
   })
 
   t.test(`${kind}: streams that are deleted and come back begin their chain anew`, async (t) => {

@@ -5,6 +5,7 @@ import type { Recorded } from '../../eventstore/codec.ts'
 import { absentCustomer, type CustomerDocument, project } from '../../projections/customer.ts'
 import { normalizeEmail } from '../../schema/email-key.ts'
 import { type CustomerEvent, SCHEMA_VERSION } from '../../schema/events.ts'
+import { regionsOf } from '../../schema/regions.ts'
 import { store as defaultStore } from '../../schema/store.ts'
 import { type AddressInput, resolveAddress } from '../../subgraph/domain/address.ts'
 import {
@@ -214,6 +215,16 @@ t.test('regions', async (t) => {
     regionCode: 'KE',
     region: 'Kent',
   })
+  // Where a country needs no region, an id and a code that contradict each other are refused under `country_code` alone.
+  const [bavaria, berlin] = ['BAY', 'BER'].map((code) => regionsOf('DE').find((region) => region.code === code))
+  const { country_id: _, ...nowhere } = texan
+  const german = (fields: AddressInput, code: string | undefined) =>
+    resolveAddress({ ...nowhere, ...fields, region: { region_id: bavaria?.id ?? 0, region_code: code ?? '' } }, store)
+  t.throws(() => german({ country_code: 'DE' }, berlin?.code), {
+    message: 'The region_id does not match the selected country or region',
+  })
+  t.match(german({ country_code: 'DE' }, bavaria?.code), { regionId: bavaria?.id, regionCode: 'BAY' })
+  t.match(german({ country_id: 'DE' }, berlin?.code), { regionId: bavaria?.id, regionCode: 'BAY' }, 'the id counts')
   const stored = resolveAddress(texan, store)
   t.throws(
     () => resolveAddress({ country_id: 'CA' }, store, stored),

@@ -1,0 +1,52 @@
+/** The values in Redis' keys: how they are written, and what is made of what is found (redis.ts has the keys). */
+import type { CustomerDocument } from './customer.ts'
+import type { Checkpoint } from './read-model.ts'
+import type { RedisCommands } from './redis-connection.ts'
+import { UNREADABLE } from './redis-scripts.ts'
+import { parseJson, readDocument, readNumber, readPosition } from './stored.ts'
+
+/** A checkpoint as it is stored. */
+export interface Stored extends Checkpoint {
+  readonly epoch: string
+}
+
+export function format({ position, origin, complete, epoch }: Stored): string {
+  const { commit, prepare } = position
+  return JSON.stringify({ commit: String(commit), prepare: String(prepare), origin, complete, epoch })
+}
+
+/** null for none, and for one that can't be read. */
+export function parse(stored: string): Stored | null {
+  const value = (parseJson(stored) ?? null) as Readonly<Record<string, unknown>> | null
+  const [commit, prepare] = [readPosition(value?.commit), readPosition(value?.prepare)]
+  const { origin, complete, epoch } = value ?? {}
+  if (commit === undefined || prepare === undefined || typeof origin !== 'string') return null
+  if (typeof complete !== 'boolean' || typeof epoch !== 'string') return null
+  return { position: { commit, prepare }, origin, complete, epoch }
+}
+
+export function toCheckpoint(stored: string): Checkpoint | null {
+  const parsed = parse(stored)
+  if (parsed === null) return null
+  const { epoch: _, ...checkpoint } = parsed
+  return checkpoint
+}
+
+/** null for none, and for one that can't be read. */
+export function parseDocument(value: string | null, id: number): CustomerDocument | null {
+  if (value === null) return null
+  const blank = value.indexOf(' ')
+  const revision = readNumber(value.slice(0, Math.max(blank, 0)))
+  return revision === undefined ? null : readDocument(value.slice(blank + 1), id, revision)
+}
+
+/** Which generation is live. */
+export const liveIn = (generations: ReadonlyMap<string, string>): number => readNumber(generations.get('live')) || 1
+
+/** What a key holds: UNREADABLE where that is no text. */
+export function readText(commands: RedisCommands, key: string): Promise<string | null> {
+  return commands.get(key).catch((error: Error) => {
+    if (error.message.startsWith('WRONGTYPE')) return UNREADABLE
+    throw error
+  })
+}

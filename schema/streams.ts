@@ -1,0 +1,221 @@
+/**
+ * The table of streams: every stream that the service writes, with the events that belong in it and what holds for them.
+ * The log refuses an append to a stream that is not here, and an event that does not belong in its stream
+ * (eventstore/guard.ts). Encryption, the proof's tree and the auditor's search derive from it.
+ *
+ * A new stream is one more entry. Two rules:
+ * - Whether a family is personal is not said here, it follows from its events: one with a personal field
+ *   (schema/events.ts) makes it so, and then `of` has to say whose key encrypts it.
+ * - `inTree` can't change after the release that brings the stream: the proof's tree has to come out the same.
+ */
+import {
+  accessEventSchemas,
+  checkpointEventSchemas,
+  credentialsEventSchemas,
+  customerEventSchemas,
+  type DomainEvent,
+  emailEventSchemas,
+  mailEventSchemas,
+  PERSONAL_FIELDS,
+  signInEventSchemas,
+  skipEventSchemas,
+  subscriberEventSchemas,
+} from './events.ts'
+
+/** What a stream's name ends with: whose the stream is. */
+export type Owner =
+  /** A customer's id. */
+  | 'customer'
+  /** The keyed hash of an e-mail address (schema/email-key.ts). */
+  | 'address'
+  /** Either: a customer's id, or the keyed hash of an address that is no customer's. */
+  | 'customer or address'
+  /** An address's id, a block of keys, a worker's name: nobody's in particular. */
+  | 'other'
+
+export interface StreamFamily {
+  /** The stream's name; what the names begin with, up to and with the `-`, where there are many. */
+  readonly name: string
+  /** The types of the events in it. */
+  readonly events: readonly DomainEvent['type'][]
+  /** undefined: there is one stream of this name. */
+  readonly of?: Owner
+  /** Whether its events are leaves of the proof's tree (projections/proof/tree.ts): only of streams that no event leaves. */
+  readonly inTree: boolean
+  /**
+   * What erasing a customer does to it: `key`, the key of its personal fields is destroyed; `stream`, it is deleted;
+   * `event`, a last event ends it; `nothing`, it says nothing about the person.
+   */
+  readonly erasure: 'key' | 'stream' | 'event' | 'nothing'
+  /** How long its events stay: `newest`, the newest one or few; `retention`, for the days that the store's settings name. */
+  readonly kept: 'for good' | 'newest' | 'retention'
+}
+
+const types = (schemas: object) => Object.keys(schemas) as DomainEvent['type'][]
+
+/** In the order in which the tree's streams are named in its documentation. */
+export const STREAMS: readonly StreamFamily[] = [
+  {
+    name: 'customer-',
+    events: types(customerEventSchemas),
+    of: 'customer',
+    inTree: true,
+    erasure: 'key',
+    kept: 'for good',
+  },
+  {
+    name: 'customerEmail-',
+    events: types(emailEventSchemas),
+    of: 'address',
+    inTree: true,
+    erasure: 'event',
+    kept: 'for good',
+  },
+  { name: 'customerIds', events: ['CustomerIdsReserved'], inTree: true, erasure: 'nothing', kept: 'for good' },
+  { name: 'customerIdFloor', events: ['IdFloorRaised'], inTree: true, erasure: 'nothing', kept: 'for good' },
+  {
+    name: 'customerSkips-',
+    events: types(skipEventSchemas),
+    of: 'customer',
+    inTree: true,
+    erasure: 'nothing',
+    kept: 'for good',
+  },
+  { name: 'addressIds', events: ['AddressIdsReserved'], inTree: true, erasure: 'nothing', kept: 'for good' },
+  { name: 'addressIdFloor', events: ['IdFloorRaised'], inTree: true, erasure: 'nothing', kept: 'for good' },
+  {
+    name: 'addressOwner-',
+    events: ['AddressIdImported'],
+    of: 'other',
+    inTree: true,
+    erasure: 'nothing',
+    kept: 'for good',
+  },
+  {
+    name: 'newsletterSubscriber-',
+    events: types(subscriberEventSchemas),
+    of: 'address',
+    inTree: true,
+    erasure: 'key',
+    kept: 'for good',
+  },
+  { name: 'auditReveals', events: ['PersonalDataRevealed'], inTree: true, erasure: 'nothing', kept: 'for good' },
+  { name: 'serviceTokens', events: ['ServiceTokenIssued'], inTree: true, erasure: 'nothing', kept: 'for good' },
+  { name: 'passwordHashKinds', events: ['PasswordHashKindFound'], inTree: true, erasure: 'nothing', kept: 'for good' },
+  {
+    name: 'customerCredentials-',
+    events: types(credentialsEventSchemas),
+    of: 'customer',
+    inTree: false,
+    erasure: 'stream',
+    kept: 'newest',
+  },
+  {
+    name: 'customerSignIns-',
+    events: types(signInEventSchemas),
+    of: 'customer or address',
+    inTree: false,
+    erasure: 'stream',
+    kept: 'newest',
+  },
+  {
+    name: 'customerAccess-',
+    events: types(accessEventSchemas),
+    of: 'customer or address',
+    inTree: false,
+    erasure: 'key',
+    kept: 'retention',
+  },
+  {
+    name: 'mailCheckpoint-',
+    events: types(mailEventSchemas),
+    of: 'other',
+    inTree: false,
+    erasure: 'nothing',
+    kept: 'newest',
+  },
+  {
+    name: 'logCheckpoints',
+    events: types(checkpointEventSchemas),
+    inTree: false,
+    erasure: 'nothing',
+    kept: 'for good',
+  },
+  // Of the key store, which may be the log itself.
+  {
+    name: 'customerKeys-',
+    events: ['CustomerKeysSet'],
+    of: 'other',
+    inTree: false,
+    erasure: 'event',
+    kept: 'newest',
+  },
+  { name: 'keyStore', events: ['MasterKeySet'], inTree: false, erasure: 'nothing', kept: 'for good' },
+  { name: 'keyStoreOfLog', events: ['KeyStoreChosen'], inTree: false, erasure: 'nothing', kept: 'for good' },
+]
+
+/** Whether events of the family have personal fields: they are stored encrypted with its owner's key. */
+export const isPersonal = ({ events }: StreamFamily): boolean => events.some((type) => PERSONAL_FIELDS.has(type))
+
+/** A family's entry as appends look it up. */
+interface Known {
+  readonly family: StreamFamily
+  readonly types: ReadonlySet<string>
+  readonly isPersonal: boolean
+}
+
+/** @throws Error for a table that contradicts itself */
+export function indexStreams(streams: readonly StreamFamily[]): ReadonlyMap<string, Known> {
+  const known = new Map<string, Known>()
+  for (const family of streams) {
+    const { name, of, events } = family
+    if (known.has(name)) throw new Error(`The table of streams has ${name} twice.`)
+    if (name.endsWith('-') !== (of !== undefined) || name.slice(0, -1).includes('-')) {
+      throw new Error(`The table of streams: ${name} ends with "-" if and only if it says whose the streams are.`)
+    }
+    const personal = isPersonal(family)
+    if (personal && (of === undefined || of === 'other')) {
+      throw new Error(`The table of streams: ${name} has personal events, but not whose key encrypts them.`)
+    }
+    known.set(name, { family, types: new Set(events), isPersonal: personal })
+  }
+  return known
+}
+
+const KNOWN = indexStreams(STREAMS)
+
+const CUSTOMER = /^[1-9]\d{0,15}$/
+const ADDRESS = /^[\w-]+$/
+const IS_OWNER: Readonly<Record<Owner, (text: string) => boolean>> = {
+  customer: (text) => CUSTOMER.test(text),
+  address: (text) => ADDRESS.test(text),
+  'customer or address': (text) => CUSTOMER.test(text) || ADDRESS.test(text),
+  other: (text) => text !== '',
+}
+
+function lookUp(stream: string): Known | undefined {
+  const dash = stream.indexOf('-')
+  return KNOWN.get(dash === -1 ? stream : stream.slice(0, dash + 1))
+}
+
+/** Why no event of this type may be appended to the stream; undefined where it may. */
+export function refusalOf(stream: string, type: string): string | undefined {
+  const known = lookUp(stream)
+  if (known === undefined) return `Stream "${stream}" is not in the table of streams (schema/streams.ts).`
+  const { family, types } = known
+  if (family.of && !IS_OWNER[family.of](stream.slice(family.name.length))) {
+    return `Stream "${stream}" does not end with what its family ${family.name} is of: ${family.of}.`
+  }
+  if (!types.has(type)) return `Event type "${type}" does not belong in stream "${stream}" (schema/streams.ts).`
+  return undefined
+}
+
+/** Whose key encrypts the stream's personal fields: a customer's id or an address's hash. undefined: it has none. */
+export function personalOwnerOf(stream: string): string | undefined {
+  const known = lookUp(stream)
+  return known?.isPersonal ? stream.slice(known.family.name.length) : undefined
+}
+
+/** What the names of the streams that may hold an event of this type begin with. */
+export const streamsWith = (type: string): readonly string[] =>
+  STREAMS.filter(({ events }) => (events as readonly string[]).includes(type)).map(({ name }) => name)
