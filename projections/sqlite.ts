@@ -1,4 +1,5 @@
 /** The embedded read model: one SQLite file that several processes may share. It can be rebuilt from the log at any time. */
+import { statSync } from 'node:fs'
 import { closeSqliteFile, emptyWal, isBusy, openSqliteFile, transaction, withLock } from '../eventstore/sqlite-file.ts'
 import type { CustomerDocument } from './customer.ts'
 import {
@@ -8,6 +9,7 @@ import {
   type ReadModelEntry,
   ReadModelUnavailable,
   sameCheckpoint,
+  UNKNOWN,
 } from './read-model.ts'
 
 /** The tables of version 1 had one generation; the documents are made anew. */
@@ -37,6 +39,8 @@ const SCHEMA = `
     event TEXT NOT NULL,
     PRIMARY KEY (generation, customer)
   ) STRICT;
+  CREATE TABLE IF NOT EXISTS incarnation (id TEXT NOT NULL) STRICT;
+  INSERT INTO incarnation SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM incarnation);
 `
 const APPLICATION_ID = 0x43_75_52_6d // "CuRm"
 const VERSION = 2
@@ -107,18 +111,24 @@ export function openSqliteReadModel({
     ),
     dropGeneration: database.prepare('DELETE FROM generations WHERE number = ?'),
     dropMarks: database.prepare('DELETE FROM marks'),
+    touch: database.prepare('UPDATE incarnation SET id = id'),
     ping: database.prepare('SELECT 1'),
   }
   if (generation !== undefined) sql.addGeneration.run(generation)
   const live = () => (sql.live.get() as { number: number }).number
   let current = generation ?? live()
   let marks: { readonly id: number; readonly revision: number }[] = []
-  let marking: Promise<void> | undefined
+  let marking: Promise<string> | undefined
   /** Writes that wait for the lock: `close` lets them finish. */
   const writing = new Set<Promise<unknown>>()
   let closing: Promise<void> | undefined
 
-  function entry(id: number): ReadModelEntry {
+  /** A file that was put in this one's place, from a backup say, is another one. */
+  const { id: fileId } = database.prepare('SELECT id FROM incarnation').get() as { id: string }
+  const incarnation = `${fileId}.${statSync(path).ino}`
+
+  function entry(id: number, trusted: ReadonlySet<string> | undefined): ReadModelEntry {
+    if (trusted && !trusted.has(incarnation)) return UNKNOWN
     const mark = sql.mark.get(id) as { revision: number } | undefined
     const row = sql.visible.get(current, id) as { document: string } | undefined
     return { document: parse(row?.document), acknowledged: mark?.revision ?? -1 }
@@ -224,7 +234,7 @@ export function openSqliteReadModel({
     parked: () =>
       read(() => (sql.parked.all(current) as { event: string }[]).map(({ event }) => JSON.parse(event) as ParkedEvent)),
 
-    get: (ids) => read(() => ids.map(entry)),
+    get: (ids, trusted) => read(() => ids.map((id) => entry(id, trusted))),
 
     documents: (ids) =>
       read(() =>
@@ -243,10 +253,19 @@ export function openSqliteReadModel({
         marking = undefined
         return write(() => {
           for (const mark of group) sql.acknowledge.run(mark.id, mark.revision)
+          return incarnation
         })
       })
       return marking
     },
+
+    incarnations: () => read(() => ({ reached: [incarnation], isWhole: true })),
+
+    probe: () =>
+      write(() => {
+        sql.touch.run()
+        return [incarnation]
+      }),
 
     put: (writes) =>
       write(() =>
