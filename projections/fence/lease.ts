@@ -32,6 +32,14 @@ const LOOK_AGAIN_MS = 20
 
 const NOTHING: ReadonlySet<string> = new Set()
 
+/** The work's outcome. @throws Error where it takes longer */
+export function within<T>(milliseconds: number, work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error('No answer in time.')), milliseconds)
+    work.then(resolve, reject).finally(() => clearTimeout(timer))
+  })
+}
+
 /** The part of a pino logger that is used. */
 export interface Log {
   info(details: object, message: string): void
@@ -85,6 +93,7 @@ function createRegisterView(eventStore: EventStore) {
   let seen = new Map<string, number>()
   let held: Held | undefined
   let tail: Promise<unknown> = Promise.resolve()
+  let refreshing: Promise<unknown> | undefined
   let isAway = false
 
   function adopt(began: Moment, register: Register): void {
@@ -135,7 +144,13 @@ function createRegisterView(eventStore: EventStore) {
     },
     age: (entry: string) => performance.now() - (seen.get(entry) ?? Number.POSITIVE_INFINITY),
 
-    refresh: () => exclusive(load),
+    /** Those who ask at the same time share one read. */
+    refresh: (): Promise<unknown> => {
+      refreshing ??= exclusive(load).finally(() => {
+        refreshing = undefined
+      })
+      return refreshing
+    },
 
     /** Replaces the register by what `change` makes of its newest state; undefined: it stays. @returns whether it was replaced */
     change: (change: (register: Register) => Register | undefined): Promise<boolean> =>
@@ -209,7 +224,7 @@ export function createLease(options: {
       if (register) return register
       const left = deadline - performance.now()
       if (left <= 0) return undefined
-      await Promise.race([view.refresh().catch(() => delay(LOOK_AGAIN_MS)), delay(left, undefined, { ref: false })])
+      await within(left, view.refresh()).catch(() => delay(LOOK_AGAIN_MS))
     }
   }
 
@@ -220,7 +235,7 @@ export function createLease(options: {
       if (incarnation === '' || register.retired.includes(incarnation)) return false
       const settling = settlingFor(register, incarnation, view.age)
       if (settling === undefined) duties.attend()
-      await delay(Math.max(settling === undefined ? 0 : EXPIRY_MS - settling, LOOK_AGAIN_MS), undefined, { ref: false })
+      await delay(Math.max(settling === undefined ? 0 : EXPIRY_MS - settling, LOOK_AGAIN_MS))
     }
     return true
   }
@@ -233,9 +248,10 @@ export function createLease(options: {
         // In force since the first fence of those that have followed each other without a break.
         const wait = EXPIRY_MS - view.age(periodEntry(register.period))
         if (wait <= 0) return
-        await delay(wait, undefined, { ref: false })
+        await delay(wait)
       } else if (register) {
-        await view.change((register) => withFence(register, me)).catch(() => delay(LOOK_AGAIN_MS))
+        const left = Math.max(deadline - performance.now(), 0)
+        await within(left, view.change((register) => withFence(register, me))).catch(() => delay(LOOK_AGAIN_MS))
         tell()
       }
       if (performance.now() >= deadline) {

@@ -4,8 +4,8 @@
  */
 import { LRUCache } from 'lru-cache'
 import type { EventStore } from '../../eventstore/port.ts'
-import { type ReadModel, ReadModelUnavailable } from '../read-model.ts'
-import { createLease, type Lease, type Log } from './lease.ts'
+import type { ReadModel } from '../read-model.ts'
+import { createLease, type Lease, type Log, within } from './lease.ts'
 
 export interface Marks extends Pick<Lease, 'trusted' | 'trustedWithoutLease' | 'missed' | 'isFenced'> {
   /**
@@ -47,14 +47,8 @@ export function createMarks(options: {
   const lease = createLease({ ...options, owes: () => unwritten.size > 0 || !(isQuiet() || closing) })
 
   /** The incarnation that has the mark; undefined: it was refused, or the read model is away. */
-  async function write(id: number, revision: number): Promise<string | undefined> {
-    try {
-      return await within(MARK_MS, readModel.acknowledge(id, revision))
-    } catch (error) {
-      if (!(error instanceof ReadModelUnavailable)) throw error
-      return undefined
-    }
-  }
+  const write = (id: number, revision: number): Promise<string | undefined> =>
+    within(MARK_MS, readModel.acknowledge(id, revision)).catch(() => undefined)
 
   function note(id: number, revision: number): void {
     if (revision > (shown.get(id) ?? -1)) shown.set(id, revision)
@@ -122,12 +116,4 @@ export function createMarks(options: {
       return closing
     },
   }
-}
-
-/** @throws ReadModelUnavailable where the work takes longer */
-function within<T>(milliseconds: number, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new ReadModelUnavailable('The read model does not answer.')), milliseconds)
-    work.then(resolve, reject).finally(() => clearTimeout(timer))
-  })
 }
