@@ -251,7 +251,10 @@ export function createLease(options: {
         await delay(wait)
       } else if (register) {
         const left = Math.max(deadline - performance.now(), 0)
-        await within(left, view.change((register) => withFence(register, me))).catch(() => delay(LOOK_AGAIN_MS))
+        await within(
+          left,
+          view.change((register) => withFence(register, me)),
+        ).catch(() => delay(LOOK_AGAIN_MS))
         tell()
       }
       if (performance.now() >= deadline) {

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Part } from '../faults/service.ts'
 import type { EventStoreServer } from '../support/eventstore-server/server.ts'
 import type { RedisCluster, RedisSentinel, RedisServer } from '../support/redis.ts'
-import type { Proxy } from './proxy.ts'
+import type { TcpProxy } from './proxy.ts'
 import type { Random } from './random.ts'
 
 /** Does harm, waits, and sets it right. */
@@ -88,7 +88,7 @@ export function fileFaults(server: RedisServer): Faults {
 /** Between the instances and two servers, of which one takes over from the other. */
 export function networkFaults(
   random: Random,
-  proxies: readonly Proxy[],
+  proxies: readonly TcpProxy[],
   servers: readonly [RedisServer, RedisServer],
 ): Faults {
   let main = 0

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import type { Test } from 'tap'
 
-export interface Proxy {
+export interface TcpProxy {
   readonly port: number
   /** From now on to another server; connections are cut. */
   point(port: number): void
@@ -14,7 +14,7 @@ export interface Proxy {
   hang(on: boolean): void
 }
 
-export async function startProxy(t: Test, target: number): Promise<Proxy> {
+export async function startProxy(t: Test, target: number): Promise<TcpProxy> {
   let port = target
   let isCut = false
   let isHanging = false
