@@ -315,11 +315,18 @@ function carries(request: FastifyRequest, secret: string): boolean {
   return given.length === expected.length && timingSafeEqual(given, expected)
 }
 
+/** How long a check may take. */
+const CHECK_MS = 1_500
+
 function succeeds(work: Promise<unknown>): Promise<boolean> {
-  return work.then(
-    () => true,
-    () => false,
-  )
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(false), CHECK_MS)
+    work.then(
+      () => resolve(true),
+      () => resolve(false),
+    )
+    work.catch(() => {}).finally(() => clearTimeout(timer))
+  })
 }
 
 const READ_MODEL_WRITABLE = 'Whether the read model takes writes (1) or refuses them, or is away (0).'

@@ -165,8 +165,8 @@ function comeback(register: Register, { me, reached, age, sinceContest }: Situat
   return incarnation === undefined ? undefined : { ...register, contest: { incarnation, by: me } }
 }
 
-function challenge(register: Register, { me, age, reached }: Situation): Register | undefined {
-  if (reached.length === 0) return undefined
+function challenge(register: Register, { me, age, reached, owes }: Situation): Register | undefined {
+  if (reached.length === 0 || owes) return undefined // it could not cover the log
   const silent = register.fences.find(
     (fence) =>
       fence.writer !== me &&

@@ -62,6 +62,8 @@ export interface Lease {
    * @throws EventStoreUnavailable where the deadline passes before
    */
   fenced(deadline: number): Promise<void>
+  /** Whether `fenced` would resolve at once. */
+  holdsFence(): boolean
   /** Whether a fence, or the lack of a lease, has queries fold the streams. */
   isFenced(): boolean
   /** Looks at once whether there is something to do, such as lifting the fence. */
@@ -99,8 +101,7 @@ function createRegisterView(eventStore: EventStore) {
   function adopt(began: Moment, register: Register): void {
     const at = performance.now()
     seen = new Map(entriesOf(register).map((entry) => [entry, seen.get(entry) ?? at]))
-    const trusted = register.fences.length > 0 ? NOTHING : new Set(register.trusted)
-    held = { began, register, trusted: register.revision === held?.register.revision ? held.trusted : trusted }
+    held = { began, register, trusted: register.fences.length > 0 ? NOTHING : new Set(register.trusted) }
   }
 
   /** Notes whether the event store answers. */
@@ -240,25 +241,31 @@ export function createLease(options: {
     return true
   }
 
+  /** For how long others may still believe documents in spite of this instance's fence; undefined: it has none. */
+  function fencedIn(): number | undefined {
+    const register = view.held()?.register
+    const own = register?.fences.find(({ writer }) => writer === me)
+    if (!register?.period || own === undefined || own.challenger !== null) return undefined
+    // In force since the first fence of those that have followed each other without a break.
+    return EXPIRY_MS - view.age(periodEntry(register.period))
+  }
+
   async function fenced(deadline: number): Promise<void> {
     for (;;) {
-      const register = await fresh(deadline)
-      const own = register?.fences.find(({ writer }) => writer === me)
-      if (register?.period && own && own.challenger === null) {
-        // In force since the first fence of those that have followed each other without a break.
-        const wait = EXPIRY_MS - view.age(periodEntry(register.period))
-        if (wait <= 0) return
-        await delay(wait)
-      } else if (register) {
-        const left = Math.max(deadline - performance.now(), 0)
+      await fresh(deadline)
+      const wait = fencedIn()
+      if (wait !== undefined && wait <= 0) return
+      const left = deadline - performance.now()
+      if (left <= 0) {
+        throw new EventStoreUnavailable('The read model can not be marked, and the others can not be told in time.')
+      }
+      if (wait !== undefined) await delay(Math.min(wait, left))
+      else {
         await within(
           left,
           view.change((register) => withFence(register, me)),
         ).catch(() => delay(LOOK_AGAIN_MS))
         tell()
-      }
-      if (performance.now() >= deadline) {
-        throw new EventStoreUnavailable('The read model can not be marked, and the others can not be told in time.')
       }
     }
   }
@@ -270,6 +277,7 @@ export function createLease(options: {
     fenced,
     missed: view.missed,
     attend: duties.attend,
+    holdsFence: () => (fencedIn() ?? 1) <= 0,
     isFenced: () => !trusted()?.size,
 
     async trustedWithoutLease() {

@@ -41,6 +41,8 @@ export function createMarks(options: {
   const shown = new LRUCache<number, number>({ max: KEPT })
   const unwritten = new Map<number, number>()
   let refusedAt = Number.NEGATIVE_INFINITY
+  /** Since a mark was refused, until all that were outstanding are written. */
+  let isRefusing = false
   let timer: NodeJS.Timeout | undefined
   let closing: Promise<void> | undefined
   const isQuiet = () => performance.now() - refusedAt >= QUIET_MS
@@ -56,8 +58,12 @@ export function createMarks(options: {
 
   async function acknowledge(id: number, revision: number, known = -1): Promise<void> {
     if (revision <= known || revision <= (shown.get(id) ?? -1)) return
-    const incarnation = await write(id, revision)
-    if (incarnation === undefined || !lease.accepts(incarnation)) await makeSure(id, revision, incarnation)
+    // In an outage nobody waits for the read model.
+    if (isRefusing && lease.holdsFence()) owe(id, revision)
+    else {
+      const incarnation = await write(id, revision)
+      if (incarnation === undefined || !lease.accepts(incarnation)) await makeSure(id, revision, incarnation)
+    }
     note(id, revision)
   }
 
@@ -65,11 +71,16 @@ export function createMarks(options: {
   async function makeSure(id: number, revision: number, incarnation: string | undefined): Promise<void> {
     const deadline = performance.now() + WAIT_MS
     if (incarnation !== undefined && (await lease.settled(incarnation, deadline - WAIT_MS / 2))) return
-    if (unwritten.size === 0) log.warn({}, 'a revision mark can not be written: the other instances are fenced off')
-    unwritten.set(id, Math.max(revision, unwritten.get(id) ?? -1))
+    if (!isRefusing) log.warn({}, 'a revision mark can not be written: the other instances are fenced off')
+    isRefusing = true
     refusedAt = performance.now()
-    schedule()
+    owe(id, revision)
     await lease.fenced(deadline)
+  }
+
+  function owe(id: number, revision: number): void {
+    unwritten.set(id, Math.max(revision, unwritten.get(id) ?? -1))
+    schedule()
   }
 
   async function flush(): Promise<void> {
@@ -83,9 +94,13 @@ export function createMarks(options: {
           return true
         }),
       )
-      if (written.every((each) => !each)) break
+      if (!written.every((each) => each)) {
+        refusedAt = performance.now()
+        return
+      }
     }
-    if (unwritten.size === 0) log.info({}, 'all revision marks are written')
+    if (isRefusing) log.info({}, 'the read model takes revision marks again')
+    isRefusing = false
   }
 
   function schedule(): void {
@@ -94,8 +109,6 @@ export function createMarks(options: {
       await flush().catch(() => {})
       timer = undefined
       if (unwritten.size > 0) schedule()
-      // Where another refusal came meanwhile, its own round sees to it.
-      else if (isQuiet()) lease.attend()
     }, RETRY_MS).unref()
   }
 

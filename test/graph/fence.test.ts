@@ -151,7 +151,12 @@ for (const [name, { harm, mend }] of Object.entries(REFUSALS)) {
     for (const { token } of [revoked, deleted]) {
       t.match((await two.send('{ customer { email } }', { token })).errors, NOT_AUTHORIZED)
     }
-    t.match((await two.app.inject('/readyz')).json(), { ready: true, readModelWrites: true })
+    let ready: { readonly degraded?: boolean } = {}
+    for (let i = 0; i < 100 && ready.degraded !== false; i++) {
+      ready = (await two.app.inject('/readyz')).json()
+      await delay(50)
+    }
+    t.match(ready, { ready: true, readModelWrites: true, degraded: false })
   })
 }
 
@@ -160,7 +165,7 @@ t.test('one instance alone is cut off from Redis', async (t) => {
   const proxy = await startProxy(t, redis.port)
   const { folder, one, two } = await startTwo(t, [`redis://127.0.0.1:${proxy.port}`, redis.url])
   const projection = await project(t, folder, redis.url)
-  const { token, email } = await signUp(one.send)
+  const { token } = await signUp(one.send)
   await projection.caughtUp()
   await projection.stop()
   await untilBelieved(t, two, token)
@@ -171,7 +176,6 @@ t.test('one instance alone is cut off from Redis', async (t) => {
   t.equal(await nameAt(one.send, token), 'Cleo', 'and sees what the other one does')
   await one.send('mutation { revokeCustomerToken { result } }', { token })
   t.match((await two.send('{ customer { email } }', { token })).errors, NOT_AUTHORIZED)
-  t.ok(email)
   proxy.mend()
 })
 
@@ -364,8 +368,6 @@ t.test('while all is well a query is one read of the read model, and a mutation 
     wrapReadModel,
     wrapEventStore,
   })
-  const folder = await temporaryFolder(t)
-  t.ok(folder)
   const { token } = await signUp(instance.send)
   const projected = openReadModel(redis.url)
   const projection = startProjection({ eventStore: instance.eventStore, readModel: projected })
