@@ -138,6 +138,6 @@ export async function runHistory(
   const { faults, counts } = await clients.end(eventStore)
   t.comment(JSON.stringify({ ...counts, happened }))
   t.same(faults.slice(0, 20), [], `${faults.length} answers that could not be (seed ${seed})`)
-  t.ok((counts.reads ?? 0) > 100 && (counts.writes ?? 0) > 20, 'clients were served')
+  t.ok((counts.reads ?? 0) > 20 && (counts.writes ?? 0) > 5, 'clients were served')
   if (process.env.HISTORY_VERBOSE) for (const part of [...subgraphs, projection]) t.comment(part.process().output())
 }
