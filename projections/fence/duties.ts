@@ -65,10 +65,13 @@ export function settlingFor(register: Register, incarnation: string, age: Situat
   return found && age(settlingEntry(found))
 }
 
-/** With a fence of the writer's in force, which nobody asks about. */
-export function withFence(register: Register, writer: string): Register | undefined {
+/**
+ * With a fence of the writer's in force, which nobody asks about.
+ * @param anew replaces the register in any case, so that an earlier change that is still under way can't come to be
+ */
+export function withFence(register: Register, writer: string, anew = false): Register | undefined {
   const own = register.fences.find((fence) => fence.writer === writer)
-  if (own && own.challenger === null) return undefined
+  if (own && own.challenger === null && !anew) return undefined
   const answered = { writer, challenger: null, answers: own ? own.answers + 1 : 0 }
   return {
     ...register,

@@ -97,8 +97,11 @@ function createRegisterView(eventStore: EventStore) {
   let tail: Promise<unknown> = Promise.resolve()
   let refreshing: Promise<unknown> | undefined
   let isAway = false
+  /** A change that was sent: it may come to be as long as the register is at the revision that it expects. */
+  let sent: { readonly expected: Register['revision']; readonly next: Register } | undefined
 
   function adopt(began: Moment, register: Register): void {
+    if (sent && sent.expected !== register.revision) sent = undefined
     const at = performance.now()
     seen = new Map(entriesOf(register).map((entry) => [entry, seen.get(entry) ?? at]))
     held = { began, register, trusted: register.fences.length > 0 ? NOTHING : new Set(register.trusted) }
@@ -139,6 +142,8 @@ function createRegisterView(eventStore: EventStore) {
   return {
     held: () => (held !== undefined && elapsed(held.began) < LEASE_MS ? held : undefined),
     last: () => held?.register,
+    /** What the register may have become since it was read. */
+    sent: () => sent?.next,
     isAway: () => isAway,
     missed: () => {
       isAway = true
@@ -162,6 +167,7 @@ function createRegisterView(eventStore: EventStore) {
           if (next === undefined) return false
           const stored = await watched(async () => {
             const began = now()
+            sent = { expected: loaded.revision, next }
             const stored = await stream.replace(loaded, next)
             if (stored) adopt(began, stored)
             return stored
@@ -241,11 +247,16 @@ export function createLease(options: {
     return true
   }
 
+  function isBeingLifted(): boolean {
+    const next = view.sent()
+    return next !== undefined && !next.fences.some(({ writer }) => writer === me)
+  }
+
   /** For how long others may still believe documents in spite of this instance's fence; undefined: it has none. */
   function fencedIn(): number | undefined {
     const register = view.held()?.register
     const own = register?.fences.find(({ writer }) => writer === me)
-    if (!register?.period || own === undefined || own.challenger !== null) return undefined
+    if (!register?.period || own === undefined || own.challenger !== null || isBeingLifted()) return undefined
     // In force since the first fence of those that have followed each other without a break.
     return EXPIRY_MS - view.age(periodEntry(register.period))
   }

@@ -54,6 +54,11 @@ t.test('a fence: raised once, lifted by its writer when nothing is owed', async 
   const raised = withFence(register({ trusted: ['a'] }), 'me') as Register
   t.match(raised, { fences: [fence('me')], period: /./ })
   t.equal(withFence(raised, 'me'), undefined, 'it is there')
+  t.match(
+    withFence(raised, 'me', true),
+    { fences: [fence('me', null, 1)], period: raised.period },
+    'while it is being lifted',
+  )
   const both = withFence(raised, 'x') as Register
   t.equal(both.period, raised.period, 'without a break')
   t.equal(nextStep(raised, knowing({ reached: ['a'], owes: true, ages: 0 })), undefined, 'kept while marks are owed')
