@@ -13,6 +13,9 @@ export interface ReadModelEntry {
   readonly acknowledged: number
 }
 
+/** Of a customer of whom nothing is known. */
+export const UNKNOWN: ReadModelEntry = { document: null, acknowledged: -1 }
+
 /** A document to store if the stored one is still at `expected` (-1: none stored). */
 export interface DocumentWrite {
   readonly document: CustomerDocument
@@ -104,14 +107,37 @@ export interface ReadModel {
   /** In order of the customers' ids. @throws ReadModelUnavailable */
   parked(): Promise<readonly ParkedEvent[]>
 
-  /** For queries: the entries of these customers, in the order of `ids`, in one round trip. @throws ReadModelUnavailable */
-  get(ids: readonly number[]): Promise<readonly ReadModelEntry[]>
+  /**
+   * For queries: the entries of these customers, in the order of `ids`, in one round trip.
+   * @param trusted the incarnations that count; what another one answers is `UNKNOWN`. Default: any
+   * @throws ReadModelUnavailable
+   */
+  get(ids: readonly number[], trusted?: ReadonlySet<string>): Promise<readonly ReadModelEntry[]>
 
   /** For projections: the stored documents, complete or not, in the order of `ids`. @throws ReadModelUnavailable */
   documents(ids: readonly number[]): Promise<readonly (CustomerDocument | null)[]>
 
-  /** Notes that a customer's stream has been acknowledged up to `revision`. Never goes back. @throws ReadModelUnavailable */
-  acknowledge(id: number, revision: number): Promise<void>
+  /**
+   * Notes that a customer's stream has been acknowledged up to `revision`. Never goes back.
+   * @returns the incarnation of the store that has the mark now: see `incarnations`
+   * @throws ReadModelUnavailable
+   */
+  acknowledge(id: number, revision: number): Promise<string>
+
+  /**
+   * The incarnations of the servers that answer. An incarnation is one server's time as the keeper of what was written to
+   * it without a break: after a restart, a failover or a restored file it is another one, and no two are ever the same.
+   * '' stands for a server that only copies another one.
+   * @throws ReadModelUnavailable where none answers
+   */
+  incarnations(): Promise<{ readonly reached: readonly string[]; readonly isWhole: boolean }>
+
+  /**
+   * Writes something small to each server, to learn whether it takes writes.
+   * @returns the incarnations of the servers
+   * @throws ReadModelUnavailable where one of them is away or refuses
+   */
+  probe(): Promise<readonly string[]>
 
   /**
    * Stores documents, each only if the stored revision is the one expected (compare-and-set).
@@ -159,7 +185,7 @@ export interface ReadModel {
    */
   scrub(): Promise<void>
 
-  /** Answers whether the store can be reached. @throws ReadModelUnavailable */
+  /** Answers whether the store can be reached, for reads at least. @throws ReadModelUnavailable */
   ping(): Promise<void>
 
   /** Calling it again does nothing. */

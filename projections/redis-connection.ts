@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { createClient, createCluster, createSentinel, ErrorReply } from 'redis'
 import { ReadModelUnavailable } from './read-model.ts'
 import { type ScriptCommands, scriptCommands } from './redis-scripts.ts'
-import { slotOf } from './redis-slots.ts'
+import { slotOf, tagOfEachSlot } from './redis-slots.ts'
 import { parseRedisUrl, type RedisAddress } from './redis-url.ts'
 
 /** The commands that the read model uses. */
@@ -18,6 +18,8 @@ export interface RedisConnection {
   readonly kind: RedisAddress['kind']
   /** Where keys with the hash tag lie; undefined as long as it is not known. */
   serverOf(tag: string): string | undefined
+  /** A hash tag of each server's, for commands that each of them is to run. @throws ReadModelUnavailable */
+  tagOfEachServer(): Promise<readonly string[]>
   /**
    * Runs commands, which are sent at once.
    * @param tag the hash tag of the keys, where all have the same
@@ -119,6 +121,7 @@ export function connectRedis(url: string): RedisConnection {
   return {
     kind: address.kind,
     serverOf: driver.serverOf,
+    tagOfEachServer: () => call(async () => driver.tagOfEachServer()),
     call,
 
     async *scan(pattern) {
@@ -210,9 +213,14 @@ interface Driver {
   onError(listener: (error: unknown) => void): void
   /** Where keys with the tag lie; undefined where it is not known, or not one server. */
   serverOf(tag: string | undefined): string | undefined
+  /** A hash tag of each server's. */
+  tagOfEachServer(): readonly string[]
   servers(): Promise<readonly Server[]>
   destroy(): void
 }
+
+/** The hash tag of keys that stand for the whole of one server. */
+export const ALL = 'all'
 
 function createDriver(address: RedisAddress): Driver {
   const { kind, tls, nodes, username, password, database, masterName } = address
@@ -248,6 +256,14 @@ function createDriver(address: RedisAddress): Driver {
       isReady: () => cluster.isReady,
       onError: (listener) => void cluster.on('error', listener),
       serverOf: (tag) => (tag === undefined ? undefined : cluster.slots[slotOf(tag)]?.master.address),
+      tagOfEachServer: () => {
+        const tags = new Map<string, string>()
+        for (const [slot, shard] of cluster.slots.entries()) {
+          const address = shard?.master.address
+          if (address !== undefined && !tags.has(address)) tags.set(address, tagOfEachSlot()[slot] as string)
+        }
+        return [...tags.values()]
+      },
       servers: () =>
         Promise.all(cluster.masters.map(async (master) => (await cluster.nodeClient(master)) as unknown as Server)),
       destroy: () => cluster.destroy(),
@@ -269,6 +285,7 @@ function createDriver(address: RedisAddress): Driver {
       isReady: () => sentinel.isReady,
       onError: (listener) => void sentinel.on('error', listener),
       serverOf: () => masterName,
+      tagOfEachServer: () => [ALL],
       servers: async () => [
         {
           scan: (cursor, options) => sentinel.scan(cursor, options),
@@ -285,6 +302,7 @@ function createDriver(address: RedisAddress): Driver {
     isReady: () => client.isReady,
     onError: (listener) => void client.on('error', listener),
     serverOf: () => 'server',
+    tagOfEachServer: () => [ALL],
     servers: async () => [client as unknown as Server],
     destroy: () => client.destroy(),
   }

@@ -5,8 +5,11 @@
  */
 import { createHash } from 'node:crypto'
 
-/** The server's incarnation: another one after each start and on each replica, so a seal does not survive either. */
-const RUN = `local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')`
+/**
+ * The server's incarnation: the replication id of a master, which is another one after each start and each promotion, so
+ * neither a seal nor trust survives them. (It changes, too, when a master gets its first replica.) '' on a replica.
+ */
+const RUN = `local run = string.match(redis.call('INFO', 'replication'), 'role:master.-master_replid:(%x+)') or ''`
 
 /** In the place of what a key holds that is no text: another program has put a list or the like there. */
 export const UNREADABLE = 'unreadable'
@@ -36,16 +39,14 @@ function script<Reply>(keys: number, lua: string): Script<Reply> {
 }
 
 export const scripts = {
-  /** (seal, document, mark): the document if the seal is whole, and the mark */
-  readCustomer: script<[string | null, string | null]>(
+  /** (seal, document, mark): the document if the seal is whole, the mark, and the incarnation */
+  readCustomer: script<[string | null, string | null, string]>(
     3,
     `${TEXT}
      local mark = text(KEYS[3])
-     local seal = text(KEYS[1])
-     if not seal then return {false, mark} end
      ${RUN}
-     if seal ~= 'complete:' .. run then return {false, mark} end
-     return {text(KEYS[2]), mark}`,
+     if text(KEYS[1]) ~= 'complete:' .. run then return {false, mark, run} end
+     return {text(KEYS[2]), mark, run}`,
   ),
 
   /** (document; expected revision, value): null where it was written, else the revision that is stored. A value begins with its revision and a blank. */
@@ -139,13 +140,29 @@ export const scripts = {
      return 1`,
   ),
 
-  /** (mark; revision) */
-  raiseMark: script<null>(
+  /** (mark; revision): the incarnation that has the mark */
+  raiseMark: script<string>(
     1,
     `${TEXT}
      local mark = tonumber(string.match(text(KEYS[1]) or '', '^%d+$') or -1)
      if tonumber(ARGV[1]) > mark then redis.call('SET', KEYS[1], ARGV[1]) end
-     return false`,
+     ${RUN}
+     return run`,
+  ),
+
+  /** (any key of the server): the incarnation */
+  incarnation: script<string>(
+    1,
+    `${RUN}
+     return run`,
+  ),
+
+  /** (a key of its own; for how many milliseconds it stays): the incarnation, after a write */
+  probe: script<string>(
+    1,
+    `redis.call('SET', KEYS[1], '', 'PX', ARGV[1])
+     ${RUN}
+     return run`,
   ),
 
   /**

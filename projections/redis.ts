@@ -7,14 +7,15 @@
  * `customer:{ID}`            the revision, a blank, the document as JSON
  * `customer:{checkpoint}`    the checkpoint, and the epoch of the filling that it belongs to
  * `customer:{parked}`        events that can't be applied (a hash by customer)
+ * `customer:probe:{TAG}`     for a minute: a server took a write
  * `customer:seal:{TAG}`      whether queries may see the slot's documents: one for each slot; without a Cluster one for all
  *
- * The last four are the first generation's; of generation N they begin with `customer:N:`.
+ * Documents, checkpoint, parked events and seals are the first generation's; of generation N they begin with `customer:N:`.
  *
  * A mark that is lost must not make an old document look new. A flush loses all marks of a server; a start from an
  * older snapshot, or a replica that takes over, loses the newest. What was lost can't be seen in the keys that are left,
- * so each slot has a seal, `complete:RUN`, where RUN is the server's `run_id`: another one after each start and on each
- * replica. A query reads document, mark and seal by one script in one slot, and has no document unless the seal is there
+ * so each slot has a seal, `complete:RUN`, where RUN is the server's incarnation: a master's `master_replid`, another one
+ * after each start and each promotion. A query reads document, mark and seal by one script in one slot, and has no document unless the seal is there
  * and of the server that answers. So from the very moment of a loss queries fold the stream; no instance has to be told.
  *
  * The seal comes back when the worker has reached the end of the log once more: by then the documents hold everything
@@ -41,8 +42,9 @@ import {
   type ReadModel,
   type ReadModelEntry,
   sameCheckpoint,
+  UNKNOWN,
 } from './read-model.ts'
-import { connectRedis, REFUSED, type RedisCommands, unlessRefused } from './redis-connection.ts'
+import { ALL, connectRedis, REFUSED, type RedisCommands, unlessRefused } from './redis-connection.ts'
 import { slotOf, tagOfEachSlot } from './redis-slots.ts'
 import { format, liveIn, parse, parseDocument, readText, type Stored, toCheckpoint } from './redis-values.ts'
 import { readNumber, readParked } from './stored.ts'
@@ -57,6 +59,8 @@ const CHUNK = 100
  * the documents may not be called complete before. Milliseconds; longer than the longest back-off of a connection.
  */
 const SETTLE_MS = 2_000
+
+const PROBE_KEPT_MS = 60_000
 
 /**
  * @param url see redis-url.ts; the connection is made in the background and again after each loss
@@ -76,9 +80,10 @@ export function openRedisReadModel(
   if (!/^[\w.:-]+$/.test(prefix)) throw new TypeError('A key prefix consists of letters, digits and _ . : -')
   const redis = connectRedis(url)
   const isCluster = redis.kind === 'cluster'
-  const sealTags = isCluster ? tagOfEachSlot() : ['all']
+  const sealTags = isCluster ? tagOfEachSlot() : [ALL]
   const generationsKey = `${prefix}:{generation}`
   const owedKey = `${prefix}:{owed-scrubs}`
+  const probeKey = (tag: string) => `${prefix}:probe:{${tag}}`
   const markKey = (id: number) => `${prefix}:{${id}}:revision`
   const ownPrefix = (of: number) => (of === 1 ? prefix : `${prefix}:${of}`)
   /** The generation that this handle works on, and what its keys begin with; '' as long as it is not known. */
@@ -320,14 +325,15 @@ export function openRedisReadModel(
       return events.sort((a, b) => a.customerId - b.customerId)
     }),
 
-    get: begun((ids) =>
+    get: begun((ids, trusted) =>
       Promise.all(
         ids.map(async (id): Promise<ReadModelEntry> => {
           const tag = String(id)
-          const [document, mark] = await redis.call(
+          const [document, mark, incarnation] = await redis.call(
             (commands) => commands.readCustomer(sealOf(tag), documentKey(id), markKey(id)),
             tag,
           )
+          if (trusted && !trusted.has(incarnation)) return UNKNOWN
           const acknowledged = mark === null ? -1 : readNumber(mark)
           // Without its mark nobody knows whether a document is behind.
           if (acknowledged === undefined) return { document: null, acknowledged: -1 }
@@ -341,8 +347,25 @@ export function openRedisReadModel(
       return values.map((value, index) => parseDocument(value, ids[index] as number))
     }),
 
-    async acknowledge(id, revision) {
-      await redis.call((commands) => commands.raiseMark(markKey(id), String(revision)), String(id))
+    acknowledge: (id, revision) =>
+      redis.call((commands) => commands.raiseMark(markKey(id), String(revision)), String(id)),
+
+    async incarnations() {
+      const tags = await redis.tagOfEachServer()
+      const answers = await Promise.allSettled(
+        tags.map((tag) => redis.call((commands) => commands.incarnation(probeKey(tag)), tag)),
+      )
+      const reached = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []))
+      const [first] = answers
+      if (reached.length === 0 && first?.status === 'rejected') throw first.reason
+      return { reached, isWhole: reached.length === answers.length }
+    },
+
+    async probe() {
+      const tags = await redis.tagOfEachServer()
+      return Promise.all(
+        tags.map((tag) => redis.call((commands) => commands.probe(probeKey(tag), String(PROBE_KEPT_MS)), tag)),
+      )
     },
 
     put: begun(async (writes) => {

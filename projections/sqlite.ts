@@ -1,4 +1,5 @@
 /** The embedded read model: one SQLite file that several processes may share. It can be rebuilt from the log at any time. */
+import { statSync } from 'node:fs'
 import { closeSqliteFile, emptyWal, isBusy, openSqliteFile, transaction, withLock } from '../eventstore/sqlite-file.ts'
 import type { CustomerDocument } from './customer.ts'
 import {
@@ -7,6 +8,7 @@ import {
   type ReadModelEntry,
   ReadModelUnavailable,
   sameCheckpoint,
+  UNKNOWN,
 } from './read-model.ts'
 import { readDocument, readParked, readPosition } from './stored.ts'
 
@@ -38,6 +40,8 @@ const SCHEMA = `
     PRIMARY KEY (generation, customer)
   ) STRICT;
   CREATE TABLE IF NOT EXISTS owed_scrubs (id TEXT PRIMARY KEY) STRICT;
+  CREATE TABLE IF NOT EXISTS incarnation (id TEXT NOT NULL) STRICT;
+  INSERT INTO incarnation SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM incarnation);
 `
 const APPLICATION_ID = 0x43_75_52_6d // "CuRm"
 const VERSION = 2
@@ -112,18 +116,24 @@ export function openSqliteReadModel({
     oweScrub: database.prepare('INSERT INTO owed_scrubs VALUES (?)'),
     owedScrubs: database.prepare('SELECT id FROM owed_scrubs'),
     settleScrub: database.prepare('DELETE FROM owed_scrubs WHERE id = ?'),
+    touch: database.prepare('UPDATE incarnation SET id = id'),
     ping: database.prepare('SELECT 1'),
   }
   if (generation !== undefined) sql.addGeneration.run(generation)
   const live = () => (sql.live.get() as { number: number } | undefined)?.number ?? 1
   let current = generation ?? live()
   let marks: { readonly id: number; readonly revision: number }[] = []
-  let marking: Promise<void> | undefined
+  let marking: Promise<string> | undefined
   /** Writes that wait for the lock: `close` lets them finish. */
   const writing = new Set<Promise<unknown>>()
   let closing: Promise<void> | undefined
 
-  function entry(id: number): ReadModelEntry {
+  /** A file that was put in this one's place, from a backup say, is another one. */
+  const { id: fileId } = database.prepare('SELECT id FROM incarnation').get() as { id: string }
+  const incarnation = `${fileId}.${statSync(path).ino}`
+
+  function entry(id: number, trusted: ReadonlySet<string> | undefined): ReadModelEntry {
+    if (trusted && !trusted.has(incarnation)) return UNKNOWN
     const mark = sql.mark.get(id) as { revision: number } | undefined
     const row = sql.visible.get(current, id) as DocumentRow | undefined
     return { document: parse(id, row), acknowledged: mark?.revision ?? -1 }
@@ -239,7 +249,7 @@ export function openSqliteReadModel({
     parked: () =>
       read(() => (sql.parked.all(current) as { event: string }[]).flatMap(({ event }) => readParked(event))),
 
-    get: (ids) => read(() => ids.map(entry)),
+    get: (ids, trusted) => read(() => ids.map((id) => entry(id, trusted))),
 
     documents: (ids) =>
       read(() => ids.map((id) => parse(id, sql.document.get(current, id) as DocumentRow | undefined))),
@@ -253,10 +263,19 @@ export function openSqliteReadModel({
         marking = undefined
         return write(() => {
           for (const mark of group) sql.acknowledge.run(mark.id, mark.revision)
+          return incarnation
         })
       })
       return marking
     },
+
+    incarnations: () => read(() => ({ reached: [incarnation], isWhole: true })),
+
+    probe: () =>
+      write(() => {
+        sql.touch.run()
+        return [incarnation]
+      }),
 
     put: (writes) =>
       write(() =>

@@ -198,6 +198,35 @@ export const mailEventSchemas = {
   }),
 } as const
 
+/**
+ * The stream `readModelFence`, of which only the newest event is kept: what the instances have agreed on about the read
+ * model (docs/read-your-writes.md).
+ */
+export const fenceEventSchemas = {
+  ReadModelFenceSet: z.strictObject({
+    /** Incarnations of the read model whose documents may be believed. */
+    trusted: z.array(z.string()),
+    /** Incarnations that will be trusted once they hold what was acknowledged before them, and who sees to it. */
+    settling: z.array(z.strictObject({ incarnation: z.string(), by: z.string() })),
+    /** Incarnations that were succeeded by others. */
+    retired: z.array(z.string()),
+    /** A retired incarnation that an instance still reaches, and the instance that asks whether anybody objects. */
+    contest: z.strictObject({ incarnation: z.string(), by: z.string() }).nullable(),
+    /** The time since which there has been a fence without a break; null while there is none. */
+    period: z.string().nullable(),
+    /** Writers who have acknowledged what they could not mark. */
+    fences: z.array(
+      z.strictObject({
+        writer: z.string(),
+        /** Who asks whether the writer is still there; null: nobody. */
+        challenger: z.string().nullable(),
+        /** How often the writer has answered. */
+        answers: z.int().nonnegative(),
+      }),
+    ),
+  }),
+} as const
+
 /** Streams `customerSkips-<id>`: what an operator decided of events of `customer-<id>` that can't be applied. */
 export const skipEventSchemas = {
   /** The customer goes on as if the event at this revision changed nothing, for as long as it can't be applied. */
@@ -291,6 +320,7 @@ export const eventSchemas = {
   ...idEventSchemas,
   ...importedIdEventSchemas,
   ...mailEventSchemas,
+  ...fenceEventSchemas,
   ...skipEventSchemas,
   ...checkpointEventSchemas,
   ...accessEventSchemas,
@@ -311,6 +341,7 @@ export type SubscriberEvent = EventsOf<typeof subscriberEventSchemas>
 export type IdEvent = EventsOf<typeof idEventSchemas>
 export type ImportedIdEvent = EventsOf<typeof importedIdEventSchemas>
 export type MailEvent = EventsOf<typeof mailEventSchemas>
+export type FenceEvent = EventsOf<typeof fenceEventSchemas>
 export type SkipEvent = EventsOf<typeof skipEventSchemas>
 export type CheckpointEvent = EventsOf<typeof checkpointEventSchemas>
 export type AccessEvent = EventsOf<typeof accessEventSchemas>

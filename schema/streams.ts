@@ -141,6 +141,13 @@ export const STREAMS: readonly StreamFamily[] = [
     erasure: 'nothing',
     kept: 'for good',
   },
+  {
+    name: 'readModelFence',
+    events: ['ReadModelFenceSet'],
+    inTree: false,
+    erasure: 'nothing',
+    kept: 'newest',
+  },
   // Of the key store, which may be the log itself.
   {
     name: 'customerKeys-',

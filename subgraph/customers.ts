@@ -5,8 +5,9 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import { decode, type Recorded } from '../eventstore/codec.ts'
-import { type EventStore, StreamNotFound, WrongExpectedRevision } from '../eventstore/port.ts'
+import { type EventStore, EventStoreUnavailable, StreamNotFound, WrongExpectedRevision } from '../eventstore/port.ts'
 import { type CustomerDocument, DOCUMENT_VERSION, project } from '../projections/customer.ts'
+import { createMarks } from '../projections/fence/marks.ts'
 import { customerStream, foldCustomer } from '../projections/fold.ts'
 import { type ReadModel, type ReadModelEntry, ReadModelUnavailable } from '../projections/read-model.ts'
 import type { CustomerEvent, EventMetadata } from '../schema/events.ts'
@@ -25,7 +26,7 @@ export interface Outcome {
 export type Decide = (state: CustomerDocument) => readonly CustomerEvent[] | Promise<readonly CustomerEvent[]>
 
 export interface Customers {
-  /** The customer as of the end of its stream. @throws EventStoreUnavailable */
+  /** The customer as of the end of its stream; from then on no instance shows an older state. @throws EventStoreUnavailable */
   load(id: number): Promise<CustomerDocument>
   /**
    * Decides and appends; decides again after a conflict. No event: nothing is written.
@@ -35,11 +36,13 @@ export interface Customers {
   /** What the command did when it was first given, if it was. */
   repetition(id: number, command: Command): Promise<Outcome | undefined>
   /**
-   * The customer for a query: everything acknowledged so far is in it.
+   * The customer for a query: everything acknowledged so far is in it, and all that any instance has shown of the customer.
    * @param traceparent the parent of its spans
    * @throws EventStoreUnavailable where it has to be folded
    */
   get(id: number, traceparent?: string): Promise<CustomerDocument>
+  /** Whether queries can't use the documents now. */
+  isFenced(): boolean
   /** Writes outstanding revision marks once more, then stops. */
   close(): Promise<void>
 }
@@ -60,16 +63,21 @@ export function createCustomers(options: {
   const { eventStore, readModel, log, onRead } = options
   const cache = new LRUCache<number, CustomerDocument>({ max: CACHED_CUSTOMERS })
   const queue = createKeyedQueue<number>()
-  const marks = createRevisionMarks(readModel, log)
+  const marks = createMarks({ eventStore, readModel, log })
 
-  /** Folded forward from what is cached. */
-  async function load(id: number): Promise<CustomerDocument> {
-    const state = await foldCustomer(eventStore, id, cache.get(id))
-    return remember(state)
+  /** Folded forward from what is cached. It may have what another instance has not acknowledged yet: see `shown`. */
+  async function fold(id: number, traceparent?: string): Promise<CustomerDocument> {
+    const folded = foldCustomer(eventStore, id, cache.get(id))
+    return remember(await endWith(startSpan('fold customer', { parent: traceparent }), folded))
   }
 
-  const fold = (id: number, traceparent: string | undefined) =>
-    endWith(startSpan('fold customer', { parent: traceparent }), load(id))
+  /** To be called before anything that depends on a folded state is answered: nobody may be shown an older one after it. */
+  async function shown(state: CustomerDocument, known = -1): Promise<CustomerDocument> {
+    await marks.acknowledge(state.id, state.revision, known)
+    return state
+  }
+
+  const load = async (id: number) => shown(await fold(id))
 
   /** Keeps the newest: a slower read must not put an older state back. */
   function remember(state: CustomerDocument): CustomerDocument {
@@ -110,12 +118,16 @@ export function createCustomers(options: {
       try {
         events = await decide(state)
       } catch (error) {
-        if (fresh || !(error instanceof CustomerError)) throw error
+        if (!(error instanceof CustomerError)) throw error
+        if (fresh) {
+          await shown(state)
+          throw error
+        }
         fresh = true
         continue
       }
       if (events.length === 0) {
-        if (fresh) return { state, events }
+        if (fresh) return { state: await shown(state), events }
         fresh = true
         continue
       }
@@ -148,22 +160,50 @@ export function createCustomers(options: {
     return { state: after, events }
   }
 
-  async function get(id: number, traceparent?: string): Promise<CustomerDocument> {
-    let entry: ReadModelEntry | undefined
+  /** The customer's document and mark, as far as the instance may believe them: see docs/read-your-writes.md. */
+  async function read(
+    id: number,
+    trusted: ReadonlySet<string>,
+    traceparent: string | undefined,
+  ): Promise<ReadModelEntry | undefined> {
+    if (trusted.size === 0) return undefined
     try {
-      ;[entry] = await endWith(startSpan('read document', { parent: traceparent }), readModel.get([id]))
+      const [entry] = await endWith(startSpan('read document', { parent: traceparent }), readModel.get([id], trusted))
+      return entry
     } catch (error) {
       if (!(error instanceof ReadModelUnavailable)) throw error
+      return undefined
     }
-    const acknowledged = Math.max(entry?.acknowledged ?? -1, marks.outstanding(id))
-    // Until the projection has made them anew, the documents of another release are no answer.
-    const current = entry?.document?.version === DOCUMENT_VERSION
-    if (entry?.document && current && entry.document.revision >= acknowledged) {
+  }
+
+  /** The document, if it is of this release and nothing that was acknowledged is missing from it. */
+  function current(id: number, entry: ReadModelEntry | undefined): CustomerDocument | undefined {
+    if (entry?.document?.version !== DOCUMENT_VERSION) return undefined
+    const acknowledged = Math.max(entry.acknowledged, marks.outstanding(id))
+    return entry.document.revision >= acknowledged ? entry.document : undefined
+  }
+
+  async function get(id: number, traceparent?: string): Promise<CustomerDocument> {
+    const trusted = marks.trusted() ?? (await marks.trustedWithoutLease())
+    const entry = await read(id, trusted, traceparent)
+    const document = current(id, entry)
+    if (document) {
       onRead?.('read-model')
-      return entry.document
+      return document
     }
-    onRead?.('stream')
-    return fold(id, traceparent)
+    try {
+      const state = await fold(id, traceparent)
+      onRead?.('stream')
+      // Where this fails, what was acknowledged is in the state all the same.
+      return await shown(state, entry?.acknowledged).catch(() => state)
+    } catch (error) {
+      if (!(error instanceof EventStoreUnavailable) || marks.trusted()) throw error
+      marks.missed()
+      const document = current(id, await read(id, await marks.trustedWithoutLease(), traceparent))
+      if (document === undefined) throw error
+      onRead?.('read-model')
+      return document
+    }
   }
 
   return {
@@ -171,53 +211,8 @@ export function createCustomers(options: {
     execute: (id, command, decide) => queue.run(id, () => decideAndAppend(id, command, decide)),
     repetition,
     get,
+    isFenced: marks.isFenced,
     close: marks.close,
-  }
-}
-
-/**
- * The marks beside the documents that say how far a customer was acknowledged. One that can't be written must not fail a
- * mutation that has been appended: it is kept here, where this instance's queries heed it, and written as soon as may be.
- */
-function createRevisionMarks(readModel: ReadModel, log: FastifyBaseLogger) {
-  const RETRY_MS = 200
-  const unwritten = new Map<number, number>()
-  let timer: NodeJS.Timeout | undefined
-
-  async function flush(): Promise<void> {
-    timer = undefined
-    try {
-      for (const [id, revision] of unwritten) {
-        await readModel.acknowledge(id, revision)
-        if (unwritten.get(id) === revision) unwritten.delete(id)
-      }
-      log.info('read model reached again: all revision marks are written')
-    } catch {
-      schedule()
-    }
-  }
-
-  function schedule(): void {
-    timer ??= setTimeout(flush, RETRY_MS).unref()
-  }
-
-  return {
-    outstanding: (id: number) => (unwritten.size === 0 ? -1 : (unwritten.get(id) ?? -1)),
-    async acknowledge(id: number, revision: number): Promise<void> {
-      try {
-        await readModel.acknowledge(id, revision)
-      } catch (error) {
-        if (!(error instanceof ReadModelUnavailable)) throw error
-        if (unwritten.size === 0) log.warn('read model not reached: revision marks are kept and written later')
-        unwritten.set(id, Math.max(revision, unwritten.get(id) ?? -1))
-        schedule()
-      }
-    },
-    async close(): Promise<void> {
-      clearTimeout(timer)
-      if (unwritten.size > 0) await flush()
-      clearTimeout(timer)
-    },
   }
 }
 

@@ -12,7 +12,7 @@ import Fastify, {
 } from 'fastify'
 import { type ExecutionResult, GraphQLError, parse } from 'graphql'
 import mercurius from 'mercurius'
-import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import { chained, countAsChained } from '../eventstore/chain.ts'
 import { observed } from '../eventstore/observed.ts'
 import { type EventStore, EventStoreUnavailable } from '../eventstore/port.ts'
@@ -149,6 +149,8 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   app.addHook('onClose', async () => clearInterval(following))
 
   const customers = createCustomers({ eventStore, readModel, log: app.log, onRead: (source) => reads.inc({ source }) })
+  registry.registerMetric(gauge('read_model_writable', READ_MODEL_WRITABLE, () => answersProbe(readModel.probe())))
+  registry.registerMetric(gauge('read_model_fenced', READ_MODEL_FENCED, () => customers.isFenced()))
   const claims = createEmailClaims(eventStore, customers, keys.emailHashKey)
   const credentials = createCredentials(eventStore, customers)
   const access = createAccessLog({
@@ -303,10 +305,18 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   serveTokenIntrospection(app, { tokens, customers, isAllowed })
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/readyz', async (_, reply) => {
-    const [events, documents] = await Promise.all([answersProbe(eventStore.ping()), answersProbe(readModel.ping())])
-    const checks = { eventStore: events, readModel: documents }
-    // Without the read model queries are answered from the streams; without the event store nothing can be changed.
-    return reply.code(checks.eventStore ? 200 : 503).send({ ready: checks.eventStore, ...checks })
+    const [reached, readable, writable] = await Promise.all(
+      [eventStore.ping(), readModel.ping(), readModel.probe()].map(answersProbe),
+    )
+    // Without the read model, or without its documents, queries are answered from the streams: that is no reason to take an
+    // instance, and with it all of them, out of service. Without the event store nothing can be changed.
+    return reply.code(reached ? 200 : 503).send({
+      ready: reached,
+      eventStore: reached,
+      readModel: readable,
+      readModelWrites: writable,
+      degraded: !(readable && writable) || customers.isFenced(),
+    })
   })
   app.get('/metrics', async (_, reply) => reply.type(registry.contentType).send(await registry.metrics()))
   app.addHook('onClose', async () => {
@@ -374,6 +384,22 @@ function carries(request: FastifyRequest, secret: string): boolean {
   const given = Buffer.from(text(request.headers['x-subgraph-secret']) ?? '')
   const expected = Buffer.from(secret)
   return given.length === expected.length && timingSafeEqual(given, expected)
+}
+
+const READ_MODEL_WRITABLE = 'Whether the read model takes writes (1) or refuses them, or is away (0).'
+const READ_MODEL_FENCED =
+  'Whether queries fold the streams because documents may not be believed (1): a fence, or no lease. See docs/read-your-writes.md.'
+
+/** A gauge that looks when it is asked. */
+function gauge(name: string, help: string, look: () => boolean | Promise<boolean>): Gauge {
+  return new Gauge({
+    name,
+    help,
+    registers: [],
+    async collect() {
+      this.set((await look()) ? 1 : 0)
+    },
+  })
 }
 
 /** Mercurius wraps the errors of parsing and validation into one; the caller is to see each. */

@@ -13,7 +13,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   mail: ['schema', 'eventstore', 'projections'],
 }
 /** Of the projections, the subgraph uses the read model, the fold and what an auditor reads, not the worker. */
-const READ_MODEL = /^projections\/(read-model|open|customer|fold|erasure|audit\/(moments|reveals|timeline))\.ts$/
+const READ_MODEL =
+  /^projections\/(read-model|open|customer|fold|erasure|fence\/marks|audit\/(moments|reveals|timeline))\.ts$/
 /** And the mail worker the fold. */
 const FOLD = /^projections\/(customer|fold)\.ts$/
 

@@ -9,9 +9,11 @@ import { orNone } from '../../eventstore/reads.ts'
 import { emailKeyOf } from '../../schema/email-key.ts'
 import { createApplier } from '../apply.ts'
 import { type Account, appendTo, type Eraser, finishErasure, readAccount } from '../erasure.ts'
+import { createMarks } from '../fence/marks.ts'
 import { customerStream } from '../fold.ts'
 import type { ReadModel } from '../read-model.ts'
 import { skipEvent } from '../skips.ts'
+import { SILENT } from '../worker.ts'
 
 export interface Erased {
   /** Of the customer: deleted now, or found deleted; `absent`: there is none with this number. */
@@ -68,7 +70,22 @@ async function eraseDocuments(eventStore: EventStore, readModel: ReadModel, cust
   const stream = customerStream(customerId)
   const last: RecordedEvent[] = []
   for await (const event of eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })) last.push(event)
-  await readModel.acknowledge(customerId, last[0]?.revision ?? -1)
+  // As a mutation is acknowledged: whatever becomes of the documents, no instance shows the customer any more.
+  const marks = createMarks({ eventStore, readModel, log: SILENT })
+  try {
+    await marks.acknowledge(customerId, last[0]?.revision ?? -1)
+    await bringToDeletion(eventStore, readModel, customerId, last)
+  } finally {
+    await marks.close()
+  }
+}
+
+async function bringToDeletion(
+  eventStore: EventStore,
+  readModel: ReadModel,
+  customerId: number,
+  last: readonly RecordedEvent[],
+): Promise<void> {
   // Each round may meet another event that can't be applied: what was before a deletion does not matter any more.
   for (let revision = -1; ; ) {
     await createApplier({ eventStore, readModel, onFailure() {} }).apply(last)

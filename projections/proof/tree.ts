@@ -13,7 +13,7 @@ import { STREAMS } from '../../schema/streams.ts'
 
 /**
  * Streams that events leave (a limit of count or age, a deletion) can't be in the tree: customerCredentials-,
- * customerSignIns-, customerAccess-, mailCheckpoint-. The checkpoints' own stream is not, either.
+ * customerSignIns-, customerAccess-, mailCheckpoint-, readModelFence. The checkpoints' own stream is not, either.
  */
 export const TREE_STREAMS: readonly string[] = STREAMS.filter(({ inTree }) => inTree).map(({ name }) => name)
 

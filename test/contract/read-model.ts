@@ -289,6 +289,21 @@ export async function readModelContract(
       t.equal((await one.get([2]))[0]?.acknowledged, 0)
     })
 
+    await t.test('the incarnation: one for all handles, told with each mark; only trusted ones count', async (t) => {
+      await complete()
+      await one.put([{ document: aDocument(1, 4), expected: -1 }])
+      const incarnation = await one.acknowledge(1, 4)
+      t.match(incarnation, /./)
+      t.equal(await two.acknowledge(1, 2), incarnation, 'also where the mark was higher')
+      const { reached, isWhole } = await two.incarnations()
+      t.ok(reached.includes(incarnation))
+      t.equal(isWhole, true)
+      t.same(new Set(await two.probe()), new Set(reached))
+      t.same(await one.get([1], new Set(reached)), [{ document: aDocument(1, 4), acknowledged: 4 }])
+      t.same(await one.get([1], new Set()), [NOTHING])
+      t.same(await one.get([1], new Set(['another'])), [NOTHING])
+    })
+
     await t.test('many marks at once, from two handles', async (t) => {
       await complete()
       const marks = Array.from({ length: 400 }, (_, index) => ({ id: 1 + (index % 20), revision: (index * 7) % 100 }))
@@ -618,6 +633,8 @@ export async function readModelContract(
         oweScrub: () => handle.oweScrub(),
         isScrubOwed: () => handle.isScrubOwed(),
         scrub: () => handle.scrub(),
+        incarnations: () => handle.incarnations(),
+        probe: () => handle.probe(),
         ping: () => handle.ping(),
       }
       for (const [call, use] of Object.entries(uses)) {

@@ -95,6 +95,14 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
   IdFloorRaised: { floor: 1000 },
   AddressIdImported: { customerId: 7 },
   MailCheckpointSet: { commit: '12', prepare: '12', unsent: [{ commit: '1', prepare: '1' }], holder: null },
+  ReadModelFenceSet: {
+    trusted: ['a'],
+    settling: [{ incarnation: 'b', by: 'c' }],
+    retired: [],
+    contest: null,
+    period: 'p',
+    fences: [{ writer: 'w', challenger: null, answers: 0 }],
+  },
   EventSkipped: { revision: 3, reason: 'unknown type' },
   LogCheckpointWritten: {
     size: 3,

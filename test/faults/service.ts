@@ -39,6 +39,31 @@ export interface Service {
   check(t: Test): Promise<void>
 }
 
+/** A process with the port that the variable is to name. */
+export async function startPart(
+  t: Test,
+  folder: string,
+  script: string,
+  variable: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<Part> {
+  const port = await freePort()
+  const url = `http://127.0.0.1:${port}`
+  const start = () => startProcess(t, script, folder, { ...env, [variable]: String(port) }, args)
+  let started = start()
+  await untilReady(started, `${url}/healthz`)
+  return {
+    url,
+    process: () => started,
+    async crash() {
+      await started.end('SIGKILL')
+      started = start()
+      await untilReady(started, `${url}/healthz`)
+    },
+  }
+}
+
 /**
  * @param options.readModelUrl a Redis server or cluster
  * @param options.eventStoreUrl of a server or a cluster that is the test's
@@ -66,34 +91,19 @@ export async function startService(
     LOG_LEVEL: 'warn',
   }
 
-  async function startPart(
+  const start = (
     script: string,
     variable: string,
     args: readonly string[] = [],
     more: Readonly<Record<string, string>> = {},
-  ): Promise<Part> {
-    const port = await freePort()
-    const url = `http://127.0.0.1:${port}`
-    const start = () => startProcess(t, script, folder, { ...env, ...more, [variable]: String(port) }, args)
-    let started = start()
-    await untilReady(started, `${url}/healthz`)
-    return {
-      url,
-      process: () => started,
-      async crash() {
-        await started.end('SIGKILL')
-        started = start()
-        await untilReady(started, `${url}/healthz`)
-      },
-    }
-  }
+  ) => startPart(t, folder, script, variable, args, { ...env, ...more })
 
-  const subgraphs = await Promise.all([1, 2].map(() => startPart('subgraph/main.ts', 'SUBGRAPH_PORT')))
+  const subgraphs = await Promise.all([1, 2].map(() => start('subgraph/main.ts', 'SUBGRAPH_PORT')))
   const projections = await Promise.all(
-    modes.map((mode) => startPart('projections/main.ts', 'PROJECTIONS_PORT', ['--mode', mode])),
+    modes.map((mode) => start('projections/main.ts', 'PROJECTIONS_PORT', ['--mode', mode])),
   )
-  const mail = withMail ? await startPart('mail/main.ts', 'MAIL_PORT') : undefined
-  const gateway = await startPart('gateway/main.ts', 'GATEWAY_PORT', [], {
+  const mail = withMail ? await start('mail/main.ts', 'MAIL_PORT') : undefined
+  const gateway = await start('gateway/main.ts', 'GATEWAY_PORT', [], {
     SUPERGRAPH: join(import.meta.dirname, '../../schema/supergraph.graphql'),
     SUBGRAPH_URL_CUSTOMERS: `${subgraphs[0]?.url}/graphql`,
   })

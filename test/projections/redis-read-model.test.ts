@@ -253,6 +253,32 @@ t.test('documents of an older snapshot are hidden until the worker has caught up
   t.same(await readModel.setCheckpoint(three, two), { ...two, complete: false })
 })
 
+t.test('a server is another incarnation after each start and each promotion, and none as a replica', async (t) => {
+  const server = await startRedis(t, { persistent: true })
+  const readModel = open(t, server.url)
+  const met: string[] = []
+  const meet = async () => {
+    const { reached } = await untilAvailable(() => readModel.incarnations())
+    met.push(...reached)
+    t.same(await untilAvailable(() => readModel.probe()), reached)
+  }
+  await meet()
+  await server.command('FLUSHALL')
+  t.same((await readModel.incarnations()).reached, met, 'a loss that the seals tell of')
+  await server.stop()
+  await server.start()
+  await meet()
+  await server.command('REPLICAOF', '127.0.0.1', '1')
+  t.same(await readModel.incarnations(), { reached: [''], isWhole: true })
+  await t.rejects(readModel.probe(), { name: 'ReadModelUnavailable', message: /READONLY/ })
+  await server.command('REPLICAOF', 'NO', 'ONE')
+  await meet()
+  t.equal(new Set(met).size, 3)
+  await server.command('CONFIG', 'SET', 'maxmemory', '1')
+  await t.rejects(readModel.probe(), { name: 'ReadModelUnavailable', message: /OOM/ })
+  t.same((await readModel.incarnations()).reached, met.slice(-1), 'it reads all the same')
+})
+
 t.test('a node of a cluster', async (t) => {
   const cluster = await startRedisCluster(t)
   const readModel = open(t, cluster.url)
@@ -277,6 +303,10 @@ t.test('a node of a cluster', async (t) => {
     await assertUnavailable(t, () => readModel.get([mine]), 200, 'and at once from then on')
     t.same(await readModel.get(others), shown(others))
     await readModel.acknowledge(others[0] as number, 2)
+    const { reached, isWhole } = await readModel.incarnations()
+    t.equal(new Set(reached).size, 2)
+    t.equal(isWhole, false)
+    await assertUnavailable(t, () => readModel.probe(), 1500, 'one of the servers takes no writes')
     const late = open(t, cluster.url)
     t.same(await late.get(others), shown(others), 'also for an instance that starts now')
     await assertUnavailable(t, () => late.get([mine]), 1500, 'and has never reached the node')

@@ -1,7 +1,7 @@
 /** Real Redis servers and clusters for tests, each in a temporary folder, on free ports, gone with the test. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -39,26 +39,22 @@ export interface RedisServer {
 /**
  * @param options.persistent whether it writes snapshots when it is stopped or told to (SAVE); default false
  * @param options.args further arguments of redis-server
+ * @param options.file its configuration file, without any other settings: a sentinel's
  */
 export async function startRedis(
   t: Test,
-  { persistent = false, args = [] }: { readonly persistent?: boolean; readonly args?: readonly string[] } = {},
+  {
+    persistent = false,
+    args = [],
+    file,
+  }: { readonly persistent?: boolean; readonly args?: readonly string[]; readonly file?: string } = {},
 ): Promise<RedisServer> {
   const folder = await mkdtemp(join(tmpdir(), 'redis-'))
   const port = await freePort()
   const save = persistent ? ['--save', '3600 1'] : ['--save', '']
-  const settings = [
-    '--port',
-    String(port),
-    '--bind',
-    '127.0.0.1',
-    '--dir',
-    folder,
-    ...save,
-    '--appendonly',
-    'no',
-    ...args,
-  ]
+  const settings = file
+    ? [file, '--port', String(port), '--bind', '127.0.0.1', '--dir', folder, ...args]
+    : ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, ...save, '--appendonly', 'no', ...args]
   let child: ChildProcess
   let ended: Promise<unknown>
 
@@ -85,7 +81,7 @@ export async function startRedis(
       running.delete(child)
     })
     for (let i = 0; i < 500 && !over; i++) {
-      if (output.includes('Ready to accept connections')) return
+      if (/Ready to accept connections|Sentinel ID is/.test(output)) return
       await delay(10)
     }
     throw new Error(`Redis does not start: ${output}`)
@@ -124,11 +120,17 @@ export interface RedisCluster {
 
 const SLOTS = 16_384
 
-/** Three masters without replicas; where one is away the others go on. */
-export async function startRedisCluster(t: Test): Promise<RedisCluster> {
+/**
+ * Three masters; where one is away the others go on.
+ * @param options.replicas whether each master has a replica that takes its place; default false
+ */
+export async function startRedisCluster(
+  t: Test,
+  { replicas = false }: { readonly replicas?: boolean } = {},
+): Promise<RedisCluster> {
   const count = 3
   const nodes = await Promise.all(
-    Array.from({ length: count }, async () => {
+    Array.from({ length: replicas ? 2 * count : count }, async () => {
       const bus = await freePort() // the default, the port + 10000, may be taken or too high
       const cluster = ['--cluster-enabled', 'yes', '--cluster-port', String(bus), '--cluster-node-timeout', '1000']
       return { bus, server: await startRedis(t, { args: [...cluster, '--cluster-require-full-coverage', 'no'] }) }
@@ -138,6 +140,7 @@ export async function startRedisCluster(t: Test): Promise<RedisCluster> {
   await Promise.all(
     nodes.map(async ({ server }, index) => {
       await server.command('CLUSTER', 'SET-CONFIG-EPOCH', String(index + 1))
+      if (index >= count) return
       await server.command('CLUSTER', 'ADDSLOTSRANGE', String(first(index)), String(first(index + 1) - 1))
     }),
   )
@@ -147,14 +150,70 @@ export async function startRedisCluster(t: Test): Promise<RedisCluster> {
   }
   const servers = nodes.map(({ server }) => server)
   for (const server of servers) await untilWhole(server, count)
+  for (const [index, server] of servers.entries()) {
+    if (index < count) continue
+    await server.command(
+      'CLUSTER',
+      'REPLICATE',
+      await (servers[index - count] as RedisServer).command('CLUSTER', 'MYID'),
+    )
+    await untilLinked(server)
+  }
   return {
     url: `redis-cluster://${servers.map(({ port }) => `127.0.0.1:${port}`).join(',')}`,
     nodes: servers,
     async nodeOf(tag) {
       const slot = Number(await seed.command('CLUSTER', 'KEYSLOT', `{${tag}}`))
-      return servers.findLast((_, index) => first(index) <= slot) as RedisServer
+      return servers.slice(0, count).findLast((_, index) => first(index) <= slot) as RedisServer
     },
   }
+}
+
+export interface RedisSentinel {
+  /** `redis-sentinel://…/main` */
+  readonly url: string
+  /** The master at the start, and its replica. */
+  readonly nodes: readonly RedisServer[]
+  readonly sentinel: RedisServer
+  /** The server that the sentinel takes for the master. */
+  master(): Promise<RedisServer>
+}
+
+/** A master with a replica and a sentinel, which makes the replica the master where the master is away for a second. */
+export async function startRedisSentinel(t: Test): Promise<RedisSentinel> {
+  const master = await startRedis(t)
+  const replica = await startRedis(t, { args: ['--replicaof', '127.0.0.1', String(master.port)] })
+  await untilLinked(replica)
+  const folder = await mkdtemp(join(tmpdir(), 'sentinel-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const file = join(folder, 'sentinel.conf')
+  await writeFile(
+    file,
+    `sentinel monitor main 127.0.0.1 ${master.port} 1
+sentinel down-after-milliseconds main 1000
+sentinel failover-timeout main 3000
+`,
+  )
+  const sentinel = await startRedis(t, { file, args: ['--sentinel'] })
+  const nodes = [master, replica]
+  return {
+    url: `redis-sentinel://127.0.0.1:${sentinel.port}/main`,
+    nodes,
+    sentinel,
+    async master() {
+      const [, port] = (await sentinel.command('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', 'main')).split('\n')
+      return nodes.find((node) => String(node.port) === port) as RedisServer
+    },
+  }
+}
+
+/** Waits until a replica has what its master has. */
+export async function untilLinked(replica: RedisServer): Promise<void> {
+  for (let i = 0; i < 400; i++) {
+    if ((await replica.command('INFO', 'replication')).includes('master_link_status:up')) return
+    await delay(25)
+  }
+  throw new Error('The replica does not reach its master.')
 }
 
 async function untilWhole(server: RedisServer, nodes: number): Promise<void> {

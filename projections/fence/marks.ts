@@ -1,0 +1,132 @@
+/**
+ * The marks beside the documents that say how far each customer was acknowledged. What is returned to a client has its mark,
+ * or the others are fenced off: see docs/read-your-writes.md.
+ */
+import { LRUCache } from 'lru-cache'
+import type { EventStore } from '../../eventstore/port.ts'
+import type { ReadModel } from '../read-model.ts'
+import { createLease, type Lease, type Log, within } from './lease.ts'
+
+export interface Marks extends Pick<Lease, 'trusted' | 'trustedWithoutLease' | 'missed' | 'isFenced'> {
+  /**
+   * Resolves when every instance shows the customer at that revision or a later one.
+   * @param known up to where it is known that they do
+   * @throws EventStoreUnavailable where neither the read model nor the event store take what is needed, for seconds
+   */
+  acknowledge(id: number, revision: number, known?: number): Promise<void>
+  /** The newest revision that could not be marked yet; -1: none. */
+  outstanding(id: number): number
+  /** Writes outstanding marks once more, then stops. Calling it again does nothing. */
+  close(): Promise<void>
+}
+
+/** How long a mark may take before the others are fenced off instead. */
+const MARK_MS = 1_200
+/** How long all that an acknowledgement needs may take. */
+const WAIT_MS = 3_500
+const RETRY_MS = 200
+/** After the last refusal the fence is kept for so long: what is refused now and then is not to wait each time. */
+const QUIET_MS = 1_000
+/** Outstanding marks that are written at a time. */
+const BATCH = 200
+/** Customers of whom it is kept how far they are shown everywhere. */
+const KEPT = 10_000
+
+export function createMarks(options: {
+  readonly eventStore: EventStore
+  readonly readModel: ReadModel
+  readonly log: Log
+}): Marks {
+  const { readModel, log } = options
+  const shown = new LRUCache<number, number>({ max: KEPT })
+  const unwritten = new Map<number, number>()
+  let refusedAt = Number.NEGATIVE_INFINITY
+  /** Since a mark was refused, until all that were outstanding are written. */
+  let isRefusing = false
+  let timer: NodeJS.Timeout | undefined
+  let closing: Promise<void> | undefined
+  const isQuiet = () => performance.now() - refusedAt >= QUIET_MS
+  const lease = createLease({ ...options, owes: () => unwritten.size > 0 || !(isQuiet() || closing) })
+
+  /** The incarnation that has the mark; undefined: it was refused, or the read model is away. */
+  const write = (id: number, revision: number): Promise<string | undefined> =>
+    within(MARK_MS, readModel.acknowledge(id, revision)).catch(() => undefined)
+
+  function note(id: number, revision: number): void {
+    if (revision > (shown.get(id) ?? -1)) shown.set(id, revision)
+  }
+
+  async function acknowledge(id: number, revision: number, known = -1): Promise<void> {
+    if (revision <= known || revision <= (shown.get(id) ?? -1)) return
+    // In an outage nobody waits for the read model.
+    if (isRefusing && lease.holdsFence()) owe(id, revision)
+    else {
+      const incarnation = await write(id, revision)
+      if (incarnation === undefined || !lease.accepts(incarnation)) await makeSure(id, revision, incarnation)
+    }
+    note(id, revision)
+  }
+
+  /** Where a mark alone does not do. */
+  async function makeSure(id: number, revision: number, incarnation: string | undefined): Promise<void> {
+    const deadline = performance.now() + WAIT_MS
+    if (incarnation !== undefined && (await lease.settled(incarnation, deadline - WAIT_MS / 2))) return
+    if (!isRefusing) log.warn({}, 'a revision mark can not be written: the other instances are fenced off')
+    isRefusing = true
+    refusedAt = performance.now()
+    owe(id, revision)
+    await lease.fenced(deadline)
+  }
+
+  function owe(id: number, revision: number): void {
+    unwritten.set(id, Math.max(revision, unwritten.get(id) ?? -1))
+    schedule()
+  }
+
+  async function flush(): Promise<void> {
+    const marks = [...unwritten]
+    for (let start = 0; start < marks.length; start += BATCH) {
+      const written = await Promise.all(
+        marks.slice(start, start + BATCH).map(async ([id, revision]) => {
+          const incarnation = await write(id, revision)
+          if (incarnation === undefined || !lease.accepts(incarnation)) return false
+          if (unwritten.get(id) === revision) unwritten.delete(id)
+          return true
+        }),
+      )
+      if (!written.every((each) => each)) {
+        refusedAt = performance.now()
+        return
+      }
+    }
+    if (isRefusing) log.info({}, 'the read model takes revision marks again')
+    isRefusing = false
+  }
+
+  function schedule(): void {
+    if (closing) return
+    timer ??= setTimeout(async () => {
+      await flush().catch(() => {})
+      timer = undefined
+      if (unwritten.size > 0) schedule()
+    }, RETRY_MS).unref()
+  }
+
+  return {
+    trusted: lease.trusted,
+    trustedWithoutLease: lease.trustedWithoutLease,
+    missed: lease.missed,
+    isFenced: lease.isFenced,
+    acknowledge,
+    outstanding: (id) => (unwritten.size === 0 ? -1 : (unwritten.get(id) ?? -1)),
+    close() {
+      closing ??= (async () => {
+        await Promise.resolve() // from here on `closing` is set
+        clearTimeout(timer)
+        if (unwritten.size > 0) await flush()
+        await lease.close()
+      })()
+      return closing
+    },
+  }
+}

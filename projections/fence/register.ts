@@ -1,0 +1,80 @@
+/**
+ * The register: what the instances have agreed on about the read model, as the newest event of the stream `readModelFence`.
+ * It is replaced only where nobody else has replaced it since (the append's expected revision). What it is for:
+ * docs/read-your-writes.md.
+ */
+import { chained } from '../../eventstore/chain.ts'
+import { decode, encode } from '../../eventstore/codec.ts'
+import { type EventStore, StreamNotFound, WrongExpectedRevision } from '../../eventstore/port.ts'
+import type { FenceEvent } from '../../schema/events.ts'
+
+type Data = FenceEvent['data']
+
+/** See schema/events.ts for the fields. */
+export interface Register extends Readonly<Data> {
+  /** Of the stream: what the next write expects. */
+  readonly revision: number | 'no_stream'
+}
+
+export const NO_REGISTER: Register = {
+  revision: 'no_stream',
+  trusted: [],
+  settling: [],
+  retired: [],
+  contest: null,
+  period: null,
+  fences: [],
+}
+
+export interface RegisterStream {
+  /** The newest state; `NO_REGISTER` before the first. @throws EventStoreUnavailable */
+  load(): Promise<Register>
+  /**
+   * Replaces the state that was loaded.
+   * @returns what is stored now, or undefined where another instance came first
+   * @throws EventStoreUnavailable the outcome is unknown
+   */
+  replace(loaded: Register, next: Register): Promise<Register | undefined>
+}
+
+const STREAM = 'readModelFence'
+
+export function registerStream(eventStore: EventStore): RegisterStream {
+  let isLimited = false
+
+  /** Of these events only the newest is of use. */
+  async function limit(): Promise<void> {
+    if (isLimited) return
+    const metadata = await eventStore.getStreamMetadata(STREAM)
+    if (metadata.$maxCount !== 1) await eventStore.setStreamMetadata(STREAM, { ...metadata, $maxCount: 1 })
+    isLimited = true
+  }
+
+  return {
+    async load() {
+      try {
+        for await (const event of eventStore.readStream(STREAM, { direction: 'backwards', maxCount: 1 })) {
+          return { ...decode<FenceEvent>(event).data, revision: event.revision }
+        }
+      } catch (error) {
+        if (!(error instanceof StreamNotFound)) throw error
+      }
+      return NO_REGISTER
+    },
+
+    async replace(loaded, next) {
+      await limit()
+      const { revision: _, ...data } = next
+      const id = crypto.randomUUID()
+      const metadata = { $correlationId: id, $causationId: id, actor: 'read-model', at: new Date().toISOString() }
+      const event = encode({ type: 'ReadModelFenceSet', data }, id, metadata)
+      try {
+        const { revision } = await chained(eventStore).append(STREAM, [event], { expected: loaded.revision })
+        return { ...next, revision }
+      } catch (error) {
+        if (error instanceof WrongExpectedRevision) return undefined
+        throw error
+      }
+    },
+  }
+}
