@@ -124,6 +124,15 @@ export function createCustomerKeys(options: {
   let checked: Promise<void> | undefined
   let begun: Promise<void> | undefined
 
+  // A restored key store may lack the newest keys: what is encrypted with one of them could never be read again.
+  const forget = () => {
+    blocks.clear()
+    checked = undefined
+    begun = undefined
+  }
+  keyStore.onDisconnect?.(forget)
+  if (log !== keyStore) log.onDisconnect?.(forget)
+
   function check(): Promise<void> {
     checked ??= checkTogether().catch((error: unknown) => {
       checked = undefined

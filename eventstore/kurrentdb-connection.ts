@@ -3,7 +3,7 @@
  * own channel (the client's native part stalls 40 ms for each, KurrentDB-Client-Rust#232), and no call is without a deadline.
  */
 import { createRequire } from 'node:module'
-import type { CallOptions, Client as GrpcClient, Metadata } from '@grpc/grpc-js'
+import { type CallOptions, type Channel, connectivityState, type Client as GrpcClient, type Metadata } from '@grpc/grpc-js'
 import { KurrentDBClient } from '@kurrent/kurrentdb-client'
 import { parseKurrentDbUrl } from './kurrentdb-url.ts'
 import type { ReadAnswer } from './kurrentdb-wire.ts'
@@ -17,6 +17,8 @@ export const streamsMessages = require(`${generated}/streams_pb.js`) as any
 export const sharedMessages = require(`${generated}/shared_pb.js`) as any
 export const { StreamsClient, StreamsService } = require(`${generated}/streams_grpc_pb.js`) as any
 
+type WatchedChannel = Pick<Channel, 'getConnectivityState' | 'watchConnectivityState'>
+
 /** What the client keeps to itself: its channel with TLS, credentials, discovery and the way to a new leader. */
 interface Internals {
   execute<T>(Client: any, name: string, action: (stub: any) => Promise<T>): Promise<T>
@@ -24,7 +26,7 @@ interface Internals {
   callArguments(options: { requiresLeader?: boolean; deadline?: number }, call?: CallOptions): [Metadata, CallOptions]
   supports(method: any): Promise<boolean>
   getChannel(): Promise<{ close(): void }>
-  createChannel(): Promise<{ readonly internalChannel?: { getOptions(): Record<string, unknown> } }>
+  createChannel(): Promise<WatchedChannel & { readonly internalChannel?: { getOptions(): Record<string, unknown> } }>
 }
 // biome-ignore-end lint/suspicious/noExplicitAny: see above
 
@@ -47,6 +49,8 @@ export interface Connection {
   within<T>(work: Promise<T>): Promise<T>
   /** Starts a call whose answers come one after another. */
   stream(call: StreamCall): Promise<Incoming<ReadAnswer>>
+  /** Has the listener called each time that the channel's transport is gone. @returns takes it away */
+  onDisconnect(listener: () => void): () => void
   close(): Promise<void>
 }
 
@@ -71,7 +75,17 @@ export function connectKurrentDb(url: string): Connection {
     const channel = await createChannel()
     const options = channel.internalChannel?.getOptions()
     if (options) options['grpc-node.flow_control_window'] = READ_AHEAD
+    watch(channel)
     return channel
+  }
+  const listeners = new Set<() => void>()
+  function watch(channel: WatchedChannel, state = channel.getConnectivityState(false)): void {
+    channel.watchConnectivityState(state, Number.POSITIVE_INFINITY, (error) => {
+      if (error) return
+      if (state === connectivityState.READY) for (const listener of listeners) listener()
+      const now = channel.getConnectivityState(false)
+      if (now !== connectivityState.SHUTDOWN) watch(channel, now)
+    })
   }
   const deadline = Math.min(defaultDeadline ?? DEADLINE_MS, DEADLINE_MS)
   const requiresLeader = prefersLeader
@@ -101,6 +115,11 @@ export function connectKurrentDb(url: string): Connection {
       )
       const call = await this.within(open())
       return incoming(call, buffer, () => call.cancel())
+    },
+
+    onDisconnect(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
     },
 
     async close() {

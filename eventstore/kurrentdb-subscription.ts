@@ -7,6 +7,7 @@ import { decodeReadResponse, type ReadAnswer } from './kurrentdb-wire.ts'
 import {
   comparePositions,
   EventStoreUnavailable,
+  LogReplaced,
   type Position,
   type RecordedEvent,
   type Subscription,
@@ -55,7 +56,14 @@ export function subscribe<Place>(
     from,
     batchSize,
     observer,
-  }: { readonly from?: Position | undefined; readonly batchSize: number; readonly observer: SubscriptionObserver },
+    holds,
+  }: {
+    readonly from?: Position | undefined
+    readonly batchSize: number
+    readonly observer: SubscriptionObserver
+    /** Whether the log still has the event where it was. @throws EventStoreUnavailable */
+    readonly holds: (event: RecordedEvent) => Promise<boolean>
+  },
 ): Subscription {
   const ending = new AbortController()
   let call: Incoming<ReadAnswer> | undefined
@@ -65,9 +73,18 @@ export function subscribe<Place>(
     let checkpoint = from ?? START
     let wait = 0
     let last: SubscriptionBatch | undefined
+    let first: Place | undefined
+    let handedOut: RecordedEvent | undefined
     while (!ending.signal.aborted) {
       try {
-        place ??= await source.begin()
+        first ??= await source.begin()
+        place ??= first
+        if (wait > 0) {
+          // Another log may have come back. Only an event can be compared, so what was looked at after it is looked at again.
+          if (handedOut && !(await holds(handedOut))) throw new LogReplaced()
+          place = handedOut ? source.after(handedOut) : first
+          checkpoint = handedOut?.position ?? from ?? START
+        }
         const end = await source.end()
         let caughtUp = !source.isBefore(place, end)
         /** The server's own checkpoint, if it sends one, may lie far before what it has looked at. */
@@ -128,6 +145,7 @@ export function subscribe<Place>(
             events = []
             if (!confirmed || (batch.events.length === 0 && isSame(batch, last))) continue
             last = batch
+            handedOut = batch.events.at(-1) ?? handedOut
             yield batch
             if (ending.signal.aborted) return
           }

@@ -12,6 +12,7 @@ import { createGroups } from './kurrentdb-groups.ts'
 import { type LogPlace, logRequest, removalRequest, STREAMS_READ, streamRequest } from './kurrentdb-requests.ts'
 import { type Source, type SubscriptionObserver, subscribe } from './kurrentdb-subscription.ts'
 import { decodeReadResponse } from './kurrentdb-wire.ts'
+import { holdsEvent, placeOf } from './place.ts'
 import {
   type AppendResult,
   comparePositions,
@@ -216,7 +217,8 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
   }
 
   function follow<Place>(source: Source<Place>, from: Position | undefined, batchSize: number): Subscription {
-    const subscription = subscribe(connection, source, { from, batchSize, observer })
+    const holds = (event: RecordedEvent) => holdsEvent(store, placeOf(event))
+    const subscription = subscribe(connection, source, { from, batchSize, observer, holds })
     const followed: Subscription = {
       [Symbol.asyncIterator]: () => subscription[Symbol.asyncIterator](),
       async unsubscribe() {
@@ -229,7 +231,7 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
     return followed
   }
 
-  return {
+  const store: EventStore = {
     async append(stream, events, { expected }) {
       checkStreamName(stream)
       checkExpectedRevision(expected)
@@ -357,6 +359,8 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
 
     persistentSubscriptions: createGroups(connection, { checkOpen, subscriptions, observer, firstRevision }),
 
+    onDisconnect: connection.onDisconnect,
+
     async ping() {
       await logEnd()
     },
@@ -370,6 +374,7 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
       return closing
     },
   }
+  return store
 }
 
 function filterOf(filter: StreamFilter | undefined, systemEvents: boolean): StreamFilter | 'users' | 'all' {

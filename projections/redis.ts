@@ -5,10 +5,11 @@
  * `customer:{ID}:revision`   the mark: the newest revision that was acknowledged
  * `customer:{ID}`            the revision, a blank, the document as JSON
  * `customer:{checkpoint}`    the checkpoint, and the epoch of the filling that it belongs to
+ * `customer:{newest}`        the newest event that a document may reflect
  * `customer:{parked}`        events that can't be applied (a hash by customer)
  * `customer:seal:{TAG}`      whether queries may see the slot's documents: one for each slot; without a Cluster one for all
  *
- * The last four are the first generation's; of generation N they begin with `customer:N:`.
+ * The last five are the first generation's; of generation N they begin with `customer:N:`.
  *
  * A mark that is lost must not make an old document look new. A flush loses all marks of a server; a start from an
  * older snapshot, or a replica that takes over, loses the newest. What was lost can't be seen in the keys that are left,
@@ -31,6 +32,7 @@
  * Redis must not evict keys (`maxmemory-policy noeviction`, the default) and the user needs the command INFO.
  */
 import { setTimeout as delay } from 'node:timers/promises'
+import type { EventPlace } from '../eventstore/place.ts'
 import type { CustomerDocument } from './customer.ts'
 import {
   type Checkpoint,
@@ -86,6 +88,7 @@ export function openRedisReadModel(
   let current = generation ?? 0
   let own = generation === undefined ? '' : ownPrefix(generation)
   const checkpointKey = () => `${own}:{checkpoint}`
+  const newestKey = () => `${own}:{newest}`
   const parkedKey = () => `${own}:{parked}`
   const documentKeyOf = (prefix: string, id: number) => `${prefix}:{${id}}`
   const documentKey = (id: number) => documentKeyOf(own, id)
@@ -241,6 +244,44 @@ export function openRedisReadModel(
     return wanted.complete === next.complete ? next : setCheckpoint(next, { ...next, complete: false })
   }
 
+  async function putAll(writes: readonly DocumentWrite[]): Promise<number[]> {
+    const values = writes.map(({ document, expected }: DocumentWrite) => ({
+      key: documentKey(document.id),
+      expected: String(expected),
+      value: `${document.revision} ${JSON.stringify(document)}`,
+    }))
+    if (isCluster) {
+      return each(
+        values,
+        (commands, { key, expected, value }) => commands.putDocument(key, expected, value),
+        ({ value }) => value.length,
+      )
+    }
+    // On one server many documents share a script: that takes half the time.
+    const chunks = inChunks(values, CHUNK)
+    const refused = await each(
+      chunks,
+      (commands, chunk) =>
+        commands.putDocuments(
+          chunk[0]?.key ?? '',
+          ...chunk.flatMap(({ key, expected, value }) => [key, expected, value]),
+        ),
+      (chunk) => chunk.reduce((sum, { value }) => sum + value.length, 0),
+    )
+    const revisions = writes.map(({ document }) => document.revision)
+    for (const [chunk, pairs] of refused.entries()) {
+      for (let i = 0; i < pairs.length; i += 2) revisions[chunk * CHUNK + (pairs[i] as number)] = pairs[i + 1] as number
+    }
+    return revisions
+  }
+
+  /** From then on queries see no document of this generation. */
+  async function dropSeals(): Promise<void> {
+    await onEachServer(sealTags.map(sealKey), (commands: RedisCommands, keys: readonly string[]) =>
+      commands.dropKeys(keys[0] as string, ...keys),
+    )
+  }
+
   const readModel: ReadModel = {
     generation: begun(async () => current),
 
@@ -340,50 +381,36 @@ export function openRedisReadModel(
       await redis.call((commands) => commands.raiseMark(markKey(id), String(revision)), String(id))
     },
 
-    put: begun(async (writes) => {
-      const values = writes.map(({ document, expected }: DocumentWrite) => ({
-        key: documentKey(document.id),
-        expected: String(expected),
-        value: `${document.revision} ${JSON.stringify(document)}`,
-      }))
-      if (isCluster) {
-        return each(
-          values,
-          (commands, { key, expected, value }) => commands.putDocument(key, expected, value),
-          ({ value }) => value.length,
-        )
-      }
-      // On one server many documents share a script: that takes half the time.
-      const chunks = inChunks(values, CHUNK)
-      const refused = await each(
-        chunks,
-        (commands, chunk) =>
-          commands.putDocuments(
-            chunk[0]?.key ?? '',
-            ...chunk.flatMap(({ key, expected, value }) => [key, expected, value]),
-          ),
-        (chunk) => chunk.reduce((sum, { value }) => sum + value.length, 0),
-      )
-      const revisions = writes.map(({ document }) => document.revision)
-      for (const [chunk, pairs] of refused.entries()) {
-        for (let i = 0; i < pairs.length; i += 2)
-          revisions[chunk * CHUNK + (pairs[i] as number)] = pairs[i + 1] as number
-      }
+    put: begun(async (writes, newest) => {
+      // Sent first, without waiting for the answer: on one server it is stored before the documents are.
+      const raising = newest && redis.call((commands) => commands.raisePlace(newestKey(), formatPlace(newest)))
+      raising?.catch(() => {}) // met below, unless the documents fail too
+      const revisions = await putAll(writes)
+      await raising
       return revisions
     }),
+
+    newest: begun(async () => parsePlace(await redis.call((commands) => commands.get(newestKey()), 'newest'))),
+
+    distrust: begun(dropSeals),
 
     getCheckpoint: begun(getCheckpoint),
     setCheckpoint: begun(setCheckpoint),
 
     reset: begun(async () => {
       const isLive = current === (await live())
-      // The checkpoint and the seals first: a document must not outlive its mark where queries see it.
-      await redis.call((commands) => commands.dropKeys(checkpointKey(), checkpointKey()))
-      const dropSeals = (commands: RedisCommands, keys: readonly string[]) =>
-        commands.dropKeys(keys[0] as string, ...keys)
-      await onEachServer(sealTags.map(sealKey), dropSeals)
-      await drop(`${own}:{*`, (key) => !isShared(key))
+      // The checkpoint and the seals first: a document must not outlive its mark where queries see it. And once more at
+      // the end: what another worker has filled in meanwhile may have lost documents here, so it has to begin again.
+      const dropCheckpoint = async () => {
+        await redis.call((commands) => commands.dropKeys(checkpointKey(), checkpointKey()))
+        await dropSeals()
+      }
+      await dropCheckpoint()
+      await drop(`${own}:{*`, (key) => !isShared(key) && key !== newestKey())
       if (isLive) await drop(`${prefix}:{*}:revision`, () => true)
+      await dropCheckpoint()
+      // Last: where this is cut short, the documents that are left are still known to be another log's.
+      await redis.call((commands) => commands.dropKeys(newestKey(), newestKey()))
     }),
 
     forget: begun(async (ids) => {
@@ -429,14 +456,28 @@ function inChunks<T>(items: readonly T[], size: number): T[][] {
   )
 }
 
-function format({ position, origin, complete, epoch }: Stored): string {
+function format({ position, id, stream, revision, origin, complete, epoch }: Stored): string {
   const { commit, prepare } = position
-  return JSON.stringify({ commit: String(commit), prepare: String(prepare), origin, complete, epoch })
+  const place = { commit: String(commit), prepare: String(prepare), id, stream, revision }
+  return JSON.stringify({ ...place, origin, complete, epoch })
 }
 
 function parse(stored: string): Stored {
-  const { commit, prepare, origin, complete, epoch } = JSON.parse(stored)
-  return { position: { commit: BigInt(commit), prepare: BigInt(prepare) }, origin, complete, epoch }
+  // An earlier release stores the position alone: then it is not known which event stood there.
+  const { commit, prepare, id = '', stream = '', revision = -1, origin, complete, epoch } = JSON.parse(stored)
+  const position = { commit: BigInt(commit), prepare: BigInt(prepare) }
+  return { position, id, stream, revision, origin, complete, epoch }
+}
+
+function formatPlace({ position, id, stream, revision }: EventPlace): string {
+  const [commit, prepare] = [position.commit, position.prepare].map((part) => String(part).padStart(20, '0'))
+  return `${commit}${prepare}${JSON.stringify({ id, stream, revision })}`
+}
+
+function parsePlace(stored: string | null): EventPlace | null {
+  if (stored === null) return null
+  const position = { commit: BigInt(stored.slice(0, 20)), prepare: BigInt(stored.slice(20, 40)) }
+  return { position, ...(JSON.parse(stored.slice(40)) as Pick<EventPlace, 'id' | 'stream' | 'revision'>) }
 }
 
 function toCheckpoint(stored: string): Checkpoint | null {
