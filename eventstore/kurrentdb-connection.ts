@@ -3,7 +3,13 @@
  * own channel (the client's native part stalls 40 ms for each, KurrentDB-Client-Rust#232), and no call is without a deadline.
  */
 import { createRequire } from 'node:module'
-import { type CallOptions, type Channel, connectivityState, type Client as GrpcClient, type Metadata } from '@grpc/grpc-js'
+import {
+  type CallOptions,
+  type Channel,
+  connectivityState,
+  type Client as GrpcClient,
+  type Metadata,
+} from '@grpc/grpc-js'
 import { KurrentDBClient } from '@kurrent/kurrentdb-client'
 import { parseKurrentDbUrl } from './kurrentdb-url.ts'
 import type { ReadAnswer } from './kurrentdb-wire.ts'

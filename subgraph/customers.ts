@@ -5,9 +5,10 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import { decode, type Recorded } from '../eventstore/codec.ts'
+import type { EventPlace } from '../eventstore/place.ts'
 import { type EventStore, StreamNotFound, WrongExpectedRevision } from '../eventstore/port.ts'
 import { type CustomerDocument, DOCUMENT_VERSION, project } from '../projections/customer.ts'
-import { customerStream, foldCustomer } from '../projections/fold.ts'
+import { customerStream, type Folded, foldForward } from '../projections/fold.ts'
 import { type ReadModel, type ReadModelEntry, ReadModelUnavailable } from '../projections/read-model.ts'
 import type { CustomerEvent, EventMetadata } from '../schema/events.ts'
 import { endWith, startSpan } from '../schema/tracing.ts'
@@ -40,6 +41,10 @@ export interface Customers {
    * @throws EventStoreUnavailable where it has to be folded
    */
   get(id: number, traceparent?: string): Promise<CustomerDocument>
+  /** The newest event that was appended here; undefined before the first. */
+  newestAppended(): EventPlace | undefined
+  /** The log turned out to be another one: what is in memory is of no use. */
+  forget(): void
   /** Writes outstanding revision marks once more, then stops. */
   close(): Promise<void>
 }
@@ -54,27 +59,37 @@ export function createCustomers(options: {
   readonly eventStore: EventStore
   readonly readModel: ReadModel
   readonly log: FastifyBaseLogger
+  /** Whether the read model's documents may be answered with (see log-guard.ts). Default: yes. */
+  readonly mayReadDocuments?: () => boolean | Promise<boolean>
   /** Told how each query was answered. */
   readonly onRead?: (source: 'read-model' | 'stream') => void
 }): Customers {
-  const { eventStore, readModel, log, onRead } = options
-  const cache = new LRUCache<number, CustomerDocument>({ max: CACHED_CUSTOMERS })
+  const { eventStore, readModel, log, onRead, mayReadDocuments = () => true } = options
+  const cache = new LRUCache<number, Folded>({ max: CACHED_CUSTOMERS })
   const queue = createKeyedQueue<number>()
   const marks = createRevisionMarks(readModel, log)
+  let appended: EventPlace | undefined
+
+  // A state is decided on before the log is read again: it must not be of a log that is gone.
+  const unlisten = eventStore.onDisconnect?.(() => cache.clear())
 
   /** Folded forward from what is cached. */
   async function load(id: number): Promise<CustomerDocument> {
-    const state = await foldCustomer(eventStore, id, cache.get(id))
-    return remember(state)
+    const known = cache.get(id)
+    const folded = await foldForward(eventStore, id, known)
+    // It does not go on from what was known: the stream is that of another log, or of an older state of it.
+    if (known && isOther(folded, known) && cache.get(id) === known) cache.delete(id)
+    return remember(folded)
   }
 
   const fold = (id: number, traceparent: string | undefined) =>
     endWith(startSpan('fold customer', { parent: traceparent }), load(id))
 
   /** Keeps the newest: a slower read must not put an older state back. */
-  function remember(state: CustomerDocument): CustomerDocument {
-    if (state.revision > (cache.get(state.id)?.revision ?? -1)) cache.set(state.id, state)
-    return state
+  function remember(folded: Folded): CustomerDocument {
+    const { document } = folded
+    if (document.revision > (cache.get(document.id)?.document.revision ?? -1)) cache.set(document.id, folded)
+    return document
   }
 
   async function repetition(id: number, command: Command): Promise<Outcome | undefined> {
@@ -102,7 +117,7 @@ export function createCustomers(options: {
     }
     // A cached state saves the read: the append tells whether it was still the newest. Only what writes nothing
     // (a refusal, or no change) has to be decided on a state that was just read.
-    let state = cache.get(id)
+    let state = cache.get(id)?.document
     let fresh = state === undefined
     for (let attempt = 1; ; attempt++) {
       state = fresh || state === undefined ? await fold(id, command.traceparent) : state
@@ -137,19 +152,26 @@ export function createCustomers(options: {
     const encoded = encodeAll(command, events)
     const expected = state.revision === -1 ? 'no_stream' : state.revision
     const span = startSpan('append customer', { parent: command.traceparent })
-    await endWith(span, eventStore.append(customerStream(state.id), encoded, { expected }))
+    const stream = customerStream(state.id)
+    const { position, revision } = await endWith(span, eventStore.append(stream, encoded, { expected }))
+    if (position) appended = { position, id: encoded.at(-1)?.id ?? '', stream, revision }
     const after = events.reduce((current: CustomerDocument, event, index) => {
       const { id, metadata } = encoded[index] as { id: string; metadata: unknown }
       const recorded = { ...event, id, metadata, revision: current.revision + 1, created: command.at }
       return project(current, recorded as Recorded<CustomerEvent>)
     }, state)
-    remember(after)
+    remember({ document: after, eventId: encoded.at(-1)?.id })
     await marks.acknowledge(after.id, after.revision)
     return { state: after, events }
   }
 
   async function get(id: number, traceparent?: string): Promise<CustomerDocument> {
     let entry: ReadModelEntry | undefined
+    const allowed = mayReadDocuments()
+    if (allowed !== true && !(await allowed)) {
+      onRead?.('stream')
+      return fold(id, traceparent)
+    }
     try {
       ;[entry] = await endWith(startSpan('read document', { parent: traceparent }), readModel.get([id]))
     } catch (error) {
@@ -171,7 +193,16 @@ export function createCustomers(options: {
     execute: (id, command, decide) => queue.run(id, () => decideAndAppend(id, command, decide)),
     repetition,
     get,
-    close: marks.close,
+    newestAppended: () => appended,
+    forget() {
+      appended = undefined
+      cache.clear()
+      marks.forget()
+    },
+    async close() {
+      unlisten?.()
+      await marks.close()
+    },
   }
 }
 
@@ -213,12 +244,20 @@ function createRevisionMarks(readModel: ReadModel, log: FastifyBaseLogger) {
         schedule()
       }
     },
+    /** Marks of another log: in this one's streams they would never be reached. */
+    forget: () => unwritten.clear(),
     async close(): Promise<void> {
       clearTimeout(timer)
       if (unwritten.size > 0) await flush()
       clearTimeout(timer)
     },
   }
+}
+
+/** Whether one is not what the other, read later, has become. */
+function isOther(folded: Folded, known: Folded): boolean {
+  const [after, before] = [folded.document.revision, known.document.revision]
+  return after < before || (after === before && folded.eventId !== known.eventId)
 }
 
 function delay(milliseconds: number): Promise<void> {
