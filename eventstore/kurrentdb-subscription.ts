@@ -4,6 +4,7 @@ import { type Connection, type Incoming, StreamsClient } from './kurrentdb-conne
 import { toPortError } from './kurrentdb-errors.ts'
 import { STREAMS_READ } from './kurrentdb-requests.ts'
 import { decodeReadResponse, type ReadAnswer } from './kurrentdb-wire.ts'
+import { type EventPlace, placeOf } from './place.ts'
 import {
   comparePositions,
   EventStoreUnavailable,
@@ -56,13 +57,16 @@ export function subscribe<Place>(
     from,
     batchSize,
     observer,
+    expects,
     holds,
   }: {
     readonly from?: Position | undefined
     readonly batchSize: number
     readonly observer: SubscriptionObserver
+    /** The event that stands at the first place. */
+    readonly expects?: EventPlace | undefined
     /** Whether the log still has the event where it was. @throws EventStoreUnavailable */
-    readonly holds: (event: RecordedEvent) => Promise<boolean>
+    readonly holds: (place: EventPlace) => Promise<boolean>
   },
 ): Subscription {
   const ending = new AbortController()
@@ -81,7 +85,8 @@ export function subscribe<Place>(
         place ??= first
         if (wait > 0) {
           // Another log may have come back. Only an event can be compared, so what was looked at after it is looked at again.
-          if (handedOut && !(await holds(handedOut))) throw new LogReplaced()
+          const known = handedOut ? placeOf(handedOut) : expects
+          if (known && !(await holds(known))) throw new LogReplaced()
           place = handedOut ? source.after(handedOut) : first
           checkpoint = handedOut?.position ?? from ?? START
         }

@@ -12,7 +12,7 @@ import { createGroups } from './kurrentdb-groups.ts'
 import { type LogPlace, logRequest, removalRequest, STREAMS_READ, streamRequest } from './kurrentdb-requests.ts'
 import { type Source, type SubscriptionObserver, subscribe } from './kurrentdb-subscription.ts'
 import { decodeReadResponse } from './kurrentdb-wire.ts'
-import { holdsEvent, placeOf } from './place.ts'
+import { type EventPlace, holdsEvent } from './place.ts'
 import {
   type AppendResult,
   comparePositions,
@@ -216,9 +216,14 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
     })
   }
 
-  function follow<Place>(source: Source<Place>, from: Position | undefined, batchSize: number): Subscription {
-    const holds = (event: RecordedEvent) => holdsEvent(store, placeOf(event))
-    const subscription = subscribe(connection, source, { from, batchSize, observer, holds })
+  function follow<Place>(
+    source: Source<Place>,
+    from: Position | undefined,
+    batchSize: number,
+    expects?: EventPlace,
+  ): Subscription {
+    const holds = (place: EventPlace) => holdsEvent(store, place)
+    const subscription = subscribe(connection, source, { from, batchSize, observer, expects, holds })
     const followed: Subscription = {
       [Symbol.asyncIterator]: () => subscription[Symbol.asyncIterator](),
       async unsubscribe() {
@@ -282,7 +287,7 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
       }
     },
 
-    subscribeToAll({ from, filter, batchSize = BATCH }) {
+    subscribeToAll({ from, expects, filter, batchSize = BATCH }) {
       checkCount(batchSize, 'batchSize')
       const kept = filterOf(filter, false)
       const source: Source<Position | 'start'> = {
@@ -307,7 +312,7 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
         positionOf: (place) => (place === 'start' ? undefined : place),
         isBefore: (a, b) => (a === 'start' ? b !== 'start' : b !== 'start' && comparePositions(a, b) < 0),
       }
-      return follow(source, typeof from === 'string' ? undefined : from, batchSize)
+      return follow(source, typeof from === 'string' ? undefined : from, batchSize, expects)
     },
 
     subscribeToStream(stream, { from, batchSize = BATCH }) {

@@ -5,6 +5,7 @@
  */
 
 import type { CustomerKeys } from './customer-keys.ts'
+import type { EventPlace } from './place.ts'
 
 /** The revision that a stream must be at for an append to succeed; a number is the exact revision of its last event. */
 export type ExpectedRevision = number | 'no_stream' | 'any' | 'stream_exists'
@@ -80,6 +81,8 @@ export interface ReadAllOptions {
 export interface SubscribeToAllOptions {
   /** EXCLUSIVE (a read's `from` is inclusive): the position of the last event already handled. */
   readonly from: Position | 'start' | 'end'
+  /** The event that stands at `from`: after a lost connection it has to be there still. */
+  readonly expects?: EventPlace
   readonly filter?: StreamFilter
   /** The most events in one batch. Default 500. */
   readonly batchSize?: number

@@ -110,7 +110,12 @@ export function startProjection(options: ProjectionOptions): Projection {
     applier.forget()
     reached = undefined
     if (checkpoint) arrive(checkpoint.position)
-    const following = eventStore.subscribeToAll({ from: checkpoint?.position ?? 'start', filter: FILTER, batchSize })
+    const following = eventStore.subscribeToAll({
+      from: checkpoint?.position ?? 'start',
+      ...(checkpoint && { expects: checkpoint }),
+      filter: FILTER,
+      batchSize,
+    })
     subscription = following
     const look = setInterval(async () => {
       if (await lost(checkpoint, generation)) await following.unsubscribe()

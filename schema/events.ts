@@ -172,12 +172,20 @@ export const importedIdEventSchemas = {
 
 const position = z.strictObject({ commit: z.string(), prepare: z.string() })
 
+/** An event and where it stands; of an earlier release its position alone. */
+const eventPlace = z.strictObject({
+  ...position.shape,
+  id: z.uuid().optional(),
+  stream: z.string().optional(),
+  revision: z.int().nonnegative().optional(),
+})
+
 /** Streams `mailCheckpoint-<name>`, of which only the newest event is kept: how far the log's mails have been sent. */
 export const mailEventSchemas = {
   MailCheckpointSet: z.strictObject({
-    ...position.shape,
+    ...eventPlace.shape,
     /** Events up to there whose mails are still to be sent. */
-    unsent: z.array(position),
+    unsent: z.array(eventPlace),
     /** The process that is about to send mails; null: none is. */
     holder: z.string().nullable(),
   }),
