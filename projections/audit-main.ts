@@ -5,9 +5,10 @@
 import { once } from 'node:events'
 import { userInfo } from 'node:os'
 import { createInterface } from 'node:readline/promises'
+import { checkKeys } from '../eventstore/key-fingerprints.ts'
 import { openLog } from '../eventstore/open.ts'
 import type { EventStore } from '../eventstore/port.ts'
-import { loadEmailHashKey } from '../schema/keys.ts'
+import { findKey, loadEmailHashKey } from '../schema/keys.ts'
 import { runCommand } from '../schema/process.ts'
 import { showProgress } from '../schema/progress.ts'
 import { loadStore } from '../schema/store.ts'
@@ -25,7 +26,10 @@ await runCommand(async (configuration, signal) => {
   try {
     return await runAudit(process.argv.slice(2), {
       openEventStore: async () => {
-        eventStore ??= (await openLog(configuration)).eventStore
+        if (eventStore === undefined) {
+          eventStore = (await openLog(configuration)).eventStore
+          await checkKeys(eventStore, { emailHashKey: findKey(configuration, 'EMAIL_HASH_KEY') }, { record: false })
+        }
         return eventStore
       },
       emailHashKey: () => loadEmailHashKey(configuration),

@@ -1,6 +1,8 @@
 /** `npm run audit`: whether the log is whole, and proofs of what is in it. See proof/. */
-import { openEventStore } from '../eventstore/open.ts'
+import { openStoredLog } from '../eventstore/open.ts'
+import type { EventStore } from '../eventstore/port.ts'
 import { type Configuration, ConfigurationError } from '../schema/configuration.ts'
+import { loadKey } from '../schema/keys.ts'
 import { readArguments, runCommand } from '../schema/process.ts'
 import {
   checkCommand,
@@ -11,7 +13,7 @@ import {
   readKeyFile,
   verifyCommand,
 } from './proof/command.ts'
-import { loadSigningKey, type PublicKey, type SigningKey } from './proof/key.ts'
+import { checkAuditKey, type PublicKey, readAuditKey, type SigningKey } from './proof/key.ts'
 
 const USAGE =
   'verify, prove EVENT [--content], check FILE --key PUBLIC.pem, checkpoint, key; --key PUBLIC.pem (verify, prove), --json'
@@ -42,33 +44,39 @@ await runCommand(async (configuration, signal) => {
       if (key === undefined) throw new ConfigurationError('check needs --key PUBLIC.pem: the key that you trust.')
       return checkCommand({ file: subject ?? '', key, json, print })
     }
-    case 'key':
-      return keyCommand({ key: signingKey(configuration), json, print })
+    case 'key': {
+      const key = signingKey(configuration)
+      return withLog(configuration, async () => keyCommand({ key, json, print }))
+    }
     case 'verify': {
       const keys = given.length > 0 ? given : [signingKey(configuration)]
-      return withLog(configuration, (eventStore) => verifyCommand(eventStore, { keys, json, signal, print }))
+      const isOwn = given.length === 0
+      return withLog(configuration, (eventStore) => verifyCommand(eventStore, { keys, json, signal, print }), isOwn)
     }
     case 'prove': {
       const event = readEventName(subject ?? '')
-      return withLog(configuration, (eventStore) =>
-        proveCommand(eventStore, { key: publicKey(), event, content, print }),
-      )
+      const key = publicKey()
+      const prove = (eventStore: EventStore) => proveCommand(eventStore, { key, event, content, print })
+      return withLog(configuration, prove, given.length === 0)
     }
-    case 'checkpoint':
-      return withLog(configuration, (eventStore) =>
-        checkpointCommand(eventStore, { key: signingKey(configuration), signal, json, print }),
-      )
+    case 'checkpoint': {
+      const key = signingKey(configuration)
+      return withLog(configuration, (eventStore) => checkpointCommand(eventStore, { key, signal, json, print }))
+    }
     default:
       throw usage()
   }
 })
 
+/** @param isOwn whether the key is the service's own: then it has to be the log's. One that is given is the caller's choice. */
 async function withLog(
-  { EVENTSTORE_URL }: Configuration,
-  work: (eventStore: ReturnType<typeof openEventStore>) => Promise<number>,
+  configuration: Configuration,
+  work: (eventStore: EventStore) => Promise<number>,
+  isOwn = true,
 ): Promise<number> {
-  const eventStore = openEventStore(EVENTSTORE_URL)
+  const eventStore = await openStoredLog(configuration)
   try {
+    if (isOwn) await checkAuditKey(eventStore, configuration, { record: false })
     return await work(eventStore)
   } finally {
     await eventStore.close()
@@ -77,12 +85,7 @@ async function withLog(
 
 /** @throws ConfigurationError */
 function signingKey(configuration: Configuration): SigningKey {
-  const key = loadSigningKey(configuration)
-  if (key === undefined)
-    throw new ConfigurationError(
-      'AUDIT_SIGNING_KEY is not set; it is required unless EVENTSTORE_URL is sqlite:PATH, or --key names a public one to verify and prove with.',
-    )
-  return key
+  return readAuditKey(loadKey(configuration, 'AUDIT_SIGNING_KEY'))
 }
 
 function usage(): ConfigurationError {

@@ -270,6 +270,11 @@ export const keyEventSchemas = {
   }),
   /** Stream `keyStore` of the key store. The newest says by which master key new keys are wrapped. */
   MasterKeySet: z.strictObject({ keyStoreId: z.string(), masterKeyId: z.string() }),
+  /** Stream `keyFingerprints` of the log: which key it depends on, told by a fingerprint; the newest of each name counts. */
+  KeyFingerprintSet: z.strictObject({
+    key: z.enum(['email-hash', 'token-signing', 'audit-signing']),
+    fingerprint: z.string(),
+  }),
   /** Stream `keyStoreOfLog` of the log: which key store has the keys of its customers. */
   KeyStoreChosen: z.strictObject({ keyStoreId: z.string() }),
 } as const

@@ -191,5 +191,5 @@ const FAMILIES: readonly (readonly [object, readonly string[]])[] = [
   [skipEventSchemas, ['customerSkips-']],
   [accessEventSchemas, ['customerAccess-']],
   [auditEventSchemas, ['auditReveals', 'serviceTokens']],
-  [keyEventSchemas, ['customerKeys-', 'keyStore']],
+  [keyEventSchemas, ['customerKeys-', 'keyStore', 'keyFingerprints']],
 ]

@@ -1,12 +1,13 @@
 /** `npm run import -- customers.csv addresses.csv`: moves customers in from Magento's export files. */
 import { appendFileSync, existsSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { access } from 'node:fs/promises'
+import { checkKeys } from '../../eventstore/key-fingerprints.ts'
 import { openLog } from '../../eventstore/open.ts'
 import { ConfigurationError } from '../../schema/configuration.ts'
+import { loadEmailHashKey } from '../../schema/keys.ts'
 import { readArguments, runCommand } from '../../schema/process.ts'
 import { showProgress } from '../../schema/progress.ts'
 import { loadStore } from '../../schema/store.ts'
-import { loadKeys } from '../identity/keys.ts'
 import { type ImportReport, importFiles } from './importer.ts'
 import { columnsOf } from './rows.ts'
 
@@ -35,8 +36,9 @@ await runCommand(async (configuration, signal) => {
   if (addresses !== undefined) await checkFile(addresses, '_email')
 
   const store = loadStore(configuration.STORE_CONFIG)
-  const { emailHashKey } = loadKeys(configuration)
+  const emailHashKey = loadEmailHashKey(configuration)
   const { eventStore } = await openLog(configuration)
+  await checkKeys(eventStore, { emailHashKey }, { record: values['dry-run'] !== true })
   const rejectedPath = values.rejected ?? `${first.replace(/\.csv$/i, '')}.rejected.csv`
   dropRejected(rejectedPath)
   let rejected = false

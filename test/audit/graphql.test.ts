@@ -197,7 +197,7 @@ t.test('a service is no customer, and a customer no service', async (t) => {
   t.match((await entity(audit, customer.id)).errors, [{ message: DENIED, extensions: { code: 'FORBIDDEN' } }])
 
   // Signed with the very key, but neither one nor the other.
-  const odd = createTokens(loadKeys(loadConfiguration({ DATA_DIR: await temporaryFolder(t) })).tokenSigningKey)
+  const odd = createTokens(loadKeys(loadConfiguration(environment(await temporaryFolder(t)))).tokenSigningKey)
   const named = (service: string) =>
     odd.issueForService(
       { service, scopes: ['customers:audit'] },

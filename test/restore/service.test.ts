@@ -9,7 +9,7 @@ import { loadConfiguration } from '../../schema/configuration.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, type Send, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startRedis } from '../support/redis.ts'
-import { backUp, KEYS, register, rename, restore, whoAmI } from './support.ts'
+import { backUp, register, rename, restore, whoAmI } from './support.ts'
 
 const readModels: Record<string, (t: Test, folder: string) => Promise<string>> = {
   SQLite: async (_, folder) => environment(folder).READMODEL_URL as string,
@@ -20,7 +20,7 @@ async function startService(t: Test, readModel: string) {
   const folder = await temporaryFolder(t)
   const server = await startEventStoreServer(t)
   const READMODEL_URL = await (readModels[readModel] as (t: Test, folder: string) => Promise<string>)(t, folder)
-  const env = { ...KEYS, EVENTSTORE_URL: server.url, READMODEL_URL }
+  const env = { EVENTSTORE_URL: server.url, READMODEL_URL }
   const configuration = loadConfiguration({ ...environment(folder), ...env })
   return { folder, server, env, configuration }
 }

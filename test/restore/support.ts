@@ -2,17 +2,6 @@
 import type { EventStoreServer } from '../support/eventstore-server/server.ts'
 import { freshEmail, PASSWORD, type Send, signIn } from '../support/graph.ts'
 
-/** The keys that processes on a server have to be told. */
-export const KEYS = {
-  EMAIL_HASH_KEY: 'k'.repeat(32),
-  TOKEN_SIGNING_KEY: JSON.stringify({
-    crv: 'Ed25519',
-    d: 'nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A',
-    x: '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo',
-    kty: 'OKP',
-  }),
-}
-
 /** What a copy of the server's files would have. */
 export const backUp = ({ log }: EventStoreServer) => [...log.records]
 

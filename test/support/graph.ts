@@ -69,6 +69,23 @@ export async function temporaryFolder(t: Test): Promise<string> {
 /** Where processes share a server, each has to be told. */
 const MASTER_KEY = '00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff'
 
+/** Only `npm start` makes keys. */
+export const KEYS = {
+  EMAIL_HASH_KEY: 'k'.repeat(32),
+  TOKEN_SIGNING_KEY: JSON.stringify({
+    kty: 'OKP',
+    crv: 'Ed25519',
+    d: 'nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A',
+    x: '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo',
+  }),
+  AUDIT_SIGNING_KEY: JSON.stringify({
+    kty: 'OKP',
+    crv: 'Ed25519',
+    d: 'TM0Imyj_ltqdtsNG7BFOD1uKMZ81q6Yk2oz27U-4pvs',
+    x: 'PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw',
+  }),
+}
+
 /** The log of the processes with that folder, as they read and write it; closed with the test. */
 export async function openTestLog(t: Test, folder: string, env: Record<string, string> = {}): Promise<EventStore> {
   const { eventStore } = await openLog(loadConfiguration({ ...environment(folder), ...env }))
@@ -83,6 +100,7 @@ export function environment(folder: string): Record<string, string> {
     READMODEL_URL: `sqlite:${join(folder, 'readmodel.db')}`,
     DATA_DIR: folder,
     MASTER_KEY,
+    ...KEYS,
     GATEWAY_PORT: '0',
     SUBGRAPH_PORT: '0',
     PROJECTIONS_PORT: '0',
