@@ -189,6 +189,11 @@ export function startProjection(options: ProjectionOptions): Projection {
     const next: Checkpoint = { position, id, stream, revision, origin, complete }
     if (last !== null && comparePositions(next.position, last.position) < 0) return last // another worker is further
     const stored = await readModel.setCheckpoint(next, last)
+    // Emptied between the first documents and the first checkpoint, it looks as it did before: but they are gone.
+    if (last === null && (await readModel.newest()) === null) {
+      await readModel.reset()
+      throw new Error(OVER)
+    }
     if (stored?.origin !== origin || comparePositions(stored.position, next.position) < 0) throw new Error(OVER)
     return stored
   }
