@@ -29,7 +29,7 @@ import { emailTaken, forbidden, invalidInput, notAuthorized, notFound } from './
 import type { Credentials } from './identity/credentials.ts'
 import { hashPassword } from './identity/passwords.ts'
 import type { SignIn } from './identity/sign-in.ts'
-import type { Caller } from './identity/tokens.ts'
+import { type Caller, isSameCustomer } from './identity/tokens.ts'
 import type { Ids } from './ids.ts'
 import type { Subscribers } from './subscribers.ts'
 
@@ -65,6 +65,7 @@ export interface AddressOutcome {
 export function authorize(caller: Caller | null, state: CustomerDocument): CustomerDocument {
   if (caller === null || state.status !== 'registered' || state.tokenGeneration !== caller.generation)
     throw notAuthorized()
+  if (!isSameCustomer(caller, state)) throw notAuthorized()
   return state
 }
 

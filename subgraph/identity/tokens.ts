@@ -1,6 +1,7 @@
 /**
  * Tokens: JWTs signed with Ed25519. A customer's claims: `sub` the customer's id, `gen` the token generation at sign-in
- * (a revocation raises the customer's and so ends all earlier tokens). A service's: `sub` `service:<name>`, `scope` what it
+ * (a revocation raises the customer's and so ends all earlier tokens), `reg` when the customer was registered (milliseconds
+ * since the epoch): where a log is lost or restored, ids are given out again, and a token is not its successor's. A service's: `sub` `service:<name>`, `scope` what it
  * may, names with spaces between them. Both: `jti`, `iat`, `exp`.
  */
 import { createPublicKey, randomUUID } from 'node:crypto'
@@ -12,6 +13,13 @@ import { readSigningKey, thumbprint } from '../../schema/keys.ts'
 export interface Caller {
   readonly customerId: number
   readonly generation: number
+  /** When the customer was registered, in milliseconds since the epoch; undefined in tokens of earlier releases. */
+  readonly registeredAt?: number | undefined
+}
+
+/** Whether it is the very customer whom the token was issued to, and not another one under the same id. */
+export function isSameCustomer({ registeredAt }: Caller, { createdAt }: { readonly createdAt: string }): boolean {
+  return registeredAt === undefined || registeredAt === Date.parse(createdAt)
 }
 
 /** A service that sends a request. It is nobody's customer. */
@@ -66,7 +74,13 @@ export function createTokens(signingKey: string, lifetimeMinutes = 60): Tokens {
   })
 
   return {
-    issue: ({ customerId, generation }) => sign({ sub: String(customerId), gen: generation, jti: randomUUID() }),
+    issue: ({ customerId, generation, registeredAt }) =>
+      sign({
+        sub: String(customerId),
+        gen: generation,
+        ...(registeredAt !== undefined && { reg: registeredAt }),
+        jti: randomUUID(),
+      }),
 
     issueForService: ({ service, scopes }, { jti, expiresAt }) =>
       signUntil({ sub: SERVICE + service, scope: scopes.join(' '), jti, exp: Math.floor(expiresAt.getTime() / 1000) }),
@@ -97,10 +111,12 @@ export function createTokens(signingKey: string, lifetimeMinutes = 60): Tokens {
 function callerOf({
   sub,
   gen,
+  reg,
   scope,
 }: {
   sub?: unknown
   gen?: unknown
+  reg?: unknown
   scope?: unknown
 }): Caller | ServiceCaller | null {
   if (typeof sub !== 'string') return null
@@ -110,5 +126,6 @@ function callerOf({
   }
   const customerId = Number(sub)
   if (!Number.isSafeInteger(customerId) || !Number.isSafeInteger(gen) || scope !== undefined) return null
-  return { customerId, generation: gen as number }
+  if (reg !== undefined && !Number.isSafeInteger(reg)) return null
+  return { customerId, generation: gen as number, ...(reg !== undefined && { registeredAt: reg as number }) }
 }

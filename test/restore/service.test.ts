@@ -86,6 +86,14 @@ for (const kind of Object.keys(readModels)) {
       lost.map(({ id }) => id),
       'the ids are given out again',
     )
+    for (const { token } of lost) {
+      for (const send of [one, two]) {
+        const { data, errors } = await whoAmI(send, token)
+        t.match(errors, [{ extensions: { category: 'graphql-authorization' } }], 'an old token opens nobody’s account')
+        t.notOk(data?.customer)
+      }
+      t.ok((await rename(one, token, 'Zoe')).errors)
+    }
     for (const { email } of lost) {
       const answer = await one(
         `mutation { generateCustomerToken(email: "${email}", password: "Str0ng-pass") { token } }`,
