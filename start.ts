@@ -5,7 +5,8 @@
 import type { AddressInfo } from 'node:net'
 import { resolve } from 'node:path'
 import type { FastifyInstance } from 'fastify'
-import { openLog } from './eventstore/open.ts'
+import { checkKeys, checkKeysAtStart } from './eventstore/key-fingerprints.ts'
+import { isEmbeddedLogEmpty, openLog } from './eventstore/open.ts'
 import { loadGatewayConfiguration } from './gateway/configuration.ts'
 import { createMetrics } from './gateway/metrics.ts'
 import { startMetrics } from './gateway/metrics-server.ts'
@@ -16,10 +17,11 @@ import type { Returned, Transport } from './gateway/subgraph-client.ts'
 import { startMail } from './mail/start.ts'
 import { openReadModel } from './projections/open.ts'
 import { startConfiguredCheckpoints } from './projections/proof/checkpoints.ts'
-import { loadSigningKey } from './projections/proof/key.ts'
+import { checkAuditKey, loadSigningKey } from './projections/proof/key.ts'
 import { traced } from './projections/tracing.ts'
 import { startProjection } from './projections/worker.ts'
-import { listen, type Running, runProcess } from './schema/process.ts'
+import { prepareDataFolder } from './schema/keys.ts'
+import { endProcess, listen, type Running, runProcess } from './schema/process.ts'
 import { loadStore } from './schema/store.ts'
 import { startTracing } from './schema/tracing.ts'
 import { loadKeys } from './subgraph/identity/keys.ts'
@@ -51,12 +53,19 @@ await runProcess(
     }
 
     try {
+      const prepared = prepareDataFolder(configuration, await isEmbeddedLogEmpty(configuration))
       const keys = loadKeys(configuration)
       const auditKey = loadSigningKey(configuration)
       const store = loadStore(configuration.STORE_CONFIG)
       added(await startTracing(configuration, 'customers'))
       const { eventStore, stored } = await openLog(configuration)
       added(eventStore)
+      const check = async () => {
+        await checkKeys(eventStore, keys, { record: true })
+        await checkAuditKey(eventStore, configuration, { record: true })
+      }
+      await checkKeysAtStart(check, endProcess)
+      prepared()
       const readModel = added(openReadModel(READMODEL_URL))
       const introspection = !production
       const subgraph = added(

@@ -143,6 +143,13 @@ export function chained(eventStore: EventStore): EventStore {
 
   let closed = false
 
+  // Another log may answer next: the hash of its event at a revision is another one.
+  eventStore.onDisconnect?.(() => {
+    tails.clear()
+    remembered.clear()
+    lookedAt.clear()
+  })
+
   const key = (stream: string, id: string) => `${stream} ${id.toLowerCase()}`
 
   async function appendAfter(

@@ -126,6 +126,15 @@ export function createCustomerKeys(options: {
   let checked: Promise<void> | undefined
   let begun: Promise<void> | undefined
 
+  // A restored key store may lack the newest keys: what is encrypted with one of them could never be read again.
+  const forget = () => {
+    blocks.clear()
+    checked = undefined
+    begun = undefined
+  }
+  keyStore.onDisconnect?.(forget)
+  if (log !== keyStore) log.onDisconnect?.(forget)
+
   function check(): Promise<void> {
     checked ??= checkTogether().catch((error: unknown) => {
       checked = undefined
@@ -140,6 +149,14 @@ export function createCustomerKeys(options: {
     if (identity === undefined) {
       if (choice === undefined) return // there are no keys yet
       throw new ConfigurationError('KEYS_URL: the key store is empty, but this log has one with its keys already.')
+    }
+    // The log names its key store before the first key is made.
+    if (choice === undefined && keyStore !== log) {
+      for await (const _ of allBlocks()) {
+        throw new ConfigurationError(
+          'KEYS_URL: the key store has the keys of a log, but this log is new: the log was lost, or is another one. Restore it, or begin a new one on purpose with a new key store.',
+        )
+      }
     }
     checkIdentity(identity)
     checkChoice(identity, choice)

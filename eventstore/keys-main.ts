@@ -1,20 +1,30 @@
 /** `npm run keys`: what the key store holds, and the change to another master key. See customer-keys.ts. */
 import { ConfigurationError } from '../schema/configuration.ts'
+import { loadKey } from '../schema/keys.ts'
 import { readArguments, runCommand } from '../schema/process.ts'
 import { showProgress } from '../schema/progress.ts'
+import { acceptKeys } from './key-fingerprints.ts'
 import { loadMasterKeys } from './master-key.ts'
 import { openLog } from './open.ts'
 
-const USAGE = 'nothing (what there is), or rotate'
+const USAGE = 'nothing (what there is), rotate, accept token or accept audit'
 
 await runCommand(async (configuration) => {
-  const [action = 'status', ...rest] = readArguments({ allowPositionals: true }, USAGE).positionals
-  if (!['status', 'rotate'].includes(action) || rest.length > 0) {
+  const [action = 'status', name, ...rest] = readArguments({ allowPositionals: true }, USAGE).positionals
+  const isWhole = action === 'accept' ? name === 'token' || name === 'audit' : name === undefined
+  if (!['status', 'rotate', 'accept'].includes(action) || !isWhole || rest.length > 0) {
     throw new ConfigurationError(`These arguments can't be used; accepted: ${USAGE}.`)
   }
   const [current] = loadMasterKeys(configuration)
   const { eventStore, keys } = await openLog(configuration)
   try {
+    if (action === 'accept') {
+      const variable = name === 'token' ? 'TOKEN_SIGNING_KEY' : 'AUDIT_SIGNING_KEY'
+      const key = loadKey(configuration, variable)
+      await acceptKeys(eventStore, name === 'token' ? { tokenSigningKey: key } : { auditSigningKey: key })
+      console.log(`${variable} is the log's key from now on; start every instance anew with it.`)
+      return 0
+    }
     if (action === 'rotate') {
       const bar = showProgress('wrapping keys anew', 'blocks')
       const { blocks, rewrapped } = await keys.rotate((done) => bar.report(done, undefined)).finally(() => bar.stop())

@@ -53,6 +53,8 @@ export interface Connection {
   mayRetry(node: Node, error: unknown, attempt: number, until: number, repeatable: boolean): Promise<boolean>
   /** Draws from a call's failure what it says of the node. */
   failed(node: Node, error: unknown): void
+  /** Has the listener called each time that the connection to a node is lost. @returns takes it away */
+  onDisconnect(listener: () => void): () => void
   close(): Promise<void>
 }
 
@@ -70,6 +72,7 @@ export function connectKurrentDb(connectionString: string): Connection {
   const patience = url.isCluster ? deadline : Math.min(deadline, SINGLE_NODE_PATIENCE_MS)
   const closing = new AbortController()
   const waiting = new Set<Waiting>()
+  const listeners = new Set<() => void>()
   let current: Node | undefined
   let foundAt = Number.NEGATIVE_INFINITY
   let isSearching = false
@@ -115,6 +118,7 @@ export function connectKurrentDb(connectionString: string): Connection {
     current = undefined
     suspicion = undefined
     clearInterval(checks)
+    for (const listener of listeners) listener()
     void node.close()
     search(leader)
   }
@@ -216,6 +220,11 @@ export function connectKurrentDb(connectionString: string): Connection {
       const failure = failureOf(error)
       if (failure.kind === 'leader') lose(node, failure.leader)
       else if (failure.kind === 'notReady' || !node.isConnected()) lose(node)
+    },
+
+    onDisconnect(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
     },
 
     async close() {

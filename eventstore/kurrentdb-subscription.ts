@@ -7,9 +7,11 @@ import type { Node } from './kurrentdb-node.ts'
 import { STREAMS_READ } from './kurrentdb-requests.ts'
 import { StreamsClient } from './kurrentdb-stub.ts'
 import { decodeReadResponse, type ReadAnswer } from './kurrentdb-wire.ts'
+import { type EventPlace, placeOf } from './place.ts'
 import {
   comparePositions,
   EventStoreUnavailable,
+  LogReplaced,
   type Position,
   type RecordedEvent,
   type Subscription,
@@ -61,7 +63,17 @@ export function subscribe<Place>(
     from,
     batchSize,
     observer,
-  }: { readonly from?: Position | undefined; readonly batchSize: number; readonly observer: SubscriptionObserver },
+    expects,
+    holds,
+  }: {
+    readonly from?: Position | undefined
+    readonly batchSize: number
+    readonly observer: SubscriptionObserver
+    /** The event that stands at the first place. */
+    readonly expects?: EventPlace | undefined
+    /** Whether the log still has the event where it was. @throws EventStoreUnavailable */
+    readonly holds: (place: EventPlace) => Promise<boolean>
+  },
 ): Subscription {
   const ending = new AbortController()
   let call: Incoming<ReadAnswer> | undefined
@@ -71,11 +83,21 @@ export function subscribe<Place>(
     let checkpoint = from ?? START
     let wait = 0
     let last: SubscriptionBatch | undefined
+    let first: Place | undefined
+    let handedOut: RecordedEvent | undefined
     while (!ending.signal.aborted) {
       let node: Node | undefined
       try {
-        if (place === undefined) place = await source.begin()
-        else if (wait > 0) await source.check(place)
+        first ??= await source.begin()
+        place ??= first
+        if (wait > 0) {
+          // Another log may have come back. Only an event can be compared, so what was looked at after it is looked at again.
+          const known = handedOut ? placeOf(handedOut) : expects
+          if (known === undefined) await source.check(first)
+          else if (!(await holds(known))) throw new LogReplaced()
+          place = handedOut ? source.after(handedOut) : first
+          checkpoint = handedOut?.position ?? from ?? START
+        }
         const end = await source.end()
         let caughtUp = !source.isBefore(place, end)
         /** The server's own checkpoint, if it sends one, may lie far before what it has looked at. */
@@ -138,6 +160,7 @@ export function subscribe<Place>(
             events = []
             if (!confirmed || (batch.events.length === 0 && isSame(batch, last))) continue
             last = batch
+            handedOut = batch.events.at(-1) ?? handedOut
             yield batch
             if (ending.signal.aborted) return
           }

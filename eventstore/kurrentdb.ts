@@ -13,6 +13,7 @@ import { type LogPlace, logRequest, removalRequest, STREAMS_READ, streamRequest 
 import { StreamsClient } from './kurrentdb-stub.ts'
 import { type Source, type SubscriptionObserver, subscribe } from './kurrentdb-subscription.ts'
 import { decodeReadResponse, type ReadAnswer } from './kurrentdb-wire.ts'
+import { type EventPlace, holdsEvent } from './place.ts'
 import {
   type AppendResult,
   comparePositions,
@@ -226,8 +227,14 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
     )
   }
 
-  function follow<Place>(source: Source<Place>, from: Position | undefined, batchSize: number): Subscription {
-    const subscription = subscribe(connection, source, { from, batchSize, observer })
+  function follow<Place>(
+    source: Source<Place>,
+    from: Position | undefined,
+    batchSize: number,
+    expects?: EventPlace,
+  ): Subscription {
+    const holds = (place: EventPlace) => holdsEvent(store, place)
+    const subscription = subscribe(connection, source, { from, batchSize, observer, expects, holds })
     const followed: Subscription = {
       [Symbol.asyncIterator]: () => subscription[Symbol.asyncIterator](),
       async unsubscribe() {
@@ -240,7 +247,7 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
     return followed
   }
 
-  return {
+  const store: EventStore = {
     async append(stream, events, { expected }) {
       checkStreamName(stream)
       checkExpectedRevision(expected)
@@ -295,7 +302,7 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
       }
     },
 
-    subscribeToAll({ from, filter, batchSize = BATCH }) {
+    subscribeToAll({ from, expects, filter, batchSize = BATCH }) {
       checkCount(batchSize, 'batchSize')
       const kept = filterOf(filter, false)
       const source: Source<Position | 'start'> = {
@@ -323,7 +330,7 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
         positionOf: (place) => (place === 'start' ? undefined : place),
         isBefore: (a, b) => (a === 'start' ? b !== 'start' : b !== 'start' && comparePositions(a, b) < 0),
       }
-      return follow(source, typeof from === 'string' ? undefined : from, batchSize)
+      return follow(source, typeof from === 'string' ? undefined : from, batchSize, expects)
     },
 
     subscribeToStream(stream, { from, batchSize = BATCH }) {
@@ -376,6 +383,8 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
 
     persistentSubscriptions: createGroups(connection, { checkOpen, subscriptions, observer, firstRevision }),
 
+    onDisconnect: connection.onDisconnect,
+
     async ping() {
       await logEnd()
     },
@@ -389,6 +398,7 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
       return closing
     },
   }
+  return store
 }
 
 function filterOf(filter: StreamFilter | undefined, systemEvents: boolean): StreamFilter | 'users' | 'all' {

@@ -2,7 +2,7 @@
  * Master keys: they wrap the keys of customers, and never come near an event. In the environment, or in a key management
  * system that a plug-in speaks to.
  */
-import { createSecretKey, hash, randomBytes } from 'node:crypto'
+import { createSecretKey, hash } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
 import { type Configuration, ConfigurationError } from '../schema/configuration.ts'
@@ -43,14 +43,14 @@ export function localMasterKey(secret: Uint8Array): MasterKey {
 
 /**
  * The configured master keys.
- * @throws ConfigurationError where none is set and the event store is not an embedded one, or the plug-in can't be used
+ * @throws ConfigurationError where none is there, or the plug-in can't be used
  */
 export function loadMasterKeys(configuration: Configuration): MasterKeys {
   const previous = (configuration.MASTER_KEY_PREVIOUS ?? '').split(',').filter((text) => text.trim() !== '')
   const older = previous.map((text) => localMasterKey(bytesOf(text, 'MASTER_KEY_PREVIOUS')))
   const { KMS_PLUGIN: plugin } = configuration
   if (plugin !== undefined) return [...loadPlugin(plugin), ...older]
-  const text = loadKey(configuration, 'MASTER_KEY', 'master-key', () => randomBytes(KEY_BYTES).toString('hex'))
+  const text = loadKey(configuration, 'MASTER_KEY')
   return [localMasterKey(bytesOf(text, 'MASTER_KEY')), ...older]
 }
 

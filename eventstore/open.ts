@@ -1,5 +1,6 @@
 /** The event store that a URL names. */
 import { type Configuration, ConfigurationError } from '../schema/configuration.ts'
+import { keyFilesOf } from '../schema/keys.ts'
 import { chained } from './chain.ts'
 import { type CustomerKeys, createCustomerKeys } from './customer-keys.ts'
 import { encryptedLog } from './encryption.ts'
@@ -64,6 +65,7 @@ export async function openLog(
   let keyStore = stored
   try {
     if (keysUrl !== EVENTSTORE_URL) keyStore = wrap(openEventStore(keysUrl, {}, 'KEYS_URL'), 'keys')
+    await refuseLostLog(configuration, stored)
     const keys = createCustomerKeys({ log: stored, keyStore, masterKeys })
     await keys.check().catch((error: unknown) => {
       if (!(error instanceof EventStoreUnavailable)) throw error
@@ -74,6 +76,53 @@ export async function openLog(
     await stored.close()
     throw error
   }
+}
+
+/**
+ * Opens the log as it is stored, for what needs no key of a customer.
+ * @param wrap what is between the log and the store that it is in
+ * @throws as `openLog`
+ */
+export async function openStoredLog(
+  configuration: Configuration,
+  wrap: (eventStore: EventStore) => EventStore = (eventStore) => eventStore,
+): Promise<EventStore> {
+  const stored = wrap(openEventStore(configuration.EVENTSTORE_URL))
+  try {
+    await refuseLostLog(configuration, stored)
+    return stored
+  } catch (error) {
+    await stored.close()
+    throw error
+  }
+}
+
+/** Whether the configured log, an embedded one, has no event yet; false for one on a server. @throws as `openEventStore` */
+export async function isEmbeddedLogEmpty({ EVENTSTORE_URL }: Configuration): Promise<boolean> {
+  if (!EVENTSTORE_URL.startsWith('sqlite:')) return false
+  const eventStore = openEventStore(EVENTSTORE_URL)
+  try {
+    return await isEmpty(eventStore)
+  } finally {
+    await eventStore.close()
+  }
+}
+
+async function isEmpty(eventStore: EventStore): Promise<boolean> {
+  for await (const _ of eventStore.readAll({ maxCount: 1 })) return false
+  return true
+}
+
+/**
+ * An empty log beside keys that are in use: customers' ids would begin again, and tokens of before would open the accounts
+ * of others. @throws ConfigurationError
+ */
+async function refuseLostLog(configuration: Configuration, stored: EventStore): Promise<void> {
+  const files = keyFilesOf(configuration)
+  if (files.length === 0 || !(await isEmpty(stored))) return
+  throw new ConfigurationError(
+    `EVENTSTORE_URL: the log ${configuration.EVENTSTORE_URL.slice('sqlite:'.length)} is empty or missing, but keys of a log are there: restore it, or, to begin a new one on purpose, move these away: ${files.join(', ')}.`,
+  )
 }
 
 /** The keys of a log in a file lie in a file beside it: `data/events.db`, `data/events-keys.db`. Those of a server, in its log. */

@@ -5,6 +5,7 @@
  */
 
 import type { CustomerKeys } from './customer-keys.ts'
+import type { EventPlace } from './place.ts'
 
 /** The revision that a stream must be at for an append to succeed; a number is the exact revision of its last event. */
 export type ExpectedRevision = number | 'no_stream' | 'any' | 'stream_exists'
@@ -80,6 +81,8 @@ export interface ReadAllOptions {
 export interface SubscribeToAllOptions {
   /** EXCLUSIVE (a read's `from` is inclusive): the position of the last event already handled. */
   readonly from: Position | 'start' | 'end'
+  /** The event that stands at `from`: after a lost connection it has to be there still. */
+  readonly expects?: EventPlace
   readonly filter?: StreamFilter
   /** The most events in one batch. Default 500. */
   readonly batchSize?: number
@@ -103,7 +106,8 @@ export interface SubscriptionBatch {
 /**
  * Catches up from its start, then follows live. Iterate it to receive; a consumer that does not pull
  * holds the subscription back, with bounded memory. The iteration ends when `unsubscribe` has been called.
- * When the connection drops, it resumes by itself after the last batch that was pulled.
+ * When the connection drops, it resumes by itself after the last event that was pulled, if that one is still where it was;
+ * otherwise the iteration throws LogReplaced.
  * There is one iterator: asked for again, it goes on; leaving a `for await` ends it.
  */
 export interface Subscription extends AsyncIterable<SubscriptionBatch> {
@@ -202,7 +206,10 @@ export interface EventStore {
   /** Reads the log of all streams. @throws InvalidArgument for a position that is not an event's | EventStoreUnavailable */
   readAll(options?: ReadAllOptions): AsyncIterable<RecordedEvent>
 
-  /** System events are left out unless a filter prefix names them. @throws InvalidArgument */
+  /**
+   * System events are left out unless a filter prefix names them.
+   * @throws InvalidArgument; LogReplaced (in the iteration) after a lost connection
+   */
   subscribeToAll(options: SubscribeToAllOptions): Subscription
 
   /** A missing stream is waited for. @throws StreamDeleted (at the first pull) for a tombstoned one */
@@ -222,6 +229,13 @@ export interface EventStore {
 
   /** Where the store is a server that can share events out among processes. */
   readonly persistentSubscriptions?: PersistentSubscriptions
+
+  /**
+   * Where the store is a server: has the listener called each time that the connection to it is gone, before the next
+   * one is there. What answers next may be another log (a server restored from a backup), so what a process keeps in
+   * memory of what it has read does not outlive the connection. @returns takes the listener away
+   */
+  onDisconnect?(listener: () => void): () => void
 
   /** Where personal fields are encrypted on their way in: the keys. */
   readonly keys?: CustomerKeys
@@ -283,6 +297,17 @@ export class AppendTooLarge extends Error {
   constructor(maxAppendSize: number) {
     super(`The events of one append may be ${maxAppendSize} bytes together at most.`)
     this.maxAppendSize = maxAppendSize
+  }
+}
+
+/**
+ * The log that answers is not the one that was read so far: an event that was handed out is no longer where it was. What
+ * was derived from the log has to be compared with it before anything goes on.
+ */
+export class LogReplaced extends Error {
+  override readonly name = 'LogReplaced'
+  constructor() {
+    super('The event store came back with another log, or an older state of it.')
   }
 }
 

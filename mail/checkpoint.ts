@@ -4,14 +4,15 @@
  */
 import { chained } from '../eventstore/chain.ts'
 import { decode, encode } from '../eventstore/codec.ts'
-import { type EventStore, type Position, StreamNotFound, WrongExpectedRevision } from '../eventstore/port.ts'
+import { type EventPlace, placeOf } from '../eventstore/place.ts'
+import { type EventStore, StreamNotFound, WrongExpectedRevision } from '../eventstore/port.ts'
 import type { MailEvent } from '../schema/events.ts'
 
 export interface Checkpoint {
-  /** Everything up to here has been looked at. */
-  readonly position: Position
+  /** Everything up to this event has been looked at. */
+  readonly place: EventPlace
   /** Events up to there whose mails are still to be sent. */
-  readonly unsent: readonly Position[]
+  readonly unsent: readonly EventPlace[]
   /** The process that is sending, if any is. */
   readonly holder: string | null
 }
@@ -21,6 +22,8 @@ export interface StoredCheckpoint {
   readonly checkpoint: Checkpoint | undefined
   /** Of the stream: what the next write expects. */
   readonly revision: number | 'no_stream'
+  /** Where the checkpoint itself stands. */
+  readonly ownPlace?: EventPlace
 }
 
 export interface CheckpointStream {
@@ -38,6 +41,10 @@ export interface CheckpointStream {
 export function checkpointStream(eventStore: EventStore, name: string): CheckpointStream {
   const stream = `mailCheckpoint-${name}`
   let limited = false
+  // A stream of a log that was restored may have no limit yet.
+  eventStore.onDisconnect?.(() => {
+    limited = false
+  })
 
   /** Of these events only the newest is of use. */
   async function limit(): Promise<void> {
@@ -51,9 +58,9 @@ export function checkpointStream(eventStore: EventStore, name: string): Checkpoi
     async load() {
       try {
         for await (const event of eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })) {
-          const { commit, prepare, unsent, holder } = decode<MailEvent>(event).data
-          const checkpoint = { position: read({ commit, prepare }), unsent: unsent.map(read), holder }
-          return { checkpoint, revision: event.revision }
+          const { unsent, holder, ...place } = decode<MailEvent>(event).data
+          const checkpoint = { place: read(place), unsent: unsent.map(read), holder }
+          return { checkpoint, revision: event.revision, ownPlace: placeOf(event) }
         }
       } catch (error) {
         if (!(error instanceof StreamNotFound)) throw error
@@ -61,9 +68,9 @@ export function checkpointStream(eventStore: EventStore, name: string): Checkpoi
       return { checkpoint: undefined, revision: 'no_stream' }
     },
 
-    async replace(revision, { position, unsent, holder }, id) {
+    async replace(revision, { place, unsent, holder }, id) {
       await limit()
-      const data = { ...written(position), unsent: unsent.map(written), holder }
+      const data = { ...written(place), unsent: unsent.map(written), holder }
       const at = new Date().toISOString()
       const metadata = { $correlationId: id, $causationId: id, actor: 'mail', at }
       const event = encode({ type: 'MailCheckpointSet', data }, id, metadata)
@@ -77,8 +84,14 @@ export function checkpointStream(eventStore: EventStore, name: string): Checkpoi
   }
 }
 
-const written = ({ commit, prepare }: Position) => ({ commit: String(commit), prepare: String(prepare) })
-const read = ({ commit, prepare }: ReturnType<typeof written>): Position => ({
-  commit: BigInt(commit),
-  prepare: BigInt(prepare),
-})
+type Written = Omit<Extract<MailEvent, { type: 'MailCheckpointSet' }>['data'], 'unsent' | 'holder'>
+
+function written({ position: { commit, prepare }, id, stream, revision }: EventPlace): Written {
+  const event = id === '' ? {} : { id, stream, revision }
+  return { commit: String(commit), prepare: String(prepare), ...event }
+}
+
+/** An earlier release has written the position alone. */
+function read({ commit, prepare, id = '', stream = '', revision = -1 }: Written): EventPlace {
+  return { position: { commit: BigInt(commit), prepare: BigInt(prepare) }, id, stream, revision }
+}

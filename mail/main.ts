@@ -1,9 +1,10 @@
 /** The mail worker as a process of its own: `npm run mail`. */
 import type { FastifyBaseLogger } from 'fastify'
 import { collectDefaultMetrics, Registry } from 'prom-client'
+import { checkKeys, checkKeysAtStart } from '../eventstore/key-fingerprints.ts'
 import { openLog } from '../eventstore/open.ts'
 import { loadEmailHashKey } from '../schema/keys.ts'
-import { listen, runProcess } from '../schema/process.ts'
+import { endProcess, listen, runProcess } from '../schema/process.ts'
 import { loadStore } from '../schema/store.ts'
 import { createMailMetrics } from './metrics.ts'
 import { buildMailServer } from './server.ts'
@@ -19,6 +20,7 @@ await runProcess(async (configuration) => {
     onDrop: (reason) => log?.warn({ reason }, 'subscription to the event store dropped; it resumes where it was'),
     onResume: () => log?.info('subscription to the event store resumed'),
   })
+  await checkKeysAtStart(() => checkKeys(eventStore, { emailHashKey }, { record: true }), endProcess)
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   let mail: Mail | undefined

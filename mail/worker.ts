@@ -7,6 +7,8 @@
  * checkpoint, which it renews while it has mails in hand. Another takes over when it has seen no change for `leaseMs`; no
  * attempt of the former one lasts as long.
  */
+import { LRUCache } from 'lru-cache'
+import { type EventPlace, holdsEvent, isSameId, placeOf } from '../eventstore/place.ts'
 import {
   comparePositions,
   type EventStore,
@@ -74,6 +76,8 @@ const MOST_WAITING = 200
 /** Events without a mail are worth a checkpoint only now and then, and none at all where there are none. */
 const QUIET = { events: 5_000, ms: 60_000 }
 const BACK_OFF: Waits = { firstMs: 50, mostMs: 5_000 }
+/** Of so many mails a worker knows that they are done with. */
+const REMEMBERED_MAILS = 10_000
 /** So long stopping tries to store the checkpoint. */
 const LAST_WRITE_MS = 2_000
 
@@ -88,7 +92,7 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
   const over = new AbortController()
 
   let subscription: Subscription | undefined
-  let position: Position | undefined
+  let place: EventPlace | undefined
   let revision: StoredCheckpoint['revision'] = 'no_stream'
   /** When the write began by which this worker may send. */
   let heldSince: number | undefined
@@ -101,8 +105,10 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
   let unsaved = 0
   /** Of these, those that a write under way will cover. */
   let covered = 0
-  /** Mails that are done with, but not yet in the checkpoint: whatever happens, they are not sent again. */
-  const settled = new Set<string>()
+  /** Mails that are done with: whatever happens to the checkpoint (a server restored from a backup), they are not sent again. */
+  const settled = new LRUCache<string, true>({ max: REMEMBERED_MAILS })
+  /** How many of them are not in the checkpoint. */
+  let settledUnsaved = 0
   let isWanted = false
   let saving: Promise<void> | undefined
   let renewal: NodeJS.Timeout | undefined
@@ -122,7 +128,8 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
     mostTries: options.mostTries ?? 15,
     mayStart: () => !isLost && heldSince !== undefined && performance.now() - heldSince < leaseMs - attemptMs,
     onSettled(event) {
-      settled.add(event.id)
+      settled.set(event.id, true)
+      settledUnsaved++
       save()
       tell()
     },
@@ -152,13 +159,19 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
     const stored = await awaitTurn()
     if (stopping.signal.aborted) return
     begin(stored)
-    const { position: from, unsent = [], holder = null } = stored.checkpoint ?? {}
+    place = await locate(stored)
+    const { unsent = [], holder = null } = stored.checkpoint ?? {}
     try {
       for (const place of unsent) {
         const event = await eventAt(place)
         if (event && !settled.has(event.id)) queue.add(event)
       }
-      const following = eventStore.subscribeToAll({ from: from ?? 'start', filter: FILTER, batchSize })
+      const following = eventStore.subscribeToAll({
+        from: place?.position ?? 'start',
+        ...(place && place.id !== '' && { expects: place }),
+        filter: FILTER,
+        batchSize,
+      })
       subscription = following
       // Its holder is gone, or was this worker before an outage: the checkpoint must not go on saying that it sends.
       if (holder !== null || queue.size > 0) save()
@@ -167,7 +180,9 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
           if (options.letters.purposesOf(event).length > 0 && !settled.has(event.id)) queue.add(event)
           else if (ERASURES.has(event.type)) await forget(event.stream)
         }
-        position = batch.checkpoint
+        // An event's place, not that of the end of what was looked at: it can be compared.
+        const last = batch.events.at(-1)
+        if (last) place = placeOf(last)
         unsaved += batch.events.length
         take()
         worked()
@@ -204,7 +219,7 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
 
   function begin(stored: StoredCheckpoint): void {
     revision = stored.revision
-    position = stored.checkpoint?.position
+    place = undefined
     subscription = undefined
     heldSince = undefined
     isLost = false
@@ -232,13 +247,39 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
     }
   }
 
-  async function eventAt(place: Position): Promise<RecordedEvent | undefined> {
+  /**
+   * Where to go on from: the checkpoint's event, also where it stands elsewhere by now (a log that was copied to another
+   * server). Of an event that is not in this log at all nobody can say what was sent: then from the checkpoint itself on,
+   * for mails that were sent long ago must not go out once more. @throws EventStoreUnavailable
+   */
+  async function locate({ checkpoint, ownPlace }: StoredCheckpoint): Promise<EventPlace | undefined> {
+    if (checkpoint === undefined) return undefined
+    const { place } = checkpoint
+    if (place.id === '' || (await holdsEvent(eventStore, place))) return place
+    const event = await eventAt(place)
+    if (event) return placeOf(event)
+    log.warn({}, 'the mail checkpoint is of another log; mails are sent for what came after it was written')
+    return ownPlace
+  }
+
+  /** The event, wherever it stands by now; undefined where it is gone. @throws EventStoreUnavailable */
+  async function eventAt({ position, id, stream, revision }: EventPlace): Promise<RecordedEvent | undefined> {
+    const isIt = (event: RecordedEvent) =>
+      id === '' ? comparePositions(event.position, position) === 0 : isSameId(event.id, id)
     try {
-      for await (const event of eventStore.readAll({ from: place, filter: FILTER, maxCount: 1 })) {
-        if (comparePositions(event.position, place) === 0) return event
+      for await (const event of eventStore.readAll({ from: position, filter: FILTER, maxCount: 1 })) {
+        if (isIt(event)) return event
       }
     } catch (error) {
-      if (!(error instanceof InvalidArgument)) throw error // it is gone from the log
+      if (!(error instanceof InvalidArgument)) throw error
+    }
+    if (id === '') return undefined
+    try {
+      for await (const event of eventStore.readStream(stream, { from: revision, maxCount: 1 })) {
+        if (isIt(event)) return event
+      }
+    } catch (error) {
+      if (!(error instanceof StreamNotFound || error instanceof StreamDeleted)) throw error
     }
     return undefined
   }
@@ -271,22 +312,22 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
   }
 
   async function write(): Promise<void> {
-    while (isWanted && !isLost && position !== undefined) {
+    while (isWanted && !isLost && place !== undefined) {
       isWanted = false
       clearTimeout(renewal)
       clearTimeout(quiet)
       quiet = undefined
       const began = performance.now()
-      const unsent = queue.events().map((event) => event.position)
+      const unsent = queue.events().map(placeOf)
       const holder = unsent.length > 0 && !isReleasing ? me : null
-      const done = [...settled]
+      const done = settledUnsaved
       covered = unsaved
-      const written = await replace({ position, unsent, holder })
+      const written = await replace({ place, unsent, holder })
       if (written === undefined) return lose()
       revision = written
       unsaved -= covered
       covered = 0
-      for (const id of done) settled.delete(id)
+      settledUnsaved -= done
       heldSince = holder === null ? undefined : began
       if (queue.size > 0 && !isReleasing) {
         if (heldSince === undefined) isWanted = true // a mail came while the name was taken out
@@ -318,7 +359,7 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
     await queue.drain(graceMs)
     isReleasing = true
     const limit = setTimeout(() => over.abort(), LAST_WRITE_MS)
-    if (heldSince !== undefined || settled.size > 0 || unsaved > 0 || saving) await save()
+    if (heldSince !== undefined || settledUnsaved > 0 || unsaved > 0 || saving) await save()
     clearTimeout(limit)
   }
 
@@ -344,10 +385,10 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
     },
 
     async caughtUp() {
-      let end: Position = { commit: 0n, prepare: 0n }
+      let end: Position | undefined
       const newest = eventStore.readAll({ direction: 'backwards', filter: FILTER, maxCount: 1 })
       for await (const last of newest) end = last.position
-      const isThere = () => position !== undefined && comparePositions(position, end) >= 0
+      const isThere = () => end === undefined || (place !== undefined && comparePositions(place.position, end) >= 0)
       if (stopping.signal.aborted) throw new Error('The mail worker was stopped.')
       await until(() => isThere() && queue.size === 0 && saving === undefined && !isLost)
     },

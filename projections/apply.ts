@@ -5,7 +5,8 @@
 import { LRUCache } from 'lru-cache'
 import { decode } from '../eventstore/codec.ts'
 import { keysOf } from '../eventstore/guard.ts'
-import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
+import { type EventPlace, laterPlace, placeOf } from '../eventstore/place.ts'
+import { comparePositions, type EventStore, EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
 import { type CustomerEvent, isErased } from '../schema/events.ts'
 import { inTurns } from '../schema/in-turns.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
@@ -83,8 +84,15 @@ export function createApplier(options: {
     return documents
   }
 
-  /** The document with the events applied, as far as they can be. */
-  async function advance(document: CustomerDocument, events: readonly RecordedEvent[]): Promise<CustomerDocument> {
+  /**
+   * The document with the events applied, as far as they can be.
+   * @param onApplied told of each event that the document was read beyond its own for
+   */
+  async function advance(
+    document: CustomerDocument,
+    events: readonly RecordedEvent[],
+    onApplied: (event: RecordedEvent) => void,
+  ): Promise<CustomerDocument> {
     const { id } = document
     let current = document
     for (const event of events) {
@@ -98,6 +106,7 @@ export function createApplier(options: {
             if (missing.revision > current.revision + 1) break // the stream was cut off here
             type = missing.type
             current = await next(current, missing)
+            onApplied(missing)
           }
           if (current.revision < event.revision) throw new Error('The event is gone from its stream.')
         } else {
@@ -185,12 +194,17 @@ export function createApplier(options: {
 
   async function applyAll(events: readonly RecordedEvent[], onSent: (() => void) | undefined): Promise<void> {
     let pending = groupByCustomer(events)
+    /** Told to the read model before it has any document of it. */
+    let newest: EventPlace | undefined
+    for (const event of events) if (newest === undefined || isAfter(event, newest)) newest = placeOf(event)
     for (let isFirst = true; pending.size > 0; isFirst = false) {
       const documents = await load(pending, isFirst)
       const writes: DocumentWrite[] = []
       for (const [id, own] of pending) {
         const before = documents.get(id) as CustomerDocument
-        const document = await advance(before, own)
+        const document = await advance(before, own, (event) => {
+          newest = laterPlace(newest, placeOf(event))
+        })
         if (document.revision > before.revision) writes.push({ document, expected: before.revision })
       }
       if (writes.length === 0) return
@@ -202,7 +216,7 @@ export function createApplier(options: {
       // Taken for stored from here on, so that the next events can be applied meanwhile. Where it is not so, their
       // compare-and-set fails too. A stuck one is read each time: a newer release beside this one may get past the event.
       for (const { document } of writes) if (!stuck.has(document.id)) stored.set(document.id, document)
-      const putting = readModel.put(writes)
+      const putting = readModel.put(writes, newest)
       onSent?.()
       const revisions = await putting
       parked ??= new Map((await readModel.parked()).map(({ customerId, revision }) => [customerId, revision]))
@@ -244,6 +258,7 @@ export function createApplier(options: {
 /** Whether something personal is in a document. */
 const holdsPerson = (document: CustomerDocument | undefined): boolean =>
   document?.status === 'registered' && !isErased(document.email)
+const isAfter = (a: Pick<RecordedEvent, 'position'>, b: EventPlace) => comparePositions(a.position, b.position) > 0
 
 function groupByCustomer(events: readonly RecordedEvent[]): Map<number, RecordedEvent[]> {
   const groups = new Map<number, RecordedEvent[]>()

@@ -5,10 +5,11 @@
 import { once } from 'node:events'
 import { userInfo } from 'node:os'
 import { createInterface } from 'node:readline/promises'
+import { checkKeys } from '../eventstore/key-fingerprints.ts'
 import { openLog } from '../eventstore/open.ts'
 import { patientWith } from '../eventstore/patient.ts'
 import type { EventStore } from '../eventstore/port.ts'
-import { loadEmailHashKey } from '../schema/keys.ts'
+import { findKey, loadEmailHashKey } from '../schema/keys.ts'
 import { runCommand } from '../schema/process.ts'
 import { showProgress } from '../schema/progress.ts'
 import { loadStore } from '../schema/store.ts'
@@ -26,10 +27,12 @@ await runCommand(async (configuration, signal) => {
   try {
     return await runAudit(process.argv.slice(2), {
       openEventStore: async () => {
-        const onOutage = (reason: string) => console.error(`${reason} Waiting for it.`)
-        eventStore ??= (
-          await openLog(configuration, {}, patientWith(configuration.EVENTSTORE_URL, { signal, onOutage }))
-        ).eventStore
+        if (eventStore === undefined) {
+          const onOutage = (reason: string) => console.error(`${reason} Waiting for it.`)
+          const wrap = patientWith(configuration.EVENTSTORE_URL, { signal, onOutage })
+          eventStore = (await openLog(configuration, {}, wrap)).eventStore
+          await checkKeys(eventStore, { emailHashKey: findKey(configuration, 'EMAIL_HASH_KEY') }, { record: false })
+        }
         return eventStore
       },
       emailHashKey: () => loadEmailHashKey(configuration),

@@ -1,5 +1,6 @@
 /** One customer folded from its stream. */
 import { decode } from '../eventstore/codec.ts'
+import { isSameId } from '../eventstore/place.ts'
 import { type EventStore, StreamNotFound } from '../eventstore/port.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
@@ -43,6 +44,45 @@ export async function foldCustomer(
     if (!(error instanceof StreamNotFound)) throw error
   }
   return document
+}
+
+/** A customer as of an event of its stream. */
+export interface Folded {
+  readonly document: CustomerDocument
+  /** The id of the event at the document's revision; undefined where there is no event. */
+  readonly eventId: string | undefined
+}
+
+/**
+ * The customer as of the end of its stream, folded forward from what is known already. The event that this ends with is
+ * read too and compared: where it is not the same any more, the log is another one and everything is read anew.
+ * @throws EventStoreUnavailable
+ */
+export async function foldForward(
+  eventStore: EventStore,
+  id: number,
+  known: Folded = { document: absentCustomer(id), eventId: undefined },
+): Promise<Folded> {
+  let { document, eventId } = known
+  let isCompared = eventId === undefined
+  try {
+    for await (const event of eventStore.readStream(customerStream(id), { from: Math.max(document.revision, 0) })) {
+      if (!isCompared) {
+        if (event.revision !== document.revision || !isSameId(event.id, eventId ?? '')) break
+        isCompared = true
+        continue
+      }
+      try {
+        document = project(document, decode<CustomerEvent>(event))
+      } catch (error) {
+        document = await skipOrThrow(eventStore, document, error)
+      }
+      eventId = event.id
+    }
+  } catch (error) {
+    if (!(error instanceof StreamNotFound)) throw error
+  }
+  return isCompared ? { document, eventId } : foldForward(eventStore, id)
 }
 
 /**

@@ -63,6 +63,11 @@ export function startGroupProjection(
   let busy = false
   /** The generation that this process has brought up to the log, and since then acknowledges its deliveries to. */
   let filled: number | undefined
+  /** The connection was lost: what answers by now may be another log. */
+  let isDoubtful = false
+  const unlisten = eventStore.onDisconnect?.(() => {
+    isDoubtful = true
+  })
 
   const running = Promise.all([repeat(consume), fill()])
 
@@ -97,6 +102,7 @@ export function startGroupProjection(
     try {
       for await (const deliveries of joined) {
         busy = true
+        if (isDoubtful) await compare()
         await applyAll(deliveries)
         await joined.ack(deliveries)
         busy = false
@@ -114,6 +120,18 @@ export function startGroupProjection(
     } finally {
       busy = false
       await joined.unsubscribe()
+    }
+  }
+
+  /** The server's own checkpoint of the group is as old as its log; the documents are compared with it before they go on. */
+  async function compare(): Promise<void> {
+    isDoubtful = false
+    try {
+      if ((await resume(options)) === null) filled = undefined
+      applier.forget()
+    } catch (error) {
+      isDoubtful = true
+      throw error
     }
   }
 
@@ -204,6 +222,7 @@ export function startGroupProjection(
   return {
     async stop() {
       stopping.abort()
+      unlisten?.()
       if (!busy) await subscription?.unsubscribe()
       await running
     },

@@ -1,15 +1,16 @@
 /** The projection as a process of its own: `npm run projections -- --mode catch-up|group`. */
 import type { FastifyBaseLogger } from 'fastify'
 import { collectDefaultMetrics, Registry } from 'prom-client'
+import { checkKeysAtStart } from '../eventstore/key-fingerprints.ts'
 import { openLog } from '../eventstore/open.ts'
 import { ConfigurationError } from '../schema/configuration.ts'
-import { listen, readArguments, runProcess } from '../schema/process.ts'
+import { endProcess, listen, readArguments, runProcess } from '../schema/process.ts'
 import { startTracing } from '../schema/tracing.ts'
 import { startGroupProjection } from './group.ts'
 import { createProjectionMetrics } from './metrics.ts'
 import { openReadModel } from './open.ts'
 import { startConfiguredCheckpoints } from './proof/checkpoints.ts'
-import { loadSigningKey } from './proof/key.ts'
+import { checkAuditKey, loadSigningKey } from './proof/key.ts'
 import { buildProjectionsServer } from './server.ts'
 import { traced } from './tracing.ts'
 import { startProjection } from './worker.ts'
@@ -37,6 +38,7 @@ await runProcess(async (configuration) => {
     },
     onResume: () => log?.info('subscription to the event store resumed'),
   })
+  await checkKeysAtStart(() => checkAuditKey(eventStore, configuration, { record: true }), endProcess)
   const readModel = openReadModel(configuration.READMODEL_URL)
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })

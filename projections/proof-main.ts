@@ -1,7 +1,9 @@
 /** `npm run audit`: whether the log is whole, and proofs of what is in it. See proof/. */
-import { openEventStore } from '../eventstore/open.ts'
+import { openStoredLog } from '../eventstore/open.ts'
 import { patientWith } from '../eventstore/patient.ts'
+import type { EventStore } from '../eventstore/port.ts'
 import { type Configuration, ConfigurationError } from '../schema/configuration.ts'
+import { loadKey } from '../schema/keys.ts'
 import { readArguments, runCommand } from '../schema/process.ts'
 import {
   checkCommand,
@@ -12,7 +14,7 @@ import {
   readKeyFile,
   verifyCommand,
 } from './proof/command.ts'
-import { loadSigningKey, type PublicKey, type SigningKey } from './proof/key.ts'
+import { checkAuditKey, type PublicKey, readAuditKey, type SigningKey } from './proof/key.ts'
 
 const USAGE =
   'verify, prove EVENT [--content], check FILE --key PUBLIC.pem, checkpoint, key; --key PUBLIC.pem (verify, prove), --json'
@@ -43,35 +45,43 @@ await runCommand(async (configuration, signal) => {
       if (key === undefined) throw new ConfigurationError('check needs --key PUBLIC.pem: the key that you trust.')
       return checkCommand({ file: subject ?? '', key, json, print })
     }
-    case 'key':
-      return keyCommand({ key: signingKey(configuration), json, print })
+    case 'key': {
+      const key = signingKey(configuration)
+      return withLog(configuration, signal, async () => keyCommand({ key, json, print }))
+    }
     case 'verify': {
       const keys = given.length > 0 ? given : [signingKey(configuration)]
-      return withLog(configuration, signal, (eventStore) => verifyCommand(eventStore, { keys, json, signal, print }))
+      const isOwn = given.length === 0
+      const verify = (eventStore: EventStore) => verifyCommand(eventStore, { keys, json, signal, print })
+      return withLog(configuration, signal, verify, isOwn)
     }
     case 'prove': {
       const event = readEventName(subject ?? '')
-      return withLog(configuration, signal, (eventStore) =>
-        proveCommand(eventStore, { key: publicKey(), event, content, print }),
-      )
+      const key = publicKey()
+      const prove = (eventStore: EventStore) => proveCommand(eventStore, { key, event, content, print })
+      return withLog(configuration, signal, prove, given.length === 0)
     }
-    case 'checkpoint':
-      return withLog(configuration, signal, (eventStore) =>
-        checkpointCommand(eventStore, { key: signingKey(configuration), signal, json, print }),
-      )
+    case 'checkpoint': {
+      const key = signingKey(configuration)
+      return withLog(configuration, signal, (eventStore) => checkpointCommand(eventStore, { key, signal, json, print }))
+    }
     default:
       throw usage()
   }
 })
 
+/** @param isOwn whether the key is the service's own: then it has to be the log's. One that is given is the caller's choice. */
 async function withLog(
-  { EVENTSTORE_URL }: Configuration,
+  configuration: Configuration,
   signal: AbortSignal,
-  work: (eventStore: ReturnType<typeof openEventStore>) => Promise<number>,
+  work: (eventStore: EventStore) => Promise<number>,
+  isOwn = true,
 ): Promise<number> {
   const onOutage = (reason: string) => console.error(`${reason} Waiting for it.`)
-  const eventStore = patientWith(EVENTSTORE_URL, { signal, onOutage })(openEventStore(EVENTSTORE_URL))
+  const wrap = patientWith(configuration.EVENTSTORE_URL, { signal, onOutage })
+  const eventStore = await openStoredLog(configuration, wrap)
   try {
+    if (isOwn) await checkAuditKey(eventStore, configuration, { record: false })
     return await work(eventStore)
   } finally {
     await eventStore.close()
@@ -80,12 +90,7 @@ async function withLog(
 
 /** @throws ConfigurationError */
 function signingKey(configuration: Configuration): SigningKey {
-  const key = loadSigningKey(configuration)
-  if (key === undefined)
-    throw new ConfigurationError(
-      'AUDIT_SIGNING_KEY is not set; it is required unless EVENTSTORE_URL is sqlite:PATH, or --key names a public one to verify and prove with.',
-    )
-  return key
+  return readAuditKey(loadKey(configuration, 'AUDIT_SIGNING_KEY'))
 }
 
 function usage(): ConfigurationError {

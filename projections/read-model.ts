@@ -1,5 +1,6 @@
 /** The read-model port: one document per customer, served to queries. Adapters: SQLite, Redis. */
-import { comparePositions, type Position } from '../eventstore/port.ts'
+import type { EventPlace } from '../eventstore/place.ts'
+import { comparePositions } from '../eventstore/port.ts'
 import type { CustomerDocument } from './customer.ts'
 
 /** What a query learns of one customer. */
@@ -22,10 +23,11 @@ export interface DocumentWrite {
   readonly expected: number
 }
 
-/** How far the projection has worked. */
-export interface Checkpoint {
-  /** Everything up to and including this position is in the documents. */
-  readonly position: Position
+/**
+ * How far the projection has worked: everything up to and including this customer event is in the documents. It names an
+ * event and not just a position, so that another log is noticed.
+ */
+export interface Checkpoint extends EventPlace {
   /** The id of the log's first customer event: documents of another log must never be served. */
   readonly origin: string
   /**
@@ -141,10 +143,24 @@ export interface ReadModel {
 
   /**
    * Stores documents, each only if the stored revision is the one expected (compare-and-set).
+   * @param newest the newest event that the documents reflect; stored with them, and never later than they are
    * @returns for each write, in order, the revision now stored: the document's own where it was written
    * @throws ReadModelUnavailable
    */
-  put(writes: readonly DocumentWrite[]): Promise<readonly number[]>
+  put(writes: readonly DocumentWrite[], newest?: EventPlace): Promise<readonly number[]>
+
+  /**
+   * The newest event that any document of this generation may reflect; null for none. It can be newer than the checkpoint:
+   * after a crash between the two, and where a group shares the events out.
+   * @throws ReadModelUnavailable
+   */
+  newest(): Promise<EventPlace | null>
+
+  /**
+   * Hides the documents of this generation from queries, on every instance at once, until a projection has compared them
+   * with the log. For whoever finds that they are another log's. @throws ReadModelUnavailable
+   */
+  distrust(): Promise<void>
 
   /** null before the first. @throws ReadModelUnavailable */
   getCheckpoint(): Promise<Checkpoint | null>
@@ -195,7 +211,8 @@ export interface ReadModel {
 /** Whether two checkpoints say the same. */
 export function sameCheckpoint(a: Checkpoint | null, b: Checkpoint | null): boolean {
   if (a === null || b === null) return a === b
-  return a.origin === b.origin && a.complete === b.complete && comparePositions(a.position, b.position) === 0
+  if (a.origin !== b.origin || a.complete !== b.complete || a.id !== b.id) return false
+  return comparePositions(a.position, b.position) === 0
 }
 
 /** The read model can't be reached: fold the stream instead. */

@@ -16,6 +16,7 @@ import {
   type Progress,
   startFilling,
 } from './rebuild.ts'
+import { compareCheckpoint } from './worker.ts'
 
 const ACTIONS = ['verify', 'roll-back', 'drop', 'status'] as const
 const USAGE = '--verify, --roll-back, --drop, --status, or none of them with --accept-differences'
@@ -48,7 +49,7 @@ await runCommand(async (configuration, signal) => {
       case 'verify':
         return await verify(eventStore, readModel, signal)
       case 'roll-back':
-        return await rollBack(readModel)
+        return await rollBack(eventStore, readModel, READMODEL_URL)
       case 'drop':
         return await drop(readModel)
       case 'status':
@@ -161,7 +162,7 @@ async function verify(eventStore: EventStore, readModel: ReadModel, signal: Abor
   return count === 0 ? 0 : 1
 }
 
-async function rollBack(readModel: ReadModel): Promise<number> {
+async function rollBack(eventStore: EventStore, readModel: ReadModel, url: string): Promise<number> {
   const generations = await readModel.generations()
   const current = generations.find((each) => each.live)
   const live = current?.number ?? 1
@@ -170,7 +171,8 @@ async function rollBack(readModel: ReadModel): Promise<number> {
     console.log(`Generation ${live} is live; there is none before it to go back to.`)
     return 1
   }
-  if (current?.checkpoint && before.checkpoint?.origin !== current.checkpoint.origin) {
+  const isOther = current?.checkpoint && before.checkpoint?.origin !== current.checkpoint.origin
+  if (isOther || !(await isOfLog(eventStore, url, before.number))) {
     console.log(`Generation ${before.number} is of another log: its documents are not this service's. See --drop`)
     return 1
   }
@@ -182,6 +184,16 @@ async function rollBack(readModel: ReadModel): Promise<number> {
     `Generation ${before.number} is live again. What it has missed is caught up; until then queries fold the streams.`,
   )
   return 0
+}
+
+/** Whether a generation was made of this log: not of one that was lost since, or of what a restored one no longer has. */
+async function isOfLog(eventStore: EventStore, url: string, number: number): Promise<boolean> {
+  const generation = openReadModel(url, { generation: number })
+  try {
+    return (await compareCheckpoint(eventStore, generation)).isOfLog
+  } finally {
+    await generation.close()
+  }
 }
 
 async function drop(readModel: ReadModel): Promise<number> {

@@ -105,6 +105,14 @@ export const scripts = {
      return missing`,
   ),
 
+  /** (place; value): keeps the later one. A value begins with its position in 40 digits, so that texts compare as positions do. */
+  raisePlace: script<null>(
+    1,
+    `local stored = redis.call('GETRANGE', KEYS[1], 0, 39)
+     if stored < string.sub(ARGV[1], 1, 40) then redis.call('SET', KEYS[1], ARGV[1]) end
+     return false`,
+  ),
+
   /** (hash): its fields and values in turn */
   readHash: script<string[]>(
     1,

@@ -6,11 +6,13 @@
  * `customer:{ID}:revision`   the mark: the newest revision that was acknowledged
  * `customer:{ID}`            the revision, a blank, the document as JSON
  * `customer:{checkpoint}`    the checkpoint, and the epoch of the filling that it belongs to
+ * `customer:{newest}`        the newest event that a document may reflect
  * `customer:{parked}`        events that can't be applied (a hash by customer)
  * `customer:probe:{TAG}`     for a minute: a server took a write
  * `customer:seal:{TAG}`      whether queries may see the slot's documents: one for each slot; without a Cluster one for all
  *
- * Documents, checkpoint, parked events and seals are the first generation's; of generation N they begin with `customer:N:`.
+ * Documents, checkpoint, newest event, parked events and seals are the first generation's; of generation N they begin with
+ * `customer:N:`.
  *
  * A mark that is lost must not make an old document look new. A flush loses all marks of a server; a start from an
  * older snapshot, or a replica that takes over, loses the newest. What was lost can't be seen in the keys that are left,
@@ -46,7 +48,17 @@ import {
 } from './read-model.ts'
 import { ALL, connectRedis, REFUSED, type RedisCommands, unlessRefused } from './redis-connection.ts'
 import { slotOf, tagOfEachSlot } from './redis-slots.ts'
-import { format, liveIn, parse, parseDocument, readText, type Stored, toCheckpoint } from './redis-values.ts'
+import {
+  format,
+  formatPlace,
+  liveIn,
+  parse,
+  parseDocument,
+  parsePlace,
+  readText,
+  type Stored,
+  toCheckpoint,
+} from './redis-values.ts'
 import { readNumber, readParked } from './stored.ts'
 
 /** The most that is sent before the answers are awaited. */
@@ -90,6 +102,7 @@ export function openRedisReadModel(
   let current = generation ?? 0
   let own = generation === undefined ? '' : ownPrefix(generation)
   const checkpointKey = () => `${own}:{checkpoint}`
+  const newestKey = () => `${own}:{newest}`
   const parkedKey = () => `${own}:{parked}`
   const documentKeyOf = (prefix: string, id: number) => `${prefix}:{${id}}`
   const documentKey = (id: number) => documentKeyOf(own, id)
@@ -247,6 +260,69 @@ export function openRedisReadModel(
     return wanted.complete === next.complete ? next : setCheckpoint(next, { ...next, complete: false })
   }
 
+  async function putAll(writes: readonly DocumentWrite[]): Promise<number[]> {
+    const values = writes.map(({ document, expected }: DocumentWrite) => ({
+      key: documentKey(document.id),
+      expected: String(expected),
+      value: `${document.revision} ${JSON.stringify(document)}`,
+    }))
+    const revisions = writes.map(({ document }) => document.revision)
+    const notWritten: number[] = []
+    const refuse = (index: number, stored: number) => {
+      revisions[index] = stored
+      notWritten.push(index)
+    }
+    if (isCluster) {
+      const answers = await each(
+        values,
+        (commands, { key, expected, value }) => commands.putDocument(key, expected, value),
+        ({ value }) => value.length,
+      )
+      for (const [index, stored] of answers.entries()) if (stored !== null) refuse(index, stored)
+      return replaceUnreadable()
+    }
+    // On one server many documents share a script: that takes half the time.
+    const chunks = inChunks(values, CHUNK)
+    const refused = await each(
+      chunks,
+      (commands, chunk) =>
+        commands.putDocuments(
+          chunk[0]?.key ?? '',
+          ...chunk.flatMap(({ key, expected, value }) => [key, expected, value]),
+        ),
+      (chunk) => chunk.reduce((sum, { value }) => sum + value.length, 0),
+    )
+    for (const [chunk, pairs] of refused.entries()) {
+      for (let i = 0; i < pairs.length; i += 2) refuse(chunk * CHUNK + (pairs[i] as number), pairs[i + 1] as number)
+    }
+    return replaceUnreadable()
+
+    /** What stands in a document's way and is none is removed, and the write made again if it expected nothing there. */
+    async function replaceUnreadable(): Promise<number[]> {
+      const there = await each(notWritten, (commands, index) => readText(commands, values[index]?.key ?? ''))
+      for (const [at, index] of notWritten.entries()) {
+        const found = there[at] ?? null
+        const { document } = writes[index] as DocumentWrite
+        const { key, expected, value } = values[index] as (typeof values)[number]
+        if (found === null || parseDocument(found, document.id)) continue
+        await redis.call((commands) => commands.dropValue(key, found))
+        if (expected !== '-1') revisions[index] = -1
+        else {
+          const stored = await redis.call((commands) => commands.putDocument(key, expected, value))
+          revisions[index] = stored ?? document.revision
+        }
+      }
+      return revisions
+    }
+  }
+
+  /** From then on queries see no document of this generation. */
+  async function dropSeals(): Promise<void> {
+    await onEachServer(sealTags.map(sealKey), (commands: RedisCommands, keys: readonly string[]) =>
+      commands.dropKeys(keys[0] as string, ...keys),
+    )
+  }
+
   const readModel: ReadModel = {
     generation: begun(async () => current),
 
@@ -368,74 +444,36 @@ export function openRedisReadModel(
       )
     },
 
-    put: begun(async (writes) => {
-      const values = writes.map(({ document, expected }: DocumentWrite) => ({
-        key: documentKey(document.id),
-        expected: String(expected),
-        value: `${document.revision} ${JSON.stringify(document)}`,
-      }))
-      const revisions = writes.map(({ document }) => document.revision)
-      const notWritten: number[] = []
-      const refuse = (index: number, stored: number) => {
-        revisions[index] = stored
-        notWritten.push(index)
-      }
-      if (isCluster) {
-        const answers = await each(
-          values,
-          (commands, { key, expected, value }) => commands.putDocument(key, expected, value),
-          ({ value }) => value.length,
-        )
-        for (const [index, stored] of answers.entries()) if (stored !== null) refuse(index, stored)
-        return replaceUnreadable()
-      }
-      // On one server many documents share a script: that takes half the time.
-      const chunks = inChunks(values, CHUNK)
-      const refused = await each(
-        chunks,
-        (commands, chunk) =>
-          commands.putDocuments(
-            chunk[0]?.key ?? '',
-            ...chunk.flatMap(({ key, expected, value }) => [key, expected, value]),
-          ),
-        (chunk) => chunk.reduce((sum, { value }) => sum + value.length, 0),
-      )
-      for (const [chunk, pairs] of refused.entries()) {
-        for (let i = 0; i < pairs.length; i += 2) refuse(chunk * CHUNK + (pairs[i] as number), pairs[i + 1] as number)
-      }
-      return replaceUnreadable()
-
-      /** What stands in a document's way and is none is removed, and the write made again if it expected nothing there. */
-      async function replaceUnreadable(): Promise<number[]> {
-        const there = await each(notWritten, (commands, index) => readText(commands, values[index]?.key ?? ''))
-        for (const [at, index] of notWritten.entries()) {
-          const found = there[at] ?? null
-          const { document } = writes[index] as DocumentWrite
-          const { key, expected, value } = values[index] as (typeof values)[number]
-          if (found === null || parseDocument(found, document.id)) continue
-          await redis.call((commands) => commands.dropValue(key, found))
-          if (expected !== '-1') revisions[index] = -1
-          else {
-            const stored = await redis.call((commands) => commands.putDocument(key, expected, value))
-            revisions[index] = stored ?? document.revision
-          }
-        }
-        return revisions
-      }
+    put: begun(async (writes, newest) => {
+      // Sent first, without waiting for the answer: on one server it is stored before the documents are.
+      const raising = newest && redis.call((commands) => commands.raisePlace(newestKey(), formatPlace(newest)))
+      raising?.catch(() => {}) // met below, unless the documents fail too
+      const revisions = await putAll(writes)
+      await raising
+      return revisions
     }),
+
+    newest: begun(async () => parsePlace(await redis.call((commands) => readText(commands, newestKey()), 'newest'))),
+
+    distrust: begun(dropSeals),
 
     getCheckpoint: begun(getCheckpoint),
     setCheckpoint: begun(setCheckpoint),
 
     reset: begun(async () => {
       const isLive = current === (await live())
-      // The checkpoint and the seals first: a document must not outlive its mark where queries see it.
-      await redis.call((commands) => commands.dropKeys(checkpointKey(), checkpointKey()))
-      const dropSeals = (commands: RedisCommands, keys: readonly string[]) =>
-        commands.dropKeys(keys[0] as string, ...keys)
-      await onEachServer(sealTags.map(sealKey), dropSeals)
-      await drop(`${own}:{*`, (key) => !isShared(key))
+      // The checkpoint and the seals first: a document must not outlive its mark where queries see it. And once more at
+      // the end: what another worker has filled in meanwhile may have lost documents here, so it has to begin again.
+      const dropCheckpoint = async () => {
+        await redis.call((commands) => commands.dropKeys(checkpointKey(), checkpointKey()))
+        await dropSeals()
+      }
+      await dropCheckpoint()
+      await drop(`${own}:{*`, (key) => !isShared(key) && key !== newestKey())
       if (isLive) await drop(`${prefix}:{*}:revision`, () => true)
+      await dropCheckpoint()
+      // Last: where this is cut short, the documents that are left are still known to be another log's.
+      await redis.call((commands) => commands.dropKeys(newestKey(), newestKey()))
     }),
 
     forget: begun(async (ids) => {

@@ -1,5 +1,7 @@
 /** The embedded read model: one SQLite file that several processes may share. It can be rebuilt from the log at any time. */
 import { statSync } from 'node:fs'
+import type { EventPlace } from '../eventstore/place.ts'
+import { comparePositions, type Position } from '../eventstore/port.ts'
 import { closeSqliteFile, emptyWal, isBusy, openSqliteFile, transaction, withLock } from '../eventstore/sqlite-file.ts'
 import type { CustomerDocument } from './customer.ts'
 import {
@@ -32,6 +34,17 @@ const SCHEMA = `
     prepare TEXT NOT NULL,
     origin TEXT NOT NULL,
     complete INTEGER NOT NULL
+  ) STRICT;
+  -- The events at the checkpoints, and the newest ones that documents reflect.
+  CREATE TABLE IF NOT EXISTS places (
+    generation INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    "commit" TEXT NOT NULL,
+    prepare TEXT NOT NULL,
+    id TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    PRIMARY KEY (generation, kind)
   ) STRICT;
   CREATE TABLE IF NOT EXISTS parked (
     generation INTEGER NOT NULL,
@@ -108,7 +121,12 @@ export function openSqliteReadModel({
     park: database.prepare('INSERT OR REPLACE INTO parked VALUES (?, ?, ?)'),
     unpark: database.prepare('DELETE FROM parked WHERE generation = ? AND customer = ?'),
     parked: database.prepare('SELECT event FROM parked WHERE generation = ? ORDER BY customer'),
-    drop: ['documents', 'checkpoints', 'parked'].map((table) =>
+    distrust: database.prepare('UPDATE checkpoints SET complete = 0 WHERE generation = ?'),
+    place: database.prepare(
+      'SELECT "commit", prepare, id, stream, revision FROM places WHERE generation = ? AND kind = ?',
+    ),
+    setPlace: database.prepare('INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?, ?, ?, ?)'),
+    drop: ['documents', 'checkpoints', 'places', 'parked'].map((table) =>
       database.prepare(`DELETE FROM ${table} WHERE generation = ?`),
     ),
     dropGeneration: database.prepare('DELETE FROM generations WHERE number = ?'),
@@ -151,9 +169,29 @@ export function openSqliteReadModel({
       | undefined
     if (row === undefined) return null
     const { origin, complete } = row
-    const [commit, prepare] = [readPosition(row.commit), readPosition(row.prepare)]
-    if (commit === undefined || prepare === undefined) return null
-    return { position: { commit, prepare }, origin, complete: complete === 1 }
+    const position = positionOf(row)
+    if (position === undefined) return null
+    const place = placeAt(of, 'checkpoint')
+    // An earlier release stores the position alone: then it is not known which event stood there.
+    const isKnown = place !== null && comparePositions(place.position, position) === 0
+    const { id, stream, revision } = isKnown ? place : { id: '', stream: '', revision: -1 }
+    return { position, id, stream, revision, origin, complete: complete === 1 }
+  }
+
+  /** null where there is none, or it can't be read. */
+  function placeAt(of: number, kind: 'checkpoint' | 'newest'): EventPlace | null {
+    const row = sql.place.get(of, kind) as
+      | { commit: string; prepare: string; id: string; stream: string; revision: number }
+      | undefined
+    const position = row && positionOf(row)
+    if (row === undefined || position === undefined) return null
+    const { id, stream, revision } = row
+    return { position, id, stream, revision }
+  }
+
+  function setPlace(kind: 'checkpoint' | 'newest', { position, id, stream, revision }: EventPlace): void {
+    const { commit, prepare } = position
+    sql.setPlace.run(current, kind, String(commit), String(prepare), id, stream, revision)
   }
 
   async function read<T>(work: () => T): Promise<T> {
@@ -277,9 +315,13 @@ export function openSqliteReadModel({
         return [incarnation]
       }),
 
-    put: (writes) =>
-      write(() =>
-        writes.map(({ document, expected }) => {
+    put: (writes, newest) =>
+      write(() => {
+        if (newest) {
+          const stored = placeAt(current, 'newest')
+          if (stored === null || comparePositions(stored.position, newest.position) < 0) setPlace('newest', newest)
+        }
+        return writes.map(({ document, expected }) => {
           const stored = (sql.revision.get(current, document.id) as { revision: number } | undefined)?.revision ?? -1
           if (stored !== expected) {
             if (isReadable(document.id)) return stored
@@ -288,8 +330,12 @@ export function openSqliteReadModel({
           }
           sql.put.run(current, document.id, document.revision, JSON.stringify(document))
           return document.revision
-        }),
-      ),
+        })
+      }),
+
+    newest: () => read(() => placeAt(current, 'newest')),
+
+    distrust: () => write(() => void sql.distrust.run(current)),
 
     getCheckpoint: () => read(() => checkpointOf(current)),
 
@@ -299,6 +345,7 @@ export function openSqliteReadModel({
         if (!sameCheckpoint(stored, expected)) return stored
         const { position, origin, complete } = next
         sql.setCheckpoint.run(current, String(position.commit), String(position.prepare), origin, complete ? 1 : 0)
+        setPlace('checkpoint', next)
         return next
       }),
 
@@ -346,4 +393,10 @@ interface DocumentRow {
 /** null where there is none, and for one that can't be read. */
 function parse(id: number, row: DocumentRow | undefined): CustomerDocument | null {
   return row === undefined ? null : readDocument(row.document, id, row.revision)
+}
+
+/** undefined for what can't be a position. */
+function positionOf(row: { readonly commit: unknown; readonly prepare: unknown }): Position | undefined {
+  const [commit, prepare] = [readPosition(row.commit), readPosition(row.prepare)]
+  return commit === undefined || prepare === undefined ? undefined : { commit, prepare }
 }

@@ -1,8 +1,8 @@
 /** The projection worker: follows the log from its checkpoint and keeps the read model's documents up to it. */
+import { holdsEvent, placeOf } from '../eventstore/place.ts'
 import {
   comparePositions,
   type EventStore,
-  InvalidArgument,
   type Position,
   type RecordedEvent,
   type Subscription,
@@ -114,7 +114,12 @@ export function startProjection(options: ProjectionOptions): Projection {
     reached = undefined
     if (checkpoint) arrive(checkpoint.position)
     let isFilled = checkpoint?.complete ?? false
-    const following = eventStore.subscribeToAll({ from: checkpoint?.position ?? 'start', filter: FILTER, batchSize })
+    const following = eventStore.subscribeToAll({
+      from: checkpoint?.position ?? 'start',
+      ...(checkpoint && { expects: checkpoint }),
+      filter: FILTER,
+      batchSize,
+    })
     subscription = following
     const look = setInterval(async () => {
       if (await lost(checkpoint, generation)) await following.unsubscribe()
@@ -177,12 +182,23 @@ export function startProjection(options: ProjectionOptions): Projection {
 
   /** @throws Error where the stored checkpoint lies before the batch and is not the worker's: it has to go on from there */
   async function store(batch: SubscriptionBatch, last: Checkpoint | null): Promise<Checkpoint | null> {
-    const [first] = batch.events
+    const [first, newest] = [batch.events[0], batch.events.at(-1)]
     const origin = last?.origin ?? (first && originOf(first))
-    if (origin === undefined) return null // before the log's first event there is nothing to keep a place in
-    const next = { position: batch.checkpoint, origin, complete: (last?.complete ?? false) || batch.caughtUp }
+    // The place is an event's, not that of the end of what was looked at: an event can be compared. So a batch without
+    // one moves nothing, and before the log's first event there is nothing to keep a place in.
+    const place = newest ? placeOf(newest) : last
+    if (origin === undefined || !place) return null
+    const complete = (last?.complete ?? false) || batch.caughtUp
+    if (!newest && complete === last?.complete) return last
+    const { position, id, stream, revision } = place
+    const next: Checkpoint = { position, id, stream, revision, origin, complete }
     if (last !== null && comparePositions(next.position, last.position) < 0) return last // another worker is further
     const stored = await readModel.setCheckpoint(next, last)
+    // Emptied between the first documents and the first checkpoint, it looks as it did before: but they are gone.
+    if (last === null && (await readModel.newest()) === null) {
+      await readModel.reset()
+      throw new Error(OVER)
+    }
     if (stored?.origin !== origin || comparePositions(stored.position, next.position) < 0) throw new Error(OVER)
     return stored
   }
@@ -225,20 +241,31 @@ export async function resume({
   readModel,
   log = SILENT,
 }: Pick<ProjectionOptions, 'eventStore' | 'readModel' | 'log'>): Promise<Checkpoint | null> {
-  const checkpoint = await readModel.getCheckpoint()
-  if (checkpoint === null) return null
-  try {
-    const position = checkpoint.position // read too: a log that was cut short does not have it
-    for await (const _ of eventStore.readAll({ from: position, filter: FILTER, maxCount: 1 })) break
-    for await (const first of eventStore.readAll({ filter: FILTER, maxCount: 1 })) {
-      if (originOf(first) === checkpoint.origin) return checkpoint
-    }
-  } catch (error) {
-    if (!(error instanceof InvalidArgument)) throw error
-  }
+  const { checkpoint, isOfLog } = await compareCheckpoint(eventStore, readModel)
+  if (isOfLog) return checkpoint
   log.warn({}, 'the read model is of another log or another release; it is emptied and filled anew')
   await readModel.reset()
   return null
+}
+
+/**
+ * Whether a generation's documents were made of this log: of its first customer event, of the event at the checkpoint, and
+ * of the newest event that is in any of them. An empty generation was. One that an earlier release has left without the
+ * ids of these events counts as another log's.
+ * @throws EventStoreUnavailable | ReadModelUnavailable
+ */
+export async function compareCheckpoint(
+  eventStore: EventStore,
+  readModel: ReadModel,
+): Promise<{ readonly checkpoint: Checkpoint | null; readonly isOfLog: boolean }> {
+  const [checkpoint, newest] = [await readModel.getCheckpoint(), await readModel.newest()]
+  const places = [checkpoint, newest?.id === checkpoint?.id ? null : newest]
+  for (const place of places) if (place && !(await holdsEvent(eventStore, place))) return { checkpoint, isOfLog: false }
+  if (checkpoint === null) return { checkpoint, isOfLog: true }
+  for await (const first of eventStore.readAll({ filter: FILTER, maxCount: 1 })) {
+    return { checkpoint, isOfLog: originOf(first) === checkpoint.origin }
+  }
+  return { checkpoint, isOfLog: false }
 }
 
 /** Waits, or until the signal. */

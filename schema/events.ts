@@ -187,12 +187,20 @@ export const importedIdEventSchemas = {
 
 const position = z.strictObject({ commit: z.string(), prepare: z.string() })
 
+/** An event and where it stands; of an earlier release its position alone. */
+const eventPlace = z.strictObject({
+  ...position.shape,
+  id: z.uuid().optional(),
+  stream: z.string().optional(),
+  revision: z.int().nonnegative().optional(),
+})
+
 /** Streams `mailCheckpoint-<name>`, of which only the newest event is kept: how far the log's mails have been sent. */
 export const mailEventSchemas = {
   MailCheckpointSet: z.strictObject({
-    ...position.shape,
+    ...eventPlace.shape,
     /** Events up to there whose mails are still to be sent. */
-    unsent: z.array(position),
+    unsent: z.array(eventPlace),
     /** The process that is about to send mails; null: none is. */
     holder: z.string().nullable(),
   }),
@@ -306,6 +314,11 @@ export const keyEventSchemas = {
   }),
   /** Stream `keyStore` of the key store. The newest says by which master key new keys are wrapped. */
   MasterKeySet: z.strictObject({ keyStoreId: z.string(), masterKeyId: z.string() }),
+  /** Stream `keyFingerprints` of the log: which key it depends on, told by a fingerprint; the newest of each name counts. */
+  KeyFingerprintSet: z.strictObject({
+    key: z.enum(['email-hash', 'token-signing', 'audit-signing']),
+    fingerprint: z.string(),
+  }),
   /** Stream `keyStoreOfLog` of the log: which key store has the keys of its customers. */
   KeyStoreChosen: z.strictObject({ keyStoreId: z.string() }),
 } as const

@@ -1,33 +1,97 @@
-/** Keys that are configured, or on the embedded event store generated once into the data folder. */
-import { createHash, createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
-import { linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
+/**
+ * The keys that the service depends on: configured, or on the embedded event store in files of the data folder. Only
+ * `npm start` on a new, empty data folder and `npm run secrets` make keys. Everything else says which one is missing: a key
+ * that was made in the place of a lost one would look right and fit nothing.
+ */
+import { createHash, createHmac, createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
+import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Configuration, ConfigurationError } from './configuration.ts'
 
-/**
- * @param file its name in the data folder
- * @throws ConfigurationError where the key is not set and the event store is not an embedded one (each instance would make its own)
- */
-export function loadKey(
-  configuration: Configuration,
-  variable: 'TOKEN_SIGNING_KEY' | 'EMAIL_HASH_KEY' | 'MASTER_KEY',
-  file: string,
-  generate: () => string,
-): string {
+const secret = () => randomBytes(32).toString('hex')
+
+/** Each key's file in the data folder, and what makes it. */
+const KEYS = {
+  TOKEN_SIGNING_KEY: { file: 'token-signing-key.pem', make: generateSigningKey },
+  EMAIL_HASH_KEY: { file: 'email-hash-key', make: secret },
+  MASTER_KEY: { file: 'master-key', make: secret },
+  AUDIT_SIGNING_KEY: { file: 'audit-signing-key.pem', make: generateSigningKey },
+} as const
+type KeyVariable = keyof typeof KEYS
+
+/** While it is there the data folder is being set up: a start that was cut off begins again. */
+const MARKER = '.new'
+
+const isEmbedded = ({ EVENTSTORE_URL }: Configuration) => EVENTSTORE_URL.startsWith('sqlite:')
+
+/** The key where it is configured, or in the data folder of an embedded event store. */
+export function findKey(configuration: Configuration, variable: KeyVariable): string | undefined {
   const configured = configuration[variable]
-  if (configured !== undefined) return configured
-  if (!configuration.EVENTSTORE_URL.startsWith('sqlite:'))
-    throw new ConfigurationError(`${variable} is not set; it is required unless EVENTSTORE_URL is sqlite:PATH.`)
-  return readOrCreate(configuration.DATA_DIR, file, generate)
+  if (configured !== undefined || !isEmbedded(configuration)) return configured
+  try {
+    return readFileSync(join(configuration.DATA_DIR, KEYS[variable].file), 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    return undefined
+  }
+}
+
+/** @throws ConfigurationError for a key that is missing: what it is called, and what makes one */
+export function loadKey(configuration: Configuration, variable: KeyVariable): string {
+  const key = findKey(configuration, variable)
+  if (key !== undefined) return key
+  const path = join(configuration.DATA_DIR, KEYS[variable].file)
+  throw new ConfigurationError(
+    isEmbedded(configuration)
+      ? `${variable} is not set and ${path} is missing: put it back from your backup (npm start makes keys on a new, empty data folder only, npm run secrets for a new service).`
+      : `${variable} is not set; it is required unless EVENTSTORE_URL is sqlite:PATH. npm run secrets makes one for a new service.`,
+  )
+}
+
+/**
+ * The files of keys in the data folder of an embedded event store, which an empty log must not lie beside: it would be a
+ * log that was lost. None while the folder is being set up.
+ */
+export function keyFilesOf(configuration: Configuration): string[] {
+  const { DATA_DIR } = configuration
+  if (!isEmbedded(configuration) || existsSync(join(DATA_DIR, MARKER))) return []
+  return Object.values(KEYS)
+    .map(({ file }) => join(DATA_DIR, file))
+    .filter((path) => existsSync(path))
+}
+
+/**
+ * For `npm start` alone: makes the keys that are not configured, where the data folder has neither keys nor a log yet.
+ * @param isLogEmpty whether the log has no event
+ * @returns to be called once the log has its first event
+ */
+export function prepareDataFolder(configuration: Configuration, isLogEmpty: boolean): () => void {
+  const { DATA_DIR } = configuration
+  const marker = join(DATA_DIR, MARKER)
+  if (!isEmbedded(configuration)) return () => {}
+  if (!existsSync(marker)) {
+    if (!isLogEmpty || keyFilesOf(configuration).length > 0) return () => {}
+    mkdirSync(DATA_DIR, { recursive: true })
+    writeFileSync(marker, '')
+  }
+  for (const [variable, { file, make }] of Object.entries(KEYS)) {
+    const isNeeded = variable !== 'MASTER_KEY' || configuration.KMS_PLUGIN === undefined
+    if (isNeeded && configuration[variable as KeyVariable] === undefined) create(join(DATA_DIR, file), make)
+  }
+  return () => rmSync(marker, { force: true })
 }
 
 /** Keys the hash of e-mail addresses and the tokens of links in mails; the same on every instance and for ever. @throws ConfigurationError */
-export const loadEmailHashKey = (configuration: Configuration): string =>
-  loadKey(configuration, 'EMAIL_HASH_KEY', 'email-hash-key', () => randomBytes(32).toString('hex'))
+export const loadEmailHashKey = (configuration: Configuration): string => loadKey(configuration, 'EMAIL_HASH_KEY')
+
+/** Tells keys apart without telling them. */
+export const emailHashKeyId = (key: string): string =>
+  createHmac('sha256', key).update('fingerprint of the e-mail hash key').digest('base64url').slice(0, 22)
 
 /** A new Ed25519 private key, PEM (PKCS #8). */
-export const generateSigningKey = (): string =>
-  generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()
+export function generateSigningKey(): string {
+  return generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()
+}
 
 /**
  * @param text an Ed25519 private key, PEM or JWK
@@ -57,16 +121,9 @@ export function thumbprint(publicKey: KeyObject): string {
 }
 
 /** Several processes may start at once: the first whole file counts, for all of them. */
-export function readOrCreate(folder: string, name: string, generate: () => string): string {
-  const path = join(folder, name)
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-  }
-  mkdirSync(folder, { recursive: true })
+function create(path: string, make: () => string): void {
   const draft = `${path}.${process.pid}`
-  writeFileSync(draft, generate(), { mode: 0o600, flush: true })
+  writeFileSync(draft, make(), { mode: 0o600, flush: true })
   try {
     linkSync(draft, path)
   } catch (error) {
@@ -74,5 +131,4 @@ export function readOrCreate(folder: string, name: string, generate: () => strin
   } finally {
     unlinkSync(draft)
   }
-  return readFileSync(path, 'utf8')
 }

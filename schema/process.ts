@@ -117,6 +117,12 @@ export async function listen(
   }
 }
 
+/** Ends a process that is up, for a fault that the operator has to mend. */
+export function endProcess(error: unknown): never {
+  console.error(explain(error))
+  process.exit(1)
+}
+
 /** One line for a fault that has been thought of (a class of ours, or the system's own error); all of it for one that has not. */
 function explain(error: unknown): string {
   if (!(error instanceof Error)) return `error: ${String(error)}`

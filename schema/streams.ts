@@ -148,6 +148,7 @@ export const STREAMS: readonly StreamFamily[] = [
     erasure: 'nothing',
     kept: 'newest',
   },
+  { name: 'keyFingerprints', events: ['KeyFingerprintSet'], inTree: false, erasure: 'nothing', kept: 'for good' },
   // Of the key store, which may be the log itself.
   {
     name: 'customerKeys-',

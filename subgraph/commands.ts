@@ -30,7 +30,7 @@ import { emailTaken, forbidden, invalidInput, notAuthorized, notFound } from './
 import type { Credentials } from './identity/credentials.ts'
 import { hashPassword } from './identity/passwords.ts'
 import type { SignIn } from './identity/sign-in.ts'
-import { type Caller, isCurrent } from './identity/tokens.ts'
+import { type Caller, isCurrent, isSameCustomer } from './identity/tokens.ts'
 import type { Ids } from './ids.ts'
 import type { Subscribers } from './subscribers.ts'
 
@@ -64,7 +64,8 @@ export interface AddressOutcome {
 
 /** The customer if the caller is signed in as it. @throws CustomerError for a guest, a revoked token, a customer who is gone */
 export function authorize(caller: Caller | null, state: CustomerDocument): CustomerDocument {
-  if (caller === null || state.status !== 'registered' || !isCurrent(caller, state)) throw notAuthorized()
+  if (caller === null || state.status !== 'registered') throw notAuthorized()
+  if (!isCurrent(caller, state) || !isSameCustomer(caller, state)) throw notAuthorized()
   return state
 }
 

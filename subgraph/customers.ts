@@ -5,10 +5,11 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import { decode, type Recorded } from '../eventstore/codec.ts'
+import type { EventPlace } from '../eventstore/place.ts'
 import { type EventStore, EventStoreUnavailable, StreamNotFound, WrongExpectedRevision } from '../eventstore/port.ts'
 import { type CustomerDocument, DOCUMENT_VERSION, project } from '../projections/customer.ts'
 import { createMarks } from '../projections/fence/marks.ts'
-import { customerStream, foldCustomer } from '../projections/fold.ts'
+import { customerStream, type Folded, foldForward } from '../projections/fold.ts'
 import { type ReadModel, type ReadModelEntry, ReadModelUnavailable } from '../projections/read-model.ts'
 import type { CustomerEvent, EventMetadata } from '../schema/events.ts'
 import { endWith, startSpan } from '../schema/tracing.ts'
@@ -43,6 +44,10 @@ export interface Customers {
   get(id: number, traceparent?: string): Promise<CustomerDocument>
   /** Whether queries can't use the documents now. */
   isFenced(): boolean
+  /** The newest event that was appended here; undefined before the first. */
+  newestAppended(): EventPlace | undefined
+  /** The log turned out to be another one: what is in memory is of no use. */
+  forget(): void
   /** Writes outstanding revision marks once more, then stops. */
   close(): Promise<void>
 }
@@ -52,23 +57,36 @@ const MAX_ATTEMPTS = 100
 /** How far back in a stream a repetition of a command is looked for. */
 const REPETITION_WINDOW = 200
 const CACHED_CUSTOMERS = 10_000
+const NOTHING: ReadonlySet<string> = new Set()
 
 export function createCustomers(options: {
   readonly eventStore: EventStore
   readonly readModel: ReadModel
   readonly log: FastifyBaseLogger
+  /** Whether the read model's documents may be answered with (see log-guard.ts). Default: yes. */
+  readonly mayReadDocuments?: () => boolean | Promise<boolean>
   /** Told how each query was answered. */
   readonly onRead?: (source: 'read-model' | 'stream') => void
 }): Customers {
-  const { eventStore, readModel, log, onRead } = options
-  const cache = new LRUCache<number, CustomerDocument>({ max: CACHED_CUSTOMERS })
+  const { eventStore, readModel, log, onRead, mayReadDocuments = () => true } = options
+  const cache = new LRUCache<number, Folded>({ max: CACHED_CUSTOMERS })
   const queue = createKeyedQueue<number>()
   const marks = createMarks({ eventStore, readModel, log })
+  let appended: EventPlace | undefined
+
+  // A state is decided on before the log is read again: it must not be of a log that is gone.
+  const unlisten = eventStore.onDisconnect?.(() => cache.clear())
 
   /** Folded forward from what is cached. It may have what another instance has not acknowledged yet: see `shown`. */
   async function fold(id: number, traceparent?: string): Promise<CustomerDocument> {
-    const folded = foldCustomer(eventStore, id, cache.get(id))
-    return remember(await endWith(startSpan('fold customer', { parent: traceparent }), folded))
+    const known = cache.get(id)
+    const folded = await endWith(
+      startSpan('fold customer', { parent: traceparent }),
+      foldForward(eventStore, id, known),
+    )
+    // It does not go on from what was known: the stream is that of another log, or of an older state of it.
+    if (known && isOther(folded, known) && cache.get(id) === known) cache.delete(id)
+    return remember(folded)
   }
 
   /** To be called before anything that depends on a folded state is answered: nobody may be shown an older one after it. */
@@ -80,9 +98,10 @@ export function createCustomers(options: {
   const load = async (id: number) => shown(await fold(id))
 
   /** Keeps the newest: a slower read must not put an older state back. */
-  function remember(state: CustomerDocument): CustomerDocument {
-    if (state.revision > (cache.get(state.id)?.revision ?? -1)) cache.set(state.id, state)
-    return state
+  function remember(folded: Folded): CustomerDocument {
+    const { document } = folded
+    if (document.revision > (cache.get(document.id)?.document.revision ?? -1)) cache.set(document.id, folded)
+    return document
   }
 
   async function repetition(id: number, command: Command): Promise<Outcome | undefined> {
@@ -110,7 +129,7 @@ export function createCustomers(options: {
     }
     // A cached state saves the read: the append tells whether it was still the newest. Only what writes nothing
     // (a refusal, or no change) has to be decided on a state that was just read.
-    let state = cache.get(id)
+    let state = cache.get(id)?.document
     let fresh = state === undefined
     for (let attempt = 1; ; attempt++) {
       state = fresh || state === undefined ? await fold(id, command.traceparent) : state
@@ -149,13 +168,15 @@ export function createCustomers(options: {
     const encoded = encodeAll(command, events)
     const expected = state.revision === -1 ? 'no_stream' : state.revision
     const span = startSpan('append customer', { parent: command.traceparent })
-    await endWith(span, eventStore.append(customerStream(state.id), encoded, { expected }))
+    const stream = customerStream(state.id)
+    const { position, revision } = await endWith(span, eventStore.append(stream, encoded, { expected }))
+    if (position) appended = { position, id: encoded.at(-1)?.id ?? '', stream, revision }
     const after = events.reduce((current: CustomerDocument, event, index) => {
       const { id, metadata } = encoded[index] as { id: string; metadata: unknown }
       const recorded = { ...event, id, metadata, revision: current.revision + 1, created: command.at }
       return project(current, recorded as Recorded<CustomerEvent>)
     }, state)
-    remember(after)
+    remember({ document: after, eventId: encoded.at(-1)?.id })
     await marks.acknowledge(after.id, after.revision)
     return { state: after, events }
   }
@@ -184,7 +205,9 @@ export function createCustomers(options: {
   }
 
   async function get(id: number, traceparent?: string): Promise<CustomerDocument> {
-    const trusted = marks.trusted() ?? (await marks.trustedWithoutLease())
+    const allowed = mayReadDocuments()
+    const isAllowed = allowed === true || (await allowed)
+    const trusted = isAllowed ? (marks.trusted() ?? (await marks.trustedWithoutLease())) : NOTHING
     const entry = await read(id, trusted, traceparent)
     const document = current(id, entry)
     if (document) {
@@ -197,7 +220,7 @@ export function createCustomers(options: {
       // Where this fails, what was acknowledged is in the state all the same.
       return await shown(state, entry?.acknowledged).catch(() => state)
     } catch (error) {
-      if (!(error instanceof EventStoreUnavailable) || marks.trusted()) throw error
+      if (!(error instanceof EventStoreUnavailable) || marks.trusted() || !isAllowed) throw error
       marks.missed()
       const document = current(id, await read(id, await marks.trustedWithoutLease(), traceparent))
       if (document === undefined) throw error
@@ -212,10 +235,25 @@ export function createCustomers(options: {
     repetition,
     get,
     isFenced: marks.isFenced,
-    close: marks.close,
+    newestAppended: () => appended,
+    forget() {
+      appended = undefined
+      cache.clear()
+      marks.forget()
+    },
+    async close() {
+      unlisten?.()
+      await marks.close()
+    },
   }
 }
 
 function delay(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds))
+}
+
+/** Whether one is not what the other, read later, has become. */
+function isOther(folded: Folded, known: Folded): boolean {
+  const [after, before] = [folded.document.revision, known.document.revision]
+  return after < before || (after === before && folded.eventId !== known.eventId)
 }

@@ -55,6 +55,11 @@ export function createIds(eventStore: EventStore): Ids {
   let end = 0
   let reserving: Promise<void> | undefined
 
+  // In a log that was restored the block may be reserved once more, by somebody else.
+  eventStore.onDisconnect?.(() => {
+    next = end
+  })
+
   /** Reserves a block and gives its first id. */
   async function reserve(
     { blocks, floors, size }: Sequence,

@@ -1,7 +1,8 @@
 /** The subgraph as a process of its own: `npm run subgraph`. */
+import { checkKeys, checkKeysAtStart } from '../eventstore/key-fingerprints.ts'
 import { openLog } from '../eventstore/open.ts'
 import { openReadModel } from '../projections/open.ts'
-import { listen, runProcess } from '../schema/process.ts'
+import { endProcess, listen, runProcess } from '../schema/process.ts'
 import { loadStore } from '../schema/store.ts'
 import { startTracing } from '../schema/tracing.ts'
 import { loadKeys } from './identity/keys.ts'
@@ -13,6 +14,7 @@ await runProcess(async (configuration) => {
   const store = loadStore(configuration.STORE_CONFIG)
   const tracing = await startTracing(configuration, 'subgraph')
   const { eventStore } = await openLog(configuration)
+  await checkKeysAtStart(() => checkKeys(eventStore, keys, { record: true }), endProcess)
   const readModel = openReadModel(READMODEL_URL)
   const app = await buildSubgraph({
     eventStore,

@@ -248,8 +248,9 @@ export function createResolvers(parts: Parts) {
         info: GraphQLResolveInfo,
       ) {
         const { email, password } = args
-        const { id, tokenGeneration } = await commands.signIn(email, password, command(args, context, info))
-        return { token: tokens.issue({ customerId: id, generation: tokenGeneration }) }
+        const customer = await commands.signIn(email, password, command(args, context, info))
+        const { id: customerId, tokenGeneration: generation, createdAt } = customer
+        return { token: tokens.issue({ customerId, generation, registeredAt: Date.parse(createdAt) }) }
       },
 
       async revokeCustomerToken(_: unknown, args: unknown, context: RequestContext, info: GraphQLResolveInfo) {

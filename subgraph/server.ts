@@ -37,6 +37,7 @@ import { createSignIn } from './identity/sign-in.ts'
 import { createTokens } from './identity/tokens.ts'
 import { createIds } from './ids.ts'
 import { createLinkCommands } from './link-commands.ts'
+import { guardLog } from './log-guard.ts'
 import { createResolvers, type RequestContext } from './resolvers.ts'
 import { createSubscribers } from './subscribers.ts'
 import { serveTokenIntrospection } from './token-introspection.ts'
@@ -137,18 +138,25 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     registers: [registry],
   })
 
-  const eventStore = countAsChained(
-    observed(chained(options.eventStore), (outcome, seconds) => {
+  const guard = guardLog({
+    eventStore: observed(chained(options.eventStore), (outcome, seconds) => {
       appends.observe({ outcome }, seconds)
       if (outcome === 'conflict') conflicts.inc()
     }),
-  )
+    readModel,
+    log: app.log,
+    anchor: () => customers.newestAppended(),
+    onReplaced: () => customers.forget(),
+  })
+  const eventStore = countAsChained(guard.eventStore)
   // A rebuild switches to another generation of the documents: noticed within a second. While the read model is away
   // queries fold the streams.
   const following = setInterval(() => readModel.follow().catch(() => {}), FOLLOW_MS).unref()
   app.addHook('onClose', async () => clearInterval(following))
 
-  const customers = createCustomers({ eventStore, readModel, log: app.log, onRead: (source) => reads.inc({ source }) })
+  const { mayReadDocuments } = guard
+  const onRead = (source: string) => reads.inc({ source })
+  const customers = createCustomers({ eventStore, readModel, log: app.log, mayReadDocuments, onRead })
   registry.registerMetric(gauge('read_model_writable', READ_MODEL_WRITABLE, () => answersProbe(readModel.probe())))
   registry.registerMetric(gauge('read_model_fenced', READ_MODEL_FENCED, () => customers.isFenced()))
   const claims = createEmailClaims(eventStore, customers, keys.emailHashKey)
@@ -322,6 +330,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   app.addHook('onClose', async () => {
     await access.close()
     await customers.close()
+    guard.close()
   })
   return app
 }

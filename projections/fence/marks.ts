@@ -16,6 +16,8 @@ export interface Marks extends Pick<Lease, 'trusted' | 'trustedWithoutLease' | '
   acknowledge(id: number, revision: number, known?: number): Promise<void>
   /** The newest revision that could not be marked yet; -1: none. */
   outstanding(id: number): number
+  /** The log turned out to be another one: marks of the one before mean nothing in its streams. */
+  forget(): void
   /** Writes outstanding marks once more, then stops. Calling it again does nothing. */
   close(): Promise<void>
 }
@@ -119,6 +121,10 @@ export function createMarks(options: {
     isFenced: lease.isFenced,
     acknowledge,
     outstanding: (id) => (unwritten.size === 0 ? -1 : (unwritten.get(id) ?? -1)),
+    forget() {
+      shown.clear()
+      unwritten.clear()
+    },
     close() {
       closing ??= (async () => {
         await Promise.resolve() // from here on `closing` is set

@@ -1,7 +1,9 @@
 /** The key that signs the log's checkpoints (Ed25519), and the public ones that they are checked with. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
+import { checkKeys, hasFingerprint } from '../../eventstore/key-fingerprints.ts'
+import type { EventStore } from '../../eventstore/port.ts'
 import { type Configuration, ConfigurationError } from '../../schema/configuration.ts'
-import { generateSigningKey, readOrCreate, readSigningKey, thumbprint } from '../../schema/keys.ts'
+import { findKey, loadKey, readSigningKey, thumbprint } from '../../schema/keys.ts'
 
 export interface PublicKey {
   /** RFC 7638 thumbprint. */
@@ -14,15 +16,27 @@ export interface SigningKey extends PublicKey {
 }
 
 /**
- * The service's key: configured, or generated once into the data folder on the embedded event store. undefined: neither;
- * the instances on a server have to have the same one.
+ * The service's key: configured, or in the data folder of an embedded event store. undefined: neither.
  * @throws ConfigurationError for another kind of key
  */
 export function loadSigningKey(configuration: Configuration): SigningKey | undefined {
-  const { AUDIT_SIGNING_KEY, EVENTSTORE_URL, DATA_DIR } = configuration
-  if (AUDIT_SIGNING_KEY !== undefined) return readAuditKey(AUDIT_SIGNING_KEY)
-  if (!EVENTSTORE_URL.startsWith('sqlite:')) return undefined
-  return readAuditKey(readOrCreate(DATA_DIR, 'audit-signing-key.pem', generateSigningKey))
+  const text = findKey(configuration, 'AUDIT_SIGNING_KEY')
+  return text === undefined ? undefined : readAuditKey(text)
+}
+
+/**
+ * Compares the audit key with the log. Where checkpoints are written, one that was signed before must not go without a key.
+ * @throws ConfigurationError for a wrong or missing key | EventStoreUnavailable
+ */
+export async function checkAuditKey(
+  eventStore: EventStore,
+  configuration: Configuration,
+  options: { readonly record: boolean },
+): Promise<void> {
+  const auditSigningKey = findKey(configuration, 'AUDIT_SIGNING_KEY')
+  await checkKeys(eventStore, { auditSigningKey }, options)
+  const isNeeded = auditSigningKey === undefined && configuration.CHECKPOINT_MINUTES > 0
+  if (isNeeded && (await hasFingerprint(eventStore, 'audit-signing'))) loadKey(configuration, 'AUDIT_SIGNING_KEY')
 }
 
 /** @throws ConfigurationError for what is no Ed25519 private key (PEM or JWK), without quoting it */

@@ -1,6 +1,6 @@
-/** The service's keys: from the configuration, or generated once into the data folder on the embedded default. */
+/** The service's keys: from the configuration, or from the data folder on the embedded default. */
 import type { Configuration } from '../../schema/configuration.ts'
-import { generateSigningKey, loadEmailHashKey, loadKey } from '../../schema/keys.ts'
+import { loadEmailHashKey, loadKey } from '../../schema/keys.ts'
 
 export interface Keys {
   /** Ed25519 private key, PEM or JWK. */
@@ -10,11 +10,11 @@ export interface Keys {
 }
 
 /**
- * @throws ConfigurationError where a key is not set and the stores are not embedded ones (each instance would make its own)
+ * @throws ConfigurationError where a key is missing
  */
 export function loadKeys(configuration: Configuration): Keys {
   return {
-    tokenSigningKey: loadKey(configuration, 'TOKEN_SIGNING_KEY', 'token-signing-key.pem', generateSigningKey),
+    tokenSigningKey: loadKey(configuration, 'TOKEN_SIGNING_KEY'),
     emailHashKey: loadEmailHashKey(configuration),
   }
 }

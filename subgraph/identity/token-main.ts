@@ -3,10 +3,11 @@
  * issued is recorded before it is shown.
  */
 import { userInfo } from 'node:os'
-import { openEventStore } from '../../eventstore/open.ts'
+import { checkKeys } from '../../eventstore/key-fingerprints.ts'
+import { openStoredLog } from '../../eventstore/open.ts'
 import { ConfigurationError } from '../../schema/configuration.ts'
+import { loadKey } from '../../schema/keys.ts'
 import { readArguments, runCommand } from '../../schema/process.ts'
-import { loadKeys } from './keys.ts'
 import { issueServiceToken, MAX_SERVICE_TOKEN_HOURS, SERVICE_NAME, serviceScopes } from './service-tokens.ts'
 import { createTokens } from './tokens.ts'
 
@@ -31,9 +32,11 @@ await runCommand(async (configuration) => {
   if (!(hours > 0 && hours <= MAX_SERVICE_TOKEN_HOURS)) {
     throw new ConfigurationError(`--hours: accepted is a number above 0, up to ${MAX_SERVICE_TOKEN_HOURS}.`)
   }
-  const tokens = createTokens(loadKeys(configuration).tokenSigningKey)
-  const eventStore = openEventStore(configuration.EVENTSTORE_URL)
+  const tokenSigningKey = loadKey(configuration, 'TOKEN_SIGNING_KEY')
+  const tokens = createTokens(tokenSigningKey)
+  const eventStore = await openStoredLog(configuration)
   try {
+    await checkKeys(eventStore, { tokenSigningKey }, { record: false })
     const { token, expiresAt } = await issueServiceToken(eventStore, tokens, {
       subject: values.subject,
       scopes,

@@ -1,6 +1,8 @@
 /**
  * Tokens: JWTs signed with Ed25519. A customer's claims: `sub` the customer's id, `gen` the token generation at sign-in
- * (a revocation raises the customer's and so ends all earlier tokens, but for one that it may name by its `jti`). A service's: `sub` `service:<name>`, `scope` what it
+ * (a revocation raises the customer's and so ends all earlier tokens, but for one that it may name by its `jti`), `reg`
+ * when the customer was registered (milliseconds since the epoch): where a log is lost or restored, ids are given out again,
+ * and a token is not its successor's. A service's: `sub` `service:<name>`, `scope` what it
  * may, names with spaces between them. Both: `jti`, `iat`, `exp`.
  */
 import { createPublicKey, randomUUID } from 'node:crypto'
@@ -14,6 +16,8 @@ export interface Caller {
   readonly generation: number
   /** Claim `jti`: tells this token from the customer's others. */
   readonly tokenId?: string | undefined
+  /** When the customer was registered, in milliseconds since the epoch; undefined in tokens of earlier releases. */
+  readonly registeredAt?: number | undefined
 }
 
 /** Whether the customer's token still counts: it is of the current generation, or the one that was kept when the others ended. */
@@ -22,6 +26,11 @@ export function isCurrent(
   { tokenGeneration, keptToken }: { readonly tokenGeneration: number; readonly keptToken: string | null },
 ): boolean {
   return generation === tokenGeneration || (keptToken !== null && tokenId === keptToken)
+}
+
+/** Whether it is the very customer whom the token was issued to, and not another one under the same id. */
+export function isSameCustomer({ registeredAt }: Caller, { createdAt }: { readonly createdAt: string }): boolean {
+  return registeredAt === undefined || registeredAt === Date.parse(createdAt)
 }
 
 /** A service that sends a request. It is nobody's customer. */
@@ -77,7 +86,13 @@ export function createTokens(signingKey: string, lifetimeMinutes = 60): Tokens {
   })
 
   return {
-    issue: ({ customerId, generation }) => sign({ sub: String(customerId), gen: generation, jti: randomUUID() }),
+    issue: ({ customerId, generation, registeredAt }) =>
+      sign({
+        sub: String(customerId),
+        gen: generation,
+        ...(registeredAt !== undefined && { reg: registeredAt }),
+        jti: randomUUID(),
+      }),
 
     issueForService: ({ service, scopes }, { jti, expiresAt }) =>
       signUntil({ sub: SERVICE + service, scope: scopes.join(' '), jti, exp: Math.floor(expiresAt.getTime() / 1000) }),
@@ -109,11 +124,13 @@ function callerOf({
   sub,
   gen,
   jti,
+  reg,
   scope,
 }: {
   sub?: unknown
   gen?: unknown
   jti?: unknown
+  reg?: unknown
   scope?: unknown
 }): Caller | ServiceCaller | null {
   if (typeof sub !== 'string') return null
@@ -123,5 +140,11 @@ function callerOf({
   }
   const customerId = Number(sub)
   if (!Number.isSafeInteger(customerId) || !Number.isSafeInteger(gen) || scope !== undefined) return null
-  return { customerId, generation: gen as number, ...(typeof jti === 'string' && { tokenId: jti }) }
+  if (reg !== undefined && !Number.isSafeInteger(reg)) return null
+  return {
+    customerId,
+    generation: gen as number,
+    ...(typeof jti === 'string' && { tokenId: jti }),
+    ...(reg !== undefined && { registeredAt: reg as number }),
+  }
 }

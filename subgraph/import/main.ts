@@ -1,12 +1,13 @@
 /** `npm run import -- customers.csv addresses.csv`: moves customers in from Magento's export files. */
 import { appendFileSync, existsSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
+import { checkKeys } from '../../eventstore/key-fingerprints.ts'
 import { openLog } from '../../eventstore/open.ts'
 import { patientWith } from '../../eventstore/patient.ts'
 import { ConfigurationError } from '../../schema/configuration.ts'
+import { loadEmailHashKey } from '../../schema/keys.ts'
 import { readArguments, runCommand } from '../../schema/process.ts'
 import { showProgress } from '../../schema/progress.ts'
 import { loadStore } from '../../schema/store.ts'
-import { loadKeys } from '../identity/keys.ts'
 import { isComposite } from './columns.ts'
 import { type ImportReport, importFiles, openFiles } from './importer.ts'
 
@@ -37,13 +38,14 @@ await runCommand(async (configuration, signal) => {
   const files = { store, customers, addresses, encoding: values.encoding }
   const { customers: ofCustomers } = await openFiles(files)
 
-  const { emailHashKey } = loadKeys(configuration)
+  const emailHashKey = loadEmailHashKey(configuration)
   const onOutage = (reason: string) => console.error(`${reason} The import waits for it.`)
   const { eventStore } = await openLog(
     configuration,
     {},
     patientWith(configuration.EVENTSTORE_URL, { signal, onOutage }),
   )
+  await checkKeys(eventStore, { emailHashKey }, { record: values['dry-run'] !== true })
   const rejectedPath = values.rejected ?? `${first.replace(/\.csv$/i, '')}.rejected.csv`
   dropRejected(rejectedPath)
   let rejected = false

@@ -5,6 +5,7 @@ import { createAuthentication } from '../../gateway/authentication.ts'
 import { createTokenVerifier } from '../../gateway/tokens.ts'
 import { REVEALS_STREAM } from '../../projections/audit/reveals.ts'
 import { loadConfiguration } from '../../schema/configuration.ts'
+import { generateSigningKey } from '../../schema/keys.ts'
 import type { Scope } from '../../schema/scopes.ts'
 import { loadKeys } from '../../subgraph/identity/keys.ts'
 import { issueServiceToken, SERVICE_TOKENS_STREAM } from '../../subgraph/identity/service-tokens.ts'
@@ -197,7 +198,7 @@ t.test('a service is no customer, and a customer no service', async (t) => {
   t.match((await entity(audit, customer.id)).errors, [{ message: DENIED, extensions: { code: 'FORBIDDEN' } }])
 
   // Signed with the very key, but neither one nor the other.
-  const odd = createTokens(loadKeys(loadConfiguration({ DATA_DIR: await temporaryFolder(t) })).tokenSigningKey)
+  const odd = createTokens(generateSigningKey())
   const named = (service: string) =>
     odd.issueForService(
       { service, scopes: ['customers:audit'] },

@@ -26,6 +26,9 @@ export function aDocument(id: number, revision: number, fields: Partial<Customer
 
 export const aCheckpoint = (commit: bigint, fields: Partial<Checkpoint> = {}): Checkpoint => ({
   position: { commit, prepare: commit },
+  id: `00000000-0000-4000-8000-${String(commit).padStart(12, '0')}`,
+  stream: 'customer-1',
+  revision: Number(BigInt.asUintN(31, commit)),
   origin: '6f1e8a1c-0c51-4f2b-9d43-8a1f5c1d2e3f',
   complete: true,
   ...fields,

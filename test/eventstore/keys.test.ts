@@ -1,6 +1,6 @@
 /** Master keys from the environment or a plug-in, and `npm run keys`. */
 import { randomBytes } from 'node:crypto'
-import { readFile, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { localMasterKey } from '../../eventstore/master-key.ts'
@@ -68,15 +68,16 @@ t.test('npm run keys: what there is, and another master key', async (t) => {
   t.match(await keys(t, folder, {}, 'turn'), { code: 1, output: /^error: These arguments can't be used; accepted: / })
 })
 
-t.test('made once into the data folder, on the embedded store', async (t) => {
+t.test('a master key that is missing or none', async (t) => {
   const folder = await temporaryFolder(t)
   const env = { ...environment(folder), MASTER_KEY: '' }
-  const { eventStore } = await openLog(loadConfiguration(env))
-  t.teardown(() => eventStore.close())
-  t.match(await readFile(join(folder, 'master-key'), 'utf8'), /^[0-9a-f]{64}$/)
+  await t.rejects(openLog(loadConfiguration(env)), {
+    name: 'ConfigurationError',
+    message: /^MASTER_KEY is not set and .*master-key is missing: put it back from your backup/,
+  })
   await t.rejects(openLog(loadConfiguration({ ...env, EVENTSTORE_URL: 'kurrentdb://127.0.0.1:1?tls=false' })), {
     name: 'ConfigurationError',
-    message: 'MASTER_KEY is not set; it is required unless EVENTSTORE_URL is sqlite:PATH.',
+    message: /^MASTER_KEY is not set; it is required unless EVENTSTORE_URL is sqlite:PATH\. npm run secrets makes one/,
   })
   for (const wrong of ['short', '00'.repeat(31), 'x'.repeat(64)]) {
     await t.rejects(openLog(loadConfiguration({ ...env, MASTER_KEY: wrong })), {

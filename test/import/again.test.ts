@@ -146,7 +146,6 @@ t.test('an account of here keeps its password, whatever the file says of its add
 
 t.test('the ids of events stay what they are: an import that another release has begun goes on', async (t) => {
   const folder = await temporaryFolder(t)
-  await writeFile(join(folder, 'email-hash-key'), 'k'.repeat(32))
   const customers = customersFile([aCustomer(1, { password_hash })])
   await run(folder, { customers, addresses: addressesFile([anAddress(11, 1, { _address_default_billing_: '1' })]) })
   const { eventStore } = await startSubgraph(t, { folder, projection: false })

@@ -1,6 +1,7 @@
 /** The mail worker against a real SMTP server: nothing lost, nothing twice, nobody held up. */
 import t, { type Test } from 'tap'
 import { openEventStore } from '../../eventstore/open.ts'
+import { type EventPlace, placeOf } from '../../eventstore/place.ts'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
 import { checkpointStream } from '../../mail/checkpoint.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
@@ -333,13 +334,13 @@ t.test('a worker that shows no sign of life is followed by another; one that doe
   const { eventStore } = await openSqlite(t)
   const smtp = await startSmtp(t)
   await requestResets(eventStore, 1, 2)
-  const positions: { commit: bigint; prepare: bigint }[] = []
-  for await (const event of eventStore.readAll()) if (event.type === RESET.type) positions.push(event.position)
-  const [first = { commit: 0n, prepare: 0n }, last = first] = positions
+  const places: EventPlace[] = []
+  for await (const event of eventStore.readAll()) if (event.type === RESET.type) places.push(placeOf(event))
+  const [first, last] = places as [EventPlace, EventPlace]
   const checkpoints = checkpointStream(eventStore, 'default')
   const sign = async () => {
     const { revision } = await checkpoints.load()
-    const checkpoint = { position: last, unsent: [first], holder: 'another' }
+    const checkpoint = { place: last, unsent: [first], holder: 'another' }
     await checkpoints.replace(revision, checkpoint, crypto.randomUUID())
   }
   await sign()

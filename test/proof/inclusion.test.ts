@@ -18,6 +18,8 @@ import { checkInclusion, type InclusionProof, parseProof, proveInclusion } from 
 import { publicPem, readAuditKey } from '../../projections/proof/key.ts'
 import { verifyLog } from '../../projections/proof/verify.ts'
 import { SILENT } from '../../projections/worker.ts'
+import { generateSigningKey } from '../../schema/keys.ts'
+import { KEYS } from '../support/graph.ts'
 import { startProcess } from '../support/processes.ts'
 import { aKey, aLog, fill, grow, IN_TREE, KINDS } from './support.ts'
 
@@ -225,7 +227,8 @@ t.test('npm run audit', async (t) => {
     return { code, output: started.output() }
   }
   const pem = (await run('key')).output
-  const own = readAuditKey(await readFile(join(folder, 'audit-signing-key.pem'), 'utf8'))
+  const own = readAuditKey(KEYS.AUDIT_SIGNING_KEY)
+  writeFileSync(join(folder, 'private.pem'), generateSigningKey())
   t.equal(pem, publicPem(own))
   const publicFile = join(folder, 'public.pem')
   writeFileSync(publicFile, pem)
@@ -276,7 +279,7 @@ t.test('npm run audit', async (t) => {
     [['prove', 'nonsense'], /"nonsense" can't be used/],
     [['check', file], /check needs --key/],
     [['verify', '--key', file], /accepted: an Ed25519 public key/],
-    [['verify', '--key', join(folder, 'audit-signing-key.pem')], /accepted: an Ed25519 public key/],
+    [['verify', '--key', join(folder, 'private.pem')], /accepted: an Ed25519 public key/],
   ] as const) {
     const { code, output } = await run(...args)
     t.equal(code, 1)

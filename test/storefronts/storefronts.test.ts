@@ -7,12 +7,11 @@
  * forms, reCAPTCHA, the catalogue's and the design's part of the store's configuration, and attributes that extensions add.
  */
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { type DocumentNode, Kind, parse, print, validate, visit } from 'graphql'
 import t, { type Test } from 'tap'
 import { loadSupergraph } from '../../gateway/supergraph.ts'
 import { createMailTokens, type MailPurpose } from '../../schema/mail-tokens.ts'
-import { type Send, startGraph, temporaryFolder } from '../support/graph.ts'
+import { KEYS, type Send, startGraph, temporaryFolder } from '../support/graph.ts'
 import { CONFIRMATION, GRAPHCOMMERCE } from './graphcommerce.ts'
 import { newcomer, type Operation, type Session } from './session.ts'
 import { VENIA } from './venia.ts'
@@ -66,7 +65,7 @@ function veniaClient(url: string, send: Send): Send {
 async function openStore(t: Test, options: Parameters<typeof startGraph>[1] = {}) {
   const folder = await temporaryFolder(t)
   const { url, send, eventStore } = await startGraph(t, { folder, ...options })
-  const tokens = createMailTokens(readFileSync(join(folder, 'email-hash-key'), 'utf8'))
+  const tokens = createMailTokens(KEYS.EMAIL_HASH_KEY)
   const linkToken = async () => {
     let token = ''
     for await (const { type, id } of eventStore.readAll()) {

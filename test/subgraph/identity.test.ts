@@ -1,11 +1,12 @@
 /** Passwords, tokens, keys, and the brakes on sign-in. */
 import { generateKeyPairSync, verify } from 'node:crypto'
-import { readFile, stat, writeFile } from 'node:fs/promises'
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Recorded } from '../../eventstore/codec.ts'
-import { ConfigurationError, loadConfiguration } from '../../schema/configuration.ts'
+import { loadConfiguration } from '../../schema/configuration.ts'
 import type { SignInEvent } from '../../schema/events.ts'
+import { prepareDataFolder } from '../../schema/keys.ts'
 import { store as defaultStore } from '../../schema/store.ts'
 import { loadKeys } from '../../subgraph/identity/keys.ts'
 import { hashPassword, verifyPassword } from '../../subgraph/identity/passwords.ts'
@@ -137,18 +138,24 @@ t.test('guesses sent at once are counted one by one', async (t) => {
 
 t.test('keys are made once, for the owner alone, and kept', async (t) => {
   const folder = await temporaryFolder(t)
-  const configuration = loadConfiguration(environment(folder))
+  const configuration = loadConfiguration({ ...environment(folder), TOKEN_SIGNING_KEY: '', EMAIL_HASH_KEY: '' })
+  t.throws(() => loadKeys(configuration), { message: /token-signing-key.pem is missing: put it back/ })
+  t.same(await readdir(folder), [], 'nothing is made in passing')
+  prepareDataFolder(configuration, false)()
+  t.same(await readdir(folder), [], 'nor beside a log')
+  prepareDataFolder(configuration, true)()
   const keys = loadKeys(configuration)
+  prepareDataFolder(configuration, true)()
   t.same(loadKeys(configuration), keys)
   t.equal((await stat(join(folder, 'token-signing-key.pem'))).mode & 0o777, 0o600)
   t.equal(await readFile(join(folder, 'email-hash-key'), 'utf8'), keys.emailHashKey)
   const configured = loadConfiguration({ ...environment(folder), EMAIL_HASH_KEY: 'x'.repeat(32) })
   t.equal(loadKeys(configured).emailHashKey, 'x'.repeat(32))
   const server = { ...configuration, EVENTSTORE_URL: 'esdb://localhost:2113' }
-  t.throws(
-    () => loadKeys(server),
-    new ConfigurationError('TOKEN_SIGNING_KEY is not set; it is required unless EVENTSTORE_URL is sqlite:PATH.'),
-  )
+  t.throws(() => loadKeys(server), {
+    name: 'ConfigurationError',
+    message: /^TOKEN_SIGNING_KEY is not set; it is required unless .* npm run secrets/,
+  })
   await writeFile(join(folder, 'file'), '')
   t.throws(() => loadKeys({ ...configuration, DATA_DIR: join(folder, 'file') }))
 })

@@ -1,0 +1,68 @@
+/**
+ * A place in the log together with the event that stands there. Whatever is derived from a log remembers such a place and
+ * compares it before it goes on: a log that was restored from a backup, cut short or replaced gives its positions and ids
+ * to other events.
+ */
+import {
+  comparePositions,
+  type EventStore,
+  InvalidArgument,
+  type Position,
+  type RecordedEvent,
+  StreamDeleted,
+  StreamNotFound,
+} from './port.ts'
+
+export interface EventPlace {
+  readonly position: Position
+  /** The event's id; '' where it is not known (written by an earlier release). */
+  readonly id: string
+  readonly stream: string
+  readonly revision: number
+}
+
+export function placeOf({ position, id, stream, revision }: RecordedEvent): EventPlace {
+  return { position, id, stream, revision }
+}
+
+/** The later one in the log. */
+export function laterPlace(a: EventPlace | undefined, b: EventPlace): EventPlace {
+  return a !== undefined && comparePositions(a.position, b.position) >= 0 ? a : b
+}
+
+/**
+ * Whether the log still has the event where it stood. One read as a rule. An event that was removed on purpose (its stream
+ * was deleted, truncated or limited) counts as still there, as long as its position can be read from; one whose id is not
+ * known does not.
+ * @throws EventStoreUnavailable
+ */
+export async function holdsEvent(eventStore: EventStore, place: EventPlace): Promise<boolean> {
+  if (place.id === '') return false
+  try {
+    for await (const event of eventStore.readAll({ from: place.position, maxCount: 1, systemEvents: true })) {
+      if (comparePositions(event.position, place.position) === 0) return isSameId(event.id, place.id)
+    }
+  } catch (error) {
+    if (error instanceof InvalidArgument) return false // the position is not one of this log
+    throw error
+  }
+  return wasRemoved(eventStore, place)
+}
+
+/** Whether the stream's metadata, or its end, says that the event was removed from it. */
+async function wasRemoved(eventStore: EventStore, { stream, revision }: EventPlace): Promise<boolean> {
+  try {
+    const { $tb = 0, $maxCount, $maxAge } = await eventStore.getStreamMetadata(stream)
+    if ($tb > revision) return true
+    if ($maxCount === undefined && $maxAge === undefined) return false
+    const newest = eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })
+    for await (const event of newest) return event.revision > revision
+    return false
+  } catch (error) {
+    if (error instanceof StreamDeleted) return true
+    if (error instanceof StreamNotFound) return false
+    throw error
+  }
+}
+
+export const isSameId = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase()

@@ -1,0 +1,156 @@
+/**
+ * Compares the read model with the log before the subgraph answers from both: at its start, and each time that the
+ * connection to the event store was lost, because a server may come back with another log, or an older state of it (a
+ * restored backup). There customers' ids are given out again, and the documents under them are other people's.
+ *
+ * Calls to the event store wait for the comparison: nothing is appended to a log beside which another log's documents can
+ * be seen. It costs a few reads at a start and at a reconnection, and otherwise a look at a boolean. While the event store
+ * is away queries go on from the documents. Documents of another log are hidden from queries on all instances at once; the
+ * projection empties the read model.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { type EventPlace, holdsEvent } from '../eventstore/place.ts'
+import { type EventStore, EventStoreUnavailable, InvalidArgument } from '../eventstore/port.ts'
+import { CUSTOMER_STREAMS } from '../projections/fold.ts'
+import { type Checkpoint, type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
+
+export interface LogGuard {
+  /** The event store, whose calls wait for the comparison. */
+  readonly eventStore: EventStore
+  /** Whether a query may be answered from the documents. Waits for the first comparison only. */
+  mayReadDocuments(): boolean | Promise<boolean>
+  close(): void
+}
+
+const RETRY_MS = 250
+
+/**
+ * @param options.anchor the newest event that this process has appended, if any: compared too
+ * @param options.onReplaced called where the log is found to be another one than before
+ */
+export function guardLog(options: {
+  readonly eventStore: EventStore
+  readonly readModel: ReadModel
+  readonly log: { warn(details: object, message: string): void }
+  readonly anchor: () => EventPlace | undefined
+  readonly onReplaced: () => void
+}): LogGuard {
+  const { eventStore, readModel, log, anchor, onReplaced } = options
+  const stopping = new AbortController()
+  /** The log may be another one than the read model's. */
+  let isDoubtful = true
+  /** The read model could not be compared with the log that answers. */
+  let isUnknown = false
+  /** How often the connection was lost: what was compared before the last time does not count. */
+  let losses = 0
+  let comparing: Promise<void> | undefined
+  let retrying = false
+
+  const unlisten = eventStore.onDisconnect?.(() => {
+    losses++
+    isDoubtful = true
+    void retry()
+  })
+
+  /** @throws EventStoreUnavailable */
+  function compare(): Promise<void> {
+    comparing ??= compareOnce().finally(() => {
+      comparing = undefined
+    })
+    return comparing
+  }
+
+  async function compareOnce(): Promise<void> {
+    const before = losses
+    const own = anchor()
+    if (own && !(await holdsEvent(eventStore, own))) onReplaced()
+    try {
+      if (!(await isReadModelOfLog(eventStore, readModel))) {
+        await readModel.distrust()
+        log.warn(
+          {},
+          'the read model is of another log; its documents are hidden until the projection has filled it anew',
+        )
+      }
+      isUnknown = false
+    } catch (error) {
+      if (!(error instanceof ReadModelUnavailable)) throw error
+      isUnknown = true
+    }
+    if (losses === before) isDoubtful = false
+  }
+
+  /** Until the comparison is made, whether or not anybody calls. */
+  async function retry(): Promise<void> {
+    if (retrying) return
+    retrying = true
+    while ((isDoubtful || isUnknown) && !stopping.signal.aborted) {
+      await compare().catch(() => {})
+      if (isDoubtful || isUnknown)
+        await delay(RETRY_MS, undefined, { signal: stopping.signal, ref: false }).catch(() => {})
+    }
+    retrying = false
+  }
+
+  // Not at once: what it calls is made after it.
+  const first = Promise.resolve()
+    .then(compare)
+    .catch((error: unknown) => {
+      if (!(error instanceof EventStoreUnavailable)) {
+        log.warn({ reason: (error as Error).message }, 'the read model could not be compared with the log')
+      }
+    })
+  let isBegun = false
+  void first.then(() => {
+    isBegun = true
+    void retry()
+  })
+
+  async function* after<T>(read: () => AsyncIterable<T>): AsyncGenerator<T> {
+    await compare()
+    yield* read()
+  }
+
+  return {
+    eventStore: {
+      ...eventStore,
+      append: (stream, events, appending) =>
+        isDoubtful
+          ? compare().then(() => eventStore.append(stream, events, appending))
+          : eventStore.append(stream, events, appending),
+      readStream: (stream, reading) =>
+        isDoubtful ? after(() => eventStore.readStream(stream, reading)) : eventStore.readStream(stream, reading),
+      readAll: (reading) => (isDoubtful ? after(() => eventStore.readAll(reading)) : eventStore.readAll(reading)),
+    },
+    mayReadDocuments: () => (isBegun ? !isUnknown : first.then(() => !isUnknown)),
+    close() {
+      stopping.abort()
+      unlisten?.()
+    },
+  }
+}
+
+/**
+ * Whether the live generation's documents are of this log, as far as the events tell that it remembers. Reads alone.
+ * @throws EventStoreUnavailable | ReadModelUnavailable
+ */
+async function isReadModelOfLog(eventStore: EventStore, readModel: ReadModel): Promise<boolean> {
+  const checkpoint = (await readModel.generations()).find(({ live }) => live)?.checkpoint ?? null
+  const newest = await readModel.newest()
+  if (newest && !(await holdsEvent(eventStore, newest))) return false
+  if (checkpoint === null || checkpoint.id === newest?.id) return true
+  return checkpoint.id === '' ? hasOrigin(eventStore, checkpoint) : holdsEvent(eventStore, checkpoint)
+}
+
+/** Of a checkpoint of an earlier release: whether the log begins with its first event and has its position. */
+async function hasOrigin(eventStore: EventStore, { position, origin }: Checkpoint): Promise<boolean> {
+  try {
+    for await (const _ of eventStore.readAll({ from: position, maxCount: 1, systemEvents: true })) break
+  } catch (error) {
+    if (error instanceof InvalidArgument) return false
+    throw error
+  }
+  const filter = { streamPrefixes: [CUSTOMER_STREAMS] }
+  for await (const { id } of eventStore.readAll({ filter, maxCount: 1 })) return origin.startsWith(id)
+  return false
+}

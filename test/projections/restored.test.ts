@@ -1,0 +1,182 @@
+/** Projections on a log that is another one, younger, older or shorter than the one that the documents were made of. */
+import '../support/needs-redis.ts'
+import { copyFile } from 'node:fs/promises'
+import t, { type Test } from 'tap'
+import { openKurrentEventStore } from '../../eventstore/kurrentdb.ts'
+import { holdsEvent, placeOf } from '../../eventstore/place.ts'
+import type { EventStore, PersistentSubscriptions } from '../../eventstore/port.ts'
+import { openSqliteEventStore } from '../../eventstore/sqlite.ts'
+import { absentCustomer } from '../../projections/customer.ts'
+import { foldCustomer } from '../../projections/fold.ts'
+import { startGroupProjection } from '../../projections/group.ts'
+import type { ReadModel } from '../../projections/read-model.ts'
+import { openRedisReadModel } from '../../projections/redis.ts'
+import { openSqliteReadModel } from '../../projections/sqlite.ts'
+import { compareCheckpoint, startProjection } from '../../projections/worker.ts'
+import { backUp, restore } from '../restore/support.ts'
+import { startEventStoreServer } from '../support/eventstore-server/server.ts'
+import { encoded, type History } from '../support/histories.ts'
+import { startRedis } from '../support/redis.ts'
+import { appendHistories, collect, openStores, paths, someHistories, temporaryFolder, until } from './support.ts'
+
+const part = (histories: readonly History[], from: number, to?: number) =>
+  histories.map(({ id, events }) => ({ id, events: events.slice(from, to) }))
+
+/** Other customers under the same ids, with fewer events. */
+const others = (count: number) => part(someHistories(count, 99), 0, 2)
+
+async function untilProjected(eventStore: EventStore, readModel: ReadModel, ids: readonly number[]): Promise<void> {
+  const folds = JSON.stringify(await Promise.all(ids.map((id) => foldCustomer(eventStore, id))))
+  await until('the documents are those of the log', async () => {
+    const checkpoint = await readModel.getCheckpoint().catch(() => null)
+    if (!checkpoint?.complete) return false
+    const documents = await readModel.documents(ids)
+    return JSON.stringify(documents.map((document, index) => document ?? absentCustomer(ids[index] ?? 0))) === folds
+  })
+}
+
+const ids = [1, 2, 3, 4, 5, 6]
+
+t.test('SQLite: events.db is restored beside readmodel.db', async (t) => {
+  const folder = await temporaryFolder(t)
+  const path = paths(folder).events
+  const open = () => openSqliteEventStore({ path })
+  const readModel = openSqliteReadModel({ path: paths(folder).readModel })
+  t.teardown(() => readModel.close())
+  const project = async (eventStore: EventStore) => {
+    const projection = startProjection({ eventStore, readModel })
+    await projection.caughtUp()
+    await projection.stop()
+  }
+  let eventStore = open()
+  await appendHistories(eventStore, part(someHistories(3), 0, 2))
+  await eventStore.close()
+  await copyFile(path, `${path}.backup`)
+  eventStore = open()
+  // The newest three customers, and more of the first, are not in the backup.
+  await appendHistories(eventStore, part(someHistories(6), 0, 4).slice(3))
+  await project(eventStore)
+  await eventStore.close()
+
+  await copyFile(`${path}.backup`, path)
+  eventStore = open()
+  t.teardown(() => eventStore.close())
+  t.match(await compareCheckpoint(eventStore, readModel), { isOfLog: false }, 'shorter')
+  // It has grown past the old one's end meanwhile.
+  await appendHistories(eventStore, others(6).slice(3))
+  for (let n = 0; n < 5; n++) await appendHistories(eventStore, [{ ...(others(1)[0] as History), id: 100 + n }])
+  t.match(await compareCheckpoint(eventStore, readModel), { isOfLog: false }, 'longer')
+  await project(eventStore)
+  await untilProjected(eventStore, readModel, ids)
+})
+
+t.test('documents that are newer than the checkpoint are noticed too', async (t) => {
+  const { eventStore, readModel } = await openStores(t)
+  await appendHistories(eventStore, someHistories(2))
+  const projection = startProjection({ eventStore, readModel })
+  await projection.caughtUp()
+  await projection.stop()
+  t.match(await compareCheckpoint(eventStore, readModel), { isOfLog: true })
+  // As a worker that was killed between its documents and its checkpoint leaves it, on a log that lost the event since.
+  const [last] = await collect(eventStore.readAll({ direction: 'backwards', maxCount: 1 }))
+  if (!last) throw new Error('the log is empty')
+  const lost = { ...placeOf(last), id: crypto.randomUUID(), position: { commit: 10n ** 6n, prepare: 10n ** 6n } }
+  await readModel.put([{ document: absentCustomer(3), expected: -1 }], lost)
+  t.match(await compareCheckpoint(eventStore, readModel), { isOfLog: false })
+  await readModel.put([], placeOf(last))
+  t.same(await readModel.newest(), lost, 'an older one does not count')
+})
+
+t.test('an event that was removed on purpose is no sign of another log', async (t) => {
+  const { eventStore } = await openStores(t)
+  const past = someHistories(4)
+  await appendHistories(eventStore, past)
+  const places = await Promise.all(
+    past.map(async ({ id }) => placeOf((await collect(eventStore.readStream(`customer-${id}`))).at(-1) as never)),
+  )
+  await eventStore.deleteStream('customer-1', { expected: 'any' })
+  await eventStore.tombstoneStream('customer-2', { expected: 'any' })
+  await eventStore.setStreamMetadata('customer-3', { $maxCount: 1 })
+  for (const place of places) t.equal(await holdsEvent(eventStore, place), true, place.stream)
+  const [place] = places
+  if (!place) throw new Error('no place')
+  t.equal(await holdsEvent(eventStore, { ...place, stream: 'customer-9', id: crypto.randomUUID() }), false)
+  t.equal(await holdsEvent(eventStore, { ...place, id: '' }), false, 'one that an earlier release has not noted')
+})
+
+t.test('a checkpoint that was set back is gone on from', async (t) => {
+  const { eventStore, readModel } = await openStores(t)
+  await appendHistories(eventStore, someHistories(3))
+  const projection = startProjection({ eventStore, readModel })
+  t.teardown(() => projection.stop())
+  await projection.caughtUp()
+  const there = await readModel.getCheckpoint()
+  const [first] = await collect(eventStore.readAll({ maxCount: 1 }))
+  if (!there || !first) throw new Error('nothing was projected')
+  await readModel.setCheckpoint({ ...there, ...placeOf(first) }, there)
+  await until('the worker has noticed', async () => (await readModel.getCheckpoint())?.id === there.id)
+  t.same(await readModel.getCheckpoint(), there)
+})
+
+t.test('what an earlier release has stored does not tell which event it was: it is filled anew', async (t) => {
+  const server = await startRedis(t)
+  const { eventStore } = await openStores(t)
+  await appendHistories(eventStore, others(6))
+  const readModel = openRedisReadModel(server.url)
+  t.teardown(() => readModel.close())
+  await readModel.put([{ document: { ...absentCustomer(1), revision: 50 }, expected: -1 }])
+  const old = { commit: '1', prepare: '1', origin: 'x/2', complete: true, epoch: crypto.randomUUID() }
+  await server.command('SET', 'customer:{checkpoint}', JSON.stringify(old))
+  t.match(await readModel.getCheckpoint(), { id: '' })
+  const projection = startProjection({ eventStore, readModel })
+  t.teardown(() => projection.stop())
+  await projection.caughtUp()
+  await untilProjected(eventStore, readModel, ids)
+})
+
+t.test('a group on a server that is restored, by itself or replaced by another log', async (t: Test) => {
+  const [server, redis] = await Promise.all([startEventStoreServer(t), startRedis(t)])
+  const open = () => {
+    const eventStore = openKurrentEventStore(server.url) as EventStore & {
+      readonly persistentSubscriptions: PersistentSubscriptions
+    }
+    t.teardown(() => eventStore.close())
+    return eventStore
+  }
+  const eventStore = open()
+  const models = Array.from({ length: 5 }, () => openRedisReadModel(redis.url))
+  t.teardown(() => Promise.all(models.map((model) => model.close())))
+  const [readModel = models[0] as ReadModel, ...own] = models
+  const workers = [0, 2].map((n) =>
+    startGroupProjection({
+      eventStore: open(),
+      readModel: own[n] as ReadModel,
+      fillModel: own[n + 1] as ReadModel,
+      group: 'customers',
+    }),
+  )
+  t.teardown(() => Promise.all(workers.map((worker) => worker.stop())))
+  const past = someHistories(6)
+  await appendHistories(eventStore, part(past, 0, 2))
+  await untilProjected(eventStore, readModel, ids)
+  const backup = backUp(server)
+  for (const { id, events } of past) {
+    for (const [n, event] of encoded({ id, events }).slice(2).entries()) {
+      await eventStore.append(`customer-${id}`, [event], { expected: n + 1 })
+    }
+  }
+  await untilProjected(eventStore, readModel, ids)
+
+  await restore(server, backup)
+  await untilProjected(eventStore, readModel, ids)
+  await restore(server, [])
+  await until('the server is back', () =>
+    eventStore.ping().then(
+      () => true,
+      () => false,
+    ),
+  )
+  await appendHistories(eventStore, others(4))
+  await untilProjected(eventStore, readModel, [1, 2, 3, 4])
+  t.same(await readModel.documents([5, 6]), [null, null])
+})

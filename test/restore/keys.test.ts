@@ -1,0 +1,144 @@
+/** Keys: who makes them, and what a wrong, missing or left-over one leads to. */
+import { mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { checkKeys } from '../../eventstore/key-fingerprints.ts'
+import { openLog } from '../../eventstore/open.ts'
+import { checkAuditKey } from '../../projections/proof/key.ts'
+import { loadConfiguration } from '../../schema/configuration.ts'
+import { generateSigningKey, loadKey } from '../../schema/keys.ts'
+import { environment, KEYS, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
+import { freePort, startProcess, untilReady } from '../support/processes.ts'
+
+const NONE = { EMAIL_HASH_KEY: '', TOKEN_SIGNING_KEY: '', AUDIT_SIGNING_KEY: '', MASTER_KEY: '' }
+const FILES = ['audit-signing-key.pem', 'email-hash-key', 'master-key', 'token-signing-key.pem']
+
+/** Runs a script to its end. */
+async function run(t: Test, script: string, folder: string, env: Record<string, string>, args: readonly string[] = []) {
+  const started = startProcess(t, script, folder, env, args)
+  return { code: await started.ended, output: started.output() }
+}
+
+const keyFiles = async (folder: string) => (await readdir(folder)).filter((name) => FILES.includes(name)).sort()
+
+/** One line that matches, and exit code 1. */
+function assertRefused(t: Test, { code, output }: { code: unknown; output: string }, message: RegExp, name: string) {
+  t.equal(code, 1, `${name} does not start`)
+  t.match(output, message, name)
+  t.equal(output.trim().split('\n').length, 1, output)
+}
+
+t.test('a lost log beside its own keys', async (t) => {
+  const folder = await temporaryFolder(t)
+  const port = await freePort()
+  const start = async () => {
+    const started = startProcess(t, 'start.ts', folder, { ...NONE, GATEWAY_PORT: String(port), NODE_ENV: 'production' })
+    await untilReady(started, `http://127.0.0.1:${port}/readyz`)
+    t.equal(await started.end('SIGTERM'), 0)
+  }
+  await start()
+  t.same(await keyFiles(folder), FILES, 'npm start makes them on a new, empty data folder')
+  t.notOk((await readdir(folder)).includes('.new'))
+  for (const name of await readdir(folder)) if (name.startsWith('events.db')) await rm(join(folder, name))
+  const message =
+    /^error: EVENTSTORE_URL: the log .*events\.db is empty or missing, but keys of a log are there: restore it, or, to begin a new one on purpose, move these away: .*token-signing-key\.pem/
+  for (const script of ['start.ts', 'start.ts', 'subgraph/main.ts']) {
+    assertRefused(t, await run(t, script, folder, NONE), message, script)
+  }
+  await mkdir(join(folder, 'old'))
+  for (const name of await readdir(folder)) {
+    if (name !== 'old') await rename(join(folder, name), join(folder, 'old', name))
+  }
+  await start()
+  t.same(await keyFiles(folder), FILES, 'on purpose it begins anew')
+
+  await rm(join(folder, 'email-hash-key'))
+  const missing = /^error: EMAIL_HASH_KEY is not set and .*email-hash-key is missing: put it back from your backup/
+  assertRefused(t, await run(t, 'start.ts', folder, NONE), missing, 'a key that was lost')
+  t.notOk((await keyFiles(folder)).includes('email-hash-key'))
+})
+
+t.test('no command makes a key', async (t) => {
+  const folder = await temporaryFolder(t)
+  const commands: [string, string[], RegExp][] = [
+    ['projections/audit-main.ts', ['key'], /^error: AUDIT_SIGNING_KEY is not set and .*npm start makes keys/],
+    ['projections/audit-main.ts', ['verify'], /^error: AUDIT_SIGNING_KEY is not set/],
+    ['projections/audit-main.ts', ['find', '--type', 'CustomerDeleted'], /^error: MASTER_KEY is not set/],
+    ['projections/main.ts', [], /^error: MASTER_KEY is not set/],
+    ['projections/rebuild-main.ts', [], /^error: MASTER_KEY is not set/],
+    ['projections/parked-main.ts', [], /^error: MASTER_KEY is not set/],
+    ['eventstore/keys-main.ts', [], /^error: MASTER_KEY is not set/],
+    ['mail/main.ts', [], /^error: EMAIL_HASH_KEY is not set/],
+    ['subgraph/main.ts', [], /^error: TOKEN_SIGNING_KEY is not set/],
+    ['subgraph/identity/token-main.ts', ['--scope', 'customers:read', '--subject', 'crm'], /^error: TOKEN_SIGNING_KEY/],
+  ]
+  for (const [script, args, message] of commands) {
+    assertRefused(t, await run(t, script, folder, NONE, args), message, `${script} ${args.join(' ')}`)
+  }
+  t.same(await keyFiles(folder), [])
+})
+
+t.test('a key that is not the log’s', async (t) => {
+  const folder = await temporaryFolder(t)
+  const { send } = await startSubgraph(t, { folder })
+  await signUp(send)
+  const env = environment(folder)
+  const { eventStore } = await openLog(loadConfiguration(env))
+  t.teardown(() => eventStore.close())
+  const [emailHashKey, other] = [KEYS.EMAIL_HASH_KEY, 'x'.repeat(32)]
+
+  await t.rejects(
+    checkKeys(eventStore, { emailHashKey: other }, { record: true }),
+    {
+      name: 'ConfigurationError',
+      message: 'EMAIL_HASH_KEY: the addresses in this log were hashed with another key.',
+    },
+    'in a log of before there were fingerprints',
+  )
+  const { TOKEN_SIGNING_KEY: tokenSigningKey } = KEYS
+  await Promise.all([1, 2, 3].map(() => checkKeys(eventStore, { emailHashKey, tokenSigningKey }, { record: true })))
+  await checkAuditKey(eventStore, loadConfiguration(env), { record: true })
+  await checkKeys(eventStore, { emailHashKey, tokenSigningKey }, { record: true })
+
+  const wrong = {
+    EMAIL_HASH_KEY: other,
+    TOKEN_SIGNING_KEY: generateSigningKey(),
+    AUDIT_SIGNING_KEY: generateSigningKey(),
+  }
+  const only = (name: keyof typeof wrong) => ({ [name]: wrong[name] })
+  const cases: [string, string[], keyof typeof wrong][] = [
+    ['subgraph/main.ts', [], 'EMAIL_HASH_KEY'],
+    ['mail/main.ts', [], 'EMAIL_HASH_KEY'],
+    ['projections/audit-main.ts', ['erase', 'ann@example.com', '--yes', '--reason', 'x'], 'EMAIL_HASH_KEY'],
+    ['start.ts', [], 'TOKEN_SIGNING_KEY'],
+    ['subgraph/identity/token-main.ts', ['--scope', 'customers:read', '--subject', 'crm'], 'TOKEN_SIGNING_KEY'],
+    ['projections/main.ts', [], 'AUDIT_SIGNING_KEY'],
+    ['projections/audit-main.ts', ['verify'], 'AUDIT_SIGNING_KEY'],
+    ['projections/audit-main.ts', ['key'], 'AUDIT_SIGNING_KEY'],
+  ]
+  for (const [script, args, name] of cases) {
+    const message = new RegExp(`^error: ${name}: this log was written with the key \\S+, but \\S+ is configured; `)
+    const result = await run(t, script, folder, only(name), args)
+    assertRefused(t, result, message, `${script} ${args.join(' ')}`)
+    t.notOk(result.output.includes(wrong[name]), 'without the key')
+  }
+  const without = await run(t, 'projections/main.ts', folder, { AUDIT_SIGNING_KEY: '' })
+  assertRefused(t, without, /^error: AUDIT_SIGNING_KEY is not set/, 'the audit key is missing')
+
+  const accepted = await run(t, 'eventstore/keys-main.ts', folder, only('TOKEN_SIGNING_KEY'), ['accept', 'token'])
+  t.match(accepted, { code: 0, output: /^TOKEN_SIGNING_KEY is the log's key from now on/ })
+  const changed = loadConfiguration({ ...env, ...only('TOKEN_SIGNING_KEY') })
+  await checkKeys(eventStore, { tokenSigningKey: loadKey(changed, 'TOKEN_SIGNING_KEY') }, { record: false })
+  await t.rejects(checkKeys(eventStore, { tokenSigningKey }, { record: false }), /TOKEN_SIGNING_KEY: this log/)
+})
+
+t.test('the keys of customers beside another log', async (t) => {
+  const folder = await temporaryFolder(t)
+  const { send } = await startSubgraph(t, { folder })
+  await signUp(send)
+  const env = { ...environment(folder), EVENTSTORE_URL: `sqlite:${join(folder, 'other.db')}` }
+  await t.rejects(openLog(loadConfiguration({ ...env, KEYS_URL: `sqlite:${join(folder, 'events-keys.db')}` })), {
+    name: 'ConfigurationError',
+    message: /^KEYS_URL: the key store has the keys of a log, but this log is new/,
+  })
+})
