@@ -17,6 +17,7 @@ import { startConfiguredCheckpoints } from './projections/proof/checkpoints.ts'
 import { loadSigningKey } from './projections/proof/key.ts'
 import { traced } from './projections/tracing.ts'
 import { startProjection } from './projections/worker.ts'
+import { loadLimits } from './schema/configuration.ts'
 import { listen, type Running, runProcess } from './schema/process.ts'
 import { loadStore } from './schema/store.ts'
 import { startTracing } from './schema/tracing.ts'
@@ -50,7 +51,17 @@ await runProcess(
       const { eventStore, stored } = await openLog(configuration)
       added(eventStore)
       const readModel = added(openReadModel(READMODEL_URL))
-      const subgraph = added(await buildSubgraph({ eventStore, readModel, keys, store, secret, logger }))
+      const subgraph = added(
+        await buildSubgraph({
+          eventStore,
+          readModel,
+          keys,
+          store,
+          secret,
+          logger,
+          loadLimits: loadLimits(configuration),
+        }),
+      )
       const projected = added(openReadModel(READMODEL_URL))
       const projection = startProjection({ eventStore, readModel: projected, log: subgraph.log, observer: traced({}) })
       added({ close: () => projection.stop() })

@@ -7,16 +7,21 @@ import { ConfigurationError } from './configuration.ts'
 const count = z.int().positive()
 const fieldUse = z.enum(['required', 'optional'])
 const countryCode = z.string().regex(/^[A-Z]{2}$/, 'a two-letter country code')
-const link = z.string().regex(/^https?:\/\/\S+$/, 'an http or https URL')
+const link = z
+  .string()
+  .max(2_000)
+  .regex(/^https?:\/\/\S+$/, 'an http or https URL')
+/** Magento's columns of settings and labels hold so much. */
+const name = z.string().min(1).max(255)
 
 /** An attribute that the store gives its customers or addresses beside Magento's own. */
 const customAttribute = z
   .strictObject({
     code: z.string().regex(/^[a-z][a-z0-9_]{0,59}$/, 'lower-case letters, digits and _, a letter first'),
-    label: z.string().min(1),
+    label: name,
     type: z.enum(['text', 'boolean', 'date', 'select', 'multiselect']),
     required: z.boolean().default(false),
-    options: z.array(z.strictObject({ value: z.string().min(1), label: z.string() })).default([]),
+    options: z.array(z.strictObject({ value: name, label: z.string().max(255) })).default([]),
   })
   .refine(({ type, options }) => (type === 'select' || type === 'multiselect') === options.length > 0, {
     message: 'options go with the types select and multiselect, and only with these',
@@ -30,7 +35,7 @@ const customAttributes = z
 
 const settings = z
   .strictObject({
-    view: z.strictObject({ id: count, code: z.string().min(1), locale: z.string().min(2) }),
+    view: z.strictObject({ id: count, code: name, locale: name.min(2) }),
     account: z.strictObject({
       confirmationRequired: z.boolean(),
       defaultGroup: z.int().nonnegative(),
@@ -38,7 +43,7 @@ const settings = z
       shareAllGroups: z.boolean(),
       revealEmailAvailability: z.boolean(),
     }),
-    groups: z.array(z.strictObject({ id: z.int().nonnegative(), name: z.string().min(1) })),
+    groups: z.array(z.strictObject({ id: z.int().nonnegative(), name })),
     password: z.strictObject({
       minimumLength: count.max(256),
       requiredCharacterClasses: z.int().min(1).max(4),
@@ -49,7 +54,13 @@ const settings = z
     lockout: z.strictObject({ failures: count.max(100), minutes: z.number().positive() }),
     signInThrottle: z.strictObject({ failures: count.max(100), seconds: z.number().positive() }),
     token: z.strictObject({ lifetimeMinutes: z.number().positive() }),
-    address: z.strictObject({ streetLines: count.max(20), telephone: fieldUse, company: fieldUse, fax: fieldUse }),
+    address: z.strictObject({
+      streetLines: count.max(20),
+      maxPerCustomer: count,
+      telephone: fieldUse,
+      company: fieldUse,
+      fax: fieldUse,
+    }),
     newsletter: z.strictObject({ active: z.boolean(), confirmationRequired: z.boolean(), allowGuests: z.boolean() }),
     countries: z.strictObject({
       allowed: z.union([z.literal('all'), z.array(countryCode).min(1)]),
@@ -63,7 +74,7 @@ const settings = z
       retentionDays: count,
     }),
     mail: z.strictObject({
-      storeName: z.string().min(1),
+      storeName: name,
       from: z.email(),
       resetPasswordUrl: link,
       confirmAccountUrl: link,

@@ -1,6 +1,7 @@
 /** The subgraph as a process of its own: `npm run subgraph`. */
 import { openLog } from '../eventstore/open.ts'
 import { openReadModel } from '../projections/open.ts'
+import { loadLimits } from '../schema/configuration.ts'
 import { listen, runProcess } from '../schema/process.ts'
 import { loadStore } from '../schema/store.ts'
 import { startTracing } from '../schema/tracing.ts'
@@ -20,6 +21,7 @@ await runProcess(async (configuration) => {
     keys,
     store,
     secret: SUBGRAPH_SECRET,
+    loadLimits: loadLimits(configuration),
     logger: { level: LOG_LEVEL },
   })
   await listen(app, { port: SUBGRAPH_PORT, host: HOST }, 'SUBGRAPH_PORT')

@@ -17,6 +17,9 @@ import { chained, countAsChained } from '../eventstore/chain.ts'
 import { observed } from '../eventstore/observed.ts'
 import { type EventStore, EventStoreUnavailable } from '../eventstore/port.ts'
 import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
+import { DEFAULT_LOAD_LIMITS, type LoadLimits } from '../schema/configuration.ts'
+import { createDocumentBudget, MAX_DOCUMENT_TOKENS } from '../schema/documents.ts'
+import { shedLoad } from '../schema/load-shedding.ts'
 import { createMailTokens } from '../schema/mail-tokens.ts'
 import { store as defaultStore, type Store } from '../schema/store.ts'
 import { isTracing, startSpan, type TracedSpan } from '../schema/tracing.ts'
@@ -24,6 +27,7 @@ import { createAccessLog } from './access-log.ts'
 import { createCommands } from './commands.ts'
 import { createCustomers } from './customers.ts'
 import { createEmailClaims } from './email-claims.ts'
+import { separateEntities } from './entities.ts'
 import { CustomerError, serviceUnavailable } from './errors.ts'
 import { createTracedExecution, type TracedRequest } from './ftv1.ts'
 import { createCredentials } from './identity/credentials.ts'
@@ -34,6 +38,7 @@ import { createIds } from './ids.ts'
 import { createLinkCommands } from './link-commands.ts'
 import { createResolvers, type RequestContext } from './resolvers.ts'
 import { createSubscribers } from './subscribers.ts'
+import { limitTexts } from './text-limits.ts'
 
 export interface SubgraphOptions {
   readonly eventStore: EventStore
@@ -44,6 +49,8 @@ export interface SubgraphOptions {
   readonly store?: Store
   /** When set, GraphQL requests must carry it in `x-subgraph-secret`. */
   readonly secret?: string | undefined
+  /** Above these the subgraph answers 503. Default: {@link DEFAULT_LOAD_LIMITS}. */
+  readonly loadLimits?: LoadLimits
   /** Fastify's logger option; default: no log. */
   readonly logger?: FastifyServerOptions['logger']
   /** The time; default: the clock. Tests set it. */
@@ -147,15 +154,29 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     countOutcomes(root, (operation, outcome) => operations.inc({ operation, outcome }))
   }
   const modules = [{ typeDefs: parse(typeDefs), resolvers }]
-  const executeTraced = createTracedExecution(buildSubgraphSchema(modules))
+  const buildSchema = () => limitTexts(separateEntities(buildSubgraphSchema(modules)))
+  const executeTraced = createTracedExecution(buildSchema())
+  const schema = buildSchema()
+  const countDocument = createDocumentBudget(() => app.graphql.replaceSchema(schema))
+  const shed = new Counter({
+    name: 'load_shed_total',
+    help: 'Requests answered 503 because the event loop or the heap was too full.',
+    registers: [registry],
+  })
+  const isOverloaded = await shedLoad(app, options.loadLimits ?? DEFAULT_LOAD_LIMITS, OVERLOADED, () => shed.inc())
   await app.register(mercurius, {
-    schema: buildSubgraphSchema(modules),
+    schema,
     jit: 1,
+    graphql: { parseOptions: { maxTokens: MAX_DOCUMENT_TOKENS } },
     context: requestContext,
     errorFormatter: (execution, context) => formatErrors(execution, context as unknown as RequestContext),
     additionalRouteOptions: {
       // Fastify's own serializer for the route writes list indices in error paths as strings.
       serializerCompiler: () => JSON.stringify,
+      preValidation: (request: FastifyRequest, _reply: FastifyReply, done: () => void) => {
+        withoutNulls(request.body)
+        done()
+      },
       preHandler: (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => {
         if (secret !== undefined && !carries(request, secret)) {
           return done(
@@ -164,7 +185,8 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
         }
         const traced = request.headers['apollo-federation-include-trace'] === 'ftv1' && tracedRequest(request)
         if (traced) return void answerTraced(traced, reply).catch(done)
-        keyByOperation(request)
+        const document = keyByOperation(request)
+        if (document !== undefined) countDocument(document)
         done()
       },
     },
@@ -257,7 +279,9 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   app.get('/readyz', async (_, reply) => {
     const checks = { eventStore: await answers(eventStore), readModel: await answers(readModel) }
     // Without the read model queries are answered from the streams; without the event store nothing can be changed.
-    return reply.code(checks.eventStore ? 200 : 503).send({ ready: checks.eventStore, ...checks })
+    const overloaded = isOverloaded()
+    const ready = checks.eventStore && !overloaded
+    return reply.code(ready ? 200 : 503).send({ ready, ...checks, overloaded })
   })
   app.get('/metrics', async (_, reply) => reply.type(registry.contentType).send(await registry.metrics()))
   app.addHook('onClose', async () => {
@@ -267,16 +291,29 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   return app
 }
 
+/** What is answered to a request while the process is overloaded. */
+const OVERLOADED = JSON.stringify({ errors: [serviceUnavailable()] })
+
 /**
  * Mercurius caches compiled operations by the document's text alone: of a document with two operations it would go on
  * answering the first one asked for. A comment with the operation's name makes two texts of them.
+ * @returns the document's text, if there is one
  */
-function keyByOperation(request: FastifyRequest): void {
+function keyByOperation(request: FastifyRequest): string | undefined {
   const parameters = (request.body ?? request.query) as { query?: unknown; operationName?: unknown }
   const { query, operationName } = parameters
-  if (typeof query === 'string' && typeof operationName === 'string' && /^\w+$/.test(operationName)) {
-    parameters.query = `${query}\n#${operationName}`
-  }
+  if (typeof query !== 'string') return undefined
+  if (typeof operationName !== 'string' || !/^\w+$/.test(operationName)) return query
+  const document = `${query}\n#${operationName}`
+  parameters.query = document
+  return document
+}
+
+/** Clients send null for what they leave out; Mercurius refuses that of `extensions` and of `persisted`. */
+function withoutNulls(body: unknown): void {
+  if (typeof body !== 'object' || body === null) return
+  const members = body as Record<string, unknown>
+  for (const name of ['extensions', 'persisted']) if (members[name] === null) delete members[name]
 }
 
 type Resolve = (...args: never[]) => unknown

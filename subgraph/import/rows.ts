@@ -110,7 +110,17 @@ export function idOf(fields: Row['fields'], columns: readonly string[]): number 
 /** GraphQL's Int, and room for ids above it. */
 const MAX_ID = 2_000_000_000
 
-export const text = (fields: Row['fields'], column: string): string | null => fields[column] || null
+/** Characters: no column of Magento's holds more. */
+const MAX_FIELD = 65_535
+
+/** A field; null where it is empty. @throws RejectedRow for one that Magento can't hold */
+export function text(fields: Row['fields'], column: string): string | null {
+  const value = fields[column] || null
+  if (value !== null && value.length > MAX_FIELD) {
+    throw new RejectedRow(`${column} is longer than ${MAX_FIELD} characters`)
+  }
+  return value
+}
 
 const DATABASE = /^(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?$/
 /** Of a locale in US order: `Mar 4, 2019, 5:06:07 AM` (some newer versions), `3/4/2019 17:06` (of a spreadsheet). */
