@@ -1,6 +1,6 @@
 /** Bearer tokens, verified at the gateway: a forged one costs no subgraph call. */
+import { LRUCache } from 'lru-cache'
 import type { Claims } from './authorization.ts'
-import { createLru } from './lru.ts'
 import { createTokenVerifier, InvalidToken, type KeySource } from './tokens.ts'
 
 /** Tokens that are known to be good. */
@@ -23,7 +23,11 @@ export function createAuthentication(
   source: KeySource,
 ): (authorization: string | undefined) => Verdict | Promise<Verdict> {
   const verify = createTokenVerifier(source)
-  const believed = createLru<{ readonly until: number; readonly verdict: Verdict }>(KNOWN_TOKENS, KNOWN_CHARACTERS)
+  const believed = new LRUCache<string, { readonly until: number; readonly verdict: Verdict }>({
+    max: KNOWN_TOKENS,
+    maxSize: KNOWN_CHARACTERS,
+    sizeCalculation: (_, token) => token.length,
+  })
 
   return (authorization) => {
     if (authorization === undefined) return GUEST

@@ -1,12 +1,16 @@
 /** How a planned operation is executed: the seam between the server and the executors. */
 import type { QueryPlan } from '@apollo/query-planner'
-import type { DocumentNode, GraphQLFormattedError, OperationDefinitionNode } from 'graphql'
+import type { DocumentNode, GraphQLFormattedError, OperationDefinitionNode, VariableDefinitionNode } from 'graphql'
 import type { IsDenied } from './authorization.ts'
+import type { Cancellation } from './cancellation.ts'
+import { requestError } from './errors.ts'
 import type { RawAnswer, SubgraphUnavailable } from './subgraph-client.ts'
 
 export type PlannedOperation = {
   readonly document: DocumentNode
   readonly node: OperationDefinitionNode
+  /** The client's own variables: `node` has those that stand for literals, too. */
+  readonly declared: readonly VariableDefinitionNode[]
   readonly plan: QueryPlan
   /** What is in the document and not in the plan: null with an error, by the type at runtime or as the document has it. */
   readonly isDenied?: IsDenied
@@ -14,12 +18,14 @@ export type PlannedOperation = {
 
 /** What differs from one execution of an operation to the next. */
 export type ExecutionRequest = {
-  /** As the client sent them, already checked against the schema. */
+  /** As the client sent them, already checked against the schema, with those that stand for literals. */
   readonly variables: Readonly<Record<string, unknown>>
   /** The same as the schema has them, with the defaults of those that were not sent. */
   readonly values: Readonly<Record<string, unknown>>
   /** For the subgraph calls: names and values in turn. */
   readonly headers: readonly string[]
+  /** Of a query: where the client goes away no further call is made, and nobody reads the answer. */
+  readonly cancellation?: Cancellation | undefined
   /** Logs an error that is not meant for clients and returns what they see in its place. */
   readonly mask: (error: unknown) => GraphQLFormattedError
   /** Told of each answer of a subgraph, before it is read. */
@@ -34,7 +40,10 @@ export type ExecutionAnswer = {
   readonly hasErrors: boolean
 }
 
-/** Executes one operation, again and again. It does not throw: what goes wrong is in the answer's errors. */
+/**
+ * Executes one operation, again and again. What goes wrong is in the answer's errors.
+ * @throws RequestError ANSWER_TOO_LARGE, and nothing else
+ */
 export type Execute = (request: ExecutionRequest) => Promise<ExecutionAnswer>
 
 /** Makes ready to execute an operation; done once for each operation of a document. */
@@ -45,3 +54,7 @@ export function answerText(data: unknown, errors: readonly GraphQLFormattedError
   const text = JSON.stringify(errors.length > 0 ? { data: data ?? null, errors } : { data: data ?? null })
   return { text, hasErrors: errors.length > 0 }
 }
+
+/** An answer that is larger than the gateway gives. */
+export const answerTooLarge = (bytes: number) =>
+  requestError(`The answer has more than ${bytes} bytes (ANSWER_LIMIT_BYTES): ask for less.`, 'ANSWER_TOO_LARGE')

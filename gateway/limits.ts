@@ -6,6 +6,7 @@ import {
   GraphQLError,
   type GraphQLField,
   type GraphQLNamedType,
+  type GraphQLOutputType,
   type GraphQLSchema,
   getNamedType,
   getNullableType,
@@ -17,7 +18,8 @@ import {
   type OperationDefinitionNode,
   parse,
   type SelectionSetNode,
-  valueFromASTUntyped,
+  type ValueNode,
+  valueFromAST,
 } from 'graphql'
 import { getDirectiveValues } from 'graphql/execution/values.js'
 
@@ -43,7 +45,7 @@ export const DEFAULT_LIMITS: DocumentLimits = {
   rootFields: 50,
   tokens: 15_000,
   directives: 10,
-  cost: 100_000,
+  cost: 25_000,
 }
 
 /** Brackets within brackets: far above any document that can be executed, and what the parser's recursion bears. */
@@ -184,6 +186,20 @@ export function excess(message: string): GraphQLError {
   return new GraphQLError(message, { extensions: { code: 'OPERATION_TOO_COMPLEX' } })
 }
 
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
+
+function hasVariable(value: ValueNode): boolean {
+  if (value.kind === Kind.VARIABLE) return true
+  if (value.kind === Kind.LIST) return value.values.some(hasVariable)
+  return value.kind === Kind.OBJECT && value.fields.some((field) => hasVariable(field.value))
+}
+
+/** How many lists are within each other. */
+function levelsOf(type: GraphQLOutputType): number {
+  const inner = getNullableType(type)
+  return isListType(inner) ? 1 + levelsOf(inner.ofType) : 0
+}
+
 type ListSize = {
   readonly assumedSize?: number
   readonly slicingArguments?: readonly string[]
@@ -219,7 +235,7 @@ export function readCosts(supergraph: GraphQLSchema): Costs {
  * The estimated cost of an operation, before it is executed (IBM's GraphQL cost directives, as Apollo's Router reads them):
  * an object counts 1 and a leaf 0, or what `@cost` says; a list counts as often as it is long, by `@listSize`.
  * @param document within the other limits: each fragment is walked where it is used
- * @returns the cost for the variables' values
+ * @returns the cost for the variables' values: 0 or more
  */
 export function costOf(
   { weights, sizes }: Costs,
@@ -232,17 +248,38 @@ export function costOf(
   )
   let dependsOnValues = false
 
-  function lengthOf(size: ListSize | undefined, node: FieldNode, values: Readonly<Record<string, unknown>>): number {
+  /** What a field's argument is, by the schema's defaults and the variables' values; `path` leads into an input object. */
+  function argumentOf(
+    definition: GraphQLField<unknown, unknown>,
+    node: FieldNode,
+    [name, ...path]: readonly string[],
+    values: Readonly<Record<string, unknown>>,
+  ): unknown {
+    const argument = definition.args.find((each) => each.name === name)
+    if (!argument) return undefined
+    const sent = node.arguments?.find((each) => each.name.value === name)?.value
+    if (sent && hasVariable(sent)) dependsOnValues = true
+    // undefined where a variable was not sent: the default holds.
+    const given = sent && valueFromAST(sent, argument.type, values)
+    let value: unknown = given === undefined ? argument.defaultValue : given
+    for (const key of path) value = isRecord(value) && Object.hasOwn(value, key) ? value[key] : undefined
+    return value
+  }
+
+  /** The largest size that is asked for; where none is, or none that could be one, the assumed size. */
+  function lengthOf(
+    size: ListSize | undefined,
+    definition: GraphQLField<unknown, unknown>,
+    node: FieldNode,
+    values: Readonly<Record<string, unknown>>,
+  ): number {
     const asked = (size?.slicingArguments ?? []).flatMap((path) => {
-      const [name, ...rest] = path.split('.')
-      let value = node.arguments?.find((argument) => argument.name.value === name)?.value
-      if (value?.kind === Kind.VARIABLE) dependsOnValues = true
-      const given = value && valueFromASTUntyped(value, values)
-      const number = rest.reduce<unknown>((from, key) => (from as Record<string, unknown> | undefined)?.[key], given)
-      value = undefined
-      return typeof number === 'number' ? [number] : []
+      const number = argumentOf(definition, node, path.split('.'), values)
+      return typeof number === 'number' && number >= 0 ? [number] : []
     })
-    return asked.length > 0 ? Math.max(...asked) : (size?.assumedSize ?? ASSUMED_LIST_SIZE)
+    if (asked.length > 0) return Math.max(...asked)
+    const { assumedSize } = size ?? {}
+    return typeof assumedSize === 'number' && assumedSize >= 0 ? assumedSize : ASSUMED_LIST_SIZE
   }
 
   function walk(
@@ -270,25 +307,27 @@ export function costOf(
     values: Readonly<Record<string, unknown>>,
     sized: ReadonlyMap<string, number>,
   ): number {
-    const definition = 'getFields' in parent ? parent.getFields()[node.name.value] : undefined
+    const definition = isObjectType(parent) || isInterfaceType(parent) ? parent.getFields()[node.name.value] : undefined
     if (!definition) return 0
     const key = `${parent.name}.${node.name.value}`
     const size = sizes.get(key)
     const type = getNamedType(definition.type)
-    const isList = isListType(getNullableType(definition.type))
+    const levels = levelsOf(definition.type)
+    const own = () => lengthOf(size, definition, node, values)
     const sizesOthers = size?.sizedFields !== undefined
-    const length = isList ? (sized.get(node.name.value) ?? lengthOf(size, node, values)) : 1
+    const length = levels > 0 ? (sized.get(node.name.value) ?? own()) * ASSUMED_LIST_SIZE ** (levels - 1) : 1
     const inner =
       node.selectionSet && isCompositeType(type)
         ? walk(
             node.selectionSet,
             type,
             values,
-            sizesOthers ? new Map(size.sizedFields.map((name) => [name, lengthOf(size, node, values)])) : new Map(),
+            sizesOthers ? new Map(size.sizedFields.map((name) => [name, own()])) : new Map(),
           )
         : 0
-    const own = weights.get(type.name) ?? (isCompositeType(type) ? 1 : 0)
-    return (weights.get(key) ?? 0) + length * (own + inner)
+    const each = weights.get(type.name) ?? (isCompositeType(type) ? 1 : 0)
+    // What one field takes no other can give back.
+    return Math.max(0, (weights.get(key) ?? 0) + length * Math.max(0, each + inner))
   }
 
   const root = schema.getRootType(operation.operation)

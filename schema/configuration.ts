@@ -7,15 +7,15 @@ const port = z.coerce.number().int().min(0).max(65535)
 
 /** What load a server takes before it answers 503. */
 export type LoadLimits = {
-  /** By how much the event loop may be late, in milliseconds, as the mean over a second; 0: any. */
+  /** By how much the event loop may be late, in milliseconds, as the mean over three seconds; 0: any. */
   readonly maxEventLoopDelayMs: number
   /** How much of the heap that V8 may have can be in use, in percent; 0: any. */
   readonly maxHeapPercent: number
-  /** How often both are looked at, in milliseconds. Default 1,000. */
+  /** How often both are looked at, in milliseconds. Default 3,000. */
   readonly sampleMs?: number
 }
 
-export const DEFAULT_LOAD_LIMITS: LoadLimits = { maxEventLoopDelayMs: 1_000, maxHeapPercent: 90 }
+export const DEFAULT_LOAD_LIMITS: LoadLimits = { maxEventLoopDelayMs: 500, maxHeapPercent: 90 }
 
 const variables = {
   EVENTSTORE_URL: {

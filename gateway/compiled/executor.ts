@@ -1,5 +1,6 @@
 /** Executes plans with compiled functions: one for the fetches, one for each set of conditions for the answer. */
 import { type DocumentNode, executeSync, Kind, type OperationDefinitionNode, OperationTypeNode } from 'graphql'
+import { RequestError } from '../errors.ts'
 import { answerText, type ExecutionAnswer, type Executor, type PlannedOperation } from '../executor.ts'
 import type { SubgraphClient } from '../subgraph-client.ts'
 import type { LoadedSupergraph } from '../supergraph.ts'
@@ -24,6 +25,7 @@ type Variant = {
 export function createCompiledExecutor(
   supergraph: LoadedSupergraph,
   subgraphs: Readonly<Record<string, SubgraphClient>>,
+  maxAnswerBytes = Number.POSITIVE_INFINITY,
 ): Executor {
   const { schema } = supergraph
   const environment = { schema: supergraph.fullSchema, subgraphs }
@@ -45,7 +47,10 @@ export function createCompiledExecutor(
       let variant = variants.get(key)
       if (!variant) {
         const shape = shapeOf(schema, document, node, (name) => values[name] === true, isDenied)
-        variant = { shape, write: compileSerialiser(schema, shape, (field) => JSON.stringify(introspect(field))) }
+        variant = {
+          shape,
+          write: compileSerialiser(schema, shape, (field) => JSON.stringify(introspect(field)), maxAnswerBytes),
+        }
         if (variants.size >= MAX_VARIANTS) variants.clear()
         variants.set(key, variant)
       }
@@ -61,7 +66,7 @@ export function createCompiledExecutor(
       if (data.__typename !== undefined) data.__typename = rootName
       const text = write(data)
       if (text === undefined) {
-        const completed = complete(schema, supergraph.fullSchema, shape, data, introspect, errors)
+        const completed = complete(schema, supergraph.fullSchema, shape, data, introspect, errors, maxAnswerBytes)
         return answerText(completed.data, [...errors, ...completed.errors])
       }
       if (errors.length === 0) return { text: `{"data":${text}}`, hasErrors: false }
@@ -75,6 +80,7 @@ export function createCompiledExecutor(
         await run?.(execution)
         return answer(execution)
       } catch (error) {
+        if (error instanceof RequestError) throw error
         return answerText(null, [request.mask(error)])
       }
     }
@@ -82,14 +88,15 @@ export function createCompiledExecutor(
 }
 
 /** Answers `__schema` and `__type` from the schema that clients see. */
-function introspector({ schema }: LoadedSupergraph, { document, node }: PlannedOperation) {
+function introspector({ schema }: LoadedSupergraph, { document, node, declared }: PlannedOperation) {
   const constant = new Map<string, unknown>()
   return ({ key, nodes }: Field, variableValues: Readonly<Record<string, unknown>>): unknown => {
-    const isConstant = !node.variableDefinitions?.length
+    const isConstant = declared.length === 0
     if (isConstant && constant.has(key)) return constant.get(key)
     const operation: OperationDefinitionNode = {
       ...node,
       operation: OperationTypeNode.QUERY,
+      variableDefinitions: declared,
       selectionSet: { kind: Kind.SELECTION_SET, selections: nodes },
     }
     const fragments = document.definitions.filter(({ kind }) => kind === Kind.FRAGMENT_DEFINITION)
