@@ -24,7 +24,10 @@ export const ERRORS = {
     meaning: 'The document has no such operation, or several and none is named.',
   },
   BAD_USER_INPUT: { status: 400, meaning: 'A variable, or a number in the document, does not fit its type.' },
-  OPERATION_TOO_LARGE: { status: 400, meaning: 'The document has more tokens than `LIMIT_TOKENS`.' },
+  OPERATION_TOO_LARGE: {
+    status: 400,
+    meaning: 'The document has more tokens than `LIMIT_TOKENS`, or a name of more than 255 characters.',
+  },
   OPERATION_TOO_COMPLEX: {
     status: 400,
     meaning:

@@ -22,6 +22,7 @@ import {
   valueFromAST,
 } from 'graphql'
 import { getDirectiveValues } from 'graphql/execution/values.js'
+import { codedError } from './errors.ts'
 
 export type DocumentLimits = {
   /** Of a field's parents; Magento's `queryDepth`. */
@@ -50,6 +51,8 @@ export const DEFAULT_LIMITS: DocumentLimits = {
 
 /** Brackets within brackets: far above any document that can be executed, and what the parser's recursion bears. */
 const BRACKETS = 200
+/** Of an alias, an operation, a fragment or a variable, in characters. */
+const MAX_NAME = 255
 /** What a list without `@listSize` is taken to hold. */
 const ASSUMED_LIST_SIZE = 10
 
@@ -113,8 +116,8 @@ export function parseDocument(source: string, limits: DocumentLimits): DocumentN
 type Size = { depth: number; fields: number; aliases: number; rootFields: number }
 
 /**
- * What a document has too much of. To be asked before validation, which takes long for some such documents; so the document
- * need not be valid. Fragments are measured once and counted where they are used, so doubling ones cost nothing.
+ * What a document has too much of, and names that it may not give. To be asked before validation, which takes long for
+ * some such documents; so the document need not be valid. Fragments are measured once and counted where they are used, so doubling ones cost nothing.
  */
 export function checkDocument(document: DocumentNode, limits: DocumentLimits): readonly GraphQLError[] {
   const fragments = new Map<string, FragmentDefinitionNode>()
@@ -123,6 +126,8 @@ export function checkDocument(document: DocumentNode, limits: DocumentLimits): r
   }
   const sizes = new Map<string, Size>()
   let directives = 0
+  let reserved: string | undefined
+  let nameLength = 0
 
   function sizeOf({ selections }: SelectionSetNode): Size {
     const size: Size = { depth: 0, fields: 0, aliases: 0, rootFields: 0 }
@@ -131,7 +136,11 @@ export function checkDocument(document: DocumentNode, limits: DocumentLimits): r
       if (selection.kind === Kind.FIELD) {
         size.fields++
         size.rootFields++
-        if (selection.alias) size.aliases++
+        if (selection.alias) {
+          size.aliases++
+          nameLength = Math.max(nameLength, selection.alias.value.length)
+          if (selection.alias.value.startsWith('__')) reserved ??= selection.alias.value
+        }
         if (!selection.selectionSet) continue
         const inner = sizeOf(selection.selectionSet)
         size.depth = Math.max(size.depth, inner.depth + 1)
@@ -167,10 +176,17 @@ export function checkDocument(document: DocumentNode, limits: DocumentLimits): r
   const check = (actual: number, maximum: number, what: string) => {
     if (actual > maximum) errors.push(excess(`The operation has ${actual} ${what}; at most ${maximum} are allowed.`))
   }
-  for (const name of fragments.keys()) sizeOfFragment(name)
+  for (const name of fragments.keys()) {
+    sizeOfFragment(name)
+    nameLength = Math.max(nameLength, name.length)
+  }
   for (const definition of document.definitions) {
     if (definition.kind !== Kind.OPERATION_DEFINITION) continue
     directives = Math.max(directives, definition.directives?.length ?? 0)
+    nameLength = Math.max(nameLength, definition.name?.value.length ?? 0)
+    for (const { variable } of definition.variableDefinitions ?? []) {
+      nameLength = Math.max(nameLength, variable.name.value.length)
+    }
     const size = sizeOf(definition.selectionSet)
     check(size.depth, limits.depth, 'levels')
     check(size.fields, limits.fields, 'fields')
@@ -178,12 +194,19 @@ export function checkDocument(document: DocumentNode, limits: DocumentLimits): r
     check(size.rootFields, limits.rootFields, 'root fields')
   }
   check(directives, limits.directives, 'directives in one place')
+  if (nameLength > MAX_NAME) {
+    errors.push(codedError(`A name in the document has more than ${MAX_NAME} characters.`, 'OPERATION_TOO_LARGE'))
+  }
+  if (reserved !== undefined) {
+    const message = `The alias "${reserved.slice(0, 100)}" begins with "__", which is reserved for introspection.`
+    errors.push(codedError(message, 'GRAPHQL_VALIDATION_FAILED'))
+  }
   return errors
 }
 
 /** An error about a document, or its variables, that ask for too much. */
 export function excess(message: string): GraphQLError {
-  return new GraphQLError(message, { extensions: { code: 'OPERATION_TOO_COMPLEX' } })
+  return codedError(message, 'OPERATION_TOO_COMPLEX')
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
