@@ -11,7 +11,7 @@ import Fastify, {
   LogController,
 } from 'fastify'
 import { GraphQLError, type GraphQLFormattedError, isObjectType } from 'graphql'
-import { DEFAULT_LOAD_LIMITS, type LoadLimits } from '../schema/configuration.ts'
+import { type LoadLimits, NO_LOAD_LIMITS } from '../schema/configuration.ts'
 import { RETRY_AFTER_SECONDS, shedLoad } from '../schema/load-shedding.ts'
 import { isTracing, startSpan } from '../schema/tracing.ts'
 import { createAdmission, DEFAULT_ADMISSION } from './admission.ts'
@@ -58,7 +58,7 @@ export type GatewayOptions = {
   readonly subgraphAnswerLimit?: number
   /** Of an answer to a client, in bytes. Default 8 MiB. */
   readonly answerLimit?: number
-  /** Above these the gateway answers 503. Default: {@link DEFAULT_LOAD_LIMITS}. */
+  /** Above these the gateway answers 503. Default: any load is taken; the processes have limits (MAX_EVENT_LOOP_DELAY_MS, MAX_HEAP_PERCENT). */
   readonly loadLimits?: LoadLimits
   /** The client's headers that go down. Default: authorization, idempotency-key, store, user-agent; traceparent always. */
   readonly forwardHeaders?: readonly string[]
@@ -175,7 +175,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   const overloaded = requestError('The gateway is overloaded. Try again later.', 'OVERLOADED')
   const isOverloaded = await shedLoad(
     app,
-    options.loadLimits ?? DEFAULT_LOAD_LIMITS,
+    options.loadLimits ?? NO_LOAD_LIMITS,
     errorBody(overloaded.errors),
     metrics.shed,
   )

@@ -15,7 +15,8 @@ export type LoadLimits = {
   readonly sampleMs?: number
 }
 
-export const DEFAULT_LOAD_LIMITS: LoadLimits = { maxEventLoopDelayMs: 500, maxHeapPercent: 90 }
+/** Of the processes. */
+export const DEFAULT_LOAD_LIMITS: LoadLimits = { maxEventLoopDelayMs: 1_000, maxHeapPercent: 90 }
 
 const variables = {
   EVENTSTORE_URL: {
@@ -136,6 +137,9 @@ export type Values<Variables extends Readonly<Record<string, Variable>>> = {
 }
 
 export type Configuration = Values<typeof variables>
+
+/** For servers within tests and other programs, whose load is not theirs alone. */
+export const NO_LOAD_LIMITS: LoadLimits = { maxEventLoopDelayMs: 0, maxHeapPercent: 0 }
 
 /** The load limits of a configuration. */
 export const loadLimits = (configuration: Configuration): LoadLimits => ({

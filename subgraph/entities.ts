@@ -1,6 +1,6 @@
 /** `_entities`, where one bad representation spoils no other. */
 import { type GraphQLFieldResolver, type GraphQLSchema, isObjectType, isUnionType } from 'graphql'
-import { invalidInput } from './errors.ts'
+import { invalidInput, serviceUnavailable } from './errors.ts'
 import type { RequestContext } from './resolvers.ts'
 
 /**
@@ -22,6 +22,7 @@ export function separateEntities(schema: GraphQLSchema): GraphQLSchema {
 
   field.resolve = (source, { representations }: { representations: readonly unknown[] }, context, info) =>
     representations.map(async (representation) => {
+      if (context.isGone()) throw serviceUnavailable()
       const typename = typenameOf(representation)
       if (typename === undefined || !names.has(typename)) {
         throw invalidInput(`A representation needs a "__typename" of ${[...names].join(' or ')}.`)

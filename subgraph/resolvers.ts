@@ -30,6 +30,8 @@ export interface RequestContext {
   readonly correlationId: string
   readonly traceparent: string | undefined
   readonly idempotencyKey: string | undefined
+  /** Whether nobody waits for the answer any more. */
+  readonly isGone: () => boolean
   /** The signed-in customer, read once for all fields of a request. */
   customer?: Promise<CustomerDocument>
 }

@@ -17,7 +17,7 @@ import { chained, countAsChained } from '../eventstore/chain.ts'
 import { observed } from '../eventstore/observed.ts'
 import { type EventStore, EventStoreUnavailable } from '../eventstore/port.ts'
 import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
-import { DEFAULT_LOAD_LIMITS, type LoadLimits } from '../schema/configuration.ts'
+import { type LoadLimits, NO_LOAD_LIMITS } from '../schema/configuration.ts'
 import { createDocumentBudget, MAX_DOCUMENT_TOKENS } from '../schema/documents.ts'
 import { shedLoad } from '../schema/load-shedding.ts'
 import { createMailTokens } from '../schema/mail-tokens.ts'
@@ -49,7 +49,7 @@ export interface SubgraphOptions {
   readonly store?: Store
   /** When set, GraphQL requests must carry it in `x-subgraph-secret`. */
   readonly secret?: string | undefined
-  /** Above these the subgraph answers 503. Default: {@link DEFAULT_LOAD_LIMITS}. */
+  /** Above these the subgraph answers 503. Default: any load is taken; the processes have limits (MAX_EVENT_LOOP_DELAY_MS, MAX_HEAP_PERCENT). */
   readonly loadLimits?: LoadLimits
   /** Fastify's logger option; default: no log. */
   readonly logger?: FastifyServerOptions['logger']
@@ -150,6 +150,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   const now = options.now ?? (() => new Date())
   const resolvers = createResolvers({ eventStore, commands, links, customers, claims, tokens, store, now })
 
+  stopForNobody(resolvers.Query)
   for (const root of [resolvers.Query, resolvers.Mutation]) {
     countOutcomes(root, (operation, outcome) => operations.inc({ operation, outcome }))
   }
@@ -163,7 +164,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     help: 'Requests answered 503 because the event loop or the heap was too full.',
     registers: [registry],
   })
-  const isOverloaded = await shedLoad(app, options.loadLimits ?? DEFAULT_LOAD_LIMITS, OVERLOADED, () => shed.inc())
+  const isOverloaded = await shedLoad(app, options.loadLimits ?? NO_LOAD_LIMITS, OVERLOADED, () => shed.inc())
   await app.register(mercurius, {
     schema,
     jit: 1,
@@ -230,6 +231,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
       correlationId: text(headers['x-correlation-id']) ?? randomUUID(),
       traceparent: traceparentOf(request),
       idempotencyKey: text(headers['idempotency-key']),
+      isGone: () => request.raw.destroyed && request.raw.socket?.destroyed === true,
     }
   }
 
@@ -317,6 +319,20 @@ function withoutNulls(body: unknown): void {
 }
 
 type Resolve = (...args: never[]) => unknown
+
+/** Queries whose caller has gone away begin nothing more: nobody reads the answer. */
+function stopForNobody(resolvers: object): void {
+  const fields = resolvers as Record<
+    string,
+    (source: unknown, args: never, context: RequestContext, info: never) => unknown
+  >
+  for (const [name, resolve] of Object.entries(fields)) {
+    fields[name] = (source, args, context, info) => {
+      if (context.isGone()) throw serviceUnavailable()
+      return resolve(source, args, context, info)
+    }
+  }
+}
 
 /** Has each resolver's outcome told: `answered`, or `failed` where it throws. */
 function countOutcomes(resolvers: object, told: (operation: string, outcome: 'answered' | 'failed') => void): void {

@@ -83,6 +83,8 @@ export function environment(folder: string): Record<string, string> {
     READMODEL_URL: `sqlite:${join(folder, 'readmodel.db')}`,
     DATA_DIR: folder,
     MASTER_KEY,
+    // Tests share the processors.
+    MAX_EVENT_LOOP_DELAY_MS: '0',
     GATEWAY_PORT: '0',
     SUBGRAPH_PORT: '0',
     PROJECTIONS_PORT: '0',
