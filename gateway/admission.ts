@@ -24,7 +24,7 @@ export const DEFAULT_ADMISSION = {
   cheap: 100,
   waitingPerClient: 256,
   waitingInAll: 4_096,
-  patienceMs: 15_000,
+  patienceMs: 30_000,
 } as const
 
 export type Admission = {

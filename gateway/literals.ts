@@ -118,14 +118,19 @@ function takeLiterals({ variableDefinitions = [] }: OperationDefinitionNode) {
   while (own.some((name) => name.startsWith(prefix))) prefix = `_${prefix}`
   const definitions: VariableDefinitionNode[] = []
   const values: Record<string, unknown> = {}
-  const known = new Map<string, ValueNode>()
+  /** By type, then by value. */
+  const known = new Map<string, Map<string, ValueNode>>()
 
   /** Equal values of one type are one variable: fields that could be merged still can. */
   function variable(value: ConstValueNode, type: GraphQLInputType): ValueNode {
     const declared = String(new GraphQLNonNull(getNullableType(type)))
-    const json = jsonOf(value, type)
-    const key = `${declared} ${json}`
-    const before = known.get(key)
+    // A text is not copied: it may be long.
+    const isText = value.kind === Kind.STRING
+    const json = isText ? value.value : jsonOf(value, type)
+    const kind = isText ? `${declared} as a text` : declared
+    const ofKind = known.get(kind) ?? new Map<string, ValueNode>()
+    known.set(kind, ofKind)
+    const before = ofKind.get(json)
     if (before) return before
     const name = `${prefix}${definitions.length}`
     const node = { kind: Kind.VARIABLE, name: { kind: Kind.NAME, value: name } } as const
@@ -134,8 +139,8 @@ function takeLiterals({ variableDefinitions = [] }: OperationDefinitionNode) {
       variable: node,
       type: parseType(declared, { noLocation: true }),
     })
-    values[name] = parseKeepingDigits(json)
-    known.set(key, node)
+    values[name] = isText ? json : parseKeepingDigits(json)
+    ofKind.set(json, node)
     return node
   }
 
@@ -233,7 +238,8 @@ function withoutDefault(
   const { defaultValue, variable } = definition
   const type = typeFromAST(schema, definition.type as never) as GraphQLInputType | undefined
   if (!defaultValue || !type || !hasLeaves(defaultValue) || hasUntypedEnum(defaultValue, type)) return definition
-  defaults[variable.name.value] = parseKeepingDigits(jsonOf(defaultValue, type))
+  const isText = defaultValue.kind === Kind.STRING
+  defaults[variable.name.value] = isText ? defaultValue.value : parseKeepingDigits(jsonOf(defaultValue, type))
   return { ...definition, defaultValue: neutral(defaultValue, type) }
 }
 
