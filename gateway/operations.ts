@@ -54,7 +54,7 @@ type Values = Readonly<Record<string, unknown>>
 export type FoundOperation = Pick<WithoutLiterals, 'literals' | 'defaults'> & { readonly operation: Operation }
 
 export type Operations = {
-  /** Whether {@link Operations.find} takes no time for it. */
+  /** Whether {@link Operations.find} takes no time for it, as a rule. */
   readonly isKnown: (source: string, operationName: string | undefined) => boolean
   /** Finds the operation that a request asks for. @throws RequestError for anything that is wrong with it */
   readonly find: (source: string, operationName: string | undefined) => FoundOperation
@@ -241,9 +241,11 @@ export function createOperations(
   }
 
   return {
-    // With labels that hold by chance it is not known which operation it will be.
-    isKnown: (source, operationName) =>
-      overrideLabels.length === 0 && documents.get(source)?.has(operationName ?? '') === true,
+    isKnown: (source, operationName) => {
+      const known = documents.get(source)
+      // With labels that hold by chance it is not known yet which of its operations it will be.
+      return known !== undefined && (overrideLabels.length > 0 || known.has(operationName ?? ''))
+    },
 
     find: (source, operationName) => {
       try {
