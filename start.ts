@@ -20,6 +20,7 @@ import { startConfiguredCheckpoints } from './projections/proof/checkpoints.ts'
 import { checkAuditKey, loadSigningKey } from './projections/proof/key.ts'
 import { traced } from './projections/tracing.ts'
 import { startProjection } from './projections/worker.ts'
+import { loadLimits } from './schema/configuration.ts'
 import { prepareDataFolder } from './schema/keys.ts'
 import { endProcess, listen, type Running, runProcess } from './schema/process.ts'
 import { loadStore } from './schema/store.ts'
@@ -67,9 +68,18 @@ await runProcess(
       await checkKeysAtStart(check, endProcess)
       prepared()
       const readModel = added(openReadModel(READMODEL_URL))
-      const introspection = !production
       const subgraph = added(
-        await buildSubgraph({ eventStore, readModel, keys, store, secret, captchaSecret, introspection, logger }),
+        await buildSubgraph({
+          eventStore,
+          readModel,
+          keys,
+          store,
+          secret,
+          captchaSecret,
+          introspection: !production,
+          logger,
+          loadLimits: loadLimits(configuration),
+        }),
       )
       const projected = added(openReadModel(READMODEL_URL))
       const projection = startProjection({ eventStore, readModel: projected, log: subgraph.log, observer: traced({}) })

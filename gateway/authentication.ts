@@ -1,6 +1,6 @@
 /** Bearer tokens, verified at the gateway: a forged or revoked one costs no subgraph call. */
+import { LRUCache } from 'lru-cache'
 import type { Claims } from './authorization.ts'
-import { createLru } from './lru.ts'
 import { createTokenVerifier, InvalidToken, type KeySource } from './tokens.ts'
 
 /** Tokens that are known to be good. */
@@ -58,7 +58,11 @@ type Known = {
 /** @param keys where the public keys come from; while they can't be had, tokens pass: the subgraphs verify them too */
 export function createAuthentication(keys: KeySource, { isActive, onCheck }: StatusOptions = {}): Authentication {
   const verify = createTokenVerifier(keys)
-  const believed = createLru<Known>(KNOWN_TOKENS, KNOWN_CHARACTERS)
+  const believed = new LRUCache<string, Known>({
+    max: KNOWN_TOKENS,
+    maxSize: KNOWN_CHARACTERS,
+    sizeCalculation: (_, authorization) => authorization.length,
+  })
 
   /** Asks whether the token still counts; once at a time. A token that was revoked stays so. */
   function ask(known: Known, look: (token: string) => Promise<boolean>): Promise<Verdict> {

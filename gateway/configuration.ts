@@ -49,6 +49,8 @@ const variables = {
   SUBGRAPH_TIMEOUT_MS: count(10_000),
   SUBGRAPH_CONNECTIONS: count(64),
   SUBGRAPH_PIPELINING: count(1),
+  SUBGRAPH_ANSWER_LIMIT_BYTES: count(8 * 1024 * 1024),
+  ANSWER_LIMIT_BYTES: count(8 * 1024 * 1024),
   OVERRIDE_LABELS: names([], 'labels of @override with commas between them, or none'),
   BODY_LIMIT_BYTES: count(1024 * 1024),
   BATCH_LIMIT: { ...count(0), schema: z.coerce.number().int().min(0), accepted: 'a whole number; 0: no batches' },

@@ -1,13 +1,17 @@
 /** How a planned operation is executed: the seam between the server and the executors. */
 import type { QueryPlan } from '@apollo/query-planner'
-import type { DocumentNode, GraphQLFormattedError, OperationDefinitionNode } from 'graphql'
+import type { DocumentNode, GraphQLFormattedError, OperationDefinitionNode, VariableDefinitionNode } from 'graphql'
 import type { IsDenied } from './authorization.ts'
+import type { Cancellation } from './cancellation.ts'
+import { requestError } from './errors.ts'
 import type { InternalName, IsTrue } from './planning/operation-corrections.ts'
 import type { RawAnswer, SubgraphUnavailable } from './subgraph-client.ts'
 
 export type PlannedOperation = {
   readonly document: DocumentNode
   readonly node: OperationDefinitionNode
+  /** The client's own variables: `node` has those that stand for literals, too. */
+  readonly declared: readonly VariableDefinitionNode[]
   /**
    * How to fetch what it asks for, in internal names: made anew each time.
    * @param isTrue decides the conditions
@@ -23,12 +27,14 @@ export type PlannedOperation = {
 
 /** What differs from one execution of an operation to the next. */
 export type ExecutionRequest = {
-  /** As the client sent them, already checked against the schema. */
+  /** As the client sent them, already checked against the schema, with those that stand for literals. */
   readonly variables: Readonly<Record<string, unknown>>
   /** The same as the schema has them, with the defaults of those that were not sent. */
   readonly values: Readonly<Record<string, unknown>>
   /** For the subgraph calls: names and values in turn. */
   readonly headers: readonly string[]
+  /** Of a query: where the client goes away no further call is made, and nobody reads the answer. */
+  readonly cancellation?: Cancellation | undefined
   /** Logs an error that is not meant for clients and returns what they see in its place. */
   readonly mask: (error: unknown) => GraphQLFormattedError
   /** Told of each answer of a subgraph, before it is read. */
@@ -45,7 +51,7 @@ export type ExecutionAnswer = {
 
 /**
  * Executes one operation, again and again. What goes wrong is in the answer's errors.
- * @throws RequestError where the planner refuses the operation with these conditions
+ * @throws RequestError where the planner refuses the operation with these conditions, or ANSWER_TOO_LARGE
  */
 export type Execute = (request: ExecutionRequest) => Promise<ExecutionAnswer>
 
@@ -57,3 +63,7 @@ export function answerText(data: unknown, errors: readonly GraphQLFormattedError
   const text = JSON.stringify(errors.length > 0 ? { data: data ?? null, errors } : { data: data ?? null })
   return { text, hasErrors: errors.length > 0 }
 }
+
+/** An answer that is larger than the gateway gives. */
+export const answerTooLarge = (bytes: number) =>
+  requestError(`The answer has more than ${bytes} bytes (ANSWER_LIMIT_BYTES): ask for less.`, 'ANSWER_TOO_LARGE')

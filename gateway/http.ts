@@ -1,6 +1,6 @@
 /** What GraphQL over HTTP has beside GraphQL: media types, their status codes, and which requests a web page may not send. */
 import type { IncomingHttpHeaders } from 'node:http'
-import { type RequestError, requestError } from './operations.ts'
+import { type RequestError, requestError } from './errors.ts'
 
 /**
  * How an answer is written. `application/graphql-response+json` uses HTTP's status codes; `application/json` has 200 for
@@ -84,7 +84,6 @@ export function checkCrossSite(headers: IncomingHttpHeaders): void {
   throw requestError(
     'This request could be a forgery by another site (CSRF). Send it as a POST of application/json, or with the header apollo-require-preflight.',
     'CSRF_PREVENTED',
-    403,
   )
 }
 

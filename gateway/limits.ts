@@ -6,6 +6,7 @@ import {
   GraphQLError,
   type GraphQLField,
   type GraphQLNamedType,
+  type GraphQLOutputType,
   type GraphQLSchema,
   getNamedType,
   getNullableType,
@@ -17,9 +18,11 @@ import {
   type OperationDefinitionNode,
   parse,
   type SelectionSetNode,
-  valueFromASTUntyped,
+  type ValueNode,
+  valueFromAST,
 } from 'graphql'
 import { getDirectiveValues } from 'graphql/execution/values.js'
+import { codedError } from './errors.ts'
 
 export type DocumentLimits = {
   /** Of a field's parents; Magento's `queryDepth`. */
@@ -43,11 +46,13 @@ export const DEFAULT_LIMITS: DocumentLimits = {
   rootFields: 50,
   tokens: 15_000,
   directives: 10,
-  cost: 100_000,
+  cost: 25_000,
 }
 
 /** Brackets within brackets: far above any document that can be executed, and what the parser's recursion bears. */
 const BRACKETS = 200
+/** Of an alias, an operation, a fragment or a variable, in characters. */
+const MAX_NAME = 255
 /** What a list without `@listSize` is taken to hold. */
 const ASSUMED_LIST_SIZE = 10
 
@@ -111,8 +116,8 @@ export function parseDocument(source: string, limits: DocumentLimits): DocumentN
 type Size = { depth: number; fields: number; aliases: number; rootFields: number }
 
 /**
- * What a document has too much of. To be asked before validation, which takes long for some such documents; so the document
- * need not be valid. Fragments are measured once and counted where they are used, so doubling ones cost nothing.
+ * What a document has too much of, and names that it may not give. To be asked before validation, which takes long for
+ * some such documents; so the document need not be valid. Fragments are measured once and counted where they are used, so doubling ones cost nothing.
  */
 export function checkDocument(document: DocumentNode, limits: DocumentLimits): readonly GraphQLError[] {
   const fragments = new Map<string, FragmentDefinitionNode>()
@@ -121,6 +126,8 @@ export function checkDocument(document: DocumentNode, limits: DocumentLimits): r
   }
   const sizes = new Map<string, Size>()
   let directives = 0
+  let reserved: string | undefined
+  let nameLength = 0
 
   function sizeOf({ selections }: SelectionSetNode): Size {
     const size: Size = { depth: 0, fields: 0, aliases: 0, rootFields: 0 }
@@ -129,7 +136,11 @@ export function checkDocument(document: DocumentNode, limits: DocumentLimits): r
       if (selection.kind === Kind.FIELD) {
         size.fields++
         size.rootFields++
-        if (selection.alias) size.aliases++
+        if (selection.alias) {
+          size.aliases++
+          nameLength = Math.max(nameLength, selection.alias.value.length)
+          if (selection.alias.value.startsWith('__')) reserved ??= selection.alias.value
+        }
         if (!selection.selectionSet) continue
         const inner = sizeOf(selection.selectionSet)
         size.depth = Math.max(size.depth, inner.depth + 1)
@@ -165,10 +176,17 @@ export function checkDocument(document: DocumentNode, limits: DocumentLimits): r
   const check = (actual: number, maximum: number, what: string) => {
     if (actual > maximum) errors.push(excess(`The operation has ${actual} ${what}; at most ${maximum} are allowed.`))
   }
-  for (const name of fragments.keys()) sizeOfFragment(name)
+  for (const name of fragments.keys()) {
+    sizeOfFragment(name)
+    nameLength = Math.max(nameLength, name.length)
+  }
   for (const definition of document.definitions) {
     if (definition.kind !== Kind.OPERATION_DEFINITION) continue
     directives = Math.max(directives, definition.directives?.length ?? 0)
+    nameLength = Math.max(nameLength, definition.name?.value.length ?? 0)
+    for (const { variable } of definition.variableDefinitions ?? []) {
+      nameLength = Math.max(nameLength, variable.name.value.length)
+    }
     const size = sizeOf(definition.selectionSet)
     check(size.depth, limits.depth, 'levels')
     check(size.fields, limits.fields, 'fields')
@@ -176,12 +194,33 @@ export function checkDocument(document: DocumentNode, limits: DocumentLimits): r
     check(size.rootFields, limits.rootFields, 'root fields')
   }
   check(directives, limits.directives, 'directives in one place')
+  if (nameLength > MAX_NAME) {
+    errors.push(codedError(`A name in the document has more than ${MAX_NAME} characters.`, 'OPERATION_TOO_LARGE'))
+  }
+  if (reserved !== undefined) {
+    const message = `The alias "${reserved.slice(0, 100)}" begins with "__", which is reserved for introspection.`
+    errors.push(codedError(message, 'GRAPHQL_VALIDATION_FAILED'))
+  }
   return errors
 }
 
 /** An error about a document, or its variables, that ask for too much. */
 export function excess(message: string): GraphQLError {
-  return new GraphQLError(message, { extensions: { code: 'OPERATION_TOO_COMPLEX' } })
+  return codedError(message, 'OPERATION_TOO_COMPLEX')
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
+
+function hasVariable(value: ValueNode): boolean {
+  if (value.kind === Kind.VARIABLE) return true
+  if (value.kind === Kind.LIST) return value.values.some(hasVariable)
+  return value.kind === Kind.OBJECT && value.fields.some((field) => hasVariable(field.value))
+}
+
+/** How many lists are within each other. */
+function levelsOf(type: GraphQLOutputType): number {
+  const inner = getNullableType(type)
+  return isListType(inner) ? 1 + levelsOf(inner.ofType) : 0
 }
 
 type ListSize = {
@@ -219,7 +258,7 @@ export function readCosts(supergraph: GraphQLSchema): Costs {
  * The estimated cost of an operation, before it is executed (IBM's GraphQL cost directives, as Apollo's Router reads them):
  * an object counts 1 and a leaf 0, or what `@cost` says; a list counts as often as it is long, by `@listSize`.
  * @param document within the other limits: each fragment is walked where it is used
- * @returns the cost for the variables' values
+ * @returns the cost for the variables' values: 0 or more
  */
 export function costOf(
   { weights, sizes }: Costs,
@@ -232,17 +271,38 @@ export function costOf(
   )
   let dependsOnValues = false
 
-  function lengthOf(size: ListSize | undefined, node: FieldNode, values: Readonly<Record<string, unknown>>): number {
+  /** What a field's argument is, by the schema's defaults and the variables' values; `path` leads into an input object. */
+  function argumentOf(
+    definition: GraphQLField<unknown, unknown>,
+    node: FieldNode,
+    [name, ...path]: readonly string[],
+    values: Readonly<Record<string, unknown>>,
+  ): unknown {
+    const argument = definition.args.find((each) => each.name === name)
+    if (!argument) return undefined
+    const sent = node.arguments?.find((each) => each.name.value === name)?.value
+    if (sent && hasVariable(sent)) dependsOnValues = true
+    // undefined where a variable was not sent: the default holds.
+    const given = sent && valueFromAST(sent, argument.type, values)
+    let value: unknown = given === undefined ? argument.defaultValue : given
+    for (const key of path) value = isRecord(value) && Object.hasOwn(value, key) ? value[key] : undefined
+    return value
+  }
+
+  /** The largest size that is asked for; where none is, or none that could be one, the assumed size. */
+  function lengthOf(
+    size: ListSize | undefined,
+    definition: GraphQLField<unknown, unknown>,
+    node: FieldNode,
+    values: Readonly<Record<string, unknown>>,
+  ): number {
     const asked = (size?.slicingArguments ?? []).flatMap((path) => {
-      const [name, ...rest] = path.split('.')
-      let value = node.arguments?.find((argument) => argument.name.value === name)?.value
-      if (value?.kind === Kind.VARIABLE) dependsOnValues = true
-      const given = value && valueFromASTUntyped(value, values)
-      const number = rest.reduce<unknown>((from, key) => (from as Record<string, unknown> | undefined)?.[key], given)
-      value = undefined
-      return typeof number === 'number' ? [number] : []
+      const number = argumentOf(definition, node, path.split('.'), values)
+      return typeof number === 'number' && number >= 0 ? [number] : []
     })
-    return asked.length > 0 ? Math.max(...asked) : (size?.assumedSize ?? ASSUMED_LIST_SIZE)
+    if (asked.length > 0) return Math.max(...asked)
+    const { assumedSize } = size ?? {}
+    return typeof assumedSize === 'number' && assumedSize >= 0 ? assumedSize : ASSUMED_LIST_SIZE
   }
 
   function walk(
@@ -270,25 +330,27 @@ export function costOf(
     values: Readonly<Record<string, unknown>>,
     sized: ReadonlyMap<string, number>,
   ): number {
-    const definition = 'getFields' in parent ? parent.getFields()[node.name.value] : undefined
+    const definition = isObjectType(parent) || isInterfaceType(parent) ? parent.getFields()[node.name.value] : undefined
     if (!definition) return 0
     const key = `${parent.name}.${node.name.value}`
     const size = sizes.get(key)
     const type = getNamedType(definition.type)
-    const isList = isListType(getNullableType(definition.type))
+    const levels = levelsOf(definition.type)
+    const own = () => lengthOf(size, definition, node, values)
     const sizesOthers = size?.sizedFields !== undefined
-    const length = isList ? (sized.get(node.name.value) ?? lengthOf(size, node, values)) : 1
+    const length = levels > 0 ? (sized.get(node.name.value) ?? own()) * ASSUMED_LIST_SIZE ** (levels - 1) : 1
     const inner =
       node.selectionSet && isCompositeType(type)
         ? walk(
             node.selectionSet,
             type,
             values,
-            sizesOthers ? new Map(size.sizedFields.map((name) => [name, lengthOf(size, node, values)])) : new Map(),
+            sizesOthers ? new Map(size.sizedFields.map((name) => [name, own()])) : new Map(),
           )
         : 0
-    const own = weights.get(type.name) ?? (isCompositeType(type) ? 1 : 0)
-    return (weights.get(key) ?? 0) + length * (own + inner)
+    const each = weights.get(type.name) ?? (isCompositeType(type) ? 1 : 0)
+    // What one field takes no other can give back.
+    return Math.max(0, (weights.get(key) ?? 0) + length * Math.max(0, each + inner))
   }
 
   const root = schema.getRootType(operation.operation)

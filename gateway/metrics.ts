@@ -2,8 +2,8 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { CallOutcome } from './subgraph-client.ts'
 
-/** `rejected`: not executed; `errors`: executed, with errors in the answer. */
-export type Outcome = 'success' | 'errors' | 'rejected' | 'failed'
+/** `rejected`: not executed; `errors`: executed, with errors in the answer; `cancelled`: the client went away before. */
+export type Outcome = 'success' | 'errors' | 'rejected' | 'failed' | 'cancelled'
 
 /** Counts a request. @param seconds from its arrival to its answer */
 export type CountRequest = (outcome: Outcome, seconds: number) => void
@@ -19,6 +19,8 @@ export type Metrics = {
   readonly limited: (bucket: string) => void
   /** Counts a question whether a token still counts. */
   readonly tokenCheck: (outcome: string) => void
+  /** Counts a request that was turned away because of too much load. */
+  readonly shed: () => void
   /** Says which supergraph is served from now on. */
   readonly supergraph: (hash: string) => void
   /** Counts a supergraph file that could not be loaded. */
@@ -30,6 +32,8 @@ export type Metrics = {
 
 /** Operation names with series of their own: clients choose them, and a series costs memory for good. */
 const NAMES = 200
+/** A longer one counts as one of the others. */
+const MAX_NAME = 100
 const OTHER = 'other'
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
@@ -76,6 +80,11 @@ export function createMetrics(): Metrics {
     labelNames: ['outcome'] as const,
     registers,
   })
+  const shed = new Counter({
+    name: 'gateway_load_shed_total',
+    help: 'Requests answered 503 because of too much load, of the process or of their client.',
+    registers,
+  })
   const info = new Gauge({
     name: 'gateway_supergraph_info',
     help: 'Always 1; the label says which supergraph is served.',
@@ -91,7 +100,7 @@ export function createMetrics(): Metrics {
   const observers = new Map<string, (seconds: number) => void>()
   return {
     operation: (asked, type) => {
-      if (!names.has(asked) && names.size < NAMES) names.add(asked)
+      if (!names.has(asked) && names.size < NAMES && asked.length <= MAX_NAME) names.add(asked)
       const operation = names.has(asked) ? asked : OTHER
       const duration = durations.labels({ operation })
       const counters = new Map<Outcome, { inc(): void }>()
@@ -118,6 +127,7 @@ export function createMetrics(): Metrics {
     subgraphFailure: (service) => failures.inc({ service }),
     limited: (bucket) => limited.inc({ bucket }),
     tokenCheck: (outcome) => tokenChecks.inc({ outcome }),
+    shed: () => shed.inc(),
     supergraph: (hash) => {
       info.reset()
       info.set({ hash }, 1)

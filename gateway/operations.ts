@@ -8,23 +8,32 @@ import {
   NoSchemaIntrospectionCustomRule,
   type OperationDefinitionNode,
   type OperationTypeNode,
+  parse,
+  print,
+  separateOperations,
   specifiedRules,
+  type VariableDefinitionNode,
   validate,
 } from 'graphql'
 import { getVariableValues } from 'graphql/execution/values.js'
+import { LRUCache } from 'lru-cache'
 import type { Claims } from './authorization.ts'
+import { type RefusalCode, RequestError, requestError } from './errors.ts'
 import type { Execute, PlannedOperation } from './executor.ts'
 import { checkDocument, costOf, type DocumentLimits, isTooDeep, parseDocument, readCosts } from './limits.ts'
-import { createLru } from './lru.ts'
+import { type WithoutLiterals, withoutLiterals } from './literals.ts'
 import type { CountRequest } from './metrics.ts'
-import { correctOperation, type InternalName } from './planning/operation-corrections.ts'
+import { correctOperation } from './planning/operation-corrections.ts'
 import { countSensitiveFields, mayEndToken } from './sensitive-fields.ts'
 import type { LoadedSupergraph } from './supergraph.ts'
+import { settleVariables } from './variables.ts'
 
 /** An operation with all that could be done before its variables are known. */
 export type Operation = {
   readonly type: OperationTypeNode
   readonly node: OperationDefinitionNode
+  /** The client's own: `node` has those that stand for literals, too. */
+  readonly declared: readonly VariableDefinitionNode[]
   /** With the values of its variables. */
   readonly plan: (values: Readonly<Record<string, unknown>>) => QueryPlan
   readonly execute: Execute
@@ -42,41 +51,27 @@ export type Operation = {
 /** An operation without what a client may not have. */
 export type Restricted = Pick<Operation, 'plan' | 'execute'>
 
-/** A request that is not executed; each error carries its code. */
-export class RequestError extends Error {
-  override readonly name = 'RequestError'
-  readonly errors: readonly GraphQLError[]
-  readonly statusCode: number
+type Values = Readonly<Record<string, unknown>>
 
-  constructor(errors: readonly GraphQLError[], statusCode = 400) {
-    super(errors[0]?.message)
-    this.errors = errors
-    this.statusCode = statusCode
-  }
-}
-
-/** A RequestError of one message and code. */
-export function requestError(
-  message: string,
-  code: string,
-  statusCode = 400,
-  extensions: Readonly<Record<string, unknown>> = {},
-): RequestError {
-  return new RequestError([new GraphQLError(message, { extensions: { ...extensions, code } })], statusCode)
-}
+/** An operation, and what a document has in the places of its literals. */
+export type FoundOperation = Pick<WithoutLiterals, 'literals' | 'defaults'> & { readonly operation: Operation }
 
 export type Operations = {
+  /** Whether {@link Operations.find} takes no time for it, as a rule. */
+  readonly isKnown: (source: string, operationName: string | undefined) => boolean
   /** Finds the operation that a request asks for. @throws RequestError for anything that is wrong with it */
-  readonly find: (source: string, operationName: string | undefined) => Operation
+  readonly find: (source: string, operationName: string | undefined) => FoundOperation
   /**
    * Checks the variables against the schema.
-   * @returns their values, with defaults where they were not sent
+   * @param hasRawNumbers whether there may be RawNumbers in them
+   * @returns `variables` as they go to the subgraphs, literals included; `values` as the schema has them
    * @throws RequestError naming those that do not fit
    */
   readonly coerceVariables: (
-    operation: Operation,
-    variables: Readonly<Record<string, unknown>>,
-  ) => Readonly<Record<string, unknown>>
+    found: FoundOperation,
+    variables: Values,
+    hasRawNumbers: boolean,
+  ) => { readonly variables: Values; readonly values: Values }
 }
 
 export type OperationsOptions = {
@@ -96,7 +91,15 @@ export type OperationsOptions = {
 const MAX_VARIANTS = 32
 const NO_VALUES = Object.freeze({})
 /** Of all texts together. A parsed and planned document takes some fifty times the room of its text. */
-const maxCachedCharacters = 2 * 1024 * 1024
+const MAX_CACHED_CHARACTERS = 1024 * 1024
+/** Of one text. A longer one is read anew each time. */
+const MAX_CACHED_DOCUMENT = 128 * 1024
+/** What an entry takes beside its text, in characters. */
+const ENTRY = 500
+/** Of one document, by its operations' names and by the labels that hold. */
+const MAX_OPERATIONS = 32
+/** Of a message: some quote what the client sent. */
+const MAX_MESSAGE = 500
 
 /** The operations of one supergraph, with their cache: a new supergraph starts with an empty one. */
 export function createOperations(
@@ -110,11 +113,20 @@ export function createOperations(
   }
   const costs = readCosts(supergraph.fullSchema)
   const rules = introspection ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule]
-  type CachedDocument = { readonly document: DocumentNode; readonly operations: Map<string, Operation> }
+  const cacheOf = <Value extends object>() =>
+    new LRUCache<string, Value>({
+      max: cachedDocuments,
+      maxSize: MAX_CACHED_CHARACTERS,
+      maxEntrySize: MAX_CACHED_DOCUMENT,
+      sizeCalculation: (_, key) => key.length + ENTRY,
+    })
   // The text itself is the key: V8 hashes it faster than a digest could be made, and two texts can't collide.
-  const documents = createLru<CachedDocument>(cachedDocuments, maxCachedCharacters)
+  const documents = cacheOf<Map<string, FoundOperation>>()
+  /** By the text without its literals, of all documents that differ in these alone. */
+  const planned = cacheOf<Operation>()
 
-  function read(source: string): CachedDocument {
+  /** A valid document. */
+  function read(source: string): DocumentNode {
     if (isTooDeep(source)) throw tooDeep()
     let document: DocumentNode
     try {
@@ -125,24 +137,25 @@ export function createOperations(
     // Before validation, which some documents make long.
     const excesses = checkDocument(document, limits)
     if (excesses.length > 0) throw new RequestError(excesses)
-    const errors = validate(supergraph.schema, document, rules)
+    const errors = validate(supergraph.schema, document, rules, { maxErrors: 20 })
     if (errors.length > 0) throw withCode(errors, 'GRAPHQL_VALIDATION_FAILED')
-    return { document: supergraph.plannable(document), operations: new Map() }
+    return supergraph.plannable(document)
   }
 
   function prepare(
-    document: DocumentNode,
+    { document, literals }: WithoutLiterals,
     operationName: string | undefined,
     overridden: ReadonlySet<string> | undefined,
   ): Operation {
     const node = choose(document, operationName)
-    if (node.operation === 'subscription') {
-      throw requestError('Subscriptions are not supported.', 'OPERATION_RESOLUTION_FAILURE')
-    }
-    const planned = planOf(document, node, supergraph.internalNames(), overridden)
+    const declared = (node.variableDefinitions ?? []).filter(
+      ({ variable }) => !(literals && Object.hasOwn(literals, variable.name.value)),
+    )
+    const planned = planOf({ document, node, declared, internalName: supergraph.internalNames() }, overridden)
     return {
       type: node.operation,
       node,
+      declared,
       plan: (values) => planned.plan((name) => values[name] === true),
       execute: compile(planned),
       cost: costOf(costs, supergraph.schema, document, node),
@@ -155,26 +168,23 @@ export function createOperations(
 
   /** @param fetched what of the document the plan is to fetch */
   function planOf(
-    document: DocumentNode,
-    node: OperationDefinitionNode,
-    internalName: InternalName,
+    operation: Pick<PlannedOperation, 'document' | 'node' | 'declared' | 'internalName'>,
     overridden: ReadonlySet<string> | undefined,
-    fetched: DocumentNode = document,
+    fetched: DocumentNode = operation.document,
   ): PlannedOperation {
-    const name = node.name?.value
-    const operation = choose(fetched, name)
+    const name = operation.node.name?.value
+    const wanted = choose(fetched, name)
+    const { internalName } = operation
     return {
-      document,
-      node,
-      internalName,
+      ...operation,
       plan: (isTrue) =>
-        refusable(() => supergraph.plan(correctOperation(fetched, operation, internalName, isTrue), name, overridden)),
+        refusable(() => supergraph.plan(correctOperation(fetched, wanted, internalName, isTrue), name, overridden)),
       stockPlan: () => refusable(() => supergraph.stockPlan(fetched, name, overridden)),
     }
   }
 
   function restrict(
-    { document, node, internalName }: PlannedOperation,
+    { document, node, declared, internalName }: PlannedOperation,
     overridden: ReadonlySet<string> | undefined,
   ): Operation['restricted'] {
     const { authorization } = supergraph
@@ -188,7 +198,8 @@ export function createOperations(
       let variant = variants.get(key)
       if (!variant) {
         const isDenied = authorization.isDenied(denied)
-        const planned = planOf(document, node, internalName, overridden, authorization.without(document, isDenied))
+        const own = { document, node, declared, internalName }
+        const planned = planOf(own, overridden, authorization.without(document, isDenied))
         variant = {
           plan: (values) => planned.plan((name) => values[name] === true),
           execute: compileRestricted({ ...planned, isDenied }),
@@ -200,23 +211,45 @@ export function createOperations(
     }
   }
 
-  function find(source: string, operationName: string | undefined): Operation {
-    let cached = documents.get(source)
-    if (!cached) {
-      cached = read(source)
-      documents.set(source, cached)
-    }
-    const overridden = overrideLabels.length > 0 ? new Set(overrideLabels.filter(isOverridden)) : undefined
+  function labelsOf(): ReadonlySet<string> | undefined {
+    return overrideLabels.length > 0 ? new Set(overrideLabels.filter(isOverridden)) : undefined
+  }
+
+  function find(source: string, operationName: string | undefined): FoundOperation {
+    const overridden = labelsOf()
     const key = overridden ? `${operationName ?? ''} ${[...overridden].join(' ')}` : (operationName ?? '')
-    let operation = cached.operations.get(key)
-    if (!operation) {
-      operation = prepare(cached.document, operationName, overridden)
-      cached.operations.set(key, operation)
+    let known = documents.get(source)
+    const before = known?.get(key)
+    if (before) return before
+    const whole = read(source)
+    const node = choose(whole, operationName)
+    if (node.operation === 'subscription') {
+      throw requestError('Subscriptions are not supported.', 'OPERATION_RESOLUTION_FAILURE')
     }
-    return operation
+    const alone = separateOperations(whole)[node.name?.value ?? ''] ?? whole
+    const without = withoutLiterals(supergraph.schema, alone)
+    const text = `${print(without.document)}${overridden ? ` # ${[...overridden].join(' ')}` : ''}`
+    let operation = planned.get(text)
+    if (!operation) {
+      // Read anew: the nodes of the client's document hold on to its whole text.
+      operation = prepare({ ...without, document: parse(text, { noLocation: true }) }, operationName, overridden)
+      planned.set(text, operation)
+    }
+    const { literals, defaults } = without
+    const found = { operation, literals, defaults }
+    if (!known || known.size === MAX_OPERATIONS) known = new Map()
+    known.set(key, found)
+    documents.set(source, known)
+    return found
   }
 
   return {
+    isKnown: (source, operationName) => {
+      const known = documents.get(source)
+      // With labels that hold by chance it is not known yet which of its operations it will be.
+      return known !== undefined && (overrideLabels.length > 0 || known.has(operationName ?? ''))
+    },
+
     find: (source, operationName) => {
       try {
         return find(source, operationName)
@@ -227,13 +260,14 @@ export function createOperations(
       }
     },
 
-    coerceVariables: ({ node }, variables) => {
-      if (!node.variableDefinitions?.length) return NO_VALUES
-      const { coerced, errors } = getVariableValues(supergraph.schema, node.variableDefinitions, variables, {
-        maxErrors: 20,
-      })
+    coerceVariables: ({ operation: { declared }, literals, defaults }, sent, hasRawNumbers) => {
+      if (declared.length === 0) return { variables: literals ?? NO_VALUES, values: literals ?? NO_VALUES }
+      const whole = defaults ? { ...defaults, ...sent } : sent
+      const settled = hasRawNumbers || defaults ? settleVariables(supergraph.schema, declared, whole) : whole
+      const { coerced, errors } = getVariableValues(supergraph.schema, declared, settled, { maxErrors: 20 })
       if (errors) throw withCode(errors, 'BAD_USER_INPUT')
-      return coerced
+      if (!literals) return { variables: settled, values: coerced }
+      return { variables: { ...settled, ...literals }, values: { ...coerced, ...literals } }
     },
   }
 }
@@ -267,11 +301,13 @@ export function choose(document: DocumentNode, name: string | undefined): Operat
   )
 }
 
-function withCode(errors: readonly GraphQLError[], code: string): RequestError {
+const shortened = (message: string) => (message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message)
+
+function withCode(errors: readonly GraphQLError[], code: RefusalCode): RequestError {
   return new RequestError(
     errors.map(
       (error) =>
-        new GraphQLError(error.message, {
+        new GraphQLError(shortened(error.message), {
           nodes: error.nodes ?? null,
           source: error.source ?? null,
           positions: error.positions ?? null,

@@ -1,6 +1,6 @@
 /** From the environment's variables to the gateway's options: `npm start` and `npm run gateway` have the same. */
 import { readFileSync } from 'node:fs'
-import { type Configuration, ConfigurationError } from '../schema/configuration.ts'
+import { type Configuration, ConfigurationError, loadLimits } from '../schema/configuration.ts'
 import type { GatewayConfiguration } from './configuration.ts'
 import type { GatewayOptions } from './server.ts'
 import { loadSupergraph } from './supergraph.ts'
@@ -27,6 +27,9 @@ export function gatewayOptions(configuration: Configuration, gateway: GatewayCon
     subgraphTimeoutMs: gateway.SUBGRAPH_TIMEOUT_MS,
     subgraphConnections: gateway.SUBGRAPH_CONNECTIONS,
     subgraphPipelining: gateway.SUBGRAPH_PIPELINING,
+    subgraphAnswerLimit: gateway.SUBGRAPH_ANSWER_LIMIT_BYTES,
+    answerLimit: gateway.ANSWER_LIMIT_BYTES,
+    loadLimits: loadLimits(configuration),
     forwardHeaders: gateway.FORWARD_HEADERS,
     returnHeaders: gateway.RETURN_HEADERS,
     ...(jwksUrl !== undefined && jwksUrl !== 'off' && { tokenKeys: { jwksUrl } }),

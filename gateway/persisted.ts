@@ -1,11 +1,12 @@
 /** Documents that clients name instead of sending them: automatic persisted queries, and a list of the only ones that run. */
 import { createHash } from 'node:crypto'
 import { parse, print } from 'graphql'
+import { LRUCache } from 'lru-cache'
 import { ConfigurationError } from '../schema/configuration.ts'
-import { createLru } from './lru.ts'
-import { requestError } from './operations.ts'
+import { requestError } from './errors.ts'
 import type { GraphQLRequest } from './request.ts'
 
+/** Of all documents together, with their names. */
 const MAX_CHARACTERS = 4 * 1024 * 1024
 const HASH = /^[0-9a-f]{64}$/
 
@@ -32,9 +33,17 @@ export function createPersistedQueries({ mode, manifest, maxEntries }: Persisted
     )
   }
   const listed = manifest === undefined ? new Map<string, string>() : readManifest(manifest)
-  const registered = createLru<string>(maxEntries, MAX_CHARACTERS)
+  const registered = new LRUCache<string, string>({
+    max: maxEntries,
+    maxSize: MAX_CHARACTERS,
+    sizeCalculation: (document, hash) => document.length + hash.length,
+  })
   const normalised = new Set(mode === 'safelist' ? [...listed.values()].map(normalise) : [])
-  const allowed = createLru<true>(maxEntries, MAX_CHARACTERS)
+  const allowed = new LRUCache<string, true>({
+    max: maxEntries,
+    maxSize: MAX_CHARACTERS,
+    sizeCalculation: (_, document) => document.length + 1,
+  })
 
   function mayRun(query: string): boolean {
     if (mode !== 'safelist' || allowed.get(query)) return true
@@ -54,9 +63,9 @@ export function createPersistedQueries({ mode, manifest, maxEntries }: Persisted
       const asked = (extensions?.persistedQuery ?? undefined) as { version?: unknown; sha256Hash?: unknown } | undefined
       if (documentId === undefined && asked === undefined) {
         if (query !== undefined && mayRun(query)) return query
-        throw requestError('This gateway runs only the documents of its list.', 'QUERY_NOT_IN_SAFELIST', 403)
+        throw requestError('This gateway runs only the documents of its list.', 'QUERY_NOT_IN_SAFELIST')
       }
-      if (mode === 'off') throw requestError('PersistedQueryNotSupported', 'PERSISTED_QUERY_NOT_SUPPORTED', 200)
+      if (mode === 'off') throw requestError('PersistedQueryNotSupported', 'PERSISTED_QUERY_NOT_SUPPORTED')
       const id = documentId ?? asked?.sha256Hash
       if (typeof id !== 'string' || (documentId === undefined && (asked?.version !== 1 || !HASH.test(id)))) {
         throw requestError(
@@ -67,10 +76,10 @@ export function createPersistedQueries({ mode, manifest, maxEntries }: Persisted
       const known = listed.get(id) ?? (mode === 'apq' ? registered.get(id) : undefined)
       if (query === undefined) {
         if (known !== undefined) return known
-        throw requestError('PersistedQueryNotFound', 'PERSISTED_QUERY_NOT_FOUND', 200)
+        throw requestError('PersistedQueryNotFound', 'PERSISTED_QUERY_NOT_FOUND')
       }
       if (!mayRun(query)) {
-        throw requestError('This gateway runs only the documents of its list.', 'QUERY_NOT_IN_SAFELIST', 403)
+        throw requestError('This gateway runs only the documents of its list.', 'QUERY_NOT_IN_SAFELIST')
       }
       if (known !== query && documentId === undefined) {
         if (createHash('sha256').update(query).digest('hex') !== id) {

@@ -1,5 +1,6 @@
 /** A GraphQL request as HTTP brings it. */
-import { requestError } from './operations.ts'
+import { requestError } from './errors.ts'
+import { mayLoseDigits, parseExactly, parseKeepingDigits } from './numbers.ts'
 
 export type GraphQLRequest = {
   /** Not there where the request names a persisted query. */
@@ -9,6 +10,8 @@ export type GraphQLRequest = {
   readonly extensions: Readonly<Record<string, unknown>> | undefined
   readonly operationName: string | undefined
   readonly variables: Readonly<Record<string, unknown>>
+  /** Whether there may be RawNumbers in the variables: see numbers.ts. */
+  readonly hasRawNumbers: boolean
 }
 
 const noVariables: GraphQLRequest['variables'] = Object.freeze({})
@@ -32,17 +35,41 @@ export function readBody(body: unknown, batchLimit: number): GraphQLRequest | re
 
 /** Reads the parameters of a GET, where `variables` and `extensions` are JSON text. @throws RequestError */
 export function readParameters(parameters: Readonly<Record<string, unknown>>): GraphQLRequest {
-  return read({
+  const request = {
     ...parameters,
     variables: parseParameter('variables', parameters.variables),
     extensions: parseParameter('extensions', parameters.extensions),
-  })
+  }
+  if (typeof parameters.variables === 'string' && mayLoseDigits(parameters.variables)) exactBodies.add(request)
+  return read(request)
+}
+
+const exactBodies = new WeakSet<object>()
+
+/**
+ * Reads a body whose numbers have more digits than JavaScript keeps: they become RawNumbers.
+ * @returns undefined where that is not needed, and for what is not JSON
+ * @throws RequestError for what is nested too deeply
+ */
+export function parseBody(text: string): unknown {
+  if (!mayLoseDigits(text)) return undefined
+  let body: unknown
+  try {
+    body = parseExactly(text)
+  } catch (error) {
+    if (error instanceof RangeError) throw badRequest('The body is nested too deeply.')
+    return undefined
+  }
+  for (const each of Array.isArray(body) ? body : [body]) {
+    if (typeof each === 'object' && each !== null) exactBodies.add(each)
+  }
+  return body
 }
 
 function parseParameter(name: string, value: unknown): unknown {
   if (typeof value !== 'string' || value === '') return undefined
   try {
-    return JSON.parse(value)
+    return parseKeepingDigits(value)
   } catch {
     throw badRequest(`The parameter "${name}" is not JSON.`)
   }
@@ -64,6 +91,7 @@ function read(sent: Readonly<Record<string, unknown>>): GraphQLRequest {
     documentId: typeof documentId === 'string' ? documentId : undefined,
     operationName: operationName || undefined,
     variables: variables ?? noVariables,
+    hasRawNumbers: exactBodies.has(sent),
     extensions: extensions ?? undefined,
   }
 }

@@ -11,21 +11,28 @@ import Fastify, {
   LogController,
 } from 'fastify'
 import { GraphQLError, type GraphQLFormattedError, isObjectType } from 'graphql'
+import { clientKey } from '../schema/client-address.ts'
+import { type LoadLimits, NO_LOAD_LIMITS } from '../schema/configuration.ts'
+import { RETRY_AFTER_SECONDS, shedLoad } from '../schema/load-shedding.ts'
 import { isTracing, startSpan } from '../schema/tracing.ts'
+import { createAdmission, DEFAULT_ADMISSION } from './admission.ts'
 import { createApolloExecutor } from './apollo-executor.ts'
 import { type CheckOutcome, createAuthentication, GUEST, type Verdict } from './authentication.ts'
+import { Cancellation, Cancelled } from './cancellation.ts'
 import { createCompiledExecutor } from './compiled/executor.ts'
 import { exampleQueries, serveEditor } from './editor.ts'
+import { RequestError, requestError } from './errors.ts'
+import { answerTooLarge } from './executor.ts'
 import { createReturnedHeaders, createSubgraphHeaders } from './headers.ts'
 import { checkCrossSite, contentTypes, isOrigin, negotiate, SECURITY_HEADERS, statusOf } from './http.ts'
 import { DEFAULT_LIMITS, type DocumentLimits } from './limits.ts'
 import { createMetrics, type Metrics, type Outcome } from './metrics.ts'
 import { serveMetrics } from './metrics-server.ts'
-import { createOperations, type Operation, type Operations, RequestError, requestError } from './operations.ts'
+import { createOperations, type Operation, type Operations } from './operations.ts'
 import { createPersistedQueries } from './persisted.ts'
 import { createRateLimiter, type RateLimiter } from './rate-limits.ts'
-import { type GraphQLRequest, readBody, readParameters } from './request.ts'
-import { createSubgraphClients, type RawAnswer, type Transport } from './subgraph-client.ts'
+import { type GraphQLRequest, parseBody, readBody, readParameters } from './request.ts'
+import { createSubgraphClients, isLongerThan, type RawAnswer, type Transport } from './subgraph-client.ts'
 import { type LoadedSupergraph, loadSupergraph } from './supergraph.ts'
 import { createTokenStatus, type TokenStatusSource } from './token-status.ts'
 import type { KeySource } from './tokens.ts'
@@ -50,6 +57,12 @@ export type GatewayOptions = {
   readonly subgraphConnections?: number
   /** How many queries may be under way on one connection. Default 1: a slow answer then delays no other. */
   readonly subgraphPipelining?: number
+  /** Of a subgraph's answer, in bytes. Default 8 MiB. */
+  readonly subgraphAnswerLimit?: number
+  /** Of an answer to a client, in bytes. Default 8 MiB. */
+  readonly answerLimit?: number
+  /** Above these the gateway answers 503. Default: any load is taken; the processes have limits (MAX_EVENT_LOOP_DELAY_MS, MAX_HEAP_PERCENT). */
+  readonly loadLimits?: LoadLimits
   /** The client's headers that go down. Default: authorization, idempotency-key, store, user-agent; traceparent always. */
   readonly forwardHeaders?: readonly string[]
   /** The subgraphs' headers that come back. Default: none. */
@@ -115,7 +128,7 @@ type Graph = { readonly supergraph: LoadedSupergraph; readonly operations: Opera
 
 const contentTypeError = 'Request content type must be application/json'
 /** For a token that is forged, expired or revoked. As in Magento, storefronts sign their visitor out by this category. */
-const deadToken = requestError("The current customer isn't authorized.", 'UNAUTHENTICATED', 401, {
+const deadToken = requestError("The current customer isn't authorized.", 'UNAUTHENTICATED', {
   category: 'graphql-authentication',
 })
 
@@ -126,6 +139,7 @@ const deadToken = requestError("The current customer isn't authorized.", 'UNAUTH
 export async function buildGateway(options: GatewayOptions): Promise<FastifyInstance> {
   const { introspection = true, editor = true, cachedDocuments = 1000, batchLimit = 0, showPlans = false } = options
   const { requestTimeoutMs = 30_000 } = options
+  const { subgraphAnswerLimit = MAX_ANSWER_BYTES, answerLimit = MAX_ANSWER_BYTES } = options
   const limits = { ...DEFAULT_LIMITS, ...options.limits }
   const instance = randomBytes(6).toString('base64url')
   let requests = 0
@@ -134,6 +148,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => `${instance}-${(++requests).toString(36)}`,
     bodyLimit: options.bodyLimit ?? 1024 * 1024,
+    routerOptions: { ignoreTrailingSlash: true },
     // A client that sends its request byte by byte holds a connection for so long.
     requestTimeout: requestTimeoutMs,
     http: { headersTimeout: Math.min(requestTimeoutMs, 10_000), connectionsCheckingInterval: 1_000 },
@@ -163,9 +178,23 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     timeoutMs: options.subgraphTimeoutMs ?? 10_000,
     connections: options.subgraphConnections ?? 64,
     pipelining: options.subgraphPipelining ?? 1,
+    maxAnswerBytes: subgraphAnswerLimit,
     transports: options.transports ?? {},
     observe: metrics.subgraphCall,
   })
+
+  const admission = createAdmission({
+    ...DEFAULT_ADMISSION,
+    costPerClient: limits.cost,
+    costInAll: 2 * limits.cost,
+  })
+  const overloaded = requestError('The gateway is overloaded. Try again later.', 'OVERLOADED')
+  const isOverloaded = await shedLoad(
+    app,
+    options.loadLimits ?? NO_LOAD_LIMITS,
+    errorBody(overloaded.errors),
+    metrics.shed,
+  )
 
   const { subgraphUrls = {}, subgraphSecret, subgraphSecretFor = ['customers'] } = options
   const overriddenUrl = (name: string) => subgraphUrls[name] ?? subgraphUrls[name.toUpperCase().replaceAll('-', '_')]
@@ -180,7 +209,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
         clients.client(name, overriddenUrl(name) ?? url, secretFor(name)),
       ]),
     )
-    const compileRestricted = createCompiledExecutor(supergraph, subgraphs)
+    const compileRestricted = createCompiledExecutor(supergraph, subgraphs, answerLimit)
     const compile = options.executor === 'apollo' ? createApolloExecutor(supergraph, subgraphs) : compileRestricted
     const countOf = metrics.operation
     const operations = createOperations(supergraph, {
@@ -241,37 +270,49 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     reply: FastifyReply,
     read: () => GraphQLRequest,
     readOnly: boolean,
+    cancellation: Cancellation,
   ): Promise<Answer> {
     const started = performance.now()
     let outcome: Outcome = 'rejected'
     let operation: Operation | undefined
     let planned = started
     let subgraphMs = 0
+    let leave: (() => void) | undefined
+    const client = clientKey(request.ip)
     const parent = request.headers.traceparent
     const span = startSpan('graphql', { kind: 'server', parent: typeof parent === 'string' ? parent : undefined })
     try {
       const sent = read()
       const { operations } = graph
+      const source = persisted.resolve(sent)
+      if (!operations.isKnown(source, sent.operationName)) {
+        const turn = admission.turn(client, cancellation)
+        if (turn) await turn
+      }
       const planning = isTracing() ? startSpan('graphql.plan', { parent: span.traceparent }) : undefined
+      let found: ReturnType<Operations['find']>
       try {
-        operation = operations.find(persisted.resolve(sent), sent.operationName)
+        found = operations.find(source, sent.operationName)
+        operation = found.operation
       } finally {
         planning?.end(operation === undefined)
       }
       planned = performance.now()
       if (readOnly && operation.type !== 'query') {
         reply.header('allow', 'POST')
-        throw requestError('Mutation requests allowed only for POST requests', 'METHOD_NOT_ALLOWED', 405)
+        throw requestError('Mutation requests allowed only for POST requests', 'METHOD_NOT_ALLOWED')
       }
-      const { variables } = sent
-      const values = operations.coerceVariables(operation, variables)
+      const { variables, values } = operations.coerceVariables(found, sent.variables, sent.hasRawNumbers)
       if (limiter) {
         for (let left = operation.sensitiveFields(values); left > 0; left--) await limit('strict', request, reply)
       }
       const cost = operation.cost?.(values) ?? 0
-      if (cost > limits.cost) throw tooCostly(cost, limits.cost)
+      if (!(cost <= limits.cost)) throw tooCostly(cost, limits.cost)
       const { claims, settled } = await authenticated(request, operation)
       const { execute, plan } = operation.restricted?.(claims) ?? operation
+      const entrance = admission.enter(client, cost, cancellation)
+      if (entrance) await entrance
+      leave = () => admission.leave(client, cost)
       const received = (raw: RawAnswer) => {
         subgraphMs += raw.milliseconds
         returnHeaders?.(reply, raw.headers)
@@ -280,6 +321,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
         variables,
         values,
         headers: subgraphHeaders(request, span.traceparent),
+        cancellation: operation.type === 'query' ? cancellation : undefined,
         mask: (error) => mask(error, request),
         received: returnHeaders || logsRequests ? received : undefined,
         unavailable: ({ service, message, cause }) => {
@@ -288,17 +330,25 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
         },
       })
       if (settled && !(await settled).isAllowed) throw deadToken
+      if (isLongerThan(result.text, answerLimit)) throw answerTooLarge(answerLimit)
       outcome = result.hasErrors ? 'errors' : 'success'
       const text = showPlans && request.headers['x-query-plan'] ? withPlan(result.text, plan(values)) : result.text
       return { text, error: undefined }
     } catch (error) {
       if (error === deadToken) reply.header('www-authenticate', 'Bearer error="invalid_token"')
-      if (error instanceof RequestError) return { text: errorBody(error.errors), error }
+      if (error instanceof RequestError) {
+        if (error.statusCode === 503) reply.header('retry-after', String(RETRY_AFTER_SECONDS))
+        if (error.statusCode === 503) metrics.shed()
+        return { text: errorBody(error.errors), error }
+      }
+      if (error instanceof Cancelled) return { text: '', error: undefined }
       outcome = 'failed'
       const masked = new RequestError([new GraphQLError('')], 500)
       return { text: errorBody([mask(error, request)]), error: masked }
     } finally {
       if (operation?.mayEndToken) authentication?.doubt(request.headers.authorization)
+      leave?.()
+      if (cancellation.isCancelled && operation?.type !== 'mutation') outcome = 'cancelled'
       const ms = performance.now() - started
       ;(operation?.count ?? rejected)(outcome, ms / 1000)
       span.end(outcome === 'failed')
@@ -349,7 +399,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     if (!allowance || allowance.allowed) return
     metrics.limited(bucket)
     reply.header('retry-after', String(allowance.retryAfterSeconds))
-    throw requestError(`Too many requests: try again in ${allowance.retryAfterSeconds} s.`, 'RATE_LIMITED', 429)
+    throw requestError(`Too many requests: try again in ${allowance.retryAfterSeconds} s.`, 'RATE_LIMITED')
   }
 
   async function respond(
@@ -359,6 +409,10 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     readOnly: boolean,
   ): Promise<FastifyReply> {
     const media = negotiate(request.headers.accept)
+    const cancellation = new Cancellation()
+    reply.raw.once('close', () => {
+      if (!reply.raw.writableEnded) cancellation.cancel()
+    })
     reply.headers(SECURITY_HEADERS).header('x-correlation-id', request.id)
     const send = (text: string, status: number) => {
       // A connection that is busy while the server closes would otherwise stay open until its client ends it.
@@ -371,7 +425,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     try {
       if (media === undefined) {
         const accepted = 'application/graphql-response+json or application/json'
-        throw requestError(`Answers can be had as ${accepted} only.`, 'NOT_ACCEPTABLE', 406)
+        throw requestError(`Answers can be had as ${accepted} only.`, 'NOT_ACCEPTABLE')
       }
       if (readOnly) checkCrossSite(request.headers)
       if (limiter) await limit('default', request, reply)
@@ -379,11 +433,13 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
       if (Array.isArray(asked)) {
         if (limiter) for (let others = asked.length - 1; others > 0; others--) await limit('default', request, reply)
         const answers = await Promise.all(
-          asked.map((each) => answer(request, reply, () => readBody(each, 0) as GraphQLRequest, readOnly)),
+          asked.map((each) =>
+            answer(request, reply, () => readBody(each, 0) as GraphQLRequest, readOnly, cancellation),
+          ),
         )
         return send(`[${answers.map(({ text }) => text).join(',')}]`, 200)
       }
-      const { text, error } = await answer(request, reply, () => asked as GraphQLRequest, readOnly)
+      const { text, error } = await answer(request, reply, () => asked as GraphQLRequest, readOnly, cancellation)
       return send(text, error ? statusOf(error, media) : 200)
     } catch (error) {
       if (!(error instanceof RequestError)) throw error
@@ -393,7 +449,17 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   }
 
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, app.getDefaultJsonParser('error', 'error'))
+  // Any name may be a member of a JSON scalar's value, and none is ever assigned from one object to another.
+  const parseJson = app.getDefaultJsonParser('ignore', 'ignore')
+  app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (request, body, done) => {
+    try {
+      const exact = parseBody(body)
+      if (exact === undefined) parseJson(request, body, done)
+      else done(null, exact)
+    } catch (error) {
+      done(error as RequestError)
+    }
+  })
   app.setErrorHandler((error: Error & { statusCode?: number; code?: string }, request, reply) => {
     const { statusCode = 500 } = error
     reply.headers(SECURITY_HEADERS).type(contentTypes[negotiate(request.headers.accept) ?? 'any'])
@@ -424,15 +490,22 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
         .code(405)
         .headers({ ...SECURITY_HEADERS, allow: 'GET, POST' })
         .type(contentTypes.any)
-        .send(errorBody(requestError('GraphQL is asked by GET or POST.', 'METHOD_NOT_ALLOWED', 405).errors)),
+        .send(errorBody(requestError('GraphQL is asked by GET or POST.', 'METHOD_NOT_ALLOWED').errors)),
     handler: () => {},
   })
   app.get('/healthz', () => ({ status: 'ok' }))
-  app.get('/readyz', () => ({ status: 'ok', supergraph: graph.supergraph.hash }))
+  app.get('/readyz', (_request, reply) => {
+    const supergraph = graph.supergraph.hash
+    if (!isOverloaded()) return { status: 'ok', supergraph }
+    return reply.code(503).send({ status: 'overloaded', supergraph })
+  })
   if (options.publicMetrics ?? true) serveMetrics(app, metrics)
   if (editor) serveEditor(app, () => options.editorQuery ?? exampleQueries(hasOrders(graph.supergraph)))
   return app
 }
+
+/** Of an answer, where nothing else is configured. */
+const MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
 /** An answer's text, and why there is no other. */
 type Answer = { readonly text: string; readonly error: RequestError | undefined }
@@ -447,7 +520,7 @@ function createLimiter(rates: RateLimits | undefined, onFallback: (reason: strin
 }
 
 function tooCostly(cost: number, maximum: number): RequestError {
-  return requestError(`The operation may cost ${cost}; at most ${maximum} is allowed.`, 'OPERATION_TOO_COMPLEX', 400)
+  return requestError(`The operation may cost ${cost}; at most ${maximum} is allowed.`, 'OPERATION_TOO_COMPLEX')
 }
 
 function withPlan(text: string, plan: QueryPlan): string {

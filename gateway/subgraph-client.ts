@@ -4,6 +4,8 @@ import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { type Dispatcher, Pool } from 'undici'
 import { endWith, isTracing, startSpan, type TracedSpan } from '../schema/tracing.ts'
 import { type Breaker, createBreaker } from './breaker.ts'
+import { type Cancellation, Cancelled } from './cancellation.ts'
+import { parseKeepingDigits } from './numbers.ts'
 
 /** A subgraph's answer, as it came; nothing in it is trusted but its outline. */
 export type SubgraphAnswer = {
@@ -19,6 +21,8 @@ export type SubgraphRequest = {
   readonly headers: readonly string[]
   /** A mutation is never sent while another answer is awaited on its connection: it could not tell whether it was done. */
   readonly mutation: boolean
+  /** Ends the call when the client goes away. Not of a mutation, which is finished. */
+  readonly cancellation?: Cancellation | undefined
 }
 
 /** What came back, unread: calls that are the same share it, and each reads its own copy. */
@@ -33,7 +37,7 @@ export type SentAnswer = { readonly status: number; readonly text: string; reado
 /** A subgraph's response headers. */
 export type Returned = Readonly<Record<string, string | string[] | undefined>>
 
-/** Calls one subgraph; {@link readAnswer} reads what came. @throws SubgraphUnavailable when nothing came */
+/** Calls one subgraph; {@link readAnswer} reads what came. @throws SubgraphUnavailable when nothing came; Cancelled */
 export type SubgraphClient = (request: SubgraphRequest) => Promise<RawAnswer>
 
 /** How a request gets to a subgraph that runs in the same process. Its rejections count as a subgraph that is away. */
@@ -65,8 +69,8 @@ export type SubgraphClients = {
   readonly close: () => Promise<void>
 }
 
-/** What came of a call: an answer, none, or no call because the subgraph had failed too often. */
-export type CallOutcome = 'answered' | 'failed' | 'refused'
+/** What came of a call: an answer, none, no call because the subgraph had failed too often, or nobody waited any more. */
+export type CallOutcome = 'answered' | 'failed' | 'refused' | 'cancelled'
 
 export type SubgraphClientsOptions = {
   /** How long a subgraph may take for its whole answer, tries included, in milliseconds. */
@@ -75,6 +79,8 @@ export type SubgraphClientsOptions = {
   readonly connections: number
   /** How many queries may be under way on one connection. */
   readonly pipelining: number
+  /** Of one answer. A larger one is not read to its end. */
+  readonly maxAnswerBytes: number
   /** Subgraphs that are called without a socket, by name. */
   readonly transports?: Readonly<Record<string, Transport>>
   /** Told of each call. @param milliseconds from its first try to its end */
@@ -87,12 +93,10 @@ const RETRIES = 2
 const RETRY_MS = 50
 /** Answers of proxies and servers that have not taken the request up. */
 const NOT_TAKEN_UP = new Set([502, 503, 504])
-/** A larger answer is not read to its end. */
-const MAX_ANSWER = 64 * 1024 * 1024
 
 /** Clients share the connections to one origin, and keep them when the supergraph changes. */
 export function createSubgraphClients(options: SubgraphClientsOptions): SubgraphClients {
-  const { timeoutMs, connections, pipelining, transports = {}, observe } = options
+  const { timeoutMs, connections, pipelining, maxAnswerBytes, transports = {}, observe } = options
   const pools = new Map<string, Pool>()
   const breakers = new Map<string, Breaker>()
 
@@ -107,12 +111,17 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
 
   function sender(name: string, url: string): Send {
     const transport = transports[name]
-    if (transport) return ({ body, headers }, limitMs) => limited(transport(body, headers), limitMs)
+    if (transport) {
+      return async ({ body, headers, cancellation }, limitMs) => {
+        const answer = await limited(transport(body, headers), limitMs, cancellation)
+        if (isLongerThan(answer.text, maxAnswerBytes)) throw new TooLarge()
+        return answer
+      }
+    }
     if (!URL.canParse(url)) throw new Error(`the URL of the subgraph "${name}" can't be used: ${url || 'it is empty'}`)
     const { origin, pathname, search } = new URL(url)
     const path = pathname + search
-    return ({ body, headers, mutation }, limitMs) =>
-      post(poolOf(origin), path, headers as string[], body, !mutation, limitMs)
+    return (request, limitMs) => post(poolOf(origin), path, request, limitMs, maxAnswerBytes)
   }
 
   return {
@@ -130,14 +139,27 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
           try {
             const answer = await send(request, left)
             const isTakenUp = !NOT_TAKEN_UP.has(answer.status)
-            if (isTakenUp || retries === 0 || pause > left || !breaker.isClosed()) {
+            // It is well, but has too much to do, and says when it is to be asked again: not now.
+            const isShed = answer.status === 503 && answer.headers['retry-after'] !== undefined
+            if (isTakenUp || isShed || retries === 0 || pause > left || !breaker.isClosed()) {
               if (isTakenUp) breaker.succeeded()
-              else breaker.failed()
+              else if (!isShed) breaker.failed()
               const milliseconds = performance.now() - started
               observe?.(name, isTakenUp ? 'answered' : 'failed', milliseconds)
               return { ...answer, milliseconds }
             }
           } catch (error) {
+            if (error instanceof Cancelled) {
+              observe?.(name, 'cancelled', performance.now() - started)
+              throw error
+            }
+            if (error instanceof TooLarge) {
+              // The subgraph works: it is the question that is wrong, and it would be again.
+              breaker.succeeded()
+              observe?.(name, 'failed', performance.now() - started)
+              const limit = `an answer of more than ${maxAnswerBytes} bytes (SUBGRAPH_ANSWER_LIMIT_BYTES)`
+              throw unavailable(name, `sent ${limit}`, error)
+            }
             breaker.failed()
             if (error instanceof TimedOut || retries === 0 || pause > left || !breaker.isClosed()) {
               observe?.(name, 'failed', performance.now() - started)
@@ -146,6 +168,10 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
             }
           }
           await delay(pause)
+          if (request.cancellation?.isCancelled) {
+            observe?.(name, 'cancelled', performance.now() - started)
+            throw new Cancelled()
+          }
         }
       }
 
@@ -191,11 +217,21 @@ function unavailable(service: string, what: string, cause?: unknown): SubgraphUn
 }
 
 class TimedOut extends Error {}
+class TooLarge extends Error {}
 
-function limited<T>(work: Promise<T>, limitMs: number): Promise<T> {
+/** In UTF-8. A character takes three bytes at most. */
+export const isLongerThan = (text: string, bytes: number): boolean =>
+  text.length > bytes || (text.length * 3 > bytes && Buffer.byteLength(text) > bytes)
+
+function limited<T>(work: Promise<T>, limitMs: number, cancellation: Cancellation | undefined): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new TimedOut()), limitMs)
-    work.then(resolve, reject).finally(() => clearTimeout(timer))
+    const cancel = () => reject(new Cancelled())
+    cancellation?.onCancel(cancel)
+    work.then(resolve, reject).finally(() => {
+      clearTimeout(timer)
+      cancellation?.off(cancel)
+    })
   })
 }
 
@@ -203,47 +239,55 @@ function limited<T>(work: Promise<T>, limitMs: number): Promise<T> {
 function post(
   pool: Pool,
   path: string,
-  headers: string[],
-  body: string,
-  idempotent: boolean,
+  { headers, body, mutation, cancellation }: SubgraphRequest,
   limitMs: number,
+  maxBytes: number,
 ): Promise<SentAnswer> {
   return new Promise((resolve, reject) => {
     let controller: Dispatcher.DispatchController | undefined
-    let expired: TimedOut | undefined
+    let ended: Error | undefined
     let status = 0
     let received = 0
     let returned: Returned = {}
     const chunks: Buffer[] = []
-    const timer = setTimeout(() => {
-      expired = new TimedOut()
-      controller?.abort(expired)
-      reject(expired)
-    }, limitMs)
+    const end = (error: Error) => {
+      ended = error
+      controller?.abort(error)
+      settle()
+      reject(error)
+    }
+    const cancel = () => end(new Cancelled())
+    const timer = setTimeout(() => end(new TimedOut()), limitMs)
+    const settle = () => {
+      clearTimeout(timer)
+      cancellation?.off(cancel)
+    }
+    cancellation?.onCancel(cancel)
     pool.dispatch(
-      { path, method: 'POST', headers, body, idempotent },
+      { path, method: 'POST', headers: headers as string[], body, idempotent: !mutation },
       {
         onRequestStart: (started) => {
           controller = started
-          if (expired) started.abort(expired)
+          if (ended) started.abort(ended)
         },
         onResponseStart: (_controller, statusCode, headers) => {
           status = statusCode
           returned = headers
+          if (Number(headers['content-length']) > maxBytes) end(new TooLarge())
         },
         onResponseData: (_controller, chunk) => {
           chunks.push(chunk)
           received += chunk.length
-          if (received > MAX_ANSWER) _controller.abort(new Error(`The answer is larger than ${MAX_ANSWER} bytes.`))
+          if (received > maxBytes) end(new TooLarge())
         },
         onResponseEnd: () => {
-          clearTimeout(timer)
+          settle()
           const [first] = chunks
           const whole = first && chunks.length === 1 ? first : Buffer.concat(chunks)
           resolve({ status, text: whole.toString('utf8'), headers: returned })
         },
         onResponseError: (_controller, error) => {
-          clearTimeout(timer)
+          settle()
           reject(error)
         },
       },
@@ -251,11 +295,15 @@ function post(
   })
 }
 
-/** A subgraph's answer. @throws SubgraphUnavailable for what is not GraphQL */
-export function readAnswer(name: string, { status, text }: SentAnswer): SubgraphAnswer {
+/**
+ * A subgraph's answer.
+ * @param keepsDigits whether there may be numbers in it that have to stay as they are: see numbers.ts
+ * @throws SubgraphUnavailable for what is not GraphQL
+ */
+export function readAnswer(name: string, { status, text }: SentAnswer, keepsDigits = false): SubgraphAnswer {
   let answer: unknown
   try {
-    answer = JSON.parse(text)
+    answer = keepsDigits ? parseKeepingDigits(text) : JSON.parse(text)
   } catch (error) {
     if (status < 200 || status > 299) throw unavailable(name, `answered with HTTP status ${status}`)
     throw unavailable(name, 'sent an answer that is not JSON', error)

@@ -5,6 +5,19 @@ import { z } from 'zod'
 const url = z.url({ protocol: /^https?$/ })
 const port = z.coerce.number().int().min(0).max(65535)
 
+/** What load a server takes before it answers 503. */
+export type LoadLimits = {
+  /** By how much the event loop may be late, in milliseconds, as the mean over three seconds; 0: any. */
+  readonly maxEventLoopDelayMs: number
+  /** How much of the heap that V8 may have can be in use, in percent; 0: any. */
+  readonly maxHeapPercent: number
+  /** How often both are looked at, in milliseconds. Default 3,000. */
+  readonly sampleMs?: number
+}
+
+/** Of the processes. */
+export const DEFAULT_LOAD_LIMITS: LoadLimits = { maxEventLoopDelayMs: 1_000, maxHeapPercent: 90 }
+
 const variables = {
   EVENTSTORE_URL: {
     schema: z.string().regex(/^(sqlite:|(esdb|kurrentdb|kurrent|kdb)(\+discover)?:\/\/)./),
@@ -95,6 +108,16 @@ const variables = {
     secret: true,
   },
   OTEL_SERVICE_NAME: { schema: z.string().min(1), default: undefined, accepted: "the process's name in traces" },
+  MAX_EVENT_LOOP_DELAY_MS: {
+    schema: z.coerce.number().int().min(0),
+    default: DEFAULT_LOAD_LIMITS.maxEventLoopDelayMs,
+    accepted: 'a whole number of milliseconds; 0: any delay',
+  },
+  MAX_HEAP_PERCENT: {
+    schema: z.coerce.number().int().min(0).max(100),
+    default: DEFAULT_LOAD_LIMITS.maxHeapPercent,
+    accepted: 'a whole number, 0 (any) to 100',
+  },
   LOG_LEVEL: {
     schema: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
     default: 'info' as const,
@@ -120,6 +143,15 @@ export type Values<Variables extends Readonly<Record<string, Variable>>> = {
 }
 
 export type Configuration = Values<typeof variables>
+
+/** For servers within tests and other programs, whose load is not theirs alone. */
+export const NO_LOAD_LIMITS: LoadLimits = { maxEventLoopDelayMs: 0, maxHeapPercent: 0 }
+
+/** The load limits of a configuration. */
+export const loadLimits = (configuration: Configuration): LoadLimits => ({
+  maxEventLoopDelayMs: configuration.MAX_EVENT_LOOP_DELAY_MS,
+  maxHeapPercent: configuration.MAX_HEAP_PERCENT,
+})
 
 /** A variable that can't be used. The message is one line for the operator; a secret's value is never in it. */
 export class ConfigurationError extends Error {

@@ -7,7 +7,12 @@ import { ConfigurationError } from './configuration.ts'
 const count = z.int().positive()
 const fieldUse = z.enum(['required', 'optional'])
 const countryCode = z.string().regex(/^[A-Z]{2}$/, 'a two-letter country code')
-const link = z.string().regex(/^https?:\/\/\S+$/, 'an http or https URL')
+const link = z
+  .string()
+  .max(2_000)
+  .regex(/^https?:\/\/\S+$/, 'an http or https URL')
+/** Magento's columns of settings and labels hold so much. */
+const name = z.string().min(1).max(255)
 
 const day = z.iso.date()
 
@@ -18,17 +23,17 @@ const INPUT_VALIDATIONS = ['alphanumeric', 'alphanum-with-spaces', 'numeric', 'a
 const customAttribute = z
   .strictObject({
     code: z.string().regex(/^[a-z][a-z0-9_]{0,59}$/, 'lower-case letters, digits and _, a letter first'),
-    label: z.string().min(1),
+    label: name,
     type: z.enum(['text', 'textarea', 'multiline', 'boolean', 'date', 'datetime', 'select', 'multiselect']),
     required: z.boolean().default(false),
     /** Where forms show it; by default behind Magento's own attributes, in the order of this file. */
     sortOrder: z.int().nonnegative().optional(),
     /** What forms begin with: a text, a day, 0 or 1. Of options see `default` of an option. */
-    default: z.string().optional(),
+    default: z.string().max(255).optional(),
     /** Of the type multiline: how many lines there may be. */
     lines: z.int().min(1).max(20).default(2),
     options: z
-      .array(z.strictObject({ value: z.string().min(1), label: z.string(), default: z.boolean().default(false) }))
+      .array(z.strictObject({ value: name, label: z.string().max(255), default: z.boolean().default(false) }))
       .default([]),
     /** Rules for texts (length, form) and for days (range, inclusive). */
     validate: z
@@ -76,7 +81,7 @@ export const CAPTCHA_FORMS = [
 
 const settings = z
   .strictObject({
-    view: z.strictObject({ id: count, code: z.string().min(1), locale: z.string().min(2) }),
+    view: z.strictObject({ id: count, code: name, locale: name.min(2) }),
     account: z.strictObject({
       confirmationRequired: z.boolean(),
       defaultGroup: z.int().nonnegative(),
@@ -87,7 +92,7 @@ const settings = z
       confirmationRequestsPerHour: z.int().nonnegative(),
       revealConfirmation: z.boolean(),
     }),
-    groups: z.array(z.strictObject({ id: z.int().nonnegative(), name: z.string().min(1) })),
+    groups: z.array(z.strictObject({ id: z.int().nonnegative(), name })),
     password: z.strictObject({
       minimumLength: count.max(256),
       requiredCharacterClasses: z.int().min(1).max(4),
@@ -98,7 +103,13 @@ const settings = z
     lockout: z.strictObject({ failures: count.max(100), minutes: z.number().positive() }),
     signInThrottle: z.strictObject({ failures: count.max(100), seconds: z.number().positive() }),
     token: z.strictObject({ lifetimeMinutes: z.number().positive() }),
-    address: z.strictObject({ streetLines: count.max(20), telephone: fieldUse, company: fieldUse, fax: fieldUse }),
+    address: z.strictObject({
+      streetLines: count.max(20),
+      maxPerCustomer: count,
+      telephone: fieldUse,
+      company: fieldUse,
+      fax: fieldUse,
+    }),
     newsletter: z.strictObject({
       active: z.boolean(),
       confirmationRequired: z.boolean(),
@@ -131,7 +142,7 @@ const settings = z
       forms: z.array(z.enum(CAPTCHA_FORMS)),
     }),
     mail: z.strictObject({
-      storeName: z.string().min(1),
+      storeName: name,
       from: z.email(),
       welcome: z.boolean(),
       resetPasswordUrl: link,

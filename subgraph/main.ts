@@ -2,6 +2,7 @@
 import { checkKeys, checkKeysAtStart } from '../eventstore/key-fingerprints.ts'
 import { openLog } from '../eventstore/open.ts'
 import { openReadModel } from '../projections/open.ts'
+import { loadLimits } from '../schema/configuration.ts'
 import { endProcess, listen, runProcess } from '../schema/process.ts'
 import { loadStore } from '../schema/store.ts'
 import { startTracing } from '../schema/tracing.ts'
@@ -24,6 +25,7 @@ await runProcess(async (configuration) => {
     secret: SUBGRAPH_SECRET,
     captchaSecret: CAPTCHA_SECRET,
     introspection: NODE_ENV !== 'production',
+    loadLimits: loadLimits(configuration),
     logger: { level: LOG_LEVEL },
   })
   await listen(app, { port: SUBGRAPH_PORT, host: HOST }, 'SUBGRAPH_PORT')

@@ -33,6 +33,8 @@ export interface RequestContext {
   readonly idempotencyKey: string | undefined
   /** The token of a solved CAPTCHA. */
   readonly captcha: string | undefined
+  /** Whether nobody waits for the answer any more. */
+  readonly isGone: () => boolean
   /** The signed-in customer, read once for all fields of a request. */
   customer?: Promise<CustomerDocument>
 }

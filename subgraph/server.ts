@@ -17,6 +17,9 @@ import { chained, countAsChained } from '../eventstore/chain.ts'
 import { observed } from '../eventstore/observed.ts'
 import { type EventStore, EventStoreUnavailable } from '../eventstore/port.ts'
 import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
+import { type LoadLimits, NO_LOAD_LIMITS } from '../schema/configuration.ts'
+import { createDocumentBudget, MAX_DOCUMENT_TOKENS } from '../schema/documents.ts'
+import { shedLoad } from '../schema/load-shedding.ts'
 import { createMailTokens } from '../schema/mail-tokens.ts'
 import { store as defaultStore, type Store } from '../schema/store.ts'
 import { isTracing, parseTraceparent, startSpan, type TracedSpan } from '../schema/tracing.ts'
@@ -28,6 +31,7 @@ import { createCommandIds, MUTATION_MS } from './command.ts'
 import { createCommands } from './commands.ts'
 import { createCustomers } from './customers.ts'
 import { createEmailClaims } from './email-claims.ts'
+import { separateEntities } from './entities.ts'
 import { CustomerError, serviceUnavailable } from './errors.ts'
 import { createTracedExecution, type TracedRequest } from './ftv1.ts'
 import { createCredentials } from './identity/credentials.ts'
@@ -40,6 +44,7 @@ import { createLinkCommands } from './link-commands.ts'
 import { guardLog } from './log-guard.ts'
 import { createResolvers, type RequestContext } from './resolvers.ts'
 import { createSubscribers } from './subscribers.ts'
+import { limitTexts } from './text-limits.ts'
 import { serveTokenIntrospection } from './token-introspection.ts'
 
 export interface SubgraphOptions {
@@ -58,6 +63,8 @@ export interface SubgraphOptions {
    * secret.
    */
   readonly introspection?: boolean
+  /** Above these the subgraph answers 503. Default: any load is taken; the processes have limits (MAX_EVENT_LOOP_DELAY_MS, MAX_HEAP_PERCENT). */
+  readonly loadLimits?: LoadLimits
   /** Fastify's logger option; default: no log. */
   readonly logger?: FastifyServerOptions['logger']
   /** The time; default: the clock. Tests set it. */
@@ -192,21 +199,36 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   captcha.protect(resolvers.Mutation)
 
   limitTime(resolvers.Mutation)
+  stopForNobody(resolvers.Query)
   for (const root of [resolvers.Query, resolvers.Mutation]) {
     countOutcomes(root, (operation, outcome) => operations.inc({ operation, outcome }))
   }
   const modules = [{ typeDefs: parse(typeDefs), resolvers }]
+  const buildSchema = () => limitTexts(separateEntities(buildSubgraphSchema(modules)))
   const validationRules = schemaRules(options.introspection ?? true, secret !== undefined)
-  const executeTraced = createTracedExecution(buildSubgraphSchema(modules), validationRules)
+  const executeTraced = createTracedExecution(buildSchema(), validationRules)
+  const schema = buildSchema()
+  const countDocument = createDocumentBudget(() => app.graphql.replaceSchema(schema))
+  const shed = new Counter({
+    name: 'load_shed_total',
+    help: 'Requests answered 503 because the event loop or the heap was too full.',
+    registers: [registry],
+  })
+  const isOverloaded = await shedLoad(app, options.loadLimits ?? NO_LOAD_LIMITS, OVERLOADED, () => shed.inc())
   await app.register(mercurius, {
-    schema: buildSubgraphSchema(modules),
+    schema,
     jit: 1,
     validationRules,
+    graphql: { parseOptions: { maxTokens: MAX_DOCUMENT_TOKENS } },
     context: requestContext,
     errorFormatter: (execution, context) => formatErrors(execution, context as unknown as RequestContext),
     additionalRouteOptions: {
       // Fastify's own serializer for the route writes list indices in error paths as strings.
       serializerCompiler: () => JSON.stringify,
+      preValidation: (request: FastifyRequest, _reply: FastifyReply, done: () => void) => {
+        withoutNulls(request.body)
+        done()
+      },
       preHandler: (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => {
         if (!isAllowed(request)) {
           return done(
@@ -215,7 +237,8 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
         }
         const traced = request.headers['apollo-federation-include-trace'] === 'ftv1' && tracedRequest(request)
         if (traced) return void answerTraced(traced, reply).catch(done)
-        keyByOperation(request)
+        const document = keyByOperation(request)
+        if (document !== undefined) countDocument(document)
         done()
       },
     },
@@ -265,6 +288,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
       traceparent: traceparentOf(request),
       idempotencyKey: text(headers['idempotency-key']),
       captcha: text(headers['x-recaptcha']) ?? text(headers['x-captcha']),
+      isGone: () => request.raw.destroyed && request.raw.socket?.destroyed === true,
     }
   }
 
@@ -316,14 +340,17 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     const [reached, readable, writable] = await Promise.all(
       [eventStore.ping(), readModel.ping(), readModel.probe()].map(answersProbe),
     )
+    const overloaded = isOverloaded()
+    const ready = reached && !overloaded
     // Without the read model, or without its documents, queries are answered from the streams: that is no reason to take an
     // instance, and with it all of them, out of service. Without the event store nothing can be changed.
-    return reply.code(reached ? 200 : 503).send({
-      ready: reached,
+    return reply.code(ready ? 200 : 503).send({
+      ready,
       eventStore: reached,
       readModel: readable,
       readModelWrites: writable,
       degraded: !(readable && writable) || customers.isFenced(),
+      overloaded,
     })
   })
   app.get('/metrics', async (_, reply) => reply.type(registry.contentType).send(await registry.metrics()))
@@ -335,16 +362,29 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   return app
 }
 
+/** What is answered to a request while the process is overloaded. */
+const OVERLOADED = JSON.stringify({ errors: [serviceUnavailable()] })
+
 /**
  * Mercurius caches compiled operations by the document's text alone: of a document with two operations it would go on
  * answering the first one asked for. A comment with the operation's name makes two texts of them.
+ * @returns the document's text, if there is one
  */
-function keyByOperation(request: FastifyRequest): void {
+function keyByOperation(request: FastifyRequest): string | undefined {
   const parameters = (request.body ?? request.query) as { query?: unknown; operationName?: unknown }
   const { query, operationName } = parameters
-  if (typeof query === 'string' && typeof operationName === 'string' && /^\w+$/.test(operationName)) {
-    parameters.query = `${query}\n#${operationName}`
-  }
+  if (typeof query !== 'string') return undefined
+  if (typeof operationName !== 'string' || !/^\w+$/.test(operationName)) return query
+  const document = `${query}\n#${operationName}`
+  parameters.query = document
+  return document
+}
+
+/** Clients send null for what they leave out; Mercurius refuses that of `extensions` and of `persisted`. */
+function withoutNulls(body: unknown): void {
+  if (typeof body !== 'object' || body === null) return
+  const members = body as Record<string, unknown>
+  for (const name of ['extensions', 'persisted']) if (members[name] === null) delete members[name]
 }
 
 type Resolve = (...args: never[]) => unknown
@@ -368,6 +408,20 @@ function limitTime(mutations: object): void {
       } finally {
         if (performance.now() - began > LONG_MS) late.add(context)
       }
+    }
+  }
+}
+
+/** Queries whose caller has gone away begin nothing more: nobody reads the answer. */
+function stopForNobody(resolvers: object): void {
+  const fields = resolvers as Record<
+    string,
+    (source: unknown, args: never, context: RequestContext, info: never) => unknown
+  >
+  for (const [name, resolve] of Object.entries(fields)) {
+    fields[name] = (source, args, context, info) => {
+      if (context.isGone()) throw serviceUnavailable()
+      return resolve(source, args, context, info)
     }
   }
 }

@@ -14,6 +14,8 @@ import {
   isObjectType,
   isSpecifiedScalarType,
 } from 'graphql'
+import { answerTooLarge } from '../executor.ts'
+import { numberOf } from '../numbers.ts'
 import { type Data, isData, own } from './objects.ts'
 import { type Field, isTypeMissing, type Shape } from './shape.ts'
 
@@ -27,6 +29,7 @@ export type Completion = { readonly data: Data | null; readonly errors: readonly
  * @param fullSchema with what clients do not see: a value that only this one has is right, but null to them
  * @param data what the subgraphs sent, merged; it is not changed
  * @param introspect the value of `__schema` or `__type`
+ * @param maxLength of the texts in the answer together, in characters
  * @param known errors that the client gets anyway: a null that one of them explains is not told again
  */
 export function complete(
@@ -36,7 +39,9 @@ export function complete(
   data: Data,
   introspect: (field: Field) => unknown,
   known: readonly GraphQLFormattedError[],
+  maxLength = Number.POSITIVE_INFINITY,
 ): Completion {
+  let length = 0
   const errors: GraphQLFormattedError[] = []
   const path: Path = []
 
@@ -133,6 +138,8 @@ export function complete(
       if (!isHiddenValue(input, type)) fail(`Invalid value found for ${describe(field)}.`)
       return null
     }
+    length += typeof completed === 'string' ? completed.length : 4
+    if (length > maxLength) throw answerTooLarge(maxLength)
     return completed
   }
 
@@ -140,9 +147,10 @@ export function complete(
 }
 
 /** A leaf as the answer has it; undefined for what is no value of the type. */
-export function leaf(input: unknown, type: GraphQLLeafType): unknown {
+export function leaf(sent: unknown, type: GraphQLLeafType): unknown {
+  if (!isEnumType(type) && !isSpecifiedScalarType(type)) return sent
+  const input = numberOf(sent)
   if (isEnumType(type)) return typeof input === 'string' && type.getValue(input) ? input : undefined
-  if (!isSpecifiedScalarType(type)) return input
   switch (type.name) {
     case 'Boolean':
       return typeof input === 'boolean' ? input : undefined

@@ -8,6 +8,7 @@ import {
   type OperationDefinitionNode,
   OperationTypeNode,
 } from 'graphql'
+import { RequestError } from '../errors.ts'
 import { answerText, type ExecutionAnswer, type Executor, type PlannedOperation } from '../executor.ts'
 import { conditionVariables } from '../planning/operation-corrections.ts'
 import type { SubgraphClient } from '../subgraph-client.ts'
@@ -38,6 +39,7 @@ type Values = Execution['request']['values']
 export function createCompiledExecutor(
   supergraph: LoadedSupergraph,
   subgraphs: Readonly<Record<string, SubgraphClient>>,
+  maxAnswerBytes = Number.POSITIVE_INFINITY,
 ): Executor {
   const { schema, fullSchema } = supergraph
   const environment = { schema: fullSchema, subgraphs, abstract: interfaceNames(fullSchema) }
@@ -54,7 +56,7 @@ export function createCompiledExecutor(
       const isTrue = (name: string) => values[name] === true
       const plan = compilePlan(environment, planned.plan(isTrue))
       const shape = shapeOf(schema, document, node, isTrue, isDenied, internalName)
-      const write = compileSerialiser(schema, shape, (field) => JSON.stringify(introspect(field)))
+      const write = compileSerialiser(schema, shape, (field) => JSON.stringify(introspect(field)), maxAnswerBytes)
       return { plan, shape, write }
     }
     const variantOf = variants(conditionVariables(document, node), compile)
@@ -68,7 +70,7 @@ export function createCompiledExecutor(
       const text = write(data)
       const errors = found.length > 0 ? withClientPaths(found, schema, shape, data) : found
       if (text === undefined) {
-        const completed = complete(schema, fullSchema, shape, data, introspect, errors)
+        const completed = complete(schema, fullSchema, shape, data, introspect, errors, maxAnswerBytes)
         return answerText(completed.data, [...errors, ...completed.errors])
       }
       if (errors.length === 0) return { text: `{"data":${text}}`, hasErrors: false }
@@ -83,6 +85,7 @@ export function createCompiledExecutor(
         await variant.plan.run?.(execution)
         return answer(variant, execution)
       } catch (error) {
+        if (error instanceof RequestError) throw error
         return answerText(null, [request.mask(error)])
       }
     }
@@ -115,14 +118,15 @@ function interfaceNames(schema: GraphQLSchema): ReadonlySet<string> {
 }
 
 /** Answers `__schema` and `__type` from the schema that clients see. */
-function introspector({ schema }: LoadedSupergraph, { document, node }: PlannedOperation) {
+function introspector({ schema }: LoadedSupergraph, { document, node, declared }: PlannedOperation) {
   const constant = new Map<string, unknown>()
   return ({ key, nodes }: Field, variableValues: Readonly<Record<string, unknown>>): unknown => {
-    const isConstant = !node.variableDefinitions?.length
+    const isConstant = declared.length === 0
     if (isConstant && constant.has(key)) return constant.get(key)
     const operation: OperationDefinitionNode = {
       ...node,
       operation: OperationTypeNode.QUERY,
+      variableDefinitions: declared,
       selectionSet: { kind: Kind.SELECTION_SET, selections: nodes },
     }
     const fragments = document.definitions.filter(({ kind }) => kind === Kind.FRAGMENT_DEFINITION)

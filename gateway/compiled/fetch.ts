@@ -6,6 +6,11 @@ import {
   type FragmentDefinitionNode,
   type GraphQLFormattedError,
   type GraphQLSchema,
+  getNamedType,
+  isInterfaceType,
+  isObjectType,
+  isScalarType,
+  isSpecifiedScalarType,
   Kind,
   type OperationDefinitionNode,
   parse,
@@ -14,10 +19,11 @@ import {
   stripIgnoredCharacters,
   visit,
 } from 'graphql'
+import { Cancelled } from '../cancellation.ts'
 import type { ExecutionRequest } from '../executor.ts'
 import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailable } from '../subgraph-client.ts'
 import { failedPath, numericIndices, operationOf, responseNames, told } from '../subgraph-errors.ts'
-import { type Data, isData, merge, own } from './objects.ts'
+import { copy, type Data, isData, merge, own } from './objects.ts'
 import { gather, namesIn, type PlanPath, placesOf, type ResponsePath } from './places.ts'
 import { compileIdentity, compileRepresentations, type Identify, type Represent } from './representations.ts'
 import { compileRewrites, isOfType, type Rewrite, renamedKeys } from './rewrites.ts'
@@ -68,22 +74,33 @@ type Caller = {
   call(execution: Execution, body: string, path: () => ResponsePath): Promise<SubgraphAnswer | undefined>
 }
 
-function callerOf(service: string, client: SubgraphClient | undefined, mutation: boolean): Caller {
+/** @param operation tells whether the answer may have numbers that are to be kept digit for digit */
+function callerOf(
+  { schema, subgraphs }: FetchEnvironment,
+  service: string,
+  operation: string,
+  mutation = false,
+): Caller {
+  const client = subgraphs[service]
+  const keepsDigits = hasCustomScalars(schema, operation)
   return {
     async call(execution, body, path) {
       const { request, flights } = execution
+      const { cancellation } = request
+      if (cancellation?.isCancelled) return undefined
       try {
         if (!client) throw new Error(`There is no subgraph "${service}".`)
         const key = flights && `${service}\n${body}`
         let flight = key === undefined ? undefined : flights?.get(key)
         if (!flight) {
-          flight = client({ body, headers: request.headers, mutation })
+          flight = client({ body, headers: request.headers, mutation, cancellation })
           if (key !== undefined) flights?.set(key, flight)
         }
         const raw = await flight
         request.received?.(raw)
-        return readAnswer(service, raw)
+        return readAnswer(service, raw, keepsDigits)
       } catch (error) {
+        if (error instanceof Cancelled) return undefined
         execution.errors.push(failure(error, request, path()))
         return undefined
       }
@@ -98,11 +115,30 @@ function failure(error: unknown, request: ExecutionRequest, path: ResponsePath):
   return { message, ...(path.length > 0 && { path }), extensions }
 }
 
+const scalarFields = new WeakMap<GraphQLSchema, ReadonlySet<string>>()
+
+/** Whether an operation asks for a field whose name is that of one with a custom scalar. */
+function hasCustomScalars(schema: GraphQLSchema, operation: string): boolean {
+  let names = scalarFields.get(schema)
+  if (!names) {
+    const types = Object.values(schema.getTypeMap()).filter((type) => isObjectType(type) || isInterfaceType(type))
+    const fields = types.flatMap((type) => Object.values(type.getFields()))
+    const scalars = fields.filter(({ type }) => {
+      const named = getNamedType(type)
+      return isScalarType(named) && !isSpecifiedScalarType(named)
+    })
+    names = new Set(scalars.map(({ name }) => name))
+    scalarFields.set(schema, names)
+  }
+  for (const [name] of names.size > 0 ? operation.matchAll(/\w+/g) : []) if (names.has(name)) return true
+  return false
+}
+
 /** A call for root fields. @param prefix where the plan puts them: the root, as a rule */
 export function compileRootFetch(environment: FetchEnvironment, fetch: FetchNode, prefix: PlanPath): Step {
-  const { schema, subgraphs, abstract } = environment
+  const { schema, abstract } = environment
   const { serviceName: service, operation, operationName, operationKind, variableUsages = [] } = fetch
-  const caller = callerOf(service, subgraphs[service], operationKind === 'mutation')
+  const caller = callerOf(environment, service, operation, operationKind === 'mutation')
   const body = bodyOf(operation, operationName, variableUsages)
   const constant = variableUsages.length === 0 ? printBody(body, {}, '') : undefined
   const rewrite = compileRewrites(schema, fetch.outputRewrites)
@@ -131,10 +167,7 @@ export function compileRootFetch(environment: FetchEnvironment, fetch: FetchNode
     if (prefix.length === 0) {
       if (execution.data === NOTHING_YET) execution.data = data
       else merge(execution.data, data, abstract)
-    } else
-      for (const [index, target] of targets.entries()) {
-        merge(target, index === 0 ? data : structuredClone(data), abstract)
-      }
+    } else for (const [index, target] of targets.entries()) merge(target, index === 0 ? data : copy(data), abstract)
   }
 }
 
@@ -289,7 +322,7 @@ function entitiesOf(
 export function compileEntityFetch(environment: FetchEnvironment, fetches: readonly EntityFetch[]): Step {
   const [first] = fetches as [EntityFetch]
   const { service, operation } = first
-  const caller = callerOf(service, environment.subgraphs[service], false)
+  const caller = callerOf(environment, service, operation)
   const body = bodyOf(operation, first.operationName, first.variables)
   const head = '"representations":['
   let names: string[] | undefined
@@ -347,7 +380,7 @@ export function compileMergedFetch(environment: FetchEnvironment, fetches: reado
   const merged = mergeOperations(fetches.map(({ operation }) => operation))
   if (!merged) return undefined
   const { service } = fetches[0] as EntityFetch
-  const caller = callerOf(service, environment.subgraphs[service], false)
+  const caller = callerOf(environment, service, merged.text)
   const variables = [...new Set(fetches.flatMap(({ variables }) => variables))]
   const body = bodyOf(merged.text, merged.name, variables)
   const alone = fetches.map((fetch) => compileEntityFetch(environment, [fetch]))
@@ -443,7 +476,7 @@ function mergeOperations(
 export function compileContextFetch(environment: FetchEnvironment, fetch: FetchNode, prefix: PlanPath): Step {
   const entities = entityFetch(environment, fetch, prefix)
   const { service } = entities
-  const caller = callerOf(service, environment.subgraphs[service], false)
+  const caller = callerOf(environment, service, entities.operation)
   const body = bodyOf(entities.operation, entities.operationName, entities.variables)
   const rewrites = fetch.contextRewrites ?? []
   const path = () => namesIn(prefix)

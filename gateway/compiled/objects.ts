@@ -1,5 +1,7 @@
 /** Objects that came as JSON from a subgraph: any name may be a key of theirs, also one that every object inherits. */
 
+import { isRawNumber } from '../numbers.ts'
+
 export type Data = Record<string, unknown>
 
 export const isData = (value: unknown): value is Data =>
@@ -38,7 +40,7 @@ export function merge(target: Data, source: Data, abstract: ReadonlySet<string>)
     } else if (Array.isArray(value)) {
       if (Array.isArray(before) && before.length === value.length) mergeLists(before, value, abstract)
       else setOwn(target, key, value)
-    } else if (isData(before)) merge(before, value as Data, abstract)
+    } else if (isData(before) && !isNumber(value as Data)) merge(before, value as Data, abstract)
     else setOwn(target, key, value)
   }
 }
@@ -46,9 +48,21 @@ export function merge(target: Data, source: Data, abstract: ReadonlySet<string>)
 function mergeLists(target: unknown[], source: readonly unknown[], abstract: ReadonlySet<string>): void {
   for (let index = 0; index < source.length; index++) {
     const [before, value] = [target[index], source[index]]
-    if (isData(before) && isData(value)) merge(before, value, abstract)
+    if (isData(before) && isData(value) && !isNumber(value)) merge(before, value, abstract)
     else if (Array.isArray(before) && Array.isArray(value) && before.length === value.length) {
       mergeLists(before, value, abstract)
     } else if (value !== null || before === undefined) target[index] = value
   }
+}
+
+/** A number that is kept as its text: it has the form of an object. The first look is quick. */
+const isNumber = (value: Data): boolean => value.rawJSON !== undefined && isRawNumber(value)
+
+/** A copy of JSON; numbers that are kept as their text stay. */
+export function copy<T>(value: T): T {
+  if (Array.isArray(value)) return value.map(copy) as T
+  if (!isData(value) || isNumber(value)) return value
+  const result: Data = {}
+  for (const key of Object.keys(value)) setOwn(result, key, copy(value[key]))
+  return result as T
 }

@@ -1,7 +1,7 @@
 /** What an entity is named by in a call to another subgraph: the fields of its key, and what `@requires` asks for. */
 import type { FetchNode, QueryPlanSelectionNode } from '@apollo/query-planner'
-import type { GraphQLSchema } from 'graphql'
-import { type Data, isData, isInherited, merge, own, setOwn } from './objects.ts'
+import { GraphQLID, type GraphQLSchema, getNamedType, isInterfaceType, isObjectType } from 'graphql'
+import { copy, type Data, isData, isInherited, merge, own, setOwn } from './objects.ts'
 import { compileRewrites, fits, isOfType } from './rewrites.ts'
 import { quote } from './serialise.ts'
 
@@ -34,7 +34,7 @@ export function compileRepresentations(schema: GraphQLSchema, fetch: FetchNode):
       only?.kind === 'InlineFragment' &&
       only.selections.every(isPlain) &&
       only.selections.some((each) => each.kind === 'Field' && responseName(each) === '__typename')
-    const print = isSimple ? generate(only.selections) : byRules
+    const print = isSimple ? generate(only.selections, idNames(schema)) : byRules
     printers.set(typename, print)
     return print
   }
@@ -81,10 +81,18 @@ function select(schema: GraphQLSchema, source: unknown, selections: readonly Que
       const key = responseName(selection)
       const value = own(source, key)
       if (value === undefined) return null
-      setOwn(result, key, selection.selections ? each(schema, value, selection.selections) : value)
+      setOwn(
+        result,
+        key,
+        selection.selections
+          ? each(schema, value, selection.selections)
+          : idNames(schema).has(selection.name)
+            ? known(value)
+            : value,
+      )
     } else if (selection.typeCondition !== undefined && isOfType(schema, source, selection.typeCondition, false)) {
       const part = select(schema, source, selection.selections)
-      if (isData(part)) merge(result, structuredClone(part), NONE)
+      if (isData(part)) merge(result, copy(part), NONE)
     }
   }
   return result
@@ -95,7 +103,7 @@ function each(schema: GraphQLSchema, value: unknown, selections: readonly QueryP
 }
 
 /** Prints plain fields. Returns undefined where one is missing; a nested object that lacks one is null. */
-function generate(selections: readonly QueryPlanSelectionNode[]): Represent {
+function generate(selections: readonly QueryPlanSelectionNode[], ids: ReadonlySet<string>): Represent {
   const nested: Represent[] = []
   const reads: string[] = []
   const parts: string[] = []
@@ -108,17 +116,37 @@ function generate(selections: readonly QueryPlanSelectionNode[]): Represent {
     reads.push(`const v${index} = ${read}; if (v${index} === undefined) return undefined;`)
     const start = JSON.stringify(`${index === 0 ? '' : ','}${key}:`)
     if (selection.selections) {
-      nested.push(generate(selection.selections))
+      nested.push(generate(selection.selections, ids))
       parts.push(`${start} + list(v${index}, n[${nested.length - 1}])`)
-    } else parts.push(`${start} + leaf(v${index})`)
+    } else parts.push(`${start} + ${ids.has(selection.name) ? 'id' : 'leaf'}(v${index})`)
   }
   const source = `return (o) => { ${reads.join('\n')}\nreturn '{' + ${parts.join(' + ') || "''"} + '}'; }`
-  return new Function('n', 'leaf', 'list', source)(nested, leaf, list) as Represent
+  return new Function('n', 'leaf', 'id', 'list', source)(nested, leaf, id, list) as Represent
 }
 
 function leaf(value: unknown): string {
   if (typeof value === 'string') return quote(value)
   return typeof value === 'number' ? `${value}` : JSON.stringify(value)
+}
+
+/** An id that came as a number with more digits than JavaScript keeps would name another entity. */
+const known = (value: unknown): unknown =>
+  typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value) ? null : value
+
+const id = (value: unknown): string => leaf(known(value))
+
+const idFields = new WeakMap<GraphQLSchema, ReadonlySet<string>>()
+
+/** The names of the schema's fields that are ids. */
+function idNames(schema: GraphQLSchema): ReadonlySet<string> {
+  let names = idFields.get(schema)
+  if (!names) {
+    const types = Object.values(schema.getTypeMap()).filter((type) => isObjectType(type) || isInterfaceType(type))
+    const fields = types.flatMap((type) => Object.values(type.getFields()))
+    names = new Set(fields.filter(({ type }) => getNamedType(type) === GraphQLID).map(({ name }) => name))
+    idFields.set(schema, names)
+  }
+  return names
 }
 
 function list(value: unknown, print: Represent): string {

@@ -15,6 +15,8 @@ import {
   isObjectType,
   isSpecifiedScalarType,
 } from 'graphql'
+import { answerTooLarge } from '../executor.ts'
+import { numberOf } from '../numbers.ts'
 import { type Data, isInherited } from './objects.ts'
 import { type Field, isTypeMissing, type Shape } from './shape.ts'
 
@@ -31,9 +33,15 @@ export function quote(text: string): string {
 
 /**
  * @param introspect `__schema` or `__type` as JSON
+ * @param maxLength characters of an answer. What writes a longer list throws RequestError ANSWER_TOO_LARGE
  * @returns what writes the whole of an answer's data, or undefined where complete.ts has to
  */
-export function compileSerialiser(schema: GraphQLSchema, root: Shape, introspect: (field: Field) => string): Write {
+export function compileSerialiser(
+  schema: GraphQLSchema,
+  root: Shape,
+  introspect: (field: Field) => string,
+  maxLength = Number.POSITIVE_INFINITY,
+): Write {
   const leaves = new Map<GraphQLLeafType, Write>()
 
   function leafWriter(type: GraphQLLeafType): Write {
@@ -48,7 +56,7 @@ export function compileSerialiser(schema: GraphQLSchema, root: Shape, introspect
   /** Of a type that is not wrapped in NonNull. */
   function writerOf(type: GraphQLOutputType, shape: Shape | undefined): Write {
     if (isNonNullType(type)) return writerOf(type.ofType, shape)
-    if (isListType(type)) return listWriter(writerOf(type.ofType, shape), isNonNullType(type.ofType))
+    if (isListType(type)) return listWriter(writerOf(type.ofType, shape), isNonNullType(type.ofType), maxLength)
     if (isLeafType(type)) return leafWriter(type)
     return objectWriter(shape as Shape)
   }
@@ -115,7 +123,7 @@ export function compileSerialiser(schema: GraphQLSchema, root: Shape, introspect
   return objectWriter(root)
 }
 
-function listWriter(write: Write, isNonNull: boolean): Write {
+function listWriter(write: Write, isNonNull: boolean, maxLength: number): Write {
   return (value) => {
     if (!Array.isArray(value)) return undefined
     let text = '['
@@ -126,6 +134,7 @@ function listWriter(write: Write, isNonNull: boolean): Write {
       else if (!isNonNull) written = 'null'
       if (written === undefined) return undefined
       text += index === 0 ? written : `,${written}`
+      if (text.length > maxLength) throw answerTooLarge(maxLength)
     }
     return `${text}]`
   }
@@ -137,16 +146,26 @@ function makeLeafWriter(type: GraphQLLeafType): Write {
     return (value) => texts.get(value as string)
   }
   if (!isSpecifiedScalarType(type)) return (value) => JSON.stringify(value)
+  /** A number that was kept as its text: it stood beside a custom scalar. */
+  const again = (value: unknown): string | undefined => {
+    const number = numberOf(value)
+    return number === value ? undefined : write(number)
+  }
+  const write = specifiedWriter(type, again)
+  return write
+}
+
+function specifiedWriter(type: GraphQLLeafType, again: Write): Write {
   switch (type.name) {
     case 'Boolean':
       return (value) => (value === true ? 'true' : value === false ? 'false' : undefined)
     case 'Int':
-      return (value) => (Number.isSafeInteger(value) ? `${value}` : undefined)
+      return (value) => (Number.isSafeInteger(value) ? `${value}` : again(value))
     case 'Float':
-      return (value) => (Number.isFinite(value) ? `${value}` : undefined)
+      return (value) => (Number.isFinite(value) ? `${value}` : again(value))
     case 'ID':
       return (value) =>
-        typeof value === 'string' ? quote(value) : Number.isSafeInteger(value) ? `"${value}"` : undefined
+        typeof value === 'string' ? quote(value) : Number.isSafeInteger(value) ? `"${value}"` : again(value)
     default:
       return (value) => (typeof value === 'string' ? quote(value) : undefined)
   }

@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type ExecutionResult, GraphQLError, type GraphQLSchema } from 'graphql'
 import mercurius, { type MercuriusContext } from 'mercurius'
+import { createDocumentBudget, MAX_DOCUMENT_TOKENS } from '../../schema/documents.ts'
 
 const graphqlName = /^[_A-Za-z][_0-9A-Za-z]*$/
 
@@ -15,15 +16,21 @@ export async function serveSubgraph<Context extends Record<string, unknown>>(
   schema: GraphQLSchema,
   context: (request: FastifyRequest) => Context,
 ): Promise<void> {
+  const countDocument = createDocumentBudget(() => app.graphql.replaceSchema(schema))
   await app.register(mercurius, {
     schema,
     jit: 1,
+    graphql: { parseOptions: { maxTokens: MAX_DOCUMENT_TOKENS } },
     context,
     errorFormatter,
     additionalRouteOptions: {
       preHandler: (request: FastifyRequest, _reply: FastifyReply, done: () => void) => {
         const sent = request.method === 'GET' ? request.query : request.body
-        if (typeof sent === 'object' && sent !== null) separateOperations(sent)
+        if (typeof sent === 'object' && sent !== null) {
+          separateOperations(sent)
+          const { query } = sent as { query?: unknown }
+          if (typeof query === 'string') countDocument(query)
+        }
         done()
       },
       // Mercurius' own serializer turns list indices in error paths into strings; it is slower, too.

@@ -195,7 +195,7 @@ export function isLocked(state: CustomerDocument, now: Date): boolean {
   return state.lockedUntil !== null && Date.parse(state.lockedUntil) > now.getTime()
 }
 
-/** @throws CustomerError (graphql-input) */
+/** @throws CustomerError (graphql-input), also where the customer has as many addresses as the store allows */
 export function addAddress(
   state: CustomerDocument,
   addressId: number,
@@ -203,6 +203,10 @@ export function addAddress(
   store: Store,
 ): CustomerEvent[] {
   const fields = resolveAddress(input, store)
+  const { maxPerCustomer } = store.address
+  if (state.addresses.length >= maxPerCustomer) {
+    throw invalidInput(`A customer can have at most ${maxPerCustomer} addresses. Delete one to add another.`)
+  }
   return [{ type: 'CustomerAddressAdded', data: { addressId, ...fields } }, ...moveDefaults(state, addressId, input)]
 }
 

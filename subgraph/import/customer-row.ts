@@ -29,7 +29,7 @@ const GENDERS: Readonly<Record<string, number>> = { male: 1, female: 2, 'not spe
  */
 export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone: string): ImportedCustomer {
   const email = text(fields, 'email') ?? ''
-  if (!/^[^\s@]+@[^\s@]+$/.test(email) || email.length > MAX_TEXT)
+  if (email.length > MAX_TEXT || !/^[^\s@]+@[^\s@]+$/.test(email))
     throw new RejectedRow('email is missing or no address')
   const id = idOf(fields, CUSTOMER_ID_COLUMNS)
   const given = CUSTOMER_ID_COLUMNS.map((column) => fields[column]).find((value) => value?.trim())
@@ -137,8 +137,10 @@ function readOptions(value: string, { code, type, options }: CustomAttribute): s
     options.find((option) => option.label.toLowerCase() === given.toLowerCase())
   const chosen = new Set<string>()
   const parts = type === 'select' ? [value] : value.split(',')
-  for (let from = 0, to = parts.length; from < parts.length; from = to, to = parts.length) {
-    // A label may itself have a comma: the longest that there is.
+  // A label may itself have commas: the longest that there is.
+  const most = Math.max(...options.map((option) => `${option.value}${option.label}`.split(',').length))
+  const end = (from: number) => Math.min(from + most, parts.length)
+  for (let from = 0, to = end(0); from < parts.length; from = to, to = end(from)) {
     let option = find(parts.slice(from, to).join(',').trim())
     while (option === undefined && --to > from) option = find(parts.slice(from, to).join(',').trim())
     if (option === undefined) throw new RejectedRow(`${code} has an option that the store does not have`)

@@ -19,8 +19,17 @@ export function idOf(fields: Row['fields'], columns: readonly string[]): number 
 /** GraphQL's Int, and room for ids above it. */
 const MAX_ID = 2_000_000_000
 
-/** The field without the blanks around it; null where nothing is left. */
-export const text = (fields: Row['fields'], column: string): string | null => fields[column]?.trim() || null
+/** Characters: no column of Magento's holds more. */
+const MAX_FIELD = 65_535
+
+/** The field without the blanks around it; null where nothing is left. @throws RejectedRow for one that Magento can't hold */
+export function text(fields: Row['fields'], column: string): string | null {
+  const value = fields[column] || null
+  if (value !== null && value.length > MAX_FIELD) {
+    throw new RejectedRow(`${column} is longer than ${MAX_FIELD} characters`)
+  }
+  return value?.trim() || null
+}
 
 /** Whether a field says yes: as in Magento whatever is not empty or 0 does, and a spelled-out no does not. */
 export function isSet(fields: Row['fields'], column: string): boolean {

@@ -122,10 +122,15 @@ t.test('a subgraph that breaks its own schema', async (t) => {
   data = JSON.parse(
     '{"hello":"x","thing":{"id":"1","__proto__":{"name":"polluted"},"constructor":{"prototype":{"name":"polluted"}}}}',
   )
-  const polluted = await post(url, { query: '{ thing { id name toString: name __proto__: name constructor: name } }' })
+  const polluted = await post(url, { query: '{ thing { id name toString: name valueOf: name constructor: name } }' })
   t.equal(polluted.body.data.thing.name, null)
   t.equal(polluted.body.data.thing.toString, null)
   t.equal(({} as { name?: string }).name, undefined)
+  for (const alias of ['__typename', '__schema', '__proto__', '__x']) {
+    const refused = await post(url, { query: `{ thing { ${alias}: name } }` })
+    t.equal(refused.status, 400, alias)
+    t.match(refused.body.errors, [{ extensions: { code: 'GRAPHQL_VALIDATION_FAILED' } }])
+  }
 })
 
 t.test('a subgraph that never stops', async (t) => {

@@ -48,8 +48,11 @@ t.test('the estimated cost', (t) => {
         one: Item  many: [Item]  slow: Int @cost(weight: 7)
         first(first: Int, page: Page): [Item] @listSize(slicingArguments: ["first", "page.size"], assumedSize: 3)
         paged(first: Int!): Paged @listSize(slicingArguments: ["first"], sizedFields: ["items"])
+        usual(first: Int = 6, page: Page2 = { size: 4 }): [Item] @listSize(slicingArguments: ["first", "page.size"], assumedSize: 3)
+        below: [Item] @cost(weight: -500) @listSize(assumedSize: -4)  matrix: [[Item]]
       }
-      input Page { size: Int }
+      input Page { size: Int inner: Page }
+      input Page2 { size: Int = 9 }
       type Paged { items: [Item] total: Int }
       type Item { id: ID items: [Item] heavy: Heavy }
       type Heavy @cost(weight: 5) { id: ID }
@@ -69,6 +72,19 @@ t.test('the estimated cost', (t) => {
   t.equal(cost('query ($n: Int) { first(first: $n) { id } }', { n: 40 }), 40)
   t.equal(cost('query ($p: Page) { first(page: $p) { id } }', { p: { size: 8 } }), 8)
   t.equal(cost('{ paged(first: 6) { items { id } total } }'), 7)
+  t.equal(cost('query ($n: Int) { first(page: { size: $n }) { id } }', { n: 12 }), 12, 'in an input object')
+  t.equal(cost('query ($n: Int) { first(page: { size: $n }) { id } }'), 3, 'one that is not sent')
+  for (const n of [-1, -1_000_000, null]) {
+    t.equal(cost(`{ first(first: ${n}) { id } }`), 3, 'counts as the assumed size')
+    t.equal(cost('query ($n: Int) { first(first: $n) { id } }', { n }), 3)
+    t.equal(cost('query ($n: Int) { first(page: { size: $n }) { id } }', { n }), 3)
+    t.equal(cost('query ($n: Int, $m: Int) { first(first: $n, page: { size: $m }) { id } }', { n, m: 8 }), 8)
+  }
+  t.equal(cost('{ usual { id } }'), 6, "the schema's defaults")
+  t.equal(cost('{ usual(first: 2, page: {}) { id } }'), 9)
+  t.equal(cost('{ usual(first: 0, page: null) { id } }'), 0)
+  t.equal(cost('{ below { id } slow }'), 7, 'nothing pays for something else')
+  t.equal(cost('{ matrix { id } }'), 100, 'a list of lists')
   t.equal(cost('mutation { change { id } }'), 11)
   t.equal(cost('{ ...F ... on Query { slow } } fragment F on Query { slow }'), 14)
   t.end()
@@ -90,6 +106,32 @@ t.test('costs through composition: what is too dear is not executed', async (t) 
     { message: /may cost 909; at most 900/, extensions: { code: 'OPERATION_TOO_COMPLEX' } },
   ])
   t.equal(calls, 1)
+  for (const pair of [
+    'a: things(first: -1000000) { id } b: things(first: 1000000) { id }',
+    'b: things(first: 101) { id }',
+  ]) {
+    const literal = await post(gateway.url, { query: `{ ${pair} }` })
+    t.equal(literal.status, 400, pair)
+    t.match(literal.body.errors, [{ extensions: { code: 'OPERATION_TOO_COMPLEX' } }])
+  }
+  const byDefault = await post(gateway.url, { query: 'query ($first: Int = 101) { things(first: $first) { id } }' })
+  t.match(byDefault.body.errors, [{ message: /may cost 909/ }])
+  t.equal(calls, 1)
+})
+
+t.test('the lists of our own schema have their real sizes', async (t) => {
+  const { url } = await startGateway(t, { supergraph: 'schema/supergraph.graphql' })
+  const aliases = (count: number, field: string) => Array.from({ length: count }, (_, n) => `a${n}: ${field}`).join(' ')
+  for (const [count, field] of [
+    [50, 'countries { id available_regions { id code name } }'],
+    [20, 'customer { addresses { id city region { region } } }'],
+    [20, 'customer { addressesV2(pageSize: 500) { items { id region { region } } } }'],
+    [50, 'customer { addresses { id } }'],
+  ] as const) {
+    const refused = await post(url, { query: `{ ${aliases(count, field)} }` })
+    t.equal(refused.status, 400, field)
+    t.match(refused.body.errors, [{ extensions: { code: 'OPERATION_TOO_COMPLEX' } }])
+  }
 })
 
 const sha = (text: string) => createHash('sha256').update(text).digest('hex')

@@ -98,6 +98,8 @@ export function environment(folder: string): Record<string, string> {
     DATA_DIR: folder,
     MASTER_KEY,
     ...KEYS,
+    // Tests share the processors.
+    MAX_EVENT_LOOP_DELAY_MS: '0',
     GATEWAY_PORT: '0',
     SUBGRAPH_PORT: '0',
     PROJECTIONS_PORT: '0',

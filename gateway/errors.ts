@@ -1,0 +1,111 @@
+/**
+ * Every error code that the gateway itself answers with. Subgraphs' errors reach clients with the codes that they have
+ * there. docs/gateway-errors.md lists this table; a test compares the two.
+ */
+import { GraphQLError } from 'graphql'
+
+type Entry = {
+  /** The HTTP status of a request that is refused with it; `answer`: it stands at a field of an answer with status 200. */
+  readonly status: number | 'answer'
+  /** For whoever writes a client. */
+  readonly meaning: string
+}
+
+export const ERRORS = {
+  BAD_REQUEST: {
+    status: 400,
+    meaning:
+      'The request is not GraphQL over HTTP: the message says what is wrong with it. Status 413: the body is larger than `BODY_LIMIT_BYTES`; 415: it is not `application/json`.',
+  },
+  GRAPHQL_PARSE_FAILED: { status: 400, meaning: 'The document is not GraphQL.' },
+  GRAPHQL_VALIDATION_FAILED: { status: 400, meaning: 'The document does not fit the schema.' },
+  OPERATION_RESOLUTION_FAILURE: {
+    status: 400,
+    meaning: 'The document has no such operation, or several and none is named.',
+  },
+  BAD_USER_INPUT: { status: 400, meaning: 'A variable, or a number in the document, does not fit its type.' },
+  OPERATION_TOO_LARGE: {
+    status: 400,
+    meaning: 'The document has more tokens than `LIMIT_TOKENS`, or a name of more than 255 characters.',
+  },
+  OPERATION_TOO_COMPLEX: {
+    status: 400,
+    meaning:
+      'The operation asks for too much: `LIMIT_DEPTH`, `LIMIT_FIELDS`, `LIMIT_ALIASES`, `LIMIT_ROOT_FIELDS`, `LIMIT_DIRECTIVES`, `LIMIT_COST`.',
+  },
+  ANSWER_TOO_LARGE: { status: 400, meaning: 'The answer would be larger than `ANSWER_LIMIT_BYTES`: ask for less.' },
+  PERSISTED_QUERY_HASH_MISMATCH: { status: 400, meaning: 'The document does not have the hash that came with it.' },
+  UNAUTHENTICATED: { status: 401, meaning: 'The bearer token is forged, expired or revoked.' },
+  CSRF_PREVENTED: {
+    status: 403,
+    meaning:
+      'A web page of another site could have sent this GET: send a POST, or the header `apollo-require-preflight`.',
+  },
+  QUERY_NOT_IN_SAFELIST: { status: 403, meaning: 'This gateway runs only the documents of its manifest.' },
+  METHOD_NOT_ALLOWED: { status: 405, meaning: 'GraphQL is asked by GET or POST, and a mutation by POST alone.' },
+  NOT_ACCEPTABLE: { status: 406, meaning: 'The header `Accept` allows no media type of GraphQL.' },
+  RATE_LIMITED: {
+    status: 429,
+    meaning:
+      'Too many requests of this client: `RATE_LIMIT_PER_MINUTE`, `RATE_LIMIT_SIGN_IN_PER_MINUTE`. `Retry-After` says when to come back.',
+  },
+  INTERNAL_SERVER_ERROR: {
+    status: 500,
+    meaning:
+      'A fault of the gateway, logged under `extensions.correlationId`; at a field, a subgraph that broke the schema.',
+  },
+  OVERLOADED: {
+    status: 503,
+    meaning: 'The gateway is too busy, or too many requests of this client wait. `Retry-After` says when to come back.',
+  },
+  PERSISTED_QUERY_NOT_FOUND: {
+    status: 200,
+    meaning: 'Nothing is registered under the hash: send the document with it.',
+  },
+  PERSISTED_QUERY_NOT_SUPPORTED: { status: 200, meaning: 'This gateway takes no persisted queries.' },
+  FORBIDDEN: { status: 'answer', meaning: 'The bearer of the token may not have the field.' },
+  SERVICE_UNAVAILABLE: {
+    status: 'answer',
+    meaning:
+      'The subgraph that `extensions.service` names gave no usable answer: it is away, too slow (`SUBGRAPH_TIMEOUT_MS`), overloaded, or its answer was larger than `SUBGRAPH_ANSWER_LIMIT_BYTES`.',
+  },
+} as const satisfies Readonly<Record<string, Entry>>
+
+export type ErrorCode = keyof typeof ERRORS
+
+/** A code that refuses a whole request. */
+export type RefusalCode = { [C in ErrorCode]: (typeof ERRORS)[C]['status'] extends number ? C : never }[ErrorCode]
+
+/** The HTTP status of a request that is refused with a code of the catalogue. */
+export const statusOfCode = (code: RefusalCode): number => ERRORS[code].status
+
+/** A request that is not executed; each error carries its code. */
+export class RequestError extends Error {
+  override readonly name = 'RequestError'
+  readonly errors: readonly GraphQLError[]
+  readonly statusCode: number
+
+  constructor(errors: readonly GraphQLError[], statusCode = 400) {
+    super(errors[0]?.message)
+    this.errors = errors
+    this.statusCode = statusCode
+  }
+}
+
+/** A RequestError of one message and code, with the status of the code. */
+export function requestError(
+  message: string,
+  code: RefusalCode,
+  extensions: Readonly<Record<string, unknown>> = {},
+): RequestError {
+  return new RequestError([codedError(message, code, extensions)], statusOfCode(code))
+}
+
+/** An error with a code of the catalogue. */
+export function codedError(
+  message: string,
+  code: ErrorCode,
+  extensions: Readonly<Record<string, unknown>> = {},
+): GraphQLError {
+  return new GraphQLError(message, { extensions: { ...extensions, code } })
+}

@@ -1,0 +1,39 @@
+/** Load is shed before it drowns a process: GraphQL requests are answered 503 while its event loop or heap is too full. */
+import { getHeapStatistics } from 'node:v8'
+import underPressure from '@fastify/under-pressure'
+import type { FastifyInstance } from 'fastify'
+import type { LoadLimits } from './configuration.ts'
+
+/** What a client that is turned away is told to wait. */
+export const RETRY_AFTER_SECONDS = 2
+
+/**
+ * Answers requests to `/graphql` with 503 and Retry-After while the process is overloaded; other routes, those of probes
+ * and metrics, go on.
+ * @param body of such an answer
+ * @param onShed told of each
+ * @returns whether the process is overloaded, for `/readyz`
+ */
+export async function shedLoad(
+  app: FastifyInstance,
+  limits: LoadLimits,
+  body: string,
+  onShed: () => void = () => {},
+): Promise<() => boolean> {
+  await app.register(underPressure, {
+    maxEventLoopDelay: limits.maxEventLoopDelayMs,
+    maxHeapUsedBytes: (getHeapStatistics().heap_size_limit * limits.maxHeapPercent) / 100,
+    // The mean of a shorter time would be that of a single long task, such as the loading of a supergraph.
+    sampleInterval: limits.sampleMs ?? 3_000,
+    pressureHandler: (request, reply) => {
+      if (!request.url.startsWith('/graphql')) return
+      onShed()
+      reply
+        .code(503)
+        .header('retry-after', String(RETRY_AFTER_SECONDS))
+        .header('content-type', 'application/json; charset=utf-8')
+        .send(body)
+    },
+  })
+  return () => app.isUnderPressure()
+}

@@ -1,0 +1,375 @@
+/** One client can't take the gateway from the others: sizes of answers, clients that go away, turns, memory, load. */
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import {
+  Agent,
+  createServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type RequestListener,
+  type ServerResponse,
+} from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import t, { type Test } from 'tap'
+import { createAdmission, DEFAULT_ADMISSION } from '../../gateway/admission.ts'
+import { Cancellation } from '../../gateway/cancellation.ts'
+import { DEFAULT_LIMITS } from '../../gateway/limits.ts'
+import { createOperations } from '../../gateway/operations.ts'
+import { createPersistedQueries } from '../../gateway/persisted.ts'
+import type { GatewayOptions } from '../../gateway/server.ts'
+import { loadSupergraph } from '../../gateway/supergraph.ts'
+import { compose, post, startGateway, startSubgraph } from './support.ts'
+
+type Asked = { readonly query: string; readonly request: IncomingMessage; readonly response: ServerResponse }
+
+async function serve(t: Test, listener: (asked: Asked) => void): Promise<string> {
+  const handle: RequestListener = (request, response) => {
+    let body = ''
+    request.setEncoding('utf8').on('data', (chunk: string) => {
+      body += chunk
+    })
+    request.on('end', () => listener({ query: JSON.parse(body).query, request, response }))
+  }
+  const server = createServer(handle)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/graphql`
+}
+
+function answer(response: ServerResponse, data: object): void {
+  response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ data }))
+}
+
+t.test('an answer that is too large is the fault of the question, not of the subgraph', async (t) => {
+  let calls = 0
+  const sdl = 'type Query { x: String big: String list: [String] }'
+  const big = 'y'.repeat(200_000)
+  let isChunked = false
+  const url = await serve(t, ({ query, response }) => {
+    calls++
+    if (query.includes('big')) {
+      const text = JSON.stringify({ data: { big } })
+      response.writeHead(200, {
+        'content-type': 'application/json',
+        ...(!isChunked && { 'content-length': text.length }),
+      })
+      response.write(text.slice(0, 50_000))
+      response.end(text.slice(50_000))
+    } else answer(response, { x: 'X', list: Array.from({ length: 100 }, () => 'é'.repeat(400)) })
+  })
+  const supergraph = compose(t, { a: { sdl, url } })
+  const gateway = await startGateway(t, { supergraph, subgraphAnswerLimit: 100_000, answerLimit: 60_000 })
+  for (isChunked of [false, true]) {
+    for (let round = 0; round < 6; round++) {
+      calls = 0
+      const { body, status } = await post(gateway.url, { query: '{ big }' })
+      t.equal(status, 200)
+      t.match(body.errors, [
+        {
+          message: /more than 100000 bytes \(SUBGRAPH_ANSWER_LIMIT_BYTES\)/,
+          path: ['big'],
+          extensions: { code: 'SERVICE_UNAVAILABLE' },
+        },
+      ])
+      t.equal(calls, 1, 'it is asked once')
+    }
+    t.same((await post(gateway.url, { query: '{ x }' })).body, { data: { x: 'X' } }, 'and others go on asking it')
+  }
+  const refused = await post(gateway.url, { query: '{ list }' })
+  t.equal(refused.status, 400)
+  t.match(refused.body.errors, [{ message: /more than 60000 bytes/, extensions: { code: 'ANSWER_TOO_LARGE' } }])
+
+  const inside = await startGateway(t, {
+    supergraph,
+    subgraphAnswerLimit: 100_000,
+    transports: { a: async () => ({ status: 200, text: JSON.stringify({ data: { big } }), headers: {} }) },
+  })
+  t.match((await post(inside.url, { query: '{ big }' })).body.errors, [{ message: /more than 100000 bytes/ }])
+})
+
+t.test('an answer does not grow out of a small one of a subgraph', async (t) => {
+  const a = 'type Query { many: [T!]! } type T @key(fields: "id") { id: ID! }'
+  const b = 'type T @key(fields: "id") { id: ID! text: String n: Int }'
+  const many = Array.from({ length: 5_000 }, () => ({ __typename: 'T', id: '1' }))
+  let n: unknown = 1
+  const supergraph = compose(t, {
+    a: { sdl: a, url: await serve(t, ({ response }) => answer(response, { many })) },
+    b: {
+      sdl: b,
+      url: await serve(t, ({ response }) => answer(response, { _entities: [{ text: 'x'.repeat(500_000), n }] })),
+    },
+  })
+  const { url } = await startGateway(t, { supergraph })
+  // The second time a value is none of its type, which takes the slow way to the answer.
+  for (n of [1, 'none']) {
+    const { status, body } = await post(url, { query: '{ many { text n } }' })
+    t.equal(status, 400)
+    t.match(body.errors, [{ extensions: { code: 'ANSWER_TOO_LARGE' } }])
+  }
+})
+
+t.test('a client that goes away', async (t) => {
+  const asked: Asked[] = []
+  let arrived = () => {}
+  const hold = (each: Asked) => {
+    asked.push(each)
+    arrived()
+  }
+  const next = () =>
+    new Promise<Asked>((resolve) => {
+      arrived = () => resolve(asked.at(-1) as Asked)
+    })
+  const a =
+    'type Query { t: T other: String } type T @key(fields: "id") { id: ID! } type Mutation { first: String second: String }'
+  const b = 'type T @key(fields: "id") { id: ID! slow: Int } type Mutation { third: String }'
+  const supergraph = compose(t, { a: { sdl: a, url: await serve(t, hold) }, b: { sdl: b, url: await serve(t, hold) } })
+  const { url, base } = await startGateway(t, { supergraph })
+  const send = (query: string) => {
+    const request = httpRequest(url, { method: 'POST', headers: { 'content-type': 'application/json' } })
+    request.on('error', () => {})
+    request.end(JSON.stringify({ query }))
+    return request
+  }
+  const cancelled = async () => {
+    const metrics = await (await fetch(`${base}/metrics`)).text()
+    return Number(
+      /gateway_requests_total\{operation="",type="query",outcome="cancelled"\} (\d+)/.exec(metrics)?.[1] ?? 0,
+    )
+  }
+  const until = async (holds: () => boolean | Promise<boolean>) => {
+    for (let round = 0; round < 200 && !(await holds()); round++) await delay(20)
+    return holds()
+  }
+
+  let coming = next()
+  let client = send('{ t { slow } }')
+  const first = await coming
+  client.destroy()
+  await once(first.response, 'close')
+  t.notOk(first.response.writableEnded, 'its call is aborted')
+  t.ok(await until(async () => (await cancelled()) === 1), 'and counted')
+  t.equal(asked.length, 1, 'no further fetch of its plan starts')
+
+  coming = next()
+  client = send('{ t { slow } }')
+  const second = await coming
+  coming = next()
+  answer(second.response, { t: { __typename: 'T', id: '1' } })
+  const entities = await coming
+  t.match(entities.query, /_entities/)
+  client.destroy()
+  await once(entities.response, 'close')
+  t.ok(await until(async () => (await cancelled()) === 2))
+
+  // Of two clients with the same question one goes away.
+  coming = next()
+  const [leaving] = [send('{ other }'), await coming]
+  coming = next()
+  const staying = post(url, { query: '{ other }' })
+  const its = await coming
+  leaving.destroy()
+  t.ok(await until(async () => (await cancelled()) === 3))
+  answer(its.response, { other: 'fine' })
+  t.same((await staying).body, { data: { other: 'fine' } })
+
+  coming = next()
+  client = send('mutation { first third second }')
+  const mutation = await coming
+  client.destroy()
+  await delay(50)
+  t.notOk(mutation.response.destroyed, 'a mutation is finished')
+  coming = next()
+  answer(mutation.response, { first: 'done' })
+  const third = await coming
+  t.match(third.query, /third/, 'with what follows')
+  coming = next()
+  answer(third.response, { third: 'done' })
+  const last = await coming
+  t.match(last.query, /second/)
+  answer(last.response, { second: 'done' })
+  const calls = async () => {
+    const metrics = await (await fetch(`${base}/metrics`)).text()
+    return /gateway_subgraph_duration_seconds_count\{service="b",outcome="cancelled"\} 1/.test(metrics)
+  }
+  t.ok(await until(calls), 'calls that were aborted are counted, too')
+})
+
+t.test('who comes next', async (t) => {
+  const options = { ...DEFAULT_ADMISSION, costPerClient: 1_000, costInAll: 2_000 }
+  const nobody = () => new Cancellation()
+  const admission = createAdmission({ ...options, waitingPerClient: 3 })
+  t.equal(admission.enter('a', 1_000, nobody()), undefined)
+  t.equal(admission.enter('a', 100, nobody()), undefined, 'what is cheap never waits')
+  const order: string[] = []
+  const wait = (client: string, cost: number, name: string) =>
+    admission.enter(client, cost, nobody())?.then(() => void order.push(name)) ?? order.push(`${name} at once`)
+  const waits = [
+    wait('a', 1_000, 'a1'),
+    wait('a', 1_000, 'a2'),
+    wait('b', 900, 'b1'),
+    wait('b', 900, 'b2'),
+    wait('c', 500, 'c1'),
+  ]
+  t.same(order, ['b1 at once'], 'others go on; there is not enough room for all')
+  const gone = new Cancellation()
+  const left = t.rejects(admission.enter('a', 500, gone) as Promise<void>, { name: 'Cancelled' })
+  gone.cancel()
+  await left
+  wait('a', 101, 'a3')
+  t.throws(() => admission.enter('a', 101, nobody()), /wait for their turn/, 'only so many of one client wait')
+  admission.leave('a', 1_000)
+  await delay(1)
+  t.same(order, ['b1 at once', 'a1'])
+  admission.leave('b', 900)
+  await delay(1)
+  t.same(order, ['b1 at once', 'a1', 'b2'])
+  admission.leave('b', 900)
+  await delay(1)
+  t.same(order, ['b1 at once', 'a1', 'b2', 'c1'], 'each client in its turn')
+  admission.leave('a', 1_000)
+  await Promise.all(waits)
+  admission.leave('a', 1_000)
+  await delay(1)
+  t.same(order.slice(-2), ['a2', 'a3'])
+  const impatient = createAdmission({ ...options, patienceMs: 20 })
+  impatient.enter('a', 1_000, nobody())
+  await t.rejects(impatient.enter('a', 1_000, nobody()) as Promise<void>, /wait for their turn/)
+  t.equal(impatient.turn('a', nobody()), undefined)
+  const turns: string[] = []
+  const take = (client: string, name: string) => impatient.turn(client, nobody())?.then(() => void turns.push(name))
+  await Promise.all([take('a', 'a1'), take('a', 'a2'), take('b', 'b1')])
+  t.same(turns, ['a1', 'b1', 'a2'])
+})
+
+t.test('120 costly requests of one client do not hold another one up', async (t) => {
+  const sdl =
+    'type Query { things: [Thing!]! @listSize(assumedSize: 2500) cheap: String } type Thing { id: ID! text: String }'
+  const things = Array.from({ length: 250 }, (_, index) => ({ id: String(index), text: 'some text' }))
+  const url = await startSubgraph(t, sdl.replace(/@listSize\([^)]*\)/, ''), {
+    Query: { things: () => things, cheap: () => 'cheap' },
+  })
+  const gateway = await startGateway(t, { supergraph: compose(t, { a: { sdl, url } }) })
+  const agent = (localAddress: string) => new Agent({ keepAlive: true, localAddress })
+  const agents = [agent('127.0.0.1'), agent('127.0.0.2')]
+  t.teardown(() => agents.forEach((each) => void each.destroy()))
+  const ask = (from: Agent | undefined, query: string) =>
+    new Promise<number>((resolve, reject) => {
+      const options = { method: 'POST', agent: from, headers: { 'content-type': 'application/json' } }
+      const request = httpRequest(gateway.url, options as never, (response) => {
+        response.resume().on('end', () => resolve(response.statusCode ?? 0))
+      })
+      request.on('error', reject).end(JSON.stringify({ query }))
+    })
+  // Each is new, and as dear as may be: it has to be planned, too.
+  const dear = (n: number) =>
+    `{ ${Array.from({ length: 9 }, (_, index) => `n${n}_${index}: things { id text }`).join(' ')} }`
+  await ask(agents[1], '{ cheap }')
+  let done = 0
+  const all = Array.from({ length: 120 }, (_, n) => ask(agents[0], dear(n)).finally(() => done++))
+  while (done === 0) await delay(5)
+  const before: number[] = []
+  for (let n = 0; n < 10; n++) {
+    t.equal(await ask(agents[1], `{ cheap c${n}: cheap }`), 200)
+    before.push(done)
+  }
+  t.ok((before.at(-1) ?? 0) < 70, `ten cheap ones were answered while ${before.join(', ')} of the 120 were`)
+  t.same(new Set(await Promise.all(all)), new Set([200]), 'all get their answer')
+})
+
+t.test('documents that are all new do not fill the memory', async (t) => {
+  const sdl = 'type Query { echo(text: String): Int }'
+  const url = await startSubgraph(t, sdl, { Query: { echo: (_: unknown, { text }: { text: string }) => text.length } })
+  const supergraph = compose(t, { a: { sdl, url } })
+  const execute = async () => ({ text: '', hasErrors: false })
+  const operations = createOperations(loadSupergraph(readFileSync(supergraph, 'utf8')), {
+    introspection: true,
+    cachedDocuments: 1_000,
+    limits: DEFAULT_LIMITS,
+    activeLabels: [],
+    compile: () => execute,
+    compileRestricted: () => execute,
+    countOf: () => () => {},
+  })
+  const persisted = createPersistedQueries({ mode: 'apq', maxEntries: 1_000 })
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const used = () => {
+    collect()
+    return process.memoryUsage().heapUsed / 1024 / 1024
+  }
+  const plans = new Set<unknown>()
+  const long = 'x'.repeat(1_000_000)
+  const before = used()
+  for (let n = 1; n <= 40; n++) {
+    const query = `{ echo(text: "${n} ${long}") }`
+    const sha256Hash = createHash('sha256').update(query).digest('hex')
+    const extensions = { persistedQuery: { version: 1, sha256Hash } }
+    plans.add(operations.find(persisted.resolve({ query, documentId: undefined, extensions }), undefined).operation)
+    plans.add(operations.find(`query($t: String = "${n} ${long}") { echo(text: $t) }`, undefined).operation)
+    plans.add(operations.find(`{ echo } # ${n} ${long}`, undefined).operation)
+    t.throws(() => operations.find(`{ nothing(text: "${n} ${long}") }`, undefined))
+    for (const named of [
+      `{ a${n}${long}: echo }`,
+      `query N${n}${long} { echo }`,
+      `query($v${n}${long}: Int) { echo }`,
+    ]) {
+      t.throws(() => operations.find(named, undefined), /a name|A name/)
+    }
+  }
+  t.equal(plans.size, 3, 'they share their plans')
+  t.ok(used() - before < 40, `${Math.round(used() - before)} MiB more`)
+  for (let n = 1; n <= 300; n++) {
+    const literals = Array.from({ length: 20 }, (_, index) => `a${n}_${index}: echo(text: "${index}")`)
+    operations.find(`{ ${literals.join(' ')} }`, undefined)
+  }
+  t.ok(used() - before < 150, `${Math.round(used() - before)} MiB more with many documents that have each a plan`)
+
+  const { url: to } = await startGateway(t, { supergraph, bodyLimit: 4 * 1024 * 1024 })
+  const { body } = await post(to, { query: `{ echo(text: "${long}") }` })
+  t.same(body, { data: { echo: 1_000_000 } })
+})
+
+t.test('load is shed, and readiness says so', async (t) => {
+  const sdl = 'type Query { x: String }'
+  let calls = 0
+  const url = await serve(t, ({ response }) => {
+    calls++
+    if (calls > 6) return answer(response, { x: 'X' })
+    response.writeHead(503, { 'retry-after': '2', 'content-type': 'application/json' })
+    response.end('{"errors":[{"message":"Busy.","extensions":{"code":"SERVICE_UNAVAILABLE"}}]}')
+  })
+  const options: Partial<GatewayOptions> = { loadLimits: { maxEventLoopDelayMs: 50, maxHeapPercent: 0, sampleMs: 100 } }
+  const { url: to, base } = await startGateway(t, { supergraph: compose(t, { a: { sdl, url } }), ...options })
+  const block = (milliseconds: number) => {
+    const until = performance.now() + milliseconds
+    while (performance.now() < until);
+  }
+  let refused = await post(to, { query: '{ __typename }' })
+  for (let round = 0; round < 50 && refused.status !== 503; round++) {
+    block(150)
+    await delay(1)
+    refused = await post(to, { query: '{ __typename }' })
+  }
+  t.equal(refused.status, 503)
+  t.equal(refused.headers.get('retry-after'), '2')
+  t.match(refused.body.errors, [{ extensions: { code: 'OVERLOADED' } }])
+  const ready = await fetch(`${base}/readyz`)
+  t.equal(ready.status, 503)
+  t.match(await ready.json(), { status: 'overloaded' })
+  t.equal((await fetch(`${base}/healthz`)).status, 200)
+  for (let round = 0; round < 100 && (await fetch(`${base}/readyz`)).status !== 200; round++) await delay(50)
+  for (let round = 1; round <= 6; round++) {
+    const { body } = await post(to, { query: '{ x }' })
+    t.match(body, { data: { x: null }, errors: [{ message: 'Busy.' }] })
+    t.equal(calls, round, 'a subgraph that sheds load is not asked again at once')
+  }
+  t.same((await post(to, { query: '{ x }' })).body, { data: { x: 'X' } }, 'nor left alone')
+  t.same((await post(`${to}/`, { query: '{ x }' })).body, { data: { x: 'X' } }, '/graphql/ is /graphql')
+})

@@ -1,0 +1,241 @@
+/** What one client can't do to the others: texts, documents, addresses and load that are too much. */
+import { setTimeout as delay } from 'node:timers/promises'
+import {
+  buildClientSchema,
+  type GraphQLArgument,
+  type GraphQLField,
+  type GraphQLInputField,
+  type GraphQLInputType,
+  getIntrospectionQuery,
+  isEnumType,
+  isInputObjectType,
+  isListType,
+  isNonNullType,
+} from 'graphql'
+import t from 'tap'
+import { parseDate } from '../../subgraph/domain/date.ts'
+import { buildSubgraph } from '../../subgraph/server.ts'
+import { CREATE_ADDRESS, injector, signUp, startSubgraph, TEXAN } from '../support/graph.ts'
+
+const { app, send, eventStore, readModel } = await startSubgraph(t, { store: { address: { maxPerCustomer: 2 } } })
+const { token, id } = await signUp(send)
+
+/** A short value that the schema accepts. */
+function shortValue(type: GraphQLInputType): unknown {
+  if (isNonNullType(type)) return shortValue(type.ofType as GraphQLInputType)
+  if (isListType(type)) return [shortValue(type.ofType)]
+  if (isEnumType(type)) return type.getValues()[0]?.name
+  if (isInputObjectType(type)) {
+    const needed = Object.values(type.getFields()).filter((field) => isNonNullType(field.type))
+    return Object.fromEntries(needed.map((field) => [field.name, shortValue(field.type)]))
+  }
+  if (String(type) === 'Int') return 1
+  return String(type) === '_Any' ? { __typename: 'Customer', id } : 'x'
+}
+
+type Position = { readonly name: string; readonly value: (text: string) => unknown }
+
+/** Every place in a value of the type where a text may stand. */
+function textsIn(name: string, type: GraphQLInputType): Position[] {
+  if (isNonNullType(type)) return textsIn(name, type.ofType as GraphQLInputType)
+  if (isListType(type)) {
+    return textsIn(name, type.ofType).map((inner) => ({
+      name: `${inner.name}[]`,
+      value: (text) => [inner.value(text)],
+    }))
+  }
+  if (isInputObjectType(type)) {
+    return Object.values(type.getFields()).flatMap((field: GraphQLInputField) =>
+      textsIn(`${name}.${field.name}`, field.type).map((inner) => ({
+        name: inner.name,
+        value: (text: string) => ({ ...(shortValue(type) as object), [field.name]: inner.value(text) }),
+      })),
+    )
+  }
+  if (String(type) === '_Any') {
+    return [
+      { name: `${name}.id`, value: (text) => ({ __typename: 'Customer', id: text }) },
+      { name: `${name}.__typename`, value: (text) => ({ __typename: text, id }) },
+      { name: `${name}.{}`, value: (text) => ({ __typename: 'Customer', id, [text]: { deep: [1] } }) },
+      { name: `${name}.deep`, value: (text) => ({ __typename: 'Customer', id, deep: [{ deep: text }] }) },
+    ]
+  }
+  return ['String', 'ID'].includes(String(type)) ? [{ name, value: (text) => text }] : []
+}
+
+/** One operation for each text position of the schema. */
+function operations(schema: ReturnType<typeof buildClientSchema>) {
+  const roots: [string, (field: string) => string][] = [
+    ['Query', (field) => field],
+    ['Mutation', (field) => field],
+    ['Customer', (field) => `customer { ${field} }`],
+    ['CustomerAddress', (field) => `customer { addresses { ${field} } }`],
+  ]
+  const found = roots.flatMap(([root, within]) => {
+    const type = schema.getType(root) as unknown as { getFields(): Record<string, GraphQLField<unknown, unknown>> }
+    return Object.values(type.getFields()).flatMap((field) =>
+      field.args.flatMap((argument: GraphQLArgument) =>
+        textsIn(argument.name, argument.type).map(({ name, value }) => {
+          const needed = field.args.filter((each) => each === argument || isNonNullType(each.type))
+          const selection = /^(String|Int|Boolean|ID)!?$/.test(String(field.type)) ? '' : '{ __typename }'
+          const call = `${field.name}(${needed.map((each) => `${each.name}: $${each.name}`).join(', ')}) ${selection}`
+          const definitions = needed.map((each) => `$${each.name}: ${each.type}`).join(', ')
+          const others = Object.fromEntries(needed.map((each) => [each.name, shortValue(each.type)]))
+          return {
+            name: `${root}.${field.name}(${name})`,
+            query: `${root === 'Mutation' ? 'mutation' : 'query'}(${definitions}) { ${within(call)} }`,
+            variables: (text: string) => ({ ...others, [argument.name]: value(text) }),
+          }
+        }),
+      ),
+    )
+  })
+  return found
+}
+
+const schema = buildClientSchema((await send(getIntrospectionQuery())).data)
+
+t.test('a text of 900,000 characters is refused in no time, wherever one may stand', async (t) => {
+  await send(CREATE_ADDRESS, { variables: { input: TEXAN }, token })
+  const all = operations(schema)
+  t.ok(all.length > 100, `${all.length} places`)
+  for (const { name, query, variables } of all) {
+    const timed = async (text: string) => {
+      const started = performance.now()
+      const answer = await send(query, { variables: variables(text), token })
+      return { answer, ms: performance.now() - started }
+    }
+    await timed('y') // compiles the document
+    const short = await timed('x')
+    for (const character of ['a', '@.']) {
+      const text = character.repeat(900_000 / character.length)
+      const isQuick = ({ ms }: { ms: number }) => ms < 50 * Math.max(short.ms, 10)
+      let long = await timed(text)
+      // Another process may have had the processor.
+      for (let again = 0; again < 3 && !isQuick(long); again++) long = await timed(text)
+      const { errors } = long.answer
+      t.match(
+        errors?.[0]?.message,
+        /at most \d+ (characters|items)|equal or less than \d+ characters|^Invalid date$|needs a "__typename"/,
+        `${name}: ${errors?.[0]?.message?.slice(0, 100)}`,
+      )
+      t.match(errors?.[0]?.extensions, { code: 'BAD_USER_INPUT' })
+      t.ok(isQuick(long), `${name}: ${long.ms.toFixed(1)} ms to ${short.ms.toFixed(1)} ms`)
+    }
+  }
+  const street = Array.from({ length: 100_000 }, () => 'x')
+  const long = await send(CREATE_ADDRESS, { variables: { input: { ...TEXAN, street } }, token })
+  t.match(long.errors?.[0]?.message, '"street" can have at most 1000 items.')
+})
+
+t.test('the parser of dates is linear by itself', async (t) => {
+  for (const part of ['a', '1', '1111 ', 'abc ', '1 abc', '/', '(']) {
+    const started = performance.now()
+    t.equal(parseDate(part.repeat(900_000 / part.length)), undefined)
+    t.ok(performance.now() - started < 1_000)
+  }
+  t.equal(parseDate('11 March 1972'), '1972-03-11')
+  t.equal(parseDate('March 11, 1972'), '1972-03-11')
+})
+
+t.test('a customer has as many addresses as the store allows', async (t) => {
+  const { token } = await signUp(send)
+  const add = () => send(CREATE_ADDRESS, { variables: { input: TEXAN }, token })
+  const first = (await add()).data.createCustomerAddress.id
+  t.equal((await add()).errors, undefined)
+  t.match((await add()).errors, [
+    {
+      message: 'A customer can have at most 2 addresses. Delete one to add another.',
+      extensions: { code: 'BAD_USER_INPUT' },
+    },
+  ])
+  await send('mutation($id: Int!) { deleteCustomerAddress(id: $id) }', { variables: { id: first }, token })
+  t.equal((await add()).errors, undefined, 'another in the place of one that was deleted')
+})
+
+t.test('documents that are all new do not fill the memory', async (t) => {
+  const used = () => process.memoryUsage().heapUsed / 1024 / 1024
+  const before = used()
+  for (let n = 1; n <= 200; n++) {
+    await send(`{ country(id: "${n} ${'x'.repeat(1_000_000)}") { id } }`)
+    await send(`{ nothing(id: "${n} ${'x'.repeat(1_000_000)}") { id } }`)
+  }
+  global.gc?.()
+  t.ok(used() - before < 250, `${Math.round(used() - before)} MiB more`)
+  const tokens = await send(`{ ${'__typename '.repeat(60_000)} }`)
+  t.equal(tokens.status, 400)
+  t.match(tokens.errors?.[0]?.message, /more that 50000 tokens/)
+})
+
+t.test('one bad representation spoils no other', async (t) => {
+  const query = 'query($r: [_Any!]!) { _entities(representations: $r) { __typename ... on Customer { id } } }'
+  const good = { __typename: 'Customer', id }
+  const proto = JSON.parse('{"__proto__":{"__typename":"Customer"},"id":1}')
+  const r = [
+    good,
+    { __typename: 'Nobody', id },
+    { id },
+    { __typename: '__proto__' },
+    { __typename: 'Country' },
+    7,
+    good,
+  ]
+  for (let round = 0; round < 3; round++) {
+    const { data, errors } = await send(query, { variables: { r }, token })
+    t.same(data._entities, [good, null, null, null, null, null, good])
+    t.same(
+      errors?.map(({ path, extensions }) => [path, extensions.code]),
+      [1, 2, 3, 4, 5].map((index) => [['_entities', index], 'BAD_USER_INPUT']),
+    )
+  }
+  const inherited = await app.inject({
+    method: 'POST',
+    url: '/graphql',
+    headers: { 'content-type': 'application/json' },
+    payload: JSON.stringify({ query, variables: { r: [proto] } }),
+  })
+  t.not(inherited.json().data?._entities?.[0]?.__typename, 'Customer')
+})
+
+t.test('null stands for what a client leaves out', async (t) => {
+  for (const name of ['extensions', 'variables', 'operationName', 'persisted']) {
+    const { statusCode, body } = await app.inject({
+      method: 'POST',
+      url: '/graphql',
+      payload: { query: '{ __typename }', [name]: null },
+    })
+    t.equal(statusCode, 200, name)
+    t.same(JSON.parse(body), { data: { __typename: 'Query' } })
+  }
+})
+
+t.test('load is shed before the event loop is lost, and readiness says so', async (t) => {
+  const { loadKeys } = await import('../../subgraph/identity/keys.ts')
+  const { loadConfiguration } = await import('../../schema/configuration.ts')
+  const keys = loadKeys(loadConfiguration({ DATA_DIR: t.testdir() }))
+  const loadLimits = { maxEventLoopDelayMs: 50, maxHeapPercent: 0, sampleMs: 100 }
+  const busy = await buildSubgraph({ eventStore, readModel, keys, loadLimits })
+  t.teardown(() => busy.close())
+  const answers = async () => (await injector(busy)('{ __typename }')).status
+  t.equal(await answers(), 200)
+  const block = (milliseconds: number) => {
+    const until = performance.now() + milliseconds
+    while (performance.now() < until);
+  }
+  let refused = await busy.inject({ method: 'POST', url: '/graphql', payload: { query: '{ __typename }' } })
+  for (let round = 0; round < 50 && refused.statusCode !== 503; round++) {
+    block(150)
+    await delay(1)
+    refused = await busy.inject({ method: 'POST', url: '/graphql', payload: { query: '{ __typename }' } })
+  }
+  t.equal(refused.statusCode, 503)
+  t.equal(refused.headers['retry-after'], '2')
+  t.match(refused.json(), { errors: [{ extensions: { code: 'SERVICE_UNAVAILABLE' } }] })
+  const ready = await busy.inject('/readyz')
+  t.equal(ready.statusCode, 503)
+  t.match(ready.json(), { ready: false, overloaded: true })
+  t.equal((await busy.inject('/healthz')).statusCode, 200, 'it is alive')
+  t.match((await busy.inject('/metrics')).body, /load_shed_total [1-9]/)
+  for (let round = 0; round < 50 && (await answers()) !== 200; round++) await delay(50)
+  t.equal(await answers(), 200, 'and it comes back')
+})
