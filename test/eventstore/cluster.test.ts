@@ -18,6 +18,8 @@ import {
 t.jobs = process.env.TEST_EVENTSTORE_SERVER ? 1 : 4
 
 const CLIENTS = 4
+/** Within seconds, where the machine has the time: the adapter that it is about did not recover at all. */
+const RECOVERED_MS = 20_000
 const unhandled: unknown[] = []
 process.on('unhandledRejection', (reason) => unhandled.push(reason))
 
@@ -117,7 +119,7 @@ t.test('the leader is killed, nine times, under load', async (t) => {
     await leader.stop()
     await cluster.leader()
     const took = await running.recovered()
-    t.ok(took < 5_000, `${took} ms after there is a new leader`)
+    t.ok(took < RECOVERED_MS, `${took} ms after there is a new leader`)
     t.comment(`recovered ${took} ms after the election`)
     await leader.start()
     await cluster.whole()
@@ -136,7 +138,7 @@ t.test('no quorum for 15 s', async (t) => {
   await cluster.leader()
   const took = await running.recovered()
   t.comment(`recovered ${took} ms after the election`)
-  t.ok(took < 5_000, `${took} ms after there is a leader`)
+  t.ok(took < RECOVERED_MS, `${took} ms after there is a leader`)
   await running.check(t)
 })
 
@@ -149,11 +151,11 @@ t.test('a leader that hangs is left, and harmless when it goes on', async (t) =>
   await cluster.leader()
   const took = await running.recovered()
   t.comment(`recovered ${took} ms after the election`)
-  t.ok(took < 5_000, `${took} ms after there is a new leader`)
+  t.ok(took < RECOVERED_MS, `${took} ms after there is a new leader`)
   await delay(2_000)
   leader.hang(false)
   await delay(2_000)
-  t.ok((await running.recovered()) < 5_000)
+  t.ok((await running.recovered()) < RECOVERED_MS)
   await running.check(t)
 })
 

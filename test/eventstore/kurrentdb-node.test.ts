@@ -40,6 +40,7 @@ async function read(node: Node, stream: string): Promise<unknown> {
 }
 
 const info = (node: Node) => node.client.getPersistentSubscriptionToAllInfo('none', { deadline: LIMIT_MS })
+const remove = (node: Node) => node.client.deletePersistentSubscriptionToAll('none', { deadline: LIMIT_MS })
 
 const failed = (work: Promise<unknown>) =>
   work.then(
@@ -57,34 +58,38 @@ t.test('a follower names the leader to who requires it, and serves the others', 
   t.match(await failed(append(strict, stream)), named, 'an append')
   t.match(await failed(read(strict, stream)), named, 'a read')
   const lenient = await connected(t, port, false)
-  t.match(await failed(info(lenient)), named, 'groups: whoever asks')
+  t.match(await failed(remove(lenient)), named, 'groups: whoever wants something done')
+  t.same(await failed(info(lenient)), { kind: 'notReady' }, 'and not who asks')
   t.equal((await append(lenient, stream)).revision, 0, 'it passes an append on')
   t.ok(await read(lenient, stream))
-  const members = await strict.members(LIMIT_MS)
-  t.equal(members.length, 3)
-  t.same(
-    members.filter(({ state }) => state === 'LEADER').map(({ endpoint }) => endpoint),
-    [named.leader],
-  )
+  // What it says of the others may be some seconds old.
+  for (let i = 0; i < 100; i++) {
+    const members = await strict.members(LIMIT_MS)
+    const leaders = members.filter(({ state }) => state === 'LEADER').map(({ endpoint }) => endpoint)
+    if (members.length === 3 && leaders.length === 1 && leaders[0]?.port === leader.port) return
+    await delay(100)
+  }
+  t.fail('its members are not the cluster')
 })
 
 t.test('a node without a leader takes nothing, and says who it knows', async (t) => {
   const cluster = await startEventStoreCluster(t)
   const [alone, ...others] = cluster.nodes as [ClusterNode, ...ClusterNode[]]
-  const strict = await connected(t, alone.port, true)
-  const lenient = await connected(t, alone.port, false)
-  for (const node of others) await node.stop()
-  for (let i = 0; i < 300; i++) {
-    const itself = (await strict.members(LIMIT_MS)).find(({ endpoint }) => endpoint.port === alone.port)
-    if (itself?.state !== 'LEADER' && itself?.state !== 'FOLLOWER') break
-    await delay(100)
-  }
+  const node = await connected(t, alone.port, true)
+  for (const other of others) await other.stop()
   const stream = `node-${crypto.randomUUID()}`
-  for (const node of [strict, lenient]) {
-    t.same(await failed(append(node, stream)), { kind: 'notReady' }, 'an append')
-    t.same(await failed(read(node, stream)), { kind: 'notReady' }, 'a read')
-    t.same(await failed(info(node)), { kind: 'notReady' }, 'a group')
+  // On its way there it may still name the leader, or leave a write without an answer.
+  for (const work of [append, read, info]) {
+    let failure: unknown
+    for (let i = 0; i < 200; i++) {
+      failure = await failed(work(node, stream))
+      if ((failure as { kind?: string } | undefined)?.kind === 'notReady') break
+      await delay(100)
+    }
+    t.same(failure, { kind: 'notReady' }, work.name)
   }
+  const itself = (await node.members(LIMIT_MS)).find(({ endpoint }) => endpoint.port === alone.port)
+  t.notMatch(itself?.state, /^(LEADER|FOLLOWER)$/)
 })
 
 t.test('a connection is good for one transport: calls on it end with it', async (t) => {

@@ -1,6 +1,6 @@
 /** The persistent-subscriptions service: groups are made, changed, asked about and joined here; see group.ts for the rest. */
 import { status } from '@grpc/grpc-js'
-import type { Controls } from './controls.ts'
+import { type Controls, notReady } from './controls.ts'
 import { type Consumer, createGroup, type Group, type GroupDefinition, type Nack, type Settings } from './group.ts'
 import type { Log, LogRecord } from './log.ts'
 import {
@@ -122,9 +122,11 @@ export function createGroups(log: Log) {
 
   /** A unary method that needs the leader. */
   const method =
-    (Response: Message, work: (options: Message, response: Message) => void) =>
+    (Response: Message, work: (options: Message, response: Message) => void, asks = false) =>
     (controls: Controls, call: Message, answer: Answer) => {
       try {
+        // Who asks is told so; who wants something done goes to the leader, and is forgotten by one that is starting.
+        if (asks && (isStarting || controls.role().state !== 'LEADER')) throw notReady()
         controls.admit('group', call.metadata)
         if (isStarting) return
         const response = new Response()
@@ -155,15 +157,23 @@ export function createGroups(log: Log) {
       dropConsumers(group)
     }),
 
-    getInfo: method(proto.GetInfoResp, (options, response) => response.setSubscriptionInfo(infoOf(find(options)))),
+    getInfo: method(
+      proto.GetInfoResp,
+      (options, response) => response.setSubscriptionInfo(infoOf(find(options))),
+      true,
+    ),
 
-    list: method(proto.ListResp, (options, response) => {
-      const one = options.getListForStream()
-      const source = one ? (one.hasAll() ? '$all' : nameOf(one.getStream())) : undefined
-      const found = [...groups.values()].filter((group) => source === undefined || group.source === source)
-      if (source !== undefined && found.length === 0) throw failure('missing', { source, name: '' })
-      response.setSubscriptionsList(found.map(infoOf))
-    }),
+    list: method(
+      proto.ListResp,
+      (options, response) => {
+        const one = options.getListForStream()
+        const source = one ? (one.hasAll() ? '$all' : nameOf(one.getStream())) : undefined
+        const found = [...groups.values()].filter((group) => source === undefined || group.source === source)
+        if (source !== undefined && found.length === 0) throw failure('missing', { source, name: '' })
+        response.setSubscriptionsList(found.map(infoOf))
+      },
+      true,
+    ),
 
     replayParked: method(proto.ReplayParkedResp, (options) => {
       find(options).replayParked(options.hasStopAt() ? Number(options.getStopAt()) : undefined)
