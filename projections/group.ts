@@ -68,6 +68,8 @@ export function startGroupProjection(
   const unlisten = eventStore.onDisconnect?.(() => {
     isDoubtful = true
   })
+  /** Events before this time (milliseconds since the epoch) fill the read model, or have filled it. */
+  let filledUntil = Number.POSITIVE_INFINITY
 
   const running = Promise.all([repeat(consume), fill()])
 
@@ -106,11 +108,9 @@ export function startGroupProjection(
         await applyAll(deliveries)
         await joined.ack(deliveries)
         busy = false
-        observer?.applied?.(
-          deliveries.map(({ event }) => event),
-          true,
-          false,
-        )
+        const events = deliveries.map(({ event }) => event)
+        const isRefill = events.some(({ created }) => created.getTime() < filledUntil)
+        observer?.applied?.(events, true, isRefill)
         worked()
         if (signal.aborted) return
       }
@@ -188,8 +188,11 @@ export function startGroupProjection(
         const checkpoint = await fillModel.getCheckpoint()
         const standsStill = last !== undefined && sameCheckpoint(checkpoint, last)
         last = checkpoint
+        if (!checkpoint?.complete) filledUntil = Number.POSITIVE_INFINITY
+        else if (filledUntil === Number.POSITIVE_INFINITY) filledUntil = filled === undefined ? 0 : Date.now()
         if ((checkpoint?.complete && generation === filled) || !standsStill) continue
         await catchUp(checkpoint?.complete ?? false)
+        if (!checkpoint?.complete) filledUntil = Date.now()
         filled = await fillModel.generation()
       } catch {
         // A store is away, which `consume` reports; the next look may be luckier.

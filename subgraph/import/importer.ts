@@ -35,6 +35,7 @@ import { withBoundedReads } from './bounded-reads.ts'
 import { addressColumns, addressFieldsOf, customerColumns, isComposite } from './columns.ts'
 import { openTable, type Row, type Table } from './csv.ts'
 import { CUSTOMER_ID_COLUMNS, type ImportedCustomer, readCustomer } from './customer-row.ts'
+import { each } from './each.ts'
 import { idOf, RejectedRow, text } from './rows.ts'
 
 export interface ImportReport {
@@ -663,24 +664,4 @@ async function hasNone(eventStore: EventStore, prefix: string): Promise<boolean>
 async function end(eventStore: EventStore) {
   for await (const { position } of eventStore.readAll({ direction: 'backwards', maxCount: 1 })) return position
   return { commit: -1n, prepare: -1n }
-}
-
-/** Works on the items, so many at a time. The first failure ends it, once what is under way has settled. */
-async function each<T>(
-  items: Iterable<T> | AsyncIterable<T>,
-  limit: number,
-  work: (item: T) => Promise<void>,
-): Promise<void> {
-  const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]()
-  let failed = false
-  const worker = async () => {
-    for (let next = await iterator.next(); !next.done && !failed; next = await iterator.next()) await work(next.value)
-  }
-  const fail = (error: unknown) => {
-    failed = true
-    throw error
-  }
-  const outcomes = await Promise.allSettled(Array.from({ length: limit }, () => worker().catch(fail)))
-  const failure = outcomes.find(({ status }) => status === 'rejected') as PromiseRejectedResult | undefined
-  if (failure) throw failure.reason
 }
