@@ -172,6 +172,17 @@ function separate(document: DocumentNode, from: string, to: string, chained: Rea
       if (text !== undefined && graphOf(join) === from) keepSelected(typename, selectionOf(text))
     }
   }
+  return withCopies(document, kept, chained, from, to)
+}
+
+/** @param kept what of each type is to be in the graph `to` as it is in the graph `from` */
+function withCopies(
+  document: DocumentNode,
+  kept: ReadonlyMap<string, ReadonlySet<string>>,
+  chained: ReadonlySet<string>,
+  from: string,
+  to: string,
+): DocumentNode {
   const changed = document.definitions.map((each): DefinitionNode => {
     const names = 'name' in each && each.name ? kept.get(each.name.value) : undefined
     if (!names || !('directives' in each)) return each
