@@ -33,7 +33,8 @@ export function withClientPaths(
     const key = JSON.stringify([path, rest.message])
     if (known.has(key) || asked.has(JSON.stringify([path, missing, rest.message]))) return []
     known.add(key)
-    return [path && path.length > 0 ? { ...rest, path } : rest]
+    const { message, ...others } = rest
+    return [path && path.length > 0 ? { message, path, ...others } : rest]
   })
 }
 

@@ -153,34 +153,12 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
   const parts: Part[] = []
   let level = 0
   const operation = operationOf(document)
-  const fragments = new Map<string, FragmentDefinitionNode>()
-  for (const each of document.definitions) {
-    if (each.kind === Kind.FRAGMENT_DEFINITION) fragments.set(each.name.value, each)
-  }
   const possible = (typename: string): string[] => {
     const type = schema.getType(typename)
     return isAbstractType(type) ? schema.getPossibleTypes(type).map(({ name }) => name) : [typename]
   }
 
-  /** Fragments in place of their spreads. */
-  const flat = (set: SelectionSetNode): readonly (FieldNode | Inline)[] =>
-    set.selections.map((each) => {
-      if (each.kind !== Kind.FRAGMENT_SPREAD) return each
-      const { typeCondition, selectionSet } = fragments.get(each.name.value) as FragmentDefinitionNode
-      return { kind: Kind.INLINE_FRAGMENT, typeCondition, directives: each.directives ?? [], selectionSet }
-    })
-
-  /** A fragment with some of the fields that are asked for at the object itself; nothing where it has none of them. */
-  const only = (fragment: Inline, isWanted: (field: FieldNode) => boolean): Inline[] => {
-    const selections = flat(fragment.selectionSet).flatMap((each): SelectionNode[] =>
-      each.kind === Kind.FIELD ? (isWanted(each) ? [each] : []) : only(each, isWanted),
-    )
-    return selections.length > 0 ? [{ ...fragment, selectionSet: { kind: Kind.SELECTION_SET, selections } }] : []
-  }
-
-  /** Whether fields that only subgraphs with interface objects have are asked for, at the object itself. */
-  const asks = (set: SelectionSetNode, fields: ReadonlySet<string>): boolean =>
-    flat(set).some((each) => (each.kind === Kind.FIELD ? fields.has(each.name.value) : asks(each.selectionSet, fields)))
+  const { flat, only, asks } = selector(document)
 
   /** @param types those that the object at this place may have here; undefined: all of its declared type */
   function walk(
@@ -261,6 +239,36 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
 const TYPENAME: FieldNode = { kind: Kind.FIELD, name: nameNode('__typename') }
 
 type Inline = Extract<SelectionNode, { kind: Kind.INLINE_FRAGMENT }>
+
+/** Ways to look into selections. */
+function selector(document: DocumentNode) {
+  const fragments = new Map<string, FragmentDefinitionNode>()
+  for (const each of document.definitions) {
+    if (each.kind === Kind.FRAGMENT_DEFINITION) fragments.set(each.name.value, each)
+  }
+
+  /** Fragments in place of their spreads. */
+  const flat = (set: SelectionSetNode): readonly (FieldNode | Inline)[] =>
+    set.selections.map((each) => {
+      if (each.kind !== Kind.FRAGMENT_SPREAD) return each
+      const { typeCondition, selectionSet } = fragments.get(each.name.value) as FragmentDefinitionNode
+      return { kind: Kind.INLINE_FRAGMENT, typeCondition, directives: each.directives ?? [], selectionSet }
+    })
+
+  /** A fragment with some of the fields that are asked for at the object itself; nothing where it has none of them. */
+  const only = (fragment: Inline, isWanted: (field: FieldNode) => boolean): Inline[] => {
+    const selections = flat(fragment.selectionSet).flatMap((each): SelectionNode[] =>
+      each.kind === Kind.FIELD ? (isWanted(each) ? [each] : []) : only(each, isWanted),
+    )
+    return selections.length > 0 ? [{ ...fragment, selectionSet: { kind: Kind.SELECTION_SET, selections } }] : []
+  }
+
+  /** Whether fields that only subgraphs with interface objects have are asked for, at the object itself. */
+  const asks = (set: SelectionSetNode, fields: ReadonlySet<string>): boolean =>
+    flat(set).some((each) => (each.kind === Kind.FIELD ? fields.has(each.name.value) : asks(each.selectionSet, fields)))
+
+  return { flat, only, asks }
+}
 
 /** A path to an object of some types only. */
 function conditioned(path: readonly string[], types: readonly string[] | undefined): readonly string[] {

@@ -119,7 +119,8 @@ function separate(document: DocumentNode, from: string, to: string, chained: Rea
       return
     }
     const joins = directivesOf(type, 'join__type').filter((each) => graphOf(each) === from)
-    const keys = joins.flatMap((each) => textOf(each, 'key') ?? [])
+    // One way in is enough: with another one, the planner would use it to get from key to key.
+    const keys = joins.flatMap((each) => textOf(each, 'key') ?? []).slice(0, 1)
     const isEntity = keys.length > 0
     const wanted = isEntity
       ? [...keys.flatMap(firstNames), ...names]
@@ -172,10 +173,25 @@ function separate(document: DocumentNode, from: string, to: string, chained: Rea
       if (text !== undefined && graphOf(join) === from) keepSelected(typename, selectionOf(text))
     }
   }
+  return withCopies(document, kept, chained, from, to)
+}
+
+/** @param kept what of each type is to be in the graph `to` as it is in the graph `from` */
+function withCopies(
+  document: DocumentNode,
+  kept: ReadonlyMap<string, ReadonlySet<string>>,
+  chained: ReadonlySet<string>,
+  from: string,
+  to: string,
+): DocumentNode {
   const changed = document.definitions.map((each): DefinitionNode => {
     const names = 'name' in each && each.name ? kept.get(each.name.value) : undefined
     if (!names || !('directives' in each)) return each
-    const directives = copied(each.directives as readonly ConstDirectiveNode[], from, to).filter((join) => {
+    const copies = copied(each.directives as readonly ConstDirectiveNode[], from, to)
+    const ways = copies.filter((join) => join.name.value === 'join__type' && graphOf(join) === to)
+    const way = ways.find((join) => textOf(join, 'key') !== undefined)
+    const directives = copies.filter((join) => {
+      if (way && ways.includes(join)) return join === way
       const implemented = join.name.value === 'join__implements' && graphOf(join) === to
       return !implemented || kept.has(textOf(join, 'interface') ?? '')
     })

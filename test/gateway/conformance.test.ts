@@ -1,11 +1,19 @@
 /** Federation's rules, by small supergraphs: see conformance/. */
 import t from 'tap'
 import { entitySuites } from './conformance/entities.ts'
+import { interfaceObjectSuites } from './conformance/interface-objects.ts'
 import { keySuites } from './conformance/keys.ts'
 import { plannerSuites } from './conformance/planner.ts'
 import { requiresSuites } from './conformance/requires.ts'
 import { run } from './conformance/support.ts'
 import { typeSuites } from './conformance/types.ts'
 
-for (const suite of [...keySuites, ...entitySuites, ...requiresSuites, ...typeSuites, ...plannerSuites])
+for (const suite of [
+  ...keySuites,
+  ...entitySuites,
+  ...requiresSuites,
+  ...typeSuites,
+  ...plannerSuites,
+  ...interfaceObjectSuites,
+])
   t.test(suite.name, (t) => run(t, suite))

@@ -43,6 +43,10 @@ const LINK = `extend schema @link(url: "https://specs.apollo.dev/federation/v2.9
 /** A value of a union or interface. */
 export const typed = (__typename: string, fields: object) => ({ __typename, ...fields })
 
+/** Cases that stock execution fails at least in part, for one reason. */
+export const cases = (notStock: string, ...all: Omit<Case, 'notStock'>[]): Case[] =>
+  all.map((each) => ({ ...each, notStock }))
+
 export type Call = { readonly service: string; readonly query: string; readonly variables: Record<string, unknown> }
 
 /** A subgraph by graphql-js in this process. */

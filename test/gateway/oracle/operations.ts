@@ -111,6 +111,12 @@ function attemptOperation(schema: GraphQLSchema, random: Random): Asked {
   const root = mutation ?? (schema.getQueryType() as GraphQLObjectType)
   const body = set(root, 2 + random.int(3))
   const text = [body, ...[...fragments.values()].map((each) => each.text)].join('\n')
+  const { head, variables } = variablesOf(text, random)
+  return { query: `${mutation ? 'mutation' : 'query'} ${head} ${text}`, variables }
+}
+
+/** The variables that a text uses: how they are declared, and values for them. */
+function variablesOf(text: string, random: Random): { readonly head: string; readonly variables: Asked['variables'] } {
   const declared = [
     ['yes', 'Boolean!'],
     ['no', 'Boolean!'],
@@ -137,7 +143,7 @@ function attemptOperation(schema: GraphQLSchema, random: Random): Asked {
   give('f', { a: 3 })
   give('a', 1)
   const head = declared.length > 0 ? `(${declared.map(([name, type]) => `$${name}: ${type}`).join(' ')})` : ''
-  return { query: `${mutation ? 'mutation' : 'query'} ${head} ${text}`, variables }
+  return { head, variables }
 }
 
 function given(args: GraphQLField<unknown, unknown>['args'], random: Random): string {

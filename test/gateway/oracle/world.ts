@@ -157,6 +157,25 @@ export function createWorld(seed: number): World {
       }
     }
   }
+  addInterfaceFields(random, contact, field)
+  for (const type of entities) addRequirements(random, types, type)
+  addProvided(random, types)
+  for (const subgraph of subgraphs) {
+    const count = subgraph === HUB ? 5 : 2
+    for (let index = 0; index < count; index++) {
+      const type = wrap(random, random.pick(references(subgraph)))
+      field(query, subgraph, `q${subgraph.slice(1)}${index}`, { type })
+    }
+    if (random.chance(0.4))
+      field(mutation, subgraph, `m${subgraph.slice(1)}`, { type: random.pick(references(subgraph)) })
+  }
+  return { seed, subgraphs, types, objectified: 'C0' }
+}
+
+type AddField = (type: Type, subgraph: string, name: string, extra?: Partial<Field>) => Field
+
+/** Fields of subgraphs that take the interface for an object. */
+function addInterfaceFields(random: Random, contact: Type, field: AddField): void {
   for (const subgraph of contact.keys.keys()) {
     if (subgraph === HUB) continue
     for (const name of [`country`, `friend`, `n`, 'code2'].filter(() => random.chance(0.5))) {
@@ -169,7 +188,9 @@ export function createWorld(seed: number): World {
       field(contact, subgraph, 'greet', { type: 'String', args: '', requires: 'displayName' })
     }
   }
-  for (const type of entities) addRequirements(random, types, type)
+}
+
+function addProvided(random: Random, types: ReadonlyMap<string, Type>): void {
   for (const type of types.values()) {
     if (type.kind !== 'entity') continue
     for (const [name, made] of type.fields) {
@@ -190,16 +211,6 @@ export function createWorld(seed: number): World {
       type.fields.set(name, { ...made, provides: given.name })
     }
   }
-  for (const subgraph of subgraphs) {
-    const count = subgraph === HUB ? 5 : 2
-    for (let index = 0; index < count; index++) {
-      const type = wrap(random, random.pick(references(subgraph)))
-      field(query, subgraph, `q${subgraph.slice(1)}${index}`, { type })
-    }
-    if (random.chance(0.4))
-      field(mutation, subgraph, `m${subgraph.slice(1)}`, { type: random.pick(references(subgraph)) })
-  }
-  return { seed, subgraphs, types, objectified: 'C0' }
 }
 
 const isLeaf = (type: string): boolean => LEAVES.includes(baseOf(type))

@@ -1,0 +1,168 @@
+/** What Apollo's planner and executor make of `@interfaceObject`: see gateway/planning/interface-objects.ts. */
+import { cases, type Suite, typed } from './support.ts'
+
+const INTERFACE_OBJECTS = 'a subgraph with @interfaceObject overwrites __typename, and type conditions get lost'
+
+const contacts: Record<string, object> = {
+  1: typed('Person', { id: '1', displayName: 'P1', first: 'F' }),
+  2: typed('Group', { id: '2', displayName: 'G2', size: 3 }),
+}
+const contact = ({ id }: { id: string }) => contacts[id]
+const interfaceObjects: Suite = {
+  name: '__typename beside what an interface object has',
+  subgraphs: {
+    a: {
+      sdl: `type Query { search: [Contact!]! one: Contact person: Person }
+        interface Contact @key(fields: "id") { id: ID! displayName: String! }
+        type Person implements Contact @key(fields: "id") { id: ID! displayName: String! first: String }
+        type Group implements Contact @key(fields: "id") { id: ID! displayName: String! size: Int }`,
+      resolvers: {
+        Query: { search: () => Object.values(contacts), one: () => contacts[1], person: () => contacts[1] },
+        Contact: { __resolveReference: contact },
+        Person: { __resolveReference: contact },
+        Group: { __resolveReference: contact },
+      },
+    },
+    b: {
+      sdl: `type Query { recent: [Contact] top: Contact }
+        type Contact @interfaceObject @key(fields: "id") { id: ID! country: String friend: Contact n: Int! }`,
+      resolvers: {
+        Query: { recent: () => [{ id: '2' }, { id: '1' }], top: () => ({ id: '1' }) },
+        Contact: {
+          country: ({ id }: { id: string }) => `c${id}`,
+          friend: ({ id }: { id: string }) => ({ id: id === '1' ? '2' : '1' }),
+          n: ({ id }: { id: string }) => Number(id),
+        },
+      },
+    },
+  },
+  cases: cases(
+    INTERFACE_OBJECTS,
+    {
+      query: '{ person { __typename country } }',
+      data: { person: typed('Person', { country: 'c1' }) },
+    },
+    { query: '{ person { country __typename } }', data: { person: { country: 'c1', __typename: 'Person' } } },
+    {
+      query: '{ search { __typename displayName ... on Person { __typename country } } }',
+      data: {
+        search: [typed('Person', { displayName: 'P1', country: 'c1' }), typed('Group', { displayName: 'G2' })],
+      },
+    },
+    { query: '{ one { ... on Person { __typename country } } }', data: { one: typed('Person', { country: 'c1' }) } },
+    { query: '{ one { ... on Group { __typename country } } }', data: { one: {} } },
+    {
+      query: '{ person { __typename friend { __typename displayName } n } }',
+      data: { person: typed('Person', { friend: typed('Group', { displayName: 'G2' }), n: 1 }) },
+    },
+    {
+      query: '{ recent { __typename n ... on Group { __typename size country } ... on Person { first } } }',
+      data: {
+        recent: [typed('Group', { n: 2, size: 3, country: 'c2' }), typed('Person', { n: 1, first: 'F' })],
+      },
+    },
+    {
+      query: '{ top { t: __typename friend { __typename friend { __typename id } } } }',
+      data: { top: { t: 'Person', friend: typed('Group', { friend: typed('Person', { id: '1' }) }) } },
+    },
+    {
+      query: '{ one { a: __typename country: __typename id: country n: displayName } }',
+      data: { one: { a: 'Person', country: 'Person', id: 'c1', n: 'P1' } },
+    },
+    {
+      query: '{ top { __typename ... on Person { displayName friend { ... on Group { __typename size } } } } }',
+      data: { top: typed('Person', { displayName: 'P1', friend: typed('Group', { size: 3 }) }) },
+    },
+    {
+      query: '{ search { ... on Contact { __typename n ... on Group { friend { __typename } } } } }',
+      data: { search: [typed('Person', { n: 1 }), typed('Group', { n: 2, friend: { __typename: 'Person' } })] },
+    },
+  ),
+}
+
+const people: Record<string, object> = {
+  1: typed('Person', { id: '1', displayName: 'P1' }),
+  2: typed('Group', { id: '2', displayName: 'G2', size: 2 }),
+  3: typed('Group', { id: '3', displayName: 'G3' }),
+}
+const someone = ({ id }: { id: string }) => people[id]
+const narrowed: Suite = {
+  name: 'type conditions on interface objects',
+  subgraphs: {
+    a: {
+      sdl: `type Query { all: [Contact] one: Contact } interface Contact @key(fields: "id") { id: ID! displayName: String! }
+        type Person implements Contact @key(fields: "id") { id: ID! displayName: String! }
+        type Group implements Contact @key(fields: "id") { id: ID! displayName: String! size: Int! }`,
+      resolvers: {
+        Query: { all: () => [people[1], people[2]], one: () => people[1] },
+        Contact: { __resolveReference: someone },
+        Person: { __resolveReference: someone },
+        Group: { __resolveReference: someone },
+      },
+    },
+    b: {
+      sdl: `type Query { recent: [Contact!] top: Contact broken: [Contact] }
+        type Contact @interfaceObject @key(fields: "id") { id: ID! displayName: String! @external
+          greet: String @requires(fields: "displayName") n: Int friend: Contact }`,
+      resolvers: {
+        Query: {
+          recent: () => [{ id: '1' }, { id: '2' }],
+          top: () => ({ id: '2' }),
+          broken: () => [{ id: '3' }, { id: '1' }],
+        },
+        Contact: {
+          __resolveReference: (sent: { id?: string }) => {
+            if (sent.id === undefined) throw new Error('no key')
+            return sent
+          },
+          greet: ({ displayName }: { displayName?: string }) => `hello ${displayName}`,
+          n: ({ id }: { id: string }) => Number(id),
+          friend: ({ id }: { id: string }) => ({ id: id === '1' ? '2' : '1' }),
+        },
+      },
+    },
+    c: {
+      sdl: `type Contact @interfaceObject @key(fields: "id") { id: ID! country: String! }`,
+      resolvers: {
+        Contact: {
+          country: ({ id }: { id: string }) => {
+            if (id === '1') throw new Error('no country')
+            return `c${id}`
+          },
+        },
+      },
+    },
+  },
+  cases: cases(
+    INTERFACE_OBJECTS,
+    { query: '{ recent { ... on Group { greet } } }', data: { recent: [{}, { greet: 'hello G2' }] } },
+    { query: '{ one { n ... on Group { greet } } }', data: { one: { n: 1 } } },
+    { query: '{ top { n ... on Group { greet } } }', data: { top: { n: 2, greet: 'hello G2' } } },
+    {
+      query: '{ all { n ... on Group { country } } recent { ... on Group { country } n } }',
+      data: { all: [{ n: 1 }, { n: 2, country: 'c2' }], recent: [{ n: 1 }, { country: 'c2', n: 2 }] },
+    },
+    {
+      query: '{ top { ... on Group { friend { country } } } one { ... on Group { friend { country } } } }',
+      data: { top: { friend: null }, one: {} },
+      errors: [['top.friend.country', /no country/]],
+    },
+    {
+      query:
+        '{ top { ... on Group { id: displayName friend { ... on Person { greet friend { ... on Group { n: country } } } } } } }',
+      data: { top: { id: 'G2', friend: { greet: 'hello P1', friend: { n: 'c2' } } } },
+    },
+    {
+      query: `query ($no: Boolean = false) { top { ...F ...G @include(if: $no) } }
+        fragment F on Group { greet: n constructor: id } fragment G on Contact { country }`,
+      data: { top: { greet: 2, constructor: '2' } },
+    },
+    {
+      query: '{ broken { ... on Group { size } n } }',
+      data: { broken: [null, { n: 1 }] },
+      errors: [['broken.0.size', /Group\.size/]],
+    },
+  ),
+}
+
+export const interfaceObjectSuites: readonly Suite[] = [interfaceObjects, narrowed]
