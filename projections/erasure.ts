@@ -84,6 +84,18 @@ export async function readAccount(eventStore: EventStore, customerId: number): P
   return { revision, isDeleted, addresses: [...addresses], emailKeys }
 }
 
+/** More would not fit into an event: a customer may have changed the address any number of times. 320 KB. */
+const MOST_EMAIL_KEYS = 5_000
+
+/**
+ * The event that deletes a customer.
+ * @param emailKeys the keyed hashes of the addresses that the customer has had, the newest first
+ */
+export const customerDeleted = (emailKeys: readonly string[], reason?: string) => ({
+  type: 'CustomerDeleted' as const,
+  data: { ...(reason !== undefined && { reason }), emailKeys: emailKeys.slice(0, MOST_EMAIL_KEYS) },
+})
+
 function emailKeysOf({ data }: RecordedEvent): readonly string[] {
   const { emailKeys } = (data ?? {}) as { emailKeys?: unknown }
   return Array.isArray(emailKeys) ? emailKeys.filter((key) => typeof key === 'string') : []

@@ -2,7 +2,7 @@
 import { keysOf } from '../eventstore/guard.ts'
 import { type EventStore, EventStoreUnavailable, WrongExpectedRevision } from '../eventstore/port.ts'
 import { absentCustomer, type CustomerAddress, type CustomerDocument } from '../projections/customer.ts'
-import { finishErasure, readAccount } from '../projections/erasure.ts'
+import { customerDeleted, finishErasure, readAccount } from '../projections/erasure.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import type { Store } from '../schema/store.ts'
 import type { AccessLog } from './access-log.ts'
@@ -252,8 +252,8 @@ export function createCommands(parts: {
     await customers.execute(customerId, command, async (state) => {
       checkUsable(authorize(caller, state), command.at, store)
       const { addresses } = await readAccount(eventStore, customerId)
-      emailKeys = [...new Set([state.email, ...addresses].map(claims.keyOf))]
-      return [{ type: 'CustomerDeleted', data: { emailKeys } }]
+      emailKeys = [...new Set([state.email, ...addresses.toReversed()].map(claims.keyOf))]
+      return [customerDeleted(emailKeys)]
     })
     const eraser = { actor: command.actor, correlationId: command.correlationId, at: command.at }
     await leaveToOthers(finishErasure(eventStore, { customerId, emailKeys }, eraser))

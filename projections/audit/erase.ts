@@ -8,7 +8,7 @@ import type { EventStore, RecordedEvent } from '../../eventstore/port.ts'
 import { orNone } from '../../eventstore/reads.ts'
 import { emailKeyOf } from '../../schema/email-key.ts'
 import { createApplier } from '../apply.ts'
-import { type Account, appendTo, type Eraser, finishErasure, readAccount } from '../erasure.ts'
+import { type Account, appendTo, customerDeleted, type Eraser, finishErasure, readAccount } from '../erasure.ts'
 import { createMarks } from '../fence/marks.ts'
 import { customerStream } from '../fold.ts'
 import type { ReadModel } from '../read-model.ts'
@@ -40,7 +40,7 @@ export async function eraseCustomer(options: {
   const keys = keysOf(eventStore) // before anything is written
   const stream = customerStream(customerId)
   const emailKeysOf = ({ addresses, emailKeys }: Account) => [
-    ...new Set([...emailKeys, ...addresses.map((email) => emailKeyOf(emailHashKey, email))]),
+    ...new Set([...emailKeys, ...addresses.toReversed().map((email) => emailKeyOf(emailHashKey, email))]),
   ]
   const look = () => readAccount(eventStore, customerId)
   const before = await look()
@@ -48,7 +48,7 @@ export async function eraseCustomer(options: {
   const deleted = await appendTo(eventStore, stream, eraser, look, (account) => {
     if (account === undefined || account.isDeleted || account.revision < 0) return undefined
     emailKeys = emailKeysOf(account)
-    return { type: 'CustomerDeleted', data: { reason, emailKeys } }
+    return customerDeleted(emailKeys, reason)
   })
   const inClear = await countInClear(keys, stream)
   await finishErasure(eventStore, { customerId, emailKeys }, eraser)

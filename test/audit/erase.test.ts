@@ -79,7 +79,12 @@ async function searched(...folders: string[]): Promise<string[]> {
   for (const folder of folders) {
     for (const entry of await readdir(folder, { withFileTypes: true, recursive: true })) {
       if (!entry.isFile()) continue
-      const text = (await readFile(join(entry.parentPath, entry.name), 'latin1')).toLowerCase()
+      // A server that writes its files anew has some of them for moments only.
+      const content = await readFile(join(entry.parentPath, entry.name), 'latin1').catch((error) => {
+        if (error.code === 'ENOENT') return ''
+        throw error
+      })
+      const text = content.toLowerCase()
       found.push(...TRACES.filter((trace) => text.includes(trace)).map((trace) => `${entry.name}: ${trace}`))
     }
   }
