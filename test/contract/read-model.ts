@@ -3,6 +3,7 @@
  * it is emptied before each case.
  */
 import type { Test } from 'tap'
+import type { EventPlace } from '../../eventstore/place.ts'
 import { absentCustomer, type CustomerDocument } from '../../projections/customer.ts'
 import {
   type Checkpoint,
@@ -140,6 +141,43 @@ export async function readModelContract(
       await one.setCheckpoint(aCheckpoint(2n), partial)
       t.same(await two.get([1]), [{ document, acknowledged: 3 }], 'complete')
     })
+
+    await t.test(
+      'the newest event of any document: the later one counts, and it goes with the documents',
+      async (t) => {
+        await empty()
+        t.equal(await one.newest(), null)
+        const [early, late] = [aCheckpoint(9n), aCheckpoint(10n ** 17n)].map(
+          ({ position, id, stream, revision }): EventPlace => ({ position, id, stream, revision }),
+        ) as [EventPlace, EventPlace]
+        await one.put([{ document: aDocument(1, 0), expected: -1 }], early)
+        t.strictSame(await two.newest(), early)
+        await two.put([{ document: aDocument(1, 1), expected: 0 }], late)
+        await one.put([{ document: aDocument(2, 0), expected: -1 }], early)
+        await one.put([{ document: aDocument(3, 0), expected: -1 }])
+        t.strictSame(await one.newest(), late)
+        await one.reset()
+        t.equal(await two.newest(), null)
+      },
+    )
+
+    await t.test(
+      'documents that are distrusted are hidden from queries until the read model is complete anew',
+      async (t) => {
+        await complete()
+        const document = aDocument(1, 3)
+        await one.put([{ document, expected: -1 }])
+        t.same(await two.get([1]), [{ document, acknowledged: -1 }])
+        await two.distrust()
+        for (const handle of [one, two]) t.same(await handle.get([1]), [NOTHING])
+        t.same(await one.documents([1]), [document], 'a projection sees them')
+        t.not((await one.getCheckpoint())?.complete, true, 'and that they are not complete')
+        await one.reset()
+        await one.setCheckpoint(aCheckpoint(1n), null)
+        await one.put([{ document, expected: -1 }])
+        t.same(await two.get([1]), [{ document, acknowledged: -1 }])
+      },
+    )
 
     await t.test('generations: one is live, another is filled beside it, marks are shared', async (t) => {
       await complete()

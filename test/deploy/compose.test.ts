@@ -11,7 +11,7 @@ import { DCLinter } from 'dclint'
 import t from 'tap'
 import { parse } from 'yaml'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
-import { client, signUp, temporaryFolder } from '../support/graph.ts'
+import { client, KEYS, signUp, temporaryFolder } from '../support/graph.ts'
 import { freePort, startProcess, untilReady } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
 
@@ -180,7 +180,8 @@ t.test(
       const { command, environment = {} } = service(name)
       const env = Object.fromEntries(Object.entries(environment).map(([key, value]) => [key, outside(value)]))
       // Only what the compose file gives, and the image: none of the tests' own variables.
-      const cleared = { EVENTSTORE_URL: '', READMODEL_URL: '', DATA_DIR: '', MASTER_KEY: '', NODE_ENV: 'production' }
+      const names = ['EVENTSTORE_URL', 'READMODEL_URL', 'DATA_DIR', 'MASTER_KEY', ...Object.keys(KEYS)]
+      const cleared = { ...Object.fromEntries(names.map((name) => [name, ''])), NODE_ENV: 'production' }
       const supergraph = env.SUPERGRAPH ? { SUPERGRAPH: join(root, env.SUPERGRAPH) } : {}
       const started = startProcess(
         t,
