@@ -43,6 +43,8 @@ export interface Customers {
   get(id: number, traceparent?: string): Promise<CustomerDocument>
   /** Whether queries can't use the documents now. */
   isFenced(): boolean
+  /** Whether this instance does not reach the read model while others do. */
+  isAlone(): boolean
   /** Writes outstanding revision marks once more, then stops. */
   close(): Promise<void>
 }
@@ -189,6 +191,7 @@ export function createCustomers(options: {
     const document = current(id, entry)
     if (document) {
       onRead?.('read-model')
+      marks.note(id, document.revision)
       return document
     }
     try {
@@ -212,6 +215,7 @@ export function createCustomers(options: {
     repetition,
     get,
     isFenced: marks.isFenced,
+    isAlone: marks.isAlone,
     close: marks.close,
   }
 }

@@ -7,13 +7,15 @@ import type { EventStore } from '../../eventstore/port.ts'
 import type { ReadModel } from '../read-model.ts'
 import { createLease, type Lease, type Log, within } from './lease.ts'
 
-export interface Marks extends Pick<Lease, 'trusted' | 'trustedWithoutLease' | 'missed' | 'isFenced'> {
+export interface Marks extends Pick<Lease, 'trusted' | 'trustedWithoutLease' | 'missed' | 'isFenced' | 'isAlone'> {
   /**
    * Resolves when every instance shows the customer at that revision or a later one.
    * @param known up to where it is known that they do
    * @throws EventStoreUnavailable where neither the read model nor the event store take what is needed, for seconds
    */
   acknowledge(id: number, revision: number, known?: number): Promise<void>
+  /** Every instance shows the customer at that revision or a later one: a document says so. */
+  note(id: number, revision: number): void
   /** The newest revision that could not be marked yet; -1: none. */
   outstanding(id: number): number
   /** Writes outstanding marks once more, then stops. Calling it again does nothing. */
@@ -117,7 +119,9 @@ export function createMarks(options: {
     trustedWithoutLease: lease.trustedWithoutLease,
     missed: lease.missed,
     isFenced: lease.isFenced,
+    isAlone: lease.isAlone,
     acknowledge,
+    note,
     outstanding: (id) => (unwritten.size === 0 ? -1 : (unwritten.get(id) ?? -1)),
     close() {
       closing ??= (async () => {
