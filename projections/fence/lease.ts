@@ -28,6 +28,8 @@ const RENEW_MS = 300
 /** An event store that has not answered for so long is away, unless it was this process that stood still. */
 const SILENT_MS = 400
 const STOOD_STILL_MS = 200
+/** Longer than the event store's own limits: whatever it does, the next one gets its turn. */
+const GIVE_UP_MS = 6_000
 /** Rounds against other instances that change the register, and steps that follow from each other at once. */
 const MAX_ATTEMPTS = 20
 const MAX_STEPS = 5
@@ -119,7 +121,7 @@ function createRegisterView(eventStore: EventStore) {
       if (performance.now() - started < SILENT_MS + STOOD_STILL_MS) isAway = true
     }, SILENT_MS).unref()
     try {
-      const result = await work()
+      const result = await within(GIVE_UP_MS, work())
       isAway = false
       return result
     } catch (error) {

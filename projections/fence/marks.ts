@@ -25,7 +25,7 @@ export interface Marks extends Pick<Lease, 'trusted' | 'trustedWithoutLease' | '
 /** How long a mark may take before the others are fenced off instead. */
 const MARK_MS = 1_200
 /** How long all that an acknowledgement needs may take. */
-const WAIT_MS = 3_500
+const WAIT_MS = 4_000
 const RETRY_MS = 200
 /** After the last refusal the fence is kept for so long: what is refused now and then is not to wait each time. */
 const QUIET_MS = 1_000
