@@ -48,6 +48,8 @@ export interface Customers {
   newestAppended(): EventPlace | undefined
   /** The log turned out to be another one: what is in memory is of no use. */
   forget(): void
+  /** Whether this instance does not reach the read model while others do. */
+  isAlone(): boolean
   /** Writes outstanding revision marks once more, then stops. */
   close(): Promise<void>
 }
@@ -212,6 +214,7 @@ export function createCustomers(options: {
     const document = current(id, entry)
     if (document) {
       onRead?.('read-model')
+      marks.note(id, document.revision)
       return document
     }
     try {
@@ -235,6 +238,7 @@ export function createCustomers(options: {
     repetition,
     get,
     isFenced: marks.isFenced,
+    isAlone: marks.isAlone,
     newestAppended: () => appended,
     forget() {
       appended = undefined

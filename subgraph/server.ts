@@ -340,16 +340,18 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     const [reached, readable, writable] = await Promise.all(
       [eventStore.ping(), readModel.ping(), readModel.probe()].map(answersProbe),
     )
-    const overloaded = isOverloaded()
-    const ready = reached && !overloaded
-    // Without the read model, or without its documents, queries are answered from the streams: that is no reason to take an
-    // instance, and with it all of them, out of service. Without the event store nothing can be changed.
+    // Without the read model, or without its documents, queries are answered from the streams: that is no reason to take all
+    // instances out of service. One that is cut off alone is better left out: its fence has all the others fold.
+    // Without the event store nothing can be changed.
+    const [isAlone, overloaded] = [customers.isAlone(), isOverloaded()]
+    const ready = reached && !isAlone && !overloaded
     return reply.code(ready ? 200 : 503).send({
       ready,
       eventStore: reached,
       readModel: readable,
       readModelWrites: writable,
       degraded: !(readable && writable) || customers.isFenced(),
+      cutOff: isAlone,
       overloaded,
     })
   })

@@ -34,6 +34,8 @@ export interface Situation {
   age(entry: string): number
   /** The entries whose events are all in documents or marks by now: see cover.ts. */
   readonly covered: ReadonlySet<string>
+  /** Whether the read model takes its writes, as far as it matters. */
+  readonly takesWrites: boolean
   /** Milliseconds since it last contested. */
   readonly sinceContest: number
 }
@@ -168,14 +170,26 @@ function comeback(register: Register, { me, reached, age, sinceContest }: Situat
   return incarnation === undefined ? undefined : { ...register, contest: { incarnation, by: me } }
 }
 
-function challenge(register: Register, { me, age, reached, owes }: Situation): Register | undefined {
-  if (reached.length === 0 || owes) return undefined // it could not cover the log
-  const silent = register.fences.find(
+/** The first fence of another writer that it is time to ask about. */
+export function silentFence({ fences }: Register, { me, age }: Pick<Situation, 'me' | 'age'>): Fence | undefined {
+  return fences.find(
     (fence) =>
       fence.writer !== me &&
       fence.challenger === null &&
       age(fenceEntry(fence)) >= CHALLENGE_AFTER_MS * 2 ** Math.min(fence.answers, MOST_DOUBLINGS),
   )
+}
+
+/** Whether others, to whom the read model does answer, have asked about the writer's fence. */
+export function isAskedAbout({ fences }: Register, writer: string): boolean {
+  return fences.some((fence) => fence.writer === writer && (fence.answers > 0 || fence.challenger !== null))
+}
+
+/** Only by one who reaches a trusted read model that takes its writes: what it asks tells the other one so. */
+function challenge(register: Register, situation: Situation): Register | undefined {
+  const { me, reached, owes, takesWrites } = situation
+  const isWell = !owes && takesWrites && reached.some((incarnation) => isCurrent(register, incarnation))
+  const silent = isWell ? silentFence(register, situation) : undefined
   if (silent === undefined) return undefined
   return { ...register, fences: register.fences.map((each) => (each === silent ? { ...each, challenger: me } : each)) }
 }
@@ -192,6 +206,7 @@ function succeed(register: Register, { me, reached }: Situation, next: readonly 
   return { ...register, trusted, settling, retired: known.filter((each) => !present.has(each)).slice(-MOST_RETIRED) }
 }
 
-function isCurrent({ trusted, settling }: Register, incarnation: string): boolean {
+/** Whether it is trusted, or is to be. */
+export function isCurrent({ trusted, settling }: Register, incarnation: string): boolean {
   return trusted.includes(incarnation) || settling.some((each) => each.incarnation === incarnation)
 }

@@ -11,11 +11,14 @@ import {
   coverable,
   EXPIRY_MS,
   entriesOf,
+  isAskedAbout,
+  isCurrent,
   LEASE_MS,
   nextStep,
   periodEntry,
   type Situation,
   settlingFor,
+  silentFence,
   withFence,
 } from './duties.ts'
 import { type Register, registerStream } from './register.ts'
@@ -25,6 +28,8 @@ const RENEW_MS = 300
 /** An event store that has not answered for so long is away, unless it was this process that stood still. */
 const SILENT_MS = 400
 const STOOD_STILL_MS = 200
+/** Longer than the event store's own limits: whatever it does, the next one gets its turn. */
+const GIVE_UP_MS = 6_000
 /** Rounds against other instances that change the register, and steps that follow from each other at once. */
 const MAX_ATTEMPTS = 20
 const MAX_STEPS = 5
@@ -64,6 +69,8 @@ export interface Lease {
   fenced(deadline: number): Promise<void>
   /** Whether `fenced` would resolve at once. */
   holdsFence(): boolean
+  /** Whether this instance does not reach the read model while others do: it had better be left alone. */
+  isAlone(): boolean
   /** Whether a fence, or the lack of a lease, has queries fold the streams. */
   isFenced(): boolean
   /** Looks at once whether there is something to do, such as lifting the fence. */
@@ -114,7 +121,7 @@ function createRegisterView(eventStore: EventStore) {
       if (performance.now() - started < SILENT_MS + STOOD_STILL_MS) isAway = true
     }, SILENT_MS).unref()
     try {
-      const result = await work()
+      const result = await within(GIVE_UP_MS, work())
       isAway = false
       return result
     } catch (error) {
@@ -289,6 +296,10 @@ export function createLease(options: {
     missed: view.missed,
     attend: duties.attend,
     holdsFence: () => (fencedIn() ?? 1) <= 0,
+    isAlone: () => {
+      const register = view.held()?.register
+      return register !== undefined && isAskedAbout(register, me) && !duties.reaches(register)
+    },
     isFenced: () => !trusted()?.size,
 
     async trustedWithoutLease() {
@@ -320,6 +331,7 @@ const bare = (me: string): Situation => ({
   owes: false,
   age: () => 0,
   covered: new Set(),
+  takesWrites: false,
   sinceContest: 0,
 })
 
@@ -335,12 +347,17 @@ function createDuties(options: {
   let running: Promise<void> | undefined
   let isOver = false
   let contested = Number.NEGATIVE_INFINITY
+  let reachedLast: readonly string[] = []
 
   async function situation(): Promise<Situation> {
     const { reached, isWhole } = await readModel.incarnations().catch(() => ({ reached: [], isWhole: false }))
+    reachedLast = reached.filter((incarnation) => incarnation !== '')
+    const register = view.last()
+    const isAsking = register && silentFence(register, { me, age: view.age })
     return {
       me,
-      reached: reached.filter((incarnation) => incarnation !== ''),
+      reached: reachedLast,
+      takesWrites: isAsking !== undefined && (await readModel.probe().then(Boolean, () => false)),
       isWhole,
       owes: owes(),
       age: view.age,
@@ -354,7 +371,7 @@ function createDuties(options: {
     const register = view.last()
     if (register === undefined) return false
     const due = coverable(register, known)
-    if (due.length > 0 && (await coverLog(eventStore, readModel, (each) => isPresent(register, each)))) {
+    if (due.length > 0 && (await coverLog(eventStore, readModel, (each) => isCurrent(register, each)))) {
       known = { ...known, covered: new Set(due) }
     }
     if (nextStep(register, { ...known, owes: owes() }) === undefined) return false
@@ -378,15 +395,13 @@ function createDuties(options: {
         running = undefined
       })
     },
+    reaches: (register: Register) => reachedLast.some((incarnation) => isCurrent(register, incarnation)),
     async stop(): Promise<void> {
       isOver = true
       await running
     },
   }
 }
-
-const isPresent = ({ trusted, settling }: Register, incarnation: string) =>
-  trusted.includes(incarnation) || settling.some((each) => each.incarnation === incarnation)
 
 /** The incarnations that took a write of this instance's less than a lease ago. */
 function createProbe(readModel: ReadModel): () => Promise<ReadonlySet<string>> {

@@ -7,13 +7,15 @@ import type { EventStore } from '../../eventstore/port.ts'
 import type { ReadModel } from '../read-model.ts'
 import { createLease, type Lease, type Log, within } from './lease.ts'
 
-export interface Marks extends Pick<Lease, 'trusted' | 'trustedWithoutLease' | 'missed' | 'isFenced'> {
+export interface Marks extends Pick<Lease, 'trusted' | 'trustedWithoutLease' | 'missed' | 'isFenced' | 'isAlone'> {
   /**
    * Resolves when every instance shows the customer at that revision or a later one.
    * @param known up to where it is known that they do
    * @throws EventStoreUnavailable where neither the read model nor the event store take what is needed, for seconds
    */
   acknowledge(id: number, revision: number, known?: number): Promise<void>
+  /** Every instance shows the customer at that revision or a later one: a document says so. */
+  note(id: number, revision: number): void
   /** The newest revision that could not be marked yet; -1: none. */
   outstanding(id: number): number
   /** The log turned out to be another one: marks of the one before mean nothing in its streams. */
@@ -25,7 +27,7 @@ export interface Marks extends Pick<Lease, 'trusted' | 'trustedWithoutLease' | '
 /** How long a mark may take before the others are fenced off instead. */
 const MARK_MS = 1_200
 /** How long all that an acknowledgement needs may take. */
-const WAIT_MS = 3_500
+const WAIT_MS = 4_000
 const RETRY_MS = 200
 /** After the last refusal the fence is kept for so long: what is refused now and then is not to wait each time. */
 const QUIET_MS = 1_000
@@ -119,7 +121,9 @@ export function createMarks(options: {
     trustedWithoutLease: lease.trustedWithoutLease,
     missed: lease.missed,
     isFenced: lease.isFenced,
+    isAlone: lease.isAlone,
     acknowledge,
+    note,
     outstanding: (id) => (unwritten.size === 0 ? -1 : (unwritten.get(id) ?? -1)),
     forget() {
       shown.clear()

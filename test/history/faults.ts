@@ -1,5 +1,5 @@
 /** What happens to the stores and the processes during a history, and how each is set right again. */
-import { mkdir, rmdir } from 'node:fs/promises'
+import { mkdir, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Part } from '../faults/service.ts'
@@ -71,7 +71,6 @@ export function fileFaults(server: RedisServer): Faults {
     },
     /** A folder in the snapshot's place: MISCONF. */
     async 'snapshots fail'(hold) {
-      const { rm } = await import('node:fs/promises')
       await rm(snapshot, { force: true, recursive: true })
       await mkdir(snapshot)
       await server.command('BGSAVE')
@@ -148,8 +147,9 @@ export function sentinelFaults({ sentinel, nodes, master }: RedisSentinel): Faul
       before.thaw()
     },
     async 'the master is made a replica'() {
-      const [before, other] = [await master(), nodes.find(async (node) => node !== (await master()))]
-      await before.command('REPLICAOF', '127.0.0.1', String((other ?? before).port))
+      const before = await master()
+      const other = nodes.find((node) => node !== before) as RedisServer
+      await before.command('REPLICAOF', '127.0.0.1', String(other.port))
       await delay(1_500)
       await before.command('REPLICAOF', 'NO', 'ONE')
     },

@@ -1,6 +1,14 @@
 /** What an instance changes in the register: given a register and what the instance knows, the next one. */
 import t from 'tap'
-import { coverable, EXPIRY_MS, entriesOf, nextStep, type Situation, withFence } from '../../projections/fence/duties.ts'
+import {
+  coverable,
+  EXPIRY_MS,
+  entriesOf,
+  isAskedAbout,
+  nextStep,
+  type Situation,
+  withFence,
+} from '../../projections/fence/duties.ts'
 import { NO_REGISTER, type Register } from '../../projections/fence/register.ts'
 
 const register = (fields: Partial<Register>): Register => ({ ...NO_REGISTER, revision: 7, ...fields })
@@ -14,6 +22,7 @@ const knowing = (fields: Partial<Situation> & { readonly ages?: number }): Situa
   owes: false,
   age: () => fields.ages ?? Number.POSITIVE_INFINITY,
   covered: new Set(),
+  takesWrites: true,
   sinceContest: Number.POSITIVE_INFINITY,
   ...fields,
 })
@@ -70,8 +79,13 @@ t.test('the fence of a writer that is gone is lifted; of one that answers it is 
   const left = register({ trusted: ['a'], fences: [fence('gone')], period: 'p' })
   t.equal(nextStep(left, knowing({ reached: ['a'], ages: 2_000 })), undefined, 'at first it is let be')
   t.equal(nextStep(left, knowing({ reached: [] })), undefined, 'who does not reach the read model can do nothing')
+  t.equal(nextStep(left, knowing({ reached: ['a'], takesWrites: false })), undefined, 'nor does one whom it refuses')
+  t.equal(nextStep(left, knowing({ reached: ['a'], owes: true })), undefined)
+  t.equal(isAskedAbout(left, 'gone'), false)
   const asked = nextStep(left, knowing({ reached: ['a'] })) as Register
   t.match(asked.fences, [fence('gone', 'me')])
+  t.equal(isAskedAbout(asked, 'gone'), true, 'which tells the writer that others reach the read model')
+  t.equal(isAskedAbout(asked, 'me'), false)
 
   const answer = nextStep(asked, knowing({ me: 'gone', owes: true, reached: ['a'] })) as Register
   t.match(answer, { fences: [fence('gone', null, 1)], period: 'p' }, 'the writer is there')
