@@ -10,6 +10,12 @@ import type { ClusterNode, EventStoreCluster } from './cluster.ts'
 
 const SIZE = 3
 
+/** A test that crashes leaves no node behind. */
+const running = new Set<ChildProcess>()
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
 /**
  * @param program takes EventStoreDB's command-line options
  * @throws Error where no leader is elected within a minute
@@ -37,6 +43,8 @@ export async function openRealCluster(program: string): Promise<EventStoreCluste
       const run = () => {
         const child = spawn(program, args, { env, stdio: 'ignore' })
         children[index] = child
+        running.add(child)
+        child.once('exit', () => running.delete(child))
         // A node that has to cut its log to that of the new leader ends, for its supervisor to start it again.
         child.on('exit', () => {
           if (children[index] === child) run()
