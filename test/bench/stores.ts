@@ -4,6 +4,7 @@ import { openEventStore, openLog } from '../../eventstore/open.ts'
 import { openReadModel } from '../../projections/open.ts'
 import { loadConfiguration } from '../../schema/configuration.ts'
 import { loadKeys } from '../../subgraph/identity/keys.ts'
+import { KEYS } from '../support/keys.ts'
 
 export interface StoreOptions {
   readonly folder: string
@@ -13,21 +14,17 @@ export interface StoreOptions {
   readonly isBare?: boolean
 }
 
-/** Of a bench's logs, whichever process opens them. */
-export const MASTER_KEY = '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef'
-
 /** The log as the service has it, the read model, made where they are missing, and the service's keys. */
 export async function openStores({ folder, eventStoreUrl, readModelUrl, isBare = false }: StoreOptions) {
   const configuration = loadConfiguration({
     EVENTSTORE_URL: eventStoreUrl ?? `sqlite:${join(folder, 'events.db')}`,
     READMODEL_URL: readModelUrl ?? `sqlite:${join(folder, 'readmodel.db')}`,
     DATA_DIR: folder,
-    MASTER_KEY,
+    ...KEYS,
   })
   return {
     eventStore: isBare ? openEventStore(configuration.EVENTSTORE_URL) : (await openLog(configuration)).eventStore,
     readModel: openReadModel(configuration.READMODEL_URL),
-    // Made in the folder, as on the embedded store.
-    keys: loadKeys({ ...configuration, EVENTSTORE_URL: 'sqlite:' }),
+    keys: loadKeys(configuration),
   }
 }

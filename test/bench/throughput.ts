@@ -3,10 +3,11 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { KEYS } from '../support/keys.ts'
 import { median, type Ratio } from './compare.ts'
 import type { JobResult } from './jobs/job.ts'
 import type { Servers } from './servers.ts'
-import { MASTER_KEY, openStores, type StoreOptions } from './stores.ts'
+import { openStores, type StoreOptions } from './stores.ts'
 
 export interface Scale {
   readonly rounds: number
@@ -209,7 +210,7 @@ export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
         READMODEL_URL: stores.readModelUrl,
         PROJECTIONS_PORT: '0',
         LOG_LEVEL: 'error',
-        MASTER_KEY,
+        ...KEYS,
       },
     })
     await untilProjected(stores)

@@ -94,6 +94,7 @@ const startProcesses = (t: Test, count: number, ...rest: [string, string, string
 /** Transactions in the write-ahead log since it was last restarted (https://sqlite.org/fileformat2.html#walformat). */
 async function commits(path: string): Promise<number> {
   const wal = await readFile(`${path}-wal`)
+  if (wal.length === 0) return 0
   const frame = 24 + wal.readUInt32BE(8)
   let count = 0
   for (let at = 32; at + frame <= wal.length; at += frame) {

@@ -19,7 +19,7 @@ import { publicPem, readAuditKey } from '../../projections/proof/key.ts'
 import { verifyLog } from '../../projections/proof/verify.ts'
 import { SILENT } from '../../projections/worker.ts'
 import { generateSigningKey } from '../../schema/keys.ts'
-import { KEYS } from '../support/graph.ts'
+import { KEYS } from '../support/keys.ts'
 import { startProcess } from '../support/processes.ts'
 import { aKey, aLog, fill, grow, IN_TREE, KINDS } from './support.ts'
 

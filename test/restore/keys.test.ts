@@ -7,7 +7,8 @@ import { openLog } from '../../eventstore/open.ts'
 import { checkAuditKey } from '../../projections/proof/key.ts'
 import { loadConfiguration } from '../../schema/configuration.ts'
 import { generateSigningKey, loadKey } from '../../schema/keys.ts'
-import { environment, KEYS, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
+import { environment, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
+import { KEYS } from '../support/keys.ts'
 import { freePort, startProcess, untilReady } from '../support/processes.ts'
 
 const NONE = { EMAIL_HASH_KEY: '', TOKEN_SIGNING_KEY: '', AUDIT_SIGNING_KEY: '', MASTER_KEY: '' }

@@ -1,5 +1,4 @@
 /** The whole service in this process, on embedded stores in a folder of its own, and clients for it. */
-import { createPrivateKey } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,6 +15,7 @@ import { loadConfiguration } from '../../schema/configuration.ts'
 import { type PartialStore, store } from '../../schema/store.ts'
 import { loadKeys } from '../../subgraph/identity/keys.ts'
 import { buildSubgraph } from '../../subgraph/server.ts'
+import { KEYS } from './keys.ts'
 
 export interface GraphQLAnswer {
   readonly status: number
@@ -67,22 +67,6 @@ export async function temporaryFolder(t: Test): Promise<string> {
   return folder
 }
 
-/** Where processes share a server, each has to be told. */
-const MASTER_KEY = '00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff'
-
-/** An Ed25519 private key of RFC 8032's test vectors, as PEM. */
-function pem(d: string, x: string): string {
-  const key = createPrivateKey({ format: 'jwk', key: { kty: 'OKP', crv: 'Ed25519', d, x } })
-  return key.export({ format: 'pem', type: 'pkcs8' }).toString()
-}
-
-/** Only `npm start` makes keys. */
-export const KEYS = {
-  EMAIL_HASH_KEY: 'k'.repeat(32),
-  TOKEN_SIGNING_KEY: pem('nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A', '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo'),
-  AUDIT_SIGNING_KEY: pem('TM0Imyj_ltqdtsNG7BFOD1uKMZ81q6Yk2oz27U-4pvs', 'PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw'),
-}
-
 /** The log of the processes with that folder, as they read and write it; closed with the test. */
 export async function openTestLog(t: Test, folder: string, env: Record<string, string> = {}): Promise<EventStore> {
   const { eventStore } = await openLog(loadConfiguration({ ...environment(folder), ...env }))
@@ -96,7 +80,6 @@ export function environment(folder: string): Record<string, string> {
     EVENTSTORE_URL: `sqlite:${join(folder, 'events.db')}`,
     READMODEL_URL: `sqlite:${join(folder, 'readmodel.db')}`,
     DATA_DIR: folder,
-    MASTER_KEY,
     ...KEYS,
     // Tests share the processors.
     MAX_EVENT_LOOP_DELAY_MS: '0',

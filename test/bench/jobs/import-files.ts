@@ -6,9 +6,8 @@ import type { EventStore } from '../../../eventstore/port.ts'
 import { loadConfiguration } from '../../../schema/configuration.ts'
 import { store } from '../../../schema/store.ts'
 import { importFiles } from '../../../subgraph/import/importer.ts'
+import { KEYS } from '../../support/keys.ts'
 import { aCustomer, addressesFile, anAddress, customersFile, sha256Hash } from '../../support/magento-export.ts'
-
-import { MASTER_KEY } from '../stores.ts'
 
 export interface ImportBench {
   readonly folder: string
@@ -29,7 +28,7 @@ const emptyFile = (folder: string) => `sqlite:${join(mkdtempSync(join(folder, 'l
 
 /** An empty log in SQLite, as the service has it. */
 export const emptyLog = async (folder: string) =>
-  (await openLog(loadConfiguration({ EVENTSTORE_URL: emptyFile(folder), MASTER_KEY }))).eventStore
+  (await openLog(loadConfiguration({ EVENTSTORE_URL: emptyFile(folder), ...KEYS }))).eventStore
 
 /** An empty event store in SQLite. */
 export const emptyStore = (folder: string) => openEventStore(emptyFile(folder))
