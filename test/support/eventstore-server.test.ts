@@ -286,32 +286,28 @@ t.test('calls that are left are open no longer', async (t) => {
   await until(t, 'none is open', () => server.openCalls() === 0)
 })
 
-t.test(
-  'faults: lost answers, cut connections, hanging, a follower',
-  builtIn('it makes the server a follower'),
-  async (t) => {
-    const { server, client } = await start(t)
-    const events = some(1)
-    server.dropNextAppendResponses(1)
-    await refused(t, client.appendToStream('a', events, { streamState: 'no_stream' }), UnavailableError)
-    await until(t, 'it answers', () => answers(client))
-    t.equal((await client.appendToStream('a', events, { streamState: 'no_stream' })).nextExpectedRevision, 0n)
-    const failed = new Promise((_, reject) => {
-      const subscription = client.subscribeToAll({ fromPosition: START })
-      subscription.on('error', reject).once('confirmation', () => server.cutConnections())
-    })
-    await refused(t, failed, UnavailableError)
-    await until(t, 'it answers', () => answers(client))
-    server.hang(true)
-    await refused(t, client.deleteStream('a', { deadline: 100 }), DeadlineExceededError)
-    server.hang(false)
-    server.asFollower({ host: '127.0.0.1', port: 2113 })
-    const { leader } = await refused(t, client.deleteStream('a'), NotLeaderError)
-    t.same(leader, { address: '127.0.0.1', port: 2113 })
-    const group = persistentSubscriptionToAllSettingsFromDefaults()
-    await refused(t, connect(t, server.url).createPersistentSubscriptionToAll('g', group), NotLeaderError)
-  },
-)
+t.test('faults: lost answers, cut connections, hanging, a follower', async (t) => {
+  const { server, client } = await start(t)
+  const events = some(1)
+  server.dropNextAppendResponses(1)
+  await refused(t, client.appendToStream('a', events, { streamState: 'no_stream' }), UnavailableError)
+  await until(t, 'it answers', () => answers(client))
+  t.equal((await client.appendToStream('a', events, { streamState: 'no_stream' })).nextExpectedRevision, 0n)
+  const failed = new Promise((_, reject) => {
+    const subscription = client.subscribeToAll({ fromPosition: START })
+    subscription.on('error', reject).once('confirmation', () => server.cutConnections())
+  })
+  await refused(t, failed, UnavailableError)
+  await until(t, 'it answers', () => answers(client))
+  server.hang(true)
+  await refused(t, client.deleteStream('a', { deadline: 100 }), DeadlineExceededError)
+  server.hang(false)
+  server.asFollower({ host: '127.0.0.1', port: 2113 })
+  const { leader } = await refused(t, client.deleteStream('a'), NotLeaderError)
+  t.same(leader, { address: '127.0.0.1', port: 2113 })
+  const group = persistentSubscriptionToAllSettingsFromDefaults()
+  await refused(t, connect(t, server.url).createPersistentSubscriptionToAll('g', group), NotLeaderError)
+})
 
 t.test('with TLS calls need credentials', async (t) => {
   const { tls, caFile } = await certificate(t)
