@@ -271,7 +271,7 @@ t.test('any bit of an event that a checkpoint holds', FORGES, async (t) => {
   )
 })
 
-t.test('any event dropped, doubled, or moved to another place', async () => {
+t.test('any event dropped, doubled, or moved to another place', FORGES, async () => {
   const { eventStore, rows, forge } = await aLog(t, 'kurrentdb')
   await fill(eventStore)
   await writeCheckpoint(eventStore, key)

@@ -1,4 +1,7 @@
-/** The test server, with the official client as it comes: what the client tells must be what the real server would. */
+/**
+ * The built-in test server, with the official client as it comes: what the client tells must be what the real server would.
+ * server-answers.test.ts compares the two call by call.
+ */
 import { setTimeout as delay } from 'node:timers/promises'
 import { status } from '@grpc/grpc-js'
 import {
@@ -30,10 +33,11 @@ import {
 } from '@kurrent/kurrentdb-client'
 import t, { type Test } from 'tap'
 import { certificate } from './certificate.ts'
-import { builtIn, type ServerOptions, startEventStoreServer } from './eventstore-server/server.ts'
+import { openEventStoreServer, type ServerOptions } from './eventstore-server/server.ts'
 
 async function start(t: Test, options: ServerOptions = {}) {
-  const server = await startEventStoreServer(t, options)
+  const server = await openEventStoreServer(options)
+  t.teardown(server.stop)
   const client = connect(t, server.url)
   return { server, client }
 }
@@ -66,7 +70,7 @@ async function until(t: Test, what: string, isSo: () => boolean | Promise<boolea
 
 for (const batchAppend of [true, false]) {
   const name = batchAppend ? 'appends in batches' : 'appends one by one'
-  t.test(name, builtIn("it counts the server's calls"), async (t) => {
+  t.test(name, async (t) => {
     const { server, client } = await start(t, { batchAppend })
     const events = some(3)
     const first = await client.appendToStream('a', events, { streamState: 'no_stream' })
@@ -144,7 +148,7 @@ const answers = (client: KurrentDBClient) =>
     () => false,
   )
 
-t.test('reads of a stream and its metadata', builtIn('it writes what a client can not'), async (t) => {
+t.test('reads of a stream and its metadata', async (t) => {
   const { server, client } = await start(t)
   await client.appendToStream('a', some(10))
   t.same(await numbers(client.readStream('a', { fromRevision: 4n, maxCount: 3 })), [4, 5, 6])
@@ -227,13 +231,12 @@ t.test('a filtered subscription to $all: checkpoints, caught up, exclusive start
     })
   await until(t, 'it has caught up', () => told.includes('caughtUp'))
   t.same(told, ['confirmation', 'checkpoint', 'checkpoint', 'event 0', 'event 1', 'checkpoint', 'caughtUp'])
-  t.equal(checkpoints.shift(), 2n ** 64n - 1n, 'none yet: the place before the first record')
   t.ok(
     checkpoints.every((commit, index) => index === 0 || commit > (checkpoints[index - 1] ?? 0n)),
     'rising',
   )
   await client.appendToStream('noise', some(32))
-  await until(t, 'what matches nothing moves the checkpoint', () => checkpoints.length === 3)
+  await until(t, 'what matches nothing moves the checkpoint', () => checkpoints.length === 4)
   await subscription.unsubscribe()
 
   const next = client.subscribeToAll({ fromPosition: first as Position, filter: streamNameFilter({ prefixes: ['a'] }) })
@@ -274,7 +277,7 @@ t.test('a subscription that does not take its events falls behind, and catches u
   await subscription.unsubscribe()
 })
 
-t.test('calls that are left are open no longer', builtIn('it counts the calls that are open'), async (t) => {
+t.test('calls that are left are open no longer', async (t) => {
   const { server, client } = await start(t)
   const subscription = client.subscribeToAll({ fromPosition: START })
   await new Promise((resolve) => subscription.once('confirmation', resolve))
@@ -283,32 +286,28 @@ t.test('calls that are left are open no longer', builtIn('it counts the calls th
   await until(t, 'none is open', () => server.openCalls() === 0)
 })
 
-t.test(
-  'faults: lost answers, cut connections, hanging, a follower',
-  builtIn('it makes the server a follower'),
-  async (t) => {
-    const { server, client } = await start(t)
-    const events = some(1)
-    server.dropNextAppendResponses(1)
-    await refused(t, client.appendToStream('a', events, { streamState: 'no_stream' }), UnavailableError)
-    await until(t, 'it answers', () => answers(client))
-    t.equal((await client.appendToStream('a', events, { streamState: 'no_stream' })).nextExpectedRevision, 0n)
-    const failed = new Promise((_, reject) => {
-      const subscription = client.subscribeToAll({ fromPosition: START })
-      subscription.on('error', reject).once('confirmation', () => server.cutConnections())
-    })
-    await refused(t, failed, UnavailableError)
-    await until(t, 'it answers', () => answers(client))
-    server.hang(true)
-    await refused(t, client.deleteStream('a', { deadline: 100 }), DeadlineExceededError)
-    server.hang(false)
-    server.asFollower({ host: '127.0.0.1', port: 2113 })
-    const { leader } = await refused(t, client.deleteStream('a'), NotLeaderError)
-    t.same(leader, { address: '127.0.0.1', port: 2113 })
-    const group = persistentSubscriptionToAllSettingsFromDefaults()
-    await refused(t, connect(t, server.url).createPersistentSubscriptionToAll('g', group), NotLeaderError)
-  },
-)
+t.test('faults: lost answers, cut connections, hanging, a follower', async (t) => {
+  const { server, client } = await start(t)
+  const events = some(1)
+  server.dropNextAppendResponses(1)
+  await refused(t, client.appendToStream('a', events, { streamState: 'no_stream' }), UnavailableError)
+  await until(t, 'it answers', () => answers(client))
+  t.equal((await client.appendToStream('a', events, { streamState: 'no_stream' })).nextExpectedRevision, 0n)
+  const failed = new Promise((_, reject) => {
+    const subscription = client.subscribeToAll({ fromPosition: START })
+    subscription.on('error', reject).once('confirmation', () => server.cutConnections())
+  })
+  await refused(t, failed, UnavailableError)
+  await until(t, 'it answers', () => answers(client))
+  server.hang(true)
+  await refused(t, client.deleteStream('a', { deadline: 100 }), DeadlineExceededError)
+  server.hang(false)
+  server.asFollower({ host: '127.0.0.1', port: 2113 })
+  const { leader } = await refused(t, client.deleteStream('a'), NotLeaderError)
+  t.same(leader, { address: '127.0.0.1', port: 2113 })
+  const group = persistentSubscriptionToAllSettingsFromDefaults()
+  await refused(t, connect(t, server.url).createPersistentSubscriptionToAll('g', group), NotLeaderError)
+})
 
 t.test('with TLS calls need credentials', async (t) => {
   const { tls, caFile } = await certificate(t)

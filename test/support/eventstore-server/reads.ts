@@ -297,7 +297,8 @@ export function createReads(log: Log, controls: Controls) {
         if (++considered === interval) {
           considered = 0
           if (isLive) await tellCheckpoint(record.position)
-          else await tellCaughtUpTo()
+          else if (page > last) await tellCheckpoint(Math.max(page, 0), 0)
+          else await tellCheckpoint(Math.max(last, 0))
         }
         if (++seen % SCAN === 0) await nextTurn()
       }
