@@ -25,15 +25,13 @@ export interface Clients {
   end(eventStore: EventStore): Promise<{ readonly faults: string[]; readonly counts: Record<string, number> }>
 }
 
-/** @param customers how many are at work at a time; one that is deleted is followed by another */
-export function startClients(instances: readonly Instance[], random: Random, customers: number): Clients {
-  const ending = new AbortController()
-  const { signal } = ending
-  const counts = { writes: 0, reads: 0, unknown: 0, refusals: 0, revocations: 0, deletions: 0 }
-  const finished: { readonly id: number; readonly history: ReturnType<typeof createHistory> }[] = []
-  /** By correlation id: after a deletion nothing else in the log tells what was written. */
-  const written = new Map<string, string>()
-
+/** Operations at the instances. @param signal ends what is repeated */
+function createSender(
+  instances: readonly Instance[],
+  random: Random,
+  signal: AbortSignal,
+  counts: { unknown: number },
+) {
   /** One operation at an instance; undefined where nobody can tell what came of it. */
   async function send(
     by: Instance,
@@ -84,6 +82,20 @@ export function startClients(instances: readonly Instance[], random: Random, cus
     const text = (await insist(query))?.data?.generateCustomerToken?.token
     return text && { text, life: newToken(performance.now()) }
   }
+
+  return { send, insist, signUp, signIn }
+}
+
+/** @param customers how many are at work at a time; one that is deleted is followed by another */
+export function startClients(instances: readonly Instance[], random: Random, customers: number): Clients {
+  const ending = new AbortController()
+  const { signal } = ending
+  const counts = { writes: 0, reads: 0, unknown: 0, refusals: 0, revocations: 0, deletions: 0 }
+  const finished: { readonly id: number; readonly history: ReturnType<typeof createHistory> }[] = []
+  /** By correlation id: after a deletion nothing else in the log tells what was written. */
+  const written = new Map<string, string>()
+
+  const { send, insist, signUp, signIn } = createSender(instances, random, signal, counts)
 
   /** One customer from the registration to the deletion, or to the end of the run. */
   async function live(): Promise<void> {
