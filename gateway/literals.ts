@@ -85,7 +85,7 @@ export function withoutLiterals(schema: GraphQLSchema, document: DocumentNode): 
     return {
       ...node,
       ...(node.arguments?.length && {
-        arguments: node.arguments.map((argument) => {
+        arguments: byName(node.arguments).map((argument) => {
           const type = definition.args.find(({ name }) => name === argument.name.value)?.type
           return type ? { ...argument, value: taken.replace(argument.value, type) } : argument
         }),
@@ -127,10 +127,12 @@ function takeLiterals({ variableDefinitions = [] }: OperationDefinitionNode) {
     // A text is not copied: it may be long.
     const isText = value.kind === Kind.STRING
     const json = isText ? value.value : jsonOf(value, type)
+    // As GraphQL compares arguments: the order of an object's fields does not matter.
+    const key = isText ? json : jsonOf(inOrder(value), type)
     const kind = isText ? `${declared} as a text` : declared
     const ofKind = known.get(kind) ?? new Map<string, ValueNode>()
     known.set(kind, ofKind)
-    const before = ofKind.get(json)
+    const before = ofKind.get(key)
     if (before) return before
     const name = `${prefix}${definitions.length}`
     const node = { kind: Kind.VARIABLE, name: { kind: Kind.NAME, value: name } } as const
@@ -140,7 +142,7 @@ function takeLiterals({ variableDefinitions = [] }: OperationDefinitionNode) {
       type: parseType(declared, { noLocation: true }),
     })
     values[name] = isText ? json : parseKeepingDigits(json)
-    ofKind.set(json, node)
+    ofKind.set(key, node)
     return node
   }
 
@@ -161,7 +163,7 @@ function takeLiterals({ variableDefinitions = [] }: OperationDefinitionNode) {
     const fields = inner.getFields()
     return {
       ...value,
-      fields: value.fields.map((each) => {
+      fields: byName(value.fields).map((each) => {
         const type = fields[each.name.value]?.type
         return type ? { ...each, value: replace(each.value, type) } : each
       }),
@@ -169,6 +171,20 @@ function takeLiterals({ variableDefinitions = [] }: OperationDefinitionNode) {
   }
 
   return { definitions, values, replace }
+}
+
+/** Fields of an object, or arguments, in the order of their names: so equal ones have one text. */
+function byName<Named extends { readonly name: { readonly value: string } }>(
+  nodes: readonly Named[],
+): readonly Named[] {
+  return nodes.length > 1 ? nodes.toSorted((a, b) => (a.name.value < b.name.value ? -1 : 1)) : nodes
+}
+
+/** The value with the fields of all its objects in the order of their names. */
+function inOrder(value: ConstValueNode): ConstValueNode {
+  if (value.kind === Kind.LIST) return { ...value, values: value.values.map(inOrder) }
+  if (value.kind !== Kind.OBJECT) return value
+  return { ...value, fields: byName(value.fields).map((each) => ({ ...each, value: inOrder(each.value) })) }
 }
 
 const partsOf = (value: ValueNode): readonly ValueNode[] =>

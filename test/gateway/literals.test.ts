@@ -131,7 +131,7 @@ t.test('what comes of a document is valid', (t) => {
   const { document: without, literals } = withoutLiterals(schema, document)
   t.same(validate(schema, without), [])
   t.notMatch(print(without), /1\.50|"x"|"a"/)
-  t.equal(JSON.stringify(literals?.literal_2), '1.50')
+  t.ok(Object.values(literals ?? {}).some((value) => JSON.stringify(value) === '1.50'))
   t.end()
 })
 
@@ -145,7 +145,10 @@ async function startRaw(t: Test, sdl: string, answer: (body: string) => string) 
     })
     request.on('end', () => {
       bodies.push(body)
-      response.writeHead(200, { 'content-type': 'application/json' }).end(answer(body))
+      // A field with arguments is asked for under a name of the gateway's.
+      const name = /(\w+): ?x\(/.exec(JSON.parse(body).query)?.[1] ?? 'x'
+      const text = answer(body).replace('"x":', `"${name}":`)
+      response.writeHead(200, { 'content-type': 'application/json' }).end(text)
     })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -188,7 +191,8 @@ t.test('numbers of custom scalars keep their digits', async (t) => {
     await ask(
       `{"query":"query($j: Big, $in: In) { x(j: $j, in: $in) }","variables":{"j":{"a":[${number}]},"in":{"j":${number}}}}`,
     )
-    t.match(bodies[0], `"j":{"a":[${number}]},"in":{"j":${number}}`, 'down in a variable')
+    t.match(bodies[0], `"j":{"a":[${number}]}`, 'down in a variable')
+    t.match(bodies[0], `"in":{"j":${number}}`, 'and within one')
     const variables = encodeURIComponent(`{"j":${number}}`)
     const get = await fetch(`${url}?query=${encodeURIComponent('query($j: Big) { x(j: $j) }')}&variables=${variables}`)
     t.equal(get.status, 200)

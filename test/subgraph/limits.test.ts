@@ -16,6 +16,7 @@ import t from 'tap'
 import { parseDate } from '../../subgraph/domain/date.ts'
 import { buildSubgraph } from '../../subgraph/server.ts'
 import { CREATE_ADDRESS, injector, signUp, startSubgraph, TEXAN } from '../support/graph.ts'
+import { KEYS } from '../support/keys.ts'
 
 const { app, send, eventStore, readModel } = await startSubgraph(t, { store: { address: { maxPerCustomer: 2 } } })
 const { token, id } = await signUp(send)
@@ -212,7 +213,7 @@ t.test('null stands for what a client leaves out', async (t) => {
 t.test('load is shed before the event loop is lost, and readiness says so', async (t) => {
   const { loadKeys } = await import('../../subgraph/identity/keys.ts')
   const { loadConfiguration } = await import('../../schema/configuration.ts')
-  const keys = loadKeys(loadConfiguration({ DATA_DIR: t.testdir() }))
+  const keys = loadKeys(loadConfiguration({ DATA_DIR: t.testdir(), ...KEYS }))
   const loadLimits = { maxEventLoopDelayMs: 50, maxHeapPercent: 0, sampleMs: 100 }
   const busy = await buildSubgraph({ eventStore, readModel, keys, loadLimits })
   t.teardown(() => busy.close())
