@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from 'node:util'
 import t, { type Test } from 'tap'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
 import { orNone } from '../../eventstore/reads.ts'
+import { registerStream } from '../../projections/fence/register.ts'
 import { loadConfiguration } from '../../schema/configuration.ts'
 import { emailKeyOf } from '../../schema/email-key.ts'
 import { createMailTokens } from '../../schema/mail-tokens.ts'
@@ -48,9 +49,11 @@ async function killEverywhere(
   const folder = await temporaryFolder(t)
   const prepared = await temporaryFolder(t)
   let request: Request | undefined
+  let before = ''
   await t.test('prepare', async (t) => {
     const { send, eventStore } = await startSubgraph(t, { folder })
     request = await options.prepare(send, eventStore, folder)
+    before = await trustedIn(eventStore)
   })
   const command = request as unknown as Request
   execFileSync('cp', ['-R', `${folder}/.`, prepared])
@@ -99,11 +102,23 @@ async function killEverywhere(
         wrapEventStore: outage.wrap,
         wrapKeyStore: outage.wrap,
       })
+      // A copied read model is another one: until it is trusted instead, a write needs the event store once more.
+      await trustedIn(eventStore, before)
       await options.outages?.(t, await send(command.query, command))
       outage.end()
       await options.check(t, send, command, eventStore)
     })
   }
+}
+
+/** The read model that the instances believe, once it is another one than `before`; where it stays away, nothing. */
+async function trustedIn(eventStore: EventStore, before?: string): Promise<string> {
+  for (let round = 0; round < 100; round++) {
+    const [trusted] = (await registerStream(eventStore).load()).trusted
+    if (trusted !== undefined && trusted !== before) return trusted
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  return ''
 }
 
 /** Stores that fail together, for reads and writes, once so many writes have been made. */

@@ -87,9 +87,9 @@ t.test(
         calls.push('owe')
         return readModel.oweScrub()
       },
-      put: (writes) => {
+      put: (writes, newest) => {
         calls.push(`put ${writes.map(({ document }) => document.status)}`)
-        return readModel.put(writes)
+        return readModel.put(writes, newest)
       },
       scrub: async () => {
         calls.push('scrub')

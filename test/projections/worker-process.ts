@@ -13,8 +13,8 @@ startProjection({
   eventStore: openSqliteEventStore({ path: events }),
   readModel: {
     ...readModel,
-    async put(writes) {
-      const revisions = await readModel.put(writes)
+    async put(writes, newest) {
+      const revisions = await readModel.put(writes, newest)
       if (++puts === Number(killAt)) process.kill(process.pid, 'SIGKILL')
       return revisions
     },

@@ -68,10 +68,10 @@ function counting(readModel: ReadModel) {
   const counts = { put: 0, written: 0, documents: 0, read: 0 }
   const counted: ReadModel = {
     ...readModel,
-    put(writes) {
+    put(writes, newest) {
       counts.put++
       counts.written += writes.length
-      return readModel.put(writes)
+      return readModel.put(writes, newest)
     },
     documents(ids) {
       counts.documents++
@@ -417,15 +417,15 @@ t.test('outages are waited out and logged once', async (t) => {
   const cases: Record<string, (stores: { eventStore: EventStore; readModel: ReadModel }) => Partial<Options>> = {
     'the read model, while documents are stored': ({ readModel }) => {
       const fail = failing(4, away)
-      return { readModel: { ...readModel, put: async (writes) => fail() ?? readModel.put(writes) } }
+      return { readModel: { ...readModel, put: async (writes, newest) => fail() ?? readModel.put(writes, newest) } }
     },
     'the read model, after documents were stored and nobody was told': ({ readModel }) => {
       const fail = failing(1, away)
       return {
         readModel: {
           ...readModel,
-          async put(writes) {
-            const revisions = await readModel.put(writes)
+          async put(writes, newest) {
+            const revisions = await readModel.put(writes, newest)
             fail()
             return revisions
           },
@@ -516,11 +516,11 @@ t.test('stopping', async (t) => {
       batchSize: 5,
       readModel: {
         ...readModel,
-        async put(writes) {
+        async put(writes, newest) {
           puts++
           stopped ??= projection.stop()
           await new Promise((resolve) => setTimeout(resolve, 30))
-          return readModel.put(writes)
+          return readModel.put(writes, newest)
         },
       },
     })
