@@ -6,4 +6,4 @@ import { KINDS, runHistory } from './run.ts'
 const seed = Number(process.env.HISTORY_SEED ?? Date.now() % 2 ** 31)
 
 t.jobs = KINDS.length
-for (const kind of KINDS) t.test(kind, (t) => runHistory(t, { kind, seconds: kind === 'server' ? 10 : 6, seed }))
+for (const kind of KINDS) t.test(kind, (t) => runHistory(t, { kind, seconds: kind === 'server' ? 6 : 4, seed }))
