@@ -1,0 +1,36 @@
+/** The documentation: what it links to exists, and so does every command that it shows. */
+import { existsSync, readFileSync } from 'node:fs'
+import { glob } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import t from 'tap'
+
+const root = join(import.meta.dirname, '..')
+const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+
+/** A heading's anchor, as GitHub makes it. */
+const anchorOf = (heading: string) =>
+  heading
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N} _-]/gu, '')
+    .replaceAll(' ', '-')
+
+t.test('links and commands', async (t) => {
+  let links = 0
+  for await (const page of glob(['*.md', 'docs/**/*.md'], { cwd: root })) {
+    const text = readFileSync(join(root, page), 'utf8')
+    for (const [, link = ''] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(link)) continue
+      const [path, anchor] = link.split('#')
+      const target = path ? join(root, dirname(page), path) : join(root, page)
+      links++
+      t.ok(existsSync(target), `${page}: ${link}`)
+      if (anchor === undefined || !existsSync(target)) continue
+      const headings = [...readFileSync(target, 'utf8').matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
+        anchorOf(heading),
+      )
+      t.ok(headings.includes(anchor), `${page}: ${link}`)
+    }
+    for (const [, name = ''] of text.matchAll(/\bnpm run ([a-z]+)\b/g)) t.ok(scripts[name], `${page}: npm run ${name}`)
+  }
+  t.ok(links > 20, 'links were found')
+})
