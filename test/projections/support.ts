@@ -91,11 +91,11 @@ export async function ending(child: ChildProcess): Promise<{ end: number | strin
   return { end: signal ?? code, output }
 }
 
-/** Waits until the condition holds. @throws Error after 10 s */
+/** Waits until the condition holds. @throws Error after 20 s */
 export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
   const started = Date.now()
   while (!(await holds())) {
-    if (Date.now() - started > 10_000) throw new Error(`Not so after 10 s: ${what}`)
+    if (Date.now() - started > 20_000) throw new Error(`Not so after 20 s: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }
