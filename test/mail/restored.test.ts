@@ -2,7 +2,7 @@
 import t, { type Test } from 'tap'
 import { openEventStore } from '../../eventstore/open.ts'
 import { backUp, restore } from '../restore/support.ts'
-import { startEventStoreServer } from '../support/eventstore-server/server.ts'
+import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { emailOf, requestResets, startSmtp, startWorker, storedCheckpoint, until } from './support.ts'
 
 async function openServer(t: Test) {
@@ -12,45 +12,54 @@ async function openServer(t: Test) {
   return { server, smtp, eventStore }
 }
 
-t.test('a server restored under a running worker: nothing is sent twice, and what is new is sent', async (t) => {
-  const { server, smtp, eventStore } = await openServer(t)
-  const worker = startWorker(t, eventStore, { smtp })
-  await requestResets(eventStore, 1, 1)
-  await worker.caughtUp()
-  const before = server.log.records.length
-  await requestResets(eventStore, 2, 3)
-  // The backup has the requests, but not that their mails were sent.
-  const backup = backUp(server).filter(({ stream }, index) => index < before || !/mailCheckpoint/.test(stream))
-  await worker.caughtUp()
-  await requestResets(eventStore, 4, 9)
-  await worker.caughtUp()
-  t.equal(smtp.mails.length, 9)
+t.test(
+  'a server restored under a running worker: nothing is sent twice, and what is new is sent',
+  builtIn('it puts a backup into the server'),
+  async (t) => {
+    const { server, smtp, eventStore } = await openServer(t)
+    const worker = startWorker(t, eventStore, { smtp })
+    await requestResets(eventStore, 1, 1)
+    await worker.caughtUp()
+    const before = server.log.records.length
+    await requestResets(eventStore, 2, 3)
+    // The backup has the requests, but not that their mails were sent.
+    const backup = backUp(server).filter(({ stream }, index) => index < before || !/mailCheckpoint/.test(stream))
+    await worker.caughtUp()
+    await requestResets(eventStore, 4, 9)
+    await worker.caughtUp()
+    t.equal(smtp.mails.length, 9)
 
-  await restore(server, backup)
-  await until('it has looked at the restored log', () => worker.lines.some((line) => /another log/.test(line)))
-  await requestResets(eventStore, 4, 5)
-  await worker.caughtUp()
-  const recipients = smtp.recipients()
-  for (const id of [1, 2, 3]) t.equal(recipients.filter((each) => each === emailOf(id)).length, 1, `once to ${id}`)
-  for (const id of [4, 5]) t.equal(recipients.filter((each) => each === emailOf(id)).length, 2, `to the new ${id}, too`)
-  t.equal(smtp.mails.length, 11)
-  t.match(await storedCheckpoint(eventStore), { holder: null, unsent: [] })
-  t.same(await eventStore.getStreamMetadata('mailCheckpoint-default'), { $maxCount: 1 })
-})
+    await restore(server, backup)
+    await until('it has looked at the restored log', () => worker.lines.some((line) => /another log/.test(line)))
+    await requestResets(eventStore, 4, 5)
+    await worker.caughtUp()
+    const recipients = smtp.recipients()
+    for (const id of [1, 2, 3]) t.equal(recipients.filter((each) => each === emailOf(id)).length, 1, `once to ${id}`)
+    for (const id of [4, 5])
+      t.equal(recipients.filter((each) => each === emailOf(id)).length, 2, `to the new ${id}, too`)
+    t.equal(smtp.mails.length, 11)
+    t.match(await storedCheckpoint(eventStore), { holder: null, unsent: [] })
+    t.same(await eventStore.getStreamMetadata('mailCheckpoint-default'), { $maxCount: 1 })
+  },
+)
 
-t.test('a log that was copied, so that events stand elsewhere: the worker goes on where it was', async (t) => {
-  const { server, smtp, eventStore } = await openServer(t)
-  await eventStore.append('others', [{ id: crypto.randomUUID(), type: 'Other', data: {} }], { expected: 'any' })
-  const first = startWorker(t, eventStore, { smtp })
-  await requestResets(eventStore, 1, 3)
-  await first.caughtUp()
-  await first.stop()
-  await restore(
-    server,
-    backUp(server).filter(({ stream }) => stream !== 'others'),
-  )
-  const second = startWorker(t, eventStore, { smtp })
-  await requestResets(eventStore, 4, 4)
-  await second.caughtUp()
-  t.same(smtp.recipients(), [1, 2, 3, 4].map(emailOf))
-})
+t.test(
+  'a log that was copied, so that events stand elsewhere: the worker goes on where it was',
+  builtIn('it puts a backup into the server'),
+  async (t) => {
+    const { server, smtp, eventStore } = await openServer(t)
+    await eventStore.append('others', [{ id: crypto.randomUUID(), type: 'Other', data: {} }], { expected: 'any' })
+    const first = startWorker(t, eventStore, { smtp })
+    await requestResets(eventStore, 1, 3)
+    await first.caughtUp()
+    await first.stop()
+    await restore(
+      server,
+      backUp(server).filter(({ stream }) => stream !== 'others'),
+    )
+    const second = startWorker(t, eventStore, { smtp })
+    await requestResets(eventStore, 4, 4)
+    await second.caughtUp()
+    t.same(smtp.recipients(), [1, 2, 3, 4].map(emailOf))
+  },
+)

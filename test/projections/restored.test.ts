@@ -14,7 +14,7 @@ import { openRedisReadModel } from '../../projections/redis.ts'
 import { openSqliteReadModel } from '../../projections/sqlite.ts'
 import { compareCheckpoint, startProjection } from '../../projections/worker.ts'
 import { backUp, restore } from '../restore/support.ts'
-import { startEventStoreServer } from '../support/eventstore-server/server.ts'
+import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { encoded, type History } from '../support/histories.ts'
 import { startRedis } from '../support/redis.ts'
 import { appendHistories, collect, openStores, paths, someHistories, temporaryFolder, until } from './support.ts'
@@ -134,49 +134,53 @@ t.test('what an earlier release has stored does not tell which event it was: it 
   await untilProjected(eventStore, readModel, ids)
 })
 
-t.test('a group on a server that is restored, by itself or replaced by another log', async (t: Test) => {
-  const [server, redis] = await Promise.all([startEventStoreServer(t), startRedis(t)])
-  const open = () => {
-    const eventStore = openKurrentEventStore(server.url) as EventStore & {
-      readonly persistentSubscriptions: PersistentSubscriptions
+t.test(
+  'a group on a server that is restored, by itself or replaced by another log',
+  builtIn('it puts a backup into the server'),
+  async (t: Test) => {
+    const [server, redis] = await Promise.all([startEventStoreServer(t), startRedis(t)])
+    const open = () => {
+      const eventStore = openKurrentEventStore(server.url) as EventStore & {
+        readonly persistentSubscriptions: PersistentSubscriptions
+      }
+      t.teardown(() => eventStore.close())
+      return eventStore
     }
-    t.teardown(() => eventStore.close())
-    return eventStore
-  }
-  const eventStore = open()
-  const models = Array.from({ length: 5 }, () => openRedisReadModel(redis.url))
-  t.teardown(() => Promise.all(models.map((model) => model.close())))
-  const [readModel = models[0] as ReadModel, ...own] = models
-  const workers = [0, 2].map((n) =>
-    startGroupProjection({
-      eventStore: open(),
-      readModel: own[n] as ReadModel,
-      fillModel: own[n + 1] as ReadModel,
-      group: 'customers',
-    }),
-  )
-  t.teardown(() => Promise.all(workers.map((worker) => worker.stop())))
-  const past = someHistories(6)
-  await appendHistories(eventStore, part(past, 0, 2))
-  await untilProjected(eventStore, readModel, ids)
-  const backup = backUp(server)
-  for (const { id, events } of past) {
-    for (const [n, event] of encoded({ id, events }).slice(2).entries()) {
-      await eventStore.append(`customer-${id}`, [event], { expected: n + 1 })
+    const eventStore = open()
+    const models = Array.from({ length: 5 }, () => openRedisReadModel(redis.url))
+    t.teardown(() => Promise.all(models.map((model) => model.close())))
+    const [readModel = models[0] as ReadModel, ...own] = models
+    const workers = [0, 2].map((n) =>
+      startGroupProjection({
+        eventStore: open(),
+        readModel: own[n] as ReadModel,
+        fillModel: own[n + 1] as ReadModel,
+        group: 'customers',
+      }),
+    )
+    t.teardown(() => Promise.all(workers.map((worker) => worker.stop())))
+    const past = someHistories(6)
+    await appendHistories(eventStore, part(past, 0, 2))
+    await untilProjected(eventStore, readModel, ids)
+    const backup = backUp(server)
+    for (const { id, events } of past) {
+      for (const [n, event] of encoded({ id, events }).slice(2).entries()) {
+        await eventStore.append(`customer-${id}`, [event], { expected: n + 1 })
+      }
     }
-  }
-  await untilProjected(eventStore, readModel, ids)
+    await untilProjected(eventStore, readModel, ids)
 
-  await restore(server, backup)
-  await untilProjected(eventStore, readModel, ids)
-  await restore(server, [])
-  await until('the server is back', () =>
-    eventStore.ping().then(
-      () => true,
-      () => false,
-    ),
-  )
-  await appendHistories(eventStore, others(4))
-  await untilProjected(eventStore, readModel, [1, 2, 3, 4])
-  t.same(await readModel.documents([5, 6]), [null, null])
-})
+    await restore(server, backup)
+    await untilProjected(eventStore, readModel, ids)
+    await restore(server, [])
+    await until('the server is back', () =>
+      eventStore.ping().then(
+        () => true,
+        () => false,
+      ),
+    )
+    await appendHistories(eventStore, others(4))
+    await untilProjected(eventStore, readModel, [1, 2, 3, 4])
+    t.same(await readModel.documents([5, 6]), [null, null])
+  },
+)

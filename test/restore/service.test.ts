@@ -6,7 +6,7 @@ import { openLog } from '../../eventstore/open.ts'
 import { openReadModel } from '../../projections/open.ts'
 import { startProjection } from '../../projections/worker.ts'
 import { loadConfiguration } from '../../schema/configuration.ts'
-import { startEventStoreServer } from '../support/eventstore-server/server.ts'
+import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, type Send, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startRedis } from '../support/redis.ts'
 import { backUp, register, rename, restore, whoAmI } from './support.ts'
@@ -51,83 +51,95 @@ async function untilBack<T>(work: () => Promise<T>): Promise<T> {
 }
 
 for (const kind of Object.keys(readModels)) {
-  t.test(`restored under the running service, documents in ${kind}`, async (t) => {
-    const { folder, server, env, configuration } = await startService(t, kind)
-    const projection = await project(t, configuration)
-    const open = async (): Promise<Send> => (await startSubgraph(t, { folder, env, projection: false })).send
-    const [one, two] = [await open(), await open()]
-    const kept = await register(one, 'Ann')
-    const backup = backUp(server)
-    // Of the other instance: a block of ids that the backup does not have.
-    const lost = [await register(two, 'Bea'), await register(two, 'Cyd'), await register(two, 'Dot')]
-    for (const { token } of lost) for (const name of ['Moe', 'Poe']) await rename(two, token, name)
-    for (const name of ['Roe', 'Soe']) await rename(one, kept.token, name)
-    await projection.caughtUp()
-    for (const send of [one, two]) t.equal((await whoAmI(send, kept.token)).data.customer.lastname, 'Soe')
+  t.test(
+    `restored under the running service, documents in ${kind}`,
+    builtIn('it puts a backup into the server'),
+    async (t) => {
+      const { folder, server, env, configuration } = await startService(t, kind)
+      const projection = await project(t, configuration)
+      const open = async (): Promise<Send> => (await startSubgraph(t, { folder, env, projection: false })).send
+      const [one, two] = [await open(), await open()]
+      const kept = await register(one, 'Ann')
+      const backup = backUp(server)
+      // Of the other instance: a block of ids that the backup does not have.
+      const lost = [await register(two, 'Bea'), await register(two, 'Cyd'), await register(two, 'Dot')]
+      for (const { token } of lost) for (const name of ['Moe', 'Poe']) await rename(two, token, name)
+      for (const name of ['Roe', 'Soe']) await rename(one, kept.token, name)
+      await projection.caughtUp()
+      for (const send of [one, two]) t.equal((await whoAmI(send, kept.token)).data.customer.lastname, 'Soe')
 
-    await restore(server, backup)
-    const renamed = await untilBack(async () => {
-      const answer = await rename(one, kept.token, 'Toe')
-      if (answer.errors) throw new Error(JSON.stringify(answer.errors))
-      return answer
-    })
-    t.match(renamed.data.updateCustomerV2.customer, { firstname: 'Ann', lastname: 'Toe' }, 'decided on what is there')
-    const later: Awaited<ReturnType<typeof register>>[] = []
-    for (const firstname of ['Eve', 'Fay', 'Gil']) {
-      const customer = await register(two, firstname)
-      later.push(customer)
-      for (const send of [one, two]) {
-        const { data } = await whoAmI(send, customer.token)
-        t.match(data.customer, { firstname, lastname: 'Lee', email: customer.email }, `${firstname} sees herself`)
+      await restore(server, backup)
+      const renamed = await untilBack(async () => {
+        const answer = await rename(one, kept.token, 'Toe')
+        if (answer.errors) throw new Error(JSON.stringify(answer.errors))
+        return answer
+      })
+      t.match(renamed.data.updateCustomerV2.customer, { firstname: 'Ann', lastname: 'Toe' }, 'decided on what is there')
+      const later: Awaited<ReturnType<typeof register>>[] = []
+      for (const firstname of ['Eve', 'Fay', 'Gil']) {
+        const customer = await register(two, firstname)
+        later.push(customer)
+        for (const send of [one, two]) {
+          const { data } = await whoAmI(send, customer.token)
+          t.match(data.customer, { firstname, lastname: 'Lee', email: customer.email }, `${firstname} sees herself`)
+        }
       }
-    }
-    t.same(
-      later.map(({ id }) => id),
-      lost.map(({ id }) => id),
-      'the ids are given out again',
-    )
-    for (const { token } of lost) {
-      for (const send of [one, two]) {
-        const { data, errors } = await whoAmI(send, token)
-        t.match(errors, [{ extensions: { category: 'graphql-authorization' } }], 'an old token opens nobody’s account')
-        t.notOk(data?.customer)
-      }
-      t.ok((await rename(one, token, 'Zoe')).errors)
-    }
-    for (const { email } of lost) {
-      const answer = await one(
-        `mutation { generateCustomerToken(email: "${email}", password: "Str0ng-pass") { token } }`,
+      t.same(
+        later.map(({ id }) => id),
+        lost.map(({ id }) => id),
+        'the ids are given out again',
       )
-      t.ok(answer.errors, 'nobody of the log that is gone signs in')
-    }
-    await projection.caughtUp()
-    for (const customer of [...later, kept]) {
-      const [document] = await projection.readModel.documents([customer.id])
-      t.match(document, { firstname: customer.firstname, email: customer.email }, 'the read model is filled anew')
-    }
-    const sources = await Promise.all([one, two].map((send) => whoAmI(send, later[0]?.token ?? '')))
-    for (const { data } of sources) t.equal(data.customer.firstname, 'Eve')
-  })
+      for (const { token } of lost) {
+        for (const send of [one, two]) {
+          const { data, errors } = await whoAmI(send, token)
+          t.match(
+            errors,
+            [{ extensions: { category: 'graphql-authorization' } }],
+            'an old token opens nobody’s account',
+          )
+          t.notOk(data?.customer)
+        }
+        t.ok((await rename(one, token, 'Zoe')).errors)
+      }
+      for (const { email } of lost) {
+        const answer = await one(
+          `mutation { generateCustomerToken(email: "${email}", password: "Str0ng-pass") { token } }`,
+        )
+        t.ok(answer.errors, 'nobody of the log that is gone signs in')
+      }
+      await projection.caughtUp()
+      for (const customer of [...later, kept]) {
+        const [document] = await projection.readModel.documents([customer.id])
+        t.match(document, { firstname: customer.firstname, email: customer.email }, 'the read model is filled anew')
+      }
+      const sources = await Promise.all([one, two].map((send) => whoAmI(send, later[0]?.token ?? '')))
+      for (const { data } of sources) t.equal(data.customer.firstname, 'Eve')
+    },
+  )
 
-  t.test(`restored while only the projection was down, documents in ${kind}`, async (t) => {
-    const { folder, server, env, configuration } = await startService(t, kind)
-    const projection = await project(t, configuration)
-    const { send } = await startSubgraph(t, { folder, env, projection: false })
-    const backup = backUp(server)
-    const lost = await register(send, 'Bea')
-    await rename(send, lost.token, 'Moe')
-    await projection.caughtUp()
-    await projection.stop()
+  t.test(
+    `restored while only the projection was down, documents in ${kind}`,
+    builtIn('it puts a backup into the server'),
+    async (t) => {
+      const { folder, server, env, configuration } = await startService(t, kind)
+      const projection = await project(t, configuration)
+      const { send } = await startSubgraph(t, { folder, env, projection: false })
+      const backup = backUp(server)
+      const lost = await register(send, 'Bea')
+      await rename(send, lost.token, 'Moe')
+      await projection.caughtUp()
+      await projection.stop()
 
-    await restore(server, backup)
-    const later = await untilBack(() => register(send, 'Eve'))
-    t.equal(later.id, lost.id, 'the id is given out again')
-    t.match((await whoAmI(send, later.token)).data.customer, { firstname: 'Eve', email: later.email })
-    const fresh = await startSubgraph(t, { folder, env, projection: false })
-    t.match((await whoAmI(fresh.send, later.token)).data.customer, { firstname: 'Eve' }, 'one that starts now')
+      await restore(server, backup)
+      const later = await untilBack(() => register(send, 'Eve'))
+      t.equal(later.id, lost.id, 'the id is given out again')
+      t.match((await whoAmI(send, later.token)).data.customer, { firstname: 'Eve', email: later.email })
+      const fresh = await startSubgraph(t, { folder, env, projection: false })
+      t.match((await whoAmI(fresh.send, later.token)).data.customer, { firstname: 'Eve' }, 'one that starts now')
 
-    const again = await project(t, configuration)
-    await again.caughtUp()
-    t.match(await again.readModel.documents([later.id]), [{ firstname: 'Eve', email: later.email, revision: 0 }])
-  })
+      const again = await project(t, configuration)
+      await again.caughtUp()
+      t.match(await again.readModel.documents([later.id]), [{ firstname: 'Eve', email: later.email, revision: 0 }])
+    },
+  )
 }
