@@ -12,6 +12,23 @@ export async function* orNone(events: AsyncIterable<RecordedEvent>): AsyncGenera
   }
 }
 
+/**
+ * What limits a stream to its newest event, of which alone there is use. Call it before each append: it costs something only
+ * the first time, and after a reconnection, because a log that was restored may have no limit yet.
+ */
+export function keepNewest(eventStore: EventStore, stream: string): () => Promise<void> {
+  let isLimited = false
+  eventStore.onDisconnect?.(() => {
+    isLimited = false
+  })
+  return async () => {
+    if (isLimited) return
+    const metadata = await eventStore.getStreamMetadata(stream)
+    if (metadata.$maxCount !== 1) await eventStore.setStreamMetadata(stream, { ...metadata, $maxCount: 1 })
+    isLimited = true
+  }
+}
+
 /** A stream's newest event, if there is one. @throws EventStoreUnavailable; InvalidEvent for one that can't be read */
 export async function newestEvent<E extends DomainEvent>(
   eventStore: EventStore,

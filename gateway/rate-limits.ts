@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { createClient, createCluster } from 'redis'
 import { clientKey } from '../schema/client-address.ts'
+import { within } from '../schema/within.ts'
 
 export type Bucket = {
   /** Requests at once. */
@@ -74,7 +75,7 @@ export function createRateLimiter({ buckets, redisUrl, onFallback }: RateLimiter
       // Addresses are personal: their hash serves as well.
       const id = createHash('sha256').update(client).digest('base64url')
       const asked = redis.take(`ratelimit:{${id}}:${name}`, String(capacity), String(perMinute / 60_000))
-      return within(asked).then(
+      return within(PATIENCE_MS, asked, () => new Error(`Redis has not answered for ${PATIENCE_MS} ms.`)).then(
         (wait) => {
           isAway = false
           return wait < 0 ? ALLOWED : refused(wait)
@@ -116,13 +117,6 @@ function createMemory(
     state.tokens--
     return ALLOWED
   }
-}
-
-function within<T>(work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`Redis has not answered for ${PATIENCE_MS} ms.`)), PATIENCE_MS)
-    work.then(resolve, reject).finally(() => clearTimeout(timer))
-  })
 }
 
 function connect(url: string) {

@@ -5,7 +5,8 @@
 import { chained } from '../eventstore/chain.ts'
 import { decode, encode } from '../eventstore/codec.ts'
 import { type EventPlace, placeOf } from '../eventstore/place.ts'
-import { type EventStore, StreamNotFound, WrongExpectedRevision } from '../eventstore/port.ts'
+import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
+import { keepNewest, orNone } from '../eventstore/reads.ts'
 import type { MailEvent } from '../schema/events.ts'
 
 export interface Checkpoint {
@@ -40,30 +41,14 @@ export interface CheckpointStream {
 /** @param name of the mail workers that share the work */
 export function checkpointStream(eventStore: EventStore, name: string): CheckpointStream {
   const stream = `mailCheckpoint-${name}`
-  let limited = false
-  // A stream of a log that was restored may have no limit yet.
-  eventStore.onDisconnect?.(() => {
-    limited = false
-  })
-
-  /** Of these events only the newest is of use. */
-  async function limit(): Promise<void> {
-    if (limited) return
-    const metadata = await eventStore.getStreamMetadata(stream)
-    if (metadata.$maxCount !== 1) await eventStore.setStreamMetadata(stream, { ...metadata, $maxCount: 1 })
-    limited = true
-  }
+  const limit = keepNewest(eventStore, stream)
 
   return {
     async load() {
-      try {
-        for await (const event of eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })) {
-          const { unsent, holder, ...place } = decode<MailEvent>(event).data
-          const checkpoint = { place: read(place), unsent: unsent.map(read), holder }
-          return { checkpoint, revision: event.revision, ownPlace: placeOf(event) }
-        }
-      } catch (error) {
-        if (!(error instanceof StreamNotFound)) throw error
+      for await (const event of orNone(eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 }))) {
+        const { unsent, holder, ...place } = decode<MailEvent>(event).data
+        const checkpoint = { place: read(place), unsent: unsent.map(read), holder }
+        return { checkpoint, revision: event.revision, ownPlace: placeOf(event) }
       }
       return { checkpoint: undefined, revision: 'no_stream' }
     },

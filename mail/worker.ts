@@ -7,6 +7,7 @@
  * checkpoint, which it renews while it has mails in hand. Another takes over when it has seen no change for `leaseMs`; no
  * attempt of the former one lasts as long.
  */
+
 import { LRUCache } from 'lru-cache'
 import { type EventPlace, holdsEvent, isSameId, placeOf } from '../eventstore/place.ts'
 import {
@@ -20,6 +21,7 @@ import {
   StreamNotFound,
   type Subscription,
 } from '../eventstore/port.ts'
+import { pause } from '../schema/within.ts'
 import { type CheckpointStream, checkpointStream, type StoredCheckpoint } from './checkpoint.ts'
 import { type Letters, STREAM_PREFIXES } from './letters.ts'
 import type { Outbox } from './outbox.ts'
@@ -406,17 +408,3 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
 
 const waitAfter = (failures: number) =>
   Math.min(BACK_OFF.firstMs * 2 ** (failures - 1), BACK_OFF.mostMs) * (0.5 + Math.random() / 2)
-
-/** Waits, or until the signal. */
-function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve()
-    const done = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, milliseconds)
-    signal.addEventListener('abort', done)
-  })
-}

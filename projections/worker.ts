@@ -1,4 +1,5 @@
 /** The projection worker: follows the log from its checkpoint and keeps the read model's documents up to it. */
+
 import { holdsEvent, placeOf } from '../eventstore/place.ts'
 import {
   comparePositions,
@@ -8,6 +9,7 @@ import {
   type Subscription,
   type SubscriptionBatch,
 } from '../eventstore/port.ts'
+import { pause } from '../schema/within.ts'
 import { createApplier, type Failure } from './apply.ts'
 import { DOCUMENT_VERSION } from './customer.ts'
 import { CUSTOMER_STREAMS } from './fold.ts'
@@ -266,18 +268,4 @@ export async function compareCheckpoint(
     return { checkpoint, isOfLog: originOf(first) === checkpoint.origin }
   }
   return { checkpoint, isOfLog: false }
-}
-
-/** Waits, or until the signal. */
-function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve()
-    const done = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, milliseconds)
-    signal.addEventListener('abort', done)
-  })
 }

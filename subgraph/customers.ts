@@ -2,6 +2,7 @@
  * Customers as the subgraph works with them: commands are decided on the folded stream and appended with the revision
  * they were decided on; queries come from the read model, or from the stream where the read model is behind or away.
  */
+import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import { decode, type Recorded } from '../eventstore/codec.ts'
@@ -250,10 +251,6 @@ export function createCustomers(options: {
       await marks.close()
     },
   }
-}
-
-function delay(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds))
 }
 
 /** Whether one is not what the other, read later, has become. */

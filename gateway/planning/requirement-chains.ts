@@ -27,6 +27,7 @@ import {
   withExplicitFields,
   withGraph,
 } from './join.ts'
+import { mapFetches } from './plan-nodes.ts'
 
 const GRAPH_MARK = '__CHAINED'
 const SERVICE_MARK = '__chained'
@@ -220,24 +221,9 @@ function withCopies(
 }
 
 /** A plan that calls each subgraph by its own name. */
-export function withRealServices(node: PlanNode): PlanNode {
-  switch (node.kind) {
-    case 'Fetch':
-      return node.serviceName.endsWith(SERVICE_MARK)
-        ? { ...node, serviceName: node.serviceName.slice(0, -SERVICE_MARK.length) }
-        : node
-    case 'Flatten':
-      return { ...node, node: withRealServices(node.node) }
-    case 'Sequence':
-    case 'Parallel':
-      return { ...node, nodes: node.nodes.map(withRealServices) }
-    case 'Condition':
-      return {
-        ...node,
-        ...(node.ifClause && { ifClause: withRealServices(node.ifClause) }),
-        ...(node.elseClause && { elseClause: withRealServices(node.elseClause) }),
-      }
-    default:
-      return node
-  }
-}
+export const withRealServices = (node: PlanNode): PlanNode =>
+  mapFetches(node, (fetch) =>
+    fetch.serviceName.endsWith(SERVICE_MARK)
+      ? { ...fetch, serviceName: fetch.serviceName.slice(0, -SERVICE_MARK.length) }
+      : fetch,
+  )

@@ -32,6 +32,7 @@ import {
   type TypeDefinition,
   typesOf,
 } from './join.ts'
+import { mapFetches } from './plan-nodes.ts'
 import { separateChains, withRealServices } from './requirement-chains.ts'
 
 /** A field with the arguments that `@requires` gives it, under a name that only the planner knows. */
@@ -193,26 +194,8 @@ function createRestore({ byName, requirements }: StandIns): (plan: QueryPlan) =>
     const [only] = parts
     return only && parts.length === 1 ? only : { kind: 'Parallel', nodes: parts }
   }
-  function restore(node: PlanNode): PlanNode {
-    switch (node.kind) {
-      case 'Fetch':
-        return restoreFetch(node)
-      case 'Flatten':
-        return { ...node, node: restore(node.node) }
-      case 'Sequence':
-      case 'Parallel':
-        return { ...node, nodes: node.nodes.map(restore) }
-      case 'Condition':
-        return {
-          ...node,
-          ...(node.ifClause && { ifClause: restore(node.ifClause) }),
-          ...(node.elseClause && { elseClause: restore(node.elseClause) }),
-        }
-      default:
-        return node
-    }
-  }
-  return (plan) => (plan.node && plan.node.kind !== 'Subscription' ? { ...plan, node: restore(plan.node) } : plan)
+  return (plan) =>
+    plan.node && plan.node.kind !== 'Subscription' ? { ...plan, node: mapFetches(plan.node, restoreFetch) } : plan
 }
 
 const selectsStandIn = (selections: readonly QueryPlanSelectionNode[] = []): boolean =>

@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
+import { within } from '../../schema/within.ts'
 import type { ReadModel } from '../read-model.ts'
 import { coverLog } from './cover.ts'
 import {
@@ -36,14 +37,6 @@ const MAX_STEPS = 5
 const LOOK_AGAIN_MS = 20
 
 const NOTHING: ReadonlySet<string> = new Set()
-
-/** The work's outcome. @throws Error where it takes longer */
-export function within<T>(milliseconds: number, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error('No answer in time.')), milliseconds)
-    work.then(resolve, reject).finally(() => clearTimeout(timer))
-  })
-}
 
 /** The part of a pino logger that is used. */
 export interface Log {

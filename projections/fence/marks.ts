@@ -4,8 +4,9 @@
  */
 import { LRUCache } from 'lru-cache'
 import type { EventStore } from '../../eventstore/port.ts'
+import { within } from '../../schema/within.ts'
 import type { ReadModel } from '../read-model.ts'
-import { createLease, type Lease, type Log, within } from './lease.ts'
+import { createLease, type Lease, type Log } from './lease.ts'
 
 export interface Marks extends Pick<Lease, 'trusted' | 'trustedWithoutLease' | 'missed' | 'isFenced' | 'isAlone'> {
   /**

@@ -4,8 +4,9 @@
  * docs/read-your-writes.md.
  */
 import { chained } from '../../eventstore/chain.ts'
-import { decode, encode } from '../../eventstore/codec.ts'
-import { type EventStore, StreamNotFound, WrongExpectedRevision } from '../../eventstore/port.ts'
+import { encode } from '../../eventstore/codec.ts'
+import { type EventStore, WrongExpectedRevision } from '../../eventstore/port.ts'
+import { keepNewest, newestEvent } from '../../eventstore/reads.ts'
 import type { FenceEvent } from '../../schema/events.ts'
 
 type Data = FenceEvent['data']
@@ -40,26 +41,12 @@ export interface RegisterStream {
 const STREAM = 'readModelFence'
 
 export function registerStream(eventStore: EventStore): RegisterStream {
-  let isLimited = false
-
-  /** Of these events only the newest is of use. */
-  async function limit(): Promise<void> {
-    if (isLimited) return
-    const metadata = await eventStore.getStreamMetadata(STREAM)
-    if (metadata.$maxCount !== 1) await eventStore.setStreamMetadata(STREAM, { ...metadata, $maxCount: 1 })
-    isLimited = true
-  }
+  const limit = keepNewest(eventStore, STREAM)
 
   return {
     async load() {
-      try {
-        for await (const event of eventStore.readStream(STREAM, { direction: 'backwards', maxCount: 1 })) {
-          return { ...decode<FenceEvent>(event).data, revision: event.revision }
-        }
-      } catch (error) {
-        if (!(error instanceof StreamNotFound)) throw error
-      }
-      return NO_REGISTER
+      const newest = await newestEvent<FenceEvent>(eventStore, STREAM)
+      return newest ? { ...newest.data, revision: newest.revision } : NO_REGISTER
     },
 
     async replace(loaded, next) {
