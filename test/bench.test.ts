@@ -7,8 +7,18 @@ import t from 'tap'
 const bench = (...args: string[]) =>
   spawnSync(process.execPath, [join(import.meta.dirname, 'bench/main.ts'), ...args], { encoding: 'utf8' })
 
-/** One of each kind of set-up: each costs processes. */
-const BENCHES = ['query-redis', 'gateway', 'proof', 'encryption', 'read-all', 'import']
+/** All but those that differ from one of these in their stores or documents alone: each costs processes. */
+const BENCHES = [
+  'query-redis',
+  'mutation-kurrentdb',
+  'gateway',
+  'projection',
+  'proof',
+  'encryption',
+  'read-all',
+  'import',
+  'audit',
+]
 
 t.test('npm run bench prints each ratio', async (t) => {
   const quick = ['--quick', '--rounds', '1', '--seconds', '0.1', '--events', '500']
@@ -16,13 +26,18 @@ t.test('npm run bench prints each ratio', async (t) => {
   t.equal(status, 0, stderr)
   for (const name of [
     'query, Redis / bare Redis read',
+    'mutation, KurrentDB / bare client append',
     'gateway / bare calls',
     'gateway / stock Apollo',
+    'projection / parsing and the same writes',
+    'projection / GET and SET for each event',
     'chained append / append',
     'encrypted, chained append / append',
     'projection, encrypted log / log in clear',
     "\\$all / official client's readAll",
     'import / appending the same events',
+    'find / a bare read of the same log',
+    'history / 10,000 events in 1 s',
     'rebuild / 1,000,000 events in 12 s',
     'rebuild, 300 MiB / its memory',
     'rebuild, memory with a tenth / with all',

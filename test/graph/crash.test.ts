@@ -92,7 +92,7 @@ async function killEverywhere(
     })
   }
   if (!options.outages) return
-  for (let write = 1; write <= writes; write += 2) {
+  for (let write = 1; write <= writes; write++) {
     await t.test(`the stores are away after write ${write} of ${writes}, and come back`, async (t) => {
       const folder = join(copies, `outage-${write}`)
       execFileSync('cp', ['-R', prepared, folder])
