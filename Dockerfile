@@ -9,13 +9,17 @@ ENV NODE_ENV=production HOST=0.0.0.0
 WORKDIR /app
 COPY --from=dependencies /app/node_modules node_modules
 COPY package.json ./
+COPY bin bin
+COPY runtime runtime
 COPY schema schema
 COPY eventstore eventstore
 COPY projections projections
+COPY audit audit
 COPY subgraph subgraph
 COPY gateway gateway
 COPY mail mail
+COPY examples examples
 # Where mails are written while no mail server is set.
 RUN mkdir /data && chown node /data
 USER node
-CMD ["node", "subgraph/main.ts"]
+CMD ["node", "bin/subgraph.ts"]

@@ -12,7 +12,7 @@
  * hashes counts with the hash that it would have with `previous` null; bytes stand as their base64. What leaves the JSON
  * the same (a blank between two members) is no alteration: nobody who reads the log reads anything else.
  *
- * The revision is not in it: it is in the leaves of the log's tree (projections/proof/tree.ts), and a store may number an
+ * The revision is not in it: it is in the leaves of the log's tree (audit/proof/tree.ts), and a store may number an
  * event otherwise than its writer can know, because `no_stream` is accepted for a deleted stream, which then goes on.
  *
  * Where the event before is gone (a deleted stream that comes back, a limit of age or count), `$previous` is null: the chain

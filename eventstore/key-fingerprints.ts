@@ -5,13 +5,13 @@
  */
 import { createPublicKey } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import { ConfigurationError } from '../schema/configuration.ts'
+import { ConfigurationError } from '../runtime/configuration.ts'
+import { emailHashKeyId, readSigningKey, thumbprint } from '../runtime/service-keys.ts'
 import { emailKeyOf } from '../schema/email-key.ts'
 import type { KeyEvent } from '../schema/events.ts'
-import { emailHashKeyId, readSigningKey, thumbprint } from '../schema/keys.ts'
 import { decode, encode } from './codec.ts'
 import { type EventStore, EventStoreUnavailable, WrongExpectedRevision } from './port.ts'
-import { newestEvent, orNone } from './reads.ts'
+import { newestEvent, orNone } from './read.ts'
 
 const STREAM = 'keyFingerprints'
 const RETRY_MS = 1_000

@@ -1,15 +1,15 @@
 /** The event store that a URL names. */
-import { type Configuration, ConfigurationError } from '../schema/configuration.ts'
-import { keyFilesOf } from '../schema/keys.ts'
+import { type Configuration, ConfigurationError } from '../runtime/configuration.ts'
+import { keyFilesOf } from '../runtime/service-keys.ts'
 import { chained } from './chain.ts'
-import { type CustomerKeys, createCustomerKeys } from './customer-keys.ts'
-import { encryptedLog } from './encryption.ts'
-import { openKurrentEventStore } from './kurrentdb.ts'
-import type { SubscriptionObserver } from './kurrentdb-subscription.ts'
-import { isKurrentDbUrl, KURRENTDB_URLS } from './kurrentdb-url.ts'
-import { loadMasterKeys } from './master-key.ts'
+import { type CustomerKeys, createCustomerKeys } from './encryption/customer-keys.ts'
+import { encryptedLog } from './encryption/encrypted-log.ts'
+import { loadMasterKeys } from './encryption/master-key.ts'
+import { openKurrentEventStore } from './kurrentdb/event-store.ts'
+import type { SubscriptionObserver } from './kurrentdb/subscription.ts'
+import { isKurrentDbUrl, KURRENTDB_URLS } from './kurrentdb/url.ts'
 import { type EventStore, EventStoreUnavailable } from './port.ts'
-import { openSqliteEventStore } from './sqlite.ts'
+import { openSqliteEventStore } from './sqlite/event-store.ts'
 
 /**
  * @param url `sqlite:PATH`, or a connection string of EventStoreDB or KurrentDB

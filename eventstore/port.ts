@@ -4,7 +4,7 @@
  * suite in test/contract/event-store.ts holds each statement as a case.
  */
 
-import type { CustomerKeys } from './customer-keys.ts'
+import type { CustomerKeys } from './encryption/customer-keys.ts'
 import type { EventPlace } from './place.ts'
 
 /** The revision that a stream must be at for an append to succeed; a number is the exact revision of its last event. */

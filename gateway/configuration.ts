@@ -1,8 +1,8 @@
 /** The environment variables of the gateway, beside those that all processes share. */
 import { z } from 'zod'
-import { ConfigurationError, readVariables, type Values, type Variable } from '../schema/configuration.ts'
-import { isOrigin } from './http.ts'
-import { DEFAULT_LIMITS } from './limits.ts'
+import { ConfigurationError, readVariables, type Values, type Variable } from '../runtime/configuration.ts'
+import { isOrigin } from './http/negotiation.ts'
+import { DEFAULT_LIMITS } from './planning/document-limits.ts'
 
 const count = (defaultValue: number) => ({
   schema: z.coerce.number().int().positive(),

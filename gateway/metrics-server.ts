@@ -1,6 +1,6 @@
 /** The gateway's metrics on a port of their own, away from the public. */
 import Fastify, { type FastifyInstance } from 'fastify'
-import { listen, type Running } from '../schema/process.ts'
+import { listen, type Running } from '../runtime/process.ts'
 import type { Metrics } from './metrics.ts'
 
 /** Adds `/metrics`. */

@@ -1,6 +1,6 @@
 /** The gateway's Prometheus metrics. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import type { CallOutcome } from './subgraph-client.ts'
+import type { CallOutcome } from './subgraphs/client.ts'
 
 /** `rejected`: not executed; `errors`: executed, with errors in the answer; `cancelled`: the client went away before. */
 export type Outcome = 'success' | 'errors' | 'rejected' | 'failed' | 'cancelled'

@@ -1,9 +1,9 @@
 /** From the environment's variables to the gateway's options: `npm start` and `npm run gateway` have the same. */
 import { readFileSync } from 'node:fs'
-import { type Configuration, ConfigurationError, loadLimits } from '../schema/configuration.ts'
+import { type Configuration, ConfigurationError, loadLimits } from '../runtime/configuration.ts'
 import type { GatewayConfiguration } from './configuration.ts'
+import { loadSupergraph } from './planning/supergraph.ts'
 import type { GatewayOptions } from './server.ts'
-import { loadSupergraph } from './supergraph.ts'
 
 /** In production, where no other number is configured. */
 const RATES = { perMinute: 1_200, signInPerMinute: 60 }

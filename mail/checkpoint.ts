@@ -6,7 +6,7 @@ import { chained } from '../eventstore/chain.ts'
 import { decode, encode } from '../eventstore/codec.ts'
 import { type EventPlace, placeOf } from '../eventstore/place.ts'
 import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
-import { keepNewest, orNone } from '../eventstore/reads.ts'
+import { keepNewest, orNone } from '../eventstore/read.ts'
 import type { MailEvent } from '../schema/events.ts'
 
 export interface Checkpoint {

@@ -2,7 +2,7 @@
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { createTransport, type SendMailOptions } from 'nodemailer'
-import { ConfigurationError } from '../schema/configuration.ts'
+import { ConfigurationError } from '../runtime/configuration.ts'
 import type { Letter } from './letters.ts'
 
 export interface Outbox {

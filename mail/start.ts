@@ -1,6 +1,6 @@
 /** The mail worker with all its parts: for a process of its own, or beside others in one. */
 import type { EventStore } from '../eventstore/port.ts'
-import type { Configuration } from '../schema/configuration.ts'
+import type { Configuration } from '../runtime/configuration.ts'
 import { createMailTokens } from '../schema/mail-tokens.ts'
 import type { Store } from '../schema/store.ts'
 import { createLetters } from './letters.ts'

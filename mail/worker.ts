@@ -21,7 +21,7 @@ import {
   StreamNotFound,
   type Subscription,
 } from '../eventstore/port.ts'
-import { pause } from '../schema/within.ts'
+import { pause } from '../runtime/time-limits.ts'
 import { type CheckpointStream, checkpointStream, type StoredCheckpoint } from './checkpoint.ts'
 import { type Letters, STREAM_PREFIXES } from './letters.ts'
 import type { Outbox } from './outbox.ts'

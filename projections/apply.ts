@@ -4,11 +4,11 @@
  */
 import { LRUCache } from 'lru-cache'
 import { decode } from '../eventstore/codec.ts'
-import { keysOf } from '../eventstore/guard.ts'
+import { keysOf } from '../eventstore/encryption/clear-text-guard.ts'
 import { type EventPlace, laterPlace, placeOf } from '../eventstore/place.ts'
 import { comparePositions, type EventStore, EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
+import { inTurns } from '../runtime/in-turns.ts'
 import { type CustomerEvent, isErased } from '../schema/events.ts'
-import { inTurns } from '../schema/in-turns.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
 import { completeErasure } from './erasure.ts'
 import { customerOf, skipOrThrow } from './fold.ts'

@@ -9,7 +9,7 @@
  */
 import { chained } from '../eventstore/chain.ts'
 import { encode, type Recorded } from '../eventstore/codec.ts'
-import { keysOf } from '../eventstore/guard.ts'
+import { keysOf } from '../eventstore/encryption/clear-text-guard.ts'
 import {
   type EventStore,
   type NewEvent,
@@ -18,7 +18,7 @@ import {
   StreamNotFound,
   WrongExpectedRevision,
 } from '../eventstore/port.ts'
-import { newestEvent, orNone } from '../eventstore/reads.ts'
+import { newestEvent, orNone } from '../eventstore/read.ts'
 import {
   type DomainEvent,
   type EmailEvent,

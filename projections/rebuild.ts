@@ -10,7 +10,7 @@ import {
   type Position,
   StreamNotFound,
 } from '../eventstore/port.ts'
-import { inTurns } from '../schema/in-turns.ts'
+import { inTurns } from '../runtime/in-turns.ts'
 import type { CustomerDocument } from './customer.ts'
 import { CUSTOMER_STREAMS, customerOf, customerStream, foldCustomer } from './fold.ts'
 import type { ReadModel } from './read-model.ts'

@@ -2,7 +2,7 @@
 import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
 import type { Registry } from 'prom-client'
 import type { EventStore } from '../eventstore/port.ts'
-import { probed } from '../schema/within.ts'
+import { probed } from '../runtime/time-limits.ts'
 import type { ProjectionMetrics } from './metrics.ts'
 import type { ReadModel } from './read-model.ts'
 

@@ -9,7 +9,7 @@ import {
   type Subscription,
   type SubscriptionBatch,
 } from '../eventstore/port.ts'
-import { pause } from '../schema/within.ts'
+import { pause } from '../runtime/time-limits.ts'
 import { createApplier, type Failure } from './apply.ts'
 import { DOCUMENT_VERSION } from './customer.ts'
 import { CUSTOMER_STREAMS } from './fold.ts'

@@ -7,7 +7,7 @@ import { z } from 'zod'
 
 /**
  * Marks a field that tells something about the person. Stored, it is encrypted with the person's own key
- * (eventstore/encryption.ts); where the key has been destroyed, {@link erasedValue} stands for it.
+ * (eventstore/encryption/encrypted-log.ts); where the key has been destroyed, {@link erasedValue} stands for it.
  */
 const personal = <S extends z.ZodType>(schema: S): S => schema.meta({ personal: true })
 
@@ -241,7 +241,7 @@ export const skipEventSchemas = {
   EventSkipped: z.strictObject({ revision: z.int().nonnegative(), reason: z.string() }),
 } as const
 
-/** The stream `logCheckpoints`: what the log was, signed (projections/proof/checkpoints.ts). */
+/** The stream `logCheckpoints`: what the log was, signed (audit/proof/signed-checkpoints.ts). */
 export const checkpointEventSchemas = {
   LogCheckpointWritten: z.strictObject({
     /** Leaves of the tree, and its root (base64url). */
@@ -300,7 +300,7 @@ export const auditEventSchemas = {
 
 /**
  * Streams `customerKeys-<block>` of the key store, of which only the newest event counts: the keys of the customers of a
- * block of ids, or of one guest, wrapped by a master key (eventstore/customer-keys.ts).
+ * block of ids, or of one guest, wrapped by a master key (eventstore/encryption/customer-keys.ts).
  */
 export const keyEventSchemas = {
   CustomerKeysSet: z.strictObject({

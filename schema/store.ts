@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { parse as parseYaml } from 'yaml'
 import { z } from 'zod'
-import { ConfigurationError } from './configuration.ts'
+import { ConfigurationError } from '../runtime/configuration.ts'
 
 const count = z.int().positive()
 const fieldUse = z.enum(['required', 'optional'])

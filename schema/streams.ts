@@ -1,7 +1,7 @@
 /**
  * The table of streams: every stream that the service writes, with the events that belong in it and what holds for them.
  * The log refuses an append to a stream that is not here, and an event that does not belong in its stream
- * (eventstore/guard.ts). Encryption, the proof's tree and the auditor's search derive from it.
+ * (eventstore/encryption/clear-text-guard.ts). Encryption, the proof's tree and the auditor's search derive from it.
  *
  * A new stream is one more entry. Two rules:
  * - Whether a family is personal is not said here, it follows from its events: one with a personal field
@@ -40,7 +40,7 @@ export interface StreamFamily {
   readonly events: readonly DomainEvent['type'][]
   /** undefined: there is one stream of this name. */
   readonly of?: Owner
-  /** Whether its events are leaves of the proof's tree (projections/proof/tree.ts): only of streams that no event leaves. */
+  /** Whether its events are leaves of the proof's tree (audit/proof/tree.ts): only of streams that no event leaves. */
   readonly inTree: boolean
   /**
    * What erasing a customer does to it: `key`, the key of its personal fields is destroyed; `stream`, it is deleted;

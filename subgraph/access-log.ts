@@ -5,7 +5,7 @@
  */
 import type { FastifyBaseLogger } from 'fastify'
 import type { EventStore } from '../eventstore/port.ts'
-import { keptAddress } from '../schema/client-address.ts'
+import { keptAddress } from '../runtime/client-address.ts'
 import type { AccessKind } from '../schema/events.ts'
 import type { Store } from '../schema/store.ts'
 import { type Command, encodeAll } from './command.ts'

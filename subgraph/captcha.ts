@@ -4,7 +4,7 @@
  * by the same request (`siteverify`). On doubt the operation is refused: also where the provider gives no answer.
  */
 import type { FastifyBaseLogger } from 'fastify'
-import { ConfigurationError } from '../schema/configuration.ts'
+import { ConfigurationError } from '../runtime/configuration.ts'
 import type { Store } from '../schema/store.ts'
 import { invalidInput } from './errors.ts'
 import type { RequestContext } from './resolvers.ts'

@@ -5,17 +5,22 @@ import { dirname, join, normalize } from 'node:path'
 import t from 'tap'
 
 const MAY_IMPORT: Record<string, readonly string[]> = {
-  schema: [],
-  eventstore: ['schema'],
-  projections: ['schema', 'eventstore'],
-  subgraph: ['schema', 'eventstore', 'projections'],
-  gateway: ['schema'],
-  mail: ['schema', 'eventstore', 'projections'],
+  runtime: [],
+  schema: ['runtime'],
+  eventstore: ['runtime', 'schema'],
+  projections: ['runtime', 'schema', 'eventstore'],
+  audit: ['runtime', 'schema', 'eventstore', 'projections'],
+  subgraph: ['runtime', 'schema', 'eventstore', 'projections', 'audit'],
+  gateway: ['runtime', 'schema'],
+  mail: ['runtime', 'schema', 'eventstore', 'projections'],
+  examples: ['runtime', 'gateway'],
+  bin: ['runtime', 'schema', 'eventstore', 'projections', 'audit', 'subgraph', 'gateway', 'mail', 'examples'],
 }
-/** Of the projections, the subgraph uses the read model, the fold and what an auditor reads, not the worker. */
-const READ_MODEL =
-  /^projections\/(read-model|open|customer|fold|erasure|fence\/marks|audit\/(moments|reveals|timeline))\.ts$/
-/** And the mail worker the fold. */
+/** The subgraph uses the read model and the fold, not the worker. */
+const READ_MODEL = /^projections\/(read-model|open|customer|fold|erasure|fence\/marks)\.ts$/
+/** And what an auditor reads, not the commands. */
+const TIMELINE = /^audit\/(moments|reveals|timeline)\.ts$/
+/** The mail worker uses the fold. */
 const FOLD = /^projections\/(customer|fold)\.ts$/
 
 const root = join(import.meta.dirname, '..')
@@ -31,6 +36,7 @@ t.test('each folder imports only what it may', async (t) => {
         if (to === folder) continue
         t.ok(allowed.includes(to), `${file} may import ${specifier}`)
         if (folder === 'subgraph' && to === 'projections') t.match(target, READ_MODEL, `${file}: ${specifier}`)
+        if (folder === 'subgraph' && to === 'audit') t.match(target, TIMELINE, `${file}: ${specifier}`)
         if (folder === 'mail' && to === 'projections') t.match(target, FOLD, `${file}: ${specifier}`)
       }
     }

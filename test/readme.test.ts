@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { loadConfiguration } from '../schema/configuration.ts'
+import { loadConfiguration } from '../runtime/configuration.ts'
 import { temporaryFolder } from './support/graph.ts'
 import { freePort, startProcess, untilReady } from './support/processes.ts'
 
@@ -11,7 +11,7 @@ const readme = readFileSync(join(import.meta.dirname, '../README.md'), 'utf8')
 
 t.test('the session', async (t) => {
   const port = await freePort()
-  const started = startProcess(t, 'start.ts', await temporaryFolder(t), { GATEWAY_PORT: String(port) })
+  const started = startProcess(t, 'bin/start.ts', await temporaryFolder(t), { GATEWAY_PORT: String(port) })
   await untilReady(started, `http://127.0.0.1:${port}/readyz`)
   while (!started.output().includes('Sign in:')) await new Promise((resolve) => setTimeout(resolve, 10))
 

@@ -6,7 +6,7 @@ import t from 'tap'
 import { client, signIn, temporaryFolder } from './support/graph.ts'
 import { freePort, startProcess, untilReady } from './support/processes.ts'
 
-const script = 'start.ts'
+const script = 'bin/start.ts'
 
 t.test('prints what there is, serves it, keeps the data over a restart', async (t) => {
   const folder = await temporaryFolder(t)

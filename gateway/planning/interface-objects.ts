@@ -24,7 +24,7 @@ import {
   type SelectionNode,
   type SelectionSetNode,
 } from 'graphql'
-import { operationOf } from '../subgraph-errors.ts'
+import { operationOf } from '../subgraphs/errors.ts'
 import {
   directivesOf,
   graphOf,

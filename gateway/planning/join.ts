@@ -14,7 +14,7 @@ import {
   type SelectionSetNode,
   type TypeNode,
 } from 'graphql'
-import { operationOf } from '../subgraph-errors.ts'
+import { operationOf } from '../subgraphs/errors.ts'
 
 export type TypeDefinition = ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode
 

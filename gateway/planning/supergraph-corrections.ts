@@ -19,7 +19,7 @@ import {
   stripIgnoredCharacters,
   visit,
 } from 'graphql'
-import { operationOf } from '../subgraph-errors.ts'
+import { operationOf } from '../subgraphs/errors.ts'
 import { type Objectifieds, objectifiedInterfaces, withEntries } from './interface-objects.ts'
 import {
   argumentOf,

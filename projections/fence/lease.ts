@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
-import { within } from '../../schema/within.ts'
+import { within } from '../../runtime/time-limits.ts'
 import type { ReadModel } from '../read-model.ts'
 import { coverLog } from './cover.ts'
 import {

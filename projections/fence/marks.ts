@@ -4,7 +4,7 @@
  */
 import { LRUCache } from 'lru-cache'
 import type { EventStore } from '../../eventstore/port.ts'
-import { within } from '../../schema/within.ts'
+import { within } from '../../runtime/time-limits.ts'
 import type { ReadModel } from '../read-model.ts'
 import { createLease, type Lease, type Log } from './lease.ts'
 

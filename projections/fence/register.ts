@@ -6,7 +6,7 @@
 import { chained } from '../../eventstore/chain.ts'
 import { encode } from '../../eventstore/codec.ts'
 import { type EventStore, WrongExpectedRevision } from '../../eventstore/port.ts'
-import { keepNewest, newestEvent } from '../../eventstore/reads.ts'
+import { keepNewest, newestEvent } from '../../eventstore/read.ts'
 import type { FenceEvent } from '../../schema/events.ts'
 
 type Data = FenceEvent['data']

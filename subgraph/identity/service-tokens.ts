@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { chained } from '../../eventstore/chain.ts'
 import { encode } from '../../eventstore/codec.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { ConfigurationError } from '../../schema/configuration.ts'
+import { ConfigurationError } from '../../runtime/configuration.ts'
 import { SCOPES, type Scope } from '../../schema/scopes.ts'
 import type { Tokens } from './tokens.ts'
 

@@ -8,7 +8,7 @@
 import { createPublicKey, randomUUID } from 'node:crypto'
 import { createSigner, createVerifier, TokenError } from 'fast-jwt'
 import { LRUCache } from 'lru-cache'
-import { readSigningKey, thumbprint } from '../../schema/keys.ts'
+import { readSigningKey, thumbprint } from '../../runtime/service-keys.ts'
 
 /** A customer who sends a request, as far as the token tells: the generation is yet to be compared with the customer's. */
 export interface Caller {

@@ -7,7 +7,7 @@ import { open } from 'node:fs/promises'
 import { type Readable, Transform } from 'node:stream'
 import { type CsvError, type InfoRecord, parse } from 'csv-parse'
 import { parse as parseSync } from 'csv-parse/sync'
-import { ConfigurationError } from '../../schema/configuration.ts'
+import { ConfigurationError } from '../../runtime/configuration.ts'
 import { type Columns, matchColumns } from './columns.ts'
 
 /** A row by its column names; an empty field is ''. */

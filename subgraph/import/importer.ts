@@ -20,7 +20,7 @@ import {
 } from '../../eventstore/port.ts'
 import { absentCustomer, project } from '../../projections/customer.ts'
 import { customerStream, foldCustomer } from '../../projections/fold.ts'
-import { ConfigurationError } from '../../schema/configuration.ts'
+import { ConfigurationError } from '../../runtime/configuration.ts'
 import type { CredentialsEvent, CustomerEvent, EmailEvent, ImportedIdEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
 import { type Command, encodeAll, uuidOf } from '../command.ts'

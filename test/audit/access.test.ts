@@ -2,10 +2,10 @@
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../../eventstore/port.ts'
-import { keptAddress } from '../../schema/client-address.ts'
-import { loadConfiguration } from '../../schema/configuration.ts'
+import { keptAddress } from '../../runtime/client-address.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
 import type { PartialStore } from '../../schema/store.ts'
-import { loadKeys } from '../../subgraph/identity/keys.ts'
+import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { buildSubgraph } from '../../subgraph/server.ts'
 import { collect } from '../projections/support.ts'
 import {

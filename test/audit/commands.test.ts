@@ -3,10 +3,10 @@ import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parse } from 'csv-parse/sync'
 import t, { type Test } from 'tap'
+import { REVEALS_STREAM } from '../../audit/reveals.ts'
 import { encode } from '../../eventstore/codec.ts'
 import { openEventStore } from '../../eventstore/open.ts'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
-import { REVEALS_STREAM } from '../../projections/audit/reveals.ts'
 import { emailKeyOf } from '../../schema/email-key.ts'
 import type { DomainEvent } from '../../schema/events.ts'
 import { appendHistories, collect, someHistories } from '../projections/support.ts'
@@ -374,7 +374,7 @@ t.test('as a process', async (t) => {
   const { EVENTSTORE_URL = '' } = environment(folder)
   await startAudit(t, EVENTSTORE_URL)
   const run = async (...args: string[]) => {
-    const started = startProcess(t, 'projections/audit-main.ts', folder, { EMAIL_HASH_KEY }, args)
+    const started = startProcess(t, 'bin/audit.ts', folder, { EMAIL_HASH_KEY }, args)
     return { code: await started.ended, output: started.output() }
   }
   const [usage, history, exported, refused] = await Promise.all([

@@ -7,9 +7,9 @@ import { openLog } from '../../eventstore/open.ts'
 import type { RecordedEvent } from '../../eventstore/port.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { openReadModel } from '../../projections/open.ts'
-import { loadConfiguration } from '../../schema/configuration.ts'
-import { generateSigningKey } from '../../schema/keys.ts'
-import { loadKeys } from '../../subgraph/identity/keys.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
+import { generateSigningKey } from '../../runtime/service-keys.ts'
+import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { collect } from '../projections/support.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import {
@@ -116,18 +116,18 @@ for (const [name, stores] of Object.entries(STORES)) {
     const port = String(await freePort())
     const subgraphPort = String(await freePort())
     const env = { ...more, GATEWAY_PORT: port, SUBGRAPH_PORT: subgraphPort, LOG_LEVEL: 'debug', NODE_ENV: 'production' }
-    const service = startProcess(t, 'start.ts', folder, env)
+    const service = startProcess(t, 'bin/start.ts', folder, env)
     await untilReady(service, `http://127.0.0.1:${port}/healthz`)
     const send = client(`http://127.0.0.1:${port}/graphql`)
     const command = async (script: string, ...args: string[]) => {
       const started = startProcess(t, script, folder, more, args)
       return { code: await started.ended, output: started.output() }
     }
-    const audit = (...args: string[]) => command('projections/audit-main.ts', ...args)
+    const audit = (...args: string[]) => command('bin/audit.ts', ...args)
 
     const { id, token } = await live(send)
     const other = await signUp(send, 'bystander@example.com')
-    t.match(await command('projections/rebuild-main.ts'), { code: 0 }, 'an older generation is left')
+    t.match(await command('bin/rebuild.ts'), { code: 0 }, 'an older generation is left')
     t.ok((await searched(folder, ...folders)).length > 0, 'there is something to be found')
     const backup = join(folder, 'backup')
     await mkdir(backup)
@@ -229,9 +229,9 @@ for (const [name, stores] of Object.entries(STORES)) {
 
     await once('the log is whole, and the documents can be made anew', async (t) => {
       t.match(await audit('verify'), { code: 0 })
-      await command('projections/rebuild-main.ts', '--drop')
-      t.match(await command('projections/rebuild-main.ts'), { code: 0 })
-      t.match(await command('projections/rebuild-main.ts', '--verify'), { code: 0 })
+      await command('bin/rebuild.ts', '--drop')
+      t.match(await command('bin/rebuild.ts'), { code: 0 })
+      t.match(await command('bin/rebuild.ts', '--verify'), { code: 0 })
     })
 
     await once('the backup of before does not tell it either', async (t) => {

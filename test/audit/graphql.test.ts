@@ -1,14 +1,14 @@
 /** customerHistory and customerAsOf for services with the scope, service tokens, and nobody else. */
 import { createPublicKey } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { createAuthentication } from '../../gateway/authentication.ts'
-import { createTokenVerifier } from '../../gateway/tokens.ts'
-import { REVEALS_STREAM } from '../../projections/audit/reveals.ts'
-import { loadConfiguration } from '../../schema/configuration.ts'
-import { generateSigningKey } from '../../schema/keys.ts'
+import { REVEALS_STREAM } from '../../audit/reveals.ts'
+import { createAuthentication } from '../../gateway/http/authentication.ts'
+import { createTokenVerifier } from '../../gateway/http/tokens.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
+import { generateSigningKey } from '../../runtime/service-keys.ts'
 import type { Scope } from '../../schema/scopes.ts'
-import { loadKeys } from '../../subgraph/identity/keys.ts'
 import { issueServiceToken, SERVICE_TOKENS_STREAM } from '../../subgraph/identity/service-tokens.ts'
+import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { createTokens } from '../../subgraph/identity/tokens.ts'
 import { collect } from '../projections/support.ts'
 import {
@@ -256,7 +256,7 @@ t.test('through the gateway', async (t) => {
 t.test('npm run token', async (t) => {
   const { send, eventStore, folder, customer } = await startAudited(t)
   const run = async (...args: string[]) => {
-    const started = startProcess(t, 'subgraph/identity/token-main.ts', folder, {}, args)
+    const started = startProcess(t, 'bin/token.ts', folder, {}, args)
     return { code: await started.ended, output: started.output() }
   }
   const [issued, unknown, nameless, endless] = await Promise.all([

@@ -1,7 +1,7 @@
 /** What the audit tests share: the command run in this process. */
 
+import { type AuditContext, runAudit } from '../../audit/command-line.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { type AuditContext, runAudit } from '../../projections/audit/commands.ts'
 
 export const EMAIL_HASH_KEY = 'k'.repeat(32)
 

@@ -2,8 +2,8 @@
 import { join } from 'node:path'
 import { openEventStore, openLog } from '../../eventstore/open.ts'
 import { openReadModel } from '../../projections/open.ts'
-import { loadConfiguration } from '../../schema/configuration.ts'
-import { loadKeys } from '../../subgraph/identity/keys.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
+import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { KEYS } from '../support/keys.ts'
 
 export interface StoreOptions {

@@ -112,7 +112,7 @@ t.test('the image holds all that the processes import, and the packages that it 
       }
     }
   }
-  for (const name of [...OURS.map((each) => service(each).command[1] as string), 'schema/healthcheck.ts'])
+  for (const name of [...OURS.map((each) => service(each).command[1] as string), 'bin/healthcheck.ts'])
     walk(join(root, name))
   t.ok(seen.size > 50)
   t.end()
@@ -122,13 +122,13 @@ t.test(
   'each process runs with its command, its environment and secrets from files, and its health check tells',
   async (t) => {
     const folder = await temporaryFolder(t)
-    const made = spawnSync(process.execPath, [join(root, 'subgraph/identity/secrets-main.ts')], {
+    const made = spawnSync(process.execPath, [join(root, 'bin/secrets.ts')], {
       cwd: folder,
       encoding: 'utf8',
     })
     t.equal(made.status, 0, made.stderr)
     t.equal(statSync(join(folder, 'secrets')).mode & 0o777, 0o700)
-    const again = execFileSync(process.execPath, [join(root, 'subgraph/identity/secrets-main.ts')], {
+    const again = execFileSync(process.execPath, [join(root, 'bin/secrets.ts')], {
       cwd: folder,
       encoding: 'utf8',
     })
@@ -145,7 +145,7 @@ t.test(
       let mapped = text
         .replace(/^kurrentdb:\/\/kurrentdb:2113\?tls=false$/, events.url)
         .replace(/^redis:\/\/redis:6379$/, redis.url)
-        .replace(/^\$\{SUPERGRAPH:-(.*)\}$/, 'gateway/sample/supergraph.graphql')
+        .replace(/^\$\{SUPERGRAPH:-(.*)\}$/, 'examples/commerce/supergraph.graphql')
       for (const [name, port] of [
         ['gateway', 4000],
         ['subgraph', 4001],

@@ -84,10 +84,10 @@ t.test('a leader that dies, one that hangs, and 12 s without a node', async (t) 
     join(folder, 'customers.csv'),
     customersFile(Array.from({ length: IMPORTED }, (_, index) => aCustomer(100_000 + index))),
   )
-  const importing = run('subgraph/import/main.ts', ['customers.csv'])
+  const importing = run('bin/import.ts', ['customers.csv'])
   await delay(1_500)
   for (const node of cluster.nodes) await node.stop()
-  const auditing = run('projections/audit-main.ts', ['history', email])
+  const auditing = run('bin/audit.ts', ['history', email])
   await delay(12_000)
   for (const node of cluster.nodes) await node.start()
   await cluster.leader()

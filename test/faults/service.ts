@@ -98,12 +98,12 @@ export async function startService(
     more: Readonly<Record<string, string>> = {},
   ) => startPart(t, folder, script, variable, args, { ...env, ...more })
 
-  const subgraphs = await Promise.all([1, 2].map(() => start('subgraph/main.ts', 'SUBGRAPH_PORT')))
+  const subgraphs = await Promise.all([1, 2].map(() => start('bin/subgraph.ts', 'SUBGRAPH_PORT')))
   const projections = await Promise.all(
-    modes.map((mode) => start('projections/main.ts', 'PROJECTIONS_PORT', ['--mode', mode])),
+    modes.map((mode) => start('bin/projections.ts', 'PROJECTIONS_PORT', ['--mode', mode])),
   )
-  const mail = withMail ? await start('mail/main.ts', 'MAIL_PORT') : undefined
-  const gateway = await start('gateway/main.ts', 'GATEWAY_PORT', [], {
+  const mail = withMail ? await start('bin/mail.ts', 'MAIL_PORT') : undefined
+  const gateway = await start('bin/gateway.ts', 'GATEWAY_PORT', [], {
     SUPERGRAPH: join(import.meta.dirname, '../../schema/supergraph.graphql'),
     SUBGRAPH_URL_CUSTOMERS: `${subgraphs[0]?.url}/graphql`,
   })

@@ -8,7 +8,7 @@ import { composeServices } from '@apollo/composition'
 import { buildSubgraphSchema } from '@apollo/subgraph'
 import { execute, parse } from 'graphql'
 import t, { type Test } from 'tap'
-import { quote } from '../../gateway/compiled/serialise.ts'
+import { quote } from '../../gateway/execution/serialise.ts'
 import { post, startGateway } from './support.ts'
 
 type Call = { service: string; query: string; variables: Record<string, unknown> }

@@ -2,16 +2,16 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { composeSupergraph } from '../../gateway/compose.ts'
+import { composeSupergraph } from '../../gateway/planning/compose.ts'
 
 const link = 'extend schema @link(url: "https://specs.apollo.dev/federation/v2.3", import: ["@key"])\n'
 const config = (...names: string[]) =>
   `subgraphs:\n${names.map((name) => `  ${name}:\n    routing_url: http://x/${name}\n    schema: { file: ./${name}.graphql }\n`).join('')}`
 const run = (...args: string[]) =>
-  spawnSync(process.execPath, ['gateway/compose.ts', ...args], { encoding: 'utf8', timeout: 15_000 })
+  spawnSync(process.execPath, ['gateway/planning/compose.ts', ...args], { encoding: 'utf8', timeout: 15_000 })
 
 t.test('the committed supergraphs are what their configurations compose to', async (t) => {
-  for (const path of ['schema/supergraph', 'gateway/sample/supergraph']) {
+  for (const path of ['schema/supergraph', 'examples/commerce/supergraph']) {
     const result = composeSupergraph(`${path}.yaml`)
     t.equal(
       result.supergraph,

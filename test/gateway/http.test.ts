@@ -1,5 +1,5 @@
 import t from 'tap'
-import { buildSamples } from '../../gateway/sample/server.ts'
+import { buildSamples } from '../../examples/commerce/server.ts'
 import { type Answer, listen, post, sampleSupergraph, startCustomers, startGateway } from './support.ts'
 
 const customers = await startCustomers(t)

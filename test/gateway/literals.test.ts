@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { buildSchema, parse, print, validate } from 'graphql'
 import t, { type Test } from 'tap'
-import { withoutLiterals } from '../../gateway/literals.ts'
+import { withoutLiterals } from '../../gateway/planning/literals.ts'
 import { compose, post, startGateway, startSubgraph } from './support.ts'
 
 const sdl = `

@@ -2,9 +2,16 @@
 import { createHash } from 'node:crypto'
 import { buildASTSchema, getIntrospectionQuery, parse } from 'graphql'
 import t from 'tap'
-import { checkDocument, costOf, DEFAULT_LIMITS, isTooDeep, parseDocument, readCosts } from '../../gateway/limits.ts'
-import { createPersistedQueries } from '../../gateway/persisted.ts'
-import { createRateLimiter } from '../../gateway/rate-limits.ts'
+import { createPersistedQueries } from '../../gateway/http/persisted-queries.ts'
+import { createRateLimiter } from '../../gateway/http/rate-limits.ts'
+import {
+  checkDocument,
+  costOf,
+  DEFAULT_LIMITS,
+  isTooDeep,
+  parseDocument,
+  readCosts,
+} from '../../gateway/planning/document-limits.ts'
 import { startRedis } from '../support/redis.ts'
 import { compose, post, startGateway, startSubgraph } from './support.ts'
 

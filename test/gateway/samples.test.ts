@@ -1,7 +1,7 @@
 import Fastify from 'fastify'
 import t from 'tap'
-import { serveSubgraph } from '../../gateway/sample/mercurius.ts'
-import { buildSamples } from '../../gateway/sample/server.ts'
+import { serveSubgraph } from '../../examples/commerce/mercurius.ts'
+import { buildSamples } from '../../examples/commerce/server.ts'
 import {
   createTokens,
   listen,

@@ -6,11 +6,11 @@ import { buildSubgraphSchema } from '@apollo/subgraph'
 import { createSigner } from 'fast-jwt'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { GraphQLError, parse } from 'graphql'
-import { composeSupergraph } from '../../gateway/compose.ts'
-import { serveSubgraph } from '../../gateway/sample/mercurius.ts'
+import { serveSubgraph } from '../../examples/commerce/mercurius.ts'
+import { composeSupergraph } from '../../gateway/planning/compose.ts'
 import { buildGateway, type GatewayOptions } from '../../gateway/server.ts'
 
-export const sampleSupergraph = 'gateway/sample/supergraph.graphql'
+export const sampleSupergraph = 'examples/commerce/supergraph.graphql'
 
 /** The part of tap's test object that is needed here. */
 export type Test = { teardown: (end: () => unknown) => void; testdir: (files: Record<string, string>) => string }

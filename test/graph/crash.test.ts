@@ -4,12 +4,12 @@ import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import t, { type Test } from 'tap'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
-import { orNone } from '../../eventstore/reads.ts'
+import { orNone } from '../../eventstore/read.ts'
 import { registerStream } from '../../projections/fence/register.ts'
-import { loadConfiguration } from '../../schema/configuration.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
 import { emailKeyOf } from '../../schema/email-key.ts'
 import { createMailTokens } from '../../schema/mail-tokens.ts'
-import { loadKeys } from '../../subgraph/identity/keys.ts'
+import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import {
   CREATE_ADDRESS,
   environment,

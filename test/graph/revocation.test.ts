@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { composeSupergraph } from '../../gateway/compose.ts'
+import { composeSupergraph } from '../../gateway/planning/compose.ts'
 import { buildGateway, type GatewayOptions } from '../../gateway/server.ts'
 import { post, startSubgraph as startOther } from '../gateway/support.ts'
 import { PASSWORD, signIn, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
@@ -230,7 +230,7 @@ t.test('POST /introspect, by RFC 7662', async (t) => {
 t.test('npm start: the gateway knows without any setting', async (t) => {
   const folder = await temporaryFolder(t)
   const port = await freePort()
-  const service = startProcess(t, 'start.ts', folder, { GATEWAY_PORT: String(port), SUBGRAPH_SECRET: SECRET })
+  const service = startProcess(t, 'bin/start.ts', folder, { GATEWAY_PORT: String(port), SUBGRAPH_SECRET: SECRET })
   const url = `http://127.0.0.1:${port}`
   await untilReady(service, `${url}/readyz`)
   const request = (query: string, token?: string) =>

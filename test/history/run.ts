@@ -107,8 +107,8 @@ export async function runHistory(
   const start = (script: string, variable: string, READMODEL_URL: string) =>
     startPart(t, folder, script, variable, [], { ...env, READMODEL_URL })
   const { urls } = stores
-  const subgraphs = await Promise.all(urls.subgraphs.map((url) => start('subgraph/main.ts', 'SUBGRAPH_PORT', url)))
-  const projection = await start('projections/main.ts', 'PROJECTIONS_PORT', urls.projection)
+  const subgraphs = await Promise.all(urls.subgraphs.map((url) => start('bin/subgraph.ts', 'SUBGRAPH_PORT', url)))
+  const projection = await start('bin/projections.ts', 'PROJECTIONS_PORT', urls.projection)
   const eventStore = await openTestLog(t, folder, { EVENTSTORE_URL: server.url })
 
   const instances = subgraphs.map(({ url }, index) => ({ name: `instance ${'AB'[index]}`, url }))

@@ -17,7 +17,7 @@ import {
 } from '../support/graph.ts'
 import { aCustomer, addressesFile, anAddress, customersFile, sha256Hash } from '../support/magento-export.ts'
 
-const script = join(import.meta.dirname, '../../subgraph/import/main.ts')
+const script = join(import.meta.dirname, '../../bin/import.ts')
 
 /** Runs the command in the folder. @param killAfter milliseconds after its first line of progress */
 async function runImport(folder: string, args: readonly string[], env: Record<string, string> = {}) {

@@ -2,8 +2,8 @@
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { buildGateway } from '../../gateway/server.ts'
-import { loadConfiguration } from '../../schema/configuration.ts'
-import { loadKeys } from '../../subgraph/identity/keys.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
+import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import {
   client,
   environment,

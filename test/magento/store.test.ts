@@ -1,7 +1,7 @@
 /** Magento's own API tests of what the store's settings change: confirmation, newsletter, groups, countries. */
 import t from 'tap'
-import { loadConfiguration } from '../../schema/configuration.ts'
-import { loadKeys } from '../../subgraph/identity/keys.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
+import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { environment, freshEmail, PASSWORD, signIn, signUp, startGraph, temporaryFolder } from '../support/graph.ts'
 import {
   type Case,

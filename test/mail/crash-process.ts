@@ -3,7 +3,7 @@
  * URL, the moment (`sending`: before the mail is handed over; `sent`: after, before that is written down; `written`:
  * right after a write of the checkpoint), n.
  */
-import { openSqliteEventStore } from '../../eventstore/sqlite.ts'
+import { openSqliteEventStore } from '../../eventstore/sqlite/event-store.ts'
 import { createLetters } from '../../mail/letters.ts'
 import { openOutbox } from '../../mail/outbox.ts'
 import { startMailWorker } from '../../mail/worker.ts'

@@ -1,7 +1,7 @@
 /** How far behind a projection says that it is. */
 import { Registry } from 'prom-client'
 import t from 'tap'
-import { openKurrentEventStore } from '../../eventstore/kurrentdb.ts'
+import { openKurrentEventStore } from '../../eventstore/kurrentdb/event-store.ts'
 import type { PersistentSubscriptions } from '../../eventstore/port.ts'
 import { createApplier } from '../../projections/apply.ts'
 import { createProjectionMetrics } from '../../projections/metrics.ts'

@@ -36,7 +36,7 @@ async function startStuck(t: Test) {
   })
   await projection.caughtUp()
   const parked = async (...args: string[]) => {
-    const started = startProcess(t, 'projections/parked-main.ts', folder, {}, args)
+    const started = startProcess(t, 'bin/parked.ts', folder, {}, args)
     return { code: await started.ended, output: started.output() }
   }
   return { id, token, subgraph, eventStore, readModel, projection, parked }

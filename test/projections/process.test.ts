@@ -13,7 +13,7 @@ async function startWorker(t: Test, env: Record<string, string>, args: readonly 
   const folder = await temporaryFolder(t)
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`
-  const started = startProcess(t, 'projections/main.ts', folder, { ...env, PROJECTIONS_PORT: String(port) }, args)
+  const started = startProcess(t, 'bin/projections.ts', folder, { ...env, PROJECTIONS_PORT: String(port) }, args)
   const metric = async (name: string) => {
     const text = await (await fetch(`${url}/metrics`)).text()
     return Number(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'm').exec(text)?.[1])

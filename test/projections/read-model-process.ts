@@ -4,7 +4,7 @@
  * and fails where a write was undone.
  */
 import { once } from 'node:events'
-import { openSqliteReadModel } from '../../projections/sqlite.ts'
+import { openSqliteReadModel } from '../../projections/sqlite/read-model.ts'
 import { aDocument } from '../contract/read-model.ts'
 
 const [path = '', last = '0', letter = ''] = process.argv.slice(2)

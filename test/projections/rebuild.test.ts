@@ -30,9 +30,9 @@ async function startStores(t: Test, kind: 'sqlite' | 'redis') {
     urls,
     eventStore,
     open,
-    start: (...args: string[]) => startProcess(t, 'projections/rebuild-main.ts', folder, urls, args),
+    start: (...args: string[]) => startProcess(t, 'bin/rebuild.ts', folder, urls, args),
     async rebuild(...args: string[]) {
-      const started = startProcess(t, 'projections/rebuild-main.ts', folder, urls, args)
+      const started = startProcess(t, 'bin/rebuild.ts', folder, urls, args)
       return { code: await started.ended, output: started.output() }
     },
   }
@@ -272,7 +272,7 @@ t.test('without the event store nothing is begun', async (t) => {
   await server.stop()
   const env = { ...urls, EVENTSTORE_URL: server.url }
   for (const args of [[], ['--verify']]) {
-    const started = startProcess(t, 'projections/rebuild-main.ts', folder, env, args)
+    const started = startProcess(t, 'bin/rebuild.ts', folder, env, args)
     t.equal(await started.ended, 1)
     t.match(started.output(), /^error: The event store does not answer: .*\n$/)
   }

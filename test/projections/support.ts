@@ -7,9 +7,9 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import type { Test } from 'tap'
 import type { EventStore, RecordedEvent } from '../../eventstore/port.ts'
-import { openSqliteEventStore } from '../../eventstore/sqlite.ts'
+import { openSqliteEventStore } from '../../eventstore/sqlite/event-store.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
-import { openSqliteReadModel } from '../../projections/sqlite.ts'
+import { openSqliteReadModel } from '../../projections/sqlite/read-model.ts'
 import { encoded, type History, history } from '../support/histories.ts'
 
 /** A temporary folder that goes with the test. */

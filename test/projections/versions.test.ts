@@ -6,25 +6,25 @@ import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
+import { checkInclusion, proveInclusion } from '../../audit/proof/inclusion.ts'
+import { writeCheckpoint } from '../../audit/proof/signed-checkpoints.ts'
+import { verifyLog } from '../../audit/proof/verify.ts'
 import { check, decode } from '../../eventstore/codec.ts'
 import type { EventStore, Json, NewEvent, RecordedEvent } from '../../eventstore/port.ts'
 import { absentCustomer, project } from '../../projections/customer.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { openReadModel } from '../../projections/open.ts'
-import { writeCheckpoint } from '../../projections/proof/checkpoints.ts'
-import { checkInclusion, proveInclusion } from '../../projections/proof/inclusion.ts'
-import { verifyLog } from '../../projections/proof/verify.ts'
 import { compareWithLog, type Difference } from '../../projections/rebuild.ts'
 import { startProjection } from '../../projections/worker.ts'
-import { loadConfiguration } from '../../schema/configuration.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
 import { emailKeyOf } from '../../schema/email-key.ts'
 import { type CustomerEvent, type EventMetadata, SCHEMA_VERSION, upcast } from '../../schema/events.ts'
-import { loadKeys } from '../../subgraph/identity/keys.ts'
 import { hashPassword } from '../../subgraph/identity/passwords.ts'
 import { issueServiceToken } from '../../subgraph/identity/service-tokens.ts'
+import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { createTokens } from '../../subgraph/identity/tokens.ts'
+import { aKey, aLog, KINDS } from '../audit/proof/support.ts'
 import { auditor, json } from '../audit/support.ts'
-import { aKey, aLog, KINDS } from '../proof/support.ts'
 import { CREATE_ADDRESS, environment, PASSWORD, signIn, startSubgraph, TEXAN } from '../support/graph.ts'
 import { history, recorded } from '../support/histories.ts'
 import { startProcess } from '../support/processes.ts'
@@ -286,7 +286,7 @@ for (const kind of KINDS) {
     await t.test('rebuilt', async (t) => {
       const { folder, url } = both.log
       const env = { EVENTSTORE_URL: url, KEYS_URL: `sqlite:${join(folder, 'events-keys.db')}` }
-      const rebuilding = startProcess(t, 'projections/rebuild-main.ts', folder, env)
+      const rebuilding = startProcess(t, 'bin/rebuild.ts', folder, env)
       t.equal(await rebuilding.ended, 0, rebuilding.output())
       t.match(rebuilding.output(), /Generation 2 is live/)
       const rebuilt = openReadModel(environment(folder).READMODEL_URL as string, { generation: 2 })

@@ -2,8 +2,8 @@
  * A projection worker that is killed (SIGKILL) right after it stored the documents of its n-th batch, before their
  * checkpoint. Arguments: the event store's file, the read model's, the batch size, n.
  */
-import { openSqliteEventStore } from '../../eventstore/sqlite.ts'
-import { openSqliteReadModel } from '../../projections/sqlite.ts'
+import { openSqliteEventStore } from '../../eventstore/sqlite/event-store.ts'
+import { openSqliteReadModel } from '../../projections/sqlite/read-model.ts'
 import { startProjection } from '../../projections/worker.ts'
 
 const [events = '', documents = '', batchSize = '1', killAt = '1'] = process.argv.slice(2)

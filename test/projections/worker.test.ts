@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { type EventStore, EventStoreUnavailable, type Json, type NewEvent } from '../../eventstore/port.ts'
-import { openSqliteEventStore } from '../../eventstore/sqlite.ts'
+import { openSqliteEventStore } from '../../eventstore/sqlite/event-store.ts'
 import { createApplier, type Failure } from '../../projections/apply.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import { foldCustomer } from '../../projections/fold.ts'

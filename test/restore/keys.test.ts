@@ -2,11 +2,11 @@
 import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { checkAuditKey } from '../../audit/proof/signing-key.ts'
 import { checkKeys } from '../../eventstore/key-fingerprints.ts'
 import { openLog } from '../../eventstore/open.ts'
-import { checkAuditKey } from '../../projections/proof/key.ts'
-import { loadConfiguration } from '../../schema/configuration.ts'
-import { generateSigningKey, loadKey } from '../../schema/keys.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
+import { generateSigningKey, loadKey } from '../../runtime/service-keys.ts'
 import { environment, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
 import { freePort, startProcess, untilReady } from '../support/processes.ts'
@@ -33,7 +33,11 @@ t.test('a lost log beside its own keys', async (t) => {
   const folder = await temporaryFolder(t)
   const port = await freePort()
   const start = async () => {
-    const started = startProcess(t, 'start.ts', folder, { ...NONE, GATEWAY_PORT: String(port), NODE_ENV: 'production' })
+    const started = startProcess(t, 'bin/start.ts', folder, {
+      ...NONE,
+      GATEWAY_PORT: String(port),
+      NODE_ENV: 'production',
+    })
     await untilReady(started, `http://127.0.0.1:${port}/readyz`)
     t.equal(await started.end('SIGTERM'), 0)
   }
@@ -43,7 +47,7 @@ t.test('a lost log beside its own keys', async (t) => {
   for (const name of await readdir(folder)) if (name.startsWith('events.db')) await rm(join(folder, name))
   const message =
     /^error: EVENTSTORE_URL: the log .*events\.db is empty or missing, but keys of a log are there: restore it, or, to begin a new one on purpose, move these away: .*token-signing-key\.pem/
-  for (const script of ['start.ts', 'start.ts', 'subgraph/main.ts']) {
+  for (const script of ['bin/start.ts', 'bin/start.ts', 'bin/subgraph.ts']) {
     assertRefused(t, await run(t, script, folder, NONE), message, script)
   }
   await mkdir(join(folder, 'old'))
@@ -55,23 +59,23 @@ t.test('a lost log beside its own keys', async (t) => {
 
   await rm(join(folder, 'email-hash-key'))
   const missing = /^error: EMAIL_HASH_KEY is not set and .*email-hash-key is missing: put it back from your backup/
-  assertRefused(t, await run(t, 'start.ts', folder, NONE), missing, 'a key that was lost')
+  assertRefused(t, await run(t, 'bin/start.ts', folder, NONE), missing, 'a key that was lost')
   t.notOk((await keyFiles(folder)).includes('email-hash-key'))
 })
 
 t.test('no command makes a key', async (t) => {
   const folder = await temporaryFolder(t)
   const commands: [string, string[], RegExp][] = [
-    ['projections/audit-main.ts', ['key'], /^error: AUDIT_SIGNING_KEY is not set and .*npm start makes keys/],
-    ['projections/audit-main.ts', ['verify'], /^error: AUDIT_SIGNING_KEY is not set/],
-    ['projections/audit-main.ts', ['find', '--type', 'CustomerDeleted'], /^error: MASTER_KEY is not set/],
-    ['projections/main.ts', [], /^error: MASTER_KEY is not set/],
-    ['projections/rebuild-main.ts', [], /^error: MASTER_KEY is not set/],
-    ['projections/parked-main.ts', [], /^error: MASTER_KEY is not set/],
-    ['eventstore/keys-main.ts', [], /^error: MASTER_KEY is not set/],
-    ['mail/main.ts', [], /^error: EMAIL_HASH_KEY is not set/],
-    ['subgraph/main.ts', [], /^error: TOKEN_SIGNING_KEY is not set/],
-    ['subgraph/identity/token-main.ts', ['--scope', 'customers:read', '--subject', 'crm'], /^error: TOKEN_SIGNING_KEY/],
+    ['bin/audit.ts', ['key'], /^error: AUDIT_SIGNING_KEY is not set and .*npm start makes keys/],
+    ['bin/audit.ts', ['verify'], /^error: AUDIT_SIGNING_KEY is not set/],
+    ['bin/audit.ts', ['find', '--type', 'CustomerDeleted'], /^error: MASTER_KEY is not set/],
+    ['bin/projections.ts', [], /^error: MASTER_KEY is not set/],
+    ['bin/rebuild.ts', [], /^error: MASTER_KEY is not set/],
+    ['bin/parked.ts', [], /^error: MASTER_KEY is not set/],
+    ['bin/keys.ts', [], /^error: MASTER_KEY is not set/],
+    ['bin/mail.ts', [], /^error: EMAIL_HASH_KEY is not set/],
+    ['bin/subgraph.ts', [], /^error: TOKEN_SIGNING_KEY is not set/],
+    ['bin/token.ts', ['--scope', 'customers:read', '--subject', 'crm'], /^error: TOKEN_SIGNING_KEY/],
   ]
   for (const [script, args, message] of commands) {
     assertRefused(t, await run(t, script, folder, NONE, args), message, `${script} ${args.join(' ')}`)
@@ -108,14 +112,14 @@ t.test('a key that is not the log’s', async (t) => {
   }
   const only = (name: keyof typeof wrong) => ({ [name]: wrong[name] })
   const cases: [string, string[], keyof typeof wrong][] = [
-    ['subgraph/main.ts', [], 'EMAIL_HASH_KEY'],
-    ['mail/main.ts', [], 'EMAIL_HASH_KEY'],
-    ['projections/audit-main.ts', ['erase', 'ann@example.com', '--yes', '--reason', 'x'], 'EMAIL_HASH_KEY'],
-    ['start.ts', [], 'TOKEN_SIGNING_KEY'],
-    ['subgraph/identity/token-main.ts', ['--scope', 'customers:read', '--subject', 'crm'], 'TOKEN_SIGNING_KEY'],
-    ['projections/main.ts', [], 'AUDIT_SIGNING_KEY'],
-    ['projections/audit-main.ts', ['verify'], 'AUDIT_SIGNING_KEY'],
-    ['projections/audit-main.ts', ['key'], 'AUDIT_SIGNING_KEY'],
+    ['bin/subgraph.ts', [], 'EMAIL_HASH_KEY'],
+    ['bin/mail.ts', [], 'EMAIL_HASH_KEY'],
+    ['bin/audit.ts', ['erase', 'ann@example.com', '--yes', '--reason', 'x'], 'EMAIL_HASH_KEY'],
+    ['bin/start.ts', [], 'TOKEN_SIGNING_KEY'],
+    ['bin/token.ts', ['--scope', 'customers:read', '--subject', 'crm'], 'TOKEN_SIGNING_KEY'],
+    ['bin/projections.ts', [], 'AUDIT_SIGNING_KEY'],
+    ['bin/audit.ts', ['verify'], 'AUDIT_SIGNING_KEY'],
+    ['bin/audit.ts', ['key'], 'AUDIT_SIGNING_KEY'],
   ]
   for (const [script, args, name] of cases) {
     const message = new RegExp(`^error: ${name}: this log was written with the key \\S+, but \\S+ is configured; `)
@@ -123,10 +127,10 @@ t.test('a key that is not the log’s', async (t) => {
     assertRefused(t, result, message, `${script} ${args.join(' ')}`)
     t.notOk(result.output.includes(wrong[name]), 'without the key')
   }
-  const without = await run(t, 'projections/main.ts', folder, { AUDIT_SIGNING_KEY: '' })
+  const without = await run(t, 'bin/projections.ts', folder, { AUDIT_SIGNING_KEY: '' })
   assertRefused(t, without, /^error: AUDIT_SIGNING_KEY is not set/, 'the audit key is missing')
 
-  const accepted = await run(t, 'eventstore/keys-main.ts', folder, only('TOKEN_SIGNING_KEY'), ['accept', 'token'])
+  const accepted = await run(t, 'bin/keys.ts', folder, only('TOKEN_SIGNING_KEY'), ['accept', 'token'])
   t.match(accepted, { code: 0, output: /^TOKEN_SIGNING_KEY is the log's key from now on/ })
   const changed = loadConfiguration({ ...env, ...only('TOKEN_SIGNING_KEY') })
   await checkKeys(eventStore, { tokenSigningKey: loadKey(changed, 'TOKEN_SIGNING_KEY') }, { record: false })

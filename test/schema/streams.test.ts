@@ -1,7 +1,7 @@
 /** The table of streams: it knows every event, contradicts itself nowhere, and gives what was written by hand before it. */
 import t from 'tap'
 import { z } from 'zod'
-import { TREE_STREAMS } from '../../projections/proof/tree.ts'
+import { TREE_STREAMS } from '../../audit/proof/tree.ts'
 import { eventSchemas, PERSONAL_FIELDS } from '../../schema/events.ts'
 import {
   indexStreams,

@@ -9,7 +9,7 @@
 import { readFileSync } from 'node:fs'
 import { type DocumentNode, Kind, parse, print, validate, visit } from 'graphql'
 import t, { type Test } from 'tap'
-import { loadSupergraph } from '../../gateway/supergraph.ts'
+import { loadSupergraph } from '../../gateway/planning/supergraph.ts'
 import { createMailTokens, type MailPurpose } from '../../schema/mail-tokens.ts'
 import { type Send, startGraph, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'

@@ -211,8 +211,8 @@ t.test('null stands for what a client leaves out', async (t) => {
 })
 
 t.test('load is shed before the event loop is lost, and readiness says so', async (t) => {
-  const { loadKeys } = await import('../../subgraph/identity/keys.ts')
-  const { loadConfiguration } = await import('../../schema/configuration.ts')
+  const { loadKeys } = await import('../../subgraph/identity/subgraph-keys.ts')
+  const { loadConfiguration } = await import('../../runtime/configuration.ts')
   const keys = loadKeys(loadConfiguration({ DATA_DIR: t.testdir(), ...KEYS }))
   const loadLimits = { maxEventLoopDelayMs: 50, maxHeapPercent: 0, sampleMs: 100 }
   const busy = await buildSubgraph({ eventStore, readModel, keys, loadLimits })

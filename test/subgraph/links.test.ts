@@ -1,8 +1,8 @@
 /** Links in mails under pressure: used once, never twice at a time, and no address told apart by the answers. */
 import t from 'tap'
-import { loadConfiguration } from '../../schema/configuration.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
 import { createMailTokens } from '../../schema/mail-tokens.ts'
-import { loadKeys } from '../../subgraph/identity/keys.ts'
+import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import {
   environment,
   freshEmail,

@@ -2,7 +2,7 @@
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import type { RecordedEvent } from '../../eventstore/port.ts'
-import { parseTraceparent } from '../../schema/tracing.ts'
+import { parseTraceparent } from '../../runtime/tracing.ts'
 import { uuidOf } from '../../subgraph/command.ts'
 import { client, freshEmail, PASSWORD, signUp, startGraph, startSubgraph, temporaryFolder } from '../support/graph.ts'
 

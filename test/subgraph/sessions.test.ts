@@ -1,8 +1,8 @@
 /** What a change of password or address ends: links that were sent, and the customer's other tokens, on every instance. */
 import t from 'tap'
-import { loadConfiguration } from '../../schema/configuration.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
 import { createMailTokens, type MailPurpose } from '../../schema/mail-tokens.ts'
-import { loadKeys } from '../../subgraph/identity/keys.ts'
+import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import {
   environment,
   freshEmail,

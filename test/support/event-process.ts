@@ -9,7 +9,7 @@
 import { writeSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { DatabaseSync } from 'node:sqlite'
-import { openSqliteEventStore } from '../../eventstore/sqlite.ts'
+import { openSqliteEventStore } from '../../eventstore/sqlite/event-store.ts'
 
 const [path = '', mode = '', stream = '', number = '0'] = process.argv.slice(2)
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]()

@@ -6,14 +6,14 @@ import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { openLog } from '../../eventstore/open.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { buildSamples } from '../../gateway/sample/server.ts'
+import { buildSamples } from '../../examples/commerce/server.ts'
 import { buildGateway } from '../../gateway/server.ts'
 import { openReadModel } from '../../projections/open.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { startProjection } from '../../projections/worker.ts'
-import { loadConfiguration } from '../../schema/configuration.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
 import { type PartialStore, store } from '../../schema/store.ts'
-import { loadKeys } from '../../subgraph/identity/keys.ts'
+import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { buildSubgraph } from '../../subgraph/server.ts'
 import { KEYS } from './keys.ts'
 
@@ -156,7 +156,7 @@ export async function startGraph(t: Test, options: Parameters<typeof startSubgra
   const samples = await buildSamples({ keys: { jwksUrl: `${subgraphUrl}/.well-known/jwks.json` } })
   const samplesUrl = await samples.listen({ port: 0, host: '127.0.0.1' })
   const gateway = await buildGateway({
-    supergraph: new URL('../../gateway/sample/supergraph.graphql', import.meta.url).pathname,
+    supergraph: new URL('../../examples/commerce/supergraph.graphql', import.meta.url).pathname,
     subgraphUrls: {
       customers: `${subgraphUrl}/graphql`,
       catalog: `${samplesUrl}/catalog/graphql`,

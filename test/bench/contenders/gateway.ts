@@ -11,7 +11,7 @@ interface Options {
   readonly jwksUrl: string
 }
 
-const sample = new URL('../../../gateway/sample/supergraph.graphql', import.meta.url).pathname
+const sample = new URL('../../../examples/commerce/supergraph.graphql', import.meta.url).pathname
 const { supergraph = sample, subgraphs = {}, jwksUrl } = options<Options>()
 
 /** As in production, with limits that no load reaches. */

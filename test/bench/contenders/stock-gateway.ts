@@ -14,7 +14,7 @@ class ForwardAuthorization extends RemoteGraphQLDataSource<Context> {
   }
 }
 
-const sample = new URL('../../../gateway/sample/supergraph.graphql', import.meta.url).pathname
+const sample = new URL('../../../examples/commerce/supergraph.graphql', import.meta.url).pathname
 const { supergraph = sample, subgraphs = {} } = options<{ supergraph?: string; subgraphs?: Record<string, string> }>()
 const gateway = new ApolloGateway({
   supergraphSdl: readFileSync(supergraph, 'utf8'),

@@ -1,5 +1,5 @@
 /** What the gateways of the bench call: the customer subgraph and the sample subgraphs. */
-import { buildSamples } from '../../../gateway/sample/server.ts'
+import { buildSamples } from '../../../examples/commerce/server.ts'
 import { buildSubgraph } from '../../../subgraph/server.ts'
 import { openStores, type StoreOptions } from '../stores.ts'
 import { options, ready } from './contender.ts'

@@ -1,5 +1,5 @@
 /** One `npm run audit` with its output thrown away. */
-import { runAudit } from '../../../projections/audit/commands.ts'
+import { runAudit } from '../../../audit/command-line.ts'
 import { openStores, type StoreOptions } from '../stores.ts'
 import { job } from './job.ts'
 

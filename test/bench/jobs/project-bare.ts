@@ -2,7 +2,7 @@
 import { createClient } from 'redis'
 import { decode } from '../../../eventstore/codec.ts'
 import { absentCustomer, type CustomerDocument, project } from '../../../projections/customer.ts'
-import { scripts } from '../../../projections/redis-scripts.ts'
+import { scripts } from '../../../projections/redis/scripts.ts'
 import type { CustomerEvent } from '../../../schema/events.ts'
 import { openStores, type StoreOptions } from '../stores.ts'
 import { job } from './job.ts'

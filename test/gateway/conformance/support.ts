@@ -7,7 +7,7 @@ import { buildSubgraphSchema } from '@apollo/subgraph'
 import { execute, type GraphQLSchema, parse } from 'graphql'
 import type { Test } from 'tap'
 import type { GatewayOptions } from '../../../gateway/server.ts'
-import type { Transport } from '../../../gateway/subgraph-client.ts'
+import type { Transport } from '../../../gateway/subgraphs/client.ts'
 import { post, startGateway } from '../support.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: resolvers take whatever the schema has

@@ -1,7 +1,7 @@
 /** The subgraphs of a random world: their schemas, and servers for them in this process. */
 import { buildSubgraphSchema } from '@apollo/subgraph'
 import { type DocumentNode, execute, type GraphQLFieldResolver, type GraphQLSchema, parse, validate } from 'graphql'
-import type { Transport } from '../../../gateway/subgraph-client.ts'
+import type { Transport } from '../../../gateway/subgraphs/client.ts'
 import {
   computed,
   type Field,

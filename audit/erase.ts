@@ -1,0 +1,106 @@
+/** `npm run audit -- erase`: a customer is erased from the outside. See ../erasure.ts. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { hasPersonal, isEncrypted } from '../eventstore/codec.ts'
+import { keysOf } from '../eventstore/encryption/clear-text-guard.ts'
+import type { CustomerKeys } from '../eventstore/encryption/customer-keys.ts'
+import { KEY_MAX_AGE_MS } from '../eventstore/encryption/encrypted-log.ts'
+import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
+import { orNone } from '../eventstore/read.ts'
+import { createApplier } from '../projections/apply.ts'
+import {
+  type Account,
+  appendTo,
+  customerDeleted,
+  type Eraser,
+  finishErasure,
+  readAccount,
+} from '../projections/erasure.ts'
+import { createMarks } from '../projections/fence/marks.ts'
+import { customerStream } from '../projections/fold.ts'
+import type { ReadModel } from '../projections/read-model.ts'
+import { skipEvent } from '../projections/skips.ts'
+import { SILENT } from '../projections/worker.ts'
+import { emailKeyOf } from '../schema/email-key.ts'
+
+export interface Erased {
+  /** Of the customer: deleted now, or found deleted; `absent`: there is none with this number. */
+  readonly customer: 'deleted' | 'already deleted' | 'absent'
+  /** Events from before there was encryption, whose personal fields stay as they are. */
+  readonly inClear: number
+}
+
+/**
+ * Erases a customer, from the outside: the account need not be usable, and nobody signed in.
+ * @param options.readModel whose documents go at once; else the workers see to it
+ * @throws EventStoreUnavailable | ReadModelUnavailable; after that it can be gone through again. InvalidArgument for a store
+ * without keys
+ */
+export async function eraseCustomer(options: {
+  readonly eventStore: EventStore
+  readonly readModel?: ReadModel
+  readonly customerId: number
+  readonly emailHashKey: string
+  readonly eraser: Eraser
+  readonly reason: string
+}): Promise<Erased> {
+  const { eventStore, readModel, customerId, emailHashKey, eraser, reason } = options
+  const keys = keysOf(eventStore) // before anything is written
+  const stream = customerStream(customerId)
+  const emailKeysOf = ({ addresses, emailKeys }: Account) => [
+    ...new Set([...emailKeys, ...addresses.toReversed().map((email) => emailKeyOf(emailHashKey, email))]),
+  ]
+  const look = () => readAccount(eventStore, customerId)
+  const before = await look()
+  let emailKeys = emailKeysOf(before)
+  const deleted = await appendTo(eventStore, stream, eraser, look, (account) => {
+    if (account === undefined || account.isDeleted || account.revision < 0) return undefined
+    emailKeys = emailKeysOf(account)
+    return customerDeleted(emailKeys, reason)
+  })
+  const inClear = await countInClear(keys, stream)
+  await finishErasure(eventStore, { customerId, emailKeys }, eraser)
+  if (readModel && before.revision >= 0) await eraseDocuments(eventStore, readModel, customerId)
+  // Other processes may have the key in memory so long.
+  await delay(KEY_MAX_AGE_MS)
+  return { customer: before.revision < 0 ? 'absent' : deleted ? 'deleted' : 'already deleted', inClear }
+}
+
+/** How many events of a stream have personal fields that never were encrypted. @throws EventStoreUnavailable */
+export async function countInClear({ log }: CustomerKeys, stream: string): Promise<number> {
+  let count = 0
+  for await (const event of orNone(log.readStream(stream))) if (!isEncrypted(event) && hasPersonal(event)) count++
+  return count
+}
+
+/** Brings the customer's document to the deletion, in every generation, and what it was off the disk. */
+async function eraseDocuments(eventStore: EventStore, readModel: ReadModel, customerId: number): Promise<void> {
+  const stream = customerStream(customerId)
+  const last: RecordedEvent[] = []
+  for await (const event of eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })) last.push(event)
+  // As a mutation is acknowledged: whatever becomes of the documents, no instance shows the customer any more.
+  const marks = createMarks({ eventStore, readModel, log: SILENT })
+  try {
+    await marks.acknowledge(customerId, last[0]?.revision ?? -1)
+    await bringToDeletion(eventStore, readModel, customerId, last)
+  } finally {
+    await marks.close()
+  }
+}
+
+async function bringToDeletion(
+  eventStore: EventStore,
+  readModel: ReadModel,
+  customerId: number,
+  last: readonly RecordedEvent[],
+): Promise<void> {
+  // Each round may meet another event that can't be applied: what was before a deletion does not matter any more.
+  for (let revision = -1; ; ) {
+    await createApplier({ eventStore, readModel, onFailure() {} }).apply(last)
+    const parked = (await readModel.parked()).find((each) => each.customerId === customerId)
+    if (parked === undefined || parked.revision <= revision) break
+    revision = parked.revision
+    await skipEvent(eventStore, { customerId, revision, reason: 'the customer is erased', actor: 'erasure' })
+  }
+  await readModel.forget([customerId])
+  await readModel.scrub()
+}

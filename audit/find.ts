@@ -1,0 +1,165 @@
+/**
+ * Events of the whole log that fit what an auditor asks for. They are looked at as they are stored: decrypting and decoding
+ * cost more. Which fields an event has shows without its key; only what stands in a group of attributes does not.
+ */
+import { isEncrypted } from '../eventstore/codec.ts'
+import { openEvent } from '../eventstore/encryption/encrypted-log.ts'
+import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
+import { addressFields, type EventMetadata, eventSchemas, upcast } from '../schema/events.ts'
+import { streamsWith } from '../schema/streams.ts'
+import { metadataOf } from './timeline.ts'
+
+export interface Criteria {
+  /** One of these; one that ends with `*` stands for all that begin so. None: anybody. */
+  readonly actors: readonly string[]
+  /** One of these. None: any. */
+  readonly types: readonly string[]
+  /** When the store wrote it, both inclusive. */
+  readonly since?: Date | undefined
+  readonly until?: Date | undefined
+  /** A field, named as in a timeline, that the event touched: one of these. None: any. */
+  readonly fields: readonly string[]
+}
+
+/** Whether an event fits. */
+export type Matcher = (event: RecordedEvent) => boolean
+
+/**
+ * Looks at the whole log in its order.
+ * @param found called with each event that fits, in clear; what it gives is awaited
+ * @param looked called now and then with how many events were looked at, and the newest of them
+ * @returns how many it looked at
+ */
+export async function findEvents(
+  eventStore: EventStore,
+  criteria: Criteria,
+  found: (event: RecordedEvent) => void | Promise<void>,
+  looked: (count: number, event: RecordedEvent) => void = () => {},
+  signal?: AbortSignal,
+): Promise<number> {
+  const fits = matcherOf(criteria)
+  const { keys } = eventStore
+  const needsContent = criteria.fields.some((field) => parseField(field)?.name === 'customAttributes')
+  const mayFit = needsContent ? matcherOf({ ...criteria, fields: [] }) : fits
+  const streamPrefixes = prefixesOf(criteria.types)
+  const events = (keys?.log ?? eventStore).readAll(streamPrefixes ? { filter: { streamPrefixes } } : {})
+  let count = 0
+  for await (const event of events) {
+    if (++count % LOOK === 0) {
+      looked(count, event)
+      if (signal?.aborted) break
+    }
+    if (!(isEncrypted(event) ? mayFit : fits)(event)) continue
+    const opened = keys && isEncrypted(event) ? await openEvent(keys, event) : event
+    if (needsContent && opened !== event && !fits(opened)) continue
+    const written = found(opened)
+    if (written) await written
+  }
+  return count
+}
+
+const LOOK = 1_000
+
+/** The cheapest tests first. */
+export function matcherOf({ actors, types, since, until, fields }: Criteria): Matcher {
+  const tests: Matcher[] = []
+  if (types.length > 0) {
+    const wanted = new Set(types)
+    tests.push(({ type }) => wanted.has(type))
+  }
+  if (since) tests.push(({ created }) => created >= since)
+  if (until) tests.push(({ created }) => created <= until)
+  if (actors.length > 0) {
+    const exact = new Set(actors.filter((actor) => !actor.endsWith('*')))
+    const prefixes = actors.filter((actor) => actor.endsWith('*')).map((actor) => actor.slice(0, -1))
+    tests.push((event) => {
+      const { actor } = metadataOf(event)
+      if (typeof actor !== 'string') return false
+      return exact.has(actor) || prefixes.some((prefix) => actor.startsWith(prefix))
+    })
+  }
+  if (fields.length > 0) {
+    const touching = fields.map(touchesField)
+    tests.push((event) => touching.some((touches) => touches(event)))
+  }
+  return (event) => tests.every((test) => test(event))
+}
+
+/** Fields that events change without naming them in their data. */
+const IMPLIED: Readonly<Record<string, readonly string[]>> = {
+  CustomerRegistered: ['status', 'newsletter'],
+  CustomerDeleted: ['status'],
+  CustomerTokensRevoked: ['tokenGeneration', 'keptToken'],
+  CustomerEmailChanged: ['passwordReset', 'confirmation', 'newsletterConfirmation'],
+  CustomerLocked: ['lockedUntil'],
+  CustomerPasswordChanged: ['passwordReset'],
+  PasswordResetRequested: ['passwordReset'],
+  EmailConfirmationRequested: ['confirmation'],
+  EmailConfirmed: ['confirmation'],
+  NewsletterSubscribed: ['newsletter', 'newsletterConfirmation'],
+  NewsletterConfirmationRequested: ['newsletter', 'newsletterConfirmation'],
+  NewsletterUnsubscribed: ['newsletter', 'newsletterConfirmation'],
+  DefaultBillingAddressSet: ['defaultBilling'],
+  DefaultShippingAddressSet: ['defaultShipping'],
+}
+const OF_ADDRESS: ReadonlySet<string> = new Set(Object.keys(addressFields.shape))
+
+/** The names that {@link touchesField} knows, but for addresses' ids and attributes' codes. */
+export const FIELD_NAMES: ReadonlySet<string> = new Set([
+  ...Object.values(eventSchemas).flatMap(({ shape }) => Object.keys(shape)),
+  ...Object.values(IMPLIED).flat(),
+  'addresses',
+])
+
+/** The parts of a field's name as in a timeline: `city`, `addresses.city`, `addresses.11.city`, `customAttributes.club`. */
+export function parseField(field: string): FieldName | undefined {
+  const parts = field.split('.')
+  const ofAddress = parts[0] === 'addresses'
+  if (ofAddress) parts.shift()
+  const addressId = ofAddress && /^\d+$/.test(parts[0] ?? '') ? Number(parts.shift()) : undefined
+  const [name, ...rest] = parts
+  const code = name === 'customAttributes' && rest.length > 0 ? rest.join('.') : undefined
+  if (rest.length > 0 && code === undefined) return undefined
+  if (name === undefined) return ofAddress ? { ofAddress, addressId, name, code } : undefined
+  return (ofAddress ? OF_ADDRESS : FIELD_NAMES).has(name) ? { ofAddress, addressId, name, code } : undefined
+}
+
+interface FieldName {
+  readonly ofAddress: boolean
+  readonly addressId: number | undefined
+  readonly name: string | undefined
+  readonly code: string | undefined
+}
+
+function touchesField(field: string): Matcher {
+  const { ofAddress, addressId, name, code } = parseField(field) ?? {}
+  return (event) => {
+    const { type } = event
+    const metadata = metadataOf(event)
+    // Of an older version, with the fields that it has by now.
+    const isVersioned = typeof metadata.schemaVersion === 'number'
+    const data = isVersioned ? upcast(type, event.data, metadata as EventMetadata) : event.data
+    if (typeof data !== 'object' || data === null) return false
+    const values = data as Readonly<Record<string, unknown>>
+    if (ofAddress) {
+      if (!type.startsWith('CustomerAddress')) return false
+      if (addressId !== undefined && values.addressId !== addressId) return false
+      // A removal touches all of an address's fields.
+      if (name === undefined || type === 'CustomerAddressRemoved') return true
+    }
+    if (name === undefined || name === 'addresses') return type.startsWith('CustomerAddress')
+    if (name === 'customAttributes') {
+      const attributes = values[type === 'CustomerAttributesChanged' ? 'attributes' : name]
+      if (typeof attributes !== 'object' || attributes === null) return false
+      return code === undefined ? Object.keys(attributes).length > 0 : Object.hasOwn(attributes, code)
+    }
+    return Object.hasOwn(values, name) || IMPLIED[type]?.includes(name) === true
+  }
+}
+
+/** The streams in which events of these types are; undefined: anywhere. The store leaves the others out by itself. */
+function prefixesOf(types: readonly string[]): string[] | undefined {
+  const prefixes = types.map(streamsWith)
+  if (prefixes.length === 0 || prefixes.some((each) => each.length === 0)) return undefined
+  return [...new Set(prefixes.flat())]
+}

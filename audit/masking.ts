@@ -1,0 +1,116 @@
+/**
+ * Personal data hidden: the fields stay named, their values don't show. What is not known to be harmless is personal, so
+ * that a new field is hidden until somebody has thought about it.
+ */
+import type { Json } from '../eventstore/port.ts'
+import type { CustomerDocument } from '../projections/customer.ts'
+import { isErased } from '../schema/events.ts'
+import type { Change } from './changes.ts'
+
+/** Fields of documents and events that tell nothing about the person. */
+const HARMLESS: ReadonlySet<string> = new Set([
+  // of the document
+  'version',
+  'id',
+  'revision',
+  'status',
+  'createdAt',
+  'groupId',
+  'newsletter',
+  'allowRemoteShoppingAssistance',
+  'rewardUpdateNotification',
+  'rewardWarningNotification',
+  'defaultBilling',
+  'defaultShipping',
+  'lastAddressId',
+  'tokenGeneration',
+  'keptToken',
+  'credentialsRevision',
+  'lockedUntil',
+  'confirmation',
+  'confirmationRequests',
+  'passwordReset',
+  'passwordResetRequests',
+  'newsletterConfirmation',
+  'newsletterRequests',
+  // of events
+  'customerId',
+  'addressId',
+  'isSubscribed',
+  'until',
+  'emailKey',
+  'emailKeys',
+  'floor',
+  'commit',
+  'prepare',
+  'unsent',
+  'upgrade',
+  'holder',
+  'reason',
+  'command',
+  'kind',
+  'subject',
+  'scope',
+  'jti',
+  'expiresAt',
+  'keyStoreId',
+  'masterKeyId',
+  'generation',
+  'destroyed',
+])
+
+/** Nobody is shown these, whatever the reason. */
+const WITHHELD: ReadonlySet<string> = new Set(['passwordHash'])
+const WITHHELD_VALUE = '(withheld)'
+
+const MASK = '•••'
+/** A shorter text would be told by its first letter, or nearly. */
+const SHORTEST_HINT = 4
+
+/** `Ann Lee` becomes `A•••`. Lists and groups keep their outline; null stays: nothing is there to hide. */
+export function maskValue(value: Json | undefined): Json {
+  if (value === null || value === undefined || value === '' || isErased(value)) return value ?? null
+  if (typeof value === 'string') {
+    const first = String.fromCodePoint(value.codePointAt(0) ?? 0)
+    return value.length < SHORTEST_HINT ? MASK : first + MASK
+  }
+  if (Array.isArray(value)) return value.map(maskValue)
+  if (typeof value === 'object') return mapValues(value as JsonObject, (each) => maskValue(each))
+  return MASK
+}
+
+/** An event's data as it may be shown. @param reveal with personal data */
+export function shownData(data: unknown, reveal: boolean): Json {
+  // Malformed JSON, or bytes: nobody knows what is in it.
+  if (typeof data !== 'object' || data === null || data instanceof Uint8Array || Array.isArray(data)) {
+    return reveal && !(data instanceof Uint8Array) ? (data as Json) : maskValue(String(data))
+  }
+  return mapValues(data as JsonObject, (value, name) =>
+    WITHHELD.has(name) ? WITHHELD_VALUE : reveal || HARMLESS.has(name) ? (value ?? null) : maskValue(value),
+  )
+}
+
+/** @param reveal with personal data */
+export function shownChange(change: Change, reveal: boolean): Change {
+  const [name = ''] = change.field.split('.')
+  if (reveal || HARMLESS.has(name)) return change
+  return { field: change.field, from: maskValue(change.from), to: maskValue(change.to) }
+}
+
+/** A document as it may be shown. @param reveal with personal data */
+export function shownDocument(document: CustomerDocument, reveal: boolean): Json {
+  if (reveal) return document as unknown as Json
+  const { addresses, ...fields } = document
+  const shown = mapValues(fields as unknown as JsonObject, (value, name) =>
+    HARMLESS.has(name) ? (value ?? null) : maskValue(value),
+  )
+  const masked = addresses.map(({ id, ...address }) => ({ id, ...(maskValue(address) as JsonObject) }))
+  return { ...shown, addresses: masked }
+}
+
+type JsonObject = { readonly [key: string]: Json | undefined }
+
+/** Into an object whose keys are its own, also one that is named `__proto__`. */
+function mapValues(data: JsonObject, change: (value: Json | undefined, name: string) => Json): { [key: string]: Json } {
+  return Object.fromEntries(Object.entries(data).map(([name, value]) => [name, change(value, name)]))
+}

@@ -1,0 +1,255 @@
+/**
+ * Checkpoints of the log: the size and root of its tree (tree.ts), signed, as events of the stream `logCheckpoints`. Each
+ * goes on from the tree's right edge that the one before has, so that only new events are read.
+ */
+import { sign, verify } from 'node:crypto'
+import { chained } from '../../eventstore/chain.ts'
+import { decode, encode, type Recorded } from '../../eventstore/codec.ts'
+import {
+  comparePositions,
+  type EventStore,
+  InvalidArgument,
+  type Position,
+  StreamNotFound,
+  WrongExpectedRevision,
+} from '../../eventstore/port.ts'
+import type { Log } from '../../projections/worker.ts'
+import type { CheckpointEvent } from '../../schema/events.ts'
+import type { PublicKey, SigningKey } from './signing-key.ts'
+import { createTree, edgeLength, leafHash, leafOf, rootOf, TREE_STREAMS } from './tree.ts'
+
+export const CHECKPOINT_STREAM = 'logCheckpoints'
+const DOMAIN = 'customer-log checkpoint v1'
+/** How soon a checkpoint that failed is tried again, at most. */
+const RETRY_MS = 60_000
+
+/** What is signed, and by whom. */
+export interface Checkpoint {
+  readonly size: number
+  /** Base64url. */
+  readonly root: string
+  /** Of the last event in the tree. */
+  readonly position: { readonly commit: string; readonly prepare: string }
+  readonly time: string
+  readonly keyId: string
+}
+
+/** A checkpoint as it was written. */
+export interface StoredCheckpoint extends Checkpoint {
+  readonly revision: number
+  readonly signature: string
+  readonly edge: readonly string[]
+}
+
+/** The newest checkpoint is not one to go on from: forged, or of another log. */
+export class CheckpointError extends Error {
+  override readonly name = 'CheckpointError'
+}
+
+/** The bytes under a signature: the UTF-8 of this JSON text, as `JSON.stringify` writes it. */
+export function signedBytes({ size, root, position, time, keyId }: Checkpoint): Buffer {
+  return Buffer.from(JSON.stringify([DOMAIN, size, root, position.commit, position.prepare, time, keyId]))
+}
+
+export function isSignedBy(checkpoint: Checkpoint, signature: string, key: PublicKey): boolean {
+  const bytes = fromBase64url(signature)
+  return checkpoint.keyId === key.id && bytes !== undefined && verify(null, signedBytes(checkpoint), key.key, bytes)
+}
+
+/** undefined for what is not the one text of its bytes: the last letter has bits to spare. */
+export function fromBase64url(text: string): Buffer | undefined {
+  const bytes = Buffer.from(text, 'base64url')
+  return bytes.toString('base64url') === text ? bytes : undefined
+}
+
+/** The checkpoints, the newest first. An event of the stream that is none is given as undefined. */
+export async function* readCheckpoints(
+  eventStore: EventStore,
+  direction: 'forwards' | 'backwards',
+): AsyncGenerator<StoredCheckpoint | { readonly revision: number; readonly size: undefined }, void, void> {
+  try {
+    for await (const event of eventStore.readStream(CHECKPOINT_STREAM, { direction })) {
+      const { revision } = event
+      let recorded: Recorded<CheckpointEvent> | undefined
+      try {
+        recorded = decode<CheckpointEvent>(event)
+      } catch {
+        // said by who reads it
+      }
+      const data = recorded?.data
+      yield isCheckpoint(data) ? { ...data, revision } : { revision, size: undefined }
+    }
+  } catch (error) {
+    if (!(error instanceof StreamNotFound)) throw error
+  }
+}
+
+/** Stored data may be forged: no more is believed of its shape than this. */
+function isCheckpoint(data: CheckpointEvent['data'] | undefined): data is CheckpointEvent['data'] {
+  const texts = [data?.root, data?.time, data?.keyId, data?.signature, data?.position?.commit, data?.position?.prepare]
+  return (
+    Number.isSafeInteger(data?.size) &&
+    texts.every((text) => typeof text === 'string') &&
+    Array.isArray(data?.edge) &&
+    data.edge.every((hash) => typeof hash === 'string')
+  )
+}
+
+async function newestCheckpoint(eventStore: EventStore): Promise<StoredCheckpoint | undefined> {
+  for await (const checkpoint of readCheckpoints(eventStore, 'backwards')) {
+    if (checkpoint.size !== undefined) return checkpoint
+    throw new CheckpointError(`Revision ${checkpoint.revision} of ${CHECKPOINT_STREAM} is no checkpoint.`)
+  }
+  return undefined
+}
+
+/**
+ * Writes a checkpoint where there are events since the last one.
+ * @returns it; undefined where there was nothing to write, or another process was faster
+ * @throws CheckpointError where the last one is not whole, or not of this log: it must not be signed anew | EventStoreUnavailable
+ */
+export async function writeCheckpoint(
+  eventStore: EventStore,
+  key: SigningKey,
+  options: { readonly now?: Date; readonly signal?: AbortSignal; readonly report?: (events: number) => void } = {},
+): Promise<Checkpoint | undefined> {
+  const { now = new Date(), signal, report } = options
+  const last = await newestCheckpoint(eventStore)
+  if (last && last.keyId === key.id && !isSignedBy(last, last.signature, key)) {
+    throw new CheckpointError(
+      `The checkpoint at revision ${last.revision} of ${CHECKPOINT_STREAM} has a forged signature.`,
+    )
+  }
+  // One of another key can't be checked, and in a log that was copied positions are others: then all events are read anew,
+  // and it has to come out the same.
+  const goesOn = last !== undefined && last.keyId === key.id && (await isAt(eventStore, positionOf(last)))
+  const begun = goesOn ? goOnFrom(last) : undefined
+  const tree = createTree(begun)
+  let position: Position | undefined
+  const from = begun && last ? positionOf(last) : undefined
+  for await (const event of eventStore.readAll({ from: from ?? 'start', filter: { streamPrefixes: TREE_STREAMS } })) {
+    if (signal?.aborted) return undefined
+    if (from && comparePositions(event.position, from) <= 0) continue
+    tree.add(leafHash(leafOf(event)))
+    position = event.position
+    if (last && !begun && tree.size === last.size && base64url(tree.root()) !== last.root) throw differs(last)
+    report?.(tree.size)
+  }
+  if (last && tree.size < last.size) throw differs(last)
+  if (position === undefined || tree.size === last?.size) return undefined
+  const checkpoint: Checkpoint = {
+    size: tree.size,
+    root: base64url(tree.root()),
+    position: { commit: String(position.commit), prepare: String(position.prepare) },
+    time: now.toISOString(),
+    keyId: key.id,
+  }
+  const signature = base64url(sign(null, signedBytes(checkpoint), key.privateKey))
+  const id = crypto.randomUUID()
+  const metadata = { $correlationId: id, $causationId: id, actor: 'checkpoints', at: checkpoint.time }
+  const data = { ...checkpoint, signature, edge: tree.edge.map(base64url) }
+  const event = encode({ type: 'LogCheckpointWritten', data }, id, metadata)
+  try {
+    await chained(eventStore).append(CHECKPOINT_STREAM, [event], { expected: last?.revision ?? 'no_stream' })
+    return checkpoint
+  } catch (error) {
+    if (error instanceof WrongExpectedRevision) return undefined
+    throw error
+  }
+}
+
+const base64url = (bytes: Buffer) => bytes.toString('base64url')
+
+function differs({ revision }: StoredCheckpoint): CheckpointError {
+  return new CheckpointError(`The log is not what the checkpoint at revision ${revision} of ${CHECKPOINT_STREAM} says.`)
+}
+
+/** The edge is not signed itself: it has to lead to the root that is. */
+function goOnFrom(last: StoredCheckpoint): { readonly size: number; readonly edge: readonly Buffer[] } {
+  const edge = last.edge.map((text) => Buffer.from(text, 'base64url'))
+  if (edge.length !== edgeLength(last.size) || base64url(rootOf(edge)) !== last.root) throw differs(last)
+  return { size: last.size, edge }
+}
+
+/** Whether the last event of a checkpoint stands where it says. */
+async function isAt(eventStore: EventStore, position: Position): Promise<boolean> {
+  const filter = { streamPrefixes: TREE_STREAMS }
+  try {
+    for await (const event of eventStore.readAll({ from: position, filter, maxCount: 1 })) {
+      return comparePositions(event.position, position) === 0
+    }
+  } catch (error) {
+    if (!(error instanceof InvalidArgument)) throw error
+  }
+  return false
+}
+
+function positionOf({ position }: Checkpoint): Position {
+  return { commit: BigInt(position.commit), prepare: BigInt(position.prepare) }
+}
+
+/**
+ * Writes checkpoints for as long as the process runs: one as soon as the last one is so many minutes old and there are
+ * events since. Processes that do so at once find each other's. Failures are logged, once each, and tried again.
+ */
+export function startCheckpoints(options: {
+  readonly eventStore: EventStore
+  readonly key: SigningKey
+  readonly minutes: number
+  readonly log: Log
+}): { stop(): Promise<void> } {
+  const { eventStore, key, minutes, log } = options
+  const every = minutes * 60_000
+  const stopping = new AbortController()
+  let timer: NodeJS.Timeout | undefined
+  let failure: string | undefined
+  let working = work()
+
+  async function work(): Promise<void> {
+    let wait = every
+    try {
+      const last = await newestCheckpoint(eventStore)
+      const age = last ? Date.now() - Date.parse(last.time) : every
+      if (age < every) wait = every - Math.max(age, 0)
+      else {
+        const written = await writeCheckpoint(eventStore, key, { signal: stopping.signal })
+        if (written)
+          log.info({ size: written.size, position: written.position.commit }, 'checkpoint of the log written')
+      }
+      failure = undefined
+    } catch (error) {
+      wait = Math.min(every, RETRY_MS)
+      const reason = (error as Error).message
+      if (reason !== failure)
+        log.error({ reason }, 'no checkpoint of the log can be written; see npm run audit -- verify')
+      failure = reason
+    }
+    if (stopping.signal.aborted) return
+    timer = setTimeout(() => {
+      working = work()
+    }, wait).unref()
+  }
+
+  return {
+    async stop() {
+      stopping.abort()
+      clearTimeout(timer)
+      await working
+    },
+  }
+}
+
+/** The same, as the configuration says: nothing where checkpoints are off, or there is no key to sign them with. */
+export function startConfiguredCheckpoints(
+  eventStore: EventStore,
+  key: SigningKey | undefined,
+  minutes: number,
+  log: Log,
+): { stop(): Promise<void> } {
+  if (minutes === 0) return { async stop() {} }
+  if (key === undefined) {
+    log.warn({}, 'no checkpoints of the log are written: AUDIT_SIGNING_KEY is not set')
+    return { async stop() {} }
+  }
+  return startCheckpoints({ eventStore, key, minutes, log })
+}

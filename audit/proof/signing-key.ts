@@ -1,0 +1,66 @@
+/** The key that signs the log's checkpoints (Ed25519), and the public ones that they are checked with. */
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import { checkKeys, hasFingerprint } from '../../eventstore/key-fingerprints.ts'
+import type { EventStore } from '../../eventstore/port.ts'
+import { type Configuration, ConfigurationError } from '../../runtime/configuration.ts'
+import { findKey, loadKey, readSigningKey, thumbprint } from '../../runtime/service-keys.ts'
+
+export interface PublicKey {
+  /** RFC 7638 thumbprint. */
+  readonly id: string
+  readonly key: KeyObject
+}
+
+export interface SigningKey extends PublicKey {
+  readonly privateKey: KeyObject
+}
+
+/**
+ * The service's key: configured, or in the data folder of an embedded event store. undefined: neither.
+ * @throws ConfigurationError for another kind of key
+ */
+export function loadSigningKey(configuration: Configuration): SigningKey | undefined {
+  const text = findKey(configuration, 'AUDIT_SIGNING_KEY')
+  return text === undefined ? undefined : readAuditKey(text)
+}
+
+/**
+ * Compares the audit key with the log. Where checkpoints are written, one that was signed before must not go without a key.
+ * @throws ConfigurationError for a wrong or missing key | EventStoreUnavailable
+ */
+export async function checkAuditKey(
+  eventStore: EventStore,
+  configuration: Configuration,
+  options: { readonly record: boolean },
+): Promise<void> {
+  const auditSigningKey = findKey(configuration, 'AUDIT_SIGNING_KEY')
+  await checkKeys(eventStore, { auditSigningKey }, options)
+  const isNeeded = auditSigningKey === undefined && configuration.CHECKPOINT_MINUTES > 0
+  if (isNeeded && (await hasFingerprint(eventStore, 'audit-signing'))) loadKey(configuration, 'AUDIT_SIGNING_KEY')
+}
+
+/** @throws ConfigurationError for what is no Ed25519 private key (PEM or JWK), without quoting it */
+export function readAuditKey(text: string): SigningKey {
+  const privateKey = readSigningKey(text, 'AUDIT_SIGNING_KEY')
+  return { ...describeKey(createPublicKey(privateKey)), privateKey }
+}
+
+/** @throws ConfigurationError for what is no Ed25519 public key (PEM) */
+export function readPublicKey(text: string, name: string): PublicKey {
+  try {
+    // A private key would do as well, but has no place where a check is made.
+    if (text.includes('PRIVATE KEY')) throw new TypeError('a private key')
+    return describeKey(createPublicKey(text))
+  } catch {
+    throw new ConfigurationError(
+      `${name} can't be used; accepted: an Ed25519 public key (PEM), as npm run audit -- key prints it.`,
+    )
+  }
+}
+
+export const publicPem = ({ key }: PublicKey): string => key.export({ format: 'pem', type: 'spki' }).toString()
+
+function describeKey(key: KeyObject): PublicKey {
+  if (key.asymmetricKeyType !== 'ed25519') throw new TypeError('not Ed25519')
+  return { id: thumbprint(key), key }
+}

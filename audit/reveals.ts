@@ -1,0 +1,32 @@
+/** Who was shown personal data, and why: recorded before anything is shown. */
+import { chained } from '../eventstore/chain.ts'
+import { encode } from '../eventstore/codec.ts'
+import type { EventStore } from '../eventstore/port.ts'
+
+export const REVEALS_STREAM = 'auditReveals'
+
+export interface Reveal {
+  /** null: of more than one customer. */
+  readonly customerId: number | null
+  /** What was asked; no personal data in it. */
+  readonly command: string
+  readonly reason: string
+  /** `operator:<user>` or `service:<name>` */
+  readonly actor: string
+  /** Default: a new one. */
+  readonly correlationId?: string
+}
+
+/** @throws EventStoreUnavailable: then nothing may be shown */
+export async function recordReveal(eventStore: EventStore, reveal: Reveal): Promise<void> {
+  const { customerId, command, reason, actor } = reveal
+  const id = crypto.randomUUID()
+  const metadata = {
+    $correlationId: reveal.correlationId ?? id,
+    $causationId: id,
+    actor,
+    at: new Date().toISOString(),
+  }
+  const event = encode({ type: 'PersonalDataRevealed', data: { customerId, command, reason } }, id, metadata)
+  await chained(eventStore).append(REVEALS_STREAM, [event], { expected: 'any' })
+}

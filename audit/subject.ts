@@ -1,0 +1,52 @@
+/** `npm run audit -- subject`: everything that is held of one person (GDPR art. 15 and 20). */
+import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
+import { orNone } from '../eventstore/read.ts'
+import { readAccount, streamsOfAccount, streamsOfAddress } from '../projections/erasure.ts'
+import { foldCustomer } from '../projections/fold.ts'
+import { emailKeyOf } from '../schema/email-key.ts'
+import { fieldsOf } from './changes.ts'
+import { type EventRecord, recordOf } from './records.ts'
+import { REVEALS_STREAM } from './reveals.ts'
+import { streamsOf } from './timeline.ts'
+
+/**
+ * @param isShown whether an event's time is not over
+ * @returns what becomes the file. Password hashes are withheld: they tell the person nothing, and a thief much.
+ * @throws EventStoreUnavailable; the error of an event that can't be applied
+ */
+export async function subjectData(
+  eventStore: EventStore,
+  customerId: number,
+  emailHashKey: string,
+  isShown: (event: RecordedEvent) => boolean,
+): Promise<object> {
+  const document = await foldCustomer(eventStore, customerId)
+  const { addresses: emailAddresses } = await readAccount(eventStore, customerId)
+  const keys = emailAddresses.map((email) => emailKeyOf(emailHashKey, email))
+  const streams = [
+    ...Object.values(streamsOf(customerId)),
+    ...Object.values(streamsOfAccount(customerId)),
+    ...keys.flatMap((key) => Object.values(streamsOfAddress(key))),
+  ]
+  const events: EventRecord[] = []
+  for (const stream of streams) {
+    for await (const event of orNone(eventStore.readStream(stream)))
+      if (isShown(event)) events.push(recordOf(event, true))
+  }
+  const disclosures: EventRecord[] = []
+  for await (const event of orNone(eventStore.readStream(REVEALS_STREAM))) {
+    const { customerId: whose } = (event.data ?? {}) as { customerId?: unknown }
+    // Some were of more customers than one, this one maybe among them.
+    if (whose === customerId || whose === null) disclosures.push(recordOf(event, true))
+  }
+  return {
+    customerId,
+    time: new Date().toISOString(),
+    state: Object.fromEntries(fieldsOf(document).map(({ field, value }) => [field, value])),
+    emailAddresses,
+    /** Whatever was ever written of the person, in the order of time. */
+    events: events.sort((a, b) => Number(a.position) - Number(b.position)),
+    /** Who was shown personal data. */
+    disclosures,
+  }
+}

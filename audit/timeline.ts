@@ -1,0 +1,219 @@
+/**
+ * What happened to one customer, in the order of time: the events of its stream with the fields that each changed, and
+ * beside them who came from where and what operators decided.
+ */
+import { decode } from '../eventstore/codec.ts'
+import type { EventStore, Json, RecordedEvent } from '../eventstore/port.ts'
+import { orNone } from '../eventstore/read.ts'
+import { absentCustomer, type CustomerDocument, project } from '../projections/customer.ts'
+import { customerStream, skipOrThrow } from '../projections/fold.ts'
+import type { CustomerEvent, EventMetadata } from '../schema/events.ts'
+import { type Change, changesBetween } from './changes.ts'
+import { isAfter, type Moment } from './moments.ts'
+
+export interface TimelineEntry {
+  readonly stream: string
+  readonly revision: number
+  readonly id: string
+  readonly type: string
+  /** When the store wrote it. */
+  readonly created: Date
+  /** When it was decided, as its metadata has it (ISO 8601, UTC). */
+  readonly decidedAt: string
+  readonly actor: string
+  /** The request (correlation id) that led to it. */
+  readonly requestId: string
+  readonly changes: readonly Change[]
+  /** Of an event beside the customer's stream: what it says. */
+  readonly details: { readonly [name: string]: Json }
+  /** Why it could not be applied, where it could not. */
+  readonly problem?: string
+  /** Where the timeline goes on after this entry. */
+  readonly places: Places
+}
+
+/** The revision of the last entry of each stream; -1: none yet. */
+export interface Places {
+  readonly customer: number
+  readonly access: number
+  readonly skips: number
+}
+
+export const START: Places = { customer: -1, access: -1, skips: -1 }
+
+/** The streams that tell of one customer. */
+export const streamsOf = (customerId: number): Readonly<Record<keyof Places, string>> => ({
+  customer: customerStream(customerId),
+  access: `customerAccess-${customerId}`,
+  skips: `customerSkips-${customerId}`,
+})
+
+/** One event of a customer's stream, and the document before and after it. */
+export interface Step {
+  readonly event: RecordedEvent
+  readonly before: CustomerDocument
+  readonly after: CustomerDocument
+  /** Where the event can't be applied and no operator has said to go on without it. */
+  readonly error?: unknown
+}
+
+/** Folds a customer's stream event by event. One that can't be applied changes nothing. @throws EventStoreUnavailable */
+export async function* steps(eventStore: EventStore, customerId: number): AsyncGenerator<Step> {
+  let before = absentCustomer(customerId)
+  for await (const event of orNone(eventStore.readStream(customerStream(customerId)))) {
+    let after: CustomerDocument
+    let failure: { error: unknown } | undefined
+    try {
+      after = project(before, decode<CustomerEvent>(event))
+    } catch (error) {
+      try {
+        after = await skipOrThrow(eventStore, before, error)
+      } catch (stillThere) {
+        if (stillThere !== error) throw stillThere
+        failure = { error }
+        after = { ...before, revision: event.revision }
+      }
+    }
+    yield { event, before, after, ...failure }
+    before = after
+  }
+}
+
+/** What is known of a customer as of a moment. */
+export interface CustomerAt {
+  readonly document: CustomerDocument
+  /** When the store wrote the event that the document ends with. */
+  readonly created: Date
+}
+
+/**
+ * The customer as of the moments, in their order; undefined for one before the customer's first event, and for a revision
+ * that the stream has not come to.
+ * @throws the error of an event that can't be applied; EventStoreUnavailable
+ */
+export async function customerAt(
+  eventStore: EventStore,
+  customerId: number,
+  moments: readonly Moment[],
+): Promise<(CustomerAt | undefined)[]> {
+  const found = new Map<Moment, CustomerAt>()
+  let last: CustomerAt | undefined
+  const open = new Set(moments)
+  for await (const { event, after, error } of steps(eventStore, customerId)) {
+    for (const moment of open) {
+      if (!isAfter(event, moment)) continue
+      if (last) found.set(moment, last)
+      open.delete(moment)
+    }
+    if (open.size === 0) break
+    if (error !== undefined) throw error
+    last = { document: after, created: event.created }
+  }
+  for (const moment of open) {
+    if (last && (!('revision' in moment) || moment.revision === last.document.revision)) found.set(moment, last)
+  }
+  return moments.map((moment) => found.get(moment))
+}
+
+/** The timeline, oldest first. @param after an earlier entry's `places`: goes on behind it. @throws EventStoreUnavailable */
+export function timeline(
+  eventStore: EventStore,
+  customerId: number,
+  after: Places = START,
+): AsyncGenerator<TimelineEntry> {
+  const streams = streamsOf(customerId)
+  return inOrder(after, {
+    customer: customerEntries(eventStore, customerId, after.customer),
+    access: besideEntries(eventStore, streams.access, after.access),
+    skips: besideEntries(eventStore, streams.skips, after.skips),
+  })
+}
+
+/** The events of the timeline as they were written. */
+export function timelineEvents(eventStore: EventStore, customerId: number): AsyncGenerator<RecordedEvent> {
+  const { customer, access, skips } = streamsOf(customerId)
+  const events = (stream: string) => orNone(eventStore.readStream(stream))
+  return merge(
+    [events(customer), events(access), events(skips)],
+    ({ created }) => created.getTime(),
+    ({ value }) => value,
+  )
+}
+
+type Entry = Omit<TimelineEntry, 'places'>
+
+async function* inOrder(
+  start: Places,
+  sources: Readonly<Record<keyof Places, AsyncGenerator<Entry>>>,
+): AsyncGenerator<TimelineEntry> {
+  const names = ['customer', 'access', 'skips'] as const
+  let places = start
+  yield* merge(
+    names.map((name) => sources[name]),
+    ({ created }) => created.getTime(),
+    ({ value, source }) => {
+      places = { ...places, [names[source] as string]: value.revision }
+      return { ...value, places }
+    },
+  )
+}
+
+async function* customerEntries(eventStore: EventStore, customerId: number, after: number): AsyncGenerator<Entry> {
+  for await (const { event, before, after: now, error } of steps(eventStore, customerId)) {
+    if (event.revision <= after) continue
+    const problem = error === undefined ? {} : { problem: (error as Error).message }
+    yield { ...entryOf(event), changes: changesBetween(before, now), details: {}, ...problem }
+  }
+}
+
+async function* besideEntries(eventStore: EventStore, stream: string, after: number): AsyncGenerator<Entry> {
+  for await (const event of orNone(eventStore.readStream(stream, { from: after + 1 }))) {
+    const isGroup = typeof event.data === 'object' && event.data !== null && !Array.isArray(event.data)
+    yield { ...entryOf(event), changes: [], details: isGroup ? (event.data as { [name: string]: Json }) : {} }
+  }
+}
+
+function entryOf(event: RecordedEvent): Omit<Entry, 'changes' | 'details'> {
+  const { stream, revision, id, type, created } = event
+  const { actor, at, $correlationId } = metadataOf(event)
+  return {
+    stream,
+    revision,
+    id,
+    type,
+    created,
+    decidedAt: at ?? '',
+    actor: actor ?? '',
+    requestId: $correlationId ?? '',
+  }
+}
+
+/** The metadata as far as it is there: an auditor sees events that this service did not write, too. */
+export function metadataOf({ metadata }: Pick<RecordedEvent, 'metadata'>): Partial<EventMetadata> {
+  return typeof metadata === 'object' && metadata !== null ? (metadata as Partial<EventMetadata>) : {}
+}
+
+/** Merges sources, each of them in order; of equals the earlier source's come first. Ended early, it ends the sources. */
+async function* merge<T, R>(
+  sources: readonly AsyncGenerator<T>[],
+  orderOf: (value: T) => number,
+  give: (next: { readonly value: T; readonly source: number }) => R,
+): AsyncGenerator<R> {
+  try {
+    const heads = await Promise.all(sources.map((source) => source.next()))
+    for (;;) {
+      let chosen = -1
+      for (const [index, head] of heads.entries()) {
+        if (head.done) continue
+        const best = heads[chosen]
+        if (best === undefined || best.done || orderOf(head.value) < orderOf(best.value)) chosen = index
+      }
+      const head = heads[chosen]
+      if (head === undefined || head.done) return
+      yield give({ value: head.value, source: chosen })
+      heads[chosen] = await (sources[chosen] as AsyncGenerator<T>).next()
+    }
+  } finally {
+    for (const source of sources) await source.return(undefined)
+  }
+}

@@ -1,0 +1,20 @@
+/** The health check of a container: exit code 0 where the URL answers 200 within three seconds. `node bin/healthcheck.ts URL` */
+import { get } from 'node:http'
+
+const LIMIT_MS = 3_000
+const [url = ''] = process.argv.slice(2)
+
+function finish(problem?: string): never {
+  if (problem !== undefined) console.error(`${url} ${problem}`)
+  process.exit(problem === undefined ? 0 : 1)
+}
+
+try {
+  get(url, { timeout: LIMIT_MS, agent: false }, ({ statusCode }) =>
+    finish(statusCode === 200 ? undefined : `answers ${statusCode}`),
+  )
+    .on('timeout', () => finish(`does not answer within ${LIMIT_MS} ms`))
+    .on('error', ({ message }) => finish(`does not answer: ${message}`))
+} catch (error) {
+  finish(`can't be asked: ${(error as Error).message}`)
+}

@@ -1,0 +1,233 @@
+/** `npm run rebuild`: see rebuild.ts. Prints what it finds on standard output, its progress on standard error. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { openLog } from '../eventstore/open.ts'
+import type { EventStore } from '../eventstore/port.ts'
+import { openReadModel } from '../projections/open.ts'
+import type { ReadModel } from '../projections/read-model.ts'
+import {
+  chooseGeneration,
+  compareGenerations,
+  compareWithLog,
+  type Difference,
+  describe,
+  type Progress,
+  startFilling,
+} from '../projections/rebuild.ts'
+import { compareCheckpoint } from '../projections/worker.ts'
+import { ConfigurationError } from '../runtime/configuration.ts'
+import { readArguments, runCommand } from '../runtime/process.ts'
+import { showProgress } from '../runtime/progress.ts'
+
+const ACTIONS = ['verify', 'roll-back', 'drop', 'status'] as const
+const USAGE = '--verify, --roll-back, --drop, --status, or none of them with --accept-differences'
+/** Differences that are listed one by one. */
+const MOST_LISTED = 100
+
+await runCommand(async (configuration, signal) => {
+  const { READMODEL_URL } = configuration
+  const { values } = readArguments(
+    {
+      options: {
+        verify: { type: 'boolean', default: false },
+        'roll-back': { type: 'boolean', default: false },
+        drop: { type: 'boolean', default: false },
+        status: { type: 'boolean', default: false },
+        'accept-differences': { type: 'boolean', default: false },
+      },
+    },
+    USAGE,
+  )
+  const actions = ACTIONS.filter((action) => values[action])
+  if (actions.length > 1)
+    throw new ConfigurationError(`--${actions.join(' and --')} exclude each other; accepted: ${USAGE}.`)
+  const { eventStore } = await openLog(configuration, {
+    onDrop: (reason) => console.error(`${reason} It tries again.`),
+  })
+  const readModel = openReadModel(READMODEL_URL)
+  try {
+    switch (actions[0]) {
+      case 'verify':
+        return await verify(eventStore, readModel, signal)
+      case 'roll-back':
+        return await rollBack(eventStore, readModel, READMODEL_URL)
+      case 'drop':
+        return await drop(readModel)
+      case 'status':
+        return await status(readModel, READMODEL_URL)
+      default:
+        return await rebuild(eventStore, readModel, READMODEL_URL, signal, values['accept-differences'] === true)
+    }
+  } finally {
+    await readModel.close()
+    await eventStore.close()
+  }
+})
+
+async function rebuild(
+  eventStore: EventStore,
+  live: ReadModel,
+  url: string,
+  signal: AbortSignal,
+  acceptDifferences: boolean,
+): Promise<number> {
+  await eventStore.ping() // else it would wait for it, with a generation begun
+  const generations = await chooseGeneration(live)
+  if (generations.isBegun) console.log(`Generation ${generations.next} was begun before: it goes on.`)
+  const next = openReadModel(url, { generation: generations.next })
+  const bar = showProgress(`filling generation ${generations.next}`, 'events')
+  const filling = startFilling({
+    eventStore,
+    readModel: next,
+    log: { info() {}, warn: complain, error: complain },
+    report: ({ done, share, position }) => bar.report(done, share, position),
+  })
+  try {
+    const stopped = new Promise<'stopped'>((resolve) => signal.addEventListener('abort', () => resolve('stopped')))
+    if (signal.aborted || (await Promise.race([filling.complete, stopped])) === 'stopped') {
+      bar.stop()
+      await filling.stop()
+      console.log('Stopped. The same command goes on from here.')
+      return 130
+    }
+    bar.stop()
+    const [current] = (await live.generations()).filter((each) => each.live)
+    if (current?.checkpoint?.complete) {
+      const comparing = showProgress('comparing with the live generation', 'documents')
+      let count = 0
+      const differences = compareGenerations(next, live, ({ done, share }) => comparing.report(done, share))
+      await list(
+        differences,
+        () => signal.aborted,
+        // What can't be read says nothing against what takes its place.
+        ({ fields }) => void (fields === 'unreadable' || count++),
+      )
+      comparing.stop()
+      if (signal.aborted) {
+        console.log('Stopped. The same command goes on from here.')
+        return 130
+      }
+      if (count > 0 && !acceptDifferences) {
+        console.log(`${count} documents differ: generation ${generations.next} is filled, but not live.`)
+        console.log('  npm run rebuild -- --accept-differences   switches to it none the less')
+        console.log('  npm run rebuild -- --drop                 forgets it, so that the next rebuild begins anew')
+        return 1
+      }
+    } else console.log(`Generation ${generations.live} is not complete: there is nothing to compare with.`)
+    if (!(await live.switchGeneration(generations.live, generations.next))) {
+      console.log('Another rebuild was faster: nothing is switched. See npm run rebuild -- --status')
+      return 1
+    }
+    // What group workers applied to the old generation just before the switch is in the log: it has to be in the new one.
+    await Promise.race([filling.caughtUp(), stopped])
+    console.log(`Generation ${generations.next} is live. The one before is kept:`)
+    console.log('  npm run rebuild -- --roll-back   back to it')
+    console.log('  npm run rebuild -- --drop        forget it')
+    return 0
+  } finally {
+    await filling.stop()
+    await next.close()
+  }
+}
+
+/** Prints differences, the first of them one by one. @param told of each */
+async function list(
+  differences: AsyncIterable<Difference>,
+  isOver: () => boolean,
+  told: (difference: Difference) => void,
+): Promise<void> {
+  let count = 0
+  for await (const difference of differences) {
+    if (isOver()) break
+    count++
+    told(difference)
+    if (count <= MOST_LISTED) console.log(describe(difference))
+  }
+  if (count > MOST_LISTED) console.log(`... and ${count - MOST_LISTED} more`)
+}
+
+async function verify(eventStore: EventStore, readModel: ReadModel, signal: AbortSignal): Promise<number> {
+  const bar = showProgress('verifying', 'customers')
+  const report = ({ done, share, position }: Progress) => bar.report(done, share, position)
+  let count = 0
+  for await (const difference of compareWithLog(eventStore, readModel, report, signal)) {
+    count++
+    console.log(describe(difference))
+  }
+  bar.stop()
+  if (signal.aborted) {
+    console.log(`Stopped before its end; ${count} documents differed so far.`)
+    return 130
+  }
+  console.log(count === 0 ? 'The documents are those of the log.' : `${count} documents differ from the log.`)
+  return count === 0 ? 0 : 1
+}
+
+async function rollBack(eventStore: EventStore, readModel: ReadModel, url: string): Promise<number> {
+  const generations = await readModel.generations()
+  const current = generations.find((each) => each.live)
+  const live = current?.number ?? 1
+  const before = generations.filter(({ number, checkpoint }) => number < live && checkpoint !== null).at(-1)
+  if (before === undefined) {
+    console.log(`Generation ${live} is live; there is none before it to go back to.`)
+    return 1
+  }
+  const isOther = current?.checkpoint && before.checkpoint?.origin !== current.checkpoint.origin
+  if (isOther || !(await isOfLog(eventStore, url, before.number))) {
+    console.log(`Generation ${before.number} is of another log: its documents are not this service's. See --drop`)
+    return 1
+  }
+  if (!(await readModel.switchGeneration(live, before.number))) {
+    console.log('Another switch was faster: nothing is switched. See npm run rebuild -- --status')
+    return 1
+  }
+  console.log(
+    `Generation ${before.number} is live again. What it has missed is caught up; until then queries fold the streams.`,
+  )
+  return 0
+}
+
+/** Whether a generation was made of this log: not of one that was lost since, or of what a restored one no longer has. */
+async function isOfLog(eventStore: EventStore, url: string, number: number): Promise<boolean> {
+  const generation = openReadModel(url, { generation: number })
+  try {
+    return (await compareCheckpoint(eventStore, generation)).isOfLog
+  } finally {
+    await generation.close()
+  }
+}
+
+async function drop(readModel: ReadModel): Promise<number> {
+  const others = (await readModel.generations()).filter(({ live }) => !live)
+  await delay(others.length > 0 ? 1_000 : 0) // whoever is still on one of them goes over first
+  for (const { number } of others) {
+    await readModel.dropGeneration(number)
+    console.log(`Generation ${number} is dropped.`)
+  }
+  if (others.length === 0) console.log('There is only the live generation.')
+  return 0
+}
+
+async function status(readModel: ReadModel, url: string): Promise<number> {
+  for (const { number, live, checkpoint } of await readModel.generations()) {
+    const state = checkpoint === null ? 'empty' : checkpoint.complete ? 'complete' : 'being filled'
+    const place = checkpoint ? `, at position ${checkpoint.position.commit}` : ''
+    console.log(`generation ${number}: ${live ? 'live, ' : ''}${state}${place}, ${await count(url, number)} documents`)
+  }
+  return 0
+}
+
+async function count(url: string, generation: number): Promise<number> {
+  const readModel = openReadModel(url, { generation })
+  try {
+    const ids = new Set<number>()
+    for await (const some of readModel.customers()) for (const id of some) ids.add(id)
+    return ids.size
+  } finally {
+    await readModel.close()
+  }
+}
+
+function complain(details: object, message: string): void {
+  const { reason } = details as { reason?: string }
+  console.error(`${message}${reason ? `: ${reason}` : ''}`)
+}

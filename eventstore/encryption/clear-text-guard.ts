@@ -1,0 +1,46 @@
+/**
+ * The last look before an event is stored: appends to streams that the table of streams does not know, events that do not
+ * belong in their stream, and personal data in clear are refused. It stands below the encryption, so whatever forgets to
+ * encrypt fails when it writes, not when somebody reads a backup.
+ */
+import { PERSONAL_FIELDS } from '../../schema/events.ts'
+import { refusalOf } from '../../schema/streams.ts'
+import { type EventStore, InvalidArgument, type NewEvent } from '../port.ts'
+import type { CustomerKeys } from './customer-keys.ts'
+
+/** The store, with appends that are refused (`InvalidArgument`, nothing is written) where they break the table of streams. */
+export function guarded(eventStore: EventStore): EventStore {
+  return {
+    ...eventStore,
+    async append(stream, events, options) {
+      for (const event of events) {
+        const refusal = refusalOf(stream, event.type) ?? clearTextIn(event)
+        if (refusal) throw new InvalidArgument(refusal)
+      }
+      return eventStore.append(stream, events, options)
+    },
+  }
+}
+
+/**
+ * The keys of a log whose personal data is to be erased.
+ * @throws InvalidArgument for a store without keys: nothing of it could be destroyed, and nobody may take it for erased
+ */
+export function keysOf({ keys }: EventStore): CustomerKeys {
+  if (keys === undefined) throw new InvalidArgument('This event store has no keys: it can not erase anybody.')
+  return keys
+}
+
+/** What is personal in an event and not encrypted. Names the field, never its value. */
+function clearTextIn({ type, data }: NewEvent): string | undefined {
+  const personal = PERSONAL_FIELDS.get(type)
+  if (personal === undefined) return undefined
+  if (typeof data !== 'object' || data === null || Array.isArray(data) || data instanceof Uint8Array) {
+    return `Event "${type}" has personal fields; its data has to be an object.`
+  }
+  const fields = data as Readonly<Record<string, unknown>>
+  for (const name in fields) {
+    if (personal.has(name) && fields[name] != null) return `Event "${type}": the personal field ${name} is in clear.`
+  }
+  return undefined
+}

@@ -1,0 +1,124 @@
+/** The client's errors as the port's. */
+import {
+  AccessDeniedError,
+  CancelledError,
+  convertToCommandError,
+  DeadlineExceededError,
+  isCommandError,
+  MaxAppendSizeExceededError,
+  NotLeaderError,
+  StreamDeletedError,
+  StreamNotFoundError,
+  StreamTombstonedError,
+  TimeoutError,
+  UnavailableError,
+  WrongExpectedVersionError,
+} from '@kurrent/kurrentdb-client'
+import {
+  AppendTooLarge,
+  EventStoreUnavailable,
+  type ExpectedRevision,
+  InvalidArgument,
+  StreamDeleted,
+  StreamNotFound,
+  WrongExpectedRevision,
+} from '../port.ts'
+import type { Endpoint } from './url.ts'
+
+const CANCELLED = 1
+const INVALID_ARGUMENT = 3
+const DEADLINE_EXCEEDED = 4
+const UNAVAILABLE = 14
+
+/**
+ * What a failed call says of its node and of itself:
+ * - `leader`: another node leads, at that place; nothing was done
+ * - `notReady`: the node takes no calls, or knows no leader; nothing was done
+ * - `busy`: nothing was done, another time it may be
+ * - `broken`: no answer, or none that tells what was done
+ * - `answered`: an answer; the same call would get it again
+ */
+export type Failure =
+  | { readonly kind: 'leader'; readonly leader: Endpoint }
+  | { readonly kind: 'notReady' | 'busy' | 'broken' | 'answered' }
+
+/** What the server says where it has not taken a call (EventStoreDB's RpcExceptions and its BatchAppend). */
+const NOT_READY = /Server Is Not Ready|No leader info available/
+const BUSY = /Server Is (Too )?Busy/
+
+export function failureOf(raised: unknown): Failure {
+  if (raised instanceof EventStoreUnavailable) return { kind: 'broken' }
+  const error = isGrpcError(raised) ? convertToCommandError(raised) : raised
+  if (error instanceof NotLeaderError) {
+    const { address, port } = error.leader
+    return { kind: 'leader', leader: { host: address, port } }
+  }
+  if (isOfClosedChannel(error)) return { kind: 'broken' }
+  if (!('code' in (error as object))) return { kind: 'answered' }
+  const { message } = error as Error
+  if (NOT_READY.test(message)) return { kind: 'notReady' }
+  if (BUSY.test(message)) return { kind: 'busy' }
+  const isBroken =
+    error instanceof UnavailableError ||
+    error instanceof CancelledError ||
+    error instanceof TimeoutError ||
+    error instanceof DeadlineExceededError ||
+    [CANCELLED, UNAVAILABLE].includes((error as { code?: number }).code ?? 0)
+  return { kind: isBroken ? 'broken' : 'answered' }
+}
+/** What a read of $all answers to a position within the log that is not a record's, with the code UNKNOWN. */
+const INVALID_POSITION = /^Unexpected \w*ReadAllResult: InvalidPosition/
+
+/**
+ * @param stream the stream of the call; the server's own word counts where it gives one
+ * @param expected what the append expected: the server repeats it in another form
+ */
+export function toPortError(raised: unknown, stream = '', expected: ExpectedRevision = 'any'): unknown {
+  const error = isGrpcError(raised) ? convertToCommandError(raised) : raised
+  if (error instanceof WrongExpectedVersionError) {
+    const { actualState } = error
+    return new WrongExpectedRevision(
+      stream,
+      expected,
+      typeof actualState === 'bigint' ? Number(actualState) : 'no_stream',
+    )
+  }
+  if (error instanceof StreamDeletedError || error instanceof StreamTombstonedError) return new StreamDeleted(stream)
+  if (error instanceof StreamNotFoundError) return new StreamNotFound(stream)
+  if (error instanceof MaxAppendSizeExceededError) return new AppendTooLarge(error.maxAppendSize)
+  if (error instanceof AccessDeniedError) {
+    return new EventStoreUnavailable(
+      'The event store refuses these credentials: see EVENTSTORE_URL and the streams’ access lists.',
+    )
+  }
+  if (error instanceof TypeError || error instanceof RangeError) return error // a fault of ours
+  if (Number((error as { code?: unknown }).code) === INVALID_ARGUMENT) {
+    return new InvalidArgument(`The event store refuses the call: ${detailsOf(error)}.`)
+  }
+  if (INVALID_POSITION.test(detailsOf(error))) {
+    return new InvalidArgument('The position is not one of this log.')
+  }
+  if (isOfClosedChannel(error)) return new EventStoreUnavailable('The event store does not answer: connection lost.')
+  if (isCommandError(error as Error) || 'code' in (error as object)) {
+    return new EventStoreUnavailable(`The event store does not answer: ${detailsOf(error)}.`)
+  }
+  return error
+}
+
+/** What gRPC throws for a call that begins when its node has just been left: nothing was sent. */
+function isOfClosedChannel(error: unknown): boolean {
+  return error instanceof Error && error.message === 'Channel has been shut down'
+}
+
+/** As the stub gives them; the client's own are converted already. */
+function isGrpcError(error: unknown): error is Error {
+  return error instanceof Error && 'metadata' in error && 'details' in error
+}
+
+/** gRPC's own words, without the number before them and without the address list of a failed connection. */
+export function detailsOf(error: unknown): string {
+  const { message, type, code } = error as { message?: string; type?: string; code?: number }
+  if (code === DEADLINE_EXCEEDED) return 'no answer in time'
+  const details = (message ?? '').replace(/^\d+ [A-Z_]+: /, '').split('. Last error')[0]
+  return (details || type || 'no reason given').replace(/\.$/, '')
+}

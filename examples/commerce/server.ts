@@ -1,0 +1,43 @@
+/** SAMPLE subgraphs, catalogue and orders, in one server. Not for production. */
+import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions, LogController } from 'fastify'
+import { createTokenVerifier, type KeySource } from '../../gateway/http/tokens.ts'
+import { catalogSchema } from './catalog.ts'
+import { serveSubgraph } from './mercurius.ts'
+import { type OrdersContext, ordersSchema } from './orders.ts'
+
+export type SamplesOptions = {
+  /** Against which keys the order subgraph verifies customers' tokens. */
+  readonly keys: KeySource
+  /** Fastify's logger option; nothing is logged without it. */
+  readonly logger?: NonNullable<FastifyServerOptions['logger']>
+}
+
+/** Both sample subgraphs: `/catalog/graphql` and `/orders/graphql`. The caller listens and closes. */
+export async function buildSamples({ keys, logger = false }: SamplesOptions): Promise<FastifyInstance> {
+  const app = Fastify({ logger, logController: new LogController({ disableRequestLogging: true }) })
+  // Without this a connection that is busy while the server closes stays open until its client ends it.
+  let closing = false
+  app.addHook('preClose', async () => {
+    closing = true
+  })
+  app.addHook('onSend', (_request, reply, _payload, done) => {
+    if (closing) reply.header('connection', 'close')
+    done()
+  })
+  app.get('/healthz', () => ({ status: 'ok' }))
+
+  const verify = createTokenVerifier(keys)
+  const ordersContext = ({ headers }: FastifyRequest): OrdersContext => {
+    let id: Promise<string | undefined> | undefined
+    return {
+      customerId: () => {
+        const token = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1]
+        id ??= token ? verify(token) : Promise.resolve(undefined)
+        return id
+      },
+    }
+  }
+  await app.register((part) => serveSubgraph(part, catalogSchema(), () => ({})), { prefix: '/catalog' })
+  await app.register((part) => serveSubgraph(part, ordersSchema(), ordersContext), { prefix: '/orders' })
+  return app
+}

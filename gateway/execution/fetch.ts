@@ -1,0 +1,489 @@
+/** The calls of a plan: what is sent, and where the answer belongs. */
+import type { FetchNode } from '@apollo/query-planner'
+import {
+  type GraphQLFormattedError,
+  type GraphQLSchema,
+  getNamedType,
+  isInterfaceType,
+  isObjectType,
+  isScalarType,
+  isSpecifiedScalarType,
+  parse,
+} from 'graphql'
+import { Cancelled } from '../cancellation.ts'
+import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailable } from '../subgraphs/client.ts'
+import { failedPath, numericIndices, responseNames, told } from '../subgraphs/errors.ts'
+import type { ExecutionRequest } from './executor.ts'
+import { mergeOperations } from './merged-operations.ts'
+import { copy, type Data, isData, merge, own } from './objects.ts'
+import { gather, namesIn, type PlanPath, placesOf, type ResponsePath } from './places.ts'
+import { compileIdentity, compileRepresentations, type Identify, type Represent } from './representations.ts'
+import { compileRewrites, isOfType, type Rewrite, renamedKeys } from './rewrites.ts'
+
+/** One execution under way. */
+export type Execution = {
+  readonly request: ExecutionRequest
+  readonly errors: GraphQLFormattedError[]
+  data: Data
+  /** The calls under way, by subgraph and body; only where the plan has calls that may be the same. */
+  readonly flights: Map<string, ReturnType<SubgraphClient>> | undefined
+}
+
+/** Does its part of a plan. @throws never: what goes wrong is in the execution's errors */
+export type Step = (execution: Execution) => Promise<void> | void
+
+export type FetchEnvironment = {
+  /** The whole supergraph. */
+  readonly schema: GraphQLSchema
+  readonly subgraphs: Readonly<Record<string, SubgraphClient>>
+  /** The names of the interfaces. */
+  readonly abstract: ReadonlySet<string>
+}
+
+/** A body without its variables' values: text before and after them. */
+type Body = { readonly query: string; readonly tail: string; readonly variables: readonly string[] }
+
+function bodyOf(operation: string, name: string | undefined, variables: readonly string[]): Body {
+  return {
+    query: `{"query":${JSON.stringify(operation)}`,
+    tail: `${name === undefined ? '' : `,"operationName":${JSON.stringify(name)}`}}`,
+    variables,
+  }
+}
+
+/** @param first members of `variables` that the gateway adds, as JSON with their names */
+function printBody({ query, tail, variables }: Body, values: Readonly<Record<string, unknown>>, first: string): string {
+  let members = first
+  for (const name of variables) {
+    const value = Object.hasOwn(values, name) ? values[name] : undefined
+    if (value !== undefined) members += `${members && ','}${JSON.stringify(name)}:${JSON.stringify(value)}`
+  }
+  return members ? `${query},"variables":{${members}}${tail}` : query + tail
+}
+
+/** What went wrong with a call, as clients see it. */
+type Caller = {
+  call(execution: Execution, body: string, path: () => ResponsePath): Promise<SubgraphAnswer | undefined>
+}
+
+/** @param operation tells whether the answer may have numbers that are to be kept digit for digit */
+function callerOf(
+  { schema, subgraphs }: FetchEnvironment,
+  service: string,
+  operation: string,
+  mutation = false,
+): Caller {
+  const client = subgraphs[service]
+  const keepsDigits = hasCustomScalars(schema, operation)
+  return {
+    async call(execution, body, path) {
+      const { request, flights } = execution
+      const { cancellation } = request
+      if (cancellation?.isCancelled) return undefined
+      try {
+        if (!client) throw new Error(`There is no subgraph "${service}".`)
+        const key = flights && `${service}\n${body}`
+        let flight = key === undefined ? undefined : flights?.get(key)
+        if (!flight) {
+          flight = client({ body, headers: request.headers, mutation, cancellation })
+          if (key !== undefined) flights?.set(key, flight)
+        }
+        const raw = await flight
+        request.received?.(raw)
+        return readAnswer(service, raw, keepsDigits)
+      } catch (error) {
+        if (error instanceof Cancelled) return undefined
+        execution.errors.push(failure(error, request, path()))
+        return undefined
+      }
+    },
+  }
+}
+
+function failure(error: unknown, request: ExecutionRequest, path: ResponsePath): GraphQLFormattedError {
+  if (!(error instanceof SubgraphUnavailable)) return request.mask(error)
+  request.unavailable(error)
+  const { message, extensions } = error
+  return { message, ...(path.length > 0 && { path }), extensions }
+}
+
+const scalarFields = new WeakMap<GraphQLSchema, ReadonlySet<string>>()
+
+/** Whether an operation asks for a field whose name is that of one with a custom scalar. */
+function hasCustomScalars(schema: GraphQLSchema, operation: string): boolean {
+  let names = scalarFields.get(schema)
+  if (!names) {
+    const types = Object.values(schema.getTypeMap()).filter((type) => isObjectType(type) || isInterfaceType(type))
+    const fields = types.flatMap((type) => Object.values(type.getFields()))
+    const scalars = fields.filter(({ type }) => {
+      const named = getNamedType(type)
+      return isScalarType(named) && !isSpecifiedScalarType(named)
+    })
+    names = new Set(scalars.map(({ name }) => name))
+    scalarFields.set(schema, names)
+  }
+  for (const [name] of names.size > 0 ? operation.matchAll(/\w+/g) : []) if (names.has(name)) return true
+  return false
+}
+
+/** A call for root fields. @param prefix where the plan puts them: the root, as a rule */
+export function compileRootFetch(environment: FetchEnvironment, fetch: FetchNode, prefix: PlanPath): Step {
+  const { schema, abstract } = environment
+  const { serviceName: service, operation, operationName, operationKind, variableUsages = [] } = fetch
+  const caller = callerOf(environment, service, operation, operationKind === 'mutation')
+  const body = bodyOf(operation, operationName, variableUsages)
+  const constant = variableUsages.length === 0 ? printBody(body, {}, '') : undefined
+  const rewrite = compileRewrites(schema, fetch.outputRewrites)
+  const renamed = renamedKeys(fetch.outputRewrites)
+  let names: string[] | undefined
+  const path = () => {
+    names ??= responseNames(parse(operation))
+    return failedPath(namesIn(prefix), names)
+  }
+  return async (execution) => {
+    const targets: Data[] = []
+    if (prefix.length > 0) {
+      gather(execution.data, prefix, targets)
+      if (targets.length === 0) return
+    }
+    const text = constant ?? printBody(body, execution.request.variables, '')
+    const answer = await caller.call(execution, text, path)
+    if (!answer) return
+    for (const error of answer.errors ?? []) {
+      const at = numericIndices(error.path)
+      execution.errors.push(told(error, at && [...namesIn(prefix), ...rename(at, renamed)]))
+    }
+    const { data } = answer
+    if (!data) return
+    rewrite?.(data)
+    if (prefix.length === 0) {
+      if (execution.data === NOTHING_YET) execution.data = data
+      else merge(execution.data, data, abstract)
+    } else for (const [index, target] of targets.entries()) merge(target, index === 0 ? data : copy(data), abstract)
+  }
+}
+
+/** What an execution's data is before the first answer, which takes its place whole. */
+export const NOTHING_YET: Data = Object.freeze(Object.create(null))
+
+function rename(path: ResponsePath, names: ReadonlyMap<string, string>): ResponsePath {
+  return names.size === 0 ? path : path.map((part) => names.get(part as string) ?? part)
+}
+
+/** A call for entities, before it is known with which others it goes. */
+export type EntityFetch = {
+  readonly service: string
+  readonly operation: string
+  readonly operationName: string | undefined
+  readonly variables: readonly string[]
+  readonly prefix: PlanPath
+  readonly represent: Represent
+  readonly identify: Identify | undefined
+  readonly rewrite: Rewrite | undefined
+  /** See {@link renamedKeys}. */
+  readonly renamed: ReadonlyMap<string, string>
+  readonly abstract: ReadonlySet<string>
+}
+
+export function entityFetch(environment: FetchEnvironment, fetch: FetchNode, prefix: PlanPath): EntityFetch {
+  const { schema, abstract } = environment
+  return {
+    service: fetch.serviceName,
+    operation: fetch.operation,
+    operationName: fetch.operationName,
+    variables: fetch.variableUsages ?? [],
+    prefix,
+    represent: compileRepresentations(schema, fetch),
+    identify: compileIdentity(fetch),
+    rewrite: compileRewrites(schema, fetch.outputRewrites),
+    renamed: renamedKeys(fetch.outputRewrites),
+    abstract,
+  }
+}
+
+/** The representations of a fetch's entities, each of them once, and the entities that each stands for. */
+type Asked = { readonly texts: string[]; readonly entities: Data[]; readonly owners: (number | number[])[] }
+
+function ask({ prefix, represent, identify }: EntityFetch, data: Data): Asked {
+  const entities: Data[] = []
+  gather(data, prefix, entities)
+  const texts: string[] = []
+  const owners: (number | number[])[] = []
+  if (entities.length === 1) {
+    const text = represent(entities[0] as Data)
+    if (text !== undefined) {
+      texts.push(text)
+      owners.push(0)
+    }
+    return { texts, entities, owners }
+  }
+  const identities = new Map<string | number, number>()
+  const printed = new Map<string, number>()
+  for (let index = 0; index < entities.length; index++) {
+    const entity = entities[index] as Data
+    const identity = identify?.(entity)
+    let before = identity === undefined ? undefined : identities.get(identity)
+    if (before === undefined) {
+      const text = represent(entity)
+      if (text === undefined) continue
+      before = identity === undefined ? printed.get(text) : undefined
+      if (before === undefined) {
+        if (identity === undefined) printed.set(text, texts.length)
+        else identities.set(identity, texts.length)
+        texts.push(text)
+        owners.push(index)
+        continue
+      }
+    }
+    const owner = owners[before] as number | number[]
+    if (typeof owner === 'number') owners[before] = [owner, index]
+    else owner.push(index)
+  }
+  return { texts, entities, owners }
+}
+
+/** Puts the entities that came where they belong. @param at from which of the answer's entities on they are this fetch's */
+function take(
+  { rewrite, abstract }: EntityFetch,
+  { texts, entities, owners }: Asked,
+  received: readonly unknown[],
+  at: number,
+): void {
+  for (let index = 0; index < texts.length; index++) {
+    const entity = received[at + index]
+    if (!isData(entity)) continue
+    const owner = owners[index] as number | number[]
+    const first = entities[typeof owner === 'number' ? owner : (owner[0] as number)] as Data
+    if (!own(entity, '__typename')) entity.__typename = first.__typename
+    rewrite?.(entity)
+    // What is in an entity may be shared from here on: what comes later for the same place is the same for each.
+    if (typeof owner === 'number') merge(first, entity, abstract)
+    else for (const each of owner) merge(entities[each] as Data, entity, abstract)
+  }
+}
+
+/** The client's paths of an error about one entity: one for each place where it is. */
+function placesOfError(
+  fetch: EntityFetch,
+  asked: Asked,
+  data: Data,
+  index: number,
+  rest: ResponsePath,
+): ResponsePath[] {
+  const owner = asked.owners[index]
+  if (owner === undefined) return [namesIn(fetch.prefix)]
+  const places = placesOf(data, fetch.prefix)
+  const inside = rename(rest, fetch.renamed)
+  return [owner].flat().map((each) => [...(places[each] ?? namesIn(fetch.prefix)), ...inside])
+}
+
+function tellErrors(
+  execution: Execution,
+  errors: readonly GraphQLFormattedError[],
+  which: (path: ResponsePath) => { fetch: EntityFetch; asked: Asked; index: number; rest: ResponsePath } | undefined,
+  otherwise: PlanPath,
+): void {
+  for (const error of errors) {
+    const path = numericIndices(error.path)
+    const about = path && which(path)
+    if (about) {
+      const { fetch, asked, index, rest } = about
+      for (const place of placesOfError(fetch, asked, execution.data, index, rest)) {
+        execution.errors.push(told(error, place))
+      }
+    } else execution.errors.push(told(error, path && namesIn(otherwise)))
+  }
+}
+
+/** `_entities` under a name, as many as were asked for. @throws SubgraphUnavailable for another number without an error */
+function entitiesOf(
+  answer: SubgraphAnswer,
+  key: string,
+  count: number,
+  service: string,
+): readonly unknown[] | undefined {
+  const { data, errors } = answer
+  if (!data) return undefined
+  const entities = own(data, key)
+  if (Array.isArray(entities) && entities.length === count) return entities
+  if (errors?.length) return undefined
+  throw new SubgraphUnavailable(service, `The "${service}" service sent an answer that does not fit the question.`)
+}
+
+/** A call for the entities at one place, or at several with the same operation. */
+export function compileEntityFetch(environment: FetchEnvironment, fetches: readonly EntityFetch[]): Step {
+  const [first] = fetches as [EntityFetch]
+  const { service, operation } = first
+  const caller = callerOf(environment, service, operation)
+  const body = bodyOf(operation, first.operationName, first.variables)
+  const head = '"representations":['
+  let names: string[] | undefined
+  return async (execution) => {
+    const asked: Asked[] = []
+    const starts: number[] = []
+    let representations = ''
+    let count = 0
+    for (const fetch of fetches) {
+      const own = ask(fetch, execution.data)
+      asked.push(own)
+      starts.push(count)
+      if (own.texts.length === 0) continue
+      representations += `${representations && ','}${own.texts.join(',')}`
+      count += own.texts.length
+    }
+    if (count === 0) return
+    const { prefix } = fetches[asked.findIndex(({ texts }) => texts.length > 0)] as EntityFetch
+    const path = () => {
+      names ??= responseNames(parse(operation))
+      return failedPath(namesIn(prefix), names)
+    }
+    const text = printBody(body, execution.request.variables, `${head}${representations}]`)
+    const answer = await caller.call(execution, text, path)
+    if (!answer) return
+    if (answer.errors) {
+      const which = (path: ResponsePath) => {
+        const [, index, ...rest] = path
+        if (typeof index !== 'number') return undefined
+        const of = starts.findLastIndex((start, each) => start <= index && (asked[each] as Asked).texts.length > 0)
+        return {
+          fetch: fetches[of] as EntityFetch,
+          asked: asked[of] as Asked,
+          index: index - (starts[of] as number),
+          rest,
+        }
+      }
+      tellErrors(execution, answer.errors, which, prefix)
+    }
+    try {
+      const received = entitiesOf(answer, '_entities', count, service)
+      if (received)
+        for (const [of, fetch] of fetches.entries()) take(fetch, asked[of] as Asked, received, starts[of] as number)
+    } catch (error) {
+      execution.errors.push(failure(error, execution.request, path()))
+    }
+  }
+}
+
+/**
+ * Calls for entities of one subgraph whose operations differ, as one call: each asks `_entities` under a name of its own.
+ * @returns undefined where they can't go together
+ */
+export function compileMergedFetch(environment: FetchEnvironment, fetches: readonly EntityFetch[]): Step | undefined {
+  const merged = mergeOperations(fetches.map(({ operation }) => operation))
+  if (!merged) return undefined
+  const { service } = fetches[0] as EntityFetch
+  const caller = callerOf(environment, service, merged.text)
+  const variables = [...new Set(fetches.flatMap(({ variables }) => variables))]
+  const body = bodyOf(merged.text, merged.name, variables)
+  const alone = fetches.map((fetch) => compileEntityFetch(environment, [fetch]))
+  return async (execution) => {
+    const asked = fetches.map((fetch) => ask(fetch, execution.data))
+    const busy = asked.flatMap(({ texts }, index) => (texts.length > 0 ? [index] : []))
+    const [only] = busy
+    if (only === undefined) return
+    if (busy.length === 1) return alone[only]?.(execution)
+    const lists = asked.map(({ texts }, index) => `"representations_${index}":[${texts.join(',')}]`)
+    const path = () => namesIn((fetches[only] as EntityFetch).prefix)
+    const text = printBody(body, execution.request.variables, lists.join(','))
+    const answer = await caller.call(execution, text, path)
+    if (!answer) return
+    const which = (path: ResponsePath) => {
+      const [key, index, ...rest] = path
+      const of = fetches.findIndex((_, each) => key === `_${each}`)
+      if (of < 0) return undefined
+      return {
+        fetch: fetches[of] as EntityFetch,
+        asked: asked[of] as Asked,
+        index: typeof index === 'number' ? index : -1,
+        rest,
+      }
+    }
+    if (answer.errors) tellErrors(execution, answer.errors, which, (fetches[only] as EntityFetch).prefix)
+    for (const index of busy) {
+      const fetch = fetches[index] as EntityFetch
+      const own = asked[index] as Asked
+      try {
+        const received = entitiesOf(answer, `_${index}`, own.texts.length, service)
+        if (received) take(fetch, own, received, 0)
+      } catch (error) {
+        execution.errors.push(failure(error, execution.request, namesIn(fetch.prefix)))
+      }
+    }
+  }
+}
+
+/**
+ * A call for entities with arguments from what is around them (`@fromContext`): one call for each different set of
+ * arguments, since they are variables of the operation.
+ */
+export function compileContextFetch(environment: FetchEnvironment, fetch: FetchNode, prefix: PlanPath): Step {
+  const entities = entityFetch(environment, fetch, prefix)
+  const { service } = entities
+  const caller = callerOf(environment, service, entities.operation)
+  const body = bodyOf(entities.operation, entities.operationName, entities.variables)
+  const rewrites = fetch.contextRewrites ?? []
+  const path = () => namesIn(prefix)
+  return async (execution) => {
+    const asked = ask({ ...entities, represent: numbered(entities.represent), identify: undefined }, execution.data)
+    const places = placesOf(execution.data, prefix)
+    const groups = new Map<string, number[]>()
+    for (const [index, owner] of asked.owners.entries()) {
+      const place = places[owner as number] ?? []
+      const values: Data = {}
+      for (const { path, renameKeyTo } of rewrites) {
+        values[renameKeyTo] ??= valueAround(environment.schema, execution.data, place, path) ?? null
+      }
+      const key = JSON.stringify(values).slice(1, -1)
+      groups.set(key, [...(groups.get(key) ?? []), index])
+    }
+    await Promise.all(
+      [...groups].map(async ([members, indices]) => {
+        const part: Asked = {
+          texts: indices.map((index) => (asked.texts[index] as string).replace(/^\d+/, '')),
+          entities: asked.entities,
+          owners: indices.map((index) => asked.owners[index] as number),
+        }
+        const first = `"representations":[${part.texts.join(',')}]${members && ','}${members}`
+        const answer = await caller.call(execution, printBody(body, execution.request.variables, first), path)
+        if (!answer) return
+        const which = ([, index, ...rest]: ResponsePath) =>
+          typeof index === 'number' ? { fetch: entities, asked: part, index, rest } : undefined
+        if (answer.errors) tellErrors(execution, answer.errors, which, prefix)
+        try {
+          const received = entitiesOf(answer, '_entities', part.texts.length, service)
+          if (received) take(entities, part, received, 0)
+        } catch (error) {
+          execution.errors.push(failure(error, execution.request, path()))
+        }
+      }),
+    )
+  }
+}
+
+/** Makes equal representations differ: each entity has its own surroundings. */
+function numbered(represent: Represent): Represent {
+  let next = 0
+  return (entity) => {
+    const text = represent(entity)
+    return text === undefined ? undefined : `${next++}${text}`
+  }
+}
+
+/** A value beside or above an entity: `..` goes one object up. */
+function valueAround(schema: GraphQLSchema, data: Data, place: ResponsePath, path: readonly string[]): unknown {
+  const ups = path.filter((part) => part === '..').length
+  let end = place.length
+  for (let up = 0; up < ups; up++) {
+    end--
+    while (end >= 0 && typeof place[end] === 'number') end--
+  }
+  let current: unknown = data
+  for (const part of place.slice(0, Math.max(end, 0))) current = (current as Data)[part]
+  for (const part of path.slice(ups)) {
+    if (!isData(current)) return undefined
+    if (part.startsWith('... on ')) {
+      if (!isOfType(schema, current, part.slice('... on '.length), true)) return undefined
+    } else current = own(current, part)
+  }
+  return current
+}

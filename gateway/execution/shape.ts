@@ -1,0 +1,186 @@
+/** What an operation asks for, type by type: the client's selections with fragments merged in and conditions decided. */
+import {
+  type DocumentNode,
+  type FieldNode,
+  type FragmentDefinitionNode,
+  type GraphQLCompositeType,
+  type GraphQLFormattedError,
+  type GraphQLOutputType,
+  type GraphQLSchema,
+  getNamedType,
+  isAbstractType,
+  isCompositeType,
+  isInterfaceType,
+  isObjectType,
+  Kind,
+  type OperationDefinitionNode,
+  SchemaMetaFieldDef,
+  type SelectionSetNode,
+  TypeMetaFieldDef,
+} from 'graphql'
+import type { IsDenied } from '../planning/authorization.ts'
+import { type InternalName, type IsTrue, isIncluded, responseName } from '../planning/operation-corrections.ts'
+
+/** One field of an answer's object. */
+export type Field = {
+  /** Its name in the answer. */
+  readonly key: string
+  /** Its name in what the subgraphs sent. */
+  readonly source: string
+  readonly name: string
+  /** `denied`: the client may not have it. */
+  readonly kind: 'field' | 'denied' | 'typename' | 'introspection'
+  /** The type whose field it is, as errors name it. */
+  readonly parent: string
+  readonly type: GraphQLOutputType
+  /** Of an object, or of the objects of a list. */
+  readonly shape: Shape | undefined
+  /** As the client wrote it, each time. */
+  readonly nodes: readonly FieldNode[]
+}
+
+/** An object of an answer. Its fields depend on its type at runtime. */
+export type Shape = {
+  /** What the schema says of it. */
+  readonly type: GraphQLCompositeType
+  /** The fields of a runtime type, in the answer's order; undefined for a type that clients do not know. */
+  readonly fieldsOf: (typename: string) => readonly Field[] | undefined
+}
+
+type Found = {
+  readonly nodes: FieldNode[]
+  readonly parent: GraphQLCompositeType
+  readonly sets: Set<SelectionSetNode>
+}
+type Selections = { readonly set: SelectionSetNode; readonly parent: GraphQLCompositeType | undefined }
+
+/**
+ * The shape of an operation's answer.
+ * @param document valid for the schema
+ * @param isTrue the values of the conditions' variables
+ * @param sourceOf under which name a field is in what the subgraphs sent
+ */
+export function shapeOf(
+  schema: GraphQLSchema,
+  document: DocumentNode,
+  operation: OperationDefinitionNode,
+  isTrue: IsTrue,
+  isDenied: IsDenied = () => false,
+  sourceOf: InternalName = responseName,
+): Shape {
+  const fragments = new Map<string, FragmentDefinitionNode>()
+  for (const definition of document.definitions) {
+    if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition)
+  }
+
+  const applies = (condition: GraphQLCompositeType, runtime: GraphQLCompositeType): boolean =>
+    condition === runtime ||
+    (isAbstractType(condition) &&
+      (isObjectType(runtime) || isInterfaceType(runtime)) &&
+      schema.isSubType(condition, runtime))
+
+  function makeShape(type: GraphQLCompositeType, selections: readonly Selections[]): Shape {
+    const known = new Map<string, readonly Field[] | undefined>()
+    return {
+      type,
+      fieldsOf(typename) {
+        if (!known.has(typename)) {
+          const runtime = schema.getType(typename)
+          known.set(typename, isCompositeType(runtime) ? collect(runtime, selections) : undefined)
+        }
+        return known.get(typename)
+      },
+    }
+  }
+
+  function collect(runtime: GraphQLCompositeType, selections: readonly Selections[]): readonly Field[] {
+    const found = new Map<string, Found>()
+    const seen = new Set<string | SelectionSetNode>()
+    const visit = (set: SelectionSetNode, parent: GraphQLCompositeType): void => {
+      for (const selection of set.selections) {
+        if (!isIncluded(selection.directives, isTrue)) continue
+        if (selection.kind === Kind.FIELD) {
+          const key = responseName(selection)
+          let field = found.get(key)
+          if (!field) {
+            field = { nodes: [], parent, sets: new Set() }
+            found.set(key, field)
+          }
+          field.nodes.push(selection)
+          if (selection.selectionSet) field.sets.add(selection.selectionSet)
+          continue
+        }
+        let fragment: {
+          readonly typeCondition?: { name: { value: string } } | undefined
+          selectionSet: SelectionSetNode
+        }
+        if (selection.kind === Kind.FRAGMENT_SPREAD) {
+          const name = selection.name.value
+          if (seen.has(name)) continue
+          seen.add(name)
+          fragment = fragments.get(name) as FragmentDefinitionNode
+        } else fragment = selection
+        const condition = fragment.typeCondition && schema.getType(fragment.typeCondition.name.value)
+        if (!condition) visit(fragment.selectionSet, parent)
+        else if (isCompositeType(condition) && applies(condition, runtime)) visit(fragment.selectionSet, condition)
+      }
+    }
+    for (const { set, parent } of selections) visit(set, parent ?? runtime)
+    return [...found].flatMap(([key, each]) => fieldOf(key, each, runtime) ?? [])
+  }
+
+  function fieldOf(key: string, { nodes, parent, sets }: Found, runtime: GraphQLCompositeType): Field | undefined {
+    const [node] = nodes as [FieldNode]
+    const name = node.name.value
+    const common = { key, source: sourceOf(node), name, nodes, parent: parent.name }
+    if (name === '__typename') {
+      return { ...common, kind: 'typename', type: schema.getType('String') as GraphQLOutputType, shape: undefined }
+    }
+    if (runtime === schema.getQueryType() && (name === '__schema' || name === '__type')) {
+      const { type } = name === '__schema' ? SchemaMetaFieldDef : TypeMetaFieldDef
+      return { ...common, kind: 'introspection', type, shape: undefined }
+    }
+    // What the object promises may be stricter than what its interface does.
+    const definition = [runtime, parent].flatMap((type) => ('getFields' in type && type.getFields()[name]) || [])[0]
+    if (!definition) return undefined
+    if (isDenied(runtime.name, name) || isDenied(parent.name, name)) {
+      return { ...common, kind: 'denied', type: definition.type, shape: undefined }
+    }
+    const named = getNamedType(definition.type)
+    const shape = isCompositeType(named)
+      ? makeShape(
+          named,
+          [...sets].map((set) => ({ set, parent: undefined })),
+        )
+      : undefined
+    return { ...common, kind: 'field', type: definition.type, shape }
+  }
+
+  const root = schema.getRootType(operation.operation)
+  if (!root) throw new Error(`The schema has no type for a ${operation.operation}.`)
+  return makeShape(root, [{ set: operation.selectionSet, parent: undefined }])
+}
+
+/**
+ * Whether what is asked for depends on an object's type, of which only an interface is known: the call that was to find it
+ * out has failed.
+ */
+export function isTypeMissing(schema: GraphQLSchema, shape: Shape, typename: string): boolean {
+  const type = schema.getType(typename)
+  if (!isInterfaceType(type)) return false
+  const sourcesOf = (name: string) => (shape.fieldsOf(name) ?? []).map(({ source }) => source).join()
+  const known = sourcesOf(typename)
+  return schema.getPossibleTypes(type).some(({ name }) => sourcesOf(name) !== known)
+}
+
+/** What is asked for although nothing can be fetched for it: a null without an error would say that there is nothing. */
+export function unreachableFields(root: Shape, rootName: string | undefined): GraphQLFormattedError[] {
+  const fields = (rootName !== undefined && root.fieldsOf(rootName)) || []
+  return fields
+    .filter(({ kind }) => kind === 'field')
+    .map(({ key, name }) => ({
+      message: `No subgraph can answer the field ${rootName}.${name} as it is asked for.`,
+      path: [key],
+      extensions: { code: 'INTERNAL_SERVER_ERROR' },
+    }))
+}

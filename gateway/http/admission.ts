@@ -1,0 +1,188 @@
+/**
+ * Who comes next, so that no client takes the gateway from the others: documents that are new are read and planned one in
+ * each turn of the event loop, and of costly operations only so many are executed at once, for one client and for all.
+ * Who has to wait does so in a queue of its own, and the queues are served in turn.
+ */
+import { type Cancellation, Cancelled } from '../cancellation.ts'
+import { requestError } from '../errors.ts'
+
+export type AdmissionOptions = {
+  /** The cost of what is executed at once for one client; one operation may always be. */
+  readonly costPerClient: number
+  /** The same for all clients. */
+  readonly costInAll: number
+  /** What costs no more never waits. */
+  readonly cheap: number
+  /** Requests of one client that wait, and of all. */
+  readonly waitingPerClient: number
+  readonly waitingInAll: number
+  /** How long one waits at most, in milliseconds. */
+  readonly patienceMs: number
+}
+
+export const DEFAULT_ADMISSION = {
+  cheap: 100,
+  waitingPerClient: 256,
+  waitingInAll: 4_096,
+  patienceMs: 30_000,
+} as const
+
+export type Admission = {
+  /** Waits for the turn to read and plan a new document. undefined: it may be done at once. @throws RequestError OVERLOADED */
+  readonly turn: (client: string, cancellation: Cancellation) => Promise<void> | undefined
+  /**
+   * Waits until an operation may be executed. undefined: it may be at once.
+   * @throws RequestError OVERLOADED; Cancelled
+   */
+  readonly enter: (client: string, cost: number, cancellation: Cancellation) => Promise<void> | undefined
+  /** An operation that was let in is done. */
+  readonly leave: (client: string, cost: number) => void
+}
+
+/** `all wait`: until there is room for this one, so that no costly one waits for ever. */
+type Decision = 'goes' | 'client waits' | 'all wait'
+
+type Waiting = { readonly cost: number; readonly go: () => void }
+
+/** Queues by client, served in turn. */
+class FairQueue {
+  readonly #queues = new Map<string, Waiting[]>()
+  readonly #options: AdmissionOptions
+  #size = 0
+
+  constructor(options: AdmissionOptions) {
+    this.#options = options
+  }
+
+  get isEmpty(): boolean {
+    return this.#size === 0
+  }
+
+  has(client: string): boolean {
+    return this.#queues.has(client)
+  }
+
+  wait(client: string, cost: number, cancellation: Cancellation): Promise<void> {
+    const { waitingPerClient, waitingInAll, patienceMs } = this.#options
+    const queue = this.#queues.get(client) ?? []
+    if (queue.length >= waitingPerClient || this.#size >= waitingInAll) throw overloaded()
+    return new Promise((resolve, reject) => {
+      const leave = (error: Error) => {
+        settle()
+        this.#remove(client, waiting)
+        reject(error)
+      }
+      const cancel = () => leave(new Cancelled())
+      const timer = setTimeout(() => leave(overloaded()), patienceMs)
+      const settle = () => {
+        clearTimeout(timer)
+        cancellation.off(cancel)
+      }
+      const waiting: Waiting = {
+        cost,
+        go: () => {
+          settle()
+          resolve()
+        },
+      }
+      queue.push(waiting)
+      this.#queues.set(client, queue)
+      this.#size++
+      cancellation.onCancel(cancel)
+    })
+  }
+
+  #remove(client: string, waiting: Waiting): void {
+    const queue = this.#queues.get(client)
+    const index = queue?.indexOf(waiting) ?? -1
+    if (!queue || index < 0) return
+    queue.splice(index, 1)
+    this.#size--
+    if (queue.length === 0) this.#queues.delete(client)
+  }
+
+  /** Takes the first that may go, of the client whose turn it is; the client's next turn is after the others'. */
+  next(decide: (client: string, cost: number) => Decision): { client: string; waiting: Waiting } | undefined {
+    for (const [client, queue] of this.#queues) {
+      const [waiting] = queue
+      if (!waiting) continue
+      const decision = decide(client, waiting.cost)
+      if (decision === 'all wait') return undefined
+      if (decision === 'client waits') continue
+      this.#queues.delete(client)
+      queue.shift()
+      this.#size--
+      if (queue.length > 0) this.#queues.set(client, queue)
+      return { client, waiting }
+    }
+    return undefined
+  }
+}
+
+export function createAdmission(options: AdmissionOptions): Admission {
+  const { costPerClient, costInAll, cheap } = options
+  const documents = new FairQueue(options)
+  const operations = new FairQueue(options)
+  const costs = new Map<string, number>()
+  let cost = 0
+  let isTurnTaken = false
+
+  function nextTurn(): void {
+    const next = documents.next(() => 'goes')
+    isTurnTaken = next !== undefined
+    if (!next) return
+    next.waiting.go()
+    setImmediate(nextTurn)
+  }
+
+  let isFull = false
+
+  const decide = (client: string, more: number): Decision => {
+    const own = costs.get(client) ?? 0
+    if (own > 0 && own + more > costPerClient) return 'client waits'
+    isFull = cost > 0 && cost + more > costInAll
+    return isFull ? 'all wait' : 'goes'
+  }
+
+  function take(client: string, more: number): void {
+    costs.set(client, (costs.get(client) ?? 0) + more)
+    cost += more
+  }
+
+  function admit(): void {
+    isFull = false
+    for (let next = operations.next(decide); next; next = operations.next(decide)) {
+      take(next.client, next.waiting.cost)
+      next.waiting.go()
+    }
+  }
+
+  return {
+    turn(client, cancellation) {
+      if (isTurnTaken) return documents.wait(client, 0, cancellation)
+      isTurnTaken = true
+      setImmediate(nextTurn)
+      return undefined
+    },
+
+    enter(client, more, cancellation) {
+      if (more <= cheap) return undefined
+      if (isFull || operations.has(client) || decide(client, more) !== 'goes') {
+        return operations.wait(client, more, cancellation)
+      }
+      take(client, more)
+      return undefined
+    },
+
+    leave(client, less) {
+      if (less <= cheap) return
+      const left = (costs.get(client) ?? 0) - less
+      if (left > 0) costs.set(client, left)
+      else costs.delete(client)
+      cost = Math.max(0, cost - less)
+      if (!operations.isEmpty) admit()
+    },
+  }
+}
+
+const overloaded = () => requestError('Too many requests wait for their turn. Try again later.', 'OVERLOADED')

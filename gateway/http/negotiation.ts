@@ -1,0 +1,96 @@
+/** What GraphQL over HTTP has beside GraphQL: media types, their status codes, and which requests a web page may not send. */
+import type { IncomingHttpHeaders } from 'node:http'
+import { type RequestError, requestError } from '../errors.ts'
+
+/**
+ * How an answer is written. `application/graphql-response+json` uses HTTP's status codes; `application/json` has 200 for
+ * every request that is well formed, as its clients expect; where the client has said neither, our codes in plain JSON.
+ */
+export type MediaType = 'graphql' | 'json' | 'any'
+
+const GRAPHQL = 'application/graphql-response+json'
+const JSON_TYPE = 'application/json'
+/** `Accept` headers that are kept read: clients send few different ones. */
+const KNOWN = 100
+
+export const contentTypes: Readonly<Record<MediaType, string>> = {
+  graphql: `${GRAPHQL}; charset=utf-8`,
+  json: `${JSON_TYPE}; charset=utf-8`,
+  any: `${JSON_TYPE}; charset=utf-8`,
+}
+
+const known = new Map<string, MediaType | undefined>()
+
+/** The media type for an `Accept` header; undefined where it allows none of ours (406). */
+export function negotiate(accept: string | undefined): MediaType | undefined {
+  if (accept === undefined || accept === '*/*') return 'any'
+  if (known.has(accept)) return known.get(accept)
+  const found = read(accept)
+  if (known.size >= KNOWN) known.clear()
+  known.set(accept, found)
+  return found
+}
+
+/** RFC 9110: the most wanted of the types that we have; of equal ones the first. */
+function read(accept: string): MediaType | undefined {
+  const wanted = accept
+    .split(',')
+    .map((part) => {
+      const [type = '', ...parameters] = part.split(';').map((each) => each.trim().toLowerCase())
+      const quality = parameters.find((each) => each.startsWith('q='))
+      return { type, quality: quality === undefined ? 1 : Number(quality.slice(2)) }
+    })
+    .filter(({ quality }) => quality > 0)
+    .sort((a, b) => b.quality - a.quality)
+  for (const { type } of wanted) {
+    if (type === GRAPHQL) return 'graphql'
+    if (type === JSON_TYPE) return 'json'
+    if (type === '*/*' || type === 'application/*') return 'any'
+  }
+  return undefined
+}
+
+/** The status of an answer without execution. */
+export function statusOf({ statusCode, errors }: RequestError, media: MediaType): number {
+  const isWellFormed = statusCode === 400 && errors[0]?.extensions.code !== 'BAD_REQUEST'
+  return isWellFormed && media === 'json' ? 200 : statusCode
+}
+
+/**
+ * Whether the text is the origin of pages as browsers send it: scheme, host and a port that is not the scheme's own. Not
+ * `*`: answers are given with credentials, and then any page could read any visitor's.
+ */
+export function isOrigin(text: string): boolean {
+  if (/^https?:/.test(text)) return !text.includes('*') && URL.canParse(text) && new URL(text).origin === text
+  return /^[a-z][a-z\d+.-]*:\/\/[^\s*/?#]+$/.test(text) // of an app: capacitor://localhost
+}
+
+/** The last two are what storefronts for Magento send with a GET. */
+const ASKED_FIRST = ['apollo-require-preflight', 'x-apollo-operation-name', 'authorization', 'store']
+
+/**
+ * Refuses what a web page of another origin could send without asking first (a "simple" request): its answer would tell
+ * by its timing, or its cookies would count. POSTs are always asked for first, by their content type; a GET counts as a
+ * browser's by its headers. A page that may send it has one of {@link ASKED_FIRST} in it, which no page can send to
+ * another origin unasked.
+ * @throws RequestError 403
+ */
+export function checkCrossSite(headers: IncomingHttpHeaders): void {
+  const site = headers['sec-fetch-site']
+  if (site === 'same-origin' || site === 'none') return
+  if (ASKED_FIRST.some((name) => headers[name])) return
+  const isBrowser = site !== undefined || headers.origin !== undefined || headers['user-agent']?.startsWith('Mozilla/')
+  if (!isBrowser) return
+  throw requestError(
+    'This request could be a forgery by another site (CSRF). Send it as a POST of application/json, or with the header apollo-require-preflight.',
+    'CSRF_PREVENTED',
+  )
+}
+
+/** Of every answer: it is data for one client, not a page, and not to be guessed at or kept. */
+export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
+  'cache-control': 'no-store',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+  'referrer-policy': 'no-referrer',
+}

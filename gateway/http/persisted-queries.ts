@@ -1,0 +1,128 @@
+/** Documents that clients name instead of sending them: automatic persisted queries, and a list of the only ones that run. */
+import { createHash } from 'node:crypto'
+import { parse, print } from 'graphql'
+import { LRUCache } from 'lru-cache'
+import { ConfigurationError } from '../../runtime/configuration.ts'
+import { requestError } from '../errors.ts'
+import type { GraphQLRequest } from './request.ts'
+
+/** Of all documents together, with their names. */
+const MAX_CHARACTERS = 4 * 1024 * 1024
+const HASH = /^[0-9a-f]{64}$/
+
+export type PersistedQueriesOptions = {
+  /** `apq`: clients register documents by their SHA-256; `safelist`: only those of the manifest run. */
+  readonly mode: 'apq' | 'safelist' | 'off'
+  /** The text of a manifest: Apollo's format, or Relay's (ids and documents). */
+  readonly manifest?: string | undefined
+  /** Documents that clients may register. */
+  readonly maxEntries: number
+}
+
+/**
+ * @returns `resolve`: a request's document. It throws RequestError, with the codes of Apollo's servers, for one that is not
+ * known or may not run
+ * @throws ConfigurationError for a manifest that can't be used, naming the entry
+ */
+export function createPersistedQueries({ mode, manifest, maxEntries }: PersistedQueriesOptions): {
+  readonly resolve: (request: Pick<GraphQLRequest, 'query' | 'documentId' | 'extensions'>) => string
+} {
+  if (mode === 'safelist' && manifest === undefined) {
+    throw new ConfigurationError(
+      'PERSISTED_QUERIES: safelist needs PERSISTED_QUERIES_MANIFEST, the list of what may run.',
+    )
+  }
+  const listed = manifest === undefined ? new Map<string, string>() : readManifest(manifest)
+  const registered = new LRUCache<string, string>({
+    max: maxEntries,
+    maxSize: MAX_CHARACTERS,
+    sizeCalculation: (document, hash) => document.length + hash.length,
+  })
+  const normalised = new Set(mode === 'safelist' ? [...listed.values()].map(normalise) : [])
+  const allowed = new LRUCache<string, true>({
+    max: maxEntries,
+    maxSize: MAX_CHARACTERS,
+    sizeCalculation: (_, document) => document.length + 1,
+  })
+
+  function mayRun(query: string): boolean {
+    if (mode !== 'safelist' || allowed.get(query)) return true
+    let text: string
+    try {
+      text = normalise(query)
+    } catch {
+      return false
+    }
+    if (!normalised.has(text)) return false
+    allowed.set(query, true)
+    return true
+  }
+
+  return {
+    resolve({ query, documentId, extensions }) {
+      const asked = (extensions?.persistedQuery ?? undefined) as { version?: unknown; sha256Hash?: unknown } | undefined
+      if (documentId === undefined && asked === undefined) {
+        if (query !== undefined && mayRun(query)) return query
+        throw requestError('This gateway runs only the documents of its list.', 'QUERY_NOT_IN_SAFELIST')
+      }
+      if (mode === 'off') throw requestError('PersistedQueryNotSupported', 'PERSISTED_QUERY_NOT_SUPPORTED')
+      const id = documentId ?? asked?.sha256Hash
+      if (typeof id !== 'string' || (documentId === undefined && (asked?.version !== 1 || !HASH.test(id)))) {
+        throw requestError(
+          'extensions.persistedQuery must be { version: 1, sha256Hash: the SHA-256 of the document, hexadecimal }.',
+          'BAD_REQUEST',
+        )
+      }
+      const known = listed.get(id) ?? (mode === 'apq' ? registered.get(id) : undefined)
+      if (query === undefined) {
+        if (known !== undefined) return known
+        throw requestError('PersistedQueryNotFound', 'PERSISTED_QUERY_NOT_FOUND')
+      }
+      if (!mayRun(query)) {
+        throw requestError('This gateway runs only the documents of its list.', 'QUERY_NOT_IN_SAFELIST')
+      }
+      if (known !== query && documentId === undefined) {
+        if (createHash('sha256').update(query).digest('hex') !== id) {
+          throw requestError('provided sha does not match query', 'PERSISTED_QUERY_HASH_MISMATCH')
+        }
+        if (mode === 'apq') registered.set(id, query)
+      }
+      return query
+    },
+  }
+}
+
+/** The same for documents that differ in blanks and comments alone. */
+const normalise = (text: string): string => print(parse(text, { noLocation: true }))
+
+function readManifest(text: string): Map<string, string> {
+  const fail = (what: string): never => {
+    throw new ConfigurationError(
+      `PERSISTED_QUERIES_MANIFEST: ${what}; accepted: Apollo's format ({ "format": "apollo-persisted-query-manifest", "version": 1, "operations": [{ "id", "body" }] }) or Relay's ({ "id": "document" }).`,
+    )
+  }
+  let manifest: unknown
+  try {
+    manifest = JSON.parse(text)
+  } catch {
+    fail('it is not JSON')
+  }
+  if (typeof manifest !== 'object' || manifest === null || Array.isArray(manifest)) fail('it is not an object')
+  const { format, version, operations } = manifest as { format?: unknown; version?: unknown; operations?: unknown }
+  let entries: [unknown, unknown][]
+  if (format === 'apollo-persisted-query-manifest') {
+    if (version !== 1 || !Array.isArray(operations)) fail('it has no operations of version 1')
+    entries = (operations as { id?: unknown; body?: unknown }[]).map((each) => [each?.id, each?.body])
+  } else entries = Object.entries(manifest as object)
+  const listed = new Map<string, string>()
+  for (const [index, [id, body]] of entries.entries()) {
+    if (typeof id !== 'string' || typeof body !== 'string') fail(`entry ${index + 1} has no id or no document`)
+    try {
+      parse(body as string)
+    } catch (error) {
+      fail(`entry ${JSON.stringify(id)} is no document (${(error as Error).message})`)
+    }
+    listed.set(id as string, body as string)
+  }
+  return listed
+}

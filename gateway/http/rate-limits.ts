@@ -1,0 +1,147 @@
+/** Rate limits by client: token buckets in memory, or in Redis where several gateways count together. */
+import { createHash } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
+import { createClient, createCluster } from 'redis'
+import { clientKey } from '../../runtime/client-address.ts'
+import { within } from '../../runtime/time-limits.ts'
+
+export type Bucket = {
+  /** Requests at once. */
+  readonly capacity: number
+  /** Requests in a minute, in the long run. */
+  readonly perMinute: number
+}
+
+export type Allowance = { readonly allowed: boolean; readonly retryAfterSeconds: number }
+
+export type RateLimiter = {
+  /**
+   * Takes one from a client's bucket. It answers at once where nobody else has to be asked.
+   * @param client its address; of IPv6, all of a network of 64 bits are one client
+   */
+  readonly take: (bucket: 'default' | 'strict', client: string) => Promise<Allowance> | Allowance
+  readonly close: () => Promise<void>
+}
+
+export type RateLimiterOptions = {
+  readonly buckets: Readonly<Record<'default' | 'strict', Bucket>>
+  /** redis://…, rediss://…, redis-cluster://…, rediss-cluster://… */
+  readonly redisUrl?: string
+  /** Told once whenever Redis does not answer: this process counts alone until it does. */
+  readonly onFallback?: (reason: string) => void
+}
+
+/** Clients that are remembered; who is forgotten starts with a full bucket. */
+const CLIENTS = 100_000
+/** How long Redis is waited for. Then it is left alone for as long as below. Milliseconds. */
+const PATIENCE_MS = 200
+const PAUSE_MS = 1_000
+const ALLOWED: Allowance = { allowed: true, retryAfterSeconds: 0 }
+
+/** (bucket; capacity, tokens a millisecond): -1 where one was taken, else the milliseconds until there is one */
+const TAKE = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local capacity, rate = tonumber(ARGV[1]), tonumber(ARGV[2])
+local stored = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+local tokens = tonumber(stored[1] or capacity)
+tokens = math.min(capacity, tokens + math.max(0, now - tonumber(stored[2] or now)) * rate)
+local wait = -1
+if tokens >= 1 then tokens = tokens - 1 else wait = math.ceil((1 - tokens) / rate) end
+redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', tostring(now))
+redis.call('PEXPIRE', KEYS[1], math.ceil(capacity / rate) + 1000)
+return wait`
+
+export function createRateLimiter({ buckets, redisUrl, onFallback }: RateLimiterOptions): RateLimiter {
+  const memory = createMemory(buckets)
+  if (redisUrl === undefined) {
+    return { take: (name, address) => memory(name, clientKey(address)), close: async () => {} }
+  }
+  const redis = connect(redisUrl)
+  let pausedUntil = 0
+  let isAway = false
+
+  const fallBack = (error: Error) => {
+    pausedUntil = performance.now() + PAUSE_MS
+    if (!isAway) onFallback?.(error.message)
+    isAway = true
+  }
+
+  return {
+    take(name, address) {
+      const client = clientKey(address)
+      if (performance.now() < pausedUntil) return memory(name, client)
+      const { capacity, perMinute } = buckets[name]
+      // Addresses are personal: their hash serves as well.
+      const id = createHash('sha256').update(client).digest('base64url')
+      const asked = redis.take(`ratelimit:{${id}}:${name}`, String(capacity), String(perMinute / 60_000))
+      return within(PATIENCE_MS, asked, () => new Error(`Redis has not answered for ${PATIENCE_MS} ms.`)).then(
+        (wait) => {
+          isAway = false
+          return wait < 0 ? ALLOWED : refused(wait)
+        },
+        (error: Error) => {
+          fallBack(error)
+          return memory(name, client)
+        },
+      )
+    },
+    close: redis.close,
+  }
+}
+
+function refused(milliseconds: number): Allowance {
+  return { allowed: false, retryAfterSeconds: Math.max(1, Math.ceil(milliseconds / 1000)) }
+}
+
+function createMemory(
+  buckets: RateLimiterOptions['buckets'],
+): (name: 'default' | 'strict', client: string) => Allowance {
+  type State = { tokens: number; at: number }
+  const states = {
+    default: new LRUCache<string, State>({ max: CLIENTS }),
+    strict: new LRUCache<string, State>({ max: CLIENTS }),
+  }
+  return (name, client) => {
+    const { capacity, perMinute } = buckets[name]
+    const rate = perMinute / 60_000
+    const now = performance.now()
+    let state = states[name].get(client)
+    if (!state) {
+      state = { tokens: capacity, at: now }
+      states[name].set(client, state)
+    }
+    state.tokens = Math.min(capacity, state.tokens + (now - state.at) * rate)
+    state.at = now
+    if (state.tokens < 1) return refused((1 - state.tokens) / rate)
+    state.tokens--
+    return ALLOWED
+  }
+}
+
+function connect(url: string) {
+  const plain = url.replace('-cluster:', ':')
+  const socket = { reconnectStrategy: (tries: number) => Math.min(tries * 100, 2_000), connectTimeout: 2_000 }
+  const isCluster = plain !== url
+  const client = isCluster
+    ? createCluster({ rootNodes: [{ url: plain }], defaults: { socket, disableOfflineQueue: true } })
+    : createClient({ url: plain, socket, disableOfflineQueue: true })
+  client.on('error', () => {}) // told by the call that meets it
+  const connected = Promise.resolve(client.connect()).then(
+    () => {},
+    () => {},
+  )
+  return {
+    async take(key: string, ...values: string[]): Promise<number> {
+      return Number(await client.eval(TAKE, { keys: [key], arguments: values }))
+    },
+    async close(): Promise<void> {
+      try {
+        client.destroy()
+      } catch {
+        // It was not connected.
+      }
+      await Promise.race([connected, new Promise((resolve) => setTimeout(resolve, 100).unref())])
+    },
+  }
+}

@@ -1,0 +1,122 @@
+/** A supergraph, loaded: its API schema, and the planner over its subgraphs. */
+import { createHash } from 'node:crypto'
+import {
+  DEFAULT_SUPPORTED_SUPERGRAPH_FEATURES,
+  operationFromDocument,
+  type Schema,
+  Supergraph,
+} from '@apollo/federation-internals'
+import { type QueryPlan, QueryPlanner } from '@apollo/query-planner'
+import type { DocumentNode, GraphQLSchema } from 'graphql'
+import { type Authorization, createAuthorization } from './authorization.ts'
+import { type ClientSchema, clientSchema } from './client-schema.ts'
+import { joinPlans, type Part, partsOf } from './interface-objects.ts'
+import { requiredNames } from './join.ts'
+import { createInternalNames, fieldNames, type InternalName } from './operation-corrections.ts'
+import { plannerSupergraph } from './supergraph-corrections.ts'
+
+export type LoadedSupergraph = {
+  /** SHA-256 of the supergraph's text, hexadecimal. */
+  readonly hash: string
+  /** What clients see. */
+  readonly schema: GraphQLSchema
+  /** A valid document as {@link LoadedSupergraph.plan} takes it. */
+  readonly plannable: ClientSchema['plannable']
+  /** The same in Apollo's own form, which its executor takes. */
+  readonly apiSchema: Schema
+  /** With everything that clients do not see. */
+  readonly fullSchema: GraphQLSchema
+  readonly subgraphs: readonly { readonly name: string; readonly url: string }[]
+  /** Who may have what, where anything is protected. */
+  readonly authorization: Authorization | undefined
+  /** The labels of fields that move from one subgraph to another in steps (`@override(label:)`). */
+  readonly overrideLabels: readonly string[]
+  /** The internal names of a document's fields. */
+  readonly internalNames: () => InternalName
+  /**
+   * Plans one operation of a valid document.
+   * @param overridden the labels whose fields have moved
+   * @throws GraphQLError when the operation goes over the planner's limits
+   */
+  readonly plan: Plan
+  /** The same for Apollo's executor, which can't read each plan that ours can. */
+  readonly stockPlan: Plan
+}
+
+type Plan = (document: DocumentNode, operationName: string | undefined, overridden?: ReadonlySet<string>) => QueryPlan
+
+/** What @apollo/gateway itself refuses: arguments from the context of a field, and protected fields (authorization.ts). */
+const SUPPORTED = new Set([
+  ...DEFAULT_SUPPORTED_SUPERGRAPH_FEATURES,
+  'https://specs.apollo.dev/context/v0.1',
+  'https://specs.apollo.dev/authenticated/v0.1',
+  'https://specs.apollo.dev/requiresScopes/v0.1',
+  'https://specs.apollo.dev/policy/v0.1',
+])
+/**
+ * A field that two fragments ask for with different selections is fetched by the type of the object that it is of: without
+ * this, what one fragment asks of it is fetched, and may fail, for the objects of the other.
+ */
+const PLANNING = { typeConditionedFetching: true }
+const BUILD = { supportedFeatures: SUPPORTED, validateSupergraph: true }
+
+/**
+ * Loads a composed supergraph.
+ *
+ * It takes @apollo/gateway's parts (schema, planner, and for execution executeQueryPlan) and not its ApolloGateway class,
+ * which reports telemetry, keeps a second cache of plans, and validates and hashes anew for each request.
+ * @throws Error when the text is not a supergraph that this gateway can serve
+ */
+export function loadSupergraph(sdl: string): LoadedSupergraph {
+  const supergraph = Supergraph.build(sdl, BUILD)
+  const apiSchema = supergraph.apiSchema()
+  const planners = plannerSupergraph(sdl)
+  // The planner's own is not valid by itself: it has external fields that nobody names. So the real one is checked.
+  if (planners.document) supergraph.subgraphs()
+  const planned = planners.document
+    ? Supergraph.build(planners.document, { ...BUILD, validateSupergraph: false })
+    : supergraph
+  const plannedSchema = planned.apiSchema()
+  function planBy(planner: () => QueryPlanner, parts: (document: DocumentNode) => readonly Part[]): Plan {
+    return (document, operationName, overridden) => {
+      const conditions = new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false]))
+      const planPart = (part: DocumentNode): QueryPlan => {
+        const operation = operationFromDocument(
+          plannedSchema,
+          part,
+          operationName === undefined ? {} : { operationName },
+        )
+        return planners.restore(planner().buildQueryPlan(operation, { overrideConditions: conditions }))
+      }
+      return joinPlans(parts(document).map((part) => ({ ...part, plan: planPart(part.document) })))
+    }
+  }
+  const planner = new QueryPlanner(planned, PLANNING)
+  let stockPlanner: QueryPlanner | undefined
+  const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
+  const fullSchema = supergraph.schema.toGraphQLJSSchema()
+  const [fields, required] = [fieldNames(fullSchema), requiredNames(sdl)]
+  const { schema, plannable } = clientSchema(apiSchema.toGraphQLJSSchema(), fullSchema)
+  return {
+    hash: createHash('sha256').update(sdl).digest('hex'),
+    schema,
+    plannable,
+    apiSchema,
+    fullSchema,
+    authorization: createAuthorization(schema, fullSchema, supergraph),
+    subgraphs: supergraph.subgraphsMetadata(),
+    overrideLabels,
+    internalNames: () => createInternalNames(fields, required),
+    plan: planBy(
+      () => planner,
+      (document) => partsOf(schema, planners.objectified, document),
+    ),
+    stockPlan: planBy(
+      () => {
+        stockPlanner ??= new QueryPlanner(planned)
+        return stockPlanner
+      },
+      (document) => [{ path: [], level: 0, document }],
+    ),
+  }
+}

@@ -1,0 +1,325 @@
+/** Calls to subgraphs: over connections that stay open, with a time limit, further tries for queries, and a breaker. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { GraphQLError, type GraphQLFormattedError } from 'graphql'
+import { type Dispatcher, Pool } from 'undici'
+import { endWith, isTracing, startSpan, type TracedSpan } from '../../runtime/tracing.ts'
+import { type Cancellation, Cancelled } from '../cancellation.ts'
+import { parseKeepingDigits } from '../numbers.ts'
+import { type Breaker, createBreaker } from './circuit-breaker.ts'
+
+/** A subgraph's answer, as it came; nothing in it is trusted but its outline. */
+export type SubgraphAnswer = {
+  data?: Record<string, unknown> | null
+  errors?: GraphQLFormattedError[]
+  extensions?: Record<string, unknown>
+}
+
+export type SubgraphRequest = {
+  /** JSON with `query`, and where there are some `variables` and `operationName`. */
+  readonly body: string
+  /** Header names and values in turn, as `subgraphHeaders` makes them. */
+  readonly headers: readonly string[]
+  /** A mutation is never sent while another answer is awaited on its connection: it could not tell whether it was done. */
+  readonly mutation: boolean
+  /** Ends the call when the client goes away. Not of a mutation, which is finished. */
+  readonly cancellation?: Cancellation | undefined
+}
+
+/** What came back, unread: calls that are the same share it, and each reads its own copy. */
+export type RawAnswer = SentAnswer & {
+  /** How long it took, tries included. */
+  readonly milliseconds: number
+}
+
+/** An answer as it was sent. */
+export type SentAnswer = { readonly status: number; readonly text: string; readonly headers: Returned }
+
+/** A subgraph's response headers. */
+export type Returned = Readonly<Record<string, string | string[] | undefined>>
+
+/** Calls one subgraph; {@link readAnswer} reads what came. @throws SubgraphUnavailable when nothing came; Cancelled */
+export type SubgraphClient = (request: SubgraphRequest) => Promise<RawAnswer>
+
+/** How a request gets to a subgraph that runs in the same process. Its rejections count as a subgraph that is away. */
+export type Transport = (body: string, headers: readonly string[]) => Promise<SentAnswer>
+
+/** A subgraph that did not answer, or not with GraphQL. The message is for clients; the cause is for the log. */
+export class SubgraphUnavailable extends GraphQLError {
+  override readonly name = 'SubgraphUnavailable'
+  readonly service: string
+
+  constructor(
+    service: string,
+    message: string,
+    options: { cause?: unknown; path?: readonly (string | number)[] } = {},
+  ) {
+    super(message, {
+      extensions: { code: 'SERVICE_UNAVAILABLE', service },
+      ...(options.path && { path: options.path }),
+    })
+    this.service = service
+    this.cause = options.cause
+  }
+}
+
+export type SubgraphClients = {
+  /** @param headers that only this subgraph gets, names and values in turn. @throws Error when the URL is none */
+  readonly client: (name: string, url: string, headers?: readonly string[]) => SubgraphClient
+  /** Waits for the answers that are under way, then closes the connections. */
+  readonly close: () => Promise<void>
+}
+
+/** What came of a call: an answer, none, no call because the subgraph had failed too often, or nobody waited any more. */
+export type CallOutcome = 'answered' | 'failed' | 'refused' | 'cancelled'
+
+export type SubgraphClientsOptions = {
+  /** How long a subgraph may take for its whole answer, tries included, in milliseconds. */
+  readonly timeoutMs: number
+  /** How many connections are kept to one origin at most. */
+  readonly connections: number
+  /** How many queries may be under way on one connection. */
+  readonly pipelining: number
+  /** Of one answer. A larger one is not read to its end. */
+  readonly maxAnswerBytes: number
+  /** Subgraphs that are called without a socket, by name. */
+  readonly transports?: Readonly<Record<string, Transport>>
+  /** Told of each call. @param milliseconds from its first try to its end */
+  readonly observe?: (service: string, outcome: CallOutcome, milliseconds: number) => void
+}
+
+/** Tries after the first one. */
+const RETRIES = 2
+/** Before a further try: between half of it and all of it, doubled each time. */
+const RETRY_MS = 50
+/** Answers of proxies and servers that have not taken the request up. */
+const NOT_TAKEN_UP = new Set([502, 503, 504])
+
+/** Clients share the connections to one origin, and keep them when the supergraph changes. */
+export function createSubgraphClients(options: SubgraphClientsOptions): SubgraphClients {
+  const { timeoutMs, connections, pipelining, maxAnswerBytes, transports = {}, observe } = options
+  const pools = new Map<string, Pool>()
+  const breakers = new Map<string, Breaker>()
+
+  function poolOf(origin: string): Pool {
+    let pool = pools.get(origin)
+    if (!pool) {
+      pool = new Pool(origin, { connections, pipelining, allowH2: false })
+      pools.set(origin, pool)
+    }
+    return pool
+  }
+
+  function sender(name: string, url: string): Send {
+    const transport = transports[name]
+    if (transport) {
+      return async ({ body, headers, cancellation }, limitMs) => {
+        const answer = await limited(transport(body, headers), limitMs, cancellation)
+        if (isLongerThan(answer.text, maxAnswerBytes)) throw new TooLarge()
+        return answer
+      }
+    }
+    if (!URL.canParse(url)) throw new Error(`the URL of the subgraph "${name}" can't be used: ${url || 'it is empty'}`)
+    const { origin, pathname, search } = new URL(url)
+    const path = pathname + search
+    return (request, limitMs) => post(poolOf(origin), path, request, limitMs, maxAnswerBytes)
+  }
+
+  return {
+    client: (name, url, own = []) => {
+      const send = sender(name, url)
+      const breaker = breakers.get(name) ?? createBreaker()
+      breakers.set(name, breaker)
+
+      /** One try after another: only a query may be sent again, since a mutation may have been done. */
+      async function attempt(request: SubgraphRequest): Promise<RawAnswer> {
+        const started = performance.now()
+        for (let retries = request.mutation ? 0 : RETRIES, wait = RETRY_MS; ; retries--, wait *= 2) {
+          const left = timeoutMs - (performance.now() - started)
+          const pause = wait * (0.5 + Math.random() / 2)
+          try {
+            const answer = await send(request, left)
+            const isTakenUp = !NOT_TAKEN_UP.has(answer.status)
+            // It is well, but has too much to do, and says when it is to be asked again: not now.
+            const isShed = answer.status === 503 && answer.headers['retry-after'] !== undefined
+            if (isTakenUp || isShed || retries === 0 || pause > left || !breaker.isClosed()) {
+              if (isTakenUp) breaker.succeeded()
+              else if (!isShed) breaker.failed()
+              const milliseconds = performance.now() - started
+              observe?.(name, isTakenUp ? 'answered' : 'failed', milliseconds)
+              return { ...answer, milliseconds }
+            }
+          } catch (error) {
+            if (error instanceof Cancelled) {
+              observe?.(name, 'cancelled', performance.now() - started)
+              throw error
+            }
+            if (error instanceof TooLarge) {
+              // The subgraph works: it is the question that is wrong, and it would be again.
+              breaker.succeeded()
+              observe?.(name, 'failed', performance.now() - started)
+              const limit = `an answer of more than ${maxAnswerBytes} bytes (SUBGRAPH_ANSWER_LIMIT_BYTES)`
+              throw unavailable(name, `sent ${limit}`, error)
+            }
+            breaker.failed()
+            if (error instanceof TimedOut || retries === 0 || pause > left || !breaker.isClosed()) {
+              observe?.(name, 'failed', performance.now() - started)
+              const what = error instanceof TimedOut ? `did not answer within ${timeoutMs} ms` : 'is not available'
+              throw unavailable(name, what, error)
+            }
+          }
+          await delay(pause)
+          if (request.cancellation?.isCancelled) {
+            observe?.(name, 'cancelled', performance.now() - started)
+            throw new Cancelled()
+          }
+        }
+      }
+
+      return (asked) => {
+        const request = own.length === 0 ? asked : { ...asked, headers: [...asked.headers, ...own] }
+        if (!breaker.tries()) {
+          observe?.(name, 'refused', 0)
+          return Promise.reject(unavailable(name, 'is not available', new Error('It has failed too often of late.')))
+        }
+        if (!isTracing()) return attempt(request)
+        const { span, headers } = tracedCall(name, request.mutation, request.headers)
+        return endWith(span, attempt({ ...request, headers }))
+      }
+    },
+    close: async () => {
+      await Promise.all([...pools.values()].map((pool) => pool.close()))
+    },
+  }
+}
+
+type Send = (request: SubgraphRequest, limitMs: number) => Promise<SentAnswer>
+
+/** The call's span, and the headers with it as their traceparent. */
+function tracedCall(
+  name: string,
+  mutation: boolean,
+  headers: readonly string[],
+): { readonly span: TracedSpan; readonly headers: readonly string[] } {
+  const at = headers.lastIndexOf('traceparent')
+  const span = startSpan(`subgraph ${name}`, {
+    kind: 'client',
+    parent: at < 0 ? undefined : headers[at + 1],
+    attributes: { 'subgraph.name': name, 'graphql.operation.type': mutation ? 'mutation' : 'query' },
+  })
+  return {
+    span,
+    headers: at < 0 ? [...headers, 'traceparent', span.traceparent] : headers.with(at + 1, span.traceparent),
+  }
+}
+
+function unavailable(service: string, what: string, cause?: unknown): SubgraphUnavailable {
+  return new SubgraphUnavailable(service, `The "${service}" service ${what}.`, { cause })
+}
+
+class TimedOut extends Error {}
+class TooLarge extends Error {}
+
+/** In UTF-8. A character takes three bytes at most. */
+export const isLongerThan = (text: string, bytes: number): boolean =>
+  text.length > bytes || (text.length * 3 > bytes && Buffer.byteLength(text) > bytes)
+
+function limited<T>(work: Promise<T>, limitMs: number, cancellation: Cancellation | undefined): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new TimedOut()), limitMs)
+    const cancel = () => reject(new Cancelled())
+    cancellation?.onCancel(cancel)
+    work.then(resolve, reject).finally(() => {
+      clearTimeout(timer)
+      cancellation?.off(cancel)
+    })
+  })
+}
+
+/** One POST. undici's dispatch spares the stream and the promises that its request() makes for each answer. */
+function post(
+  pool: Pool,
+  path: string,
+  { headers, body, mutation, cancellation }: SubgraphRequest,
+  limitMs: number,
+  maxBytes: number,
+): Promise<SentAnswer> {
+  return new Promise((resolve, reject) => {
+    let controller: Dispatcher.DispatchController | undefined
+    let ended: Error | undefined
+    let status = 0
+    let received = 0
+    let returned: Returned = {}
+    const chunks: Buffer[] = []
+    const end = (error: Error) => {
+      ended = error
+      controller?.abort(error)
+      settle()
+      reject(error)
+    }
+    const cancel = () => end(new Cancelled())
+    const timer = setTimeout(() => end(new TimedOut()), limitMs)
+    const settle = () => {
+      clearTimeout(timer)
+      cancellation?.off(cancel)
+    }
+    cancellation?.onCancel(cancel)
+    pool.dispatch(
+      { path, method: 'POST', headers: headers as string[], body, idempotent: !mutation },
+      {
+        onRequestStart: (started) => {
+          controller = started
+          if (ended) started.abort(ended)
+        },
+        onResponseStart: (_controller, statusCode, headers) => {
+          status = statusCode
+          returned = headers
+          if (Number(headers['content-length']) > maxBytes) end(new TooLarge())
+        },
+        onResponseData: (_controller, chunk) => {
+          chunks.push(chunk)
+          received += chunk.length
+          if (received > maxBytes) end(new TooLarge())
+        },
+        onResponseEnd: () => {
+          settle()
+          const [first] = chunks
+          const whole = first && chunks.length === 1 ? first : Buffer.concat(chunks)
+          resolve({ status, text: whole.toString('utf8'), headers: returned })
+        },
+        onResponseError: (_controller, error) => {
+          settle()
+          reject(error)
+        },
+      },
+    )
+  })
+}
+
+/**
+ * A subgraph's answer.
+ * @param keepsDigits whether there may be numbers in it that have to stay as they are: see numbers.ts
+ * @throws SubgraphUnavailable for what is not GraphQL
+ */
+export function readAnswer(name: string, { status, text }: SentAnswer, keepsDigits = false): SubgraphAnswer {
+  let answer: unknown
+  try {
+    answer = keepsDigits ? parseKeepingDigits(text) : JSON.parse(text)
+  } catch (error) {
+    if (status < 200 || status > 299) throw unavailable(name, `answered with HTTP status ${status}`)
+    throw unavailable(name, 'sent an answer that is not JSON', error)
+  }
+  const { data, errors } = (isObject(answer) ? answer : {}) as { data?: unknown; errors?: unknown }
+  const usable =
+    (data === undefined || data === null || isObject(data)) &&
+    (errors === undefined || errors === null || (Array.isArray(errors) && errors.every(isError))) &&
+    (data !== undefined || (Array.isArray(errors) && errors.length > 0))
+  if (!usable) {
+    const what =
+      status < 200 || status > 299 ? `answered with HTTP status ${status}` : 'sent an answer that is not GraphQL'
+    throw unavailable(name, what)
+  }
+  return answer as SubgraphAnswer
+}
+
+const isObject = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value)
+const isError = (value: unknown) => isObject(value) && typeof (value as { message?: unknown }).message === 'string'

@@ -1,0 +1,77 @@
+/** Which of a client's headers go down to the subgraphs, and which of theirs come back. */
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { parseTraceparent } from '../../runtime/tracing.ts'
+import type { Returned } from './client.ts'
+
+/** Headers that are the gateway's own to write, on either side. */
+const RESERVED = new Set([
+  'connection',
+  'content-encoding',
+  'content-length',
+  'content-type',
+  'accept',
+  'host',
+  'keep-alive',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'x-forwarded-for',
+  'x-correlation-id',
+  'x-subgraph-secret',
+])
+
+/**
+ * Returns a function that makes the headers of a request's subgraph calls: names and values in turn, as undici takes them.
+ * Its second argument: the traceparent of the gateway's own span, in place of the client's.
+ * @param names of the client's headers that go down, besides traceparent
+ * @throws TypeError for a header that can't
+ */
+export function createSubgraphHeaders(
+  names: readonly string[],
+): (request: FastifyRequest, traceparent?: string) => readonly string[] {
+  const forwarded = checked(names)
+  return ({ headers, ip, id }, traceparent) => {
+    const result = ['content-type', 'application/json', 'accept', 'application/json', 'x-forwarded-for', ip]
+    result.push('x-correlation-id', id)
+    const trace = traceparent || parseTraceparent(headers.traceparent)
+    if (trace !== undefined) result.push('traceparent', trace)
+    for (const name of forwarded) {
+      const value = headers[name]
+      if (typeof value === 'string') result.push(name, value)
+    }
+    return result
+  }
+}
+
+/**
+ * Returns a function that puts a subgraph's headers into the client's answer: of several subgraphs' the first counts, but
+ * all of their cookies are set.
+ * @param names of the headers that come back
+ * @throws TypeError for a header that can't
+ */
+export function createReturnedHeaders(
+  names: readonly string[],
+): ((reply: FastifyReply, headers: Returned) => void) | undefined {
+  const returned = checked(names)
+  if (returned.length === 0) return undefined
+  return (reply, headers) => {
+    for (const name of returned) {
+      const value = headers[name]
+      if (value !== undefined && (name === 'set-cookie' || !reply.hasHeader(name))) reply.header(name, value)
+    }
+  }
+}
+
+function checked(names: readonly string[]): string[] {
+  const lower = names.map((name) => name.toLowerCase()).filter((name) => name !== 'traceparent')
+  for (const name of lower) {
+    if (!/^[a-z0-9!#$%&'*+.^_`|~-]+$/.test(name) || RESERVED.has(name)) {
+      throw new TypeError(
+        `The header ${JSON.stringify(name)} can't be passed on; accepted: any but those of the connection.`,
+      )
+    }
+  }
+  return lower
+}

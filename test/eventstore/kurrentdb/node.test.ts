@@ -1,0 +1,110 @@
+/**
+ * What the nodes of a cluster say, and what is drawn from it. On the test server's three nodes, and on three of the program
+ * that TEST_EVENTSTORE_SERVER names: they have to say the same.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { failureOf } from '../../../eventstore/kurrentdb/errors.ts'
+import { StreamsClient } from '../../../eventstore/kurrentdb/generated-messages.ts'
+import { createNode, type Node } from '../../../eventstore/kurrentdb/node.ts'
+import { STREAMS_READ, streamRequest } from '../../../eventstore/kurrentdb/requests.ts'
+import { parseKurrentDbUrl } from '../../../eventstore/kurrentdb/url.ts'
+import { decodeReadResponse } from '../../../eventstore/kurrentdb/wire.ts'
+import { someEvents } from '../../contract/event-store.ts'
+import { type ClusterNode, startEventStoreCluster } from '../../support/eventstore-server/cluster.ts'
+
+const LIMIT_MS = 5_000
+
+async function connected(t: Test, port: number, requiresLeader: boolean): Promise<Node> {
+  const node = createNode(parseKurrentDbUrl('kurrentdb://seed?tls=false'), { host: '127.0.0.1', port }, requiresLeader)
+  t.teardown(() => node.close())
+  await node.features(LIMIT_MS)
+  return node
+}
+
+const until = () => performance.now() + LIMIT_MS
+
+function append(node: Node, stream: string) {
+  return node.appends.append(stream, someEvents(1), 'no_stream', until())
+}
+
+async function read(node: Node, stream: string): Promise<unknown> {
+  const call = await node.stream({
+    service: StreamsClient,
+    path: STREAMS_READ,
+    request: streamRequest(stream, 'start', { forwards: true, maxCount: 1 }),
+    decode: decodeReadResponse,
+    buffer: 10,
+  })
+  return call.take().finally(() => call.cancel())
+}
+
+const info = (node: Node) => node.client.getPersistentSubscriptionToAllInfo('none', { deadline: LIMIT_MS })
+const remove = (node: Node) => node.client.deletePersistentSubscriptionToAll('none', { deadline: LIMIT_MS })
+
+const failed = (work: Promise<unknown>) =>
+  work.then(
+    () => undefined,
+    (error: unknown) => failureOf(error),
+  )
+
+t.test('a follower names the leader to who requires it, and serves the others', async (t) => {
+  const cluster = await startEventStoreCluster(t)
+  const leader = await cluster.leader()
+  const [{ port }] = cluster.nodes.filter((node) => node !== leader) as [ClusterNode]
+  const named = { kind: 'leader', leader: { host: '127.0.0.1', port: leader.port } }
+  const strict = await connected(t, port, true)
+  const stream = `node-${crypto.randomUUID()}`
+  t.match(await failed(append(strict, stream)), named, 'an append')
+  t.match(await failed(read(strict, stream)), named, 'a read')
+  const lenient = await connected(t, port, false)
+  t.match(await failed(remove(lenient)), named, 'groups: whoever wants something done')
+  t.same(await failed(info(lenient)), { kind: 'notReady' }, 'and not who asks')
+  t.equal((await append(lenient, stream)).revision, 0, 'it passes an append on')
+  t.ok(await read(lenient, stream))
+  // What it says of the others may be some seconds old.
+  for (let i = 0; i < 100; i++) {
+    const members = await strict.members(LIMIT_MS)
+    const leaders = members.filter(({ state }) => state === 'LEADER').map(({ endpoint }) => endpoint)
+    if (members.length === 3 && leaders.length === 1 && leaders[0]?.port === leader.port) return
+    await delay(100)
+  }
+  t.fail('its members are not the cluster')
+})
+
+t.test('a node without a leader takes nothing, and says who it knows', async (t) => {
+  const cluster = await startEventStoreCluster(t)
+  const [alone, ...others] = cluster.nodes as [ClusterNode, ...ClusterNode[]]
+  const node = await connected(t, alone.port, true)
+  for (const other of others) await other.stop()
+  const stream = `node-${crypto.randomUUID()}`
+  // On its way there it may still name the leader, or leave a write without an answer.
+  for (const work of [append, read, info]) {
+    let failure: unknown
+    for (let i = 0; i < 200; i++) {
+      failure = await failed(work(node, stream))
+      if ((failure as { kind?: string } | undefined)?.kind === 'notReady') break
+      await delay(100)
+    }
+    t.same(failure, { kind: 'notReady' }, work.name)
+  }
+  const itself = (await node.members(LIMIT_MS)).find(({ endpoint }) => endpoint.port === alone.port)
+  t.notMatch(itself?.state, /^(LEADER|FOLLOWER)$/)
+})
+
+t.test('a connection is good for one transport: calls on it end with it', async (t) => {
+  const cluster = await startEventStoreCluster(t)
+  const leader = await cluster.leader()
+  const node = await connected(t, leader.port, true)
+  let lost = 0
+  node.onDisconnect(() => lost++)
+  t.ok(node.isConnected())
+  await leader.stop()
+  await cluster.leader()
+  t.notOk(node.isConnected())
+  t.equal(lost, 1)
+  t.same(await failed(append(node, 'a')), { kind: 'broken' })
+  await node.close()
+  await node.close()
+  t.same(await failed(append(node, 'a')), { kind: 'broken' }, 'and nothing goes out once it is closed')
+})

@@ -1,0 +1,459 @@
+/** The Redis read model: the contract on a server and on a cluster, and what only a server can get wrong. */
+import '../../support/needs-redis.ts'
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { openReadModel } from '../../../projections/open.ts'
+import { type ReadModel, ReadModelUnavailable } from '../../../projections/read-model.ts'
+import { openRedisReadModel } from '../../../projections/redis/read-model.ts'
+import { slotOf, tagOfEachSlot } from '../../../projections/redis/slots.ts'
+import { parseRedisUrl } from '../../../projections/redis/url.ts'
+import { ConfigurationError } from '../../../runtime/configuration.ts'
+import { aCheckpoint, aDocument, brokenDocuments, type Damage, readModelContract } from '../../contract/read-model.ts'
+import { type RedisServer, startRedis, startRedisCluster } from '../../support/redis.ts'
+
+function open(t: Test, url: string, options?: { readonly prefix: string }): ReadModel {
+  const readModel = openRedisReadModel(url, { settleMs: 0, ...options })
+  t.teardown(() => readModel.close())
+  return readModel
+}
+
+const HIDDEN = { document: null, acknowledged: -1 }
+
+/** The call fails as it should, and soon. */
+async function assertUnavailable(t: Test, call: () => Promise<unknown>, within: number, name: string) {
+  const start = performance.now()
+  await t.rejects(call(), ReadModelUnavailable, name)
+  t.ok(performance.now() - start < within, `${name}: within ${within} ms`)
+}
+
+/** Repeats the call until it answers. */
+async function untilAvailable<T>(call: () => Promise<T>): Promise<T> {
+  for (let i = 0; i < 60; i++) {
+    try {
+      return await call()
+    } catch (error) {
+      if (!(error instanceof ReadModelUnavailable)) throw error
+      await delay(50)
+    }
+  }
+  return call()
+}
+
+/** Keys that another program has written. */
+function damaged(command: (...args: string[]) => Promise<unknown>, generation: number): Damage {
+  const own = generation === 1 ? 'customer' : `customer:${generation}`
+  const list = async (key: string) => {
+    await command('DEL', key)
+    await command('RPUSH', key, 'garbage')
+  }
+  const each = async (
+    key: string,
+    texts: Readonly<Record<string, string>>,
+    work: (name: string) => Promise<void>,
+  ): Promise<void> => {
+    for (const [name, text] of Object.entries(texts)) {
+      await command('SET', key, text)
+      await work(name)
+    }
+    await list(key)
+    await work('a list')
+  }
+  const named = (...texts: string[]) => Object.fromEntries(texts.map((text) => [text, text]))
+  const hash = async (key: string, field: string, texts: readonly string[], work: (name: string) => Promise<void>) => {
+    for (const text of texts) {
+      await command('DEL', key)
+      await command('HSET', key, field, text)
+      await work(text)
+    }
+    await list(key)
+    await work('a list')
+    await command('SET', key, 'garbage')
+    await work('a text')
+  }
+  return {
+    documents(customerId, document, work) {
+      const texts = Object.entries(brokenDocuments(document)).flatMap(([name, text]) => [
+        [name, text],
+        [`${name}, after its revision`, `${document.revision} ${text}`],
+      ])
+      const whole = JSON.stringify(document)
+      const others = { 'without its revision': whole, 'of another revision': `9 ${whole}`, blank: ' ' }
+      return each(`${own}:{${customerId}}`, { ...Object.fromEntries(texts), ...others }, work)
+    },
+    checkpoints: (work) =>
+      each(
+        `${own}:{checkpoint}`,
+        named(
+          'garbage',
+          '',
+          'null',
+          '5',
+          '[]',
+          '{}',
+          '{"commit":"x","prepare":"1","origin":"a","complete":true,"epoch":"e"}',
+        ),
+        work,
+      ),
+    parked: (customerId, work) =>
+      hash(
+        `${own}:{parked}`,
+        String(customerId),
+        ['garbage', 'null', '[]', '{}', `{"customerId":${customerId}}`],
+        work,
+      ),
+    marks: (customerId, work) =>
+      each(`customer:{${customerId}}:revision`, named('garbage', '', 'nan', '-3', '1e3'), work),
+    generations: (work) =>
+      hash('customer:{generation}', 'live', ['garbage', '', '0', '-1', 'NaN', '1.5', '9'.repeat(40)], work),
+  }
+}
+
+t.test('a server', async (t) => {
+  const { url, command } = await startRedis(t)
+  await readModelContract(t, 'Redis', {
+    open: (generation) => openRedisReadModel(url, { settleMs: 0, generation }),
+    damage: (generation) => damaged(command, generation),
+  })
+})
+
+t.test('a cluster', async (t) => {
+  const { url, nodeOf } = await startRedisCluster(t)
+  const command = async (...args: string[]) => {
+    const tag = /\{(.+)\}/.exec(args[1] ?? '')?.[1] ?? ''
+    return (await nodeOf(tag)).command(...args)
+  }
+  await readModelContract(t, 'Redis Cluster', {
+    open: (generation) => openRedisReadModel(url, { settleMs: 0, generation }),
+    damage: (generation) => damaged(command, generation),
+  })
+})
+
+t.test('a query is one command', async (t) => {
+  const server = await startRedis(t)
+  const readModel = open(t, server.url)
+  await readModel.setCheckpoint(aCheckpoint(1n), null)
+  await readModel.put([{ document: aDocument(1, 3), expected: -1 }])
+  await readModel.acknowledge(1, 3)
+  await readModel.get([1])
+  await server.command('CONFIG', 'RESETSTAT')
+  t.same(await readModel.get([1]), [{ document: aDocument(1, 3), acknowledged: 3 }])
+  const stats = await server.command('INFO', 'commandstats')
+  const counts = Object.fromEntries([...stats.matchAll(/cmdstat_(\S+):calls=(\d+)/g)].map(([, name, n]) => [name, n]))
+  const { ping: _, 'config|resetstat': __, ...counted } = counts
+  t.same(counted, { evalsha: '1', get: '3', info: '1' }, 'the last two by the script')
+})
+
+t.test('scripts that the server has forgotten are sent again', async (t) => {
+  const server = await startRedis(t)
+  const readModel = open(t, server.url)
+  const forget = () => server.command('SCRIPT', 'FLUSH')
+  await forget()
+  await readModel.setCheckpoint(aCheckpoint(1n), null)
+  await forget()
+  const chained = [0, 1, 2].map((revision) => ({ document: aDocument(1, revision), expected: revision - 1 }))
+  t.same(await readModel.put(chained), [0, 1, 2])
+  await forget()
+  await readModel.acknowledge(1, 2)
+  await forget()
+  t.same(await readModel.get([1]), [{ document: aDocument(1, 2), acknowledged: 2 }])
+  await forget()
+  await readModel.reset()
+  t.same(await readModel.get([1]), [HIDDEN])
+})
+
+t.test('other keys of the server are left alone', async (t) => {
+  const server = await startRedis(t)
+  const [ours, theirs] = [open(t, `${server.url}/1`), open(t, `${server.url}/1`, { prefix: 'customer:2' })]
+  await server.command('-n', '1', 'SET', 'cart:{1}', 'x')
+  for (const readModel of [ours, theirs]) {
+    await readModel.setCheckpoint(aCheckpoint(1n), null)
+    await readModel.put([{ document: aDocument(1, 0), expected: -1 }])
+  }
+  t.equal(await server.command('DBSIZE'), '0', 'the database is the one of the URL')
+  await ours.reset()
+  t.same(await ours.get([1]), [HIDDEN])
+  t.same(await theirs.get([1]), [{ document: aDocument(1, 0), acknowledged: -1 }])
+  t.equal(await server.command('-n', '1', 'GET', 'cart:{1}'), 'x')
+  t.throws(() => openRedisReadModel(server.url, { prefix: 'a*' }), TypeError)
+})
+
+t.test('a server that goes and comes', async (t) => {
+  const server = await startRedis(t, { persistent: true })
+  const readModel = open(t, server.url)
+  await readModel.setCheckpoint(aCheckpoint(1n), null)
+  await readModel.put([{ document: aDocument(1, 0), expected: -1 }])
+  const calls: Record<string, (readModel: ReadModel) => Promise<unknown>> = {
+    get: (readModel) => readModel.get([1]),
+    documents: (readModel) => readModel.documents([1]),
+    acknowledge: (readModel) => readModel.acknowledge(1, 1),
+    put: (readModel) => readModel.put([{ document: aDocument(1, 1), expected: 0 }]),
+    getCheckpoint: (readModel) => readModel.getCheckpoint(),
+    setCheckpoint: (readModel) => readModel.setCheckpoint(aCheckpoint(2n), aCheckpoint(1n)),
+    reset: (readModel) => readModel.reset(),
+    ping: (readModel) => readModel.ping(),
+  }
+
+  await t.test('stopped', async (t) => {
+    await server.stop()
+    for (const [name, call] of Object.entries(calls)) await assertUnavailable(t, () => call(readModel), 200, name)
+    const late = open(t, server.url)
+    await assertUnavailable(t, () => late.get([1]), 1500, 'opened while it is away')
+    await server.start()
+    for (const each of [readModel, late]) t.same(await untilAvailable(() => each.documents([1])), [aDocument(1, 0)])
+  })
+
+  await t.test('silent', async (t) => {
+    server.freeze()
+    const held = Promise.allSettled(Array.from({ length: 100 }, () => readModel.get([1])))
+    await assertUnavailable(t, () => readModel.get([1]), 1500, 'first')
+    t.ok((await held).every(({ status }) => status === 'rejected'))
+    await assertUnavailable(t, () => readModel.get([1]), 50, 'known to be silent')
+    server.thaw()
+    t.same(await untilAvailable(() => readModel.documents([1])), [aDocument(1, 0)])
+  })
+
+  await t.test('closing while it is away', async (t) => {
+    await server.kill()
+    const handle = openRedisReadModel(server.url)
+    const call = t.rejects(handle.get([1]), ReadModelUnavailable)
+    await handle.close()
+    await call
+    await server.start()
+  })
+})
+
+t.test('documents of an older snapshot are hidden until the worker has caught up again', async (t) => {
+  const server = await startRedis(t, { persistent: true })
+  const readModel = open(t, server.url)
+  const [one, two, three] = [aCheckpoint(1n), aCheckpoint(2n), aCheckpoint(3n)]
+  await readModel.setCheckpoint(one, null)
+  await readModel.put([{ document: aDocument(1, 0), expected: -1 }])
+  await readModel.acknowledge(1, 0)
+  await server.command('SAVE')
+  await readModel.acknowledge(1, 1)
+  await readModel.put([{ document: aDocument(1, 1), expected: 0 }])
+  await readModel.setCheckpoint(two, one)
+  await server.kill()
+  await server.start()
+  t.same(await untilAvailable(() => readModel.get([1])), [{ document: null, acknowledged: 0 }])
+  const left = { ...one, complete: false }
+  t.same(await readModel.setCheckpoint(three, two), one, 'a worker that did not notice is told')
+  t.same(await readModel.getCheckpoint(), left)
+  t.same(await readModel.get([1]), [{ document: null, acknowledged: 0 }])
+  await readModel.put([{ document: aDocument(1, 1), expected: 0 }])
+  t.same(await readModel.setCheckpoint(two, left), two)
+  t.same(await readModel.get([1]), [{ document: aDocument(1, 1), acknowledged: 0 }])
+
+  // The same once more, and nobody noticed before the worker's next batch.
+  await server.stop()
+  await server.start()
+  t.same(await untilAvailable(() => readModel.get([1])), [{ document: null, acknowledged: 0 }])
+  t.same(await readModel.setCheckpoint(three, two), { ...two, complete: false })
+})
+
+t.test('a server is another incarnation after each start and each promotion, and none as a replica', async (t) => {
+  const server = await startRedis(t, { persistent: true })
+  const readModel = open(t, server.url)
+  const met: string[] = []
+  const meet = async () => {
+    const { reached } = await untilAvailable(() => readModel.incarnations())
+    met.push(...reached)
+    t.same(await untilAvailable(() => readModel.probe()), reached)
+  }
+  await meet()
+  await server.command('FLUSHALL')
+  t.same((await readModel.incarnations()).reached, met, 'a loss that the seals tell of')
+  await server.stop()
+  await server.start()
+  await meet()
+  await server.command('REPLICAOF', '127.0.0.1', '1')
+  t.same(await readModel.incarnations(), { reached: [''], isWhole: true })
+  await t.rejects(readModel.probe(), { name: 'ReadModelUnavailable', message: /READONLY/ })
+  await server.command('REPLICAOF', 'NO', 'ONE')
+  await meet()
+  t.equal(new Set(met).size, 3)
+  await server.command('CONFIG', 'SET', 'maxmemory', '1')
+  await t.rejects(readModel.probe(), { name: 'ReadModelUnavailable', message: /OOM/ })
+  t.same((await readModel.incarnations()).reached, met.slice(-1), 'it reads all the same')
+})
+
+t.test('a node of a cluster', async (t) => {
+  const cluster = await startRedisCluster(t)
+  const readModel = open(t, cluster.url)
+  const home = await cluster.nodeOf('checkpoint')
+  const lost = cluster.nodes.find((node) => node !== home) as RedisServer
+  const others: number[] = []
+  const own: number[] = []
+  for (let id = 1; id <= 30; id++) ((await cluster.nodeOf(id)) === lost ? own : others).push(id)
+  const ids = [...own, ...others]
+  const mine = own[0] as number
+  const shown = (ids: readonly number[], document = true) =>
+    ids.map((id) => ({ document: document ? aDocument(id, 2) : null, acknowledged: document ? 2 : -1 }))
+
+  await readModel.setCheckpoint(aCheckpoint(1n), null)
+  await readModel.put(ids.map((id) => ({ document: aDocument(id, 2), expected: -1 })))
+  await Promise.all(ids.map((id) => readModel.acknowledge(id, 2)))
+  t.same(await readModel.get(ids), shown(ids))
+
+  await t.test('stopped: calls for the slots of the others go on', async (t) => {
+    await lost.kill()
+    await assertUnavailable(t, () => readModel.get([mine]), 1500, 'its own slots')
+    await assertUnavailable(t, () => readModel.get([mine]), 200, 'and at once from then on')
+    t.same(await readModel.get(others), shown(others))
+    await readModel.acknowledge(others[0] as number, 2)
+    const { reached, isWhole } = await readModel.incarnations()
+    t.equal(new Set(reached).size, 2)
+    t.equal(isWhole, false)
+    await assertUnavailable(t, () => readModel.probe(), 1500, 'one of the servers takes no writes')
+    const late = open(t, cluster.url)
+    t.same(await late.get(others), shown(others), 'also for an instance that starts now')
+    await assertUnavailable(t, () => late.get([mine]), 1500, 'and has never reached the node')
+  })
+
+  await t.test('back with nothing: its slots are hidden until all events were applied again', async (t) => {
+    await lost.start()
+    t.same(await untilAvailable(() => readModel.get(own)), shown(own, false))
+    // A worker that did not notice brings a document back, but not the newest.
+    await readModel.put([{ document: aDocument(mine, 1), expected: -1 }])
+    t.same(await readModel.get([mine]), [HIDDEN])
+    t.equal(await untilAvailable(() => readModel.getCheckpoint()), null)
+    t.same(await readModel.get(others), shown(others), 'the others are whole')
+    const partial = aCheckpoint(1n, { complete: false })
+    await readModel.setCheckpoint(partial, null)
+    t.same(await readModel.get([mine]), [HIDDEN])
+    await readModel.put(own.map((id) => ({ document: aDocument(id, 2), expected: id === mine ? 1 : -1 })))
+    await readModel.setCheckpoint(aCheckpoint(2n), partial)
+    t.same(
+      (await readModel.get(ids)).map(({ document }) => document),
+      ids.map((id) => aDocument(id, 2)),
+    )
+  })
+
+  await t.test('flushed while the read model is being filled: it does not become complete', async (t) => {
+    await lost.command('FLUSHALL')
+    t.equal(await readModel.getCheckpoint(), null)
+    const partial = aCheckpoint(1n, { complete: false })
+    await readModel.setCheckpoint(partial, null)
+    await lost.command('FLUSHALL')
+    await readModel.put([{ document: aDocument(mine, 1), expected: -1 }])
+    t.equal(await readModel.setCheckpoint(aCheckpoint(2n), partial), null, 'it has to begin again')
+    t.same(await readModel.get([mine]), [HIDDEN])
+    await readModel.setCheckpoint(aCheckpoint(2n), null)
+    t.same(await readModel.get([mine]), [{ document: aDocument(mine, 1), acknowledged: -1 }])
+  })
+})
+
+t.test('slots that are moved to another node are hidden until all events were applied again', async (t) => {
+  const cluster = await startRedisCluster(t)
+  const readModel = open(t, cluster.url)
+  const [from, to] = cluster.nodes as [RedisServer, RedisServer]
+  let id = 1
+  while ((await cluster.nodeOf(id)) !== from) id++
+  await readModel.setCheckpoint(aCheckpoint(1n), null)
+  await readModel.put([{ document: aDocument(id, 0), expected: -1 }])
+  t.same(await readModel.get([id]), [{ document: aDocument(id, 0), acknowledged: -1 }])
+  const [source, target] = [await from.command('CLUSTER', 'MYID'), await to.command('CLUSTER', 'MYID')]
+  const slot = String(slotOf(String(id)))
+  await to.command('CLUSTER', 'SETSLOT', slot, 'IMPORTING', source)
+  await from.command('CLUSTER', 'SETSLOT', slot, 'MIGRATING', target)
+  const keys = (await from.command('CLUSTER', 'GETKEYSINSLOT', slot, '100')).split('\n')
+  await from.command('MIGRATE', '127.0.0.1', String(to.port), '', '0', '1000', 'KEYS', ...keys)
+  for (const node of [to, from]) await node.command('CLUSTER', 'SETSLOT', slot, 'NODE', target)
+
+  t.equal(await readModel.getCheckpoint(), null, 'noticed, though nothing told of the new place yet')
+  t.same(await readModel.get([id]), [HIDDEN])
+  await readModel.setCheckpoint(aCheckpoint(1n), null)
+  t.same(await readModel.get([id]), [{ document: aDocument(id, 0), acknowledged: -1 }])
+  t.same(await readModel.getCheckpoint(), aCheckpoint(1n))
+})
+
+t.test('slots', async (t) => {
+  t.equal(slotOf('123456789'), 0x31c3, 'the check value of CRC16, XMODEM')
+  const tags = tagOfEachSlot()
+  t.ok(tags.every((tag, slot) => slotOf(tag) === slot))
+  t.equal(tags.length, 16_384)
+})
+
+t.test('URLs', async (t) => {
+  const { kind, tls, database } = parseRedisUrl('rediss://redis.example/3')
+  t.same({ kind, tls, database }, { kind: 'server', tls: true, database: 3 })
+  t.match(parseRedisUrl('redis://user:p%40ss@[::1]:7000'), {
+    nodes: [{ host: '::1', port: 7000 }],
+    username: 'user',
+    password: 'p@ss',
+  })
+  t.match(parseRedisUrl('redis://:secret@h'), {
+    nodes: [{ host: 'h', port: 6379 }],
+    username: undefined,
+    password: 'secret',
+  })
+  t.match(parseRedisUrl('redis-sentinel://a,b:1/main/2'), {
+    kind: 'sentinel',
+    nodes: [
+      { host: 'a', port: 26379 },
+      { host: 'b', port: 1 },
+    ],
+    masterName: 'main',
+    database: 2,
+  })
+  t.match(parseRedisUrl('rediss-cluster://u:p@a:1,b:2'), {
+    kind: 'cluster',
+    tls: true,
+    nodes: [{ host: 'a' }, { host: 'b' }],
+  })
+  const refused = ['redis://', 'redis://a,b', 'redis://a/x', 'redis://a:0', 'redis://a:99999', 'redis-sentinel://a']
+  for (const url of [...refused, 'redis-cluster://a/1', 'redis://u:%zz@a', 'redis://u:s3cret@a b', 'redis:a']) {
+    try {
+      openReadModel(url)
+      t.fail(url)
+    } catch (error) {
+      t.type(error, ConfigurationError)
+      t.notMatch((error as Error).message, /s3cret/)
+    }
+  }
+})
+
+t.test('a wrong password is told, without the password', async (t) => {
+  const { port } = await startRedis(t, { args: ['--requirepass', 'right'] })
+  const readModel = open(t, `redis://:wr0ng@127.0.0.1:${port}`)
+  const error = await readModel.get([1]).catch((error) => error)
+  t.type(error, ReadModelUnavailable)
+  t.match(error.message, /WRONGPASS/)
+  t.notMatch(error.message, /wr0ng/)
+  const right = open(t, `redis://default:right@127.0.0.1:${port}`)
+  t.same(await right.get([1]), [HIDDEN])
+})
+
+t.test(
+  'scrubbed, its files tell nothing of what was; none is made; a user without the rights does no harm',
+  async (t) => {
+    const [both, none] = await Promise.all([
+      startRedis(t, { persistent: true, args: ['--appendonly', 'yes', '--rdbcompression', 'no'] }),
+      startRedis(t),
+    ])
+    const found = async ({ folder }: RedisServer, text: string) => {
+      const entries = await readdir(folder, { withFileTypes: true, recursive: true })
+      const files = entries.filter((entry) => entry.isFile())
+      const contents = await Promise.all(
+        files.map(({ parentPath, name }) => readFile(join(parentPath, name), 'latin1')),
+      )
+      return contents.filter((content) => content.includes(text)).length
+    }
+    const readModel = open(t, both.url)
+    await readModel.put([{ document: aDocument(1, 0, { lastname: 'Quuxington' }), expected: -1 }])
+    await both.command('save')
+    await readModel.put([{ document: aDocument(1, 1), expected: 0 }])
+    t.equal(await found(both, 'Quuxington'), 2, 'in the snapshot and in the log')
+    await readModel.scrub()
+    t.equal(await found(both, 'Quuxington'), 0)
+    t.ok((await found(both, 'at 1')) > 0, 'what is there now is')
+
+    await open(t, none.url).scrub()
+    t.same(await readdir(none.folder), [])
+
+    await both.command('ACL', 'SETUSER', 'app', 'on', '>secret', '~*', '+@all', '-config', '-bgsave', '-bgrewriteaof')
+    await open(t, both.url.replace('://', '://app:secret@')).scrub()
+  },
+)
