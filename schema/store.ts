@@ -2,7 +2,11 @@
 import { readFileSync } from 'node:fs'
 import { parse as parseYaml } from 'yaml'
 import { z } from 'zod'
-import { ConfigurationError } from '../runtime/configuration.ts'
+
+/** Settings that can't be used. The message names the setting and what is accepted. */
+export class StoreSettingsError extends Error {
+  override readonly name = 'StoreSettingsError'
+}
 
 const count = z.int().positive()
 const fieldUse = z.enum(['required', 'optional'])
@@ -176,7 +180,7 @@ const defaults = parseYaml(readFileSync(DEFAULTS, 'utf8')) as Record<string, unk
 /**
  * The settings of a file over the defaults (store.yaml beside this module).
  * @param path a YAML or JSON file; none: the defaults
- * @throws ConfigurationError naming the setting and what is accepted
+ * @throws StoreSettingsError naming the setting and what is accepted
  */
 export function loadStore(path?: string): Store {
   if (path === undefined) return store()
@@ -186,15 +190,15 @@ export function loadStore(path?: string): Store {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     const why = code ?? message.split('\n')[0]
-    throw new ConfigurationError(`STORE_CONFIG: ${JSON.stringify(path)} can't be read (${why}).`)
+    throw new StoreSettingsError(`STORE_CONFIG: ${JSON.stringify(path)} can't be read (${why}).`)
   }
   if (given !== null && !isGroup(given)) {
-    throw new ConfigurationError(`STORE_CONFIG: ${path} can't be used; accepted: settings as in schema/store.yaml.`)
+    throw new StoreSettingsError(`STORE_CONFIG: ${path} can't be used; accepted: settings as in schema/store.yaml.`)
   }
   return store((given ?? {}) as PartialStore, path)
 }
 
-/** @param from names the origin in messages. @throws ConfigurationError */
+/** @param from names the origin in messages. @throws StoreSettingsError */
 export function store(given: PartialStore = {}, from = 'store'): Store {
   const result = settings.safeParse(merge(defaults, given))
   if (result.success) return result.data
@@ -202,7 +206,7 @@ export function store(given: PartialStore = {}, from = 'store'): Store {
   const keys = issue?.code === 'unrecognized_keys' ? [issue.keys[0] ?? ''] : []
   const setting = [...(issue?.path ?? []), ...keys].join('.')
   const problem = issue?.code === 'unrecognized_keys' ? 'there is no such setting' : issue?.message
-  throw new ConfigurationError(`STORE_CONFIG: ${from}: ${setting}: ${problem}.`)
+  throw new StoreSettingsError(`STORE_CONFIG: ${from}: ${setting}: ${problem}.`)
 }
 
 /** One level of groups with their settings: a list is replaced whole. */

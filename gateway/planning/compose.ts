@@ -1,5 +1,5 @@
-/** `npm run compose [CONFIG] [OUTPUT]`: composes subgraph schemas into a supergraph, offline. */
-import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+/** Composes subgraph schemas into a supergraph, offline. */
+import { readFileSync } from 'node:fs'
 import { dirname, isAbsolute, join } from 'node:path'
 import { composeServices } from '@apollo/composition'
 import { type GraphQLError, parse, Source } from 'graphql'
@@ -78,28 +78,4 @@ function places(nodes: readonly Node[] = []): string[] {
   return nodes.flatMap(({ loc }) =>
     loc ? [`  at ${loc.source.name}:${loc.startToken.line}:${loc.startToken.column}`] : [],
   )
-}
-
-/** Replaces the file in one step, so that a gateway that watches it never reads half of it. */
-function write(path: string, text: string): void {
-  const temporary = `${path}.${process.pid}.tmp`
-  writeFileSync(temporary, text)
-  renameSync(temporary, path)
-}
-
-if (import.meta.main) {
-  const [config = 'schema/supergraph.yaml', output = config.replace(/\.ya?ml$/, '.graphql')] = process.argv.slice(2)
-  const result = composeSupergraph(config)
-  if (result.supergraph === undefined) {
-    for (const error of result.errors) console.error(error)
-    console.error(`\n${config} does not compose: ${result.errors.length} error(s). ${output} was not touched.`)
-    process.exitCode = 1
-  } else if (output === config) {
-    console.error(`${output}: the output would replace the configuration; name another file.`)
-    process.exitCode = 1
-  } else {
-    for (const hint of result.hints) console.error(hint)
-    write(output, result.supergraph)
-    console.log(`${config} -> ${output}`)
-  }
 }

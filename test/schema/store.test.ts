@@ -43,7 +43,7 @@ t.test('what can not be used is named', async (t) => {
   const file = join(folder, 'store.yaml')
   const refused = async (text: string, message: RegExp) => {
     await writeFile(file, text)
-    t.throws(() => loadStore(file), { name: 'ConfigurationError', message })
+    t.throws(() => loadStore(file), { name: 'StoreSettingsError', message })
   }
   await refused('password: { minimumLength: long }', /^STORE_CONFIG: .*store\.yaml: password\.minimumLength: .*number/)
   await refused('pasword: {}', /pasword: there is no such setting/)
