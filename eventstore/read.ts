@@ -29,6 +29,19 @@ export function keepNewest(eventStore: EventStore, stream: string): () => Promis
   }
 }
 
+/** The newest events of a stream up to the revision `from` (default: the end), oldest first; none for a missing stream. */
+export async function readNewest<E extends DomainEvent>(
+  eventStore: EventStore,
+  stream: string,
+  maxCount: number,
+  from: number | 'end' = 'end',
+): Promise<Recorded<E>[]> {
+  const events: Recorded<E>[] = []
+  const newest = eventStore.readStream(stream, { direction: 'backwards', from, maxCount })
+  for await (const event of orNone(newest)) events.push(decode<E>(event))
+  return events.reverse()
+}
+
 /** A stream's newest event, if there is one. @throws EventStoreUnavailable; InvalidEvent for one that can't be read */
 export async function newestEvent<E extends DomainEvent>(
   eventStore: EventStore,

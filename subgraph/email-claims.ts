@@ -10,6 +10,7 @@
  * and makes the newcomer's append fail if it has not.
  */
 import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
+import { readNewest } from '../eventstore/read.ts'
 import type { CustomerDocument } from '../projections/customer.ts'
 import { customerStream } from '../projections/fold.ts'
 import { emailKeyOf } from '../schema/email-key.ts'
@@ -17,7 +18,6 @@ import type { EmailEvent } from '../schema/events.ts'
 import { type Command, encodeAll, isCause } from './command.ts'
 import type { Customers } from './customers.ts'
 import { type Category, emailTaken, serviceUnavailable } from './errors.ts'
-import { readNewest } from './streams.ts'
 
 /** How long a newcomer waits for a registration under way before it takes its claim for abandoned, in milliseconds. */
 const GRACE = 1_000

@@ -7,10 +7,10 @@
  * later one never has a lower floor (who read the lower one had reserved before it was raised), and no two overlap.
  */
 import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
+import { readNewest } from '../eventstore/read.ts'
 import type { CustomerDocument } from '../projections/customer.ts'
 import type { IdEvent, ImportedIdEvent } from '../schema/events.ts'
 import { type Command, encodeAll } from './command.ts'
-import { readNewest } from './streams.ts'
 
 const CUSTOMER_BLOCK = 32
 /** Addresses come in blocks for one customer, so that an id tells whose address it is. */

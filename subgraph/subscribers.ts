@@ -4,9 +4,9 @@
  */
 import type { Recorded } from '../eventstore/codec.ts'
 import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
+import { readNewest } from '../eventstore/read.ts'
 import type { SubscriberEvent } from '../schema/events.ts'
 import { type Command, encodeAll } from './command.ts'
-import { readNewest } from './streams.ts'
 
 export interface Subscribers {
   status(email: string): Promise<'none' | 'subscribed' | 'unconfirmed'>

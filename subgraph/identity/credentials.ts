@@ -1,11 +1,11 @@
 /** The stream that holds a customer's current password hash and nothing older. */
 import type { EventStore } from '../../eventstore/port.ts'
+import { readNewest } from '../../eventstore/read.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { CredentialsEvent } from '../../schema/events.ts'
 import { type Command, encodeAll } from '../command.ts'
 import type { Customers } from '../customers.ts'
 import { passwordChanged, recordHashUpgrade } from '../domain/customer.ts'
-import { readNewest } from '../streams.ts'
 import { isOutdated } from './passwords.ts'
 
 export interface StoredCredentials {

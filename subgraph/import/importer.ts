@@ -18,6 +18,7 @@ import {
   StreamNotFound,
   WrongExpectedRevision,
 } from '../../eventstore/port.ts'
+import { readNewest } from '../../eventstore/read.ts'
 import { absentCustomer, project } from '../../projections/customer.ts'
 import { customerStream, foldCustomer } from '../../projections/fold.ts'
 import { ConfigurationError } from '../../runtime/configuration.ts'
@@ -29,7 +30,6 @@ import { CustomerError } from '../errors.ts'
 import { createHashKinds } from '../identity/password-checks.ts'
 import { hashPassword, kindOf, MAGENTO } from '../identity/passwords.ts'
 import { createIds } from '../ids.ts'
-import { readNewest } from '../streams.ts'
 import { ADDRESS_ID_COLUMNS, type ImportedAddress, readAddress, readCompositeAddress } from './address-row.ts'
 import { withBoundedReads } from './bounded-reads.ts'
 import { addressColumns, addressFieldsOf, customerColumns, isComposite } from './columns.ts'
