@@ -19,7 +19,7 @@ import { createMarks } from '../projections/fence/marks.ts'
 import { customerStream } from '../projections/fold.ts'
 import type { ReadModel } from '../projections/read-model.ts'
 import { skipEvent } from '../projections/skips.ts'
-import { SILENT } from '../projections/worker.ts'
+import { SILENT } from '../runtime/log.ts'
 import { emailKeyOf } from '../schema/email-key.ts'
 
 export interface Erased {

@@ -37,7 +37,7 @@ export function openEventStore(
 }
 
 /** The log with all that belongs to it. */
-export interface Log {
+export interface OpenedLog {
   /** What the service reads and appends: events in clear, stored encrypted and chained. Closes the rest with it. */
   readonly eventStore: EventStore
   /** The events as they are stored: for proofs. */
@@ -56,7 +56,7 @@ export async function openLog(
   configuration: Configuration,
   observer: SubscriptionObserver = {},
   wrap: (eventStore: EventStore, holds: 'events' | 'keys') => EventStore = (eventStore) => eventStore,
-): Promise<Log> {
+): Promise<OpenedLog> {
   const { EVENTSTORE_URL } = configuration
   const masterKeys = loadMasterKeys(configuration)
   const opened = wrap(openEventStore(EVENTSTORE_URL, observer), 'events')

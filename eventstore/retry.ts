@@ -1,9 +1,10 @@
 /** An event store that waits out an outage: for commands that run to their end, where services answer that it is away. */
 import { setTimeout as delay } from 'node:timers/promises'
+import { type BackOff, waitAfter } from '../runtime/back-off.ts'
 import { isKurrentDbUrl } from './kurrentdb/url.ts'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent } from './port.ts'
 
-const BACK_OFF_MS = { first: 100, most: 2_000 }
+const BACK_OFF: BackOff = { firstMs: 100, mostMs: 2_000 }
 const LONGEST_OUTAGE_MS = 10 * 60_000
 
 export interface PatientOptions {
@@ -37,15 +38,14 @@ export function patient(
   }
 
   /** @throws the error, where it is another one or has been waited for long enough */
-  async function waitAfter(error: unknown, attempt: number): Promise<void> {
+  async function waitOut(error: unknown, attempt: number): Promise<void> {
     if (!(error instanceof EventStoreUnavailable) || signal?.aborted) throw error
     if (outageSince === undefined) {
       outageSince = performance.now()
       onOutage?.(error.message)
     }
     if (performance.now() - outageSince > longestOutage) throw error
-    const wait = Math.min(BACK_OFF_MS.first * 2 ** attempt, BACK_OFF_MS.most)
-    await delay(wait * (0.5 + Math.random() / 2), undefined, { ...(signal && { signal }) }).catch(() => {})
+    await delay(waitAfter(BACK_OFF, attempt + 1), undefined, { ...(signal && { signal }) }).catch(() => {})
   }
 
   async function patiently<T>(work: () => Promise<T>): Promise<T> {
@@ -55,7 +55,7 @@ export function patient(
         answered()
         return result
       } catch (error) {
-        await waitAfter(error, attempt)
+        await waitOut(error, attempt)
       }
     }
   }
@@ -80,7 +80,7 @@ export function patient(
         answered()
         return
       } catch (error) {
-        await waitAfter(error, attempt)
+        await waitOut(error, attempt)
       }
     }
   }

@@ -2,17 +2,13 @@
  * The mails that are to be sent now: a few at a time, each until it is in other hands or of no use. What fails is tried
  * again: all of them after a growing wait where the server is away, a single one on its own beside the others.
  */
+
 import { EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
 import { customerOf } from '../projections/fold.ts'
+import { type BackOff, waitAfter } from '../runtime/back-off.ts'
+import type { Log } from '../runtime/log.ts'
 import type { Letter, LetterPurpose, Letters, Reason } from './letters.ts'
 import { MailDeferred, MailRefused, type Outbox } from './outbox.ts'
-
-/** The part of a pino logger that is used here. */
-export interface Log {
-  info(details: object, message: string): void
-  warn(details: object, message: string): void
-  error(details: object, message: string): void
-}
 
 /** Told of what becomes of mails, for metrics. */
 export interface MailObserver {
@@ -27,12 +23,6 @@ export interface MailObserver {
   interrupted(): void
 }
 
-/** A wait that doubles up to `mostMs`, and is shortened by chance down to half. */
-export interface Waits {
-  readonly firstMs: number
-  readonly mostMs: number
-}
-
 export interface QueueOptions {
   readonly letters: Letters
   readonly outbox: Outbox
@@ -43,9 +33,9 @@ export interface QueueOptions {
   /** The longest that one attempt may take. */
   readonly attemptMs: number
   /** While the server is away. */
-  readonly outageWaits: Waits
+  readonly outageWaits: BackOff
   /** Of a mail that the server does not take while it takes others. */
-  readonly mailWaits: Waits
+  readonly mailWaits: BackOff
   /** So often such a mail is tried. */
   readonly mostTries: number
   /** Asked before each attempt: whether it is this process's turn. */
@@ -82,7 +72,7 @@ interface Job {
 }
 
 /** Reading a customer's stream failed because the event store is away. */
-const STORE_WAITS: Waits = { firstMs: 500, mostMs: 5_000 }
+const STORE_WAITS: BackOff = { firstMs: 500, mostMs: 5_000 }
 
 export function createQueue(options: QueueOptions): Queue {
   const { letters, outbox, log, observer, concurrency, attemptMs, outageWaits, mailWaits, mostTries } = options
@@ -182,7 +172,7 @@ export function createQueue(options: QueueOptions): Queue {
         observer.interrupted?.()
       }
       const failures = (outage?.failures ?? 0) + 1
-      outage = { failures, until: performance.now() + waitOf(outageWaits, failures) }
+      outage = { failures, until: performance.now() + waitAfter(outageWaits, failures) }
       observer.retried?.(job.purpose)
       // Another one asks next time: this one may be what the server can't cope with.
       jobs.delete(keyOf(job))
@@ -200,9 +190,9 @@ export function createQueue(options: QueueOptions): Queue {
     else retry(job, mailWaits)
   }
 
-  function retry(job: Job, waits: Waits): void {
+  function retry(job: Job, waits: BackOff): void {
     job.failures++
-    job.notBefore = performance.now() + waitOf(waits, job.failures)
+    job.notBefore = performance.now() + waitAfter(waits, job.failures)
     observer.retried?.(job.purpose)
   }
 
@@ -254,10 +244,6 @@ export function createQueue(options: QueueOptions): Queue {
       givingUp = new AbortController()
     },
   }
-}
-
-function waitOf({ firstMs, mostMs }: Waits, failures: number): number {
-  return Math.min(firstMs * 2 ** (failures - 1), mostMs) * (0.5 + Math.random() / 2)
 }
 
 /** For the log: nobody's name or address. */

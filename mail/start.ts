@@ -1,11 +1,12 @@
 /** The mail worker with all its parts: for a process of its own, or beside others in one. */
 import type { EventStore } from '../eventstore/port.ts'
 import type { Configuration } from '../runtime/configuration.ts'
+import type { Log } from '../runtime/log.ts'
 import { createMailTokens } from '../schema/mail-tokens.ts'
 import type { Store } from '../schema/store.ts'
 import { createLetters } from './letters.ts'
 import { openOutbox } from './outbox.ts'
-import type { Log, MailObserver } from './queue.ts'
+import type { MailObserver } from './queue.ts'
 import { type MailStatus, startMailWorker } from './worker.ts'
 
 export interface Mail {

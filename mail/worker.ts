@@ -21,11 +21,13 @@ import {
   StreamNotFound,
   type Subscription,
 } from '../eventstore/port.ts'
+import { type BackOff, waitAfter } from '../runtime/back-off.ts'
+import { type Log, SILENT } from '../runtime/log.ts'
 import { pause } from '../runtime/time-limits.ts'
 import { type CheckpointStream, checkpointStream, type StoredCheckpoint } from './checkpoint.ts'
 import { type Letters, STREAM_PREFIXES } from './letters.ts'
 import type { Outbox } from './outbox.ts'
-import { createQueue, type Log, type MailObserver, type Waits } from './queue.ts'
+import { createQueue, type MailObserver } from './queue.ts'
 
 export interface MailWorker {
   /** How things stand: for health checks and metrics. */
@@ -64,20 +66,19 @@ export interface MailWorkerOptions {
   /** How long stopping waits for mails that are being sent. */
   readonly graceMs?: number
   /** How long mails wait while the server is away. */
-  readonly outageWaits?: Waits
+  readonly outageWaits?: BackOff
   /** How long a mail waits that the server does not take while it takes others. */
-  readonly mailWaits?: Waits
+  readonly mailWaits?: BackOff
   /** So often such a mail is tried. */
   readonly mostTries?: number
 }
 
 const FILTER = { streamPrefixes: STREAM_PREFIXES }
-const SILENT: Log = { info() {}, warn() {}, error() {} }
 /** From so many unsent mails on the log is not read further. */
 const MOST_WAITING = 200
 /** Events without a mail are worth a checkpoint only now and then, and none at all where there are none. */
 const QUIET = { events: 5_000, ms: 60_000 }
-const BACK_OFF: Waits = { firstMs: 50, mostMs: 5_000 }
+const BACK_OFF: BackOff = { firstMs: 50, mostMs: 5_000 }
 /** Of so many mails a worker knows that they are done with. */
 const REMEMBERED_MAILS = 10_000
 /** So long stopping tries to store the checkpoint. */
@@ -149,7 +150,7 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
         })
       } catch (error) {
         if (failures === 0) log.warn({ reason: (error as Error).message }, 'mail worker is interrupted; it tries again')
-        await pause(waitAfter(++failures), stopping.signal)
+        await pause(waitAfter(BACK_OFF, ++failures), stopping.signal)
       }
     }
     over.abort()
@@ -350,7 +351,7 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
       } catch (error) {
         if (!(error instanceof EventStoreUnavailable)) throw error
         if (failures === 1) log.warn({}, 'the event store is away; the mail checkpoint waits')
-        await pause(waitAfter(failures), over.signal)
+        await pause(waitAfter(BACK_OFF, failures), over.signal)
       }
     }
     return undefined
@@ -405,6 +406,3 @@ export function startMailWorker(options: MailWorkerOptions): MailWorker {
     },
   }
 }
-
-const waitAfter = (failures: number) =>
-  Math.min(BACK_OFF.firstMs * 2 ** (failures - 1), BACK_OFF.mostMs) * (0.5 + Math.random() / 2)

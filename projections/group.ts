@@ -7,7 +7,6 @@
  * only do the work twice. Each process also does so once when it starts and whenever another generation is live: what was
  * acknowledged to the server went to the generation that was live at that time.
  */
-import { setTimeout as delay } from 'node:timers/promises'
 import {
   type Delivery,
   type EventStore,
@@ -17,16 +16,18 @@ import {
   type PersistentSubscriptions,
   type Position,
 } from '../eventstore/port.ts'
+import { waitAfter } from '../runtime/back-off.ts'
+import { SILENT } from '../runtime/log.ts'
+import { pause } from '../runtime/time-limits.ts'
 import { createApplier } from './apply.ts'
 import { type Checkpoint, type ReadModel, sameCheckpoint } from './read-model.ts'
-import { FILTER, type ProjectionOptions, reportFailures, resume, SILENT, startProjection } from './worker.ts'
+import { BACK_OFF, FILTER, type ProjectionOptions, reportFailures, resume, startProjection } from './worker.ts'
 
 export interface GroupProjection {
   /** Finishes the deliveries in hand and leaves the group. Calling it again does nothing. */
   stop(): Promise<void>
 }
 
-const BACK_OFF_MS = { first: 50, most: 5_000 }
 /** How often it looks whether the read model needs filling. */
 const LOOK_MS = 1_000
 /** A process that is gone, or paused, loses its events to the others after so long. */
@@ -75,22 +76,21 @@ export function startGroupProjection(
 
   /** Again and again until it is stopped, with growing waits after failures. */
   async function repeat(work: (worked: () => void) => Promise<void>): Promise<void> {
-    let wait = 0
+    let failures = 0
     const worked = () => {
-      if (wait > 0) log.info({}, 'projection goes on')
-      wait = 0
+      if (failures > 0) log.info({}, 'projection goes on')
+      failures = 0
     }
     while (!signal.aborted) {
       try {
         await work(worked)
       } catch (error) {
         if (signal.aborted) return
-        if (wait === 0) {
+        if (failures === 0) {
           log.warn({ reason: (error as Error).message }, 'projection is interrupted; it tries again')
           observer?.interrupted?.()
         }
-        wait = Math.min(wait * 2 || BACK_OFF_MS.first, BACK_OFF_MS.most)
-        await delay(wait * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => {})
+        await pause(waitAfter(BACK_OFF, ++failures), signal)
       }
     }
   }
@@ -181,7 +181,7 @@ export function startGroupProjection(
     let last: Checkpoint | null | undefined
     while (!signal.aborted) {
       // Not all at the same moment: the first one does it.
-      await delay(LOOK_MS * (0.5 + Math.random()), undefined, { signal }).catch(() => {})
+      await pause(LOOK_MS * (0.5 + Math.random()), signal)
       if (signal.aborted) return
       try {
         const generation = await fillModel.follow()

@@ -11,10 +11,11 @@ import {
   StreamNotFound,
 } from '../eventstore/port.ts'
 import { inTurns } from '../runtime/in-turns.ts'
+import type { Log } from '../runtime/log.ts'
 import type { CustomerDocument } from './customer.ts'
 import { CUSTOMER_STREAMS, customerOf, customerStream, foldCustomer } from './fold.ts'
 import type { ReadModel } from './read-model.ts'
-import { FILTER, type Log, startProjection } from './worker.ts'
+import { FILTER, startProjection } from './worker.ts'
 
 /** How far a long piece of work has got. */
 export interface Progress {

@@ -9,18 +9,13 @@ import {
   type Subscription,
   type SubscriptionBatch,
 } from '../eventstore/port.ts'
+import { type BackOff, waitAfter } from '../runtime/back-off.ts'
+import { type Log, SILENT } from '../runtime/log.ts'
 import { pause } from '../runtime/time-limits.ts'
 import { createApplier, type Failure } from './apply.ts'
 import { DOCUMENT_VERSION } from './customer.ts'
 import { CUSTOMER_STREAMS } from './fold.ts'
 import type { Checkpoint, ReadModel } from './read-model.ts'
-
-/** The part of a pino logger that the worker uses. */
-export interface Log {
-  info(details: object, message: string): void
-  warn(details: object, message: string): void
-  error(details: object, message: string): void
-}
 
 export interface Projection {
   /** Resolves when everything that is in the log now is in the documents. @throws Error when the worker is stopped before */
@@ -30,11 +25,10 @@ export interface Projection {
 }
 
 export const FILTER = { streamPrefixes: [CUSTOMER_STREAMS] }
-const BACK_OFF_MS = { first: 50, most: 5_000 }
+export const BACK_OFF: BackOff = { firstMs: 50, mostMs: 5_000 }
 /** How often a worker without work looks whether the read model is still the one it filled. */
 const LOOK_MS = 1_000
 const OVER = 'The subscription ended, or the read model was emptied, set back or switched to another generation.'
-export const SILENT: Log = { info() {}, warn() {}, error() {} }
 
 /** Told of a projection's progress, for metrics. */
 export interface ProjectionObserver {
@@ -88,20 +82,19 @@ export function startProjection(options: ProjectionOptions): Projection {
   const running = run()
 
   async function run(): Promise<void> {
-    let wait = 0
+    let failures = 0
     while (!stopping.signal.aborted) {
       try {
         await follow(() => {
-          if (wait > 0) log.info({}, 'projection goes on')
-          wait = 0
+          if (failures > 0) log.info({}, 'projection goes on')
+          failures = 0
         })
       } catch (error) {
-        if (wait === 0) {
+        if (failures === 0) {
           log.warn({ reason: (error as Error).message }, 'projection is interrupted; it tries again')
           observer?.interrupted?.()
         }
-        wait = Math.min(wait * 2 || BACK_OFF_MS.first, BACK_OFF_MS.most)
-        await pause(wait * (0.5 + Math.random() / 2), stopping.signal)
+        await pause(waitAfter(BACK_OFF, ++failures), stopping.signal)
       }
     }
     for (const { reject } of waiting) reject(new Error('The projection was stopped.'))

@@ -13,6 +13,7 @@ import { type EventPlace, holdsEvent } from '../eventstore/place.ts'
 import { type EventStore, EventStoreUnavailable, InvalidArgument } from '../eventstore/port.ts'
 import { CUSTOMER_STREAMS } from '../projections/fold.ts'
 import { type Checkpoint, type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
+import type { Log } from '../runtime/log.ts'
 
 export interface LogGuard {
   /** The event store, whose calls wait for the comparison. */
@@ -31,7 +32,7 @@ const RETRY_MS = 250
 export function guardLog(options: {
   readonly eventStore: EventStore
   readonly readModel: ReadModel
-  readonly log: { warn(details: object, message: string): void }
+  readonly log: Pick<Log, 'warn'>
   readonly anchor: () => EventPlace | undefined
   readonly onReplaced: () => void
 }): LogGuard {

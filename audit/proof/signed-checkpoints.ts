@@ -13,7 +13,7 @@ import {
   StreamNotFound,
   WrongExpectedRevision,
 } from '../../eventstore/port.ts'
-import type { Log } from '../../projections/worker.ts'
+import type { Log } from '../../runtime/log.ts'
 import type { CheckpointEvent } from '../../schema/events.ts'
 import type { PublicKey, SigningKey } from './signing-key.ts'
 import { createTree, edgeLength, leafHash, leafOf, rootOf, TREE_STREAMS } from './tree.ts'

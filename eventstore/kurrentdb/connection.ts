@@ -9,6 +9,7 @@
  * them: the service recovers whether or not it is called.
  */
 import { setTimeout as delay } from 'node:timers/promises'
+import { type BackOff, waitAfter } from '../../runtime/back-off.ts'
 import { EventStoreUnavailable } from '../port.ts'
 import { createDiscovery } from './discovery.ts'
 import { detailsOf, failureOf } from './errors.ts'
@@ -25,7 +26,7 @@ const CHECK_MS = 2_500
 /** A check that took so much longer than it may says that this process itself stood still. */
 const STALL_MS = 500
 /** Between two tries of a call; jitter takes up to half of it. */
-const RETRY_MS = { first: 50, most: 500 }
+const RETRY: BackOff = { firstMs: 50, mostMs: 500 }
 /** How long an outage of a single node lasts before calls no longer wait for it: no other will take its place. */
 const SINGLE_NODE_PATIENCE_MS = 500
 /** A node that is lost so soon after it was found is not looked for again at once. */
@@ -210,7 +211,7 @@ export function connectKurrentDb(connectionString: string): Connection {
       connection.failed(node, error)
       const { kind } = failureOf(error)
       if (kind === 'answered' || (kind === 'broken' && !repeatable)) return false
-      const wait = Math.min(RETRY_MS.first * 2 ** (attempt - 1), RETRY_MS.most) * (0.5 + Math.random() / 2)
+      const wait = waitAfter(RETRY, attempt)
       if (performance.now() + wait >= until) return false
       await delay(wait)
       return true

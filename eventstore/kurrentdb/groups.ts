@@ -1,5 +1,4 @@
 /** Persistent subscriptions to $all: the server shares the events out, pinned by stream. */
-import { setTimeout as delay } from 'node:timers/promises'
 import {
   type AllStreamRecordedEvent,
   type KurrentDBClient,
@@ -10,6 +9,8 @@ import {
   persistentSubscriptionToAllSettingsFromDefaults,
   streamNameFilter,
 } from '@kurrent/kurrentdb-client'
+import { waitAfter } from '../../runtime/back-off.ts'
+import { pause } from '../../runtime/time-limits.ts'
 import { checkCount } from '../checks.ts'
 import {
   type Delivery,
@@ -26,7 +27,7 @@ import type { Connection } from './connection.ts'
 import { toPortError } from './errors.ts'
 import { type Incoming, incoming } from './incoming.ts'
 import type { Node } from './node.ts'
-import { BACK_OFF_MS, type SubscriptionObserver } from './subscription.ts'
+import { BACK_OFF, type SubscriptionObserver } from './subscription.ts'
 
 /** A node that has just become the leader never answers who came before it had read what groups there are. */
 const CONFIRMED_MS = 1_500
@@ -125,7 +126,7 @@ export function createGroups(
     const answering = new Set<() => void>()
 
     async function* follow(): AsyncGenerator<readonly Delivery[], void, void> {
-      let wait = 0
+      let failures = 0
       while (!ending.signal.aborted) {
         let node: Node | undefined
         try {
@@ -140,8 +141,8 @@ export function createGroups(
           origins = new WeakMap()
           const confirmedBy = Math.min(until, performance.now() + CONFIRMED_MS)
           if (await connection.answered(node, confirmed(opened), confirmedBy)) {
-            if (wait > 0) store.observer.onResume?.()
-            wait = 0
+            if (failures > 0) store.observer.onResume?.()
+            failures = 0
           }
           while (!ending.signal.aborted) {
             const resolved = await call.take()
@@ -160,9 +161,8 @@ export function createGroups(
           if (node) connection.failed(node, error)
           const cause = toGroupError(error, group)
           if (!(cause instanceof EventStoreUnavailable)) throw cause
-          if (wait === 0) store.observer.onDrop?.(cause.message)
-          wait = Math.min(wait * 2 || BACK_OFF_MS.first, BACK_OFF_MS.most)
-          await delay(wait * (0.5 + Math.random() / 2), undefined, { signal: ending.signal }).catch(() => {})
+          if (failures === 0) store.observer.onDrop?.(cause.message)
+          await pause(waitAfter(BACK_OFF, ++failures), ending.signal)
         } finally {
           call?.cancel()
           subscription = undefined

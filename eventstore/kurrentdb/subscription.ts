@@ -1,5 +1,6 @@
 /** Catch-up subscriptions: they resume by themselves where the connection drops, after what was handed out last. */
-import { setTimeout as delay } from 'node:timers/promises'
+import { type BackOff, waitAfter } from '../../runtime/back-off.ts'
+import { pause } from '../../runtime/time-limits.ts'
 import { type EventPlace, placeOf } from '../place.ts'
 import {
   comparePositions,
@@ -47,7 +48,7 @@ export interface Source<Place> {
 }
 
 /** Short: the connection looks for a node at its own pace, and what ends here is often one that was just found. */
-export const BACK_OFF_MS = { first: 50, most: 1_000 }
+export const BACK_OFF: BackOff = { firstMs: 50, mostMs: 1_000 }
 /** A server that has not said that it has caught up after so long of silence may never say it. */
 const QUIET_MS = 100
 const START: Position = { commit: 0n, prepare: 0n }
@@ -81,7 +82,7 @@ export function subscribe<Place>(
   async function* follow(): AsyncGenerator<SubscriptionBatch, void, void> {
     let place: Place | undefined
     let checkpoint = from ?? START
-    let wait = 0
+    let failures = 0
     let last: SubscriptionBatch | undefined
     let first: Place | undefined
     let handedOut: RecordedEvent | undefined
@@ -90,7 +91,7 @@ export function subscribe<Place>(
       try {
         first ??= await source.begin()
         place ??= first
-        if (wait > 0) {
+        if (failures > 0) {
           // Another log may have come back. Only an event can be compared, so what was looked at after it is looked at again.
           const known = handedOut ? placeOf(handedOut) : expects
           if (known === undefined) await source.check(first)
@@ -150,8 +151,8 @@ export function subscribe<Place>(
                 break
               case 'confirmation':
                 confirmed = true
-                if (wait > 0) observer.onResume?.()
-                wait = 0
+                if (failures > 0) observer.onResume?.()
+                failures = 0
             }
             caughtUp ||= !source.isBefore(place, end)
             const more = index < answers.length - 1
@@ -170,9 +171,8 @@ export function subscribe<Place>(
         if (node) connection.failed(node, error)
         const cause = toPortError(error, source.name)
         if (!(cause instanceof EventStoreUnavailable)) throw cause
-        if (wait === 0) observer.onDrop?.(cause.message)
-        wait = Math.min(wait * 2 || BACK_OFF_MS.first, BACK_OFF_MS.most)
-        await delay(wait * (0.5 + Math.random() / 2), undefined, { signal: ending.signal }).catch(() => {})
+        if (failures === 0) observer.onDrop?.(cause.message)
+        await pause(waitAfter(BACK_OFF, ++failures), ending.signal)
       } finally {
         call?.cancel()
       }

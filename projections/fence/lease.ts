@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
+import type { Log } from '../../runtime/log.ts'
 import { within } from '../../runtime/time-limits.ts'
 import type { ReadModel } from '../read-model.ts'
 import { coverLog } from './cover.ts'
@@ -37,12 +38,6 @@ const MAX_STEPS = 5
 const LOOK_AGAIN_MS = 20
 
 const NOTHING: ReadonlySet<string> = new Set()
-
-/** The part of a pino logger that is used. */
-export interface Log {
-  info(details: object, message: string): void
-  warn(details: object, message: string): void
-}
 
 export interface Lease {
   /** The incarnations whose documents may be believed now; undefined: there is no lease. Take it before the read is sent. */

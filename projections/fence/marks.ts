@@ -4,9 +4,10 @@
  */
 import { LRUCache } from 'lru-cache'
 import type { EventStore } from '../../eventstore/port.ts'
+import type { Log } from '../../runtime/log.ts'
 import { within } from '../../runtime/time-limits.ts'
 import type { ReadModel } from '../read-model.ts'
-import { createLease, type Lease, type Log } from './lease.ts'
+import { createLease, type Lease } from './lease.ts'
 
 export interface Marks extends Pick<Lease, 'trusted' | 'trustedWithoutLease' | 'missed' | 'isFenced' | 'isAlone'> {
   /**

@@ -4,6 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { createClient, createCluster, createSentinel, ErrorReply } from 'redis'
+import { type BackOff, waitAfter } from '../../runtime/back-off.ts'
 import { ReadModelUnavailable } from '../read-model.ts'
 import { type ScriptCommands, scriptCommands } from './scripts.ts'
 import { slotOf, tagOfEachSlot } from './slots.ts'
@@ -40,7 +41,7 @@ const CONNECT_TIMEOUT_MS = 2_000
 const PING_MS = 2_000
 /** A connection on which nothing moves for so long, though it is pinged, is dead. */
 const SILENCE_MS = 5_000
-const BACK_OFF_MS = { first: 50, most: 1_000 }
+const BACK_OFF: BackOff = { firstMs: 50, mostMs: 1_000 }
 const SCAN_COUNT = 1_000
 
 /** @throws TypeError for a URL that can't be used */
@@ -64,12 +65,12 @@ export function connectRedis(url: string): RedisConnection {
   const connected = connect()
 
   async function connect(): Promise<void> {
-    for (let wait = BACK_OFF_MS.first; !closing; wait = Math.min(wait * 2, BACK_OFF_MS.most)) {
+    for (let failures = 1; !closing; failures++) {
       try {
         return await driver.connect()
       } catch (error) {
         failure = error
-        await delay(wait, undefined, { ref: false })
+        await delay(waitAfter(BACK_OFF, failures), undefined, { ref: false })
       }
     }
   }
@@ -229,8 +230,7 @@ function createDriver(address: RedisAddress): Driver {
     ...(tls && { tls: true as const }),
     connectTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout: SILENCE_MS,
-    reconnectStrategy: (retries: number) =>
-      Math.min(BACK_OFF_MS.first * 2 ** Math.min(retries, 10), BACK_OFF_MS.most) * (0.75 + Math.random() / 4),
+    reconnectStrategy: (retries: number) => waitAfter(BACK_OFF, retries + 1),
   }
   const node = {
     ...credentials,

@@ -6,7 +6,7 @@ import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { countInClear } from '../../../audit/erase.ts'
 import { decode, encode, isEncrypted } from '../../../eventstore/codec.ts'
-import { type Log, openLog } from '../../../eventstore/open.ts'
+import { type OpenedLog, openLog } from '../../../eventstore/open.ts'
 import { type EventStore, type NewEvent, type RecordedEvent, WrongExpectedRevision } from '../../../eventstore/port.ts'
 import { loadConfiguration } from '../../../runtime/configuration.ts'
 import { type DomainEvent, isErased, PERSONAL_FIELDS } from '../../../schema/events.ts'
@@ -31,7 +31,7 @@ const KINDS: Record<string, (t: Test, folder: string) => Promise<Env>> = {
   }),
 }
 
-async function open(t: Test, env: Env): Promise<Log> {
+async function open(t: Test, env: Env): Promise<OpenedLog> {
   const log = await openLog(loadConfiguration(env))
   t.teardown(() => log.eventStore.close())
   return log
