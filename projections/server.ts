@@ -1,8 +1,9 @@
-/** A projection's HTTP side: `/healthz`, `/readyz` and `/metrics`. */
-import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
+/** A projection's HTTP side: when it is ready. */
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Registry } from 'prom-client'
 import type { EventStore } from '../eventstore/port.ts'
-import { probed } from '../runtime/time-limits.ts'
+import { buildHealthServer } from '../runtime/health-server.ts'
+import { answersProbe, probed } from '../runtime/time-limits.ts'
 import type { ProjectionMetrics } from './metrics.ts'
 import type { ReadModel } from './read-model.ts'
 
@@ -17,24 +18,20 @@ export function buildProjectionsServer(options: {
   readonly maxLagSeconds: number
   readonly logger?: FastifyServerOptions['logger']
 }): FastifyInstance {
-  const { eventStore, readModel, metrics, registry, maxLagSeconds } = options
-  const app = Fastify({
-    logger: options.logger ?? false,
-    logController: new LogController({ disableRequestLogging: true }),
+  const { eventStore, readModel, metrics, maxLagSeconds, ...rest } = options
+  return buildHealthServer({
+    ...rest,
+    async readiness() {
+      const [events, documents, lagSeconds] = await Promise.all([
+        answersProbe(eventStore.ping()),
+        answersProbe(readModel.ping()),
+        probed(metrics.lag()).then(
+          ({ seconds }) => seconds,
+          () => null,
+        ),
+      ])
+      const ready = events && documents && lagSeconds !== null && lagSeconds <= maxLagSeconds
+      return { ready, eventStore: events, readModel: documents, lagSeconds, maxLagSeconds }
+    },
   })
-
-  app.get('/healthz', async () => ({ status: 'ok' }))
-  app.get('/readyz', async (_, reply) => {
-    const [events, documents, lag] = await Promise.allSettled([
-      probed(eventStore.ping()),
-      probed(readModel.ping()),
-      probed(metrics.lag()),
-    ])
-    const checks = { eventStore: events.status === 'fulfilled', readModel: documents.status === 'fulfilled' }
-    const lagSeconds = lag.status === 'fulfilled' ? lag.value.seconds : null
-    const ready = checks.eventStore && checks.readModel && lagSeconds !== null && lagSeconds <= maxLagSeconds
-    return reply.code(ready ? 200 : 503).send({ ready, ...checks, lagSeconds, maxLagSeconds })
-  })
-  app.get('/metrics', async (_, reply) => reply.type(registry.contentType).send(await registry.metrics()))
-  return app
 }

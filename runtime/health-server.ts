@@ -1,0 +1,33 @@
+/** The HTTP side of a process that only works: `/healthz`, `/readyz` and `/metrics`. */
+import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
+import type { Registry } from 'prom-client'
+
+/** The answer of `/readyz`: 200 where it is ready, else 503, with what it depends on. */
+export interface Readiness {
+  readonly ready: boolean
+  readonly [detail: string]: unknown
+}
+
+/**
+ * @param options.readiness asked at each `/readyz`; it may not throw
+ * @param options.logger Fastify's logger option; nothing is logged without it
+ * @returns the server; the caller listens and closes
+ */
+export function buildHealthServer(options: {
+  readonly readiness: () => Promise<Readiness>
+  readonly registry: Registry
+  readonly logger?: FastifyServerOptions['logger']
+}): FastifyInstance {
+  const { readiness, registry } = options
+  const app = Fastify({
+    logger: options.logger ?? false,
+    logController: new LogController({ disableRequestLogging: true }),
+  })
+  app.get('/healthz', async () => ({ status: 'ok' }))
+  app.get('/readyz', async (_, reply) => {
+    const answer = await readiness()
+    return reply.code(answer.ready ? 200 : 503).send(answer)
+  })
+  app.get('/metrics', async (_, reply) => reply.type(registry.contentType).send(await registry.metrics()))
+  return app
+}
