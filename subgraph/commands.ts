@@ -184,15 +184,15 @@ export function createCommands(parts: {
     const { state } = await execute(caller, command, async (state) => {
       const events = decideUpdate(state)
       previousEmail = state.email
-      if (changesClaim(state.email, newEmail)) {
+      if (movesClaim(state.email, newEmail)) {
         // In every round anew, and after the state was read: see email-claims.ts.
         await claims.claim(newEmail, customerId, command, 'graphql-already-exists')
       }
       return events
     })
     // Where this is cut off, the next one who wants the address takes the claim over.
-    if (changesClaim(previousEmail, newEmail)) {
-      await leaveToOthers(claims.release(previousEmail, customerId, command))
+    if (movesClaim(previousEmail, newEmail)) {
+      await leaveToOthers(claims.release(previousEmail, customerId, command, newEmail))
     }
     return state
 
@@ -206,6 +206,9 @@ export function createCommands(parts: {
   }
 
   const changesClaim = (from: string, to: string) => claims.keyOf(from) !== claims.keyOf(to)
+  /** Also where the mailbox stays the same, and its claim may be an earlier release's. */
+  const movesClaim = (from: string, to: string) =>
+    from !== to && (changesClaim(from, to) || claims.keysOf(from).length > 1)
 
   async function changePassword(
     caller: Caller | null,
@@ -252,7 +255,7 @@ export function createCommands(parts: {
     await customers.execute(customerId, command, async (state) => {
       checkUsable(authorize(caller, state), command.at, store)
       const { addresses } = await readAccount(eventStore, customerId)
-      emailKeys = [...new Set([state.email, ...addresses.toReversed()].map(claims.keyOf))]
+      emailKeys = [...new Set([state.email, ...addresses.toReversed()].flatMap(claims.keysOf))]
       return [customerDeleted(emailKeys)]
     })
     const eraser = { actor: command.actor, correlationId: command.correlationId, at: command.at }

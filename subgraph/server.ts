@@ -45,6 +45,7 @@ import { guardLog } from './log-guard.ts'
 import { createResolvers, type RequestContext } from './resolvers.ts'
 import { createSubscribers } from './subscribers.ts'
 import { limitTexts } from './text-limits.ts'
+import { tidyEmails } from './tidy-emails.ts'
 import { serveTokenIntrospection } from './token-introspection.ts'
 
 export interface SubgraphOptions {
@@ -177,7 +178,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   const passwords = createPasswordChecks(createHashKinds(eventStore), (kind) => hashes.inc({ kind }))
   const signIn = createSignIn({ eventStore, customers, claims, credentials, passwords, access, store })
   const tokens = createTokens(keys.tokenSigningKey, store.token.lifetimeMinutes)
-  const subscribers = createSubscribers(eventStore, claims.keyOf)
+  const subscribers = createSubscribers(eventStore, claims.keysOf)
   const accounts = { eventStore, customers, claims, credentials, signIn, subscribers, access, store }
   const commands = createCommands({ ...accounts, ids: createIds(eventStore) })
   const links = createLinkCommands({ ...accounts, tokens: createMailTokens(keys.emailHashKey) })
@@ -204,7 +205,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     countOutcomes(root, (operation, outcome) => operations.inc({ operation, outcome }))
   }
   const modules = [{ typeDefs: parse(typeDefs), resolvers }]
-  const buildSchema = () => limitTexts(separateEntities(buildSubgraphSchema(modules)))
+  const buildSchema = () => limitTexts(tidyEmails(separateEntities(buildSubgraphSchema(modules))))
   const validationRules = schemaRules(options.introspection ?? true, secret !== undefined)
   const executeTraced = createTracedExecution(buildSchema(), validationRules)
   const schema = buildSchema()

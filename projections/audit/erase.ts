@@ -6,7 +6,7 @@ import { KEY_MAX_AGE_MS } from '../../eventstore/encryption.ts'
 import { keysOf } from '../../eventstore/guard.ts'
 import type { EventStore, RecordedEvent } from '../../eventstore/port.ts'
 import { orNone } from '../../eventstore/reads.ts'
-import { emailKeyOf } from '../../schema/email-key.ts'
+import { allEmailKeysOf } from '../../schema/email-key.ts'
 import { createApplier } from '../apply.ts'
 import { type Account, appendTo, customerDeleted, type Eraser, finishErasure, readAccount } from '../erasure.ts'
 import { createMarks } from '../fence/marks.ts'
@@ -40,7 +40,7 @@ export async function eraseCustomer(options: {
   const keys = keysOf(eventStore) // before anything is written
   const stream = customerStream(customerId)
   const emailKeysOf = ({ addresses, emailKeys }: Account) => [
-    ...new Set([...emailKeys, ...addresses.toReversed().map((email) => emailKeyOf(emailHashKey, email))]),
+    ...new Set([...emailKeys, ...addresses.toReversed().flatMap((email) => allEmailKeysOf(emailHashKey, email))]),
   ]
   const look = () => readAccount(eventStore, customerId)
   const before = await look()

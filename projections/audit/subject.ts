@@ -1,7 +1,7 @@
 /** `npm run audit -- subject`: everything that is held of one person (GDPR art. 15 and 20). */
 import type { EventStore, RecordedEvent } from '../../eventstore/port.ts'
 import { orNone } from '../../eventstore/reads.ts'
-import { emailKeyOf } from '../../schema/email-key.ts'
+import { allEmailKeysOf } from '../../schema/email-key.ts'
 import { readAccount, streamsOfAccount, streamsOfAddress } from '../erasure.ts'
 import { foldCustomer } from '../fold.ts'
 import { fieldsOf } from './changes.ts'
@@ -22,7 +22,7 @@ export async function subjectData(
 ): Promise<object> {
   const document = await foldCustomer(eventStore, customerId)
   const { addresses: emailAddresses } = await readAccount(eventStore, customerId)
-  const keys = emailAddresses.map((email) => emailKeyOf(emailHashKey, email))
+  const keys = [...new Set(emailAddresses.flatMap((email) => allEmailKeysOf(emailHashKey, email)))]
   const streams = [
     ...Object.values(streamsOf(customerId)),
     ...Object.values(streamsOfAccount(customerId)),
