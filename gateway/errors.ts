@@ -3,6 +3,7 @@
  * there. docs/gateway-errors.md lists this table; a test compares the two.
  */
 import { GraphQLError } from 'graphql'
+import { TOKEN_FAULTS, type TokenFault } from '../schema/token-faults.ts'
 
 type Entry = {
   /** The HTTP status of a request that is refused with it; `answer`: it stands at a field of an answer with status 200. */
@@ -99,6 +100,34 @@ export function requestError(
   extensions: Readonly<Record<string, unknown>> = {},
 ): RequestError {
   return new RequestError([codedError(message, code, extensions)], statusOfCode(code))
+}
+
+/** The request's token does not count. As in Magento, storefronts sign their visitor out by this category. */
+export class TokenRefused extends RequestError {
+  /** @param reason a fault, or the text that a subgraph has for it */
+  constructor(reason: TokenFault | { readonly message: string } = 'unreadable') {
+    const message = typeof reason === 'string' ? TOKEN_FAULTS[reason] : reason.message
+    super([codedError(message, 'UNAUTHENTICATED', { category: AUTHENTICATION })], statusOfCode('UNAUTHENTICATED'))
+  }
+}
+
+const AUTHENTICATION = 'graphql-authentication'
+
+/**
+ * Refuses the request as the customer subgraph has.
+ * @param text of an answer with status 401
+ * @throws TokenRefused where the answer says that the token does not count
+ */
+export function throwRefusedToken(text: string): void {
+  let answer: { data?: unknown; errors?: readonly { message?: unknown; extensions?: { category?: unknown } }[] } | null
+  try {
+    answer = JSON.parse(text)
+  } catch {
+    return // told as an answer that is not GraphQL
+  }
+  const [error] = Array.isArray(answer?.errors) ? answer.errors : []
+  const known = Object.values(TOKEN_FAULTS).find((message) => message === error?.message)
+  if (known !== undefined && error?.extensions?.category === AUTHENTICATION) throw new TokenRefused({ message: known })
 }
 
 /** An error with a code of the catalogue. */

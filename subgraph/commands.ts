@@ -26,7 +26,7 @@ import {
 } from './domain/customer.ts'
 import { checkPassword } from './domain/password.ts'
 import type { EmailClaims } from './email-claims.ts'
-import { emailTaken, forbidden, invalidInput, notAuthorized, notFound } from './errors.ts'
+import { emailTaken, forbidden, invalidInput, notAuthorized, notFound, TokenRefused } from './errors.ts'
 import type { Credentials } from './identity/credentials.ts'
 import { hashPassword } from './identity/passwords.ts'
 import type { SignIn } from './identity/sign-in.ts'
@@ -64,8 +64,9 @@ export interface AddressOutcome {
 
 /** The customer if the caller is signed in as it. @throws CustomerError for a guest, a revoked token, a customer who is gone */
 export function authorize(caller: Caller | null, state: CustomerDocument): CustomerDocument {
-  if (caller === null || state.status !== 'registered') throw notAuthorized()
-  if (!isCurrent(caller, state) || !isSameCustomer(caller, state)) throw notAuthorized()
+  if (caller === null) throw notAuthorized()
+  if (state.status !== 'registered') throw new TokenRefused('revoked')
+  if (!isCurrent(caller, state) || !isSameCustomer(caller, state)) throw new TokenRefused('revoked')
   return state
 }
 

@@ -9,7 +9,7 @@ import {
   OperationTypeNode,
 } from 'graphql'
 import { RequestError } from '../errors.ts'
-import { answerText, type ExecutionAnswer, type Executor, type PlannedOperation } from '../executor.ts'
+import { answerText, type ExecutionAnswer, type Executor, firstCategory, type PlannedOperation } from '../executor.ts'
 import { conditionVariables } from '../planning/operation-corrections.ts'
 import type { SubgraphClient } from '../subgraph-client.ts'
 import type { LoadedSupergraph } from '../supergraph.ts'
@@ -74,7 +74,11 @@ export function createCompiledExecutor(
         return answerText(completed.data, [...errors, ...completed.errors])
       }
       if (errors.length === 0) return { text: `{"data":${text}}`, hasErrors: false }
-      return { text: `{"data":${text},"errors":${JSON.stringify(errors)}}`, hasErrors: true }
+      return {
+        text: `{"data":${text},"errors":${JSON.stringify(errors)}}`,
+        hasErrors: true,
+        category: firstCategory(errors),
+      }
     }
 
     return async (request) => {
