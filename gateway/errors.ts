@@ -104,10 +104,11 @@ export function requestError(
 
 /** The request's token does not count. As in Magento, storefronts sign their visitor out by this category. */
 export class TokenRefused extends RequestError {
-  /** @param reason a fault, or the text that a subgraph has for it */
-  constructor(reason: TokenFault | { readonly message: string } = 'unreadable') {
-    const message = typeof reason === 'string' ? TOKEN_FAULTS[reason] : reason.message
-    super([codedError(message, 'UNAUTHENTICATED', { category: AUTHENTICATION })], statusOfCode('UNAUTHENTICATED'))
+  constructor(fault: TokenFault = 'unreadable') {
+    super(
+      [codedError(TOKEN_FAULTS[fault], 'UNAUTHENTICATED', { category: AUTHENTICATION })],
+      statusOfCode('UNAUTHENTICATED'),
+    )
   }
 }
 
@@ -126,8 +127,9 @@ export function throwRefusedToken(text: string): void {
     return // told as an answer that is not GraphQL
   }
   const [error] = Array.isArray(answer?.errors) ? answer.errors : []
-  const known = Object.values(TOKEN_FAULTS).find((message) => message === error?.message)
-  if (known !== undefined && error?.extensions?.category === AUTHENTICATION) throw new TokenRefused({ message: known })
+  if (error?.extensions?.category !== AUTHENTICATION) return
+  const fault = (Object.keys(TOKEN_FAULTS) as TokenFault[]).find((each) => TOKEN_FAULTS[each] === error.message)
+  if (fault !== undefined) throw new TokenRefused(fault)
 }
 
 /** An error with a code of the catalogue. */
