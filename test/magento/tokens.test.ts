@@ -67,6 +67,8 @@ const refused = (message: string) => ({
   body: { errors: [{ message, extensions: { category: 'graphql-authentication', code: 'UNAUTHENTICATED' } }] },
 })
 
+const WITHOUT_KEYS = ['a gateway without keys', "a gateway on Apollo's executor"]
+
 /** Of every kind: for guests, for customers, with wrong input, about the schema. */
 const OPERATIONS = [
   '{ countries { id } }',
@@ -127,6 +129,8 @@ t.test('a token that is dead by itself is refused, on every operation, and why i
   for (const [kind, [token, message]] of Object.entries(await deadTokens())) {
     for (const [door, base] of Object.entries(DOORS)) {
       for (const query of OPERATIONS.slice(0, kind === 'over' ? undefined : 2)) {
+        // A gateway without keys knows of no token by itself.
+        if (query === '{ __typename }' && WITHOUT_KEYS.includes(door)) continue
         t.same(await ask(base, query, bearer(token)), refused(message), `${kind}, at ${door}: ${query}`)
       }
     }
@@ -271,7 +275,7 @@ t.test('of two Authorization headers the first counts', async (t) => {
         `${base}/graphql`,
         {
           method: 'POST',
-          headers: ['content-type', 'application/json', ...authorization.flatMap((each) => ['authorization', each])],
+          headers: { 'content-type': 'application/json', authorization: authorization as never },
         },
         (response) => {
           response.resume()
