@@ -1,10 +1,11 @@
 /** One mailbox, one account: however its address is written, wherever it comes in, and in logs of older releases. */
-import { writeFile } from 'node:fs/promises'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { openLog } from '../../eventstore/open.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { newestEvent } from '../../eventstore/reads.ts'
+import { openOutbox } from '../../mail/outbox.ts'
 import { findHolder } from '../../projections/audit/customer-ref.ts'
 import { eraseCustomer } from '../../projections/audit/erase.ts'
 import { subjectData } from '../../projections/audit/subject.ts'
@@ -387,6 +388,18 @@ t.test('an import that an older release made is there already', async (t) => {
   t.same(other.rejected, ['2: the e-mail address is that of another customer'])
   const address = addressesFile([anAddress(11, 1, { _email: all[1] as string })])
   t.equal((await run(folder, file, address)).addresses.imported, 1)
+})
+
+t.test('a mail goes to the domain in ASCII', async (t) => {
+  const dataFolder = await temporaryFolder(t)
+  const to = { name: 'Anna', address: 'anna@bücher.example' }
+  const outbox = openOutbox({ smtpUrl: undefined, dataFolder })
+  const ids = { messageId: '<1@shop.example>', eventId: crypto.randomUUID(), at: new Date() }
+  const texts = { subject: 'Welcome', text: 'Welcome', html: '<p>Welcome</p>' }
+  const from = { name: 'Shop', address: 'shop@shop.example' }
+  await outbox.send({ ...ids, ...texts, from, to, purpose: 'welcome' }, new AbortController().signal)
+  const [name = ''] = await readdir(join(dataFolder, 'mail'))
+  t.match(await readFile(join(dataFolder, 'mail', name), 'utf8'), /^To: .*<anna@xn--bcher-kva\.example>$/m)
 })
 
 t.test('a plain address costs no read more', async (t) => {
