@@ -7,7 +7,7 @@ import { createPublicKey } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ConfigurationError } from '../runtime/configuration.ts'
 import { emailHashKeyId, readSigningKey, thumbprint } from '../runtime/service-keys.ts'
-import { emailKeyOf } from '../schema/email-key.ts'
+import { allEmailKeysOf } from '../schema/email-key.ts'
 import type { KeyEvent } from '../schema/events.ts'
 import { decode, encode } from './codec.ts'
 import { type EventStore, EventStoreUnavailable, WrongExpectedRevision } from './port.ts'
@@ -168,7 +168,9 @@ async function fitsAddresses(eventStore: EventStore, hashKey: string): Promise<b
     if (event.type !== 'CustomerRegistered') continue
     const { email } = event.data as { email?: unknown }
     if (typeof email !== 'string' || !email.includes('@')) continue // erased
-    if (await newestEvent(eventStore, `customerEmail-${emailKeyOf(hashKey, email)}`)) return true
+    for (const key of allEmailKeysOf(hashKey, email)) {
+      if (await newestEvent(eventStore, `customerEmail-${key}`)) return true
+    }
     tried++
   }
   return tried === 0

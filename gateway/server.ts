@@ -15,15 +15,25 @@ import { clientKey } from '../runtime/client-address.ts'
 import { type LoadLimits, NO_LOAD_LIMITS } from '../runtime/configuration.ts'
 import { RETRY_AFTER_SECONDS, shedLoad } from '../runtime/load-shedding.ts'
 import { isTracing, startSpan } from '../runtime/tracing.ts'
+import { tokenChallenge } from '../schema/token-faults.ts'
 import { Cancellation, Cancelled } from './cancellation.ts'
-import { RequestError, requestError } from './errors.ts'
+import { RequestError, requestError, TokenRefused, throwRefusedToken } from './errors.ts'
 import { createApolloExecutor } from './execution/apollo-executor.ts'
 import { createCompiledExecutor } from './execution/compiled-executor.ts'
 import { answerTooLarge } from './execution/executor.ts'
 import { createAdmission, DEFAULT_ADMISSION } from './http/admission.ts'
 import { type CheckOutcome, createAuthentication, GUEST, type Verdict } from './http/authentication.ts'
 import { exampleQueries, serveEditor } from './http/editor.ts'
-import { checkCrossSite, contentTypes, isOrigin, negotiate, SECURITY_HEADERS, statusOf } from './http/negotiation.ts'
+import {
+  checkCrossSite,
+  contentTypes,
+  type ErrorStatus,
+  executedStatus,
+  isOrigin,
+  negotiate,
+  SECURITY_HEADERS,
+  statusOf,
+} from './http/negotiation.ts'
 import { createPersistedQueries } from './http/persisted-queries.ts'
 import { createRateLimiter, type RateLimiter } from './http/rate-limits.ts'
 import { type GraphQLRequest, parseBody, readBody, readParameters } from './http/request.ts'
@@ -93,6 +103,8 @@ export type GatewayOptions = {
   readonly limits?: Partial<DocumentLimits>
   /** How long a client may take to send its request, in milliseconds. Default 30,000, of which 10,000 for its headers. */
   readonly requestTimeoutMs?: number
+  /** The status of answers with errors: see {@link executedStatus}. Default: by what the client asks for. */
+  readonly errorStatus?: ErrorStatus | undefined
   /** Of a request's body, in bytes. Default 1 MiB. */
   readonly bodyLimit?: number
   /** Requests in one batch; 0, the default: batches are refused. */
@@ -127,10 +139,6 @@ export class SupergraphError extends Error {
 type Graph = { readonly supergraph: LoadedSupergraph; readonly operations: Operations }
 
 const contentTypeError = 'Request content type must be application/json'
-/** For a token that is forged, expired or revoked. As in Magento, storefronts sign their visitor out by this category. */
-const deadToken = requestError("The current customer isn't authorized.", 'UNAUTHENTICATED', {
-  category: 'graphql-authentication',
-})
 
 /**
  * Builds the gateway. The caller listens and closes; closing lets requests under way finish.
@@ -309,34 +317,44 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
       }
       const cost = operation.cost?.(values) ?? 0
       if (!(cost <= limits.cost)) throw tooCostly(cost, limits.cost)
-      const { claims, settled } = await authenticated(request, operation)
+      const { claims, settled, isAllowed } = await authenticated(request, operation)
       const { execute, plan } = operation.restricted?.(claims) ?? operation
       const entrance = admission.enter(client, cost, cancellation)
       if (entrance) await entrance
       leave = () => admission.leave(client, cost)
+      let answers = 0
+      let refusal: string | undefined
       const received = (raw: RawAnswer) => {
+        answers++
+        if (raw.status === 401) refusal ??= raw.text
         subgraphMs += raw.milliseconds
         returnHeaders?.(reply, raw.headers)
       }
       const result = await execute({
         variables,
         values,
-        headers: subgraphHeaders(request, span.traceparent),
+        headers: subgraphHeaders(request, span.traceparent, !isAllowed),
         cancellation: operation.type === 'query' ? cancellation : undefined,
         mask: (error) => mask(error, request),
-        received: returnHeaders || logsRequests ? received : undefined,
+        received,
         unavailable: ({ service, message, cause }) => {
           metrics.subgraphFailure(service)
           request.log.warn({ service, reason: cause instanceof Error ? reasonOf(cause) : undefined }, message)
         },
       })
-      if (settled && !(await settled).isAllowed) throw deadToken
+      const looked = await settled
+      if (looked && !looked.isAllowed) throw new TokenRefused(looked.fault)
+      // The customer subgraph knew better. Of a mutation with more parts others may have been carried out: those are told.
+      if (refusal !== undefined && (operation.type === 'query' || answers === 1)) throwRefusedToken(refusal)
       if (isLongerThan(result.text, answerLimit)) throw answerTooLarge(answerLimit)
       outcome = result.hasErrors ? 'errors' : 'success'
       const text = showPlans && request.headers['x-query-plan'] ? withPlan(result.text, plan(values)) : result.text
-      return { text, error: undefined }
+      return { text, error: undefined, category: result.category }
     } catch (error) {
-      if (error === deadToken) reply.header('www-authenticate', 'Bearer error="invalid_token"')
+      if (error instanceof TokenRefused) {
+        reply.header('www-authenticate', tokenChallenge(error.message))
+        authentication?.doubt(request.headers.authorization)
+      }
       if (error instanceof RequestError) {
         if (error.statusCode === 503) reply.header('retry-after', String(RETRY_AFTER_SECONDS))
         if (error.statusCode === 503) metrics.shed()
@@ -373,12 +391,16 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   /**
    * What the request's token says. Where it has to be asked whether it still counts, what only reads begins meanwhile, and
    * its answer is thrown away if the token is found to be revoked.
-   * @throws RequestError 401
+   * @returns of a token that does not count, for an operation to which it does not matter, that it may not go on
+   * @throws TokenRefused for one to which it does
    */
-  async function authenticated({ headers }: FastifyRequest, { type, restricted }: Operation): Promise<Verdict> {
+  async function authenticated(
+    { headers }: FastifyRequest,
+    { type, restricted, ignoresToken }: Operation,
+  ): Promise<Verdict> {
     let verdict = (await authentication?.(headers.authorization)) ?? GUEST
     if (verdict.settled && (type !== 'query' || restricted)) verdict = await verdict.settled
-    if (!verdict.isAllowed) throw deadToken
+    if (!verdict.isAllowed && !ignoresToken) throw new TokenRefused(verdict.fault)
     return verdict
   }
 
@@ -440,8 +462,9 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
         )
         return send(`[${answers.map(({ text }) => text).join(',')}]`, 200)
       }
-      const { text, error } = await answer(request, reply, () => asked as GraphQLRequest, readOnly, cancellation)
-      return send(text, error ? statusOf(error, media) : 200)
+      const single = () => asked as GraphQLRequest
+      const { text, error, category } = await answer(request, reply, single, readOnly, cancellation)
+      return send(text, error ? statusOf(error, media) : executedStatus(category, media, options.errorStatus))
     } catch (error) {
       if (!(error instanceof RequestError)) throw error
       rejected('rejected', 0)
@@ -492,7 +515,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
       origin: [...options.corsOrigins],
       methods: ['GET', 'POST'],
       credentials: true,
-      exposedHeaders: ['retry-after', 'x-correlation-id'],
+      exposedHeaders: ['retry-after', 'www-authenticate', 'x-correlation-id'],
       maxAge: 600,
     })
   }
@@ -541,7 +564,11 @@ const BODIES_AT_ONCE = {
 } as const
 
 /** An answer's text, and why there is no other. */
-type Answer = { readonly text: string; readonly error: RequestError | undefined }
+type Answer = {
+  readonly text: string
+  readonly error: RequestError | undefined
+  readonly category?: string | undefined
+}
 
 function createLimiter(rates: RateLimits | undefined, onFallback: (reason: string) => void): RateLimiter | undefined {
   const { perMinute, signInPerMinute, redisUrl } = rates ?? {}

@@ -26,7 +26,7 @@ import {
 } from './domain/customer.ts'
 import { checkPassword } from './domain/password.ts'
 import type { EmailClaims } from './email-claims.ts'
-import { emailTaken, forbidden, invalidInput, notAuthorized, notFound } from './errors.ts'
+import { emailTaken, forbidden, invalidInput, notAuthorized, notFound, TokenRefused } from './errors.ts'
 import type { Credentials } from './identity/credentials.ts'
 import { hashPassword } from './identity/passwords.ts'
 import type { SignIn } from './identity/sign-in.ts'
@@ -64,8 +64,9 @@ export interface AddressOutcome {
 
 /** The customer if the caller is signed in as it. @throws CustomerError for a guest, a revoked token, a customer who is gone */
 export function authorize(caller: Caller | null, state: CustomerDocument): CustomerDocument {
-  if (caller === null || state.status !== 'registered') throw notAuthorized()
-  if (!isCurrent(caller, state) || !isSameCustomer(caller, state)) throw notAuthorized()
+  if (caller === null) throw notAuthorized()
+  if (state.status !== 'registered') throw new TokenRefused('revoked')
+  if (!isCurrent(caller, state) || !isSameCustomer(caller, state)) throw new TokenRefused('revoked')
   return state
 }
 
@@ -184,15 +185,15 @@ export function createCommands(parts: {
     const { state } = await execute(caller, command, async (state) => {
       const events = decideUpdate(state)
       previousEmail = state.email
-      if (changesClaim(state.email, newEmail)) {
+      if (movesClaim(state.email, newEmail)) {
         // In every round anew, and after the state was read: see email-claims.ts.
         await claims.claim(newEmail, customerId, command, 'graphql-already-exists')
       }
       return events
     })
     // Where this is cut off, the next one who wants the address takes the claim over.
-    if (changesClaim(previousEmail, newEmail)) {
-      await leaveToOthers(claims.release(previousEmail, customerId, command))
+    if (movesClaim(previousEmail, newEmail)) {
+      await leaveToOthers(claims.release(previousEmail, customerId, command, newEmail))
     }
     return state
 
@@ -206,6 +207,9 @@ export function createCommands(parts: {
   }
 
   const changesClaim = (from: string, to: string) => claims.keyOf(from) !== claims.keyOf(to)
+  /** Also where the mailbox stays the same, and its claim may be an earlier release's. */
+  const movesClaim = (from: string, to: string) =>
+    from !== to && (changesClaim(from, to) || claims.keysOf(from).length > 1)
 
   async function changePassword(
     caller: Caller | null,
@@ -252,7 +256,7 @@ export function createCommands(parts: {
     await customers.execute(customerId, command, async (state) => {
       checkUsable(authorize(caller, state), command.at, store)
       const { addresses } = await readAccount(eventStore, customerId)
-      emailKeys = [...new Set([state.email, ...addresses.toReversed()].map(claims.keyOf))]
+      emailKeys = [...new Set([state.email, ...addresses.toReversed()].flatMap(claims.keysOf))]
       return [customerDeleted(emailKeys)]
     })
     const eraser = { actor: command.actor, correlationId: command.correlationId, at: command.at }

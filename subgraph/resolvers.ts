@@ -23,7 +23,7 @@ import type { LinkCommands } from './link-commands.ts'
 
 /** What a resolver knows of the request. */
 export interface RequestContext {
-  /** From the token alone; `authorize` compares its generation with the customer's. */
+  /** From the token; `authorize` compares its generation with the customer's. */
   readonly caller: Caller | null
   /** Where a service calls instead. */
   readonly service: ServiceCaller | null
@@ -35,6 +35,12 @@ export interface RequestContext {
   readonly captcha: string | undefined
   /** Whether nobody waits for the answer any more. */
   readonly isGone: () => boolean
+  /** The store view that the client asks for. */
+  readonly view: Store['view']
+  /** Where the answer goes, once it is under way. */
+  readonly reply?: { header(name: string, value: string): unknown }
+  /** The caller's document, where it has been read. */
+  readonly document?: Promise<CustomerDocument>
   /** The signed-in customer, read once for all fields of a request. */
   customer?: Promise<CustomerDocument>
 }
@@ -81,9 +87,8 @@ export function createResolvers(parts: Parts) {
   function signedIn(context: RequestContext): Promise<CustomerDocument> {
     const { caller } = context
     if (caller === null) throw notAuthorized()
-    context.customer ??= customers
-      .get(caller.customerId, context.traceparent)
-      .then((document) => authorize(caller, document))
+    const read = () => context.document ?? customers.get(caller.customerId, context.traceparent)
+    context.customer ??= read().then((document) => authorize(caller, document))
     return context.customer
   }
 
@@ -136,7 +141,7 @@ export function createResolvers(parts: Parts) {
         return country
       },
 
-      storeConfig: () => storeConfig,
+      storeConfig: (_: unknown, _args: unknown, { view }: RequestContext) => ({ ...storeConfig, ...toView(view) }),
 
       attributesForm: (_: unknown, { formCode }: { formCode: string }) => attributes.form(formCode),
 
@@ -456,13 +461,12 @@ function toCountry({ id, alpha3, name }: Country) {
   }
 }
 
+const toView = ({ id, code, locale }: Store['view']) => ({ id, store_code: code, locale })
+
 /** The settings as Magento's StoreConfig has them: numbers of passwords are texts there. */
-function toStoreConfig({ view, account, password, newsletter, countries, token }: Store) {
+function toStoreConfig({ account, password, newsletter, countries, token }: Store) {
   const { shoppingAssistance } = account
   return {
-    id: view.id,
-    store_code: view.code,
-    locale: view.locale,
     autocomplete_on_storefront: false,
     create_account_confirmation: account.confirmationRequired,
     customer_access_token_lifetime: token.lifetimeMinutes / 60,

@@ -16,31 +16,40 @@ export interface Subscribers {
   append(type: Exclude<SubscriberEvent['type'], 'GuestErased'>, email: string, command: Command): Promise<void>
 }
 
-/** @param keyOf the keyed hash of an address */
-export function createSubscribers(eventStore: EventStore, keyOf: (email: string) => string): Subscribers {
-  const stream = (email: string) => `newsletterSubscriber-${keyOf(email)}`
-  const newest = async (email: string): Promise<Recorded<SubscriberEvent> | undefined> =>
-    (await readNewest<SubscriberEvent>(eventStore, stream(email), 1))[0]
+/** @param keysOf the keyed hash of an address, then those of earlier releases: what they wrote counts until there is something newer */
+export function createSubscribers(eventStore: EventStore, keysOf: (email: string) => readonly string[]): Subscribers {
+  const stream = (key: string) => `newsletterSubscriber-${key}`
+  const newestUnder = async (key: string): Promise<Recorded<SubscriberEvent> | undefined> =>
+    (await readNewest<SubscriberEvent>(eventStore, stream(key), 1))[0]
+
+  async function newest(keys: readonly string[]): Promise<Recorded<SubscriberEvent> | undefined> {
+    for (const key of keys) {
+      const last = await newestUnder(key)
+      if (last !== undefined) return last
+    }
+    return undefined
+  }
 
   return {
     async status(email) {
-      const last = await newest(email)
+      const last = await newest(keysOf(email))
       if (last === undefined || last.type === 'GuestErased') return 'none'
       return last.type === 'GuestSubscribed' ? 'subscribed' : 'unconfirmed'
     },
 
     async awaiting(email) {
-      const last = await newest(email)
+      const last = await newest(keysOf(email))
       return last?.type === 'GuestConfirmationRequested' ? last.id : undefined
     },
 
     async append(type, email, command) {
+      const [key = '', ...former] = keysOf(email)
       for (;;) {
-        const last = await newest(email)
-        if (last?.type === type) return
+        const last = await newestUnder(key)
+        if ((last ?? (await newest(former)))?.type === type) return
         const events = encodeAll(command, [{ type, data: { email } }], `${type}:${last?.revision ?? 'none'}`)
         try {
-          await eventStore.append(stream(email), events, { expected: last?.revision ?? 'no_stream' })
+          await eventStore.append(stream(key), events, { expected: last?.revision ?? 'no_stream' })
           return
         } catch (error) {
           if (!(error instanceof WrongExpectedRevision)) throw error

@@ -1,5 +1,6 @@
 /** Bearer tokens, verified at the gateway: a forged or revoked one costs no subgraph call. */
 import { LRUCache } from 'lru-cache'
+import type { TokenFault } from '../../schema/token-faults.ts'
 import type { Claims } from '../planning/authorization.ts'
 import { createTokenVerifier, InvalidToken, type KeySource } from './tokens.ts'
 
@@ -19,12 +20,15 @@ const COUNTS_MS = 800
 export type Verdict = {
   readonly isAllowed: boolean
   readonly claims: Claims
+  /** Why it may not. */
+  readonly fault?: TokenFault
   /** What is being asked for yet: whether the token still counts. What only reads may begin meanwhile. */
   readonly settled?: Promise<Verdict>
 }
 
 export const GUEST: Verdict = { isAllowed: true, claims: undefined }
-const DEAD: Verdict = { isAllowed: false, claims: undefined }
+const dead = (fault: TokenFault): Verdict => ({ isAllowed: false, claims: undefined, fault })
+const REVOKED = dead('revoked')
 
 /** What came of asking whether a token still counts. */
 export type CheckOutcome = 'active' | 'revoked' | 'failed'
@@ -71,7 +75,7 @@ export function createAuthentication(keys: KeySource, { isActive, onCheck }: Sta
     const asking: Promise<Verdict> = look(known.token).then(
       (active) => {
         onCheck?.(active ? 'active' : 'revoked')
-        if (!active) known.verdict = DEAD
+        if (!active) known.verdict = REVOKED
         // Asked before it came into doubt, the answer says nothing of now.
         if (known.asking === asking) {
           known.asking = undefined
@@ -106,15 +110,16 @@ export function createAuthentication(keys: KeySource, { isActive, onCheck }: Sta
     if (token === undefined) return GUEST
     return verify(token).then(
       () => {
-        const verdict = { isAllowed: true, claims: claimsOf(token) }
+        const claims = claimsOf(token)
+        const verdict = { isAllowed: true, claims }
         // Its status is known as before: only the signature was looked at anew.
         const foundAt = known?.foundAt ?? Number.NEGATIVE_INFINITY
-        const until = Date.now() + BELIEVED_MS
+        const until = Math.min(Date.now() + BELIEVED_MS, expiryOf(claims))
         const next: Known = { until, token, verdict: known?.verdict ?? verdict, foundAt, asking: undefined }
         believed.set(authorization, next)
         return verdictOf(next)
       },
-      (error: unknown) => (error instanceof InvalidToken ? DEAD : GUEST),
+      (error: unknown) => (error instanceof InvalidToken ? dead(error.fault) : GUEST),
     )
   }
 
@@ -127,6 +132,9 @@ export function createAuthentication(keys: KeySource, { isActive, onCheck }: Sta
 
   return Object.assign(authenticate, { doubt })
 }
+
+/** When a verified token ends, in milliseconds since the epoch. */
+const expiryOf = (claims: Claims): number => Number((claims as { readonly exp?: unknown } | undefined)?.exp) * 1_000
 
 /** @param token that has been verified */
 function claimsOf(token: string): Claims {

@@ -17,6 +17,7 @@ import {
 } from 'graphql'
 import { getVariableValues } from 'graphql/execution/values.js'
 import { LRUCache } from 'lru-cache'
+import { ignoresToken } from '../../schema/token-faults.ts'
 import { type RefusalCode, RequestError, requestError } from '../errors.ts'
 import type { Execute, PlannedOperation } from '../execution/executor.ts'
 import type { CountRequest } from '../metrics.ts'
@@ -46,6 +47,8 @@ export type Operation = {
   readonly sensitiveFields: (values: Readonly<Record<string, unknown>>) => number
   /** Whether it may end the token that it comes with. */
   readonly mayEndToken: boolean
+  /** Whether it is carried out as a guest's where it comes with a token that does not count. */
+  readonly ignoresToken: boolean
 }
 
 /** An operation without what a client may not have. */
@@ -163,6 +166,7 @@ export function createOperations(
       count: countOf(node.name?.value ?? '', node.operation),
       sensitiveFields: countSensitiveFields(document, node),
       mayEndToken: mayEndToken(document, node),
+      ignoresToken: ignoresToken(document, node),
     }
   }
 

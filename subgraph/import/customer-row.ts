@@ -1,4 +1,5 @@
 /** A row of Magento's "Customers Main File" as a customer's first events. */
+import { tidyEmail } from '../../schema/email-key.ts'
 import type { CustomAttributes, CustomerEvent } from '../../schema/events.ts'
 import type { CustomAttribute, Store } from '../../schema/store.ts'
 import { parseDate, parseDateTime } from '../domain/date.ts'
@@ -28,7 +29,7 @@ const GENDERS: Readonly<Record<string, number>> = { male: 1, female: 2, 'not spe
  * @throws RejectedRow for what can't be represented
  */
 export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone: string): ImportedCustomer {
-  const email = text(fields, 'email') ?? ''
+  const email = tidyEmail(text(fields, 'email') ?? '')
   if (email.length > MAX_TEXT || !/^[^\s@]+@[^\s@]+$/.test(email))
     throw new RejectedRow('email is missing or no address')
   const id = idOf(fields, CUSTOMER_ID_COLUMNS)

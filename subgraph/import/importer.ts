@@ -22,6 +22,7 @@ import { readNewest } from '../../eventstore/read.ts'
 import { absentCustomer, project } from '../../projections/customer.ts'
 import { customerStream, foldCustomer } from '../../projections/fold.ts'
 import { ConfigurationError } from '../../runtime/configuration.ts'
+import { formerEmailKeysOf } from '../../schema/email-key.ts'
 import type { CredentialsEvent, CustomerEvent, EmailEvent, ImportedIdEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
 import { type Command, encodeAll, uuidOf } from '../command.ts'
@@ -273,6 +274,7 @@ export async function importFiles(
   }
 
   async function importOnce(customer: ImportedCustomer, key: string, own: Command): Promise<Outcome> {
+    if (await cameWithEarlierRelease(customer)) return 'alreadyThere'
     if (dryRun) return foresee(customer, key, own)
     if (customer.id === undefined ? await isHeld(key) : customer.id <= givenOut.customer) {
       return importAgain(customer, key, own)
@@ -281,6 +283,16 @@ export async function importFiles(
     const { written, position } = await appendFirst(claimStream(key), claimOf(id, own))
     const isNew = written && position !== undefined && comparePositions(position, before) > 0
     return isNew ? register(customer, id, key, own) : importAgain(customer, key, own)
+  }
+
+  /** Where a release has claimed the address under another key. @throws RejectedRow where it is another customer's */
+  async function cameWithEarlierRelease(customer: ImportedCustomer): Promise<boolean> {
+    for (const key of formerEmailKeysOf(options.emailHashKey, customer.email)) {
+      if (!(await isHeld(key))) continue
+      const { isThere } = await look(customer, key, command(`customer:${customer.id ?? ''}:${key}`))
+      if (isThere) return true
+    }
+    return false
   }
 
   async function isHeld(key: string): Promise<boolean> {
@@ -313,7 +325,7 @@ export async function importFiles(
     if (events.some((event) => event.id === own.id)) return { newest, id, isThere: true }
     if (newest?.type === 'EmailClaimed') {
       const holder = await load(newest.data.customerId)
-      if (holder.status === 'registered' && claims.keyOf(holder.email) === key) {
+      if (holder.status === 'registered' && claims.keyOf(holder.email) === claims.keyOf(customer.email)) {
         // Came in from a file of another kind, or was registered here.
         if (holder.id === customer.id) return { newest, id, isThere: true }
         throw addressTaken()
@@ -491,7 +503,7 @@ export async function importFiles(
   /** The addresses of one customer, in one append. */
   async function importAddressesOf(key: string, addresses: readonly AddressRow[]): Promise<(Outcome | RejectedRow)[]> {
     for (;;) {
-      const customer = await find(key)
+      const customer = await find(key, addresses)
       if (customer === undefined) return Promise.all(addresses.map((each) => withoutCustomer(key, each)))
       const outcomes: (Outcome | RejectedRow)[] = []
       const events: NewEvent[] = []
@@ -575,18 +587,21 @@ export async function importFiles(
   }
 
   /** The customer with this address, as far as its addresses need it. */
-  async function find(key: string): Promise<Found | undefined> {
+  async function find(key: string, [first]: readonly AddressRow[]): Promise<Found | undefined> {
     const known = met.get(key)
     if (known !== undefined && known !== 'there')
       return { ...known, defaults: { billing: null, shipping: null }, lastAddressId: 0 }
-    const [claimed] = await readNewest<EmailEvent>(eventStore, claimStream(key), 1)
-    if (claimed?.type !== 'EmailClaimed') return undefined
-    const events = await all<CustomerEvent>(customerStream(claimed.data.customerId))
-    const state = events.reduce(project, absentCustomer(claimed.data.customerId))
-    if (state.status !== 'registered' || claims.keyOf(state.email) !== key) return undefined
-    const { id, revision, defaultBilling, defaultShipping, lastAddressId } = state
-    const eventIds = new Set(events.map((event) => event.id))
-    return { id, revision, eventIds, defaults: { billing: defaultBilling, shipping: defaultShipping }, lastAddressId }
+    for (const each of first ? claims.keysOf(first.address.email) : [key]) {
+      const [claimed] = await readNewest<EmailEvent>(eventStore, claimStream(each), 1)
+      if (claimed?.type !== 'EmailClaimed') continue
+      const events = await all<CustomerEvent>(customerStream(claimed.data.customerId))
+      const state = events.reduce(project, absentCustomer(claimed.data.customerId))
+      if (state.status !== 'registered' || claims.keyOf(state.email) !== key) continue
+      const { id, revision, defaultBilling, defaultShipping, lastAddressId } = state
+      const eventIds = new Set(events.map((event) => event.id))
+      return { id, revision, eventIds, defaults: { billing: defaultBilling, shipping: defaultShipping }, lastAddressId }
+    }
+    return undefined
   }
 
   /** Makes the customer the owner of the id. @returns whether it is */

@@ -24,7 +24,7 @@ import {
 } from '../support/graph.ts'
 import { type RedisServer, startRedis, untilLinked } from '../support/redis.ts'
 
-const NOT_AUTHORIZED = [{ message: "The current customer isn't authorized." }]
+const NOT_AUTHORIZED = [{ message: 'User token has been revoked' }]
 
 const rename = (send: Send, token: string, firstname: string) =>
   send('mutation($name: String!) { updateCustomer(input: { firstname: $name }) { customer { firstname } } }', {
