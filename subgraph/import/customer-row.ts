@@ -1,6 +1,7 @@
 /** A row of Magento's "Customers Main File" as a customer's first events. */
 import type { CustomAttributes, CustomerEvent } from '../../schema/events.ts'
 import type { CustomAttribute, Store } from '../../schema/store.ts'
+import type { GuestStatus } from '../domain/customer.ts'
 import { parseDate, parseDateTime } from '../domain/date.ts'
 import { MAX_TEXT } from '../domain/text.ts'
 import { isMagentoHash } from '../identity/magento-hashes.ts'
@@ -17,8 +18,12 @@ export interface ImportedCustomer {
   readonly passwordHash: string | undefined
   /** To be hashed. */
   readonly password: string | undefined
-  /** The events, once it is known under which id. @param credentialsRevision -1: an account without a password */
-  events(id: number, credentialsRevision: number): CustomerEvent[]
+  /**
+   * The events, once it is known under which id.
+   * @param credentialsRevision -1: an account without a password
+   * @param guest of the address, which counts where the file does not say
+   */
+  events(id: number, credentialsRevision: number, guest: GuestStatus): CustomerEvent[]
 }
 
 const GENDERS: Readonly<Record<string, number>> = { male: 1, female: 2, 'not specified': 3, 1: 1, 2: 2, 3: 3, 0: 0 }
@@ -52,13 +57,14 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
   const lockedUntil = moment(fields, 'lock_expires', 'UTC')
   const createdAt = moment(fields, 'created_at', timeZone) ?? now
   const customAttributes = readAttributes(fields, store.customAttributes.customer)
+  const isSubscribed = text(fields, 'is_subscribed') === null ? undefined : isSet(fields, 'is_subscribed')
 
   return {
     id,
     email,
     passwordHash,
     password: passwordHash === undefined ? fields.password || undefined : undefined,
-    events: (customerId, credentialsRevision) => [
+    events: (customerId, credentialsRevision, guest) => [
       {
         type: 'CustomerRegistered',
         data: {
@@ -74,7 +80,7 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
           gender: gender === null ? null : (GENDERS[gender.toLowerCase()] ?? null),
           allowRemoteShoppingAssistance: false,
           groupId: group === null ? store.account.defaultGroup : Number(group),
-          isSubscribed: isSet(fields, 'is_subscribed'),
+          isSubscribed: isSubscribed ?? guest === 'subscribed',
           customAttributes,
           rewardUpdateNotification: flag(fields, 'reward_update_notification'),
           rewardWarningNotification: flag(fields, 'reward_warning_notification'),

@@ -24,12 +24,14 @@ import { ConfigurationError } from '../../schema/configuration.ts'
 import type { CredentialsEvent, CustomerEvent, EmailEvent, ImportedIdEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
 import { type Command, encodeAll, uuidOf } from '../command.ts'
+import type { GuestStatus } from '../domain/customer.ts'
 import { createEmailClaims } from '../email-claims.ts'
 import { CustomerError } from '../errors.ts'
 import { createHashKinds } from '../identity/password-checks.ts'
 import { hashPassword, kindOf, MAGENTO } from '../identity/passwords.ts'
 import { createIds } from '../ids.ts'
 import { readNewest } from '../streams.ts'
+import { createSubscribers } from '../subscribers.ts'
 import { ADDRESS_ID_COLUMNS, type ImportedAddress, readAddress, readCompositeAddress } from './address-row.ts'
 import { withBoundedReads } from './bounded-reads.ts'
 import { addressColumns, addressFieldsOf, customerColumns, isComposite } from './columns.ts'
@@ -199,6 +201,8 @@ export async function importFiles(
   const before = await end(eventStore)
   /** Where nobody has an address yet, none needs to be looked up. */
   const isEmpty = await hasNone(eventStore, 'customerEmail-')
+  const subscribers = createSubscribers(eventStore, claims.keyOf)
+  const hasGuests = !(await hasNone(eventStore, 'newsletterSubscriber-'))
   /** Ids up to these may have been given out here; those above have not, and will not be. */
   const givenOut = { customer: 0, address: 0 }
 
@@ -334,10 +338,12 @@ export async function importFiles(
   /** Once the address is claimed: the credentials, then the customer. */
   async function register(customer: ImportedCustomer, id: number, key: string, own: Command): Promise<Outcome> {
     try {
+      const guest = hasGuests ? await subscribers.status(customer.email) : 'none'
       const revision =
         customer.id !== undefined && id <= givenOut.customer
-          ? await registerReserved(customer, id, own)
-          : await registerFree(customer, id, own)
+          ? await registerReserved(customer, id, guest, own)
+          : await registerFree(customer, id, guest, own)
+      if (guest !== 'none') await subscribers.handOver(customer.email, id, own)
       met.set(key, { id, revision })
       return 'imported'
     } catch (error) {
@@ -347,9 +353,14 @@ export async function importFiles(
   }
 
   /** An id that is nobody else's. @returns the customer's revision */
-  async function registerFree(customer: ImportedCustomer, id: number, own: Command): Promise<number> {
+  async function registerFree(
+    customer: ImportedCustomer,
+    id: number,
+    guest: GuestStatus,
+    own: Command,
+  ): Promise<number> {
     const passwordHash = await hashOf(customer)
-    const events = encodeAll(own, customer.events(id, passwordHash === undefined ? -1 : 0))
+    const events = encodeAll(own, customer.events(id, passwordHash === undefined ? -1 : 0, guest))
     if (passwordHash !== undefined) {
       const { written } = await appendFirst(credentialsStream(id), credentialsOf(passwordHash, own))
       if (!written) throw idTaken(id)
@@ -362,7 +373,12 @@ export async function importFiles(
    * An id of a block that an instance has, which may be about to give it to a new customer. Whose it is is decided by the
    * first event of the customer's stream, before any credentials: the other one's are never this customer's.
    */
-  async function registerReserved(customer: ImportedCustomer, id: number, own: Command): Promise<number> {
+  async function registerReserved(
+    customer: ImportedCustomer,
+    id: number,
+    guest: GuestStatus,
+    own: Command,
+  ): Promise<number> {
     if (!(await appendFirst(customerStream(id), takingOf(own))).written) throw idTaken(id)
     // Without a password it gets one that nobody knows: it keeps out what the other one may still write.
     const passwordHash = (await hashOf(customer)) ?? (await hashPassword(crypto.randomUUID()))
@@ -370,7 +386,8 @@ export async function importFiles(
       const { status, revision } = await load(id)
       if (status !== 'absent') throw idTaken(id)
       try {
-        const events = encodeAll(own, customer.events(id, await replaceCredentials(id, passwordHash, own)))
+        const credentialsRevision = await replaceCredentials(id, passwordHash, own)
+        const events = encodeAll(own, customer.events(id, credentialsRevision, guest))
         await eventStore.append(customerStream(id), events, { expected: revision })
         return revision + events.length
       } catch (error) {
