@@ -6,6 +6,7 @@ import { COUNTRIES, type Country } from '../schema/countries.ts'
 import { type CustomAttributes, isErased } from '../schema/events.ts'
 import { regionsOf } from '../schema/regions.ts'
 import type { CustomAttribute, Store } from '../schema/store.ts'
+import { createAssistance, type Page } from './assistance.ts'
 import { type AttributeReference, createAttributeForms } from './attribute-forms.ts'
 import { createAuditQueries } from './audit.ts'
 import type { Captcha } from './captcha.ts'
@@ -62,6 +63,7 @@ export function createResolvers(parts: Parts) {
   const groups = store.groups.map(({ id, name }) => ({ uid: toUid(id), name }))
   const storeConfig = toStoreConfig(store)
   const attributes = createAttributeForms(store)
+  const assistance = createAssistance(eventStore)
 
   function command(args: unknown, context: RequestContext, info: GraphQLResolveInfo): Command {
     return createCommand({
@@ -353,6 +355,12 @@ export function createResolvers(parts: Parts) {
           },
           total_count: addresses.length,
         }
+      },
+
+      /** The customer's own; for services it is the same as the account's history. */
+      admin_assistance_actions({ id }: { id: number }, page: Page, context: RequestContext) {
+        if (context.service) requireScope(context, 'customers:audit')
+        return assistance(id, page)
       },
 
       custom_attributes: (
