@@ -393,6 +393,19 @@ export function createResolvers(parts: Parts) {
       ) => chosen(custom_attributesV2, attributeCodes),
     },
 
+    CustomerGroupStorefront: {
+      /** Other subgraphs know a group by its uid alone. */
+      __resolveReference: ({ uid }: { uid: string }) => ({ uid }),
+      name: ({ uid }: { uid: string }) =>
+        store.account.shareAllGroups ? (groups.find((group) => group.uid === uid)?.name ?? null) : null,
+    },
+
+    StoreConfig: {
+      /** The settings of accounts hold for all store views; only one is this service's own. */
+      __resolveReference: ({ store_code }: { store_code: string }) =>
+        store_code === storeConfig.store_code ? storeConfig : { ...storeConfig, id: null, locale: null, store_code },
+    },
+
     AttributeValueInterface: {
       __resolveType: (attribute: AttributeView) =>
         'value' in attribute ? 'AttributeValue' : 'AttributeSelectedOptions',
