@@ -177,7 +177,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   const passwords = createPasswordChecks(createHashKinds(eventStore), (kind) => hashes.inc({ kind }))
   const signIn = createSignIn({ eventStore, customers, claims, credentials, passwords, access, store })
   const tokens = createTokens(keys.tokenSigningKey, store.token.lifetimeMinutes)
-  const subscribers = createSubscribers(eventStore, claims.keyOf)
+  const subscribers = createSubscribers(eventStore, (email) => [claims.keyOf(email)])
   const accounts = { eventStore, customers, claims, credentials, signIn, subscribers, access, store }
   const commands = createCommands({ ...accounts, ids: createIds(eventStore) })
   const links = createLinkCommands({ ...accounts, tokens: createMailTokens(keys.emailHashKey) })

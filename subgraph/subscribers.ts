@@ -10,7 +10,7 @@ import { decode, type Recorded } from '../eventstore/codec.ts'
 import { comparePositions, type EventStore, type RecordedEvent, WrongExpectedRevision } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/reads.ts'
 import { customerStream } from '../projections/fold.ts'
-import type { EmailEvent, SubscriberEvent } from '../schema/events.ts'
+import { type EmailEvent, isErased, type SubscriberEvent } from '../schema/events.ts'
 import { type Command, encodeAll } from './command.ts'
 import type { GuestStatus } from './domain/customer.ts'
 
@@ -35,36 +35,45 @@ interface Newest {
   readonly stored: RecordedEvent
 }
 
-/** @param keyOf the keyed hash of an address */
-export function createSubscribers(eventStore: EventStore, keyOf: (email: string) => string): Subscribers {
-  const stream = (email: string) => `newsletterSubscriber-${keyOf(email)}`
+/**
+ * @param keysOf the keyed hashes of an address: the first is written under, what is there under a further one counts until
+ * there is something newer
+ */
+export function createSubscribers(eventStore: EventStore, keysOf: (email: string) => readonly string[]): Subscribers {
+  const stream = (key: string) => `newsletterSubscriber-${key}`
 
   async function newest(email: string): Promise<Newest | undefined> {
-    const events = eventStore.readStream(stream(email), { direction: 'backwards', maxCount: 1 })
-    for await (const stored of orNone(events)) return { event: decode<SubscriberEvent>(stored), stored }
+    for (const key of keysOf(email)) {
+      const events = eventStore.readStream(stream(key), { direction: 'backwards', maxCount: 1 })
+      for await (const stored of orNone(events)) return { event: decode<SubscriberEvent>(stored), stored }
+    }
     return undefined
   }
 
   /** Whether a customer has got the address, or has left it, since the guest's event. */
   async function isTakenOver(email: string, since: RecordedEvent): Promise<boolean> {
-    const key = keyOf(email)
+    const keys = keysOf(email)
     const holders = new Set<number>()
-    for await (const claim of orNone(eventStore.readStream(`customerEmail-${key}`))) {
-      holders.add(decode<EmailEvent>(claim).data.customerId)
+    for (const key of keys) {
+      for await (const claim of orNone(eventStore.readStream(`customerEmail-${key}`))) {
+        holders.add(decode<EmailEvent>(claim).data.customerId)
+      }
     }
     for (const id of holders) {
       for await (const event of orNone(eventStore.readStream(customerStream(id)))) {
-        if (comparePositions(event.position, since.position) > 0 && isOfAddress(event, key)) return true
+        if (comparePositions(event.position, since.position) > 0 && isOfAddress(event, keys)) return true
       }
     }
     return false
   }
 
-  function isOfAddress({ type, data }: RecordedEvent, key: string): boolean {
+  function isOfAddress({ type, data }: RecordedEvent, keys: readonly string[]): boolean {
     const { email, previousEmail, emailKeys } = (data ?? {}) as Readonly<Record<string, unknown>>
-    if (type === 'CustomerDeleted') return Array.isArray(emailKeys) && emailKeys.includes(key)
+    if (type === 'CustomerDeleted') return Array.isArray(emailKeys) && emailKeys.some((key) => keys.includes(key))
     if (type !== 'CustomerRegistered' && type !== 'CustomerEmailChanged') return false
-    return [email, previousEmail].some((address) => typeof address === 'string' && keyOf(address) === key)
+    return [email, previousEmail].some(
+      (address) => typeof address === 'string' && !isErased(address) && keysOf(address)[0] === keys[0],
+    )
   }
 
   /** @param decide gives what is appended after the newest event, again after a conflict; undefined: nothing */
@@ -73,14 +82,15 @@ export function createSubscribers(eventStore: EventStore, keyOf: (email: string)
     command: Command,
     decide: (last: Newest | undefined) => Promise<SubscriberEvent | undefined>,
   ): Promise<void> {
+    const own = stream(keysOf(email)[0] as string)
     for (;;) {
       const last = await newest(email)
       const event = await decide(last)
       if (event === undefined) return
-      const revision = last?.event.revision
+      const revision = last?.stored.stream === own ? last.stored.revision : undefined
       const events = encodeAll(command, [event], `${event.type}:${revision ?? 'none'}`)
       try {
-        await eventStore.append(stream(email), events, { expected: revision ?? 'no_stream' })
+        await eventStore.append(own, events, { expected: revision ?? 'no_stream' })
         return
       } catch (error) {
         if (!(error instanceof WrongExpectedRevision)) throw error

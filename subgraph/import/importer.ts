@@ -201,7 +201,7 @@ export async function importFiles(
   const before = await end(eventStore)
   /** Where nobody has an address yet, none needs to be looked up. */
   const isEmpty = await hasNone(eventStore, 'customerEmail-')
-  const subscribers = createSubscribers(eventStore, claims.keyOf)
+  const subscribers = createSubscribers(eventStore, (email) => [claims.keyOf(email)])
   const hasGuests = !(await hasNone(eventStore, 'newsletterSubscriber-'))
   /** Ids up to these may have been given out here; those above have not, and will not be. */
   const givenOut = { customer: 0, address: 0 }
