@@ -53,7 +53,8 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
   const gender = text(fields, 'gender')
   if (gender !== null && GENDERS[gender.toLowerCase()] === undefined) throw new RejectedRow('gender is unknown')
   const group = text(fields, 'group_id')
-  if (group !== null && !/^\d{1,9}$/.test(group)) throw new RejectedRow('group_id is no number')
+  const groupId = group === null ? store.account.defaultGroup : groupOf(group, store)
+  if (groupId === undefined) throw new RejectedRow('group_id is no number, and no group of the store has this name')
   const lockedUntil = moment(fields, 'lock_expires', 'UTC')
   const createdAt = moment(fields, 'created_at', timeZone) ?? now
   const customAttributes = readAttributes(fields, store.customAttributes.customer)
@@ -79,7 +80,7 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
           taxvat: text(fields, 'taxvat'),
           gender: gender === null ? null : (GENDERS[gender.toLowerCase()] ?? null),
           allowRemoteShoppingAssistance: false,
-          groupId: group === null ? store.account.defaultGroup : Number(group),
+          groupId,
           isSubscribed: isSubscribed ?? guest === 'subscribed',
           customAttributes,
           rewardUpdateNotification: flag(fields, 'reward_update_notification'),
@@ -97,6 +98,12 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
         : []),
     ],
   }
+}
+
+/** By its number, or by its name as some exports have it. */
+function groupOf(text: string, { groups }: Store): number | undefined {
+  if (/^\d{1,9}(\.0+)?$/.test(text)) return Number(text)
+  return groups.find(({ name }) => name.toLowerCase() === text.toLowerCase())?.id
 }
 
 const YES_NO: Readonly<Record<string, number>> = { 1: 1, 0: 0, '1.0': 1, '0.0': 0, yes: 1, no: 0, true: 1, false: 0 }

@@ -38,7 +38,7 @@ import { addressColumns, addressFieldsOf, customerColumns, isComposite } from '.
 import { openTable, type Row, type Table } from './csv.ts'
 import { CUSTOMER_ID_COLUMNS, type ImportedCustomer, readCustomer } from './customer-row.ts'
 import { each } from './each.ts'
-import { idOf, RejectedRow, text } from './rows.ts'
+import { idOf, RejectedRow } from './rows.ts'
 
 export interface ImportReport {
   imported: number
@@ -71,8 +71,17 @@ export interface ImportOptions {
   readonly dryRun?: boolean
   /** In which `created_at` is written: newer versions of Magento take the store's; default UTC. */
   readonly timeZone?: string
-  /** Told of each rejected row; the reason has no personal data in it. */
-  readonly onRejected: (file: string, line: number, reason: string) => Promise<void> | void
+  /**
+   * Told of each rejected row; the reason has no personal data in it.
+   * @param above of a composite file: the rows from the customer's to this one, without which it can't be understood
+   */
+  readonly onRejected: (
+    file: string,
+    line: number,
+    reason: string,
+    row: Row,
+    above: readonly Row[],
+  ) => Promise<void> | void
   /** @param rows of both files so far @param share 0 to 1 of both */
   readonly onProgress?: (rows: number, share: number) => void
   readonly signal?: AbortSignal
@@ -96,6 +105,15 @@ interface AddressRow {
   readonly row: Row
   readonly address: ImportedAddress
   readonly number: number
+  /** In a composite file: from the customer's row on. */
+  readonly above?: readonly Row[]
+}
+
+/** A row that is no address, and why. */
+interface NoAddress {
+  readonly row: Row
+  readonly error: unknown
+  readonly above?: readonly Row[]
 }
 
 /** Rows whose appends are under way at once: the stores write them in groups. */
@@ -209,12 +227,12 @@ export async function importFiles(
   if (files.customers) {
     const { path, rows, columns } = files.customers
     const composite = isComposite(columns)
-    await each(withFloors(rows(), 'customer', CUSTOMER_ID_COLUMNS), IN_FLIGHT, async (row) => {
+    const read = withFloors(rows(), 'customer', CUSTOMER_ID_COLUMNS)
+    await each(composite ? grouped(read) : alone(read), IN_FLIGHT, async ({ row, above }) => {
       // In a composite file a row without an e-mail address is a further address of the customer above it.
-      if (composite && row.fault === undefined && text(row.fields, 'email') === null) return
-      await settle(reports.customers, path, row, 0, () =>
-        importCustomer(readCustomer(whole(row), store, now, timeZone)),
-      )
+      if (composite && row.fault === undefined && emailIn(row) === null) return
+      const work = () => importCustomer(readCustomer(whole(row), store, now, timeZone))
+      await settle(reports.customers, path, row, 0, work, above)
     })
     if (composite && !signal?.aborted) await importAddresses(path, compositeRows(rows()), 0)
   }
@@ -228,9 +246,10 @@ export async function importFiles(
   async function settle(
     into: ImportReport,
     file: string,
-    { line, bytes }: Row,
+    row: Row,
     before: number,
     work: () => Promise<Outcome>,
+    above: readonly Row[] = [],
   ): Promise<void> {
     if (signal?.aborted) return
     try {
@@ -238,11 +257,11 @@ export async function importFiles(
     } catch (error) {
       const { message } = rejectionOf(error)
       into.rejected++
-      const reason = message.replace(/\d+/g, 'N')
+      const reason = message.replace(/(?<![\w-])\d+/g, 'N')
       into.reasons.set(reason, (into.reasons.get(reason) ?? 0) + 1)
-      await onRejected(file, line, message)
+      await onRejected(file, row.line, message, row, above)
     }
-    onProgress?.(++rows, (before + bytes) / total)
+    onProgress?.(++rows, (before + row.bytes) / total)
   }
 
   /** Rows as they come, once no id of theirs will be given out here any more. */
@@ -441,7 +460,7 @@ export async function importFiles(
   }
 
   /** The addresses of a file of their own, or why a row is none. */
-  async function* addressRows(rows: AsyncIterable<Row>): AsyncGenerator<AddressRow | { row: Row; error: unknown }> {
+  async function* addressRows(rows: AsyncIterable<Row>): AsyncGenerator<AddressRow | NoAddress> {
     for await (const row of rows) {
       try {
         yield { row, address: readAddress(whole(row), store), number: 0 }
@@ -452,33 +471,41 @@ export async function importFiles(
   }
 
   /** The addresses in a composite file: of the customer in the same row, or in the last one above it that has one. */
-  async function* compositeRows(rows: AsyncIterable<Row>): AsyncGenerator<AddressRow | { row: Row; error: unknown }> {
+  async function* compositeRows(rows: AsyncIterable<Row>): AsyncGenerator<AddressRow | NoAddress> {
     const counts = new LRUCache<string, number>({ max: REMEMBERED })
-    let email: string | null = null
-    for await (const row of rows) {
+    /** undefined: not known, because a row could not be read that may have been a customer's. */
+    let email: string | null | undefined = null
+    for await (const group of grouped(rows)) {
       if (signal?.aborted) return
-      if (row.fault !== undefined) continue // told as a customer's row
-      email = text(row.fields, 'email') ?? email
+      const { row } = group
+      if (row.fault !== undefined) {
+        email = undefined
+        continue // told as a customer's row
+      }
+      email = emailIn(row) ?? email
       const fields = addressFieldsOf(row.fields)
       if (fields === undefined) continue
       try {
         if (email === null) throw new RejectedRow('the address comes before any customer')
+        if (email === undefined)
+          throw new RejectedRow('whose address it is can not be told: a row above it is rejected')
         const key = claims.keyOf(email)
         const number = (counts.get(key) ?? 0) + 1
         counts.set(key, number)
-        yield { row, address: readCompositeAddress(fields, email, store), number }
+        yield { ...group, address: readCompositeAddress(fields, email, store), number }
       } catch (error) {
-        yield { row, error }
+        yield { ...group, error }
       }
     }
   }
 
   async function importAddresses(
     file: string,
-    rows: AsyncIterable<AddressRow | { row: Row; error: unknown }>,
+    rows: AsyncIterable<AddressRow | NoAddress>,
     before: number,
   ): Promise<void> {
-    const count = (row: Row, work: () => Promise<Outcome>) => settle(reports.addresses, file, row, before, work)
+    const count = ({ row, above }: Pick<AddressRow, 'row' | 'above'>, work: () => Promise<Outcome>) =>
+      settle(reports.addresses, file, row, before, work, above)
     let gathered: AddressRow[] = []
     const flush = async () => {
       const byCustomer = Map.groupBy(gathered, ({ address }) => claims.keyOf(address.email))
@@ -488,8 +515,8 @@ export async function importFiles(
         for (let from = 0; from < group.length; from += ADDRESSES_AT_ONCE) {
           outcomes.push(...(await importAddressesOf(key, group.slice(from, from + ADDRESSES_AT_ONCE))))
         }
-        for (const [index, { row }] of group.entries()) {
-          await count(row, async () => {
+        for (const [index, each] of group.entries()) {
+          await count(each, async () => {
             const outcome = outcomes[index] as Outcome | RejectedRow
             if (outcome instanceof RejectedRow) throw outcome
             return outcome
@@ -498,7 +525,7 @@ export async function importFiles(
       })
     }
     for await (const each of rows) {
-      if ('error' in each) await count(each.row, () => Promise.reject(each.error))
+      if ('error' in each) await count(each, () => Promise.reject(each.error))
       else gathered.push(each)
       if (gathered.length === GATHERED) await flush()
     }
@@ -663,6 +690,27 @@ function whole(row: Row): Row {
 
 const isRejection = (error: unknown) =>
   error instanceof RejectedRow || error instanceof InvalidEvent || error instanceof AppendTooLarge
+
+/** The e-mail address of a row, if it has one. */
+function emailIn({ fields, fault }: Row): string | null {
+  return fault === undefined ? fields.email?.trim() || null : null
+}
+
+async function* alone(rows: AsyncIterable<Row>): AsyncGenerator<{ readonly row: Row; readonly above: readonly Row[] }> {
+  for await (const row of rows) yield { row, above: [] }
+}
+
+/** Each row of a composite file with those above it, from the one that has an e-mail address. */
+async function* grouped(
+  rows: AsyncIterable<Row>,
+): AsyncGenerator<{ readonly row: Row; readonly above: readonly Row[] }> {
+  let above: Row[] = []
+  for await (const row of rows) {
+    if (emailIn(row) !== null) above = []
+    yield { row, above }
+    above.push(row)
+  }
+}
 
 /** Why a row is rejected. @throws what is no fault of the row's */
 function rejectionOf(error: unknown): RejectedRow {
