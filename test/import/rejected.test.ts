@@ -17,7 +17,11 @@ async function runImport(folder: string, ...args: readonly string[]) {
     env: { ...process.env, ...environment(folder) },
   })
   let output = ''
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => void (output += chunk))
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk) => {
+      output += chunk
+    })
+  }
   const code = await new Promise<number | null>((resolve) => child.on('close', resolve))
   return { code, output }
 }
@@ -40,9 +44,14 @@ async function shop(t: Test, files: Readonly<Record<string, string | Buffer>>) {
       }
       await writeFile(join(folder, name), text, 'latin1')
     },
-    async customers(...ids: readonly number[]) {
+    /** In the order of their registration. */
+    async customers() {
       const { eventStore } = await openLog(loadConfiguration(environment(folder)))
       try {
+        const ids: number[] = []
+        for await (const { type, stream } of eventStore.readAll()) {
+          if (type === 'CustomerRegistered') ids.push(Number(stream.slice('customer-'.length)))
+        }
         return await Promise.all(ids.map((id) => foldCustomer(eventStore, id)))
       } finally {
         await eventStore.close()
@@ -92,16 +101,20 @@ t.test('mended, it can be imported, byte by byte as it was', async (t) => {
   await mend('addresses.rejected.csv', ['XX', 'GB'])
   const third = await given.import('customers.rejected.rejected.csv', 'addresses.rejected.csv', '--encoding', 'cp1252')
   t.equal(third.code, 0, third.output)
-  t.match(await customers(1, 2, 3), [
-    {
-      firstname: 'Jürgen',
-      lastname: 'Müller',
-      dob: '1990-02-28',
-      addresses: [{ id: 11, street: ['1 Main St', '2nd floor'] }],
-    },
-    { firstname: 'Bo', addresses: [{ id: 12 }] },
-    { firstname: 'Zoë', lastname: 'Ray' },
-  ])
+  const all = await customers()
+  t.match(
+    all.toSorted((a, b) => a.id - b.id),
+    [
+      {
+        firstname: 'Jürgen',
+        lastname: 'Müller',
+        dob: '1990-02-28',
+        addresses: [{ id: 11, street: ['1 Main St', '2nd floor'] }],
+      },
+      { firstname: 'Bo', addresses: [{ id: 12 }] },
+      { firstname: 'Zoë', lastname: 'Ray' },
+    ],
+  )
   const again = await given.import('customers.csv', '--encoding', 'cp1252')
   t.match(again.output, /0 imported, 1 already there, 2 rejected/)
   t.match(await read('customers.rejected.csv.bak', 'latin1'), '1990-02-28', 'what was mended is kept')
@@ -122,7 +135,7 @@ t.test('of a composite file, with the rows that it needs', async (t) => {
   t.match(first.output, /addresses: 2 imported, 0 already there, 2 rejected/)
   t.match(first.output, /whose address it is can not be told: a row above it is rejected/)
   const cities = async () => {
-    const documents = await customers(1, 2, 3)
+    const documents = await customers()
     return new Map(documents.map(({ firstname, addresses }) => [firstname, addresses.map(({ city }) => city)]))
   }
   t.same((await cities()).get('Ann'), ['Ulm', 'Bonn'])
@@ -157,7 +170,7 @@ t.test('of UTF-16, in UTF-8', async (t) => {
   )
   await mend('customers.rejected.csv', ['soon', ''])
   t.equal((await given.import('customers.rejected.csv')).code, 0)
-  t.match(await customers(1), [{ firstname: 'Jiří' }])
+  t.match(await customers(), [{ firstname: 'Jiří' }])
 })
 
 t.test('what spreadsheets and other programs make of a file', async (t) => {
@@ -167,16 +180,19 @@ t.test('what spreadsheets and other programs make of a file', async (t) => {
       '\n\nemail,entity_id,firstname,lastname,group_id\n\na@example.com,1.0,A,B,wholesale\n   \n,,,,\n  ,, ,,\nb@example.com,2,A,B,2.0\n',
     'sheet.csv': Buffer.from('PK\x03\x04and so on', 'latin1'),
     'groups.csv': 'email,firstname,lastname,group_id\nc@example.com,A,B,Nobody\n',
-    'quotes.csv': `email,firstname,lastname\n${'a@example.com,A,B\n'}b@example.com,"A\\"B",C\nc@example.com,A,B\n`,
+    // As PHP writes a quote behind a backslash, and one that stands at the end of such a field.
+    'php.csv': 'email,firstname,lastname\nd@example.com,"A\\"B",C\ne@example.com,A,B\n',
+    'quotes.csv': 'email,firstname,lastname\nf@example.com,A,B\ng@example.com,"A\\"",C\nh@example.com,A,B\n',
     'long.csv': `email,firstname,lastname\na@example.com,${'A'.repeat(600_000)},B\n`,
   })
   const read = await given.import('customers.csv')
   t.equal(read.code, 0, read.output)
   t.match(read.output, /customers: 2 imported, 0 already there, 0 rejected \(2 rows read\)/)
-  t.match(await customers(1, 2), [{ groupId: 2 }, { groupId: 2 }])
+  t.match(await customers(), [{ groupId: 2 }, { groupId: 2 }])
   for (const [file, message] of [
     ['sheet.csv', /sheet\.csv is a spreadsheet or an archive; accepted: CSV/],
     ['groups.csv', /group_id is no number, and no group of the store has this name/],
+    ['php.csv', /1 {2}a quote within a quoted field is not doubled/],
     ['quotes.csv', /a quote that opens at line 3 or after it is not closed/],
     ['long.csv', /at line 2 or after it is not closed, or the row is longer than 512 KiB/],
   ] as const) {
