@@ -1,20 +1,21 @@
 /** `npm run keys`: what the key store holds, and the change to another master key. See customer-keys.ts. */
-import { ConfigurationError } from '../schema/configuration.ts'
+import { type Configuration, ConfigurationError } from '../schema/configuration.ts'
 import { loadKey } from '../schema/keys.ts'
 import { readArguments, runCommand } from '../schema/process.ts'
 import { showProgress } from '../schema/progress.ts'
 import { acceptKeys } from './key-fingerprints.ts'
 import { loadMasterKeys } from './master-key.ts'
-import { openLog } from './open.ts'
+import { openKeys, openLog } from './open.ts'
 
-const USAGE = 'nothing (what there is), rotate, accept token or accept audit'
+const USAGE = 'nothing (what there is), rotate, accept token, accept audit or accept store'
 
 await runCommand(async (configuration) => {
   const [action = 'status', name, ...rest] = readArguments({ allowPositionals: true }, USAGE).positionals
-  const isWhole = action === 'accept' ? name === 'token' || name === 'audit' : name === undefined
+  const isWhole = action === 'accept' ? ['token', 'audit', 'store'].includes(name ?? '') : name === undefined
   if (!['status', 'rotate', 'accept'].includes(action) || !isWhole || rest.length > 0) {
     throw new ConfigurationError(`These arguments can't be used; accepted: ${USAGE}.`)
   }
+  if (name === 'store') return acceptStore(configuration)
   const [current] = loadMasterKeys(configuration)
   const { eventStore, keys } = await openLog(configuration)
   try {
@@ -41,3 +42,20 @@ await runCommand(async (configuration) => {
     await eventStore.close()
   }
 })
+
+/** The key store is an older backup, and there is no newer one. */
+async function acceptStore(configuration: Configuration): Promise<number> {
+  const { stored, keys } = await openKeys(configuration)
+  try {
+    const count = await keys.giveUpMissing()
+    console.log(
+      count === 0
+        ? 'The key store lacks no keys of this log: nothing is given up.'
+        : `${count} blocks of keys were missing: their customers count as erased from now on. Run npm run rebuild -- --accept-differences, then start the service.`,
+    )
+    return 0
+  } finally {
+    await keys.close()
+    await stored.close()
+  }
+}
