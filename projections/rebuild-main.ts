@@ -6,6 +6,7 @@ import { ConfigurationError } from '../schema/configuration.ts'
 import { readArguments, runCommand } from '../schema/process.ts'
 import { showProgress } from '../schema/progress.ts'
 import { openReadModel } from './open.ts'
+import { provenanceOf } from './provenance.ts'
 import type { ReadModel } from './read-model.ts'
 import {
   chooseGeneration,
@@ -16,7 +17,6 @@ import {
   type Progress,
   startFilling,
 } from './rebuild.ts'
-import { compareCheckpoint } from './worker.ts'
 
 const ACTIONS = ['verify', 'roll-back', 'drop', 'status'] as const
 const USAGE = '--verify, --roll-back, --drop, --status, or none of them with --accept-differences'
@@ -190,7 +190,8 @@ async function rollBack(eventStore: EventStore, readModel: ReadModel, url: strin
 async function isOfLog(eventStore: EventStore, url: string, number: number): Promise<boolean> {
   const generation = openReadModel(url, { generation: number })
   try {
-    return (await compareCheckpoint(eventStore, generation)).isOfLog
+    const checkpoint = await generation.getCheckpoint()
+    return (await provenanceOf(eventStore, { checkpoint, newest: await generation.newest() })) === 'same'
   } finally {
     await generation.close()
   }

@@ -14,7 +14,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 }
 /** Of the projections, the subgraph uses the read model, the fold and what an auditor reads, not the worker. */
 const READ_MODEL =
-  /^projections\/(read-model|open|customer|fold|erasure|fence\/marks|audit\/(moments|reveals|timeline))\.ts$/
+  /^projections\/(read-model|provenance|open|customer|fold|erasure|fence\/marks|audit\/(moments|reveals|timeline))\.ts$/
 /** And the mail worker the fold. */
 const FOLD = /^projections\/(customer|fold)\.ts$/
 
