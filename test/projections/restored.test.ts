@@ -107,11 +107,7 @@ t.test('documents of an earlier release are of this log, but are made anew', asy
   t.equal(await compare({}), 'same')
   t.equal(await compare({ origin: `${firstId}/1` }), 'other release', 'documents of another version')
   t.equal(await compare({ id: '' }), 'other release', 'a checkpoint that does not name its event')
-  t.equal(
-    await compare({ id: '', position: { commit: 10n ** 6n, prepare: 10n ** 6n } }),
-    'other log',
-    'past the end',
-  )
+  t.equal(await compare({ id: '', position: { commit: 10n ** 6n, prepare: 10n ** 6n } }), 'other log', 'past the end')
   t.equal(await compare({ origin: `${crypto.randomUUID()}/1` }), 'other log', 'another first event')
   t.equal(await compare({ id: crypto.randomUUID() }), 'other log', 'another event at the checkpoint')
 })
