@@ -1,7 +1,7 @@
 /** The mutations: what each looks up, decides and appends, in an order in which a crash between two appends leaves nothing stuck. */
 import { keysOf } from '../eventstore/encryption/clear-text-guard.ts'
 import { type EventStore, EventStoreUnavailable, WrongExpectedRevision } from '../eventstore/port.ts'
-import { absentCustomer, type CustomerAddress, type CustomerDocument } from '../projections/customer.ts'
+import { absentCustomer, type CustomerAddress, type CustomerDocument, isRegistered } from '../projections/customer.ts'
 import { customerDeleted, finishErasure, readAccount } from '../projections/erasure.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import type { Store } from '../schema/store.ts'
@@ -66,7 +66,7 @@ export interface AddressOutcome {
 /** The customer if the caller is signed in as it. @throws CustomerError for a guest, a revoked token, a customer who is gone */
 export function authorize(caller: Caller | null, state: CustomerDocument): CustomerDocument {
   if (caller === null) throw notAuthorized()
-  if (state.status !== 'registered') throw new TokenRefused('revoked')
+  if (!isRegistered(state)) throw new TokenRefused('revoked')
   if (!isCurrent(caller, state) || !isSameCustomer(caller, state)) throw new TokenRefused('revoked')
   return state
 }
@@ -119,7 +119,7 @@ export function createCommands(parts: {
     let customerId = command.repeatable ? await claims.claimedBy(email, command) : undefined
     if (customerId !== undefined) {
       const state = await customers.load(customerId)
-      if (state.status === 'registered') return state
+      if (isRegistered(state)) return state
       if (state.status !== 'absent' || state.revision !== -1) customerId = undefined
     } else if (await claims.find(email)) throw emailTaken('graphql-input') // before the costly hash
 
@@ -162,12 +162,22 @@ export function createCommands(parts: {
     await leaveToOthers(subscribers.handOver(email, customerId, command))
   }
 
-  /** An id that nobody has had: one may have been imported while this instance had its block. */
+  /**
+   * An id that nobody has had: one may have been imported while this instance had its block, or be of somebody who was
+   * erased after the backup that the log was restored from.
+   */
   async function freeId(command: Command): Promise<number> {
     for (;;) {
       const id = await ids.nextCustomerId(command)
-      if ((await customers.load(id)).revision === -1) return id
+      if ((await customers.load(id)).revision === -1 && !(await isKeyDestroyed(id))) return id
     }
+  }
+
+  /** As a rule without a read: the keys of the ids around it are in memory. */
+  async function isKeyDestroyed(id: number): Promise<boolean> {
+    const { keys } = eventStore
+    const known = keys?.peek(String(id))
+    return known ? known.key === undefined : ((await keys?.isDestroyed(String(id))) ?? false)
   }
 
   /** The salt differs each time, so what a repetition finds stored counts, not what it would store. */

@@ -1,7 +1,7 @@
 /** The GraphQL side: who calls, what is asked, and documents in the schema's shape. */
 import type { GraphQLResolveInfo } from 'graphql'
 import type { EventStore } from '../eventstore/port.ts'
-import type { CustomerAddress, CustomerDocument } from '../projections/customer.ts'
+import { type CustomerAddress, type CustomerDocument, isRegistered } from '../projections/customer.ts'
 import { COUNTRIES, type Country } from '../schema/countries.ts'
 import { type CustomAttributes, isErased } from '../schema/events.ts'
 import { regionsOf } from '../schema/regions.ts'
@@ -337,7 +337,7 @@ export function createResolvers(parts: Parts) {
         if (context.service) {
           requireScope(context, 'customers:read')
           const named = await customers.get(Number(reference.id), context.traceparent)
-          return named.status === 'registered' ? toCustomer(named) : null
+          return isRegistered(named) ? toCustomer(named) : null
         }
         const document = await signedIn(context)
         if (document.id !== Number(reference.id)) throw forbidden("The current customer isn't authorized.")

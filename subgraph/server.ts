@@ -28,7 +28,7 @@ import { type TokenFault, tokenChallenge } from '../schema/token-faults.ts'
 import { createAccessLog } from './access-log.ts'
 import { countOutcomes, limitTime, stopForNobody } from './around-resolvers.ts'
 import { createCaptcha } from './captcha.ts'
-import { schemaRules } from './closed-schema.ts'
+import { schemaRules, withoutSuggestion } from './closed-schema.ts'
 import { createCommandIds } from './command.ts'
 import { createCommands } from './customer-commands.ts'
 import { createCustomers } from './customers.ts'
@@ -90,7 +90,7 @@ const typeDefs = readFileSync(new URL('../schema/customer.graphql', import.meta.
  * @throws ConfigurationError for a token signing key that is not an Ed25519 private key
  */
 export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyInstance> {
-  const { readModel, keys, secret, store = defaultStore() } = options
+  const { readModel, keys, secret, introspection = true, store = defaultStore() } = options
   const app = Fastify({
     logger: options.logger ?? false,
     logController: new LogController({ disableRequestLogging: true }),
@@ -211,7 +211,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   const admissions = new WeakMap<FastifyRequest, Admission>()
   const modules = [{ typeDefs: parse(typeDefs), resolvers }]
   const buildSchema = () => gate.refuseRevoked(limitTexts(tidyEmails(separateEntities(buildSubgraphSchema(modules)))))
-  const validationRules = schemaRules(options.introspection ?? true, secret !== undefined)
+  const validationRules = schemaRules(introspection, secret !== undefined)
   const executeTraced = createTracedExecution(buildSchema(), validationRules)
   const schema = buildSchema()
   const countDocument = createDocumentBudget(() => app.graphql.replaceSchema(schema))
@@ -348,7 +348,9 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
 
   /** Expected errors as they are; anything else logged whole and shown masked. */
   function formatErrors(execution: ExecutionResult, context: RequestContext) {
-    const errors = (execution.errors ?? []).flatMap((error) => validationErrors(error) ?? [present(error, context)])
+    const errors = (execution.errors ?? [])
+      .flatMap((error) => validationErrors(error) ?? [present(error, context)])
+      .map((error) => (introspection ? error : withoutSuggestion(error)))
     for (const error of errors)
       errorsByCode.inc({ code: String(error.extensions?.code ?? 'GRAPHQL_VALIDATION_FAILED') })
     if (isRefusedToken(execution)) {
