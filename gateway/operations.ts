@@ -23,6 +23,7 @@ import type { Execute, PlannedOperation } from './executor.ts'
 import { checkDocument, costOf, type DocumentLimits, isTooDeep, parseDocument, readCosts } from './limits.ts'
 import { type WithoutLiterals, withoutLiterals } from './literals.ts'
 import type { CountRequest } from './metrics.ts'
+import { type Renamed, renameVariables, withFreeVariables } from './planning/free-variables.ts'
 import { correctOperation } from './planning/operation-corrections.ts'
 import { countSensitiveFields, mayEndToken } from './sensitive-fields.ts'
 import type { LoadedSupergraph } from './supergraph.ts'
@@ -54,7 +55,11 @@ export type Restricted = Pick<Operation, 'plan' | 'execute'>
 type Values = Readonly<Record<string, unknown>>
 
 /** An operation, and what a document has in the places of its literals. */
-export type FoundOperation = Pick<WithoutLiterals, 'literals' | 'defaults'> & { readonly operation: Operation }
+export type FoundOperation = Pick<WithoutLiterals, 'literals' | 'defaults'> & {
+  readonly operation: Operation
+  /** Variables that have other names here than in the client's document. */
+  readonly renamed: Renamed | undefined
+}
 
 export type Operations = {
   /** Whether {@link Operations.find} takes no time for it, as a rule. */
@@ -227,7 +232,8 @@ export function createOperations(
       throw requestError('Subscriptions are not supported.', 'OPERATION_RESOLUTION_FAILURE')
     }
     const alone = separateOperations(whole)[node.name?.value ?? ''] ?? whole
-    const without = withoutLiterals(supergraph.schema, alone)
+    const { document, renamed } = withFreeVariables(alone)
+    const without = withoutLiterals(supergraph.schema, document)
     const text = `${print(without.document)}${overridden ? ` # ${[...overridden].join(' ')}` : ''}`
     let operation = planned.get(text)
     if (!operation) {
@@ -236,7 +242,7 @@ export function createOperations(
       planned.set(text, operation)
     }
     const { literals, defaults } = without
-    const found = { operation, literals, defaults }
+    const found = { operation, literals, defaults, renamed }
     if (!known || known.size === MAX_OPERATIONS) known = new Map()
     known.set(key, found)
     documents.set(source, known)
@@ -260,12 +266,14 @@ export function createOperations(
       }
     },
 
-    coerceVariables: ({ operation: { declared }, literals, defaults }, sent, hasRawNumbers) => {
+    coerceVariables: ({ operation: { declared }, literals, defaults, renamed }, sent, hasRawNumbers) => {
       if (declared.length === 0) return { variables: literals ?? NO_VALUES, values: literals ?? NO_VALUES }
-      const whole = defaults ? { ...defaults, ...sent } : sent
+      const own = renamed ? renameVariables(sent, renamed) : sent
+      const whole = defaults ? { ...defaults, ...own } : own
       const settled = hasRawNumbers || defaults ? settleVariables(supergraph.schema, declared, whole) : whole
       const { coerced, errors } = getVariableValues(supergraph.schema, declared, settled, { maxErrors: 20 })
-      if (errors) throw withCode(errors, 'BAD_USER_INPUT')
+      if (errors)
+        throw withCode(renamed ? errors.map((each) => inClientsNames(each, renamed)) : errors, 'BAD_USER_INPUT')
       if (!literals) return { variables: settled, values: coerced }
       return { variables: { ...settled, ...literals }, values: { ...coerced, ...literals } }
     },
@@ -281,6 +289,12 @@ function refusable(plan: () => QueryPlan): QueryPlan {
     if (error instanceof RangeError) throw tooDeep()
     throw error
   }
+}
+
+function inClientsNames(error: GraphQLError, renamed: Renamed): GraphQLError {
+  let { message } = error
+  for (const [name, own] of renamed) message = message.replaceAll(`$${name}`, `$${own}`)
+  return new GraphQLError(message, { nodes: error.nodes ?? null, extensions: error.extensions })
 }
 
 const tooDeep = () => requestError('The document is nested too deeply.', 'OPERATION_TOO_COMPLEX')
