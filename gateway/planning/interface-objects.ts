@@ -19,11 +19,13 @@ import {
   isNonNullType,
   isObjectType,
   Kind,
+  type NamedTypeNode,
   type OperationDefinitionNode,
   OperationTypeNode,
   type SelectionNode,
   type SelectionSetNode,
 } from 'graphql'
+import { requestError } from '../errors.ts'
 import { operationOf } from '../subgraph-errors.ts'
 import {
   directivesOf,
@@ -43,6 +45,8 @@ import {
 const GRAPH = 'GATEWAY__ENTRIES'
 const SERVICE = 'gateway__entries'
 const ENTRY = 'gateway__entry_'
+/** Of an operation for the planner, when each condition on several types has become one for each of them. */
+const MAX_SELECTIONS = 10_000
 
 /** An interface that some subgraphs take for an object. */
 type Objectified = {
@@ -158,44 +162,62 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
     return isAbstractType(type) ? schema.getPossibleTypes(type).map(({ name }) => name) : [typename]
   }
 
+  const isObjectified = (typename: string): boolean => {
+    const type = schema.getType(typename)
+    return isObjectType(type) && type.getInterfaces().some(({ name }) => objectified.has(name))
+  }
   const { flat, only, asks } = selector(document)
+  let produced = 0
+  /** Whether a type condition is about objects of such an interface. */
+  let isTouched = false
 
-  /** @param types those that the object at this place may have here; undefined: all of its declared type */
-  function walk(
-    set: SelectionSetNode,
-    typename: string,
-    path: readonly string[],
-    types?: readonly string[],
-  ): SelectionSetNode {
-    const interfaces = objectified.get(typename)
-    const walkFragment = (each: Inline, on: string): SelectionNode[] => {
-      const all = types ?? possible(typename)
-      const narrowed = all.filter((name) => possible(on).includes(name))
-      return [
-        { ...each, selectionSet: walk(each.selectionSet, on, path, narrowed.length < all.length ? narrowed : types) },
-      ]
+  /** @param types those that the object at this place may have here */
+  function walk(set: SelectionSetNode, typename: string, place: Place, types: readonly string[]): SelectionSetNode {
+    const selections = flat(set).flatMap((each) =>
+      each.kind === Kind.FIELD ? [walkField(each, typename, place, types)] : walkFragment(each, typename, place, types),
+    )
+    produced += selections.length
+    if (produced > MAX_SELECTIONS) {
+      throw requestError('The fragments of the operation apply to too many types.', 'OPERATION_TOO_COMPLEX')
     }
-    const selections = flat(set).flatMap((each): SelectionNode[] => {
-      if (each.kind === Kind.FIELD) return [walkField(each, typename, conditioned(path, types))]
-      const on = each.typeCondition?.name.value ?? typename
-      const narrowed = (types ?? possible(typename)).filter((name) => possible(on).includes(name))
-      const narrows = narrowed.length < (types ?? possible(typename)).length
-      if (narrows && interfaces && path.length > 0 && asks(each.selectionSet, interfaces.fields)) {
-        const apart = only(each, ({ name }) => interfaces.fields.has(name.value))
-        const rest = only(each, ({ name }) => !interfaces.fields.has(name.value))
-        for (const name of narrowed) addPart(name, conditioned(path, [name]), apart)
-        return [
-          TYPENAME,
-          ...selectionOf(interfaces.key).selections,
-          ...rest.flatMap((inner) => walkFragment(inner, on)),
-        ]
-      }
-      return walkFragment(each, on)
-    })
-    return { kind: Kind.SELECTION_SET, selections }
+    return { kind: Kind.SELECTION_SET, selections: selections.length > 0 ? selections : [TYPENAME] }
   }
 
-  function walkField(field: FieldNode, typename: string, path: readonly string[]): FieldNode {
+  function walkFragment(
+    fragment: Inline,
+    typename: string,
+    place: Place,
+    types: readonly string[],
+  ): readonly SelectionNode[] {
+    const on = fragment.typeCondition?.name.value ?? typename
+    const narrowed = types.filter((name) => possible(on).includes(name))
+    isTouched ||= narrowed.some(isObjectified)
+    if (narrowed.length === 0) return []
+    if (on === typename || !isAbstractType(schema.getType(typename))) {
+      return walk(fragment.selectionSet, typename, place, types).selections
+    }
+    if (isAbstractType(schema.getType(on)) && !objectified.has(on) && narrowed.some(isObjectified)) {
+      // The planner asks subgraphs with interface objects by such conditions, or loses them: so each type has its own.
+      return narrowed.flatMap((name) =>
+        walkFragment({ ...fragment, typeCondition: namedNode(name) }, typename, place, types),
+      )
+    }
+    const interfaces = objectified.get(typename)
+    const kept = { ...fragment, typeCondition: namedNode(on) }
+    const walkKept = (each: Inline): Inline => ({
+      ...each,
+      selectionSet: walk(each.selectionSet, on, place, narrowed),
+    })
+    if (narrowed.length === types.length || !interfaces || !asks(fragment.selectionSet, interfaces.fields)) {
+      return [walkKept(kept)]
+    }
+    const apart = only(kept, ({ name }) => interfaces.fields.has(name.value))
+    const rest = only(kept, ({ name }) => !interfaces.fields.has(name.value))
+    for (const name of narrowed) addPart(name, place, apart)
+    return [TYPENAME, ...selectionOf(interfaces.key).selections, ...rest.map(walkKept)]
+  }
+
+  function walkField(field: FieldNode, typename: string, place: Place, types: readonly string[]): FieldNode {
     if (!field.selectionSet) return field
     const parent = schema.getType(typename)
     const definition =
@@ -207,13 +229,18 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
       if (isListType(type)) lists.push('@')
       type = type.ofType
     }
-    const at = [...path, (field.alias ?? field.name).value, ...lists]
-    return { ...field, selectionSet: walk(field.selectionSet, getNamedType(type).name, at) }
+    const path = [...pathOf(place, types), (field.alias ?? field.name).value, ...lists]
+    const declared = possible(getNamedType(type).name)
+    return {
+      ...field,
+      selectionSet: walk(field.selectionSet, getNamedType(type).name, { path, declared }, declared),
+    }
   }
 
-  function addPart(typename: string, path: readonly string[], selections: readonly SelectionNode[]): void {
+  function addPart(typename: string, place: Place, selections: readonly SelectionNode[]): void {
     level++
-    const inner = walk({ kind: Kind.SELECTION_SET, selections }, typename, path)
+    const path = pathOf(place, [typename])
+    const inner = walk({ kind: Kind.SELECTION_SET, selections }, typename, place, [typename])
     const entry: FieldNode = { kind: Kind.FIELD, name: nameNode(ENTRY + typename), selectionSet: inner }
     const { name: _, ...rest } = operation
     const part: OperationDefinitionNode = {
@@ -228,13 +255,15 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
   }
 
   const root = schema.getRootType(operation.operation)?.name ?? ''
-  const selectionSet = walk(operation.selectionSet, root, [])
-  if (parts.length === 0) return [{ path: [], level: 0, document }]
+  const selectionSet = walk(operation.selectionSet, root, { path: [], declared: [root] }, [root])
+  if (!isTouched) return [{ path: [], level: 0, document }]
   return [
     { path: [], level: 0, document: { kind: Kind.DOCUMENT, definitions: [{ ...operation, selectionSet }] } },
     ...parts,
   ]
 }
+
+const namedNode = (name: string): NamedTypeNode => ({ kind: Kind.NAMED_TYPE, name: nameNode(name) })
 
 const TYPENAME: FieldNode = { kind: Kind.FIELD, name: nameNode('__typename') }
 
@@ -270,12 +299,14 @@ function selector(document: DocumentNode) {
   return { flat, only, asks }
 }
 
-/** A path to an object of some types only. */
-function conditioned(path: readonly string[], types: readonly string[] | undefined): readonly string[] {
+/** Where an object is, and the types that it may have there. */
+type Place = { readonly path: readonly string[]; readonly declared: readonly string[] }
+
+/** The path to a place's objects of these types. */
+function pathOf({ path, declared }: Place, types: readonly string[]): readonly string[] {
   const last = path.at(-1)
-  return types === undefined || last === undefined
-    ? path
-    : [...path.slice(0, -1), `${last.replace(/\|.*$/, '')}|[${types.join(',')}]`]
+  if (last === undefined || types.length === declared.length) return path
+  return [...path.slice(0, -1), `${last.replace(/\|.*$/, '')}|[${types.join(',')}]`]
 }
 
 /** One plan of the plans of an operation's parts. */

@@ -3,6 +3,9 @@ import { cases, type Suite, typed } from './support.ts'
 
 const INTERFACE_OBJECTS = 'a subgraph with @interfaceObject overwrites __typename, and type conditions get lost'
 
+const boom = (message: string) => () => {
+  throw new Error(message)
+}
 const contacts: Record<string, object> = {
   1: typed('Person', { id: '1', displayName: 'P1', first: 'F' }),
   2: typed('Group', { id: '2', displayName: 'G2', size: 3 }),
@@ -165,4 +168,75 @@ const narrowed: Suite = {
   ),
 }
 
-export const interfaceObjectSuites: readonly Suite[] = [interfaceObjects, narrowed]
+const things: Record<string, object> = {
+  1: typed('Person', { id: '1', label: 'L1', name: 'N1' }),
+  2: typed('Group', { id: '2', name: 'N2' }),
+}
+const thing = ({ id }: { id: string }) => things[id]
+const otherConditions: Suite = {
+  name: 'unions and other interfaces as conditions on interface objects',
+  subgraphs: {
+    a: {
+      sdl: `type Query { all: [Contact] found: [Found] person: Person } union Found = Person | Page type Page { x: Int }
+        interface Labelled { label: String } interface Contact @key(fields: "id") { id: ID! name: String }
+        type Person implements Contact & Labelled @key(fields: "id") { id: ID! label: String name: String }
+        type Group implements Contact @key(fields: "id") { id: ID! name: String }`,
+      resolvers: {
+        Query: { all: () => Object.values(things), found: () => [things[1]], person: () => things[1] },
+        Contact: { __resolveReference: thing },
+        Person: { __resolveReference: thing },
+        Group: { __resolveReference: thing },
+      },
+    },
+    b: {
+      sdl: `type Query { recent: [Contact] }
+        type Contact @interfaceObject @key(fields: "id") { id: ID! n: Int friend: Contact fails: Int
+          name: String @external hello: String @requires(fields: "name") }`,
+      resolvers: {
+        Query: { recent: () => [{ id: '1' }, { id: '2' }] },
+        Contact: {
+          n: ({ id }: { id: string }) => Number(id),
+          friend: ({ id }: { id: string }) => ({ id: id === '1' ? '2' : '1' }),
+          fails: boom('fails'),
+          hello: ({ name }: { name?: string }) => `hello ${name}`,
+        },
+      },
+    },
+  },
+  cases: cases(
+    INTERFACE_OBJECTS,
+    ...['recent', 'all'].flatMap((root) => [
+      {
+        query: `{ ${root} { ... on Found { __typename } n } }`,
+        data: { [root]: [typed('Person', { n: 1 }), { n: 2 }] },
+      },
+      {
+        query: `{ ${root} { ... on Labelled { label ... on Contact { n } } } }`,
+        data: { [root]: [{ label: 'L1', n: 1 }, {}] },
+      },
+      {
+        query: `{ ${root} { ... on Found { ... on Contact { hello ... on Group { fails } } } friend { ...F } } }
+          fragment F on Labelled { x: label }`,
+        data: { [root]: [{ hello: 'hello N1', friend: {} }, { friend: { x: 'L1' } }] },
+      },
+      {
+        query: `{ ${root} { ... on Group { ... on Contact { ... on Found { ... on Contact { n fails } } } } } }`,
+        data: { [root]: [{}, {}] },
+      },
+      {
+        query: `{ ${root} { ... on Group { ... on Contact { ... on Labelled { ... on Contact { fails } } } n } } }`,
+        data: { [root]: [{}, { n: 2 }] },
+      },
+    ]),
+    {
+      query: '{ found { ... on Labelled { ... on Contact { hello friend { ... on Found { __typename } } } } } }',
+      data: { found: [{ hello: 'hello N1', friend: {} }] },
+    },
+    {
+      query: '{ person { friend { ... on Found { __typename } friend { ... on Labelled { label } } } } }',
+      data: { person: { friend: { friend: { label: 'L1' } } } },
+    },
+  ),
+}
+
+export const interfaceObjectSuites: readonly Suite[] = [interfaceObjects, narrowed, otherConditions]
