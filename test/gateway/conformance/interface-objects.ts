@@ -239,4 +239,45 @@ const otherConditions: Suite = {
   ),
 }
 
-export const interfaceObjectSuites: readonly Suite[] = [interfaceObjects, narrowed, otherConditions]
+const required: Suite = {
+  name: 'arguments in the requirements of an interface and of its types',
+  subgraphs: {
+    a: {
+      sdl: `type Query { p: Person } interface Contact @key(fields: "id") { id: ID! }
+        type Person implements Contact @key(fields: "id") { id: ID! g(c: String): [G] } type G { x: String }`,
+      resolvers: {
+        Query: { p: () => things[1] },
+        Person: { g: (_: unknown, { c }: { c: string }) => [{ x: c }] },
+        Contact: { __resolveReference: thing },
+      },
+    },
+    d: {
+      sdl: `interface Contact @key(fields: "id") { id: ID! h(e: Int): String }
+        type Person implements Contact @key(fields: "id") { id: ID! h(e: Int): String
+          g(c: String): [G] @external r: String @requires(fields: "g(c: \\"EUR\\") { x }") } type G @external { x: String }`,
+      resolvers: {
+        Contact: { __resolveReference: (sent: object) => ({ ...sent, __typename: 'Person' }) },
+        Person: {
+          h: (_: unknown, { e }: { e: number }) => `h${e}`,
+          r: ({ g }: { g?: object }) => `r of ${JSON.stringify(g)}`,
+        },
+      },
+    },
+    b: {
+      sdl: `type Contact @interfaceObject @key(fields: "id") { id: ID! h(e: Int): String @external
+          s: String @requires(fields: "h(e: 1)") }`,
+      resolvers: { Contact: { s: ({ h }: { h?: string }) => `s of ${h}` } },
+    },
+  },
+  cases: cases(
+    'the call names the interface, so what was to be renamed for one of its types kept the name of the planner',
+    { query: '{ p { s r } }', data: { p: { s: 's of h1', r: 'r of [{"x":"EUR"}]' } } },
+    { query: '{ p { r } }', data: { p: { r: 'r of [{"x":"EUR"}]' } } },
+    {
+      query: '{ p { g: h(e: 2) h: g(c: "USD") { x } s r } }',
+      data: { p: { g: 'h2', h: [{ x: 'USD' }], s: 's of h1', r: 'r of [{"x":"EUR"}]' } },
+    },
+  ),
+}
+
+export const interfaceObjectSuites: readonly Suite[] = [interfaceObjects, narrowed, otherConditions, required]
