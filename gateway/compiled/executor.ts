@@ -30,6 +30,8 @@ type Variant = {
   readonly write: (data: unknown) => string | undefined
 }
 
+const NO_PLAN: CompiledPlan = { run: undefined, mayRepeat: false }
+
 type Values = Execution['request']['values']
 
 /**
@@ -54,8 +56,11 @@ export function createCompiledExecutor(
 
     function compile(values: Values): Variant {
       const isTrue = (name: string) => values[name] === true
-      const plan = compilePlan(environment, planned.plan(isTrue))
-      const shape = shapeOf(schema, document, node, isTrue, isDenied, internalName)
+      const isNull = (name: string) => values[name] === null
+      const shape = shapeOf(schema, document, node, isTrue, isDenied, internalName, isNull)
+      const isUndecided = rootName !== undefined && shape.fieldsOf(rootName)?.some(({ kind }) => kind === 'undecided')
+      // Nothing of it may be done then, above all no mutation.
+      const plan = isUndecided ? NO_PLAN : compilePlan(environment, planned.plan(isTrue))
       const write = compileSerialiser(schema, shape, (field) => JSON.stringify(introspect(field)), maxAnswerBytes)
       return { plan, shape, write }
     }
@@ -101,7 +106,7 @@ function variants(conditions: readonly string[], compile: (values: Values) => Va
   const known = new Map<string, Variant>()
   return (values) => {
     let key = ''
-    for (const name of conditions) key += values[name] === true ? '1' : '0'
+    for (const name of conditions) key += values[name] === true ? '1' : values[name] === null ? '-' : '0'
     let variant = known.get(key)
     if (!variant) {
       variant = compile(values)

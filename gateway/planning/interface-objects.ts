@@ -208,7 +208,7 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
       ...each,
       selectionSet: walk(each.selectionSet, on, place, narrowed),
     })
-    if (narrowed.length === types.length || !interfaces || !asks(fragment.selectionSet, interfaces.fields)) {
+    if (!interfaces || !asks(fragment.selectionSet, interfaces.fields)) {
       return [walkKept(kept)]
     }
     const apart = only(kept, ({ name }) => interfaces.fields.has(name.value))

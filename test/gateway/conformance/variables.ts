@@ -39,4 +39,75 @@ const names: Suite = {
   ),
 }
 
-export const variableSuites: readonly Suite[] = [names]
+const IF = /"if" of non-null type "Boolean!" must not be null/
+let made = 0
+const nulls: Suite = {
+  name: 'conditions that are null',
+  subgraphs: {
+    a: {
+      sdl: `type Query { t: T ts: [T!]! u: U made: Int } union U = T type T @key(fields: "id") { id: ID! n: T nn: T! }
+        type Mutation { make: T }`,
+      resolvers: {
+        Query: {
+          t: () => ({ id: '1' }),
+          ts: () => [{ id: '1' }, { id: '2' }],
+          u: () => ({ id: '1', __typename: 'T' }),
+          made: () => made,
+        },
+        T: { n: () => ({ id: '2' }), nn: () => ({ id: '3' }) },
+        Mutation: { make: () => ({ id: String(++made) }) },
+      },
+    },
+    b: {
+      sdl: 'type T @key(fields: "id") { id: ID! x: String }',
+      resolvers: { T: { x: ({ id }: { id: string }) => `x${id}` } },
+    },
+  },
+  cases: cases(
+    'Apollo takes null for false',
+    {
+      query: 'query ($c: Boolean = true) { t { id n { id x @include(if: $c) } } }',
+      variables: { c: null },
+      data: { t: { id: '1', n: null } },
+      errors: [['t.n', IF]],
+    },
+    {
+      query: 'query ($c: Boolean = true) { t { id nn { ...F } } } fragment F on T { ... @skip(if: $c) { x } }',
+      variables: { c: null },
+      data: { t: null },
+      errors: [['t.nn', IF]],
+    },
+    {
+      query: 'query ($c: Boolean = false, $d: Boolean = true) { t { id x @include(if: $c) @skip(if: $d) } }',
+      variables: { c: null },
+      data: { t: { id: '1' } },
+    },
+    {
+      query: 'query ($c: Boolean = true) { t @skip(if: true) { x @skip(if: $c) } made }',
+      variables: { c: null },
+      data: { made: 0 },
+    },
+    {
+      query: 'query ($c: Boolean = true) { u { ... on T { x @skip(if: $c) } } t { x } }',
+      variables: { c: null },
+      data: { u: null, t: { x: 'x1' } },
+      errors: [['u', IF]],
+    },
+    {
+      query: 'query ($c: Boolean = true) { t { x } ts @include(if: $c) { id } }',
+      variables: { c: null },
+      data: null,
+      errors: [[undefined, IF]],
+    },
+    {
+      query: 'mutation ($c: Boolean = true) { make { x } again: make @include(if: $c) { x } }',
+      variables: { c: null },
+      data: null,
+      errors: [[undefined, IF]],
+    },
+    { query: '{ made }', data: { made: 0 } },
+    { query: 'query ($c: Boolean = true) { t { x @include(if: $c) } }', data: { t: { x: 'x1' } } },
+  ),
+}
+
+export const variableSuites: readonly Suite[] = [names, nulls]
