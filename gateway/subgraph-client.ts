@@ -5,7 +5,7 @@ import { type Dispatcher, Pool } from 'undici'
 import { endWith, isTracing, startSpan, type TracedSpan } from '../schema/tracing.ts'
 import { type Breaker, createBreaker } from './breaker.ts'
 import { type Cancellation, Cancelled } from './cancellation.ts'
-import { parseKeepingDigits } from './numbers.ts'
+import { mayLoseDigits, parseExactly, parseKeepingDigits } from './numbers.ts'
 
 /** A subgraph's answer, as it came; nothing in it is trusted but its outline. */
 export type SubgraphAnswer = {
@@ -318,7 +318,12 @@ export function readAnswer(name: string, { status, text }: SentAnswer, keepsDigi
       status < 200 || status > 299 ? `answered with HTTP status ${status}` : 'sent an answer that is not GraphQL'
     throw unavailable(name, what)
   }
-  return answer as SubgraphAnswer
+  const read = answer as SubgraphAnswer
+  // Nothing says of which type a number in an error's extensions is.
+  if (read.errors?.length && !keepsDigits && mayLoseDigits(text)) {
+    read.errors = (parseExactly(text) as Required<SubgraphAnswer>).errors
+  }
+  return read
 }
 
 const isObject = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -86,6 +86,12 @@ t.test('an answer that is too large is the fault of the question, not of the sub
   t.equal(refused.status, 400)
   t.match(refused.body.errors, [{ message: /more than 60000 bytes/, extensions: { code: 'ANSWER_TOO_LARGE' } }])
 
+  const batching = await startGateway(t, { supergraph, answerLimit: 100_000, batchLimit: 5 })
+  t.equal((await post(batching.url, [{ query: '{ list }' }])).status, 200)
+  const batch = await post(batching.url, [{ query: '{ list }' }, { query: '{ list }' }])
+  t.equal(batch.status, 400, 'the limit is of the whole batch')
+  t.match(batch.body.errors, [{ message: /more than 100000 bytes/, extensions: { code: 'ANSWER_TOO_LARGE' } }])
+
   const inside = await startGateway(t, {
     supergraph,
     subgraphAnswerLimit: 100_000,
