@@ -280,4 +280,55 @@ const required: Suite = {
   ),
 }
 
-export const interfaceObjectSuites: readonly Suite[] = [interfaceObjects, narrowed, otherConditions, required]
+const only = typed('Only', { id: '1' })
+const oneType: Suite = {
+  name: 'an interface object that can be of one type only',
+  subgraphs: {
+    a: {
+      sdl: `type Query { all: [Contact] } interface Contact @key(fields: "id") { id: ID! h(j: Int): [String] }
+        type Only implements Contact @key(fields: "id") { id: ID! h(j: Int): [String] @shareable }
+        type E @key(fields: "id") { id: ID! label: Int }`,
+      resolvers: {
+        Query: { all: () => [only] },
+        Only: { h: (_: unknown, { j }: { j: number }) => [`h${j}`] },
+        Contact: { __resolveReference: () => only },
+      },
+    },
+    b: {
+      sdl: `interface Contact @key(fields: "id") { id: ID! h(j: Int): [String] }
+        type Only implements Contact @key(fields: "id") { id: ID! h(j: Int): [String] @shareable }
+        type E @key(fields: "id") { id: ID! g: String }`,
+      resolvers: {
+        Only: { h: (_: unknown, { j }: { j: number }) => [`h${j}`] },
+        Contact: { __resolveReference: () => only },
+        E: { g: ({ id }: { id: string }) => `g${id}` },
+      },
+    },
+    c: {
+      sdl: 'type Contact @interfaceObject @key(fields: "id") { id: ID! n: Contact @shareable }',
+      resolvers: { Contact: { n: () => ({ id: '1' }) } },
+    },
+    d: {
+      sdl: `type E @key(fields: "id") { id: ID! }
+        type Contact @interfaceObject @key(fields: "id") { id: ID! h(j: Int): [String] @external n: Contact @shareable
+          e: [[E!]] r: String @requires(fields: "h(j: 1)") }`,
+      resolvers: {
+        Contact: {
+          n: () => ({ id: '1' }),
+          e: () => [[{ id: '5' }]],
+          r: ({ h }: { h?: string[] }) => `r of ${JSON.stringify(h)}`,
+        },
+      },
+    },
+  },
+  cases: cases(
+    'the planner never comes to an end',
+    {
+      query: '{ all { n { ... on Only { r e { g } } } } }',
+      data: { all: [{ n: { r: 'r of ["h1"]', e: [[{ g: 'g5' }]] } }] },
+    },
+    { query: '{ all { n { r e { g } } } }', data: { all: [{ n: { r: 'r of ["h1"]', e: [[{ g: 'g5' }]] } }] } },
+  ),
+}
+
+export const interfaceObjectSuites: readonly Suite[] = [interfaceObjects, narrowed, otherConditions, required, oneType]
