@@ -47,10 +47,15 @@ const SERVICE = 'gateway__entries'
 const ENTRY = 'gateway__entry_'
 /** Of an operation for the planner, when each condition on several types has become one for each of them. */
 const MAX_SELECTIONS = 10_000
+/**
+ * Fields of interface objects within each other that are planned together. For n types the planner has 2^n ways for three,
+ * (2^n)^n for four, and so on: a small query took all memory.
+ */
+const MAX_HOPS = 2
 
 /** An interface that some subgraphs take for an object. */
 type Objectified = {
-  /** The fields that these subgraphs have. */
+  /** The fields that these subgraphs have, without those of the key, which others have, too. */
   readonly fields: ReadonlySet<string>
   /** The selection of one of its keys. */
   readonly key: string
@@ -73,7 +78,9 @@ export function objectifiedInterfaces(document: DocumentNode): Objectifieds {
         (each) => graphs.has(graphOf(each)) && !isTrue(each, 'external', false),
       ),
     )
-    found.set(name, { fields: new Set(fields.map((each) => each.name.value)), key })
+    const keys = new Set(selectionOf(key).selections.map((each) => (each.kind === Kind.FIELD ? each.name.value : '')))
+    const names = fields.map((each) => each.name.value).filter((each) => !keys.has(each))
+    found.set(name, { fields: new Set(names), key })
   }
   return found
 }
@@ -230,17 +237,41 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
       type = type.ofType
     }
     const path = [...pathOf(place, types), (field.alias ?? field.name).value, ...lists]
-    const declared = possible(getNamedType(type).name)
-    return {
-      ...field,
-      selectionSet: walk(field.selectionSet, getNamedType(type).name, { path, declared }, declared),
+    const { name } = getNamedType(type)
+    const declared = possible(name)
+    const hops = place.hops + (isHop(typename, field) ? 1 : 0)
+    const interfaces = objectified.get(name)
+    if (interfaces && hops >= MAX_HOPS && hasHop(field.selectionSet, name)) {
+      isTouched = true
+      for (const each of declared) addPart(each, { path, declared, hops: 0 }, field.selectionSet.selections)
+      const selections = [TYPENAME, ...selectionOf(interfaces.key).selections]
+      return { ...field, selectionSet: { kind: Kind.SELECTION_SET, selections } }
     }
+    return { ...field, selectionSet: walk(field.selectionSet, name, { path, declared, hops }, declared) }
+  }
+
+  /** Whether a field leads on from an object, in a subgraph that may not know the object's type. */
+  function isHop(typename: string, { name, selectionSet }: FieldNode): boolean {
+    const type = schema.getType(typename)
+    const kinds = [typename, ...(isObjectType(type) ? type.getInterfaces().map((each) => each.name) : [])]
+    return selectionSet !== undefined && kinds.some((kind) => objectified.get(kind)?.fields.has(name.value))
+  }
+
+  /** Whether there is such a field at the object itself or below. */
+  function hasHop(set: SelectionSetNode, typename: string): boolean {
+    return flat(set).some((each) => {
+      if (each.kind !== Kind.FIELD) return hasHop(each.selectionSet, each.typeCondition?.name.value ?? typename)
+      if (!each.selectionSet || isHop(typename, each)) return each.selectionSet !== undefined
+      const type = schema.getType(typename)
+      const field = isObjectType(type) || isInterfaceType(type) ? type.getFields()[each.name.value] : undefined
+      return field !== undefined && hasHop(each.selectionSet, getNamedType(field.type).name)
+    })
   }
 
   function addPart(typename: string, place: Place, selections: readonly SelectionNode[]): void {
     level++
     const path = pathOf(place, [typename])
-    const inner = walk({ kind: Kind.SELECTION_SET, selections }, typename, place, [typename])
+    const inner = walk({ kind: Kind.SELECTION_SET, selections }, typename, { ...place, hops: 0 }, [typename])
     const entry: FieldNode = { kind: Kind.FIELD, name: nameNode(ENTRY + typename), selectionSet: inner }
     const { name: _, ...rest } = operation
     const part: OperationDefinitionNode = {
@@ -255,7 +286,7 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
   }
 
   const root = schema.getRootType(operation.operation)?.name ?? ''
-  const selectionSet = walk(operation.selectionSet, root, { path: [], declared: [root] }, [root])
+  const selectionSet = walk(operation.selectionSet, root, { path: [], declared: [root], hops: 0 }, [root])
   if (!isTouched) return [{ path: [], level: 0, document }]
   return [
     { path: [], level: 0, document: { kind: Kind.DOCUMENT, definitions: [{ ...operation, selectionSet }] } },
@@ -300,7 +331,12 @@ function selector(document: DocumentNode) {
 }
 
 /** Where an object is, and the types that it may have there. */
-type Place = { readonly path: readonly string[]; readonly declared: readonly string[] }
+type Place = {
+  readonly path: readonly string[]
+  readonly declared: readonly string[]
+  /** How many fields of interface objects lead to it, since the part's beginning. */
+  readonly hops: number
+}
 
 /** The path to a place's objects of these types. */
 function pathOf({ path, declared }: Place, types: readonly string[]): readonly string[] {
