@@ -49,6 +49,7 @@ export function createCompiledExecutor(
   return (planned) => {
     const { document, node, internalName, isDenied } = planned
     const rootName = schema.getRootType(node.operation)?.name
+    const conditions = conditionVariables(document, node)
     const introspection = introspector(supergraph, planned)
     /** Of the execution whose answer is being written: that happens in one go. */
     let variables: Execution['request']['variables'] = {}
@@ -57,14 +58,16 @@ export function createCompiledExecutor(
     function compile(values: Values): Variant {
       const isTrue = (name: string) => values[name] === true
       const isNull = (name: string) => values[name] === null
+      const plan = () => compilePlan(environment, planned.plan(isTrue))
+      // First, since the planner refuses what can't be executed at all.
+      const decided = conditions.some(isNull) ? undefined : plan()
       const shape = shapeOf(schema, document, node, isTrue, isDenied, internalName, isNull)
-      const isUndecided = rootName !== undefined && shape.fieldsOf(rootName)?.some(({ kind }) => kind === 'undecided')
-      // Nothing of it may be done then, above all no mutation.
-      const plan = isUndecided ? NO_PLAN : compilePlan(environment, planned.plan(isTrue))
+      const isUndecided = shape.fieldsOf(rootName ?? '')?.some(({ kind }) => kind === 'undecided')
       const write = compileSerialiser(schema, shape, (field) => JSON.stringify(introspect(field)), maxAnswerBytes)
-      return { plan, shape, write }
+      // Nothing of it may be done where its conditions can't be decided, above all no mutation.
+      return { plan: decided ?? (isUndecided ? NO_PLAN : plan()), shape, write }
     }
-    const variantOf = variants(conditionVariables(document, node), compile)
+    const variantOf = variants(conditions, compile)
 
     function answer({ shape, write, plan }: Variant, { data, errors: found, request }: Execution): ExecutionAnswer {
       variables = request.variables
