@@ -43,3 +43,23 @@ t.test('the generated pages are what the code says', async (t) => {
     t.equal(readFileSync(join(root, 'docs', page), 'utf8'), text, `docs/${page}: run npm run docs`)
   }
 })
+
+t.test('the messages of Troubleshooting are those of the code', async (t) => {
+  let code = ''
+  for await (const file of glob('{runtime,schema,eventstore,projections,audit,subgraph,mail,gateway,bin}/**/*.ts', {
+    cwd: root,
+  })) {
+    code += readFileSync(join(root, file), 'utf8')
+  }
+  const page = readFileSync(join(root, 'docs/troubleshooting.md'), 'utf8')
+  let messages = 0
+  for (const [row, message = ''] of page.matchAll(/^\| (?:401, )?`([^`]+)`.*$/gm)) {
+    if (row.includes('from EventStoreDB')) continue
+    messages++
+    for (const part of message.split('…')) {
+      const words = part.replace(/^[\s:,;]+|[\s:,;.]+$/g, '')
+      t.ok(words === '' || code.includes(words), `${message}: ${words}`)
+    }
+  }
+  t.ok(messages > 35, `${messages} messages`)
+})
