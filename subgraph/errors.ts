@@ -2,21 +2,31 @@
 import { GraphQLError } from 'graphql'
 import { TOKEN_FAULTS, type TokenFault } from '../schema/token-faults.ts'
 
-export type Category =
-  | 'graphql-authorization'
-  | 'graphql-authentication'
-  | 'graphql-input'
-  | 'graphql-no-such-entity'
-  | 'graphql-already-exists'
+/** Magento's categories (`extensions.category`). docs/errors.md is made of this table and of {@link CODES}. */
+export const CATEGORIES = {
+  'graphql-authorization': 'The operation needs a signed-in customer, or another one.',
+  'graphql-authentication':
+    'The credentials or the token do not count, or the account is locked or unconfirmed. Storefronts sign their visitor out.',
+  'graphql-input': 'The input is wrong. The message says what.',
+  'graphql-no-such-entity': 'What the operation names does not exist.',
+  'graphql-already-exists': 'The e-mail address belongs to another account.',
+} as const
 
-export type Code =
-  | 'UNAUTHENTICATED'
-  | 'FORBIDDEN'
-  | 'BAD_USER_INPUT'
-  | 'NOT_FOUND'
-  | 'CONFLICT'
-  | 'SERVICE_UNAVAILABLE'
-  | 'INTERNAL_SERVER_ERROR'
+export type Category = keyof typeof CATEGORIES
+
+/** What `extensions.code` says, as other GraphQL servers use these codes. */
+export const CODES = {
+  UNAUTHENTICATED: 'There is no token, it does not count, or e-mail address and password do not match.',
+  FORBIDDEN: 'The caller is known, and may not have this.',
+  BAD_USER_INPUT: 'The input is wrong. Correct it before you send it again.',
+  NOT_FOUND: 'What the operation names does not exist.',
+  CONFLICT: 'The e-mail address belongs to another account.',
+  SERVICE_UNAVAILABLE:
+    'The event store is away or too slow. A mutation may have been carried out: repeat it with the same `Idempotency-Key`.',
+  INTERNAL_SERVER_ERROR: 'A fault of the service. The log has the reason.',
+} as const
+
+export type Code = keyof typeof CODES
 
 /** An error whose message and extensions reach the caller as they are; every other error is masked. */
 export class CustomerError extends GraphQLError {
