@@ -138,7 +138,7 @@ const deadToken = requestError("The current customer isn't authorized.", 'UNAUTH
  */
 export async function buildGateway(options: GatewayOptions): Promise<FastifyInstance> {
   const { introspection = true, editor = true, cachedDocuments = 1000, batchLimit = 0, showPlans = false } = options
-  const { requestTimeoutMs = 30_000 } = options
+  const { requestTimeoutMs = 30_000, bodyLimit = 1024 * 1024 } = options
   const { subgraphAnswerLimit = MAX_ANSWER_BYTES, answerLimit = MAX_ANSWER_BYTES } = options
   const limits = { ...DEFAULT_LIMITS, ...options.limits }
   const instance = randomBytes(6).toString('base64url')
@@ -147,7 +147,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     logger: options.logger ?? false,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => `${instance}-${(++requests).toString(36)}`,
-    bodyLimit: options.bodyLimit ?? 1024 * 1024,
+    bodyLimit,
     routerOptions: { ignoreTrailingSlash: true },
     // A client that sends its request byte by byte holds a connection for so long.
     requestTimeout: requestTimeoutMs,
@@ -188,6 +188,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     costPerClient: limits.cost,
     costInAll: 2 * limits.cost,
   })
+  const bodies = createAdmission({ ...DEFAULT_ADMISSION, ...BODIES_AT_ONCE })
   const overloaded = requestError('The gateway is overloaded. Try again later.', 'OVERLOADED')
   const isOverloaded = await shedLoad(
     app,
@@ -448,6 +449,19 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     }
   }
 
+  /** Before a body is read: what is large waits until those of the same client, and of all, have been answered. */
+  async function admitBody(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    const length = request.headers['content-length']
+    const bytes = length === undefined ? bodyLimit : Number(length)
+    // What is larger than allowed is refused unread.
+    if (bytes <= BODIES_AT_ONCE.cheap || bytes > bodyLimit) return
+    const client = clientKey(request.ip)
+    const cancellation = new Cancellation()
+    reply.raw.once('close', () => cancellation.cancel())
+    await bodies.enter(client, bytes, cancellation)
+    cancellation.onCancel(() => bodies.leave(client, bytes))
+  }
+
   app.removeAllContentTypeParsers()
   // Any name may be a member of a JSON scalar's value, and none is ever assigned from one object to another.
   const parseJson = app.getDefaultJsonParser('ignore', 'ignore')
@@ -463,6 +477,12 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   app.setErrorHandler((error: Error & { statusCode?: number; code?: string }, request, reply) => {
     const { statusCode = 500 } = error
     reply.headers(SECURITY_HEADERS).type(contentTypes[negotiate(request.headers.accept) ?? 'any'])
+    if (error instanceof Cancelled) return reply.code(408).send('')
+    if (error instanceof RequestError) {
+      if (error.statusCode === 503) reply.header('retry-after', String(RETRY_AFTER_SECONDS))
+      if (error.statusCode === 503) metrics.shed()
+      return reply.code(error.statusCode).send(errorBody(error.errors))
+    }
     if (statusCode >= 500) return reply.code(500).send(errorBody([mask(error, request)]))
     const message = statusCode === 415 ? contentTypeError : error.message
     return reply.code(statusCode).send(errorBody(requestError(message, 'BAD_REQUEST').errors))
@@ -477,7 +497,9 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     })
   }
 
-  app.post('/graphql', (request, reply) => respond(request, reply, () => readBody(request.body, batchLimit), false))
+  app.post('/graphql', { onRequest: admitBody }, (request, reply) =>
+    respond(request, reply, () => readBody(request.body, batchLimit), false),
+  )
   app.get('/graphql', (request, reply) =>
     respond(request, reply, () => readParameters(request.query as Record<string, unknown>), true),
   )
@@ -506,6 +528,17 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
 
 /** Of an answer, where nothing else is configured. */
 const MAX_ANSWER_BYTES = 8 * 1024 * 1024
+
+/**
+ * Bytes of request bodies that are read or worked on at once. Each takes some ten times as much memory until it is answered
+ * (its text, the document, its literals, what goes to subgraphs) and blocks the event loop for some milliseconds.
+ */
+const BODIES_AT_ONCE = {
+  costPerClient: 2 * 1024 * 1024,
+  costInAll: 8 * 1024 * 1024,
+  cheap: 32 * 1024,
+  patienceMs: 10_000,
+} as const
 
 /** An answer's text, and why there is no other. */
 type Answer = { readonly text: string; readonly error: RequestError | undefined }

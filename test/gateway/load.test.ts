@@ -47,6 +47,55 @@ function answer(response: ServerResponse, data: object): void {
   response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ data }))
 }
 
+t.test('large bodies of one client are read a few at a time, in turn with those of others', async (t) => {
+  const held: ServerResponse[] = []
+  let isHeld = true
+  const url = await serve(t, ({ response, query }) => {
+    if (isHeld && query.includes('echo')) held.push(response)
+    else answer(response, query.includes('echo') ? { echo: 1 } : { x: 'X' })
+  })
+  const supergraph = compose(t, { a: { sdl: 'type Query { x: String echo(text: String): Int }', url } })
+  const gateway = await startGateway(t, { supergraph })
+  const send = (localAddress: string, body: object) =>
+    new Promise<{ status: number | undefined; retryAfter: string | undefined; text: string }>((resolve, reject) => {
+      const headers = { 'content-type': 'application/json' }
+      const sent = httpRequest(gateway.url, { method: 'POST', headers, localAddress, agent: false }, (response) => {
+        let text = ''
+        response.setEncoding('utf8').on('data', (chunk: string) => {
+          text += chunk
+        })
+        response.on('end', () =>
+          resolve({ status: response.statusCode, retryAfter: response.headers['retry-after'], text }),
+        )
+      })
+      sent.on('error', reject).end(JSON.stringify(body))
+    })
+  const large = (i: number) => ({
+    query: 'query($text: String) { echo(text: $text) }',
+    variables: { text: `${i}${'x'.repeat(200_000)}` },
+  })
+  const [attacker, other] = ['127.0.0.3', '127.0.0.2']
+  t.equal((await send(other, { query: '{ x }' })).text, '{"data":{"x":"X"}}')
+
+  const sent = Array.from({ length: 300 }, (_, i) => send(attacker, large(i)))
+  let refused = 0
+  for (const each of sent) each.then(({ status }) => status === 503 && refused++)
+  const first = await Promise.race(sent)
+  t.match(first, { status: 503, retryAfter: /^\d+$/, text: /"code":"OVERLOADED"/ })
+  while (held.length < 10 || refused < 34) await delay(10)
+  t.equal((await send(other, { query: '{ x }' })).text, '{"data":{"x":"X"}}', 'small ones never wait')
+  t.equal(held.length, 10, 'of 200 kB, in 2 MB')
+  const others = send(other, large(0))
+  while (held.length < 11) await delay(10)
+  t.equal((await send('127.0.0.4', { query: `{ x ${'#'.repeat(2_000_000)}` })).status, 413, 'too large: refused unread')
+  isHeld = false
+  for (const response of held) answer(response, { echo: 1 })
+  t.equal((await others).status, 200)
+  const statuses = (await Promise.all(sent)).map(({ status }) => status)
+  t.equal(statuses.filter((status) => status === 503).length, 34, '256 may wait')
+  t.equal(statuses.filter((status) => status === 200).length, 266)
+})
+
 t.test('an answer that is too large is the fault of the question, not of the subgraph', async (t) => {
   let calls = 0
   const sdl = 'type Query { x: String big: String list: [String] }'
