@@ -36,11 +36,11 @@ export type ExecutionRequest = {
   /** Of a query: where the client goes away no further call is made, and nobody reads the answer. */
   readonly cancellation?: Cancellation | undefined
   /** Logs an error that is not meant for clients and returns what they see in its place. */
-  readonly mask: (error: unknown) => GraphQLFormattedError
-  /** Told of each answer of a subgraph, before it is read. */
-  readonly received?: ((answer: RawAnswer) => void) | undefined
-  /** Told of each subgraph that gave no usable answer. */
-  readonly unavailable: (error: SubgraphUnavailable) => void
+  mask(error: unknown): GraphQLFormattedError
+  /** Called with each answer of a subgraph, before it is read. */
+  received(answer: RawAnswer): void
+  /** Called for each subgraph that gave no usable answer. */
+  unavailable(error: SubgraphUnavailable): void
 }
 
 export type ExecutionAnswer = {

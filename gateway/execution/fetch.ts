@@ -89,7 +89,7 @@ function callerOf(
           if (key !== undefined) flights?.set(key, flight)
         }
         const raw = await flight
-        request.received?.(raw)
+        request.received(raw)
         return readAnswer(service, raw, keepsDigits)
       } catch (error) {
         if (error instanceof Cancelled) return undefined

@@ -86,11 +86,3 @@ export function checkCrossSite(headers: IncomingHttpHeaders): void {
     'CSRF_PREVENTED',
   )
 }
-
-/** Of every answer: it is data for one client, not a page, and not to be guessed at or kept. */
-export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
-  'cache-control': 'no-store',
-  'x-content-type-options': 'nosniff',
-  'x-frame-options': 'DENY',
-  'referrer-policy': 'no-referrer',
-}

@@ -1,5 +1,9 @@
 /** Asks the customer subgraph whether tokens still count (RFC 7662): a signature does not tell that a token was revoked. */
+import type { FastifyBaseLogger } from 'fastify'
 import { Pool } from 'undici'
+import type { Metrics } from '../metrics.ts'
+import type { CheckOutcome } from './authentication.ts'
+import { reasonOf } from './masking.ts'
 
 /** Where to ask. */
 export type TokenStatusSource = {
@@ -56,5 +60,25 @@ export function createTokenStatus({ url, secret, timeoutMs = 1_000 }: TokenStatu
       }
     },
     close: () => pool.destroy(),
+  }
+}
+
+/** What counts checks of tokens, and logs when they begin to fail and when they succeed again. */
+export function reportChecks(
+  metrics: Metrics,
+  log: FastifyBaseLogger,
+): (outcome: CheckOutcome, error?: unknown) => void {
+  let isAway = false
+  return (outcome, error) => {
+    metrics.tokenCheck(outcome)
+    const hasFailed = outcome === 'failed'
+    if (hasFailed === isAway) return
+    isAway = hasFailed
+    if (isAway) {
+      log.warn(
+        { reason: reasonOf(error) },
+        'It can not be asked whether tokens still count: their claims are not believed',
+      )
+    } else log.info('It can be asked again whether tokens still count')
   }
 }
