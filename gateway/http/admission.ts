@@ -3,7 +3,7 @@
  * each turn of the event loop, and of costly operations only so many are executed at once, for one client and for all.
  * Who has to wait does so in a queue of its own, and the queues are served in turn.
  */
-import { type Cancellation, Cancelled } from '../cancellation.ts'
+import { type Abortable, type Cancellation, Cancelled } from '../cancellation.ts'
 import { requestError } from '../errors.ts'
 
 export type AdmissionOptions = {
@@ -42,7 +42,7 @@ export type Admission = {
 /** `all wait`: until there is room for this one, so that no costly one waits for ever. */
 type Decision = 'goes' | 'client waits' | 'all wait'
 
-type Waiting = { readonly cost: number; readonly go: () => void }
+type Waiting = Abortable & { readonly cost: number; readonly go: () => void }
 
 /** Queues by client, served in turn. */
 class FairQueue {
@@ -72,14 +72,14 @@ class FairQueue {
         this.#remove(client, waiting)
         reject(error)
       }
-      const cancel = () => leave(new Cancelled())
       const timer = setTimeout(() => leave(overloaded()), patienceMs)
       const settle = () => {
         clearTimeout(timer)
-        cancellation.off(cancel)
+        cancellation.off(waiting)
       }
       const waiting: Waiting = {
         cost,
+        abort: () => leave(new Cancelled()),
         go: () => {
           settle()
           resolve()
@@ -88,7 +88,7 @@ class FairQueue {
       queue.push(waiting)
       this.#queues.set(client, queue)
       this.#size++
-      cancellation.onCancel(cancel)
+      cancellation.onCancel(waiting)
     })
   }
 

@@ -30,7 +30,7 @@ export function createBodyAdmission(
     const cancellation = new Cancellation()
     reply.raw.once('close', () => cancellation.cancel())
     await bodies.enter(client, bytes, cancellation)
-    cancellation.onCancel(() => bodies.leave(client, bytes))
+    cancellation.onCancel({ abort: () => bodies.leave(client, bytes) })
   }
 
   return (request, reply, done) => {

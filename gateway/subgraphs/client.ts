@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { type Dispatcher, Pool } from 'undici'
 import { endWith, isTracing, startSpan, type TracedSpan } from '../../runtime/tracing.ts'
-import { type Cancellation, Cancelled } from '../cancellation.ts'
+import { type Abortable, type Cancellation, Cancelled } from '../cancellation.ts'
 import { parseKeepingDigits } from '../numbers.ts'
 import { type Breaker, createBreaker } from './circuit-breaker.ts'
 
@@ -146,7 +146,8 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
               else if (!isShed) breaker.failed()
               const milliseconds = performance.now() - started
               observe?.(name, isTakenUp ? 'answered' : 'failed', milliseconds)
-              return { ...answer, milliseconds }
+              const { status, text, headers } = answer
+              return { status, text, headers, milliseconds }
             }
           } catch (error) {
             if (error instanceof Cancelled) {
@@ -226,11 +227,11 @@ export const isLongerThan = (text: string, bytes: number): boolean =>
 function limited<T>(work: Promise<T>, limitMs: number, cancellation: Cancellation | undefined): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new TimedOut()), limitMs)
-    const cancel = () => reject(new Cancelled())
-    cancellation?.onCancel(cancel)
+    const waiting = { abort: () => reject(new Cancelled()) }
+    cancellation?.onCancel(waiting)
     work.then(resolve, reject).finally(() => {
       clearTimeout(timer)
-      cancellation?.off(cancel)
+      cancellation?.off(waiting)
     })
   })
 }
@@ -244,55 +245,88 @@ function post(
   maxBytes: number,
 ): Promise<SentAnswer> {
   return new Promise((resolve, reject) => {
-    let controller: Dispatcher.DispatchController | undefined
-    let ended: Error | undefined
-    let status = 0
-    let received = 0
-    let returned: Returned = {}
-    const chunks: Buffer[] = []
-    const end = (error: Error) => {
-      ended = error
-      controller?.abort(error)
-      settle()
-      reject(error)
-    }
-    const cancel = () => end(new Cancelled())
-    const timer = setTimeout(() => end(new TimedOut()), limitMs)
-    const settle = () => {
-      clearTimeout(timer)
-      cancellation?.off(cancel)
-    }
-    cancellation?.onCancel(cancel)
-    pool.dispatch(
-      { path, method: 'POST', headers: headers as string[], body, idempotent: !mutation },
-      {
-        onRequestStart: (started) => {
-          controller = started
-          if (ended) started.abort(ended)
-        },
-        onResponseStart: (_controller, statusCode, headers) => {
-          status = statusCode
-          returned = headers
-          if (Number(headers['content-length']) > maxBytes) end(new TooLarge())
-        },
-        onResponseData: (_controller, chunk) => {
-          chunks.push(chunk)
-          received += chunk.length
-          if (received > maxBytes) end(new TooLarge())
-        },
-        onResponseEnd: () => {
-          settle()
-          const [first] = chunks
-          const whole = first && chunks.length === 1 ? first : Buffer.concat(chunks)
-          resolve({ status, text: whole.toString('utf8'), headers: returned })
-        },
-        onResponseError: (_controller, error) => {
-          settle()
-          reject(error)
-        },
-      },
-    )
+    const call = new Post(resolve, reject, cancellation, limitMs, maxBytes)
+    pool.dispatch({ path, method: 'POST', headers: headers as string[], body, idempotent: !mutation }, call)
   })
+}
+
+/** The answer to a POST as it comes in, until it is complete, too late, too large, or nobody waits for it any more. */
+class Post implements Dispatcher.DispatchHandler, Abortable {
+  readonly #resolve: (answer: SentAnswer) => void
+  readonly #reject: (error: Error) => void
+  readonly #cancellation: Cancellation | undefined
+  readonly #maxBytes: number
+  readonly #timer: NodeJS.Timeout
+  readonly #chunks: Buffer[] = []
+  #controller: Dispatcher.DispatchController | undefined
+  #ended: Error | undefined
+  #status = 0
+  #headers: Returned = {}
+  #received = 0
+
+  constructor(
+    resolve: (answer: SentAnswer) => void,
+    reject: (error: Error) => void,
+    cancellation: Cancellation | undefined,
+    limitMs: number,
+    maxBytes: number,
+  ) {
+    this.#resolve = resolve
+    this.#reject = reject
+    this.#cancellation = cancellation
+    this.#maxBytes = maxBytes
+    this.#timer = setTimeout(Post.#timeOut, limitMs, this)
+    cancellation?.onCancel(this)
+  }
+
+  static #timeOut(call: Post): void {
+    call.#end(new TimedOut())
+  }
+
+  abort(): void {
+    this.#end(new Cancelled())
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller
+    if (this.#ended) controller.abort(this.#ended)
+  }
+
+  onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: Returned): void {
+    this.#status = status
+    this.#headers = headers
+    if (Number(headers['content-length']) > this.#maxBytes) this.#end(new TooLarge())
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#chunks.push(chunk)
+    this.#received += chunk.length
+    if (this.#received > this.#maxBytes) this.#end(new TooLarge())
+  }
+
+  onResponseEnd(): void {
+    this.#settle()
+    const [first] = this.#chunks
+    const whole = first && this.#chunks.length === 1 ? first : Buffer.concat(this.#chunks)
+    this.#resolve({ status: this.#status, text: whole.toString('utf8'), headers: this.#headers })
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    this.#settle()
+    this.#reject(error)
+  }
+
+  #end(error: Error): void {
+    this.#ended = error
+    this.#controller?.abort(error)
+    this.#settle()
+    this.#reject(error)
+  }
+
+  #settle(): void {
+    clearTimeout(this.#timer)
+    this.#cancellation?.off(this)
+  }
 }
 
 /**
