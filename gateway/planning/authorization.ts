@@ -69,6 +69,38 @@ export function createAuthorization(
   fullSchema: GraphQLSchema,
   supergraph: Supergraph,
 ): Authorization | undefined {
+  const rulesOfField = createRules(fullSchema, supergraph)
+  if (!rulesOfField) return undefined
+  const pruned = createPruning(schema)
+  return {
+    rulesOf: (document, operation) => {
+      const all = new Set<Rule>()
+      const others = (each: DocumentNode['definitions'][number]) =>
+        each.kind === Kind.OPERATION_DEFINITION && each !== operation
+      const part = { ...document, definitions: document.definitions.filter((each) => !others(each)) }
+      pruned(part, (typename, field) => {
+        for (const rule of rulesOfField(typename, field)) all.add(rule)
+        const type = schema.getType(typename)
+        // At runtime it is one of its kinds, which may be stricter.
+        const kinds = isInterfaceType(type) ? schema.getImplementations(type).objects : []
+        for (const kind of kinds) for (const rule of rulesOfField(kind.name, field)) all.add(rule)
+        return true
+      })
+      return [...all]
+    },
+    isDenied: (denied) => (typename, field) => {
+      for (const rule of rulesOfField(typename, field)) if (denied.has(rule)) return field !== '__typename'
+      return false
+    },
+    without: (document, isDenied) => pruned(document, (typename, field) => !isDenied(typename, field)),
+  }
+}
+
+/** @returns the rules that a field of a type comes under; undefined where nothing is protected */
+function createRules(
+  fullSchema: GraphQLSchema,
+  supergraph: Supergraph,
+): ((typename: string, field: string) => ReadonlySet<Rule>) | undefined {
   const directives = DIRECTIVES.flatMap(([name, argument]) => {
     const feature = supergraph.schema.coreFeatures?.getByIdentity(`https://specs.apollo.dev/${name}`)
     const directive = feature && fullSchema.getDirective(feature.directiveNameInSchema(name))
@@ -113,6 +145,11 @@ export function createAuthorization(
     return known
   }
 
+  return rulesOfField
+}
+
+/** Walks documents with their types. @returns what makes a copy of a document with the fields that `keep` returns true for */
+function createPruning(schema: GraphQLSchema): (document: DocumentNode, keep: IsDenied) => DocumentNode {
   /** Walks a selection with its types; `keep` says which fields stay. */
   function prune(set: SelectionSetNode, typename: string, keep: IsDenied): SelectionSetNode {
     const type = schema.getType(typename)
@@ -145,28 +182,7 @@ export function createAuthorization(
     return { ...document, definitions }
   }
 
-  return {
-    rulesOf: (document, operation) => {
-      const all = new Set<Rule>()
-      const others = (each: DocumentNode['definitions'][number]) =>
-        each.kind === Kind.OPERATION_DEFINITION && each !== operation
-      const part = { ...document, definitions: document.definitions.filter((each) => !others(each)) }
-      pruned(part, (typename, field) => {
-        for (const rule of rulesOfField(typename, field)) all.add(rule)
-        const type = schema.getType(typename)
-        // At runtime it is one of its kinds, which may be stricter.
-        const kinds = isInterfaceType(type) ? schema.getImplementations(type).objects : []
-        for (const kind of kinds) for (const rule of rulesOfField(kind.name, field)) all.add(rule)
-        return true
-      })
-      return [...all]
-    },
-    isDenied: (denied) => (typename, field) => {
-      for (const rule of rulesOfField(typename, field)) if (denied.has(rule)) return field !== '__typename'
-      return false
-    },
-    without: (document, isDenied) => pruned(document, (typename, field) => !isDenied(typename, field)),
-  }
+  return pruned
 }
 
 const TYPENAME: SelectionNode = { kind: Kind.FIELD, name: { kind: Kind.NAME, value: '__typename' } }
