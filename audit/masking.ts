@@ -108,7 +108,9 @@ export function shownDocument(document: CustomerDocument, reveal: boolean): Json
   return { ...shown, addresses: masked }
 }
 
-type JsonObject = { readonly [key: string]: Json | undefined }
+interface JsonObject {
+  readonly [key: string]: Json | undefined
+}
 
 /** Into an object whose keys are its own, also one that is named `__proto__`. */
 function mapValues(data: JsonObject, change: (value: Json | undefined, name: string) => Json): { [key: string]: Json } {

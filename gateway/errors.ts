@@ -4,7 +4,7 @@
  */
 import { GraphQLError } from 'graphql'
 
-type Entry = {
+interface Entry {
   /** The HTTP status of a request that is refused with it; `answer`: it stands at a field of an answer with status 200. */
   readonly status: number | 'answer'
   /** For whoever writes a client. */

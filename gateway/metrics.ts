@@ -8,7 +8,7 @@ export type Outcome = 'success' | 'errors' | 'rejected' | 'failed' | 'cancelled'
 /** Counts a request. @param seconds from its arrival to its answer */
 export type CountRequest = (outcome: Outcome, seconds: number) => void
 
-export type Metrics = {
+export interface Metrics {
   /** What counts the requests of an operation, found once for it. Of many names only the first have series of their own. */
   readonly operation: (name: string, type: string) => CountRequest
   /** Counts a subgraph call. */

@@ -4,9 +4,11 @@
  */
 
 /** A number as its text, made by JSON.rawJSON. */
-export type RawNumber = { readonly rawJSON: string }
+export interface RawNumber {
+  readonly rawJSON: string
+}
 
-type ExactJson = {
+interface ExactJson {
   isRawJSON(value: unknown): value is RawNumber
   rawJSON(text: string): RawNumber
   parse(text: string, revive: (key: string, value: unknown, context: { source?: string }) => unknown): unknown

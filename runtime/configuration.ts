@@ -6,7 +6,7 @@ const url = z.url({ protocol: /^https?$/ })
 const port = z.coerce.number().int().min(0).max(65535)
 
 /** What load a server takes before it answers 503. */
-export type LoadLimits = {
+export interface LoadLimits {
   /** By how much the event loop may be late, in milliseconds, as the mean over three seconds; 0: any. */
   readonly maxEventLoopDelayMs: number
   /** How much of the heap that V8 may have can be in use, in percent; 0: any. */

@@ -239,7 +239,7 @@ function createFaults() {
   }
 }
 
-type Checked = {
+interface Checked {
   readonly revision: number
   readonly size: number
   readonly root: string

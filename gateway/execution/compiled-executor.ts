@@ -24,7 +24,7 @@ import { type Field, type Shape, shapeOf, unreachableFields } from './shape.ts'
 const MAX_VARIANTS = 64
 
 /** An operation with its conditions decided. */
-type Variant = {
+interface Variant {
   readonly plan: CompiledPlan
   readonly shape: Shape
   readonly write: (data: unknown) => string | undefined

@@ -13,7 +13,7 @@ import {
 } from './fetch.ts'
 import { type PlanPath, readPath } from './places.ts'
 
-export type CompiledPlan = {
+export interface CompiledPlan {
   /** Fetches everything; undefined where nothing has to be fetched. */
   readonly run: Step | undefined
   /** Two calls of it may be the same. */

@@ -23,7 +23,10 @@ type Path = (string | number)[]
 /** In place of a value that is not allowed where it is: what is around it becomes null. */
 const INVALID = Symbol('invalid')
 
-export type Completion = { readonly data: Data | null; readonly errors: readonly GraphQLFormattedError[] }
+export interface Completion {
+  readonly data: Data | null
+  readonly errors: readonly GraphQLFormattedError[]
+}
 
 export interface CompletionOptions {
   readonly schema: GraphQLSchema

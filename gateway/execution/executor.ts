@@ -7,7 +7,7 @@ import type { IsDenied } from '../planning/authorization.ts'
 import type { InternalName, IsTrue } from '../planning/operation-corrections.ts'
 import type { RawAnswer, SubgraphUnavailable } from '../subgraphs/client.ts'
 
-export type PlannedOperation = {
+export interface PlannedOperation {
   readonly document: DocumentNode
   readonly node: OperationDefinitionNode
   /** The client's own variables: `node` has those that stand for literals, too. */
@@ -26,7 +26,7 @@ export type PlannedOperation = {
 }
 
 /** What differs from one execution of an operation to the next. */
-export type ExecutionRequest = {
+export interface ExecutionRequest {
   /** As the client sent them, already checked against the schema, with those that stand for literals. */
   readonly variables: Readonly<Record<string, unknown>>
   /** The same as the schema has them, with the defaults of those that were not sent. */
@@ -43,7 +43,7 @@ export type ExecutionRequest = {
   unavailable(error: SubgraphUnavailable): void
 }
 
-export type ExecutionAnswer = {
+export interface ExecutionAnswer {
   /** The answer's body: JSON with `data`, and `errors` where there are any. */
   readonly text: string
   readonly hasErrors: boolean

@@ -21,7 +21,7 @@ import { compileIdentity, compileRepresentations, type Identify, type Represent 
 import { compileRewrites, isOfType, type Rewrite, renamedKeys } from './rewrites.ts'
 
 /** One execution under way. */
-export type Execution = {
+export interface Execution {
   readonly request: ExecutionRequest
   readonly errors: GraphQLFormattedError[]
   data: Data
@@ -32,7 +32,7 @@ export type Execution = {
 /** Does its part of a plan. @throws never: what goes wrong is in the execution's errors */
 export type Step = (execution: Execution) => Promise<void> | void
 
-export type FetchEnvironment = {
+export interface FetchEnvironment {
   /** The whole supergraph. */
   readonly schema: GraphQLSchema
   readonly subgraphs: Readonly<Record<string, SubgraphClient>>
@@ -41,7 +41,11 @@ export type FetchEnvironment = {
 }
 
 /** A body without its variables' values: text before and after them. */
-type Body = { readonly query: string; readonly tail: string; readonly variables: readonly string[] }
+interface Body {
+  readonly query: string
+  readonly tail: string
+  readonly variables: readonly string[]
+}
 
 function bodyOf(operation: string, name: string | undefined, variables: readonly string[]): Body {
   return {
@@ -62,7 +66,7 @@ function printBody({ query, tail, variables }: Body, values: Readonly<Record<str
 }
 
 /** What went wrong with a call, as clients see it. */
-type Caller = {
+interface Caller {
   call(execution: Execution, body: string, path: () => ResponsePath): Promise<SubgraphAnswer | undefined>
 }
 
@@ -171,7 +175,7 @@ function rename(path: ResponsePath, names: ReadonlyMap<string, string>): Respons
 }
 
 /** A call for entities, before it is known with which others it goes. */
-export type EntityFetch = {
+export interface EntityFetch {
   readonly service: string
   readonly operation: string
   readonly operationName: string | undefined
@@ -202,7 +206,11 @@ export function entityFetch(environment: FetchEnvironment, fetch: FetchNode, pre
 }
 
 /** The representations of a fetch's entities, each of them once, and the entities that each stands for. */
-type Asked = { readonly texts: string[]; readonly entities: Data[]; readonly owners: (number | number[])[] }
+interface Asked {
+  readonly texts: string[]
+  readonly entities: Data[]
+  readonly owners: (number | number[])[]
+}
 
 function ask({ prefix, represent, identify }: EntityFetch, data: Data): Asked {
   const entities: Data[] = []

@@ -6,7 +6,7 @@
 import { type Abortable, type Cancellation, Cancelled } from '../cancellation.ts'
 import { requestError } from '../errors.ts'
 
-export type AdmissionOptions = {
+export interface AdmissionOptions {
   /** The cost of what is executed at once for one client; one operation may always be. */
   readonly costPerClient: number
   /** The same for all clients. */
@@ -27,7 +27,7 @@ export const DEFAULT_ADMISSION = {
   patienceMs: 30_000,
 } as const
 
-export type Admission = {
+export interface Admission {
   /** Waits for the turn to read and plan a new document. undefined: it may be done at once. @throws RequestError OVERLOADED */
   readonly turn: (client: string, cancellation: Cancellation) => Promise<void> | undefined
   /**

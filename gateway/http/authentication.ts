@@ -16,7 +16,7 @@ const LOOK_AGAIN_MS = 400
 const COUNTS_MS = 800
 
 /** Whether a request may go on, and what its token says, if it could be verified. */
-export type Verdict = {
+export interface Verdict {
   readonly isAllowed: boolean
   readonly claims: Claims
   /** What is being asked for yet: whether the token still counts. What only reads may begin meanwhile. */
@@ -29,14 +29,14 @@ const DEAD: Verdict = { isAllowed: false, claims: undefined }
 /** What came of asking whether a token still counts. */
 export type CheckOutcome = 'active' | 'revoked' | 'failed'
 
-export type Authentication = {
+export interface Authentication {
   /** Whether a request with this Authorization header may go on; without a bearer token it may, as a guest's. */
   (authorization: string | undefined): Verdict | Promise<Verdict>
   /** The token may have been revoked just now: it is looked at before it is believed again. */
   readonly doubt: (authorization: string | undefined) => void
 }
 
-export type StatusOptions = {
+export interface StatusOptions {
   /**
    * Whether a token still counts. Without it, all that are signed and have not expired do. Where it can't tell, a token
    * passes without its claims: the gateway's own rules take its bearer for a guest, and the subgraphs decide for themselves.
@@ -46,7 +46,7 @@ export type StatusOptions = {
   readonly onCheck?: (outcome: CheckOutcome, error?: unknown) => void
 }
 
-type Known = {
+interface Known {
   readonly until: number
   readonly token: string
   verdict: Verdict

@@ -5,16 +5,19 @@ import { createClient, createCluster } from 'redis'
 import { clientKey } from '../../runtime/client-address.ts'
 import { within } from '../../runtime/time-limits.ts'
 
-export type Bucket = {
+export interface Bucket {
   /** Requests at once. */
   readonly capacity: number
   /** Requests in a minute, in the long run. */
   readonly perMinute: number
 }
 
-export type Allowance = { readonly allowed: boolean; readonly retryAfterSeconds: number }
+export interface Allowance {
+  readonly allowed: boolean
+  readonly retryAfterSeconds: number
+}
 
-export type RateLimiter = {
+export interface RateLimiter {
   /**
    * Takes one from a client's bucket. It answers at once where nobody else has to be asked.
    * @param client its address; of IPv6, all of a network of 64 bits are one client
@@ -23,7 +26,7 @@ export type RateLimiter = {
   readonly close: () => Promise<void>
 }
 
-export type RateLimiterOptions = {
+export interface RateLimiterOptions {
   readonly buckets: Readonly<Record<'default' | 'strict', Bucket>>
   /** redis://…, rediss://…, redis-cluster://…, rediss-cluster://… */
   readonly redisUrl?: string
@@ -97,7 +100,10 @@ function refused(milliseconds: number): Allowance {
 function createMemory(
   buckets: RateLimiterOptions['buckets'],
 ): (name: 'default' | 'strict', client: string) => Allowance {
-  type State = { tokens: number; at: number }
+  interface State {
+    tokens: number
+    at: number
+  }
   const states = {
     default: new LRUCache<string, State>({ max: CLIENTS }),
     strict: new LRUCache<string, State>({ max: CLIENTS }),

@@ -6,7 +6,7 @@ import type { CheckOutcome } from './authentication.ts'
 import { reasonOf } from './masking.ts'
 
 /** Where to ask. */
-export type TokenStatusSource = {
+export interface TokenStatusSource {
   /** The customer subgraph's `/introspect`. */
   readonly url: string
   /** Sent as `x-subgraph-secret`. */
@@ -15,7 +15,7 @@ export type TokenStatusSource = {
   readonly timeoutMs?: number
 }
 
-export type TokenStatus = {
+export interface TokenStatus {
   /** Whether the token still counts. @throws Error where that can't be known now */
   readonly isActive: (token: string) => Promise<boolean>
   readonly close: () => Promise<void>

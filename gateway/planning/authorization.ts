@@ -21,12 +21,14 @@ import {
 export type Claims = Readonly<Record<string, unknown>> | undefined
 
 /** One requirement; equal ones are one object. */
-export type Rule = { readonly allows: (claims: Claims) => boolean }
+export interface Rule {
+  readonly allows: (claims: Claims) => boolean
+}
 
 /** Whether a client may not have a field of a type. */
 export type IsDenied = (typename: string, field: string) => boolean
 
-export type Authorization = {
+export interface Authorization {
   /** The rules that an operation comes under; none, as a rule. */
   readonly rulesOf: (document: DocumentNode, operation: OperationDefinitionNode) => readonly Rule[]
   readonly isDenied: (denied: ReadonlySet<Rule>) => IsDenied
@@ -34,7 +36,10 @@ export type Authorization = {
   readonly without: (document: DocumentNode, isDenied: IsDenied) => DocumentNode
 }
 
-type Application = { readonly scopes?: readonly string[][]; readonly policies?: readonly string[][] }
+interface Application {
+  readonly scopes?: readonly string[][]
+  readonly policies?: readonly string[][]
+}
 
 const DIRECTIVES = [
   ['authenticated', 'authenticated'],

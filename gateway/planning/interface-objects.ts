@@ -45,7 +45,7 @@ const SERVICE = 'gateway__entries'
 const ENTRY = 'gateway__entry_'
 
 /** An interface that some subgraphs take for an object. */
-type Objectified = {
+interface Objectified {
   /** The fields that these subgraphs have. */
   readonly fields: ReadonlySet<string>
   /** The selection of one of its keys. */
@@ -135,7 +135,7 @@ function queryTypeName({ definitions }: DocumentNode): string {
 }
 
 /** Part of an operation that is planned by itself. */
-export type Part = {
+export interface Part {
   /** Where its object is, as a plan has it; empty: the root. */
   readonly path: readonly string[]
   /** How many others it is in: those of one level do not depend on each other. */

@@ -28,7 +28,7 @@ import type { LoadedSupergraph } from './supergraph.ts'
 import { settleVariables } from './variables.ts'
 
 /** An operation with all that could be done before its variables are known. */
-export type Operation = {
+export interface Operation {
   readonly type: OperationTypeNode
   readonly node: OperationDefinitionNode
   /** The client's own: `node` has those that stand for literals, too. */
@@ -55,7 +55,7 @@ type Values = Readonly<Record<string, unknown>>
 /** An operation, and what a document has in the places of its literals. */
 export type FoundOperation = Pick<WithoutLiterals, 'literals' | 'defaults'> & { readonly operation: Operation }
 
-export type Operations = {
+export interface Operations {
   /** Whether {@link Operations.find} takes no time for it, as a rule. */
   readonly isKnown: (source: string, operationName: string | undefined) => boolean
   /** Finds the operation that a request asks for. @throws RequestError for anything that is wrong with it */

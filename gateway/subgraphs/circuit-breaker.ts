@@ -5,7 +5,7 @@ const FAILURES = 5
 /** How long nobody calls; then one call tries whether it works again. Milliseconds. */
 const OPEN_MS = 5_000
 
-export type Breaker = {
+export interface Breaker {
   /** Whether a call may be made. While it is open, one each five seconds may. */
   readonly tries: () => boolean
   readonly isClosed: () => boolean

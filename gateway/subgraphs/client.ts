@@ -8,13 +8,13 @@ import { parseKeepingDigits } from '../numbers.ts'
 import { type Breaker, createBreaker } from './circuit-breaker.ts'
 
 /** A subgraph's answer, as it came; nothing in it is trusted but its outline. */
-export type SubgraphAnswer = {
+export interface SubgraphAnswer {
   data?: Record<string, unknown> | null
   errors?: GraphQLFormattedError[]
   extensions?: Record<string, unknown>
 }
 
-export type SubgraphRequest = {
+export interface SubgraphRequest {
   /** JSON with `query`, and where there are some `variables` and `operationName`. */
   readonly body: string
   /** Header names and values in turn, as `subgraphHeaders` makes them. */
@@ -32,7 +32,11 @@ export type RawAnswer = SentAnswer & {
 }
 
 /** An answer as it was sent. */
-export type SentAnswer = { readonly status: number; readonly text: string; readonly headers: Returned }
+export interface SentAnswer {
+  readonly status: number
+  readonly text: string
+  readonly headers: Returned
+}
 
 /** A subgraph's response headers. */
 export type Returned = Readonly<Record<string, string | string[] | undefined>>
@@ -62,7 +66,7 @@ export class SubgraphUnavailable extends GraphQLError {
   }
 }
 
-export type SubgraphClients = {
+export interface SubgraphClients {
   /** @param headers that only this subgraph gets, names and values in turn. @throws Error when the URL is none */
   readonly client: (name: string, url: string, headers?: readonly string[]) => SubgraphClient
   /** Waits for the answers that are under way, then closes the connections. */
@@ -72,7 +76,7 @@ export type SubgraphClients = {
 /** What came of a call: an answer, none, no call because the subgraph had failed too often, or nobody waited any more. */
 export type CallOutcome = 'answered' | 'failed' | 'refused' | 'cancelled'
 
-export type SubgraphClientsOptions = {
+export interface SubgraphClientsOptions {
   /** How long a subgraph may take for its whole answer, tries included, in milliseconds. */
   readonly timeoutMs: number
   /** How many connections are kept to one origin at most. */

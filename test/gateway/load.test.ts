@@ -24,7 +24,11 @@ import { loadSupergraph } from '../../gateway/planning/supergraph.ts'
 import type { GatewayOptions } from '../../gateway/server.ts'
 import { compose, post, startGateway, startSubgraph } from './support.ts'
 
-type Asked = { readonly query: string; readonly request: IncomingMessage; readonly response: ServerResponse }
+interface Asked {
+  readonly query: string
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+}
 
 async function serve(t: Test, listener: (asked: Asked) => void): Promise<string> {
   const handle: RequestListener = (request, response) => {

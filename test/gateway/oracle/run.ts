@@ -24,7 +24,7 @@ const LIMITS = {
   cost: HIGH ** 2,
 }
 
-export type Finding = {
+export interface Finding {
   readonly seed: number
   readonly asked: Asked
   readonly difference: string
@@ -33,7 +33,7 @@ export type Finding = {
 }
 
 /** A gateway over a random world. */
-export type Graph = {
+export interface Graph {
   readonly world: World
   readonly oracle: Oracle
   readonly schema: GraphQLSchema

@@ -15,7 +15,7 @@ import {
 import { createRandom, hash, type Random } from './random.ts'
 
 /** A field of a type, in all subgraphs together. */
-export type Field = {
+export interface Field {
   readonly name: string
   /** As SDL has it: `[Item!]`. */
   readonly type: string
@@ -36,7 +36,7 @@ export type Field = {
 
 export type Kinds = 'entity' | 'value' | 'interface' | 'union' | 'root'
 
-export type Type = {
+export interface Type {
   readonly name: string
   readonly kind: Kinds
   readonly fields: Map<string, Field>
@@ -49,7 +49,7 @@ export type Type = {
   readonly interfaces: string[]
 }
 
-export type World = {
+export interface World {
   readonly seed: number
   readonly subgraphs: readonly string[]
   readonly types: ReadonlyMap<string, Type>
@@ -57,7 +57,11 @@ export type World = {
   readonly objectified: string
 }
 
-export type Thing = { readonly __typename: string; readonly id: string; readonly sent?: Record<string, unknown> }
+export interface Thing {
+  readonly __typename: string
+  readonly id: string
+  readonly sent?: Record<string, unknown>
+}
 
 export const KEYS = ['id', 'k', 'org { id }'] as const
 const HUB = 's0'

@@ -29,7 +29,10 @@ export interface ProposedEvent {
 export type Expected = number | 'no_stream' | 'any' | 'stream_exists'
 
 /** `revision` -1: an empty write to a stream that is not there. */
-export type Written = { readonly revision: number; readonly position: number | undefined }
+export interface Written {
+  readonly revision: number
+  readonly position: number | undefined
+}
 
 export class WrongVersion {
   readonly stream: string
