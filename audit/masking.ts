@@ -68,7 +68,7 @@ const MASK = '•••'
 const SHORTEST_HINT = 4
 
 /** `Ann Lee` becomes `A•••`. Lists and groups keep their outline; null stays: nothing is there to hide. */
-export function maskValue(value: Json | undefined): Json {
+function maskValue(value: Json | undefined): Json {
   if (value === null || value === undefined || value === '' || isErased(value)) return value ?? null
   if (typeof value === 'string') {
     const first = String.fromCodePoint(value.codePointAt(0) ?? 0)

@@ -50,11 +50,11 @@ export interface AppendResult {
   readonly position?: Position
 }
 
-export interface AppendOptions {
+interface AppendOptions {
   readonly expected: ExpectedRevision
 }
 
-export interface ReadStreamOptions {
+interface ReadStreamOptions {
   /** Default `forwards`. */
   readonly direction?: 'forwards' | 'backwards'
   /** Inclusive. Default: `start` forwards, `end` backwards. */
@@ -78,7 +78,7 @@ export interface ReadAllOptions {
   readonly systemEvents?: boolean
 }
 
-export interface SubscribeToAllOptions {
+interface SubscribeToAllOptions {
   /** EXCLUSIVE (a read's `from` is inclusive): the position of the last event already handled. */
   readonly from: Position | 'start' | 'end'
   /** The event that stands at `from`: after a lost connection it has to be there still. */
@@ -88,7 +88,7 @@ export interface SubscribeToAllOptions {
   readonly batchSize?: number
 }
 
-export interface SubscribeToStreamOptions {
+interface SubscribeToStreamOptions {
   /** EXCLUSIVE: the revision of the last event already handled. */
   readonly from: number | 'start' | 'end'
   readonly batchSize?: number

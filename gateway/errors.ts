@@ -77,7 +77,7 @@ export type ErrorCode = keyof typeof ERRORS
 export type RefusalCode = { [C in ErrorCode]: (typeof ERRORS)[C]['status'] extends number ? C : never }[ErrorCode]
 
 /** The HTTP status of a request that is refused with a code of the catalogue. */
-export const statusOfCode = (code: RefusalCode): number => ERRORS[code].status
+const statusOfCode = (code: RefusalCode): number => ERRORS[code].status
 
 /** A request that is not executed; each error carries its code. */
 export class RequestError extends Error {

@@ -10,12 +10,12 @@ import type { SubgraphClients } from './subgraphs/client.ts'
 import { watchText } from './watch-file.ts'
 
 /** A supergraph file that can't be served; the message names it. */
-export class SupergraphError extends Error {
+class SupergraphError extends Error {
   override readonly name = 'SupergraphError'
 }
 
 /** What one supergraph brings; a request holds on to the one that it began with. */
-export interface Graph {
+interface Graph {
   readonly supergraph: LoadedSupergraph
   readonly operations: Operations
 }

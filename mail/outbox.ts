@@ -31,7 +31,7 @@ export class MailDeferred extends Error {
 }
 
 /** The server can't be reached, or does not take mails from us now. The message holds codes alone. */
-export class MailServerUnavailable extends Error {
+class MailServerUnavailable extends Error {
   override readonly name = 'MailServerUnavailable'
 }
 

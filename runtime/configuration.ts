@@ -16,7 +16,7 @@ export interface LoadLimits {
 }
 
 /** Of the processes. */
-export const DEFAULT_LOAD_LIMITS: LoadLimits = { maxEventLoopDelayMs: 1_000, maxHeapPercent: 90 }
+const DEFAULT_LOAD_LIMITS: LoadLimits = { maxEventLoopDelayMs: 1_000, maxHeapPercent: 90 }
 
 const variables = {
   EVENTSTORE_URL: {

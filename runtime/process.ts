@@ -10,7 +10,7 @@ export interface Running {
 }
 
 /** A fault that the operator can mend: its message is one line that says all there is to say. */
-export class StartupError extends Error {
+class StartupError extends Error {
   override readonly name = 'StartupError'
 }
 

@@ -17,7 +17,7 @@ const optionalPersonalText = personal(optionalText)
 const id = z.int().positive()
 
 /** The fields of a customer that a plain change may touch. null: not set. */
-export const customerDetails = z.strictObject({
+const customerDetails = z.strictObject({
   prefix: optionalPersonalText,
   firstname: personalText,
   middlename: optionalPersonalText,
@@ -145,7 +145,7 @@ export const credentialsEventSchemas = {
 } as const
 
 /** The stream `passwordHashKinds`: which kinds of hash there are (subgraph/identity/password-checks.ts). */
-export const hashKindEventSchemas = {
+const hashKindEventSchemas = {
   PasswordHashKindFound: z.strictObject({ kind: z.string() }),
 } as const
 
@@ -170,7 +170,7 @@ export const subscriberEventSchemas = {
 } as const
 
 /** Streams `customerIds` and `addressIds`: the revision of a reservation is the number of the reserved block. */
-export const idEventSchemas = {
+const idEventSchemas = {
   CustomerIdsReserved: z.strictObject({}),
   /** The block belongs to one customer: so an address id tells whose it is. `floor`: what the block lies above, 0 if absent. */
   AddressIdsReserved: z.strictObject({ customerId: id, floor: id.optional() }),
@@ -180,7 +180,7 @@ export const idEventSchemas = {
  * Streams `customerIdFloor` and `addressIdFloor`, and `addressOwner-<id>`: ids that came from elsewhere. Blocks reserved
  * from then on lie above the floor.
  */
-export const importedIdEventSchemas = {
+const importedIdEventSchemas = {
   IdFloorRaised: z.strictObject({ floor: id }),
   AddressIdImported: z.strictObject({ customerId: id }),
 } as const
@@ -210,7 +210,7 @@ export const mailEventSchemas = {
  * The stream `readModelFence`, of which only the newest event is kept: what the instances have agreed on about the read
  * model (docs/read-your-writes.md).
  */
-export const fenceEventSchemas = {
+const fenceEventSchemas = {
   ReadModelFenceSet: z.strictObject({
     /** Incarnations of the read model whose documents may be believed. */
     trusted: z.array(z.string()),
@@ -259,7 +259,7 @@ export const checkpointEventSchemas = {
 } as const
 
 /** What {@link accessEventSchemas} tells apart. */
-export const ACCESS_KINDS = [
+const ACCESS_KINDS = [
   'signed-in',
   'sign-in-failed',
   /** The current password was asked for and a wrong one given. */
@@ -286,7 +286,7 @@ export const accessEventSchemas = {
 } as const
 
 /** Streams `auditReveals` and `serviceTokens`: who was shown personal data, and who was given the right to ask for it. */
-export const auditEventSchemas = {
+const auditEventSchemas = {
   /** Written before anything is shown. `customerId` null: of more than one customer. */
   PersonalDataRevealed: z.strictObject({ customerId: id.nullable(), command: z.string(), reason: z.string().min(1) }),
   /** Never the token itself. `scope`: names with spaces between them. */
@@ -302,7 +302,7 @@ export const auditEventSchemas = {
  * Streams `customerKeys-<block>` of the key store, of which only the newest event counts: the keys of the customers of a
  * block of ids, or of one guest, wrapped by a master key (eventstore/encryption/customer-keys.ts).
  */
-export const keyEventSchemas = {
+const keyEventSchemas = {
   CustomerKeysSet: z.strictObject({
     /** Which of its keys a guest has by now: counts the destroyed ones. */
     generation: z.int().nonnegative(),
@@ -357,8 +357,6 @@ export type MailEvent = EventsOf<typeof mailEventSchemas>
 export type FenceEvent = EventsOf<typeof fenceEventSchemas>
 export type SkipEvent = EventsOf<typeof skipEventSchemas>
 export type CheckpointEvent = EventsOf<typeof checkpointEventSchemas>
-export type AccessEvent = EventsOf<typeof accessEventSchemas>
-export type AuditEvent = EventsOf<typeof auditEventSchemas>
 export type KeyEvent = EventsOf<typeof keyEventSchemas>
 export type DomainEvent = EventsOf<typeof eventSchemas>
 

@@ -47,7 +47,7 @@ export class CheckpointError extends Error {
 }
 
 /** The bytes under a signature: the UTF-8 of this JSON text, as `JSON.stringify` writes it. */
-export function signedBytes({ size, root, position, time, keyId }: Checkpoint): Buffer {
+function signedBytes({ size, root, position, time, keyId }: Checkpoint): Buffer {
   return Buffer.from(JSON.stringify([DOMAIN, size, root, position.commit, position.prepare, time, keyId]))
 }
 

@@ -60,7 +60,7 @@ export interface VerifyOptions {
   readonly report?: (events: number, position: Position) => void
 }
 
-export const MOST_FAULTS = 1_000
+const MOST_FAULTS = 1_000
 
 /** @throws EventStoreUnavailable */
 export async function verifyLog(eventStore: EventStore, options: VerifyOptions): Promise<Verification> {

@@ -6,7 +6,6 @@ import {
   compileMergedFetch,
   compileRootFetch,
   type EntityFetch,
-  type Execution,
   entityFetch,
   type FetchEnvironment,
   type Step,
@@ -114,5 +113,3 @@ function together(environment: FetchEnvironment, fetches: readonly EntityFetch[]
 
 /** An operation without its name, which the planner counts up. */
 const body = (operation: string) => operation.replace(/^query [_0-9A-Za-z]+/, 'query')
-
-export type { Execution }

@@ -166,7 +166,7 @@ class Completer {
 }
 
 /** A leaf as the answer has it; undefined for what is no value of the type. */
-export function leaf(sent: unknown, type: GraphQLLeafType): unknown {
+function leaf(sent: unknown, type: GraphQLLeafType): unknown {
   if (!isEnumType(type) && !isSpecifiedScalarType(type)) return sent
   const input = numberOf(sent)
   if (isEnumType(type)) return typeof input === 'string' && type.getValue(input) ? input : undefined

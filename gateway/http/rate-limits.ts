@@ -5,7 +5,7 @@ import { createClient, createCluster } from 'redis'
 import { clientKey } from '../../runtime/client-address.ts'
 import { within } from '../../runtime/time-limits.ts'
 
-export interface Bucket {
+interface Bucket {
   /** Requests at once. */
   readonly capacity: number
   /** Requests in a minute, in the long run. */

@@ -21,7 +21,7 @@ import {
 export type Claims = Readonly<Record<string, unknown>> | undefined
 
 /** One requirement; equal ones are one object. */
-export interface Rule {
+interface Rule {
   readonly allows: (claims: Claims) => boolean
 }
 

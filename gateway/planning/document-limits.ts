@@ -210,7 +210,7 @@ export function checkDocument(document: DocumentNode, limits: DocumentLimits): r
 }
 
 /** An error about a document, or its variables, that ask for too much. */
-export function excess(message: string): GraphQLError {
+function excess(message: string): GraphQLError {
   return codedError(message, 'OPERATION_TOO_COMPLEX')
 }
 

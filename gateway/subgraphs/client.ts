@@ -14,7 +14,7 @@ export interface SubgraphAnswer {
   extensions?: Record<string, unknown>
 }
 
-export interface SubgraphRequest {
+interface SubgraphRequest {
   /** JSON with `query`, and where there are some `variables` and `operationName`. */
   readonly body: string
   /** Header names and values in turn, as `subgraphHeaders` makes them. */

@@ -22,7 +22,7 @@ export interface Row {
 }
 
 /** A file that can't be read to its end as CSV. */
-export class BrokenFileError extends Error {
+class BrokenFileError extends Error {
   override readonly name = 'BrokenFileError'
 }
 

@@ -11,9 +11,9 @@ import type { Transport } from '../../../gateway/subgraphs/client.ts'
 import { post, startGateway } from '../support.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: resolvers take whatever the schema has
-export type Resolvers = Record<string, Record<string, any>>
+type Resolvers = Record<string, Record<string, any>>
 
-export interface Subgraph {
+interface Subgraph {
   readonly sdl: string
   readonly resolvers: Resolvers
 }
@@ -50,7 +50,7 @@ export const typed = (__typename: string, fields: object) => ({ __typename, ...f
 export const cases = (notStock: string, ...all: Omit<Case, 'notStock'>[]): Case[] =>
   all.map((each) => ({ ...each, notStock }))
 
-export interface Call {
+interface Call {
   readonly service: string
   readonly query: string
   readonly variables: Record<string, unknown>

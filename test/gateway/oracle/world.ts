@@ -34,7 +34,7 @@ export interface Field {
   shared?: boolean
 }
 
-export type Kinds = 'entity' | 'value' | 'interface' | 'union' | 'root'
+type Kinds = 'entity' | 'value' | 'interface' | 'union' | 'root'
 
 export interface Type {
   readonly name: string
@@ -63,7 +63,7 @@ export interface Thing {
   readonly sent?: Record<string, unknown>
 }
 
-export const KEYS = ['id', 'k', 'org { id }'] as const
+const KEYS = ['id', 'k', 'org { id }'] as const
 const HUB = 's0'
 const NAMES = ['name', 'code', 'price', 'weight', 'size', 'other', 'item', 'items', 'label']
 const ARGS = ['', '', '', '(c: String = "USD")', '(n: Int)', '(f: Filter)']
@@ -71,10 +71,6 @@ const LEAVES = ['String', 'Int', 'String', 'ID', 'Float']
 const WRAPS = ['*', '*', '*', '*!', '[*]', '[*!]', '[*!]!', '[[*]]']
 
 const wrap = (random: Random, name: string): string => random.pick(WRAPS).replace('*', name)
-
-export function namedType(type: TypeNode): string {
-  return type.kind === Kind.NAMED_TYPE ? type.name.value : namedType(type.type)
-}
 
 const baseOf = (type: string): string => type.replace(/[[\]!]/g, '')
 
@@ -269,7 +265,7 @@ export function argumentsFor(args: string, random: Random): string {
 }
 
 /** The definition of a field, by the type that an object has at runtime or by its interface. */
-export function fieldOf({ types }: World, typename: string, name: string): { owner: string; field: Field } | undefined {
+function fieldOf({ types }: World, typename: string, name: string): { owner: string; field: Field } | undefined {
   const type = types.get(typename)
   const own = type?.fields.get(name)
   if (own) return { owner: typename, field: own }
