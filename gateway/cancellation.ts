@@ -3,6 +3,7 @@
 /** Why a call has no answer: nobody waits for it any more. */
 export class Cancelled extends Error {
   override readonly name = 'Cancelled'
+  readonly code = 'GTW_ERR_CANCELLED'
 
   constructor() {
     super('The client has gone away.')

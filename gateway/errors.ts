@@ -82,6 +82,7 @@ const statusOfCode = (code: RefusalCode): number => ERRORS[code].status
 /** A request that is not executed; each error carries its code. */
 export class RequestError extends Error {
   override readonly name = 'RequestError'
+  readonly code = 'GTW_ERR_REQUEST'
   readonly errors: readonly GraphQLError[]
   readonly statusCode: number
 

@@ -12,6 +12,7 @@ import { watchText } from './watch-file.ts'
 /** A supergraph file that can't be served; the message names it. */
 class SupergraphError extends Error {
   override readonly name = 'SupergraphError'
+  readonly code = 'GTW_ERR_SUPERGRAPH'
 }
 
 /** What one supergraph brings; a request holds on to the one that it began with. */

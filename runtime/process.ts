@@ -12,6 +12,7 @@ export interface Running {
 /** A fault that the operator can mend: its message is one line that says all there is to say. */
 class StartupError extends Error {
   override readonly name = 'StartupError'
+  readonly code = 'RUN_ERR_STARTUP'
 }
 
 const DRAIN_LIMIT_MS = 10_000
@@ -131,10 +132,13 @@ export function endProcess(error: unknown): never {
   process.exit(1)
 }
 
-/** One line for a fault that has been thought of (a class of ours, or the system's own error); all of it for one that has not. */
+/** Codes of a catalogue: ours, Fastify's (FST_ERR_*), undici's (UND_ERR_*). Node's own, ERR_*, are faults in the code. */
+const CATALOGUED = /^[A-Z]+_ERR_/
+
+/** One line for a foreseen fault, which has a code of a catalogue or is the operating system's; the stack for any other. */
 function explain(error: unknown): string {
   if (!(error instanceof Error)) return `error: ${String(error)}`
-  // A store that is away is a fault that was thought of, too.
-  const expected = (error.name.endsWith('Error') || error.name.endsWith('Unavailable')) && !(error.name in globalThis)
-  return expected || 'syscall' in error ? `error: ${error.message}` : (error.stack ?? error.message)
+  const { code } = error as { code?: unknown }
+  const isForeseen = (typeof code === 'string' && CATALOGUED.test(code)) || 'syscall' in error
+  return isForeseen ? `error: ${error.message}` : (error.stack ?? error.message)
 }

@@ -5,6 +5,7 @@ import { createVerifier, TokenError } from 'fast-jwt'
 /** A token that is forged, expired or not a token at all. */
 export class InvalidToken extends Error {
   override readonly name = 'InvalidToken'
+  readonly code = 'GTW_ERR_INVALID_TOKEN'
 }
 
 /**

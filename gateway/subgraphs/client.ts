@@ -221,8 +221,13 @@ function unavailable(service: string, what: string, cause?: unknown): SubgraphUn
   return new SubgraphUnavailable(service, `The "${service}" service ${what}.`, { cause })
 }
 
-class TimedOut extends Error {}
-class TooLarge extends Error {}
+class TimedOut extends Error {
+  readonly code = 'GTW_ERR_SUBGRAPH_TIMEOUT'
+}
+
+class TooLarge extends Error {
+  readonly code = 'GTW_ERR_SUBGRAPH_ANSWER_TOO_LARGE'
+}
 
 /** In UTF-8. A character takes three bytes at most. */
 export const isLongerThan = (text: string, bytes: number): boolean =>

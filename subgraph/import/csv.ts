@@ -24,6 +24,7 @@ export interface Row {
 /** A file that can't be read to its end as CSV. */
 class BrokenFileError extends Error {
   override readonly name = 'BrokenFileError'
+  readonly code = 'SUB_ERR_BROKEN_FILE'
 }
 
 /** A CSV file whose head line has been read. */
