@@ -62,7 +62,7 @@ export const ERRORS = {
     status: 200,
     meaning: 'Nothing is registered under the hash: send the document with it.',
   },
-  PERSISTED_QUERY_NOT_SUPPORTED: { status: 200, meaning: 'This gateway takes no persisted queries.' },
+  PERSISTED_QUERY_NOT_SUPPORTED: { status: 200, meaning: 'This gateway does not accept persisted queries.' },
   FORBIDDEN: { status: 'answer', meaning: 'The bearer of the token may not have the field.' },
   SERVICE_UNAVAILABLE: {
     status: 'answer',

@@ -49,7 +49,7 @@ export interface GatewayOptions {
   readonly subgraphAnswerLimit?: number
   /** Of an answer to a client, in bytes. Default 8 MiB. */
   readonly answerLimit?: number
-  /** Above these the gateway answers 503. Default: any load is taken; the processes have limits (MAX_EVENT_LOOP_DELAY_MS, MAX_HEAP_PERCENT). */
+  /** Above these the gateway answers 503. Default: no limit; the processes set some (MAX_EVENT_LOOP_DELAY_MS, MAX_HEAP_PERCENT). */
   readonly loadLimits?: LoadLimits
   /** The client's headers that go down. Default: authorization, idempotency-key, store, user-agent; traceparent always. */
   readonly forwardHeaders?: readonly string[]
@@ -57,11 +57,11 @@ export interface GatewayOptions {
   readonly returnHeaders?: readonly string[]
   /** Verifies bearer tokens, so that a forged one costs no subgraph call. Default: they go down as they are. */
   readonly tokenKeys?: KeySource
-  /** Where is asked whether a token that is verified still counts. Default: nowhere, it does until it expires. */
+  /** Where to check whether a verified token has been revoked. Default: nowhere, it is active until it expires. */
   readonly tokenStatus?: TokenStatusSource
   /** The origins whose pages may read answers, with credentials: each by its name. Default: none. */
   readonly corsOrigins?: readonly string[]
-  /** Where the metrics are kept, for who serves them elsewhere. Default: in an object of its own. */
+  /** Where the metrics are kept, to serve them elsewhere. Default: an object of the gateway's own. */
   readonly metrics?: Metrics
   /** Whether `/metrics` is served beside `/graphql`. Default true; off in production. */
   readonly publicMetrics?: boolean
@@ -89,7 +89,7 @@ export interface GatewayOptions {
   readonly rateLimits?: RateLimits
   /** Default: automatic persisted queries. */
   readonly persistedQueries?: { readonly mode: 'apq' | 'safelist' | 'off'; readonly manifest?: string | undefined }
-  /** How often the supergraph file is looked at, in milliseconds. Default 1,000. */
+  /** How often the supergraph file is checked for changes, in milliseconds. Default 1,000. */
   readonly watchIntervalMs?: number
   /** Fastify's logger option; nothing is logged without it. */
   readonly logger?: NonNullable<FastifyServerOptions['logger']>

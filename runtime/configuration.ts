@@ -5,13 +5,13 @@ import { z } from 'zod'
 const url = z.url({ protocol: /^https?$/ })
 const port = z.coerce.number().int().min(0).max(65535)
 
-/** What load a server takes before it answers 503. */
+/** The load up to which a server does not answer 503. */
 export interface LoadLimits {
   /** By how much the event loop may be late, in milliseconds, as the mean over three seconds; 0: any. */
   readonly maxEventLoopDelayMs: number
   /** How much of the heap that V8 may have can be in use, in percent; 0: any. */
   readonly maxHeapPercent: number
-  /** How often both are looked at, in milliseconds. Default 3,000. */
+  /** How often both are sampled, in milliseconds. Default 3,000. */
   readonly sampleMs?: number
 }
 

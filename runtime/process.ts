@@ -17,7 +17,7 @@ class StartupError extends Error {
 
 const DRAIN_LIMIT_MS = 10_000
 
-/** What a library rejects where nobody listens is a fault to be mended, and no reason for a process to end: it is told. */
+/** An unhandled rejection inside a library is a fault to fix but no reason to end the process: it is logged. */
 function surviveRejections(): void {
   process.on('unhandledRejection', (reason) => console.error(`unhandled rejection: ${explain(reason)}`))
 }
@@ -67,7 +67,7 @@ export async function runProcess(
 
 /**
  * Runs a command to its end and exits with the code that it gives; 1 and one line for a fault that has been thought of.
- * @param work is told by the signal that the operator wants it to stop (SIGINT, SIGTERM)
+ * @param work its signal is aborted when the operator stops the process (SIGINT, SIGTERM)
  */
 export async function runCommand(
   work: (configuration: Configuration, signal: AbortSignal) => Promise<number>,

@@ -1,4 +1,4 @@
-/** The keyed hash that stands for an e-mail address in the log: it does not tell who is in it to one who guesses addresses. */
+/** The keyed hash that stands for an e-mail address in the log: it does not reveal an address to someone who guesses. */
 import { createHmac } from 'node:crypto'
 
 /** One form for all spellings of an address that count as the same: case does not matter. */

@@ -6,7 +6,7 @@
 import { z } from 'zod'
 
 /**
- * Marks a field that tells something about the person. Stored, it is encrypted with the person's own key
+ * Marks a field that is personal data. Stored, it is encrypted with the person's own key
  * (eventstore/encryption/encrypted-log.ts); where the key has been destroyed, {@link erasedValue} stands for it.
  */
 const personal = <S extends z.ZodType>(schema: S): S => schema.meta({ personal: true })
@@ -113,7 +113,7 @@ export const customerEventSchemas = {
   CustomerLocked: z.strictObject({ until: z.iso.datetime() }),
   /**
    * Comes first of all that a deletion does. `emailKeys`: the keyed hashes of the addresses that the customer has had, by which
-   * whoever meets this event can finish the erasure (projections/erasure.ts). `reason`: an operator's, who erased the customer.
+   * whoever reads this event can finish the erasure (projections/erasure.ts). `reason`: an operator's, who erased the customer.
    */
   CustomerDeleted: z.strictObject({ reason: z.string().optional(), emailKeys: z.array(z.string()).optional() }),
   /**
@@ -123,7 +123,7 @@ export const customerEventSchemas = {
   CustomerIdImported: z.strictObject({}),
   /**
    * Another registration took over an e-mail claim that this customer held but never came to use. Written before the
-   * take-over, so that a command of this customer still under way meets a conflict and looks at its claim again.
+   * take-over, so that a command of this customer still under way gets a conflict and checks its claim again.
    */
   EmailClaimAbandoned: z.strictObject({ emailKey: z.string() }),
 } as const
@@ -172,7 +172,7 @@ export const subscriberEventSchemas = {
 /** Streams `customerIds` and `addressIds`: the revision of a reservation is the number of the reserved block. */
 const idEventSchemas = {
   CustomerIdsReserved: z.strictObject({}),
-  /** The block belongs to one customer: so an address id tells whose it is. `floor`: what the block lies above, 0 if absent. */
+  /** The block belongs to one customer: so an address id shows whose it is. `floor`: what the block lies above, 0 if absent. */
   AddressIdsReserved: z.strictObject({ customerId: id, floor: id.optional() }),
 } as const
 
@@ -258,7 +258,7 @@ export const checkpointEventSchemas = {
   }),
 } as const
 
-/** What {@link accessEventSchemas} tells apart. */
+/** The kinds of {@link accessEventSchemas}. */
 const ACCESS_KINDS = [
   'signed-in',
   'sign-in-failed',
@@ -314,7 +314,7 @@ const keyEventSchemas = {
   }),
   /** Stream `keyStore` of the key store. The newest says by which master key new keys are wrapped. */
   MasterKeySet: z.strictObject({ keyStoreId: z.string(), masterKeyId: z.string() }),
-  /** Stream `keyFingerprints` of the log: which key it depends on, told by a fingerprint; the newest of each name counts. */
+  /** Stream `keyFingerprints` of the log: which key it depends on, by its fingerprint; the newest of each name counts. */
   KeyFingerprintSet: z.strictObject({
     key: z.enum(['email-hash', 'token-signing', 'audit-signing']),
     fingerprint: z.string(),
@@ -418,7 +418,7 @@ export const PERSONAL_FIELDS: ReadonlyMap<string, ReadonlyMap<string, z.ZodType>
 )
 
 /**
- * What stands for a personal field whose key has been destroyed: a text that tells in which revision of its stream the
+ * What stands for a personal field whose key has been destroyed: a text that says in which revision of its stream the
  * field was set, or what comes nearest to it in the field's schema.
  */
 export function erasedValue(field: z.ZodType, revision: number): unknown {

@@ -13,7 +13,7 @@ export interface PlannedOperation {
   /** The client's own variables: `node` has those that stand for literals, too. */
   readonly declared: readonly VariableDefinitionNode[]
   /**
-   * How to fetch what it asks for, in internal names: made anew each time.
+   * How to fetch what it asks for, in internal names: made again each time.
    * @param isTrue decides the conditions
    * @throws RequestError where the planner refuses it
    */
@@ -33,7 +33,7 @@ export interface ExecutionRequest {
   readonly values: Readonly<Record<string, unknown>>
   /** For the subgraph calls: names and values in turn. */
   readonly headers: readonly string[]
-  /** Of a query: where the client goes away no further call is made, and nobody reads the answer. */
+  /** Of a query: when the client goes away, no further call is made and the answer is dropped. */
   readonly cancellation?: Cancellation | undefined
   /** Logs an error that is not meant for clients and returns what they see in its place. */
   mask(error: unknown): GraphQLFormattedError

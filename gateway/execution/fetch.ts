@@ -12,7 +12,7 @@ import {
 } from 'graphql'
 import { Cancelled } from '../cancellation.ts'
 import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailable } from '../subgraphs/client.ts'
-import { failedPath, numericIndices, responseNames, told } from '../subgraphs/errors.ts'
+import { clientError, failedPath, numericIndices, responseNames } from '../subgraphs/errors.ts'
 import type { ExecutionRequest } from './executor.ts'
 import { mergeOperations } from './merged-operations.ts'
 import { copy, type Data, isData, merge, own } from './objects.ts'
@@ -65,12 +65,12 @@ function printBody({ query, tail, variables }: Body, values: Readonly<Record<str
   return members ? `${query},"variables":{${members}}${tail}` : query + tail
 }
 
-/** What went wrong with a call, as clients see it. */
+/** Calls one subgraph with one operation. What goes wrong is added to the execution's errors. */
 interface Caller {
   call(execution: Execution, body: string, path: () => ResponsePath): Promise<SubgraphAnswer | undefined>
 }
 
-/** @param operation tells whether the answer may have numbers that are to be kept digit for digit */
+/** @param operation shows whether the answer may have numbers that must be kept digit for digit */
 function callerOf(
   { schema, subgraphs }: FetchEnvironment,
   service: string,
@@ -155,7 +155,7 @@ export function compileRootFetch(environment: FetchEnvironment, fetch: FetchNode
     if (!answer) return
     for (const error of answer.errors ?? []) {
       const at = numericIndices(error.path)
-      execution.errors.push(told(error, at && [...namesIn(prefix), ...rename(at, renamed)]))
+      execution.errors.push(clientError(error, at && [...namesIn(prefix), ...rename(at, renamed)]))
     }
     const { data } = answer
     if (!data) return
@@ -250,8 +250,8 @@ function ask({ prefix, represent, identify }: EntityFetch, data: Data): Asked {
   return { texts, entities, owners }
 }
 
-/** Puts the entities that came where they belong. @param at from which of the answer's entities on they are this fetch's */
-function take(
+/** Merges the entities of an answer into the data. @param at the index of this fetch's first entity in the answer */
+function mergeEntities(
   { rewrite, abstract }: EntityFetch,
   { texts, entities, owners }: Asked,
   received: readonly unknown[],
@@ -285,7 +285,7 @@ function placesOfError(
   return [owner].flat().map((each) => [...(places[each] ?? namesIn(fetch.prefix)), ...inside])
 }
 
-function tellErrors(
+function reportErrors(
   execution: Execution,
   errors: readonly GraphQLFormattedError[],
   which: (path: ResponsePath) => { fetch: EntityFetch; asked: Asked; index: number; rest: ResponsePath } | undefined,
@@ -297,9 +297,9 @@ function tellErrors(
     if (about) {
       const { fetch, asked, index, rest } = about
       for (const place of placesOfError(fetch, asked, execution.data, index, rest)) {
-        execution.errors.push(told(error, place))
+        execution.errors.push(clientError(error, place))
       }
-    } else execution.errors.push(told(error, path && namesIn(otherwise)))
+    } else execution.errors.push(clientError(error, path && namesIn(otherwise)))
   }
 }
 
@@ -360,12 +360,13 @@ export function compileEntityFetch(environment: FetchEnvironment, fetches: reado
           rest,
         }
       }
-      tellErrors(execution, answer.errors, which, prefix)
+      reportErrors(execution, answer.errors, which, prefix)
     }
     try {
       const received = entitiesOf(answer, '_entities', count, service)
       if (received)
-        for (const [of, fetch] of fetches.entries()) take(fetch, asked[of] as Asked, received, starts[of] as number)
+        for (const [of, fetch] of fetches.entries())
+          mergeEntities(fetch, asked[of] as Asked, received, starts[of] as number)
     } catch (error) {
       execution.errors.push(failure(error, execution.request, path()))
     }
@@ -406,13 +407,13 @@ export function compileMergedFetch(environment: FetchEnvironment, fetches: reado
         rest,
       }
     }
-    if (answer.errors) tellErrors(execution, answer.errors, which, (fetches[only] as EntityFetch).prefix)
+    if (answer.errors) reportErrors(execution, answer.errors, which, (fetches[only] as EntityFetch).prefix)
     for (const index of busy) {
       const fetch = fetches[index] as EntityFetch
       const own = asked[index] as Asked
       try {
         const received = entitiesOf(answer, `_${index}`, own.texts.length, service)
-        if (received) take(fetch, own, received, 0)
+        if (received) mergeEntities(fetch, own, received, 0)
       } catch (error) {
         execution.errors.push(failure(error, execution.request, namesIn(fetch.prefix)))
       }
@@ -456,10 +457,10 @@ export function compileContextFetch(environment: FetchEnvironment, fetch: FetchN
         if (!answer) return
         const which = ([, index, ...rest]: ResponsePath) =>
           typeof index === 'number' ? { fetch: entities, asked: part, index, rest } : undefined
-        if (answer.errors) tellErrors(execution, answer.errors, which, prefix)
+        if (answer.errors) reportErrors(execution, answer.errors, which, prefix)
         try {
           const received = entitiesOf(answer, '_entities', part.texts.length, service)
-          if (received) take(entities, part, received, 0)
+          if (received) mergeEntities(entities, part, received, 0)
         } catch (error) {
           execution.errors.push(failure(error, execution.request, path()))
         }

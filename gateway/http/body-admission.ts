@@ -12,7 +12,7 @@ const BODIES_AT_ONCE = {
   costPerClient: 2 * 1024 * 1024,
   costInAll: 8 * 1024 * 1024,
   cheap: 32 * 1024,
-  patienceMs: 10_000,
+  maxWaitMs: 10_000,
 } as const
 
 /**

@@ -69,8 +69,8 @@ export function isOrigin(text: string): boolean {
 const ASKED_FIRST = ['apollo-require-preflight', 'x-apollo-operation-name', 'authorization', 'store']
 
 /**
- * Refuses what a web page of another origin could send without asking first (a "simple" request): its answer would tell
- * by its timing, or its cookies would count. POSTs are always asked for first, by their content type; a GET counts as a
+ * Refuses what a web page of another origin could send without a preflight (a "simple" request): the timing of its answer
+ * would leak data, or the visitor's cookies would be sent along. POSTs are always asked for first, by their content type; a GET counts as a
  * browser's by its headers. A page that may send it has one of {@link ASKED_FIRST} in it, which no page can send to
  * another origin unasked.
  * @throws RequestError 403

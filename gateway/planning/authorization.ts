@@ -53,13 +53,13 @@ function listed(claims: Claims, name: string): ReadonlySet<unknown> {
   return new Set(typeof value === 'string' ? value.split(' ') : Array.isArray(value) ? value : [])
 }
 
-/** Any of the lists, whole. */
-const meets = (has: ReadonlySet<unknown>, lists: readonly (readonly string[])[]) =>
+/** Whether every member of at least one list is there. */
+const satisfies = (has: ReadonlySet<unknown>, lists: readonly (readonly string[])[]) =>
   lists.some((list) => list.every((each) => has.has(each)))
 
 function makeRule({ scopes, policies }: Application): Rule {
-  if (scopes) return { allows: (claims) => claims !== undefined && meets(listed(claims, 'scope'), scopes) }
-  if (policies) return { allows: (claims) => claims !== undefined && meets(listed(claims, 'policies'), policies) }
+  if (scopes) return { allows: (claims) => claims !== undefined && satisfies(listed(claims, 'scope'), scopes) }
+  if (policies) return { allows: (claims) => claims !== undefined && satisfies(listed(claims, 'policies'), policies) }
   return { allows: (claims) => claims !== undefined }
 }
 

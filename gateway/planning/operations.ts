@@ -56,7 +56,7 @@ type Values = Readonly<Record<string, unknown>>
 export type FoundOperation = Pick<WithoutLiterals, 'literals' | 'defaults'> & { readonly operation: Operation }
 
 export interface Operations {
-  /** Whether {@link Operations.find} takes no time for it, as a rule. */
+  /** Whether {@link Operations.find} finds it in its cache, as a rule. */
   readonly isKnown: (source: string, operationName: string | undefined) => boolean
   /** Finds the operation that a request asks for. @throws RequestError for anything that is wrong with it */
   readonly find: (source: string, operationName: string | undefined) => FoundOperation
@@ -85,7 +85,7 @@ export interface OperationsOptions extends PreparationOptions {
 const NO_VALUES = Object.freeze({})
 /** Of all texts together. A parsed and planned document takes some fifty times the room of its text. */
 const MAX_CACHED_CHARACTERS = 1024 * 1024
-/** Of one text. A longer one is read anew each time. */
+/** Of one text. A longer one is parsed and planned each time. */
 const MAX_CACHED_DOCUMENT = 128 * 1024
 /** What an entry takes beside its text, in characters. */
 const ENTRY = 500
@@ -134,7 +134,7 @@ export function createOperations(supergraph: LoadedSupergraph, options: Operatio
     const text = `${print(without.document)}${overridden ? ` # ${[...overridden].join(' ')}` : ''}`
     let operation = planned.get(text)
     if (!operation) {
-      // Read anew: the nodes of the client's document hold on to its whole text.
+      // Parsed again: the nodes of the client's document would keep its whole text in memory.
       operation = prepare({ ...without, document: parse(text, { noLocation: true }) }, operationName, overridden)
       planned.set(text, operation)
     }

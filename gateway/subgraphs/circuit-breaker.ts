@@ -1,8 +1,8 @@
-/** A circuit breaker: a subgraph that keeps failing is left alone for a while, so that nobody waits for it. */
+/** A circuit breaker: a subgraph that keeps failing is not called for a while, so that no request waits for it. */
 
 /** Failures in a row that open it. */
 const FAILURES = 5
-/** How long nobody calls; then one call tries whether it works again. Milliseconds. */
+/** How long the breaker stays open, in milliseconds. Then one call tests whether the subgraph works again (half-open). */
 const OPEN_MS = 5_000
 
 export interface Breaker {

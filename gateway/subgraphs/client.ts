@@ -19,7 +19,7 @@ interface SubgraphRequest {
   readonly body: string
   /** Header names and values in turn, as `subgraphHeaders` makes them. */
   readonly headers: readonly string[]
-  /** A mutation is never sent while another answer is awaited on its connection: it could not tell whether it was done. */
+  /** A mutation is never sent while another answer is awaited on its connection: if the connection broke, it would be unknown whether it was executed. */
   readonly mutation: boolean
   /** Ends the call when the client goes away. Not of a mutation, which is finished. */
   readonly cancellation?: Cancellation | undefined
@@ -73,7 +73,7 @@ export interface SubgraphClients {
   readonly close: () => Promise<void>
 }
 
-/** What came of a call: an answer, none, no call because the subgraph had failed too often, or nobody waited any more. */
+/** The outcome of a call: answered, failed, not made since the subgraph had failed too often, or cancelled by the client. */
 export type CallOutcome = 'answered' | 'failed' | 'refused' | 'cancelled'
 
 export interface SubgraphClientsOptions {
@@ -87,7 +87,7 @@ export interface SubgraphClientsOptions {
   readonly maxAnswerBytes: number
   /** Subgraphs that are called without a socket, by name. */
   readonly transports?: Readonly<Record<string, Transport>>
-  /** Told of each call. @param milliseconds from its first try to its end */
+  /** Called after each call. @param milliseconds from its first try to its end */
   readonly observe?: (service: string, outcome: CallOutcome, milliseconds: number) => void
 }
 
@@ -95,8 +95,8 @@ export interface SubgraphClientsOptions {
 const RETRIES = 2
 /** Before a further try: between half of it and all of it, doubled each time. */
 const RETRY_MS = 50
-/** Answers of proxies and servers that have not taken the request up. */
-const NOT_TAKEN_UP = new Set([502, 503, 504])
+/** Answers of proxies and servers that did not process the request. */
+const NOT_PROCESSED = new Set([502, 503, 504])
 
 /** Clients share the connections to one origin, and keep them when the supergraph changes. */
 export function createSubgraphClients(options: SubgraphClientsOptions): SubgraphClients {
@@ -142,14 +142,14 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
           const pause = wait * (0.5 + Math.random() / 2)
           try {
             const answer = await send(request, left)
-            const isTakenUp = !NOT_TAKEN_UP.has(answer.status)
-            // It is well, but has too much to do, and says when it is to be asked again: not now.
+            const isProcessed = !NOT_PROCESSED.has(answer.status)
+            // The subgraph is healthy but overloaded, and says when to retry: not now.
             const isShed = answer.status === 503 && answer.headers['retry-after'] !== undefined
-            if (isTakenUp || isShed || retries === 0 || pause > left || !breaker.isClosed()) {
-              if (isTakenUp) breaker.succeeded()
+            if (isProcessed || isShed || retries === 0 || pause > left || !breaker.isClosed()) {
+              if (isProcessed) breaker.succeeded()
               else if (!isShed) breaker.failed()
               const milliseconds = performance.now() - started
-              observe?.(name, isTakenUp ? 'answered' : 'failed', milliseconds)
+              observe?.(name, isProcessed ? 'answered' : 'failed', milliseconds)
               const { status, text, headers } = answer
               return { status, text, headers, milliseconds }
             }
@@ -159,7 +159,7 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
               throw error
             }
             if (error instanceof TooLarge) {
-              // The subgraph works: it is the question that is wrong, and it would be again.
+              // The subgraph works. A retry would fail in the same way.
               breaker.succeeded()
               observe?.(name, 'failed', performance.now() - started)
               const limit = `an answer of more than ${maxAnswerBytes} bytes (SUBGRAPH_ANSWER_LIMIT_BYTES)`
@@ -184,7 +184,7 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
         const request = own.length === 0 ? asked : { ...asked, headers: [...asked.headers, ...own] }
         if (!breaker.tries()) {
           observe?.(name, 'refused', 0)
-          return Promise.reject(unavailable(name, 'is not available', new Error('It has failed too often of late.')))
+          return Promise.reject(unavailable(name, 'is not available', new Error('It has failed too often recently.')))
         }
         if (!isTracing()) return attempt(request)
         const { span, headers } = tracedCall(name, request.mutation, request.headers)
