@@ -387,8 +387,9 @@ async function erase(customer: string, values: Options, context: AuditContext): 
     }
   }
   if (holder.customerId === undefined) {
-    const found = await eraseAddress(eventStore, holder.emailKey, eraser)
-    if (!found) throw new AuditError('Nothing is known of this address.')
+    const found = []
+    for (const key of holder.emailKeys) found.push(await eraseAddress(eventStore, key, eraser))
+    if (!found.some(Boolean)) throw new AuditError('Nothing is known of this address.')
     await tell({ address: 'erased' }, 'Nobody has this address; what was known of it is erased.')
     return 0
   }

@@ -1,7 +1,7 @@
 /** Which customer an operator means: by its number, or by the e-mail address that it has. */
 import type { EventStore } from '../eventstore/port.ts'
 import { newestEvent } from '../eventstore/read.ts'
-import { emailKeyOf } from '../schema/email-key.ts'
+import { emailKeysAsTyped } from '../schema/email-key.ts'
 import type { EmailEvent } from '../schema/events.ts'
 import { AuditError } from './error.ts'
 
@@ -10,8 +10,8 @@ const ACCEPTED_CUSTOMERS = "a customer's number or e-mail address"
 /** Who is meant: a customer, or whoever is behind an address that is nobody's now. */
 export type Holder =
   | { readonly customerId: number }
-  /** `former`: the customer who had it last. */
-  | { readonly customerId: undefined; readonly emailKey: string; readonly former: number | undefined }
+  /** `emailKeys`: what stands for the address. `former`: the customer who had it last. */
+  | { readonly customerId: undefined; readonly emailKeys: readonly string[]; readonly former: number | undefined }
 
 /**
  * @param emailHashKey asked for only where it is needed
@@ -20,10 +20,14 @@ export type Holder =
 export async function findHolder(eventStore: EventStore, text: string, emailHashKey: () => string): Promise<Holder> {
   if (/^[1-9]\d{0,14}$/.test(text)) return { customerId: Number(text) }
   if (!text.includes('@')) throw new AuditError(`The customer can't be used; accepted: ${ACCEPTED_CUSTOMERS}.`)
-  const emailKey = emailKeyOf(emailHashKey(), text)
-  const claim = await newestEvent<EmailEvent>(eventStore, `customerEmail-${emailKey}`)
-  if (claim?.type === 'EmailClaimed') return { customerId: claim.data.customerId }
-  return { customerId: undefined, emailKey, former: claim?.data.customerId }
+  const emailKeys = emailKeysAsTyped(emailHashKey(), text)
+  let former: number | undefined
+  for (const key of emailKeys) {
+    const claim = await newestEvent<EmailEvent>(eventStore, `customerEmail-${key}`)
+    if (claim?.type === 'EmailClaimed') return { customerId: claim.data.customerId }
+    former ??= claim?.data.customerId
+  }
+  return { customerId: undefined, emailKeys, former }
 }
 
 /** As {@link findHolder}. @throws AuditError where it is nobody's too, without the address in it */

@@ -20,7 +20,7 @@ import { customerStream } from '../projections/fold.ts'
 import type { ReadModel } from '../projections/read-model.ts'
 import { skipEvent } from '../projections/skips.ts'
 import { SILENT } from '../runtime/log.ts'
-import { emailKeyOf } from '../schema/email-key.ts'
+import { allEmailKeysOf } from '../schema/email-key.ts'
 
 export interface Erased {
   /** Of the customer: deleted now, or found deleted; `absent`: there is none with this number. */
@@ -47,7 +47,7 @@ export async function eraseCustomer(options: {
   const keys = keysOf(eventStore) // before anything is written
   const stream = customerStream(customerId)
   const emailKeysOf = ({ addresses, emailKeys }: Account) => [
-    ...new Set([...emailKeys, ...addresses.toReversed().map((email) => emailKeyOf(emailHashKey, email))]),
+    ...new Set([...emailKeys, ...addresses.toReversed().flatMap((email) => allEmailKeysOf(emailHashKey, email))]),
   ]
   const look = () => readAccount(eventStore, customerId)
   const before = await look()

@@ -3,7 +3,7 @@ import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
 import { readAccount, streamsOfAccount, streamsOfAddress } from '../projections/erasure.ts'
 import { foldCustomer } from '../projections/fold.ts'
-import { emailKeyOf } from '../schema/email-key.ts'
+import { allEmailKeysOf } from '../schema/email-key.ts'
 import { fieldsOf } from './changes.ts'
 import { type EventRecord, recordOf } from './records.ts'
 import { REVEALS_STREAM } from './reveals.ts'
@@ -22,7 +22,7 @@ export async function subjectData(
 ): Promise<object> {
   const document = await foldCustomer(eventStore, customerId)
   const { addresses: emailAddresses } = await readAccount(eventStore, customerId)
-  const keys = emailAddresses.map((email) => emailKeyOf(emailHashKey, email))
+  const keys = [...new Set(emailAddresses.flatMap((email) => allEmailKeysOf(emailHashKey, email)))]
   const streams = [
     ...Object.values(streamsOf(customerId)),
     ...Object.values(streamsOfAccount(customerId)),

@@ -1,7 +1,7 @@
 /** The environment variables of the gateway, beside those that all processes share. */
 import { z } from 'zod'
 import { ConfigurationError, readVariables, type Values, type Variable } from '../runtime/configuration.ts'
-import { isOrigin } from './http/negotiation.ts'
+import { ERROR_STATUSES, isOrigin } from './http/negotiation.ts'
 import { DEFAULT_LIMITS } from './planning/document-limits.ts'
 
 const count = (defaultValue: number) => ({
@@ -36,6 +36,7 @@ const variables = {
     default: undefined,
     accepted: 'an http or https URL, or off',
   },
+  GRAPHQL_ERROR_STATUS: { schema: z.enum(ERROR_STATUSES), default: undefined, accepted: 'magento or spec' },
   GATEWAY_METRICS_PORT: {
     schema: z.coerce.number().int().min(0).max(65535),
     default: undefined,

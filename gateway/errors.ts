@@ -3,6 +3,7 @@
  * there. docs/gateway-errors.md lists this table; a test compares the two.
  */
 import { GraphQLError } from 'graphql'
+import { TOKEN_FAULTS, type TokenFault } from '../schema/token-faults.ts'
 
 interface Entry {
   /** The HTTP status of a request that is refused with it; `answer`: it stands at a field of an answer with status 200. */
@@ -100,6 +101,36 @@ export function requestError(
   extensions: Readonly<Record<string, unknown>> = {},
 ): RequestError {
   return new RequestError([codedError(message, code, extensions)], statusOfCode(code))
+}
+
+/** The request's token does not count. As in Magento, storefronts sign their visitor out by this category. */
+export class TokenRefused extends RequestError {
+  constructor(fault: TokenFault = 'unreadable') {
+    super(
+      [codedError(TOKEN_FAULTS[fault], 'UNAUTHENTICATED', { category: AUTHENTICATION })],
+      statusOfCode('UNAUTHENTICATED'),
+    )
+  }
+}
+
+const AUTHENTICATION = 'graphql-authentication'
+
+/**
+ * Refuses the request as the customer subgraph has.
+ * @param text of an answer with status 401
+ * @throws TokenRefused where the answer says that the token does not count
+ */
+export function throwRefusedToken(text: string): void {
+  let answer: { data?: unknown; errors?: readonly { message?: unknown; extensions?: { category?: unknown } }[] } | null
+  try {
+    answer = JSON.parse(text)
+  } catch {
+    return // told as an answer that is not GraphQL
+  }
+  const [error] = Array.isArray(answer?.errors) ? answer.errors : []
+  if (error?.extensions?.category !== AUTHENTICATION) return
+  const fault = (Object.keys(TOKEN_FAULTS) as TokenFault[]).find((each) => TOKEN_FAULTS[each] === error.message)
+  if (fault !== undefined) throw new TokenRefused(fault)
 }
 
 /** An error with a code of the catalogue. */

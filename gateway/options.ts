@@ -41,6 +41,7 @@ export function gatewayOptions(configuration: Configuration, gateway: GatewayCon
     introspection: !isProduction,
     editor: !isProduction,
     showPlans: !isProduction,
+    errorStatus: gateway.GRAPHQL_ERROR_STATUS,
     bodyLimit: gateway.BODY_LIMIT_BYTES,
     batchLimit: gateway.BATCH_LIMIT,
     limits: {

@@ -15,7 +15,7 @@ import { handleErrors } from './http/error-handler.ts'
 import type { Pipeline } from './http/graphql-call.ts'
 import { graphqlRoutes } from './http/graphql-routes.ts'
 import { acceptJson } from './http/json-parser.ts'
-import { isOrigin } from './http/negotiation.ts'
+import { type ErrorStatus, isOrigin } from './http/negotiation.ts'
 import { createPersistedQueries } from './http/persisted-queries.ts'
 import { createRequestLimits, type RateLimits } from './http/request-limits.ts'
 import { createTokenStatus, reportChecks, type TokenStatusSource } from './http/token-status.ts'
@@ -81,6 +81,8 @@ export interface GatewayOptions {
   readonly limits?: Partial<DocumentLimits>
   /** How long a client may take to send its request, in milliseconds. Default 30,000, of which 10,000 for its headers. */
   readonly requestTimeoutMs?: number
+  /** The status of answers with errors: see {@link executedStatus}. Default: by what the client asks for. */
+  readonly errorStatus?: ErrorStatus | undefined
   /** Of a request's body, in bytes. Default 1 MiB. */
   readonly bodyLimit?: number
   /** Requests in one batch; 0, the default: batches are refused. */
@@ -124,11 +126,11 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
       origin: [...options.corsOrigins],
       methods: ['GET', 'POST'],
       credentials: true,
-      exposedHeaders: ['retry-after', 'x-correlation-id'],
+      exposedHeaders: ['retry-after', 'www-authenticate', 'x-correlation-id'],
       maxAge: 600,
     })
   }
-  await app.register(graphqlRoutes, { pipeline, bodyLimit, batchLimit })
+  await app.register(graphqlRoutes, { pipeline, bodyLimit, batchLimit, errorStatus: options.errorStatus })
   serveHealth(app, pipeline.served, isOverloaded)
   if (publicMetrics) serveMetrics(app, metrics)
   if (editor) serveEditor(app, () => options.editorQuery ?? exampleQueries(hasOrders(pipeline.served)))

@@ -3,7 +3,13 @@
  * for its commands and for reads that are ahead of the read model: one fold, so the answers can't differ.
  */
 import type { Recorded } from '../eventstore/codec.ts'
-import type { AddressFields, CustomAttributes, CustomerDetails, CustomerEvent } from '../schema/events.ts'
+import {
+  type AddressFields,
+  type CustomAttributes,
+  type CustomerDetails,
+  type CustomerEvent,
+  isErased,
+} from '../schema/events.ts'
 
 export type CustomerAddress = AddressFields & { readonly id: number }
 
@@ -99,6 +105,14 @@ const ABSENT: Omit<CustomerDocument, 'id' | 'revision'> = {
   passwordResetRequests: [],
   newsletterConfirmation: null,
   newsletterRequests: [],
+}
+
+/**
+ * Whether the customer has an account. A destroyed key ends one too: the log may have been restored to a state before the
+ * deletion, while the key store has gone on.
+ */
+export function isRegistered({ status, email }: Pick<CustomerDocument, 'status' | 'email'>): boolean {
+  return status === 'registered' && !isErased(email)
 }
 
 /** The document of a customer of whom no event is known: revision -1. */

@@ -165,6 +165,8 @@ export const signInEventSchemas = {
 export const subscriberEventSchemas = {
   GuestSubscribed: z.strictObject({ email: personalText }),
   GuestConfirmationRequested: z.strictObject({ email: personalText }),
+  /** A customer has the address: from then on the customer's own subscription counts, and this one is over. */
+  GuestBecameCustomer: z.strictObject({ customerId: id }),
   /** Nothing is known of the address any more. */
   GuestErased: z.strictObject({}),
 } as const
@@ -321,6 +323,8 @@ const keyEventSchemas = {
   }),
   /** Stream `keyStoreOfLog` of the log: which key store has the keys of its customers. */
   KeyStoreChosen: z.strictObject({ keyStoreId: z.string() }),
+  /** Stream `customerKeyBlocks` of the log: the keys of a block of customers are made in the key store. */
+  KeyBlockBegun: z.strictObject({ block: z.int().nonnegative() }),
 } as const
 
 export const eventSchemas = {

@@ -84,9 +84,12 @@ const CAPTCHA_FORMS = [
   'RESEND_CONFIRMATION_EMAIL',
 ] as const
 
+const view = z.strictObject({ id: count, code: name, locale: name.min(2) })
+
 const settings = z
   .strictObject({
-    view: z.strictObject({ id: count, code: name, locale: name.min(2) }),
+    view,
+    moreViews: z.array(view),
     account: z.strictObject({
       confirmationRequired: z.boolean(),
       defaultGroup: z.int().nonnegative(),
@@ -155,6 +158,10 @@ const settings = z
       confirmNewsletterUrl: link,
     }),
   })
+  .refine(({ view, moreViews }) => isEachOnce([view, ...moreViews].map(({ code }) => code)), {
+    message: 'each code once',
+    path: ['moreViews'],
+  })
   .refine(({ captcha }) => captcha.provider === 'none' || captcha.websiteKey !== '', {
     message: 'the key that the provider gave for pages of the shop',
     path: ['captcha', 'websiteKey'],
@@ -169,6 +176,19 @@ export type Store = z.infer<typeof settings>
 
 type Given = z.input<typeof settings>
 type ReadonlyDeep<T> = T extends object ? { readonly [K in keyof T]: ReadonlyDeep<T[K]> } : T
+
+/**
+ * The store view that a client asks for.
+ * @param header `Store`: a view's code; `default`, none and an empty one mean the default view, as in Magento
+ * @returns undefined where there is no such view
+ */
+export function viewOf({ view, moreViews }: Store, header: string | string[] | undefined): Store['view'] | undefined {
+  const code = typeof header === 'string' ? header.trim() : ''
+  const isDefault = code === '' || code === view.code
+  return isDefault
+    ? view
+    : (moreViews.find((each) => each.code === code) ?? (/^default$/i.test(code) ? view : undefined))
+}
 
 /** Settings by name, as far as a file gives them. */
 export type PartialStore = ReadonlyDeep<{
@@ -219,6 +239,8 @@ function merge(base: Record<string, unknown>, given: Record<string, unknown>): R
   }
   return merged
 }
+
+const isEachOnce = (names: readonly string[]) => new Set(names).size === names.length
 
 function isGroup(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -1,7 +1,7 @@
 /** The mutations: what each looks up, decides and appends, in an order in which a crash between two appends leaves nothing stuck. */
 import { keysOf } from '../eventstore/encryption/clear-text-guard.ts'
 import { type EventStore, EventStoreUnavailable, WrongExpectedRevision } from '../eventstore/port.ts'
-import { absentCustomer, type CustomerAddress, type CustomerDocument } from '../projections/customer.ts'
+import { absentCustomer, type CustomerAddress, type CustomerDocument, isRegistered } from '../projections/customer.ts'
 import { customerDeleted, finishErasure, readAccount } from '../projections/erasure.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import type { Store } from '../schema/store.ts'
@@ -18,6 +18,7 @@ import {
   checkNotEmpty,
   checkRegistration,
   checkUsable,
+  type GuestStatus,
   passwordChanged,
   register,
   removeAddress,
@@ -26,7 +27,7 @@ import {
 } from './domain/customer.ts'
 import { checkPassword } from './domain/password.ts'
 import type { EmailClaims } from './email-claims.ts'
-import { emailTaken, forbidden, invalidInput, notAuthorized, notFound } from './errors.ts'
+import { emailTaken, forbidden, invalidInput, notAuthorized, notFound, TokenRefused } from './errors.ts'
 import type { Credentials } from './identity/credentials.ts'
 import { hashPassword } from './identity/passwords.ts'
 import type { SignIn } from './identity/sign-in.ts'
@@ -64,13 +65,14 @@ interface AddressOutcome {
 
 /** The customer if the caller is signed in as it. @throws CustomerError for a guest, a revoked token, a customer who is gone */
 export function authorize(caller: Caller | null, state: CustomerDocument): CustomerDocument {
-  if (caller === null || state.status !== 'registered') throw notAuthorized()
-  if (!isCurrent(caller, state) || !isSameCustomer(caller, state)) throw notAuthorized()
+  if (caller === null) throw notAuthorized()
+  if (!isRegistered(state)) throw new TokenRefused('revoked')
+  if (!isCurrent(caller, state) || !isSameCustomer(caller, state)) throw new TokenRefused('revoked')
   return state
 }
 
 /** What follows from an event that has decided: an outage can't undo it, and is no failure of the command's. */
-async function leaveToOthers(work: Promise<void>): Promise<void> {
+export async function leaveToOthers(work: Promise<void>): Promise<void> {
   try {
     await work
   } catch (error) {
@@ -117,12 +119,11 @@ export function createCommands(parts: {
     let customerId = command.repeatable ? await claims.claimedBy(email, command) : undefined
     if (customerId !== undefined) {
       const state = await customers.load(customerId)
-      if (state.status === 'registered') return state
+      if (isRegistered(state)) return state
       if (state.status !== 'absent' || state.revision !== -1) customerId = undefined
     } else if (await claims.find(email)) throw emailTaken('graphql-input') // before the costly hash
 
-    // One who has subscribed as a guest stays subscribed, unless the input says otherwise.
-    const isSubscribed = registration.isSubscribed ?? (await subscribers.status(email)) === 'subscribed'
+    const guest = await subscribers.status(email)
     const passwordHash = password === undefined ? undefined : await hashPassword(password)
     for (let attempt = 1; ; attempt++) {
       const id = customerId ?? (await freeId(command))
@@ -131,12 +132,9 @@ export function createCommands(parts: {
         // Appended once for each id: where a repetition finds it there, the same event id makes it succeed again.
         const credentialsRevision = passwordHash === undefined ? -1 : await firstCredentials(id, passwordHash, command)
         const { state } = await customers.execute(id, { ...command, repeatable: false }, (state) =>
-          register(
-            state,
-            { ...registration, isSubscribed, customerId: id, credentialsRevision, at: command.at },
-            store,
-          ),
+          register(state, { ...registration, guest, customerId: id, credentialsRevision, at: command.at }, store),
         )
+        if (guest !== 'none') await handOver(email, id, guest, registration.isSubscribed, command)
         return state
       } catch (error) {
         // The id was fenced off by one who took this registration for dead, or was imported: the address may still be free.
@@ -149,12 +147,37 @@ export function createCommands(parts: {
     }
   }
 
-  /** An id that nobody has had: one may have been imported while this instance had its block. */
+  /**
+   * Ends what a guest has subscribed to, once the address is the customer's. One that waits for its confirmation stays where
+   * the customer has not chosen: its link then subscribes the customer. See subscribers.ts for where this is cut off.
+   */
+  async function handOver(
+    email: string,
+    customerId: number,
+    guest: GuestStatus,
+    choice: boolean | null | undefined,
+    command: Command,
+  ): Promise<void> {
+    if (guest !== 'subscribed' && choice == null) return
+    await leaveToOthers(subscribers.handOver(email, customerId, command))
+  }
+
+  /**
+   * An id that nobody has had: one may have been imported while this instance had its block, or be of somebody who was
+   * erased after the backup that the log was restored from.
+   */
   async function freeId(command: Command): Promise<number> {
     for (;;) {
       const id = await ids.nextCustomerId(command)
-      if ((await customers.load(id)).revision === -1) return id
+      if ((await customers.load(id)).revision === -1 && !(await isKeyDestroyed(id))) return id
     }
+  }
+
+  /** As a rule without a read: the keys of the ids around it are in memory. */
+  async function isKeyDestroyed(id: number): Promise<boolean> {
+    const { keys } = eventStore
+    const known = keys?.peek(String(id))
+    return known ? known.key === undefined : ((await keys?.isDestroyed(String(id))) ?? false)
   }
 
   /** The salt differs each time, so what a repetition finds stored counts, not what it would store. */
@@ -171,7 +194,12 @@ export function createCommands(parts: {
     if (caller === null) throw notAuthorized()
     checkNotEmpty(input)
     const customerId = caller.customerId
-    if (input.email == null) return (await execute(caller, command, (state) => decideUpdate(state))).state
+    let guest: GuestStatus = 'none'
+    if (input.email == null) {
+      const { state } = await execute(caller, command, (state) => decideUpdate(state))
+      await handOver(state.email, customerId, guest, input.is_subscribed, command)
+      return state
+    }
 
     const newEmail = input.email
     const before = await signedIn(caller)
@@ -182,23 +210,25 @@ export function createCommands(parts: {
     }
     let previousEmail = before.email
     const { state } = await execute(caller, command, async (state) => {
-      const events = decideUpdate(state)
+      decideUpdate(state) // what is wrong with the input is told before the address is claimed
       previousEmail = state.email
-      if (changesClaim(state.email, newEmail)) {
+      if (movesClaim(state.email, newEmail)) {
         // In every round anew, and after the state was read: see email-claims.ts.
         await claims.claim(newEmail, customerId, command, 'graphql-already-exists')
+        guest = await subscribers.status(newEmail)
       }
-      return events
+      return decideUpdate(state)
     })
+    await handOver(newEmail, customerId, guest, input.is_subscribed, command)
     // Where this is cut off, the next one who wants the address takes the claim over.
-    if (changesClaim(previousEmail, newEmail)) {
-      await leaveToOthers(claims.release(previousEmail, customerId, command))
+    if (movesClaim(previousEmail, newEmail)) {
+      await leaveToOthers(claims.release(previousEmail, customerId, command, newEmail))
     }
     return state
 
     function decideUpdate(state: CustomerDocument): CustomerEvent[] {
       checkUsable(state, command.at, store)
-      const events = update(state, input, store, command.at)
+      const events = update(state, input, store, command.at, guest)
       // The address is what the customer signs in with, and where a forgotten password is set anew.
       const isOther = events.some(({ type }) => type === 'CustomerEmailChanged')
       return isOther ? [...events, ...revokeTokens(caller?.tokenId)] : events
@@ -206,6 +236,9 @@ export function createCommands(parts: {
   }
 
   const changesClaim = (from: string, to: string) => claims.keyOf(from) !== claims.keyOf(to)
+  /** Also where the mailbox stays the same, and its claim may be an earlier release's. */
+  const movesClaim = (from: string, to: string) =>
+    from !== to && (changesClaim(from, to) || claims.keysOf(from).length > 1)
 
   async function changePassword(
     caller: Caller | null,
@@ -252,7 +285,7 @@ export function createCommands(parts: {
     await customers.execute(customerId, command, async (state) => {
       checkUsable(authorize(caller, state), command.at, store)
       const { addresses } = await readAccount(eventStore, customerId)
-      emailKeys = [...new Set([state.email, ...addresses.toReversed()].map(claims.keyOf))]
+      emailKeys = [...new Set([state.email, ...addresses.toReversed()].flatMap(claims.keysOf))]
       return [customerDeleted(emailKeys)]
     })
     const eraser = { actor: command.actor, correlationId: command.correlationId, at: command.at }

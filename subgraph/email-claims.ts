@@ -8,12 +8,15 @@
  * A command of the holder that is still under way was decided on that revision or an older one, so its append conflicts,
  * and it claims again before it decides again (as every round of a command does) - which fails once the claim has moved,
  * and makes the newcomer's append fail if it has not.
+ *
+ * Earlier releases claimed an address under a key of another form of it (schema/email-key.ts). Such a claim counts as long as
+ * its holder uses the address, and moves to the key of today with the holder's next change. No new one is made.
  */
 import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
 import { readNewest } from '../eventstore/read.ts'
 import type { CustomerDocument } from '../projections/customer.ts'
 import { customerStream } from '../projections/fold.ts'
-import { emailKeyOf } from '../schema/email-key.ts'
+import { allEmailKeysOf, emailKeyOf, emailKeysAsTyped, formerEmailKeysOf } from '../schema/email-key.ts'
 import type { EmailEvent } from '../schema/events.ts'
 import { type Command, encodeAll, isCause } from './command.ts'
 import type { Customers } from './customers.ts'
@@ -27,14 +30,19 @@ const GIVE_UP = 4_000
 export interface EmailClaims {
   /** The keyed hash that stands for the address. */
   keyOf(email: string): string
+  /** It, and those by which earlier releases may have known the address. */
+  keysOf(email: string): readonly string[]
   /** The registered customer who uses the address. */
   find(email: string): Promise<CustomerDocument | undefined>
   /** The customer id of a claim that this very command made before: it is being repeated. */
   claimedBy(email: string, command: Command): Promise<number | undefined>
   /** Makes the customer the address's holder. @throws CustomerError (CONFLICT, with `category`) where another one uses it */
   claim(email: string, customerId: number, command: Command, category: Category): Promise<void>
-  /** Gives the address up; nothing where the customer does not hold it. */
-  release(email: string, customerId: number, command: Command): Promise<void>
+  /**
+   * Gives the address up; nothing where the customer does not hold it.
+   * @param inUse an address that the customer has claimed since: where it is the same mailbox, only earlier releases' claims go
+   */
+  release(email: string, customerId: number, command: Command, inUse?: string): Promise<void>
 }
 
 /** @param hashKey keys the hash, so that the log does not tell who is in it to one who guesses addresses */
@@ -44,8 +52,12 @@ export function createEmailClaims(
   hashKey: string,
 ): EmailClaims {
   const keyOf = (email: string) => emailKeyOf(hashKey, email)
+  const keysOf = (email: string) => allEmailKeysOf(hashKey, email)
   const stream = (key: string) => `customerEmail-${key}`
   const newest = async (key: string) => (await readNewest<EmailEvent>(eventStore, stream(key), 1))[0]
+  /** As many reads whoever has the address, and under whichever key: their time does not tell. */
+  const newestOfAll = (email: string) => Promise.all(emailKeysAsTyped(hashKey, email).map(newest))
+  /** @param key of today's form */
   const uses = (state: CustomerDocument, key: string) => state.status === 'registered' && keyOf(state.email) === key
 
   async function append(key: string, event: EmailEvent, revision: number | undefined, command: Command): Promise<void> {
@@ -54,28 +66,53 @@ export function createEmailClaims(
     await eventStore.append(stream(key), encoded ? [encoded] : [], { expected: revision ?? 'no_stream' })
   }
 
+  /** Whether another customer uses the address by an earlier release's claim. */
+  async function isUsedByFormerClaim(email: string, customerId: number): Promise<boolean> {
+    for (const former of formerEmailKeysOf(hashKey, email)) {
+      const last = await newest(former)
+      if (last?.type !== 'EmailClaimed' || last.data.customerId === customerId) continue
+      if (uses(await customers.load(last.data.customerId), keyOf(email))) return true
+    }
+    return false
+  }
+
+  async function releaseKey(key: string, customerId: number, command: Command): Promise<void> {
+    const last = await newest(key)
+    if (last?.type !== 'EmailClaimed' || last.data.customerId !== customerId) return
+    try {
+      await append(key, { type: 'EmailReleased', data: { customerId } }, last.revision, command)
+    } catch (error) {
+      // Someone else has taken it over meanwhile: then it is given up already.
+      if (!(error instanceof WrongExpectedRevision)) throw error
+    }
+  }
+
   return {
     keyOf,
+    keysOf,
 
     async find(email) {
       const key = keyOf(email)
-      const last = await newest(key)
-      if (last?.type !== 'EmailClaimed') return undefined
-      const state = await customers.load(last.data.customerId)
-      return uses(state, key) ? state : undefined
+      for (const last of await newestOfAll(email)) {
+        if (last?.type !== 'EmailClaimed') continue
+        const state = await customers.load(last.data.customerId)
+        if (uses(state, key)) return state
+      }
+      return undefined
     },
 
     async claimedBy(email, command) {
-      const last = await newest(keyOf(email))
-      return last?.type === 'EmailClaimed' && isCause(command, last.metadata.$causationId)
-        ? last.data.customerId
-        : undefined
+      for (const last of await newestOfAll(email)) {
+        if (last?.type === 'EmailClaimed' && isCause(command, last.metadata.$causationId)) return last.data.customerId
+      }
+      return undefined
     },
 
     async claim(email, customerId, command, category) {
       const key = keyOf(email)
       const started = Date.now()
       let seen: { readonly revision: number; readonly at: number } | undefined
+      if (await isUsedByFormerClaim(email, customerId)) throw emailTaken(category)
       for (;;) {
         const last = await newest(key)
         try {
@@ -100,16 +137,9 @@ export function createEmailClaims(
       }
     },
 
-    async release(email, customerId, command) {
-      const key = keyOf(email)
-      const last = await newest(key)
-      if (last?.type !== 'EmailClaimed' || last.data.customerId !== customerId) return
-      try {
-        await append(key, { type: 'EmailReleased', data: { customerId } }, last.revision, command)
-      } catch (error) {
-        // Someone else has taken it over meanwhile: then it is given up already.
-        if (!(error instanceof WrongExpectedRevision)) throw error
-      }
+    async release(email, customerId, command, inUse) {
+      const kept = inUse === undefined ? undefined : keyOf(inUse)
+      for (const key of keysOf(email)) if (key !== kept) await releaseKey(key, customerId, command)
     },
   }
 

@@ -1,5 +1,6 @@
 /** The errors that a caller is meant to see: Magento's message and category, and the ecosystem's code. */
 import { GraphQLError } from 'graphql'
+import { TOKEN_FAULTS, type TokenFault } from '../schema/token-faults.ts'
 
 export type Category =
   | 'graphql-authorization'
@@ -27,9 +28,17 @@ export class CustomerError extends GraphQLError {
 
 export const invalidInput = (message: string) => new CustomerError(message, 'BAD_USER_INPUT', 'graphql-input')
 
-/** Not signed in, or with a token that no longer counts. */
+/** Not signed in. */
 export const notAuthorized = () =>
   new CustomerError("The current customer isn't authorized.", 'UNAUTHENTICATED', 'graphql-authorization')
+
+/** A token came, and does not count. As in Magento, storefronts sign their visitor out by this category. */
+export class TokenRefused extends CustomerError {
+  constructor(fault: TokenFault) {
+    super(TOKEN_FAULTS[fault], 'UNAUTHENTICATED', 'graphql-authentication')
+    this.name = 'TokenRefused'
+  }
+}
 
 /** Signed in, but as somebody else. */
 export const forbidden = (message: string) => new CustomerError(message, 'FORBIDDEN', 'graphql-authorization')

@@ -1,11 +1,12 @@
 /** The GraphQL side: who calls, what is asked, and documents in the schema's shape. */
 import type { GraphQLResolveInfo } from 'graphql'
 import type { EventStore } from '../eventstore/port.ts'
-import type { CustomerAddress, CustomerDocument } from '../projections/customer.ts'
+import { type CustomerAddress, type CustomerDocument, isRegistered } from '../projections/customer.ts'
 import { COUNTRIES, type Country } from '../schema/countries.ts'
 import { type CustomAttributes, isErased } from '../schema/events.ts'
 import { regionsOf } from '../schema/regions.ts'
-import type { CustomAttribute, Store } from '../schema/store.ts'
+import { type CustomAttribute, type Store, viewOf } from '../schema/store.ts'
+import { createAssistance, type Page } from './assistance.ts'
 import { type AttributeReference, createAttributeForms } from './attribute-forms.ts'
 import { createAuditQueries } from './audit-queries.ts'
 import type { Captcha } from './captcha.ts'
@@ -23,7 +24,7 @@ import type { LinkCommands } from './link-commands.ts'
 
 /** What a resolver knows of the request. */
 export interface RequestContext {
-  /** From the token alone; `authorize` compares its generation with the customer's. */
+  /** From the token; `authorize` compares its generation with the customer's. */
   readonly caller: Caller | null
   /** Where a service calls instead. */
   readonly service: ServiceCaller | null
@@ -35,6 +36,12 @@ export interface RequestContext {
   readonly captcha: string | undefined
   /** Whether nobody waits for the answer any more. */
   readonly isGone: () => boolean
+  /** The store view that the client asks for. */
+  readonly view: Store['view']
+  /** Where the answer goes, once it is under way. */
+  readonly reply?: { header(name: string, value: string): unknown }
+  /** The caller's document, where it has been read. */
+  readonly document?: Promise<CustomerDocument>
   /** The signed-in customer, read once for all fields of a request. */
   customer?: Promise<CustomerDocument>
 }
@@ -62,6 +69,7 @@ export function createResolvers(parts: Parts) {
   const groups = store.groups.map(({ id, name }) => ({ uid: toUid(id), name }))
   const storeConfig = toStoreConfig(store)
   const attributes = createAttributeForms(store)
+  const assistance = createAssistance(eventStore)
 
   function command(args: unknown, context: RequestContext, info: GraphQLResolveInfo): Command {
     return createCommand({
@@ -81,9 +89,8 @@ export function createResolvers(parts: Parts) {
   function signedIn(context: RequestContext): Promise<CustomerDocument> {
     const { caller } = context
     if (caller === null) throw notAuthorized()
-    context.customer ??= customers
-      .get(caller.customerId, context.traceparent)
-      .then((document) => authorize(caller, document))
+    const read = () => context.document ?? customers.get(caller.customerId, context.traceparent)
+    context.customer ??= read().then((document) => authorize(caller, document))
     return context.customer
   }
 
@@ -136,7 +143,7 @@ export function createResolvers(parts: Parts) {
         return country
       },
 
-      storeConfig: () => storeConfig,
+      storeConfig: (_: unknown, _args: unknown, { view }: RequestContext) => ({ ...storeConfig, ...toView(view) }),
 
       attributesForm: (_: unknown, { formCode }: { formCode: string }) => attributes.form(formCode),
 
@@ -330,7 +337,7 @@ export function createResolvers(parts: Parts) {
         if (context.service) {
           requireScope(context, 'customers:read')
           const named = await customers.get(Number(reference.id), context.traceparent)
-          return named.status === 'registered' ? toCustomer(named) : null
+          return isRegistered(named) ? toCustomer(named) : null
         }
         const document = await signedIn(context)
         if (document.id !== Number(reference.id)) throw forbidden("The current customer isn't authorized.")
@@ -353,6 +360,12 @@ export function createResolvers(parts: Parts) {
           },
           total_count: addresses.length,
         }
+      },
+
+      /** The customer's own; for services it is the same as the account's history. */
+      admin_assistance_actions({ id }: { id: number }, page: Page, context: RequestContext) {
+        if (context.service) requireScope(context, 'customers:audit')
+        return assistance(id, page)
       },
 
       custom_attributes: (
@@ -383,6 +396,21 @@ export function createResolvers(parts: Parts) {
         { custom_attributesV2 }: { custom_attributesV2: readonly AttributeView[] },
         { attributeCodes }: AttributeCodes,
       ) => chosen(custom_attributesV2, attributeCodes),
+    },
+
+    CustomerGroupStorefront: {
+      /** Other subgraphs know a group by its uid alone. */
+      __resolveReference: ({ uid }: { uid: string }) => ({ uid }),
+      name: ({ uid }: { uid: string }) =>
+        store.account.shareAllGroups ? (groups.find((group) => group.uid === uid)?.name ?? null) : null,
+    },
+
+    StoreConfig: {
+      /** The settings of accounts hold for all store views, also for those that only other subgraphs know. */
+      __resolveReference: ({ store_code }: { store_code: string }) => {
+        const view = viewOf(store, store_code) ?? { id: null, code: store_code, locale: null }
+        return { ...storeConfig, id: view.id, store_code, locale: view.locale }
+      },
     },
 
     AttributeValueInterface: {
@@ -456,13 +484,12 @@ function toCountry({ id, alpha3, name }: Country) {
   }
 }
 
+const toView = ({ id, code, locale }: Store['view']) => ({ id, store_code: code, locale })
+
 /** The settings as Magento's StoreConfig has them: numbers of passwords are texts there. */
-function toStoreConfig({ view, account, password, newsletter, countries, token }: Store) {
+function toStoreConfig({ account, password, newsletter, countries, token }: Store) {
   const { shoppingAssistance } = account
   return {
-    id: view.id,
-    store_code: view.code,
-    locale: view.locale,
     autocomplete_on_storefront: false,
     create_account_confirmation: account.confirmationRequired,
     customer_access_token_lifetime: token.lifetimeMinutes / 60,

@@ -20,24 +20,27 @@ import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.
 import { type LoadLimits, NO_LOAD_LIMITS } from '../runtime/configuration.ts'
 import { createDocumentBudget, MAX_DOCUMENT_TOKENS } from '../runtime/document-budget.ts'
 import { shedLoad } from '../runtime/load-shedding.ts'
-import { answersProbe, within } from '../runtime/time-limits.ts'
+import { answersProbe } from '../runtime/time-limits.ts'
 import { isTracing, parseTraceparent, startSpan, type TracedSpan } from '../runtime/tracing.ts'
 import { createMailTokens } from '../schema/mail-tokens.ts'
-import { store as defaultStore, type Store } from '../schema/store.ts'
+import { store as defaultStore, type Store, viewOf } from '../schema/store.ts'
+import { type TokenFault, tokenChallenge } from '../schema/token-faults.ts'
 import { createAccessLog } from './access-log.ts'
+import { countOutcomes, limitTime, stopForNobody } from './around-resolvers.ts'
 import { createCaptcha } from './captcha.ts'
-import { schemaRules } from './closed-schema.ts'
-import { createCommandIds, MUTATION_MS } from './command.ts'
+import { schemaRules, withoutSuggestion } from './closed-schema.ts'
+import { createCommandIds } from './command.ts'
 import { createCommands } from './customer-commands.ts'
 import { createCustomers } from './customers.ts'
 import { createEmailClaims } from './email-claims.ts'
 import { separateEntities } from './entities.ts'
-import { CustomerError, serviceUnavailable } from './errors.ts'
+import { CustomerError, invalidInput, serviceUnavailable, TokenRefused } from './errors.ts'
 import { createTracedExecution, type TracedRequest } from './ftv1.ts'
 import { createCredentials } from './identity/credentials.ts'
 import { createHashKinds, createPasswordChecks } from './identity/password-checks.ts'
 import { createSignIn } from './identity/sign-in.ts'
 import type { Keys } from './identity/subgraph-keys.ts'
+import { type Admission, createTokenGate, GUEST } from './identity/token-gate.ts'
 import { createTokens } from './identity/tokens.ts'
 import { createIds } from './ids.ts'
 import { createLinkCommands } from './link-commands.ts'
@@ -45,6 +48,7 @@ import { guardLog } from './log-guard.ts'
 import { createResolvers, type RequestContext } from './resolvers.ts'
 import { createSubscribers } from './subscribers.ts'
 import { limitTexts } from './text-limits.ts'
+import { tidyEmails } from './tidy-emails.ts'
 import { serveTokenIntrospection } from './token-introspection.ts'
 
 export interface SubgraphOptions {
@@ -86,7 +90,7 @@ const typeDefs = readFileSync(new URL('../schema/customer.graphql', import.meta.
  * @throws ConfigurationError for a token signing key that is not an Ed25519 private key
  */
 export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyInstance> {
-  const { readModel, keys, secret, store = defaultStore() } = options
+  const { readModel, keys, secret, introspection = true, store = defaultStore() } = options
   const app = Fastify({
     logger: options.logger ?? false,
     logController: new LogController({ disableRequestLogging: true }),
@@ -177,7 +181,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   const passwords = createPasswordChecks(createHashKinds(eventStore), (kind) => hashes.inc({ kind }))
   const signIn = createSignIn({ eventStore, customers, claims, credentials, passwords, access, store })
   const tokens = createTokens(keys.tokenSigningKey, store.token.lifetimeMinutes)
-  const subscribers = createSubscribers(eventStore, claims.keyOf)
+  const subscribers = createSubscribers(eventStore, claims.keysOf)
   const accounts = { eventStore, customers, claims, credentials, signIn, subscribers, access, store }
   const commands = createCommands({ ...accounts, ids: createIds(eventStore) })
   const links = createLinkCommands({ ...accounts, tokens: createMailTokens(keys.emailHashKey) })
@@ -203,9 +207,11 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   for (const root of [resolvers.Query, resolvers.Mutation]) {
     countOutcomes(root, (operation, outcome) => operations.inc({ operation, outcome }))
   }
+  const gate = createTokenGate(tokens, customers)
+  const admissions = new WeakMap<FastifyRequest, Admission>()
   const modules = [{ typeDefs: parse(typeDefs), resolvers }]
-  const buildSchema = () => limitTexts(separateEntities(buildSubgraphSchema(modules)))
-  const validationRules = schemaRules(options.introspection ?? true, secret !== undefined)
+  const buildSchema = () => gate.refuseRevoked(limitTexts(tidyEmails(separateEntities(buildSubgraphSchema(modules)))))
+  const validationRules = schemaRules(introspection, secret !== undefined)
   const executeTraced = createTracedExecution(buildSchema(), validationRules)
   const schema = buildSchema()
   const countDocument = createDocumentBudget(() => app.graphql.replaceSchema(schema))
@@ -235,14 +241,47 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
             new GraphQLError('This subgraph answers its gateway only.', { extensions: { code: 'FORBIDDEN' } }),
           )
         }
-        const traced = request.headers['apollo-federation-include-trace'] === 'ftv1' && tracedRequest(request)
-        if (traced) return void answerTraced(traced, reply).catch(done)
-        const document = keyByOperation(request)
-        if (document !== undefined) countDocument(document)
-        done()
+        if (viewOf(store, request.headers.store) === undefined) return refuse(reply, 200, STORE_NOT_FOUND)
+        const admission = admit(request)
+        if (!(admission instanceof Promise)) return goOn(admission, request, reply, done)
+        admission.then((admission) => goOn(admission, request, reply, done), done)
       },
     },
   })
+
+  function goOn(
+    admission: Admission | TokenFault,
+    request: FastifyRequest,
+    reply: FastifyReply,
+    done: (error?: Error) => void,
+  ): void {
+    if (typeof admission === 'string') {
+      refuse(reply, 401, new TokenRefused(admission))
+      return
+    }
+    admissions.set(request, admission)
+    const traced = request.headers['apollo-federation-include-trace'] === 'ftv1' && tracedRequest(request)
+    if (traced) {
+      answerTraced(traced, reply).catch(done)
+      return
+    }
+    const document = keyByOperation(request)
+    if (document !== undefined) countDocument(document)
+    done()
+  }
+
+  function admit(request: FastifyRequest) {
+    const { query, operationName } = (request.body ?? request.query ?? {}) as Partial<TracedRequest>
+    const { authorization } = request.headers
+    return gate.admit({ authorization, query, operationName, traceparent: () => traceparentOf(request) })
+  }
+
+  /** Answers with one error, and executes nothing. */
+  function refuse(reply: FastifyReply, statusCode: number, error: CustomerError): void {
+    errorsByCode.inc({ code: String(error.extensions.code) })
+    if (error instanceof TokenRefused) reply.header('www-authenticate', tokenChallenge(error.message))
+    reply.code(statusCode).send({ errors: [{ message: error.message, extensions: error.extensions }] })
+  }
 
   /** Whether the request carries the secret, where there is one. */
   function isAllowed(request: FastifyRequest): boolean {
@@ -250,6 +289,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   }
 
   async function answerTraced(traced: TracedRequest, reply: FastifyReply): Promise<void> {
+    Object.assign(traced.context, { reply })
     const result = await executeTraced(traced)
     const { statusCode, response } = result.errors
       ? formatErrors(result, traced.context as RequestContext)
@@ -272,6 +312,8 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   function traceparentOf(request: FastifyRequest): string | undefined {
     const parent = parseTraceparent(request.headers.traceparent)
     if (!isTracing()) return parent
+    const begun = spans.get(request)
+    if (begun) return begun.traceparent
     const span = startSpan('graphql', { kind: 'server', parent })
     spans.set(request, span)
     return span.traceparent
@@ -279,10 +321,12 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
 
   function requestContext(request: FastifyRequest): RequestContext {
     const { headers } = request
-    const caller = tokens.verify(headers.authorization)
+    const { caller, service, customer } = admissions.get(request) ?? GUEST
     return {
-      caller: caller && 'customerId' in caller ? caller : null,
-      service: caller && 'service' in caller ? caller : null,
+      caller,
+      service,
+      ...(customer && { document: customer }),
+      view: viewOf(store, headers.store) ?? store.view,
       client: { address: clientAddress(request), userAgent: text(headers['user-agent'])?.slice(0, MAX_USER_AGENT) },
       correlationId: correlationIdOf(headers['x-correlation-id']),
       traceparent: traceparentOf(request),
@@ -304,9 +348,16 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
 
   /** Expected errors as they are; anything else logged whole and shown masked. */
   function formatErrors(execution: ExecutionResult, context: RequestContext) {
-    const errors = (execution.errors ?? []).flatMap((error) => validationErrors(error) ?? [present(error, context)])
+    const errors = (execution.errors ?? [])
+      .flatMap((error) => validationErrors(error) ?? [present(error, context)])
+      .map((error) => (introspection ? error : withoutSuggestion(error)))
     for (const error of errors)
       errorsByCode.inc({ code: String(error.extensions?.code ?? 'GRAPHQL_VALIDATION_FAILED') })
+    if (isRefusedToken(execution)) {
+      const [{ message, extensions }] = errors as [GraphQLError]
+      context.reply?.header('www-authenticate', tokenChallenge(message))
+      return { statusCode: 401, response: { errors: [{ message, extensions }] } as never }
+    }
     const refused = execution.data == null && errors.some(({ path }) => path === undefined)
     const statusCode = refused
       ? ((execution.errors?.[0]?.originalError as { statusCode?: number })?.statusCode ?? 400)
@@ -364,6 +415,19 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   return app
 }
 
+const STORE_NOT_FOUND = invalidInput('Requested store is not found')
+
+/**
+ * Whether nothing came of an operation because its token was revoked: then the whole request is refused, as Magento does. Where
+ * an earlier field was answered, as when it ended the token itself, the error stays at its field.
+ */
+function isRefusedToken({ data, errors = [] }: ExecutionResult): boolean {
+  const isAnswered = data != null && Object.values(data).some((value) => value !== null)
+  return (
+    errors.length > 0 && !isAnswered && errors.every((error) => (error.originalError ?? error) instanceof TokenRefused)
+  )
+}
+
 /** What is answered to a request while the process is overloaded. */
 const OVERLOADED = JSON.stringify({ errors: [serviceUnavailable()] })
 
@@ -387,62 +451,6 @@ function withoutNulls(body: unknown): void {
   if (typeof body !== 'object' || body === null) return
   const members = body as Record<string, unknown>
   for (const name of ['extensions', 'persisted']) if (members[name] === null) delete members[name]
-}
-
-type Resolve = (...args: never[]) => unknown
-
-/** A mutation that takes so long, in milliseconds, has waited for a store. */
-const LONG_MS = 3_000
-
-/**
- * Answers each mutation within {@link MUTATION_MS}, however many calls of a store it makes: a store that hangs costs the
- * caller one wait. Once a mutation has taken long, the request's further ones are refused at once.
- */
-function limitTime(mutations: object): void {
-  const late = new WeakSet<object>()
-  const fields = mutations as Record<string, (root: unknown, args: unknown, context: object, info: unknown) => unknown>
-  for (const [name, resolve] of Object.entries(fields)) {
-    fields[name] = async (root, args, context, info) => {
-      if (late.has(context)) throw serviceUnavailable()
-      const began = performance.now()
-      try {
-        return await within(MUTATION_MS, Promise.resolve(resolve(root, args, context, info)), serviceUnavailable)
-      } finally {
-        if (performance.now() - began > LONG_MS) late.add(context)
-      }
-    }
-  }
-}
-
-/** Queries whose caller has gone away begin nothing more: nobody reads the answer. */
-function stopForNobody(resolvers: object): void {
-  const fields = resolvers as Record<
-    string,
-    (source: unknown, args: never, context: RequestContext, info: never) => unknown
-  >
-  for (const [name, resolve] of Object.entries(fields)) {
-    fields[name] = (source, args, context, info) => {
-      if (context.isGone()) throw serviceUnavailable()
-      return resolve(source, args, context, info)
-    }
-  }
-}
-
-/** Has each resolver's outcome told: `answered`, or `failed` where it throws. */
-function countOutcomes(resolvers: object, told: (operation: string, outcome: 'answered' | 'failed') => void): void {
-  const fields = resolvers as Record<string, Resolve>
-  for (const [name, resolve] of Object.entries(fields)) {
-    fields[name] = async (...args) => {
-      try {
-        const answer = await resolve(...args)
-        told(name, 'answered')
-        return answer
-      } catch (error) {
-        told(name, 'failed')
-        throw error
-      }
-    }
-  }
 }
 
 function carries(request: FastifyRequest, secret: string): boolean {

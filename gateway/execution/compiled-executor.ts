@@ -15,7 +15,7 @@ import type { SubgraphClient } from '../subgraphs/client.ts'
 import { withClientPaths } from './client-paths.ts'
 import { type CompiledPlan, compilePlan } from './compiled-plan.ts'
 import { complete } from './complete.ts'
-import { answerText, type ExecutionAnswer, type Executor, type PlannedOperation } from './executor.ts'
+import { answerText, type ExecutionAnswer, type Executor, firstCategory, type PlannedOperation } from './executor.ts'
 import { type Execution, NOTHING_YET } from './fetch.ts'
 import { compileSerialiser } from './serialise.ts'
 import { type Field, type Shape, shapeOf, unreachableFields } from './shape.ts'
@@ -75,7 +75,11 @@ export function createCompiledExecutor(
         return answerText(completed.data, [...errors, ...completed.errors])
       }
       if (errors.length === 0) return { text: `{"data":${text}}`, hasErrors: false }
-      return { text: `{"data":${text},"errors":${JSON.stringify(errors)}}`, hasErrors: true }
+      return {
+        text: `{"data":${text},"errors":${JSON.stringify(errors)}}`,
+        hasErrors: true,
+        category: firstCategory(errors),
+      }
     }
 
     return async (request) => {

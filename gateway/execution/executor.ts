@@ -47,6 +47,14 @@ export interface ExecutionAnswer {
   /** The answer's body: JSON with `data`, and `errors` where there are any. */
   readonly text: string
   readonly hasErrors: boolean
+  /** The first category of Magento's among its errors (`extensions.category`), in the order in which they stand there. */
+  readonly category?: string | undefined
+}
+
+/** See {@link ExecutionAnswer.category}. */
+export function firstCategory(errors: readonly GraphQLFormattedError[]): string | undefined {
+  for (const { extensions } of errors) if (typeof extensions?.category === 'string') return extensions.category
+  return undefined
 }
 
 /**
@@ -61,7 +69,7 @@ export type Executor = (operation: PlannedOperation) => Execute
 /** An answer's body. */
 export function answerText(data: unknown, errors: readonly GraphQLFormattedError[]): ExecutionAnswer {
   const text = JSON.stringify(errors.length > 0 ? { data: data ?? null, errors } : { data: data ?? null })
-  return { text, hasErrors: errors.length > 0 }
+  return { text, hasErrors: errors.length > 0, category: firstCategory(errors) }
 }
 
 /** An answer that is larger than the gateway gives. */

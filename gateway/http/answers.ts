@@ -11,6 +11,8 @@ export interface Answer {
   readonly text: string
   /** Why the request was not executed; undefined where it was. */
   readonly error: RequestError | undefined
+  /** Magento's category of the first error that has one, of an executed request. */
+  readonly category?: string | undefined
 }
 
 /** Set on every answer: it is data for one client, not a page, and must be neither sniffed nor stored. */

@@ -1,5 +1,6 @@
 /** Bearer tokens, verified at the gateway: a forged or revoked one costs no subgraph call. */
 import { LRUCache } from 'lru-cache'
+import type { TokenFault } from '../../schema/token-faults.ts'
 import type { Claims } from '../planning/authorization.ts'
 import { createTokenVerifier, InvalidToken, type KeySource } from './tokens.ts'
 
@@ -19,12 +20,15 @@ const STALE_MS = 800
 export interface Verdict {
   readonly isAllowed: boolean
   readonly claims: Claims
+  /** Why it may not. */
+  readonly fault?: TokenFault
   /** The final verdict, where the token's status is still being checked. A query may begin in the meantime. */
   readonly settled?: Promise<Verdict>
 }
 
 export const GUEST: Verdict = { isAllowed: true, claims: undefined }
-const DEAD: Verdict = { isAllowed: false, claims: undefined }
+const dead = (fault: TokenFault): Verdict => ({ isAllowed: false, claims: undefined, fault })
+const REVOKED = dead('revoked')
 
 /** The outcome of checking a token's status. */
 export type CheckOutcome = 'active' | 'revoked' | 'failed'
@@ -71,7 +75,7 @@ export function createAuthentication(keys: KeySource, { isActive, onCheck }: Sta
     const asking: Promise<Verdict> = check(known.token).then(
       (active) => {
         onCheck?.(active ? 'active' : 'revoked')
-        if (!active) known.verdict = DEAD
+        if (!active) known.verdict = REVOKED
         // An answer to a check from before the doubt says nothing about the present.
         if (known.asking === asking) {
           known.asking = undefined
@@ -106,15 +110,16 @@ export function createAuthentication(keys: KeySource, { isActive, onCheck }: Sta
     if (token === undefined) return GUEST
     return verify(token).then(
       () => {
-        const verdict = { isAllowed: true, claims: claimsOf(token) }
+        const claims = claimsOf(token)
+        const verdict = { isAllowed: true, claims }
         // Only the signature was verified again: what is known of its status stays.
         const foundAt = known?.foundAt ?? Number.NEGATIVE_INFINITY
-        const until = Date.now() + TRUSTED_MS
+        const until = Math.min(Date.now() + TRUSTED_MS, expiryOf(claims))
         const next: Known = { until, token, verdict: known?.verdict ?? verdict, foundAt, asking: undefined }
         trusted.set(authorization, next)
         return verdictOf(next)
       },
-      (error: unknown) => (error instanceof InvalidToken ? DEAD : GUEST),
+      (error: unknown) => (error instanceof InvalidToken ? dead(error.fault) : GUEST),
     )
   }
 
@@ -127,6 +132,9 @@ export function createAuthentication(keys: KeySource, { isActive, onCheck }: Sta
 
   return Object.assign(authenticate, { doubt })
 }
+
+/** When a verified token ends, in milliseconds since the epoch. */
+const expiryOf = (claims: Claims): number => Number((claims as { readonly exp?: unknown } | undefined)?.exp) * 1_000
 
 /** @param token that has been verified */
 function claimsOf(token: string): Claims {

@@ -3,8 +3,9 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { clientKey } from '../../runtime/client-address.ts'
 import { isTracing, startSpan, type TracedSpan } from '../../runtime/tracing.ts'
+import { tokenChallenge } from '../../schema/token-faults.ts'
 import { type Cancellation, Cancelled } from '../cancellation.ts'
-import { RequestError, requestError } from '../errors.ts'
+import { RequestError, requestError, TokenRefused, throwRefusedToken } from '../errors.ts'
 import { answerTooLarge, type ExecutionRequest } from '../execution/executor.ts'
 import type { ServedGraph } from '../graph.ts'
 import type { CountRequest, Metrics, Outcome } from '../metrics.ts'
@@ -42,10 +43,6 @@ export interface Pipeline {
   readonly countUnknown: CountRequest
 }
 
-/** For a token that is forged, expired or revoked. As in Magento, storefronts sign their visitor out by this category. */
-const deadToken = requestError("The current customer isn't authorized.", 'UNAUTHENTICATED', {
-  category: 'graphql-authentication',
-})
 const NO_VALUES: Readonly<Record<string, unknown>> = Object.freeze({})
 const NO_HEADERS: readonly string[] = Object.freeze([])
 
@@ -65,6 +62,9 @@ export class GraphQLCall implements ExecutionRequest {
   readonly #span: TracedSpan
   #planned = this.#started
   #subgraphMs = 0
+  #subgraphAnswers = 0
+  /** The first answer of a subgraph that refused the token. */
+  #refusal: string | undefined
   #outcome: Outcome = 'rejected'
   #operation: Operation | undefined
   /** Of what admission let in. */
@@ -116,21 +116,33 @@ export class GraphQLCall implements ExecutionRequest {
       let verdict = known instanceof Promise ? await known : known
       // A query begins while the token's status is being asked for, and its answer is thrown away if the token was revoked.
       if (verdict.settled && (operation.type !== 'query' || operation.restricted)) verdict = await verdict.settled
-      if (!verdict.isAllowed) throw deadToken
+      // Some operations ignore the token. It then does not reach the subgraphs.
+      if (!verdict.isAllowed && !operation.ignoresToken) throw new TokenRefused(verdict.fault)
       const { execute, plan } = operation.restricted?.(verdict.claims) ?? operation
       const entrance = admission.enter(this.#client, cost, this.#departure)
       if (entrance) await entrance
       this.#admittedCost = cost
       this.variables = variables
       this.values = values
-      this.headers = this.#pipeline.subgraphHeaders(this.#request, this.#span.traceparent)
+      this.headers = this.#pipeline.subgraphHeaders(this.#request, this.#span.traceparent, !verdict.isAllowed)
       if (operation.type === 'query') this.cancellation = this.#departure
       const result = await execute(this)
-      if (verdict.settled && !(await verdict.settled).isAllowed) throw deadToken
+      if (verdict.settled) {
+        const final = await verdict.settled
+        if (!final.isAllowed) throw new TokenRefused(final.fault)
+      }
+      // The customer subgraph refused the token. Other parts of a mutation may have been executed: their answers are kept.
+      if (this.#refusal !== undefined && (operation.type === 'query' || this.#subgraphAnswers === 1)) {
+        throwRefusedToken(this.#refusal)
+      }
       if (isLongerThan(result.text, answerLimit)) throw answerTooLarge(answerLimit)
       this.#outcome = result.hasErrors ? 'errors' : 'success'
       const isPlanShown = showPlans && this.#request.headers['x-query-plan']
-      return { text: isPlanShown ? withPlan(result.text, plan(values)) : result.text, error: undefined }
+      return {
+        text: isPlanShown ? withPlan(result.text, plan(values)) : result.text,
+        error: undefined,
+        category: result.category,
+      }
     } catch (error) {
       return this.#refuse(error)
     } finally {
@@ -155,7 +167,9 @@ export class GraphQLCall implements ExecutionRequest {
     return mask(error, this.#request)
   }
 
-  received({ milliseconds, headers }: RawAnswer): void {
+  received({ status, text, milliseconds, headers }: RawAnswer): void {
+    this.#subgraphAnswers++
+    if (status === 401) this.#refusal ??= text
     this.#subgraphMs += milliseconds
     this.#pipeline.returnHeaders?.(this.#reply, headers)
   }
@@ -184,7 +198,10 @@ export class GraphQLCall implements ExecutionRequest {
   }
 
   #refuse(error: unknown): Answer {
-    if (error === deadToken) this.#reply.header('www-authenticate', 'Bearer error="invalid_token"')
+    if (error instanceof TokenRefused) {
+      this.#reply.header('www-authenticate', tokenChallenge(error.message))
+      this.#pipeline.authentication?.doubt(this.#request.headers.authorization)
+    }
     if (error instanceof RequestError) {
       noteOverload(error, this.#reply, this.#pipeline.metrics)
       return { text: errorBody(error.errors), error }

@@ -6,7 +6,7 @@ import { errorBody, SECURITY_HEADERS } from './answers.ts'
 import { createBodyAdmission } from './body-admission.ts'
 import { cancelOnClose, settle } from './disconnects.ts'
 import { GraphQLCall, type Pipeline } from './graphql-call.ts'
-import { checkCrossSite, contentTypes, negotiate, statusOf } from './negotiation.ts'
+import { checkCrossSite, contentTypes, type ErrorStatus, executedStatus, negotiate, statusOf } from './negotiation.ts'
 import { type GraphQLRequest, readBody, readParameters } from './request.ts'
 
 export interface GraphQLRoutesOptions {
@@ -15,11 +15,13 @@ export interface GraphQLRoutesOptions {
   readonly bodyLimit: number
   /** Requests in one batch; 0: batches are refused. */
   readonly batchLimit: number
+  /** The status of answers with errors: see {@link executedStatus}. */
+  readonly errorStatus: ErrorStatus | undefined
 }
 
 /** The Fastify plugin. */
 export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, options, done) => {
-  const { pipeline, bodyLimit, batchLimit } = options
+  const { pipeline, bodyLimit, batchLimit, errorStatus } = options
   const { limits, countUnknown } = pipeline
   let isClosing = false
   app.addHook('preClose', (done) => {
@@ -51,7 +53,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
         const call = new GraphQLCall(pipeline, request, reply, departure, isRead)
         const answer = await call.answer(sent as GraphQLRequest)
         text = answer.text
-        status = answer.error ? statusOf(answer.error, media) : 200
+        status = answer.error ? statusOf(answer.error, media) : executedStatus(answer.category, media, errorStatus)
       }
     } catch (error) {
       if (!(error instanceof RequestError)) throw error

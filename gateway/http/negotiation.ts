@@ -65,20 +65,56 @@ export function isOrigin(text: string): boolean {
   return /^[a-z][a-z\d+.-]*:\/\/[^\s*/?#]+$/.test(text) // of an app: capacitor://localhost
 }
 
-/** The last two are what storefronts for Magento send with a GET. */
-const ASKED_FIRST = ['apollo-require-preflight', 'x-apollo-operation-name', 'authorization', 'store']
+/** Which status an answer with errors has after execution: see {@link executedStatus}. */
+export const ERROR_STATUSES = ['magento', 'spec'] as const
+export type ErrorStatus = (typeof ERROR_STATUSES)[number]
+
+/**
+ * The status of an answer after execution. Magento's (since 2.4.8): by the first error that has a category. Of GraphQL over
+ * HTTP: 200, which is what `application/graphql-response+json` always has.
+ * @param setting undefined: Magento's for clients that ask for `application/json`, else the specification's
+ */
+export function executedStatus(
+  category: string | undefined,
+  media: MediaType,
+  setting: ErrorStatus | undefined,
+): number {
+  if (category === undefined || media === 'graphql') return 200
+  if ((setting ?? (media === 'json' ? 'magento' : 'spec')) === 'spec') return 200
+  if (category === 'graphql-authentication') return 401
+  return category === 'graphql-authorization' ? 403 : 200
+}
+
+/** Those after the first two are what storefronts for Magento send with a GET. */
+const ASKED_FIRST = [
+  'apollo-require-preflight',
+  'x-apollo-operation-name',
+  'authorization',
+  'content-currency',
+  'preview-version',
+  'store',
+  'x-adobe-company',
+  'x-captcha',
+  'x-magento-cache-id',
+  'x-recaptcha',
+]
+/** A content type that is well formed, and not one of those that a page may send anywhere unasked. */
+const CONTENT_TYPE = /^\s*([\w!#$&^.+-]+\/[\w!#$&^.+-]+)\s*(;|$)/
+const SIMPLE_TYPES = new Set(['application/x-www-form-urlencoded', 'multipart/form-data', 'text/plain'])
 
 /**
  * Refuses what a web page of another origin could send without a preflight (a "simple" request): the timing of its answer
- * would leak data, or the visitor's cookies would be sent along. POSTs are always asked for first, by their content type; a GET counts as a
- * browser's by its headers. A page that may send it has one of {@link ASKED_FIRST} in it, which no page can send to
- * another origin unasked.
+ * would leak data, or the visitor's cookies would be sent along. POSTs are always asked for first, by their content type; a
+ * GET counts as a browser's by its headers. A page that may send it has one of {@link ASKED_FIRST} in it, or a content type
+ * such as `application/json`, which no page can send to another origin unasked.
  * @throws RequestError 403
  */
 export function checkCrossSite(headers: IncomingHttpHeaders): void {
   const site = headers['sec-fetch-site']
   if (site === 'same-origin' || site === 'none') return
   if (ASKED_FIRST.some((name) => headers[name])) return
+  const type = CONTENT_TYPE.exec(headers['content-type'] ?? '')?.[1]?.toLowerCase()
+  if (type !== undefined && !SIMPLE_TYPES.has(type)) return
   const isBrowser = site !== undefined || headers.origin !== undefined || headers['user-agent']?.startsWith('Mozilla/')
   if (!isBrowser) return
   throw requestError(

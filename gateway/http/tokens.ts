@@ -1,11 +1,18 @@
 /** Verifies the customer subgraph's tokens elsewhere: at the gateway, and in other subgraphs. */
 import { createPublicKey, type JsonWebKey } from 'node:crypto'
 import { createVerifier, TokenError } from 'fast-jwt'
+import type { TokenFault } from '../../schema/token-faults.ts'
 
 /** A token that is forged, expired or not a token at all. */
 export class InvalidToken extends Error {
   override readonly name = 'InvalidToken'
   readonly code = 'GTW_ERR_INVALID_TOKEN'
+  readonly fault: TokenFault
+
+  constructor(message: string, fault: TokenFault = 'unreadable') {
+    super(message)
+    this.fault = fault
+  }
 }
 
 /**
@@ -35,6 +42,7 @@ export function createTokenVerifier(source: KeySource): (token: string) => Promi
       return sub
     } catch (error) {
       if (!(error instanceof TokenError)) throw error
+      if (error.code === TokenError.codes.expired) throw new InvalidToken(error.message, 'expired')
       if (error.code !== TokenError.codes.keyFetchingError) throw new InvalidToken(error.message)
       throw error.originalError ?? error
     }

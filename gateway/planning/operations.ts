@@ -45,6 +45,8 @@ export interface Operation {
   readonly sensitiveFields: (values: Readonly<Record<string, unknown>>) => number
   /** Whether it may end the token that it comes with. */
   readonly mayEndToken: boolean
+  /** Whether it is carried out as a guest's where it comes with a token that does not count. */
+  readonly ignoresToken: boolean
 }
 
 /** An operation without what a client may not have. */
@@ -100,6 +102,7 @@ export function createOperations(supergraph: LoadedSupergraph, options: Operatio
     const percent = /^percent\(([\d.]+)\)$/.exec(label)?.[1]
     return percent === undefined ? activeLabels.includes(label) : Math.random() * 100 < Number(percent)
   }
+  const messages = messageOptions(options)
   const read = createReader(supergraph, options)
   const prepare = createPreparation(supergraph, readCosts(supergraph.fullSchema), options)
   const cacheOf = <Value extends object>() =>
@@ -167,7 +170,7 @@ export function createOperations(supergraph: LoadedSupergraph, options: Operatio
       if (declared.length === 0) return { variables: literals ?? NO_VALUES, values: literals ?? NO_VALUES }
       const whole = defaults ? { ...defaults, ...sent } : sent
       const settled = hasRawNumbers || defaults ? settleVariables(supergraph.schema, declared, whole) : whole
-      const { coerced, errors } = getVariableValues(supergraph.schema, declared, settled, { maxErrors: 20 })
+      const { coerced, errors } = getVariableValues(supergraph.schema, declared, settled, messages)
       if (errors) throw withCode(errors, 'BAD_USER_INPUT')
       if (!literals) return { variables: settled, values: coerced }
       return { variables: { ...settled, ...literals }, values: { ...coerced, ...literals } }
@@ -175,11 +178,13 @@ export function createOperations(supergraph: LoadedSupergraph, options: Operatio
   }
 }
 
+/** Suggestions of names would reveal the schema name by name. */
+const messageOptions = ({ introspection }: OperationsOptions) => ({ maxErrors: 20, hideSuggestions: !introspection })
+
 /** Reads documents. @returns what throws RequestError for one that is not valid, or larger than the limits */
-function createReader(
-  supergraph: LoadedSupergraph,
-  { introspection, limits }: OperationsOptions,
-): (source: string) => DocumentNode {
+function createReader(supergraph: LoadedSupergraph, options: OperationsOptions): (source: string) => DocumentNode {
+  const { introspection, limits } = options
+  const messages = messageOptions(options)
   const rules = introspection ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule]
   return (source) => {
     if (isTooDeep(source)) throw tooDeep()
@@ -192,7 +197,7 @@ function createReader(
     // Before validation, which some documents make long.
     const excesses = checkDocument(document, limits)
     if (excesses.length > 0) throw new RequestError(excesses)
-    const errors = validate(supergraph.schema, document, rules, { maxErrors: 20 })
+    const errors = validate(supergraph.schema, document, rules, messages)
     if (errors.length > 0) throw withCode(errors, 'GRAPHQL_VALIDATION_FAILED')
     return supergraph.plannable(document)
   }

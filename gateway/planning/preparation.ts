@@ -1,6 +1,7 @@
 /** From a valid document to an operation that can be executed: planned and compiled. */
 import type { QueryPlan } from '@apollo/query-planner'
 import { type DocumentNode, GraphQLError } from 'graphql'
+import { ignoresToken } from '../../schema/token-faults.ts'
 import type { Execute, PlannedOperation } from '../execution/executor.ts'
 import type { CountRequest } from '../metrics.ts'
 import { type Costs, costOf } from './document-limits.ts'
@@ -57,6 +58,7 @@ export function createPreparation(
       count: countOf(node.name?.value ?? '', node.operation),
       sensitiveFields: countSensitiveFields(document, node),
       mayEndToken: mayEndToken(document, node),
+      ignoresToken: ignoresToken(document, node),
     }
   }
 

@@ -15,7 +15,7 @@ export function choose(document: DocumentNode, name: string | undefined): Operat
   if (first && wanted.length === 1) return first
   throw requestError(
     name !== undefined
-      ? `Unknown operation named "${name}".`
+      ? `Unknown operation named "${shortened(name)}".`
       : all.length > 1
         ? 'Must provide operation name if query contains multiple operations.'
         : 'Must provide an operation.',

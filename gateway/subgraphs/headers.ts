@@ -24,21 +24,23 @@ const RESERVED = new Set([
 
 /**
  * Returns a function that makes the headers of a request's subgraph calls: names and values in turn, as undici takes them.
- * Its second argument: the traceparent of the gateway's own span, in place of the client's.
+ * Its further arguments: the traceparent of the gateway's own span, in place of the client's; whether the client's token stays
+ * behind.
  * @param names of the client's headers that go down, besides traceparent
  * @throws TypeError for a header that can't
  */
 export function createSubgraphHeaders(
   names: readonly string[],
-): (request: FastifyRequest, traceparent?: string) => readonly string[] {
+): (request: FastifyRequest, traceparent?: string, withoutToken?: boolean) => readonly string[] {
   const forwarded = checked(names)
-  return ({ headers, ip, id }, traceparent) => {
+  return ({ headers, ip, id }, traceparent, withoutToken) => {
     const result = ['content-type', 'application/json', 'accept', 'application/json', 'x-forwarded-for', ip]
     result.push('x-correlation-id', id)
     const trace = traceparent || parseTraceparent(headers.traceparent)
     if (trace !== undefined) result.push('traceparent', trace)
     for (const name of forwarded) {
       const value = headers[name]
+      if (withoutToken && name === 'authorization') continue
       if (typeof value === 'string') result.push(name, value)
     }
     return result

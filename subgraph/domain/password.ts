@@ -1,4 +1,5 @@
 /** What a password must be like: Magento's rules and their order. */
+import { canonicalEmail } from '../../schema/email-key.ts'
 import type { Store } from '../../schema/store.ts'
 import { invalidInput } from '../errors.ts'
 
@@ -16,7 +17,7 @@ export function checkPassword(
   occasion: 'registration' | 'change' | 'reset',
   { minimumLength, requiredCharacterClasses }: Store['password'],
 ): void {
-  const equalsEmail = password.toLowerCase() === email.toLowerCase()
+  const equalsEmail = canonicalEmail(password) === canonicalEmail(email)
   const refuseEmail = () =>
     invalidInput("The password can't be the same as the email address. Create a new password and try again.")
 

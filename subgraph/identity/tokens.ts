@@ -9,6 +9,7 @@ import { createPublicKey, randomUUID } from 'node:crypto'
 import { createSigner, createVerifier, TokenError } from 'fast-jwt'
 import { LRUCache } from 'lru-cache'
 import { readSigningKey, thumbprint } from '../../runtime/service-keys.ts'
+import type { TokenFault } from '../../schema/token-faults.ts'
 
 /** A customer who sends a request, as far as the token tells: the generation is yet to be compared with the customer's. */
 export interface Caller {
@@ -54,7 +55,12 @@ export interface Tokens {
   /** A new token, with an id of its own. */
   issue(caller: Omit<Caller, 'tokenId'>): string
   issueForService(caller: ServiceCaller, claims: { readonly jti: string; readonly expiresAt: Date }): string
-  /** Who the Authorization header names; null for none, another scheme, or a token that is forged, expired or malformed. */
+  /**
+   * Who the Authorization header names, or why its token does not count; null for no token: another scheme, or anything but a
+   * scheme and a token with one blank between them (Magento's rule).
+   */
+  read(authorization: string | undefined): Caller | ServiceCaller | TokenFault | null
+  /** The same; null for a token that does not count, too. */
   verify(authorization: string | undefined): Caller | ServiceCaller | null
   /** The JSON Web Key Set by which others check these tokens. */
   readonly jwks: { readonly keys: readonly Jwk[] }
@@ -97,25 +103,31 @@ export function createTokens(signingKey: string, lifetimeMinutes = 60): Tokens {
     issueForService: ({ service, scopes }, { jti, expiresAt }) =>
       signUntil({ sub: SERVICE + service, scope: scopes.join(' '), jti, exp: Math.floor(expiresAt.getTime() / 1000) }),
 
+    read,
     verify(authorization) {
-      if (authorization === undefined) return null
-      const known = verified.get(authorization)
-      if (known && Date.now() < known.expires) return known.caller
-      const [scheme, token, ...rest] = authorization.split(' ')
-      if (token === undefined || rest.length > 0 || scheme?.toLowerCase() !== 'bearer') return null
-      try {
-        const claims = check(token)
-        const caller = callerOf(claims)
-        if (caller === null || typeof claims.exp !== 'number') return null
-        verified.set(authorization, { caller, expires: claims.exp * 1000 })
-        return caller
-      } catch (error) {
-        if (error instanceof TokenError) return null
-        throw error
-      }
+      const bearer = read(authorization)
+      return typeof bearer === 'string' ? null : bearer
     },
 
     jwks: { keys: [{ kty, crv, x, kid, use: 'sig', alg: 'EdDSA' }] },
+  }
+
+  function read(authorization: string | undefined): Caller | ServiceCaller | TokenFault | null {
+    if (authorization === undefined) return null
+    const known = verified.get(authorization)
+    if (known && Date.now() < known.expires) return known.caller
+    const [scheme, token, ...rest] = authorization.split(' ')
+    if (!token || rest.length > 0 || scheme?.toLowerCase() !== 'bearer') return null
+    try {
+      const claims = check(token)
+      const caller = callerOf(claims)
+      if (caller === null || typeof claims.exp !== 'number') return 'unreadable'
+      verified.set(authorization, { caller, expires: claims.exp * 1000 })
+      return caller
+    } catch (error) {
+      if (!(error instanceof TokenError)) throw error
+      return error.code === TokenError.codes.expired ? 'expired' : 'unreadable'
+    }
   }
 }
 

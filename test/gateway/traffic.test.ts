@@ -184,17 +184,15 @@ t.test('tokens are verified at the gateway', async (t) => {
   }
   t.equal(calls, 7)
   const forged = `${good.slice(0, -6)}AAAAAA`
-  for (const authorization of [
-    forged,
-    'Bearer abc',
-    `Bearer ${tokens.sign('1', -60_000)}`,
-    `Bearer ${createTokens('two').sign('1')}`,
-  ]) {
+  for (const [authorization, message] of [
+    [forged, 'Token does not exist'],
+    ['Bearer abc', 'Token does not exist'],
+    [`Bearer ${tokens.sign('1', -60_000)}`, 'Consumer key has expired'],
+    [`Bearer ${createTokens('two').sign('1')}`, 'Token does not exist'],
+  ] as const) {
     const { status, body } = await ask(authorization)
     t.equal(status, 401)
-    t.match(body.errors, [
-      { message: "The current customer isn't authorized.", extensions: { code: 'UNAUTHENTICATED' } },
-    ])
+    t.match(body.errors, [{ message, extensions: { code: 'UNAUTHENTICATED' } }])
     t.notOk('data' in body)
   }
   t.equal(calls, 7, 'without a subgraph call')

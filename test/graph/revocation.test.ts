@@ -73,7 +73,7 @@ const DEAD = {
   body: {
     errors: [
       {
-        message: "The current customer isn't authorized.",
+        message: 'User token has been revoked',
         extensions: { category: 'graphql-authentication', code: 'UNAUTHENTICATED' },
       },
     ],
@@ -121,7 +121,7 @@ t.test('what ends a token on another instance ends it at the gateway, for every 
     }),
   )
   const { headers } = await ask('{ open }', `${(await signUp(send)).token}x`)
-  t.equal(headers.get('www-authenticate'), 'Bearer error="invalid_token"', 'a forged one: the same')
+  t.match(headers.get('www-authenticate'), /^Bearer error="invalid_token"/, 'a forged one: the same')
 })
 
 t.test('a token in use is refused within a second, and without a call to any subgraph from then on', async (t) => {

@@ -194,7 +194,7 @@ export function startClients(instances: readonly Instance[], random: Random, cus
   }
 }
 
-const isRefusal = ({ errors }: Answer) => errors?.[0]?.message === "The current customer isn't authorized."
+const isRefusal = ({ errors }: Answer) => errors?.[0]?.message === 'User token has been revoked'
 
 /** The customer's first names, oldest first. */
 async function namesOf(

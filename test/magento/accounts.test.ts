@@ -12,7 +12,9 @@ import {
   LOCKED,
   type Operation,
   QUICK_STORE,
+  REVOKED,
   refuses,
+  refusesToken,
   SIGN_IN_REFUSED,
   signUpLocked,
   TAKEN,
@@ -366,7 +368,9 @@ t.test('deleteCustomer', async (t) => {
     { name: 'as a guest', query, refused: GUEST },
     { name: 'a locked account', query, token: locked.token, refused: LOCKED },
     { name: 'one’s own', query, token, gives: { deleteCustomer: true } },
-    { name: 'its token is dead', query: '{ customer { email } }', token, refused: GUEST },
+  ])
+  refusesToken(t, await send('{ customer { email } }', { token }), REVOKED)
+  await check(t, send, [
     {
       name: 'it can not sign in',
       query: `mutation { generateCustomerToken(email: "${email}", password: "${PASSWORD}") { token } }`,

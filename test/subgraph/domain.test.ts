@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import type { Recorded } from '../../eventstore/codec.ts'
 import { absentCustomer, type CustomerDocument, project } from '../../projections/customer.ts'
-import { normalizeEmail } from '../../schema/email-key.ts'
+import { canonicalEmail } from '../../schema/email-key.ts'
 import { type CustomerEvent, SCHEMA_VERSION } from '../../schema/events.ts'
 import { regionsOf } from '../../schema/regions.ts'
 import { store as defaultStore } from '../../schema/store.ts'
@@ -297,7 +297,7 @@ t.test('e-mail addresses', async (t) => {
   ]) {
     t.notOk(isValidEmail(email), email)
   }
-  t.equal(normalizeEmail('Ann@Example.COM'), normalizeEmail('ann@example.com'))
+  t.equal(canonicalEmail('Ann@Example.COM'), canonicalEmail('ann@example.com'))
 })
 
 t.test('dates', async (t) => {

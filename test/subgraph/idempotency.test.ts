@@ -78,7 +78,7 @@ t.test('revokeCustomerToken, though its own token is revoked; nothing else with 
   for (let i = 0; i < 2; i++) {
     t.same((await send(revoke, { token, headers: key('r') })).data, { revokeCustomerToken: { result: true } })
   }
-  const unauthorized = [{ message: "The current customer isn't authorized." }]
+  const unauthorized = [{ message: 'User token has been revoked' }]
   t.match((await send(revoke, { token })).errors, unauthorized)
   t.match((await send(rename, { token, headers: key('r') })).errors, unauthorized, 'a revoked token gets no old answer')
 })

@@ -77,7 +77,7 @@ t.test('tokens', async (t) => {
   }
 })
 
-t.test('an expired token means a guest', async (t) => {
+t.test('an expired token is refused', async (t) => {
   const { send } = await startSubgraph(t)
   const { token } = await signUp(send)
   t.ok((await send('{ customer { id } }', { token })).data.customer)
@@ -87,9 +87,7 @@ t.test('an expired token means a guest', async (t) => {
     Date.now = real
   })
   Date.now = () => real() + 3_601_000
-  t.match((await send('{ customer { id } }', { token })).errors, [
-    { message: "The current customer isn't authorized." },
-  ])
+  t.match((await send('{ customer { id } }', { token })).errors, [{ message: 'Consumer key has expired' }])
 })
 
 const at = (seconds: number, type: SignInEvent['type'], reason = 'sign-in') =>

@@ -19,6 +19,7 @@ export const alreadyExists = (message: string): Refusal => [message, 'graphql-al
 export const forbidden = (message: string): Refusal => [message, 'graphql-authorization']
 
 export const GUEST = forbidden("The current customer isn't authorized.")
+export const REVOKED = 'User token has been revoked'
 export const LOCKED = authentication('The account is locked.')
 export const SIGN_IN_REFUSED = authentication(
   'The account sign-in was incorrect or your account is disabled temporarily. Please wait and try again later.',
@@ -76,6 +77,13 @@ export function refuses(t: Test, answer: GraphQLAnswer, [message, category]: Ref
   t.equal(error?.extensions?.category, category)
   t.equal(error?.path?.length, 1)
   t.notOk(answer.data?.[error?.path?.[0]])
+}
+
+/** Nothing was executed: the token does not count. */
+export function refusesToken(t: Test, answer: GraphQLAnswer, message: string): void {
+  t.equal(answer.status, 401)
+  t.equal(answer.data, undefined)
+  t.match(answer.errors, [{ message, extensions: { category: 'graphql-authentication' } }])
 }
 
 /** Nothing was executed; the library's message. */

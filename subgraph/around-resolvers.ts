@@ -1,0 +1,64 @@
+/** What is done around every resolver of a root type: limits on time, and counting. */
+import { within } from '../runtime/time-limits.ts'
+import { MUTATION_MS } from './command.ts'
+import { serviceUnavailable } from './errors.ts'
+import type { RequestContext } from './resolvers.ts'
+
+type Resolve = (...args: never[]) => unknown
+
+/** A mutation that takes so long, in milliseconds, has waited for a store. */
+const LONG_MS = 3_000
+
+/**
+ * Answers each mutation within {@link MUTATION_MS}, however many calls of a store it makes: a store that hangs costs the
+ * caller one wait. Once a mutation has taken long, the request's further ones are refused at once.
+ */
+export function limitTime(mutations: object): void {
+  const late = new WeakSet<object>()
+  const fields = mutations as Record<string, (root: unknown, args: unknown, context: object, info: unknown) => unknown>
+  for (const [name, resolve] of Object.entries(fields)) {
+    fields[name] = async (root, args, context, info) => {
+      if (late.has(context)) throw serviceUnavailable()
+      const began = performance.now()
+      try {
+        return await within(MUTATION_MS, Promise.resolve(resolve(root, args, context, info)), serviceUnavailable)
+      } finally {
+        if (performance.now() - began > LONG_MS) late.add(context)
+      }
+    }
+  }
+}
+
+/** Queries whose caller has gone away begin nothing more: nobody reads the answer. */
+export function stopForNobody(resolvers: object): void {
+  const fields = resolvers as Record<
+    string,
+    (source: unknown, args: never, context: RequestContext, info: never) => unknown
+  >
+  for (const [name, resolve] of Object.entries(fields)) {
+    fields[name] = (source, args, context, info) => {
+      if (context.isGone()) throw serviceUnavailable()
+      return resolve(source, args, context, info)
+    }
+  }
+}
+
+/** Has each resolver's outcome told: `answered`, or `failed` where it throws. */
+export function countOutcomes(
+  resolvers: object,
+  told: (operation: string, outcome: 'answered' | 'failed') => void,
+): void {
+  const fields = resolvers as Record<string, Resolve>
+  for (const [name, resolve] of Object.entries(fields)) {
+    fields[name] = async (...args) => {
+      try {
+        const answer = await resolve(...args)
+        told(name, 'answered')
+        return answer
+      } catch (error) {
+        told(name, 'failed')
+        throw error
+      }
+    }
+  }
+}

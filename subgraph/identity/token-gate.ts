@@ -1,0 +1,142 @@
+/**
+ * Refuses requests whose token does not count before anything of them is executed: forged and expired ones by themselves,
+ * revoked ones by the customer's document. Mutations that look at the customer anyway are spared that read: they find a revoked
+ * token themselves, before they change anything ({@link TokenGate.refuseRevoked}).
+ */
+import { type GraphQLSchema, Kind, type OperationDefinitionNode, parse } from 'graphql'
+import { LRUCache } from 'lru-cache'
+import type { CustomerDocument } from '../../projections/customer.ts'
+import { MAX_DOCUMENT_TOKENS } from '../../runtime/document-budget.ts'
+import { within } from '../../runtime/time-limits.ts'
+import { ignoresToken, rootFields, type TokenFault } from '../../schema/token-faults.ts'
+import type { Customers } from '../customers.ts'
+import { CustomerError, TokenRefused } from '../errors.ts'
+import { type Caller, isCurrent, isSameCustomer, type ServiceCaller, type Tokens } from './tokens.ts'
+
+/** Who sends a request, as far as its token counts. */
+export interface Admission {
+  readonly caller: Caller | null
+  readonly service: ServiceCaller | null
+  /** The caller's document, where it has been read. */
+  readonly customer?: Promise<CustomerDocument>
+}
+
+export interface TokenGate {
+  /** @returns who sends the request, or why it is refused */
+  admit(request: {
+    readonly authorization: string | undefined
+    readonly query: unknown
+    readonly operationName: unknown
+    /** The parent of the spans of what is read; called only where something is. */
+    readonly traceparent: () => string | undefined
+  }): Admission | TokenFault | Promise<Admission | TokenFault>
+  /** Has the schema's mutations say of a token that was revoked that it was, whatever else is wrong. @returns the same schema */
+  refuseRevoked(schema: GraphQLSchema): GraphQLSchema
+}
+
+export const GUEST: Admission = { caller: null, service: null }
+
+/** These mutations decide on the caller's own customer, and on its token, before they change anything. */
+const DECIDE_THEMSELVES: ReadonlySet<string> = new Set([
+  'changeCustomerPassword',
+  'createCustomerAddress',
+  'deleteCustomer',
+  'deleteCustomerAddress',
+  'deleteCustomerAddressV2',
+  'revokeCustomerToken',
+  'subscribeEmailToNewsletter',
+  'updateCustomer',
+  'updateCustomerAddress',
+  'updateCustomerAddressV2',
+  'updateCustomerEmail',
+  'updateCustomerV2',
+])
+
+type DocumentKind = 'ignores the token' | 'decides itself' | 'asks first'
+
+const KNOWN_DOCUMENTS = 1_000
+const KNOWN_CHARACTERS = 1024 * 1024
+/** While the stores can't be asked, what does not need the customer goes on after so long, in milliseconds. */
+const LONGEST_LOOK_MS = 1_000
+
+export function createTokenGate(tokens: Tokens, customers: Pick<Customers, 'get'>): TokenGate {
+  const known = new LRUCache<string, DocumentKind>({
+    max: KNOWN_DOCUMENTS,
+    maxSize: KNOWN_CHARACTERS,
+    sizeCalculation: (_, key) => key.length + 1,
+  })
+
+  function kindOf(query: unknown, operationName: unknown): DocumentKind {
+    if (typeof query !== 'string') return 'asks first'
+    const name = typeof operationName === 'string' ? operationName : ''
+    const key = `${name} ${query}`
+    const before = known.get(key)
+    if (before !== undefined) return before
+    const kind = readKind(query, name)
+    known.set(key, kind)
+    return kind
+  }
+
+  const counts = (caller: Caller, customer: CustomerDocument) =>
+    customer.status === 'registered' && isCurrent(caller, customer) && isSameCustomer(caller, customer)
+
+  async function look(caller: Caller, traceparent: string | undefined): Promise<Admission | TokenFault> {
+    const customer = customers.get(caller.customerId, traceparent)
+    customer.catch(() => {}) // told to whoever asks for the customer
+    try {
+      return counts(caller, await within(LONGEST_LOOK_MS, customer)) ? { caller, service: null, customer } : 'revoked'
+    } catch {
+      // What needs the customer waits for it, and says what is wrong; the rest can be had while the stores are away.
+      return { caller, service: null, customer }
+    }
+  }
+
+  return {
+    admit({ authorization, query, operationName, traceparent }) {
+      const bearer = tokens.read(authorization)
+      if (bearer === null) return GUEST
+      if (typeof bearer !== 'string' && 'service' in bearer) return { caller: null, service: bearer }
+      const kind = kindOf(query, operationName)
+      if (kind === 'ignores the token') return GUEST
+      if (typeof bearer === 'string') return bearer
+      return kind === 'asks first' ? look(bearer, traceparent()) : { caller: bearer, service: null }
+    },
+
+    refuseRevoked(schema) {
+      const fields = schema.getMutationType()?.getFields() ?? {}
+      for (const field of Object.values(fields)) {
+        const { resolve } = field
+        if (resolve === undefined) continue
+        field.resolve = async (source, args, context: { readonly caller: Caller | null }, info) => {
+          try {
+            return await resolve(source, args, context, info)
+          } catch (error) {
+            const { caller } = context
+            if (caller === null || !(error instanceof CustomerError) || error instanceof TokenRefused) throw error
+            const customer = await within(LONGEST_LOOK_MS, customers.get(caller.customerId)).catch(() => undefined)
+            throw customer === undefined || counts(caller, customer) ? error : new TokenRefused('revoked')
+          }
+        }
+      }
+      return schema
+    },
+  }
+}
+
+/** @param name of the operation; empty: the only one */
+function readKind(query: string, name: string): DocumentKind {
+  try {
+    const document = parse(query, { noLocation: true, maxTokens: MAX_DOCUMENT_TOKENS })
+    const operations = document.definitions.filter(
+      (each): each is OperationDefinitionNode => each.kind === Kind.OPERATION_DEFINITION,
+    )
+    const named = name === '' ? operations : operations.filter((each) => each.name?.value === name)
+    const [operation] = named
+    if (operation === undefined || named.length > 1 || operation.operation !== 'mutation') return 'asks first'
+    if (ignoresToken(document, operation)) return 'ignores the token'
+    const fields = [...rootFields(document, operation)]
+    return fields.length > 0 && fields.every((field) => DECIDE_THEMSELVES.has(field)) ? 'decides itself' : 'asks first'
+  } catch {
+    return 'asks first' // what is no document is told once the token counts
+  }
+}
