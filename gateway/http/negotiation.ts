@@ -70,9 +70,8 @@ const ASKED_FIRST = ['apollo-require-preflight', 'x-apollo-operation-name', 'aut
 
 /**
  * Refuses what a web page of another origin could send without a preflight (a "simple" request): the timing of its answer
- * would leak data, or the visitor's cookies would be sent along. POSTs are always asked for first, by their content type; a GET counts as a
- * browser's by its headers. A page that may send it has one of {@link ASKED_FIRST} in it, which no page can send to
- * another origin unasked.
+ * would leak data, or the visitor's cookies would be sent along. POSTs always need a preflight, by their content type; a GET
+ * counts as a browser's by its headers. A page that may send it adds one of {@link ASKED_FIRST}, which needs a preflight.
  * @throws RequestError 403
  */
 export function checkCrossSite(headers: IncomingHttpHeaders): void {
