@@ -43,7 +43,7 @@ export const ERRORS = {
       'A web page of another site could have sent this GET: send a POST, or the header `apollo-require-preflight`.',
   },
   QUERY_NOT_IN_SAFELIST: { status: 403, meaning: 'This gateway runs only the documents of its manifest.' },
-  METHOD_NOT_ALLOWED: { status: 405, meaning: 'GraphQL is asked by GET or POST, and a mutation by POST alone.' },
+  METHOD_NOT_ALLOWED: { status: 405, meaning: 'GraphQL requests are sent by GET or POST, mutations by POST alone.' },
   NOT_ACCEPTABLE: { status: 406, meaning: 'The header `Accept` allows no media type of GraphQL.' },
   RATE_LIMITED: {
     status: 429,
@@ -64,7 +64,7 @@ export const ERRORS = {
     meaning: 'Nothing is registered under the hash: send the document with it.',
   },
   PERSISTED_QUERY_NOT_SUPPORTED: { status: 200, meaning: 'This gateway does not accept persisted queries.' },
-  FORBIDDEN: { status: 'answer', meaning: 'The bearer of the token may not have the field.' },
+  FORBIDDEN: { status: 'answer', meaning: 'The token does not grant access to the field.' },
   SERVICE_UNAVAILABLE: {
     status: 'answer',
     meaning:

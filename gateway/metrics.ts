@@ -17,7 +17,7 @@ export interface Metrics {
   readonly subgraphFailure: (service: string) => void
   /** Counts a request that a limit refused. */
   readonly limited: (bucket: string) => void
-  /** Counts a question whether a token still counts. */
+  /** Counts a check of a token's status. */
   readonly tokenCheck: (outcome: string) => void
   /** Counts a request that was turned away because of too much load. */
   readonly shed: () => void
@@ -76,7 +76,7 @@ export function createMetrics(): Metrics {
   })
   const tokenChecks = new Counter({
     name: 'gateway_token_checks_total',
-    help: 'Questions to the customer subgraph whether a token still counts; failed: it could not be asked.',
+    help: 'Checks of token status with the customer subgraph: active, revoked, or failed where it did not answer.',
     labelNames: ['outcome'] as const,
     registers,
   })

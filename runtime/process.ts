@@ -102,7 +102,7 @@ export function readArguments<T extends ParseArgsConfig>(config: T, accepted: st
 /**
  * Listens, or says which setting to change.
  * @param variable the environment variable that holds the port
- * @throws StartupError where the port or the address can't be had
+ * @throws StartupError where the port or the address is not available
  */
 export async function listen(
   app: { listen(options: { port: number; host: string }): Promise<string> },

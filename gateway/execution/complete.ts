@@ -105,7 +105,7 @@ class Completer {
   #fieldValue(field: Field, input: Data, typename: string): unknown {
     if (field.kind === 'introspection') return this.#options.introspect(field)
     if (field.kind === 'denied') {
-      const message = `You may not have the field ${field.parent}.${field.name}.`
+      const message = `Access to the field ${field.parent}.${field.name} is denied.`
       this.errors.push({ message, path: [...this.#path], extensions: { code: 'FORBIDDEN' } })
       return isNonNullType(field.type) ? INVALID : null
     }

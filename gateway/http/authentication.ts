@@ -59,7 +59,7 @@ interface Known {
   asking: Promise<Verdict> | undefined
 }
 
-/** @param keys where the public keys come from; while they can't be had, tokens pass: the subgraphs verify them too */
+/** @param keys where the public keys come from; while they can't be fetched, tokens pass: the subgraphs verify them too */
 export function createAuthentication(keys: KeySource, { isActive, onCheck }: StatusOptions = {}): Authentication {
   const verify = createTokenVerifier(keys)
   const trusted = new LRUCache<string, Known>({

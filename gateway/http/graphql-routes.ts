@@ -97,7 +97,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
         .code(405)
         .headers({ ...SECURITY_HEADERS, allow: 'GET, POST' })
         .type(contentTypes.any)
-        .send(errorBody(requestError('GraphQL is asked by GET or POST.', 'METHOD_NOT_ALLOWED').errors)),
+        .send(errorBody(requestError('Send GraphQL requests by GET or POST.', 'METHOD_NOT_ALLOWED').errors)),
     handler: () => {},
   })
   done()
@@ -105,5 +105,5 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
 
 function notAcceptable(): RequestError {
   const accepted = 'application/graphql-response+json or application/json'
-  return requestError(`Answers can be had as ${accepted} only.`, 'NOT_ACCEPTABLE')
+  return requestError(`Answers are available as ${accepted} only.`, 'NOT_ACCEPTABLE')
 }

@@ -104,9 +104,9 @@ const SIMPLE_TYPES = new Set(['application/x-www-form-urlencoded', 'multipart/fo
 
 /**
  * Refuses what a web page of another origin could send without a preflight (a "simple" request): the timing of its answer
- * would leak data, or the visitor's cookies would be sent along. POSTs are always asked for first, by their content type; a
- * GET counts as a browser's by its headers. A page that may send it has one of {@link ASKED_FIRST} in it, or a content type
- * such as `application/json`, which no page can send to another origin unasked.
+ * would leak data, or the visitor's cookies would be sent along. POSTs always need a preflight, by their content type; a GET
+ * counts as a browser's by its headers. A page that may send it adds one of {@link ASKED_FIRST}, or a content type such as
+ * `application/json`, which need a preflight.
  * @throws RequestError 403
  */
 export function checkCrossSite(headers: IncomingHttpHeaders): void {

@@ -77,8 +77,8 @@ export function reportChecks(
     if (isAway) {
       log.warn(
         { reason: reasonOf(error) },
-        'It can not be asked whether tokens still count: their claims are not believed',
+        'The status of tokens can not be checked: their claims are not trusted until it can',
       )
-    } else log.info('It can be asked again whether tokens still count')
+    } else log.info('The status of tokens can be checked again')
   }
 }
