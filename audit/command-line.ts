@@ -43,7 +43,7 @@ export interface AuditContext {
   readonly signal?: AbortSignal
 }
 
-export const USAGE = `npm run audit -- COMMAND
+const USAGE = `npm run audit -- COMMAND
 
   history CUSTOMER                          what happened: who, when, which request, old and new values
   state CUSTOMER --at MOMENT                the customer as of then
@@ -224,7 +224,7 @@ async function history({ eventStore, customerId, values, context }: Asked): Prom
 }
 
 /** A timeline's entry as it may be shown. */
-export function shownEntry(entry: TimelineEntry, reveal: boolean): TimelineEntry {
+function shownEntry(entry: TimelineEntry, reveal: boolean): TimelineEntry {
   return {
     ...entry,
     changes: entry.changes.map((change) => shownChange(change, reveal)),

@@ -5,7 +5,7 @@ import { emailKeysAsTyped } from '../schema/email-key.ts'
 import type { EmailEvent } from '../schema/events.ts'
 import { AuditError } from './error.ts'
 
-export const ACCEPTED_CUSTOMERS = "a customer's number or e-mail address"
+const ACCEPTED_CUSTOMERS = "a customer's number or e-mail address"
 
 /** Who is meant: a customer, or whoever is behind an address that is nobody's now. */
 export type Holder =

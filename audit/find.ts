@@ -22,7 +22,7 @@ export interface Criteria {
 }
 
 /** Whether an event fits. */
-export type Matcher = (event: RecordedEvent) => boolean
+type Matcher = (event: RecordedEvent) => boolean
 
 /**
  * Looks at the whole log in its order.
@@ -61,7 +61,7 @@ export async function findEvents(
 const LOOK = 1_000
 
 /** The cheapest tests first. */
-export function matcherOf({ actors, types, since, until, fields }: Criteria): Matcher {
+function matcherOf({ actors, types, since, until, fields }: Criteria): Matcher {
   const tests: Matcher[] = []
   if (types.length > 0) {
     const wanted = new Set(types)
@@ -105,7 +105,7 @@ const IMPLIED: Readonly<Record<string, readonly string[]>> = {
 const OF_ADDRESS: ReadonlySet<string> = new Set(Object.keys(addressFields.shape))
 
 /** The names that {@link touchesField} knows, but for addresses' ids and attributes' codes. */
-export const FIELD_NAMES: ReadonlySet<string> = new Set([
+const FIELD_NAMES: ReadonlySet<string> = new Set([
   ...Object.values(eventSchemas).flatMap(({ shape }) => Object.keys(shape)),
   ...Object.values(IMPLIED).flat(),
   'addresses',

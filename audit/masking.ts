@@ -68,7 +68,7 @@ const MASK = '•••'
 const SHORTEST_HINT = 4
 
 /** `Ann Lee` becomes `A•••`. Lists and groups keep their outline; null stays: nothing is there to hide. */
-export function maskValue(value: Json | undefined): Json {
+function maskValue(value: Json | undefined): Json {
   if (value === null || value === undefined || value === '' || isErased(value)) return value ?? null
   if (typeof value === 'string') {
     const first = String.fromCodePoint(value.codePointAt(0) ?? 0)
@@ -108,7 +108,9 @@ export function shownDocument(document: CustomerDocument, reveal: boolean): Json
   return { ...shown, addresses: masked }
 }
 
-type JsonObject = { readonly [key: string]: Json | undefined }
+interface JsonObject {
+  readonly [key: string]: Json | undefined
+}
 
 /** Into an object whose keys are its own, also one that is named `__proto__`. */
 function mapValues(data: JsonObject, change: (value: Json | undefined, name: string) => Json): { [key: string]: Json } {

@@ -49,7 +49,7 @@ export const streamsOf = (customerId: number): Readonly<Record<keyof Places, str
 })
 
 /** One event of a customer's stream, and the document before and after it. */
-export interface Step {
+interface Step {
   readonly event: RecordedEvent
   readonly before: CustomerDocument
   readonly after: CustomerDocument
@@ -58,7 +58,7 @@ export interface Step {
 }
 
 /** Folds a customer's stream event by event. One that can't be applied changes nothing. @throws EventStoreUnavailable */
-export async function* steps(eventStore: EventStore, customerId: number): AsyncGenerator<Step> {
+async function* steps(eventStore: EventStore, customerId: number): AsyncGenerator<Step> {
   let before = absentCustomer(customerId)
   for await (const event of orNone(eventStore.readStream(customerStream(customerId)))) {
     let after: CustomerDocument

@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util'
 import { prettyFormatQueryPlan } from '@apollo/query-planner'
 import { parse, validate, valueFromASTUntyped } from 'graphql'
 import { correctOperation } from '../gateway/planning/operation-corrections.ts'
-import { choose } from '../gateway/planning/operations.ts'
+import { choose } from '../gateway/planning/refusals.ts'
 import { loadSupergraph } from '../gateway/planning/supergraph.ts'
 
 const usage =

@@ -66,7 +66,9 @@ interface Tail {
   readonly hash: string | null
 }
 
-type Members = { readonly [key: string]: Json | undefined }
+interface Members {
+  readonly [key: string]: Json | undefined
+}
 
 /** The event's hash after `previous`: see above for the bytes. */
 export function eventHash(event: Hashed, previous: string | null): string {

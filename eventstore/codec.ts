@@ -20,6 +20,7 @@ export type Recorded<E extends DomainEvent> = E & {
 /** An event that is not in the catalogue, or whose data does not fit its schema. Names fields, never values: they are personal. */
 export class InvalidEvent extends Error {
   override readonly name = 'InvalidEvent'
+  readonly code = 'EVS_ERR_INVALID_EVENT'
 }
 
 /**

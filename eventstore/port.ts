@@ -50,11 +50,11 @@ export interface AppendResult {
   readonly position?: Position
 }
 
-export interface AppendOptions {
+interface AppendOptions {
   readonly expected: ExpectedRevision
 }
 
-export interface ReadStreamOptions {
+interface ReadStreamOptions {
   /** Default `forwards`. */
   readonly direction?: 'forwards' | 'backwards'
   /** Inclusive. Default: `start` forwards, `end` backwards. */
@@ -78,7 +78,7 @@ export interface ReadAllOptions {
   readonly systemEvents?: boolean
 }
 
-export interface SubscribeToAllOptions {
+interface SubscribeToAllOptions {
   /** EXCLUSIVE (a read's `from` is inclusive): the position of the last event already handled. */
   readonly from: Position | 'start' | 'end'
   /** The event that stands at `from`: after a lost connection it has to be there still. */
@@ -88,7 +88,7 @@ export interface SubscribeToAllOptions {
   readonly batchSize?: number
 }
 
-export interface SubscribeToStreamOptions {
+interface SubscribeToStreamOptions {
   /** EXCLUSIVE: the revision of the last event already handled. */
   readonly from: number | 'start' | 'end'
   readonly batchSize?: number
@@ -257,6 +257,7 @@ export function comparePositions(a: Position, b: Position): -1 | 0 | 1 {
 /** The stream is not where the append expected it. Nothing was written. */
 export class WrongExpectedRevision extends Error {
   override readonly name = 'WrongExpectedRevision'
+  readonly code = 'EVS_ERR_WRONG_EXPECTED_REVISION'
   readonly stream: string
   readonly expected: ExpectedRevision
   /** The stream's current revision. */
@@ -272,6 +273,7 @@ export class WrongExpectedRevision extends Error {
 /** No stream of that name, or it was deleted (and may come back). */
 export class StreamNotFound extends Error {
   override readonly name = 'StreamNotFound'
+  readonly code = 'EVS_ERR_STREAM_NOT_FOUND'
   readonly stream: string
   constructor(stream: string) {
     super(`Stream "${stream}" does not exist.`)
@@ -282,6 +284,7 @@ export class StreamNotFound extends Error {
 /** The stream is closed for ever, or soft-deleted where an existing one was required. */
 export class StreamDeleted extends Error {
   override readonly name = 'StreamDeleted'
+  readonly code = 'EVS_ERR_STREAM_DELETED'
   readonly stream: string
   constructor(stream: string) {
     super(`Stream "${stream}" is deleted.`)
@@ -292,6 +295,7 @@ export class StreamDeleted extends Error {
 /** The events of one append are larger together than the store takes. Nothing was written. */
 export class AppendTooLarge extends Error {
   override readonly name = 'AppendTooLarge'
+  readonly code = 'EVS_ERR_APPEND_TOO_LARGE'
   /** Bytes. */
   readonly maxAppendSize: number
   constructor(maxAppendSize: number) {
@@ -306,6 +310,7 @@ export class AppendTooLarge extends Error {
  */
 export class LogReplaced extends Error {
   override readonly name = 'LogReplaced'
+  readonly code = 'EVS_ERR_LOG_REPLACED'
   constructor() {
     super('The event store came back with another log, or an older state of it.')
   }
@@ -314,21 +319,25 @@ export class LogReplaced extends Error {
 /** An argument that no store would take (a negative revision, an id that is no UUID, a broken position). */
 export class InvalidArgument extends Error {
   override readonly name = 'InvalidArgument'
+  readonly code = 'EVS_ERR_INVALID_ARGUMENT'
 }
 
 /** There is a group of that name already. */
 export class GroupExists extends Error {
   override readonly name = 'GroupExists'
+  readonly code = 'EVS_ERR_GROUP_EXISTS'
 }
 
 /** No group of that name, or it was deleted. */
 export class GroupNotFound extends Error {
   override readonly name = 'GroupNotFound'
+  readonly code = 'EVS_ERR_GROUP_NOT_FOUND'
 }
 
 /** The store can't be reached, or did not answer in time. After an append the outcome is unknown: repeat it with the same ids. */
 export class EventStoreUnavailable extends Error {
   override readonly name = 'EventStoreUnavailable'
+  readonly code = 'EVS_ERR_UNAVAILABLE'
 }
 
 /** The largest append that a server takes with its default settings, in bytes (EventStoreDB's MaxAppendSize). */

@@ -5,7 +5,7 @@
 import { GraphQLError } from 'graphql'
 import { TOKEN_FAULTS, type TokenFault } from '../schema/token-faults.ts'
 
-type Entry = {
+interface Entry {
   /** The HTTP status of a request that is refused with it; `answer`: it stands at a field of an answer with status 200. */
   readonly status: number | 'answer'
   /** For whoever writes a client. */
@@ -43,7 +43,7 @@ export const ERRORS = {
       'A web page of another site could have sent this GET: send a POST, or the header `apollo-require-preflight`.',
   },
   QUERY_NOT_IN_SAFELIST: { status: 403, meaning: 'This gateway runs only the documents of its manifest.' },
-  METHOD_NOT_ALLOWED: { status: 405, meaning: 'GraphQL is asked by GET or POST, and a mutation by POST alone.' },
+  METHOD_NOT_ALLOWED: { status: 405, meaning: 'GraphQL requests are sent by GET or POST, mutations by POST alone.' },
   NOT_ACCEPTABLE: { status: 406, meaning: 'The header `Accept` allows no media type of GraphQL.' },
   RATE_LIMITED: {
     status: 429,
@@ -63,8 +63,8 @@ export const ERRORS = {
     status: 200,
     meaning: 'Nothing is registered under the hash: send the document with it.',
   },
-  PERSISTED_QUERY_NOT_SUPPORTED: { status: 200, meaning: 'This gateway takes no persisted queries.' },
-  FORBIDDEN: { status: 'answer', meaning: 'The bearer of the token may not have the field.' },
+  PERSISTED_QUERY_NOT_SUPPORTED: { status: 200, meaning: 'This gateway does not accept persisted queries.' },
+  FORBIDDEN: { status: 'answer', meaning: 'The token does not grant access to the field.' },
   SERVICE_UNAVAILABLE: {
     status: 'answer',
     meaning:
@@ -78,11 +78,12 @@ export type ErrorCode = keyof typeof ERRORS
 export type RefusalCode = { [C in ErrorCode]: (typeof ERRORS)[C]['status'] extends number ? C : never }[ErrorCode]
 
 /** The HTTP status of a request that is refused with a code of the catalogue. */
-export const statusOfCode = (code: RefusalCode): number => ERRORS[code].status
+const statusOfCode = (code: RefusalCode): number => ERRORS[code].status
 
 /** A request that is not executed; each error carries its code. */
 export class RequestError extends Error {
   override readonly name = 'RequestError'
+  readonly code = 'GTW_ERR_REQUEST'
   readonly errors: readonly GraphQLError[]
   readonly statusCode: number
 

@@ -8,7 +8,7 @@ export type Outcome = 'success' | 'errors' | 'rejected' | 'failed' | 'cancelled'
 /** Counts a request. @param seconds from its arrival to its answer */
 export type CountRequest = (outcome: Outcome, seconds: number) => void
 
-export type Metrics = {
+export interface Metrics {
   /** What counts the requests of an operation, found once for it. Of many names only the first have series of their own. */
   readonly operation: (name: string, type: string) => CountRequest
   /** Counts a subgraph call. */
@@ -17,7 +17,7 @@ export type Metrics = {
   readonly subgraphFailure: (service: string) => void
   /** Counts a request that a limit refused. */
   readonly limited: (bucket: string) => void
-  /** Counts a question whether a token still counts. */
+  /** Counts a check of a token's status. */
   readonly tokenCheck: (outcome: string) => void
   /** Counts a request that was turned away because of too much load. */
   readonly shed: () => void
@@ -76,7 +76,7 @@ export function createMetrics(): Metrics {
   })
   const tokenChecks = new Counter({
     name: 'gateway_token_checks_total',
-    help: 'Questions to the customer subgraph whether a token still counts; failed: it could not be asked.',
+    help: 'Checks of token status with the customer subgraph: active, revoked, or failed where it did not answer.',
     labelNames: ['outcome'] as const,
     registers,
   })

@@ -4,9 +4,11 @@
  */
 
 /** A number as its text, made by JSON.rawJSON. */
-export type RawNumber = { readonly rawJSON: string }
+export interface RawNumber {
+  readonly rawJSON: string
+}
 
-type ExactJson = {
+interface ExactJson {
   isRawJSON(value: unknown): value is RawNumber
   rawJSON(text: string): RawNumber
   parse(text: string, revive: (key: string, value: unknown, context: { source?: string }) => unknown): unknown
@@ -16,7 +18,7 @@ const { isRawJSON, rawJSON, parse } = JSON as unknown as ExactJson
 
 export const isRawNumber: (value: unknown) => value is RawNumber = isRawJSON
 
-/** Whether a number may be in the text that is not what it was after JSON.parse: one quick look, strings included. */
+/** Whether the text may have a number that JSON.parse would change. Quick and approximate: it also matches inside strings. */
 export const mayLoseDigits = (text: string): boolean => /[\d.]{16}|\.\d*0(?!\d)|\d[eE]/.test(text)
 
 /** A number as JSON has it: as a RawNumber where its digits would change. */

@@ -74,7 +74,7 @@ function manifest(path: string | undefined): string | undefined {
   }
 }
 
-/** Where the customer subgraph is, if the graph has one: it signs the tokens, and knows which of them still count. */
+/** Where the customer subgraph is, if the graph has one: it signs the tokens, and knows which of them are still active. */
 function customersUrl(supergraph: string, urls: Readonly<Record<string, string>>): string | undefined {
   return urls.CUSTOMERS ?? urls.customers ?? urlIn(supergraph)
 }

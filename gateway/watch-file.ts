@@ -3,9 +3,9 @@ import { unwatchFile, watchFile } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 
 /**
- * Calls `changed` with the text of the file whenever it was written. The file is looked at in intervals, since that works on every
- * file system: also on network and container mounts, and for a link that is pointed elsewhere.
- * @param failed told when the file can't be read
+ * Calls `changed` with the file's text whenever it has changed. The file is polled, since that works on every file system,
+ * network and container mounts included, and for a link that is pointed elsewhere.
+ * @param failed called when the file can't be read
  * @returns a function that ends the watch
  */
 export function watchText(

@@ -9,7 +9,7 @@ import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
 import { keepNewest, orNone } from '../eventstore/read.ts'
 import type { MailEvent } from '../schema/events.ts'
 
-export interface Checkpoint {
+interface Checkpoint {
   /** Everything up to this event has been looked at. */
   readonly place: EventPlace
   /** Events up to there whose mails are still to be sent. */

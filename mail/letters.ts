@@ -26,7 +26,7 @@ export interface Letter {
   readonly html: string
 }
 
-export interface Address {
+interface Address {
   /** May be empty. */
   readonly name: string
   readonly address: string

@@ -180,7 +180,7 @@ export async function eraseAddress(
 }
 
 /** Deletes a stream. @returns whether there was one @throws EventStoreUnavailable */
-export async function deleteStream(eventStore: EventStore, stream: string): Promise<boolean> {
+async function deleteStream(eventStore: EventStore, stream: string): Promise<boolean> {
   try {
     for await (const _ of eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })) break
     await eventStore.deleteStream(stream, { expected: 'any' })
@@ -194,7 +194,7 @@ export async function deleteStream(eventStore: EventStore, stream: string): Prom
 }
 
 /** Appends what is decided on the stream's newest event. @returns whether something was appended */
-export const appendAfter = <E extends DomainEvent>(
+const appendAfter = <E extends DomainEvent>(
   eventStore: EventStore,
   stream: string,
   eraser: Eraser,

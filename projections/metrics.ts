@@ -6,7 +6,7 @@ import type { ReadModel } from './read-model.ts'
 import { FILTER, type ProjectionObserver } from './worker.ts'
 
 /** How far the documents are behind the log. */
-export interface Lag {
+interface Lag {
   /** Events of customers that are not in the documents; counted up to {@link MOST_COUNTED}. */
   readonly events: number
   /** The age of the oldest of them; 0 where there is none. */

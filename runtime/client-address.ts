@@ -1,4 +1,4 @@
-/** A client's address: as far as it may be kept, and as far as it tells one client from another. */
+/** Client addresses: how much of one may be stored, and which part identifies a client. */
 import { isIP } from 'node:net'
 
 /**
@@ -17,7 +17,7 @@ export function keptAddress(address: string | undefined, keep: 'none' | 'network
 }
 
 /**
- * Tells clients apart: an IPv4 address, or the first 64 bits of an IPv6 address, as a client has all of such a network. An
+ * What identifies a client: an IPv4 address, or the first 64 bits of an IPv6 address, as a client has all of such a network. An
  * IPv4 address in the form of IPv6 counts as what it is, and a port, as some proxies write it, does not count.
  * @returns what is no address as it is
  */

@@ -5,18 +5,18 @@ import { z } from 'zod'
 const url = z.url({ protocol: /^https?$/ })
 const port = z.coerce.number().int().min(0).max(65535)
 
-/** What load a server takes before it answers 503. */
-export type LoadLimits = {
+/** The load up to which a server does not answer 503. */
+export interface LoadLimits {
   /** By how much the event loop may be late, in milliseconds, as the mean over three seconds; 0: any. */
   readonly maxEventLoopDelayMs: number
   /** How much of the heap that V8 may have can be in use, in percent; 0: any. */
   readonly maxHeapPercent: number
-  /** How often both are looked at, in milliseconds. Default 3,000. */
+  /** How often both are sampled, in milliseconds. Default 3,000. */
   readonly sampleMs?: number
 }
 
 /** Of the processes. */
-export const DEFAULT_LOAD_LIMITS: LoadLimits = { maxEventLoopDelayMs: 1_000, maxHeapPercent: 90 }
+const DEFAULT_LOAD_LIMITS: LoadLimits = { maxEventLoopDelayMs: 1_000, maxHeapPercent: 90 }
 
 const variables = {
   EVENTSTORE_URL: {
@@ -266,7 +266,7 @@ const variables = {
 } as const satisfies Readonly<Record<string, SharedVariable>>
 
 /** A process of the service; `commands` are those of operators. */
-export type Process = 'gateway' | 'subgraph' | 'projections' | 'mail' | 'samples' | 'commands'
+type Process = 'gateway' | 'subgraph' | 'projections' | 'mail' | 'samples' | 'commands'
 
 /** A variable, and what reads it when the parts are processes of their own. `npm start` is all of them. */
 export interface SharedVariable extends Variable {
@@ -308,6 +308,7 @@ export const loadLimits = (configuration: Configuration): LoadLimits => ({
 /** A variable that can't be used. The message is one line for the operator; a secret's value is never in it. */
 export class ConfigurationError extends Error {
   override readonly name = 'ConfigurationError'
+  readonly code = 'RUN_ERR_CONFIGURATION'
 }
 
 type Environment = Readonly<Record<string, string | undefined>>

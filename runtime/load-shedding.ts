@@ -1,17 +1,17 @@
-/** Load is shed before it drowns a process: GraphQL requests are answered 503 while its event loop or heap is too full. */
+/** Load shedding: GraphQL requests are answered 503 while the event loop is too slow or the heap too full. */
 import { getHeapStatistics } from 'node:v8'
 import underPressure from '@fastify/under-pressure'
 import type { FastifyInstance } from 'fastify'
 import type { LoadLimits } from './configuration.ts'
 
-/** What a client that is turned away is told to wait. */
+/** The `Retry-After` of a refused request. */
 export const RETRY_AFTER_SECONDS = 2
 
 /**
  * Answers requests to `/graphql` with 503 and Retry-After while the process is overloaded; other routes, those of probes
  * and metrics, go on.
  * @param body of such an answer
- * @param onShed told of each
+ * @param onShed called for each such request
  * @returns whether the process is overloaded, for `/readyz`
  */
 export async function shedLoad(

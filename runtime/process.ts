@@ -10,13 +10,14 @@ export interface Running {
 }
 
 /** A fault that the operator can mend: its message is one line that says all there is to say. */
-export class StartupError extends Error {
+class StartupError extends Error {
   override readonly name = 'StartupError'
+  readonly code = 'RUN_ERR_STARTUP'
 }
 
 const DRAIN_LIMIT_MS = 10_000
 
-/** What a library rejects where nobody listens is a fault to be mended, and no reason for a process to end: it is told. */
+/** An unhandled rejection inside a library is a fault to fix but no reason to end the process: it is logged. */
 function surviveRejections(): void {
   process.on('unhandledRejection', (reason) => console.error(`unhandled rejection: ${explain(reason)}`))
 }
@@ -66,7 +67,7 @@ export async function runProcess(
 
 /**
  * Runs a command to its end and exits with the code that it gives; 1 and one line for a fault that has been thought of.
- * @param work is told by the signal that the operator wants it to stop (SIGINT, SIGTERM)
+ * @param work its signal is aborted when the operator stops the process (SIGINT, SIGTERM)
  */
 export async function runCommand(
   work: (configuration: Configuration, signal: AbortSignal) => Promise<number>,
@@ -101,7 +102,7 @@ export function readArguments<T extends ParseArgsConfig>(config: T, accepted: st
 /**
  * Listens, or says which setting to change.
  * @param variable the environment variable that holds the port
- * @throws StartupError where the port or the address can't be had
+ * @throws StartupError where the port or the address is not available
  */
 export async function listen(
   app: { listen(options: { port: number; host: string }): Promise<string> },
@@ -131,10 +132,13 @@ export function endProcess(error: unknown): never {
   process.exit(1)
 }
 
-/** One line for a fault that has been thought of (a class of ours, or the system's own error); all of it for one that has not. */
+/** Codes of a catalogue: ours, Fastify's (FST_ERR_*), undici's (UND_ERR_*). Node's own, ERR_*, are faults in the code. */
+const CATALOGUED = /^[A-Z]+_ERR_/
+
+/** One line for a foreseen fault, which has a code of a catalogue or is the operating system's; the stack for any other. */
 function explain(error: unknown): string {
   if (!(error instanceof Error)) return `error: ${String(error)}`
-  // A store that is away is a fault that was thought of, too.
-  const expected = (error.name.endsWith('Error') || error.name.endsWith('Unavailable')) && !(error.name in globalThis)
-  return expected || 'syscall' in error ? `error: ${error.message}` : (error.stack ?? error.message)
+  const { code } = error as { code?: unknown }
+  const isForeseen = (typeof code === 'string' && CATALOGUED.test(code)) || 'syscall' in error
+  return isForeseen ? `error: ${error.message}` : (error.stack ?? error.message)
 }

@@ -60,8 +60,8 @@ export function showProgress(label: string, unit: string): ProgressDisplay {
     }
   }
 
-  let told = started
-  const tell = () => {
+  let reportedAt = started
+  const report = () => {
     const { done, share, position } = last
     const parts = [percent(share), `${done} ${unit}`, `${rate(done)} ${unit}/s`, place(position), timeLeft(share)]
     console.error(`${label}: ${parts.filter((part) => part !== '').join(', ')}`)
@@ -69,13 +69,13 @@ export function showProgress(label: string, unit: string): ProgressDisplay {
   return {
     report(done, share, position) {
       note(done, share, position)
-      if (Date.now() - told < LINE_MS) return
-      told = Date.now()
-      tell()
+      if (Date.now() - reportedAt < LINE_MS) return
+      reportedAt = Date.now()
+      report()
     },
     stop() {
       last = { ...last, share: undefined }
-      tell()
+      report()
     },
   }
 }

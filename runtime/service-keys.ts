@@ -1,7 +1,7 @@
 /**
  * The keys that the service depends on: configured, or on the embedded event store in files of the data folder. Only
  * `npm start` on a new, empty data folder and `npm run secrets` make keys. Everything else says which one is missing: a key
- * that was made in the place of a lost one would look right and fit nothing.
+ * that was made in place of a lost one would seem valid and decrypt nothing.
  */
 import { createHash, createHmac, createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'

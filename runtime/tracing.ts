@@ -15,7 +15,7 @@ import {
 import type { Configuration } from './configuration.ts'
 import type { Running } from './process.ts'
 
-/** How long the end of a process waits for an endpoint that does not take its last spans. */
+/** How long a process that ends waits for the endpoint to accept its last spans, in milliseconds. */
 const FLUSH_LIMIT_MS = 2_000
 
 let tracer: Tracer | undefined

@@ -6,7 +6,7 @@
 import { z } from 'zod'
 
 /**
- * Marks a field that tells something about the person. Stored, it is encrypted with the person's own key
+ * Marks a field that is personal data. Stored, it is encrypted with the person's own key
  * (eventstore/encryption/encrypted-log.ts); where the key has been destroyed, {@link erasedValue} stands for it.
  */
 const personal = <S extends z.ZodType>(schema: S): S => schema.meta({ personal: true })
@@ -17,7 +17,7 @@ const optionalPersonalText = personal(optionalText)
 const id = z.int().positive()
 
 /** The fields of a customer that a plain change may touch. null: not set. */
-export const customerDetails = z.strictObject({
+const customerDetails = z.strictObject({
   prefix: optionalPersonalText,
   firstname: personalText,
   middlename: optionalPersonalText,
@@ -113,7 +113,7 @@ export const customerEventSchemas = {
   CustomerLocked: z.strictObject({ until: z.iso.datetime() }),
   /**
    * Comes first of all that a deletion does. `emailKeys`: the keyed hashes of the addresses that the customer has had, by which
-   * whoever meets this event can finish the erasure (projections/erasure.ts). `reason`: an operator's, who erased the customer.
+   * whoever reads this event can finish the erasure (projections/erasure.ts). `reason`: an operator's, who erased the customer.
    */
   CustomerDeleted: z.strictObject({ reason: z.string().optional(), emailKeys: z.array(z.string()).optional() }),
   /**
@@ -123,7 +123,7 @@ export const customerEventSchemas = {
   CustomerIdImported: z.strictObject({}),
   /**
    * Another registration took over an e-mail claim that this customer held but never came to use. Written before the
-   * take-over, so that a command of this customer still under way meets a conflict and looks at its claim again.
+   * take-over, so that a command of this customer still under way gets a conflict and checks its claim again.
    */
   EmailClaimAbandoned: z.strictObject({ emailKey: z.string() }),
 } as const
@@ -145,7 +145,7 @@ export const credentialsEventSchemas = {
 } as const
 
 /** The stream `passwordHashKinds`: which kinds of hash there are (subgraph/identity/password-checks.ts). */
-export const hashKindEventSchemas = {
+const hashKindEventSchemas = {
   PasswordHashKindFound: z.strictObject({ kind: z.string() }),
 } as const
 
@@ -172,9 +172,9 @@ export const subscriberEventSchemas = {
 } as const
 
 /** Streams `customerIds` and `addressIds`: the revision of a reservation is the number of the reserved block. */
-export const idEventSchemas = {
+const idEventSchemas = {
   CustomerIdsReserved: z.strictObject({}),
-  /** The block belongs to one customer: so an address id tells whose it is. `floor`: what the block lies above, 0 if absent. */
+  /** The block belongs to one customer: so an address id shows whose it is. `floor`: what the block lies above, 0 if absent. */
   AddressIdsReserved: z.strictObject({ customerId: id, floor: id.optional() }),
 } as const
 
@@ -182,7 +182,7 @@ export const idEventSchemas = {
  * Streams `customerIdFloor` and `addressIdFloor`, and `addressOwner-<id>`: ids that came from elsewhere. Blocks reserved
  * from then on lie above the floor.
  */
-export const importedIdEventSchemas = {
+const importedIdEventSchemas = {
   IdFloorRaised: z.strictObject({ floor: id }),
   AddressIdImported: z.strictObject({ customerId: id }),
 } as const
@@ -212,7 +212,7 @@ export const mailEventSchemas = {
  * The stream `readModelFence`, of which only the newest event is kept: what the instances have agreed on about the read
  * model (docs/read-your-writes.md).
  */
-export const fenceEventSchemas = {
+const fenceEventSchemas = {
   ReadModelFenceSet: z.strictObject({
     /** Incarnations of the read model whose documents may be believed. */
     trusted: z.array(z.string()),
@@ -260,8 +260,8 @@ export const checkpointEventSchemas = {
   }),
 } as const
 
-/** What {@link accessEventSchemas} tells apart. */
-export const ACCESS_KINDS = [
+/** The kinds of {@link accessEventSchemas}. */
+const ACCESS_KINDS = [
   'signed-in',
   'sign-in-failed',
   /** The current password was asked for and a wrong one given. */
@@ -288,7 +288,7 @@ export const accessEventSchemas = {
 } as const
 
 /** Streams `auditReveals` and `serviceTokens`: who was shown personal data, and who was given the right to ask for it. */
-export const auditEventSchemas = {
+const auditEventSchemas = {
   /** Written before anything is shown. `customerId` null: of more than one customer. */
   PersonalDataRevealed: z.strictObject({ customerId: id.nullable(), command: z.string(), reason: z.string().min(1) }),
   /** Never the token itself. `scope`: names with spaces between them. */
@@ -304,7 +304,7 @@ export const auditEventSchemas = {
  * Streams `customerKeys-<block>` of the key store, of which only the newest event counts: the keys of the customers of a
  * block of ids, or of one guest, wrapped by a master key (eventstore/encryption/customer-keys.ts).
  */
-export const keyEventSchemas = {
+const keyEventSchemas = {
   CustomerKeysSet: z.strictObject({
     /** Which of its keys a guest has by now: counts the destroyed ones. */
     generation: z.int().nonnegative(),
@@ -316,7 +316,7 @@ export const keyEventSchemas = {
   }),
   /** Stream `keyStore` of the key store. The newest says by which master key new keys are wrapped. */
   MasterKeySet: z.strictObject({ keyStoreId: z.string(), masterKeyId: z.string() }),
-  /** Stream `keyFingerprints` of the log: which key it depends on, told by a fingerprint; the newest of each name counts. */
+  /** Stream `keyFingerprints` of the log: which key it depends on, by its fingerprint; the newest of each name counts. */
   KeyFingerprintSet: z.strictObject({
     key: z.enum(['email-hash', 'token-signing', 'audit-signing']),
     fingerprint: z.string(),
@@ -361,8 +361,6 @@ export type MailEvent = EventsOf<typeof mailEventSchemas>
 export type FenceEvent = EventsOf<typeof fenceEventSchemas>
 export type SkipEvent = EventsOf<typeof skipEventSchemas>
 export type CheckpointEvent = EventsOf<typeof checkpointEventSchemas>
-export type AccessEvent = EventsOf<typeof accessEventSchemas>
-export type AuditEvent = EventsOf<typeof auditEventSchemas>
 export type KeyEvent = EventsOf<typeof keyEventSchemas>
 export type DomainEvent = EventsOf<typeof eventSchemas>
 
@@ -424,7 +422,7 @@ export const PERSONAL_FIELDS: ReadonlyMap<string, ReadonlyMap<string, z.ZodType>
 )
 
 /**
- * What stands for a personal field whose key has been destroyed: a text that tells in which revision of its stream the
+ * What stands for a personal field whose key has been destroyed: a text that says in which revision of its stream the
  * field was set, or what comes nearest to it in the field's schema.
  */
 export function erasedValue(field: z.ZodType, revision: number): unknown {

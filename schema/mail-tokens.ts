@@ -1,6 +1,6 @@
 /**
  * The tokens of the links in mails. None is stored: a token is made of the event that had the mail sent, with a key, so the
- * log does not tell it, and a mail that is sent again has the same one.
+ * log does not reveal it, and a mail that is sent again has the same one.
  */
 import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
 

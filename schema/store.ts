@@ -4,8 +4,9 @@ import { parse as parseYaml } from 'yaml'
 import { z } from 'zod'
 
 /** Settings that can't be used. The message names the setting and what is accepted. */
-export class StoreSettingsError extends Error {
+class StoreSettingsError extends Error {
   override readonly name = 'StoreSettingsError'
+  readonly code = 'SCH_ERR_STORE_SETTINGS'
 }
 
 const count = z.int().positive()
@@ -74,7 +75,7 @@ const customAttributes = z
   .refine((attributes) => new Set(attributes.map(({ code }) => code)).size === attributes.length, 'each code once')
 
 /** The forms of customers that a CAPTCHA can protect: those of Magento's `ReCaptchaFormEnum` that are served here. */
-export const CAPTCHA_FORMS = [
+const CAPTCHA_FORMS = [
   'CUSTOMER_LOGIN',
   'CUSTOMER_CREATE',
   'CUSTOMER_EDIT',

@@ -23,7 +23,7 @@ import {
 } from './events.ts'
 
 /** What a stream's name ends with: whose the stream is. */
-export type Owner =
+type Owner =
   /** A customer's id. */
   | 'customer'
   /** The keyed hash of an e-mail address (schema/email-key.ts). */

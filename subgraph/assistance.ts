@@ -18,7 +18,7 @@ export interface Page {
 }
 
 /** AdminAssistanceActions of the schema. */
-export interface AssistanceActions {
+interface AssistanceActions {
   readonly items: readonly { readonly action: string; readonly date: string; readonly details: string }[]
   readonly page_info: { readonly current_page: number; readonly page_size: number; readonly total_pages: number }
   readonly total_count: number

@@ -52,7 +52,7 @@ export interface AttributeReference {
   readonly entity_type?: string | null
 }
 
-type MetadataError = {
+interface MetadataError {
   readonly type: 'ENTITY_NOT_FOUND' | 'ATTRIBUTE_NOT_FOUND' | 'FILTER_NOT_FOUND' | 'UNDEFINED'
   readonly message: string
 }

@@ -102,6 +102,6 @@ export function encodeAll(command: Command, events: readonly DomainEvent[], part
 }
 
 /** The id of the command's event at `index` of the append named `part`. */
-export function eventId(command: Command, part = '', index = 0): string {
+function eventId(command: Command, part = '', index = 0): string {
   return part === '' && index === 0 ? command.id : uuidOf(`${command.id}:${part}:${index}`)
 }

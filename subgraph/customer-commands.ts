@@ -58,7 +58,7 @@ export interface Commands {
   deleteAddress(caller: Caller | null, addressId: number, command: Command, texts?: AddressTexts): Promise<void>
 }
 
-export interface AddressOutcome {
+interface AddressOutcome {
   readonly customer: CustomerDocument
   readonly address: CustomerAddress
 }

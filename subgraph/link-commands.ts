@@ -20,7 +20,7 @@ import type { Caller } from './identity/tokens.ts'
 import { createResetCommands } from './reset-commands.ts'
 import type { Subscribers } from './subscribers.ts'
 
-export type SubscriptionStatus = 'SUBSCRIBED' | 'NOT_ACTIVE'
+type SubscriptionStatus = 'SUBSCRIBED' | 'NOT_ACTIVE'
 
 export interface LinkCommands {
   /** Does nothing for an address that nobody has, a locked account, or too often in a row: neither answer nor time tell. */

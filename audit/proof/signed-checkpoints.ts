@@ -44,10 +44,11 @@ export interface StoredCheckpoint extends Checkpoint {
 /** The newest checkpoint is not one to go on from: forged, or of another log. */
 export class CheckpointError extends Error {
   override readonly name = 'CheckpointError'
+  readonly code = 'AUD_ERR_CHECKPOINT'
 }
 
 /** The bytes under a signature: the UTF-8 of this JSON text, as `JSON.stringify` writes it. */
-export function signedBytes({ size, root, position, time, keyId }: Checkpoint): Buffer {
+function signedBytes({ size, root, position, time, keyId }: Checkpoint): Buffer {
   return Buffer.from(JSON.stringify([DOMAIN, size, root, position.commit, position.prepare, time, keyId]))
 }
 

@@ -60,7 +60,7 @@ export interface VerifyOptions {
   readonly report?: (events: number, position: Position) => void
 }
 
-export const MOST_FAULTS = 1_000
+const MOST_FAULTS = 1_000
 
 /** @throws EventStoreUnavailable */
 export async function verifyLog(eventStore: EventStore, options: VerifyOptions): Promise<Verification> {
@@ -239,7 +239,7 @@ function createFaults() {
   }
 }
 
-type Checked = {
+interface Checked {
   readonly revision: number
   readonly size: number
   readonly root: string

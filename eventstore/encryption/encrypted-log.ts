@@ -36,7 +36,9 @@ import { guarded } from './clear-text-guard.ts'
 import type { CustomerKey, CustomerKeys, Subject, WritingKey } from './customer-keys.ts'
 import { decryptBeside, type Sealed } from './decryption-thread.ts'
 
-type Members = { readonly [name: string]: Json | undefined }
+interface Members {
+  readonly [name: string]: Json | undefined
+}
 
 /** What the names of the streams begin with whose events have personal fields. */
 const PREFIXES = STREAMS.filter(isPersonal).map(({ name }) => name)

@@ -29,7 +29,7 @@ export type MasterKeys = readonly [current: MasterKey, ...previous: MasterKey[]]
  * A plug-in is a module whose default export is such a function.
  * @param environment the process's environment variables, for what the plug-in needs to know
  */
-export type KmsPlugin = (environment: NodeJS.ProcessEnv) => MasterKey | MasterKeys
+type KmsPlugin = (environment: NodeJS.ProcessEnv) => MasterKey | MasterKeys
 
 /** @param secret 32 bytes */
 export function localMasterKey(secret: Uint8Array): MasterKey {

@@ -48,6 +48,7 @@ const BUSY = /Server Is (Too )?Busy/
 
 export function failureOf(raised: unknown): Failure {
   if (raised instanceof EventStoreUnavailable) return { kind: 'broken' }
+  if (isPortError(raised)) return { kind: 'answered' }
   const error = isGrpcError(raised) ? convertToCommandError(raised) : raised
   if (error instanceof NotLeaderError) {
     const { address, port } = error.leader
@@ -74,6 +75,7 @@ const INVALID_POSITION = /^Unexpected \w*ReadAllResult: InvalidPosition/
  * @param expected what the append expected: the server repeats it in another form
  */
 export function toPortError(raised: unknown, stream = '', expected: ExpectedRevision = 'any'): unknown {
+  if (isPortError(raised)) return raised
   const error = isGrpcError(raised) ? convertToCommandError(raised) : raised
   if (error instanceof WrongExpectedVersionError) {
     const { actualState } = error
@@ -103,6 +105,12 @@ export function toPortError(raised: unknown, stream = '', expected: ExpectedRevi
     return new EventStoreUnavailable(`The event store does not answer: ${detailsOf(error)}.`)
   }
   return error
+}
+
+/** One of port.ts already. */
+function isPortError(error: unknown): boolean {
+  const { code } = error as { code?: unknown }
+  return typeof code === 'string' && code.startsWith('EVS_ERR_')
 }
 
 /** What gRPC throws for a call that begins when its node has just been left: nothing was sent. */

@@ -33,7 +33,10 @@ import { BACK_OFF, type SubscriptionObserver } from './subscription.ts'
 const CONFIRMED_MS = 1_500
 
 /** What the client hands over: its own event, which an acknowledgement has to name. */
-type Resolved = { readonly event?: AllStreamRecordedEvent; readonly retryCount: number }
+interface Resolved {
+  readonly event?: AllStreamRecordedEvent
+  readonly retryCount: number
+}
 
 export function createGroups(
   connection: Connection,

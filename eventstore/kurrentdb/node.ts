@@ -53,7 +53,7 @@ export interface Member {
   readonly isAlive: boolean
 }
 
-export interface StreamCall {
+interface StreamCall {
   readonly service: unknown
   /** `/package.Service/Method` */
   readonly path: string

@@ -228,7 +228,10 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
     flushing = undefined
   }
 
-  type Outcome = { readonly result?: AppendResult; readonly error?: unknown }
+  interface Outcome {
+    readonly result?: AppendResult
+    readonly error?: unknown
+  }
 
   /** A refusal is one append's own; a failure of SQLite's is the whole group's. */
   function attempt({ write }: Pending): Outcome {

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { buildSubgraphSchema } from '@apollo/subgraph'
 import { parse } from 'graphql'
 
-type Product = {
+interface Product {
   readonly sku: string
   readonly name: string
   readonly price: { readonly value: number; readonly currency: string }

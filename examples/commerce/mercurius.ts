@@ -11,7 +11,7 @@ const graphqlName = /^[_A-Za-z][_0-9A-Za-z]*$/
  * @param schema made by buildSubgraphSchema, with its resolvers
  * @param context what the resolvers get of a request
  */
-export async function serveSubgraph<Context extends Record<string, unknown>>(
+export async function serveSubgraph<Context extends object>(
   app: FastifyInstance,
   schema: GraphQLSchema,
   context: (request: FastifyRequest) => Context,

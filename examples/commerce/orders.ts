@@ -5,12 +5,15 @@ import { GraphQLError, parse } from 'graphql'
 import { InvalidToken } from '../../gateway/http/tokens.ts'
 
 /** What the resolvers know of a request. */
-export type OrdersContext = {
+export interface OrdersContext {
   /** The id that the request's bearer token was issued to; undefined without a token. Throws InvalidToken for a bad one. */
   readonly customerId: () => Promise<string | undefined>
 }
 
-type Item = { readonly product_sku: string; readonly quantity: number }
+interface Item {
+  readonly product_sku: string
+  readonly quantity: number
+}
 
 const order = (number: string, order_date: string, status: string, total: number, items: readonly Item[]) => ({
   number,

@@ -5,7 +5,7 @@ import { catalogSchema } from './catalog.ts'
 import { serveSubgraph } from './mercurius.ts'
 import { type OrdersContext, ordersSchema } from './orders.ts'
 
-export type SamplesOptions = {
+export interface SamplesOptions {
   /** Against which keys the order subgraph verifies customers' tokens. */
   readonly keys: KeySource
   /** Fastify's logger option; nothing is logged without it. */

@@ -69,20 +69,20 @@ function dataSource(name: string, call: SubgraphClient): DataSource {
   return {
     process: async (options) => {
       const { query = '', operationName, variables = {} } = options.request
-      const { headers, received, unavailable } = options.context as ExecutionRequest
+      const request = options.context as ExecutionRequest
       try {
         // Left out where there are none: a subgraph then need not coerce them.
         const sent = hasKeys(variables) ? withRealNames(variables) : undefined
         const body = JSON.stringify({ query, variables: sent, operationName })
-        const raw = await call({ body, headers, mutation: query.startsWith('mutation') })
-        received?.(raw)
+        const raw = await call({ body, headers: request.headers, mutation: query.startsWith('mutation') })
+        request.received(raw)
         const answer = readAnswer(name, raw)
         if (answer.errors) answer.errors = answer.errors.map(withNumericIndices)
         checkEntities(name, variables, answer)
         return answer as Awaited<ReturnType<DataSource['process']>>
       } catch (error) {
         if (!(error instanceof SubgraphUnavailable)) throw error
-        unavailable(error)
+        request.unavailable(error)
         const prefix = 'pathInIncomingRequest' in options ? (options.pathInIncomingRequest ?? []) : []
         const path = failedPath(prefix, responseNames(parse(query)))
         throw new SubgraphUnavailable(error.service, error.message, path.length > 0 ? { path } : {})
@@ -120,10 +120,11 @@ function checkEntities(service: string, variables: Readonly<Record<string, unkno
 }
 
 /** A subgraph's error as the subgraph gave it, with the client's path; ours as it is; any other is not for clients. */
-function clientError(error: unknown, { mask }: ExecutionRequest): GraphQLFormattedError {
+function clientError(error: unknown, request: ExecutionRequest): GraphQLFormattedError {
   if (error instanceof SubgraphUnavailable) return error.toJSON()
   const original: unknown = error instanceof GraphQLError ? error.originalError : undefined
-  if (!(error instanceof GraphQLError) || original === undefined || original instanceof Error) return mask(error)
+  if (!(error instanceof GraphQLError) || original === undefined || original instanceof Error)
+    return request.mask(error)
   const extensions = publicExtensions((original as GraphQLFormattedError).extensions)
   const path = clientPath(error.path)
   return { message: error.message, ...(path && { path }), ...(extensions && { extensions }) }

@@ -24,7 +24,7 @@ import { type Field, type Shape, shapeOf, unreachableFields } from './shape.ts'
 const MAX_VARIANTS = 64
 
 /** An operation with its conditions decided. */
-type Variant = {
+interface Variant {
   readonly plan: CompiledPlan
   readonly shape: Shape
   readonly write: (data: unknown) => string | undefined
@@ -78,7 +78,8 @@ export function createCompiledExecutor(
       const text = write(data)
       const errors = found.length > 0 ? withClientPaths(found, schema, shape, data) : found
       if (text === undefined) {
-        const completed = complete(schema, fullSchema, shape, data, introspect, errors, maxAnswerBytes)
+        const options = { schema, fullSchema, introspect, known: errors, maxLength: maxAnswerBytes }
+        const completed = complete(shape, data, options)
         return answerText(completed.data, [...errors, ...completed.errors])
       }
       if (errors.length === 0) return { text: `{"data":${text}}`, hasErrors: false }

@@ -6,14 +6,13 @@ import {
   compileMergedFetch,
   compileRootFetch,
   type EntityFetch,
-  type Execution,
   entityFetch,
   type FetchEnvironment,
   type Step,
 } from './fetch.ts'
 import { type PlanPath, readPath } from './places.ts'
 
-export type CompiledPlan = {
+export interface CompiledPlan {
   /** Fetches everything; undefined where nothing has to be fetched. */
   readonly run: Step | undefined
   /** Two calls of it may be the same. */
@@ -114,5 +113,3 @@ function together(environment: FetchEnvironment, fetches: readonly EntityFetch[]
 
 /** An operation without its name, which the planner counts up. */
 const body = (operation: string) => operation.replace(/^query [_0-9A-Za-z]+/, 'query')
-
-export type { Execution }

@@ -20,140 +20,159 @@ import { type Data, isData, own } from './objects.ts'
 import { type Field, isTypeMissing, type Shape } from './shape.ts'
 
 type Path = (string | number)[]
-/** A value that may not stand where it is: what is around it becomes null. `told`: an error says why. */
+/** In place of a value that is not allowed where it is: what is around it becomes null. */
 const INVALID = Symbol('invalid')
 
-export type Completion = { readonly data: Data | null; readonly errors: readonly GraphQLFormattedError[] }
+export interface Completion {
+  readonly data: Data | null
+  readonly errors: readonly GraphQLFormattedError[]
+}
+
+export interface CompletionOptions {
+  readonly schema: GraphQLSchema
+  /** With what clients do not see: a value that only this one has is right, but null to them. */
+  readonly fullSchema: GraphQLSchema
+  /** The value of `__schema` or `__type`. */
+  readonly introspect: (field: Field) => unknown
+  /** Errors that the client gets anyway: a null that one of them explains is not reported again. */
+  readonly known: readonly GraphQLFormattedError[]
+  /** Of the texts in the answer together, in characters. */
+  readonly maxLength: number
+}
 
 /**
- * @param fullSchema with what clients do not see: a value that only this one has is right, but null to them
  * @param data what the subgraphs sent, merged; it is not changed
- * @param introspect the value of `__schema` or `__type`
- * @param maxLength of the texts in the answer together, in characters
- * @param known errors that the client gets anyway: a null that one of them explains is not told again
+ * @throws RequestError ANSWER_TOO_LARGE
  */
-export function complete(
-  schema: GraphQLSchema,
-  fullSchema: GraphQLSchema,
-  root: Shape,
-  data: Data,
-  introspect: (field: Field) => unknown,
-  known: readonly GraphQLFormattedError[],
-  maxLength = Number.POSITIVE_INFINITY,
-): Completion {
-  let length = 0
-  const errors: GraphQLFormattedError[] = []
-  const path: Path = []
+export function complete(root: Shape, data: Data, options: CompletionOptions): Completion {
+  const completer = new Completer(options)
+  return { data: completer.object(data, root, undefined), errors: completer.errors }
+}
 
-  /** @param isMissing nothing came for the place, not even null */
-  function fail(message: string, isMissing = false): void {
-    const around = isMissing ? path.slice(0, -1) : path
-    if (known.some((error) => explains(error, around))) return
-    errors.push({ message, path: [...path], extensions: { code: 'INTERNAL_SERVER_ERROR' } })
+/** One completion under way. */
+class Completer {
+  readonly errors: GraphQLFormattedError[] = []
+  readonly #options: CompletionOptions
+  readonly #path: Path = []
+  #length = 0
+
+  constructor(options: CompletionOptions) {
+    this.#options = options
   }
 
-  function describe({ parent, key, type }: Field): string {
-    const last = path.at(-1)
+  /** @param isMissing nothing came for the place, not even null */
+  #fail(message: string, isMissing = false): void {
+    const around = isMissing ? this.#path.slice(0, -1) : this.#path
+    if (this.#options.known.some((error) => explains(error, around))) return
+    this.errors.push({ message, path: [...this.#path], extensions: { code: 'INTERNAL_SERVER_ERROR' } })
+  }
+
+  #describe({ parent, key, type }: Field): string {
+    const last = this.#path.at(-1)
     return typeof last === 'string'
       ? `field ${parent}.${key}`
       : `array element of type ${String(elementOf(type))} at index ${last}`
   }
 
-  function object(input: Data, shape: Shape, field: Field | undefined): Data | null {
+  /** Completes an object. @param field undefined for the root */
+  object(input: Data, shape: Shape, field: Field | undefined): Data | null {
     const sent = own(input, '__typename')
     const typename = typeof sent === 'string' ? sent : shape.type.name
     const fields = shape.fieldsOf(typename)
     if (!fields || (sent !== undefined && sent !== null && typeof sent !== 'string')) {
-      const isHidden = typeof sent === 'string' && fullSchema.getType(sent) !== undefined && !schema.getType(sent)
-      if (field && !isHidden) fail(`Invalid __typename found for object at ${describe(field)}.`)
+      const isHidden =
+        typeof sent === 'string' &&
+        this.#options.fullSchema.getType(sent) !== undefined &&
+        !this.#options.schema.getType(sent)
+      if (field && !isHidden) this.#fail(`Invalid __typename found for object at ${this.#describe(field)}.`)
       return null
     }
-    if (isTypeMissing(schema, shape, typename)) {
-      if (field) fail(`The type of the object is not known at ${describe(field)}.`)
+    if (isTypeMissing(this.#options.schema, shape, typename)) {
+      if (field) this.#fail(`The type of the object is not known at ${this.#describe(field)}.`)
       return null
     }
     const output: Data = Object.create(null)
     for (const each of fields) {
-      path.push(each.key)
-      const completed = fieldValue(each, input, typename)
-      path.pop()
+      this.#path.push(each.key)
+      const completed = this.#fieldValue(each, input, typename)
+      this.#path.pop()
       if (completed === INVALID) return null
       output[each.key] = completed
     }
     return output
   }
 
-  function fieldValue(field: Field, input: Data, typename: string): unknown {
-    if (field.kind === 'introspection') return introspect(field)
+  #fieldValue(field: Field, input: Data, typename: string): unknown {
+    if (field.kind === 'introspection') return this.#options.introspect(field)
     if (field.kind === 'denied') {
-      const message = `You may not have the field ${field.parent}.${field.name}.`
-      errors.push({ message, path: [...path], extensions: { code: 'FORBIDDEN' } })
+      const message = `Access to the field ${field.parent}.${field.name} is denied.`
+      this.errors.push({ message, path: [...this.#path], extensions: { code: 'FORBIDDEN' } })
       return isNonNullType(field.type) ? INVALID : null
     }
     if (field.kind === 'undecided') {
       const message = 'Argument "if" of non-null type "Boolean!" must not be null.'
-      const place = path.length > 1 && { path: path.slice(0, -1) }
-      errors.push({ message, ...place, extensions: { code: 'BAD_USER_INPUT' } })
+      const place = this.#path.length > 1 && { path: this.#path.slice(0, -1) }
+      this.errors.push({ message, ...place, extensions: { code: 'BAD_USER_INPUT' } })
       return INVALID
     }
-    if (field.kind === 'field') return value(own(input, field.source), field.type, field)
-    const type = schema.getType(typename)
+    if (field.kind === 'field') return this.#value(own(input, field.source), field.type, field)
+    const type = this.#options.schema.getType(typename)
     if (isObjectType(type)) return type.name
-    fail(`Cannot return null for non-nullable field ${field.parent}.${field.key}.`)
+    this.#fail(`Cannot return null for non-nullable field ${field.parent}.${field.key}.`)
     return INVALID
   }
 
   /** An enum's value that is `@inaccessible`. */
-  function isHiddenValue(input: unknown, type: GraphQLOutputType): boolean {
-    const full = isEnumType(type) ? fullSchema.getType(type.name) : undefined
+  #isHiddenValue(input: unknown, type: GraphQLOutputType): boolean {
+    const full = isEnumType(type) ? this.#options.fullSchema.getType(type.name) : undefined
     return typeof input === 'string' && isEnumType(full) && full.getValue(input) !== undefined
   }
 
   /** null, INVALID, or a value of the type. */
-  function value(input: unknown, type: GraphQLOutputType, field: Field): unknown {
+  #value(input: unknown, type: GraphQLOutputType, field: Field): unknown {
     if (isNonNullType(type)) {
-      const before = errors.length
-      const completed = value(input, type.ofType, field)
+      const before = this.errors.length
+      const completed = this.#value(input, type.ofType, field)
       if (completed !== null) return completed
-      if (errors.length === before) fail(`Cannot return null for non-nullable ${describe(field)}.`, input === undefined)
+      if (this.errors.length === before)
+        this.#fail(`Cannot return null for non-nullable ${this.#describe(field)}.`, input === undefined)
       return INVALID
     }
     if (input === undefined || input === null) return null
     if (isListType(type)) {
       if (!Array.isArray(input)) {
-        fail(`Invalid value found for ${describe(field)}.`)
+        this.#fail(`Invalid value found for ${this.#describe(field)}.`)
         return null
       }
       let isInvalid = false
       const list = input.map((item, index) => {
-        path.push(index)
-        const completed = value(item, type.ofType, field)
-        path.pop()
+        this.#path.push(index)
+        const completed = this.#value(item, type.ofType, field)
+        this.#path.pop()
         isInvalid ||= completed === INVALID
         return completed
       })
       return isInvalid ? null : list
     }
     if (field.shape) {
-      if (isData(input)) return object(input, field.shape, field)
-      fail(`Invalid value found for ${describe(field)}.`)
+      if (isData(input)) return this.object(input, field.shape, field)
+      this.#fail(`Invalid value found for ${this.#describe(field)}.`)
       return null
     }
     const completed = isLeafType(type) ? leaf(input, type) : undefined
     if (completed === undefined) {
-      if (!isHiddenValue(input, type)) fail(`Invalid value found for ${describe(field)}.`)
+      if (!this.#isHiddenValue(input, type)) this.#fail(`Invalid value found for ${this.#describe(field)}.`)
       return null
     }
-    length += typeof completed === 'string' ? completed.length : 4
-    if (length > maxLength) throw answerTooLarge(maxLength)
+    this.#length += typeof completed === 'string' ? completed.length : 4
+    const { maxLength } = this.#options
+    if (this.#length > maxLength) throw answerTooLarge(maxLength)
     return completed
   }
-
-  return { data: object(data, root, undefined), errors }
 }
 
 /** A leaf as the answer has it; undefined for what is no value of the type. */
-export function leaf(sent: unknown, type: GraphQLLeafType): unknown {
+function leaf(sent: unknown, type: GraphQLLeafType): unknown {
   if (!isEnumType(type) && !isSpecifiedScalarType(type)) return sent
   const input = numberOf(sent)
   if (isEnumType(type)) return typeof input === 'string' && type.getValue(input) ? input : undefined

@@ -7,13 +7,13 @@ import type { IsDenied } from '../planning/authorization.ts'
 import type { InternalName, IsTrue } from '../planning/operation-corrections.ts'
 import type { RawAnswer, SubgraphUnavailable } from '../subgraphs/client.ts'
 
-export type PlannedOperation = {
+export interface PlannedOperation {
   readonly document: DocumentNode
   readonly node: OperationDefinitionNode
   /** The client's own variables: `node` has those that stand for literals, too. */
   readonly declared: readonly VariableDefinitionNode[]
   /**
-   * How to fetch what it asks for, in internal names: made anew each time.
+   * How to fetch what it asks for, in internal names: made again each time.
    * @param isTrue decides the conditions
    * @throws RequestError where the planner refuses it
    */
@@ -26,24 +26,24 @@ export type PlannedOperation = {
 }
 
 /** What differs from one execution of an operation to the next. */
-export type ExecutionRequest = {
+export interface ExecutionRequest {
   /** As the client sent them, already checked against the schema, with those that stand for literals. */
   readonly variables: Readonly<Record<string, unknown>>
   /** The same as the schema has them, with the defaults of those that were not sent. */
   readonly values: Readonly<Record<string, unknown>>
   /** For the subgraph calls: names and values in turn. */
   readonly headers: readonly string[]
-  /** Of a query: where the client goes away no further call is made, and nobody reads the answer. */
+  /** Of a query: when the client goes away, no further call is made and the answer is dropped. */
   readonly cancellation?: Cancellation | undefined
   /** Logs an error that is not meant for clients and returns what they see in its place. */
-  readonly mask: (error: unknown) => GraphQLFormattedError
-  /** Told of each answer of a subgraph, before it is read. */
-  readonly received?: ((answer: RawAnswer) => void) | undefined
-  /** Told of each subgraph that gave no usable answer. */
-  readonly unavailable: (error: SubgraphUnavailable) => void
+  mask(error: unknown): GraphQLFormattedError
+  /** Called with each answer of a subgraph, before it is read. */
+  received(answer: RawAnswer): void
+  /** Called for each subgraph that gave no usable answer. */
+  unavailable(error: SubgraphUnavailable): void
 }
 
-export type ExecutionAnswer = {
+export interface ExecutionAnswer {
   /** The answer's body: JSON with `data`, and `errors` where there are any. */
   readonly text: string
   readonly hasErrors: boolean

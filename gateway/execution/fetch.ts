@@ -12,7 +12,7 @@ import {
 } from 'graphql'
 import { Cancelled } from '../cancellation.ts'
 import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailable } from '../subgraphs/client.ts'
-import { failedPath, numericIndices, responseNames, told } from '../subgraphs/errors.ts'
+import { clientError, failedPath, numericIndices, responseNames } from '../subgraphs/errors.ts'
 import type { ExecutionRequest } from './executor.ts'
 import { mergeOperations } from './merged-operations.ts'
 import { copy, type Data, isData, merge, own } from './objects.ts'
@@ -21,7 +21,7 @@ import { compileIdentity, compileRepresentations, type Identify, type Represent 
 import { compileRewrites, isOfType, type Rewrite, renamedKeys } from './rewrites.ts'
 
 /** One execution under way. */
-export type Execution = {
+export interface Execution {
   readonly request: ExecutionRequest
   readonly errors: GraphQLFormattedError[]
   data: Data
@@ -32,7 +32,7 @@ export type Execution = {
 /** Does its part of a plan. @throws never: what goes wrong is in the execution's errors */
 export type Step = (execution: Execution) => Promise<void> | void
 
-export type FetchEnvironment = {
+export interface FetchEnvironment {
   /** The whole supergraph. */
   readonly schema: GraphQLSchema
   readonly subgraphs: Readonly<Record<string, SubgraphClient>>
@@ -41,7 +41,11 @@ export type FetchEnvironment = {
 }
 
 /** A body without its variables' values: text before and after them. */
-type Body = { readonly query: string; readonly tail: string; readonly variables: readonly string[] }
+interface Body {
+  readonly query: string
+  readonly tail: string
+  readonly variables: readonly string[]
+}
 
 function bodyOf(operation: string, name: string | undefined, variables: readonly string[]): Body {
   return {
@@ -61,12 +65,12 @@ function printBody({ query, tail, variables }: Body, values: Readonly<Record<str
   return members ? `${query},"variables":{${members}}${tail}` : query + tail
 }
 
-/** What went wrong with a call, as clients see it. */
-type Caller = {
+/** Calls one subgraph with one operation. What goes wrong is added to the execution's errors. */
+interface Caller {
   call(execution: Execution, body: string, path: () => ResponsePath): Promise<SubgraphAnswer | undefined>
 }
 
-/** @param operation tells whether the answer may have numbers that are to be kept digit for digit */
+/** @param operation shows whether the answer may have numbers that must be kept digit for digit */
 function callerOf(
   { schema, subgraphs }: FetchEnvironment,
   service: string,
@@ -89,7 +93,7 @@ function callerOf(
           if (key !== undefined) flights?.set(key, flight)
         }
         const raw = await flight
-        request.received?.(raw)
+        request.received(raw)
         return readAnswer(service, raw, keepsDigits)
       } catch (error) {
         if (error instanceof Cancelled) return undefined
@@ -151,7 +155,7 @@ export function compileRootFetch(environment: FetchEnvironment, fetch: FetchNode
     if (!answer) return
     for (const error of answer.errors ?? []) {
       const at = numericIndices(error.path)
-      execution.errors.push(told(error, at && [...namesIn(prefix), ...rename(at, renamed)]))
+      execution.errors.push(clientError(error, at && [...namesIn(prefix), ...rename(at, renamed)]))
     }
     const { data } = answer
     if (!data) return
@@ -171,7 +175,7 @@ function rename(path: ResponsePath, names: ReadonlyMap<string, string>): Respons
 }
 
 /** A call for entities, before it is known with which others it goes. */
-export type EntityFetch = {
+export interface EntityFetch {
   readonly service: string
   readonly operation: string
   readonly operationName: string | undefined
@@ -202,7 +206,11 @@ export function entityFetch(environment: FetchEnvironment, fetch: FetchNode, pre
 }
 
 /** The representations of a fetch's entities, each of them once, and the entities that each stands for. */
-type Asked = { readonly texts: string[]; readonly entities: Data[]; readonly owners: (number | number[])[] }
+interface Asked {
+  readonly texts: string[]
+  readonly entities: Data[]
+  readonly owners: (number | number[])[]
+}
 
 function ask({ prefix, represent, identify }: EntityFetch, data: Data): Asked {
   const entities: Data[] = []
@@ -242,8 +250,8 @@ function ask({ prefix, represent, identify }: EntityFetch, data: Data): Asked {
   return { texts, entities, owners }
 }
 
-/** Puts the entities that came where they belong. @param at from which of the answer's entities on they are this fetch's */
-function take(
+/** Merges the entities of an answer into the data. @param at the index of this fetch's first entity in the answer */
+function mergeEntities(
   { rewrite, abstract }: EntityFetch,
   { texts, entities, owners }: Asked,
   received: readonly unknown[],
@@ -277,7 +285,7 @@ function placesOfError(
   return [owner].flat().map((each) => [...(places[each] ?? namesIn(fetch.prefix)), ...inside])
 }
 
-function tellErrors(
+function reportErrors(
   execution: Execution,
   errors: readonly GraphQLFormattedError[],
   which: (path: ResponsePath) => { fetch: EntityFetch; asked: Asked; index: number; rest: ResponsePath } | undefined,
@@ -290,11 +298,11 @@ function tellErrors(
     if (about) {
       const { fetch, asked, index, rest } = about
       for (const place of placesOfError(fetch, asked, execution.data, index, rest)) {
-        execution.errors.push(told(error, place))
+        execution.errors.push(clientError(error, place))
       }
-    } else if (!path) execution.errors.push(told(error, undefined))
+    } else if (!path) execution.errors.push(clientError(error, undefined))
     // About all entities: none came, wherever they were to go.
-    else for (const place of places.values()) execution.errors.push(told(error, place))
+    else for (const place of places.values()) execution.errors.push(clientError(error, place))
   }
 }
 
@@ -356,12 +364,13 @@ export function compileEntityFetch(environment: FetchEnvironment, fetches: reado
         }
       }
       const prefixes = fetches.flatMap((each, index) => ((asked[index] as Asked).texts.length > 0 ? [each.prefix] : []))
-      tellErrors(execution, answer.errors, which, prefixes)
+      reportErrors(execution, answer.errors, which, prefixes)
     }
     try {
       const received = entitiesOf(answer, '_entities', count, service)
       if (received)
-        for (const [of, fetch] of fetches.entries()) take(fetch, asked[of] as Asked, received, starts[of] as number)
+        for (const [of, fetch] of fetches.entries())
+          mergeEntities(fetch, asked[of] as Asked, received, starts[of] as number)
     } catch (error) {
       execution.errors.push(failure(error, execution.request, path()))
     }
@@ -405,14 +414,14 @@ export function compileMergedFetch(environment: FetchEnvironment, fetches: reado
     }
     if (answer.errors) {
       const prefixes = busy.map((index) => (fetches[index] as EntityFetch).prefix)
-      tellErrors(execution, answer.errors, which, prefixes)
+      reportErrors(execution, answer.errors, which, prefixes)
     }
     for (const index of busy) {
       const fetch = fetches[index] as EntityFetch
       const own = asked[index] as Asked
       try {
         const received = entitiesOf(answer, `_${index}`, own.texts.length, service)
-        if (received) take(fetch, own, received, 0)
+        if (received) mergeEntities(fetch, own, received, 0)
       } catch (error) {
         execution.errors.push(failure(error, execution.request, namesIn(fetch.prefix)))
       }
@@ -456,10 +465,10 @@ export function compileContextFetch(environment: FetchEnvironment, fetch: FetchN
         if (!answer) return
         const which = ([, index, ...rest]: ResponsePath) =>
           typeof index === 'number' ? { fetch: entities, asked: part, index, rest } : undefined
-        if (answer.errors) tellErrors(execution, answer.errors, which, [prefix])
+        if (answer.errors) reportErrors(execution, answer.errors, which, [prefix])
         try {
           const received = entitiesOf(answer, '_entities', part.texts.length, service)
-          if (received) take(entities, part, received, 0)
+          if (received) mergeEntities(entities, part, received, 0)
         } catch (error) {
           execution.errors.push(failure(error, execution.request, path()))
         }

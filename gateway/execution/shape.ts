@@ -29,7 +29,7 @@ import {
 } from '../planning/operation-corrections.ts'
 
 /** One field of an answer's object. */
-export type Field = {
+export interface Field {
   /** Its name in the answer. */
   readonly key: string
   /** Its name in what the subgraphs sent. */
@@ -47,19 +47,22 @@ export type Field = {
 }
 
 /** An object of an answer. Its fields depend on its type at runtime. */
-export type Shape = {
+export interface Shape {
   /** What the schema says of it. */
   readonly type: GraphQLCompositeType
   /** The fields of a runtime type, in the answer's order; undefined for a type that clients do not know. */
   readonly fieldsOf: (typename: string) => readonly Field[] | undefined
 }
 
-type Found = {
+interface Found {
   readonly nodes: FieldNode[]
   readonly parent: GraphQLCompositeType
   readonly sets: Set<SelectionSetNode>
 }
-type Selections = { readonly set: SelectionSetNode; readonly parent: GraphQLCompositeType | undefined }
+interface Selections {
+  readonly set: SelectionSetNode
+  readonly parent: GraphQLCompositeType | undefined
+}
 
 /**
  * The shape of an operation's answer.

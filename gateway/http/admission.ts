@@ -1,33 +1,33 @@
 /**
- * Who comes next, so that no client takes the gateway from the others: documents that are new are read and planned one in
- * each turn of the event loop, and of costly operations only so many are executed at once, for one client and for all.
- * Who has to wait does so in a queue of its own, and the queues are served in turn.
+ * Admission control, so that no client starves the others. New documents are parsed and planned one at a time, with the
+ * event loop in between. Costly operations are limited in how many run at once, for each client and in total. Requests that
+ * have to wait join their client's queue, and the queues are served round-robin.
  */
-import { type Cancellation, Cancelled } from '../cancellation.ts'
+import { type Abortable, type Cancellation, Cancelled } from '../cancellation.ts'
 import { requestError } from '../errors.ts'
 
-export type AdmissionOptions = {
-  /** The cost of what is executed at once for one client; one operation may always be. */
+export interface AdmissionOptions {
+  /** Total cost of the operations that run at once for one client. A single operation always may, whatever it costs. */
   readonly costPerClient: number
-  /** The same for all clients. */
+  /** The same for all clients together. */
   readonly costInAll: number
-  /** What costs no more never waits. */
+  /** An operation that costs no more than this never waits. */
   readonly cheap: number
-  /** Requests of one client that wait, and of all. */
+  /** Requests that may wait, for each client and in total. More are refused. */
   readonly waitingPerClient: number
   readonly waitingInAll: number
-  /** How long one waits at most, in milliseconds. */
-  readonly patienceMs: number
+  /** How long a request may wait, in milliseconds. Then it is refused. */
+  readonly maxWaitMs: number
 }
 
 export const DEFAULT_ADMISSION = {
   cheap: 100,
   waitingPerClient: 256,
   waitingInAll: 4_096,
-  patienceMs: 30_000,
+  maxWaitMs: 30_000,
 } as const
 
-export type Admission = {
+export interface Admission {
   /** Waits for the turn to read and plan a new document. undefined: it may be done at once. @throws RequestError OVERLOADED */
   readonly turn: (client: string, cancellation: Cancellation) => Promise<void> | undefined
   /**
@@ -35,16 +35,16 @@ export type Admission = {
    * @throws RequestError OVERLOADED; Cancelled
    */
   readonly enter: (client: string, cost: number, cancellation: Cancellation) => Promise<void> | undefined
-  /** An operation that was let in is done. */
+  /** Must be called once an admitted operation has ended. */
   readonly leave: (client: string, cost: number) => void
 }
 
-/** `all wait`: until there is room for this one, so that no costly one waits for ever. */
+/** `all wait`: until there is room for this one. Otherwise cheaper ones would overtake a costly one for ever. */
 type Decision = 'goes' | 'client waits' | 'all wait'
 
-type Waiting = { readonly cost: number; readonly go: () => void }
+type Waiting = Abortable & { readonly cost: number; readonly go: () => void }
 
-/** Queues by client, served in turn. */
+/** One queue for each client, served round-robin. */
 class FairQueue {
   readonly #queues = new Map<string, Waiting[]>()
   readonly #options: AdmissionOptions
@@ -63,7 +63,7 @@ class FairQueue {
   }
 
   wait(client: string, cost: number, cancellation: Cancellation): Promise<void> {
-    const { waitingPerClient, waitingInAll, patienceMs } = this.#options
+    const { waitingPerClient, waitingInAll, maxWaitMs } = this.#options
     const queue = this.#queues.get(client) ?? []
     if (queue.length >= waitingPerClient || this.#size >= waitingInAll) throw overloaded()
     return new Promise((resolve, reject) => {
@@ -72,14 +72,14 @@ class FairQueue {
         this.#remove(client, waiting)
         reject(error)
       }
-      const cancel = () => leave(new Cancelled())
-      const timer = setTimeout(() => leave(overloaded()), patienceMs)
+      const timer = setTimeout(() => leave(overloaded()), maxWaitMs)
       const settle = () => {
         clearTimeout(timer)
-        cancellation.off(cancel)
+        cancellation.off(waiting)
       }
       const waiting: Waiting = {
         cost,
+        abort: () => leave(new Cancelled()),
         go: () => {
           settle()
           resolve()
@@ -88,7 +88,7 @@ class FairQueue {
       queue.push(waiting)
       this.#queues.set(client, queue)
       this.#size++
-      cancellation.onCancel(cancel)
+      cancellation.onCancel(waiting)
     })
   }
 
@@ -101,7 +101,7 @@ class FairQueue {
     if (queue.length === 0) this.#queues.delete(client)
   }
 
-  /** Takes the first that may go, of the client whose turn it is; the client's next turn is after the others'. */
+  /** Removes the first request that may go, and moves its client's queue behind the others'. */
   next(decide: (client: string, cost: number) => Decision): { client: string; waiting: Waiting } | undefined {
     for (const [client, queue] of this.#queues) {
       const [waiting] = queue
@@ -144,7 +144,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
     return isFull ? 'all wait' : 'goes'
   }
 
-  function take(client: string, more: number): void {
+  function reserve(client: string, more: number): void {
     costs.set(client, (costs.get(client) ?? 0) + more)
     cost += more
   }
@@ -152,7 +152,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
   function admit(): void {
     isFull = false
     for (let next = operations.next(decide); next; next = operations.next(decide)) {
-      take(next.client, next.waiting.cost)
+      reserve(next.client, next.waiting.cost)
       next.waiting.go()
     }
   }
@@ -170,7 +170,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
       if (isFull || operations.has(client) || decide(client, more) !== 'goes') {
         return operations.wait(client, more, cancellation)
       }
-      take(client, more)
+      reserve(client, more)
       return undefined
     },
 

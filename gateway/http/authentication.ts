@@ -4,25 +4,25 @@ import type { TokenFault } from '../../schema/token-faults.ts'
 import type { Claims } from '../planning/authorization.ts'
 import { createTokenVerifier, InvalidToken, type KeySource } from './tokens.ts'
 
-/** Tokens that are known to be good. */
+/** How many verified tokens are kept, and how many characters of them. */
 const KNOWN_TOKENS = 10_000
 const KNOWN_CHARACTERS = 10_000 * 1024
-/** How long a token's signature is believed without another look: its end is looked at, and keys may be replaced. Milliseconds. */
-const BELIEVED_MS = 10_000
+/** How long a verified signature is trusted, in milliseconds. Then it is verified again: the token may have expired, or its key been replaced. */
+const TRUSTED_MS = 10_000
 /**
- * A token that was found to count is looked at again in the background once that is so old, and waited for once it is older
- * still: so the gateway knows of a revocation within a second, and a token in use never waits. Milliseconds.
+ * A token's status is refreshed in the background after the first of these times, and before the request goes on after the
+ * second. So the gateway notices a revocation within a second, and a token in constant use never waits. Milliseconds.
  */
-const LOOK_AGAIN_MS = 400
-const COUNTS_MS = 800
+const REFRESH_MS = 400
+const STALE_MS = 800
 
 /** Whether a request may go on, and what its token says, if it could be verified. */
-export type Verdict = {
+export interface Verdict {
   readonly isAllowed: boolean
   readonly claims: Claims
   /** Why it may not. */
   readonly fault?: TokenFault
-  /** What is being asked for yet: whether the token still counts. What only reads may begin meanwhile. */
+  /** The final verdict, where the token's status is still being checked. A query may begin in the meantime. */
   readonly settled?: Promise<Verdict>
 }
 
@@ -30,53 +30,53 @@ export const GUEST: Verdict = { isAllowed: true, claims: undefined }
 const dead = (fault: TokenFault): Verdict => ({ isAllowed: false, claims: undefined, fault })
 const REVOKED = dead('revoked')
 
-/** What came of asking whether a token still counts. */
+/** The outcome of checking a token's status. */
 export type CheckOutcome = 'active' | 'revoked' | 'failed'
 
-export type Authentication = {
+export interface Authentication {
   /** Whether a request with this Authorization header may go on; without a bearer token it may, as a guest's. */
   (authorization: string | undefined): Verdict | Promise<Verdict>
-  /** The token may have been revoked just now: it is looked at before it is believed again. */
+  /** The token may just have been revoked: its status is checked before its next use. */
   readonly doubt: (authorization: string | undefined) => void
 }
 
-export type StatusOptions = {
+export interface StatusOptions {
   /**
-   * Whether a token still counts. Without it, all that are signed and have not expired do. Where it can't tell, a token
-   * passes without its claims: the gateway's own rules take its bearer for a guest, and the subgraphs decide for themselves.
+   * Whether a token is still active. Without this, every signed token is, until it expires. Where it throws, the token
+   * passes without its claims: the gateway treats its bearer as a guest, and the subgraphs decide for themselves.
    */
   readonly isActive?: ((token: string) => Promise<boolean>) | undefined
-  /** Told of each time that is asked. */
+  /** Called after each check. */
   readonly onCheck?: (outcome: CheckOutcome, error?: unknown) => void
 }
 
-type Known = {
+interface Known {
   readonly until: number
   readonly token: string
   verdict: Verdict
-  /** As of when the token was found to count. */
+  /** When the token was last found to be active. */
   foundAt: number
   asking: Promise<Verdict> | undefined
 }
 
-/** @param keys where the public keys come from; while they can't be had, tokens pass: the subgraphs verify them too */
+/** @param keys where the public keys come from; while they can't be fetched, tokens pass: the subgraphs verify them too */
 export function createAuthentication(keys: KeySource, { isActive, onCheck }: StatusOptions = {}): Authentication {
   const verify = createTokenVerifier(keys)
-  const believed = new LRUCache<string, Known>({
+  const trusted = new LRUCache<string, Known>({
     max: KNOWN_TOKENS,
     maxSize: KNOWN_CHARACTERS,
     sizeCalculation: (_, authorization) => authorization.length,
   })
 
-  /** Asks whether the token still counts; once at a time. A token that was revoked stays so. */
-  function ask(known: Known, look: (token: string) => Promise<boolean>): Promise<Verdict> {
+  /** Checks the token's status, once at a time. A token that was revoked stays revoked. */
+  function ask(known: Known, check: (token: string) => Promise<boolean>): Promise<Verdict> {
     if (known.asking !== undefined) return known.asking
     const started = Date.now()
-    const asking: Promise<Verdict> = look(known.token).then(
+    const asking: Promise<Verdict> = check(known.token).then(
       (active) => {
         onCheck?.(active ? 'active' : 'revoked')
         if (!active) known.verdict = REVOKED
-        // Asked before it came into doubt, the answer says nothing of now.
+        // An answer to a check from before the doubt says nothing about the present.
         if (known.asking === asking) {
           known.asking = undefined
           known.foundAt = started
@@ -96,14 +96,14 @@ export function createAuthentication(keys: KeySource, { isActive, onCheck }: Sta
   function verdictOf(known: Known): Verdict {
     if (isActive === undefined || !known.verdict.isAllowed) return known.verdict
     const age = Date.now() - known.foundAt
-    if (age >= COUNTS_MS) return { ...known.verdict, settled: ask(known, isActive) }
-    if (age >= LOOK_AGAIN_MS) void ask(known, isActive)
+    if (age >= STALE_MS) return { ...known.verdict, settled: ask(known, isActive) }
+    if (age >= REFRESH_MS) void ask(known, isActive)
     return known.verdict
   }
 
   function authenticate(authorization: string | undefined): Verdict | Promise<Verdict> {
     if (authorization === undefined) return GUEST
-    const known = believed.get(authorization)
+    const known = trusted.get(authorization)
     if (known !== undefined && Date.now() < known.until) return verdictOf(known)
     // Exactly two parts, the scheme in any case; anything else counts as no token (Magento's rule).
     const token = /^bearer ([^ ]+)$/i.exec(authorization)?.[1]
@@ -112,11 +112,11 @@ export function createAuthentication(keys: KeySource, { isActive, onCheck }: Sta
       () => {
         const claims = claimsOf(token)
         const verdict = { isAllowed: true, claims }
-        // Its status is known as before: only the signature was looked at anew.
+        // Only the signature was verified again: what is known of its status stays.
         const foundAt = known?.foundAt ?? Number.NEGATIVE_INFINITY
-        const until = Math.min(Date.now() + BELIEVED_MS, expiryOf(claims))
+        const until = Math.min(Date.now() + TRUSTED_MS, expiryOf(claims))
         const next: Known = { until, token, verdict: known?.verdict ?? verdict, foundAt, asking: undefined }
-        believed.set(authorization, next)
+        trusted.set(authorization, next)
         return verdictOf(next)
       },
       (error: unknown) => (error instanceof InvalidToken ? dead(error.fault) : GUEST),
@@ -124,7 +124,7 @@ export function createAuthentication(keys: KeySource, { isActive, onCheck }: Sta
   }
 
   function doubt(authorization: string | undefined): void {
-    const known = authorization === undefined ? undefined : believed.get(authorization)
+    const known = authorization === undefined ? undefined : trusted.get(authorization)
     if (known === undefined) return
     known.foundAt = Number.NEGATIVE_INFINITY
     known.asking = undefined

@@ -84,7 +84,7 @@ export function exampleQueries(samples: boolean): string {
 
 /**
  * Serves the editor for GET / to browsers.
- * @param query what it shows at first; asked anew for each page, since the graph may change
+ * @param query what it shows at first; called for each page, since the graph may change
  */
 export function serveEditor(app: FastifyInstance, query: () => string): void {
   let rendered: { query: string; page: ReturnType<typeof render> } | undefined

@@ -103,10 +103,10 @@ const CONTENT_TYPE = /^\s*([\w!#$&^.+-]+\/[\w!#$&^.+-]+)\s*(;|$)/
 const SIMPLE_TYPES = new Set(['application/x-www-form-urlencoded', 'multipart/form-data', 'text/plain'])
 
 /**
- * Refuses what a web page of another origin could send without asking first (a "simple" request): its answer would tell
- * by its timing, or its cookies would count. POSTs are always asked for first, by their content type; a GET counts as a
- * browser's by its headers. A page that may send it has one of {@link ASKED_FIRST} in it, or a content type such as
- * `application/json`, which no page can send to another origin unasked.
+ * Refuses what a web page of another origin could send without a preflight (a "simple" request): the timing of its answer
+ * would leak data, or the visitor's cookies would be sent along. POSTs always need a preflight, by their content type; a GET
+ * counts as a browser's by its headers. A page that may send it adds one of {@link ASKED_FIRST}, or a content type such as
+ * `application/json`, which need a preflight.
  * @throws RequestError 403
  */
 export function checkCrossSite(headers: IncomingHttpHeaders): void {
@@ -121,12 +121,4 @@ export function checkCrossSite(headers: IncomingHttpHeaders): void {
     'This request could be a forgery by another site (CSRF). Send it as a POST of application/json, or with the header apollo-require-preflight.',
     'CSRF_PREVENTED',
   )
-}
-
-/** Of every answer: it is data for one client, not a page, and not to be guessed at or kept. */
-export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
-  'cache-control': 'no-store',
-  'x-content-type-options': 'nosniff',
-  'x-frame-options': 'DENY',
-  'referrer-policy': 'no-referrer',
 }

@@ -10,7 +10,7 @@ import type { GraphQLRequest } from './request.ts'
 const MAX_CHARACTERS = 4 * 1024 * 1024
 const HASH = /^[0-9a-f]{64}$/
 
-export type PersistedQueriesOptions = {
+export interface PersistedQueriesOptions {
   /** `apq`: clients register documents by their SHA-256; `safelist`: only those of the manifest run. */
   readonly mode: 'apq' | 'safelist' | 'off'
   /** The text of a manifest: Apollo's format, or Relay's (ids and documents). */

@@ -5,36 +5,40 @@ import { createClient, createCluster } from 'redis'
 import { clientKey } from '../../runtime/client-address.ts'
 import { within } from '../../runtime/time-limits.ts'
 
-export type Bucket = {
+interface Bucket {
   /** Requests at once. */
   readonly capacity: number
   /** Requests in a minute, in the long run. */
   readonly perMinute: number
 }
 
-export type Allowance = { readonly allowed: boolean; readonly retryAfterSeconds: number }
+export interface Allowance {
+  readonly allowed: boolean
+  readonly retryAfterSeconds: number
+}
 
-export type RateLimiter = {
+export interface RateLimiter {
   /**
-   * Takes one from a client's bucket. It answers at once where nobody else has to be asked.
+   * Takes a token from a client's bucket. Returns a promise only where Redis has to be asked.
    * @param client its address; of IPv6, all of a network of 64 bits are one client
    */
   readonly take: (bucket: 'default' | 'strict', client: string) => Promise<Allowance> | Allowance
   readonly close: () => Promise<void>
 }
 
-export type RateLimiterOptions = {
+export interface RateLimiterOptions {
   readonly buckets: Readonly<Record<'default' | 'strict', Bucket>>
   /** redis://…, rediss://…, redis-cluster://…, rediss-cluster://… */
   readonly redisUrl?: string
-  /** Told once whenever Redis does not answer: this process counts alone until it does. */
+  /** Called once each time Redis stops answering. Until it answers again, this process counts alone. */
   readonly onFallback?: (reason: string) => void
 }
 
-/** Clients that are remembered; who is forgotten starts with a full bucket. */
+/** How many clients are remembered. One that has been forgotten starts with a full bucket. */
 const CLIENTS = 100_000
-/** How long Redis is waited for. Then it is left alone for as long as below. Milliseconds. */
-const PATIENCE_MS = 200
+/** How long to wait for Redis, in milliseconds. */
+const TIMEOUT_MS = 200
+/** How long Redis is left alone after it has not answered, in milliseconds. */
 const PAUSE_MS = 1_000
 const ALLOWED: Allowance = { allowed: true, retryAfterSeconds: 0 }
 
@@ -75,7 +79,7 @@ export function createRateLimiter({ buckets, redisUrl, onFallback }: RateLimiter
       // Addresses are personal: their hash serves as well.
       const id = createHash('sha256').update(client).digest('base64url')
       const asked = redis.take(`ratelimit:{${id}}:${name}`, String(capacity), String(perMinute / 60_000))
-      return within(PATIENCE_MS, asked, () => new Error(`Redis has not answered for ${PATIENCE_MS} ms.`)).then(
+      return within(TIMEOUT_MS, asked, () => new Error(`Redis has not answered for ${TIMEOUT_MS} ms.`)).then(
         (wait) => {
           isAway = false
           return wait < 0 ? ALLOWED : refused(wait)
@@ -97,7 +101,10 @@ function refused(milliseconds: number): Allowance {
 function createMemory(
   buckets: RateLimiterOptions['buckets'],
 ): (name: 'default' | 'strict', client: string) => Allowance {
-  type State = { tokens: number; at: number }
+  interface State {
+    tokens: number
+    at: number
+  }
   const states = {
     default: new LRUCache<string, State>({ max: CLIENTS }),
     strict: new LRUCache<string, State>({ max: CLIENTS }),
@@ -126,7 +133,7 @@ function connect(url: string) {
   const client = isCluster
     ? createCluster({ rootNodes: [{ url: plain }], defaults: { socket, disableOfflineQueue: true } })
     : createClient({ url: plain, socket, disableOfflineQueue: true })
-  client.on('error', () => {}) // told by the call that meets it
+  client.on('error', () => {}) // reported by the call that fails
   const connected = Promise.resolve(client.connect()).then(
     () => {},
     () => {},

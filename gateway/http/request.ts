@@ -2,7 +2,7 @@
 import { requestError } from '../errors.ts'
 import { mayLoseDigits, parseExactly, parseKeepingDigits } from '../numbers.ts'
 
-export type GraphQLRequest = {
+export interface GraphQLRequest {
   /** Not there where the request names a persisted query. */
   readonly query: string | undefined
   /** As Relay's clients name a persisted query. */

@@ -1,25 +1,29 @@
-/** Asks the customer subgraph whether tokens still count (RFC 7662): a signature does not tell that a token was revoked. */
+/** Asks the customer subgraph whether tokens are still active (RFC 7662): a signature does not show that a token was revoked. */
+import type { FastifyBaseLogger } from 'fastify'
 import { Pool } from 'undici'
+import type { Metrics } from '../metrics.ts'
+import type { CheckOutcome } from './authentication.ts'
+import { reasonOf } from './masking.ts'
 
 /** Where to ask. */
-export type TokenStatusSource = {
+export interface TokenStatusSource {
   /** The customer subgraph's `/introspect`. */
   readonly url: string
   /** Sent as `x-subgraph-secret`. */
   readonly secret?: string | undefined
-  /** How long an answer is waited for, in milliseconds. Default 1,000. */
+  /** How long to wait for an answer, in milliseconds. Default 1,000. */
   readonly timeoutMs?: number
 }
 
-export type TokenStatus = {
-  /** Whether the token still counts. @throws Error where that can't be known now */
+export interface TokenStatus {
+  /** Whether the token is still active. @throws Error where that can't be found out now */
   readonly isActive: (token: string) => Promise<boolean>
   readonly close: () => Promise<void>
 }
 
-/** Of one process: an answer takes a millisecond or so. */
+/** Enough for one process: an answer takes about a millisecond. */
 const CONNECTIONS = 16
-/** After a failure nobody is asked for so long: no request is to wait for what is away. Milliseconds. */
+/** After a failure no checks are made for this long, so that requests do not wait for a service that is down. Milliseconds. */
 const PAUSE_MS = 500
 
 export function createTokenStatus({ url, secret, timeoutMs = 1_000 }: TokenStatusSource): TokenStatus {
@@ -47,7 +51,7 @@ export function createTokenStatus({ url, secret, timeoutMs = 1_000 }: TokenStatu
 
   return {
     async isActive(token) {
-      if (performance.now() < pausedUntil) throw new Error(`${origin}${pathname} has not answered of late.`)
+      if (performance.now() < pausedUntil) throw new Error(`${origin}${pathname} failed a moment ago.`)
       try {
         return await ask(token)
       } catch (error) {
@@ -56,5 +60,25 @@ export function createTokenStatus({ url, secret, timeoutMs = 1_000 }: TokenStatu
       }
     },
     close: () => pool.destroy(),
+  }
+}
+
+/** What counts checks of tokens, and logs when they begin to fail and when they succeed again. */
+export function reportChecks(
+  metrics: Metrics,
+  log: FastifyBaseLogger,
+): (outcome: CheckOutcome, error?: unknown) => void {
+  let isAway = false
+  return (outcome, error) => {
+    metrics.tokenCheck(outcome)
+    const hasFailed = outcome === 'failed'
+    if (hasFailed === isAway) return
+    isAway = hasFailed
+    if (isAway) {
+      log.warn(
+        { reason: reasonOf(error) },
+        'The status of tokens can not be checked: their claims are not trusted until it can',
+      )
+    } else log.info('The status of tokens can be checked again')
   }
 }

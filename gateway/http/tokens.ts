@@ -6,6 +6,7 @@ import type { TokenFault } from '../../schema/token-faults.ts'
 /** A token that is forged, expired or not a token at all. */
 export class InvalidToken extends Error {
   override readonly name = 'InvalidToken'
+  readonly code = 'GTW_ERR_INVALID_TOKEN'
   readonly fault: TokenFault
 
   constructor(message: string, fault: TokenFault = 'unreadable') {

@@ -21,12 +21,14 @@ import {
 export type Claims = Readonly<Record<string, unknown>> | undefined
 
 /** One requirement; equal ones are one object. */
-export type Rule = { readonly allows: (claims: Claims) => boolean }
+interface Rule {
+  readonly allows: (claims: Claims) => boolean
+}
 
 /** Whether a client may not have a field of a type. */
 export type IsDenied = (typename: string, field: string) => boolean
 
-export type Authorization = {
+export interface Authorization {
   /** The rules that an operation comes under; none, as a rule. */
   readonly rulesOf: (document: DocumentNode, operation: OperationDefinitionNode) => readonly Rule[]
   readonly isDenied: (denied: ReadonlySet<Rule>) => IsDenied
@@ -34,7 +36,10 @@ export type Authorization = {
   readonly without: (document: DocumentNode, isDenied: IsDenied) => DocumentNode
 }
 
-type Application = { readonly scopes?: readonly string[][]; readonly policies?: readonly string[][] }
+interface Application {
+  readonly scopes?: readonly string[][]
+  readonly policies?: readonly string[][]
+}
 
 const DIRECTIVES = [
   ['authenticated', 'authenticated'],
@@ -48,13 +53,13 @@ function listed(claims: Claims, name: string): ReadonlySet<unknown> {
   return new Set(typeof value === 'string' ? value.split(' ') : Array.isArray(value) ? value : [])
 }
 
-/** Any of the lists, whole. */
-const meets = (has: ReadonlySet<unknown>, lists: readonly (readonly string[])[]) =>
+/** Whether every member of at least one list is there. */
+const satisfies = (has: ReadonlySet<unknown>, lists: readonly (readonly string[])[]) =>
   lists.some((list) => list.every((each) => has.has(each)))
 
 function makeRule({ scopes, policies }: Application): Rule {
-  if (scopes) return { allows: (claims) => claims !== undefined && meets(listed(claims, 'scope'), scopes) }
-  if (policies) return { allows: (claims) => claims !== undefined && meets(listed(claims, 'policies'), policies) }
+  if (scopes) return { allows: (claims) => claims !== undefined && satisfies(listed(claims, 'scope'), scopes) }
+  if (policies) return { allows: (claims) => claims !== undefined && satisfies(listed(claims, 'policies'), policies) }
   return { allows: (claims) => claims !== undefined }
 }
 
@@ -69,6 +74,38 @@ export function createAuthorization(
   fullSchema: GraphQLSchema,
   supergraph: Supergraph,
 ): Authorization | undefined {
+  const rulesOfField = createRules(fullSchema, supergraph)
+  if (!rulesOfField) return undefined
+  const pruned = createPruning(schema)
+  return {
+    rulesOf: (document, operation) => {
+      const all = new Set<Rule>()
+      const others = (each: DocumentNode['definitions'][number]) =>
+        each.kind === Kind.OPERATION_DEFINITION && each !== operation
+      const part = { ...document, definitions: document.definitions.filter((each) => !others(each)) }
+      pruned(part, (typename, field) => {
+        for (const rule of rulesOfField(typename, field)) all.add(rule)
+        const type = schema.getType(typename)
+        // At runtime it is one of its kinds, which may be stricter.
+        const kinds = isInterfaceType(type) ? schema.getImplementations(type).objects : []
+        for (const kind of kinds) for (const rule of rulesOfField(kind.name, field)) all.add(rule)
+        return true
+      })
+      return [...all]
+    },
+    isDenied: (denied) => (typename, field) => {
+      for (const rule of rulesOfField(typename, field)) if (denied.has(rule)) return field !== '__typename'
+      return false
+    },
+    without: (document, isDenied) => pruned(document, (typename, field) => !isDenied(typename, field)),
+  }
+}
+
+/** @returns the rules that a field of a type comes under; undefined where nothing is protected */
+function createRules(
+  fullSchema: GraphQLSchema,
+  supergraph: Supergraph,
+): ((typename: string, field: string) => ReadonlySet<Rule>) | undefined {
   const directives = DIRECTIVES.flatMap(([name, argument]) => {
     const feature = supergraph.schema.coreFeatures?.getByIdentity(`https://specs.apollo.dev/${name}`)
     const directive = feature && fullSchema.getDirective(feature.directiveNameInSchema(name))
@@ -113,6 +150,11 @@ export function createAuthorization(
     return known
   }
 
+  return rulesOfField
+}
+
+/** Walks documents with their types. @returns what makes a copy of a document with the fields that `keep` returns true for */
+function createPruning(schema: GraphQLSchema): (document: DocumentNode, keep: IsDenied) => DocumentNode {
   /** Walks a selection with its types; `keep` says which fields stay. */
   function prune(set: SelectionSetNode, typename: string, keep: IsDenied): SelectionSetNode {
     const type = schema.getType(typename)
@@ -145,28 +187,7 @@ export function createAuthorization(
     return { ...document, definitions }
   }
 
-  return {
-    rulesOf: (document, operation) => {
-      const all = new Set<Rule>()
-      const others = (each: DocumentNode['definitions'][number]) =>
-        each.kind === Kind.OPERATION_DEFINITION && each !== operation
-      const part = { ...document, definitions: document.definitions.filter((each) => !others(each)) }
-      pruned(part, (typename, field) => {
-        for (const rule of rulesOfField(typename, field)) all.add(rule)
-        const type = schema.getType(typename)
-        // At runtime it is one of its kinds, which may be stricter.
-        const kinds = isInterfaceType(type) ? schema.getImplementations(type).objects : []
-        for (const kind of kinds) for (const rule of rulesOfField(kind.name, field)) all.add(rule)
-        return true
-      })
-      return [...all]
-    },
-    isDenied: (denied) => (typename, field) => {
-      for (const rule of rulesOfField(typename, field)) if (denied.has(rule)) return field !== '__typename'
-      return false
-    },
-    without: (document, isDenied) => pruned(document, (typename, field) => !isDenied(typename, field)),
-  }
+  return pruned
 }
 
 const TYPENAME: SelectionNode = { kind: Kind.FIELD, name: { kind: Kind.NAME, value: '__typename' } }

@@ -20,7 +20,7 @@ const EXECUTABLE: ReadonlySet<string> = new Set([
   DirectiveLocation.VARIABLE_DEFINITION,
 ])
 
-export type ClientSchema = {
+export interface ClientSchema {
   readonly schema: GraphQLSchema
   /** A valid document without the directives that only clients know. */
   readonly plannable: (document: DocumentNode) => DocumentNode

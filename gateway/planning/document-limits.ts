@@ -24,7 +24,7 @@ import {
 import { getDirectiveValues } from 'graphql/execution/values.js'
 import { codedError } from '../errors.ts'
 
-export type DocumentLimits = {
+export interface DocumentLimits {
   /** Of a field's parents; Magento's `queryDepth`. */
   readonly depth: number
   /** With each fragment counted where it is used; Magento's `queryComplexity`. */
@@ -113,7 +113,12 @@ export function parseDocument(source: string, limits: DocumentLimits): DocumentN
   }
 }
 
-type Size = { depth: number; fields: number; aliases: number; rootFields: number }
+interface Size {
+  depth: number
+  fields: number
+  aliases: number
+  rootFields: number
+}
 
 /**
  * What a document has too much of, and names that it may not give. To be asked before validation, which takes long for
@@ -205,7 +210,7 @@ export function checkDocument(document: DocumentNode, limits: DocumentLimits): r
 }
 
 /** An error about a document, or its variables, that ask for too much. */
-export function excess(message: string): GraphQLError {
+function excess(message: string): GraphQLError {
   return codedError(message, 'OPERATION_TOO_COMPLEX')
 }
 
@@ -223,14 +228,17 @@ function levelsOf(type: GraphQLOutputType): number {
   return isListType(inner) ? 1 + levelsOf(inner.ofType) : 0
 }
 
-type ListSize = {
+interface ListSize {
   readonly assumedSize?: number
   readonly slicingArguments?: readonly string[]
   readonly sizedFields?: readonly string[]
 }
 
 /** The `@cost` and `@listSize` of a supergraph, by type or `Type.field`. */
-export type Costs = { readonly weights: ReadonlyMap<string, number>; readonly sizes: ReadonlyMap<string, ListSize> }
+export interface Costs {
+  readonly weights: ReadonlyMap<string, number>
+  readonly sizes: ReadonlyMap<string, ListSize>
+}
 
 /** @param supergraph the whole of it: its directives are those of the subgraphs, under their own or federation's names */
 export function readCosts(supergraph: GraphQLSchema): Costs {

@@ -54,7 +54,7 @@ const MAX_SELECTIONS = 10_000
 const MAX_HOPS = 2
 
 /** An interface that some subgraphs take for an object. */
-type Objectified = {
+interface Objectified {
   /** The fields that these subgraphs have, without those of the key, which others have, too. */
   readonly fields: ReadonlySet<string>
   /** The selection of one of its keys. */
@@ -146,12 +146,45 @@ function queryTypeName({ definitions }: DocumentNode): string {
 }
 
 /** Part of an operation that is planned by itself. */
-export type Part = {
+export interface Part {
   /** Where its object is, as a plan has it; empty: the root. */
   readonly path: readonly string[]
   /** How many others it is in: those of one level do not depend on each other. */
   readonly level: number
   readonly document: DocumentNode
+}
+
+/** What the types of the schema say about each other. @param flat see {@link selector} */
+function hierarchy(schema: GraphQLSchema, objectified: Objectifieds, flat: ReturnType<typeof selector>['flat']) {
+  const possible = (typename: string): string[] => {
+    const type = schema.getType(typename)
+    return isAbstractType(type) ? schema.getPossibleTypes(type).map(({ name }) => name) : [typename]
+  }
+
+  const isObjectified = (typename: string): boolean => {
+    const type = schema.getType(typename)
+    return isObjectType(type) && type.getInterfaces().some(({ name }) => objectified.has(name))
+  }
+
+  /** Whether a field leads on from an object, in a subgraph that may not know the object's type. */
+  function isHop(typename: string, { name, selectionSet }: FieldNode): boolean {
+    const type = schema.getType(typename)
+    const kinds = [typename, ...(isObjectType(type) ? type.getInterfaces().map((each) => each.name) : [])]
+    return selectionSet !== undefined && kinds.some((kind) => objectified.get(kind)?.fields.has(name.value))
+  }
+
+  /** Whether there is such a field at the object itself or below. */
+  function hasHop(set: SelectionSetNode, typename: string): boolean {
+    return flat(set).some((each) => {
+      if (each.kind !== Kind.FIELD) return hasHop(each.selectionSet, each.typeCondition?.name.value ?? typename)
+      if (!each.selectionSet || isHop(typename, each)) return each.selectionSet !== undefined
+      const type = schema.getType(typename)
+      const field = isObjectType(type) || isInterfaceType(type) ? type.getFields()[each.name.value] : undefined
+      return field !== undefined && hasHop(each.selectionSet, getNamedType(field.type).name)
+    })
+  }
+
+  return { possible, isObjectified, isHop, hasHop }
 }
 
 /**
@@ -164,16 +197,8 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
   const parts: Part[] = []
   let level = 0
   const operation = operationOf(document)
-  const possible = (typename: string): string[] => {
-    const type = schema.getType(typename)
-    return isAbstractType(type) ? schema.getPossibleTypes(type).map(({ name }) => name) : [typename]
-  }
-
-  const isObjectified = (typename: string): boolean => {
-    const type = schema.getType(typename)
-    return isObjectType(type) && type.getInterfaces().some(({ name }) => objectified.has(name))
-  }
   const { flat, only, asks } = selector(document)
+  const { possible, isObjectified, isHop, hasHop } = hierarchy(schema, objectified, flat)
   let produced = 0
   /** Whether a type condition is about objects of such an interface. */
   let isTouched = false
@@ -250,24 +275,6 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
     return { ...field, selectionSet: walk(field.selectionSet, name, { path, declared, hops }, declared) }
   }
 
-  /** Whether a field leads on from an object, in a subgraph that may not know the object's type. */
-  function isHop(typename: string, { name, selectionSet }: FieldNode): boolean {
-    const type = schema.getType(typename)
-    const kinds = [typename, ...(isObjectType(type) ? type.getInterfaces().map((each) => each.name) : [])]
-    return selectionSet !== undefined && kinds.some((kind) => objectified.get(kind)?.fields.has(name.value))
-  }
-
-  /** Whether there is such a field at the object itself or below. */
-  function hasHop(set: SelectionSetNode, typename: string): boolean {
-    return flat(set).some((each) => {
-      if (each.kind !== Kind.FIELD) return hasHop(each.selectionSet, each.typeCondition?.name.value ?? typename)
-      if (!each.selectionSet || isHop(typename, each)) return each.selectionSet !== undefined
-      const type = schema.getType(typename)
-      const field = isObjectType(type) || isInterfaceType(type) ? type.getFields()[each.name.value] : undefined
-      return field !== undefined && hasHop(each.selectionSet, getNamedType(field.type).name)
-    })
-  }
-
   function addPart(typename: string, place: Place, selections: readonly SelectionNode[]): void {
     level++
     const path = pathOf(place, [typename])
@@ -331,7 +338,7 @@ function selector(document: DocumentNode) {
 }
 
 /** Where an object is, and the types that it may have there. */
-type Place = {
+interface Place {
   readonly path: readonly string[]
   readonly declared: readonly string[]
   /** How many fields of interface objects lead to it, since the part's beginning. */

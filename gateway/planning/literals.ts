@@ -29,7 +29,7 @@ import { numberTooLarge } from './variables.ts'
 
 type Values = Readonly<Record<string, unknown>>
 
-export type WithoutLiterals = {
+export interface WithoutLiterals {
   /** One operation and its fragments. */
   readonly document: DocumentNode
   /** The values of the variables that stand for literals. */

@@ -4,7 +4,6 @@ import type { QueryPlan } from '@apollo/query-planner'
 import {
   type DocumentNode,
   GraphQLError,
-  Kind,
   NoSchemaIntrospectionCustomRule,
   type OperationDefinitionNode,
   type OperationTypeNode,
@@ -17,21 +16,20 @@ import {
 } from 'graphql'
 import { getVariableValues } from 'graphql/execution/values.js'
 import { LRUCache } from 'lru-cache'
-import { ignoresToken } from '../../schema/token-faults.ts'
-import { type RefusalCode, RequestError, requestError } from '../errors.ts'
-import type { Execute, PlannedOperation } from '../execution/executor.ts'
+import { RequestError, requestError } from '../errors.ts'
+import type { Execute } from '../execution/executor.ts'
 import type { CountRequest } from '../metrics.ts'
 import type { Claims } from './authorization.ts'
-import { checkDocument, costOf, type DocumentLimits, isTooDeep, parseDocument, readCosts } from './document-limits.ts'
+import { checkDocument, type DocumentLimits, isTooDeep, parseDocument, readCosts } from './document-limits.ts'
 import { type Renamed, renameVariables, withFreeVariables } from './free-variables.ts'
 import { type WithoutLiterals, withoutLiterals } from './literals.ts'
-import { correctOperation } from './operation-corrections.ts'
-import { countSensitiveFields, mayEndToken } from './sensitive-fields.ts'
+import { createPreparation, type PreparationOptions } from './preparation.ts'
+import { choose, inClientsNames, tooDeep, withCode } from './refusals.ts'
 import type { LoadedSupergraph } from './supergraph.ts'
 import { settleVariables } from './variables.ts'
 
 /** An operation with all that could be done before its variables are known. */
-export type Operation = {
+export interface Operation {
   readonly type: OperationTypeNode
   readonly node: OperationDefinitionNode
   /** The client's own: `node` has those that stand for literals, too. */
@@ -64,8 +62,8 @@ export type FoundOperation = Pick<WithoutLiterals, 'literals' | 'defaults'> & {
   readonly renamed: Renamed | undefined
 }
 
-export type Operations = {
-  /** Whether {@link Operations.find} takes no time for it, as a rule. */
+export interface Operations {
+  /** Whether {@link Operations.find} finds it in its cache, as a rule. */
   readonly isKnown: (source: string, operationName: string | undefined) => boolean
   /** Finds the operation that a request asks for. @throws RequestError for anything that is wrong with it */
   readonly find: (source: string, operationName: string | undefined) => FoundOperation
@@ -82,47 +80,36 @@ export type Operations = {
   ) => { readonly variables: Values; readonly values: Values }
 }
 
-export type OperationsOptions = {
+export interface OperationsOptions extends PreparationOptions {
   readonly introspection: boolean
   /** How many documents are kept parsed and planned. */
   readonly cachedDocuments: number
   readonly limits: DocumentLimits
   /** Labels of `@override` that hold, besides those of the form percent(5), which hold for so many requests of a hundred. */
   readonly activeLabels: readonly string[]
-  readonly compile: (operation: PlannedOperation) => Execute
-  /** The same where `isDenied` is given: Apollo's executor knows nothing of that. */
-  readonly compileRestricted: (operation: PlannedOperation) => Execute
-  readonly countOf: (operationName: string, type: string) => CountRequest
 }
 
-/** Of an operation, by what of it is denied. */
-const MAX_VARIANTS = 32
 const NO_VALUES = Object.freeze({})
 /** Of all texts together. A parsed and planned document takes some fifty times the room of its text. */
 const MAX_CACHED_CHARACTERS = 1024 * 1024
-/** Of one text. A longer one is read anew each time. */
+/** Of one text. A longer one is parsed and planned each time. */
 const MAX_CACHED_DOCUMENT = 128 * 1024
 /** What an entry takes beside its text, in characters. */
 const ENTRY = 500
 /** Of one document, by its operations' names and by the labels that hold. */
 const MAX_OPERATIONS = 32
-/** Of a message: some quote what the client sent. */
-const MAX_MESSAGE = 500
 
 /** The operations of one supergraph, with their cache: a new supergraph starts with an empty one. */
-export function createOperations(
-  supergraph: LoadedSupergraph,
-  { introspection, cachedDocuments, limits, activeLabels, compile, compileRestricted, countOf }: OperationsOptions,
-): Operations {
+export function createOperations(supergraph: LoadedSupergraph, options: OperationsOptions): Operations {
+  const { cachedDocuments, activeLabels } = options
   const { overrideLabels } = supergraph
   const isOverridden = (label: string): boolean => {
     const percent = /^percent\(([\d.]+)\)$/.exec(label)?.[1]
     return percent === undefined ? activeLabels.includes(label) : Math.random() * 100 < Number(percent)
   }
-  const costs = readCosts(supergraph.fullSchema)
-  const rules = introspection ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule]
-  /** Suggestions would tell the schema name by name. */
-  const messages = { maxErrors: 20, hideSuggestions: !introspection }
+  const messages = messageOptions(options)
+  const read = createReader(supergraph, options)
+  const prepare = createPreparation(supergraph, readCosts(supergraph.fullSchema), options)
   const cacheOf = <Value extends object>() =>
     new LRUCache<string, Value>({
       max: cachedDocuments,
@@ -134,97 +121,6 @@ export function createOperations(
   const documents = cacheOf<Map<string, FoundOperation>>()
   /** By the text without its literals, of all documents that differ in these alone. */
   const planned = cacheOf<Operation>()
-
-  /** A valid document. */
-  function read(source: string): DocumentNode {
-    if (isTooDeep(source)) throw tooDeep()
-    let document: DocumentNode
-    try {
-      document = parseDocument(source, limits)
-    } catch (error) {
-      throw error instanceof GraphQLError ? new RequestError([error]) : error
-    }
-    // Before validation, which some documents make long.
-    const excesses = checkDocument(document, limits)
-    if (excesses.length > 0) throw new RequestError(excesses)
-    const errors = validate(supergraph.schema, document, rules, messages)
-    if (errors.length > 0) throw withCode(errors, 'GRAPHQL_VALIDATION_FAILED')
-    return supergraph.plannable(document)
-  }
-
-  /**
-   * @param document without literals, and not one that shares nodes with the client's: they hold on to its whole text. Neither
-   * may anything else that is kept, closures included
-   * @param taken the names of the variables that stand for literals
-   */
-  function prepare(
-    document: DocumentNode,
-    taken: ReadonlySet<string>,
-    operationName: string | undefined,
-    overridden: ReadonlySet<string> | undefined,
-  ): Operation {
-    const node = choose(document, operationName)
-    const declared = (node.variableDefinitions ?? []).filter(({ variable }) => !taken.has(variable.name.value))
-    const planned = planOf({ document, node, declared, internalName: supergraph.internalNames() }, overridden)
-    return {
-      type: node.operation,
-      node,
-      declared,
-      plan: (values) => planned.plan((name) => values[name] === true),
-      execute: compile(planned),
-      cost: costOf(costs, supergraph.schema, document, node),
-      restricted: restrict(planned, overridden),
-      count: countOf(node.name?.value ?? '', node.operation),
-      sensitiveFields: countSensitiveFields(document, node),
-      mayEndToken: mayEndToken(document, node),
-      ignoresToken: ignoresToken(document, node),
-    }
-  }
-
-  /** @param fetched what of the document the plan is to fetch */
-  function planOf(
-    operation: Pick<PlannedOperation, 'document' | 'node' | 'declared' | 'internalName'>,
-    overridden: ReadonlySet<string> | undefined,
-    fetched: DocumentNode = operation.document,
-  ): PlannedOperation {
-    const name = operation.node.name?.value
-    const wanted = choose(fetched, name)
-    const { internalName } = operation
-    return {
-      ...operation,
-      plan: (isTrue) =>
-        refusable(() => supergraph.plan(correctOperation(fetched, wanted, internalName, isTrue), name, overridden)),
-      stockPlan: () => refusable(() => supergraph.stockPlan(fetched, name, overridden)),
-    }
-  }
-
-  function restrict(
-    { document, node, declared, internalName }: PlannedOperation,
-    overridden: ReadonlySet<string> | undefined,
-  ): Operation['restricted'] {
-    const { authorization } = supergraph
-    const rules = authorization?.rulesOf(document, node) ?? []
-    if (!authorization || rules.length === 0) return undefined
-    const variants = new Map<string, Restricted>()
-    return (claims) => {
-      const denied = new Set(rules.filter((rule) => !rule.allows(claims)))
-      if (denied.size === 0) return undefined
-      const key = rules.map((rule) => (denied.has(rule) ? 1 : 0)).join('')
-      let variant = variants.get(key)
-      if (!variant) {
-        const isDenied = authorization.isDenied(denied)
-        const own = { document, node, declared, internalName }
-        const planned = planOf(own, overridden, authorization.without(document, isDenied))
-        variant = {
-          plan: (values) => planned.plan((name) => values[name] === true),
-          execute: compileRestricted({ ...planned, isDenied }),
-        }
-        if (variants.size >= MAX_VARIANTS) variants.clear()
-        variants.set(key, variant)
-      }
-      return variant
-    }
-  }
 
   function labelsOf(): ReadonlySet<string> | undefined {
     return overrideLabels.length > 0 ? new Set(overrideLabels.filter(isOverridden)) : undefined
@@ -247,7 +143,7 @@ export function createOperations(
     const text = `${print(without.document)}${overridden ? ` # ${[...overridden].join(' ')}` : ''}`
     let operation = planned.get(text)
     if (!operation) {
-      // Read anew: the nodes of the client's document hold on to its whole text.
+      // Parsed again: the nodes of the client's document would keep its whole text in memory.
       const taken = new Set(Object.keys(without.literals ?? {}))
       operation = prepare(parse(text, { noLocation: true }), taken, operationName, overridden)
       planned.set(text, operation)
@@ -291,53 +187,27 @@ export function createOperations(
   }
 }
 
-/** Plans. @throws RequestError for what would take the planner too long; anything else is a fault of ours */
-function refusable(plan: () => QueryPlan): QueryPlan {
-  try {
-    return plan()
-  } catch (error) {
-    if (error instanceof GraphQLError) throw withCode([error], 'GRAPHQL_VALIDATION_FAILED')
-    if (error instanceof RangeError) throw tooDeep()
-    throw error
+/** Suggestions of names would reveal the schema name by name. */
+const messageOptions = ({ introspection }: OperationsOptions) => ({ maxErrors: 20, hideSuggestions: !introspection })
+
+/** Reads documents. @returns what throws RequestError for one that is not valid, or larger than the limits */
+function createReader(supergraph: LoadedSupergraph, options: OperationsOptions): (source: string) => DocumentNode {
+  const { introspection, limits } = options
+  const messages = messageOptions(options)
+  const rules = introspection ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule]
+  return (source) => {
+    if (isTooDeep(source)) throw tooDeep()
+    let document: DocumentNode
+    try {
+      document = parseDocument(source, limits)
+    } catch (error) {
+      throw error instanceof GraphQLError ? new RequestError([error]) : error
+    }
+    // Before validation, which some documents make long.
+    const excesses = checkDocument(document, limits)
+    if (excesses.length > 0) throw new RequestError(excesses)
+    const errors = validate(supergraph.schema, document, rules, messages)
+    if (errors.length > 0) throw withCode(errors, 'GRAPHQL_VALIDATION_FAILED')
+    return supergraph.plannable(document)
   }
-}
-
-function inClientsNames(error: GraphQLError, renamed: Renamed): GraphQLError {
-  let { message } = error
-  for (const [name, own] of renamed) message = message.replaceAll(`$${name}`, `$${own}`)
-  return new GraphQLError(message, { nodes: error.nodes ?? null, extensions: error.extensions })
-}
-
-const tooDeep = () => requestError('The document is nested too deeply.', 'OPERATION_TOO_COMPLEX')
-
-/** The operation that a name means. @throws RequestError where there is none, or none is named of several */
-export function choose(document: DocumentNode, name: string | undefined): OperationDefinitionNode {
-  const all = document.definitions.filter((definition) => definition.kind === Kind.OPERATION_DEFINITION)
-  const wanted = name === undefined ? all : all.filter((definition) => definition.name?.value === name)
-  const [first] = wanted
-  if (first && wanted.length === 1) return first
-  throw requestError(
-    name !== undefined
-      ? `Unknown operation named "${shortened(name)}".`
-      : all.length > 1
-        ? 'Must provide operation name if query contains multiple operations.'
-        : 'Must provide an operation.',
-    'OPERATION_RESOLUTION_FAILURE',
-  )
-}
-
-const shortened = (message: string) => (message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message)
-
-function withCode(errors: readonly GraphQLError[], code: RefusalCode): RequestError {
-  return new RequestError(
-    errors.map(
-      (error) =>
-        new GraphQLError(shortened(error.message), {
-          nodes: error.nodes ?? null,
-          source: error.source ?? null,
-          positions: error.positions ?? null,
-          extensions: { ...error.extensions, code },
-        }),
-    ),
-  )
 }

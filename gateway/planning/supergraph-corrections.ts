@@ -43,9 +43,12 @@ import { mapFetches } from './plan-nodes.ts'
 import { separateChains, withRealServices } from './requirement-chains.ts'
 
 /** A field with the arguments that `@requires` gives it, under a name that only the planner knows. */
-type StandIn = { readonly field: string; readonly arguments: readonly ArgumentNode[] }
+interface StandIn {
+  readonly field: string
+  readonly arguments: readonly ArgumentNode[]
+}
 
-export type PlannerSupergraph = {
+export interface PlannerSupergraph {
   /** undefined: the real one serves as well. */
   readonly document: DocumentNode | undefined
   /** The interfaces that some subgraphs take for objects. */
@@ -104,7 +107,7 @@ function withoutIdleKeys(type: TypeDefinition): TypeDefinition {
 }
 
 type Requirements = ReadonlyMap<string, SelectionSetNode>
-type StandIns = {
+interface StandIns {
   readonly document: DocumentNode
   readonly byName: ReadonlyMap<string, StandIn>
   /** What a field requires, in the planner's names: by `subgraph Type.field`. */

@@ -15,7 +15,7 @@ import { requiredNames } from './join.ts'
 import { createInternalNames, fieldNames, type InternalName } from './operation-corrections.ts'
 import { plannerSupergraph } from './supergraph-corrections.ts'
 
-export type LoadedSupergraph = {
+export interface LoadedSupergraph {
   /** SHA-256 of the supergraph's text, hexadecimal. */
   readonly hash: string
   /** What clients see. */

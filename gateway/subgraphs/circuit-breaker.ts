@@ -1,11 +1,11 @@
-/** A circuit breaker: a subgraph that keeps failing is left alone for a while, so that nobody waits for it. */
+/** A circuit breaker: a subgraph that keeps failing is not called for a while, so that no request waits for it. */
 
 /** Failures in a row that open it. */
 const FAILURES = 5
-/** How long nobody calls; then one call tries whether it works again. Milliseconds. */
+/** How long the breaker stays open, in milliseconds. Then one call tests whether the subgraph works again (half-open). */
 const OPEN_MS = 5_000
 
-export type Breaker = {
+export interface Breaker {
   /** Whether a call may be made. While it is open, one each five seconds may. */
   readonly tries: () => boolean
   readonly isClosed: () => boolean

@@ -3,23 +3,23 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { type Dispatcher, Pool } from 'undici'
 import { endWith, isTracing, startSpan, type TracedSpan } from '../../runtime/tracing.ts'
-import { type Cancellation, Cancelled } from '../cancellation.ts'
+import { type Abortable, type Cancellation, Cancelled } from '../cancellation.ts'
 import { mayLoseDigits, parseExactly, parseKeepingDigits } from '../numbers.ts'
 import { type Breaker, createBreaker } from './circuit-breaker.ts'
 
 /** A subgraph's answer, as it came; nothing in it is trusted but its outline. */
-export type SubgraphAnswer = {
+export interface SubgraphAnswer {
   data?: Record<string, unknown> | null
   errors?: GraphQLFormattedError[]
   extensions?: Record<string, unknown>
 }
 
-export type SubgraphRequest = {
+interface SubgraphRequest {
   /** JSON with `query`, and where there are some `variables` and `operationName`. */
   readonly body: string
   /** Header names and values in turn, as `subgraphHeaders` makes them. */
   readonly headers: readonly string[]
-  /** A mutation is never sent while another answer is awaited on its connection: it could not tell whether it was done. */
+  /** A mutation is never sent while another answer is awaited on its connection: if the connection broke, it would be unknown whether it was executed. */
   readonly mutation: boolean
   /** Ends the call when the client goes away. Not of a mutation, which is finished. */
   readonly cancellation?: Cancellation | undefined
@@ -32,7 +32,11 @@ export type RawAnswer = SentAnswer & {
 }
 
 /** An answer as it was sent. */
-export type SentAnswer = { readonly status: number; readonly text: string; readonly headers: Returned }
+export interface SentAnswer {
+  readonly status: number
+  readonly text: string
+  readonly headers: Returned
+}
 
 /** A subgraph's response headers. */
 export type Returned = Readonly<Record<string, string | string[] | undefined>>
@@ -62,17 +66,17 @@ export class SubgraphUnavailable extends GraphQLError {
   }
 }
 
-export type SubgraphClients = {
+export interface SubgraphClients {
   /** @param headers that only this subgraph gets, names and values in turn. @throws Error when the URL is none */
   readonly client: (name: string, url: string, headers?: readonly string[]) => SubgraphClient
   /** Waits for the answers that are under way, then closes the connections. */
   readonly close: () => Promise<void>
 }
 
-/** What came of a call: an answer, none, no call because the subgraph had failed too often, or nobody waited any more. */
+/** The outcome of a call: answered, failed, not made since the subgraph had failed too often, or cancelled by the client. */
 export type CallOutcome = 'answered' | 'failed' | 'refused' | 'cancelled'
 
-export type SubgraphClientsOptions = {
+export interface SubgraphClientsOptions {
   /** How long a subgraph may take for its whole answer, tries included, in milliseconds. */
   readonly timeoutMs: number
   /** How many connections are kept to one origin at most. */
@@ -83,7 +87,7 @@ export type SubgraphClientsOptions = {
   readonly maxAnswerBytes: number
   /** Subgraphs that are called without a socket, by name. */
   readonly transports?: Readonly<Record<string, Transport>>
-  /** Told of each call. @param milliseconds from its first try to its end */
+  /** Called after each call. @param milliseconds from its first try to its end */
   readonly observe?: (service: string, outcome: CallOutcome, milliseconds: number) => void
 }
 
@@ -91,8 +95,8 @@ export type SubgraphClientsOptions = {
 const RETRIES = 2
 /** Before a further try: between half of it and all of it, doubled each time. */
 const RETRY_MS = 50
-/** Answers of proxies and servers that have not taken the request up. */
-const NOT_TAKEN_UP = new Set([502, 503, 504])
+/** Answers of proxies and servers that did not process the request. */
+const NOT_PROCESSED = new Set([502, 503, 504])
 
 /** Clients share the connections to one origin, and keep them when the supergraph changes. */
 export function createSubgraphClients(options: SubgraphClientsOptions): SubgraphClients {
@@ -138,15 +142,16 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
           const pause = wait * (0.5 + Math.random() / 2)
           try {
             const answer = await send(request, left)
-            const isTakenUp = !NOT_TAKEN_UP.has(answer.status)
-            // It is well, but has too much to do, and says when it is to be asked again: not now.
+            const isProcessed = !NOT_PROCESSED.has(answer.status)
+            // The subgraph is healthy but overloaded, and says when to retry: not now.
             const isShed = answer.status === 503 && answer.headers['retry-after'] !== undefined
-            if (isTakenUp || isShed || retries === 0 || pause > left || !breaker.isClosed()) {
-              if (isTakenUp) breaker.succeeded()
+            if (isProcessed || isShed || retries === 0 || pause > left || !breaker.isClosed()) {
+              if (isProcessed) breaker.succeeded()
               else if (!isShed) breaker.failed()
               const milliseconds = performance.now() - started
-              observe?.(name, isTakenUp ? 'answered' : 'failed', milliseconds)
-              return { ...answer, milliseconds }
+              observe?.(name, isProcessed ? 'answered' : 'failed', milliseconds)
+              const { status, text, headers } = answer
+              return { status, text, headers, milliseconds }
             }
           } catch (error) {
             if (error instanceof Cancelled) {
@@ -154,7 +159,7 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
               throw error
             }
             if (error instanceof TooLarge) {
-              // The subgraph works: it is the question that is wrong, and it would be again.
+              // The subgraph works. A retry would fail in the same way.
               breaker.succeeded()
               observe?.(name, 'failed', performance.now() - started)
               const limit = `an answer of more than ${maxAnswerBytes} bytes (SUBGRAPH_ANSWER_LIMIT_BYTES)`
@@ -179,7 +184,7 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
         const request = own.length === 0 ? asked : { ...asked, headers: [...asked.headers, ...own] }
         if (!breaker.tries()) {
           observe?.(name, 'refused', 0)
-          return Promise.reject(unavailable(name, 'is not available', new Error('It has failed too often of late.')))
+          return Promise.reject(unavailable(name, 'is not available', new Error('It has failed too often recently.')))
         }
         if (!isTracing()) return attempt(request)
         const { span, headers } = tracedCall(name, request.mutation, request.headers)
@@ -216,8 +221,13 @@ function unavailable(service: string, what: string, cause?: unknown): SubgraphUn
   return new SubgraphUnavailable(service, `The "${service}" service ${what}.`, { cause })
 }
 
-class TimedOut extends Error {}
-class TooLarge extends Error {}
+class TimedOut extends Error {
+  readonly code = 'GTW_ERR_SUBGRAPH_TIMEOUT'
+}
+
+class TooLarge extends Error {
+  readonly code = 'GTW_ERR_SUBGRAPH_ANSWER_TOO_LARGE'
+}
 
 /** In UTF-8. A character takes three bytes at most. */
 export const isLongerThan = (text: string, bytes: number): boolean =>
@@ -226,11 +236,11 @@ export const isLongerThan = (text: string, bytes: number): boolean =>
 function limited<T>(work: Promise<T>, limitMs: number, cancellation: Cancellation | undefined): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new TimedOut()), limitMs)
-    const cancel = () => reject(new Cancelled())
-    cancellation?.onCancel(cancel)
+    const waiting = { abort: () => reject(new Cancelled()) }
+    cancellation?.onCancel(waiting)
     work.then(resolve, reject).finally(() => {
       clearTimeout(timer)
-      cancellation?.off(cancel)
+      cancellation?.off(waiting)
     })
   })
 }
@@ -244,55 +254,88 @@ function post(
   maxBytes: number,
 ): Promise<SentAnswer> {
   return new Promise((resolve, reject) => {
-    let controller: Dispatcher.DispatchController | undefined
-    let ended: Error | undefined
-    let status = 0
-    let received = 0
-    let returned: Returned = {}
-    const chunks: Buffer[] = []
-    const end = (error: Error) => {
-      ended = error
-      controller?.abort(error)
-      settle()
-      reject(error)
-    }
-    const cancel = () => end(new Cancelled())
-    const timer = setTimeout(() => end(new TimedOut()), limitMs)
-    const settle = () => {
-      clearTimeout(timer)
-      cancellation?.off(cancel)
-    }
-    cancellation?.onCancel(cancel)
-    pool.dispatch(
-      { path, method: 'POST', headers: headers as string[], body, idempotent: !mutation },
-      {
-        onRequestStart: (started) => {
-          controller = started
-          if (ended) started.abort(ended)
-        },
-        onResponseStart: (_controller, statusCode, headers) => {
-          status = statusCode
-          returned = headers
-          if (Number(headers['content-length']) > maxBytes) end(new TooLarge())
-        },
-        onResponseData: (_controller, chunk) => {
-          chunks.push(chunk)
-          received += chunk.length
-          if (received > maxBytes) end(new TooLarge())
-        },
-        onResponseEnd: () => {
-          settle()
-          const [first] = chunks
-          const whole = first && chunks.length === 1 ? first : Buffer.concat(chunks)
-          resolve({ status, text: whole.toString('utf8'), headers: returned })
-        },
-        onResponseError: (_controller, error) => {
-          settle()
-          reject(error)
-        },
-      },
-    )
+    const call = new Post(resolve, reject, cancellation, limitMs, maxBytes)
+    pool.dispatch({ path, method: 'POST', headers: headers as string[], body, idempotent: !mutation }, call)
   })
+}
+
+/** The answer to a POST as it comes in, until it is complete, too late, too large, or nobody waits for it any more. */
+class Post implements Dispatcher.DispatchHandler, Abortable {
+  readonly #resolve: (answer: SentAnswer) => void
+  readonly #reject: (error: Error) => void
+  readonly #cancellation: Cancellation | undefined
+  readonly #maxBytes: number
+  readonly #timer: NodeJS.Timeout
+  readonly #chunks: Buffer[] = []
+  #controller: Dispatcher.DispatchController | undefined
+  #ended: Error | undefined
+  #status = 0
+  #headers: Returned = {}
+  #received = 0
+
+  constructor(
+    resolve: (answer: SentAnswer) => void,
+    reject: (error: Error) => void,
+    cancellation: Cancellation | undefined,
+    limitMs: number,
+    maxBytes: number,
+  ) {
+    this.#resolve = resolve
+    this.#reject = reject
+    this.#cancellation = cancellation
+    this.#maxBytes = maxBytes
+    this.#timer = setTimeout(Post.#timeOut, limitMs, this)
+    cancellation?.onCancel(this)
+  }
+
+  static #timeOut(call: Post): void {
+    call.#end(new TimedOut())
+  }
+
+  abort(): void {
+    this.#end(new Cancelled())
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller
+    if (this.#ended) controller.abort(this.#ended)
+  }
+
+  onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: Returned): void {
+    this.#status = status
+    this.#headers = headers
+    if (Number(headers['content-length']) > this.#maxBytes) this.#end(new TooLarge())
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#chunks.push(chunk)
+    this.#received += chunk.length
+    if (this.#received > this.#maxBytes) this.#end(new TooLarge())
+  }
+
+  onResponseEnd(): void {
+    this.#settle()
+    const [first] = this.#chunks
+    const whole = first && this.#chunks.length === 1 ? first : Buffer.concat(this.#chunks)
+    this.#resolve({ status: this.#status, text: whole.toString('utf8'), headers: this.#headers })
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    this.#settle()
+    this.#reject(error)
+  }
+
+  #end(error: Error): void {
+    this.#ended = error
+    this.#controller?.abort(error)
+    this.#settle()
+    this.#reject(error)
+  }
+
+  #settle(): void {
+    clearTimeout(this.#timer)
+    this.#cancellation?.off(this)
+  }
 }
 
 /**

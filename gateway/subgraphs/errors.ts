@@ -10,7 +10,7 @@ import {
 type Path = (string | number)[]
 
 /** A subgraph's error as the subgraph gave it, at the client's path. */
-export function told(error: GraphQLFormattedError, path: Path | undefined): GraphQLFormattedError {
+export function clientError(error: GraphQLFormattedError, path: Path | undefined): GraphQLFormattedError {
   const extensions = publicExtensions(error.extensions)
   return { message: error.message, ...(path?.length && { path }), ...(extensions && { extensions }) }
 }

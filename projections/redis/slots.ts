@@ -1,6 +1,6 @@
 /** The hash slots of Redis Cluster: a key's slot is that of its hash tag, the part in braces. */
 
-export const SLOTS = 16_384
+const SLOTS = 16_384
 
 /** The slot of every key with this hash tag (CRC16, XMODEM). */
 export function slotOf(tag: string): number {

@@ -1,7 +1,7 @@
 /** The URLs that name a Redis: one server, a Sentinel group or a Cluster; with `rediss` over TLS. */
 import { ConfigurationError } from '../../runtime/configuration.ts'
 
-export interface RedisNode {
+interface RedisNode {
   readonly host: string
   readonly port: number
 }
@@ -19,7 +19,7 @@ export interface RedisAddress {
 }
 
 /** What is accepted, for messages to the operator. */
-export const REDIS_URLS =
+const REDIS_URLS =
   'redis://[user:password@]host[:port][/database], redis-sentinel://[user:password@]host[:port],…/mastername[/database], ' +
   'redis-cluster://[user:password@]host[:port],…, or rediss… for TLS'
 

@@ -42,7 +42,7 @@ export interface ServiceCaller {
 }
 
 /** A public key as JSON Web Key (RFC 7517, RFC 8037). */
-export interface Jwk {
+interface Jwk {
   readonly kty: string
   readonly crv: string
   readonly x: string

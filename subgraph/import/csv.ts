@@ -23,8 +23,9 @@ export interface Row {
 }
 
 /** A file that can't be read to its end as CSV. */
-export class BrokenFileError extends Error {
+class BrokenFileError extends Error {
   override readonly name = 'BrokenFileError'
+  readonly code = 'SUB_ERR_BROKEN_FILE'
 }
 
 /** A CSV file whose head line has been read. */

@@ -2,7 +2,7 @@
 import { check, type Exchange, load } from './load.ts'
 import type { Contender } from './processes.ts'
 
-export interface Entrant {
+interface Entrant {
   readonly contender: Contender
   /** One list for each connection. */
   readonly exchanges: readonly (readonly Exchange[])[]

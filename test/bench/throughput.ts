@@ -9,7 +9,7 @@ import type { JobResult } from './jobs/job.ts'
 import type { Servers } from './servers.ts'
 import { openStores, type StoreOptions } from './stores.ts'
 
-export interface Scale {
+interface Scale {
   readonly rounds: number
   /** Events of the logs; of the rebuild's log. */
   readonly events: number

@@ -11,7 +11,11 @@ import t, { type Test } from 'tap'
 import { quote } from '../../gateway/execution/serialise.ts'
 import { post, startGateway } from './support.ts'
 
-type Call = { service: string; query: string; variables: Record<string, unknown> }
+interface Call {
+  service: string
+  query: string
+  variables: Record<string, unknown>
+}
 type Resolvers = Record<string, Record<string, unknown>>
 
 const LINK = `extend schema @link(url: "https://specs.apollo.dev/federation/v2.8",

@@ -24,7 +24,11 @@ import { loadSupergraph } from '../../gateway/planning/supergraph.ts'
 import type { GatewayOptions } from '../../gateway/server.ts'
 import { compose, post, startGateway, startSubgraph } from './support.ts'
 
-type Asked = { readonly query: string; readonly request: IncomingMessage; readonly response: ServerResponse }
+interface Asked {
+  readonly query: string
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+}
 
 async function serve(t: Test, listener: (asked: Asked) => void): Promise<string> {
   const handle: RequestListener = (request, response) => {
@@ -293,7 +297,7 @@ t.test('who comes next', async (t) => {
   admission.leave('a', 1_000)
   await delay(1)
   t.same(order.slice(-2), ['a2', 'a3'])
-  const impatient = createAdmission({ ...options, patienceMs: 20 })
+  const impatient = createAdmission({ ...options, maxWaitMs: 20 })
   impatient.enter('a', 1_000, nobody())
   await t.rejects(impatient.enter('a', 1_000, nobody()) as Promise<void>, /wait for their turn/)
   t.equal(impatient.turn('a', nobody()), undefined)

@@ -95,5 +95,6 @@ t.test('closing lets requests under way finish', async (t) => {
   await called.promise
   await Promise.all([app.close(), answer])
   t.same((await answer).body, { data: { slow: 'slow' } })
+  t.equal((await answer).headers.get('connection'), 'close', 'and its connection ends with it')
   await t.rejects(post(url, { query: '{ slow }' }))
 })

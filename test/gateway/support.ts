@@ -13,9 +13,12 @@ import { buildGateway, type GatewayOptions } from '../../gateway/server.ts'
 export const sampleSupergraph = 'examples/commerce/supergraph.graphql'
 
 /** The part of tap's test object that is needed here. */
-export type Test = { teardown: (end: () => unknown) => void; testdir: (files: Record<string, string>) => string }
+export interface Test {
+  teardown: (end: () => unknown) => void
+  testdir: (files: Record<string, string>) => string
+}
 
-export type Answer = {
+export interface Answer {
   status: number
   headers: Headers
   // biome-ignore lint/suspicious/noExplicitAny: an answer's shape is what the tests look into
@@ -81,7 +84,10 @@ export async function startSubgraph(
   return `${await listen(t, app)}/graphql`
 }
 
-export type Tokens = { readonly sign: (subject: string, expiresInMs?: number) => string; readonly jwk: object }
+export interface Tokens {
+  readonly sign: (subject: string, expiresInMs?: number) => string
+  readonly jwk: object
+}
 
 /** A key pair as the customer subgraph has one. @param kid the key's id */
 export function createTokens(kid = 'test'): Tokens {

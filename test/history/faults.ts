@@ -9,7 +9,7 @@ import type { TcpProxy } from './proxy.ts'
 import type { Random } from './random.ts'
 
 /** Does harm, waits, and sets it right. */
-export type Fault = (hold: () => Promise<void>) => Promise<void>
+type Fault = (hold: () => Promise<void>) => Promise<void>
 export type Faults = Readonly<Record<string, Fault>>
 
 /** Holds it whatever happens meanwhile. */

@@ -44,13 +44,13 @@ const SIGN_UP_FIELD = `fragment CreateCustomerMutationFragment on Mutation {
   }) { customer { ...CustomerInfo } }
 } ${CUSTOMER}`
 
-export const signUp = (name: string) => `mutation ${name}(
+const signUp = (name: string) => `mutation ${name}(
   $email: String!, $password: String!, $prefix: String!, $firstname: String!, $middlename: String, $lastname: String!,
   $suffix: String, $taxvat: String, $gender: Int, $isSubscribed: Boolean = false, $dateOfBirth: String
 ) { ...CreateCustomerMutationFragment } ${SIGN_UP_FIELD}`
 
 /** What the sign-up form holds: fields that were left alone are null. */
-export const newPerson = (session: Session) => ({
+const newPerson = (session: Session) => ({
   ...credentials(session),
   prefix: '-',
   firstname: 'Anna',

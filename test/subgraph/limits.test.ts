@@ -34,7 +34,10 @@ function shortValue(type: GraphQLInputType): unknown {
   return String(type) === '_Any' ? { __typename: 'Customer', id } : 'x'
 }
 
-type Position = { readonly name: string; readonly value: (text: string) => unknown }
+interface Position {
+  readonly name: string
+  readonly value: (text: string) => unknown
+}
 
 /** Every place in a value of the type where a text may stand. */
 function textsIn(name: string, type: GraphQLInputType): Position[] {

@@ -51,7 +51,9 @@ function connect(t: Test, url: string): KurrentDBClient {
 const some = (count: number, first = 0, type = 'Counted') =>
   Array.from({ length: count }, (_, index) => jsonEvent({ type, data: { number: first + index } }))
 
-type Counted = { readonly event?: { readonly data: unknown } }
+interface Counted {
+  readonly event?: { readonly data: unknown }
+}
 const numberOf = (event: Counted['event']) => (event?.data as { readonly number: number } | undefined)?.number
 
 async function numbers(read: AsyncIterable<Counted>): Promise<(number | undefined)[]> {

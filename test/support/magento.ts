@@ -60,7 +60,7 @@ export function gives(t: Test, answer: GraphQLAnswer, data: object): void {
 }
 
 /** What of `value` the pattern names: fields of objects; a list keeps its length. */
-export function like(value: unknown, pattern: unknown): unknown {
+function like(value: unknown, pattern: unknown): unknown {
   if (Array.isArray(value)) return Array.isArray(pattern) ? value.map((item, i) => like(item, pattern[i])) : value
   if (typeof pattern !== 'object' || pattern === null || typeof value !== 'object' || value === null) return value
   return Object.fromEntries(
@@ -87,7 +87,7 @@ export function refusesToken(t: Test, answer: GraphQLAnswer, message: string): v
 }
 
 /** Nothing was executed; the library's message. */
-export function invalid(t: Test, answer: GraphQLAnswer, message: RegExp): void {
+function invalid(t: Test, answer: GraphQLAnswer, message: RegExp): void {
   t.equal(answer.status, 400)
   t.notOk(answer.data)
   t.match(answer.errors?.[0]?.message, message)

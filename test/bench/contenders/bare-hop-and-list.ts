@@ -6,7 +6,9 @@ import { options, ready } from './contender.ts'
 
 type User = (typeof users)[number]
 type Product = ReturnType<typeof product>
-type Reviewed = { readonly reviews: ReturnType<typeof reviews> }
+interface Reviewed {
+  readonly reviews: ReturnType<typeof reviews>
+}
 
 const { subgraphs } = options<{ subgraphs: SubgraphUrls }>()
 const [usersOf, reviewsOf, productsOf] = [subgraphs.users, subgraphs.reviews, subgraphs.products].map(subgraph) as [

@@ -5,7 +5,9 @@ import { ApolloServer } from '@apollo/server'
 import { startStandaloneServer } from '@apollo/server/standalone'
 import { options, ready } from './contender.ts'
 
-type Context = { readonly authorization?: string }
+interface Context {
+  readonly authorization?: string
+}
 type Willing = NonNullable<RemoteGraphQLDataSource<Context>['willSendRequest']>
 
 class ForwardAuthorization extends RemoteGraphQLDataSource<Context> {

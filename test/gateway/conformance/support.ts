@@ -11,11 +11,14 @@ import type { Transport } from '../../../gateway/subgraphs/client.ts'
 import { post, startGateway } from '../support.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: resolvers take whatever the schema has
-export type Resolvers = Record<string, Record<string, any>>
+type Resolvers = Record<string, Record<string, any>>
 
-export type Subgraph = { readonly sdl: string; readonly resolvers: Resolvers }
+interface Subgraph {
+  readonly sdl: string
+  readonly resolvers: Resolvers
+}
 
-export type Case = {
+export interface Case {
   readonly query: string
   readonly variables?: object
   readonly data: unknown
@@ -26,7 +29,7 @@ export type Case = {
   readonly headers?: Record<string, string>
 }
 
-export type Suite = {
+export interface Suite {
   readonly name: string
   readonly subgraphs: Readonly<Record<string, Subgraph>>
   readonly cases: readonly Case[]
@@ -47,7 +50,11 @@ export const typed = (__typename: string, fields: object) => ({ __typename, ...f
 export const cases = (notStock: string, ...all: Omit<Case, 'notStock'>[]): Case[] =>
   all.map((each) => ({ ...each, notStock }))
 
-export type Call = { readonly service: string; readonly query: string; readonly variables: Record<string, unknown> }
+interface Call {
+  readonly service: string
+  readonly query: string
+  readonly variables: Record<string, unknown>
+}
 
 /** A subgraph by graphql-js in this process. */
 function transportOf(name: string, schema: GraphQLSchema, calls: Call[]): Transport {
@@ -77,7 +84,10 @@ export async function startBoth(t: Test, { subgraphs, options }: Pick<Suite, 'su
   return { compiled, apollo, calls, supergraph }
 }
 
-type ToldError = { readonly path?: readonly (string | number)[]; readonly message: string }
+interface ToldError {
+  readonly path?: readonly (string | number)[]
+  readonly message: string
+}
 
 const pathOf = ({ path }: ToldError) => path?.join('.')
 const sorted = (errors: readonly ToldError[] = []) =>

@@ -4,12 +4,12 @@ import type { Asked } from './operations.ts'
 import { type Thing, trueResolver, type World } from './world.ts'
 
 type Path = readonly (string | number)[]
-export type Answer = {
+export interface Answer {
   readonly data?: unknown
   readonly errors?: readonly { readonly message: string; readonly path?: Path | undefined }[]
 }
 
-export type Oracle = {
+export interface Oracle {
   readonly answer: (asked: Asked) => Promise<Answer>
   /** What differs; undefined: nothing that the specification does not allow. */
   readonly difference: (asked: Asked, answer: Answer) => Promise<string | undefined>

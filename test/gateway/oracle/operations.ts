@@ -15,7 +15,10 @@ import {
 import type { Random } from './random.ts'
 import { argumentsFor } from './world.ts'
 
-export type Asked = { readonly query: string; readonly variables: Record<string, unknown> }
+export interface Asked {
+  readonly query: string
+  readonly variables: Record<string, unknown>
+}
 
 /** Names of keys and fields, and those that planners and gateways make up. */
 const ALIASES = [

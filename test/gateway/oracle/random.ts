@@ -1,5 +1,5 @@
 /** Random choices that a seed decides. */
-export type Random = {
+export interface Random {
   /** From 0 up to, and without, `limit`. */
   readonly int: (limit: number) => number
   readonly chance: (probability: number) => boolean

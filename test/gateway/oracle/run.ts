@@ -24,7 +24,7 @@ const LIMITS = {
   cost: HIGH ** 2,
 }
 
-export type Finding = {
+export interface Finding {
   readonly seed: number
   readonly asked: Asked
   readonly difference: string
@@ -33,7 +33,7 @@ export type Finding = {
 }
 
 /** A gateway over a random world. */
-export type Graph = {
+interface Graph {
   readonly world: World
   readonly oracle: Oracle
   readonly schema: GraphQLSchema
@@ -43,7 +43,7 @@ export type Graph = {
 }
 
 /** @returns undefined where the world's subgraphs do not compose */
-export async function startGraph(seed: number): Promise<Graph | undefined> {
+async function startGraph(seed: number): Promise<Graph | undefined> {
   const world = createWorld(seed)
   const services = world.subgraphs.map((name) => serviceOf(world, name))
   const { supergraphSdl } = composeServices(services)

@@ -102,13 +102,17 @@ function referenceOf(world: World, name: string) {
   }
 }
 
-export type Service = { readonly name: string; readonly url: string; readonly typeDefs: DocumentNode }
+export interface Service {
+  readonly name: string
+  readonly url: string
+  readonly typeDefs: DocumentNode
+}
 
 export function serviceOf(world: World, name: string): Service {
   return { name, url: `http://${name}.example/graphql`, typeDefs: parse(sdlOf(world, name)) }
 }
 
-export type Call = {
+export interface Call {
   readonly service: string
   readonly query: string
   readonly variables: unknown

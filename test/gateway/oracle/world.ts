@@ -15,7 +15,7 @@ import {
 import { createRandom, hash, type Random } from './random.ts'
 
 /** A field of a type, in all subgraphs together. */
-export type Field = {
+export interface Field {
   readonly name: string
   /** As SDL has it: `[Item!]`. */
   readonly type: string
@@ -34,9 +34,9 @@ export type Field = {
   shared?: boolean
 }
 
-export type Kinds = 'entity' | 'value' | 'interface' | 'union' | 'root'
+type Kinds = 'entity' | 'value' | 'interface' | 'union' | 'root'
 
-export type Type = {
+export interface Type {
   readonly name: string
   readonly kind: Kinds
   readonly fields: Map<string, Field>
@@ -49,7 +49,7 @@ export type Type = {
   readonly interfaces: string[]
 }
 
-export type World = {
+export interface World {
   readonly seed: number
   readonly subgraphs: readonly string[]
   readonly types: ReadonlyMap<string, Type>
@@ -57,9 +57,13 @@ export type World = {
   readonly objectified: string
 }
 
-export type Thing = { readonly __typename: string; readonly id: string; readonly sent?: Record<string, unknown> }
+export interface Thing {
+  readonly __typename: string
+  readonly id: string
+  readonly sent?: Record<string, unknown>
+}
 
-export const KEYS = ['id', 'k', 'org { id }'] as const
+const KEYS = ['id', 'k', 'org { id }'] as const
 const HUB = 's0'
 const NAMES = ['name', 'code', 'price', 'weight', 'size', 'other', 'item', 'items', 'label']
 const ARGS = ['', '', '', '(c: String = "USD")', '(n: Int)', '(f: Filter)']
@@ -67,10 +71,6 @@ const LEAVES = ['String', 'Int', 'String', 'ID', 'Float']
 const WRAPS = ['*', '*', '*', '*!', '[*]', '[*!]', '[*!]!', '[[*]]']
 
 const wrap = (random: Random, name: string): string => random.pick(WRAPS).replace('*', name)
-
-export function namedType(type: TypeNode): string {
-  return type.kind === Kind.NAMED_TYPE ? type.name.value : namedType(type.type)
-}
 
 const baseOf = (type: string): string => type.replace(/[[\]!]/g, '')
 
@@ -265,7 +265,7 @@ export function argumentsFor(args: string, random: Random): string {
 }
 
 /** The definition of a field, by the type that an object has at runtime or by its interface. */
-export function fieldOf({ types }: World, typename: string, name: string): { owner: string; field: Field } | undefined {
+function fieldOf({ types }: World, typename: string, name: string): { owner: string; field: Field } | undefined {
   const type = types.get(typename)
   const own = type?.fields.get(name)
   if (own) return { owner: typename, field: own }

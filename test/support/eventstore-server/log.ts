@@ -29,7 +29,10 @@ export interface ProposedEvent {
 export type Expected = number | 'no_stream' | 'any' | 'stream_exists'
 
 /** `revision` -1: an empty write to a stream that is not there. */
-export type Written = { readonly revision: number; readonly position: number | undefined }
+export interface Written {
+  readonly revision: number
+  readonly position: number | undefined
+}
 
 export class WrongVersion {
   readonly stream: string
@@ -86,7 +89,7 @@ function wellFormed(metadata: Metadata): Metadata {
 }
 
 /** What a tombstone's revision and a soft deletion's `$tb` are at the server: the largest of 64 bits. */
-export const END_OF_TIME = 2 ** 63
+const END_OF_TIME = 2 ** 63
 const MAX_APPEND_SIZE = 1_048_576
 const REMEMBERED_IDS = 10_000
 const FIRST_POSITION = 1_000

@@ -26,7 +26,7 @@ export interface ServerOptions {
   readonly tls?: { readonly key: Buffer; readonly cert: Buffer }
 }
 
-export interface RawEvent {
+interface RawEvent {
   readonly id?: string
   readonly type: string
   readonly data: string | Buffer

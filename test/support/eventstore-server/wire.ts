@@ -42,7 +42,7 @@ export class Failure extends Error {
 /** A trailer is ASCII. */
 export const asTrailer = (name: string): string => (/^[\x20-\x7e]*$/.test(name) ? name : encodeURIComponent(name))
 
-export const versionOf = (expected: Expected): number =>
+const versionOf = (expected: Expected): number =>
   expected === 'no_stream' ? -1 : expected === 'any' ? -2 : expected === 'stream_exists' ? -4 : expected
 
 /** What the log throws, as the server's trailers. A conflict: of a deletion, as an append tells it in its answer. */

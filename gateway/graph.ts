@@ -1,0 +1,103 @@
+/** The supergraph that is served: loaded at the start, watched, and swapped for a changed one. */
+import { readFileSync } from 'node:fs'
+import type { FastifyBaseLogger } from 'fastify'
+import { createApolloExecutor } from './execution/apollo-executor.ts'
+import { createCompiledExecutor } from './execution/compiled-executor.ts'
+import type { Metrics } from './metrics.ts'
+import { createOperations, type Operations, type OperationsOptions } from './planning/operations.ts'
+import { type LoadedSupergraph, loadSupergraph } from './planning/supergraph.ts'
+import type { SubgraphClients } from './subgraphs/client.ts'
+import { watchText } from './watch-file.ts'
+
+/** A supergraph file that can't be served; the message names it. */
+class SupergraphError extends Error {
+  override readonly name = 'SupergraphError'
+  readonly code = 'GTW_ERR_SUPERGRAPH'
+}
+
+/** What one supergraph brings; a request holds on to the one that it began with. */
+interface Graph {
+  readonly supergraph: LoadedSupergraph
+  readonly operations: Operations
+}
+
+export interface ServedGraph {
+  /** A later one after the file has changed. */
+  readonly current: Graph
+  /** Ends the watch. */
+  readonly close: () => void
+}
+
+export interface GraphOptions extends Omit<OperationsOptions, 'compile' | 'compileRestricted' | 'countOf'> {
+  readonly executor: 'compiled' | 'apollo'
+  readonly clients: SubgraphClients
+  /** By the subgraph's name, in place of the supergraph's own. */
+  readonly urlOf: (name: string) => string | undefined
+  /** Headers that only this subgraph gets: names and values in turn. */
+  readonly headersFor: (name: string) => readonly string[]
+  /** Of an answer to a client, in bytes. */
+  readonly answerLimit: number
+  readonly metrics: Metrics
+}
+
+/**
+ * Serves the supergraph of a file. A changed file that can't be served is logged and counted, and the one before it stays.
+ * @param intervalMs how often the file is checked
+ * @throws SupergraphError
+ */
+export function serveGraph(
+  path: string,
+  intervalMs: number,
+  options: GraphOptions,
+  log: FastifyBaseLogger,
+): ServedGraph {
+  const { metrics } = options
+  let current: Graph
+  try {
+    current = loadGraph(readFileSync(path, 'utf8'), options)
+  } catch (error) {
+    throw new SupergraphError(`${path} can't be served: ${(error as Error).message}`, { cause: error })
+  }
+  metrics.supergraph(current.supergraph.hash)
+
+  function swap(sdl: string): void {
+    try {
+      const next = loadGraph(sdl, options)
+      if (next.supergraph.hash === current.supergraph.hash) return
+      current = next
+      metrics.supergraph(next.supergraph.hash)
+      log.info({ supergraph: next.supergraph.hash }, 'Supergraph changed')
+    } catch (error) {
+      keep(error as Error)
+    }
+  }
+
+  function keep(error: Error): void {
+    metrics.supergraphFailure()
+    log.error(
+      { reason: error.message, supergraph: current.supergraph.hash },
+      'The changed supergraph can not be served; the one before it stays',
+    )
+  }
+
+  const close = watchText(path, intervalMs, swap, keep)
+  return {
+    get current() {
+      return current
+    },
+    close,
+  }
+}
+
+/** @throws Error for a supergraph that can't be served */
+function loadGraph(sdl: string, options: GraphOptions): Graph {
+  const { executor, clients, urlOf, headersFor, answerLimit, metrics, ...limits } = options
+  const supergraph = loadSupergraph(sdl)
+  const subgraphs = Object.fromEntries(
+    supergraph.subgraphs.map(({ name, url }) => [name, clients.client(name, urlOf(name) ?? url, headersFor(name))]),
+  )
+  const compileRestricted = createCompiledExecutor(supergraph, subgraphs, answerLimit)
+  const compile = executor === 'apollo' ? createApolloExecutor(supergraph, subgraphs) : compileRestricted
+  const countOf = metrics.operation
+  return { supergraph, operations: createOperations(supergraph, { ...limits, compile, compileRestricted, countOf }) }
+}

@@ -1,0 +1,41 @@
+/** The bodies and headers of answers to clients. */
+import { prettyFormatQueryPlan, type QueryPlan } from '@apollo/query-planner'
+import type { FastifyReply } from 'fastify'
+import type { GraphQLError, GraphQLFormattedError } from 'graphql'
+import { RETRY_AFTER_SECONDS } from '../../runtime/load-shedding.ts'
+import type { RequestError } from '../errors.ts'
+import type { Metrics } from '../metrics.ts'
+
+/** The answer to one GraphQL request. */
+export interface Answer {
+  readonly text: string
+  /** Why the request was not executed; undefined where it was. */
+  readonly error: RequestError | undefined
+  /** Magento's category of the first error that has one, of an executed request. */
+  readonly category?: string | undefined
+}
+
+/** Set on every answer: it is data for one client, not a page, and must be neither sniffed nor stored. */
+export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
+  'cache-control': 'no-store',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+  'referrer-policy': 'no-referrer',
+}
+
+/** The body of an answer without data. */
+export function errorBody(errors: readonly (GraphQLError | GraphQLFormattedError)[]): string {
+  return JSON.stringify({ errors })
+}
+
+/** A request that was turned away for too much load: counted, and its client learns when to come back. */
+export function noteOverload({ statusCode }: RequestError, reply: FastifyReply, metrics: Metrics): void {
+  if (statusCode !== 503) return
+  reply.header('retry-after', String(RETRY_AFTER_SECONDS))
+  metrics.shed()
+}
+
+/** Adds the query plan to an answer, as `extensions.queryPlan`. */
+export function withPlan(text: string, plan: QueryPlan): string {
+  return `${text.slice(0, -1)},"extensions":{"queryPlan":${JSON.stringify(prettyFormatQueryPlan(plan))}}}`
+}

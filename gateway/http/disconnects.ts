@@ -1,0 +1,25 @@
+/** Clients that go away: one listener on each connection, whatever the number of its requests. */
+import type { Socket } from 'node:net'
+import type { Cancellation } from '../cancellation.ts'
+
+/** What is under way for the clients of a connection: one request, or more where the client pipelines. */
+const underWay = new WeakMap<Socket, Set<Cancellation>>()
+
+/** Cancels when the connection closes, until {@link settle} is called. */
+export function cancelOnClose(socket: Socket, cancellation: Cancellation): void {
+  let cancellations = underWay.get(socket)
+  if (!cancellations) {
+    const all = new Set<Cancellation>()
+    underWay.set(socket, all)
+    socket.once('close', () => {
+      for (const each of all) each.cancel()
+    })
+    cancellations = all
+  }
+  cancellations.add(cancellation)
+}
+
+/** The request has been answered. */
+export function settle(socket: Socket, cancellation: Cancellation): void {
+  underWay.get(socket)?.delete(cancellation)
+}

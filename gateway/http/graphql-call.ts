@@ -1,0 +1,248 @@
+/** One GraphQL request, from its text to its answer's. */
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { GraphQLError, type GraphQLFormattedError } from 'graphql'
+import { clientKey } from '../../runtime/client-address.ts'
+import { isTracing, startSpan, type TracedSpan } from '../../runtime/tracing.ts'
+import { tokenChallenge } from '../../schema/token-faults.ts'
+import { type Cancellation, Cancelled } from '../cancellation.ts'
+import { RequestError, requestError, TokenRefused, throwRefusedToken } from '../errors.ts'
+import { answerTooLarge, type ExecutionRequest } from '../execution/executor.ts'
+import type { ServedGraph } from '../graph.ts'
+import type { CountRequest, Metrics, Outcome } from '../metrics.ts'
+import type { FoundOperation, Operation, Operations } from '../planning/operations.ts'
+import { isLongerThan, type RawAnswer, type SubgraphUnavailable } from '../subgraphs/client.ts'
+import type { createReturnedHeaders, createSubgraphHeaders } from '../subgraphs/headers.ts'
+import type { Admission } from './admission.ts'
+import { type Answer, errorBody, noteOverload, withPlan } from './answers.ts'
+import { type Authentication, GUEST } from './authentication.ts'
+import { mask, reasonOf } from './masking.ts'
+import type { createPersistedQueries } from './persisted-queries.ts'
+import { type GraphQLRequest, readBody } from './request.ts'
+import type { RequestLimits } from './request-limits.ts'
+
+/** What all calls share. */
+export interface Pipeline {
+  readonly served: ServedGraph
+  readonly persisted: ReturnType<typeof createPersistedQueries>
+  readonly admission: Admission
+  /** undefined: tokens go to the subgraphs as they are. */
+  readonly authentication: Authentication | undefined
+  /** undefined: nothing is limited. */
+  readonly limits: RequestLimits | undefined
+  /** Of one operation. */
+  readonly maxCost: number
+  /** Of an answer, in bytes. */
+  readonly answerLimit: number
+  readonly showPlans: boolean
+  /** Whether each request is logged. */
+  readonly logsRequests: boolean
+  readonly subgraphHeaders: ReturnType<typeof createSubgraphHeaders>
+  readonly returnHeaders: ReturnType<typeof createReturnedHeaders>
+  readonly metrics: Metrics
+  /** Counts requests of which no operation is known. */
+  readonly countUnknown: CountRequest
+}
+
+const NO_VALUES: Readonly<Record<string, unknown>> = Object.freeze({})
+const NO_HEADERS: readonly string[] = Object.freeze([])
+
+/** It is its own execution request, so that the executor's callbacks are methods and not closures made for each request. */
+export class GraphQLCall implements ExecutionRequest {
+  variables = NO_VALUES
+  values = NO_VALUES
+  headers = NO_HEADERS
+  cancellation: Cancellation | undefined
+  readonly #pipeline: Pipeline
+  readonly #request: FastifyRequest
+  readonly #reply: FastifyReply
+  readonly #departure: Cancellation
+  readonly #isRead: boolean
+  readonly #client: string
+  readonly #started = performance.now()
+  readonly #span: TracedSpan
+  #planned = this.#started
+  #subgraphMs = 0
+  #subgraphAnswers = 0
+  /** The first answer of a subgraph that refused the token. */
+  #refusal: string | undefined
+  #outcome: Outcome = 'rejected'
+  #operation: Operation | undefined
+  /** Of what admission let in. */
+  #admittedCost: number | undefined
+
+  /**
+   * @param departure cancelled when the client goes away
+   * @param isRead whether only queries are allowed (GET)
+   */
+  constructor(
+    pipeline: Pipeline,
+    request: FastifyRequest,
+    reply: FastifyReply,
+    departure: Cancellation,
+    isRead: boolean,
+  ) {
+    this.#pipeline = pipeline
+    this.#request = request
+    this.#reply = reply
+    this.#departure = departure
+    this.#isRead = isRead
+    this.#client = clientKey(request.ip)
+    const parent = request.headers.traceparent
+    this.#span = startSpan('graphql', { kind: 'server', parent: typeof parent === 'string' ? parent : undefined })
+  }
+
+  /** @returns the answer: whatever goes wrong with the request is in it */
+  async answer(sent: GraphQLRequest): Promise<Answer> {
+    const { admission, answerLimit, authentication, limits, maxCost, persisted, served, showPlans } = this.#pipeline
+    try {
+      const { operations } = served.current
+      const source = persisted.resolve(sent)
+      if (!operations.isKnown(source, sent.operationName)) {
+        const turn = admission.turn(this.#client, this.#departure)
+        if (turn) await turn
+      }
+      const found = this.#find(operations, source, sent.operationName)
+      const { operation } = found
+      const { variables, values } = operations.coerceVariables(found, sent.variables, sent.hasRawNumbers)
+      if (limits) {
+        for (let left = operation.sensitiveFields(values); left > 0; left--) {
+          const counted = limits.count('strict', this.#request, this.#reply)
+          if (counted) await counted
+        }
+      }
+      const cost = operation.cost?.(values) ?? 0
+      if (!(cost <= maxCost)) throw tooCostly(cost, maxCost)
+      const known = authentication?.(this.#request.headers.authorization) ?? GUEST
+      let verdict = known instanceof Promise ? await known : known
+      // A query begins while the token's status is being asked for, and its answer is thrown away if the token was revoked.
+      if (verdict.settled && (operation.type !== 'query' || operation.restricted)) verdict = await verdict.settled
+      // Some operations ignore the token. It then does not reach the subgraphs.
+      if (!verdict.isAllowed && !operation.ignoresToken) throw new TokenRefused(verdict.fault)
+      const { execute, plan } = operation.restricted?.(verdict.claims) ?? operation
+      const entrance = admission.enter(this.#client, cost, this.#departure)
+      if (entrance) await entrance
+      this.#admittedCost = cost
+      this.variables = variables
+      this.values = values
+      this.headers = this.#pipeline.subgraphHeaders(this.#request, this.#span.traceparent, !verdict.isAllowed)
+      if (operation.type === 'query') this.cancellation = this.#departure
+      const result = await execute(this)
+      if (verdict.settled) {
+        const final = await verdict.settled
+        if (!final.isAllowed) throw new TokenRefused(final.fault)
+      }
+      // The customer subgraph refused the token. Other parts of a mutation may have been executed: their answers are kept.
+      if (this.#refusal !== undefined && (operation.type === 'query' || this.#subgraphAnswers === 1)) {
+        throwRefusedToken(this.#refusal)
+      }
+      if (isLongerThan(result.text, answerLimit)) throw answerTooLarge(answerLimit)
+      this.#outcome = result.hasErrors ? 'errors' : 'success'
+      const isPlanShown = showPlans && this.#request.headers['x-query-plan']
+      return {
+        text: isPlanShown ? withPlan(result.text, plan(values)) : result.text,
+        error: undefined,
+        category: result.category,
+      }
+    } catch (error) {
+      return this.#refuse(error)
+    } finally {
+      this.#finish()
+    }
+  }
+
+  /** The same for an entry of a batch, which has not been read yet. */
+  async answerEntry(entry: unknown): Promise<Answer> {
+    let sent: GraphQLRequest
+    try {
+      sent = readBody(entry, 0) as GraphQLRequest
+    } catch (error) {
+      const answer = this.#refuse(error)
+      this.#finish()
+      return answer
+    }
+    return this.answer(sent)
+  }
+
+  mask(error: unknown): GraphQLFormattedError {
+    return mask(error, this.#request)
+  }
+
+  received({ status, text, milliseconds, headers }: RawAnswer): void {
+    this.#subgraphAnswers++
+    if (status === 401) this.#refusal ??= text
+    this.#subgraphMs += milliseconds
+    this.#pipeline.returnHeaders?.(this.#reply, headers)
+  }
+
+  unavailable({ service, message, cause }: SubgraphUnavailable): void {
+    this.#pipeline.metrics.subgraphFailure(service)
+    this.#request.log.warn({ service, reason: reasonOf(cause) }, message)
+  }
+
+  /** @throws RequestError, also for an operation that may not be sent by GET */
+  #find(operations: Operations, source: string, name: string | undefined): FoundOperation {
+    const planning = isTracing() ? startSpan('graphql.plan', { parent: this.#span.traceparent }) : undefined
+    let found: FoundOperation
+    try {
+      found = operations.find(source, name)
+      this.#operation = found.operation
+    } finally {
+      planning?.end(this.#operation === undefined)
+    }
+    this.#planned = performance.now()
+    if (this.#isRead && found.operation.type !== 'query') {
+      this.#reply.header('allow', 'POST')
+      throw requestError('Mutation requests allowed only for POST requests', 'METHOD_NOT_ALLOWED')
+    }
+    return found
+  }
+
+  #refuse(error: unknown): Answer {
+    if (error instanceof TokenRefused) {
+      this.#reply.header('www-authenticate', tokenChallenge(error.message))
+      this.#pipeline.authentication?.doubt(this.#request.headers.authorization)
+    }
+    if (error instanceof RequestError) {
+      noteOverload(error, this.#reply, this.#pipeline.metrics)
+      return { text: errorBody(error.errors), error }
+    }
+    if (error instanceof Cancelled) return { text: '', error: undefined }
+    this.#outcome = 'failed'
+    const masked = new RequestError([new GraphQLError('')], 500)
+    return { text: errorBody([this.mask(error)]), error: masked }
+  }
+
+  #finish(): void {
+    const { admission, authentication, countUnknown, logsRequests } = this.#pipeline
+    const operation = this.#operation
+    if (operation?.mayEndToken) authentication?.doubt(this.#request.headers.authorization)
+    if (this.#admittedCost !== undefined) admission.leave(this.#client, this.#admittedCost)
+    if (this.#departure.isCancelled && operation?.type !== 'mutation') this.#outcome = 'cancelled'
+    const ms = performance.now() - this.#started
+    const count = operation?.count ?? countUnknown
+    count(this.#outcome, ms / 1000)
+    this.#span.end(this.#outcome === 'failed')
+    if (logsRequests) this.#log(ms)
+  }
+
+  #log(ms: number): void {
+    const { name } = this.#operation?.node ?? {}
+    this.#request.log.info(
+      {
+        operation: name?.value,
+        type: this.#operation?.type,
+        outcome: this.#outcome,
+        ms: rounded(ms),
+        planMs: rounded(this.#planned - this.#started),
+        subgraphMs: rounded(this.#subgraphMs),
+      },
+      'request',
+    )
+  }
+}
+
+function tooCostly(cost: number, maximum: number): RequestError {
+  return requestError(`The operation may cost ${cost}; at most ${maximum} is allowed.`, 'OPERATION_TOO_COMPLEX')
+}
+
+const rounded = (milliseconds: number) => Math.round(milliseconds * 100) / 100

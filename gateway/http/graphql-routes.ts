@@ -1,0 +1,113 @@
+/** `/graphql`: GraphQL over HTTP, by GET and by POST. */
+import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify'
+import { Cancellation } from '../cancellation.ts'
+import { RequestError, requestError } from '../errors.ts'
+import { answerTooLarge } from '../execution/executor.ts'
+import { isLongerThan } from '../subgraphs/client.ts'
+import { errorBody, SECURITY_HEADERS } from './answers.ts'
+import { createBodyAdmission } from './body-admission.ts'
+import { cancelOnClose, settle } from './disconnects.ts'
+import { GraphQLCall, type Pipeline } from './graphql-call.ts'
+import { checkCrossSite, contentTypes, type ErrorStatus, executedStatus, negotiate, statusOf } from './negotiation.ts'
+import { type GraphQLRequest, readBody, readParameters } from './request.ts'
+
+export interface GraphQLRoutesOptions {
+  readonly pipeline: Pipeline
+  /** Of a body, in bytes. */
+  readonly bodyLimit: number
+  /** Requests in one batch; 0: batches are refused. */
+  readonly batchLimit: number
+  /** The status of answers with errors: see {@link executedStatus}. */
+  readonly errorStatus: ErrorStatus | undefined
+}
+
+/** The Fastify plugin. */
+export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, options, done) => {
+  const { pipeline, bodyLimit, batchLimit, errorStatus } = options
+  const { limits, countUnknown } = pipeline
+  let isClosing = false
+  app.addHook('preClose', (done) => {
+    isClosing = true
+    done()
+  })
+
+  /** @param isRead whether it is a GET, for queries alone */
+  async function respond(request: FastifyRequest, reply: FastifyReply, isRead: boolean): Promise<string> {
+    const media = negotiate(request.headers.accept)
+    const { socket } = request.raw
+    const departure = new Cancellation()
+    cancelOnClose(socket, departure)
+    reply.headers(SECURITY_HEADERS).header('x-correlation-id', request.id)
+    let status: number
+    let text: string
+    try {
+      if (media === undefined) throw notAcceptable()
+      if (isRead) checkCrossSite(request.headers)
+      const counted = limits?.count('default', request, reply)
+      if (counted) await counted
+      const sent = isRead
+        ? readParameters(request.query as Record<string, unknown>)
+        : readBody(request.body, batchLimit)
+      if (Array.isArray(sent)) {
+        text = await answerBatch(sent, request, reply, departure, isRead)
+        status = 200
+      } else {
+        const call = new GraphQLCall(pipeline, request, reply, departure, isRead)
+        const answer = await call.answer(sent as GraphQLRequest)
+        text = answer.text
+        status = answer.error ? statusOf(answer.error, media) : executedStatus(answer.category, media, errorStatus)
+      }
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error
+      countUnknown('rejected', 0)
+      text = errorBody(error.errors)
+      status = statusOf(error, media ?? 'any')
+    } finally {
+      settle(socket, departure)
+    }
+    // A connection that is busy while the server closes would otherwise stay open until its client ends it.
+    if (isClosing) reply.header('connection', 'close')
+    reply.code(status).header('content-type', contentTypes[media ?? 'any'])
+    return text
+  }
+
+  async function answerBatch(
+    entries: readonly unknown[],
+    request: FastifyRequest,
+    reply: FastifyReply,
+    departure: Cancellation,
+    isRead: boolean,
+  ): Promise<string> {
+    if (limits)
+      for (let others = entries.length - 1; others > 0; others--) await limits.count('default', request, reply)
+    const answers = await Promise.all(
+      entries.map((entry) => new GraphQLCall(pipeline, request, reply, departure, isRead).answerEntry(entry)),
+    )
+    const text = `[${answers.map(({ text }) => text).join(',')}]`
+    if (isLongerThan(text, pipeline.answerLimit)) throw answerTooLarge(pipeline.answerLimit)
+    return text
+  }
+
+  app.post('/graphql', { onRequest: createBodyAdmission(bodyLimit) }, (request, reply) =>
+    respond(request, reply, false),
+  )
+  app.get('/graphql', (request, reply) => respond(request, reply, true))
+  app.route({
+    method: ['PUT', 'PATCH', 'DELETE'],
+    url: '/graphql',
+    // Its body is not read, whatever it is.
+    onRequest: async (_request, reply) =>
+      reply
+        .code(405)
+        .headers({ ...SECURITY_HEADERS, allow: 'GET, POST' })
+        .type(contentTypes.any)
+        .send(errorBody(requestError('Send GraphQL requests by GET or POST.', 'METHOD_NOT_ALLOWED').errors)),
+    handler: () => {},
+  })
+  done()
+}
+
+function notAcceptable(): RequestError {
+  const accepted = 'application/graphql-response+json or application/json'
+  return requestError(`Answers are available as ${accepted} only.`, 'NOT_ACCEPTABLE')
+}

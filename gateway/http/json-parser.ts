@@ -1,0 +1,19 @@
+/** Reads bodies of `application/json`, the only content type that is accepted. */
+import type { FastifyInstance } from 'fastify'
+import type { RequestError } from '../errors.ts'
+import { parseBody } from './request.ts'
+
+export function acceptJson(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers()
+  // Any name may be a member of a JSON scalar's value, and none is ever assigned from one object to another.
+  const parseJson = app.getDefaultJsonParser('ignore', 'ignore')
+  app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (request, body, done) => {
+    try {
+      const exact = parseBody(body)
+      if (exact === undefined) parseJson(request, body, done)
+      else done(null, exact)
+    } catch (error) {
+      done(error as RequestError)
+    }
+  })
+}

@@ -1,0 +1,29 @@
+/** Errors that are not meant for clients: logged in full, without what may be personal data. */
+import type { FastifyRequest } from 'fastify'
+import { GraphQLError, type GraphQLFormattedError } from 'graphql'
+
+/** Logs an unexpected error and returns what the client sees of it: the id to find it by. */
+export function mask(error: unknown, { log, id }: FastifyRequest): GraphQLFormattedError {
+  log.error({ err: withoutValues(error) }, 'Unexpected error')
+  return {
+    message: 'Internal server error',
+    ...(error instanceof GraphQLError && error.path && { path: error.path }),
+    extensions: { code: 'INTERNAL_SERVER_ERROR', correlationId: id },
+  }
+}
+
+/** Apollo's errors quote values that subgraphs sent. They may be personal data and must not reach the log. */
+function withoutValues(error: unknown): unknown {
+  if (!(error instanceof Error)) return new Error('Something that is not an error was thrown')
+  const hide = (text: string) => text.replace(/\bvalue [\s\S]*? (returned by|for __typename)/g, 'value (hidden) $1')
+  const shown = new Error(hide(error.message))
+  shown.name = error.name
+  if (error.stack !== undefined) shown.stack = hide(error.stack)
+  return shown
+}
+
+/** Why a connection failed; undefined for what is not an error. */
+export function reasonOf(cause: unknown): string | undefined {
+  if (!(cause instanceof Error)) return undefined
+  return cause.message || (cause as NodeJS.ErrnoException).code || cause.name
+}

@@ -1,0 +1,124 @@
+/** From a valid document to an operation that can be executed: planned and compiled. */
+import type { QueryPlan } from '@apollo/query-planner'
+import { type DocumentNode, GraphQLError } from 'graphql'
+import { ignoresToken } from '../../schema/token-faults.ts'
+import type { Execute, PlannedOperation } from '../execution/executor.ts'
+import type { CountRequest } from '../metrics.ts'
+import { type Costs, costOf } from './document-limits.ts'
+import { correctOperation } from './operation-corrections.ts'
+import type { Operation, Restricted } from './operations.ts'
+import { choose, tooDeep, withCode } from './refusals.ts'
+import { countSensitiveFields, mayEndToken } from './sensitive-fields.ts'
+import type { LoadedSupergraph } from './supergraph.ts'
+
+/** Of an operation, by what of it is denied. */
+const MAX_VARIANTS = 32
+
+export interface PreparationOptions {
+  readonly compile: (operation: PlannedOperation) => Execute
+  /** The same where `isDenied` is given: Apollo's executor knows nothing of that. */
+  readonly compileRestricted: (operation: PlannedOperation) => Execute
+  readonly countOf: (operationName: string, type: string) => CountRequest
+}
+
+/**
+ * @param document without literals, and with no node of the client's document, which would keep its whole text in memory. So
+ * would anything else of it that is kept, closures included
+ * @param taken the names of the variables that stand for literals
+ * @param overridden the labels of `@override` that hold
+ * @throws RequestError where the planner refuses it
+ */
+export type Prepare = (
+  document: DocumentNode,
+  taken: ReadonlySet<string>,
+  operationName: string | undefined,
+  overridden: ReadonlySet<string> | undefined,
+) => Operation
+
+export function createPreparation(
+  supergraph: LoadedSupergraph,
+  costs: Costs,
+  { compile, compileRestricted, countOf }: PreparationOptions,
+): Prepare {
+  function prepare(
+    document: DocumentNode,
+    taken: ReadonlySet<string>,
+    operationName: string | undefined,
+    overridden: ReadonlySet<string> | undefined,
+  ): Operation {
+    const node = choose(document, operationName)
+    const declared = (node.variableDefinitions ?? []).filter(({ variable }) => !taken.has(variable.name.value))
+    const planned = planOf({ document, node, declared, internalName: supergraph.internalNames() }, overridden)
+    return {
+      type: node.operation,
+      node,
+      declared,
+      plan: (values) => planned.plan((name) => values[name] === true),
+      execute: compile(planned),
+      cost: costOf(costs, supergraph.schema, document, node),
+      restricted: restrict(planned, overridden),
+      count: countOf(node.name?.value ?? '', node.operation),
+      sensitiveFields: countSensitiveFields(document, node),
+      mayEndToken: mayEndToken(document, node),
+      ignoresToken: ignoresToken(document, node),
+    }
+  }
+
+  /** @param fetched what of the document the plan is to fetch */
+  function planOf(
+    operation: Pick<PlannedOperation, 'document' | 'node' | 'declared' | 'internalName'>,
+    overridden: ReadonlySet<string> | undefined,
+    fetched: DocumentNode = operation.document,
+  ): PlannedOperation {
+    const name = operation.node.name?.value
+    const wanted = choose(fetched, name)
+    const { internalName } = operation
+    return {
+      ...operation,
+      plan: (isTrue) =>
+        refusable(() => supergraph.plan(correctOperation(fetched, wanted, internalName, isTrue), name, overridden)),
+      stockPlan: () => refusable(() => supergraph.stockPlan(fetched, name, overridden)),
+    }
+  }
+
+  function restrict(
+    { document, node, declared, internalName }: PlannedOperation,
+    overridden: ReadonlySet<string> | undefined,
+  ): Operation['restricted'] {
+    const { authorization } = supergraph
+    const rules = authorization?.rulesOf(document, node) ?? []
+    if (!authorization || rules.length === 0) return undefined
+    const variants = new Map<string, Restricted>()
+    return (claims) => {
+      const denied = new Set(rules.filter((rule) => !rule.allows(claims)))
+      if (denied.size === 0) return undefined
+      const key = rules.map((rule) => (denied.has(rule) ? 1 : 0)).join('')
+      let variant = variants.get(key)
+      if (!variant) {
+        const isDenied = authorization.isDenied(denied)
+        const own = { document, node, declared, internalName }
+        const planned = planOf(own, overridden, authorization.without(document, isDenied))
+        variant = {
+          plan: (values) => planned.plan((name) => values[name] === true),
+          execute: compileRestricted({ ...planned, isDenied }),
+        }
+        if (variants.size >= MAX_VARIANTS) variants.clear()
+        variants.set(key, variant)
+      }
+      return variant
+    }
+  }
+
+  return prepare
+}
+
+/** Plans. @throws RequestError for what would take the planner too long; anything else is a fault of ours */
+function refusable(plan: () => QueryPlan): QueryPlan {
+  try {
+    return plan()
+  } catch (error) {
+    if (error instanceof GraphQLError) throw withCode([error], 'GRAPHQL_VALIDATION_FAILED')
+    if (error instanceof RangeError) throw tooDeep()
+    throw error
+  }
+}

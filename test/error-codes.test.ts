@@ -1,0 +1,46 @@
+/** Every class of errors has a code of its own, with the prefix of its part. */
+import { readFileSync } from 'node:fs'
+import { glob } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+
+const PREFIXES: Readonly<Record<string, string>> = {
+  runtime: 'RUN',
+  schema: 'SCH',
+  eventstore: 'EVS',
+  projections: 'PRJ',
+  audit: 'AUD',
+  subgraph: 'SUB',
+  gateway: 'GTW',
+  mail: 'MAIL',
+}
+const CLASS = /^(?:export )?class (\w+) extends Error \{\n([\s\S]*?)^\}/gm
+const CODE = /^ {2}readonly code = '(\w+)'$/m
+const DECIDES_BY_NAME = /\.name\.(?:endsWith|includes|startsWith|match)\(|\.name in globalThis/
+
+const root = join(import.meta.dirname, '..')
+
+t.test('errors have codes', async (t) => {
+  const codes: string[] = []
+  for (const [folder, prefix] of Object.entries(PREFIXES)) {
+    for await (const file of glob(`${folder}/**/*.ts`, { cwd: root })) {
+      const text = readFileSync(join(root, file), 'utf8')
+      for (const [, name, body = ''] of text.matchAll(CLASS)) {
+        const code = CODE.exec(body)?.[1] ?? 'none'
+        t.match(code, new RegExp(`^${prefix}_ERR_[A-Z_]+$`), `${file}: ${name} has the code ${code}`)
+        codes.push(code)
+      }
+    }
+  }
+  t.ok(codes.length > 20, 'classes were found')
+  t.equal(new Set(codes).size, codes.length, 'no two have the same')
+})
+
+t.test('nothing decides by the name of an error', async (t) => {
+  for (const folder of [...Object.keys(PREFIXES), 'bin']) {
+    for await (const file of glob(`${folder}/**/*.ts`, { cwd: root })) {
+      const lines = readFileSync(join(root, file), 'utf8').split('\n')
+      for (const line of lines) if (/error/i.test(line)) t.notMatch(line, DECIDES_BY_NAME, `${file}: ${line.trim()}`)
+    }
+  }
+})
