@@ -84,7 +84,7 @@ t.test('the processes in production', async (t) => {
   const status = async (url: string, init?: RequestInit) => (await fetch(url, init)).status
   const url = `http://127.0.0.1:${port}`
 
-  const service = startProcess(t, 'bin/start.ts', folder, { ...env, GATEWAY_METRICS_PORT: String(metricsPort) })
+  const service = startProcess(t, 'start', folder, { ...env, GATEWAY_METRICS_PORT: String(metricsPort) })
   await untilReady(service, `${url}/readyz`)
   t.equal(await status(`${url}/metrics`), 404, 'not on the public port')
   const metrics = await fetch(`http://127.0.0.1:${metricsPort}/metrics`)
@@ -94,16 +94,16 @@ t.test('the processes in production', async (t) => {
   t.equal(await status(`http://127.0.0.1:${subgraphPort}/graphql?query={_service{sdl}}`), 400)
   t.equal(await service.end('SIGTERM'), 0)
 
-  const gateway = startProcess(t, 'bin/gateway.ts', folder, { ...env, SUPERGRAPH: supergraph })
+  const gateway = startProcess(t, 'gateway', folder, { ...env, SUPERGRAPH: supergraph })
   await untilReady(gateway, `${url}/readyz`)
   t.equal(await status(`${url}/metrics`), 404, 'nor anywhere, where no port is given')
   t.equal(await gateway.end('SIGTERM'), 0)
 
-  const wrong = startProcess(t, 'bin/gateway.ts', folder, { ...env, SUPERGRAPH: supergraph, CORS_ORIGINS: '*' })
+  const wrong = startProcess(t, 'gateway', folder, { ...env, SUPERGRAPH: supergraph, CORS_ORIGINS: '*' })
   t.equal(await wrong.ended, 1)
   t.match(wrong.output(), /^error: CORS_ORIGINS: .*can't be used; accepted: .*\n$/)
 
-  const development = startProcess(t, 'bin/gateway.ts', folder, {
+  const development = startProcess(t, 'gateway', folder, {
     ...env,
     NODE_ENV: 'development',
     SUPERGRAPH: supergraph,

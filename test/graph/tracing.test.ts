@@ -45,13 +45,13 @@ async function startCollector(t: Test) {
 async function startService(t: Test, env: Record<string, string>) {
   const folder = await temporaryFolder(t)
   const [gatewayPort, subgraphPort, projectionsPort] = [await freePort(), await freePort(), await freePort()]
-  const subgraph = startProcess(t, 'bin/subgraph.ts', folder, { ...env, SUBGRAPH_PORT: String(subgraphPort) })
+  const subgraph = startProcess(t, 'subgraph', folder, { ...env, SUBGRAPH_PORT: String(subgraphPort) })
   await untilReady(subgraph, `http://127.0.0.1:${subgraphPort}/readyz`)
-  const projections = startProcess(t, 'bin/projections.ts', folder, {
+  const projections = startProcess(t, 'projections', folder, {
     ...env,
     PROJECTIONS_PORT: String(projectionsPort),
   })
-  const gateway = startProcess(t, 'bin/gateway.ts', folder, {
+  const gateway = startProcess(t, 'gateway', folder, {
     ...env,
     GATEWAY_PORT: String(gatewayPort),
     SUPERGRAPH: new URL('../../schema/supergraph.graphql', import.meta.url).pathname,
@@ -157,7 +157,7 @@ const NOWHERE = {
 t.test('a call of a subgraph that is away is a failed span', async (t) => {
   const collector = await startCollector(t)
   const port = await freePort()
-  const gateway = startProcess(t, 'bin/gateway.ts', await temporaryFolder(t), {
+  const gateway = startProcess(t, 'gateway', await temporaryFolder(t), {
     OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${collector.url}/v1/traces`,
     OTEL_SERVICE_NAME: 'edge',
     GATEWAY_PORT: String(port),

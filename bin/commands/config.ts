@@ -1,0 +1,1 @@
+export function config(_options: { readonly json: boolean }): void {}
