@@ -1,4 +1,5 @@
 /** The environment variables of the gateway, beside those that all processes share. */
+import { isIP } from 'node:net'
 import { z } from 'zod'
 import { ConfigurationError, readVariables, type Values, type Variable } from '../runtime/configuration.ts'
 import { isOrigin } from './http/negotiation.ts'
@@ -9,20 +10,33 @@ const count = (defaultValue: number) => ({
   default: defaultValue,
   accepted: 'a whole number, 1 or more',
 })
-const names = (defaultValue: readonly string[], accepted: string) => ({
-  schema: z.string().transform((text) =>
-    text
-      .split(',')
-      .map((name) => name.trim())
-      .filter((name) => name !== '' && name !== 'none'),
-  ),
+const names = (defaultValue: readonly string[], accepted: string, isAccepted: (name: string) => boolean) => ({
+  schema: z
+    .string()
+    .transform((text) =>
+      text
+        .split(',')
+        .map((name) => name.trim())
+        .filter((name) => name !== '' && name !== 'none'),
+    )
+    .refine((given) => given.every(isAccepted)),
   default: defaultValue,
   accepted,
 })
-const listed = names([], 'origins (https://shop.example) with commas between them, or none; not *')
-const origins = { ...listed, schema: listed.schema.refine((given) => given.every(isOrigin)) }
 const headerNames = (defaultValue: readonly string[]) =>
-  names(defaultValue, 'header names with commas between them, or none')
+  names(defaultValue, 'header names with commas between them, or none', (name) => /^[\w!#$%&'*+.^`|~-]+$/.test(name))
+/** As @override(label:) has them (federation's specification), and shares of requests. */
+const isLabel = (text: string) =>
+  /^[a-z][\w:./-]*$/i.test(text) || Number(/^percent\((\d{1,3}(?:\.\d{1,8})?)\)$/.exec(text)?.[1] ?? 101) <= 100
+/** An address, a network, or a name that proxy-addr knows. */
+function isProxy(text: string): boolean {
+  const [address = '', bits, ...rest] = text.split('/')
+  const version = isIP(address)
+  if (version === 0) return ['loopback', 'linklocal', 'uniquelocal'].includes(text)
+  return (
+    rest.length === 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128)))
+  )
+}
 
 const variables = {
   EXECUTOR: { schema: z.enum(['compiled', 'apollo']), default: 'compiled' as const, accepted: 'compiled or apollo' },
@@ -41,17 +55,23 @@ const variables = {
     default: undefined,
     accepted: 'a port, 0 to 65535 (0: any free one)',
   },
-  CORS_ORIGINS: origins,
-  TRUST_PROXY: names([], 'addresses or networks of proxies (10.0.0.0/8) with commas between them, or none'),
+  CORS_ORIGINS: names([], 'origins (https://shop.example) with commas between them, or none; not *', isOrigin),
+  TRUST_PROXY: names([], 'addresses or networks of proxies (10.0.0.0/8) with commas between them, or none', isProxy),
   FORWARD_HEADERS: headerNames(['authorization', 'idempotency-key', 'store', 'user-agent', 'x-captcha', 'x-recaptcha']),
   RETURN_HEADERS: headerNames([]),
-  SUBGRAPH_SECRET_FOR: names(['customers'], "subgraphs' names with commas between them, or none"),
+  SUBGRAPH_SECRET_FOR: names(['customers'], "subgraphs' names with commas between them, or none", (name) =>
+    /^[\w-]+$/.test(name),
+  ),
   SUBGRAPH_TIMEOUT_MS: count(10_000),
   SUBGRAPH_CONNECTIONS: count(64),
   SUBGRAPH_PIPELINING: count(1),
   SUBGRAPH_ANSWER_LIMIT_BYTES: count(8 * 1024 * 1024),
   ANSWER_LIMIT_BYTES: count(8 * 1024 * 1024),
-  OVERRIDE_LABELS: names([], 'labels of @override with commas between them, or none'),
+  OVERRIDE_LABELS: names(
+    [],
+    'labels of @override, percent(0) to percent(100), with commas between them, or none',
+    isLabel,
+  ),
   BODY_LIMIT_BYTES: count(1024 * 1024),
   BATCH_LIMIT: { ...count(0), schema: z.coerce.number().int().min(0), accepted: 'a whole number; 0: no batches' },
   LIMIT_DEPTH: count(DEFAULT_LIMITS.depth),
@@ -84,6 +104,9 @@ const variables = {
   },
   PERSISTED_QUERIES_MANIFEST: { schema: z.string().min(1), default: undefined, accepted: "a manifest file's path" },
 } satisfies Readonly<Record<string, Variable>>
+
+/** The variables of the gateway, by name. */
+export const GATEWAY_VARIABLES: Readonly<Record<string, Variable>> = variables
 
 export type GatewayConfiguration = Values<typeof variables> & {
   /** URLs in place of those in the supergraph, by the subgraph's name in capitals with _ for - . */

@@ -22,7 +22,7 @@ import { createCompiledExecutor } from './execution/compiled-executor.ts'
 import { answerTooLarge } from './execution/executor.ts'
 import { createAdmission, DEFAULT_ADMISSION } from './http/admission.ts'
 import { type CheckOutcome, createAuthentication, GUEST, type Verdict } from './http/authentication.ts'
-import { exampleQueries, serveEditor } from './http/editor.ts'
+import { exampleQueries, serveEditor, wantsPage } from './http/editor.ts'
 import { checkCrossSite, contentTypes, isOrigin, negotiate, SECURITY_HEADERS, statusOf } from './http/negotiation.ts'
 import { createPersistedQueries } from './http/persisted-queries.ts'
 import { createRateLimiter, type RateLimiter } from './http/rate-limits.ts'
@@ -73,6 +73,8 @@ export type GatewayOptions = {
   readonly tokenStatus?: TokenStatusSource
   /** The origins whose pages may read answers, with credentials: each by its name. Default: none. */
   readonly corsOrigins?: readonly string[]
+  /** Further origins, by what they look like. Default: none. */
+  readonly corsPattern?: RegExp
   /** Where the metrics are kept, for who serves them elsewhere. Default: in an object of its own. */
   readonly metrics?: Metrics
   /** Whether `/metrics` is served beside `/graphql`. Default true; off in production. */
@@ -467,9 +469,10 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     const message = statusCode === 415 ? contentTypeError : error.message
     return reply.code(statusCode).send(errorBody(requestError(message, 'BAD_REQUEST').errors))
   })
-  if (options.corsOrigins?.length) {
+  const allowedOrigins = [...(options.corsOrigins ?? []), ...(options.corsPattern ? [options.corsPattern] : [])]
+  if (allowedOrigins.length > 0) {
     await app.register(cors, {
-      origin: [...options.corsOrigins],
+      origin: allowedOrigins,
       methods: ['GET', 'POST'],
       credentials: true,
       exposedHeaders: ['retry-after', 'x-correlation-id'],
@@ -478,9 +481,14 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   }
 
   app.post('/graphql', (request, reply) => respond(request, reply, () => readBody(request.body, batchLimit), false))
-  app.get('/graphql', (request, reply) =>
-    respond(request, reply, () => readParameters(request.query as Record<string, unknown>), true),
-  )
+  const sendEditor = editor
+    ? serveEditor(app, () => options.editorQuery ?? exampleQueries(hasOrders(graph.supergraph)))
+    : undefined
+  app.get('/graphql', (request, reply) => {
+    const parameters = request.query as Record<string, unknown>
+    if (sendEditor && parameters.query === undefined && wantsPage(request)) return sendEditor(request, reply)
+    return respond(request, reply, () => readParameters(parameters), true)
+  })
   app.route({
     method: ['PUT', 'PATCH', 'DELETE'],
     url: '/graphql',
@@ -496,11 +504,11 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   app.get('/healthz', () => ({ status: 'ok' }))
   app.get('/readyz', (_request, reply) => {
     const supergraph = graph.supergraph.hash
+    if (closing) return reply.code(503).header('connection', 'close').send({ status: 'draining', supergraph })
     if (!isOverloaded()) return { status: 'ok', supergraph }
     return reply.code(503).send({ status: 'overloaded', supergraph })
   })
   if (options.publicMetrics ?? true) serveMetrics(app, metrics)
-  if (editor) serveEditor(app, () => options.editorQuery ?? exampleQueries(hasOrders(graph.supergraph)))
   return app
 }
 

@@ -24,6 +24,11 @@ function addConfig(program: CliCommand): void {
       'Shows every environment variable: its value (secrets are hidden), where it comes from and what is wrong with it. Starts nothing and connects to nothing.',
     )
     .option('--json', 'as one JSON object', false)
+    .addOption(
+      new Option('--for <process>', 'the process whose keys have to be there')
+        .choices(['start', 'gateway', 'subgraph', 'projections', 'mail'])
+        .default('start'),
+    )
     .withDetails({
       examples: {
         [`${NAME} config`]: 'the settings of this environment',

@@ -22,11 +22,25 @@ export function createProgram(): CliCommand {
       exitCodes: { 130: 'stopped by SIGINT or SIGTERM before the end' },
     })
     .exitOverride()
+    .hook('preAction', async (_, command) => {
+      if ((command as CliCommand).details.variables !== undefined) await checkEnvironment()
+    })
   addProcesses(program)
   addOperatorCommands(program)
   addAudit(program)
   addGraphCommands(program)
   return program
+}
+
+/** A variable whose name is mistyped would be ignored, and with it perhaps the store that was meant. */
+async function checkEnvironment(): Promise<void> {
+  const { checkNames } = await import('../environment.ts')
+  try {
+    checkNames(process.env)
+  } catch (error) {
+    const { endProcess } = await import('../../runtime/process.ts')
+    endProcess(error)
+  }
 }
 
 /** The commands below a command, each with its groups: for the documentation and for tests. */

@@ -130,7 +130,7 @@ async function list(
 }
 
 async function verify(eventStore: EventStore, readModel: ReadModel, signal: AbortSignal): Promise<number> {
-  const bar = showProgress('verifying', 'customers')
+  const bar = showProgress('verifying', 'documents')
   const report = ({ done, share, position }: Progress) => bar.report(done, share, position)
   let count = 0
   for await (const difference of compareWithLog(eventStore, readModel, report, signal)) {

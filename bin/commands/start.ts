@@ -79,8 +79,7 @@ async function startParts(configuration: Configuration, variables: GatewayConfig
   const transports = Object.fromEntries(
     own.map(([name, app]) => [name, inject(app, new URL(subgraphUrls[name] ?? '').pathname)]),
   )
-  const urls = { ...subgraphUrls, ...variables.subgraphUrls }
-  const gateway = await startGateway(configuration, { ...variables, subgraphUrls: urls }, transports, added)
+  const gateway = await startGateway(configuration, variables, subgraphUrls, transports, added)
   printPlaces(configuration, address(gateway), address(subgraph), mail.description)
   if (isProduction) return
   await registerSampleCustomer(subgraph, configuration.SUBGRAPH_SECRET)
@@ -136,6 +135,7 @@ async function startCustomers(
 async function startGateway(
   configuration: Configuration,
   variables: GatewayConfiguration,
+  ownUrls: Readonly<Record<string, string>>,
   transports: Readonly<Record<string, Transport>>,
   added: Added,
 ): Promise<FastifyInstance> {
@@ -144,7 +144,11 @@ async function startGateway(
   const SUPERGRAPH = configuration.SUPERGRAPH ?? join(root, graph)
   const metrics = createMetrics()
   const gateway = added(
-    await buildGateway({ ...gatewayOptions({ ...configuration, SUPERGRAPH }, variables), transports, metrics }),
+    await buildGateway({
+      ...gatewayOptions({ ...configuration, SUPERGRAPH }, variables, ownUrls),
+      transports,
+      metrics,
+    }),
   )
   await listen(gateway, { port, host }, 'GATEWAY_PORT')
   added(await startMetrics(metrics, { port: variables.GATEWAY_METRICS_PORT, host }))

@@ -1,7 +1,7 @@
 /** The page at `/`: a GraphQL query editor, whole in one file, so that it works without a network. */
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
 const createAccount = `# Create an account (once). Choose the operation with the arrow beside the run button.
 mutation CreateAccount {
@@ -81,17 +81,21 @@ export function exampleQueries(samples: boolean): string {
   return samples ? signIn + ordersQuery : createAccount + signIn
 }
 
+/** Whether a browser asks for a page: not one of its scripts for an answer. */
+export const wantsPage = ({ headers }: FastifyRequest): boolean => headers.accept?.includes('text/html') ?? false
+
 /**
  * Serves the editor for GET / to browsers.
  * @param query what it shows at first; asked anew for each page, since the graph may change
+ * @returns sends the page elsewhere
  */
-export function serveEditor(app: FastifyInstance, query: () => string): void {
+export function serveEditor(
+  app: FastifyInstance,
+  query: () => string,
+): (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply> {
   let rendered: { query: string; page: ReturnType<typeof render> } | undefined
 
-  app.get('/', async (request, reply) => {
-    if (!request.headers.accept?.includes('text/html')) {
-      return reply.code(404).send({ errors: [{ message: 'The GraphQL endpoint is /graphql.' }] })
-    }
+  async function sendPage(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     const shown = query()
     if (rendered?.query !== shown) rendered = { query: shown, page: render(shown) }
     const { html, gzipped } = await rendered.page
@@ -103,7 +107,13 @@ export function serveEditor(app: FastifyInstance, query: () => string): void {
       .header('cache-control', 'no-cache')
       .header('content-security-policy', contentSecurityPolicy)
       .send(compressed ? gzipped : html)
-  })
+  }
+  app.get('/', (request, reply) =>
+    wantsPage(request)
+      ? sendPage(request, reply)
+      : reply.code(404).send({ errors: [{ message: 'The GraphQL endpoint is /graphql.' }] }),
+  )
+  return sendPage
 }
 
 async function render(query: string): Promise<{ html: Buffer; gzipped: Buffer }> {

@@ -145,6 +145,7 @@ t.test(
         .replace(/^kurrentdb:\/\/kurrentdb:2113\?tls=false$/, events.url)
         .replace(/^redis:\/\/redis:6379$/, redis.url)
         .replace(/^\$\{SUPERGRAPH:-(.*)\}$/, 'examples/commerce/supergraph.graphql')
+        .replace(/^\$\{SUPERGRAPH:\+(.*)\}$/, '$1')
       for (const [name, port] of [
         ['gateway', 4000],
         ['subgraph', 4001],
