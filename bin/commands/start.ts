@@ -27,6 +27,7 @@ import { startTracing } from '../../runtime/tracing.ts'
 import { loadStore } from '../../schema/store.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { buildSubgraph } from '../../subgraph/server.ts'
+import { START_DEFAULTS } from '../environment.ts'
 
 const SAMPLE_CUSTOMER = { email: 'roni_cost@example.com', password: 'roni_cost3@example.com' }
 
@@ -36,31 +37,31 @@ const root = join(import.meta.dirname, '../..')
 /** What runs, in the order of its start. */
 type Added = <T extends Running>(part: T) => T
 
-/** Starts all parts; the lines that it prints are what a newcomer is to see, so the log is quieter. */
+/** Starts all parts. */
 export const start = (): Promise<void> =>
-  runProcess(
-    async (configuration) => {
-      const parts: Running[] = []
-      const close = async () => {
-        for (const part of parts.reverse()) await part.close()
-      }
-      const added: Added = (part) => {
-        parts.push(part)
-        return part
-      }
-      try {
-        await startParts(configuration, loadGatewayConfiguration(process.env), added)
-        return { close }
-      } catch (error) {
-        await close()
-        throw error
-      }
-    },
-    { LOG_LEVEL: 'warn' },
-  )
+  runProcess(async (configuration) => {
+    const parts: Running[] = []
+    const close = async () => {
+      for (const part of parts.reverse()) await part.close()
+    }
+    const added: Added = (part) => {
+      parts.push(part)
+      return part
+    }
+    try {
+      await startParts(configuration, loadGatewayConfiguration(process.env), added)
+      return { close }
+    } catch (error) {
+      await close()
+      throw error
+    }
+  }, START_DEFAULTS)
 
 async function startParts(configuration: Configuration, variables: GatewayConfiguration, added: Added): Promise<void> {
   const isProduction = configuration.NODE_ENV === 'production'
+  const settings = { ...configuration, SUPERGRAPH: configuration.SUPERGRAPH ?? defaultSupergraph(isProduction) }
+  // What is wrong is said before there are data.
+  gatewayOptions(settings, variables)
   const { subgraph, mail } = await startCustomers(configuration, added)
   const apps: Record<string, FastifyInstance> = { customers: subgraph }
   const subgraphUrls: Record<string, string> = { customers: `${address(subgraph)}/graphql` }
@@ -79,7 +80,7 @@ async function startParts(configuration: Configuration, variables: GatewayConfig
   const transports = Object.fromEntries(
     own.map(([name, app]) => [name, inject(app, new URL(subgraphUrls[name] ?? '').pathname)]),
   )
-  const gateway = await startGateway(configuration, variables, subgraphUrls, transports, added)
+  const gateway = await startGateway(settings, variables, subgraphUrls, transports, added)
   printPlaces(configuration, address(gateway), address(subgraph), mail.description)
   if (isProduction) return
   await registerSampleCustomer(subgraph, configuration.SUBGRAPH_SECRET)
@@ -132,6 +133,9 @@ async function startCustomers(
   return { subgraph, mail }
 }
 
+const defaultSupergraph = (isProduction: boolean) =>
+  join(root, isProduction ? 'schema/supergraph.graphql' : 'examples/commerce/supergraph.graphql')
+
 async function startGateway(
   configuration: Configuration,
   variables: GatewayConfiguration,
@@ -139,13 +143,11 @@ async function startGateway(
   transports: Readonly<Record<string, Transport>>,
   added: Added,
 ): Promise<FastifyInstance> {
-  const { GATEWAY_PORT: port, HOST: host, NODE_ENV } = configuration
-  const graph = NODE_ENV === 'production' ? 'schema/supergraph.graphql' : 'examples/commerce/supergraph.graphql'
-  const SUPERGRAPH = configuration.SUPERGRAPH ?? join(root, graph)
+  const { GATEWAY_PORT: port, HOST: host } = configuration
   const metrics = createMetrics()
   const gateway = added(
     await buildGateway({
-      ...gatewayOptions({ ...configuration, SUPERGRAPH }, variables, ownUrls),
+      ...gatewayOptions(configuration, variables, ownUrls),
       transports,
       metrics,
     }),
