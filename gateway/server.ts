@@ -22,6 +22,7 @@ import { createCompiledExecutor } from './execution/compiled-executor.ts'
 import { answerTooLarge } from './execution/executor.ts'
 import { createAdmission, DEFAULT_ADMISSION } from './http/admission.ts'
 import { type CheckOutcome, createAuthentication, GUEST, type Verdict } from './http/authentication.ts'
+import { createDrain } from './http/drain.ts'
 import { exampleQueries, serveEditor, wantsPage } from './http/editor.ts'
 import { checkCrossSite, contentTypes, isOrigin, negotiate, SECURITY_HEADERS, statusOf } from './http/negotiation.ts'
 import { createPersistedQueries } from './http/persisted-queries.ts'
@@ -253,10 +254,8 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     )
   }
   const unwatch = watchText(options.supergraph, options.watchIntervalMs ?? 1000, swap, keepOld)
-  let closing = false
-  app.addHook('preClose', async () => {
-    closing = true
-  })
+  const drain = createDrain()
+  app.addHook('preClose', () => drain.begin())
   app.addHook('onClose', async () => {
     unwatch()
     await limiter?.close()
@@ -411,6 +410,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     readOnly: boolean,
   ): Promise<FastifyReply> {
     const media = negotiate(request.headers.accept)
+    const group = drain.enter()
     const cancellation = new Cancellation()
     reply.raw.once('close', () => {
       if (!reply.raw.writableEnded) cancellation.cancel()
@@ -418,7 +418,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     reply.headers(SECURITY_HEADERS).header('x-correlation-id', request.id)
     const send = (text: string, status: number) => {
       // A connection that is busy while the server closes would otherwise stay open until its client ends it.
-      if (closing) reply.header('connection', 'close')
+      if (drain.isDraining()) reply.header('connection', 'close')
       return reply
         .code(status)
         .header('content-type', contentTypes[media ?? 'any'])
@@ -447,6 +447,8 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
       if (!(error instanceof RequestError)) throw error
       rejected('rejected', 0)
       return send(errorBody(error.errors), statusOf(error, media ?? 'any'))
+    } finally {
+      drain.leave(group)
     }
   }
 
@@ -504,7 +506,8 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   app.get('/healthz', () => ({ status: 'ok' }))
   app.get('/readyz', (_request, reply) => {
     const supergraph = graph.supergraph.hash
-    if (closing) return reply.code(503).header('connection', 'close').send({ status: 'draining', supergraph })
+    if (drain.isDraining())
+      return reply.code(503).header('connection', 'close').send({ status: 'draining', supergraph })
     if (!isOverloaded()) return { status: 'ok', supergraph }
     return reply.code(503).send({ status: 'overloaded', supergraph })
   })

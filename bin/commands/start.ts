@@ -93,10 +93,10 @@ async function startCustomers(
   added: Added,
 ): Promise<{ readonly subgraph: FastifyInstance; readonly mail: Mail }> {
   const { READMODEL_URL, HOST: host, SUBGRAPH_SECRET: secret, CAPTCHA_SECRET: captchaSecret } = configuration
+  const store = loadStore(configuration.STORE_CONFIG)
   const prepared = prepareDataFolder(configuration, await isEmbeddedLogEmpty(configuration))
   const keys = loadKeys(configuration)
   const auditKey = loadSigningKey(configuration)
-  const store = loadStore(configuration.STORE_CONFIG)
   added(await startTracing(configuration, 'customers'))
   const { eventStore, stored } = await openLog(configuration)
   added(eventStore)

@@ -1,5 +1,7 @@
 /** What ports tell in production: the schema, the metrics, and to which pages of other sites. */
+
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { loadGatewayConfiguration } from '../../gateway/configuration.ts'
 import { buildGateway } from '../../gateway/server.ts'
@@ -7,7 +9,7 @@ import { startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { freePort, startProcess, untilReady } from '../support/processes.ts'
 
 const SECRET = 'the secret of the subgraph'
-const supergraph = new URL('../../schema/supergraph.graphql', import.meta.url).pathname
+const supergraph = join(import.meta.dirname, '../../schema/supergraph.graphql')
 
 const INTROSPECTION = [
   '{ __schema { queryType { name } } }',
@@ -77,6 +79,12 @@ t.test('CORS with credentials is for origins that are named', async (t) => {
   t.same(loadGatewayConfiguration({ CORS_ORIGINS: 'none' }).CORS_ORIGINS, [])
 })
 
+async function allowedOrigin(url: string, origin: string): Promise<string | null> {
+  const asked = { origin, 'access-control-request-method': 'POST', 'access-control-request-headers': 'content-type' }
+  const { headers } = await fetch(url, { method: 'OPTIONS', headers: asked })
+  return headers.get('access-control-allow-origin')
+}
+
 t.test('the processes in production', async (t) => {
   const folder = await temporaryFolder(t)
   const [port, subgraphPort, metricsPort] = [await freePort(), await freePort(), await freePort()]
@@ -97,6 +105,7 @@ t.test('the processes in production', async (t) => {
   const gateway = startProcess(t, 'gateway', folder, { ...env, SUPERGRAPH: supergraph })
   await untilReady(gateway, `${url}/readyz`)
   t.equal(await status(`${url}/metrics`), 404, 'nor anywhere, where no port is given')
+  t.equal(await allowedOrigin(`${url}/graphql`, 'http://localhost:5173'), null)
   t.equal(await gateway.end('SIGTERM'), 0)
 
   const wrong = startProcess(t, 'gateway', folder, { ...env, SUPERGRAPH: supergraph, CORS_ORIGINS: '*' })
@@ -110,6 +119,12 @@ t.test('the processes in production', async (t) => {
   })
   await untilReady(development, `${url}/readyz`)
   t.equal(await status(`${url}/metrics`), 200, 'in development on the port of all else')
+  for (const origin of ['http://localhost:5173', 'http://127.0.0.1:3000', 'http://localhost']) {
+    t.equal(await allowedOrigin(`${url}/graphql`, origin), origin, 'pages of this machine may read answers')
+  }
+  for (const origin of ['http://localhost.evil.example', 'https://evil.example', 'http://evil.example:3000', 'null']) {
+    t.equal(await allowedOrigin(`${url}/graphql`, origin), null, origin)
+  }
   t.equal(await development.end('SIGTERM'), 0)
 })
 

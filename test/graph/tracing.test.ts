@@ -1,6 +1,8 @@
 /** Traces from the gateway through the subgraph and the event into the projection, received as a collector receives them. */
+
 import { createServer } from 'node:http'
 import { createServer as createTcpServer } from 'node:net'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { RecordedEvent } from '../../eventstore/port.ts'
 import { traced } from '../../projections/traced-observer.ts'
@@ -54,7 +56,7 @@ async function startService(t: Test, env: Record<string, string>) {
   const gateway = startProcess(t, 'gateway', folder, {
     ...env,
     GATEWAY_PORT: String(gatewayPort),
-    SUPERGRAPH: new URL('../../schema/supergraph.graphql', import.meta.url).pathname,
+    SUPERGRAPH: join(import.meta.dirname, '../../schema/supergraph.graphql'),
     SUBGRAPH_URL_CUSTOMERS: `http://127.0.0.1:${subgraphPort}/graphql`,
   })
   await untilReady(gateway, `http://127.0.0.1:${gatewayPort}/readyz`)
@@ -161,7 +163,7 @@ t.test('a call of a subgraph that is away is a failed span', async (t) => {
     OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${collector.url}/v1/traces`,
     OTEL_SERVICE_NAME: 'edge',
     GATEWAY_PORT: String(port),
-    SUPERGRAPH: new URL('../../schema/supergraph.graphql', import.meta.url).pathname,
+    SUPERGRAPH: join(import.meta.dirname, '../../schema/supergraph.graphql'),
     SUBGRAPH_URL_CUSTOMERS: `http://127.0.0.1:${await freePort()}/graphql`,
   })
   await untilReady(gateway, `http://127.0.0.1:${port}/readyz`)

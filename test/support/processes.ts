@@ -34,15 +34,16 @@ export interface Started {
   readonly ended: Promise<number | NodeJS.Signals | null>
 }
 
-/** Runs a command of the command line; the process is killed at the end of the test. */
+/** Runs a command of the command line; the process is killed at the end of the test. @param script another project's */
 export function startProcess(
   t: Test,
   command: string,
   folder: string,
   env: Record<string, string> = {},
   args: readonly string[] = [],
+  script: string = program,
 ): Started {
-  const child = spawn(process.execPath, [program, command, ...args], {
+  const child = spawn(process.execPath, [script, command, ...args], {
     cwd: folder,
     env: { PATH: process.env.PATH, ...environment(folder), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
