@@ -10,6 +10,12 @@ const PROCESS_CODES = { 0: 'drained after SIGTERM or SIGINT', 1: 'could not star
 
 export function addProcesses(program: CliCommand): void {
   program.commandsGroup('Processes:')
+  addServers(program)
+  addWorkers(program)
+  addHelpers(program)
+}
+
+function addServers(program: CliCommand): void {
   program
     .command('start')
     .summary('runs the whole service in one process')
@@ -65,6 +71,9 @@ export function addProcesses(program: CliCommand): void {
       ],
     })
     .action(async () => (await import('../commands/subgraph.ts')).subgraph())
+}
+
+function addWorkers(program: CliCommand): void {
   program
     .command('projections')
     .summary('runs the projection that keeps the read model up to date')
@@ -115,6 +124,9 @@ export function addProcesses(program: CliCommand): void {
       ],
     })
     .action(async () => (await import('../commands/mail.ts')).mail())
+}
+
+function addHelpers(program: CliCommand): void {
   program
     .command('samples')
     .summary('runs the sample subgraphs, catalog and orders')
