@@ -151,6 +151,8 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => `${instance}-${(++requests).toString(36)}`,
     bodyLimit: options.bodyLimit ?? 1024 * 1024,
+    // What comes while it drains is answered, too: see drain.ts.
+    return503OnClosing: false,
     routerOptions: { ignoreTrailingSlash: true },
     // A client that sends its request byte by byte holds a connection for so long.
     requestTimeout: requestTimeoutMs,

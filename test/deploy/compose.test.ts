@@ -189,7 +189,7 @@ t.test(
         command[2] as string,
         workspace,
         { ...cleared, ...env, ...supergraph, [variables[name]]: String(ports[name]) },
-        command.slice(2),
+        command.slice(3),
       )
       processes.set(name, started)
       await untilReady(started, outside(service(name).healthcheck.test[4] as string))
