@@ -22,4 +22,4 @@ COPY examples examples
 # Where mails are written while no mail server is set.
 RUN mkdir /data && chown node /data
 USER node
-CMD ["node", "bin/subgraph.ts"]
+CMD ["node", "bin/customers.js", "subgraph"]

@@ -1,6 +1,7 @@
 /** Which customer an operator means: by its number, or by the e-mail address that it has. */
 import type { EventStore } from '../eventstore/port.ts'
 import { newestEvent } from '../eventstore/read.ts'
+import { UsageError } from '../runtime/process.ts'
 import { emailKeysAsTyped } from '../schema/email-key.ts'
 import type { EmailEvent } from '../schema/events.ts'
 import { AuditError } from './error.ts'
@@ -15,11 +16,11 @@ export type Holder =
 
 /**
  * @param emailHashKey asked for only where it is needed
- * @throws AuditError for what is neither a number nor an address; EventStoreUnavailable
+ * @throws UsageError for what is neither a number nor an address; EventStoreUnavailable
  */
 export async function findHolder(eventStore: EventStore, text: string, emailHashKey: () => string): Promise<Holder> {
   if (/^[1-9]\d{0,14}$/.test(text)) return { customerId: Number(text) }
-  if (!text.includes('@')) throw new AuditError(`The customer can't be used; accepted: ${ACCEPTED_CUSTOMERS}.`)
+  if (!text.includes('@')) throw new UsageError(`The customer can't be used; accepted: ${ACCEPTED_CUSTOMERS}.`)
   const emailKeys = emailKeysAsTyped(emailHashKey(), text)
   let former: number | undefined
   for (const key of emailKeys) {

@@ -1,5 +1,5 @@
 /** The event store that a URL names. */
-import { type Configuration, ConfigurationError } from '../runtime/configuration.ts'
+import { type Configuration, ConfigurationError, isEmbedded } from '../runtime/configuration.ts'
 import { keyFilesOf } from '../runtime/service-keys.ts'
 import { chained } from './chain.ts'
 import { type CustomerKeys, createCustomerKeys } from './encryption/customer-keys.ts'
@@ -116,9 +116,9 @@ export async function openStoredLog(
 }
 
 /** Whether the configured log, an embedded one, has no event yet; false for one on a server. @throws as `openEventStore` */
-export async function isEmbeddedLogEmpty({ EVENTSTORE_URL }: Configuration): Promise<boolean> {
-  if (!EVENTSTORE_URL.startsWith('sqlite:')) return false
-  const eventStore = openEventStore(EVENTSTORE_URL)
+export async function isEmbeddedLogEmpty(configuration: Configuration): Promise<boolean> {
+  if (!isEmbedded(configuration)) return false
+  const eventStore = openEventStore(configuration.EVENTSTORE_URL)
   try {
     return await isEmpty(eventStore)
   } finally {

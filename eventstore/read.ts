@@ -51,3 +51,16 @@ export async function newestEvent<E extends DomainEvent>(
   for await (const stored of orNone(newest)) return decode<E>(stored)
   return undefined
 }
+
+/** The revision of a stream's newest event, whether it can be read or not; undefined for a missing stream. */
+export async function newestRevision(eventStore: EventStore, stream: string): Promise<number | undefined> {
+  const newest = eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })
+  for await (const { revision } of orNone(newest)) return revision
+  return undefined
+}
+
+/** The commit position of the log's newest event; undefined for an empty log. */
+export async function endOfLog(eventStore: EventStore): Promise<bigint | undefined> {
+  for await (const { position } of eventStore.readAll({ direction: 'backwards', maxCount: 1 })) return position.commit
+  return undefined
+}

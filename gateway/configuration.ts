@@ -1,4 +1,5 @@
 /** The environment variables of the gateway, beside those that all processes share. */
+import { isIP } from 'node:net'
 import { z } from 'zod'
 import { ConfigurationError, readVariables, type Values, type Variable } from '../runtime/configuration.ts'
 import { ERROR_STATUSES, isOrigin } from './http/negotiation.ts'
@@ -9,20 +10,33 @@ const count = (defaultValue: number) => ({
   default: defaultValue,
   accepted: 'a whole number, 1 or more',
 })
-const names = (defaultValue: readonly string[], accepted: string) => ({
-  schema: z.string().transform((text) =>
-    text
-      .split(',')
-      .map((name) => name.trim())
-      .filter((name) => name !== '' && name !== 'none'),
-  ),
+const names = (defaultValue: readonly string[], accepted: string, isAccepted: (name: string) => boolean) => ({
+  schema: z
+    .string()
+    .transform((text) =>
+      text
+        .split(',')
+        .map((name) => name.trim())
+        .filter((name) => name !== '' && name !== 'none'),
+    )
+    .refine((given) => given.every(isAccepted)),
   default: defaultValue,
   accepted,
 })
-const listed = names([], 'origins (https://shop.example) with commas between them, or none; not *')
-const origins = { ...listed, schema: listed.schema.refine((given) => given.every(isOrigin)) }
 const headerNames = (defaultValue: readonly string[]) =>
-  names(defaultValue, 'header names with commas between them, or none')
+  names(defaultValue, 'header names with commas between them, or none', (name) => /^[\w!#$%&'*+.^`|~-]+$/.test(name))
+/** As @override(label:) has them (federation's specification), and shares of requests. */
+const isLabel = (text: string) =>
+  /^[a-z][\w:./-]*$/i.test(text) || Number(/^percent\((\d{1,3}(?:\.\d{1,8})?)\)$/.exec(text)?.[1] ?? 101) <= 100
+/** An address, a network, or a name that proxy-addr knows. */
+function isProxy(text: string): boolean {
+  const [address = '', bits, ...rest] = text.split('/')
+  const version = isIP(address)
+  if (version === 0) return ['loopback', 'linklocal', 'uniquelocal'].includes(text)
+  return (
+    rest.length === 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128)))
+  )
+}
 
 const variables = {
   EXECUTOR: {
@@ -58,9 +72,13 @@ const variables = {
     default: undefined,
     accepted: 'a port, 0 to 65535 (0: any free one)',
   },
-  CORS_ORIGINS: { ...origins, description: 'Origins whose pages may read answers, with credentials.' },
+  CORS_ORIGINS: {
+    ...names([], 'origins (https://shop.example) with commas between them, or none; not *', isOrigin),
+    description:
+      'Origins whose pages may read answers, with credentials. Outside production `http://localhost` and `http://127.0.0.1` are, too, on any port.',
+  },
   TRUST_PROXY: {
-    ...names([], 'addresses or networks of proxies (10.0.0.0/8) with commas between them, or none'),
+    ...names([], 'addresses or networks of proxies (10.0.0.0/8) with commas between them, or none', isProxy),
     description: 'Proxies whose `X-Forwarded-For` is believed.',
   },
   FORWARD_HEADERS: {
@@ -69,7 +87,7 @@ const variables = {
   },
   RETURN_HEADERS: { ...headerNames([]), description: 'Headers of the subgraphs that come back to the client.' },
   SUBGRAPH_SECRET_FOR: {
-    ...names(['customers'], "subgraphs' names with commas between them, or none"),
+    ...names(['customers'], "subgraphs' names with commas between them, or none", (name) => /^[\w-]+$/.test(name)),
     description: 'The subgraphs that get `SUBGRAPH_SECRET`.',
   },
   SUBGRAPH_TIMEOUT_MS: { ...count(10_000), description: 'How long a subgraph may take for a whole answer.' },
@@ -81,7 +99,7 @@ const variables = {
     description: 'The largest answer to a client. A batch counts as one.',
   },
   OVERRIDE_LABELS: {
-    ...names([], 'labels of @override with commas between them, or none'),
+    ...names([], 'labels of @override, percent(0) to percent(100), with commas between them, or none', isLabel),
     description: 'Labels of `@override(label:)` that hold. `percent(n)` holds for n of a hundred requests by itself.',
   },
   BODY_LIMIT_BYTES: { ...count(1024 * 1024), description: 'The largest request.' },

@@ -1,18 +1,31 @@
 /** From the environment's variables to the gateway's options: `npm start` and `npm run gateway` have the same. */
 import { readFileSync } from 'node:fs'
+import { Kind, parse } from 'graphql'
 import { type Configuration, ConfigurationError, loadLimits } from '../runtime/configuration.ts'
 import type { GatewayConfiguration } from './configuration.ts'
-import { loadSupergraph } from './planning/supergraph.ts'
 import type { GatewayOptions } from './server.ts'
 
 /** In production, where no other number is configured. */
 const RATES = { perMinute: 1_200, signInPerMinute: 60 }
 
-/** @throws ConfigurationError for a manifest that can't be read */
-export function gatewayOptions(configuration: Configuration, gateway: GatewayConfiguration): GatewayOptions {
+/** Pages of a storefront that is being developed on this machine. */
+const LOCAL_PAGES = /^http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/
+
+/**
+ * @param ownUrls of subgraphs that are of this process, by name: those of the environment have precedence
+ * @throws ConfigurationError for a manifest that can't be read, and for the URL of a subgraph that there is not
+ */
+export function gatewayOptions(
+  configuration: Configuration,
+  gateway: GatewayConfiguration,
+  ownUrls: Readonly<Record<string, string>> = {},
+): GatewayOptions {
   const isProduction = configuration.NODE_ENV === 'production'
   const supergraph = configuration.SUPERGRAPH ?? 'schema/supergraph.graphql'
-  const customers = customersUrl(supergraph, gateway.subgraphUrls)
+  const inGraph = subgraphsOf(supergraph)
+  if (inGraph !== undefined) checkUrls(supergraph, inGraph, gateway.subgraphUrls)
+  const subgraphUrls = { ...ownUrls, ...gateway.subgraphUrls }
+  const customers = subgraphUrls.CUSTOMERS ?? subgraphUrls.customers ?? inGraph?.get('customers')
   const jwksUrl = gateway.TOKEN_JWKS_URL ?? (customers && new URL('/.well-known/jwks.json', customers).href)
   // Tokens that another one signs are not the customer subgraph's to know of.
   const isOwn = gateway.TOKEN_JWKS_URL === undefined && customers !== undefined
@@ -21,7 +34,7 @@ export function gatewayOptions(configuration: Configuration, gateway: GatewayCon
   return {
     supergraph,
     executor: gateway.EXECUTOR,
-    subgraphUrls: gateway.subgraphUrls,
+    subgraphUrls,
     subgraphSecret: configuration.SUBGRAPH_SECRET,
     subgraphSecretFor: gateway.SUBGRAPH_SECRET_FOR,
     subgraphTimeoutMs: gateway.SUBGRAPH_TIMEOUT_MS,
@@ -37,6 +50,7 @@ export function gatewayOptions(configuration: Configuration, gateway: GatewayCon
       statusUrl !== 'off' && { tokenStatus: { url: statusUrl, secret: configuration.SUBGRAPH_SECRET } }),
     publicMetrics: !isProduction && gateway.GATEWAY_METRICS_PORT === undefined,
     corsOrigins: gateway.CORS_ORIGINS,
+    ...(!isProduction && { corsPattern: LOCAL_PAGES }),
     overrideLabels: gateway.OVERRIDE_LABELS,
     introspection: !isProduction,
     editor: !isProduction,
@@ -74,15 +88,36 @@ function manifest(path: string | undefined): string | undefined {
   }
 }
 
-/** Where the customer subgraph is, if the graph has one: it signs the tokens, and knows which of them are still active. */
-function customersUrl(supergraph: string, urls: Readonly<Record<string, string>>): string | undefined {
-  return urls.CUSTOMERS ?? urls.customers ?? urlIn(supergraph)
+/** The subgraphs of a supergraph file with their URLs; undefined for one that can't be read: the gateway says what is wrong. */
+function subgraphsOf(path: string): ReadonlyMap<string, string> | undefined {
+  try {
+    const { definitions } = parse(readFileSync(path, 'utf8'), { noLocation: true })
+    const graphs = definitions.find(
+      (each) => each.kind === Kind.ENUM_TYPE_DEFINITION && each.name.value === 'join__Graph',
+    )
+    const values = graphs?.kind === Kind.ENUM_TYPE_DEFINITION ? (graphs.values ?? []) : []
+    return new Map(
+      values.map(({ directives = [] }) => {
+        const given = directives.find(({ name }) => name.value === 'join__graph')?.arguments ?? []
+        const text = (wanted: string) => {
+          const value = given.find(({ name }) => name.value === wanted)?.value
+          return value?.kind === Kind.STRING ? value.value : ''
+        }
+        return [text('name'), text('url')]
+      }),
+    )
+  } catch {
+    return undefined
+  }
 }
 
-function urlIn(supergraph: string): string | undefined {
-  try {
-    return loadSupergraph(readFileSync(supergraph, 'utf8')).subgraphs.find(({ name }) => name === 'customers')?.url
-  } catch {
-    return undefined // the gateway says what is wrong with it
+/** @throws ConfigurationError */
+function checkUrls(path: string, inGraph: ReadonlyMap<string, string>, urls: Readonly<Record<string, string>>): void {
+  const accepted = [...inGraph.keys()].map((name) => name.toUpperCase().replaceAll('-', '_'))
+  for (const name of Object.keys(urls)) {
+    if (inGraph.has(name) || accepted.includes(name)) continue
+    throw new ConfigurationError(
+      `SUBGRAPH_URL_${name}: ${path} has no such subgraph; accepted: ${accepted.map((each) => `SUBGRAPH_URL_${each}`).join(', ')}.`,
+    )
   }
 }

@@ -10,6 +10,7 @@ import { type ServedGraph, serveGraph } from './graph.ts'
 import { createAdmission, DEFAULT_ADMISSION } from './http/admission.ts'
 import { errorBody } from './http/answers.ts'
 import { createAuthentication } from './http/authentication.ts'
+import { createDrain, type Drain } from './http/drain.ts'
 import { exampleQueries, serveEditor } from './http/editor.ts'
 import { handleErrors } from './http/error-handler.ts'
 import type { Pipeline } from './http/graphql-call.ts'
@@ -61,6 +62,8 @@ export interface GatewayOptions {
   readonly tokenStatus?: TokenStatusSource
   /** The origins whose pages may read answers, with credentials: each by its name. Default: none. */
   readonly corsOrigins?: readonly string[]
+  /** Further origins, as a pattern. Default: none. */
+  readonly corsPattern?: RegExp
   /** Where the metrics are kept, to serve them elsewhere. Default: an object of the gateway's own. */
   readonly metrics?: Metrics
   /** Whether `/metrics` is served beside `/graphql`. Default true; off in production. */
@@ -121,19 +124,25 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   const pipeline = createPipeline(app, options, metrics)
   acceptJson(app)
   handleErrors(app, metrics)
-  if (options.corsOrigins?.length) {
+  const allowedOrigins = [...(options.corsOrigins ?? []), ...(options.corsPattern ? [options.corsPattern] : [])]
+  if (allowedOrigins.length > 0) {
     await app.register(cors, {
-      origin: [...options.corsOrigins],
+      origin: allowedOrigins,
       methods: ['GET', 'POST'],
       credentials: true,
       exposedHeaders: ['retry-after', 'www-authenticate', 'x-correlation-id'],
       maxAge: 600,
     })
   }
-  await app.register(graphqlRoutes, { pipeline, bodyLimit, batchLimit, errorStatus: options.errorStatus })
-  serveHealth(app, pipeline.served, isOverloaded)
+  const drain = createDrain()
+  app.addHook('preClose', () => drain.begin())
+  const sendEditor = editor
+    ? serveEditor(app, () => options.editorQuery ?? exampleQueries(hasOrders(pipeline.served)))
+    : undefined
+  const { errorStatus } = options
+  await app.register(graphqlRoutes, { pipeline, bodyLimit, batchLimit, errorStatus, drain, sendEditor })
+  serveHealth(app, pipeline.served, isOverloaded, drain)
   if (publicMetrics) serveMetrics(app, metrics)
-  if (editor) serveEditor(app, () => options.editorQuery ?? exampleQueries(hasOrders(pipeline.served)))
   return app
 }
 
@@ -147,6 +156,8 @@ function createApp(options: GatewayOptions): FastifyInstance {
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => `${instance}-${(++requests).toString(36)}`,
     bodyLimit,
+    // What comes while it drains is answered, too: see drain.ts.
+    return503OnClosing: false,
     routerOptions: { ignoreTrailingSlash: true },
     // A client that sends its request byte by byte holds a connection for no longer than this.
     requestTimeout: requestTimeoutMs,
@@ -217,10 +228,12 @@ function createPipeline(app: FastifyInstance, options: GatewayOptions, metrics: 
 }
 
 /** `/healthz` and `/readyz`. */
-function serveHealth(app: FastifyInstance, served: ServedGraph, isOverloaded: () => boolean): void {
+function serveHealth(app: FastifyInstance, served: ServedGraph, isOverloaded: () => boolean, drain: Drain): void {
   app.get('/healthz', () => ({ status: 'ok' }))
   app.get('/readyz', (_request, reply) => {
     const supergraph = served.current.supergraph.hash
+    if (drain.isDraining())
+      return reply.code(503).header('connection', 'close').send({ status: 'draining', supergraph })
     if (!isOverloaded()) return { status: 'ok', supergraph }
     return reply.code(503).send({ status: 'overloaded', supergraph })
   })

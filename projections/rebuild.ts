@@ -160,11 +160,13 @@ export async function* compareGenerations(
   ]
   for (const { readModel, suspects, isSecond } of passes) {
     for await (const ids of readModel.customers()) {
-      for (const difference of await settle(await suspects(ids), patience, look)) {
+      const suspected = await suspects(ids)
+      for (const difference of await settle(suspected, patience, look)) {
         // Where both sides have a document by now, the first pass has compared them.
         if (!isSecond || difference.revisions[0] === -1) yield difference
       }
-      done += ids.length
+      // Each document once: the second pass adds those that the first has not seen.
+      done += isSecond ? suspected.length : ids.length
       report({ done, share: undefined })
     }
   }
@@ -250,6 +252,8 @@ export async function* compareWithLog(
     const extra = ids.filter((_, index) => !streams[index])
     const documents = await readModel.documents(extra)
     const gone = new Set(await readModel.lacking(extra))
+    done += extra.length - gone.size
+    report({ done, share: 1 })
     for (const [index, customerId] of extra.entries()) {
       const revision = documents[index]?.revision
       if (revision !== undefined) yield { customerId, fields: 'extra', revisions: [-1, revision] }

@@ -1,5 +1,6 @@
 /** The environment variables that the processes share, checked once at start. */
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { z } from 'zod'
 
 const url = z.url({ protocol: /^https?$/ })
@@ -259,8 +260,8 @@ const variables = {
     description:
       "`production` turns off the sample subgraphs, the query editor, introspection, suggestions in errors, and `/metrics` on the gateway's public port, and turns on rate limits. The subgraph then gives its SDL only where `SUBGRAPH_SECRET` is set.",
     usedBy: ['gateway', 'subgraph'],
-    schema: z.string(),
-    default: 'development',
+    schema: z.enum(['production', 'development', 'test']),
+    default: 'development' as const,
     accepted: 'production, development or test',
   },
 } as const satisfies Readonly<Record<string, SharedVariable>>
@@ -313,12 +314,36 @@ export class ConfigurationError extends Error {
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** Reads the shared configuration: see {@link readVariables}. */
-export const loadConfiguration = (env: Environment): Configuration => readVariables(variables, env)
+/**
+ * Reads the shared configuration: see {@link readVariables}. Embedded stores lie in DATA_DIR where no URL is set. In
+ * production a store whose variable is there but empty stays without a URL, and can't be opened: a deployment that was to
+ * name a server must not write to a file instead.
+ */
+export function loadConfiguration(env: Environment): Configuration {
+  const configuration = readVariables(variables, env)
+  const isProduction = configuration.NODE_ENV === 'production'
+  const urlOf = (name: 'EVENTSTORE_URL' | 'READMODEL_URL', file: string) => {
+    const { source } = readVariable(name, variables[name], env)
+    if (source !== 'default') return configuration[name]
+    return isProduction && env[name] === '' ? '' : `sqlite:${join(configuration.DATA_DIR, file)}`
+  }
+  return {
+    ...configuration,
+    EVENTSTORE_URL: urlOf('EVENTSTORE_URL', 'events.db'),
+    READMODEL_URL: urlOf('READMODEL_URL', 'readmodel.db'),
+  }
+}
+
+/** Whether the log is an embedded one. @throws ConfigurationError where it is not named although it has to be */
+export function isEmbedded({ EVENTSTORE_URL }: Pick<Configuration, 'EVENTSTORE_URL'>): boolean {
+  if (EVENTSTORE_URL !== '') return EVENTSTORE_URL.startsWith('sqlite:')
+  throw new ConfigurationError(
+    `EVENTSTORE_URL is set but empty; accepted in production: ${variables.EVENTSTORE_URL.accepted}.`,
+  )
+}
 
 /**
- * Reads environment variables; an empty one counts as not set. A secret one may stand in a file that `<NAME>_FILE` names,
- * as containers get them.
+ * Reads environment variables: see {@link readVariable}.
  * @throws ConfigurationError naming the variable, its value and what is accepted
  */
 export function readVariables<Variables extends Readonly<Record<string, Variable>>>(
@@ -326,15 +351,32 @@ export function readVariables<Variables extends Readonly<Record<string, Variable
   env: Environment,
 ): Values<Variables> {
   return Object.fromEntries(
-    Object.entries(variables).map(([name, variable]) => {
-      const value = variable.secret ? readSecret(env, name) : env[name]
-      if (value === undefined || value === '') return [name, variable.default]
-      const result = variable.schema.safeParse(value)
-      if (result.success) return [name, result.data]
-      const shown = variable.secret ? 'its value' : JSON.stringify(value)
-      throw new ConfigurationError(`${name}: ${shown} can't be used; accepted: ${variable.accepted}.`)
-    }),
+    Object.entries(variables).map(([name, variable]) => [name, readVariable(name, variable, env).value]),
   ) as Values<Variables>
+}
+
+/** A variable's value and where it comes from. */
+export interface Setting {
+  readonly value: unknown
+  readonly source: 'environment' | 'file' | 'default'
+}
+
+/**
+ * Reads one environment variable; an empty one counts as not set. A secret one may stand in a file that `<NAME>_FILE` names,
+ * as containers get them.
+ * @throws ConfigurationError naming the variable, its value and what is accepted
+ */
+export function readVariable(name: string, variable: Variable, env: Environment): Setting {
+  const text = variable.secret ? readSecret(env, name) : env[name]
+  if (text === undefined || text === '') return { value: variable.default, source: 'default' }
+  // A number as people write it: not 0x10, 1e3 or blanks, which Number() would take.
+  const isWritten = !(variable.schema instanceof z.ZodNumber) || /^-?\d+$/.test(text)
+  const result = variable.schema.safeParse(text)
+  if (isWritten && text.trim() !== '' && result.success) {
+    return { value: result.data, source: variable.secret && env[`${name}_FILE`] ? 'file' : 'environment' }
+  }
+  const shown = variable.secret ? 'its value' : JSON.stringify(text)
+  throw new ConfigurationError(`${name}: ${shown} can't be used; accepted: ${variable.accepted}.`)
 }
 
 /** A line feed at the file's end is not part of the value. */

@@ -1,7 +1,6 @@
 /** How every process of the service starts and ends. */
-import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
-import { type Configuration, ConfigurationError, loadConfiguration } from './configuration.ts'
+import { type Configuration, loadConfiguration } from './configuration.ts'
 
 /** A process that is up. */
 export interface Running {
@@ -14,6 +13,13 @@ class StartupError extends Error {
   override readonly name = 'StartupError'
   readonly code = 'RUN_ERR_STARTUP'
 }
+
+/** A command line that can't be used: nothing was done, and the exit code says so. Its message is one line. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+}
+
+const USAGE_EXIT_CODE = 2
 
 const DRAIN_LIMIT_MS = 10_000
 
@@ -66,7 +72,8 @@ export async function runProcess(
 }
 
 /**
- * Runs a command to its end and exits with the code that it gives; 1 and one line for a fault that has been thought of.
+ * Runs a command to its end and exits with the code that it gives; 1 and one line for a fault that has been thought of,
+ * 2 for wrong usage.
  * @param work its signal is aborted when the operator stops the process (SIGINT, SIGTERM)
  */
 export async function runCommand(
@@ -82,20 +89,7 @@ export async function runCommand(
   try {
     process.exit(await work(loadConfiguration(process.env), stopping.signal))
   } catch (error) {
-    console.error(explain(error))
-    process.exit(1)
-  }
-}
-
-/**
- * Reads a command's arguments.
- * @throws ConfigurationError in one line, with what is accepted
- */
-export function readArguments<T extends ParseArgsConfig>(config: T, accepted: string): ReturnType<typeof parseArgs<T>> {
-  try {
-    return parseArgs(config)
-  } catch (error) {
-    throw new ConfigurationError(`${(error as Error).message.split('. ')[0]}; accepted: ${accepted}.`)
+    endProcess(error)
   }
 }
 
@@ -129,7 +123,7 @@ export async function listen(
 /** Ends a process that is up, for a fault that the operator has to mend. */
 export function endProcess(error: unknown): never {
   console.error(explain(error))
-  process.exit(1)
+  process.exit(error instanceof UsageError ? USAGE_EXIT_CODE : 1)
 }
 
 /** Codes of a catalogue: ours, Fastify's (FST_ERR_*), undici's (UND_ERR_*). Node's own, ERR_*, are faults in the code. */

@@ -6,7 +6,7 @@
 import { createHash, createHmac, createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Configuration, ConfigurationError } from './configuration.ts'
+import { type Configuration, ConfigurationError, isEmbedded } from './configuration.ts'
 
 const secret = () => randomBytes(32).toString('hex')
 
@@ -17,12 +17,15 @@ const KEYS = {
   MASTER_KEY: { file: 'master-key', make: secret },
   AUDIT_SIGNING_KEY: { file: 'audit-signing-key.pem', make: generateSigningKey },
 } as const
-type KeyVariable = keyof typeof KEYS
+export type KeyVariable = keyof typeof KEYS
+export const KEY_VARIABLES = Object.keys(KEYS) as readonly KeyVariable[]
+
+/** Where a key is that is not configured, on an embedded event store. */
+export const keyFile = ({ DATA_DIR }: Configuration, variable: KeyVariable): string =>
+  join(DATA_DIR, KEYS[variable].file)
 
 /** While it is there the data folder is being set up: a start that was cut off begins again. */
 const MARKER = '.new'
-
-const isEmbedded = ({ EVENTSTORE_URL }: Configuration) => EVENTSTORE_URL.startsWith('sqlite:')
 
 /** The key where it is configured, or in the data folder of an embedded event store. */
 export function findKey(configuration: Configuration, variable: KeyVariable): string | undefined {

@@ -1,6 +1,6 @@
 /** The store's settings: what Magento keeps in its store configuration, in one file that is checked at start. */
 import { readFileSync } from 'node:fs'
-import { parse as parseYaml } from 'yaml'
+import { parse as parseYaml, YAMLError } from 'yaml'
 import { z } from 'zod'
 
 /** Settings that can't be used. The message names the setting and what is accepted. */
@@ -210,7 +210,8 @@ export function loadStore(path?: string): Store {
     given = parseYaml(readFileSync(path, 'utf8'))
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
-    const why = code ?? message.split('\n')[0]
+    // Of YAML that is broken, the first line of the message says what and where.
+    const why = error instanceof YAMLError ? message.split('\n')[0]?.replace(/:$/, '') : (code ?? message)
     throw new StoreSettingsError(`STORE_CONFIG: ${JSON.stringify(path)} can't be read (${why}).`)
   }
   if (given !== null && !isGroup(given)) {

@@ -13,7 +13,7 @@ const readme = readFileSync(join(import.meta.dirname, '../README.md'), 'utf8')
 t.test('the session', async (t) => {
   const port = await freePort()
   const folder = await temporaryFolder(t)
-  const started = startProcess(t, 'bin/start.ts', folder, { GATEWAY_PORT: String(port) })
+  const started = startProcess(t, 'start', folder, { GATEWAY_PORT: String(port) })
   await untilReady(started, `http://127.0.0.1:${port}/readyz`)
   while (!started.output().includes('Sign in:')) await new Promise((resolve) => setTimeout(resolve, 10))
 

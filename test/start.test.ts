@@ -6,14 +6,14 @@ import t from 'tap'
 import { client, signIn, temporaryFolder } from './support/graph.ts'
 import { freePort, startProcess, untilReady } from './support/processes.ts'
 
-const script = 'bin/start.ts'
+const command = 'start'
 
 t.test('prints what there is, serves it, keeps the data over a restart', async (t) => {
   const folder = await temporaryFolder(t)
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`
   const start = async () => {
-    const started = startProcess(t, script, folder, { GATEWAY_PORT: String(port) })
+    const started = startProcess(t, command, folder, { GATEWAY_PORT: String(port) })
     await untilReady(started, `${url}/readyz`)
     while (!started.output().includes('Sign in:')) await new Promise((resolve) => setTimeout(resolve, 10))
     return started
@@ -55,7 +55,7 @@ t.test('in production: no samples, no editor, no introspection', async (t) => {
   const folder = await temporaryFolder(t)
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`
-  const started = startProcess(t, script, folder, { GATEWAY_PORT: String(port), NODE_ENV: 'production' })
+  const started = startProcess(t, command, folder, { GATEWAY_PORT: String(port), NODE_ENV: 'production' })
   await untilReady(started, `${url}/readyz`)
   t.notMatch(started.output(), /Sample/)
   t.equal((await fetch(url, { headers: { accept: 'text/html' } })).status, 404)
@@ -90,7 +90,7 @@ t.test('what keeps it from starting is said in one line, with exit code 1', asyn
     cases.map(async ([env, message], index) => {
       const own = join(folder, String(index))
       await mkdir(own)
-      const started = startProcess(t, script, own, env)
+      const started = startProcess(t, command, own, env)
       t.equal(await started.ended, 1, Object.keys(env).join())
       const lines = started.output().trim().split('\n')
       t.match(lines, [message])

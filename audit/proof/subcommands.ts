@@ -1,7 +1,9 @@
-/** What `npm run audit` does, apart from its arguments: so that another command can do it, too. Each gives an exit code. */
+/** The audit's commands about proofs, apart from their arguments. Each gives an exit code. */
 import { readFileSync } from 'node:fs'
 import type { EventStore, Position } from '../../eventstore/port.ts'
+import { endOfLog } from '../../eventstore/read.ts'
 import { ConfigurationError } from '../../runtime/configuration.ts'
+import { UsageError } from '../../runtime/process.ts'
 import { showProgress } from '../../runtime/progress.ts'
 import { checkInclusion, type EventName, NoProofError, parseProof, proveInclusion } from './inclusion.ts'
 import { type Checkpoint, writeCheckpoint } from './signed-checkpoints.ts'
@@ -25,7 +27,7 @@ export async function verifyCommand(
   },
 ): Promise<number> {
   const { keys, json, signal, print } = options
-  const end = await endOf(eventStore)
+  const end = (await endOfLog(eventStore)) ?? 1n
   const bar = showProgress('verifying the log', 'events')
   const report = (events: number, position: Position) => {
     if (events % 1_000 === 0) bar.report(events, Math.min(1, Number(position.commit) / Number(end)), position.commit)
@@ -44,11 +46,6 @@ export async function verifyCommand(
   if (json) print(JSON.stringify(result))
   else for (const line of describe(result)) print(line)
   return result.ok ? 0 : 1
-}
-
-async function endOf(eventStore: EventStore): Promise<bigint> {
-  for await (const { position } of eventStore.readAll({ direction: 'backwards', maxCount: 1 })) return position.commit
-  return 1n
 }
 
 function* describe(result: Verification): Generator<string> {
@@ -162,12 +159,12 @@ export function keyCommand(options: {
   return 0
 }
 
-/** `customer:revision`, `stream:revision`, or an event's id. @throws ConfigurationError */
+/** `customer:revision`, `stream:revision`, or an event's id. @throws UsageError */
 export function readEventName(text: string): EventName {
   if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)) return { id: text }
   const [, stream = '', revision = ''] = /^(.+):(\d{1,15})$/.exec(text) ?? []
   if (stream === '') {
-    throw new ConfigurationError(
+    throw new UsageError(
       `${JSON.stringify(text)} can't be used; accepted: an event's id, CUSTOMER:REVISION or STREAM:REVISION.`,
     )
   }

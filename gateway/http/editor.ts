@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
 const createAccount = `# Create an account (once). The run button asks which operation to run.
 mutation CreateAccount {
@@ -82,17 +82,21 @@ export function exampleQueries(samples: boolean): string {
   return samples ? signIn + ordersQuery : createAccount + signIn
 }
 
+/** Whether a browser asks for a page: not one of its scripts for an answer. */
+export const wantsPage = ({ headers }: FastifyRequest): boolean => headers.accept?.includes('text/html') ?? false
+
 /**
  * Serves the editor for GET / to browsers.
  * @param query what it shows at first; called for each page, since the graph may change
+ * @returns sends the page elsewhere
  */
-export function serveEditor(app: FastifyInstance, query: () => string): void {
+export function serveEditor(
+  app: FastifyInstance,
+  query: () => string,
+): (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply> {
   let rendered: { query: string; page: ReturnType<typeof render> } | undefined
 
-  app.get('/', async (request, reply) => {
-    if (!request.headers.accept?.includes('text/html')) {
-      return reply.code(404).send({ errors: [{ message: 'The GraphQL endpoint is /graphql.' }] })
-    }
+  async function sendPage(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     const shown = query()
     if (rendered?.query !== shown) rendered = { query: shown, page: render(shown) }
     const { html, gzipped } = await rendered.page
@@ -104,7 +108,13 @@ export function serveEditor(app: FastifyInstance, query: () => string): void {
       .header('cache-control', 'no-cache')
       .header('content-security-policy', contentSecurityPolicy)
       .send(compressed ? gzipped : html)
-  })
+  }
+  app.get('/', (request, reply) =>
+    wantsPage(request)
+      ? sendPage(request, reply)
+      : reply.code(404).send({ errors: [{ message: 'The GraphQL endpoint is /graphql.' }] }),
+  )
+  return sendPage
 }
 
 /** Where GraphiQL puts itself; the form stands above it, and its script runs first. */

@@ -7,6 +7,8 @@ import { isLongerThan } from '../subgraphs/client.ts'
 import { errorBody, SECURITY_HEADERS } from './answers.ts'
 import { createBodyAdmission } from './body-admission.ts'
 import { cancelOnClose, settle } from './disconnects.ts'
+import type { Drain } from './drain.ts'
+import { wantsPage } from './editor.ts'
 import { GraphQLCall, type Pipeline } from './graphql-call.ts'
 import { checkCrossSite, contentTypes, type ErrorStatus, executedStatus, negotiate, statusOf } from './negotiation.ts'
 import { type GraphQLRequest, readBody, readParameters } from './request.ts'
@@ -19,21 +21,20 @@ export interface GraphQLRoutesOptions {
   readonly batchLimit: number
   /** The status of answers with errors: see {@link executedStatus}. */
   readonly errorStatus: ErrorStatus | undefined
+  readonly drain: Drain
+  /** Answers a browser that opens `/graphql` with the query editor; undefined: there is none. */
+  readonly sendEditor: ((request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>) | undefined
 }
 
 /** The Fastify plugin. */
 export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, options, done) => {
-  const { pipeline, bodyLimit, batchLimit, errorStatus } = options
+  const { pipeline, bodyLimit, batchLimit, errorStatus, drain, sendEditor } = options
   const { limits, countUnknown } = pipeline
-  let isClosing = false
-  app.addHook('preClose', (done) => {
-    isClosing = true
-    done()
-  })
 
   /** @param isRead whether it is a GET, for queries alone */
   async function respond(request: FastifyRequest, reply: FastifyReply, isRead: boolean): Promise<string> {
     const media = negotiate(request.headers.accept)
+    const group = drain.enter()
     const { socket } = request.raw
     const departure = new Cancellation()
     cancelOnClose(socket, departure)
@@ -64,9 +65,10 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
       status = statusOf(error, media ?? 'any')
     } finally {
       settle(socket, departure)
+      drain.leave(group)
     }
     // A connection that is busy while the server closes would otherwise stay open until its client ends it.
-    if (isClosing) reply.header('connection', 'close')
+    if (drain.isDraining()) reply.header('connection', 'close')
     reply.code(status).header('content-type', contentTypes[media ?? 'any'])
     return text
   }
@@ -91,7 +93,11 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
   app.post('/graphql', { onRequest: createBodyAdmission(bodyLimit) }, (request, reply) =>
     respond(request, reply, false),
   )
-  app.get('/graphql', (request, reply) => respond(request, reply, true))
+  app.get('/graphql', (request, reply) => {
+    const { query } = request.query as Record<string, unknown>
+    if (sendEditor && query === undefined && wantsPage(request)) return sendEditor(request, reply)
+    return respond(request, reply, true)
+  })
   app.route({
     method: ['PUT', 'PATCH', 'DELETE'],
     url: '/graphql',

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { chained } from '../../eventstore/chain.ts'
 import { encode } from '../../eventstore/codec.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { ConfigurationError } from '../../runtime/configuration.ts'
+import { UsageError } from '../../runtime/process.ts'
 import { SCOPES, type Scope } from '../../schema/scopes.ts'
 import type { Tokens } from './tokens.ts'
 
@@ -13,15 +13,15 @@ export const SERVICE_TOKENS_STREAM = 'serviceTokens'
 export const MAX_SERVICE_TOKEN_HOURS = 720
 export const SERVICE_NAME = /^[\w.-]{1,64}$/
 
-/** The scopes that are named, each once. @throws ConfigurationError for none, and for one that does not exist */
+/** The scopes that are named, each once. @throws UsageError for none, and for one that does not exist */
 export function serviceScopes(names: readonly string[]): Scope[] {
   const given = [...new Set(names.flatMap((name) => name.split(/[\s,]+/)).filter((name) => name !== ''))]
   const accepted = Object.keys(SCOPES).join(', ')
   const unknown = given.find((name) => !Object.hasOwn(SCOPES, name))
   if (unknown !== undefined) {
-    throw new ConfigurationError(`--scope: there is no ${JSON.stringify(unknown)}; accepted: ${accepted}.`)
+    throw new UsageError(`--scope: there is no ${JSON.stringify(unknown)}; accepted: ${accepted}.`)
   }
-  if (given.length === 0) throw new ConfigurationError(`--scope is needed; accepted: ${accepted}.`)
+  if (given.length === 0) throw new UsageError(`--scope is needed; accepted: ${accepted}.`)
   return given as Scope[]
 }
 

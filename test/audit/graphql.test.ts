@@ -261,7 +261,7 @@ t.test('through the gateway', async (t) => {
 t.test('npm run token', async (t) => {
   const { send, eventStore, folder, customer } = await startAudited(t)
   const run = async (...args: string[]) => {
-    const started = startProcess(t, 'bin/token.ts', folder, {}, args)
+    const started = startProcess(t, 'token', folder, {}, args)
     return { code: await started.ended, output: started.output() }
   }
   const [issued, unknown, nameless, endless] = await Promise.all([
@@ -276,11 +276,11 @@ t.test('npm run token', async (t) => {
   const { exp, iat } = decodeJwt(token)
   t.ok(Math.abs(exp - iat - 7200) <= 1)
   t.match(unknown, {
-    code: 1,
+    code: 2,
     output: /^error: --scope: there is no "customers:write"; accepted: customers:read, customers:audit\.$/m,
   })
-  t.match(nameless, { code: 1, output: /^error: --subject is needed/ })
-  t.match(endless, { code: 1, output: /^error: --hours: accepted is a number above 0, up to 720\.$/m })
+  t.match(nameless, { code: 2, output: /^error: required option '--subject <name>' not specified/ })
+  t.match(endless, { code: 2, output: /^error: --hours: accepted is a number above 0, up to 720\.$/m })
   const events = (await collect(eventStore.readAll())).filter(({ stream }) => stream === SERVICE_TOKENS_STREAM)
   t.equal(events.length, 1)
   t.match(events[0]?.metadata, { actor: /^operator:./ })

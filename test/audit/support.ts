@@ -1,6 +1,8 @@
 /** What the audit tests share: the command run in this process. */
 
-import { type AuditContext, runAudit } from '../../audit/command-line.ts'
+import type { AuditContext } from '../../audit/commands/context.ts'
+import { addAudit } from '../../bin/command-line/audit.ts'
+import { CliCommand } from '../../bin/command-line/command.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 
 export const EMAIL_HASH_KEY = 'k'.repeat(32)
@@ -10,7 +12,7 @@ export function auditor(eventStore: EventStore, options: Partial<AuditContext> =
   return async (...args: string[]) => {
     let output = ''
     let notes = ''
-    const code = await runAudit(args, {
+    const context: AuditContext = {
       openEventStore: () => eventStore,
       openReadModel: () => {
         throw new Error('This command needs no documents.')
@@ -28,7 +30,13 @@ export function auditor(eventStore: EventStore, options: Partial<AuditContext> =
       progress: () => ({ report() {}, stop() {} }),
       styled: false,
       ...options,
+    }
+    let code: number | undefined
+    const program = new CliCommand('customers').exitOverride().configureOutput({ writeErr: () => {} })
+    addAudit(program, async (work) => {
+      code = await work(context)
     })
+    await program.parseAsync(['audit', ...args], { from: 'user' })
     return { code, output, notes, lines: output.split('\n').filter((line) => line !== '') }
   }
 }

@@ -203,7 +203,7 @@ export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
       readModelUrl: await servers.redis(),
     }
     await run('fill-log', { ...stores, count: 2_500 })
-    const projection = fork(join(import.meta.dirname, '../../bin/projections.ts'), [], {
+    const projection = fork(join(import.meta.dirname, '../../bin/customers.js'), ['projections'], {
       env: {
         ...process.env,
         EVENTSTORE_URL: stores.eventStoreUrl,

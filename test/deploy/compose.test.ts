@@ -75,7 +75,7 @@ t.test('our services run as nobody special, in an order, several where they can 
   }
   t.equal(service('subgraph').deploy?.replicas, 2)
   t.equal(service('projections').deploy?.replicas, 2)
-  t.same(service('projections').command.slice(2), ['--mode', 'group'])
+  t.same(service('projections').command.slice(3), ['--mode', 'group'])
   t.equal(service('mail').deploy, undefined, 'one')
   t.same(service('samples').profiles, ['samples'])
   for (const [name, { depends_on = {}, secrets = [] }] of Object.entries(compose.services)) {
@@ -122,8 +122,7 @@ t.test('the image holds all that the processes import, and the packages that it 
       }
     }
   }
-  for (const name of [...OURS.map((each) => service(each).command[1] as string), 'bin/healthcheck.ts'])
-    walk(join(root, name))
+  for (const name of ['bin/customers.js', 'bin/customers.ts']) walk(join(root, name))
   t.ok(seen.size > 50)
   t.end()
 })
@@ -132,13 +131,13 @@ t.test(
   'each process runs with its command, its environment and secrets from files, and its health check tells',
   async (t) => {
     const folder = await temporaryFolder(t)
-    const made = spawnSync(process.execPath, [join(root, 'bin/secrets.ts')], {
+    const made = spawnSync(process.execPath, [join(root, 'bin/customers.js'), 'secrets'], {
       cwd: folder,
       encoding: 'utf8',
     })
     t.equal(made.status, 0, made.stderr)
     t.equal(statSync(join(folder, 'secrets')).mode & 0o777, 0o700)
-    const again = execFileSync(process.execPath, [join(root, 'bin/secrets.ts')], {
+    const again = execFileSync(process.execPath, [join(root, 'bin/customers.js'), 'secrets'], {
       cwd: folder,
       encoding: 'utf8',
     })
@@ -156,6 +155,7 @@ t.test(
         .replace(/^kurrentdb:\/\/kurrentdb:2113\?tls=false$/, events.url)
         .replace(/^redis:\/\/redis:6379$/, redis.url)
         .replace(/^\/supergraph\//, `${join(root, 'examples/commerce')}/`)
+        .replace(/^\$\{SUPERGRAPH_FOLDER:\+(.*)\}$/, '$1')
       for (const [name, port] of [
         ['gateway', 4000],
         ['subgraph', 4001],
@@ -169,9 +169,9 @@ t.test(
       return secretFiles[mapped] ?? mapped
     }
     const check = async (name: string) => {
-      const [kind, command = '', script = '', url = ''] = service(name).healthcheck.test
-      t.same([kind, command], ['CMD', 'node'])
-      const started = startProcess(t, script, folder, {}, [outside(url)])
+      const [kind, node, program, command = '', url = ''] = service(name).healthcheck.test
+      t.same([kind, node, program], ['CMD', 'node', 'bin/customers.js'])
+      const started = startProcess(t, command, folder, {}, [outside(url)])
       return { status: await started.ended, output: started.output() }
     }
     const variables = {
@@ -195,13 +195,13 @@ t.test(
       const cleared = { ...Object.fromEntries(names.map((name) => [name, ''])), NODE_ENV: 'production' }
       const started = startProcess(
         t,
-        command[1] as string,
+        command[2] as string,
         workspace,
         { ...cleared, ...env, [variables[name]]: String(ports[name]) },
-        command.slice(2),
+        command.slice(3),
       )
       processes.set(name, started)
-      await untilReady(started, outside(service(name).healthcheck.test[3] as string))
+      await untilReady(started, outside(service(name).healthcheck.test[4] as string))
       const up = await check(name)
       t.equal(up.status, 0, `${name} is healthy: ${up.output}`)
     }

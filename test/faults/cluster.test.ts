@@ -39,8 +39,8 @@ t.test('a leader that dies, one that hangs, and 12 s without a node', async (t) 
   const send = client(`${subgraph?.url}/graphql`)
 
   /** Runs a command beside the service; gives its exit code and what it printed. */
-  function run(script: string, args: readonly string[]): Promise<{ code: number | null; output: string }> {
-    const child = spawn(process.execPath, [join(root, script), ...args], {
+  function run(command: string, args: readonly string[]): Promise<{ code: number | null; output: string }> {
+    const child = spawn(process.execPath, [join(root, 'bin/customers.js'), command, ...args], {
       cwd: folder,
       env: { ...process.env, ...environment(folder), ...env },
     })
@@ -84,10 +84,10 @@ t.test('a leader that dies, one that hangs, and 12 s without a node', async (t) 
     join(folder, 'customers.csv'),
     customersFile(Array.from({ length: IMPORTED }, (_, index) => aCustomer(100_000 + index))),
   )
-  const importing = run('bin/import.ts', ['customers.csv'])
+  const importing = run('import', ['customers.csv'])
   await delay(1_500)
   for (const node of cluster.nodes) await node.stop()
-  const auditing = run('bin/audit.ts', ['history', email])
+  const auditing = run('audit', ['history', email])
   await delay(12_000)
   for (const node of cluster.nodes) await node.start()
   await cluster.leader()

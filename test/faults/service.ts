@@ -43,14 +43,14 @@ export interface Service {
 export async function startPart(
   t: Test,
   folder: string,
-  script: string,
+  command: string,
   variable: string,
   args: readonly string[],
   env: Readonly<Record<string, string>>,
 ): Promise<Part> {
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`
-  const start = () => startProcess(t, script, folder, { ...env, [variable]: String(port) }, args)
+  const start = () => startProcess(t, command, folder, { ...env, [variable]: String(port) }, args)
   let started = start()
   await untilReady(started, `${url}/healthz`)
   return {
@@ -92,18 +92,16 @@ export async function startService(
   }
 
   const start = (
-    script: string,
+    command: string,
     variable: string,
     args: readonly string[] = [],
     more: Readonly<Record<string, string>> = {},
-  ) => startPart(t, folder, script, variable, args, { ...env, ...more })
+  ) => startPart(t, folder, command, variable, args, { ...env, ...more })
 
-  const subgraphs = await Promise.all([1, 2].map(() => start('bin/subgraph.ts', 'SUBGRAPH_PORT')))
-  const projections = await Promise.all(
-    modes.map((mode) => start('bin/projections.ts', 'PROJECTIONS_PORT', ['--mode', mode])),
-  )
-  const mail = withMail ? await start('bin/mail.ts', 'MAIL_PORT') : undefined
-  const gateway = await start('bin/gateway.ts', 'GATEWAY_PORT', [], {
+  const subgraphs = await Promise.all([1, 2].map(() => start('subgraph', 'SUBGRAPH_PORT')))
+  const projections = await Promise.all(modes.map((mode) => start('projections', 'PROJECTIONS_PORT', ['--mode', mode])))
+  const mail = withMail ? await start('mail', 'MAIL_PORT') : undefined
+  const gateway = await start('gateway', 'GATEWAY_PORT', [], {
     SUPERGRAPH: join(import.meta.dirname, '../../schema/supergraph.graphql'),
     SUBGRAPH_URL_CUSTOMERS: `${subgraphs[0]?.url}/graphql`,
   })

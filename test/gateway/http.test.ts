@@ -138,6 +138,7 @@ t.test('introspection is served by the gateway, unless it is off', async (t) => 
   t.equal((await post(closed.url, { query: '{ __typename }' })).status, 200)
   const page = await fetch(closed.base, { headers: { accept: 'text/html' } })
   t.equal(page.status, 404)
+  t.not((await fetch(closed.url, { headers: { accept: 'text/html,*/*' } })).status, 200, 'nor at /graphql')
 })
 
 t.test('the editor is one page that asks nothing of the network', async (t) => {
@@ -145,6 +146,10 @@ t.test('the editor is one page that asks nothing of the network', async (t) => {
   t.equal(response.status, 200)
   t.match(response.headers.get('content-type'), /^text\/html/)
   const html = await response.text()
+  const there = await fetch(url, { headers: { accept: 'text/html,application/xhtml+xml,*/*;q=0.8' } })
+  t.match(there.headers.get('content-type'), /^text\/html/, 'a browser gets it at /graphql, too')
+  t.equal(await there.text(), html)
+  t.match((await fetch(url)).headers.get('content-type'), /json/, 'others do not')
   t.match(html, 'generateCustomerToken', 'its first query signs in')
   t.match(html, 'query MyOrders', 'and goes through the samples')
   t.match(html, '"endpoint":"/graphql"')

@@ -22,14 +22,18 @@ t.test('the example extends Customer behind npm start', async (t) => {
   }
 
   const supergraph = join(folder, 'supergraph.graphql')
-  const composed = spawnSync(process.execPath, ['bin/compose.ts', `${example}/supergraph.yaml`, supergraph], {
-    cwd: root,
-    env: { ...process.env, LOYALTY_URL: `http://127.0.0.1:${loyaltyPort}/graphql` },
-    encoding: 'utf8',
-  })
+  const composed = spawnSync(
+    process.execPath,
+    ['bin/customers.js', 'compose', `${example}/supergraph.yaml`, supergraph],
+    {
+      cwd: root,
+      env: { ...process.env, LOYALTY_URL: `http://127.0.0.1:${loyaltyPort}/graphql` },
+      encoding: 'utf8',
+    },
+  )
   t.equal(composed.status, 0, composed.stderr)
 
-  const service = startProcess(t, 'bin/start.ts', folder, {
+  const service = startProcess(t, 'start', folder, {
     SUPERGRAPH: supergraph,
     GATEWAY_PORT: String(gatewayPort),
     SUBGRAPH_PORT: String(subgraphPort),

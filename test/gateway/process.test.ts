@@ -4,7 +4,7 @@ import t from 'tap'
 
 /** Runs the gateway's main; `ready` resolves to its address, `end` to how it ended. */
 function run(env: Record<string, string>) {
-  const child = spawn(process.execPath, ['bin/gateway.ts'], {
+  const child = spawn(process.execPath, ['bin/customers.js', 'gateway'], {
     env: { PATH: process.env.PATH ?? '', GATEWAY_PORT: '0', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })

@@ -1,5 +1,7 @@
 /** What ports tell in production: the schema, the metrics, and to which pages of other sites. */
+
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { loadGatewayConfiguration } from '../../gateway/configuration.ts'
 import { buildGateway } from '../../gateway/server.ts'
@@ -7,7 +9,7 @@ import { injector, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { freePort, startProcess, untilReady } from '../support/processes.ts'
 
 const SECRET = 'the secret of the subgraph'
-const supergraph = new URL('../../schema/supergraph.graphql', import.meta.url).pathname
+const supergraph = join(import.meta.dirname, '../../schema/supergraph.graphql')
 
 const INTROSPECTION = [
   '{ __schema { queryType { name } } }',
@@ -117,6 +119,12 @@ t.test('CORS with credentials is for origins that are named', async (t) => {
   t.same(loadGatewayConfiguration({ CORS_ORIGINS: 'none' }).CORS_ORIGINS, [])
 })
 
+async function allowedOrigin(url: string, origin: string): Promise<string | null> {
+  const asked = { origin, 'access-control-request-method': 'POST', 'access-control-request-headers': 'content-type' }
+  const { headers } = await fetch(url, { method: 'OPTIONS', headers: asked })
+  return headers.get('access-control-allow-origin')
+}
+
 t.test('the processes in production', async (t) => {
   const folder = await temporaryFolder(t)
   const [port, subgraphPort, metricsPort] = [await freePort(), await freePort(), await freePort()]
@@ -124,7 +132,7 @@ t.test('the processes in production', async (t) => {
   const status = async (url: string, init?: RequestInit) => (await fetch(url, init)).status
   const url = `http://127.0.0.1:${port}`
 
-  const service = startProcess(t, 'bin/start.ts', folder, { ...env, GATEWAY_METRICS_PORT: String(metricsPort) })
+  const service = startProcess(t, 'start', folder, { ...env, GATEWAY_METRICS_PORT: String(metricsPort) })
   await untilReady(service, `${url}/readyz`)
   t.equal(await status(`${url}/metrics`), 404, 'not on the public port')
   const metrics = await fetch(`http://127.0.0.1:${metricsPort}/metrics`)
@@ -134,22 +142,29 @@ t.test('the processes in production', async (t) => {
   t.equal(await status(`http://127.0.0.1:${subgraphPort}/graphql?query={_service{sdl}}`), 400)
   t.equal(await service.end('SIGTERM'), 0)
 
-  const gateway = startProcess(t, 'bin/gateway.ts', folder, { ...env, SUPERGRAPH: supergraph })
+  const gateway = startProcess(t, 'gateway', folder, { ...env, SUPERGRAPH: supergraph })
   await untilReady(gateway, `${url}/readyz`)
   t.equal(await status(`${url}/metrics`), 404, 'nor anywhere, where no port is given')
+  t.equal(await allowedOrigin(`${url}/graphql`, 'http://localhost:5173'), null)
   t.equal(await gateway.end('SIGTERM'), 0)
 
-  const wrong = startProcess(t, 'bin/gateway.ts', folder, { ...env, SUPERGRAPH: supergraph, CORS_ORIGINS: '*' })
+  const wrong = startProcess(t, 'gateway', folder, { ...env, SUPERGRAPH: supergraph, CORS_ORIGINS: '*' })
   t.equal(await wrong.ended, 1)
   t.match(wrong.output(), /^error: CORS_ORIGINS: .*can't be used; accepted: .*\n$/)
 
-  const development = startProcess(t, 'bin/gateway.ts', folder, {
+  const development = startProcess(t, 'gateway', folder, {
     ...env,
     NODE_ENV: 'development',
     SUPERGRAPH: supergraph,
   })
   await untilReady(development, `${url}/readyz`)
   t.equal(await status(`${url}/metrics`), 200, 'in development on the port of all else')
+  for (const origin of ['http://localhost:5173', 'http://127.0.0.1:3000', 'http://localhost']) {
+    t.equal(await allowedOrigin(`${url}/graphql`, origin), origin, 'pages of this machine may read answers')
+  }
+  for (const origin of ['http://localhost.evil.example', 'https://evil.example', 'http://evil.example:3000', 'null']) {
+    t.equal(await allowedOrigin(`${url}/graphql`, origin), null, origin)
+  }
   t.equal(await development.end('SIGTERM'), 0)
 })
 

@@ -1,4 +1,5 @@
 /** The strict rate limit: whatever guesses at a password, sends mail or makes accounts, however it is written; and who counts as one client. */
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createRateLimiter } from '../../gateway/http/rate-limits.ts'
 import { buildGateway } from '../../gateway/server.ts'
@@ -6,7 +7,7 @@ import { clientKey } from '../../runtime/client-address.ts'
 import { signUp, startSubgraph } from '../support/graph.ts'
 import { post } from './support.ts'
 
-const supergraph = new URL('../../schema/supergraph.graphql', import.meta.url).pathname
+const supergraph = join(import.meta.dirname, '../../schema/supergraph.graphql')
 const subgraph = await startSubgraph(t, { store: { newsletter: { confirmationRequired: true } } })
 const customers = `${await subgraph.app.listen({ port: 0, host: '127.0.0.1' })}/graphql`
 const { token } = await signUp(subgraph.send)

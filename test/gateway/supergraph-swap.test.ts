@@ -85,7 +85,7 @@ t.test('closing lets requests under way finish', async (t) => {
   const called = Promise.withResolvers<void>()
   const slow = () => {
     called.resolve()
-    return sleep(200, 'slow')
+    return sleep(500, 'slow')
   }
   const subgraph = await startSubgraph(t, sdl('slow: String'), { Query: { slow } })
   const { app, url } = await startGateway(t, {
@@ -93,7 +93,12 @@ t.test('closing lets requests under way finish', async (t) => {
   })
   const answer = post(url, { query: '{ slow }' })
   await called.promise
-  await Promise.all([app.close(), answer])
+  t.equal((await fetch(new URL('/readyz', url))).status, 200)
+  const closed = app.close()
+  const ready = await fetch(new URL('/readyz', url))
+  t.equal(ready.status, 503, 'a load balancer is told so, instead of refused')
+  t.match(await ready.json(), { status: 'draining' })
+  await Promise.all([closed, answer])
   t.same((await answer).body, { data: { slow: 'slow' } })
   t.equal((await answer).headers.get('connection'), 'close', 'and its connection ends with it')
   await t.rejects(post(url, { query: '{ slow }' }))

@@ -23,7 +23,7 @@ async function startInstances(t: import('tap').Test, folder: string, count: numb
   return Promise.all(
     Array.from({ length: count }, async () => {
       const port = await freePort()
-      const started = startProcess(t, 'bin/subgraph.ts', folder, { SUBGRAPH_PORT: String(port) })
+      const started = startProcess(t, 'subgraph', folder, { SUBGRAPH_PORT: String(port) })
       await untilReady(started, `http://127.0.0.1:${port}/readyz`)
       return client(`http://127.0.0.1:${port}/graphql`)
     }),
@@ -106,7 +106,7 @@ t.test('kill -9 in the middle of 1,000 mutations loses nothing that was acknowle
   const url = `http://127.0.0.1:${port}`
   const send = client(`${url}/graphql`)
   const start = async () => {
-    const started = startProcess(t, 'bin/start.ts', folder, { SUBGRAPH_PORT: String(port), NODE_ENV: 'production' })
+    const started = startProcess(t, 'start', folder, { SUBGRAPH_PORT: String(port), NODE_ENV: 'production' })
     await untilReady(started, `${url}/readyz`)
     return started
   }

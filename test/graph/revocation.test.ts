@@ -230,7 +230,7 @@ t.test('POST /introspect, by RFC 7662', async (t) => {
 t.test('npm start: the gateway knows without any setting', async (t) => {
   const folder = await temporaryFolder(t)
   const port = await freePort()
-  const service = startProcess(t, 'bin/start.ts', folder, { GATEWAY_PORT: String(port), SUBGRAPH_SECRET: SECRET })
+  const service = startProcess(t, 'start', folder, { GATEWAY_PORT: String(port), SUBGRAPH_SECRET: SECRET })
   const url = `http://127.0.0.1:${port}`
   await untilReady(service, `${url}/readyz`)
   const request = (query: string, token?: string) =>

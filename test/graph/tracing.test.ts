@@ -1,6 +1,8 @@
 /** Traces from the gateway through the subgraph and the event into the projection, received as a collector receives them. */
+
 import { createServer } from 'node:http'
 import { createServer as createTcpServer } from 'node:net'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { RecordedEvent } from '../../eventstore/port.ts'
 import { traced } from '../../projections/traced-observer.ts'
@@ -45,16 +47,16 @@ async function startCollector(t: Test) {
 async function startService(t: Test, env: Record<string, string>) {
   const folder = await temporaryFolder(t)
   const [gatewayPort, subgraphPort, projectionsPort] = [await freePort(), await freePort(), await freePort()]
-  const subgraph = startProcess(t, 'bin/subgraph.ts', folder, { ...env, SUBGRAPH_PORT: String(subgraphPort) })
+  const subgraph = startProcess(t, 'subgraph', folder, { ...env, SUBGRAPH_PORT: String(subgraphPort) })
   await untilReady(subgraph, `http://127.0.0.1:${subgraphPort}/readyz`)
-  const projections = startProcess(t, 'bin/projections.ts', folder, {
+  const projections = startProcess(t, 'projections', folder, {
     ...env,
     PROJECTIONS_PORT: String(projectionsPort),
   })
-  const gateway = startProcess(t, 'bin/gateway.ts', folder, {
+  const gateway = startProcess(t, 'gateway', folder, {
     ...env,
     GATEWAY_PORT: String(gatewayPort),
-    SUPERGRAPH: new URL('../../schema/supergraph.graphql', import.meta.url).pathname,
+    SUPERGRAPH: join(import.meta.dirname, '../../schema/supergraph.graphql'),
     SUBGRAPH_URL_CUSTOMERS: `http://127.0.0.1:${subgraphPort}/graphql`,
   })
   await untilReady(gateway, `http://127.0.0.1:${gatewayPort}/readyz`)
@@ -157,11 +159,11 @@ const NOWHERE = {
 t.test('a call of a subgraph that is away is a failed span', async (t) => {
   const collector = await startCollector(t)
   const port = await freePort()
-  const gateway = startProcess(t, 'bin/gateway.ts', await temporaryFolder(t), {
+  const gateway = startProcess(t, 'gateway', await temporaryFolder(t), {
     OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${collector.url}/v1/traces`,
     OTEL_SERVICE_NAME: 'edge',
     GATEWAY_PORT: String(port),
-    SUPERGRAPH: new URL('../../schema/supergraph.graphql', import.meta.url).pathname,
+    SUPERGRAPH: join(import.meta.dirname, '../../schema/supergraph.graphql'),
     SUBGRAPH_URL_CUSTOMERS: `http://127.0.0.1:${await freePort()}/graphql`,
   })
   await untilReady(gateway, `http://127.0.0.1:${port}/readyz`)

@@ -104,11 +104,11 @@ export async function runHistory(
     EMAIL_HASH_KEY: 'a key that is long enough for a test',
     LOG_LEVEL: 'warn',
   }
-  const start = (script: string, variable: string, READMODEL_URL: string) =>
-    startPart(t, folder, script, variable, [], { ...env, READMODEL_URL })
+  const start = (command: string, variable: string, READMODEL_URL: string) =>
+    startPart(t, folder, command, variable, [], { ...env, READMODEL_URL })
   const { urls } = stores
-  const subgraphs = await Promise.all(urls.subgraphs.map((url) => start('bin/subgraph.ts', 'SUBGRAPH_PORT', url)))
-  const projection = await start('bin/projections.ts', 'PROJECTIONS_PORT', urls.projection)
+  const subgraphs = await Promise.all(urls.subgraphs.map((url) => start('subgraph', 'SUBGRAPH_PORT', url)))
+  const projection = await start('projections', 'PROJECTIONS_PORT', urls.projection)
   const eventStore = await openTestLog(t, folder, { EVENTSTORE_URL: server.url })
 
   const instances = subgraphs.map(({ url }, index) => ({ name: `instance ${'AB'[index]}`, url }))

@@ -17,11 +17,11 @@ import {
 } from '../support/graph.ts'
 import { aCustomer, addressesFile, anAddress, customersFile, sha256Hash } from '../support/magento-export.ts'
 
-const script = join(import.meta.dirname, '../../bin/import.ts')
+const script = join(import.meta.dirname, '../../bin/customers.js')
 
 /** Runs the command in the folder. @param killAfter milliseconds after its first line of progress */
 async function runImport(folder: string, args: readonly string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [script, ...args], {
+  const child = spawn(process.execPath, [script, 'import', ...args], {
     cwd: folder,
     env: { ...process.env, ...environment(folder), ...env },
   })
@@ -286,14 +286,15 @@ t.test('a file without ids of customers, as Magento itself writes it: they get n
 
 t.test('what it is given', async (t) => {
   const folder = await files(t, 'name\nx\n')
-  for (const [args, message] of [
-    [[], /^error: Accepted: CUSTOMERS\.csv/m],
-    [['none.csv'], /"none\.csv" can't be read \(ENOENT\)/],
-    [['customers.csv'], /has no column email, firstname, lastname; accepted: Magento's export/],
-    [['--what'], /Unknown option '--what'/],
+  for (const [args, expected, message] of [
+    [[], 2, /^error: missing required argument 'customers'/m],
+    [['none.csv'], 1, /"none\.csv" can't be read \(ENOENT\)/],
+    [['customers.csv'], 1, /has no column email, firstname, lastname; accepted: Magento's export/],
+    [['customers.csv', '--timezone', 'Mars'], 2, /'Mars' is invalid\. Accepted: UTC, Europe\/Berlin/],
+    [['--what'], 2, /unknown option '--what'/],
   ] as const) {
     const { code, stderr } = await (await runImport(folder, args)).ended
-    t.equal(code, 1)
+    t.equal(code, expected)
     t.match(stderr, message)
   }
   await writeFile(join(folder, 'customers.csv'), customersFile([aCustomer(1)]))

@@ -8,11 +8,11 @@ import { foldCustomer } from '../../projections/fold.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { environment, temporaryFolder } from '../support/graph.ts'
 
-const script = join(import.meta.dirname, '../../bin/import.ts')
+const script = join(import.meta.dirname, '../../bin/customers.js')
 
 /** Runs the command in the folder. */
 async function runImport(folder: string, ...args: readonly string[]) {
-  const child = spawn(process.execPath, [script, ...args], {
+  const child = spawn(process.execPath, [script, 'import', ...args], {
     cwd: folder,
     env: { ...process.env, ...environment(folder) },
   })

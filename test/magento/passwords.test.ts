@@ -1,5 +1,7 @@
 /** Magento's own API tests of signing in, passwords and links in mails, and of HTTP around them. */
+
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import t from 'tap'
 import { buildGateway } from '../../gateway/server.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
@@ -273,7 +275,7 @@ t.test('HTTP', async (t) => {
   const { port } = app.server.address() as AddressInfo
   const subgraph = `http://127.0.0.1:${port}`
   const gateway = await buildGateway({
-    supergraph: new URL('../../schema/supergraph.graphql', import.meta.url).pathname,
+    supergraph: join(import.meta.dirname, '../../schema/supergraph.graphql'),
     subgraphUrls: { customers: `${subgraph}/graphql` },
     tokenKeys: { jwksUrl: `${subgraph}/.well-known/jwks.json` },
   })

@@ -30,7 +30,7 @@ async function startMailProcess(t: Test, folder: string, env: Record<string, str
   const settings = join(folder, 'without-welcome.yaml')
   await writeFile(settings, 'mail: { welcome: false }')
   const own = { EMAIL_HASH_KEY: HASH_KEY, MAIL_PORT: String(port), STORE_CONFIG: settings }
-  const started = startProcess(t, 'bin/mail.ts', folder, { ...own, ...env })
+  const started = startProcess(t, 'mail', folder, { ...own, ...env })
   const metrics = async () => (await fetch(`${url}/metrics`)).text()
   const metric = async (name: string) =>
     Number(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'm').exec(await metrics())?.[1])
@@ -205,7 +205,7 @@ t.test('what keeps it from starting is said in one line', async (t) => {
 t.test('npm start says where mails go, and sends them', async (t) => {
   const folder = await temporaryFolder(t)
   const port = await freePort()
-  const started = startProcess(t, 'bin/start.ts', folder, { GATEWAY_PORT: String(port) })
+  const started = startProcess(t, 'start', folder, { GATEWAY_PORT: String(port) })
   await untilReady(started, `http://127.0.0.1:${port}/readyz`)
   await until('all is told', () => started.output().includes('Sign in:'))
   t.match(started.output(), `Mail       ${join(folder, 'mail')} (.eml files)`)

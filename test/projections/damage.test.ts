@@ -99,21 +99,21 @@ for (const [name, placeOf] of Object.entries(PLACES)) {
       await place.breakDocument(second.id)
       await place.breakDocument(4_004)
       await place.breakParked(second.id)
-      const verified = await command('bin/rebuild.ts', '--verify')
+      const verified = await command('rebuild', '--verify')
       t.equal(verified.code, 1)
       for (const id of [first.id, second.id])
         t.match(verified.output, `customer ${id}: its document can't be read; the log`)
       t.match(verified.output, "customer 4004: its document can't be read; there is no stream customer-4004")
       t.notMatch(verified.output, `customer ${third.id}:`)
-      t.match(await command('bin/parked.ts'), { code: 0, output: /No event is parked/ })
-      t.match(await command('bin/rebuild.ts', '--status'), {
+      t.match(await command('parked'), { code: 0, output: /No event is parked/ })
+      t.match(await command('rebuild', '--status'), {
         code: 0,
         output: /generation 1: live, complete/,
       })
-      const rebuilt = await command('bin/rebuild.ts')
+      const rebuilt = await command('rebuild')
       t.match(rebuilt, { code: 0, output: /Generation 2 is live/ })
       t.match(rebuilt.output, `customer ${first.id}: its document can't be read`)
-      t.match(await command('bin/rebuild.ts', '--verify'), { code: 0 })
+      t.match(await command('rebuild', '--verify'), { code: 0 })
     })
   })
 }

@@ -286,7 +286,7 @@ for (const kind of KINDS) {
     await t.test('rebuilt', async (t) => {
       const { folder, url } = both.log
       const env = { EVENTSTORE_URL: url, KEYS_URL: `sqlite:${join(folder, 'events-keys.db')}` }
-      const rebuilding = startProcess(t, 'bin/rebuild.ts', folder, env)
+      const rebuilding = startProcess(t, 'rebuild', folder, env)
       t.equal(await rebuilding.ended, 0, rebuilding.output())
       t.match(rebuilding.output(), /Generation 2 is live/)
       const rebuilt = openReadModel(environment(folder).READMODEL_URL as string, { generation: 2 })

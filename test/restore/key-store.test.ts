@@ -32,7 +32,7 @@ t.test('a key store that is older than its log', async (t) => {
   await (await open('keys.db')).eventStore.close()
 
   const accept = async () => {
-    const process = startProcess(t, 'bin/keys.ts', folder, keysIn('backup.db'), ['accept', 'store'])
+    const process = startProcess(t, 'keys', folder, keysIn('backup.db'), ['accept', 'store'])
     return { code: await process.ended, output: process.output() }
   }
   t.match(await accept(), { code: 0, output: /^1 blocks of keys were missing: their customers count as erased/ })

@@ -15,7 +15,7 @@ t.test('keys that can be compared only later', builtIn('it is empty after a rest
   const { send, readModel } = await startSubgraph(t, { folder, env })
   const { id } = await signUp(send)
   for (let i = 0; i < 400 && (await readModel.documents([id]))[0] === null; i++) await delay(20)
-  const scripts = ['bin/subgraph.ts', 'bin/projections.ts', 'bin/mail.ts']
+  const scripts = ['subgraph', 'projections', 'mail']
   const variables = ['SUBGRAPH_PORT', 'PROJECTIONS_PORT', 'MAIL_PORT']
   /** Each on its way to the event store, which is away. */
   const start = (different: Record<string, string>) =>

@@ -14,9 +14,15 @@ import { freePort, startProcess, untilReady } from '../support/processes.ts'
 const NONE = { EMAIL_HASH_KEY: '', TOKEN_SIGNING_KEY: '', AUDIT_SIGNING_KEY: '', MASTER_KEY: '' }
 const FILES = ['audit-signing-key.pem', 'email-hash-key', 'master-key', 'token-signing-key.pem']
 
-/** Runs a script to its end. */
-async function run(t: Test, script: string, folder: string, env: Record<string, string>, args: readonly string[] = []) {
-  const started = startProcess(t, script, folder, env, args)
+/** Runs a command to its end. */
+async function run(
+  t: Test,
+  command: string,
+  folder: string,
+  env: Record<string, string>,
+  args: readonly string[] = [],
+) {
+  const started = startProcess(t, command, folder, env, args)
   return { code: await started.ended, output: started.output() }
 }
 
@@ -33,7 +39,7 @@ t.test('a lost log beside its own keys', async (t) => {
   const folder = await temporaryFolder(t)
   const port = await freePort()
   const start = async () => {
-    const started = startProcess(t, 'bin/start.ts', folder, {
+    const started = startProcess(t, 'start', folder, {
       ...NONE,
       GATEWAY_PORT: String(port),
       NODE_ENV: 'production',
@@ -47,8 +53,8 @@ t.test('a lost log beside its own keys', async (t) => {
   for (const name of await readdir(folder)) if (name.startsWith('events.db')) await rm(join(folder, name))
   const message =
     /^error: EVENTSTORE_URL: the log .*events\.db is empty or missing, but keys of a log are there: restore it, or, to begin a new one on purpose, move these away: .*token-signing-key\.pem/
-  for (const script of ['bin/start.ts', 'bin/start.ts', 'bin/subgraph.ts']) {
-    assertRefused(t, await run(t, script, folder, NONE), message, script)
+  for (const command of ['start', 'start', 'subgraph']) {
+    assertRefused(t, await run(t, command, folder, NONE), message, command)
   }
   await mkdir(join(folder, 'old'))
   for (const name of await readdir(folder)) {
@@ -59,26 +65,26 @@ t.test('a lost log beside its own keys', async (t) => {
 
   await rm(join(folder, 'email-hash-key'))
   const missing = /^error: EMAIL_HASH_KEY is not set and .*email-hash-key is missing: put it back from your backup/
-  assertRefused(t, await run(t, 'bin/start.ts', folder, NONE), missing, 'a key that was lost')
+  assertRefused(t, await run(t, 'start', folder, NONE), missing, 'a key that was lost')
   t.notOk((await keyFiles(folder)).includes('email-hash-key'))
 })
 
 t.test('no command makes a key', async (t) => {
   const folder = await temporaryFolder(t)
   const commands: [string, string[], RegExp][] = [
-    ['bin/audit.ts', ['key'], /^error: AUDIT_SIGNING_KEY is not set and .*npm start makes keys/],
-    ['bin/audit.ts', ['verify'], /^error: AUDIT_SIGNING_KEY is not set/],
-    ['bin/audit.ts', ['find', '--type', 'CustomerDeleted'], /^error: MASTER_KEY is not set/],
-    ['bin/projections.ts', [], /^error: MASTER_KEY is not set/],
-    ['bin/rebuild.ts', [], /^error: MASTER_KEY is not set/],
-    ['bin/parked.ts', [], /^error: MASTER_KEY is not set/],
-    ['bin/keys.ts', [], /^error: MASTER_KEY is not set/],
-    ['bin/mail.ts', [], /^error: EMAIL_HASH_KEY is not set/],
-    ['bin/subgraph.ts', [], /^error: TOKEN_SIGNING_KEY is not set/],
-    ['bin/token.ts', ['--scope', 'customers:read', '--subject', 'crm'], /^error: TOKEN_SIGNING_KEY/],
+    ['audit', ['key'], /^error: AUDIT_SIGNING_KEY is not set and .*npm start makes keys/],
+    ['audit', ['verify'], /^error: AUDIT_SIGNING_KEY is not set/],
+    ['audit', ['find', '--type', 'CustomerDeleted'], /^error: MASTER_KEY is not set/],
+    ['projections', [], /^error: MASTER_KEY is not set/],
+    ['rebuild', [], /^error: MASTER_KEY is not set/],
+    ['parked', [], /^error: MASTER_KEY is not set/],
+    ['keys', [], /^error: MASTER_KEY is not set/],
+    ['mail', [], /^error: EMAIL_HASH_KEY is not set/],
+    ['subgraph', [], /^error: TOKEN_SIGNING_KEY is not set/],
+    ['token', ['--scope', 'customers:read', '--subject', 'crm'], /^error: TOKEN_SIGNING_KEY/],
   ]
-  for (const [script, args, message] of commands) {
-    assertRefused(t, await run(t, script, folder, NONE, args), message, `${script} ${args.join(' ')}`)
+  for (const [command, args, message] of commands) {
+    assertRefused(t, await run(t, command, folder, NONE, args), message, `${command} ${args.join(' ')}`)
   }
   t.same(await keyFiles(folder), [])
 })
@@ -112,25 +118,25 @@ t.test('a key that is not the log’s', async (t) => {
   }
   const only = (name: keyof typeof wrong) => ({ [name]: wrong[name] })
   const cases: [string, string[], keyof typeof wrong][] = [
-    ['bin/subgraph.ts', [], 'EMAIL_HASH_KEY'],
-    ['bin/mail.ts', [], 'EMAIL_HASH_KEY'],
-    ['bin/audit.ts', ['erase', 'ann@example.com', '--yes', '--reason', 'x'], 'EMAIL_HASH_KEY'],
-    ['bin/start.ts', [], 'TOKEN_SIGNING_KEY'],
-    ['bin/token.ts', ['--scope', 'customers:read', '--subject', 'crm'], 'TOKEN_SIGNING_KEY'],
-    ['bin/projections.ts', [], 'AUDIT_SIGNING_KEY'],
-    ['bin/audit.ts', ['verify'], 'AUDIT_SIGNING_KEY'],
-    ['bin/audit.ts', ['key'], 'AUDIT_SIGNING_KEY'],
+    ['subgraph', [], 'EMAIL_HASH_KEY'],
+    ['mail', [], 'EMAIL_HASH_KEY'],
+    ['audit', ['erase', 'ann@example.com', '--yes', '--reason', 'x'], 'EMAIL_HASH_KEY'],
+    ['start', [], 'TOKEN_SIGNING_KEY'],
+    ['token', ['--scope', 'customers:read', '--subject', 'crm'], 'TOKEN_SIGNING_KEY'],
+    ['projections', [], 'AUDIT_SIGNING_KEY'],
+    ['audit', ['verify'], 'AUDIT_SIGNING_KEY'],
+    ['audit', ['key'], 'AUDIT_SIGNING_KEY'],
   ]
-  for (const [script, args, name] of cases) {
+  for (const [command, args, name] of cases) {
     const message = new RegExp(`^error: ${name}: this log was written with the key \\S+, but \\S+ is configured; `)
-    const result = await run(t, script, folder, only(name), args)
-    assertRefused(t, result, message, `${script} ${args.join(' ')}`)
+    const result = await run(t, command, folder, only(name), args)
+    assertRefused(t, result, message, `${command} ${args.join(' ')}`)
     t.notOk(result.output.includes(wrong[name]), 'without the key')
   }
-  const without = await run(t, 'bin/projections.ts', folder, { AUDIT_SIGNING_KEY: '' })
+  const without = await run(t, 'projections', folder, { AUDIT_SIGNING_KEY: '' })
   assertRefused(t, without, /^error: AUDIT_SIGNING_KEY is not set/, 'the audit key is missing')
 
-  const accepted = await run(t, 'bin/keys.ts', folder, only('TOKEN_SIGNING_KEY'), ['accept', 'token'])
+  const accepted = await run(t, 'keys', folder, only('TOKEN_SIGNING_KEY'), ['accept', 'token'])
   t.match(accepted, { code: 0, output: /^TOKEN_SIGNING_KEY is the log's key from now on/ })
   const changed = loadConfiguration({ ...env, ...only('TOKEN_SIGNING_KEY') })
   await checkKeys(eventStore, { tokenSigningKey: loadKey(changed, 'TOKEN_SIGNING_KEY') }, { record: false })

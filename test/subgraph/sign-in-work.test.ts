@@ -115,7 +115,7 @@ t.test('nothing imported: one hash of our own', async (t) => {
 })
 
 t.test('after an import every refusal costs one hash of each kind, whosever address it is', async (t) => {
-  const imported = startProcess(t, 'bin/import.ts', folder, {}, [join(folder, 'customers.csv')])
+  const imported = startProcess(t, 'import', folder, {}, [join(folder, 'customers.csv')])
   t.equal(await imported.ended, 0, imported.output())
   const token = await signIn(send, `moved${LOCKED}@example.com`)
   const guess = 'mutation { changeCustomerPassword(currentPassword: "guess", newPassword: "N3w-password") { id } }'

@@ -156,7 +156,7 @@ export async function startGraph(t: Test, options: Parameters<typeof startSubgra
   const samples = await buildSamples({ keys: { jwksUrl: `${subgraphUrl}/.well-known/jwks.json` } })
   const samplesUrl = await samples.listen({ port: 0, host: '127.0.0.1' })
   const gateway = await buildGateway({
-    supergraph: new URL('../../examples/commerce/supergraph.graphql', import.meta.url).pathname,
+    supergraph: join(import.meta.dirname, '../../examples/commerce/supergraph.graphql'),
     subgraphUrls: {
       customers: `${subgraphUrl}/graphql`,
       catalog: `${samplesUrl}/catalog/graphql`,

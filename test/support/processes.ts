@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { environment } from './graph.ts'
 
-const root = join(import.meta.dirname, '../..')
+const program = join(import.meta.dirname, '../../bin/customers.js')
 
 /** A port that was free a moment ago, and is not among those that systems give to connections and to servers without one. */
 export async function freePort(): Promise<number> {
@@ -34,15 +34,16 @@ export interface Started {
   readonly ended: Promise<number | NodeJS.Signals | null>
 }
 
-/** Runs a script of the project; the process is killed at the end of the test. */
+/** Runs a command of the command line; the process is killed at the end of the test. @param script another project's */
 export function startProcess(
   t: Test,
-  script: string,
+  command: string,
   folder: string,
   env: Record<string, string> = {},
   args: readonly string[] = [],
+  script: string = program,
 ): Started {
-  const child = spawn(process.execPath, [join(root, script), ...args], {
+  const child = spawn(process.execPath, [script, command, ...args], {
     cwd: folder,
     env: { PATH: process.env.PATH, ...environment(folder), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -216,7 +216,7 @@ t.test('npm run audit', async (t) => {
   const { eventStore, url, folder, rows, forge } = await aLog(t, 'sqlite')
   await fill(eventStore)
   const run = async (...args: string[]) => {
-    const started = startProcess(t, 'bin/audit.ts', folder, { EVENTSTORE_URL: url, DATA_DIR: folder }, args)
+    const started = startProcess(t, 'audit', folder, { EVENTSTORE_URL: url, DATA_DIR: folder }, args)
     const code = await started.ended
     return { code, output: started.output() }
   }
@@ -268,15 +268,15 @@ t.test('npm run audit', async (t) => {
     .find((each) => each.startsWith('{'))
   t.match(JSON.parse(line ?? ''), { ok: false, faults: [{ kind: 'altered', stream: 'customer-2', revision: 3 }] })
 
-  for (const [args, message] of [
-    [['verify', 'more'], /accepted: verify, prove/],
-    [['prove', 'nonsense'], /"nonsense" can't be used/],
-    [['check', file], /check needs --key/],
-    [['verify', '--key', file], /accepted: an Ed25519 public key/],
-    [['verify', '--key', join(folder, 'private.pem')], /accepted: an Ed25519 public key/],
+  for (const [args, expected, message] of [
+    [['verify', 'more'], 2, /too many arguments for 'verify'/],
+    [['prove', 'nonsense'], 2, /"nonsense" can't be used/],
+    [['check', file], 2, /required option '--key <file>'/],
+    [['verify', '--key', file], 1, /accepted: an Ed25519 public key/],
+    [['verify', '--key', join(folder, 'private.pem')], 1, /accepted: an Ed25519 public key/],
   ] as const) {
     const { code, output } = await run(...args)
-    t.equal(code, 1)
+    t.equal(code, expected)
     t.match(output, message)
     t.equal(output.trim().split('\n').length, 1, output)
   }

@@ -1,4 +1,5 @@
 /** Our gateway in front of subgraphs that run. */
+import { join } from 'node:path'
 import { buildGateway, type GatewayOptions } from '../../../gateway/server.ts'
 import { options, ready } from './contender.ts'
 
@@ -11,7 +12,7 @@ interface Options {
   readonly jwksUrl: string
 }
 
-const sample = new URL('../../../examples/commerce/supergraph.graphql', import.meta.url).pathname
+const sample = join(import.meta.dirname, '../../../examples/commerce/supergraph.graphql')
 const { supergraph = sample, subgraphs = {}, jwksUrl } = options<Options>()
 
 /** As in production, with limits that no load reaches. */

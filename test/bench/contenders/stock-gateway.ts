@@ -1,5 +1,7 @@
 /** Stock @apollo/server with stock @apollo/gateway, set up as their documentation does. */
+
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { ApolloGateway, RemoteGraphQLDataSource } from '@apollo/gateway'
 import { ApolloServer } from '@apollo/server'
 import { startStandaloneServer } from '@apollo/server/standalone'
@@ -16,7 +18,7 @@ class ForwardAuthorization extends RemoteGraphQLDataSource<Context> {
   }
 }
 
-const sample = new URL('../../../examples/commerce/supergraph.graphql', import.meta.url).pathname
+const sample = join(import.meta.dirname, '../../../examples/commerce/supergraph.graphql')
 const { supergraph = sample, subgraphs = {} } = options<{ supergraph?: string; subgraphs?: Record<string, string> }>()
 const gateway = new ApolloGateway({
   supergraphSdl: readFileSync(supergraph, 'utf8'),

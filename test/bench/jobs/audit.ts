@@ -1,5 +1,7 @@
 /** One `npm run audit` with its output thrown away. */
-import { runAudit } from '../../../audit/command-line.ts'
+import type { AuditContext } from '../../../audit/commands/context.ts'
+import { addAudit } from '../../../bin/command-line/audit.ts'
+import { CliCommand } from '../../../bin/command-line/command.ts'
 import { openStores, type StoreOptions } from '../stores.ts'
 import { job } from './job.ts'
 
@@ -8,7 +10,7 @@ await job<StoreOptions & { readonly args: readonly string[]; readonly count: num
   await readModel.close()
   await eventStore.ping()
   return async () => {
-    await runAudit(options.args, {
+    const context: AuditContext = {
       openEventStore: () => eventStore,
       openReadModel: () => {
         throw new Error('No command here needs documents.')
@@ -21,7 +23,10 @@ await job<StoreOptions & { readonly args: readonly string[]; readonly count: num
       note() {},
       progress: () => ({ report() {}, stop() {} }),
       styled: false,
-    })
+    }
+    const program = new CliCommand('customers').exitOverride()
+    addAudit(program, async (work) => void (await work(context)))
+    await program.parseAsync(['audit', ...options.args], { from: 'user' })
     return options.count
   }
 })

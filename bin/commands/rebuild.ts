@@ -1,10 +1,10 @@
-/** `npm run rebuild`: see rebuild.ts. Prints what it finds on standard output, its progress on standard error. */
+/** `customers rebuild`: see rebuild.ts. Prints what it finds on standard output, its progress on standard error. */
 import { setTimeout as delay } from 'node:timers/promises'
-import { openLog } from '../eventstore/open.ts'
-import type { EventStore } from '../eventstore/port.ts'
-import { openReadModel } from '../projections/open.ts'
-import { provenanceOf } from '../projections/provenance.ts'
-import type { ReadModel } from '../projections/read-model.ts'
+import { openLog } from '../../eventstore/open.ts'
+import type { EventStore } from '../../eventstore/port.ts'
+import { openReadModel } from '../../projections/open.ts'
+import { provenanceOf } from '../../projections/provenance.ts'
+import type { ReadModel } from '../../projections/read-model.ts'
 import {
   chooseGeneration,
   compareGenerations,
@@ -13,57 +13,41 @@ import {
   describe,
   type Progress,
   startFilling,
-} from '../projections/rebuild.ts'
-import { ConfigurationError } from '../runtime/configuration.ts'
-import { readArguments, runCommand } from '../runtime/process.ts'
-import { showProgress } from '../runtime/progress.ts'
+} from '../../projections/rebuild.ts'
+import { runCommand } from '../../runtime/process.ts'
+import { showProgress } from '../../runtime/progress.ts'
 
-const ACTIONS = ['verify', 'roll-back', 'drop', 'status'] as const
-const USAGE = '--verify, --roll-back, --drop, --status, or none of them with --accept-differences'
 /** Differences that are listed one by one. */
 const MOST_LISTED = 100
 
-await runCommand(async (configuration, signal) => {
-  const { READMODEL_URL } = configuration
-  const { values } = readArguments(
-    {
-      options: {
-        verify: { type: 'boolean', default: false },
-        'roll-back': { type: 'boolean', default: false },
-        drop: { type: 'boolean', default: false },
-        status: { type: 'boolean', default: false },
-        'accept-differences': { type: 'boolean', default: false },
-      },
-    },
-    USAGE,
-  )
-  const actions = ACTIONS.filter((action) => values[action])
-  if (actions.length > 1)
-    throw new ConfigurationError(`--${actions.join(' and --')} exclude each other; accepted: ${USAGE}.`)
-  const { eventStore } = await openLog(configuration, {
-    onDrop: (reason) => console.error(`${reason} It tries again.`),
-  })
-  const readModel = openReadModel(READMODEL_URL)
-  try {
-    switch (actions[0]) {
-      case 'verify':
-        return await verify(eventStore, readModel, signal)
-      case 'roll-back':
-        return await rollBack(eventStore, readModel, READMODEL_URL)
-      case 'drop':
-        return await drop(readModel)
-      case 'status':
-        return await status(readModel, READMODEL_URL)
-      default:
-        return await rebuild(eventStore, readModel, READMODEL_URL, signal, values['accept-differences'] === true)
-    }
-  } finally {
-    await readModel.close()
-    await eventStore.close()
-  }
-})
+export interface RebuildOptions {
+  readonly verify: boolean
+  readonly rollBack: boolean
+  readonly drop: boolean
+  readonly status: boolean
+  readonly acceptDifferences: boolean
+}
 
-async function rebuild(
+export const rebuild = (options: RebuildOptions): Promise<void> =>
+  runCommand(async (configuration, signal) => {
+    const { READMODEL_URL } = configuration
+    const { eventStore } = await openLog(configuration, {
+      onDrop: (reason) => console.error(`${reason} It tries again.`),
+    })
+    const readModel = openReadModel(READMODEL_URL)
+    try {
+      if (options.verify) return await verify(eventStore, readModel, signal)
+      if (options.rollBack) return await rollBack(eventStore, readModel, READMODEL_URL)
+      if (options.drop) return await drop(readModel)
+      if (options.status) return await status(readModel, READMODEL_URL)
+      return await fillAndSwitch(eventStore, readModel, READMODEL_URL, signal, options.acceptDifferences)
+    } finally {
+      await readModel.close()
+      await eventStore.close()
+    }
+  })
+
+async function fillAndSwitch(
   eventStore: EventStore,
   live: ReadModel,
   url: string,
@@ -146,7 +130,7 @@ async function list(
 }
 
 async function verify(eventStore: EventStore, readModel: ReadModel, signal: AbortSignal): Promise<number> {
-  const bar = showProgress('verifying', 'customers')
+  const bar = showProgress('verifying', 'documents')
   const report = ({ done, share, position }: Progress) => bar.report(done, share, position)
   let count = 0
   for await (const difference of compareWithLog(eventStore, readModel, report, signal)) {

@@ -1,0 +1,53 @@
+/** How the audit's commands write: in pieces, to standard output or to a file. */
+import { createWriteStream } from 'node:fs'
+import { AuditError } from '../error.ts'
+import type { AuditContext } from './context.ts'
+
+/** A value as a line of JSON Lines. */
+export const line = (value: object) => `${JSON.stringify(value)}\n`
+
+/** Texts in pieces of a size that is worth a write. */
+export function createOutput(write: AuditContext['write']) {
+  const PIECE = 64 * 1024
+  let texts: string[] = []
+  let length = 0
+  const flush = async () => {
+    const piece = texts.join('')
+    texts = []
+    length = 0
+    if (piece !== '') await write(piece)
+  }
+  return {
+    write(text: string): void | Promise<void> {
+      texts.push(text)
+      length += text.length
+      if (length >= PIECE) return flush()
+    },
+    end: flush,
+  }
+}
+
+/** A file that is its owner's alone: it may hold personal data. @throws AuditError at the first write where it can't be written */
+export function openFile(path: string) {
+  const stream = createWriteStream(path, { mode: 0o600 })
+  let failure: Error | undefined
+  let fail: (error: Error) => void = () => {}
+  const failed = new Promise<never>((_, reject) => {
+    fail = reject
+  })
+  failed.catch(() => {})
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    failure = new AuditError(`--output: ${JSON.stringify(path)} can't be written (${error.code}).`)
+    fail(failure)
+  })
+  const done = (start: (callback: () => void) => unknown) =>
+    Promise.race([failed, new Promise<void>((resolve) => start(resolve))])
+  return {
+    write: (piece: string) => done((callback) => stream.write(piece, (error) => error ?? callback())),
+    close: () => done((callback) => stream.end(callback)),
+  }
+}
+
+/** How far a walk over the log is, 0 to 1. */
+export const share = (position: bigint, end: bigint | undefined) =>
+  end ? Math.min(1, Number(position) / Number(end)) : 0

@@ -1,0 +1,213 @@
+/** The commands of the audit: what happened, what is held of a person, and whether the log is whole. */
+import { Option } from 'commander'
+import type { AuditContext } from '../../audit/commands/context.ts'
+import { ACCEPTED_MOMENTS, ACCEPTED_TIMES, parseMoment, parseTime } from '../../audit/moments.ts'
+import { type CliCommand, checked, NAME, repeated } from './command.ts'
+
+/** Gives work the place where it is done, and ends with its exit code. */
+export type RunAudit = (work: (context: AuditContext) => Promise<number>) => Promise<void>
+
+const runAsProcess: RunAudit = async (work) => (await import('../commands/audit.ts')).runAudit(work)
+
+const LOG = ['EVENTSTORE_URL', 'KEYS_URL', 'DATA_DIR', 'EMAIL_HASH_KEY', 'MASTER_KEY']
+const STORED_LOG = ['EVENTSTORE_URL', 'DATA_DIR', 'AUDIT_SIGNING_KEY']
+const STOPPED = { 130: 'stopped before the end' }
+
+/** Adds the command `audit` with all of its own. @param run where they work; default: on the configured log */
+export function addAudit(program: CliCommand, run: RunAudit = runAsProcess): void {
+  program.commandsGroup('Audit:')
+  const audit = program
+    .command('audit')
+    .summary('shows what happened, erases persons, proves that the log is whole')
+    .description(
+      'Reads the log for auditors: what happened, what is held of a person, and whether anything was altered. Personal data is masked unless it is revealed, which is recorded.',
+    )
+    .withDetails({
+      examples: {
+        [`${NAME} audit history ann@example.com`]: 'what happened to a customer',
+        [`${NAME} audit find --field city --since 2026-11-01`]: 'who changed a city',
+        [`${NAME} audit verify`]: 'whether the log is whole',
+      },
+      exitCodes: { 1: 'failed, nothing is known of the customer, or a fault was found', ...STOPPED },
+      variables: [...LOG, 'AUDIT_SIGNING_KEY'],
+    })
+  addReading(audit, run)
+  addPersons(audit, run)
+  addProofs(audit)
+}
+
+function addReading(audit: CliCommand, run: RunAudit): void {
+  audit.commandsGroup('What happened:')
+  show(audit.command('history'))
+    .description('Shows what happened to a customer: who, when, by which request, old and new values.')
+    .argument('<customer>', 'a number or an e-mail address')
+    .withDetails({ examples: { [`${NAME} audit history 1`]: '', [`${NAME} audit history 1 --json`]: '' }, ...ofLog })
+    .action(async (customer, options) => {
+      await run(async (context) =>
+        (await import('../../audit/commands/history.ts')).history(context, customer, options),
+      )
+    })
+  show(audit.command('state'))
+    .description('Shows a customer as of a moment.')
+    .argument('<customer>', 'a number or an e-mail address')
+    .addOption(moment('--at <moment>', 'as of when').makeOptionMandatory())
+    .withDetails({ examples: { [`${NAME} audit state 1 --at 2026-11-24T22:02:36`]: '' }, ...ofLog })
+    .action(async (customer, options) => {
+      await run(async (context) => (await import('../../audit/commands/state.ts')).state(context, customer, options))
+    })
+  show(audit.command('diff'))
+    .description('Shows what changed of a customer between two moments.')
+    .argument('<customer>', 'a number or an e-mail address')
+    .addOption(moment('--from <moment>', 'since when').makeOptionMandatory())
+    .addOption(moment('--to <moment>', 'until when; default: now'))
+    .withDetails({ examples: { [`${NAME} audit diff 1 --from 3`]: 'from revision 3 to now' }, ...ofLog })
+    .action(async (customer, options) => {
+      await run(async (context) => (await import('../../audit/commands/state.ts')).diff(context, customer, options))
+    })
+  show(audit.command('find'))
+    .description('Finds events of the whole log. Options may be repeated; each kind of them has to fit.')
+    .option('--actor <actor>', 'who did it, such as customer:1 or operator:*', repeated)
+    .option('--type <type>', 'the type of event, such as CustomerLocked', repeated)
+    .option('--field <field>', 'a field that was touched, such as city or addresses.city', repeated)
+    .addOption(time('--since <time>', 'written then or later'))
+    .addOption(time('--until <time>', 'written then or earlier'))
+    .withDetails({
+      examples: {
+        [`${NAME} audit find --field city --since 2026-11-01`]: 'who changed a city',
+        [`${NAME} audit find --actor 'operator:*'`]: 'what operators did',
+      },
+      ...ofLog,
+    })
+    .action(async (options) => {
+      await run(async (context) => (await import('../../audit/commands/find.ts')).find(context, options))
+    })
+  show(audit.command('export'))
+    .description("Writes all events, or one customer's.")
+    .argument('[customer]', 'a number or an e-mail address; default: the whole log')
+    .addOption(
+      new Option('--format <format>', 'jsonl: a JSON object in each line (default), or csv').choices(['jsonl', 'csv']),
+    )
+    .option('--output <file>', 'a file for it; default: standard output')
+    .withDetails({ examples: { [`${NAME} audit export --format csv --output log.csv`]: '' }, ...ofLog })
+    .action(async (customer, options) => {
+      await run(async (context) =>
+        (await import('../../audit/commands/export.ts')).exportEvents(context, customer, options),
+      )
+    })
+}
+
+const ofLog = {
+  exitCodes: { 1: 'failed, or nothing is known of the customer', ...STOPPED },
+  variables: LOG,
+}
+
+function addPersons(audit: CliCommand, run: RunAudit): void {
+  audit.commandsGroup('Rights of persons:')
+  audit
+    .command('subject')
+    .description('Writes all that is held of one person as one JSON file, in clear. That is recorded.')
+    .argument('<customer>', 'a number or an e-mail address')
+    .option('--output <file>', 'the file, or - for standard output; default: customer-NUMBER.json')
+    .option('--reason <text>', 'recorded with it; default: request for access')
+    .withDetails({ examples: { [`${NAME} audit subject ann@example.com --output ann.json`]: '' }, ...ofLog })
+    .action(async (customer, options) => {
+      await run(async (context) =>
+        (await import('../../audit/commands/subject.ts')).subject(context, customer, options),
+      )
+    })
+  audit
+    .command('erase')
+    .description('Erases a person for good. The log stays whole.')
+    .argument('<customer>', 'a number or an e-mail address')
+    .requiredOption('--reason <text>', 'recorded with the deletion', aReason)
+    .option('--yes', 'do not ask; needed without a terminal', false)
+    .option('--json', 'the outcome as one JSON object', false)
+    .withDetails({
+      examples: { [`${NAME} audit erase ann@example.com --reason 'ticket 7' --yes`]: '' },
+      exitCodes: {
+        1: 'failed, nothing is known of the person, it was not confirmed, or events from before there was encryption keep personal data',
+      },
+      variables: [...LOG, 'READMODEL_URL'],
+    })
+    .action(async (customer, options) => {
+      await run(async (context) => (await import('../../audit/commands/erase.ts')).erase(context, customer, options))
+    })
+}
+
+function addProofs(audit: CliCommand): void {
+  const load = () => import('../commands/proof.ts')
+  const found = { 1: 'failed, or a fault was found', ...STOPPED }
+  audit.commandsGroup('Proofs:')
+  audit
+    .command('verify')
+    .description('Walks the log and tells whether anything in it was altered, removed, inserted or moved.')
+    .option(
+      '--key <file>',
+      'a public key (PEM) that is trusted; may be repeated. Default: that of AUDIT_SIGNING_KEY',
+      repeated,
+    )
+    .option('--json', 'the outcome as one JSON object', false)
+    .withDetails({ examples: { [`${NAME} audit verify`]: '' }, exitCodes: found, variables: STORED_LOG })
+    .action(async (options) => (await load()).verify(options))
+  audit
+    .command('prove')
+    .description('Prints the proof that an event is in the log, as JSON.')
+    .argument('<event>', "an event's id, CUSTOMER:REVISION or STREAM:REVISION")
+    .option('--content', 'puts the event itself in it', false)
+    .option('--key <file>', 'a public key (PEM) that is trusted. Default: that of AUDIT_SIGNING_KEY')
+    .withDetails({
+      examples: { [`${NAME} audit prove 7:3 > proof.json`]: 'revision 3 of customer 7' },
+      variables: STORED_LOG,
+    })
+    .action(async (event, options) => (await load()).prove(event, options))
+  audit
+    .command('check')
+    .description('Checks a proof, with nothing but the file and the key.')
+    .argument('<file>', 'the proof')
+    .requiredOption('--key <file>', 'the public key (PEM) that is trusted')
+    .option('--json', 'the outcome as one JSON object', false)
+    .withDetails({
+      examples: { [`${NAME} audit check proof.json --key public.pem`]: '' },
+      exitCodes: { 0: 'the proof holds', 1: 'it does not hold, or can not be read' },
+    })
+    .action(async (file, options) => (await load()).check(file, options))
+  audit
+    .command('checkpoint')
+    .description('Signs a checkpoint of the log now.')
+    .option('--json', 'the checkpoint as one JSON object', false)
+    .withDetails({ examples: { [`${NAME} audit checkpoint`]: '' }, exitCodes: STOPPED, variables: STORED_LOG })
+    .action(async (options) => (await load()).checkpoint(options))
+  audit
+    .command('key')
+    .description('Prints the public key that checks the checkpoints.')
+    .option('--json', 'as one JSON object', false)
+    .withDetails({ examples: { [`${NAME} audit key > public.pem`]: '' }, variables: STORED_LOG })
+    .action(async (options) => (await load()).key(options))
+}
+
+/** The options of every command that shows data. */
+function show(command: CliCommand): CliCommand {
+  return command
+    .option('--json', 'one JSON object in each line', false)
+    .option('--reveal', 'shows personal data, which is masked otherwise; that is recorded', false)
+    .option('--reason <text>', 'why it is revealed; recorded with it', aReason)
+    .hook('preAction', () => {
+      const { reveal, reason } = command.opts<{ reveal: boolean; reason?: string }>()
+      if (reveal && reason === undefined) {
+        command.error('error: --reveal needs --reason <text>: it is recorded with what is shown')
+      }
+      if (!reveal && reason !== undefined) command.error('error: --reason goes with --reveal')
+    })
+}
+
+const aReason = checked((text) => text.trim() || undefined, 'a text')
+
+const moment = (flags: string, description: string) =>
+  new Option(flags, `${description}: a revision or a time (UTC without an offset)`).argParser(
+    checked(parseMoment, ACCEPTED_MOMENTS),
+  )
+
+const time = (flags: string, description: string) =>
+  new Option(flags, `${description}: a date or a time (UTC without an offset)`).argParser(
+    checked(parseTime, ACCEPTED_TIMES),
+  )

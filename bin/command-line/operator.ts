@@ -1,0 +1,225 @@
+/** The commands of operators, beside the audit. */
+import { Argument, Option } from 'commander'
+import { type CliCommand, checked, NAME, refuseArguments, repeated } from './command.ts'
+
+const LOG = ['EVENTSTORE_URL', 'KEYS_URL', 'DATA_DIR', 'MASTER_KEY']
+const STOPPED = { 130: 'stopped; the same command goes on from there' }
+
+export function addOperatorCommands(program: CliCommand): void {
+  program.commandsGroup('Operation:')
+  addConfig(program)
+  addRebuild(program)
+  addParked(program)
+  addImport(program)
+  addToken(program)
+  addKeys(program)
+  addSecrets(program)
+}
+
+function addConfig(program: CliCommand): void {
+  program
+    .command('config')
+    .summary('shows every setting, where it comes from and what is wrong with it')
+    .description(
+      'Shows every environment variable: its value (secrets are hidden), where it comes from and what is wrong with it. Starts nothing and connects to nothing.',
+    )
+    .option('--json', 'as one JSON object', false)
+    .addOption(
+      new Option('--for <process>', 'the process whose keys have to be there')
+        .choices(['start', 'gateway', 'subgraph', 'projections', 'mail'])
+        .default('start'),
+    )
+    .withDetails({
+      examples: {
+        [`${NAME} config`]: 'the settings of this environment',
+        [`NODE_ENV=production ${NAME} config --json`]: 'as a program reads it',
+      },
+      exitCodes: { 1: 'something is wrong' },
+    })
+    .action(async (options) => (await import('../commands/config.ts')).config(options))
+}
+
+/** One of several things that a command can do. */
+const action = (flag: string, description: string, ...others: string[]) =>
+  new Option(flag, description).default(false).conflicts([...others, 'acceptDifferences'])
+
+function addRebuild(program: CliCommand): void {
+  program
+    .command('rebuild')
+    .summary('fills the read model anew, compares it and switches to it')
+    .description(
+      'Fills a new generation of the read model from the log, compares it with the live one and switches to it. The service goes on meanwhile.',
+    )
+    .option('--accept-differences', 'switches even where documents differ', false)
+    .addOption(action('--verify', 'only compares the live documents with the log', 'rollBack', 'drop', 'status'))
+    .addOption(action('--roll-back', 'goes back to the generation before', 'verify', 'drop', 'status'))
+    .addOption(action('--drop', 'forgets all generations that are not live', 'verify', 'rollBack', 'status'))
+    .addOption(action('--status', 'shows the generations', 'verify', 'rollBack', 'drop'))
+    .withDetails({
+      examples: {
+        [`${NAME} rebuild`]: 'the whole of it',
+        [`${NAME} rebuild --verify`]: 'whether the documents are those of the log',
+        [`${NAME} rebuild --drop`]: 'frees what older generations take',
+      },
+      exitCodes: { 1: 'failed, or documents differ', ...STOPPED },
+      variables: [...LOG, 'READMODEL_URL'],
+    })
+    .action(async (options) => (await import('../commands/rebuild.ts')).rebuild(options))
+}
+
+const customerArgument = (name: '<customer>' | '[customer]') =>
+  new Argument(name, "a customer's number").argParser(
+    checked((text) => (/^[1-9]\d*$/.test(text) ? text : undefined), "a customer's number"),
+  )
+
+function addParked(program: CliCommand): void {
+  const load = () => import('../commands/parked.ts')
+  const variables = [...LOG, 'READMODEL_URL']
+  const parked = program
+    .command('parked')
+    .summary('lists, shows, replays or drops events that can not be applied')
+    .description('The events that the projection could not apply. Without a command it lists them.')
+    .withDetails({ examples: { [`${NAME} parked`]: 'lists them' }, variables })
+  parked
+    .command('list', { isDefault: true })
+    .description('Lists the parked events.')
+    .withDetails({ examples: { [`${NAME} parked list`]: 'one line each' }, variables })
+    .allowExcessArguments()
+    .action(async (_options, command) => {
+      refuseArguments(command)
+      await (await load()).list()
+    })
+  parked
+    .command('show')
+    .description("Shows a customer's parked event and what can be done.")
+    .addArgument(customerArgument('<customer>'))
+    .withDetails({
+      examples: { [`${NAME} parked show 42`]: 'the event and its error' },
+      exitCodes: { 1: 'failed, or the customer has no parked event' },
+      variables,
+    })
+    .action(async (customer) => (await load()).show(customer))
+  parked
+    .command('replay')
+    .description('Applies parked events again, once a release can.')
+    .addArgument(customerArgument('[customer]'))
+    .option('--all', 'of all customers', false)
+    .withDetails({
+      examples: { [`${NAME} parked replay 42`]: 'of one customer', [`${NAME} parked replay --all`]: 'of all' },
+      exitCodes: { 1: 'failed, or an event is still parked' },
+      variables,
+    })
+    .action(async (customer, options, command) => {
+      if ((customer === undefined) !== options.all) command.error('error: accepted: a customer, or --all')
+      await (await load()).replay(customer)
+    })
+  parked
+    .command('drop')
+    .description('Goes on without a parked event. The decision and its reason become an event of the log.')
+    .addArgument(customerArgument('<customer>'))
+    .requiredOption('--reason <text>', 'recorded with the decision', checked(nonBlank, 'a text'))
+    .withDetails({
+      examples: { [`${NAME} parked drop 42 --reason 'written by a release that was withdrawn'`]: '' },
+      exitCodes: { 1: 'failed, or another event is parked now' },
+      variables,
+    })
+    .action(async (customer, options) => (await load()).drop(customer, options))
+}
+
+function addImport(program: CliCommand): void {
+  program
+    .command('import')
+    .summary("moves customers in from Magento's export files")
+    .description("Moves customers in from Magento's export files. Run again, it goes on where it was.")
+    .argument('[customers]', 'the file of customers (CSV)')
+    .argument('[addresses]', 'the file of addresses (CSV)')
+    .option('--addresses <file>', 'the file of addresses, without one of customers')
+    .option('--encoding <name>', 'of the files; default: found out')
+    .option('--rejected <file>', 'where what is rejected goes; default: beside the first file')
+    .option('--timezone <zone>', 'of times without one', checked(timeZone, 'UTC, Europe/Berlin and so on'), 'UTC')
+    .option('--dry-run', 'only checks', false)
+    .withDetails({
+      examples: {
+        [`${NAME} import customers.csv addresses.csv --dry-run`]: 'what would be done',
+        [`${NAME} import customers.csv addresses.csv`]: '',
+      },
+      exitCodes: { 1: 'failed, or rows were rejected', ...STOPPED },
+      variables: [...LOG, 'EMAIL_HASH_KEY', 'STORE_CONFIG'],
+    })
+    .action(async (customers, addresses, options, command) => {
+      if ((customers ?? addresses ?? options.addresses) === undefined) command.missingArgument('customers')
+      await (await import('../commands/import.ts')).importCustomers(customers, addresses, options)
+    })
+}
+
+function addToken(program: CliCommand): void {
+  program
+    .command('token')
+    .summary('signs a token for a service')
+    .description('Signs a token for a service and prints it. That it was issued is recorded first.')
+    .requiredOption('--subject <name>', "the service's name, of letters, digits and . _ -")
+    .requiredOption('--scope <scope>', 'customers:read or customers:audit; may be repeated', repeated)
+    .option('--hours <number>', 'how long it holds, up to 720', '1')
+    .withDetails({
+      examples: { [`${NAME} token --scope customers:audit --subject back-office --hours 8`]: '' },
+      variables: ['EVENTSTORE_URL', 'DATA_DIR', 'TOKEN_SIGNING_KEY'],
+    })
+    .action(async (options) => (await import('../commands/token.ts')).token(options))
+}
+
+function addKeys(program: CliCommand): void {
+  const load = () => import('../commands/keys.ts')
+  const keys = program
+    .command('keys')
+    .summary("shows and rotates what encrypts customers' data")
+    .description('The keys of customers and what has wrapped them. Without a command it shows them.')
+    .withDetails({ examples: { [`${NAME} keys`]: 'which master keys have wrapped how many blocks' }, variables: LOG })
+  keys
+    .command('status', { isDefault: true })
+    .description('Shows which master keys have wrapped how many blocks of keys, and how many keys are destroyed.')
+    .withDetails({ examples: { [`${NAME} keys status`]: '' }, variables: LOG })
+    .allowExcessArguments()
+    .action(async (_options, command) => {
+      refuseArguments(command)
+      await (await load()).status()
+    })
+  keys
+    .command('rotate')
+    .description('Wraps all keys with MASTER_KEY. No event of the log is rewritten.')
+    .withDetails({ examples: { [`${NAME} keys rotate`]: '' }, variables: [...LOG, 'MASTER_KEY_PREVIOUS'] })
+    .action(async () => (await load()).rotate())
+  keys
+    .command('accept')
+    .description(
+      'Records that the token or audit key was changed on purpose: restart every instance with it. `store` gives up the customers whose keys an older backup of the key store lacks.',
+    )
+    .addArgument(new Argument('<key>', 'which one').choices(['token', 'audit', 'store']))
+    .withDetails({
+      examples: { [`${NAME} keys accept token`]: 'everybody signs in anew' },
+      variables: [...LOG, 'TOKEN_SIGNING_KEY', 'AUDIT_SIGNING_KEY'],
+    })
+    .action(async (key) => {
+      const { accept, acceptStore } = await load()
+      await (key === 'store' ? acceptStore() : accept(key))
+    })
+}
+
+function addSecrets(program: CliCommand): void {
+  program
+    .command('secrets')
+    .summary('makes the secrets of a new service')
+    .description('Makes the secrets that docker-compose.yml reads, in ./secrets. One that is there is left as it is.')
+    .withDetails({ examples: { [`${NAME} secrets`]: 'once for a new service' } })
+    .action(async () => (await import('../commands/secrets.ts')).secrets())
+}
+
+const nonBlank = (text: string) => (text.trim() === '' ? undefined : text)
+
+function timeZone(text: string): string | undefined {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: text })
+    return text
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * Where the audit's commands work: on the configured log. What is found is on standard output, progress and notes on
+ * standard error.
+ */
+import { once } from 'node:events'
+import { userInfo } from 'node:os'
+import { createInterface } from 'node:readline/promises'
+import type { AuditContext } from '../../audit/commands/context.ts'
+import { checkKeys } from '../../eventstore/key-fingerprints.ts'
+import { openLog } from '../../eventstore/open.ts'
+import type { EventStore } from '../../eventstore/port.ts'
+import { patientWith } from '../../eventstore/retry.ts'
+import { openReadModel } from '../../projections/open.ts'
+import { runCommand } from '../../runtime/process.ts'
+import { showProgress } from '../../runtime/progress.ts'
+import { findKey, loadEmailHashKey } from '../../runtime/service-keys.ts'
+import { loadStore } from '../../schema/store.ts'
+
+/** Does the work and ends the process with its exit code. */
+export function runAudit(work: (context: AuditContext) => Promise<number>): Promise<void> {
+  // Whoever reads the output has seen enough (`| head`).
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
+  return runCommand(async (configuration, signal) => {
+    let eventStore: EventStore | undefined
+    try {
+      return await work({
+        openEventStore: async () => {
+          if (eventStore === undefined) {
+            const onOutage = (reason: string) => console.error(`${reason} Waiting for it.`)
+            const wrap = patientWith(configuration.EVENTSTORE_URL, { signal, onOutage })
+            eventStore = (await openLog(configuration, {}, wrap)).eventStore
+            await checkKeys(eventStore, { emailHashKey: findKey(configuration, 'EMAIL_HASH_KEY') }, { record: false })
+          }
+          return eventStore
+        },
+        emailHashKey: () => loadEmailHashKey(configuration),
+        accessRetentionDays: () => loadStore(configuration.STORE_CONFIG).audit.retentionDays,
+        openReadModel: () => openReadModel(configuration.READMODEL_URL),
+        confirm,
+        operator: userInfo().username,
+        async write(text) {
+          if (!process.stdout.write(text)) await once(process.stdout, 'drain')
+        },
+        note: console.error,
+        progress: showProgress,
+        styled: process.stdout.isTTY,
+        signal,
+      })
+    } finally {
+      await eventStore?.close()
+    }
+  })
+}
+
+/** undefined where there is no terminal: nobody can be asked. */
+async function confirm(question: string): Promise<boolean | undefined> {
+  if (!process.stdin.isTTY) return undefined
+  const terminal = createInterface({ input: process.stdin, output: process.stderr })
+  try {
+    return /^y(es)?$/i.test((await terminal.question(`${question} (y/N) `)).trim())
+  } finally {
+    terminal.close()
+  }
+}

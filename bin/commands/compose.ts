@@ -1,0 +1,27 @@
+/** `customers compose`: composes subgraph schemas into a supergraph. */
+import { renameSync, writeFileSync } from 'node:fs'
+import { composeSupergraph } from '../../gateway/planning/compose.ts'
+
+/** @param output default: the configuration's path with .graphql for .yaml */
+export async function compose(config: string, output = config.replace(/\.ya?ml$/, '.graphql')): Promise<void> {
+  const result = await composeSupergraph(config)
+  if (result.supergraph === undefined) {
+    for (const error of result.errors) console.error(error)
+    console.error(`\n${config} does not compose: ${result.errors.length} error(s). ${output} was not touched.`)
+    process.exitCode = 1
+  } else if (output === config) {
+    console.error(`${output}: the output would replace the configuration; name another file.`)
+    process.exitCode = 1
+  } else {
+    for (const hint of result.hints) console.error(hint)
+    write(output, result.supergraph)
+    console.log(`${config} -> ${output}`)
+  }
+}
+
+/** Replaces the file in one step, so that a gateway that watches it never reads half of it. */
+function write(path: string, text: string): void {
+  const temporary = `${path}.${process.pid}.tmp`
+  writeFileSync(temporary, text)
+  renameSync(temporary, path)
+}

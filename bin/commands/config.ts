@@ -1,0 +1,215 @@
+/** `customers config`: every setting, where it comes from, and what is wrong. Nothing is started, opened or written. */
+import { existsSync, readFileSync } from 'node:fs'
+import { readAuditKey } from '../../audit/proof/signing-key.ts'
+import { loadMasterKeys } from '../../eventstore/encryption/master-key.ts'
+import { isKurrentDbUrl, parseKurrentDbUrl } from '../../eventstore/kurrentdb/url.ts'
+import { loadGatewayConfiguration } from '../../gateway/configuration.ts'
+import { createPersistedQueries } from '../../gateway/http/persisted-queries.ts'
+import { gatewayOptions } from '../../gateway/options.ts'
+import { loadSupergraph } from '../../gateway/planning/supergraph.ts'
+import { parseRedisUrl } from '../../projections/redis/url.ts'
+import {
+  type Configuration,
+  ConfigurationError,
+  isEmbedded,
+  loadConfiguration,
+  readVariable,
+  type Variable,
+} from '../../runtime/configuration.ts'
+import { KEY_VARIABLES, type KeyVariable, keyFile, loadKey, readSigningKey } from '../../runtime/service-keys.ts'
+import { loadStore } from '../../schema/store.ts'
+import { START_DEFAULTS, SUBGRAPH_URL, strangeNames, VARIABLES } from '../environment.ts'
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+/** Which keys a process can't do without. Without the audit key no checkpoints are signed. */
+const NEEDED: Readonly<Record<string, readonly KeyVariable[]>> = {
+  start: ['TOKEN_SIGNING_KEY', 'EMAIL_HASH_KEY', 'MASTER_KEY'],
+  subgraph: ['TOKEN_SIGNING_KEY', 'EMAIL_HASH_KEY', 'MASTER_KEY'],
+  projections: ['MASTER_KEY'],
+  mail: ['EMAIL_HASH_KEY', 'MASTER_KEY'],
+  gateway: [],
+}
+
+/** One variable as it is. */
+interface Row {
+  readonly name: string
+  /** Secrets are hidden; null: not set. */
+  readonly value: string | null
+  readonly source: string
+  readonly problem?: string
+}
+
+/** Prints the settings. The exit code is 1 where something is wrong. @param options.for a process of {@link NEEDED} */
+export function config(options: { readonly json: boolean; readonly for: string }): void {
+  const rows = settings(process.env, options.for)
+  const problems = rows.flatMap(({ problem }) => problem ?? [])
+  if (options.json) console.log(JSON.stringify({ ok: problems.length === 0, variables: rows }, null, 2))
+  else print(rows, problems)
+  process.exitCode = problems.length === 0 ? 0 : 1
+}
+
+function print(rows: readonly Row[], problems: readonly string[]): void {
+  const widest = Math.max(...rows.map(({ name }) => name.length))
+  for (const { name, value, source, problem } of rows) {
+    console.log(`${problem === undefined ? ' ' : '!'} ${name.padEnd(widest)}  ${value ?? '-'}  (${source})`)
+  }
+  console.log('')
+  for (const problem of problems) console.log(`error: ${problem}`)
+  console.log(problems.length === 0 ? 'Nothing is wrong.' : `${problems.length} wrong.`)
+}
+
+/** Every variable of every process, those of subgraphs, and names that are nearly one of ours. */
+function settings(env: Environment, process: string): Row[] {
+  const subgraphUrls = Object.keys(env).filter((name) => SUBGRAPH_URL.test(name) && env[name])
+  const first = [
+    ...Object.entries(VARIABLES).map(([name, variable]) => rowOf(name, variable, env)),
+    ...subgraphUrls.map((name) => ({
+      name,
+      value: shownUrl(env[name] ?? ''),
+      source: 'environment',
+      ...attempt(() => loadGatewayConfiguration({ [name]: env[name] })),
+    })),
+  ]
+  const wrong = new Set(first.filter(({ problem }) => problem !== undefined).map(({ name }) => name))
+  // What is wrong by itself is told once; the rest is looked at as if it was not set.
+  const right = Object.fromEntries(Object.entries(env).filter(([name]) => !wrong.has(name.replace(/_FILE$/, ''))))
+  const configuration = loadConfiguration(process === 'start' ? { ...START_DEFAULTS, ...right } : right)
+  const found = new Map<string, string>()
+  for (const [name, check] of checks(configuration, right, process)) {
+    const { problem } = attempt(check)
+    if (problem !== undefined) found.set(problem.match(/^SUBGRAPH_URL_\w+|^[A-Z_]+(?=:)/)?.[0] ?? name, problem)
+  }
+  const rows = first.map((row) => {
+    const problem = row.problem ?? found.get(row.name)
+    return { ...withDerived(row, configuration), ...(problem !== undefined && { problem }) }
+  })
+  const strange = [...strangeNames(env)].map(({ name, problem }) => ({
+    name,
+    value: '(not read)',
+    source: 'environment',
+    problem,
+  }))
+  return [...rows, ...strange]
+}
+
+function rowOf(name: string, variable: Variable, env: Environment): Row {
+  try {
+    const { value, source } = readVariable(name, variable, env)
+    const from = source === 'file' ? `file ${env[`${name}_FILE`]}` : source
+    return { name, value: shown(name, value, variable), source: from }
+  } catch (error) {
+    const isInFile = variable.secret && env[`${name}_FILE`]
+    const value = variable.secret ? '(hidden)' : (env[name] ?? null)
+    return { name, value, source: isInFile ? `file ${isInFile}` : 'environment', problem: messageOf(error) }
+  }
+}
+
+function shown(name: string, value: unknown, { secret }: Variable): string | null {
+  if (value === undefined) return null
+  if (secret) return /_(URL|ENDPOINT)$/.test(name) ? shownUrl(String(value)) : '(hidden)'
+  return Array.isArray(value) ? value.join(',') || 'none' : String(value)
+}
+
+/** A file's path whole; of a server what kind it is and where: the rest may hold a password or a token. */
+function shownUrl(url: string): string {
+  if (url.startsWith('sqlite:')) return url
+  const [, scheme = '', host = '', rest = ''] = /^([a-z+-]+:\/\/)(?:.*@)?([^/?#]*)(.*)$/i.exec(url) ?? []
+  return scheme === '' ? '(hidden)' : `${scheme}${host}${rest.length > 1 ? '/…' : ''}`
+}
+
+/** Values that follow from others, and keys in files of the data folder. */
+function withDerived(row: Row, configuration: Configuration): Row {
+  const { name, value, source } = row
+  if (source !== 'default') return row
+  if (name === 'EVENTSTORE_URL' || name === 'READMODEL_URL') {
+    const url = configuration[name]
+    return url === ''
+      ? { ...row, value: '', source: 'environment' }
+      : { ...row, value: url, source: 'default, in DATA_DIR' }
+  }
+  if (name === 'LOG_LEVEL') return { ...row, value: configuration.LOG_LEVEL }
+  const variable = KEY_VARIABLES.find((each) => each === name)
+  if (variable === undefined || value !== null || configuration.EVENTSTORE_URL === '' || !isEmbedded(configuration)) {
+    return row
+  }
+  const path = keyFile(configuration, variable)
+  return existsSync(path)
+    ? { ...row, value: '(hidden)', source: `generated file ${path}` }
+    : { ...row, source: `default: ${path}, which npm start makes in a new data folder` }
+}
+
+/** What can be wrong between settings, or in the files that they name; each with the variable that it is about. */
+function* checks(
+  configuration: Configuration,
+  env: Environment,
+  process: string,
+): Generator<readonly [string, () => unknown]> {
+  const { EVENTSTORE_URL, READMODEL_URL, KEYS_URL, SUPERGRAPH = 'schema/supergraph.graphql' } = configuration
+  const gateway = loadGatewayConfiguration(env)
+  yield ['EVENTSTORE_URL', () => isEmbedded(configuration)]
+  for (const [name, url] of Object.entries({ EVENTSTORE_URL, KEYS_URL })) {
+    if (url !== undefined && isKurrentDbUrl(url)) yield [name, () => named(name, () => parseKurrentDbUrl(url))]
+  }
+  if (process !== 'gateway' && process !== 'mail' && !READMODEL_URL.startsWith('sqlite:')) {
+    yield ['READMODEL_URL', () => parseRedisUrl(READMODEL_URL)]
+  }
+  yield ['STORE_CONFIG', () => loadStore(configuration.STORE_CONFIG)]
+  if (configuration.SUPERGRAPH !== undefined) {
+    yield ['SUPERGRAPH', () => named('SUPERGRAPH', () => loadSupergraph(readFileSync(SUPERGRAPH, 'utf8')))]
+  }
+  yield [
+    'PERSISTED_QUERIES_MANIFEST',
+    () => {
+      const { persistedQueries = { mode: 'apq' } } = gatewayOptions(configuration, gateway)
+      createPersistedQueries({ ...persistedQueries, maxEntries: 1 })
+    },
+  ]
+  if (EVENTSTORE_URL !== '') yield* keyChecks(configuration, process)
+}
+
+function* keyChecks(configuration: Configuration, process: string): Generator<readonly [string, () => unknown]> {
+  const { KMS_PLUGIN } = configuration
+  const path = configuration.EVENTSTORE_URL.slice('sqlite:'.length)
+  const hasKeyFile = KEY_VARIABLES.some((name) => existsSync(keyFile(configuration, name)))
+  const isNew = process === 'start' && isEmbedded(configuration) && !existsSync(path) && !hasKeyFile
+  const read: Partial<Record<KeyVariable, (key: string) => unknown>> = {
+    TOKEN_SIGNING_KEY: (key) => readSigningKey(key, 'TOKEN_SIGNING_KEY'),
+    AUDIT_SIGNING_KEY: readAuditKey,
+    // A plug-in is not loaded: it may connect to its key management system.
+    MASTER_KEY: () => loadMasterKeys({ ...configuration, KMS_PLUGIN: undefined }),
+  }
+  for (const name of KEY_VARIABLES) {
+    const isThere =
+      configuration[name] !== undefined || (isEmbedded(configuration) && existsSync(keyFile(configuration, name)))
+    const isNeeded = (NEEDED[process] ?? []).includes(name) && !(name === 'MASTER_KEY' && KMS_PLUGIN !== undefined)
+    if (!isThere && (isNew || !isNeeded)) continue
+    yield [
+      name,
+      () => {
+        const key = loadKey(configuration, name)
+        read[name]?.(key)
+      },
+    ]
+  }
+}
+
+function attempt(check: () => unknown): { readonly problem?: string } {
+  try {
+    check()
+    return {}
+  } catch (error) {
+    return { problem: messageOf(error) }
+  }
+}
+
+/** A fault that does not name its variable gets it. */
+function named(name: string, check: () => unknown): void {
+  try {
+    check()
+  } catch (error) {
+    throw new ConfigurationError(`${name} can't be used: ${messageOf(error)}`)
+  }
+}
+
+const messageOf = (error: unknown) => (error as Error).message.split('\n')[0] ?? ''

@@ -1,0 +1,29 @@
+/** The gateway as a process of its own: `customers gateway`. */
+
+import { loadGatewayConfiguration } from '../../gateway/configuration.ts'
+import { createMetrics } from '../../gateway/metrics.ts'
+import { startMetrics } from '../../gateway/metrics-server.ts'
+import { gatewayOptions } from '../../gateway/options.ts'
+import { buildGateway } from '../../gateway/server.ts'
+import { listen, runProcess } from '../../runtime/process.ts'
+import { startTracing } from '../../runtime/tracing.ts'
+
+export const gateway = (): Promise<void> =>
+  runProcess(async (configuration) => {
+    const variables = loadGatewayConfiguration(process.env)
+    const tracing = await startTracing(configuration, 'gateway')
+    const metrics = createMetrics()
+    const app = await buildGateway({ ...gatewayOptions(configuration, variables), metrics })
+    await listen(app, { port: configuration.GATEWAY_PORT, host: configuration.HOST }, 'GATEWAY_PORT')
+    const metricsServer = await startMetrics(metrics, {
+      port: variables.GATEWAY_METRICS_PORT,
+      host: configuration.HOST,
+    })
+    return {
+      async close() {
+        await app.close()
+        await metricsServer.close()
+        await tracing.close()
+      },
+    }
+  })

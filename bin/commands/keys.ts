@@ -1,0 +1,64 @@
+/** `customers keys`: what the key store holds, and the change to other keys. See customer-keys.ts. */
+import { loadMasterKeys } from '../../eventstore/encryption/master-key.ts'
+import { acceptKeys } from '../../eventstore/key-fingerprints.ts'
+import { type OpenedLog, openKeys, openLog } from '../../eventstore/open.ts'
+import type { Configuration } from '../../runtime/configuration.ts'
+import { runCommand } from '../../runtime/process.ts'
+import { showProgress } from '../../runtime/progress.ts'
+import { loadKey } from '../../runtime/service-keys.ts'
+
+export const status = (): Promise<void> =>
+  withLog(async ({ keys }, current) => {
+    const { blocks, destroyed } = await keys.status()
+    for (const [id, count] of blocks) {
+      console.log(`master key ${id}${id === current ? ' (the current one)' : ''}: ${count} blocks of keys`)
+    }
+    console.log(`${destroyed} keys destroyed`)
+  })
+
+export const rotate = (): Promise<void> =>
+  withLog(async ({ keys }, current) => {
+    const bar = showProgress('wrapping keys anew', 'blocks')
+    const { blocks, rewrapped } = await keys.rotate((done) => bar.report(done, undefined)).finally(() => bar.stop())
+    console.log(`${rewrapped} of ${blocks} blocks of keys are wrapped anew; all are by the master key ${current}.`)
+  })
+
+export const accept = (name: 'token' | 'audit'): Promise<void> =>
+  withLog(async ({ eventStore }, _, configuration) => {
+    const variable = name === 'token' ? 'TOKEN_SIGNING_KEY' : 'AUDIT_SIGNING_KEY'
+    const key = loadKey(configuration, variable)
+    await acceptKeys(eventStore, name === 'token' ? { tokenSigningKey: key } : { auditSigningKey: key })
+    console.log(`${variable} is the log's key from now on; start every instance anew with it.`)
+  })
+
+/** The key store is an older backup, and there is no newer one: the customers whose keys are missing are given up. */
+export const acceptStore = (): Promise<void> =>
+  runCommand(async (configuration) => {
+    const { stored, keys } = await openKeys(configuration)
+    try {
+      const count = await keys.giveUpMissing()
+      console.log(
+        count === 0
+          ? 'The key store lacks no keys of this log: nothing is given up.'
+          : `${count} blocks of keys were missing: their customers count as erased from now on. Run npm run rebuild -- --accept-differences, then start the service.`,
+      )
+      return 0
+    } finally {
+      await keys.close()
+      await stored.close()
+    }
+  })
+
+/** @param work takes the log and the id of the current master key */
+function withLog(work: (log: OpenedLog, current: string, configuration: Configuration) => Promise<void>) {
+  return runCommand(async (configuration) => {
+    const [current] = loadMasterKeys(configuration)
+    const log = await openLog(configuration)
+    try {
+      await work(log, current.id, configuration)
+      return 0
+    } finally {
+      await log.eventStore.close()
+    }
+  })
+}

@@ -1,0 +1,43 @@
+/** The mail worker as a process of its own: `customers mail`. */
+import type { FastifyBaseLogger } from 'fastify'
+import { collectDefaultMetrics, Registry } from 'prom-client'
+import { checkKeys, checkKeysAtStart } from '../../eventstore/key-fingerprints.ts'
+import { openLog } from '../../eventstore/open.ts'
+import { createMailMetrics } from '../../mail/metrics.ts'
+import { buildMailServer } from '../../mail/server.ts'
+import { type Mail, startMail } from '../../mail/start.ts'
+import type { MailStatus } from '../../mail/worker.ts'
+import { endProcess, listen, runProcess } from '../../runtime/process.ts'
+import { loadEmailHashKey } from '../../runtime/service-keys.ts'
+import { loadStore } from '../../schema/store.ts'
+
+export const mail = (): Promise<void> =>
+  runProcess(async (configuration) => {
+    const { MAIL_PORT: port, HOST: host, LOG_LEVEL: level } = configuration
+    const emailHashKey = loadEmailHashKey(configuration)
+    const store = loadStore(configuration.STORE_CONFIG)
+    let log: FastifyBaseLogger | undefined
+    const opened = await openLog(configuration, {
+      onDrop: (reason) => log?.warn({ reason }, 'subscription to the event store dropped; it resumes where it was'),
+      onResume: () => log?.info('subscription to the event store resumed'),
+    })
+    const { eventStore } = opened
+    await checkKeysAtStart(opened, () => checkKeys(eventStore, { emailHashKey }, { record: true }), endProcess)
+    const registry = new Registry()
+    collectDefaultMetrics({ register: registry })
+    let worker: Mail | undefined
+    const status = (): MailStatus => worker?.status() ?? { waiting: 0, lagSeconds: 0, isServerThere: true }
+    const observer = createMailMetrics(registry, status)
+    const app = buildMailServer({ eventStore, status, registry, logger: { level } })
+    log = app.log
+    await listen(app, { port, host }, 'MAIL_PORT')
+    worker = startMail({ configuration, eventStore, emailHashKey, store, log, observer })
+    log.info(`mails go to ${worker.description}`)
+    return {
+      async close() {
+        await app.close()
+        await worker?.close()
+        await eventStore.close()
+      },
+    }
+  })

@@ -1,0 +1,105 @@
+/** `customers parked`: the events that the projection could not apply. Listed, shown, replayed or dropped. */
+import { userInfo } from 'node:os'
+import { openLog } from '../../eventstore/open.ts'
+import type { EventStore } from '../../eventstore/port.ts'
+import { createApplier, type Failure } from '../../projections/apply.ts'
+import { absentCustomer } from '../../projections/customer.ts'
+import { customerStream } from '../../projections/fold.ts'
+import { openReadModel } from '../../projections/open.ts'
+import type { ParkedEvent, ReadModel } from '../../projections/read-model.ts'
+import { skipEvent } from '../../projections/skips.ts'
+import { runCommand } from '../../runtime/process.ts'
+
+export const list = (): Promise<void> =>
+  withParked(undefined, async (_stores, events) => {
+    for (const { customerId, revision, type, reason } of events) {
+      console.log(`customer ${customerId}\trevision ${revision}\t${type}\t${reason}`)
+    }
+    console.log(
+      events.length === 0 ? 'No event is parked.' : `${events.length} parked; npm run parked -- show CUSTOMER`,
+    )
+    return 0
+  })
+
+export const show = (customer: string): Promise<void> =>
+  withParked(customer, async (_stores, events) => {
+    for (const event of events) print(event)
+    return 0
+  })
+
+/** @param customer none: all */
+export const replay = (customer: string | undefined): Promise<void> =>
+  withParked(customer, async (stores, events) => {
+    if (events.length === 0) console.log('No event is parked.')
+    return applyAgain(stores, events)
+  })
+
+export const drop = (customer: string, { reason }: { readonly reason: string }): Promise<void> =>
+  withParked(customer, async (stores, events) => {
+    const actor = `operator:${userInfo().username}`
+    for (const { customerId, revision } of events) {
+      await skipEvent(stores.eventStore, { customerId, revision, reason: reason.trim(), actor })
+    }
+    return applyAgain(stores, events)
+  })
+
+interface Stores {
+  readonly eventStore: EventStore
+  readonly readModel: ReadModel
+}
+
+/** Works on the parked events: all, or a customer's. Where that customer has none, the exit code is 1. */
+function withParked(
+  customer: string | undefined,
+  work: (stores: Stores, events: readonly ParkedEvent[]) => Promise<number>,
+): Promise<void> {
+  return runCommand(async (configuration) => {
+    const { eventStore } = await openLog(configuration)
+    const readModel = openReadModel(configuration.READMODEL_URL)
+    try {
+      const parked = await readModel.parked()
+      const chosen = customer === undefined ? parked : parked.filter((event) => event.customerId === Number(customer))
+      if (customer !== undefined && chosen.length === 0) {
+        console.log(`Customer ${customer} has no parked event.`)
+        return 1
+      }
+      return await work({ eventStore, readModel }, chosen)
+    } finally {
+      await readModel.close()
+      await eventStore.close()
+    }
+  })
+}
+
+function print({ customerId, stream, revision, type, reason, at }: ParkedEvent): void {
+  console.log(`Customer   ${customerId}`)
+  console.log(`Event      ${revision}@${stream}${type === '' ? '' : `, ${type}`}`)
+  console.log(`Error      ${reason}`)
+  console.log(`Parked at  ${at}`)
+  console.log(`The document stays at revision ${revision - 1}; queries and commands of this customer fail until then.`)
+  console.log(`  npm run parked -- replay ${customerId}   once a release can apply it`)
+  console.log(`  npm run parked -- drop ${customerId} --reason "..."   to go on without it`)
+}
+
+/** Brings the customers' documents up to the ends of their streams. @returns 1 where one is stuck (again) */
+async function applyAgain({ eventStore, readModel }: Stores, events: readonly ParkedEvent[]): Promise<number> {
+  const failures: Failure[] = []
+  const applier = createApplier({ eventStore, readModel, onFailure: (failure) => failures.push(failure) })
+  for (const { customerId } of events) {
+    const [document] = await readModel.documents([customerId])
+    const from = (document ?? absentCustomer(customerId)).revision + 1
+    const rest = []
+    for await (const event of eventStore.readStream(customerStream(customerId), { from })) rest.push(event)
+    await applier.apply(rest)
+    const failure = failures.find(({ stream }) => stream === customerStream(customerId))
+    if (failure)
+      console.log(
+        `customer ${customerId}: still parked at revision ${failure.revision}: ${(failure.error as Error).message}`,
+      )
+    else {
+      await readModel.unpark(customerId)
+      console.log(`customer ${customerId}: replayed`)
+    }
+  }
+  return failures.length > 0 ? 1 : 0
+}

@@ -1,0 +1,71 @@
+/** The projection as a process of its own: `customers projections`. */
+import type { FastifyBaseLogger } from 'fastify'
+import { collectDefaultMetrics, Registry } from 'prom-client'
+import { startConfiguredCheckpoints } from '../../audit/proof/signed-checkpoints.ts'
+import { checkAuditKey, loadSigningKey } from '../../audit/proof/signing-key.ts'
+import { checkKeysAtStart } from '../../eventstore/key-fingerprints.ts'
+import { openLog } from '../../eventstore/open.ts'
+import { startGroupProjection } from '../../projections/group.ts'
+import { createProjectionMetrics } from '../../projections/metrics.ts'
+import { openReadModel } from '../../projections/open.ts'
+import { buildProjectionsServer } from '../../projections/server.ts'
+import { traced } from '../../projections/traced-observer.ts'
+import { startProjection } from '../../projections/worker.ts'
+import { ConfigurationError } from '../../runtime/configuration.ts'
+import { endProcess, listen, runProcess } from '../../runtime/process.ts'
+import { startTracing } from '../../runtime/tracing.ts'
+
+export const projections = ({ mode }: { readonly mode: 'catch-up' | 'group' }): Promise<void> =>
+  runProcess(async (configuration) => {
+    const { PROJECTIONS_PORT: port, HOST: host, LOG_LEVEL: level } = configuration
+    const auditKey = loadSigningKey(configuration)
+    const tracing = await startTracing(configuration, 'projections')
+    let log: FastifyBaseLogger | undefined
+    const opened = await openLog(configuration, {
+      onDrop(reason) {
+        log?.warn({ reason }, 'subscription to the event store dropped; it resumes where it was')
+        metrics.dropped()
+      },
+      onResume: () => log?.info('subscription to the event store resumed'),
+    })
+    const { eventStore, stored } = opened
+    await checkKeysAtStart(opened, () => checkAuditKey(eventStore, configuration, { record: true }), endProcess)
+    const readModel = openReadModel(configuration.READMODEL_URL)
+    const registry = new Registry()
+    collectDefaultMetrics({ register: registry })
+    const group = mode === 'group' ? configuration.PROJECTION_GROUP : undefined
+    const metrics = createProjectionMetrics(registry, { eventStore, readModel, group })
+    const app = buildProjectionsServer({
+      eventStore,
+      readModel,
+      metrics,
+      registry,
+      maxLagSeconds: configuration.PROJECTION_MAX_LAG_SECONDS,
+      logger: { level },
+    })
+    log = app.log
+
+    const options = { eventStore, readModel, log: app.log, observer: traced(metrics.observer) }
+    const { persistentSubscriptions } = eventStore
+    if (group !== undefined && persistentSubscriptions === undefined) {
+      throw new ConfigurationError('--mode group needs EventStoreDB or KurrentDB: set EVENTSTORE_URL, or use catch-up.')
+    }
+    const fillModel = group === undefined ? undefined : openReadModel(configuration.READMODEL_URL)
+    const projection =
+      group !== undefined && fillModel !== undefined && persistentSubscriptions !== undefined
+        ? startGroupProjection({ ...options, fillModel, eventStore: { ...eventStore, persistentSubscriptions }, group })
+        : startProjection(options)
+    await listen(app, { port, host }, 'PROJECTIONS_PORT')
+    const checkpoints = startConfiguredCheckpoints(stored, auditKey, configuration.CHECKPOINT_MINUTES, app.log)
+    return {
+      async close() {
+        await app.close()
+        await checkpoints.stop()
+        await projection.stop()
+        await readModel.close()
+        await fillModel?.close()
+        await eventStore.close()
+        await tracing.close()
+      },
+    }
+  })

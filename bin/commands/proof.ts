@@ -1,0 +1,84 @@
+/** The audit's commands about proofs: whether the log is whole, and proofs of what is in it. See audit/proof/. */
+import { checkAuditKey, type PublicKey, readAuditKey, type SigningKey } from '../../audit/proof/signing-key.ts'
+import {
+  checkCommand,
+  checkpointCommand,
+  keyCommand,
+  proveCommand,
+  readEventName,
+  readKeyFile,
+  verifyCommand,
+} from '../../audit/proof/subcommands.ts'
+import { openStoredLog } from '../../eventstore/open.ts'
+import type { EventStore } from '../../eventstore/port.ts'
+import { patientWith } from '../../eventstore/retry.ts'
+import type { Configuration } from '../../runtime/configuration.ts'
+import { runCommand } from '../../runtime/process.ts'
+import { loadKey } from '../../runtime/service-keys.ts'
+
+interface Json {
+  readonly json: boolean
+}
+
+const print = (text: string) => console.log(text)
+
+export function verify({ key: files = [], json }: Json & { readonly key?: readonly string[] }): Promise<void> {
+  return runCommand((configuration, signal) => {
+    const isOwn = files.length === 0
+    const keys = isOwn ? [signingKey(configuration)] : files.map(readKeyFile)
+    const work = (eventStore: EventStore) => verifyCommand(eventStore, { keys, json, signal, print })
+    return withLog(configuration, signal, work, isOwn)
+  })
+}
+
+export function prove(
+  name: string,
+  { key: file, content }: { readonly key?: string; readonly content: boolean },
+): Promise<void> {
+  return runCommand((configuration, signal) => {
+    const event = readEventName(name)
+    const key: PublicKey = file === undefined ? signingKey(configuration) : readKeyFile(file)
+    const work = (eventStore: EventStore) => proveCommand(eventStore, { key, event, content, print })
+    return withLog(configuration, signal, work, file === undefined)
+  })
+}
+
+export const check = (file: string, { key, json }: Json & { readonly key: string }): Promise<void> =>
+  runCommand(async () => checkCommand({ file, key: readKeyFile(key), json, print }))
+
+export function checkpoint({ json }: Json): Promise<void> {
+  return runCommand((configuration, signal) => {
+    const key = signingKey(configuration)
+    return withLog(configuration, signal, (eventStore) => checkpointCommand(eventStore, { key, signal, json, print }))
+  })
+}
+
+export function key({ json }: Json): Promise<void> {
+  return runCommand((configuration, signal) => {
+    const own = signingKey(configuration)
+    return withLog(configuration, signal, async () => keyCommand({ key: own, json, print }))
+  })
+}
+
+/** @param isOwn whether the key is the service's own: then it has to be the log's. One that is given is the caller's choice. */
+async function withLog(
+  configuration: Configuration,
+  signal: AbortSignal,
+  work: (eventStore: EventStore) => Promise<number>,
+  isOwn = true,
+): Promise<number> {
+  const onOutage = (reason: string) => console.error(`${reason} Waiting for it.`)
+  const wrap = patientWith(configuration.EVENTSTORE_URL, { signal, onOutage })
+  const eventStore = await openStoredLog(configuration, wrap)
+  try {
+    if (isOwn) await checkAuditKey(eventStore, configuration, { record: false })
+    return await work(eventStore)
+  } finally {
+    await eventStore.close()
+  }
+}
+
+/** @throws ConfigurationError */
+function signingKey(configuration: Configuration): SigningKey {
+  return readAuditKey(loadKey(configuration, 'AUDIT_SIGNING_KEY'))
+}

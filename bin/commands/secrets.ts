@@ -1,0 +1,38 @@
+/** `customers secrets`: makes the secrets that docker-compose.yml reads. One that is there is left as it is. */
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { generateSigningKey } from '../../runtime/service-keys.ts'
+
+const SECRETS = {
+  'token-signing-key.pem': generateSigningKey,
+  'audit-signing-key.pem': generateSigningKey,
+  'email-hash-key': () => randomBytes(32).toString('hex'),
+  'master-key': () => randomBytes(32).toString('hex'),
+  'subgraph-secret': () => randomBytes(32).toString('hex'),
+  // To be filled in by the operator.
+  'smtp-url': () => '',
+}
+const FOLDER = 'secrets'
+
+export function secrets(): void {
+  // The folder is the owner's alone; in it the files can be read, because a container's user has another number.
+  mkdirSync(FOLDER, { recursive: true, mode: 0o700 })
+  for (const [name, make] of Object.entries(SECRETS)) {
+    const path = join(FOLDER, name)
+    try {
+      writeFileSync(path, make(), { mode: 0o644, flag: 'wx' })
+      console.log(`${path} made`)
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException
+      if (code !== 'EEXIST') {
+        console.error(`error: ${message}`)
+        process.exit(1)
+      }
+      console.log(`${path} is there already: left as it is`)
+    }
+  }
+  console.log(
+    'Keep them: without the token key all customers are signed out, without the e-mail key no address is found again, without the master key nobody reads personal data again.',
+  )
+}

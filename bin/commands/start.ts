@@ -1,0 +1,225 @@
+/**
+ * `customers start`: subgraph, projection, mails, gateway and (outside production) the sample subgraphs in one process. On the
+ * embedded stores by default; with EVENTSTORE_URL and READMODEL_URL set, the same on servers.
+ */
+import type { AddressInfo } from 'node:net'
+import { join, resolve } from 'node:path'
+import type { FastifyInstance } from 'fastify'
+import { startConfiguredCheckpoints } from '../../audit/proof/signed-checkpoints.ts'
+import { checkAuditKey, loadSigningKey } from '../../audit/proof/signing-key.ts'
+import { checkKeys, checkKeysAtStart } from '../../eventstore/key-fingerprints.ts'
+import { isEmbeddedLogEmpty, openLog } from '../../eventstore/open.ts'
+import { buildSamples } from '../../examples/commerce/server.ts'
+import { type GatewayConfiguration, loadGatewayConfiguration } from '../../gateway/configuration.ts'
+import { createMetrics } from '../../gateway/metrics.ts'
+import { startMetrics } from '../../gateway/metrics-server.ts'
+import { gatewayOptions } from '../../gateway/options.ts'
+import { buildGateway } from '../../gateway/server.ts'
+import type { Returned, Transport } from '../../gateway/subgraphs/client.ts'
+import { type Mail, startMail } from '../../mail/start.ts'
+import { openReadModel } from '../../projections/open.ts'
+import { traced } from '../../projections/traced-observer.ts'
+import { startProjection } from '../../projections/worker.ts'
+import { type Configuration, loadLimits } from '../../runtime/configuration.ts'
+import { endProcess, listen, type Running, runProcess } from '../../runtime/process.ts'
+import { prepareDataFolder } from '../../runtime/service-keys.ts'
+import { startTracing } from '../../runtime/tracing.ts'
+import { loadStore } from '../../schema/store.ts'
+import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
+import { buildSubgraph } from '../../subgraph/server.ts'
+import { START_DEFAULTS } from '../environment.ts'
+
+const SAMPLE_CUSTOMER = { email: 'roni_cost@example.com', password: 'roni_cost3@example.com' }
+
+/** Where the service is, whatever folder it is started in. */
+const root = join(import.meta.dirname, '../..')
+
+/** What runs, in the order of its start. */
+type Added = <T extends Running>(part: T) => T
+
+/** Starts all parts. */
+export const start = (): Promise<void> =>
+  runProcess(async (configuration) => {
+    const parts: Running[] = []
+    const close = async () => {
+      for (const part of parts.reverse()) await part.close()
+    }
+    const added: Added = (part) => {
+      parts.push(part)
+      return part
+    }
+    try {
+      await startParts(configuration, loadGatewayConfiguration(process.env), added)
+      return { close }
+    } catch (error) {
+      await close()
+      throw error
+    }
+  }, START_DEFAULTS)
+
+async function startParts(configuration: Configuration, variables: GatewayConfiguration, added: Added): Promise<void> {
+  const isProduction = configuration.NODE_ENV === 'production'
+  const settings = { ...configuration, SUPERGRAPH: configuration.SUPERGRAPH ?? defaultSupergraph(isProduction) }
+  // What is wrong is said before there are data.
+  gatewayOptions(settings, variables)
+  const { subgraph, mail } = await startCustomers(configuration, added)
+  const apps: Record<string, FastifyInstance> = { customers: subgraph }
+  const subgraphUrls: Record<string, string> = { customers: `${address(subgraph)}/graphql` }
+  if (!isProduction) {
+    const { LOG_LEVEL: level, SAMPLES_PORT: port, HOST: host } = configuration
+    const jwksUrl = `${address(subgraph)}/.well-known/jwks.json`
+    const samples = added(await buildSamples({ keys: { jwksUrl }, logger: { level } }))
+    await listen(samples, { port, host }, 'SAMPLES_PORT')
+    for (const name of ['catalog', 'orders']) {
+      apps[name] = samples
+      subgraphUrls[name] = `${address(samples)}/${name}/graphql`
+    }
+  }
+  // What runs in this process is called without a socket, unless its URL says that another is meant.
+  const own = Object.entries(apps).filter(([name]) => variables.subgraphUrls[name.toUpperCase()] === undefined)
+  const transports = Object.fromEntries(
+    own.map(([name, app]) => [name, inject(app, new URL(subgraphUrls[name] ?? '').pathname)]),
+  )
+  const gateway = await startGateway(settings, variables, subgraphUrls, transports, added)
+  printPlaces(configuration, address(gateway), address(subgraph), mail.description)
+  if (isProduction) return
+  await registerSampleCustomer(subgraph, configuration.SUBGRAPH_SECRET)
+  printSession()
+}
+
+/** The customer subgraph with all that it needs: log, read model, projection, checkpoints, mails. */
+async function startCustomers(
+  configuration: Configuration,
+  added: Added,
+): Promise<{ readonly subgraph: FastifyInstance; readonly mail: Mail }> {
+  const { READMODEL_URL, HOST: host, SUBGRAPH_SECRET: secret, CAPTCHA_SECRET: captchaSecret } = configuration
+  const store = loadStore(configuration.STORE_CONFIG)
+  const prepared = prepareDataFolder(configuration, await isEmbeddedLogEmpty(configuration))
+  const keys = loadKeys(configuration)
+  const auditKey = loadSigningKey(configuration)
+  added(await startTracing(configuration, 'customers'))
+  const opened = await openLog(configuration)
+  const { eventStore, stored } = opened
+  added(eventStore)
+  const check = async () => {
+    await checkKeys(eventStore, keys, { record: true })
+    await checkAuditKey(eventStore, configuration, { record: true })
+  }
+  await checkKeysAtStart(opened, check, endProcess)
+  prepared()
+  const readModel = added(openReadModel(READMODEL_URL))
+  const subgraph = added(
+    await buildSubgraph({
+      eventStore,
+      readModel,
+      keys,
+      store,
+      secret,
+      captchaSecret,
+      introspection: configuration.NODE_ENV !== 'production',
+      logger: { level: configuration.LOG_LEVEL },
+      loadLimits: loadLimits(configuration),
+    }),
+  )
+  const projected = added(openReadModel(READMODEL_URL))
+  const projection = startProjection({ eventStore, readModel: projected, log: subgraph.log, observer: traced({}) })
+  added({ close: () => projection.stop() })
+  // The read model of an earlier run may be behind, or lost: it is whole before the first query.
+  await projection.caughtUp()
+  const checkpoints = startConfiguredCheckpoints(stored, auditKey, configuration.CHECKPOINT_MINUTES, subgraph.log)
+  added({ close: () => checkpoints.stop() })
+  const { emailHashKey } = keys
+  const mail = added(startMail({ configuration, eventStore, emailHashKey, store, log: subgraph.log }))
+  await listen(subgraph, { port: configuration.SUBGRAPH_PORT, host }, 'SUBGRAPH_PORT')
+  return { subgraph, mail }
+}
+
+const defaultSupergraph = (isProduction: boolean) =>
+  join(root, isProduction ? 'schema/supergraph.graphql' : 'examples/commerce/supergraph.graphql')
+
+async function startGateway(
+  configuration: Configuration,
+  variables: GatewayConfiguration,
+  ownUrls: Readonly<Record<string, string>>,
+  transports: Readonly<Record<string, Transport>>,
+  added: Added,
+): Promise<FastifyInstance> {
+  const { GATEWAY_PORT: port, HOST: host } = configuration
+  const metrics = createMetrics()
+  const gateway = added(
+    await buildGateway({
+      ...gatewayOptions(configuration, variables, ownUrls),
+      transports,
+      metrics,
+    }),
+  )
+  await listen(gateway, { port, host }, 'GATEWAY_PORT')
+  added(await startMetrics(metrics, { port: variables.GATEWAY_METRICS_PORT, host }))
+  return gateway
+}
+
+function printPlaces(configuration: Configuration, gatewayUrl: string, subgraphUrl: string, mail: string): void {
+  const { EVENTSTORE_URL, READMODEL_URL, NODE_ENV } = configuration
+  const shown = (url: string) =>
+    url.startsWith('sqlite:') ? resolve(url.slice('sqlite:'.length)) : url.replace(/\/\/[^/]*@/, '//')
+  console.log(`
+  Gateway    ${gatewayUrl}/graphql${NODE_ENV === 'production' ? '' : `   query editor: ${gatewayUrl}/`}
+  Subgraph   ${subgraphUrl}/graphql
+  Data       ${shown(EVENTSTORE_URL)} (events), ${shown(READMODEL_URL)} (read model)
+  Mail       ${mail}`)
+}
+
+function printSession(): void {
+  const { email, password } = SAMPLE_CUSTOMER
+  console.log(`  Sample     customer ${email}, password ${password}
+
+  Sign in:
+    mutation { generateCustomerToken(email: "${email}", password: "${password}") { token } }
+  Then, with the header  Authorization: Bearer <token>
+    { customer { firstname email orders { number items { quantity product { name } } } } }
+`)
+}
+
+/** Hands requests to a server of this process. */
+function inject(app: FastifyInstance, url: string): Transport {
+  return async (payload, list) => {
+    const headers: Record<string, string> = {}
+    for (let index = 0; index < list.length; index += 2) headers[list[index] as string] = list[index + 1] as string
+    const { statusCode, body, headers: returned } = await app.inject({ method: 'POST', url, headers, payload })
+    return { status: statusCode, text: body, headers: returned as Returned }
+  }
+}
+
+function address(app: FastifyInstance): string {
+  const { address, family, port } = app.server.address() as AddressInfo
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+}
+
+/** Goes the way of any client; an address that is taken was registered by an earlier start. */
+async function registerSampleCustomer(subgraph: FastifyInstance, secret: string | undefined): Promise<void> {
+  const mutate = async (query: string, token?: string) => {
+    const response = await subgraph.inject({
+      method: 'POST',
+      url: '/graphql',
+      headers: { ...(secret && { 'x-subgraph-secret': secret }), ...(token && { authorization: `Bearer ${token}` }) },
+      payload: { query },
+    })
+    return response.json()
+  }
+  const { email, password } = SAMPLE_CUSTOMER
+  const created = await mutate(`mutation { createCustomer(input: {
+    firstname: "Veronica", lastname: "Costello", email: "${email}", password: "${password}"
+  }) { customer { id } } }`)
+  if (created.errors) return
+  const signedIn = await mutate(
+    `mutation { generateCustomerToken(email: "${email}", password: "${password}") { token } }`,
+  )
+  await mutate(
+    `mutation { createCustomerAddress(input: {
+      firstname: "Veronica", lastname: "Costello", street: ["6146 Honey Bluff Parkway"], city: "Calder",
+      region: { region_id: 33 }, postcode: "49628-7978", country_id: US, telephone: "(555) 229-3326",
+      default_billing: true, default_shipping: true
+    }) { id } }`,
+    signedIn.data?.generateCustomerToken?.token,
+  )
+}

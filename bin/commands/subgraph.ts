@@ -1,0 +1,42 @@
+/** The subgraph as a process of its own: `customers subgraph`. */
+import { checkKeys, checkKeysAtStart } from '../../eventstore/key-fingerprints.ts'
+import { openLog } from '../../eventstore/open.ts'
+import { openReadModel } from '../../projections/open.ts'
+import { loadLimits } from '../../runtime/configuration.ts'
+import { endProcess, listen, runProcess } from '../../runtime/process.ts'
+import { startTracing } from '../../runtime/tracing.ts'
+import { loadStore } from '../../schema/store.ts'
+import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
+import { buildSubgraph } from '../../subgraph/server.ts'
+
+export const subgraph = (): Promise<void> =>
+  runProcess(async (configuration) => {
+    const { READMODEL_URL, SUBGRAPH_SECRET, CAPTCHA_SECRET, SUBGRAPH_PORT, HOST, LOG_LEVEL, NODE_ENV } = configuration
+    const keys = loadKeys(configuration)
+    const store = loadStore(configuration.STORE_CONFIG)
+    const tracing = await startTracing(configuration, 'subgraph')
+    const opened = await openLog(configuration)
+    const { eventStore } = opened
+    await checkKeysAtStart(opened, () => checkKeys(eventStore, keys, { record: true }), endProcess)
+    const readModel = openReadModel(READMODEL_URL)
+    const app = await buildSubgraph({
+      eventStore,
+      readModel,
+      keys,
+      store,
+      secret: SUBGRAPH_SECRET,
+      captchaSecret: CAPTCHA_SECRET,
+      introspection: NODE_ENV !== 'production',
+      loadLimits: loadLimits(configuration),
+      logger: { level: LOG_LEVEL },
+    })
+    await listen(app, { port: SUBGRAPH_PORT, host: HOST }, 'SUBGRAPH_PORT')
+    return {
+      async close() {
+        await app.close()
+        await readModel.close()
+        await eventStore.close()
+        await tracing.close()
+      },
+    }
+  })

@@ -1,0 +1,70 @@
+/** The whole environment of the service: every variable of every process, and names that are none of them but nearly. */
+import { GATEWAY_VARIABLES } from '../gateway/configuration.ts'
+import { ConfigurationError, SHARED_VARIABLES, type Variable } from '../runtime/configuration.ts'
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+export const VARIABLES: Readonly<Record<string, Variable>> = { ...SHARED_VARIABLES, ...GATEWAY_VARIABLES }
+
+/** What `start` has in place of the defaults: the lines that it prints are what a newcomer is to see. */
+export const START_DEFAULTS = { LOG_LEVEL: 'warn' } as const
+
+/** `SUBGRAPH_URL_<NAME>` */
+export const SUBGRAPH_URL = /^SUBGRAPH_URL_./
+
+/** Names of these lengths may have so many letters wrong and are still taken for one of ours. */
+const MOST_WRONG = [
+  { length: 8, edits: 2 },
+  { length: 5, edits: 1 },
+] as const
+
+/**
+ * Variables that are set, are none of ours, but were probably meant to be: what they say would be ignored. One whose right
+ * name is set, too, is another program's.
+ * @returns what is wrong with each, in a line
+ */
+export function* strangeNames(env: Environment): Generator<{ readonly name: string; readonly problem: string }> {
+  for (const [name, value] of Object.entries(env)) {
+    if (!value || !/^[A-Z][A-Z0-9_]*$/.test(name) || Object.hasOwn(VARIABLES, name) || SUBGRAPH_URL.test(name)) continue
+    const inFile = name.endsWith('_FILE') ? VARIABLES[name.slice(0, -'_FILE'.length)] : undefined
+    if (inFile?.secret) continue
+    const problem = inFile
+      ? `only secrets are read from files; set ${name.slice(0, -'_FILE'.length)} itself.`
+      : nearest(name, env)
+    if (problem !== undefined) yield { name, problem: `${name} is not a variable of this service: ${problem}` }
+  }
+}
+
+/** @throws ConfigurationError for the first of {@link strangeNames} */
+export function checkNames(env: Environment): void {
+  for (const { problem } of strangeNames(env)) throw new ConfigurationError(problem)
+}
+
+function nearest(name: string, env: Environment): string | undefined {
+  for (const [known, { secret }] of Object.entries(VARIABLES)) {
+    for (const meant of secret ? [known, `${known}_FILE`] : [known]) {
+      if (isNear(name, meant) && !env[known] && !env[`${known}_FILE`]) return `did you mean ${meant}?`
+    }
+  }
+  return undefined
+}
+
+function isNear(name: string, known: string): boolean {
+  if (name.replaceAll('_', '') === known.replaceAll('_', '')) return true
+  const { edits = 0 } = MOST_WRONG.find(({ length }) => known.length >= length) ?? {}
+  return Math.abs(name.length - known.length) <= edits && editDistance(name, known) <= edits
+}
+
+/** How many letters have to be put in, taken out, or replaced (Levenshtein). */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
+      next.push(Math.min(replaced, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}

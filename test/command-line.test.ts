@@ -1,0 +1,214 @@
+/** The command line as a whole: help, versions, wrong usage, exit codes, and the documentation that is made of it. */
+import { spawn, spawnSync } from 'node:child_process'
+import { cp, mkdir, readdir, readFile, symlink } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import type { CliCommand } from '../bin/command-line/command.ts'
+import { markdown } from '../bin/command-line/documentation.ts'
+import { allCommands, createProgram } from '../bin/command-line/program.ts'
+import { temporaryFolder } from './support/graph.ts'
+import { KEYS } from './support/keys.ts'
+import { freePort, startProcess, untilReady } from './support/processes.ts'
+
+const root = join(import.meta.dirname, '..')
+const program = join(root, 'bin/customers.js')
+const commands = [createProgram(), ...allCommands(createProgram())] as CliCommand[]
+
+interface Ended {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs the command line in a folder, with nothing in its environment but what is given. */
+function run(folder: string, args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
+  const child = spawn(process.execPath, [program, ...args], {
+    cwd: folder,
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const output = { stdout: '', stderr: '' }
+  child.stdout.on('data', (chunk) => {
+    output.stdout += chunk
+  })
+  child.stderr.on('data', (chunk) => {
+    output.stderr += chunk
+  })
+  return new Promise((resolve) => child.on('close', (code) => resolve({ code, ...output })))
+}
+
+/** Some at once, as many as the machine has room for. */
+async function each<Item>(items: readonly Item[], work: (item: Item) => Promise<void>): Promise<void> {
+  const left = [...items]
+  const workers = Array.from({ length: availableParallelism() }, async () => {
+    for (let item = left.shift(); item !== undefined; item = left.shift()) await work(item)
+  })
+  await Promise.all(workers)
+}
+
+const wordsOf = (command: CliCommand) => command.path.split(' ').slice(1)
+
+t.test('--help of every command: what it does, its options, examples, exit codes; nothing else happens', async (t) => {
+  const folder = await temporaryFolder(t)
+  t.ok(commands.length > 30)
+  await each(commands, async (command) => {
+    const { code, stdout, stderr } = await run(folder, [...wordsOf(command), '--help'])
+    t.match({ code, stderr }, { code: 0, stderr: '' }, command.path)
+    t.ok(stdout.startsWith(`Usage: ${command.path} `), command.path)
+    for (const { long } of command.options) t.ok(stdout.includes(long ?? ''), `${command.path} ${long}`)
+    for (const argument of command.registeredArguments) t.ok(stdout.includes(argument.name()), command.path)
+    for (const name of command.details.variables ?? []) t.ok(stdout.includes(name), `${command.path}: ${name}`)
+    t.match(stdout, /^Examples:\n {2}\S/m, command.path)
+    t.match(stdout, /^Exit codes:\n {2}0 +\S.*\n {2}1 +\S.*\n {2}2 +\S/m, command.path)
+  })
+  t.same(await readdir(folder), [], 'nothing is written')
+})
+
+t.test('every example is a command line that is accepted', async (t) => {
+  for (const { details, path } of commands) {
+    for (const example of Object.keys(details.examples)) {
+      const line = /(?:^|[ |])customers (.*)$/.exec(example)?.[1] ?? ''
+      const words = [...line.replace(/ > \S+$/, '').matchAll(/'([^']*)'|(\S+)/g)].map(
+        ([, quoted, word]) => quoted ?? word,
+      )
+      const parsed = createProgram()
+      let ran = ''
+      for (const each of allCommands(parsed)) {
+        each.configureOutput({ writeOut: () => {}, writeErr: () => {} })
+        if (each.commands.length > 0) continue
+        each.action(() => {
+          ran = each.path
+        })
+      }
+      const problem = await parsed.parseAsync(words as string[], { from: 'user' }).catch((error: Error) => error)
+      const isHelp = 'code' in problem && problem.code === 'commander.helpDisplayed'
+      t.ok(isHelp || ran.startsWith(path), `${example}: ${'message' in problem ? problem.message : ran}`)
+    }
+  }
+})
+
+t.test('--version', async (t) => {
+  const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
+  const folder = await temporaryFolder(t)
+  for (const args of [['--version'], ['-V'], ['rebuild', '--version'], ['audit', 'history', '--version']]) {
+    t.same(await run(folder, args), { code: 0, stdout: `${version}\n`, stderr: '' }, args.join(' '))
+  }
+})
+
+t.test('without a command the help is printed', async (t) => {
+  const folder = await temporaryFolder(t)
+  t.match(await run(folder, []), { code: 0, stdout: /^Usage: customers /, stderr: '' })
+  t.match(await run(folder, ['audit']), { code: 0, stdout: /^Usage: customers audit /, stderr: '' })
+})
+
+t.test('wrong usage: one line that names the nearest, exit code 2, and nothing is done', async (t) => {
+  const folder = await temporaryFolder(t)
+  await each(
+    [
+      ['strat', /unknown command 'strat'; did you mean start\? See customers --help$/],
+      ['history 1', /unknown command 'history'; did you mean audit history\?/],
+      ['audit histry 1', /unknown command 'histry'; did you mean history\? See customers audit --help$/],
+      ['keys rotat', /unknown command 'rotat'; did you mean rotate\?/],
+      ['parked shw 7', /unknown command 'shw'; did you mean show\?/],
+      ['rebuild --verfy', /unknown option '--verfy'; did you mean --verify\?/],
+      ['start --hlep', /unknown option '--hlep'; did you mean --help\?/],
+      ['secrets --what', /unknown option '--what'/],
+      ['gateway now', /too many arguments for 'gateway'/],
+      ['plan', /missing required argument 'file'/],
+      ['token --scope customers:read', /required option '--subject <name>' not specified/],
+      ['projections --mode', /option '--mode <mode>' argument missing/],
+      ['config --for nobody', /'nobody' is invalid\. Allowed choices are start,/],
+    ] as const,
+    async ([line, message]) => {
+      const { code, stdout, stderr } = await run(folder, line.split(' '))
+      t.equal(code, 2, line)
+      t.equal(stdout, '', line)
+      t.equal(stderr.trim().split('\n').length, 1, stderr)
+      t.match(stderr.trim(), message)
+    },
+  )
+  t.same(await readdir(folder), [], 'nothing is written')
+})
+
+t.test('what fails has exit code 1', async (t) => {
+  const folder = await temporaryFolder(t)
+  await each(
+    [
+      ['healthcheck http://127.0.0.1:1/readyz', {}, /does not answer/],
+      ['healthcheck nonsense', {}, /can't be asked/],
+      ['compose none.yaml', {}, /none\.yaml: ENOENT/],
+      ['plan none.graphql', {}, /ENOENT/],
+      ['audit check none.json --key none.pem', {}, /"none\.pem" can't be read/],
+      [
+        'start',
+        { NODE_ENV: 'prod' },
+        /^error: NODE_ENV: "prod" can't be used; accepted: production, development or test\.$/m,
+      ],
+      ['samples', { SUBGRAPH_URL_CUSTOMERS: 'nonsense' }, /^error: SUBGRAPH_URL_CUSTOMERS: "nonsense" can't be used/],
+    ] as const,
+    async ([line, env, message]) => {
+      const { code, stderr } = await run(folder, line.split(' '), env)
+      t.equal(code, 1, `${line}: ${stderr}`)
+      t.match(stderr, message)
+    },
+  )
+  t.same(await readdir(folder), [], 'nothing is written')
+})
+
+t.test('a Node that is too old says which one is needed', async (t) => {
+  // What such a Node reads: no TypeScript, and nothing is imported before the question is asked.
+  t.notMatch(await readFile(program, 'utf8'), /^import /m)
+  const script = `Object.defineProperty(process.features, 'typescript', { value: false }); await import(${JSON.stringify(program)})`
+  const { status: code, stderr: output } = spawnSync(process.execPath, ['--input-type=module', '--eval', script], {
+    encoding: 'utf8',
+  })
+  t.equal(code, 1)
+  t.match(output, /^error: Node \d+\.\d+\.\d+ can't run this: Node 24 is needed\. .*\n$/)
+})
+
+t.test('a folder with a blank and an umlaut in its path', async (t) => {
+  const folder = join(await temporaryFolder(t), 'mein Geschäft')
+  await mkdir(folder)
+  const parts = [
+    'bin',
+    'runtime',
+    'schema',
+    'eventstore',
+    'projections',
+    'audit',
+    'subgraph',
+    'gateway',
+    'mail',
+    'examples',
+  ]
+  for (const part of [...parts, 'package.json']) await cp(join(root, part), join(folder, part), { recursive: true })
+  await symlink(join(root, 'node_modules'), join(folder, 'node_modules'))
+  const port = await freePort()
+  const env = { GATEWAY_PORT: String(port), SUBGRAPH_PORT: '0', SAMPLES_PORT: '0', DATA_DIR: 'Daten hier' }
+  const names = ['EVENTSTORE_URL', 'READMODEL_URL', 'MASTER_KEY', ...Object.keys(KEYS)]
+  const cleared = Object.fromEntries(names.map((name) => [name, '']))
+  const started = startProcess(t, 'start', folder, { ...cleared, ...env }, [], join(folder, 'bin/customers.js'))
+  await untilReady(started, `http://127.0.0.1:${port}/readyz`)
+  while (!started.output().includes('Sign in:')) await new Promise((resolve) => setTimeout(resolve, 10))
+  t.same(
+    (await readdir(join(folder, 'Daten hier'))).filter((name) => /\.(db|pem)$|-key$/.test(name)).sort(),
+    [
+      'audit-signing-key.pem',
+      'email-hash-key',
+      'events-keys.db',
+      'events.db',
+      'master-key',
+      'readmodel.db',
+      'token-signing-key.pem',
+    ],
+    'all the embedded data moves with DATA_DIR',
+  )
+  t.notOk((await readdir(folder)).includes('data'))
+  t.equal(await started.end('SIGTERM'), 0)
+})
+
+t.test('docs/command-line.md is what the commands declare', async (t) => {
+  const page = await readFile(join(root, 'docs/command-line.md'), 'utf8')
+  t.equal(page, markdown(), 'run npm run docs')
+})
