@@ -51,40 +51,22 @@ export function createEmailClaims(
   customers: Pick<Customers, 'load'>,
   hashKey: string,
 ): EmailClaims {
+  const streams = createClaimStreams(eventStore)
   const keyOf = (email: string) => emailKeyOf(hashKey, email)
   const keysOf = (email: string) => allEmailKeysOf(hashKey, email)
-  const stream = (key: string) => `customerEmail-${key}`
-  const newest = async (key: string) => (await readNewest<EmailEvent>(eventStore, stream(key), 1))[0]
   /** As many reads whoever has the address, and under whichever key: their time does not tell. */
-  const newestOfAll = (email: string) => Promise.all(emailKeysAsTyped(hashKey, email).map(newest))
+  const newestOfAll = (email: string) => Promise.all(emailKeysAsTyped(hashKey, email).map(streams.newest))
   /** @param key of today's form */
   const uses = (state: CustomerDocument, key: string) => state.status === 'registered' && keyOf(state.email) === key
-
-  async function append(key: string, event: EmailEvent, revision: number | undefined, command: Command): Promise<void> {
-    // The revision is part of the event's id: each round's claim is an event of its own.
-    const [encoded] = encodeAll(command, [event], `${event.type}:${key}:${revision ?? 'none'}`)
-    await eventStore.append(stream(key), encoded ? [encoded] : [], { expected: revision ?? 'no_stream' })
-  }
 
   /** Whether another customer uses the address by an earlier release's claim. */
   async function isUsedByFormerClaim(email: string, customerId: number): Promise<boolean> {
     for (const former of formerEmailKeysOf(hashKey, email)) {
-      const last = await newest(former)
+      const last = await streams.newest(former)
       if (last?.type !== 'EmailClaimed' || last.data.customerId === customerId) continue
       if (uses(await customers.load(last.data.customerId), keyOf(email))) return true
     }
     return false
-  }
-
-  async function releaseKey(key: string, customerId: number, command: Command): Promise<void> {
-    const last = await newest(key)
-    if (last?.type !== 'EmailClaimed' || last.data.customerId !== customerId) return
-    try {
-      await append(key, { type: 'EmailReleased', data: { customerId } }, last.revision, command)
-    } catch (error) {
-      // Someone else has taken it over meanwhile: then it is given up already.
-      if (!(error instanceof WrongExpectedRevision)) throw error
-    }
   }
 
   return {
@@ -114,7 +96,7 @@ export function createEmailClaims(
       let seen: { readonly revision: number; readonly at: number } | undefined
       if (await isUsedByFormerClaim(email, customerId)) throw emailTaken(category)
       for (;;) {
-        const last = await newest(key)
+        const last = await streams.newest(key)
         try {
           if (last?.type === 'EmailClaimed' && last.data.customerId !== customerId) {
             const holder = await customers.load(last.data.customerId)
@@ -127,9 +109,9 @@ export function createEmailClaims(
               await new Promise((resolve) => setTimeout(resolve, POLL))
               continue
             }
-            await abandon(holder, key, command)
+            await streams.abandon(holder, key, command)
           }
-          await append(key, { type: 'EmailClaimed', data: { customerId } }, last?.revision, command)
+          await streams.append(key, { type: 'EmailClaimed', data: { customerId } }, last?.revision, command)
           return
         } catch (error) {
           if (!(error instanceof WrongExpectedRevision)) throw error
@@ -139,18 +121,46 @@ export function createEmailClaims(
 
     async release(email, customerId, command, inUse) {
       const kept = inUse === undefined ? undefined : keyOf(inUse)
-      for (const key of keysOf(email)) if (key !== kept) await releaseKey(key, customerId, command)
+      for (const key of keysOf(email)) if (key !== kept) await streams.release(key, customerId, command)
     },
   }
+}
 
-  /** @throws WrongExpectedRevision where the holder's stream has moved */
-  async function abandon(holder: CustomerDocument, key: string, command: Command): Promise<void> {
-    const [encoded] = encodeAll(
-      command,
-      [{ type: 'EmailClaimAbandoned', data: { emailKey: key } }],
-      `abandon:${key}:${holder.revision}`,
-    )
-    const expected = holder.revision === -1 ? 'no_stream' : holder.revision
-    await eventStore.append(customerStream(holder.id), encoded ? [encoded] : [], { expected })
+/** The streams of the claims, one for each key. */
+function createClaimStreams(eventStore: EventStore) {
+  const stream = (key: string) => `customerEmail-${key}`
+  const newest = async (key: string) => (await readNewest<EmailEvent>(eventStore, stream(key), 1))[0]
+
+  async function append(key: string, event: EmailEvent, revision: number | undefined, command: Command): Promise<void> {
+    // The revision is part of the event's id: each round's claim is an event of its own.
+    const [encoded] = encodeAll(command, [event], `${event.type}:${key}:${revision ?? 'none'}`)
+    await eventStore.append(stream(key), encoded ? [encoded] : [], { expected: revision ?? 'no_stream' })
+  }
+
+  return {
+    newest,
+    append,
+
+    /** @throws WrongExpectedRevision where the holder's stream has moved */
+    async abandon(holder: CustomerDocument, key: string, command: Command): Promise<void> {
+      const [encoded] = encodeAll(
+        command,
+        [{ type: 'EmailClaimAbandoned', data: { emailKey: key } }],
+        `abandon:${key}:${holder.revision}`,
+      )
+      const expected = holder.revision === -1 ? 'no_stream' : holder.revision
+      await eventStore.append(customerStream(holder.id), encoded ? [encoded] : [], { expected })
+    },
+
+    async release(key: string, customerId: number, command: Command): Promise<void> {
+      const last = await newest(key)
+      if (last?.type !== 'EmailClaimed' || last.data.customerId !== customerId) return
+      try {
+        await append(key, { type: 'EmailReleased', data: { customerId } }, last.revision, command)
+      } catch (error) {
+        // Somebody else has claimed it meanwhile: then it is released already.
+        if (!(error instanceof WrongExpectedRevision)) throw error
+      }
+    },
   }
 }

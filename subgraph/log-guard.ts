@@ -107,27 +107,32 @@ export function guardLog(options: {
     void retry()
   })
 
+  return {
+    eventStore: awaiting(eventStore, () => isDoubtful, compare),
+    mayReadDocuments: () => (isBegun ? !isUnknown : first.then(() => !isUnknown)),
+    close() {
+      stopping.abort()
+      unlisten?.()
+    },
+  }
+}
+
+/** The event store, whose appends and reads wait for `compare` while `isDoubtful`. */
+function awaiting(eventStore: EventStore, isDoubtful: () => boolean, compare: () => Promise<void>): EventStore {
   async function* after<T>(read: () => AsyncIterable<T>): AsyncGenerator<T> {
     await compare()
     yield* read()
   }
 
   return {
-    eventStore: {
-      ...eventStore,
-      append: (stream, events, appending) =>
-        isDoubtful
-          ? compare().then(() => eventStore.append(stream, events, appending))
-          : eventStore.append(stream, events, appending),
-      readStream: (stream, reading) =>
-        isDoubtful ? after(() => eventStore.readStream(stream, reading)) : eventStore.readStream(stream, reading),
-      readAll: (reading) => (isDoubtful ? after(() => eventStore.readAll(reading)) : eventStore.readAll(reading)),
-    },
-    mayReadDocuments: () => (isBegun ? !isUnknown : first.then(() => !isUnknown)),
-    close() {
-      stopping.abort()
-      unlisten?.()
-    },
+    ...eventStore,
+    append: (stream, events, appending) =>
+      isDoubtful()
+        ? compare().then(() => eventStore.append(stream, events, appending))
+        : eventStore.append(stream, events, appending),
+    readStream: (stream, reading) =>
+      isDoubtful() ? after(() => eventStore.readStream(stream, reading)) : eventStore.readStream(stream, reading),
+    readAll: (reading) => (isDoubtful() ? after(() => eventStore.readAll(reading)) : eventStore.readAll(reading)),
   }
 }
 
