@@ -1,5 +1,4 @@
 /** `npm run import -- customers.csv addresses.csv`: moves customers in from Magento's export files. */
-import { appendFileSync, existsSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { checkKeys } from '../eventstore/key-fingerprints.ts'
 import { openLog } from '../eventstore/open.ts'
 import { patientWith } from '../eventstore/retry.ts'
@@ -10,11 +9,10 @@ import { loadEmailHashKey } from '../runtime/service-keys.ts'
 import { loadStore } from '../schema/store.ts'
 import { isComposite } from '../subgraph/import/columns.ts'
 import { type ImportReport, importFiles, openFiles } from '../subgraph/import/importer.ts'
+import { createRejectedFile } from '../subgraph/import/rejected-file.ts'
 
 const USAGE =
   'CUSTOMERS.csv [ADDRESSES.csv] [--addresses ADDRESSES.csv] [--encoding NAME] [--rejected FILE] [--timezone ZONE] [--dry-run]'
-
-const HEAD = 'file,line,reason\n'
 
 await runCommand(async (configuration, signal) => {
   const { values, positionals } = readArguments(
@@ -36,7 +34,8 @@ await runCommand(async (configuration, signal) => {
   const timeZone = checkTimeZone(values.timezone)
   const store = loadStore(configuration.STORE_CONFIG)
   const files = { store, customers, addresses, encoding: values.encoding }
-  const { customers: ofCustomers } = await openFiles(files)
+  const opened = await openFiles(files)
+  const ofCustomers = opened.customers
 
   const emailHashKey = loadEmailHashKey(configuration)
   const onOutage = (reason: string) => console.error(`${reason} The import waits for it.`)
@@ -46,9 +45,17 @@ await runCommand(async (configuration, signal) => {
     patientWith(configuration.EVENTSTORE_URL, { signal, onOutage }),
   )
   await checkKeys(eventStore, { emailHashKey }, { record: values['dry-run'] !== true })
-  const rejectedPath = values.rejected ?? `${first.replace(/\.csv$/i, '')}.rejected.csv`
-  dropRejected(rejectedPath)
-  let rejected = false
+  const tables = [opened.customers, opened.addresses].filter((table) => table !== undefined)
+  const rejectedFiles = new Map(
+    tables.map((table, index) => [table.path, createRejectedFile(rejectedPath(table.path, index), table)]),
+  )
+
+  /** Of the second file beside that of the first. */
+  function rejectedPath(path: string, index: number): string {
+    if (values.rejected === undefined) return `${path.replace(/\.csv$/i, '')}.rejected.csv`
+    return index === 0 ? values.rejected : `${values.rejected.replace(/\.csv$/i, '')}.addresses.csv`
+  }
+
   const progress = showProgress('importing', 'rows')
   try {
     const importing = importFiles({
@@ -59,13 +66,14 @@ await runCommand(async (configuration, signal) => {
       timeZone,
       signal,
       onProgress: (rows, share) => progress.report(rows, share),
-      onRejected(file, line, reason) {
-        if (!rejected) writeFileSync(rejectedPath, HEAD)
-        rejected = true
-        appendFileSync(rejectedPath, `${quoted(file)},${line},${quoted(reason)}\n`)
-      },
+      onRejected: (file, _, reason, row, above) => rejectedFiles.get(file)?.add(row, reason, above),
     })
-    const reports = await importing.finally(() => progress.stop())
+    let written: string[] = []
+    const reports = await importing.finally(() => {
+      progress.stop()
+      written = [...rejectedFiles.values()].filter((file) => file.write()).map(({ path }) => path)
+      if (written.length > 0) console.log(`What was rejected and why, to be mended and imported: ${written.join(', ')}`)
+    })
     if (customers !== undefined) tell('customers', reports.customers)
     if (addresses !== undefined || (ofCustomers && isComposite(ofCustomers.columns)))
       tell('addresses', reports.addresses)
@@ -74,22 +82,11 @@ await runCommand(async (configuration, signal) => {
       console.log('Stopped. The same command goes on from here.')
       return 130
     }
-    if (!rejected) return 0
-    console.log(`What was rejected and why: ${rejectedPath}`)
-    return 1
+    return written.length > 0 ? 1 : 0
   } finally {
     await eventStore.close()
   }
 })
-
-/** What an earlier run has rejected. @throws ConfigurationError where the file is another one */
-function dropRejected(path: string): void {
-  if (!existsSync(path)) return
-  if (!readFileSync(path, 'utf8').startsWith(HEAD)) {
-    throw new ConfigurationError(`--rejected: ${JSON.stringify(path)} is there and holds something else.`)
-  }
-  unlinkSync(path)
-}
 
 /** @throws ConfigurationError */
 function checkTimeZone(zone: string): string {
@@ -109,8 +106,4 @@ function tell(what: string, { imported, alreadyThere, rejected, reasons, unused 
     console.log(`  ${String(count).padStart(8)}  ${reason}`)
   }
   if (unused.length > 0) console.log(`  Columns that were not used: ${unused.join(', ')}`)
-}
-
-function quoted(text: string): string {
-  return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
 }

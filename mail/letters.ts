@@ -66,6 +66,9 @@ function purposesByType({ account, mail }: Store): ReadonlyMap<string, readonly 
   ])
 }
 
+/** The one event of a guest's that has a mail sent. */
+type GuestRequest = Extract<SubscriberEvent, { type: 'GuestConfirmationRequested' }>
+
 /** Where each purpose's link stands in the customer's document. */
 const REQUESTS = {
   'reset-password': 'passwordReset',
@@ -144,7 +147,7 @@ export function createLetters(options: {
     return write(purpose, request, { name: nameOf(then), address: then.email })
   }
 
-  async function composeForGuest({ id, data, metadata }: Recorded<SubscriberEvent>, stream: string) {
+  async function composeForGuest({ id, data, metadata }: Recorded<GuestRequest>, stream: string) {
     for await (const newest of eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })) {
       if (newest.id !== id) return 'superseded'
     }
@@ -163,7 +166,7 @@ export function createLetters(options: {
     async compose(event, purpose) {
       const customer = customerOf(event.stream)
       try {
-        if (customer === undefined) return await composeForGuest(decode<SubscriberEvent>(event), event.stream)
+        if (customer === undefined) return await composeForGuest(decode<GuestRequest>(event), event.stream)
         const decoded = decode<CustomerEvent>(event)
         if (isNotice(purpose)) return await composeNotice(decoded, purpose, customer)
         return await composeForCustomer(decoded, purpose, customer)

@@ -165,6 +165,8 @@ export const signInEventSchemas = {
 export const subscriberEventSchemas = {
   GuestSubscribed: z.strictObject({ email: personalText }),
   GuestConfirmationRequested: z.strictObject({ email: personalText }),
+  /** A customer has the address: from then on the customer's own subscription counts, and this one is over. */
+  GuestBecameCustomer: z.strictObject({ customerId: id }),
   /** Nothing is known of the address any more. */
   GuestErased: z.strictObject({}),
 } as const

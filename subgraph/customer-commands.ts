@@ -18,6 +18,7 @@ import {
   checkNotEmpty,
   checkRegistration,
   checkUsable,
+  type GuestStatus,
   passwordChanged,
   register,
   removeAddress,
@@ -71,7 +72,7 @@ export function authorize(caller: Caller | null, state: CustomerDocument): Custo
 }
 
 /** What follows from an event that has decided: an outage can't undo it, and is no failure of the command's. */
-async function leaveToOthers(work: Promise<void>): Promise<void> {
+export async function leaveToOthers(work: Promise<void>): Promise<void> {
   try {
     await work
   } catch (error) {
@@ -122,8 +123,7 @@ export function createCommands(parts: {
       if (state.status !== 'absent' || state.revision !== -1) customerId = undefined
     } else if (await claims.find(email)) throw emailTaken('graphql-input') // before the costly hash
 
-    // One who has subscribed as a guest stays subscribed, unless the input says otherwise.
-    const isSubscribed = registration.isSubscribed ?? (await subscribers.status(email)) === 'subscribed'
+    const guest = await subscribers.status(email)
     const passwordHash = password === undefined ? undefined : await hashPassword(password)
     for (let attempt = 1; ; attempt++) {
       const id = customerId ?? (await freeId(command))
@@ -132,12 +132,9 @@ export function createCommands(parts: {
         // Appended once for each id: where a repetition finds it there, the same event id makes it succeed again.
         const credentialsRevision = passwordHash === undefined ? -1 : await firstCredentials(id, passwordHash, command)
         const { state } = await customers.execute(id, { ...command, repeatable: false }, (state) =>
-          register(
-            state,
-            { ...registration, isSubscribed, customerId: id, credentialsRevision, at: command.at },
-            store,
-          ),
+          register(state, { ...registration, guest, customerId: id, credentialsRevision, at: command.at }, store),
         )
+        if (guest !== 'none') await handOver(email, id, guest, registration.isSubscribed, command)
         return state
       } catch (error) {
         // The id was fenced off by one who took this registration for dead, or was imported: the address may still be free.
@@ -148,6 +145,21 @@ export function createCommands(parts: {
         customerId = undefined
       }
     }
+  }
+
+  /**
+   * Ends what a guest has subscribed to, once the address is the customer's. One that waits for its confirmation stays where
+   * the customer has not chosen: its link then subscribes the customer. See subscribers.ts for where this is cut off.
+   */
+  async function handOver(
+    email: string,
+    customerId: number,
+    guest: GuestStatus,
+    choice: boolean | null | undefined,
+    command: Command,
+  ): Promise<void> {
+    if (guest !== 'subscribed' && choice == null) return
+    await leaveToOthers(subscribers.handOver(email, customerId, command))
   }
 
   /** An id that nobody has had: one may have been imported while this instance had its block. */
@@ -172,7 +184,12 @@ export function createCommands(parts: {
     if (caller === null) throw notAuthorized()
     checkNotEmpty(input)
     const customerId = caller.customerId
-    if (input.email == null) return (await execute(caller, command, (state) => decideUpdate(state))).state
+    let guest: GuestStatus = 'none'
+    if (input.email == null) {
+      const { state } = await execute(caller, command, (state) => decideUpdate(state))
+      await handOver(state.email, customerId, guest, input.is_subscribed, command)
+      return state
+    }
 
     const newEmail = input.email
     const before = await signedIn(caller)
@@ -183,14 +200,16 @@ export function createCommands(parts: {
     }
     let previousEmail = before.email
     const { state } = await execute(caller, command, async (state) => {
-      const events = decideUpdate(state)
+      decideUpdate(state) // what is wrong with the input is told before the address is claimed
       previousEmail = state.email
       if (movesClaim(state.email, newEmail)) {
         // In every round anew, and after the state was read: see email-claims.ts.
         await claims.claim(newEmail, customerId, command, 'graphql-already-exists')
+        guest = await subscribers.status(newEmail)
       }
-      return events
+      return decideUpdate(state)
     })
+    await handOver(newEmail, customerId, guest, input.is_subscribed, command)
     // Where this is cut off, the next one who wants the address takes the claim over.
     if (movesClaim(previousEmail, newEmail)) {
       await leaveToOthers(claims.release(previousEmail, customerId, command, newEmail))
@@ -199,7 +218,7 @@ export function createCommands(parts: {
 
     function decideUpdate(state: CustomerDocument): CustomerEvent[] {
       checkUsable(state, command.at, store)
-      const events = update(state, input, store, command.at)
+      const events = update(state, input, store, command.at, guest)
       // The address is what the customer signs in with, and where a forgotten password is set anew.
       const isOther = events.some(({ type }) => type === 'CustomerEmailChanged')
       return isOther ? [...events, ...revokeTokens(caller?.tokenId)] : events

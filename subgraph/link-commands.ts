@@ -8,7 +8,7 @@ import type { Store } from '../schema/store.ts'
 import type { AccessLog } from './access-log.ts'
 import type { Command } from './command.ts'
 import { createConfirmationCommands } from './confirmation-commands.ts'
-import { authorize } from './customer-commands.ts'
+import { authorize, leaveToOthers } from './customer-commands.ts'
 import type { Customers } from './customers.ts'
 import { subscribe } from './domain/customer.ts'
 import { isValidEmail } from './domain/email.ts'
@@ -92,17 +92,21 @@ function createNewsletterCommands({
 
     async confirmSubscription(email, key, command) {
       const invalid = () => invalidInput('This is an invalid subscription confirmation code.')
+      const fits = (eventId: string | undefined) =>
+        eventId !== undefined && tokens.fits(key, 'confirm-newsletter', eventId)
       const customer = await claims.find(email)
-      if (customer?.newsletterConfirmation) {
-        await customers.execute(customer.id, command, ({ newsletterConfirmation }) => {
-          const eventId = newsletterConfirmation?.eventId
-          if (eventId === undefined || !tokens.fits(key, 'confirm-newsletter', eventId)) throw invalid()
-          return [{ type: 'NewsletterSubscribed', data: {} }]
+      const isOfGuest = fits(await subscribers.awaiting(email))
+      if (customer) {
+        await customers.execute(customer.id, command, ({ newsletter, newsletterConfirmation, ...state }) => {
+          // A link that was sent to the address before it was the customer's subscribes the customer.
+          const isOfAddress = isOfGuest && claims.keyOf(state.email) === claims.keyOf(email)
+          if (!isOfAddress && !fits(newsletterConfirmation?.eventId)) throw invalid()
+          return newsletter === 'subscribed' ? [] : [{ type: 'NewsletterSubscribed', data: {} }]
         })
+        await leaveToOthers(subscribers.handOver(email, customer.id, command))
         return 'SUBSCRIBED'
       }
-      const eventId = await subscribers.awaiting(email)
-      if (eventId === undefined || !tokens.fits(key, 'confirm-newsletter', eventId)) throw invalid()
+      if (!isOfGuest) throw invalid()
       await subscribers.append('GuestSubscribed', email, command)
       return 'SUBSCRIBED'
     },

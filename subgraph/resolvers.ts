@@ -5,7 +5,8 @@ import type { CustomerAddress, CustomerDocument } from '../projections/customer.
 import { COUNTRIES, type Country } from '../schema/countries.ts'
 import { type CustomAttributes, isErased } from '../schema/events.ts'
 import { regionsOf } from '../schema/regions.ts'
-import type { CustomAttribute, Store } from '../schema/store.ts'
+import { type CustomAttribute, type Store, viewOf } from '../schema/store.ts'
+import { createAssistance, type Page } from './assistance.ts'
 import { type AttributeReference, createAttributeForms } from './attribute-forms.ts'
 import { createAuditQueries } from './audit-queries.ts'
 import type { Captcha } from './captcha.ts'
@@ -68,6 +69,7 @@ export function createResolvers(parts: Parts) {
   const groups = store.groups.map(({ id, name }) => ({ uid: toUid(id), name }))
   const storeConfig = toStoreConfig(store)
   const attributes = createAttributeForms(store)
+  const assistance = createAssistance(eventStore)
 
   function command(args: unknown, context: RequestContext, info: GraphQLResolveInfo): Command {
     return createCommand({
@@ -360,6 +362,12 @@ export function createResolvers(parts: Parts) {
         }
       },
 
+      /** The customer's own; for services it is the same as the account's history. */
+      admin_assistance_actions({ id }: { id: number }, page: Page, context: RequestContext) {
+        if (context.service) requireScope(context, 'customers:audit')
+        return assistance(id, page)
+      },
+
       custom_attributes: (
         { custom_attributes }: { custom_attributes: readonly AttributeView[] },
         { attributeCodes }: AttributeCodes,
@@ -388,6 +396,21 @@ export function createResolvers(parts: Parts) {
         { custom_attributesV2 }: { custom_attributesV2: readonly AttributeView[] },
         { attributeCodes }: AttributeCodes,
       ) => chosen(custom_attributesV2, attributeCodes),
+    },
+
+    CustomerGroupStorefront: {
+      /** Other subgraphs know a group by its uid alone. */
+      __resolveReference: ({ uid }: { uid: string }) => ({ uid }),
+      name: ({ uid }: { uid: string }) =>
+        store.account.shareAllGroups ? (groups.find((group) => group.uid === uid)?.name ?? null) : null,
+    },
+
+    StoreConfig: {
+      /** The settings of accounts hold for all store views, also for those that only other subgraphs know. */
+      __resolveReference: ({ store_code }: { store_code: string }) => {
+        const view = viewOf(store, store_code) ?? { id: null, code: store_code, locale: null }
+        return { ...storeConfig, id: view.id, store_code, locale: view.locale }
+      },
     },
 
     AttributeValueInterface: {

@@ -41,6 +41,9 @@ export interface Registration {
   readonly isSubscribed: boolean | undefined
 }
 
+/** What the address that a customer gets has subscribed to as a guest's: see subscribers.ts. */
+export type GuestStatus = 'none' | 'subscribed' | 'unconfirmed'
+
 /**
  * Checks the input of a registration, but for the password and whether the address is free.
  * @throws CustomerError (graphql-input)
@@ -75,15 +78,17 @@ export interface RegisterCommand extends Registration {
   readonly customerId: number
   /** -1: an account without a password */
   readonly credentialsRevision: number
+  /** Default: none. */
+  readonly guest?: GuestStatus
   readonly at: Date
 }
 
-/** A customer's first events. */
+/** A customer's first events. Who has subscribed as a guest stays subscribed, unless the input says otherwise. */
 export function register(state: CustomerDocument, command: RegisterCommand, store: Store): CustomerEvent[] {
   if (state.revision !== -1) throw emailTaken('graphql-input')
-  const { isSubscribed = false } = command
+  const { isSubscribed = command.guest === 'subscribed' } = command
   const subscribes = isSubscribed && store.newsletter.active
-  const confirmsFirst = store.newsletter.confirmationRequired
+  const confirmsFirst = store.newsletter.confirmationRequired && command.guest !== 'subscribed'
   return [
     {
       type: 'CustomerRegistered',
@@ -108,9 +113,16 @@ export function register(state: CustomerDocument, command: RegisterCommand, stor
 /**
  * A change of details, e-mail address and newsletter subscription. That the address is free and the password given
  * with it is right has been seen to before.
+ * @param guest of the address that the customer changes to
  * @throws CustomerError (graphql-input)
  */
-export function update(state: CustomerDocument, input: CustomerInput, store: Store, now: Date): CustomerEvent[] {
+export function update(
+  state: CustomerDocument,
+  input: CustomerInput,
+  store: Store,
+  now: Date,
+  guest: GuestStatus = 'none',
+): CustomerEvent[] {
   const email = input.email ?? undefined
   const emailChanges = email !== undefined && email !== state.email
   const details = checkDetails(input, now, () => emailChanges && checkEmail(email))
@@ -126,7 +138,11 @@ export function update(state: CustomerDocument, input: CustomerInput, store: Sto
   // A change of address ends the link that was sent to the address before: the new one is to be confirmed.
   const after = emailChanges ? { ...state, newsletterConfirmation: null } : state
   const isToBeConfirmed = emailChanges && state.newsletter === 'unconfirmed' && store.newsletter.confirmationRequired
-  if (input.is_subscribed ?? isToBeConfirmed) events.push(...subscribe(after, store, now))
+  // Who never chose takes the address's own choice over; who has unsubscribed stays so.
+  const isTakenOver = emailChanges && guest === 'subscribed' && ['none', 'unconfirmed'].includes(state.newsletter)
+  if (input.is_subscribed ?? (isToBeConfirmed || isTakenOver)) {
+    events.push(...subscribe(after, store, now, emailChanges ? guest : 'none'))
+  }
   if (input.is_subscribed === false) events.push(...unsubscribe(state))
   return events
 }
@@ -141,9 +157,15 @@ function changes<T extends Readonly<Record<string, unknown>>>(before: object, af
 }
 
 /** A subscription to the newsletter; nothing where there is one, a link for it holds, or too many links were requested. */
-export function subscribe(state: CustomerDocument, { newsletter }: Store, now: Date): CustomerEvent[] {
+export function subscribe(
+  state: CustomerDocument,
+  { newsletter }: Store,
+  now: Date,
+  guest: GuestStatus = 'none',
+): CustomerEvent[] {
   if (!newsletter.active || state.newsletter === 'subscribed') return []
-  if (!newsletter.confirmationRequired) return [{ type: 'NewsletterSubscribed', data: {} }]
+  // An address that was confirmed as a guest's needs no second mail.
+  if (!newsletter.confirmationRequired || guest === 'subscribed') return [{ type: 'NewsletterSubscribed', data: {} }]
   if (state.newsletter === 'unconfirmed' && state.newsletterConfirmation !== null) return []
   if (isTooOften(state.newsletterRequests, now, newsletter.confirmationRequestsPerHour)) return []
   return [{ type: 'NewsletterConfirmationRequested', data: {} }]

@@ -18,6 +18,9 @@ const DEFAULTS = ['_address_default_billing_', '_address_default_shipping_']
 const BOOKKEEPING = ['_website', '_store', '_finance_website', 'website_id', 'store_id', 'created_in', 'updated_at']
 const OF_VAT = ['vat_is_valid', 'vat_request_date', 'vat_request_id', 'vat_request_success']
 
+/** What an import puts before the columns of a row that it rejects (rejected-file.ts). */
+export const REJECTED_COLUMNS = ['rejected_line', 'rejected_reason'] as const
+
 /** What a composite file's columns of addresses begin with. */
 const ADDRESS = '_address_'
 
@@ -46,6 +49,7 @@ export const customerColumns = (attributes: readonly string[], addressAttributes
     ...DEFAULTS,
   ],
   ignored: [
+    ...REJECTED_COLUMNS,
     ...BOOKKEEPING,
     ...['disable_auto_group_change', 'failures_num', 'first_failure', 'rp_token', 'rp_token_created_at'],
     ...['default_billing', 'default_shipping', 'entity_type_id', 'attribute_set_id', 'increment_id', 'is_active'],
@@ -57,7 +61,16 @@ export const customerColumns = (attributes: readonly string[], addressAttributes
 /** The addresses' file. */
 export const addressColumns = (attributes: readonly string[]): Columns => ({
   used: ['_email', '_entity_id', 'entity_id', ...ADDRESS_FIELDS, ...attributes, ...DEFAULTS],
-  ignored: [...BOOKKEEPING, ...OF_VAT, 'parent_id', 'entity_type_id', 'attribute_set_id', 'increment_id', 'is_active'],
+  ignored: [
+    ...REJECTED_COLUMNS,
+    ...BOOKKEEPING,
+    ...OF_VAT,
+    'parent_id',
+    'entity_type_id',
+    'attribute_set_id',
+    'increment_id',
+    'is_active',
+  ],
   aliases: { ...ADDRESS_ALIASES, email: '_email', emailaddress: '_email' },
 })
 

@@ -14,7 +14,8 @@ import { type Columns, matchColumns } from './columns.ts'
 export interface Row {
   /** The line on which the row begins, from 1: fields may hold line feeds. */
   readonly line: number
-  /** How far in the file the row ends, in bytes. */
+  /** Where in the file the row begins and how far it goes, in bytes, line feeds around it included. */
+  readonly from: number
   readonly bytes: number
   readonly fields: Readonly<Record<string, string>>
   /** Why the row has no fields. */
@@ -32,6 +33,14 @@ export interface Table {
   readonly columns: readonly string[]
   /** Columns that nothing is done with, as the file spells them. */
   readonly unused: readonly string[]
+  readonly separator: string
+  /** The names of the columns as the file spells them, and the bytes of their line. */
+  readonly names: readonly string[]
+  readonly headLine: Buffer
+  /** Whether the file begins with a byte-order mark. */
+  readonly hasMark: boolean
+  /** Whether rows can be told by their places in the file: not where it is transcoded before it is parsed. */
+  readonly isByteExact: boolean
   /**
    * Reads the file row by row, in constant memory.
    * @throws BrokenFileError where what follows a row can't be told from it; the system's error for a file that can't be read
@@ -66,6 +75,11 @@ export async function openTable(path: string, known: Columns, encoding?: string)
     throw new ConfigurationError(`${path} begins with the byte-order mark of ${mark.encoding}; it is not ${wanted}.`)
   }
   const source: Source = { path, skip: mark?.bytes ?? 0, encoding: mark?.encoding ?? wanted ?? 'utf-8' }
+  if (start.toString('latin1', 0, 2) === 'PK') {
+    throw new ConfigurationError(
+      `${path} is a spreadsheet or an archive; accepted: CSV. Save the sheet as CSV (UTF-8).`,
+    )
+  }
   const text = decodeStart(start.subarray(source.skip), source.encoding)
   const lines = text.split(/\r\n|\n|\r/)
   if (mark === undefined && wanted === undefined && lines[0]?.includes('\0')) {
@@ -77,7 +91,22 @@ export async function openTable(path: string, known: Columns, encoding?: string)
   const head = readHead(path, text, separator, named ? 2 : 1)
   const { columns, unused, twice } = matchColumns(head, known)
   if (twice !== undefined) throw new ConfigurationError(`${path} has the column ${twice} twice.`)
-  return { columns, unused, rows: () => readRows(source, separator, columns, named ? 2 : 1) }
+  return {
+    columns,
+    unused,
+    separator,
+    isByteExact: isByField(source.encoding),
+    hasMark: mark !== undefined,
+    names: head,
+    headLine: lineOf(start.subarray(source.skip), named ? 1 : 0),
+    rows: () => readRows(source, separator, columns, named ? 2 : 1),
+  }
+}
+
+/** The bytes of the line at this index, empty ones not counted. */
+function lineOf(bytes: Buffer, index: number): Buffer {
+  const lines = bytes.toString('latin1').split(/[\r\n]+/)
+  return Buffer.from(lines.filter((line) => line !== '')[index] ?? '', 'latin1')
 }
 
 interface Source {
@@ -184,13 +213,17 @@ async function* readRows(
   const decode = fieldDecoder(isByField(source.encoding) ? source.encoding : 'utf-8')
   let line = fromLine
   let blank = 0
-  /** Rows that could not be read, and are told before the next one that could. */
-  let faulty: Row[] = []
-  const next = ({ lines, empty_lines }: Pick<InfoRecord, 'lines' | 'empty_lines'>) => {
-    const begin = line + empty_lines - blank
+  let from = source.skip
+  /** Rows that could not be read, which the parser tells ahead of those that it has in hand. */
+  const faulty: Row[] = []
+  /** The line of a row just before in which a quote was out of place: it may have opened what is never closed. */
+  let openQuote: number | undefined
+  const next = ({ lines, empty_lines, bytes }: Pick<InfoRecord, 'lines' | 'empty_lines' | 'bytes'>) => {
+    const place = { line: line + empty_lines - blank, from, bytes: source.skip + bytes }
     line = lines + 1
     blank = empty_lines
-    return begin
+    from = place.bytes
+    return place
   }
   const parser = parse({
     delimiter: separator,
@@ -204,19 +237,22 @@ async function* readRows(
     skip_empty_lines: true,
     skip_records_with_error: true,
     max_record_size: MAX_ROW_BYTES,
-    on_record: (fields: Record<string, string>, info: InfoRecord): Row => {
+    on_record: (fields: Record<string, string>, info: InfoRecord): Row | null => {
+      const place = next(info)
+      // What spreadsheets leave behind: it says nothing.
+      if (isBlank(Object.values(fields))) return null
       const fault = decode(fields)
-      const row = { line: next(info), bytes: info.bytes }
-      return fault === undefined ? { ...row, fields } : { ...row, fields: {}, fault }
+      return fault === undefined ? { ...place, fields } : { ...place, fields: {}, fault }
     },
     on_skip: (error) => {
       if (error === undefined) return undefined
       const info = error as unknown as InfoRecord
       if (info.lines < line) return undefined // a second fault of the same row
-      const begin = next(info)
+      const place = next(info)
       const fault = FAULTS[error.code]
-      if (fault === undefined) parser.destroy(broken(source.path, begin, error))
-      else faulty.push({ line: begin, bytes: info.bytes, fields: {}, fault })
+      if (fault === undefined) parser.destroy(broken(source.path, Math.min(place.line, openQuote ?? place.line), error))
+      else if (!isBlank(error.record as unknown)) faulty.push({ ...place, fields: {}, fault })
+      openQuote = error.code === 'CSV_INVALID_CLOSING_QUOTE' ? place.line : undefined
       return undefined
     },
   })
@@ -225,10 +261,7 @@ async function* readRows(
   input.pipe(parser)
   try {
     for await (const row of parser) {
-      if (faulty.length > 0) {
-        yield* faulty
-        faulty = []
-      }
+      while (faulty[0] !== undefined && faulty[0].line < row.line) yield faulty.shift() as Row
       yield row
     }
     yield* faulty
@@ -236,6 +269,9 @@ async function* readRows(
     input.destroy()
   }
 }
+
+const isBlank = (fields: unknown): boolean =>
+  Array.isArray(fields) && fields.every((field) => typeof field === 'string' && field.trim() === '')
 
 const NOT_ASCII = /[\x80-\xff]/
 /** Characters that no name has: legacy encodings give them for bytes that have no meaning there. */
@@ -278,7 +314,8 @@ function fieldDecoder(encoding: string): (fields: Record<string, string>) => str
 function broken(path: string, line: number, { code }: CsvError): BrokenFileError {
   return new BrokenFileError(
     code === 'CSV_QUOTE_NOT_CLOSED' || code === 'CSV_MAX_RECORD_SIZE'
-      ? `${path}: a quote that opens at line ${line} or after it is not closed: mend it and run the command again`
+      ? `${path}: a quote that opens at line ${line} or after it is not closed, or the row is longer than ` +
+          `${MAX_ROW_BYTES / 1024} KiB: mend it and run the command again`
       : `${path}: it can't be read as CSV from line ${line} on (${code})`,
   )
 }

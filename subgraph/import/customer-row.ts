@@ -2,6 +2,7 @@
 import { tidyEmail } from '../../schema/email-key.ts'
 import type { CustomAttributes, CustomerEvent } from '../../schema/events.ts'
 import type { CustomAttribute, Store } from '../../schema/store.ts'
+import type { GuestStatus } from '../domain/customer.ts'
 import { parseDate, parseDateTime } from '../domain/date.ts'
 import { MAX_TEXT } from '../domain/text.ts'
 import { isMagentoHash } from '../identity/magento-hashes.ts'
@@ -18,8 +19,12 @@ export interface ImportedCustomer {
   readonly passwordHash: string | undefined
   /** To be hashed. */
   readonly password: string | undefined
-  /** The events, once it is known under which id. @param credentialsRevision -1: an account without a password */
-  events(id: number, credentialsRevision: number): CustomerEvent[]
+  /**
+   * The events, once it is known under which id.
+   * @param credentialsRevision -1: an account without a password
+   * @param guest of the address, which counts where the file does not say
+   */
+  events(id: number, credentialsRevision: number, guest: GuestStatus): CustomerEvent[]
 }
 
 const GENDERS: Readonly<Record<string, number>> = { male: 1, female: 2, 'not specified': 3, 1: 1, 2: 2, 3: 3, 0: 0 }
@@ -49,17 +54,19 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
   const gender = text(fields, 'gender')
   if (gender !== null && GENDERS[gender.toLowerCase()] === undefined) throw new RejectedRow('gender is unknown')
   const group = text(fields, 'group_id')
-  if (group !== null && !/^\d{1,9}$/.test(group)) throw new RejectedRow('group_id is no number')
+  const groupId = group === null ? store.account.defaultGroup : groupOf(group, store)
+  if (groupId === undefined) throw new RejectedRow('group_id is no number, and no group of the store has this name')
   const lockedUntil = moment(fields, 'lock_expires', 'UTC')
   const createdAt = moment(fields, 'created_at', timeZone) ?? now
   const customAttributes = readAttributes(fields, store.customAttributes.customer)
+  const isSubscribed = text(fields, 'is_subscribed') === null ? undefined : isSet(fields, 'is_subscribed')
 
   return {
     id,
     email,
     passwordHash,
     password: passwordHash === undefined ? fields.password || undefined : undefined,
-    events: (customerId, credentialsRevision) => [
+    events: (customerId, credentialsRevision, guest) => [
       {
         type: 'CustomerRegistered',
         data: {
@@ -74,8 +81,8 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
           taxvat: text(fields, 'taxvat'),
           gender: gender === null ? null : (GENDERS[gender.toLowerCase()] ?? null),
           allowRemoteShoppingAssistance: false,
-          groupId: group === null ? store.account.defaultGroup : Number(group),
-          isSubscribed: isSet(fields, 'is_subscribed'),
+          groupId,
+          isSubscribed: isSubscribed ?? guest === 'subscribed',
           customAttributes,
           rewardUpdateNotification: flag(fields, 'reward_update_notification'),
           rewardWarningNotification: flag(fields, 'reward_warning_notification'),
@@ -92,6 +99,12 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
         : []),
     ],
   }
+}
+
+/** By its number, or by its name as some exports have it. */
+function groupOf(text: string, { groups }: Store): number | undefined {
+  if (/^\d{1,9}(\.0+)?$/.test(text)) return Number(text)
+  return groups.find(({ name }) => name.toLowerCase() === text.toLowerCase())?.id
 }
 
 const YES_NO: Readonly<Record<string, number>> = { 1: 1, 0: 0, '1.0': 1, '0.0': 0, yes: 1, no: 0, true: 1, false: 0 }

@@ -26,18 +26,20 @@ import { formerEmailKeysOf } from '../../schema/email-key.ts'
 import type { CredentialsEvent, CustomerEvent, EmailEvent, ImportedIdEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
 import { type Command, encodeAll, uuidOf } from '../command.ts'
+import type { GuestStatus } from '../domain/customer.ts'
 import { createEmailClaims } from '../email-claims.ts'
 import { CustomerError } from '../errors.ts'
 import { createHashKinds } from '../identity/password-checks.ts'
 import { hashPassword, kindOf, MAGENTO } from '../identity/passwords.ts'
 import { createIds } from '../ids.ts'
+import { createSubscribers } from '../subscribers.ts'
 import { ADDRESS_ID_COLUMNS, type ImportedAddress, readAddress, readCompositeAddress } from './address-row.ts'
 import { withBoundedReads } from './bounded-reads.ts'
 import { addressColumns, addressFieldsOf, customerColumns, isComposite } from './columns.ts'
 import { openTable, type Row, type Table } from './csv.ts'
 import { CUSTOMER_ID_COLUMNS, type ImportedCustomer, readCustomer } from './customer-row.ts'
 import { each } from './each.ts'
-import { idOf, RejectedRow, text } from './rows.ts'
+import { idOf, RejectedRow } from './rows.ts'
 
 export interface ImportReport {
   imported: number
@@ -70,8 +72,17 @@ export interface ImportOptions {
   readonly dryRun?: boolean
   /** In which `created_at` is written: newer versions of Magento take the store's; default UTC. */
   readonly timeZone?: string
-  /** Told of each rejected row; the reason has no personal data in it. */
-  readonly onRejected: (file: string, line: number, reason: string) => Promise<void> | void
+  /**
+   * Told of each rejected row; the reason has no personal data in it.
+   * @param above of a composite file: the rows from the customer's to this one, without which it can't be understood
+   */
+  readonly onRejected: (
+    file: string,
+    line: number,
+    reason: string,
+    row: Row,
+    above: readonly Row[],
+  ) => Promise<void> | void
   /** @param rows of both files so far @param share 0 to 1 of both */
   readonly onProgress?: (rows: number, share: number) => void
   readonly signal?: AbortSignal
@@ -95,6 +106,15 @@ interface AddressRow {
   readonly row: Row
   readonly address: ImportedAddress
   readonly number: number
+  /** In a composite file: from the customer's row on. */
+  readonly above?: readonly Row[]
+}
+
+/** A row that is no address, and why. */
+interface NoAddress {
+  readonly row: Row
+  readonly error: unknown
+  readonly above?: readonly Row[]
 }
 
 /** Rows whose appends are under way at once: the stores write them in groups. */
@@ -200,18 +220,20 @@ export async function importFiles(
   const before = await end(eventStore)
   /** Where nobody has an address yet, none needs to be looked up. */
   const isEmpty = await hasNone(eventStore, 'customerEmail-')
+  const subscribers = createSubscribers(eventStore, claims.keysOf)
+  const hasGuests = !(await hasNone(eventStore, 'newsletterSubscriber-'))
   /** Ids up to these may have been given out here; those above have not, and will not be. */
   const givenOut = { customer: 0, address: 0 }
 
   if (files.customers) {
     const { path, rows, columns } = files.customers
     const composite = isComposite(columns)
-    await each(withFloors(rows(), 'customer', CUSTOMER_ID_COLUMNS), IN_FLIGHT, async (row) => {
+    const read = withFloors(rows(), 'customer', CUSTOMER_ID_COLUMNS)
+    await each(composite ? grouped(read) : alone(read), IN_FLIGHT, async ({ row, above }) => {
       // In a composite file a row without an e-mail address is a further address of the customer above it.
-      if (composite && row.fault === undefined && text(row.fields, 'email') === null) return
-      await settle(reports.customers, path, row, 0, () =>
-        importCustomer(readCustomer(whole(row), store, now, timeZone)),
-      )
+      if (composite && row.fault === undefined && emailIn(row) === null) return
+      const work = () => importCustomer(readCustomer(whole(row), store, now, timeZone))
+      await settle(reports.customers, path, row, 0, work, above)
     })
     if (composite && !signal?.aborted) await importAddresses(path, compositeRows(rows()), 0)
   }
@@ -225,9 +247,10 @@ export async function importFiles(
   async function settle(
     into: ImportReport,
     file: string,
-    { line, bytes }: Row,
+    row: Row,
     before: number,
     work: () => Promise<Outcome>,
+    above: readonly Row[] = [],
   ): Promise<void> {
     if (signal?.aborted) return
     try {
@@ -235,11 +258,11 @@ export async function importFiles(
     } catch (error) {
       const { message } = rejectionOf(error)
       into.rejected++
-      const reason = message.replace(/\d+/g, 'N')
+      const reason = message.replace(/(?<![\w-])\d+/g, 'N')
       into.reasons.set(reason, (into.reasons.get(reason) ?? 0) + 1)
-      await onRejected(file, line, message)
+      await onRejected(file, row.line, message, row, above)
     }
-    onProgress?.(++rows, (before + bytes) / total)
+    onProgress?.(++rows, (before + row.bytes) / total)
   }
 
   /** Rows as they come, once no id of theirs will be given out here any more. */
@@ -346,10 +369,12 @@ export async function importFiles(
   /** Once the address is claimed: the credentials, then the customer. */
   async function register(customer: ImportedCustomer, id: number, key: string, own: Command): Promise<Outcome> {
     try {
+      const guest = hasGuests ? await subscribers.status(customer.email) : 'none'
       const revision =
         customer.id !== undefined && id <= givenOut.customer
-          ? await registerReserved(customer, id, own)
-          : await registerFree(customer, id, own)
+          ? await registerReserved(customer, id, guest, own)
+          : await registerFree(customer, id, guest, own)
+      if (guest !== 'none') await subscribers.handOver(customer.email, id, own)
       met.set(key, { id, revision })
       return 'imported'
     } catch (error) {
@@ -359,9 +384,14 @@ export async function importFiles(
   }
 
   /** An id that is nobody else's. @returns the customer's revision */
-  async function registerFree(customer: ImportedCustomer, id: number, own: Command): Promise<number> {
+  async function registerFree(
+    customer: ImportedCustomer,
+    id: number,
+    guest: GuestStatus,
+    own: Command,
+  ): Promise<number> {
     const passwordHash = await hashOf(customer)
-    const events = encodeAll(own, customer.events(id, passwordHash === undefined ? -1 : 0))
+    const events = encodeAll(own, customer.events(id, passwordHash === undefined ? -1 : 0, guest))
     if (passwordHash !== undefined) {
       const { written } = await appendFirst(credentialsStream(id), credentialsOf(passwordHash, own))
       if (!written) throw idTaken(id)
@@ -374,7 +404,12 @@ export async function importFiles(
    * An id of a block that an instance has, which may be about to give it to a new customer. Whose it is is decided by the
    * first event of the customer's stream, before any credentials: the other one's are never this customer's.
    */
-  async function registerReserved(customer: ImportedCustomer, id: number, own: Command): Promise<number> {
+  async function registerReserved(
+    customer: ImportedCustomer,
+    id: number,
+    guest: GuestStatus,
+    own: Command,
+  ): Promise<number> {
     if (!(await appendFirst(customerStream(id), takingOf(own))).written) throw idTaken(id)
     // Without a password it gets one that nobody knows: it keeps out what the other one may still write.
     const passwordHash = (await hashOf(customer)) ?? (await hashPassword(crypto.randomUUID()))
@@ -382,7 +417,8 @@ export async function importFiles(
       const { status, revision } = await load(id)
       if (status !== 'absent') throw idTaken(id)
       try {
-        const events = encodeAll(own, customer.events(id, await replaceCredentials(id, passwordHash, own)))
+        const credentialsRevision = await replaceCredentials(id, passwordHash, own)
+        const events = encodeAll(own, customer.events(id, credentialsRevision, guest))
         await eventStore.append(customerStream(id), events, { expected: revision })
         return revision + events.length
       } catch (error) {
@@ -436,7 +472,7 @@ export async function importFiles(
   }
 
   /** The addresses of a file of their own, or why a row is none. */
-  async function* addressRows(rows: AsyncIterable<Row>): AsyncGenerator<AddressRow | { row: Row; error: unknown }> {
+  async function* addressRows(rows: AsyncIterable<Row>): AsyncGenerator<AddressRow | NoAddress> {
     for await (const row of rows) {
       try {
         yield { row, address: readAddress(whole(row), store), number: 0 }
@@ -447,33 +483,41 @@ export async function importFiles(
   }
 
   /** The addresses in a composite file: of the customer in the same row, or in the last one above it that has one. */
-  async function* compositeRows(rows: AsyncIterable<Row>): AsyncGenerator<AddressRow | { row: Row; error: unknown }> {
+  async function* compositeRows(rows: AsyncIterable<Row>): AsyncGenerator<AddressRow | NoAddress> {
     const counts = new LRUCache<string, number>({ max: REMEMBERED })
-    let email: string | null = null
-    for await (const row of rows) {
+    /** undefined: not known, because a row could not be read that may have been a customer's. */
+    let email: string | null | undefined = null
+    for await (const group of grouped(rows)) {
       if (signal?.aborted) return
-      if (row.fault !== undefined) continue // told as a customer's row
-      email = text(row.fields, 'email') ?? email
+      const { row } = group
+      if (row.fault !== undefined) {
+        email = undefined
+        continue // told as a customer's row
+      }
+      email = emailIn(row) ?? email
       const fields = addressFieldsOf(row.fields)
       if (fields === undefined) continue
       try {
         if (email === null) throw new RejectedRow('the address comes before any customer')
+        if (email === undefined)
+          throw new RejectedRow('whose address it is can not be told: a row above it is rejected')
         const key = claims.keyOf(email)
         const number = (counts.get(key) ?? 0) + 1
         counts.set(key, number)
-        yield { row, address: readCompositeAddress(fields, email, store), number }
+        yield { ...group, address: readCompositeAddress(fields, email, store), number }
       } catch (error) {
-        yield { row, error }
+        yield { ...group, error }
       }
     }
   }
 
   async function importAddresses(
     file: string,
-    rows: AsyncIterable<AddressRow | { row: Row; error: unknown }>,
+    rows: AsyncIterable<AddressRow | NoAddress>,
     before: number,
   ): Promise<void> {
-    const count = (row: Row, work: () => Promise<Outcome>) => settle(reports.addresses, file, row, before, work)
+    const count = ({ row, above }: Pick<AddressRow, 'row' | 'above'>, work: () => Promise<Outcome>) =>
+      settle(reports.addresses, file, row, before, work, above)
     let gathered: AddressRow[] = []
     const flush = async () => {
       const byCustomer = Map.groupBy(gathered, ({ address }) => claims.keyOf(address.email))
@@ -483,8 +527,8 @@ export async function importFiles(
         for (let from = 0; from < group.length; from += ADDRESSES_AT_ONCE) {
           outcomes.push(...(await importAddressesOf(key, group.slice(from, from + ADDRESSES_AT_ONCE))))
         }
-        for (const [index, { row }] of group.entries()) {
-          await count(row, async () => {
+        for (const [index, each] of group.entries()) {
+          await count(each, async () => {
             const outcome = outcomes[index] as Outcome | RejectedRow
             if (outcome instanceof RejectedRow) throw outcome
             return outcome
@@ -493,7 +537,7 @@ export async function importFiles(
       })
     }
     for await (const each of rows) {
-      if ('error' in each) await count(each.row, () => Promise.reject(each.error))
+      if ('error' in each) await count(each, () => Promise.reject(each.error))
       else gathered.push(each)
       if (gathered.length === GATHERED) await flush()
     }
@@ -661,6 +705,27 @@ function whole(row: Row): Row {
 
 const isRejection = (error: unknown) =>
   error instanceof RejectedRow || error instanceof InvalidEvent || error instanceof AppendTooLarge
+
+/** The e-mail address of a row, if it has one. */
+function emailIn({ fields, fault }: Row): string | null {
+  return fault === undefined ? fields.email?.trim() || null : null
+}
+
+async function* alone(rows: AsyncIterable<Row>): AsyncGenerator<{ readonly row: Row; readonly above: readonly Row[] }> {
+  for await (const row of rows) yield { row, above: [] }
+}
+
+/** Each row of a composite file with those above it, from the one that has an e-mail address. */
+async function* grouped(
+  rows: AsyncIterable<Row>,
+): AsyncGenerator<{ readonly row: Row; readonly above: readonly Row[] }> {
+  let above: Row[] = []
+  for await (const row of rows) {
+    if (emailIn(row) !== null) above = []
+    yield { row, above }
+    above.push(row)
+  }
+}
 
 /** Why a row is rejected. @throws what is no fault of the row's */
 function rejectionOf(error: unknown): RejectedRow {

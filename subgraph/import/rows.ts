@@ -11,7 +11,8 @@ export class RejectedRow extends Error {
 export function idOf(fields: Row['fields'], columns: readonly string[]): number | undefined {
   for (const column of columns) {
     const text = fields[column]?.trim()
-    if (text && /^\d{1,10}$/.test(text) && Number(text) > 0 && Number(text) <= MAX_ID) return Number(text)
+    // With a fraction of nothing where a program has taken the column for decimal numbers.
+    if (text && /^\d{1,10}(\.0+)?$/.test(text) && Number(text) > 0 && Number(text) <= MAX_ID) return Number(text)
   }
   return undefined
 }

@@ -115,6 +115,7 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
   },
   AccessRecorded: { kind: 'signed-in', clientAddress: '203.0.113.0/24', userAgent: 'curl/8' },
   GuestErased: {},
+  GuestBecameCustomer: { customerId: 7 },
   CustomerKeysSet: { generation: 0, masterKeyId: '0123456789abcdef', wrapped: 'AAAA', destroyed: [3] },
   MasterKeySet: { keyStoreId: '5f0c8e7a-0b1d-4c57-9a53-5a1f3c1f2b11', masterKeyId: '0123456789abcdef' },
   KeyFingerprintSet: { key: 'email-hash', fingerprint: 'f' },

@@ -1,5 +1,5 @@
 /**
- * Storefronts built for Magento send their documents unchanged: the operations of three of them for the account, address and
+ * Storefronts built for Magento send their documents unchanged: the operations of four of them for the account, address and
  * sign-in pages, one after another as a customer would cause them, through the gateway.
  *
  * What these pages also show, of other modules of Magento, belongs to other subgraphs and is left out of the documents:
@@ -13,6 +13,7 @@ import { loadSupergraph } from '../../gateway/planning/supergraph.ts'
 import { createMailTokens, type MailPurpose } from '../../schema/mail-tokens.ts'
 import { type Send, startGraph, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
+import { DROPINS, DROPINS_CONFIRMATION } from './dropins.ts'
 import { CONFIRMATION, GRAPHCOMMERCE } from './graphcommerce.ts'
 import { newcomer, type Operation, type Session } from './session.ts'
 import { VENIA } from './venia.ts'
@@ -97,3 +98,10 @@ t.test('GraphCommerce where accounts have to be confirmed', async (t) => {
 })
 
 t.test('Vue Storefront', (t) => runs(t, send, browse(), VUE_STOREFRONT))
+
+t.test('Adobe’s storefront packages', (t) => runs(t, send, browse(), DROPINS))
+
+t.test('Adobe’s storefront packages where accounts have to be confirmed', async (t) => {
+  const { send, browse } = await openStore(t, { store: { account: { confirmationRequired: true } } })
+  await runs(t, send, browse(), DROPINS_CONFIRMATION)
+})

@@ -1,0 +1,203 @@
+/** What is rejected can be mended and imported, and a row that can't be read gives nothing to somebody else. */
+import { spawn } from 'node:child_process'
+import { readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { openLog } from '../../eventstore/open.ts'
+import { foldCustomer } from '../../projections/fold.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
+import { environment, temporaryFolder } from '../support/graph.ts'
+
+const script = join(import.meta.dirname, '../../bin/import.ts')
+
+/** Runs the command in the folder. */
+async function runImport(folder: string, ...args: readonly string[]) {
+  const child = spawn(process.execPath, [script, ...args], {
+    cwd: folder,
+    env: { ...process.env, ...environment(folder) },
+  })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk) => {
+      output += chunk
+    })
+  }
+  const code = await new Promise<number | null>((resolve) => child.on('close', resolve))
+  return { code, output }
+}
+
+/** Imports files of this content; gives the command and a way to read and mend what it leaves. */
+async function shop(t: Test, files: Readonly<Record<string, string | Buffer>>) {
+  const folder = await temporaryFolder(t)
+  for (const [name, content] of Object.entries(files)) await writeFile(join(folder, name), content)
+  const read = (name: string, encoding: BufferEncoding = 'utf8') => readFile(join(folder, name), encoding)
+  return {
+    folder,
+    read,
+    import: (...args: readonly string[]) => runImport(folder, ...args),
+    /** Replaces texts in the file. */
+    async mend(name: string, ...changes: readonly (readonly [from: string, to: string])[]) {
+      let text = await read(name, 'latin1')
+      for (const [from, to] of changes) {
+        if (!text.includes(from)) throw new Error(`${name} has no ${from}`)
+        text = text.replace(from, to)
+      }
+      await writeFile(join(folder, name), text, 'latin1')
+    },
+    /** In the order of their registration. */
+    async customers() {
+      const { eventStore } = await openLog(loadConfiguration(environment(folder)))
+      try {
+        const ids: number[] = []
+        for await (const { type, stream } of eventStore.readAll()) {
+          if (type === 'CustomerRegistered') ids.push(Number(stream.slice('customer-'.length)))
+        }
+        return await Promise.all(ids.map((id) => foldCustomer(eventStore, id)))
+      } finally {
+        await eventStore.close()
+      }
+    },
+  }
+}
+
+const HEAD = 'email;entity_id;firstname;lastname;dob;note'
+const ADDRESS_HEAD = '_email,_entity_id,firstname,lastname,street,city,country_id'
+
+t.test('mended, it can be imported, byte by byte as it was', async (t) => {
+  const { read, mend, customers, folder, ...given } = await shop(t, {
+    'customers.csv': Buffer.from(
+      `${HEAD}\r\na@example.com;1;J\xfcrgen;M\xfcller;1990-02-30;"x;y"\r\n\r\nb@example.com;2;Bo;Ek;;\r\nc@example.com;3;Zo\xeb\r\n`,
+      'latin1',
+    ),
+    'addresses.csv': `${ADDRESS_HEAD}\na@example.com,11,J,M,"1 Main St\n2nd floor",Ulm,XX\nb@example.com,12,B,E,x,Ulm,DE\n`,
+  })
+  const first = await given.import('customers.csv', 'addresses.csv', '--encoding', 'windows-1252')
+  t.equal(first.code, 1)
+  t.match(first.output, /customers: 1 imported, 0 already there, 2 rejected \(3 rows read\)/)
+  t.match(first.output, /to be mended and imported: customers\.rejected\.csv, addresses\.rejected\.csv/)
+  t.equal(
+    await read('customers.rejected.csv', 'latin1'),
+    `rejected_line;rejected_reason;${HEAD}\n` +
+      '2;dob is no date;a@example.com;1;J\xfcrgen;M\xfcller;1990-02-30;"x;y"\n' +
+      '5;the row has more or fewer fields than the head line;c@example.com;3;Zo\xeb\n',
+  )
+  t.equal((await stat(join(folder, 'customers.rejected.csv'))).mode & 0o777, 0o600, 'for its owner alone')
+  t.match(
+    await read('addresses.rejected.csv'),
+    /^2,(there is no customer with this _email|country_id is no country),a@/m,
+  )
+
+  await mend('customers.rejected.csv', ['1990-02-30', '1990-02-28'])
+  const second = await given.import('customers.rejected.csv', '--encoding', 'windows-1252')
+  t.equal(second.code, 1, 'the other row is still wrong')
+  t.notMatch(second.output, /not used: .*rejected_/)
+  t.equal(
+    await read('customers.rejected.rejected.csv', 'latin1'),
+    `rejected_line;rejected_reason;${HEAD}\n` +
+      '3;the row has more or fewer fields than the head line;c@example.com;3;Zo\xeb\n',
+    'the columns of the reason come once',
+  )
+  await mend('customers.rejected.rejected.csv', ['Zo\xeb', 'Zo\xeb;Ray;;'])
+  await mend('addresses.rejected.csv', ['XX', 'GB'])
+  const third = await given.import('customers.rejected.rejected.csv', 'addresses.rejected.csv', '--encoding', 'cp1252')
+  t.equal(third.code, 0, third.output)
+  const all = await customers()
+  t.match(
+    all.toSorted((a, b) => a.id - b.id),
+    [
+      {
+        firstname: 'Jürgen',
+        lastname: 'Müller',
+        dob: '1990-02-28',
+        addresses: [{ id: 11, street: ['1 Main St', '2nd floor'] }],
+      },
+      { firstname: 'Bo', addresses: [{ id: 12 }] },
+      { firstname: 'Zoë', lastname: 'Ray' },
+    ],
+  )
+  const again = await given.import('customers.csv', '--encoding', 'cp1252')
+  t.match(again.output, /0 imported, 1 already there, 2 rejected/)
+  t.match(await read('customers.rejected.csv.bak', 'latin1'), '1990-02-28', 'what was mended is kept')
+})
+
+t.test('of a composite file, with the rows that it needs', async (t) => {
+  const head =
+    'email,firstname,lastname,_address_firstname,_address_lastname,_address_street,_address_city,_address_country_id'
+  const { read, mend, customers, ...given } = await shop(t, {
+    'customers.csv':
+      `${head}\nann@example.com,Ann,Lee,Ann,Lee,x,Ulm,DE\n,,,Ann,Lee,x,Rom,XX\n,,,Ann,Lee,x,Bonn,DE\n` +
+      // The customer's row is no row: what follows is nobody's, above all not Ann's.
+      'bob@example.com,Bob\n,,,Bob,Ray,x,Paris,FR\n,,,,,,,\ncat@example.com,Cat,Poe,,,,,\n',
+  })
+  const first = await given.import('customers.csv')
+  t.equal(first.code, 1)
+  t.match(first.output, /customers: 2 imported, 0 already there, 1 rejected/)
+  t.match(first.output, /addresses: 2 imported, 0 already there, 2 rejected/)
+  t.match(first.output, /whose address it is can not be told: a row above it is rejected/)
+  const cities = async () => {
+    const documents = await customers()
+    return new Map(documents.map(({ firstname, addresses }) => [firstname, addresses.map(({ city }) => city)]))
+  }
+  t.same((await cities()).get('Ann'), ['Ulm', 'Bonn'])
+  t.equal(
+    await read('customers.rejected.csv'),
+    `rejected_line,rejected_reason,${head}\n` +
+      '2,,ann@example.com,Ann,Lee,Ann,Lee,x,Ulm,DE\n' +
+      '3,country_id is no country,,,,Ann,Lee,x,Rom,XX\n' +
+      '4,,,,,Ann,Lee,x,Bonn,DE\n' +
+      '5,the row has more or fewer fields than the head line,bob@example.com,Bob\n' +
+      '6,whose address it is can not be told: a row above it is rejected,,,,Bob,Ray,x,Paris,FR\n',
+  )
+  await mend('customers.rejected.csv', ['XX', 'IT'], ['@example.com,Bob', '@example.com,Bob,Ray,,,,,'])
+  const second = await given.import('customers.rejected.csv')
+  t.equal(second.code, 0, second.output)
+  const after = await cities()
+  t.same(after.get('Ann')?.toSorted(), ['Bonn', 'Rom', 'Ulm'], 'each once')
+  t.same(after.get('Bob'), ['Paris'])
+})
+
+t.test('of UTF-16, in UTF-8', async (t) => {
+  const { read, mend, customers, ...given } = await shop(t, {
+    'customers.csv': Buffer.from(
+      '\uFEFFemail\tentity_id\tfirstname\tlastname\tdob\na@example.com\t1\tJiří\tX\tsoon\n',
+      'utf16le',
+    ),
+  })
+  t.equal((await given.import('customers.csv')).code, 1)
+  t.equal(
+    await read('customers.rejected.csv'),
+    '\uFEFFrejected_line\trejected_reason\temail\tentity_id\tfirstname\tlastname\tdob\n2\tdob is no date\ta@example.com\t1\tJiří\tX\tsoon\n',
+  )
+  await mend('customers.rejected.csv', ['soon', ''])
+  t.equal((await given.import('customers.rejected.csv')).code, 0)
+  t.match(await customers(), [{ firstname: 'Jiří' }])
+})
+
+t.test('what spreadsheets and other programs make of a file', async (t) => {
+  const { customers, ...given } = await shop(t, {
+    // Rows of nothing, numbers with a fraction of nothing, names of groups.
+    'customers.csv':
+      '\n\nemail,entity_id,firstname,lastname,group_id\n\na@example.com,1.0,A,B,wholesale\n   \n,,,,\n  ,, ,,\nb@example.com,2,A,B,2.0\n',
+    'sheet.csv': Buffer.from('PK\x03\x04and so on', 'latin1'),
+    'groups.csv': 'email,firstname,lastname,group_id\nc@example.com,A,B,Nobody\n',
+    // As PHP writes a quote behind a backslash, and one that stands at the end of such a field.
+    'php.csv': 'email,firstname,lastname\nd@example.com,"A\\"B",C\ne@example.com,A,B\n',
+    'quotes.csv': 'email,firstname,lastname\nf@example.com,A,B\ng@example.com,"A\\"",C\nh@example.com,A,B\n',
+    'long.csv': `email,firstname,lastname\na@example.com,${'A'.repeat(600_000)},B\n`,
+  })
+  const read = await given.import('customers.csv')
+  t.equal(read.code, 0, read.output)
+  t.match(read.output, /customers: 2 imported, 0 already there, 0 rejected \(2 rows read\)/)
+  t.match(await customers(), [{ groupId: 2 }, { groupId: 2 }])
+  for (const [file, message] of [
+    ['sheet.csv', /sheet\.csv is a spreadsheet or an archive; accepted: CSV/],
+    ['groups.csv', /group_id is no number, and no group of the store has this name/],
+    ['php.csv', /1 {2}a quote within a quoted field is not doubled/],
+    ['quotes.csv', /a quote that opens at line 3 or after it is not closed/],
+    ['long.csv', /at line 2 or after it is not closed, or the row is longer than 512 KiB/],
+  ] as const) {
+    const { code, output } = await given.import(file)
+    t.equal(code, 1)
+    t.match(output, message)
+  }
+})
