@@ -12,7 +12,7 @@ import type { CustomerEvent, EventMetadata } from '../schema/events.ts'
 import { type Command, encodeAll, isCause } from './command.ts'
 import type { CustomerStates } from './customer-states.ts'
 import type { Decide, Outcome } from './customers.ts'
-import { CustomerError, serviceUnavailable } from './errors.ts'
+import { isRefusal, serviceUnavailable } from './errors.ts'
 import { createKeyedQueue } from './keyed-queue.ts'
 
 /** Rounds of load, decide and append before a command gives up against other writers of the same customer. */
@@ -63,7 +63,7 @@ export function createExecution(options: {
       try {
         events = await decide(state)
       } catch (error) {
-        if (!(error instanceof CustomerError)) throw error
+        if (!isRefusal(error)) throw error
         if (fresh) {
           await states.shown(state)
           throw error

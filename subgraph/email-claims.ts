@@ -20,12 +20,18 @@ import { allEmailKeysOf, emailKeyOf, emailKeysAsTyped, formerEmailKeysOf } from 
 import type { EmailEvent } from '../schema/events.ts'
 import { type Command, encodeAll, isCause } from './command.ts'
 import type { Customers } from './customers.ts'
-import { type Category, emailTaken, serviceUnavailable } from './errors.ts'
+import { refusal, serviceUnavailable } from './errors.ts'
 
 /** How long a newcomer waits for a registration under way before it takes its claim for abandoned, in milliseconds. */
 const GRACE = 1_000
 const POLL = 20
 const GIVE_UP = 4_000
+
+/** What the address is claimed for: Magento has a category of errors for each. */
+export type Occasion = 'registration' | 'change'
+
+const emailTaken = (occasion: Occasion) =>
+  refusal(occasion === 'registration' ? 'EMAIL_TAKEN' : 'EMAIL_TAKEN_ON_CHANGE')
 
 export interface EmailClaims {
   /** The keyed hash that stands for the address. */
@@ -36,8 +42,8 @@ export interface EmailClaims {
   find(email: string): Promise<CustomerDocument | undefined>
   /** The customer id of a claim that this very command made before: it is being repeated. */
   claimedBy(email: string, command: Command): Promise<number | undefined>
-  /** Makes the customer the address's holder. @throws CustomerError (CONFLICT, with `category`) where another one uses it */
-  claim(email: string, customerId: number, command: Command, category: Category): Promise<void>
+  /** Makes the customer the address's holder. @throws CustomerError (CONFLICT) where another one uses it */
+  claim(email: string, customerId: number, command: Command, occasion: Occasion): Promise<void>
   /**
    * Gives the address up; nothing where the customer does not hold it.
    * @param inUse an address that the customer has claimed since: where it is the same mailbox, only earlier releases' claims go
@@ -90,17 +96,17 @@ export function createEmailClaims(
       return undefined
     },
 
-    async claim(email, customerId, command, category) {
+    async claim(email, customerId, command, occasion) {
       const key = keyOf(email)
       const started = Date.now()
       let seen: { readonly revision: number; readonly at: number } | undefined
-      if (await isUsedByFormerClaim(email, customerId)) throw emailTaken(category)
+      if (await isUsedByFormerClaim(email, customerId)) throw emailTaken(occasion)
       for (;;) {
         const last = await streams.newest(key)
         try {
           if (last?.type === 'EmailClaimed' && last.data.customerId !== customerId) {
             const holder = await customers.load(last.data.customerId)
-            if (uses(holder, key)) throw emailTaken(category)
+            if (uses(holder, key)) throw emailTaken(occasion)
             if (seen?.revision !== last.revision) seen = { revision: last.revision, at: Date.now() }
             if (Date.now() - started > GIVE_UP) throw serviceUnavailable()
             // A claim that is old by the clock needs no waiting; a wrong clock costs a wait or a round, never the uniqueness.
@@ -164,3 +170,11 @@ function createClaimStreams(eventStore: EventStore) {
     },
   }
 }
+
+/** Whether the two addresses are claimed under different keys. */
+export const changesClaim = (claims: EmailClaims, from: string, to: string): boolean =>
+  claims.keyOf(from) !== claims.keyOf(to)
+
+/** Whether a change of address moves its claim. Also where the mailbox stays the same, and its claim may be an earlier release's. */
+export const movesClaim = (claims: EmailClaims, from: string, to: string): boolean =>
+  from !== to && (changesClaim(claims, from, to) || claims.keysOf(from).length > 1)

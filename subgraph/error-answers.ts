@@ -5,7 +5,7 @@ import { EventStoreUnavailable } from '../eventstore/port.ts'
 import { ReadModelUnavailable } from '../projections/read-model.ts'
 import { tokenChallenge } from '../schema/token-faults.ts'
 import { CustomerError, serviceUnavailable, TokenRefused } from './errors.ts'
-import type { RequestContext } from './resolvers.ts'
+import type { RequestContext } from './request-context.ts'
 
 /** @param onError called with `extensions.code` of each error that is answered */
 export function createErrorAnswers(log: FastifyBaseLogger, onError: (code: string) => void) {

@@ -6,11 +6,11 @@ import { createDocumentBudget, MAX_DOCUMENT_TOKENS } from '../runtime/document-b
 import { type Store, viewOf } from '../schema/store.ts'
 import { type TokenFault, tokenChallenge } from '../schema/token-faults.ts'
 import { createErrorAnswers } from './error-answers.ts'
-import { type CustomerError, invalidInput, TokenRefused } from './errors.ts'
+import { type CustomerError, refusal, TokenRefused } from './errors.ts'
 import { createTracedExecution, type TracedRequest } from './ftv1.ts'
 import type { Admission, TokenGate } from './identity/token-gate.ts'
+import type { RequestContext } from './request-context.ts'
 import type { RequestReader } from './request-reader.ts'
-import type { RequestContext } from './resolvers.ts'
 
 export interface GraphqlEndpoint {
   /** Makes an executable schema. Called twice: the traced execution changes the resolvers of its own. */
@@ -26,7 +26,7 @@ export interface GraphqlEndpoint {
 
 type Done = (error?: Error) => void
 
-const STORE_NOT_FOUND = invalidInput('Requested store is not found')
+const STORE_NOT_FOUND = refusal('STORE_NOT_FOUND')
 
 export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoint): Promise<void> {
   const { buildSchema, validationRules, requests, store } = endpoint

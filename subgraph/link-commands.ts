@@ -8,15 +8,16 @@ import type { Store } from '../schema/store.ts'
 import type { AccessLog } from './access-log.ts'
 import type { Command } from './command.ts'
 import { createConfirmationCommands } from './confirmation-commands.ts'
-import { authorize, leaveToOthers } from './customer-commands.ts'
+import { leaveToOthers } from './consequences.ts'
 import type { Customers } from './customers.ts'
 import { subscribe } from './domain/customer.ts'
 import { isValidEmail } from './domain/email.ts'
 import type { EmailClaims } from './email-claims.ts'
-import { alreadyExists, invalidInput } from './errors.ts'
+import { refusal } from './errors.ts'
 import type { Credentials } from './identity/credentials.ts'
 import type { SignIn } from './identity/sign-in.ts'
 import type { Caller } from './identity/tokens.ts'
+import { authorize } from './own-customer.ts'
 import { createResetCommands } from './reset-commands.ts'
 import type { Subscribers } from './subscribers.ts'
 
@@ -64,18 +65,18 @@ function createNewsletterCommands({
   return {
     async subscribe(caller, email, command) {
       if (email.trim() === '') {
-        throw invalidInput('You must specify an email address to subscribe to a newsletter.')
+        throw refusal('NEWSLETTER_EMAIL_MISSING')
       }
-      if (!isValidEmail(email)) throw invalidInput('Enter a valid email address.')
-      const refused = () => invalidInput('Cannot create a newsletter subscription.')
+      if (!isValidEmail(email)) throw refusal('NEWSLETTER_EMAIL_INVALID')
+      const refused = () => refusal('NEWSLETTER_REFUSED')
       if (caller === null && !store.newsletter.allowGuests) {
-        throw invalidInput('Guests can not subscribe to the newsletter. You must create an account to subscribe.')
+        throw refusal('NEWSLETTER_NO_GUESTS')
       }
       if (caller !== null) authorize(caller, await customers.load(caller.customerId))
       if (!store.newsletter.active) throw refused()
       const customer = await claims.find(email)
       if (customer && caller && customer.id !== caller.customerId) throw refused()
-      const taken = () => alreadyExists('This email address is already subscribed.')
+      const taken = () => refusal('NEWSLETTER_ALREADY_SUBSCRIBED')
       const awaited = store.newsletter.confirmationRequired ? 'NOT_ACTIVE' : 'SUBSCRIBED'
       if (customer) {
         await customers.execute(customer.id, command, (state) => {
@@ -91,7 +92,7 @@ function createNewsletterCommands({
     },
 
     async confirmSubscription(email, key, command) {
-      const invalid = () => invalidInput('This is an invalid subscription confirmation code.')
+      const invalid = () => refusal('NEWSLETTER_CODE_INVALID')
       const fits = (eventId: string | undefined) =>
         eventId !== undefined && tokens.fits(key, 'confirm-newsletter', eventId)
       const customer = await claims.find(email)

@@ -5,7 +5,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { isTracing, parseTraceparent, startSpan, type TracedSpan } from '../runtime/tracing.ts'
 import { type Store, viewOf } from '../schema/store.ts'
 import { type Admission, GUEST } from './identity/token-gate.ts'
-import type { RequestContext } from './resolvers.ts'
+import type { RequestContext } from './request-context.ts'
 
 export interface RequestReader {
   /** Whether the request carries the secret, where there is one. */

@@ -8,7 +8,7 @@ import type { ReadModel } from '../projections/read-model.ts'
 import { type LoadLimits, NO_LOAD_LIMITS } from '../runtime/configuration.ts'
 import { shedLoad } from '../runtime/load-shedding.ts'
 import { store as defaultStore, type Store } from '../schema/store.ts'
-import { countOutcomes, limitTime, stopForNobody } from './around-resolvers.ts'
+import { answerFaults, limitTime, stopForNobody } from './around-resolvers.ts'
 import { schemaRules } from './closed-schema.ts'
 import { separateEntities } from './entities.ts'
 import { serviceUnavailable } from './errors.ts'
@@ -123,5 +123,5 @@ function limitResolvers(
   captcha.protect(resolvers.Mutation)
   limitTime(resolvers.Mutation)
   stopForNobody(resolvers.Query)
-  for (const root of [resolvers.Query, resolvers.Mutation]) countOutcomes(root, onOutcome)
+  for (const root of [resolvers.Query, resolvers.Mutation]) answerFaults(root, onOutcome)
 }

@@ -10,8 +10,9 @@ import type { AccessLog } from '../access-log.ts'
 import type { Command } from '../command.ts'
 import type { Customers } from '../customers.ts'
 import { isLocked, isUnconfirmed } from '../domain/customer.ts'
+import { fault } from '../domain/faults.ts'
 import type { EmailClaims } from '../email-claims.ts'
-import { accountLocked, accountUnconfirmed, authenticationFailed, CustomerError, invalidInput } from '../errors.ts'
+import { isRefusal, refusal } from '../errors.ts'
 import { createKeyedQueue } from '../keyed-queue.ts'
 import type { Credentials, StoredCredentials } from './credentials.ts'
 import type { PasswordChecks } from './password-checks.ts'
@@ -59,7 +60,6 @@ export function createSignIn(parts: {
     key: SignInKey,
     password: string,
     command: Command,
-    refused: () => CustomerError,
   ): Promise<CustomerDocument> {
     const failures = await history.read(key)
     // Read anew: the account may have been locked while this attempt waited for its turn.
@@ -73,12 +73,12 @@ export function createSignIn(parts: {
       (isLocked(customer, command.at) || (await history.lockIfDue(customer, failures, command)))
     const hash = isRefused || isOff ? undefined : stored?.passwordHash
     const fits = await passwords.check(password, hash, command)
-    if (isRefused) throw refused()
+    if (isRefused) throw refusal('SIGN_IN_REFUSED')
     if (!fits || customer === undefined) {
       await history.recordFailure(key, customer, isOff ? 'locked' : 'sign-in', command)
-      throw refused()
+      throw refusal('SIGN_IN_REFUSED')
     }
-    if (isUnconfirmed(customer, store)) throw accountUnconfirmed()
+    if (isUnconfirmed(customer, store)) throw fault('ACCOUNT_UNCONFIRMED')
     if (stored) await upgradeHash(credentials, customer.id, password, stored, command)
     await history.record(key, { type: 'SignInSucceeded', data: {} }, command)
     return customer
@@ -87,22 +87,18 @@ export function createSignIn(parts: {
   return {
     async signIn(email, password, command) {
       for (const [name, value] of Object.entries({ email, password })) {
-        if (value === '' || value === '0') throw invalidInput(`Specify the "${name}" value.`)
+        if (value === '' || value === '0') throw refusal('VALUE_MISSING', { name })
       }
-      const refused = () =>
-        authenticationFailed(
-          'The account sign-in was incorrect or your account is disabled temporarily. Please wait and try again later.',
-        )
       const customer = await claims.find(email)
       if (customer === undefined) await customers.load(NOBODY)
       const key = customer?.id ?? claims.keyOf(email)
       return queue.run(String(key), async () => {
         try {
-          const signedIn = await check(customer?.id, key, password, command, refused)
+          const signedIn = await check(customer?.id, key, password, command)
           access.record(key, 'signed-in', command)
           return signedIn
         } catch (error) {
-          if (error instanceof CustomerError) access.record(key, 'sign-in-failed', command)
+          if (isRefusal(error)) access.record(key, 'sign-in-failed', command)
           throw error
         }
       })
@@ -116,15 +112,15 @@ export function createSignIn(parts: {
           (await history.lockIfDue(customer, await history.read(customerId), command))
         ) {
           access.record(customerId, 'password-refused', command)
-          throw accountLocked()
+          throw fault('ACCOUNT_LOCKED')
         }
         const stored = await credentials.read(customer)
         for (const form of formsOf(password)) {
           if (await verifyPassword(form, stored?.passwordHash)) return stored as StoredCredentials
         }
         access.record(customerId, 'password-refused', command)
-        if (await history.recordFailure(customerId, customer, 'change', command)) throw accountLocked()
-        throw authenticationFailed('Invalid login or password.')
+        if (await history.recordFailure(customerId, customer, 'change', command)) throw fault('ACCOUNT_LOCKED')
+        throw refusal('PASSWORD_WRONG')
       })
     },
 

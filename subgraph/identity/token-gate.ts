@@ -10,7 +10,7 @@ import { MAX_DOCUMENT_TOKENS } from '../../runtime/document-budget.ts'
 import { within } from '../../runtime/time-limits.ts'
 import { ignoresToken, rootFields, type TokenFault } from '../../schema/token-faults.ts'
 import type { Customers } from '../customers.ts'
-import { CustomerError, TokenRefused } from '../errors.ts'
+import { isRefusal, TokenRefused } from '../errors.ts'
 import { type Caller, isCurrent, isSameCustomer, type ServiceCaller, type Tokens } from './tokens.ts'
 
 /** Who sends a request, as far as its token counts. */
@@ -112,7 +112,7 @@ export function createTokenGate(tokens: Tokens, customers: Pick<Customers, 'get'
             return await resolve(source, args, context, info)
           } catch (error) {
             const { caller } = context
-            if (caller === null || !(error instanceof CustomerError) || error instanceof TokenRefused) throw error
+            if (caller === null || !isRefusal(error) || error instanceof TokenRefused) throw error
             const customer = await within(LONGEST_LOOK_MS, customers.get(caller.customerId)).catch(() => undefined)
             throw customer === undefined || counts(caller, customer) ? error : new TokenRefused('revoked')
           }

@@ -329,9 +329,9 @@ export async function importFiles(
     const isOwn = newest?.type === 'EmailClaimed' && newest.data.customerId === id
     if (!isOwn) {
       try {
-        await claims.claim(customer.email, id, own, 'graphql-already-exists')
+        await claims.claim(customer.email, id, own, 'change')
       } catch (error) {
-        if (error instanceof CustomerError && error.extensions.code === 'CONFLICT') throw addressTaken()
+        if (error instanceof CustomerError && error.code === 'EMAIL_TAKEN_ON_CHANGE') throw addressTaken()
         throw error
       }
     }
