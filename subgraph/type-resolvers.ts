@@ -37,22 +37,10 @@ export function createTypeResolvers(
         return toCustomer(document)
       },
 
-      addressesV2(
+      addressesV2: (
         { addresses }: { addresses: readonly object[] },
         { currentPage, pageSize }: { currentPage: number; pageSize: number },
-      ) {
-        if (pageSize < 1) throw refusal('VALUE_NOT_POSITIVE', { name: 'pageSize' })
-        if (currentPage < 1) throw refusal('VALUE_NOT_POSITIVE', { name: 'currentPage' })
-        return {
-          items: addresses.slice((currentPage - 1) * pageSize, currentPage * pageSize),
-          page_info: {
-            current_page: currentPage,
-            page_size: pageSize,
-            total_pages: Math.ceil(addresses.length / pageSize),
-          },
-          total_count: addresses.length,
-        }
-      },
+      ) => pageOf(addresses, currentPage, pageSize),
 
       /** The customer's own; for services it is the same as the account's history. */
       admin_assistance_actions({ id }: { id: number }, page: Page, context: RequestContext) {
@@ -70,7 +58,7 @@ export function createTypeResolvers(
       async __resolveReference(reference: { id: number }, context: RequestContext) {
         const document = await signedIn(context)
         const address = document.addresses.find(({ id }) => id === Number(reference.id))
-        // Whether it is somebody else's or nobody's is not told here.
+        // The answer does not tell whether it is somebody else's or nobody's.
         if (address === undefined) throw refusal('NOT_AUTHORIZED')
         return toAddress(document, address)
       },
@@ -112,5 +100,20 @@ export function createTypeResolvers(
     AttributeSelectedOptionInterface: { __resolveType: () => 'AttributeSelectedOption' },
     CustomAttributeMetadataInterface: { __resolveType: () => 'CustomerAttributeMetadata' },
     CustomAttributeOptionInterface: { __resolveType: () => 'AttributeOptionMetadata' },
+  }
+}
+
+/** @throws CustomerError (graphql-input) where a number is not positive */
+function pageOf(items: readonly object[], currentPage: number, pageSize: number) {
+  if (pageSize < 1) throw refusal('VALUE_NOT_POSITIVE', { name: 'pageSize' })
+  if (currentPage < 1) throw refusal('VALUE_NOT_POSITIVE', { name: 'currentPage' })
+  return {
+    items: items.slice((currentPage - 1) * pageSize, currentPage * pageSize),
+    page_info: {
+      current_page: currentPage,
+      page_size: pageSize,
+      total_pages: Math.ceil(items.length / pageSize),
+    },
+    total_count: items.length,
   }
 }

@@ -37,7 +37,7 @@ const metadata = {
 }
 
 /** The work throws what callers see as that: a fault of the domain's has its message from the catalogue. */
-function refuses(t: Test, work: () => unknown, seen?: object, what?: string): void {
+function refuses(t: Test, work: () => unknown, seen: Record<string, unknown> = {}, what = 'refused'): void {
   const answered = () => {
     try {
       work()
@@ -45,7 +45,7 @@ function refuses(t: Test, work: () => unknown, seen?: object, what?: string): vo
       throw translateFault(error)
     }
   }
-  t.throws(answered, seen ?? {}, what ?? 'refused')
+  t.throws(answered, seen, what)
 }
 
 function given(...events: CustomerEvent[]): CustomerDocument {
