@@ -45,7 +45,7 @@ function refuses(t: Test, work: () => unknown, seen: Record<string, unknown> = {
       throw translateFault(error)
     }
   }
-  t.throws(answered, seen, what)
+  t.throws(answered, seen as object as Error, what)
 }
 
 function given(...events: CustomerEvent[]): CustomerDocument {
