@@ -329,6 +329,7 @@ export class GroupNotFound extends Error {
 /** The store can't be reached, or did not answer in time. After an append the outcome is unknown: repeat it with the same ids. */
 export class EventStoreUnavailable extends Error {
   override readonly name = 'EventStoreUnavailable'
+  readonly code = 'EVENT_STORE_UNAVAILABLE'
 }
 
 /** The largest append that a server takes with its default settings, in bytes (EventStoreDB's MaxAppendSize). */

@@ -133,6 +133,7 @@ export type RateLimits = {
 /** A supergraph file that can't be served; the message names it. */
 export class SupergraphError extends Error {
   override readonly name = 'SupergraphError'
+  readonly code = 'SUPERGRAPH_INVALID'
 }
 
 /** What one supergraph brings; a request holds on to the one that it began with. */

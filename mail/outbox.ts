@@ -23,16 +23,19 @@ export interface Outbox {
 /** The server refuses this mail for good. The message holds codes alone: a server's own words often repeat the address. */
 export class MailRefused extends Error {
   override readonly name = 'MailRefused'
+  readonly code = 'MAIL_REFUSED'
 }
 
 /** The server does not take this mail now. The message holds codes alone. */
 export class MailDeferred extends Error {
   override readonly name = 'MailDeferred'
+  readonly code = 'MAIL_DEFERRED'
 }
 
 /** The server can't be reached, or does not take mails from us now. The message holds codes alone. */
 export class MailServerUnavailable extends Error {
   override readonly name = 'MailServerUnavailable'
+  readonly code = 'MAIL_SERVER_UNAVAILABLE'
 }
 
 /** Limits of the steps with a server. */

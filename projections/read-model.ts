@@ -218,4 +218,5 @@ export function sameCheckpoint(a: Checkpoint | null, b: Checkpoint | null): bool
 /** The read model can't be reached: fold the stream instead. */
 export class ReadModelUnavailable extends Error {
   override readonly name = 'ReadModelUnavailable'
+  readonly code = 'READ_MODEL_UNAVAILABLE'
 }

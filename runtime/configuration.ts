@@ -156,6 +156,7 @@ export const loadLimits = (configuration: Configuration): LoadLimits => ({
 /** A variable that can't be used. The message is one line for the operator; a secret's value is never in it. */
 export class ConfigurationError extends Error {
   override readonly name = 'ConfigurationError'
+  readonly code = 'CONFIGURATION_INVALID'
 }
 
 type Environment = Readonly<Record<string, string | undefined>>

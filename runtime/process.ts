@@ -12,6 +12,7 @@ export interface Running {
 /** A fault that the operator can mend: its message is one line that says all there is to say. */
 export class StartupError extends Error {
   override readonly name = 'StartupError'
+  readonly code = 'STARTUP_FAILED'
 }
 
 const DRAIN_LIMIT_MS = 10_000
@@ -131,10 +132,25 @@ export function endProcess(error: unknown): never {
   process.exit(1)
 }
 
-/** One line for a fault that has been thought of (a class of ours, or the system's own error); all of it for one that has not. */
+/** Faults that are no defects of the program: their messages say all that an operator needs. */
+const OPERATIONAL: ReadonlySet<unknown> = new Set([
+  'STARTUP_FAILED',
+  'CONFIGURATION_INVALID',
+  'STORE_SETTINGS_INVALID',
+  'SUPERGRAPH_INVALID',
+  'SQLITE_FILE_UNUSABLE',
+  'EVENT_STORE_UNAVAILABLE',
+  'READ_MODEL_UNAVAILABLE',
+  'MAIL_SERVER_UNAVAILABLE',
+  'AUDIT_FAILED',
+  'PROOF_UNAVAILABLE',
+  'CHECKPOINT_INVALID',
+  'IMPORT_FILE_BROKEN',
+])
+
+/** One line for an operational fault or the system's own error; all of any other. */
 function explain(error: unknown): string {
   if (!(error instanceof Error)) return `error: ${String(error)}`
-  // A store that is away is a fault that was thought of, too.
-  const expected = (error.name.endsWith('Error') || error.name.endsWith('Unavailable')) && !(error.name in globalThis)
-  return expected || 'syscall' in error ? `error: ${error.message}` : (error.stack ?? error.message)
+  const isOperational = 'syscall' in error || ('code' in error && OPERATIONAL.has(error.code))
+  return isOperational ? `error: ${error.message}` : (error.stack ?? error.message)
 }

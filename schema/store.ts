@@ -6,6 +6,7 @@ import { z } from 'zod'
 /** Settings that can't be used. The message names the setting and what is accepted. */
 export class StoreSettingsError extends Error {
   override readonly name = 'StoreSettingsError'
+  readonly code = 'STORE_SETTINGS_INVALID'
 }
 
 const count = z.int().positive()

@@ -28,7 +28,7 @@ const POLL = 20
 const GIVE_UP = 4_000
 
 /** What the address is claimed for: Magento has a category of errors for each. */
-export type Occasion = 'registration' | 'change'
+type Occasion = 'registration' | 'change'
 
 const emailTaken = (occasion: Occasion) =>
   refusal(occasion === 'registration' ? 'EMAIL_TAKEN' : 'EMAIL_TAKEN_ON_CHANGE')

@@ -6,20 +6,27 @@ import { GraphQLError } from 'graphql'
 import { TOKEN_FAULTS, type TokenFault } from '../schema/token-faults.ts'
 import { Fault, type FaultCode, type FaultDetails, type Field, type InputValidation } from './domain/faults.ts'
 
-export type Category =
-  | 'graphql-authorization'
-  | 'graphql-authentication'
-  | 'graphql-input'
-  | 'graphql-no-such-entity'
-  | 'graphql-already-exists'
+/** Magento's categories (`extensions.category`). */
+export const CATEGORIES = {
+  'graphql-authorization': 'The operation needs a signed-in customer, or another one.',
+  'graphql-authentication':
+    'The credentials or the token do not count, or the account is locked or unconfirmed. Storefronts sign their visitor out.',
+  'graphql-input': 'The input is wrong. The message says what.',
+  'graphql-no-such-entity': 'What the operation names does not exist.',
+  'graphql-already-exists': 'The e-mail address belongs to another account.',
+} as const
 
-type ExtensionsCode =
-  | 'UNAUTHENTICATED'
-  | 'FORBIDDEN'
-  | 'BAD_USER_INPUT'
-  | 'NOT_FOUND'
-  | 'CONFLICT'
-  | 'SERVICE_UNAVAILABLE'
+/** What `extensions.code` says, as other GraphQL servers use these codes. */
+export const CODES = {
+  UNAUTHENTICATED: 'There is no token, it does not count, or e-mail address and password do not match.',
+  FORBIDDEN: 'The caller is known, and may not have this.',
+  BAD_USER_INPUT: 'The input is wrong. Correct it before you send it again.',
+  NOT_FOUND: 'What the operation names does not exist.',
+  CONFLICT: 'The e-mail address belongs to another account.',
+  SERVICE_UNAVAILABLE:
+    'The event store is away or too slow. A mutation may have been carried out: repeat it with the same `Idempotency-Key`.',
+  INTERNAL_SERVER_ERROR: 'A fault of the service. The log has the reason.',
+} as const
 
 type None = Record<never, never>
 
@@ -107,7 +114,7 @@ const KINDS = {
   'already exists': { category: 'graphql-already-exists', code: 'CONFLICT' },
   taken: { category: 'graphql-input', code: 'CONFLICT' },
   unavailable: { code: 'SERVICE_UNAVAILABLE' },
-} as const satisfies Record<string, { readonly code: ExtensionsCode; readonly category?: Category }>
+} as const satisfies Record<string, { readonly code: keyof typeof CODES; readonly category?: keyof typeof CATEGORIES }>
 
 type Entry<D> = readonly [kind: keyof typeof KINDS, message: string | ((details: D) => string)]
 

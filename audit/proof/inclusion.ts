@@ -46,6 +46,7 @@ export type EventName = { readonly id: string } | { readonly stream: string; rea
 /** There is no proof, and why. */
 export class NoProofError extends Error {
   override readonly name = 'NoProofError'
+  readonly code = 'PROOF_UNAVAILABLE'
 }
 
 /**

@@ -44,6 +44,7 @@ export interface StoredCheckpoint extends Checkpoint {
 /** The newest checkpoint is not one to go on from: forged, or of another log. */
 export class CheckpointError extends Error {
   override readonly name = 'CheckpointError'
+  readonly code = 'CHECKPOINT_INVALID'
 }
 
 /** The bytes under a signature: the UTF-8 of this JSON text, as `JSON.stringify` writes it. */

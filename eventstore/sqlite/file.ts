@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 /** The file can't be used as what it was opened as. The message is one line for the operator. */
 export class SqliteFileError extends Error {
   override readonly name = 'SqliteFileError'
+  readonly code = 'SQLITE_FILE_UNUSABLE'
 }
 
 /** SQLite's primary result codes (https://sqlite.org/rescode.html). */

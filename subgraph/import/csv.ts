@@ -25,6 +25,7 @@ export interface Row {
 /** A file that can't be read to its end as CSV. */
 export class BrokenFileError extends Error {
   override readonly name = 'BrokenFileError'
+  readonly code = 'IMPORT_FILE_BROKEN'
 }
 
 /** A CSV file whose head line has been read. */

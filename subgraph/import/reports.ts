@@ -25,7 +25,7 @@ export const newReport = (table?: Table): ImportReport => ({
 })
 
 /** A row on its way through the import. */
-export interface ReportedRow {
+interface ReportedRow {
   readonly row: Row
   /** Of a composite file: the rows from the customer's to this one, without which it can't be understood. */
   readonly above?: readonly Row[]

@@ -5,6 +5,7 @@ import type { Row } from './csv.ts'
 /** A row that can't be brought in. The message says why, without the row's data. */
 export class RejectedRow extends Error {
   override readonly name = 'RejectedRow'
+  readonly code = 'IMPORT_ROW_REJECTED'
 }
 
 /** The row's id; undefined where it has none. A text that is no id counts as none here, and is refused later. */
