@@ -10,7 +10,7 @@ import { keepNewest, orNone } from '../eventstore/read.ts'
 import type { MailEvent } from '../schema/events.ts'
 
 export interface Checkpoint {
-  /** Everything up to this event has been looked at. */
+  /** Everything up to this event has been read. */
   readonly place: EventPlace
   /** Events up to there whose mails are still to be sent. */
   readonly unsent: readonly EventPlace[]

@@ -1,6 +1,6 @@
 /**
  * A mail worker's lease. The checkpoint names its holder, so that of several workers one sends at a time; storing the
- * checkpoint takes the lease, renews it and gives it up. One object for each time that the worker follows the log:
+ * checkpoint acquires the lease, renews it and releases it. One object for each time that the worker follows the log:
  *
  *     free ──(stored with mails in hand)──> held ──(stored without)──> free
  *     free, held ──(the worker stops)──> releasing
@@ -163,7 +163,7 @@ export class MailLease {
         if (queue.size > 0) this.#continue()
       }
     }
-    this.#saving = undefined // no await since the last look at what is requested
+    this.#saving = undefined // no await since `#isSaveRequested` was read
     this.#options.onChange()
   }
 

@@ -19,7 +19,7 @@ export class Outage {
     return this.#until
   }
 
-  /** Another attempt met a server that is away. */
+  /** Another attempt failed because the server is away. */
   extend(): void {
     this.#failures++
     this.#until = performance.now() + waitAfter(this.#waits, this.#failures)

@@ -26,13 +26,13 @@ export class MailRefused extends Error {
   readonly code = 'MAIL_REFUSED'
 }
 
-/** The server does not take this mail now. The message holds codes alone. */
+/** The server does not accept this mail now. The message holds codes alone. */
 export class MailDeferred extends Error {
   override readonly name = 'MailDeferred'
   readonly code = 'MAIL_DEFERRED'
 }
 
-/** The server can't be reached, or does not take mails from us now. The message holds codes alone. */
+/** The server can't be reached, or does not accept mails from us now. The message holds codes alone. */
 export class MailServerUnavailable extends Error {
   override readonly name = 'MailServerUnavailable'
   readonly code = 'MAIL_SERVER_UNAVAILABLE'
@@ -79,7 +79,7 @@ function openServer(url: string, maxConnections: number): Outbox {
     disableFileAccess: true,
     disableUrlAccess: true,
   })
-  transport.on('error', () => {}) // each is met by the mail that it is about
+  transport.on('error', () => {}) // each also rejects the mail that it is about
   return {
     description: `${protocol}//${hostname}${port && `:${port}`}`,
     async send(letter, signal) {

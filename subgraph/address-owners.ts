@@ -4,7 +4,7 @@ import { newestEvent, readNewest } from '../eventstore/read.ts'
 import type { IdEvent, ImportedIdEvent } from '../schema/events.ts'
 import { ADDRESSES, type FloorRaised } from './id-blocks.ts'
 
-/** A reservation that met a new floor is given up; so many in a row may stand in the log with the floor before. */
+/** A reservation that finds a new floor after it is given up; so many in a row may stand in the log with the floor before. */
 const LOST_BLOCKS = 8
 
 type AddressImported = Extract<ImportedIdEvent, { type: 'AddressIdImported' }>
@@ -29,7 +29,7 @@ export function createAddressOwners(eventStore: EventStore): (addressId: number)
 
   /**
    * Whose block the id is of, by the floors that are known. Blocks and their floors rise together, so each block that is
-   * looked at halves the floors under which the id can have been reserved: a read for each halving.
+   * read halves the floors under which the id can have been reserved: a read for each halving.
    */
   async function reservedFor(addressId: number): Promise<number | undefined> {
     const floors = addressFloors.filter((floor) => floor < addressId)

@@ -1,4 +1,4 @@
-/** Accounts that wait until their address is confirmed. Whether anybody is told who has one is a setting of the store. */
+/** Accounts that wait until their address is confirmed. Whether the answers reveal who has one is a setting of the store. */
 import type { CustomerDocument } from '../projections/customer.ts'
 import type { Command } from './command.ts'
 import { requestConfirmation } from './domain/customer.ts'

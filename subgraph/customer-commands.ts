@@ -1,4 +1,4 @@
-/** The mutations: what each looks up, decides and appends, in an order in which a crash between two appends leaves nothing stuck. */
+/** The mutations: what each reads, decides and appends, in an order in which a crash between two appends leaves nothing stuck. */
 import type { EventStore } from '../eventstore/port.ts'
 import type { CustomerAddress, CustomerDocument } from '../projections/customer.ts'
 import type { Store } from '../schema/store.ts'

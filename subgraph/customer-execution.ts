@@ -17,7 +17,7 @@ import { createKeyedQueue } from './keyed-queue.ts'
 
 /** Rounds of load, decide and append before a command gives up against other writers of the same customer. */
 const MAX_ATTEMPTS = 100
-/** How far back in a stream a repetition of a command is looked for. */
+/** How far back in a stream a repetition of a command is searched for. */
 const REPETITION_WINDOW = 200
 
 export function createExecution(options: {
@@ -53,7 +53,7 @@ export function createExecution(options: {
       const done = await repetition(id, command)
       if (done) return done
     }
-    // A cached state saves the read: the append tells whether it was still the newest. Only what writes nothing
+    // A cached state saves the read: the append shows whether it was still the newest. Only what writes nothing
     // (a refusal, or no change) has to be decided on a state that was just read.
     let state = states.cached(id)
     let fresh = state === undefined

@@ -20,7 +20,7 @@ export interface Outcome {
   readonly events: readonly CustomerEvent[]
 }
 
-/** Pure but for what it has to look up; called again with a newer state after a conflict. */
+/** Pure but for what it has to read; called again with a newer state after a conflict. */
 export type Decide = (state: CustomerDocument) => readonly CustomerEvent[] | Promise<readonly CustomerEvent[]>
 
 export interface Customers {

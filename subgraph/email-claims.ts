@@ -22,7 +22,7 @@ import { type Command, encodeAll, isCause } from './command.ts'
 import type { Customers } from './customers.ts'
 import { refusal, serviceUnavailable } from './errors.ts'
 
-/** How long a newcomer waits for a registration under way before it takes its claim for abandoned, in milliseconds. */
+/** How long a newcomer waits for a registration under way before it considers the claim abandoned, in milliseconds. */
 const GRACE = 1_000
 const POLL = 20
 const GIVE_UP = 4_000
@@ -51,7 +51,7 @@ export interface EmailClaims {
   release(email: string, customerId: number, command: Command, inUse?: string): Promise<void>
 }
 
-/** @param hashKey keys the hash, so that the log does not tell who is in it to one who guesses addresses */
+/** @param hashKey keys the hash, so that a guessed address can't be looked up in the log */
 export function createEmailClaims(
   eventStore: EventStore,
   customers: Pick<Customers, 'load'>,
@@ -60,7 +60,7 @@ export function createEmailClaims(
   const streams = createClaimStreams(eventStore)
   const keyOf = (email: string) => emailKeyOf(hashKey, email)
   const keysOf = (email: string) => allEmailKeysOf(hashKey, email)
-  /** As many reads whoever has the address, and under whichever key: their time does not tell. */
+  /** As many reads whoever has the address, and under whichever key: their duration does not reveal it. */
   const newestOfAll = (email: string) => Promise.all(emailKeysAsTyped(hashKey, email).map(streams.newest))
   /** @param key of today's form */
   const uses = (state: CustomerDocument, key: string) => state.status === 'registered' && keyOf(state.email) === key

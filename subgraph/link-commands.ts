@@ -24,14 +24,14 @@ import type { Subscribers } from './subscribers.ts'
 export type SubscriptionStatus = 'SUBSCRIBED' | 'NOT_ACTIVE'
 
 export interface LinkCommands {
-  /** Does nothing for an address that nobody has, a locked account, or too often in a row: neither answer nor time tell. */
+  /** Does nothing for an address that nobody has, a locked account, or too often in a row: neither the answer nor its duration reveals which. */
   requestPasswordReset(email: string, command: Command): Promise<void>
   /** Sets the password, and ends all of the customer's tokens and links. */
   resetPassword(
     request: { readonly email: string; readonly resetPasswordToken: string; readonly newPassword: string },
     command: Command,
   ): Promise<void>
-  /** Where the store does not reveal accounts, neither this nor the next tells whether anybody has the address. */
+  /** Where the store does not reveal accounts, neither this nor the next reveals whether anybody has the address. */
   confirmEmail(email: string, key: string, command: Command): Promise<CustomerDocument>
   resendConfirmation(email: string, command: Command): Promise<void>
   subscribe(caller: Caller | null, email: string, command: Command): Promise<SubscriptionStatus>
@@ -76,16 +76,16 @@ function createNewsletterCommands({
       if (!store.newsletter.active) throw refused()
       const customer = await claims.find(email)
       if (customer && caller && customer.id !== caller.customerId) throw refused()
-      const taken = () => refusal('NEWSLETTER_ALREADY_SUBSCRIBED')
+      const alreadySubscribed = () => refusal('NEWSLETTER_ALREADY_SUBSCRIBED')
       const awaited = store.newsletter.confirmationRequired ? 'NOT_ACTIVE' : 'SUBSCRIBED'
       if (customer) {
         await customers.execute(customer.id, command, (state) => {
-          if (state.newsletter === 'subscribed') throw taken()
+          if (state.newsletter === 'subscribed') throw alreadySubscribed()
           return subscribe(state, store, command.at)
         })
         return awaited
       }
-      if ((await subscribers.status(email)) === 'subscribed' && !command.repeatable) throw taken()
+      if ((await subscribers.status(email)) === 'subscribed' && !command.repeatable) throw alreadySubscribed()
       const type = store.newsletter.confirmationRequired ? 'GuestConfirmationRequested' : 'GuestSubscribed'
       await subscribers.append(type, email, command)
       return awaited

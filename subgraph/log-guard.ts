@@ -4,7 +4,7 @@
  * restored backup). There customers' ids are given out again, and the documents under them are other people's.
  *
  * Calls to the event store wait for the comparison: nothing is appended to a log beside which another log's documents can
- * be seen. It costs a few reads at a start and at a reconnection, and otherwise a look at a boolean. While the event store
+ * be seen. It costs a few reads at a start and at a reconnection, and otherwise the check of a boolean. While the event store
  * is away queries go on from the documents. Documents of another log are hidden from queries on all instances at once; the
  * projection empties the read model.
  */
@@ -137,7 +137,7 @@ function awaiting(eventStore: EventStore, isDoubtful: () => boolean, compare: ()
 }
 
 /**
- * Whether the live generation's documents are of this log, as far as the events tell that it remembers. Reads alone.
+ * Whether the live generation's documents are of this log, as far as the events show that it remembers. Reads alone.
  * @throws EventStoreUnavailable | ReadModelUnavailable
  */
 async function isReadModelOfLog(eventStore: EventStore, readModel: ReadModel): Promise<boolean> {

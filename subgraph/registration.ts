@@ -9,7 +9,7 @@ import { checkPassword } from './domain/password.ts'
 import { changesClaim } from './email-claims.ts'
 import { hashPassword } from './identity/passwords.ts'
 
-/** A registration that lost its id to one who took over its claim starts over; this often. */
+/** A registration that lost its id to another one, which claimed the address after it, starts over; this often. */
 const MAX_ATTEMPTS = 5
 
 export function createRegistration(parts: CommandParts): Pick<Commands, 'createCustomer'> {
@@ -43,7 +43,7 @@ export function createRegistration(parts: CommandParts): Pick<Commands, 'createC
         if (guest !== 'none') await handOver(subscribers, email, id, guest, registration.isSubscribed, command)
         return state
       } catch (error) {
-        // The id was fenced off by one who took this registration for dead, or was imported: the address may still be free.
+        // The id was fenced off by another one, which considered this registration dead, or was imported: the address may still be free.
         const { status, revision, email: holder } = await customers.load(id)
         const isLost = status === 'absent' ? revision !== -1 : changesClaim(claims, holder, email)
         if (!isLost || attempt === MAX_ATTEMPTS) throw error

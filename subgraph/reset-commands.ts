@@ -1,4 +1,4 @@
-/** A forgotten password: a link is asked for, and used once. Neither answers nor times tell who has an account. */
+/** A forgotten password: a link is asked for, and used once. Neither the answers nor their durations reveal who has an account. */
 import { WrongExpectedRevision } from '../eventstore/port.ts'
 import type { CustomerDocument } from '../projections/customer.ts'
 import type { Command } from './command.ts'
@@ -20,7 +20,7 @@ export function createResetCommands(parts: LinkParts): Pick<LinkCommands, 'reque
 
   /** @throws CustomerError (graphql-input) where the link does not hold, or the account is locked */
   function checkResetLink(state: CustomerDocument | undefined, token: string, now: Date): CustomerDocument {
-    // The same text as for a wrong token: it must not tell whose address this is, nor that an account is locked.
+    // The same text as for a wrong token: it must not reveal whose address this is, nor that an account is locked.
     const mismatch = () => refusal('RESET_TOKEN_MISMATCHED')
     if (state === undefined || isLocked(state, now)) throw mismatch()
     const { passwordReset } = state
@@ -56,7 +56,7 @@ export function createResetCommands(parts: LinkParts): Pick<LinkCommands, 'reque
       checkPassword(newPassword, customer.email, 'reset', store.password)
       if (hash === undefined) {
         hash = await hashPassword(newPassword)
-        continue // it took a while: the link may have ended
+        continue // hashing is slow: the link may have ended
       }
       const stored = await credentials.read(customer)
       // A change that was cut off has been completed by the reading, and has ended the link.

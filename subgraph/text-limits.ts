@@ -1,6 +1,6 @@
 /**
- * How long texts may be. Every argument of the schema is checked before its resolver, and so before anything else looks
- * at it: what follows may then take time that grows with the text. The limits are derived from the schema, so a new field
+ * How long texts may be. Every argument of the schema is checked before its resolver, and so before anything else reads
+ * it: what follows may then take time that grows with the text. The limits are derived from the schema, so a new field
  * has one from the start.
  */
 import {

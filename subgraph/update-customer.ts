@@ -43,7 +43,7 @@ export function createUpdate(parts: CommandParts): Pick<Commands, 'updateCustome
     }
     let previousEmail = before.email
     const { state } = await own.execute(caller, command, async (state) => {
-      decideUpdate(state) // what is wrong with the input is told before the address is claimed
+      decideUpdate(state) // faults of the input are reported before the address is claimed
       previousEmail = state.email
       if (movesClaim(claims, state.email, newEmail)) {
         // In every round anew, and after the state was read: see email-claims.ts.
@@ -53,7 +53,7 @@ export function createUpdate(parts: CommandParts): Pick<Commands, 'updateCustome
       return decideUpdate(state)
     })
     await handOver(subscribers, newEmail, customerId, guest, input.is_subscribed, command)
-    // Where this is cut off, the next one who wants the address takes the claim over.
+    // Where this is cut off, the next one who wants the address claims it all the same: see email-claims.ts.
     if (movesClaim(claims, previousEmail, newEmail)) {
       await leaveToOthers(claims.release(previousEmail, customerId, command, newEmail))
     }

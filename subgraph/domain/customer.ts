@@ -146,7 +146,7 @@ export function update(
   // A change of address ends the link that was sent to the address before: the new one is to be confirmed.
   const after = emailChanges ? { ...state, newsletterConfirmation: null } : state
   const isToBeConfirmed = emailChanges && state.newsletter === 'unconfirmed' && store.newsletter.confirmationRequired
-  // Who never chose takes the address's own choice over; who has unsubscribed stays so.
+  // The address's own choice counts for a customer who never chose; who has unsubscribed stays so.
   const isTakenOver = emailChanges && guest === 'subscribed' && ['none', 'unconfirmed'].includes(state.newsletter)
   if (input.is_subscribed ?? (isToBeConfirmed || isTakenOver)) {
     events.push(...subscribe(after, store, now, emailChanges ? guest : 'none'))

@@ -1,7 +1,7 @@
 /**
  * Checking passwords, with Magento's two brakes: an account is locked for a while after so many wrong passwords, and
  * sign-in under a user name is refused for a while after fewer. Failures under an address that nobody has are counted too,
- * so that the answers do not tell it apart.
+ * so that the answers do not reveal it.
  */
 import type { EventStore } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'

@@ -21,7 +21,7 @@ export interface Found {
   readonly lastAddressId: number
 }
 
-/** In a composite file addresses are told apart by their number, elsewhere by their id. */
+/** In a composite file addresses are distinguished by their number, elsewhere by their id. */
 export function commandOf(
   { command }: ImportRun,
   { address: { id }, number }: AddressRow,
@@ -49,7 +49,7 @@ export async function withoutCustomer(
   return new RejectedRow('there is no customer with this _email')
 }
 
-/** Whose the address is or was, as far as an earlier run tells. */
+/** Whose the address is or was, as far as an earlier run shows. */
 async function ownerOf(run: ImportRun, key: string, { id }: ImportedAddress): Promise<number | undefined> {
   if (id === undefined) return (await all<EmailEvent>(run, claimStream(key))).at(-1)?.data.customerId
   const [imported] = await readNewest<Extract<ImportedIdEvent, { type: 'AddressIdImported' }>>(
@@ -66,8 +66,8 @@ export async function findCustomer(
   key: string,
   [first]: readonly AddressRow[],
 ): Promise<Found | undefined> {
-  const { eventStore, claims, met } = run
-  const known = met.get(key)
+  const { eventStore, claims, seen } = run
+  const known = seen.get(key)
   if (known !== undefined && known !== 'there')
     return { ...known, defaults: { billing: null, shipping: null }, lastAddressId: 0 }
   for (const each of first ? claims.keysOf(first.address.email) : [key]) {

@@ -71,7 +71,7 @@ async function importAddressesOf(
       return Promise.all(addresses.map((each) => withoutCustomer(run, key, each, comesWith.customers)))
     }
     const { outcomes, events } = await encodeAddresses(run, customer, addresses)
-    run.met.delete(key)
+    run.seen.delete(key)
     if (run.dryRun || events.length === 0) return outcomes
     try {
       await run.eventStore.append(customerStream(customer.id), events, { expected: customer.revision })

@@ -19,17 +19,17 @@ import { all, appendFirst, claimOf, claimStream, type ImportRun, takingOf } from
 
 /** @returns brings one customer in; it throws RejectedRow, or EventStoreUnavailable */
 export function createCustomerImport(run: ImportRun): (customer: ImportedCustomer) => Promise<Outcome> {
-  const { eventStore, claims, ids, met, givenOut, command, dryRun } = run
+  const { eventStore, claims, ids, seen, givenOut, command, dryRun } = run
   /** Customers whose rows are under way, by the keys of their addresses. */
   const underWay = new Set<string>()
 
   async function importCustomer(customer: ImportedCustomer): Promise<Outcome> {
     const key = claims.keyOf(customer.email)
-    if (underWay.has(key) || met.has(key)) throw new RejectedRow('the e-mail address comes twice in the file')
+    if (underWay.has(key) || seen.has(key)) throw new RejectedRow('the e-mail address comes twice in the file')
     underWay.add(key)
     try {
       const outcome = await importOnce(customer, key, command(`customer:${customer.id ?? ''}:${key}`))
-      if (!met.has(key)) met.set(key, 'there')
+      if (!seen.has(key)) seen.set(key, 'there')
       return outcome
     } finally {
       underWay.delete(key)
@@ -96,7 +96,7 @@ export function createCustomerImport(run: ImportRun): (customer: ImportedCustome
     }
     if (id !== undefined && events.length > 0 && !isTakenBy(events, own)) {
       if (customer.id !== undefined) throw idTaken(id)
-      id = undefined // fenced off by one who took the claim over
+      id = undefined // fenced off by one who claimed the address since
     }
     return { newest, id, isThere: false }
   }
@@ -109,7 +109,7 @@ export function createCustomerImport(run: ImportRun): (customer: ImportedCustome
   return importCustomer
 }
 
-/** Whether a run was cut off after it had taken an id that was given out here, and before the registration. */
+/** Whether a run was cut off after it had claimed an id that was given out here, and before the registration. */
 const isTakenBy = (events: readonly Recorded<CustomerEvent>[], own: Command) =>
   events[0]?.id === takingOf(own)[0]?.id &&
   events.every(({ type }) => type === 'CustomerIdImported' || type === 'EmailClaimAbandoned')

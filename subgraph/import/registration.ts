@@ -22,7 +22,7 @@ export async function registerImported(
   key: string,
   own: Command,
 ): Promise<Outcome> {
-  const { claims, subscribers, met, givenOut } = run
+  const { claims, subscribers, seen, givenOut } = run
   try {
     const guest = run.hasGuests ? await subscribers.status(customer.email) : 'none'
     const revision =
@@ -30,7 +30,7 @@ export async function registerImported(
         ? await registerReserved(run, customer, id, guest, own)
         : await registerFree(run, customer, id, guest, own)
     if (guest !== 'none') await subscribers.handOver(customer.email, id, own)
-    met.set(key, { id, revision })
+    seen.set(key, { id, revision })
     return 'imported'
   } catch (error) {
     if (isRejection(error)) await claims.release(customer.email, id, own)

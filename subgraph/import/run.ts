@@ -44,7 +44,7 @@ export interface ImportRun extends RunOptions {
   /** The end of the log before the run. */
   readonly before: Position
   /** Customers of this run's rows, by the keys of their addresses. What it has registered need not be read. */
-  readonly met: LRUCache<string, { readonly id: number; readonly revision: number } | 'there'>
+  readonly seen: LRUCache<string, { readonly id: number; readonly revision: number } | 'there'>
   /** Ids up to these may have been given out here; those above have not, and will not be. */
   readonly givenOut: { customer: number; address: number }
   /** The command of the run itself: what belongs to no row. */
@@ -82,7 +82,7 @@ export async function startRun(options: RunOptions): Promise<ImportRun> {
     before: await end(eventStore),
     isEmpty: await hasNone(eventStore, 'customerEmail-'),
     hasGuests: !(await hasNone(eventStore, 'newsletterSubscriber-')),
-    met: new LRUCache({ max: REMEMBERED }),
+    seen: new LRUCache({ max: REMEMBERED }),
     givenOut: { customer: 0, address: 0 },
     own: command(`run:${correlationId}`),
     command,
