@@ -2,20 +2,21 @@
 
 import { loadMasterKeys } from '../eventstore/encryption/master-key.ts'
 import { acceptKeys } from '../eventstore/key-fingerprints.ts'
-import { openLog } from '../eventstore/open.ts'
-import { ConfigurationError } from '../runtime/configuration.ts'
+import { openKeys, openLog } from '../eventstore/open.ts'
+import { type Configuration, ConfigurationError } from '../runtime/configuration.ts'
 import { readArguments, runCommand } from '../runtime/process.ts'
 import { showProgress } from '../runtime/progress.ts'
 import { loadKey } from '../runtime/service-keys.ts'
 
-const USAGE = 'nothing (what there is), rotate, accept token or accept audit'
+const USAGE = 'nothing (what there is), rotate, accept token, accept audit or accept store'
 
 await runCommand(async (configuration) => {
   const [action = 'status', name, ...rest] = readArguments({ allowPositionals: true }, USAGE).positionals
-  const isWhole = action === 'accept' ? name === 'token' || name === 'audit' : name === undefined
+  const isWhole = action === 'accept' ? ['token', 'audit', 'store'].includes(name ?? '') : name === undefined
   if (!['status', 'rotate', 'accept'].includes(action) || !isWhole || rest.length > 0) {
     throw new ConfigurationError(`These arguments can't be used; accepted: ${USAGE}.`)
   }
+  if (name === 'store') return acceptStore(configuration)
   const [current] = loadMasterKeys(configuration)
   const { eventStore, keys } = await openLog(configuration)
   try {
@@ -42,3 +43,20 @@ await runCommand(async (configuration) => {
     await eventStore.close()
   }
 })
+
+/** The key store is an older backup, and there is no newer one. */
+async function acceptStore(configuration: Configuration): Promise<number> {
+  const { stored, keys } = await openKeys(configuration)
+  try {
+    const count = await keys.giveUpMissing()
+    console.log(
+      count === 0
+        ? 'The key store lacks no keys of this log: nothing is given up.'
+        : `${count} blocks of keys were missing: their customers count as erased from now on. Run npm run rebuild -- --accept-differences, then start the service.`,
+    )
+    return 0
+  } finally {
+    await keys.close()
+    await stored.close()
+  }
+}

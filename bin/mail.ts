@@ -16,11 +16,12 @@ await runProcess(async (configuration) => {
   const emailHashKey = loadEmailHashKey(configuration)
   const store = loadStore(configuration.STORE_CONFIG)
   let log: FastifyBaseLogger | undefined
-  const { eventStore } = await openLog(configuration, {
+  const opened = await openLog(configuration, {
     onDrop: (reason) => log?.warn({ reason }, 'subscription to the event store dropped; it resumes where it was'),
     onResume: () => log?.info('subscription to the event store resumed'),
   })
-  await checkKeysAtStart(() => checkKeys(eventStore, { emailHashKey }, { record: true }), endProcess)
+  const { eventStore } = opened
+  await checkKeysAtStart(opened, () => checkKeys(eventStore, { emailHashKey }, { record: true }), endProcess)
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   let mail: Mail | undefined

@@ -31,14 +31,15 @@ await runProcess(async (configuration) => {
   const auditKey = loadSigningKey(configuration)
   const tracing = await startTracing(configuration, 'projections')
   let log: FastifyBaseLogger | undefined
-  const { eventStore, stored } = await openLog(configuration, {
+  const opened = await openLog(configuration, {
     onDrop(reason) {
       log?.warn({ reason }, 'subscription to the event store dropped; it resumes where it was')
       metrics.dropped()
     },
     onResume: () => log?.info('subscription to the event store resumed'),
   })
-  await checkKeysAtStart(() => checkAuditKey(eventStore, configuration, { record: true }), endProcess)
+  const { eventStore, stored } = opened
+  await checkKeysAtStart(opened, () => checkAuditKey(eventStore, configuration, { record: true }), endProcess)
   const readModel = openReadModel(configuration.READMODEL_URL)
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { openLog } from '../eventstore/open.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { openReadModel } from '../projections/open.ts'
+import { provenanceOf } from '../projections/provenance.ts'
 import type { ReadModel } from '../projections/read-model.ts'
 import {
   chooseGeneration,
@@ -13,7 +14,6 @@ import {
   type Progress,
   startFilling,
 } from '../projections/rebuild.ts'
-import { compareCheckpoint } from '../projections/worker.ts'
 import { ConfigurationError } from '../runtime/configuration.ts'
 import { readArguments, runCommand } from '../runtime/process.ts'
 import { showProgress } from '../runtime/progress.ts'
@@ -190,7 +190,8 @@ async function rollBack(eventStore: EventStore, readModel: ReadModel, url: strin
 async function isOfLog(eventStore: EventStore, url: string, number: number): Promise<boolean> {
   const generation = openReadModel(url, { generation: number })
   try {
-    return (await compareCheckpoint(eventStore, generation)).isOfLog
+    const checkpoint = await generation.getCheckpoint()
+    return (await provenanceOf(eventStore, { checkpoint, newest: await generation.newest() })) === 'same'
   } finally {
     await generation.close()
   }

@@ -59,13 +59,14 @@ await runProcess(
       const auditKey = loadSigningKey(configuration)
       const store = loadStore(configuration.STORE_CONFIG)
       added(await startTracing(configuration, 'customers'))
-      const { eventStore, stored } = await openLog(configuration)
+      const opened = await openLog(configuration)
+      const { eventStore, stored } = opened
       added(eventStore)
       const check = async () => {
         await checkKeys(eventStore, keys, { record: true })
         await checkAuditKey(eventStore, configuration, { record: true })
       }
-      await checkKeysAtStart(check, endProcess)
+      await checkKeysAtStart(opened, check, endProcess)
       prepared()
       const readModel = added(openReadModel(READMODEL_URL))
       const subgraph = added(

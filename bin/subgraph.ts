@@ -14,8 +14,9 @@ await runProcess(async (configuration) => {
   const keys = loadKeys(configuration)
   const store = loadStore(configuration.STORE_CONFIG)
   const tracing = await startTracing(configuration, 'subgraph')
-  const { eventStore } = await openLog(configuration)
-  await checkKeysAtStart(() => checkKeys(eventStore, keys, { record: true }), endProcess)
+  const opened = await openLog(configuration)
+  const { eventStore } = opened
+  await checkKeysAtStart(opened, () => checkKeys(eventStore, keys, { record: true }), endProcess)
   const readModel = openReadModel(READMODEL_URL)
   const app = await buildSubgraph({
     eventStore,

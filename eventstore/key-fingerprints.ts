@@ -10,6 +10,7 @@ import { emailHashKeyId, readSigningKey, thumbprint } from '../runtime/service-k
 import { allEmailKeysOf } from '../schema/email-key.ts'
 import type { KeyEvent } from '../schema/events.ts'
 import { decode, encode } from './codec.ts'
+import type { CustomerKeys } from './encryption/customer-keys.ts'
 import { type EventStore, EventStoreUnavailable, WrongExpectedRevision } from './port.ts'
 import { newestEvent, orNone } from './read.ts'
 
@@ -106,26 +107,49 @@ export async function hasFingerprint(eventStore: EventStore, key: KeyName): Prom
 }
 
 /**
- * The same for a process that starts: where the event store can't be reached yet, the keys are compared as soon as it can.
+ * The same for a process that starts, with the keys of customers: where the event store can't be reached yet, they are
+ * compared as soon as it can. And once more after each lost connection: it may be another log that comes back.
+ * @param log its keys of customers are looked at first: nothing is written to a log that they do not belong to
+ * @param work compares the process's own keys
  * @param onWrong ends the process
  * @throws ConfigurationError for a wrong key
  */
-export async function checkKeysAtStart(work: () => Promise<void>, onWrong: (error: unknown) => void): Promise<void> {
-  try {
+export async function checkKeysAtStart(
+  { eventStore, keys }: { readonly eventStore: EventStore; readonly keys: CustomerKeys },
+  work: () => Promise<void>,
+  onWrong: (error: unknown) => void,
+): Promise<void> {
+  let isRunning = false
+  /** How often they had to be compared later: what was compared before the last time does not count. */
+  let asked = 0
+  const compare = async () => {
+    await keys.check()
     await work()
+  }
+  eventStore.onDisconnect?.(() => void later())
+  if (keys.keyStore !== keys.log) keys.keyStore.onDisconnect?.(() => void later())
+  try {
+    await compare()
   } catch (error) {
     if (!(error instanceof EventStoreUnavailable)) throw error
     void later()
   }
+
   async function later(): Promise<void> {
-    for (;;) {
+    asked++
+    if (isRunning) return
+    isRunning = true
+    for (let compared = 0; compared < asked; ) {
       await delay(RETRY_MS, undefined, { ref: false })
+      const before = asked
       try {
-        return await work()
+        await compare()
+        compared = before
       } catch (error) {
         if (!(error instanceof EventStoreUnavailable)) return onWrong(error)
       }
     }
+    isRunning = false
   }
 }
 

@@ -57,6 +57,28 @@ export async function openLog(
   observer: SubscriptionObserver = {},
   wrap: (eventStore: EventStore, holds: 'events' | 'keys') => EventStore = (eventStore) => eventStore,
 ): Promise<OpenedLog> {
+  const { stored, keys } = await openKeys(configuration, observer, wrap)
+  try {
+    await keys.check().catch((error: unknown) => {
+      if (!(error instanceof EventStoreUnavailable)) throw error
+    })
+  } catch (error) {
+    await keys.close()
+    await stored.close()
+    throw error
+  }
+  return { eventStore: encryptedLog(keys), stored, keys }
+}
+
+/**
+ * Opens the log as it is stored, and its keys, without a look whether they belong together: for the command that says how to
+ * go on where they do not. @throws as `openLog`
+ */
+export async function openKeys(
+  configuration: Configuration,
+  observer: SubscriptionObserver = {},
+  wrap: (eventStore: EventStore, holds: 'events' | 'keys') => EventStore = (eventStore) => eventStore,
+): Promise<Omit<OpenedLog, 'eventStore'>> {
   const { EVENTSTORE_URL } = configuration
   const masterKeys = loadMasterKeys(configuration)
   const opened = wrap(openEventStore(EVENTSTORE_URL, observer), 'events')
@@ -66,11 +88,7 @@ export async function openLog(
   try {
     if (keysUrl !== EVENTSTORE_URL) keyStore = wrap(openEventStore(keysUrl, {}, 'KEYS_URL'), 'keys')
     await refuseLostLog(configuration, stored)
-    const keys = createCustomerKeys({ log: stored, keyStore, masterKeys })
-    await keys.check().catch((error: unknown) => {
-      if (!(error instanceof EventStoreUnavailable)) throw error
-    })
-    return { eventStore: encryptedLog(keys), stored, keys }
+    return { stored, keys: createCustomerKeys({ log: stored, keyStore, masterKeys }) }
   } catch (error) {
     await keyStore.close()
     await stored.close()

@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs'
 import { decode, type Recorded } from '../eventstore/codec.ts'
 import { type EventStore, type RecordedEvent, StreamDeleted, StreamNotFound } from '../eventstore/port.ts'
-import type { CustomerDocument, LinkRequest } from '../projections/customer.ts'
+import { type CustomerDocument, isRegistered, type LinkRequest } from '../projections/customer.ts'
 import { CUSTOMER_STREAMS, customerOf, foldCustomer } from '../projections/fold.ts'
-import type { CustomerEvent, EventMetadata, SubscriberEvent } from '../schema/events.ts'
+import { type CustomerEvent, type EventMetadata, isErased, type SubscriberEvent } from '../schema/events.ts'
 import type { MailPurpose, MailTokens } from '../schema/mail-tokens.ts'
 import type { Store } from '../schema/store.ts'
 
@@ -124,8 +124,8 @@ export function createLetters(options: {
   /** A notice goes to whom it is about, as they were when it happened. */
   async function composeNotice(event: Recorded<CustomerEvent>, purpose: Notice, id: number) {
     const then = await foldCustomer(eventStore, id, undefined, event.revision)
-    const { status } = await foldCustomer(eventStore, id, then)
-    if (status !== 'registered' || then.revision < event.revision) return 'gone'
+    const today = await foldCustomer(eventStore, id, then)
+    if (!isRegistered(today) || then.revision < event.revision) return 'gone'
     const { at } = event.metadata
     if (now().getTime() - Date.parse(at) > NOTICE_HOURS * HOUR_MS) return 'expired'
     const previous = event.type === 'CustomerEmailChanged' ? event.data.previousEmail : then.email
@@ -136,7 +136,7 @@ export function createLetters(options: {
   async function composeForCustomer(event: Recorded<CustomerEvent>, purpose: MailPurpose, id: number) {
     const then = await foldCustomer(eventStore, id, undefined, event.revision)
     const today = await foldCustomer(eventStore, id, then)
-    if (today.status !== 'registered' || then.revision < event.revision) return 'gone'
+    if (!isRegistered(today) || then.revision < event.revision) return 'gone'
     const request = today[REQUESTS[purpose]]
     // Of an address that the customer has left, no link works.
     if (request?.eventId !== event.id || today.email !== then.email) return 'superseded'
@@ -151,6 +151,7 @@ export function createLetters(options: {
     for await (const newest of eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })) {
       if (newest.id !== id) return 'superseded'
     }
+    if (isErased(data.email)) return 'gone'
     return write('confirm-newsletter', { eventId: id, at: metadata.at }, { name: '', address: data.email })
   }
 

@@ -8,8 +8,8 @@ import { keysOf } from '../eventstore/encryption/clear-text-guard.ts'
 import { type EventPlace, laterPlace, placeOf } from '../eventstore/place.ts'
 import { comparePositions, type EventStore, EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
 import { inTurns } from '../runtime/in-turns.ts'
-import { type CustomerEvent, isErased } from '../schema/events.ts'
-import { absentCustomer, type CustomerDocument, project } from './customer.ts'
+import type { CustomerEvent } from '../schema/events.ts'
+import { absentCustomer, type CustomerDocument, isRegistered, project } from './customer.ts'
 import { completeErasure } from './erasure.ts'
 import { customerOf, skipOrThrow } from './fold.ts'
 import { type DocumentWrite, type ReadModel, ReadModelUnavailable } from './read-model.ts'
@@ -209,7 +209,11 @@ export function createApplier(options: {
       }
       if (writes.length === 0) return
       // Noted before anything is overwritten: a process that is killed right after it leaves it to the next one.
-      if (writes.some(({ document }) => document.status === 'deleted' && holdsPerson(documents.get(document.id)))) {
+      if (
+        writes.some(
+          ({ document }) => document.status === 'deleted' && isRegistered(documents.get(document.id) ?? document),
+        )
+      ) {
         await readModel.oweScrub()
         scheduleScrub()
       }
@@ -255,9 +259,6 @@ export function createApplier(options: {
   }
 }
 
-/** Whether something personal is in a document. */
-const holdsPerson = (document: CustomerDocument | undefined): boolean =>
-  document?.status === 'registered' && !isErased(document.email)
 const isAfter = (a: Pick<RecordedEvent, 'position'>, b: EventPlace) => comparePositions(a.position, b.position) > 0
 
 function groupByCustomer(events: readonly RecordedEvent[]): Map<number, RecordedEvent[]> {

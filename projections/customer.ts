@@ -5,7 +5,13 @@
  * commands are the subgraph's alone.
  */
 import type { Recorded } from '../eventstore/codec.ts'
-import type { AddressFields, CustomAttributes, CustomerDetails, CustomerEvent } from '../schema/events.ts'
+import {
+  type AddressFields,
+  type CustomAttributes,
+  type CustomerDetails,
+  type CustomerEvent,
+  isErased,
+} from '../schema/events.ts'
 
 export type CustomerAddress = AddressFields & { readonly id: number }
 
@@ -101,6 +107,14 @@ const ABSENT: Omit<CustomerDocument, 'id' | 'revision'> = {
   passwordResetRequests: [],
   newsletterConfirmation: null,
   newsletterRequests: [],
+}
+
+/**
+ * Whether the customer has an account. A destroyed key ends one too: the log may have been restored to a state before the
+ * deletion, while the key store has gone on.
+ */
+export function isRegistered({ status, email }: Pick<CustomerDocument, 'status' | 'email'>): boolean {
+  return status === 'registered' && !isErased(email)
 }
 
 /** The document of a customer of whom no event is known: revision -1. */

@@ -1,6 +1,6 @@
 /** The projection worker: follows the log from its checkpoint and keeps the read model's documents up to it. */
 
-import { holdsEvent, placeOf } from '../eventstore/place.ts'
+import { placeOf } from '../eventstore/place.ts'
 import {
   comparePositions,
   type EventStore,
@@ -13,8 +13,8 @@ import { type BackOff, waitAfter } from '../runtime/back-off.ts'
 import { type Log, SILENT } from '../runtime/log.ts'
 import { pause } from '../runtime/time-limits.ts'
 import { createApplier, type Failure } from './apply.ts'
-import { DOCUMENT_VERSION } from './customer.ts'
 import { CUSTOMER_STREAMS } from './fold.ts'
+import { originOf, provenanceOf } from './provenance.ts'
 import type { Checkpoint, ReadModel } from './read-model.ts'
 
 export interface Projection {
@@ -223,9 +223,6 @@ export function startProjection(options: ProjectionOptions): Projection {
   }
 }
 
-/** What documents were made of: the log, by its first customer event, and the version of what is in a document. */
-const originOf = (first: RecordedEvent) => `${first.id}/${DOCUMENT_VERSION}`
-
 /**
  * The checkpoint to go on from. A read model of another log is emptied: its documents are other people's; and so is one of
  * another release, in whose documents something else stands.
@@ -236,29 +233,9 @@ export async function resume({
   readModel,
   log = SILENT,
 }: Pick<ProjectionOptions, 'eventStore' | 'readModel' | 'log'>): Promise<Checkpoint | null> {
-  const { checkpoint, isOfLog } = await compareCheckpoint(eventStore, readModel)
-  if (isOfLog) return checkpoint
+  const checkpoint = await readModel.getCheckpoint()
+  if ((await provenanceOf(eventStore, { checkpoint, newest: await readModel.newest() })) === 'same') return checkpoint
   log.warn({}, 'the read model is of another log or another release; it is emptied and filled anew')
   await readModel.reset()
   return null
-}
-
-/**
- * Whether a generation's documents were made of this log: of its first customer event, of the event at the checkpoint, and
- * of the newest event that is in any of them. An empty generation was. One that an earlier release has left without the
- * ids of these events counts as another log's.
- * @throws EventStoreUnavailable | ReadModelUnavailable
- */
-export async function compareCheckpoint(
-  eventStore: EventStore,
-  readModel: ReadModel,
-): Promise<{ readonly checkpoint: Checkpoint | null; readonly isOfLog: boolean }> {
-  const [checkpoint, newest] = [await readModel.getCheckpoint(), await readModel.newest()]
-  const places = [checkpoint, newest?.id === checkpoint?.id ? null : newest]
-  for (const place of places) if (place && !(await holdsEvent(eventStore, place))) return { checkpoint, isOfLog: false }
-  if (checkpoint === null) return { checkpoint, isOfLog: true }
-  for await (const first of eventStore.readAll({ filter: FILTER, maxCount: 1 })) {
-    return { checkpoint, isOfLog: originOf(first) === checkpoint.origin }
-  }
-  return { checkpoint, isOfLog: false }
 }

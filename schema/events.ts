@@ -323,6 +323,8 @@ export const keyEventSchemas = {
   }),
   /** Stream `keyStoreOfLog` of the log: which key store has the keys of its customers. */
   KeyStoreChosen: z.strictObject({ keyStoreId: z.string() }),
+  /** Stream `customerKeyBlocks` of the log: the keys of a block of customers are made in the key store. */
+  KeyBlockBegun: z.strictObject({ block: z.int().nonnegative() }),
 } as const
 
 export const eventSchemas = {

@@ -159,6 +159,7 @@ export const STREAMS: readonly StreamFamily[] = [
     kept: 'newest',
   },
   { name: 'keyStore', events: ['MasterKeySet'], inTree: false, erasure: 'nothing', kept: 'for good' },
+  { name: 'customerKeyBlocks', events: ['KeyBlockBegun'], inTree: false, erasure: 'nothing', kept: 'for good' },
   { name: 'keyStoreOfLog', events: ['KeyStoreChosen'], inTree: false, erasure: 'nothing', kept: 'for good' },
 ]
 

@@ -10,6 +10,17 @@ const noService: ValidationRule = (context) => ({
   },
 })
 
+const SUGGESTION = ' Did you mean '
+
+/** One of GraphQL's errors without the names that it suggests: they would tell the schema name by name. */
+export function withoutSuggestion(error: GraphQLError): GraphQLError {
+  const { message, extensions } = error
+  const at = message.endsWith('?') ? message.lastIndexOf(SUGGESTION) : -1
+  if (at === -1) return error
+  const [nodes, source, positions] = [error.nodes ?? null, error.source ?? null, error.positions ?? null]
+  return new GraphQLError(message.slice(0, at), { nodes, source, positions, path: error.path ?? null, extensions })
+}
+
 /**
  * Rules for documents, beside those of GraphQL.
  * @param introspection whether the schema may be asked for at all

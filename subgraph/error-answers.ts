@@ -4,11 +4,15 @@ import { type ExecutionResult, GraphQLError } from 'graphql'
 import { EventStoreUnavailable } from '../eventstore/port.ts'
 import { ReadModelUnavailable } from '../projections/read-model.ts'
 import { tokenChallenge } from '../schema/token-faults.ts'
+import { withoutSuggestion } from './closed-schema.ts'
 import { CustomerError, serviceUnavailable, TokenRefused } from './errors.ts'
 import type { RequestContext } from './request-context.ts'
 
-/** @param onError called with `extensions.code` of each error that is answered */
-export function createErrorAnswers(log: FastifyBaseLogger, onError: (code: string) => void) {
+/**
+ * @param introspection whether the schema may be asked for; else GraphQL's errors suggest no names of it
+ * @param onError called with `extensions.code` of each error that is answered
+ */
+export function createErrorAnswers(log: FastifyBaseLogger, introspection: boolean, onError: (code: string) => void) {
   function present(error: GraphQLError, { correlationId }: RequestContext): GraphQLError {
     const cause = error.originalError ?? error
     if (cause instanceof CustomerError) return error
@@ -27,7 +31,9 @@ export function createErrorAnswers(log: FastifyBaseLogger, onError: (code: strin
 
   /** The answer to an operation that had errors, and its status. */
   return (execution: ExecutionResult, context: RequestContext) => {
-    const errors = (execution.errors ?? []).flatMap((error) => validationErrors(error) ?? [present(error, context)])
+    const errors = (execution.errors ?? [])
+      .flatMap((error) => validationErrors(error) ?? [present(error, context)])
+      .map((error) => (introspection ? error : withoutSuggestion(error)))
     for (const error of errors) onError(String(error.extensions?.code ?? 'GRAPHQL_VALIDATION_FAILED'))
     if (isRefusedToken(execution)) {
       const [{ message, extensions }] = errors as [GraphQLError]

@@ -20,6 +20,8 @@ export interface GraphqlEndpoint {
   readonly gate: TokenGate
   readonly requests: RequestReader
   readonly store: Store
+  /** Whether the schema may be asked for. */
+  readonly introspection: boolean
   /** Called with `extensions.code` of each error that is answered. */
   readonly onError: (code: string) => void
 }
@@ -30,7 +32,7 @@ const STORE_NOT_FOUND = refusal('STORE_NOT_FOUND')
 
 export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoint): Promise<void> {
   const { buildSchema, validationRules, requests, store } = endpoint
-  const formatErrors = createErrorAnswers(app.log, endpoint.onError)
+  const formatErrors = createErrorAnswers(app.log, endpoint.introspection, endpoint.onError)
   const executeTraced = createTracedExecution(buildSchema(), validationRules)
   const schema = buildSchema()
   const countDocument = createDocumentBudget(() => app.graphql.replaceSchema(schema))

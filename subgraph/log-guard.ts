@@ -10,9 +10,9 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { type EventPlace, holdsEvent } from '../eventstore/place.ts'
-import { type EventStore, EventStoreUnavailable, InvalidArgument } from '../eventstore/port.ts'
-import { CUSTOMER_STREAMS } from '../projections/fold.ts'
-import { type Checkpoint, type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
+import { type EventStore, EventStoreUnavailable } from '../eventstore/port.ts'
+import { provenanceOf } from '../projections/provenance.ts'
+import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
 import type { Log } from '../runtime/log.ts'
 
 export interface LogGuard {
@@ -137,26 +137,10 @@ function awaiting(eventStore: EventStore, isDoubtful: () => boolean, compare: ()
 }
 
 /**
- * Whether the live generation's documents are of this log, as far as the events show that it remembers. Reads alone.
+ * Whether the live generation's documents are of this log. Reads alone.
  * @throws EventStoreUnavailable | ReadModelUnavailable
  */
 async function isReadModelOfLog(eventStore: EventStore, readModel: ReadModel): Promise<boolean> {
   const checkpoint = (await readModel.generations()).find(({ live }) => live)?.checkpoint ?? null
-  const newest = await readModel.newest()
-  if (newest && !(await holdsEvent(eventStore, newest))) return false
-  if (checkpoint === null || checkpoint.id === newest?.id) return true
-  return checkpoint.id === '' ? hasOrigin(eventStore, checkpoint) : holdsEvent(eventStore, checkpoint)
-}
-
-/** Of a checkpoint of an earlier release: whether the log begins with its first event and has its position. */
-async function hasOrigin(eventStore: EventStore, { position, origin }: Checkpoint): Promise<boolean> {
-  try {
-    for await (const _ of eventStore.readAll({ from: position, maxCount: 1, systemEvents: true })) break
-  } catch (error) {
-    if (error instanceof InvalidArgument) return false
-    throw error
-  }
-  const filter = { streamPrefixes: [CUSTOMER_STREAMS] }
-  for await (const { id } of eventStore.readAll({ filter, maxCount: 1 })) return origin.startsWith(id)
-  return false
+  return (await provenanceOf(eventStore, { checkpoint, newest: await readModel.newest() })) !== 'other log'
 }

@@ -1,5 +1,5 @@
 /** Commands on the caller's own customer: a token counts only for the customer that it names, and as that customer is now. */
-import type { CustomerDocument } from '../projections/customer.ts'
+import { type CustomerDocument, isRegistered } from '../projections/customer.ts'
 import type { Command } from './command.ts'
 import type { Customers, Decide, Outcome } from './customers.ts'
 import { refusal, TokenRefused } from './errors.ts'
@@ -8,7 +8,7 @@ import { type Caller, isCurrent, isSameCustomer } from './identity/tokens.ts'
 /** The customer if the caller is signed in as it. @throws CustomerError for a guest, a revoked token, a customer who is gone */
 export function authorize(caller: Caller | null, state: CustomerDocument): CustomerDocument {
   if (caller === null) throw refusal('NOT_SIGNED_IN')
-  if (state.status !== 'registered') throw new TokenRefused('revoked')
+  if (!isRegistered(state)) throw new TokenRefused('revoked')
   if (!isCurrent(caller, state) || !isSameCustomer(caller, state)) throw new TokenRefused('revoked')
   return state
 }

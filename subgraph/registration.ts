@@ -1,5 +1,5 @@
 /** `createCustomer`: the claim of the address, the credentials, then the customer. */
-import { absentCustomer, type CustomerDocument } from '../projections/customer.ts'
+import { absentCustomer, type CustomerDocument, isRegistered } from '../projections/customer.ts'
 import type { Command } from './command.ts'
 import { handOver } from './consequences.ts'
 import type { CommandParts, Commands } from './customer-commands.ts'
@@ -13,7 +13,7 @@ import { hashPassword } from './identity/passwords.ts'
 const MAX_ATTEMPTS = 5
 
 export function createRegistration(parts: CommandParts): Pick<Commands, 'createCustomer'> {
-  const { customers, ids, claims, credentials, subscribers, store } = parts
+  const { eventStore, customers, ids, claims, credentials, subscribers, store } = parts
 
   async function createCustomer(input: CustomerInput, command: Command): Promise<CustomerDocument> {
     const registration = checkRegistration(input, store, command.at)
@@ -25,7 +25,7 @@ export function createRegistration(parts: CommandParts): Pick<Commands, 'createC
     let customerId = command.repeatable ? await claims.claimedBy(email, command) : undefined
     if (customerId !== undefined) {
       const state = await customers.load(customerId)
-      if (state.status === 'registered') return state
+      if (isRegistered(state)) return state
       if (state.status !== 'absent' || state.revision !== -1) customerId = undefined
     } else if (await claims.find(email)) throw fault('EMAIL_TAKEN') // before the costly hash
 
@@ -53,12 +53,22 @@ export function createRegistration(parts: CommandParts): Pick<Commands, 'createC
     }
   }
 
-  /** An id that nobody has had: one may have been imported while this instance had its block. */
+  /**
+   * An id that nobody has had: one may have been imported while this instance had its block, or be of somebody who was
+   * erased after the backup that the log was restored from.
+   */
   async function freeId(command: Command): Promise<number> {
     for (;;) {
       const id = await ids.nextCustomerId(command)
-      if ((await customers.load(id)).revision === -1) return id
+      if ((await customers.load(id)).revision === -1 && !(await isKeyDestroyed(id))) return id
     }
+  }
+
+  /** As a rule without a read: the keys of the ids around it are in memory. */
+  async function isKeyDestroyed(id: number): Promise<boolean> {
+    const { keys } = eventStore
+    const known = keys?.peek(String(id))
+    return known ? known.key === undefined : ((await keys?.isDestroyed(String(id))) ?? false)
   }
 
   /** The salt differs each time, so what a repetition finds stored counts, not what it would store. */

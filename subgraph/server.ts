@@ -61,7 +61,7 @@ const OVERLOADED = JSON.stringify({ errors: [serviceUnavailable()] })
  * @throws ConfigurationError for a token signing key that is not an Ed25519 private key
  */
 export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyInstance> {
-  const { readModel, secret, store = defaultStore() } = options
+  const { readModel, secret, introspection = true, store = defaultStore() } = options
   const app = Fastify({
     logger: options.logger ?? false,
     logController: new LogController({ disableRequestLogging: true }),
@@ -79,10 +79,11 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   const isOverloaded = await shedLoad(app, options.loadLimits ?? NO_LOAD_LIMITS, OVERLOADED, () => metrics.shed.inc())
   await serveGraphql(app, {
     buildSchema: () => gate.refuseRevoked(limitTexts(tidyEmails(separateEntities(buildSubgraphSchema(modules))))),
-    validationRules: schemaRules(options.introspection ?? true, secret !== undefined),
+    validationRules: schemaRules(introspection, secret !== undefined),
     gate,
     requests,
     store,
+    introspection,
     onError: (code) => metrics.errors.inc({ code }),
   })
   app.get('/.well-known/jwks.json', async (_, reply) =>

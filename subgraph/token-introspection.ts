@@ -5,6 +5,7 @@
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { EventStoreUnavailable } from '../eventstore/port.ts'
+import { isRegistered } from '../projections/customer.ts'
 import type { Customers } from './customers.ts'
 import { isCurrent, type Tokens } from './identity/tokens.ts'
 
@@ -30,7 +31,7 @@ export function serveTokenIntrospection(
     if (caller === null) return false
     if ('service' in caller) return true
     const customer = await customers.get(caller.customerId)
-    return customer.status === 'registered' && isCurrent(caller, customer)
+    return isRegistered(customer) && isCurrent(caller, customer)
   }
 
   // A scope of its own: forms are read here alone.

@@ -1,4 +1,5 @@
 /** The resolvers of types other than the root ones: entities of the graph, and fields that depend on arguments. */
+import { isRegistered } from '../projections/customer.ts'
 import { viewOf } from '../schema/store.ts'
 import { createAssistance, type Page } from './assistance.ts'
 import { checkUsable } from './domain/customer.ts'
@@ -29,7 +30,7 @@ export function createTypeResolvers(
         if (context.service) {
           requireScope(context, 'customers:read')
           const named = await customers.get(Number(reference.id), context.traceparent)
-          return named.status === 'registered' ? toCustomer(named) : null
+          return isRegistered(named) ? toCustomer(named) : null
         }
         const document = await signedIn(context)
         if (document.id !== Number(reference.id)) throw refusal('NOT_AUTHORIZED')

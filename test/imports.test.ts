@@ -17,7 +17,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   bin: ['runtime', 'schema', 'eventstore', 'projections', 'audit', 'subgraph', 'gateway', 'mail', 'examples'],
 }
 /** The subgraph uses the read model and the fold, not the worker. */
-const READ_MODEL = /^projections\/(read-model|open|customer|fold|erasure|fence\/marks)\.ts$/
+const READ_MODEL = /^projections\/(read-model|provenance|open|customer|fold|erasure|fence\/marks)\.ts$/
 /** And what an auditor reads, not the commands. */
 const TIMELINE = /^audit\/(moments|reveals|timeline)\.ts$/
 /** The samples verify tokens as the gateway does. */

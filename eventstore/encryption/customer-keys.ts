@@ -14,6 +14,7 @@ import { ConfigurationError } from '../../runtime/configuration.ts'
 import { AT_ONCE, inTurns } from '../../runtime/in-turns.ts'
 import type { KeyEvent } from '../../schema/events.ts'
 import { encode } from '../codec.ts'
+import { createKeyBlocks } from '../key-blocks.ts'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent, WrongExpectedRevision } from '../port.ts'
 import { newestEvent } from '../read.ts'
 import { KEY_BYTES } from './aes-gcm.ts'
@@ -42,7 +43,7 @@ export interface CustomerKeys {
   /** Where the keys lie. */
   readonly keyStore: EventStore
   /**
-   * Whether key store, log and master key belong together.
+   * Whether key store, log and master key belong together, and the key store is no older than the log.
    * @throws ConfigurationError where they do not; EventStoreUnavailable
    */
   check(): Promise<void>
@@ -74,6 +75,13 @@ export interface CustomerKeys {
   rotate(report?: (done: number) => void): Promise<{ readonly blocks: number; readonly rewrapped: number }>
   /** How many blocks each master key has wrapped, by its id, and how many keys were destroyed. @throws EventStoreUnavailable */
   status(): Promise<{ readonly blocks: ReadonlyMap<string, number>; readonly destroyed: number }>
+  /**
+   * For a key store that was lost but for an older backup: what it lacks is lost for good. The customers whose keys are
+   * missing count as erased from now on, as though their keys had been destroyed.
+   * @returns how many blocks of keys were missing
+   * @throws EventStoreUnavailable
+   */
+  giveUpMissing(): Promise<number>
   close(): Promise<void>
 }
 
@@ -102,9 +110,11 @@ interface Block {
 function placeOf(subject: Subject): { readonly stream: string; readonly index: number; readonly size: number } {
   if (!isCustomer(subject)) return { stream: `${KEY_STREAMS}of-${subject}`, index: 0, size: 1 }
   const id = Number(subject)
-  return { stream: `${KEY_STREAMS}${Math.floor(id / BLOCK)}`, index: id % BLOCK, size: BLOCK }
+  return { stream: streamOfBlock(blockOf(subject)), index: id % BLOCK, size: BLOCK }
 }
 
+const blockOf = (subject: Subject) => Math.floor(Number(subject) / BLOCK)
+const streamOfBlock = (block: number) => `${KEY_STREAMS}${block}`
 const isCustomer = (subject: Subject) => /^[1-9]\d{0,15}$/.test(subject)
 
 /**
@@ -123,6 +133,8 @@ export function createCustomerKeys(options: {
   const reading = new Map<string, Promise<Block | undefined>>()
   /** Blocks under way to be made. */
   const making = new Map<string, Promise<Block>>()
+  /** In the log itself keys and what they encrypt are of the same moment. */
+  const record = keyStore === log ? undefined : createKeyBlocks({ log, keyStore, streamOf: streamOfBlock, size: BLOCK })
   let checked: Promise<void> | undefined
   let begun: Promise<void> | undefined
 
@@ -136,10 +148,12 @@ export function createCustomerKeys(options: {
   if (log !== keyStore) log.onDisconnect?.(forget)
 
   function check(): Promise<void> {
-    checked ??= checkTogether().catch((error: unknown) => {
-      checked = undefined
-      throw error
-    })
+    checked ??= checkTogether()
+      .then(checkAge)
+      .catch((error: unknown) => {
+        checked = undefined
+        throw error
+      })
     return checked
   }
 
@@ -160,6 +174,14 @@ export function createCustomerKeys(options: {
     }
     checkIdentity(identity)
     checkChoice(identity, choice)
+  }
+
+  async function checkAge(): Promise<void> {
+    const missing = await record?.missing('newest')
+    if (!missing?.length) return
+    throw new ConfigurationError(
+      `KEYS_URL: the key store is older than this log and lacks ${missing.map(streamOfBlock).join(', ')}: restore a newer backup of it. Where there is none, npm run keys -- accept store gives up these customers, who count as erased from then on.`,
+    )
   }
 
   function checkIdentity(identity: KeyEvent): asserts identity is MasterKeySet {
@@ -277,6 +299,7 @@ export function createCustomerKeys(options: {
         const found = await read(stream)
         if (found && !(size === 1 && found.destroyed.length > 0)) return found
         const rest = { generation: found ? found.generation + 1 : 0, destroyed: [] }
+        if (isCustomer(subject)) await record?.record(blockOf(subject))
         try {
           return await write(stream, found?.revision ?? 'no_stream', randomBytes(size * KEY_BYTES), rest)
         } catch (error) {
@@ -413,6 +436,17 @@ export function createCustomerKeys(options: {
         destroyed += block.destroyed
       }
       return { blocks: counts, destroyed }
+    },
+
+    async giveUpMissing() {
+      await checkTogether()
+      const missing = (await record?.missing('all')) ?? []
+      const destroyed = Array.from({ length: BLOCK }, (_, index) => index)
+      for (const block of missing) {
+        await write(streamOfBlock(block), 'no_stream', new Uint8Array(BLOCK * KEY_BYTES), { generation: 0, destroyed })
+      }
+      checked = undefined
+      return missing.length
     },
 
     close: () => keyStore.close(),

@@ -202,7 +202,8 @@ export function encryptedLog(keys: CustomerKeys): EventStore {
   }
 
   async function* readAll(events: AsyncIterable<RecordedEvent>, isWhole: boolean): AsyncGenerator<RecordedEvent> {
-    if (isWhole) await keys.loadAll()
+    // Before anything follows from what is in the log: it may be one that the keys do not belong to.
+    await (isWhole ? keys.loadAll() : keys.check())
     for await (const event of events) yield openEvent(keys, event)
   }
 
@@ -214,7 +215,7 @@ export function encryptedLog(keys: CustomerKeys): EventStore {
   function subscription(inner: Subscription, isWhole: boolean): Subscription {
     let ended = false
     async function* follow(): AsyncGenerator<SubscriptionBatch> {
-      if (isWhole) await keys.loadAll()
+      await (isWhole ? keys.loadAll() : keys.check())
       const source = inner[Symbol.asyncIterator]()
       try {
         // While one batch is decrypted beside, the next one is read.

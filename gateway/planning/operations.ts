@@ -116,6 +116,8 @@ export function createOperations(
   }
   const costs = readCosts(supergraph.fullSchema)
   const rules = introspection ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule]
+  /** Suggestions would tell the schema name by name. */
+  const messages = { maxErrors: 20, hideSuggestions: !introspection }
   const cacheOf = <Value extends object>() =>
     new LRUCache<string, Value>({
       max: cachedDocuments,
@@ -140,7 +142,7 @@ export function createOperations(
     // Before validation, which some documents make long.
     const excesses = checkDocument(document, limits)
     if (excesses.length > 0) throw new RequestError(excesses)
-    const errors = validate(supergraph.schema, document, rules, { maxErrors: 20 })
+    const errors = validate(supergraph.schema, document, rules, messages)
     if (errors.length > 0) throw withCode(errors, 'GRAPHQL_VALIDATION_FAILED')
     return supergraph.plannable(document)
   }
@@ -268,7 +270,7 @@ export function createOperations(
       if (declared.length === 0) return { variables: literals ?? NO_VALUES, values: literals ?? NO_VALUES }
       const whole = defaults ? { ...defaults, ...sent } : sent
       const settled = hasRawNumbers || defaults ? settleVariables(supergraph.schema, declared, whole) : whole
-      const { coerced, errors } = getVariableValues(supergraph.schema, declared, settled, { maxErrors: 20 })
+      const { coerced, errors } = getVariableValues(supergraph.schema, declared, settled, messages)
       if (errors) throw withCode(errors, 'BAD_USER_INPUT')
       if (!literals) return { variables: settled, values: coerced }
       return { variables: { ...settled, ...literals }, values: { ...coerced, ...literals } }
@@ -297,7 +299,7 @@ export function choose(document: DocumentNode, name: string | undefined): Operat
   if (first && wanted.length === 1) return first
   throw requestError(
     name !== undefined
-      ? `Unknown operation named "${name}".`
+      ? `Unknown operation named "${shortened(name)}".`
       : all.length > 1
         ? 'Must provide operation name if query contains multiple operations.'
         : 'Must provide an operation.',

@@ -59,7 +59,7 @@ export interface Lease {
   holdsFence(): boolean
   /** Whether this instance does not reach the read model while others do: it had better be left alone. */
   isAlone(): boolean
-  /** Whether a fence, or the lack of a lease, has queries fold the streams. */
+  /** Whether a fence, the lack of a lease, or a server that is not trusted has queries fold the streams. */
   isFenced(): boolean
   /** Looks at once whether there is something to do, such as lifting the fence. */
   attend(): void
@@ -288,7 +288,7 @@ export function createLease(options: {
       const register = view.held()?.register
       return register !== undefined && isAskedAbout(register, me) && !duties.reaches(register)
     },
-    isFenced: () => !trusted()?.size,
+    isFenced: () => !duties.reachesOnly(trusted()),
 
     async trustedWithoutLease() {
       const last = view.last()
@@ -383,6 +383,9 @@ function createDuties(options: {
         running = undefined
       })
     },
+    /** Whether all servers that it reached last, one at least, are among these. */
+    reachesOnly: (trusted: ReadonlySet<string> | undefined) =>
+      reachedLast.length > 0 && reachedLast.every((incarnation) => trusted?.has(incarnation)),
     reaches: (register: Register) => reachedLast.some((incarnation) => isCurrent(register, incarnation)),
     async stop(): Promise<void> {
       isOver = true

@@ -108,8 +108,9 @@ export const scripts = {
   /** (place; value): keeps the later one. A value begins with its position in 40 digits, so that texts compare as positions do. */
   raisePlace: script<null>(
     1,
-    `local stored = redis.call('GETRANGE', KEYS[1], 0, 39)
-     if stored < string.sub(ARGV[1], 1, 40) then redis.call('SET', KEYS[1], ARGV[1]) end
+    `${TEXT}
+     local stored = string.match(beginning(KEYS[1], 45), '^(%d+){"id":$')
+     if not stored or stored < string.sub(ARGV[1], 1, 40) then redis.call('SET', KEYS[1], ARGV[1]) end
      return false`,
   ),
 

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { loadGatewayConfiguration } from '../../gateway/configuration.ts'
 import { buildGateway } from '../../gateway/server.ts'
-import { startSubgraph, temporaryFolder } from '../support/graph.ts'
+import { injector, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { freePort, startProcess, untilReady } from '../support/processes.ts'
 
 const SECRET = 'the secret of the subgraph'
@@ -48,6 +48,46 @@ t.test('the subgraph: no introspection in production, and the SDL only for who h
     query: { query: '{ __schema { queryType { name } } }' },
   })
   t.match(get.json().errors, [{ message: /introspection/i }], 'by GET')
+})
+
+t.test('no suggestions in production: they would tell the schema name by name', async (t) => {
+  const input = 'mutation($input: CustomerUpdateInput!) { updateCustomerV2(input: $input) { customer { id } } }'
+  const asked: [string, object?][] = [
+    ['{ custome { id } }'],
+    ['{ customer { firstnam } }'],
+    ['{ country(i: "US") { id } }'],
+    ['{ customer { ... on Custome { id } } }'],
+    ['{ __typename @includ(if: true) }'],
+    ['query($id: Strin) { country(id: $id) { id } }'],
+    ['mutation { createCustome }'],
+    ['mutation { createCustomer(input: { firstnam: "Ann" }) { customer { id } } }'],
+    ['mutation { createCustomerAddress(input: { country_code: UX }) { id } }'],
+    [input, { input: { firstnam: 'Ann' } }],
+    [
+      'mutation($input: CustomerAddressInput!) { createCustomerAddress(input: $input) { id } }',
+      { input: { country_code: 'UX' } },
+    ],
+  ]
+  const build = async (introspection: boolean) => {
+    const { send } = await startSubgraph(t, { introspection, projection: false })
+    const gateway = await buildGateway({ supergraph, introspection })
+    t.teardown(() => gateway.close())
+    return { subgraph: send, gateway: injector(gateway) }
+  }
+  const [closed, open] = [await build(false), await build(true)]
+  for (const [query, variables = {}] of asked) {
+    for (const where of ['subgraph', 'gateway'] as const) {
+      for (const headers of [{}, { 'apollo-federation-include-trace': 'ftv1' }] as Record<string, string>[]) {
+        const refused = await closed[where](query, { variables, headers })
+        t.ok(refused.errors?.length, `${where}: ${query}`)
+        t.notMatch(JSON.stringify(refused.errors), /Did you mean/i)
+      }
+      t.match(JSON.stringify(await open[where](query, { variables })), /Did you mean|Unknown directive/)
+    }
+  }
+  const text = 'x Did you mean y'.repeat(2)
+  const echoed = await closed.subgraph(input, { variables: { input: { gender: text } } })
+  t.match(echoed.errors?.[0].message, `non-integer value: "${text}"`, 'what the client itself has sent')
 })
 
 t.test('CORS with credentials is for origins that are named', async (t) => {

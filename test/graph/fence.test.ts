@@ -400,3 +400,22 @@ t.test('while all is well a query is one read of the read model, and a mutation 
   }
   t.same(calls, ['append', 'mark'])
 })
+
+t.test('a read model that the others do not trust: an instance says so from its first answer on', async (t) => {
+  const [trusted, other] = [await startRedis(t), await startRedis(t)]
+  const folder = await temporaryFolder(t)
+  const start = (READMODEL_URL: string) => startSubgraph(t, { folder, projection: false, env: { READMODEL_URL } })
+  await project(t, folder, trusted.url)
+  const one = await start(trusted.url)
+  const { token } = await signUp(one.send)
+  await untilBelieved(t, one, token)
+
+  const two = await start(other.url)
+  for (let i = 0; i < 30; i++) {
+    const { degraded } = JSON.parse((await two.app.inject('/readyz')).body)
+    if (!degraded && !t.ok(degraded, `look ${i}`)) break
+    if ((await metric(two, 'read_model_fenced')) === '0' && !t.fail(`metric ${i}`)) break
+  }
+  t.equal(await nameAt(two.send, token), 'Ann')
+  t.equal(await readsFrom(two, 'read-model'), 0)
+})

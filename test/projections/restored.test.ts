@@ -9,10 +9,11 @@ import { openSqliteEventStore } from '../../eventstore/sqlite/event-store.ts'
 import { absentCustomer } from '../../projections/customer.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { startGroupProjection } from '../../projections/group.ts'
+import { provenanceOf } from '../../projections/provenance.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { openRedisReadModel } from '../../projections/redis/read-model.ts'
 import { openSqliteReadModel } from '../../projections/sqlite/read-model.ts'
-import { compareCheckpoint, startProjection } from '../../projections/worker.ts'
+import { startProjection } from '../../projections/worker.ts'
 import { backUp, restore } from '../restore/support.ts'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { encoded, type History } from '../support/histories.ts'
@@ -36,6 +37,11 @@ async function untilProjected(eventStore: EventStore, readModel: ReadModel, ids:
 }
 
 const ids = [1, 2, 3, 4, 5, 6]
+
+async function provenance(eventStore: EventStore, readModel: ReadModel) {
+  const checkpoint = await readModel.getCheckpoint()
+  return provenanceOf(eventStore, { checkpoint, newest: await readModel.newest() })
+}
 
 t.test('SQLite: events.db is restored beside readmodel.db', async (t) => {
   const folder = await temporaryFolder(t)
@@ -61,11 +67,11 @@ t.test('SQLite: events.db is restored beside readmodel.db', async (t) => {
   await copyFile(`${path}.backup`, path)
   eventStore = open()
   t.teardown(() => eventStore.close())
-  t.match(await compareCheckpoint(eventStore, readModel), { isOfLog: false }, 'shorter')
+  t.equal(await provenance(eventStore, readModel), 'other log', 'shorter')
   // It has grown past the old one's end meanwhile.
   await appendHistories(eventStore, others(6).slice(3))
   for (let n = 0; n < 5; n++) await appendHistories(eventStore, [{ ...(others(1)[0] as History), id: 100 + n }])
-  t.match(await compareCheckpoint(eventStore, readModel), { isOfLog: false }, 'longer')
+  t.equal(await provenance(eventStore, readModel), 'other log', 'longer')
   await project(eventStore)
   await untilProjected(eventStore, readModel, ids)
 })
@@ -76,15 +82,34 @@ t.test('documents that are newer than the checkpoint are noticed too', async (t)
   const projection = startProjection({ eventStore, readModel })
   await projection.caughtUp()
   await projection.stop()
-  t.match(await compareCheckpoint(eventStore, readModel), { isOfLog: true })
+  t.equal(await provenance(eventStore, readModel), 'same')
   // As a worker that was killed between its documents and its checkpoint leaves it, on a log that lost the event since.
   const [last] = await collect(eventStore.readAll({ direction: 'backwards', maxCount: 1 }))
   if (!last) throw new Error('the log is empty')
   const lost = { ...placeOf(last), id: crypto.randomUUID(), position: { commit: 10n ** 6n, prepare: 10n ** 6n } }
   await readModel.put([{ document: absentCustomer(3), expected: -1 }], lost)
-  t.match(await compareCheckpoint(eventStore, readModel), { isOfLog: false })
+  t.equal(await provenance(eventStore, readModel), 'other log')
   await readModel.put([], placeOf(last))
   t.same(await readModel.newest(), lost, 'an older one does not count')
+})
+
+t.test('documents of an earlier release are of this log, but are made anew', async (t) => {
+  const { eventStore, readModel } = await openStores(t)
+  await appendHistories(eventStore, someHistories(2))
+  const projection = startProjection({ eventStore, readModel })
+  await projection.caughtUp()
+  await projection.stop()
+  const checkpoint = await readModel.getCheckpoint()
+  if (!checkpoint) throw new Error('there is no checkpoint')
+  const [firstId = ''] = checkpoint.origin.split('/')
+  const compare = (changed: Partial<typeof checkpoint>) =>
+    provenanceOf(eventStore, { checkpoint: { ...checkpoint, ...changed }, newest: null })
+  t.equal(await compare({}), 'same')
+  t.equal(await compare({ origin: `${firstId}/1` }), 'other release', 'documents of another version')
+  t.equal(await compare({ id: '' }), 'other release', 'a checkpoint that does not name its event')
+  t.equal(await compare({ id: '', position: { commit: 10n ** 6n, prepare: 10n ** 6n } }), 'other log', 'past the end')
+  t.equal(await compare({ origin: `${crypto.randomUUID()}/1` }), 'other log', 'another first event')
+  t.equal(await compare({ id: crypto.randomUUID() }), 'other log', 'another event at the checkpoint')
 })
 
 t.test('an event that was removed on purpose is no sign of another log', async (t) => {

@@ -457,3 +457,32 @@ t.test(
     await open(t, both.url.replace('://', '://app:secret@')).scrub()
   },
 )
+
+t.test('whatever stands in the place of the newest event gives way to one', async (t) => {
+  const redis = await startRedis(t)
+  const readModel = open(t, redis.url)
+  const place = (commit: bigint) => ({
+    position: { commit, prepare: commit },
+    id: crypto.randomUUID(),
+    stream: 'customer-1',
+    revision: Number(commit),
+  })
+  const key = 'customer:{newest}'
+  const damages = [
+    ['HSET', key, 'a', 'b'],
+    ['RPUSH', key, 'a'],
+    ['SET', key, 'garbage'],
+    ['SET', key, ''],
+    ['SET', key, '9'.repeat(40)],
+  ]
+  for (const [index, damage] of damages.entries()) {
+    await redis.command('DEL', key)
+    await redis.command(...damage)
+    t.equal(await readModel.newest(), null, `${damage.slice(0, 1)}: it counts as not there`)
+    const next = place(BigInt(index + 1))
+    await readModel.put([], next)
+    t.same(await readModel.newest(), next)
+    await readModel.put([], place(0n))
+    t.same(await readModel.newest(), next, 'an earlier one does not count')
+  }
+})

@@ -1,0 +1,74 @@
+/**
+ * The log remembers which blocks of keys were made for its customers, in the stream `customerKeyBlocks`, so that a key store
+ * that was restored from an older backup is noticed. Without it new keys would be made in the place of the missing ones:
+ * then what the missing ones encrypted could not be read any more, not even once the right key store is back.
+ *
+ * A block is recorded before it is made. So one that was cut off in between is recorded and not there; it is missing only if
+ * a customer of it is in the log.
+ */
+
+import { inTurns } from '../runtime/in-turns.ts'
+import type { KeyEvent } from '../schema/events.ts'
+import { decode, encode } from './codec.ts'
+import type { EventStore } from './port.ts'
+import { newestEvent, orNone } from './read.ts'
+
+const STREAM = 'customerKeyBlocks'
+/** Blocks are made one after the other; several processes may be ahead of each other by a few. */
+const NEWEST = 20
+
+export interface KeyBlocks {
+  /** Notes that a block is going to be made. @throws EventStoreUnavailable */
+  record(block: number): Promise<void>
+  /**
+   * Blocks that the key store ought to have and has not.
+   * @param looked `newest`: what an older backup lacks first; `all`: of the whole log
+   * @throws EventStoreUnavailable
+   */
+  missing(looked: 'newest' | 'all'): Promise<number[]>
+}
+
+/**
+ * @param options.streamOf the stream of a block's keys in the key store
+ * @param options.size how many customers' ids are in a block
+ */
+export function createKeyBlocks(options: {
+  readonly log: EventStore
+  readonly keyStore: EventStore
+  readonly streamOf: (block: number) => string
+  readonly size: number
+}): KeyBlocks {
+  const { log, keyStore, streamOf, size } = options
+
+  async function isMissing(block: number): Promise<boolean> {
+    if (await newestEvent(keyStore, streamOf(block))) return false
+    const ids = Array.from({ length: size }, (_, index) => block * size + index)
+    return (await inTurns(ids, isKnown)).includes(true)
+  }
+
+  async function isKnown(customerId: number): Promise<boolean> {
+    for await (const _ of orNone(log.readStream(`customer-${customerId}`, { maxCount: 1 }))) return true
+    return false
+  }
+
+  return {
+    async record(block) {
+      const id = crypto.randomUUID()
+      const metadata = { $correlationId: id, $causationId: id, actor: 'keys', at: new Date().toISOString() }
+      const event: KeyEvent = { type: 'KeyBlockBegun', data: { block } }
+      await log.append(STREAM, [encode(event, id, metadata)], { expected: 'any' })
+    },
+
+    async missing(looked) {
+      const blocks = new Set<number>()
+      const limit = looked === 'newest' ? { maxCount: NEWEST } : {}
+      for await (const stored of orNone(log.readStream(STREAM, { direction: 'backwards', ...limit }))) {
+        const { type, data } = decode<KeyEvent>(stored)
+        if (type === 'KeyBlockBegun') blocks.add(data.block)
+      }
+      const known = [...blocks]
+      const answers = await inTurns(known, isMissing)
+      return known.filter((_, index) => answers[index]).sort((a, b) => a - b)
+    },
+  }
+}

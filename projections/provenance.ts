@@ -1,0 +1,54 @@
+/** What a generation of the read model was made of: of this log, or of another one. */
+import { holdsEvent } from '../eventstore/place.ts'
+import { type EventStore, InvalidArgument, type RecordedEvent } from '../eventstore/port.ts'
+import { DOCUMENT_VERSION } from './customer.ts'
+import { CUSTOMER_STREAMS } from './fold.ts'
+import type { Checkpoint, ReadModel } from './read-model.ts'
+
+/**
+ * `same`: of this log, by this release. `other release`: of this log, but something else stands in the documents, or it is
+ * not known which event is at the checkpoint. `other log`: the documents are other people's.
+ */
+export type Provenance = 'same' | 'other release' | 'other log'
+
+/** What documents were made of: the log, by its first customer event, and the version of what is in a document. */
+export const originOf = (first: Pick<RecordedEvent, 'id'>): string => `${first.id}/${DOCUMENT_VERSION}`
+
+/**
+ * Compares a generation with the log: by its first customer event, the event at the checkpoint, and the newest event that is
+ * in any document. An empty generation is of every log. Reads alone.
+ * @param generation its checkpoint, read before its newest event
+ * @throws EventStoreUnavailable
+ */
+export async function provenanceOf(
+  eventStore: EventStore,
+  {
+    checkpoint,
+    newest,
+  }: { readonly checkpoint: Checkpoint | null; readonly newest: Awaited<ReturnType<ReadModel['newest']>> },
+): Promise<Provenance> {
+  if (newest && !(await holdsEvent(eventStore, newest))) return 'other log'
+  if (checkpoint === null) return 'same'
+  const isNamed = checkpoint.id !== ''
+  const isThere = isNamed
+    ? checkpoint.id === newest?.id || (await holdsEvent(eventStore, checkpoint))
+    : await hasPosition(eventStore, checkpoint)
+  if (!isThere) return 'other log'
+  const filter = { streamPrefixes: [CUSTOMER_STREAMS] }
+  for await (const first of eventStore.readAll({ filter, maxCount: 1 })) {
+    if (checkpoint.origin.split('/')[0] !== first.id) return 'other log'
+    return isNamed && checkpoint.origin === originOf(first) ? 'same' : 'other release'
+  }
+  return 'other log'
+}
+
+/** Of a checkpoint of an earlier release, which does not name its event. */
+async function hasPosition(eventStore: EventStore, { position }: Checkpoint): Promise<boolean> {
+  try {
+    for await (const _ of eventStore.readAll({ from: position, maxCount: 1, systemEvents: true })) break
+    return true
+  } catch (error) {
+    if (error instanceof InvalidArgument) return false
+    throw error
+  }
+}
