@@ -1,9 +1,9 @@
-/** `npm run compose [CONFIG] [OUTPUT]`: composes subgraph schemas into a supergraph, offline. */
+/** `npm run compose [CONFIG] [OUTPUT]`: composes subgraph schemas into a supergraph. */
 import { renameSync, writeFileSync } from 'node:fs'
 import { composeSupergraph } from '../gateway/planning/compose.ts'
 
 const [config = 'schema/supergraph.yaml', output = config.replace(/\.ya?ml$/, '.graphql')] = process.argv.slice(2)
-const result = composeSupergraph(config)
+const result = await composeSupergraph(config)
 if (result.supergraph === undefined) {
   for (const error of result.errors) console.error(error)
   console.error(`\n${config} does not compose: ${result.errors.length} error(s). ${output} was not touched.`)

@@ -25,66 +25,119 @@ const headerNames = (defaultValue: readonly string[]) =>
   names(defaultValue, 'header names with commas between them, or none')
 
 const variables = {
-  EXECUTOR: { schema: z.enum(['compiled', 'apollo']), default: 'compiled' as const, accepted: 'compiled or apollo' },
+  EXECUTOR: {
+    description: '`apollo` executes with @apollo/gateway, to compare with.',
+    schema: z.enum(['compiled', 'apollo']),
+    default: 'compiled' as const,
+    accepted: 'compiled or apollo',
+  },
   TOKEN_JWKS_URL: {
+    description:
+      'Where the keys are that verify bearer tokens. Not set: `/.well-known/jwks.json` of the subgraph `customers`. `off`: tokens are passed on unverified.',
     schema: z.union([z.literal('off'), z.url({ protocol: /^https?$/ })]),
     default: undefined,
     accepted: 'an http or https URL, or off',
   },
   TOKEN_INTROSPECTION_URL: {
+    description:
+      'Where the gateway asks whether a token was revoked. Not set: `/introspect` of the subgraph `customers`, unless `TOKEN_JWKS_URL` is set. `off`: nowhere.',
     schema: z.union([z.literal('off'), z.url({ protocol: /^https?$/ })]),
     default: undefined,
     accepted: 'an http or https URL, or off',
   },
-  GRAPHQL_ERROR_STATUS: { schema: z.enum(ERROR_STATUSES), default: undefined, accepted: 'magento or spec' },
+  GRAPHQL_ERROR_STATUS: {
+    description:
+      "The HTTP status of answers with errors. Not set: by the client's `Accept`. See [Tokens and statuses](gateway.md#tokens-and-statuses).",
+    schema: z.enum(ERROR_STATUSES),
+    default: undefined,
+    accepted: 'magento or spec',
+  },
   GATEWAY_METRICS_PORT: {
+    description: 'A port of its own for `/metrics`. Not set: the public port; in production none.',
     schema: z.coerce.number().int().min(0).max(65535),
     default: undefined,
     accepted: 'a port, 0 to 65535 (0: any free one)',
   },
-  CORS_ORIGINS: origins,
-  TRUST_PROXY: names([], 'addresses or networks of proxies (10.0.0.0/8) with commas between them, or none'),
-  FORWARD_HEADERS: headerNames(['authorization', 'idempotency-key', 'store', 'user-agent', 'x-captcha', 'x-recaptcha']),
-  RETURN_HEADERS: headerNames([]),
-  SUBGRAPH_SECRET_FOR: names(['customers'], "subgraphs' names with commas between them, or none"),
-  SUBGRAPH_TIMEOUT_MS: count(10_000),
-  SUBGRAPH_CONNECTIONS: count(64),
-  SUBGRAPH_PIPELINING: count(1),
-  SUBGRAPH_ANSWER_LIMIT_BYTES: count(8 * 1024 * 1024),
-  ANSWER_LIMIT_BYTES: count(8 * 1024 * 1024),
-  OVERRIDE_LABELS: names([], 'labels of @override with commas between them, or none'),
-  BODY_LIMIT_BYTES: count(1024 * 1024),
-  BATCH_LIMIT: { ...count(0), schema: z.coerce.number().int().min(0), accepted: 'a whole number; 0: no batches' },
-  LIMIT_DEPTH: count(DEFAULT_LIMITS.depth),
-  LIMIT_FIELDS: count(DEFAULT_LIMITS.fields),
-  LIMIT_ALIASES: count(DEFAULT_LIMITS.aliases),
-  LIMIT_ROOT_FIELDS: count(DEFAULT_LIMITS.rootFields),
-  LIMIT_TOKENS: count(DEFAULT_LIMITS.tokens),
-  LIMIT_DIRECTIVES: count(DEFAULT_LIMITS.directives),
-  LIMIT_COST: count(DEFAULT_LIMITS.cost),
+  CORS_ORIGINS: { ...origins, description: 'Origins whose pages may read answers, with credentials.' },
+  TRUST_PROXY: {
+    ...names([], 'addresses or networks of proxies (10.0.0.0/8) with commas between them, or none'),
+    description: 'Proxies whose `X-Forwarded-For` is believed.',
+  },
+  FORWARD_HEADERS: {
+    ...headerNames(['authorization', 'idempotency-key', 'store', 'user-agent', 'x-captcha', 'x-recaptcha']),
+    description: 'Headers of the client that go down to the subgraphs. A well-formed `traceparent` always does.',
+  },
+  RETURN_HEADERS: { ...headerNames([]), description: 'Headers of the subgraphs that come back to the client.' },
+  SUBGRAPH_SECRET_FOR: {
+    ...names(['customers'], "subgraphs' names with commas between them, or none"),
+    description: 'The subgraphs that get `SUBGRAPH_SECRET`.',
+  },
+  SUBGRAPH_TIMEOUT_MS: { ...count(10_000), description: 'How long a subgraph may take for a whole answer.' },
+  SUBGRAPH_CONNECTIONS: { ...count(64), description: 'Connections to one subgraph.' },
+  SUBGRAPH_PIPELINING: { ...count(1), description: 'Queries under way on one of these connections.' },
+  SUBGRAPH_ANSWER_LIMIT_BYTES: { ...count(8 * 1024 * 1024), description: 'The largest answer of one subgraph.' },
+  ANSWER_LIMIT_BYTES: {
+    ...count(8 * 1024 * 1024),
+    description: 'The largest answer to a client. A batch counts as one.',
+  },
+  OVERRIDE_LABELS: {
+    ...names([], 'labels of @override with commas between them, or none'),
+    description: 'Labels of `@override(label:)` that hold. `percent(n)` holds for n of a hundred requests by itself.',
+  },
+  BODY_LIMIT_BYTES: { ...count(1024 * 1024), description: 'The largest request.' },
+  BATCH_LIMIT: {
+    description: 'Requests in one batch.',
+    ...count(0),
+    schema: z.coerce.number().int().min(0),
+    accepted: 'a whole number; 0: no batches',
+  },
+  LIMIT_DEPTH: { ...count(DEFAULT_LIMITS.depth), description: "How deep a document may be nested. Magento's limit." },
+  LIMIT_FIELDS: { ...count(DEFAULT_LIMITS.fields), description: "Fields in a document. Magento's limit." },
+  LIMIT_ALIASES: { ...count(DEFAULT_LIMITS.aliases), description: 'Aliases in a document.' },
+  LIMIT_ROOT_FIELDS: { ...count(DEFAULT_LIMITS.rootFields), description: 'Root fields in an operation.' },
+  LIMIT_TOKENS: { ...count(DEFAULT_LIMITS.tokens), description: 'Tokens in a document.' },
+  LIMIT_DIRECTIVES: { ...count(DEFAULT_LIMITS.directives), description: 'Directives in one place of a document.' },
+  LIMIT_COST: {
+    ...count(DEFAULT_LIMITS.cost),
+    description:
+      'The cost of an operation, estimated by `@cost` and `@listSize`; a list without a size counts as 10. Operations under way for one client address may cost this much together, for all clients twice as much; others wait in turn.',
+  },
   RATE_LIMIT_PER_MINUTE: {
+    description: 'Requests of one client address (IPv6: one /64 network). Not set: 1200 in production, else 0.',
     schema: z.coerce.number().int().min(0),
     default: undefined,
     accepted: 'a whole number; 0: no limit',
   },
   RATE_LIMIT_SIGN_IN_PER_MINUTE: {
+    description:
+      'Of these, fields that check a password, create an account or send mail. Not set: 60 in production, else 0.',
     schema: z.coerce.number().int().min(0),
     default: undefined,
     accepted: 'a whole number; 0: no limit',
   },
   RATE_LIMIT_REDIS_URL: {
+    description: 'Where several gateways count together. Not set: `READMODEL_URL`, if that is Redis.',
     schema: z.string().regex(/^rediss?(-cluster)?:\/\/./),
     default: undefined,
     accepted: 'redis://…, redis-cluster://… (rediss… for TLS)',
     secret: true,
   },
   PERSISTED_QUERIES: {
+    description: '`apq`: automatic persisted queries. `safelist`: only documents of the manifest run.',
     schema: z.enum(['apq', 'safelist', 'off']),
     default: 'apq' as const,
     accepted: 'apq, safelist or off',
   },
-  PERSISTED_QUERIES_MANIFEST: { schema: z.string().min(1), default: undefined, accepted: "a manifest file's path" },
+  PERSISTED_QUERIES_MANIFEST: {
+    description: "The manifest, in Apollo's or Relay's format. Required for `safelist`.",
+    schema: z.string().min(1),
+    default: undefined,
+    accepted: "a manifest file's path",
+  },
 } satisfies Readonly<Record<string, Variable>>
+
+/** The variables of the gateway, by name. */
+export const GATEWAY_VARIABLES: Readonly<Record<string, Variable>> = variables
 
 export type GatewayConfiguration = Values<typeof variables> & {
   /** URLs in place of those in the supergraph, by the subgraph's name in capitals with _ for - . */

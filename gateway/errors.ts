@@ -1,6 +1,6 @@
 /**
  * Every error code that the gateway itself answers with. Subgraphs' errors reach clients with the codes that they have
- * there. docs/gateway-errors.md lists this table; a test compares the two.
+ * there. docs/errors.md lists this table; a test compares the two.
  */
 import { GraphQLError } from 'graphql'
 import { TOKEN_FAULTS, type TokenFault } from '../schema/token-faults.ts'

@@ -461,7 +461,9 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
             answer(request, reply, () => readBody(each, 0) as GraphQLRequest, readOnly, cancellation),
           ),
         )
-        return send(`[${answers.map(({ text }) => text).join(',')}]`, 200)
+        const text = `[${answers.map(({ text }) => text).join(',')}]`
+        if (isLongerThan(text, answerLimit)) throw answerTooLarge(answerLimit)
+        return send(text, 200)
       }
       const single = () => asked as GraphQLRequest
       const { text, error, category } = await answer(request, reply, single, readOnly, cancellation)

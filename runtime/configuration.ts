@@ -20,117 +20,269 @@ export const DEFAULT_LOAD_LIMITS: LoadLimits = { maxEventLoopDelayMs: 1_000, max
 
 const variables = {
   EVENTSTORE_URL: {
+    description:
+      'The event store. A connection string of EventStoreDB (22.10 and later) or KurrentDB takes several hosts for a cluster (`kurrentdb://a:2113,b:2113,c:2113`), or `+discover`; TLS, credentials and certificates are its options.',
+    usedBy: ['subgraph', 'projections', 'mail', 'commands'],
     schema: z.string().regex(/^(sqlite:|(esdb|kurrentdb|kurrent|kdb)(\+discover)?:\/\/)./),
     default: 'sqlite:data/events.db',
     accepted: 'sqlite:PATH, kurrentdb://…, kurrent://…, kdb://…, esdb://… (each also with +discover)',
     secret: true,
   },
   READMODEL_URL: {
+    description:
+      'The read model. Redis alone: `redis://host:6379`. Sentinel: `redis-sentinel://host:port,…/master`. Cluster: `redis-cluster://host:port,…`. If it is Redis, the gateway counts its rate limits there, too.',
+    usedBy: ['subgraph', 'projections', 'commands', 'gateway'],
     schema: z.string().regex(/^(sqlite:|rediss?(-(sentinel|cluster))?:\/\/)./),
     default: 'sqlite:data/readmodel.db',
     accepted: 'sqlite:PATH, redis://…, redis-sentinel://…, redis-cluster://… (rediss… for TLS)',
     secret: true,
   },
   KEYS_URL: {
+    description:
+      'The store of the keys that personal fields are encrypted with. Not set: `events-keys.db` beside an embedded `events.db`; on a server the log itself.',
+    usedBy: ['subgraph', 'projections', 'mail', 'commands'],
     schema: z.string().regex(/^(sqlite:|(esdb|kurrentdb|kurrent|kdb)(\+discover)?:\/\/)./),
     default: undefined,
     accepted: 'as EVENTSTORE_URL: another store for the keys of customers',
     secret: true,
   },
-  GATEWAY_PORT: { schema: port, default: 4000, accepted: 'a port, 0 to 65535 (0: any free one)' },
-  SUBGRAPH_PORT: { schema: port, default: 4001, accepted: 'a port, 0 to 65535 (0: any free one)' },
-  PROJECTIONS_PORT: { schema: port, default: 4002, accepted: 'a port, 0 to 65535 (0: any free one)' },
-  SAMPLES_PORT: { schema: port, default: 4003, accepted: 'a port, 0 to 65535 (0: any free one)' },
-  MAIL_PORT: { schema: port, default: 4004, accepted: 'a port, 0 to 65535 (0: any free one)' },
-  HOST: { schema: z.string().min(1), default: '127.0.0.1', accepted: 'an address to listen on' },
-  SUPERGRAPH: { schema: z.string().min(1), default: undefined, accepted: "a supergraph file's path" },
-  DATA_DIR: { schema: z.string().min(1), default: 'data', accepted: "a folder's path" },
+  GATEWAY_PORT: {
+    description: 'The port of the gateway.',
+    usedBy: ['gateway'],
+    schema: port,
+    default: 4000,
+    accepted: 'a port, 0 to 65535 (0: any free one)',
+  },
+  SUBGRAPH_PORT: {
+    description: 'The port of the customer subgraph.',
+    usedBy: ['subgraph', 'samples'],
+    schema: port,
+    default: 4001,
+    accepted: 'a port, 0 to 65535 (0: any free one)',
+  },
+  PROJECTIONS_PORT: {
+    description: "The port of the projections' health checks and metrics.",
+    usedBy: ['projections'],
+    schema: port,
+    default: 4002,
+    accepted: 'a port, 0 to 65535 (0: any free one)',
+  },
+  SAMPLES_PORT: {
+    description: 'The port of the sample subgraphs.',
+    usedBy: ['samples'],
+    schema: port,
+    default: 4003,
+    accepted: 'a port, 0 to 65535 (0: any free one)',
+  },
+  MAIL_PORT: {
+    description: "The port of the mail worker's health checks and metrics.",
+    usedBy: ['mail'],
+    schema: port,
+    default: 4004,
+    accepted: 'a port, 0 to 65535 (0: any free one)',
+  },
+  HOST: {
+    description: 'The address to listen on. `0.0.0.0` or `::` listens on all.',
+    usedBy: ['gateway', 'subgraph', 'projections', 'mail', 'samples'],
+    schema: z.string().min(1),
+    default: '127.0.0.1',
+    accepted: 'an address to listen on',
+  },
+  SUPERGRAPH: {
+    description:
+      'The composed supergraph. The gateway watches the file and picks a change up without dropping a request. Not set: `schema/supergraph.graphql`; `npm start` outside production takes `examples/commerce/supergraph.graphql`.',
+    usedBy: ['gateway', 'commands'],
+    schema: z.string().min(1),
+    default: undefined,
+    accepted: "a supergraph file's path",
+  },
+  DATA_DIR: {
+    description:
+      'The folder of the keys that `npm start` makes for an embedded event store and, without `SMTP_URL`, of the mails.',
+    usedBy: ['subgraph', 'projections', 'mail', 'commands'],
+    schema: z.string().min(1),
+    default: 'data',
+    accepted: "a folder's path",
+  },
   TOKEN_SIGNING_KEY: {
+    description:
+      'Signs the tokens of customers and services. Not set: a file in `DATA_DIR`; required on an event-store server.',
+    usedBy: ['subgraph', 'commands'],
     schema: z.string().min(1),
     default: undefined,
     accepted: 'an Ed25519 private key (PEM or JWK)',
     secret: true,
   },
-  EMAIL_HASH_KEY: { schema: z.string().min(32), default: undefined, accepted: '32 characters or more', secret: true },
+  EMAIL_HASH_KEY: {
+    description:
+      'Keys the hash under which an e-mail address is claimed, and the links in mails. It must never change. Not set: a file in `DATA_DIR`; required on an event-store server.',
+    usedBy: ['subgraph', 'mail', 'commands'],
+    schema: z.string().min(32),
+    default: undefined,
+    accepted: '32 characters or more',
+    secret: true,
+  },
   MASTER_KEY: {
+    description:
+      'Wraps the keys of customers. Not set: a file in `DATA_DIR`; required on an event-store server, unless `KMS_PLUGIN` is set.',
+    usedBy: ['subgraph', 'projections', 'mail', 'commands'],
     schema: z.string().min(1),
     default: undefined,
     accepted: '32 bytes, in hexadecimal or base64',
     secret: true,
   },
   MASTER_KEY_PREVIOUS: {
+    description: 'Master keys that still unwrap while keys are rotated.',
+    usedBy: ['subgraph', 'projections', 'mail', 'commands'],
     schema: z.string(),
     default: undefined,
     accepted: 'master keys from before a rotation, with commas between them',
     secret: true,
   },
-  KMS_PLUGIN: { schema: z.string().min(1), default: undefined, accepted: "a module's path or package" },
+  KMS_PLUGIN: {
+    description: 'A module that wraps keys with a key management system, in place of `MASTER_KEY`.',
+    usedBy: ['subgraph', 'projections', 'mail', 'commands'],
+    schema: z.string().min(1),
+    default: undefined,
+    accepted: "a module's path or package",
+  },
   AUDIT_SIGNING_KEY: {
+    description:
+      "Signs the log's checkpoints. Not set: a file in `DATA_DIR`; on an event-store server no checkpoints are written.",
+    usedBy: ['projections', 'commands'],
     schema: z.string().min(1),
     default: undefined,
     accepted: 'an Ed25519 private key (PEM or JWK)',
     secret: true,
   },
   CHECKPOINT_MINUTES: {
+    description: 'How often a checkpoint of the log is signed, where there is something new.',
+    usedBy: ['projections'],
     schema: z.coerce.number().int().min(0).max(10_080),
     default: 60,
     accepted: 'a whole number of minutes, 0 (never) to 10080 (a week)',
   },
-  SUBGRAPH_SECRET: { schema: z.string().min(16), default: undefined, accepted: '16 characters or more', secret: true },
+  SUBGRAPH_SECRET: {
+    description:
+      'When set, the subgraph answers only requests that carry it in the header `x-subgraph-secret`. The gateway sends it.',
+    usedBy: ['gateway', 'subgraph'],
+    schema: z.string().min(16),
+    default: undefined,
+    accepted: '16 characters or more',
+    secret: true,
+  },
   CAPTCHA_SECRET: {
+    description:
+      "The secret that the CAPTCHA provider gave you. Required where `captcha` in the store's settings names a provider.",
+    usedBy: ['subgraph'],
     schema: z.string().min(1),
     default: undefined,
     accepted: "the CAPTCHA provider's secret",
     secret: true,
   },
-  STORE_CONFIG: { schema: z.string(), default: undefined, accepted: 'a file of settings as in schema/store.yaml' },
+  STORE_CONFIG: {
+    description: "The store's settings: a YAML or JSON file with what differs from `schema/store.yaml`.",
+    usedBy: ['subgraph', 'mail', 'commands'],
+    schema: z.string(),
+    default: undefined,
+    accepted: 'a file of settings as in schema/store.yaml',
+  },
   SMTP_URL: {
+    description:
+      'The mail server. `smtp://` uses port 587, and STARTTLS where offered; it never sends a password without TLS, except to this machine. `smtps://` uses TLS from the start, on port 465. Not set: mails become files in `DATA_DIR/mail`.',
+    usedBy: ['mail'],
     schema: z.url({ protocol: /^smtps?$/, hostname: /./ }),
     default: undefined,
     accepted: 'smtp://user:password@host:port, or smtps://…',
     secret: true,
   },
   PROJECTION_GROUP: {
+    description: 'The name of the persistent subscription of `npm run projections -- --mode group`.',
+    usedBy: ['projections'],
     schema: z.string().regex(/^[\w.-]+$/),
     default: 'customers',
     accepted: 'letters, digits and . _ -: one name for each read model',
   },
   PROJECTION_MAX_LAG_SECONDS: {
+    description: 'A projection that is further behind is not ready.',
+    usedBy: ['projections'],
     schema: z.coerce.number().int().positive(),
     default: 60,
     accepted: 'a whole number of seconds, 1 or more',
   },
-  OTEL_EXPORTER_OTLP_ENDPOINT: { schema: url, default: undefined, accepted: 'an http or https URL', secret: true },
-  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: {
+  OTEL_EXPORTER_OTLP_ENDPOINT: {
+    description: 'Where traces go, by OTLP over HTTP. Not set: nothing is traced.',
+    usedBy: ['gateway', 'subgraph', 'projections'],
     schema: url,
     default: undefined,
     accepted: 'an http or https URL',
     secret: true,
   },
-  OTEL_SERVICE_NAME: { schema: z.string().min(1), default: undefined, accepted: "the process's name in traces" },
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: {
+    description: "The same, as the whole URL of the traces' endpoint.",
+    usedBy: ['gateway', 'subgraph', 'projections'],
+    schema: url,
+    default: undefined,
+    accepted: 'an http or https URL',
+    secret: true,
+  },
+  OTEL_SERVICE_NAME: {
+    description: 'The name of the process in traces. Not set: `gateway`, `customers` and the like.',
+    usedBy: ['gateway', 'subgraph', 'projections'],
+    schema: z.string().min(1),
+    default: undefined,
+    accepted: "the process's name in traces",
+  },
   MAX_EVENT_LOOP_DELAY_MS: {
+    description:
+      'Above this delay of the event loop (a mean over 3 seconds) `/graphql` answers 503 with `Retry-After`, and `/readyz` 503.',
+    usedBy: ['gateway', 'subgraph'],
     schema: z.coerce.number().int().min(0),
     default: DEFAULT_LOAD_LIMITS.maxEventLoopDelayMs,
     accepted: 'a whole number of milliseconds; 0: any delay',
   },
   MAX_HEAP_PERCENT: {
+    description: 'The same, above this share of the heap that V8 may use.',
+    usedBy: ['gateway', 'subgraph'],
     schema: z.coerce.number().int().min(0).max(100),
     default: DEFAULT_LOAD_LIMITS.maxHeapPercent,
     accepted: 'a whole number, 0 (any) to 100',
   },
   LOG_LEVEL: {
+    description: 'How much is logged. `npm start` logs from `warn` on, where this is not set.',
+    usedBy: ['gateway', 'subgraph', 'projections', 'mail', 'samples'],
     schema: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
     default: 'info' as const,
     accepted: 'fatal, error, warn, info, debug, trace or silent',
   },
-  NODE_ENV: { schema: z.string(), default: 'development', accepted: 'production, development or test' },
-} as const
+  NODE_ENV: {
+    description:
+      "`production` turns off the sample subgraphs, the query editor, introspection, suggestions in errors, and `/metrics` on the gateway's public port, and turns on rate limits. The subgraph then gives its SDL only where `SUBGRAPH_SECRET` is set.",
+    usedBy: ['gateway', 'subgraph'],
+    schema: z.string(),
+    default: 'development',
+    accepted: 'production, development or test',
+  },
+} as const satisfies Readonly<Record<string, SharedVariable>>
+
+/** A process of the service; `commands` are those of operators. */
+export type Process = 'gateway' | 'subgraph' | 'projections' | 'mail' | 'samples' | 'commands'
+
+/** A variable, and what reads it when the parts are processes of their own. `npm start` is all of them. */
+export interface SharedVariable extends Variable {
+  readonly usedBy: readonly Process[]
+}
+
+/** The variables that the processes share, by name. */
+export const SHARED_VARIABLES: Readonly<Record<string, SharedVariable>> = variables
 
 /** A variable: what is accepted, in words too, and what stands for it where it is not set. */
 export interface Variable {
   readonly schema: z.ZodType
   readonly default: unknown
   readonly accepted: string
+  /** What it does, in Markdown: docs/configuration.md is made of it. */
+  readonly description: string
   /** Never shown; may stand in a file. */
   readonly secret?: boolean
 }

@@ -6,7 +6,7 @@ import { GraphQLError } from 'graphql'
 import { TOKEN_FAULTS, type TokenFault } from '../schema/token-faults.ts'
 import { Fault, type FaultCode, type FaultDetails, type Field, type InputValidation } from './domain/faults.ts'
 
-/** Magento's categories (`extensions.category`). */
+/** Magento's categories (`extensions.category`). docs/errors.md is made of this table and of {@link CODES}. */
 export const CATEGORIES = {
   'graphql-authorization': 'The operation needs a signed-in customer, or another one.',
   'graphql-authentication':

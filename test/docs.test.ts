@@ -1,8 +1,9 @@
-/** The documentation: what it links to exists, and so does every command that it shows. */
+/** The documentation: what it links to exists, and so does every command that it shows; what is generated is up to date. */
 import { existsSync, readFileSync } from 'node:fs'
 import { glob } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import t from 'tap'
+import { generatedPages } from '../docs/generate.ts'
 
 const root = join(import.meta.dirname, '..')
 const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
@@ -33,4 +34,32 @@ t.test('links and commands', async (t) => {
     for (const [, name = ''] of text.matchAll(/\bnpm run ([a-z]+)\b/g)) t.ok(scripts[name], `${page}: npm run ${name}`)
   }
   t.ok(links > 20, 'links were found')
+})
+
+t.test('the generated pages are what the code says', async (t) => {
+  const pages = await generatedPages()
+  t.ok(pages.size >= 4)
+  for (const [page, text] of pages) {
+    t.equal(readFileSync(join(root, 'docs', page), 'utf8'), text, `docs/${page}: run npm run docs`)
+  }
+})
+
+t.test('the messages of Troubleshooting are those of the code', async (t) => {
+  let code = ''
+  for await (const file of glob('{runtime,schema,eventstore,projections,audit,subgraph,mail,gateway,bin}/**/*.ts', {
+    cwd: root,
+  })) {
+    code += readFileSync(join(root, file), 'utf8')
+  }
+  const page = readFileSync(join(root, 'docs/troubleshooting.md'), 'utf8')
+  let messages = 0
+  for (const [row, message = ''] of page.matchAll(/^\| (?:401, )?`([^`]+)`.*$/gm)) {
+    if (row.includes('from EventStoreDB')) continue
+    messages++
+    for (const part of message.split('…')) {
+      const words = part.replace(/^[\s:,;]+|[\s:,;.]+$/g, '')
+      t.ok(words === '' || code.includes(words), `${message}: ${words}`)
+    }
+  }
+  t.ok(messages > 35, `${messages} messages`)
 })

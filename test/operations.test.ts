@@ -1,4 +1,4 @@
-/** The README's list of operations beside Magento's and beside the schema that is served. */
+/** The documentation's list of operations beside Magento's and beside the schema that is served. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -16,9 +16,9 @@ const MAGENTO = [
 /** Of the sample subgraphs. */
 const SAMPLES = ['products', 'product']
 
-t.test("the README's operations are Magento's, and what it says of each is so", async (t) => {
-  const readme = readFileSync(join(import.meta.dirname, '../README.md'), 'utf8')
-  const [, table = ''] = /\| Magento's operation \|[^\n]*\n\|[-|]*\n((?:\|.*\n)+)/.exec(readme) ?? []
+t.test("the documentation's operations are Magento's, and what it says of each is so", async (t) => {
+  const page = readFileSync(join(import.meta.dirname, '../docs/magento-contract.md'), 'utf8')
+  const [, table = ''] = /\| Magento's operation \|[^\n]*\n\|[-|]*\n((?:\|.*\n)+)/.exec(page) ?? []
   const listed = new Map<string, boolean>()
   for (const row of table.trim().split('\n')) {
     const [, names = '', , here = ''] = row.split('|')
@@ -30,7 +30,7 @@ t.test("the README's operations are Magento's, and what it says of each is so", 
   )
   const { queryType, mutationType } = data.__schema
   const served = new Set<string>([...queryType.fields, ...mutationType.fields].map(({ name }) => name))
-  for (const name of MAGENTO) t.ok(listed.has(name), `${name} of Magento is in the README`)
+  for (const name of MAGENTO) t.ok(listed.has(name), `${name} of Magento is in docs/magento-contract.md`)
   for (const [name, isHere] of listed) t.equal(served.has(name), isHere, `${name} is ${isHere ? '' : 'not '}served`)
-  for (const name of served) t.ok(listed.has(name) || SAMPLES.includes(name), `${name} is in the README`)
+  for (const name of served) t.ok(listed.has(name) || SAMPLES.includes(name), `${name} is in docs/magento-contract.md`)
 })

@@ -30,6 +30,8 @@ type Variant = {
   readonly write: (data: unknown) => string | undefined
 }
 
+const NO_PLAN: CompiledPlan = { run: undefined, mayRepeat: false }
+
 type Values = Execution['request']['values']
 
 /**
@@ -47,6 +49,7 @@ export function createCompiledExecutor(
   return (planned) => {
     const { document, node, internalName, isDenied } = planned
     const rootName = schema.getRootType(node.operation)?.name
+    const conditions = conditionVariables(document, node)
     const introspection = introspector(supergraph, planned)
     /** Of the execution whose answer is being written: that happens in one go. */
     let variables: Execution['request']['variables'] = {}
@@ -54,12 +57,17 @@ export function createCompiledExecutor(
 
     function compile(values: Values): Variant {
       const isTrue = (name: string) => values[name] === true
-      const plan = compilePlan(environment, planned.plan(isTrue))
-      const shape = shapeOf(schema, document, node, isTrue, isDenied, internalName)
+      const isNull = (name: string) => values[name] === null
+      const plan = () => compilePlan(environment, planned.plan(isTrue))
+      // First, since the planner refuses what can't be executed at all.
+      const decided = conditions.some(isNull) ? undefined : plan()
+      const shape = shapeOf(schema, document, node, isTrue, isDenied, internalName, isNull)
+      const isUndecided = shape.fieldsOf(rootName ?? '')?.some(({ kind }) => kind === 'undecided')
       const write = compileSerialiser(schema, shape, (field) => JSON.stringify(introspect(field)), maxAnswerBytes)
-      return { plan, shape, write }
+      // Nothing of it may be done where its conditions can't be decided, above all no mutation.
+      return { plan: decided ?? (isUndecided ? NO_PLAN : plan()), shape, write }
     }
-    const variantOf = variants(conditionVariables(document, node), compile)
+    const variantOf = variants(conditions, compile)
 
     function answer({ shape, write, plan }: Variant, { data, errors: found, request }: Execution): ExecutionAnswer {
       variables = request.variables
@@ -105,7 +113,7 @@ function variants(conditions: readonly string[], compile: (values: Values) => Va
   const known = new Map<string, Variant>()
   return (values) => {
     let key = ''
-    for (const name of conditions) key += values[name] === true ? '1' : '0'
+    for (const name of conditions) key += values[name] === true ? '1' : values[name] === null ? '-' : '0'
     let variant = known.get(key)
     if (!variant) {
       variant = compile(values)

@@ -90,6 +90,12 @@ export function complete(
       errors.push({ message, path: [...path], extensions: { code: 'FORBIDDEN' } })
       return isNonNullType(field.type) ? INVALID : null
     }
+    if (field.kind === 'undecided') {
+      const message = 'Argument "if" of non-null type "Boolean!" must not be null.'
+      const place = path.length > 1 && { path: path.slice(0, -1) }
+      errors.push({ message, ...place, extensions: { code: 'BAD_USER_INPUT' } })
+      return INVALID
+    }
     if (field.kind === 'field') return value(own(input, field.source), field.type, field)
     const type = schema.getType(typename)
     if (isObjectType(type)) return type.name

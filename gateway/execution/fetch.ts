@@ -281,8 +281,9 @@ function tellErrors(
   execution: Execution,
   errors: readonly GraphQLFormattedError[],
   which: (path: ResponsePath) => { fetch: EntityFetch; asked: Asked; index: number; rest: ResponsePath } | undefined,
-  otherwise: PlanPath,
+  otherwise: readonly PlanPath[],
 ): void {
+  const places = new Map(otherwise.map((prefix) => [namesIn(prefix).join('.'), namesIn(prefix)]))
   for (const error of errors) {
     const path = numericIndices(error.path)
     const about = path && which(path)
@@ -291,7 +292,9 @@ function tellErrors(
       for (const place of placesOfError(fetch, asked, execution.data, index, rest)) {
         execution.errors.push(told(error, place))
       }
-    } else execution.errors.push(told(error, path && namesIn(otherwise)))
+    } else if (!path) execution.errors.push(told(error, undefined))
+    // About all entities: none came, wherever they were to go.
+    else for (const place of places.values()) execution.errors.push(told(error, place))
   }
 }
 
@@ -352,7 +355,8 @@ export function compileEntityFetch(environment: FetchEnvironment, fetches: reado
           rest,
         }
       }
-      tellErrors(execution, answer.errors, which, prefix)
+      const prefixes = fetches.flatMap((each, index) => ((asked[index] as Asked).texts.length > 0 ? [each.prefix] : []))
+      tellErrors(execution, answer.errors, which, prefixes)
     }
     try {
       const received = entitiesOf(answer, '_entities', count, service)
@@ -390,7 +394,8 @@ export function compileMergedFetch(environment: FetchEnvironment, fetches: reado
     const which = (path: ResponsePath) => {
       const [key, index, ...rest] = path
       const of = fetches.findIndex((_, each) => key === `_${each}`)
-      if (of < 0) return undefined
+      // Where one list of entities fails as a whole, the others are lost with it.
+      if (of < 0 || (typeof index !== 'number' && !answer.data)) return undefined
       return {
         fetch: fetches[of] as EntityFetch,
         asked: asked[of] as Asked,
@@ -398,7 +403,10 @@ export function compileMergedFetch(environment: FetchEnvironment, fetches: reado
         rest,
       }
     }
-    if (answer.errors) tellErrors(execution, answer.errors, which, (fetches[only] as EntityFetch).prefix)
+    if (answer.errors) {
+      const prefixes = busy.map((index) => (fetches[index] as EntityFetch).prefix)
+      tellErrors(execution, answer.errors, which, prefixes)
+    }
     for (const index of busy) {
       const fetch = fetches[index] as EntityFetch
       const own = asked[index] as Asked
@@ -448,7 +456,7 @@ export function compileContextFetch(environment: FetchEnvironment, fetch: FetchN
         if (!answer) return
         const which = ([, index, ...rest]: ResponsePath) =>
           typeof index === 'number' ? { fetch: entities, asked: part, index, rest } : undefined
-        if (answer.errors) tellErrors(execution, answer.errors, which, prefix)
+        if (answer.errors) tellErrors(execution, answer.errors, which, [prefix])
         try {
           const received = entitiesOf(answer, '_entities', part.texts.length, service)
           if (received) take(entities, part, received, 0)

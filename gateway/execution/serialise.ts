@@ -96,7 +96,7 @@ export function compileSerialiser(
       const read = isInherited(field.source)
         ? `(Object.hasOwn(o, ${source}) ? o[${source}] : undefined)`
         : `o[${source}]`
-      if (field.kind === 'denied') return undefined
+      if (field.kind === 'denied' || field.kind === 'undecided') return undefined
       if (field.kind === 'introspection') {
         writers.push(() => introspect(field))
         lines.push(`r += ${start} + w[${writers.length - 1}]();`)

@@ -19,7 +19,14 @@ import {
   TypeMetaFieldDef,
 } from 'graphql'
 import type { IsDenied } from '../planning/authorization.ts'
-import { type InternalName, type IsTrue, isIncluded, responseName } from '../planning/operation-corrections.ts'
+import {
+  type InternalName,
+  type IsNull,
+  type IsTrue,
+  isIncluded,
+  isUndecided,
+  responseName,
+} from '../planning/operation-corrections.ts'
 
 /** One field of an answer's object. */
 export type Field = {
@@ -28,8 +35,8 @@ export type Field = {
   /** Its name in what the subgraphs sent. */
   readonly source: string
   readonly name: string
-  /** `denied`: the client may not have it. */
-  readonly kind: 'field' | 'denied' | 'typename' | 'introspection'
+  /** `denied`: the client may not have it. `undecided`: a condition in the object is null, so the whole object is. */
+  readonly kind: 'field' | 'denied' | 'undecided' | 'typename' | 'introspection'
   /** The type whose field it is, as errors name it. */
   readonly parent: string
   readonly type: GraphQLOutputType
@@ -59,6 +66,7 @@ type Selections = { readonly set: SelectionSetNode; readonly parent: GraphQLComp
  * @param document valid for the schema
  * @param isTrue the values of the conditions' variables
  * @param sourceOf under which name a field is in what the subgraphs sent
+ * @param isNull the conditions' variables that are null
  */
 export function shapeOf(
   schema: GraphQLSchema,
@@ -67,6 +75,7 @@ export function shapeOf(
   isTrue: IsTrue,
   isDenied: IsDenied = () => false,
   sourceOf: InternalName = responseName,
+  isNull: IsNull = () => false,
 ): Shape {
   const fragments = new Map<string, FragmentDefinitionNode>()
   for (const definition of document.definitions) {
@@ -96,8 +105,10 @@ export function shapeOf(
   function collect(runtime: GraphQLCompositeType, selections: readonly Selections[]): readonly Field[] {
     const found = new Map<string, Found>()
     const seen = new Set<string | SelectionSetNode>()
+    let undecided = false
     const visit = (set: SelectionSetNode, parent: GraphQLCompositeType): void => {
       for (const selection of set.selections) {
+        undecided ||= isUndecided(selection.directives, isTrue, isNull)
         if (!isIncluded(selection.directives, isTrue)) continue
         if (selection.kind === Kind.FIELD) {
           const key = responseName(selection)
@@ -126,7 +137,14 @@ export function shapeOf(
       }
     }
     for (const { set, parent } of selections) visit(set, parent ?? runtime)
+    if (undecided) return [undecidedField(runtime)]
     return [...found].flatMap(([key, each]) => fieldOf(key, each, runtime) ?? [])
+  }
+
+  /** In the place of all that is asked for: the specification has an error where the conditions are read, at the object. */
+  function undecidedField({ name: parent }: GraphQLCompositeType): Field {
+    const type = schema.getType('Boolean') as GraphQLOutputType
+    return { key: '', source: '', name: '', kind: 'undecided', parent, type, shape: undefined, nodes: [] }
   }
 
   function fieldOf(key: string, { nodes, parent, sets }: Found, runtime: GraphQLCompositeType): Field | undefined {

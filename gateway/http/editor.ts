@@ -1,9 +1,10 @@
 /** The page at `/`: a GraphQL query editor, whole in one file, so that it works without a network. */
+import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import type { FastifyInstance } from 'fastify'
 
-const createAccount = `# Create an account (once). Choose the operation with the arrow beside the run button.
+const createAccount = `# Create an account (once). The run button asks which operation to run.
 mutation CreateAccount {
   createCustomer(
     input: { firstname: "Veronica", lastname: "Costello", email: "roni_cost@example.com", password: "roni_cost3@example.com" }
@@ -16,7 +17,7 @@ mutation CreateAccount {
 
 `
 
-const signIn = `# Sign in. Put the token under "Headers" below, in place of the three dots; then read your data.
+const signIn = `# Sign in: run this, or use the form above. The page keeps the token and sends it with every request.
 mutation SignIn {
   generateCustomerToken(email: "roni_cost@example.com", password: "roni_cost3@example.com") {
     token
@@ -106,16 +107,20 @@ export function serveEditor(app: FastifyInstance, query: () => string): void {
   })
 }
 
+/** Where GraphiQL puts itself; the form stands above it, and its script runs first. */
+const ROOT = '<div id="root"></div>'
+
+const signInForm = () => readFileSync(new URL('./editor-sign-in.html', import.meta.url), 'utf8')
+
 async function render(query: string): Promise<{ html: Buffer; gzipped: Buffer }> {
   // 9 MB of text: loaded when someone opens the page, not when the gateway starts.
   const { renderGraphiQL } = await import('@graphql-yoga/render-graphiql')
-  const html = Buffer.from(
-    renderGraphiQL({
-      title: 'Customer graph',
-      endpoint: '/graphql',
-      defaultQuery: query,
-      headers: JSON.stringify({ Authorization: 'Bearer ...' }, null, 2),
-    } as Parameters<typeof renderGraphiQL>[0]),
+  // Headers may hold a token: they are forgotten with the page.
+  const options = { title: 'Customer graph', endpoint: '/graphql', defaultQuery: query, shouldPersistHeaders: false }
+  const page = renderGraphiQL(options as Parameters<typeof renderGraphiQL>[0]).replace(
+    ROOT,
+    () => `${signInForm()}\n${ROOT}`,
   )
+  const html = Buffer.from(page)
   return { html, gzipped: await promisify(gzip)(html) }
 }

@@ -242,7 +242,8 @@ export function readCosts(supergraph: GraphQLSchema): Costs {
   const read = (key: string, node: GraphQLNamedType['astNode'] | GraphQLField<unknown, unknown>['astNode']) => {
     if (!node) return
     const weight = cost && getDirectiveValues(cost, node)?.weight
-    if (typeof weight === 'number') weights.set(key, weight)
+    // One below 0 would pay for what is within or beside it.
+    if (typeof weight === 'number') weights.set(key, Math.max(0, weight))
     const size = listSize && getDirectiveValues(listSize, node)
     if (size) sizes.set(key, size as ListSize)
   }
@@ -349,8 +350,7 @@ export function costOf(
           )
         : 0
     const each = weights.get(type.name) ?? (isCompositeType(type) ? 1 : 0)
-    // What one field takes no other can give back.
-    return Math.max(0, (weights.get(key) ?? 0) + length * Math.max(0, each + inner))
+    return (weights.get(key) ?? 0) + length * (each + inner)
   }
 
   const root = schema.getRootType(operation.operation)

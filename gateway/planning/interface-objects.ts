@@ -19,11 +19,13 @@ import {
   isNonNullType,
   isObjectType,
   Kind,
+  type NamedTypeNode,
   type OperationDefinitionNode,
   OperationTypeNode,
   type SelectionNode,
   type SelectionSetNode,
 } from 'graphql'
+import { requestError } from '../errors.ts'
 import { operationOf } from '../subgraphs/errors.ts'
 import {
   directivesOf,
@@ -43,10 +45,17 @@ import {
 const GRAPH = 'GATEWAY__ENTRIES'
 const SERVICE = 'gateway__entries'
 const ENTRY = 'gateway__entry_'
+/** Of an operation for the planner, when each condition on several types has become one for each of them. */
+const MAX_SELECTIONS = 10_000
+/**
+ * Fields of interface objects within each other that are planned together. For n types the planner has 2^n ways for three,
+ * (2^n)^n for four, and so on: a small query took all memory.
+ */
+const MAX_HOPS = 2
 
 /** An interface that some subgraphs take for an object. */
 type Objectified = {
-  /** The fields that these subgraphs have. */
+  /** The fields that these subgraphs have, without those of the key, which others have, too. */
   readonly fields: ReadonlySet<string>
   /** The selection of one of its keys. */
   readonly key: string
@@ -69,7 +78,9 @@ export function objectifiedInterfaces(document: DocumentNode): Objectifieds {
         (each) => graphs.has(graphOf(each)) && !isTrue(each, 'external', false),
       ),
     )
-    found.set(name, { fields: new Set(fields.map((each) => each.name.value)), key })
+    const keys = new Set(selectionOf(key).selections.map((each) => (each.kind === Kind.FIELD ? each.name.value : '')))
+    const names = fields.map((each) => each.name.value).filter((each) => !keys.has(each))
+    found.set(name, { fields: new Set(names), key })
   }
   return found
 }
@@ -158,44 +169,62 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
     return isAbstractType(type) ? schema.getPossibleTypes(type).map(({ name }) => name) : [typename]
   }
 
+  const isObjectified = (typename: string): boolean => {
+    const type = schema.getType(typename)
+    return isObjectType(type) && type.getInterfaces().some(({ name }) => objectified.has(name))
+  }
   const { flat, only, asks } = selector(document)
+  let produced = 0
+  /** Whether a type condition is about objects of such an interface. */
+  let isTouched = false
 
-  /** @param types those that the object at this place may have here; undefined: all of its declared type */
-  function walk(
-    set: SelectionSetNode,
-    typename: string,
-    path: readonly string[],
-    types?: readonly string[],
-  ): SelectionSetNode {
-    const interfaces = objectified.get(typename)
-    const walkFragment = (each: Inline, on: string): SelectionNode[] => {
-      const all = types ?? possible(typename)
-      const narrowed = all.filter((name) => possible(on).includes(name))
-      return [
-        { ...each, selectionSet: walk(each.selectionSet, on, path, narrowed.length < all.length ? narrowed : types) },
-      ]
+  /** @param types those that the object at this place may have here */
+  function walk(set: SelectionSetNode, typename: string, place: Place, types: readonly string[]): SelectionSetNode {
+    const selections = flat(set).flatMap((each) =>
+      each.kind === Kind.FIELD ? [walkField(each, typename, place, types)] : walkFragment(each, typename, place, types),
+    )
+    produced += selections.length
+    if (produced > MAX_SELECTIONS) {
+      throw requestError('The fragments of the operation apply to too many types.', 'OPERATION_TOO_COMPLEX')
     }
-    const selections = flat(set).flatMap((each): SelectionNode[] => {
-      if (each.kind === Kind.FIELD) return [walkField(each, typename, conditioned(path, types))]
-      const on = each.typeCondition?.name.value ?? typename
-      const narrowed = (types ?? possible(typename)).filter((name) => possible(on).includes(name))
-      const narrows = narrowed.length < (types ?? possible(typename)).length
-      if (narrows && interfaces && path.length > 0 && asks(each.selectionSet, interfaces.fields)) {
-        const apart = only(each, ({ name }) => interfaces.fields.has(name.value))
-        const rest = only(each, ({ name }) => !interfaces.fields.has(name.value))
-        for (const name of narrowed) addPart(name, conditioned(path, [name]), apart)
-        return [
-          TYPENAME,
-          ...selectionOf(interfaces.key).selections,
-          ...rest.flatMap((inner) => walkFragment(inner, on)),
-        ]
-      }
-      return walkFragment(each, on)
-    })
-    return { kind: Kind.SELECTION_SET, selections }
+    return { kind: Kind.SELECTION_SET, selections: selections.length > 0 ? selections : [TYPENAME] }
   }
 
-  function walkField(field: FieldNode, typename: string, path: readonly string[]): FieldNode {
+  function walkFragment(
+    fragment: Inline,
+    typename: string,
+    place: Place,
+    types: readonly string[],
+  ): readonly SelectionNode[] {
+    const on = fragment.typeCondition?.name.value ?? typename
+    const narrowed = types.filter((name) => possible(on).includes(name))
+    isTouched ||= narrowed.some(isObjectified)
+    if (narrowed.length === 0) return []
+    if (on === typename || !isAbstractType(schema.getType(typename))) {
+      return walk(fragment.selectionSet, typename, place, types).selections
+    }
+    if (isAbstractType(schema.getType(on)) && !objectified.has(on) && narrowed.some(isObjectified)) {
+      // The planner asks subgraphs with interface objects by such conditions, or loses them: so each type has its own.
+      return narrowed.flatMap((name) =>
+        walkFragment({ ...fragment, typeCondition: namedNode(name) }, typename, place, types),
+      )
+    }
+    const interfaces = objectified.get(typename)
+    const kept = { ...fragment, typeCondition: namedNode(on) }
+    const walkKept = (each: Inline): Inline => ({
+      ...each,
+      selectionSet: walk(each.selectionSet, on, place, narrowed),
+    })
+    if (!interfaces || !asks(fragment.selectionSet, interfaces.fields)) {
+      return [walkKept(kept)]
+    }
+    const apart = only(kept, ({ name }) => interfaces.fields.has(name.value))
+    const rest = only(kept, ({ name }) => !interfaces.fields.has(name.value))
+    for (const name of narrowed) addPart(name, place, apart)
+    return [TYPENAME, ...selectionOf(interfaces.key).selections, ...rest.map(walkKept)]
+  }
+
+  function walkField(field: FieldNode, typename: string, place: Place, types: readonly string[]): FieldNode {
     if (!field.selectionSet) return field
     const parent = schema.getType(typename)
     const definition =
@@ -207,13 +236,42 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
       if (isListType(type)) lists.push('@')
       type = type.ofType
     }
-    const at = [...path, (field.alias ?? field.name).value, ...lists]
-    return { ...field, selectionSet: walk(field.selectionSet, getNamedType(type).name, at) }
+    const path = [...pathOf(place, types), (field.alias ?? field.name).value, ...lists]
+    const { name } = getNamedType(type)
+    const declared = possible(name)
+    const hops = place.hops + (isHop(typename, field) ? 1 : 0)
+    const interfaces = objectified.get(name)
+    if (interfaces && hops >= MAX_HOPS && hasHop(field.selectionSet, name)) {
+      isTouched = true
+      for (const each of declared) addPart(each, { path, declared, hops: 0 }, field.selectionSet.selections)
+      const selections = [TYPENAME, ...selectionOf(interfaces.key).selections]
+      return { ...field, selectionSet: { kind: Kind.SELECTION_SET, selections } }
+    }
+    return { ...field, selectionSet: walk(field.selectionSet, name, { path, declared, hops }, declared) }
   }
 
-  function addPart(typename: string, path: readonly string[], selections: readonly SelectionNode[]): void {
+  /** Whether a field leads on from an object, in a subgraph that may not know the object's type. */
+  function isHop(typename: string, { name, selectionSet }: FieldNode): boolean {
+    const type = schema.getType(typename)
+    const kinds = [typename, ...(isObjectType(type) ? type.getInterfaces().map((each) => each.name) : [])]
+    return selectionSet !== undefined && kinds.some((kind) => objectified.get(kind)?.fields.has(name.value))
+  }
+
+  /** Whether there is such a field at the object itself or below. */
+  function hasHop(set: SelectionSetNode, typename: string): boolean {
+    return flat(set).some((each) => {
+      if (each.kind !== Kind.FIELD) return hasHop(each.selectionSet, each.typeCondition?.name.value ?? typename)
+      if (!each.selectionSet || isHop(typename, each)) return each.selectionSet !== undefined
+      const type = schema.getType(typename)
+      const field = isObjectType(type) || isInterfaceType(type) ? type.getFields()[each.name.value] : undefined
+      return field !== undefined && hasHop(each.selectionSet, getNamedType(field.type).name)
+    })
+  }
+
+  function addPart(typename: string, place: Place, selections: readonly SelectionNode[]): void {
     level++
-    const inner = walk({ kind: Kind.SELECTION_SET, selections }, typename, path)
+    const path = pathOf(place, [typename])
+    const inner = walk({ kind: Kind.SELECTION_SET, selections }, typename, { ...place, hops: 0 }, [typename])
     const entry: FieldNode = { kind: Kind.FIELD, name: nameNode(ENTRY + typename), selectionSet: inner }
     const { name: _, ...rest } = operation
     const part: OperationDefinitionNode = {
@@ -228,13 +286,15 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
   }
 
   const root = schema.getRootType(operation.operation)?.name ?? ''
-  const selectionSet = walk(operation.selectionSet, root, [])
-  if (parts.length === 0) return [{ path: [], level: 0, document }]
+  const selectionSet = walk(operation.selectionSet, root, { path: [], declared: [root], hops: 0 }, [root])
+  if (!isTouched) return [{ path: [], level: 0, document }]
   return [
     { path: [], level: 0, document: { kind: Kind.DOCUMENT, definitions: [{ ...operation, selectionSet }] } },
     ...parts,
   ]
 }
+
+const namedNode = (name: string): NamedTypeNode => ({ kind: Kind.NAMED_TYPE, name: nameNode(name) })
 
 const TYPENAME: FieldNode = { kind: Kind.FIELD, name: nameNode('__typename') }
 
@@ -270,12 +330,19 @@ function selector(document: DocumentNode) {
   return { flat, only, asks }
 }
 
-/** A path to an object of some types only. */
-function conditioned(path: readonly string[], types: readonly string[] | undefined): readonly string[] {
+/** Where an object is, and the types that it may have there. */
+type Place = {
+  readonly path: readonly string[]
+  readonly declared: readonly string[]
+  /** How many fields of interface objects lead to it, since the part's beginning. */
+  readonly hops: number
+}
+
+/** The path to a place's objects of these types. */
+function pathOf({ path, declared }: Place, types: readonly string[]): readonly string[] {
   const last = path.at(-1)
-  return types === undefined || last === undefined
-    ? path
-    : [...path.slice(0, -1), `${last.replace(/\|.*$/, '')}|[${types.join(',')}]`]
+  if (last === undefined || types.length === declared.length) return path
+  return [...path.slice(0, -1), `${last.replace(/\|.*$/, '')}|[${types.join(',')}]`]
 }
 
 /** One plan of the plans of an operation's parts. */

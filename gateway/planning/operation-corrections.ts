@@ -166,6 +166,21 @@ export function isIncluded(directives: readonly DirectiveNode[] | undefined, isT
   return true
 }
 
+/** Whether a condition's variable is null. Only one with a default may be. */
+export type IsNull = (variable: string) => boolean
+
+/** Whether `@skip` and `@include` can't be decided, since the variable that they go by is null. `@skip` is looked at first. */
+export function isUndecided(directives: readonly DirectiveNode[] | undefined, isTrue: IsTrue, isNull: IsNull): boolean {
+  for (const name of ['skip', 'include']) {
+    const directive = directives?.find((each) => each.name.value === name)
+    if (!directive) continue
+    const value = conditionOf(directive)
+    if (value?.kind === Kind.VARIABLE && isNull(value.name.value)) return true
+    if (!isIncluded([directive], isTrue)) return false
+  }
+  return false
+}
+
 /** The variables on which `@skip` and `@include` in an operation and its fragments depend. */
 export function conditionVariables(document: DocumentNode, operation: OperationDefinitionNode): readonly string[] {
   const names = new Set<string>()

@@ -23,6 +23,7 @@ import type { Execute, PlannedOperation } from '../execution/executor.ts'
 import type { CountRequest } from '../metrics.ts'
 import type { Claims } from './authorization.ts'
 import { checkDocument, costOf, type DocumentLimits, isTooDeep, parseDocument, readCosts } from './document-limits.ts'
+import { type Renamed, renameVariables, withFreeVariables } from './free-variables.ts'
 import { type WithoutLiterals, withoutLiterals } from './literals.ts'
 import { correctOperation } from './operation-corrections.ts'
 import { countSensitiveFields, mayEndToken } from './sensitive-fields.ts'
@@ -57,7 +58,11 @@ export type Restricted = Pick<Operation, 'plan' | 'execute'>
 type Values = Readonly<Record<string, unknown>>
 
 /** An operation, and what a document has in the places of its literals. */
-export type FoundOperation = Pick<WithoutLiterals, 'literals' | 'defaults'> & { readonly operation: Operation }
+export type FoundOperation = Pick<WithoutLiterals, 'literals' | 'defaults'> & {
+  readonly operation: Operation
+  /** Variables that have other names here than in the client's document. */
+  readonly renamed: Renamed | undefined
+}
 
 export type Operations = {
   /** Whether {@link Operations.find} takes no time for it, as a rule. */
@@ -147,15 +152,19 @@ export function createOperations(
     return supergraph.plannable(document)
   }
 
+  /**
+   * @param document without literals, and not one that shares nodes with the client's: they hold on to its whole text. Neither
+   * may anything else that is kept, closures included
+   * @param taken the names of the variables that stand for literals
+   */
   function prepare(
-    { document, literals }: WithoutLiterals,
+    document: DocumentNode,
+    taken: ReadonlySet<string>,
     operationName: string | undefined,
     overridden: ReadonlySet<string> | undefined,
   ): Operation {
     const node = choose(document, operationName)
-    const declared = (node.variableDefinitions ?? []).filter(
-      ({ variable }) => !(literals && Object.hasOwn(literals, variable.name.value)),
-    )
+    const declared = (node.variableDefinitions ?? []).filter(({ variable }) => !taken.has(variable.name.value))
     const planned = planOf({ document, node, declared, internalName: supergraph.internalNames() }, overridden)
     return {
       type: node.operation,
@@ -233,16 +242,18 @@ export function createOperations(
       throw requestError('Subscriptions are not supported.', 'OPERATION_RESOLUTION_FAILURE')
     }
     const alone = separateOperations(whole)[node.name?.value ?? ''] ?? whole
-    const without = withoutLiterals(supergraph.schema, alone)
+    const { document, renamed } = withFreeVariables(alone)
+    const without = withoutLiterals(supergraph.schema, document)
     const text = `${print(without.document)}${overridden ? ` # ${[...overridden].join(' ')}` : ''}`
     let operation = planned.get(text)
     if (!operation) {
       // Read anew: the nodes of the client's document hold on to its whole text.
-      operation = prepare({ ...without, document: parse(text, { noLocation: true }) }, operationName, overridden)
+      const taken = new Set(Object.keys(without.literals ?? {}))
+      operation = prepare(parse(text, { noLocation: true }), taken, operationName, overridden)
       planned.set(text, operation)
     }
     const { literals, defaults } = without
-    const found = { operation, literals, defaults }
+    const found = { operation, literals, defaults, renamed }
     if (!known || known.size === MAX_OPERATIONS) known = new Map()
     known.set(key, found)
     documents.set(source, known)
@@ -266,12 +277,14 @@ export function createOperations(
       }
     },
 
-    coerceVariables: ({ operation: { declared }, literals, defaults }, sent, hasRawNumbers) => {
+    coerceVariables: ({ operation: { declared }, literals, defaults, renamed }, sent, hasRawNumbers) => {
       if (declared.length === 0) return { variables: literals ?? NO_VALUES, values: literals ?? NO_VALUES }
-      const whole = defaults ? { ...defaults, ...sent } : sent
+      const own = renamed ? renameVariables(sent, renamed) : sent
+      const whole = defaults ? { ...defaults, ...own } : own
       const settled = hasRawNumbers || defaults ? settleVariables(supergraph.schema, declared, whole) : whole
       const { coerced, errors } = getVariableValues(supergraph.schema, declared, settled, messages)
-      if (errors) throw withCode(errors, 'BAD_USER_INPUT')
+      if (errors)
+        throw withCode(renamed ? errors.map((each) => inClientsNames(each, renamed)) : errors, 'BAD_USER_INPUT')
       if (!literals) return { variables: settled, values: coerced }
       return { variables: { ...settled, ...literals }, values: { ...coerced, ...literals } }
     },
@@ -287,6 +300,12 @@ function refusable(plan: () => QueryPlan): QueryPlan {
     if (error instanceof RangeError) throw tooDeep()
     throw error
   }
+}
+
+function inClientsNames(error: GraphQLError, renamed: Renamed): GraphQLError {
+  let { message } = error
+  for (const [name, own] of renamed) message = message.replaceAll(`$${name}`, `$${own}`)
+  return new GraphQLError(message, { nodes: error.nodes ?? null, extensions: error.extensions })
 }
 
 const tooDeep = () => requestError('The document is nested too deeply.', 'OPERATION_TOO_COMPLEX')

@@ -3,7 +3,14 @@
  * and what `@requires` asks for with arguments is a field of its own, which no other use of that field collides with.
  */
 import { createHash } from 'node:crypto'
-import type { FetchDataKeyRenamer, FetchNode, PlanNode, QueryPlan, QueryPlanSelectionNode } from '@apollo/query-planner'
+import type {
+  FetchDataKeyRenamer,
+  FetchDataRewrite,
+  FetchNode,
+  PlanNode,
+  QueryPlan,
+  QueryPlanSelectionNode,
+} from '@apollo/query-planner'
 import {
   type ArgumentNode,
   type ConstDirectiveNode,
@@ -234,8 +241,17 @@ function withRealNames(fetch: FetchNode, byName: StandIns['byName']): FetchNode 
   return {
     ...rest,
     operation: stripIgnoredCharacters(print(document)),
-    ...(renamers.length > 0 && { inputRewrites: [...(fetch.inputRewrites ?? []), ...renamers] }),
+    ...(renamers.length > 0 && { inputRewrites: fromWithin([...renamers, ...(fetch.inputRewrites ?? [])]) }),
   }
+}
+
+/**
+ * Rewrites in an order in which none hides from another: what is further inside comes first, and a new name before the new
+ * type of the same object (`Contact` for a subgraph with `@interfaceObject`), by whose old type it is found.
+ */
+function fromWithin(rewrites: readonly FetchDataRewrite[]): FetchDataRewrite[] {
+  const depth = ({ path }: FetchDataRewrite) => path.filter((part) => !part.startsWith('... on ')).length
+  return rewrites.toSorted((a, b) => depth(b) - depth(a))
 }
 
 /** Where a required field is, in the subgraph's names; and its name there in the planner's. */

@@ -4,7 +4,7 @@ import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { type Dispatcher, Pool } from 'undici'
 import { endWith, isTracing, startSpan, type TracedSpan } from '../../runtime/tracing.ts'
 import { type Cancellation, Cancelled } from '../cancellation.ts'
-import { parseKeepingDigits } from '../numbers.ts'
+import { mayLoseDigits, parseExactly, parseKeepingDigits } from '../numbers.ts'
 import { type Breaker, createBreaker } from './circuit-breaker.ts'
 
 /** A subgraph's answer, as it came; nothing in it is trusted but its outline. */
@@ -318,7 +318,12 @@ export function readAnswer(name: string, { status, text }: SentAnswer, keepsDigi
       status < 200 || status > 299 ? `answered with HTTP status ${status}` : 'sent an answer that is not GraphQL'
     throw unavailable(name, what)
   }
-  return answer as SubgraphAnswer
+  const read = answer as SubgraphAnswer
+  // Nothing says of which type a number in an error's extensions is.
+  if (read.errors?.length && !keepsDigits && mayLoseDigits(text)) {
+    read.errors = (parseExactly(text) as Required<SubgraphAnswer>).errors
+  }
+  return read
 }
 
 const isObject = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value)

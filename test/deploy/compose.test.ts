@@ -31,6 +31,7 @@ interface Service {
   readonly user?: string
   readonly read_only?: boolean
   readonly secrets?: readonly string[]
+  readonly volumes?: readonly string[]
 }
 const compose = parse(readFileSync(file, 'utf8'), { merge: true }) as {
   readonly services: Readonly<Record<string, Service>>
@@ -83,6 +84,15 @@ t.test('our services run as nobody special, in an order, several where they can 
       t.ok(service(dependency).healthcheck)
     }
     for (const secret of secrets) t.ok(compose.secrets[secret], `${name}: ${secret}`)
+  }
+})
+
+t.test('the gateway reads its supergraph from a folder of the host, so that a new one is picked up', async (t) => {
+  const { environment = {}, volumes = [] } = service('gateway')
+  const [, folder = '', mounted = ''] = /^\$\{SUPERGRAPH_FOLDER:-\.\/(.+)\}:(.+):ro$/.exec(volumes[0] ?? '') ?? []
+  t.ok(environment.SUPERGRAPH?.startsWith(`${mounted}/`), 'the variable names a file in the folder that is mounted')
+  for (const each of [folder, 'examples/commerce']) {
+    t.ok(existsSync(join(root, each, (environment.SUPERGRAPH ?? '').slice(mounted.length + 1))), each)
   }
 })
 
@@ -145,7 +155,7 @@ t.test(
       let mapped = text
         .replace(/^kurrentdb:\/\/kurrentdb:2113\?tls=false$/, events.url)
         .replace(/^redis:\/\/redis:6379$/, redis.url)
-        .replace(/^\$\{SUPERGRAPH:-(.*)\}$/, 'examples/commerce/supergraph.graphql')
+        .replace(/^\/supergraph\//, `${join(root, 'examples/commerce')}/`)
       for (const [name, port] of [
         ['gateway', 4000],
         ['subgraph', 4001],
@@ -183,12 +193,11 @@ t.test(
       // Only what the compose file gives, and the image: none of the tests' own variables.
       const names = ['EVENTSTORE_URL', 'READMODEL_URL', 'DATA_DIR', 'MASTER_KEY', ...Object.keys(KEYS)]
       const cleared = { ...Object.fromEntries(names.map((name) => [name, ''])), NODE_ENV: 'production' }
-      const supergraph = env.SUPERGRAPH ? { SUPERGRAPH: join(root, env.SUPERGRAPH) } : {}
       const started = startProcess(
         t,
         command[1] as string,
         workspace,
-        { ...cleared, ...env, ...supergraph, [variables[name]]: String(ports[name]) },
+        { ...cleared, ...env, [variables[name]]: String(ports[name]) },
         command.slice(2),
       )
       processes.set(name, started)

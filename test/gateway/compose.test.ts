@@ -1,5 +1,8 @@
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { composeSupergraph } from '../../gateway/planning/compose.ts'
@@ -12,7 +15,7 @@ const run = (...args: string[]) =>
 
 t.test('the committed supergraphs are what their configurations compose to', async (t) => {
   for (const path of ['schema/supergraph', 'examples/commerce/supergraph']) {
-    const result = composeSupergraph(`${path}.yaml`)
+    const result = await composeSupergraph(`${path}.yaml`)
     t.equal(
       result.supergraph,
       readFileSync(`${path}.graphql`, 'utf8'),
@@ -29,9 +32,9 @@ t.test('composing does not depend on the order of the subgraphs', async (t) => {
     'a.graphql': sdl('one'),
     'b.graphql': sdl('two'),
   })
-  const ab = composeSupergraph(join(folder, 'ab.yaml'))
+  const ab = await composeSupergraph(join(folder, 'ab.yaml'))
   t.ok(ab.supergraph?.includes('type T'))
-  t.same(ab, composeSupergraph(join(folder, 'ba.yaml')))
+  t.same(ab, await composeSupergraph(join(folder, 'ba.yaml')))
 })
 
 t.test('errors say which subgraph, which rule and where', async (t) => {
@@ -46,19 +49,19 @@ t.test('errors say which subgraph, which rule and where', async (t) => {
     'broken.graphql': 'type Query {\n  a Int\n}',
     'unclear.graphql': 'type Query { a: Unknown }',
   })
-  const errors = (file: string) => {
-    const result = composeSupergraph(join(folder, file))
+  const errors = async (file: string) => {
+    const result = await composeSupergraph(join(folder, file))
     return result.supergraph === undefined ? result.errors.join('\n') : ''
   }
   t.match(
-    errors('clash.yaml'),
+    await errors('clash.yaml'),
     /FIELD_TYPE_MISMATCH: .*"T.name".*\n {2}at .*a\.graphql:3:\d+\n {2}at .*b\.graphql:3:\d+/,
   )
-  t.match(errors('syntax.yaml'), /INVALID_GRAPHQL: \[broken\] Syntax Error.*\n {2}at .*broken\.graphql:2:5/)
-  t.match(errors('missing.yaml'), /\[nowhere\] ENOENT.*nowhere\.graphql/)
-  t.match(errors('noconfig.yaml'), /noconfig\.yaml: subgraphs\.a\.routing_url: /)
-  t.match(errors('notyaml.yaml'), /notyaml\.yaml: /)
-  t.match(errors('none.yaml'), /none\.yaml: ENOENT/)
+  t.match(await errors('syntax.yaml'), /INVALID_GRAPHQL: \[broken\] Syntax Error.*\n {2}at .*broken\.graphql:2:5/)
+  t.match(await errors('missing.yaml'), /\[nowhere\] ENOENT.*nowhere\.graphql/)
+  t.match(await errors('noconfig.yaml'), /noconfig\.yaml: subgraphs\.a\.routing_url: /)
+  t.match(await errors('notyaml.yaml'), /notyaml\.yaml: /)
+  t.match(await errors('none.yaml'), /none\.yaml: ENOENT/)
 })
 
 t.test('the command writes the supergraph whole or not at all', async (t) => {
@@ -90,4 +93,68 @@ t.test('hints are printed and do not fail the composition', async (t) => {
   const result = run(join(folder, 'graph.yaml'))
   t.equal(result.status, 0)
   t.match(result.stderr, /WARN INCONSISTENT_DESCRIPTION: .*"T"/)
+})
+
+t.test("rover's other ways to name a schema", async (t) => {
+  const sdl = `${link}type Query { one: Int }`
+  const asked: string[] = []
+  const server = createServer((request, response) => {
+    asked.push(`${request.method} ${request.headers['x-key']}`)
+    if (request.url === '/closed') response.end('{"errors":[{"message":"Introspection is off."}]}')
+    else if (request.url === '/page') response.writeHead(404).end('<html>')
+    else response.end(JSON.stringify({ data: { _service: { sdl } } }))
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const composed = (subgraph: string, env: Record<string, string> = {}) => {
+    const folder = t.testdir({ 'graph.yaml': `subgraphs:\n  a: ${subgraph}\n`, 'a.graphql': sdl })
+    return composeSupergraph(join(folder, 'graph.yaml'), env)
+  }
+  const supergraph = async (subgraph: string, env = {}) => {
+    const result = await composed(subgraph, env)
+    t.match(result.supergraph, 'one: Int', subgraph)
+    return result.supergraph ?? ''
+  }
+  const errors = async (subgraph: string, env = {}) => {
+    const result = await composed(subgraph, env)
+    return result.supergraph === undefined ? result.errors.join('\n') : ''
+  }
+
+  t.match(
+    await supergraph(`{ schema: { subgraph_url: "${url}/graphql" } }`),
+    `url: "${url}/graphql"`,
+    'routed there, too',
+  )
+  t.match(
+    await supergraph(`{ routing_url: "http://x/a", schema: { subgraph_url: "${url}/graphql" } }`),
+    'url: "http://x/a"',
+  )
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: as it stands in the file
+  const header = '{ schema: { subgraph_url: "${env.URL}", introspection_headers: { x-key: "a${env.KEY:-none}$$" } } }'
+  await supergraph(header, { URL: url })
+  t.equal(asked.at(-1), 'POST anone$')
+  await supergraph(header, { URL: url, KEY: 'secret' })
+  t.equal(asked.at(-1), 'POST asecret$')
+  await supergraph(`{ routing_url: "http://x/a", schema: { sdl: ${JSON.stringify(sdl)} } }`)
+
+  t.match(await errors(header), /graph\.yaml: \$\{env\.URL\}: the environment variable URL is not set/)
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: as it stands in the file
+  const unknown = '{ routing_url: "${HOME}", schema: { file: a.graphql } }'
+  t.match(await errors(unknown), /\$\{HOME\} can't be expanded; accepted/)
+  t.match(
+    await errors('{ schema: { graphref: "shop@main", subgraph: a } }'),
+    /subgraphs\.a\.schema: a graphref is .*rover/,
+  )
+  t.match(await errors('{ routing_url: "http://x/a", schema: {} }'), /subgraphs\.a\.schema: one of `file`/)
+  t.match(await errors('{ schema: { file: a.graphql } }'), /subgraphs\.a\.routing_url: the URL .* is needed/)
+  t.match(
+    await errors(`{ schema: { subgraph_url: "${url}/closed" } }`),
+    /\[a\] .*closed does not give its schema .*off/,
+  )
+  t.match(await errors(`{ schema: { subgraph_url: "${url}/page" } }`), /\[a\] .*page does not give .*: HTTP 404/)
+  t.match(
+    await errors('{ schema: { subgraph_url: "http://127.0.0.1:1" } }'),
+    /\[a\] .* can't be asked for its schema: /,
+  )
 })

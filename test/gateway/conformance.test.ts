@@ -7,6 +7,7 @@ import { plannerSuites } from './conformance/planner.ts'
 import { requiresSuites } from './conformance/requires.ts'
 import { run } from './conformance/support.ts'
 import { typeSuites } from './conformance/types.ts'
+import { variableSuites } from './conformance/variables.ts'
 
 for (const suite of [
   ...keySuites,
@@ -15,5 +16,6 @@ for (const suite of [
   ...typeSuites,
   ...plannerSuites,
   ...interfaceObjectSuites,
+  ...variableSuites,
 ])
   t.test(suite.name, (t) => run(t, suite))

@@ -6,14 +6,14 @@ import t from 'tap'
 import { ERRORS } from '../../gateway/errors.ts'
 
 const root = join(import.meta.dirname, '../..')
-const documentation = readFileSync(join(root, 'docs/gateway-errors.md'), 'utf8')
+const documentation = readFileSync(join(root, 'docs/errors.md'), 'utf8')
 
 t.test('the documentation lists the catalogue', (t) => {
   const rows = Object.entries(ERRORS).map(([code, { status, meaning }]) => {
     return `| \`${code}\` | ${status === 'answer' ? '200, at a field' : status} | ${meaning} |`
   })
-  const table = ['| `extensions.code` | HTTP status | meaning |', '|---|---|---|', ...rows].join('\n')
-  t.equal(documentation.match(/\| `extensions[\s\S]*\|\n/)?.[0].trim(), table)
+  const table = ['| `extensions.code` | HTTP status | Meaning |', '|---|---|---|', ...rows].join('\n')
+  t.ok(documentation.includes(`\n${table}\n`))
   const { variables } = {
     variables: [...documentation.matchAll(/`([A-Z]+(?:_[A-Z]+)*_(?:BYTES|MS|MINUTE|COST|DEPTH))`/g)],
   }

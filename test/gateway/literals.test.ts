@@ -242,6 +242,19 @@ t.test('numbers of custom scalars keep their digits', async (t) => {
   t.match(bodies[0], '"variables":{"f":19.9,"i":5}')
 })
 
+t.test("numbers in errors' extensions keep their digits", async (t) => {
+  const extensions = '{"limit":9007199254740993,"price":19.90,"list":[[1E-7,{"a":12345678901234567890}]],"code":"X"}'
+  const { ask } = await startRaw(
+    t,
+    'type Query { x: [Int] }',
+    () => `{"data":{"x":null},"errors":[{"message":"no","path":["x"],"extensions":${extensions}}]}`,
+  )
+  t.equal(
+    (await ask('{"query":"{ x }"}')).text,
+    `{"data":{"x":null},"errors":[{"message":"no","path":["x"],"extensions":${extensions}}]}`,
+  )
+})
+
 t.test('an id that lost its digits never becomes the key of another entity', async (t) => {
   const a = 'type Query { t: T } type T @key(fields: "id") { id: ID! name: String }'
   const b = 'type T @key(fields: "id") { id: ID! price: Int }'

@@ -135,6 +135,12 @@ t.test('an answer that is too large is the fault of the question, not of the sub
   t.equal(refused.status, 400)
   t.match(refused.body.errors, [{ message: /more than 60000 bytes/, extensions: { code: 'ANSWER_TOO_LARGE' } }])
 
+  const batching = await startGateway(t, { supergraph, answerLimit: 100_000, batchLimit: 5 })
+  t.equal((await post(batching.url, [{ query: '{ list }' }])).status, 200)
+  const batch = await post(batching.url, [{ query: '{ list }' }, { query: '{ list }' }])
+  t.equal(batch.status, 400, 'the limit is of the whole batch')
+  t.match(batch.body.errors, [{ message: /more than 100000 bytes/, extensions: { code: 'ANSWER_TOO_LARGE' } }])
+
   const inside = await startGateway(t, {
     supergraph,
     subgraphAnswerLimit: 100_000,
@@ -333,7 +339,7 @@ t.test('120 costly requests of one client do not hold another one up', async (t)
 })
 
 t.test('documents that are all new do not fill the memory', async (t) => {
-  const sdl = 'type Query { echo(text: String): Int }'
+  const sdl = 'type Query { echo(text: String): Int } type Mutation { set(text: String): Int }'
   const url = await startSubgraph(t, sdl, { Query: { echo: (_: unknown, { text }: { text: string }) => text.length } })
   const supergraph = compose(t, { a: { sdl, url } })
   const execute = async () => ({ text: '', hasErrors: false })
@@ -374,6 +380,15 @@ t.test('documents that are all new do not fill the memory', async (t) => {
   }
   t.equal(plans.size, 3, 'they share their plans')
   t.ok(used() - before < 40, `${Math.round(used() - before)} MiB more`)
+  for (let n = 1; n <= 60; n++) {
+    operations.find(`query Q${n} { a${n}: echo(text: "${n} ${long}") }`, undefined)
+    operations.find(`query D${n}($t: String = "${n} ${long}") { b${n}: echo(text: $t) }`, undefined)
+    operations.find(`mutation M${n} { c${n}: set(text: "${n} ${long}") }`, undefined)
+  }
+  t.ok(
+    used() - before < 60,
+    `${Math.round(used() - before)} MiB more with documents that have each a plan and a long text`,
+  )
   for (let n = 1; n <= 300; n++) {
     const literals = Array.from({ length: 20 }, (_, index) => `a${n}_${index}: echo(text: "${index}")`)
     operations.find(`{ ${literals.join(' ')} }`, undefined)

@@ -57,12 +57,14 @@ t.test('the estimated cost', (t) => {
         paged(first: Int!): Paged @listSize(slicingArguments: ["first"], sizedFields: ["items"])
         usual(first: Int = 6, page: Page2 = { size: 4 }): [Item] @listSize(slicingArguments: ["first", "page.size"], assumedSize: 3)
         below: [Item] @cost(weight: -500) @listSize(assumedSize: -4)  matrix: [[Item]]
+        gives: Gives
       }
       input Page { size: Int inner: Page }
       input Page2 { size: Int = 9 }
       type Paged { items: [Item] total: Int }
       type Item { id: ID items: [Item] heavy: Heavy }
       type Heavy @cost(weight: 5) { id: ID }
+      type Gives @cost(weight: -100) { many: [Item] @cost(weight: -9) }
       type Mutation { change: Item }`),
   )
   const cost = (query: string, values = {}) => {
@@ -90,7 +92,9 @@ t.test('the estimated cost', (t) => {
   t.equal(cost('{ usual { id } }'), 6, "the schema's defaults")
   t.equal(cost('{ usual(first: 2, page: {}) { id } }'), 9)
   t.equal(cost('{ usual(first: 0, page: null) { id } }'), 0)
-  t.equal(cost('{ below { id } slow }'), 7, 'nothing pays for something else')
+  t.equal(cost('{ below { id } slow }'), 17, 'nothing pays for something else')
+  t.equal(cost('{ below { heavy { id } } }'), 60, 'nor for what is within')
+  t.equal(cost('{ gives { many { id } } slow }'), 17)
   t.equal(cost('{ matrix { id } }'), 100, 'a list of lists')
   t.equal(cost('mutation { change { id } }'), 11)
   t.equal(cost('{ ...F ... on Query { slow } } fragment F on Query { slow }'), 14)

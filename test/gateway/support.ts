@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { buildSubgraphSchema } from '@apollo/subgraph'
 import { createSigner } from 'fast-jwt'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
-import { GraphQLError, parse } from 'graphql'
+import { GraphQLError, parse, Source } from 'graphql'
 import { serveSubgraph } from '../../examples/commerce/mercurius.ts'
-import { composeSupergraph } from '../../gateway/planning/compose.ts'
+import { composeSchemas } from '../../gateway/planning/compose.ts'
 import { buildGateway, type GatewayOptions } from '../../gateway/server.ts'
 
 export const sampleSupergraph = 'examples/commerce/supergraph.graphql'
@@ -49,16 +49,11 @@ export async function post(url: string, body: unknown, headers: Record<string, s
 export function compose(t: Test, subgraphs: Record<string, { sdl: string; url: string }>): string {
   const link =
     'extend schema @link(url: "https://specs.apollo.dev/federation/v2.9", import: ["@key", "@shareable", "@cost", "@listSize"])\n'
-  const yaml = Object.entries(subgraphs).map(
-    ([name, { url }]) => `  ${name}:\n    routing_url: ${url}\n    schema: { file: ./${name}.graphql }\n`,
+  const result = composeSchemas(
+    Object.entries(subgraphs).map(([name, { sdl, url }]) => ({ name, url, schema: new Source(link + sdl, name) })),
   )
-  const folder = t.testdir({
-    'supergraph.yaml': `subgraphs:\n${yaml.join('')}`,
-    ...Object.fromEntries(Object.entries(subgraphs).map(([name, { sdl }]) => [`${name}.graphql`, link + sdl])),
-  })
-  const result = composeSupergraph(join(folder, 'supergraph.yaml'))
   if (result.supergraph === undefined) throw new Error(result.errors.join('\n'))
-  const path = join(folder, 'supergraph.graphql')
+  const path = join(t.testdir({}), 'supergraph.graphql')
   writeFileSync(path, result.supergraph)
   return path
 }

@@ -1,8 +1,9 @@
 /** Tokens that were revoked, or ended with a password or a customer: refused by the gateway within a second, for all subgraphs. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { Source } from 'graphql'
 import t, { type Test } from 'tap'
-import { composeSupergraph } from '../../gateway/planning/compose.ts'
+import { composeSchemas } from '../../gateway/planning/compose.ts'
 import { buildGateway, type GatewayOptions } from '../../gateway/server.ts'
 import { post, startSubgraph as startOther } from '../gateway/support.ts'
 import { PASSWORD, signIn, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
@@ -36,18 +37,17 @@ const reports = await startOther(
 const supergraph = composed(t)
 
 function composed(t: Test): string {
-  const folder = t.testdir({
-    'customers.graphql': readFileSync('schema/customer.graphql', 'utf8'),
-    'reports.graphql': `extend schema @link(url: "https://specs.apollo.dev/federation/v2.9", import: ["@authenticated"])
-      type Query { report: String @authenticated open: String } type Mutation { print: String }`,
-    'supergraph.yaml': `subgraphs:
-  customers: { routing_url: "${base}/graphql", schema: { file: ./customers.graphql } }
-  reports: { routing_url: "${reports}", schema: { file: ./reports.graphql } }`,
-  })
-  const result = composeSupergraph(join(folder, 'supergraph.yaml'))
+  const customers = readFileSync('schema/customer.graphql', 'utf8')
+  const report = `extend schema @link(url: "https://specs.apollo.dev/federation/v2.9", import: ["@authenticated"])
+      type Query { report: String @authenticated open: String } type Mutation { print: String }`
+  const result = composeSchemas([
+    { name: 'customers', url: `${base}/graphql`, schema: new Source(customers) },
+    { name: 'reports', url: reports, schema: new Source(report) },
+  ])
   if (result.supergraph === undefined) throw new Error(result.errors.join('\n'))
-  writeFileSync(join(folder, 'supergraph.graphql'), result.supergraph)
-  return join(folder, 'supergraph.graphql')
+  const path = join(t.testdir({}), 'supergraph.graphql')
+  writeFileSync(path, result.supergraph)
+  return path
 }
 
 async function start(t: Test, options: Partial<GatewayOptions> = {}) {

@@ -242,10 +242,10 @@ t.test('npm run audit', async (t) => {
     code: 0,
     output: /The proof holds. The event in it is revision 3 of customer-2/,
   })
-  // As README tells a stranger.
-  const readme = await readFile(join(import.meta.dirname, '../../../README.md'), 'utf8')
+  // As docs/audit.md tells a stranger.
+  const page = await readFile(join(import.meta.dirname, '../../../docs/audit.md'), 'utf8')
   const script = join(folder, 'check.mjs')
-  writeFileSync(script, /```js check\n([\s\S]*?)```/.exec(readme)?.[1] ?? '')
+  writeFileSync(script, /```js check\n([\s\S]*?)```/.exec(page)?.[1] ?? '')
   const stranger = (changed: unknown) => {
     writeFileSync(file, JSON.stringify(changed))
     return spawnSync(process.execPath, [script, file, publicFile], { encoding: 'utf8' }).stdout

@@ -251,6 +251,38 @@ export const entitySuites: readonly Suite[] = [
     ],
   },
   {
+    name: 'all entities of a call fail together: by a throw, and not by a promise',
+    subgraphs: {
+      a: {
+        sdl: 'type Query { t: T t2: T ts: [T] } type T @key(fields: "id") { id: ID! }',
+        resolvers: { Query: { t: () => ({ id: '1' }), t2: () => ({ id: '2' }), ts: () => [{ id: '3' }, { id: '4' }] } },
+      },
+      b: {
+        sdl: 'type T @key(fields: "id") { id: ID! n: Int }',
+        resolvers: {
+          T: {
+            __resolveReference() {
+              throw new Error('no reference')
+            },
+          },
+        },
+      },
+    },
+    cases: [
+      {
+        query: '{ t { n } t2 { x: n } ts { n } }',
+        data: { t: { n: null }, t2: { x: null }, ts: [{ n: null }, { n: null }] },
+        errors: [
+          ['t', /no reference/],
+          ['t2', /no reference/],
+          ['ts', /no reference/],
+        ],
+        notStock: 'several calls of stock are one of ours',
+      },
+      { query: '{ t { n } t2 { n } }', data: { t: { n: null }, t2: { n: null } }, errors: [['t'], ['t2']] },
+    ],
+  },
+  {
     name: 'nulls and errors at each level of nested lists of entities',
     subgraphs: {
       a: {

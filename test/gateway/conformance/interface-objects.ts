@@ -3,6 +3,9 @@ import { cases, type Suite, typed } from './support.ts'
 
 const INTERFACE_OBJECTS = 'a subgraph with @interfaceObject overwrites __typename, and type conditions get lost'
 
+const boom = (message: string) => () => {
+  throw new Error(message)
+}
 const contacts: Record<string, object> = {
   1: typed('Person', { id: '1', displayName: 'P1', first: 'F' }),
   2: typed('Group', { id: '2', displayName: 'G2', size: 3 }),
@@ -165,4 +168,167 @@ const narrowed: Suite = {
   ),
 }
 
-export const interfaceObjectSuites: readonly Suite[] = [interfaceObjects, narrowed]
+const things: Record<string, object> = {
+  1: typed('Person', { id: '1', label: 'L1', name: 'N1' }),
+  2: typed('Group', { id: '2', name: 'N2' }),
+}
+const thing = ({ id }: { id: string }) => things[id]
+const otherConditions: Suite = {
+  name: 'unions and other interfaces as conditions on interface objects',
+  subgraphs: {
+    a: {
+      sdl: `type Query { all: [Contact] found: [Found] person: Person } union Found = Person | Page type Page { x: Int }
+        interface Labelled { label: String } interface Contact @key(fields: "id") { id: ID! name: String }
+        type Person implements Contact & Labelled @key(fields: "id") { id: ID! label: String name: String }
+        type Group implements Contact @key(fields: "id") { id: ID! name: String }`,
+      resolvers: {
+        Query: { all: () => Object.values(things), found: () => [things[1]], person: () => things[1] },
+        Contact: { __resolveReference: thing },
+        Person: { __resolveReference: thing },
+        Group: { __resolveReference: thing },
+      },
+    },
+    b: {
+      sdl: `type Query { recent: [Contact] }
+        type Contact @interfaceObject @key(fields: "id") { id: ID! n: Int friend: Contact fails: Int
+          name: String @external hello: String @requires(fields: "name") }`,
+      resolvers: {
+        Query: { recent: () => [{ id: '1' }, { id: '2' }] },
+        Contact: {
+          n: ({ id }: { id: string }) => Number(id),
+          friend: ({ id }: { id: string }) => ({ id: id === '1' ? '2' : '1' }),
+          fails: boom('fails'),
+          hello: ({ name }: { name?: string }) => `hello ${name}`,
+        },
+      },
+    },
+  },
+  cases: cases(
+    INTERFACE_OBJECTS,
+    ...['recent', 'all'].flatMap((root) => [
+      {
+        query: `{ ${root} { ... on Found { __typename } n } }`,
+        data: { [root]: [typed('Person', { n: 1 }), { n: 2 }] },
+      },
+      {
+        query: `{ ${root} { ... on Labelled { label ... on Contact { n } } } }`,
+        data: { [root]: [{ label: 'L1', n: 1 }, {}] },
+      },
+      {
+        query: `{ ${root} { ... on Found { ... on Contact { hello ... on Group { fails } } } friend { ...F } } }
+          fragment F on Labelled { x: label }`,
+        data: { [root]: [{ hello: 'hello N1', friend: {} }, { friend: { x: 'L1' } }] },
+      },
+      {
+        query: `{ ${root} { ... on Group { ... on Contact { ... on Found { ... on Contact { n fails } } } } } }`,
+        data: { [root]: [{}, {}] },
+      },
+      {
+        query: `{ ${root} { ... on Group { ... on Contact { ... on Labelled { ... on Contact { fails } } } n } } }`,
+        data: { [root]: [{}, { n: 2 }] },
+      },
+    ]),
+    {
+      query: '{ found { ... on Labelled { ... on Contact { hello friend { ... on Found { __typename } } } } } }',
+      data: { found: [{ hello: 'hello N1', friend: {} }] },
+    },
+    {
+      query: '{ person { friend { ... on Found { __typename } friend { ... on Labelled { label } } } } }',
+      data: { person: { friend: { friend: { label: 'L1' } } } },
+    },
+  ),
+}
+
+const required: Suite = {
+  name: 'arguments in the requirements of an interface and of its types',
+  subgraphs: {
+    a: {
+      sdl: `type Query { p: Person } interface Contact @key(fields: "id") { id: ID! }
+        type Person implements Contact @key(fields: "id") { id: ID! g(c: String): [G] } type G { x: String }`,
+      resolvers: {
+        Query: { p: () => things[1] },
+        Person: { g: (_: unknown, { c }: { c: string }) => [{ x: c }] },
+        Contact: { __resolveReference: thing },
+      },
+    },
+    d: {
+      sdl: `interface Contact @key(fields: "id") { id: ID! h(e: Int): String }
+        type Person implements Contact @key(fields: "id") { id: ID! h(e: Int): String
+          g(c: String): [G] @external r: String @requires(fields: "g(c: \\"EUR\\") { x }") } type G @external { x: String }`,
+      resolvers: {
+        Contact: { __resolveReference: (sent: object) => ({ ...sent, __typename: 'Person' }) },
+        Person: {
+          h: (_: unknown, { e }: { e: number }) => `h${e}`,
+          r: ({ g }: { g?: object }) => `r of ${JSON.stringify(g)}`,
+        },
+      },
+    },
+    b: {
+      sdl: `type Contact @interfaceObject @key(fields: "id") { id: ID! h(e: Int): String @external
+          s: String @requires(fields: "h(e: 1)") }`,
+      resolvers: { Contact: { s: ({ h }: { h?: string }) => `s of ${h}` } },
+    },
+  },
+  cases: cases(
+    'the call names the interface, so what was to be renamed for one of its types kept the name of the planner',
+    { query: '{ p { s r } }', data: { p: { s: 's of h1', r: 'r of [{"x":"EUR"}]' } } },
+    { query: '{ p { r } }', data: { p: { r: 'r of [{"x":"EUR"}]' } } },
+    {
+      query: '{ p { g: h(e: 2) h: g(c: "USD") { x } s r } }',
+      data: { p: { g: 'h2', h: [{ x: 'USD' }], s: 's of h1', r: 'r of [{"x":"EUR"}]' } },
+    },
+  ),
+}
+
+const only = typed('Only', { id: '1' })
+const oneType: Suite = {
+  name: 'an interface object that can be of one type only',
+  subgraphs: {
+    a: {
+      sdl: `type Query { all: [Contact] } interface Contact @key(fields: "id") { id: ID! h(j: Int): [String] }
+        type Only implements Contact @key(fields: "id") { id: ID! h(j: Int): [String] @shareable }
+        type E @key(fields: "id") { id: ID! label: Int }`,
+      resolvers: {
+        Query: { all: () => [only] },
+        Only: { h: (_: unknown, { j }: { j: number }) => [`h${j}`] },
+        Contact: { __resolveReference: () => only },
+      },
+    },
+    b: {
+      sdl: `interface Contact @key(fields: "id") { id: ID! h(j: Int): [String] }
+        type Only implements Contact @key(fields: "id") { id: ID! h(j: Int): [String] @shareable }
+        type E @key(fields: "id") { id: ID! g: String }`,
+      resolvers: {
+        Only: { h: (_: unknown, { j }: { j: number }) => [`h${j}`] },
+        Contact: { __resolveReference: () => only },
+        E: { g: ({ id }: { id: string }) => `g${id}` },
+      },
+    },
+    c: {
+      sdl: 'type Contact @interfaceObject @key(fields: "id") { id: ID! n: Contact @shareable }',
+      resolvers: { Contact: { n: () => ({ id: '1' }) } },
+    },
+    d: {
+      sdl: `type E @key(fields: "id") { id: ID! }
+        type Contact @interfaceObject @key(fields: "id") { id: ID! h(j: Int): [String] @external n: Contact @shareable
+          e: [[E!]] r: String @requires(fields: "h(j: 1)") }`,
+      resolvers: {
+        Contact: {
+          n: () => ({ id: '1' }),
+          e: () => [[{ id: '5' }]],
+          r: ({ h }: { h?: string[] }) => `r of ${JSON.stringify(h)}`,
+        },
+      },
+    },
+  },
+  cases: cases(
+    'the planner never comes to an end',
+    {
+      query: '{ all { n { ... on Only { r e { g } } } } }',
+      data: { all: [{ n: { r: 'r of ["h1"]', e: [[{ g: 'g5' }]] } }] },
+    },
+    { query: '{ all { n { r e { g } } } }', data: { all: [{ n: { r: 'r of ["h1"]', e: [[{ g: 'g5' }]] } }] } },
+  ),
+}
+
+export const interfaceObjectSuites: readonly Suite[] = [interfaceObjects, narrowed, otherConditions, required, oneType]

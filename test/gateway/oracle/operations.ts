@@ -91,6 +91,7 @@ function attemptOperation(schema: GraphQLSchema, random: Random): Asked {
   function fragment(type: GraphQLCompositeType, possible: readonly GraphQLObjectType[], depth: number): string {
     const kinds: GraphQLCompositeType[] = [...possible, type]
     for (const each of isObjectType(type) ? [type] : possible) kinds.push(...each.getInterfaces())
+    if (random.chance(0.4)) kinds.push(...abstractKinds(schema, isObjectType(type) ? [type] : possible))
     const on = random.pick(kinds)
     if (random.chance(0.3)) {
       const known = [...fragments].filter(
@@ -112,8 +113,25 @@ function attemptOperation(schema: GraphQLSchema, random: Random): Asked {
   const body = set(root, 2 + random.int(3))
   const text = [body, ...[...fragments.values()].map((each) => each.text)].join('\n')
   const { head, variables } = variablesOf(text, random)
-  return { query: `${mutation ? 'mutation' : 'query'} ${head} ${text}`, variables }
+  const query = `${mutation ? 'mutation' : 'query'} ${head} ${text}`
+  return random.chance(0.15) ? renamed(query, variables, random) : { query, variables }
 }
+
+/** With a variable that has a name of the planner's. */
+function renamed(query: string, variables: Asked['variables'], random: Random): Asked {
+  const [own, name] = [random.pick(['n', 'c', 'f', 'late']), random.pick(['representations', 'representations_0'])]
+  const { [own]: value, ...others } = variables
+  return {
+    query: query.replace(new RegExp(`\\$${own}\\b`, 'g'), `$${name}`),
+    variables: own in variables ? { ...others, [name]: value } : variables,
+  }
+}
+
+/** Unions and interfaces that some of the types are of, related to what was asked for or not. */
+const abstractKinds = (schema: GraphQLSchema, types: readonly GraphQLObjectType[]) =>
+  Object.values(schema.getTypeMap())
+    .filter(isAbstractType)
+    .filter((kind) => types.some((type) => schema.isSubType(kind, type)))
 
 /** The variables that a text uses: how they are declared, and values for them. */
 function variablesOf(text: string, random: Random): { readonly head: string; readonly variables: Asked['variables'] } {
@@ -135,7 +153,7 @@ function variablesOf(text: string, random: Random): { readonly head: string; rea
   }
   give('yes', true, true)
   give('no', false, true)
-  give('late', random.chance(0.5))
+  give('late', random.chance(0.1) ? null : random.chance(0.5))
   give('early', random.chance(0.5))
   give('c', random.pick(['EUR', 'CHF', null]))
   give('d', 'USD')

@@ -1,0 +1,72 @@
+/** The metrics of each process, as the processes register them. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Metric, Registry } from 'prom-client'
+import { openEventStore } from '../eventstore/open.ts'
+import { createMetrics } from '../gateway/metrics.ts'
+import { createMailMetrics } from '../mail/metrics.ts'
+import { createProjectionMetrics } from '../projections/metrics.ts'
+import { openReadModel } from '../projections/open.ts'
+import { generateSigningKey } from '../runtime/service-keys.ts'
+import { buildSubgraph } from '../subgraph/server.ts'
+
+export interface DocumentedMetric {
+  readonly name: string
+  /** `counter`, `gauge` or `histogram`. */
+  readonly type: string
+  readonly labels: readonly string[]
+  readonly help: string
+}
+
+/** Those of prom-client itself. */
+const DEFAULT = /^(process|nodejs)_/
+
+/**
+ * Starts what registers metrics, on empty embedded stores in a temporary folder, and notes what it registers.
+ * @returns the metrics by process, without those that prom-client adds for Node
+ */
+export async function collectMetrics(): Promise<Readonly<Record<string, readonly DocumentedMetric[]>>> {
+  const folder = await mkdtemp(join(tmpdir(), 'customers-docs-'))
+  const eventStore = openEventStore(`sqlite:${join(folder, 'events.db')}`)
+  const readModel = openReadModel(`sqlite:${join(folder, 'readmodel.db')}`)
+  try {
+    return {
+      gateway: await registered(() => createMetrics()),
+      subgraph: await registered(async () => {
+        const keys = { tokenSigningKey: generateSigningKey(), emailHashKey: 'k'.repeat(32) }
+        const app = await buildSubgraph({ eventStore, readModel, keys })
+        await app.close()
+      }),
+      projections: await registered(() => createProjectionMetrics(new Registry(), { eventStore, readModel })),
+      mail: await registered(() =>
+        createMailMetrics(new Registry(), () => {
+          throw new Error('Nothing is measured here.')
+        }),
+      ),
+    }
+  } finally {
+    await readModel.close()
+    await eventStore.close()
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+/** What is registered meanwhile, in any registry. */
+async function registered(start: () => unknown): Promise<readonly DocumentedMetric[]> {
+  const metrics: DocumentedMetric[] = []
+  const { registerMetric } = Registry.prototype
+  Registry.prototype.registerMetric = function register(metric: Metric) {
+    const { name, help, labelNames } = metric as unknown as { name: string; help: string; labelNames: string[] }
+    if (!DEFAULT.test(name)) {
+      metrics.push({ name, type: metric.constructor.name.toLowerCase(), labels: labelNames, help })
+    }
+    registerMetric.call(this, metric)
+  }
+  try {
+    await start()
+  } finally {
+    Registry.prototype.registerMetric = registerMetric
+  }
+  return metrics
+}

@@ -1,0 +1,126 @@
+/** The query editor in a real browser: it works as it is opened, signs in, and runs its own examples. */
+import { existsSync } from 'node:fs'
+import { chromium, type Page } from 'playwright-core'
+import t, { type Test } from 'tap'
+import { freshEmail, PASSWORD, signUp, startGraph } from '../support/graph.ts'
+
+const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
+if (executablePath === undefined) {
+  if (process.env.CI) throw new Error('There is no chromium: CI must not go without.')
+  t.plan(0, 'chromium is not installed (apt-get install chromium)')
+  process.exit(0)
+}
+
+const SAMPLE = { email: 'roni_cost@example.com', password: 'roni_cost3@example.com' }
+
+const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
+t.teardown(() => browser.close())
+const graph = await startGraph(t)
+await graph.send('mutation($input: CustomerInput!) { createCustomer(input: $input) { customer { id } } }', {
+  variables: { input: { firstname: 'Veronica', lastname: 'Costello', ...SAMPLE } },
+})
+
+/** Opens the page; gives what it logged as errors, too. */
+async function open(t: Test, token?: string): Promise<{ readonly page: Page; readonly errors: string[] }> {
+  const context = await browser.newContext()
+  t.teardown(() => context.close())
+  const page = await context.newPage()
+  const errors: string[] = []
+  page.on('pageerror', (error) => errors.push(error.message))
+  if (token !== undefined) await page.addInitScript((text) => sessionStorage.setItem('customer-token', text), token)
+  const introspected = answerTo(page, 'IntrospectionQuery')
+  await page.goto(graph.url)
+  t.match(await introspected, { status: 200, body: { data: { __schema: Object } } }, 'the schema is there')
+  return { page, errors }
+}
+
+/** The next answer to an operation. */
+async function answerTo(page: Page, operation: string) {
+  const response = await page.waitForResponse((response) =>
+    (response.request().postData() ?? '').includes(`"operationName":"${operation}"`),
+  )
+  return { status: response.status(), body: await response.json() }
+}
+
+/** Runs one of the operations in the editor, as a visitor does. */
+async function run(page: Page, operation: string) {
+  const answer = answerTo(page, operation)
+  await page.locator('.graphiql-execute-button').click()
+  await page.getByRole('menuitem', { name: operation, exact: true }).click()
+  return answer
+}
+
+const state = (page: Page) => page.locator('#session-state')
+
+t.test('signs in with the form, and runs each example', async (t) => {
+  const { page, errors } = await open(t)
+  t.equal(await state(page).innerText(), 'Guest')
+  await page.getByLabel('E-mail address').fill(SAMPLE.email)
+  await page.getByLabel('Password').fill(SAMPLE.password)
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.getByText('Signed in').waitFor()
+
+  t.match((await run(page, 'Me')).body, { data: { customer: { email: SAMPLE.email } }, errors: undefined })
+  const { data } = (await run(page, 'MyOrders')).body
+  t.equal(data.customer.orders[0].items[0].quantity, 1)
+  t.match((await run(page, 'SignIn')).body, { data: { generateCustomerToken: { token: String } } })
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await page.getByText('Guest').waitFor()
+  const guest = await run(page, 'Me')
+  t.equal(guest.body.errors[0].message, "The current customer isn't authorized.")
+  t.same(errors, [])
+})
+
+t.test('running the sign-in example signs the page in', async (t) => {
+  const { page } = await open(t)
+  await run(page, 'SignIn')
+  await page.getByText('Signed in').waitFor()
+  t.match((await run(page, 'Me')).body, { data: { customer: { email: SAMPLE.email } } })
+})
+
+t.test('a wrong password is said', async (t) => {
+  const { page } = await open(t)
+  await page.getByLabel('E-mail address').fill(freshEmail())
+  await page.getByLabel('Password').fill(PASSWORD)
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.getByText('The account sign-in was incorrect').waitFor()
+})
+
+t.test('a token that does not count never locks the page', async (t) => {
+  const { token } = await signUp(graph.send)
+  await graph.send('mutation { revokeCustomerToken { result } }', { token })
+  for (const stale of [token, 'not-a-token']) {
+    const { page } = await open(t, stale)
+    await page.getByText('Signed in').waitFor()
+    await page.locator('.graphiql-execute-button').click()
+    await page.getByRole('menuitem', { name: 'Me', exact: true }).click()
+    await page.getByText(/^Signed out: /).waitFor()
+    t.match((await run(page, 'SignIn')).body, { data: { generateCustomerToken: { token: String } } })
+    t.match((await run(page, 'Me')).body, { data: { customer: { email: SAMPLE.email } } })
+  }
+})
+
+t.test('documentation and history are there', async (t) => {
+  const { page } = await open(t)
+  await run(page, 'SignIn')
+  await page.getByText('Signed in').waitFor()
+  await run(page, 'Me')
+  const stored = await page.evaluate(() => JSON.stringify(Object.entries(localStorage)))
+  t.notMatch(stored, /eyJ/, 'no token is kept beyond the tab')
+
+  const history = page.getByLabel('History')
+  t.same(await history.locator('option').allInnerTexts(), ['History', 'Me'], 'what has a password is left out')
+  await page.goto(`${graph.url}/?query=${encodeURIComponent('query Name { customer { firstname } }')}`)
+  await page.getByText('Signed in').waitFor()
+  const named = answerTo(page, 'Name')
+  await page.locator('.graphiql-execute-button').click()
+  t.match(await named, { body: { data: { customer: { firstname: 'Veronica' } } } })
+  await page.goto(graph.url)
+  await history.selectOption({ label: 'Name' })
+  await page.waitForURL(/query=query/)
+  await page.getByText('firstname').first().waitFor()
+
+  await page.getByRole('button', { name: 'Show Documentation Explorer' }).click()
+  await page.locator('.graphiql-doc-explorer').waitFor()
+  t.match(await page.locator('.graphiql-doc-explorer').innerText(), /Query/)
+})
