@@ -9,8 +9,8 @@ import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
 import { keepNewest, orNone } from '../eventstore/read.ts'
 import type { MailEvent } from '../schema/events.ts'
 
-interface Checkpoint {
-  /** Everything up to this event has been looked at. */
+export interface Checkpoint {
+  /** Everything up to this event has been read. */
   readonly place: EventPlace
   /** Events up to there whose mails are still to be sent. */
   readonly unsent: readonly EventPlace[]

@@ -8,7 +8,7 @@ import { type CustomerEvent, type EventMetadata, isErased, type SubscriberEvent 
 import type { MailPurpose, MailTokens } from '../schema/mail-tokens.ts'
 import type { Store } from '../schema/store.ts'
 
-/** Mails without a link: they tell the customer of something that has happened. */
+/** Mails without a link: they inform the customer of something that has happened. */
 type Notice = 'welcome' | 'password-changed' | 'email-changed' | 'email-changed-from'
 export type LetterPurpose = MailPurpose | Notice
 
@@ -59,7 +59,7 @@ function purposesByType({ account, mail }: Store): ReadonlyMap<string, readonly 
     ['NewsletterConfirmationRequested', ['confirm-newsletter']],
     ['GuestConfirmationRequested', ['confirm-newsletter']],
     ['CustomerPasswordChanged', ['password-changed']],
-    // Since 2.4.9 both addresses are told: whoever took the account over must not be the only one who knows.
+    // Since 2.4.9 both addresses are informed: whoever took the account over must not be the only one who knows.
     ['CustomerEmailChanged', ['email-changed', 'email-changed-from']],
     // Welcome is who can use the account.
     [account.confirmationRequired ? 'EmailConfirmed' : 'CustomerRegistered', welcome],

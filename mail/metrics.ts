@@ -1,4 +1,4 @@
-/** What the mail worker tells of itself, as Prometheus metrics. No label holds an address. */
+/** The mail worker's Prometheus metrics. No label holds an address. */
 import { Counter, Gauge, type Registry } from 'prom-client'
 import type { MailObserver } from './queue.ts'
 import type { MailStatus } from './worker.ts'

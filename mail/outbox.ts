@@ -26,7 +26,7 @@ export class MailRefused extends Error {
   readonly code = 'MAIL_ERR_REFUSED'
 }
 
-/** The server does not take this mail now. The message holds codes alone. */
+/** The server does not accept this mail now. The message holds codes alone. */
 export class MailDeferred extends Error {
   override readonly name = 'MailDeferred'
   readonly code = 'MAIL_ERR_DEFERRED'
@@ -79,7 +79,7 @@ function openServer(url: string, maxConnections: number): Outbox {
     disableFileAccess: true,
     disableUrlAccess: true,
   })
-  transport.on('error', () => {}) // each is met by the mail that it is about
+  transport.on('error', () => {}) // each also rejects the mail that it is about
   return {
     description: `${protocol}//${hostname}${port && `:${port}`}`,
     async send(letter, signal) {

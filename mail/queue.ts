@@ -1,6 +1,6 @@
 /**
- * The mails that are to be sent now: a few at a time, each until it is in other hands or of no use. What fails is tried
- * again: all of them after a growing wait where the server is away, a single one on its own beside the others.
+ * The mails that are to be sent now: a few at a time, each until the server has accepted it or it is of no use. What fails
+ * is retried: all of them after a growing wait where the server is away, a single one on its own beside the others.
  */
 
 import { EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
@@ -8,9 +8,10 @@ import { customerOf } from '../projections/fold.ts'
 import { type BackOff, waitAfter } from '../runtime/back-off.ts'
 import type { Log } from '../runtime/log.ts'
 import type { Letter, LetterPurpose, Letters, Reason } from './letters.ts'
+import { Outage } from './outage.ts'
 import { MailDeferred, MailRefused, type Outbox } from './outbox.ts'
 
-/** Told of what becomes of mails, for metrics. */
+/** What becomes of mails, for metrics. */
 export interface MailObserver {
   sent(purpose: LetterPurpose): void
   /** Refused, or tried too often: it is not sent. */
@@ -28,35 +29,20 @@ export interface QueueOptions {
   readonly outbox: Outbox
   readonly log: Log
   readonly observer: Partial<MailObserver>
-  /** Attempts at one time. */
+  /** How many attempts run at a time. */
   readonly concurrency: number
-  /** The longest that one attempt may take. */
+  /** The longest that one attempt may take, milliseconds. */
   readonly attemptMs: number
   /** While the server is away. */
   readonly outageWaits: BackOff
-  /** Of a mail that the server does not take while it takes others. */
+  /** Of a mail that the server defers while it accepts others. */
   readonly mailWaits: BackOff
-  /** So often such a mail is tried. */
+  /** How often such a mail is tried. */
   readonly mostTries: number
-  /** Asked before each attempt: whether it is this process's turn. */
+  /** Asked before each attempt: whether this process holds the lease. */
   mayStart(): boolean
   /** None of the mails that the event asks for needs a further attempt. */
   onSettled(event: RecordedEvent): void
-}
-
-export interface Queue {
-  add(event: RecordedEvent): void
-  /** What is not settled. */
-  events(): readonly RecordedEvent[]
-  readonly size: number
-  /** Whether the server was away at the last attempt. */
-  readonly isInterrupted: boolean
-  /** Begins attempts, as far as they are due. */
-  start(): void
-  /** Begins no further attempt and lets those under way end, but gives them up after `graceMs`. */
-  drain(graceMs: number): Promise<void>
-  /** Forgets all; what is under way is given up after `graceMs`. */
-  clear(graceMs: number): Promise<void>
 }
 
 interface Job {
@@ -67,182 +53,216 @@ interface Job {
   failures: number
   /** Failures that were not the server's. */
   tries: number
-  /** Mails that the server had taken before this one was tried first. */
-  takenBefore: number | undefined
+  /** How many mails the server had accepted when this one was tried first. */
+  acceptedBefore: number | undefined
 }
 
 /** Reading a customer's stream failed because the event store is away. */
 const STORE_WAITS: BackOff = { firstMs: 500, mostMs: 5_000 }
 
-export function createQueue(options: QueueOptions): Queue {
-  const { letters, outbox, log, observer, concurrency, attemptMs, outageWaits, mailWaits, mostTries } = options
-  /** By event and purpose, in the order in which they are to be tried. */
-  const jobs = new Map<string, Job>()
-  const keyOf = ({ event, purpose }: Pick<Job, 'event' | 'purpose'>) => `${event.id} ${purpose}`
-  const underWay = new Set<Promise<void>>()
-  let givingUp = new AbortController()
-  let isDraining = false
-  let timer: NodeJS.Timeout | undefined
-  let taken = 0
-  let outage: { failures: number; until: number } | undefined
+const keyOf = ({ event, purpose }: Pick<Job, 'event' | 'purpose'>) => `${event.id} ${purpose}`
 
-  function start(): void {
-    clearTimeout(timer)
-    if (isDraining || !options.mayStart()) return
-    const now = performance.now()
-    let next = Number.POSITIVE_INFINITY
-    for (const job of [...jobs.values()]) {
-      // While the server is away one mail asks whether it is back.
-      if (underWay.size >= (outage ? 1 : concurrency)) return
-      if (job.isUnderWay) continue
-      const due = Math.max(job.notBefore, outage?.until ?? 0)
-      if (due <= now) {
-        const trying = attempt(job).finally(() => {
-          underWay.delete(trying)
-          start()
-        })
-        underWay.add(trying)
-      } else next = Math.min(next, due)
-    }
-    if (next < Number.POSITIVE_INFINITY) timer = setTimeout(start, Math.ceil(next - now))
+export class MailQueue {
+  readonly #options: QueueOptions
+  /** By event and purpose, in the order in which they are to be tried. */
+  readonly #jobs = new Map<string, Job>()
+  readonly #attempts = new Set<Promise<void>>()
+  readonly #outage: Outage
+  /** Aborted to give up the attempts under way. */
+  #givingUp = new AbortController()
+  #isDraining = false
+  #timer: NodeJS.Timeout | undefined
+  /** How many mails the server has accepted. */
+  #accepted = 0
+
+  constructor(options: QueueOptions) {
+    this.#options = options
+    this.#outage = new Outage(options.outageWaits)
   }
 
-  async function attempt(job: Job): Promise<void> {
-    const { event, purpose } = job
-    const { signal } = givingUp
+  /** Mails that are not settled. */
+  get size(): number {
+    return this.#jobs.size
+  }
+
+  /** Whether the server was away at the last attempt. */
+  get isInterrupted(): boolean {
+    return this.#outage.isOngoing
+  }
+
+  add(event: RecordedEvent): void {
+    for (const purpose of this.#options.letters.purposesOf(event)) {
+      const key = keyOf({ event, purpose })
+      if (this.#jobs.has(key)) continue
+      const untried = { isUnderWay: false, notBefore: 0, failures: 0, tries: 0, acceptedBefore: undefined }
+      this.#jobs.set(key, { event, purpose, ...untried })
+    }
+  }
+
+  /** The events that ask for these mails. */
+  events(): readonly RecordedEvent[] {
+    return [...new Set([...this.#jobs.values()].map(({ event }) => event))]
+  }
+
+  /** Begins attempts, as far as they are due. */
+  start(): void {
+    clearTimeout(this.#timer)
+    if (!this.#mayStart) return
+    const now = performance.now()
+    let next = Number.POSITIVE_INFINITY
+    for (const job of [...this.#jobs.values()]) {
+      // While the server is away one mail asks whether it is back.
+      if (this.#attempts.size >= (this.#outage.isOngoing ? 1 : this.#options.concurrency)) return
+      if (job.isUnderWay) continue
+      const due = Math.max(job.notBefore, this.#outage.until)
+      if (due <= now) this.#begin(job)
+      else next = Math.min(next, due)
+    }
+    if (next < Number.POSITIVE_INFINITY) this.#timer = setTimeout(() => this.start(), Math.ceil(next - now))
+  }
+
+  /** Begins no further attempt and lets those under way end, but gives them up after `graceMs`. */
+  async drain(graceMs: number): Promise<void> {
+    this.#isDraining = true
+    clearTimeout(this.#timer)
+    await this.#attemptsEnd(graceMs)
+  }
+
+  /** Removes all mails; attempts under way are given up after `graceMs`. */
+  async clear(graceMs: number): Promise<void> {
+    clearTimeout(this.#timer)
+    this.#jobs.clear()
+    await this.#attemptsEnd(graceMs)
+    this.#jobs.clear() // one that failed meanwhile
+    this.#givingUp = new AbortController()
+  }
+
+  get #mayStart(): boolean {
+    return !this.#isDraining && this.#options.mayStart()
+  }
+
+  async #attemptsEnd(graceMs: number): Promise<void> {
+    const grace = setTimeout(() => this.#givingUp.abort(), graceMs)
+    await Promise.all(this.#attempts)
+    clearTimeout(grace)
+  }
+
+  #begin(job: Job): void {
+    const attempt = this.#attempt(job).finally(() => {
+      this.#attempts.delete(attempt)
+      this.start()
+    })
+    this.#attempts.add(attempt)
+  }
+
+  async #attempt(job: Job): Promise<void> {
     job.isUnderWay = true
-    job.takenBefore ??= taken
+    job.acceptedBefore ??= this.#accepted
+    let isSent = false
     try {
-      const letter = await compose(job)
-      if (letter === undefined) return
-      if (typeof letter === 'string') {
-        settle(job)
-        observer.skipped?.(purpose, letter)
-        return
-      }
-      // The reading may have taken long.
-      if (signal.aborted || isDraining || !options.mayStart()) return
-      const before = taken
-      try {
-        await outbox.send(letter, AbortSignal.any([signal, AbortSignal.timeout(attemptMs)]))
-      } catch (error) {
-        if (!signal.aborted) meet(job, error, before)
-        return
-      }
-      taken++
-      endOutage()
-      settle(job)
-      observer.sent?.(purpose)
+      isSent = await this.#composeAndSend(job, this.#givingUp.signal)
     } finally {
       job.isUnderWay = false
     }
-    log.info(about(event), 'mail sent')
+    if (isSent) this.#options.log.info(about(job.event), 'mail sent')
   }
 
-  /** undefined: not now. */
-  async function compose(job: Job): Promise<Letter | Reason | undefined> {
+  /** @param signal gives the attempt up @returns whether the server has accepted the mail */
+  async #composeAndSend(job: Job, signal: AbortSignal): Promise<boolean> {
+    const { outbox, observer, attemptMs } = this.#options
+    const letter = await this.#compose(job)
+    if (letter === undefined) return false
+    if (typeof letter === 'string') {
+      this.#settle(job)
+      observer.skipped?.(job.purpose, letter)
+      return false
+    }
+    // Reading may have been slow.
+    if (signal.aborted || !this.#mayStart) return false
+    const before = this.#accepted
     try {
-      return await letters.compose(job.event, job.purpose)
+      await outbox.send(letter, AbortSignal.any([signal, AbortSignal.timeout(attemptMs)]))
     } catch (error) {
-      if (error instanceof EventStoreUnavailable) retry(job, STORE_WAITS)
+      if (!signal.aborted) this.#onSendFailed(job, error, before)
+      return false
+    }
+    this.#accepted++
+    this.#endOutage()
+    this.#settle(job)
+    observer.sent?.(job.purpose)
+    return true
+  }
+
+  /** The letter, or why there is none; undefined where it could not be made now. */
+  async #compose(job: Job): Promise<Letter | Reason | undefined> {
+    try {
+      return await this.#options.letters.compose(job.event, job.purpose)
+    } catch (error) {
+      if (error instanceof EventStoreUnavailable) this.#retry(job, STORE_WAITS)
       else {
         // Of the error its message at most: see codec.ts and customer.ts.
         job.tries++
-        tryLater(job, (error as Error).message)
+        this.#retryOrFail(job, (error as Error).message)
       }
       return undefined
     }
   }
 
-  /** An attempt that failed. @param before mails that the server had taken when it began */
-  function meet(job: Job, error: unknown, before: number): void {
+  /** @param before how many mails the server had accepted when the attempt began */
+  #onSendFailed(job: Job, error: unknown, before: number): void {
     const reason = (error as Error).message
     if (error instanceof MailRefused) {
-      endOutage()
-      fail(job, reason)
-    } else if (error instanceof MailDeferred || taken > before) {
-      // A server that has taken others meanwhile is not away, whatever went wrong with this one.
-      if (error instanceof MailDeferred) endOutage()
-      // Where it takes none at all, the mail is not what is wrong.
-      if (taken > (job.takenBefore ?? taken)) job.tries++
-      tryLater(job, reason)
-    } else {
-      if (!outage) {
-        log.warn({ reason }, 'the mail server does not take mails; they wait')
-        observer.interrupted?.()
-      }
-      const failures = (outage?.failures ?? 0) + 1
-      outage = { failures, until: performance.now() + waitAfter(outageWaits, failures) }
-      observer.retried?.(job.purpose)
-      // Another one asks next time: this one may be what the server can't cope with.
-      jobs.delete(keyOf(job))
-      jobs.set(keyOf(job), job)
+      this.#endOutage()
+      this.#fail(job, reason)
+    } else if (error instanceof MailDeferred || this.#accepted > before) {
+      // A server that has accepted others meanwhile is not away, whatever went wrong with this one.
+      if (error instanceof MailDeferred) this.#endOutage()
+      // Where it accepts none at all, the mail is not what is wrong.
+      if (this.#accepted > (job.acceptedBefore ?? this.#accepted)) job.tries++
+      this.#retryOrFail(job, reason)
+    } else this.#onServerAway(job, reason)
+  }
+
+  #onServerAway(job: Job, reason: string): void {
+    const { log, observer } = this.#options
+    if (!this.#outage.isOngoing) {
+      log.warn({ reason }, 'the mail server does not take mails; they wait')
+      observer.interrupted?.()
     }
+    this.#outage.extend()
+    observer.retried?.(job.purpose)
+    // Another one asks next time: this one may be what the server can't cope with.
+    this.#jobs.delete(keyOf(job))
+    this.#jobs.set(keyOf(job), job)
   }
 
-  function endOutage(): void {
-    if (outage) log.info({}, 'the mail server takes mails again')
-    outage = undefined
+  #endOutage(): void {
+    if (this.#outage.isOngoing) this.#options.log.info({}, 'the mail server takes mails again')
+    this.#outage.end()
   }
 
-  function tryLater(job: Job, reason: string): void {
-    if (job.tries >= mostTries) fail(job, reason)
-    else retry(job, mailWaits)
+  #retryOrFail(job: Job, reason: string): void {
+    if (job.tries >= this.#options.mostTries) this.#fail(job, reason)
+    else this.#retry(job, this.#options.mailWaits)
   }
 
-  function retry(job: Job, waits: BackOff): void {
+  #retry(job: Job, waits: BackOff): void {
     job.failures++
     job.notBefore = performance.now() + waitAfter(waits, job.failures)
-    observer.retried?.(job.purpose)
+    this.#options.observer.retried?.(job.purpose)
   }
 
-  function fail(job: Job, reason: string): void {
-    settle(job)
-    observer.failed?.(job.purpose)
-    log.error({ ...about(job.event), reason }, 'mail could not be sent; it is passed over')
+  #fail(job: Job, reason: string): void {
+    this.#settle(job)
+    this.#options.observer.failed?.(job.purpose)
+    this.#options.log.error({ ...about(job.event), reason }, 'mail could not be sent; it is passed over')
   }
 
-  function settle(job: Job): void {
+  #settle(job: Job): void {
+    const { letters, onSettled } = this.#options
     const { event } = job
-    jobs.delete(keyOf(job))
-    if (!letters.purposesOf(event).some((purpose) => jobs.has(keyOf({ event, purpose })))) options.onSettled(event)
-  }
-
-  async function finish(graceMs: number): Promise<void> {
-    const grace = setTimeout(() => givingUp.abort(), graceMs)
-    await Promise.all(underWay)
-    clearTimeout(grace)
-  }
-
-  return {
-    get size() {
-      return jobs.size
-    },
-    get isInterrupted() {
-      return outage !== undefined
-    },
-    add(event) {
-      for (const purpose of letters.purposesOf(event)) {
-        const job = { event, purpose, isUnderWay: false, notBefore: 0, failures: 0, tries: 0, takenBefore: undefined }
-        if (!jobs.has(keyOf(job))) jobs.set(keyOf(job), job)
-      }
-    },
-    events: () => [...new Set([...jobs.values()].map(({ event }) => event))],
-    start,
-
-    async drain(graceMs) {
-      isDraining = true
-      clearTimeout(timer)
-      await finish(graceMs)
-    },
-
-    async clear(graceMs) {
-      clearTimeout(timer)
-      jobs.clear()
-      await finish(graceMs)
-      jobs.clear() // one that failed meanwhile
-      givingUp = new AbortController()
-    },
+    this.#jobs.delete(keyOf(job))
+    if (!letters.purposesOf(event).some((purpose) => this.#jobs.has(keyOf({ event, purpose })))) onSettled(event)
   }
 }
 

@@ -1,6 +1,8 @@
 /**
- * The customer document and the pure function that makes it from events. The subgraph folds the same function
- * for its commands and for reads that are ahead of the read model: one fold, so the answers can't differ.
+ * The customer document and the pure function that makes it from events: `evolve`, in the terms of event sourcing. `decide`
+ * is subgraph/domain/customer.ts. The two stand apart because the projections, the subgraph (for its commands, and for reads
+ * that are ahead of the read model) and the mail worker fold this one function, so that their answers can't differ; the
+ * commands are the subgraph's alone.
  */
 import type { Recorded } from '../eventstore/codec.ts'
 import {

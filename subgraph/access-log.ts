@@ -56,7 +56,7 @@ export function createAccessLog(options: {
 
   function failed(error: unknown): void {
     onFailure()
-    // Of an outage, its beginning: the counter tells the rest.
+    // Of an outage, its beginning: the counter has the rest.
     if (!failing) log.warn({ err: error }, 'access could not be recorded')
     failing = true
   }

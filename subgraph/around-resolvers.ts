@@ -1,8 +1,8 @@
-/** What is done around every resolver of a root type: limits on time, and counting. */
+/** What is done around every resolver of a root type: limits on time, counting, and Magento's messages for the domain's faults. */
 import { within } from '../runtime/time-limits.ts'
 import { MUTATION_MS } from './command.ts'
-import { serviceUnavailable } from './errors.ts'
-import type { RequestContext } from './resolvers.ts'
+import { serviceUnavailable, translateFault } from './errors.ts'
+import type { RequestContext } from './request-context.ts'
 
 type Resolve = (...args: never[]) => unknown
 
@@ -43,21 +43,24 @@ export function stopForNobody(resolvers: object): void {
   }
 }
 
-/** Has each resolver's outcome told: `answered`, or `failed` where it throws. */
-export function countOutcomes(
+/**
+ * Gives the domain's faults their messages, and counts what comes of each resolver.
+ * @param onOutcome called with `answered`, or with `failed` where it throws
+ */
+export function answerFaults(
   resolvers: object,
-  told: (operation: string, outcome: 'answered' | 'failed') => void,
+  onOutcome: (operation: string, outcome: 'answered' | 'failed') => void,
 ): void {
   const fields = resolvers as Record<string, Resolve>
   for (const [name, resolve] of Object.entries(fields)) {
     fields[name] = async (...args) => {
       try {
         const answer = await resolve(...args)
-        told(name, 'answered')
+        onOutcome(name, 'answered')
         return answer
       } catch (error) {
-        told(name, 'failed')
-        throw error
+        onOutcome(name, 'failed')
+        throw translateFault(error)
       }
     }
   }

@@ -10,7 +10,7 @@ import { REVEALS_STREAM } from '../audit/reveals.ts'
 import { metadataOf, streamsOf } from '../audit/timeline.ts'
 import { comparePositions, type EventStore, type Position, type RecordedEvent } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
-import { invalidInput } from './errors.ts'
+import { refusal } from './errors.ts'
 
 export interface Page {
   readonly currentPage?: number | null
@@ -114,9 +114,9 @@ export function createAssistance(eventStore: EventStore): Assistance {
   return async (customerId, { currentPage, pageSize }) => {
     const size = pageSize ?? PAGE_SIZE
     const page = currentPage ?? 1
-    if (size < 1) throw invalidInput('pageSize value must be greater than 0.')
-    if (page < 1) throw invalidInput('currentPage value must be greater than 0.')
-    if (size > MOST) throw invalidInput(`Maximum pageSize is ${MOST}.`)
+    if (size < 1) throw refusal('VALUE_NOT_POSITIVE', { name: 'pageSize' })
+    if (page < 1) throw refusal('VALUE_NOT_POSITIVE', { name: 'currentPage' })
+    if (size > MOST) throw refusal('PAGE_TOO_LARGE', { most: MOST })
     const sources = await Promise.all([placesIn(customerId), skips(customerId), revealsOf(customerId)])
     const places = sources.flat().sort((a, b) => comparePositions(b.position, a.position))
     return {

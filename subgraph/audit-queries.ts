@@ -5,9 +5,9 @@ import { recordReveal } from '../audit/reveals.ts'
 import { customerAt, type Places, START, type TimelineEntry, timeline } from '../audit/timeline.ts'
 import type { EventStore, Json } from '../eventstore/port.ts'
 import type { CustomerDocument } from '../projections/customer.ts'
-import { invalidInput } from './errors.ts'
+import { refusal } from './errors.ts'
 import { requireScope } from './identity/scopes.ts'
-import type { RequestContext } from './resolvers.ts'
+import type { RequestContext } from './request-context.ts'
 
 const MOST_ENTRIES = 500
 
@@ -27,8 +27,8 @@ export function createAuditQueries(eventStore: EventStore, toCustomer: (document
     context: RequestContext,
   ): Promise<void> {
     const { service } = requireScope(context, 'customers:audit')
-    if (customerId < 1) throw invalidInput('customerId value must be greater than 0.')
-    if (reason.trim() === '') throw invalidInput('"reason" value must be specified')
+    if (customerId < 1) throw refusal('VALUE_NOT_POSITIVE', { name: 'customerId' })
+    if (reason.trim() === '') throw refusal('AUDIT_REASON_MISSING')
     const actor = `service:${service}`
     const { correlationId } = context
     await recordReveal(eventStore, { customerId, command, reason: reason.trim(), actor, correlationId })
@@ -39,7 +39,7 @@ export function createAuditQueries(eventStore: EventStore, toCustomer: (document
       requireScope(context, 'customers:audit')
       const first = args.first ?? 20
       if (first < 1 || first > MOST_ENTRIES) {
-        throw invalidInput(`first value must be greater than 0 and at most ${MOST_ENTRIES}.`)
+        throw refusal('AUDIT_PAGE_SIZE_INVALID', { most: MOST_ENTRIES })
       }
       const after = args.after ? placesOf(args.after) : START
       await reveal(args, 'customerHistory', context)
@@ -69,7 +69,7 @@ export function createAuditQueries(eventStore: EventStore, toCustomer: (document
     ) {
       requireScope(context, 'customers:audit')
       const moment = parseMoment(args.at)
-      if (moment === undefined) throw invalidInput(`at value must be ${ACCEPTED_MOMENTS}.`)
+      if (moment === undefined) throw refusal('AUDIT_MOMENT_INVALID', { accepted: ACCEPTED_MOMENTS })
       await reveal(args, `customerAsOf ${args.at}`, context)
       const [found] = await customerAt(eventStore, args.customerId, [moment])
       if (found === undefined) return null
@@ -115,6 +115,6 @@ const cursorOf = ({ customer, access, skips }: Places) =>
 function placesOf(cursor: string): Places {
   const [, customer, access, skips] =
     /^(-1|\d{1,15})\.(-1|\d{1,15})\.(-1|\d{1,15})$/.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
-  if (customer === undefined) throw invalidInput('after value must be a cursor of this connection.')
+  if (customer === undefined) throw refusal('AUDIT_CURSOR_INVALID')
   return { customer: Number(customer), access: Number(access), skips: Number(skips) }
 }

@@ -6,8 +6,8 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { ConfigurationError } from '../runtime/configuration.ts'
 import type { Store } from '../schema/store.ts'
-import { invalidInput } from './errors.ts'
-import type { RequestContext } from './resolvers.ts'
+import { refusal } from './errors.ts'
+import type { RequestContext } from './request-context.ts'
 
 type Form = Store['captcha']['forms'][number]
 
@@ -35,7 +35,6 @@ const TIMEOUT_MS = 3_000
 /** No provider's token is longer. */
 const MOST_CHARACTERS = 8_192
 const MOST_ANSWER_BYTES = 65_536
-const TECHNICAL_FAILURE = 'Something went wrong with reCAPTCHA. Please contact the store owner.'
 
 export interface Captcha {
   /** `recaptchaV3Config` of the schema. */
@@ -65,7 +64,7 @@ export function createCaptcha({ captcha }: Store, secret: string | undefined, lo
 
   /** @throws CustomerError (graphql-input) */
   async function verify(token: string | undefined): Promise<void> {
-    const failed = () => invalidInput(failureMessage)
+    const failed = () => refusal('CAPTCHA_FAILED', { message: failureMessage })
     if (token === undefined || token.length > MOST_CHARACTERS) throw failed()
     const answer = await ask(token)
     if (answer.success !== true) throw failed()
@@ -88,7 +87,7 @@ export function createCaptcha({ captcha }: Store, secret: string | undefined, lo
       return answer
     } catch (error) {
       log.error({ provider, reason: (error as Error).message }, 'the CAPTCHA provider gives no answer; refused')
-      throw invalidInput(TECHNICAL_FAILURE)
+      throw refusal('CAPTCHA_UNAVAILABLE')
     }
   }
 
@@ -116,7 +115,7 @@ export function createCaptcha({ captcha }: Store, secret: string | undefined, lo
               theme,
               language_code: languageCode,
               validation_failure_message: failureMessage,
-              technical_failure_message: TECHNICAL_FAILURE,
+              technical_failure_message: refusal('CAPTCHA_UNAVAILABLE').message,
             },
           }
         : { is_enabled: false, configurations: null },

@@ -1,4 +1,4 @@
-/** What the subgraph's own port does not tell of the schema where introspection is off. */
+/** What the subgraph's own port does not reveal of the schema where introspection is off. */
 import { GraphQLError, NoSchemaIntrospectionCustomRule, type ValidationRule } from 'graphql'
 
 /** Refuses `_service`, which gives the SDL to those who compose a supergraph. */

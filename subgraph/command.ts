@@ -17,7 +17,7 @@ export interface Command {
   readonly correlationId: string
   readonly traceparent?: string | undefined
   readonly at: Date
-  /** When its sender is told that the service is unavailable, by `performance.now()`. Absent: it has all the time. */
+  /** When its sender is answered that the service is unavailable, by `performance.now()`. Absent: never. */
   readonly deadline?: number | undefined
   /** Where it came from: for the record of access, never for the command's own events. */
   readonly client?: Client | undefined
@@ -33,7 +33,7 @@ export type CommandIds = (request: string) => { readonly id: string; readonly fo
 
 /**
  * The ids of commands that come with an Idempotency-Key. Among their arguments are passwords, and ids lie in the log in
- * clear: so they are made with a key, and tell nothing to one who guesses.
+ * clear: so they are made with a key, and nobody can check a guess against them.
  * @param emailHashKey the service's key that stays the same for ever
  */
 export function createCommandIds(emailHashKey: string): CommandIds {
@@ -71,7 +71,7 @@ export function createCommand(options: {
   return { id: randomUUID(), ...ids, repeatable, actor, correlationId, traceparent, at, deadline, client }
 }
 
-/** A UUID (version 8) that always comes out the same for the same name. Who guesses the name can tell: nothing secret goes in. */
+/** A UUID (version 8) that always comes out the same for the same name. A guess of the name can be checked against it: nothing secret goes in. */
 export function uuidOf(name: string): string {
   return toUuid(hash('sha256', name, 'buffer'))
 }
@@ -85,8 +85,8 @@ function toUuid(bytes: Buffer): string {
 
 /**
  * Events of a command ready to append.
- * @param part tells the command's appends to different streams apart; the main one has none
- * @throws CustomerError (SERVICE_UNAVAILABLE) after the command's deadline: its sender has been told that it failed, so
+ * @param part distinguishes the command's appends to different streams; the main one has none
+ * @throws CustomerError (SERVICE_UNAVAILABLE) after the command's deadline: its sender has been answered that it failed, so
  * nothing more is begun
  */
 export function encodeAll(command: Command, events: readonly DomainEvent[], part = ''): NewEvent[] {

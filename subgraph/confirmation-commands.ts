@@ -1,9 +1,9 @@
-/** Accounts that wait until their address is confirmed. Whether anybody is told who has one is a setting of the store. */
+/** Accounts that wait until their address is confirmed. Whether the answers reveal who has one is a setting of the store. */
 import type { CustomerDocument } from '../projections/customer.ts'
 import type { Command } from './command.ts'
 import { requestConfirmation } from './domain/customer.ts'
 import { isValidEmail } from './domain/email.ts'
-import { invalidInput } from './errors.ts'
+import { refusal } from './errors.ts'
 import { evenly } from './identity/even-time.ts'
 import type { LinkCommands, LinkParts } from './link-commands.ts'
 
@@ -15,16 +15,16 @@ export function createConfirmationCommands({
 }: LinkParts): Pick<LinkCommands, 'confirmEmail' | 'resendConfirmation'> {
   const { revealConfirmation } = store.account
   /** Magento's text, or where accounts are not revealed the one text for all that is wrong. */
-  const notConfirmed = (text: string) =>
-    invalidInput(revealConfirmation ? text : 'The confirmation token is invalid. Verify the token and try again.')
+  const notConfirmed = (code: 'CONFIRMATION_FAILED' | 'CONFIRMATION_ALREADY_ACTIVE' | 'CONFIRMATION_TOKEN_INVALID') =>
+    refusal(revealConfirmation ? code : 'CONFIRMATION_TOKEN_INVALID')
 
   async function confirmEmail(email: string, key: string, command: Command): Promise<CustomerDocument> {
     const customer = await claims.find(email)
-    if (customer === undefined) throw notConfirmed('There was an error confirming the account')
+    if (customer === undefined) throw notConfirmed('CONFIRMATION_FAILED')
     const { state } = await customers.execute(customer.id, command, ({ confirmation }) => {
-      if (confirmation === null) throw notConfirmed('The account is already active.')
+      if (confirmation === null) throw notConfirmed('CONFIRMATION_ALREADY_ACTIVE')
       if (!tokens.fits(key, 'confirm-account', confirmation.eventId)) {
-        throw notConfirmed('The confirmation token is invalid. Verify the token and try again.')
+        throw notConfirmed('CONFIRMATION_TOKEN_INVALID')
       }
       return [{ type: 'EmailConfirmed', data: {} }]
     })
@@ -34,24 +34,24 @@ export function createConfirmationCommands({
   async function resendConfirmation(email: string, command: Command): Promise<void> {
     const customer = await claims.find(email)
     if (customer === undefined) {
-      if (revealConfirmation) throw invalidInput('There is no user registered with that email address.')
+      if (revealConfirmation) throw refusal('CONFIRMATION_NO_ACCOUNT')
       return
     }
     await customers.execute(customer.id, command, (state) => {
       if (state.confirmation !== null) return requestConfirmation(state, command.at, store)
-      if (revealConfirmation) throw invalidInput("Confirmation isn't needed.")
+      if (revealConfirmation) throw refusal('CONFIRMATION_NOT_NEEDED')
       return []
     })
   }
 
   return {
     async confirmEmail(email, key, command) {
-      if (!isValidEmail(email)) throw invalidInput('Email is invalid')
+      if (!isValidEmail(email)) throw refusal('CONFIRMATION_EMAIL_INVALID')
       return revealConfirmation ? confirmEmail(email, key, command) : evenly(() => confirmEmail(email, key, command))
     },
 
     async resendConfirmation(email, command) {
-      if (!isValidEmail(email)) throw invalidInput('Email address is not valid')
+      if (!isValidEmail(email)) throw refusal('CONFIRMATION_RESEND_EMAIL_INVALID')
       await (revealConfirmation ? resendConfirmation(email, command) : evenly(() => resendConfirmation(email, command)))
     },
   }

@@ -20,12 +20,18 @@ import { allEmailKeysOf, emailKeyOf, emailKeysAsTyped, formerEmailKeysOf } from 
 import type { EmailEvent } from '../schema/events.ts'
 import { type Command, encodeAll, isCause } from './command.ts'
 import type { Customers } from './customers.ts'
-import { type Category, emailTaken, serviceUnavailable } from './errors.ts'
+import { refusal, serviceUnavailable } from './errors.ts'
 
-/** How long a newcomer waits for a registration under way before it takes its claim for abandoned, in milliseconds. */
+/** How long a newcomer waits for a registration under way before it considers the claim abandoned, in milliseconds. */
 const GRACE = 1_000
 const POLL = 20
 const GIVE_UP = 4_000
+
+/** What the address is claimed for: Magento has a category of errors for each. */
+type Occasion = 'registration' | 'change'
+
+const emailTaken = (occasion: Occasion) =>
+  refusal(occasion === 'registration' ? 'EMAIL_TAKEN' : 'EMAIL_TAKEN_ON_CHANGE')
 
 export interface EmailClaims {
   /** The keyed hash that stands for the address. */
@@ -36,8 +42,8 @@ export interface EmailClaims {
   find(email: string): Promise<CustomerDocument | undefined>
   /** The customer id of a claim that this very command made before: it is being repeated. */
   claimedBy(email: string, command: Command): Promise<number | undefined>
-  /** Makes the customer the address's holder. @throws CustomerError (CONFLICT, with `category`) where another one uses it */
-  claim(email: string, customerId: number, command: Command, category: Category): Promise<void>
+  /** Makes the customer the address's holder. @throws CustomerError (CONFLICT) where another one uses it */
+  claim(email: string, customerId: number, command: Command, occasion: Occasion): Promise<void>
   /**
    * Gives the address up; nothing where the customer does not hold it.
    * @param inUse an address that the customer has claimed since: where it is the same mailbox, only earlier releases' claims go
@@ -45,46 +51,28 @@ export interface EmailClaims {
   release(email: string, customerId: number, command: Command, inUse?: string): Promise<void>
 }
 
-/** @param hashKey keys the hash, so that the log does not tell who is in it to one who guesses addresses */
+/** @param hashKey keys the hash, so that a guessed address can't be looked up in the log */
 export function createEmailClaims(
   eventStore: EventStore,
   customers: Pick<Customers, 'load'>,
   hashKey: string,
 ): EmailClaims {
+  const streams = createClaimStreams(eventStore)
   const keyOf = (email: string) => emailKeyOf(hashKey, email)
   const keysOf = (email: string) => allEmailKeysOf(hashKey, email)
-  const stream = (key: string) => `customerEmail-${key}`
-  const newest = async (key: string) => (await readNewest<EmailEvent>(eventStore, stream(key), 1))[0]
-  /** As many reads whoever has the address, and under whichever key: their time does not tell. */
-  const newestOfAll = (email: string) => Promise.all(emailKeysAsTyped(hashKey, email).map(newest))
+  /** As many reads whoever has the address, and under whichever key: their duration does not reveal it. */
+  const newestOfAll = (email: string) => Promise.all(emailKeysAsTyped(hashKey, email).map(streams.newest))
   /** @param key of today's form */
   const uses = (state: CustomerDocument, key: string) => state.status === 'registered' && keyOf(state.email) === key
-
-  async function append(key: string, event: EmailEvent, revision: number | undefined, command: Command): Promise<void> {
-    // The revision is part of the event's id: each round's claim is an event of its own.
-    const [encoded] = encodeAll(command, [event], `${event.type}:${key}:${revision ?? 'none'}`)
-    await eventStore.append(stream(key), encoded ? [encoded] : [], { expected: revision ?? 'no_stream' })
-  }
 
   /** Whether another customer uses the address by an earlier release's claim. */
   async function isUsedByFormerClaim(email: string, customerId: number): Promise<boolean> {
     for (const former of formerEmailKeysOf(hashKey, email)) {
-      const last = await newest(former)
+      const last = await streams.newest(former)
       if (last?.type !== 'EmailClaimed' || last.data.customerId === customerId) continue
       if (uses(await customers.load(last.data.customerId), keyOf(email))) return true
     }
     return false
-  }
-
-  async function releaseKey(key: string, customerId: number, command: Command): Promise<void> {
-    const last = await newest(key)
-    if (last?.type !== 'EmailClaimed' || last.data.customerId !== customerId) return
-    try {
-      await append(key, { type: 'EmailReleased', data: { customerId } }, last.revision, command)
-    } catch (error) {
-      // Someone else has taken it over meanwhile: then it is given up already.
-      if (!(error instanceof WrongExpectedRevision)) throw error
-    }
   }
 
   return {
@@ -108,17 +96,17 @@ export function createEmailClaims(
       return undefined
     },
 
-    async claim(email, customerId, command, category) {
+    async claim(email, customerId, command, occasion) {
       const key = keyOf(email)
       const started = Date.now()
       let seen: { readonly revision: number; readonly at: number } | undefined
-      if (await isUsedByFormerClaim(email, customerId)) throw emailTaken(category)
+      if (await isUsedByFormerClaim(email, customerId)) throw emailTaken(occasion)
       for (;;) {
-        const last = await newest(key)
+        const last = await streams.newest(key)
         try {
           if (last?.type === 'EmailClaimed' && last.data.customerId !== customerId) {
             const holder = await customers.load(last.data.customerId)
-            if (uses(holder, key)) throw emailTaken(category)
+            if (uses(holder, key)) throw emailTaken(occasion)
             if (seen?.revision !== last.revision) seen = { revision: last.revision, at: Date.now() }
             if (Date.now() - started > GIVE_UP) throw serviceUnavailable()
             // A claim that is old by the clock needs no waiting; a wrong clock costs a wait or a round, never the uniqueness.
@@ -127,9 +115,9 @@ export function createEmailClaims(
               await new Promise((resolve) => setTimeout(resolve, POLL))
               continue
             }
-            await abandon(holder, key, command)
+            await streams.abandon(holder, key, command)
           }
-          await append(key, { type: 'EmailClaimed', data: { customerId } }, last?.revision, command)
+          await streams.append(key, { type: 'EmailClaimed', data: { customerId } }, last?.revision, command)
           return
         } catch (error) {
           if (!(error instanceof WrongExpectedRevision)) throw error
@@ -139,18 +127,54 @@ export function createEmailClaims(
 
     async release(email, customerId, command, inUse) {
       const kept = inUse === undefined ? undefined : keyOf(inUse)
-      for (const key of keysOf(email)) if (key !== kept) await releaseKey(key, customerId, command)
+      for (const key of keysOf(email)) if (key !== kept) await streams.release(key, customerId, command)
     },
   }
+}
 
-  /** @throws WrongExpectedRevision where the holder's stream has moved */
-  async function abandon(holder: CustomerDocument, key: string, command: Command): Promise<void> {
-    const [encoded] = encodeAll(
-      command,
-      [{ type: 'EmailClaimAbandoned', data: { emailKey: key } }],
-      `abandon:${key}:${holder.revision}`,
-    )
-    const expected = holder.revision === -1 ? 'no_stream' : holder.revision
-    await eventStore.append(customerStream(holder.id), encoded ? [encoded] : [], { expected })
+/** The streams of the claims, one for each key. */
+function createClaimStreams(eventStore: EventStore) {
+  const stream = (key: string) => `customerEmail-${key}`
+  const newest = async (key: string) => (await readNewest<EmailEvent>(eventStore, stream(key), 1))[0]
+
+  async function append(key: string, event: EmailEvent, revision: number | undefined, command: Command): Promise<void> {
+    // The revision is part of the event's id: each round's claim is an event of its own.
+    const [encoded] = encodeAll(command, [event], `${event.type}:${key}:${revision ?? 'none'}`)
+    await eventStore.append(stream(key), encoded ? [encoded] : [], { expected: revision ?? 'no_stream' })
+  }
+
+  return {
+    newest,
+    append,
+
+    /** @throws WrongExpectedRevision where the holder's stream has moved */
+    async abandon(holder: CustomerDocument, key: string, command: Command): Promise<void> {
+      const [encoded] = encodeAll(
+        command,
+        [{ type: 'EmailClaimAbandoned', data: { emailKey: key } }],
+        `abandon:${key}:${holder.revision}`,
+      )
+      const expected = holder.revision === -1 ? 'no_stream' : holder.revision
+      await eventStore.append(customerStream(holder.id), encoded ? [encoded] : [], { expected })
+    },
+
+    async release(key: string, customerId: number, command: Command): Promise<void> {
+      const last = await newest(key)
+      if (last?.type !== 'EmailClaimed' || last.data.customerId !== customerId) return
+      try {
+        await append(key, { type: 'EmailReleased', data: { customerId } }, last.revision, command)
+      } catch (error) {
+        // Somebody else has claimed it meanwhile: then it is released already.
+        if (!(error instanceof WrongExpectedRevision)) throw error
+      }
+    },
   }
 }
+
+/** Whether the two addresses are claimed under different keys. */
+export const changesClaim = (claims: EmailClaims, from: string, to: string): boolean =>
+  claims.keyOf(from) !== claims.keyOf(to)
+
+/** Whether a change of address moves its claim. Also where the mailbox stays the same, and its claim may be an earlier release's. */
+export const movesClaim = (claims: EmailClaims, from: string, to: string): boolean =>
+  from !== to && (changesClaim(claims, from, to) || claims.keysOf(from).length > 1)

@@ -1,7 +1,7 @@
 /** `_entities`, where one bad representation spoils no other. */
 import { type GraphQLFieldResolver, type GraphQLSchema, isObjectType, isUnionType } from 'graphql'
-import { invalidInput, serviceUnavailable } from './errors.ts'
-import type { RequestContext } from './resolvers.ts'
+import { refusal, serviceUnavailable, translateFault } from './errors.ts'
+import type { RequestContext } from './request-context.ts'
 
 /**
  * @apollo/subgraph's own resolver refuses all entities of a call where one has a `__typename` that it does not know.
@@ -25,10 +25,14 @@ export function separateEntities(schema: GraphQLSchema): GraphQLSchema {
       if (context.isGone()) throw serviceUnavailable()
       const typename = typenameOf(representation)
       if (typename === undefined || !names.has(typename)) {
-        throw invalidInput(`A representation needs a "__typename" of ${[...names].join(' or ')}.`)
+        throw refusal('REPRESENTATION_INVALID', { typenames: [...names] })
       }
-      const [entity] = (await resolve(source, { representations: [representation] }, context, info)) as unknown[]
-      return entity
+      try {
+        const [entity] = (await resolve(source, { representations: [representation] }, context, info)) as unknown[]
+        return await entity
+      } catch (error) {
+        throw translateFault(error)
+      }
     })
   return schema
 }

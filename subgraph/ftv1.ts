@@ -1,7 +1,7 @@
 /**
  * Federated traces: a gateway that sends `apollo-federation-include-trace: ftv1` gets, in the answer's extensions, how long
  * each field took (Apollo's format: a Trace in protobuf, base64). Such a request is executed by graphql-js over resolvers
- * that take the time; any other request goes its compiled way and pays nothing.
+ * that measure the time; any other request goes its compiled way and pays nothing.
  */
 import { google, Trace } from '@apollo/usage-reporting-protobuf'
 import {
@@ -120,7 +120,7 @@ function nodeOf(recording: Recording, path: ResponsePath | undefined): Trace.Nod
   return node
 }
 
-/** The error's place is told, and not its message: that may be about somebody. */
+/** Records the error's place, and not its message: that may be about somebody. */
 function note(
   { root }: Recording,
   { path = [], locations = [] }: NonNullable<ExecutionResult['errors']>[number],

@@ -8,29 +8,30 @@ import type { Store } from '../schema/store.ts'
 import type { AccessLog } from './access-log.ts'
 import type { Command } from './command.ts'
 import { createConfirmationCommands } from './confirmation-commands.ts'
-import { authorize, leaveToOthers } from './customer-commands.ts'
+import { leaveToOthers } from './consequences.ts'
 import type { Customers } from './customers.ts'
 import { subscribe } from './domain/customer.ts'
 import { isValidEmail } from './domain/email.ts'
 import type { EmailClaims } from './email-claims.ts'
-import { alreadyExists, invalidInput } from './errors.ts'
+import { refusal } from './errors.ts'
 import type { Credentials } from './identity/credentials.ts'
 import type { SignIn } from './identity/sign-in.ts'
 import type { Caller } from './identity/tokens.ts'
+import { authorize } from './own-customer.ts'
 import { createResetCommands } from './reset-commands.ts'
 import type { Subscribers } from './subscribers.ts'
 
 type SubscriptionStatus = 'SUBSCRIBED' | 'NOT_ACTIVE'
 
 export interface LinkCommands {
-  /** Does nothing for an address that nobody has, a locked account, or too often in a row: neither answer nor time tell. */
+  /** Does nothing for an address that nobody has, a locked account, or too often in a row: neither the answer nor its duration reveals which. */
   requestPasswordReset(email: string, command: Command): Promise<void>
   /** Sets the password, and ends all of the customer's tokens and links. */
   resetPassword(
     request: { readonly email: string; readonly resetPasswordToken: string; readonly newPassword: string },
     command: Command,
   ): Promise<void>
-  /** Where the store does not reveal accounts, neither this nor the next tells whether anybody has the address. */
+  /** Where the store does not reveal accounts, neither this nor the next reveals whether anybody has the address. */
   confirmEmail(email: string, key: string, command: Command): Promise<CustomerDocument>
   resendConfirmation(email: string, command: Command): Promise<void>
   subscribe(caller: Caller | null, email: string, command: Command): Promise<SubscriptionStatus>
@@ -64,34 +65,34 @@ function createNewsletterCommands({
   return {
     async subscribe(caller, email, command) {
       if (email.trim() === '') {
-        throw invalidInput('You must specify an email address to subscribe to a newsletter.')
+        throw refusal('NEWSLETTER_EMAIL_MISSING')
       }
-      if (!isValidEmail(email)) throw invalidInput('Enter a valid email address.')
-      const refused = () => invalidInput('Cannot create a newsletter subscription.')
+      if (!isValidEmail(email)) throw refusal('NEWSLETTER_EMAIL_INVALID')
+      const refused = () => refusal('NEWSLETTER_REFUSED')
       if (caller === null && !store.newsletter.allowGuests) {
-        throw invalidInput('Guests can not subscribe to the newsletter. You must create an account to subscribe.')
+        throw refusal('NEWSLETTER_NO_GUESTS')
       }
       if (caller !== null) authorize(caller, await customers.load(caller.customerId))
       if (!store.newsletter.active) throw refused()
       const customer = await claims.find(email)
       if (customer && caller && customer.id !== caller.customerId) throw refused()
-      const taken = () => alreadyExists('This email address is already subscribed.')
+      const alreadySubscribed = () => refusal('NEWSLETTER_ALREADY_SUBSCRIBED')
       const awaited = store.newsletter.confirmationRequired ? 'NOT_ACTIVE' : 'SUBSCRIBED'
       if (customer) {
         await customers.execute(customer.id, command, (state) => {
-          if (state.newsletter === 'subscribed') throw taken()
+          if (state.newsletter === 'subscribed') throw alreadySubscribed()
           return subscribe(state, store, command.at)
         })
         return awaited
       }
-      if ((await subscribers.status(email)) === 'subscribed' && !command.repeatable) throw taken()
+      if ((await subscribers.status(email)) === 'subscribed' && !command.repeatable) throw alreadySubscribed()
       const type = store.newsletter.confirmationRequired ? 'GuestConfirmationRequested' : 'GuestSubscribed'
       await subscribers.append(type, email, command)
       return awaited
     },
 
     async confirmSubscription(email, key, command) {
-      const invalid = () => invalidInput('This is an invalid subscription confirmation code.')
+      const invalid = () => refusal('NEWSLETTER_CODE_INVALID')
       const fits = (eventId: string | undefined) =>
         eventId !== undefined && tokens.fits(key, 'confirm-newsletter', eventId)
       const customer = await claims.find(email)

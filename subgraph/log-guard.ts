@@ -4,7 +4,7 @@
  * restored backup). There customers' ids are given out again, and the documents under them are other people's.
  *
  * Calls to the event store wait for the comparison: nothing is appended to a log beside which another log's documents can
- * be seen. It costs a few reads at a start and at a reconnection, and otherwise a look at a boolean. While the event store
+ * be seen. It costs a few reads at a start and at a reconnection, and otherwise the check of a boolean. While the event store
  * is away queries go on from the documents. Documents of another log are hidden from queries on all instances at once; the
  * projection empties the read model.
  */
@@ -107,27 +107,32 @@ export function guardLog(options: {
     void retry()
   })
 
+  return {
+    eventStore: awaiting(eventStore, () => isDoubtful, compare),
+    mayReadDocuments: () => (isBegun ? !isUnknown : first.then(() => !isUnknown)),
+    close() {
+      stopping.abort()
+      unlisten?.()
+    },
+  }
+}
+
+/** The event store, whose appends and reads wait for `compare` while `isDoubtful`. */
+function awaiting(eventStore: EventStore, isDoubtful: () => boolean, compare: () => Promise<void>): EventStore {
   async function* after<T>(read: () => AsyncIterable<T>): AsyncGenerator<T> {
     await compare()
     yield* read()
   }
 
   return {
-    eventStore: {
-      ...eventStore,
-      append: (stream, events, appending) =>
-        isDoubtful
-          ? compare().then(() => eventStore.append(stream, events, appending))
-          : eventStore.append(stream, events, appending),
-      readStream: (stream, reading) =>
-        isDoubtful ? after(() => eventStore.readStream(stream, reading)) : eventStore.readStream(stream, reading),
-      readAll: (reading) => (isDoubtful ? after(() => eventStore.readAll(reading)) : eventStore.readAll(reading)),
-    },
-    mayReadDocuments: () => (isBegun ? !isUnknown : first.then(() => !isUnknown)),
-    close() {
-      stopping.abort()
-      unlisten?.()
-    },
+    ...eventStore,
+    append: (stream, events, appending) =>
+      isDoubtful()
+        ? compare().then(() => eventStore.append(stream, events, appending))
+        : eventStore.append(stream, events, appending),
+    readStream: (stream, reading) =>
+      isDoubtful() ? after(() => eventStore.readStream(stream, reading)) : eventStore.readStream(stream, reading),
+    readAll: (reading) => (isDoubtful() ? after(() => eventStore.readAll(reading)) : eventStore.readAll(reading)),
   }
 }
 

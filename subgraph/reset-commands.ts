@@ -1,11 +1,11 @@
-/** A forgotten password: a link is asked for, and used once. Neither answers nor times tell who has an account. */
+/** A forgotten password: a link is asked for, and used once. Neither the answers nor their durations reveal who has an account. */
 import { WrongExpectedRevision } from '../eventstore/port.ts'
 import type { CustomerDocument } from '../projections/customer.ts'
 import type { Command } from './command.ts'
 import { isLocked, isResetExpired, passwordChanged, requestPasswordReset } from './domain/customer.ts'
 import { isValidEmail } from './domain/email.ts'
 import { checkPassword } from './domain/password.ts'
-import { invalidInput } from './errors.ts'
+import { refusal } from './errors.ts'
 import { evenly } from './identity/even-time.ts'
 import { hashPassword } from './identity/passwords.ts'
 import type { LinkCommands, LinkParts } from './link-commands.ts'
@@ -14,18 +14,18 @@ export function createResetCommands(parts: LinkParts): Pick<LinkCommands, 'reque
   const { customers, claims, credentials, access, tokens, store } = parts
 
   function checkEmail(email: string): void {
-    if (email.trim() === '') throw invalidInput('You must specify an email address.')
-    if (!isValidEmail(email)) throw invalidInput('The email address has an invalid format.')
+    if (email.trim() === '') throw refusal('RESET_EMAIL_MISSING')
+    if (!isValidEmail(email)) throw refusal('RESET_EMAIL_INVALID')
   }
 
   /** @throws CustomerError (graphql-input) where the link does not hold, or the account is locked */
   function checkResetLink(state: CustomerDocument | undefined, token: string, now: Date): CustomerDocument {
-    // The same text as for a wrong token: it must not tell whose address this is, nor that an account is locked.
-    const mismatch = () => invalidInput('The password token is mismatched. Reset and try again.')
+    // The same text as for a wrong token: it must not reveal whose address this is, nor that an account is locked.
+    const mismatch = () => refusal('RESET_TOKEN_MISMATCHED')
     if (state === undefined || isLocked(state, now)) throw mismatch()
     const { passwordReset } = state
     if (passwordReset === null || !tokens.fits(token, 'reset-password', passwordReset.eventId)) throw mismatch()
-    if (isResetExpired(state, now, store)) throw invalidInput('The password token is expired. Reset and try again.')
+    if (isResetExpired(state, now, store)) throw refusal('RESET_TOKEN_EXPIRED')
     return state
   }
 
@@ -56,7 +56,7 @@ export function createResetCommands(parts: LinkParts): Pick<LinkCommands, 'reque
       checkPassword(newPassword, customer.email, 'reset', store.password)
       if (hash === undefined) {
         hash = await hashPassword(newPassword)
-        continue // it took a while: the link may have ended
+        continue // hashing is slow: the link may have ended
       }
       const stored = await credentials.read(customer)
       // A change that was cut off has been completed by the reading, and has ended the link.
@@ -83,8 +83,8 @@ export function createResetCommands(parts: LinkParts): Pick<LinkCommands, 'reque
 
     async resetPassword({ email, resetPasswordToken, newPassword }, command) {
       checkEmail(email)
-      if (resetPasswordToken === '') throw invalidInput('resetPasswordToken must be specified')
-      if (newPassword === '') throw invalidInput('newPassword must be specified')
+      if (resetPasswordToken === '') throw refusal('RESET_VALUE_MISSING', { name: 'resetPasswordToken' })
+      if (newPassword === '') throw refusal('RESET_VALUE_MISSING', { name: 'newPassword' })
       await evenly(() => resetPassword(email, resetPasswordToken, newPassword, command))
     },
   }

@@ -2,8 +2,8 @@
  * Newsletter subscriptions of addresses that are no customer's: the newest event of `newsletterSubscriber-<keyed hash>`.
  * A customer's own subscription is in the customer's stream.
  *
- * A guest's subscription is over once a customer has the address. Whether that has happened is told by the customer's own
- * events, which are there before `GuestBecameCustomer`: so it also holds where that event is missing, because a process was
+ * A guest's subscription is over once a customer has the address. The customer's own events say whether that has happened. They
+ * are there before `GuestBecameCustomer`: so it also holds where that event is missing, because a process was
  * killed before it or an earlier release did not write it. The event is for those who read the log.
  */
 import { decode, type Recorded } from '../eventstore/codec.ts'

@@ -1,6 +1,6 @@
 /**
- * How long texts may be. Every argument of the schema is checked before its resolver, and so before anything else looks
- * at it: what follows may then take time that grows with the text. The limits are derived from the schema, so a new field
+ * How long texts may be. Every argument of the schema is checked before its resolver, and so before anything else reads
+ * it: what follows may then take time that grows with the text. The limits are derived from the schema, so a new field
  * has one from the start.
  */
 import {
@@ -17,8 +17,8 @@ import {
   isObjectType,
   isScalarType,
 } from 'graphql'
-import { MAX_TEXT, tooLong } from './domain/text.ts'
-import { type CustomerError, invalidInput } from './errors.ts'
+import { MAX_TEXT } from './domain/text.ts'
+import { type CustomerError, refusal } from './errors.ts'
 
 /** Throws for a value with a text that is too long. */
 type Check = (value: unknown) => void
@@ -42,16 +42,8 @@ const LIMITS: Readonly<Record<string, number>> = {
   reason: MAX_REASON,
 }
 
-const tooLongPassword = `Please enter a password with at most ${MAX_PASSWORD} characters.`
-
-/** Magento's messages, where it has one of its own. */
-const MESSAGES: Readonly<Record<string, string>> = {
-  dob: 'Invalid date',
-  date_of_birth: 'Invalid date',
-  password: tooLongPassword,
-  currentPassword: tooLongPassword,
-  newPassword: tooLongPassword,
-}
+const DATES: ReadonlySet<string> = new Set(['dob', 'date_of_birth'])
+const PASSWORDS: ReadonlySet<string> = new Set(['password', 'currentPassword', 'newPassword'])
 
 /** Magento's labels; other fields are called by their names. */
 const LABELS: Readonly<Record<string, string>> = {
@@ -129,12 +121,15 @@ export function limitTexts(schema: GraphQLSchema): GraphQLSchema {
 function textCheck(name: string): Check {
   const most = LIMITS[name] ?? MAX_TEXT
   return (value) => {
-    if (typeof value === 'string' && value.length > most) throw refusal(name, most)
+    if (typeof value === 'string' && value.length > most) throw tooLong(name, most)
   }
 }
 
-function refusal(name: string, most: number): CustomerError {
-  return invalidInput(MESSAGES[name] ?? tooLong(LABELS[name] ?? name, most))
+/** With Magento's own message, where it has one for the field. */
+function tooLong(name: string, most: number): CustomerError {
+  if (DATES.has(name)) return refusal('DATE_INVALID')
+  if (PASSWORDS.has(name)) return refusal('PASSWORD_TOO_LONG', { most: MAX_PASSWORD })
+  return refusal('TEXT_TOO_LONG', { label: LABELS[name] ?? name, most })
 }
 
 function listCheck(name: string, check: Check | undefined): Check {
@@ -142,7 +137,7 @@ function listCheck(name: string, check: Check | undefined): Check {
   const most = name === 'representations' ? Number.POSITIVE_INFINITY : MAX_ITEMS
   return (value) => {
     if (!Array.isArray(value)) return
-    if (value.length > most) throw invalidInput(`"${name}" can have at most ${most} items.`)
+    if (value.length > most) throw refusal('LIST_TOO_LONG', { name, most })
     if (check) for (const item of value) check(item)
   }
 }
@@ -156,9 +151,9 @@ function objectCheck(members: readonly [string, Check][]): Check {
 
 /** Every text in a value of a custom scalar, names of its members included. */
 function checkDeep(name: string, value: unknown, level: number): void {
-  if (typeof value === 'string' && value.length > MAX_TEXT) throw refusal(name, MAX_TEXT)
+  if (typeof value === 'string' && value.length > MAX_TEXT) throw tooLong(name, MAX_TEXT)
   if (typeof value !== 'object' || value === null) return
-  if (level === MAX_LEVELS) throw invalidInput(`"${name}" is nested too deeply.`)
+  if (level === MAX_LEVELS) throw refusal('VALUE_NESTED_TOO_DEEPLY', { name })
   for (const [key, inner] of Object.entries(value)) {
     checkDeep(name, key, level + 1)
     checkDeep(name, inner, level + 1)

@@ -1,6 +1,6 @@
 /**
  * `POST /introspect`: whether a token still counts, by RFC 7662 (OAuth 2.0 Token Introspection). A token's signature alone
- * does not tell that it was revoked, that its customer has another password by now, or is deleted; this does, at once and on
+ * does not show that it was revoked, that its customer has another password by now, or is deleted; this does, at once and on
  * every instance.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify'

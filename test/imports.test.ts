@@ -23,6 +23,8 @@ const READ_MODEL = /^projections\/(read-model|provenance|open|customer|fold|eras
 const TIMELINE = /^audit\/(moments|reveals|timeline)\.ts$/
 /** The samples verify tokens as the gateway does. */
 const TOKENS = /^gateway\/http\/tokens\.ts$/
+/** The pure domain: the customer's document, the contracts, itself. */
+const DOMAIN = /^(schema\/|projections\/customer\.ts$|subgraph\/domain\/)/
 /** The mail worker uses the fold. */
 const FOLD = /^projections\/(customer|fold)\.ts$/
 
@@ -49,4 +51,16 @@ t.test('each folder imports only what it may', async (t) => {
     }
   }
   t.ok(imports > 50, 'imports were found')
+})
+
+t.test('the domain is pure: it knows of no GraphQL, store or server', async (t) => {
+  let files = 0
+  for await (const file of glob('subgraph/domain/**/*.ts', { cwd: root })) {
+    files++
+    for (const [, specifier = ''] of readFileSync(join(root, file), 'utf8').matchAll(/\bfrom '([^']+)'/g)) {
+      t.match(specifier, /^\./, `${file} imports no package: ${specifier}`)
+      t.match(normalize(join(dirname(file), specifier)), DOMAIN, `${file}: ${specifier}`)
+    }
+  }
+  t.ok(files > 4, 'its files were found')
 })

@@ -7,8 +7,10 @@ import { showProgress } from '../../runtime/progress.ts'
 import { loadEmailHashKey } from '../../runtime/service-keys.ts'
 import { loadStore } from '../../schema/store.ts'
 import { isComposite } from '../../subgraph/import/columns.ts'
-import { type ImportReport, importFiles, openFiles } from '../../subgraph/import/importer.ts'
+import { openFiles } from '../../subgraph/import/files.ts'
+import { importFiles } from '../../subgraph/import/importer.ts'
 import { createRejectedFile } from '../../subgraph/import/rejected-file.ts'
+import type { ImportReport } from '../../subgraph/import/reports.ts'
 
 export interface ImportOptions {
   readonly addresses?: string

@@ -2,9 +2,9 @@
 import type { AddressFields } from '../../schema/events.ts'
 import { type Region, regionOf, regionsNamed } from '../../schema/regions.ts'
 import type { Store } from '../../schema/store.ts'
-import { invalidInput } from '../errors.ts'
 import { type AttributeInput, applyAttributes, requireAttributes, resolveAttributes } from './attributes.ts'
-import { INVALID, isCity, isName, isStreet, isTelephone, MAX_TEXT, tooLong } from './text.ts'
+import { type Fault, type FaultDetails, type Field, fault } from './faults.ts'
+import { isCity, isName, isStreet, isTelephone, MAX_TEXT } from './text.ts'
 
 /** CustomerAddressInput of the schema: an absent field is left as it is, null clears it. */
 export interface AddressInput {
@@ -54,31 +54,31 @@ const EMPTY: AddressFields = {
   customAttributes: {},
 }
 
-/** Labels as Magento's messages have them. */
-const LABELS = {
-  prefix: 'Name Prefix',
-  firstname: 'First Name',
-  middlename: 'Middle Name/Initial',
-  lastname: 'Last Name',
-  suffix: 'Name Suffix',
-  company: 'Company',
-  city: 'City',
-  postcode: 'Zip/Postal Code',
-  region: 'State/Province',
-  telephone: 'Phone Number',
-  fax: 'Fax',
-  vatId: 'VAT Number',
-} as const satisfies Partial<Record<keyof AddressFields, string>>
+/** Fields of one text, in the order in which Magento checks their lengths. */
+const TEXTS = [
+  'prefix',
+  'firstname',
+  'middlename',
+  'lastname',
+  'suffix',
+  'company',
+  'city',
+  'postcode',
+  'region',
+  'telephone',
+  'fax',
+  'vatId',
+] as const satisfies readonly (keyof AddressFields)[]
 
 /**
  * The address that comes of `input` laid over `current` (a new one without `current`), checked whole.
- * @throws CustomerError (graphql-input): the fault's own text for one fault, Magento's collective one for several
+ * @throws Fault: the one that the address has, or ADDRESS_SEVERAL_FAULTS
  */
 export function resolveAddress(input: AddressInput, store: Store, current?: AddressFields): AddressFields {
   const merged = merge(current ?? EMPTY, input, store)
   const faults = [...findFaults(merged, store), ...findInvalid(merged, current)]
-  if (faults.length > 1) throw invalidInput('One or more input exceptions have occurred.')
-  if (faults[0] !== undefined) throw invalidInput(faults[0])
+  if (faults.length > 1) throw fault('ADDRESS_SEVERAL_FAULTS')
+  if (faults[0] !== undefined) throw faults[0]
   if (current === undefined) requireAttributes(store.customAttributes.address, merged.customAttributes)
   return resolveRegion(merged, input, store, current)
 }
@@ -136,11 +136,11 @@ function merge(current: AddressFields, input: AddressInput, store: Store): Addre
   }
 }
 
-function findFaults(address: AddressFields, { address: settings, countries }: Store): string[] {
+function findFaults(address: AddressFields, { address: settings, countries }: Store): Fault[] {
   const missing = (value: string | null | undefined) => value == null || value.trim() === ''
-  const faults: string[] = []
-  const require = (name: string, value: string | null | undefined) => {
-    if (missing(value)) faults.push(`"${name}" is required. Enter and try again.`)
+  const faults: Fault[] = []
+  const require = (field: Field, value: string | null | undefined) => {
+    if (missing(value)) faults.push(fault('ADDRESS_FIELD_REQUIRED', { field }))
   }
   require('firstname', address.firstname)
   require('lastname', address.lastname)
@@ -152,26 +152,26 @@ function findFaults(address: AddressFields, { address: settings, countries }: St
   require('countryId', address.countryId)
   if (!countries.postcodeOptional.includes(address.countryId)) require('postcode', address.postcode)
   if (!missing(address.countryId) && countries.allowed !== 'all' && !countries.allowed.includes(address.countryId)) {
-    faults.push(`Invalid value of "${address.countryId}" provided for the countryId field.`)
+    faults.push(fault('ADDRESS_COUNTRY_NOT_ALLOWED', { countryId: address.countryId }))
   }
 
   if (address.street.length > settings.streetLines) {
-    faults.push(`"Street Address" cannot contain more than ${settings.streetLines} lines.`)
+    faults.push(fault('ADDRESS_TOO_MANY_LINES', { most: settings.streetLines }))
   }
-  for (const [field, label] of Object.entries(LABELS) as [keyof typeof LABELS, string][]) {
-    if ((address[field]?.length ?? 0) > MAX_TEXT) faults.push(tooLong(label))
-  }
-  if (address.street.some((line) => line.length > MAX_TEXT)) faults.push(tooLong('Street Address'))
+  const tooLong = (field: Field) => fault('FIELD_TOO_LONG', { field, most: MAX_TEXT })
+  for (const field of TEXTS) if ((address[field]?.length ?? 0) > MAX_TEXT) faults.push(tooLong(field))
+  if (address.street.some((line) => line.length > MAX_TEXT)) faults.push(tooLong('street'))
   return faults
 }
 
 /** Formats, of what changes alone: what a shop brought with it must not keep its customers from mending something else. */
-function findInvalid(address: AddressFields, current: AddressFields | undefined): string[] {
-  const faults: string[] = []
-  const check = (field: keyof typeof INVALID, isValid: (text: string) => boolean) => {
+function findInvalid(address: AddressFields, current: AddressFields | undefined): Fault[] {
+  const faults: Fault[] = []
+  const check = (field: FaultDetails['FIELD_INVALID']['field'], isValid: (text: string) => boolean) => {
     const values = [address[field] ?? ''].flat()
     if (String(values) === String(current?.[field] ?? '')) return
-    if (!values.every((value) => value === '' || value.length > MAX_TEXT || isValid(value))) faults.push(INVALID[field])
+    const areValid = values.every((value) => value === '' || value.length > MAX_TEXT || isValid(value))
+    if (!areValid) faults.push(fault('FIELD_INVALID', { field }))
   }
   check('firstname', isName)
   check('middlename', isName)
@@ -198,7 +198,7 @@ function resolveRegion(
     if (found) return { ...address, regionId: found.id, regionCode: found.code, region: found.name }
     // An address of before, whose region and country stay as they are, is left alone.
     const isKept = current !== undefined && input.region === undefined && address.countryId === current.countryId
-    if (required && !isKept) throw invalidInput('A region_id is required for the specified country code')
+    if (required && !isKept) throw fault('ADDRESS_REGION_REQUIRED')
     return address
   }
   const region = regionOf(address.countryId, address.regionId)
@@ -207,25 +207,21 @@ function resolveRegion(
   const contradicts =
     (required || byCode) && address.regionCode && address.regionCode.toUpperCase() !== region?.code.toUpperCase()
   if (region === undefined || contradicts) {
-    throw invalidInput(
-      required && !byCode
-        ? 'The specified region is not a part of the selected country or region'
-        : 'The region_id does not match the selected country or region',
-    )
+    throw fault(required && !byCode ? 'ADDRESS_REGION_OF_ANOTHER_COUNTRY' : 'ADDRESS_REGION_MISMATCH')
   }
   return { ...address, regionCode: region.code, region: region.name }
 }
 
 /**
  * The region that code and name mean; undefined where they mean none, or more than one.
- * @throws CustomerError where they mean two different ones
+ * @throws Fault where they mean two different ones
  */
 function findRegion({ countryId, regionCode, region }: AddressFields): Region | undefined {
   const byCode = regionCode ? regionsNamed(countryId, regionCode) : []
   const byName = region ? regionsNamed(countryId, region) : []
   const both = byCode.filter((each) => byName.includes(each))
   if (byCode.length > 0 && byName.length > 0 && both.length === 0) {
-    throw invalidInput('The region_id does not match the selected country or region')
+    throw fault('ADDRESS_REGION_MISMATCH')
   }
   const found = byCode.length === 0 ? byName : byName.length === 0 ? byCode : both
   return found.length === 1 ? found[0] : undefined

@@ -1,10 +1,10 @@
 /** Values of the store's own attributes: which are accepted, and what is stored of them. */
 import type { CustomAttributes } from '../../schema/events.ts'
 import type { CustomAttribute } from '../../schema/store.ts'
-import { invalidInput } from '../errors.ts'
 import { parseDate, parseDateTime } from './date.ts'
 import { isValidEmail } from './email.ts'
-import { MAX_TEXT, tooLong } from './text.ts'
+import { fault, type InputValidation } from './faults.ts'
+import { MAX_TEXT } from './text.ts'
 
 /** AttributeValueInput of the schema. */
 export interface AttributeInput {
@@ -18,7 +18,7 @@ export type AttributeChanges = Record<string, string | string[] | null>
 
 /**
  * What the input makes of the attributes. A code that the store does not have is passed over, as Magento does.
- * @throws CustomerError (graphql-input) for an option that there is not, a bad date, a required attribute that would be unset
+ * @throws Fault for an option that there is not, a bad date, a required attribute that would be unset
  */
 export function resolveAttributes(
   declared: readonly CustomAttribute[],
@@ -35,7 +35,7 @@ export function resolveAttributes(
   return changes
 }
 
-/** @throws CustomerError (graphql-input) where a new customer or address lacks a required attribute */
+/** @throws Fault where a new customer or address lacks a required attribute */
 export function requireAttributes(declared: readonly CustomAttribute[], attributes: CustomAttributes): void {
   for (const attribute of declared) {
     if (attribute.required && attributes[attribute.code] === undefined) throw missing(attribute)
@@ -48,12 +48,11 @@ export function applyAttributes(attributes: CustomAttributes, changes: Attribute
   return Object.fromEntries(merged.filter((entry): entry is [string, string | string[]] => entry[1] !== null))
 }
 
-const missing = ({ label }: CustomAttribute) => invalidInput(`"${label}" is a required value.`)
+const missing = ({ label }: CustomAttribute) => fault('ATTRIBUTE_REQUIRED', { label })
 
 function resolveValue(attribute: CustomAttribute, given: AttributeInput): string | string[] | null {
   const text = given.value?.trim() ?? ''
-  const noOption = (value: string) =>
-    invalidInput(`Attribute ${attribute.code} does not contain option with Id ${value}`)
+  const noOption = (value: string) => fault('ATTRIBUTE_OPTION_UNKNOWN', { attribute: attribute.code, value })
   switch (attribute.type) {
     case 'select':
     case 'multiselect': {
@@ -72,14 +71,14 @@ function resolveValue(attribute: CustomAttribute, given: AttributeInput): string
     case 'date': {
       if (text === '') return null
       const date = parseDate(text)
-      if (date === undefined) throw invalidInput('Invalid date')
+      if (date === undefined) throw fault('DATE_INVALID')
       checkRange(attribute, date)
       return date
     }
     case 'datetime': {
       if (text === '') return null
       const moment = parseDateTime(text)
-      if (moment === undefined) throw invalidInput('Invalid date')
+      if (moment === undefined) throw fault('DATE_INVALID')
       checkRange(attribute, moment.slice(0, 10))
       return moment
     }
@@ -90,47 +89,31 @@ function resolveValue(attribute: CustomAttribute, given: AttributeInput): string
   }
 }
 
-/** @throws CustomerError (graphql-input) with Magento's texts */
+/** @throws Fault */
 function checkText(
   { type, label, lines, validate: { minLength = 0, maxLength = MAX_TEXT * 10, input } }: CustomAttribute,
   text: string,
 ): void {
-  if (text.length > maxLength) throw invalidInput(tooLong(label, maxLength))
-  if (text.length < minLength) {
-    throw invalidInput(`"${label}" length must be equal or greater than ${minLength} characters.`)
-  }
+  if (text.length > maxLength) throw fault('ATTRIBUTE_TOO_LONG', { label, most: maxLength })
+  if (text.length < minLength) throw fault('ATTRIBUTE_TOO_SHORT', { label, least: minLength })
   if (type === 'multiline' && text.split('\n').length > lines) {
-    throw invalidInput(`"${label}" cannot contain more than ${lines} lines.`)
+    throw fault('ATTRIBUTE_TOO_MANY_LINES', { label, most: lines })
   }
-  const problem = input && INPUT_VALIDATIONS[input](text)
-  if (problem) throw invalidInput(`"${label}" ${problem}`)
+  if (input && !INPUT_VALIDATIONS[input](text)) throw fault('ATTRIBUTE_INVALID', { label, input })
 }
 
-const unless = (pattern: RegExp, problem: string) => (text: string) => (pattern.test(text) ? undefined : problem)
-
-/** What is wrong with a text, in Magento's words; undefined: nothing. */
-const INPUT_VALIDATIONS: Record<
-  NonNullable<CustomAttribute['validate']['input']>,
-  (text: string) => string | undefined
-> = {
-  alphanumeric: unless(/^[\p{L}\p{N}]*$/u, 'contains non-alphabetic or non-numeric characters.'),
-  'alphanum-with-spaces': unless(/^[\p{L}\p{N}\s]*$/u, 'contains non-alphabetic or non-numeric characters.'),
-  numeric: unless(/^\d*$/, 'contains non-numeric characters.'),
-  alpha: unless(/^\p{L}*$/u, 'contains non-alphabetic characters.'),
-  email: (text) => (isValidEmail(text) ? undefined : 'is not a valid email address.'),
-  url: (text) => (/^https?:\/\//i.test(text) && URL.canParse(text) ? undefined : 'is not a valid URL.'),
+/** Whether a text passes the validation that the store's settings demand. */
+const INPUT_VALIDATIONS: Record<InputValidation, (text: string) => boolean> = {
+  alphanumeric: (text) => /^[\p{L}\p{N}]*$/u.test(text),
+  'alphanum-with-spaces': (text) => /^[\p{L}\p{N}\s]*$/u.test(text),
+  numeric: (text) => /^\d*$/.test(text),
+  alpha: (text) => /^\p{L}*$/u.test(text),
+  email: isValidEmail,
+  url: (text) => /^https?:\/\//i.test(text) && URL.canParse(text),
 }
 
-/** @param date YYYY-MM-DD @throws CustomerError (graphql-input) with Magento's texts */
+/** @param date YYYY-MM-DD @throws Fault */
 function checkRange({ validate: { minDate, maxDate } }: CustomAttribute, date: string): void {
   if ((minDate === undefined || date >= minDate) && (maxDate === undefined || date <= maxDate)) return
-  const shown = (iso = '') => iso.split('-').reverse().join('/')
-  if (minDate && maxDate) {
-    throw invalidInput(`Please enter a valid date between ${shown(minDate)} and ${shown(maxDate)}`)
-  }
-  throw invalidInput(
-    minDate
-      ? `Please enter a valid date equal to or greater than ${shown(minDate)}`
-      : `Please enter a valid date less than or equal to ${shown(maxDate)}`,
-  )
+  throw fault('ATTRIBUTE_DATE_OUT_OF_RANGE', { minDate, maxDate })
 }

@@ -1,16 +1,20 @@
 /**
- * The customer: what a command changes, as events. Every function here is pure: state and command in, events out;
- * ids and times are arguments. The state is the customer document, folded by `project` of projections/customer.ts.
+ * The customer: what a command changes, as events (`decide`). Every function here is pure: state and command in, events out;
+ * ids and times are arguments.
+ *
+ * `evolve`, events to state, is `project` of projections/customer.ts. It stands there because the state is the document that
+ * queries are answered with: the projections, the subgraph and the mail worker fold the same function, so that their answers
+ * can't differ, and projections may not import the subgraph.
  */
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { CustomAttributes, CustomerDetails, CustomerEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
-import { accountLocked, accountUnconfirmed, emailTaken, invalidInput, notFound } from '../errors.ts'
 import { type AddressInput, changedFields, resolveAddress } from './address.ts'
 import { type AttributeInput, applyAttributes, requireAttributes, resolveAttributes } from './attributes.ts'
 import { parseDate } from './date.ts'
 import { isValidEmail } from './email.ts'
-import { INVALID, isName, MAX_TEXT, tooLong } from './text.ts'
+import { fault } from './faults.ts'
+import { isName, MAX_TEXT } from './text.ts'
 
 /** CustomerInput, CustomerCreateInput and CustomerUpdateInput of the schema: an absent field is left as it is, null clears it. */
 export interface CustomerInput {
@@ -46,11 +50,11 @@ export type GuestStatus = 'none' | 'subscribed' | 'unconfirmed'
 
 /**
  * Checks the input of a registration, but for the password and whether the address is free.
- * @throws CustomerError (graphql-input)
+ * @throws Fault
  */
 export function checkRegistration(input: CustomerInput, store: Store, now: Date): Registration {
   checkNotEmpty(input)
-  if (input.email == null) throw invalidInput('The email address is required to create a customer account.')
+  if (input.email == null) throw fault('EMAIL_REQUIRED')
   const details = checkDetails({ firstname: '', lastname: '', ...input }, now, () => checkEmail(input.email ?? ''))
   const declared = store.customAttributes.customer
   const customAttributes = applyAttributes({}, resolveAttributes(declared, input.custom_attributes))
@@ -85,7 +89,7 @@ export interface RegisterCommand extends Registration {
 
 /** A customer's first events. Who has subscribed as a guest stays subscribed, unless the input says otherwise. */
 export function register(state: CustomerDocument, command: RegisterCommand, store: Store): CustomerEvent[] {
-  if (state.revision !== -1) throw emailTaken('graphql-input')
+  if (state.revision !== -1) throw fault('EMAIL_TAKEN')
   const { isSubscribed = command.guest === 'subscribed' } = command
   const subscribes = isSubscribed && store.newsletter.active
   const confirmsFirst = store.newsletter.confirmationRequired && command.guest !== 'subscribed'
@@ -114,7 +118,7 @@ export function register(state: CustomerDocument, command: RegisterCommand, stor
  * A change of details, e-mail address and newsletter subscription. That the address is free and the password given
  * with it is right has been seen to before.
  * @param guest of the address that the customer changes to
- * @throws CustomerError (graphql-input)
+ * @throws Fault
  */
 export function update(
   state: CustomerDocument,
@@ -138,7 +142,7 @@ export function update(
   // A change of address ends the link that was sent to the address before: the new one is to be confirmed.
   const after = emailChanges ? { ...state, newsletterConfirmation: null } : state
   const isToBeConfirmed = emailChanges && state.newsletter === 'unconfirmed' && store.newsletter.confirmationRequired
-  // Who never chose takes the address's own choice over; who has unsubscribed stays so.
+  // The address's own choice counts for a customer who never chose; who has unsubscribed stays so.
   const isTakenOver = emailChanges && guest === 'subscribed' && ['none', 'unconfirmed'].includes(state.newsletter)
   if (input.is_subscribed ?? (isToBeConfirmed || isTakenOver)) {
     events.push(...subscribe(after, store, now, emailChanges ? guest : 'none'))
@@ -176,9 +180,9 @@ function unsubscribe(state: CustomerDocument): CustomerEvent[] {
   return isSubscribed ? [{ type: 'NewsletterUnsubscribed', data: {} }] : []
 }
 
-/** @throws CustomerError where no field is given at all */
+/** @throws Fault where no field is given at all */
 export function checkNotEmpty(input: object): void {
-  if (Object.keys(input).length === 0) throw invalidInput('"input" value should be specified')
+  if (Object.keys(input).length === 0) throw fault('INPUT_EMPTY')
 }
 
 /** The fact that credentials of this revision now count; nothing where it is known already. */
@@ -217,7 +221,7 @@ export function isLocked(state: CustomerDocument, now: Date): boolean {
   return state.lockedUntil !== null && Date.parse(state.lockedUntil) > now.getTime()
 }
 
-/** @throws CustomerError (graphql-input), also where the customer has as many addresses as the store allows */
+/** @throws Fault, also where the customer has as many addresses as the store allows */
 export function addAddress(
   state: CustomerDocument,
   addressId: number,
@@ -226,25 +230,19 @@ export function addAddress(
 ): CustomerEvent[] {
   const fields = resolveAddress(input, store)
   const { maxPerCustomer } = store.address
-  if (state.addresses.length >= maxPerCustomer) {
-    throw invalidInput(`A customer can have at most ${maxPerCustomer} addresses. Delete one to add another.`)
-  }
+  if (state.addresses.length >= maxPerCustomer) throw fault('ADDRESS_LIMIT_REACHED', { most: maxPerCustomer })
   return [{ type: 'CustomerAddressAdded', data: { addressId, ...fields } }, ...moveDefaults(state, addressId, input)]
 }
 
-/**
- * @param texts how the address is named in errors
- * @throws CustomerError (graphql-input; graphql-no-such-entity where the customer has no such address)
- */
+/** @throws Fault, also where the customer has no such address */
 export function changeAddress(
   state: CustomerDocument,
   addressId: number,
   input: AddressInput,
   store: Store,
-  texts: AddressTexts = BY_ID,
 ): CustomerEvent[] {
   const current = state.addresses.find((address) => address.id === addressId)
-  if (current === undefined) throw notFound(texts.notFound(addressId))
+  if (current === undefined) throw fault('ADDRESS_NOT_FOUND', { addressId })
   const changed = changedFields(current, resolveAddress(input, store, current))
   return [
     ...(Object.keys(changed).length > 0
@@ -254,40 +252,16 @@ export function changeAddress(
   ]
 }
 
-/** @throws CustomerError (graphql-input for a default address; graphql-no-such-entity where the customer has no such address) */
-export function removeAddress(
-  state: CustomerDocument,
-  addressId: number,
-  texts: AddressTexts = BY_ID,
-): CustomerEvent[] {
-  if (!state.addresses.some((address) => address.id === addressId)) throw notFound(texts.notFound(addressId))
+/** @throws Fault for a default address, or where the customer has no such address */
+export function removeAddress(state: CustomerDocument, addressId: number): CustomerEvent[] {
+  if (!state.addresses.some((address) => address.id === addressId)) throw fault('ADDRESS_NOT_FOUND', { addressId })
   for (const [kind, id] of [
     ['billing', state.defaultBilling],
     ['shipping', state.defaultShipping],
   ] as const) {
-    if (id === addressId) throw invalidInput(texts.isDefault(addressId, kind))
+    if (id === addressId) throw fault('ADDRESS_IS_DEFAULT', { addressId, kind })
   }
   return [{ type: 'CustomerAddressRemoved', data: { addressId } }]
-}
-
-/** What is said of an address that can't be used: Magento's operations by id and those by uid word it differently. */
-export interface AddressTexts {
-  notFound(id: number): string
-  notOwn(id: number): string
-  isDefault(id: number, kind: 'billing' | 'shipping'): string
-}
-
-export const BY_ID: AddressTexts = {
-  notFound: (id) => `Could not find a address with ID "${id}"`,
-  notOwn: (id) => `Current customer does not have permission to address with ID "${id}"`,
-  isDefault: (id, kind) => `Customer Address ${id} is set as default ${kind} address and can not be deleted`,
-}
-
-export const BY_UID: AddressTexts = {
-  notFound: () => 'Could not find an address with the specified ID',
-  notOwn: () => 'Current customer does not have permission to get address with the specified ID',
-  isDefault: (_, kind) =>
-    `Customer Address with the specified ID is set as default ${kind} address and can not be deleted`,
 }
 
 /** A link to set a new password; nothing where the store's limits are reached. */
@@ -318,10 +292,10 @@ export function isResetExpired(state: CustomerDocument, now: Date, { password }:
 
 const HOUR_MS = 3_600_000
 
-/** @throws CustomerError where the account is locked, or has yet to be confirmed */
+/** @throws Fault where the account is locked, or has yet to be confirmed */
 export function checkUsable(state: CustomerDocument, now: Date, store: Store): void {
-  if (isLocked(state, now)) throw accountLocked()
-  if (isUnconfirmed(state, store)) throw accountUnconfirmed()
+  if (isLocked(state, now)) throw fault('ACCOUNT_LOCKED')
+  if (isUnconfirmed(state, store)) throw fault('ACCOUNT_UNCONFIRMED')
 }
 
 /** Whether the account can't be used before its address is confirmed. */
@@ -345,30 +319,21 @@ function moveDefaults(state: CustomerDocument, addressId: number, input: Address
 }
 
 function checkEmail(email: string): void {
-  if (!isValidEmail(email)) throw invalidInput(`"${email}" is not a valid email address.`)
+  if (!isValidEmail(email)) throw fault('EMAIL_INVALID', { email })
 }
 
-const NAME_LABELS = { firstname: 'First Name', lastname: 'Last Name', middlename: 'Middle Name' } as const
-const TEXT_LABELS = {
-  prefix: 'Name Prefix',
-  firstname: 'First Name',
-  middlename: 'Middle Name/Initial',
-  lastname: 'Last Name',
-  suffix: 'Name Suffix',
-  taxvat: 'Tax/VAT Number',
-} as const
+const NAMES: ReadonlySet<string> = new Set(['firstname', 'middlename', 'lastname'] satisfies Name[])
+type Name = 'firstname' | 'middlename' | 'lastname'
+const TEXTS = ['prefix', 'firstname', 'middlename', 'lastname', 'suffix', 'taxvat'] as const
 
 /** The details that the input names, in Magento's order of checks: required names, e-mail address, gender, date, text. */
 function checkDetails(input: CustomerInput, now: Date, checkEmail: () => void): Partial<CustomerDetails> {
-  const missing = (['firstname', 'lastname'] as const)
-    .filter((field) => input[field] !== undefined && (input[field] ?? '').trim() === '')
-    .map((field) => NAME_LABELS[field])
-  if (missing.length === 1) throw invalidInput(`"${missing[0]}" is a required value.`)
-  if (missing.length > 1) throw invalidInput(`Required parameters are missing: ${missing.join(', ')}`)
+  const missing = (['firstname', 'lastname'] as const).filter(
+    (field) => input[field] !== undefined && (input[field] ?? '').trim() === '',
+  )
+  if (missing.length > 0) throw fault('NAMES_REQUIRED', { fields: missing })
   checkEmail()
-  if (input.gender != null && !GENDERS.has(input.gender)) {
-    throw invalidInput(`"${input.gender}" is not a valid gender value.`)
-  }
+  if (input.gender != null && !GENDERS.has(input.gender)) throw fault('GENDER_INVALID', { gender: input.gender })
   const details: Partial<CustomerDetails> = {}
   if (input.gender !== undefined) details.gender = input.gender
   const dob = input.date_of_birth === undefined ? input.dob : input.date_of_birth
@@ -376,11 +341,11 @@ function checkDetails(input: CustomerInput, now: Date, checkEmail: () => void): 
   if (input.allow_remote_shopping_assistance != null) {
     details.allowRemoteShoppingAssistance = input.allow_remote_shopping_assistance
   }
-  for (const [field, label] of Object.entries(TEXT_LABELS) as [keyof typeof TEXT_LABELS, string][]) {
+  for (const field of TEXTS) {
     const text = input[field] == null ? input[field] : input[field].trim()
     if (text === undefined) continue
-    if (text !== null && text.length > MAX_TEXT) throw invalidInput(tooLong(label))
-    if (text && field in NAME_LABELS && !isName(text)) throw invalidInput(INVALID[field as keyof typeof NAME_LABELS])
+    if (text !== null && text.length > MAX_TEXT) throw fault('FIELD_TOO_LONG', { field, most: MAX_TEXT })
+    if (text && NAMES.has(field) && !isName(text)) throw fault('FIELD_INVALID', { field: field as Name })
     if (field === 'firstname' || field === 'lastname') details[field] = text ?? ''
     else details[field] = text
   }
@@ -390,7 +355,7 @@ function checkDetails(input: CustomerInput, now: Date, checkEmail: () => void): 
 function checkBirthday(text: string | null, now: Date): string | null {
   if (text === null || text === '') return null
   const date = parseDate(text)
-  if (date === undefined) throw invalidInput('Invalid date')
-  if (date > now.toISOString().slice(0, 10)) throw invalidInput('The Date of Birth should not be greater than today.')
+  if (date === undefined) throw fault('DATE_INVALID')
+  if (date > now.toISOString().slice(0, 10)) throw fault('DATE_OF_BIRTH_IN_FUTURE')
   return date
 }

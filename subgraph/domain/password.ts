@@ -1,7 +1,7 @@
 /** What a password must be like: Magento's rules and their order. */
 import { canonicalEmail } from '../../schema/email-key.ts'
 import type { Store } from '../../schema/store.ts'
-import { invalidInput } from '../errors.ts'
+import { fault } from './faults.ts'
 
 const MAX_LENGTH = 256
 const CLASSES = [/[a-z]/, /[A-Z]/, /\d/, /[^a-zA-Z\d]/]
@@ -9,7 +9,7 @@ const CLASSES = [/[a-z]/, /[A-Z]/, /\d/, /[^a-zA-Z\d]/]
 /**
  * Checks a new password. An e-mail address as password is reported before weakness on a change and after it on
  * registration and reset, as Magento does.
- * @throws CustomerError (graphql-input)
+ * @throws Fault
  */
 export function checkPassword(
   password: string,
@@ -18,24 +18,12 @@ export function checkPassword(
   { minimumLength, requiredCharacterClasses }: Store['password'],
 ): void {
   const equalsEmail = canonicalEmail(password) === canonicalEmail(email)
-  const refuseEmail = () =>
-    invalidInput("The password can't be the same as the email address. Create a new password and try again.")
-
-  if (occasion === 'change' && equalsEmail) throw refuseEmail()
-  if (password.length > MAX_LENGTH) {
-    throw invalidInput(`Please enter a password with at most ${MAX_LENGTH} characters.`)
-  }
-  if (password.length < minimumLength) {
-    throw invalidInput(`The password needs at least ${minimumLength} characters. Create a new password and try again.`)
-  }
-  if (password.trim() !== password) {
-    throw invalidInput("The password can't begin or end with a space. Verify the password and try again.")
-  }
+  if (occasion === 'change' && equalsEmail) throw fault('PASSWORD_IS_EMAIL')
+  if (password.length > MAX_LENGTH) throw fault('PASSWORD_TOO_LONG', { most: MAX_LENGTH })
+  if (password.length < minimumLength) throw fault('PASSWORD_TOO_SHORT', { least: minimumLength })
+  if (password.trim() !== password) throw fault('PASSWORD_PADDED')
   if (CLASSES.filter((pattern) => pattern.test(password)).length < requiredCharacterClasses) {
-    throw invalidInput(
-      `Minimum of different classes of characters in password is ${requiredCharacterClasses}. ` +
-        'Classes of characters: Lower Case, Upper Case, Digits, Special Characters.',
-    )
+    throw fault('PASSWORD_TOO_SIMPLE', { classes: requiredCharacterClasses })
   }
-  if (equalsEmail) throw refuseEmail()
+  if (equalsEmail) throw fault('PASSWORD_IS_EMAIL')
 }

@@ -3,9 +3,6 @@
 /** Characters. */
 export const MAX_TEXT = 255
 
-export const tooLong = (label: string, most = MAX_TEXT) =>
-  `"${label}" length must be equal or less than ${most} characters.`
-
 /**
  * Formats of Magento's validators (Customer/Model/Validator), the newest where versions differ. A country's letters, marks
  * and digits are all allowed; what ends a template or a tag is not.
@@ -25,12 +22,3 @@ export const isCity = (text: string): boolean => CITY.test(text)
 export const isStreet = (text: string): boolean => !NOT_IN_STREET.test(text)
 export const isTelephone = (text: string): boolean =>
   text.length <= MOST_TELEPHONE && TELEPHONE.test(text) && text.replace(/\D/g, '').length <= MOST_DIGITS
-
-export const INVALID = {
-  firstname: 'First Name is not valid!',
-  lastname: 'Last Name is not valid!',
-  middlename: 'Middle Name is not valid!',
-  telephone: 'Invalid Phone Number. Please use 0-9, +, -, (, ), ., / and space.',
-  city: "Invalid City. Please use letters, numbers, spaces, and the following characters: - _ ' ’ . , & ( )",
-  street: 'Invalid Street Address. The street address contains invalid characters.',
-} as const

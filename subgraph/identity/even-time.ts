@@ -1,4 +1,4 @@
-/** Answers that must not tell by their time what was found. */
+/** Answers whose duration must not reveal what was found. */
 import { setTimeout as delay } from 'node:timers/promises'
 
 /** Longer than the work takes on a store that is well. Milliseconds. */

@@ -1,9 +1,9 @@
 /**
- * Checks of passwords that do not tell by their time whose password it is. Hashes of different kinds take different times
+ * Checks of passwords whose duration does not reveal whose password it is. Hashes of different kinds take different times
  * (argon2id as Magento has it takes five times as long as ours), so a wrong password costs the work of every kind that the
  * store holds, whichever kind the account has and whether there is one. What is right costs its own kind alone.
  *
- * Which kinds the store holds is on record in the stream `passwordHashKinds`: written by an import, or where a kind is met
+ * Which kinds the store holds is on record in the stream `passwordHashKinds`: written by an import, or where a kind is found
  * that an older release has brought in. Every instance reads it.
  */
 import { decode } from '../../eventstore/codec.ts'
@@ -59,7 +59,7 @@ export interface PasswordChecks {
   check(password: string, hash: string | undefined, command: Command): Promise<boolean>
 }
 
-/** @param onHash told the kind of each hash that is made */
+/** @param onHash called with the kind of each hash that is made */
 export function createPasswordChecks(kinds: HashKinds, onHash: (kind: string) => void = () => {}): PasswordChecks {
   return {
     async check(password, hash, command) {

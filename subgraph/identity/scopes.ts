@@ -1,6 +1,6 @@
 /** What services may do, by the scopes of their tokens. */
 import type { Scope } from '../../schema/scopes.ts'
-import { forbidden, notAuthorized } from '../errors.ts'
+import { refusal } from '../errors.ts'
 import type { Caller, ServiceCaller } from './tokens.ts'
 
 /**
@@ -12,6 +12,6 @@ export function requireScope(
   scope: Scope,
 ): ServiceCaller {
   if (service?.scopes.includes(scope)) return service
-  if (caller === null && service === null) throw notAuthorized()
-  throw forbidden("The current customer isn't authorized.")
+  if (caller === null && service === null) throw refusal('NOT_SIGNED_IN')
+  throw refusal('NOT_AUTHORIZED')
 }

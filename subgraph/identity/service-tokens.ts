@@ -9,7 +9,7 @@ import { SCOPES, type Scope } from '../../schema/scopes.ts'
 import type { Tokens } from './tokens.ts'
 
 export const SERVICE_TOKENS_STREAM = 'serviceTokens'
-/** A token can't be taken back before its end but by a new signing key. */
+/** A token can't be revoked before it expires, except by a new signing key. */
 export const MAX_SERVICE_TOKEN_HOURS = 720
 export const SERVICE_NAME = /^[\w.-]{1,64}$/
 

@@ -1,6 +1,6 @@
 /**
  * Refuses requests whose token does not count before anything of them is executed: forged and expired ones by themselves,
- * revoked ones by the customer's document. Mutations that look at the customer anyway are spared that read: they find a revoked
+ * revoked ones by the customer's document. Mutations that read the customer anyway are spared that read: they find a revoked
  * token themselves, before they change anything ({@link TokenGate.refuseRevoked}).
  */
 import { type GraphQLSchema, Kind, type OperationDefinitionNode, parse } from 'graphql'
@@ -10,7 +10,7 @@ import { MAX_DOCUMENT_TOKENS } from '../../runtime/document-budget.ts'
 import { within } from '../../runtime/time-limits.ts'
 import { ignoresToken, rootFields, type TokenFault } from '../../schema/token-faults.ts'
 import type { Customers } from '../customers.ts'
-import { CustomerError, TokenRefused } from '../errors.ts'
+import { isRefusal, TokenRefused } from '../errors.ts'
 import { type Caller, isCurrent, isSameCustomer, type ServiceCaller, type Tokens } from './tokens.ts'
 
 /** Who sends a request, as far as its token counts. */
@@ -56,8 +56,8 @@ type DocumentKind = 'ignores the token' | 'decides itself' | 'asks first'
 
 const KNOWN_DOCUMENTS = 1_000
 const KNOWN_CHARACTERS = 1024 * 1024
-/** While the stores can't be asked, what does not need the customer goes on after so long, in milliseconds. */
-const LONGEST_LOOK_MS = 1_000
+/** While the stores are away, what does not need the customer goes on after this time, in milliseconds. */
+const MAX_CHECK_MS = 1_000
 
 export function createTokenGate(tokens: Tokens, customers: Pick<Customers, 'get'>): TokenGate {
   const known = new LRUCache<string, DocumentKind>({
@@ -80,11 +80,11 @@ export function createTokenGate(tokens: Tokens, customers: Pick<Customers, 'get'
   const counts = (caller: Caller, customer: CustomerDocument) =>
     customer.status === 'registered' && isCurrent(caller, customer) && isSameCustomer(caller, customer)
 
-  async function look(caller: Caller, traceparent: string | undefined): Promise<Admission | TokenFault> {
+  async function check(caller: Caller, traceparent: string | undefined): Promise<Admission | TokenFault> {
     const customer = customers.get(caller.customerId, traceparent)
-    customer.catch(() => {}) // told to whoever asks for the customer
+    customer.catch(() => {}) // handled by whoever awaits the customer
     try {
-      return counts(caller, await within(LONGEST_LOOK_MS, customer)) ? { caller, service: null, customer } : 'revoked'
+      return counts(caller, await within(MAX_CHECK_MS, customer)) ? { caller, service: null, customer } : 'revoked'
     } catch {
       // What needs the customer waits for it, and says what is wrong; the rest can be had while the stores are away.
       return { caller, service: null, customer }
@@ -99,7 +99,7 @@ export function createTokenGate(tokens: Tokens, customers: Pick<Customers, 'get'
       const kind = kindOf(query, operationName)
       if (kind === 'ignores the token') return GUEST
       if (typeof bearer === 'string') return bearer
-      return kind === 'asks first' ? look(bearer, traceparent()) : { caller: bearer, service: null }
+      return kind === 'asks first' ? check(bearer, traceparent()) : { caller: bearer, service: null }
     },
 
     refuseRevoked(schema) {
@@ -112,8 +112,8 @@ export function createTokenGate(tokens: Tokens, customers: Pick<Customers, 'get'
             return await resolve(source, args, context, info)
           } catch (error) {
             const { caller } = context
-            if (caller === null || !(error instanceof CustomerError) || error instanceof TokenRefused) throw error
-            const customer = await within(LONGEST_LOOK_MS, customers.get(caller.customerId)).catch(() => undefined)
+            if (caller === null || !isRefusal(error) || error instanceof TokenRefused) throw error
+            const customer = await within(MAX_CHECK_MS, customers.get(caller.customerId)).catch(() => undefined)
             throw customer === undefined || counts(caller, customer) ? error : new TokenRefused('revoked')
           }
         }
@@ -137,6 +137,6 @@ function readKind(query: string, name: string): DocumentKind {
     const fields = [...rootFields(document, operation)]
     return fields.length > 0 && fields.every((field) => DECIDE_THEMSELVES.has(field)) ? 'decides itself' : 'asks first'
   } catch {
-    return 'asks first' // what is no document is told once the token counts
+    return 'asks first' // what is no document is reported once the token counts
   }
 }

@@ -11,11 +11,11 @@ import { LRUCache } from 'lru-cache'
 import { readSigningKey, thumbprint } from '../../runtime/service-keys.ts'
 import type { TokenFault } from '../../schema/token-faults.ts'
 
-/** A customer who sends a request, as far as the token tells: the generation is yet to be compared with the customer's. */
+/** A customer who sends a request, by the token alone: its generation is still to be compared with the customer's. */
 export interface Caller {
   readonly customerId: number
   readonly generation: number
-  /** Claim `jti`: tells this token from the customer's others. */
+  /** Claim `jti`: distinguishes this token from the customer's others. */
   readonly tokenId?: string | undefined
   /** When the customer was registered, in milliseconds since the epoch; undefined in tokens of earlier releases. */
   readonly registeredAt?: number | undefined

@@ -40,11 +40,11 @@ export interface Table {
   readonly headLine: Buffer
   /** Whether the file begins with a byte-order mark. */
   readonly hasMark: boolean
-  /** Whether rows can be told by their places in the file: not where it is transcoded before it is parsed. */
+  /** Whether rows can be found by their places in the file: not where it is transcoded before it is parsed. */
   readonly isByteExact: boolean
   /**
    * Reads the file row by row, in constant memory.
-   * @throws BrokenFileError where what follows a row can't be told from it; the system's error for a file that can't be read
+   * @throws BrokenFileError where what follows a row can't be distinguished from it; the system's error for a file that can't be read
    */
   rows(): AsyncGenerator<Row>
 }
@@ -215,7 +215,7 @@ async function* readRows(
   let line = fromLine
   let blank = 0
   let from = source.skip
-  /** Rows that could not be read, which the parser tells ahead of those that it has in hand. */
+  /** Rows that could not be read, which the parser reports ahead of those that it has in hand. */
   const faulty: Row[] = []
   /** The line of a row just before in which a quote was out of place: it may have opened what is never closed. */
   let openQuote: number | undefined

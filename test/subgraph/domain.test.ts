@@ -1,6 +1,6 @@
 /** The rules of the domain, given as examples and as properties. */
 import fc from 'fast-check'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import type { Recorded } from '../../eventstore/codec.ts'
 import { absentCustomer, type CustomerDocument, project } from '../../projections/customer.ts'
 import { canonicalEmail } from '../../schema/email-key.ts'
@@ -21,7 +21,9 @@ import {
 } from '../../subgraph/domain/customer.ts'
 import { parseDate } from '../../subgraph/domain/date.ts'
 import { isValidEmail } from '../../subgraph/domain/email.ts'
+import { Fault } from '../../subgraph/domain/faults.ts'
 import { checkPassword } from '../../subgraph/domain/password.ts'
+import { translateFault } from '../../subgraph/errors.ts'
 
 const store = defaultStore()
 const NOW = new Date('2026-11-25T12:00:00.000Z')
@@ -32,6 +34,18 @@ const metadata = {
   actor: 'guest',
   at: '2026-01-02T03:04:05.000Z',
   schemaVersion: SCHEMA_VERSION,
+}
+
+/** The work throws what callers see as that: a fault of the domain's has its message from the catalogue. */
+function refuses(t: Test, work: () => unknown, seen: Record<string, unknown> = {}, what = 'refused'): void {
+  const answered = () => {
+    try {
+      work()
+    } catch (error) {
+      throw translateFault(error)
+    }
+  }
+  t.throws(answered, seen as object as Error, what)
 }
 
 function given(...events: CustomerEvent[]): CustomerDocument {
@@ -83,7 +97,7 @@ t.test('registration', async (t) => {
     ],
   ]
   for (const [input, message] of refused) {
-    t.throws(() => checkRegistration(input, store, NOW), {
+    refuses(t, () => checkRegistration(input, store, NOW), {
       message,
       extensions: { category: 'graphql-input', code: 'BAD_USER_INPUT' },
     })
@@ -91,7 +105,7 @@ t.test('registration', async (t) => {
   t.match(registered, [
     { type: 'CustomerRegistered', data: { groupId: 1, isSubscribed: false, dob: null, gender: null } },
   ])
-  t.throws(() =>
+  refuses(t, () =>
     register(
       given(...registered),
       {
@@ -116,8 +130,8 @@ t.test('given a customer, when details are updated, then only what changed is re
       { type: 'NewsletterSubscribed', data: {} },
     ],
   )
-  t.throws(() => update(state, { lastname: '' }, store, NOW), { message: '"Last Name" is a required value.' })
-  t.throws(() => update(state, { email: '' }, store, NOW), { message: '"" is not a valid email address.' })
+  refuses(t, () => update(state, { lastname: '' }, store, NOW), { message: '"Last Name" is a required value.' })
+  refuses(t, () => update(state, { email: '' }, store, NOW), { message: '"" is not a valid email address.' })
   const withTitle = given(...registered, { type: 'CustomerDetailsChanged', data: { prefix: 'Dr.' } })
   t.same(update(withTitle, { prefix: null }, store, NOW), [{ type: 'CustomerDetailsChanged', data: { prefix: null } }])
 })
@@ -156,33 +170,33 @@ t.test('default addresses', async (t) => {
     'false elsewhere changes nothing',
   )
   t.same(changeAddress(state, 1, { default_billing: null }, store), [])
-  t.throws(() => removeAddress(state, 1), {
+  refuses(t, () => removeAddress(state, 1), {
     message: 'Customer Address 1 is set as default billing address and can not be deleted',
   })
   t.same(removeAddress(state, 2), [{ type: 'CustomerAddressRemoved', data: { addressId: 2 } }])
-  t.throws(() => removeAddress(state, 3), { message: 'Could not find a address with ID "3"' })
+  refuses(t, () => removeAddress(state, 3), { message: 'Could not find a address with ID "3"' })
 })
 
 t.test('what an address must have', async (t) => {
   const without = (field: keyof AddressInput, value?: unknown) => ({ ...texan, [field]: value }) as AddressInput
   for (const field of ['firstname', 'lastname', 'street', 'city', 'telephone', 'postcode'] as const) {
     for (const value of [null, field === 'street' ? [''] : '']) {
-      t.throws(() => resolveAddress(without(field, value), store), {
+      refuses(t, () => resolveAddress(without(field, value), store), {
         message: `"${field}" is required. Enter and try again.`,
         extensions: { category: 'graphql-input' },
       })
     }
   }
-  t.throws(() => resolveAddress({ ...texan, country_id: null }, store), {
+  refuses(t, () => resolveAddress({ ...texan, country_id: null }, store), {
     message: '"countryId" is required. Enter and try again.',
   })
-  t.throws(() => resolveAddress({ ...texan, city: '', firstname: '' }, store), {
+  refuses(t, () => resolveAddress({ ...texan, city: '', firstname: '' }, store), {
     message: 'One or more input exceptions have occurred.',
   })
-  t.throws(() => resolveAddress({ ...texan, street: ['1', '2', ''] }, store), {
+  refuses(t, () => resolveAddress({ ...texan, street: ['1', '2', ''] }, store), {
     message: '"Street Address" cannot contain more than 2 lines.',
   })
-  t.throws(() => resolveAddress({ ...texan, city: 'x'.repeat(256) }, store), {
+  refuses(t, () => resolveAddress({ ...texan, city: 'x'.repeat(256) }, store), {
     message: '"City" length must be equal or less than 255 characters.',
   })
   for (const country of ['HK', 'IE', 'MO', 'PA', 'GB']) {
@@ -209,7 +223,7 @@ t.test('regions', async (t) => {
       'The region_id does not match the selected country or region',
     ],
   ]
-  for (const [input, message] of refused) t.throws(() => resolveAddress(input, store), { message })
+  for (const [input, message] of refused) refuses(t, () => resolveAddress(input, store), { message })
   t.match(resolveAddress({ ...texan, country_id: 'GB', region: { region: 'Kent', region_code: 'KE' } }, store), {
     regionId: null,
     regionCode: 'KE',
@@ -220,13 +234,14 @@ t.test('regions', async (t) => {
   const { country_id: _, ...nowhere } = texan
   const german = (fields: AddressInput, code: string | undefined) =>
     resolveAddress({ ...nowhere, ...fields, region: { region_id: bavaria?.id ?? 0, region_code: code ?? '' } }, store)
-  t.throws(() => german({ country_code: 'DE' }, berlin?.code), {
+  refuses(t, () => german({ country_code: 'DE' }, berlin?.code), {
     message: 'The region_id does not match the selected country or region',
   })
   t.match(german({ country_code: 'DE' }, bavaria?.code), { regionId: bavaria?.id, regionCode: 'BAY' })
   t.match(german({ country_id: 'DE' }, berlin?.code), { regionId: bavaria?.id, regionCode: 'BAY' }, 'the id counts')
   const stored = resolveAddress(texan, store)
-  t.throws(
+  refuses(
+    t,
     () => resolveAddress({ country_id: 'CA' }, store, stored),
     {
       message: 'A region_id is required for the specified country code',
@@ -254,14 +269,14 @@ t.test('passwords', async (t) => {
   ]
   for (const [password, message] of refused) {
     for (const occasion of ['registration', 'change'] as const) {
-      t.throws(() => checkPassword(password, 'ann1@example.com', occasion, store.password), {
+      refuses(t, () => checkPassword(password, 'ann1@example.com', occasion, store.password), {
         message,
         extensions: { category: 'graphql-input' },
       })
     }
   }
-  t.throws(() => checkPassword('a@b.c', 'a@b.c', 'registration', store.password), { message: /at least 8/ })
-  t.throws(() => checkPassword('a@b.c', 'a@b.c', 'change', store.password), { message: /same as the email/ })
+  refuses(t, () => checkPassword('a@b.c', 'a@b.c', 'registration', store.password), { message: /at least 8/ })
+  refuses(t, () => checkPassword('a@b.c', 'a@b.c', 'change', store.password), { message: /same as the email/ })
   checkPassword('abcABC123', 'a@b.c', 'change', store.password)
 })
 
@@ -351,3 +366,18 @@ t.test(
     )
   },
 )
+
+t.test('a fault says by its code what is wrong, and nothing else', async (t) => {
+  const caught = await Promise.resolve()
+    .then(() => update(given(...registered), { email: 'ann@home' }, store, NOW))
+    .catch((error: unknown) => error)
+  t.type(caught, Fault)
+  t.match(caught, { code: 'EMAIL_INVALID', details: { email: 'ann@home' }, message: 'EMAIL_INVALID' })
+  t.match(translateFault(caught), {
+    code: 'EMAIL_INVALID',
+    message: '"ann@home" is not a valid email address.',
+    extensions: { category: 'graphql-input', code: 'BAD_USER_INPUT' },
+  })
+  const other = new Error('of another kind')
+  t.equal(translateFault(other), other)
+})

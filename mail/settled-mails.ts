@@ -1,0 +1,31 @@
+/**
+ * The events whose mails are settled: sent, refused or of no use. They are not sent again, whatever happens to the
+ * checkpoint (a server that was restored from a backup).
+ */
+import { LRUCache } from 'lru-cache'
+
+const REMEMBERED = 10_000
+
+export class SettledMails {
+  readonly #ids = new LRUCache<string, true>({ max: REMEMBERED })
+  #unsaved = 0
+
+  /** How many of them the checkpoint does not reflect yet. */
+  get unsaved(): number {
+    return this.#unsaved
+  }
+
+  has(eventId: string): boolean {
+    return this.#ids.has(eventId)
+  }
+
+  add(eventId: string): void {
+    this.#ids.set(eventId, true)
+    this.#unsaved++
+  }
+
+  /** A checkpoint was stored that reflects so many more of them. */
+  saved(count: number): void {
+    this.#unsaved -= count
+  }
+}

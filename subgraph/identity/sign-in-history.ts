@@ -1,0 +1,117 @@
+/**
+ * Wrong passwords, on record in the log: when they lock an account, and when they have sign-in refused under a user name.
+ * Because they are counted from the log, both hold on every instance.
+ */
+import type { Recorded } from '../../eventstore/codec.ts'
+import type { EventStore } from '../../eventstore/port.ts'
+import { readNewest } from '../../eventstore/read.ts'
+import type { CustomerDocument } from '../../projections/customer.ts'
+import type { SignInEvent } from '../../schema/events.ts'
+import type { Store } from '../../schema/store.ts'
+import type { AccessLog } from '../access-log.ts'
+import { type Command, encodeAll } from '../command.ts'
+import type { Customers } from '../customers.ts'
+import { lock } from '../domain/customer.ts'
+
+/** The key of a history: the customer's id, or the keyed hash of an address that nobody has. */
+export type SignInKey = string | number
+
+export interface SignInHistory {
+  /** The newest events, as many as either brake counts, oldest first. */
+  read(key: SignInKey): Promise<readonly Recorded<SignInEvent>[]>
+  record(key: SignInKey, event: SignInEvent, command: Command): Promise<void>
+  /** Locks the account where the failures that are on record call for it. @returns whether they do */
+  lockIfDue(customer: CustomerDocument, failures: readonly Recorded<SignInEvent>[], command: Command): Promise<boolean>
+  /** @param customer who has the key, if anybody has @returns whether the account is locked by it */
+  recordFailure(
+    key: SignInKey,
+    customer: CustomerDocument | undefined,
+    reason: 'sign-in' | 'change' | 'locked',
+    command: Command,
+  ): Promise<boolean>
+}
+
+export function createSignInHistory(parts: {
+  readonly eventStore: EventStore
+  readonly customers: Customers
+  readonly access: AccessLog
+  readonly store: Store
+}): SignInHistory {
+  const { eventStore, customers, access } = parts
+  const { lockout, signInThrottle } = parts.store
+  const lockoutMs = lockout.minutes * 60_000
+  /** More than either brake counts. */
+  const keptEvents = 2 * Math.max(lockout.failures, signInThrottle.failures)
+  const stream = (key: SignInKey) => `customerSignIns-${key}`
+  const read = (key: SignInKey) => readNewest<SignInEvent>(eventStore, stream(key), keptEvents)
+
+  async function record(key: SignInKey, event: SignInEvent, command: Command): Promise<void> {
+    // Each attempt counts, also the same one repeated: an id of its own.
+    const events = encodeAll({ ...command, id: crypto.randomUUID() }, [event])
+    const { revision } = await eventStore.append(stream(key), events, { expected: 'any' })
+    // At the start, and again now and then in case the first time was cut off.
+    if (revision % 50 === 0) await eventStore.setStreamMetadata(stream(key), { $maxCount: keptEvents })
+  }
+
+  async function lockIfDue(
+    customer: CustomerDocument,
+    failures: readonly Recorded<SignInEvent>[],
+    command: Command,
+  ): Promise<boolean> {
+    if (failuresToLock(failures, customer.lockedUntil, lockoutMs) < lockout.failures) return false
+    const until = new Date(command.at.getTime() + lockoutMs)
+    await customers.execute(customer.id, { ...command, id: crypto.randomUUID(), repeatable: false }, (state) =>
+      lock(state, command.at, until),
+    )
+    access.record(customer.id, 'locked', command)
+    return true
+  }
+
+  async function recordFailure(
+    key: SignInKey,
+    customer: CustomerDocument | undefined,
+    reason: 'sign-in' | 'change' | 'locked',
+    command: Command,
+  ): Promise<boolean> {
+    await record(key, { type: 'WrongPasswordGiven', data: { reason } }, command)
+    const failures = await read(key)
+    return customer !== undefined && lockIfDue(customer, failures, command)
+  }
+
+  return { read, record, lockIfDue, recordFailure }
+}
+
+/** Whether sign-in is refused: so many failures since the last success, the newest not long ago. */
+export function isThrottled(
+  history: readonly Recorded<SignInEvent>[],
+  now: Date,
+  { failures: most, seconds }: Store['signInThrottle'],
+): boolean {
+  const throttleMs = seconds * 1000
+  let failures = 0
+  let last = 0
+  for (const event of history) {
+    const at = Date.parse(event.metadata.at)
+    if (event.type === 'SignInSucceeded') failures = 0
+    else if (event.type === 'WrongPasswordGiven' && event.data.reason !== 'change') {
+      failures = at - last > throttleMs ? 1 : failures + 1
+      last = at
+    }
+  }
+  return failures >= most && now.getTime() - last < throttleMs
+}
+
+/** Wrong passwords that count towards the next lock: those since the last success, reset or lock. */
+export function failuresToLock(
+  history: readonly Recorded<SignInEvent>[],
+  lockedUntil: string | null,
+  lockoutMs: number,
+): number {
+  const lockedAt = lockedUntil === null ? 0 : Date.parse(lockedUntil) - lockoutMs
+  let failures = 0
+  for (const event of history) {
+    if (event.type !== 'WrongPasswordGiven') failures = 0
+    else if (event.data.reason !== 'locked' && Date.parse(event.metadata.at) > lockedAt) failures++
+  }
+  return failures
+}

@@ -1,0 +1,100 @@
+/** Whose an imported address is: the customer who has its e-mail address, or had it when an earlier run brought it in. */
+import { readNewest } from '../../eventstore/read.ts'
+import { absentCustomer, project } from '../../projections/customer.ts'
+import { customerStream } from '../../projections/fold.ts'
+import type { CustomerEvent, EmailEvent, ImportedIdEvent } from '../../schema/events.ts'
+import { type Command, encodeAll } from '../command.ts'
+import type { ImportedAddress } from './address-row.ts'
+import type { AddressRow } from './grouping.ts'
+import type { Outcome } from './reports.ts'
+import { RejectedRow } from './rows.ts'
+import { all, appendFirst, claimStream, type ImportRun } from './run.ts'
+
+/** A customer, as far as its addresses need it. */
+export interface Found {
+  readonly id: number
+  readonly revision: number
+  /** undefined: none that an import of addresses would have written. */
+  readonly eventIds?: ReadonlySet<string>
+  readonly defaults: { billing: number | null; shipping: number | null }
+  /** The newest id of an address that was given out here. */
+  readonly lastAddressId: number
+}
+
+/** In a composite file addresses are distinguished by their number, elsewhere by their id. */
+export function commandOf(
+  { command }: ImportRun,
+  { address: { id }, number }: AddressRow,
+  customerId: number,
+): Command {
+  return command(`address:${id ?? `number ${number}`}:${customerId}`)
+}
+
+/**
+ * An address whose customer has another e-mail address by now, or is gone; or has never been.
+ * @param hasCustomers the run has a file of customers, which would bring it in
+ */
+export async function withoutCustomer(
+  run: ImportRun,
+  key: string,
+  each: AddressRow,
+  hasCustomers: boolean,
+): Promise<Outcome | RejectedRow> {
+  const owner = await ownerOf(run, key, each.address)
+  if (owner !== undefined) {
+    const own = commandOf(run, each, owner)
+    if ((await all(run, customerStream(owner))).some((event) => event.id === own.id)) return 'alreadyThere'
+  }
+  if (run.dryRun && hasCustomers) return 'imported'
+  return new RejectedRow('there is no customer with this _email')
+}
+
+/** Whose the address is or was, as far as an earlier run shows. */
+async function ownerOf(run: ImportRun, key: string, { id }: ImportedAddress): Promise<number | undefined> {
+  if (id === undefined) return (await all<EmailEvent>(run, claimStream(key))).at(-1)?.data.customerId
+  const [imported] = await readNewest<Extract<ImportedIdEvent, { type: 'AddressIdImported' }>>(
+    run.eventStore,
+    `addressOwner-${id}`,
+    1,
+  )
+  return imported?.data.customerId
+}
+
+/** The customer with this address, as far as its addresses need it. */
+export async function findCustomer(
+  run: ImportRun,
+  key: string,
+  [first]: readonly AddressRow[],
+): Promise<Found | undefined> {
+  const { eventStore, claims, seen } = run
+  const known = seen.get(key)
+  if (known !== undefined && known !== 'there')
+    return { ...known, defaults: { billing: null, shipping: null }, lastAddressId: 0 }
+  for (const each of first ? claims.keysOf(first.address.email) : [key]) {
+    const [claimed] = await readNewest<EmailEvent>(eventStore, claimStream(each), 1)
+    if (claimed?.type !== 'EmailClaimed') continue
+    const events = await all<CustomerEvent>(run, customerStream(claimed.data.customerId))
+    const state = events.reduce(project, absentCustomer(claimed.data.customerId))
+    if (state.status !== 'registered' || claims.keyOf(state.email) !== key) continue
+    const { id, revision, defaultBilling, defaultShipping, lastAddressId } = state
+    const eventIds = new Set(events.map((event) => event.id))
+    return { id, revision, eventIds, defaults: { billing: defaultBilling, shipping: defaultShipping }, lastAddressId }
+  }
+  return undefined
+}
+
+/** Makes the customer the owner of the id. @returns whether it is */
+export async function claimAddressId(
+  run: ImportRun,
+  addressId: number,
+  customerId: number,
+  own: Command,
+): Promise<boolean> {
+  const { eventStore, ids, givenOut } = run
+  if (addressId <= givenOut.address && (await ids.addressOwner(addressId)) !== undefined) {
+    const [imported] = await readNewest(eventStore, `addressOwner-${addressId}`, 1)
+    if (imported === undefined) return false
+  }
+  const events = encodeAll(own, [{ type: 'AddressIdImported', data: { customerId } }], 'owner')
+  return (await appendFirst(run, `addressOwner-${addressId}`, events)).written
+}

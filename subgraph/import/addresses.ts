@@ -1,0 +1,155 @@
+/** Rows of addresses, gathered by customer: those of one customer are one append. */
+import { AppendTooLarge, type NewEvent, WrongExpectedRevision } from '../../eventstore/port.ts'
+import { customerStream } from '../../projections/fold.ts'
+import type { CustomerEvent } from '../../schema/events.ts'
+import { encodeAll } from '../command.ts'
+import { claimAddressId, commandOf, type Found, findCustomer, withoutCustomer } from './address-customers.ts'
+import type { ImportedAddress } from './address-row.ts'
+import { each } from './each.ts'
+import type { AddressRow, NoAddress } from './grouping.ts'
+import { isRejection, rejectionOf } from './rejections.ts'
+import type { Counted, Outcome, Settle } from './reports.ts'
+import { RejectedRow } from './rows.ts'
+import type { ImportRun } from './run.ts'
+
+/** Customers whose appends are under way at once: the stores write them in groups. */
+const IN_FLIGHT = 1_024
+/** Addresses are gathered by customer within so many rows. */
+const GATHERED = 4_096
+/** The most addresses of one customer in one append. */
+const ADDRESSES_AT_ONCE = 100
+
+/**
+ * Brings the addresses in.
+ * @param comesWith whether the run has a file of customers, which may be about to bring in those that are missing
+ */
+export async function importAddresses(
+  run: ImportRun,
+  rows: AsyncIterable<AddressRow | NoAddress>,
+  into: Counted,
+  settle: Settle,
+  comesWith: { readonly customers: boolean },
+): Promise<void> {
+  let gathered: AddressRow[] = []
+  const flush = async () => {
+    const byCustomer = Map.groupBy(gathered, ({ address }) => run.claims.keyOf(address.email))
+    gathered = []
+    await each(byCustomer, IN_FLIGHT, async ([key, group]) => {
+      const outcomes: (Outcome | RejectedRow)[] = []
+      for (let from = 0; from < group.length; from += ADDRESSES_AT_ONCE) {
+        outcomes.push(...(await importAddressesOf(run, key, group.slice(from, from + ADDRESSES_AT_ONCE), comesWith)))
+      }
+      for (const [index, each] of group.entries()) {
+        await settle(into, each, async () => {
+          const outcome = outcomes[index] as Outcome | RejectedRow
+          if (outcome instanceof RejectedRow) throw outcome
+          return outcome
+        })
+      }
+    })
+  }
+  for await (const each of rows) {
+    if ('error' in each) await settle(into, each, () => Promise.reject(each.error))
+    else gathered.push(each)
+    if (gathered.length === GATHERED) await flush()
+  }
+  await flush()
+}
+
+type Outcomes = (Outcome | RejectedRow)[]
+
+/** The addresses of one customer, in one append. */
+async function importAddressesOf(
+  run: ImportRun,
+  key: string,
+  addresses: readonly AddressRow[],
+  comesWith: { readonly customers: boolean },
+): Promise<Outcomes> {
+  for (;;) {
+    const customer = await findCustomer(run, key, addresses)
+    if (customer === undefined) {
+      return Promise.all(addresses.map((each) => withoutCustomer(run, key, each, comesWith.customers)))
+    }
+    const { outcomes, events } = await encodeAddresses(run, customer, addresses)
+    run.seen.delete(key)
+    if (run.dryRun || events.length === 0) return outcomes
+    try {
+      await run.eventStore.append(customerStream(customer.id), events, { expected: customer.revision })
+      return outcomes
+    } catch (error) {
+      if (error instanceof AppendTooLarge && addresses.length > 1) {
+        const outcomes: Outcomes = []
+        for (const address of addresses) outcomes.push(...(await importAddressesOf(run, key, [address], comesWith)))
+        return outcomes
+      }
+      if (isRejection(error)) return addresses.map(() => rejectionOf(error))
+      if (!(error instanceof WrongExpectedRevision)) throw error // somebody changed the customer meanwhile: once more
+    }
+  }
+}
+
+/** The events of those addresses that are new and may come in, and what comes of each. */
+async function encodeAddresses(
+  run: ImportRun,
+  customer: Found,
+  addresses: readonly AddressRow[],
+): Promise<{ readonly outcomes: Outcomes; readonly events: readonly NewEvent[] }> {
+  const outcomes: Outcomes = []
+  const events: NewEvent[] = []
+  const { defaults } = customer
+  let { lastAddressId } = customer
+  const seen = new Set<number>()
+  for (const each of addresses) {
+    const { address } = each
+    const own = commandOf(run, each, customer.id)
+    try {
+      if (customer.eventIds?.has(own.id)) {
+        outcomes.push('alreadyThere')
+        continue
+      }
+      if (address.id !== undefined && seen.has(address.id)) {
+        throw new RejectedRow(`the address id ${address.id} comes twice`)
+      }
+      const moved = { ...defaults }
+      const encoded = (id: number) => encodeAll(own, eventsOf(address, id, moved))
+      encoded(address.id ?? 1) // what can't be represented must not take an id
+      if (address.id === undefined) {
+        if (!run.dryRun) lastAddressId = await nextAddressId(run, customer.id, lastAddressId)
+      } else if (!run.dryRun && !(await claimAddressId(run, address.id, customer.id, own))) {
+        throw new RejectedRow(`the address id ${address.id} is another address's`)
+      } else seen.add(address.id)
+      Object.assign(moved, defaults)
+      events.push(...encoded(address.id ?? (lastAddressId || 1)))
+      Object.assign(defaults, moved)
+      outcomes.push('imported')
+    } catch (error) {
+      outcomes.push(rejectionOf(error))
+    }
+  }
+  return { outcomes, events }
+}
+
+/** The next id for an address of the customer's own. */
+async function nextAddressId({ ids, own }: ImportRun, customerId: number, lastAddressId: number): Promise<number> {
+  return ids.nextAddressId({ lastAddressId }) ?? (await ids.reserveAddressIds(customerId, own))
+}
+
+/** @param addressId the address's own, or of a block that was reserved for the customer */
+function eventsOf(
+  { id, fields, isDefaultBilling, isDefaultShipping }: ImportedAddress,
+  addressId: number,
+  defaults: { billing: number | null; shipping: number | null },
+): CustomerEvent[] {
+  const type = id === undefined ? 'CustomerAddressAdded' : 'CustomerAddressImported'
+  const events: CustomerEvent[] = [{ type, data: { addressId, ...fields } }]
+  // A default that the customer has chosen here since counts.
+  if (isDefaultBilling && defaults.billing === null) {
+    events.push({ type: 'DefaultBillingAddressSet', data: { addressId } })
+    defaults.billing = addressId
+  }
+  if (isDefaultShipping && defaults.shipping === null) {
+    events.push({ type: 'DefaultShippingAddressSet', data: { addressId } })
+    defaults.shipping = addressId
+  }
+  return events
+}

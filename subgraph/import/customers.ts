@@ -1,0 +1,115 @@
+/**
+ * A row of a customer. What an earlier run has brought in shows by the claim of the address, and is read before anything is
+ * written: a customer who has a new password, another address or is gone by now stays as it is.
+ */
+import type { Recorded } from '../../eventstore/codec.ts'
+import { comparePositions } from '../../eventstore/port.ts'
+import { readNewest } from '../../eventstore/read.ts'
+import { customerStream } from '../../projections/fold.ts'
+import { formerEmailKeysOf } from '../../schema/email-key.ts'
+import type { CustomerEvent, EmailEvent } from '../../schema/events.ts'
+import type { Command } from '../command.ts'
+import { CustomerError } from '../errors.ts'
+import type { ImportedCustomer } from './customer-row.ts'
+import { registerImported } from './registration.ts'
+import { addressTaken, idTaken } from './rejections.ts'
+import type { Outcome } from './reports.ts'
+import { RejectedRow } from './rows.ts'
+import { all, appendFirst, claimOf, claimStream, type ImportRun, takingOf } from './run.ts'
+
+/** @returns brings one customer in; it throws RejectedRow, or EventStoreUnavailable */
+export function createCustomerImport(run: ImportRun): (customer: ImportedCustomer) => Promise<Outcome> {
+  const { eventStore, claims, ids, seen, givenOut, command, dryRun } = run
+  /** Customers whose rows are under way, by the keys of their addresses. */
+  const underWay = new Set<string>()
+
+  async function importCustomer(customer: ImportedCustomer): Promise<Outcome> {
+    const key = claims.keyOf(customer.email)
+    if (underWay.has(key) || seen.has(key)) throw new RejectedRow('the e-mail address comes twice in the file')
+    underWay.add(key)
+    try {
+      const outcome = await importOnce(customer, key, command(`customer:${customer.id ?? ''}:${key}`))
+      if (!seen.has(key)) seen.set(key, 'there')
+      return outcome
+    } finally {
+      underWay.delete(key)
+    }
+  }
+
+  async function importOnce(customer: ImportedCustomer, key: string, own: Command): Promise<Outcome> {
+    if (await cameWithEarlierRelease(customer)) return 'alreadyThere'
+    if (dryRun) return foresee(customer, key, own)
+    if (customer.id === undefined ? await isHeld(key) : customer.id <= givenOut.customer) {
+      return importAgain(customer, key, own)
+    }
+    const id = customer.id ?? (await ids.nextCustomerId(run.own))
+    const { written, position } = await appendFirst(run, claimStream(key), claimOf(id, own))
+    const isNew = written && position !== undefined && comparePositions(position, run.before) > 0
+    return isNew ? registerImported(run, customer, id, key, own) : importAgain(customer, key, own)
+  }
+
+  /** Where a release has claimed the address under another key. @throws RejectedRow where it is another customer's */
+  async function cameWithEarlierRelease(customer: ImportedCustomer): Promise<boolean> {
+    for (const key of formerEmailKeysOf(run.emailHashKey, customer.email)) {
+      if (!(await isHeld(key))) continue
+      const { isThere } = await find(customer, key, command(`customer:${customer.id ?? ''}:${key}`))
+      if (isThere) return true
+    }
+    return false
+  }
+
+  async function isHeld(key: string): Promise<boolean> {
+    return !run.isEmpty && (await readNewest(eventStore, claimStream(key), 1)).length > 0
+  }
+
+  /** Where somebody has the address or has had it, or the id was given out here: what is there is read first. */
+  async function importAgain(customer: ImportedCustomer, key: string, own: Command): Promise<Outcome> {
+    const { newest, id = await ids.nextCustomerId(run.own), isThere } = await find(customer, key, own)
+    if (isThere) return 'alreadyThere'
+    const isOwn = newest?.type === 'EmailClaimed' && newest.data.customerId === id
+    if (!isOwn) {
+      try {
+        await claims.claim(customer.email, id, own, 'change')
+      } catch (error) {
+        if (error instanceof CustomerError && error.code === 'EMAIL_TAKEN_ON_CHANGE') throw addressTaken()
+        throw error
+      }
+    }
+    return registerImported(run, customer, id, key, own)
+  }
+
+  /** What there is of a row. @throws RejectedRow where its address or id is another customer's */
+  async function find(customer: ImportedCustomer, key: string, own: Command) {
+    const history = await all<EmailEvent>(run, claimStream(key))
+    const newest = history.at(-1)
+    const earlier = history.findLast(({ metadata }) => metadata.$causationId === own.id)
+    let id = customer.id ?? earlier?.data.customerId
+    const events = id === undefined ? [] : await all<CustomerEvent>(run, customerStream(id))
+    if (events.some((event) => event.id === own.id)) return { newest, id, isThere: true }
+    if (newest?.type === 'EmailClaimed') {
+      const holder = await run.load(newest.data.customerId)
+      if (holder.status === 'registered' && claims.keyOf(holder.email) === claims.keyOf(customer.email)) {
+        // Came in from a file of another kind, or was registered here.
+        if (holder.id === customer.id) return { newest, id, isThere: true }
+        throw addressTaken()
+      }
+    }
+    if (id !== undefined && events.length > 0 && !isTakenBy(events, own)) {
+      if (customer.id !== undefined) throw idTaken(id)
+      id = undefined // fenced off by one who claimed the address since
+    }
+    return { newest, id, isThere: false }
+  }
+
+  /** What would come of the row. */
+  async function foresee(customer: ImportedCustomer, key: string, own: Command): Promise<Outcome> {
+    return !run.isEmpty && (await find(customer, key, own)).isThere ? 'alreadyThere' : 'imported'
+  }
+
+  return importCustomer
+}
+
+/** Whether a run was cut off after it had claimed an id that was given out here, and before the registration. */
+const isTakenBy = (events: readonly Recorded<CustomerEvent>[], own: Command) =>
+  events[0]?.id === takingOf(own)[0]?.id &&
+  events.every(({ type }) => type === 'CustomerIdImported' || type === 'EmailClaimAbandoned')

@@ -1,0 +1,102 @@
+/** Rows with those that they belong to: in a composite file the addresses of a customer are the rows below its own. */
+import { LRUCache } from 'lru-cache'
+import type { Store } from '../../schema/store.ts'
+import { type ImportedAddress, readAddress, readCompositeAddress } from './address-row.ts'
+import { addressFieldsOf } from './columns.ts'
+import type { Row } from './csv.ts'
+import { RejectedRow } from './rows.ts'
+
+/** An address with the row that it stands in, and which one of its customer's it is in a composite file. */
+export interface AddressRow {
+  readonly row: Row
+  readonly address: ImportedAddress
+  readonly number: number
+  /** In a composite file: from the customer's row on. */
+  readonly above?: readonly Row[]
+}
+
+/** A row that is no address, and why. */
+export interface NoAddress {
+  readonly row: Row
+  readonly error: unknown
+  readonly above?: readonly Row[]
+}
+
+/** Some 60 MB. */
+const REMEMBERED = 300_000
+
+/** A row that could be read. @throws RejectedRow */
+export function whole(row: Row): Row {
+  if (row.fault !== undefined) throw new RejectedRow(row.fault)
+  return row
+}
+
+/** The e-mail address of a row, if it has one. */
+export function emailIn({ fields, fault }: Row): string | null {
+  return fault === undefined ? fields.email?.trim() || null : null
+}
+
+export async function* alone(
+  rows: AsyncIterable<Row>,
+): AsyncGenerator<{ readonly row: Row; readonly above: readonly Row[] }> {
+  for await (const row of rows) yield { row, above: [] }
+}
+
+/** Each row of a composite file with those above it, from the one that has an e-mail address. */
+export async function* grouped(
+  rows: AsyncIterable<Row>,
+): AsyncGenerator<{ readonly row: Row; readonly above: readonly Row[] }> {
+  let above: Row[] = []
+  for await (const row of rows) {
+    if (emailIn(row) !== null) above = []
+    yield { row, above }
+    above.push(row)
+  }
+}
+
+/** The addresses of a file of their own, or why a row is none. */
+export async function* addressRows(rows: AsyncIterable<Row>, store: Store): AsyncGenerator<AddressRow | NoAddress> {
+  for await (const row of rows) {
+    try {
+      yield { row, address: readAddress(whole(row), store), number: 0 }
+    } catch (error) {
+      yield { row, error }
+    }
+  }
+}
+
+/**
+ * The addresses in a composite file: of the customer in the same row, or in the last one above it that has one.
+ * @param keyOf the keyed hash of an e-mail address
+ */
+export async function* compositeRows(
+  rows: AsyncIterable<Row>,
+  keyOf: (email: string) => string,
+  store: Store,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<AddressRow | NoAddress> {
+  const counts = new LRUCache<string, number>({ max: REMEMBERED })
+  /** undefined: not known, because a row could not be read that may have been a customer's. */
+  let email: string | null | undefined = null
+  for await (const group of grouped(rows)) {
+    if (signal?.aborted) return
+    const { row } = group
+    if (row.fault !== undefined) {
+      email = undefined
+      continue // reported as a customer's row
+    }
+    email = emailIn(row) ?? email
+    const fields = addressFieldsOf(row.fields)
+    if (fields === undefined) continue
+    try {
+      if (email === null) throw new RejectedRow('the address comes before any customer')
+      if (email === undefined) throw new RejectedRow('whose address it is can not be told: a row above it is rejected')
+      const key = keyOf(email)
+      const number = (counts.get(key) ?? 0) + 1
+      counts.set(key, number)
+      yield { ...group, address: readCompositeAddress(fields, email, store), number }
+    } catch (error) {
+      yield { ...group, error }
+    }
+  }
+}

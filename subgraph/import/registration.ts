@@ -1,0 +1,115 @@
+/**
+ * The registration of an imported customer, once its address is claimed: the credentials, then the customer, as when somebody
+ * registers.
+ */
+import { WrongExpectedRevision } from '../../eventstore/port.ts'
+import { readNewest } from '../../eventstore/read.ts'
+import { customerStream } from '../../projections/fold.ts'
+import type { CredentialsEvent } from '../../schema/events.ts'
+import { type Command, encodeAll } from '../command.ts'
+import type { GuestStatus } from '../domain/customer.ts'
+import { hashPassword, kindOf, MAGENTO } from '../identity/passwords.ts'
+import type { ImportedCustomer } from './customer-row.ts'
+import { idTaken, isRejection } from './rejections.ts'
+import type { Outcome } from './reports.ts'
+import { appendFirst, credentialsOf, credentialsStream, type ImportRun, takingOf } from './run.ts'
+
+/** Once the address is claimed: the credentials, then the customer. */
+export async function registerImported(
+  run: ImportRun,
+  customer: ImportedCustomer,
+  id: number,
+  key: string,
+  own: Command,
+): Promise<Outcome> {
+  const { claims, subscribers, seen, givenOut } = run
+  try {
+    const guest = run.hasGuests ? await subscribers.status(customer.email) : 'none'
+    const revision =
+      customer.id !== undefined && id <= givenOut.customer
+        ? await registerReserved(run, customer, id, guest, own)
+        : await registerFree(run, customer, id, guest, own)
+    if (guest !== 'none') await subscribers.handOver(customer.email, id, own)
+    seen.set(key, { id, revision })
+    return 'imported'
+  } catch (error) {
+    if (isRejection(error)) await claims.release(customer.email, id, own)
+    throw error
+  }
+}
+
+/** An id that is nobody else's. @returns the customer's revision */
+async function registerFree(
+  run: ImportRun,
+  customer: ImportedCustomer,
+  id: number,
+  guest: GuestStatus,
+  own: Command,
+): Promise<number> {
+  const passwordHash = await hashOf(run, customer)
+  const events = encodeAll(own, customer.events(id, passwordHash === undefined ? -1 : 0, guest))
+  if (passwordHash !== undefined) {
+    const { written } = await appendFirst(run, credentialsStream(id), credentialsOf(passwordHash, own))
+    if (!written) throw idTaken(id)
+  }
+  if (!(await appendFirst(run, customerStream(id), events)).written) throw idTaken(id)
+  return events.length - 1
+}
+
+/**
+ * An id of a block that an instance has, which may be about to give it to a new customer. Whose it is is decided by the
+ * first event of the customer's stream, before any credentials: the other one's are never this customer's.
+ */
+async function registerReserved(
+  run: ImportRun,
+  customer: ImportedCustomer,
+  id: number,
+  guest: GuestStatus,
+  own: Command,
+): Promise<number> {
+  if (!(await appendFirst(run, customerStream(id), takingOf(own))).written) throw idTaken(id)
+  // Without a password it gets one that nobody knows: it keeps out what the other one may still write.
+  const passwordHash = (await hashOf(run, customer)) ?? (await hashPassword(crypto.randomUUID()))
+  for (;;) {
+    const { status, revision } = await run.load(id)
+    if (status !== 'absent') throw idTaken(id)
+    try {
+      const credentialsRevision = await replaceCredentials(run, id, passwordHash, own)
+      const events = encodeAll(own, customer.events(id, credentialsRevision, guest))
+      await run.eventStore.append(customerStream(id), events, { expected: revision })
+      return revision + events.length
+    } catch (error) {
+      // One who has the id under way has written its credentials, or its claim was given up there.
+      if (!(error instanceof WrongExpectedRevision)) throw error
+    }
+  }
+}
+
+/** Sets the credentials, in the place of those that a registration has left which lost the id. @returns their revision */
+async function replaceCredentials(
+  { eventStore }: ImportRun,
+  id: number,
+  passwordHash: string,
+  own: Command,
+): Promise<number> {
+  const stream = credentialsStream(id)
+  const [left] = await readNewest<CredentialsEvent>(eventStore, stream, 1)
+  if (left?.metadata.$causationId === own.id) return left.revision
+  if (left) await eventStore.setStreamMetadata(stream, { $maxCount: 1 })
+  const expected = left?.revision ?? 'no_stream'
+  return (await eventStore.append(stream, credentialsOf(passwordHash, own), { expected })).revision
+}
+
+/** Only now: to hash a password is costly, and few rows of a run that goes on need it. */
+async function hashOf(
+  { hashKinds, own }: ImportRun,
+  { passwordHash, password }: ImportedCustomer,
+): Promise<string | undefined> {
+  if (passwordHash !== undefined) {
+    const hash = MAGENTO + passwordHash
+    // On record before the first of its kind: from then on a wrong password takes as long for everybody.
+    await hashKinds.found(kindOf(hash), own)
+    return hash
+  }
+  return password === undefined ? undefined : hashPassword(password)
+}

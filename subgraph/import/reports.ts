@@ -1,0 +1,78 @@
+/** What an import reports: the outcome of each row, counted. */
+import type { Row, Table } from './csv.ts'
+import { rejectionOf } from './rejections.ts'
+
+/** What came of a row that was not rejected. */
+export type Outcome = 'imported' | 'alreadyThere'
+
+export interface ImportReport {
+  imported: number
+  /** Brought in by an earlier run. */
+  alreadyThere: number
+  rejected: number
+  /** How many rows were rejected for each reason; `N` stands for the numbers in it. */
+  readonly reasons: Map<string, number>
+  /** Columns of the file that nothing was done with. */
+  readonly unused: readonly string[]
+}
+
+export const newReport = (table?: Table): ImportReport => ({
+  imported: 0,
+  alreadyThere: 0,
+  rejected: 0,
+  reasons: new Map(),
+  unused: table?.unused ?? [],
+})
+
+/** A row on its way through the import. */
+interface ReportedRow {
+  readonly row: Row
+  /** Of a composite file: the rows from the customer's to this one, without which it can't be understood. */
+  readonly above?: readonly Row[]
+}
+
+/** The rows of one file, as they are counted. */
+export interface Counted {
+  readonly report: ImportReport
+  readonly file: string
+  /** Bytes of the files before this one. */
+  readonly before: number
+}
+
+/** Does a row's work and counts it, or rejects it with its reason; anything else that is thrown ends the import. */
+export type Settle = (into: Counted, row: ReportedRow, work: () => Promise<Outcome>) => Promise<void>
+
+/** @param total bytes of all files */
+export function createSettle(
+  {
+    onRejected,
+    onProgress,
+    signal,
+  }: {
+    readonly onRejected: (
+      file: string,
+      line: number,
+      reason: string,
+      row: Row,
+      above: readonly Row[],
+    ) => Promise<void> | void
+    readonly onProgress?: ((rows: number, share: number) => void) | undefined
+    readonly signal?: AbortSignal | undefined
+  },
+  total: number,
+): Settle {
+  let rows = 0
+  return async ({ report, file, before }, { row, above = [] }, work) => {
+    if (signal?.aborted) return
+    try {
+      report[await work()]++
+    } catch (error) {
+      const { message } = rejectionOf(error)
+      report.rejected++
+      const reason = message.replace(/(?<![\w-])\d+/g, 'N')
+      report.reasons.set(reason, (report.reasons.get(reason) ?? 0) + 1)
+      await onRejected(file, row.line, message, row, above)
+    }
+    onProgress?.(++rows, (before + row.bytes) / total)
+  }
+}

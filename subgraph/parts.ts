@@ -1,0 +1,124 @@
+/** The subgraph's parts, each given the ones that it builds on. */
+import type { FastifyBaseLogger } from 'fastify'
+import { chained, countAsChained } from '../eventstore/chain.ts'
+import { observed } from '../eventstore/observed.ts'
+import type { EventStore } from '../eventstore/port.ts'
+import type { ReadModel } from '../projections/read-model.ts'
+import { answersProbe } from '../runtime/time-limits.ts'
+import { createMailTokens } from '../schema/mail-tokens.ts'
+import type { Store } from '../schema/store.ts'
+import { createAccessLog } from './access-log.ts'
+import { type Captcha, createCaptcha } from './captcha.ts'
+import { createCommandIds } from './command.ts'
+import { createCommands } from './customer-commands.ts'
+import { type Customers, createCustomers } from './customers.ts'
+import { createEmailClaims } from './email-claims.ts'
+import { createCredentials } from './identity/credentials.ts'
+import { createHashKinds, createPasswordChecks } from './identity/password-checks.ts'
+import { createSignIn } from './identity/sign-in.ts'
+import type { Keys } from './identity/subgraph-keys.ts'
+import { createTokens, type Tokens } from './identity/tokens.ts'
+import { createIds } from './ids.ts'
+import { createLinkCommands } from './link-commands.ts'
+import { guardLog } from './log-guard.ts'
+import { addGauge, type SubgraphMetrics } from './metrics.ts'
+import { createResolvers } from './resolvers.ts'
+import { createSubscribers } from './subscribers.ts'
+
+export interface PartsOptions {
+  readonly eventStore: EventStore
+  readonly readModel: ReadModel
+  readonly keys: Keys
+  readonly store: Store
+  readonly captchaSecret?: string | undefined
+  readonly now?: () => Date
+  readonly log: FastifyBaseLogger
+  readonly metrics: SubgraphMetrics
+}
+
+export interface Parts {
+  /** Its calls wait while the log is compared with the read model. */
+  readonly eventStore: EventStore
+  readonly customers: Customers
+  readonly tokens: Tokens
+  readonly captcha: Captcha
+  readonly resolvers: ReturnType<typeof createResolvers>
+  /** Finishes what is under way; the stores stay open. */
+  close(): Promise<void>
+}
+
+/** @throws ConfigurationError for a token signing key that is not an Ed25519 private key, a CAPTCHA without its secret */
+export function createParts(options: PartsOptions): Parts {
+  const { keys, store, log, metrics } = options
+  const { eventStore, customers, close } = createStores(options)
+  const claims = createEmailClaims(eventStore, customers, keys.emailHashKey)
+  const credentials = createCredentials(eventStore, customers)
+  const access = createAccessLog({
+    eventStore,
+    settings: store.audit,
+    log,
+    onFailure: () => metrics.unrecorded.inc(),
+  })
+  const passwords = createPasswordChecks(createHashKinds(eventStore), (kind) => metrics.hashes.inc({ kind }))
+  const signIn = createSignIn({ eventStore, customers, claims, credentials, passwords, access, store })
+  const tokens = createTokens(keys.tokenSigningKey, store.token.lifetimeMinutes)
+  const subscribers = createSubscribers(eventStore, claims.keysOf)
+  const accounts = { eventStore, customers, claims, credentials, signIn, subscribers, access, store }
+  const captcha = createCaptcha(store, options.captchaSecret, log)
+  const resolvers = createResolvers({
+    eventStore,
+    commands: createCommands({ ...accounts, ids: createIds(eventStore) }),
+    links: createLinkCommands({ ...accounts, tokens: createMailTokens(keys.emailHashKey) }),
+    customers,
+    claims,
+    tokens,
+    commandIds: createCommandIds(keys.emailHashKey),
+    store,
+    captcha,
+    now: options.now ?? (() => new Date()),
+  })
+  return {
+    eventStore,
+    customers,
+    tokens,
+    captcha,
+    resolvers,
+    async close() {
+      await access.close()
+      await close()
+    },
+  }
+}
+
+/** The event store as the subgraph uses it (measured, guarded), and the customers in it. */
+function createStores({ eventStore: store, readModel, log, metrics }: PartsOptions) {
+  const { appends, conflicts, reads, registry } = metrics
+  const guard = guardLog({
+    eventStore: observed(chained(store), (outcome, seconds) => {
+      appends.observe({ outcome }, seconds)
+      if (outcome === 'conflict') conflicts.inc()
+    }),
+    readModel,
+    log,
+    anchor: () => customers.newestAppended(),
+    onReplaced: () => customers.forget(),
+  })
+  const eventStore = countAsChained(guard.eventStore)
+  const { mayReadDocuments } = guard
+  const onRead = (source: string) => reads.inc({ source })
+  const customers = createCustomers({ eventStore, readModel, log, mayReadDocuments, onRead })
+  addGauge(registry, 'read_model_writable', READ_MODEL_WRITABLE, () => answersProbe(readModel.probe()))
+  addGauge(registry, 'read_model_fenced', READ_MODEL_FENCED, () => customers.isFenced())
+  return {
+    eventStore,
+    customers,
+    async close() {
+      await customers.close()
+      guard.close()
+    },
+  }
+}
+
+const READ_MODEL_WRITABLE = 'Whether the read model takes writes (1) or refuses them, or is away (0).'
+const READ_MODEL_FENCED =
+  'Whether queries fold the streams because documents may not be believed (1): a fence, or no lease. See docs/read-your-writes.md.'

@@ -1,0 +1,95 @@
+/** What the subgraph reads off a request: its secret, who sends it and from where, and the ids that lead through the logs. */
+import { randomUUID, timingSafeEqual } from 'node:crypto'
+import { Socket } from 'node:net'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { isTracing, parseTraceparent, startSpan, type TracedSpan } from '../runtime/tracing.ts'
+import { type Store, viewOf } from '../schema/store.ts'
+import { type Admission, GUEST } from './identity/token-gate.ts'
+import type { RequestContext } from './request-context.ts'
+
+export interface RequestReader {
+  /** Whether the request carries the secret, where there is one. */
+  isAllowed(request: FastifyRequest): boolean
+  /** The parent of what the request leads to: its own span, or the caller's where nothing is traced here. */
+  traceparentOf(request: FastifyRequest): string | undefined
+  /** Keeps who sends the request, for its context. */
+  admit(request: FastifyRequest, admission: Admission): void
+  contextOf(request: FastifyRequest): RequestContext
+}
+
+const MAX_USER_AGENT = 256
+/** As gateways and proxies make them: UUIDs, ULIDs, counters behind a name. */
+const CORRELATION_ID = /^[\w.:-]{1,128}$/
+
+/**
+ * @param app ends the requests' spans
+ * @param secret when set, requests are allowed only with it, and `x-forwarded-for` is believed
+ */
+export function createRequestReader(app: FastifyInstance, store: Store, secret: string | undefined): RequestReader {
+  const admissions = new WeakMap<FastifyRequest, Admission>()
+  const spans = new WeakMap<FastifyRequest, TracedSpan>()
+  if (isTracing()) {
+    app.addHook('onResponse', async (request, { statusCode }) => spans.get(request)?.end(statusCode >= 500))
+  }
+
+  function traceparentOf(request: FastifyRequest): string | undefined {
+    const parent = parseTraceparent(request.headers.traceparent)
+    if (!isTracing()) return parent
+    const begun = spans.get(request)
+    if (begun) return begun.traceparent
+    const span = startSpan('graphql', { kind: 'server', parent })
+    spans.set(request, span)
+    return span.traceparent
+  }
+
+  return {
+    isAllowed: (request) => secret === undefined || carries(request, secret),
+    traceparentOf,
+    admit: (request, admission) => void admissions.set(request, admission),
+
+    contextOf(request) {
+      const { headers } = request
+      const { caller, service, customer } = admissions.get(request) ?? GUEST
+      return {
+        caller,
+        service,
+        ...(customer && { document: customer }),
+        view: viewOf(store, headers.store) ?? store.view,
+        client: {
+          address: clientAddress(request, secret !== undefined),
+          userAgent: text(headers['user-agent'])?.slice(0, MAX_USER_AGENT),
+        },
+        correlationId: correlationIdOf(headers['x-correlation-id']),
+        traceparent: traceparentOf(request),
+        idempotencyKey: text(headers['idempotency-key']),
+        captcha: text(headers['x-recaptcha']) ?? text(headers['x-captcha']),
+        isGone: () => request.raw.destroyed && request.raw.socket?.destroyed === true,
+      }
+    },
+  }
+}
+
+/**
+ * The address that the gateway says the client has, where it is sure that the gateway says it: by the secret (without it
+ * there is no answer at all), or because the request comes from this process. Else that of who is at the other end.
+ */
+function clientAddress({ headers, ip, raw }: FastifyRequest, hasSecret: boolean): string {
+  const isTrusted = hasSecret || !(raw.socket instanceof Socket)
+  const [forwarded] = isTrusted ? (text(headers['x-forwarded-for'])?.split(',') ?? []) : []
+  return forwarded ?? ip
+}
+
+function carries(request: FastifyRequest, secret: string): boolean {
+  const given = Buffer.from(text(request.headers['x-subgraph-secret']) ?? '')
+  const expected = Buffer.from(secret)
+  return given.length === expected.length && timingSafeEqual(given, expected)
+}
+
+/** The caller's, if it is one: it goes into every event in clear, so it must be short, and no text of somebody's. */
+function correlationIdOf(header: string | string[] | undefined): string {
+  return typeof header === 'string' && CORRELATION_ID.test(header) ? header : randomUUID()
+}
+
+function text(header: string | string[] | undefined): string | undefined {
+  return typeof header === 'string' && header !== '' ? header : undefined
+}
