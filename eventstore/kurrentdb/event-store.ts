@@ -9,8 +9,8 @@ import { connectKurrentDb } from './connection.ts'
 import { toPortError } from './errors.ts'
 import { createGroups } from './groups.ts'
 import { createReads, filterOf, metadataStream } from './reads.ts'
-import { logSource, streamSource } from './sources.ts'
-import { type Source, type SubscriptionObserver, subscribe } from './subscription.ts'
+import { logSource, type Source, streamSource } from './sources.ts'
+import { type SubscriptionObserver, subscribe } from './subscription.ts'
 import { createWrites } from './writes.ts'
 
 const BATCH = 500

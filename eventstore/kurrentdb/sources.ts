@@ -2,13 +2,34 @@
 import {
   comparePositions,
   type Position,
+  type RecordedEvent,
   type StreamFilter,
   type SubscribeToAllOptions,
   type SubscribeToStreamOptions,
 } from '../port.ts'
 import type { Reads } from './reads.ts'
 import { logRequest, streamRequest } from './requests.ts'
-import type { Source } from './subscription.ts'
+
+/** What differs between a subscription to $all and one to a stream. */
+export interface Source<Place> {
+  readonly name: string
+  /** Checks the first place, and gives it as one that a request can name. @throws what ends the subscription */
+  begin(): Promise<Place>
+  /** After a lost connection: another log may have come back. @throws InvalidArgument for a place that is not one of it */
+  check(place: Place): Promise<void>
+  /** The end of what is followed, as of now. */
+  end(): Promise<Place>
+  /** The end, where no event that is followed lies between the place and it; undefined where one does. */
+  endIfNothingAfter(place: Place): Promise<Place | undefined>
+  request(from: Place): { serializeBinary(): Uint8Array }
+  /** The place after an event. */
+  after(event: RecordedEvent): Place
+  /** The place of a checkpoint of the server; undefined where it sends none. */
+  at(checkpoint: Position): Place | undefined
+  /** The position of a place, where it is one. */
+  positionOf(place: Place): Position | undefined
+  isBefore(a: Place, b: Place): boolean
+}
 
 /** @param filter which events are wanted */
 export function logSource(
