@@ -1,9 +1,9 @@
 /** `npm run audit -- erase`: a customer is erased from the outside. See ../erasure.ts. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { hasPersonal, isEncrypted } from '../eventstore/codec.ts'
-import { keysOf } from '../eventstore/encryption/clear-text-guard.ts'
 import type { CustomerKeys } from '../eventstore/encryption/customer-keys.ts'
-import { KEY_MAX_AGE_MS } from '../eventstore/encryption/encrypted-log.ts'
+import { keysOf } from '../eventstore/encryption/customer-keys.ts'
+import { KEY_MAX_AGE_MS } from '../eventstore/encryption/opening.ts'
 import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
 import { createApplier } from '../projections/apply.ts'

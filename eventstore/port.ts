@@ -4,7 +4,6 @@
  * suite in test/contract/event-store.ts holds each statement as a case.
  */
 
-import type { CustomerKeys } from './encryption/customer-keys.ts'
 import type { EventPlace } from './place.ts'
 
 /** The revision that a stream must be at for an append to succeed; a number is the exact revision of its last event. */
@@ -236,9 +235,6 @@ export interface EventStore {
    * memory of what it has read does not outlive the connection. @returns takes the listener away
    */
   onDisconnect?(listener: () => void): () => void
-
-  /** Where personal fields are encrypted on their way in: the keys. */
-  readonly keys?: CustomerKeys
 
   /** Answers whether the store can be reached. @throws EventStoreUnavailable */
   ping(): Promise<void>

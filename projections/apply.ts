@@ -4,7 +4,7 @@
  */
 import { LRUCache } from 'lru-cache'
 import { decode } from '../eventstore/codec.ts'
-import { keysOf } from '../eventstore/encryption/clear-text-guard.ts'
+import { hasKeys, keysOf } from '../eventstore/encryption/customer-keys.ts'
 import { type EventPlace, laterPlace, placeOf } from '../eventstore/place.ts'
 import { comparePositions, type EventStore, EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
 import { inTurns } from '../runtime/in-turns.ts'
@@ -151,7 +151,7 @@ export function createApplier(options: {
    */
   async function completeErasures(deletions: readonly RecordedEvent[]): Promise<void> {
     if (deletions.length === 0) return
-    if (eventStore.keys) await inTurns(deletions, complete)
+    if (hasKeys(eventStore)) await inTurns(deletions, complete)
     await readModel.forget(deletions.map(({ stream }) => customerOf(stream) as number))
   }
 

@@ -9,7 +9,7 @@
  */
 import { chained } from '../eventstore/chain.ts'
 import { encode, type Recorded } from '../eventstore/codec.ts'
-import { keysOf } from '../eventstore/encryption/clear-text-guard.ts'
+import { keysOf } from '../eventstore/encryption/customer-keys.ts'
 import {
   type EventStore,
   type NewEvent,

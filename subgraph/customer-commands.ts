@@ -1,5 +1,5 @@
 /** The mutations: what each looks up, decides and appends, in an order in which a crash between two appends leaves nothing stuck. */
-import { keysOf } from '../eventstore/encryption/clear-text-guard.ts'
+import { keysOf } from '../eventstore/encryption/customer-keys.ts'
 import { type EventStore, EventStoreUnavailable, WrongExpectedRevision } from '../eventstore/port.ts'
 import { absentCustomer, type CustomerAddress, type CustomerDocument } from '../projections/customer.ts'
 import { customerDeleted, finishErasure, readAccount } from '../projections/erasure.ts'

@@ -7,6 +7,9 @@ import {
   isCommandError,
   MaxAppendSizeExceededError,
   NotLeaderError,
+  PersistentSubscriptionDoesNotExistError,
+  PersistentSubscriptionDroppedError,
+  PersistentSubscriptionExistsError,
   StreamDeletedError,
   StreamNotFoundError,
   StreamTombstonedError,
@@ -18,6 +21,8 @@ import {
   AppendTooLarge,
   EventStoreUnavailable,
   type ExpectedRevision,
+  GroupExists,
+  GroupNotFound,
   InvalidArgument,
   StreamDeleted,
   StreamNotFound,
@@ -121,4 +126,17 @@ export function detailsOf(error: unknown): string {
   if (code === DEADLINE_EXCEEDED) return 'no answer in time'
   const details = (message ?? '').replace(/^\d+ [A-Z_]+: /, '').split('. Last error')[0]
   return (details || type || 'no reason given').replace(/\.$/, '')
+}
+
+/** A persistent subscription's failure as the port's. */
+export function toGroupError(error: unknown, group: string): unknown {
+  if (error instanceof PersistentSubscriptionExistsError) return new GroupExists(`Group "${group}" exists already.`)
+  if (error instanceof PersistentSubscriptionDoesNotExistError) {
+    return new GroupNotFound(`Group "${group}" does not exist.`)
+  }
+  // A node that no longer leads says so, as well as one whose group was changed; the next try shows whether it is gone.
+  if (error instanceof PersistentSubscriptionDroppedError) {
+    return new EventStoreUnavailable('The event store dropped the subscription.')
+  }
+  return toPortError(error, '$all')
 }

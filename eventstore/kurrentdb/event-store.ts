@@ -4,11 +4,10 @@
  */
 import { checkCount, checkEvent, checkExpectedRevision, checkMetadata, checkStreamName } from '../checks.ts'
 import { type EventPlace, holdsEvent } from '../place.ts'
-import { type EventStore, EventStoreUnavailable, type Json, type Position, type Subscription } from '../port.ts'
+import { type EventStore, EventStoreUnavailable, type Position, type Subscription } from '../port.ts'
 import { connectKurrentDb } from './connection.ts'
-import { toPortError } from './errors.ts'
 import { createGroups } from './groups.ts'
-import { createReads, filterOf, metadataStream } from './reads.ts'
+import { createReads, filterOf } from './reads.ts'
 import { logSource, type Source, streamSource } from './sources.ts'
 import { type SubscriptionObserver, subscribe } from './subscription.ts'
 import { createWrites } from './writes.ts'
@@ -39,15 +38,8 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
   ): Subscription {
     const holds = (place: EventPlace) => holdsEvent(store, place)
     const subscription = subscribe(connection, source, { from, batchSize, observer, expects, holds })
-    const followed: Subscription = {
-      [Symbol.asyncIterator]: () => subscription[Symbol.asyncIterator](),
-      async unsubscribe() {
-        subscriptions.delete(followed)
-        await subscription.unsubscribe()
-      },
-    }
+    const followed = registered(subscription, subscriptions)
     if (closing) void followed.unsubscribe()
-    else subscriptions.add(followed)
     return followed
   }
 
@@ -91,10 +83,7 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
     async setStreamMetadata(stream, metadata) {
       checkStreamName(stream)
       checkMetadata(metadata)
-      const event = { id: crypto.randomUUID(), type: '$metadata', data: metadata as Json }
-      await writes.append(metadataStream(stream), [event], 'any').catch((error: unknown) => {
-        throw toPortError(error, stream)
-      })
+      await writes.setMetadata(stream, metadata)
     },
 
     async getStreamMetadata(stream) {
@@ -125,4 +114,17 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
     },
   }
   return store
+}
+
+/** Adds a subscription to those that the store ends when it is closed; it leaves them when it is ended before. */
+function registered(inner: Subscription, subscriptions: Set<{ unsubscribe(): Promise<void> }>): Subscription {
+  const subscription: Subscription = {
+    [Symbol.asyncIterator]: () => inner[Symbol.asyncIterator](),
+    async unsubscribe() {
+      subscriptions.delete(subscription)
+      await inner.unsubscribe()
+    },
+  }
+  subscriptions.add(subscription)
+  return subscription
 }

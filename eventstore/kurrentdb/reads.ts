@@ -17,7 +17,7 @@ import type { Connection } from './connection.ts'
 import { toPortError } from './errors.ts'
 import { StreamsClient } from './generated-messages.ts'
 import type { Incoming } from './incoming.ts'
-import { type LogPlace, logRequest, STREAMS_READ, streamRequest } from './requests.ts'
+import { type LogPlace, logRequest, metadataStream, STREAMS_READ, streamRequest } from './requests.ts'
 import { decodeReadResponse, type ReadAnswer } from './wire.ts'
 
 /** Answers of a read that may wait for their consumer. */
@@ -47,9 +47,6 @@ export interface Reads {
   /** Empty where none was set. @throws StreamDeleted | EventStoreUnavailable */
   metadata(stream: string): Promise<StreamMetadata>
 }
-
-/** Where the server keeps the metadata of a stream. */
-export const metadataStream = (stream: string) => `$$${stream}`
 
 /** @param checkOpen throws EventStoreUnavailable once the store is closed */
 export function createReads(connection: Connection, checkOpen: () => void): Reads {

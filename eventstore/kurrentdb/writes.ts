@@ -1,17 +1,19 @@
 /** Appends and removals: each is one call, made again within its deadline where that does no harm. */
 import { binaryEvent, type EventData, jsonEvent } from '@kurrent/kurrentdb-client'
-import type { AppendResult, ExpectedRevision, NewEvent } from '../port.ts'
+import type { AppendResult, ExpectedRevision, Json, NewEvent, StreamMetadata } from '../port.ts'
 import type { Connection } from './connection.ts'
 import { toPortError } from './errors.ts'
 import { StreamsClient } from './generated-messages.ts'
 import type { Node } from './node.ts'
-import { removalRequest } from './requests.ts'
+import { metadataStream, removalRequest } from './requests.ts'
 
 export interface Writes {
   /** @throws WrongExpectedRevision | StreamDeleted | AppendTooLarge | EventStoreUnavailable */
   append(stream: string, events: readonly NewEvent[], expected: ExpectedRevision): Promise<AppendResult>
   /** @throws WrongExpectedRevision | StreamDeleted | EventStoreUnavailable */
   remove(kind: 'delete' | 'tombstone', stream: string, expected: ExpectedRevision): Promise<void>
+  /** Replaces the stream's metadata. @throws StreamDeleted | EventStoreUnavailable */
+  setMetadata(stream: string, metadata: StreamMetadata): Promise<void>
   /** Resolves when the writes under way have ended. */
   settled(): Promise<unknown>
 }
@@ -56,15 +58,24 @@ export function createWrites(connection: Connection, checkOpen: () => void): Wri
     return { revision: Number(nextExpectedRevision), ...(position && { position }) }
   }
 
+  function append(stream: string, events: readonly NewEvent[], expected: ExpectedRevision): Promise<AppendResult> {
+    // With `any` a repetition is written twice once the server has forgotten the ids.
+    const repeatable = typeof expected === 'number' || expected === 'no_stream'
+    return write(stream, expected, repeatable, (node, until) =>
+      node.takesBatches()
+        ? node.appends.append(stream, events, expected, until)
+        : appendOne(node, until, stream, events, expected),
+    )
+  }
+
   return {
-    append(stream, events, expected) {
-      // With `any` a repetition is written twice once the server has forgotten the ids.
-      const repeatable = typeof expected === 'number' || expected === 'no_stream'
-      return write(stream, expected, repeatable, (node, until) =>
-        node.takesBatches()
-          ? node.appends.append(stream, events, expected, until)
-          : appendOne(node, until, stream, events, expected),
-      )
+    append,
+
+    async setMetadata(stream, metadata) {
+      const event = { id: crypto.randomUUID(), type: '$metadata', data: metadata as Json }
+      await append(metadataStream(stream), [event], 'any').catch((error: unknown) => {
+        throw toPortError(error, stream)
+      })
     },
 
     remove(kind, stream, expected) {

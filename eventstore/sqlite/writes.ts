@@ -1,5 +1,4 @@
 /** What an append, a deletion and new metadata do inside the transaction that they share. */
-import { LRUCache } from 'lru-cache'
 import {
   type AppendResult,
   type ExpectedRevision,
@@ -7,6 +6,7 @@ import {
   type StreamMetadata,
   WrongExpectedRevision,
 } from '../port.ts'
+import { checkExpected, createKnownEvents } from './idempotence.ts'
 import { type EncodedEvent, positionOf } from './rows.ts'
 import {
   addStream,
@@ -18,9 +18,6 @@ import {
   type StreamRow,
   streamRow,
 } from './schema.ts'
-
-/** Ids that `any` and `stream_exists` are remembered by. */
-const REMEMBERED_IDS = 20_000
 
 export interface Writes {
   /** To be called at the beginning of a transaction. */
@@ -39,9 +36,7 @@ export interface Writes {
 
 export function createWrites(log: SqliteLog): Writes {
   const { sql } = log
-  const remembered = new LRUCache<string, AppendResult>({ max: REMEMBERED_IDS })
-  /** Of the transaction under way: remembered once it is committed. */
-  const written = new Map<string, AppendResult>()
+  const known = createKnownEvents()
 
   function insert(stream: string, row: StreamRow, events: readonly EncodedEvent[]): AppendResult {
     const created = Date.now()
@@ -49,47 +44,10 @@ export function createWrites(log: SqliteLog): Writes {
     let position = 0
     for (const { id, type, data, metadata } of events) {
       position = Number(sql.addEvent.run(row.id, ++revision, id, type, data, metadata, created).lastInsertRowid)
-      written.set(`${stream} ${id}`, { revision, position: positionOf(position) })
+      known.add(stream, id, { revision, position: positionOf(position) })
     }
     sql.setRevision.run(revision, row.id)
     return { revision, position: positionOf(position) }
-  }
-
-  /** The original result where the events are there already; undefined where they are to be written. */
-  function checkExpected(
-    stream: string,
-    row: StreamRow | undefined,
-    expected: ExpectedRevision,
-    events: readonly EncodedEvent[],
-  ): AppendResult | undefined {
-    if (row?.tombstoned) throw new StreamDeleted(stream)
-    const current = row?.revision ?? -1
-    const refusal = () => new WrongExpectedRevision(stream, expected, current === -1 ? 'no_stream' : current)
-    const deleted = isDeleted(row)
-    const known = events.map(({ id }) => written.get(`${stream} ${id}`) ?? remembered.get(`${stream} ${id}`))
-    const knownFrom = (first: number) => known.every((each, index) => each?.revision === first + index)
-    if (expected === 'any' || expected === 'stream_exists') {
-      if (expected === 'stream_exists') {
-        if (deleted) throw new StreamDeleted(stream)
-        if (current === -1 && row?.metadata == null) throw refusal()
-      }
-      const first = known[0]?.revision
-      if (first === undefined) return undefined
-      if (!knownFrom(first)) throw refusal()
-      return known.at(-1)
-    }
-    const after = expected === 'no_stream' ? -1 : expected
-    if (after === current) return undefined
-    if (row === undefined || after > current) throw refusal()
-    if (events.length > 0) {
-      if (knownFrom(after + 1)) return known.at(-1) // also where `$maxCount` has removed some since
-      const there = sql.ids.all(row.id, after + 1, after + events.length) as { id: string; position: number }[]
-      if (there.length === events.length && there.every(({ id }, index) => id === events[index]?.id)) {
-        return { revision: after + events.length, position: positionOf(there.at(-1)?.position ?? 0) }
-      }
-    }
-    if (expected === 'no_stream' && deleted) return undefined
-    throw refusal()
   }
 
   /** Metadata is an event of the stream `$$<name>`; a copy lies beside the stream, where it is read. */
@@ -105,17 +63,12 @@ export function createWrites(log: SqliteLog): Writes {
   }
 
   return {
-    begin() {
-      written.clear()
-    },
-
-    commit() {
-      for (const [key, result] of written) remembered.set(key, result)
-    },
+    begin: known.begin,
+    commit: known.commit,
 
     append(stream, events, expected) {
       const found = streamRow(log, stream)
-      const repeated = checkExpected(stream, found, expected, events)
+      const repeated = checkExpected(log, known, stream, found, expected, events)
       if (repeated) return repeated
       const row = found ?? addStream(log, stream)
       const metadata = metadataOf(row)
@@ -131,7 +84,7 @@ export function createWrites(log: SqliteLog): Writes {
 
     delete(stream, expected) {
       const row = streamRow(log, stream)
-      checkExpected(stream, row, expected, [])
+      checkExpected(log, known, stream, row, expected, [])
       // A deletion of nothing is refused; a tombstone is not.
       if (row === undefined || row.revision === -1) throw new WrongExpectedRevision(stream, expected, 'no_stream')
       sql.purge.run(row.id, DELETED)
@@ -140,7 +93,7 @@ export function createWrites(log: SqliteLog): Writes {
 
     tombstone(stream, expected) {
       const found = streamRow(log, stream)
-      checkExpected(stream, found, expected, [])
+      checkExpected(log, known, stream, found, expected, [])
       const row = found ?? addStream(log, stream)
       sql.setTombstoned.run(row.id)
       sql.purge.run(row.id, DELETED)
