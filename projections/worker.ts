@@ -10,15 +10,14 @@ import {
   type SubscriptionBatch,
 } from '../eventstore/port.ts'
 import { logEnd } from '../eventstore/read.ts'
-import { type BackOff, waitAfter } from '../runtime/back-off.ts'
 import { type Log, SILENT } from '../runtime/log.ts'
-import { pause } from '../runtime/time-limits.ts'
 import { createApplier } from './apply.ts'
 import { createArrivals } from './arrivals.ts'
 import { DOCUMENT_VERSION } from './customer.ts'
 import { CUSTOMER_STREAMS } from './fold.ts'
 import type { Failure } from './parking.ts'
 import type { Checkpoint, ReadModel } from './read-model.ts'
+import { repeat } from './repeat.ts'
 
 export interface Projection {
   /** Resolves when everything that is in the log now is in the documents. @throws Error when the worker is stopped before */
@@ -28,7 +27,6 @@ export interface Projection {
 }
 
 export const FILTER = { streamPrefixes: [CUSTOMER_STREAMS] }
-export const BACK_OFF: BackOff = { firstMs: 50, mostMs: 5_000 }
 /** How often a worker without work looks whether the read model is still the one it filled. */
 const LOOK_MS = 1_000
 const START: Position = { commit: 0n, prepare: 0n }
@@ -78,26 +76,7 @@ export function startProjection(options: ProjectionOptions): Projection {
   let subscription: Subscription | undefined
   const arrivals = createArrivals()
 
-  const running = run()
-
-  async function run(): Promise<void> {
-    let failures = 0
-    while (!stopping.signal.aborted) {
-      try {
-        await follow(() => {
-          if (failures > 0) log.info({}, 'projection goes on')
-          failures = 0
-        })
-      } catch (error) {
-        if (failures === 0) {
-          log.warn({ reason: (error as Error).message }, 'projection is interrupted; it tries again')
-          observer?.interrupted?.()
-        }
-        await pause(waitAfter(BACK_OFF, ++failures), stopping.signal)
-      }
-    }
-    arrivals.stop()
-  }
+  const running = repeat(follow, { signal: stopping.signal, log, observer }).finally(arrivals.stop)
 
   /** @param worked called after each batch that is applied and whose checkpoint is stored */
   async function follow(worked: () => void): Promise<void> {
