@@ -3,13 +3,8 @@
  * by one switch. The service goes on all the while; the old generation stays until it is dropped.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import {
-  comparePositions,
-  type EventStore,
-  EventStoreUnavailable,
-  type Position,
-  StreamNotFound,
-} from '../eventstore/port.ts'
+import { comparePositions, type EventStore, EventStoreUnavailable, type Position } from '../eventstore/port.ts'
+import { firstOf, logEnd } from '../eventstore/read.ts'
 import { inTurns } from '../runtime/in-turns.ts'
 import type { Log } from '../runtime/log.ts'
 import type { CustomerDocument } from './customer.ts'
@@ -90,11 +85,12 @@ export function startFilling(options: {
       },
     },
   })
-  void (async () => {
-    for await (const { position } of eventStore.readAll({ direction: 'backwards', filter: FILTER, maxCount: 1 })) {
+  logEnd(eventStore, FILTER).then(
+    (position) => {
       end = position
-    }
-  })().catch(() => {}) // then no share of the whole is shown
+    },
+    () => {}, // then no share of the whole is shown
+  )
   return {
     /** The documents are complete: queries may see them once the generation is live. */
     complete: complete.promise.then(async () => {
@@ -212,10 +208,7 @@ export async function* compareWithLog(
   const patience = { left: PATIENCE_MS }
   let done = 0
   let page: number[] = []
-  let end: Position | undefined
-  for await (const { position } of eventStore.readAll({ direction: 'backwards', filter: FILTER, maxCount: 1 })) {
-    end = position
-  }
+  const end = await logEnd(eventStore, FILTER)
   const look = async (ids: readonly number[]) => {
     const folds = await inTurns(ids, (id) => tryFold(eventStore, id))
     const documents = await readModel.documents(ids)
@@ -259,12 +252,7 @@ export async function* compareWithLog(
 }
 
 async function hasStream(eventStore: EventStore, id: number): Promise<boolean> {
-  try {
-    for await (const _ of eventStore.readStream(customerStream(id), { maxCount: 1 })) return true
-  } catch (error) {
-    if (!(error instanceof StreamNotFound)) throw error
-  }
-  return false
+  return (await firstOf(eventStore.readStream(customerStream(id), { maxCount: 1 }))) !== undefined
 }
 
 async function tryFold(eventStore: EventStore, id: number): Promise<CustomerDocument | 'parked'> {

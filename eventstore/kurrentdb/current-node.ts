@@ -92,8 +92,6 @@ export function createCurrentNode(discovery: Discovery, patience: number): Curre
     waiters.resolveAll(node)
   }
 
-  const isCurrent = (node: Node) => state.kind === 'connected' && state.node === node
-
   function lose(node: Node, leader?: Endpoint): void {
     if (state.kind !== 'connected' || state.node !== node) return
     clearInterval(state.checks)
@@ -104,7 +102,7 @@ export function createCurrentNode(discovery: Discovery, patience: number): Curre
   }
 
   async function check(node: Node): Promise<void> {
-    while (isCurrent(node)) {
+    while (state.kind === 'connected' && state.node === node) {
       const began = performance.now()
       try {
         return await discovery.check(node, CHECK_MS)
