@@ -15,7 +15,7 @@ import { firstOf, orNone } from './read.ts'
 const CACHED_STREAMS = 20_000
 /** Ids by which a repetition of an append with `any` is known, as the stores do. */
 const REMEMBERED_IDS = 20_000
-/** How far back one is looked for in the stream where this process does not know its newest event. */
+/** How far back a repetition is searched for in the stream where this process does not know its newest event. */
 const REPETITION_WINDOW = 16
 
 /** The end of a stream's chain. */

@@ -35,7 +35,7 @@ export function chained(eventStore: EventStore): EventStore {
   const doubtful = new Set<string>()
   /** The append of a stream that was sent last and is not answered. */
   const sent = new Map<string, Promise<AppendResult>>()
-  /** Of streams with appends that need a look at the stream first: the last of them. */
+  /** Of streams with appends that have to read the stream first: the last of them. */
   const queues = new Map<string, Promise<unknown>>()
 
   let closed = false

@@ -93,7 +93,7 @@ export interface SubscribeToStreamOptions {
   readonly batchSize?: number
 }
 
-/** What a subscription yields: some events in log order, or none, and how far the log has been looked at. */
+/** What a subscription yields: some events in log order, or none, and how far the log has been read. */
 export interface SubscriptionBatch {
   readonly events: readonly RecordedEvent[]
   /** Everything up to and including this position has been delivered or filtered out: the value to store as a checkpoint. */

@@ -124,7 +124,7 @@ async function loadDocuments(
   for (const [id, events] of pending) {
     const document = stored.get(id)
     if (document) documents.set(id, document)
-    // Before a stream's first event there is no document, as a rule; else the compare-and-set tells.
+    // Before a stream's first event there is no document, as a rule; else the compare-and-set shows it.
     else if (isFirst && events[0]?.revision === 0) documents.set(id, absentCustomer(id))
     else missing.push(id)
   }

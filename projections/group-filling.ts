@@ -63,7 +63,7 @@ export function createFilling(options: GroupProjectionOptions, applier: Applier,
       observer: {
         ...observer,
         applied(events, caughtUp, isRefill) {
-          // Of a complete read model most is there: events that are only looked at again are no news.
+          // Of a complete read model most is there: events that are only read again are not counted.
           observer?.applied?.(wasComplete ? [] : events, caughtUp, isRefill)
           if (caughtUp) reached.resolve()
         },

@@ -34,7 +34,7 @@ export function createLag({
 
   /**
    * What was handled is the read model's checkpoint. Of a group it is what the server counts as acknowledged, and of what
-   * comes after it what is in the documents: the server does not tell which events wait and which are in somebody's hands.
+   * comes after it what is in the documents: the server does not say which events wait and which are being handled.
    */
   async function measure(): Promise<Lag> {
     const checkpoint = await readModel.getCheckpoint()

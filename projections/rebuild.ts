@@ -114,19 +114,19 @@ interface Patience {
   left: number
 }
 
-/** What differs for good: both sides move on while they are compared, so what may only lag is looked at again. */
+/** What differs for good: both sides move on while they are compared, so what may only lag is compared again. */
 async function settle(
   ids: readonly number[],
   patience: Patience,
-  look: (ids: readonly number[]) => Promise<Difference[]>,
+  compare: (ids: readonly number[]) => Promise<Difference[]>,
 ): Promise<Difference[]> {
-  let differing = await look(ids)
+  let differing = await compare(ids)
   const mayLag = ({ fields, revisions: [expected, found] }: Difference) => fields !== 'unreadable' && expected !== found
   while (differing.some(mayLag) && patience.left > 0) {
     patience.left -= LOOK_AGAIN_MS
     await delay(LOOK_AGAIN_MS)
     const before = differing.length
-    differing = await look(differing.map(({ customerId }) => customerId))
+    differing = await compare(differing.map(({ customerId }) => customerId))
     if (differing.length < before) patience.left = PATIENCE_MS
   }
   return differing
@@ -144,7 +144,7 @@ export async function* compareGenerations(
 ): AsyncGenerator<Difference, void, void> {
   const patience = { left: PATIENCE_MS }
   const live = await found.generation()
-  const look = async (ids: readonly number[]) => {
+  const compare = async (ids: readonly number[]) => {
     const [a, b] = await Promise.all([expected.documents(ids), found.documents(ids)])
     const differences = ids.flatMap((id, index) => difference(id, a[index] ?? null, b[index] ?? null) ?? [])
     return tellUnreadable(found, differences)
@@ -156,7 +156,7 @@ export async function* compareGenerations(
   ]
   for (const { readModel, suspects, isSecond } of passes) {
     for await (const ids of readModel.customers()) {
-      for (const difference of await settle(await suspects(ids), patience, look)) {
+      for (const difference of await settle(await suspects(ids), patience, compare)) {
         // Where both sides have a document by now, the first pass has compared them.
         if (!isSecond || difference.revisions[0] === -1) yield difference
       }
@@ -209,7 +209,7 @@ export async function* compareWithLog(
   let done = 0
   let page: number[] = []
   const end = await logEnd(eventStore, FILTER)
-  const look = async (ids: readonly number[]) => {
+  const differencesOf = async (ids: readonly number[]) => {
     const folds = await inTurns(ids, (id) => tryFold(eventStore, id))
     const documents = await readModel.documents(ids)
     const differences = ids.flatMap((id, index): Difference | [] => {
@@ -224,7 +224,7 @@ export async function* compareWithLog(
   const compare = async (share: number | undefined, position?: bigint) => {
     const ids = page
     page = []
-    const found = await settle(ids, patience, look)
+    const found = await settle(ids, patience, differencesOf)
     done += ids.length
     report({ done, share, position })
     return found

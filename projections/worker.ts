@@ -27,8 +27,8 @@ export interface Projection {
 }
 
 export const FILTER = { streamPrefixes: [CUSTOMER_STREAMS] }
-/** How often a worker without work looks whether the read model is still the one it filled. */
-const LOOK_MS = 1_000
+/** How often a worker checks whether the read model is still the one it filled. */
+const CHECK_MS = 1_000
 const START: Position = { commit: 0n, prepare: 0n }
 const OVER = 'The subscription ended, or the read model was emptied, set back or switched to another generation.'
 
@@ -94,9 +94,9 @@ export function startProjection(options: ProjectionOptions): Projection {
       batchSize,
     })
     subscription = following
-    const look = setInterval(async () => {
+    const checks = setInterval(async () => {
       if (await isOutOfDate(readModel, checkpoint, generation)) await following.unsubscribe()
-    }, LOOK_MS)
+    }, CHECK_MS)
     /** The batch before: its writes, and then its checkpoint. */
     let storing: Promise<void> = Promise.resolve()
     let applying: Promise<void> = Promise.resolve()
@@ -131,7 +131,7 @@ export function startProjection(options: ProjectionOptions): Projection {
         if (stopping.signal.aborted) return
       }
     } finally {
-      clearInterval(look)
+      clearInterval(checks)
       await storing // of the batch in hand
       await applying.catch(() => {}) // its failure is the one that is thrown, or comes again; it must not write to the next generation
       await following.unsubscribe()
@@ -180,7 +180,7 @@ async function storeCheckpoint(
 ): Promise<Checkpoint | null> {
   const [first, newest] = [batch.events[0], batch.events.at(-1)]
   const origin = last?.origin ?? (first && originOf(first))
-  // The place is an event's, not that of the end of what was looked at: an event can be compared. So a batch without
+  // The place is an event's, not the end of what was read: an event can be compared. So a batch without
   // one moves nothing, and before the log's first event there is nothing to keep a place in.
   const place = newest ? placeOf(newest) : last
   if (origin === undefined || !place) return null

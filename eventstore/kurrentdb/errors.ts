@@ -40,7 +40,7 @@ const UNAVAILABLE = 14
  * - `leader`: another node leads, at that place; nothing was done
  * - `notReady`: the node takes no calls, or knows no leader; nothing was done
  * - `busy`: nothing was done, another time it may be
- * - `broken`: no answer, or none that tells what was done
+ * - `broken`: no answer, or none that says what was done
  * - `answered`: an answer; the same call would get it again
  */
 export type Failure =

@@ -120,7 +120,7 @@ export function joinGroup(
   return joined
 }
 
-/** Whether the server has taken the consumer in; false: the call has ended before, for a reason that it tells itself. */
+/** Whether the server has taken the consumer in; false: the call has ended before; its error says why. */
 function confirmed(opened: PersistentSubscriptionToAll): Promise<boolean> {
   return new Promise((resolve) => {
     opened.once('confirmation', () => resolve(true))

@@ -54,18 +54,18 @@ export function createProgress<Place>(
   let last: SubscriptionBatch | undefined
   let handedOut: RecordedEvent | undefined
 
-  /** Another log may have come back. Only an event can be compared, so what was looked at after it is looked at again. */
+  /** Another log may have come back. Only an event can be compared, so what was read after it is read again. */
   async function checkLog(start: Place): Promise<void> {
     const known = handedOut ? placeOf(handedOut) : expects
     if (known === undefined) await source.check(start)
     else if (!(await holds(known))) throw new LogReplaced()
   }
 
-  /** The server's own checkpoint, if it sends one, may lie far before what it has looked at. */
-  function reach(looked: Place): void {
-    const position = source.positionOf(looked)
+  /** The server's own checkpoint, if it sends one, may lie far before what it has read. */
+  function reach(seen: Place): void {
+    const position = source.positionOf(seen)
     if (position && comparePositions(position, checkpoint) > 0) checkpoint = position
-    if (source.isBefore(place, looked)) place = looked
+    if (source.isBefore(place, seen)) place = seen
     caughtUp = true
   }
 
@@ -118,9 +118,9 @@ export function createProgress<Place>(
     },
 
     async checkEnd() {
-      const looked = await source.endIfNothingAfter(place).catch(() => undefined)
-      if (looked === undefined) return undefined
-      reach(looked)
+      const seen = await source.endIfNothingAfter(place).catch(() => undefined)
+      if (seen === undefined) return undefined
+      reach(seen)
       last = { events: [], checkpoint, caughtUp }
       return last
     },
