@@ -1,11 +1,11 @@
 /** `npm run audit -- erase`: a customer is erased from the outside. See ../erasure.ts. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { hasPersonal, isEncrypted } from '../eventstore/codec.ts'
-import { keysOf } from '../eventstore/encryption/clear-text-guard.ts'
 import type { CustomerKeys } from '../eventstore/encryption/customer-keys.ts'
-import { KEY_MAX_AGE_MS } from '../eventstore/encryption/encrypted-log.ts'
+import { keysOf } from '../eventstore/encryption/customer-keys.ts'
+import { KEY_MAX_AGE_MS } from '../eventstore/encryption/opening.ts'
 import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
-import { orNone } from '../eventstore/read.ts'
+import { newestStored, orNone } from '../eventstore/read.ts'
 import { createApplier } from '../projections/apply.ts'
 import {
   type Account,
@@ -75,13 +75,12 @@ export async function countInClear({ log }: CustomerKeys, stream: string): Promi
 /** Brings the customer's document to the deletion, in every generation, and what it was off the disk. */
 async function eraseDocuments(eventStore: EventStore, readModel: ReadModel, customerId: number): Promise<void> {
   const stream = customerStream(customerId)
-  const last: RecordedEvent[] = []
-  for await (const event of eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })) last.push(event)
+  const newest = await newestStored(eventStore, stream)
   // As a mutation is acknowledged: whatever becomes of the documents, no instance shows the customer any more.
   const marks = createMarks({ eventStore, readModel, log: SILENT })
   try {
-    await marks.acknowledge(customerId, last[0]?.revision ?? -1)
-    await bringToDeletion(eventStore, readModel, customerId, last)
+    await marks.acknowledge(customerId, newest?.revision ?? -1)
+    await bringToDeletion(eventStore, readModel, customerId, newest ? [newest] : [])
   } finally {
     await marks.close()
   }

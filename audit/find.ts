@@ -3,7 +3,8 @@
  * cost more. Which fields an event has shows without its key; only what stands in a group of attributes does not.
  */
 import { isEncrypted } from '../eventstore/codec.ts'
-import { openEvent } from '../eventstore/encryption/encrypted-log.ts'
+import { hasKeys } from '../eventstore/encryption/customer-keys.ts'
+import { openEvent } from '../eventstore/encryption/opening.ts'
 import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
 import { addressFields, type EventMetadata, eventSchemas, upcast } from '../schema/events.ts'
 import { streamsWith } from '../schema/streams.ts'
@@ -38,7 +39,7 @@ export async function findEvents(
   signal?: AbortSignal,
 ): Promise<number> {
   const fits = matcherOf(criteria)
-  const { keys } = eventStore
+  const keys = hasKeys(eventStore) ? eventStore.keys : undefined
   const needsContent = criteria.fields.some((field) => parseField(field)?.name === 'customAttributes')
   const mayFit = needsContent ? matcherOf({ ...criteria, fields: [] }) : fits
   const streamPrefixes = prefixesOf(criteria.types)

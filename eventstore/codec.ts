@@ -67,7 +67,7 @@ export function hasPersonal({ type, data }: Pick<NewEvent, 'type' | 'data'>): bo
   return false
 }
 
-/** Whether an event, as it is stored, has something encrypted in it: see encryption/encrypted-log.ts. */
+/** Whether an event, as it is stored, has something encrypted in it: see encryption/cipher.ts. */
 export function isEncrypted({ type, data }: Pick<RecordedEvent, 'type' | 'data'>): boolean {
   return (
     PERSONAL_FIELDS.has(type) &&

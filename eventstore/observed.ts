@@ -3,7 +3,7 @@ import { type EventStore, EventStoreUnavailable, WrongExpectedRevision } from '.
 
 export type AppendOutcome = 'written' | 'conflict' | 'unavailable' | 'refused'
 
-/** @param onAppend told of each append: what came of it, and after how many seconds */
+/** @param onAppend called after each append, with what came of it and how many seconds it took */
 export function observed(
   eventStore: EventStore,
   onAppend: (outcome: AppendOutcome, seconds: number) => void,

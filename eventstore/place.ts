@@ -10,8 +10,8 @@ import {
   type Position,
   type RecordedEvent,
   StreamDeleted,
-  StreamNotFound,
 } from './port.ts'
+import { newestStored } from './read.ts'
 
 export interface EventPlace {
   readonly position: Position
@@ -55,12 +55,10 @@ async function wasRemoved(eventStore: EventStore, { stream, revision }: EventPla
     const { $tb = 0, $maxCount, $maxAge } = await eventStore.getStreamMetadata(stream)
     if ($tb > revision) return true
     if ($maxCount === undefined && $maxAge === undefined) return false
-    const newest = eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })
-    for await (const event of newest) return event.revision > revision
-    return false
+    const newest = await newestStored(eventStore, stream)
+    return newest !== undefined && newest.revision > revision
   } catch (error) {
     if (error instanceof StreamDeleted) return true
-    if (error instanceof StreamNotFound) return false
     throw error
   }
 }

@@ -4,7 +4,6 @@
  * suite in test/contract/event-store.ts holds each statement as a case.
  */
 
-import type { CustomerKeys } from './encryption/customer-keys.ts'
 import type { EventPlace } from './place.ts'
 
 /** The revision that a stream must be at for an append to succeed; a number is the exact revision of its last event. */
@@ -54,7 +53,7 @@ interface AppendOptions {
   readonly expected: ExpectedRevision
 }
 
-interface ReadStreamOptions {
+export interface ReadStreamOptions {
   /** Default `forwards`. */
   readonly direction?: 'forwards' | 'backwards'
   /** Inclusive. Default: `start` forwards, `end` backwards. */
@@ -78,7 +77,7 @@ export interface ReadAllOptions {
   readonly systemEvents?: boolean
 }
 
-interface SubscribeToAllOptions {
+export interface SubscribeToAllOptions {
   /** EXCLUSIVE (a read's `from` is inclusive): the position of the last event already handled. */
   readonly from: Position | 'start' | 'end'
   /** The event that stands at `from`: after a lost connection it has to be there still. */
@@ -88,13 +87,13 @@ interface SubscribeToAllOptions {
   readonly batchSize?: number
 }
 
-interface SubscribeToStreamOptions {
+export interface SubscribeToStreamOptions {
   /** EXCLUSIVE: the revision of the last event already handled. */
   readonly from: number | 'start' | 'end'
   readonly batchSize?: number
 }
 
-/** What a subscription yields: some events in log order, or none, and how far the log has been looked at. */
+/** What a subscription yields: some events in log order, or none, and how far the log has been read. */
 export interface SubscriptionBatch {
   readonly events: readonly RecordedEvent[]
   /** Everything up to and including this position has been delivered or filtered out: the value to store as a checkpoint. */
@@ -236,9 +235,6 @@ export interface EventStore {
    * memory of what it has read does not outlive the connection. @returns takes the listener away
    */
   onDisconnect?(listener: () => void): () => void
-
-  /** Where personal fields are encrypted on their way in: the keys. */
-  readonly keys?: CustomerKeys
 
   /** Answers whether the store can be reached. @throws EventStoreUnavailable */
   ping(): Promise<void>

@@ -1,7 +1,7 @@
 /** Reads that most who read a stream need. */
 import type { DomainEvent } from '../schema/events.ts'
 import { decode, type Recorded } from './codec.ts'
-import { type EventStore, type RecordedEvent, StreamNotFound } from './port.ts'
+import { type EventStore, type Position, type RecordedEvent, type StreamFilter, StreamNotFound } from './port.ts'
 
 /** Nothing for a stream that is not there. */
 export async function* orNone(events: AsyncIterable<RecordedEvent>): AsyncGenerator<RecordedEvent> {
@@ -10,6 +10,31 @@ export async function* orNone(events: AsyncIterable<RecordedEvent>): AsyncGenera
   } catch (error) {
     if (!(error instanceof StreamNotFound)) throw error
   }
+}
+
+/** The first event of a read, as it is stored; undefined where there is none, or no stream. Ends the read. */
+export async function firstOf(events: AsyncIterable<RecordedEvent>): Promise<RecordedEvent | undefined> {
+  try {
+    for await (const event of events) return event
+  } catch (error) {
+    if (!(error instanceof StreamNotFound)) throw error
+  }
+  return undefined
+}
+
+/** A stream's newest event, as it is stored; undefined where there is none. @throws StreamDeleted | EventStoreUnavailable */
+export function newestStored(eventStore: EventStore, stream: string): Promise<RecordedEvent | undefined> {
+  return firstOf(eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 }))
+}
+
+/**
+ * The end of the log: the position of its last event, or of the last one that the filter lets through (default: the last
+ * that is no system event); undefined where there is none.
+ * @throws EventStoreUnavailable
+ */
+export async function logEnd(eventStore: EventStore, filter?: StreamFilter): Promise<Position | undefined> {
+  const last = await firstOf(eventStore.readAll({ direction: 'backwards', maxCount: 1, ...(filter && { filter }) }))
+  return last?.position
 }
 
 /**
@@ -47,9 +72,8 @@ export async function newestEvent<E extends DomainEvent>(
   eventStore: EventStore,
   stream: string,
 ): Promise<Recorded<E> | undefined> {
-  const newest = eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })
-  for await (const stored of orNone(newest)) return decode<E>(stored)
-  return undefined
+  const stored = await newestStored(eventStore, stream)
+  return stored && decode<E>(stored)
 }
 
 /** The revision of a stream's newest event, whether it can be read or not; undefined for a missing stream. */

@@ -48,7 +48,7 @@ export function patient(
     await delay(waitAfter(BACK_OFF, attempt + 1), undefined, { ...(signal && { signal }) }).catch(() => {})
   }
 
-  async function patiently<T>(work: () => Promise<T>): Promise<T> {
+  async function withRetries<T>(work: () => Promise<T>): Promise<T> {
     for (let attempt = 0; ; attempt++) {
       try {
         const result = await work()
@@ -91,7 +91,7 @@ export function patient(
     append(stream, events, options) {
       const send = () => eventStore.append(stream, events, options)
       const isRepeatable = typeof options.expected === 'number' || options.expected === 'no_stream'
-      return isRepeatable ? patiently(send) : send()
+      return isRepeatable ? withRetries(send) : send()
     },
 
     readStream: (stream, options = {}) =>
@@ -112,7 +112,7 @@ export function patient(
         return eventStore.readAll({ ...options, from: last.position, ...maxCount })
       }),
 
-    setStreamMetadata: (stream, metadata) => patiently(() => eventStore.setStreamMetadata(stream, metadata)),
-    getStreamMetadata: (stream) => patiently(() => eventStore.getStreamMetadata(stream)),
+    setStreamMetadata: (stream, metadata) => withRetries(() => eventStore.setStreamMetadata(stream, metadata)),
+    getStreamMetadata: (stream) => withRetries(() => eventStore.getStreamMetadata(stream)),
   }
 }

@@ -9,7 +9,7 @@
  */
 import { chained } from '../eventstore/chain.ts'
 import { encode, type Recorded } from '../eventstore/codec.ts'
-import { keysOf } from '../eventstore/encryption/clear-text-guard.ts'
+import { keysOf } from '../eventstore/encryption/customer-keys.ts'
 import {
   type EventStore,
   type NewEvent,
@@ -202,19 +202,19 @@ const appendAfter = <E extends DomainEvent>(
 ): Promise<boolean> => appendTo(eventStore, stream, eraser, () => newestEvent<E>(eventStore, stream), decide)
 
 /**
- * Appends what is decided on a look at the stream; looks and decides again after a conflict.
- * @param look gives the revision that the stream is at; undefined, or -1: there is no such stream
+ * Appends what is decided on the state of the stream; reads and decides again after a conflict.
+ * @param readState gives the revision that the stream is at; undefined, or -1: there is no such stream
  * @returns whether something was appended
  */
 export async function appendTo<State extends { readonly revision: number }>(
   eventStore: EventStore,
   stream: string,
   eraser: Eraser,
-  look: () => Promise<State | undefined>,
+  readState: () => Promise<State | undefined>,
   decide: (state: State | undefined) => DomainEvent | undefined,
 ): Promise<boolean> {
   for (let attempt = 1; ; attempt++) {
-    const state = await look()
+    const state = await readState()
     const event = decide(state)
     if (event === undefined) return false
     try {

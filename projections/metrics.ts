@@ -1,46 +1,30 @@
-/** What a projection tells of itself, as Prometheus metrics, and how far it is behind. */
+/** What a projection says of itself, as Prometheus metrics. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
-import { comparePositions, type EventStore, type Position, type RecordedEvent } from '../eventstore/port.ts'
-import { customerOf } from './fold.ts'
+import type { EventStore } from '../eventstore/port.ts'
+import { createLag, type Lag, MOST_COUNTED } from './lag.ts'
 import type { ReadModel } from './read-model.ts'
-import { FILTER, type ProjectionObserver } from './worker.ts'
-
-/** How far the documents are behind the log. */
-interface Lag {
-  /** Events of customers that are not in the documents; counted up to {@link MOST_COUNTED}. */
-  readonly events: number
-  /** The age of the oldest of them; 0 where there is none. */
-  readonly seconds: number
-}
+import type { ProjectionObserver } from './worker.ts'
 
 export interface ProjectionMetrics {
   readonly observer: ProjectionObserver
-  /** Told of the event store's subscriptions. */
+  /** A subscription to the event store has lost its connection. */
   dropped(): void
   /** As of now, or of a second ago. @throws EventStoreUnavailable | ReadModelUnavailable */
   lag(): Promise<Lag>
 }
-
-const MOST_COUNTED = 10_000
-const FRESH_MS = 1_000
-/** Customers whose documents are read together. */
-const PAGE = 500
 
 /**
  * @param options.group the persistent subscription's name, where the projection runs as a group
  */
 export function createProjectionMetrics(
   registry: Registry,
-  {
-    eventStore,
-    readModel,
-    group,
-  }: {
+  options: {
     readonly eventStore: EventStore
     readonly readModel: ReadModel
     readonly group?: string | undefined
   },
 ): ProjectionMetrics {
+  const lag = createLag(options)
   const registers = [registry]
   const events = new Counter({
     name: 'projection_events_total',
@@ -74,92 +58,8 @@ export function createProjectionMetrics(
     help: 'Events that could not be applied when they came.',
     registers,
   })
-  new Gauge({
-    name: 'projection_lag_events',
-    help: `Events of customers that are not in the documents yet, up to ${MOST_COUNTED}.`,
-    registers,
-    collect: measured((lag) => lag.events),
-  })
-  new Gauge({
-    name: 'projection_lag_seconds',
-    help: 'Age of the oldest event that is not in the documents yet.',
-    registers,
-    collect: measured((lag) => lag.seconds),
-  })
-
-  new Gauge({
-    name: 'projection_parked_events',
-    help: 'Events that could not be applied and wait for an operator.',
-    registers,
-    async collect() {
-      try {
-        this.set((await readModel.parked()).length)
-      } catch {
-        this.set(Number.NaN)
-      }
-    },
-  })
-
-  let latest: { readonly at: number; readonly lag: Promise<Lag> } | undefined
-
-  function lag(): Promise<Lag> {
-    if (latest === undefined || Date.now() - latest.at > FRESH_MS) latest = { at: Date.now(), lag: measure() }
-    return latest.lag
-  }
-
-  /**
-   * What was handled is the read model's checkpoint. Of a group it is what the server counts as acknowledged, and of what
-   * comes after it what is in the documents: the server does not tell which events wait and which are in somebody's hands.
-   */
-  async function measure(): Promise<Lag> {
-    const checkpoint = await readModel.getCheckpoint()
-    if (!checkpoint?.complete || group === undefined) return lagOf(eventsAfter(checkpoint?.position))
-    const acknowledged = (await eventStore.persistentSubscriptions?.info(group))?.checkpoint
-    const isLater = acknowledged !== undefined && comparePositions(acknowledged, checkpoint.position) > 0
-    return lagOf(lacking(eventsAfter(isLater ? acknowledged : checkpoint.position)))
-  }
-
-  async function lagOf(missing: AsyncIterable<RecordedEvent>): Promise<Lag> {
-    let events = 0
-    let oldest: Date | undefined
-    for await (const { created } of missing) {
-      oldest ??= created
-      events++
-    }
-    return { events, seconds: oldest ? Math.max(0, (Date.now() - oldest.getTime()) / 1000) : 0 }
-  }
-
-  async function* eventsAfter(position: Position | undefined): AsyncGenerator<RecordedEvent> {
-    const options = position ? { from: position } : {}
-    for await (const event of eventStore.readAll({ ...options, filter: FILTER, maxCount: MOST_COUNTED + 1 })) {
-      if (position && comparePositions(event.position, position) <= 0) continue
-      yield event
-    }
-  }
-
-  /** Those that are not in the documents. Of a stuck customer none: it is counted as parked. */
-  async function* lacking(events: AsyncIterable<RecordedEvent>): AsyncGenerator<RecordedEvent> {
-    const stuck = new Set((await readModel.parked()).map(({ customerId }) => customerId))
-    for await (const page of pages(events)) {
-      const ids = [...new Set(page.flatMap(({ stream }) => customerOf(stream) ?? []))]
-      const documents = await readModel.documents(ids)
-      const revisions = new Map(ids.map((id, index) => [id, documents[index]?.revision ?? -1]))
-      for (const event of page) {
-        const id = customerOf(event.stream)
-        if (id !== undefined && !stuck.has(id) && event.revision > (revisions.get(id) ?? -1)) yield event
-      }
-    }
-  }
-
-  function measured(value: (lag: Lag) => number) {
-    return async function collect(this: Gauge) {
-      try {
-        this.set(value(await lag()))
-      } catch {
-        this.set(Number.NaN) // a store is away: nobody knows
-      }
-    }
-  }
+  registerLag(registry, lag)
+  registerParked(registry, options.readModel)
 
   return {
     observer: {
@@ -179,13 +79,45 @@ export function createProjectionMetrics(
   }
 }
 
-async function* pages<T>(items: AsyncIterable<T>): AsyncGenerator<readonly T[]> {
-  let page: T[] = []
-  for await (const item of items) {
-    page.push(item)
-    if (page.length < PAGE) continue
-    yield page
-    page = []
+/** A gauge has no number where a store is away: nobody knows then. */
+function registerLag(registry: Registry, lag: () => Promise<Lag>): void {
+  const registers = [registry]
+  function measured(value: (lag: Lag) => number) {
+    return async function collect(this: Gauge) {
+      try {
+        this.set(value(await lag()))
+      } catch {
+        this.set(Number.NaN) // a store is away: nobody knows
+      }
+    }
   }
-  if (page.length > 0) yield page
+
+  new Gauge({
+    name: 'projection_lag_events',
+    help: `Events of customers that are not in the documents yet, up to ${MOST_COUNTED}.`,
+    registers,
+    collect: measured((lag) => lag.events),
+  })
+  new Gauge({
+    name: 'projection_lag_seconds',
+    help: 'Age of the oldest event that is not in the documents yet.',
+    registers,
+    collect: measured((lag) => lag.seconds),
+  })
+}
+
+function registerParked(registry: Registry, readModel: ReadModel): void {
+  const registers = [registry]
+  new Gauge({
+    name: 'projection_parked_events',
+    help: 'Events that could not be applied and wait for an operator.',
+    registers,
+    async collect() {
+      try {
+        this.set((await readModel.parked()).length)
+      } catch {
+        this.set(Number.NaN)
+      }
+    },
+  })
 }

@@ -3,13 +3,8 @@
  * by one switch. The service goes on all the while; the old generation stays until it is dropped.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import {
-  comparePositions,
-  type EventStore,
-  EventStoreUnavailable,
-  type Position,
-  StreamNotFound,
-} from '../eventstore/port.ts'
+import { comparePositions, type EventStore, EventStoreUnavailable, type Position } from '../eventstore/port.ts'
+import { firstOf, logEnd } from '../eventstore/read.ts'
 import { inTurns } from '../runtime/in-turns.ts'
 import type { Log } from '../runtime/log.ts'
 import type { CustomerDocument } from './customer.ts'
@@ -90,11 +85,12 @@ export function startFilling(options: {
       },
     },
   })
-  void (async () => {
-    for await (const { position } of eventStore.readAll({ direction: 'backwards', filter: FILTER, maxCount: 1 })) {
+  logEnd(eventStore, FILTER).then(
+    (position) => {
       end = position
-    }
-  })().catch(() => {}) // then no share of the whole is shown
+    },
+    () => {}, // then no share of the whole is shown
+  )
   return {
     /** The documents are complete: queries may see them once the generation is live. */
     complete: complete.promise.then(async () => {
@@ -118,19 +114,19 @@ interface Patience {
   left: number
 }
 
-/** What differs for good: both sides move on while they are compared, so what may only lag is looked at again. */
+/** What differs for good: both sides move on while they are compared, so what may only lag is compared again. */
 async function settle(
   ids: readonly number[],
   patience: Patience,
-  look: (ids: readonly number[]) => Promise<Difference[]>,
+  compare: (ids: readonly number[]) => Promise<Difference[]>,
 ): Promise<Difference[]> {
-  let differing = await look(ids)
+  let differing = await compare(ids)
   const mayLag = ({ fields, revisions: [expected, found] }: Difference) => fields !== 'unreadable' && expected !== found
   while (differing.some(mayLag) && patience.left > 0) {
     patience.left -= LOOK_AGAIN_MS
     await delay(LOOK_AGAIN_MS)
     const before = differing.length
-    differing = await look(differing.map(({ customerId }) => customerId))
+    differing = await compare(differing.map(({ customerId }) => customerId))
     if (differing.length < before) patience.left = PATIENCE_MS
   }
   return differing
@@ -148,7 +144,7 @@ export async function* compareGenerations(
 ): AsyncGenerator<Difference, void, void> {
   const patience = { left: PATIENCE_MS }
   const live = await found.generation()
-  const look = async (ids: readonly number[]) => {
+  const compare = async (ids: readonly number[]) => {
     const [a, b] = await Promise.all([expected.documents(ids), found.documents(ids)])
     const differences = ids.flatMap((id, index) => difference(id, a[index] ?? null, b[index] ?? null) ?? [])
     return tellUnreadable(found, differences)
@@ -161,7 +157,7 @@ export async function* compareGenerations(
   for (const { readModel, suspects, isSecond } of passes) {
     for await (const ids of readModel.customers()) {
       const suspected = await suspects(ids)
-      for (const difference of await settle(suspected, patience, look)) {
+      for (const difference of await settle(suspected, patience, compare)) {
         // Where both sides have a document by now, the first pass has compared them.
         if (!isSecond || difference.revisions[0] === -1) yield difference
       }
@@ -214,11 +210,8 @@ export async function* compareWithLog(
   const patience = { left: PATIENCE_MS }
   let done = 0
   let page: number[] = []
-  let end: Position | undefined
-  for await (const { position } of eventStore.readAll({ direction: 'backwards', filter: FILTER, maxCount: 1 })) {
-    end = position
-  }
-  const look = async (ids: readonly number[]) => {
+  const end = await logEnd(eventStore, FILTER)
+  const differencesOf = async (ids: readonly number[]) => {
     const folds = await inTurns(ids, (id) => tryFold(eventStore, id))
     const documents = await readModel.documents(ids)
     const differences = ids.flatMap((id, index): Difference | [] => {
@@ -233,7 +226,7 @@ export async function* compareWithLog(
   const compare = async (share: number | undefined, position?: bigint) => {
     const ids = page
     page = []
-    const found = await settle(ids, patience, look)
+    const found = await settle(ids, patience, differencesOf)
     done += ids.length
     report({ done, share, position })
     return found
@@ -263,12 +256,7 @@ export async function* compareWithLog(
 }
 
 async function hasStream(eventStore: EventStore, id: number): Promise<boolean> {
-  try {
-    for await (const _ of eventStore.readStream(customerStream(id), { maxCount: 1 })) return true
-  } catch (error) {
-    if (!(error instanceof StreamNotFound)) throw error
-  }
-  return false
+  return (await firstOf(eventStore.readStream(customerStream(id), { maxCount: 1 }))) !== undefined
 }
 
 async function tryFold(eventStore: EventStore, id: number): Promise<CustomerDocument | 'parked'> {

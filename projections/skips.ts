@@ -5,19 +5,16 @@
  */
 import { chained } from '../eventstore/chain.ts'
 import { decode, encode } from '../eventstore/codec.ts'
-import { type EventStore, StreamNotFound } from '../eventstore/port.ts'
+import type { EventStore } from '../eventstore/port.ts'
+import { orNone } from '../eventstore/read.ts'
 import type { SkipEvent } from '../schema/events.ts'
 
 const skipStream = (customerId: number) => `customerSkips-${customerId}`
 
 /** Whether the customer goes on without the event at this revision. @throws EventStoreUnavailable */
 export async function isSkipped(eventStore: EventStore, customerId: number, revision: number): Promise<boolean> {
-  try {
-    for await (const event of eventStore.readStream(skipStream(customerId))) {
-      if (decode<SkipEvent>(event).data.revision === revision) return true
-    }
-  } catch (error) {
-    if (!(error instanceof StreamNotFound)) throw error
+  for await (const event of orNone(eventStore.readStream(skipStream(customerId)))) {
+    if (decode<SkipEvent>(event).data.revision === revision) return true
   }
   return false
 }

@@ -9,13 +9,15 @@ import {
   type Subscription,
   type SubscriptionBatch,
 } from '../eventstore/port.ts'
-import { type BackOff, waitAfter } from '../runtime/back-off.ts'
+import { logEnd } from '../eventstore/read.ts'
 import { type Log, SILENT } from '../runtime/log.ts'
-import { pause } from '../runtime/time-limits.ts'
-import { createApplier, type Failure } from './apply.ts'
+import { createApplier } from './apply.ts'
+import { createArrivals } from './arrivals.ts'
 import { CUSTOMER_STREAMS } from './fold.ts'
+import type { Failure } from './parking.ts'
 import { originOf, provenanceOf } from './provenance.ts'
 import type { Checkpoint, ReadModel } from './read-model.ts'
+import { repeat } from './repeat.ts'
 
 export interface Projection {
   /** Resolves when everything that is in the log now is in the documents. @throws Error when the worker is stopped before */
@@ -25,12 +27,12 @@ export interface Projection {
 }
 
 export const FILTER = { streamPrefixes: [CUSTOMER_STREAMS] }
-export const BACK_OFF: BackOff = { firstMs: 50, mostMs: 5_000 }
-/** How often a worker without work looks whether the read model is still the one it filled. */
-const LOOK_MS = 1_000
+/** How often a worker checks whether the read model is still the one it filled. */
+const CHECK_MS = 1_000
+const START: Position = { commit: 0n, prepare: 0n }
 const OVER = 'The subscription ended, or the read model was emptied, set back or switched to another generation.'
 
-/** Told of a projection's progress, for metrics. */
+/** Notified of a projection's progress, for metrics. */
 export interface ProjectionObserver {
   /**
    * A batch is in the documents; `caughtUp`: it reached the end of the log; `isRefill`: it filled a read model that was
@@ -72,33 +74,9 @@ export function startProjection(options: ProjectionOptions): Projection {
   const applier = createApplier({ eventStore, readModel, onFailure: reportFailures(options) })
   const stopping = new AbortController()
   let subscription: Subscription | undefined
-  let reached: Position | undefined
-  let waiting: {
-    readonly position: Position
-    readonly resolve: () => void
-    readonly reject: (error: Error) => void
-  }[] = []
+  const arrivals = createArrivals()
 
-  const running = run()
-
-  async function run(): Promise<void> {
-    let failures = 0
-    while (!stopping.signal.aborted) {
-      try {
-        await follow(() => {
-          if (failures > 0) log.info({}, 'projection goes on')
-          failures = 0
-        })
-      } catch (error) {
-        if (failures === 0) {
-          log.warn({ reason: (error as Error).message }, 'projection is interrupted; it tries again')
-          observer?.interrupted?.()
-        }
-        await pause(waitAfter(BACK_OFF, ++failures), stopping.signal)
-      }
-    }
-    for (const { reject } of waiting) reject(new Error('The projection was stopped.'))
-  }
+  const running = repeat(follow, { signal: stopping.signal, log, observer }).finally(arrivals.stop)
 
   /** @param worked called after each batch that is applied and whose checkpoint is stored */
   async function follow(worked: () => void): Promise<void> {
@@ -106,8 +84,8 @@ export function startProjection(options: ProjectionOptions): Projection {
     let checkpoint = await resume(options)
     if (stopping.signal.aborted) return
     applier.forget()
-    reached = undefined
-    if (checkpoint) arrive(checkpoint.position)
+    arrivals.reset()
+    if (checkpoint) arrivals.reach(checkpoint.position)
     let isFilled = checkpoint?.complete ?? false
     const following = eventStore.subscribeToAll({
       from: checkpoint?.position ?? 'start',
@@ -116,19 +94,19 @@ export function startProjection(options: ProjectionOptions): Projection {
       batchSize,
     })
     subscription = following
-    const look = setInterval(async () => {
-      if (await lost(checkpoint, generation)) await following.unsubscribe()
-    }, LOOK_MS)
+    const checks = setInterval(async () => {
+      if (await isOutOfDate(readModel, checkpoint, generation)) await following.unsubscribe()
+    }, CHECK_MS)
     /** The batch before: its writes, and then its checkpoint. */
     let storing: Promise<void> = Promise.resolve()
     let applying: Promise<void> = Promise.resolve()
     const failure: { reason?: unknown } = {}
     const finish = async (batch: SubscriptionBatch, applied: Promise<void>): Promise<void> => {
       await applied
-      checkpoint = await store(batch, checkpoint)
+      checkpoint = await storeCheckpoint(readModel, batch, checkpoint)
       observer?.applied?.(batch.events, batch.caughtUp, !isFilled)
       isFilled ||= batch.caughtUp
-      arrive(batch.checkpoint)
+      arrivals.reach(batch.checkpoint)
       worked()
     }
     try {
@@ -143,7 +121,7 @@ export function startProjection(options: ProjectionOptions): Projection {
         applying = applied
         await Promise.race([sent.promise, applied])
         coming = batches.next()
-        coming.catch(() => {}) // met when its turn comes, or never
+        coming.catch(() => {}) // awaited when its turn comes, or never
         await storing
         if ('reason' in failure) throw failure.reason
         storing = finish(batch, applied).catch(async (reason: unknown) => {
@@ -153,7 +131,7 @@ export function startProjection(options: ProjectionOptions): Projection {
         if (stopping.signal.aborted) return
       }
     } finally {
-      clearInterval(look)
+      clearInterval(checks)
       await storing // of the batch in hand
       await applying.catch(() => {}) // its failure is the one that is thrown, or comes again; it must not write to the next generation
       await following.unsubscribe()
@@ -162,58 +140,8 @@ export function startProjection(options: ProjectionOptions): Projection {
     if (!stopping.signal.aborted) throw new Error(OVER)
   }
 
-  /** Whether the read model was emptied or set back, is not complete any more, or another generation is live. */
-  async function lost(checkpoint: Checkpoint | null, generation: number): Promise<boolean> {
-    try {
-      if ((await readModel.wanted()) !== generation) return true
-      if (checkpoint === null) return false
-      const stored = await readModel.getCheckpoint()
-      if (stored === null || (checkpoint.complete && !stored.complete)) return true
-      return comparePositions(stored.position, checkpoint.position) < 0
-    } catch {
-      return false // not known; the next batch meets the outage too
-    }
-  }
-
-  /** @throws Error where the stored checkpoint lies before the batch and is not the worker's: it has to go on from there */
-  async function store(batch: SubscriptionBatch, last: Checkpoint | null): Promise<Checkpoint | null> {
-    const [first, newest] = [batch.events[0], batch.events.at(-1)]
-    const origin = last?.origin ?? (first && originOf(first))
-    // The place is an event's, not that of the end of what was looked at: an event can be compared. So a batch without
-    // one moves nothing, and before the log's first event there is nothing to keep a place in.
-    const place = newest ? placeOf(newest) : last
-    if (origin === undefined || !place) return null
-    const complete = (last?.complete ?? false) || batch.caughtUp
-    if (!newest && complete === last?.complete) return last
-    const { position, id, stream, revision } = place
-    const next: Checkpoint = { position, id, stream, revision, origin, complete }
-    if (last !== null && comparePositions(next.position, last.position) < 0) return last // another worker is further
-    const stored = await readModel.setCheckpoint(next, last)
-    // Emptied between the first documents and the first checkpoint, it looks as it did before: but they are gone.
-    if (last === null && (await readModel.newest()) === null) {
-      await readModel.reset()
-      throw new Error(OVER)
-    }
-    if (stored?.origin !== origin || comparePositions(stored.position, next.position) < 0) throw new Error(OVER)
-    return stored
-  }
-
-  function arrive(position: Position): void {
-    reached = position
-    const late = waiting.filter((each) => comparePositions(each.position, position) > 0)
-    for (const each of waiting) if (!late.includes(each)) each.resolve()
-    waiting = late
-  }
-
   return {
-    async caughtUp() {
-      let end: Position = { commit: 0n, prepare: 0n }
-      const newest = eventStore.readAll({ direction: 'backwards', filter: FILTER, maxCount: 1 })
-      for await (const last of newest) end = last.position
-      if (reached && comparePositions(reached, end) >= 0) return
-      if (stopping.signal.aborted) throw new Error('The projection was stopped.')
-      await new Promise<void>((resolve, reject) => waiting.push({ position: end, resolve, reject }))
-    },
+    caughtUp: async () => arrivals.wait((await logEnd(eventStore, FILTER)) ?? START),
 
     async stop() {
       stopping.abort()
@@ -221,6 +149,54 @@ export function startProjection(options: ProjectionOptions): Projection {
       await running
     },
   }
+}
+
+/**
+ * Whether the read model was emptied or set back since the checkpoint, is not complete any more, or another generation is
+ * live.
+ */
+async function isOutOfDate(readModel: ReadModel, checkpoint: Checkpoint | null, generation: number): Promise<boolean> {
+  try {
+    if ((await readModel.wanted()) !== generation) return true
+    if (checkpoint === null) return false
+    const stored = await readModel.getCheckpoint()
+    if (stored === null || (checkpoint.complete && !stored.complete)) return true
+    return comparePositions(stored.position, checkpoint.position) < 0
+  } catch {
+    return false // not known; the next batch fails by the outage too
+  }
+}
+
+/**
+ * Stores how far a batch has come.
+ * @param last the checkpoint before it
+ * @returns the checkpoint to go on from
+ * @throws Error where the stored checkpoint lies before the batch and is not the worker's: it has to go on from there
+ */
+async function storeCheckpoint(
+  readModel: ReadModel,
+  batch: SubscriptionBatch,
+  last: Checkpoint | null,
+): Promise<Checkpoint | null> {
+  const [first, newest] = [batch.events[0], batch.events.at(-1)]
+  const origin = last?.origin ?? (first && originOf(first))
+  // The place is an event's, not the end of what was read: an event can be compared. So a batch without
+  // one moves nothing, and before the log's first event there is nothing to keep a place in.
+  const place = newest ? placeOf(newest) : last
+  if (origin === undefined || !place) return null
+  const complete = (last?.complete ?? false) || batch.caughtUp
+  if (!newest && complete === last?.complete) return last
+  const { position, id, stream, revision } = place
+  const next: Checkpoint = { position, id, stream, revision, origin, complete }
+  if (last !== null && comparePositions(next.position, last.position) < 0) return last // another worker is further
+  const stored = await readModel.setCheckpoint(next, last)
+  // Emptied between the first documents and the first checkpoint, it looks as it did before: but they are gone.
+  if (last === null && (await readModel.newest()) === null) {
+    await readModel.reset()
+    throw new Error(OVER)
+  }
+  if (stored?.origin !== origin || comparePositions(stored.position, next.position) < 0) throw new Error(OVER)
+  return stored
 }
 
 /**

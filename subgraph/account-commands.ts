@@ -1,5 +1,5 @@
 /** Commands on an account as a whole: its password, its tokens, its end. */
-import { keysOf } from '../eventstore/encryption/clear-text-guard.ts'
+import { keysOf } from '../eventstore/encryption/customer-keys.ts'
 import { WrongExpectedRevision } from '../eventstore/port.ts'
 import type { CustomerDocument } from '../projections/customer.ts'
 import { customerDeleted, finishErasure, readAccount } from '../projections/erasure.ts'

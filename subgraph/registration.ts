@@ -1,4 +1,5 @@
 /** `createCustomer`: the claim of the address, the credentials, then the customer. */
+import { hasKeys } from '../eventstore/encryption/customer-keys.ts'
 import { absentCustomer, type CustomerDocument, isRegistered } from '../projections/customer.ts'
 import type { Command } from './command.ts'
 import { handOver } from './consequences.ts'
@@ -66,7 +67,7 @@ export function createRegistration(parts: CommandParts): Pick<Commands, 'createC
 
   /** As a rule without a read: the keys of the ids around it are in memory. */
   async function isKeyDestroyed(id: number): Promise<boolean> {
-    const { keys } = eventStore
+    const keys = hasKeys(eventStore) ? eventStore.keys : undefined
     const known = keys?.peek(String(id))
     return known ? known.key === undefined : ((await keys?.isDestroyed(String(id))) ?? false)
   }

@@ -1,5 +1,5 @@
 /** Proofs that an event is in the log that a checkpoint signs, and their check, for which the log is not needed. */
-import { eventHash, linkOf } from '../../eventstore/chain.ts'
+import { eventHash, linkOf } from '../../eventstore/event-hash.ts'
 import {
   comparePositions,
   type EventStore,
@@ -22,7 +22,7 @@ export interface InclusionProof {
   readonly version: 1
   /** The JSON text `[stream, revision, hash]`. */
   readonly leaf: string
-  /** The event as it is stored, where it was asked for: the hash in the leaf is made of it (eventstore/chain.ts). */
+  /** The event as it is stored, where it was asked for: the hash in the leaf is made of it (eventstore/event-hash.ts). */
   readonly event?: {
     readonly stream: string
     readonly revision: number

@@ -10,9 +10,9 @@ import {
   type EventStore,
   InvalidArgument,
   type Position,
-  StreamNotFound,
   WrongExpectedRevision,
 } from '../../eventstore/port.ts'
+import { orNone } from '../../eventstore/read.ts'
 import type { Log } from '../../runtime/log.ts'
 import type { CheckpointEvent } from '../../schema/events.ts'
 import type { PublicKey, SigningKey } from './signing-key.ts'
@@ -68,20 +68,16 @@ export async function* readCheckpoints(
   eventStore: EventStore,
   direction: 'forwards' | 'backwards',
 ): AsyncGenerator<StoredCheckpoint | { readonly revision: number; readonly size: undefined }, void, void> {
-  try {
-    for await (const event of eventStore.readStream(CHECKPOINT_STREAM, { direction })) {
-      const { revision } = event
-      let recorded: Recorded<CheckpointEvent> | undefined
-      try {
-        recorded = decode<CheckpointEvent>(event)
-      } catch {
-        // said by who reads it
-      }
-      const data = recorded?.data
-      yield isCheckpoint(data) ? { ...data, revision } : { revision, size: undefined }
+  for await (const event of orNone(eventStore.readStream(CHECKPOINT_STREAM, { direction }))) {
+    const { revision } = event
+    let recorded: Recorded<CheckpointEvent> | undefined
+    try {
+      recorded = decode<CheckpointEvent>(event)
+    } catch {
+      // The caller says what it makes of it.
     }
-  } catch (error) {
-    if (!(error instanceof StreamNotFound)) throw error
+    const data = recorded?.data
+    yield isCheckpoint(data) ? { ...data, revision } : { revision, size: undefined }
   }
 }
 

@@ -3,11 +3,11 @@
  * SHA-256(0x01 || left || right), and the left half of a tree of n leaves has the largest power of two below n.
  *
  * The leaves are the events, in log order, of the streams that no event leaves ({@link TREE_STREAMS}). A leaf is the UTF-8
- * JSON text `[stream, revision, hash]` with the event's `$hash` (eventstore/chain.ts); for an event of before there were
+ * JSON text `[stream, revision, hash]` with the event's `$hash` (eventstore/event-hash.ts); for an event of before there were
  * hashes the hash that it would have, with `previous` null.
  */
 import { hash } from 'node:crypto'
-import { hashOf } from '../../eventstore/chain.ts'
+import { hashOf } from '../../eventstore/event-hash.ts'
 import type { RecordedEvent } from '../../eventstore/port.ts'
 import { STREAMS } from '../../schema/streams.ts'
 

@@ -1,11 +1,11 @@
 /**
- * Verification of the log: one walk over all of it, by the hash chains of its streams (eventstore/chain.ts) and the signed
+ * Verification of the log: one walk over all of it, by the hash chains of its streams (eventstore/event-hash.ts) and the signed
  * checkpoints of its tree (signed-checkpoints.ts). What the chains show is named by its event: altered, removed, inserted or
  * reordered. Whoever could write the whole store could make the chains anew, or cut off their ends: that the checkpoints
  * show, as a part of the log that is no longer what was signed. What came after the newest checkpoint can be cut off
  * unseen.
  */
-import { eventHash, linkOf } from '../../eventstore/chain.ts'
+import { eventHash, linkOf } from '../../eventstore/event-hash.ts'
 import type { EventStore, Position, RecordedEvent } from '../../eventstore/port.ts'
 import { CHECKPOINT_STREAM, isSignedBy, readCheckpoints, type StoredCheckpoint } from './signed-checkpoints.ts'
 import type { PublicKey } from './signing-key.ts'

@@ -1,12 +1,11 @@
 /**
- * The last look before an event is stored: appends to streams that the table of streams does not know, events that do not
+ * The last check before an event is stored: appends to streams that the table of streams does not know, events that do not
  * belong in their stream, and personal data in clear are refused. It stands below the encryption, so whatever forgets to
  * encrypt fails when it writes, not when somebody reads a backup.
  */
 import { PERSONAL_FIELDS } from '../../schema/events.ts'
 import { refusalOf } from '../../schema/streams.ts'
 import { type EventStore, InvalidArgument, type NewEvent } from '../port.ts'
-import type { CustomerKeys } from './customer-keys.ts'
 
 /** The store, with appends that are refused (`InvalidArgument`, nothing is written) where they break the table of streams. */
 export function guarded(eventStore: EventStore): EventStore {
@@ -20,15 +19,6 @@ export function guarded(eventStore: EventStore): EventStore {
       return eventStore.append(stream, events, options)
     },
   }
-}
-
-/**
- * The keys of a log whose personal data is to be erased.
- * @throws InvalidArgument for a store without keys: nothing of it could be destroyed, and nobody may take it for erased
- */
-export function keysOf({ keys }: EventStore): CustomerKeys {
-  if (keys === undefined) throw new InvalidArgument('This event store has no keys: it can not erase anybody.')
-  return keys
 }
 
 /** What is personal in an event and not encrypted. Names the field, never its value. */

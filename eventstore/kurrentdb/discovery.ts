@@ -25,17 +25,17 @@ const PREFERRED: Readonly<Record<NodePreference, readonly string[]>> = {
   readonlyreplica: ['READONLYREPLICA', 'PREREADONLYREPLICA', 'READONLYLEADERLESS'],
 }
 
+interface SearchOptions {
+  /** Where a node says that the leader is: tried first. */
+  readonly leader?: Endpoint | undefined
+  readonly signal: AbortSignal
+  /** Called for each try that failed: its error, and when it began, by performance.now(). */
+  onFailure(error: unknown, since: number): void
+}
+
 export interface Discovery {
-  /**
-   * Resolves with a node that is connected, and rejects only once it is aborted.
-   * @param leader where a node says that the leader is: tried first
-   * @param onFailure told of each try that failed: its error, and when it began, by performance.now()
-   */
-  search(options: {
-    readonly leader?: Endpoint | undefined
-    readonly signal: AbortSignal
-    onFailure(error: unknown, since: number): void
-  }): Promise<Node>
+  /** Resolves with a node that is connected, and rejects only once it is aborted. */
+  search(options: SearchOptions): Promise<Node>
   /**
    * Asks a node whether it still is what was looked for.
    * @param limit milliseconds
@@ -48,10 +48,7 @@ export function createDiscovery(url: KurrentDbUrl): Discovery {
   const requiresLeader = url.nodePreference === 'leader'
   const preferred = PREFERRED[url.nodePreference]
   const looksFor = requiresLeader ? 'leader at the moment' : 'node that serves reads at the moment'
-  const limitOf = (tries: number) =>
-    url.gossipTimeout ?? (url.isCluster ? Math.min(ANSWER_MS.first * 2 ** tries, ANSWER_MS.most) : ANSWER_MS.most)
-  const interval = url.discoveryInterval ?? INTERVAL_MS
-  /** As they were told last: they are asked too, so the seeds may be gone. */
+  /** The members as they were seen last: they are asked too, so the seeds may be gone. */
   let known: readonly Endpoint[] = []
 
   /** Those that may be used, the best first. */
@@ -106,66 +103,91 @@ export function createDiscovery(url: KurrentDbUrl): Discovery {
     return Promise.any(addresses.map(ask))
   }
 
+  /** The nodes that a seed names, the best first; itself where there is no cluster. @throws the gRPC error */
+  const candidatesFrom = async (seed: Endpoint, limit: number): Promise<readonly Endpoint[]> =>
+    url.isCluster ? candidatesAmong(await membersFrom(seed, limit)) : [seed]
+
   return {
     check,
-
-    search({ leader, signal, onFailure }) {
-      return new Promise((resolve, reject) => {
-        const ending = new AbortController()
-        const asked = new Set<string>()
-        const trying = new Set<string>()
-        const abort = () => {
-          ending.abort()
-          reject(signal.reason)
-        }
-        signal.addEventListener('abort', abort, { signal: ending.signal })
-
-        async function use(endpoint: Endpoint, limit: number): Promise<void> {
-          const address = addressOf(endpoint)
-          if (trying.has(address)) return
-          trying.add(address)
-          try {
-            const node = await connected(endpoint, limit)
-            if (ending.signal.aborted) return void node.close()
-            ending.abort()
-            resolve(node)
-          } finally {
-            trying.delete(address)
-          }
-        }
-
-        async function ask(seed: Endpoint): Promise<void> {
-          if (asked.has(addressOf(seed))) return
-          asked.add(addressOf(seed))
-          for (let tries = 0; !ending.signal.aborted; tries++) {
-            const limit = limitOf(tries)
-            const since = performance.now()
-            try {
-              const candidates = url.isCluster ? candidatesAmong(await membersFrom(seed, limit)) : [seed]
-              for (const endpoint of known) void ask(endpoint)
-              if (candidates.length === 0) throw new EventStoreUnavailable(`The event store has no ${looksFor}.`)
-              for (const candidate of candidates) {
-                if (!ending.signal.aborted) await use(candidate, limit).catch((error: unknown) => fail(error, since))
-              }
-            } catch (error) {
-              fail(error, since)
-            }
-            const wait = Math.min(interval * 2 ** tries, LONGEST_INTERVAL_MS)
-            await delay(wait, undefined, { signal: ending.signal, ref: false }).catch(() => {})
-          }
-        }
-
-        const fail = (error: unknown, since: number) => {
-          if (!ending.signal.aborted) onFailure(error instanceof AggregateError ? error.errors[0] : error, since)
-        }
-        // What came of it, the next tries tell.
-        const first = leader ? use(leader, ANSWER_MS.first).catch(() => {}) : Promise.resolve()
-        void first.then(() => {
-          for (const seed of [...url.seeds, ...known]) void ask(seed)
-        })
-      })
-    },
+    search: (options) => startSearch({ url, looksFor, known: () => known, candidatesFrom, connected }, options),
   }
+}
+
+/** What a search works with. */
+interface Searching {
+  readonly url: KurrentDbUrl
+  /** What is looked for, for messages. */
+  readonly looksFor: string
+  /** The members of the cluster as they were seen last. */
+  known(): readonly Endpoint[]
+  /** The nodes that a seed names, the best first. @throws the gRPC error */
+  candidatesFrom(seed: Endpoint, limit: number): Promise<readonly Endpoint[]>
+  /** Connects to a node. @throws the gRPC error; EventStoreUnavailable where it is not what is looked for */
+  connected(endpoint: Endpoint, limit: number): Promise<Node>
+}
+
+function startSearch(
+  { url, looksFor, known, candidatesFrom, connected }: Searching,
+  { leader, signal, onFailure }: SearchOptions,
+): Promise<Node> {
+  const limitOf = (tries: number) =>
+    url.gossipTimeout ?? (url.isCluster ? Math.min(ANSWER_MS.first * 2 ** tries, ANSWER_MS.most) : ANSWER_MS.most)
+  const interval = url.discoveryInterval ?? INTERVAL_MS
+
+  return new Promise((resolve, reject) => {
+    const ending = new AbortController()
+    const asked = new Set<string>()
+    const trying = new Set<string>()
+    const abort = () => {
+      ending.abort()
+      reject(signal.reason)
+    }
+    signal.addEventListener('abort', abort, { signal: ending.signal })
+
+    async function use(endpoint: Endpoint, limit: number): Promise<void> {
+      const address = addressOf(endpoint)
+      if (trying.has(address)) return
+      trying.add(address)
+      try {
+        const node = await connected(endpoint, limit)
+        if (ending.signal.aborted) return void node.close()
+        ending.abort()
+        resolve(node)
+      } finally {
+        trying.delete(address)
+      }
+    }
+
+    async function ask(seed: Endpoint): Promise<void> {
+      if (asked.has(addressOf(seed))) return
+      asked.add(addressOf(seed))
+      for (let tries = 0; !ending.signal.aborted; tries++) {
+        const limit = limitOf(tries)
+        const since = performance.now()
+        try {
+          const candidates = await candidatesFrom(seed, limit)
+          for (const endpoint of known()) void ask(endpoint)
+          if (candidates.length === 0) throw new EventStoreUnavailable(`The event store has no ${looksFor}.`)
+          for (const candidate of candidates) {
+            if (!ending.signal.aborted) await use(candidate, limit).catch((error: unknown) => fail(error, since))
+          }
+        } catch (error) {
+          fail(error, since)
+        }
+        const wait = Math.min(interval * 2 ** tries, LONGEST_INTERVAL_MS)
+        await delay(wait, undefined, { signal: ending.signal, ref: false }).catch(() => {})
+      }
+    }
+
+    const fail = (error: unknown, since: number) => {
+      if (!ending.signal.aborted) onFailure(error instanceof AggregateError ? error.errors[0] : error, since)
+    }
+    // Whatever comes of the leader, the seeds are asked after it.
+    const first = leader ? use(leader, ANSWER_MS.first).catch(() => {}) : Promise.resolve()
+    void first.then(() => {
+      for (const seed of [...url.seeds, ...known()]) void ask(seed)
+    })
+  })
 }
 
 function shuffled<T>(values: readonly T[]): T[] {

@@ -7,6 +7,9 @@ import {
   isCommandError,
   MaxAppendSizeExceededError,
   NotLeaderError,
+  PersistentSubscriptionDoesNotExistError,
+  PersistentSubscriptionDroppedError,
+  PersistentSubscriptionExistsError,
   StreamDeletedError,
   StreamNotFoundError,
   StreamTombstonedError,
@@ -18,6 +21,8 @@ import {
   AppendTooLarge,
   EventStoreUnavailable,
   type ExpectedRevision,
+  GroupExists,
+  GroupNotFound,
   InvalidArgument,
   StreamDeleted,
   StreamNotFound,
@@ -35,7 +40,7 @@ const UNAVAILABLE = 14
  * - `leader`: another node leads, at that place; nothing was done
  * - `notReady`: the node takes no calls, or knows no leader; nothing was done
  * - `busy`: nothing was done, another time it may be
- * - `broken`: no answer, or none that tells what was done
+ * - `broken`: no answer, or none that says what was done
  * - `answered`: an answer; the same call would get it again
  */
 export type Failure =
@@ -129,4 +134,17 @@ export function detailsOf(error: unknown): string {
   if (code === DEADLINE_EXCEEDED) return 'no answer in time'
   const details = (message ?? '').replace(/^\d+ [A-Z_]+: /, '').split('. Last error')[0]
   return (details || type || 'no reason given').replace(/\.$/, '')
+}
+
+/** A persistent subscription's failure as the port's. */
+export function toGroupError(error: unknown, group: string): unknown {
+  if (error instanceof PersistentSubscriptionExistsError) return new GroupExists(`Group "${group}" exists already.`)
+  if (error instanceof PersistentSubscriptionDoesNotExistError) {
+    return new GroupNotFound(`Group "${group}" does not exist.`)
+  }
+  // A node that no longer leads says so, as well as one whose group was changed; the next try shows whether it is gone.
+  if (error instanceof PersistentSubscriptionDroppedError) {
+    return new EventStoreUnavailable('The event store dropped the subscription.')
+  }
+  return toPortError(error, '$all')
 }

@@ -45,7 +45,7 @@ export interface Internals {
 }
 // biome-ignore-end lint/suspicious/noExplicitAny: see above
 
-/** A node of the cluster as another one, or it itself, tells of it. */
+/** A node of the cluster, as it or another one describes it. */
 export interface Member {
   readonly endpoint: Endpoint
   /** The name of gossip.proto's VNodeState: LEADER, FOLLOWER, … */
@@ -70,7 +70,7 @@ export interface Node {
   readonly appends: BatchAppends
   /** Connects where it has not, and asks what the server can do. @throws the gRPC error; where it takes longer too */
   features(limit: number): Promise<void>
-  /** Whether it knows BatchAppend, as servers from 21.10 on do. Known once it has told its features. */
+  /** Whether it knows BatchAppend, as servers from 21.10 on do. Known once its features are. */
   takesBatches(): boolean
   /** The cluster's members as the node sees them. @throws as `features` */
   members(limit: number): Promise<readonly Member[]>

@@ -16,6 +16,9 @@ const MOST = String(Number.MAX_SAFE_INTEGER)
 
 export const STREAMS_READ = '/event_store.client.streams.Streams/Read'
 
+/** Where the server keeps the metadata of a stream. */
+export const metadataStream = (stream: string) => `$$${stream}`
+
 /** @param read the direction and count of a read; none: a subscription */
 export function streamRequest(stream: string, from: StreamPlace, read?: Read) {
   const options = new ReadReq.Options.StreamOptions()

@@ -44,7 +44,7 @@ export type NodePreference = 'leader' | 'follower' | 'random' | 'readonlyreplica
 export interface KurrentDbUrl {
   /** Of a cluster: who is asked for its members; else the one node. */
   readonly seeds: readonly Endpoint[]
-  /** Whether the nodes tell who belongs to them: several hosts, or `+discover`. */
+  /** Whether the nodes say which nodes there are: several hosts, or `+discover`. */
   readonly isCluster: boolean
   readonly nodePreference: NodePreference
   readonly tls: boolean

@@ -80,7 +80,7 @@ function openOnce(
   // Resolved: SQLite would take `:memory:` and `file:…` for something other than a file of that name.
   const database = new DatabaseSync(resolve(path), { timeout: OPEN_TIMEOUT_MS })
   try {
-    database.exec('BEGIN') // one look: another process may be making the file what it is to be
+    database.exec('BEGIN') // one snapshot: another process may be making the file what it is to be
     const found = pragma(database, 'application_id')
     if (found !== applicationId) {
       const { tables } = database.prepare('SELECT count(*) AS tables FROM sqlite_schema').get() as { tables: number }

@@ -1,18 +1,10 @@
 /** The calls of a plan: what is sent, and where the answer belongs. */
 import type { FetchNode } from '@apollo/query-planner'
-import {
-  type GraphQLFormattedError,
-  type GraphQLSchema,
-  getNamedType,
-  isInterfaceType,
-  isObjectType,
-  isScalarType,
-  isSpecifiedScalarType,
-  parse,
-} from 'graphql'
+import { type GraphQLFormattedError, type GraphQLSchema, parse } from 'graphql'
 import { Cancelled } from '../cancellation.ts'
 import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailable } from '../subgraphs/client.ts'
 import { clientError, failedPath, numericIndices, responseNames } from '../subgraphs/errors.ts'
+import { hasCustomScalars } from './custom-scalars.ts'
 import type { ExecutionRequest } from './executor.ts'
 import { mergeOperations } from './merged-operations.ts'
 import { copy, type Data, isData, merge, own } from './objects.ts'
@@ -109,25 +101,6 @@ function failure(error: unknown, request: ExecutionRequest, path: ResponsePath):
   request.unavailable(error)
   const { message, extensions } = error
   return { message, ...(path.length > 0 && { path }), extensions }
-}
-
-const scalarFields = new WeakMap<GraphQLSchema, ReadonlySet<string>>()
-
-/** Whether an operation asks for a field whose name is that of one with a custom scalar. */
-function hasCustomScalars(schema: GraphQLSchema, operation: string): boolean {
-  let names = scalarFields.get(schema)
-  if (!names) {
-    const types = Object.values(schema.getTypeMap()).filter((type) => isObjectType(type) || isInterfaceType(type))
-    const fields = types.flatMap((type) => Object.values(type.getFields()))
-    const scalars = fields.filter(({ type }) => {
-      const named = getNamedType(type)
-      return isScalarType(named) && !isSpecifiedScalarType(named)
-    })
-    names = new Set(scalars.map(({ name }) => name))
-    scalarFields.set(schema, names)
-  }
-  for (const [name] of names.size > 0 ? operation.matchAll(/\w+/g) : []) if (names.has(name)) return true
-  return false
 }
 
 /** A call for root fields. @param prefix where the plan puts them: the root, as a rule */

@@ -64,6 +64,18 @@ interface Selections {
   readonly parent: GraphQLCompositeType | undefined
 }
 
+const applies = (schema: GraphQLSchema, condition: GraphQLCompositeType, runtime: GraphQLCompositeType): boolean =>
+  condition === runtime ||
+  (isAbstractType(condition) &&
+    (isObjectType(runtime) || isInterfaceType(runtime)) &&
+    schema.isSubType(condition, runtime))
+
+/** In the place of all that is asked for: the specification has an error where the conditions are read, at the object. */
+function undecidedField(schema: GraphQLSchema, { name: parent }: GraphQLCompositeType): Field {
+  const type = schema.getType('Boolean') as GraphQLOutputType
+  return { key: '', source: '', name: '', kind: 'undecided', parent, type, shape: undefined, nodes: [] }
+}
+
 /**
  * The shape of an operation's answer.
  * @param document valid for the schema
@@ -84,12 +96,6 @@ export function shapeOf(
   for (const definition of document.definitions) {
     if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition)
   }
-
-  const applies = (condition: GraphQLCompositeType, runtime: GraphQLCompositeType): boolean =>
-    condition === runtime ||
-    (isAbstractType(condition) &&
-      (isObjectType(runtime) || isInterfaceType(runtime)) &&
-      schema.isSubType(condition, runtime))
 
   function makeShape(type: GraphQLCompositeType, selections: readonly Selections[]): Shape {
     const known = new Map<string, readonly Field[] | undefined>()
@@ -136,18 +142,13 @@ export function shapeOf(
         } else fragment = selection
         const condition = fragment.typeCondition && schema.getType(fragment.typeCondition.name.value)
         if (!condition) visit(fragment.selectionSet, parent)
-        else if (isCompositeType(condition) && applies(condition, runtime)) visit(fragment.selectionSet, condition)
+        else if (isCompositeType(condition) && applies(schema, condition, runtime))
+          visit(fragment.selectionSet, condition)
       }
     }
     for (const { set, parent } of selections) visit(set, parent ?? runtime)
-    if (undecided) return [undecidedField(runtime)]
+    if (undecided) return [undecidedField(schema, runtime)]
     return [...found].flatMap(([key, each]) => fieldOf(key, each, runtime) ?? [])
-  }
-
-  /** In the place of all that is asked for: the specification has an error where the conditions are read, at the object. */
-  function undecidedField({ name: parent }: GraphQLCompositeType): Field {
-    const type = schema.getType('Boolean') as GraphQLOutputType
-    return { key: '', source: '', name: '', kind: 'undecided', parent, type, shape: undefined, nodes: [] }
   }
 
   function fieldOf(key: string, { nodes, parent, sets }: Found, runtime: GraphQLCompositeType): Field | undefined {

@@ -11,6 +11,7 @@ import {
   type FieldDefinitionNode,
   type FieldNode,
   type FragmentDefinitionNode,
+  type GraphQLOutputType,
   type GraphQLSchema,
   getNamedType,
   isAbstractType,
@@ -154,6 +155,12 @@ export interface Part {
   readonly document: DocumentNode
 }
 
+/** A step of a plan's path for each list that a type is of. */
+function listsOf(type: GraphQLOutputType): string[] {
+  if (isNonNullType(type)) return listsOf(type.ofType)
+  return isListType(type) ? ['@', ...listsOf(type.ofType)] : []
+}
+
 /** What the types of the schema say about each other. @param flat see {@link selector} */
 function hierarchy(schema: GraphQLSchema, objectified: Objectifieds, flat: ReturnType<typeof selector>['flat']) {
   const possible = (typename: string): string[] => {
@@ -236,13 +243,8 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
     }
     const interfaces = objectified.get(typename)
     const kept = { ...fragment, typeCondition: namedNode(on) }
-    const walkKept = (each: Inline): Inline => ({
-      ...each,
-      selectionSet: walk(each.selectionSet, on, place, narrowed),
-    })
-    if (!interfaces || !asks(fragment.selectionSet, interfaces.fields)) {
-      return [walkKept(kept)]
-    }
+    const walkKept = (each: Inline): Inline => ({ ...each, selectionSet: walk(each.selectionSet, on, place, narrowed) })
+    if (!interfaces || !asks(fragment.selectionSet, interfaces.fields)) return [walkKept(kept)]
     const apart = only(kept, ({ name }) => interfaces.fields.has(name.value))
     const rest = only(kept, ({ name }) => !interfaces.fields.has(name.value))
     for (const name of narrowed) addPart(name, place, apart)
@@ -255,14 +257,8 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
     const definition =
       isObjectType(parent) || isInterfaceType(parent) ? parent.getFields()[field.name.value] : undefined
     if (!definition) return field
-    const lists: string[] = []
-    let { type } = definition
-    while (isListType(type) || isNonNullType(type)) {
-      if (isListType(type)) lists.push('@')
-      type = type.ofType
-    }
-    const path = [...pathOf(place, types), (field.alias ?? field.name).value, ...lists]
-    const { name } = getNamedType(type)
+    const path = [...pathOf(place, types), (field.alias ?? field.name).value, ...listsOf(definition.type)]
+    const { name } = getNamedType(definition.type)
     const declared = possible(name)
     const hops = place.hops + (isHop(typename, field) ? 1 : 0)
     const interfaces = objectified.get(name)

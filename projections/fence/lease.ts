@@ -35,7 +35,7 @@ const GIVE_UP_MS = 6_000
 /** Rounds against other instances that change the register, and steps that follow from each other at once. */
 const MAX_ATTEMPTS = 20
 const MAX_STEPS = 5
-const LOOK_AGAIN_MS = 20
+const POLL_MS = 20
 
 const NOTHING: ReadonlySet<string> = new Set()
 
@@ -61,7 +61,7 @@ export interface Lease {
   isAlone(): boolean
   /** Whether a fence, the lack of a lease, or a server that is not trusted has queries fold the streams. */
   isFenced(): boolean
-  /** Looks at once whether there is something to do, such as lifting the fence. */
+  /** Checks at once whether there is something to do, such as lifting the fence. */
   attend(): void
   /** Lifts this instance's fence where nothing is owed. Calling it again does nothing. */
   close(): Promise<void>
@@ -82,6 +82,8 @@ interface Held {
   readonly register: Register
   readonly trusted: ReadonlySet<string>
 }
+
+type RegisterView = ReturnType<typeof createRegisterView>
 
 /** What the instance has seen of the register, and changes to it, one after the other. */
 function createRegisterView(eventStore: EventStore) {
@@ -190,12 +192,13 @@ export function createLease(options: {
   const probe = createProbe(readModel)
   let timer: NodeJS.Timeout | undefined
   let closing: Promise<void> | undefined
-  let wasFenced = false
+  const report = createFenceReport(view, log)
+  const fence = createOwnFence(view, me, report)
 
   async function renew(): Promise<void> {
     try {
       await view.refresh()
-      tell()
+      report()
       duties.attend()
     } catch {
       // Known as away by now.
@@ -203,13 +206,6 @@ export function createLease(options: {
     if (!closing) timer = setTimeout(renew, RENEW_MS * (0.9 + Math.random() / 5)).unref()
   }
   renew()
-
-  function tell(): void {
-    const isFenced = (view.last()?.fences.length ?? 0) > 0
-    if (isFenced && !wasFenced) log.warn({}, 'a fence is in force: queries fold the streams')
-    if (!isFenced && wasFenced) log.info({}, 'the fence is lifted: queries use the documents')
-    wasFenced = isFenced
-  }
 
   const trusted = () => view.held()?.trusted
 
@@ -219,71 +215,26 @@ export function createLease(options: {
     return register.trusted.includes(incarnation) || (settlingFor(register, incarnation, view.age) ?? 0) >= EXPIRY_MS
   }
 
-  /** The register by a lease that holds. @returns undefined where the deadline passes before */
-  async function fresh(deadline: number): Promise<Register | undefined> {
-    for (;;) {
-      const register = view.held()?.register
-      if (register) return register
-      const left = deadline - performance.now()
-      if (left <= 0) return undefined
-      await within(left, view.refresh()).catch(() => delay(LOOK_AGAIN_MS))
-    }
-  }
-
   async function settled(incarnation: string, deadline: number): Promise<boolean> {
     while (!accepts(incarnation)) {
-      const register = await fresh(deadline)
+      const register = await fresh(view, deadline)
       if (register === undefined || performance.now() >= deadline) return false
       if (incarnation === '' || register.retired.includes(incarnation)) return false
       const settling = settlingFor(register, incarnation, view.age)
       if (settling === undefined) duties.attend()
-      await delay(Math.max(settling === undefined ? 0 : EXPIRY_MS - settling, LOOK_AGAIN_MS))
+      await delay(Math.max(settling === undefined ? 0 : EXPIRY_MS - settling, POLL_MS))
     }
     return true
-  }
-
-  function isBeingLifted(): boolean {
-    const next = view.sent()
-    return next !== undefined && !next.fences.some(({ writer }) => writer === me)
-  }
-
-  /** For how long others may still believe documents in spite of this instance's fence; undefined: it has none. */
-  function fencedIn(): number | undefined {
-    const register = view.held()?.register
-    const own = register?.fences.find(({ writer }) => writer === me)
-    if (!register?.period || own === undefined || own.challenger !== null || isBeingLifted()) return undefined
-    // In force since the first fence of those that have followed each other without a break.
-    return EXPIRY_MS - view.age(periodEntry(register.period))
-  }
-
-  async function fenced(deadline: number): Promise<void> {
-    for (;;) {
-      await fresh(deadline)
-      const wait = fencedIn()
-      if (wait !== undefined && wait <= 0) return
-      const left = deadline - performance.now()
-      if (left <= 0) {
-        throw new EventStoreUnavailable('The read model can not be marked, and the others can not be told in time.')
-      }
-      if (wait !== undefined) await delay(Math.min(wait, left))
-      else {
-        await within(
-          left,
-          view.change((register) => withFence(register, me)),
-        ).catch(() => delay(LOOK_AGAIN_MS))
-        tell()
-      }
-    }
   }
 
   return {
     trusted,
     accepts,
     settled,
-    fenced,
+    fenced: fence.raised,
     missed: view.missed,
     attend: duties.attend,
-    holdsFence: () => (fencedIn() ?? 1) <= 0,
+    holdsFence: () => (fence.inForceIn() ?? 1) <= 0,
     isAlone: () => {
       const register = view.held()?.register
       return register !== undefined && isAskedAbout(register, me) && !duties.reaches(register)
@@ -294,7 +245,7 @@ export function createLease(options: {
       const last = view.last()
       if (!view.isAway() || last === undefined || last.fences.length > 0) return NOTHING
       const took = await probe()
-      // Asked again: meanwhile the event store may have told of a fence.
+      // Asked again: meanwhile the event store may have shown a fence.
       if (!view.isAway() || view.last() !== last) return trusted() ?? NOTHING
       return new Set(last.trusted.filter((incarnation) => took.has(incarnation)))
     },
@@ -309,6 +260,67 @@ export function createLease(options: {
       return closing
     },
   }
+}
+
+/** The register by a lease that holds. @returns undefined where the deadline passes before */
+async function fresh(view: RegisterView, deadline: number): Promise<Register | undefined> {
+  for (;;) {
+    const register = view.held()?.register
+    if (register) return register
+    const left = deadline - performance.now()
+    if (left <= 0) return undefined
+    await within(left, view.refresh()).catch(() => delay(POLL_MS))
+  }
+}
+
+/** Logs when a fence comes into force, whoever's it is, and when the last one is lifted. */
+function createFenceReport(view: RegisterView, log: Log): () => void {
+  let wasFenced = false
+  return () => {
+    const isFenced = (view.last()?.fences.length ?? 0) > 0
+    if (isFenced && !wasFenced) log.warn({}, 'a fence is in force: queries fold the streams')
+    if (!isFenced && wasFenced) log.info({}, 'the fence is lifted: queries use the documents')
+    wasFenced = isFenced
+  }
+}
+
+/** This instance's fence. @param onChange called when it may have been raised */
+function createOwnFence(view: RegisterView, me: string, onChange: () => void) {
+  function isBeingLifted(): boolean {
+    const next = view.sent()
+    return next !== undefined && !next.fences.some(({ writer }) => writer === me)
+  }
+
+  /** For how long others may still believe documents in spite of this instance's fence; undefined: it has none. */
+  function inForceIn(): number | undefined {
+    const register = view.held()?.register
+    const own = register?.fences.find(({ writer }) => writer === me)
+    if (!register?.period || own === undefined || own.challenger !== null || isBeingLifted()) return undefined
+    // In force since the first fence of those that have followed each other without a break.
+    return EXPIRY_MS - view.age(periodEntry(register.period))
+  }
+
+  async function raised(deadline: number): Promise<void> {
+    for (;;) {
+      await fresh(view, deadline)
+      const wait = inForceIn()
+      if (wait !== undefined && wait <= 0) return
+      const left = deadline - performance.now()
+      if (left <= 0) {
+        throw new EventStoreUnavailable('The read model can not be marked, and the others can not be told in time.')
+      }
+      if (wait !== undefined) await delay(Math.min(wait, left))
+      else {
+        await within(
+          left,
+          view.change((register) => withFence(register, me)),
+        ).catch(() => delay(POLL_MS))
+        onChange()
+      }
+    }
+  }
+
+  return { inForceIn, raised }
 }
 
 /** Of an instance that owes nothing and sees nothing: all that it can do is lift its fence. */
@@ -329,7 +341,7 @@ function createDuties(options: {
   readonly readModel: ReadModel
   readonly owes: () => boolean
   readonly me: string
-  readonly view: ReturnType<typeof createRegisterView>
+  readonly view: RegisterView
 }) {
   const { eventStore, readModel, owes, me, view } = options
   let running: Promise<void> | undefined
@@ -372,7 +384,7 @@ function createDuties(options: {
     try {
       for (let steps = 0; steps < MAX_STEPS && !isOver && (await step()); steps++);
     } catch {
-      // A store is away: the next look may be luckier.
+      // A store is away: the next round may be luckier.
     }
   }
 

@@ -89,21 +89,16 @@ export function createMarks(options: {
     schedule()
   }
 
+  /** Whether every instance learns of the mark: it was written to a store that is trusted. */
+  async function isTaken(id: number, revision: number): Promise<boolean> {
+    const incarnation = await write(id, revision)
+    return incarnation !== undefined && lease.accepts(incarnation)
+  }
+
   async function flush(): Promise<void> {
-    const marks = [...unwritten]
-    for (let start = 0; start < marks.length; start += BATCH) {
-      const written = await Promise.all(
-        marks.slice(start, start + BATCH).map(async ([id, revision]) => {
-          const incarnation = await write(id, revision)
-          if (incarnation === undefined || !lease.accepts(incarnation)) return false
-          if (unwritten.get(id) === revision) unwritten.delete(id)
-          return true
-        }),
-      )
-      if (!written.every((each) => each)) {
-        refusedAt = performance.now()
-        return
-      }
+    if (!(await writeOwed(unwritten, isTaken))) {
+      refusedAt = performance.now()
+      return
     }
     if (isRefusing) log.info({}, 'the read model takes revision marks again')
     isRefusing = false
@@ -141,4 +136,27 @@ export function createMarks(options: {
       return closing
     },
   }
+}
+
+/**
+ * Writes the marks that are owed, some at a time, and takes away those that are done.
+ * @param isTaken writes one
+ * @returns whether all were taken
+ */
+async function writeOwed(
+  owed: Map<number, number>,
+  isTaken: (id: number, revision: number) => Promise<boolean>,
+): Promise<boolean> {
+  const marks = [...owed]
+  for (let start = 0; start < marks.length; start += BATCH) {
+    const written = await Promise.all(
+      marks.slice(start, start + BATCH).map(async ([id, revision]) => {
+        if (!(await isTaken(id, revision))) return false
+        if (owed.get(id) === revision) owed.delete(id)
+        return true
+      }),
+    )
+    if (!written.every((each) => each)) return false
+  }
+  return true
 }

@@ -1,5 +1,5 @@
 /**
- * The Lua scripts of the Redis read model. What the seals that they read and write are for: see redis.ts. They are
+ * The Lua scripts of the Redis read model. What the seals that they read and write are for: see read-model.ts. They are
  * called by their digest, and sent whole where the server does not know them. All but `stepSeals` and `dropKeys` work in one hash slot;
  * these two reach into all slots of the server that they run on, as scripts without a `#!` line may.
  */

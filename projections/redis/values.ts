@@ -1,4 +1,4 @@
-/** The values in Redis' keys: how they are written, and what is made of what is found (redis.ts has the keys). */
+/** The values in Redis' keys: how they are written, and what is made of what is found (read-model.ts lists the keys). */
 import type { EventPlace } from '../../eventstore/place.ts'
 import type { CustomerDocument } from '../customer.ts'
 import type { Checkpoint } from '../read-model.ts'

@@ -3,6 +3,7 @@ import { copyFile, mkdir, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { keysOf } from '../../eventstore/encryption/customer-keys.ts'
 import { openLog } from '../../eventstore/open.ts'
 import type { RecordedEvent } from '../../eventstore/port.ts'
 import { foldCustomer } from '../../projections/fold.ts'
@@ -308,10 +309,10 @@ t.test('on an event-store server, keys and all, by the command and by the custom
       for await (const { data } of eventStore.readStream(stream)) texts.push(JSON.stringify(data))
     t.ok(texts.length > 5)
     for (const trace of TRACES) t.notOk(texts.join().toLowerCase().includes(trace), trace)
-    t.equal(eventStore.keys?.peek(String(each))?.key, undefined)
+    t.equal(keysOf(eventStore).peek(String(each))?.key, undefined)
   }
   // As the server stores it: neither the events nor their names tell.
-  for await (const event of eventStore.keys?.log.readAll({ systemEvents: true }) ?? []) {
+  for await (const event of keysOf(eventStore).log.readAll({ systemEvents: true })) {
     const text = JSON.stringify([event.stream, event.data, event.metadata]).toLowerCase()
     for (const trace of TRACES) if (text.includes(trace)) t.fail(`${event.stream}: ${trace}`)
   }
@@ -330,7 +331,7 @@ t.test('a customer whose events can’t be applied is erased too', async (t) => 
     schemaVersion: 2,
   }
   const poison = () => ({ id: crypto.randomUUID(), type: 'NobodyKnowsThis', data: {}, metadata })
-  await eventStore.keys?.log.append(`customer-${id}`, [poison(), poison()], { expected: 0 })
+  await keysOf(eventStore).log.append(`customer-${id}`, [poison(), poison()], { expected: 0 })
   const readModel = openReadModel(READMODEL_URL)
   t.teardown(() => readModel.close())
   while ((await readModel.parked()).length === 0) await delay(10)
@@ -376,7 +377,7 @@ t.test('an address that is no customer’s; nobody wants to after all; what is i
   const { id } = await signUp(send, NEXT_EMAIL)
   const [registered] = await collect(eventStore.readStream(`customer-${id}`))
   // As an older release would have written it.
-  await eventStore.keys?.log.append(
+  await keysOf(eventStore).log.append(
     'customer-900',
     [{ ...(registered as RecordedEvent), metadata: registered?.metadata ?? null, id: crypto.randomUUID() }],
     { expected: 'no_stream' },

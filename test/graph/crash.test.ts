@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import t, { type Test } from 'tap'
+import { keysOf } from '../../eventstore/encryption/customer-keys.ts'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
 import { orNone } from '../../eventstore/read.ts'
 import { registerStream } from '../../projections/fence/register.ts'
@@ -168,8 +169,8 @@ async function assertErased(t: Test, eventStore: EventStore, customerId: number,
     signIns: await newest(`customerSignIns-${customerId}`),
     claim: await newest(`customerEmail-${emailKey}`),
     subscriber: await newest(`newsletterSubscriber-${emailKey}`),
-    isKeyDestroyed: await eventStore.keys?.isDestroyed(String(customerId)),
-    isGuestKeyDestroyed: await eventStore.keys?.isDestroyed(emailKey),
+    isKeyDestroyed: await keysOf(eventStore).isDestroyed(String(customerId)),
+    isGuestKeyDestroyed: await keysOf(eventStore).isDestroyed(emailKey),
   })
   const expected = {
     customer: 'CustomerDeleted',

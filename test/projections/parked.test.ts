@@ -2,6 +2,7 @@
 
 import { Registry } from 'prom-client'
 import t, { type Test } from 'tap'
+import { keysOf } from '../../eventstore/encryption/customer-keys.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { createProjectionMetrics } from '../../projections/metrics.ts'
 import { openReadModel } from '../../projections/open.ts'
@@ -25,7 +26,7 @@ async function startStuck(t: Test) {
   const subgraph = await startSubgraph(t, { folder, projection: false })
   const { id, token } = await signUp(subgraph.send)
   // As another release would have written it: this one refuses events that it does not know.
-  await subgraph.eventStore.keys?.log.append(`customer-${id}`, [poison()], { expected: 0 })
+  await keysOf(subgraph.eventStore).log.append(`customer-${id}`, [poison()], { expected: 0 })
   const eventStore = await openTestLog(t, folder)
   const readModel = openReadModel(READMODEL_URL)
   const projection = startProjection({ eventStore, readModel })

@@ -1,0 +1,140 @@
+/** What a process remembers of the streams that it appends to, for their hash chains; and where it has to read instead. */
+import { LRUCache } from 'lru-cache'
+import { hashOf } from './event-hash.ts'
+import {
+  type AppendResult,
+  type EventStore,
+  type NewEvent,
+  type RecordedEvent,
+  StreamDeleted,
+  WrongExpectedRevision,
+} from './port.ts'
+import { firstOf, orNone } from './read.ts'
+
+/** Streams of which the newest hash is kept. */
+const CACHED_STREAMS = 20_000
+/** Ids by which a repetition of an append with `any` is known, as the stores do. */
+const REMEMBERED_IDS = 20_000
+/** How far back a repetition is searched for in the stream where this process does not know its newest event. */
+const REPETITION_WINDOW = 16
+
+/** The end of a stream's chain. */
+interface Tail {
+  /** -1: the stream has no readable event. */
+  readonly revision: number
+  readonly hash: string | null
+}
+
+export interface ChainMemory {
+  /** The newest event that is known of the stream. */
+  tail(stream: string): Tail | undefined
+  /** Keeps the newest event of a stream, unless a newer one is known. */
+  remember(stream: string, tail: Tail): void
+  /** What is known of the stream's end is out of date. */
+  forgetTail(stream: string): void
+  /** The hash of the event at a revision, where it is known to be the stream's newest. */
+  knownHash(stream: string, revision: number): string | null | undefined
+  /** The same, read where it is not known. @throws WrongExpectedRevision where the stream is not that far */
+  hashAt(stream: string, revision: number): Promise<string | null>
+  /** Whether the stream's events are remembered by their ids as far back as need be. */
+  knowsIds(stream: string): boolean
+  /** Reads the stream's end, and remembers its newest events by their ids. */
+  readTail(stream: string): Promise<Tail>
+  /** Remembers events that were appended by their ids. @param result of their append */
+  rememberIds(stream: string, events: readonly NewEvent[], result: AppendResult): void
+  /** The original result, where the events are known. @throws WrongExpectedRevision where only some are */
+  repetition(
+    stream: string,
+    events: readonly NewEvent[],
+    expected: 'any' | 'stream_exists',
+    actual: number,
+  ): AppendResult | undefined
+}
+
+export function createChainMemory(eventStore: EventStore): ChainMemory {
+  const tails = new LRUCache<string, Tail>({ max: CACHED_STREAMS })
+  const remembered = new LRUCache<string, AppendResult>({ max: REMEMBERED_IDS })
+  /** Streams whose events are remembered by their ids as far back as need be. */
+  const withIds = new LRUCache<string, true>({ max: CACHED_STREAMS })
+
+  // Another log may answer next: the hash of its event at a revision is another one.
+  eventStore.onDisconnect?.(() => {
+    tails.clear()
+    remembered.clear()
+    withIds.clear()
+  })
+
+  const key = (stream: string, id: string) => `${stream} ${id.toLowerCase()}`
+
+  function knownHash(stream: string, revision: number): string | null | undefined {
+    const tail = tails.get(stream)
+    return tail?.revision === revision ? tail.hash : undefined
+  }
+
+  return {
+    tail: (stream) => tails.get(stream),
+
+    remember(stream, tail) {
+      // Not where it is known: a repetition would put its own content's hash in the place of the first one's.
+      if (tail.revision > (tails.get(stream)?.revision ?? -1)) tails.set(stream, tail)
+    },
+
+    forgetTail(stream) {
+      tails.delete(stream)
+      withIds.delete(stream)
+    },
+
+    knownHash,
+
+    async hashAt(stream, revision) {
+      const known = knownHash(stream, revision)
+      if (known !== undefined) return known
+      const newest = eventStore.readStream(stream, { direction: 'backwards', from: revision, maxCount: 1 })
+      const event = await firstOf(newest)
+      if (event === undefined) {
+        // Without a limit none can be gone: the stream is not there, and must not come to be meanwhile with a wrong hash.
+        if (Object.keys(await eventStore.getStreamMetadata(stream)).length > 0) return null
+        throw new WrongExpectedRevision(stream, revision, 'no_stream')
+      }
+      if (event.revision !== revision) throw new WrongExpectedRevision(stream, revision, event.revision)
+      return hashOf(event)
+    },
+
+    knowsIds: (stream) => withIds.has(stream),
+
+    async readTail(stream) {
+      let last: RecordedEvent | undefined
+      const newest = eventStore.readStream(stream, { direction: 'backwards', maxCount: REPETITION_WINDOW })
+      for await (const event of orNone(newest)) {
+        last ??= event
+        remembered.set(key(stream, event.id), { revision: event.revision, position: event.position })
+      }
+      withIds.set(stream, true)
+      return last ? { revision: last.revision, hash: hashOf(last) } : { revision: -1, hash: null }
+    },
+
+    rememberIds(stream, events, { revision, position }) {
+      const first = revision - events.length + 1
+      for (const [index, { id }] of events.entries()) {
+        remembered.set(key(stream, id), { revision: first + index, ...(position && { position }) })
+      }
+    },
+
+    repetition(stream, events, expected, actual) {
+      const known = events.map(({ id }) => remembered.get(key(stream, id)))
+      const first = known[0]?.revision
+      if (first === undefined) return undefined
+      if (known.every((each, index) => each?.revision === first + index)) return known.at(-1)
+      throw new WrongExpectedRevision(stream, expected, actual === -1 ? 'no_stream' : actual)
+    },
+  }
+}
+
+/** A stream without events exists where it has metadata that is no deletion. @throws StreamDeleted | WrongExpectedRevision */
+export async function checkExists(eventStore: EventStore, stream: string): Promise<void> {
+  const { $tb, ...others } = await eventStore.getStreamMetadata(stream)
+  if ($tb !== undefined && $tb >= Number.MAX_SAFE_INTEGER) throw new StreamDeleted(stream)
+  if ($tb === undefined && Object.keys(others).length === 0) {
+    throw new WrongExpectedRevision(stream, 'stream_exists', 'no_stream')
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * The hash chain: each event carries in its metadata a hash over its content and the hash of the event before it in its
+ * stream, so that what was altered, removed, inserted or moved shows (`npm run audit -- verify`).
+ *
+ * `$hash` is the SHA-256, as base64url without padding, of the UTF-8 bytes of this JSON text, written as `JSON.stringify`
+ * does (no blanks, members in the order in which they are stored):
+ *
+ *     ["customer-log event v1", stream, id, type, data, metadata, previous]
+ *
+ * with `id` in lower case, `metadata` without `$hash` and `$previous` (null where there is no other), and `previous` the
+ * value of `$previous`: the `$hash` of the event before it, null for a stream's first event. An event of before there were
+ * hashes counts with the hash that it would have with `previous` null; bytes stand as their base64. What leaves the JSON
+ * the same (a blank between two members) is no alteration: nobody who reads the log reads anything else.
+ *
+ * The revision is not in it: it is in the leaves of the log's tree (audit/proof/tree.ts), and a store may number an
+ * event otherwise than its writer can know, because `no_stream` is accepted for a deleted stream, which then goes on.
+ *
+ * Where the event before is gone (a deleted stream that comes back, a limit of age or count), `$previous` is null: the chain
+ * begins anew. In streams that no event is meant to leave, verification takes that for a fault.
+ */
+import { hash } from 'node:crypto'
+import { InvalidArgument, type Json, type NewEvent, type RecordedEvent } from './port.ts'
+
+const DOMAIN = 'customer-log event v1'
+
+/** What the hash of an event is over, beside the hash of the event before it. */
+export interface Hashed {
+  readonly stream: string
+  readonly id: string
+  readonly type: string
+  readonly data: Json | Uint8Array
+  /** `$hash` and `$previous` in it are of no account. */
+  readonly metadata?: Json | Uint8Array | undefined
+}
+
+/** What an event's metadata says of the chain; `hash` undefined: it was written before there were any. */
+export interface Link {
+  readonly hash: string | undefined
+  readonly previous: string | null
+}
+
+interface Members {
+  readonly [key: string]: Json | undefined
+}
+
+/** The event's hash after `previous`: see above for the bytes. */
+export function eventHash(event: Hashed, previous: string | null): string {
+  return textHash(event, withoutLink(event.metadata), previous)
+}
+
+function textHash({ stream, id, type, data }: Hashed, metadata: Json | Uint8Array, previous: string | null): string {
+  const text = JSON.stringify([DOMAIN, stream, id.toLowerCase(), type, plain(data), plain(metadata), previous])
+  return hash('sha256', text, 'base64url')
+}
+
+const plain = (content: Json | Uint8Array): Json =>
+  content instanceof Uint8Array ? Buffer.from(content).toString('base64') : content
+
+/** The link that the event carries. */
+export function linkOf({ metadata }: { readonly metadata?: Json | Uint8Array | undefined }): Link {
+  if (!isObject(metadata)) return { hash: undefined, previous: null }
+  const { $hash, $previous } = metadata
+  return {
+    hash: typeof $hash === 'string' ? $hash : undefined,
+    previous: typeof $previous === 'string' ? $previous : null,
+  }
+}
+
+/** The hash that the event after this one is linked to. */
+export function hashOf(event: RecordedEvent): string {
+  return linkOf(event).hash ?? eventHash(event, null)
+}
+
+/** The metadata as it is hashed. */
+function withoutLink(metadata: Json | Uint8Array | undefined): Json | Uint8Array {
+  if (metadata === undefined) return null
+  if (!isObject(metadata)) return metadata
+  let rest = metadata
+  if (metadata.$hash !== undefined || metadata.$previous !== undefined) {
+    const { $hash, $previous, ...others } = metadata
+    rest = others
+  }
+  for (const name in rest) if (rest[name] !== undefined) return rest
+  return null
+}
+
+function isObject(value: Json | Uint8Array | undefined): value is Members {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)
+}
+
+/** An event that is linked to the one before it, ready to append. */
+export type LinkedEvent = NewEvent & {
+  readonly metadata: { readonly $previous: string | null; readonly $hash: string }
+}
+
+/**
+ * Links events to the one before them, and to one another.
+ * @param previous the hash of the event before them; null at the beginning of a chain
+ * @throws InvalidArgument for an event that is not JSON, or has metadata that is no object
+ */
+export function linkEvents(stream: string, events: readonly NewEvent[], previous: string | null): LinkedEvent[] {
+  let last = previous
+  return events.map((event) => {
+    const { metadata } = event
+    if (event.data instanceof Uint8Array || (metadata !== undefined && !isObject(metadata))) {
+      throw new InvalidArgument('An event of the chain is JSON, with an object as metadata.')
+    }
+    const before = last
+    const $hash = textHash({ ...event, stream }, withoutLink(metadata), before)
+    last = $hash
+    return { ...event, metadata: { ...metadata, $previous: before, $hash } }
+  })
+}
+
+/** Whether nobody else can have appended it: the id of its command (its own, where it names none) is a random one (version 4). */
+export function isNew({ id, metadata }: NewEvent): boolean {
+  const cause = (metadata as Members | undefined)?.$causationId
+  return (typeof cause === 'string' ? cause : id)[14] === '4'
+}

@@ -1,0 +1,158 @@
+/**
+ * The node that calls are sent to: one at a time, replaced whole. Its states:
+ *
+ *     idle --first call--> searching --found--> connected --lost--> searching …       each --close--> closed
+ *
+ * Lost is a node whose transport breaks, that says that it is not ready or that another one leads, or that leaves a check
+ * unanswered. It is checked every so often, and at once when a call has waited for a while: that shows a node that hangs
+ * or was cut off from its cluster. Calls wait for a node within their deadline, and the search goes on without them: the
+ * service recovers whether or not it is called.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { EventStoreUnavailable } from '../port.ts'
+import type { Discovery } from './discovery.ts'
+import { detailsOf } from './errors.ts'
+import type { Node } from './node.ts'
+import type { Endpoint } from './url.ts'
+import { createWaiters } from './waiters.ts'
+
+const CHECK_EVERY_MS = 2_000
+/** As the nodes have for one another: a machine that is busy is not lost. */
+const CHECK_MS = 2_500
+/** A check that took so much longer than it may says that this process itself stood still. */
+const STALL_MS = 500
+/** A node that is lost so soon after it was found is not looked for again at once. */
+const FLAPPING_MS = 1_000
+const FLAPPING_PAUSE_MS = 200
+
+type State =
+  | { readonly kind: 'idle' }
+  | { readonly kind: 'searching' }
+  | {
+      readonly kind: 'connected'
+      readonly node: Node
+      readonly checks: NodeJS.Timeout
+      /** The check of a node that has left a call waiting: calls wait for the result. */
+      suspicion: Promise<void> | undefined
+    }
+  | { readonly kind: 'closed' }
+
+export interface CurrentNode {
+  /** The node of the moment, connected. @throws EventStoreUnavailable where none is found in time, or the store is closed */
+  get(until: number): Promise<Node>
+  /** Checks at once whether the node, which has left a call waiting, still is what was looked for. */
+  suspect(node: Node): void
+  /**
+   * Gives the node up. What is open on it ends; those who wait for it try again.
+   * @param leader where the node says that the leader is
+   */
+  lose(node: Node, leader?: Endpoint): void
+  /** Has the listener called each time that a node is lost. @returns takes it away */
+  onDisconnect(listener: () => void): () => void
+  close(): Promise<void>
+}
+
+/** @param patience how long an outage lasts before calls no longer wait for its end; milliseconds */
+export function createCurrentNode(discovery: Discovery, patience: number): CurrentNode {
+  const closing = new AbortController()
+  const waiters = createWaiters()
+  const listeners = new Set<() => void>()
+  let state: State = { kind: 'idle' }
+  let foundAt = Number.NEGATIVE_INFINITY
+
+  function search(leader?: Endpoint): void {
+    if (state.kind === 'searching' || state.kind === 'closed') return
+    state = { kind: 'searching' }
+    const began = performance.now()
+    const onFailure = (error: unknown, since: number) => {
+      if (performance.now() - began < patience) return
+      const cause = error instanceof EventStoreUnavailable ? error : unavailable(detailsOf(error))
+      // Whoever came while this was tried waits for the next try: nobody is refused on old news.
+      waiters.rejectSince(since, cause)
+    }
+    const flaps = leader === undefined && began - foundAt < FLAPPING_MS
+    const pause = flaps ? delay(FLAPPING_PAUSE_MS, undefined, { ref: false }) : undefined
+    Promise.resolve(pause)
+      .then(() => discovery.search({ leader, signal: closing.signal, onFailure }))
+      .then(adopt)
+      .catch(() => {}) // closed
+  }
+
+  function adopt(node: Node): void {
+    foundAt = performance.now()
+    if (state.kind === 'closed' || !node.isConnected()) {
+      void node.close()
+      if (state.kind === 'searching') state = { kind: 'idle' }
+      search()
+      return
+    }
+    const checks = setInterval(() => void check(node), CHECK_EVERY_MS).unref()
+    state = { kind: 'connected', node, checks, suspicion: undefined }
+    node.onDisconnect(() => queueMicrotask(() => lose(node)))
+    waiters.resolveAll(node)
+  }
+
+  function lose(node: Node, leader?: Endpoint): void {
+    if (state.kind !== 'connected' || state.node !== node) return
+    clearInterval(state.checks)
+    state = { kind: 'idle' }
+    for (const listener of listeners) listener()
+    void node.close()
+    search(leader)
+  }
+
+  async function check(node: Node): Promise<void> {
+    while (state.kind === 'connected' && state.node === node) {
+      const began = performance.now()
+      try {
+        return await discovery.check(node, CHECK_MS)
+      } catch {
+        if (performance.now() - began < CHECK_MS + STALL_MS) return lose(node)
+      }
+    }
+  }
+
+  return {
+    async get(until) {
+      if (state.kind === 'connected' && state.suspicion) await state.suspicion
+      if (state.kind === 'closed') throw closed()
+      if (state.kind === 'connected') {
+        if (state.node.isConnected()) return state.node
+        lose(state.node)
+      }
+      const found = waiters.wait(until, () => unavailable('no node was found in time'))
+      search()
+      return found
+    },
+
+    suspect(node) {
+      if (state.kind !== 'connected' || state.node !== node || state.suspicion) return
+      const suspected = state
+      const checked = check(node).finally(() => {
+        if (suspected.suspicion === checked) suspected.suspicion = undefined
+      })
+      suspected.suspicion = checked
+    },
+
+    lose,
+
+    onDisconnect(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+
+    async close() {
+      if (state.kind === 'closed') return
+      const last = state
+      state = { kind: 'closed' }
+      closing.abort()
+      waiters.rejectSince(Number.POSITIVE_INFINITY, closed())
+      if (last.kind !== 'connected') return
+      clearInterval(last.checks)
+      await last.node.close()
+    },
+  }
+}
+
+const closed = () => new EventStoreUnavailable('The event store is closed.')
+const unavailable = (reason: string) => new EventStoreUnavailable(`The event store does not answer: ${reason}.`)

@@ -1,0 +1,156 @@
+/** A consumer of a persistent subscription: what it is delivered, and what it says of that. */
+import type { AllStreamRecordedEvent, PersistentSubscriptionToAll } from '@kurrent/kurrentdb-client'
+import { waitAfter } from '../../runtime/back-off.ts'
+import { pause } from '../../runtime/time-limits.ts'
+import { type Delivery, EventStoreUnavailable, type GroupSubscription, type Json, type RecordedEvent } from '../port.ts'
+import type { Connection } from './connection.ts'
+import { toGroupError } from './errors.ts'
+import { type Incoming, incoming } from './incoming.ts'
+import type { Node } from './node.ts'
+import { BACK_OFF, type SubscriptionObserver } from './subscription.ts'
+
+/** A node that has just become the leader never answers those who came before it had read which groups there are. */
+export const CONFIRMED_MS = 1_500
+
+/** What the client hands over: its own event, which an acknowledgement has to name. */
+interface Resolved {
+  readonly event?: AllStreamRecordedEvent
+  readonly retryCount: number
+}
+
+/** What groups need of the store. */
+export interface StoreOfGroups {
+  /** @throws EventStoreUnavailable once the store is closed */
+  checkOpen(): void
+  /** The store ends these when it is closed. */
+  readonly subscriptions: Set<{ unsubscribe(): Promise<void> }>
+  readonly observer: SubscriptionObserver
+  /** The first revision that can be read; undefined for none. @throws EventStoreUnavailable */
+  firstRevision(stream: string): Promise<number | undefined>
+}
+
+/** Joins a group as one of its consumers; joins again after a lost connection. */
+export function joinGroup(
+  connection: Connection,
+  store: StoreOfGroups,
+  group: string,
+  bufferSize: number,
+): GroupSubscription {
+  const ending = new AbortController()
+  /** Of the deliveries of the connection that is open: what came over an older one can't be acknowledged any more. */
+  let origins = new WeakMap<Delivery, Resolved>()
+  let subscription: PersistentSubscriptionToAll | undefined
+  let call: Incoming<Resolved> | undefined
+  /** Of acknowledgements that wait to be sent: on a connection that takes no more, the client never says so. */
+  const answering = new Set<() => void>()
+
+  async function* follow(): AsyncGenerator<readonly Delivery[], void, void> {
+    let failures = 0
+    while (!ending.signal.aborted) {
+      let node: Node | undefined
+      try {
+        store.checkOpen()
+        const until = connection.until()
+        node = await connection.node(until)
+        const opened = node.client.subscribeToPersistentSubscriptionToAll(group, { bufferSize })
+        call = incoming<Resolved>(opened, bufferSize, () => {
+          opened.unsubscribe().catch(() => {}) // it was never open
+        })
+        subscription = opened
+        origins = new WeakMap()
+        const confirmedBy = Math.min(until, performance.now() + CONFIRMED_MS)
+        if (await connection.answered(node, confirmed(opened), confirmedBy)) {
+          if (failures > 0) store.observer.onResume?.()
+          failures = 0
+        }
+        while (!ending.signal.aborted) {
+          const resolved = await call.take()
+          if (resolved === null) throw new EventStoreUnavailable('The event store ended the subscription.')
+          const deliveries: Delivery[] = []
+          for (const each of resolved) {
+            if (each.event === undefined) continue // a link whose event is gone
+            const delivery = { event: recorded(each.event), retryCount: each.retryCount }
+            origins.set(delivery, each)
+            deliveries.push(delivery)
+          }
+          if (deliveries.length > 0) yield deliveries
+        }
+      } catch (error) {
+        if (ending.signal.aborted) return
+        if (node) connection.failed(node, error)
+        const cause = toGroupError(error, group)
+        if (!(cause instanceof EventStoreUnavailable)) throw cause
+        if (failures === 0) store.observer.onDrop?.(cause.message)
+        await pause(waitAfter(BACK_OFF, ++failures), ending.signal)
+      } finally {
+        call?.cancel()
+        subscription = undefined
+        for (const resolve of answering) resolve()
+      }
+    }
+  }
+
+  /** A connection that breaks here breaks for the consumer too: what was not acknowledged comes again. */
+  async function answer(
+    deliveries: readonly Delivery[],
+    send: (subscription: PersistentSubscriptionToAll, resolved: Resolved[]) => Promise<void>,
+  ): Promise<void> {
+    const own = deliveries.flatMap((delivery) => origins.get(delivery) ?? [])
+    if (own.length === 0 || subscription === undefined) return
+    const { promise, resolve } = Promise.withResolvers<void>()
+    answering.add(resolve)
+    send(subscription, own).then(resolve, () => resolve())
+    await promise
+    answering.delete(resolve)
+  }
+
+  const batches = follow()
+  const joined: GroupSubscription = {
+    [Symbol.asyncIterator]: () => batches,
+    ack: (deliveries) => answer(deliveries, (open, resolved) => open.ack(...(resolved as never[]))),
+    nack: (deliveries, action, reason) =>
+      answer(deliveries, (open, resolved) => open.nack(action, reason, ...(resolved as never[]))),
+    async unsubscribe() {
+      if (ending.signal.aborted) return
+      store.subscriptions.delete(joined)
+      ending.abort()
+      await new Promise((resolve) => setImmediate(resolve)) // acknowledgements are on their way before the end
+      call?.cancel()
+      await new Promise((resolve) => setImmediate(resolve))
+    },
+  }
+  store.subscriptions.add(joined)
+  return joined
+}
+
+/** Whether the server has taken the consumer in; false: the call has ended before; its error says why. */
+function confirmed(opened: PersistentSubscriptionToAll): Promise<boolean> {
+  return new Promise((resolve) => {
+    opened.once('confirmation', () => resolve(true))
+    for (const event of ['error', 'end', 'close'] as const) opened.once(event, () => resolve(false))
+  })
+}
+
+function recorded({
+  streamId,
+  revision,
+  position,
+  id,
+  type,
+  isJson,
+  data,
+  metadata,
+  created,
+}: AllStreamRecordedEvent): RecordedEvent {
+  return {
+    stream: streamId,
+    revision: Number(revision),
+    position,
+    id,
+    type,
+    isJson,
+    data: data as Json | Uint8Array,
+    metadata: metadata as Json | Uint8Array | undefined,
+    created,
+  }
+}

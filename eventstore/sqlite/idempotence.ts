@@ -1,0 +1,83 @@
+/** Whether an append may be made, and whether it is the repetition of one that was made before. */
+import { LRUCache } from 'lru-cache'
+import { type AppendResult, type ExpectedRevision, StreamDeleted, WrongExpectedRevision } from '../port.ts'
+import { type EncodedEvent, positionOf } from './rows.ts'
+import { isDeleted, type SqliteLog, type StreamRow } from './schema.ts'
+
+/** Ids that `any` and `stream_exists` are remembered by. */
+const REMEMBERED_IDS = 20_000
+
+/** Events of this process that are known by their ids: the newest committed ones, and those of the transaction under way. */
+export interface KnownEvents {
+  /** To be called at the beginning of a transaction. */
+  begin(): void
+  /** To be called when it is committed. */
+  commit(): void
+  add(stream: string, id: string, result: AppendResult): void
+  get(stream: string, id: string): AppendResult | undefined
+}
+
+export function createKnownEvents(): KnownEvents {
+  const remembered = new LRUCache<string, AppendResult>({ max: REMEMBERED_IDS })
+  /** Of the transaction under way: remembered once it is committed. */
+  const written = new Map<string, AppendResult>()
+  return {
+    begin() {
+      written.clear()
+    },
+    commit() {
+      for (const [key, result] of written) remembered.set(key, result)
+    },
+    add(stream, id, result) {
+      written.set(`${stream} ${id}`, result)
+    },
+    get(stream, id) {
+      const key = `${stream} ${id}`
+      return written.get(key) ?? remembered.get(key)
+    },
+  }
+}
+
+/**
+ * Whether a write may be made at the stream's revision.
+ * @param row of the stream; undefined where there is none
+ * @returns the original result where the events are there already; undefined where they are to be written
+ * @throws WrongExpectedRevision | StreamDeleted
+ */
+export function checkExpected(
+  { sql }: SqliteLog,
+  events: KnownEvents,
+  stream: string,
+  row: StreamRow | undefined,
+  expected: ExpectedRevision,
+  appended: readonly EncodedEvent[],
+): AppendResult | undefined {
+  if (row?.tombstoned) throw new StreamDeleted(stream)
+  const current = row?.revision ?? -1
+  const refusal = () => new WrongExpectedRevision(stream, expected, current === -1 ? 'no_stream' : current)
+  const deleted = isDeleted(row)
+  const known = appended.map(({ id }) => events.get(stream, id))
+  const knownFrom = (first: number) => known.every((each, index) => each?.revision === first + index)
+  if (expected === 'any' || expected === 'stream_exists') {
+    if (expected === 'stream_exists') {
+      if (deleted) throw new StreamDeleted(stream)
+      if (current === -1 && row?.metadata == null) throw refusal()
+    }
+    const first = known[0]?.revision
+    if (first === undefined) return undefined
+    if (!knownFrom(first)) throw refusal()
+    return known.at(-1)
+  }
+  const after = expected === 'no_stream' ? -1 : expected
+  if (after === current) return undefined
+  if (row === undefined || after > current) throw refusal()
+  if (appended.length > 0) {
+    if (knownFrom(after + 1)) return known.at(-1) // also where `$maxCount` has removed some since
+    const there = sql.ids.all(row.id, after + 1, after + appended.length) as { id: string; position: number }[]
+    if (there.length === appended.length && there.every(({ id }, index) => id === appended[index]?.id)) {
+      return { revision: after + appended.length, position: positionOf(there.at(-1)?.position ?? 0) }
+    }
+  }
+  if (expected === 'no_stream' && deleted) return undefined
+  throw refusal()
+}

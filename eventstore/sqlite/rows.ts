@@ -1,0 +1,75 @@
+/** Events as they lie in the file, and as the port has them. JSON is stored as text, bytes as a blob. */
+import { checkEvent } from '../checks.ts'
+import {
+  AppendTooLarge,
+  type Json,
+  MAX_APPEND_SIZE,
+  type NewEvent,
+  type Position,
+  type RecordedEvent,
+} from '../port.ts'
+import type { EventRow } from './schema.ts'
+
+/** An event that is ready to be written. */
+export interface EncodedEvent {
+  readonly id: string
+  readonly type: string
+  readonly data: string | Uint8Array
+  readonly metadata: string | Uint8Array | null
+}
+
+/**
+ * Encodes the events of one append before it waits for its transaction.
+ * @throws InvalidArgument | AppendTooLarge
+ */
+export function encodeEvents(events: readonly NewEvent[]): {
+  readonly encoded: EncodedEvent[]
+  readonly bytes: number
+} {
+  let size = 0
+  const encoded = events.map((event): EncodedEvent => {
+    checkEvent(event)
+    const { id, type, data, metadata } = event
+    const row = {
+      id: id.toLowerCase(),
+      type,
+      data: encode(data),
+      metadata: metadata === undefined ? null : encode(metadata),
+    }
+    size += 2 * Buffer.byteLength(type) + bytes(row.data) + bytes(row.metadata)
+    return row
+  })
+  if (size > MAX_APPEND_SIZE) throw new AppendTooLarge(MAX_APPEND_SIZE)
+  return { encoded, bytes: size }
+}
+
+export function recorded(row: EventRow): RecordedEvent {
+  const isJson = typeof row.data === 'string'
+  return {
+    stream: row.name,
+    revision: row.revision,
+    position: positionOf(row.position),
+    id: row.id,
+    type: row.type,
+    isJson,
+    data: decode(row.data),
+    metadata: row.metadata === null ? undefined : decode(row.metadata),
+    created: new Date(row.created),
+  }
+}
+
+export const positionOf = (position: number): Position => ({ commit: BigInt(position), prepare: BigInt(position) })
+
+function decode(stored: string | Uint8Array): Json | Uint8Array {
+  if (typeof stored !== 'string') return stored
+  try {
+    return JSON.parse(stored) as Json
+  } catch {
+    return stored
+  }
+}
+
+/** Bytes are copied: the caller may change them before the transaction comes. */
+const encode = (content: Json | Uint8Array) =>
+  content instanceof Uint8Array ? new Uint8Array(content) : JSON.stringify(content)
+const bytes = (content: string | Uint8Array | null) => (content === null ? 0 : Buffer.byteLength(content))

@@ -1,0 +1,132 @@
+/** The tables of the embedded event store, its statements, and the rows that they give. */
+import type { DatabaseSync } from 'node:sqlite'
+import type { StreamMetadata } from '../port.ts'
+import { openSqliteFile } from './file.ts'
+
+const SCHEMA = `
+  CREATE TABLE IF NOT EXISTS streams (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    revision INTEGER NOT NULL DEFAULT -1,
+    tombstoned INTEGER NOT NULL DEFAULT 0,
+    metadata TEXT
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS events (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    stream INTEGER NOT NULL REFERENCES streams (id),
+    revision INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    type TEXT NOT NULL,
+    data ANY NOT NULL,
+    metadata ANY,
+    created INTEGER NOT NULL,
+    UNIQUE (stream, revision)
+  ) STRICT;
+`
+const APPLICATION_ID = 0x45_76_53_74 // "EvSt"
+const VERSION = 1
+
+/** `$tb` of a soft-deleted stream: everything before the end of time is hidden. Also "no limit" as a count or a revision. */
+export const DELETED = Number.MAX_SAFE_INTEGER
+
+export interface StreamRow {
+  readonly id: number
+  readonly revision: number
+  readonly tombstoned: number
+  readonly metadata: string | null
+}
+
+export interface EventRow {
+  readonly position: number
+  readonly name: string
+  readonly revision: number
+  readonly id: string
+  readonly type: string
+  readonly data: string | Uint8Array
+  readonly metadata: string | Uint8Array | null
+  readonly created: number
+}
+
+/** What every part of the store works on: the open file and its prepared statements. */
+export interface SqliteLog {
+  readonly database: DatabaseSync
+  readonly sql: Statements
+}
+
+const EVENTS = `SELECT s.name, e.position, e.revision, e.id, e.type, e.data, e.metadata, e.created
+  FROM events e JOIN streams s ON s.id = e.stream`
+const EVENTS_OF_STREAM = `${EVENTS} WHERE e.stream = ? AND e.revision BETWEEN ? AND ? AND e.created > ?`
+/** The events between two positions; a condition on the streams' names, an order and a limit are to follow. */
+export const EVENTS_OF_LOG = `${EVENTS} WHERE e.position BETWEEN ? AND ?`
+
+/**
+ * Opens the file, creating it where it is missing.
+ * @throws SqliteFileError for a file that is not an event store or can't be opened
+ */
+export function openLog(path: string): SqliteLog {
+  const database = openSqliteFile(path, {
+    kind: 'an event store',
+    applicationId: APPLICATION_ID,
+    version: VERSION,
+    schema: SCHEMA,
+    synchronous: 'FULL',
+  })
+  return { database, sql: prepareStatements(database) }
+}
+
+type Statements = ReturnType<typeof prepareStatements>
+
+function prepareStatements(database: DatabaseSync) {
+  return {
+    stream: database.prepare('SELECT id, revision, tombstoned, metadata FROM streams WHERE name = ?'),
+    addStream: database.prepare('INSERT INTO streams (name) VALUES (?) RETURNING id, revision, tombstoned, metadata'),
+    setRevision: database.prepare('UPDATE streams SET revision = ? WHERE id = ?'),
+    setMetadata: database.prepare('UPDATE streams SET metadata = ? WHERE id = ?'),
+    setTombstoned: database.prepare('UPDATE streams SET tombstoned = 1 WHERE id = ?'),
+    addEvent: database.prepare(
+      'INSERT INTO events (stream, revision, id, type, data, metadata, created) VALUES (?, ?, ?, ?, ?, ?, ?)',
+    ),
+    purge: database.prepare('DELETE FROM events WHERE stream = ? AND revision < ?'),
+    purgeOlder: database.prepare('DELETE FROM events WHERE stream = ? AND created <= ?'),
+    ids: database.prepare(
+      'SELECT id, position FROM events WHERE stream = ? AND revision BETWEEN ? AND ? ORDER BY revision',
+    ),
+    forwards: database.prepare(`${EVENTS_OF_STREAM} ORDER BY e.revision LIMIT ?`),
+    backwards: database.prepare(`${EVENTS_OF_STREAM} ORDER BY e.revision DESC LIMIT ?`),
+    last: database.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'events'"),
+    dataVersion: database.prepare('PRAGMA data_version'),
+  }
+}
+
+export function streamRow({ sql }: SqliteLog, stream: string): StreamRow | undefined {
+  return sql.stream.get(stream) as StreamRow | undefined
+}
+
+/** The row of a stream, made where there is none; inside a write transaction. */
+export function addStream({ sql }: SqliteLog, stream: string): StreamRow {
+  return sql.addStream.get(stream) as unknown as StreamRow
+}
+
+/** The position of the newest event that was ever written; 0 in an empty log. */
+export function lastPosition({ sql }: SqliteLog): number {
+  return (sql.last.get() as { seq: number } | undefined)?.seq ?? 0
+}
+
+/** Changes with each commit of another connection to the file. */
+export function dataVersion({ sql }: SqliteLog): number {
+  return (sql.dataVersion.get() as { data_version: number }).data_version
+}
+
+export function metadataOf(row: StreamRow | undefined): StreamMetadata {
+  return JSON.parse(row?.metadata ?? '{}') as StreamMetadata
+}
+
+/** Whether the stream is soft-deleted. */
+export function isDeleted(row: StreamRow | undefined): boolean {
+  return metadataOf(row).$tb === DELETED
+}
+
+/** The first revision that `$tb` and `$maxCount` leave visible in a stream whose newest one is `last`. */
+export function firstVisible({ $tb = 0, $maxCount }: StreamMetadata, last: number): number {
+  return Math.max($tb, $maxCount === undefined ? 0 : last - $maxCount + 1)
+}

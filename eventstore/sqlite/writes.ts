@@ -1,0 +1,114 @@
+/** What an append, a deletion and new metadata do inside the transaction that they share. */
+import {
+  type AppendResult,
+  type ExpectedRevision,
+  StreamDeleted,
+  type StreamMetadata,
+  WrongExpectedRevision,
+} from '../port.ts'
+import { checkExpected, createKnownEvents } from './idempotence.ts'
+import { type EncodedEvent, positionOf } from './rows.ts'
+import {
+  addStream,
+  DELETED,
+  firstVisible,
+  isDeleted,
+  metadataOf,
+  type SqliteLog,
+  type StreamRow,
+  streamRow,
+} from './schema.ts'
+
+export interface Writes {
+  /** To be called at the beginning of a transaction. */
+  begin(): void
+  /** To be called when it is committed: from then on its events are known by their ids. */
+  commit(): void
+  /** @throws WrongExpectedRevision | StreamDeleted, before anything is written */
+  append(stream: string, events: readonly EncodedEvent[], expected: ExpectedRevision): AppendResult
+  /** Soft-deletes the stream. @throws WrongExpectedRevision (also for a stream without events) | StreamDeleted */
+  delete(stream: string, expected: ExpectedRevision): AppendResult
+  /** Closes the stream for ever. @throws WrongExpectedRevision | StreamDeleted */
+  tombstone(stream: string, expected: ExpectedRevision): AppendResult
+  /** Replaces the stream's metadata. @throws StreamDeleted */
+  setMetadata(stream: string, metadata: StreamMetadata): AppendResult
+}
+
+export function createWrites(log: SqliteLog): Writes {
+  const { sql } = log
+  const known = createKnownEvents()
+
+  function insert(stream: string, row: StreamRow, events: readonly EncodedEvent[]): AppendResult {
+    const created = Date.now()
+    let revision = row.revision
+    let position = 0
+    for (const { id, type, data, metadata } of events) {
+      position = Number(sql.addEvent.run(row.id, ++revision, id, type, data, metadata, created).lastInsertRowid)
+      known.add(stream, id, { revision, position: positionOf(position) })
+    }
+    sql.setRevision.run(revision, row.id)
+    return { revision, position: positionOf(position) }
+  }
+
+  /** Metadata is an event of the stream `$$<name>`; a copy lies beside the stream, where it is read. */
+  function writeMetadata(stream: string, row: StreamRow, metadata: StreamMetadata): AppendResult {
+    const text = JSON.stringify(metadata)
+    const name = `$$${stream}`
+    const own = streamRow(log, name) ?? addStream(log, name)
+    const event = { id: crypto.randomUUID(), type: '$metadata', data: text, metadata: null }
+    sql.setMetadata.run(text, row.id)
+    const result = insert(name, own, [event])
+    sql.purge.run(own.id, result.revision) // as EventStoreDB: only the newest counts
+    return result
+  }
+
+  return {
+    begin: known.begin,
+    commit: known.commit,
+
+    append(stream, events, expected) {
+      const found = streamRow(log, stream)
+      const repeated = checkExpected(log, known, stream, found, expected, events)
+      if (repeated) return repeated
+      const row = found ?? addStream(log, stream)
+      const metadata = metadataOf(row)
+      if (metadata.$tb === DELETED) {
+        // The stream comes back; what was there before stays hidden.
+        writeMetadata(stream, row, { ...metadata, $tb: row.revision + 1 })
+      }
+      const result = insert(stream, row, events)
+      const kept = firstVisible(metadataOf(row.metadata === null ? row : streamRow(log, stream)), result.revision)
+      if (kept > 0) sql.purge.run(row.id, kept)
+      return result
+    },
+
+    delete(stream, expected) {
+      const row = streamRow(log, stream)
+      checkExpected(log, known, stream, row, expected, [])
+      // A deletion of nothing is refused; a tombstone is not.
+      if (row === undefined || row.revision === -1) throw new WrongExpectedRevision(stream, expected, 'no_stream')
+      sql.purge.run(row.id, DELETED)
+      return writeMetadata(stream, row, { ...metadataOf(row), $tb: DELETED })
+    },
+
+    tombstone(stream, expected) {
+      const found = streamRow(log, stream)
+      checkExpected(log, known, stream, found, expected, [])
+      const row = found ?? addStream(log, stream)
+      sql.setTombstoned.run(row.id)
+      sql.purge.run(row.id, DELETED)
+      return insert(stream, row, [{ id: crypto.randomUUID(), type: '$streamDeleted', data: '{}', metadata: null }])
+    },
+
+    setMetadata(stream, metadata) {
+      const row = streamRow(log, stream) ?? addStream(log, stream)
+      if (row.tombstoned) throw new StreamDeleted(stream)
+      // As EventStoreDB: new metadata takes back a deletion, but what was deleted stays hidden.
+      const kept = isDeleted(row) ? { $tb: Math.max(metadata.$tb ?? 0, row.revision + 1) } : {}
+      // What is no longer readable need not lie in the file until somebody reads it there: a server is scavenged for that.
+      if (metadata.$maxAge !== undefined) sql.purgeOlder.run(row.id, Date.now() - metadata.$maxAge * 1000)
+      if (metadata.$tb !== undefined) sql.purge.run(row.id, metadata.$tb)
+      return writeMetadata(stream, row, { ...metadata, ...kept })
+    },
+  }
+}

@@ -1,0 +1,73 @@
+/** Many commands at once: sent in batches, many keys to a script, many keys of a scan. */
+import type { RedisCommands, RedisConnection } from './connection.ts'
+
+/** The most that is sent before the answers are awaited. */
+const BATCH = { commands: 1_000, characters: 1_000_000 }
+/** Documents that one script reads or writes. */
+export const CHUNK = 100
+
+/**
+ * Runs one command for each item, in batches.
+ * @param size how many characters the command of an item has, about
+ * @returns the answers in the items' order
+ * @throws ReadModelUnavailable
+ */
+export async function each<T, R>(
+  redis: RedisConnection,
+  items: readonly T[],
+  command: (commands: RedisCommands, item: T) => Promise<R>,
+  size: (item: T) => number = () => 0,
+): Promise<R[]> {
+  const answers: R[] = []
+  for (let start = 0; start < items.length; ) {
+    let end = start
+    for (let total = 0; end < items.length && end - start < BATCH.commands && total < BATCH.characters; end++) {
+      total += size(items[end] as T)
+    }
+    const batch = items.slice(start, end)
+    answers.push(...(await redis.call((commands) => Promise.all(batch.map((item) => command(commands, item))))))
+    start = end
+  }
+  return answers
+}
+
+/**
+ * Those of the ids that a script picks, asked in chunks.
+ * @param ask gives the numbers, from 0, of those of a chunk
+ * @throws ReadModelUnavailable
+ */
+export async function select(
+  redis: RedisConnection,
+  ids: readonly number[],
+  ask: (commands: RedisCommands, chunk: readonly number[]) => Promise<number[]>,
+): Promise<number[]> {
+  const size = redis.kind === 'cluster' ? 1 : CHUNK // in a Cluster the keys of several customers are not on one server
+  const answers = await each(redis, inChunks(ids, size), ask)
+  return answers.flatMap((numbers, chunk) => numbers.map((number) => ids[chunk * size + number] as number))
+}
+
+export function inChunks<T>(items: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
+    items.slice(index * size, (index + 1) * size),
+  )
+}
+
+/** Removes the keys that match the pattern and the condition. @throws ReadModelUnavailable */
+export async function dropMatching(
+  redis: RedisConnection,
+  pattern: string,
+  isOurs: (key: string) => boolean,
+): Promise<void> {
+  for await (const keys of redis.scan(pattern)) {
+    const ours = keys.filter(isOurs)
+    if (ours.length > 0) await redis.call((commands) => commands.dropKeys(ours[0] as string, ...ours))
+  }
+}
+
+/** A hash, by field; empty where there is none. @throws ReadModelUnavailable */
+export async function readHash(redis: RedisConnection, key: string): Promise<Map<string, string>> {
+  const flat = await redis.call((commands) => commands.readHash(key))
+  return new Map(
+    Array.from({ length: flat.length / 2 }, (_, index) => [flat[2 * index] ?? '', flat[2 * index + 1] ?? '']),
+  )
+}

@@ -1,0 +1,122 @@
+/** How commands reach a server, a Sentinel group or a Cluster: what differs between node-redis' three clients. */
+import { createClient, createCluster, createSentinel } from 'redis'
+import { type BackOff, waitAfter } from '../../runtime/back-off.ts'
+import { slotOf, tagOfEachSlot } from './slots.ts'
+import type { RedisAddress } from './url.ts'
+
+const CONNECT_TIMEOUT_MS = 2_000
+const PING_MS = 2_000
+/** A connection on which nothing moves for so long, though it is pinged, is dead. */
+const SILENCE_MS = 5_000
+/** Between two attempts to connect. */
+export const BACK_OFF: BackOff = { firstMs: 50, mostMs: 1_000 }
+
+/** One server. */
+interface Server {
+  scan(cursor: string, options: object): Promise<{ readonly cursor: string; readonly keys: string[] }>
+  sendCommand(command: string[]): Promise<unknown>
+}
+
+/** What differs between a server, a Sentinel group and a Cluster. */
+export interface Driver {
+  /** Sends one command to where its key lies. */
+  send(key: string, command: string[]): Promise<unknown>
+  connect(): Promise<void>
+  isReady(): boolean
+  /** Errors of the connection; each call fails with them by itself. */
+  onError(listener: (error: unknown) => void): void
+  /** Where keys with the tag lie; undefined where it is not known, or not one server. */
+  serverOf(tag: string | undefined): string | undefined
+  /** A hash tag of each server's. */
+  tagOfEachServer(): readonly string[]
+  servers(): Promise<readonly Server[]>
+  destroy(): void
+}
+
+/** The hash tag of keys that stand for the whole of one server. */
+export const ALL = 'all'
+
+export function createDriver(address: RedisAddress): Driver {
+  const { kind, tls, nodes, username, password, database, masterName } = address
+  const credentials = { ...(username !== undefined && { username }), ...(password !== undefined && { password }) }
+  const socket = {
+    ...(tls && { tls: true as const }),
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    socketTimeout: SILENCE_MS,
+    reconnectStrategy: (retries: number) => waitAfter(BACK_OFF, retries + 1),
+  }
+  const node = {
+    ...credentials,
+    disableOfflineQueue: true,
+    pingInterval: PING_MS,
+    maintNotifications: 'disabled' as const,
+  }
+  // node-redis makes an AbortSignal for each command's timeout and gives it up once the command is sent: ours is better.
+  const commandOptions = { timeout: 0 }
+
+  if (kind === 'cluster') {
+    const cluster = createCluster({
+      rootNodes: nodes.map((each) => ({ socket: { ...socket, ...each } as typeof socket })),
+      defaults: { ...node, socket },
+      commandOptions,
+      minimizeConnections: true, // else a node that is away keeps all others waiting
+      topologyRefreshOnReconnectionAttemptStrategy: 1_000,
+    })
+    cluster.on('node-error', () => {}) // the others go on
+    return {
+      send: (key, command) => cluster.sendCommand(key, false, command, commandOptions),
+      connect: async () => void (await cluster.connect()),
+      isReady: () => cluster.isReady,
+      onError: (listener) => void cluster.on('error', listener),
+      serverOf: (tag) => (tag === undefined ? undefined : cluster.slots[slotOf(tag)]?.master.address),
+      tagOfEachServer: () => {
+        const tags = new Map<string, string>()
+        for (const [slot, shard] of cluster.slots.entries()) {
+          const address = shard?.master.address
+          if (address !== undefined && !tags.has(address)) tags.set(address, tagOfEachSlot()[slot] as string)
+        }
+        return [...tags.values()]
+      },
+      servers: () =>
+        Promise.all(cluster.masters.map(async (master) => (await cluster.nodeClient(master)) as unknown as Server)),
+      destroy: () => cluster.destroy(),
+    }
+  }
+  if (kind === 'sentinel') {
+    const sentinel = createSentinel({
+      name: masterName,
+      sentinelRootNodes: nodes.map((each) => ({ ...each })),
+      nodeClientOptions: { ...node, socket, database },
+      sentinelClientOptions: { ...credentials, socket },
+      commandOptions,
+      reserveClient: true, // one connection that all calls share
+      scanInterval: 1_000,
+    })
+    return {
+      send: (_, command) => sentinel.sendCommand(false, command, commandOptions),
+      connect: async () => void (await sentinel.connect()),
+      isReady: () => sentinel.isReady,
+      onError: (listener) => void sentinel.on('error', listener),
+      serverOf: () => masterName,
+      tagOfEachServer: () => [ALL],
+      servers: async () => [
+        {
+          scan: (cursor, options) => sentinel.scan(cursor, options),
+          sendCommand: (command) => sentinel.sendCommand(false, command, commandOptions),
+        },
+      ],
+      destroy: () => void sentinel.destroy(),
+    }
+  }
+  const client = createClient({ ...node, socket: { ...socket, ...nodes[0] }, database, commandOptions })
+  return {
+    send: (_, command) => client.sendCommand(command, commandOptions),
+    connect: async () => void (await client.connect()),
+    isReady: () => client.isReady,
+    onError: (listener) => void client.on('error', listener),
+    serverOf: () => 'server',
+    tagOfEachServer: () => [ALL],
+    servers: async () => [client as unknown as Server],
+    destroy: () => client.destroy(),
+  }
+}

@@ -1,0 +1,57 @@
+/** Reads and writes of the file, behind the locks that other processes hold on it for moments. */
+import type { DatabaseSync } from 'node:sqlite'
+import { isBusy, transaction, withLock } from '../../eventstore/sqlite/file.ts'
+import { ReadModelUnavailable } from '../read-model.ts'
+
+export interface Access {
+  /** @throws what `work` throws | ReadModelUnavailable */
+  read<T>(work: () => T): Promise<T>
+  /** Runs `work` in one transaction. @throws what `work` throws | ReadModelUnavailable */
+  write<T>(work: () => T): Promise<T>
+  /** Resolves when the writes that wait for the lock are done. */
+  settled(): Promise<unknown>
+}
+
+export function accessTo(database: DatabaseSync): Access {
+  const writing = new Set<Promise<unknown>>()
+
+  /** SQLite's own failures as what a caller expects. */
+  function unavailable(error: unknown): unknown {
+    if (!database.isOpen) return closed()
+    if ((error as { code?: string }).code !== 'ERR_SQLITE_ERROR') return error
+    return new ReadModelUnavailable(`The read model can't be used: ${(error as Error).message}.`)
+  }
+
+  return {
+    async read(work) {
+      if (!database.isOpen) throw closed()
+      try {
+        return work()
+      } catch (error) {
+        if (!isBusy(error)) throw unavailable(error)
+      }
+      try {
+        return await withLock(work) // a read is refused for moments only: while another process recovers the file
+      } catch (error) {
+        throw unavailable(error)
+      }
+    },
+
+    async write(work) {
+      if (!database.isOpen) throw closed()
+      const written = withLock(() => transaction(database, work))
+      writing.add(written)
+      try {
+        return await written
+      } catch (error) {
+        throw unavailable(error)
+      } finally {
+        writing.delete(written)
+      }
+    },
+
+    settled: () => Promise.allSettled(writing),
+  }
+}
+
+const closed = () => new ReadModelUnavailable('The read model is closed.')
