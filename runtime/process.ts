@@ -17,6 +17,7 @@ class StartupError extends Error {
 /** A command line that can't be used: nothing was done, and the exit code says so. Its message is one line. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
+  readonly code = 'RUN_ERR_USAGE'
 }
 
 const USAGE_EXIT_CODE = 2

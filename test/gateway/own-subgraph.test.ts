@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { client, signUp, temporaryFolder } from '../support/graph.ts'
-import { freePort, startProcess, untilReady } from '../support/processes.ts'
+import { freePort, startProcess, startScript, untilReady } from '../support/processes.ts'
 
 const root = join(import.meta.dirname, '../..')
 const example = 'examples/own-subgraph'
@@ -12,7 +12,7 @@ const example = 'examples/own-subgraph'
 t.test('the example extends Customer behind npm start', async (t) => {
   const folder = await temporaryFolder(t)
   const [gatewayPort, subgraphPort, loyaltyPort] = [await freePort(), await freePort(), await freePort()]
-  const loyalty = startProcess(t, `${example}/server.js`, folder, {
+  const loyalty = startScript(t, `${example}/server.js`, folder, {
     PORT: String(loyaltyPort),
     CUSTOMERS_URL: `http://127.0.0.1:${subgraphPort}`,
   })

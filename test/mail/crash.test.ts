@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { temporaryFolder } from '../support/graph.ts'
-import { startProcess } from '../support/processes.ts'
+import { startScript } from '../support/processes.ts'
 import { emailOf, openEvents, requestResets, startSmtp, startWorker, storedCheckpoint } from './support.ts'
 
 const MAILS = 5
@@ -25,7 +25,7 @@ t.test('kill -9', async (t) => {
       const smtp = await startSmtp(t)
       await requestResets(eventStore, 1, MAILS)
       const args = [join(folder, 'events.db'), smtp.url, moment, String(number)]
-      t.equal(await startProcess(t, 'test/mail/crash-process.ts', folder, {}, args).ended, 'SIGKILL', name)
+      t.equal(await startScript(t, 'test/mail/crash-process.ts', folder, {}, args).ended, 'SIGKILL', name)
       if (moment !== 'written') t.equal(smtp.mails.length, moment === 'sent' ? number : number - 1, name)
 
       const successor = startWorker(t, eventStore, { smtp, leaseMs: 5_000 })

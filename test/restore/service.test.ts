@@ -94,7 +94,7 @@ for (const kind of Object.keys(readModels)) {
           const { data, errors } = await whoAmI(send, token)
           t.match(
             errors,
-            [{ extensions: { category: 'graphql-authorization' } }],
+            [{ extensions: { category: 'graphql-authentication' } }],
             'an old token opens nobody’s account',
           )
           t.notOk(data?.customer)

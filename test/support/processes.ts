@@ -3,11 +3,12 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { Test } from 'tap'
 import { environment } from './graph.ts'
 
-const program = join(import.meta.dirname, '../../bin/customers.js')
+const root = join(import.meta.dirname, '../..')
+const program = 'bin/customers.js'
 
 /** A port that was free a moment ago, and is not among those that systems give to connections and to servers without one. */
 export async function freePort(): Promise<number> {
@@ -43,7 +44,18 @@ export function startProcess(
   args: readonly string[] = [],
   script: string = program,
 ): Started {
-  const child = spawn(process.execPath, [script, command, ...args], {
+  return startScript(t, script, folder, env, [command, ...args])
+}
+
+/** Runs a script; the process is killed at the end of the test. @param script its path in the project, or absolute */
+export function startScript(
+  t: Test,
+  script: string,
+  folder: string,
+  env: Record<string, string> = {},
+  args: readonly string[] = [],
+): Started {
+  const child = spawn(process.execPath, [resolve(root, script), ...args], {
     cwd: folder,
     env: { PATH: process.env.PATH, ...environment(folder), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
