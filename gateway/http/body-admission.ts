@@ -3,6 +3,7 @@ import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fast
 import { clientKey } from '../../runtime/client-address.ts'
 import { Cancellation } from '../cancellation.ts'
 import { createAdmission, DEFAULT_ADMISSION } from './admission.ts'
+import type { RequestLimits } from './request-limits.ts'
 
 /**
  * Bytes of request bodies that are read or worked on at once. Each takes some ten times as much memory until it is answered
@@ -15,17 +16,24 @@ const BODIES_AT_ONCE = {
   maxWaitMs: 10_000,
 } as const
 
-/**
- * An `onRequest` hook: before a large body is read, the request waits until those of the same client, and of all, have been
- * answered.
- * @param bodyLimit of one body, in bytes; a larger one is refused unread
- */
-export function createBodyAdmission(
-  bodyLimit: number,
-): (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) => void {
+export interface BodyAdmission {
+  /**
+   * An `onRequest` hook: before a large body is read, the request is counted by the rate limit, and waits until those of the
+   * same client, and of all, have been answered.
+   */
+  readonly admit: (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) => void
+  /** Whether the request has been counted already. */
+  readonly isCounted: (request: FastifyRequest) => boolean
+}
+
+/** @param bodyLimit of one body, in bytes; a larger one is refused unread */
+export function createBodyAdmission(bodyLimit: number, limits: RequestLimits | undefined): BodyAdmission {
+  const counted = new WeakSet<FastifyRequest>()
   const bodies = createAdmission({ ...DEFAULT_ADMISSION, ...BODIES_AT_ONCE })
 
   async function admit(request: FastifyRequest, reply: FastifyReply, bytes: number): Promise<void> {
+    counted.add(request)
+    await limits?.count('default', request, reply)
     const client = clientKey(request.ip)
     const cancellation = new Cancellation()
     reply.raw.once('close', () => cancellation.cancel())
@@ -33,10 +41,13 @@ export function createBodyAdmission(
     cancellation.onCancel({ abort: () => bodies.leave(client, bytes) })
   }
 
-  return (request, reply, done) => {
-    const length = request.headers['content-length']
-    const bytes = length === undefined ? bodyLimit : Number(length)
-    if (bytes <= BODIES_AT_ONCE.cheap || bytes > bodyLimit) done()
-    else admit(request, reply, bytes).then(() => done(), done)
+  return {
+    admit(request, reply, done) {
+      const length = request.headers['content-length']
+      const bytes = length === undefined ? bodyLimit : Number(length)
+      if (bytes <= BODIES_AT_ONCE.cheap || bytes > bodyLimit) done()
+      else admit(request, reply, bytes).then(() => done(), done)
+    },
+    isCounted: (request) => counted.has(request),
   }
 }

@@ -100,6 +100,29 @@ t.test('large bodies of one client are read a few at a time, in turn with those 
   t.equal(statuses.filter((status) => status === 200).length, 266)
 })
 
+t.test('a client over its rate limit is refused before a large body is read', async (t) => {
+  const sdl = 'type Query { x: String }'
+  const url = await startSubgraph(t, sdl, { Query: { x: () => 'X' } })
+  const gateway = await startGateway(t, { supergraph: compose(t, { a: { sdl, url } }), rateLimits: { perMinute: 6 } })
+  const whole = JSON.stringify({ query: `{ x } # ${'x'.repeat(100_000)}` })
+  const headers = { 'content-type': 'application/json', 'content-length': whole.length }
+  const send = (body: string) =>
+    new Promise<IncomingMessage>((resolve, reject) => {
+      const sent = httpRequest(gateway.url, { method: 'POST', headers, agent: false }, (response) => {
+        response.resume()
+        resolve(response)
+      })
+      sent.on('error', reject)
+      sent.write(body)
+      sent.flushHeaders()
+      t.teardown(() => sent.destroy())
+    })
+  t.equal((await send(whole)).statusCode, 200, 'counted once')
+  const refused = await send(whole.slice(0, 10))
+  t.equal(refused.statusCode, 429)
+  t.match(refused.headers['retry-after'], /^\d+$/)
+})
+
 t.test('an answer that is too large is the fault of the question, not of the subgraph', async (t) => {
   let calls = 0
   const sdl = 'type Query { x: String big: String list: [String] }'
