@@ -33,6 +33,10 @@ interface Variant {
 const NO_PLAN: CompiledPlan = { run: undefined, mayRepeat: false }
 
 type Values = Execution['request']['values']
+/** The values of the conditions' variables by name. */
+type Decisions = ReadonlyMap<string, unknown>
+
+const NO_VARIABLES = Object.freeze({})
 
 /**
  * An executor that compiles each operation once. What it answers is what Apollo's answers, which the tests hold it to, but
@@ -52,12 +56,13 @@ export function createCompiledExecutor(
     const conditions = conditionVariables(document, node)
     const introspection = introspector(supergraph, planned)
     /** Of the execution whose answer is being written: that happens in one go. */
-    let variables: Execution['request']['variables'] = {}
+    let variables: Execution['request']['variables'] = NO_VARIABLES
     const introspect = (field: Field) => introspection(field, variables)
 
-    function compile(values: Values): Variant {
-      const isTrue = (name: string) => values[name] === true
-      const isNull = (name: string) => values[name] === null
+    /** @param decisions the values of the conditions' variables. What is kept of one request must not be all of its values. */
+    function compile(decisions: Decisions): Variant {
+      const isTrue = (name: string) => decisions.get(name) === true
+      const isNull = (name: string) => decisions.get(name) === null
       const plan = () => compilePlan(environment, planned.plan(isTrue))
       // First, since the planner refuses what can't be executed at all.
       const decided = conditions.some(isNull) ? undefined : plan()
@@ -100,15 +105,21 @@ export function createCompiledExecutor(
       } catch (error) {
         if (error instanceof RequestError) throw error
         return answerText(null, [request.mask(error)])
+      } finally {
+        // What a client sent must not be kept with the operation.
+        variables = NO_VARIABLES
       }
     }
   }
 }
 
 /** Compiles an operation once for each combination of its conditions; one without conditions at once. */
-function variants(conditions: readonly string[], compile: (values: Values) => Variant): (values: Values) => Variant {
+function variants(
+  conditions: readonly string[],
+  compile: (decisions: Decisions) => Variant,
+): (values: Values) => Variant {
   if (conditions.length === 0) {
-    const only = compile({})
+    const only = compile(new Map())
     return () => only
   }
   const known = new Map<string, Variant>()
@@ -117,7 +128,7 @@ function variants(conditions: readonly string[], compile: (values: Values) => Va
     for (const name of conditions) key += values[name] === true ? '1' : values[name] === null ? '-' : '0'
     let variant = known.get(key)
     if (!variant) {
-      variant = compile(values)
+      variant = compile(new Map(conditions.map((name) => [name, values[name]])))
       if (known.size >= MAX_VARIANTS) known.clear()
       known.set(key, variant)
     }

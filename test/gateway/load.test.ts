@@ -425,6 +425,23 @@ t.test('documents that are all new do not fill the memory', async (t) => {
   const { url: to } = await startGateway(t, { supergraph, bodyLimit: 4 * 1024 * 1024 })
   const { body } = await post(to, { query: `{ echo(text: "${long}") }` })
   t.same(body, { data: { echo: 1_000_000 } })
+
+  const running = used()
+  for (let n = 1; n <= 40; n++) {
+    const answers = [
+      await post(to, { query: `query Q${n} { a${n}: echo(text: "${n} ${long}") }` }),
+      await post(to, {
+        query: `query C${n}($is: Boolean!, $t: String) { b${n}: echo(text: $t) @include(if: $is) c: echo(text: "c") @skip(if: $is) }`,
+        variables: { is: n % 2 > 0, t: `${n} ${long}` },
+      }),
+      await post(to, {
+        query: `query I${n}($t: String) { d: echo(text: $t) e${n}: __typename }`,
+        variables: { t: long },
+      }),
+    ]
+    for (const { body } of answers) t.notOk(body.errors)
+  }
+  t.ok(used() - running < 30, `${Math.round(used() - running)} MiB more with operations that were executed`)
 })
 
 t.test('load is shed, and readiness says so', async (t) => {
