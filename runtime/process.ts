@@ -33,7 +33,7 @@ function surviveRejections(): void {
  * How much V8 lets the heap grow before it collects all of it: by default up to fourfold, so that large requests, each
  * garbage soon after it came, take hundreds of MB.
  */
-const HEAP_GROWTH_PERCENT = 60
+const HEAP_GROWTH_PERCENT = 40
 
 /**
  * Starts a process and ends it on SIGTERM or SIGINT: exit code 0 when it drained, 1 when it could not start or drain.

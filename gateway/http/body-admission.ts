@@ -11,7 +11,7 @@ import type { RequestLimits } from './request-limits.ts'
  */
 const BODIES_AT_ONCE = {
   costPerClient: 2 * 1024 * 1024,
-  costInAll: 8 * 1024 * 1024,
+  costInAll: 4 * 1024 * 1024,
   cheap: 32 * 1024,
   maxWaitMs: 10_000,
 } as const
