@@ -7,7 +7,6 @@ import { type CustomerDocument, DOCUMENT_VERSION } from './customer.ts'
 import type { ParkedEvent } from './read-model.ts'
 
 type Check = (value: unknown) => boolean
-type Shape = readonly (readonly [name: string, check: Check])[]
 
 const isText: Check = (value) => typeof value === 'string'
 const isInteger: Check = (value) => Number.isSafeInteger(value)
@@ -15,94 +14,99 @@ const isFlag: Check = (value) => typeof value === 'boolean'
 const isGroup = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 const isTexts: Check = (value) => Array.isArray(value) && value.every(isText)
-const oneOf =
-  (...values: readonly string[]): Check =>
-  (value) =>
-    values.includes(value as string)
-const orNull =
-  (check: Check): Check =>
-  (value) =>
-    value === null || check(value)
+/** Whether a value has the members of a type. Written out, field by field: queries wait for it, and V8 reads known names fastest. */
+type Fields<T> = { readonly [name in keyof T]: unknown }
 
-/** A plain loop: queries wait for it. */
-function fits(value: unknown, shape: Shape): boolean {
+const isTextOrNull = (value: unknown): boolean => value === null || typeof value === 'string'
+const isIntegerOrNull = (value: unknown): boolean => value === null || isInteger(value)
+
+function isLink(value: unknown): boolean {
+  if (value === null) return true
+  return isGroup(value) && isText(value.eventId) && isText(value.at)
+}
+
+function isAddress(value: unknown): boolean {
   if (!isGroup(value)) return false
-  for (let index = 0; index < shape.length; index++) {
-    const field = shape[index] as Shape[number]
-    if (!field[1](value[field[0]])) return false
-  }
+  const address = value as Fields<CustomerDocument['addresses'][number]>
+  return (
+    isInteger(address.id) &&
+    isTextOrNull(address.prefix) &&
+    isText(address.firstname) &&
+    isTextOrNull(address.middlename) &&
+    isText(address.lastname) &&
+    isTextOrNull(address.suffix) &&
+    isTextOrNull(address.company) &&
+    isTexts(address.street) &&
+    isText(address.city) &&
+    isTextOrNull(address.postcode) &&
+    isText(address.countryId) &&
+    isIntegerOrNull(address.regionId) &&
+    isTextOrNull(address.regionCode) &&
+    isTextOrNull(address.region) &&
+    isText(address.telephone) &&
+    isTextOrNull(address.fax) &&
+    isTextOrNull(address.vatId) &&
+    isGroup(address.customAttributes)
+  )
+}
+
+function areAddresses(value: unknown): boolean {
+  if (!Array.isArray(value)) return false
+  for (let index = 0; index < value.length; index++) if (!isAddress(value[index])) return false
   return true
 }
 
-const isLink = orNull((value) => fits(value, LINK))
-const LINK: Shape = Object.entries({ eventId: isText, at: isText })
+const STATUSES: readonly unknown[] = ['absent', 'registered', 'deleted']
+const NEWSLETTERS: readonly unknown[] = ['none', 'subscribed', 'unconfirmed', 'unsubscribed']
 
-const ADDRESS: Shape = Object.entries({
-  id: isInteger,
-  prefix: orNull(isText),
-  firstname: isText,
-  middlename: orNull(isText),
-  lastname: isText,
-  suffix: orNull(isText),
-  company: orNull(isText),
-  street: isTexts,
-  city: isText,
-  postcode: orNull(isText),
-  countryId: isText,
-  regionId: orNull(isInteger),
-  regionCode: orNull(isText),
-  region: orNull(isText),
-  telephone: isText,
-  fax: orNull(isText),
-  vatId: orNull(isText),
-  customAttributes: isGroup,
-} satisfies Record<keyof CustomerDocument['addresses'][number], Check>)
+/** What is personal or shown, then what decides. */
+function isDocument(value: unknown): value is CustomerDocument {
+  if (!isGroup(value)) return false
+  const document = value as Fields<CustomerDocument>
+  return (
+    document.version === DOCUMENT_VERSION &&
+    isInteger(document.id) &&
+    isInteger(document.revision) &&
+    STATUSES.includes(document.status) &&
+    isText(document.email) &&
+    isText(document.createdAt) &&
+    isInteger(document.groupId) &&
+    NEWSLETTERS.includes(document.newsletter) &&
+    isGroup(document.customAttributes) &&
+    isTextOrNull(document.prefix) &&
+    isText(document.firstname) &&
+    isTextOrNull(document.middlename) &&
+    isText(document.lastname) &&
+    isTextOrNull(document.suffix) &&
+    isTextOrNull(document.dob) &&
+    isTextOrNull(document.taxvat) &&
+    isIntegerOrNull(document.gender) &&
+    isFlag(document.allowRemoteShoppingAssistance) &&
+    isIntegerOrNull(document.rewardUpdateNotification) &&
+    isIntegerOrNull(document.rewardWarningNotification) &&
+    isIntegerOrNull(document.defaultBilling) &&
+    isIntegerOrNull(document.defaultShipping) &&
+    areAddresses(document.addresses) &&
+    isInteger(document.lastAddressId) &&
+    isInteger(document.tokenGeneration) &&
+    isTextOrNull(document.keptToken) &&
+    isInteger(document.credentialsRevision) &&
+    isTextOrNull(document.lockedUntil) &&
+    isLink(document.confirmation) &&
+    isTexts(document.confirmationRequests) &&
+    isLink(document.passwordReset) &&
+    isTexts(document.passwordResetRequests) &&
+    isLink(document.newsletterConfirmation) &&
+    isTexts(document.newsletterRequests)
+  )
+}
 
-const DOCUMENT: Shape = Object.entries({
-  version: (value) => value === DOCUMENT_VERSION,
-  id: isInteger,
-  revision: isInteger,
-  status: oneOf('absent', 'registered', 'deleted'),
-  email: isText,
-  createdAt: isText,
-  groupId: isInteger,
-  newsletter: oneOf('none', 'subscribed', 'unconfirmed', 'unsubscribed'),
-  customAttributes: isGroup,
-  prefix: orNull(isText),
-  firstname: isText,
-  middlename: orNull(isText),
-  lastname: isText,
-  suffix: orNull(isText),
-  dob: orNull(isText),
-  taxvat: orNull(isText),
-  gender: orNull(isInteger),
-  allowRemoteShoppingAssistance: isFlag,
-  rewardUpdateNotification: orNull(isInteger),
-  rewardWarningNotification: orNull(isInteger),
-  defaultBilling: orNull(isInteger),
-  defaultShipping: orNull(isInteger),
-  addresses: (value) => Array.isArray(value) && value.every((each) => fits(each, ADDRESS)),
-  lastAddressId: isInteger,
-  tokenGeneration: isInteger,
-  keptToken: orNull(isText),
-  credentialsRevision: isInteger,
-  lockedUntil: orNull(isText),
-  confirmation: isLink,
-  confirmationRequests: isTexts,
-  passwordReset: isLink,
-  passwordResetRequests: isTexts,
-  newsletterConfirmation: isLink,
-  newsletterRequests: isTexts,
-} satisfies Record<keyof CustomerDocument, Check>)
-
-const PARKED: Shape = Object.entries({
-  customerId: isInteger,
-  stream: isText,
-  revision: isInteger,
-  type: isText,
-  reason: isText,
-  at: isText,
-} satisfies Record<keyof ParkedEvent, Check>)
+function isParked(value: unknown): value is ParkedEvent {
+  if (!isGroup(value)) return false
+  const event = value as Fields<ParkedEvent>
+  const { customerId, stream, revision, type, reason, at } = event
+  return isInteger(customerId) && isText(stream) && isInteger(revision) && isText(type) && isText(reason) && isText(at)
+}
 
 /** The value of a JSON text; undefined for a text that is none. */
 export function parseJson(text: string): unknown {
@@ -116,15 +120,13 @@ export function parseJson(text: string): unknown {
 /** The customer's document at that revision; null where the text is not it. */
 export function readDocument(text: string, id: number, revision: number): CustomerDocument | null {
   const value = parseJson(text)
-  if (!fits(value, DOCUMENT)) return null
-  const document = value as CustomerDocument
-  return document.id === id && document.revision === revision ? document : null
+  return isDocument(value) && value.id === id && value.revision === revision ? value : null
 }
 
 /** A parked event; none where the text is not one. */
 export function readParked(text: string): readonly ParkedEvent[] {
   const value = parseJson(text)
-  return fits(value, PARKED) ? [value as ParkedEvent] : []
+  return isParked(value) ? [value] : []
 }
 
 const POSITION = /^\d{1,19}$/

@@ -7,6 +7,13 @@ import { type Store, viewOf } from '../schema/store.ts'
 import { type Admission, GUEST } from './identity/token-gate.ts'
 import type { RequestContext } from './request-context.ts'
 
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Who sends the request; undefined before that is known. */
+    admission?: Admission
+  }
+}
+
 export interface RequestReader {
   /** Whether the request carries the secret, where there is one. */
   isAllowed(request: FastifyRequest): boolean
@@ -26,7 +33,8 @@ const CORRELATION_ID = /^[\w.:-]{1,128}$/
  * @param secret when set, requests are allowed only with it, and `x-forwarded-for` is believed
  */
 export function createRequestReader(app: FastifyInstance, store: Store, secret: string | undefined): RequestReader {
-  const admissions = new WeakMap<FastifyRequest, Admission>()
+  // Not in a WeakMap: young objects survive in one until the whole heap is collected, each with its customer's document.
+  app.decorateRequest('admission')
   const spans = new WeakMap<FastifyRequest, TracedSpan>()
   if (isTracing()) {
     app.addHook('onResponse', async (request, { statusCode }) => spans.get(request)?.end(statusCode >= 500))
@@ -45,11 +53,13 @@ export function createRequestReader(app: FastifyInstance, store: Store, secret: 
   return {
     isAllowed: (request) => secret === undefined || carries(request, secret),
     traceparentOf,
-    admit: (request, admission) => void admissions.set(request, admission),
+    admit(request, admission) {
+      request.admission = admission
+    },
 
     contextOf(request) {
       const { headers } = request
-      const { caller, service, customer } = admissions.get(request) ?? GUEST
+      const { caller, service, customer } = request.admission ?? GUEST
       return {
         caller,
         service,
