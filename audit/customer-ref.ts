@@ -1,9 +1,11 @@
 /** Which customer an operator means: by its number, or by the e-mail address that it has. */
+
 import type { EventStore } from '../eventstore/port.ts'
 import { newestEvent } from '../eventstore/read.ts'
 import { UsageError } from '../runtime/process.ts'
 import { emailKeysAsTyped } from '../schema/email-key.ts'
 import type { EmailEvent } from '../schema/events.ts'
+import { STREAM_PREFIXES } from '../schema/streams.ts'
 import { AuditError } from './error.ts'
 
 const ACCEPTED_CUSTOMERS = "a customer's number or e-mail address"
@@ -24,7 +26,7 @@ export async function findHolder(eventStore: EventStore, text: string, emailHash
   const emailKeys = emailKeysAsTyped(emailHashKey(), text)
   let former: number | undefined
   for (const key of emailKeys) {
-    const claim = await newestEvent<EmailEvent>(eventStore, `customerEmail-${key}`)
+    const claim = await newestEvent<EmailEvent>(eventStore, `${STREAM_PREFIXES.email}${key}`)
     if (claim?.type === 'EmailClaimed') return { customerId: claim.data.customerId }
     former ??= claim?.data.customerId
   }

@@ -1,9 +1,11 @@
 /** Who was shown personal data, and why: recorded before anything is shown. */
+
 import { chained } from '../eventstore/chain.ts'
 import { encode } from '../eventstore/codec.ts'
 import type { EventStore } from '../eventstore/port.ts'
+import { STREAM_NAMES } from '../schema/streams.ts'
 
-export const REVEALS_STREAM = 'auditReveals'
+export const REVEALS_STREAM = STREAM_NAMES.reveals
 
 export interface Reveal {
   /** null: of more than one customer. */

@@ -2,12 +2,14 @@
  * What happened to one customer, in the order of time: the events of its stream with the fields that each changed, and
  * beside them who came from where and what operators decided.
  */
+
 import { decode } from '../eventstore/codec.ts'
 import type { EventStore, Json, RecordedEvent } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
 import { absentCustomer, type CustomerDocument, project } from '../projections/customer.ts'
 import { customerStream, skipOrThrow } from '../projections/fold.ts'
 import type { CustomerEvent, EventMetadata } from '../schema/events.ts'
+import { STREAM_PREFIXES } from '../schema/streams.ts'
 import { type Change, changesBetween } from './changes.ts'
 import { isAfter, type Moment } from './moments.ts'
 
@@ -44,8 +46,8 @@ export const START: Places = { customer: -1, access: -1, skips: -1 }
 /** The streams that tell of one customer. */
 export const streamsOf = (customerId: number): Readonly<Record<keyof Places, string>> => ({
   customer: customerStream(customerId),
-  access: `customerAccess-${customerId}`,
-  skips: `customerSkips-${customerId}`,
+  access: `${STREAM_PREFIXES.access}${customerId}`,
+  skips: `${STREAM_PREFIXES.skips}${customerId}`,
 })
 
 /** One event of a customer's stream, and the document before and after it. */

@@ -9,11 +9,12 @@
 
 import { inTurns } from '../runtime/in-turns.ts'
 import type { KeyEvent } from '../schema/events.ts'
+import { STREAM_NAMES, STREAM_PREFIXES } from '../schema/streams.ts'
 import { decode, encode } from './codec.ts'
 import type { EventStore } from './port.ts'
 import { newestEvent, orNone } from './read.ts'
 
-const STREAM = 'customerKeyBlocks'
+const STREAM = STREAM_NAMES.keyBlocks
 /** Blocks are made one after the other; several processes may be ahead of each other by a few. */
 const NEWEST = 20
 
@@ -47,7 +48,8 @@ export function createKeyBlocks(options: {
   }
 
   async function isKnown(customerId: number): Promise<boolean> {
-    for await (const _ of orNone(log.readStream(`customer-${customerId}`, { maxCount: 1 }))) return true
+    for await (const _ of orNone(log.readStream(`${STREAM_PREFIXES.customer}${customerId}`, { maxCount: 1 })))
+      return true
     return false
   }
 

@@ -3,18 +3,20 @@
  * and does not start. (The master key's lies in the key store: customer-keys.ts.) The first process that uses a key records
  * it. The token and the audit key can be changed on purpose: `npm run keys -- accept token` records the new one.
  */
+
 import { createPublicKey } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ConfigurationError } from '../runtime/configuration.ts'
 import { emailHashKeyId, readSigningKey, thumbprint } from '../runtime/service-keys.ts'
 import { allEmailKeysOf } from '../schema/email-key.ts'
 import type { KeyEvent } from '../schema/events.ts'
+import { STREAM_NAMES, STREAM_PREFIXES } from '../schema/streams.ts'
 import { decode, encode } from './codec.ts'
 import type { CustomerKeys } from './encryption/customer-keys.ts'
 import { type EventStore, EventStoreUnavailable, WrongExpectedRevision } from './port.ts'
 import { newestEvent, orNone } from './read.ts'
 
-const STREAM = 'keyFingerprints'
+const STREAM = STREAM_NAMES.keyFingerprints
 const RETRY_MS = 1_000
 /** Customer events among which a registration is looked for, to try an e-mail key on. */
 const TRIED_EVENTS = 500
@@ -185,15 +187,15 @@ async function fitsAddresses(eventStore: EventStore, hashKey: string): Promise<b
     for await (const _ of eventStore.readAll({ filter: { streamPrefixes: [filter] }, maxCount: 1 })) return true
     return false
   }
-  if (!(await exists('customerEmail-'))) return true
+  if (!(await exists(STREAM_PREFIXES.email))) return true
   let tried = 0
-  const events = eventStore.readAll({ filter: { streamPrefixes: ['customer-'] }, maxCount: TRIED_EVENTS })
+  const events = eventStore.readAll({ filter: { streamPrefixes: [STREAM_PREFIXES.customer] }, maxCount: TRIED_EVENTS })
   for await (const event of events) {
     if (event.type !== 'CustomerRegistered') continue
     const { email } = event.data as { email?: unknown }
     if (typeof email !== 'string' || !email.includes('@')) continue // erased
     for (const key of allEmailKeysOf(hashKey, email)) {
-      if (await newestEvent(eventStore, `customerEmail-${key}`)) return true
+      if (await newestEvent(eventStore, `${STREAM_PREFIXES.email}${key}`)) return true
     }
     tried++
   }

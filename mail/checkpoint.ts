@@ -2,12 +2,14 @@
  * How far mails have been sent, and who is sending: the newest event of `mailCheckpoint-<name>`. It is replaced only where
  * nobody else has replaced it since (the append's expected revision), so of two processes that want to send one gets to.
  */
+
 import { chained } from '../eventstore/chain.ts'
 import { decode, encode } from '../eventstore/codec.ts'
 import { type EventPlace, placeOf } from '../eventstore/place.ts'
 import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
 import { keepNewest, orNone } from '../eventstore/read.ts'
 import type { MailEvent } from '../schema/events.ts'
+import { STREAM_PREFIXES } from '../schema/streams.ts'
 
 export interface Checkpoint {
   /** Everything up to this event has been read. */
@@ -40,7 +42,7 @@ export interface CheckpointStream {
 
 /** @param name of the mail workers that share the work */
 export function checkpointStream(eventStore: EventStore, name: string): CheckpointStream {
-  const stream = `mailCheckpoint-${name}`
+  const stream = `${STREAM_PREFIXES.mailCheckpoint}${name}`
   const limit = keepNewest(eventStore, stream)
 
   return {

@@ -1,4 +1,5 @@
 /** The mails: for which events there is one, whom it goes to, what is in it, and whether it is still of use. */
+
 import { readFileSync } from 'node:fs'
 import { decode, type Recorded } from '../eventstore/codec.ts'
 import { type EventStore, type RecordedEvent, StreamDeleted, StreamNotFound } from '../eventstore/port.ts'
@@ -7,6 +8,7 @@ import { CUSTOMER_STREAMS, customerOf, foldCustomer } from '../projections/fold.
 import { type CustomerEvent, type EventMetadata, isErased, type SubscriberEvent } from '../schema/events.ts'
 import type { MailPurpose, MailTokens } from '../schema/mail-tokens.ts'
 import type { Store } from '../schema/store.ts'
+import { STREAM_PREFIXES } from '../schema/streams.ts'
 
 /** Mails without a link: they inform the customer of something that has happened. */
 type Notice = 'welcome' | 'password-changed' | 'email-changed' | 'email-changed-from'
@@ -45,8 +47,8 @@ export interface Letters {
   compose(event: RecordedEvent, purpose: LetterPurpose): Promise<Letter | Reason>
 }
 
-const SUBSCRIBER_PREFIX = 'newsletterSubscriber-'
-export const STREAM_PREFIXES = [CUSTOMER_STREAMS, SUBSCRIBER_PREFIX]
+const SUBSCRIBER_PREFIX = STREAM_PREFIXES.subscriber
+export const MAIL_STREAMS = [CUSTOMER_STREAMS, SUBSCRIBER_PREFIX]
 
 const NONE: readonly LetterPurpose[] = []
 

@@ -11,10 +11,10 @@ import {
 import type { Log } from '../runtime/log.ts'
 import { pause } from '../runtime/time-limits.ts'
 import type { CheckpointStream, StoredCheckpoint } from './checkpoint.ts'
-import { STREAM_PREFIXES } from './letters.ts'
+import { MAIL_STREAMS } from './letters.ts'
 
 /** The events that can ask for a mail. */
-export const FILTER = { streamPrefixes: STREAM_PREFIXES }
+export const FILTER = { streamPrefixes: MAIL_STREAMS }
 
 /**
  * Waits while another worker holds the lease and renews it. It has expired where the checkpoint does not change for

@@ -7,6 +7,7 @@
  * every projection worker does so when it comes by the event (apply.ts). The customer's own key is destroyed last: as long
  * as it is there, the erasure is not finished.
  */
+
 import { chained } from '../eventstore/chain.ts'
 import { encode, type Recorded } from '../eventstore/codec.ts'
 import { keysOf } from '../eventstore/encryption/customer-keys.ts'
@@ -26,6 +27,7 @@ import {
   isErased,
   type SubscriberEvent,
 } from '../schema/events.ts'
+import { STREAM_PREFIXES } from '../schema/streams.ts'
 import { customerOf, customerStream } from './fold.ts'
 
 /** In whose name something is erased. */
@@ -39,16 +41,16 @@ export interface Eraser {
 
 /** The streams that hold something of an address, whoever has it. @param emailKey the keyed hash that stands for it */
 export const streamsOfAddress = (emailKey: string) => ({
-  claim: `customerEmail-${emailKey}`,
-  subscriber: `newsletterSubscriber-${emailKey}`,
-  access: `customerAccess-${emailKey}`,
-  signIns: `customerSignIns-${emailKey}`,
+  claim: `${STREAM_PREFIXES.email}${emailKey}`,
+  subscriber: `${STREAM_PREFIXES.subscriber}${emailKey}`,
+  access: `${STREAM_PREFIXES.access}${emailKey}`,
+  signIns: `${STREAM_PREFIXES.signIns}${emailKey}`,
 })
 
 /** The streams of an account beside the customer's own, which end with it. */
 export const streamsOfAccount = (customerId: number) => ({
-  credentials: `customerCredentials-${customerId}`,
-  signIns: `customerSignIns-${customerId}`,
+  credentials: `${STREAM_PREFIXES.credentials}${customerId}`,
+  signIns: `${STREAM_PREFIXES.signIns}${customerId}`,
 })
 
 /** Rounds against other writers of a stream. */

@@ -1,13 +1,15 @@
 /** One customer folded from its stream. */
+
 import { decode } from '../eventstore/codec.ts'
 import { isSameId } from '../eventstore/place.ts'
 import { type EventStore, StreamNotFound } from '../eventstore/port.ts'
 import type { CustomerEvent } from '../schema/events.ts'
+import { STREAM_PREFIXES } from '../schema/streams.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
 import { isSkipped } from './skips.ts'
 
 /** What the names of customers' streams begin with. */
-export const CUSTOMER_STREAMS = 'customer-'
+export const CUSTOMER_STREAMS = STREAM_PREFIXES.customer
 
 /** The name of a customer's stream. */
 export const customerStream = (id: number) => `${CUSTOMER_STREAMS}${id}`

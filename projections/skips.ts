@@ -3,13 +3,15 @@
  * stream: so every fold heeds it (queries, commands, projections, rebuilds), and the log says who took it and why.
  * It is looked up only where an event can't be applied, so it costs nothing otherwise.
  */
+
 import { chained } from '../eventstore/chain.ts'
 import { decode, encode } from '../eventstore/codec.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
 import type { SkipEvent } from '../schema/events.ts'
+import { STREAM_PREFIXES } from '../schema/streams.ts'
 
-const skipStream = (customerId: number) => `customerSkips-${customerId}`
+const skipStream = (customerId: number) => `${STREAM_PREFIXES.skips}${customerId}`
 
 /** Whether the customer goes on without the event at this revision. @throws EventStoreUnavailable */
 export async function isSkipped(eventStore: EventStore, customerId: number, revision: number): Promise<boolean> {

@@ -51,12 +51,43 @@ export interface StreamFamily {
   readonly kept: 'for good' | 'newest' | 'retention'
 }
 
+/** What the names of many streams begin with. No stream is named by a literal anywhere else. */
+export const STREAM_PREFIXES = {
+  customer: 'customer-',
+  email: 'customerEmail-',
+  skips: 'customerSkips-',
+  addressOwner: 'addressOwner-',
+  subscriber: 'newsletterSubscriber-',
+  credentials: 'customerCredentials-',
+  signIns: 'customerSignIns-',
+  access: 'customerAccess-',
+  mailCheckpoint: 'mailCheckpoint-',
+  keys: 'customerKeys-',
+} as const
+
+/** The names of single streams. */
+export const STREAM_NAMES = {
+  customerIds: 'customerIds',
+  customerIdFloor: 'customerIdFloor',
+  addressIds: 'addressIds',
+  addressIdFloor: 'addressIdFloor',
+  reveals: 'auditReveals',
+  serviceTokens: 'serviceTokens',
+  passwordHashKinds: 'passwordHashKinds',
+  logCheckpoints: 'logCheckpoints',
+  readModelFence: 'readModelFence',
+  keyFingerprints: 'keyFingerprints',
+  keyStore: 'keyStore',
+  keyBlocks: 'customerKeyBlocks',
+  keyStoreOfLog: 'keyStoreOfLog',
+} as const
+
 const types = (schemas: object) => Object.keys(schemas) as DomainEvent['type'][]
 
 /** In the order in which the tree's streams are named in its documentation. */
 export const STREAMS: readonly StreamFamily[] = [
   {
-    name: 'customer-',
+    name: STREAM_PREFIXES.customer,
     events: types(customerEventSchemas),
     of: 'customer',
     inTree: true,
@@ -64,27 +95,33 @@ export const STREAMS: readonly StreamFamily[] = [
     kept: 'for good',
   },
   {
-    name: 'customerEmail-',
+    name: STREAM_PREFIXES.email,
     events: types(emailEventSchemas),
     of: 'address',
     inTree: true,
     erasure: 'event',
     kept: 'for good',
   },
-  { name: 'customerIds', events: ['CustomerIdsReserved'], inTree: true, erasure: 'nothing', kept: 'for good' },
-  { name: 'customerIdFloor', events: ['IdFloorRaised'], inTree: true, erasure: 'nothing', kept: 'for good' },
   {
-    name: 'customerSkips-',
+    name: STREAM_NAMES.customerIds,
+    events: ['CustomerIdsReserved'],
+    inTree: true,
+    erasure: 'nothing',
+    kept: 'for good',
+  },
+  { name: STREAM_NAMES.customerIdFloor, events: ['IdFloorRaised'], inTree: true, erasure: 'nothing', kept: 'for good' },
+  {
+    name: STREAM_PREFIXES.skips,
     events: types(skipEventSchemas),
     of: 'customer',
     inTree: true,
     erasure: 'nothing',
     kept: 'for good',
   },
-  { name: 'addressIds', events: ['AddressIdsReserved'], inTree: true, erasure: 'nothing', kept: 'for good' },
-  { name: 'addressIdFloor', events: ['IdFloorRaised'], inTree: true, erasure: 'nothing', kept: 'for good' },
+  { name: STREAM_NAMES.addressIds, events: ['AddressIdsReserved'], inTree: true, erasure: 'nothing', kept: 'for good' },
+  { name: STREAM_NAMES.addressIdFloor, events: ['IdFloorRaised'], inTree: true, erasure: 'nothing', kept: 'for good' },
   {
-    name: 'addressOwner-',
+    name: STREAM_PREFIXES.addressOwner,
     events: ['AddressIdImported'],
     of: 'other',
     inTree: true,
@@ -92,18 +129,30 @@ export const STREAMS: readonly StreamFamily[] = [
     kept: 'for good',
   },
   {
-    name: 'newsletterSubscriber-',
+    name: STREAM_PREFIXES.subscriber,
     events: types(subscriberEventSchemas),
     of: 'address',
     inTree: true,
     erasure: 'key',
     kept: 'for good',
   },
-  { name: 'auditReveals', events: ['PersonalDataRevealed'], inTree: true, erasure: 'nothing', kept: 'for good' },
-  { name: 'serviceTokens', events: ['ServiceTokenIssued'], inTree: true, erasure: 'nothing', kept: 'for good' },
-  { name: 'passwordHashKinds', events: ['PasswordHashKindFound'], inTree: true, erasure: 'nothing', kept: 'for good' },
+  { name: STREAM_NAMES.reveals, events: ['PersonalDataRevealed'], inTree: true, erasure: 'nothing', kept: 'for good' },
   {
-    name: 'customerCredentials-',
+    name: STREAM_NAMES.serviceTokens,
+    events: ['ServiceTokenIssued'],
+    inTree: true,
+    erasure: 'nothing',
+    kept: 'for good',
+  },
+  {
+    name: STREAM_NAMES.passwordHashKinds,
+    events: ['PasswordHashKindFound'],
+    inTree: true,
+    erasure: 'nothing',
+    kept: 'for good',
+  },
+  {
+    name: STREAM_PREFIXES.credentials,
     events: types(credentialsEventSchemas),
     of: 'customer',
     inTree: false,
@@ -111,7 +160,7 @@ export const STREAMS: readonly StreamFamily[] = [
     kept: 'newest',
   },
   {
-    name: 'customerSignIns-',
+    name: STREAM_PREFIXES.signIns,
     events: types(signInEventSchemas),
     of: 'customer or address',
     inTree: false,
@@ -119,7 +168,7 @@ export const STREAMS: readonly StreamFamily[] = [
     kept: 'newest',
   },
   {
-    name: 'customerAccess-',
+    name: STREAM_PREFIXES.access,
     events: types(accessEventSchemas),
     of: 'customer or address',
     inTree: false,
@@ -127,7 +176,7 @@ export const STREAMS: readonly StreamFamily[] = [
     kept: 'retention',
   },
   {
-    name: 'mailCheckpoint-',
+    name: STREAM_PREFIXES.mailCheckpoint,
     events: types(mailEventSchemas),
     of: 'other',
     inTree: false,
@@ -135,32 +184,38 @@ export const STREAMS: readonly StreamFamily[] = [
     kept: 'newest',
   },
   {
-    name: 'logCheckpoints',
+    name: STREAM_NAMES.logCheckpoints,
     events: types(checkpointEventSchemas),
     inTree: false,
     erasure: 'nothing',
     kept: 'for good',
   },
   {
-    name: 'readModelFence',
+    name: STREAM_NAMES.readModelFence,
     events: ['ReadModelFenceSet'],
     inTree: false,
     erasure: 'nothing',
     kept: 'newest',
   },
-  { name: 'keyFingerprints', events: ['KeyFingerprintSet'], inTree: false, erasure: 'nothing', kept: 'for good' },
+  {
+    name: STREAM_NAMES.keyFingerprints,
+    events: ['KeyFingerprintSet'],
+    inTree: false,
+    erasure: 'nothing',
+    kept: 'for good',
+  },
   // Of the key store, which may be the log itself.
   {
-    name: 'customerKeys-',
+    name: STREAM_PREFIXES.keys,
     events: ['CustomerKeysSet'],
     of: 'other',
     inTree: false,
     erasure: 'event',
     kept: 'newest',
   },
-  { name: 'keyStore', events: ['MasterKeySet'], inTree: false, erasure: 'nothing', kept: 'for good' },
-  { name: 'customerKeyBlocks', events: ['KeyBlockBegun'], inTree: false, erasure: 'nothing', kept: 'for good' },
-  { name: 'keyStoreOfLog', events: ['KeyStoreChosen'], inTree: false, erasure: 'nothing', kept: 'for good' },
+  { name: STREAM_NAMES.keyStore, events: ['MasterKeySet'], inTree: false, erasure: 'nothing', kept: 'for good' },
+  { name: STREAM_NAMES.keyBlocks, events: ['KeyBlockBegun'], inTree: false, erasure: 'nothing', kept: 'for good' },
+  { name: STREAM_NAMES.keyStoreOfLog, events: ['KeyStoreChosen'], inTree: false, erasure: 'nothing', kept: 'for good' },
 ]
 
 /** Whether events of the family have personal fields: they are stored encrypted with its owner's key. */

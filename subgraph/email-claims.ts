@@ -12,12 +12,14 @@
  * Earlier releases claimed an address under a key of another form of it (schema/email-key.ts). Such a claim counts as long as
  * its holder uses the address, and moves to the key of today with the holder's next change. No new one is made.
  */
+
 import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
 import { readNewest } from '../eventstore/read.ts'
 import type { CustomerDocument } from '../projections/customer.ts'
 import { customerStream } from '../projections/fold.ts'
 import { allEmailKeysOf, emailKeyOf, emailKeysAsTyped, formerEmailKeysOf } from '../schema/email-key.ts'
 import type { EmailEvent } from '../schema/events.ts'
+import { STREAM_PREFIXES } from '../schema/streams.ts'
 import { type Command, encodeAll, isCause } from './command.ts'
 import type { Customers } from './customers.ts'
 import { refusal, serviceUnavailable } from './errors.ts'
@@ -134,7 +136,7 @@ export function createEmailClaims(
 
 /** The streams of the claims, one for each key. */
 function createClaimStreams(eventStore: EventStore) {
-  const stream = (key: string) => `customerEmail-${key}`
+  const stream = (key: string) => `${STREAM_PREFIXES.email}${key}`
   const newest = async (key: string) => (await readNewest<EmailEvent>(eventStore, stream(key), 1))[0]
 
   async function append(key: string, event: EmailEvent, revision: number | undefined, command: Command): Promise<void> {

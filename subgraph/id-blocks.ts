@@ -6,9 +6,11 @@
  * reservation and once more after it: where it was raised in between, the block is left unused. So of blocks in use, a
  * later one never has a lower floor (who read the lower one had reserved before it was raised), and no two overlap.
  */
+
 import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
 import { newestEvent } from '../eventstore/read.ts'
 import type { IdEvent, ImportedIdEvent } from '../schema/events.ts'
+import { STREAM_NAMES } from '../schema/streams.ts'
 import { type Command, encodeAll } from './command.ts'
 
 export type FloorRaised = Extract<ImportedIdEvent, { type: 'IdFloorRaised' }>
@@ -21,9 +23,9 @@ export interface Sequence {
   readonly size: number
 }
 
-export const CUSTOMERS: Sequence = { blocks: 'customerIds', floors: 'customerIdFloor', size: 32 }
+export const CUSTOMERS: Sequence = { blocks: STREAM_NAMES.customerIds, floors: STREAM_NAMES.customerIdFloor, size: 32 }
 /** Addresses come in blocks for one customer, so that an id tells whose address it is. */
-export const ADDRESSES: Sequence = { blocks: 'addressIds', floors: 'addressIdFloor', size: 10 }
+export const ADDRESSES: Sequence = { blocks: STREAM_NAMES.addressIds, floors: STREAM_NAMES.addressIdFloor, size: 10 }
 
 /** Reserves a block and gives its first id. */
 export async function reserve(

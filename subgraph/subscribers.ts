@@ -6,11 +6,13 @@
  * are there before `GuestBecameCustomer`: so it also holds where that event is missing, because a process was
  * killed before it or an earlier release did not write it. The event is for those who read the log.
  */
+
 import { decode, type Recorded } from '../eventstore/codec.ts'
 import { comparePositions, type EventStore, type RecordedEvent, WrongExpectedRevision } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
 import { customerStream } from '../projections/fold.ts'
 import { type EmailEvent, isErased, type SubscriberEvent } from '../schema/events.ts'
+import { STREAM_PREFIXES } from '../schema/streams.ts'
 import { type Command, encodeAll } from './command.ts'
 import type { GuestStatus } from './domain/customer.ts'
 
@@ -40,7 +42,7 @@ interface Newest {
  * there is something newer
  */
 export function createSubscribers(eventStore: EventStore, keysOf: (email: string) => readonly string[]): Subscribers {
-  const stream = (key: string) => `newsletterSubscriber-${key}`
+  const stream = (key: string) => `${STREAM_PREFIXES.subscriber}${key}`
 
   async function newest(email: string): Promise<Newest | undefined> {
     for (const key of keysOf(email)) {
@@ -55,7 +57,7 @@ export function createSubscribers(eventStore: EventStore, keysOf: (email: string
     const keys = keysOf(email)
     const holders = new Set<number>()
     for (const key of keys) {
-      for await (const claim of orNone(eventStore.readStream(`customerEmail-${key}`))) {
+      for await (const claim of orNone(eventStore.readStream(`${STREAM_PREFIXES.email}${key}`))) {
         holders.add(decode<EmailEvent>(claim).data.customerId)
       }
     }

@@ -2,6 +2,7 @@
  * Checkpoints of the log: the size and root of its tree (tree.ts), signed, as events of the stream `logCheckpoints`. Each
  * goes on from the tree's right edge that the one before has, so that only new events are read.
  */
+
 import { sign, verify } from 'node:crypto'
 import { chained } from '../../eventstore/chain.ts'
 import { decode, encode, type Recorded } from '../../eventstore/codec.ts'
@@ -15,10 +16,11 @@ import {
 import { orNone } from '../../eventstore/read.ts'
 import type { Log } from '../../runtime/log.ts'
 import type { CheckpointEvent } from '../../schema/events.ts'
+import { STREAM_NAMES } from '../../schema/streams.ts'
 import type { PublicKey, SigningKey } from './signing-key.ts'
 import { createTree, edgeLength, leafHash, leafOf, rootOf, TREE_STREAMS } from './tree.ts'
 
-export const CHECKPOINT_STREAM = 'logCheckpoints'
+export const CHECKPOINT_STREAM = STREAM_NAMES.logCheckpoints
 const DOMAIN = 'customer-log checkpoint v1'
 /** How soon a checkpoint that failed is tried again, at most. */
 const RETRY_MS = 60_000

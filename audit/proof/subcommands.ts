@@ -1,10 +1,12 @@
 /** The audit's commands about proofs, apart from their arguments. Each gives an exit code. */
+
 import { readFileSync } from 'node:fs'
 import type { EventStore, Position } from '../../eventstore/port.ts'
 import { endOfLog } from '../../eventstore/read.ts'
 import { ConfigurationError } from '../../runtime/configuration.ts'
 import { UsageError } from '../../runtime/process.ts'
 import { showProgress } from '../../runtime/progress.ts'
+import { STREAM_PREFIXES } from '../../schema/streams.ts'
 import { checkInclusion, type EventName, NoProofError, parseProof, proveInclusion } from './inclusion.ts'
 import { type Checkpoint, writeCheckpoint } from './signed-checkpoints.ts'
 import { type PublicKey, publicPem, readPublicKey, type SigningKey } from './signing-key.ts'
@@ -168,7 +170,7 @@ export function readEventName(text: string): EventName {
       `${JSON.stringify(text)} can't be used; accepted: an event's id, CUSTOMER:REVISION or STREAM:REVISION.`,
     )
   }
-  return { stream: /^\d+$/.test(stream) ? `customer-${stream}` : stream, revision: Number(revision) }
+  return { stream: /^\d+$/.test(stream) ? `${STREAM_PREFIXES.customer}${stream}` : stream, revision: Number(revision) }
 }
 
 /** @throws ConfigurationError where the file can't be read, or is no public key */

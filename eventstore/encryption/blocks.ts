@@ -1,8 +1,10 @@
 /** Blocks of keys: how they lie in the key store, wrapped by a master key, and those that are in memory. */
+
 import { createSecretKey, type KeyObject } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { ConfigurationError } from '../../runtime/configuration.ts'
 import type { KeyEvent } from '../../schema/events.ts'
+import { STREAM_PREFIXES } from '../../schema/streams.ts'
 import { encode } from '../codec.ts'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../port.ts'
 import { newestEvent } from '../read.ts'
@@ -10,7 +12,7 @@ import { KEY_BYTES } from './aes-gcm.ts'
 import type { MasterKeys } from './master-key.ts'
 
 /** What the names of the blocks' streams begin with. */
-export const KEY_STREAMS = 'customerKeys-'
+export const KEY_STREAMS = STREAM_PREFIXES.keys
 /** 1.3 million customers: some 50 MB. */
 const CACHED_BLOCKS = 20_000
 

@@ -2,15 +2,17 @@
  * How a log, its key store and the master key are known to belong together: the key store names itself and the master key
  * in the stream `keyStore`, and the log names its key store in the stream `keyStoreOfLog`, before the first key is made.
  */
+
 import { ConfigurationError } from '../../runtime/configuration.ts'
 import type { KeyEvent } from '../../schema/events.ts'
+import { STREAM_NAMES } from '../../schema/streams.ts'
 import { type EventStore, WrongExpectedRevision } from '../port.ts'
 import { newestEvent } from '../read.ts'
 import { type Blocks, encoded } from './blocks.ts'
 import type { MasterKeys } from './master-key.ts'
 
-const IDENTITY = 'keyStore'
-const CHOICE = 'keyStoreOfLog'
+const IDENTITY = STREAM_NAMES.keyStore
+const CHOICE = STREAM_NAMES.keyStoreOfLog
 
 type MasterKeySet = Extract<KeyEvent, { type: 'MasterKeySet' }>
 

@@ -3,11 +3,13 @@
  * It is replaced only where nobody else has replaced it since (the append's expected revision). What it is for:
  * docs/read-your-writes.md.
  */
+
 import { chained } from '../../eventstore/chain.ts'
 import { encode } from '../../eventstore/codec.ts'
 import { type EventStore, WrongExpectedRevision } from '../../eventstore/port.ts'
 import { keepNewest, newestEvent } from '../../eventstore/read.ts'
 import type { FenceEvent } from '../../schema/events.ts'
+import { STREAM_NAMES } from '../../schema/streams.ts'
 
 type Data = FenceEvent['data']
 
@@ -38,7 +40,7 @@ export interface RegisterStream {
   replace(loaded: Register, next: Register): Promise<Register | undefined>
 }
 
-const STREAM = 'readModelFence'
+const STREAM = STREAM_NAMES.readModelFence
 
 export function registerStream(eventStore: EventStore): RegisterStream {
   const limit = keepNewest(eventStore, STREAM)

@@ -1,8 +1,10 @@
 /** The stream that holds a customer's current password hash and nothing older. */
+
 import type { EventStore } from '../../eventstore/port.ts'
 import { readNewest } from '../../eventstore/read.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { CredentialsEvent } from '../../schema/events.ts'
+import { STREAM_PREFIXES } from '../../schema/streams.ts'
 import { type Command, encodeAll } from '../command.ts'
 import type { Customers } from '../customers.ts'
 import { passwordChanged, recordHashUpgrade } from '../domain/customer.ts'
@@ -37,7 +39,7 @@ export interface Credentials {
   upgrade(customerId: number, passwordHash: string, replaced: StoredCredentials, command: Command): Promise<void>
 }
 
-const stream = (customerId: number) => `customerCredentials-${customerId}`
+const stream = (customerId: number) => `${STREAM_PREFIXES.credentials}${customerId}`
 
 export function createCredentials(eventStore: EventStore, customers: Customers): Credentials {
   /** Before a hash is written: none must ever stand in a stream that would keep it. An import leaves this to its first successor. */

@@ -6,13 +6,15 @@
  * Which kinds the store holds is on record in the stream `passwordHashKinds`: written by an import, or where a kind is found
  * that an older release has brought in. Every instance reads it.
  */
+
 import { decode } from '../../eventstore/codec.ts'
 import { type EventStore, StreamNotFound } from '../../eventstore/port.ts'
 import type { HashKindEvent } from '../../schema/events.ts'
+import { STREAM_NAMES } from '../../schema/streams.ts'
 import { type Command, encodeAll, uuidOf } from '../command.ts'
 import { formsOf, kindOf, OWN_KIND, spend, verifyPassword } from './passwords.ts'
 
-const STREAM = 'passwordHashKinds'
+const STREAM = STREAM_NAMES.passwordHashKinds
 
 export interface HashKinds {
   /** All that are on record, and our own. @throws EventStoreUnavailable */

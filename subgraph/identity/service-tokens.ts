@@ -6,9 +6,10 @@ import { encode } from '../../eventstore/codec.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { UsageError } from '../../runtime/process.ts'
 import { SCOPES, type Scope } from '../../schema/scopes.ts'
+import { STREAM_NAMES } from '../../schema/streams.ts'
 import type { Tokens } from './tokens.ts'
 
-export const SERVICE_TOKENS_STREAM = 'serviceTokens'
+export const SERVICE_TOKENS_STREAM = STREAM_NAMES.serviceTokens
 /** A token can't be revoked before it expires, except by a new signing key. */
 export const MAX_SERVICE_TOKEN_HOURS = 720
 export const SERVICE_NAME = /^[\w.-]{1,64}$/

@@ -2,12 +2,14 @@
  * Wrong passwords, on record in the log: when they lock an account, and when they have sign-in refused under a user name.
  * Because they are counted from the log, both hold on every instance.
  */
+
 import type { Recorded } from '../../eventstore/codec.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { readNewest } from '../../eventstore/read.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { SignInEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
+import { STREAM_PREFIXES } from '../../schema/streams.ts'
 import type { AccessLog } from '../access-log.ts'
 import { type Command, encodeAll } from '../command.ts'
 import type { Customers } from '../customers.ts'
@@ -42,7 +44,7 @@ export function createSignInHistory(parts: {
   const lockoutMs = lockout.minutes * 60_000
   /** More than either brake counts. */
   const keptEvents = 2 * Math.max(lockout.failures, signInThrottle.failures)
-  const stream = (key: SignInKey) => `customerSignIns-${key}`
+  const stream = (key: SignInKey) => `${STREAM_PREFIXES.signIns}${key}`
   const read = (key: SignInKey) => readNewest<SignInEvent>(eventStore, stream(key), keptEvents)
 
   async function record(key: SignInKey, event: SignInEvent, command: Command): Promise<void> {

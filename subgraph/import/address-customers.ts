@@ -1,8 +1,10 @@
 /** Whose an imported address is: the customer who has its e-mail address, or had it when an earlier run brought it in. */
+
 import { readNewest } from '../../eventstore/read.ts'
 import { absentCustomer, project } from '../../projections/customer.ts'
 import { customerStream } from '../../projections/fold.ts'
 import type { CustomerEvent, EmailEvent, ImportedIdEvent } from '../../schema/events.ts'
+import { STREAM_PREFIXES } from '../../schema/streams.ts'
 import { type Command, encodeAll } from '../command.ts'
 import type { ImportedAddress } from './address-row.ts'
 import type { AddressRow } from './grouping.ts'
@@ -54,7 +56,7 @@ async function ownerOf(run: ImportRun, key: string, { id }: ImportedAddress): Pr
   if (id === undefined) return (await all<EmailEvent>(run, claimStream(key))).at(-1)?.data.customerId
   const [imported] = await readNewest<Extract<ImportedIdEvent, { type: 'AddressIdImported' }>>(
     run.eventStore,
-    `addressOwner-${id}`,
+    `${STREAM_PREFIXES.addressOwner}${id}`,
     1,
   )
   return imported?.data.customerId
@@ -92,9 +94,9 @@ export async function claimAddressId(
 ): Promise<boolean> {
   const { eventStore, ids, givenOut } = run
   if (addressId <= givenOut.address && (await ids.addressOwner(addressId)) !== undefined) {
-    const [imported] = await readNewest(eventStore, `addressOwner-${addressId}`, 1)
+    const [imported] = await readNewest(eventStore, `${STREAM_PREFIXES.addressOwner}${addressId}`, 1)
     if (imported === undefined) return false
   }
   const events = encodeAll(own, [{ type: 'AddressIdImported', data: { customerId } }], 'owner')
-  return (await appendFirst(run, `addressOwner-${addressId}`, events)).written
+  return (await appendFirst(run, `${STREAM_PREFIXES.addressOwner}${addressId}`, events)).written
 }

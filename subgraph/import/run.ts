@@ -1,4 +1,5 @@
 /** What all rows of one run of an import share. */
+
 import { LRUCache } from 'lru-cache'
 import { chained } from '../../eventstore/chain.ts'
 import { decode, type Recorded } from '../../eventstore/codec.ts'
@@ -13,6 +14,7 @@ import type { CustomerDocument } from '../../projections/customer.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import type { CustomerEvent, EmailEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
+import { STREAM_PREFIXES } from '../../schema/streams.ts'
 import { type Command, encodeAll, uuidOf } from '../command.ts'
 import { createEmailClaims, type EmailClaims } from '../email-claims.ts'
 import { createHashKinds } from '../identity/password-checks.ts'
@@ -80,8 +82,8 @@ export async function startRun(options: RunOptions): Promise<ImportRun> {
     hashKinds: createHashKinds(eventStore),
     subscribers: createSubscribers(eventStore, claims.keysOf),
     before: await end(eventStore),
-    isEmpty: await hasNone(eventStore, 'customerEmail-'),
-    hasGuests: !(await hasNone(eventStore, 'newsletterSubscriber-')),
+    isEmpty: await hasNone(eventStore, STREAM_PREFIXES.email),
+    hasGuests: !(await hasNone(eventStore, STREAM_PREFIXES.subscriber)),
     seen: new LRUCache({ max: REMEMBERED }),
     givenOut: { customer: 0, address: 0 },
     own: command(`run:${correlationId}`),
@@ -134,8 +136,8 @@ export async function appendFirst({ eventStore }: ImportRun, stream: string, eve
   }
 }
 
-export const claimStream = (key: string) => `customerEmail-${key}`
-export const credentialsStream = (id: number) => `customerCredentials-${id}`
+export const claimStream = (key: string) => `${STREAM_PREFIXES.email}${key}`
+export const credentialsStream = (id: number) => `${STREAM_PREFIXES.credentials}${id}`
 
 /** The events of a row that are not of the customer's stream, or not of its registration: always with the same ids. */
 export const claimOf = (id: number, own: Command) =>

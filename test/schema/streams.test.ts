@@ -1,4 +1,6 @@
 /** The table of streams: it knows every event, contradicts itself nowhere, and gives what was written by hand before it. */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { z } from 'zod'
 import { TREE_STREAMS } from '../../audit/proof/tree.ts'
@@ -113,4 +115,23 @@ t.test('a table that contradicts itself is an error', async (t) => {
   t.throws(() => indexStreams([entry({ of: 'other' })]), /not whose key/)
   t.throws(() => indexStreams([{ ...entry({ name: 'customerNotes' }) }]), /ends with "-"/)
   t.throws(() => indexStreams([entry({ name: 'customer-notes-' })]), /ends with "-"/)
+})
+
+t.test('no stream is named by a literal outside the table', async (t) => {
+  const root = join(import.meta.dirname, '../..')
+  const folders = ['audit', 'bin', 'eventstore', 'gateway', 'mail', 'projections', 'runtime', 'subgraph']
+  const names = STREAMS.map(({ name }) => name).join('|')
+  const literal = new RegExp(`['"\`](?:${names})(?:['"\`]|\\$\\{)`)
+  for (const folder of folders) {
+    for (const file of readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })) {
+      if (!file.endsWith('.ts')) continue
+      const lines = readFileSync(join(root, folder, file), 'utf8').split('\n')
+      const isCode = (line: string) => !/^\s*(\*|\/\/|\/\*)/.test(line) && !line.includes('.json`')
+      t.same(
+        lines.filter((line) => isCode(line) && literal.test(line)),
+        [],
+        `${folder}/${file}`,
+      )
+    }
+  }
 })
