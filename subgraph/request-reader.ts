@@ -11,6 +11,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Who sends the request; undefined before that is known. */
     admission?: Admission
+    /** The request's own, where traces are exported. */
+    span?: TracedSpan
   }
 }
 
@@ -35,19 +37,16 @@ const CORRELATION_ID = /^[\w.:-]{1,128}$/
 export function createRequestReader(app: FastifyInstance, store: Store, secret: string | undefined): RequestReader {
   // Not in a WeakMap: young objects survive in one until the whole heap is collected, each with its customer's document.
   app.decorateRequest('admission')
-  const spans = new WeakMap<FastifyRequest, TracedSpan>()
+  app.decorateRequest('span')
   if (isTracing()) {
-    app.addHook('onResponse', async (request, { statusCode }) => spans.get(request)?.end(statusCode >= 500))
+    app.addHook('onResponse', async (request, { statusCode }) => request.span?.end(statusCode >= 500))
   }
 
   function traceparentOf(request: FastifyRequest): string | undefined {
     const parent = parseTraceparent(request.headers.traceparent)
     if (!isTracing()) return parent
-    const begun = spans.get(request)
-    if (begun) return begun.traceparent
-    const span = startSpan('graphql', { kind: 'server', parent })
-    spans.set(request, span)
-    return span.traceparent
+    request.span ??= startSpan('graphql', { kind: 'server', parent })
+    return request.span.traceparent
   }
 
   return {

@@ -1,9 +1,9 @@
 /** Admission of request bodies: large ones are read a few at a time, for each client and for all. */
-import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import { clientKey } from '../../runtime/client-address.ts'
 import { Cancellation } from '../cancellation.ts'
 import { createAdmission, DEFAULT_ADMISSION } from './admission.ts'
-import type { RequestLimits } from './request-limits.ts'
+import type { Pipeline } from './graphql-call.ts'
 
 /**
  * Bytes of request bodies that are read or worked on at once. Each takes some ten times as much memory until it is answered
@@ -16,23 +16,29 @@ const BODIES_AT_ONCE = {
   maxWaitMs: 10_000,
 } as const
 
-export interface BodyAdmission {
-  /**
-   * An `onRequest` hook: before a large body is read, the request is counted by the rate limit, and waits until those of the
-   * same client, and of all, have been answered.
-   */
-  readonly admit: (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) => void
-  /** Whether the request has been counted already. */
-  readonly isCounted: (request: FastifyRequest) => boolean
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Whether the rate limit has counted the request. */
+    isCounted: boolean
+  }
 }
 
-/** @param bodyLimit of one body, in bytes; a larger one is refused unread */
-export function createBodyAdmission(bodyLimit: number, limits: RequestLimits | undefined): BodyAdmission {
-  const counted = new WeakSet<FastifyRequest>()
+/**
+ * An `onRequest` hook: before a large body is read, the request is counted by the rate limit, and waits until those of the
+ * same client, and of all, have been answered.
+ * @param bodyLimit of one body, in bytes; a larger one is refused unread
+ */
+export function createBodyAdmission(
+  app: FastifyInstance,
+  bodyLimit: number,
+  { limits, countUnknown }: Pick<Pipeline, 'limits' | 'countUnknown'>,
+): (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) => void {
+  // Not in a WeakSet: a young request would survive in one, with its body, until the whole heap is collected.
+  app.decorateRequest('isCounted', false)
   const bodies = createAdmission({ ...DEFAULT_ADMISSION, ...BODIES_AT_ONCE })
 
   async function admit(request: FastifyRequest, reply: FastifyReply, bytes: number): Promise<void> {
-    counted.add(request)
+    request.isCounted = true
     await limits?.count('default', request, reply)
     const client = clientKey(request.ip)
     const cancellation = new Cancellation()
@@ -41,13 +47,16 @@ export function createBodyAdmission(bodyLimit: number, limits: RequestLimits | u
     cancellation.onCancel({ abort: () => bodies.leave(client, bytes) })
   }
 
-  return {
-    admit(request, reply, done) {
-      const length = request.headers['content-length']
-      const bytes = length === undefined ? bodyLimit : Number(length)
-      if (bytes <= BODIES_AT_ONCE.cheap || bytes > bodyLimit) done()
-      else admit(request, reply, bytes).then(() => done(), done)
-    },
-    isCounted: (request) => counted.has(request),
+  return (request, reply, done) => {
+    const length = request.headers['content-length']
+    const bytes = length === undefined ? bodyLimit : Number(length)
+    if (bytes <= BODIES_AT_ONCE.cheap || bytes > bodyLimit) return done()
+    admit(request, reply, bytes).then(
+      () => done(),
+      (error) => {
+        countUnknown('rejected', 0)
+        done(error)
+      },
+    )
   }
 }

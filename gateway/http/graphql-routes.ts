@@ -30,7 +30,7 @@ export interface GraphQLRoutesOptions {
 export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, options, done) => {
   const { pipeline, bodyLimit, batchLimit, errorStatus, drain, sendEditor } = options
   const { limits, countUnknown } = pipeline
-  const bodies = createBodyAdmission(bodyLimit, limits)
+  const admitBody = createBodyAdmission(app, bodyLimit, pipeline)
 
   /** @param isRead whether it is a GET, for queries alone */
   async function respond(request: FastifyRequest, reply: FastifyReply, isRead: boolean): Promise<string> {
@@ -45,7 +45,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     try {
       if (media === undefined) throw notAcceptable()
       if (isRead) checkCrossSite(request.headers)
-      const counted = bodies.isCounted(request) ? undefined : limits?.count('default', request, reply)
+      const counted = request.isCounted ? undefined : limits?.count('default', request, reply)
       if (counted) await counted
       const sent = isRead
         ? readParameters(request.query as Record<string, unknown>)
@@ -91,7 +91,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     return text
   }
 
-  app.post('/graphql', { onRequest: bodies.admit }, (request, reply) => respond(request, reply, false))
+  app.post('/graphql', { onRequest: admitBody }, (request, reply) => respond(request, reply, false))
   app.get('/graphql', (request, reply) => {
     const { query } = request.query as Record<string, unknown>
     if (sendEditor && query === undefined && wantsPage(request)) return sendEditor(request, reply)

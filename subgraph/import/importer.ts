@@ -9,16 +9,15 @@ import type { EventStore } from '../../eventstore/port.ts'
 import { ADDRESS_ID_COLUMNS } from './address-row.ts'
 import { importAddresses } from './addresses.ts'
 import { isComposite } from './columns.ts'
-import type { Row } from './csv.ts'
 import { CUSTOMER_ID_COLUMNS, readCustomer } from './customer-row.ts'
 import { createCustomerImport } from './customers.ts'
 import { each } from './each.ts'
 import { type FileOptions, openFiles } from './files.ts'
 import { addressRows, alone, compositeRows, emailIn, grouped, whole } from './grouping.ts'
-import { createSettle, type ImportReport, newReport } from './reports.ts'
+import { createSettle, type ImportReport, newReport, type Reporting } from './reports.ts'
 import { startRun, withFloors } from './run.ts'
 
-export interface ImportOptions extends FileOptions {
+export interface ImportOptions extends FileOptions, Reporting {
   readonly eventStore: EventStore
   /** Keys the claims of addresses. */
   readonly emailHashKey: string
@@ -26,20 +25,6 @@ export interface ImportOptions extends FileOptions {
   readonly dryRun?: boolean
   /** In which `created_at` is written: newer versions of Magento take the store's; default UTC. */
   readonly timeZone?: string
-  /**
-   * Called with each rejected row; the reason has no personal data in it.
-   * @param above of a composite file: the rows from the customer's to this one, without which it can't be understood
-   */
-  readonly onRejected: (
-    file: string,
-    line: number,
-    reason: string,
-    row: Row,
-    above: readonly Row[],
-  ) => Promise<void> | void
-  /** @param rows of both files so far @param share 0 to 1 of both */
-  readonly onProgress?: (rows: number, share: number) => void
-  readonly signal?: AbortSignal
   readonly now?: Date
 }
 

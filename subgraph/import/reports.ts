@@ -31,6 +31,24 @@ interface ReportedRow {
   readonly above?: readonly Row[]
 }
 
+/** Who is told of an import's rows, and how it is stopped. */
+export interface Reporting {
+  /**
+   * Called with each rejected row; the reason has no personal data in it.
+   * @param above of a composite file: the rows from the customer's to this one, without which it can't be understood
+   */
+  readonly onRejected: (
+    file: string,
+    line: number,
+    reason: string,
+    row: Row,
+    above: readonly Row[],
+  ) => Promise<void> | void
+  /** @param rows of both files so far @param share 0 to 1 of both */
+  readonly onProgress?: (rows: number, share: number) => void
+  readonly signal?: AbortSignal
+}
+
 /** The rows of one file, as they are counted. */
 export interface Counted {
   readonly report: ImportReport
@@ -43,24 +61,7 @@ export interface Counted {
 export type Settle = (into: Counted, row: ReportedRow, work: () => Promise<Outcome>) => Promise<void>
 
 /** @param total bytes of all files */
-export function createSettle(
-  {
-    onRejected,
-    onProgress,
-    signal,
-  }: {
-    readonly onRejected: (
-      file: string,
-      line: number,
-      reason: string,
-      row: Row,
-      above: readonly Row[],
-    ) => Promise<void> | void
-    readonly onProgress?: ((rows: number, share: number) => void) | undefined
-    readonly signal?: AbortSignal | undefined
-  },
-  total: number,
-): Settle {
+export function createSettle({ onRejected, onProgress, signal }: Reporting, total: number): Settle {
   let rows = 0
   return async ({ report, file, before }, { row, above = [] }, work) => {
     if (signal?.aborted) return
