@@ -64,16 +64,17 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
       refuse(reply, 200, STORE_NOT_FOUND)
       return
     }
-    const admission = admit(request)
-    if (!(admission instanceof Promise)) onAdmission(admission, request, reply, done)
-    else admission.then((admission) => onAdmission(admission, request, reply, done), done)
+    const document = keyByOperation(request)
+    const admission = admit(request, document)
+    if (!(admission instanceof Promise)) onAdmission(admission, request, reply, done, document)
+    else admission.then((admission) => onAdmission(admission, request, reply, done, document), done)
   }
 
-  function admit(request: FastifyRequest) {
-    const { query, operationName } = (request.body ?? request.query ?? {}) as Partial<TracedRequest>
+  function admit(request: FastifyRequest, document: string | undefined) {
+    const { operationName } = (request.body ?? request.query ?? {}) as Partial<TracedRequest>
     const { authorization } = request.headers
     const traceparent = () => requests.traceparentOf(request)
-    return endpoint.gate.admit({ authorization, query, operationName, traceparent })
+    return endpoint.gate.admit({ authorization, document, operationName, traceparent })
   }
 
   function onAdmission(
@@ -81,6 +82,7 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
     request: FastifyRequest,
     reply: FastifyReply,
     done: Done,
+    document: string | undefined,
   ): void {
     if (typeof admission === 'string') {
       refuse(reply, 401, new TokenRefused(admission))
@@ -92,7 +94,6 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
       answerTraced(traced, reply).catch(done)
       return
     }
-    const document = keyByOperation(request)
     if (document !== undefined) countDocument(document)
     done()
   }
@@ -126,7 +127,7 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
  * @returns the document's text, if there is one
  */
 function keyByOperation(request: FastifyRequest): string | undefined {
-  const parameters = (request.body ?? request.query) as { query?: unknown; operationName?: unknown }
+  const parameters = (request.body ?? request.query ?? {}) as { query?: unknown; operationName?: unknown }
   const { query, operationName } = parameters
   if (typeof query !== 'string') return undefined
   if (typeof operationName !== 'string' || !/^\w+$/.test(operationName)) return query

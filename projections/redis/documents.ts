@@ -1,11 +1,8 @@
-/** The documents of a generation, and the marks beside them. */
-import { type DocumentWrite, type ReadModelEntry, UNKNOWN } from '../read-model.ts'
-import { readNumber } from '../stored.ts'
+/** Writes the documents of a generation, removes and lists them. What queries read of them: entry-reader.ts. */
+import type { DocumentWrite } from '../read-model.ts'
 import { CHUNK, each, inChunks } from './batches.ts'
 import type { RedisConnection } from './connection.ts'
 import type { Handle } from './generations.ts'
-import type { SharedKeys } from './keys.ts'
-import type { Seals } from './seals.ts'
 import { parseDocument, readText } from './values.ts'
 
 /** A document as it is to be stored. */
@@ -19,30 +16,6 @@ interface DocumentValue {
 interface Refusal {
   readonly index: number
   readonly stored: number
-}
-
-/** Makes `get` of the port: document and mark of each customer are read by one script. */
-export function createEntryReader(
-  redis: RedisConnection,
-  handle: Handle,
-  shared: SharedKeys,
-  seals: Seals,
-): (ids: readonly number[], trusted?: ReadonlySet<string>) => Promise<readonly ReadModelEntry[]> {
-  return (ids, trusted) =>
-    Promise.all(
-      ids.map(async (id): Promise<ReadModelEntry> => {
-        const tag = String(id)
-        const [document, mark, incarnation] = await redis.call(
-          (commands) => commands.readCustomer(seals.of(tag), handle.keys.document(id), shared.mark(id)),
-          tag,
-        )
-        if (trusted && !trusted.has(incarnation)) return UNKNOWN
-        const acknowledged = mark === null ? -1 : readNumber(mark)
-        // Without its mark nobody knows whether a document is behind.
-        if (acknowledged === undefined) return { document: null, acknowledged: -1 }
-        return { document: parseDocument(document, id), acknowledged }
-      }),
-    )
 }
 
 /** Stores documents by compare-and-set. @returns for each write the revision now stored @throws ReadModelUnavailable */

@@ -41,7 +41,8 @@ import { readParked } from '../stored.ts'
 import { dropMatching, each, readHash, select } from './batches.ts'
 import { createCheckpoints } from './checkpoints.ts'
 import { connectRedis, type RedisConnection } from './connection.ts'
-import { createEntryReader, customerIds, forgetDocuments, writeDocuments } from './documents.ts'
+import { customerIds, forgetDocuments, writeDocuments } from './documents.ts'
+import { createEntryReader } from './entry-reader.ts'
 import { createHandle, dropGeneration, type Handle, listGenerations, liveGeneration } from './generations.ts'
 import { generationKeys, type SharedKeys, sharedKeys } from './keys.ts'
 import { createSeals, type Seals } from './seals.ts'
@@ -169,7 +170,7 @@ function documentOperations({ redis, prefix, shared, handle, seals, begun }: Par
 
     documents: begun(async (ids: readonly number[]) => {
       const values = await each(redis, ids, (commands, id) => readText(commands, handle.keys.document(id)))
-      return values.map((value, index) => parseDocument(value, ids[index] as number))
+      return values.map((value, index) => (value === null ? null : parseDocument(value, ids[index] as number)))
     }),
 
     put: begun(async (writes, newest) => {

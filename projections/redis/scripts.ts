@@ -39,14 +39,21 @@ function script<Reply>(keys: number, lua: string): Script<Reply> {
 }
 
 export const scripts = {
-  /** (seal, document, mark): the document if the seal is whole, the mark, and the incarnation */
-  readCustomer: script<[string | null, string | null, string]>(
-    3,
+  /**
+   * (the slot's seal; for each customer document and mark, in the same slot): the incarnation, then each one's document,
+   * if the seal is whole, and mark
+   */
+  readCustomers: script<[string, ...(string | null)[]]>(
+    1,
     `${TEXT}
-     local mark = text(KEYS[3])
      ${RUN}
-     if text(KEYS[1]) ~= 'complete:' .. run then return {false, mark, run} end
-     return {text(KEYS[2]), mark, run}`,
+     local whole = text(KEYS[1]) == 'complete:' .. run
+     local found = {run}
+     for i = 1, #ARGV, 2 do
+       found[i + 1] = whole and text(ARGV[i])
+       found[i + 2] = text(ARGV[i + 1])
+     end
+     return found`,
   ),
 
   /** (document; expected revision, value): null where it was written, else the revision that is stored. A value begins with its revision and a blank. */

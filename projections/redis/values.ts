@@ -51,9 +51,8 @@ export function toCheckpoint(stored: string): Checkpoint | null {
   return checkpoint
 }
 
-/** null for none, and for one that can't be read. */
-export function parseDocument(value: string | null, id: number): CustomerDocument | null {
-  if (value === null) return null
+/** null for one that can't be read. */
+export function parseDocument(value: string, id: number): CustomerDocument | null {
   const blank = value.indexOf(' ')
   const revision = readNumber(value.slice(0, Math.max(blank, 0)))
   return revision === undefined ? null : readDocument(value.slice(blank + 1), id, revision)

@@ -7,10 +7,10 @@ import { type Access, accessTo } from './access.ts'
 import { createMarkWriter, incarnationOf } from './marks.ts'
 import {
   checkpointOf,
+  createEntryReader,
   documentAt,
   placeAt,
   raiseNewest,
-  visibleDocumentAt,
   writeCheckpoint,
   writeDocument,
 } from './rows.ts'
@@ -140,10 +140,11 @@ function generationOperations({ sql, access: { read, write }, handle }: Parts) {
 }
 
 function documentOperations({ sql, access: { read, write }, handle }: Parts, incarnation: string) {
+  const readEntry = createEntryReader(sql)
+
   function entry(id: number, trusted: ReadonlySet<string> | undefined): ReadModelEntry {
     if (trusted && !trusted.has(incarnation)) return UNKNOWN
-    const mark = sql.mark.get(id) as { revision: number } | undefined
-    return { document: visibleDocumentAt(sql, handle.current, id), acknowledged: mark?.revision ?? -1 }
+    return readEntry(handle.current, id)
   }
 
   return {

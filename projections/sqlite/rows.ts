@@ -2,7 +2,8 @@
 import type { EventPlace } from '../../eventstore/place.ts'
 import { comparePositions, type Position } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../customer.ts'
-import type { Checkpoint, DocumentWrite } from '../read-model.ts'
+import { createDocumentCache } from '../document-cache.ts'
+import type { Checkpoint, DocumentWrite, ReadModelEntry } from '../read-model.ts'
 import { readDocument, readPosition } from '../stored.ts'
 import type { Statements } from './schema.ts'
 
@@ -11,14 +12,27 @@ interface DocumentRow {
   readonly document: string
 }
 
+interface EntryRow {
+  readonly mark: number | null
+  readonly revision: number | null
+  readonly document: string | null
+}
+
 /** For projections: the stored document, complete or not. */
 export function documentAt(sql: Statements, generation: number, id: number): CustomerDocument | null {
   return parse(id, sql.document.get(generation, id) as DocumentRow | undefined)
 }
 
-/** For queries: the document of a generation that is complete. */
-export function visibleDocumentAt(sql: Statements, generation: number, id: number): CustomerDocument | null {
-  return parse(id, sql.visible.get(generation, id) as DocumentRow | undefined)
+/** Reads what queries need: the mark, and the document of a generation that is complete. */
+export function createEntryReader(sql: Statements): (generation: number, id: number) => ReadModelEntry {
+  const documents = createDocumentCache()
+  return (generation, id) => {
+    const { mark, revision, document } = sql.entry.get(generation, id) as unknown as EntryRow
+    const acknowledged = mark ?? -1
+    if (document === null || revision === null) return { document: null, acknowledged }
+    const found = documents.read(id, document, (text) => readDocument(text, id, revision))
+    return { document: found?.revision === revision ? found : null, acknowledged }
+  }
 }
 
 /**

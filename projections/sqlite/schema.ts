@@ -70,11 +70,12 @@ function prepareStatements(database: DatabaseSync) {
     generations: database.prepare('SELECT number FROM generations'),
     addGeneration: database.prepare('INSERT OR IGNORE INTO generations VALUES (?, 0)'),
     switchGeneration: database.prepare('UPDATE generations SET live = number = ?'),
-    mark: database.prepare('SELECT revision FROM marks WHERE id = ?'),
-    /** Of a generation that is complete. */
-    visible: database.prepare(
-      `SELECT revision, document FROM documents
-       WHERE generation = ?1 AND id = ?2 AND (SELECT complete FROM checkpoints WHERE generation = ?1) = 1`,
+    /** Mark, and the document of a generation that is complete. */
+    entry: database.prepare(
+      `SELECT marks.revision AS mark, documents.revision, document FROM (SELECT 1)
+       LEFT JOIN marks ON marks.id = ?2
+       LEFT JOIN documents ON generation = ?1 AND documents.id = ?2
+         AND (SELECT complete FROM checkpoints WHERE generation = ?1) = 1`,
     ),
     document: database.prepare('SELECT revision, document FROM documents WHERE generation = ? AND id = ?'),
     revision: database.prepare('SELECT revision FROM documents WHERE generation = ? AND id = ?'),

@@ -25,7 +25,9 @@ export interface TokenGate {
   /** @returns who sends the request, or why it is refused */
   admit(request: {
     readonly authorization: string | undefined
-    readonly query: unknown
+    /** A text of its own for each operation of a document; undefined: there is none. */
+    readonly document: string | undefined
+    /** Which of the document's operations, where it has several. */
     readonly operationName: unknown
     /** The parent of the spans of what is read; called only where something is. */
     readonly traceparent: () => string | undefined
@@ -66,14 +68,14 @@ export function createTokenGate(tokens: Tokens, customers: Pick<Customers, 'get'
     sizeCalculation: (_, key) => key.length + 1,
   })
 
-  function kindOf(query: unknown, operationName: unknown): DocumentKind {
-    if (typeof query !== 'string') return 'asks first'
-    const name = typeof operationName === 'string' ? operationName : ''
-    const key = `${name} ${query}`
-    const before = known.get(key)
+  function kindOf(document: string | undefined, operationName: unknown): DocumentKind {
+    if (document === undefined) return 'asks first'
+    const before = known.get(document)
     if (before !== undefined) return before
-    const kind = readKind(query, name)
-    known.set(key, kind)
+    const name = typeof operationName === 'string' ? operationName : ''
+    const kind = readKind(document, name)
+    // A name that can't be an operation's does not make a text of its own: what it comes to is not the document's kind.
+    if (name === '' || document.endsWith(`\n#${name}`)) known.set(document, kind)
     return kind
   }
 
@@ -92,11 +94,11 @@ export function createTokenGate(tokens: Tokens, customers: Pick<Customers, 'get'
   }
 
   return {
-    admit({ authorization, query, operationName, traceparent }) {
+    admit({ authorization, document, operationName, traceparent }) {
       const bearer = tokens.read(authorization)
       if (bearer === null) return GUEST
       if (typeof bearer !== 'string' && 'service' in bearer) return { caller: null, service: bearer }
-      const kind = kindOf(query, operationName)
+      const kind = kindOf(document, operationName)
       if (kind === 'ignores the token') return GUEST
       if (typeof bearer === 'string') return bearer
       return kind === 'asks first' ? check(bearer, traceparent()) : { caller: bearer, service: null }

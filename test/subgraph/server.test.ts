@@ -3,7 +3,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import t from 'tap'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
 import { buildSubgraph } from '../../subgraph/server.ts'
-import { CREATE_ADDRESS, injector, signUp, startSubgraph, TEXAN } from '../support/graph.ts'
+import { CREATE_ADDRESS, injector, PASSWORD, signUp, startSubgraph, TEXAN } from '../support/graph.ts'
 
 const { app, send, eventStore, readModel } = await startSubgraph(t)
 
@@ -68,6 +68,17 @@ t.test('a document with two operations answers the one that is named, also once 
     })
     t.same(get.json().data, { customer: { email } })
   }
+})
+
+t.test('a name that is no operation does not change what the document is taken for', async (t) => {
+  const { email } = await signUp(send)
+  const query = `mutation { generateCustomerToken(email: "${email}", password: "${PASSWORD}") { token } }`
+  const headers = { authorization: 'Bearer not.a.token' }
+  const post = (operationName: string) =>
+    app.inject({ method: 'POST', url: '/graphql', headers, payload: { query, operationName } })
+  for (const name of ['no-operation', '"', '\n', ' ', '#']) t.match((await post(name)).json(), { errors: [{}] })
+  const answer = await app.inject({ method: 'POST', url: '/graphql', headers, payload: { query } })
+  t.match(answer.json(), { data: { generateCustomerToken: { token: String } } }, 'signing in ignores the token')
 })
 
 t.test('list indices in error paths are numbers', async (t) => {
