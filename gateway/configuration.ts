@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { ConfigurationError, readVariables, type Values, type Variable } from '../runtime/configuration.ts'
 import { ERROR_STATUSES, isOrigin } from './http/negotiation.ts'
 import { DEFAULT_LIMITS } from './planning/document-limits.ts'
+import { SHARING } from './subgraphs/shared-calls.ts'
 
 const count = (defaultValue: number) => ({
   schema: z.coerce.number().int().positive(),
@@ -93,6 +94,13 @@ const variables = {
   SUBGRAPH_TIMEOUT_MS: { ...count(10_000), description: 'How long a subgraph may take for a whole answer.' },
   SUBGRAPH_CONNECTIONS: { ...count(64), description: 'Connections to one subgraph.' },
   SUBGRAPH_PIPELINING: { ...count(1), description: 'Queries under way on one of these connections.' },
+  SUBGRAPH_SHARED_CALLS: {
+    description:
+      'Which queries of guests, in flight at the same moment, are one subgraph call. `same`: those with the same headers, but for ids of the request; `guests`: whatever the client address and user agent. Always off where `RETURN_HEADERS` has `set-cookie`.',
+    schema: z.enum(SHARING),
+    default: 'same' as const,
+    accepted: SHARING.join(', '),
+  },
   SUBGRAPH_ANSWER_LIMIT_BYTES: { ...count(8 * 1024 * 1024), description: 'The largest answer of one subgraph.' },
   ANSWER_LIMIT_BYTES: {
     ...count(8 * 1024 * 1024),

@@ -13,6 +13,8 @@ export interface Metrics {
   readonly operation: (name: string, type: string) => CountRequest
   /** Counts a subgraph call. */
   readonly subgraphCall: (service: string, outcome: CallOutcome, milliseconds: number) => void
+  /** Counts a call that was spared, since another client's was the same. */
+  readonly sharedCall: (service: string) => void
   /** Counts a subgraph's answer that could not be used, or that did not come. */
   readonly subgraphFailure: (service: string) => void
   /** Counts a request that a limit refused. */
@@ -65,6 +67,12 @@ export function createMetrics(): Metrics {
   const failures = new Counter({
     name: 'gateway_subgraph_failures_total',
     help: 'Subgraph calls without a usable answer.',
+    labelNames: ['service'] as const,
+    registers,
+  })
+  const shared = new Counter({
+    name: 'gateway_subgraph_shared_total',
+    help: "Subgraph calls that were spared, since another guest's was the same and in flight.",
     labelNames: ['service'] as const,
     registers,
   })
@@ -124,6 +132,7 @@ export function createMetrics(): Metrics {
       }
       observe(milliseconds / 1000)
     },
+    sharedCall: (service) => shared.inc({ service }),
     subgraphFailure: (service) => failures.inc({ service }),
     limited: (bucket) => limited.inc({ bucket }),
     tokenCheck: (outcome) => tokenChecks.inc({ outcome }),

@@ -40,6 +40,7 @@ export function gatewayOptions(
     subgraphTimeoutMs: gateway.SUBGRAPH_TIMEOUT_MS,
     subgraphConnections: gateway.SUBGRAPH_CONNECTIONS,
     subgraphPipelining: gateway.SUBGRAPH_PIPELINING,
+    sharedCalls: gateway.SUBGRAPH_SHARED_CALLS,
     subgraphAnswerLimit: gateway.SUBGRAPH_ANSWER_LIMIT_BYTES,
     answerLimit: gateway.ANSWER_LIMIT_BYTES,
     loadLimits: loadLimits(configuration),

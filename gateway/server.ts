@@ -26,6 +26,7 @@ import { serveMetrics } from './metrics-server.ts'
 import { DEFAULT_LIMITS, type DocumentLimits } from './planning/document-limits.ts'
 import { createSubgraphClients, type Transport } from './subgraphs/client.ts'
 import { createReturnedHeaders, createSubgraphHeaders } from './subgraphs/headers.ts'
+import type { Sharing } from './subgraphs/shared-calls.ts'
 
 export interface GatewayOptions {
   /** The supergraph file; it is watched, and a changed one is swapped in. */
@@ -86,6 +87,8 @@ export interface GatewayOptions {
   readonly requestTimeoutMs?: number
   /** The status of answers with errors: see {@link executedStatus}. Default: by what the client asks for. */
   readonly errorStatus?: ErrorStatus | undefined
+  /** Which queries of guests, in flight at the same moment, are one subgraph call. Default `same`; off where cookies come back. */
+  readonly sharedCalls?: Sharing
   /** Of a request's body, in bytes. Default 1 MiB. */
   readonly bodyLimit?: number
   /** Requests in one batch; 0, the default: batches are refused. */
@@ -186,6 +189,8 @@ function createPipeline(app: FastifyInstance, options: GatewayOptions, metrics: 
     maxAnswerBytes: options.subgraphAnswerLimit ?? MAX_ANSWER_BYTES,
     transports: options.transports ?? {},
     observe: metrics.subgraphCall,
+    sharing: sharingOf(options),
+    onShared: metrics.sharedCall,
   })
   const { subgraphUrls = {}, subgraphSecret, subgraphSecretFor = ['customers'] } = options
   const graphOptions = {
@@ -225,6 +230,11 @@ function createPipeline(app: FastifyInstance, options: GatewayOptions, metrics: 
     metrics,
     countUnknown: metrics.operation('', 'unknown'),
   }
+}
+
+/** Cookies that a subgraph sets are meant for one client. */
+function sharingOf({ sharedCalls = 'same', returnHeaders = [] }: GatewayOptions): Sharing {
+  return returnHeaders.some((name) => name.toLowerCase() === 'set-cookie') ? 'off' : sharedCalls
 }
 
 /** `/healthz` and `/readyz`. */

@@ -85,6 +85,7 @@ function callerOf(
           if (key !== undefined) flights?.set(key, flight)
         }
         const raw = await flight
+        if (cancellation?.isCancelled) return undefined
         request.received(raw)
         return readAnswer(service, raw, keepsDigits)
       } catch (error) {

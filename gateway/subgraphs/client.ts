@@ -6,6 +6,7 @@ import { endWith, isTracing, startSpan, type TracedSpan } from '../../runtime/tr
 import { type Abortable, type Cancellation, Cancelled } from '../cancellation.ts'
 import { mayLoseDigits, parseExactly, parseKeepingDigits } from '../numbers.ts'
 import { type Breaker, createBreaker } from './circuit-breaker.ts'
+import { createSharedCalls, type Sharing } from './shared-calls.ts'
 
 /** A subgraph's answer, as it came; nothing in it is trusted but its outline. */
 export interface SubgraphAnswer {
@@ -85,6 +86,10 @@ export interface SubgraphClientsOptions {
   readonly pipelining: number
   /** Of one answer. A larger one is not read to its end. */
   readonly maxAnswerBytes: number
+  /** Which queries of guests are one call. Default: none. */
+  readonly sharing?: Sharing
+  /** Called for each call that another one's answer made needless. */
+  readonly onShared?: (service: string) => void
   /** Subgraphs that are called without a socket, by name. */
   readonly transports?: Readonly<Record<string, Transport>>
   /** Called after each call. @param milliseconds from its first try to its end */
@@ -100,7 +105,8 @@ const NOT_PROCESSED = new Set([502, 503, 504])
 
 /** Clients share the connections to one origin, and keep them when the supergraph changes. */
 export function createSubgraphClients(options: SubgraphClientsOptions): SubgraphClients {
-  const { timeoutMs, connections, pipelining, maxAnswerBytes, transports = {}, observe } = options
+  const { timeoutMs, connections, pipelining, maxAnswerBytes, transports = {}, observe, onShared } = options
+  const { share } = createSharedCalls(options.sharing ?? 'off')
   const pools = new Map<string, Pool>()
   const breakers = new Map<string, Breaker>()
 
@@ -180,7 +186,7 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
         }
       }
 
-      return (asked) => {
+      const call: SubgraphClient = (asked) => {
         const request = own.length === 0 ? asked : { ...asked, headers: [...asked.headers, ...own] }
         if (!breaker.tries()) {
           observe?.(name, 'refused', 0)
@@ -190,6 +196,7 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
         const { span, headers } = tracedCall(name, request.mutation, request.headers)
         return endWith(span, attempt({ ...request, headers }))
       }
+      return share(call, () => onShared?.(name))
     },
     close: async () => {
       await Promise.all([...pools.values()].map((pool) => pool.close()))

@@ -47,6 +47,10 @@ interface Race {
   readonly documents: readonly string[]
   /** Of each document. */
   readonly answer: object
+  /** Whether they are sent without a token. Default false. */
+  readonly asGuests?: boolean
+  /** Whether no two connections send the same document at one moment. Default: all begin with the first. */
+  readonly apart?: boolean
   readonly connections: number
   readonly rivals: readonly Rival[]
 }
@@ -63,15 +67,20 @@ interface Rival {
 async function race(
   start: StartContender,
   servers: Servers,
-  { documents, answer, connections, rivals }: Race,
+  { documents, answer, connections, rivals, asGuests = false, apart = false }: Race,
 ): Promise<Comparison> {
   const isPeer = ({ script }: Rival) => script.startsWith('peers/')
   const present = rivals.some(isPeer) && !installPeers() ? rivals.filter((rival) => !isPeer(rival)) : rivals
   const { options, token } = await startGraph(start, servers)
-  const entrant = async (script: string, path: string, more: object = {}) => ({
-    contender: await start(script, { ...options, ...more }),
-    exchanges: [documents.map((query) => ({ path, body: { query }, token, answer }))],
-  })
+  const entrant = async (script: string, path: string, more: object = {}) => {
+    const exchanges = documents.map((query) => ({ path, body: { query }, ...(!asGuests && { token }), answer }))
+    const share = Math.floor(documents.length / connections)
+    const from = (first: number) => [...exchanges.slice(first), ...exchanges.slice(0, first)]
+    return {
+      contender: await start(script, { ...options, ...more }),
+      exchanges: apart ? Array.from({ length: connections }, (_, index) => from(index * share)) : [exchanges],
+    }
+  }
   return {
     ours: await entrant('gateway', '/graphql'),
     others: await Promise.all(
@@ -84,6 +93,8 @@ async function race(
     connections,
   }
 }
+
+const unshared = { script: 'gateway', options: { sharedCalls: 'off' } }
 
 const rivals = (name: string, aims: { stock: number; hive: number; mercurius: number; bare: number }) => [
   { name: `${name} / stock Apollo`, script: 'stock-gateway', path: '/', aim: aims.stock },
@@ -119,6 +130,27 @@ export const gatewayBenches: Readonly<Record<string, RequestBench>> = {
       answer: hop.answer,
       connections: 64,
       rivals: [{ name: '20 documents / bare route', script: 'bare-hop-and-list', path: '/hop', aim: 1 }],
+    }),
+
+  /** The hop, asked by guests who share calls, beside the same gateway without that. */
+  'gateway-guests': (start, servers) =>
+    race(start, servers, {
+      documents: [hop.selection],
+      answer: hop.answer,
+      asGuests: true,
+      connections: 64,
+      rivals: [{ ...unshared, name: 'guests who ask the same / not shared', aim: 1.5 }],
+    }),
+
+  /** The same where no two ask the same at one moment: what it costs to find that out. */
+  'gateway-guests-apart': (start, servers) =>
+    race(start, servers, {
+      documents: Array.from({ length: 997 }, (_, number) => `query Hop${number} ${hop.selection}`),
+      answer: hop.answer,
+      asGuests: true,
+      apart: true,
+      connections: 16,
+      rivals: [{ ...unshared, name: 'guests who ask other things / not shared', aim: 0.95 }],
     }),
 }
 

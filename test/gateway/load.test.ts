@@ -254,7 +254,7 @@ t.test('a client that goes away', async (t) => {
   coming = next()
   const [leaving] = [send('{ other }'), await coming]
   coming = next()
-  const staying = post(url, { query: '{ other }' })
+  const staying = post(url, { query: '{ other }' }, { 'user-agent': 'another one' })
   const its = await coming
   leaving.destroy()
   t.ok(await until(async () => (await cancelled()) === 3))

@@ -10,10 +10,12 @@ interface Options {
   readonly subgraphs?: Record<string, string>
   /** The key set of the requests' tokens. */
   readonly jwksUrl: string
+  /** Default: the gateway's own. */
+  readonly sharedCalls?: GatewayOptions['sharedCalls']
 }
 
 const sample = join(import.meta.dirname, '../../../examples/commerce/supergraph.graphql')
-const { supergraph = sample, subgraphs = {}, jwksUrl } = options<Options>()
+const { supergraph = sample, subgraphs = {}, jwksUrl, sharedCalls } = options<Options>()
 
 /** As in production, with limits that no load reaches. */
 const production: Omit<GatewayOptions, 'supergraph' | 'subgraphUrls'> = {
@@ -22,6 +24,7 @@ const production: Omit<GatewayOptions, 'supergraph' | 'subgraphUrls'> = {
   logger: { level: 'warn' },
   rateLimits: { perMinute: 1e9, signInPerMinute: 1e9 },
   tokenKeys: { jwksUrl },
+  ...(sharedCalls && { sharedCalls }),
 }
 
 const app = await buildGateway({ supergraph, subgraphUrls: subgraphs, ...production })

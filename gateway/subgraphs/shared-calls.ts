@@ -1,0 +1,109 @@
+/**
+ * Queries of guests that are the same, and in flight at the same moment, are one call of the subgraph. Each client reads its
+ * own copy of the answer; the call is given up when the last one has gone away.
+ */
+import { type Abortable, Cancellation } from '../cancellation.ts'
+import type { RawAnswer, SubgraphClient } from './client.ts'
+
+/**
+ * Which calls are the same. `same`: where everything that goes down is, but for the ids of the request; `guests`: whatever the
+ * client's address and user agent; `off`: none are.
+ */
+export const SHARING = ['same', 'guests', 'off'] as const
+export type Sharing = (typeof SHARING)[number]
+
+/** They name a request, and have no part in its answer. */
+const IDS = ['x-correlation-id', 'traceparent']
+const ABOUT_CLIENT = ['x-forwarded-for', 'user-agent']
+/** Who sends one of these is no guest. */
+const IDENTITY: ReadonlySet<string> = new Set(['authorization', 'cookie'])
+
+export interface SharedCalls {
+  /** @param onShared called for each call that needed none of its own */
+  share(client: SubgraphClient, onShared: () => void): SubgraphClient
+}
+
+export function createSharedCalls(sharing: Sharing): SharedCalls {
+  if (sharing === 'off') return { share: (client) => client }
+  const ignored: ReadonlySet<string> = new Set(sharing === 'guests' ? [...IDS, ...ABOUT_CLIENT] : IDS)
+  /** Of each subgraph, by what is sent. */
+  const flights: Map<string, Flight>[] = []
+  /** What began before a write was answered may not show it: nobody joins it from then on. */
+  const separate = () => {
+    for (const each of flights) each.clear()
+  }
+
+  return {
+    share(client, onShared) {
+      const own = new Map<string, Flight>()
+      flights.push(own)
+      return (request) => {
+        if (request.mutation) return client(request).finally(separate)
+        const key = keyOf(request.headers, request.body, ignored)
+        if (key === undefined) return client(request)
+        const before = own.get(key)
+        if (before) {
+          onShared()
+          return before.join(request.cancellation)
+        }
+        const flight: Flight = new Flight(
+          (cancellation) => client({ ...request, cancellation }),
+          () => {
+            if (own.get(key) === flight) own.delete(key)
+          },
+        )
+        own.set(key, flight)
+        return flight.join(request.cancellation)
+      }
+    },
+  }
+}
+
+/** @returns undefined for a call that is nobody else's */
+function keyOf(headers: readonly string[], body: string, ignored: ReadonlySet<string>): string | undefined {
+  let key = body
+  for (let at = 0; at < headers.length; at += 2) {
+    const name = headers[at] as string
+    if (IDENTITY.has(name)) return undefined
+    if (!ignored.has(name)) key += `\n${name}:${headers[at + 1]}`
+  }
+  return key
+}
+
+/** A call that several clients wait for. */
+class Flight implements Abortable {
+  readonly #call = new Cancellation()
+  readonly #clients: (Cancellation | undefined)[] = []
+  readonly #answer: Promise<RawAnswer>
+  readonly #onEnd: () => void
+  #waiting = 0
+
+  /** @param onEnd called when nobody can join any more */
+  constructor(call: (cancellation: Cancellation) => Promise<RawAnswer>, onEnd: () => void) {
+    this.#onEnd = onEnd
+    this.#answer = call(this.#call)
+    const settle = () => {
+      onEnd()
+      for (const client of this.#clients) client?.off(this)
+    }
+    this.#answer.then(settle, settle)
+  }
+
+  /**
+   * @param client cancelled when the client goes away
+   * @returns the answer, which may come for a client that has gone away as well
+   */
+  join(client: Cancellation | undefined): Promise<RawAnswer> {
+    this.#waiting++
+    this.#clients.push(client)
+    client?.onCancel(this)
+    return this.#answer
+  }
+
+  /** One of the clients has gone away. */
+  abort(): void {
+    if (--this.#waiting > 0) return
+    this.#onEnd()
+    this.#call.cancel()
+  }
+}
