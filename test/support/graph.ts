@@ -128,7 +128,7 @@ export async function startSubgraph(
   const { eventStore } = await openLog(configuration, {}, (store, holds) =>
     holds === 'events' ? wrapEventStore(store) : wrapKeyStore(store),
   )
-  const readModel = wrapReadModel(openReadModel(configuration.READMODEL_URL))
+  const readModel = wrapReadModel(await openReadModel(configuration.READMODEL_URL))
   const app = await buildSubgraph({
     eventStore,
     readModel,
