@@ -1,6 +1,6 @@
 /** Rate limits by client: token buckets in memory, or in Redis where several gateways count together. */
 import { createHash } from 'node:crypto'
-import { LRUCache } from 'lru-cache'
+import { boundedCache } from '../../runtime/bounded-cache.ts'
 import { clientKey } from '../../runtime/client-address.ts'
 import { within } from '../../runtime/time-limits.ts'
 
@@ -106,8 +106,8 @@ function createMemory(
     at: number
   }
   const states = {
-    default: new LRUCache<string, State>({ max: CLIENTS }),
-    strict: new LRUCache<string, State>({ max: CLIENTS }),
+    default: boundedCache<string, State>(CLIENTS),
+    strict: boundedCache<string, State>(CLIENTS),
   }
   return (name, client) => {
     const { capacity, perMinute } = buckets[name]
