@@ -28,8 +28,8 @@ const DEFAULT = /^(process|nodejs)_/
  */
 export async function collectMetrics(): Promise<Readonly<Record<string, readonly DocumentedMetric[]>>> {
   const folder = await mkdtemp(join(tmpdir(), 'customers-docs-'))
-  const eventStore = openEventStore(`sqlite:${join(folder, 'events.db')}`)
-  const readModel = openReadModel(`sqlite:${join(folder, 'readmodel.db')}`)
+  const eventStore = await openEventStore(`sqlite:${join(folder, 'events.db')}`)
+  const readModel = await openReadModel(`sqlite:${join(folder, 'readmodel.db')}`)
   try {
     return {
       gateway: await registered(() => createMetrics()),

@@ -1,5 +1,5 @@
 /** What a process remembers of the streams that it appends to, for their hash chains; and where it has to read instead. */
-import { LRUCache } from 'lru-cache'
+import { boundedCache } from '../runtime/bounded-cache.ts'
 import { hashOf } from './event-hash.ts'
 import {
   type AppendResult,
@@ -52,10 +52,10 @@ export interface ChainMemory {
 }
 
 export function createChainMemory(eventStore: EventStore): ChainMemory {
-  const tails = new LRUCache<string, Tail>({ max: CACHED_STREAMS })
-  const remembered = new LRUCache<string, AppendResult>({ max: REMEMBERED_IDS })
+  const tails = boundedCache<string, Tail>(CACHED_STREAMS)
+  const remembered = boundedCache<string, AppendResult>(REMEMBERED_IDS)
   /** Streams whose events are remembered by their ids as far back as need be. */
-  const withIds = new LRUCache<string, true>({ max: CACHED_STREAMS })
+  const withIds = boundedCache<string, true>(CACHED_STREAMS)
 
   // Another log may answer next: the hash of its event at a revision is another one.
   eventStore.onDisconnect?.(() => {

@@ -5,24 +5,25 @@ import { chained } from './chain.ts'
 import { type CustomerKeys, createCustomerKeys } from './encryption/customer-keys.ts'
 import { encryptedLog } from './encryption/encrypted-log.ts'
 import { loadMasterKeys } from './encryption/master-key.ts'
-import { openKurrentEventStore } from './kurrentdb/event-store.ts'
+import { isKurrentDbUrl, KURRENTDB_URLS } from './kurrentdb/scheme.ts'
 import type { SubscriptionObserver } from './kurrentdb/subscription.ts'
-import { isKurrentDbUrl, KURRENTDB_URLS } from './kurrentdb/url.ts'
 import { type EventStore, EventStoreUnavailable } from './port.ts'
 import { openSqliteEventStore } from './sqlite/event-store.ts'
 
 /**
+ * The driver of a server is loaded with the first URL of one: processes on the embedded store start sooner without it.
  * @param url `sqlite:PATH`, or a connection string of EventStoreDB or KurrentDB
  * @param observer told when a subscription to a server loses its connection
  * @param variable where the URL comes from, for messages
  * @throws SqliteFileError where the file can't be used; ConfigurationError for another URL
  */
-export function openEventStore(
+export async function openEventStore(
   url: string,
   observer: SubscriptionObserver = {},
   variable: 'EVENTSTORE_URL' | 'KEYS_URL' = 'EVENTSTORE_URL',
-): EventStore {
+): Promise<EventStore> {
   if (isKurrentDbUrl(url)) {
+    const { openKurrentEventStore } = await import('./kurrentdb/event-store.ts')
     try {
       return openKurrentEventStore(url, observer)
     } catch (error) {
@@ -81,12 +82,12 @@ export async function openKeys(
 ): Promise<Omit<OpenedLog, 'eventStore'>> {
   const { EVENTSTORE_URL } = configuration
   const masterKeys = loadMasterKeys(configuration)
-  const opened = wrap(openEventStore(EVENTSTORE_URL, observer), 'events')
+  const opened = wrap(await openEventStore(EVENTSTORE_URL, observer), 'events')
   const stored = chained(opened)
   const keysUrl = configuration.KEYS_URL ?? keysUrlOf(EVENTSTORE_URL)
   let keyStore = stored
   try {
-    if (keysUrl !== EVENTSTORE_URL) keyStore = wrap(openEventStore(keysUrl, {}, 'KEYS_URL'), 'keys')
+    if (keysUrl !== EVENTSTORE_URL) keyStore = wrap(await openEventStore(keysUrl, {}, 'KEYS_URL'), 'keys')
     await refuseLostLog(configuration, stored)
     return { stored, keys: createCustomerKeys({ log: stored, keyStore, masterKeys }) }
   } catch (error) {
@@ -105,7 +106,7 @@ export async function openStoredLog(
   configuration: Configuration,
   wrap: (eventStore: EventStore) => EventStore = (eventStore) => eventStore,
 ): Promise<EventStore> {
-  const stored = wrap(openEventStore(configuration.EVENTSTORE_URL))
+  const stored = wrap(await openEventStore(configuration.EVENTSTORE_URL))
   try {
     await refuseLostLog(configuration, stored)
     return stored
@@ -118,7 +119,7 @@ export async function openStoredLog(
 /** Whether the configured log, an embedded one, has no event yet; false for one on a server. @throws as `openEventStore` */
 export async function isEmbeddedLogEmpty(configuration: Configuration): Promise<boolean> {
   if (!isEmbedded(configuration)) return false
-  const eventStore = openEventStore(configuration.EVENTSTORE_URL)
+  const eventStore = await openEventStore(configuration.EVENTSTORE_URL)
   try {
     return await isEmpty(eventStore)
   } finally {

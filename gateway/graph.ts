@@ -1,12 +1,12 @@
 /** The supergraph that is served: loaded at the start, watched, and swapped for a changed one. */
 import { readFileSync } from 'node:fs'
 import type { FastifyBaseLogger } from 'fastify'
-import { createApolloExecutor } from './execution/apollo-executor.ts'
 import { createCompiledExecutor } from './execution/compiled-executor.ts'
+import type { Executor } from './execution/executor.ts'
 import type { Metrics } from './metrics.ts'
 import { createOperations, type Operations, type OperationsOptions } from './planning/operations.ts'
 import { type LoadedSupergraph, loadSupergraph } from './planning/supergraph.ts'
-import type { SubgraphClients } from './subgraphs/client.ts'
+import type { SubgraphClient, SubgraphClients } from './subgraphs/client.ts'
 import { watchText } from './watch-file.ts'
 
 /** A supergraph file that can't be served; the message names it. */
@@ -28,8 +28,14 @@ export interface ServedGraph {
   readonly close: () => void
 }
 
+export type CreateExecutor = (
+  supergraph: LoadedSupergraph,
+  subgraphs: Readonly<Record<string, SubgraphClient>>,
+) => Executor
+
 export interface GraphOptions extends Omit<OperationsOptions, 'compile' | 'compileRestricted' | 'countOf'> {
-  readonly executor: 'compiled' | 'apollo'
+  /** Executes what needs no authorization in place of the compiled executor. Default: the compiled one executes all. */
+  readonly createExecutor?: CreateExecutor | undefined
   readonly clients: SubgraphClients
   /** By the subgraph's name, in place of the supergraph's own. */
   readonly urlOf: (name: string) => string | undefined
@@ -91,13 +97,13 @@ export function serveGraph(
 
 /** @throws Error for a supergraph that can't be served */
 function loadGraph(sdl: string, options: GraphOptions): Graph {
-  const { executor, clients, urlOf, headersFor, answerLimit, metrics, ...limits } = options
+  const { createExecutor, clients, urlOf, headersFor, answerLimit, metrics, ...limits } = options
   const supergraph = loadSupergraph(sdl)
   const subgraphs = Object.fromEntries(
     supergraph.subgraphs.map(({ name, url }) => [name, clients.client(name, urlOf(name) ?? url, headersFor(name))]),
   )
   const compileRestricted = createCompiledExecutor(supergraph, subgraphs, answerLimit)
-  const compile = executor === 'apollo' ? createApolloExecutor(supergraph, subgraphs) : compileRestricted
+  const compile = createExecutor?.(supergraph, subgraphs) ?? compileRestricted
   const countOf = metrics.operation
   return { supergraph, operations: createOperations(supergraph, { ...limits, compile, compileRestricted, countOf }) }
 }

@@ -2,12 +2,12 @@
  * The events whose mails are settled: sent, refused or of no use. They are not sent again, whatever happens to the
  * checkpoint (a server that was restored from a backup).
  */
-import { LRUCache } from 'lru-cache'
+import { boundedCache } from '../runtime/bounded-cache.ts'
 
 const REMEMBERED = 10_000
 
 export class SettledMails {
-  readonly #ids = new LRUCache<string, true>({ max: REMEMBERED })
+  readonly #ids = boundedCache<string, true>(REMEMBERED)
   #unsaved = 0
 
   /** How many of them the checkpoint does not reflect yet. */

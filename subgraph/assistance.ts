@@ -5,11 +5,12 @@
  *
  * A page asks for it with each visit, so where those events stand is remembered: each stream is read on from there.
  */
-import { LRUCache } from 'lru-cache'
+
 import { REVEALS_STREAM } from '../audit/reveals.ts'
 import { metadataOf, streamsOf } from '../audit/timeline.ts'
 import { comparePositions, type EventStore, type Position, type RecordedEvent } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
+import { boundedCache } from '../runtime/bounded-cache.ts'
 import { refusal } from './errors.ts'
 
 export interface Page {
@@ -48,7 +49,7 @@ const CACHED_CUSTOMERS = 10_000
 const isStaffs = (event: RecordedEvent): boolean => /^(service|operator):/.test(metadataOf(event).actor ?? '')
 
 export function createAssistance(eventStore: EventStore): Assistance {
-  const ofCustomers = new LRUCache<number, Promise<Index>>({ max: CACHED_CUSTOMERS })
+  const ofCustomers = boundedCache<number, Promise<Index>>(CACHED_CUSTOMERS)
   let reveals = newReveals()
   // What is read next may be another log.
   eventStore.onDisconnect?.(() => {

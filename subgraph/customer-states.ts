@@ -1,9 +1,10 @@
 /** Customers folded from their streams, and those that were folded last. */
-import { LRUCache } from 'lru-cache'
+
 import type { EventStore } from '../eventstore/port.ts'
 import type { CustomerDocument } from '../projections/customer.ts'
 import type { Marks } from '../projections/fence/marks.ts'
 import { type Folded, foldForward } from '../projections/fold.ts'
+import { boundedCache } from '../runtime/bounded-cache.ts'
 import { endWith, startSpan } from '../runtime/tracing.ts'
 
 export interface CustomerStates {
@@ -32,7 +33,7 @@ export interface CustomerStates {
 const CACHED_CUSTOMERS = 10_000
 
 export function createCustomerStates(eventStore: EventStore, marks: Pick<Marks, 'acknowledge'>): CustomerStates {
-  const cache = new LRUCache<number, Folded>({ max: CACHED_CUSTOMERS })
+  const cache = boundedCache<number, Folded>(CACHED_CUSTOMERS)
 
   // A state is decided on before the log is read again: it must not be of a log that is gone.
   const unlisten = eventStore.onDisconnect?.(() => cache.clear())

@@ -13,7 +13,7 @@ export interface AuditContext {
   /** Opened where a command needs it; the caller closes it. */
   readonly openEventStore: () => EventStore | Promise<EventStore>
   /** The documents, for an erasure. */
-  readonly openReadModel: () => ReadModel
+  readonly openReadModel: () => ReadModel | Promise<ReadModel>
   /** Needed to find a customer by an e-mail address. */
   readonly emailHashKey: () => string
   /** How long the records of access are kept: older ones are not shown, wherever they still lie. */

@@ -33,7 +33,7 @@ export async function erase(context: AuditContext, customer: string, options: Er
     return 0
   }
   const { customerId } = holder
-  const readModel = context.openReadModel()
+  const readModel = await context.openReadModel()
   try {
     const { customer: outcome, inClear } = await eraseCustomer({
       eventStore,

@@ -56,7 +56,7 @@ function withParked(
 ): Promise<void> {
   return runCommand(async (configuration) => {
     const { eventStore } = await openLog(configuration)
-    const readModel = openReadModel(configuration.READMODEL_URL)
+    const readModel = await openReadModel(configuration.READMODEL_URL)
     try {
       const parked = await readModel.parked()
       const chosen = customer === undefined ? parked : parked.filter((event) => event.customerId === Number(customer))

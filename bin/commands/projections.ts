@@ -30,7 +30,7 @@ export const projections = ({ mode }: { readonly mode: 'catch-up' | 'group' }): 
     })
     const { eventStore, stored } = opened
     await checkKeysAtStart(opened, () => checkAuditKey(eventStore, configuration, { record: true }), endProcess)
-    const readModel = openReadModel(configuration.READMODEL_URL)
+    const readModel = await openReadModel(configuration.READMODEL_URL)
     const registry = new Registry()
     collectDefaultMetrics({ register: registry })
     const group = mode === 'group' ? configuration.PROJECTION_GROUP : undefined
@@ -50,7 +50,7 @@ export const projections = ({ mode }: { readonly mode: 'catch-up' | 'group' }): 
     if (group !== undefined && persistentSubscriptions === undefined) {
       throw new ConfigurationError('--mode group needs EventStoreDB or KurrentDB: set EVENTSTORE_URL, or use catch-up.')
     }
-    const fillModel = group === undefined ? undefined : openReadModel(configuration.READMODEL_URL)
+    const fillModel = group === undefined ? undefined : await openReadModel(configuration.READMODEL_URL)
     const projection =
       group !== undefined && fillModel !== undefined && persistentSubscriptions !== undefined
         ? startGroupProjection({ ...options, fillModel, eventStore: { ...eventStore, persistentSubscriptions }, group })

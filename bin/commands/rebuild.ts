@@ -34,7 +34,7 @@ export const rebuild = (options: RebuildOptions): Promise<void> =>
     const { eventStore } = await openLog(configuration, {
       onDrop: (reason) => console.error(`${reason} It tries again.`),
     })
-    const readModel = openReadModel(READMODEL_URL)
+    const readModel = await openReadModel(READMODEL_URL)
     try {
       if (options.verify) return await verify(eventStore, readModel, signal)
       if (options.rollBack) return await rollBack(eventStore, readModel, READMODEL_URL)
@@ -57,7 +57,7 @@ async function fillAndSwitch(
   await eventStore.ping() // else it would wait for it, with a generation begun
   const generations = await chooseGeneration(live)
   if (generations.isBegun) console.log(`Generation ${generations.next} was begun before: it goes on.`)
-  const next = openReadModel(url, { generation: generations.next })
+  const next = await openReadModel(url, { generation: generations.next })
   const bar = showProgress(`filling generation ${generations.next}`, 'events')
   const filling = startFilling({
     eventStore,
@@ -172,7 +172,7 @@ async function rollBack(eventStore: EventStore, readModel: ReadModel, url: strin
 
 /** Whether a generation was made of this log: not of one that was lost since, or of what a restored one no longer has. */
 async function isOfLog(eventStore: EventStore, url: string, number: number): Promise<boolean> {
-  const generation = openReadModel(url, { generation: number })
+  const generation = await openReadModel(url, { generation: number })
   try {
     const checkpoint = await generation.getCheckpoint()
     return (await provenanceOf(eventStore, { checkpoint, newest: await generation.newest() })) === 'same'
@@ -202,7 +202,7 @@ async function status(readModel: ReadModel, url: string): Promise<number> {
 }
 
 async function count(url: string, generation: number): Promise<number> {
-  const readModel = openReadModel(url, { generation })
+  const readModel = await openReadModel(url, { generation })
   try {
     const ids = new Set<number>()
     for await (const some of readModel.customers()) for (const id of some) ids.add(id)

@@ -107,7 +107,7 @@ async function startCustomers(
   }
   await checkKeysAtStart(opened, check, endProcess)
   prepared()
-  const readModel = added(openReadModel(READMODEL_URL))
+  const readModel = added(await openReadModel(READMODEL_URL))
   const subgraph = added(
     await buildSubgraph({
       eventStore,
@@ -121,7 +121,7 @@ async function startCustomers(
       loadLimits: loadLimits(configuration),
     }),
   )
-  const projected = added(openReadModel(READMODEL_URL))
+  const projected = added(await openReadModel(READMODEL_URL))
   const projection = startProjection({ eventStore, readModel: projected, log: subgraph.log, observer: traced({}) })
   added({ close: () => projection.stop() })
   // The read model of an earlier run may be behind, or lost: it is whole before the first query.

@@ -18,7 +18,7 @@ export const subgraph = (): Promise<void> =>
     const opened = await openLog(configuration)
     const { eventStore } = opened
     await checkKeysAtStart(opened, () => checkKeys(eventStore, keys, { record: true }), endProcess)
-    const readModel = openReadModel(READMODEL_URL)
+    const readModel = await openReadModel(READMODEL_URL)
     const app = await buildSubgraph({
       eventStore,
       readModel,

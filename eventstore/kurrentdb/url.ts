@@ -1,10 +1,8 @@
 /** Connection strings of EventStoreDB and KurrentDB. The client's own parser prints what it does not like, password and all. */
 import { readFileSync } from 'node:fs'
 import { type ChannelCredentials, credentials } from '@grpc/grpc-js'
+import { KURRENTDB_URLS, SCHEME } from './scheme.ts'
 
-export const KURRENTDB_URLS = 'kurrentdb://…, kurrent://…, kdb://…, esdb://… (each also with +discover)'
-
-const SCHEME = /^(esdb|kurrentdb|kurrent|kdb)(\+discover)?:\/\//
 const HOST = /^(\[[0-9a-f:]+\]|[\w.-]+)(:(\d{1,5}))?$/i
 const BOOLEAN = /^(true|false)$/
 const NUMBER = /^\d+$/
@@ -62,9 +60,6 @@ export interface KurrentDbUrl {
   readonly keepAliveInterval: number | undefined
   readonly keepAliveTimeout: number | undefined
 }
-
-/** Whether the URL is one for {@link parseKurrentDbUrl}. */
-export const isKurrentDbUrl = (url: string): boolean => SCHEME.test(url)
 
 /**
  * Reads the certificates that it names, too.

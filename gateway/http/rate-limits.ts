@@ -1,7 +1,6 @@
 /** Rate limits by client: token buckets in memory, or in Redis where several gateways count together. */
 import { createHash } from 'node:crypto'
-import { LRUCache } from 'lru-cache'
-import { createClient, createCluster } from 'redis'
+import { boundedCache } from '../../runtime/bounded-cache.ts'
 import { clientKey } from '../../runtime/client-address.ts'
 import { within } from '../../runtime/time-limits.ts'
 
@@ -56,12 +55,13 @@ redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', tostring(now))
 redis.call('PEXPIRE', KEYS[1], math.ceil(capacity / rate) + 1000)
 return wait`
 
-export function createRateLimiter({ buckets, redisUrl, onFallback }: RateLimiterOptions): RateLimiter {
+/** Loads the driver of Redis where there is a URL of one; whether it answers is seen with the first request. */
+export async function createRateLimiter({ buckets, redisUrl, onFallback }: RateLimiterOptions): Promise<RateLimiter> {
   const memory = createMemory(buckets)
   if (redisUrl === undefined) {
     return { take: (name, address) => memory(name, clientKey(address)), close: async () => {} }
   }
-  const redis = connect(redisUrl)
+  const redis = await connect(redisUrl)
   let pausedUntil = 0
   let isAway = false
 
@@ -106,8 +106,8 @@ function createMemory(
     at: number
   }
   const states = {
-    default: new LRUCache<string, State>({ max: CLIENTS }),
-    strict: new LRUCache<string, State>({ max: CLIENTS }),
+    default: boundedCache<string, State>(CLIENTS),
+    strict: boundedCache<string, State>(CLIENTS),
   }
   return (name, client) => {
     const { capacity, perMinute } = buckets[name]
@@ -126,7 +126,8 @@ function createMemory(
   }
 }
 
-function connect(url: string) {
+async function connect(url: string) {
+  const { createClient, createCluster } = await import('redis')
   const plain = url.replace('-cluster:', ':')
   const socket = { reconnectStrategy: (tries: number) => Math.min(tries * 100, 2_000), connectTimeout: 2_000 }
   const isCluster = plain !== url

@@ -28,15 +28,15 @@ export interface RequestLimits {
 }
 
 /** @returns undefined where nothing is limited */
-export function createRequestLimits(
+export async function createRequestLimits(
   { perMinute, signInPerMinute, redisUrl }: RateLimits,
   metrics: Metrics,
   log: FastifyBaseLogger,
-): RequestLimits | undefined {
+): Promise<RequestLimits | undefined> {
   if (!perMinute && !signInPerMinute) return undefined
   // A bucket holds what comes in a few seconds at once; one that is not limited holds more than anybody sends.
   const bucket = (rate = 1e9) => ({ capacity: Math.max(1, Math.ceil(rate / 6)), perMinute: rate })
-  const limiter = createRateLimiter({
+  const limiter = await createRateLimiter({
     buckets: { default: bucket(perMinute || undefined), strict: bucket(signInPerMinute || undefined) },
     onFallback: (reason) => log.warn({ reason }, 'Rate limits are counted by this process alone'),
     ...(redisUrl !== undefined && { redisUrl }),

@@ -2,8 +2,9 @@
  * The marks beside the documents that say how far each customer was acknowledged. What is returned to a client has its mark,
  * or the others are fenced off: see docs/read-your-writes.md.
  */
-import { LRUCache } from 'lru-cache'
+
 import type { EventStore } from '../../eventstore/port.ts'
+import { boundedCache } from '../../runtime/bounded-cache.ts'
 import type { Log } from '../../runtime/log.ts'
 import { within } from '../../runtime/time-limits.ts'
 import type { ReadModel } from '../read-model.ts'
@@ -44,7 +45,7 @@ export function createMarks(options: {
   readonly log: Log
 }): Marks {
   const { readModel, log } = options
-  const shown = new LRUCache<number, number>({ max: KEPT })
+  const shown = boundedCache<number, number>(KEPT)
   const unwritten = new Map<number, number>()
   let refusedAt = Number.NEGATIVE_INFINITY
   /** Since a mark was refused, until all that were outstanding are written. */

@@ -1,5 +1,5 @@
 /** Rows with those that they belong to: in a composite file the addresses of a customer are the rows below its own. */
-import { LRUCache } from 'lru-cache'
+import { boundedCache } from '../../runtime/bounded-cache.ts'
 import type { Store } from '../../schema/store.ts'
 import { type ImportedAddress, readAddress, readCompositeAddress } from './address-row.ts'
 import { addressFieldsOf } from './columns.ts'
@@ -75,7 +75,7 @@ export async function* compositeRows(
   store: Store,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<AddressRow | NoAddress> {
-  const counts = new LRUCache<string, number>({ max: REMEMBERED })
+  const counts = boundedCache<string, number>(REMEMBERED)
   /** undefined: not known, because a row could not be read that may have been a customer's. */
   let email: string | null | undefined = null
   for await (const group of grouped(rows)) {

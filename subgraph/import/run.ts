@@ -1,6 +1,6 @@
 /** What all rows of one run of an import share. */
 
-import { LRUCache } from 'lru-cache'
+import type { LRUCache } from 'lru-cache'
 import { chained } from '../../eventstore/chain.ts'
 import { decode, type Recorded } from '../../eventstore/codec.ts'
 import {
@@ -12,6 +12,7 @@ import {
 } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import { foldCustomer } from '../../projections/fold.ts'
+import { boundedCache } from '../../runtime/bounded-cache.ts'
 import type { CustomerEvent, EmailEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
 import { STREAM_PREFIXES } from '../../schema/streams.ts'
@@ -84,7 +85,7 @@ export async function startRun(options: RunOptions): Promise<ImportRun> {
     before: await end(eventStore),
     isEmpty: await hasNone(eventStore, STREAM_PREFIXES.email),
     hasGuests: !(await hasNone(eventStore, STREAM_PREFIXES.subscriber)),
-    seen: new LRUCache({ max: REMEMBERED }),
+    seen: boundedCache(REMEMBERED),
     givenOut: { customer: 0, address: 0 },
     own: command(`run:${correlationId}`),
     command,

@@ -64,7 +64,7 @@ const encoded = (event: DomainEvent, index = 0, actor = 'customer:7') =>
 
 /** A customer with six events, who signed in after the first and the fourth, and a stream of credentials. */
 async function startAudit(t: Test, url: string) {
-  const eventStore = openEventStore(url)
+  const eventStore = await openEventStore(url)
   t.teardown(() => eventStore.close())
   const append = (stream: string, events: readonly DomainEvent[], actor?: string) =>
     eventStore.append(
@@ -336,7 +336,7 @@ t.test('an address that was given up is told by whose it was', async (t) => {
 })
 
 t.test('a log of some thousand events', async (t) => {
-  const eventStore = openEventStore(await (stores.SQLite as (t: Test) => Promise<string>)(t))
+  const eventStore = await openEventStore(await (stores.SQLite as (t: Test) => Promise<string>)(t))
   t.teardown(() => eventStore.close())
   const histories = someHistories(500)
   await appendHistories(eventStore, histories)

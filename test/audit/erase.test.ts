@@ -332,7 +332,7 @@ t.test('a customer whose events can’t be applied is erased too', async (t) => 
   }
   const poison = () => ({ id: crypto.randomUUID(), type: 'NobodyKnowsThis', data: {}, metadata })
   await keysOf(eventStore).log.append(`customer-${id}`, [poison(), poison()], { expected: 0 })
-  const readModel = openReadModel(READMODEL_URL)
+  const readModel = await openReadModel(READMODEL_URL)
   t.teardown(() => readModel.close())
   while ((await readModel.parked()).length === 0) await delay(10)
   const { emailHashKey } = loadKeys(loadConfiguration(environment(folder)))

@@ -23,8 +23,8 @@ export async function openStores({ folder, eventStoreUrl, readModelUrl, isBare =
     ...KEYS,
   })
   return {
-    eventStore: isBare ? openEventStore(configuration.EVENTSTORE_URL) : (await openLog(configuration)).eventStore,
-    readModel: openReadModel(configuration.READMODEL_URL),
+    eventStore: isBare ? await openEventStore(configuration.EVENTSTORE_URL) : (await openLog(configuration)).eventStore,
+    readModel: await openReadModel(configuration.READMODEL_URL),
     keys: loadKeys(configuration),
   }
 }

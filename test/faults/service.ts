@@ -174,7 +174,7 @@ export async function startService(
       await loads?.ended
       loads = undefined
       const eventStore = await openTestLog(t, folder, { EVENTSTORE_URL: eventStoreUrl })
-      const readModel = openReadModel(readModelUrl)
+      const readModel = await openReadModel(readModelUrl)
       t.teardown(() => readModel.close())
       t.same(stale, [], 'every read had what was acknowledged before it')
       const total = acknowledged.reduce((sum, names) => sum + names.length, 0)

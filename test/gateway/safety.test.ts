@@ -246,7 +246,7 @@ t.test('rate limits in Redis are counted together; without it each gateway count
   const told: string[] = []
   const buckets = { default: { capacity: 4, perMinute: 6 }, strict: { capacity: 1, perMinute: 6 } }
   const options = { buckets, redisUrl: redis.url, onFallback: (reason: string) => void told.push(reason) }
-  const [one, two] = [createRateLimiter(options), createRateLimiter(options)]
+  const [one, two] = [await createRateLimiter(options), await createRateLimiter(options)]
   t.teardown(() => Promise.all([one.close(), two.close()]))
   for (let i = 0; i < 100; i++) {
     await one.take('default', `warm ${i}`)

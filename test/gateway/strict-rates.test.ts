@@ -133,7 +133,7 @@ t.test('who is one client', async (t) => {
   ] as const) {
     t.equal(clientKey(address), key, address)
   }
-  const limiter = createRateLimiter({
+  const limiter = await createRateLimiter({
     buckets: { default: { capacity: 9, perMinute: 9 }, strict: { capacity: 2, perMinute: 2 } },
   })
   const taken = async (address: string) => (await limiter.take('strict', address)).allowed

@@ -49,7 +49,7 @@ async function startTwo(t: Test, urls: readonly [string, string], options: reado
 
 async function project(t: Test, folder: string, url: string) {
   const eventStore = await openTestLog(t, folder)
-  const readModel = openReadModel(url)
+  const readModel = await openReadModel(url)
   const projection = startProjection({ eventStore, readModel })
   t.teardown(async () => {
     await projection.stop()
@@ -380,7 +380,7 @@ t.test('while all is well a query is one read of the read model, and a mutation 
     wrapEventStore,
   })
   const { token } = await signUp(instance.send)
-  const projected = openReadModel(redis.url)
+  const projected = await openReadModel(redis.url)
   const projection = startProjection({ eventStore: instance.eventStore, readModel: projected })
   t.teardown(() => projected.close())
   await projection.caughtUp()

@@ -156,7 +156,7 @@ t.test('kill -9 in the middle of 1,000 mutations loses nothing that was acknowle
 
   const { READMODEL_URL = '' } = environment(folder)
   const eventStore = await openTestLog(t, folder)
-  const readModel = openReadModel(READMODEL_URL)
+  const readModel = await openReadModel(READMODEL_URL)
   const projection = startProjection({ eventStore, readModel })
   await projection.caughtUp()
   for (const { id } of customers) {

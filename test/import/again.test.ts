@@ -269,7 +269,7 @@ t.test('a registration that comes in between the writes of an import, for the sa
 
 t.test('blocks of ids that are reserved while the floor is raised do not overlap', async (t) => {
   const folder = await temporaryFolder(t)
-  const eventStore = openEventStore(loadConfiguration(environment(folder)).EVENTSTORE_URL)
+  const eventStore = await openEventStore(loadConfiguration(environment(folder)).EVENTSTORE_URL)
   t.teardown(() => eventStore.close())
   const command = createCommand({ operation: '', arguments: {}, actor: 'test', correlationId: 'c', at: new Date() })
   let between: (() => Promise<unknown>) | undefined

@@ -157,7 +157,7 @@ t.test('without a mail server: files, the same one for the same mail', async (t)
 t.test('a settings file counts, and the event store’s absence is waited for', async (t) => {
   const folder = await temporaryFolder(t)
   const server = await startEventStoreServer(t)
-  const eventStore = openEventStore(server.url)
+  const eventStore = await openEventStore(server.url)
   t.teardown(() => eventStore.close())
   const settings = join(folder, 'store.yaml')
   await writeFile(settings, 'mail: { storeName: Tea House, resetPasswordUrl: "https://tea.example/{token}" }')

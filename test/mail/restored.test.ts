@@ -7,7 +7,7 @@ import { emailOf, requestResets, startSmtp, startWorker, storedCheckpoint, until
 
 async function openServer(t: Test) {
   const [server, smtp] = await Promise.all([startEventStoreServer(t), startSmtp(t)])
-  const eventStore = openEventStore(server.url)
+  const eventStore = await openEventStore(server.url)
   t.teardown(() => eventStore.close())
   return { server, smtp, eventStore }
 }

@@ -27,7 +27,7 @@ const emails = (first: number, last: number) =>
 
 async function openKurrent(t: Test) {
   const server = await startEventStoreServer(t)
-  const eventStore = openEventStore(server.url)
+  const eventStore = await openEventStore(server.url)
   t.teardown(() => eventStore.close())
   return { eventStore, another: () => openEventStore(server.url) }
 }
@@ -56,7 +56,7 @@ for (const [name, open] of [
     t.same(await eventStore.getStreamMetadata('mailCheckpoint-default'), { $maxCount: 1 })
     await first.stop()
 
-    const other = another()
+    const other = await another()
     t.teardown(() => other.close())
     const second = startWorker(t, other, { smtp })
     await second.caughtUp()
@@ -69,7 +69,7 @@ for (const [name, open] of [
   t.test(`${name}: two workers send each mail once, and one goes on alone`, async (t) => {
     const [smtp, { eventStore, another }] = await Promise.all([startSmtp(t), open(t)])
     await requestResets(eventStore, 1, 20)
-    const other = another()
+    const other = await another()
     t.teardown(() => other.close())
     const options = { smtp, batchSize: 3, leaseMs: 6_000 }
     const workers = [startWorker(t, eventStore, options), startWorker(t, other, options)]

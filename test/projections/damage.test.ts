@@ -89,7 +89,7 @@ for (const [name, placeOf] of Object.entries(PLACES)) {
         'the third is up to date',
         async () => (await readModel.documents([third.id]))[0]?.firstname === 'Cid',
       )
-      const another = openReadModel(place.url)
+      const another = await openReadModel(place.url)
       t.teardown(() => another.close())
       await until('and the checkpoint is set anew', async () => (await another.getCheckpoint())?.complete === true)
     })

@@ -28,7 +28,7 @@ async function startStuck(t: Test) {
   // As another release would have written it: this one refuses events that it does not know.
   await keysOf(subgraph.eventStore).log.append(`customer-${id}`, [poison()], { expected: 0 })
   const eventStore = await openTestLog(t, folder)
-  const readModel = openReadModel(READMODEL_URL)
+  const readModel = await openReadModel(READMODEL_URL)
   const projection = startProjection({ eventStore, readModel })
   t.teardown(async () => {
     await projection.stop()

@@ -28,7 +28,7 @@ async function startWorker(t: Test, env: Record<string, string>, args: readonly 
 for (const mode of ['catch-up', 'group']) {
   t.test(`--mode ${mode}: health and metrics`, async (t) => {
     const [server, redis] = await Promise.all([startEventStoreServer(t), startRedis(t)])
-    const eventStore = openEventStore(server.url)
+    const eventStore = await openEventStore(server.url)
     t.teardown(() => eventStore.close())
     const histories = someHistories(10)
     await appendHistories(eventStore, histories)
@@ -82,7 +82,7 @@ t.test('further behind than the bound it is not ready', async (t) => {
   const folder = await temporaryFolder(t)
   const stores = environment(folder)
   const env = { ...stores, PROJECTION_MAX_LAG_SECONDS: '1' }
-  const eventStore = openEventStore(stores.EVENTSTORE_URL ?? '')
+  const eventStore = await openEventStore(stores.EVENTSTORE_URL ?? '')
   t.teardown(() => eventStore.close())
   const { started, url, metric, ready } = await startWorker(t, env)
   await untilReady(started, `${url}/readyz`)

@@ -37,8 +37,8 @@ for (const [name, placeOf] of Object.entries(PLACES)) {
   t.test(name, async (t) => {
     const { folder, eventStore } = await openStores(t)
     const place = await placeOf(t, folder)
-    const open = (): ReadModel => {
-      const readModel = openReadModel(place.url)
+    const open = async (): Promise<ReadModel> => {
+      const readModel = await openReadModel(place.url)
       t.teardown(() => readModel.close())
       return readModel
     }
@@ -57,8 +57,8 @@ for (const [name, placeOf] of Object.entries(PLACES)) {
     const applierOf = (readModel: ReadModel) =>
       createApplier({ eventStore, readModel, onFailure: ({ error }) => t.fail(`${error}`) })
 
-    const next = open()
-    const killed = open()
+    const next = await open()
+    const killed = await open()
     // It writes, and is gone before it scrubs.
     const applier = applierOf({ ...killed, scrub: () => new Promise(() => {}) })
     await applier.apply(await append(register, rename))

@@ -289,7 +289,7 @@ for (const kind of KINDS) {
       const rebuilding = startProcess(t, 'rebuild', folder, env)
       t.equal(await rebuilding.ended, 0, rebuilding.output())
       t.match(rebuilding.output(), /Generation 2 is live/)
-      const rebuilt = openReadModel(environment(folder).READMODEL_URL as string, { generation: 2 })
+      const rebuilt = await openReadModel(environment(folder).READMODEL_URL as string, { generation: 2 })
       t.teardown(() => rebuilt.close())
       t.strictSame(settled(await rebuilt.documents(IDS)), settled(await today.readModel.documents(IDS)))
       const differences: Difference[] = []

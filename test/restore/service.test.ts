@@ -27,7 +27,7 @@ async function startService(t: Test, readModel: string) {
 
 async function project(t: Test, configuration: ReturnType<typeof loadConfiguration>) {
   const { eventStore } = await openLog(configuration)
-  const readModel = openReadModel(configuration.READMODEL_URL)
+  const readModel = await openReadModel(configuration.READMODEL_URL)
   const projection = startProjection({ eventStore, readModel })
   const stop = async () => {
     await projection.stop()

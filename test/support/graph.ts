@@ -6,8 +6,6 @@ import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { openLog } from '../../eventstore/open.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { buildSamples } from '../../examples/commerce/server.ts'
-import { buildGateway } from '../../gateway/server.ts'
 import { openReadModel } from '../../projections/open.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { startProjection } from '../../projections/worker.ts'
@@ -128,7 +126,7 @@ export async function startSubgraph(
   const { eventStore } = await openLog(configuration, {}, (store, holds) =>
     holds === 'events' ? wrapEventStore(store) : wrapKeyStore(store),
   )
-  const readModel = wrapReadModel(openReadModel(configuration.READMODEL_URL))
+  const readModel = wrapReadModel(await openReadModel(configuration.READMODEL_URL))
   const app = await buildSubgraph({
     eventStore,
     readModel,
@@ -149,8 +147,12 @@ export async function startSubgraph(
   return { app, send: injector(app), eventStore, readModel }
 }
 
-/** The three subgraphs behind the gateway, over HTTP. */
+/** The three subgraphs behind the gateway, over HTTP. What only this needs is loaded by it: most tests need the subgraph alone. */
 export async function startGraph(t: Test, options: Parameters<typeof startSubgraph>[1] = {}) {
+  const [{ buildSamples }, { buildGateway }] = await Promise.all([
+    import('../../examples/commerce/server.ts'),
+    import('../../gateway/server.ts'),
+  ])
   const subgraph = await startSubgraph(t, options)
   const subgraphUrl = await subgraph.app.listen({ port: 0, host: '127.0.0.1' })
   const samples = await buildSamples({ keys: { jwksUrl: `${subgraphUrl}/.well-known/jwks.json` } })

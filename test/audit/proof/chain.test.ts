@@ -192,7 +192,7 @@ for (const kind of KINDS) {
     await Promise.all([...outcomes, closed])
     append(0)
     await Promise.all(outcomes)
-    const again = openEventStore(url)
+    const again = await openEventStore(url)
     t.teardown(() => again.close())
     let count = 0
     for await (const event of again.readAll()) {
@@ -247,7 +247,7 @@ for (const kind of KINDS) {
 
 t.test('an append whose answer was lost is there once, and the chain goes on from what was written', async (t) => {
   const server = await startEventStoreServer(t)
-  const bare = openEventStore(server.url)
+  const bare = await openEventStore(server.url)
   t.teardown(() => bare.close())
   const store = chained(bare)
   await grow(store, 'customer-1', 1)

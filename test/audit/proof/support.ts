@@ -38,12 +38,12 @@ export async function aLog(t: Test, kind: (typeof KINDS)[number]): Promise<Forge
   const folder = await temporaryFolder(t)
   if (kind === 'sqlite') {
     const path = join(folder, 'events.db')
-    const eventStore = openEventStore(`sqlite:${path}`)
+    const eventStore = await openEventStore(`sqlite:${path}`)
     t.teardown(() => eventStore.close())
     return { eventStore, url: `sqlite:${path}`, folder, ...sqliteRows(path) }
   }
   const server = await startEventStoreServer(t)
-  const eventStore = openEventStore(server.url)
+  const eventStore = await openEventStore(server.url)
   t.teardown(() => eventStore.close())
   const system: Row[] = []
   return {

@@ -6,7 +6,7 @@ import { job } from './job.ts'
 await job<ImportBench>(async (options) => {
   const files = writeFiles(options)
   const appends: Parameters<EventStore['append']>[] = []
-  const recording = emptyStore(options.folder)
+  const recording = await emptyStore(options.folder)
   const append: EventStore['append'] = (...args) => {
     appends.push(args)
     return recording.append(...args)
@@ -14,7 +14,7 @@ await job<ImportBench>(async (options) => {
   await importInto({ ...recording, append }, files)
   await recording.close()
 
-  const eventStore = emptyStore(options.folder)
+  const eventStore = await emptyStore(options.folder)
   return async () => {
     let next = 0
     const worker = async () => {

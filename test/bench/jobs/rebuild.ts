@@ -8,7 +8,7 @@ import { job } from './job.ts'
 await job<StoreOptions & { readonly count: number }>(async (options) => {
   const { eventStore, readModel: live } = await openStores(options)
   const generations = await chooseGeneration(live)
-  const next = openReadModel(options.readModelUrl ?? '', { generation: generations.next })
+  const next = await openReadModel(options.readModelUrl ?? '', { generation: generations.next })
   return async () => {
     const filling = startFilling({ eventStore, readModel: next, log: SILENT, report() {} })
     await filling.complete

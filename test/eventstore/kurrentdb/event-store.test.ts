@@ -281,12 +281,12 @@ t.test('53: deliveries in hand when the connection drops come again', async (t) 
 t.test('57: connection strings', async (t) => {
   const { server } = await aServer(t)
   for (const scheme of ['esdb', 'kurrentdb', 'kurrent', 'kdb', 'esdb+discover', 'kurrentdb+discover']) {
-    const store = openEventStore(server.url.replace(/^\w+/, scheme))
+    const store = await openEventStore(server.url.replace(/^\w+/, scheme))
     await append(store, scheme, 1)
     t.equal((await all(store.readStream(scheme))).length, 1, scheme)
     await store.close()
   }
-  const gossiping = openEventStore(`esdb://127.0.0.1:1,127.0.0.1:${server.port}?tls=false`)
+  const gossiping = await openEventStore(`esdb://127.0.0.1:1,127.0.0.1:${server.port}?tls=false`)
   await append(gossiping, 'gossip', 1)
   await gossiping.close()
   const refused: Record<string, RegExp> = {
@@ -304,8 +304,8 @@ t.test('57: connection strings', async (t) => {
     'sqlite:': /accepted: sqlite:PATH, kurrentdb:/,
   }
   for (const [url, message] of Object.entries(refused)) {
-    t.throws(() => openEventStore(url), { name: 'ConfigurationError', message }, url)
-    t.throws(() => openEventStore(url), { message: /^EVENTSTORE_URL: (?!.*hunter2)/ }, 'without the password')
+    await t.rejects(openEventStore(url), { name: 'ConfigurationError', message }, url)
+    await t.rejects(openEventStore(url), { message: /^EVENTSTORE_URL: (?!.*hunter2)/ }, 'without the password')
   }
 })
 
@@ -321,7 +321,7 @@ t.test('57: by IPv6', async (t) => {
   })
   t.teardown(() => proxy.close())
   if (!listens) return t.comment('no IPv6 here')
-  const store = openEventStore(`kurrentdb://[::1]:${(proxy.address() as AddressInfo).port}?tls=false`)
+  const store = await openEventStore(`kurrentdb://[::1]:${(proxy.address() as AddressInfo).port}?tls=false`)
   await append(store, 'a', 1)
   t.equal((await all(store.readStream('a'))).length, 1)
   await store.close()
@@ -331,11 +331,11 @@ t.test('58: from a follower to the leader', builtIn('it makes one server the fol
   const leader = await startEventStoreServer(t)
   const follower = await startEventStoreServer(t)
   follower.asFollower({ host: '127.0.0.1', port: leader.port })
-  const store = openEventStore(follower.url)
+  const store = await openEventStore(follower.url)
   t.teardown(() => store.close())
   t.equal((await store.append('a', someEvents(2), { expected: 'no_stream' })).revision, 1)
   t.equal((await all(store.readStream('a'))).length, 2)
-  const direct = openEventStore(leader.url)
+  const direct = await openEventStore(leader.url)
   t.equal((await all(direct.readStream('a'))).length, 2, 'it is the leader who has them')
   await direct.close()
 })
@@ -411,7 +411,7 @@ t.test('57, 60: over TLS with the credentials of the connection string, and not 
   const server = await startEventStoreServer(t, { tls })
   const open = (user: string, more = '') =>
     openEventStore(`kurrentdb${more}://${user}localhost:${server.port}?tls=true&tlsCaFile=${caFile}`)
-  for (const known of [open('admin:changeit@'), open('admin:changeit@', '+discover')]) {
+  for (const known of [await open('admin:changeit@'), await open('admin:changeit@', '+discover')]) {
     t.teardown(() => known.close())
     const subscription = known.subscribeToAll({ from: 'end' })
     await pull(subscription, caughtUp)
@@ -429,7 +429,7 @@ t.test('57, 60: over TLS with the credentials of the connection string, and not 
     await known.deleteStream('a', { expected: 'any' })
   }
   for (const user of ['admin:wrong@', '']) {
-    const other = open(user)
+    const other = await open(user)
     t.teardown(() => other.close())
     const uses: Promise<unknown>[] = [append(other, 'a', 1), all(other.readStream('a')), other.ping()]
     for (const use of uses) {
@@ -444,7 +444,7 @@ t.test('57, 60: over TLS with the credentials of the connection string, and not 
 
 t.test('60: without TLS credentials are of no account', async (t) => {
   const { server } = await aServer(t)
-  const store = openEventStore(server.url.replace('://', '://admin:changeit@'))
+  const store = await openEventStore(server.url.replace('://', '://admin:changeit@'))
   await append(store, 'a', 1)
   await store.close()
 })

@@ -37,14 +37,14 @@ t.test('a path is a file name, whatever SQLite makes of it', async (t) => {
   process.chdir(folder)
   t.teardown(() => process.chdir(here))
   for (const path of [':memory:', 'file:x?mode=memory']) {
-    const store = openEventStore(`sqlite:${path}`)
+    const store = await openEventStore(`sqlite:${path}`)
     await store.append('s', someEvents(2), { expected: 'any' })
     await store.close()
-    const again = openEventStore(`sqlite:${path}`)
+    const again = await openEventStore(`sqlite:${path}`)
     t.equal((await all(again.readStream('s'))).length, 2, path)
     await again.close()
   }
-  t.throws(() => openEventStore('sqlite:'), { name: 'ConfigurationError', message: /accepted: sqlite:PATH/ })
+  await t.rejects(openEventStore('sqlite:'), { name: 'ConfigurationError', message: /accepted: sqlite:PATH/ })
 })
 
 t.test('files that can not be used: one clear line each', async (t) => {
@@ -115,7 +115,7 @@ t.test('files that can not be used: one clear line each', async (t) => {
 })
 
 t.test('other schemes are refused', async (t) => {
-  t.throws(() => openEventStore('postgres://localhost/x'), {
+  await t.rejects(openEventStore('postgres://localhost/x'), {
     name: 'ConfigurationError',
     message: /accepted: sqlite:PATH, kurrentdb:/,
   })

@@ -406,7 +406,7 @@ t.test('URLs', async (t) => {
   const refused = ['redis://', 'redis://a,b', 'redis://a/x', 'redis://a:0', 'redis://a:99999', 'redis-sentinel://a']
   for (const url of [...refused, 'redis-cluster://a/1', 'redis://u:%zz@a', 'redis://u:s3cret@a b', 'redis:a']) {
     try {
-      openReadModel(url)
+      await openReadModel(url)
       t.fail(url)
     } catch (error) {
       t.type(error, ConfigurationError)

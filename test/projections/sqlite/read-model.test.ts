@@ -64,12 +64,12 @@ t.test('contract', async (t) => {
 
 t.test('what was stored is there after reopening', async (t) => {
   const path = join(await temporaryFolder(t), 'new', 'folder', 'readmodel.db')
-  const first = openReadModel(`sqlite:${path}`)
+  const first = await openReadModel(`sqlite:${path}`)
   await first.setCheckpoint(aCheckpoint(3n), null)
   await first.put([{ document: aDocument(1, 2), expected: -1 }])
   await first.acknowledge(1, 3)
   await first.close()
-  const second = openReadModel(`sqlite:${path}`)
+  const second = await openReadModel(`sqlite:${path}`)
   t.same(await second.get([1]), [{ document: aDocument(1, 2), acknowledged: 3 }])
   t.same(await second.getCheckpoint(), aCheckpoint(3n))
   await second.close()
@@ -190,5 +190,5 @@ t.test('a file that is no read model is named in one line', async (t) => {
 })
 
 t.test('a URL of another kind is refused with what is accepted', async (t) => {
-  t.throws(() => openReadModel('mysql://localhost/customers'), { message: /READMODEL_URL.*accepted: sqlite:PATH/ })
+  await t.rejects(openReadModel('mysql://localhost/customers'), { message: /READMODEL_URL.*accepted: sqlite:PATH/ })
 })
