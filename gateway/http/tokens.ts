@@ -1,7 +1,12 @@
 /** Verifies the customer subgraph's tokens elsewhere: at the gateway, and in other subgraphs. */
-import { createPublicKey, type JsonWebKey } from 'node:crypto'
+import { KeyObject } from 'node:crypto'
 import { createVerifier, TokenError } from 'fast-jwt'
+import { createRemoteJWKSet, errors } from 'jose'
 import type { TokenFault } from '../../schema/token-faults.ts'
+
+const ALGORITHM = 'EdDSA'
+/** How long a fetch of the keys may take. Milliseconds. */
+const FETCH_TIMEOUT_MS = 5_000
 
 /** A token that is forged, expired or not a token at all. */
 export class InvalidToken extends Error {
@@ -17,7 +22,7 @@ export class InvalidToken extends Error {
 
 /**
  * Where the public keys come from: the customer subgraph's `/.well-known/jwks.json`, or one key (PEM) given directly.
- * `refetchAfterMs` (default 10,000) is the shortest time between two fetches: tokens with invented key ids must not
+ * `refetchAfterMs` (default 10,000) is the shortest time between two successful fetches: tokens with invented key ids must not
  * become a flood of fetches.
  */
 export type KeySource = { readonly jwksUrl: string; readonly refetchAfterMs?: number } | { readonly publicKey: string }
@@ -31,7 +36,7 @@ export function createTokenVerifier(source: KeySource): (token: string) => Promi
     'jwksUrl' in source ? createKeySet(source.jwksUrl, source.refetchAfterMs ?? 10_000) : async () => source.publicKey
   const verify = createVerifier({
     key: ({ header }: { header: { kid?: string } }) => key(header.kid),
-    algorithms: ['EdDSA'],
+    algorithms: [ALGORITHM],
     requiredClaims: ['sub', 'exp'],
     cache: 1000,
   })
@@ -49,33 +54,25 @@ export function createTokenVerifier(source: KeySource): (token: string) => Promi
   }
 }
 
-/** The keys of a JWKS by their ids: fetched when first needed, and again when a token names an id that is not there. */
+/**
+ * The keys of a JWKS by their ids, as PEM. jose fetches them when they are first needed, and again when a token names an id
+ * that is not there. Keys have no age: they count until a fetch no longer brings them, so they outlast an outage.
+ */
 function createKeySet(url: string, refetchAfterMs: number): (kid: string | undefined) => Promise<string> {
-  let keys = new Map<string | undefined, string>()
-  let fetchedAt = Number.NEGATIVE_INFINITY
-  let fetching: Promise<void> | undefined
-
-  async function fetchKeys() {
-    const response = await fetch(url, { signal: AbortSignal.timeout(5000) })
-    if (!response.ok) throw new Error(`${url} answered ${response.status}.`)
-    const set = (await response.json()) as { keys: (JsonWebKey & { kid?: string })[] }
-    keys = new Map(
-      set.keys
-        .filter(({ kty, crv }) => kty === 'OKP' && crv === 'Ed25519')
-        .map((jwk) => [jwk.kid, createPublicKey({ key: jwk, format: 'jwk' }).export({ type: 'spki', format: 'pem' })]),
-    ) as Map<string | undefined, string>
-    fetchedAt = performance.now()
-  }
+  const options = { timeoutDuration: FETCH_TIMEOUT_MS, cooldownDuration: refetchAfterMs, cacheMaxAge: Infinity }
+  const find = createRemoteJWKSet(new URL(url), options)
+  /** fast-jwt takes PEM; jose returns the same object for a key until the next fetch. */
+  const pems = new WeakMap<CryptoKey, string>()
 
   return async (kid) => {
-    if (!keys.has(kid) && performance.now() - fetchedAt >= refetchAfterMs) {
-      fetching ??= fetchKeys().finally(() => {
-        fetching = undefined
-      })
-      await fetching
+    try {
+      const key = await find({ alg: ALGORITHM, ...(kid !== undefined && { kid }) })
+      const pem = pems.get(key) ?? KeyObject.from(key).export({ type: 'spki', format: 'pem' }).toString()
+      pems.set(key, pem)
+      return pem
+    } catch (error) {
+      if (!(error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys)) throw error
+      throw new InvalidToken('The token is signed with an unknown key.')
     }
-    const key = keys.get(kid)
-    if (key === undefined) throw new InvalidToken('The token is signed with an unknown key.')
-    return key
   }
 }
