@@ -2,11 +2,11 @@
 
 import type { EventStore } from '../eventstore/port.ts'
 import { newestEvent } from '../eventstore/read.ts'
-import { UsageError } from '../runtime/process.ts'
+import { UsageError } from '../runtime/errors.ts'
 import { emailKeysAsTyped } from '../schema/email-key.ts'
 import type { EmailEvent } from '../schema/events.ts'
 import { STREAM_PREFIXES } from '../schema/streams.ts'
-import { AuditError } from './error.ts'
+import { AuditError } from './errors.ts'
 
 const ACCEPTED_CUSTOMERS = "a customer's number or e-mail address"
 

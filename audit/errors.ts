@@ -1,5 +1,26 @@
+/** The errors of the audit commands. */
+
+/** What each code means and what to do about it. docs/errors.md lists them. */
+export const ERROR_CODES = {
+  AUD_ERR_REQUEST: 'What was asked for does not exist. The message says why.',
+  AUD_ERR_NO_PROOF: 'No checkpoint covers the event yet, or its stream is in no checkpoint.',
+  AUD_ERR_CHECKPOINT: 'The newest checkpoint is forged, or belongs to another log. Run `npm run audit -- verify`.',
+} as const
+
 /** Something an operator asked for that can't be had: its message is one line that says all there is to say. */
 export class AuditError extends Error {
   override readonly name = 'AuditError'
   readonly code = 'AUD_ERR_REQUEST'
+}
+
+/** There is no proof, and why. */
+export class NoProofError extends Error {
+  override readonly name = 'NoProofError'
+  readonly code = 'AUD_ERR_NO_PROOF'
+}
+
+/** The newest checkpoint is not one to go on from: forged, or of another log. */
+export class CheckpointError extends Error {
+  override readonly name = 'CheckpointError'
+  readonly code = 'AUD_ERR_CHECKPOINT'
 }

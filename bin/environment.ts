@@ -1,6 +1,7 @@
 /** The whole environment of the service: every variable of every process, and names that are none of them but nearly. */
 import { GATEWAY_VARIABLES } from '../gateway/configuration.ts'
-import { ConfigurationError, SHARED_VARIABLES, type Variable } from '../runtime/configuration.ts'
+import { SHARED_VARIABLES, type Variable } from '../runtime/configuration.ts'
+import { ConfigurationError } from '../runtime/errors.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 

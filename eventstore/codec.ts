@@ -1,4 +1,5 @@
 /** Between the events of the catalogue and the events of a store: checks on writing, upcasts on reading. */
+
 import {
   type DomainEvent,
   type EventMetadata,
@@ -7,6 +8,7 @@ import {
   SCHEMA_VERSION,
   upcast,
 } from '../schema/events.ts'
+import { InvalidEvent } from './errors.ts'
 import type { Json, NewEvent, RecordedEvent } from './port.ts'
 
 /** A catalogue event as read from a stream. */
@@ -15,12 +17,6 @@ export type Recorded<E extends DomainEvent> = E & {
   readonly revision: number
   readonly metadata: EventMetadata
   readonly created: Date
-}
-
-/** An event that is not in the catalogue, or whose data does not fit its schema. Names fields, never values: they are personal. */
-export class InvalidEvent extends Error {
-  override readonly name = 'InvalidEvent'
-  readonly code = 'EVS_ERR_INVALID_EVENT'
 }
 
 /**

@@ -6,7 +6,7 @@
 
 import { createPublicKey } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import { ConfigurationError } from '../runtime/configuration.ts'
+import { ConfigurationError } from '../runtime/errors.ts'
 import { emailHashKeyId, readSigningKey, thumbprint } from '../runtime/service-keys.ts'
 import { allEmailKeysOf } from '../schema/email-key.ts'
 import type { KeyEvent } from '../schema/events.ts'

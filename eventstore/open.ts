@@ -1,5 +1,6 @@
 /** The event store that a URL names. */
-import { type Configuration, ConfigurationError, isEmbedded } from '../runtime/configuration.ts'
+import { type Configuration, isEmbedded } from '../runtime/configuration.ts'
+import { ConfigurationError } from '../runtime/errors.ts'
 import { keyFilesOf } from '../runtime/service-keys.ts'
 import { chained } from './chain.ts'
 import { type CustomerKeys, createCustomerKeys } from './encryption/customer-keys.ts'

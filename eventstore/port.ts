@@ -6,6 +6,19 @@
 
 import type { EventPlace } from './place.ts'
 
+/** What the methods of the port throw. */
+export {
+  AppendTooLarge,
+  EventStoreUnavailable,
+  GroupExists,
+  GroupNotFound,
+  InvalidArgument,
+  LogReplaced,
+  StreamDeleted,
+  StreamNotFound,
+  WrongExpectedRevision,
+} from './errors.ts'
+
 /** The revision that a stream must be at for an append to succeed; a number is the exact revision of its last event. */
 export type ExpectedRevision = number | 'no_stream' | 'any' | 'stream_exists'
 
@@ -248,92 +261,6 @@ export function comparePositions(a: Position, b: Position): -1 | 0 | 1 {
   if (a.commit !== b.commit) return a.commit < b.commit ? -1 : 1
   if (a.prepare !== b.prepare) return a.prepare < b.prepare ? -1 : 1
   return 0
-}
-
-/** The stream is not where the append expected it. Nothing was written. */
-export class WrongExpectedRevision extends Error {
-  override readonly name = 'WrongExpectedRevision'
-  readonly code = 'EVS_ERR_WRONG_EXPECTED_REVISION'
-  readonly stream: string
-  readonly expected: ExpectedRevision
-  /** The stream's current revision. */
-  readonly actual: number | 'no_stream'
-  constructor(stream: string, expected: ExpectedRevision, actual: number | 'no_stream') {
-    super(`Stream "${stream}" was expected at ${expected} but is at ${actual}.`)
-    this.stream = stream
-    this.expected = expected
-    this.actual = actual
-  }
-}
-
-/** No stream of that name, or it was deleted (and may come back). */
-export class StreamNotFound extends Error {
-  override readonly name = 'StreamNotFound'
-  readonly code = 'EVS_ERR_STREAM_NOT_FOUND'
-  readonly stream: string
-  constructor(stream: string) {
-    super(`Stream "${stream}" does not exist.`)
-    this.stream = stream
-  }
-}
-
-/** The stream is closed for ever, or soft-deleted where an existing one was required. */
-export class StreamDeleted extends Error {
-  override readonly name = 'StreamDeleted'
-  readonly code = 'EVS_ERR_STREAM_DELETED'
-  readonly stream: string
-  constructor(stream: string) {
-    super(`Stream "${stream}" is deleted.`)
-    this.stream = stream
-  }
-}
-
-/** The events of one append are larger together than the store takes. Nothing was written. */
-export class AppendTooLarge extends Error {
-  override readonly name = 'AppendTooLarge'
-  readonly code = 'EVS_ERR_APPEND_TOO_LARGE'
-  /** Bytes. */
-  readonly maxAppendSize: number
-  constructor(maxAppendSize: number) {
-    super(`The events of one append may be ${maxAppendSize} bytes together at most.`)
-    this.maxAppendSize = maxAppendSize
-  }
-}
-
-/**
- * The log that answers is not the one that was read so far: an event that was handed out is no longer where it was. What
- * was derived from the log has to be compared with it before anything goes on.
- */
-export class LogReplaced extends Error {
-  override readonly name = 'LogReplaced'
-  readonly code = 'EVS_ERR_LOG_REPLACED'
-  constructor() {
-    super('The event store came back with another log, or an older state of it.')
-  }
-}
-
-/** An argument that no store would take (a negative revision, an id that is no UUID, a broken position). */
-export class InvalidArgument extends Error {
-  override readonly name = 'InvalidArgument'
-  readonly code = 'EVS_ERR_INVALID_ARGUMENT'
-}
-
-/** There is a group of that name already. */
-export class GroupExists extends Error {
-  override readonly name = 'GroupExists'
-  readonly code = 'EVS_ERR_GROUP_EXISTS'
-}
-
-/** No group of that name, or it was deleted. */
-export class GroupNotFound extends Error {
-  override readonly name = 'GroupNotFound'
-  readonly code = 'EVS_ERR_GROUP_NOT_FOUND'
-}
-
-/** The store can't be reached, or did not answer in time. After an append the outcome is unknown: repeat it with the same ids. */
-export class EventStoreUnavailable extends Error {
-  override readonly name = 'EventStoreUnavailable'
-  readonly code = 'EVS_ERR_UNAVAILABLE'
 }
 
 /** The largest append that a server takes with its default settings, in bytes (EventStoreDB's MaxAppendSize). */

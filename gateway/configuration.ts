@@ -1,7 +1,8 @@
 /** The environment variables of the gateway, beside those that all processes share. */
 import { isIP } from 'node:net'
 import { z } from 'zod'
-import { ConfigurationError, readVariables, type Values, type Variable } from '../runtime/configuration.ts'
+import { readVariables, type Values, type Variable } from '../runtime/configuration.ts'
+import { ConfigurationError } from '../runtime/errors.ts'
 import { ERROR_STATUSES, isOrigin } from './http/negotiation.ts'
 import { DEFAULT_LIMITS } from './planning/document-limits.ts'
 

@@ -1,6 +1,6 @@
 /**
- * Every error code that the gateway itself answers with. Subgraphs' errors reach clients with the codes that they have
- * there. docs/errors.md lists this table; a test compares the two.
+ * The gateway's error codes: those of its answers and those of the errors that it throws and logs. Subgraphs' errors reach
+ * clients with the codes that they have there. docs/errors.md lists both tables; a test compares them.
  */
 import { GraphQLError } from 'graphql'
 import { TOKEN_FAULTS, type TokenFault } from '../schema/token-faults.ts'
@@ -12,6 +12,7 @@ interface Entry {
   readonly meaning: string
 }
 
+/** What `extensions.code` says in the gateway's own answers. */
 export const ERRORS = {
   BAD_REQUEST: {
     status: 400,
@@ -71,6 +72,16 @@ export const ERRORS = {
       'The subgraph that `extensions.service` names gave no usable answer: it is away, too slow (`SUBGRAPH_TIMEOUT_MS`), overloaded, or its answer was larger than `SUBGRAPH_ANSWER_LIMIT_BYTES`.',
   },
 } as const satisfies Readonly<Record<string, Entry>>
+
+/** What each code of a thrown error means and what to do about it. */
+export const ERROR_CODES = {
+  GTW_ERR_REQUEST: 'The request is refused. The answer has the reason, under one of the codes above.',
+  GTW_ERR_INVALID_TOKEN: 'The bearer token is forged, expired, or not a token at all.',
+  GTW_ERR_CANCELLED: 'The client has gone away, so the work for it stops.',
+  GTW_ERR_SUBGRAPH_TIMEOUT: 'A subgraph did not answer within `SUBGRAPH_TIMEOUT_MS`.',
+  GTW_ERR_SUBGRAPH_ANSWER_TOO_LARGE: "A subgraph's answer is larger than `SUBGRAPH_ANSWER_LIMIT_BYTES`.",
+  GTW_ERR_SUPERGRAPH: 'The supergraph file cannot be served. The message names the file and what is wrong with it.',
+} as const
 
 export type ErrorCode = keyof typeof ERRORS
 

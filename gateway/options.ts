@@ -1,7 +1,8 @@
 /** From the environment's variables to the gateway's options: `npm start` and `npm run gateway` have the same. */
 import { readFileSync } from 'node:fs'
 import { Kind, parse } from 'graphql'
-import { type Configuration, ConfigurationError, loadLimits } from '../runtime/configuration.ts'
+import { type Configuration, loadLimits } from '../runtime/configuration.ts'
+import { ConfigurationError } from '../runtime/errors.ts'
 import type { GatewayConfiguration } from './configuration.ts'
 import type { GatewayOptions } from './server.ts'
 

@@ -1,8 +1,10 @@
 /** Where mails go: to a mail server, or into files. */
+
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { createTransport, type SendMailOptions } from 'nodemailer'
-import { ConfigurationError } from '../runtime/configuration.ts'
+import { ConfigurationError } from '../runtime/errors.ts'
+import { MailDeferred, MailRefused, MailServerUnavailable } from './errors.ts'
 import type { Letter } from './letters.ts'
 
 export interface Outbox {
@@ -18,24 +20,6 @@ export interface Outbox {
   forget?(eventIds: ReadonlySet<string>): Promise<void>
   /** Closes connections; whatever is still under way fails. */
   close(): void
-}
-
-/** The server refuses this mail for good. The message holds codes alone: a server's own words often repeat the address. */
-export class MailRefused extends Error {
-  override readonly name = 'MailRefused'
-  readonly code = 'MAIL_ERR_REFUSED'
-}
-
-/** The server does not accept this mail now. The message holds codes alone. */
-export class MailDeferred extends Error {
-  override readonly name = 'MailDeferred'
-  readonly code = 'MAIL_ERR_DEFERRED'
-}
-
-/** The server can't be reached, or does not take mails from us now. The message holds codes alone. */
-class MailServerUnavailable extends Error {
-  override readonly name = 'MailServerUnavailable'
-  readonly code = 'MAIL_ERR_SERVER_UNAVAILABLE'
 }
 
 /** Limits of the steps with a server. */

@@ -7,9 +7,10 @@ import { EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts
 import { customerOf } from '../projections/fold.ts'
 import { type BackOff, waitAfter } from '../runtime/back-off.ts'
 import type { Log } from '../runtime/log.ts'
+import { MailDeferred, MailRefused } from './errors.ts'
 import type { Letter, LetterPurpose, Letters, Reason } from './letters.ts'
 import { Outage } from './outage.ts'
-import { MailDeferred, MailRefused, type Outbox } from './outbox.ts'
+import type { Outbox } from './outbox.ts'
 
 /** What becomes of mails, for metrics. */
 export interface MailObserver {

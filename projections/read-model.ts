@@ -3,6 +3,8 @@ import type { EventPlace } from '../eventstore/place.ts'
 import { comparePositions } from '../eventstore/port.ts'
 import type { CustomerDocument } from './customer.ts'
 
+export { ReadModelUnavailable } from './errors.ts'
+
 /** What a query learns of one customer. */
 export interface ReadModelEntry {
   /** null where no document has been projected yet, and for all as long as the read model is not complete. */
@@ -213,10 +215,4 @@ export function sameCheckpoint(a: Checkpoint | null, b: Checkpoint | null): bool
   if (a === null || b === null) return a === b
   if (a.origin !== b.origin || a.complete !== b.complete || a.id !== b.id) return false
   return comparePositions(a.position, b.position) === 0
-}
-
-/** The read model can't be reached: fold the stream instead. */
-export class ReadModelUnavailable extends Error {
-  override readonly name = 'ReadModelUnavailable'
-  readonly code = 'PRJ_ERR_READ_MODEL_UNAVAILABLE'
 }

@@ -1,7 +1,9 @@
 /** The environment variables that the processes share, checked once at start. */
+
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { ConfigurationError } from './errors.ts'
 
 const url = z.url({ protocol: /^https?$/ })
 const port = z.coerce.number().int().min(0).max(65535)
@@ -305,12 +307,6 @@ export const loadLimits = (configuration: Configuration): LoadLimits => ({
   maxEventLoopDelayMs: configuration.MAX_EVENT_LOOP_DELAY_MS,
   maxHeapPercent: configuration.MAX_HEAP_PERCENT,
 })
-
-/** A variable that can't be used. The message is one line for the operator; a secret's value is never in it. */
-export class ConfigurationError extends Error {
-  override readonly name = 'ConfigurationError'
-  readonly code = 'RUN_ERR_CONFIGURATION'
-}
 
 type Environment = Readonly<Record<string, string | undefined>>
 

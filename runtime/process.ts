@@ -1,23 +1,13 @@
 /** How every process of the service starts and ends. */
+
 import { setFlagsFromString } from 'node:v8'
 import { type Configuration, loadConfiguration } from './configuration.ts'
+import { StartupError, UsageError } from './errors.ts'
 
 /** A process that is up. */
 export interface Running {
   /** Finishes what is under way and gives everything back. */
   close(): Promise<void>
-}
-
-/** A fault that the operator can mend: its message is one line that says all there is to say. */
-class StartupError extends Error {
-  override readonly name = 'StartupError'
-  readonly code = 'RUN_ERR_STARTUP'
-}
-
-/** A command line that can't be used: nothing was done, and the exit code says so. Its message is one line. */
-export class UsageError extends Error {
-  override readonly name = 'UsageError'
-  readonly code = 'RUN_ERR_USAGE'
 }
 
 const USAGE_EXIT_CODE = 2

@@ -6,7 +6,8 @@
 import { createHash, createHmac, createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Configuration, ConfigurationError, isEmbedded } from './configuration.ts'
+import { type Configuration, isEmbedded } from './configuration.ts'
+import { ConfigurationError } from './errors.ts'
 
 const secret = () => randomBytes(32).toString('hex')
 

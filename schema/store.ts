@@ -1,13 +1,9 @@
 /** The store's settings: what Magento keeps in its store configuration, in one file that is checked at start. */
+
 import { readFileSync } from 'node:fs'
 import { parse as parseYaml, YAMLError } from 'yaml'
 import { z } from 'zod'
-
-/** Settings that can't be used. The message names the setting and what is accepted. */
-class StoreSettingsError extends Error {
-  override readonly name = 'StoreSettingsError'
-  readonly code = 'SCH_ERR_STORE_SETTINGS'
-}
+import { StoreSettingsError } from './errors.ts'
 
 const count = z.int().positive()
 const fieldUse = z.enum(['required', 'optional'])

@@ -14,7 +14,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   gateway: ['runtime', 'schema'],
   mail: ['runtime', 'schema', 'eventstore', 'projections'],
   examples: ['runtime', 'gateway'],
-  docs: ['runtime', 'schema', 'eventstore', 'projections', 'subgraph', 'gateway', 'mail'],
+  docs: ['runtime', 'schema', 'eventstore', 'projections', 'audit', 'subgraph', 'gateway', 'mail'],
   bin: ['runtime', 'schema', 'eventstore', 'projections', 'audit', 'subgraph', 'gateway', 'mail', 'examples'],
 }
 /** The subgraph uses the read model and the fold, not the worker. */

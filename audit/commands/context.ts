@@ -4,7 +4,7 @@ import { newestRevision } from '../../eventstore/read.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import type { ProgressDisplay } from '../../runtime/progress.ts'
 import { resolveCustomer } from '../customer-ref.ts'
-import { AuditError } from '../error.ts'
+import { AuditError } from '../errors.ts'
 import { recordReveal } from '../reveals.ts'
 import { streamsOf } from '../timeline.ts'
 

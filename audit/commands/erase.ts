@@ -1,9 +1,9 @@
 /** `customers audit erase`: erases a person for good. */
 import { eraseAddress } from '../../projections/erasure.ts'
-import { UsageError } from '../../runtime/process.ts'
+import { UsageError } from '../../runtime/errors.ts'
 import { findHolder, type Holder } from '../customer-ref.ts'
 import { eraseCustomer } from '../erase.ts'
-import { AuditError } from '../error.ts'
+import { AuditError } from '../errors.ts'
 import type { AuditContext } from './context.ts'
 import { line } from './output.ts'
 

@@ -1,6 +1,6 @@
 /** `customers audit export`: the events of the log, or of one customer. */
 import { endOfLog } from '../../eventstore/read.ts'
-import { UsageError } from '../../runtime/process.ts'
+import { UsageError } from '../../runtime/errors.ts'
 import { CSV_HEADER, csvLine, recordOf } from '../records.ts'
 import { timelineEvents } from '../timeline.ts'
 import { type AuditContext, openForAll, openForCustomer, type ShowOptions, shownAccess, stopped } from './context.ts'

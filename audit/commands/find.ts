@@ -1,6 +1,6 @@
 /** `customers audit find`: events of the whole log that fit. */
 import { endOfLog } from '../../eventstore/read.ts'
-import { UsageError } from '../../runtime/process.ts'
+import { UsageError } from '../../runtime/errors.ts'
 import { eventSchemas } from '../../schema/events.ts'
 import { type Criteria, findEvents, parseField } from '../find.ts'
 import { ACCEPTED_TIMES, parseTime } from '../moments.ts'

@@ -1,6 +1,6 @@
 /** How the audit's commands write: in pieces, to standard output or to a file. */
 import { createWriteStream } from 'node:fs'
-import { AuditError } from '../error.ts'
+import { AuditError } from '../errors.ts'
 import type { AuditContext } from './context.ts'
 
 /** A value as a line of JSON Lines. */

@@ -1,9 +1,9 @@
 /** `customers audit state` and `diff`: a customer as of a moment, and what changed between two. */
 import type { EventStore } from '../../eventstore/port.ts'
 import { newestRevision } from '../../eventstore/read.ts'
-import { UsageError } from '../../runtime/process.ts'
+import { UsageError } from '../../runtime/errors.ts'
 import { changesBetween, fieldsOf } from '../changes.ts'
-import { AuditError } from '../error.ts'
+import { AuditError } from '../errors.ts'
 import { shownChange, shownDocument } from '../masking.ts'
 import { ACCEPTED_MOMENTS, type Moment, parseMoment } from '../moments.ts'
 import { changeLines, columns, timeText, valueText } from '../text.ts'

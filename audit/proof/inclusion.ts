@@ -1,4 +1,5 @@
 /** Proofs that an event is in the log that a checkpoint signs, and their check, for which the log is not needed. */
+
 import { eventHash, linkOf } from '../../eventstore/event-hash.ts'
 import {
   comparePositions,
@@ -7,6 +8,7 @@ import {
   type Position,
   type RecordedEvent,
 } from '../../eventstore/port.ts'
+import { NoProofError } from '../errors.ts'
 import {
   type Checkpoint,
   fromBase64url,
@@ -42,12 +44,6 @@ export interface InclusionProof {
 
 /** Which event a proof is wanted of. */
 export type EventName = { readonly id: string } | { readonly stream: string; readonly revision: number }
-
-/** There is no proof, and why. */
-export class NoProofError extends Error {
-  override readonly name = 'NoProofError'
-  readonly code = 'AUD_ERR_NO_PROOF'
-}
 
 /**
  * Makes the proof that the event is in the log as of the newest checkpoint of that key. Walks the log twice.

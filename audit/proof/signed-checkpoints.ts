@@ -17,6 +17,7 @@ import { orNone } from '../../eventstore/read.ts'
 import type { Log } from '../../runtime/log.ts'
 import type { CheckpointEvent } from '../../schema/events.ts'
 import { STREAM_NAMES } from '../../schema/streams.ts'
+import { CheckpointError } from '../errors.ts'
 import type { PublicKey, SigningKey } from './signing-key.ts'
 import { createTree, edgeLength, leafHash, leafOf, rootOf, TREE_STREAMS } from './tree.ts'
 
@@ -41,12 +42,6 @@ export interface StoredCheckpoint extends Checkpoint {
   readonly revision: number
   readonly signature: string
   readonly edge: readonly string[]
-}
-
-/** The newest checkpoint is not one to go on from: forged, or of another log. */
-export class CheckpointError extends Error {
-  override readonly name = 'CheckpointError'
-  readonly code = 'AUD_ERR_CHECKPOINT'
 }
 
 /** The bytes under a signature: the UTF-8 of this JSON text, as `JSON.stringify` writes it. */

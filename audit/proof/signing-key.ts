@@ -2,7 +2,8 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { checkKeys, hasFingerprint } from '../../eventstore/key-fingerprints.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { type Configuration, ConfigurationError } from '../../runtime/configuration.ts'
+import type { Configuration } from '../../runtime/configuration.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
 import { findKey, loadKey, readSigningKey, thumbprint } from '../../runtime/service-keys.ts'
 
 export interface PublicKey {

@@ -10,12 +10,12 @@ import { loadSupergraph } from '../../gateway/planning/supergraph.ts'
 import { parseRedisUrl } from '../../projections/redis/url.ts'
 import {
   type Configuration,
-  ConfigurationError,
   isEmbedded,
   loadConfiguration,
   readVariable,
   type Variable,
 } from '../../runtime/configuration.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
 import { KEY_VARIABLES, type KeyVariable, keyFile, loadKey, readSigningKey } from '../../runtime/service-keys.ts'
 import { loadStore } from '../../schema/store.ts'
 import { START_DEFAULTS, SUBGRAPH_URL, strangeNames, VARIABLES } from '../environment.ts'

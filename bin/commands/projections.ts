@@ -11,7 +11,7 @@ import { openReadModel } from '../../projections/open.ts'
 import { buildProjectionsServer } from '../../projections/server.ts'
 import { traced } from '../../projections/traced-observer.ts'
 import { startProjection } from '../../projections/worker.ts'
-import { ConfigurationError } from '../../runtime/configuration.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
 import { endProcess, listen, runProcess } from '../../runtime/process.ts'
 import { startTracing } from '../../runtime/tracing.ts'
 

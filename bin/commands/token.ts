@@ -5,7 +5,8 @@
 import { userInfo } from 'node:os'
 import { checkKeys } from '../../eventstore/key-fingerprints.ts'
 import { openStoredLog } from '../../eventstore/open.ts'
-import { runCommand, UsageError } from '../../runtime/process.ts'
+import { UsageError } from '../../runtime/errors.ts'
+import { runCommand } from '../../runtime/process.ts'
 import { loadKey } from '../../runtime/service-keys.ts'
 import {
   issueServiceToken,

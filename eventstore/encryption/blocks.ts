@@ -2,7 +2,7 @@
 
 import { createSecretKey, type KeyObject } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
-import { ConfigurationError } from '../../runtime/configuration.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
 import type { KeyEvent } from '../../schema/events.ts'
 import { STREAM_PREFIXES } from '../../schema/streams.ts'
 import { encode } from '../codec.ts'

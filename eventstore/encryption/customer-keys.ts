@@ -9,7 +9,7 @@
  * A customer's key comes once; an address's is made anew when it is needed again, as the next generation.
  */
 import { type KeyObject, randomBytes } from 'node:crypto'
-import { ConfigurationError } from '../../runtime/configuration.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
 import { inTurns } from '../../runtime/in-turns.ts'
 import { createKeyBlocks, type KeyBlocks } from '../key-blocks.ts'
 import { type EventStore, EventStoreUnavailable, InvalidArgument, WrongExpectedRevision } from '../port.ts'

@@ -3,7 +3,7 @@
  * in the stream `keyStore`, and the log names its key store in the stream `keyStoreOfLog`, before the first key is made.
  */
 
-import { ConfigurationError } from '../../runtime/configuration.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
 import type { KeyEvent } from '../../schema/events.ts'
 import { STREAM_NAMES } from '../../schema/streams.ts'
 import { type EventStore, WrongExpectedRevision } from '../port.ts'

@@ -5,7 +5,8 @@
 import { createSecretKey, hash } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
-import { type Configuration, ConfigurationError } from '../../runtime/configuration.ts'
+import type { Configuration } from '../../runtime/configuration.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
 import { loadKey } from '../../runtime/service-keys.ts'
 import { KEY_BYTES, seal, unseal } from './aes-gcm.ts'
 

@@ -1,14 +1,10 @@
 /** What the embedded stores share: opening a SQLite file that several processes use, and waiting for its write lock. */
+
 import { closeSync, mkdirSync, openSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
-
-/** The file can't be used as what it was opened as. The message is one line for the operator. */
-export class SqliteFileError extends Error {
-  override readonly name = 'SqliteFileError'
-  readonly code = 'EVS_ERR_SQLITE_FILE'
-}
+import { SqliteFileError } from '../errors.ts'
 
 /** SQLite's primary result codes (https://sqlite.org/rescode.html). */
 const BUSY = 5

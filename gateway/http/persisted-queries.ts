@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { parse, print } from 'graphql'
 import { LRUCache } from 'lru-cache'
-import { ConfigurationError } from '../../runtime/configuration.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
 import { requestError } from '../errors.ts'
 import type { GraphQLRequest } from './request.ts'
 

@@ -1,5 +1,5 @@
 /** The URLs that name a Redis: one server, a Sentinel group or a Cluster; with `rediss` over TLS. */
-import { ConfigurationError } from '../../runtime/configuration.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
 
 interface RedisNode {
   readonly host: string

@@ -7,9 +7,9 @@ import type { CustomerEvent, EmailEvent, ImportedIdEvent } from '../../schema/ev
 import { STREAM_PREFIXES } from '../../schema/streams.ts'
 import { type Command, encodeAll } from '../command.ts'
 import type { ImportedAddress } from './address-row.ts'
+import { RejectedRow } from './errors.ts'
 import type { AddressRow } from './grouping.ts'
 import type { Outcome } from './reports.ts'
-import { RejectedRow } from './rows.ts'
 import { all, appendFirst, claimStream, type ImportRun } from './run.ts'
 
 /** A customer, as far as its addresses need it. */

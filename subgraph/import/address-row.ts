@@ -5,7 +5,8 @@ import { regionOf, regionsNamed } from '../../schema/regions.ts'
 import type { Store } from '../../schema/store.ts'
 import type { Row } from './csv.ts'
 import { readAttributes } from './customer-row.ts'
-import { idOf, isSet, RejectedRow, text } from './rows.ts'
+import { RejectedRow } from './errors.ts'
+import { idOf, isSet, text } from './rows.ts'
 
 export const ADDRESS_ID_COLUMNS = ['_entity_id', 'entity_id']
 /** Ids below are the same in every Magento; those of later versions differ between shops. */

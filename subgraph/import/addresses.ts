@@ -6,10 +6,10 @@ import { encodeAll } from '../command.ts'
 import { claimAddressId, commandOf, type Found, findCustomer, withoutCustomer } from './address-customers.ts'
 import type { ImportedAddress } from './address-row.ts'
 import { each } from './each.ts'
+import { RejectedRow } from './errors.ts'
 import type { AddressRow, NoAddress } from './grouping.ts'
 import { isRejection, rejectionOf } from './rejections.ts'
 import type { Counted, Outcome, Settle } from './reports.ts'
-import { RejectedRow } from './rows.ts'
 import type { ImportRun } from './run.ts'
 
 /** Customers whose appends are under way at once: the stores write them in groups. */

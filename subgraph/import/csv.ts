@@ -2,13 +2,15 @@
  * Rows of CSV files of any size, as spreadsheets and shops write them: the separator is found, the encoding is UTF-8 or
  * named, and no byte is ever replaced: a row that can't be decoded has a fault.
  */
+
 import { createReadStream } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { type Readable, Transform } from 'node:stream'
 import { type CsvError, type InfoRecord, parse } from 'csv-parse'
 import { parse as parseSync } from 'csv-parse/sync'
-import { ConfigurationError } from '../../runtime/configuration.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
 import { type Columns, matchColumns } from './columns.ts'
+import { BrokenFileError } from './errors.ts'
 
 /** A row by its column names; an empty field is ''. */
 export interface Row {
@@ -20,12 +22,6 @@ export interface Row {
   readonly fields: Readonly<Record<string, string>>
   /** Why the row has no fields. */
   readonly fault?: string
-}
-
-/** A file that can't be read to its end as CSV. */
-class BrokenFileError extends Error {
-  override readonly name = 'BrokenFileError'
-  readonly code = 'SUB_ERR_BROKEN_FILE'
 }
 
 /** A CSV file whose head line has been read. */

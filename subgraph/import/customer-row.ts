@@ -7,7 +7,8 @@ import { parseDate, parseDateTime } from '../domain/date.ts'
 import { MAX_TEXT } from '../domain/text.ts'
 import { isMagentoHash } from '../identity/magento-hashes.ts'
 import type { Row } from './csv.ts'
-import { idOf, isSet, moment, RejectedRow, text } from './rows.ts'
+import { RejectedRow } from './errors.ts'
+import { idOf, isSet, moment, text } from './rows.ts'
 
 export const CUSTOMER_ID_COLUMNS = ['entity_id', '_entity_id', 'id']
 

@@ -11,10 +11,10 @@ import type { CustomerEvent, EmailEvent } from '../../schema/events.ts'
 import type { Command } from '../command.ts'
 import { CustomerError } from '../errors.ts'
 import type { ImportedCustomer } from './customer-row.ts'
+import { RejectedRow } from './errors.ts'
 import { registerImported } from './registration.ts'
 import { addressTaken, idTaken } from './rejections.ts'
 import type { Outcome } from './reports.ts'
-import { RejectedRow } from './rows.ts'
 import { all, appendFirst, claimOf, claimStream, type ImportRun, takingOf } from './run.ts'
 
 /** @returns brings one customer in; it throws RejectedRow, or EventStoreUnavailable */

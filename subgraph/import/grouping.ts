@@ -4,7 +4,7 @@ import type { Store } from '../../schema/store.ts'
 import { type ImportedAddress, readAddress, readCompositeAddress } from './address-row.ts'
 import { addressFieldsOf } from './columns.ts'
 import type { Row } from './csv.ts'
-import { RejectedRow } from './rows.ts'
+import { RejectedRow } from './errors.ts'
 
 /** An address with the row that it stands in, and which one of its customer's it is in a composite file. */
 export interface AddressRow {

@@ -1,7 +1,7 @@
 /** Which errors reject a row, and with which reason. */
-import { InvalidEvent } from '../../eventstore/codec.ts'
+import { InvalidEvent } from '../../eventstore/errors.ts'
 import { AppendTooLarge } from '../../eventstore/port.ts'
-import { RejectedRow } from './rows.ts'
+import { RejectedRow } from './errors.ts'
 
 export const addressTaken = () => new RejectedRow('the e-mail address is that of another customer')
 export const idTaken = (id: number) => new RejectedRow(`the id ${id} is another customer's`)

@@ -1,12 +1,8 @@
 /** Fields of rows of Magento's export files: ids, texts, moments, yes and no. */
+
 import { parseDate } from '../domain/date.ts'
 import type { Row } from './csv.ts'
-
-/** A row that can't be brought in. The message says why, without the row's data. */
-export class RejectedRow extends Error {
-  override readonly name = 'RejectedRow'
-  readonly code = 'SUB_ERR_REJECTED_ROW'
-}
+import { RejectedRow } from './errors.ts'
 
 /** The row's id; undefined where it has none. A text that is no id counts as none here, and is refused later. */
 export function idOf(fields: Row['fields'], columns: readonly string[]): number | undefined {

@@ -5,10 +5,10 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
+import { CheckpointError } from '../../../audit/errors.ts'
 import { checkInclusion, type InclusionProof, parseProof, proveInclusion } from '../../../audit/proof/inclusion.ts'
 import {
   CHECKPOINT_STREAM,
-  CheckpointError,
   startCheckpoints,
   startConfiguredCheckpoints,
   writeCheckpoint,

@@ -9,7 +9,7 @@ import { type ReadModel, ReadModelUnavailable } from '../../../projections/read-
 import { openRedisReadModel } from '../../../projections/redis/read-model.ts'
 import { slotOf, tagOfEachSlot } from '../../../projections/redis/slots.ts'
 import { parseRedisUrl } from '../../../projections/redis/url.ts'
-import { ConfigurationError } from '../../../runtime/configuration.ts'
+import { ConfigurationError } from '../../../runtime/errors.ts'
 import { aCheckpoint, aDocument, brokenDocuments, type Damage, readModelContract } from '../../contract/read-model.ts'
 import { type RedisServer, startRedis, startRedisCluster } from '../../support/redis.ts'
 
