@@ -5,7 +5,7 @@ import { newestEvent } from '../eventstore/read.ts'
 import { UsageError } from '../runtime/errors.ts'
 import { emailKeysAsTyped } from '../schema/email-key.ts'
 import type { EmailEvent } from '../schema/events.ts'
-import { STREAM_PREFIXES } from '../schema/streams.ts'
+import { streamOf } from '../schema/streams.ts'
 import { AuditError } from './errors.ts'
 
 const ACCEPTED_CUSTOMERS = "a customer's number or e-mail address"
@@ -26,7 +26,7 @@ export async function findHolder(eventStore: EventStore, text: string, emailHash
   const emailKeys = emailKeysAsTyped(emailHashKey(), text)
   let former: number | undefined
   for (const key of emailKeys) {
-    const claim = await newestEvent<EmailEvent>(eventStore, `${STREAM_PREFIXES.email}${key}`)
+    const claim = await newestEvent<EmailEvent>(eventStore, streamOf.email(key))
     if (claim?.type === 'EmailClaimed') return { customerId: claim.data.customerId }
     former ??= claim?.data.customerId
   }

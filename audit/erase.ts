@@ -1,4 +1,5 @@
 /** `npm run audit -- erase`: a customer is erased from the outside. See ../erasure.ts. */
+
 import { setTimeout as delay } from 'node:timers/promises'
 import { hasPersonal, isEncrypted } from '../eventstore/codec.ts'
 import type { CustomerKeys } from '../eventstore/encryption/customer-keys.ts'
@@ -16,11 +17,11 @@ import {
   readAccount,
 } from '../projections/erasure.ts'
 import { createMarks } from '../projections/fence/marks.ts'
-import { customerStream } from '../projections/fold.ts'
 import type { ReadModel } from '../projections/read-model.ts'
 import { skipEvent } from '../projections/skips.ts'
 import { SILENT } from '../runtime/log.ts'
 import { allEmailKeysOf } from '../schema/email-key.ts'
+import { streamOf } from '../schema/streams.ts'
 
 export interface Erased {
   /** Of the customer: deleted now, or found deleted; `absent`: there is none with this number. */
@@ -45,7 +46,7 @@ export async function eraseCustomer(options: {
 }): Promise<Erased> {
   const { eventStore, readModel, customerId, emailHashKey, eraser, reason } = options
   const keys = keysOf(eventStore) // before anything is written
-  const stream = customerStream(customerId)
+  const stream = streamOf.customer(customerId)
   const emailKeysOf = ({ addresses, emailKeys }: Account) => [
     ...new Set([...emailKeys, ...addresses.toReversed().flatMap((email) => allEmailKeysOf(emailHashKey, email))]),
   ]
@@ -74,7 +75,7 @@ export async function countInClear({ log }: CustomerKeys, stream: string): Promi
 
 /** Brings the customer's document to the deletion, in every generation, and what it was off the disk. */
 async function eraseDocuments(eventStore: EventStore, readModel: ReadModel, customerId: number): Promise<void> {
-  const stream = customerStream(customerId)
+  const stream = streamOf.customer(customerId)
   const newest = await newestStored(eventStore, stream)
   // As a mutation is acknowledged: whatever becomes of the documents, no instance shows the customer any more.
   const marks = createMarks({ eventStore, readModel, log: SILENT })

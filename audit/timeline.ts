@@ -7,9 +7,9 @@ import { decode } from '../eventstore/codec.ts'
 import type { EventStore, Json, RecordedEvent } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
 import { absentCustomer, type CustomerDocument, project } from '../projections/customer.ts'
-import { customerStream, skipOrThrow } from '../projections/fold.ts'
+import { skipOrThrow } from '../projections/fold.ts'
 import type { CustomerEvent, EventMetadata } from '../schema/events.ts'
-import { STREAM_PREFIXES } from '../schema/streams.ts'
+import { streamOf } from '../schema/streams.ts'
 import { type Change, changesBetween } from './changes.ts'
 import { isAfter, type Moment } from './moments.ts'
 
@@ -45,9 +45,9 @@ export const START: Places = { customer: -1, access: -1, skips: -1 }
 
 /** The streams that tell of one customer. */
 export const streamsOf = (customerId: number): Readonly<Record<keyof Places, string>> => ({
-  customer: customerStream(customerId),
-  access: `${STREAM_PREFIXES.access}${customerId}`,
-  skips: `${STREAM_PREFIXES.skips}${customerId}`,
+  customer: streamOf.customer(customerId),
+  access: streamOf.access(customerId),
+  skips: streamOf.skips(customerId),
 })
 
 /** One event of a customer's stream, and the document before and after it. */
@@ -62,7 +62,7 @@ interface Step {
 /** Folds a customer's stream event by event. One that can't be applied changes nothing. @throws EventStoreUnavailable */
 async function* steps(eventStore: EventStore, customerId: number): AsyncGenerator<Step> {
   let before = absentCustomer(customerId)
-  for await (const event of orNone(eventStore.readStream(customerStream(customerId)))) {
+  for await (const event of orNone(eventStore.readStream(streamOf.customer(customerId)))) {
     let after: CustomerDocument
     let failure: { error: unknown } | undefined
     try {

@@ -9,7 +9,7 @@
 
 import { inTurns } from '../runtime/in-turns.ts'
 import type { KeyEvent } from '../schema/events.ts'
-import { STREAM_NAMES, STREAM_PREFIXES } from '../schema/streams.ts'
+import { STREAM_NAMES, streamOf } from '../schema/streams.ts'
 import { decode, encode } from './codec.ts'
 import type { EventStore } from './port.ts'
 import { newestEvent, orNone } from './read.ts'
@@ -29,27 +29,22 @@ export interface KeyBlocks {
   missing(looked: 'newest' | 'all'): Promise<number[]>
 }
 
-/**
- * @param options.streamOf the stream of a block's keys in the key store
- * @param options.size how many customers' ids are in a block
- */
+/** @param options.size how many customers' ids are in a block */
 export function createKeyBlocks(options: {
   readonly log: EventStore
   readonly keyStore: EventStore
-  readonly streamOf: (block: number) => string
   readonly size: number
 }): KeyBlocks {
-  const { log, keyStore, streamOf, size } = options
+  const { log, keyStore, size } = options
 
   async function isMissing(block: number): Promise<boolean> {
-    if (await newestEvent(keyStore, streamOf(block))) return false
+    if (await newestEvent(keyStore, streamOf.keys(block))) return false
     const ids = Array.from({ length: size }, (_, index) => block * size + index)
     return (await inTurns(ids, isKnown)).includes(true)
   }
 
   async function isKnown(customerId: number): Promise<boolean> {
-    for await (const _ of orNone(log.readStream(`${STREAM_PREFIXES.customer}${customerId}`, { maxCount: 1 })))
-      return true
+    for await (const _ of orNone(log.readStream(streamOf.customer(customerId), { maxCount: 1 }))) return true
     return false
   }
 

@@ -10,7 +10,7 @@ import { ConfigurationError } from '../runtime/errors.ts'
 import { emailHashKeyId, readSigningKey, thumbprint } from '../runtime/service-keys.ts'
 import { allEmailKeysOf } from '../schema/email-key.ts'
 import type { KeyEvent } from '../schema/events.ts'
-import { STREAM_NAMES, STREAM_PREFIXES } from '../schema/streams.ts'
+import { STREAM_NAMES, STREAM_PREFIXES, streamOf } from '../schema/streams.ts'
 import { decode, encode } from './codec.ts'
 import type { CustomerKeys } from './encryption/customer-keys.ts'
 import { type EventStore, EventStoreUnavailable, WrongExpectedRevision } from './port.ts'
@@ -195,7 +195,7 @@ async function fitsAddresses(eventStore: EventStore, hashKey: string): Promise<b
     const { email } = event.data as { email?: unknown }
     if (typeof email !== 'string' || !email.includes('@')) continue // erased
     for (const key of allEmailKeysOf(hashKey, email)) {
-      if (await newestEvent(eventStore, `${STREAM_PREFIXES.email}${key}`)) return true
+      if (await newestEvent(eventStore, streamOf.email(key))) return true
     }
     tried++
   }

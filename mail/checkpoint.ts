@@ -9,7 +9,7 @@ import { type EventPlace, placeOf } from '../eventstore/place.ts'
 import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
 import { keepNewest, orNone } from '../eventstore/read.ts'
 import type { MailEvent } from '../schema/events.ts'
-import { STREAM_PREFIXES } from '../schema/streams.ts'
+import { streamOf } from '../schema/streams.ts'
 
 export interface Checkpoint {
   /** Everything up to this event has been read. */
@@ -42,7 +42,7 @@ export interface CheckpointStream {
 
 /** @param name of the mail workers that share the work */
 export function checkpointStream(eventStore: EventStore, name: string): CheckpointStream {
-  const stream = `${STREAM_PREFIXES.mailCheckpoint}${name}`
+  const stream = streamOf.mailCheckpoint(name)
   const limit = keepNewest(eventStore, stream)
 
   return {

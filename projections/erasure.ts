@@ -27,8 +27,8 @@ import {
   isErased,
   type SubscriberEvent,
 } from '../schema/events.ts'
-import { STREAM_PREFIXES } from '../schema/streams.ts'
-import { customerOf, customerStream } from './fold.ts'
+import { streamOf } from '../schema/streams.ts'
+import { customerOf } from './fold.ts'
 
 /** In whose name something is erased. */
 export interface Eraser {
@@ -41,16 +41,16 @@ export interface Eraser {
 
 /** The streams that hold something of an address, whoever has it. @param emailKey the keyed hash that stands for it */
 export const streamsOfAddress = (emailKey: string) => ({
-  claim: `${STREAM_PREFIXES.email}${emailKey}`,
-  subscriber: `${STREAM_PREFIXES.subscriber}${emailKey}`,
-  access: `${STREAM_PREFIXES.access}${emailKey}`,
-  signIns: `${STREAM_PREFIXES.signIns}${emailKey}`,
+  claim: streamOf.email(emailKey),
+  subscriber: streamOf.subscriber(emailKey),
+  access: streamOf.access(emailKey),
+  signIns: streamOf.signIns(emailKey),
 })
 
 /** The streams of an account beside the customer's own, which end with it. */
 export const streamsOfAccount = (customerId: number) => ({
-  credentials: `${STREAM_PREFIXES.credentials}${customerId}`,
-  signIns: `${STREAM_PREFIXES.signIns}${customerId}`,
+  credentials: streamOf.credentials(customerId),
+  signIns: streamOf.signIns(customerId),
 })
 
 /** Rounds against other writers of a stream. */
@@ -73,7 +73,7 @@ export async function readAccount(eventStore: EventStore, customerId: number): P
   let revision = -1
   let isDeleted = false
   let emailKeys: readonly string[] = []
-  for await (const event of orNone(eventStore.readStream(customerStream(customerId)))) {
+  for await (const event of orNone(eventStore.readStream(streamOf.customer(customerId)))) {
     revision = event.revision
     if (event.type === 'CustomerDeleted') {
       isDeleted = true

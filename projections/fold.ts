@@ -4,20 +4,17 @@ import { decode } from '../eventstore/codec.ts'
 import { isSameId } from '../eventstore/place.ts'
 import { type EventStore, StreamNotFound } from '../eventstore/port.ts'
 import type { CustomerEvent } from '../schema/events.ts'
-import { STREAM_PREFIXES } from '../schema/streams.ts'
+import { STREAM_PREFIXES, streamOf } from '../schema/streams.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
 import { isSkipped } from './skips.ts'
 
 /** What the names of customers' streams begin with. */
 export const CUSTOMER_STREAMS = STREAM_PREFIXES.customer
 
-/** The name of a customer's stream. */
-export const customerStream = (id: number) => `${CUSTOMER_STREAMS}${id}`
-
 /** The id in a stream's name; undefined for a stream that is not a customer's, such as `customer-007`. */
 export function customerOf(stream: string): number | undefined {
   const id = Number(stream.slice(CUSTOMER_STREAMS.length))
-  return id > 0 && Number.isSafeInteger(id) && stream === customerStream(id) ? id : undefined
+  return id > 0 && Number.isSafeInteger(id) && stream === streamOf.customer(id) ? id : undefined
 }
 
 /**
@@ -34,7 +31,7 @@ export async function foldCustomer(
 ): Promise<CustomerDocument> {
   let document = from
   try {
-    for await (const event of eventStore.readStream(customerStream(id), { from: from.revision + 1 })) {
+    for await (const event of eventStore.readStream(streamOf.customer(id), { from: from.revision + 1 })) {
       if (event.revision > to) break
       try {
         document = project(document, decode<CustomerEvent>(event))
@@ -68,7 +65,7 @@ export async function foldForward(
   let { document, eventId } = known
   let isCompared = eventId === undefined
   try {
-    for await (const event of eventStore.readStream(customerStream(id), { from: Math.max(document.revision, 0) })) {
+    for await (const event of eventStore.readStream(streamOf.customer(id), { from: Math.max(document.revision, 0) })) {
       if (!isCompared) {
         if (event.revision !== document.revision || !isSameId(event.id, eventId ?? '')) break
         isCompared = true

@@ -2,13 +2,15 @@
  * Rebuilding the documents beside the live ones: a new generation is filled from the log, compared, and made the live one
  * by one switch. The service goes on all the while; the old generation stays until it is dropped.
  */
+
 import { setTimeout as delay } from 'node:timers/promises'
 import { comparePositions, type EventStore, EventStoreUnavailable, type Position } from '../eventstore/port.ts'
 import { firstOf, logEnd } from '../eventstore/read.ts'
 import { inTurns } from '../runtime/in-turns.ts'
 import type { Log } from '../runtime/log.ts'
+import { streamOf } from '../schema/streams.ts'
 import type { CustomerDocument } from './customer.ts'
-import { CUSTOMER_STREAMS, customerOf, customerStream, foldCustomer } from './fold.ts'
+import { customerOf, foldCustomer } from './fold.ts'
 import type { ReadModel } from './read-model.ts'
 import { FILTER, startProjection } from './worker.ts'
 
@@ -256,7 +258,7 @@ export async function* compareWithLog(
 }
 
 async function hasStream(eventStore: EventStore, id: number): Promise<boolean> {
-  return (await firstOf(eventStore.readStream(customerStream(id), { maxCount: 1 }))) !== undefined
+  return (await firstOf(eventStore.readStream(streamOf.customer(id), { maxCount: 1 }))) !== undefined
 }
 
 async function tryFold(eventStore: EventStore, id: number): Promise<CustomerDocument | 'parked'> {
@@ -274,12 +276,12 @@ export function describe({ customerId, fields, revisions: [expected, found] }: D
   if (fields === 'parked') return `${customer}: an event can't be applied; npm run parked -- show ${customerId}`
   if (fields === 'unreadable') {
     const inLog =
-      expected === -1 ? `there is no stream ${CUSTOMER_STREAMS}${customerId}` : `the log has it at revision ${expected}`
+      expected === -1 ? `there is no stream ${streamOf.customer(customerId)}` : `the log has it at revision ${expected}`
     return `${customer}: its document can't be read; ${inLog}`
   }
   if (fields === 'missing') return `${customer}: no document; the log has it at revision ${expected}`
   if (fields === 'extra')
-    return `${customer}: a document at revision ${found}, but no stream ${CUSTOMER_STREAMS}${customerId}`
+    return `${customer}: a document at revision ${found}, but no stream ${streamOf.customer(customerId)}`
   const at = expected === found ? `at revision ${found}` : `at revision ${found} instead of ${expected}`
   return `${customer}: ${fields.join(', ')} differ ${at}`
 }

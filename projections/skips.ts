@@ -9,13 +9,11 @@ import { decode, encode } from '../eventstore/codec.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
 import type { SkipEvent } from '../schema/events.ts'
-import { STREAM_PREFIXES } from '../schema/streams.ts'
-
-const skipStream = (customerId: number) => `${STREAM_PREFIXES.skips}${customerId}`
+import { streamOf } from '../schema/streams.ts'
 
 /** Whether the customer goes on without the event at this revision. @throws EventStoreUnavailable */
 export async function isSkipped(eventStore: EventStore, customerId: number, revision: number): Promise<boolean> {
-  for await (const event of orNone(eventStore.readStream(skipStream(customerId)))) {
+  for await (const event of orNone(eventStore.readStream(streamOf.skips(customerId)))) {
     if (decode<SkipEvent>(event).data.revision === revision) return true
   }
   return false
@@ -44,5 +42,5 @@ export async function skipEvent(
   const id = crypto.randomUUID()
   const metadata = { $correlationId: id, $causationId: id, actor, at: new Date().toISOString() }
   const event = encode({ type: 'EventSkipped', data: { revision, reason } }, id, metadata)
-  await chained(eventStore).append(skipStream(customerId), [event], { expected: 'any' })
+  await chained(eventStore).append(streamOf.skips(customerId), [event], { expected: 'any' })
 }

@@ -51,7 +51,7 @@ export interface StreamFamily {
   readonly kept: 'for good' | 'newest' | 'retention'
 }
 
-/** What the names of many streams begin with. No stream is named by a literal anywhere else. */
+/** What the names of many streams begin with. No stream is named by a literal anywhere else: {@link streamOf} makes the names. */
 export const STREAM_PREFIXES = {
   customer: 'customer-',
   email: 'customerEmail-',
@@ -63,6 +63,23 @@ export const STREAM_PREFIXES = {
   access: 'customerAccess-',
   mailCheckpoint: 'mailCheckpoint-',
   keys: 'customerKeys-',
+} as const
+
+/** The names of the streams of each family. An e-mail address stands in them as its keyed hash (schema/email-key.ts). */
+export const streamOf = {
+  customer: (id: number | string) => `${STREAM_PREFIXES.customer}${id}`,
+  email: (emailKey: string) => `${STREAM_PREFIXES.email}${emailKey}`,
+  skips: (customerId: number) => `${STREAM_PREFIXES.skips}${customerId}`,
+  addressOwner: (addressId: number) => `${STREAM_PREFIXES.addressOwner}${addressId}`,
+  subscriber: (emailKey: string) => `${STREAM_PREFIXES.subscriber}${emailKey}`,
+  credentials: (customerId: number) => `${STREAM_PREFIXES.credentials}${customerId}`,
+  /** @param owner a customer's id, or the keyed hash of an address that is no customer's */
+  signIns: (owner: number | string) => `${STREAM_PREFIXES.signIns}${owner}`,
+  /** @param owner a customer's id, or the keyed hash of an address that is no customer's */
+  access: (owner: number | string) => `${STREAM_PREFIXES.access}${owner}`,
+  mailCheckpoint: (worker: string) => `${STREAM_PREFIXES.mailCheckpoint}${worker}`,
+  /** @param block a number, or `of-` and the keyed hash of an address */
+  keys: (block: number | string) => `${STREAM_PREFIXES.keys}${block}`,
 } as const
 
 /** The names of single streams. */

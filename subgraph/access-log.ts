@@ -9,7 +9,7 @@ import type { EventStore } from '../eventstore/port.ts'
 import { keptAddress } from '../runtime/client-address.ts'
 import type { AccessKind } from '../schema/events.ts'
 import type { Store } from '../schema/store.ts'
-import { STREAM_PREFIXES } from '../schema/streams.ts'
+import { streamOf } from '../schema/streams.ts'
 import { type Command, encodeAll } from './command.ts'
 
 export interface AccessLog {
@@ -45,7 +45,7 @@ export function createAccessLog(options: {
       ...(clientAddress !== undefined && { clientAddress }),
       ...(userAgent !== undefined && settings.keepUserAgent && { userAgent: userAgent.slice(0, MAX_USER_AGENT) }),
     }
-    const stream = `${STREAM_PREFIXES.access}${key}`
+    const stream = streamOf.access(key)
     // Each attempt is a record, also of a command that is repeated: an id of its own.
     const events = encodeAll({ ...command, id: crypto.randomUUID(), deadline: undefined }, [
       { type: 'AccessRecorded', data },

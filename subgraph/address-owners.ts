@@ -3,7 +3,7 @@
 import type { EventStore } from '../eventstore/port.ts'
 import { newestEvent, readNewest } from '../eventstore/read.ts'
 import type { IdEvent, ImportedIdEvent } from '../schema/events.ts'
-import { STREAM_PREFIXES } from '../schema/streams.ts'
+import { streamOf } from '../schema/streams.ts'
 import { ADDRESSES, type FloorRaised } from './id-blocks.ts'
 
 /** A reservation that finds a new floor after it is given up; so many in a row may stand in the log with the floor before. */
@@ -55,7 +55,7 @@ export function createAddressOwners(eventStore: EventStore): (addressId: number)
 
   return async (addressId) => {
     if (addressId < 1) return undefined
-    const imported = await newestEvent<AddressImported>(eventStore, `${STREAM_PREFIXES.addressOwner}${addressId}`)
+    const imported = await newestEvent<AddressImported>(eventStore, streamOf.addressOwner(addressId))
     if (imported) return imported.data.customerId
     const owner = await reservedFor(addressId)
     // An import may have raised the floor since.

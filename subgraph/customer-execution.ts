@@ -1,14 +1,15 @@
 /** Commands on one customer: decided on its folded stream, appended with the revision that they were decided on. */
+
 import { setTimeout as delay } from 'node:timers/promises'
 import { decode, type Recorded } from '../eventstore/codec.ts'
 import type { EventPlace } from '../eventstore/place.ts'
 import { type EventStore, StreamNotFound, WrongExpectedRevision } from '../eventstore/port.ts'
 import { type CustomerDocument, project } from '../projections/customer.ts'
 import type { Marks } from '../projections/fence/marks.ts'
-import { customerStream } from '../projections/fold.ts'
 import type { Log } from '../runtime/log.ts'
 import { endWith, startSpan } from '../runtime/tracing.ts'
 import type { CustomerEvent, EventMetadata } from '../schema/events.ts'
+import { streamOf } from '../schema/streams.ts'
 import { type Command, encodeAll, isCause } from './command.ts'
 import type { CustomerStates } from './customer-states.ts'
 import type { Decide, Outcome } from './customers.ts'
@@ -33,7 +34,7 @@ export function createExecution(options: {
   async function repetition(id: number, command: Command): Promise<Outcome | undefined> {
     const events: Recorded<CustomerEvent>[] = []
     try {
-      const newestFirst = eventStore.readStream(customerStream(id), {
+      const newestFirst = eventStore.readStream(streamOf.customer(id), {
         direction: 'backwards',
         maxCount: REPETITION_WINDOW,
       })
@@ -94,7 +95,7 @@ export function createExecution(options: {
     const encoded = encodeAll(command, events)
     const expected = state.revision === -1 ? 'no_stream' : state.revision
     const span = startSpan('append customer', { parent: command.traceparent })
-    const stream = customerStream(state.id)
+    const stream = streamOf.customer(state.id)
     const { position, revision } = await endWith(span, eventStore.append(stream, encoded, { expected }))
     if (position) appended = { position, id: encoded.at(-1)?.id ?? '', stream, revision }
     const after = events.reduce((current: CustomerDocument, event, index) => {

@@ -16,10 +16,9 @@
 import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
 import { readNewest } from '../eventstore/read.ts'
 import type { CustomerDocument } from '../projections/customer.ts'
-import { customerStream } from '../projections/fold.ts'
 import { allEmailKeysOf, emailKeyOf, emailKeysAsTyped, formerEmailKeysOf } from '../schema/email-key.ts'
 import type { EmailEvent } from '../schema/events.ts'
-import { STREAM_PREFIXES } from '../schema/streams.ts'
+import { streamOf } from '../schema/streams.ts'
 import { type Command, encodeAll, isCause } from './command.ts'
 import type { Customers } from './customers.ts'
 import { refusal, serviceUnavailable } from './errors.ts'
@@ -136,13 +135,12 @@ export function createEmailClaims(
 
 /** The streams of the claims, one for each key. */
 function createClaimStreams(eventStore: EventStore) {
-  const stream = (key: string) => `${STREAM_PREFIXES.email}${key}`
-  const newest = async (key: string) => (await readNewest<EmailEvent>(eventStore, stream(key), 1))[0]
+  const newest = async (key: string) => (await readNewest<EmailEvent>(eventStore, streamOf.email(key), 1))[0]
 
   async function append(key: string, event: EmailEvent, revision: number | undefined, command: Command): Promise<void> {
     // The revision is part of the event's id: each round's claim is an event of its own.
     const [encoded] = encodeAll(command, [event], `${event.type}:${key}:${revision ?? 'none'}`)
-    await eventStore.append(stream(key), encoded ? [encoded] : [], { expected: revision ?? 'no_stream' })
+    await eventStore.append(streamOf.email(key), encoded ? [encoded] : [], { expected: revision ?? 'no_stream' })
   }
 
   return {
@@ -157,7 +155,7 @@ function createClaimStreams(eventStore: EventStore) {
         `abandon:${key}:${holder.revision}`,
       )
       const expected = holder.revision === -1 ? 'no_stream' : holder.revision
-      await eventStore.append(customerStream(holder.id), encoded ? [encoded] : [], { expected })
+      await eventStore.append(streamOf.customer(holder.id), encoded ? [encoded] : [], { expected })
     },
 
     async release(key: string, customerId: number, command: Command): Promise<void> {

@@ -10,9 +10,8 @@
 import { decode, type Recorded } from '../eventstore/codec.ts'
 import { comparePositions, type EventStore, type RecordedEvent, WrongExpectedRevision } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
-import { customerStream } from '../projections/fold.ts'
 import { type EmailEvent, isErased, type SubscriberEvent } from '../schema/events.ts'
-import { STREAM_PREFIXES } from '../schema/streams.ts'
+import { streamOf } from '../schema/streams.ts'
 import { type Command, encodeAll } from './command.ts'
 import type { GuestStatus } from './domain/customer.ts'
 
@@ -42,11 +41,9 @@ interface Newest {
  * there is something newer
  */
 export function createSubscribers(eventStore: EventStore, keysOf: (email: string) => readonly string[]): Subscribers {
-  const stream = (key: string) => `${STREAM_PREFIXES.subscriber}${key}`
-
   async function newest(email: string): Promise<Newest | undefined> {
     for (const key of keysOf(email)) {
-      const events = eventStore.readStream(stream(key), { direction: 'backwards', maxCount: 1 })
+      const events = eventStore.readStream(streamOf.subscriber(key), { direction: 'backwards', maxCount: 1 })
       for await (const stored of orNone(events)) return { event: decode<SubscriberEvent>(stored), stored }
     }
     return undefined
@@ -57,12 +54,12 @@ export function createSubscribers(eventStore: EventStore, keysOf: (email: string
     const keys = keysOf(email)
     const holders = new Set<number>()
     for (const key of keys) {
-      for await (const claim of orNone(eventStore.readStream(`${STREAM_PREFIXES.email}${key}`))) {
+      for await (const claim of orNone(eventStore.readStream(streamOf.email(key)))) {
         holders.add(decode<EmailEvent>(claim).data.customerId)
       }
     }
     for (const id of holders) {
-      for await (const event of orNone(eventStore.readStream(customerStream(id)))) {
+      for await (const event of orNone(eventStore.readStream(streamOf.customer(id)))) {
         if (comparePositions(event.position, since.position) > 0 && isOfAddress(event, keys)) return true
       }
     }
@@ -84,7 +81,7 @@ export function createSubscribers(eventStore: EventStore, keysOf: (email: string
     command: Command,
     decide: (last: Newest | undefined) => Promise<SubscriberEvent | undefined>,
   ): Promise<void> {
-    const own = stream(keysOf(email)[0] as string)
+    const own = streamOf.subscriber(keysOf(email)[0] as string)
     for (;;) {
       const last = await newest(email)
       const event = await decide(last)

@@ -5,7 +5,7 @@ import type { EventStore, Position } from '../../eventstore/port.ts'
 import { endOfLog } from '../../eventstore/read.ts'
 import { ConfigurationError, UsageError } from '../../runtime/errors.ts'
 import { showProgress } from '../../runtime/progress.ts'
-import { STREAM_PREFIXES } from '../../schema/streams.ts'
+import { streamOf } from '../../schema/streams.ts'
 import { NoProofError } from '../errors.ts'
 import { checkInclusion, type EventName, parseProof, proveInclusion } from './inclusion.ts'
 import { type Checkpoint, writeCheckpoint } from './signed-checkpoints.ts'
@@ -170,7 +170,7 @@ export function readEventName(text: string): EventName {
       `${JSON.stringify(text)} can't be used; accepted: an event's id, CUSTOMER:REVISION or STREAM:REVISION.`,
     )
   }
-  return { stream: /^\d+$/.test(stream) ? `${STREAM_PREFIXES.customer}${stream}` : stream, revision: Number(revision) }
+  return { stream: /^\d+$/.test(stream) ? streamOf.customer(stream) : stream, revision: Number(revision) }
 }
 
 /** @throws ConfigurationError where the file can't be read, or is no public key */

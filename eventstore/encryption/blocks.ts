@@ -11,8 +11,6 @@ import { newestEvent } from '../read.ts'
 import { KEY_BYTES } from './aes-gcm.ts'
 import type { MasterKeys } from './master-key.ts'
 
-/** What the names of the blocks' streams begin with. */
-export const KEY_STREAMS = STREAM_PREFIXES.keys
 /** 1.3 million customers: some 50 MB. */
 const CACHED_BLOCKS = 20_000
 
@@ -147,7 +145,7 @@ export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Bloc
 }
 
 async function* allBlocks(keyStore: EventStore): AsyncGenerator<RecordedEvent> {
-  const events = keyStore.readAll({ filter: { streamPrefixes: [KEY_STREAMS] } })
+  const events = keyStore.readAll({ filter: { streamPrefixes: [STREAM_PREFIXES.keys] } })
   for await (const event of events) if (event.type === 'CustomerKeysSet') yield event
 }
 

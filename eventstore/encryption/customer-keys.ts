@@ -8,21 +8,15 @@
  *
  * A customer's key comes once; an address's is made anew when it is needed again, as the next generation.
  */
+
 import { type KeyObject, randomBytes } from 'node:crypto'
 import { ConfigurationError } from '../../runtime/errors.ts'
 import { inTurns } from '../../runtime/in-turns.ts'
+import { streamOf } from '../../schema/streams.ts'
 import { createKeyBlocks, type KeyBlocks } from '../key-blocks.ts'
 import { type EventStore, EventStoreUnavailable, InvalidArgument, WrongExpectedRevision } from '../port.ts'
 import { KEY_BYTES } from './aes-gcm.ts'
-import {
-  type Block,
-  type BlockData,
-  type Blocks,
-  type CustomerKey,
-  createBlocks,
-  KEY_STREAMS,
-  keyOf,
-} from './blocks.ts'
+import { type Block, type BlockData, type Blocks, type CustomerKey, createBlocks, keyOf } from './blocks.ts'
 import { checkTogether, nameEachOther } from './key-store-identity.ts'
 import type { MasterKeys } from './master-key.ts'
 import { rotateMasterKey, statusOf } from './rotation.ts'
@@ -109,13 +103,12 @@ interface KeyPlace {
 }
 
 function placeOf(subject: Subject): KeyPlace {
-  if (!isCustomer(subject)) return { stream: `${KEY_STREAMS}of-${subject}`, index: 0, size: 1 }
+  if (!isCustomer(subject)) return { stream: streamOf.keys(`of-${subject}`), index: 0, size: 1 }
   const id = Number(subject)
-  return { stream: streamOfBlock(blockOf(subject)), index: id % BLOCK, size: BLOCK }
+  return { stream: streamOf.keys(blockOf(subject)), index: id % BLOCK, size: BLOCK }
 }
 
 const blockOf = (subject: Subject) => Math.floor(Number(subject) / BLOCK)
-const streamOfBlock = (block: number) => `${KEY_STREAMS}${block}`
 const isCustomer = (subject: Subject) => /^[1-9]\d{0,15}$/.test(subject)
 
 export interface CustomerKeysOptions {
@@ -132,7 +125,7 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
   /** Blocks under way to be made. */
   const making = new Map<string, Promise<Block>>()
   /** In the log itself keys and what they encrypt are of the same moment. */
-  const record = keyStore === log ? undefined : createKeyBlocks({ log, keyStore, streamOf: streamOfBlock, size: BLOCK })
+  const record = keyStore === log ? undefined : createKeyBlocks({ log, keyStore, size: BLOCK })
   const checked = once(async () => {
     await checkTogether(options, blocks)
     await checkAge(record)
@@ -232,7 +225,7 @@ async function checkAge(record: KeyBlocks | undefined): Promise<void> {
   const missing = await record?.missing('newest')
   if (!missing?.length) return
   throw new ConfigurationError(
-    `KEYS_URL: the key store is older than this log and lacks ${missing.map(streamOfBlock).join(', ')}: restore a newer backup of it. Where there is none, npm run keys -- accept store gives up these customers, who count as erased from then on.`,
+    `KEYS_URL: the key store is older than this log and lacks ${missing.map(streamOf.keys).join(', ')}: restore a newer backup of it. Where there is none, npm run keys -- accept store gives up these customers, who count as erased from then on.`,
   )
 }
 
@@ -296,7 +289,7 @@ async function makeBlock(
 async function writeDestroyed(blocks: Blocks, block: number): Promise<void> {
   const destroyed = Array.from({ length: BLOCK }, (_, index) => index)
   const noKeys = new Uint8Array(BLOCK * KEY_BYTES)
-  await blocks.write(streamOfBlock(block), 'no_stream', noKeys, { generation: 0, destroyed })
+  await blocks.write(streamOf.keys(block), 'no_stream', noKeys, { generation: 0, destroyed })
 }
 
 /** Writes the block anew without the key, and cuts off what was before. @returns whether there was one */

@@ -4,7 +4,7 @@ import type { EventStore } from '../../eventstore/port.ts'
 import { readNewest } from '../../eventstore/read.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { CredentialsEvent } from '../../schema/events.ts'
-import { STREAM_PREFIXES } from '../../schema/streams.ts'
+import { streamOf } from '../../schema/streams.ts'
 import { type Command, encodeAll } from '../command.ts'
 import type { Customers } from '../customers.ts'
 import { passwordChanged, recordHashUpgrade } from '../domain/customer.ts'
@@ -39,18 +39,16 @@ export interface Credentials {
   upgrade(customerId: number, passwordHash: string, replaced: StoredCredentials, command: Command): Promise<void>
 }
 
-const stream = (customerId: number) => `${STREAM_PREFIXES.credentials}${customerId}`
-
 export function createCredentials(eventStore: EventStore, customers: Customers): Credentials {
   /** Before a hash is written: none must ever stand in a stream that would keep it. An import leaves this to its first successor. */
   async function limit(customerId: number, replaced: StoredCredentials | undefined): Promise<void> {
     if (replaced === undefined || isOutdated(replaced.passwordHash))
-      await eventStore.setStreamMetadata(stream(customerId), { $maxCount: 1 })
+      await eventStore.setStreamMetadata(streamOf.credentials(customerId), { $maxCount: 1 })
   }
 
   return {
     async read(customer) {
-      const [last] = await readNewest<CredentialsEvent>(eventStore, stream(customer.id), 1)
+      const [last] = await readNewest<CredentialsEvent>(eventStore, streamOf.credentials(customer.id), 1)
       if (last === undefined) return undefined
       if (last.revision > customer.credentialsRevision && customer.status === 'registered') {
         const { $causationId, $correlationId, actor, at } = last.metadata
@@ -67,7 +65,7 @@ export function createCredentials(eventStore: EventStore, customers: Customers):
       await limit(customerId, replaced)
       const data = { passwordHash, ...(keptToken !== undefined && { keptToken }) }
       const events = encodeAll(command, [{ type: 'CredentialsSet', data }], 'credentials')
-      const { revision } = await eventStore.append(stream(customerId), events, {
+      const { revision } = await eventStore.append(streamOf.credentials(customerId), events, {
         expected: replaced?.revision ?? 'no_stream',
       })
       return revision
@@ -77,7 +75,9 @@ export function createCredentials(eventStore: EventStore, customers: Customers):
       const own = { ...command, id: crypto.randomUUID(), repeatable: false }
       await limit(customerId, replaced)
       const events = encodeAll(own, [{ type: 'CredentialsSet', data: { passwordHash, upgrade: true } }], 'credentials')
-      const { revision } = await eventStore.append(stream(customerId), events, { expected: replaced.revision })
+      const { revision } = await eventStore.append(streamOf.credentials(customerId), events, {
+        expected: replaced.revision,
+      })
       await customers.execute(customerId, own, (state) => recordHashUpgrade(state, revision))
     },
   }

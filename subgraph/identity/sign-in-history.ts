@@ -9,7 +9,7 @@ import { readNewest } from '../../eventstore/read.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { SignInEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
-import { STREAM_PREFIXES } from '../../schema/streams.ts'
+import { streamOf } from '../../schema/streams.ts'
 import type { AccessLog } from '../access-log.ts'
 import { type Command, encodeAll } from '../command.ts'
 import type { Customers } from '../customers.ts'
@@ -44,15 +44,14 @@ export function createSignInHistory(parts: {
   const lockoutMs = lockout.minutes * 60_000
   /** More than either brake counts. */
   const keptEvents = 2 * Math.max(lockout.failures, signInThrottle.failures)
-  const stream = (key: SignInKey) => `${STREAM_PREFIXES.signIns}${key}`
-  const read = (key: SignInKey) => readNewest<SignInEvent>(eventStore, stream(key), keptEvents)
+  const read = (key: SignInKey) => readNewest<SignInEvent>(eventStore, streamOf.signIns(key), keptEvents)
 
   async function record(key: SignInKey, event: SignInEvent, command: Command): Promise<void> {
     // Each attempt counts, also the same one repeated: an id of its own.
     const events = encodeAll({ ...command, id: crypto.randomUUID() }, [event])
-    const { revision } = await eventStore.append(stream(key), events, { expected: 'any' })
+    const { revision } = await eventStore.append(streamOf.signIns(key), events, { expected: 'any' })
     // At the start, and again now and then in case the first time was cut off.
-    if (revision % 50 === 0) await eventStore.setStreamMetadata(stream(key), { $maxCount: keptEvents })
+    if (revision % 50 === 0) await eventStore.setStreamMetadata(streamOf.signIns(key), { $maxCount: keptEvents })
   }
 
   async function lockIfDue(

@@ -2,9 +2,8 @@
 
 import { readNewest } from '../../eventstore/read.ts'
 import { absentCustomer, project } from '../../projections/customer.ts'
-import { customerStream } from '../../projections/fold.ts'
 import type { CustomerEvent, EmailEvent, ImportedIdEvent } from '../../schema/events.ts'
-import { STREAM_PREFIXES } from '../../schema/streams.ts'
+import { streamOf } from '../../schema/streams.ts'
 import { type Command, encodeAll } from '../command.ts'
 import type { ImportedAddress } from './address-row.ts'
 import { RejectedRow } from './errors.ts'
@@ -45,7 +44,7 @@ export async function withoutCustomer(
   const owner = await ownerOf(run, key, each.address)
   if (owner !== undefined) {
     const own = commandOf(run, each, owner)
-    if ((await all(run, customerStream(owner))).some((event) => event.id === own.id)) return 'alreadyThere'
+    if ((await all(run, streamOf.customer(owner))).some((event) => event.id === own.id)) return 'alreadyThere'
   }
   if (run.dryRun && hasCustomers) return 'imported'
   return new RejectedRow('there is no customer with this _email')
@@ -56,7 +55,7 @@ async function ownerOf(run: ImportRun, key: string, { id }: ImportedAddress): Pr
   if (id === undefined) return (await all<EmailEvent>(run, claimStream(key))).at(-1)?.data.customerId
   const [imported] = await readNewest<Extract<ImportedIdEvent, { type: 'AddressIdImported' }>>(
     run.eventStore,
-    `${STREAM_PREFIXES.addressOwner}${id}`,
+    streamOf.addressOwner(id),
     1,
   )
   return imported?.data.customerId
@@ -75,7 +74,7 @@ export async function findCustomer(
   for (const each of first ? claims.keysOf(first.address.email) : [key]) {
     const [claimed] = await readNewest<EmailEvent>(eventStore, claimStream(each), 1)
     if (claimed?.type !== 'EmailClaimed') continue
-    const events = await all<CustomerEvent>(run, customerStream(claimed.data.customerId))
+    const events = await all<CustomerEvent>(run, streamOf.customer(claimed.data.customerId))
     const state = events.reduce(project, absentCustomer(claimed.data.customerId))
     if (state.status !== 'registered' || claims.keyOf(state.email) !== key) continue
     const { id, revision, defaultBilling, defaultShipping, lastAddressId } = state
@@ -94,9 +93,9 @@ export async function claimAddressId(
 ): Promise<boolean> {
   const { eventStore, ids, givenOut } = run
   if (addressId <= givenOut.address && (await ids.addressOwner(addressId)) !== undefined) {
-    const [imported] = await readNewest(eventStore, `${STREAM_PREFIXES.addressOwner}${addressId}`, 1)
+    const [imported] = await readNewest(eventStore, streamOf.addressOwner(addressId), 1)
     if (imported === undefined) return false
   }
   const events = encodeAll(own, [{ type: 'AddressIdImported', data: { customerId } }], 'owner')
-  return (await appendFirst(run, `${STREAM_PREFIXES.addressOwner}${addressId}`, events)).written
+  return (await appendFirst(run, streamOf.addressOwner(addressId), events)).written
 }

@@ -1,7 +1,8 @@
 /** Rows of addresses, gathered by customer: those of one customer are one append. */
+
 import { AppendTooLarge, type NewEvent, WrongExpectedRevision } from '../../eventstore/port.ts'
-import { customerStream } from '../../projections/fold.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
+import { streamOf } from '../../schema/streams.ts'
 import { encodeAll } from '../command.ts'
 import { claimAddressId, commandOf, type Found, findCustomer, withoutCustomer } from './address-customers.ts'
 import type { ImportedAddress } from './address-row.ts'
@@ -74,7 +75,7 @@ async function importAddressesOf(
     run.seen.delete(key)
     if (run.dryRun || events.length === 0) return outcomes
     try {
-      await run.eventStore.append(customerStream(customer.id), events, { expected: customer.revision })
+      await run.eventStore.append(streamOf.customer(customer.id), events, { expected: customer.revision })
       return outcomes
     } catch (error) {
       if (error instanceof AppendTooLarge && addresses.length > 1) {

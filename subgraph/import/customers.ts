@@ -2,12 +2,13 @@
  * A row of a customer. What an earlier run has brought in shows by the claim of the address, and is read before anything is
  * written: a customer who has a new password, another address or is gone by now stays as it is.
  */
+
 import type { Recorded } from '../../eventstore/codec.ts'
 import { comparePositions } from '../../eventstore/port.ts'
 import { readNewest } from '../../eventstore/read.ts'
-import { customerStream } from '../../projections/fold.ts'
 import { formerEmailKeysOf } from '../../schema/email-key.ts'
 import type { CustomerEvent, EmailEvent } from '../../schema/events.ts'
+import { streamOf } from '../../schema/streams.ts'
 import type { Command } from '../command.ts'
 import { CustomerError } from '../errors.ts'
 import type { ImportedCustomer } from './customer-row.ts'
@@ -84,7 +85,7 @@ export function createCustomerImport(run: ImportRun): (customer: ImportedCustome
     const newest = history.at(-1)
     const earlier = history.findLast(({ metadata }) => metadata.$causationId === own.id)
     let id = customer.id ?? earlier?.data.customerId
-    const events = id === undefined ? [] : await all<CustomerEvent>(run, customerStream(id))
+    const events = id === undefined ? [] : await all<CustomerEvent>(run, streamOf.customer(id))
     if (events.some((event) => event.id === own.id)) return { newest, id, isThere: true }
     if (newest?.type === 'EmailClaimed') {
       const holder = await run.load(newest.data.customerId)

@@ -2,10 +2,11 @@
  * The registration of an imported customer, once its address is claimed: the credentials, then the customer, as when somebody
  * registers.
  */
+
 import { WrongExpectedRevision } from '../../eventstore/port.ts'
 import { readNewest } from '../../eventstore/read.ts'
-import { customerStream } from '../../projections/fold.ts'
 import type { CredentialsEvent } from '../../schema/events.ts'
+import { streamOf } from '../../schema/streams.ts'
 import { type Command, encodeAll } from '../command.ts'
 import type { GuestStatus } from '../domain/customer.ts'
 import { hashPassword, kindOf, MAGENTO } from '../identity/passwords.ts'
@@ -52,7 +53,7 @@ async function registerFree(
     const { written } = await appendFirst(run, credentialsStream(id), credentialsOf(passwordHash, own))
     if (!written) throw idTaken(id)
   }
-  if (!(await appendFirst(run, customerStream(id), events)).written) throw idTaken(id)
+  if (!(await appendFirst(run, streamOf.customer(id), events)).written) throw idTaken(id)
   return events.length - 1
 }
 
@@ -67,7 +68,7 @@ async function registerReserved(
   guest: GuestStatus,
   own: Command,
 ): Promise<number> {
-  if (!(await appendFirst(run, customerStream(id), takingOf(own))).written) throw idTaken(id)
+  if (!(await appendFirst(run, streamOf.customer(id), takingOf(own))).written) throw idTaken(id)
   // Without a password it gets one that nobody knows: it keeps out what the other one may still write.
   const passwordHash = (await hashOf(run, customer)) ?? (await hashPassword(crypto.randomUUID()))
   for (;;) {
@@ -76,7 +77,7 @@ async function registerReserved(
     try {
       const credentialsRevision = await replaceCredentials(run, id, passwordHash, own)
       const events = encodeAll(own, customer.events(id, credentialsRevision, guest))
-      await run.eventStore.append(customerStream(id), events, { expected: revision })
+      await run.eventStore.append(streamOf.customer(id), events, { expected: revision })
       return revision + events.length
     } catch (error) {
       // One who has the id under way has written its credentials, or its claim was given up there.

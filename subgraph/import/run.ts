@@ -14,7 +14,7 @@ import type { CustomerDocument } from '../../projections/customer.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import type { CustomerEvent, EmailEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
-import { STREAM_PREFIXES } from '../../schema/streams.ts'
+import { STREAM_PREFIXES, streamOf } from '../../schema/streams.ts'
 import { type Command, encodeAll, uuidOf } from '../command.ts'
 import { createEmailClaims, type EmailClaims } from '../email-claims.ts'
 import { createHashKinds } from '../identity/password-checks.ts'
@@ -136,8 +136,8 @@ export async function appendFirst({ eventStore }: ImportRun, stream: string, eve
   }
 }
 
-export const claimStream = (key: string) => `${STREAM_PREFIXES.email}${key}`
-export const credentialsStream = (id: number) => `${STREAM_PREFIXES.credentials}${id}`
+export const claimStream = (key: string) => streamOf.email(key)
+export const credentialsStream = (id: number) => streamOf.credentials(id)
 
 /** The events of a row that are not of the customer's stream, or not of its registration: always with the same ids. */
 export const claimOf = (id: number, own: Command) =>
