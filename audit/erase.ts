@@ -7,7 +7,6 @@ import { keysOf } from '../eventstore/encryption/customer-keys.ts'
 import { KEY_MAX_AGE_MS } from '../eventstore/encryption/opening.ts'
 import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
 import { newestStored, orNone } from '../eventstore/read.ts'
-import { createApplier } from '../projections/apply.ts'
 import {
   type Account,
   appendTo,
@@ -19,6 +18,7 @@ import {
 import { createMarks } from '../projections/fence/marks.ts'
 import type { ReadModel } from '../projections/read-model.ts'
 import { skipEvent } from '../projections/skips.ts'
+import { createApplier } from '../projections/worker/apply.ts'
 import { SILENT } from '../runtime/log.ts'
 import { allEmailKeysOf } from '../schema/email-key.ts'
 import { streamOf } from '../schema/streams.ts'

@@ -1,7 +1,7 @@
 /** An event store that waits out an outage: for commands that run to their end, where services answer that it is away. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { type BackOff, waitAfter } from '../runtime/back-off.ts'
-import { isKurrentDbUrl } from './kurrentdb/url.ts'
+import { isKurrentDbUrl } from './kurrentdb/connection/url.ts'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent } from './port.ts'
 
 const BACK_OFF: BackOff = { firstMs: 100, mostMs: 2_000 }

@@ -12,7 +12,7 @@ import { streamOf } from '../schema/streams.ts'
 import type { CustomerDocument } from './customer.ts'
 import { customerOf, foldCustomer } from './fold.ts'
 import type { ReadModel } from './read-model.ts'
-import { FILTER, startProjection } from './worker.ts'
+import { FILTER, startProjection } from './worker/worker.ts'
 
 /** How far a long piece of work has got. */
 export interface Progress {

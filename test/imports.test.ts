@@ -22,7 +22,7 @@ const READ_MODEL = /^projections\/(read-model|provenance|open|customer|fold|eras
 /** And what an auditor reads, not the commands. */
 const TIMELINE = /^audit\/(moments|reveals|timeline)\.ts$/
 /** The samples verify tokens as the gateway does. */
-const TOKENS = /^gateway\/http\/tokens\.ts$/
+const TOKENS = /^gateway\/authentication\/token-verifier\.ts$/
 /** The pure domain: the customer's document, the contracts, itself. */
 const DOMAIN = /^(schema\/|projections\/customer\.ts$|subgraph\/domain\/)/
 /** The mail worker uses the fold. */

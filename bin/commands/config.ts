@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { readAuditKey } from '../../audit/proof/signing-key.ts'
 import { loadMasterKeys } from '../../eventstore/encryption/master-key.ts'
-import { isKurrentDbUrl, parseKurrentDbUrl } from '../../eventstore/kurrentdb/url.ts'
+import { isKurrentDbUrl, parseKurrentDbUrl } from '../../eventstore/kurrentdb/connection/url.ts'
 import { loadGatewayConfiguration } from '../../gateway/configuration.ts'
 import { createPersistedQueries } from '../../gateway/http/persisted-queries.ts'
 import { gatewayOptions } from '../../gateway/options.ts'

@@ -7,10 +7,10 @@ import { runCommand } from '../../runtime/process.ts'
 import { showProgress } from '../../runtime/progress.ts'
 import { loadEmailHashKey } from '../../runtime/service-keys.ts'
 import { loadStore } from '../../schema/store.ts'
-import { isComposite } from '../../subgraph/import/columns.ts'
-import { openFiles } from '../../subgraph/import/files.ts'
+import { isComposite } from '../../subgraph/import/files/columns.ts'
+import { openFiles } from '../../subgraph/import/files/files.ts'
+import { createRejectedFile } from '../../subgraph/import/files/rejected-file.ts'
 import { importFiles } from '../../subgraph/import/importer.ts'
-import { createRejectedFile } from '../../subgraph/import/rejected-file.ts'
 import type { ImportReport } from '../../subgraph/import/reports.ts'
 
 export interface ImportOptions {

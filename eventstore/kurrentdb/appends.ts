@@ -12,8 +12,8 @@ import {
   type ExpectedRevision,
   type NewEvent,
 } from '../port.ts'
+import type { Internals } from './connection/node.ts'
 import { StreamsClient, sharedMessages, streamsMessages } from './generated-messages.ts'
-import type { Internals } from './node.ts'
 
 const require = createRequire(import.meta.url)
 const { BatchAppendReq, BatchAppendResp } = streamsMessages

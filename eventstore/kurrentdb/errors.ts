@@ -28,7 +28,7 @@ import {
   StreamNotFound,
   WrongExpectedRevision,
 } from '../port.ts'
-import type { Endpoint } from './url.ts'
+import type { Endpoint } from './connection/url.ts'
 
 const CANCELLED = 1
 const INVALID_ARGUMENT = 3

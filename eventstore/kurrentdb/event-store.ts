@@ -5,11 +5,11 @@
 import { checkCount, checkEvent, checkExpectedRevision, checkMetadata, checkStreamName } from '../checks.ts'
 import { type EventPlace, holdsEvent } from '../place.ts'
 import { type EventStore, EventStoreUnavailable, type Position, type Subscription } from '../port.ts'
-import { connectKurrentDb } from './connection.ts'
+import { connectKurrentDb } from './connection/connection.ts'
 import { createGroups } from './groups.ts'
 import { createReads, filterOf } from './reads.ts'
-import { logSource, type Source, streamSource } from './sources.ts'
 import { type SubscriptionObserver, subscribe } from './subscription.ts'
+import { logSource, type Source, streamSource } from './subscription-sources.ts'
 import { createWrites } from './writes.ts'
 
 const BATCH = 500

@@ -3,10 +3,10 @@ import type { AllStreamRecordedEvent, PersistentSubscriptionToAll } from '@kurre
 import { waitAfter } from '../../runtime/back-off.ts'
 import { pause } from '../../runtime/time-limits.ts'
 import { type Delivery, EventStoreUnavailable, type GroupSubscription, type Json, type RecordedEvent } from '../port.ts'
-import type { Connection } from './connection.ts'
+import type { Connection } from './connection/connection.ts'
+import type { Node } from './connection/node.ts'
 import { toGroupError } from './errors.ts'
 import { type Incoming, incoming } from './incoming.ts'
-import type { Node } from './node.ts'
 import { BACK_OFF, type SubscriptionObserver } from './subscription.ts'
 
 /** A node that has just become the leader never answers those who came before it had read which groups there are. */

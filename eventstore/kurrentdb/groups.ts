@@ -7,7 +7,7 @@ import {
 } from '@kurrent/kurrentdb-client'
 import { checkCount } from '../checks.ts'
 import type { PersistentSubscriptions, Position } from '../port.ts'
-import type { Connection } from './connection.ts'
+import type { Connection } from './connection/connection.ts'
 import { toGroupError } from './errors.ts'
 import { CONFIRMED_MS, joinGroup, type StoreOfGroups } from './group-consumer.ts'
 

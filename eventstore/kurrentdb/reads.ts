@@ -13,7 +13,7 @@ import {
   StreamNotFound,
 } from '../port.ts'
 import { firstOf } from '../read.ts'
-import type { Connection } from './connection.ts'
+import type { Connection } from './connection/connection.ts'
 import { toPortError } from './errors.ts'
 import { StreamsClient } from './generated-messages.ts'
 import type { Incoming } from './incoming.ts'

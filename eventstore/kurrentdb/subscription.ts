@@ -2,14 +2,14 @@
 import { type BackOff, waitAfter } from '../../runtime/back-off.ts'
 import { pause } from '../../runtime/time-limits.ts'
 import { EventStoreUnavailable, type Subscription, type SubscriptionBatch } from '../port.ts'
-import type { Connection } from './connection.ts'
+import type { Connection } from './connection/connection.ts'
+import type { Node } from './connection/node.ts'
 import { toPortError } from './errors.ts'
 import { StreamsClient } from './generated-messages.ts'
 import type { Incoming } from './incoming.ts'
-import type { Node } from './node.ts'
-import { createProgress, type ProgressOptions } from './progress.ts'
 import { STREAMS_READ } from './requests.ts'
-import type { Source } from './sources.ts'
+import { createProgress, type ProgressOptions } from './subscription-progress.ts'
+import type { Source } from './subscription-sources.ts'
 import { decodeReadResponse, type ReadAnswer } from './wire.ts'
 
 /** Notified of what becomes of a subscription's connection. */

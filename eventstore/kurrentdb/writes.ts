@@ -1,10 +1,10 @@
 /** Appends and removals: each is one call, made again within its deadline where that does no harm. */
 import { binaryEvent, type EventData, jsonEvent } from '@kurrent/kurrentdb-client'
 import type { AppendResult, ExpectedRevision, Json, NewEvent, StreamMetadata } from '../port.ts'
-import type { Connection } from './connection.ts'
+import type { Connection } from './connection/connection.ts'
+import type { Node } from './connection/node.ts'
 import { toPortError } from './errors.ts'
 import { StreamsClient } from './generated-messages.ts'
-import type { Node } from './node.ts'
 import { metadataStream, removalRequest } from './requests.ts'
 
 export interface Writes {

@@ -2,7 +2,7 @@
 import { LRUCache } from 'lru-cache'
 import type { TokenFault } from '../../schema/token-faults.ts'
 import type { Claims } from '../planning/authorization.ts'
-import { createTokenVerifier, InvalidToken, type KeySource } from './tokens.ts'
+import { createTokenVerifier, InvalidToken, type KeySource } from './token-verifier.ts'
 
 /** How many verified tokens are kept, and how many characters of them. */
 const KNOWN_TOKENS = 10_000

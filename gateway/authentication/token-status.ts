@@ -1,9 +1,9 @@
 /** Asks the customer subgraph whether tokens are still active (RFC 7662): a signature does not show that a token was revoked. */
 import type { FastifyBaseLogger } from 'fastify'
 import { Pool } from 'undici'
+import { reasonOf } from '../http/masking.ts'
 import type { Metrics } from '../metrics.ts'
 import type { CheckOutcome } from './authentication.ts'
-import { reasonOf } from './masking.ts'
 
 /** Where to ask. */
 export interface TokenStatusSource {

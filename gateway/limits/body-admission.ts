@@ -2,8 +2,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import { clientKey } from '../../runtime/client-address.ts'
 import { Cancellation } from '../cancellation.ts'
+import type { Pipeline } from '../http/graphql-call.ts'
 import { createAdmission, DEFAULT_ADMISSION } from './admission.ts'
-import type { Pipeline } from './graphql-call.ts'
 
 /**
  * Bytes of request bodies that are read or worked on at once. Each takes some ten times as much memory until it is answered

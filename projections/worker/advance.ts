@@ -1,11 +1,11 @@
 /** Bringing one document up to events of its customer: in order, without gaps, as far as they can be applied. */
-import { decode } from '../eventstore/codec.ts'
-import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
-import type { CustomerEvent } from '../schema/events.ts'
-import { type CustomerDocument, project } from './customer.ts'
-import { skipOrThrow } from './fold.ts'
+import { decode } from '../../eventstore/codec.ts'
+import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../../eventstore/port.ts'
+import type { CustomerEvent } from '../../schema/events.ts'
+import { type CustomerDocument, project } from '../customer.ts'
+import { skipOrThrow } from '../fold.ts'
+import { ReadModelUnavailable } from '../read-model.ts'
 import type { Parking } from './parking.ts'
-import { ReadModelUnavailable } from './read-model.ts'
 
 /**
  * The document with the events applied, as far as they can be; the first one that can't be is parked.

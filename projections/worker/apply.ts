@@ -3,16 +3,16 @@
  * revision is the document's next. A lower one is a duplicate; a higher one shows a gap, which is filled from the stream.
  */
 import { LRUCache } from 'lru-cache'
-import { hasKeys, keysOf } from '../eventstore/encryption/customer-keys.ts'
-import { type EventPlace, laterPlace, placeOf } from '../eventstore/place.ts'
-import { comparePositions, type EventStore, EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
-import { inTurns } from '../runtime/in-turns.ts'
+import { hasKeys, keysOf } from '../../eventstore/encryption/customer-keys.ts'
+import { type EventPlace, laterPlace, placeOf } from '../../eventstore/place.ts'
+import { comparePositions, type EventStore, EventStoreUnavailable, type RecordedEvent } from '../../eventstore/port.ts'
+import { inTurns } from '../../runtime/in-turns.ts'
+import { absentCustomer, type CustomerDocument, isRegistered } from '../customer.ts'
+import { completeErasure } from '../erasure.ts'
+import { customerOf } from '../fold.ts'
+import type { DocumentWrite, ReadModel } from '../read-model.ts'
 import { advance } from './advance.ts'
-import { absentCustomer, type CustomerDocument, isRegistered } from './customer.ts'
-import { completeErasure } from './erasure.ts'
-import { customerOf } from './fold.ts'
 import { createParking, type Failure } from './parking.ts'
-import type { DocumentWrite, ReadModel } from './read-model.ts'
 import { createScrubbing } from './scrubbing.ts'
 
 export interface Applier {

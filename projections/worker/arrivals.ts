@@ -1,5 +1,5 @@
 /** How far a projection has come in the log, and those who wait until it is somewhere. */
-import { comparePositions, type Position } from '../eventstore/port.ts'
+import { comparePositions, type Position } from '../../eventstore/port.ts'
 
 export interface Arrivals {
   /** Resolves when the position is reached. @throws Error once the projection is stopped */

@@ -2,11 +2,11 @@
  * What a group's events do not bring: a read model that is empty or damaged is filled by catching up, beside the live
  * events. Each process also does so once for each generation: what was acknowledged to the server before went to another.
  */
-import { SILENT } from '../runtime/log.ts'
-import { pause } from '../runtime/time-limits.ts'
+import { SILENT } from '../../runtime/log.ts'
+import { pause } from '../../runtime/time-limits.ts'
+import { type Checkpoint, sameCheckpoint } from '../read-model.ts'
 import type { Applier } from './apply.ts'
 import type { GroupProjectionOptions } from './group.ts'
-import { type Checkpoint, sameCheckpoint } from './read-model.ts'
 import { startProjection } from './worker.ts'
 
 /** How often it is checked whether the read model needs filling. */

@@ -15,12 +15,12 @@ import {
   type GroupSubscription,
   type PersistentSubscriptions,
   type Position,
-} from '../eventstore/port.ts'
-import { logEnd } from '../eventstore/read.ts'
-import { SILENT } from '../runtime/log.ts'
+} from '../../eventstore/port.ts'
+import { logEnd } from '../../eventstore/read.ts'
+import { SILENT } from '../../runtime/log.ts'
+import type { ReadModel } from '../read-model.ts'
 import { createApplier } from './apply.ts'
 import { createFilling } from './group-filling.ts'
-import type { ReadModel } from './read-model.ts'
 import { repeat } from './repeat.ts'
 import { FILTER, type ProjectionOptions, reportFailures, resume } from './worker.ts'
 

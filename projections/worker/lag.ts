@@ -1,7 +1,7 @@
 /** How far the documents are behind the log. */
-import { comparePositions, type EventStore, type Position, type RecordedEvent } from '../eventstore/port.ts'
-import { customerOf } from './fold.ts'
-import type { ReadModel } from './read-model.ts'
+import { comparePositions, type EventStore, type Position, type RecordedEvent } from '../../eventstore/port.ts'
+import { customerOf } from '../fold.ts'
+import type { ReadModel } from '../read-model.ts'
 import { FILTER } from './worker.ts'
 
 /** How far the documents are behind the log. */

@@ -1,8 +1,8 @@
 /** What a projection says of itself, as Prometheus metrics. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
-import type { EventStore } from '../eventstore/port.ts'
+import type { EventStore } from '../../eventstore/port.ts'
+import type { ReadModel } from '../read-model.ts'
 import { createLag, type Lag, MOST_COUNTED } from './lag.ts'
-import type { ReadModel } from './read-model.ts'
 import type { ProjectionObserver } from './worker.ts'
 
 export interface ProjectionMetrics {

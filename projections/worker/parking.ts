@@ -1,7 +1,7 @@
 /** Events that can't be applied: which customers are stuck at one, and which events are parked in the read model. */
-import type { RecordedEvent } from '../eventstore/port.ts'
-import type { CustomerDocument } from './customer.ts'
-import type { ReadModel } from './read-model.ts'
+import type { RecordedEvent } from '../../eventstore/port.ts'
+import type { CustomerDocument } from '../customer.ts'
+import type { ReadModel } from '../read-model.ts'
 
 /** An event that can't be applied, or is gone from its stream: its customer's document stays at the revision before it. */
 export interface Failure {

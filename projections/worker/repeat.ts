@@ -1,7 +1,7 @@
 /** Work that goes on for ever, through the outages of the stores. */
-import { type BackOff, waitAfter } from '../runtime/back-off.ts'
-import type { Log } from '../runtime/log.ts'
-import { pause } from '../runtime/time-limits.ts'
+import { type BackOff, waitAfter } from '../../runtime/back-off.ts'
+import type { Log } from '../../runtime/log.ts'
+import { pause } from '../../runtime/time-limits.ts'
 import type { ProjectionObserver } from './worker.ts'
 
 const BACK_OFF: BackOff = { firstMs: 50, mostMs: 5_000 }

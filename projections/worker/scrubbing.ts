@@ -2,7 +2,7 @@
  * When the read model's files are written anew, so that nothing of deleted customers is left in them: soon after a deletion,
  * but most of the time they rest. What is owed stays owed until it is done, by whichever process.
  */
-import type { ReadModel } from './read-model.ts'
+import type { ReadModel } from '../read-model.ts'
 
 /** The files are written anew so long after a deletion. */
 const AFTER_MS = 1_000

@@ -1,11 +1,11 @@
 /** A projection's HTTP side: when it is ready. */
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Registry } from 'prom-client'
-import type { EventStore } from '../eventstore/port.ts'
-import { buildHealthServer } from '../runtime/health-server.ts'
-import { answersProbe, probed } from '../runtime/time-limits.ts'
+import type { EventStore } from '../../eventstore/port.ts'
+import { buildHealthServer } from '../../runtime/health-server.ts'
+import { answersProbe, probed } from '../../runtime/time-limits.ts'
+import type { ReadModel } from '../read-model.ts'
 import type { ProjectionMetrics } from './metrics.ts'
-import type { ReadModel } from './read-model.ts'
 
 /**
  * @param options.maxLagSeconds how far the projection may be behind and still be called ready

@@ -1,7 +1,7 @@
 /** A projection's part of the traces: each event's way from its write to its document, and the batch that brought it. */
-import type { RecordedEvent } from '../eventstore/port.ts'
-import { isSampled, isTracing, startSpan } from '../runtime/tracing.ts'
-import type { EventMetadata } from '../schema/events.ts'
+import type { RecordedEvent } from '../../eventstore/port.ts'
+import { isSampled, isTracing, startSpan } from '../../runtime/tracing.ts'
+import type { EventMetadata } from '../../schema/events.ts'
 import type { ProjectionObserver } from './worker.ts'
 
 const MOST_LINKS = 100

@@ -1,6 +1,6 @@
 /** The projection worker: follows the log from its checkpoint and keeps the read model's documents up to it. */
 
-import { placeOf } from '../eventstore/place.ts'
+import { placeOf } from '../../eventstore/place.ts'
 import {
   comparePositions,
   type EventStore,
@@ -8,15 +8,15 @@ import {
   type RecordedEvent,
   type Subscription,
   type SubscriptionBatch,
-} from '../eventstore/port.ts'
-import { logEnd } from '../eventstore/read.ts'
-import { type Log, SILENT } from '../runtime/log.ts'
+} from '../../eventstore/port.ts'
+import { logEnd } from '../../eventstore/read.ts'
+import { type Log, SILENT } from '../../runtime/log.ts'
+import { CUSTOMER_STREAMS } from '../fold.ts'
+import { originOf, provenanceOf } from '../provenance.ts'
+import type { Checkpoint, ReadModel } from '../read-model.ts'
 import { createApplier } from './apply.ts'
 import { createArrivals } from './arrivals.ts'
-import { CUSTOMER_STREAMS } from './fold.ts'
 import type { Failure } from './parking.ts'
-import { originOf, provenanceOf } from './provenance.ts'
-import type { Checkpoint, ReadModel } from './read-model.ts'
 import { repeat } from './repeat.ts'
 
 export interface Projection {

@@ -1,12 +1,12 @@
 /** Commands on a customer's addresses. */
-import type { CustomerDocument } from '../projections/customer.ts'
+import type { CustomerDocument } from '../../projections/customer.ts'
+import type { AddressInput } from '../domain/address.ts'
+import { addAddress, changeAddress, checkNotEmpty, removeAddress } from '../domain/customer.ts'
+import { fault } from '../domain/faults.ts'
+import { refusal } from '../errors.ts'
+import type { Caller } from '../identity/tokens.ts'
 import type { Command } from './command.ts'
 import type { AddressOutcome, CommandParts, Commands } from './customer-commands.ts'
-import type { AddressInput } from './domain/address.ts'
-import { addAddress, changeAddress, checkNotEmpty, removeAddress } from './domain/customer.ts'
-import { fault } from './domain/faults.ts'
-import { refusal } from './errors.ts'
-import type { Caller } from './identity/tokens.ts'
 
 export function createAddressCommands(
   parts: CommandParts,

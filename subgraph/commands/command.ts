@@ -1,9 +1,9 @@
 /** One command: who gives it, when, and the event ids that make a repetition of it write nothing twice. */
 import { createHmac, hash, hkdfSync, randomUUID } from 'node:crypto'
-import { encode } from '../eventstore/codec.ts'
-import type { NewEvent } from '../eventstore/port.ts'
-import type { DomainEvent } from '../schema/events.ts'
-import { serviceUnavailable } from './errors.ts'
+import { encode } from '../../eventstore/codec.ts'
+import type { NewEvent } from '../../eventstore/port.ts'
+import type { DomainEvent } from '../../schema/events.ts'
+import { serviceUnavailable } from '../errors.ts'
 
 export interface Command {
   /** A UUID: the id of the command's first event, and the cause of all of them. */

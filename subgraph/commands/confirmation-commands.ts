@@ -1,10 +1,10 @@
 /** Accounts that wait until their address is confirmed. Whether the answers reveal who has one is a setting of the store. */
-import type { CustomerDocument } from '../projections/customer.ts'
+import type { CustomerDocument } from '../../projections/customer.ts'
+import { requestConfirmation } from '../domain/customer.ts'
+import { isValidEmail } from '../domain/email.ts'
+import { refusal } from '../errors.ts'
+import { evenly } from '../identity/constant-time.ts'
 import type { Command } from './command.ts'
-import { requestConfirmation } from './domain/customer.ts'
-import { isValidEmail } from './domain/email.ts'
-import { refusal } from './errors.ts'
-import { evenly } from './identity/even-time.ts'
 import type { LinkCommands, LinkParts } from './link-commands.ts'
 
 export function createConfirmationCommands({

@@ -1,8 +1,8 @@
 /** What follows from a command's own event, in other streams: an outage can't undo what was decided. */
-import { EventStoreUnavailable } from '../eventstore/port.ts'
+import { EventStoreUnavailable } from '../../eventstore/port.ts'
+import type { GuestStatus } from '../domain/customer.ts'
+import type { Subscribers } from '../streams/subscribers.ts'
 import type { Command } from './command.ts'
-import type { GuestStatus } from './domain/customer.ts'
-import type { Subscribers } from './subscribers.ts'
 
 /** Waits for the work; that the event store is away is no failure of the command's. */
 export async function leaveToOthers(work: Promise<void>): Promise<void> {

@@ -1,9 +1,9 @@
 /** Commands on the caller's own customer: a token counts only for the customer that it names, and as that customer is now. */
-import { type CustomerDocument, isRegistered } from '../projections/customer.ts'
+import { type CustomerDocument, isRegistered } from '../../projections/customer.ts'
+import type { Customers, Decide, Outcome } from '../customers/customers.ts'
+import { refusal, TokenRefused } from '../errors.ts'
+import { type Caller, isCurrent, isSameCustomer } from '../identity/tokens.ts'
 import type { Command } from './command.ts'
-import type { Customers, Decide, Outcome } from './customers.ts'
-import { refusal, TokenRefused } from './errors.ts'
-import { type Caller, isCurrent, isSameCustomer } from './identity/tokens.ts'
 
 /** The customer if the caller is signed in as it. @throws CustomerError for a guest, a revoked token, a customer who is gone */
 export function authorize(caller: Caller | null, state: CustomerDocument): CustomerDocument {

@@ -1,14 +1,14 @@
 /** `createCustomer`: the claim of the address, the credentials, then the customer. */
-import { hasKeys } from '../eventstore/encryption/customer-keys.ts'
-import { absentCustomer, type CustomerDocument, isRegistered } from '../projections/customer.ts'
+import { hasKeys } from '../../eventstore/encryption/customer-keys.ts'
+import { absentCustomer, type CustomerDocument, isRegistered } from '../../projections/customer.ts'
+import { type CustomerInput, checkRegistration, register } from '../domain/customer.ts'
+import { fault } from '../domain/faults.ts'
+import { checkPassword } from '../domain/password.ts'
+import { hashPassword } from '../identity/passwords.ts'
+import { changesClaim } from '../streams/email-claims.ts'
 import type { Command } from './command.ts'
 import { handOver } from './consequences.ts'
 import type { CommandParts, Commands } from './customer-commands.ts'
-import { type CustomerInput, checkRegistration, register } from './domain/customer.ts'
-import { fault } from './domain/faults.ts'
-import { checkPassword } from './domain/password.ts'
-import { changesClaim } from './email-claims.ts'
-import { hashPassword } from './identity/passwords.ts'
 
 /** A registration that lost its id to another one, which claimed the address after it, starts over; this often. */
 const MAX_ATTEMPTS = 5

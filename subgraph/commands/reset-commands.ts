@@ -1,13 +1,13 @@
 /** A forgotten password: a link is asked for, and used once. Neither the answers nor their durations reveal who has an account. */
-import { WrongExpectedRevision } from '../eventstore/port.ts'
-import type { CustomerDocument } from '../projections/customer.ts'
+import { WrongExpectedRevision } from '../../eventstore/port.ts'
+import type { CustomerDocument } from '../../projections/customer.ts'
+import { isLocked, isResetExpired, passwordChanged, requestPasswordReset } from '../domain/customer.ts'
+import { isValidEmail } from '../domain/email.ts'
+import { checkPassword } from '../domain/password.ts'
+import { refusal } from '../errors.ts'
+import { evenly } from '../identity/constant-time.ts'
+import { hashPassword } from '../identity/passwords.ts'
 import type { Command } from './command.ts'
-import { isLocked, isResetExpired, passwordChanged, requestPasswordReset } from './domain/customer.ts'
-import { isValidEmail } from './domain/email.ts'
-import { checkPassword } from './domain/password.ts'
-import { refusal } from './errors.ts'
-import { evenly } from './identity/even-time.ts'
-import { hashPassword } from './identity/passwords.ts'
 import type { LinkCommands, LinkParts } from './link-commands.ts'
 
 export function createResetCommands(parts: LinkParts): Pick<LinkCommands, 'requestPasswordReset' | 'resetPassword'> {

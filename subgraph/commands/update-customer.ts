@@ -1,9 +1,6 @@
 /** `updateCustomer`: details, newsletter subscription and e-mail address, whose claim moves with it. */
-import type { CustomerDocument } from '../projections/customer.ts'
-import type { CustomerEvent } from '../schema/events.ts'
-import type { Command } from './command.ts'
-import { handOver, leaveToOthers } from './consequences.ts'
-import type { CommandParts, Commands } from './customer-commands.ts'
+import type { CustomerDocument } from '../../projections/customer.ts'
+import type { CustomerEvent } from '../../schema/events.ts'
 import {
   type CustomerInput,
   checkNotEmpty,
@@ -11,10 +8,13 @@ import {
   type GuestStatus,
   revokeTokens,
   update,
-} from './domain/customer.ts'
-import { movesClaim } from './email-claims.ts'
-import { refusal } from './errors.ts'
-import type { Caller } from './identity/tokens.ts'
+} from '../domain/customer.ts'
+import { refusal } from '../errors.ts'
+import type { Caller } from '../identity/tokens.ts'
+import { movesClaim } from '../streams/email-claims.ts'
+import type { Command } from './command.ts'
+import { handOver, leaveToOthers } from './consequences.ts'
+import type { CommandParts, Commands } from './customer-commands.ts'
 
 export function createUpdate(parts: CommandParts): Pick<Commands, 'updateCustomer'> {
   const { own, claims, signIn, subscribers, store } = parts

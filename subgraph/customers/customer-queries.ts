@@ -1,9 +1,9 @@
 /** Customers for queries: from the read model, or folded from the stream where the read model is behind or away. */
-import { EventStoreUnavailable } from '../eventstore/port.ts'
-import { type CustomerDocument, DOCUMENT_VERSION } from '../projections/customer.ts'
-import type { Marks } from '../projections/fence/marks.ts'
-import { type ReadModel, type ReadModelEntry, ReadModelUnavailable } from '../projections/read-model.ts'
-import { endWith, startSpan } from '../runtime/tracing.ts'
+import { EventStoreUnavailable } from '../../eventstore/port.ts'
+import { type CustomerDocument, DOCUMENT_VERSION } from '../../projections/customer.ts'
+import type { Marks } from '../../projections/fence/marks.ts'
+import { type ReadModel, type ReadModelEntry, ReadModelUnavailable } from '../../projections/read-model.ts'
+import { endWith, startSpan } from '../../runtime/tracing.ts'
 import type { CustomerStates } from './customer-states.ts'
 import type { Customers } from './customers.ts'
 

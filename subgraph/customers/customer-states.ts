@@ -1,10 +1,10 @@
 /** Customers folded from their streams, and those that were folded last. */
 import { LRUCache } from 'lru-cache'
-import type { EventStore } from '../eventstore/port.ts'
-import type { CustomerDocument } from '../projections/customer.ts'
-import type { Marks } from '../projections/fence/marks.ts'
-import { type Folded, foldForward } from '../projections/fold.ts'
-import { endWith, startSpan } from '../runtime/tracing.ts'
+import type { EventStore } from '../../eventstore/port.ts'
+import type { CustomerDocument } from '../../projections/customer.ts'
+import type { Marks } from '../../projections/fence/marks.ts'
+import { type Folded, foldForward } from '../../projections/fold.ts'
+import { endWith, startSpan } from '../../runtime/tracing.ts'
 
 export interface CustomerStates {
   /** The state that is in memory: it may be older than the stream. */

@@ -4,9 +4,9 @@
  * by the same request (`siteverify`). On doubt the operation is refused: also where the provider gives no answer.
  */
 import type { FastifyBaseLogger } from 'fastify'
-import { ConfigurationError } from '../runtime/errors.ts'
-import type { Store } from '../schema/store.ts'
-import { refusal } from './errors.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
+import type { Store } from '../../schema/store.ts'
+import { refusal } from '../errors.ts'
 import type { RequestContext } from './request-context.ts'
 
 type Form = Store['captcha']['forms'][number]

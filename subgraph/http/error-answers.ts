@@ -1,11 +1,11 @@
 /** Errors as they are answered: expected ones as they are, any other logged whole and masked. */
 import type { FastifyBaseLogger } from 'fastify'
 import { type ExecutionResult, GraphQLError } from 'graphql'
-import { EventStoreUnavailable } from '../eventstore/port.ts'
-import { ReadModelUnavailable } from '../projections/read-model.ts'
-import { tokenChallenge } from '../schema/token-faults.ts'
+import { EventStoreUnavailable } from '../../eventstore/port.ts'
+import { ReadModelUnavailable } from '../../projections/read-model.ts'
+import { tokenChallenge } from '../../schema/token-faults.ts'
+import { CustomerError, serviceUnavailable, TokenRefused } from '../errors.ts'
 import { withoutSuggestion } from './closed-schema.ts'
-import { CustomerError, serviceUnavailable, TokenRefused } from './errors.ts'
 import type { RequestContext } from './request-context.ts'
 
 /**

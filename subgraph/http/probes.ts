@@ -1,10 +1,10 @@
 /** `/healthz`, `/readyz` and `/metrics`. */
 import type { FastifyInstance } from 'fastify'
 import type { Registry } from 'prom-client'
-import type { EventStore } from '../eventstore/port.ts'
-import type { ReadModel } from '../projections/read-model.ts'
-import { answersProbe } from '../runtime/time-limits.ts'
-import type { Customers } from './customers.ts'
+import type { EventStore } from '../../eventstore/port.ts'
+import type { ReadModel } from '../../projections/read-model.ts'
+import { answersProbe } from '../../runtime/time-limits.ts'
+import type { Customers } from '../customers/customers.ts'
 
 export function serveProbes(
   app: FastifyInstance,

@@ -1,8 +1,8 @@
 /** What a resolver knows of the request. */
-import type { CustomerDocument } from '../projections/customer.ts'
-import type { Store } from '../schema/store.ts'
-import type { Client } from './command.ts'
-import type { Caller, ServiceCaller } from './identity/tokens.ts'
+import type { CustomerDocument } from '../../projections/customer.ts'
+import type { Store } from '../../schema/store.ts'
+import type { Client } from '../commands/command.ts'
+import type { Caller, ServiceCaller } from '../identity/tokens.ts'
 
 export interface RequestContext {
   /** From the token; `authorize` compares its generation with the customer's. */

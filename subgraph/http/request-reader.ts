@@ -2,9 +2,9 @@
 import { randomUUID, timingSafeEqual } from 'node:crypto'
 import { Socket } from 'node:net'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { isTracing, parseTraceparent, startSpan, type TracedSpan } from '../runtime/tracing.ts'
-import { type Store, viewOf } from '../schema/store.ts'
-import { type Admission, GUEST } from './identity/token-gate.ts'
+import { isTracing, parseTraceparent, startSpan, type TracedSpan } from '../../runtime/tracing.ts'
+import { type Store, viewOf } from '../../schema/store.ts'
+import { type Admission, GUEST } from '../identity/token-gate.ts'
 import type { RequestContext } from './request-context.ts'
 
 declare module 'fastify' {

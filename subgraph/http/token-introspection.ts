@@ -4,10 +4,10 @@
  * every instance.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { EventStoreUnavailable } from '../eventstore/port.ts'
-import { isRegistered } from '../projections/customer.ts'
-import type { Customers } from './customers.ts'
-import { isCurrent, type Tokens } from './identity/tokens.ts'
+import { EventStoreUnavailable } from '../../eventstore/port.ts'
+import { isRegistered } from '../../projections/customer.ts'
+import type { Customers } from '../customers/customers.ts'
+import { isCurrent, type Tokens } from '../identity/tokens.ts'
 
 /** Of a form with one token. */
 const BODY_LIMIT = 16 * 1024

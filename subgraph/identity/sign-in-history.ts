@@ -10,10 +10,10 @@ import type { CustomerDocument } from '../../projections/customer.ts'
 import type { SignInEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
 import { streamOf } from '../../schema/streams.ts'
-import type { AccessLog } from '../access-log.ts'
-import { type Command, encodeAll } from '../command.ts'
-import type { Customers } from '../customers.ts'
+import { type Command, encodeAll } from '../commands/command.ts'
+import type { Customers } from '../customers/customers.ts'
 import { lock } from '../domain/customer.ts'
+import type { AccessLog } from '../streams/access-log.ts'
 
 /** The key of a history: the customer's id, or the keyed hash of an address that nobody has. */
 export type SignInKey = string | number

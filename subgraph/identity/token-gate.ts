@@ -9,7 +9,7 @@ import type { CustomerDocument } from '../../projections/customer.ts'
 import { MAX_DOCUMENT_TOKENS } from '../../runtime/document-budget.ts'
 import { within } from '../../runtime/time-limits.ts'
 import { ignoresToken, rootFields, type TokenFault } from '../../schema/token-faults.ts'
-import type { Customers } from '../customers.ts'
+import type { Customers } from '../customers/customers.ts'
 import { isRefusal, TokenRefused } from '../errors.ts'
 import { type Caller, isCurrent, isSameCustomer, type ServiceCaller, type Tokens } from './tokens.ts'
 

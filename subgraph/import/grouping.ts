@@ -1,10 +1,10 @@
 /** Rows with those that they belong to: in a composite file the addresses of a customer are the rows below its own. */
 import { LRUCache } from 'lru-cache'
 import type { Store } from '../../schema/store.ts'
-import { type ImportedAddress, readAddress, readCompositeAddress } from './address-row.ts'
-import { addressFieldsOf } from './columns.ts'
-import type { Row } from './csv.ts'
 import { RejectedRow } from './errors.ts'
+import { type ImportedAddress, readAddress, readCompositeAddress } from './files/address-row.ts'
+import { addressFieldsOf } from './files/columns.ts'
+import type { Row } from './files/csv.ts'
 
 /** An address with the row that it stands in, and which one of its customer's it is in a composite file. */
 export interface AddressRow {

@@ -1,5 +1,5 @@
 /** What an import reports: the outcome of each row, counted. */
-import type { Row, Table } from './csv.ts'
+import type { Row, Table } from './files/csv.ts'
 import { rejectionOf } from './rejections.ts'
 
 /** What came of a row that was not rejected. */

@@ -6,11 +6,11 @@
  * A page asks for it with each visit, so where those events stand is remembered: each stream is read on from there.
  */
 import { LRUCache } from 'lru-cache'
-import { REVEALS_STREAM } from '../audit/reveals.ts'
-import { metadataOf, streamsOf } from '../audit/timeline.ts'
-import { comparePositions, type EventStore, type Position, type RecordedEvent } from '../eventstore/port.ts'
-import { orNone } from '../eventstore/read.ts'
-import { refusal } from './errors.ts'
+import { REVEALS_STREAM } from '../../audit/reveals.ts'
+import { metadataOf, streamsOf } from '../../audit/timeline.ts'
+import { comparePositions, type EventStore, type Position, type RecordedEvent } from '../../eventstore/port.ts'
+import { orNone } from '../../eventstore/read.ts'
+import { refusal } from '../errors.ts'
 
 export interface Page {
   readonly currentPage?: number | null

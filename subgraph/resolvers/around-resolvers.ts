@@ -1,8 +1,8 @@
 /** What is done around every resolver of a root type: limits on time, counting, and Magento's messages for the domain's faults. */
-import { within } from '../runtime/time-limits.ts'
-import { MUTATION_MS } from './command.ts'
-import { serviceUnavailable, translateFault } from './errors.ts'
-import type { RequestContext } from './request-context.ts'
+import { within } from '../../runtime/time-limits.ts'
+import { MUTATION_MS } from '../commands/command.ts'
+import { serviceUnavailable, translateFault } from '../errors.ts'
+import type { RequestContext } from '../http/request-context.ts'
 
 type Resolve = (...args: never[]) => unknown
 

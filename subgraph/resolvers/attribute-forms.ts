@@ -1,6 +1,6 @@
 /** What storefronts draw their forms from: the attributes of customers and addresses, as Magento describes them. */
-import type { CustomAttribute, Store } from '../schema/store.ts'
-import { MAX_TEXT } from './domain/text.ts'
+import type { CustomAttribute, Store } from '../../schema/store.ts'
+import { MAX_TEXT } from '../domain/text.ts'
 
 /** CustomerAttributeMetadata of the schema. */
 interface AttributeMetadata {

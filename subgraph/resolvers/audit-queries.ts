@@ -1,13 +1,13 @@
 /** A customer's history and former states, for services that may audit. Whatever is shown is on record before. */
 
-import { ACCEPTED_MOMENTS, parseMoment } from '../audit/moments.ts'
-import { recordReveal } from '../audit/reveals.ts'
-import { customerAt, type Places, START, type TimelineEntry, timeline } from '../audit/timeline.ts'
-import type { EventStore, Json } from '../eventstore/port.ts'
-import type { CustomerDocument } from '../projections/customer.ts'
-import { refusal } from './errors.ts'
-import { requireScope } from './identity/scopes.ts'
-import type { RequestContext } from './request-context.ts'
+import { ACCEPTED_MOMENTS, parseMoment } from '../../audit/moments.ts'
+import { recordReveal } from '../../audit/reveals.ts'
+import { customerAt, type Places, START, type TimelineEntry, timeline } from '../../audit/timeline.ts'
+import type { EventStore, Json } from '../../eventstore/port.ts'
+import type { CustomerDocument } from '../../projections/customer.ts'
+import { refusal } from '../errors.ts'
+import type { RequestContext } from '../http/request-context.ts'
+import { requireScope } from '../identity/scopes.ts'
 
 const MOST_ENTRIES = 500
 

@@ -1,7 +1,7 @@
 /** `_entities`, where one bad representation spoils no other. */
 import { type GraphQLFieldResolver, type GraphQLSchema, isObjectType, isUnionType } from 'graphql'
-import { refusal, serviceUnavailable, translateFault } from './errors.ts'
-import type { RequestContext } from './request-context.ts'
+import { refusal, serviceUnavailable, translateFault } from '../errors.ts'
+import type { RequestContext } from '../http/request-context.ts'
 
 /**
  * @apollo/subgraph's own resolver refuses all entities of a call where one has a `__typename` that it does not know.

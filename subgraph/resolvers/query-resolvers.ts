@@ -1,13 +1,13 @@
 /** The resolvers of the queries. */
-import { COUNTRIES } from '../schema/countries.ts'
+import { COUNTRIES } from '../../schema/countries.ts'
+import { checkUsable } from '../domain/customer.ts'
+import { isValidEmail } from '../domain/email.ts'
+import { refusal } from '../errors.ts'
+import type { RequestContext } from '../http/request-context.ts'
 import { type AttributeReference, createAttributeForms } from './attribute-forms.ts'
 import { createAuditQueries } from './audit-queries.ts'
-import { checkUsable } from './domain/customer.ts'
-import { isValidEmail } from './domain/email.ts'
-import { refusal } from './errors.ts'
-import type { RequestContext } from './request-context.ts'
 import type { ResolverParts } from './resolvers.ts'
-import type { SignedIn } from './signed-in.ts'
+import type { SignedIn } from './signed-in-customer.ts'
 import { toCountry, toStoreConfig, toUid, toView, type Views } from './views.ts'
 
 /** Magento's group of those who are not signed in. */

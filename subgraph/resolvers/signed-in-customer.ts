@@ -1,9 +1,9 @@
 /** The signed-in customer of a request, for queries. */
-import type { CustomerDocument } from '../projections/customer.ts'
-import type { Customers } from './customers.ts'
-import { refusal } from './errors.ts'
-import { authorize } from './own-customer.ts'
-import type { RequestContext } from './request-context.ts'
+import type { CustomerDocument } from '../../projections/customer.ts'
+import { authorize } from '../commands/own-customer.ts'
+import type { Customers } from '../customers/customers.ts'
+import { refusal } from '../errors.ts'
+import type { RequestContext } from '../http/request-context.ts'
 
 /** The caller's own document, read once for all fields of a request. @throws CustomerError for a guest, or a revoked token */
 export type SignedIn = (context: RequestContext) => Promise<CustomerDocument>

@@ -17,8 +17,8 @@ import {
   isObjectType,
   isScalarType,
 } from 'graphql'
-import { MAX_TEXT } from './domain/text.ts'
-import { type CustomerError, refusal } from './errors.ts'
+import { MAX_TEXT } from '../domain/text.ts'
+import { type CustomerError, refusal } from '../errors.ts'
 
 /** Throws for a value with a text that is too long. */
 type Check = (value: unknown) => void

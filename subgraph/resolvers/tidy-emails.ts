@@ -10,7 +10,7 @@ import {
   isInputObjectType,
   isObjectType,
 } from 'graphql'
-import { tidyEmail } from '../schema/email-key.ts'
+import { tidyEmail } from '../../schema/email-key.ts'
 
 type Values = Record<string, unknown>
 

@@ -1,13 +1,13 @@
 /** The resolvers of types other than the root ones: entities of the graph, and fields that depend on arguments. */
-import { isRegistered } from '../projections/customer.ts'
-import { viewOf } from '../schema/store.ts'
-import { createAssistance, type Page } from './assistance.ts'
-import { checkUsable } from './domain/customer.ts'
-import { refusal } from './errors.ts'
-import { requireScope } from './identity/scopes.ts'
-import type { RequestContext } from './request-context.ts'
+import { isRegistered } from '../../projections/customer.ts'
+import { viewOf } from '../../schema/store.ts'
+import { checkUsable } from '../domain/customer.ts'
+import { refusal } from '../errors.ts'
+import type { RequestContext } from '../http/request-context.ts'
+import { requireScope } from '../identity/scopes.ts'
+import { createAssistance, type Page } from './admin-assistance.ts'
 import type { ResolverParts } from './resolvers.ts'
-import type { SignedIn } from './signed-in.ts'
+import type { SignedIn } from './signed-in-customer.ts'
 import { type AttributeView, chosen, toStoreConfig, toUid, type Views } from './views.ts'
 
 interface AttributeCodes {

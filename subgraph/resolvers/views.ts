@@ -1,10 +1,10 @@
 /** Documents and settings in the schema's shape. */
-import type { CustomerAddress, CustomerDocument } from '../projections/customer.ts'
-import type { Country } from '../schema/countries.ts'
-import { type CustomAttributes, isErased } from '../schema/events.ts'
-import { regionsOf } from '../schema/regions.ts'
-import type { CustomAttribute, Store } from '../schema/store.ts'
-import { refusal } from './errors.ts'
+import type { CustomerAddress, CustomerDocument } from '../../projections/customer.ts'
+import type { Country } from '../../schema/countries.ts'
+import { type CustomAttributes, isErased } from '../../schema/events.ts'
+import { regionsOf } from '../../schema/regions.ts'
+import type { CustomAttribute, Store } from '../../schema/store.ts'
+import { refusal } from '../errors.ts'
 
 /** Magento's `uid`: the number in base64. */
 export const toUid = (id: number) => Buffer.from(String(id)).toString('base64')

@@ -5,12 +5,12 @@
  */
 
 import type { FastifyBaseLogger } from 'fastify'
-import type { EventStore } from '../eventstore/port.ts'
-import { keptAddress } from '../runtime/client-address.ts'
-import type { AccessKind } from '../schema/events.ts'
-import type { Store } from '../schema/store.ts'
-import { streamOf } from '../schema/streams.ts'
-import { type Command, encodeAll } from './command.ts'
+import type { EventStore } from '../../eventstore/port.ts'
+import { keptAddress } from '../../runtime/client-address.ts'
+import type { AccessKind } from '../../schema/events.ts'
+import type { Store } from '../../schema/store.ts'
+import { streamOf } from '../../schema/streams.ts'
+import { type Command, encodeAll } from '../commands/command.ts'
 
 export interface AccessLog {
   /** @param key the customer's id, or the keyed hash of an address that nobody has */

@@ -1,9 +1,9 @@
 /** Whose address an id is: looked up by the block that it was reserved in, or by the import that brought it. */
 
-import type { EventStore } from '../eventstore/port.ts'
-import { newestEvent, readNewest } from '../eventstore/read.ts'
-import type { IdEvent, ImportedIdEvent } from '../schema/events.ts'
-import { streamOf } from '../schema/streams.ts'
+import type { EventStore } from '../../eventstore/port.ts'
+import { newestEvent, readNewest } from '../../eventstore/read.ts'
+import type { IdEvent, ImportedIdEvent } from '../../schema/events.ts'
+import { streamOf } from '../../schema/streams.ts'
 import { ADDRESSES, type FloorRaised } from './id-blocks.ts'
 
 /** A reservation that finds a new floor after it is given up; so many in a row may stand in the log with the floor before. */

@@ -13,15 +13,15 @@
  * its holder uses the address, and moves to the key of today with the holder's next change. No new one is made.
  */
 
-import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
-import { readNewest } from '../eventstore/read.ts'
-import type { CustomerDocument } from '../projections/customer.ts'
-import { allEmailKeysOf, emailKeyOf, emailKeysAsTyped, formerEmailKeysOf } from '../schema/email-key.ts'
-import type { EmailEvent } from '../schema/events.ts'
-import { streamOf } from '../schema/streams.ts'
-import { type Command, encodeAll, isCause } from './command.ts'
-import type { Customers } from './customers.ts'
-import { refusal, serviceUnavailable } from './errors.ts'
+import { type EventStore, WrongExpectedRevision } from '../../eventstore/port.ts'
+import { readNewest } from '../../eventstore/read.ts'
+import type { CustomerDocument } from '../../projections/customer.ts'
+import { allEmailKeysOf, emailKeyOf, emailKeysAsTyped, formerEmailKeysOf } from '../../schema/email-key.ts'
+import type { EmailEvent } from '../../schema/events.ts'
+import { streamOf } from '../../schema/streams.ts'
+import { type Command, encodeAll, isCause } from '../commands/command.ts'
+import type { Customers } from '../customers/customers.ts'
+import { refusal, serviceUnavailable } from '../errors.ts'
 
 /** How long a newcomer waits for a registration under way before it considers the claim abandoned, in milliseconds. */
 const GRACE = 1_000

@@ -7,11 +7,11 @@
  * later one never has a lower floor (who read the lower one had reserved before it was raised), and no two overlap.
  */
 
-import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
-import { newestEvent } from '../eventstore/read.ts'
-import type { IdEvent, ImportedIdEvent } from '../schema/events.ts'
-import { STREAM_NAMES } from '../schema/streams.ts'
-import { type Command, encodeAll } from './command.ts'
+import { type EventStore, WrongExpectedRevision } from '../../eventstore/port.ts'
+import { newestEvent } from '../../eventstore/read.ts'
+import type { IdEvent, ImportedIdEvent } from '../../schema/events.ts'
+import { STREAM_NAMES } from '../../schema/streams.ts'
+import { type Command, encodeAll } from '../commands/command.ts'
 
 export type FloorRaised = Extract<ImportedIdEvent, { type: 'IdFloorRaised' }>
 

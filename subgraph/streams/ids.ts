@@ -1,8 +1,8 @@
 /** The ids of customers and addresses: unique over all instances, and never given out twice. See id-blocks.ts. */
-import type { EventStore } from '../eventstore/port.ts'
-import type { CustomerDocument } from '../projections/customer.ts'
+import type { EventStore } from '../../eventstore/port.ts'
+import type { CustomerDocument } from '../../projections/customer.ts'
+import type { Command } from '../commands/command.ts'
 import { createAddressOwners } from './address-owners.ts'
-import type { Command } from './command.ts'
 import { ADDRESSES, CUSTOMERS, raiseFloor, reserve } from './id-blocks.ts'
 
 export interface Ids {

@@ -7,13 +7,13 @@
  * killed before it or an earlier release did not write it. The event is for those who read the log.
  */
 
-import { decode, type Recorded } from '../eventstore/codec.ts'
-import { comparePositions, type EventStore, type RecordedEvent, WrongExpectedRevision } from '../eventstore/port.ts'
-import { orNone } from '../eventstore/read.ts'
-import { type EmailEvent, isErased, type SubscriberEvent } from '../schema/events.ts'
-import { streamOf } from '../schema/streams.ts'
-import { type Command, encodeAll } from './command.ts'
-import type { GuestStatus } from './domain/customer.ts'
+import { decode, type Recorded } from '../../eventstore/codec.ts'
+import { comparePositions, type EventStore, type RecordedEvent, WrongExpectedRevision } from '../../eventstore/port.ts'
+import { orNone } from '../../eventstore/read.ts'
+import { type EmailEvent, isErased, type SubscriberEvent } from '../../schema/events.ts'
+import { streamOf } from '../../schema/streams.ts'
+import { type Command, encodeAll } from '../commands/command.ts'
+import type { GuestStatus } from '../domain/customer.ts'
 
 export interface Subscribers {
   /** What the address has subscribed to as a guest's, and no customer has taken over. */

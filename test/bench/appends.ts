@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import type { EventStore } from '../../eventstore/port.ts'
 import { streamOf } from '../../schema/streams.ts'
-import { createCommand, encodeAll } from '../../subgraph/command.ts'
+import { createCommand, encodeAll } from '../../subgraph/commands/command.ts'
 
 /** Customers whose commands are under way at a time: the connections of the other benches. */
 const BUSY = 64

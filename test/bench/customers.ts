@@ -2,10 +2,10 @@
 
 import { randomUUID } from 'node:crypto'
 import { absentCustomer } from '../../projections/customer.ts'
-import { startProjection } from '../../projections/worker.ts'
+import { startProjection } from '../../projections/worker/worker.ts'
 import { store as defaultStore } from '../../schema/store.ts'
 import { streamOf } from '../../schema/streams.ts'
-import { createCommand, encodeAll } from '../../subgraph/command.ts'
+import { createCommand, encodeAll } from '../../subgraph/commands/command.ts'
 import { addAddress, checkRegistration, register } from '../../subgraph/domain/customer.ts'
 import { createTokens } from '../../subgraph/identity/tokens.ts'
 import { openStores, type StoreOptions } from './stores.ts'

@@ -6,7 +6,7 @@ import { absentCustomer, type CustomerDocument, project } from '../../projection
 import type { CustomerEvent } from '../../schema/events.ts'
 import { store as defaultStore } from '../../schema/store.ts'
 import { streamOf } from '../../schema/streams.ts'
-import { createCommand, encodeAll } from '../../subgraph/command.ts'
+import { createCommand, encodeAll } from '../../subgraph/commands/command.ts'
 import { addAddress, checkRegistration, register, update } from '../../subgraph/domain/customer.ts'
 import { ADDRESS } from './customers.ts'
 

@@ -6,10 +6,10 @@ import { openEventStore, openLog } from '../../eventstore/open.ts'
 import type { EventStore, RecordedEvent } from '../../eventstore/port.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { type PartialStore, store } from '../../schema/store.ts'
-import { createCommand } from '../../subgraph/command.ts'
+import { createCommand } from '../../subgraph/commands/command.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
-import { createIds } from '../../subgraph/ids.ts'
 import { importFiles } from '../../subgraph/import/importer.ts'
+import { createIds } from '../../subgraph/streams/ids.ts'
 import {
   CREATE_ADDRESS,
   environment,

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { openLog } from '../../eventstore/open.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
-import { createIds } from '../../subgraph/ids.ts'
+import { createIds } from '../../subgraph/streams/ids.ts'
 import { environment, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startProcess } from '../support/processes.ts'
 

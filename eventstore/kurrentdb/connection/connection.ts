@@ -3,11 +3,11 @@
  * where that does no harm.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import { type BackOff, waitAfter } from '../../runtime/back-off.ts'
-import { EventStoreUnavailable } from '../port.ts'
+import { type BackOff, waitAfter } from '../../../runtime/back-off.ts'
+import { EventStoreUnavailable } from '../../port.ts'
+import { failureOf } from '../errors.ts'
 import { createCurrentNode } from './current-node.ts'
 import { createDiscovery } from './discovery.ts'
-import { failureOf } from './errors.ts'
 import type { Node } from './node.ts'
 import { parseKurrentDbUrl } from './url.ts'
 

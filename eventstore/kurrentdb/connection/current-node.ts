@@ -9,9 +9,9 @@
  * service recovers whether or not it is called.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import { EventStoreUnavailable } from '../port.ts'
+import { EventStoreUnavailable } from '../../port.ts'
+import { detailsOf } from '../errors.ts'
 import type { Discovery } from './discovery.ts'
-import { detailsOf } from './errors.ts'
 import type { Node } from './node.ts'
 import type { Endpoint } from './url.ts'
 import { createWaiters } from './waiters.ts'

@@ -4,7 +4,7 @@
  */
 import { lookup } from 'node:dns/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import { EventStoreUnavailable } from '../port.ts'
+import { EventStoreUnavailable } from '../../port.ts'
 import { addressOf, createNode, type Member, type Node } from './node.ts'
 import type { Endpoint, KurrentDbUrl, NodePreference } from './url.ts'
 

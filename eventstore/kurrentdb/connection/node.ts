@@ -12,7 +12,7 @@ import {
   status,
 } from '@grpc/grpc-js'
 import { KurrentDBClient } from '@kurrent/kurrentdb-client'
-import { type BatchAppends, createBatchAppends } from './appends.ts'
+import { type BatchAppends, createBatchAppends } from '../appends.ts'
 import {
   GossipClient,
   gossipMessages,
@@ -20,10 +20,10 @@ import {
   ServerFeaturesClient,
   StreamsService,
   sharedMessages,
-} from './generated-messages.ts'
-import { type Incoming, incoming } from './incoming.ts'
+} from '../generated-messages.ts'
+import { type Incoming, incoming } from '../incoming.ts'
+import type { ReadAnswer } from '../wire.ts'
 import type { Endpoint, KurrentDbUrl } from './url.ts'
-import type { ReadAnswer } from './wire.ts'
 
 /**
  * Bytes that a server may send ahead of our reading, for a call and for the connection. HTTP/2's 64 KiB are a hundred

@@ -1,5 +1,5 @@
 /** The calls that wait for a node. */
-import type { EventStoreUnavailable } from '../port.ts'
+import type { EventStoreUnavailable } from '../../port.ts'
 import type { Node } from './node.ts'
 
 interface Waiter {

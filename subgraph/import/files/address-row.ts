@@ -1,12 +1,12 @@
 /** A row of Magento's "Customer Addresses" file as an address. */
-import { COUNTRIES } from '../../schema/countries.ts'
-import type { AddressFields } from '../../schema/events.ts'
-import { regionOf, regionsNamed } from '../../schema/regions.ts'
-import type { Store } from '../../schema/store.ts'
+import { COUNTRIES } from '../../../schema/countries.ts'
+import type { AddressFields } from '../../../schema/events.ts'
+import { regionOf, regionsNamed } from '../../../schema/regions.ts'
+import type { Store } from '../../../schema/store.ts'
+import { RejectedRow } from '../errors.ts'
 import type { Row } from './csv.ts'
 import { readAttributes } from './customer-row.ts'
-import { RejectedRow } from './errors.ts'
-import { idOf, isSet, text } from './rows.ts'
+import { idOf, isSet, text } from './fields.ts'
 
 export const ADDRESS_ID_COLUMNS = ['_entity_id', 'entity_id']
 /** Ids below are the same in every Magento; those of later versions differ between shops. */

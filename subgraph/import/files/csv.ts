@@ -8,9 +8,9 @@ import { open } from 'node:fs/promises'
 import { type Readable, Transform } from 'node:stream'
 import { type CsvError, type InfoRecord, parse } from 'csv-parse'
 import { parse as parseSync } from 'csv-parse/sync'
-import { ConfigurationError } from '../../runtime/errors.ts'
+import { ConfigurationError } from '../../../runtime/errors.ts'
+import { BrokenFileError } from '../errors.ts'
 import { type Columns, matchColumns } from './columns.ts'
-import { BrokenFileError } from './errors.ts'
 
 /** A row by its column names; an empty field is ''. */
 export interface Row {

@@ -1,14 +1,14 @@
 /** A row of Magento's "Customers Main File" as a customer's first events. */
-import { tidyEmail } from '../../schema/email-key.ts'
-import type { CustomAttributes, CustomerEvent } from '../../schema/events.ts'
-import type { CustomAttribute, Store } from '../../schema/store.ts'
-import type { GuestStatus } from '../domain/customer.ts'
-import { parseDate, parseDateTime } from '../domain/date.ts'
-import { MAX_TEXT } from '../domain/text.ts'
-import { isMagentoHash } from '../identity/magento-hashes.ts'
+import { tidyEmail } from '../../../schema/email-key.ts'
+import type { CustomAttributes, CustomerEvent } from '../../../schema/events.ts'
+import type { CustomAttribute, Store } from '../../../schema/store.ts'
+import type { GuestStatus } from '../../domain/customer.ts'
+import { parseDate, parseDateTime } from '../../domain/date.ts'
+import { MAX_TEXT } from '../../domain/text.ts'
+import { isMagentoHash } from '../../identity/magento-hashes.ts'
+import { RejectedRow } from '../errors.ts'
 import type { Row } from './csv.ts'
-import { RejectedRow } from './errors.ts'
-import { idOf, isSet, moment, text } from './rows.ts'
+import { idOf, isSet, moment, text } from './fields.ts'
 
 export const CUSTOMER_ID_COLUMNS = ['entity_id', '_entity_id', 'id']
 

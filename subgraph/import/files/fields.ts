@@ -1,8 +1,8 @@
 /** Fields of rows of Magento's export files: ids, texts, moments, yes and no. */
 
-import { parseDate } from '../domain/date.ts'
+import { parseDate } from '../../domain/date.ts'
+import { RejectedRow } from '../errors.ts'
 import type { Row } from './csv.ts'
-import { RejectedRow } from './errors.ts'
 
 /** The row's id; undefined where it has none. A text that is no id counts as none here, and is refused later. */
 export function idOf(fields: Row['fields'], columns: readonly string[]): number | undefined {

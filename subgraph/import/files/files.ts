@@ -1,6 +1,6 @@
 /** The files of an import, opened and checked for the columns that they must have. */
-import { ConfigurationError } from '../../runtime/errors.ts'
-import type { Store } from '../../schema/store.ts'
+import { ConfigurationError } from '../../../runtime/errors.ts'
+import type { Store } from '../../../schema/store.ts'
 import { addressColumns, customerColumns, isComposite } from './columns.ts'
 import { openTable, type Table } from './csv.ts'
 

@@ -3,7 +3,7 @@
  * behind two columns that say which line it was and why. It holds what the source holds, so only its owner may read it.
  */
 import { closeSync, existsSync, openSync, readFileSync, readSync, renameSync, writeSync } from 'node:fs'
-import { ConfigurationError } from '../../runtime/errors.ts'
+import { ConfigurationError } from '../../../runtime/errors.ts'
 import { REJECTED_COLUMNS } from './columns.ts'
 import type { Row, Table } from './csv.ts'
 
