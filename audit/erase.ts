@@ -18,7 +18,7 @@ import {
 import { createMarks } from '../projections/fence/marks.ts'
 import type { ReadModel } from '../projections/read-model.ts'
 import { skipEvent } from '../projections/skips.ts'
-import { createApplier } from '../projections/worker/apply.ts'
+import { createApplier } from '../projections/worker/apply-events.ts'
 import { SILENT } from '../runtime/log.ts'
 import { allEmailKeysOf } from '../schema/email-key.ts'
 import { streamOf } from '../schema/streams.ts'

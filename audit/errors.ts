@@ -20,7 +20,7 @@ export class NoProofError extends Error {
 }
 
 /** The newest checkpoint is not one to go on from: forged, or of another log. */
-export class CheckpointError extends Error {
-  override readonly name = 'CheckpointError'
+export class LogCheckpointError extends Error {
+  override readonly name = 'LogCheckpointError'
   readonly code = 'AUD_ERR_CHECKPOINT'
 }

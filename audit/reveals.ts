@@ -1,7 +1,7 @@
 /** Who was shown personal data, and why: recorded before anything is shown. */
 
-import { chained } from '../eventstore/chain.ts'
 import { encode } from '../eventstore/codec.ts'
+import { chained } from '../eventstore/hash-chain.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { STREAM_NAMES } from '../schema/streams.ts'
 

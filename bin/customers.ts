@@ -1,6 +1,6 @@
 /** The command line: every process and every operator's command of the service. `customers --help` lists them. */
 import { CommanderError } from 'commander'
-import { EXIT_CODES } from './command-line/command.ts'
+import { EXIT_CODES } from './command-line/cli-command.ts'
 import { createProgram } from './command-line/program.ts'
 
 /**

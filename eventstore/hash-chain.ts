@@ -1,7 +1,7 @@
 /** Appends that go on with the hash chain of their stream: event-hash.ts says what the hashes are over. */
 import { setTimeout as delay } from 'node:timers/promises'
-import { checkExists, createChainMemory } from './chain-memory.ts'
 import { isNew, linkEvents } from './event-hash.ts'
+import { checkExists, createChainMemory } from './hash-chain-memory.ts'
 import {
   type AppendResult,
   type EventStore,

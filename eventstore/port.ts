@@ -4,7 +4,7 @@
  * suite in test/contract/event-store.ts holds each statement as a case.
  */
 
-import type { EventPlace } from './place.ts'
+import type { EventPlace } from './event-place.ts'
 
 /** What the methods of the port throw. */
 export {

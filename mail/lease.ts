@@ -6,12 +6,12 @@
  *     free, held ──(the worker stops)──> releasing
  *     any ──(another worker has stored the checkpoint, or it can't be stored)──> ended
  */
-import { type EventPlace, placeOf } from '../eventstore/place.ts'
+import { type EventPlace, placeOf } from '../eventstore/event-place.ts'
 import { EventStoreUnavailable } from '../eventstore/port.ts'
 import { type BackOff, waitAfter } from '../runtime/back-off.ts'
 import type { Log } from '../runtime/log.ts'
 import { pause } from '../runtime/time-limits.ts'
-import type { Checkpoint, CheckpointStream, StoredCheckpoint } from './checkpoint.ts'
+import type { MailCheckpoint, MailCheckpointStream, StoredMailCheckpoint } from './mail-checkpoint.ts'
 import type { MailQueue } from './queue.ts'
 import type { SettledMails } from './settled-mails.ts'
 
@@ -26,7 +26,7 @@ type LeaseState =
   | { readonly name: 'ended'; readonly error?: unknown }
 
 export interface LeaseOptions {
-  readonly checkpoints: CheckpointStream
+  readonly checkpoints: MailCheckpointStream
   readonly workerId: string
   /** After this time without a write the lease has expired, milliseconds. */
   readonly leaseMs: number
@@ -51,7 +51,7 @@ export class MailLease {
   readonly #options: LeaseOptions
   #state: LeaseState = { name: 'free' }
   /** Of the checkpoint that is stored. */
-  #revision: StoredCheckpoint['revision']
+  #revision: StoredMailCheckpoint['revision']
   #place: EventPlace | undefined
   /** Events that were read and are not in the checkpoint. */
   #unsaved = 0
@@ -63,7 +63,7 @@ export class MailLease {
   #quietSave: NodeJS.Timeout | undefined
 
   /** @param place the event up to which everything has been read; undefined at the start of the log */
-  constructor(options: LeaseOptions, revision: StoredCheckpoint['revision'], place: EventPlace | undefined) {
+  constructor(options: LeaseOptions, revision: StoredMailCheckpoint['revision'], place: EventPlace | undefined) {
     this.#options = options
     this.#revision = revision
     this.#place = place
@@ -175,7 +175,7 @@ export class MailLease {
   }
 
   /** The new revision; undefined where another worker came first, or the lease ended. Retried until the event store answers. */
-  async #replace(checkpoint: Checkpoint): Promise<number | undefined> {
+  async #replace(checkpoint: MailCheckpoint): Promise<number | undefined> {
     const { checkpoints, signal, log } = this.#options
     const id = crypto.randomUUID()
     for (let failures = 1; !signal.aborted && !this.isEnded; failures++) {

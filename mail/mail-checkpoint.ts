@@ -3,15 +3,15 @@
  * nobody else has replaced it since (the append's expected revision), so of two processes that want to send one gets to.
  */
 
-import { chained } from '../eventstore/chain.ts'
 import { decode, encode } from '../eventstore/codec.ts'
-import { type EventPlace, placeOf } from '../eventstore/place.ts'
+import { type EventPlace, placeOf } from '../eventstore/event-place.ts'
+import { chained } from '../eventstore/hash-chain.ts'
 import { type EventStore, WrongExpectedRevision } from '../eventstore/port.ts'
 import { keepNewest, orNone } from '../eventstore/read.ts'
 import type { MailEvent } from '../schema/events.ts'
 import { streamOf } from '../schema/streams.ts'
 
-export interface Checkpoint {
+export interface MailCheckpoint {
   /** Everything up to this event has been read. */
   readonly place: EventPlace
   /** Events up to there whose mails are still to be sent. */
@@ -21,27 +21,31 @@ export interface Checkpoint {
 }
 
 /** A checkpoint as it is stored; `undefined` before the first. */
-export interface StoredCheckpoint {
-  readonly checkpoint: Checkpoint | undefined
+export interface StoredMailCheckpoint {
+  readonly checkpoint: MailCheckpoint | undefined
   /** Of the stream: what the next write expects. */
   readonly revision: number | 'no_stream'
   /** Where the checkpoint itself stands. */
   readonly ownPlace?: EventPlace
 }
 
-export interface CheckpointStream {
+export interface MailCheckpointStream {
   /** @throws EventStoreUnavailable */
-  load(): Promise<StoredCheckpoint>
+  load(): Promise<StoredMailCheckpoint>
   /**
    * Replaces what is at `revision`; gives the new revision, or undefined where another process came first.
    * @param id the event's: the same for a repetition, of which the outcome is the original's
    * @throws EventStoreUnavailable the outcome is unknown: repeat it
    */
-  replace(revision: StoredCheckpoint['revision'], checkpoint: Checkpoint, id: string): Promise<number | undefined>
+  replace(
+    revision: StoredMailCheckpoint['revision'],
+    checkpoint: MailCheckpoint,
+    id: string,
+  ): Promise<number | undefined>
 }
 
 /** @param name of the mail workers that share the work */
-export function checkpointStream(eventStore: EventStore, name: string): CheckpointStream {
+export function checkpointStream(eventStore: EventStore, name: string): MailCheckpointStream {
   const stream = streamOf.mailCheckpoint(name)
   const limit = keepNewest(eventStore, stream)
 

@@ -1,5 +1,5 @@
 /** Where a mail worker goes on: it waits for the lease, and finds the checkpoint's events in the log. */
-import { type EventPlace, holdsEvent, isSameId, placeOf } from '../eventstore/place.ts'
+import { type EventPlace, holdsEvent, isSameId, placeOf } from '../eventstore/event-place.ts'
 import {
   comparePositions,
   type EventStore,
@@ -10,8 +10,8 @@ import {
 } from '../eventstore/port.ts'
 import type { Log } from '../runtime/log.ts'
 import { pause } from '../runtime/time-limits.ts'
-import type { CheckpointStream, StoredCheckpoint } from './checkpoint.ts'
 import { MAIL_STREAMS } from './letters.ts'
+import type { MailCheckpointStream, StoredMailCheckpoint } from './mail-checkpoint.ts'
 
 /** The events that can ask for a mail. */
 export const FILTER = { streamPrefixes: MAIL_STREAMS }
@@ -23,12 +23,12 @@ export const FILTER = { streamPrefixes: MAIL_STREAMS }
  * @throws EventStoreUnavailable
  */
 export async function awaitLease(
-  checkpoints: CheckpointStream,
+  checkpoints: MailCheckpointStream,
   workerId: string,
   leaseMs: number,
   signal: AbortSignal,
   log: Log,
-): Promise<StoredCheckpoint> {
+): Promise<StoredMailCheckpoint> {
   let stored = await checkpoints.load()
   let changedAt = performance.now()
   for (;;) {
@@ -55,7 +55,7 @@ export async function awaitLease(
  */
 export async function locate(
   eventStore: EventStore,
-  { checkpoint, ownPlace }: StoredCheckpoint,
+  { checkpoint, ownPlace }: StoredMailCheckpoint,
   log: Log,
 ): Promise<EventPlace | undefined> {
   if (checkpoint === undefined) return undefined

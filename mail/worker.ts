@@ -7,7 +7,7 @@
  * it has mails in hand. Another takes over when the checkpoint has not changed for `leaseMs`; no attempt of the former one
  * lasts as long.
  */
-import { type EventPlace, placeOf } from '../eventstore/place.ts'
+import { type EventPlace, placeOf } from '../eventstore/event-place.ts'
 import {
   comparePositions,
   type EventStore,
@@ -20,10 +20,10 @@ import {
 import { type BackOff, waitAfter } from '../runtime/back-off.ts'
 import { type Log, SILENT } from '../runtime/log.ts'
 import { pause } from '../runtime/time-limits.ts'
-import { type CheckpointStream, checkpointStream, type StoredCheckpoint } from './checkpoint.ts'
 import { Conditions } from './conditions.ts'
 import { BACK_OFF, MailLease } from './lease.ts'
 import type { Letters } from './letters.ts'
+import { checkpointStream, type MailCheckpointStream, type StoredMailCheckpoint } from './mail-checkpoint.ts'
 import type { Outbox } from './outbox.ts'
 import { type MailObserver, MailQueue } from './queue.ts'
 import { awaitLease, eventAt, FILTER, locate } from './resume.ts'
@@ -91,7 +91,7 @@ class Worker {
   readonly #graceMs: number
   /** In the checkpoint while this worker sends. */
   readonly #id = crypto.randomUUID()
-  readonly #checkpoints: CheckpointStream
+  readonly #checkpoints: MailCheckpointStream
   readonly #queue: MailQueue
   readonly #settled = new SettledMails()
   readonly #conditions = new Conditions()
@@ -215,7 +215,7 @@ class Worker {
     }
   }
 
-  #newLease(revision: StoredCheckpoint['revision'], place: EventPlace | undefined): MailLease {
+  #newLease(revision: StoredMailCheckpoint['revision'], place: EventPlace | undefined): MailLease {
     const options = {
       checkpoints: this.#checkpoints,
       workerId: this.#id,

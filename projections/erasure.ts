@@ -4,13 +4,13 @@
  *
  * The `CustomerDeleted` comes first: from then on the customer is gone for everybody. All else follows from it
  * ({@link finishErasure}) and needs nothing but what is in it. Cut off anywhere, it can be gone through once more, and
- * every projection worker does so when it comes by the event (apply.ts). The customer's own key is destroyed last: as long
+ * every projection worker does so when it comes by the event (worker/apply-events.ts). The customer's own key is destroyed last: as long
  * as it is there, the erasure is not finished.
  */
 
-import { chained } from '../eventstore/chain.ts'
 import { encode, type Recorded } from '../eventstore/codec.ts'
 import { keysOf } from '../eventstore/encryption/customer-keys.ts'
+import { chained } from '../eventstore/hash-chain.ts'
 import {
   type EventStore,
   type NewEvent,

@@ -1,7 +1,7 @@
 /** One customer folded from its stream. */
 
 import { decode } from '../eventstore/codec.ts'
-import { isSameId } from '../eventstore/place.ts'
+import { isSameId } from '../eventstore/event-place.ts'
 import { type EventStore, StreamNotFound } from '../eventstore/port.ts'
 import type { CustomerEvent } from '../schema/events.ts'
 import { STREAM_PREFIXES, streamOf } from '../schema/streams.ts'

@@ -1,5 +1,5 @@
 /** What a generation of the read model was made of: of this log, or of another one. */
-import { holdsEvent } from '../eventstore/place.ts'
+import { holdsEvent } from '../eventstore/event-place.ts'
 import { type EventStore, InvalidArgument, type RecordedEvent } from '../eventstore/port.ts'
 import { DOCUMENT_VERSION } from './customer.ts'
 import { CUSTOMER_STREAMS } from './fold.ts'

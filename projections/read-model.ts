@@ -1,5 +1,5 @@
 /** The read-model port: one document per customer, served to queries. Adapters: SQLite, Redis. */
-import type { EventPlace } from '../eventstore/place.ts'
+import type { EventPlace } from '../eventstore/event-place.ts'
 import { comparePositions } from '../eventstore/port.ts'
 import type { CustomerDocument } from './customer.ts'
 

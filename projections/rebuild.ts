@@ -6,7 +6,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { comparePositions, type EventStore, EventStoreUnavailable, type Position } from '../eventstore/port.ts'
 import { firstOf, logEnd } from '../eventstore/read.ts'
-import { inTurns } from '../runtime/in-turns.ts'
+import { inBatches } from '../runtime/in-batches.ts'
 import type { Log } from '../runtime/log.ts'
 import { streamOf } from '../schema/streams.ts'
 import type { CustomerDocument } from './customer.ts'
@@ -214,7 +214,7 @@ export async function* compareWithLog(
   let page: number[] = []
   const end = await logEnd(eventStore, FILTER)
   const differencesOf = async (ids: readonly number[]) => {
-    const folds = await inTurns(ids, (id) => tryFold(eventStore, id))
+    const folds = await inBatches(ids, (id) => tryFold(eventStore, id))
     const documents = await readModel.documents(ids)
     const differences = ids.flatMap((id, index): Difference | [] => {
       const [fold, document] = [folds[index] ?? null, documents[index] ?? null]
@@ -243,7 +243,7 @@ export async function* compareWithLog(
   yield* await compare(1)
   for await (const ids of readModel.customers()) {
     if (signal?.aborted) return
-    const streams = await inTurns(ids, (id) => hasStream(eventStore, id))
+    const streams = await inBatches(ids, (id) => hasStream(eventStore, id))
     const extra = ids.filter((_, index) => !streams[index])
     const documents = await readModel.documents(extra)
     const gone = new Set(await readModel.lacking(extra))

@@ -4,8 +4,8 @@
  * It is looked up only where an event can't be applied, so it costs nothing otherwise.
  */
 
-import { chained } from '../eventstore/chain.ts'
 import { decode, encode } from '../eventstore/codec.ts'
+import { chained } from '../eventstore/hash-chain.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
 import type { SkipEvent } from '../schema/events.ts'

@@ -378,7 +378,7 @@ export const eventMetadata = z.looseObject({
   /** W3C trace context. */
   traceparent: z.string().optional(),
   schemaVersion: z.int(),
-  /** The hash chain (eventstore/chain.ts); put in when it is appended. */
+  /** The hash chain (eventstore/hash-chain.ts); put in when it is appended. */
   $hash: z.string().optional(),
   $previous: z.string().nullable().optional(),
 })

@@ -9,7 +9,7 @@
  * projection empties the read model.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import { type EventPlace, holdsEvent } from '../eventstore/place.ts'
+import { type EventPlace, holdsEvent } from '../eventstore/event-place.ts'
 import { type EventStore, EventStoreUnavailable } from '../eventstore/port.ts'
 import { provenanceOf } from '../projections/provenance.ts'
 import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'

@@ -1,8 +1,8 @@
 /** The subgraph's parts, each given the ones that it builds on. */
 import type { FastifyBaseLogger } from 'fastify'
-import { chained, countAsChained } from '../eventstore/chain.ts'
-import { observed } from '../eventstore/observed.ts'
+import { chained, countAsChained } from '../eventstore/hash-chain.ts'
 import type { EventStore } from '../eventstore/port.ts'
+import { observed } from '../eventstore/timed-appends.ts'
 import type { ReadModel } from '../projections/read-model.ts'
 import { answersProbe } from '../runtime/time-limits.ts'
 import { createMailTokens } from '../schema/mail-tokens.ts'

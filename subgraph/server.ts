@@ -20,8 +20,8 @@ import { createMetrics } from './metrics.ts'
 import { createParts, type Parts } from './parts.ts'
 import { answerFaults, limitTime, stopForNobody } from './resolvers/around-resolvers.ts'
 import { separateEntities } from './resolvers/entities.ts'
+import { tidyEmails } from './resolvers/normalise-emails.ts'
 import { limitTexts } from './resolvers/text-limits.ts'
-import { tidyEmails } from './resolvers/tidy-emails.ts'
 
 export interface SubgraphOptions {
   readonly eventStore: EventStore

@@ -10,11 +10,11 @@ import {
 } from '../../eventstore/port.ts'
 import { NoProofError } from '../errors.ts'
 import {
-  type Checkpoint,
   fromBase64url,
   isSignedBy,
+  type LogCheckpoint,
   readCheckpoints,
-  type StoredCheckpoint,
+  type StoredLogCheckpoint,
 } from './signed-checkpoints.ts'
 import { type PublicKey, publicPem } from './signing-key.ts'
 import { auditPath, isInTree, leafHash, leafOf, leafText, rootFromPath, TREE_STREAMS } from './tree.ts'
@@ -36,7 +36,7 @@ export interface InclusionProof {
   /** Of the leaf in the tree, from 0. */
   readonly index: number
   readonly path: readonly string[]
-  readonly checkpoint: Checkpoint
+  readonly checkpoint: LogCheckpoint
   readonly signature: string
   /** PEM. For the reader's eye: a check takes the key that its caller trusts. */
   readonly publicKey: string
@@ -103,7 +103,7 @@ export async function proveInclusion(
   return proof
 }
 
-async function newestSigned(eventStore: EventStore, key: PublicKey): Promise<StoredCheckpoint> {
+async function newestSigned(eventStore: EventStore, key: PublicKey): Promise<StoredLogCheckpoint> {
   for await (const checkpoint of readCheckpoints(eventStore, 'backwards')) {
     if (checkpoint.size !== undefined && isSignedBy(checkpoint, checkpoint.signature, key)) return checkpoint
   }
@@ -130,7 +130,7 @@ async function find(
   throw new NoProofError('There is no such event in the streams that checkpoints are of.')
 }
 
-function notCovered({ time }: Checkpoint): NoProofError {
+function notCovered({ time }: LogCheckpoint): NoProofError {
   return new NoProofError(
     `The event is newer than the newest checkpoint (${time}): npm run audit -- checkpoint writes one.`,
   )

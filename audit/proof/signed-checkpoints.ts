@@ -4,8 +4,8 @@
  */
 
 import { sign, verify } from 'node:crypto'
-import { chained } from '../../eventstore/chain.ts'
 import { decode, encode, type Recorded } from '../../eventstore/codec.ts'
+import { chained } from '../../eventstore/hash-chain.ts'
 import {
   comparePositions,
   type EventStore,
@@ -17,7 +17,7 @@ import { orNone } from '../../eventstore/read.ts'
 import type { Log } from '../../runtime/log.ts'
 import type { CheckpointEvent } from '../../schema/events.ts'
 import { STREAM_NAMES } from '../../schema/streams.ts'
-import { CheckpointError } from '../errors.ts'
+import { LogCheckpointError } from '../errors.ts'
 import type { PublicKey, SigningKey } from './signing-key.ts'
 import { createTree, edgeLength, leafHash, leafOf, rootOf, TREE_STREAMS } from './tree.ts'
 
@@ -27,7 +27,7 @@ const DOMAIN = 'customer-log checkpoint v1'
 const RETRY_MS = 60_000
 
 /** What is signed, and by whom. */
-export interface Checkpoint {
+export interface LogCheckpoint {
   readonly size: number
   /** Base64url. */
   readonly root: string
@@ -38,18 +38,18 @@ export interface Checkpoint {
 }
 
 /** A checkpoint as it was written. */
-export interface StoredCheckpoint extends Checkpoint {
+export interface StoredLogCheckpoint extends LogCheckpoint {
   readonly revision: number
   readonly signature: string
   readonly edge: readonly string[]
 }
 
 /** The bytes under a signature: the UTF-8 of this JSON text, as `JSON.stringify` writes it. */
-function signedBytes({ size, root, position, time, keyId }: Checkpoint): Buffer {
+function signedBytes({ size, root, position, time, keyId }: LogCheckpoint): Buffer {
   return Buffer.from(JSON.stringify([DOMAIN, size, root, position.commit, position.prepare, time, keyId]))
 }
 
-export function isSignedBy(checkpoint: Checkpoint, signature: string, key: PublicKey): boolean {
+export function isSignedBy(checkpoint: LogCheckpoint, signature: string, key: PublicKey): boolean {
   const bytes = fromBase64url(signature)
   return checkpoint.keyId === key.id && bytes !== undefined && verify(null, signedBytes(checkpoint), key.key, bytes)
 }
@@ -64,7 +64,7 @@ export function fromBase64url(text: string): Buffer | undefined {
 export async function* readCheckpoints(
   eventStore: EventStore,
   direction: 'forwards' | 'backwards',
-): AsyncGenerator<StoredCheckpoint | { readonly revision: number; readonly size: undefined }, void, void> {
+): AsyncGenerator<StoredLogCheckpoint | { readonly revision: number; readonly size: undefined }, void, void> {
   for await (const event of orNone(eventStore.readStream(CHECKPOINT_STREAM, { direction }))) {
     const { revision } = event
     let recorded: Recorded<CheckpointEvent> | undefined
@@ -89,10 +89,10 @@ function isCheckpoint(data: CheckpointEvent['data'] | undefined): data is Checkp
   )
 }
 
-async function newestCheckpoint(eventStore: EventStore): Promise<StoredCheckpoint | undefined> {
+async function newestCheckpoint(eventStore: EventStore): Promise<StoredLogCheckpoint | undefined> {
   for await (const checkpoint of readCheckpoints(eventStore, 'backwards')) {
     if (checkpoint.size !== undefined) return checkpoint
-    throw new CheckpointError(`Revision ${checkpoint.revision} of ${CHECKPOINT_STREAM} is no checkpoint.`)
+    throw new LogCheckpointError(`Revision ${checkpoint.revision} of ${CHECKPOINT_STREAM} is no checkpoint.`)
   }
   return undefined
 }
@@ -100,17 +100,17 @@ async function newestCheckpoint(eventStore: EventStore): Promise<StoredCheckpoin
 /**
  * Writes a checkpoint where there are events since the last one.
  * @returns it; undefined where there was nothing to write, or another process was faster
- * @throws CheckpointError where the last one is not whole, or not of this log: it must not be signed anew | EventStoreUnavailable
+ * @throws LogCheckpointError where the last one is not whole, or not of this log: it must not be signed anew | EventStoreUnavailable
  */
 export async function writeCheckpoint(
   eventStore: EventStore,
   key: SigningKey,
   options: { readonly now?: Date; readonly signal?: AbortSignal; readonly report?: (events: number) => void } = {},
-): Promise<Checkpoint | undefined> {
+): Promise<LogCheckpoint | undefined> {
   const { now = new Date(), signal, report } = options
   const last = await newestCheckpoint(eventStore)
   if (last && last.keyId === key.id && !isSignedBy(last, last.signature, key)) {
-    throw new CheckpointError(
+    throw new LogCheckpointError(
       `The checkpoint at revision ${last.revision} of ${CHECKPOINT_STREAM} has a forged signature.`,
     )
   }
@@ -131,7 +131,7 @@ export async function writeCheckpoint(
   }
   if (last && tree.size < last.size) throw differs(last)
   if (position === undefined || tree.size === last?.size) return undefined
-  const checkpoint: Checkpoint = {
+  const checkpoint: LogCheckpoint = {
     size: tree.size,
     root: base64url(tree.root()),
     position: { commit: String(position.commit), prepare: String(position.prepare) },
@@ -154,12 +154,14 @@ export async function writeCheckpoint(
 
 const base64url = (bytes: Buffer) => bytes.toString('base64url')
 
-function differs({ revision }: StoredCheckpoint): CheckpointError {
-  return new CheckpointError(`The log is not what the checkpoint at revision ${revision} of ${CHECKPOINT_STREAM} says.`)
+function differs({ revision }: StoredLogCheckpoint): LogCheckpointError {
+  return new LogCheckpointError(
+    `The log is not what the checkpoint at revision ${revision} of ${CHECKPOINT_STREAM} says.`,
+  )
 }
 
 /** The edge is not signed itself: it has to lead to the root that is. */
-function goOnFrom(last: StoredCheckpoint): { readonly size: number; readonly edge: readonly Buffer[] } {
+function goOnFrom(last: StoredLogCheckpoint): { readonly size: number; readonly edge: readonly Buffer[] } {
   const edge = last.edge.map((text) => Buffer.from(text, 'base64url'))
   if (edge.length !== edgeLength(last.size) || base64url(rootOf(edge)) !== last.root) throw differs(last)
   return { size: last.size, edge }
@@ -178,7 +180,7 @@ async function isAt(eventStore: EventStore, position: Position): Promise<boolean
   return false
 }
 
-function positionOf({ position }: Checkpoint): Position {
+function positionOf({ position }: LogCheckpoint): Position {
   return { commit: BigInt(position.commit), prepare: BigInt(position.prepare) }
 }
 

@@ -1,6 +1,6 @@
 /** The key that signs the log's checkpoints (Ed25519), and the public ones that they are checked with. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import { checkKeys, hasFingerprint } from '../../eventstore/key-fingerprints.ts'
+import { checkKeys, hasFingerprint } from '../../eventstore/encryption/key-fingerprints.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import type { Configuration } from '../../runtime/configuration.ts'
 import { ConfigurationError } from '../../runtime/errors.ts'

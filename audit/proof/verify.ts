@@ -7,7 +7,7 @@
  */
 import { eventHash, linkOf } from '../../eventstore/event-hash.ts'
 import type { EventStore, Position, RecordedEvent } from '../../eventstore/port.ts'
-import { CHECKPOINT_STREAM, isSignedBy, readCheckpoints, type StoredCheckpoint } from './signed-checkpoints.ts'
+import { CHECKPOINT_STREAM, isSignedBy, readCheckpoints, type StoredLogCheckpoint } from './signed-checkpoints.ts'
 import type { PublicKey } from './signing-key.ts'
 import { createStreamTable, type StreamState, shortHash } from './stream-table.ts'
 import { createTree, isInTree, leafHash, leafText } from './tree.ts'
@@ -273,7 +273,7 @@ async function checkCheckpoints(eventStore: EventStore, keys: readonly PublicKey
   return checked
 }
 
-function reasonOf(checkpoint: StoredCheckpoint, keys: readonly PublicKey[]): Checked['reason'] {
+function reasonOf(checkpoint: StoredLogCheckpoint, keys: readonly PublicKey[]): Checked['reason'] {
   const key = keys.find(({ id }) => id === checkpoint.keyId)
   if (key === undefined) return 'key'
   return isSignedBy(checkpoint, checkpoint.signature, key) ? undefined : 'signature'

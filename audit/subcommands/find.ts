@@ -5,7 +5,7 @@ import { eventSchemas } from '../../schema/events.ts'
 import { type Criteria, findEvents, parseField } from '../find.ts'
 import { ACCEPTED_TIMES, parseTime } from '../moments.ts'
 import { type EventRecord, recordOf } from '../records.ts'
-import { plain, valueText } from '../text.ts'
+import { plain, valueText } from '../terminal-text.ts'
 import { type AuditContext, noteMask, openForAll, type ShowOptions, shownAccess, stopped } from './context.ts'
 import { createOutput, line, share } from './output.ts'
 

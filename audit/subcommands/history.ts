@@ -1,6 +1,6 @@
 /** `customers audit history`: what happened to a customer. */
 import { shownChange, shownData } from '../masking.ts'
-import { entryText } from '../text.ts'
+import { entryText } from '../terminal-text.ts'
 import { type TimelineEntry, timeline } from '../timeline.ts'
 import { type AuditContext, noteMask, openForCustomer, type ShowOptions } from './context.ts'
 import { createOutput, line } from './output.ts'

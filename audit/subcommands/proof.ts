@@ -7,10 +7,10 @@ import { ConfigurationError, UsageError } from '../../runtime/errors.ts'
 import { showProgress } from '../../runtime/progress.ts'
 import { streamOf } from '../../schema/streams.ts'
 import { NoProofError } from '../errors.ts'
-import { checkInclusion, type EventName, parseProof, proveInclusion } from './inclusion.ts'
-import { type Checkpoint, writeCheckpoint } from './signed-checkpoints.ts'
-import { type PublicKey, publicPem, readPublicKey, type SigningKey } from './signing-key.ts'
-import { type Fault, type Verification, verifyLog } from './verify.ts'
+import { checkInclusion, type EventName, parseProof, proveInclusion } from '../proof/inclusion.ts'
+import { type LogCheckpoint, writeCheckpoint } from '../proof/signed-checkpoints.ts'
+import { type PublicKey, publicPem, readPublicKey, type SigningKey } from '../proof/signing-key.ts'
+import { type Fault, type Verification, verifyLog } from '../proof/verify.ts'
 
 /** Faults that are listed one by one. */
 const MOST_LISTED = 100
@@ -121,20 +121,20 @@ export function checkCommand(options: {
   return 1
 }
 
-function describeProof(leaf: string, withEvent: boolean, { time, size }: Checkpoint): string {
+function describeProof(leaf: string, withEvent: boolean, { time, size }: LogCheckpoint): string {
   const [stream, revision, hash] = JSON.parse(leaf) as [string, number, string]
   const what = withEvent ? 'The event in it' : `The event with the hash ${hash}`
   return `The proof holds. ${what} is revision ${revision} of ${stream}, among the ${size} events of the checkpoint of ${time}.`
 }
 
-/** Writes a checkpoint now. @throws CheckpointError */
+/** Writes a checkpoint now. @throws LogCheckpointError */
 export async function checkpointCommand(
   eventStore: EventStore,
   options: { readonly key: SigningKey; readonly signal: AbortSignal; readonly json: boolean; readonly print: Print },
 ): Promise<number> {
   const { key, signal, json, print } = options
   const bar = showProgress('reading the log', 'events')
-  let checkpoint: Checkpoint | undefined
+  let checkpoint: LogCheckpoint | undefined
   try {
     checkpoint = await writeCheckpoint(eventStore, key, { signal, report: (events) => bar.report(events) })
   } finally {

@@ -1,8 +1,8 @@
 /** The commands of the audit: what happened, what is held of a person, and whether the log is whole. */
 import { Option } from 'commander'
-import type { AuditContext } from '../../audit/commands/context.ts'
 import { ACCEPTED_MOMENTS, ACCEPTED_TIMES, parseMoment, parseTime } from '../../audit/moments.ts'
-import { type CliCommand, checked, NAME, repeated } from './command.ts'
+import type { AuditContext } from '../../audit/subcommands/context.ts'
+import { type CliCommand, checked, NAME, repeated } from './cli-command.ts'
 
 /** Gives work the place where it is done, and ends with its exit code. */
 export type RunAudit = (work: (context: AuditContext) => Promise<number>) => Promise<void>
@@ -44,7 +44,7 @@ function addReading(audit: CliCommand, run: RunAudit): void {
     .withDetails({ examples: { [`${NAME} audit history 1`]: '', [`${NAME} audit history 1 --json`]: '' }, ...ofLog })
     .action(async (customer, options) => {
       await run(async (context) =>
-        (await import('../../audit/commands/history.ts')).history(context, customer, options),
+        (await import('../../audit/subcommands/history.ts')).history(context, customer, options),
       )
     })
   show(audit.command('state'))
@@ -53,7 +53,7 @@ function addReading(audit: CliCommand, run: RunAudit): void {
     .addOption(moment('--at <moment>', 'as of when').makeOptionMandatory())
     .withDetails({ examples: { [`${NAME} audit state 1 --at 2026-11-24T22:02:36`]: '' }, ...ofLog })
     .action(async (customer, options) => {
-      await run(async (context) => (await import('../../audit/commands/state.ts')).state(context, customer, options))
+      await run(async (context) => (await import('../../audit/subcommands/state.ts')).state(context, customer, options))
     })
   show(audit.command('diff'))
     .description('Shows what changed of a customer between two moments.')
@@ -62,7 +62,7 @@ function addReading(audit: CliCommand, run: RunAudit): void {
     .addOption(moment('--to <moment>', 'until when; default: now'))
     .withDetails({ examples: { [`${NAME} audit diff 1 --from 3`]: 'from revision 3 to now' }, ...ofLog })
     .action(async (customer, options) => {
-      await run(async (context) => (await import('../../audit/commands/state.ts')).diff(context, customer, options))
+      await run(async (context) => (await import('../../audit/subcommands/state.ts')).diff(context, customer, options))
     })
   show(audit.command('find'))
     .description('Finds events of the whole log. Options may be repeated; each kind of them has to fit.')
@@ -79,7 +79,7 @@ function addReading(audit: CliCommand, run: RunAudit): void {
       ...ofLog,
     })
     .action(async (options) => {
-      await run(async (context) => (await import('../../audit/commands/find.ts')).find(context, options))
+      await run(async (context) => (await import('../../audit/subcommands/find.ts')).find(context, options))
     })
   show(audit.command('export'))
     .description("Writes all events, or one customer's.")
@@ -91,7 +91,7 @@ function addReading(audit: CliCommand, run: RunAudit): void {
     .withDetails({ examples: { [`${NAME} audit export --format csv --output log.csv`]: '' }, ...ofLog })
     .action(async (customer, options) => {
       await run(async (context) =>
-        (await import('../../audit/commands/export.ts')).exportEvents(context, customer, options),
+        (await import('../../audit/subcommands/export.ts')).exportEvents(context, customer, options),
       )
     })
 }
@@ -112,7 +112,7 @@ function addPersons(audit: CliCommand, run: RunAudit): void {
     .withDetails({ examples: { [`${NAME} audit subject ann@example.com --output ann.json`]: '' }, ...ofLog })
     .action(async (customer, options) => {
       await run(async (context) =>
-        (await import('../../audit/commands/subject.ts')).subject(context, customer, options),
+        (await import('../../audit/subcommands/subject.ts')).subject(context, customer, options),
       )
     })
   audit
@@ -130,7 +130,7 @@ function addPersons(audit: CliCommand, run: RunAudit): void {
       variables: [...LOG, 'READMODEL_URL'],
     })
     .action(async (customer, options) => {
-      await run(async (context) => (await import('../../audit/commands/erase.ts')).erase(context, customer, options))
+      await run(async (context) => (await import('../../audit/subcommands/erase.ts')).erase(context, customer, options))
     })
 }
 

@@ -1,7 +1,7 @@
 /** docs/command-line.md, made of what the commands declare. Run as a program it writes the page. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type CliCommand, EXIT_CODE_MEANINGS, NAME } from './command.ts'
+import { type CliCommand, EXIT_CODE_MEANINGS, NAME } from './cli-command.ts'
 import { allCommands, createProgram } from './program.ts'
 
 const HEAD = `# Command line

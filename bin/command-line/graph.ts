@@ -1,5 +1,5 @@
 /** The commands for the supergraph. They need no running service. */
-import { type CliCommand, NAME } from './command.ts'
+import { type CliCommand, NAME } from './cli-command.ts'
 
 export function addGraphCommands(program: CliCommand): void {
   program.commandsGroup('Supergraph:')

@@ -1,6 +1,6 @@
 /** The commands of operators, beside the audit. */
 import { Argument, Option } from 'commander'
-import { type CliCommand, checked, NAME, refuseArguments, repeated } from './command.ts'
+import { type CliCommand, checked, NAME, refuseArguments, repeated } from './cli-command.ts'
 
 const LOG = ['EVENTSTORE_URL', 'KEYS_URL', 'DATA_DIR', 'MASTER_KEY']
 const STOPPED = { 130: 'stopped; the same command goes on from there' }

@@ -1,6 +1,6 @@
 /** The processes of the service, and the check of their health. */
 import { Option } from 'commander'
-import { type CliCommand, NAME } from './command.ts'
+import { type CliCommand, NAME } from './cli-command.ts'
 
 const STORES = ['EVENTSTORE_URL', 'KEYS_URL', 'READMODEL_URL', 'DATA_DIR']
 const SERVER = ['HOST', 'LOG_LEVEL', 'NODE_ENV']

@@ -3,7 +3,7 @@
  * nothing, and a process loads only what it needs.
  */
 import { addAudit } from './audit.ts'
-import { CliCommand, NAME } from './command.ts'
+import { CliCommand, NAME } from './cli-command.ts'
 import { addGraphCommands } from './graph.ts'
 import { addOperatorCommands } from './operator.ts'
 import { addProcesses } from './processes.ts'

@@ -1,7 +1,8 @@
 /** `customers keys`: what the key store holds, and the change to other keys. See customer-keys.ts. */
+
+import { acceptKeys } from '../../eventstore/encryption/key-fingerprints.ts'
 import { loadMasterKeys } from '../../eventstore/encryption/master-key.ts'
-import { acceptKeys } from '../../eventstore/key-fingerprints.ts'
-import { type OpenedLog, openKeys, openLog } from '../../eventstore/open.ts'
+import { type OpenedLog, openKeys, openLog } from '../../eventstore/open-event-store.ts'
 import type { Configuration } from '../../runtime/configuration.ts'
 import { runCommand } from '../../runtime/process.ts'
 import { showProgress } from '../../runtime/progress.ts'

@@ -1,13 +1,13 @@
 /** `customers parked`: the events that the projection could not apply. Listed, shown, replayed or dropped. */
 
 import { userInfo } from 'node:os'
-import { openLog } from '../../eventstore/open.ts'
+import { openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { absentCustomer } from '../../projections/customer.ts'
-import { openReadModel } from '../../projections/open.ts'
+import { openReadModel } from '../../projections/open-read-model.ts'
 import type { ParkedEvent, ReadModel } from '../../projections/read-model.ts'
 import { skipEvent } from '../../projections/skips.ts'
-import { createApplier } from '../../projections/worker/apply.ts'
+import { createApplier } from '../../projections/worker/apply-events.ts'
 import type { Failure } from '../../projections/worker/parking.ts'
 import { runCommand } from '../../runtime/process.ts'
 import { streamOf } from '../../schema/streams.ts'

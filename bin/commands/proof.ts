@@ -8,8 +8,8 @@ import {
   readEventName,
   readKeyFile,
   verifyCommand,
-} from '../../audit/proof/subcommands.ts'
-import { openStoredLog } from '../../eventstore/open.ts'
+} from '../../audit/subcommands/proof.ts'
+import { openStoredLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { patientWith } from '../../eventstore/retry.ts'
 import type { Configuration } from '../../runtime/configuration.ts'

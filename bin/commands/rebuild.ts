@@ -1,8 +1,8 @@
 /** `customers rebuild`: see rebuild.ts. Prints what it finds on standard output, its progress on standard error. */
 import { setTimeout as delay } from 'node:timers/promises'
-import { openLog } from '../../eventstore/open.ts'
+import { openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { openReadModel } from '../../projections/open.ts'
+import { openReadModel } from '../../projections/open-read-model.ts'
 import { provenanceOf } from '../../projections/provenance.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import {

@@ -3,8 +3,8 @@
  * issued is recorded before it is shown.
  */
 import { userInfo } from 'node:os'
-import { checkKeys } from '../../eventstore/key-fingerprints.ts'
-import { openStoredLog } from '../../eventstore/open.ts'
+import { checkKeys } from '../../eventstore/encryption/key-fingerprints.ts'
+import { openStoredLog } from '../../eventstore/open-event-store.ts'
 import { UsageError } from '../../runtime/errors.ts'
 import { runCommand } from '../../runtime/process.ts'
 import { loadKey } from '../../runtime/service-keys.ts'

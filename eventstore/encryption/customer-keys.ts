@@ -11,12 +11,12 @@
 
 import { type KeyObject, randomBytes } from 'node:crypto'
 import { ConfigurationError } from '../../runtime/errors.ts'
-import { inTurns } from '../../runtime/in-turns.ts'
+import { inBatches } from '../../runtime/in-batches.ts'
 import { streamOf } from '../../schema/streams.ts'
-import { createKeyBlocks, type KeyBlocks } from '../key-blocks.ts'
 import { type EventStore, EventStoreUnavailable, InvalidArgument, WrongExpectedRevision } from '../port.ts'
 import { KEY_BYTES } from './aes-gcm.ts'
 import { type Block, type BlockData, type Blocks, type CustomerKey, createBlocks, keyOf } from './blocks.ts'
+import { createKeyBlocks, type KeyBlocks } from './key-blocks.ts'
 import { checkTogether, nameEachOther } from './key-store-identity.ts'
 import type { MasterKeys } from './master-key.ts'
 import { rotateMasterKey, statusOf } from './rotation.ts'
@@ -173,7 +173,7 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
       const streams = new Set<string>()
       for (const subject of subjects) streams.add(placeOf(subject).stream)
       await checked.run()
-      await inTurns([...streams], (stream) => loadBlock(blocks, stream, maxAge))
+      await inBatches([...streams], (stream) => loadBlock(blocks, stream, maxAge))
     },
 
     async toWrite(subject) {

@@ -2,8 +2,9 @@
  * The log with personal fields encrypted: what is appended is encrypted (cipher.ts), what is read comes in clear
  * (opening.ts), so that nobody else need know of it. The hash chain is over what is stored.
  */
-import { countAsChained } from '../chain.ts'
+
 import { hasPersonal } from '../codec.ts'
+import { countAsChained } from '../hash-chain.ts'
 import { WrongExpectedRevision } from '../port.ts'
 import { encrypt } from './cipher.ts'
 import { guarded } from './clear-text-guard.ts'

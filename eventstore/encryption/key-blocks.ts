@@ -7,12 +7,12 @@
  * a customer of it is in the log.
  */
 
-import { inTurns } from '../runtime/in-turns.ts'
-import type { KeyEvent } from '../schema/events.ts'
-import { STREAM_NAMES, streamOf } from '../schema/streams.ts'
-import { decode, encode } from './codec.ts'
-import type { EventStore } from './port.ts'
-import { newestEvent, orNone } from './read.ts'
+import { inBatches } from '../../runtime/in-batches.ts'
+import type { KeyEvent } from '../../schema/events.ts'
+import { STREAM_NAMES, streamOf } from '../../schema/streams.ts'
+import { decode, encode } from '../codec.ts'
+import type { EventStore } from '../port.ts'
+import { newestEvent, orNone } from '../read.ts'
 
 const STREAM = STREAM_NAMES.keyBlocks
 /** Blocks are made one after the other; several processes may be ahead of each other by a few. */
@@ -40,7 +40,7 @@ export function createKeyBlocks(options: {
   async function isMissing(block: number): Promise<boolean> {
     if (await newestEvent(keyStore, streamOf.keys(block))) return false
     const ids = Array.from({ length: size }, (_, index) => block * size + index)
-    return (await inTurns(ids, isKnown)).includes(true)
+    return (await inBatches(ids, isKnown)).includes(true)
   }
 
   async function isKnown(customerId: number): Promise<boolean> {
@@ -64,7 +64,7 @@ export function createKeyBlocks(options: {
         if (type === 'KeyBlockBegun') blocks.add(data.block)
       }
       const known = [...blocks]
-      const answers = await inTurns(known, isMissing)
+      const answers = await inBatches(known, isMissing)
       return known.filter((_, index) => answers[index]).sort((a, b) => a - b)
     },
   }

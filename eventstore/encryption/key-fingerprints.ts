@@ -6,15 +6,15 @@
 
 import { createPublicKey } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import { ConfigurationError } from '../runtime/errors.ts'
-import { emailHashKeyId, readSigningKey, thumbprint } from '../runtime/service-keys.ts'
-import { allEmailKeysOf } from '../schema/email-key.ts'
-import type { KeyEvent } from '../schema/events.ts'
-import { STREAM_NAMES, STREAM_PREFIXES, streamOf } from '../schema/streams.ts'
-import { decode, encode } from './codec.ts'
-import type { CustomerKeys } from './encryption/customer-keys.ts'
-import { type EventStore, EventStoreUnavailable, WrongExpectedRevision } from './port.ts'
-import { newestEvent, orNone } from './read.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
+import { emailHashKeyId, readSigningKey, thumbprint } from '../../runtime/service-keys.ts'
+import { allEmailKeysOf } from '../../schema/email-key.ts'
+import type { KeyEvent } from '../../schema/events.ts'
+import { STREAM_NAMES, STREAM_PREFIXES, streamOf } from '../../schema/streams.ts'
+import { decode, encode } from '../codec.ts'
+import { type EventStore, EventStoreUnavailable, WrongExpectedRevision } from '../port.ts'
+import { newestEvent, orNone } from '../read.ts'
+import type { CustomerKeys } from './customer-keys.ts'
 
 const STREAM = STREAM_NAMES.keyFingerprints
 const RETRY_MS = 1_000

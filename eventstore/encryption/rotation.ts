@@ -1,5 +1,5 @@
 /** The rotation of the master key: all blocks of keys are wrapped anew. No customer's key changes, and no event. */
-import { AT_ONCE, inTurns } from '../../runtime/in-turns.ts'
+import { AT_ONCE, inBatches } from '../../runtime/in-batches.ts'
 import { WrongExpectedRevision } from '../port.ts'
 import type { BlockData, Blocks } from './blocks.ts'
 import { type KeyStorePair, setMasterKey } from './key-store-identity.ts'
@@ -20,7 +20,7 @@ export async function rotateMasterKey(
   let rewrapped = 0
   let pending: string[] = []
   const finish = async () => {
-    const done = await inTurns(pending, (stream) => rewrap(blocks, id, stream))
+    const done = await inBatches(pending, (stream) => rewrap(blocks, id, stream))
     rewrapped += done.filter(Boolean).length
     pending = []
     report(seen.size)

@@ -2,8 +2,8 @@
  * The event store on EventStoreDB (22.10 and later) or KurrentDB, by the official client. Appends of an instance share
  * one pipelined call; reads and subscriptions go through the client's generated stub (see connection.ts).
  */
-import { checkCount, checkEvent, checkExpectedRevision, checkMetadata, checkStreamName } from '../checks.ts'
-import { type EventPlace, holdsEvent } from '../place.ts'
+import { checkCount, checkEvent, checkExpectedRevision, checkMetadata, checkStreamName } from '../argument-checks.ts'
+import { type EventPlace, holdsEvent } from '../event-place.ts'
 import { type EventStore, EventStoreUnavailable, type Position, type Subscription } from '../port.ts'
 import { connectKurrentDb } from './connection/connection.ts'
 import { createGroups } from './groups.ts'

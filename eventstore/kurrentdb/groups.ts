@@ -5,7 +5,7 @@ import {
   persistentSubscriptionToAllSettingsFromDefaults,
   streamNameFilter,
 } from '@kurrent/kurrentdb-client'
-import { checkCount } from '../checks.ts'
+import { checkCount } from '../argument-checks.ts'
 import type { PersistentSubscriptions, Position } from '../port.ts'
 import type { Connection } from './connection/connection.ts'
 import { toGroupError } from './errors.ts'

@@ -1,5 +1,5 @@
 /** Reads of a stream and of the log of all streams. */
-import { checkCount, checkExpectedRevision, checkStreamName } from '../checks.ts'
+import { checkCount, checkExpectedRevision, checkStreamName } from '../argument-checks.ts'
 import {
   comparePositions,
   EventStoreUnavailable,

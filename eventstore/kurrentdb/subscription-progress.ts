@@ -1,5 +1,5 @@
 /** How far a subscription has come: what it has handed out, and what the server has said of the log since. */
-import { type EventPlace, placeOf } from '../place.ts'
+import { type EventPlace, placeOf } from '../event-place.ts'
 import { comparePositions, LogReplaced, type Position, type RecordedEvent, type SubscriptionBatch } from '../port.ts'
 import type { Source } from './subscription-sources.ts'
 import type { ReadAnswer } from './wire.ts'

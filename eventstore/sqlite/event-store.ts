@@ -7,7 +7,7 @@
  */
 import { realpathSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { checkCount, checkExpectedRevision, checkMetadata, checkStreamName } from '../checks.ts'
+import { checkCount, checkExpectedRevision, checkMetadata, checkStreamName } from '../argument-checks.ts'
 import {
   type EventStore,
   InvalidArgument,

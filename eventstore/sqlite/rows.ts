@@ -1,5 +1,5 @@
 /** Events as they lie in the file, and as the port has them. JSON is stored as text, bytes as a blob. */
-import { checkEvent } from '../checks.ts'
+import { checkEvent } from '../argument-checks.ts'
 import {
   AppendTooLarge,
   type Json,

@@ -6,7 +6,7 @@ import { isPlannersName, PLANNERS_MARK } from '../planning/supergraph-correction
 import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailable } from '../subgraphs/client.ts'
 import { failedPath, numericIndices, publicExtensions, responseNames } from '../subgraphs/errors.ts'
 import { answerText, type ExecutionRequest, type Executor } from './executor.ts'
-import { shapeOf, unreachableFields } from './shape.ts'
+import { shapeOf, unreachableFields } from './selection-shape.ts'
 
 type DataSource = Parameters<typeof executeQueryPlan>[1][string]
 type RequestContext = Parameters<typeof executeQueryPlan>[2]

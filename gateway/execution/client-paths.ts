@@ -1,7 +1,7 @@
 /** Errors' paths, from the names under which subgraphs were asked to the client's. */
 import { type GraphQLFormattedError, type GraphQLSchema, isAbstractType, isObjectType } from 'graphql'
-import { type Data, isData, own } from './objects.ts'
-import type { Field, Shape } from './shape.ts'
+import { type Data, isData, own } from './json-objects.ts'
+import type { Field, Shape } from './selection-shape.ts'
 
 type Path = readonly (string | number)[]
 

@@ -14,11 +14,11 @@ import type { LoadedSupergraph } from '../planning/supergraph.ts'
 import type { SubgraphClient } from '../subgraphs/client.ts'
 import { withClientPaths } from './client-paths.ts'
 import { type CompiledPlan, compilePlan } from './compiled-plan.ts'
-import { complete } from './complete.ts'
 import { answerText, type ExecutionAnswer, type Executor, firstCategory, type PlannedOperation } from './executor.ts'
 import { type Execution, NOTHING_YET } from './fetch.ts'
+import { type Field, type Shape, shapeOf, unreachableFields } from './selection-shape.ts'
 import { compileSerialiser } from './serialise.ts'
-import { type Field, type Shape, shapeOf, unreachableFields } from './shape.ts'
+import { complete } from './value-completion.ts'
 
 /** Combinations of an operation's conditions that are kept compiled. */
 const MAX_VARIANTS = 64

@@ -1,5 +1,6 @@
 /** A query plan, compiled into functions: what is the same for every execution is done here. */
 import type { FetchNode, PlanNode, QueryPlan } from '@apollo/query-planner'
+import { type PlanPath, readPath } from './entity-places.ts'
 import {
   compileContextFetch,
   compileEntityFetch,
@@ -10,7 +11,6 @@ import {
   type FetchEnvironment,
   type Step,
 } from './fetch.ts'
-import { type PlanPath, readPath } from './places.ts'
 
 export interface CompiledPlan {
   /** Fetches everything; undefined where nothing has to be fetched. */

@@ -1,6 +1,6 @@
 /** Where entities are in an answer under way. */
 import type { GraphQLSchema } from 'graphql'
-import { type Data, isData, own } from './objects.ts'
+import { type Data, isData, own } from './json-objects.ts'
 import { kindsOf } from './rewrites.ts'
 
 /** Response names, `@` for each element of a list, and the names of the types that an object may have to be meant. */

@@ -1,6 +1,6 @@
 /** Objects that came as JSON from a subgraph: any name may be a key of theirs, also one that every object inherits. */
 
-import { isRawNumber } from '../numbers.ts'
+import { isRawNumber } from '../exact-numbers.ts'
 
 export type Data = Record<string, unknown>
 

@@ -1,7 +1,7 @@
 /** What an entity is named by in a call to another subgraph: the fields of its key, and what `@requires` asks for. */
 import type { FetchNode, QueryPlanSelectionNode } from '@apollo/query-planner'
 import { GraphQLID, type GraphQLSchema, getNamedType, isInterfaceType, isObjectType } from 'graphql'
-import { copy, type Data, isData, isInherited, merge, own, setOwn } from './objects.ts'
+import { copy, type Data, isData, isInherited, merge, own, setOwn } from './json-objects.ts'
 import { compileRewrites, fits, isOfType } from './rewrites.ts'
 import { quote } from './serialise.ts'
 

@@ -1,7 +1,7 @@
 /** What the planner renames or sets in representations and answers, so that subgraphs and the graph can differ in names. */
 import type { FetchDataRewrite } from '@apollo/query-planner'
 import { type GraphQLSchema, isAbstractType, isInterfaceType, isObjectType } from 'graphql'
-import { type Data, isData, own, setOwn } from './objects.ts'
+import { type Data, isData, own, setOwn } from './json-objects.ts'
 
 const ON = '... on '
 

@@ -1,7 +1,7 @@
 /**
  * The quick way from what the subgraphs sent to the answer's text: for each type a function is generated that reads just
  * the fields that the client asked for and writes them. It knows no errors: at the first value that is not as the schema
- * promises it gives up, and complete.ts does the whole work with its paths and messages.
+ * promises it gives up, and value-completion.ts does the whole work with its paths and messages.
  */
 import {
   type GraphQLLeafType,
@@ -15,10 +15,10 @@ import {
   isObjectType,
   isSpecifiedScalarType,
 } from 'graphql'
-import { numberOf } from '../numbers.ts'
+import { numberOf } from '../exact-numbers.ts'
 import { answerTooLarge } from './executor.ts'
-import { type Data, isInherited } from './objects.ts'
-import { type Field, isTypeMissing, type Shape } from './shape.ts'
+import { type Data, isInherited } from './json-objects.ts'
+import { type Field, isTypeMissing, type Shape } from './selection-shape.ts'
 
 /** A value as JSON; undefined for one that is not what the schema promises. Never called with null or undefined. */
 type Write = (value: unknown) => string | undefined
@@ -34,7 +34,7 @@ export function quote(text: string): string {
 /**
  * @param introspect `__schema` or `__type` as JSON
  * @param maxLength characters of an answer. What writes a longer list throws RequestError ANSWER_TOO_LARGE
- * @returns what writes the whole of an answer's data, or undefined where complete.ts has to
+ * @returns what writes the whole of an answer's data, or undefined where value-completion.ts has to
  */
 export function compileSerialiser(
   schema: GraphQLSchema,

@@ -14,10 +14,10 @@ import {
   isObjectType,
   isSpecifiedScalarType,
 } from 'graphql'
-import { numberOf } from '../numbers.ts'
+import { numberOf } from '../exact-numbers.ts'
 import { answerTooLarge } from './executor.ts'
-import { type Data, isData, own } from './objects.ts'
-import { type Field, isTypeMissing, type Shape } from './shape.ts'
+import { type Data, isData, own } from './json-objects.ts'
+import { type Field, isTypeMissing, type Shape } from './selection-shape.ts'
 
 type Path = (string | number)[]
 /** In place of a value that is not allowed where it is: what is around it becomes null. */

@@ -1,6 +1,6 @@
 /** A GraphQL request as HTTP brings it. */
 import { requestError } from '../errors.ts'
-import { mayLoseDigits, parseExactly, parseKeepingDigits } from '../numbers.ts'
+import { mayLoseDigits, parseExactly, parseKeepingDigits } from '../exact-numbers.ts'
 
 export interface GraphQLRequest {
   /** Not there where the request names a persisted query. */
@@ -10,7 +10,7 @@ export interface GraphQLRequest {
   readonly extensions: Readonly<Record<string, unknown>> | undefined
   readonly operationName: string | undefined
   readonly variables: Readonly<Record<string, unknown>>
-  /** Whether there may be RawNumbers in the variables: see numbers.ts. */
+  /** Whether there may be RawNumbers in the variables: see exact-numbers.ts. */
   readonly hasRawNumbers: boolean
 }
 

@@ -24,7 +24,7 @@ import {
   type ValueNode,
   type VariableDefinitionNode,
 } from 'graphql'
-import { parseKeepingDigits } from '../numbers.ts'
+import { parseKeepingDigits } from '../exact-numbers.ts'
 import { numberTooLarge } from './variables.ts'
 
 type Values = Readonly<Record<string, unknown>>

@@ -11,7 +11,7 @@ import {
   type VariableDefinitionNode,
 } from 'graphql'
 import { requestError } from '../errors.ts'
-import { isRawNumber, type RawNumber } from '../numbers.ts'
+import { isRawNumber, type RawNumber } from '../exact-numbers.ts'
 
 type Values = Readonly<Record<string, unknown>>
 

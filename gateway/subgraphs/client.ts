@@ -4,7 +4,7 @@ import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { type Dispatcher, Pool } from 'undici'
 import { endWith, isTracing, startSpan, type TracedSpan } from '../../runtime/tracing.ts'
 import { type Abortable, type Cancellation, Cancelled } from '../cancellation.ts'
-import { mayLoseDigits, parseExactly, parseKeepingDigits } from '../numbers.ts'
+import { mayLoseDigits, parseExactly, parseKeepingDigits } from '../exact-numbers.ts'
 import { type Breaker, createBreaker } from './circuit-breaker.ts'
 
 /** A subgraph's answer, as it came; nothing in it is trusted but its outline. */
@@ -340,7 +340,7 @@ class Post implements Dispatcher.DispatchHandler, Abortable {
 
 /**
  * A subgraph's answer.
- * @param keepsDigits whether there may be numbers in it that have to stay as they are: see numbers.ts
+ * @param keepsDigits whether there may be numbers in it that have to stay as they are: see exact-numbers.ts
  * @throws SubgraphUnavailable for what is not GraphQL
  */
 export function readAnswer(name: string, { status, text }: SentAnswer, keepsDigits = false): SubgraphAnswer {

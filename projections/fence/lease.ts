@@ -8,7 +8,8 @@ import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts
 import type { Log } from '../../runtime/log.ts'
 import { within } from '../../runtime/time-limits.ts'
 import type { ReadModel } from '../read-model.ts'
-import { coverLog } from './cover.ts'
+import { coverLog } from './coverage.ts'
+import { type Register, registerStream } from './register.ts'
 import {
   coverable,
   EXPIRY_MS,
@@ -22,8 +23,7 @@ import {
   settlingFor,
   silentFence,
   withFence,
-} from './duties.ts'
-import { type Register, registerStream } from './register.ts'
+} from './register-changes.ts'
 
 /** How often the register is read. */
 const RENEW_MS = 300
@@ -335,7 +335,7 @@ const bare = (me: string): Situation => ({
   sinceContest: 0,
 })
 
-/** What an instance owes the others, done in the background: see duties.ts. */
+/** What an instance owes the others, done in the background: see register-changes.ts. */
 function createDuties(options: {
   readonly eventStore: EventStore
   readonly readModel: ReadModel

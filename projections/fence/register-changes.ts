@@ -32,7 +32,7 @@ export interface Situation {
   readonly owes: boolean
   /** Milliseconds since it first saw an entry (see `entriesOf`) in the register. */
   age(entry: string): number
-  /** The entries whose events are all in documents or marks by now: see cover.ts. */
+  /** The entries whose events are all in documents or marks by now: see coverage.ts. */
   readonly covered: ReadonlySet<string>
   /** Whether the read model takes its writes, as far as it matters. */
   readonly takesWrites: boolean

@@ -4,8 +4,8 @@
  * docs/read-your-writes.md.
  */
 
-import { chained } from '../../eventstore/chain.ts'
 import { encode } from '../../eventstore/codec.ts'
+import { chained } from '../../eventstore/hash-chain.ts'
 import { type EventStore, WrongExpectedRevision } from '../../eventstore/port.ts'
 import { keepNewest, newestEvent } from '../../eventstore/read.ts'
 import type { FenceEvent } from '../../schema/events.ts'

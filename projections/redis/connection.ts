@@ -7,7 +7,7 @@ import { waitAfter } from '../../runtime/back-off.ts'
 import { ReadModelUnavailable } from '../read-model.ts'
 import { BACK_OFF, createDriver, type Driver } from './driver.ts'
 import { reasonOf, unavailable, unlessRefused } from './errors.ts'
-import { rewriteFiles } from './files.ts'
+import { rewriteFiles } from './persistence-files.ts'
 import { type ScriptCommands, scriptCommands } from './scripts.ts'
 import { parseRedisUrl, type RedisAddress } from './url.ts'
 

@@ -1,10 +1,10 @@
 /** The documents of a generation, and the marks beside them. */
 import { type DocumentWrite, type ReadModelEntry, UNKNOWN } from '../read-model.ts'
-import { readNumber } from '../stored.ts'
+import { readNumber } from '../stored-values.ts'
 import { CHUNK, each, inChunks } from './batches.ts'
 import type { RedisConnection } from './connection.ts'
 import type { Handle } from './generations.ts'
-import type { SharedKeys } from './keys.ts'
+import type { SharedKeys } from './key-names.ts'
 import type { Seals } from './seals.ts'
 import { parseDocument, readText } from './values.ts'
 

@@ -1,9 +1,9 @@
 /** Which generation a handle of the read model works on, and what is done to whole generations. */
 import type { Generation } from '../read-model.ts'
-import { readNumber } from '../stored.ts'
+import { readNumber } from '../stored-values.ts'
 import { dropMatching, readHash } from './batches.ts'
 import type { RedisConnection } from './connection.ts'
-import { type GenerationKeys, generationKeys, type SharedKeys } from './keys.ts'
+import { type GenerationKeys, generationKeys, type SharedKeys } from './key-names.ts'
 import { liveIn, readText, toCheckpoint } from './values.ts'
 
 /** The generation that a handle works on. */

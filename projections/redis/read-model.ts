@@ -32,18 +32,18 @@
  * An epoch lasts two seconds at least: an instance of the subgraph that has not connected again after a restart keeps its
  * marks to itself that long.
  *
- * Anything may stand in these keys: what can't be read counts as not there (stored.ts), and gives way to what is written.
+ * Anything may stand in these keys: what can't be read counts as not there (stored-values.ts), and gives way to what is written.
  *
  * Redis must not evict keys (`maxmemory-policy noeviction`, the default) and the user needs the command INFO.
  */
 import type { ReadModel } from '../read-model.ts'
-import { readParked } from '../stored.ts'
+import { readParked } from '../stored-values.ts'
 import { dropMatching, each, readHash, select } from './batches.ts'
 import { createCheckpoints } from './checkpoints.ts'
 import { connectRedis, type RedisConnection } from './connection.ts'
 import { createEntryReader, customerIds, forgetDocuments, writeDocuments } from './documents.ts'
 import { createHandle, dropGeneration, type Handle, listGenerations, liveGeneration } from './generations.ts'
-import { generationKeys, type SharedKeys, sharedKeys } from './keys.ts'
+import { generationKeys, type SharedKeys, sharedKeys } from './key-names.ts'
 import { createSeals, type Seals } from './seals.ts'
 import { formatPlace, parseDocument, parsePlace, readText } from './values.ts'
 

@@ -1,8 +1,8 @@
 /** The values in Redis' keys: how they are written, and what is made of what is found (read-model.ts lists the keys). */
-import type { EventPlace } from '../../eventstore/place.ts'
+import type { EventPlace } from '../../eventstore/event-place.ts'
 import type { CustomerDocument } from '../customer.ts'
 import type { Checkpoint } from '../read-model.ts'
-import { parseJson, readDocument, readNumber, readPosition } from '../stored.ts'
+import { parseJson, readDocument, readNumber, readPosition } from '../stored-values.ts'
 import type { RedisCommands } from './connection.ts'
 import { UNREADABLE } from './scripts.ts'
 

@@ -2,7 +2,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { closeSqliteFile, emptyWal } from '../../eventstore/sqlite/file.ts'
 import { type ReadModel, type ReadModelEntry, sameCheckpoint, UNKNOWN } from '../read-model.ts'
-import { readParked } from '../stored.ts'
+import { readParked } from '../stored-values.ts'
 import { type Access, accessTo } from './access.ts'
 import { createMarkWriter, incarnationOf } from './marks.ts'
 import {

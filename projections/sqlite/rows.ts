@@ -1,9 +1,9 @@
 /** What the rows of a generation hold. What can't be read counts as not there. */
-import type { EventPlace } from '../../eventstore/place.ts'
+import type { EventPlace } from '../../eventstore/event-place.ts'
 import { comparePositions, type Position } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../customer.ts'
 import type { Checkpoint, DocumentWrite } from '../read-model.ts'
-import { readDocument, readPosition } from '../stored.ts'
+import { readDocument, readPosition } from '../stored-values.ts'
 import type { Statements } from './schema.ts'
 
 interface DocumentRow {

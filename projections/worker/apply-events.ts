@@ -4,14 +4,14 @@
  */
 import { LRUCache } from 'lru-cache'
 import { hasKeys, keysOf } from '../../eventstore/encryption/customer-keys.ts'
-import { type EventPlace, laterPlace, placeOf } from '../../eventstore/place.ts'
+import { type EventPlace, laterPlace, placeOf } from '../../eventstore/event-place.ts'
 import { comparePositions, type EventStore, EventStoreUnavailable, type RecordedEvent } from '../../eventstore/port.ts'
-import { inTurns } from '../../runtime/in-turns.ts'
+import { inBatches } from '../../runtime/in-batches.ts'
 import { absentCustomer, type CustomerDocument, isRegistered } from '../customer.ts'
 import { completeErasure } from '../erasure.ts'
 import { customerOf } from '../fold.ts'
 import type { DocumentWrite, ReadModel } from '../read-model.ts'
-import { advance } from './advance.ts'
+import { advance } from './advance-document.ts'
 import { createParking, type Failure } from './parking.ts'
 import { createScrubbing } from './scrubbing.ts'
 
@@ -145,7 +145,7 @@ async function loadDocuments(
 async function completeErasures(options: ApplierOptions, deletions: readonly RecordedEvent[]): Promise<void> {
   if (deletions.length === 0) return
   const { eventStore, readModel } = options
-  if (hasKeys(eventStore)) await inTurns(deletions, (deletion) => complete(options, deletion))
+  if (hasKeys(eventStore)) await inBatches(deletions, (deletion) => complete(options, deletion))
   await readModel.forget(deletions.map(({ stream }) => customerOf(stream) as number))
 }
 

@@ -5,7 +5,7 @@
 import { SILENT } from '../../runtime/log.ts'
 import { pause } from '../../runtime/time-limits.ts'
 import { type Checkpoint, sameCheckpoint } from '../read-model.ts'
-import type { Applier } from './apply.ts'
+import type { Applier } from './apply-events.ts'
 import type { GroupProjectionOptions } from './group.ts'
 import { startProjection } from './worker.ts'
 

@@ -1,6 +1,6 @@
 /**
  * The projection as one of any number of processes that share a persistent subscription: the server shares the events
- * out and keeps the place. Redelivery and reordering do no harm (see apply.ts), so processes come and go as they like.
+ * out and keeps the place. Redelivery and reordering do no harm (see apply-events.ts), so processes come and go as they like.
  *
  * The group begins where the read model's checkpoint stands, or at the log's end. What lies before it in an empty or
  * damaged read model is filled in by catching up (worker.ts), beside the live events; two processes that do so at once
@@ -19,9 +19,9 @@ import {
 import { logEnd } from '../../eventstore/read.ts'
 import { SILENT } from '../../runtime/log.ts'
 import type { ReadModel } from '../read-model.ts'
-import { createApplier } from './apply.ts'
+import { createApplier } from './apply-events.ts'
 import { createFilling } from './group-filling.ts'
-import { repeat } from './repeat.ts'
+import { repeat } from './run-forever.ts'
 import { FILTER, type ProjectionOptions, reportFailures, resume } from './worker.ts'
 
 export interface GroupProjection {
@@ -33,7 +33,7 @@ export interface GroupProjection {
 const MESSAGE_TIMEOUT_MS = 15_000
 /**
  * Deliveries that come back: each outage of the read model, and each process that leaves, counts as one. The server must
- * not set an event aside for it; what can't be applied is parked in the read model (see apply.ts).
+ * not set an event aside for it; what can't be applied is parked in the read model (see apply-events.ts).
  */
 const FOR_EVER = 2 ** 31 - 1
 

@@ -1,6 +1,6 @@
 /** The projection worker: follows the log from its checkpoint and keeps the read model's documents up to it. */
 
-import { placeOf } from '../../eventstore/place.ts'
+import { placeOf } from '../../eventstore/event-place.ts'
 import {
   comparePositions,
   type EventStore,
@@ -14,10 +14,10 @@ import { type Log, SILENT } from '../../runtime/log.ts'
 import { CUSTOMER_STREAMS } from '../fold.ts'
 import { originOf, provenanceOf } from '../provenance.ts'
 import type { Checkpoint, ReadModel } from '../read-model.ts'
-import { createApplier } from './apply.ts'
-import { createArrivals } from './arrivals.ts'
+import { createApplier } from './apply-events.ts'
 import type { Failure } from './parking.ts'
-import { repeat } from './repeat.ts'
+import { createArrivals } from './progress.ts'
+import { repeat } from './run-forever.ts'
 
 export interface Projection {
   /** Resolves when everything that is in the log now is in the documents. @throws Error when the worker is stopped before */

@@ -2,7 +2,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { decode, type Recorded } from '../../eventstore/codec.ts'
-import type { EventPlace } from '../../eventstore/place.ts'
+import type { EventPlace } from '../../eventstore/event-place.ts'
 import { type EventStore, StreamNotFound, WrongExpectedRevision } from '../../eventstore/port.ts'
 import { type CustomerDocument, project } from '../../projections/customer.ts'
 import type { Marks } from '../../projections/fence/marks.ts'

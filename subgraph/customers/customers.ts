@@ -3,7 +3,7 @@
  * they were decided on; queries come from the read model, or from the stream where the read model is behind or away.
  */
 import type { FastifyBaseLogger } from 'fastify'
-import type { EventPlace } from '../../eventstore/place.ts'
+import type { EventPlace } from '../../eventstore/event-place.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import { createMarks } from '../../projections/fence/marks.ts'

@@ -1,8 +1,8 @@
 /** Tokens for services: each is recorded in the stream `serviceTokens` before it is given out, without the token itself. */
 
 import { randomUUID } from 'node:crypto'
-import { chained } from '../../eventstore/chain.ts'
 import { encode } from '../../eventstore/codec.ts'
+import { chained } from '../../eventstore/hash-chain.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { UsageError } from '../../runtime/errors.ts'
 import { SCOPES, type Scope } from '../../schema/scopes.ts'

@@ -5,7 +5,7 @@ import type { CustomerEvent } from '../../schema/events.ts'
 import { streamOf } from '../../schema/streams.ts'
 import { encodeAll } from '../commands/command.ts'
 import { claimAddressId, commandOf, type Found, findCustomer, withoutCustomer } from './address-customers.ts'
-import { each } from './each.ts'
+import { forEachConcurrently } from './concurrently.ts'
 import { RejectedRow } from './errors.ts'
 import type { ImportedAddress } from './files/address-row.ts'
 import type { AddressRow, NoAddress } from './grouping.ts'
@@ -35,7 +35,7 @@ export async function importAddresses(
   const flush = async () => {
     const byCustomer = Map.groupBy(gathered, ({ address }) => run.claims.keyOf(address.email))
     gathered = []
-    await each(byCustomer, IN_FLIGHT, async ([key, group]) => {
+    await forEachConcurrently(byCustomer, IN_FLIGHT, async ([key, group]) => {
       const outcomes: (Outcome | RejectedRow)[] = []
       for (let from = 0; from < group.length; from += ADDRESSES_AT_ONCE) {
         outcomes.push(...(await importAddressesOf(run, key, group.slice(from, from + ADDRESSES_AT_ONCE), comesWith)))

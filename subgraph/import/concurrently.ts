@@ -1,5 +1,5 @@
 /** Works on the items, so many at a time. The first failure ends it, once what is under way has settled. */
-export async function each<T>(
+export async function forEachConcurrently<T>(
   items: Iterable<T> | AsyncIterable<T>,
   limit: number,
   work: (item: T) => Promise<void>,

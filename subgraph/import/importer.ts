@@ -7,12 +7,12 @@
 import { stat } from 'node:fs/promises'
 import type { EventStore } from '../../eventstore/port.ts'
 import { importAddresses } from './addresses.ts'
+import { forEachConcurrently } from './concurrently.ts'
 import { createCustomerImport } from './customers.ts'
-import { each } from './each.ts'
 import { ADDRESS_ID_COLUMNS } from './files/address-row.ts'
 import { isComposite } from './files/columns.ts'
 import { CUSTOMER_ID_COLUMNS, readCustomer } from './files/customer-row.ts'
-import { type FileOptions, openFiles } from './files/files.ts'
+import { type FileOptions, openFiles } from './files/open-files.ts'
 import { addressRows, alone, compositeRows, emailIn, grouped, whole } from './grouping.ts'
 import { createSettle, type ImportReport, newReport, type Reporting } from './reports.ts'
 import { startRun, withFloors } from './run.ts'
@@ -54,7 +54,7 @@ export async function importFiles(
     const importCustomer = createCustomerImport(run)
     const composite = isComposite(columns)
     const read = withFloors(run, rows(), 'customer', CUSTOMER_ID_COLUMNS)
-    await each(composite ? grouped(read) : alone(read), IN_FLIGHT, async ({ row, above }) => {
+    await forEachConcurrently(composite ? grouped(read) : alone(read), IN_FLIGHT, async ({ row, above }) => {
       // In a composite file a row without an e-mail address is a further address of the customer above it.
       if (composite && row.fault === undefined && emailIn(row) === null) return
       const work = () => importCustomer(readCustomer(whole(row), store, now, timeZone))

@@ -1,8 +1,8 @@
 /** What all rows of one run of an import share. */
 
 import { LRUCache } from 'lru-cache'
-import { chained } from '../../eventstore/chain.ts'
 import { decode, type Recorded } from '../../eventstore/codec.ts'
+import { chained } from '../../eventstore/hash-chain.ts'
 import {
   type EventStore,
   type NewEvent,

@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { openEventStore, openLog } from '../../eventstore/open.ts'
+import { openEventStore, openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore, RecordedEvent } from '../../eventstore/port.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { type PartialStore, store } from '../../schema/store.ts'

@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { openLog } from '../../eventstore/open.ts'
+import { openLog } from '../../eventstore/open-event-store.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { regionsNamed } from '../../schema/regions.ts'

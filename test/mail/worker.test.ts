@@ -1,9 +1,9 @@
 /** The mail worker against a real SMTP server: nothing lost, nothing twice, nobody held up. */
 import t, { type Test } from 'tap'
-import { openEventStore } from '../../eventstore/open.ts'
-import { type EventPlace, placeOf } from '../../eventstore/place.ts'
+import { type EventPlace, placeOf } from '../../eventstore/event-place.ts'
+import { openEventStore } from '../../eventstore/open-event-store.ts'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
-import { checkpointStream } from '../../mail/checkpoint.ts'
+import { checkpointStream } from '../../mail/mail-checkpoint.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { temporaryFolder } from '../support/graph.ts'
 import {

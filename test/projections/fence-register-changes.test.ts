@@ -1,5 +1,6 @@
 /** What an instance changes in the register: given a register and what the instance knows, the next one. */
 import t from 'tap'
+import { NO_REGISTER, type Register } from '../../projections/fence/register.ts'
 import {
   coverable,
   EXPIRY_MS,
@@ -8,8 +9,7 @@ import {
   nextStep,
   type Situation,
   withFence,
-} from '../../projections/fence/duties.ts'
-import { NO_REGISTER, type Register } from '../../projections/fence/register.ts'
+} from '../../projections/fence/register-changes.ts'
 
 const register = (fields: Partial<Register>): Register => ({ ...NO_REGISTER, revision: 7, ...fields })
 const fence = (writer: string, challenger: string | null = null, answers = 0) => ({ writer, challenger, answers })

@@ -7,7 +7,7 @@ import { type EventStore, type RecordedEvent, StreamNotFound } from '../../event
 import { absentCustomer, type CustomerDocument, project } from '../../projections/customer.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { openSqliteReadModel } from '../../projections/sqlite/read-model.ts'
-import { createApplier } from '../../projections/worker/apply.ts'
+import { createApplier } from '../../projections/worker/apply-events.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
 import { type History, histories, recorded } from '../support/histories.ts'
 import { temporaryFolder } from './support.ts'

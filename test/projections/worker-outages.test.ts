@@ -5,7 +5,7 @@ import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts
 import { openSqliteEventStore } from '../../eventstore/sqlite/event-store.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { type ReadModel, ReadModelUnavailable } from '../../projections/read-model.ts'
-import { createApplier } from '../../projections/worker/apply.ts'
+import { createApplier } from '../../projections/worker/apply-events.ts'
 import type { Failure } from '../../projections/worker/parking.ts'
 import { type Projection, startProjection } from '../../projections/worker/worker.ts'
 import type { History } from '../support/histories.ts'

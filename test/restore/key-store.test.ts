@@ -2,7 +2,7 @@
 import { copyFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { openLog } from '../../eventstore/open.ts'
+import { openLog } from '../../eventstore/open-event-store.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { createIds } from '../../subgraph/streams/ids.ts'
 import { environment, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'

@@ -3,12 +3,12 @@ import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { localMasterKey } from '../../eventstore/encryption/master-key.ts'
-import { openLog } from '../../eventstore/open.ts'
-import { foldCustomer } from '../../projections/fold.ts'
-import { loadConfiguration } from '../../runtime/configuration.ts'
-import { environment, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
-import { startProcess } from '../support/processes.ts'
+import { localMasterKey } from '../../../eventstore/encryption/master-key.ts'
+import { openLog } from '../../../eventstore/open-event-store.ts'
+import { foldCustomer } from '../../../projections/fold.ts'
+import { loadConfiguration } from '../../../runtime/configuration.ts'
+import { environment, signUp, startSubgraph, temporaryFolder } from '../../support/graph.ts'
+import { startProcess } from '../../support/processes.ts'
 
 const hex = () => randomBytes(32).toString('hex')
 
