@@ -8,19 +8,22 @@ export const ERROR_CODES = {
     'A setting is missing or not accepted. The message names it and what is accepted; `npm run config` checks all of them.',
 } as const
 
-/** A fault that the operator can mend: its message is one line that says all there is to say. */
+/** A fault that the operator can fix. The message is one complete line. */
 export class StartupError extends Error {
   override readonly name = 'StartupError'
   readonly code = 'RUN_ERR_STARTUP'
 }
 
-/** A command line that can't be used: nothing was done, and the exit code says so. Its message is one line. */
+/** Invalid command-line usage: nothing was done, and the exit code says so. The message is one line. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
   readonly code = 'RUN_ERR_USAGE'
 }
 
-/** A variable that can't be used. The message is one line for the operator; a secret's value is never in it. */
+/**
+ * A variable with a value that is not accepted. The message is one line for the operator; a secret's value is never in
+ * it.
+ */
 export class ConfigurationError extends Error {
   override readonly name = 'ConfigurationError'
   readonly code = 'RUN_ERR_CONFIGURATION'

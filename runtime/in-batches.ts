@@ -1,8 +1,8 @@
-/** Work on many things, not on all of them at once. */
+/** Bounded concurrency for work on many items. */
 
 export const AT_ONCE = 32
 
-/** Some at a time; the answers are in the items' order. */
+/** Works on the items in batches of {@link AT_ONCE}. The answers are in the order of the items. */
 export async function inBatches<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
   const answers: R[] = []
   for (let start = 0; start < items.length; start += AT_ONCE) {
