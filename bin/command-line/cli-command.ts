@@ -1,11 +1,11 @@
-/** What every command of the command line has: help with examples, exit codes and environment variables, and a version. */
+/** The base of all commands: help with examples, exit codes and environment variables, and a version. */
 import { readFileSync } from 'node:fs'
 import { Command, type ErrorOptions, Help, InvalidArgumentError } from 'commander'
 
 /** The exit codes of all commands. */
 export const EXIT_CODES = { done: 0, failed: 1, usage: 2, stopped: 130 } as const
 
-/** What each exit code means where a command does not say more. */
+/** What each exit code means, unless a command says more. */
 export const EXIT_CODE_MEANINGS: Readonly<Record<number, string>> = {
   [EXIT_CODES.done]: 'done',
   [EXIT_CODES.failed]: 'failed, or something was found',
@@ -13,18 +13,18 @@ export const EXIT_CODE_MEANINGS: Readonly<Record<number, string>> = {
   [EXIT_CODES.stopped]: 'stopped by SIGINT or SIGTERM before the end',
 }
 
-/** How the command is called in messages and in the documentation. */
+/** The name of the program in messages and in the documentation. */
 export const NAME = 'customers'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   readonly version: string
 }
 
-/** What `--help` tells beside arguments and options. */
+/** What `--help` shows beside arguments and options. */
 export interface Details {
-  /** Command lines that run, each with what it does. */
+  /** Example command lines, each with what it does. */
   readonly examples: Readonly<Record<string, string>>
-  /** In the command's own words, where it says more than {@link EXIT_CODE_MEANINGS}. */
+  /** The command's own descriptions, where they say more than {@link EXIT_CODE_MEANINGS}. */
   readonly exitCodes?: Readonly<Record<number, string>>
   /** The environment variables that matter most. */
   readonly variables?: readonly string[]
@@ -55,7 +55,7 @@ export class CliCommand extends Command {
     return new CliCommand(name)
   }
 
-  /** Sets what `--help` tells beside arguments and options. */
+  /** Sets what `--help` shows beside arguments and options. */
   withDetails(details: Details): this {
     this.details = details
     return this
@@ -66,12 +66,12 @@ export class CliCommand extends Command {
     return this.parent instanceof CliCommand ? `${this.parent.path} ${this.name()}` : this.name()
   }
 
-  /** A group that is named without a command prints its help, as if asked to. */
+  /** A group without a command prints its help. */
   override help(): never {
     return super.help()
   }
 
-  /** `audit history` for `history`, where there is one below this command's own. */
+  /** Suggests `audit history` for `history`, if a subcommand has that name. */
   private findBelow(name: string): string | undefined {
     for (const group of this.commands) {
       if (group.commands.some((each) => each.name() === name)) return `${group.name()} ${name}`
@@ -91,8 +91,8 @@ export class CliCommand extends Command {
 }
 
 /**
- * For a command that stands for its group where none is named: what follows the group is then a command that there is not.
- * Such a command allows excess arguments.
+ * For the default command of a group: an argument is then the name of a command that does not exist. Such a command has
+ * to allow excess arguments.
  */
 export function refuseArguments(command: CliCommand): void {
   const group = command.parent as CliCommand
@@ -101,7 +101,10 @@ export function refuseArguments(command: CliCommand): void {
   command.error(`error: too many arguments for '${command.name()}'`)
 }
 
-/** For an option or argument: refuses what `read` gives nothing for. The text itself goes on to the command. */
+/**
+ * Validates an option or argument: refuses a text for which `read` returns nothing. The command receives the text
+ * itself.
+ */
 export function checked(read: (text: string) => unknown, accepted: string): (text: string) => string {
   return (text) => {
     if (read(text) === undefined) throw new InvalidArgumentError(`Accepted: ${accepted}.`)

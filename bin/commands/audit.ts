@@ -1,6 +1,5 @@
 /**
- * Where the audit's commands work: on the configured log. What is found is on standard output, progress and notes on
- * standard error.
+ * Runs the audit commands on the configured log. Results go to standard output, progress and notes to standard error.
  */
 import { once } from 'node:events'
 import { userInfo } from 'node:os'
@@ -18,7 +17,7 @@ import { loadStore } from '../../schema/store.ts'
 
 /** Does the work and ends the process with its exit code. */
 export function runAudit(work: (context: AuditContext) => Promise<number>): Promise<void> {
-  // Whoever reads the output has seen enough (`| head`).
+  // The reader of the output has stopped reading (`| head`).
   process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
   return runCommand(async (configuration, signal) => {
     let eventStore: EventStore | undefined
@@ -52,7 +51,7 @@ export function runAudit(work: (context: AuditContext) => Promise<number>): Prom
   })
 }
 
-/** undefined where there is no terminal: nobody can be asked. */
+/** undefined without a terminal, because then nobody can be asked. */
 async function confirm(question: string): Promise<boolean | undefined> {
   if (!process.stdin.isTTY) return undefined
   const terminal = createInterface({ input: process.stdin, output: process.stderr })

@@ -1,4 +1,4 @@
-/** `customers import`: moves customers in from Magento's export files. */
+/** `customers import`: imports customers from Magento's export files. */
 import { checkKeys } from '../../eventstore/encryption/key-fingerprints.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import { patientWith } from '../../eventstore/retry.ts'
@@ -90,7 +90,7 @@ function rejectedPath(source: string, index: number, option: string | undefined)
   return index === 0 ? option : `${option.replace(/\.csv$/i, '')}.addresses.csv`
 }
 
-/** The counts, what was rejected by reason, most first, and the columns that nothing was done with. */
+/** Prints the counts, the rejections by reason (most frequent first), and the unused columns. */
 function printReport(what: string, { imported, alreadyThere, rejected, reasons, unused }: ImportReport): void {
   const rows = imported + alreadyThere + rejected
   console.log(`${what}: ${imported} imported, ${alreadyThere} already there, ${rejected} rejected (${rows} rows read)`)

@@ -1,4 +1,4 @@
-/** `customers keys`: what the key store holds, and the change to other keys. See customer-keys.ts. */
+/** `customers keys`: shows what the key store holds, and changes keys. See customer-keys.ts. */
 
 import { acceptKeys } from '../../eventstore/encryption/key-fingerprints.ts'
 import { loadMasterKeys } from '../../eventstore/encryption/master-key.ts'
@@ -32,7 +32,10 @@ export const accept = (name: 'token' | 'audit'): Promise<void> =>
     console.log(`${variable} is the log's key from now on; start every instance anew with it.`)
   })
 
-/** The key store is an older backup, and there is no newer one: the customers whose keys are missing are given up. */
+/**
+ * For a key store restored from an older backup, where no newer one exists: gives up the customers whose keys are
+ * missing.
+ */
 export const acceptStore = (): Promise<void> =>
   runCommand(async (configuration) => {
     const { stored, keys } = await openKeys(configuration)

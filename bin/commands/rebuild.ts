@@ -17,7 +17,7 @@ import {
 import { runCommand } from '../../runtime/process.ts'
 import { showProgress } from '../../runtime/progress.ts'
 
-/** Differences that are listed one by one. */
+/** How many differences are listed individually. */
 const MOST_LISTED = 100
 
 export interface RebuildOptions {
@@ -54,7 +54,7 @@ async function fillAndSwitch(
   signal: AbortSignal,
   acceptDifferences: boolean,
 ): Promise<number> {
-  await eventStore.ping() // else it would wait for it, with a generation begun
+  await eventStore.ping() // fails fast: later calls would wait for the store, with a generation begun
   const generations = await chooseGeneration(live)
   if (generations.isBegun) console.log(`Generation ${generations.next} was begun before: it goes on.`)
   const next = openReadModel(url, { generation: generations.next })
@@ -82,7 +82,7 @@ async function fillAndSwitch(
       await list(
         differences,
         () => signal.aborted,
-        // What can't be read says nothing against what takes its place.
+        // A live generation that can't be read does not count against the new one.
         ({ fields }) => void (fields === 'unreadable' || count++),
       )
       comparing.stop()
@@ -101,7 +101,7 @@ async function fillAndSwitch(
       console.log('Another rebuild was faster: nothing is switched. See npm run rebuild -- --status')
       return 1
     }
-    // What group workers applied to the old generation just before the switch is in the log: it has to be in the new one.
+    // Events that group workers applied to the old generation just before the switch must reach the new one, too.
     await Promise.race([filling.caughtUp(), stopped])
     console.log(`Generation ${generations.next} is live. The one before is kept:`)
     console.log('  npm run rebuild -- --roll-back   back to it')
@@ -113,17 +113,17 @@ async function fillAndSwitch(
   }
 }
 
-/** Prints differences, the first of them one by one. @param told of each */
+/** Prints differences, the first ones individually. @param onDifference called for each */
 async function list(
   differences: AsyncIterable<Difference>,
   isOver: () => boolean,
-  told: (difference: Difference) => void,
+  onDifference: (difference: Difference) => void,
 ): Promise<void> {
   let count = 0
   for await (const difference of differences) {
     if (isOver()) break
     count++
-    told(difference)
+    onDifference(difference)
     if (count <= MOST_LISTED) console.log(describe(difference))
   }
   if (count > MOST_LISTED) console.log(`... and ${count - MOST_LISTED} more`)
@@ -170,7 +170,10 @@ async function rollBack(eventStore: EventStore, readModel: ReadModel, url: strin
   return 0
 }
 
-/** Whether a generation was made of this log: not of one that was lost since, or of what a restored one no longer has. */
+/**
+ * Whether a generation was filled from this log, and not from a lost one or from events that a restored log no longer
+ * has.
+ */
 async function isOfLog(eventStore: EventStore, url: string, number: number): Promise<boolean> {
   const generation = openReadModel(url, { generation: number })
   try {
@@ -183,7 +186,7 @@ async function isOfLog(eventStore: EventStore, url: string, number: number): Pro
 
 async function drop(readModel: ReadModel): Promise<number> {
   const others = (await readModel.generations()).filter(({ live }) => !live)
-  await delay(others.length > 0 ? 1_000 : 0) // whoever is still on one of them goes over first
+  await delay(others.length > 0 ? 1_000 : 0) // processes that still use one of them switch over first
   for (const { number } of others) {
     await readModel.dropGeneration(number)
     console.log(`Generation ${number} is dropped.`)

@@ -1,6 +1,6 @@
 /**
- * `customers token`: signs a token for a service. The token is on standard output, all else on standard error; that it was
- * issued is recorded before it is shown.
+ * `customers token`: signs a token for a service. The token is on standard output, everything else on standard error.
+ * The issue is recorded before the token is shown.
  */
 import { userInfo } from 'node:os'
 import { checkKeys } from '../../eventstore/encryption/key-fingerprints.ts'
