@@ -8,7 +8,9 @@ export const ERROR_CODES = {
     'The mail server cannot be reached, or accepts no mail now. All mails wait. Check `SMTP_URL`.',
 } as const
 
-/** The server refuses this mail for good. The message holds codes alone: a server's own words often repeat the address. */
+/**
+ * The server refuses this mail for good. The message holds codes alone: a server's own words often repeat the address.
+ */
 export class MailRefused extends Error {
   override readonly name = 'MailRefused'
   readonly code = 'MAIL_ERR_REFUSED'
@@ -20,7 +22,7 @@ export class MailDeferred extends Error {
   readonly code = 'MAIL_ERR_DEFERRED'
 }
 
-/** The server can't be reached, or does not take mails from us now. The message holds codes alone. */
+/** The server can't be reached, or does not accept mails from us now. The message holds codes alone. */
 export class MailServerUnavailable extends Error {
   override readonly name = 'MailServerUnavailable'
   readonly code = 'MAIL_ERR_SERVER_UNAVAILABLE'

@@ -1,4 +1,4 @@
-/** The mail worker's HTTP side: when it is ready. */
+/** The mail worker's health server: when the worker is ready. */
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Registry } from 'prom-client'
 import type { EventStore } from '../eventstore/port.ts'

@@ -1,6 +1,6 @@
 /**
- * How far mails have been sent, and who is sending: the newest event of `mailCheckpoint-<name>`. It is replaced only where
- * nobody else has replaced it since (the append's expected revision), so of two processes that want to send one gets to.
+ * How far mails have been sent, and which process sends: the newest event of `mailCheckpoint-<name>`. The append's
+ * expected revision makes each replacement a compare-and-set, so of two processes that want to send, one succeeds.
  */
 
 import { decode, encode } from '../eventstore/codec.ts'
@@ -14,7 +14,7 @@ import { streamOf } from '../schema/streams.ts'
 export interface MailCheckpoint {
   /** Everything up to this event has been read. */
   readonly place: EventPlace
-  /** Events up to there whose mails are still to be sent. */
+  /** Events up to that one whose mails are still unsent. */
   readonly unsent: readonly EventPlace[]
   /** The process that is sending, if any is. */
   readonly holder: string | null
@@ -23,9 +23,9 @@ export interface MailCheckpoint {
 /** A checkpoint as it is stored; `undefined` before the first. */
 export interface StoredMailCheckpoint {
   readonly checkpoint: MailCheckpoint | undefined
-  /** Of the stream: what the next write expects. */
+  /** The revision of the stream, which the next write expects. */
   readonly revision: number | 'no_stream'
-  /** Where the checkpoint itself stands. */
+  /** The place of the checkpoint event itself. */
   readonly ownPlace?: EventPlace
 }
 
@@ -33,9 +33,9 @@ export interface MailCheckpointStream {
   /** @throws EventStoreUnavailable */
   load(): Promise<StoredMailCheckpoint>
   /**
-   * Replaces what is at `revision`; gives the new revision, or undefined where another process came first.
-   * @param id the event's: the same for a repetition, of which the outcome is the original's
-   * @throws EventStoreUnavailable the outcome is unknown: repeat it
+   * Replaces the checkpoint at `revision`. Returns the new revision, or undefined if another process came first.
+   * @param id the id of the event; a repetition with the same id has the outcome of the original
+   * @throws EventStoreUnavailable the outcome is unknown: call it again
    */
   replace(
     revision: StoredMailCheckpoint['revision'],
@@ -82,7 +82,7 @@ function written({ position: { commit, prepare }, id, stream, revision }: EventP
   return { commit: String(commit), prepare: String(prepare), ...event }
 }
 
-/** An earlier release has written the position alone. */
+/** Earlier releases wrote the position alone. */
 function read({ commit, prepare, id = '', stream = '', revision = -1 }: Written): EventPlace {
   return { position: { commit: BigInt(commit), prepare: BigInt(prepare) }, id, stream, revision }
 }

@@ -142,8 +142,8 @@ t.test('the server away and back: nothing is lost, and it is told once', async (
   t.same(smtp.recipients(), emails(1, 8))
   t.same(worker.status(), { waiting: 0, lagSeconds: 0, isServerThere: true })
   t.equal(outages, 1)
-  t.equal(worker.lines.filter((line) => line.includes('does not take mails')).length, 1)
-  t.equal(worker.lines.filter((line) => line.includes('takes mails again')).length, 1)
+  t.equal(worker.lines.filter((line) => line.includes('does not accept mails')).length, 1)
+  t.equal(worker.lines.filter((line) => line.includes('accepts mails again')).length, 1)
 })
 
 t.test('a server that refuses us all (password, sender, on its way out) is waited for', async (t) => {
