@@ -1,4 +1,4 @@
-/** The subgraph's parts, each given the ones that it builds on. */
+/** Builds the parts of the subgraph, each with the parts that it depends on. */
 import type { FastifyBaseLogger } from 'fastify'
 import { chained, countAsChained } from '../eventstore/hash-chain.ts'
 import type { EventStore } from '../eventstore/port.ts'
@@ -47,7 +47,9 @@ export interface Parts {
   close(): Promise<void>
 }
 
-/** @throws ConfigurationError for a token signing key that is not an Ed25519 private key, a CAPTCHA without its secret */
+/**
+ * @throws ConfigurationError for a token signing key that is not an Ed25519 private key, a CAPTCHA without its secret
+ */
 export function createParts(options: PartsOptions): Parts {
   const { keys, store, log, metrics } = options
   const { eventStore, customers, close } = createStores(options)
@@ -90,7 +92,7 @@ export function createParts(options: PartsOptions): Parts {
   }
 }
 
-/** The event store as the subgraph uses it (measured, guarded), and the customers in it. */
+/** The event store as the subgraph uses it (with metrics and the log guard), and the customers in it. */
 function createStores({ eventStore: store, readModel, log, metrics }: PartsOptions) {
   const { appends, conflicts, reads, registry } = metrics
   const guard = guardLog({

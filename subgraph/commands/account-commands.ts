@@ -39,7 +39,7 @@ export function createAccountCommands(
       const current = await signIn.confirm(id, currentPassword, command)
       checkPassword(newPassword, email, 'change', store.password)
       const hash = await hashPassword(newPassword)
-      // Another change may have ended this token meanwhile. One that comes after this check causes a conflict.
+      // Another change may have revoked this token in the meantime. A change after this check causes a conflict.
       await own.load(caller)
       try {
         const revision = await credentials.set(id, hash, current, command, caller.tokenId)
@@ -49,13 +49,16 @@ export function createAccountCommands(
         access.record(id, 'password-changed', command)
         return state
       } catch (error) {
-        // Another change came first: then its password is the current one.
+        // Another change came first, so its password is the current one.
         if (!(error instanceof WrongExpectedRevision)) throw error
       }
     }
   }
 
-  /** The event comes first: cut off after it, whoever finds it does the rest. Cut off before it, nothing has happened. */
+  /**
+   * The event comes first: after a crash behind it, any reader of the event finishes the deletion. After a crash before
+   * it, nothing has happened.
+   */
   async function deleteCustomer(caller: Caller | null, command: Command): Promise<void> {
     if (caller === null) throw refusal('NOT_SIGNED_IN')
     keysOf(eventStore) // a log that can't erase anybody deletes nobody

@@ -18,7 +18,7 @@ export function createAddressCommands(
     checkNotEmpty(input)
     let reserved: number | undefined
     const { state, events } = await own.execute(caller, command, async (state) => {
-      // Checked before an id is spent on it.
+      // Validates first, so that a refused address uses up no id.
       const free = ids.nextAddressId(state) ?? reserved
       if (free !== undefined) return addAddress(state, free, input, store)
       addAddress(state, 0, input, store)
@@ -47,7 +47,7 @@ export function createAddressCommands(
 
   function outcome(customer: CustomerDocument, addressId: number): AddressOutcome {
     const address = customer.addresses.find(({ id }) => id === addressId)
-    // A repetition of a change whose address was deleted since.
+    // A retry of a change whose address has been deleted since.
     if (address === undefined) throw refusal('ADDRESS_GONE', { addressId })
     return { customer, address }
   }

@@ -1,4 +1,4 @@
-/** One command: who gives it, when, and the event ids that make a repetition of it write nothing twice. */
+/** A command: who issued it, when, and the event ids that make a retry write nothing twice. */
 import { createHmac, hash, hkdfSync, randomUUID } from 'node:crypto'
 import { encode } from '../../eventstore/codec.ts'
 import type { NewEvent } from '../../eventstore/port.ts'
@@ -8,18 +8,21 @@ import { serviceUnavailable } from '../errors.ts'
 export interface Command {
   /** A UUID: the id of the command's first event, and the cause of all of them. */
   readonly id: string
-  /** Whether a client may repeat it: true where it came with an Idempotency-Key. */
+  /** Whether a client may retry it: true if it came with an Idempotency-Key. */
   readonly repeatable: boolean
-  /** The id that the release before gave it: what was begun there can be repeated here. */
+  /** The id that the previous release would have derived, so that a command begun there can be retried here. */
   readonly formerId?: string | undefined
-  /** `customer:<id>`, `service:<name>`, `guest`, or a name of the system's. */
+  /** `customer:<id>`, `service:<name>`, `guest`, or the name of a part of the service. */
   readonly actor: string
   readonly correlationId: string
   readonly traceparent?: string | undefined
   readonly at: Date
-  /** When its sender is answered that the service is unavailable, by `performance.now()`. Absent: never. */
+  /**
+   * The deadline by `performance.now()`, after which the caller is answered that the service is unavailable. Absent:
+   * none.
+   */
   readonly deadline?: number | undefined
-  /** Where it came from: for the record of access, never for the command's own events. */
+  /** Where it came from: for the access log, never for the command's own events. */
   readonly client?: Client | undefined
 }
 
@@ -28,13 +31,13 @@ export interface Client {
   readonly userAgent?: string | undefined
 }
 
-/** Makes one id of a request that is repeated, on every instance; see {@link createCommandIds}. */
+/** Derives the same id for a retried request on every instance; see {@link createCommandIds}. */
 export type CommandIds = (request: string) => { readonly id: string; readonly formerId: string }
 
 /**
- * The ids of commands that come with an Idempotency-Key. Among their arguments are passwords, and ids lie in the log in
- * clear: so they are made with a key, and nobody can check a guess against them.
- * @param emailHashKey the service's key that stays the same for ever
+ * The ids of commands that come with an Idempotency-Key. They depend on all arguments, including passwords, and are
+ * stored in the log in clear text. So they are keyed hashes, and nobody can check a guess against them.
+ * @param emailHashKey the service's key that never changes
  */
 export function createCommandIds(emailHashKey: string): CommandIds {
   const key = Buffer.from(hkdfSync('sha256', emailHashKey, '', 'command ids', 32))
@@ -44,15 +47,15 @@ export function createCommandIds(emailHashKey: string): CommandIds {
   })
 }
 
-/** Whether an event that this command caused, or its repetition, has that cause. */
+/** Whether an event with that cause comes from this command or a retry of it. */
 export const isCause = (command: Command, causationId: string | undefined): boolean =>
   causationId !== undefined && (causationId === command.id || causationId === command.formerId)
 /** How long a mutation may take, in milliseconds: the documentation promises an answer within 5 s. */
 export const MUTATION_MS = 4_500
 
 /**
- * A new command, with a mutation's deadline. With an idempotency key its id is made of the actor, the key, the operation and its arguments: the
- * same request gives the same id, and nobody else's does.
+ * A new command, with a mutation's deadline. With an idempotency key, its id is derived from the actor, the key, the
+ * operation and its arguments: only the same request of the same actor gives the same id.
  */
 export function createCommand(options: {
   readonly operation: string
@@ -71,7 +74,10 @@ export function createCommand(options: {
   return { id: randomUUID(), ...ids, repeatable, actor, correlationId, traceparent, at, deadline, client }
 }
 
-/** A UUID (version 8) that always comes out the same for the same name. A guess of the name can be checked against it: nothing secret goes in. */
+/**
+ * A UUID (version 8) that is always the same for the same name. A guess of the name can be checked against it, so the
+ * name must not contain secrets.
+ */
 export function uuidOf(name: string): string {
   return toUuid(hash('sha256', name, 'buffer'))
 }
@@ -86,8 +92,8 @@ function toUuid(bytes: Buffer): string {
 /**
  * Events of a command ready to append.
  * @param part distinguishes the command's appends to different streams; the main one has none
- * @throws CustomerError (SERVICE_UNAVAILABLE) after the command's deadline: its sender has been answered that it failed, so
- * nothing more is begun
+ * @throws CustomerError (SERVICE_UNAVAILABLE) after the command's deadline: the caller has been answered that it
+ * failed, so nothing more is begun
  */
 export function encodeAll(command: Command, events: readonly DomainEvent[], part = ''): NewEvent[] {
   if (command.deadline !== undefined && performance.now() > command.deadline) throw serviceUnavailable()

@@ -1,4 +1,4 @@
-/** Accounts that wait until their address is confirmed. Whether the answers reveal who has one is a setting of the store. */
+/** Confirmation of accounts. A setting of the store decides whether the answers reveal who has an account. */
 import type { CustomerDocument } from '../../projections/customer.ts'
 import { requestConfirmation } from '../domain/customer.ts'
 import { isValidEmail } from '../domain/email.ts'
@@ -14,7 +14,7 @@ export function createConfirmationCommands({
   store,
 }: LinkParts): Pick<LinkCommands, 'confirmEmail' | 'resendConfirmation'> {
   const { revealConfirmation } = store.account
-  /** Magento's text, or where accounts are not revealed the one text for all that is wrong. */
+  /** Magento's text, or, where accounts are not revealed, one text for every fault. */
   const notConfirmed = (code: 'CONFIRMATION_FAILED' | 'CONFIRMATION_ALREADY_ACTIVE' | 'CONFIRMATION_TOKEN_INVALID') =>
     refusal(revealConfirmation ? code : 'CONFIRMATION_TOKEN_INVALID')
 

@@ -1,10 +1,10 @@
-/** What follows from a command's own event, in other streams: an outage can't undo what was decided. */
+/** Follow-up writes to other streams after a command's own event. An outage during them can't undo the command. */
 import { EventStoreUnavailable } from '../../eventstore/port.ts'
 import type { GuestStatus } from '../domain/customer.ts'
 import type { Subscribers } from '../streams/subscribers.ts'
 import type { Command } from './command.ts'
 
-/** Waits for the work; that the event store is away is no failure of the command's. */
+/** Waits for the work, and ignores an outage of the event store: the command itself has succeeded. */
 export async function leaveToOthers(work: Promise<void>): Promise<void> {
   try {
     await work
@@ -14,8 +14,9 @@ export async function leaveToOthers(work: Promise<void>): Promise<void> {
 }
 
 /**
- * Ends what a guest has subscribed to, once the address is the customer's. One that waits for its confirmation stays where
- * the customer has not chosen: its link then subscribes the customer. See subscribers.ts for where this is cut off.
+ * Ends a guest's subscription once the address belongs to the customer. One that still waits for its confirmation is
+ * kept if the customer has not chosen: its link then subscribes the customer. For a crash in between, see
+ * subscribers.ts.
  */
 export async function handOver(
   subscribers: Subscribers,

@@ -1,4 +1,7 @@
-/** The mutations: what each reads, decides and appends, in an order in which a crash between two appends leaves nothing stuck. */
+/**
+ * The commands behind the mutations: what each reads, decides and appends. The order of the appends is such that a
+ * crash between two leaves nothing stuck.
+ */
 import type { EventStore } from '../../eventstore/port.ts'
 import type { CustomerAddress, CustomerDocument } from '../../projections/customer.ts'
 import type { Store } from '../../schema/store.ts'

@@ -1,6 +1,6 @@
 /**
- * The mutations around links in mails: resetting a password, confirming an account, subscribing to the newsletter. They
- * only write that a link is asked for; the mail worker sends it (folder mail).
+ * The commands around links in mails: resetting a password, confirming an account, subscribing to the newsletter. They
+ * only record that a link was requested; the mail worker sends it (folder mail).
  */
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { MailTokens } from '../../schema/mail-tokens.ts'
@@ -24,14 +24,17 @@ import { createResetCommands } from './reset-commands.ts'
 type SubscriptionStatus = 'SUBSCRIBED' | 'NOT_ACTIVE'
 
 export interface LinkCommands {
-  /** Does nothing for an address that nobody has, a locked account, or too often in a row: neither the answer nor its duration reveals which. */
+  /**
+   * Does nothing for an unknown address, a locked account, or after too many requests. Neither the answer nor its
+   * duration reveals which.
+   */
   requestPasswordReset(email: string, command: Command): Promise<void>
-  /** Sets the password, and ends all of the customer's tokens and links. */
+  /** Sets the password, and revokes all of the customer's tokens and links. */
   resetPassword(
     request: { readonly email: string; readonly resetPasswordToken: string; readonly newPassword: string },
     command: Command,
   ): Promise<void>
-  /** Where the store does not reveal accounts, neither this nor the next reveals whether anybody has the address. */
+  /** If the store does not reveal accounts, neither this nor the next one reveals whether the address is known. */
   confirmEmail(email: string, key: string, command: Command): Promise<CustomerDocument>
   resendConfirmation(email: string, command: Command): Promise<void>
   subscribe(caller: Caller | null, email: string, command: Command): Promise<SubscriptionStatus>
@@ -99,7 +102,7 @@ function createNewsletterCommands({
       const isOfGuest = fits(await subscribers.awaiting(email))
       if (customer) {
         await customers.execute(customer.id, command, ({ newsletter, newsletterConfirmation, ...state }) => {
-          // A link that was sent to the address before it was the customer's subscribes the customer.
+          // A link that was sent before the address belonged to a customer subscribes the customer.
           const isOfAddress = isOfGuest && claims.keyOf(state.email) === claims.keyOf(email)
           if (!isOfAddress && !fits(newsletterConfirmation?.eventId)) throw invalid()
           return newsletter === 'subscribed' ? [] : [{ type: 'NewsletterSubscribed', data: {} }]

@@ -1,11 +1,16 @@
-/** Commands on the caller's own customer: a token counts only for the customer that it names, and as that customer is now. */
+/**
+ * Commands on the caller's own customer. The token is checked against the current state of the customer that it names.
+ */
 import { type CustomerDocument, isRegistered } from '../../projections/customer.ts'
 import type { Customers, Decide, Outcome } from '../customers/customers.ts'
 import { refusal, TokenRefused } from '../errors.ts'
 import { type Caller, isCurrent, isSameCustomer } from '../identity/tokens.ts'
 import type { Command } from './command.ts'
 
-/** The customer if the caller is signed in as it. @throws CustomerError for a guest, a revoked token, a customer who is gone */
+/**
+ * The customer, if the caller is signed in as that customer. @throws CustomerError for a guest, a revoked token or a
+ * deleted customer
+ */
 export function authorize(caller: Caller | null, state: CustomerDocument): CustomerDocument {
   if (caller === null) throw refusal('NOT_SIGNED_IN')
   if (!isRegistered(state)) throw new TokenRefused('revoked')
@@ -14,7 +19,10 @@ export function authorize(caller: Caller | null, state: CustomerDocument): Custo
 }
 
 export interface OwnCustomer {
-  /** Runs a command on the caller's own customer; the token is checked on the very state that the events are decided on. */
+  /**
+   * Runs a command on the caller's own customer. The token is checked on the same state on which the events are
+   * decided.
+   */
   execute(caller: Caller | null, command: Command, decide: Decide): Promise<Outcome>
   load(caller: Caller | null): Promise<CustomerDocument>
 }

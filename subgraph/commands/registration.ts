@@ -1,4 +1,4 @@
-/** `createCustomer`: the claim of the address, the credentials, then the customer. */
+/** `createCustomer`: claims the address, stores the credentials, then registers the customer. */
 import { hasKeys } from '../../eventstore/encryption/customer-keys.ts'
 import { absentCustomer, type CustomerDocument, isRegistered } from '../../projections/customer.ts'
 import { type CustomerInput, checkRegistration, register } from '../domain/customer.ts'
@@ -10,7 +10,7 @@ import type { Command } from './command.ts'
 import { handOver } from './consequences.ts'
 import type { CommandParts, Commands } from './customer-commands.ts'
 
-/** A registration that lost its id to another one, which claimed the address after it, starts over; this often. */
+/** How often a registration starts over after losing its id to a later one that claimed the address. */
 const MAX_ATTEMPTS = 5
 
 export function createRegistration(parts: CommandParts): Pick<Commands, 'createCustomer'> {
@@ -22,7 +22,7 @@ export function createRegistration(parts: CommandParts): Pick<Commands, 'createC
     const password = input.password ?? undefined
     if (password !== undefined) checkPassword(password, email, 'registration', store.password)
 
-    // A repetition goes on with the id of the first time.
+    // A retry continues with the id of the first attempt.
     let customerId = command.repeatable ? await claims.claimedBy(email, command) : undefined
     if (customerId !== undefined) {
       const state = await customers.load(customerId)
@@ -36,7 +36,7 @@ export function createRegistration(parts: CommandParts): Pick<Commands, 'createC
       const id = customerId ?? (await freeId(command))
       await claims.claim(email, id, command, 'registration')
       try {
-        // Appended once for each id: where a repetition finds it there, the same event id makes it succeed again.
+        // Appended once for each id: on a retry, the same event id makes the append succeed again.
         const credentialsRevision = passwordHash === undefined ? -1 : await firstCredentials(id, passwordHash, command)
         const { state } = await customers.execute(id, { ...command, repeatable: false }, (state) =>
           register(state, { ...registration, guest, customerId: id, credentialsRevision, at: command.at }, store),
@@ -44,7 +44,8 @@ export function createRegistration(parts: CommandParts): Pick<Commands, 'createC
         if (guest !== 'none') await handOver(subscribers, email, id, guest, registration.isSubscribed, command)
         return state
       } catch (error) {
-        // The id was fenced off by another one, which considered this registration dead, or was imported: the address may still be free.
+        // The id was fenced off by a registration that considered this one dead, or it was imported. The address may
+        // still be free.
         const { status, revision, email: holder } = await customers.load(id)
         const isLost = status === 'absent' ? revision !== -1 : changesClaim(claims, holder, email)
         if (!isLost || attempt === MAX_ATTEMPTS) throw error
@@ -55,8 +56,8 @@ export function createRegistration(parts: CommandParts): Pick<Commands, 'createC
   }
 
   /**
-   * An id that nobody has had: one may have been imported while this instance had its block, or be of somebody who was
-   * erased after the backup that the log was restored from.
+   * An id that was never used. It could have been imported while this instance had its block, or have belonged to
+   * somebody who was erased after the backup from which the log was restored.
    */
   async function freeId(command: Command): Promise<number> {
     for (;;) {
@@ -65,14 +66,14 @@ export function createRegistration(parts: CommandParts): Pick<Commands, 'createC
     }
   }
 
-  /** As a rule without a read: the keys of the ids around it are in memory. */
+  /** Usually needs no read, because the keys of neighbouring ids are in memory. */
   async function isKeyDestroyed(id: number): Promise<boolean> {
     const keys = hasKeys(eventStore) ? eventStore.keys : undefined
     const known = keys?.peek(String(id))
     return known ? known.key === undefined : ((await keys?.isDestroyed(String(id))) ?? false)
   }
 
-  /** The salt differs each time, so what a repetition finds stored counts, not what it would store. */
+  /** The salt differs each time, so on a retry the stored hash counts, not the new one. */
   async function firstCredentials(id: number, passwordHash: string, command: Command): Promise<number> {
     const stored = await credentials.read(absentCustomer(id))
     return stored?.revision ?? credentials.set(id, passwordHash, undefined, command)

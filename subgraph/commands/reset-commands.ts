@@ -1,4 +1,7 @@
-/** A forgotten password: a link is asked for, and used once. Neither the answers nor their durations reveal who has an account. */
+/**
+ * Password reset: a link is requested, and used once. Neither the answers nor their durations reveal who has an
+ * account.
+ */
 import { WrongExpectedRevision } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import { isLocked, isResetExpired, passwordChanged, requestPasswordReset } from '../domain/customer.ts'
@@ -18,7 +21,7 @@ export function createResetCommands(parts: LinkParts): Pick<LinkCommands, 'reque
     if (!isValidEmail(email)) throw refusal('RESET_EMAIL_INVALID')
   }
 
-  /** @throws CustomerError (graphql-input) where the link does not hold, or the account is locked */
+  /** @throws CustomerError (graphql-input) if the link is not valid, or the account is locked */
   function checkResetLink(state: CustomerDocument | undefined, token: string, now: Date): CustomerDocument {
     // The same text as for a wrong token: it must not reveal whose address this is, nor that an account is locked.
     const mismatch = () => refusal('RESET_TOKEN_MISMATCHED')
@@ -40,7 +43,7 @@ export function createResetCommands(parts: LinkParts): Pick<LinkCommands, 'reque
     )
   }
 
-  /** Whether the reset has been done: the link is over by then. */
+  /** Whether this reset was already carried out: then the link is used up. */
   async function isResetDone(email: string, command: Command): Promise<boolean> {
     const customer = command.repeatable ? await claims.find(email) : undefined
     if (customer === undefined) return false
@@ -59,13 +62,13 @@ export function createResetCommands(parts: LinkParts): Pick<LinkCommands, 'reque
         continue // hashing is slow: the link may have ended
       }
       const stored = await credentials.read(customer)
-      // A change that was cut off has been completed by the reading, and has ended the link.
+      // Reading the credentials completed an interrupted change, which ended the link.
       if (stored && stored.revision > customer.credentialsRevision) continue
       try {
         const revision = await credentials.set(customer.id, hash, stored, command)
         await customers.execute(customer.id, command, (state) => passwordChanged(state, revision, undefined))
       } catch (error) {
-        // Another change came first: it has ended the link.
+        // Another change came first, and ended the link.
         if (!(error instanceof WrongExpectedRevision)) throw error
         continue
       }

@@ -46,14 +46,14 @@ export function createUpdate(parts: CommandParts): Pick<Commands, 'updateCustome
       decideUpdate(state) // faults of the input are reported before the address is claimed
       previousEmail = state.email
       if (movesClaim(claims, state.email, newEmail)) {
-        // In every round anew, and after the state was read: see email-claims.ts.
+        // Again in every round, and after the state was read: see email-claims.ts.
         await claims.claim(newEmail, customerId, command, 'change')
         guest = await subscribers.status(newEmail)
       }
       return decideUpdate(state)
     })
     await handOver(subscribers, newEmail, customerId, guest, input.is_subscribed, command)
-    // Where this is cut off, the next one who wants the address claims it all the same: see email-claims.ts.
+    // If the process stops before this, the next one who wants the address can still claim it: see email-claims.ts.
     if (movesClaim(claims, previousEmail, newEmail)) {
       await leaveToOthers(claims.release(previousEmail, customerId, command, newEmail))
     }
@@ -62,7 +62,7 @@ export function createUpdate(parts: CommandParts): Pick<Commands, 'updateCustome
     function decideUpdate(state: CustomerDocument): CustomerEvent[] {
       checkUsable(state, command.at, store)
       const events = update(state, input, store, command.at, guest)
-      // The address is what the customer signs in with, and where a forgotten password is set anew.
+      // The address is used to sign in and to reset a forgotten password.
       const isOther = events.some(({ type }) => type === 'CustomerEmailChanged')
       return isOther ? [...events, ...revokeTokens(caller?.tokenId)] : events
     }

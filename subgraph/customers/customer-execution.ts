@@ -16,9 +16,9 @@ import type { CustomerStates } from './customer-states.ts'
 import type { Decide, Outcome } from './customers.ts'
 import { createKeyedQueue } from './keyed-queue.ts'
 
-/** Rounds of load, decide and append before a command gives up against other writers of the same customer. */
+/** How many rounds of load, decide and append a command makes in competition with other writers of the customer. */
 const MAX_ATTEMPTS = 100
-/** How far back in a stream a repetition of a command is searched for. */
+/** How far back in a stream an earlier execution of a retried command is searched for. */
 const REPETITION_WINDOW = 200
 
 export function createExecution(options: {
@@ -54,8 +54,8 @@ export function createExecution(options: {
       const done = await repetition(id, command)
       if (done) return done
     }
-    // A cached state saves the read: the append shows whether it was still the newest. Only what writes nothing
-    // (a refusal, or no change) has to be decided on a state that was just read.
+    // A cached state saves the read, because the append fails if it was outdated. Only a decision that writes nothing
+    // (a refusal, or no change) has to be made on a state that was just read.
     let state = states.cached(id)
     let fresh = state === undefined
     for (let attempt = 1; ; attempt++) {
@@ -114,7 +114,7 @@ export function createExecution(options: {
     repetition,
     /** The newest event that was appended here; undefined before the first. */
     newestAppended: () => appended,
-    /** The log turned out to be another one. */
+    /** The log was replaced by another one. */
     forget() {
       appended = undefined
     },

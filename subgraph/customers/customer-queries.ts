@@ -1,4 +1,4 @@
-/** Customers for queries: from the read model, or folded from the stream where the read model is behind or away. */
+/** Customers for queries: from the read model, or folded from the stream if the read model is behind or unavailable. */
 import { EventStoreUnavailable } from '../../eventstore/port.ts'
 import { type CustomerDocument, DOCUMENT_VERSION } from '../../projections/customer.ts'
 import type { Marks } from '../../projections/fence/marks.ts'
@@ -13,14 +13,14 @@ export function createCustomerQueries(options: {
   readonly readModel: ReadModel
   readonly states: CustomerStates
   readonly marks: Marks
-  /** Whether the read model's documents may be answered with (see log-guard.ts). */
+  /** Whether the read model's documents may be used (see log-guard.ts). */
   readonly mayReadDocuments: () => boolean | Promise<boolean>
-  /** Called with what answered each query. */
+  /** Called with the source that answered each query. */
   readonly onRead?: ((source: 'read-model' | 'stream') => void) | undefined
 }): Pick<Customers, 'get'> {
   const { readModel, states, marks, mayReadDocuments, onRead } = options
 
-  /** The customer's document and mark, as far as the instance may believe them: see docs/read-your-writes.md. */
+  /** The customer's document and mark, if the instance may trust them: see docs/read-your-writes.md. */
   async function read(
     id: number,
     trusted: ReadonlySet<string>,
@@ -36,7 +36,7 @@ export function createCustomerQueries(options: {
     }
   }
 
-  /** The document, if it is of this release and nothing that was acknowledged is missing from it. */
+  /** The document, if this release wrote it and it contains everything that was acknowledged. */
   function current(id: number, entry: ReadModelEntry | undefined): CustomerDocument | undefined {
     if (entry?.document?.version !== DOCUMENT_VERSION) return undefined
     const acknowledged = Math.max(entry.acknowledged, marks.outstanding(id))
@@ -57,7 +57,7 @@ export function createCustomerQueries(options: {
     try {
       const state = await states.fold(id, traceparent)
       onRead?.('stream')
-      // Where this fails, what was acknowledged is in the state all the same.
+      // If this fails, the state still contains everything that was acknowledged.
       return await states.shown(state, entry?.acknowledged).catch(() => state)
     } catch (error) {
       if (!(error instanceof EventStoreUnavailable) || marks.trusted() || !isAllowed) throw error

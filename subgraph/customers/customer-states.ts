@@ -1,4 +1,4 @@
-/** Customers folded from their streams, and those that were folded last. */
+/** Customers folded from their streams, with a cache of the most recent ones. */
 import { LRUCache } from 'lru-cache'
 import type { EventStore } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
@@ -7,11 +7,11 @@ import { type Folded, foldForward } from '../../projections/fold.ts'
 import { endWith, startSpan } from '../../runtime/tracing.ts'
 
 export interface CustomerStates {
-  /** The state that is in memory: it may be older than the stream. */
+  /** The cached state, which may be older than the stream. */
   cached(id: number): CustomerDocument | undefined
   /**
-   * The customer as of the end of its stream, folded forward from what is cached. It may have what another instance has not
-   * acknowledged yet: see `shown`.
+   * The customer as of the end of its stream, folded forward from what is cached. It may have what another instance has
+   * not acknowledged yet: see `shown`.
    * @throws EventStoreUnavailable
    */
   fold(id: number, traceparent?: string): Promise<CustomerDocument>
@@ -22,9 +22,9 @@ export interface CustomerStates {
   shown(state: CustomerDocument, known?: number): Promise<CustomerDocument>
   /** `fold`, then `shown`. */
   load(id: number): Promise<CustomerDocument>
-  /** Keeps the newest: a slower read must not put an older state back. */
+  /** Keeps the newest state: a slower read must not restore an older one. */
   remember(folded: Folded): CustomerDocument
-  /** The log turned out to be another one. */
+  /** The log was replaced by another one. */
   clear(): void
   close(): void
 }
@@ -34,7 +34,7 @@ const CACHED_CUSTOMERS = 10_000
 export function createCustomerStates(eventStore: EventStore, marks: Pick<Marks, 'acknowledge'>): CustomerStates {
   const cache = new LRUCache<number, Folded>({ max: CACHED_CUSTOMERS })
 
-  // A state is decided on before the log is read again: it must not be of a log that is gone.
+  // A cached state is used for decisions without reading the log, so it must not come from a replaced log.
   const unlisten = eventStore.onDisconnect?.(() => cache.clear())
 
   async function fold(id: number, traceparent?: string): Promise<CustomerDocument> {
@@ -43,7 +43,7 @@ export function createCustomerStates(eventStore: EventStore, marks: Pick<Marks, 
       startSpan('fold customer', { parent: traceparent }),
       foldForward(eventStore, id, known),
     )
-    // It does not go on from what was known: the stream is that of another log, or of an older state of it.
+    // The stream does not continue the known state: it belongs to another log, or to an older state of this one.
     if (known && isOther(folded, known) && cache.get(id) === known) cache.delete(id)
     return remember(folded)
   }
@@ -70,7 +70,7 @@ export function createCustomerStates(eventStore: EventStore, marks: Pick<Marks, 
   }
 }
 
-/** Whether one is not what the other, read later, has become. */
+/** Whether the later state can't have followed from the earlier one. */
 function isOther(folded: Folded, known: Folded): boolean {
   const [after, before] = [folded.document.revision, known.document.revision]
   return after < before || (after === before && folded.eventId !== known.eventId)

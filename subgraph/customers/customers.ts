@@ -1,6 +1,7 @@
 /**
  * Customers as the subgraph works with them: commands are decided on the folded stream and appended with the revision
- * they were decided on; queries come from the read model, or from the stream where the read model is behind or away.
+ * they were decided on; queries come from the read model, or from the stream if the read model is behind or
+ * unavailable.
  */
 import type { FastifyBaseLogger } from 'fastify'
 import type { EventPlace } from '../../eventstore/event-place.ts'
@@ -14,38 +15,44 @@ import { createExecution } from './customer-execution.ts'
 import { createCustomerQueries } from './customer-queries.ts'
 import { createCustomerStates } from './customer-states.ts'
 
-/** What a command did: the customer after it, and the events it appended (those of the first time, where it is a repetition). */
+/**
+ * The result of a command: the customer after it, and the events that it appended (on a retry, those of the first
+ * attempt).
+ */
 export interface Outcome {
   readonly state: CustomerDocument
   readonly events: readonly CustomerEvent[]
 }
 
-/** Pure but for what it has to read; called again with a newer state after a conflict. */
+/** Pure, except for reads. It is called again with a newer state after a conflict. */
 export type Decide = (state: CustomerDocument) => readonly CustomerEvent[] | Promise<readonly CustomerEvent[]>
 
 export interface Customers {
-  /** The customer as of the end of its stream; from then on no instance shows an older state. @throws EventStoreUnavailable */
+  /**
+   * The customer as of the end of its stream; from then on no instance shows an older state. @throws
+   * EventStoreUnavailable
+   */
   load(id: number): Promise<CustomerDocument>
   /**
-   * Decides and appends; decides again after a conflict. No event: nothing is written.
+   * Decides and appends, and decides again after a conflict. Without events nothing is written.
    * @throws what `decide` throws; EventStoreUnavailable; CustomerError (SERVICE_UNAVAILABLE) after too many conflicts
    */
   execute(id: number, command: Command, decide: Decide): Promise<Outcome>
-  /** What the command did when it was first given, if it was. */
+  /** The result of an earlier execution of the same command, if there was one. */
   repetition(id: number, command: Command): Promise<Outcome | undefined>
   /**
-   * The customer for a query: everything acknowledged so far is in it, and all that any instance has shown of the customer.
+   * The customer for a query. It contains everything acknowledged so far, and everything that any instance has shown.
    * @param traceparent the parent of its spans
-   * @throws EventStoreUnavailable where it has to be folded
+   * @throws EventStoreUnavailable if the stream has to be folded
    */
   get(id: number, traceparent?: string): Promise<CustomerDocument>
-  /** Whether queries can't use the documents now. */
+  /** Whether queries currently can't use the documents. */
   isFenced(): boolean
   /** The newest event that was appended here; undefined before the first. */
   newestAppended(): EventPlace | undefined
-  /** The log turned out to be another one: what is in memory is of no use. */
+  /** The log was replaced by another one: drops the cached states. */
   forget(): void
-  /** Whether this instance does not reach the read model while others do. */
+  /** Whether this instance can't reach the read model while others can. */
   isAlone(): boolean
   /** Writes outstanding revision marks once more, then stops. */
   close(): Promise<void>
@@ -55,9 +62,9 @@ export function createCustomers(options: {
   readonly eventStore: EventStore
   readonly readModel: ReadModel
   readonly log: FastifyBaseLogger
-  /** Whether the read model's documents may be answered with (see log-guard.ts). Default: yes. */
+  /** Whether the read model's documents may be used (see log-guard.ts). Default: yes. */
   readonly mayReadDocuments?: () => boolean | Promise<boolean>
-  /** Called with what answered each query. */
+  /** Called with the source that answered each query. */
   readonly onRead?: (source: 'read-model' | 'stream') => void
 }): Customers {
   const { eventStore, readModel, log, onRead, mayReadDocuments = () => true } = options

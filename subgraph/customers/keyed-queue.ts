@@ -1,4 +1,4 @@
-/** Runs tasks of one key one after the other, and tasks of different keys side by side. */
+/** Runs the tasks of one key in sequence, and tasks of different keys concurrently. */
 export interface KeyedQueue<K> {
   run<T>(key: K, task: () => Promise<T>): Promise<T>
 }

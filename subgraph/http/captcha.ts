@@ -1,7 +1,8 @@
 /**
- * CAPTCHA as Magento 2.4.9 has it in GraphQL: the client solves one and sends its token in the header `X-ReCaptcha`; the
- * subgraph has the provider verify it before a protected operation is carried out. reCAPTCHA, hCaptcha and Turnstile verify
- * by the same request (`siteverify`). On doubt the operation is refused: also where the provider gives no answer.
+ * CAPTCHA as Magento 2.4.9 has it in GraphQL: the client solves one and sends its token in the header `X-ReCaptcha`;
+ * the subgraph has the provider verify it before a protected operation is carried out. reCAPTCHA, hCaptcha and
+ * Turnstile verify by the same request (`siteverify`). It fails closed: without an answer from the provider, the
+ * operation is refused.
  */
 import type { FastifyBaseLogger } from 'fastify'
 import { ConfigurationError } from '../../runtime/errors.ts'
@@ -30,9 +31,9 @@ const VERIFY_URLS = {
   turnstile: 'https://challenges.cloudflare.com/turnstile/v0/siteverify',
 } as const
 
-/** A mutation has 5 s for all that it does. */
+/** A mutation has 5 s in total. */
 const TIMEOUT_MS = 3_000
-/** No provider's token is longer. */
+/** Longer than any provider's token. */
 const MOST_CHARACTERS = 8_192
 const MOST_ANSWER_BYTES = 65_536
 
@@ -42,7 +43,7 @@ export interface Captcha {
   /** `recaptchaFormConfig` of the schema. */
   formConfig(form: string): object
   /**
-   * Has the mutations that the store protects demand a verified token. Services are exempt, as in Magento.
+   * Makes the mutations that the store protects require a verified token. Services are exempt, as in Magento.
    * @param mutations the resolvers by name; replaced in place
    */
   protect(mutations: object): void
@@ -50,7 +51,7 @@ export interface Captcha {
 
 /**
  * @param secret the provider's
- * @throws ConfigurationError where the store demands a CAPTCHA and there is no secret
+ * @throws ConfigurationError if the store requires a CAPTCHA and there is no secret
  */
 export function createCaptcha({ captcha }: Store, secret: string | undefined, log: FastifyBaseLogger): Captcha {
   const { provider, version, websiteKey, minimumScore, badgePosition, theme, languageCode, failureMessage } = captcha
@@ -86,7 +87,10 @@ export function createCaptcha({ captcha }: Store, secret: string | undefined, lo
       if (typeof answer !== 'object' || answer === null) throw new Error('an answer of another form')
       return answer
     } catch (error) {
-      log.error({ provider, reason: (error as Error).message }, 'the CAPTCHA provider gives no answer; refused')
+      log.error(
+        { provider, reason: (error as Error).message },
+        'the CAPTCHA provider does not answer; the operation is refused',
+      )
       throw refusal('CAPTCHA_UNAVAILABLE')
     }
   }

@@ -1,18 +1,18 @@
-/** What the subgraph's own port does not reveal of the schema where introspection is off. */
+/** Hides the schema on the subgraph's own port if introspection is off. */
 import { GraphQLError, NoSchemaIntrospectionCustomRule, type ValidationRule } from 'graphql'
 
-/** Refuses `_service`, which gives the SDL to those who compose a supergraph. */
+/** Refuses `_service`, which returns the SDL for composing a supergraph. */
 const noService: ValidationRule = (context) => ({
   Field(node) {
     if (node.name.value !== '_service' || context.getParentType() !== context.getSchema().getQueryType()) return
-    const message = 'The SDL is given only to who has the secret of this subgraph.'
+    const message = 'The SDL is available only with the secret of this subgraph.'
     context.reportError(new GraphQLError(message, { nodes: node }))
   },
 })
 
 const SUGGESTION = ' Did you mean '
 
-/** One of GraphQL's errors without the names that it suggests: they would tell the schema name by name. */
+/** A GraphQL error without its suggestions, which would reveal the schema name by name. */
 export function withoutSuggestion(error: GraphQLError): GraphQLError {
   const { message, extensions } = error
   const at = message.endsWith('?') ? message.lastIndexOf(SUGGESTION) : -1
@@ -22,9 +22,9 @@ export function withoutSuggestion(error: GraphQLError): GraphQLError {
 }
 
 /**
- * Rules for documents, beside those of GraphQL.
- * @param introspection whether the schema may be asked for at all
- * @param isGuarded whether every request carries the secret: then `_service` is answered, as composing needs it
+ * Validation rules in addition to those of GraphQL.
+ * @param introspection whether introspection is allowed
+ * @param isGuarded whether every request carries the secret; then `_service` is answered, because composing needs it
  */
 export function schemaRules(introspection: boolean, isGuarded: boolean): ValidationRule[] {
   if (introspection) return []

@@ -1,4 +1,4 @@
-/** Errors as they are answered: expected ones as they are, any other logged whole and masked. */
+/** How errors are answered: expected ones unchanged; any other is logged in full and masked. */
 import type { FastifyBaseLogger } from 'fastify'
 import { type ExecutionResult, GraphQLError } from 'graphql'
 import { EventStoreUnavailable } from '../../eventstore/port.ts'
@@ -9,7 +9,7 @@ import { withoutSuggestion } from './closed-schema.ts'
 import type { RequestContext } from './request-context.ts'
 
 /**
- * @param introspection whether the schema may be asked for; else GraphQL's errors suggest no names of it
+ * @param introspection whether introspection is allowed; otherwise GraphQL's errors contain no suggestions
  * @param onError called with `extensions.code` of each error that is answered
  */
 export function createErrorAnswers(log: FastifyBaseLogger, introspection: boolean, onError: (code: string) => void) {
@@ -17,10 +17,10 @@ export function createErrorAnswers(log: FastifyBaseLogger, introspection: boolea
     const cause = error.originalError ?? error
     if (cause instanceof CustomerError) return error
     if (cause instanceof EventStoreUnavailable || cause instanceof ReadModelUnavailable) {
-      log.warn({ err: cause, correlationId, path: error.path }, 'a store is away')
+      log.warn({ err: cause, correlationId, path: error.path }, 'a store is unavailable')
       return relocate(error, serviceUnavailable())
     }
-    // Raised by GraphQL itself (a bad value for the schema, an unknown operation), or by Fastify before it (a bad body).
+    // Raised by GraphQL itself (an invalid value, an unknown operation), or by Fastify before it (a bad body).
     if (cause === error || (cause as { statusCode?: number }).statusCode !== undefined) return error
     log.error({ err: cause, correlationId, path: error.path }, 'unexpected error')
     const masked = new GraphQLError('Internal server error', {
@@ -29,7 +29,7 @@ export function createErrorAnswers(log: FastifyBaseLogger, introspection: boolea
     return relocate(error, masked)
   }
 
-  /** The answer to an operation that had errors, and its status. */
+  /** The answer to an operation with errors, and its status. */
   return (execution: ExecutionResult, context: RequestContext) => {
     const errors = (execution.errors ?? [])
       .flatMap((error) => validationErrors(error) ?? [present(error, context)])
@@ -50,8 +50,8 @@ export function createErrorAnswers(log: FastifyBaseLogger, introspection: boolea
 }
 
 /**
- * Whether nothing came of an operation because its token was revoked: then the whole request is refused, as Magento does. Where
- * an earlier field was answered, as when it ended the token itself, the error stays at its field.
+ * Whether an operation had no result because its token was revoked: then the whole request is refused, as in Magento.
+ * If an earlier field was answered (it may have revoked the token itself), the error stays at its field.
  */
 function isRefusedToken({ data, errors = [] }: ExecutionResult): boolean {
   const isAnswered = data != null && Object.values(data).some((value) => value !== null)
@@ -60,7 +60,7 @@ function isRefusedToken({ data, errors = [] }: ExecutionResult): boolean {
   )
 }
 
-/** Mercurius wraps the errors of parsing and validation into one; the caller is to see each. */
+/** Mercurius wraps the errors of parsing and validation into one; the caller should see each. */
 function validationErrors(error: GraphQLError): readonly GraphQLError[] | undefined {
   const { errors } = (error.originalError ?? {}) as { errors?: readonly Error[] }
   return errors?.map((each) => (each instanceof GraphQLError ? each : new GraphQLError(each.message)))

@@ -1,7 +1,7 @@
 /**
- * Federated traces: a gateway that sends `apollo-federation-include-trace: ftv1` gets, in the answer's extensions, how long
- * each field took (Apollo's format: a Trace in protobuf, base64). Such a request is executed by graphql-js over resolvers
- * that measure the time; any other request goes its compiled way and pays nothing.
+ * Federated traces: a gateway that sends `apollo-federation-include-trace: ftv1` gets, in the answer's extensions, how
+ * long each field took (Apollo's format: a Trace in protobuf, base64). Such a request is executed by graphql-js with
+ * resolvers that measure the time. Any other request uses the compiled execution and has no overhead.
  */
 import { google, Trace } from '@apollo/usage-reporting-protobuf'
 import {
@@ -35,7 +35,7 @@ interface Recording {
 }
 
 /**
- * @param schema one of its own: its resolvers are changed
+ * @param schema a schema of its own, because its resolvers are changed
  * @param rules for documents, beside those of GraphQL
  * @returns what executes a request and traces it; errors are those of graphql-js, also for a document that is not valid
  */
@@ -120,7 +120,7 @@ function nodeOf(recording: Recording, path: ResponsePath | undefined): Trace.Nod
   return node
 }
 
-/** Records the error's place, and not its message: that may be about somebody. */
+/** Records where the error is, and not its message, which may contain personal data. */
 function note(
   { root }: Recording,
   { path = [], locations = [] }: NonNullable<ExecutionResult['errors']>[number],

@@ -1,4 +1,7 @@
-/** `/graphql`: each request is checked in full before it reaches Mercurius, or the traced execution where a trace is asked for. */
+/**
+ * `/graphql`: each request is checked completely before it reaches Mercurius, or the traced execution if a trace is
+ * requested.
+ */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type ExecutionResult, GraphQLError, type GraphQLSchema, type ValidationRule } from 'graphql'
 import mercurius from 'mercurius'
@@ -13,7 +16,7 @@ import type { RequestContext } from './request-context.ts'
 import type { RequestReader } from './request-reader.ts'
 
 export interface GraphqlEndpoint {
-  /** Makes an executable schema. Called twice: the traced execution changes the resolvers of its own. */
+  /** Creates an executable schema. Called twice, because the traced execution changes the resolvers of its copy. */
   readonly buildSchema: () => GraphQLSchema
   /** For documents, beside those of GraphQL. */
   readonly validationRules: readonly ValidationRule[]
@@ -57,7 +60,7 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
 
   function preHandler(request: FastifyRequest, reply: FastifyReply, done: Done): void {
     if (!requests.isAllowed(request)) {
-      done(new GraphQLError('This subgraph answers its gateway only.', { extensions: { code: 'FORBIDDEN' } }))
+      done(new GraphQLError('This subgraph only answers its gateway.', { extensions: { code: 'FORBIDDEN' } }))
       return
     }
     if (viewOf(store, request.headers.store) === undefined) {
@@ -97,7 +100,7 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
     done()
   }
 
-  /** Answers with one error, and executes nothing. */
+  /** Answers with one error without executing anything. */
   function refuse(reply: FastifyReply, statusCode: number, error: CustomerError): void {
     endpoint.onError(String(error.extensions.code))
     if (error instanceof TokenRefused) reply.header('www-authenticate', tokenChallenge(error.message))
@@ -121,8 +124,8 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
 }
 
 /**
- * Mercurius caches compiled operations by the document's text alone: of a document with two operations it would go on
- * answering the first one asked for. A comment with the operation's name makes two texts of them.
+ * Mercurius caches compiled operations by the document's text alone: for a document with two operations it would keep
+ * executing the first one requested. A comment with the operation's name makes the texts distinct.
  * @returns the document's text, if there is one
  */
 function keyByOperation(request: FastifyRequest): string | undefined {
@@ -135,7 +138,7 @@ function keyByOperation(request: FastifyRequest): string | undefined {
   return document
 }
 
-/** Clients send null for what they leave out; Mercurius refuses that of `extensions` and of `persisted`. */
+/** Some clients send null for omitted fields; Mercurius refuses null for `extensions` and `persisted`. */
 function removeNulls(body: unknown): void {
   if (typeof body !== 'object' || body === null) return
   const members = body as Record<string, unknown>

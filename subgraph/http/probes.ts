@@ -24,9 +24,10 @@ export function serveProbes(
     const [reached, readable, writable] = await Promise.all(
       [eventStore.ping(), readModel.ping(), readModel.probe()].map(answersProbe),
     )
-    // Without the read model, or without its documents, queries are answered from the streams: that is no reason to take all
-    // instances out of service. One that is cut off alone is better left out: its fence has all the others fold.
-    // Without the event store nothing can be changed.
+    // Without the read model, or without its documents, queries are answered from the streams, so that is no reason to
+    // take all instances out of service. A single instance that is cut off should be taken out, because its fence makes
+    // all others fold.
+    // Without the event store, no mutation works.
     const [isAlone, overloaded] = [customers.isAlone(), isOverloaded()]
     const ready = reached && !isAlone && !overloaded
     return reply.code(ready ? 200 : 503).send({

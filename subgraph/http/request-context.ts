@@ -7,7 +7,7 @@ import type { Caller, ServiceCaller } from '../identity/tokens.ts'
 export interface RequestContext {
   /** From the token; `authorize` compares its generation with the customer's. */
   readonly caller: Caller | null
-  /** Where a service calls instead. */
+  /** Set if a service is the caller. */
   readonly service: ServiceCaller | null
   readonly client: Client
   readonly correlationId: string
@@ -15,13 +15,13 @@ export interface RequestContext {
   readonly idempotencyKey: string | undefined
   /** The token of a solved CAPTCHA. */
   readonly captcha: string | undefined
-  /** Whether nobody waits for the answer any more. */
+  /** Whether the client has gone away. */
   readonly isGone: () => boolean
   /** The store view that the client asks for. */
   readonly view: Store['view']
-  /** Where the answer goes, once it is under way. */
+  /** The connection of the answer, once it is known. */
   readonly reply?: { header(name: string, value: string): unknown }
-  /** The caller's document, where it has been read. */
+  /** The caller's document, if it has been read. */
   readonly document?: Promise<CustomerDocument>
   /** The signed-in customer, read once for all fields of a request. */
   customer?: Promise<CustomerDocument>

@@ -1,4 +1,7 @@
-/** What the subgraph reads off a request: its secret, who sends it and from where, and the ids that lead through the logs. */
+/**
+ * What the subgraph reads off a request: its secret, who sends it and from where, and the ids that lead through the
+ * logs.
+ */
 import { randomUUID, timingSafeEqual } from 'node:crypto'
 import { Socket } from 'node:net'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -27,7 +30,7 @@ export interface RequestReader {
 }
 
 const MAX_USER_AGENT = 256
-/** As gateways and proxies make them: UUIDs, ULIDs, counters behind a name. */
+/** The forms that gateways and proxies use: UUIDs, ULIDs, counters with a prefix. */
 const CORRELATION_ID = /^[\w.:-]{1,128}$/
 
 /**
@@ -35,7 +38,7 @@ const CORRELATION_ID = /^[\w.:-]{1,128}$/
  * @param secret when set, requests are allowed only with it, and `x-forwarded-for` is believed
  */
 export function createRequestReader(app: FastifyInstance, store: Store, secret: string | undefined): RequestReader {
-  // Not in a WeakMap: young objects survive in one until the whole heap is collected, each with its customer's document.
+  // Not in a WeakMap, where young objects survive until a full collection, each with its customer's document.
   app.decorateRequest('admission')
   app.decorateRequest('span')
   if (isTracing()) {
@@ -79,8 +82,8 @@ export function createRequestReader(app: FastifyInstance, store: Store, secret: 
 }
 
 /**
- * The address that the gateway says the client has, where it is sure that the gateway says it: by the secret (without it
- * there is no answer at all), or because the request comes from this process. Else that of who is at the other end.
+ * The client address that the gateway reports, if it is certain that the gateway sent it: by the secret (a request
+ * without it is refused), or because the request comes from this process. Otherwise the address of the peer.
  */
 function clientAddress({ headers, ip, raw }: FastifyRequest, hasSecret: boolean): string {
   const isTrusted = hasSecret || !(raw.socket instanceof Socket)
@@ -94,7 +97,10 @@ function carries(request: FastifyRequest, secret: string): boolean {
   return given.length === expected.length && timingSafeEqual(given, expected)
 }
 
-/** The caller's, if it is one: it goes into every event in clear, so it must be short, and no text of somebody's. */
+/**
+ * The caller's correlation id if it has the form of one. It is stored in every event in clear text, so it must be short
+ * and can't be arbitrary text.
+ */
 function correlationIdOf(header: string | string[] | undefined): string {
   return typeof header === 'string' && CORRELATION_ID.test(header) ? header : randomUUID()
 }

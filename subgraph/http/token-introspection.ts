@@ -1,7 +1,7 @@
 /**
- * `POST /introspect`: whether a token still counts, by RFC 7662 (OAuth 2.0 Token Introspection). A token's signature alone
- * does not show that it was revoked, that its customer has another password by now, or is deleted; this does, at once and on
- * every instance.
+ * `POST /introspect`: whether a token is still active, by RFC 7662 (OAuth 2.0 Token Introspection). A token's signature
+ * alone does not show that the token was revoked, or that its customer has changed the password or was deleted. This
+ * does, immediately and on every instance.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { EventStoreUnavailable } from '../../eventstore/port.ts'
@@ -34,7 +34,7 @@ export function serveTokenIntrospection(
     return isRegistered(customer) && isCurrent(caller, customer)
   }
 
-  // A scope of its own: forms are read here alone.
+  // A Fastify scope of its own: forms are parsed only here.
   app.register(async (scope) => {
     scope.addContentTypeParser(FORM, { parseAs: 'string', bodyLimit: BODY_LIMIT }, (_request, body, done) => {
       done(null, new URLSearchParams(body as string))
@@ -56,7 +56,7 @@ export function serveTokenIntrospection(
   })
 }
 
-/** @param token one that has been verified */
+/** @param token a token that has been verified */
 function claimsOf(token: string): Record<string, unknown> {
   const { sub, scope, jti, iat, exp } = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
   return { sub, scope, jti, iat, exp }

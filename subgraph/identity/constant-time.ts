@@ -1,12 +1,12 @@
 /** Answers whose duration must not reveal what was found. */
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** Longer than the work takes on a store that is well. Milliseconds. */
+/** Longer than the work takes on a healthy store. Milliseconds. */
 export const STEP_MS = 100
 
 /**
- * Does the work, and settles as it does, but only at a whole multiple of {@link STEP_MS} after the start: whether anything
- * was written does not show. Waiting costs nothing but time, so this is for what people do rarely.
+ * Settles like the work, but only at a multiple of {@link STEP_MS} after the start, so the duration does not show
+ * whether anything was written. Use it for rare operations, because of the wait.
  */
 export async function evenly<T>(work: () => Promise<T>): Promise<T> {
   const started = performance.now()

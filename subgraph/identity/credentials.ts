@@ -17,16 +17,17 @@ export interface StoredCredentials {
 
 export interface Credentials {
   /**
-   * The current credentials; undefined for an account without a password. Where a change of password was cut off between
-   * its two appends (the hash is new, the customer's stream does not know), the missing fact is written here.
+   * The current credentials; undefined for an account without a password. If a change of password was interrupted
+   * between its two appends (the hash is new, but the customer's stream does not record it), the missing event is
+   * written here.
    */
   read(customer: CustomerDocument): Promise<StoredCredentials | undefined>
   /**
    * Stores a hash.
-   * @param replaced the credentials in whose place it comes, undefined for the first
-   * @param keptToken the id of the token that asked for the change and goes on: all others end with it
+   * @param replaced the credentials that it replaces, undefined for the first
+   * @param keptToken the id of the token that asked for the change and stays valid; all others are revoked
    * @returns its revision
-   * @throws WrongExpectedRevision where another change came first
+   * @throws WrongExpectedRevision if another change came first
    */
   set(
     customerId: number,
@@ -35,12 +36,17 @@ export interface Credentials {
     command: Command,
     keptToken?: string,
   ): Promise<number>
-  /** Puts a better hash of the same password in the place of one. @throws WrongExpectedRevision where a change came first */
+  /**
+   * Replaces a hash by a stronger one of the same password. @throws WrongExpectedRevision if another change came first
+   */
   upgrade(customerId: number, passwordHash: string, replaced: StoredCredentials, command: Command): Promise<void>
 }
 
 export function createCredentials(eventStore: EventStore, customers: Customers): Credentials {
-  /** Before a hash is written: none must ever stand in a stream that would keep it. An import leaves this to its first successor. */
+  /**
+   * Call before a hash is written: no hash may be in a stream that would keep it. An import leaves this to the next
+   * change.
+   */
   async function limit(customerId: number, replaced: StoredCredentials | undefined): Promise<void> {
     if (replaced === undefined || isOutdated(replaced.passwordHash))
       await eventStore.setStreamMetadata(streamOf.credentials(customerId), { $maxCount: 1 })

@@ -1,4 +1,7 @@
-/** Whose an imported address is: the customer who has its e-mail address, or had it when an earlier run brought it in. */
+/**
+ * Finds the customer of an imported address: the one who has its e-mail address, or had it when an earlier run imported
+ * it.
+ */
 
 import { readNewest } from '../../eventstore/read.ts'
 import { absentCustomer, project } from '../../projections/customer.ts'
@@ -11,14 +14,14 @@ import type { AddressRow } from './grouping.ts'
 import type { Outcome } from './reports.ts'
 import { all, appendFirst, claimStream, type ImportRun } from './run.ts'
 
-/** A customer, as far as its addresses need it. */
+/** What addresses need to know of their customer. */
 export interface Found {
   readonly id: number
   readonly revision: number
-  /** undefined: none that an import of addresses would have written. */
+  /** undefined: none that an import would have written. */
   readonly eventIds?: ReadonlySet<string>
   readonly defaults: { billing: number | null; shipping: number | null }
-  /** The newest id of an address that was given out here. */
+  /** The newest address id that was assigned here. */
   readonly lastAddressId: number
 }
 
@@ -32,8 +35,8 @@ export function commandOf(
 }
 
 /**
- * An address whose customer has another e-mail address by now, or is gone; or has never been.
- * @param hasCustomers the run has a file of customers, which would bring it in
+ * An address whose customer has another e-mail address by now, was deleted, or never existed.
+ * @param hasCustomers whether the run has a file of customers, which may contain the customer
  */
 export async function withoutCustomer(
   run: ImportRun,
@@ -50,7 +53,7 @@ export async function withoutCustomer(
   return new RejectedRow('there is no customer with this _email')
 }
 
-/** Whose the address is or was, as far as an earlier run shows. */
+/** The owner of the address, if an earlier run imported it. */
 async function ownerOf(run: ImportRun, key: string, { id }: ImportedAddress): Promise<number | undefined> {
   if (id === undefined) return (await all<EmailEvent>(run, claimStream(key))).at(-1)?.data.customerId
   const [imported] = await readNewest<Extract<ImportedIdEvent, { type: 'AddressIdImported' }>>(
@@ -61,7 +64,7 @@ async function ownerOf(run: ImportRun, key: string, { id }: ImportedAddress): Pr
   return imported?.data.customerId
 }
 
-/** The customer with this address, as far as its addresses need it. */
+/** The customer with this e-mail address. */
 export async function findCustomer(
   run: ImportRun,
   key: string,
@@ -84,7 +87,7 @@ export async function findCustomer(
   return undefined
 }
 
-/** Makes the customer the owner of the id. @returns whether it is */
+/** Makes the customer the owner of the id. @returns whether that succeeded */
 export async function claimAddressId(
   run: ImportRun,
   addressId: number,

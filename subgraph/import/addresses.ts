@@ -1,4 +1,4 @@
-/** Rows of addresses, gathered by customer: those of one customer are one append. */
+/** Imports rows of addresses, grouped by customer: the addresses of one customer are one append. */
 
 import { AppendTooLarge, type NewEvent, WrongExpectedRevision } from '../../eventstore/port.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
@@ -13,16 +13,16 @@ import { isRejection, rejectionOf } from './rejections.ts'
 import type { Counted, Outcome, Settle } from './reports.ts'
 import type { ImportRun } from './run.ts'
 
-/** Customers whose appends are under way at once: the stores write them in groups. */
+/** How many customers are imported concurrently: the stores group their appends. */
 const IN_FLIGHT = 1_024
-/** Addresses are gathered by customer within so many rows. */
+/** Addresses are grouped by customer within this many rows. */
 const GATHERED = 4_096
 /** The most addresses of one customer in one append. */
 const ADDRESSES_AT_ONCE = 100
 
 /**
- * Brings the addresses in.
- * @param comesWith whether the run has a file of customers, which may be about to bring in those that are missing
+ * Imports the addresses.
+ * @param comesWith whether the run has a file of customers, which may contain missing ones
  */
 export async function importAddresses(
   run: ImportRun,
@@ -84,12 +84,12 @@ async function importAddressesOf(
         return outcomes
       }
       if (isRejection(error)) return addresses.map(() => rejectionOf(error))
-      if (!(error instanceof WrongExpectedRevision)) throw error // somebody changed the customer meanwhile: once more
+      if (!(error instanceof WrongExpectedRevision)) throw error // somebody has changed the customer in the meantime: try again
     }
   }
 }
 
-/** The events of those addresses that are new and may come in, and what comes of each. */
+/** The events of the addresses that are new and accepted, and the outcome of each address. */
 async function encodeAddresses(
   run: ImportRun,
   customer: Found,
@@ -113,7 +113,7 @@ async function encodeAddresses(
       }
       const moved = { ...defaults }
       const encoded = (id: number) => encodeAll(own, eventsOf(address, id, moved))
-      encoded(address.id ?? 1) // what can't be represented must not take an id
+      encoded(address.id ?? 1) // an address that can't be represented must not use up an id
       if (address.id === undefined) {
         if (!run.dryRun) lastAddressId = await nextAddressId(run, customer.id, lastAddressId)
       } else if (!run.dryRun && !(await claimAddressId(run, address.id, customer.id, own))) {
@@ -143,7 +143,7 @@ function eventsOf(
 ): CustomerEvent[] {
   const type = id === undefined ? 'CustomerAddressAdded' : 'CustomerAddressImported'
   const events: CustomerEvent[] = [{ type, data: { addressId, ...fields } }]
-  // A default that the customer has chosen here since counts.
+  // A default that the customer has chosen since takes precedence.
   if (isDefaultBilling && defaults.billing === null) {
     events.push({ type: 'DefaultBillingAddressSet', data: { addressId } })
     defaults.billing = addressId

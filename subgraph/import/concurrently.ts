@@ -1,4 +1,7 @@
-/** Works on the items, so many at a time. The first failure ends it, once what is under way has settled. */
+/**
+ * Works on the items with a concurrency of `limit`. After the first failure no further item begins; the promise rejects
+ * once the work under way has settled.
+ */
 export async function forEachConcurrently<T>(
   items: Iterable<T> | AsyncIterable<T>,
   limit: number,

@@ -13,7 +13,7 @@ export class BrokenFileError extends Error {
   readonly code = 'SUB_ERR_BROKEN_FILE'
 }
 
-/** A row that can't be brought in. The message says why, without the row's data. */
+/** A row that can't be imported. The message says why, without the row's data. */
 export class RejectedRow extends Error {
   override readonly name = 'RejectedRow'
   readonly code = 'SUB_ERR_REJECTED_ROW'

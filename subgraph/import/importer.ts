@@ -1,8 +1,9 @@
 /**
- * Moving customers in from Magento's export files. Each row's events have ids that come from the row, and are appended where
- * nothing was: so an import that is run again writes nothing twice, and one that was cut off goes on.
+ * Imports customers from Magento's export files. The ids of a row's events are derived from the row, and the events are
+ * appended only to empty streams. So an import that is run again writes nothing twice, and an interrupted one can be
+ * resumed.
  *
- * A customer's appends come in the order of a registration: the claim of the address, the credentials, the customer.
+ * A customer's appends have the order of a registration: the claim of the address, the credentials, the customer.
  */
 import { stat } from 'node:fs/promises'
 import type { EventStore } from '../../eventstore/port.ts'
@@ -28,13 +29,13 @@ export interface ImportOptions extends FileOptions, Reporting {
   readonly now?: Date
 }
 
-/** Rows whose appends are under way at once: the stores write them in groups. */
+/** How many rows are imported concurrently: the stores group their appends. */
 const IN_FLIGHT = 1_024
 
 /**
- * Brings the files in.
- * @throws EventStoreUnavailable; ConfigurationError as of {@link openFiles}; BrokenFileError and the system's errors for a
- * file that can't be read to its end
+ * Imports the files.
+ * @throws EventStoreUnavailable; ConfigurationError as of {@link openFiles}; BrokenFileError and the system's errors
+ * for a file that can't be read to its end
  */
 export async function importFiles(
   options: ImportOptions,

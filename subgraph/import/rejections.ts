@@ -9,7 +9,7 @@ export const idTaken = (id: number) => new RejectedRow(`the id ${id} is another 
 export const isRejection = (error: unknown) =>
   error instanceof RejectedRow || error instanceof InvalidEvent || error instanceof AppendTooLarge
 
-/** Why a row is rejected. @throws what is no fault of the row's */
+/** Why a row is rejected. @throws the error if it is not the row's fault */
 export function rejectionOf(error: unknown): RejectedRow {
   if (error instanceof RejectedRow) return error
   if (error instanceof InvalidEvent) return new RejectedRow(error.message) // names fields, never values

@@ -1,9 +1,10 @@
 /**
- * What services and operators did with a customer's account: Magento's `admin_assistance_actions`, which its storefronts show
- * to the customer. The log has it: events in the customer's stream that a service or an operator caused, operators'
- * decisions about it, and who was shown the customer's personal data. Never why, and no operator's name.
+ * What services and operators did with a customer's account: Magento's `admin_assistance_actions`, which its
+ * storefronts show to the customer. It comes from the log: events in the customer's stream that a service or an
+ * operator caused, operators' decisions about it, and disclosures of the customer's personal data. Reasons and the
+ * names of operators are never shown.
  *
- * A page asks for it with each visit, so where those events stand is remembered: each stream is read on from there.
+ * Pages ask for it on every visit, so the places of those events are cached, and each stream is read on from there.
  */
 import { LRUCache } from 'lru-cache'
 import { REVEALS_STREAM } from '../../audit/reveals.ts'
@@ -24,7 +25,10 @@ interface AssistanceActions {
   readonly total_count: number
 }
 
-/** A page of what was done with the customer's account, the newest first. @throws CustomerError (graphql-input); EventStoreUnavailable */
+/**
+ * A page of what was done with the customer's account, the newest first. @throws CustomerError (graphql-input);
+ * EventStoreUnavailable
+ */
 export type Assistance = (customerId: number, page: Page) => Promise<AssistanceActions>
 
 /** Where an event stands. */
@@ -34,7 +38,7 @@ interface Place {
   readonly position: Position
 }
 
-/** The places of the events of one stream that count, as far as it has been read. */
+/** The places of the relevant events of one stream, as far as it has been read. */
 interface Index {
   next: number
   readonly places: Place[]
@@ -50,7 +54,7 @@ const isStaffs = (event: RecordedEvent): boolean => /^(service|operator):/.test(
 export function createAssistance(eventStore: EventStore): Assistance {
   const ofCustomers = new LRUCache<number, Promise<Index>>({ max: CACHED_CUSTOMERS })
   let reveals = newReveals()
-  // What is read next may be another log.
+  // The next read may be from another log.
   eventStore.onDisconnect?.(() => {
     ofCustomers.clear()
     reveals = newReveals()
@@ -60,7 +64,7 @@ export function createAssistance(eventStore: EventStore): Assistance {
     return { index: { next: 0 }, byCustomer: new Map<number, Place[]>(), reading: Promise.resolve() }
   }
 
-  /** Reads the stream on from where it was read to. */
+  /** Continues reading the stream. */
   async function readOn(stream: string, from: { next: number }, found: (event: RecordedEvent) => void): Promise<void> {
     for await (const event of orNone(eventStore.readStream(stream, { from: from.next }))) {
       found(event)
@@ -90,7 +94,7 @@ export function createAssistance(eventStore: EventStore): Assistance {
     return places
   }
 
-  /** One stream for all customers: it is read once, and on from there. */
+  /** One stream for all customers, read once and continued from there. */
   async function revealsOf(customerId: number): Promise<readonly Place[]> {
     const { index, byCustomer, reading } = reveals
     const read = () =>

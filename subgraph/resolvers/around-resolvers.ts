@@ -1,4 +1,7 @@
-/** What is done around every resolver of a root type: limits on time, counting, and Magento's messages for the domain's faults. */
+/**
+ * Wrappers around every resolver of a root type: time limits, metrics, and Magento's messages for the faults of the
+ * domain.
+ */
 import { within } from '../../runtime/time-limits.ts'
 import { MUTATION_MS } from '../commands/command.ts'
 import { serviceUnavailable, translateFault } from '../errors.ts'
@@ -6,11 +9,11 @@ import type { RequestContext } from '../http/request-context.ts'
 
 type Resolve = (...args: never[]) => unknown
 
-/** A mutation that takes so long, in milliseconds, has waited for a store. */
+/** A mutation that takes this long, in milliseconds, has waited for a store. */
 const LONG_MS = 3_000
 
 /**
- * Answers each mutation within {@link MUTATION_MS}, however many calls of a store it makes: a store that hangs costs the
+ * Answers each mutation within {@link MUTATION_MS}, however many calls of a store it makes: a hanging store costs the
  * caller one wait. Once a mutation has taken long, the request's further ones are refused at once.
  */
 export function limitTime(mutations: object): void {
@@ -29,7 +32,7 @@ export function limitTime(mutations: object): void {
   }
 }
 
-/** Queries whose caller has gone away begin nothing more: nobody reads the answer. */
+/** Queries whose client has gone away begin no further work. */
 export function stopForNobody(resolvers: object): void {
   const fields = resolvers as Record<
     string,
@@ -44,8 +47,8 @@ export function stopForNobody(resolvers: object): void {
 }
 
 /**
- * Gives the domain's faults their messages, and counts what comes of each resolver.
- * @param onOutcome called with `answered`, or with `failed` where it throws
+ * Translates the faults of the domain, and counts the outcomes of each resolver.
+ * @param onOutcome called with `answered`, or with `failed` if the resolver throws
  */
 export function answerFaults(
   resolvers: object,

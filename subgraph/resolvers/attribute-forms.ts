@@ -1,4 +1,4 @@
-/** What storefronts draw their forms from: the attributes of customers and addresses, as Magento describes them. */
+/** The attributes of customers and addresses, as Magento describes them; storefronts render their forms from them. */
 import type { CustomAttribute, Store } from '../../schema/store.ts'
 import { MAX_TEXT } from '../domain/text.ts'
 
@@ -43,7 +43,7 @@ const text = (code: string, label: string, sort_order: number, more: Partial<Att
 const OPTIONAL = { is_required: false }
 const ANY_LENGTH = { validate_rules: [] }
 
-/** Magento's order goes on behind its own attributes. */
+/** Continues after Magento's own attributes. */
 const FIRST_CUSTOM = 1000
 
 /** AttributeInput of the schema. */
@@ -68,7 +68,9 @@ const GENDERS = [
   { label: 'Not Specified', value: '3' },
 ].map((option) => ({ ...option, is_default: false }))
 
-/** The attributes by form, by entity, and by code; what there is not is an error beside the items that there are. */
+/**
+ * Finds attributes by form, by entity, and by code. What does not exist is reported as an error beside the items found.
+ */
 export function createAttributeForms({ address, customAttributes }: Store) {
   const byOrder = (a: { sort_order: number }, b: { sort_order: number }) => a.sort_order - b.sort_order
   const customer = [
@@ -91,7 +93,7 @@ export function createAttributeForms({ address, customAttributes }: Store) {
     text('company', 'Company', 60, is(address.company)),
     text('street', 'Street Address', 70, { frontend_input: 'MULTILINE', multiline_count: address.streetLines }),
     text('city', 'City', 80),
-    // Whether a region and a postcode are required depends on the country: `storeConfig` tells.
+    // Whether a region and a postcode are required depends on the country: see `storeConfig`.
     text('country_id', 'Country', 90, { frontend_input: 'SELECT', ...ANY_LENGTH }),
     text('region', 'State/Province', 100, { ...OPTIONAL, ...ANY_LENGTH }),
     text('region_id', 'State/Province', 100, { frontend_input: 'HIDDEN', ...OPTIONAL, ...ANY_LENGTH }),
@@ -104,7 +106,7 @@ export function createAttributeForms({ address, customAttributes }: Store) {
   customer.sort(byOrder)
   addresses.sort(byOrder)
 
-  // Magento's forms of an account have the fields that are on by default, and the store's own.
+  // Magento's account forms have the fields that are enabled by default, and the store's own.
   const shown = new Set(['firstname', 'lastname', 'email', ...customAttributes.customer.map(({ code }) => code)])
   const account = customer.filter(({ code }) => shown.has(code))
   const forms = new Map([
@@ -128,7 +130,10 @@ export function createAttributeForms({ address, customAttributes }: Store) {
       return { items: [], errors: [{ type: 'ENTITY_NOT_FOUND', message: `Form "${formCode}" could not be found.` }] }
     },
 
-    /** All attributes of an entity. A filter is one of product attributes: it is an error, and does not narrow the list. */
+    /**
+     * All attributes of an entity. Filters apply to product attributes alone: here a filter is an error and does not
+     * narrow the list.
+     */
     list(entityType: string, filters?: object | null): Answer<Item> {
       const entity = entityType.toLowerCase()
       const items = entities.get(entityType)

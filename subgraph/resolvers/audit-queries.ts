@@ -1,4 +1,4 @@
-/** A customer's history and former states, for services that may audit. Whatever is shown is on record before. */
+/** A customer's history and former states, for services that may audit. Every disclosure is recorded first. */
 
 import { ACCEPTED_MOMENTS, parseMoment } from '../../audit/moments.ts'
 import { recordReveal } from '../../audit/reveals.ts'
@@ -20,7 +20,7 @@ interface HistoryArguments {
 
 /** @param toCustomer a document in the schema's shape */
 export function createAuditQueries(eventStore: EventStore, toCustomer: (document: CustomerDocument) => object) {
-  /** @throws CustomerError for those who may not, and without a reason */
+  /** @throws CustomerError for callers without the scope, and without a reason */
   async function reveal(
     { customerId, reason }: { readonly customerId: number; readonly reason: string },
     command: string,
@@ -104,14 +104,14 @@ function nodeOf(entry: TimelineEntry) {
   }
 }
 
-/** A text as it is, anything else as JSON. */
+/** A text unchanged, anything else as JSON. */
 const toText = (value: Json) => (value === null || typeof value === 'string' ? value : JSON.stringify(value))
 
-/** The revisions that have been seen: they stay what they are, whatever is appended later. */
+/** The revisions seen so far: they never change, whatever is appended later. */
 const cursorOf = ({ customer, access, skips }: Places) =>
   Buffer.from(`${customer}.${access}.${skips}`).toString('base64url')
 
-/** @throws CustomerError for a cursor that is none of ours */
+/** @throws CustomerError for an invalid cursor */
 function placesOf(cursor: string): Places {
   const [, customer, access, skips] =
     /^(-1|\d{1,15})\.(-1|\d{1,15})\.(-1|\d{1,15})$/.exec(Buffer.from(cursor, 'base64url').toString()) ?? []

@@ -1,11 +1,11 @@
-/** `_entities`, where one bad representation spoils no other. */
+/** `_entities`, where one invalid representation does not affect the others. */
 import { type GraphQLFieldResolver, type GraphQLSchema, isObjectType, isUnionType } from 'graphql'
 import { refusal, serviceUnavailable, translateFault } from '../errors.ts'
 import type { RequestContext } from '../http/request-context.ts'
 
 /**
- * @apollo/subgraph's own resolver refuses all entities of a call where one has a `__typename` that it does not know.
- * @param schema its `_entities` is changed: such an entity is null, with an error (BAD_USER_INPUT)
+ * @apollo/subgraph's own resolver refuses all entities of a call if one has an unknown `__typename`.
+ * @param schema its `_entities` is changed so that such an entity is null, with an error (BAD_USER_INPUT)
  * @returns the same schema
  */
 export function separateEntities(schema: GraphQLSchema): GraphQLSchema {

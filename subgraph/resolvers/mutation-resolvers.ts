@@ -24,11 +24,11 @@ export function createMutationResolvers(parts: ResolverParts, views: Views) {
 
 type Wrapper = ReturnType<typeof createWrapper>
 
-/** Makes a resolver of what a mutation does: the shape that all of them share. */
+/** Makes the resolver of a mutation: the wrapper that all of them share. */
 function createWrapper({ commandIds, now }: ResolverParts) {
   function commandOf(args: unknown, context: RequestContext, info: GraphQLResolveInfo): Command {
     return createCommand({
-      // The name in the answer too: one request may hold the same mutation twice.
+      // Includes the name in the answer, because a request may contain the same mutation twice.
       operation: `${info.fieldName}:${info.path.key}`,
       arguments: args,
       actor: actorOf(context),
@@ -166,7 +166,7 @@ function createAddressMutations({ commands }: ResolverParts, { toAddress }: View
   }
 }
 
-/** Magento's operations by uid word what is wrong with an address differently from those by id. */
+/** Magento's operations by uid have other error messages than those by id. */
 function namedByUid(error: unknown): unknown {
   if (!(error instanceof Fault)) return error
   switch (error.code) {

@@ -1,6 +1,6 @@
 /**
- * E-mail addresses at the door: every argument and input field of the schema that is named `email` is put into its tidy form
- * (schema/email-key.ts) before a resolver sees it, so that a new operation can't forget it.
+ * Normalises e-mail addresses in the input: every argument and input field named `email` is trimmed and converted to
+ * NFC (schema/email-key.ts) before a resolver sees it, so a new operation can't forget it.
  */
 import {
   defaultFieldResolver,
@@ -26,7 +26,7 @@ export function tidyEmails(schema: GraphQLSchema): GraphQLSchema {
       if (!isGiven && inputs.length === 0) continue
       const resolve = field.resolve ?? defaultFieldResolver
       field.resolve = (source, args: Values, context, info) => {
-        // The arguments may be constants of a compiled operation: they are not changed.
+        // The arguments may be constants of a compiled operation, so they are copied instead of changed.
         const tidy = isGiven ? withTidyEmail(args) : { ...args }
         for (const name of inputs) tidy[name] = withTidyEmail(tidy[name])
         return resolve(source, tidy, context, info)

@@ -10,7 +10,7 @@ import type { ResolverParts } from './resolvers.ts'
 import type { SignedIn } from './signed-in-customer.ts'
 import { toCountry, toStoreConfig, toUid, toView, type Views } from './views.ts'
 
-/** Magento's group of those who are not signed in. */
+/** Magento's group of visitors who are not signed in. */
 const GUESTS = 0
 
 export function createQueryResolvers(

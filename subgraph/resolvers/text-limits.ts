@@ -1,7 +1,6 @@
 /**
- * How long texts may be. Every argument of the schema is checked before its resolver, and so before anything else reads
- * it: what follows may then take time that grows with the text. The limits are derived from the schema, so a new field
- * has one from the start.
+ * Limits the length of texts. Every argument of the schema is checked before its resolver runs, so later work whose
+ * time grows with the text is bounded. The limits are derived from the schema, so a new field has one from the start.
  */
 import {
   defaultFieldResolver,
@@ -28,7 +27,7 @@ const MAX_ATTRIBUTE_VALUE = 65_535
 /** Magento's limit; its message is the same wherever a password is given. */
 const MAX_PASSWORD = 256
 const MAX_REASON = 1_000
-/** Of a list in an input. Entities are asked for in longer ones. */
+/** The longest list in an input. Lists of entities may be longer. */
 const MAX_ITEMS = 1_000
 /** Levels of a custom scalar's value. */
 const MAX_LEVELS = 20

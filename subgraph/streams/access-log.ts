@@ -1,6 +1,6 @@
 /**
- * Who signed in, tried to, was locked out or changed a password, and from where: streams `customerAccess-<id>`, or the
- * keyed hash of an address that nobody has. Written beside the command's own work: an answer neither waits for the record
+ * Who signed in, tried to, was locked out or changed a password, and from where: streams `customerAccess-<id>`, or with
+ * the keyed hash of an unknown address. The records are written in the background: an answer neither waits for a record
  * nor fails with it.
  */
 
@@ -13,24 +13,26 @@ import { streamOf } from '../../schema/streams.ts'
 import { type Command, encodeAll } from '../commands/command.ts'
 
 export interface AccessLog {
-  /** @param key the customer's id, or the keyed hash of an address that nobody has */
+  /** @param key the customer's id, or the keyed hash of an unknown address */
   record(key: number | string, kind: AccessKind, command: Command): void
   /** Waits until everything recorded so far is written, or has failed. */
   close(): Promise<void>
 }
 
-/** While the store is slow, no more than so many wait: what comes then is counted as failed. */
+/** How many records may wait for a slow store; further ones are counted as failed. */
 const MAX_PENDING = 10_000
-/** Longer ones are cut. */
+/** Longer ones are truncated. */
 const MAX_USER_AGENT = 256
-/** How often a stream's retention is set again: it may have been cut off the first time, or the setting has changed. */
+/**
+ * How often a stream's retention is set again: the first time may have been interrupted, or the setting has changed.
+ */
 const RETENTION_EVERY = 50
 
 export function createAccessLog(options: {
   readonly eventStore: EventStore
   readonly settings: Store['audit']
   readonly log: FastifyBaseLogger
-  /** Told of each record that could not be written. */
+  /** Called for each record that could not be written. */
   readonly onFailure: () => void
 }): AccessLog {
   const { eventStore, settings, log, onFailure } = options
@@ -46,7 +48,7 @@ export function createAccessLog(options: {
       ...(userAgent !== undefined && settings.keepUserAgent && { userAgent: userAgent.slice(0, MAX_USER_AGENT) }),
     }
     const stream = streamOf.access(key)
-    // Each attempt is a record, also of a command that is repeated: an id of its own.
+    // Every attempt is a record with an id of its own, also for a retried command.
     const events = encodeAll({ ...command, id: crypto.randomUUID(), deadline: undefined }, [
       { type: 'AccessRecorded', data },
     ])
@@ -58,7 +60,7 @@ export function createAccessLog(options: {
 
   function failed(error: unknown): void {
     onFailure()
-    // Of an outage, its beginning: the counter has the rest.
+    // Logs the beginning of an outage; the counter has the rest.
     if (!failing) log.warn({ err: error }, 'access could not be recorded')
     failing = true
   }

@@ -1,4 +1,4 @@
-/** Whose address an id is: looked up by the block that it was reserved in, or by the import that brought it. */
+/** Finds the owner of an address id: by the block that it was reserved in, or by the import that brought it. */
 
 import type { EventStore } from '../../eventstore/port.ts'
 import { newestEvent, readNewest } from '../../eventstore/read.ts'
@@ -6,13 +6,19 @@ import type { IdEvent, ImportedIdEvent } from '../../schema/events.ts'
 import { streamOf } from '../../schema/streams.ts'
 import { ADDRESSES, type FloorRaised } from './id-blocks.ts'
 
-/** A reservation that finds a new floor after it is given up; so many in a row may stand in the log with the floor before. */
+/**
+ * A reservation that finds a new floor after it is given up; so many in a row may stand in the log with the floor
+ * before.
+ */
 const LOST_BLOCKS = 8
 
 type AddressImported = Extract<ImportedIdEvent, { type: 'AddressIdImported' }>
 type AddressesReserved = Extract<IdEvent, { type: 'AddressIdsReserved' }>
 
-/** @returns finds whose address an id is or once was; undefined where it was never given out or brought in */
+/**
+ * @returns a function that finds the customer who owns or owned an address id; undefined if the id was never assigned
+ * or imported
+ */
 export function createAddressOwners(eventStore: EventStore): (addressId: number) => Promise<number | undefined> {
   /** Every floor that addresses have had, rising; at first none is known but that of a log without imports. */
   let addressFloors: readonly number[] = [0]
@@ -30,8 +36,8 @@ export function createAddressOwners(eventStore: EventStore): (addressId: number)
   }
 
   /**
-   * Whose block the id is of, by the floors that are known. Blocks and their floors rise together, so each block that is
-   * read halves the floors under which the id can have been reserved: a read for each halving.
+   * Whose block the id is of, by the floors that are known. Blocks and their floors rise together, so each block that
+   * is read halves the floors under which the id can have been reserved: a read for each halving.
    */
   async function reservedFor(addressId: number): Promise<number | undefined> {
     const floors = addressFloors.filter((floor) => floor < addressId)
@@ -58,7 +64,7 @@ export function createAddressOwners(eventStore: EventStore): (addressId: number)
     const imported = await newestEvent<AddressImported>(eventStore, streamOf.addressOwner(addressId))
     if (imported) return imported.data.customerId
     const owner = await reservedFor(addressId)
-    // An import may have raised the floor since.
+    // An import may have raised the floor in the meantime.
     return owner ?? ((await learnFloors()) ? reservedFor(addressId) : undefined)
   }
 }

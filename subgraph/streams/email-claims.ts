@@ -1,16 +1,17 @@
 /**
- * Who holds an e-mail address: the last event of `customerEmail-<keyed hash>`. The append with an expected revision makes
- * an address unique; no projection is trusted for it.
+ * Who holds an e-mail address: the last event of `customerEmail-<keyed hash>`. The append with an expected revision
+ * makes an address unique; no projection is trusted for it.
  *
- * A claim comes before the customer's own event (the registration, the change of address). Where that event never came,
+ * A claim comes before the customer's own event (the registration, the change of address). If that event never came,
  * the claim is abandoned and can be taken over. Taking over is safe without a clock: the newcomer first writes
- * `EmailClaimAbandoned` into the holder's stream, at the revision at which it saw that the holder does not use the address.
- * A command of the holder that is still under way was decided on that revision or an older one, so its append conflicts,
- * and it claims again before it decides again (as every round of a command does) - which fails once the claim has moved,
- * and makes the newcomer's append fail if it has not.
+ * `EmailClaimAbandoned` into the holder's stream, at the revision at which it saw that the holder does not use the
+ * address. A command of the holder that is still under way was decided on that revision or an older one, so its append
+ * conflicts, and it claims again before it decides again (as every round of a command does) - which fails once the
+ * claim has moved, and makes the newcomer's append fail if it has not.
  *
- * Earlier releases claimed an address under a key of another form of it (schema/email-key.ts). Such a claim counts as long as
- * its holder uses the address, and moves to the key of today with the holder's next change. No new one is made.
+ * Earlier releases claimed an address under a key of another form of it (schema/email-key.ts). Such a claim counts as
+ * long as its holder uses the address, and moves to the current key with the holder's next change. No new ones are
+ * made.
  */
 
 import { type EventStore, WrongExpectedRevision } from '../../eventstore/port.ts'
@@ -28,31 +29,32 @@ const GRACE = 1_000
 const POLL = 20
 const GIVE_UP = 4_000
 
-/** What the address is claimed for: Magento has a category of errors for each. */
+/** The purpose of the claim: Magento has an error category for each. */
 type Occasion = 'registration' | 'change'
 
 const emailTaken = (occasion: Occasion) =>
   refusal(occasion === 'registration' ? 'EMAIL_TAKEN' : 'EMAIL_TAKEN_ON_CHANGE')
 
 export interface EmailClaims {
-  /** The keyed hash that stands for the address. */
+  /** The keyed hash of the address. */
   keyOf(email: string): string
-  /** It, and those by which earlier releases may have known the address. */
+  /** That key, and those that earlier releases may have used for the address. */
   keysOf(email: string): readonly string[]
   /** The registered customer who uses the address. */
   find(email: string): Promise<CustomerDocument | undefined>
-  /** The customer id of a claim that this very command made before: it is being repeated. */
+  /** The customer id of a claim that an earlier attempt of this command made. */
   claimedBy(email: string, command: Command): Promise<number | undefined>
-  /** Makes the customer the address's holder. @throws CustomerError (CONFLICT) where another one uses it */
+  /** Makes the customer the address's holder. @throws CustomerError (CONFLICT) if another customer uses it */
   claim(email: string, customerId: number, command: Command, occasion: Occasion): Promise<void>
   /**
-   * Gives the address up; nothing where the customer does not hold it.
-   * @param inUse an address that the customer has claimed since: where it is the same mailbox, only earlier releases' claims go
+   * Releases the address; does nothing if the customer does not hold it.
+   * @param inUse the address that the customer has claimed since: if it is the same mailbox, only claims of earlier
+   * releases are released
    */
   release(email: string, customerId: number, command: Command, inUse?: string): Promise<void>
 }
 
-/** @param hashKey keys the hash, so that a guessed address can't be looked up in the log */
+/** @param hashKey the key of the hash, so that a guessed address can't be looked up in the log */
 export function createEmailClaims(
   eventStore: EventStore,
   customers: Pick<Customers, 'load'>,
@@ -61,12 +63,14 @@ export function createEmailClaims(
   const streams = createClaimStreams(eventStore)
   const keyOf = (email: string) => emailKeyOf(hashKey, email)
   const keysOf = (email: string) => allEmailKeysOf(hashKey, email)
-  /** As many reads whoever has the address, and under whichever key: their duration does not reveal it. */
+  /**
+   * Makes the same number of reads whoever has the address, under whichever key, so that the duration reveals nothing.
+   */
   const newestOfAll = (email: string) => Promise.all(emailKeysAsTyped(hashKey, email).map(streams.newest))
   /** @param key of today's form */
   const uses = (state: CustomerDocument, key: string) => state.status === 'registered' && keyOf(state.email) === key
 
-  /** Whether another customer uses the address by an earlier release's claim. */
+  /** Whether another customer uses the address with a claim of an earlier release. */
   async function isUsedByFormerClaim(email: string, customerId: number): Promise<boolean> {
     for (const former of formerEmailKeysOf(hashKey, email)) {
       const last = await streams.newest(former)
@@ -110,7 +114,7 @@ export function createEmailClaims(
             if (uses(holder, key)) throw emailTaken(occasion)
             if (seen?.revision !== last.revision) seen = { revision: last.revision, at: Date.now() }
             if (Date.now() - started > GIVE_UP) throw serviceUnavailable()
-            // A claim that is old by the clock needs no waiting; a wrong clock costs a wait or a round, never the uniqueness.
+            // No wait is needed for an old claim. A wrong clock costs a wait or a round, never the uniqueness.
             const age = Math.max(Date.now() - seen.at, Date.now() - last.created.getTime())
             if (age < GRACE) {
               await new Promise((resolve) => setTimeout(resolve, POLL))
@@ -164,7 +168,7 @@ function createClaimStreams(eventStore: EventStore) {
       try {
         await append(key, { type: 'EmailReleased', data: { customerId } }, last.revision, command)
       } catch (error) {
-        // Somebody else has claimed it meanwhile: then it is released already.
+        // Somebody else has claimed it in the meantime, so it is released already.
         if (!(error instanceof WrongExpectedRevision)) throw error
       }
     },
@@ -175,6 +179,9 @@ function createClaimStreams(eventStore: EventStore) {
 export const changesClaim = (claims: EmailClaims, from: string, to: string): boolean =>
   claims.keyOf(from) !== claims.keyOf(to)
 
-/** Whether a change of address moves its claim. Also where the mailbox stays the same, and its claim may be an earlier release's. */
+/**
+ * Whether a change of address moves its claim. It does even for the same mailbox, if its claim may come from an earlier
+ * release.
+ */
 export const movesClaim = (claims: EmailClaims, from: string, to: string): boolean =>
   from !== to && (changesClaim(claims, from, to) || claims.keysOf(from).length > 1)

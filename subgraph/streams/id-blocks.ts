@@ -1,10 +1,11 @@
 /**
- * Ids from the log: a reservation is one event, and the revision at which it lands is the number of the reserved block.
- * So ids are unique over all instances without a retry; blocks that are not used up leave gaps, which do no harm.
+ * Ids from the log: a reservation is one event, and its revision is the number of the reserved block. So ids are unique
+ * across all instances without retries. Blocks that are not used up leave gaps, which is harmless.
  *
- * A floor that an import raises lifts all blocks reserved from then on. Which floor counts for a block is read before its
- * reservation and once more after it: where it was raised in between, the block is left unused. So of blocks in use, a
- * later one never has a lower floor (who read the lower one had reserved before it was raised), and no two overlap.
+ * A floor that an import raises lifts all blocks reserved from then on. Which floor counts for a block is read before
+ * its reservation and once more after it: where it was raised in between, the block is left unused. So of blocks in
+ * use, a later one never has a lower floor (who read the lower one had reserved before it was raised), and no two
+ * overlap.
  */
 
 import { type EventStore, WrongExpectedRevision } from '../../eventstore/port.ts'
@@ -19,15 +20,15 @@ export interface Sequence {
   /** The stream of the reservations, and that of the floors. */
   readonly blocks: string
   readonly floors: string
-  /** Ids of a block. */
+  /** The number of ids in a block. */
   readonly size: number
 }
 
 export const CUSTOMERS: Sequence = { blocks: STREAM_NAMES.customerIds, floors: STREAM_NAMES.customerIdFloor, size: 32 }
-/** Addresses come in blocks for one customer, so that an id tells whose address it is. */
+/** A block of address ids belongs to one customer, so an id identifies the owner of the address. */
 export const ADDRESSES: Sequence = { blocks: STREAM_NAMES.addressIds, floors: STREAM_NAMES.addressIdFloor, size: 10 }
 
-/** Reserves a block and gives its first id. */
+/** Reserves a block and returns its first id. */
 export async function reserve(
   eventStore: EventStore,
   { blocks, floors, size }: Sequence,
@@ -35,7 +36,7 @@ export async function reserve(
   command: Command,
 ): Promise<number> {
   for (let floor = await floorOf(eventStore, floors); ; ) {
-    // Each reservation has an id of its own, also within one command: it must never count as a repetition.
+    // Each reservation has an id of its own, also within one command: it must never be taken for a retry.
     const events = encodeAll({ ...command, id: crypto.randomUUID() }, [eventOf(floor)])
     const { revision } = await eventStore.append(blocks, events, { expected: 'any' })
     const after = await floorOf(eventStore, floors)
@@ -44,15 +45,15 @@ export async function reserve(
   }
 }
 
-/** What blocks reserved from now on lie above: the ids that came from elsewhere. */
+/** The floor for blocks reserved from now on: the highest imported id. */
 async function floorOf(eventStore: EventStore, floors: string): Promise<number> {
   const newest = await newestEvent<FloorRaised>(eventStore, floors)
   return newest?.data.floor ?? 0
 }
 
 /**
- * Ids reserved from now on lie above `highest`.
- * @returns up to where there may be blocks that were reserved before; 0 where there are none
+ * Makes all ids reserved from now on greater than `highest`.
+ * @returns the highest id that may be in a block reserved earlier; 0 if there are none
  */
 export async function raiseFloor(
   eventStore: EventStore,
@@ -72,11 +73,11 @@ export async function raiseFloor(
       await eventStore.append(floors, events, { expected: newest?.revision ?? 'no_stream' })
       break
     } catch (error) {
-      // Two imports at once: a floor must never come after a higher one.
+      // With two concurrent imports, a floor must never follow a higher one.
       if (!(error instanceof WrongExpectedRevision)) throw error
     }
   }
-  // What was reserved until now and is in use was reserved under the floor before.
+  // All blocks in use that were reserved until now had the previous floor.
   const reserved = await newestEvent<IdEvent>(eventStore, blocks)
   return reserved === undefined ? 0 : before + (reserved.revision + 1) * size
 }

@@ -1,4 +1,4 @@
-/** The ids of customers and addresses: unique over all instances, and never given out twice. See id-blocks.ts. */
+/** The ids of customers and addresses: unique across all instances, and never assigned twice. See id-blocks.ts. */
 import type { EventStore } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { Command } from '../commands/command.ts'
@@ -6,17 +6,18 @@ import { createAddressOwners } from './address-owners.ts'
 import { ADDRESSES, CUSTOMERS, raiseFloor, reserve } from './id-blocks.ts'
 
 export interface Ids {
-  /** An id that no customer has had. */
+  /** Returns an id that no customer has had. */
   nextCustomerId(command: Command): Promise<number>
-  /** The next address id of a customer from the block in use, or undefined where a new block is needed. */
+  /** The next address id of a customer from the block in use, or undefined if a new block is needed. */
   nextAddressId(state: Pick<CustomerDocument, 'lastAddressId'>): number | undefined
-  /** Reserves a block for the customer and gives its first id. */
+  /** Reserves a block for the customer and returns its first id. */
   reserveAddressIds(customerId: number, command: Command): Promise<number>
-  /** Whose address this id is or once was; undefined where it was never given out or brought in. */
+  /** The customer who owns or owned this address id; undefined if it was never assigned or imported. */
   addressOwner(addressId: number): Promise<number | undefined>
   /**
-   * Ids reserved from now on lie above this one, so that customers or addresses can move in with ids up to it.
-   * @returns up to where there may be blocks that were reserved before: ids above it are nobody's; 0 where there are none
+   * Makes all ids reserved from now on greater than this one, so that customers or addresses with ids up to it can be
+   * imported.
+   * @returns the highest id that may be in a block reserved earlier, above which no id is in use; 0 if there are none
    */
   raiseFloor(kind: 'customer' | 'address', highest: number, command: Command): Promise<number>
 }
@@ -26,7 +27,7 @@ export function createIds(eventStore: EventStore): Ids {
   let end = 0
   let reserving: Promise<void> | undefined
 
-  // In a log that was restored the block may be reserved once more, by somebody else.
+  // In a restored log, somebody else may reserve the block again.
   eventStore.onDisconnect?.(() => {
     next = end
   })

@@ -1,10 +1,10 @@
 /**
- * Newsletter subscriptions of addresses that are no customer's: the newest event of `newsletterSubscriber-<keyed hash>`.
- * A customer's own subscription is in the customer's stream.
+ * Newsletter subscriptions of guests, addresses without an account: the newest event of `newsletterSubscriber-<keyed
+ * hash>`. A customer's own subscription is in the customer's stream.
  *
- * A guest's subscription is over once a customer has the address. The customer's own events say whether that has happened. They
- * are there before `GuestBecameCustomer`: so it also holds where that event is missing, because a process was
- * killed before it or an earlier release did not write it. The event is for those who read the log.
+ * A guest's subscription ends once a customer has the address. The customer's own events decide whether that has
+ * happened. They are written before `GuestBecameCustomer`, so this also holds if that event is missing, because a
+ * process was killed or an earlier release did not write it. The event is there for readers of the log.
  */
 
 import { decode, type Recorded } from '../../eventstore/codec.ts'
@@ -16,29 +16,29 @@ import { type Command, encodeAll } from '../commands/command.ts'
 import type { GuestStatus } from '../domain/customer.ts'
 
 export interface Subscribers {
-  /** What the address has subscribed to as a guest's, and no customer has taken over. */
+  /** The guest subscription of the address, unless a customer has taken it over. */
   status(email: string): Promise<GuestStatus>
-  /** The id of the event that had the link sent by which the subscription is confirmed; undefined where none waits. */
+  /** The id of the event that asked for the confirmation link; undefined if no confirmation is pending. */
   awaiting(email: string): Promise<string | undefined>
-  /** Nothing where the address is subscribed, or waits for its confirmation, already. */
+  /** Does nothing if the address is already subscribed or waits for its confirmation. */
   append(
     type: Extract<SubscriberEvent['type'], 'GuestSubscribed' | 'GuestConfirmationRequested'>,
     email: string,
     command: Command,
   ): Promise<void>
-  /** Ends what a guest has subscribed to, because the address is the customer's; nothing where there is nothing to end. */
+  /** Ends a guest's subscription because the address now belongs to a customer; does nothing if there is none. */
   handOver(email: string, customerId: number, command: Command): Promise<void>
 }
 
-/** A stream's newest event, decoded and as it is stored. */
+/** The newest event of a stream, decoded and as stored. */
 interface Newest {
   readonly event: Recorded<SubscriberEvent>
   readonly stored: RecordedEvent
 }
 
 /**
- * @param keysOf the keyed hashes of an address: the first is written under, what is there under a further one counts until
- * there is something newer
+ * @param keysOf the keyed hashes of an address: the first is used for writing; an event under another one counts until
+ * there is a newer one
  */
 export function createSubscribers(eventStore: EventStore, keysOf: (email: string) => readonly string[]): Subscribers {
   async function newest(email: string): Promise<Newest | undefined> {
@@ -49,7 +49,7 @@ export function createSubscribers(eventStore: EventStore, keysOf: (email: string
     return undefined
   }
 
-  /** Whether a customer has got the address, or has left it, since the guest's event. */
+  /** Whether a customer has taken, or left, the address since the guest's event. */
   async function isTakenOver(email: string, since: RecordedEvent): Promise<boolean> {
     const keys = keysOf(email)
     const holders = new Set<number>()
@@ -75,7 +75,10 @@ export function createSubscribers(eventStore: EventStore, keysOf: (email: string
     )
   }
 
-  /** @param decide gives what is appended after the newest event, again after a conflict; undefined: nothing */
+  /**
+   * @param decide returns what to append after the newest event, and is called again after a conflict; undefined:
+   * nothing
+   */
   async function append(
     email: string,
     command: Command,

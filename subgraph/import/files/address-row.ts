@@ -9,11 +9,11 @@ import { readAttributes } from './customer-row.ts'
 import { idOf, isSet, text } from './fields.ts'
 
 export const ADDRESS_ID_COLUMNS = ['_entity_id', 'entity_id']
-/** Ids below are the same in every Magento; those of later versions differ between shops. */
+/** Region ids below this one are the same in every Magento; later ones differ between shops. */
 const FIRST_LOCAL_REGION = 512
 
 export interface ImportedAddress {
-  /** undefined: of a composite file, which has no ids of addresses. */
+  /** undefined: from a composite file, which has no address ids. */
   readonly id: number | undefined
   readonly email: string
   readonly fields: AddressFields
@@ -70,9 +70,9 @@ function readFields(fields: Row['fields'], email: string, store: Store): Omit<Im
 }
 
 /**
- * By id where it is one of every Magento's, else by name or code; free text where the country has no such region. Some shops
- * write the name into the column of the id.
- * @throws RejectedRow for what names several regions, or two different ones
+ * Finds the region by id if it is the same in every Magento, otherwise by name or code; free text if the country has no
+ * such region. Some shops write the name into the id column.
+ * @throws RejectedRow if the fields match several regions, or two different ones
  */
 function readRegion(
   fields: Row['fields'],

@@ -1,9 +1,9 @@
-/** The columns of Magento's export files, found whatever their letter case, blanks and underscores. */
+/** The columns of Magento's export files, matched without regard to case, blanks and underscores. */
 
 export interface Columns {
   /** Columns that are read. */
   readonly used: readonly string[]
-  /** Columns of Magento's own that have no meaning here: they are not worth a word. */
+  /** Magento's own columns without a meaning here: they are not reported as unused. */
   readonly ignored: readonly string[]
   /** Other names of columns that are read, in the form of {@link fold}. */
   readonly aliases: Readonly<Record<string, string>>
@@ -18,10 +18,10 @@ const DEFAULTS = ['_address_default_billing_', '_address_default_shipping_']
 const BOOKKEEPING = ['_website', '_store', '_finance_website', 'website_id', 'store_id', 'created_in', 'updated_at']
 const OF_VAT = ['vat_is_valid', 'vat_request_date', 'vat_request_id', 'vat_request_success']
 
-/** What an import puts before the columns of a row that it rejects (rejected-file.ts). */
+/** The columns that an import adds in front of rejected rows (rejected-file.ts). */
 export const REJECTED_COLUMNS = ['rejected_line', 'rejected_reason'] as const
 
-/** What a composite file's columns of addresses begin with. */
+/** The prefix of the address columns in a composite file. */
 const ADDRESS = '_address_'
 
 const ADDRESS_ALIASES = {
@@ -37,7 +37,10 @@ const ADDRESS_ALIASES = {
   vatnumber: 'vat_id',
 }
 
-/** The customers' file; a composite one has their addresses in the same rows. @param attributes codes of the store's own */
+/**
+ * The columns of the customers' file; a composite one has their addresses in the same rows. @param attributes codes of
+ * the store's own
+ */
 export const customerColumns = (attributes: readonly string[], addressAttributes: readonly string[]): Columns => ({
   used: [
     ...NAMES,
@@ -74,7 +77,7 @@ export const addressColumns = (attributes: readonly string[]): Columns => ({
   aliases: { ...ADDRESS_ALIASES, email: '_email', emailaddress: '_email' },
 })
 
-/** How two spellings of a name compare: `First Name`, `first_name` and `FIRSTNAME` are one; a `_` in front counts. */
+/** Normalises the spelling of a name: `First Name`, `first_name` and `FIRSTNAME` are equal; a leading `_` counts. */
 function fold(name: string): string {
   const plain = name.normalize('NFC').trim().toLowerCase()
   return (plain.startsWith('_') ? '_' : '') + plain.replace(/[\s_.-]/g, '')
@@ -83,11 +86,11 @@ function fold(name: string): string {
 export interface Matched {
   readonly columns: readonly string[]
   readonly unused: readonly string[]
-  /** A column that two names of the head line stand for. */
+  /** A column that two names in the header row match. */
   readonly twice: string | undefined
 }
 
-/** The columns that the names of a head line stand for; a name that stands for none stays as it is. */
+/** The columns that the names of a header row match; an unknown name is kept. */
 export function matchColumns(head: readonly string[], { used, ignored, aliases }: Columns): Matched {
   const known = new Map([...used, ...ignored].map((name) => [fold(name), name]))
   // The exact spelling counts first: `id` and `_id` may be two columns.
@@ -98,11 +101,11 @@ export function matchColumns(head: readonly string[], { used, ignored, aliases }
     .filter((name, index) => names[index] === undefined && name.trim() !== '')
     .map((name) => name.trim())
   const twice = columns.find((name, index) => meant.has(name) && columns.indexOf(name) !== index)
-  // Of columns without a meaning, two may have one name: each gets one of its own.
+  // Two unused columns may have the same name: each gets a unique one.
   return { columns: columns.map((name, index) => (meant.has(name) ? name : `${name}#${index}`)), unused, twice }
 }
 
-/** Whether a table of customers has their addresses, too. */
+/** Whether a table of customers also has their addresses. */
 export const isComposite = (columns: readonly string[]): boolean =>
   columns.some((name) => name.startsWith(ADDRESS) && !DEFAULTS.includes(name))
 

@@ -1,6 +1,6 @@
 /**
- * Rows of CSV files of any size, as spreadsheets and shops write them: the separator is found, the encoding is UTF-8 or
- * named, and no byte is ever replaced: a row that can't be decoded has a fault.
+ * Reads CSV files of any size, as spreadsheets and shops write them. The separator is detected, the encoding is UTF-8
+ * unless named, and no byte is ever replaced: a row that can't be decoded gets a fault.
  */
 
 import { createReadStream } from 'node:fs'
@@ -14,21 +14,21 @@ import { type Columns, matchColumns } from './columns.ts'
 
 /** A row by its column names; an empty field is ''. */
 export interface Row {
-  /** The line on which the row begins, from 1: fields may hold line feeds. */
+  /** The line on which the row begins, counted from 1; fields may contain line feeds. */
   readonly line: number
-  /** Where in the file the row begins and how far it goes, in bytes, line feeds around it included. */
+  /** Where the row begins and ends in the file, in bytes, including line feeds around it. */
   readonly from: number
   readonly bytes: number
   readonly fields: Readonly<Record<string, string>>
-  /** Why the row has no fields. */
+  /** Why the row could not be read; then it has no fields. */
   readonly fault?: string
 }
 
-/** A CSV file whose head line has been read. */
+/** A CSV file whose header row has been read. */
 export interface Table {
   /** The names of the columns: the known ones in their canonical spelling. */
   readonly columns: readonly string[]
-  /** Columns that nothing is done with, as the file spells them. */
+  /** Unused columns, as the file spells them. */
   readonly unused: readonly string[]
   readonly separator: string
   /** The names of the columns as the file spells them, and the bytes of their line. */
@@ -36,18 +36,18 @@ export interface Table {
   readonly headLine: Buffer
   /** Whether the file begins with a byte-order mark. */
   readonly hasMark: boolean
-  /** Whether rows can be found by their places in the file: not where it is transcoded before it is parsed. */
+  /** Whether rows can be located in the file by bytes: not if it is transcoded before parsing. */
   readonly isByteExact: boolean
   /**
    * Reads the file row by row, in constant memory.
-   * @throws BrokenFileError where what follows a row can't be distinguished from it; the system's error for a file that can't be read
+   * @throws BrokenFileError if the end of a row can't be determined; the system's error for a file that can't be read
    */
   rows(): AsyncGenerator<Row>
 }
 
-/** A row that is longer than that is a quote that was never closed. */
+/** A longer row means that a quote was never closed. */
 const MAX_ROW_BYTES = 512 * 1024
-/** The head line ends within so many bytes. */
+/** The largest header row, in bytes. */
 const MAX_HEAD_BYTES = 64 * 1024
 const SEPARATORS = [',', ';', '\t', '|'] as const
 const FAULTS: Readonly<Record<string, string>> = {
@@ -58,11 +58,11 @@ const FAULTS: Readonly<Record<string, string>> = {
 const SAMPLES = 'windows-1252 (Excel in Western Europe), windows-1250 (Central Europe), utf-16le'
 
 /**
- * Opens a CSV file: finds its byte-order mark and its separator, and reads the head line.
+ * Opens a CSV file: detects its byte-order mark and its separator, and reads the header row.
  * @param known the columns that have a meaning
- * @param encoding a label of the WHATWG Encoding Standard; undefined: as the byte-order mark says, else UTF-8
- * @throws ConfigurationError in one line: an encoding that is unknown or not the file's, a file that can't be read, no head
- * line, two columns of one name
+ * @param encoding a label of the WHATWG Encoding Standard; undefined: by the byte-order mark, otherwise UTF-8
+ * @throws ConfigurationError in one line: an encoding that is unknown or not the file's, a file that can't be read, no
+ * head line, two columns of one name
  */
 export async function openTable(path: string, known: Columns, encoding?: string): Promise<Table> {
   const wanted = encoding === undefined ? undefined : encodingOf(encoding)
@@ -82,7 +82,7 @@ export async function openTable(path: string, known: Columns, encoding?: string)
   if (mark === undefined && wanted === undefined && lines[0]?.includes('\0')) {
     throw new ConfigurationError(`${path} is not UTF-8. Name its encoding with --encoding: ${SAMPLES}.`)
   }
-  // Excel's own way to name the separator, on a line before the head.
+  // Excel's way to declare the separator, on a line before the header row.
   const named = /^"?sep=(.)"?\r?\n/i.exec(text)?.[1]
   const separator = named ?? separatorOf(lines[0] ?? '')
   const head = readHead(path, text, separator, named ? 2 : 1)
@@ -150,7 +150,7 @@ function markOf(start: Buffer): { readonly encoding: string; readonly bytes: num
 
 const decodeStart = (bytes: Buffer, encoding: string) => new TextDecoder(encoding).decode(bytes)
 
-/** The separator that stands most often in the head line, outside quotes; a comma where there is none. */
+/** The most frequent separator in the header row, outside quotes; a comma if there is none. */
 function separatorOf(head: string): string {
   const plain = head.replace(/"[^"]*"/g, '')
   const counts = SEPARATORS.map((separator) => plain.split(separator).length)
@@ -169,13 +169,13 @@ function readHead(path: string, text: string, delimiter: string, from_line: numb
 }
 
 /**
- * Whether each byte, or each sequence of UTF-8, can be decoded field by field: then one bad byte costs one row. Other
- * encodings have bytes of ASCII within characters, and are decoded before they are parsed.
+ * Whether the file can be decoded field by field, so that one bad byte costs one row. Other encodings have ASCII bytes
+ * within characters, and are decoded before parsing.
  */
 const isByField = (encoding: string) =>
   /^(utf-8|windows-\d+|iso-8859-\d+(-i)?|koi8-[ru]|ibm866|macintosh|x-mac-cyrillic)$/.test(encoding)
 
-/** The bytes to parse: of an encoding that is not decoded by field, transcoded to UTF-8. */
+/** The bytes to parse, transcoded to UTF-8 unless they are decoded field by field. */
 function bytesOf({ path, skip, encoding }: Source): Readable {
   const file = createReadStream(path, { start: skip })
   if (isByField(encoding)) return file
@@ -211,9 +211,9 @@ async function* readRows(
   let line = fromLine
   let blank = 0
   let from = source.skip
-  /** Rows that could not be read, which the parser reports ahead of those that it has in hand. */
+  /** Rows that could not be read. The parser reports them before the rows that it has buffered. */
   const faulty: Row[] = []
-  /** The line of a row just before in which a quote was out of place: it may have opened what is never closed. */
+  /** The line of a recent row with a misplaced quote, which may have opened a field that is never closed. */
   let openQuote: number | undefined
   const next = ({ lines, empty_lines, bytes }: Pick<InfoRecord, 'lines' | 'empty_lines' | 'bytes'>) => {
     const place = { line: line + empty_lines - blank, from, bytes: source.skip + bytes }
@@ -224,7 +224,7 @@ async function* readRows(
   }
   const parser = parse({
     delimiter: separator,
-    // Bytes as they are: each field is decoded by itself.
+    // Raw bytes: each field is decoded by itself.
     encoding: 'latin1',
     from_line: fromLine,
     columns: () => {
@@ -236,7 +236,7 @@ async function* readRows(
     max_record_size: MAX_ROW_BYTES,
     on_record: (fields: Record<string, string>, info: InfoRecord): Row | null => {
       const place = next(info)
-      // What spreadsheets leave behind: it says nothing.
+      // Empty rows at the end, as spreadsheets leave them.
       if (isBlank(Object.values(fields))) return null
       const fault = decode(fields)
       return fault === undefined ? { ...place, fields } : { ...place, fields: {}, fault }
@@ -271,10 +271,13 @@ const isBlank = (fields: unknown): boolean =>
   Array.isArray(fields) && fields.every((field) => typeof field === 'string' && field.trim() === '')
 
 const NOT_ASCII = /[\x80-\xff]/
-/** Characters that no name has: legacy encodings give them for bytes that have no meaning there. */
+/** Characters that never occur in names: legacy encodings produce them for undefined bytes. */
 const CONTROL = /[\0\x80-\x9f]/
 
-/** Decodes the fields of a row in place. Gives the row's fault, without its content, where that can't be done faithfully. */
+/**
+ * Decodes the fields of a row in place. Returns the row's fault, without its content, if that is not possible without
+ * loss.
+ */
 function fieldDecoder(encoding: string): (fields: Record<string, string>) => string | undefined {
   const decoder = new TextDecoder(encoding, { fatal: true, ignoreBOM: true })
   const utf8 = new TextDecoder('utf-8', { fatal: true })

@@ -18,12 +18,12 @@ export interface ImportedCustomer {
   readonly email: string
   /** Magento's encoding; undefined: an account without a password, or with a plain one. */
   readonly passwordHash: string | undefined
-  /** To be hashed. */
+  /** A plain password, to be hashed. */
   readonly password: string | undefined
   /**
-   * The events, once it is known under which id.
+   * The events, once the id is known.
    * @param credentialsRevision -1: an account without a password
-   * @param guest of the address, which counts where the file does not say
+   * @param guest the guest subscription of the address, used if the file does not say
    */
   events(id: number, credentialsRevision: number, guest: GuestStatus): CustomerEvent[]
 }
@@ -31,7 +31,8 @@ export interface ImportedCustomer {
 const GENDERS: Readonly<Record<string, number>> = { male: 1, female: 2, 'not specified': 3, 1: 1, 2: 2, 3: 3, 0: 0 }
 
 /**
- * What Magento holds is kept, also where it would not pass today's rules (a name with odd characters, an unusual address).
+ * Magento's values are kept, even if they would not pass today's rules (a name with odd characters, an unusual
+ * address).
  * @throws RejectedRow for what can't be represented
  */
 export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone: string): ImportedCustomer {
@@ -41,7 +42,7 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
   const id = idOf(fields, CUSTOMER_ID_COLUMNS)
   const given = CUSTOMER_ID_COLUMNS.map((column) => fields[column]).find((value) => value?.trim())
   if (given !== undefined && id === undefined) throw new RejectedRow('entity_id is no number above 0')
-  // A new id could be one that a later row brings.
+  // A new id could collide with that of a later row.
   const hasIds = CUSTOMER_ID_COLUMNS.some((column) => column in fields)
   if (hasIds && id === undefined) throw new RejectedRow('entity_id is missing while other rows have one')
   const passwordHash = text(fields, 'password_hash') ?? undefined
@@ -91,7 +92,7 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
           credentialsRevision,
         },
       },
-      // Only where the store wants it: elsewhere an old key would keep nobody out.
+      // Only if the store requires confirmation: otherwise an old key means nothing.
       ...(text(fields, 'confirmation') !== null && store.account.confirmationRequired
         ? [{ type: 'EmailConfirmationRequested', data: {} } as const]
         : []),
@@ -102,7 +103,7 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
   }
 }
 
-/** By its number, or by its name as some exports have it. */
+/** By its id, or by its name, which some exports have. */
 function groupOf(text: string, { groups }: Store): number | undefined {
   if (/^\d{1,9}(\.0+)?$/.test(text)) return Number(text)
   return groups.find(({ name }) => name.toLowerCase() === text.toLowerCase())?.id
@@ -114,7 +115,10 @@ function flag(fields: Row['fields'], column: string): number | null {
   return YES_NO[text(fields, column)?.toLowerCase() ?? ''] ?? null
 }
 
-/** Values of declared attributes from columns of their codes: of options the value or, as Magento exports it, the label. */
+/**
+ * Values of declared attributes from columns named by their codes; for options the value or, as Magento exports it, the
+ * label.
+ */
 export function readAttributes(fields: Row['fields'], declared: readonly CustomAttribute[]): CustomAttributes {
   const attributes: CustomAttributes = {}
   for (const attribute of declared) {
@@ -152,7 +156,7 @@ function readOptions(value: string, { code, type, options }: CustomAttribute): s
     options.find((option) => option.label.toLowerCase() === given.toLowerCase())
   const chosen = new Set<string>()
   const parts = type === 'select' ? [value] : value.split(',')
-  // A label may itself have commas: the longest that there is.
+  // A label may contain commas, so the longest match wins.
   const most = Math.max(...options.map((option) => `${option.value}${option.label}`.split(',').length))
   const end = (from: number) => Math.min(from + most, parts.length)
   for (let from = 0, to = end(0); from < parts.length; from = to, to = end(from)) {

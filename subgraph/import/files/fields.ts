@@ -1,14 +1,14 @@
-/** Fields of rows of Magento's export files: ids, texts, moments, yes and no. */
+/** Parses fields of Magento's export files: ids, texts, moments, yes and no. */
 
 import { parseDate } from '../../domain/date.ts'
 import { RejectedRow } from '../errors.ts'
 import type { Row } from './csv.ts'
 
-/** The row's id; undefined where it has none. A text that is no id counts as none here, and is refused later. */
+/** The row's id; undefined if it has none. An invalid one counts as none here, and is refused later. */
 export function idOf(fields: Row['fields'], columns: readonly string[]): number | undefined {
   for (const column of columns) {
     const text = fields[column]?.trim()
-    // With a fraction of nothing where a program has taken the column for decimal numbers.
+    // Some programs write ids as decimal numbers, with a fraction of zeros.
     if (text && /^\d{1,10}(\.0+)?$/.test(text) && Number(text) > 0 && Number(text) <= MAX_ID) return Number(text)
   }
   return undefined
@@ -17,10 +17,10 @@ export function idOf(fields: Row['fields'], columns: readonly string[]): number 
 /** GraphQL's Int, and room for ids above it. */
 const MAX_ID = 2_000_000_000
 
-/** Characters: no column of Magento's holds more. */
+/** Characters: no column of Magento holds more. */
 const MAX_FIELD = 65_535
 
-/** The field without the blanks around it; null where nothing is left. @throws RejectedRow for one that Magento can't hold */
+/** The trimmed field; null if it is empty. @throws RejectedRow for one that Magento can't hold */
 export function text(fields: Row['fields'], column: string): string | null {
   const value = fields[column] || null
   if (value !== null && value.length > MAX_FIELD) {
@@ -29,7 +29,7 @@ export function text(fields: Row['fields'], column: string): string | null {
   return value?.trim() || null
 }
 
-/** Whether a field says yes: as in Magento whatever is not empty or 0 does, and a spelled-out no does not. */
+/** Whether a field means yes: as in Magento, anything but empty, 0 and a spelled-out no. */
 export function isSet(fields: Row['fields'], column: string): boolean {
   const value = text(fields, column)?.toLowerCase() ?? ''
   return !/^(|0+(\.0+)?|no?|false|off)$/.test(value)
@@ -43,8 +43,8 @@ const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', '
 
 /**
  * A moment as Magento exports it, as its database or as a locale writes it.
- * @param timeZone that of its clock, where it does not name one itself: the database's is UTC, newer versions write
- * `created_at` in the store's
+ * @param timeZone the time zone, unless the text names one: the database uses UTC, newer versions write `created_at` in
+ * the store's time zone
  * @throws RejectedRow
  */
 export function moment(fields: Row['fields'], column: string, timeZone: string): Date | null {
@@ -63,7 +63,7 @@ function read(value: string, timeZone: string): Date | undefined {
   const database = DATABASE.exec(value)
   if (database) return wallClock(database.slice(1, 7), timeZone)
   if (/^\d{4}-\d\d-\d\dT.*(Z|[+-]\d\d:?\d\d)$/.test(value)) {
-    // 30 February would come out as a day in March.
+    // 30 February would parse as a day in March.
     return parseDate(value) === undefined ? undefined : new Date(value)
   }
   const [, month, day, year, hour, minute, second, half] = BY_NAME.exec(value) ?? BY_NUMBER.exec(value) ?? []
@@ -73,7 +73,7 @@ function read(value: string, timeZone: string): Date | undefined {
   return wallClock([year, number, day, String(hours), minute, second], timeZone)
 }
 
-/** @returns undefined where the calendar or the clock has no such time */
+/** @returns undefined if there is no such time */
 function wallClock(parts: readonly (string | undefined)[], timeZone: string): Date | undefined {
   const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = parts.map((part) => Number(part ?? 0))
   const utc = Date.UTC(year, month - 1, day, hour, minute, second)

@@ -10,7 +10,7 @@ export interface ImportFiles {
   readonly addresses?: Table & { readonly path: string }
 }
 
-/** What a row must have a column for: without it names and cities would come in empty. */
+/** The required columns: without them names and cities would be imported empty. */
 const REQUIRED = {
   customers: ['email', 'firstname', 'lastname'],
   addresses: ['_email', '_entity_id', 'firstname', 'lastname', 'street', 'city', 'country_id'],

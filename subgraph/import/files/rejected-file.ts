@@ -1,6 +1,6 @@
 /**
- * What an import has rejected, as a file that can be mended and imported: the rows as they stand in the source, byte by byte,
- * behind two columns that say which line it was and why. It holds what the source holds, so only its owner may read it.
+ * Writes the rejected rows to a file that can be corrected and imported: the rows byte for byte as in the source, after
+ * two columns with their line and the reason. It contains personal data, so only its owner may read it.
  */
 import { closeSync, existsSync, openSync, readFileSync, readSync, renameSync, writeSync } from 'node:fs'
 import { ConfigurationError } from '../../../runtime/errors.ts'
@@ -9,13 +9,13 @@ import type { Row, Table } from './csv.ts'
 
 export interface RejectedFile {
   readonly path: string
-  /** @param above rows that are needed to understand it: in a composite file those from the customer's on */
+  /** @param above the rows needed to understand it: in a composite file, those from the customer's row on */
   add(row: Row, reason: string, above?: readonly Row[]): void
-  /** Writes the file, in the order of the source; nothing where nothing was rejected. @returns whether something was */
+  /** Writes the file, in the order of the source, if any row was rejected. @returns whether it did */
   write(): boolean
 }
 
-/** Where a row stands in the source; its text where the source's encoding is not written again. */
+/** Where a row is in the source; its text if the source's encoding can't be written. */
 type Place = { readonly from: number; readonly to: number } | { readonly text: string }
 
 interface Rejected {
@@ -24,14 +24,14 @@ interface Rejected {
 }
 
 /**
- * @param path where the file will be; one of an earlier import, which somebody may have mended, is kept beside it
- * @throws ConfigurationError where another file is there
+ * @param path the path of the file; one of an earlier import, which somebody may have corrected, is kept beside it
+ * @throws ConfigurationError if another file is in the way
  */
 export function createRejectedFile(path: string, table: Table & { readonly path: string }): RejectedFile {
   checkIsRejected(path)
   const { separator } = table
   const rejected = new Map<number, Rejected>()
-  /** There are few different ones. */
+  /** There are few distinct reasons. */
   const reasons = new Map<string, string>()
 
   /** A file of rejected rows has the two columns already. */
@@ -52,11 +52,11 @@ export function createRejectedFile(path: string, table: Table & { readonly path:
 
     add(row, reason, above = []) {
       for (const each of above) {
-        // The list grows while the file is read on.
+        // The list grows while the file is being read.
         if (each.line < row.line && !rejected.has(each.line))
           rejected.set(each.line, { reason: '', place: placeOf(each) })
       }
-      // A composite file's row may be rejected as a customer's and as an address's.
+      // A row of a composite file may be rejected both as a customer and as an address.
       const earlier = rejected.get(row.line)?.reason
       const all = earlier ? `${earlier}; ${reason}` : reason
       if (!reasons.has(all)) reasons.set(all, all)
@@ -103,7 +103,7 @@ function slice(file: number, { from, to }: { readonly from: number; readonly to:
   return bytes.subarray(start, end)
 }
 
-/** @throws ConfigurationError where a file is there that no import has written */
+/** @throws ConfigurationError if the path has a file that no import has written */
 function checkIsRejected(path: string): void {
   if (!existsSync(path)) return
   const start = readFileSync(path, 'utf8').replace(/^\uFEFF/, '')
