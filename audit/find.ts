@@ -1,5 +1,5 @@
 /**
- * Events of the whole log that fit what an auditor asks for. They are looked at as they are stored: decrypting and decoding
+ * Events of the whole log that fit what an auditor asks for. They are onProgress at as they are stored: decrypting and decoding
  * cost more. Which fields an event has shows without its key; only what stands in a group of attributes does not.
  */
 import { isEncrypted } from '../eventstore/codec.ts'
@@ -28,14 +28,14 @@ type Matcher = (event: RecordedEvent) => boolean
 /**
  * Looks at the whole log in its order.
  * @param found called with each event that fits, in clear; what it gives is awaited
- * @param looked called now and then with how many events were looked at, and the newest of them
- * @returns how many it looked at
+ * @param onProgress called now and then with how many events were onProgress at, and the newest of them
+ * @returns how many it onProgress at
  */
 export async function findEvents(
   eventStore: EventStore,
   criteria: Criteria,
   found: (event: RecordedEvent) => void | Promise<void>,
-  looked: (count: number, event: RecordedEvent) => void = () => {},
+  onProgress: (count: number, event: RecordedEvent) => void = () => {},
   signal?: AbortSignal,
 ): Promise<number> {
   const fits = matcherOf(criteria)
@@ -46,8 +46,8 @@ export async function findEvents(
   const events = (keys?.log ?? eventStore).readAll(streamPrefixes ? { filter: { streamPrefixes } } : {})
   let count = 0
   for await (const event of events) {
-    if (++count % LOOK === 0) {
-      looked(count, event)
+    if (++count % REPORT_EVERY === 0) {
+      onProgress(count, event)
       if (signal?.aborted) break
     }
     if (!(isEncrypted(event) ? mayFit : fits)(event)) continue
@@ -59,7 +59,7 @@ export async function findEvents(
   return count
 }
 
-const LOOK = 1_000
+const REPORT_EVERY = 1_000
 
 /** The cheapest tests first. */
 function matcherOf({ actors, types, since, until, fields }: Criteria): Matcher {

@@ -7,7 +7,7 @@ import { type EventStore, EventStoreUnavailable, type RecordedEvent } from './po
 const BACK_OFF: BackOff = { firstMs: 100, mostMs: 2_000 }
 const LONGEST_OUTAGE_MS = 10 * 60_000
 
-export interface PatientOptions {
+export interface RetryOptions {
   /** Aborted: nothing is waited for any more. */
   readonly signal?: AbortSignal
   /** Told once in each outage, with the first error's message. */
@@ -17,18 +17,18 @@ export interface PatientOptions {
 }
 
 /** For the opening of a log: of a server's. What is wrong with a file is for the operator to mend, at once. */
-export const patientWith =
-  (url: string, options: PatientOptions) =>
+export const withRetriesFor =
+  (url: string, options: RetryOptions) =>
   (eventStore: EventStore): EventStore =>
-    isKurrentDbUrl(url) ? patient(eventStore, options) : eventStore
+    isKurrentDbUrl(url) ? withRetries(eventStore, options) : eventStore
 
 /**
  * Reads go on after the event that was read last. Appends are repeated where that is safe: with an exact revision or
  * `no_stream`. Every other call is passed on as it is.
  */
-export function patient(
+export function withRetries(
   eventStore: EventStore,
-  { signal, onOutage, longestOutage = LONGEST_OUTAGE_MS }: PatientOptions = {},
+  { signal, onOutage, longestOutage = LONGEST_OUTAGE_MS }: RetryOptions = {},
 ): EventStore {
   /** Of all calls together: when the first of them failed since one of them was answered. */
   let outageSince: number | undefined

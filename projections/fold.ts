@@ -1,4 +1,4 @@
-/** One customer folded from its stream. */
+/** Folds one customer from its stream. */
 
 import { decode } from '../eventstore/codec.ts'
 import { isSameId } from '../eventstore/event-place.ts'
@@ -8,10 +8,10 @@ import { STREAM_PREFIXES, streamOf } from '../schema/streams.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
 import { isSkipped } from './skips.ts'
 
-/** What the names of customers' streams begin with. */
+/** The prefix of customers' streams. */
 export const CUSTOMER_STREAMS = STREAM_PREFIXES.customer
 
-/** The id in a stream's name; undefined for a stream that is not a customer's, such as `customer-007`. */
+/** The id in the name of a customer's stream; undefined for any other stream, such as `customer-007`. */
 export function customerOf(stream: string): number | undefined {
   const id = Number(stream.slice(CUSTOMER_STREAMS.length))
   return id > 0 && Number.isSafeInteger(id) && stream === streamOf.customer(id) ? id : undefined
@@ -19,8 +19,8 @@ export function customerOf(stream: string): number | undefined {
 
 /**
  * The customer as of the end of its stream; `absentCustomer` where there is none.
- * @param from what is known already: only newer events are read
- * @param to the last revision that counts, where it is not the end
+ * @param from the known state: only newer events are read
+ * @param to the last revision to apply; default: the end of the stream
  * @throws EventStoreUnavailable
  */
 export async function foldCustomer(
@@ -53,8 +53,8 @@ export interface Folded {
 }
 
 /**
- * The customer as of the end of its stream, folded forward from what is known already. The event that this ends with is
- * read too and compared: where it is not the same any more, the log is another one and everything is read anew.
+ * The customer as of the end of its stream, folded forward from the known state. The last event of the known state is
+ * read too and compared: if it differs, the log was replaced and the whole stream is read again.
  * @throws EventStoreUnavailable
  */
 export async function foldForward(
@@ -85,8 +85,8 @@ export async function foldForward(
 }
 
 /**
- * For the document's next event, which can't be applied: the document after it, if an operator has said to go on without it.
- * @throws the error given, if not; EventStoreUnavailable
+ * For an event that can't be applied: the document after it, if an operator decided to skip it.
+ * @throws the given error, if not; EventStoreUnavailable
  */
 export async function skipOrThrow(
   eventStore: EventStore,

@@ -1,7 +1,7 @@
 /**
- * Events that can't be applied and that an operator dropped. The decision is an event itself, beside the customer's
- * stream: so every fold heeds it (queries, commands, projections, rebuilds), and the log says who took it and why.
- * It is looked up only where an event can't be applied, so it costs nothing otherwise.
+ * Events that can't be applied and that an operator decided to skip. The decision is an event in a stream beside the
+ * customer's, so every fold honours it (queries, commands, projections, rebuilds), and the log records who decided it
+ * and why. It is read only if an event can't be applied, so it costs nothing otherwise.
  */
 
 import { decode, encode } from '../eventstore/codec.ts'
@@ -11,7 +11,7 @@ import { orNone } from '../eventstore/read.ts'
 import type { SkipEvent } from '../schema/events.ts'
 import { streamOf } from '../schema/streams.ts'
 
-/** Whether the customer goes on without the event at this revision. @throws EventStoreUnavailable */
+/** Whether the event at this revision is skipped. @throws EventStoreUnavailable */
 export async function isSkipped(eventStore: EventStore, customerId: number, revision: number): Promise<boolean> {
   for await (const event of orNone(eventStore.readStream(streamOf.skips(customerId)))) {
     if (decode<SkipEvent>(event).data.revision === revision) return true
@@ -20,7 +20,7 @@ export async function isSkipped(eventStore: EventStore, customerId: number, revi
 }
 
 /**
- * Lets a customer go on without an event that can't be applied.
+ * Skips an event of a customer that can't be applied.
  * @param actor who decided it, as in other events' metadata
  * @throws EventStoreUnavailable
  */

@@ -1,7 +1,7 @@
 /**
- * What a read model has stored, as far as it can be read. Anything may stand there: another program's value, half a write, a
- * document of another release. What is not whole counts as not there, so one damaged value costs one fold of a stream, and
- * holds nobody up.
+ * Parses the stored values of a read model. They may be anything: a value of another program, a partial write, a
+ * document of another release. An invalid value counts as missing, so a damaged one costs one fold of a stream and
+ * blocks nobody.
  */
 import { type CustomerDocument, DOCUMENT_VERSION } from './customer.ts'
 import type { ParkedEvent } from './read-model.ts'
@@ -14,7 +14,10 @@ const isFlag: Check = (value) => typeof value === 'boolean'
 const isGroup = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 const isTexts: Check = (value) => Array.isArray(value) && value.every(isText)
-/** Whether a value has the members of a type. Written out, field by field: queries wait for it, and V8 reads known names fastest. */
+/**
+ * Whether a value has the members of a type. Written out, field by field: queries wait for it, and V8 reads known names
+ * fastest.
+ */
 type Fields<T> = { readonly [name in keyof T]: unknown }
 
 const isTextOrNull = (value: unknown): boolean => value === null || typeof value === 'string'

@@ -28,7 +28,7 @@ export async function find(context: AuditContext, options: FindOptions): Promise
   const end = await endOfLog(eventStore)
   const isShown = shownAccess(context)
   let found = 0
-  const looked = await findEvents(
+  const count = await findEvents(
     eventStore,
     criteria,
     (event) => {
@@ -41,7 +41,7 @@ export async function find(context: AuditContext, options: FindOptions): Promise
     context.signal,
   )
   await output.end()
-  bar.report(looked, 1)
+  bar.report(count, 1)
   bar.stop()
   context.note(`${found} ${found === 1 ? 'event fits' : 'events fit'}.`)
   noteMask(options, context)

@@ -8,7 +8,7 @@ import type { AuditContext } from '../../audit/subcommands/context.ts'
 import { checkKeys } from '../../eventstore/encryption/key-fingerprints.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { patientWith } from '../../eventstore/retry.ts'
+import { withRetriesFor } from '../../eventstore/retry.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
 import { runCommand } from '../../runtime/process.ts'
 import { showProgress } from '../../runtime/progress.ts'
@@ -26,7 +26,7 @@ export function runAudit(work: (context: AuditContext) => Promise<number>): Prom
         openEventStore: async () => {
           if (eventStore === undefined) {
             const onOutage = (reason: string) => console.error(`${reason} Waiting for it.`)
-            const wrap = patientWith(configuration.EVENTSTORE_URL, { signal, onOutage })
+            const wrap = withRetriesFor(configuration.EVENTSTORE_URL, { signal, onOutage })
             eventStore = (await openLog(configuration, {}, wrap)).eventStore
             await checkKeys(eventStore, { emailHashKey: findKey(configuration, 'EMAIL_HASH_KEY') }, { record: false })
           }

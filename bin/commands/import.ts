@@ -1,7 +1,7 @@
 /** `customers import`: imports customers from Magento's export files. */
 import { checkKeys } from '../../eventstore/encryption/key-fingerprints.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
-import { patientWith } from '../../eventstore/retry.ts'
+import { withRetriesFor } from '../../eventstore/retry.ts'
 import { UsageError } from '../../runtime/errors.ts'
 import { runCommand } from '../../runtime/process.ts'
 import { showProgress } from '../../runtime/progress.ts'
@@ -41,7 +41,7 @@ export const importCustomers = (
     const { eventStore } = await openLog(
       configuration,
       {},
-      patientWith(configuration.EVENTSTORE_URL, { signal, onOutage }),
+      withRetriesFor(configuration.EVENTSTORE_URL, { signal, onOutage }),
     )
     await checkKeys(eventStore, { emailHashKey }, { record: !options.dryRun })
     const tables = [opened.customers, opened.addresses].filter((table) => table !== undefined)

@@ -23,10 +23,10 @@ export interface KeyBlocks {
   record(block: number): Promise<void>
   /**
    * Blocks that the key store ought to have and has not.
-   * @param looked `newest`: what an older backup lacks first; `all`: of the whole log
+   * @param scope `newest`: what an older backup lacks first; `all`: of the whole log
    * @throws EventStoreUnavailable
    */
-  missing(looked: 'newest' | 'all'): Promise<number[]>
+  missing(scope: 'newest' | 'all'): Promise<number[]>
 }
 
 /** @param options.size how many customers' ids are in a block */
@@ -56,9 +56,9 @@ export function createKeyBlocks(options: {
       await log.append(STREAM, [encode(event, id, metadata)], { expected: 'any' })
     },
 
-    async missing(looked) {
+    async missing(scope) {
       const blocks = new Set<number>()
-      const limit = looked === 'newest' ? { maxCount: NEWEST } : {}
+      const limit = scope === 'newest' ? { maxCount: NEWEST } : {}
       for await (const stored of orNone(log.readStream(STREAM, { direction: 'backwards', ...limit }))) {
         const { type, data } = decode<KeyEvent>(stored)
         if (type === 'KeyBlockBegun') blocks.add(data.block)

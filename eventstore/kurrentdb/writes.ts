@@ -62,7 +62,7 @@ export function createWrites(connection: Connection, checkOpen: () => void): Wri
     // With `any` a repetition is written twice once the server has forgotten the ids.
     const repeatable = typeof expected === 'number' || expected === 'no_stream'
     return write(stream, expected, repeatable, (node, until) =>
-      node.takesBatches()
+      node.acceptsBatches()
         ? node.appends.append(stream, events, expected, until)
         : appendOne(node, until, stream, events, expected),
     )

@@ -43,7 +43,7 @@ const PAUSE_MS = 1_000
 const ALLOWED: Allowance = { allowed: true, retryAfterSeconds: 0 }
 
 /** (bucket; capacity, tokens a millisecond): -1 where one was taken, else the milliseconds until there is one */
-const TAKE = `
+const TAKE_TOKENS = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local capacity, rate = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -140,7 +140,7 @@ function connect(url: string) {
   )
   return {
     async take(key: string, ...values: string[]): Promise<number> {
-      return Number(await client.eval(TAKE, { keys: [key], arguments: values }))
+      return Number(await client.eval(TAKE_TOKENS, { keys: [key], arguments: values }))
     },
     async close(): Promise<void> {
       try {

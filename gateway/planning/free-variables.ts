@@ -4,7 +4,7 @@
  */
 import { type DocumentNode, Kind, type VariableDefinitionNode, visit } from 'graphql'
 
-const TAKEN = /^(representations(_\d+)?|contextualArgument_.*)$/
+const RESERVED = /^(representations(_\d+)?|contextualArgument_.*)$/
 
 /** The client's names of variables by those that they have here. */
 export type Renamed = ReadonlyMap<string, string>
@@ -18,10 +18,10 @@ export function withFreeVariables(document: DocumentNode): { document: DocumentN
     each.kind === Kind.OPERATION_DEFINITION ? (each.variableDefinitions ?? []) : [],
   )
   const names = declared.map(({ variable }) => variable.name.value)
-  if (!names.some((name) => TAKEN.test(name))) return { document, renamed: undefined }
+  if (!names.some((name) => RESERVED.test(name))) return { document, renamed: undefined }
   const free = new Map<string, string>()
   for (const name of names) {
-    if (!TAKEN.test(name)) continue
+    if (!RESERVED.test(name)) continue
     let other = `client_${name}`
     while (names.includes(other)) other = `${other}_`
     free.set(name, other)

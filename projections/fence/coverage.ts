@@ -1,15 +1,16 @@
-/** Making sure that documents or marks show everything that is in the log. */
+/** Makes sure that documents or marks cover everything in the log. */
 import type { EventStore } from '../../eventstore/port.ts'
 import { CUSTOMER_STREAMS, customerOf } from '../fold.ts'
 import type { ReadModel } from '../read-model.ts'
 
-/** Marks that are written at a time. */
+/** How many marks are written at once. */
 const BATCH = 500
 
 /**
- * Marks the customers whose events lie after the read model's checkpoint: the documents hold what lies before it.
+ * Writes marks for the customers with events after the read model's checkpoint; the documents contain what comes before
+ * it.
  * @param accepts whether a mark in that incarnation counts
- * @returns false where the documents are not complete, or a mark did not count: try again later
+ * @returns false if the documents are not complete, or a mark did not count; try again later
  * @throws EventStoreUnavailable | ReadModelUnavailable
  */
 export async function coverLog(

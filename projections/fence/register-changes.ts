@@ -1,18 +1,21 @@
 /**
- * What an instance has to change in the register, as pure functions of the register and of what the instance knows. Why each
- * step is safe: docs/read-your-writes.md.
+ * The changes that an instance has to make to the register, as pure functions of the register and the instance's
+ * knowledge. docs/read-your-writes.md explains why each step is safe.
  */
 import { NO_REGISTER, type Register } from './register.ts'
 
-/** How long an instance may rely on what it read in the register, counted from before it asked. */
+/** How long an instance may rely on its last read of the register, counted from before the read. */
 export const LEASE_MS = 1_000
-/** After so long nobody relies any more on what the register said before: a lease, and what clocks may differ by. */
+/** After this time no instance relies on the previous state of the register: a lease, plus the tolerance for clocks. */
 export const EXPIRY_MS = LEASE_MS + 100
 
-/** A writer that has had a fence for so long is asked whether it is still there; again after twice the time, and so on. */
+/**
+ * A writer that has had a fence for this long is asked whether it is still alive; again after twice the time, and so
+ * on.
+ */
 const CHALLENGE_AFTER_MS = 3_000
 const MOST_DOUBLINGS = 4
-/** What an instance has taken upon itself and not done by then, any other one does. */
+/** After this time, any other instance takes over a task that an instance has claimed and not finished. */
 const TAKE_OVER_MS = 10_000
 /** How long others have to object to a retired incarnation that wants to come back. */
 const CONTEST_MS = 3 * LEASE_MS
@@ -28,14 +31,14 @@ export interface Situation {
   readonly reached: readonly string[]
   /** Whether these are all servers that it knows of. */
   readonly isWhole: boolean
-  /** Whether it has acknowledged what it could not mark, now or a moment ago. */
-  readonly owes: boolean
+  /** Whether it has acknowledged a change that it could not mark, now or a moment ago. */
+  readonly hasUnmarked: boolean
   /** Milliseconds since it first saw an entry (see `entriesOf`) in the register. */
   age(entry: string): number
-  /** The entries whose events are all in documents or marks by now: see coverage.ts. */
+  /** The entries whose events are all covered by documents or marks: see coverage.ts. */
   readonly covered: ReadonlySet<string>
-  /** Whether the read model takes its writes, as far as it matters. */
-  readonly takesWrites: boolean
+  /** Whether the read model accepts its writes, if that matters. */
+  readonly acceptsWrites: boolean
   /** Milliseconds since it last contested. */
   readonly sinceContest: number
 }
@@ -50,7 +53,7 @@ const contestEntry = ({ incarnation, by }: NonNullable<Register['contest']>) => 
 const retiredEntry = (incarnation: string) => `retired ${incarnation}`
 export const periodEntry = (period: string) => `period ${period}`
 
-/** Names for everything in the register of which it matters how long it has been there. */
+/** Names for all entries of the register whose age matters. */
 export function entriesOf({ settling, fences, contest, retired, period }: Register): string[] {
   return [
     ...settling.map(settlingEntry),
@@ -61,15 +64,15 @@ export function entriesOf({ settling, fences, contest, retired, period }: Regist
   ]
 }
 
-/** How long an incarnation has been settling, by what the instance has seen; undefined: it is not. */
+/** How long this instance has seen an incarnation settling; undefined: it is not settling. */
 export function settlingFor(register: Register, incarnation: string, age: Situation['age']): number | undefined {
   const found = register.settling.find((each) => each.incarnation === incarnation)
   return found && age(settlingEntry(found))
 }
 
 /**
- * With a fence of the writer's in force, which nobody asks about.
- * @param anew replaces the register in any case, so that an earlier change that is still under way can't come to be
+ * The register with a fence of the writer, and no question about it pending.
+ * @param anew replaces the register in any case, so that an earlier change still under way can't take effect
  */
 export function withFence(register: Register, writer: string, anew = false): Register | undefined {
   const own = register.fences.find((fence) => fence.writer === writer)
@@ -87,7 +90,7 @@ function withoutFences(register: Register, isOver: (fence: Fence) => boolean): R
   return { ...register, fences, period: fences.length > 0 ? register.period : null }
 }
 
-/** The entries that could go if the documents and marks covered the log as it is now. */
+/** The entries that could be removed if documents and marks covered the current log. */
 export function coverable({ settling, fences }: Register, { me, age, reached }: Situation): string[] {
   const isDue = (entry: string, by: string) => age(entry) >= (by === me ? EXPIRY_MS : TAKE_OVER_MS)
   const isReached = settling.some(({ incarnation }) => reached.includes(incarnation))
@@ -106,20 +109,20 @@ export function nextStep(register: Register, situation: Situation): Register | u
     return reached.length > 0 ? { ...NO_REGISTER, trusted: [...reached] } : undefined
   }
   return (
-    ownFence(register, me, situation.owes) ??
+    ownFence(register, me, situation.hasUnmarked) ??
     whatIsCovered(register, situation) ??
     contestOf(register, situation) ??
     strangers(register, situation) ??
-    comeback(register, situation) ??
+    reinstate(register, situation) ??
     challenge(register, situation)
   )
 }
 
-/** Lifted where nothing is owed any more; answered for where somebody asks. */
-function ownFence(register: Register, me: string, owes: boolean): Register | undefined {
+/** Lifts the fence if all changes are marked, and answers a question about it. */
+function ownFence(register: Register, me: string, hasUnmarked: boolean): Register | undefined {
   const own = register.fences.find(({ writer }) => writer === me)
   if (own === undefined) return undefined
-  return owes ? withFence(register, me) : withoutFences(register, (fence) => fence === own)
+  return hasUnmarked ? withFence(register, me) : withoutFences(register, (fence) => fence === own)
 }
 
 function whatIsCovered(register: Register, { covered, reached }: Situation): Register | undefined {
@@ -138,7 +141,7 @@ function whatIsCovered(register: Register, { covered, reached }: Situation): Reg
   )
 }
 
-/** A retired incarnation wants to come back: who reaches the present ones, and not it, objects. */
+/** Objects to the return of a retired incarnation, if this instance reaches the current ones and not that one. */
 function contestOf(register: Register, situation: Situation): Register | undefined {
   const { contest } = register
   if (contest === null) return undefined
@@ -154,15 +157,15 @@ function contestOf(register: Register, situation: Situation): Register | undefin
   return age(contestEntry(contest)) >= ABANDONED_CONTEST_MS ? over : undefined
 }
 
-/** Incarnations that nobody has met before: a server was started again, or another one has taken over. */
+/** New incarnations: a server was restarted, or another one has taken over. */
 function strangers(register: Register, situation: Situation): Register | undefined {
-  const met = situation.reached.filter(
+  const unknown = situation.reached.filter(
     (incarnation) => !isCurrent(register, incarnation) && !register.retired.includes(incarnation),
   )
-  return met.length > 0 ? succeed(register, situation, met) : undefined
+  return unknown.length > 0 ? succeed(register, situation, unknown) : undefined
 }
 
-function comeback(register: Register, { me, reached, age, sinceContest }: Situation): Register | undefined {
+function reinstate(register: Register, { me, reached, age, sinceContest }: Situation): Register | undefined {
   if (register.contest !== null || sinceContest < CONTEST_AGAIN_MS) return undefined
   const incarnation = reached.find(
     (each) => register.retired.includes(each) && age(retiredEntry(each)) >= CHALLENGE_AFTER_MS,
@@ -170,7 +173,7 @@ function comeback(register: Register, { me, reached, age, sinceContest }: Situat
   return incarnation === undefined ? undefined : { ...register, contest: { incarnation, by: me } }
 }
 
-/** The first fence of another writer that it is time to ask about. */
+/** The first fence of another writer about which it is time to ask. */
 export function silentFence({ fences }: Register, { me, age }: Pick<Situation, 'me' | 'age'>): Fence | undefined {
   return fences.find(
     (fence) =>
@@ -180,21 +183,27 @@ export function silentFence({ fences }: Register, { me, age }: Pick<Situation, '
   )
 }
 
-/** Whether others, to whom the read model does answer, have asked about the writer's fence. */
+/** Whether others, who can reach the read model, have asked about the writer's fence. */
 export function isAskedAbout({ fences }: Register, writer: string): boolean {
   return fences.some((fence) => fence.writer === writer && (fence.answers > 0 || fence.challenger !== null))
 }
 
-/** Only by one who reaches a trusted read model that takes its writes: what it asks tells the other one so. */
+/**
+ * Asked only by an instance that reaches a trusted read model which accepts its writes; the question itself conveys
+ * that.
+ */
 function challenge(register: Register, situation: Situation): Register | undefined {
-  const { me, reached, owes, takesWrites } = situation
-  const isWell = !owes && takesWrites && reached.some((incarnation) => isCurrent(register, incarnation))
+  const { me, reached, hasUnmarked, acceptsWrites } = situation
+  const isWell = !hasUnmarked && acceptsWrites && reached.some((incarnation) => isCurrent(register, incarnation))
   const silent = isWell ? silentFence(register, situation) : undefined
   if (silent === undefined) return undefined
   return { ...register, fences: register.fences.map((each) => (each === silent ? { ...each, challenger: me } : each)) }
 }
 
-/** `next` take the place of what the instance does not reach: they are trusted once they hold what was acknowledged before. */
+/**
+ * The incarnations in `next` replace those that the instance does not reach. They are trusted once they contain what
+ * was acknowledged before.
+ */
 function succeed(register: Register, { me, reached }: Situation, next: readonly string[]): Register {
   const trusted = register.trusted.filter((incarnation) => reached.includes(incarnation))
   const settling = [
@@ -206,7 +215,7 @@ function succeed(register: Register, { me, reached }: Situation, next: readonly 
   return { ...register, trusted, settling, retired: known.filter((each) => !present.has(each)).slice(-MOST_RETIRED) }
 }
 
-/** Whether it is trusted, or is to be. */
+/** Whether it is trusted, or about to be. */
 export function isCurrent({ trusted, settling }: Register, incarnation: string): boolean {
   return trusted.includes(incarnation) || settling.some((each) => each.incarnation === incarnation)
 }

@@ -1,15 +1,15 @@
-/** The names of the read model's keys; read-model.ts says what lies in each. */
+/** The names of the read model's keys; read-model.ts describes their contents. */
 
 /** Keys of all generations. */
 export interface SharedKeys {
   readonly generations: string
-  readonly owedScrubs: string
+  readonly pendingScrubs: string
   /** The marks of all customers, as a pattern. */
   readonly marks: string
   mark(id: number): string
-  /** A key of the server that has the hash tag. */
+  /** A key on the server that has the hash tag. */
   probe(tag: string): string
-  /** Whether a key that begins like one of the first generation is one of these. */
+  /** Whether a key with the prefix of the first generation is one of these. */
   has(key: string): boolean
 }
 
@@ -18,9 +18,9 @@ export interface GenerationKeys {
   readonly checkpoint: string
   readonly newest: string
   readonly parked: string
-  /** What the names of the documents, and of the keys above, begin with. */
+  /** The prefix of the documents and of the keys above. */
   readonly ownBeginning: string
-  /** What the names of the seals begin with. */
+  /** The prefix of the seals. */
   readonly sealBeginning: string
   document(id: number): string
   /** The seal in the slot of one of the seals' hash tags. */
@@ -29,14 +29,14 @@ export interface GenerationKeys {
 
 export function sharedKeys(prefix: string): SharedKeys {
   const generations = `${prefix}:{generation}`
-  const owedScrubs = `${prefix}:{owed-scrubs}`
+  const pendingScrubs = `${prefix}:{owed-scrubs}`
   return {
     generations,
-    owedScrubs,
+    pendingScrubs,
     marks: `${prefix}:{*}:revision`,
     mark: (id) => `${prefix}:{${id}}:revision`,
     probe: (tag) => `${prefix}:probe:{${tag}}`,
-    has: (key) => key === generations || key === owedScrubs || key.endsWith('}:revision'),
+    has: (key) => key === generations || key === pendingScrubs || key.endsWith('}:revision'),
   }
 }
 

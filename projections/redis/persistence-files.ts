@@ -1,15 +1,16 @@
-/** Removes what was overwritten from the files that a Redis server keeps on disk. */
+/** Removes overwritten data from the files that a Redis server keeps on disk. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { unavailable } from './errors.ts'
 
-/** How long a server may take to write its files anew. */
+/** How long a server may take to rewrite its files. */
 const SCRUB_LIMIT_MS = 60_000
 const POLL_MS = 50
 
 /**
- * Has one server write its files anew.
- * @param send a command that the server refuses gives REFUSED: then it is left to whoever runs the server
- * @throws ReadModelUnavailable where that takes longer than a minute
+ * Makes one server rewrite its files.
+ * @param send returns REFUSED for a command that the server refuses; then the files are left to the operator of the
+ * server
+ * @throws ReadModelUnavailable if that takes longer than a minute
  */
 export async function rewriteFiles(send: (...command: string[]) => Promise<unknown>): Promise<void> {
   const started = Date.now()
@@ -25,7 +26,7 @@ export async function rewriteFiles(send: (...command: string[]) => Promise<unkno
     await send('BGREWRITEAOF')
     await idle()
   }
-  // Not where there are none: there must be no snapshot because of us.
+  // Not if there are none: we must not create a snapshot.
   const setting = (await send('CONFIG', 'GET', 'save')) as { readonly save?: string } | readonly string[]
   const saving = Array.isArray(setting) ? setting[1] : (setting as { readonly save?: string }).save
   if (!saving && !/^rdb_saves:[1-9]/m.test(await idle())) return

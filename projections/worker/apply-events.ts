@@ -1,6 +1,7 @@
 /**
  * Applying events to documents, in whatever order and however often they are delivered: an event counts only if its
- * revision is the document's next. A lower one is a duplicate; a higher one shows a gap, which is filled from the stream.
+ * revision is the document's next. A lower one is a duplicate; a higher one shows a gap, which is filled from the
+ * stream.
  */
 import { LRUCache } from 'lru-cache'
 import { hasKeys, keysOf } from '../../eventstore/encryption/customer-keys.ts'
@@ -17,16 +18,19 @@ import { createScrubbing } from './scrubbing.ts'
 
 export interface Applier {
   /**
-   * Brings the documents of these events' customers up to them.
-   * @param onSent called once the writes are on their way: from then on the events that follow may be applied
-   * @throws ReadModelUnavailable | EventStoreUnavailable; after that call `forget` and apply again
+   * Applies these events to the documents of their customers.
+   * @param onSent called once the writes have been sent; from then on the next events may be applied
+   * @throws ReadModelUnavailable | EventStoreUnavailable; then call `forget` and apply them again
    */
   apply(events: readonly RecordedEvent[], onSent?: () => void): Promise<void>
-  /** To be called when the read model may have been emptied or switched: else what was stored once would count as still there. */
+  /**
+   * Call it when the read model may have been cleared or switched: otherwise documents stored earlier would count as
+   * still there.
+   */
   forget(): void
 }
 
-/** Customers and addresses that are kept: some 20 MB. */
+/** How many customers and addresses are cached: about 20 MB. */
 const CACHED = 20_000
 const RECENT_MS = 3_600_000
 
@@ -39,7 +43,10 @@ interface ApplierOptions {
 
 export function createApplier(options: ApplierOptions): Applier {
   const { eventStore, readModel, onFailure } = options
-  /** What this applier stored last: saves the reading. Where another one was faster, the compare-and-set shows it. */
+  /**
+   * The documents that this applier stored last, which saves reading them. If another one was faster, the
+   * compare-and-set fails.
+   */
   const stored = new LRUCache<number, CustomerDocument>({
     maxSize: CACHED,
     sizeCalculation: ({ addresses }) => 1 + addresses.length,
@@ -63,17 +70,18 @@ export function createApplier(options: ApplierOptions): Applier {
         if (document.revision > before.revision) writes.push({ document, expected: before.revision })
       }
       if (writes.length === 0) return
-      // Noted before anything is overwritten: a process that is killed right after it leaves it to the next one.
+      // Requested before anything is overwritten: if this process is killed, the next one does it.
       if (
         writes.some(
           ({ document }) => document.status === 'deleted' && isRegistered(documents.get(document.id) ?? document),
         )
       ) {
-        await readModel.oweScrub()
+        await readModel.requestScrub()
         scrubbing.schedule()
       }
-      // Taken for stored from here on, so that the next events can be applied meanwhile. Where it is not so, their
-      // compare-and-set fails too. A stuck one is read each time: a newer release beside this one may get past the event.
+      // Counts as stored from here on, so that the next events can be applied in the meantime. If the write fails,
+      // their compare-and-set fails too. A stuck document is read each time, because a newer release beside this one
+      // may get past the event.
       for (const { document } of writes)
         if (parking.stuckAt(document.id) === undefined) stored.set(document.id, document)
       const putting = readModel.put(writes, newest)
@@ -96,9 +104,9 @@ export function createApplier(options: ApplierOptions): Applier {
   return {
     async apply(events, onSent) {
       const deletions = events.filter((event) => event.type === 'CustomerDeleted' && customerOf(event.stream))
-      // Of deletions of long ago, met again, nothing new lies on the disk.
+      // Old deletions that are applied again leave nothing new on the disk.
       const isRecent = deletions.some(({ created }) => Date.now() - created.getTime() < RECENT_MS)
-      if (isRecent) await readModel.oweScrub()
+      if (isRecent) await readModel.requestScrub()
       await applyAll(events, onSent)
       await completeErasures(options, deletions)
       if (isRecent) scrubbing.schedule()
@@ -113,8 +121,8 @@ export function createApplier(options: ApplierOptions): Applier {
 }
 
 /**
- * The documents of the customers as they are stored, as far as it is known.
- * @param isFirst false where what was taken for granted turned out wrong
+ * The stored documents of the customers, as far as they are known.
+ * @param isFirst false if the cached state turned out to be wrong
  */
 async function loadDocuments(
   readModel: ReadModel,
@@ -127,7 +135,7 @@ async function loadDocuments(
   for (const [id, events] of pending) {
     const document = stored.get(id)
     if (document) documents.set(id, document)
-    // Before a stream's first event there is no document, as a rule; else the compare-and-set shows it.
+    // Usually there is no document before a stream's first event; otherwise the compare-and-set fails.
     else if (isFirst && events[0]?.revision === 0) documents.set(id, absentCustomer(id))
     else missing.push(id)
   }
@@ -139,8 +147,8 @@ async function loadDocuments(
 }
 
 /**
- * Of customers who were deleted nothing may be left, whoever deleted them and wherever that was cut off. A log in clear
- * that was opened without keys has nothing to destroy; whoever deletes or erases is refused there.
+ * Nothing may be left of deleted customers, whoever deleted them and however that was interrupted. An unencrypted log
+ * that was opened without keys has nothing to destroy; deleting and erasing are refused there.
  */
 async function completeErasures(options: ApplierOptions, deletions: readonly RecordedEvent[]): Promise<void> {
   if (deletions.length === 0) return
@@ -154,7 +162,7 @@ async function complete({ eventStore, onFailure }: ApplierOptions, event: Record
     await completeErasure(eventStore, event)
   } catch (error) {
     if (error instanceof EventStoreUnavailable) throw error
-    // Something of it can't be read. That must not hold up everybody else, and the key is destroyed all the same.
+    // Some of it can't be read. That must not block all others, and the key is destroyed all the same.
     await keysOf(eventStore).destroy(String(customerOf(event.stream)))
     onFailure({ stream: event.stream, revision: event.revision, error })
   }

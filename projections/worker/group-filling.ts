@@ -1,6 +1,6 @@
 /**
- * What a group's events do not bring: a read model that is empty or damaged is filled by catching up, beside the live
- * events. Each process also does so once for each generation: what was acknowledged to the server before went to another.
+ * Fills an empty or damaged read model by catching up, beside the live events of the group, which do not include older
+ * ones. Each process also does so once for each generation, because earlier deliveries were applied to another one.
  */
 import { SILENT } from '../../runtime/log.ts'
 import { pause } from '../../runtime/time-limits.ts'
@@ -13,27 +13,27 @@ import { startProjection } from './worker.ts'
 const CHECK_MS = 1_000
 
 export interface Filling {
-  /** Fills the read model again and again where it needs it, until the signal is aborted. */
+  /** Fills the read model whenever it needs it, until the signal is aborted. */
   run(): Promise<void>
-  /** What was filled counts no longer: it is another generation, or another log. */
+  /** Resets it: the generation or the log has changed, so the filling no longer counts. */
   begin(): void
-  /** Whether an event of this time fills the read model, or has filled it: it says nothing of how long a change takes. */
+  /** Whether an event of this time belongs to a filling, so that it says nothing about the latency of changes. */
   isRefill(created: Date): boolean
 }
 
-/** @param applier of the live events: it must not go on with what it has in memory once the read model is filled */
+/** @param applier applies the live events; its cache must be dropped once the read model is filled */
 export function createFilling(options: GroupProjectionOptions, applier: Applier, signal: AbortSignal): Filling {
   const { fillModel, log = SILENT, observer } = options
-  /** The generation that this process has brought up to the log, and since then acknowledges its deliveries to. */
+  /** The generation that this process has filled, and for which it has acknowledged deliveries since. */
   let filled: number | undefined
-  /** Events before this time (milliseconds since the epoch) fill the read model, or have filled it. */
+  /** Events before this time (milliseconds since the epoch) belong to a filling. */
   let filledUntil = Number.POSITIVE_INFINITY
 
-  /** Fills the live generation while it is not complete or not known to be, unless somebody else is at it. */
+  /** Fills the live generation if it is not known to be complete, unless another process is filling it. */
   async function run(): Promise<void> {
     let last: Checkpoint | null | undefined
     while (!signal.aborted) {
-      // Not all processes at the same moment: the first one does it.
+      // Staggered, so that the first process does it and not all at once.
       await pause(CHECK_MS * (0.5 + Math.random()), signal)
       if (signal.aborted) return
       try {
@@ -48,12 +48,12 @@ export function createFilling(options: GroupProjectionOptions, applier: Applier,
         if (!checkpoint?.complete) filledUntil = Date.now()
         filled = await fillModel.generation()
       } catch {
-        // A store is away, which the consumer reports; the next round may be luckier.
+        // A store is unavailable, which the consumer reports; the next round tries again.
       }
     }
   }
 
-  /** @param wasComplete whether the read model was complete: then most of what is applied is there already */
+  /** @param wasComplete whether the read model was complete: then most of the events are applied already */
   async function catchUp(wasComplete: boolean): Promise<void> {
     const reached = Promise.withResolvers<void>()
     const filling = startProjection({
@@ -63,7 +63,7 @@ export function createFilling(options: GroupProjectionOptions, applier: Applier,
       observer: {
         ...observer,
         applied(events, caughtUp, isRefill) {
-          // Of a complete read model most is there: events that are only read again are not counted.
+          // In a complete read model most events are applied already; those are not counted.
           observer?.applied?.(wasComplete ? [] : events, caughtUp, isRefill)
           if (caughtUp) reached.resolve()
         },

@@ -1,11 +1,12 @@
 /**
- * The projection as one of any number of processes that share a persistent subscription: the server shares the events
- * out and keeps the place. Redelivery and reordering do no harm (see apply-events.ts), so processes come and go as they like.
+ * The projection as one of any number of processes that share a persistent subscription: the server distributes the
+ * events and keeps the position. Redelivery and reordering do no harm (see apply-events.ts), so processes come and go
+ * as they like.
  *
- * The group begins where the read model's checkpoint stands, or at the log's end. What lies before it in an empty or
- * damaged read model is filled in by catching up (worker.ts), beside the live events; two processes that do so at once
- * only do the work twice. Each process also does so once when it starts and whenever another generation is live: what was
- * acknowledged to the server went to the generation that was live at that time.
+ * The group begins at the read model's checkpoint, or at the end of the log. An empty or damaged read model is filled
+ * by catching up (worker.ts), beside the live events; if two processes do so at once, they only duplicate work. Each
+ * process also does so once when it starts and whenever another generation becomes live, because earlier deliveries
+ * were applied to the generation that was live at that time.
  */
 import {
   type Delivery,
@@ -25,28 +26,28 @@ import { repeat } from './run-forever.ts'
 import { FILTER, type ProjectionOptions, reportFailures, resume } from './worker.ts'
 
 export interface GroupProjection {
-  /** Finishes the deliveries in hand and leaves the group. Calling it again does nothing. */
+  /** Finishes the current deliveries and leaves the group. Calling it again does nothing. */
   stop(): Promise<void>
 }
 
-/** A process that is gone, or paused, loses its events to the others after so long. */
+/** After this time, the events of a process that is gone or paused are delivered to others. */
 const MESSAGE_TIMEOUT_MS = 15_000
 /**
- * Deliveries that come back: each outage of the read model, and each process that leaves, counts as one. The server must
- * not set an event aside for it; what can't be applied is parked in the read model (see apply-events.ts).
+ * Each outage of the read model, and each process that leaves, causes redeliveries. The server must not park an event
+ * because of them; events that can't be applied are parked in the read model (see apply-events.ts).
  */
-const FOR_EVER = 2 ** 31 - 1
+const UNLIMITED_RETRIES = 2 ** 31 - 1
 
 export type GroupProjectionOptions = ProjectionOptions & {
   readonly eventStore: EventStore & { readonly persistentSubscriptions: PersistentSubscriptions }
   /** The group's name: one for each read model. */
   readonly group: string
-  /** Another handle of the same read model: the two need not be on the same generation at all times. */
+  /** Another handle of the same read model; the two may be on different generations for a while. */
   readonly fillModel: ReadModel
 }
 
 /**
- * Joins the group, creating it where there is none. Failures of a store are retried for ever, as in `startProjection`.
+ * Joins the group, creating it if there is none. Failures of a store are retried indefinitely, as in `startProjection`.
  * @param options.batchSize the most events in flight to this process. Default 500.
  */
 export function startGroupProjection(options: GroupProjectionOptions): GroupProjection {
@@ -56,12 +57,12 @@ export function startGroupProjection(options: GroupProjectionOptions): GroupProj
   const stopping = new AbortController()
   const { signal } = stopping
   let subscription: GroupSubscription | undefined
-  /** The filling must not end before the group begins: what is appended in between would be nobody's. */
+  /** The filling must not end before the group begins: events appended in between would be lost to both. */
   const created = Promise.withResolvers<void>()
   let wasThere = false
-  /** While deliveries are applied and acknowledged. */
+  /** Held while deliveries are applied and acknowledged. */
   let busy = false
-  /** The connection was lost: what answers by now may be another log. */
+  /** After a loss of the connection, the store may have another log. */
   let isDoubtful = false
   const unlisten = eventStore.onDisconnect?.(() => {
     isDoubtful = true
@@ -70,7 +71,7 @@ export function startGroupProjection(options: GroupProjectionOptions): GroupProj
   const running = Promise.all([repeat(consume, { signal, log, observer }), created.promise.then(filling.run)])
   signal.addEventListener('abort', () => created.resolve(), { once: true })
 
-  async function consume(worked: () => void): Promise<void> {
+  async function consume(onProgress: () => void): Promise<void> {
     await follow()
     await create()
     if (signal.aborted) return
@@ -86,7 +87,7 @@ export function startGroupProjection(options: GroupProjectionOptions): GroupProj
         const events = deliveries.map(({ event }) => event)
         const isRefill = events.some(({ created }) => filling.isRefill(created))
         observer?.applied?.(events, true, isRefill)
-        worked()
+        onProgress()
         if (signal.aborted) return
       }
     } catch (error) {
@@ -98,7 +99,10 @@ export function startGroupProjection(options: GroupProjectionOptions): GroupProj
     }
   }
 
-  /** The server's own checkpoint of the group is as old as its log; the documents are compared with it before they go on. */
+  /**
+   * The server restores the group's own checkpoint together with its log; the documents are compared with the log
+   * before they continue.
+   */
   async function compare(): Promise<void> {
     isDoubtful = false
     try {
@@ -110,7 +114,7 @@ export function startGroupProjection(options: GroupProjectionOptions): GroupProj
     }
   }
 
-  /** To the generation that is live when it is done: what is acknowledged to the server must be in that one. */
+  /** Applies to the generation that is live when it finishes: acknowledged deliveries must be in that one. */
   async function applyAll(deliveries: readonly Delivery[]): Promise<void> {
     for (;;) {
       await applier.apply(deliveries.map(({ event }) => event))
@@ -143,8 +147,8 @@ export function startGroupProjection(options: GroupProjectionOptions): GroupProj
 }
 
 /**
- * Creates the group, where it is not there.
- * @param from where it begins; default: at the log's end, as of now
+ * Creates the group if it does not exist.
+ * @param from the position where it begins; default: the current end of the log
  */
 async function createGroup(
   { eventStore, group, log = SILENT }: GroupProjectionOptions,
@@ -153,10 +157,10 @@ async function createGroup(
   try {
     await eventStore.persistentSubscriptions.create(group, {
       filter: FILTER,
-      // Not 'end': a group that has no checkpoint yet would begin at the end anew after a restart of the server.
+      // Not 'end': after a restart of the server, a group without a checkpoint would begin at the new end.
       from: from ?? (await logEnd(eventStore, FILTER)) ?? 'start',
       messageTimeout: MESSAGE_TIMEOUT_MS,
-      maxRetryCount: FOR_EVER,
+      maxRetryCount: UNLIMITED_RETRIES,
     })
     log.info({ group }, 'group created')
   } catch (error) {

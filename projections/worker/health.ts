@@ -1,4 +1,4 @@
-/** A projection's HTTP side: when it is ready. */
+/** The health server of a projection: when the projection is ready. */
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Registry } from 'prom-client'
 import type { EventStore } from '../../eventstore/port.ts'
@@ -8,7 +8,7 @@ import type { ReadModel } from '../read-model.ts'
 import type { ProjectionMetrics } from './metrics.ts'
 
 /**
- * @param options.maxLagSeconds how far the projection may be behind and still be called ready
+ * @param options.maxLagSeconds how far a ready projection may be behind
  */
 export function buildProjectionsServer(options: {
   readonly eventStore: EventStore

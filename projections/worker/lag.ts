@@ -6,20 +6,20 @@ import { FILTER } from './worker.ts'
 
 /** How far the documents are behind the log. */
 export interface Lag {
-  /** Events of customers that are not in the documents; counted up to {@link MOST_COUNTED}. */
+  /** Customer events that are not in the documents yet; counted up to {@link MOST_COUNTED}. */
   readonly events: number
-  /** The age of the oldest of them; 0 where there is none. */
+  /** The age of the oldest of them; 0 if there is none. */
   readonly seconds: number
 }
 
 export const MOST_COUNTED = 10_000
 const FRESH_MS = 1_000
-/** Customers whose documents are read together. */
+/** How many documents are read together. */
 const PAGE = 500
 
 /**
- * @param options.group the persistent subscription's name, where the projection runs as a group
- * @returns gives the lag as of now, or of a second ago. @throws EventStoreUnavailable | ReadModelUnavailable
+ * @param options.group the name of the persistent subscription, if the projection runs as a group
+ * @returns a function that returns the lag, at most a second old. @throws EventStoreUnavailable | ReadModelUnavailable
  */
 export function createLag({
   eventStore,
@@ -33,8 +33,9 @@ export function createLag({
   let latest: { readonly at: number; readonly lag: Promise<Lag> } | undefined
 
   /**
-   * What was handled is the read model's checkpoint. Of a group it is what the server counts as acknowledged, and of what
-   * comes after it what is in the documents: the server does not say which events wait and which are being handled.
+   * For a single worker, the read model's checkpoint is what was processed. For a group it is what the server counts as
+   * acknowledged, plus later events that are in the documents: the server does not say which events wait and which are
+   * being processed.
    */
   async function measure(): Promise<Lag> {
     const checkpoint = await readModel.getCheckpoint()
@@ -52,7 +53,7 @@ export function createLag({
     }
   }
 
-  /** Those that are not in the documents. Of a stuck customer none: it is counted as parked. */
+  /** The events that are not in the documents. Events of a stuck customer are left out: it counts as parked. */
   async function* lacking(events: AsyncIterable<RecordedEvent>): AsyncGenerator<RecordedEvent> {
     const stuck = new Set((await readModel.parked()).map(({ customerId }) => customerId))
     for await (const page of pages(events)) {

@@ -1,4 +1,4 @@
-/** What a projection says of itself, as Prometheus metrics. */
+/** A projection's Prometheus metrics. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 import type { EventStore } from '../../eventstore/port.ts'
 import type { ReadModel } from '../read-model.ts'
@@ -9,7 +9,7 @@ export interface ProjectionMetrics {
   readonly observer: ProjectionObserver
   /** A subscription to the event store has lost its connection. */
   dropped(): void
-  /** As of now, or of a second ago. @throws EventStoreUnavailable | ReadModelUnavailable */
+  /** The lag, at most a second old. @throws EventStoreUnavailable | ReadModelUnavailable */
   lag(): Promise<Lag>
 }
 
@@ -79,7 +79,7 @@ export function createProjectionMetrics(
   }
 }
 
-/** A gauge has no number where a store is away: nobody knows then. */
+/** While a store is unavailable, the gauge is NaN, because the lag is unknown. */
 function registerLag(registry: Registry, lag: () => Promise<Lag>): void {
   const registers = [registry]
   function measured(value: (lag: Lag) => number) {

@@ -3,7 +3,10 @@ import type { RecordedEvent } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../customer.ts'
 import type { ReadModel } from '../read-model.ts'
 
-/** An event that can't be applied, or is gone from its stream: its customer's document stays at the revision before it. */
+/**
+ * An event that can't be applied, or is missing from its stream: its customer's document stays at the revision before
+ * it.
+ */
 export interface Failure {
   readonly stream: string
   /** The revision that would have been the document's next. */
@@ -12,12 +15,12 @@ export interface Failure {
 }
 
 export interface Parking {
-  /** The revision that a stuck customer does not get past. What lies before it still counts, whenever it comes. */
+  /** The revision at which a stuck customer stops. Events before it are still applied, whenever they arrive. */
   stuckAt(id: number): number | undefined
   /**
-   * Parks the event after the document. Its customer is stuck from then on.
+   * Parks the document's next event. Its customer is stuck from then on.
    * @param event the one that was to be reached
-   * @param type of the event that can't be applied; '' where it is gone from its stream
+   * @param type of the event that can't be applied; '' if it is missing from its stream
    * @throws ReadModelUnavailable
    */
   park(document: CustomerDocument, event: RecordedEvent, type: string, error: unknown): Promise<void>
@@ -29,7 +32,7 @@ export interface Parking {
   isPassed(document: CustomerDocument): boolean
   /** @throws ReadModelUnavailable */
   unpark(id: number): Promise<void>
-  /** Another process may have parked events: they have to be read again. */
+  /** Another process may have parked events, so they have to be read again. */
   forget(): void
 }
 
@@ -44,7 +47,7 @@ export function createParking(readModel: ReadModel, onFailure: (failure: Failure
     async park(document, { stream }, type, error) {
       const { id } = document
       const revision = document.revision + 1
-      // So that queries see that the document is behind, also where the subgraph's own mark was lost.
+      // Makes queries see that the document is behind, even if the subgraph's own mark was lost.
       await readModel.acknowledge(id, revision)
       const { message } = error as Error // never the event's data: see codec.ts and customer.ts
       const at = new Date().toISOString()

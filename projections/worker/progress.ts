@@ -1,4 +1,4 @@
-/** How far a projection has come in the log, and those who wait until it is somewhere. */
+/** How far a projection has come in the log, and promises for reaching a position. */
 import { comparePositions, type Position } from '../../eventstore/port.ts'
 
 export interface Arrivals {
@@ -6,9 +6,9 @@ export interface Arrivals {
   wait(position: Position): Promise<void>
   /** Everything up to the position is in the documents. */
   reach(position: Position): void
-  /** It begins anew: what was reached counts no longer. */
+  /** Starts over: positions reached before no longer count. */
   reset(): void
-  /** Nothing more is reached. */
+  /** Stops: all pending promises are rejected. */
   stop(): void
 }
 

@@ -1,4 +1,4 @@
-/** Work that goes on for ever, through the outages of the stores. */
+/** Repeats work forever, through outages of the stores. */
 import { type BackOff, waitAfter } from '../../runtime/back-off.ts'
 import type { Log } from '../../runtime/log.ts'
 import { pause } from '../../runtime/time-limits.ts'
@@ -7,12 +7,12 @@ import type { ProjectionObserver } from './worker.ts'
 const BACK_OFF: BackOff = { firstMs: 50, mostMs: 5_000 }
 
 /**
- * Does the work again and again until the signal is aborted, with growing waits after failures. An outage is logged once,
- * and its end.
- * @param work calls `worked` whenever it has come further
+ * Repeats the work until the signal is aborted, with back-off after failures. An outage is logged once, and so is its
+ * end.
+ * @param work calls `onProgress` whenever it has made progress
  */
 export async function repeat(
-  work: (worked: () => void) => Promise<void>,
+  work: (onProgress: () => void) => Promise<void>,
   {
     signal,
     log,
@@ -20,13 +20,13 @@ export async function repeat(
   }: { readonly signal: AbortSignal; readonly log: Log; readonly observer: Partial<ProjectionObserver> | undefined },
 ): Promise<void> {
   let failures = 0
-  const worked = () => {
+  const onProgress = () => {
     if (failures > 0) log.info({}, 'projection goes on')
     failures = 0
   }
   while (!signal.aborted) {
     try {
-      await work(worked)
+      await work(onProgress)
     } catch (error) {
       if (signal.aborted) return
       if (failures === 0) {

@@ -1,33 +1,36 @@
 /**
- * When the read model's files are written anew, so that nothing of deleted customers is left in them: soon after a deletion,
- * but most of the time they rest. What is owed stays owed until it is done, by whichever process.
+ * Schedules the rewrite of the read model's files, so that nothing of deleted customers is left in them: soon after a
+ * deletion, but with long pauses in between. A pending scrub stays pending until some process has done it.
  */
 import type { ReadModel } from '../read-model.ts'
 
-/** The files are written anew so long after a deletion. */
+/** How long after a deletion the files are rewritten. */
 const AFTER_MS = 1_000
-/** After that they are not for so many times as long as it took. */
+/** The pause after a rewrite, as a multiple of the time that it took. */
 const REST = 20
-/** How often it is checked whether a scrub is owed that this process has not scheduled; the longest wait after failures. */
+/** How often to check for a pending scrub that this process has not scheduled; also the longest wait after failures. */
 const CHECK_MS = 60_000
 
 export interface Scrubbing {
-  /** Has the files written anew soon. */
+  /** Schedules a rewrite soon. */
   schedule(): void
-  /** Now and then: schedules what another process, or this one before it was killed, has not come to. @throws ReadModelUnavailable */
+  /**
+   * Call it now and then: it schedules pending scrubs of other processes, or of this one before it was killed. @throws
+   * ReadModelUnavailable
+   */
   checkOwed(): Promise<void>
 }
 
 export function createScrubbing(readModel: ReadModel): Scrubbing {
-  /** Before then the files of the read model are not written anew once more (performance.now). */
+  /** No rewrite begins before this time (performance.now). */
   let restsUntil = 0
   let isScrubDue = false
-  /** When it was last checked whether a scrub is owed (performance.now). */
+  /** When it last checked for a pending scrub (performance.now). */
   let checkedAt = Number.NEGATIVE_INFINITY
 
   async function checkOwed(): Promise<void> {
     if (isScrubDue || performance.now() - checkedAt < CHECK_MS) return
-    if (await readModel.isScrubOwed()) schedule()
+    if (await readModel.isScrubPending()) schedule()
     checkedAt = performance.now()
   }
 
@@ -43,7 +46,7 @@ export function createScrubbing(readModel: ReadModel): Scrubbing {
           () => false,
         )
         restsUntil = performance.now() + REST * (performance.now() - started)
-        if (!isDone) schedule(Math.min(2 * wait, CHECK_MS)) // it stays owed until it is
+        if (!isDone) schedule(Math.min(2 * wait, CHECK_MS)) // it stays pending until then
       },
       Math.max(wait, restsUntil - performance.now()),
     ).unref()

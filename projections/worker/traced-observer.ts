@@ -1,14 +1,16 @@
-/** A projection's part of the traces: each event's way from its write to its document, and the batch that brought it. */
+/** The spans of a projection: one for each event, from its write to its document, and one for its batch. */
 import type { RecordedEvent } from '../../eventstore/port.ts'
 import { isSampled, isTracing, startSpan } from '../../runtime/tracing.ts'
 import type { EventMetadata } from '../../schema/events.ts'
 import type { ProjectionObserver } from './worker.ts'
 
 const MOST_LINKS = 100
-/** Older ones are a read model being filled again, not the end of the trace that wrote them; a million spans would hold that up. */
+/**
+ * Older events come from a refill of the read model and not from a live trace; a million spans would slow that down.
+ */
 const OLDEST_MS = 10 * 60_000
 
-/** The observer, with spans; the observer itself where nothing is traced. */
+/** Wraps the observer with spans; returns it unchanged if tracing is off. */
 export function traced(observer: Partial<ProjectionObserver>): Partial<ProjectionObserver> {
   if (!isTracing()) return observer
   return {

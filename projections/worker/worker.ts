@@ -1,4 +1,4 @@
-/** The projection worker: follows the log from its checkpoint and keeps the read model's documents up to it. */
+/** The projection worker: follows the log from its checkpoint and keeps the documents of the read model up to date. */
 
 import { placeOf } from '../../eventstore/event-place.ts'
 import {
@@ -20,9 +20,11 @@ import { createArrivals } from './progress.ts'
 import { repeat } from './run-forever.ts'
 
 export interface Projection {
-  /** Resolves when everything that is in the log now is in the documents. @throws Error when the worker is stopped before */
+  /**
+   * Resolves when everything that is in the log now is in the documents. @throws Error if the worker is stopped first
+   */
   caughtUp(): Promise<void>
-  /** Finishes the batch in hand and stores its checkpoint. Calling it again does nothing. */
+  /** Finishes the current batch and stores its checkpoint. Calling it again does nothing. */
   stop(): Promise<void>
 }
 
@@ -39,9 +41,9 @@ export interface ProjectionObserver {
    * not complete, so that its events say nothing of how long a change takes.
    */
   applied(events: readonly RecordedEvent[], caughtUp: boolean, isRefill: boolean): void
-  /** Once for each outage of a store. */
+  /** Called once for each outage of a store. */
   interrupted(): void
-  /** One more customer whose document can't be brought further. */
+  /** Called for each customer whose document gets stuck. */
   stuck(failure: Failure): void
 }
 
@@ -54,11 +56,13 @@ export interface ProjectionOptions {
   readonly batchSize?: number
 }
 
-/** What is done about an event that can't be applied: it is parked, logged and counted; its customer stays behind. */
+/**
+ * Handles an event that can't be applied: it is parked, logged and counted, and its customer's document stays behind.
+ */
 export function reportFailures({ log = SILENT, observer }: ProjectionOptions): (failure: Failure) => void {
   return (failure) => {
     const { stream, revision, error } = failure
-    // Of the error its message at most: the event's data is personal.
+    // Logs at most the message of the error, because the event's data is personal.
     const reason = (error as Error).message
     log.error({ stream, revision, reason }, 'event can not be applied; its customer stays behind')
     observer?.stuck?.(failure)
@@ -66,8 +70,8 @@ export function reportFailures({ log = SILENT, observer }: ProjectionOptions): (
 }
 
 /**
- * Starts following. Failures of a store are retried for ever, with growing waits, and are logged once for each outage;
- * what was delivered twice is skipped. Nothing is thrown but by `caughtUp`.
+ * Starts following. Failures of a store are retried indefinitely with back-off, and are logged once for each outage;
+ * duplicate deliveries are skipped. Only `caughtUp` throws.
  */
 export function startProjection(options: ProjectionOptions): Projection {
   const { eventStore, readModel, log = SILENT, observer, batchSize = 500 } = options
@@ -78,8 +82,8 @@ export function startProjection(options: ProjectionOptions): Projection {
 
   const running = repeat(follow, { signal: stopping.signal, log, observer }).finally(arrivals.stop)
 
-  /** @param worked called after each batch that is applied and whose checkpoint is stored */
-  async function follow(worked: () => void): Promise<void> {
+  /** @param onProgress called after each batch that is applied and whose checkpoint is stored */
+  async function follow(onProgress: () => void): Promise<void> {
     const generation = await readModel.follow()
     let checkpoint = await resume(options)
     if (stopping.signal.aborted) return
@@ -97,7 +101,7 @@ export function startProjection(options: ProjectionOptions): Projection {
     const checks = setInterval(async () => {
       if (await isOutOfDate(readModel, checkpoint, generation)) await following.unsubscribe()
     }, CHECK_MS)
-    /** The batch before: its writes, and then its checkpoint. */
+    /** The previous batch: its writes, then its checkpoint. */
     let storing: Promise<void> = Promise.resolve()
     let applying: Promise<void> = Promise.resolve()
     const failure: { reason?: unknown } = {}
@@ -107,7 +111,7 @@ export function startProjection(options: ProjectionOptions): Projection {
       observer?.applied?.(batch.events, batch.caughtUp, !isFilled)
       isFilled ||= batch.caughtUp
       arrivals.reach(batch.checkpoint)
-      worked()
+      onProgress()
     }
     try {
       const batches = following[Symbol.asyncIterator]()
@@ -115,7 +119,7 @@ export function startProjection(options: ProjectionOptions): Projection {
         const { value: batch, done } = await coming
         if ('reason' in failure) throw failure.reason
         if (done) break
-        // While Redis writes one batch the next one is read and sent after it: the compare-and-set keeps them in order.
+        // While Redis writes one batch, the next one is read and sent: the compare-and-set keeps them in order.
         const sent = Promise.withResolvers<void>()
         const applied = applier.apply(batch.events, sent.resolve)
         applying = applied
@@ -152,7 +156,7 @@ export function startProjection(options: ProjectionOptions): Projection {
 }
 
 /**
- * Whether the read model was emptied or set back since the checkpoint, is not complete any more, or another generation is
+ * Whether the read model was cleared or restored since the checkpoint, is no longer complete, or another generation is
  * live.
  */
 async function isOutOfDate(readModel: ReadModel, checkpoint: Checkpoint | null, generation: number): Promise<boolean> {
@@ -171,7 +175,7 @@ async function isOutOfDate(readModel: ReadModel, checkpoint: Checkpoint | null, 
  * Stores how far a batch has come.
  * @param last the checkpoint before it
  * @returns the checkpoint to go on from
- * @throws Error where the stored checkpoint lies before the batch and is not the worker's: it has to go on from there
+ * @throws Error if the stored checkpoint is before the batch and not the worker's own: then it has to resume from there
  */
 async function storeCheckpoint(
   readModel: ReadModel,
@@ -180,8 +184,8 @@ async function storeCheckpoint(
 ): Promise<Checkpoint | null> {
   const [first, newest] = [batch.events[0], batch.events.at(-1)]
   const origin = last?.origin ?? (first && originOf(first))
-  // The place is an event's, not the end of what was read: an event can be compared. So a batch without
-  // one moves nothing, and before the log's first event there is nothing to keep a place in.
+  // The place is that of an event and not of the end of the batch, because an event can be compared later. So a batch
+  // without one does not move the checkpoint, and before the log's first event there is none.
   const place = newest ? placeOf(newest) : last
   if (origin === undefined || !place) return null
   const complete = (last?.complete ?? false) || batch.caughtUp
@@ -190,7 +194,7 @@ async function storeCheckpoint(
   const next: Checkpoint = { position, id, stream, revision, origin, complete }
   if (last !== null && comparePositions(next.position, last.position) < 0) return last // another worker is further
   const stored = await readModel.setCheckpoint(next, last)
-  // Emptied between the first documents and the first checkpoint, it looks as it did before: but they are gone.
+  // If it was cleared between the first documents and the first checkpoint, it looks unchanged, although they are gone.
   if (last === null && (await readModel.newest()) === null) {
     await readModel.reset()
     throw new Error(OVER)
@@ -200,8 +204,8 @@ async function storeCheckpoint(
 }
 
 /**
- * The checkpoint to go on from. A read model of another log is emptied: its documents are other people's; and so is one of
- * another release, in whose documents something else stands.
+ * The checkpoint to resume from. A read model of another log is cleared, because its documents belong to other people.
+ * So is one of another release, whose documents have another format.
  * @throws EventStoreUnavailable | ReadModelUnavailable
  */
 export async function resume({

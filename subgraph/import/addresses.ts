@@ -22,14 +22,14 @@ const ADDRESSES_AT_ONCE = 100
 
 /**
  * Imports the addresses.
- * @param comesWith whether the run has a file of customers, which may contain missing ones
+ * @param alsoImports whether the run has a file of customers, which may contain missing ones
  */
 export async function importAddresses(
   run: ImportRun,
   rows: AsyncIterable<AddressRow | NoAddress>,
   into: Counted,
   settle: Settle,
-  comesWith: { readonly customers: boolean },
+  alsoImports: { readonly customers: boolean },
 ): Promise<void> {
   let gathered: AddressRow[] = []
   const flush = async () => {
@@ -38,7 +38,7 @@ export async function importAddresses(
     await forEachConcurrently(byCustomer, IN_FLIGHT, async ([key, group]) => {
       const outcomes: (Outcome | RejectedRow)[] = []
       for (let from = 0; from < group.length; from += ADDRESSES_AT_ONCE) {
-        outcomes.push(...(await importAddressesOf(run, key, group.slice(from, from + ADDRESSES_AT_ONCE), comesWith)))
+        outcomes.push(...(await importAddressesOf(run, key, group.slice(from, from + ADDRESSES_AT_ONCE), alsoImports)))
       }
       for (const [index, each] of group.entries()) {
         await settle(into, each, async () => {
@@ -64,12 +64,12 @@ async function importAddressesOf(
   run: ImportRun,
   key: string,
   addresses: readonly AddressRow[],
-  comesWith: { readonly customers: boolean },
+  alsoImports: { readonly customers: boolean },
 ): Promise<Outcomes> {
   for (;;) {
     const customer = await findCustomer(run, key, addresses)
     if (customer === undefined) {
-      return Promise.all(addresses.map((each) => withoutCustomer(run, key, each, comesWith.customers)))
+      return Promise.all(addresses.map((each) => withoutCustomer(run, key, each, alsoImports.customers)))
     }
     const { outcomes, events } = await encodeAddresses(run, customer, addresses)
     run.seen.delete(key)
@@ -80,7 +80,7 @@ async function importAddressesOf(
     } catch (error) {
       if (error instanceof AppendTooLarge && addresses.length > 1) {
         const outcomes: Outcomes = []
-        for (const address of addresses) outcomes.push(...(await importAddressesOf(run, key, [address], comesWith)))
+        for (const address of addresses) outcomes.push(...(await importAddressesOf(run, key, [address], alsoImports)))
         return outcomes
       }
       if (isRejection(error)) return addresses.map(() => rejectionOf(error))

@@ -19,10 +19,10 @@ const knowing = (fields: Partial<Situation> & { readonly ages?: number }): Situa
   me: 'me',
   reached: [],
   isWhole: true,
-  owes: false,
+  hasUnmarked: false,
   age: () => fields.ages ?? Number.POSITIVE_INFINITY,
   covered: new Set(),
-  takesWrites: true,
+  acceptsWrites: true,
   sinceContest: Number.POSITIVE_INFINITY,
   ...fields,
 })
@@ -70,7 +70,11 @@ t.test('a fence: raised once, lifted by its writer when nothing is owed', async 
   )
   const both = withFence(raised, 'x') as Register
   t.equal(both.period, raised.period, 'without a break')
-  t.equal(nextStep(raised, knowing({ reached: ['a'], owes: true, ages: 0 })), undefined, 'kept while marks are owed')
+  t.equal(
+    nextStep(raised, knowing({ reached: ['a'], hasUnmarked: true, ages: 0 })),
+    undefined,
+    'kept while marks are owed',
+  )
   t.match(nextStep(both, knowing({ reached: ['a'] })), { fences: [fence('x')], period: raised.period })
   t.match(nextStep(raised, knowing({ reached: ['a'] })), { fences: [], period: null })
 })
@@ -79,15 +83,15 @@ t.test('the fence of a writer that is gone is lifted; of one that answers it is 
   const left = register({ trusted: ['a'], fences: [fence('gone')], period: 'p' })
   t.equal(nextStep(left, knowing({ reached: ['a'], ages: 2_000 })), undefined, 'at first it is let be')
   t.equal(nextStep(left, knowing({ reached: [] })), undefined, 'who does not reach the read model can do nothing')
-  t.equal(nextStep(left, knowing({ reached: ['a'], takesWrites: false })), undefined, 'nor does one whom it refuses')
-  t.equal(nextStep(left, knowing({ reached: ['a'], owes: true })), undefined)
+  t.equal(nextStep(left, knowing({ reached: ['a'], acceptsWrites: false })), undefined, 'nor does one whom it refuses')
+  t.equal(nextStep(left, knowing({ reached: ['a'], hasUnmarked: true })), undefined)
   t.equal(isAskedAbout(left, 'gone'), false)
   const asked = nextStep(left, knowing({ reached: ['a'] })) as Register
   t.match(asked.fences, [fence('gone', 'me')])
   t.equal(isAskedAbout(asked, 'gone'), true, 'which tells the writer that others reach the read model')
   t.equal(isAskedAbout(asked, 'me'), false)
 
-  const answer = nextStep(asked, knowing({ me: 'gone', owes: true, reached: ['a'] })) as Register
+  const answer = nextStep(asked, knowing({ me: 'gone', hasUnmarked: true, reached: ['a'] })) as Register
   t.match(answer, { fences: [fence('gone', null, 1)], period: 'p' }, 'the writer is there')
   t.equal(nextStep(answer, knowing({ reached: ['a'], ages: 4_000 })), undefined, 'and is not asked again so soon')
 

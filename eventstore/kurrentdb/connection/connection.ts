@@ -18,7 +18,7 @@ const SILENCE_MS = 1_000
 /** Between two tries of a call; jitter takes up to half of it. */
 const RETRY: BackOff = { firstMs: 50, mostMs: 500 }
 /** How long an outage of a single node lasts before calls no longer wait for it: no other will take its place. */
-const SINGLE_NODE_PATIENCE_MS = 500
+const SINGLE_NODE_OUTAGE_MS = 500
 
 export interface Connection {
   /** Milliseconds that a call may take, all of its tries together. */
@@ -50,8 +50,8 @@ export interface Connection {
 export function connectKurrentDb(connectionString: string): Connection {
   const url = parseKurrentDbUrl(connectionString)
   const deadline = Math.min(url.defaultDeadline ?? DEADLINE_MS, DEADLINE_MS)
-  const patience = url.isCluster ? deadline : Math.min(deadline, SINGLE_NODE_PATIENCE_MS)
-  const current = createCurrentNode(createDiscovery(url), patience)
+  const maxOutageMs = url.isCluster ? deadline : Math.min(deadline, SINGLE_NODE_OUTAGE_MS)
+  const current = createCurrentNode(createDiscovery(url), maxOutageMs)
 
   const connection: Connection = {
     deadline,

@@ -52,8 +52,8 @@ export interface CurrentNode {
   close(): Promise<void>
 }
 
-/** @param patience how long an outage lasts before calls no longer wait for its end; milliseconds */
-export function createCurrentNode(discovery: Discovery, patience: number): CurrentNode {
+/** @param maxOutageMs how long an outage lasts before calls no longer wait for its end; milliseconds */
+export function createCurrentNode(discovery: Discovery, maxOutageMs: number): CurrentNode {
   const closing = new AbortController()
   const waiters = createWaiters()
   const listeners = new Set<() => void>()
@@ -65,7 +65,7 @@ export function createCurrentNode(discovery: Discovery, patience: number): Curre
     state = { kind: 'searching' }
     const began = performance.now()
     const onFailure = (error: unknown, since: number) => {
-      if (performance.now() - began < patience) return
+      if (performance.now() - began < maxOutageMs) return
       const cause = error instanceof EventStoreUnavailable ? error : unavailable(detailsOf(error))
       // Whoever came while this was tried waits for the next try: nobody is refused on old news.
       waiters.rejectSince(since, cause)

@@ -71,7 +71,7 @@ export interface Node {
   /** Connects where it has not, and asks what the server can do. @throws the gRPC error; where it takes longer too */
   features(limit: number): Promise<void>
   /** Whether it knows BatchAppend, as servers from 21.10 on do. Known once its features are. */
-  takesBatches(): boolean
+  acceptsBatches(): boolean
   /** The cluster's members as the node sees them. @throws as `features` */
   members(limit: number): Promise<readonly Member[]>
   /** Starts a call whose answers come one after another. */
@@ -116,7 +116,7 @@ export function createNode(url: KurrentDbUrl, endpoint: Endpoint, requiresLeader
   const internals = client as unknown as Internals
   internals.createChannel = async () => channel
   internals.handleError = async () => {}
-  let takesBatches = false
+  let acceptsBatches = false
   let closing: Promise<void> | undefined
 
   // biome-ignore lint/suspicious/noExplicitAny: generated code
@@ -146,12 +146,12 @@ export function createNode(url: KurrentDbUrl, endpoint: Endpoint, requiresLeader
         if ((error as { code?: number }).code !== status.UNIMPLEMENTED) throw error
         features = new ServerFeatures(error) // a server before 21.10
       }
-      takesBatches = (features as { supports(method: unknown): boolean }).supports(StreamsService.batchAppend)
+      acceptsBatches = (features as { supports(method: unknown): boolean }).supports(StreamsService.batchAppend)
       // The client would ask for itself, and wait for the answer for ever.
       Object.defineProperty(client, 'capabilities', { value: Promise.resolve(features), configurable: true })
     },
 
-    takesBatches: () => takesBatches,
+    acceptsBatches: () => acceptsBatches,
 
     async members(limit) {
       const info = await unary(GossipClient, 'read', limit)
