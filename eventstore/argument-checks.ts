@@ -1,4 +1,4 @@
-/** What no store would take, refused before it is asked. */
+/** Refuses arguments that no store accepts, before the store is called. */
 import { type ExpectedRevision, InvalidArgument, type NewEvent, type StreamMetadata } from './port.ts'
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i

@@ -21,7 +21,7 @@ export const ERROR_CODES = {
     'The SQLite file is damaged, belongs to another program, or cannot be opened. The message says which.',
 } as const
 
-/** The stream is not where the append expected it. Nothing was written. */
+/** The stream is not at the revision that the append expected. Nothing was written. */
 export class WrongExpectedRevision extends Error {
   override readonly name = 'WrongExpectedRevision'
   readonly code = 'EVS_ERR_WRONG_EXPECTED_REVISION'
@@ -37,7 +37,7 @@ export class WrongExpectedRevision extends Error {
   }
 }
 
-/** No stream of that name, or it was deleted (and may come back). */
+/** There is no stream of that name, or it was deleted (and may be created again). */
 export class StreamNotFound extends Error {
   override readonly name = 'StreamNotFound'
   readonly code = 'EVS_ERR_STREAM_NOT_FOUND'
@@ -48,7 +48,7 @@ export class StreamNotFound extends Error {
   }
 }
 
-/** The stream is closed for ever, or soft-deleted where an existing one was required. */
+/** The stream is tombstoned, or soft-deleted although an existing one is required. */
 export class StreamDeleted extends Error {
   override readonly name = 'StreamDeleted'
   readonly code = 'EVS_ERR_STREAM_DELETED'
@@ -59,7 +59,7 @@ export class StreamDeleted extends Error {
   }
 }
 
-/** The events of one append are larger together than the store takes. Nothing was written. */
+/** The events of one append are larger together than the store accepts. Nothing was written. */
 export class AppendTooLarge extends Error {
   override readonly name = 'AppendTooLarge'
   readonly code = 'EVS_ERR_APPEND_TOO_LARGE'
@@ -72,8 +72,8 @@ export class AppendTooLarge extends Error {
 }
 
 /**
- * The log that answers is not the one that was read so far: an event that was handed out is no longer where it was. What
- * was derived from the log has to be compared with it before anything goes on.
+ * The log is not the one that was read so far: an event that was delivered is no longer at its position. Everything
+ * derived from the log has to be compared with it before work continues.
  */
 export class LogReplaced extends Error {
   override readonly name = 'LogReplaced'
@@ -83,37 +83,43 @@ export class LogReplaced extends Error {
   }
 }
 
-/** An argument that no store would take (a negative revision, an id that is no UUID, a broken position). */
+/** An argument that no store accepts (a negative revision, an id that is not a UUID, an invalid position). */
 export class InvalidArgument extends Error {
   override readonly name = 'InvalidArgument'
   readonly code = 'EVS_ERR_INVALID_ARGUMENT'
 }
 
-/** There is a group of that name already. */
+/** A group of that name exists already. */
 export class GroupExists extends Error {
   override readonly name = 'GroupExists'
   readonly code = 'EVS_ERR_GROUP_EXISTS'
 }
 
-/** No group of that name, or it was deleted. */
+/** There is no group of that name, or it was deleted. */
 export class GroupNotFound extends Error {
   override readonly name = 'GroupNotFound'
   readonly code = 'EVS_ERR_GROUP_NOT_FOUND'
 }
 
-/** The store can't be reached, or did not answer in time. After an append the outcome is unknown: repeat it with the same ids. */
+/**
+ * The store can't be reached, or did not answer in time. After an append the outcome is unknown: retry it with the same
+ * ids.
+ */
 export class EventStoreUnavailable extends Error {
   override readonly name = 'EventStoreUnavailable'
   readonly code = 'EVS_ERR_UNAVAILABLE'
 }
 
-/** An event that is not in the catalogue, or whose data does not fit its schema. Names fields, never values: they are personal. */
+/**
+ * An event that is not in the catalogue, or whose data does not fit its schema. Names fields, never values: they are
+ * personal.
+ */
 export class InvalidEvent extends Error {
   override readonly name = 'InvalidEvent'
   readonly code = 'EVS_ERR_INVALID_EVENT'
 }
 
-/** The file can't be used as what it was opened as. The message is one line for the operator. */
+/** The file can't be used for its purpose. The message is one line for the operator. */
 export class SqliteFileError extends Error {
   override readonly name = 'SqliteFileError'
   readonly code = 'EVS_ERR_SQLITE_FILE'

@@ -1,7 +1,7 @@
 /**
- * A place in the log together with the event that stands there. Whatever is derived from a log remembers such a place and
- * compares it before it goes on: a log that was restored from a backup, cut short or replaced gives its positions and ids
- * to other events.
+ * A position in the log together with the event at it. Everything that is derived from a log stores such a place and
+ * checks it before it resumes: a log that was restored from a backup, truncated or replaced has other events at these
+ * positions.
  */
 import {
   comparePositions,
@@ -15,7 +15,7 @@ import { newestStored } from './read.ts'
 
 export interface EventPlace {
   readonly position: Position
-  /** The event's id; '' where it is not known (written by an earlier release). */
+  /** The event's id; '' if it is unknown (written by an earlier release). */
   readonly id: string
   readonly stream: string
   readonly revision: number
@@ -25,15 +25,15 @@ export function placeOf({ position, id, stream, revision }: RecordedEvent): Even
   return { position, id, stream, revision }
 }
 
-/** The later one in the log. */
+/** The later of two places in the log. */
 export function laterPlace(a: EventPlace | undefined, b: EventPlace): EventPlace {
   return a !== undefined && comparePositions(a.position, b.position) >= 0 ? a : b
 }
 
 /**
- * Whether the log still has the event where it stood. One read as a rule. An event that was removed on purpose (its stream
- * was deleted, truncated or limited) counts as still there, as long as its position can be read from; one whose id is not
- * known does not.
+ * Whether the log still has the event at its place. Usually costs one read. An event that was removed on purpose (its
+ * stream was deleted, truncated or limited) counts as still there, as long as its position is readable; one with an
+ * unknown id does not.
  * @throws EventStoreUnavailable
  */
 export async function holdsEvent(eventStore: EventStore, place: EventPlace): Promise<boolean> {

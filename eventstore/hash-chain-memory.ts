@@ -1,4 +1,6 @@
-/** What a process remembers of the streams that it appends to, for their hash chains; and where it has to read instead. */
+/**
+ * A process's cache of the streams that it appends to, for their hash chains, with the reads for what is not cached.
+ */
 import { LRUCache } from 'lru-cache'
 import { hashOf } from './event-hash.ts'
 import {
@@ -11,11 +13,11 @@ import {
 } from './port.ts'
 import { firstOf, orNone } from './read.ts'
 
-/** Streams of which the newest hash is kept. */
+/** For how many streams the newest hash is cached. */
 const CACHED_STREAMS = 20_000
-/** Ids by which a repetition of an append with `any` is known, as the stores do. */
+/** How many ids are remembered to recognise a repeated append with `any`, as the stores do. */
 const REMEMBERED_IDS = 20_000
-/** How far back a repetition is searched for in the stream where this process does not know its newest event. */
+/** How far back in the stream a repetition is searched for, if this process does not know its newest event. */
 const REPETITION_WINDOW = 16
 
 /** The end of a stream's chain. */
@@ -26,23 +28,23 @@ interface Tail {
 }
 
 export interface ChainMemory {
-  /** The newest event that is known of the stream. */
+  /** The newest known event of the stream. */
   tail(stream: string): Tail | undefined
   /** Keeps the newest event of a stream, unless a newer one is known. */
   remember(stream: string, tail: Tail): void
-  /** What is known of the stream's end is out of date. */
+  /** Drops what is known of the stream's end, because it is out of date. */
   forgetTail(stream: string): void
-  /** The hash of the event at a revision, where it is known to be the stream's newest. */
+  /** The hash of the event at a revision, if it is known to be the stream's newest. */
   knownHash(stream: string, revision: number): string | null | undefined
-  /** The same, read where it is not known. @throws WrongExpectedRevision where the stream is not that far */
+  /** The same, read from the store if it is not known. @throws WrongExpectedRevision if the stream is shorter */
   hashAt(stream: string, revision: number): Promise<string | null>
-  /** Whether the stream's events are remembered by their ids as far back as need be. */
+  /** Whether the ids of enough events of the stream are remembered. */
   knowsIds(stream: string): boolean
   /** Reads the stream's end, and remembers its newest events by their ids. */
   readTail(stream: string): Promise<Tail>
   /** Remembers events that were appended by their ids. @param result of their append */
   rememberIds(stream: string, events: readonly NewEvent[], result: AppendResult): void
-  /** The original result, where the events are known. @throws WrongExpectedRevision where only some are */
+  /** The original result, if the events are known. @throws WrongExpectedRevision if only some are */
   repetition(
     stream: string,
     events: readonly NewEvent[],
@@ -54,10 +56,10 @@ export interface ChainMemory {
 export function createChainMemory(eventStore: EventStore): ChainMemory {
   const tails = new LRUCache<string, Tail>({ max: CACHED_STREAMS })
   const remembered = new LRUCache<string, AppendResult>({ max: REMEMBERED_IDS })
-  /** Streams whose events are remembered by their ids as far back as need be. */
+  /** The streams for which enough ids are remembered. */
   const withIds = new LRUCache<string, true>({ max: CACHED_STREAMS })
 
-  // Another log may answer next: the hash of its event at a revision is another one.
+  // The store may return with another log, whose event at a revision has another hash.
   eventStore.onDisconnect?.(() => {
     tails.clear()
     remembered.clear()
@@ -75,7 +77,7 @@ export function createChainMemory(eventStore: EventStore): ChainMemory {
     tail: (stream) => tails.get(stream),
 
     remember(stream, tail) {
-      // Not where it is known: a repetition would put its own content's hash in the place of the first one's.
+      // Not if it is known: a repetition would replace the hash of the original by that of its own content.
       if (tail.revision > (tails.get(stream)?.revision ?? -1)) tails.set(stream, tail)
     },
 
@@ -92,7 +94,8 @@ export function createChainMemory(eventStore: EventStore): ChainMemory {
       const newest = eventStore.readStream(stream, { direction: 'backwards', from: revision, maxCount: 1 })
       const event = await firstOf(newest)
       if (event === undefined) {
-        // Without a limit none can be gone: the stream is not there, and must not come to be meanwhile with a wrong hash.
+        // Without a limit, events can't have been removed: the stream does not exist, and must not be created in the
+        // meantime with a wrong hash.
         if (Object.keys(await eventStore.getStreamMetadata(stream)).length > 0) return null
         throw new WrongExpectedRevision(stream, revision, 'no_stream')
       }
@@ -130,7 +133,10 @@ export function createChainMemory(eventStore: EventStore): ChainMemory {
   }
 }
 
-/** A stream without events exists where it has metadata that is no deletion. @throws StreamDeleted | WrongExpectedRevision */
+/**
+ * A stream without events exists if it has metadata that is not a deletion. @throws StreamDeleted |
+ * WrongExpectedRevision
+ */
 export async function checkExists(eventStore: EventStore, stream: string): Promise<void> {
   const { $tb, ...others } = await eventStore.getStreamMetadata(stream)
   if ($tb !== undefined && $tb >= Number.MAX_SAFE_INTEGER) throw new StreamDeleted(stream)

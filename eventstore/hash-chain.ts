@@ -1,4 +1,4 @@
-/** Appends that go on with the hash chain of their stream: event-hash.ts says what the hashes are over. */
+/** Appends that continue the hash chain of their stream. event-hash.ts defines the hashes. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { isNew, linkEvents } from './event-hash.ts'
 import { checkExists, createChainMemory } from './hash-chain-memory.ts'
@@ -10,32 +10,32 @@ import {
   WrongExpectedRevision,
 } from './port.ts'
 
-/** Rounds of an append with `any` or `stream_exists` against other writers of the stream. */
+/** How many rounds an append with `any` or `stream_exists` makes in competition with other writers of the stream. */
 const MAX_ATTEMPTS = 100
 
-/** One for each store, so that all of a process know what each has written. */
+/** One for each store, so that all users in a process share what each has written. */
 const chains = new WeakMap<EventStore, EventStore>()
 
 /**
- * The event store, with appends that go on with the chain of their stream. They keep the port's semantics; `any` and
- * `stream_exists` become an exact revision, decided again after a conflict, and one at a time for each stream. A repetition
- * with `any` is known while this process remembers the ids, or finds them among the newest events of the stream.
- * Events have to be JSON, with an object as metadata, or none.
+ * Wraps the event store so that appends continue the chain of their stream. They keep the port's semantics. `any` and
+ * `stream_exists` become an exact revision, determined again after a conflict, one append at a time for each stream. A
+ * repetition with `any` is recognised while this process remembers the ids, or finds them among the newest events of
+ * the stream. Events have to be JSON, with an object or nothing as metadata.
  *
- * Any number of writers and processes may append to a stream: what is remembered of it is the hash of an event at its
- * revision, which never changes; and only where the event is certainly the one that was given. (A repetition that another
- * process appended first counts with that one's content: another time, another trace. So the hash of an event is kept only
- * if its command has a random id, of which there is one writer.)
+ * Any number of writers and processes may append to a stream: the cache holds the hash of an event at its revision,
+ * which never changes, and only if the stored event is certainly the one that was passed in. (If another process
+ * appended the same command first, the stored content may differ, for instance in its time or trace. So the hash of an
+ * event is cached only if its command has a random id, which has only one writer.)
  */
 export function chained(eventStore: EventStore): EventStore {
   const made = chains.get(eventStore)
   if (made) return made
   const memory = createChainMemory(eventStore)
-  /** Streams with an append whose outcome is not known: a repetition of it may have another content. */
+  /** Streams with an append whose outcome is unknown: a retry of it may have different content. */
   const doubtful = new Set<string>()
-  /** The append of a stream that was sent last and is not answered. */
+  /** The last append of each stream that is not answered yet. */
   const sent = new Map<string, Promise<AppendResult>>()
-  /** Of streams with appends that have to read the stream first: the last of them. */
+  /** The last append of each stream among those that have to read the stream first. */
   const queues = new Map<string, Promise<unknown>>()
 
   let closed = false
@@ -71,7 +71,7 @@ export function chained(eventStore: EventStore): EventStore {
   ): Promise<AppendResult> {
     for (let attempt = 1; ; attempt++) {
       let tail = memory.tail(stream)
-      // What was appended with an exact revision is not remembered by its id.
+      // Appends with an exact revision are not remembered by their ids.
       if (tail === undefined || !memory.knowsIds(stream) || doubtful.has(stream) || expected === 'stream_exists') {
         tail = await memory.readTail(stream)
       }
@@ -98,7 +98,7 @@ export function chained(eventStore: EventStore): EventStore {
     ...eventStore,
     append(stream, events, options) {
       const { expected } = options
-      // Without its place in the chain it must not get past: the store below may still be open.
+      // An event without a link must not be written, because the store below may still be open.
       if (closed) return Promise.reject(new EventStoreUnavailable('The event store is closed.'))
       if (events.length === 0) return eventStore.append(stream, events, options)
       if (expected === 'any' || expected === 'stream_exists') {
@@ -123,10 +123,10 @@ export function chained(eventStore: EventStore): EventStore {
 }
 
 /**
- * Does the work on a stream one at a time, in its order: what the next append is linked to is known when the one before
- * has been written.
- * @param queues the last work of each stream that is not done
- * @param sent an append to the stream that did not need its turn
+ * Runs the work on a stream one at a time, in order: the link of an append is known once the one before has been
+ * written.
+ * @param queues the last unfinished work of each stream
+ * @param sent an append to the stream that did not have to wait for its turn
  */
 function inTurn(
   queues: Map<string, Promise<unknown>>,
@@ -143,7 +143,7 @@ function inTurn(
   return turn
 }
 
-/** Says of a store that what it appends goes through a chain already. @returns the store */
+/** Marks a store whose appends are chained already. @returns the store */
 export function countAsChained<Store extends EventStore>(store: Store): Store {
   chains.set(store, store)
   return store

@@ -1,4 +1,4 @@
-/** The event store that a URL names. */
+/** Opens the event store that a URL names. */
 import { type Configuration, isEmbedded } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
 import { keyFilesOf } from '../runtime/service-keys.ts'
@@ -37,21 +37,21 @@ export function openEventStore(
   return openSqliteEventStore({ path })
 }
 
-/** The log with all that belongs to it. */
+/** The log with its keys. */
 export interface OpenedLog {
-  /** What the service reads and appends: events in clear, stored encrypted and chained. Closes the rest with it. */
+  /** For the service: events in clear text, stored encrypted and chained. Closing it closes the rest. */
   readonly eventStore: EventStore
-  /** The events as they are stored: for proofs. */
+  /** For proofs: the events as stored. */
   readonly stored: EventStore
   readonly keys: CustomerKeys
 }
 
 /**
- * Opens the log that the configuration names, and makes sure that its keys are at hand.
+ * Opens the configured log, and makes sure that its keys are available.
  * @param observer told when a subscription to a server loses its connection
- * @param wrap what is between the log, or its keys, and the store that they are in; for tests and measurements
- * @throws ConfigurationError where a URL or a key can't be used, or they do not belong together. A store that can't be
- * reached is no fault yet: what needs it will say so.
+ * @param wrap wraps the stores of the log and of its keys, for retries, tests and measurements
+ * @throws ConfigurationError if a URL or a key can't be used, or if they do not belong together. An unreachable store
+ * does not fail yet: the first call that needs it does.
  */
 export async function openLog(
   configuration: Configuration,
@@ -72,8 +72,8 @@ export async function openLog(
 }
 
 /**
- * Opens the log as it is stored, and its keys, without a look whether they belong together: for the command that says how to
- * go on where they do not. @throws as `openLog`
+ * Opens the stored log and its keys without checking that they belong together, for the command that handles the case
+ * where they do not. @throws as `openLog`
  */
 export async function openKeys(
   configuration: Configuration,
@@ -98,8 +98,8 @@ export async function openKeys(
 }
 
 /**
- * Opens the log as it is stored, for what needs no key of a customer.
- * @param wrap what is between the log and the store that it is in
+ * Opens the stored log without the keys of customers.
+ * @param wrap wraps the store
  * @throws as `openLog`
  */
 export async function openStoredLog(
@@ -116,7 +116,7 @@ export async function openStoredLog(
   }
 }
 
-/** Whether the configured log, an embedded one, has no event yet; false for one on a server. @throws as `openEventStore` */
+/** Whether the configured log is embedded and has no events yet. @throws as `openEventStore` */
 export async function isEmbeddedLogEmpty(configuration: Configuration): Promise<boolean> {
   if (!isEmbedded(configuration)) return false
   const eventStore = openEventStore(configuration.EVENTSTORE_URL)
@@ -133,8 +133,8 @@ async function isEmpty(eventStore: EventStore): Promise<boolean> {
 }
 
 /**
- * An empty log beside keys that are in use: customers' ids would begin again, and tokens of before would open the accounts
- * of others. @throws ConfigurationError
+ * Refuses an empty log beside keys that are in use: customer ids would start over, and old tokens would open the
+ * accounts of others. @throws ConfigurationError
  */
 async function refuseLostLog(configuration: Configuration, stored: EventStore): Promise<void> {
   const files = keyFilesOf(configuration)
@@ -144,7 +144,10 @@ async function refuseLostLog(configuration: Configuration, stored: EventStore): 
   )
 }
 
-/** The keys of a log in a file lie in a file beside it: `data/events.db`, `data/events-keys.db`. Those of a server, in its log. */
+/**
+ * The keys of an embedded log are in a file beside it: `data/events.db`, `data/events-keys.db`. Those of a log on a
+ * server are in the log itself.
+ */
 function keysUrlOf(url: string): string {
   return url.startsWith('sqlite:') ? url.replace(/(\.[^./]*)?$/, '-keys$1') : url
 }

@@ -1,9 +1,9 @@
-/** An event store whose appends are timed. */
+/** Wraps an event store to measure its appends. */
 import { type EventStore, EventStoreUnavailable, WrongExpectedRevision } from './port.ts'
 
 export type AppendOutcome = 'written' | 'conflict' | 'unavailable' | 'refused'
 
-/** @param onAppend called after each append, with what came of it and how many seconds it took */
+/** @param onAppend called after each append, with its outcome and duration in seconds */
 export function observed(
   eventStore: EventStore,
   onAppend: (outcome: AppendOutcome, seconds: number) => void,

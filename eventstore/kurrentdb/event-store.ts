@@ -116,7 +116,7 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
   return store
 }
 
-/** Adds a subscription to those that the store ends when it is closed; it leaves them when it is ended before. */
+/** Registers a subscription, so that the store ends it when it is closed. */
 function registered(inner: Subscription, subscriptions: Set<{ unsubscribe(): Promise<void> }>): Subscription {
   const subscription: Subscription = {
     [Symbol.asyncIterator]: () => inner[Symbol.asyncIterator](),

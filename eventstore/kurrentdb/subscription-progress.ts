@@ -1,4 +1,4 @@
-/** How far a subscription has come: what it has handed out, and what the server has said of the log since. */
+/** How far a subscription has come: what it has delivered, and what the server has reported about the log since. */
 import { type EventPlace, placeOf } from '../event-place.ts'
 import { comparePositions, LogReplaced, type Position, type RecordedEvent, type SubscriptionBatch } from '../port.ts'
 import type { Source } from './subscription-sources.ts'
@@ -7,34 +7,34 @@ import type { ReadAnswer } from './wire.ts'
 const START: Position = { commit: 0n, prepare: 0n }
 
 export interface ProgressOptions {
-  /** The position that the checkpoint starts at, where it is known. */
+  /** The initial position of the checkpoint, if it is known. */
   readonly from?: Position | undefined
   /** The most events of one batch. */
   readonly batchSize: number
-  /** The event that stands at the first place. */
+  /** The event at the start. */
   readonly expects?: EventPlace | undefined
-  /** Whether the log still has the event where it was. @throws EventStoreUnavailable */
+  /** Whether the log still has the event at its place. @throws EventStoreUnavailable */
   readonly holds: (place: EventPlace) => Promise<boolean>
 }
 
 export interface Progress<Place> {
   /**
-   * Begins a call, or another one after a loss: then it goes on after what was handed out last, if the log still has that.
-   * @returns the place to ask for
+   * Begins a call. After a loss of the connection, it resumes after the last delivered event, if the log still has it.
+   * @returns the place to start from
    * @throws LogReplaced | InvalidArgument, which end the subscription | EventStoreUnavailable
    */
   begin(isAfterLoss: boolean): Promise<Place>
-  /** Whether the server has confirmed the call that was begun. */
+  /** Whether the server has confirmed the call. */
   isConfirmed(): boolean
   /** Whether the end of the log, as it was when the call was begun, has been reached. */
   isCaughtUp(): boolean
   /**
-   * Takes one answer of the server.
+   * Processes one answer of the server.
    * @param more whether further answers have arrived already
-   * @returns a batch to hand out, where one is complete and says something new
+   * @returns a batch to deliver, if one is complete and has news
    */
   apply(answer: ReadAnswer, more: boolean): SubscriptionBatch | undefined
-  /** After a silence: a batch that says that the end is reached, where nothing that is followed lies before it. */
+  /** After a silence: a batch that reports the end of the log, if no relevant event is before it. */
   checkEnd(): Promise<SubscriptionBatch | undefined>
 }
 
@@ -49,19 +49,22 @@ export function createProgress<Place>(
   let checkpoint = from ?? START
   let confirmed = false
   let caughtUp = false
-  /** Of the batch that is being filled. */
+  /** The batch that is being filled. */
   let events: RecordedEvent[] = []
   let last: SubscriptionBatch | undefined
   let handedOut: RecordedEvent | undefined
 
-  /** Another log may have come back. Only an event can be compared, so what was read after it is read again. */
+  /**
+   * The store may have returned with another log. Only an event can be compared, so everything after the last one is
+   * read again.
+   */
   async function checkLog(start: Place): Promise<void> {
     const known = handedOut ? placeOf(handedOut) : expects
     if (known === undefined) await source.check(start)
     else if (!(await holds(known))) throw new LogReplaced()
   }
 
-  /** The server's own checkpoint, if it sends one, may lie far before what it has read. */
+  /** The server's own checkpoint, if it sends one, may be far behind what it has read. */
   function reach(seen: Place): void {
     const position = source.positionOf(seen)
     if (position && comparePositions(position, checkpoint) > 0) checkpoint = position

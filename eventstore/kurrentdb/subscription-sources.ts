@@ -1,4 +1,4 @@
-/** What a subscription follows: the log of all streams, or one stream. */
+/** The source of a subscription: the log of all streams, or one stream. */
 import {
   comparePositions,
   type Position,
@@ -13,25 +13,28 @@ import { logRequest, streamRequest } from './requests.ts'
 /** What differs between a subscription to $all and one to a stream. */
 export interface Source<Place> {
   readonly name: string
-  /** Checks the first place, and gives it as one that a request can name. @throws what ends the subscription */
+  /** Checks the start, and returns it in the form of a request. @throws the error that ends the subscription */
   begin(): Promise<Place>
-  /** After a lost connection: another log may have come back. @throws InvalidArgument for a place that is not one of it */
+  /**
+   * Checks a place after a lost connection, because the log may have been replaced. @throws InvalidArgument for a place
+   * that is not in the log
+   */
   check(place: Place): Promise<void>
-  /** The end of what is followed, as of now. */
+  /** The current end of the source. */
   end(): Promise<Place>
-  /** The end, where no event that is followed lies between the place and it; undefined where one does. */
+  /** The end, if there is no relevant event between the place and it; otherwise undefined. */
   endIfNothingAfter(place: Place): Promise<Place | undefined>
   request(from: Place): { serializeBinary(): Uint8Array }
   /** The place after an event. */
   after(event: RecordedEvent): Place
-  /** The place of a checkpoint of the server; undefined where it sends none. */
+  /** The place of a server's checkpoint; undefined if it sends none. */
   at(checkpoint: Position): Place | undefined
-  /** The position of a place, where it is one. */
+  /** The position of a place, if it has one. */
   positionOf(place: Place): Position | undefined
   isBefore(a: Place, b: Place): boolean
 }
 
-/** @param filter which events are wanted */
+/** @param filter the filter for events */
 export function logSource(
   { logEnd, checkPosition, readLog }: Reads,
   from: SubscribeToAllOptions['from'],
@@ -50,7 +53,7 @@ export function logSource(
     end: async () => (await logEnd()) ?? 'start',
     async endIfNothingAfter(place) {
       const end = (await logEnd()) ?? 'start'
-      // What stands at the place itself comes first.
+      // The event at the place itself comes first.
       for await (const { position } of readLog(place, true, 2, filter)) {
         if (place === 'start' || comparePositions(position, place) > 0) return undefined
       }

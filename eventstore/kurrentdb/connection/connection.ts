@@ -1,6 +1,6 @@
 /**
- * The connection to the event store: calls to the node of the moment (current-node.ts), each within a deadline and again
- * where that does no harm.
+ * The connection to the event store: calls to the current node (current-node.ts), each within a deadline and retried if
+ * that is safe.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { type BackOff, waitAfter } from '../../../runtime/back-off.ts'
@@ -11,37 +11,37 @@ import { createDiscovery } from './discovery.ts'
 import type { Node } from './node.ts'
 import { parseKurrentDbUrl } from './url.ts'
 
-/** A call that was not answered by then has failed: its sender says SERVICE_UNAVAILABLE within 5 s. */
+/** The deadline of a call, so that callers can answer SERVICE_UNAVAILABLE within 5 s. */
 const DEADLINE_MS = 4_000
-/** After so long without an answer the node is checked. */
+/** After this time without an answer, the node is checked. */
 const SILENCE_MS = 1_000
-/** Between two tries of a call; jitter takes up to half of it. */
+/** The wait between two attempts of a call; jitter shortens it by up to half. */
 const RETRY: BackOff = { firstMs: 50, mostMs: 500 }
-/** How long an outage of a single node lasts before calls no longer wait for it: no other will take its place. */
+/** How long into an outage of a single node calls still wait for it: no other node can replace it. */
 const SINGLE_NODE_OUTAGE_MS = 500
 
 export interface Connection {
-  /** Milliseconds that a call may take, all of its tries together. */
+  /** The time limit of a call in milliseconds, for all of its attempts together. */
   readonly deadline: number
-  /** Whether nobody but the leader will do; else a node may pass on what it is sent. */
+  /** Whether only the leader may serve it; otherwise a node may forward it. */
   readonly requiresLeader: boolean
-  /** When a call that begins now has to end, by performance.now(). */
+  /** The deadline of a call that begins now, by performance.now(). */
   until(): number
-  /** The node of the moment, connected. @throws EventStoreUnavailable where none is found in time; nothing was sent then */
+  /** The current node, connected. @throws EventStoreUnavailable if none is found in time; then nothing was sent */
   node(until: number): Promise<Node>
   /**
-   * Makes a call, and again with back-off within its deadline: where the node did not take it, and where it is
-   * `repeatable` after a failure of which nobody knows what was done, too.
+   * Makes a call, and retries it with back-off within its deadline if the node did not accept it. A `repeatable` call
+   * is also retried if its outcome is unknown.
    * @throws what the call throws; EventStoreUnavailable at the deadline
    */
   call<T>(work: (node: Node, until: number) => Promise<T>, repeatable: boolean): Promise<T>
-  /** Waits for a node's answer. @throws EventStoreUnavailable where there is none by then; the node is checked */
+  /** Waits for a node's answer. @throws EventStoreUnavailable if there is none by then; the node is checked */
   answered<T>(node: Node, work: Promise<T>, until: number): Promise<T>
-  /** What `call` does after a failure, for calls of another kind: true once it may be tried again. */
+  /** What `call` does after a failure, for other kinds of calls: resolves with true once the call may be retried. */
   mayRetry(node: Node, error: unknown, attempt: number, until: number, repeatable: boolean): Promise<boolean>
-  /** Draws from a call's failure what it means for the node. */
+  /** Handles what a call's failure says about the node. */
   failed(node: Node, error: unknown): void
-  /** Has the listener called each time that the connection to a node is lost. @returns takes it away */
+  /** Calls the listener each time the connection to a node is lost. @returns a function that removes it */
   onDisconnect(listener: () => void): () => void
   close(): Promise<void>
 }

@@ -1,12 +1,12 @@
 /**
- * The node that calls are sent to: one at a time, replaced whole. Its states:
+ * The node that calls are sent to. There is one at a time, and it is replaced as a whole. The states:
  *
  *     idle --first call--> searching --found--> connected --lost--> searching …       each --close--> closed
  *
- * Lost is a node whose transport breaks, that says that it is not ready or that another one leads, or that leaves a check
- * unanswered. It is checked every so often, and at once when a call has waited for a while: that shows a node that hangs
- * or was cut off from its cluster. Calls wait for a node within their deadline, and the search goes on without them: the
- * service recovers whether or not it is called.
+ * A node is lost if its transport breaks, if it says that it is not ready or that another one leads, or if it does not
+ * answer a check. It is checked periodically, and at once when a call has waited for a while, which detects a node that
+ * hangs or was cut off from its cluster. Calls wait for a node within their deadline. The search continues without
+ * them, so the service recovers even if it gets no calls.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { EventStoreUnavailable } from '../../port.ts'
@@ -17,11 +17,11 @@ import type { Endpoint } from './url.ts'
 import { createWaiters } from './waiters.ts'
 
 const CHECK_EVERY_MS = 2_000
-/** As the nodes have for one another: a machine that is busy is not lost. */
+/** The same limit that nodes have for each other, so a busy machine does not count as lost. */
 const CHECK_MS = 2_500
-/** A check that took so much longer than it may says that this process itself stood still. */
+/** If a check takes this much longer than its limit, this process itself was paused. */
 const STALL_MS = 500
-/** A node that is lost so soon after it was found is not looked for again at once. */
+/** If a node is lost this soon after it was found, the next search waits. */
 const FLAPPING_MS = 1_000
 const FLAPPING_PAUSE_MS = 200
 
@@ -32,27 +32,27 @@ type State =
       readonly kind: 'connected'
       readonly node: Node
       readonly checks: NodeJS.Timeout
-      /** The check of a node that has left a call waiting: calls wait for the result. */
+      /** The check of a node that did not answer a call; calls wait for its result. */
       suspicion: Promise<void> | undefined
     }
   | { readonly kind: 'closed' }
 
 export interface CurrentNode {
-  /** The node of the moment, connected. @throws EventStoreUnavailable where none is found in time, or the store is closed */
+  /** The current node, connected. @throws EventStoreUnavailable if none is found in time, or the store is closed */
   get(until: number): Promise<Node>
-  /** Checks at once whether the node, which has left a call waiting, still is what was looked for. */
+  /** Checks at once whether a node that did not answer a call still meets the requirements. */
   suspect(node: Node): void
   /**
-   * Gives the node up. What is open on it ends; those who wait for it try again.
-   * @param leader where the node says that the leader is
+   * Drops the node. Open calls on it end, and callers waiting for it retry.
+   * @param leader the leader's endpoint, according to the node
    */
   lose(node: Node, leader?: Endpoint): void
-  /** Has the listener called each time that a node is lost. @returns takes it away */
+  /** Calls the listener each time a node is lost. @returns a function that removes it */
   onDisconnect(listener: () => void): () => void
   close(): Promise<void>
 }
 
-/** @param maxOutageMs how long an outage lasts before calls no longer wait for its end; milliseconds */
+/** @param maxOutageMs how long into an outage calls still wait for its end, in milliseconds */
 export function createCurrentNode(discovery: Discovery, maxOutageMs: number): CurrentNode {
   const closing = new AbortController()
   const waiters = createWaiters()
@@ -67,7 +67,7 @@ export function createCurrentNode(discovery: Discovery, maxOutageMs: number): Cu
     const onFailure = (error: unknown, since: number) => {
       if (performance.now() - began < maxOutageMs) return
       const cause = error instanceof EventStoreUnavailable ? error : unavailable(detailsOf(error))
-      // Whoever came while this was tried waits for the next try: nobody is refused on old news.
+      // Calls that came during this attempt wait for the next one, so no call fails because of an earlier result.
       waiters.rejectSince(since, cause)
     }
     const flaps = leader === undefined && began - foundAt < FLAPPING_MS

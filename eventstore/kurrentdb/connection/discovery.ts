@@ -1,6 +1,6 @@
 /**
- * Looks for the node to use, until there is one: every node that is known is asked at the same time and on its own, so
- * one that hangs holds up nothing, and none is taken that has not said itself that it is what is looked for.
+ * Searches for a node to use until there is one. All known nodes are asked concurrently, so a hanging one blocks
+ * nothing, and a node is used only if it says itself that it meets the requirements.
  */
 import { lookup } from 'node:dns/promises'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -11,12 +11,12 @@ import type { Endpoint, KurrentDbUrl, NodePreference } from './url.ts'
 const INTERVAL_MS = 100
 const LONGEST_INTERVAL_MS = 500
 /**
- * A node that has not answered by then is passed over, and next time has twice as long: on a machine that is overloaded
- * all may be slow. A node that stands alone has the most from the first: there is no other to pass on to.
+ * The time limit for a node's answer. It is doubled for the next attempt, because on an overloaded machine all nodes
+ * may be slow. A single node gets the longest limit at once, because there is no other to try.
  */
 const ANSWER_MS = { first: 1_500, most: 4_000 }
 
-/** States in which a node serves reads; with a preference, those that come first. */
+/** The states in which a node serves reads, in the order of preference. */
 const SERVING = ['LEADER', 'FOLLOWER', 'READONLYREPLICA', 'PREREADONLYREPLICA', 'READONLYLEADERLESS']
 const PREFERRED: Readonly<Record<NodePreference, readonly string[]>> = {
   leader: ['LEADER'],
@@ -26,18 +26,18 @@ const PREFERRED: Readonly<Record<NodePreference, readonly string[]>> = {
 }
 
 interface SearchOptions {
-  /** Where a node says that the leader is: tried first. */
+  /** The leader's endpoint according to a node; it is tried first. */
   readonly leader?: Endpoint | undefined
   readonly signal: AbortSignal
-  /** Called for each try that failed: its error, and when it began, by performance.now(). */
+  /** Called for each failed attempt with its error and its start, by performance.now(). */
   onFailure(error: unknown, since: number): void
 }
 
 export interface Discovery {
-  /** Resolves with a node that is connected, and rejects only once it is aborted. */
+  /** Resolves with a connected node, and rejects only if it is aborted. */
   search(options: SearchOptions): Promise<Node>
   /**
-   * Asks a node whether it still is what was looked for.
+   * Asks a node whether it still meets the requirements.
    * @param limit milliseconds
    * @throws the gRPC error; EventStoreUnavailable where it is not
    */
@@ -48,10 +48,10 @@ export function createDiscovery(url: KurrentDbUrl): Discovery {
   const requiresLeader = url.nodePreference === 'leader'
   const preferred = PREFERRED[url.nodePreference]
   const looksFor = requiresLeader ? 'leader at the moment' : 'node that serves reads at the moment'
-  /** The members as they were seen last: they are asked too, so the seeds may be gone. */
+  /** The members of the cluster as last seen. They are asked too, so the seeds may be gone. */
   let known: readonly Endpoint[] = []
 
-  /** Those that may be used, the best first. */
+  /** The usable members, the best first. */
   function candidatesAmong(members: readonly Member[]): readonly Endpoint[] {
     const alive = members.filter(({ isAlive }) => isAlive)
     if (alive.length > 0) known = alive.map(({ endpoint }) => endpoint)
@@ -103,7 +103,7 @@ export function createDiscovery(url: KurrentDbUrl): Discovery {
     return Promise.any(addresses.map(ask))
   }
 
-  /** The nodes that a seed names, the best first; itself where there is no cluster. @throws the gRPC error */
+  /** The nodes that a seed names, the best first; the seed itself without a cluster. @throws the gRPC error */
   const candidatesFrom = async (seed: Endpoint, limit: number): Promise<readonly Endpoint[]> =>
     url.isCluster ? candidatesAmong(await membersFrom(seed, limit)) : [seed]
 
@@ -113,10 +113,10 @@ export function createDiscovery(url: KurrentDbUrl): Discovery {
   }
 }
 
-/** What a search works with. */
+/** The context of a search. */
 interface Searching {
   readonly url: KurrentDbUrl
-  /** What is looked for, for messages. */
+  /** The required kind of node, for messages. */
   readonly looksFor: string
   /** The members of the cluster as they were seen last. */
   known(): readonly Endpoint[]
@@ -182,7 +182,7 @@ function startSearch(
     const fail = (error: unknown, since: number) => {
       if (!ending.signal.aborted) onFailure(error instanceof AggregateError ? error.errors[0] : error, since)
     }
-    // Whatever comes of the leader, the seeds are asked after it.
+    // After the leader, the seeds are asked in any case.
     const first = leader ? use(leader, ANSWER_MS.first).catch(() => {}) : Promise.resolve()
     void first.then(() => {
       for (const seed of [...url.seeds, ...known()]) void ask(seed)

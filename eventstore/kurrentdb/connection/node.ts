@@ -1,7 +1,7 @@
 /**
- * One connection to one node. It is good for as long as its first transport stands and is never mended: whoever loses it
- * opens another. The official client is bound to it and kept from reconnecting: it keeps the rejected promise of a
- * discovery for ever, and awaits it where nobody catches (1.3.1).
+ * One connection to one node. It lives as long as its first transport and is never reconnected: after a loss, open
+ * another. The official client is bound to it and kept from reconnecting, because it keeps the rejected promise of a
+ * discovery forever and awaits it where nothing catches the error (1.3.1).
  */
 import {
   type CallOptions,
@@ -30,12 +30,12 @@ import type { Endpoint, KurrentDbUrl } from './url.ts'
  * events: a reader of the log would wait for the network after each hundred.
  */
 const READ_AHEAD = 1024 * 1024
-/** Servers of before take events of 16 MiB. */
+/** Earlier servers accept events of 16 MiB. */
 const LARGEST_MESSAGE = 17 * 1024 * 1024
 const KEEP_ALIVE_MS = 10_000
 
 // biome-ignore-start lint/suspicious/noExplicitAny: generated code
-/** What the client keeps to itself: credentials and the calls that are open. */
+/** The client's internals: its credentials and the open calls. */
 export interface Internals {
   execute<T>(Client: any, name: string, action: (stub: any) => Promise<T>): Promise<T>
   GRPCStreamCreator<T>(Client: any, name: string, creator: (stub: any) => T): () => Promise<T>
@@ -59,7 +59,7 @@ interface StreamCall {
   readonly path: string
   readonly request: { serializeBinary(): Uint8Array }
   readonly decode: (bytes: Buffer) => ReadAnswer
-  /** How many answers may wait for their consumer before the server is held back. */
+  /** How many answers may wait for their consumer before flow control stops the server. */
   readonly buffer: number
 }
 
@@ -68,23 +68,25 @@ export interface Node {
   readonly client: KurrentDBClient
   readonly internals: Internals
   readonly appends: BatchAppends
-  /** Connects where it has not, and asks what the server can do. @throws the gRPC error; where it takes longer too */
+  /** Connects if necessary, and asks for the server's features. @throws the gRPC error, also after the time limit */
   features(limit: number): Promise<void>
   /** Whether it knows BatchAppend, as servers from 21.10 on do. Known once its features are. */
   acceptsBatches(): boolean
   /** The cluster's members as the node sees them. @throws as `features` */
   members(limit: number): Promise<readonly Member[]>
-  /** Starts a call whose answers come one after another. */
+  /** Starts a streaming call. */
   stream(call: StreamCall): Promise<Incoming<ReadAnswer>>
-  /** Whether its transport stands. */
+  /** Whether its transport is up. */
   isConnected(): boolean
-  /** Told once when the transport of a node that is connected is gone. */
+  /** Called once when the transport of a connected node is lost. */
   onDisconnect(listener: () => void): void
-  /** Ends the calls that are open, too: nothing goes out any more. Calling it again does nothing. */
+  /** Also ends open calls: nothing is sent any more. Calling it again does nothing. */
   close(): Promise<void>
 }
 
-/** KurrentDBClient's constructor, without the native part: it serves the reads alone, which go through the stub here. */
+/**
+ * KurrentDBClient's constructor, without the native part: it serves the reads alone, which go through the stub here.
+ */
 type ClientConstructor = new (
   native: undefined,
   settings: { endpoint: string; connectionName?: string },
@@ -93,7 +95,7 @@ type ClientConstructor = new (
 ) => KurrentDBClient
 
 /**
- * @param serverName the name that the node's certificate is for, where the endpoint is an address that was looked up
+ * @param serverName the name in the node's certificate, if the endpoint is a resolved address
  */
 export function createNode(url: KurrentDbUrl, endpoint: Endpoint, requiresLeader: boolean, serverName?: string): Node {
   const target = addressOf(endpoint)
@@ -103,7 +105,7 @@ export function createNode(url: KurrentDbUrl, endpoint: Endpoint, requiresLeader
     'grpc.keepalive_timeout_ms': timeout < 0 ? Number.MAX_VALUE : timeout,
     'grpc.max_receive_message_length': LARGEST_MESSAGE,
     'grpc-node.flow_control_window': READ_AHEAD,
-    // A shared one would make a new connection wait for the back-off of the one that failed.
+    // A shared channel would make a new connection wait for the back-off of the failed one.
     'grpc.use_local_subchannel_pool': 1,
     ...(serverName && { 'grpc.ssl_target_name_override': serverName, 'grpc.default_authority': serverName }),
   })
@@ -147,7 +149,7 @@ export function createNode(url: KurrentDbUrl, endpoint: Endpoint, requiresLeader
         features = new ServerFeatures(error) // a server before 21.10
       }
       acceptsBatches = (features as { supports(method: unknown): boolean }).supports(StreamsService.batchAppend)
-      // The client would ask for itself, and wait for the answer for ever.
+      // The client would ask by itself, and wait for the answer forever.
       Object.defineProperty(client, 'capabilities', { value: Promise.resolve(features), configurable: true })
     },
 

@@ -1,4 +1,7 @@
-/** Connection strings of EventStoreDB and KurrentDB. The client's own parser prints what it does not like, password and all. */
+/**
+ * Connection strings of EventStoreDB and KurrentDB. The client's own parser prints invalid ones, including the
+ * password.
+ */
 import { readFileSync } from 'node:fs'
 import { type ChannelCredentials, credentials } from '@grpc/grpc-js'
 
@@ -10,7 +13,7 @@ const BOOLEAN = /^(true|false)$/
 const NUMBER = /^\d+$/
 const ANYTHING = /^.+$/
 
-/** The client's options with what they accept; names are compared without case, `_` and `-`. */
+/** The client's options and what they accept; names are compared without case, `_` and `-`. */
 const OPTIONS: Readonly<Record<string, readonly [name: string, accepted: RegExp, words: string]>> = {
   tls: ['tls', BOOLEAN, 'true or false'],
   tlsverifycert: ['tlsVerifyCert', BOOLEAN, 'true or false'],
@@ -40,11 +43,11 @@ export interface Endpoint {
 
 export type NodePreference = 'leader' | 'follower' | 'random' | 'readonlyreplica'
 
-/** What a connection string says. */
+/** A parsed connection string. */
 export interface KurrentDbUrl {
-  /** Of a cluster: who is asked for its members; else the one node. */
+  /** The seeds of a cluster; otherwise the single node. */
   readonly seeds: readonly Endpoint[]
-  /** Whether the nodes say which nodes there are: several hosts, or `+discover`. */
+  /** Whether the members are discovered: several hosts, or `+discover`. */
   readonly isCluster: boolean
   readonly nodePreference: NodePreference
   readonly tls: boolean
@@ -52,9 +55,9 @@ export interface KurrentDbUrl {
   /** Sent with each call over TLS. */
   readonly user: { readonly username: string; readonly password: string } | undefined
   readonly connectionName: string | undefined
-  /** Milliseconds, as are the next ones; undefined where the connection string does not say so. */
+  /** Milliseconds, as are the next ones; undefined if not set. */
   readonly defaultDeadline: number | undefined
-  /** Between two questions to a node while none is found. */
+  /** The wait between two attempts to ask a node while none is found. */
   readonly discoveryInterval: number | undefined
   /** How long a node may take to name the members. */
   readonly gossipTimeout: number | undefined
@@ -67,7 +70,7 @@ export interface KurrentDbUrl {
 export const isKurrentDbUrl = (url: string): boolean => SCHEME.test(url)
 
 /**
- * Reads the certificates that it names, too.
+ * Parses a connection string, and reads the certificates that it names.
  * @throws TypeError that says what is wrong and never quotes credentials
  */
 export function parseKurrentDbUrl(url: string): KurrentDbUrl {

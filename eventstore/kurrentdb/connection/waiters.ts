@@ -9,10 +9,12 @@ interface Waiter {
 }
 
 export interface Waiters {
-  /** Resolves with the next node that is found. @param until by performance.now() @throws EventStoreUnavailable after it */
+  /**
+   * Resolves with the next node that is found. @param until by performance.now() @throws EventStoreUnavailable after it
+   */
   wait(until: number, late: () => EventStoreUnavailable): Promise<Node>
   resolveAll(node: Node): void
-  /** Those who began to wait by then (performance.now). */
+  /** Rejects those who began to wait by then (performance.now). */
   rejectSince(since: number, error: EventStoreUnavailable): void
 }
 
