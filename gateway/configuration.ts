@@ -26,7 +26,7 @@ const names = (defaultValue: readonly string[], accepted: string, isAccepted: (n
 })
 const headerNames = (defaultValue: readonly string[]) =>
   names(defaultValue, 'header names with commas between them, or none', (name) => /^[\w!#$%&'*+.^`|~-]+$/.test(name))
-/** As @override(label:) has them (federation's specification), and shares of requests. */
+/** Labels of @override(label:), as in the federation specification, and percentages. */
 const isLabel = (text: string) =>
   /^[a-z][\w:./-]*$/i.test(text) || Number(/^percent\((\d{1,3}(?:\.\d{1,8})?)\)$/.exec(text)?.[1] ?? 101) <= 100
 /** An address, a network, or a name that proxy-addr knows. */

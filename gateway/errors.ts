@@ -1,14 +1,17 @@
 /**
- * The gateway's error codes: those of its answers and those of the errors that it throws and logs. Subgraphs' errors reach
- * clients with the codes that they have there. docs/errors.md lists both tables; a test compares them.
+ * The gateway's error codes: those of its answers and those of the errors that it throws and logs. Subgraphs' errors
+ * reach clients with the codes that they have there. docs/errors.md lists both tables; a test compares them.
  */
 import { GraphQLError } from 'graphql'
 import { TOKEN_FAULTS, type TokenFault } from '../schema/token-faults.ts'
 
 interface Entry {
-  /** The HTTP status of a request that is refused with it; `answer`: it stands at a field of an answer with status 200. */
+  /**
+   * The HTTP status of a request that is refused with it; `answer`: it is an error at a field of an answer with status
+   * 200.
+   */
   readonly status: number | 'answer'
-  /** For whoever writes a client. */
+  /** For authors of clients. */
   readonly meaning: string
 }
 
@@ -114,7 +117,7 @@ export function requestError(
   return new RequestError([codedError(message, code, extensions)], statusOfCode(code))
 }
 
-/** The request's token does not count. As in Magento, storefronts sign their visitor out by this category. */
+/** The request's token is not valid. As in Magento, this category makes storefronts sign their visitor out. */
 export class TokenRefused extends RequestError {
   constructor(fault: TokenFault = 'unreadable') {
     super(
@@ -127,16 +130,16 @@ export class TokenRefused extends RequestError {
 const AUTHENTICATION = 'graphql-authentication'
 
 /**
- * Refuses the request as the customer subgraph has.
+ * Refuses the request if the customer subgraph has refused its token.
  * @param text of an answer with status 401
- * @throws TokenRefused where the answer says that the token does not count
+ * @throws TokenRefused if the answer says that the token is not valid
  */
 export function throwRefusedToken(text: string): void {
   let answer: { data?: unknown; errors?: readonly { message?: unknown; extensions?: { category?: unknown } }[] } | null
   try {
     answer = JSON.parse(text)
   } catch {
-    return // told as an answer that is not GraphQL
+    return // reported later as an answer that is not GraphQL
   }
   const [error] = Array.isArray(answer?.errors) ? answer.errors : []
   if (error?.extensions?.category !== AUTHENTICATION) return

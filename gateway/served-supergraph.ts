@@ -1,4 +1,4 @@
-/** The supergraph that is served: loaded at the start, watched, and swapped for a changed one. */
+/** The supergraph that is served: loaded at start, watched, and replaced when it changes. */
 import { readFileSync } from 'node:fs'
 import type { FastifyBaseLogger } from 'fastify'
 import { createApolloExecutor } from './execution/apollo-executor.ts'
@@ -15,14 +15,14 @@ class SupergraphError extends Error {
   readonly code = 'GTW_ERR_SUPERGRAPH'
 }
 
-/** What one supergraph brings; a request holds on to the one that it began with. */
+/** A loaded supergraph; a request keeps the one that it began with. */
 interface Graph {
   readonly supergraph: LoadedSupergraph
   readonly operations: Operations
 }
 
 export interface ServedGraph {
-  /** A later one after the file has changed. */
+  /** The current supergraph; it changes with the file. */
   readonly current: Graph
   /** Ends the watch. */
   readonly close: () => void
@@ -31,17 +31,18 @@ export interface ServedGraph {
 export interface GraphOptions extends Omit<OperationsOptions, 'compile' | 'compileRestricted' | 'countOf'> {
   readonly executor: 'compiled' | 'apollo'
   readonly clients: SubgraphClients
-  /** By the subgraph's name, in place of the supergraph's own. */
+  /** URLs by subgraph name; they override those of the supergraph. */
   readonly urlOf: (name: string) => string | undefined
   /** Headers that only this subgraph gets: names and values in turn. */
   readonly headersFor: (name: string) => readonly string[]
-  /** Of an answer to a client, in bytes. */
+  /** The largest answer to a client, in bytes. */
   readonly answerLimit: number
   readonly metrics: Metrics
 }
 
 /**
- * Serves the supergraph of a file. A changed file that can't be served is logged and counted, and the one before it stays.
+ * Serves the supergraph of a file. If a changed file can't be served, that is logged and counted, and the previous
+ * supergraph stays.
  * @param intervalMs how often the file is checked
  * @throws SupergraphError
  */

@@ -7,22 +7,26 @@ import { createTokenVerifier, InvalidToken, type KeySource } from './token-verif
 /** How many verified tokens are kept, and how many characters of them. */
 const KNOWN_TOKENS = 10_000
 const KNOWN_CHARACTERS = 10_000 * 1024
-/** How long a verified signature is trusted, in milliseconds. Then it is verified again: the token may have expired, or its key been replaced. */
+/**
+ * How long a verified signature is trusted, in milliseconds. Then it is verified again, because the token may have
+ * expired or its key may have been replaced.
+ */
 const TRUSTED_MS = 10_000
 /**
- * A token's status is refreshed in the background after the first of these times, and before the request goes on after the
- * second. So the gateway notices a revocation within a second, and a token in constant use never waits. Milliseconds.
+ * A token's status is refreshed in the background after the first of these times, and before the request goes on after
+ * the second. So the gateway notices a revocation within a second, and a token in constant use never waits.
+ * Milliseconds.
  */
 const REFRESH_MS = 400
 const STALE_MS = 800
 
-/** Whether a request may go on, and what its token says, if it could be verified. */
+/** Whether a request may proceed, and the claims of its token, if it was verified. */
 export interface Verdict {
   readonly isAllowed: boolean
   readonly claims: Claims
-  /** Why it may not. */
+  /** Why it may not proceed. */
   readonly fault?: TokenFault
-  /** The final verdict, where the token's status is still being checked. A query may begin in the meantime. */
+  /** The final verdict, if the token's status is still being checked. A query may begin in the meantime. */
   readonly settled?: Promise<Verdict>
 }
 
@@ -34,16 +38,16 @@ const REVOKED = dead('revoked')
 export type CheckOutcome = 'active' | 'revoked' | 'failed'
 
 export interface Authentication {
-  /** Whether a request with this Authorization header may go on; without a bearer token it may, as a guest's. */
+  /** Whether a request with this Authorization header may proceed; without a bearer token it proceeds as a guest. */
   (authorization: string | undefined): Verdict | Promise<Verdict>
-  /** The token may just have been revoked: its status is checked before its next use. */
+  /** Call it if the token may just have been revoked: its status is checked before its next use. */
   readonly doubt: (authorization: string | undefined) => void
 }
 
 export interface StatusOptions {
   /**
-   * Whether a token is still active. Without this, every signed token is, until it expires. Where it throws, the token
-   * passes without its claims: the gateway treats its bearer as a guest, and the subgraphs decide for themselves.
+   * Whether a token is still active. Without this, every signed token is active until it expires. If it throws, the
+   * token passes without its claims: the gateway treats its bearer as a guest, and the subgraphs decide for themselves.
    */
   readonly isActive?: ((token: string) => Promise<boolean>) | undefined
   /** Called after each check. */
@@ -59,7 +63,10 @@ interface Known {
   asking: Promise<Verdict> | undefined
 }
 
-/** @param keys where the public keys come from; while they can't be fetched, tokens pass: the subgraphs verify them too */
+/**
+ * @param keys the source of the public keys; while they can't be fetched, tokens pass, because the subgraphs verify
+ * them too
+ */
 export function createAuthentication(keys: KeySource, { isActive, onCheck }: StatusOptions = {}): Authentication {
   const verify = createTokenVerifier(keys)
   const trusted = new LRUCache<string, Known>({
@@ -68,7 +75,7 @@ export function createAuthentication(keys: KeySource, { isActive, onCheck }: Sta
     sizeCalculation: (_, authorization) => authorization.length,
   })
 
-  /** Checks the token's status, once at a time. A token that was revoked stays revoked. */
+  /** Checks the token's status, one call at a time. A revoked token stays revoked. */
   function ask(known: Known, check: (token: string) => Promise<boolean>): Promise<Verdict> {
     if (known.asking !== undefined) return known.asking
     const started = Date.now()
@@ -76,7 +83,7 @@ export function createAuthentication(keys: KeySource, { isActive, onCheck }: Sta
       (active) => {
         onCheck?.(active ? 'active' : 'revoked')
         if (!active) known.verdict = REVOKED
-        // An answer to a check from before the doubt says nothing about the present.
+        // The answer to a check from before `doubt` was called does not count.
         if (known.asking === asking) {
           known.asking = undefined
           known.foundAt = started
@@ -105,14 +112,14 @@ export function createAuthentication(keys: KeySource, { isActive, onCheck }: Sta
     if (authorization === undefined) return GUEST
     const known = trusted.get(authorization)
     if (known !== undefined && Date.now() < known.until) return verdictOf(known)
-    // Exactly two parts, the scheme in any case; anything else counts as no token (Magento's rule).
+    // Exactly two parts, and the scheme in any case; anything else counts as no token (Magento's rule).
     const token = /^bearer ([^ ]+)$/i.exec(authorization)?.[1]
     if (token === undefined) return GUEST
     return verify(token).then(
       () => {
         const claims = claimsOf(token)
         const verdict = { isAllowed: true, claims }
-        // Only the signature was verified again: what is known of its status stays.
+        // Only the signature was verified again: the known status is kept.
         const foundAt = known?.foundAt ?? Number.NEGATIVE_INFINITY
         const until = Math.min(Date.now() + TRUSTED_MS, expiryOf(claims))
         const next: Known = { until, token, verdict: known?.verdict ?? verdict, foundAt, asking: undefined }

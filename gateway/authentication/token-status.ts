@@ -1,11 +1,14 @@
-/** Asks the customer subgraph whether tokens are still active (RFC 7662): a signature does not show that a token was revoked. */
+/**
+ * Asks the customer subgraph whether tokens are still active (RFC 7662): a signature does not show that a token was
+ * revoked.
+ */
 import type { FastifyBaseLogger } from 'fastify'
 import { Pool } from 'undici'
 import { reasonOf } from '../http/masking.ts'
 import type { Metrics } from '../metrics.ts'
 import type { CheckOutcome } from './authentication.ts'
 
-/** Where to ask. */
+/** Where to check tokens. */
 export interface TokenStatusSource {
   /** The customer subgraph's `/introspect`. */
   readonly url: string
@@ -16,14 +19,17 @@ export interface TokenStatusSource {
 }
 
 export interface TokenStatus {
-  /** Whether the token is still active. @throws Error where that can't be found out now */
+  /** Whether the token is still active. @throws Error if that can't be determined now */
   readonly isActive: (token: string) => Promise<boolean>
   readonly close: () => Promise<void>
 }
 
 /** Enough for one process: an answer takes about a millisecond. */
 const CONNECTIONS = 16
-/** After a failure no checks are made for this long, so that requests do not wait for a service that is down. Milliseconds. */
+/**
+ * After a failure no checks are made for this long, so that requests do not wait for a service that is down.
+ * Milliseconds.
+ */
 const PAUSE_MS = 500
 
 export function createTokenStatus({ url, secret, timeoutMs = 1_000 }: TokenStatusSource): TokenStatus {
@@ -63,7 +69,7 @@ export function createTokenStatus({ url, secret, timeoutMs = 1_000 }: TokenStatu
   }
 }
 
-/** What counts checks of tokens, and logs when they begin to fail and when they succeed again. */
+/** Returns an observer that counts checks of tokens, and logs when they begin to fail and when they succeed again. */
 export function reportChecks(
   metrics: Metrics,
   log: FastifyBaseLogger,

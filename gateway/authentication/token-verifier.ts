@@ -1,4 +1,4 @@
-/** Verifies the customer subgraph's tokens elsewhere: at the gateway, and in other subgraphs. */
+/** Verifies the customer subgraph's tokens, at the gateway and in other subgraphs. */
 import { KeyObject } from 'node:crypto'
 import { createVerifier, TokenError } from 'fast-jwt'
 import { createRemoteJWKSet, errors } from 'jose'
@@ -22,14 +22,14 @@ export class InvalidToken extends Error {
 
 /**
  * Where the public keys come from: the customer subgraph's `/.well-known/jwks.json`, or one key (PEM) given directly.
- * `refetchAfterMs` (default 10,000) is the shortest time between two successful fetches: tokens with invented key ids must not
- * become a flood of fetches.
+ * `refetchAfterMs` (default 10,000) is the shortest time between two successful fetches, so that tokens with made-up
+ * key ids do not cause a flood of fetches.
  */
 export type KeySource = { readonly jwksUrl: string; readonly refetchAfterMs?: number } | { readonly publicKey: string }
 
 /**
- * Returns a function that verifies a token and resolves to its subject (claim `sub`): a customer's id, or `service:<name>`.
- * It rejects with InvalidToken; any other error means that the keys could not be had.
+ * Returns a function that verifies a token and resolves to its subject (claim `sub`): a customer's id, or
+ * `service:<name>`. It rejects with InvalidToken; any other error means that the keys could not be fetched.
  */
 export function createTokenVerifier(source: KeySource): (token: string) => Promise<string> {
   const key =
@@ -55,8 +55,9 @@ export function createTokenVerifier(source: KeySource): (token: string) => Promi
 }
 
 /**
- * The keys of a JWKS by their ids, as PEM. jose fetches them when they are first needed, and again when a token names an id
- * that is not there. Keys have no age: they count until a fetch no longer brings them, so they outlast an outage.
+ * The keys of a JWKS by their ids, as PEM. jose fetches them when they are first needed, and again when a token names
+ * an id that is not there. Keys do not expire: they are valid until a fetch no longer returns them, so they outlast an
+ * outage.
  */
 function createKeySet(url: string, refetchAfterMs: number): (kid: string | undefined) => Promise<string> {
   const options = { timeoutDuration: FETCH_TIMEOUT_MS, cooldownDuration: refetchAfterMs, cacheMaxAge: Infinity }

@@ -1,13 +1,16 @@
-/** Where entities are in an answer under way. */
+/** The places of entities in an answer under construction. */
 import type { GraphQLSchema } from 'graphql'
 import { type Data, isData, own } from './json-objects.ts'
 import { kindsOf } from './rewrites.ts'
 
-/** Response names, `@` for each element of a list, and the names of the types that an object may have to be meant. */
+/** Response names, `@` for each element of a list, and the types that an object must have. */
 export type PlanPath = readonly (string | ReadonlySet<string>)[]
 export type ResponsePath = (string | number)[]
 
-/** A plan's path has the types with the name before them, as in `@|[Book,Film]`, and may begin with an empty name. */
+/**
+ * In a plan's path the types are attached to the name before them, as in `@|[Book,Film]`, and the first name may be
+ * empty.
+ */
 const CONDITION = /^(.*)\|\[(.*)\]$/
 
 /** @param schema the whole supergraph */
@@ -24,7 +27,7 @@ export const namesIn = (path: PlanPath): string[] => path.filter((part) => typeo
 
 const isMeant = (object: Data, types: ReadonlySet<string>): boolean => types.has(own(object, '__typename') as string)
 
-/** Adds the objects at a path to `found`: null and what is missing are left out. */
+/** Adds the objects at a path to `found`, except null and missing ones. */
 export function gather(value: unknown, path: PlanPath, found: Data[], at = 0): void {
   let current = value
   for (let index = at; index < path.length; index++) {
@@ -43,7 +46,7 @@ export function gather(value: unknown, path: PlanPath, found: Data[], at = 0): v
   else if (isData(current)) found.push(current)
 }
 
-/** The places of what {@link gather} finds, in the same order. */
+/** The places of the objects that {@link gather} finds, in the same order. */
 export function placesOf(root: unknown, path: PlanPath): ResponsePath[] {
   const found: ResponsePath[] = []
   const place: ResponsePath = []

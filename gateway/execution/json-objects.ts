@@ -1,4 +1,4 @@
-/** Objects that came as JSON from a subgraph: any name may be a key of theirs, also one that every object inherits. */
+/** Objects parsed from a subgraph's JSON: any name may be a key, also one that every object inherits. */
 
 import { isRawNumber } from '../exact-numbers.ts'
 
@@ -7,7 +7,7 @@ export type Data = Record<string, unknown>
 export const isData = (value: unknown): value is Data =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** Names that objects have without having been given them. */
+/** The names that every object inherits. */
 export const isInherited = (name: string): boolean => name in Object.prototype
 
 /** An object's own value. */
@@ -23,10 +23,10 @@ export function setOwn(object: Data, key: string, value: unknown): void {
 }
 
 /**
- * Puts what a later fetch brought into what is there: objects and lists of the same length are merged. null takes the
- * place of nothing: where a subgraph failed, what another one sent for the same place stays.
- * @param abstract the names of interfaces. A subgraph with `@interfaceObject` calls its objects so: the name of their own
- *   type, where it is known, stays.
+ * Merges the result of a later fetch into the data: objects, and lists of the same length, are merged. null never
+ * replaces a value: if a subgraph failed, the value of another one is kept.
+ * @param abstract the names of interfaces. A subgraph with `@interfaceObject` returns them as `__typename`; a known
+ * concrete type is kept.
  */
 export function merge(target: Data, source: Data, abstract: ReadonlySet<string>): void {
   for (const key in source) {
@@ -55,10 +55,10 @@ function mergeLists(target: unknown[], source: readonly unknown[], abstract: Rea
   }
 }
 
-/** A number that is kept as its text: it has the form of an object. The first look is quick. */
+/** Whether it is a RawNumber, which is an object. The first check is cheap. */
 const isNumber = (value: Data): boolean => value.rawJSON !== undefined && isRawNumber(value)
 
-/** A copy of JSON; numbers that are kept as their text stay. */
+/** Copies JSON; RawNumbers are kept. */
 export function copy<T>(value: T): T {
   if (Array.isArray(value)) return value.map(copy) as T
   if (!isData(value) || isNumber(value)) return value

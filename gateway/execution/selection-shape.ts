@@ -1,4 +1,7 @@
-/** What an operation asks for, type by type: the client's selections with fragments merged in and conditions decided. */
+/**
+ * The shape of an operation's answer, type by type: the client's selections with fragments merged and conditions
+ * evaluated.
+ */
 import {
   type DocumentNode,
   type FieldNode,
@@ -35,20 +38,23 @@ export interface Field {
   /** Its name in what the subgraphs sent. */
   readonly source: string
   readonly name: string
-  /** `denied`: the client may not have it. `undecided`: a condition in the object is null, so the whole object is. */
+  /**
+   * `denied`: the client is not authorised for it. `undecided`: a condition in the object is null, so the whole object
+   * is.
+   */
   readonly kind: 'field' | 'denied' | 'undecided' | 'typename' | 'introspection'
   /** The type whose field it is, as errors name it. */
   readonly parent: string
   readonly type: GraphQLOutputType
-  /** Of an object, or of the objects of a list. */
+  /** The shape of the object, or of the objects of a list. */
   readonly shape: Shape | undefined
-  /** As the client wrote it, each time. */
+  /** All occurrences in the client's document. */
   readonly nodes: readonly FieldNode[]
 }
 
 /** An object of an answer. Its fields depend on its type at runtime. */
 export interface Shape {
-  /** What the schema says of it. */
+  /** Its type in the schema. */
   readonly type: GraphQLCompositeType
   /** The fields of a runtime type, in the answer's order; undefined for a type that clients do not know. */
   readonly fieldsOf: (typename: string) => readonly Field[] | undefined
@@ -70,7 +76,7 @@ const applies = (schema: GraphQLSchema, condition: GraphQLCompositeType, runtime
     (isObjectType(runtime) || isInterfaceType(runtime)) &&
     schema.isSubType(condition, runtime))
 
-/** In the place of all that is asked for: the specification has an error where the conditions are read, at the object. */
+/** Replaces all selections: the specification requires an error where the conditions are evaluated, at the object. */
 function undecidedField(schema: GraphQLSchema, { name: parent }: GraphQLCompositeType): Field {
   const type = schema.getType('Boolean') as GraphQLOutputType
   return { key: '', source: '', name: '', kind: 'undecided', parent, type, shape: undefined, nodes: [] }
@@ -80,7 +86,7 @@ function undecidedField(schema: GraphQLSchema, { name: parent }: GraphQLComposit
  * The shape of an operation's answer.
  * @param document valid for the schema
  * @param isTrue the values of the conditions' variables
- * @param sourceOf under which name a field is in what the subgraphs sent
+ * @param sourceOf the name of a field in the subgraphs' data
  * @param isNull the conditions' variables that are null
  */
 export function shapeOf(
@@ -162,7 +168,7 @@ export function shapeOf(
       const { type } = name === '__schema' ? SchemaMetaFieldDef : TypeMetaFieldDef
       return { ...common, kind: 'introspection', type, shape: undefined }
     }
-    // What the object promises may be stricter than what its interface does.
+    // The type of an object's field may be stricter than that of its interface.
     const definition = [runtime, parent].flatMap((type) => ('getFields' in type && type.getFields()[name]) || [])[0]
     if (!definition) return undefined
     if (isDenied(runtime.name, name) || isDenied(parent.name, name)) {
@@ -184,8 +190,8 @@ export function shapeOf(
 }
 
 /**
- * Whether what is asked for depends on an object's type, of which only an interface is known: the call that was to find it
- * out has failed.
+ * Whether the selection depends on the concrete type of an object of which only the interface is known, because the
+ * call for the type has failed.
  */
 export function isTypeMissing(schema: GraphQLSchema, shape: Shape, typename: string): boolean {
   const type = schema.getType(typename)
@@ -195,7 +201,7 @@ export function isTypeMissing(schema: GraphQLSchema, shape: Shape, typename: str
   return schema.getPossibleTypes(type).some(({ name }) => sourcesOf(name) !== known)
 }
 
-/** What is asked for although nothing can be fetched for it: a null without an error would say that there is nothing. */
+/** A selected field that can't be fetched: a null without an error would mean that there is no value. */
 export function unreachableFields(root: Shape, rootName: string | undefined): GraphQLFormattedError[] {
   const fields = (rootName !== undefined && root.fieldsOf(rootName)) || []
   return fields

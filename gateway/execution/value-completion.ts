@@ -1,6 +1,6 @@
 /**
- * From what the subgraphs sent to what the client asked for, by the rules of the specification ("Value Completion"): the
- * whole of them, with the path of each error. The quick way for data without irregularities is serialise.ts.
+ * Turns the subgraphs' data into the client's answer by the rules of the specification ("Value Completion"), with the
+ * path of each error. The fast path for data without irregularities is serialise.ts.
  */
 import {
   type GraphQLFormattedError,
@@ -20,7 +20,7 @@ import { type Data, isData, own } from './json-objects.ts'
 import { type Field, isTypeMissing, type Shape } from './selection-shape.ts'
 
 type Path = (string | number)[]
-/** In place of a value that is not allowed where it is: what is around it becomes null. */
+/** Replaces an invalid value: the nearest nullable parent becomes null. */
 const INVALID = Symbol('invalid')
 
 export interface Completion {
@@ -30,13 +30,16 @@ export interface Completion {
 
 export interface CompletionOptions {
   readonly schema: GraphQLSchema
-  /** With what clients do not see: a value that only this one has is right, but null to them. */
+  /**
+   * The whole schema, including elements hidden from clients: a value that only this one has is valid, but null for
+   * clients.
+   */
   readonly fullSchema: GraphQLSchema
   /** The value of `__schema` or `__type`. */
   readonly introspect: (field: Field) => unknown
-  /** Errors that the client gets anyway: a null that one of them explains is not reported again. */
+  /** Errors that the client gets anyway: a null that one of them explains is not reported twice. */
   readonly known: readonly GraphQLFormattedError[]
-  /** Of the texts in the answer together, in characters. */
+  /** The limit for all texts in the answer together, in characters. */
   readonly maxLength: number
 }
 
@@ -60,7 +63,7 @@ class Completer {
     this.#options = options
   }
 
-  /** @param isMissing nothing came for the place, not even null */
+  /** @param isMissing there is no value for the place, not even null */
   #fail(message: string, isMissing = false): void {
     const around = isMissing ? this.#path.slice(0, -1) : this.#path
     if (this.#options.known.some((error) => explains(error, around))) return
@@ -171,7 +174,7 @@ class Completer {
   }
 }
 
-/** A leaf as the answer has it; undefined for what is no value of the type. */
+/** A leaf in the form of the answer; undefined for an invalid value. */
 function leaf(sent: unknown, type: GraphQLLeafType): unknown {
   if (!isEnumType(type) && !isSpecifiedScalarType(type)) return sent
   const input = numberOf(sent)
@@ -196,8 +199,8 @@ function elementOf(type: GraphQLOutputType): GraphQLOutputType {
 }
 
 /**
- * Whether an error is about this place, something around it or something in it. Of a place for which nothing came, what is
- * around it counts: it was asked for together with what failed, and became null with it.
+ * Whether an error is about this place, a parent, or something inside it. If there is no value for the place, an error
+ * of a sibling counts too: it was requested in the same call that failed, and became null with it.
  */
 function explains(error: GraphQLFormattedError, path: Path): boolean {
   const of = error.path ?? []

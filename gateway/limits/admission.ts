@@ -1,13 +1,16 @@
 /**
  * Admission control, so that no client starves the others. New documents are parsed and planned one at a time, with the
- * event loop in between. Costly operations are limited in how many run at once, for each client and in total. Requests that
- * have to wait join their client's queue, and the queues are served round-robin.
+ * event loop in between. The concurrency of costly operations is limited, for each client and in total. Waiting
+ * requests join their client's queue, and the queues are served round-robin.
  */
 import { type Abortable, type Cancellation, Cancelled } from '../cancellation.ts'
 import { requestError } from '../errors.ts'
 
 export interface AdmissionOptions {
-  /** Total cost of the operations that run at once for one client. A single operation always may, whatever it costs. */
+  /**
+   * The total cost of operations that run concurrently for one client. A single operation may always run, whatever it
+   * costs.
+   */
   readonly costPerClient: number
   /** The same for all clients together. */
   readonly costInAll: number
@@ -28,10 +31,10 @@ export const DEFAULT_ADMISSION = {
 } as const
 
 export interface Admission {
-  /** Waits for the turn to read and plan a new document. undefined: it may be done at once. @throws RequestError OVERLOADED */
+  /** Waits for the turn to parse and plan a new document; undefined: no wait. @throws RequestError OVERLOADED */
   readonly turn: (client: string, cancellation: Cancellation) => Promise<void> | undefined
   /**
-   * Waits until an operation may be executed. undefined: it may be at once.
+   * Waits until an operation may be executed; undefined: no wait.
    * @throws RequestError OVERLOADED; Cancelled
    */
   readonly enter: (client: string, cost: number, cancellation: Cancellation) => Promise<void> | undefined
@@ -39,7 +42,7 @@ export interface Admission {
   readonly leave: (client: string, cost: number) => void
 }
 
-/** `all wait`: until there is room for this one. Otherwise cheaper ones would overtake a costly one for ever. */
+/** `all wait`: until there is room for this one. Otherwise cheaper ones would starve a costly one. */
 type Decision = 'goes' | 'client waits' | 'all wait'
 
 type Waiting = Abortable & { readonly cost: number; readonly go: () => void }
@@ -101,7 +104,7 @@ class FairQueue {
     if (queue.length === 0) this.#queues.delete(client)
   }
 
-  /** Removes the first request that may go, and moves its client's queue behind the others'. */
+  /** Removes the first request that may run, and moves its client's queue behind the others. */
   next(decide: (client: string, cost: number) => Decision): { client: string; waiting: Waiting } | undefined {
     for (const [client, queue] of this.#queues) {
       const [waiting] = queue

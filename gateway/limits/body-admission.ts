@@ -1,4 +1,4 @@
-/** Admission of request bodies: large ones are read a few at a time, for each client and for all. */
+/** Admission of request bodies: only a few large ones are read at once, for each client and in total. */
 import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import { clientKey } from '../../runtime/client-address.ts'
 import { Cancellation } from '../cancellation.ts'
@@ -6,8 +6,9 @@ import type { Pipeline } from '../http/graphql-call.ts'
 import { createAdmission, DEFAULT_ADMISSION } from './admission.ts'
 
 /**
- * Bytes of request bodies that are read or worked on at once. Each takes some ten times as much memory until it is answered
- * (its text, the document, its literals, what goes to subgraphs) and blocks the event loop for some milliseconds.
+ * The total bytes of request bodies that are read or processed at once. Each takes about ten times as much memory until
+ * it is answered (its text, the document, its literals, the subgraph calls) and blocks the event loop for some
+ * milliseconds.
  */
 const BODIES_AT_ONCE = {
   costPerClient: 2 * 1024 * 1024,
@@ -24,16 +25,16 @@ declare module 'fastify' {
 }
 
 /**
- * An `onRequest` hook: before a large body is read, the request is counted by the rate limit, and waits until those of the
- * same client, and of all, have been answered.
- * @param bodyLimit of one body, in bytes; a larger one is refused unread
+ * An `onRequest` hook: before a large body is read, the request is counted by the rate limit, and waits until enough
+ * earlier ones of the client, and of all clients, have been answered.
+ * @param bodyLimit the largest body, in bytes; a larger one is refused without reading it
  */
 export function createBodyAdmission(
   app: FastifyInstance,
   bodyLimit: number,
   { limits, countUnknown }: Pick<Pipeline, 'limits' | 'countUnknown'>,
 ): (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) => void {
-  // Not in a WeakSet: a young request would survive in one, with its body, until the whole heap is collected.
+  // Not in a WeakSet, where a young request would survive with its body until a full collection.
   app.decorateRequest('isCounted', false)
   const bodies = createAdmission({ ...DEFAULT_ADMISSION, ...BODIES_AT_ONCE })
 

@@ -1,22 +1,22 @@
-/** The rate limits of GraphQL requests: refusals, their header and their count. */
+/** Applies the rate limits to GraphQL requests: refusals, their header and their metrics. */
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import { requestError } from '../errors.ts'
 import type { Metrics } from '../metrics.ts'
 import { type Allowance, createRateLimiter } from './rate-limits.ts'
 
-/** Requests in a minute from one client, by its address. */
+/** Requests per minute from one client, by its address. */
 export interface RateLimits {
   readonly perMinute?: number | undefined
-  /** Sign-ins, sign-ups, password operations, and what sends mail. */
+  /** Sign-ins, sign-ups, password operations, and operations that send mail. */
   readonly signInPerMinute?: number | undefined
-  /** Where several gateways count together. */
+  /** The Redis in which several gateways count together. */
   readonly redisUrl?: string | undefined
 }
 
 export interface RequestLimits {
   /**
    * Counts a request.
-   * @returns undefined where it is allowed at once; a promise where Redis is asked first
+   * @returns undefined if it is allowed; a promise if Redis has to be asked
    * @throws RequestError 429, as the promise does
    */
   readonly count: (
@@ -27,14 +27,14 @@ export interface RequestLimits {
   readonly close: () => Promise<void>
 }
 
-/** @returns undefined where nothing is limited */
+/** @returns undefined if nothing is limited */
 export function createRequestLimits(
   { perMinute, signInPerMinute, redisUrl }: RateLimits,
   metrics: Metrics,
   log: FastifyBaseLogger,
 ): RequestLimits | undefined {
   if (!perMinute && !signInPerMinute) return undefined
-  // A bucket holds what comes in a few seconds at once; one that is not limited holds more than anybody sends.
+  // A bucket holds a burst of a few seconds; without a limit, it holds more than anybody sends.
   const bucket = (rate = 1e9) => ({ capacity: Math.max(1, Math.ceil(rate / 6)), perMinute: rate })
   const limiter = createRateLimiter({
     buckets: { default: bucket(perMinute || undefined), strict: bucket(signInPerMinute || undefined) },

@@ -1,4 +1,4 @@
-/** Rate limits by client: token buckets in memory, or in Redis where several gateways count together. */
+/** Rate limits by client: token buckets in memory, or in Redis if several gateways count together. */
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { createClient, createCluster } from 'redis'
@@ -6,9 +6,9 @@ import { clientKey } from '../../runtime/client-address.ts'
 import { within } from '../../runtime/time-limits.ts'
 
 interface Bucket {
-  /** Requests at once. */
+  /** The burst: requests at once. */
   readonly capacity: number
-  /** Requests in a minute, in the long run. */
+  /** The sustained rate: requests per minute. */
   readonly perMinute: number
 }
 
@@ -19,8 +19,8 @@ export interface Allowance {
 
 export interface RateLimiter {
   /**
-   * Takes a token from a client's bucket. Returns a promise only where Redis has to be asked.
-   * @param client its address; of IPv6, all of a network of 64 bits are one client
+   * Takes a token from a client's bucket. Returns a promise only if Redis has to be asked.
+   * @param client its address; an IPv6 /64 network counts as one client
    */
   readonly take: (bucket: 'default' | 'strict', client: string) => Promise<Allowance> | Allowance
   readonly close: () => Promise<void>
@@ -34,15 +34,15 @@ export interface RateLimiterOptions {
   readonly onFallback?: (reason: string) => void
 }
 
-/** How many clients are remembered. One that has been forgotten starts with a full bucket. */
+/** How many clients are remembered. A forgotten one starts with a full bucket. */
 const CLIENTS = 100_000
 /** How long to wait for Redis, in milliseconds. */
 const TIMEOUT_MS = 200
-/** How long Redis is left alone after it has not answered, in milliseconds. */
+/** How long Redis is not asked after a failure, in milliseconds. */
 const PAUSE_MS = 1_000
 const ALLOWED: Allowance = { allowed: true, retryAfterSeconds: 0 }
 
-/** (bucket; capacity, tokens a millisecond): -1 where one was taken, else the milliseconds until there is one */
+/** (bucket; capacity, tokens a millisecond): -1 if one was taken, otherwise the milliseconds until there is one */
 const TAKE_TOKENS = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
