@@ -7,19 +7,19 @@ export const ERROR_CODES = {
   AUD_ERR_CHECKPOINT: 'The newest checkpoint is forged, or belongs to another log. Run `npm run audit -- verify`.',
 } as const
 
-/** Something an operator asked for that can't be had: its message is one line that says all there is to say. */
+/** Something that an operator asked for does not exist. The message is one complete line. */
 export class AuditError extends Error {
   override readonly name = 'AuditError'
   readonly code = 'AUD_ERR_REQUEST'
 }
 
-/** There is no proof, and why. */
+/** There is no proof; the message says why. */
 export class NoProofError extends Error {
   override readonly name = 'NoProofError'
   readonly code = 'AUD_ERR_NO_PROOF'
 }
 
-/** The newest checkpoint is not one to go on from: forged, or of another log. */
+/** The newest checkpoint can't be continued: it is forged, or belongs to another log. */
 export class LogCheckpointError extends Error {
   override readonly name = 'LogCheckpointError'
   readonly code = 'AUD_ERR_CHECKPOINT'

@@ -1,4 +1,4 @@
-/** What an auditor reads on a terminal. */
+/** The text that an auditor reads on a terminal. */
 import { styleText } from 'node:util'
 import type { Json } from '../eventstore/port.ts'
 import type { Change } from './changes.ts'
@@ -10,7 +10,7 @@ export function valueText(value: Json): string {
   return plain(typeof value === 'string' ? value : JSON.stringify(value))
 }
 
-/** Without what could move a terminal's cursor or turn its text around: anybody can have written it. */
+/** Removes characters that could move a terminal's cursor or reverse its text: anybody may have written the value. */
 export function plain(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) => {
     return `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`
@@ -45,7 +45,7 @@ export function columns(rows: readonly (readonly [string, string])[]): string[] 
   return rows.map(([name, text]) => `    ${plain(name).padEnd(width)}  ${text}`)
 }
 
-/** What the streams beside the customer's own are called. */
+/** The names of the streams beside the customer's own. */
 function besideName(customerId: number, stream: string): keyof Places | undefined {
   const { access, skips } = streamsOf(customerId)
   return stream === access ? 'access' : stream === skips ? 'skips' : undefined

@@ -1,4 +1,4 @@
-/** Proofs that an event is in the log that a checkpoint signs, and their check, for which the log is not needed. */
+/** Proofs that an event is in the log that a checkpoint signs, and their verification, which does not need the log. */
 
 import { eventHash, linkOf } from '../../eventstore/event-hash.ts'
 import {
@@ -19,12 +19,12 @@ import {
 import { type PublicKey, publicPem } from './signing-key.ts'
 import { auditPath, isInTree, leafHash, leafOf, leafText, rootFromPath, TREE_STREAMS } from './tree.ts'
 
-/** All that a stranger needs beside the public key. Hashes are base64url. */
+/** Everything that a third party needs beside the public key. Hashes are base64url. */
 export interface InclusionProof {
   readonly version: 1
   /** The JSON text `[stream, revision, hash]`. */
   readonly leaf: string
-  /** The event as it is stored, where it was asked for: the hash in the leaf is made of it (eventstore/event-hash.ts). */
+  /** The event as stored, if it was requested: the hash in the leaf is computed from it (eventstore/event-hash.ts). */
   readonly event?: {
     readonly stream: string
     readonly revision: number
@@ -38,16 +38,16 @@ export interface InclusionProof {
   readonly path: readonly string[]
   readonly checkpoint: LogCheckpoint
   readonly signature: string
-  /** PEM. For the reader's eye: a check takes the key that its caller trusts. */
+  /** PEM. For information only: a check uses the key that its caller trusts. */
   readonly publicKey: string
 }
 
-/** Which event a proof is wanted of. */
+/** The event to prove. */
 export type EventName = { readonly id: string } | { readonly stream: string; readonly revision: number }
 
 /**
- * Makes the proof that the event is in the log as of the newest checkpoint of that key. Walks the log twice.
- * @param options.content whether the event itself goes into the proof: it may be personal
+ * Creates the proof that the event is in the log as of the newest checkpoint signed by that key. Reads the log twice.
+ * @param options.content whether to include the event itself, which may be personal
  * @throws NoProofError | EventStoreUnavailable
  */
 export async function proveInclusion(
@@ -138,7 +138,7 @@ function notCovered({ time }: LogCheckpoint): NoProofError {
 
 /**
  * Checks a proof with nothing but the public key. Pure.
- * @returns what is wrong with it; undefined where it holds
+ * @returns what is wrong with it; undefined if it is valid
  */
 export function checkInclusion(proof: InclusionProof, key: PublicKey): string | undefined {
   const { leaf, event, index, path, checkpoint, signature, publicKey } = proof
@@ -146,7 +146,7 @@ export function checkInclusion(proof: InclusionProof, key: PublicKey): string | 
   if (publicKey !== publicPem(key)) return 'it is of another public key'
   if (event) {
     const { hash, previous } = linkOf(event)
-    // The hash is over the id in lower case, as stores give it: in other letters it is not what was proved.
+    // The hash covers the id in lower case, as stores return it: with other letters it is not the proved event.
     const isAsStored = event.id === event.id.toLowerCase()
     if (!isAsStored || (hash !== undefined && hash !== eventHash(event, previous))) {
       return 'the event is not what its hash was made of'
@@ -162,7 +162,7 @@ export function checkInclusion(proof: InclusionProof, key: PublicKey): string | 
   return isSignedBy(checkpoint, signature, key) ? undefined : "the checkpoint's signature is not of this key"
 }
 
-/** @throws NoProofError for a text that is none, so that a check reads no more than it has been given */
+/** @throws NoProofError for an invalid text, so that a check only reads what it was given */
 export function parseProof(text: string): InclusionProof {
   let proof: Partial<InclusionProof> | null
   try {

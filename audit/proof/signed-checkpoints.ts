@@ -1,6 +1,6 @@
 /**
- * Checkpoints of the log: the size and root of its tree (tree.ts), signed, as events of the stream `logCheckpoints`. Each
- * goes on from the tree's right edge that the one before has, so that only new events are read.
+ * Checkpoints of the log: the size and root of its tree (tree.ts), signed, as events of the stream `logCheckpoints`.
+ * Each continues from the right edge of the tree in the previous one, so that only new events are read.
  */
 
 import { sign, verify } from 'node:crypto'
@@ -23,7 +23,7 @@ import { createTree, edgeLength, leafHash, leafOf, rootOf, TREE_STREAMS } from '
 
 export const CHECKPOINT_STREAM = STREAM_NAMES.logCheckpoints
 const DOMAIN = 'customer-log checkpoint v1'
-/** How soon a checkpoint that failed is tried again, at most. */
+/** The longest wait before a failed checkpoint is retried. */
 const RETRY_MS = 60_000
 
 /** What is signed, and by whom. */
@@ -37,7 +37,7 @@ export interface LogCheckpoint {
   readonly keyId: string
 }
 
-/** A checkpoint as it was written. */
+/** A checkpoint as stored. */
 export interface StoredLogCheckpoint extends LogCheckpoint {
   readonly revision: number
   readonly signature: string
@@ -54,13 +54,13 @@ export function isSignedBy(checkpoint: LogCheckpoint, signature: string, key: Pu
   return checkpoint.keyId === key.id && bytes !== undefined && verify(null, signedBytes(checkpoint), key.key, bytes)
 }
 
-/** undefined for what is not the one text of its bytes: the last letter has bits to spare. */
+/** undefined for a text that is not the canonical encoding of its bytes: the last letter has unused bits. */
 export function fromBase64url(text: string): Buffer | undefined {
   const bytes = Buffer.from(text, 'base64url')
   return bytes.toString('base64url') === text ? bytes : undefined
 }
 
-/** The checkpoints, the newest first. An event of the stream that is none is given as undefined. */
+/** The checkpoints, the newest first. An event of the stream that is not a checkpoint has `size` undefined. */
 export async function* readCheckpoints(
   eventStore: EventStore,
   direction: 'forwards' | 'backwards',
@@ -78,7 +78,7 @@ export async function* readCheckpoints(
   }
 }
 
-/** Stored data may be forged: no more is believed of its shape than this. */
+/** Stored data may be forged: only this much of its shape is trusted. */
 function isCheckpoint(data: CheckpointEvent['data'] | undefined): data is CheckpointEvent['data'] {
   const texts = [data?.root, data?.time, data?.keyId, data?.signature, data?.position?.commit, data?.position?.prepare]
   return (
@@ -98,9 +98,10 @@ async function newestCheckpoint(eventStore: EventStore): Promise<StoredLogCheckp
 }
 
 /**
- * Writes a checkpoint where there are events since the last one.
- * @returns it; undefined where there was nothing to write, or another process was faster
- * @throws LogCheckpointError where the last one is not whole, or not of this log: it must not be signed anew | EventStoreUnavailable
+ * Writes a checkpoint if there are events since the last one.
+ * @returns the checkpoint; undefined if there was nothing to write, or another process was faster
+ * @throws LogCheckpointError if the last one is invalid, or belongs to another log: then the log must not be signed |
+ * EventStoreUnavailable
  */
 export async function writeCheckpoint(
   eventStore: EventStore,
@@ -114,8 +115,8 @@ export async function writeCheckpoint(
       `The checkpoint at revision ${last.revision} of ${CHECKPOINT_STREAM} has a forged signature.`,
     )
   }
-  // One of another key can't be checked, and in a log that was copied positions are others: then all events are read anew,
-  // and it has to come out the same.
+  // A checkpoint of another key can't be verified, and positions differ in a copied log. Then all events are read
+  // again, and the result has to be the same.
   const goesOn = last !== undefined && last.keyId === key.id && (await isAt(eventStore, positionOf(last)))
   const begun = goesOn ? goOnFrom(last) : undefined
   const tree = createTree(begun)
@@ -160,14 +161,14 @@ function differs({ revision }: StoredLogCheckpoint): LogCheckpointError {
   )
 }
 
-/** The edge is not signed itself: it has to lead to the root that is. */
+/** The edge itself is not signed: it has to lead to the signed root. */
 function goOnFrom(last: StoredLogCheckpoint): { readonly size: number; readonly edge: readonly Buffer[] } {
   const edge = last.edge.map((text) => Buffer.from(text, 'base64url'))
   if (edge.length !== edgeLength(last.size) || base64url(rootOf(edge)) !== last.root) throw differs(last)
   return { size: last.size, edge }
 }
 
-/** Whether the last event of a checkpoint stands where it says. */
+/** Whether the last event of a checkpoint is at its position. */
 async function isAt(eventStore: EventStore, position: Position): Promise<boolean> {
   const filter = { streamPrefixes: TREE_STREAMS }
   try {
@@ -185,8 +186,9 @@ function positionOf({ position }: LogCheckpoint): Position {
 }
 
 /**
- * Writes checkpoints for as long as the process runs: one as soon as the last one is so many minutes old and there are
- * events since. Processes that do so at once find each other's. Failures are logged, once each, and tried again.
+ * Writes checkpoints for as long as the process runs: one as soon as the last one is that many minutes old and there
+ * are new events. Several processes may do so: each detects the others' checkpoints. Failures are logged once each, and
+ * retried.
  */
 export function startCheckpoints(options: {
   readonly eventStore: EventStore
@@ -235,7 +237,7 @@ export function startCheckpoints(options: {
   }
 }
 
-/** The same, as the configuration says: nothing where checkpoints are off, or there is no key to sign them with. */
+/** The same, as configured: does nothing if checkpoints are off, or if there is no signing key. */
 export function startConfiguredCheckpoints(
   eventStore: EventStore,
   key: SigningKey | undefined,

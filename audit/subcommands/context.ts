@@ -1,4 +1,7 @@
-/** What the audit's commands share: where they work, and what is looked up and recorded before anything is shown. */
+/**
+ * Shared by the audit commands: their context, finding the customer, and recording a disclosure before anything is
+ * shown.
+ */
 import type { EventStore } from '../../eventstore/port.ts'
 import { newestRevision } from '../../eventstore/read.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
@@ -8,26 +11,26 @@ import { AuditError } from '../errors.ts'
 import { recordReveal } from '../reveals.ts'
 import { streamsOf } from '../timeline.ts'
 
-/** Where a command works. */
+/** The context of a command. */
 export interface AuditContext {
-  /** Opened where a command needs it; the caller closes it. */
+  /** Opened if a command needs it; the caller closes it. */
   readonly openEventStore: () => EventStore | Promise<EventStore>
   /** The documents, for an erasure. */
   readonly openReadModel: () => ReadModel
   /** Needed to find a customer by an e-mail address. */
   readonly emailHashKey: () => string
-  /** How long the records of access are kept: older ones are not shown, wherever they still lie. */
+  /** How long access records are kept: older ones are not shown, even if they still exist. */
   readonly accessRetentionDays: () => number
-  /** The user whose name stands in the record of what was revealed. */
+  /** The user to record for disclosures. */
   readonly operator: string
   /** Standard output. */
   readonly write: (text: string) => void | Promise<void>
-  /** A line of standard error. */
+  /** Writes a line to standard error. */
   readonly note: (line: string) => void
   readonly progress: (label: string, unit: string) => ProgressDisplay
-  /** Asks the operator; undefined where nobody can be asked. */
+  /** Asks the operator; undefined if nobody can be asked. */
   readonly confirm: (question: string) => Promise<boolean | undefined>
-  /** Whether a terminal shows it. */
+  /** Whether the output is a terminal. */
   readonly styled: boolean
   readonly signal?: AbortSignal
 }
@@ -40,13 +43,13 @@ export interface ShowOptions {
   readonly reason?: string | undefined
 }
 
-/** What a reveal's record says of the command: its name and the options that chose what is shown. */
+/** The description of the command in the record of a disclosure: its name and the options that selected the data. */
 export interface Asked {
   readonly command: string
   readonly options?: Readonly<Record<string, string | readonly string[] | undefined>>
 }
 
-/** Opens the log for a command about the whole of it; what is revealed is recorded first. @throws EventStoreUnavailable */
+/** Opens the log for a command about the whole log; a disclosure is recorded first. @throws EventStoreUnavailable */
 export async function openForAll(context: AuditContext, asked: Asked, show: ShowOptions): Promise<EventStore> {
   const eventStore = await context.openEventStore()
   if (show.reveal) await record(eventStore, context, asked, null, show.reason ?? '')
@@ -54,9 +57,9 @@ export async function openForAll(context: AuditContext, asked: Asked, show: Show
 }
 
 /**
- * Opens the log for a command about one customer; what is revealed is recorded first.
+ * Opens the log for a command about one customer; a disclosure is recorded first.
  * @param customer a number or an e-mail address
- * @throws AuditError where nothing is known of the customer; UsageError for what is neither; EventStoreUnavailable
+ * @throws AuditError if the customer is unknown; UsageError for any other text; EventStoreUnavailable
  */
 export async function openForCustomer(
   context: AuditContext,
@@ -97,7 +100,7 @@ async function checkCustomer(eventStore: EventStore, customerId: number): Promis
   throw new AuditError(`There is no customer ${customerId}.`)
 }
 
-/** A server keeps expired events until it is cleaned up: here they are gone when their time is over. */
+/** A server keeps expired events until it is scavenged; they are hidden here once they expire. */
 export function shownAccess({
   accessRetentionDays,
 }: AuditContext): (event: { type: string; created: Date }) => boolean {
@@ -112,7 +115,7 @@ export function stopped({ signal, note }: AuditContext): number {
   return 130
 }
 
-/** Says how to see what is masked, where a person reads. */
+/** Tells a person at a terminal how to see masked data. */
 export function noteMask({ reveal, json }: ShowOptions, { note }: AuditContext): void {
   if (!reveal && !json) note('Personal data is masked; --reveal --reason "..." shows it, and is recorded.')
 }

@@ -9,12 +9,12 @@ import { line } from './output.ts'
 
 export interface EraseOptions {
   readonly reason: string
-  /** Not to be asked. */
+  /** Skip the confirmation. */
   readonly yes: boolean
   readonly json: boolean
 }
 
-/** @returns the exit code @throws AuditError where nothing is known of the customer or the address; EventStoreUnavailable */
+/** @returns the exit code @throws AuditError if the customer or the address is unknown; EventStoreUnavailable */
 export async function erase(context: AuditContext, customer: string, options: EraseOptions): Promise<number> {
   const eventStore = await context.openEventStore()
   const reason = options.reason.trim()
@@ -56,7 +56,7 @@ export async function erase(context: AuditContext, customer: string, options: Er
   }
 }
 
-/** @throws UsageError where there is nobody to ask */
+/** @throws UsageError if nobody can be asked */
 async function isConfirmed(context: AuditContext, { customerId }: Holder): Promise<boolean> {
   const what = customerId === undefined ? 'Erase what is known of this address' : `Erase customer ${customerId}`
   const answer = await context.confirm(`${what} for good?`)

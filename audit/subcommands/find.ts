@@ -1,4 +1,4 @@
-/** `customers audit find`: events of the whole log that fit. */
+/** `customers audit find`: searches events in the whole log. */
 import { endOfLog } from '../../eventstore/read.ts'
 import { UsageError } from '../../runtime/errors.ts'
 import { eventSchemas } from '../../schema/events.ts'

@@ -18,7 +18,7 @@ export async function history(context: AuditContext, customer: string, options: 
   return 0
 }
 
-/** A timeline's entry as it may be shown. */
+/** A timeline entry, masked if necessary. */
 function shownEntry(entry: TimelineEntry, reveal: boolean): TimelineEntry {
   return {
     ...entry,

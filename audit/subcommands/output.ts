@@ -1,4 +1,4 @@
-/** How the audit's commands write: in pieces, to standard output or to a file. */
+/** Buffered output of the audit commands, to standard output or to a file. */
 import { createWriteStream } from 'node:fs'
 import { AuditError } from '../errors.ts'
 import type { AuditContext } from './context.ts'
@@ -6,7 +6,7 @@ import type { AuditContext } from './context.ts'
 /** A value as a line of JSON Lines. */
 export const line = (value: object) => `${JSON.stringify(value)}\n`
 
-/** Texts in pieces of a size that is worth a write. */
+/** Gathers texts into chunks that are worth a write. */
 export function createOutput(write: AuditContext['write']) {
   const PIECE = 64 * 1024
   let texts: string[] = []
@@ -27,7 +27,10 @@ export function createOutput(write: AuditContext['write']) {
   }
 }
 
-/** A file that is its owner's alone: it may hold personal data. @throws AuditError at the first write where it can't be written */
+/**
+ * A file that only its owner can read, because it may contain personal data. @throws AuditError at the first write if
+ * it can't be written
+ */
 export function openFile(path: string) {
   const stream = createWriteStream(path, { mode: 0o600 })
   let failure: Error | undefined
@@ -48,6 +51,6 @@ export function openFile(path: string) {
   }
 }
 
-/** How far a walk over the log is, 0 to 1. */
+/** The progress of a walk over the log, 0 to 1. */
 export const share = (position: bigint, end: bigint | undefined) =>
   end ? Math.min(1, Number(position) / Number(end)) : 0

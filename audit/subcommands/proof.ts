@@ -1,4 +1,4 @@
-/** The audit's commands about proofs, apart from their arguments. Each gives an exit code. */
+/** The audit commands about proofs, apart from their arguments. Each returns an exit code. */
 
 import { readFileSync } from 'node:fs'
 import type { EventStore, Position } from '../../eventstore/port.ts'
@@ -12,13 +12,13 @@ import { type LogCheckpoint, writeCheckpoint } from '../proof/signed-checkpoints
 import { type PublicKey, publicPem, readPublicKey, type SigningKey } from '../proof/signing-key.ts'
 import { type Fault, type Verification, verifyLog } from '../proof/verify.ts'
 
-/** Faults that are listed one by one. */
+/** How many faults are listed individually. */
 const MOST_LISTED = 100
 
-/** @param print takes one line, or a JSON text */
+/** @param print prints one line, or a JSON text */
 export type Print = (text: string) => void
 
-/** Walks the log and prints what is wrong with it. @returns 0: nothing; 1; 130 where it was stopped */
+/** Verifies the log and prints its faults. @returns 0: no faults; 1: faults; 130 if it was stopped */
 export async function verifyCommand(
   eventStore: EventStore,
   options: {
@@ -94,7 +94,7 @@ export async function proveCommand(
   }
 }
 
-/** Checks a proof in a file, without a log. @returns 1 where it does not hold */
+/** Checks a proof in a file, without a log. @returns 1 if it is not valid */
 export function checkCommand(options: {
   readonly file: string
   readonly key: PublicKey
@@ -173,7 +173,7 @@ export function readEventName(text: string): EventName {
   return { stream: /^\d+$/.test(stream) ? streamOf.customer(stream) : stream, revision: Number(revision) }
 }
 
-/** @throws ConfigurationError where the file can't be read, or is no public key */
+/** @throws ConfigurationError if the file can't be read, or is not a public key */
 export const readKeyFile = (path: string): PublicKey => readPublicKey(read(path), path)
 
 function read(path: string): string {

@@ -1,13 +1,13 @@
-/** `customers audit subject`: all that is held of one person, as one file. */
+/** `customers audit subject`: all data about one person, as one file. */
 import { subjectData } from '../subject.ts'
 import { type AuditContext, openForCustomer, shownAccess } from './context.ts'
 import { openFile } from './output.ts'
 
-/** What is recorded where the operator gives no reason. */
+/** The recorded reason if the operator gives none. */
 const REASON = 'request for access'
 
 /**
- * Not in pieces: what is held of one person has room in memory.
+ * Not streamed: the data about one person fits into memory.
  * @param options.output `-`: standard output; none: customer-NUMBER.json
  * @returns the exit code @throws as `openForCustomer`
  */
