@@ -1,10 +1,10 @@
 /**
- * The log remembers which blocks of keys were made for its customers, in the stream `customerKeyBlocks`, so that a key store
- * that was restored from an older backup is noticed. Without it new keys would be made in the place of the missing ones:
- * then what the missing ones encrypted could not be read any more, not even once the right key store is back.
+ * The log records which blocks of keys were created for its customers, in the stream `customerKeyBlocks`, so that a key
+ * store restored from an older backup is detected. Otherwise new keys would replace the missing ones, and events
+ * encrypted with those could not be read any more, even after the right key store is restored.
  *
- * A block is recorded before it is made. So one that was cut off in between is recorded and not there; it is missing only if
- * a customer of it is in the log.
+ * A block is recorded before it is created. So after a crash in between, it is recorded but does not exist; it counts
+ * as missing only if one of its customers is in the log.
  */
 
 import { inBatches } from '../../runtime/in-batches.ts'
@@ -15,15 +15,15 @@ import type { EventStore } from '../port.ts'
 import { newestEvent, orNone } from '../read.ts'
 
 const STREAM = STREAM_NAMES.keyBlocks
-/** Blocks are made one after the other; several processes may be ahead of each other by a few. */
+/** Blocks are created in sequence; several processes may be a few ahead of each other. */
 const NEWEST = 20
 
 export interface KeyBlocks {
-  /** Notes that a block is going to be made. @throws EventStoreUnavailable */
+  /** Records that a block is about to be created. @throws EventStoreUnavailable */
   record(block: number): Promise<void>
   /**
-   * Blocks that the key store ought to have and has not.
-   * @param scope `newest`: what an older backup lacks first; `all`: of the whole log
+   * The blocks that are missing from the key store.
+   * @param scope `newest`: the blocks that an older backup lacks first; `all`: those of the whole log
    * @throws EventStoreUnavailable
    */
   missing(scope: 'newest' | 'all'): Promise<number[]>

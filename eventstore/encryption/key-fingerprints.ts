@@ -1,7 +1,8 @@
 /**
- * Fingerprints of the keys that the log depends on, in its stream `keyFingerprints`: a process that has another key says so
- * and does not start. (The master key's lies in the key store: customer-keys.ts.) The first process that uses a key records
- * it. The token and the audit key can be changed on purpose: `npm run keys -- accept token` records the new one.
+ * Fingerprints of the keys that the log depends on, in its stream `keyFingerprints`: a process with another key reports
+ * that and does not start. (The fingerprint of the master key is in the key store: customer-keys.ts.) The first process
+ * that uses a key records it. The token and the audit key can be changed on purpose: `npm run keys -- accept token`
+ * records the new one.
  */
 
 import { createPublicKey } from 'node:crypto'
@@ -18,13 +19,13 @@ import type { CustomerKeys } from './customer-keys.ts'
 
 const STREAM = STREAM_NAMES.keyFingerprints
 const RETRY_MS = 1_000
-/** Customer events among which a registration is looked for, to try an e-mail key on. */
+/** How many customer events are searched for a registration on which to try an e-mail key. */
 const TRIED_EVENTS = 500
 
 type FingerprintSet = Extract<KeyEvent, { type: 'KeyFingerprintSet' }>
 type KeyName = FingerprintSet['data']['key']
 
-/** Keys as they are configured; one that is undefined is not looked at. */
+/** The configured keys; one that is undefined is not checked. */
 export interface ServiceKeys {
   readonly emailHashKey?: string | undefined
   /** Ed25519 private keys, PEM or JWK. */
@@ -43,7 +44,7 @@ const CONSEQUENCES: Record<KeyName, string> = {
   'audit-signing': 'put it back, or change it on purpose: npm run keys -- accept audit',
 }
 
-/** @throws ConfigurationError for what is no Ed25519 key */
+/** @throws ConfigurationError for anything but an Ed25519 key */
 function fingerprintsOf({ emailHashKey, tokenSigningKey, auditSigningKey }: ServiceKeys): [KeyName, string][] {
   const signing = (text: string, variable: 'TOKEN_SIGNING_KEY' | 'AUDIT_SIGNING_KEY') =>
     thumbprint(createPublicKey(readSigningKey(text, variable)))
@@ -54,7 +55,7 @@ function fingerprintsOf({ emailHashKey, tokenSigningKey, auditSigningKey }: Serv
   return found
 }
 
-/** The newest of each name. */
+/** The newest fingerprint of each name. */
 async function recorded(eventStore: EventStore) {
   const fingerprints = new Map<KeyName, string>()
   let revision: number | 'no_stream' = 'no_stream'
@@ -68,8 +69,8 @@ async function recorded(eventStore: EventStore) {
 
 /**
  * Compares the keys with the log.
- * @param eventStore gives events in clear
- * @param options.record notes the fingerprint of a key that the log has none of yet
+ * @param eventStore returns events in clear text
+ * @param options.record records the fingerprint of a key if the log has none of it yet
  * @throws ConfigurationError for a wrong key | EventStoreUnavailable
  */
 export async function checkKeys(
@@ -103,15 +104,15 @@ export async function acceptKeys(
   while (!(await write(eventStore, fingerprintsOf(keys), (await recorded(eventStore)).revision)));
 }
 
-/** Whether the log says that such a key was in use. @throws EventStoreUnavailable */
+/** Whether the log records that such a key was in use. @throws EventStoreUnavailable */
 export async function hasFingerprint(eventStore: EventStore, key: KeyName): Promise<boolean> {
   return (await recorded(eventStore)).fingerprints.has(key)
 }
 
 /**
- * The same for a process that starts, with the keys of customers: where the event store can't be reached yet, they are
- * compared as soon as it can. And once more after each lost connection: it may be another log that comes back.
- * @param log its keys of customers are looked at first: nothing is written to a log that they do not belong to
+ * The same for a starting process, including the keys of customers. If the event store can't be reached yet, they are
+ * compared as soon as it can, and again after each lost connection, because the store may return with another log.
+ * @param log its customer keys are checked first, so that nothing is written to a log that they do not belong to
  * @param work compares the process's own keys
  * @param onWrong ends the process
  * @throws ConfigurationError for a wrong key
@@ -122,7 +123,7 @@ export async function checkKeysAtStart(
   onWrong: (error: unknown) => void,
 ): Promise<void> {
   let isRunning = false
-  /** How often they had to be compared later: what was compared before the last time does not count. */
+  /** How often the comparison was postponed; a comparison from before the last time does not count. */
   let asked = 0
   const compare = async () => {
     await keys.check()
@@ -181,7 +182,7 @@ function wrong(key: KeyName, expected: string, found: string): ConfigurationErro
   )
 }
 
-/** In a log of before there were fingerprints: whether the address of a registration is found with the key. */
+/** For a log from before fingerprints: whether the address of a registration is found with the key. */
 async function fitsAddresses(eventStore: EventStore, hashKey: string): Promise<boolean> {
   const exists = async (filter: string) => {
     for await (const _ of eventStore.readAll({ filter: { streamPrefixes: [filter] }, maxCount: 1 })) return true
