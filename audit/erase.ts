@@ -50,10 +50,10 @@ export async function eraseCustomer(options: {
   const emailKeysOf = ({ addresses, emailKeys }: Account) => [
     ...new Set([...emailKeys, ...addresses.toReversed().flatMap((email) => allEmailKeysOf(emailHashKey, email))]),
   ]
-  const look = () => readAccount(eventStore, customerId)
-  const before = await look()
+  const readState = () => readAccount(eventStore, customerId)
+  const before = await readState()
   let emailKeys = emailKeysOf(before)
-  const deleted = await appendTo(eventStore, stream, eraser, look, (account) => {
+  const deleted = await appendTo(eventStore, stream, eraser, readState, (account) => {
     if (account === undefined || account.isDeleted || account.revision < 0) return undefined
     emailKeys = emailKeysOf(account)
     return customerDeleted(emailKeys, reason)

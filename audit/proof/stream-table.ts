@@ -54,7 +54,7 @@ export function createStreamTable(firstCapacity = FIRST_CAPACITY): StreamTable {
     }
   }
 
-  function look(stream: string): number {
+  function indexOf(stream: string): number {
     if (stream !== last) {
       nameBytes.write(hash('sha256', stream, 'binary'), 0, NAME * 4, 'latin1')
       lastAt = find()
@@ -82,7 +82,7 @@ export function createStreamTable(firstCapacity = FIRST_CAPACITY): StreamTable {
     },
 
     get(stream) {
-      const at = look(stream)
+      const at = indexOf(stream)
       const stored = words[at + NAME] as number
       if (stored === 0) return undefined
       const first = (at + NAME + 1) * 4
@@ -96,7 +96,7 @@ export function createStreamTable(firstCapacity = FIRST_CAPACITY): StreamTable {
 
     set(stream, { revision, hashed, hash, previous }) {
       if (size * 4 >= capacity * 3) grow()
-      const at = look(stream)
+      const at = indexOf(stream)
       if (words[at + NAME] === 0) size++
       words.set(name, at)
       words[at + NAME] = ((revision + 1) | (hashed ? HASHED : 0)) >>> 0
