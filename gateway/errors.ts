@@ -72,7 +72,7 @@ export const ERRORS = {
   SERVICE_UNAVAILABLE: {
     status: 'answer',
     meaning:
-      'The subgraph that `extensions.service` names gave no usable answer: it is away, too slow (`SUBGRAPH_TIMEOUT_MS`), overloaded, or its answer was larger than `SUBGRAPH_ANSWER_LIMIT_BYTES`.',
+      'The subgraph that `extensions.service` names gave no usable answer: it is unavailable, too slow (`SUBGRAPH_TIMEOUT_MS`), overloaded, or its answer was larger than `SUBGRAPH_ANSWER_LIMIT_BYTES`.',
   },
 } as const satisfies Readonly<Record<string, Entry>>
 

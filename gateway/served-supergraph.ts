@@ -77,7 +77,7 @@ export function serveGraph(
     metrics.supergraphFailure()
     log.error(
       { reason: error.message, supergraph: current.supergraph.hash },
-      'The changed supergraph can not be served; the one before it stays',
+      'The changed supergraph cannot be served; the previous one stays',
     )
   }
 

@@ -256,7 +256,7 @@ export class MailQueue {
   #fail(job: Job, reason: string): void {
     this.#settle(job)
     this.#options.observer.failed?.(job.purpose)
-    this.#options.log.error({ ...about(job.event), reason }, 'mail could not be sent; it is given up')
+    this.#options.log.error({ ...about(job.event), reason }, 'mail could not be sent; no further attempt is made')
   }
 
   #settle(job: Job): void {

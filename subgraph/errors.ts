@@ -24,7 +24,7 @@ export const CODES = {
   NOT_FOUND: 'What the operation names does not exist.',
   CONFLICT: 'The e-mail address belongs to another account.',
   SERVICE_UNAVAILABLE:
-    'The event store is away or too slow. A mutation may have been carried out: repeat it with the same `Idempotency-Key`.',
+    'The event store is unavailable or too slow. A mutation may have been carried out: repeat it with the same `Idempotency-Key`.',
   INTERNAL_SERVER_ERROR: 'A fault of the service. The log has the reason.',
 } as const
 

@@ -70,7 +70,7 @@ export function guardLog(options: {
         await readModel.distrust()
         log.warn(
           {},
-          'the read model is of another log; its documents are hidden until the projection has filled it anew',
+          'the read model belongs to another log; its documents are hidden until the projection has filled it again',
         )
       }
       isUnknown = false

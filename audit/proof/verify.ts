@@ -168,7 +168,7 @@ function checkEvent(
   } else if (altered) {
     // Its link is part of what was altered.
   } else if (previous === null) {
-    if (staying) fault('unlinked', 'its chain begins anew: the events before it were deleted when it was written')
+    if (staying) fault('unlinked', 'a new chain begins here: the events before it had been deleted when it was written')
     else counts.withoutPrevious++
   } else if (shortHash(previous) !== before.hash) {
     if (shortHash(previous) === before.previous) {

@@ -54,7 +54,7 @@ function* describe(result: Verification): Generator<string> {
   const { checkpoints, faults, faultCount } = result
   for (const fault of faults.slice(0, MOST_LISTED)) yield describeFault(fault)
   if (faultCount > MOST_LISTED) yield `... and ${faultCount - MOST_LISTED} more`
-  yield `${result.events} events of ${result.streams} streams: ${result.hashed} with a hash, ${result.withoutHash} of before there were any.`
+  yield `${result.events} events of ${result.streams} streams: ${result.hashed} with a hash, ${result.withoutHash} from before hashes.`
   if (result.withoutPrevious > 0) {
     yield `${result.withoutPrevious} of them by their own content alone: the event before is gone, as it may be in streams with a limit.`
   }

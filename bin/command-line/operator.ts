@@ -48,7 +48,7 @@ function addRebuild(program: CliCommand): void {
     .command('rebuild')
     .summary('rebuilds the read model, compares it and switches to it')
     .description(
-      'Fills a new generation of the read model from the log, compares it with the live one and switches to it. The service goes on meanwhile.',
+      'Fills a new generation of the read model from the log, compares it with the live one and switches to it. The service keeps running meanwhile.',
     )
     .option('--accept-differences', 'switches even where documents differ', false)
     .addOption(action('--verify', 'only compares the live documents with the log', 'rollBack', 'drop', 'status'))

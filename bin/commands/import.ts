@@ -68,14 +68,14 @@ export const importCustomers = (
         progress.stop()
         written = [...rejectedFiles.values()].filter((file) => file.write()).map(({ path }) => path)
         if (written.length > 0)
-          console.log(`What was rejected and why, to be mended and imported: ${written.join(', ')}`)
+          console.log(`Rejected rows, with the reasons, to correct and import: ${written.join(', ')}`)
       })
       if (customers !== undefined) printReport('customers', reports.customers)
       if (addresses !== undefined || (ofCustomers && isComposite(ofCustomers.columns)))
         printReport('addresses', reports.addresses)
       if (options.dryRun) console.log('Nothing was written (--dry-run).')
       if (signal.aborted) {
-        console.log('Stopped. The same command goes on from here.')
+        console.log('Stopped. The same command resumes from here.')
         return 130
       }
       return written.length > 0 ? 1 : 0

@@ -19,9 +19,9 @@ export const status = (): Promise<void> =>
 
 export const rotate = (): Promise<void> =>
   withLog(async ({ keys }, current) => {
-    const bar = showProgress('wrapping keys anew', 'blocks')
+    const bar = showProgress('rewrapping keys', 'blocks')
     const { blocks, rewrapped } = await keys.rotate((done) => bar.report(done, undefined)).finally(() => bar.stop())
-    console.log(`${rewrapped} of ${blocks} blocks of keys are wrapped anew; all are by the master key ${current}.`)
+    console.log(`${rewrapped} of ${blocks} blocks of keys were rewrapped; all now use the master key ${current}.`)
   })
 
 export const accept = (name: 'token' | 'audit'): Promise<void> =>
@@ -29,7 +29,7 @@ export const accept = (name: 'token' | 'audit'): Promise<void> =>
     const variable = name === 'token' ? 'TOKEN_SIGNING_KEY' : 'AUDIT_SIGNING_KEY'
     const key = loadKey(configuration, variable)
     await acceptKeys(eventStore, name === 'token' ? { tokenSigningKey: key } : { auditSigningKey: key })
-    console.log(`${variable} is the log's key from now on; start every instance anew with it.`)
+    console.log(`${variable} is the log's key from now on. Restart every instance with it.`)
   })
 
 /**
@@ -43,7 +43,7 @@ export const acceptStore = (): Promise<void> =>
       const count = await keys.giveUpMissing()
       console.log(
         count === 0
-          ? 'The key store lacks no keys of this log: nothing is given up.'
+          ? 'The key store lacks no keys of this log. Nothing was changed.'
           : `${count} blocks of keys were missing: their customers count as erased from now on. Run npm run rebuild -- --accept-differences, then start the service.`,
       )
       return 0

@@ -80,7 +80,7 @@ function print({ customerId, stream, revision, type, reason, at }: ParkedEvent):
   console.log(`Parked at  ${at}`)
   console.log(`The document stays at revision ${revision - 1}; queries and commands of this customer fail until then.`)
   console.log(`  npm run parked -- replay ${customerId}   once a release can apply it`)
-  console.log(`  npm run parked -- drop ${customerId} --reason "..."   to go on without it`)
+  console.log(`  npm run parked -- drop ${customerId} --reason "..."   to skip it`)
 }
 
 /** Brings the customers' documents up to the ends of their streams. @returns 1 where one is stuck (again) */

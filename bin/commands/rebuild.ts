@@ -56,7 +56,7 @@ async function fillAndSwitch(
 ): Promise<number> {
   await eventStore.ping() // fails fast: later calls would wait for the store, with a generation begun
   const generations = await chooseGeneration(live)
-  if (generations.isBegun) console.log(`Generation ${generations.next} was begun before: it goes on.`)
+  if (generations.isBegun) console.log(`Generation ${generations.next} was begun earlier and is resumed.`)
   const next = openReadModel(url, { generation: generations.next })
   const bar = showProgress(`filling generation ${generations.next}`, 'events')
   const filling = startFilling({
@@ -70,7 +70,7 @@ async function fillAndSwitch(
     if (signal.aborted || (await Promise.race([filling.complete, stopped])) === 'stopped') {
       bar.stop()
       await filling.stop()
-      console.log('Stopped. The same command goes on from here.')
+      console.log('Stopped. The same command resumes from here.')
       return 130
     }
     bar.stop()
@@ -87,13 +87,13 @@ async function fillAndSwitch(
       )
       comparing.stop()
       if (signal.aborted) {
-        console.log('Stopped. The same command goes on from here.')
+        console.log('Stopped. The same command resumes from here.')
         return 130
       }
       if (count > 0 && !acceptDifferences) {
         console.log(`${count} documents differ: generation ${generations.next} is filled, but not live.`)
-        console.log('  npm run rebuild -- --accept-differences   switches to it none the less')
-        console.log('  npm run rebuild -- --drop                 forgets it, so that the next rebuild begins anew')
+        console.log('  npm run rebuild -- --accept-differences   switches to it anyway')
+        console.log('  npm run rebuild -- --drop                 deletes it, so that the next rebuild starts over')
         return 1
       }
     } else console.log(`Generation ${generations.live} is not complete: there is nothing to compare with.`)

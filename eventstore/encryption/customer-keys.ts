@@ -100,7 +100,7 @@ export const hasKeys = (eventStore: EventStore): eventStore is EncryptedLog =>
  * @throws InvalidArgument for a store without keys: nothing could be destroyed, and it must not count as erased
  */
 export function keysOf(eventStore: EventStore): CustomerKeys {
-  if (!hasKeys(eventStore)) throw new InvalidArgument('This event store has no keys: it can not erase anybody.')
+  if (!hasKeys(eventStore)) throw new InvalidArgument('This event store has no keys, so it cannot erase anybody.')
   return eventStore.keys
 }
 

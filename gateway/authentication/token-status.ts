@@ -83,7 +83,7 @@ export function reportChecks(
     if (isAway) {
       log.warn(
         { reason: reasonOf(error) },
-        'The status of tokens can not be checked: their claims are not trusted until it can',
+        'The status of tokens cannot be checked; until it can, their claims are not trusted',
       )
     } else log.info('The status of tokens can be checked again')
   }

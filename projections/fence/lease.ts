@@ -315,7 +315,9 @@ function createOwnFence(view: RegisterView, me: string, onChange: () => void) {
       if (wait !== undefined && wait <= 0) return
       const left = deadline - performance.now()
       if (left <= 0) {
-        throw new EventStoreUnavailable('The read model can not be marked, and the others can not be told in time.')
+        throw new EventStoreUnavailable(
+          'The read model cannot be marked, and the other instances cannot be notified in time.',
+        )
       }
       if (wait !== undefined) await delay(Math.min(wait, left))
       else {

@@ -78,7 +78,7 @@ export function createMarks(options: {
   async function makeSure(id: number, revision: number, incarnation: string | undefined): Promise<void> {
     const deadline = performance.now() + WAIT_MS
     if (incarnation !== undefined && (await lease.settled(incarnation, deadline - WAIT_MS / 2))) return
-    if (!isRefusing) log.warn({}, 'a revision mark can not be written: the other instances are fenced off')
+    if (!isRefusing) log.warn({}, 'a revision mark cannot be written; the other instances are fenced off')
     isRefusing = true
     refusedAt = performance.now()
     addUnwritten(id, revision)

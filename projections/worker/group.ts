@@ -92,7 +92,7 @@ export function startGroupProjection(options: GroupProjectionOptions): GroupProj
       }
     } catch (error) {
       if (!(error instanceof GroupNotFound)) throw error
-      log.warn({ group }, 'the group was deleted; it is created anew')
+      log.warn({ group }, 'the group was deleted; it is created again')
     } finally {
       busy = false
       await joined.unsubscribe()

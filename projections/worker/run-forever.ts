@@ -21,7 +21,7 @@ export async function repeat(
 ): Promise<void> {
   let failures = 0
   const onProgress = () => {
-    if (failures > 0) log.info({}, 'projection goes on')
+    if (failures > 0) log.info({}, 'projection resumes')
     failures = 0
   }
   while (!signal.aborted) {

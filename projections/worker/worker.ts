@@ -64,7 +64,7 @@ export function reportFailures({ log = SILENT, observer }: ProjectionOptions): (
     const { stream, revision, error } = failure
     // Logs at most the message of the error, because the event's data is personal.
     const reason = (error as Error).message
-    log.error({ stream, revision, reason }, 'event can not be applied; its customer stays behind')
+    log.error({ stream, revision, reason }, "event cannot be applied; its customer's document stays behind")
     observer?.stuck?.(failure)
   }
 }
@@ -215,7 +215,7 @@ export async function resume({
 }: Pick<ProjectionOptions, 'eventStore' | 'readModel' | 'log'>): Promise<Checkpoint | null> {
   const checkpoint = await readModel.getCheckpoint()
   if ((await provenanceOf(eventStore, { checkpoint, newest: await readModel.newest() })) === 'same') return checkpoint
-  log.warn({}, 'the read model is of another log or another release; it is emptied and filled anew')
+  log.warn({}, 'the read model belongs to another log or release; it is cleared and filled again')
   await readModel.reset()
   return null
 }

@@ -91,7 +91,8 @@ export async function* compositeRows(
     if (fields === undefined) continue
     try {
       if (email === null) throw new RejectedRow('the address comes before any customer')
-      if (email === undefined) throw new RejectedRow('whose address it is can not be told: a row above it is rejected')
+      if (email === undefined)
+        throw new RejectedRow('the customer of the address is unknown, because a row above it was rejected')
       const key = keyOf(email)
       const number = (counts.get(key) ?? 0) + 1
       counts.set(key, number)

@@ -408,7 +408,7 @@ t.test('values as Magento exports them', async (t) => {
   ])
   t.match(
     report.rejected.filter((each) => each.startsWith('addresses')),
-    [/region_id is none that can be told/],
+    [/region_id is ambiguous/],
   )
   const { eventStore } = await startSubgraph(t, { folder, projection: false })
   const events = (await all(eventStore)).filter(({ stream }) => stream.startsWith('customer-'))

@@ -74,7 +74,7 @@ t.test('mended, it can be imported, byte by byte as it was', async (t) => {
   const first = await given.import('customers.csv', 'addresses.csv', '--encoding', 'windows-1252')
   t.equal(first.code, 1)
   t.match(first.output, /customers: 1 imported, 0 already there, 2 rejected \(3 rows read\)/)
-  t.match(first.output, /to be mended and imported: customers\.rejected\.csv, addresses\.rejected\.csv/)
+  t.match(first.output, /to correct and import: customers\.rejected\.csv, addresses\.rejected\.csv/)
   t.equal(
     await read('customers.rejected.csv', 'latin1'),
     `rejected_line;rejected_reason;${HEAD}\n` +
@@ -133,7 +133,7 @@ t.test('of a composite file, with the rows that it needs', async (t) => {
   t.equal(first.code, 1)
   t.match(first.output, /customers: 2 imported, 0 already there, 1 rejected/)
   t.match(first.output, /addresses: 2 imported, 0 already there, 2 rejected/)
-  t.match(first.output, /whose address it is can not be told: a row above it is rejected/)
+  t.match(first.output, /the customer of the address is unknown, because a row above it was rejected/)
   const cities = async () => {
     const documents = await customers()
     return new Map(documents.map(({ firstname, addresses }) => [firstname, addresses.map(({ city }) => city)]))
@@ -146,7 +146,7 @@ t.test('of a composite file, with the rows that it needs', async (t) => {
       '3,country_id is no country,,,,Ann,Lee,x,Rom,XX\n' +
       '4,,,,,Ann,Lee,x,Bonn,DE\n' +
       '5,the row has more or fewer fields than the head line,bob@example.com,Bob\n' +
-      '6,whose address it is can not be told: a row above it is rejected,,,,Bob,Ray,x,Paris,FR\n',
+      '6,the customer of the address is unknown, because a row above it was rejected,,,,Bob,Ray,x,Paris,FR\n',
   )
   await mend('customers.rejected.csv', ['XX', 'IT'], ['@example.com,Bob', '@example.com,Bob,Ray,,,,,'])
   const second = await given.import('customers.rejected.csv')

@@ -52,7 +52,7 @@ t.test('a read model that is emptied is filled again', async (t) => {
     await assertProjected(t, eventStore, readModel, past.length)
     t.match(projection.logged, [
       ['warn', {}, /interrupted/],
-      ['info', {}, /goes on/],
+      ['info', {}, /resumes/],
     ])
   })
 
@@ -176,7 +176,7 @@ t.test('outages are waited out and logged once', async (t) => {
       await until('the end of the outage is logged', () => projection.logged.length > 1)
       t.match(projection.logged, [
         ['warn', { reason: 'away' }, /interrupted/],
-        ['info', {}, /goes on/],
+        ['info', {}, /resumes/],
       ])
       t.equal(projection.logged.length, 2)
     })

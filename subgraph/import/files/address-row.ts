@@ -89,6 +89,6 @@ function readRegion(
   const known = byId ?? byName[0]
   if (byId === undefined && byName.length > 1) throw new RejectedRow('region names several regions of the country')
   if (known) return { regionId: known.id, regionCode: known.code, region: known.name }
-  if (id > 0 && name === null) throw new RejectedRow('region_id is none that can be told without the name in region')
+  if (id > 0 && name === null) throw new RejectedRow('region_id is ambiguous without the name in region')
   return { regionId: null, regionCode: name, region: name }
 }

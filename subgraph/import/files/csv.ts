@@ -315,7 +315,7 @@ function broken(path: string, line: number, { code }: CsvError): BrokenFileError
   return new BrokenFileError(
     code === 'CSV_QUOTE_NOT_CLOSED' || code === 'CSV_MAX_RECORD_SIZE'
       ? `${path}: a quote that opens at line ${line} or after it is not closed, or the row is longer than ` +
-          `${MAX_ROW_BYTES / 1024} KiB: mend it and run the command again`
+          `${MAX_ROW_BYTES / 1024} KiB: correct it and run the command again`
       : `${path}: it can't be read as CSV from line ${line} on (${code})`,
   )
 }

@@ -50,7 +50,7 @@ t.test('npm run keys: what there is, and another master key', async (t) => {
   })
   t.match(await keys(t, folder, env, 'rotate'), {
     code: 0,
-    output: /1 of 1 blocks of keys are wrapped anew; all are by the master key [0-9a-f]{16}\.\n$/,
+    output: /1 of 1 blocks of keys were rewrapped; all now use the master key [0-9a-f]{16}\.\n$/,
   })
   t.match(await keys(t, folder, { MASTER_KEY: env.MASTER_KEY }), {
     code: 0,
