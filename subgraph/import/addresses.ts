@@ -109,7 +109,7 @@ async function encodeAddresses(
         continue
       }
       if (address.id !== undefined && seen.has(address.id)) {
-        throw new RejectedRow(`the address id ${address.id} comes twice`)
+        throw new RejectedRow(`the address id ${address.id} occurs twice`)
       }
       const moved = { ...defaults }
       const encoded = (id: number) => encodeAll(own, eventsOf(address, id, moved))
@@ -117,7 +117,7 @@ async function encodeAddresses(
       if (address.id === undefined) {
         if (!run.dryRun) lastAddressId = await nextAddressId(run, customer.id, lastAddressId)
       } else if (!run.dryRun && !(await claimAddressId(run, address.id, customer.id, own))) {
-        throw new RejectedRow(`the address id ${address.id} is another address's`)
+        throw new RejectedRow(`the address id ${address.id} belongs to another address`)
       } else seen.add(address.id)
       Object.assign(moved, defaults)
       events.push(...encoded(address.id ?? (lastAddressId || 1)))

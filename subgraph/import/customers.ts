@@ -26,7 +26,7 @@ export function createCustomerImport(run: ImportRun): (customer: ImportedCustome
 
   async function importCustomer(customer: ImportedCustomer): Promise<Outcome> {
     const key = claims.keyOf(customer.email)
-    if (underWay.has(key) || seen.has(key)) throw new RejectedRow('the e-mail address comes twice in the file')
+    if (underWay.has(key) || seen.has(key)) throw new RejectedRow('the e-mail address occurs twice in the file')
     underWay.add(key)
     try {
       const outcome = await importOnce(customer, key, command(`customer:${customer.id ?? ''}:${key}`))

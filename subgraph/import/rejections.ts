@@ -3,8 +3,8 @@ import { InvalidEvent } from '../../eventstore/errors.ts'
 import { AppendTooLarge } from '../../eventstore/port.ts'
 import { RejectedRow } from './errors.ts'
 
-export const addressTaken = () => new RejectedRow('the e-mail address is that of another customer')
-export const idTaken = (id: number) => new RejectedRow(`the id ${id} is another customer's`)
+export const addressTaken = () => new RejectedRow('the e-mail address belongs to another customer')
+export const idTaken = (id: number) => new RejectedRow(`the id ${id} belongs to another customer`)
 
 export const isRejection = (error: unknown) =>
   error instanceof RejectedRow || error instanceof InvalidEvent || error instanceof AppendTooLarge

@@ -26,7 +26,7 @@ export function readAddress({ fields }: Row, store: Store): ImportedAddress {
   const email = text(fields, '_email')
   if (!email) throw new RejectedRow('_email is missing')
   const id = idOf(fields, ADDRESS_ID_COLUMNS)
-  if (id === undefined) throw new RejectedRow('_entity_id is missing or no number above 0')
+  if (id === undefined) throw new RejectedRow('_entity_id is missing or not a number above 0')
   return { id, ...readFields(fields, email, store) }
 }
 
@@ -43,7 +43,7 @@ export const readCompositeAddress = (fields: Row['fields'], email: string, store
 
 function readFields(fields: Row['fields'], email: string, store: Store): Omit<ImportedAddress, 'id'> {
   const countryId = text(fields, 'country_id')?.toUpperCase()
-  if (countryId === undefined || !COUNTRIES.has(countryId)) throw new RejectedRow('country_id is no country')
+  if (countryId === undefined || !COUNTRIES.has(countryId)) throw new RejectedRow('country_id is not a country')
   const street = (text(fields, 'street') ?? '').split(/\r?\n/).map((line) => line.trim())
   return {
     email,

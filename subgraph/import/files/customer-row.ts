@@ -38,10 +38,10 @@ const GENDERS: Readonly<Record<string, number>> = { male: 1, female: 2, 'not spe
 export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone: string): ImportedCustomer {
   const email = tidyEmail(text(fields, 'email') ?? '')
   if (email.length > MAX_TEXT || !/^[^\s@]+@[^\s@]+$/.test(email))
-    throw new RejectedRow('email is missing or no address')
+    throw new RejectedRow('email is missing or not an address')
   const id = idOf(fields, CUSTOMER_ID_COLUMNS)
   const given = CUSTOMER_ID_COLUMNS.map((column) => fields[column]).find((value) => value?.trim())
-  if (given !== undefined && id === undefined) throw new RejectedRow('entity_id is no number above 0')
+  if (given !== undefined && id === undefined) throw new RejectedRow('entity_id is not a number above 0')
   // A new id could collide with that of a later row.
   const hasIds = CUSTOMER_ID_COLUMNS.some((column) => column in fields)
   if (hasIds && id === undefined) throw new RejectedRow('entity_id is missing while other rows have one')
@@ -51,13 +51,13 @@ export function readCustomer({ fields }: Row, store: Store, now: Date, timeZone:
   }
   const dob = text(fields, 'dob')
   const date = dob === null || dob.startsWith('0000') ? null : parseDate(dob)
-  if (date === undefined) throw new RejectedRow('dob is no date')
+  if (date === undefined) throw new RejectedRow('dob is not a date')
   if (date !== null && date > now.toISOString().slice(0, 10)) throw new RejectedRow('dob lies in the future')
   const gender = text(fields, 'gender')
   if (gender !== null && GENDERS[gender.toLowerCase()] === undefined) throw new RejectedRow('gender is unknown')
   const group = text(fields, 'group_id')
   const groupId = group === null ? store.account.defaultGroup : groupOf(group, store)
-  if (groupId === undefined) throw new RejectedRow('group_id is no number, and no group of the store has this name')
+  if (groupId === undefined) throw new RejectedRow('group_id is not a number, and no group of the store has this name')
   const lockedUntil = moment(fields, 'lock_expires', 'UTC')
   const createdAt = moment(fields, 'created_at', timeZone) ?? now
   const customAttributes = readAttributes(fields, store.customAttributes.customer)
@@ -142,7 +142,7 @@ function readAttribute(value: string, attribute: CustomAttribute): string | stri
     case 'date':
     case 'datetime': {
       const date = type === 'date' ? parseDate(value) : parseDateTime(value)
-      if (date === undefined) throw new RejectedRow(`${code} is no date`)
+      if (date === undefined) throw new RejectedRow(`${code} is not a date`)
       return date
     }
     default:

@@ -54,7 +54,7 @@ export function moment(fields: Row['fields'], column: string, timeZone: string):
   const date = read(value, timeZone)
   // The document's years have four digits.
   if (date === undefined || Number.isNaN(date.getTime()) || date.getUTCFullYear() > 9999) {
-    throw new RejectedRow(`${column} is no date and time`)
+    throw new RejectedRow(`${column} is not a date and time`)
   }
   return date
 }
