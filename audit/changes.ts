@@ -9,9 +9,9 @@ export interface Change {
   readonly to: Json
 }
 
-/** How the document is kept, and what follows from other fields. */
+/** Internal fields of the document, and fields that are derived from others. */
 const INTERNAL = new Set(['version', 'id', 'revision', 'lastAddressId', 'passwordResetRequests'])
-/** Links are known by when they were asked for. */
+/** Links are represented by the time of their request. */
 const LINKS = new Set(['confirmation', 'passwordReset', 'newsletterConfirmation'])
 
 /**
@@ -27,7 +27,7 @@ export function changesBetween(before: CustomerDocument, after: CustomerDocument
   const [was, is] = [registered(before), registered(after)]
   for (const field of Object.keys(after) as (keyof CustomerDocument)[]) {
     const [from, to] = [was[field], is[field]]
-    // The parts that an event does not touch are the very same objects.
+    // The parts that an event does not change are identical objects.
     if (from === to || field === 'status' || INTERNAL.has(field)) continue
     if (field === 'addresses') addAddresses(was.addresses ?? [], is.addresses ?? [], add)
     else if (field === 'customAttributes') addEach(field, was.customAttributes ?? {}, is.customAttributes ?? {}, add)
@@ -37,7 +37,7 @@ export function changesBetween(before: CustomerDocument, after: CustomerDocument
   return changes
 }
 
-/** The fields that a state has, by name. */
+/** The fields of a state, by name. */
 export function fieldsOf(document: CustomerDocument): { readonly field: string; readonly value: Json }[] {
   const nothing = { ...document, status: 'absent' } as const
   const fields = changesBetween(nothing, document).map(({ field, to }) => ({ field, value: to }))
@@ -72,7 +72,7 @@ function addEach(prefix: string, before: object, after: object, add: Add): void 
   }
 }
 
-/** Codes of attributes are the store's: one may be named as something that every object has. */
+/** The store chooses attribute codes: one may have the name of an inherited property. */
 const own = (values: Record<string, Json> | undefined, name: string) =>
   values && Object.hasOwn(values, name) ? values[name] : undefined
 

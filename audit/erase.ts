@@ -1,4 +1,5 @@
-/** `npm run audit -- erase`: a customer is erased from the outside. See ../erasure.ts. */
+/** `npm run audit -- erase`: an operator erases a customer. See projections/erasure.ts. */
+
 import { setTimeout as delay } from 'node:timers/promises'
 import { hasPersonal, isEncrypted } from '../eventstore/codec.ts'
 import type { CustomerKeys } from '../eventstore/encryption/customer-keys.ts'
@@ -6,7 +7,6 @@ import { keysOf } from '../eventstore/encryption/customer-keys.ts'
 import { KEY_MAX_AGE_MS } from '../eventstore/encryption/opening.ts'
 import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
 import { newestStored, orNone } from '../eventstore/read.ts'
-import { createApplier } from '../projections/apply.ts'
 import {
   type Account,
   appendTo,
@@ -16,24 +16,25 @@ import {
   readAccount,
 } from '../projections/erasure.ts'
 import { createMarks } from '../projections/fence/marks.ts'
-import { customerStream } from '../projections/fold.ts'
 import type { ReadModel } from '../projections/read-model.ts'
 import { skipEvent } from '../projections/skips.ts'
+import { createApplier } from '../projections/worker/apply-events.ts'
 import { SILENT } from '../runtime/log.ts'
 import { allEmailKeysOf } from '../schema/email-key.ts'
+import { streamOf } from '../schema/streams.ts'
 
 export interface Erased {
-  /** Of the customer: deleted now, or found deleted; `absent`: there is none with this number. */
+  /** The state of the customer: deleted now, or already deleted; `absent`: there is none with this number. */
   readonly customer: 'deleted' | 'already deleted' | 'absent'
-  /** Events from before there was encryption, whose personal fields stay as they are. */
+  /** Events from before encryption, whose personal fields remain. */
   readonly inClear: number
 }
 
 /**
- * Erases a customer, from the outside: the account need not be usable, and nobody signed in.
- * @param options.readModel whose documents go at once; else the workers see to it
- * @throws EventStoreUnavailable | ReadModelUnavailable; after that it can be gone through again. InvalidArgument for a store
- * without keys
+ * Erases a customer on behalf of an operator: the account need not be usable, and nobody has to be signed in.
+ * @param options.readModel whose documents are removed at once; otherwise the workers do that
+ * @throws EventStoreUnavailable | ReadModelUnavailable; then it can be repeated; InvalidArgument for a store without
+ * keys
  */
 export async function eraseCustomer(options: {
   readonly eventStore: EventStore
@@ -45,14 +46,14 @@ export async function eraseCustomer(options: {
 }): Promise<Erased> {
   const { eventStore, readModel, customerId, emailHashKey, eraser, reason } = options
   const keys = keysOf(eventStore) // before anything is written
-  const stream = customerStream(customerId)
+  const stream = streamOf.customer(customerId)
   const emailKeysOf = ({ addresses, emailKeys }: Account) => [
     ...new Set([...emailKeys, ...addresses.toReversed().flatMap((email) => allEmailKeysOf(emailHashKey, email))]),
   ]
-  const look = () => readAccount(eventStore, customerId)
-  const before = await look()
+  const readState = () => readAccount(eventStore, customerId)
+  const before = await readState()
   let emailKeys = emailKeysOf(before)
-  const deleted = await appendTo(eventStore, stream, eraser, look, (account) => {
+  const deleted = await appendTo(eventStore, stream, eraser, readState, (account) => {
     if (account === undefined || account.isDeleted || account.revision < 0) return undefined
     emailKeys = emailKeysOf(account)
     return customerDeleted(emailKeys, reason)
@@ -60,23 +61,23 @@ export async function eraseCustomer(options: {
   const inClear = await countInClear(keys, stream)
   await finishErasure(eventStore, { customerId, emailKeys }, eraser)
   if (readModel && before.revision >= 0) await eraseDocuments(eventStore, readModel, customerId)
-  // Other processes may have the key in memory so long.
+  // Other processes may cache the key for this long.
   await delay(KEY_MAX_AGE_MS)
   return { customer: before.revision < 0 ? 'absent' : deleted ? 'deleted' : 'already deleted', inClear }
 }
 
-/** How many events of a stream have personal fields that never were encrypted. @throws EventStoreUnavailable */
+/** How many events of a stream have unencrypted personal fields. @throws EventStoreUnavailable */
 export async function countInClear({ log }: CustomerKeys, stream: string): Promise<number> {
   let count = 0
   for await (const event of orNone(log.readStream(stream))) if (!isEncrypted(event) && hasPersonal(event)) count++
   return count
 }
 
-/** Brings the customer's document to the deletion, in every generation, and what it was off the disk. */
+/** Applies the deletion to the customer's document in every generation, and removes the old content from the disk. */
 async function eraseDocuments(eventStore: EventStore, readModel: ReadModel, customerId: number): Promise<void> {
-  const stream = customerStream(customerId)
+  const stream = streamOf.customer(customerId)
   const newest = await newestStored(eventStore, stream)
-  // As a mutation is acknowledged: whatever becomes of the documents, no instance shows the customer any more.
+  // Acknowledged like a mutation: whatever happens to the documents, no instance shows the customer any more.
   const marks = createMarks({ eventStore, readModel, log: SILENT })
   try {
     await marks.acknowledge(customerId, newest?.revision ?? -1)
@@ -92,7 +93,8 @@ async function bringToDeletion(
   customerId: number,
   last: readonly RecordedEvent[],
 ): Promise<void> {
-  // Each round may meet another event that can't be applied: what was before a deletion does not matter any more.
+  // Each round may find another event that can't be applied. Events before a deletion do not matter any more, so they
+  // are skipped.
   for (let revision = -1; ; ) {
     await createApplier({ eventStore, readModel, onFailure() {} }).apply(last)
     const parked = (await readModel.parked()).find((each) => each.customerId === customerId)

@@ -1,6 +1,7 @@
 /**
- * Events of the whole log that fit what an auditor asks for. They are looked at as they are stored: decrypting and decoding
- * cost more. Which fields an event has shows without its key; only what stands in a group of attributes does not.
+ * Searches the whole log for events that match an auditor's criteria. Events are tested as stored, because decrypting
+ * and decoding are expensive. The names of an event's fields are visible without its key, except those inside a group
+ * of attributes.
  */
 import { isEncrypted } from '../eventstore/codec.ts'
 import { hasKeys } from '../eventstore/encryption/customer-keys.ts'
@@ -11,31 +12,31 @@ import { streamsWith } from '../schema/streams.ts'
 import { metadataOf } from './timeline.ts'
 
 export interface Criteria {
-  /** One of these; one that ends with `*` stands for all that begin so. None: anybody. */
+  /** One of these; a trailing `*` matches any ending. Empty: anybody. */
   readonly actors: readonly string[]
-  /** One of these. None: any. */
+  /** One of these. Empty: any. */
   readonly types: readonly string[]
   /** When the store wrote it, both inclusive. */
   readonly since?: Date | undefined
   readonly until?: Date | undefined
-  /** A field, named as in a timeline, that the event touched: one of these. None: any. */
+  /** The event changed one of these fields, named as in a timeline. Empty: any. */
   readonly fields: readonly string[]
 }
 
-/** Whether an event fits. */
+/** Whether an event matches. */
 type Matcher = (event: RecordedEvent) => boolean
 
 /**
- * Looks at the whole log in its order.
- * @param found called with each event that fits, in clear; what it gives is awaited
- * @param looked called now and then with how many events were looked at, and the newest of them
- * @returns how many it looked at
+ * Searches the whole log in order.
+ * @param found called with each matching event, in clear text; its result is awaited
+ * @param onProgress called now and then with the number of events searched, and the newest of them
+ * @returns how many events were searched
  */
 export async function findEvents(
   eventStore: EventStore,
   criteria: Criteria,
   found: (event: RecordedEvent) => void | Promise<void>,
-  looked: (count: number, event: RecordedEvent) => void = () => {},
+  onProgress: (count: number, event: RecordedEvent) => void = () => {},
   signal?: AbortSignal,
 ): Promise<number> {
   const fits = matcherOf(criteria)
@@ -46,8 +47,8 @@ export async function findEvents(
   const events = (keys?.log ?? eventStore).readAll(streamPrefixes ? { filter: { streamPrefixes } } : {})
   let count = 0
   for await (const event of events) {
-    if (++count % LOOK === 0) {
-      looked(count, event)
+    if (++count % REPORT_EVERY === 0) {
+      onProgress(count, event)
       if (signal?.aborted) break
     }
     if (!(isEncrypted(event) ? mayFit : fits)(event)) continue
@@ -59,9 +60,9 @@ export async function findEvents(
   return count
 }
 
-const LOOK = 1_000
+const REPORT_EVERY = 1_000
 
-/** The cheapest tests first. */
+/** The cheapest checks come first. */
 function matcherOf({ actors, types, since, until, fields }: Criteria): Matcher {
   const tests: Matcher[] = []
   if (types.length > 0) {
@@ -105,14 +106,16 @@ const IMPLIED: Readonly<Record<string, readonly string[]>> = {
 }
 const OF_ADDRESS: ReadonlySet<string> = new Set(Object.keys(addressFields.shape))
 
-/** The names that {@link touchesField} knows, but for addresses' ids and attributes' codes. */
+/** The names that {@link touchesField} knows, except address ids and attribute codes. */
 const FIELD_NAMES: ReadonlySet<string> = new Set([
   ...Object.values(eventSchemas).flatMap(({ shape }) => Object.keys(shape)),
   ...Object.values(IMPLIED).flat(),
   'addresses',
 ])
 
-/** The parts of a field's name as in a timeline: `city`, `addresses.city`, `addresses.11.city`, `customAttributes.club`. */
+/**
+ * The parts of a field's name as in a timeline: `city`, `addresses.city`, `addresses.11.city`, `customAttributes.club`.
+ */
 export function parseField(field: string): FieldName | undefined {
   const parts = field.split('.')
   const ofAddress = parts[0] === 'addresses'
@@ -137,7 +140,7 @@ function touchesField(field: string): Matcher {
   return (event) => {
     const { type } = event
     const metadata = metadataOf(event)
-    // Of an older version, with the fields that it has by now.
+    // For an older version, with the fields after upcasting.
     const isVersioned = typeof metadata.schemaVersion === 'number'
     const data = isVersioned ? upcast(type, event.data, metadata as EventMetadata) : event.data
     if (typeof data !== 'object' || data === null) return false
@@ -145,7 +148,7 @@ function touchesField(field: string): Matcher {
     if (ofAddress) {
       if (!type.startsWith('CustomerAddress')) return false
       if (addressId !== undefined && values.addressId !== addressId) return false
-      // A removal touches all of an address's fields.
+      // A removal changes all fields of an address.
       if (name === undefined || type === 'CustomerAddressRemoved') return true
     }
     if (name === undefined || name === 'addresses') return type.startsWith('CustomerAddress')
@@ -158,7 +161,7 @@ function touchesField(field: string): Matcher {
   }
 }
 
-/** The streams in which events of these types are; undefined: anywhere. The store leaves the others out by itself. */
+/** The streams that contain events of these types; undefined: all. The store filters out the others. */
 function prefixesOf(types: readonly string[]): string[] | undefined {
   const prefixes = types.map(streamsWith)
   if (prefixes.length === 0 || prefixes.some((each) => each.length === 0)) return undefined

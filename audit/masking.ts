@@ -1,13 +1,13 @@
 /**
- * Personal data hidden: the fields stay named, their values don't show. What is not known to be harmless is personal, so
- * that a new field is hidden until somebody has thought about it.
+ * Masks personal data: the names of fields stay visible, their values do not. A field that is not known to be harmless
+ * counts as personal, so a new field is hidden until somebody has decided about it.
  */
 import type { Json } from '../eventstore/port.ts'
 import type { CustomerDocument } from '../projections/customer.ts'
 import { isErased } from '../schema/events.ts'
 import type { Change } from './changes.ts'
 
-/** Fields of documents and events that tell nothing about the person. */
+/** Fields of documents and events that reveal nothing about the person. */
 const HARMLESS: ReadonlySet<string> = new Set([
   // of the document
   'version',
@@ -59,15 +59,15 @@ const HARMLESS: ReadonlySet<string> = new Set([
   'destroyed',
 ])
 
-/** Nobody is shown these, whatever the reason. */
+/** These are never shown, whatever the reason. */
 const WITHHELD: ReadonlySet<string> = new Set(['passwordHash'])
 const WITHHELD_VALUE = '(withheld)'
 
 const MASK = '•••'
-/** A shorter text would be told by its first letter, or nearly. */
+/** A shorter text could be guessed from its first letter. */
 const SHORTEST_HINT = 4
 
-/** `Ann Lee` becomes `A•••`. Lists and groups keep their outline; null stays: nothing is there to hide. */
+/** `Ann Lee` becomes `A•••`. Lists and groups keep their structure; null stays, because there is nothing to hide. */
 function maskValue(value: Json | undefined): Json {
   if (value === null || value === undefined || value === '' || isErased(value)) return value ?? null
   if (typeof value === 'string') {
@@ -81,7 +81,7 @@ function maskValue(value: Json | undefined): Json {
 
 /** An event's data as it may be shown. @param reveal with personal data */
 export function shownData(data: unknown, reveal: boolean): Json {
-  // Malformed JSON, or bytes: nobody knows what is in it.
+  // Malformed JSON or bytes: the content is unknown.
   if (typeof data !== 'object' || data === null || data instanceof Uint8Array || Array.isArray(data)) {
     return reveal && !(data instanceof Uint8Array) ? (data as Json) : maskValue(String(data))
   }
@@ -112,7 +112,7 @@ interface JsonObject {
   readonly [key: string]: Json | undefined
 }
 
-/** Into an object whose keys are its own, also one that is named `__proto__`. */
+/** Sets an own property, even one named `__proto__`. */
 function mapValues(data: JsonObject, change: (value: Json | undefined, name: string) => Json): { [key: string]: Json } {
   return Object.fromEntries(Object.entries(data).map(([name, value]) => [name, change(value, name)]))
 }

@@ -1,6 +1,6 @@
 /** Moments in a customer's history: a revision of the stream, or a time. */
 
-/** `time`: what the store had written by then, by its own clock; inclusive, as a revision is. */
+/** `time`: everything that the store had written by then, by its own clock; inclusive, like a revision. */
 export type Moment = { readonly revision: number } | { readonly time: Date }
 
 export const ACCEPTED_MOMENTS = 'a revision (a whole number), or a time such as 2026-01-31T12:00:00Z'
@@ -13,19 +13,19 @@ export function parseTime(text: string): Date | undefined {
   const [, day, time = '00:00', offset = 'Z'] = TIME.exec(text.trim()) ?? []
   if (day === undefined) return undefined
   const date = new Date(`${day}T${time}${offset.toUpperCase()}`)
-  // 31 February would become a day in March.
+  // 31 February would parse as a day in March.
   const exists = new Date(`${day}T00:00Z`).toJSON()?.startsWith(day)
   return exists && !Number.isNaN(date.getTime()) ? date : undefined
 }
 
-/** undefined for what is neither. */
+/** undefined for anything else. */
 export function parseMoment(text: string): Moment | undefined {
   if (/^\d{1,15}$/.test(text)) return { revision: Number(text) }
   const time = parseTime(text)
   return time && { time }
 }
 
-/** Whether the event lies after the moment. */
+/** Whether the event is after the moment. */
 export function isAfter(event: { readonly revision: number; readonly created: Date }, moment: Moment): boolean {
   return 'revision' in moment ? event.revision > moment.revision : event.created.getTime() > moment.time.getTime()
 }

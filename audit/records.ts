@@ -1,11 +1,11 @@
-/** Events as an auditor is given them: one flat record each, as JSON or as a line of CSV. */
+/** Events for auditors: one flat record each, as JSON or as a line of CSV. */
 import { decode } from '../eventstore/codec.ts'
 import type { Json, RecordedEvent } from '../eventstore/port.ts'
 import { shownData } from './masking.ts'
 import { metadataOf } from './timeline.ts'
 
 export interface EventRecord {
-  /** In the log of all streams. */
+  /** The position in the log of all streams. */
   readonly position: string
   readonly stream: string
   readonly revision: number
@@ -18,7 +18,7 @@ export interface EventRecord {
   readonly requestId: string | null
   readonly causationId: string | null
   readonly schemaVersion: number | null
-  /** In the catalogue's current version. */
+  /** The data in the catalogue's current version. */
   readonly data: Json
 }
 
@@ -41,7 +41,7 @@ export function recordOf(event: RecordedEvent, reveal: boolean): EventRecord {
   }
 }
 
-/** What can't be decoded comes as it was written. */
+/** An event that can't be decoded is returned as stored. */
 function dataOf(event: RecordedEvent): unknown {
   try {
     return decode(event).data
@@ -76,7 +76,10 @@ export function csvLine(record: EventRecord): string {
   return `${cells.join(',')}\r\n`
 }
 
-/** A text that a spreadsheet would take for a formula begins with an apostrophe, as spreadsheets write it themselves. */
+/**
+ * A text that a spreadsheet would interpret as a formula gets a leading apostrophe, as spreadsheets write it
+ * themselves.
+ */
 function csvCell(text: string): string {
   const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe

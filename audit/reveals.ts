@@ -1,16 +1,16 @@
 /** Who was shown personal data, and why: recorded before anything is shown. */
 
-import { chained } from '../eventstore/chain.ts'
 import { encode } from '../eventstore/codec.ts'
+import { chained } from '../eventstore/hash-chain.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { STREAM_NAMES } from '../schema/streams.ts'
 
 export const REVEALS_STREAM = STREAM_NAMES.reveals
 
 export interface Reveal {
-  /** null: of more than one customer. */
+  /** null: about more than one customer. */
   readonly customerId: number | null
-  /** What was asked; no personal data in it. */
+  /** The query, without personal data. */
   readonly command: string
   readonly reason: string
   /** `operator:<user>` or `service:<name>` */

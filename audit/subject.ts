@@ -1,4 +1,4 @@
-/** `npm run audit -- subject`: everything that is held of one person (GDPR art. 15 and 20). */
+/** `npm run audit -- subject`: all data about one person (GDPR art. 15 and 20). */
 import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
 import { readAccount, streamsOfAccount, streamsOfAddress } from '../projections/erasure.ts'
@@ -10,8 +10,9 @@ import { REVEALS_STREAM } from './reveals.ts'
 import { streamsOf } from './timeline.ts'
 
 /**
- * @param isShown whether an event's time is not over
- * @returns what becomes the file. Password hashes are withheld: they tell the person nothing, and a thief much.
+ * @param isShown whether an event has not expired
+ * @returns the content of the file. Password hashes are withheld: they are useless to the person, and valuable to a
+ * thief.
  * @throws EventStoreUnavailable; the error of an event that can't be applied
  */
 export async function subjectData(
@@ -36,7 +37,7 @@ export async function subjectData(
   const disclosures: EventRecord[] = []
   for await (const event of orNone(eventStore.readStream(REVEALS_STREAM))) {
     const { customerId: whose } = (event.data ?? {}) as { customerId?: unknown }
-    // Some were of more customers than one, this one maybe among them.
+    // Some disclosures were about several customers, possibly including this one.
     if (whose === customerId || whose === null) disclosures.push(recordOf(event, true))
   }
   return {
@@ -44,7 +45,7 @@ export async function subjectData(
     time: new Date().toISOString(),
     state: Object.fromEntries(fieldsOf(document).map(({ field, value }) => [field, value])),
     emailAddresses,
-    /** Whatever was ever written of the person, in the order of time. */
+    /** Everything that was ever written about the person, in order of time. */
     events: events.sort((a, b) => Number(a.position) - Number(b.position)),
     /** Who was shown personal data. */
     disclosures,

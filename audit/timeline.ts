@@ -1,15 +1,15 @@
 /**
- * What happened to one customer, in the order of time: the events of its stream with the fields that each changed, and
- * beside them who came from where and what operators decided.
+ * What happened to one customer, in order of time: the events of its stream with the fields that each changed, its
+ * access records, and operators' decisions.
  */
 
 import { decode } from '../eventstore/codec.ts'
 import type { EventStore, Json, RecordedEvent } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
 import { absentCustomer, type CustomerDocument, project } from '../projections/customer.ts'
-import { customerStream, skipOrThrow } from '../projections/fold.ts'
+import { skipOrThrow } from '../projections/fold.ts'
 import type { CustomerEvent, EventMetadata } from '../schema/events.ts'
-import { STREAM_PREFIXES } from '../schema/streams.ts'
+import { streamOf } from '../schema/streams.ts'
 import { type Change, changesBetween } from './changes.ts'
 import { isAfter, type Moment } from './moments.ts'
 
@@ -20,17 +20,17 @@ export interface TimelineEntry {
   readonly type: string
   /** When the store wrote it. */
   readonly created: Date
-  /** When it was decided, as its metadata has it (ISO 8601, UTC). */
+  /** When it was decided, according to its metadata (ISO 8601, UTC). */
   readonly decidedAt: string
   readonly actor: string
   /** The request (correlation id) that led to it. */
   readonly requestId: string
   readonly changes: readonly Change[]
-  /** Of an event beside the customer's stream: what it says. */
+  /** The data of an event beside the customer's stream. */
   readonly details: { readonly [name: string]: Json }
-  /** Why it could not be applied, where it could not. */
+  /** Why it could not be applied, if it could not. */
   readonly problem?: string
-  /** Where the timeline goes on after this entry. */
+  /** Where the timeline continues after this entry. */
   readonly places: Places
 }
 
@@ -43,11 +43,11 @@ export interface Places {
 
 export const START: Places = { customer: -1, access: -1, skips: -1 }
 
-/** The streams that tell of one customer. */
+/** The streams about one customer. */
 export const streamsOf = (customerId: number): Readonly<Record<keyof Places, string>> => ({
-  customer: customerStream(customerId),
-  access: `${STREAM_PREFIXES.access}${customerId}`,
-  skips: `${STREAM_PREFIXES.skips}${customerId}`,
+  customer: streamOf.customer(customerId),
+  access: streamOf.access(customerId),
+  skips: streamOf.skips(customerId),
 })
 
 /** One event of a customer's stream, and the document before and after it. */
@@ -55,14 +55,16 @@ interface Step {
   readonly event: RecordedEvent
   readonly before: CustomerDocument
   readonly after: CustomerDocument
-  /** Where the event can't be applied and no operator has said to go on without it. */
+  /** Set if the event can't be applied and no operator has decided to skip it. */
   readonly error?: unknown
 }
 
-/** Folds a customer's stream event by event. One that can't be applied changes nothing. @throws EventStoreUnavailable */
+/**
+ * Folds a customer's stream event by event. One that can't be applied changes nothing. @throws EventStoreUnavailable
+ */
 async function* steps(eventStore: EventStore, customerId: number): AsyncGenerator<Step> {
   let before = absentCustomer(customerId)
-  for await (const event of orNone(eventStore.readStream(customerStream(customerId)))) {
+  for await (const event of orNone(eventStore.readStream(streamOf.customer(customerId)))) {
     let after: CustomerDocument
     let failure: { error: unknown } | undefined
     try {
@@ -81,16 +83,16 @@ async function* steps(eventStore: EventStore, customerId: number): AsyncGenerato
   }
 }
 
-/** What is known of a customer as of a moment. */
+/** The state of a customer as of a moment. */
 export interface CustomerAt {
   readonly document: CustomerDocument
-  /** When the store wrote the event that the document ends with. */
+  /** When the store wrote the last event in the document. */
   readonly created: Date
 }
 
 /**
- * The customer as of the moments, in their order; undefined for one before the customer's first event, and for a revision
- * that the stream has not come to.
+ * The customer as of the moments, in their order; undefined for a moment before the customer's first event, and for a
+ * revision beyond the end of the stream.
  * @throws the error of an event that can't be applied; EventStoreUnavailable
  */
 export async function customerAt(
@@ -117,7 +119,10 @@ export async function customerAt(
   return moments.map((moment) => found.get(moment))
 }
 
-/** The timeline, oldest first. @param after an earlier entry's `places`: goes on behind it. @throws EventStoreUnavailable */
+/**
+ * The timeline, oldest first. @param after the `places` of an earlier entry: continues after it. @throws
+ * EventStoreUnavailable
+ */
 export function timeline(
   eventStore: EventStore,
   customerId: number,
@@ -131,7 +136,7 @@ export function timeline(
   })
 }
 
-/** The events of the timeline as they were written. */
+/** The events of the timeline as stored. */
 export function timelineEvents(eventStore: EventStore, customerId: number): AsyncGenerator<RecordedEvent> {
   const { customer, access, skips } = streamsOf(customerId)
   const events = (stream: string) => orNone(eventStore.readStream(stream))
@@ -190,12 +195,15 @@ function entryOf(event: RecordedEvent): Omit<Entry, 'changes' | 'details'> {
   }
 }
 
-/** The metadata as far as it is there: an auditor sees events that this service did not write, too. */
+/** The metadata, if present: auditors also see events that this service did not write. */
 export function metadataOf({ metadata }: Pick<RecordedEvent, 'metadata'>): Partial<EventMetadata> {
   return typeof metadata === 'object' && metadata !== null ? (metadata as Partial<EventMetadata>) : {}
 }
 
-/** Merges sources, each of them in order; of equals the earlier source's come first. Ended early, it ends the sources. */
+/**
+ * Merges sorted sources; of equal entries, those of the earlier source come first. If the iteration ends early, it ends
+ * the sources.
+ */
 async function* merge<T, R>(
   sources: readonly AsyncGenerator<T>[],
   orderOf: (value: T) => number,

@@ -1,27 +1,28 @@
-/** The whole environment of the service: every variable of every process, and names that are none of them but nearly. */
+/** The whole environment of the service: all variables of all processes, and names that look like a misspelled one. */
 import { GATEWAY_VARIABLES } from '../gateway/configuration.ts'
-import { ConfigurationError, SHARED_VARIABLES, type Variable } from '../runtime/configuration.ts'
+import { SHARED_VARIABLES, type Variable } from '../runtime/configuration.ts'
+import { ConfigurationError } from '../runtime/errors.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
 export const VARIABLES: Readonly<Record<string, Variable>> = { ...SHARED_VARIABLES, ...GATEWAY_VARIABLES }
 
-/** What `start` has in place of the defaults: the lines that it prints are what a newcomer is to see. */
+/** The defaults of `start`: it logs less, so that a newcomer sees the lines that it prints. */
 export const START_DEFAULTS = { LOG_LEVEL: 'warn' } as const
 
 /** `SUBGRAPH_URL_<NAME>` */
 export const SUBGRAPH_URL = /^SUBGRAPH_URL_./
 
-/** Names of these lengths may have so many letters wrong and are still taken for one of ours. */
+/** How many letters of a name may differ, by its length, for it to count as a misspelled variable. */
 const MOST_WRONG = [
   { length: 8, edits: 2 },
   { length: 5, edits: 1 },
 ] as const
 
 /**
- * Variables that are set, are none of ours, but were probably meant to be: what they say would be ignored. One whose right
- * name is set, too, is another program's.
- * @returns what is wrong with each, in a line
+ * Variables that are set and are probably misspelled ones of ours, so they would be ignored. If the correct name is set
+ * too, the variable belongs to another program.
+ * @returns a line for each that says what is wrong
  */
 export function* strangeNames(env: Environment): Generator<{ readonly name: string; readonly problem: string }> {
   for (const [name, value] of Object.entries(env)) {
@@ -55,7 +56,7 @@ function isNear(name: string, known: string): boolean {
   return Math.abs(name.length - known.length) <= edits && editDistance(name, known) <= edits
 }
 
-/** How many letters have to be put in, taken out, or replaced (Levenshtein). */
+/** The Levenshtein distance: how many letters have to be inserted, removed or replaced. */
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index)
   for (let i = 1; i <= a.length; i++) {

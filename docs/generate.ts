@@ -5,12 +5,19 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { format } from 'node:util'
+import { ERROR_CODES as AUDIT_CODES } from '../audit/errors.ts'
+import { ERROR_CODES as EVENT_STORE_CODES } from '../eventstore/errors.ts'
 import { GATEWAY_VARIABLES } from '../gateway/configuration.ts'
-import { ERRORS } from '../gateway/errors.ts'
+import { ERRORS, ERROR_CODES as GATEWAY_CODES } from '../gateway/errors.ts'
+import { ERROR_CODES as MAIL_CODES } from '../mail/errors.ts'
+import { ERROR_CODES as PROJECTION_CODES } from '../projections/errors.ts'
 import { SHARED_VARIABLES, type Variable } from '../runtime/configuration.ts'
+import { ERROR_CODES as RUNTIME_CODES } from '../runtime/errors.ts'
+import { ERROR_CODES as SCHEMA_CODES } from '../schema/errors.ts'
 import { eventJsonSchemas, PERSONAL_FIELDS, SCHEMA_VERSION, upcast } from '../schema/events.ts'
 import { STREAMS, type StreamFamily } from '../schema/streams.ts'
 import { CATEGORIES, CODES } from '../subgraph/errors.ts'
+import { ERROR_CODES as IMPORT_CODES } from '../subgraph/import/errors.ts'
 import { collectMetrics, type DocumentedMetric } from './metrics.ts'
 
 const folder = import.meta.dirname
@@ -66,6 +73,23 @@ const meanings = (head: string, entries: Readonly<Record<string, string>>) =>
     [head, 'Meaning'],
     Object.entries(entries).map(([name, meaning]) => [code(name), meaning]),
   )
+
+/** The codes of thrown errors, by the heading of their part. */
+const THROWN_CODES = {
+  'Event store': EVENT_STORE_CODES,
+  Projections: PROJECTION_CODES,
+  Gateway: GATEWAY_CODES,
+  Mail: MAIL_CODES,
+  Audit: AUDIT_CODES,
+  Import: IMPORT_CODES,
+  'Store settings': SCHEMA_CODES,
+  Processes: RUNTIME_CODES,
+}
+
+const thrownErrors = () =>
+  Object.entries(THROWN_CODES)
+    .map(([part, codes]) => `### ${part}\n\n${meanings('`code`', codes)}`)
+    .join('\n\n')
 
 interface JsonSchema {
   readonly type?: string
@@ -179,6 +203,7 @@ async function generatedParts(): Promise<Readonly<Record<string, string>>> {
     'gateway errors': gatewayErrors(),
     'subgraph codes': meanings('`extensions.code`', CODES),
     'subgraph categories': meanings('`extensions.category`', CATEGORIES),
+    'thrown errors': thrownErrors(),
     streams: streams(),
     events: events(),
     ...Object.fromEntries(Object.entries(metrics).map(([process, list]) => [`${process} metrics`, metricRows(list)])),

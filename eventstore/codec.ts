@@ -1,4 +1,5 @@
-/** Between the events of the catalogue and the events of a store: checks on writing, upcasts on reading. */
+/** Converts between events of the catalogue and stored events: validates on writing, upcasts on reading. */
+
 import {
   type DomainEvent,
   type EventMetadata,
@@ -7,6 +8,7 @@ import {
   SCHEMA_VERSION,
   upcast,
 } from '../schema/events.ts'
+import { InvalidEvent } from './errors.ts'
 import type { Json, NewEvent, RecordedEvent } from './port.ts'
 
 /** A catalogue event as read from a stream. */
@@ -17,16 +19,10 @@ export type Recorded<E extends DomainEvent> = E & {
   readonly created: Date
 }
 
-/** An event that is not in the catalogue, or whose data does not fit its schema. Names fields, never values: they are personal. */
-export class InvalidEvent extends Error {
-  override readonly name = 'InvalidEvent'
-  readonly code = 'EVS_ERR_INVALID_EVENT'
-}
-
 /**
  * Makes a catalogue event ready to append.
  * @param id a UUID, made once for the command
- * @throws InvalidEvent where the data does not fit the event's schema
+ * @throws InvalidEvent if the data does not fit the event's schema
  */
 export function encode(event: DomainEvent, id: string, metadata: Omit<EventMetadata, 'schemaVersion'>): NewEvent {
   check(event.type, event.data)
@@ -39,15 +35,15 @@ export function encode(event: DomainEvent, id: string, metadata: Omit<EventMetad
 }
 
 /**
- * Gives a stored event in the catalogue's current version.
- * @throws InvalidEvent for a type that the catalogue does not know, without a schema version, or that could not be decrypted
+ * Returns a stored event in the current version of the catalogue.
+ * @throws InvalidEvent for an unknown type, a missing schema version, or an event that could not be decrypted
  */
 export function decode<E extends DomainEvent = DomainEvent>(stored: RecordedEvent): Recorded<E> {
   schemaOf(stored.type)
   const metadata = stored.metadata as unknown as EventMetadata | null | undefined
   if (typeof metadata?.schemaVersion !== 'number')
     throw new InvalidEvent(`Event "${stored.type}" has no schemaVersion in its metadata.`)
-  // With nulls in the place of what is encrypted, it must not be taken for the event.
+  // Its encrypted fields are null, so it must not be used.
   if (isEncrypted(stored)) throw new InvalidEvent(`Event "${stored.type}" can't be decrypted.`)
   return {
     type: stored.type,
@@ -67,7 +63,7 @@ export function hasPersonal({ type, data }: Pick<NewEvent, 'type' | 'data'>): bo
   return false
 }
 
-/** Whether an event, as it is stored, has something encrypted in it: see encryption/cipher.ts. */
+/** Whether a stored event has encrypted fields: see encryption/cipher.ts. */
 export function isEncrypted({ type, data }: Pick<RecordedEvent, 'type' | 'data'>): boolean {
   return (
     PERSONAL_FIELDS.has(type) &&

@@ -2,38 +2,39 @@
  * The hash chain: each event carries in its metadata a hash over its content and the hash of the event before it in its
  * stream, so that what was altered, removed, inserted or moved shows (`npm run audit -- verify`).
  *
- * `$hash` is the SHA-256, as base64url without padding, of the UTF-8 bytes of this JSON text, written as `JSON.stringify`
- * does (no blanks, members in the order in which they are stored):
+ * `$hash` is the SHA-256, as base64url without padding, of the UTF-8 bytes of this JSON text, written as
+ * `JSON.stringify` does (no blanks, members in the order in which they are stored):
  *
  *     ["customer-log event v1", stream, id, type, data, metadata, previous]
  *
- * with `id` in lower case, `metadata` without `$hash` and `$previous` (null where there is no other), and `previous` the
- * value of `$previous`: the `$hash` of the event before it, null for a stream's first event. An event of before there were
- * hashes counts with the hash that it would have with `previous` null; bytes stand as their base64. What leaves the JSON
- * the same (a blank between two members) is no alteration: nobody who reads the log reads anything else.
+ * with `id` in lower case, `metadata` without `$hash` and `$previous` (null where there is no other), and `previous`
+ * the value of `$previous`: the `$hash` of the event before it, null for a stream's first event. An event from before
+ * hashes counts with the hash that it would have with `previous` null. Bytes are represented as base64. A change that
+ * leaves the JSON value the same (a blank between two members) does not count as an alteration, because every reader
+ * still reads the same.
  *
- * The revision is not in it: it is in the leaves of the log's tree (audit/proof/tree.ts), and a store may number an
- * event otherwise than its writer can know, because `no_stream` is accepted for a deleted stream, which then goes on.
+ * The revision is not in it: it is in the leaves of the log's tree (audit/proof/tree.ts), and the writer does not
+ * always know it: `no_stream` is accepted for a deleted stream, whose numbering then continues.
  *
- * Where the event before is gone (a deleted stream that comes back, a limit of age or count), `$previous` is null: the chain
- * begins anew. In streams that no event is meant to leave, verification takes that for a fault.
+ * If the previous event is gone (a deleted stream that is created again, a limit of age or count), `$previous` is null
+ * and a new chain begins. In streams whose events are kept for good, verification reports that as a fault.
  */
 import { hash } from 'node:crypto'
 import { InvalidArgument, type Json, type NewEvent, type RecordedEvent } from './port.ts'
 
 const DOMAIN = 'customer-log event v1'
 
-/** What the hash of an event is over, beside the hash of the event before it. */
+/** The parts of an event that its hash covers, beside the hash of the event before it. */
 export interface Hashed {
   readonly stream: string
   readonly id: string
   readonly type: string
   readonly data: Json | Uint8Array
-  /** `$hash` and `$previous` in it are of no account. */
+  /** `$hash` and `$previous` in it are ignored. */
   readonly metadata?: Json | Uint8Array | undefined
 }
 
-/** What an event's metadata says of the chain; `hash` undefined: it was written before there were any. */
+/** The chain link in an event's metadata; `hash` undefined: it was written before hashes were introduced. */
 export interface Link {
   readonly hash: string | undefined
   readonly previous: string | null
@@ -66,7 +67,7 @@ export function linkOf({ metadata }: { readonly metadata?: Json | Uint8Array | u
   }
 }
 
-/** The hash that the event after this one is linked to. */
+/** The hash that the next event links to. */
 export function hashOf(event: RecordedEvent): string {
   return linkOf(event).hash ?? eventHash(event, null)
 }
@@ -88,15 +89,15 @@ function isObject(value: Json | Uint8Array | undefined): value is Members {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)
 }
 
-/** An event that is linked to the one before it, ready to append. */
+/** An event with its chain link, ready to append. */
 export type LinkedEvent = NewEvent & {
   readonly metadata: { readonly $previous: string | null; readonly $hash: string }
 }
 
 /**
- * Links events to the one before them, and to one another.
+ * Links events to the one before them and to each other.
  * @param previous the hash of the event before them; null at the beginning of a chain
- * @throws InvalidArgument for an event that is not JSON, or has metadata that is no object
+ * @throws InvalidArgument for an event that is not JSON, or whose metadata is not an object
  */
 export function linkEvents(stream: string, events: readonly NewEvent[], previous: string | null): LinkedEvent[] {
   let last = previous
@@ -112,7 +113,10 @@ export function linkEvents(stream: string, events: readonly NewEvent[], previous
   })
 }
 
-/** Whether nobody else can have appended it: the id of its command (its own, where it names none) is a random one (version 4). */
+/**
+ * Whether nobody else can have appended the event: the id of its command (its own, if it names none) is random (version
+ * 4).
+ */
 export function isNew({ id, metadata }: NewEvent): boolean {
   const cause = (metadata as Members | undefined)?.$causationId
   return (typeof cause === 'string' ? cause : id)[14] === '4'

@@ -1,9 +1,9 @@
-/** Reads that most who read a stream need. */
+/** Common reads of streams and of the log. */
 import type { DomainEvent } from '../schema/events.ts'
 import { decode, type Recorded } from './codec.ts'
 import { type EventStore, type Position, type RecordedEvent, type StreamFilter, StreamNotFound } from './port.ts'
 
-/** Nothing for a stream that is not there. */
+/** Yields nothing for a missing stream. */
 export async function* orNone(events: AsyncIterable<RecordedEvent>): AsyncGenerator<RecordedEvent> {
   try {
     yield* events
@@ -12,7 +12,7 @@ export async function* orNone(events: AsyncIterable<RecordedEvent>): AsyncGenera
   }
 }
 
-/** The first event of a read, as it is stored; undefined where there is none, or no stream. Ends the read. */
+/** The first event of a read, as stored; undefined if there is none, or no stream. Ends the read. */
 export async function firstOf(events: AsyncIterable<RecordedEvent>): Promise<RecordedEvent | undefined> {
   try {
     for await (const event of events) return event
@@ -22,14 +22,14 @@ export async function firstOf(events: AsyncIterable<RecordedEvent>): Promise<Rec
   return undefined
 }
 
-/** A stream's newest event, as it is stored; undefined where there is none. @throws StreamDeleted | EventStoreUnavailable */
+/** A stream's newest event, as stored; undefined if there is none. @throws StreamDeleted | EventStoreUnavailable */
 export function newestStored(eventStore: EventStore, stream: string): Promise<RecordedEvent | undefined> {
   return firstOf(eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 }))
 }
 
 /**
- * The end of the log: the position of its last event, or of the last one that the filter lets through (default: the last
- * that is no system event); undefined where there is none.
+ * The end of the log: the position of its last event, or of the last one that matches the filter (default: the last one
+ * that is not a system event); undefined if there is none.
  * @throws EventStoreUnavailable
  */
 export async function logEnd(eventStore: EventStore, filter?: StreamFilter): Promise<Position | undefined> {
@@ -38,8 +38,9 @@ export async function logEnd(eventStore: EventStore, filter?: StreamFilter): Pro
 }
 
 /**
- * What limits a stream to its newest event, of which alone there is use. Call it before each append: it costs something only
- * the first time, and after a reconnection, because a log that was restored may have no limit yet.
+ * Returns a function that limits a stream to its newest event, for streams where only that one matters. Call it before
+ * each append: it only has a cost the first time, and after a reconnect, because a restored log may not have the limit
+ * yet.
  */
 export function keepNewest(eventStore: EventStore, stream: string): () => Promise<void> {
   let isLimited = false
@@ -54,7 +55,9 @@ export function keepNewest(eventStore: EventStore, stream: string): () => Promis
   }
 }
 
-/** The newest events of a stream up to the revision `from` (default: the end), oldest first; none for a missing stream. */
+/**
+ * The newest events of a stream up to the revision `from` (default: the end), oldest first; none for a missing stream.
+ */
 export async function readNewest<E extends DomainEvent>(
   eventStore: EventStore,
   stream: string,
@@ -76,7 +79,7 @@ export async function newestEvent<E extends DomainEvent>(
   return stored && decode<E>(stored)
 }
 
-/** The revision of a stream's newest event, whether it can be read or not; undefined for a missing stream. */
+/** The revision of a stream's newest event, even if that can't be decoded; undefined for a missing stream. */
 export async function newestRevision(eventStore: EventStore, stream: string): Promise<number | undefined> {
   const newest = eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })
   for await (const { revision } of orNone(newest)) return revision

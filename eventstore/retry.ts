@@ -1,43 +1,48 @@
-/** An event store that waits out an outage: for commands that run to their end, where services answer that it is away. */
+/**
+ * An event store that waits out outages, for commands that have to finish; services answer that it is unavailable
+ * instead.
+ */
 import { setTimeout as delay } from 'node:timers/promises'
 import { type BackOff, waitAfter } from '../runtime/back-off.ts'
-import { isKurrentDbUrl } from './kurrentdb/scheme.ts'
+import { isKurrentDbUrl } from './kurrentdb/connection/scheme.ts'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent } from './port.ts'
 
 const BACK_OFF: BackOff = { firstMs: 100, mostMs: 2_000 }
 const LONGEST_OUTAGE_MS = 10 * 60_000
 
-export interface PatientOptions {
-  /** Aborted: nothing is waited for any more. */
+export interface RetryOptions {
+  /** Once aborted, it no longer waits. */
   readonly signal?: AbortSignal
-  /** Told once in each outage, with the first error's message. */
+  /** Called once for each outage, with the first error's message. */
   onOutage?(reason: string): void
-  /** Milliseconds without an answer after which the error is passed on. Default 10 minutes. */
+  /** After this many milliseconds without an answer, the error is thrown. Default 10 minutes. */
   readonly longestOutage?: number
 }
 
-/** For the opening of a log: of a server's. What is wrong with a file is for the operator to mend, at once. */
-export const patientWith =
-  (url: string, options: PatientOptions) =>
+/**
+ * A wrapper for opening a log, which retries for a server alone: the operator has to fix a problem with a file at once.
+ */
+export const withRetriesFor =
+  (url: string, options: RetryOptions) =>
   (eventStore: EventStore): EventStore =>
-    isKurrentDbUrl(url) ? patient(eventStore, options) : eventStore
+    isKurrentDbUrl(url) ? withRetries(eventStore, options) : eventStore
 
 /**
- * Reads go on after the event that was read last. Appends are repeated where that is safe: with an exact revision or
- * `no_stream`. Every other call is passed on as it is.
+ * Reads resume after the last event read. Appends are retried if that is safe: with an exact revision or `no_stream`.
+ * Every other call is passed through unchanged.
  */
-export function patient(
+export function withRetries(
   eventStore: EventStore,
-  { signal, onOutage, longestOutage = LONGEST_OUTAGE_MS }: PatientOptions = {},
+  { signal, onOutage, longestOutage = LONGEST_OUTAGE_MS }: RetryOptions = {},
 ): EventStore {
-  /** Of all calls together: when the first of them failed since one of them was answered. */
+  /** For all calls together: the time of the first failure since the last answer. */
   let outageSince: number | undefined
 
   const answered = () => {
     outageSince = undefined
   }
 
-  /** @throws the error, where it is another one or has been waited for long enough */
+  /** @throws the error, if it is another one or the outage has lasted too long */
   async function waitOut(error: unknown, attempt: number): Promise<void> {
     if (!(error instanceof EventStoreUnavailable) || signal?.aborted) throw error
     if (outageSince === undefined) {
@@ -60,7 +65,7 @@ export function patient(
     }
   }
 
-  /** @param begin starts the read, or goes on with it after that many events; undefined: nothing is left */
+  /** @param begin starts the read, or resumes it after that many events; undefined: nothing is left */
   async function* resumed(
     begin: (last: RecordedEvent | undefined, count: number) => AsyncIterable<RecordedEvent> | undefined,
   ): AsyncGenerator<RecordedEvent, void, void> {
@@ -71,7 +76,7 @@ export function patient(
         for await (const event of begin(last, count) ?? []) {
           answered()
           attempt = 0
-          // A read of the log goes on with the event that came last.
+          // A read of the log resumes at the last event read.
           if (event.stream === last?.stream && event.revision === last.revision) continue
           last = event
           count++

@@ -1,6 +1,6 @@
-/** A client that goes away: whatever is being done for it alone stops. */
+/** Cancellation when a client goes away: work for that client alone stops. */
 
-/** Why a call has no answer: nobody waits for it any more. */
+/** A call was cancelled, because nobody waits for its answer any more. */
 export class Cancelled extends Error {
   override readonly name = 'Cancelled'
   readonly code = 'GTW_ERR_CANCELLED'
@@ -10,15 +10,15 @@ export class Cancelled extends Error {
   }
 }
 
-/** Work that can be given up. */
+/** Work that can be aborted. */
 export interface Abortable {
   abort(): void
 }
 
-/** Cheaper than an AbortSignal, of which each request would need one. */
+/** Cheaper than an AbortSignal for each request. */
 export class Cancellation {
   #isCancelled = false
-  /** Most requests wait for one thing at a time: only a second one needs a set. */
+  /** Most requests wait for one thing at a time, so only a second one needs a set. */
   #first: Abortable | undefined
   #others: Set<Abortable> | undefined
 

@@ -1,7 +1,8 @@
 /** The environment variables of the gateway, beside those that all processes share. */
 import { isIP } from 'node:net'
 import { z } from 'zod'
-import { ConfigurationError, readVariables, type Values, type Variable } from '../runtime/configuration.ts'
+import { readVariables, type Values, type Variable } from '../runtime/configuration.ts'
+import { ConfigurationError } from '../runtime/errors.ts'
 import { ERROR_STATUSES, isOrigin } from './http/negotiation.ts'
 import { DEFAULT_LIMITS } from './planning/document-limits.ts'
 import { SHARING } from './subgraphs/shared-calls.ts'
@@ -26,7 +27,7 @@ const names = (defaultValue: readonly string[], accepted: string, isAccepted: (n
 })
 const headerNames = (defaultValue: readonly string[]) =>
   names(defaultValue, 'header names with commas between them, or none', (name) => /^[\w!#$%&'*+.^`|~-]+$/.test(name))
-/** As @override(label:) has them (federation's specification), and shares of requests. */
+/** Labels of @override(label:), as in the federation specification, and percentages. */
 const isLabel = (text: string) =>
   /^[a-z][\w:./-]*$/i.test(text) || Number(/^percent\((\d{1,3}(?:\.\d{1,8})?)\)$/.exec(text)?.[1] ?? 101) <= 100
 /** An address, a network, or a name that proxy-addr knows. */

@@ -1,17 +1,21 @@
 /**
- * Every error code that the gateway itself answers with. Subgraphs' errors reach clients with the codes that they have
- * there. docs/errors.md lists this table; a test compares the two.
+ * The gateway's error codes: those of its answers and those of the errors that it throws and logs. Subgraphs' errors
+ * reach clients with the codes that they have there. docs/errors.md lists both tables; a test compares them.
  */
 import { GraphQLError } from 'graphql'
 import { TOKEN_FAULTS, type TokenFault } from '../schema/token-faults.ts'
 
 interface Entry {
-  /** The HTTP status of a request that is refused with it; `answer`: it stands at a field of an answer with status 200. */
+  /**
+   * The HTTP status of a request that is refused with it; `answer`: it is an error at a field of an answer with status
+   * 200.
+   */
   readonly status: number | 'answer'
-  /** For whoever writes a client. */
+  /** For authors of clients. */
   readonly meaning: string
 }
 
+/** What `extensions.code` says in the gateway's own answers. */
 export const ERRORS = {
   BAD_REQUEST: {
     status: 400,
@@ -68,9 +72,19 @@ export const ERRORS = {
   SERVICE_UNAVAILABLE: {
     status: 'answer',
     meaning:
-      'The subgraph that `extensions.service` names gave no usable answer: it is away, too slow (`SUBGRAPH_TIMEOUT_MS`), overloaded, or its answer was larger than `SUBGRAPH_ANSWER_LIMIT_BYTES`.',
+      'The subgraph that `extensions.service` names gave no usable answer: it is unavailable, too slow (`SUBGRAPH_TIMEOUT_MS`), overloaded, or its answer was larger than `SUBGRAPH_ANSWER_LIMIT_BYTES`.',
   },
 } as const satisfies Readonly<Record<string, Entry>>
+
+/** What each code of a thrown error means and what to do about it. */
+export const ERROR_CODES = {
+  GTW_ERR_REQUEST: 'The request is refused. The answer has the reason, under one of the codes above.',
+  GTW_ERR_INVALID_TOKEN: 'The bearer token is forged, expired, or not a token at all.',
+  GTW_ERR_CANCELLED: 'The client has gone away, so the work for it stops.',
+  GTW_ERR_SUBGRAPH_TIMEOUT: 'A subgraph did not answer within `SUBGRAPH_TIMEOUT_MS`.',
+  GTW_ERR_SUBGRAPH_ANSWER_TOO_LARGE: "A subgraph's answer is larger than `SUBGRAPH_ANSWER_LIMIT_BYTES`.",
+  GTW_ERR_SUPERGRAPH: 'The supergraph file cannot be served. The message names the file and what is wrong with it.',
+} as const
 
 export type ErrorCode = keyof typeof ERRORS
 
@@ -103,7 +117,7 @@ export function requestError(
   return new RequestError([codedError(message, code, extensions)], statusOfCode(code))
 }
 
-/** The request's token does not count. As in Magento, storefronts sign their visitor out by this category. */
+/** The request's token is not valid. As in Magento, this category makes storefronts sign their visitor out. */
 export class TokenRefused extends RequestError {
   constructor(fault: TokenFault = 'unreadable') {
     super(
@@ -116,16 +130,16 @@ export class TokenRefused extends RequestError {
 const AUTHENTICATION = 'graphql-authentication'
 
 /**
- * Refuses the request as the customer subgraph has.
+ * Refuses the request if the customer subgraph has refused its token.
  * @param text of an answer with status 401
- * @throws TokenRefused where the answer says that the token does not count
+ * @throws TokenRefused if the answer says that the token is not valid
  */
 export function throwRefusedToken(text: string): void {
   let answer: { data?: unknown; errors?: readonly { message?: unknown; extensions?: { category?: unknown } }[] } | null
   try {
     answer = JSON.parse(text)
   } catch {
-    return // told as an answer that is not GraphQL
+    return // reported later as an answer that is not GraphQL
   }
   const [error] = Array.isArray(answer?.errors) ? answer.errors : []
   if (error?.extensions?.category !== AUTHENTICATION) return

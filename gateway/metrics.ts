@@ -2,28 +2,30 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { CallOutcome } from './subgraphs/client.ts'
 
-/** `rejected`: not executed; `errors`: executed, with errors in the answer; `cancelled`: the client went away before. */
+/**
+ * `rejected`: not executed; `errors`: executed, with errors in the answer; `cancelled`: the client went away before.
+ */
 export type Outcome = 'success' | 'errors' | 'rejected' | 'failed' | 'cancelled'
 
 /** Counts a request. @param seconds from its arrival to its answer */
 export type CountRequest = (outcome: Outcome, seconds: number) => void
 
 export interface Metrics {
-  /** What counts the requests of an operation, found once for it. Of many names only the first have series of their own. */
+  /** Returns the counter for an operation's requests, looked up once. Only the first names get series of their own. */
   readonly operation: (name: string, type: string) => CountRequest
   /** Counts a subgraph call. */
   readonly subgraphCall: (service: string, outcome: CallOutcome, milliseconds: number) => void
-  /** Counts a call that was spared, since another client's was the same. */
+  /** Counts a call that was saved because another client's was the same. */
   readonly sharedCall: (service: string) => void
-  /** Counts a subgraph's answer that could not be used, or that did not come. */
+  /** Counts a failed subgraph call: an unusable answer, or none. */
   readonly subgraphFailure: (service: string) => void
   /** Counts a request that a limit refused. */
   readonly limited: (bucket: string) => void
   /** Counts a check of a token's status. */
   readonly tokenCheck: (outcome: string) => void
-  /** Counts a request that was turned away because of too much load. */
+  /** Counts a request that was refused because of too much load. */
   readonly shed: () => void
-  /** Says which supergraph is served from now on. */
+  /** Records which supergraph is served from now on. */
   readonly supergraph: (hash: string) => void
   /** Counts a supergraph file that could not be loaded. */
   readonly supergraphFailure: () => void
@@ -34,7 +36,7 @@ export interface Metrics {
 
 /** Operation names with series of their own: clients choose them, and a series costs memory for good. */
 const NAMES = 200
-/** A longer one counts as one of the others. */
+/** A longer name counts as "other". */
 const MAX_NAME = 100
 const OTHER = 'other'
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]

@@ -1,19 +1,20 @@
-/** From the environment's variables to the gateway's options: `npm start` and `npm run gateway` have the same. */
+/** Converts environment variables to the gateway's options, for `npm start` and `npm run gateway`. */
 import { readFileSync } from 'node:fs'
 import { Kind, parse } from 'graphql'
-import { type Configuration, ConfigurationError, loadLimits } from '../runtime/configuration.ts'
+import { type Configuration, loadLimits } from '../runtime/configuration.ts'
+import { ConfigurationError } from '../runtime/errors.ts'
 import type { GatewayConfiguration } from './configuration.ts'
 import type { GatewayOptions } from './server.ts'
 
-/** In production, where no other number is configured. */
+/** The default in production. */
 const RATES = { perMinute: 1_200, signInPerMinute: 60 }
 
-/** Pages of a storefront that is being developed on this machine. */
+/** Origins of storefronts in development on this machine. */
 const LOCAL_PAGES = /^http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/
 
 /**
- * @param ownUrls of subgraphs that are of this process, by name: those of the environment have precedence
- * @throws ConfigurationError for a manifest that can't be read, and for the URL of a subgraph that there is not
+ * @param ownUrls the URLs of subgraphs in this process, by name; those of the environment have precedence
+ * @throws ConfigurationError for a manifest that can't be read, and for the URL of an unknown subgraph
  */
 export function gatewayOptions(
   configuration: Configuration,
@@ -27,7 +28,7 @@ export function gatewayOptions(
   const subgraphUrls = { ...ownUrls, ...gateway.subgraphUrls }
   const customers = subgraphUrls.CUSTOMERS ?? subgraphUrls.customers ?? inGraph?.get('customers')
   const jwksUrl = gateway.TOKEN_JWKS_URL ?? (customers && new URL('/.well-known/jwks.json', customers).href)
-  // Tokens that another one signs are not the customer subgraph's to know of.
+  // The customer subgraph does not know tokens that somebody else signs.
   const isOwn = gateway.TOKEN_JWKS_URL === undefined && customers !== undefined
   const statusUrl = gateway.TOKEN_INTROSPECTION_URL ?? (isOwn ? new URL('/introspect', customers).href : undefined)
   const redis = configuration.READMODEL_URL
@@ -89,7 +90,9 @@ function manifest(path: string | undefined): string | undefined {
   }
 }
 
-/** The subgraphs of a supergraph file with their URLs; undefined for one that can't be read: the gateway says what is wrong. */
+/**
+ * The subgraphs of a supergraph file with their URLs; undefined for an unreadable file: the gateway reports the error.
+ */
 function subgraphsOf(path: string): ReadonlyMap<string, string> | undefined {
   try {
     const { definitions } = parse(readFileSync(path, 'utf8'), { noLocation: true })

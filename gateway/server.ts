@@ -5,11 +5,11 @@ import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController
 import { isObjectType } from 'graphql'
 import { type LoadLimits, NO_LOAD_LIMITS } from '../runtime/configuration.ts'
 import { shedLoad } from '../runtime/load-shedding.ts'
+import { createAuthentication } from './authentication/authentication.ts'
+import { createTokenStatus, reportChecks, type TokenStatusSource } from './authentication/token-status.ts'
+import type { KeySource } from './authentication/token-verifier.ts'
 import { requestError } from './errors.ts'
-import { type CreateExecutor, type ServedGraph, serveGraph } from './graph.ts'
-import { createAdmission, DEFAULT_ADMISSION } from './http/admission.ts'
 import { errorBody } from './http/answers.ts'
-import { createAuthentication } from './http/authentication.ts'
 import { createDrain, type Drain } from './http/drain.ts'
 import { exampleQueries, serveEditor } from './http/editor.ts'
 import { handleErrors } from './http/error-handler.ts'
@@ -18,22 +18,25 @@ import { graphqlRoutes } from './http/graphql-routes.ts'
 import { acceptJson } from './http/json-parser.ts'
 import { type ErrorStatus, isOrigin } from './http/negotiation.ts'
 import { createPersistedQueries } from './http/persisted-queries.ts'
-import { createRequestLimits, type RateLimits } from './http/request-limits.ts'
-import { createTokenStatus, reportChecks, type TokenStatusSource } from './http/token-status.ts'
-import type { KeySource } from './http/tokens.ts'
+import { createAdmission, DEFAULT_ADMISSION } from './limits/admission.ts'
+import { createRequestLimits, type RateLimits } from './limits/rate-limiting.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { serveMetrics } from './metrics-server.ts'
 import { DEFAULT_LIMITS, type DocumentLimits } from './planning/document-limits.ts'
+import { type CreateExecutor, type ServedGraph, serveGraph } from './served-supergraph.ts'
 import { createSubgraphClients, type Transport } from './subgraphs/client.ts'
 import { createReturnedHeaders, createSubgraphHeaders } from './subgraphs/headers.ts'
 import type { Sharing } from './subgraphs/shared-calls.ts'
 
 export interface GatewayOptions {
-  /** The supergraph file; it is watched, and a changed one is swapped in. */
+  /** The supergraph file. It is watched, and changes are applied. */
   readonly supergraph: string
-  /** `apollo` executes with @apollo/gateway, some ten times slower: to compare with. Default `compiled`. */
+  /** `apollo` executes with @apollo/gateway, about ten times slower, for comparison. Default `compiled`. */
   readonly executor?: 'compiled' | 'apollo'
-  /** Subgraph URLs in place of those in the supergraph: by the subgraph's name, or by the name in capitals with _ for - . */
+  /**
+   * Subgraph URLs that override those in the supergraph: by the subgraph's name, or by the name in capitals with _ for
+   * - .
+   */
   readonly subgraphUrls?: Readonly<Record<string, string>>
   /** Subgraphs that run in this process, by name: they are called without a socket. */
   readonly transports?: Readonly<Record<string, Transport>>
@@ -47,25 +50,33 @@ export interface GatewayOptions {
   readonly subgraphConnections?: number
   /** How many queries may be under way on one connection. Default 1: a slow answer then delays no other. */
   readonly subgraphPipelining?: number
-  /** Of a subgraph's answer, in bytes. Default 8 MiB. */
+  /** The largest answer of a subgraph, in bytes. Default 8 MiB. */
   readonly subgraphAnswerLimit?: number
-  /** Of an answer to a client, in bytes. Default 8 MiB. */
+  /** The largest answer to a client, in bytes. Default 8 MiB. */
   readonly answerLimit?: number
-  /** Above these the gateway answers 503. Default: no limit; the processes set some (MAX_EVENT_LOOP_DELAY_MS, MAX_HEAP_PERCENT). */
+  /**
+   * Above these limits the gateway answers 503. Default: no limits; the processes set them (MAX_EVENT_LOOP_DELAY_MS,
+   * MAX_HEAP_PERCENT).
+   */
   readonly loadLimits?: LoadLimits
-  /** The client's headers that go down. Default: authorization, idempotency-key, store, user-agent; traceparent always. */
+  /**
+   * The client's headers that are passed on to subgraphs. Default: authorization, idempotency-key, store, user-agent;
+   * traceparent always.
+   */
   readonly forwardHeaders?: readonly string[]
-  /** The subgraphs' headers that come back. Default: none. */
+  /** The subgraphs' headers that are returned to clients. Default: none. */
   readonly returnHeaders?: readonly string[]
-  /** Verifies bearer tokens, so that a forged one costs no subgraph call. Default: they go down as they are. */
+  /** Verifies bearer tokens, so that a forged one costs no subgraph call. Default: they are passed on unverified. */
   readonly tokenKeys?: KeySource
-  /** Where to check whether a verified token has been revoked. Default: nowhere, it is active until it expires. */
+  /**
+   * Where to check whether a verified token has been revoked. Default: not checked; a token is active until it expires.
+   */
   readonly tokenStatus?: TokenStatusSource
-  /** The origins whose pages may read answers, with credentials: each by its name. Default: none. */
+  /** The origins whose pages may read answers, with credentials. Default: none. */
   readonly corsOrigins?: readonly string[]
   /** Further origins, as a pattern. Default: none. */
   readonly corsPattern?: RegExp
-  /** Where the metrics are kept, to serve them elsewhere. Default: an object of the gateway's own. */
+  /** The metrics, to serve them elsewhere. Default: an object of the gateway's own. */
   readonly metrics?: Metrics
   /** Whether `/metrics` is served beside `/graphql`. Default true; off in production. */
   readonly publicMetrics?: boolean
@@ -73,25 +84,30 @@ export interface GatewayOptions {
   readonly introspection?: boolean
   /** Whether `/` is the query editor. Default true; off in production. */
   readonly editor?: boolean
-  /** What the editor shows at first, in place of our examples. */
+  /** The initial content of the editor, in place of our examples. */
   readonly editorQuery?: string
   /** Whether an answer shows its plan to a request with the header `x-query-plan`. Default false. */
   readonly showPlans?: boolean
-  /** Labels of `@override(label:)` whose fields have moved; percent(5) holds for five requests of a hundred by itself. */
+  /** Active labels of `@override(label:)`; percent(5) applies to five requests of a hundred by itself. */
   readonly overrideLabels?: readonly string[]
-  /** How many documents are kept parsed and planned. Default 1,000. */
+  /** How many parsed and planned documents are cached. Default 1,000. */
   readonly cachedDocuments?: number
-  /** What a document may be. Default: {@link DEFAULT_LIMITS} for what is not given. */
+  /** The limits for documents. Default: {@link DEFAULT_LIMITS} for those not given. */
   readonly limits?: Partial<DocumentLimits>
-  /** How long a client may take to send its request, in milliseconds. Default 30,000, of which 10,000 for its headers. */
+  /**
+   * How long a client may take to send its request, in milliseconds. Default 30,000, of which 10,000 for its headers.
+   */
   readonly requestTimeoutMs?: number
   /** The status of answers with errors: see {@link executedStatus}. Default: by what the client asks for. */
   readonly errorStatus?: ErrorStatus | undefined
-  /** Which queries of guests, in flight at the same moment, are one subgraph call. Default `same`; off where cookies come back. */
+  /**
+   * Which queries of guests that are in flight at the same moment share one subgraph call. Default `same`; `off` if the
+   * subgraphs' cookies are returned.
+   */
   readonly sharedCalls?: Sharing
-  /** Of a request's body, in bytes. Default 1 MiB. */
+  /** The largest request body, in bytes. Default 1 MiB. */
   readonly bodyLimit?: number
-  /** Requests in one batch; 0, the default: batches are refused. */
+  /** The most requests in one batch; 0, the default: batches are refused. */
   readonly batchLimit?: number
   /** Default: none. */
   readonly rateLimits?: RateLimits
@@ -105,15 +121,16 @@ export interface GatewayOptions {
   readonly trustProxy?: NonNullable<FastifyServerOptions['trustProxy']>
 }
 
-/** Of an answer, where nothing else is configured. */
+/** The default limit of an answer. */
 const MAX_ANSWER_BYTES = 8 * 1024 * 1024
-/** Of a request's body, where nothing else is configured. */
+/** The default limit of a request body. */
 const MAX_BODY_BYTES = 1024 * 1024
 const FORWARDED = ['authorization', 'idempotency-key', 'store', 'user-agent', 'x-captcha', 'x-recaptcha']
 
 /**
  * Builds the gateway. The caller listens and closes; closing lets requests under way finish.
- * @throws SupergraphError when the supergraph file is missing or can't be served; TypeError for options that can't be used
+ * @throws SupergraphError if the supergraph file is missing or can't be served; TypeError for options that can't be
+ * used
  */
 export async function buildGateway(options: GatewayOptions): Promise<FastifyInstance> {
   const { bodyLimit = MAX_BODY_BYTES, batchLimit = 0, editor = true, publicMetrics = true } = options
@@ -149,7 +166,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   return app
 }
 
-/** Fastify, before anything is added. */
+/** The bare Fastify instance. */
 function createApp(options: GatewayOptions): FastifyInstance {
   const { requestTimeoutMs = 30_000, bodyLimit = MAX_BODY_BYTES } = options
   const instance = randomBytes(6).toString('base64url')
@@ -159,24 +176,24 @@ function createApp(options: GatewayOptions): FastifyInstance {
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => `${instance}-${(++requests).toString(36)}`,
     bodyLimit,
-    // What comes while it drains is answered, too: see drain.ts.
+    // Requests during the drain are answered, too: see drain.ts.
     return503OnClosing: false,
     routerOptions: { ignoreTrailingSlash: true },
-    // A client that sends its request byte by byte holds a connection for no longer than this.
+    // Limits how long a client that sends its request byte by byte can hold a connection.
     requestTimeout: requestTimeoutMs,
     http: { headersTimeout: Math.min(requestTimeoutMs, 10_000), connectionsCheckingInterval: 1_000 },
     ...(options.trustProxy !== undefined && { trustProxy: options.trustProxy }),
   })
 }
 
-/** The executor in place of the compiled one. @apollo/gateway takes a third of a second to load: only where it is asked for. */
+/** The executor that replaces the compiled one. @apollo/gateway takes a third of a second to load, so only on request. */
 async function executorOf({ executor }: GatewayOptions): Promise<CreateExecutor | undefined> {
   if (executor !== 'apollo') return undefined
   const { createApolloExecutor } = await import('./execution/apollo-executor.ts')
   return createApolloExecutor
 }
 
-/** What requests go through. It is closed with the app. */
+/** The handlers of a request. They are closed with the app. */
 async function createPipeline(app: FastifyInstance, options: GatewayOptions, metrics: Metrics): Promise<Pipeline> {
   const { cachedDocuments = 1000, showPlans = false, answerLimit = MAX_ANSWER_BYTES } = options
   const limits = { ...DEFAULT_LIMITS, ...options.limits }

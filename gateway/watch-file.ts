@@ -1,10 +1,10 @@
-/** Watches one file for a new content. */
+/** Watches one file for changes. */
 import { unwatchFile, watchFile } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 
 /**
- * Calls `changed` with the file's text whenever it has changed. The file is polled, since that works on every file system,
- * network and container mounts included, and for a link that is pointed elsewhere.
+ * Calls `changed` with the file's text whenever it has changed. The file is polled, because that works on every file
+ * system, including network and container mounts, and for links that are redirected.
  * @param failed called when the file can't be read
  * @returns a function that ends the watch
  */

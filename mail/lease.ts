@@ -1,41 +1,45 @@
 /**
  * A mail worker's lease. The checkpoint names its holder, so that of several workers one sends at a time; storing the
- * checkpoint acquires the lease, renews it and releases it. One object for each time that the worker follows the log:
+ * checkpoint acquires the lease, renews it and releases it. There is one object for each time that the worker follows
+ * the log:
  *
  *     free ──(stored with mails in hand)──> held ──(stored without)──> free
  *     free, held ──(the worker stops)──> releasing
  *     any ──(another worker has stored the checkpoint, or it can't be stored)──> ended
  */
-import { type EventPlace, placeOf } from '../eventstore/place.ts'
+import { type EventPlace, placeOf } from '../eventstore/event-place.ts'
 import { EventStoreUnavailable } from '../eventstore/port.ts'
 import { type BackOff, waitAfter } from '../runtime/back-off.ts'
 import type { Log } from '../runtime/log.ts'
 import { pause } from '../runtime/time-limits.ts'
-import type { Checkpoint, CheckpointStream, StoredCheckpoint } from './checkpoint.ts'
+import type { MailCheckpoint, MailCheckpointStream, StoredMailCheckpoint } from './mail-checkpoint.ts'
 import type { MailQueue } from './queue.ts'
 import type { SettledMails } from './settled-mails.ts'
 
 type LeaseState =
-  /** Nobody is named: the worker reads, and may not send. */
+  /** No holder is named: the worker reads, and may not send. */
   | { readonly name: 'free' }
   /** The worker is named and may send. `since`: when that write began, by `performance.now()`. */
   | { readonly name: 'held'; readonly since: number }
-  /** The next write removes the name, whatever is in hand. */
+  /** The next write removes the name, even if mails are in hand. */
   | { readonly name: 'releasing' }
-  /** Nothing more is written. `error`: why it could not be, if that is the reason. */
+  /** Nothing more is written. `error`: the failure that ended it, if one did. */
   | { readonly name: 'ended'; readonly error?: unknown }
 
 export interface LeaseOptions {
-  readonly checkpoints: CheckpointStream
+  readonly checkpoints: MailCheckpointStream
   readonly workerId: string
-  /** After this time without a write the lease has expired, milliseconds. */
+  /** The lease expires after this time without a write, in milliseconds. */
   readonly leaseMs: number
-  /** The longest that one attempt to send may take, milliseconds: none begins that could outlast the lease. */
+  /**
+   * The longest time that one attempt to send may take, in milliseconds. No attempt begins that could outlast the
+   * lease.
+   */
   readonly attemptMs: number
   readonly queue: MailQueue
   readonly settled: SettledMails
   readonly log: Log
-  /** Aborted when nothing is to be written any more. */
+  /** Aborted when nothing may be written any more. */
   readonly signal: AbortSignal
   /** Called after each change of what is stored, or of the lease. */
   onChange(): void
@@ -43,15 +47,15 @@ export interface LeaseOptions {
   onLost(): void
 }
 
-/** Events without a mail are worth a checkpoint only now and then, and none at all where there are none. */
+/** Events without a mail need a checkpoint only now and then; without new events there is none. */
 const QUIET = { events: 5_000, ms: 60_000 }
 export const BACK_OFF: BackOff = { firstMs: 50, mostMs: 5_000 }
 
 export class MailLease {
   readonly #options: LeaseOptions
   #state: LeaseState = { name: 'free' }
-  /** Of the checkpoint that is stored. */
-  #revision: StoredCheckpoint['revision']
+  /** The revision of the stored checkpoint. */
+  #revision: StoredMailCheckpoint['revision']
   #place: EventPlace | undefined
   /** Events that were read and are not in the checkpoint. */
   #unsaved = 0
@@ -63,7 +67,7 @@ export class MailLease {
   #quietSave: NodeJS.Timeout | undefined
 
   /** @param place the event up to which everything has been read; undefined at the start of the log */
-  constructor(options: LeaseOptions, revision: StoredCheckpoint['revision'], place: EventPlace | undefined) {
+  constructor(options: LeaseOptions, revision: StoredMailCheckpoint['revision'], place: EventPlace | undefined) {
     this.#options = options
     this.#revision = revision
     this.#place = place
@@ -86,7 +90,7 @@ export class MailLease {
     return this.#state.name === 'ended' ? this.#state.error : undefined
   }
 
-  /** Whether an attempt to send that begins now ends before the lease expires. */
+  /** Whether an attempt to send that begins now is sure to end before the lease expires. */
   get maySend(): boolean {
     const { leaseMs, attemptMs } = this.#options
     return this.#state.name === 'held' && performance.now() - this.#state.since < leaseMs - attemptMs
@@ -174,8 +178,11 @@ export class MailLease {
     this.#options.queue.start()
   }
 
-  /** The new revision; undefined where another worker came first, or the lease ended. Retried until the event store answers. */
-  async #replace(checkpoint: Checkpoint): Promise<number | undefined> {
+  /**
+   * Returns the new revision, or undefined if another worker came first or the lease ended. Retries until the event
+   * store answers.
+   */
+  async #replace(checkpoint: MailCheckpoint): Promise<number | undefined> {
     const { checkpoints, signal, log } = this.#options
     const id = crypto.randomUUID()
     for (let failures = 1; !signal.aborted && !this.isEnded; failures++) {
@@ -183,7 +190,7 @@ export class MailLease {
         return await checkpoints.replace(this.#revision, checkpoint, id)
       } catch (error) {
         if (!(error instanceof EventStoreUnavailable)) throw error
-        if (failures === 1) log.warn({}, 'the event store is away; the mail checkpoint waits')
+        if (failures === 1) log.warn({}, 'the event store is unavailable; the mail checkpoint waits')
         await pause(waitAfter(BACK_OFF, failures), signal)
       }
     }

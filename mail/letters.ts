@@ -1,4 +1,4 @@
-/** The mails: for which events there is one, whom it goes to, what is in it, and whether it is still of use. */
+/** The mails: which events ask for one, whom it goes to, what it says, and whether it is still wanted. */
 
 import { readFileSync } from 'node:fs'
 import { decode, type Recorded } from '../eventstore/codec.ts'
@@ -10,15 +10,15 @@ import type { MailPurpose, MailTokens } from '../schema/mail-tokens.ts'
 import type { Store } from '../schema/store.ts'
 import { STREAM_PREFIXES } from '../schema/streams.ts'
 
-/** Mails without a link: they inform the customer of something that has happened. */
+/** Mails without a link that inform the customer of something that has happened. */
 type Notice = 'welcome' | 'password-changed' | 'email-changed' | 'email-changed-from'
 export type LetterPurpose = MailPurpose | Notice
 
 export interface Letter {
   readonly purpose: LetterPurpose
-  /** Always the same for the same event: it makes a second copy known as one. */
+  /** Always the same for the same event, so that a second copy can be recognised. */
   readonly messageId: string
-  /** When it was asked for. */
+  /** When the mail was requested. */
   readonly at: Date
   readonly eventId: string
   readonly from: Address
@@ -34,14 +34,14 @@ interface Address {
   readonly address: string
 }
 
-/** Why a mail is not sent: there is nobody any more, a newer one (or none) takes its place, or its link is over. */
+/** Why a mail is not sent: the recipient is gone, a newer mail or none replaces it, or its link has expired. */
 export type Reason = 'gone' | 'superseded' | 'expired'
 
 export interface Letters {
   /** The mails that an event asks for; none for most. */
   purposesOf(event: Pick<RecordedEvent, 'stream' | 'type' | 'metadata'>): readonly LetterPurpose[]
   /**
-   * One of the mails that the event asks for, or why it is of no use any more.
+   * One of the mails that the event asks for, or why it is no longer wanted.
    * @throws EventStoreUnavailable; another Error where the customer's stream can't be read
    */
   compose(event: RecordedEvent, purpose: LetterPurpose): Promise<Letter | Reason>
@@ -61,17 +61,17 @@ function purposesByType({ account, mail }: Store): ReadonlyMap<string, readonly 
     ['NewsletterConfirmationRequested', ['confirm-newsletter']],
     ['GuestConfirmationRequested', ['confirm-newsletter']],
     ['CustomerPasswordChanged', ['password-changed']],
-    // Since 2.4.9 both addresses are informed: whoever took the account over must not be the only one who knows.
+    // Since 2.4.9 both addresses are informed, so that somebody who took over the account is not the only one to know.
     ['CustomerEmailChanged', ['email-changed', 'email-changed-from']],
-    // Welcome is who can use the account.
+    // Only a customer who can use the account is welcomed.
     [account.confirmationRequired ? 'EmailConfirmed' : 'CustomerRegistered', welcome],
   ])
 }
 
-/** The one event of a guest's that has a mail sent. */
+/** The only event of a guest that asks for a mail. */
 type GuestRequest = Extract<SubscriberEvent, { type: 'GuestConfirmationRequested' }>
 
-/** Where each purpose's link stands in the customer's document. */
+/** The field of the customer's document that holds the link of each purpose. */
 const REQUESTS = {
   'reset-password': 'passwordReset',
   'confirm-account': 'confirmation',
@@ -79,7 +79,10 @@ const REQUESTS = {
 } as const satisfies Record<MailPurpose, keyof CustomerDocument>
 
 const HOUR_MS = 3_600_000
-/** A notice of something longer ago would alarm more than it helps, as after the mails were away or at a first start. */
+/**
+ * A notice of something that happened longer ago, for instance after an outage of the mails or at a first start, would
+ * alarm more than it helps.
+ */
 const NOTICE_HOURS = 72
 
 /** @param options.now for tests */
@@ -110,7 +113,7 @@ export function createLetters(options: {
   /** @param values for the template, beside those of every mail */
   function letter(purpose: LetterPurpose, { eventId, at }: LinkRequest, to: Address, values: Values): Letter {
     const greeting = to.name === '' ? 'Hello,' : `Hello ${to.name},`
-    // The second mail of one event is a message of its own.
+    // A second mail for the same event has a message id of its own.
     const id = purpose === 'email-changed-from' ? `${eventId}.from` : eventId
     return {
       purpose,
@@ -123,7 +126,7 @@ export function createLetters(options: {
     }
   }
 
-  /** A notice goes to whom it is about, as they were when it happened. */
+  /** A notice goes to the customer as of the event that it is about. */
   async function composeNotice(event: Recorded<CustomerEvent>, purpose: Notice, id: number) {
     const then = await foldCustomer(eventStore, id, undefined, event.revision)
     const today = await foldCustomer(eventStore, id, then)
@@ -140,7 +143,7 @@ export function createLetters(options: {
     const today = await foldCustomer(eventStore, id, then)
     if (!isRegistered(today) || then.revision < event.revision) return 'gone'
     const request = today[REQUESTS[purpose]]
-    // Of an address that the customer has left, no link works.
+    // Links to an address that the customer no longer uses do not work.
     if (request?.eventId !== event.id || today.email !== then.email) return 'superseded'
     if (purpose === 'reset-password') {
       const age = now().getTime() - Date.parse(request.at)
@@ -159,7 +162,7 @@ export function createLetters(options: {
 
   return {
     purposesOf({ stream, type, metadata }) {
-      // Moving a shop in must not write to its customers: who once left an account unconfirmed can ask for a mail.
+      // An import must not send mails to the customers: one who never confirmed the account can ask for a mail.
       if ((metadata as Partial<EventMetadata> | undefined)?.actor === 'import') return NONE
       const isGuest = type === 'GuestConfirmationRequested'
       const isThere = isGuest ? stream.startsWith(SUBSCRIBER_PREFIX) : customerOf(stream) !== undefined
@@ -183,7 +186,7 @@ export function createLetters(options: {
 
 const isNotice = (purpose: LetterPurpose): purpose is Notice => !Object.hasOwn(REQUESTS, purpose)
 
-/** Without what would break a line or a header. */
+/** Removes what would break a line or a header. */
 function nameOf({ firstname, lastname }: CustomerDocument): string {
   return `${firstname} ${lastname}`.replace(/[\p{Cc}\p{Zl}\p{Zp}\s]+/gu, ' ').trim()
 }
@@ -195,7 +198,7 @@ function inWords(hours: number): string {
 
 type Values = Readonly<Record<string, string>>
 
-/** Puts values in the place of `{name}`; what is in a value stays as it is. */
+/** Replaces each `{name}` by its value; values are not replaced again. */
 function fill(template: string, values: Values): string {
   return template.replace(/\{(\w+)\}/g, (placeholder, name: string) => values[name] ?? placeholder)
 }
@@ -211,11 +214,11 @@ function render(purpose: LetterPurpose, values: Values): Pick<Letter, 'subject' 
   return { subject, text: insert(template.text, values), html }
 }
 
-/** Puts values in the place of `{{name}}`. @throws TypeError for a name that there is no value for */
+/** Replaces each `{{name}}` by its value. @throws TypeError for a name without a value */
 function insert(template: string, values: Values): string {
   return template.replace(/\{\{(\w+)\}\}/g, (_, name: string) => {
     const value = values[name]
-    if (value === undefined) throw new TypeError(`A template of the mails asks for {{${name}}}, which there is not.`)
+    if (value === undefined) throw new TypeError(`A mail template uses {{${name}}}, which does not exist.`)
     return value
   })
 }

@@ -3,18 +3,15 @@ import { Counter, Gauge, type Registry } from 'prom-client'
 import type { MailObserver } from './queue.ts'
 import type { MailStatus } from './worker.ts'
 
-/** @param status how things stand; asked when the metrics are read */
+/** @param status the current status; called when the metrics are collected */
 export function createMailMetrics(registry: Registry, status: () => MailStatus): MailObserver {
   const registers = [registry]
   const counter = <L extends string>(name: string, help: string, labelNames: L[]) =>
     new Counter({ name, help, labelNames, registers })
   const sent = counter('mail_sent_total', 'Mails handed to the mail server, or written to a file.', ['mail'])
-  const failed = counter('mail_failed_total', 'Mails refused for good, or tried too often: passed over.', ['mail'])
-  const skipped = counter('mail_skipped_total', 'Mails not sent because they are of no use any more.', [
-    'mail',
-    'reason',
-  ])
-  const retried = counter('mail_retries_total', 'Attempts that failed and are made again.', ['mail'])
+  const failed = counter('mail_failed_total', 'Mails refused for good, or given up after too many attempts.', ['mail'])
+  const skipped = counter('mail_skipped_total', 'Mails not sent because they are no longer wanted.', ['mail', 'reason'])
+  const retried = counter('mail_retries_total', 'Failed attempts that are retried.', ['mail'])
   const interruptions = counter('mail_interruptions_total', 'Outages of the mail server.', [])
   new Gauge({
     name: 'mail_waiting',

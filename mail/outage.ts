@@ -1,4 +1,4 @@
-/** An outage of the mail server: since when nothing gets through, and when to ask again. */
+/** An outage of the mail server: when it began, and when to try again. */
 import { type BackOff, waitAfter } from '../runtime/back-off.ts'
 
 export class Outage {
@@ -14,12 +14,12 @@ export class Outage {
     return this.#failures > 0
   }
 
-  /** When the next attempt is due, by `performance.now()`; 0 where the server is not away. */
+  /** When the next attempt is due, by `performance.now()`; 0 if there is no outage. */
   get until(): number {
     return this.#until
   }
 
-  /** Another attempt failed because the server is away. */
+  /** Another attempt failed because the server is unavailable. */
   extend(): void {
     this.#failures++
     this.#until = performance.now() + waitAfter(this.#waits, this.#failures)

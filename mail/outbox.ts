@@ -1,51 +1,35 @@
 /** Where mails go: to a mail server, or into files. */
+
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { createTransport, type SendMailOptions } from 'nodemailer'
-import { ConfigurationError } from '../runtime/configuration.ts'
+import { ConfigurationError } from '../runtime/errors.ts'
+import { MailDeferred, MailRefused, MailServerUnavailable } from './errors.ts'
 import type { Letter } from './letters.ts'
 
 export interface Outbox {
   /** Where the mails go, for the operator: without credentials. */
   readonly description: string
   /**
-   * Resolves once the mail is in other hands.
-   * @param signal gives the attempt up
-   * @throws MailRefused | MailDeferred for this mail; any other Error: there is no talking to the server
+   * Resolves once the mail has been handed over.
+   * @param signal cancels the attempt
+   * @throws MailRefused | MailDeferred for this mail; any other Error means that the server is unavailable
    */
   send(letter: Letter, signal: AbortSignal): Promise<void>
-  /** Removes the mails of these events, where they are kept here. */
+  /** Removes the mails of these events, if this outbox keeps mails. */
   forget?(eventIds: ReadonlySet<string>): Promise<void>
-  /** Closes connections; whatever is still under way fails. */
+  /** Closes the connections; attempts under way fail. */
   close(): void
 }
 
-/** The server refuses this mail for good. The message holds codes alone: a server's own words often repeat the address. */
-export class MailRefused extends Error {
-  override readonly name = 'MailRefused'
-  readonly code = 'MAIL_ERR_REFUSED'
-}
-
-/** The server does not accept this mail now. The message holds codes alone. */
-export class MailDeferred extends Error {
-  override readonly name = 'MailDeferred'
-  readonly code = 'MAIL_ERR_DEFERRED'
-}
-
-/** The server can't be reached, or does not take mails from us now. The message holds codes alone. */
-class MailServerUnavailable extends Error {
-  override readonly name = 'MailServerUnavailable'
-  readonly code = 'MAIL_ERR_SERVER_UNAVAILABLE'
-}
-
-/** Limits of the steps with a server. */
+/** Time limits for the steps of a session. */
 const CONNECT_MS = 10_000
 const ANSWER_MS = 15_000
-/** So long a connection is kept for the next mail. */
+/** How long a connection is kept for the next mail. */
 const IDLE_MS = 5_000
 
 /**
- * @param options.smtpUrl where there is none, mails are written into `mail` in the data folder
+ * @param options.smtpUrl if it is undefined, mails are written into the folder `mail` in the data folder
  * @throws ConfigurationError
  */
 export function openOutbox(options: {
@@ -64,12 +48,12 @@ function openServer(url: string, maxConnections: number): Outbox {
   const transport = createTransport({
     pool: true,
     maxConnections,
-    maxRequeues: 1, // a connection that the server had closed while it was idle
+    maxRequeues: 1, // for a connection that the server closed while it was idle
     idleTimeout: IDLE_MS,
     host,
     ...(port !== '' && { port: Number(port) }),
     secure: protocol === 'smtps:',
-    // A password must not go over the wire in clear because somebody in between left STARTTLS out.
+    // A password must never be sent in clear text because an attacker in between stripped STARTTLS.
     requireTLS: username !== '' && !isOwnMachine,
     ...(username !== '' && { auth: { user: decoded(username), pass: decoded(password) } }),
     dnsTimeout: CONNECT_MS,
@@ -79,7 +63,7 @@ function openServer(url: string, maxConnections: number): Outbox {
     disableFileAccess: true,
     disableUrlAccess: true,
   })
-  transport.on('error', () => {}) // each also rejects the mail that it is about
+  transport.on('error', () => {}) // each error also rejects the mail that it concerns
   return {
     description: `${protocol}//${hostname}${port && `:${port}`}`,
     async send(letter, signal) {
@@ -108,15 +92,15 @@ interface SmtpError {
   readonly command?: string
 }
 
-/** What an answer of the server means for this mail, and for the others. */
+/** What an answer of the server means for this mail and for all others. */
 function explain({ code, responseCode = 0, command }: SmtpError): Error {
   const codes = [code, command, responseCode || undefined].filter((each) => each !== undefined).join(' ')
   const isAboutMail = code === 'EENVELOPE' || code === 'EMESSAGE'
-  // Who sends is the same for all mails; 421 is the server on its way out.
+  // The sender is the same for all mails, and 421 means that the server is shutting down.
   if (!isAboutMail || responseCode === 421 || (command === 'MAIL FROM' && responseCode !== 0)) {
     return new MailServerUnavailable(codes)
   }
-  // Not even shown to the server: no address at all. 503 is the session's fault, not the mail's.
+  // Not even sent to the server: the text is not an address. 503 is the session's fault, not the mail's.
   const isForGood = command === 'API' || (responseCode >= 500 && responseCode !== 503)
   return isForGood ? new MailRefused(codes) : new MailDeferred(codes)
 }
@@ -128,7 +112,7 @@ function openFolder(folder: string): Outbox {
     async send(letter, signal) {
       const { message: content } = await composer.sendMail({ ...readable(letter), signal })
       await mkdir(folder, { recursive: true, mode: 0o700 })
-      // The same name each time: a mail that is sent again is there once.
+      // The same name each time, so a mail that is sent again exists once.
       const name = `${letter.at.toISOString().replaceAll(':', '-')}-${letter.purpose}-${letter.eventId}.eml`
       const draft = join(folder, `.${name}.${process.pid}`)
       await writeFile(draft, content, { mode: 0o600, flush: true })
@@ -144,8 +128,8 @@ function openFolder(folder: string): Outbox {
 }
 
 /**
- * The mail as a file that a person can read and copy a link from: its lines are as they are, in 7 bit where they are all
- * ASCII. A mail server is sent quoted-printable instead, as lines are long.
+ * The mail as a file that a person can read and copy a link from: its lines are as they are, in 7 bit where they are
+ * all ASCII. A mail server is sent quoted-printable instead, as lines are long.
  */
 function readable(letter: Letter): SendMailOptions {
   const { text: _, html: __, ...rest } = message(letter)
@@ -160,7 +144,7 @@ function readable(letter: Letter): SendMailOptions {
 
 function message(letter: Letter): SendMailOptions {
   const { from, to, subject, text, html, messageId } = letter
-  // No answers of machines, please.
+  // Asks auto-responders not to answer.
   const headers = { 'Auto-Submitted': 'auto-generated', 'X-Auto-Response-Suppress': 'All' }
   return { from, to, subject, text, html, messageId, headers }
 }

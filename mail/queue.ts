@@ -1,24 +1,25 @@
 /**
- * The mails that are to be sent now: a few at a time, each until the server has accepted it or it is of no use. What fails
- * is retried: all of them after a growing wait where the server is away, a single one on its own beside the others.
+ * The mails to send now, a few at a time, each until the server has accepted it or it is no longer wanted. Failures are
+ * retried with back-off: for all mails while the server is unavailable, otherwise for the single mail.
  */
 
 import { EventStoreUnavailable, type RecordedEvent } from '../eventstore/port.ts'
 import { customerOf } from '../projections/fold.ts'
 import { type BackOff, waitAfter } from '../runtime/back-off.ts'
 import type { Log } from '../runtime/log.ts'
+import { MailDeferred, MailRefused } from './errors.ts'
 import type { Letter, LetterPurpose, Letters, Reason } from './letters.ts'
 import { Outage } from './outage.ts'
-import { MailDeferred, MailRefused, type Outbox } from './outbox.ts'
+import type { Outbox } from './outbox.ts'
 
-/** What becomes of mails, for metrics. */
+/** Callbacks for metrics. */
 export interface MailObserver {
   sent(purpose: LetterPurpose): void
-  /** Refused, or tried too often: it is not sent. */
+  /** Refused for good, or given up after too many attempts. */
   failed(purpose: LetterPurpose): void
-  /** Of no use any more. */
+  /** No longer wanted. */
   skipped(purpose: LetterPurpose, reason: Reason): void
-  /** An attempt failed that is made again. */
+  /** An attempt failed and will be retried. */
   retried(purpose: LetterPurpose): void
   /** Once for each outage of the mail server. */
   interrupted(): void
@@ -29,19 +30,19 @@ export interface QueueOptions {
   readonly outbox: Outbox
   readonly log: Log
   readonly observer: Partial<MailObserver>
-  /** How many attempts run at a time. */
+  /** How many attempts run concurrently. */
   readonly concurrency: number
-  /** The longest that one attempt may take, milliseconds. */
+  /** The time limit of one attempt, in milliseconds. */
   readonly attemptMs: number
-  /** While the server is away. */
+  /** The back-off while the server is unavailable. */
   readonly outageWaits: BackOff
-  /** Of a mail that the server defers while it accepts others. */
+  /** The back-off of a mail that the server defers while it accepts others. */
   readonly mailWaits: BackOff
-  /** How often such a mail is tried. */
+  /** How many attempts such a mail gets. */
   readonly mostTries: number
-  /** Asked before each attempt: whether this process holds the lease. */
+  /** Whether this process holds the lease; called before each attempt. */
   mayStart(): boolean
-  /** None of the mails that the event asks for needs a further attempt. */
+  /** All mails that the event asks for are settled: none needs a further attempt. */
   onSettled(event: RecordedEvent): void
 }
 
@@ -51,13 +52,13 @@ interface Job {
   isUnderWay: boolean
   notBefore: number
   failures: number
-  /** Failures that were not the server's. */
+  /** Failures that were not an outage of the server. */
   tries: number
   /** How many mails the server had accepted when this one was tried first. */
   acceptedBefore: number | undefined
 }
 
-/** Reading a customer's stream failed because the event store is away. */
+/** Reading a customer's stream failed because the event store is unavailable. */
 const STORE_WAITS: BackOff = { firstMs: 500, mostMs: 5_000 }
 
 const keyOf = ({ event, purpose }: Pick<Job, 'event' | 'purpose'>) => `${event.id} ${purpose}`
@@ -85,7 +86,7 @@ export class MailQueue {
     return this.#jobs.size
   }
 
-  /** Whether the server was away at the last attempt. */
+  /** Whether the server was unavailable at the last attempt. */
   get isInterrupted(): boolean {
     return this.#outage.isOngoing
   }
@@ -99,19 +100,19 @@ export class MailQueue {
     }
   }
 
-  /** The events that ask for these mails. */
+  /** The events that asked for these mails. */
   events(): readonly RecordedEvent[] {
     return [...new Set([...this.#jobs.values()].map(({ event }) => event))]
   }
 
-  /** Begins attempts, as far as they are due. */
+  /** Begins the attempts that are due. */
   start(): void {
     clearTimeout(this.#timer)
     if (!this.#mayStart) return
     const now = performance.now()
     let next = Number.POSITIVE_INFINITY
     for (const job of [...this.#jobs.values()]) {
-      // While the server is away one mail asks whether it is back.
+      // During an outage, one mail tests whether the server is back.
       if (this.#attempts.size >= (this.#outage.isOngoing ? 1 : this.#options.concurrency)) return
       if (job.isUnderWay) continue
       const due = Math.max(job.notBefore, this.#outage.until)
@@ -121,14 +122,14 @@ export class MailQueue {
     if (next < Number.POSITIVE_INFINITY) this.#timer = setTimeout(() => this.start(), Math.ceil(next - now))
   }
 
-  /** Begins no further attempt and lets those under way end, but gives them up after `graceMs`. */
+  /** Begins no further attempts, waits for those under way, and cancels them after `graceMs`. */
   async drain(graceMs: number): Promise<void> {
     this.#isDraining = true
     clearTimeout(this.#timer)
     await this.#attemptsEnd(graceMs)
   }
 
-  /** Removes all mails; attempts under way are given up after `graceMs`. */
+  /** Removes all mails; attempts under way are cancelled after `graceMs`. */
   async clear(graceMs: number): Promise<void> {
     clearTimeout(this.#timer)
     this.#jobs.clear()
@@ -177,7 +178,7 @@ export class MailQueue {
       observer.skipped?.(job.purpose, letter)
       return false
     }
-    // Reading may have been slow.
+    // Reading the customer may have taken long: the lease may be lost by now.
     if (signal.aborted || !this.#mayStart) return false
     const before = this.#accepted
     try {
@@ -193,14 +194,14 @@ export class MailQueue {
     return true
   }
 
-  /** The letter, or why there is none; undefined where it could not be made now. */
+  /** The letter, or why there is none; undefined if it could not be written now. */
   async #compose(job: Job): Promise<Letter | Reason | undefined> {
     try {
       return await this.#options.letters.compose(job.event, job.purpose)
     } catch (error) {
       if (error instanceof EventStoreUnavailable) this.#retry(job, STORE_WAITS)
       else {
-        // Of the error its message at most: see codec.ts and customer.ts.
+        // Logs at most the message of the error: see codec.ts and customer.ts.
         job.tries++
         this.#retryOrFail(job, (error as Error).message)
       }
@@ -215,9 +216,9 @@ export class MailQueue {
       this.#endOutage()
       this.#fail(job, reason)
     } else if (error instanceof MailDeferred || this.#accepted > before) {
-      // A server that has accepted others meanwhile is not away, whatever went wrong with this one.
+      // A server that accepted other mails in the meantime is available, whatever went wrong with this one.
       if (error instanceof MailDeferred) this.#endOutage()
-      // Where it accepts none at all, the mail is not what is wrong.
+      // If it accepts none at all, the mail is not at fault.
       if (this.#accepted > (job.acceptedBefore ?? this.#accepted)) job.tries++
       this.#retryOrFail(job, reason)
     } else this.#onServerAway(job, reason)
@@ -226,18 +227,18 @@ export class MailQueue {
   #onServerAway(job: Job, reason: string): void {
     const { log, observer } = this.#options
     if (!this.#outage.isOngoing) {
-      log.warn({ reason }, 'the mail server does not take mails; they wait')
+      log.warn({ reason }, 'the mail server does not accept mails; they wait')
       observer.interrupted?.()
     }
     this.#outage.extend()
     observer.retried?.(job.purpose)
-    // Another one asks next time: this one may be what the server can't cope with.
+    // Another mail tests the server next time: this one may be what makes it fail.
     this.#jobs.delete(keyOf(job))
     this.#jobs.set(keyOf(job), job)
   }
 
   #endOutage(): void {
-    if (this.#outage.isOngoing) this.#options.log.info({}, 'the mail server takes mails again')
+    if (this.#outage.isOngoing) this.#options.log.info({}, 'the mail server accepts mails again')
     this.#outage.end()
   }
 
@@ -255,7 +256,7 @@ export class MailQueue {
   #fail(job: Job, reason: string): void {
     this.#settle(job)
     this.#options.observer.failed?.(job.purpose)
-    this.#options.log.error({ ...about(job.event), reason }, 'mail could not be sent; it is passed over')
+    this.#options.log.error({ ...about(job.event), reason }, 'mail could not be sent; no further attempt is made')
   }
 
   #settle(job: Job): void {
@@ -266,7 +267,7 @@ export class MailQueue {
   }
 }
 
-/** For the log: nobody's name or address. */
+/** For the log, without names or addresses. */
 function about({ id, stream, type }: RecordedEvent): object {
   const customerId = customerOf(stream)
   return { eventId: id, type, ...(customerId !== undefined && { customerId }) }

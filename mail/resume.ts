@@ -1,5 +1,5 @@
-/** Where a mail worker goes on: it waits for the lease, and finds the checkpoint's events in the log. */
-import { type EventPlace, holdsEvent, isSameId, placeOf } from '../eventstore/place.ts'
+/** Where a mail worker resumes: it waits for the lease, and finds the checkpoint's events in the log. */
+import { type EventPlace, holdsEvent, isSameId, placeOf } from '../eventstore/event-place.ts'
 import {
   comparePositions,
   type EventStore,
@@ -10,25 +10,25 @@ import {
 } from '../eventstore/port.ts'
 import type { Log } from '../runtime/log.ts'
 import { pause } from '../runtime/time-limits.ts'
-import type { CheckpointStream, StoredCheckpoint } from './checkpoint.ts'
 import { MAIL_STREAMS } from './letters.ts'
+import type { MailCheckpointStream, StoredMailCheckpoint } from './mail-checkpoint.ts'
 
 /** The events that can ask for a mail. */
 export const FILTER = { streamPrefixes: MAIL_STREAMS }
 
 /**
- * Waits while another worker holds the lease and renews it. It has expired where the checkpoint does not change for
- * `leaseMs`, by this process's clock alone: the clocks of two machines differ.
- * @param signal ends the wait; then the checkpoint may still be another worker's
+ * Waits while another worker holds the lease and renews it. The lease has expired if the checkpoint does not change for
+ * `leaseMs` by this process's clock; clocks of different machines are never compared.
+ * @param signal ends the wait; the checkpoint may then still belong to another worker
  * @throws EventStoreUnavailable
  */
 export async function awaitLease(
-  checkpoints: CheckpointStream,
+  checkpoints: MailCheckpointStream,
   workerId: string,
   leaseMs: number,
   signal: AbortSignal,
   log: Log,
-): Promise<StoredCheckpoint> {
+): Promise<StoredMailCheckpoint> {
   let stored = await checkpoints.load()
   let changedAt = performance.now()
   for (;;) {
@@ -36,7 +36,7 @@ export async function awaitLease(
     if (holder === null || holder === workerId || signal.aborted) return stored
     const left = leaseMs - (performance.now() - changedAt)
     if (left <= 0) {
-      log.warn({}, 'another mail worker gives no sign of life; this one takes over')
+      log.warn({}, 'the lease of another mail worker has expired; this one takes over')
       return stored
     }
     await pause(Math.min(left, leaseMs / 60), signal)
@@ -47,15 +47,15 @@ export async function awaitLease(
 }
 
 /**
- * The event to go on from: the checkpoint's, also where it stands elsewhere by now (a log that was copied to another
- * server). Where the log does not hold it at all, nobody knows what was sent. Then the worker goes on from the checkpoint
- * itself, so that no mail is sent again long after.
+ * The event to resume from: the checkpoint's, even if it has another position by now (in a log that was copied to
+ * another server). If the log does not contain it at all, it is unknown what was sent. Then the worker resumes from the
+ * checkpoint itself, so that no old mail is sent again.
  * @returns undefined: from the start of the log
  * @throws EventStoreUnavailable
  */
 export async function locate(
   eventStore: EventStore,
-  { checkpoint, ownPlace }: StoredCheckpoint,
+  { checkpoint, ownPlace }: StoredMailCheckpoint,
   log: Log,
 ): Promise<EventPlace | undefined> {
   if (checkpoint === undefined) return undefined
@@ -63,11 +63,11 @@ export async function locate(
   if (place.id === '' || (await holdsEvent(eventStore, place))) return place
   const event = await eventAt(eventStore, place)
   if (event) return placeOf(event)
-  log.warn({}, 'the mail checkpoint is of another log; mails are sent for what came after it was written')
+  log.warn({}, 'the mail checkpoint belongs to another log; mails are sent for events after it')
   return ownPlace
 }
 
-/** The event, wherever it stands by now; undefined where it is gone. @throws EventStoreUnavailable */
+/** The event, wherever it is by now; undefined if it is gone. @throws EventStoreUnavailable */
 export async function eventAt(
   eventStore: EventStore,
   { position, id, stream, revision }: EventPlace,

@@ -1,6 +1,6 @@
 /**
- * The events whose mails are settled: sent, refused or of no use. They are not sent again, whatever happens to the
- * checkpoint (a server that was restored from a backup).
+ * The events whose mails are settled: sent, refused or no longer wanted. They are not sent again, even if the
+ * checkpoint is lost (after a restore from a backup).
  */
 import { boundedCache } from '../runtime/bounded-cache.ts'
 
@@ -24,7 +24,7 @@ export class SettledMails {
     this.#unsaved++
   }
 
-  /** A checkpoint was stored that reflects so many more of them. */
+  /** A checkpoint was stored that reflects this many more of them. */
   saved(count: number): void {
     this.#unsaved -= count
   }

@@ -1,4 +1,4 @@
-/** The mail worker with all its parts: for a process of its own, or beside others in one. */
+/** Starts the mail worker with all its parts, in a process of its own or beside others. */
 import type { EventStore } from '../eventstore/port.ts'
 import type { Configuration } from '../runtime/configuration.ts'
 import type { Log } from '../runtime/log.ts'

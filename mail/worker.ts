@@ -1,13 +1,13 @@
 /**
  * The mail worker: follows the log from its checkpoint and sends the mails that events ask for.
  *
- * The checkpoint says how far the log was read, and which events up to there still wait for their mail. So after a crash
- * each mail is sent that was not, and one that was is sent a second time only if the crash came between the server's answer
- * and the checkpoint. Of several workers one sends at a time: the one that holds the lease (lease.ts), which it renews while
- * it has mails in hand. Another takes over when the checkpoint has not changed for `leaseMs`; no attempt of the former one
- * lasts as long.
+ * The checkpoint says how far the log was read, and which events up to there still wait for their mail. So after a
+ * crash every unsent mail is sent, and a sent one is repeated only if the crash came between the server's answer and
+ * the checkpoint. Of several workers one sends at a time: the one that holds the lease (lease.ts), which it renews
+ * while it has mails in hand. Another takes over when the checkpoint has not changed for `leaseMs`; no attempt of the
+ * former one lasts as long.
  */
-import { type EventPlace, placeOf } from '../eventstore/place.ts'
+import { type EventPlace, placeOf } from '../eventstore/event-place.ts'
 import {
   comparePositions,
   type EventStore,
@@ -20,34 +20,36 @@ import {
 import { type BackOff, waitAfter } from '../runtime/back-off.ts'
 import { type Log, SILENT } from '../runtime/log.ts'
 import { pause } from '../runtime/time-limits.ts'
-import { type CheckpointStream, checkpointStream, type StoredCheckpoint } from './checkpoint.ts'
 import { Conditions } from './conditions.ts'
 import { BACK_OFF, MailLease } from './lease.ts'
 import type { Letters } from './letters.ts'
+import { checkpointStream, type MailCheckpointStream, type StoredMailCheckpoint } from './mail-checkpoint.ts'
 import type { Outbox } from './outbox.ts'
 import { type MailObserver, MailQueue } from './queue.ts'
 import { awaitLease, eventAt, FILTER, locate } from './resume.ts'
 import { SettledMails } from './settled-mails.ts'
 
 export interface MailWorker {
-  /** How things stand: for health checks and metrics. */
+  /** The current status, for health checks and metrics. */
   status(): MailStatus
-  /** Resolves when no mail is left of what is in the log now. @throws Error when the worker is stopped before */
+  /**
+   * Resolves when all mails for the current end of the log are settled. @throws Error when the worker is stopped before
+   */
   caughtUp(): Promise<void>
-  /** Finishes the mails in hand, as far as that does not take long, and stores the checkpoint. */
+  /** Finishes the mails in hand, within a short time, and stores the checkpoint. */
   stop(): Promise<void>
 }
 
 export interface MailStatus {
   /** Mails in hand that are not sent. */
   readonly waiting: number
-  /** The age of the oldest of them; 0 where there is none. */
+  /** The age of the oldest of them; 0 if there is none. */
   readonly lagSeconds: number
   /** The mail server accepted the last mail that it was given. */
   readonly isServerThere: boolean
 }
 
-/** Nothing is kept of the person that one of these is about. */
+/** After one of these events, nothing is kept about the person. */
 const ERASURES: ReadonlySet<string> = new Set(['CustomerDeleted', 'GuestErased'])
 
 export interface MailWorkerOptions {
@@ -59,26 +61,29 @@ export interface MailWorkerOptions {
   /** Workers of the same name share the work. */
   readonly name?: string
   readonly batchSize?: number
-  /** How many mails are sent at a time. */
+  /** How many mails are sent concurrently. */
   readonly concurrency?: number
   /** After this time without a renewal another worker takes over. */
   readonly leaseMs?: number
   /** How long stopping waits for mails that are being sent. */
   readonly graceMs?: number
-  /** How long mails wait while the server is away. */
+  /** The back-off while the mail server is unavailable. */
   readonly outageWaits?: BackOff
-  /** How long a mail waits that the server defers while it accepts others. */
+  /** The back-off of a mail that the server defers while it accepts others. */
   readonly mailWaits?: BackOff
-  /** How often such a mail is tried. */
+  /** How many attempts such a mail gets. */
   readonly mostTries?: number
 }
 
-/** With so many unsent mails the log is not read further. */
+/** With this many unsent mails, reading of the log pauses. */
 const MOST_WAITING = 200
-/** How long stopping tries to store the checkpoint. */
+/** How long a stopping worker tries to store the checkpoint. */
 const LAST_WRITE_MS = 2_000
 
-/** Starts following. Failures of the event store and of the mail server are retried for ever; only `caughtUp` throws. */
+/**
+ * Starts following. Failures of the event store and of the mail server are retried indefinitely; only `caughtUp`
+ * throws.
+ */
 export function startMailWorker(options: MailWorkerOptions): MailWorker {
   const worker = new Worker(options)
   return { status: () => worker.status(), caughtUp: () => worker.caughtUp(), stop: () => worker.stop() }
@@ -89,9 +94,9 @@ class Worker {
   readonly #log: Log
   readonly #leaseMs: number
   readonly #graceMs: number
-  /** In the checkpoint while this worker sends. */
+  /** The holder's name in the checkpoint while this worker sends. */
   readonly #id = crypto.randomUUID()
-  readonly #checkpoints: CheckpointStream
+  readonly #checkpoints: MailCheckpointStream
   readonly #queue: MailQueue
   readonly #settled = new SettledMails()
   readonly #conditions = new Conditions()
@@ -164,7 +169,7 @@ class Worker {
   async #run(): Promise<void> {
     let failures = 0
     const onProgress = () => {
-      if (failures > 0) this.#log.info({}, 'mail worker goes on')
+      if (failures > 0) this.#log.info({}, 'mail worker resumes')
       failures = 0
     }
     while (!this.#isStopping) {
@@ -172,7 +177,7 @@ class Worker {
         await this.#follow(onProgress)
       } catch (error) {
         const reason = (error as Error).message
-        if (failures === 0) this.#log.warn({ reason }, 'mail worker is interrupted; it tries again')
+        if (failures === 0) this.#log.warn({ reason }, 'mail worker interrupted; it retries')
         await pause(waitAfter(BACK_OFF, ++failures), this.#stopping.signal)
       }
     }
@@ -180,7 +185,7 @@ class Worker {
     this.#conditions.reject(new Error('The mail worker was stopped.'))
   }
 
-  /** Until the worker is stopped, or loses its lease. @param onProgress called after each batch */
+  /** Follows the log until the worker is stopped or loses its lease. @param onProgress called after each batch */
   async #follow(onProgress: () => void): Promise<void> {
     const { eventStore, batchSize = 100 } = this.#options
     const stored = await awaitLease(this.#checkpoints, this.#id, this.#leaseMs, this.#stopping.signal, this.#log)
@@ -199,7 +204,7 @@ class Worker {
         batchSize,
       })
       this.#subscription = subscription
-      // The holder is gone, or was this worker before an outage: the checkpoint must not go on saying that it sends.
+      // The holder is gone, or was this worker before an outage: its name has to be removed from the checkpoint.
       if (holder !== null || this.#queue.size > 0) lease.save()
       for await (const batch of subscription) {
         await this.#accept(batch, lease)
@@ -215,7 +220,7 @@ class Worker {
     }
   }
 
-  #newLease(revision: StoredCheckpoint['revision'], place: EventPlace | undefined): MailLease {
+  #newLease(revision: StoredMailCheckpoint['revision'], place: EventPlace | undefined): MailLease {
     const options = {
       checkpoints: this.#checkpoints,
       workerId: this.#id,
@@ -231,7 +236,7 @@ class Worker {
     return new MailLease(options, revision, place)
   }
 
-  /** What the checkpoint says is still to be sent. @throws EventStoreUnavailable */
+  /** Queues what the checkpoint lists as unsent. @throws EventStoreUnavailable */
   async #queueUnsent(unsent: readonly EventPlace[]): Promise<void> {
     for (const place of unsent) {
       const event = await eventAt(this.#options.eventStore, place)
@@ -245,12 +250,12 @@ class Worker {
       if (letters.purposesOf(event).length > 0 && !this.#settled.has(event.id)) this.#queue.add(event)
       else if (ERASURES.has(event.type)) await this.#forget(event.stream)
     }
-    // An event's place, not that of the end of the batch's range: it can be compared.
+    // The place of an event and not of the end of the batch, because it can be verified later.
     const last = events.at(-1)
     lease.advance(events.length, last && placeOf(last))
   }
 
-  /** Removes mails to somebody who was erased, where they lie in files. @throws EventStoreUnavailable */
+  /** Removes mails to an erased person from the folder, if mails are files. @throws EventStoreUnavailable */
   async #forget(stream: string): Promise<void> {
     const { outbox, eventStore } = this.#options
     if (outbox.forget === undefined) return
@@ -263,7 +268,9 @@ class Worker {
     await outbox.forget(ids)
   }
 
-  /** Ends following: a worker that stops sends what is in hand and gives up the lease, so that the others need not wait. */
+  /**
+   * Ends following: a worker that stops sends the mails in hand and releases the lease, so that others need not wait.
+   */
   async #finish(lease: MailLease): Promise<void> {
     if (this.#isStopping && !lease.isEnded) {
       await this.#queue.drain(this.#graceMs)
@@ -271,7 +278,7 @@ class Worker {
       await lease.release()
       clearTimeout(limit)
     }
-    // Where another worker has the lease, nothing of this one's may go on; else what is under way is better finished.
+    // If another worker has the lease, this one must stop at once; otherwise it finishes what is under way.
     const clearing = this.#queue.clear(lease.isEnded ? 0 : this.#graceMs)
     lease.end()
     await clearing

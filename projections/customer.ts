@@ -1,8 +1,8 @@
 /**
- * The customer document and the pure function that makes it from events: `evolve`, in the terms of event sourcing. `decide`
- * is subgraph/domain/customer.ts. The two stand apart because the projections, the subgraph (for its commands, and for reads
- * that are ahead of the read model) and the mail worker fold this one function, so that their answers can't differ; the
- * commands are the subgraph's alone.
+ * The customer document and the pure function that makes it from events: `evolve`, in the terms of event sourcing.
+ * `decide` is subgraph/domain/customer.ts. They are in separate folders because the projections, the subgraph (for its
+ * commands, and for reads ahead of the read model) and the mail worker all fold with this function, so their answers
+ * can't differ, while only the subgraph has commands.
  */
 import type { Recorded } from '../eventstore/codec.ts'
 import {
@@ -21,7 +21,7 @@ export interface CustomerDocument extends Readonly<CustomerDetails> {
   readonly id: number
   /** The revision of the last event that this document reflects. */
   readonly revision: number
-  /** `absent`: the stream began, but no registration is in it. */
+  /** `absent`: the stream exists, but has no registration yet. */
   readonly status: 'absent' | 'registered' | 'deleted'
   readonly email: string
   /** ISO 8601, UTC */
@@ -35,31 +35,34 @@ export interface CustomerDocument extends Readonly<CustomerDetails> {
   readonly defaultShipping: number | null
   /** In id order. */
   readonly addresses: readonly CustomerAddress[]
-  /** The highest address id that this customer was given here, 0 for none: an imported address keeps the id it had. */
+  /** The highest address id that was assigned to this customer here, 0 for none. An imported address keeps its id. */
   readonly lastAddressId: number
   /** Tokens of a lower generation are revoked. */
   readonly tokenGeneration: number
-  /** The id (claim `jti`) of the one token of an earlier generation that still counts: it asked for the change that ended the others. */
+  /**
+   * The id (claim `jti`) of the one token of an earlier generation that is still valid: it asked for the change that
+   * revoked the others.
+   */
   readonly keptToken: string | null
-  /** Revision of the credentials that this customer has; -1 for none. */
+  /** Revision of the customer's current credentials; -1 for none. */
   readonly credentialsRevision: number
   /** ISO 8601, UTC; the account is locked until then. */
   readonly lockedUntil: string | null
-  /** The account can't be used until its address is confirmed by the link that this request sent. */
+  /** Set while the account can't be used, until its address is confirmed by the link of this request. */
   readonly confirmation: LinkRequest | null
   /** When links to confirm the account were requested in the hour up to the newest (ISO 8601, UTC), oldest first. */
   readonly confirmationRequests: readonly string[]
-  /** The newest link by which a new password can be set; a change of the password or of the address ends it. */
+  /** The newest link to set a new password; a change of the password or of the address invalidates it. */
   readonly passwordReset: LinkRequest | null
   /** When such links were requested in the hour up to the newest (ISO 8601, UTC), oldest first. */
   readonly passwordResetRequests: readonly string[]
-  /** The link by which the newsletter subscription waits to be confirmed; null also where a change of address has ended it. */
+  /** The link that confirms a pending newsletter subscription; null also if a change of address has invalidated it. */
   readonly newsletterConfirmation: LinkRequest | null
   /** When such links were requested in the hour up to the newest (ISO 8601, UTC), oldest first. */
   readonly newsletterRequests: readonly string[]
 }
 
-/** The event that had a link sent: what the link's token is made of, and when it was. */
+/** The event that asked for a link, from which the link's token is derived, and its time. */
 export interface LinkRequest {
   readonly eventId: string
   /** ISO 8601, UTC */
@@ -67,8 +70,8 @@ export interface LinkRequest {
 }
 
 /**
- * The version of the documents: raised with each change of what is in one. Documents of another version are thrown away
- * and made anew.
+ * The version of the documents: raised with each change of their content. Documents of another version are discarded
+ * and rebuilt.
  */
 export const DOCUMENT_VERSION = 3
 
@@ -110,21 +113,21 @@ const ABSENT: Omit<CustomerDocument, 'id' | 'revision'> = {
 }
 
 /**
- * Whether the customer has an account. A destroyed key ends one too: the log may have been restored to a state before the
- * deletion, while the key store has gone on.
+ * Whether the customer has an account. A destroyed key also means no account: the log may have been restored to a state
+ * before the deletion, while the key store was not.
  */
 export function isRegistered({ status, email }: Pick<CustomerDocument, 'status' | 'email'>): boolean {
   return status === 'registered' && !isErased(email)
 }
 
-/** The document of a customer of whom no event is known: revision -1. */
+/** The document of a customer without events: revision -1. */
 export function absentCustomer(id: number): CustomerDocument {
   return { ...ABSENT, id, revision: -1 }
 }
 
 /**
- * The document after `event`. Pure; the caller has made sure that the event is the document's next one.
- * @throws RangeError where it is not; TypeError for an event that can't be a customer's
+ * The document after `event`. Pure. The event must be the document's next one.
+ * @throws RangeError if it is not; TypeError for an event that does not belong to a customer
  */
 export function project(document: CustomerDocument, event: Recorded<CustomerEvent>): CustomerDocument {
   if (event.revision !== document.revision + 1) {
@@ -132,7 +135,7 @@ export function project(document: CustomerDocument, event: Recorded<CustomerEven
       `Customer ${document.id} is at revision ${document.revision}; event ${event.revision} is not the next.`,
     )
   }
-  // Malformed JSON is read back as the string it is; spread into a document it would do silent harm.
+  // Malformed JSON is read as a string; spread into a document, it would silently corrupt it.
   if (typeof event.data !== 'object' || event.data === null || Array.isArray(event.data)) {
     throw new TypeError(`Event ${event.revision} of customer ${document.id} has no data that could be applied.`)
   }
@@ -158,8 +161,8 @@ function change(document: CustomerDocument, event: Recorded<CustomerEvent>): Par
     case 'CustomerEmailChanged':
       return {
         email: event.data.email,
-        // Every link lies in the mailbox of the address before. An account that waits to be confirmed goes on waiting: this
-        // event sends no mail, so no link is made of its id.
+        // All links were sent to the previous address. An account that waits for its confirmation keeps waiting: this
+        // event sends no mail, so no link is derived from its id.
         passwordReset: null,
         confirmation: document.confirmation && linkOf(event),
         newsletterConfirmation: null,
@@ -232,7 +235,7 @@ function change(document: CustomerDocument, event: Recorded<CustomerEvent>): Par
   }
 }
 
-/** The requests of the hour up to this one. */
+/** The requests in the hour up to this one. */
 function withRequest(requests: readonly string[], { metadata: { at } }: Recorded<CustomerEvent>): string[] {
   return [...requests.filter((each) => Date.parse(at) - Date.parse(each) < HOUR_MS), at]
 }

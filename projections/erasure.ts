@@ -1,16 +1,16 @@
 /**
- * Erasing a person (GDPR art. 17). The events stay, so that it still shows what happened and when; the keys of their
- * personal fields are destroyed, and streams that only serve a living account are deleted.
+ * Erasing a person (GDPR art. 17). The events are kept, so that what happened and when remains visible. The keys of
+ * their personal fields are destroyed, and streams that only serve a live account are deleted.
  *
- * The `CustomerDeleted` comes first: from then on the customer is gone for everybody. All else follows from it
- * ({@link finishErasure}) and needs nothing but what is in it. Cut off anywhere, it can be gone through once more, and
- * every projection worker does so when it comes by the event (apply.ts). The customer's own key is destroyed last: as long
- * as it is there, the erasure is not finished.
+ * The `CustomerDeleted` comes first: from then on the customer no longer exists for anybody. The remaining steps
+ * ({@link finishErasure}) need only that event. After an interruption they can be repeated, and every projection worker
+ * does so when it reaches the event (worker/apply-events.ts). The customer's own key is destroyed last: as long as it
+ * exists, the erasure is not finished.
  */
 
-import { chained } from '../eventstore/chain.ts'
 import { encode, type Recorded } from '../eventstore/codec.ts'
 import { keysOf } from '../eventstore/encryption/customer-keys.ts'
+import { chained } from '../eventstore/hash-chain.ts'
 import {
   type EventStore,
   type NewEvent,
@@ -27,10 +27,10 @@ import {
   isErased,
   type SubscriberEvent,
 } from '../schema/events.ts'
-import { STREAM_PREFIXES } from '../schema/streams.ts'
-import { customerOf, customerStream } from './fold.ts'
+import { streamOf } from '../schema/streams.ts'
+import { customerOf } from './fold.ts'
 
-/** In whose name something is erased. */
+/** On whose behalf something is erased. */
 export interface Eraser {
   /** `operator:<user>` or `customer:<id>` */
   readonly actor: string
@@ -39,41 +39,44 @@ export interface Eraser {
   readonly at: Date
 }
 
-/** The streams that hold something of an address, whoever has it. @param emailKey the keyed hash that stands for it */
+/** The streams with data about an address, whoever has it. @param emailKey the keyed hash of the address */
 export const streamsOfAddress = (emailKey: string) => ({
-  claim: `${STREAM_PREFIXES.email}${emailKey}`,
-  subscriber: `${STREAM_PREFIXES.subscriber}${emailKey}`,
-  access: `${STREAM_PREFIXES.access}${emailKey}`,
-  signIns: `${STREAM_PREFIXES.signIns}${emailKey}`,
+  claim: streamOf.email(emailKey),
+  subscriber: streamOf.subscriber(emailKey),
+  access: streamOf.access(emailKey),
+  signIns: streamOf.signIns(emailKey),
 })
 
-/** The streams of an account beside the customer's own, which end with it. */
+/** The streams of an account beside the customer's own; they are deleted with it. */
 export const streamsOfAccount = (customerId: number) => ({
-  credentials: `${STREAM_PREFIXES.credentials}${customerId}`,
-  signIns: `${STREAM_PREFIXES.signIns}${customerId}`,
+  credentials: streamOf.credentials(customerId),
+  signIns: streamOf.signIns(customerId),
 })
 
-/** Rounds against other writers of a stream. */
+/** How many rounds an append makes in competition with other writers of the stream. */
 const MOST_ROUNDS = 20
 
-/** A customer's stream as far as its erasure is concerned. */
+/** What the erasure needs to know of a customer's stream. */
 export interface Account {
   /** -1: there is no such stream. */
   readonly revision: number
   readonly isDeleted: boolean
-  /** The addresses that the customer has had, each once, as far as they can still be read. */
+  /** The addresses that the customer has had, without duplicates, if they can still be decrypted. */
   readonly addresses: readonly string[]
-  /** The keyed hashes of the addresses, where the deletion has noted them. */
+  /** The keyed hashes of the addresses, if the deletion recorded them. */
   readonly emailKeys: readonly string[]
 }
 
-/** Looked at event by event, and not folded: one that can't be applied must not stand in the way. @throws EventStoreUnavailable */
+/**
+ * Scans the events without folding them, because an event that can't be applied must not block the erasure. @throws
+ * EventStoreUnavailable
+ */
 export async function readAccount(eventStore: EventStore, customerId: number): Promise<Account> {
   const addresses = new Set<string>()
   let revision = -1
   let isDeleted = false
   let emailKeys: readonly string[] = []
-  for await (const event of orNone(eventStore.readStream(customerStream(customerId)))) {
+  for await (const event of orNone(eventStore.readStream(streamOf.customer(customerId)))) {
     revision = event.revision
     if (event.type === 'CustomerDeleted') {
       isDeleted = true
@@ -86,7 +89,9 @@ export async function readAccount(eventStore: EventStore, customerId: number): P
   return { revision, isDeleted, addresses: [...addresses], emailKeys }
 }
 
-/** More would not fit into an event: a customer may have changed the address any number of times. 320 KB. */
+/**
+ * More would not fit into an event: a customer may have changed the address any number of times. The limit is 320 KB.
+ */
 const MOST_EMAIL_KEYS = 5_000
 
 /**
@@ -104,10 +109,11 @@ function emailKeysOf({ data }: RecordedEvent): readonly string[] {
 }
 
 /**
- * Does all that follows from a customer's deletion: erases what is known of their addresses, deletes the password and the
- * record of sign-ins, frees the addresses, destroys the key. What is done already is left as it is.
+ * The steps after a customer's deletion: erases the data about their addresses, deletes the password and the sign-in
+ * history, releases the addresses, and destroys the key. Steps that are done already are skipped.
  * @param emailKeys the keyed hashes of the addresses that the customer has had
- * @param deletedAt where this comes later: a subscription of an address that is newer than this is somebody else's
+ * @param deletedAt when the customer was deleted, if this is a repetition: a newer subscription of an address belongs
+ * to somebody else
  * @throws EventStoreUnavailable; InvalidArgument for a store without keys
  */
 export async function finishErasure(
@@ -131,7 +137,7 @@ export async function finishErasure(
 }
 
 /**
- * Finishes the erasure that an event began, if it is not finished. It is done in the name of whoever deleted the customer.
+ * Finishes the erasure that an event began, if it is not finished, on behalf of whoever deleted the customer.
  * @param event a `CustomerDeleted`
  * @throws EventStoreUnavailable; InvalidArgument for a store without keys
  */
@@ -150,10 +156,10 @@ export async function completeErasure(eventStore: EventStore, event: RecordedEve
 }
 
 /**
- * Erases what is known of an address apart from customers: as a guest's who subscribed, and of attempts to sign in.
- * @param options.customerId whose address it was: nothing happens where another customer has it by now
- * @param options.until a guest's subscription that was written later stays, with its key
- * @returns whether there was anything
+ * Erases the data about an address outside customers' streams: guest subscriptions and attempts to sign in.
+ * @param options.customerId whose address it was: nothing is erased if another customer has it by now
+ * @param options.until a guest's subscription written later is kept, with its key
+ * @returns whether there was anything to erase
  * @throws EventStoreUnavailable; InvalidArgument for a store without keys
  */
 export async function eraseAddress(
@@ -188,7 +194,7 @@ async function deleteStream(eventStore: EventStore, stream: string): Promise<boo
     await eventStore.deleteStream(stream, { expected: 'any' })
     return true
   } catch (error) {
-    // Another one, who finishes the same erasure, may have deleted it in between.
+    // Another process that finishes the same erasure may have deleted it in between.
     if (error instanceof StreamNotFound || error instanceof StreamDeleted) return false
     if (error instanceof WrongExpectedRevision) return false
     throw error
@@ -205,7 +211,7 @@ const appendAfter = <E extends DomainEvent>(
 
 /**
  * Appends what is decided on the state of the stream; reads and decides again after a conflict.
- * @param readState gives the revision that the stream is at; undefined, or -1: there is no such stream
+ * @param readState returns the revision of the stream; undefined, or -1: there is no such stream
  * @returns whether something was appended
  */
 export async function appendTo<State extends { readonly revision: number }>(

@@ -1,29 +1,26 @@
-/** One customer folded from its stream. */
+/** Folds one customer from its stream. */
 
 import { decode } from '../eventstore/codec.ts'
-import { isSameId } from '../eventstore/place.ts'
+import { isSameId } from '../eventstore/event-place.ts'
 import { type EventStore, StreamNotFound } from '../eventstore/port.ts'
 import type { CustomerEvent } from '../schema/events.ts'
-import { STREAM_PREFIXES } from '../schema/streams.ts'
+import { STREAM_PREFIXES, streamOf } from '../schema/streams.ts'
 import { absentCustomer, type CustomerDocument, project } from './customer.ts'
 import { isSkipped } from './skips.ts'
 
-/** What the names of customers' streams begin with. */
+/** The prefix of customers' streams. */
 export const CUSTOMER_STREAMS = STREAM_PREFIXES.customer
 
-/** The name of a customer's stream. */
-export const customerStream = (id: number) => `${CUSTOMER_STREAMS}${id}`
-
-/** The id in a stream's name; undefined for a stream that is not a customer's, such as `customer-007`. */
+/** The id in the name of a customer's stream; undefined for any other stream, such as `customer-007`. */
 export function customerOf(stream: string): number | undefined {
   const id = Number(stream.slice(CUSTOMER_STREAMS.length))
-  return id > 0 && Number.isSafeInteger(id) && stream === customerStream(id) ? id : undefined
+  return id > 0 && Number.isSafeInteger(id) && stream === streamOf.customer(id) ? id : undefined
 }
 
 /**
  * The customer as of the end of its stream; `absentCustomer` where there is none.
- * @param from what is known already: only newer events are read
- * @param to the last revision that counts, where it is not the end
+ * @param from the known state: only newer events are read
+ * @param to the last revision to apply; default: the end of the stream
  * @throws EventStoreUnavailable
  */
 export async function foldCustomer(
@@ -34,7 +31,7 @@ export async function foldCustomer(
 ): Promise<CustomerDocument> {
   let document = from
   try {
-    for await (const event of eventStore.readStream(customerStream(id), { from: from.revision + 1 })) {
+    for await (const event of eventStore.readStream(streamOf.customer(id), { from: from.revision + 1 })) {
       if (event.revision > to) break
       try {
         document = project(document, decode<CustomerEvent>(event))
@@ -56,8 +53,8 @@ export interface Folded {
 }
 
 /**
- * The customer as of the end of its stream, folded forward from what is known already. The event that this ends with is
- * read too and compared: where it is not the same any more, the log is another one and everything is read anew.
+ * The customer as of the end of its stream, folded forward from the known state. The last event of the known state is
+ * read too and compared: if it differs, the log was replaced and the whole stream is read again.
  * @throws EventStoreUnavailable
  */
 export async function foldForward(
@@ -68,7 +65,7 @@ export async function foldForward(
   let { document, eventId } = known
   let isCompared = eventId === undefined
   try {
-    for await (const event of eventStore.readStream(customerStream(id), { from: Math.max(document.revision, 0) })) {
+    for await (const event of eventStore.readStream(streamOf.customer(id), { from: Math.max(document.revision, 0) })) {
       if (!isCompared) {
         if (event.revision !== document.revision || !isSameId(event.id, eventId ?? '')) break
         isCompared = true
@@ -88,8 +85,8 @@ export async function foldForward(
 }
 
 /**
- * For the document's next event, which can't be applied: the document after it, if an operator has said to go on without it.
- * @throws the error given, if not; EventStoreUnavailable
+ * For an event that can't be applied: the document after it, if an operator decided to skip it.
+ * @throws the given error, if not; EventStoreUnavailable
  */
 export async function skipOrThrow(
   eventStore: EventStore,

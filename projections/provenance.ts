@@ -1,22 +1,22 @@
-/** What a generation of the read model was made of: of this log, or of another one. */
-import { holdsEvent } from '../eventstore/place.ts'
+/** Which log a generation of the read model was filled from: this one, or another. */
+import { holdsEvent } from '../eventstore/event-place.ts'
 import { type EventStore, InvalidArgument, type RecordedEvent } from '../eventstore/port.ts'
 import { DOCUMENT_VERSION } from './customer.ts'
 import { CUSTOMER_STREAMS } from './fold.ts'
 import type { Checkpoint, ReadModel } from './read-model.ts'
 
 /**
- * `same`: of this log, by this release. `other release`: of this log, but something else stands in the documents, or it is
- * not known which event is at the checkpoint. `other log`: the documents are other people's.
+ * `same`: from this log, by this release. `other release`: from this log, but the documents have another format, or the
+ * event at the checkpoint is unknown. `other log`: the documents belong to other people.
  */
 export type Provenance = 'same' | 'other release' | 'other log'
 
-/** What documents were made of: the log, by its first customer event, and the version of what is in a document. */
+/** The origin of documents: the log, identified by its first customer event, and the document version. */
 export const originOf = (first: Pick<RecordedEvent, 'id'>): string => `${first.id}/${DOCUMENT_VERSION}`
 
 /**
- * Compares a generation with the log: by its first customer event, the event at the checkpoint, and the newest event that is
- * in any document. An empty generation is of every log. Reads alone.
+ * Compares a generation with the log: by its first customer event, the event at the checkpoint, and the newest event
+ * that is in any document. An empty generation fits every log. It only reads.
  * @param generation its checkpoint, read before its newest event
  * @throws EventStoreUnavailable
  */
@@ -42,7 +42,7 @@ export async function provenanceOf(
   return 'other log'
 }
 
-/** Of a checkpoint of an earlier release, which does not name its event. */
+/** For a checkpoint of an earlier release, which does not name its event. */
 async function hasPosition(eventStore: EventStore, { position }: Checkpoint): Promise<boolean> {
   try {
     for await (const _ of eventStore.readAll({ from: position, maxCount: 1, systemEvents: true })) break

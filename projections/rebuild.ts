@@ -1,33 +1,38 @@
 /**
- * Rebuilding the documents beside the live ones: a new generation is filled from the log, compared, and made the live one
- * by one switch. The service goes on all the while; the old generation stays until it is dropped.
+ * Rebuilding the documents beside the live ones: a new generation is filled from the log, compared, and made live by
+ * one switch. The service keeps running; the old generation is kept until it is dropped.
  */
+
 import { setTimeout as delay } from 'node:timers/promises'
 import { comparePositions, type EventStore, EventStoreUnavailable, type Position } from '../eventstore/port.ts'
 import { firstOf, logEnd } from '../eventstore/read.ts'
-import { inTurns } from '../runtime/in-turns.ts'
+import { inBatches } from '../runtime/in-batches.ts'
 import type { Log } from '../runtime/log.ts'
+import { streamOf } from '../schema/streams.ts'
 import type { CustomerDocument } from './customer.ts'
-import { CUSTOMER_STREAMS, customerOf, customerStream, foldCustomer } from './fold.ts'
+import { customerOf, foldCustomer } from './fold.ts'
 import type { ReadModel } from './read-model.ts'
-import { FILTER, startProjection } from './worker.ts'
+import { FILTER, startProjection } from './worker/worker.ts'
 
-/** How far a long piece of work has got. */
+/** The progress of a long operation. */
 export interface Progress {
-  /** Events, or customers, so far. */
+  /** Events or customers so far. */
   readonly done: number
-  /** 0 to 1 of the log; undefined where it is not known. */
+  /** The share of the log, 0 to 1; undefined if it is not known. */
   readonly share: number | undefined
-  /** The commit position that is reached. */
+  /** The commit position reached. */
   readonly position?: bigint | undefined
 }
 
-/** What differs between two documents of a customer, or a document and the log; no values, for they are personal. */
+/**
+ * The difference between two documents of a customer, or between a document and the log. It has no values, because they
+ * are personal.
+ */
 export interface Difference {
   readonly customerId: number
   /**
-   * Fields that differ; `missing` or `extra` for the whole document; `unreadable`: what is stored in its place is none;
-   * `parked`: the log can't be folded, see parked.ts.
+   * Fields that differ; `missing` or `extra` for the whole document; `unreadable`: the stored value is not a document;
+   * `parked`: the stream can't be folded, see `npm run parked`.
    */
   readonly fields: readonly string[] | 'missing' | 'extra' | 'unreadable' | 'parked'
   /** The revisions of both sides; -1 for none. */
@@ -36,16 +41,16 @@ export interface Difference {
 
 type Report = (progress: Progress) => void
 
-/** Events of a batch of the filling: the events of one customer in it cost one write. */
+/** The batch size for filling: all events of one customer in a batch cost one write. */
 const FILL_BATCH = 10_000
-/** Customers that are compared at a time. */
+/** How many customers are compared at once. */
 const PAGE = 500
-/** How long a document may take to follow the log before it counts as different. */
-const PATIENCE_MS = 5_000
-const LOOK_AGAIN_MS = 100
+/** How long a document may lag behind the log before it counts as different. */
+const MAX_LAG_WAIT_MS = 5_000
+const RECHECK_MS = 100
 
 /**
- * Which generation a rebuild fills: the newest that is above the live one, where one was begun, or a new one.
+ * The generation that a rebuild fills: the newest one above the live one, if a rebuild was begun, or a new one.
  * @throws ReadModelUnavailable
  */
 export async function chooseGeneration(
@@ -59,9 +64,10 @@ export async function chooseGeneration(
 }
 
 /**
- * Follows the log into a generation until it has caught up, and goes on following until it is stopped.
+ * Fills a generation from the log until it has caught up, and keeps following the log until it is stopped.
  * @param readModel a handle opened for that generation
- * @returns stop: finishes the batch in hand and stores the checkpoint; caughtUp: everything in the log by now is in
+ * @returns stop: finishes the current batch and stores the checkpoint; caughtUp: everything that is in the log now is
+ * in the documents
  */
 export function startFilling(options: {
   readonly eventStore: EventStore
@@ -92,7 +98,7 @@ export function startFilling(options: {
     () => {}, // then no share of the whole is shown
   )
   return {
-    /** The documents are complete: queries may see them once the generation is live. */
+    /** Marks the documents as complete, so queries may see them once the generation is live. */
     complete: complete.promise.then(async () => {
       while (!(await readModel.getCheckpoint())?.complete) await delay(20)
     }),
@@ -101,33 +107,36 @@ export function startFilling(options: {
   }
 }
 
-/** Of the log up to its newest event, as of when the work began. */
+/** The share of the log up to its newest event at the time the work began. */
 function shareOf(at: Position, end: Position | undefined): number | undefined {
   return end && Math.min(1, Number(at.commit) / Number(end.commit))
 }
 
 /**
- * How long it is still waited for documents that lag; each one that follows renews it. So a worker that stands still is
- * waited for once, and not for each of its documents.
+ * The time left to wait for lagging documents; progress renews it. So a stalled worker is waited for once, and not for
+ * each of its documents.
  */
-interface Patience {
+interface WaitBudget {
   left: number
 }
 
-/** What differs for good: both sides move on while they are compared, so what may only lag is compared again. */
+/**
+ * The lasting differences: both sides change while they are compared, so a document that may only lag is compared
+ * again.
+ */
 async function settle(
   ids: readonly number[],
-  patience: Patience,
+  budget: WaitBudget,
   compare: (ids: readonly number[]) => Promise<Difference[]>,
 ): Promise<Difference[]> {
   let differing = await compare(ids)
   const mayLag = ({ fields, revisions: [expected, found] }: Difference) => fields !== 'unreadable' && expected !== found
-  while (differing.some(mayLag) && patience.left > 0) {
-    patience.left -= LOOK_AGAIN_MS
-    await delay(LOOK_AGAIN_MS)
+  while (differing.some(mayLag) && budget.left > 0) {
+    budget.left -= RECHECK_MS
+    await delay(RECHECK_MS)
     const before = differing.length
     differing = await compare(differing.map(({ customerId }) => customerId))
-    if (differing.length < before) patience.left = PATIENCE_MS
+    if (differing.length < before) budget.left = MAX_LAG_WAIT_MS
   }
   return differing
 }
@@ -142,12 +151,12 @@ export async function* compareGenerations(
   found: ReadModel,
   report: Report,
 ): AsyncGenerator<Difference, void, void> {
-  const patience = { left: PATIENCE_MS }
+  const budget = { left: MAX_LAG_WAIT_MS }
   const live = await found.generation()
   const compare = async (ids: readonly number[]) => {
     const [a, b] = await Promise.all([expected.documents(ids), found.documents(ids)])
     const differences = ids.flatMap((id, index) => difference(id, a[index] ?? null, b[index] ?? null) ?? [])
-    return tellUnreadable(found, differences)
+    return markUnreadable(found, differences)
   }
   let done = 0
   const passes = [
@@ -157,19 +166,19 @@ export async function* compareGenerations(
   for (const { readModel, suspects, isSecond } of passes) {
     for await (const ids of readModel.customers()) {
       const suspected = await suspects(ids)
-      for (const difference of await settle(suspected, patience, compare)) {
-        // Where both sides have a document by now, the first pass has compared them.
+      for (const difference of await settle(suspected, budget, compare)) {
+        // If both sides have a document by now, the first pass has compared them.
         if (!isSecond || difference.revisions[0] === -1) yield difference
       }
-      // Each document once: the second pass adds those that the first has not seen.
+      // Counts each document once: the second pass adds those that the first has not seen.
       done += isSecond ? suspected.length : ids.length
       report({ done, share: undefined })
     }
   }
 }
 
-/** A document that is missing, although something is stored in its place, can't be read. */
-async function tellUnreadable(readModel: ReadModel, differences: readonly Difference[]): Promise<Difference[]> {
+/** Reports a missing document as `unreadable` if something else is stored in its place. */
+async function markUnreadable(readModel: ReadModel, differences: readonly Difference[]): Promise<Difference[]> {
   const missing = differences.filter(({ fields }) => fields === 'missing').map(({ customerId }) => customerId)
   if (missing.length === 0) return [...differences]
   const lacking = new Set(await readModel.lacking(missing))
@@ -197,8 +206,9 @@ function difference(
 }
 
 /**
- * Compares the live documents with the log: each customer's stream is folded. The memory does not grow with the log.
- * @param signal ends it before its end
+ * Compares the live documents with the log: each customer's stream is folded. The memory used does not grow with the
+ * log.
+ * @param signal stops it early
  * @throws EventStoreUnavailable | ReadModelUnavailable
  */
 export async function* compareWithLog(
@@ -207,12 +217,12 @@ export async function* compareWithLog(
   report: Report,
   signal?: AbortSignal,
 ): AsyncGenerator<Difference, void, void> {
-  const patience = { left: PATIENCE_MS }
+  const budget = { left: MAX_LAG_WAIT_MS }
   let done = 0
   let page: number[] = []
   const end = await logEnd(eventStore, FILTER)
   const differencesOf = async (ids: readonly number[]) => {
-    const folds = await inTurns(ids, (id) => tryFold(eventStore, id))
+    const folds = await inBatches(ids, (id) => tryFold(eventStore, id))
     const documents = await readModel.documents(ids)
     const differences = ids.flatMap((id, index): Difference | [] => {
       const [fold, document] = [folds[index] ?? null, documents[index] ?? null]
@@ -221,12 +231,12 @@ export async function* compareWithLog(
       if (fold?.revision === -1) return [] // its stream is gone, although $all still has the event: see below
       return difference(id, fold, document) ?? []
     })
-    return tellUnreadable(readModel, differences)
+    return markUnreadable(readModel, differences)
   }
   const compare = async (share: number | undefined, position?: bigint) => {
     const ids = page
     page = []
-    const found = await settle(ids, patience, differencesOf)
+    const found = await settle(ids, budget, differencesOf)
     done += ids.length
     report({ done, share, position })
     return found
@@ -241,7 +251,7 @@ export async function* compareWithLog(
   yield* await compare(1)
   for await (const ids of readModel.customers()) {
     if (signal?.aborted) return
-    const streams = await inTurns(ids, (id) => hasStream(eventStore, id))
+    const streams = await inBatches(ids, (id) => hasStream(eventStore, id))
     const extra = ids.filter((_, index) => !streams[index])
     const documents = await readModel.documents(extra)
     const gone = new Set(await readModel.lacking(extra))
@@ -256,7 +266,7 @@ export async function* compareWithLog(
 }
 
 async function hasStream(eventStore: EventStore, id: number): Promise<boolean> {
-  return (await firstOf(eventStore.readStream(customerStream(id), { maxCount: 1 }))) !== undefined
+  return (await firstOf(eventStore.readStream(streamOf.customer(id), { maxCount: 1 }))) !== undefined
 }
 
 async function tryFold(eventStore: EventStore, id: number): Promise<CustomerDocument | 'parked'> {
@@ -274,12 +284,12 @@ export function describe({ customerId, fields, revisions: [expected, found] }: D
   if (fields === 'parked') return `${customer}: an event can't be applied; npm run parked -- show ${customerId}`
   if (fields === 'unreadable') {
     const inLog =
-      expected === -1 ? `there is no stream ${CUSTOMER_STREAMS}${customerId}` : `the log has it at revision ${expected}`
+      expected === -1 ? `there is no stream ${streamOf.customer(customerId)}` : `the log has it at revision ${expected}`
     return `${customer}: its document can't be read; ${inLog}`
   }
   if (fields === 'missing') return `${customer}: no document; the log has it at revision ${expected}`
   if (fields === 'extra')
-    return `${customer}: a document at revision ${found}, but no stream ${CUSTOMER_STREAMS}${customerId}`
+    return `${customer}: a document at revision ${found}, but no stream ${streamOf.customer(customerId)}`
   const at = expected === found ? `at revision ${found}` : `at revision ${found} instead of ${expected}`
   return `${customer}: ${fields.join(', ')} differ ${at}`
 }

@@ -1,28 +1,26 @@
 /**
- * Events that can't be applied and that an operator dropped. The decision is an event itself, beside the customer's
- * stream: so every fold heeds it (queries, commands, projections, rebuilds), and the log says who took it and why.
- * It is looked up only where an event can't be applied, so it costs nothing otherwise.
+ * Events that can't be applied and that an operator decided to skip. The decision is an event in a stream beside the
+ * customer's, so every fold honours it (queries, commands, projections, rebuilds), and the log records who decided it
+ * and why. It is read only if an event can't be applied, so it costs nothing otherwise.
  */
 
-import { chained } from '../eventstore/chain.ts'
 import { decode, encode } from '../eventstore/codec.ts'
+import { chained } from '../eventstore/hash-chain.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
 import type { SkipEvent } from '../schema/events.ts'
-import { STREAM_PREFIXES } from '../schema/streams.ts'
+import { streamOf } from '../schema/streams.ts'
 
-const skipStream = (customerId: number) => `${STREAM_PREFIXES.skips}${customerId}`
-
-/** Whether the customer goes on without the event at this revision. @throws EventStoreUnavailable */
+/** Whether the event at this revision is skipped. @throws EventStoreUnavailable */
 export async function isSkipped(eventStore: EventStore, customerId: number, revision: number): Promise<boolean> {
-  for await (const event of orNone(eventStore.readStream(skipStream(customerId)))) {
+  for await (const event of orNone(eventStore.readStream(streamOf.skips(customerId)))) {
     if (decode<SkipEvent>(event).data.revision === revision) return true
   }
   return false
 }
 
 /**
- * Lets a customer go on without an event that can't be applied.
+ * Skips an event of a customer that can't be applied.
  * @param actor who decided it, as in other events' metadata
  * @throws EventStoreUnavailable
  */
@@ -44,5 +42,5 @@ export async function skipEvent(
   const id = crypto.randomUUID()
   const metadata = { $correlationId: id, $causationId: id, actor, at: new Date().toISOString() }
   const event = encode({ type: 'EventSkipped', data: { revision, reason } }, id, metadata)
-  await chained(eventStore).append(skipStream(customerId), [event], { expected: 'any' })
+  await chained(eventStore).append(streamOf.skips(customerId), [event], { expected: 'any' })
 }

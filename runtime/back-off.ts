@@ -7,9 +7,9 @@ export interface BackOff {
 }
 
 /**
- * A wait that doubles with each failure in a row. Chance shortens it by up to half, so that those who failed together do not
- * try again together.
- * @param failures in a row, from 1 on
+ * An exponential back-off with jitter: the wait doubles with each consecutive failure, and is shortened at random by up
+ * to half, so that clients that failed together do not all retry together.
+ * @param failures consecutive failures, starting at 1
  * @returns milliseconds
  */
 export const waitAfter = ({ firstMs, mostMs }: BackOff, failures: number): number =>

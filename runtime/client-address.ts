@@ -3,7 +3,7 @@ import { isIP } from 'node:net'
 
 /**
  * @param keep `network`: an IPv4 address's first 24 bits, an IPv6 address's first 48
- * @returns undefined where nothing is to be kept, or the text is no address
+ * @returns undefined if nothing is to be kept, or if the text is not an address
  */
 export function keptAddress(address: string | undefined, keep: 'none' | 'network' | 'full'): string | undefined {
   if (address === undefined || keep === 'none') return undefined
@@ -17,9 +17,9 @@ export function keptAddress(address: string | undefined, keep: 'none' | 'network
 }
 
 /**
- * What identifies a client: an IPv4 address, or the first 64 bits of an IPv6 address, as a client has all of such a network. An
- * IPv4 address in the form of IPv6 counts as what it is, and a port, as some proxies write it, does not count.
- * @returns what is no address as it is
+ * What identifies a client: an IPv4 address, or the first 64 bits of an IPv6 address, because a client usually owns the
+ * whole /64. An IPv4-mapped IPv6 address counts as IPv4. A port, which some proxies append, is ignored.
+ * @returns the text unchanged if it is not an address
  */
 export function clientKey(address: string): string {
   if (!address.includes(':')) return address
@@ -29,7 +29,10 @@ export function clientKey(address: string): string {
   return isIP(plain) === 6 ? `${ipv6Groups(plain).slice(0, 4).join(':')}::/64` : plain
 }
 
-/** IPv4 as a socket that listens on both gives it (`::ffff:192.0.2.1`), in any spelling, as plain IPv4. */
+/**
+ * Turns an IPv4-mapped IPv6 address (`::ffff:192.0.2.1`, as a dual-stack socket reports it) into plain IPv4, however it
+ * is spelled.
+ */
 function unmapped(address: string): string {
   if (isIP(address) !== 6) return address
   const groups = ipv6Groups(address)
@@ -40,7 +43,7 @@ function unmapped(address: string): string {
 
 /** The eight groups of an IPv6 address, without leading zeros. */
 function ipv6Groups(address: string): string[] {
-  // The URL parser writes an IPv4 tail in groups; a zone (`%eth0`) is of no network.
+  // The URL parser writes an IPv4 tail in groups; a zone (`%eth0`) is not part of the network.
   const { hostname } = new URL(`http://[${address.split('%')[0]}]`)
   const [head = '', tail] = hostname.slice(1, -1).split('::')
   const groups = (text: string | undefined) => (text ? text.split(':') : [])

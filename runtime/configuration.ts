@@ -1,16 +1,18 @@
 /** The environment variables that the processes share, checked once at start. */
+
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { ConfigurationError } from './errors.ts'
 
 const url = z.url({ protocol: /^https?$/ })
 const port = z.coerce.number().int().min(0).max(65535)
 
 /** The load up to which a server does not answer 503. */
 export interface LoadLimits {
-  /** By how much the event loop may be late, in milliseconds, as the mean over three seconds; 0: any. */
+  /** The largest accepted event-loop delay in milliseconds, as a mean over three seconds. 0: no limit. */
   readonly maxEventLoopDelayMs: number
-  /** How much of the heap that V8 may have can be in use, in percent; 0: any. */
+  /** The largest accepted share of V8's heap limit that is in use, in percent. 0: no limit. */
   readonly maxHeapPercent: number
   /** How often both are sampled, in milliseconds. Default 3,000. */
   readonly sampleMs?: number
@@ -277,14 +279,14 @@ export interface SharedVariable extends Variable {
 /** The variables that the processes share, by name. */
 export const SHARED_VARIABLES: Readonly<Record<string, SharedVariable>> = variables
 
-/** A variable: what is accepted, in words too, and what stands for it where it is not set. */
+/** A variable: what it accepts (as a schema and in words), and its default. */
 export interface Variable {
   readonly schema: z.ZodType
   readonly default: unknown
   readonly accepted: string
-  /** What it does, in Markdown: docs/configuration.md is made of it. */
+  /** What it does, in Markdown. docs/configuration.md is generated from it. */
   readonly description: string
-  /** Never shown; may stand in a file. */
+  /** Never printed; may be read from a file. */
   readonly secret?: boolean
 }
 
@@ -297,7 +299,7 @@ export type Values<Variables extends Readonly<Record<string, Variable>>> = {
 
 export type Configuration = Values<typeof variables>
 
-/** For servers within tests and other programs, whose load is not theirs alone. */
+/** For servers inside tests and other programs, where the load of the process is not the server's alone. */
 export const NO_LOAD_LIMITS: LoadLimits = { maxEventLoopDelayMs: 0, maxHeapPercent: 0 }
 
 /** The load limits of a configuration. */
@@ -306,18 +308,12 @@ export const loadLimits = (configuration: Configuration): LoadLimits => ({
   maxHeapPercent: configuration.MAX_HEAP_PERCENT,
 })
 
-/** A variable that can't be used. The message is one line for the operator; a secret's value is never in it. */
-export class ConfigurationError extends Error {
-  override readonly name = 'ConfigurationError'
-  readonly code = 'RUN_ERR_CONFIGURATION'
-}
-
 type Environment = Readonly<Record<string, string | undefined>>
 
 /**
- * Reads the shared configuration: see {@link readVariables}. Embedded stores lie in DATA_DIR where no URL is set. In
- * production a store whose variable is there but empty stays without a URL, and can't be opened: a deployment that was to
- * name a server must not write to a file instead.
+ * Reads the shared configuration: see {@link readVariables}. If no URL is set, the embedded stores in DATA_DIR are
+ * used. In production, a store variable that is set but empty is an error: a deployment that forgot to fill in its
+ * server must not silently write to a file.
  */
 export function loadConfiguration(env: Environment): Configuration {
   const configuration = readVariables(variables, env)
@@ -334,7 +330,7 @@ export function loadConfiguration(env: Environment): Configuration {
   }
 }
 
-/** Whether the log is an embedded one. @throws ConfigurationError where it is not named although it has to be */
+/** Whether the log is embedded. @throws ConfigurationError if EVENTSTORE_URL is set but empty */
 export function isEmbedded({ EVENTSTORE_URL }: Pick<Configuration, 'EVENTSTORE_URL'>): boolean {
   if (EVENTSTORE_URL !== '') return EVENTSTORE_URL.startsWith('sqlite:')
   throw new ConfigurationError(
@@ -362,14 +358,14 @@ export interface Setting {
 }
 
 /**
- * Reads one environment variable; an empty one counts as not set. A secret one may stand in a file that `<NAME>_FILE` names,
- * as containers get them.
+ * Reads one environment variable; an empty one counts as not set. A secret can also be read from the file that
+ * `<NAME>_FILE` names, which is how containers receive secrets.
  * @throws ConfigurationError naming the variable, its value and what is accepted
  */
 export function readVariable(name: string, variable: Variable, env: Environment): Setting {
   const text = variable.secret ? readSecret(env, name) : env[name]
   if (text === undefined || text === '') return { value: variable.default, source: 'default' }
-  // A number as people write it: not 0x10, 1e3 or blanks, which Number() would take.
+  // A plain decimal number: not 0x10, 1e3 or blanks, which Number() would accept.
   const isWritten = !(variable.schema instanceof z.ZodNumber) || /^-?\d+$/.test(text)
   const result = variable.schema.safeParse(text)
   if (isWritten && text.trim() !== '' && result.success) {
@@ -379,7 +375,7 @@ export function readVariable(name: string, variable: Variable, env: Environment)
   throw new ConfigurationError(`${name}: ${shown} can't be used; accepted: ${variable.accepted}.`)
 }
 
-/** A line feed at the file's end is not part of the value. */
+/** A trailing line feed is not part of the value. */
 function readSecret(env: Environment, name: string): string | undefined {
   const variable = `${name}_FILE`
   const path = env[variable]

@@ -1,13 +1,13 @@
-/** Keeps a server's cache of compiled GraphQL documents small: Mercurius bounds its own by their number alone. */
+/** Bounds the memory of a server's cache of compiled GraphQL documents: Mercurius limits only their number. */
 
-/** Of all texts together. Compiled, a document takes some fifty times the room of its text. */
+/** The limit for all texts together. A compiled document takes about fifty times the memory of its text. */
 const MAX_CHARACTERS = 1024 * 1024
 const MAX_DOCUMENTS = 1_000
 
 /**
  * @param forget empties the cache
- * @returns to be called with each document before it is executed: where those since the last time are too many or too
- * long, the cache is emptied
+ * @returns call it with each document before it is executed; it empties the cache once the documents since the last
+ * time are too many or too long
  */
 export function createDocumentBudget(forget: () => void): (document: string) => void {
   const seen = new Set<string>()
@@ -24,5 +24,5 @@ export function createDocumentBudget(forget: () => void): (document: string) => 
   }
 }
 
-/** What a document may have of names, signs and values, above what a gateway makes of a client's largest one. */
+/** The most tokens that a document may have: more than a gateway generates for the largest accepted client document. */
 export const MAX_DOCUMENT_TOKENS = 50_000

@@ -1,15 +1,15 @@
-/** The HTTP side of a process that only works: `/healthz`, `/readyz` and `/metrics`. */
+/** The HTTP server of a background process: `/healthz`, `/readyz` and `/metrics`. */
 import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
 import type { Registry } from 'prom-client'
 
-/** The answer of `/readyz`: 200 where it is ready, else 503, with what it depends on. */
+/** The answer of `/readyz`: 200 if the process is ready, otherwise 503, with the state of what it depends on. */
 export interface Readiness {
   readonly ready: boolean
   readonly [detail: string]: unknown
 }
 
 /**
- * @param options.readiness asked at each `/readyz`; it may not throw
+ * @param options.readiness called for each `/readyz`; must not throw
  * @param options.logger Fastify's logger option; nothing is logged without it
  * @returns the server; the caller listens and closes
  */

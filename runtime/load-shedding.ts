@@ -8,9 +8,9 @@ import type { LoadLimits } from './configuration.ts'
 export const RETRY_AFTER_SECONDS = 2
 
 /**
- * Answers requests to `/graphql` with 503 and Retry-After while the process is overloaded; other routes, those of probes
- * and metrics, go on.
- * @param body of such an answer
+ * Answers requests to `/graphql` with 503 and Retry-After while the process is overloaded. Other routes, such as probes
+ * and metrics, are still served.
+ * @param body the body of the 503
  * @param onShed called for each such request
  * @returns whether the process is overloaded, for `/readyz`
  */
@@ -23,7 +23,7 @@ export async function shedLoad(
   await app.register(underPressure, {
     maxEventLoopDelay: limits.maxEventLoopDelayMs,
     maxHeapUsedBytes: (getHeapStatistics().heap_size_limit * limits.maxHeapPercent) / 100,
-    // The mean of a shorter time would be that of a single long task, such as the loading of a supergraph.
+    // Over a shorter period, one long task (such as loading a supergraph) would dominate the mean.
     sampleInterval: limits.sampleMs ?? 3_000,
     pressureHandler: (request, reply) => {
       if (!request.url.startsWith('/graphql')) return

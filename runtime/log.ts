@@ -1,4 +1,4 @@
-/** What the parts of the service write to of a logger: pino's methods, as Fastify's `log` has them. */
+/** The logger that the parts of the service use: the methods of pino, as in Fastify's `log`. */
 export interface Log {
   info(details: object, message: string): void
   warn(details: object, message: string): void

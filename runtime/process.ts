@@ -1,23 +1,13 @@
 /** How every process of the service starts and ends. */
+
 import { setFlagsFromString } from 'node:v8'
 import { type Configuration, loadConfiguration } from './configuration.ts'
+import { StartupError, UsageError } from './errors.ts'
 
-/** A process that is up. */
+/** A running process. */
 export interface Running {
-  /** Finishes what is under way and gives everything back. */
+  /** Finishes the work under way and releases all resources. */
   close(): Promise<void>
-}
-
-/** A fault that the operator can mend: its message is one line that says all there is to say. */
-class StartupError extends Error {
-  override readonly name = 'StartupError'
-  readonly code = 'RUN_ERR_STARTUP'
-}
-
-/** A command line that can't be used: nothing was done, and the exit code says so. Its message is one line. */
-export class UsageError extends Error {
-  override readonly name = 'UsageError'
-  readonly code = 'RUN_ERR_USAGE'
 }
 
 const USAGE_EXIT_CODE = 2
@@ -30,15 +20,15 @@ function surviveRejections(): void {
 }
 
 /**
- * How much V8 lets the heap grow before it collects all of it: by default up to fourfold, so that large requests, each
- * garbage soon after it came, take hundreds of MB.
+ * How far V8 lets the heap grow before a full collection. The default is up to fourfold, so short-lived large requests
+ * would take hundreds of MB.
  */
 const HEAP_GROWTH_PERCENT = 40
 
 /**
  * Starts a process and ends it on SIGTERM or SIGINT: exit code 0 when it drained, 1 when it could not start or drain.
  * @param start takes the configuration and resolves once everything is up
- * @param defaults environment variables that count where the environment does not set them
+ * @param defaults defaults for environment variables that are not set
  */
 export async function runProcess(
   start: (configuration: Configuration) => Promise<Running>,
@@ -73,9 +63,9 @@ export async function runProcess(
 }
 
 /**
- * Runs a command to its end and exits with the code that it gives; 1 and one line for a fault that has been thought of,
- * 2 for wrong usage.
- * @param work its signal is aborted when the operator stops the process (SIGINT, SIGTERM)
+ * Runs a command to its end and exits with the code that it returns. For a foreseen fault it prints one line and exits
+ * with 1, for wrong usage with 2.
+ * @param work receives a signal that is aborted when the operator stops the process (SIGINT, SIGTERM)
  */
 export async function runCommand(
   work: (configuration: Configuration, signal: AbortSignal) => Promise<number>,
@@ -95,9 +85,9 @@ export async function runCommand(
 }
 
 /**
- * Listens, or says which setting to change.
+ * Listens, or throws an error that says which setting to change.
  * @param variable the environment variable that holds the port
- * @throws StartupError where the port or the address is not available
+ * @throws StartupError if the port or the address is not available
  */
 export async function listen(
   app: { listen(options: { port: number; host: string }): Promise<string> },
@@ -121,16 +111,22 @@ export async function listen(
   }
 }
 
-/** Ends a process that is up, for a fault that the operator has to mend. */
+/** Ends a running process because of a fault that the operator has to fix. */
 export function endProcess(error: unknown): never {
   console.error(explain(error))
   process.exit(error instanceof UsageError ? USAGE_EXIT_CODE : 1)
 }
 
-/** Codes of a catalogue: ours, Fastify's (FST_ERR_*), undici's (UND_ERR_*). Node's own, ERR_*, are faults in the code. */
+/**
+ * The codes of foreseen faults: ours, Fastify's (FST_ERR_*), undici's (UND_ERR_*). Node's own ERR_* codes are
+ * programming errors.
+ */
 const CATALOGUED = /^[A-Z]+_ERR_/
 
-/** One line for a foreseen fault, which has a code of a catalogue or is the operating system's; the stack for any other. */
+/**
+ * One line for a foreseen fault (one with a catalogued code, or an error of the operating system), the stack for any
+ * other.
+ */
 function explain(error: unknown): string {
   if (!(error instanceof Error)) return `error: ${String(error)}`
   const { code } = error as { code?: unknown }

@@ -1,26 +1,29 @@
-/** The progress of a command: a bar on a terminal, a line now and then elsewhere. On standard error: what is found is on standard output. */
+/**
+ * Shows the progress of a command on standard error: a bar on a terminal, otherwise a line now and then. Standard
+ * output is for results.
+ */
 import { Presets, SingleBar } from 'cli-progress'
 
 export interface ProgressDisplay {
   /**
-   * @param share 0 to 1 of the whole; undefined where it is not known
-   * @param position where in the log it is, where it is in a log
+   * @param share 0 to 1; undefined if it is not known
+   * @param position the position in the log, for work on a log
    */
   report(done: number, share?: number, position?: bigint): void
-  /** The last word, with the whole's figures. */
+  /** Ends the display with the totals. */
   stop(): void
 }
 
 const LINE_MS = 2_000
 
 /**
- * @param label what is done: `filling generation 2`
+ * @param label what is being done: `filling generation 2`
  * @param unit what is counted: `events`
  */
 export function showProgress(label: string, unit: string): ProgressDisplay {
   const started = Date.now()
   const rate = (done: number) => Math.round((done * 1000) / Math.max(1, Date.now() - started))
-  /** Of the first report: what was begun before goes on in the middle. */
+  /** At the first report. Work that was begun before resumes in the middle. */
   let first: { readonly share: number; readonly at: number } | undefined
   const timeLeft = (share: number | undefined) => {
     if (share === undefined || first === undefined || share <= first.share) return ''

@@ -1,16 +1,17 @@
 /**
- * The keys that the service depends on: configured, or on the embedded event store in files of the data folder. Only
- * `npm start` on a new, empty data folder and `npm run secrets` make keys. Everything else says which one is missing: a key
- * that was made in place of a lost one would seem valid and decrypt nothing.
+ * The keys that the service depends on: configured, or, with the embedded event store, files in the data folder. Only
+ * `npm start` on a new, empty data folder and `npm run secrets` create keys. Everything else reports which key is
+ * missing: a new key in place of a lost one would look valid and decrypt nothing.
  */
 import { createHash, createHmac, createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Configuration, ConfigurationError, isEmbedded } from './configuration.ts'
+import { type Configuration, isEmbedded } from './configuration.ts'
+import { ConfigurationError } from './errors.ts'
 
 const secret = () => randomBytes(32).toString('hex')
 
-/** Each key's file in the data folder, and what makes it. */
+/** The file of each key in the data folder, and the function that creates the key. */
 const KEYS = {
   TOKEN_SIGNING_KEY: { file: 'token-signing-key.pem', make: generateSigningKey },
   EMAIL_HASH_KEY: { file: 'email-hash-key', make: secret },
@@ -20,14 +21,14 @@ const KEYS = {
 export type KeyVariable = keyof typeof KEYS
 export const KEY_VARIABLES = Object.keys(KEYS) as readonly KeyVariable[]
 
-/** Where a key is that is not configured, on an embedded event store. */
+/** The path of a key that is not configured, with the embedded event store. */
 export const keyFile = ({ DATA_DIR }: Configuration, variable: KeyVariable): string =>
   join(DATA_DIR, KEYS[variable].file)
 
-/** While it is there the data folder is being set up: a start that was cut off begins again. */
+/** While this file exists, the data folder is being set up. A start that was interrupted begins again. */
 const MARKER = '.new'
 
-/** The key where it is configured, or in the data folder of an embedded event store. */
+/** The configured key, or the one in the data folder of an embedded event store. */
 export function findKey(configuration: Configuration, variable: KeyVariable): string | undefined {
   const configured = configuration[variable]
   if (configured !== undefined || !isEmbedded(configuration)) return configured
@@ -39,7 +40,7 @@ export function findKey(configuration: Configuration, variable: KeyVariable): st
   }
 }
 
-/** @throws ConfigurationError for a key that is missing: what it is called, and what makes one */
+/** @throws ConfigurationError if the key is missing; the message names it and says how to create one */
 export function loadKey(configuration: Configuration, variable: KeyVariable): string {
   const key = findKey(configuration, variable)
   if (key !== undefined) return key
@@ -52,8 +53,8 @@ export function loadKey(configuration: Configuration, variable: KeyVariable): st
 }
 
 /**
- * The files of keys in the data folder of an embedded event store, which an empty log must not lie beside: it would be a
- * log that was lost. None while the folder is being set up.
+ * The key files in the data folder of an embedded event store. If they exist beside an empty log, the log was lost. The
+ * list is empty while the folder is being set up.
  */
 export function keyFilesOf(configuration: Configuration): string[] {
   const { DATA_DIR } = configuration
@@ -64,9 +65,9 @@ export function keyFilesOf(configuration: Configuration): string[] {
 }
 
 /**
- * For `npm start` alone: makes the keys that are not configured, where the data folder has neither keys nor a log yet.
- * @param isLogEmpty whether the log has no event
- * @returns to be called once the log has its first event
+ * For `npm start` alone: creates the keys that are not configured, if the data folder has neither keys nor a log yet.
+ * @param isLogEmpty whether the log has no events
+ * @returns call it once the log has its first event
  */
 export function prepareDataFolder(configuration: Configuration, isLogEmpty: boolean): () => void {
   const { DATA_DIR } = configuration
@@ -84,10 +85,13 @@ export function prepareDataFolder(configuration: Configuration, isLogEmpty: bool
   return () => rmSync(marker, { force: true })
 }
 
-/** Keys the hash of e-mail addresses and the tokens of links in mails; the same on every instance and for ever. @throws ConfigurationError */
+/**
+ * The key for the hashes of e-mail addresses and for the tokens of links in mails. It must be the same on every
+ * instance and never change. @throws ConfigurationError
+ */
 export const loadEmailHashKey = (configuration: Configuration): string => loadKey(configuration, 'EMAIL_HASH_KEY')
 
-/** Tells keys apart without telling them. */
+/** Distinguishes keys without revealing them. */
 export const emailHashKeyId = (key: string): string =>
   createHmac('sha256', key).update('fingerprint of the e-mail hash key').digest('base64url').slice(0, 22)
 
@@ -108,7 +112,7 @@ export function readSigningKey(text: string, variable: 'TOKEN_SIGNING_KEY' | 'AU
       ? createPrivateKey({ format: 'jwk', key: JSON.parse(text) })
       : createPrivateKey(text.replaceAll('\\n', '\n')) // a PEM on one line of an environment file
   } catch {
-    // Said below: the library's own message may quote the key.
+    // Reported below without the cause: the library's own message may quote the key.
   }
   if (key?.asymmetricKeyType !== 'ed25519') {
     throw new ConfigurationError(`${variable}: its value can't be used; accepted: an Ed25519 private key (PEM or JWK).`)
@@ -119,11 +123,11 @@ export function readSigningKey(text: string, variable: 'TOKEN_SIGNING_KEY' | 'AU
 /** The RFC 7638 thumbprint of an Ed25519 public key. */
 export function thumbprint(publicKey: KeyObject): string {
   const { kty, crv, x } = publicKey.export({ format: 'jwk' })
-  // Members in this order.
+  // The thumbprint requires this order of members.
   return createHash('sha256').update(JSON.stringify({ crv, kty, x })).digest('base64url')
 }
 
-/** Several processes may start at once: the first whole file counts, for all of them. */
+/** Several processes may start at once: they all use the first complete file. */
 function create(path: string, make: () => string): void {
   const draft = `${path}.${process.pid}`
   writeFileSync(draft, make(), { mode: 0o600, flush: true })

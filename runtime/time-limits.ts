@@ -1,10 +1,10 @@
-/** Waiting, and limits on how long something is waited for. */
+/** Timeouts, and waiting that can be aborted. */
 import { setTimeout as delay } from 'node:timers/promises'
 
 /**
- * The work's outcome, if it comes in time. The work itself goes on; what becomes of it later is ignored.
+ * The outcome of the work if it settles in time. The work itself is not stopped; a later outcome is ignored.
  * @param limit milliseconds
- * @param late makes what is thrown after the limit. Default: an Error that names the limit
+ * @param late creates the error for a timeout. Default: an Error that names the limit
  */
 export function within<T>(
   limit: number,
@@ -26,19 +26,19 @@ export function within<T>(
   })
 }
 
-/** Waits so many milliseconds, or until the signal is aborted. */
+/** Waits for that many milliseconds, or until the signal is aborted. */
 export const pause = (milliseconds: number, signal: AbortSignal): Promise<void> =>
   delay(milliseconds, undefined, { signal }).catch(() => {})
 
-/** How long a readiness probe waits for a store, in milliseconds: whoever probes gives up after a few seconds. */
+/** How long a readiness probe waits for a store, in milliseconds: the prober gives up after a few seconds. */
 const PROBE_MS = 2_000
 
-/** Whether the work succeeds in the time that a readiness probe has. */
+/** Whether the work succeeds within the time limit of a readiness probe. */
 export const answersProbe = (work: Promise<unknown>): Promise<boolean> =>
   probed(work).then(
     () => true,
     () => false,
   )
 
-/** The work's outcome, in the time that a readiness probe has. @throws Error after it */
+/** The outcome of the work, within the time limit of a readiness probe. @throws Error after the limit */
 export const probed = <T>(work: Promise<T>): Promise<T> => within(PROBE_MS, work)

@@ -1,6 +1,6 @@
 /**
- * OpenTelemetry traces. They go from process to process as a `traceparent` (W3C trace context), through events too, so no
- * context is kept beside the calls. Without an endpoint nothing of the SDK is loaded and no span is made.
+ * OpenTelemetry traces. The context is passed on explicitly as a `traceparent` (W3C trace context), also through
+ * events, so there is no ambient context. Without an endpoint the SDK is not loaded and no spans are created.
  */
 import {
   type Attributes,
@@ -20,12 +20,12 @@ const FLUSH_LIMIT_MS = 2_000
 
 let tracer: Tracer | undefined
 
-/** Whether spans are made: to be asked before anything is done for one. */
+/** Whether spans are created. Check it before doing any work for one. */
 export const isTracing = (): boolean => tracer !== undefined
 
-/** A piece of work that is traced. */
+/** A traced piece of work. */
 export interface TracedSpan {
-  /** Names this span as the parent of what it leads to. */
+  /** The traceparent that names this span as the parent. */
   readonly traceparent: string
   /** @param failed whether the work has failed */
   end(failed?: boolean): void
@@ -33,7 +33,7 @@ export interface TracedSpan {
 
 export interface SpanOptions {
   readonly kind?: 'server' | 'client' | 'consumer' | 'internal'
-  /** The parent's traceparent; one that is not well formed counts as none. */
+  /** The traceparent of the parent; a malformed one is ignored. */
   readonly parent?: string | undefined
   /** Other spans that led to this one. */
   readonly links?: readonly string[]
@@ -51,7 +51,7 @@ const KINDS = {
   internal: SpanKind.INTERNAL,
 } as const
 
-/** Begins a span; one that does nothing where nothing is traced. */
+/** Begins a span. It does nothing if tracing is off. */
 export function startSpan(
   name: string,
   { kind = 'internal', parent, links = [], attributes, startTime }: SpanOptions = {},
@@ -80,7 +80,7 @@ export function startSpan(
   }
 }
 
-/** Ends the span together with the work, as failed where that is rejected. @returns the work */
+/** Ends the span when the work settles, as failed if the work is rejected. @returns the work */
 export function endWith<T>(span: TracedSpan, work: Promise<T>): Promise<T> {
   if (span !== NONE)
     work.then(
@@ -103,8 +103,8 @@ function traceparentOf(span: Span): string {
 const FORM = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})$/
 
 /**
- * A traceparent that a request brought, if it has the form of W3C Trace Context: a later version's is passed on as one of
- * version 00, which is all that is known of it. Anything else may be anything, and must get no further than the door.
+ * The traceparent of a request if it is valid W3C Trace Context. One of a later version is passed on as version 00, the
+ * part that we understand. Anything else is untrusted input and is dropped.
  * @returns 55 characters, or undefined
  */
 export function parseTraceparent(header: unknown): string | undefined {
@@ -122,7 +122,7 @@ function spanContext(traceparent: string | undefined): SpanContext | undefined {
 /**
  * Exports spans to the configured OTLP endpoint (HTTP, JSON), if there is one.
  * @param service the process's name in the traces, unless OTEL_SERVICE_NAME gives another
- * @returns what exports the rest when it is closed, for two seconds at most
+ * @returns a handle whose close() exports the rest, within two seconds
  */
 export async function startTracing(
   configuration: Pick<
@@ -148,7 +148,7 @@ export async function startTracing(
   return {
     async close() {
       tracer = undefined
-      // The SDK itself would try for ten seconds, which is all the time that a process has for its end.
+      // The SDK would try for ten seconds, which is the whole shutdown time of a process.
       let timer: NodeJS.Timeout | undefined
       const limit = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, FLUSH_LIMIT_MS)

@@ -1,4 +1,4 @@
-/** The directory of countries: Magento's list, with names of today's. */
+/** The directory of countries: Magento's list, with current names. */
 import codes from 'i18n-iso-countries/codes.json' with { type: 'json' }
 
 export interface Country {
@@ -10,7 +10,7 @@ export interface Country {
   readonly name: string
 }
 
-/** ISO's code of the Netherlands Antilles was withdrawn; Magento has the country still. */
+/** ISO has withdrawn the code of the Netherlands Antilles, but Magento still lists the country. */
 const WITHDRAWN = [['AN', 'ANT', 'Netherlands Antilles']] as const
 
 const names = new Intl.DisplayNames('en', { type: 'region' })

@@ -1,21 +1,21 @@
 /**
- * E-mail addresses: the one canonical form that tells which are the same mailbox, and the keyed hash that stands for it in the
- * log, which does not tell who is in it to one who guesses addresses.
+ * E-mail addresses: the canonical form, which is the same for all spellings of one mailbox, and the keyed hash that
+ * replaces it in the log, so that nobody can find a person in the log by guessing addresses.
  */
 import { createHmac } from 'node:crypto'
 import { domainToASCII, domainToUnicode } from 'node:url'
 
-/** An address as it is kept and shown: as it was typed, without the blanks around it, in Unicode's form NFC. */
+/** An address as it is stored and shown: as typed, trimmed, in Unicode NFC. */
 export const tidyEmail = (typed: string): string => typed.trim().normalize('NFC')
 
-/** A domain that is its own ASCII form: not one with an encoded label, nor what the URL standard reads as an IPv4 address. */
+/** A domain that is already in ASCII: no encoded label, and nothing that the URL standard reads as an IPv4 address. */
 const PLAIN_DOMAIN = /^[a-z0-9-]+(\.[a-z0-9-]+)*\.[a-z][a-z0-9-]*$/
 const ENCODED_LABEL = /(^|\.)xn--/
 
 /**
- * The form that all spellings of a mailbox's address have in common: without blanks around it, in NFC and lower case, the
- * domain in ASCII as `node:url` converts it (UTS 46, nontransitional). It is its own canonical form.
- * @param email any text; what has no domain that can be converted is only put into lower case
+ * The canonical form of an address: trimmed, NFC, lower case, with the domain in ASCII as `node:url` converts it (UTS
+ * 46, nontransitional). The function is idempotent.
+ * @param email any text; if it has no domain that can be converted, it is only lower-cased
  */
 export function canonicalEmail(email: string): string {
   const lower = lowerCase(email)
@@ -25,15 +25,15 @@ export function canonicalEmail(email: string): string {
   return `${lower.slice(0, at)}@${domainToASCII(domain) || domain}`
 }
 
-/** What stood for an address before domains were converted to ASCII. */
+/** The canonical form before domains were converted to ASCII. */
 const lowerCase = (email: string): string => tidyEmail(email).toLowerCase()
 
 /** @param hashKey the service's e-mail hash key @returns the rest of the name of the stream `customerEmail-…` */
 export const emailKeyOf = (hashKey: string, email: string): string => keyOf(hashKey, canonicalEmail(email))
 
 /**
- * The keys under which earlier releases may have written of the mailbox, which made them of the address as it was typed: none
- * for nearly all addresses, whose domain is plain ASCII.
+ * The keys that earlier releases may have used for the mailbox, derived from the address as typed. There are none for
+ * an address whose domain is plain ASCII, which is nearly every address.
  */
 export function formerEmailKeysOf(hashKey: string, email: string): readonly string[] {
   const canonical = canonicalEmail(email)
@@ -46,13 +46,16 @@ export function formerEmailKeysOf(hashKey: string, email: string): readonly stri
   return [...former].map((form) => keyOf(hashKey, form))
 }
 
-/** Every key under which there may be something of the mailbox, the one of today first. */
+/** All keys that may have been used for the mailbox, the current one first. */
 export const allEmailKeysOf = (hashKey: string, email: string): readonly string[] => [
   emailKeyOf(hashKey, email),
   ...formerEmailKeysOf(hashKey, email),
 ]
 
-/** The same, in the order in which an account is looked for: of two accounts of earlier releases each is found by its own spelling. */
+/**
+ * The same keys in the order for finding an account: where earlier releases allowed two accounts, each is found by its
+ * own spelling.
+ */
 export const emailKeysAsTyped = (hashKey: string, email: string): readonly string[] => [
   ...new Set([keyOf(hashKey, lowerCase(email)), ...allEmailKeysOf(hashKey, email)]),
 ]

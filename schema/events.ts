@@ -28,14 +28,14 @@ const customerDetails = z.strictObject({
   taxvat: optionalPersonalText,
   /** 1 male, 2 female, 3 not specified */
   gender: personal(z.int().nullable()),
-  /** Whether the customer lets the shop's staff see the shop as they do (module LoginAsCustomer). */
+  /** Whether the customer allows the shop's staff to see the shop as the customer does (module LoginAsCustomer). */
   allowRemoteShoppingAssistance: z.boolean(),
 })
 export type CustomerDetails = z.infer<typeof customerDetails>
 
 /**
- * Values of the store's own attributes by code: a text, or the values of the chosen options. The store's configuration says
- * which there are; what was stored under another one is kept.
+ * Values of the store's own attributes by code: a text, or the values of the chosen options. The store's configuration
+ * defines the attributes. Values of attributes that it no longer defines are kept.
  */
 const customAttributes = personal(z.record(z.string(), z.union([z.string(), z.array(z.string())])))
 export type CustomAttributes = z.infer<typeof customAttributes>
@@ -74,7 +74,7 @@ export const customerEventSchemas = {
     customAttributes,
     rewardUpdateNotification: z.int().nullable(),
     rewardWarningNotification: z.int().nullable(),
-    /** When the account was opened: before now for one that moved in from elsewhere. */
+    /** When the account was opened: in the past for an imported one. */
     createdAt: z.iso.datetime(),
     /** Revision of the credentials stream that this registration set; -1: an account without a password. */
     credentialsRevision: z.int(),
@@ -86,39 +86,43 @@ export const customerEventSchemas = {
     attributes: personal(z.record(z.string(), z.union([z.string(), z.array(z.string()), z.null()]))),
   }),
   CustomerEmailChanged: z.strictObject({ email: personalText, previousEmail: personalText }),
-  /** The fact; the hash lies in the credentials stream, at this revision. */
+  /** The fact alone: the hash is in the credentials stream, at this revision. */
   CustomerPasswordChanged: z.strictObject({ credentialsRevision: z.int() }),
-  /** The same password under a better hash, at this revision of the credentials stream. */
+  /** The same password with a stronger hash, at this revision of the credentials stream. */
   PasswordHashUpgraded: z.strictObject({ credentialsRevision: z.int() }),
-  /** A link to set a new password is to be sent; its token is made of this event's id (mail-tokens.ts). */
+  /**
+   * Asks for a mail with a link to set a new password. The link's token is derived from this event's id
+   * (mail-tokens.ts).
+   */
   PasswordResetRequested: z.strictObject({}),
-  /** The account can't be used until its address is confirmed; a link for that is to be sent. */
+  /** The account can't be used until its address is confirmed. Asks for a mail with the link. */
   EmailConfirmationRequested: z.strictObject({}),
   EmailConfirmed: z.strictObject({}),
   NewsletterSubscribed: z.strictObject({}),
-  /** The subscription waits until its address is confirmed; a link for that is to be sent. */
+  /** The subscription waits until its address is confirmed. Asks for a mail with the link. */
   NewsletterConfirmationRequested: z.strictObject({}),
   NewsletterUnsubscribed: z.strictObject({}),
   CustomerAddressAdded: z.strictObject({ addressId: id, ...addressFields.shape }),
-  /** An address that came from elsewhere with its id. */
+  /** An imported address, which keeps its id. */
   CustomerAddressImported: z.strictObject({ addressId: id, ...addressFields.shape }),
   /** Only what changed. */
   CustomerAddressChanged: z.strictObject({ addressId: id, ...addressFields.partial().shape }),
   CustomerAddressRemoved: z.strictObject({ addressId: id }),
   DefaultBillingAddressSet: z.strictObject({ addressId: id.nullable() }),
   DefaultShippingAddressSet: z.strictObject({ addressId: id.nullable() }),
-  /** Ends all tokens issued so far, except the one with this id (claim `jti`): the one that asked for the change. */
+  /** Revokes all tokens issued so far, except the one with this id (claim `jti`), which asked for the change. */
   CustomerTokensRevoked: z.strictObject({ keptToken: z.string().optional() }),
   /** Too many wrong passwords: sign-in and use of the account are refused until then. */
   CustomerLocked: z.strictObject({ until: z.iso.datetime() }),
   /**
-   * Comes first of all that a deletion does. `emailKeys`: the keyed hashes of the addresses that the customer has had, by which
-   * whoever reads this event can finish the erasure (projections/erasure.ts). `reason`: an operator's, who erased the customer.
+   * The first step of a deletion. `emailKeys`: the keyed hashes of all addresses that the customer has had; with them
+   * any reader of this event can finish the erasure (projections/erasure.ts). `reason`: given by the operator who
+   * erased the customer.
    */
   CustomerDeleted: z.strictObject({ reason: z.string().optional(), emailKeys: z.array(z.string()).optional() }),
   /**
-   * A customer is moving in with this id, which is in a block that was given out: whoever has the block must not use it.
-   * The registration follows.
+   * A customer is being imported with this id, which is in a block that is already reserved: the owner of the block
+   * must skip it. The registration follows.
    */
   CustomerIdImported: z.strictObject({}),
   /**
@@ -136,7 +140,9 @@ export const emailEventSchemas = {
 
 /** Streams `customerCredentials-<id>`, of which only the newest event is kept. */
 export const credentialsEventSchemas = {
-  /** `upgrade`: of the same password. `keptToken`: as in CustomerTokensRevoked, for a change that has to be completed later. */
+  /**
+   * `upgrade`: of the same password. `keptToken`: as in CustomerTokensRevoked, for a change that is completed later.
+   */
   CredentialsSet: z.strictObject({
     passwordHash: personalText,
     upgrade: z.literal(true).optional(),
@@ -153,8 +159,8 @@ const hashKindEventSchemas = {
 export const signInEventSchemas = {
   SignInSucceeded: z.strictObject({}),
   /**
-   * `reason`: where the wrong password was given; `locked`: at a sign-in that was refused because the account is locked,
-   * whatever the password, which counts for the throttle and not for the next lock.
+   * `reason`: where the wrong password was given; `locked`: at a sign-in that was refused because the account is
+   * locked, whatever the password, which counts for the throttle and not for the next lock.
    */
   WrongPasswordGiven: z.strictObject({ reason: z.enum(['sign-in', 'change', 'locked']) }),
   /** A reset of the password: wrong ones before it no longer count towards a lock. */
@@ -174,13 +180,16 @@ export const subscriberEventSchemas = {
 /** Streams `customerIds` and `addressIds`: the revision of a reservation is the number of the reserved block. */
 const idEventSchemas = {
   CustomerIdsReserved: z.strictObject({}),
-  /** The block belongs to one customer: so an address id shows whose it is. `floor`: what the block lies above, 0 if absent. */
+  /**
+   * The block belongs to one customer: so an address id shows whose it is. `floor`: what the block lies above, 0 if
+   * absent.
+   */
   AddressIdsReserved: z.strictObject({ customerId: id, floor: id.optional() }),
 } as const
 
 /**
- * Streams `customerIdFloor` and `addressIdFloor`, and `addressOwner-<id>`: ids that came from elsewhere. Blocks reserved
- * from then on lie above the floor.
+ * Streams `customerIdFloor` and `addressIdFloor`, and `addressOwner-<id>`: ids that came from elsewhere. Blocks
+ * reserved from then on lie above the floor.
  */
 const importedIdEventSchemas = {
   IdFloorRaised: z.strictObject({ floor: id }),
@@ -189,7 +198,7 @@ const importedIdEventSchemas = {
 
 const position = z.strictObject({ commit: z.string(), prepare: z.string() })
 
-/** An event and where it stands; of an earlier release its position alone. */
+/** An event and its place in the log. Earlier releases stored the position alone. */
 const eventPlace = z.strictObject({
   ...position.shape,
   id: z.uuid().optional(),
@@ -216,7 +225,10 @@ const fenceEventSchemas = {
   ReadModelFenceSet: z.strictObject({
     /** Incarnations of the read model whose documents may be believed. */
     trusted: z.array(z.string()),
-    /** Incarnations that will be trusted once they hold what was acknowledged before them, and who sees to it. */
+    /**
+     * Incarnations that will be trusted once they contain what was acknowledged before them, and the instance that
+     * copies it.
+     */
     settling: z.array(z.strictObject({ incarnation: z.string(), by: z.string() })),
     /** Incarnations that were succeeded by others. */
     retired: z.array(z.string()),
@@ -224,11 +236,11 @@ const fenceEventSchemas = {
     contest: z.strictObject({ incarnation: z.string(), by: z.string() }).nullable(),
     /** The time since which there has been a fence without a break; null while there is none. */
     period: z.string().nullable(),
-    /** Writers who have acknowledged what they could not mark. */
+    /** Writers that have acknowledged a change whose mark they could not write. */
     fences: z.array(
       z.strictObject({
         writer: z.string(),
-        /** Who asks whether the writer is still there; null: nobody. */
+        /** The instance that asks whether the writer is still alive; null: none. */
         challenger: z.string().nullable(),
         /** How often the writer has answered. */
         answers: z.int().nonnegative(),
@@ -237,13 +249,13 @@ const fenceEventSchemas = {
   }),
 } as const
 
-/** Streams `customerSkips-<id>`: what an operator decided of events of `customer-<id>` that can't be applied. */
+/** Streams `customerSkips-<id>`: what an operator decided about events of `customer-<id>` that can't be applied. */
 export const skipEventSchemas = {
-  /** The customer goes on as if the event at this revision changed nothing, for as long as it can't be applied. */
+  /** As long as the event at this revision can't be applied, it is skipped. */
   EventSkipped: z.strictObject({ revision: z.int().nonnegative(), reason: z.string() }),
 } as const
 
-/** The stream `logCheckpoints`: what the log was, signed (audit/proof/signed-checkpoints.ts). */
+/** The stream `logCheckpoints`: signed checkpoints of the log (audit/proof/signed-checkpoints.ts). */
 export const checkpointEventSchemas = {
   LogCheckpointWritten: z.strictObject({
     /** Leaves of the tree, and its root (base64url). */
@@ -264,7 +276,7 @@ export const checkpointEventSchemas = {
 const ACCESS_KINDS = [
   'signed-in',
   'sign-in-failed',
-  /** The current password was asked for and a wrong one given. */
+  /** A wrong current password was given. */
   'password-refused',
   'locked',
   'password-reset-requested',
@@ -275,8 +287,8 @@ const ACCESS_KINDS = [
 export type AccessKind = (typeof ACCESS_KINDS)[number]
 
 /**
- * Streams `customerAccess-<id>` (or the keyed hash of an address that nobody has), kept for as long as the store's settings
- * say: who came from where. Never a password or a token.
+ * Streams `customerAccess-<id>` (or the keyed hash of an address that nobody has), kept for as long as the store's
+ * settings say: who signed in from where. Never a password or a token.
  */
 export const accessEventSchemas = {
   AccessRecorded: z.strictObject({
@@ -287,7 +299,9 @@ export const accessEventSchemas = {
   }),
 } as const
 
-/** Streams `auditReveals` and `serviceTokens`: who was shown personal data, and who was given the right to ask for it. */
+/**
+ * Streams `auditReveals` and `serviceTokens`: who was shown personal data, and who was given the right to ask for it.
+ */
 const auditEventSchemas = {
   /** Written before anything is shown. `customerId` null: of more than one customer. */
   PersonalDataRevealed: z.strictObject({ customerId: id.nullable(), command: z.string(), reason: z.string().min(1) }),
@@ -301,12 +315,12 @@ const auditEventSchemas = {
 } as const
 
 /**
- * Streams `customerKeys-<block>` of the key store, of which only the newest event counts: the keys of the customers of a
- * block of ids, or of one guest, wrapped by a master key (eventstore/encryption/customer-keys.ts).
+ * Streams `customerKeys-<block>` of the key store, of which only the newest event counts: the keys of the customers of
+ * a block of ids, or of one guest, wrapped by a master key (eventstore/encryption/customer-keys.ts).
  */
 const keyEventSchemas = {
   CustomerKeysSet: z.strictObject({
-    /** Which of its keys a guest has by now: counts the destroyed ones. */
+    /** The number of a guest's current key: how many were destroyed before it. */
     generation: z.int().nonnegative(),
     masterKeyId: z.string(),
     /** Base64. Destroyed keys are not in it. */
@@ -316,7 +330,9 @@ const keyEventSchemas = {
   }),
   /** Stream `keyStore` of the key store. The newest says by which master key new keys are wrapped. */
   MasterKeySet: z.strictObject({ keyStoreId: z.string(), masterKeyId: z.string() }),
-  /** Stream `keyFingerprints` of the log: which key it depends on, by its fingerprint; the newest of each name counts. */
+  /**
+   * Stream `keyFingerprints` of the log: which key it depends on, by its fingerprint; the newest of each name counts.
+   */
   KeyFingerprintSet: z.strictObject({
     key: z.enum(['email-hash', 'token-signing', 'audit-signing']),
     fingerprint: z.string(),
@@ -371,14 +387,16 @@ export const SCHEMA_VERSION = 2
 export const eventMetadata = z.looseObject({
   $correlationId: z.string(),
   $causationId: z.string(),
-  /** Who did it: `customer:<id>`, `service:<name>`, `operator:<user>`, `guest`, or a name of the system's. */
+  /**
+   * Who did it: `customer:<id>`, `service:<name>`, `operator:<user>`, `guest`, or the name of a part of the service.
+   */
   actor: z.string(),
   /** When the command was decided (ISO 8601, UTC): the time that rules and documents use. */
   at: z.iso.datetime(),
   /** W3C trace context. */
   traceparent: z.string().optional(),
   schemaVersion: z.int(),
-  /** The hash chain (eventstore/chain.ts); put in when it is appended. */
+  /** The hash chain (eventstore/hash-chain.ts); put in when it is appended. */
   $hash: z.string().optional(),
   $previous: z.string().nullable().optional(),
 })
@@ -389,7 +407,7 @@ export type EventMetadata = z.infer<typeof eventMetadata>
  * Version 2: the store's own attributes, and a registration that says itself when it was.
  */
 export function upcast(type: string, data: unknown, { schemaVersion, at }: EventMetadata): unknown {
-  // Malformed JSON is read back as the string it is: whoever applies the event refuses it.
+  // Malformed JSON is kept as a string; applying the event then fails.
   if (schemaVersion >= SCHEMA_VERSION || typeof data !== 'object' || data === null) return data
   switch (type) {
     case 'CustomerRegistered':
@@ -422,8 +440,8 @@ export const PERSONAL_FIELDS: ReadonlyMap<string, ReadonlyMap<string, z.ZodType>
 )
 
 /**
- * What stands for a personal field whose key has been destroyed: a text that says in which revision of its stream the
- * field was set, or what comes nearest to it in the field's schema.
+ * The value of a personal field whose key has been destroyed: a text with the revision of the stream in which the field
+ * was set, or the nearest value that the field's schema allows.
  */
 export function erasedValue(field: z.ZodType, revision: number): unknown {
   const text = `[erased:${revision}]`
@@ -432,7 +450,7 @@ export function erasedValue(field: z.ZodType, revision: number): unknown {
 
 const ERASED = /^\[erased:\d+\]$/
 
-/** Whether a value stands for one that was erased. */
+/** Whether a value replaces one that was erased. */
 export const isErased = (value: unknown): boolean =>
   typeof value === 'string' ? ERASED.test(value) : Array.isArray(value) && value.length === 1 && isErased(value[0])
 

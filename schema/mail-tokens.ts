@@ -1,6 +1,6 @@
 /**
- * The tokens of the links in mails. None is stored: a token is made of the event that had the mail sent, with a key, so the
- * log does not reveal it, and a mail that is sent again has the same one.
+ * The tokens of the links in mails. None is stored: a token is derived from the event that asked for the mail, with a
+ * key. So the log does not reveal it, and a mail that is sent twice has the same token.
  */
 import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
 
@@ -9,11 +9,11 @@ export type MailPurpose = 'reset-password' | 'confirm-account' | 'confirm-newsle
 export interface MailTokens {
   /** @param eventId the id of the event that asked for the link @returns 32 letters and digits, as Magento's are */
   of(purpose: MailPurpose, eventId: string): string
-  /** Whether the token is the event's, in constant time. */
+  /** Whether the token belongs to the event, in constant time. */
   fits(token: string, purpose: MailPurpose, eventId: string): boolean
 }
 
-/** @param emailHashKey the service's key that stays the same for ever: links in mails outlive a change of the token key */
+/** @param emailHashKey the service's key that never changes: links in mails outlive a rotation of the token key */
 export function createMailTokens(emailHashKey: string): MailTokens {
   const key = Buffer.from(hkdfSync('sha256', emailHashKey, '', 'mail tokens', 32))
   const of = (purpose: MailPurpose, eventId: string) =>

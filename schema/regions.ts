@@ -1,4 +1,4 @@
-/** The directory of regions (states, provinces …) by country, and what an address must have where. */
+/** The directory of regions (states, provinces …) by country, and which countries require a region or a postcode. */
 import { readFileSync } from 'node:fs'
 
 export interface Region {
@@ -30,8 +30,8 @@ export function regionsOf(countryId: string): readonly Region[] {
 }
 
 /**
- * The regions of a country that a text means: those of that name, or else of that code, whatever the letter case and the
- * blanks around it. More than one where a code is several regions' (`AE` of the US), none where it means none.
+ * The regions of a country that a text names: by name, otherwise by code, ignoring case and surrounding blanks. There
+ * can be several, because some codes are shared (`AE` in the US), or none.
  */
 export function regionsNamed(countryId: string, text: string): readonly Region[] {
   const wanted = fold(text)

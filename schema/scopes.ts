@@ -1,4 +1,4 @@
-/** What services may be allowed: the scopes of their tokens. */
+/** The scopes of service tokens. */
 export const SCOPES = {
   'customers:read': 'every customer, as an entity that another subgraph mentions',
   'customers:audit': "every customer's history and former states",

@@ -1,13 +1,9 @@
 /** The store's settings: what Magento keeps in its store configuration, in one file that is checked at start. */
+
 import { readFileSync } from 'node:fs'
 import { parse as parseYaml, YAMLError } from 'yaml'
 import { z } from 'zod'
-
-/** Settings that can't be used. The message names the setting and what is accepted. */
-class StoreSettingsError extends Error {
-  override readonly name = 'StoreSettingsError'
-  readonly code = 'SCH_ERR_STORE_SETTINGS'
-}
+import { StoreSettingsError } from './errors.ts'
 
 const count = z.int().positive()
 const fieldUse = z.enum(['required', 'optional'])
@@ -16,12 +12,12 @@ const link = z
   .string()
   .max(2_000)
   .regex(/^https?:\/\/\S+$/, 'an http or https URL')
-/** Magento's columns of settings and labels hold so much. */
+/** The size of Magento's columns for settings and labels. */
 const name = z.string().min(1).max(255)
 
 const day = z.iso.date()
 
-/** What a text has to look like beside its length: Magento's names of input validation. */
+/** The form of a text, by Magento's names of input validation. */
 const INPUT_VALIDATIONS = ['alphanumeric', 'alphanum-with-spaces', 'numeric', 'alpha', 'email', 'url'] as const
 
 /** An attribute that the store gives its customers or addresses beside Magento's own. */
@@ -31,9 +27,9 @@ const customAttribute = z
     label: name,
     type: z.enum(['text', 'textarea', 'multiline', 'boolean', 'date', 'datetime', 'select', 'multiselect']),
     required: z.boolean().default(false),
-    /** Where forms show it; by default behind Magento's own attributes, in the order of this file. */
+    /** The position in forms. Default: after Magento's own attributes, in the order of this file. */
     sortOrder: z.int().nonnegative().optional(),
-    /** What forms begin with: a text, a day, 0 or 1. Of options see `default` of an option. */
+    /** The initial value in forms: a text, a day, 0 or 1. For options, see `default` of an option. */
     default: z.string().max(255).optional(),
     /** Of the type multiline: how many lines there may be. */
     lines: z.int().min(1).max(20).default(2),
@@ -179,7 +175,7 @@ type ReadonlyDeep<T> = T extends object ? { readonly [K in keyof T]: ReadonlyDee
 
 /**
  * The store view that a client asks for.
- * @param header `Store`: a view's code; `default`, none and an empty one mean the default view, as in Magento
+ * @param header `Store`: a view's code; `default`, an empty one and no header mean the default view, as in Magento
  * @returns undefined where there is no such view
  */
 export function viewOf({ view, moreViews }: Store, header: string | string[] | undefined): Store['view'] | undefined {
@@ -199,7 +195,7 @@ const DEFAULTS = new URL('./store.yaml', import.meta.url)
 const defaults = parseYaml(readFileSync(DEFAULTS, 'utf8')) as Record<string, unknown>
 
 /**
- * The settings of a file over the defaults (store.yaml beside this module).
+ * The settings of a file merged over the defaults (store.yaml beside this module).
  * @param path a YAML or JSON file; none: the defaults
  * @throws StoreSettingsError naming the setting and what is accepted
  */

@@ -1,12 +1,12 @@
 /**
- * The table of streams: every stream that the service writes, with the events that belong in it and what holds for them.
- * The log refuses an append to a stream that is not here, and an event that does not belong in its stream
+ * The table of streams: every stream that the service writes, with its events and its policies. The log refuses an
+ * append to a stream that is not here, and an event that does not belong in its stream
  * (eventstore/encryption/clear-text-guard.ts). Encryption, the proof's tree and the auditor's search derive from it.
  *
  * A new stream is one more entry. Two rules:
- * - Whether a family is personal is not said here, it follows from its events: one with a personal field
- *   (schema/events.ts) makes it so, and then `of` has to say whose key encrypts it.
- * - `inTree` can't change after the release that brings the stream: the proof's tree has to come out the same.
+ * - Whether a family is personal follows from its events: it is if one of them has a personal field (schema/events.ts).
+ *   Then `of` has to say whose key encrypts it.
+ * - `inTree` can't change after the release that brings the stream: the proof's tree must stay the same.
  */
 import {
   accessEventSchemas,
@@ -22,7 +22,7 @@ import {
   subscriberEventSchemas,
 } from './events.ts'
 
-/** What a stream's name ends with: whose the stream is. */
+/** What follows the prefix in a stream's name: the owner of the stream. */
 type Owner =
   /** A customer's id. */
   | 'customer'
@@ -30,28 +30,37 @@ type Owner =
   | 'address'
   /** Either: a customer's id, or the keyed hash of an address that is no customer's. */
   | 'customer or address'
-  /** An address's id, a block of keys, a worker's name: nobody's in particular. */
+  /** An address id, a block of keys, or a worker's name. */
   | 'other'
 
 export interface StreamFamily {
-  /** The stream's name; what the names begin with, up to and with the `-`, where there are many. */
+  /** The name of the stream. For many streams, the common prefix, including the `-`. */
   readonly name: string
   /** The types of the events in it. */
   readonly events: readonly DomainEvent['type'][]
   /** undefined: there is one stream of this name. */
   readonly of?: Owner
-  /** Whether its events are leaves of the proof's tree (audit/proof/tree.ts): only of streams that no event leaves. */
+  /**
+   * Whether its events are leaves of the proof's tree (audit/proof/tree.ts): only for streams whose events are kept for
+   * good.
+   */
   readonly inTree: boolean
   /**
    * What erasing a customer does to it: `key`, the key of its personal fields is destroyed; `stream`, it is deleted;
    * `event`, a last event ends it; `nothing`, it says nothing about the person.
    */
   readonly erasure: 'key' | 'stream' | 'event' | 'nothing'
-  /** How long its events stay: `newest`, the newest one or few; `retention`, for the days that the store's settings name. */
+  /**
+   * How long its events are kept: `newest`, the newest one or few; `retention`, for the days that the store's settings
+   * name.
+   */
   readonly kept: 'for good' | 'newest' | 'retention'
 }
 
-/** What the names of many streams begin with. No stream is named by a literal anywhere else. */
+/**
+ * The prefixes of the families with many streams. No stream is named by a literal anywhere else: {@link streamOf} makes
+ * the names.
+ */
 export const STREAM_PREFIXES = {
   customer: 'customer-',
   email: 'customerEmail-',
@@ -63,6 +72,26 @@ export const STREAM_PREFIXES = {
   access: 'customerAccess-',
   mailCheckpoint: 'mailCheckpoint-',
   keys: 'customerKeys-',
+} as const
+
+/**
+ * The names of the streams of each family. In a name, an e-mail address is replaced by its keyed hash
+ * (schema/email-key.ts).
+ */
+export const streamOf = {
+  customer: (id: number | string) => `${STREAM_PREFIXES.customer}${id}`,
+  email: (emailKey: string) => `${STREAM_PREFIXES.email}${emailKey}`,
+  skips: (customerId: number) => `${STREAM_PREFIXES.skips}${customerId}`,
+  addressOwner: (addressId: number) => `${STREAM_PREFIXES.addressOwner}${addressId}`,
+  subscriber: (emailKey: string) => `${STREAM_PREFIXES.subscriber}${emailKey}`,
+  credentials: (customerId: number) => `${STREAM_PREFIXES.credentials}${customerId}`,
+  /** @param owner a customer's id, or the keyed hash of an address that is no customer's */
+  signIns: (owner: number | string) => `${STREAM_PREFIXES.signIns}${owner}`,
+  /** @param owner a customer's id, or the keyed hash of an address that is no customer's */
+  access: (owner: number | string) => `${STREAM_PREFIXES.access}${owner}`,
+  mailCheckpoint: (worker: string) => `${STREAM_PREFIXES.mailCheckpoint}${worker}`,
+  /** @param block a number, or `of-` and the keyed hash of an address */
+  keys: (block: number | string) => `${STREAM_PREFIXES.keys}${block}`,
 } as const
 
 /** The names of single streams. */
@@ -221,7 +250,7 @@ export const STREAMS: readonly StreamFamily[] = [
 /** Whether events of the family have personal fields: they are stored encrypted with its owner's key. */
 export const isPersonal = ({ events }: StreamFamily): boolean => events.some((type) => PERSONAL_FIELDS.has(type))
 
-/** A family's entry as appends look it up. */
+/** A family's entry, prepared for the check of each append. */
 interface Known {
   readonly family: StreamFamily
   readonly types: ReadonlySet<string>
@@ -262,7 +291,7 @@ function lookUp(stream: string): Known | undefined {
   return KNOWN.get(dash === -1 ? stream : stream.slice(0, dash + 1))
 }
 
-/** Why no event of this type may be appended to the stream; undefined where it may. */
+/** Why an event of this type may not be appended to the stream; undefined if it may. */
 export function refusalOf(stream: string, type: string): string | undefined {
   const known = lookUp(stream)
   if (known === undefined) return `Stream "${stream}" is not in the table of streams (schema/streams.ts).`
@@ -274,12 +303,15 @@ export function refusalOf(stream: string, type: string): string | undefined {
   return undefined
 }
 
-/** Whose key encrypts the stream's personal fields: a customer's id or an address's hash. undefined: it has none. */
+/**
+ * Whose key encrypts the stream's personal fields: a customer's id or an address's hash; undefined if it has no
+ * personal fields.
+ */
 export function personalOwnerOf(stream: string): string | undefined {
   const known = lookUp(stream)
   return known?.isPersonal ? stream.slice(known.family.name.length) : undefined
 }
 
-/** What the names of the streams that may hold an event of this type begin with. */
+/** The names, or prefixes, of the streams that may contain an event of this type. */
 export const streamsWith = (type: string): readonly string[] =>
   STREAMS.filter(({ events }) => (events as readonly string[]).includes(type)).map(({ name }) => name)

@@ -1,6 +1,6 @@
 /**
- * Bearer tokens that do not count: what is said of them, and what is carried out all the same. The subgraph and the gateway
- * have the same rules, Magento's since 2.4.8 (AuthorizationRequestValidator), where it refuses every operation.
+ * Invalid bearer tokens: the messages, and the operations that are still executed. The subgraph and the gateway share
+ * these rules. They follow Magento 2.4.8 (AuthorizationRequestValidator), which refuses every operation.
  */
 import {
   type DocumentNode,
@@ -10,7 +10,7 @@ import {
   type SelectionSetNode,
 } from 'graphql'
 
-/** `unreadable`: forged, not valid yet, or no token at all; `revoked`: also of a customer who is gone. */
+/** `unreadable`: forged, not valid yet, or no token at all; `revoked`: also if the customer no longer exists. */
 export type TokenFault = 'unreadable' | 'expired' | 'revoked'
 
 /** Magento's texts. */
@@ -20,13 +20,16 @@ export const TOKEN_FAULTS: Readonly<Record<TokenFault, string>> = {
   revoked: 'User token has been revoked',
 }
 
-/** The header `WWW-Authenticate` of an answer that refuses a token (RFC 6750, section 3). @param description one of the texts above */
+/**
+ * The header `WWW-Authenticate` of an answer that refuses a token (RFC 6750, section 3). @param description one of the
+ * texts above
+ */
 export const tokenChallenge = (description: string): string =>
   `Bearer error="invalid_token", error_description="${description}"`
 
 /**
- * Mutations that need no token and are what a visitor with a dead one does next. Clients attach a stale token to the sign-in:
- * it is as if none had come.
+ * Mutations that need no token and that a visitor with an invalid one does next. Clients attach a stale token to the
+ * sign-in: it is ignored.
  */
 const WITHOUT_TOKEN: ReadonlySet<string> = new Set([
   'generateCustomerToken',
@@ -37,14 +40,14 @@ const WITHOUT_TOKEN: ReadonlySet<string> = new Set([
   'confirmEmail',
 ])
 
-/** Whether a token does not matter to the operation: it is a mutation, and each of its root fields is one that needs none. */
+/** Whether the operation ignores the token: it is a mutation, and all of its root fields need no token. */
 export function ignoresToken(document: DocumentNode, operation: OperationDefinitionNode): boolean {
   if (operation.operation !== 'mutation') return false
   const names = rootFields(document, operation)
   return names.size > 0 && [...names].every((name) => WITHOUT_TOKEN.has(name))
 }
 
-/** The names of an operation's root fields, but for `__typename`; also of those that `@skip` leaves out. */
+/** The names of an operation's root fields except `__typename`, including fields that `@skip` leaves out. */
 export function rootFields(document: DocumentNode, { selectionSet }: OperationDefinitionNode): ReadonlySet<string> {
   const names = new Set<string>()
   const visited = new Set<string>()

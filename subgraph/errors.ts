@@ -1,12 +1,12 @@
 /**
  * The catalogue of the errors that a caller is meant to see: for each code Magento's message and category, and the
- * ecosystem's `extensions.code`. The domain's faults get theirs here, too. Every other error is masked.
+ * ecosystem's `extensions.code`. It also translates the faults of the domain. Every other error is masked.
  */
 import { GraphQLError } from 'graphql'
 import { TOKEN_FAULTS, type TokenFault } from '../schema/token-faults.ts'
 import { Fault, type FaultCode, type FaultDetails, type Field, type InputValidation } from './domain/faults.ts'
 
-/** Magento's categories (`extensions.category`). docs/errors.md is made of this table and of {@link CODES}. */
+/** Magento's categories (`extensions.category`). docs/errors.md is generated from this table and {@link CODES}. */
 export const CATEGORIES = {
   'graphql-authorization': 'The operation needs a signed-in customer, or another one.',
   'graphql-authentication':
@@ -24,13 +24,13 @@ export const CODES = {
   NOT_FOUND: 'What the operation names does not exist.',
   CONFLICT: 'The e-mail address belongs to another account.',
   SERVICE_UNAVAILABLE:
-    'The event store is away or too slow. A mutation may have been carried out: repeat it with the same `Idempotency-Key`.',
+    'The event store is unavailable or too slow. A mutation may have been carried out: repeat it with the same `Idempotency-Key`.',
   INTERNAL_SERVER_ERROR: 'A fault of the service. The log has the reason.',
 } as const
 
 type None = Record<never, never>
 
-/** The codes beside the domain's, each with what its message needs. */
+/** The codes beside those of the domain, each with the details of its message. */
 interface RefusalDetails {
   SERVICE_UNAVAILABLE: None
   STORE_NOT_FOUND: None
@@ -104,7 +104,7 @@ type RefusalCode = keyof RefusalDetails
 export type ErrorCode = FaultCode | RefusalCode
 interface Details extends FaultDetails, RefusalDetails {}
 
-/** How Magento and the ecosystem class an error. */
+/** How Magento and the GraphQL ecosystem classify an error. */
 const KINDS = {
   invalid: { category: 'graphql-input', code: 'BAD_USER_INPUT' },
   'not signed in': { category: 'graphql-authorization', code: 'UNAUTHENTICATED' },
@@ -331,9 +331,11 @@ const CATALOGUE: { readonly [C in ErrorCode]: Entry<Details[C]> } = {
   AUDIT_MOMENT_INVALID: ['invalid', ({ accepted }) => `at value must be ${accepted}.`],
 }
 
-/** An error whose message and extensions reach the caller as they are. Made by {@link refusal} or {@link translateFault}. */
+/**
+ * An error whose message and extensions reach the caller unchanged. Made by {@link refusal} or {@link translateFault}.
+ */
 export class CustomerError extends GraphQLError {
-  /** Of the catalogue. `extensions.code` is the ecosystem's. */
+  /** The code in the catalogue. `extensions.code` is the ecosystem's. */
   readonly code: ErrorCode
 
   constructor(code: ErrorCode, details: object) {
@@ -344,7 +346,7 @@ export class CustomerError extends GraphQLError {
   }
 }
 
-/** A token came, and does not count. As in Magento, storefronts sign their visitor out by this category. */
+/** The request has a token that is not valid. As in Magento, this category makes storefronts sign their visitor out. */
 export class TokenRefused extends CustomerError {
   constructor(fault: TokenFault) {
     super(`TOKEN_${fault.toUpperCase() as Uppercase<TokenFault>}`, {})
@@ -365,6 +367,6 @@ export const serviceUnavailable = () => refusal('SERVICE_UNAVAILABLE')
 export const isRefusal = (error: unknown): error is Fault | CustomerError =>
   error instanceof Fault || error instanceof CustomerError
 
-/** A fault of the domain's with Magento's message and category; any other error as it is. */
+/** Translates a fault of the domain to Magento's message and category; returns any other error unchanged. */
 export const translateFault = (error: unknown): unknown =>
   error instanceof Fault ? new CustomerError(error.code, error.details) : error

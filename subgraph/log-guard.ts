@@ -1,24 +1,24 @@
 /**
- * Compares the read model with the log before the subgraph answers from both: at its start, and each time that the
- * connection to the event store was lost, because a server may come back with another log, or an older state of it (a
- * restored backup). There customers' ids are given out again, and the documents under them are other people's.
+ * Compares the read model with the log before the subgraph answers from both: at its start, and after every loss of the
+ * connection to the event store, because the server may come back with another log or an older state of it (a restored
+ * backup). In such a log customer ids are assigned again, so the documents stored under them belong to other people.
  *
- * Calls to the event store wait for the comparison: nothing is appended to a log beside which another log's documents can
- * be seen. It costs a few reads at a start and at a reconnection, and otherwise the check of a boolean. While the event store
- * is away queries go on from the documents. Documents of another log are hidden from queries on all instances at once; the
- * projection empties the read model.
+ * Calls to the event store wait for the comparison, so nothing is appended while documents of another log are visible.
+ * The cost is a few reads at start and at each reconnect, and otherwise one boolean check. While the event store is
+ * unavailable, queries are still answered from the documents. Documents of another log are hidden from queries on all
+ * instances at once, and the projection clears the read model.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import { type EventPlace, holdsEvent } from '../eventstore/place.ts'
+import { type EventPlace, holdsEvent } from '../eventstore/event-place.ts'
 import { type EventStore, EventStoreUnavailable } from '../eventstore/port.ts'
 import { provenanceOf } from '../projections/provenance.ts'
 import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
 import type { Log } from '../runtime/log.ts'
 
 export interface LogGuard {
-  /** The event store, whose calls wait for the comparison. */
+  /** The event store; its calls wait for the comparison. */
   readonly eventStore: EventStore
-  /** Whether a query may be answered from the documents. Waits for the first comparison only. */
+  /** Whether a query may be answered from the documents. Only the first comparison is waited for. */
   mayReadDocuments(): boolean | Promise<boolean>
   close(): void
 }
@@ -26,8 +26,8 @@ export interface LogGuard {
 const RETRY_MS = 250
 
 /**
- * @param options.anchor the newest event that this process has appended, if any: compared too
- * @param options.onReplaced called where the log is found to be another one than before
+ * @param options.anchor the newest event that this process has appended, if any; it is compared as well
+ * @param options.onReplaced called when the log turns out to have been replaced
  */
 export function guardLog(options: {
   readonly eventStore: EventStore
@@ -38,11 +38,11 @@ export function guardLog(options: {
 }): LogGuard {
   const { eventStore, readModel, log, anchor, onReplaced } = options
   const stopping = new AbortController()
-  /** The log may be another one than the read model's. */
+  /** The log may not be the one that the read model was filled from. */
   let isDoubtful = true
-  /** The read model could not be compared with the log that answers. */
+  /** The read model could not be compared with the current log. */
   let isUnknown = false
-  /** How often the connection was lost: what was compared before the last time does not count. */
+  /** How often the connection was lost; a comparison from before the last loss does not count. */
   let losses = 0
   let comparing: Promise<void> | undefined
   let retrying = false
@@ -70,7 +70,7 @@ export function guardLog(options: {
         await readModel.distrust()
         log.warn(
           {},
-          'the read model is of another log; its documents are hidden until the projection has filled it anew',
+          'the read model belongs to another log; its documents are hidden until the projection has filled it again',
         )
       }
       isUnknown = false
@@ -81,7 +81,7 @@ export function guardLog(options: {
     if (losses === before) isDoubtful = false
   }
 
-  /** Until the comparison is made, whether or not anybody calls. */
+  /** Retries until the comparison succeeds, even without calls. */
   async function retry(): Promise<void> {
     if (retrying) return
     retrying = true
@@ -93,7 +93,7 @@ export function guardLog(options: {
     retrying = false
   }
 
-  // Not at once: what it calls is made after it.
+  // Deferred, because what it calls is created later.
   const first = Promise.resolve()
     .then(compare)
     .catch((error: unknown) => {
@@ -117,7 +117,7 @@ export function guardLog(options: {
   }
 }
 
-/** The event store, whose appends and reads wait for `compare` while `isDoubtful`. */
+/** Wraps the event store: appends and reads wait for `compare` while `isDoubtful`. */
 function awaiting(eventStore: EventStore, isDoubtful: () => boolean, compare: () => Promise<void>): EventStore {
   async function* after<T>(read: () => AsyncIterable<T>): AsyncGenerator<T> {
     await compare()
@@ -137,7 +137,7 @@ function awaiting(eventStore: EventStore, isDoubtful: () => boolean, compare: ()
 }
 
 /**
- * Whether the live generation's documents are of this log. Reads alone.
+ * Whether the documents of the live generation come from this log. It only reads.
  * @throws EventStoreUnavailable | ReadModelUnavailable
  */
 async function isReadModelOfLog(eventStore: EventStore, readModel: ReadModel): Promise<boolean> {

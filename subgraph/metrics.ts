@@ -58,7 +58,7 @@ export function createMetrics() {
   }
 }
 
-/** Adds a gauge that is 1 or 0, by what `isSet` says when the metrics are collected. */
+/** Adds a gauge that is 1 or 0, depending on `isSet` when the metrics are collected. */
 export function addGauge(
   registry: Registry,
   name: string,

@@ -1,29 +1,29 @@
-/** The subgraph's parts, each given the ones that it builds on. */
+/** Builds the parts of the subgraph, each with the parts that it depends on. */
 import type { FastifyBaseLogger } from 'fastify'
-import { chained, countAsChained } from '../eventstore/chain.ts'
-import { observed } from '../eventstore/observed.ts'
+import { chained, countAsChained } from '../eventstore/hash-chain.ts'
 import type { EventStore } from '../eventstore/port.ts'
+import { observed } from '../eventstore/timed-appends.ts'
 import type { ReadModel } from '../projections/read-model.ts'
 import { answersProbe } from '../runtime/time-limits.ts'
 import { createMailTokens } from '../schema/mail-tokens.ts'
 import type { Store } from '../schema/store.ts'
-import { createAccessLog } from './access-log.ts'
-import { type Captcha, createCaptcha } from './captcha.ts'
-import { createCommandIds } from './command.ts'
-import { createCommands } from './customer-commands.ts'
-import { type Customers, createCustomers } from './customers.ts'
-import { createEmailClaims } from './email-claims.ts'
+import { createCommandIds } from './commands/command.ts'
+import { createCommands } from './commands/customer-commands.ts'
+import { createLinkCommands } from './commands/link-commands.ts'
+import { type Customers, createCustomers } from './customers/customers.ts'
+import { type Captcha, createCaptcha } from './http/captcha.ts'
 import { createCredentials } from './identity/credentials.ts'
 import { createHashKinds, createPasswordChecks } from './identity/password-checks.ts'
 import { createSignIn } from './identity/sign-in.ts'
 import type { Keys } from './identity/subgraph-keys.ts'
 import { createTokens, type Tokens } from './identity/tokens.ts'
-import { createIds } from './ids.ts'
-import { createLinkCommands } from './link-commands.ts'
 import { guardLog } from './log-guard.ts'
 import { addGauge, type SubgraphMetrics } from './metrics.ts'
-import { createResolvers } from './resolvers.ts'
-import { createSubscribers } from './subscribers.ts'
+import { createResolvers } from './resolvers/resolvers.ts'
+import { createAccessLog } from './streams/access-log.ts'
+import { createEmailClaims } from './streams/email-claims.ts'
+import { createIds } from './streams/ids.ts'
+import { createSubscribers } from './streams/subscribers.ts'
 
 export interface PartsOptions {
   readonly eventStore: EventStore
@@ -47,7 +47,9 @@ export interface Parts {
   close(): Promise<void>
 }
 
-/** @throws ConfigurationError for a token signing key that is not an Ed25519 private key, a CAPTCHA without its secret */
+/**
+ * @throws ConfigurationError for a token signing key that is not an Ed25519 private key, a CAPTCHA without its secret
+ */
 export function createParts(options: PartsOptions): Parts {
   const { keys, store, log, metrics } = options
   const { eventStore, customers, close } = createStores(options)
@@ -90,7 +92,7 @@ export function createParts(options: PartsOptions): Parts {
   }
 }
 
-/** The event store as the subgraph uses it (measured, guarded), and the customers in it. */
+/** The event store as the subgraph uses it (with metrics and the log guard), and the customers in it. */
 function createStores({ eventStore: store, readModel, log, metrics }: PartsOptions) {
   const { appends, conflicts, reads, registry } = metrics
   const guard = guardLog({
@@ -119,6 +121,6 @@ function createStores({ eventStore: store, readModel, log, metrics }: PartsOptio
   }
 }
 
-const READ_MODEL_WRITABLE = 'Whether the read model takes writes (1) or refuses them, or is away (0).'
+const READ_MODEL_WRITABLE = 'Whether the read model accepts writes (1), or refuses them or is unavailable (0).'
 const READ_MODEL_FENCED =
   'Whether queries fold the streams because documents may not be believed (1): a fence, or no lease. See docs/read-your-writes.md.'

@@ -8,38 +8,41 @@ import type { ReadModel } from '../projections/read-model.ts'
 import { type LoadLimits, NO_LOAD_LIMITS } from '../runtime/configuration.ts'
 import { shedLoad } from '../runtime/load-shedding.ts'
 import { store as defaultStore, type Store } from '../schema/store.ts'
-import { answerFaults, limitTime, stopForNobody } from './around-resolvers.ts'
-import { schemaRules } from './closed-schema.ts'
-import { separateEntities } from './entities.ts'
 import { serviceUnavailable } from './errors.ts'
-import { serveGraphql } from './graphql-endpoint.ts'
+import { schemaRules } from './http/closed-schema.ts'
+import { serveGraphql } from './http/graphql-endpoint.ts'
+import { serveProbes } from './http/probes.ts'
+import { createRequestReader } from './http/request-reader.ts'
+import { serveTokenIntrospection } from './http/token-introspection.ts'
 import type { Keys } from './identity/subgraph-keys.ts'
 import { createTokenGate } from './identity/token-gate.ts'
 import { createMetrics } from './metrics.ts'
 import { createParts, type Parts } from './parts.ts'
-import { serveProbes } from './probes.ts'
-import { createRequestReader } from './request-reader.ts'
-import { limitTexts } from './text-limits.ts'
-import { tidyEmails } from './tidy-emails.ts'
-import { serveTokenIntrospection } from './token-introspection.ts'
+import { answerFaults, limitTime, stopForNobody } from './resolvers/around-resolvers.ts'
+import { separateEntities } from './resolvers/entities.ts'
+import { tidyEmails } from './resolvers/normalise-emails.ts'
+import { limitTexts } from './resolvers/text-limits.ts'
 
 export interface SubgraphOptions {
   readonly eventStore: EventStore
-  /** A handle of its own: it goes over to another generation by itself. */
+  /** A handle of its own, which follows a switch to another generation. */
   readonly readModel: ReadModel
   readonly keys: Keys
   /** The store's settings; default: Magento's. */
   readonly store?: Store
-  /** When set, GraphQL requests must carry it in `x-subgraph-secret`. */
+  /** If set, GraphQL requests must carry it in `x-subgraph-secret`. */
   readonly secret?: string | undefined
   /** The CAPTCHA provider's secret; required where the store demands a CAPTCHA. */
   readonly captchaSecret?: string | undefined
   /**
-   * Whether the schema may be asked for. Default true; off in production, where `_service` too is answered only if there is a
+   * Whether introspection is allowed. Default true; off in production, where `_service` is answered only if there is a
    * secret.
    */
   readonly introspection?: boolean
-  /** Above these the subgraph answers 503. Default: any load is taken; the processes have limits (MAX_EVENT_LOOP_DELAY_MS, MAX_HEAP_PERCENT). */
+  /**
+   * Above these limits the subgraph answers 503. Default: no limits; the processes set them (MAX_EVENT_LOOP_DELAY_MS,
+   * MAX_HEAP_PERCENT).
+   */
   readonly loadLimits?: LoadLimits
   /** Fastify's logger option; default: no log. */
   readonly logger?: FastifyServerOptions['logger']
@@ -52,12 +55,12 @@ const FOLLOW_MS = 500
 
 const typeDefs = readFileSync(new URL('../schema/customer.graphql', import.meta.url), 'utf8')
 
-/** What is answered to a request while the process is overloaded. */
+/** The answer to a request while the process is overloaded. */
 const OVERLOADED = JSON.stringify({ errors: [serviceUnavailable()] })
 
 /**
- * Builds the subgraph: `/graphql`, `/introspect`, `/.well-known/jwks.json`, `/healthz`, `/readyz`, `/metrics`. The stores stay the
- * caller's to close, after the instance.
+ * Builds the subgraph: `/graphql`, `/introspect`, `/.well-known/jwks.json`, `/healthz`, `/readyz`, `/metrics`. The
+ * caller closes the stores, after the instance.
  * @throws ConfigurationError for a token signing key that is not an Ed25519 private key
  */
 export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyInstance> {
@@ -96,7 +99,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   return app
 }
 
-/** A kept-alive connection that is busy when the server closes would otherwise stay open, and hold the close up. */
+/** Otherwise a keep-alive connection that is busy when the server closes would stay open and delay the close. */
 function closeConnections(app: FastifyInstance): void {
   let isClosing = false
   app.addHook('preClose', async () => {
@@ -109,8 +112,8 @@ function closeConnections(app: FastifyInstance): void {
 }
 
 /**
- * A rebuild switches to another generation of the documents: noticed within a second. While the read model is away queries
- * fold the streams.
+ * Follows a rebuild's switch to another generation within a second. While the read model is unavailable, queries fold
+ * the streams.
  */
 function followGenerations(app: FastifyInstance, readModel: ReadModel): void {
   const following = setInterval(() => readModel.follow().catch(() => {}), FOLLOW_MS).unref()

@@ -1,4 +1,4 @@
-/** Every class of errors has a code of its own, with the prefix of its part. */
+/** Every class of errors has a code of its own, with the prefix of its part, and its part's catalogue says what it means. */
 import { readFileSync } from 'node:fs'
 import { glob } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -14,6 +14,17 @@ const PREFIXES: Readonly<Record<string, string>> = {
   gateway: 'GTW',
   mail: 'MAIL',
 }
+/** Where each part's codes are listed. */
+const CATALOGUES: Readonly<Record<string, string>> = {
+  runtime: 'runtime/errors.ts',
+  schema: 'schema/errors.ts',
+  eventstore: 'eventstore/errors.ts',
+  projections: 'projections/errors.ts',
+  audit: 'audit/errors.ts',
+  subgraph: 'subgraph/import/errors.ts',
+  gateway: 'gateway/errors.ts',
+  mail: 'mail/errors.ts',
+}
 const CLASS = /^(?:export )?class (\w+) extends Error \{\n([\s\S]*?)^\}/gm
 const CODE = /^ {2}readonly code = '(\w+)'$/m
 const DECIDES_BY_NAME = /\.name\.(?:endsWith|includes|startsWith|match)\(|\.name in globalThis/
@@ -23,14 +34,18 @@ const root = join(import.meta.dirname, '..')
 t.test('errors have codes', async (t) => {
   const codes: string[] = []
   for (const [folder, prefix] of Object.entries(PREFIXES)) {
+    const ofPart: string[] = []
     for await (const file of glob(`${folder}/**/*.ts`, { cwd: root })) {
       const text = readFileSync(join(root, file), 'utf8')
       for (const [, name, body = ''] of text.matchAll(CLASS)) {
         const code = CODE.exec(body)?.[1] ?? 'none'
         t.match(code, new RegExp(`^${prefix}_ERR_[A-Z_]+$`), `${file}: ${name} has the code ${code}`)
         codes.push(code)
+        ofPart.push(code)
       }
     }
+    const { ERROR_CODES } = await import(join(root, CATALOGUES[folder] ?? ''))
+    t.same(Object.keys(ERROR_CODES).sort(), ofPart.sort(), `${CATALOGUES[folder]} lists the codes of ${folder}/`)
   }
   t.ok(codes.length > 20, 'classes were found')
   t.equal(new Set(codes).size, codes.length, 'no two have the same')

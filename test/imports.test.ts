@@ -14,7 +14,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   gateway: ['runtime', 'schema'],
   mail: ['runtime', 'schema', 'eventstore', 'projections'],
   examples: ['runtime', 'gateway'],
-  docs: ['runtime', 'schema', 'eventstore', 'projections', 'subgraph', 'gateway', 'mail'],
+  docs: ['runtime', 'schema', 'eventstore', 'projections', 'audit', 'subgraph', 'gateway', 'mail'],
   bin: ['runtime', 'schema', 'eventstore', 'projections', 'audit', 'subgraph', 'gateway', 'mail', 'examples'],
 }
 /** The subgraph uses the read model and the fold, not the worker. */
@@ -22,7 +22,7 @@ const READ_MODEL = /^projections\/(read-model|provenance|open|customer|fold|eras
 /** And what an auditor reads, not the commands. */
 const TIMELINE = /^audit\/(moments|reveals|timeline)\.ts$/
 /** The samples verify tokens as the gateway does. */
-const TOKENS = /^gateway\/http\/tokens\.ts$/
+const TOKENS = /^gateway\/authentication\/token-verifier\.ts$/
 /** The pure domain: the customer's document, the contracts, itself. */
 const DOMAIN = /^(schema\/|projections\/customer\.ts$|subgraph\/domain\/)/
 /** The mail worker uses the fold. */

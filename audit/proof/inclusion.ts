@@ -1,4 +1,5 @@
-/** Proofs that an event is in the log that a checkpoint signs, and their check, for which the log is not needed. */
+/** Proofs that an event is in the log that a checkpoint signs, and their verification, which does not need the log. */
+
 import { eventHash, linkOf } from '../../eventstore/event-hash.ts'
 import {
   comparePositions,
@@ -7,22 +8,23 @@ import {
   type Position,
   type RecordedEvent,
 } from '../../eventstore/port.ts'
+import { NoProofError } from '../errors.ts'
 import {
-  type Checkpoint,
   fromBase64url,
   isSignedBy,
+  type LogCheckpoint,
   readCheckpoints,
-  type StoredCheckpoint,
+  type StoredLogCheckpoint,
 } from './signed-checkpoints.ts'
 import { type PublicKey, publicPem } from './signing-key.ts'
 import { auditPath, isInTree, leafHash, leafOf, leafText, rootFromPath, TREE_STREAMS } from './tree.ts'
 
-/** All that a stranger needs beside the public key. Hashes are base64url. */
+/** Everything that a third party needs beside the public key. Hashes are base64url. */
 export interface InclusionProof {
   readonly version: 1
   /** The JSON text `[stream, revision, hash]`. */
   readonly leaf: string
-  /** The event as it is stored, where it was asked for: the hash in the leaf is made of it (eventstore/event-hash.ts). */
+  /** The event as stored, if it was requested: the hash in the leaf is computed from it (eventstore/event-hash.ts). */
   readonly event?: {
     readonly stream: string
     readonly revision: number
@@ -34,24 +36,18 @@ export interface InclusionProof {
   /** Of the leaf in the tree, from 0. */
   readonly index: number
   readonly path: readonly string[]
-  readonly checkpoint: Checkpoint
+  readonly checkpoint: LogCheckpoint
   readonly signature: string
-  /** PEM. For the reader's eye: a check takes the key that its caller trusts. */
+  /** PEM. For information only: a check uses the key that its caller trusts. */
   readonly publicKey: string
 }
 
-/** Which event a proof is wanted of. */
+/** The event to prove. */
 export type EventName = { readonly id: string } | { readonly stream: string; readonly revision: number }
 
-/** There is no proof, and why. */
-export class NoProofError extends Error {
-  override readonly name = 'NoProofError'
-  readonly code = 'AUD_ERR_NO_PROOF'
-}
-
 /**
- * Makes the proof that the event is in the log as of the newest checkpoint of that key. Walks the log twice.
- * @param options.content whether the event itself goes into the proof: it may be personal
+ * Creates the proof that the event is in the log as of the newest checkpoint signed by that key. Reads the log twice.
+ * @param options.content whether to include the event itself, which may be personal
  * @throws NoProofError | EventStoreUnavailable
  */
 export async function proveInclusion(
@@ -107,7 +103,7 @@ export async function proveInclusion(
   return proof
 }
 
-async function newestSigned(eventStore: EventStore, key: PublicKey): Promise<StoredCheckpoint> {
+async function newestSigned(eventStore: EventStore, key: PublicKey): Promise<StoredLogCheckpoint> {
   for await (const checkpoint of readCheckpoints(eventStore, 'backwards')) {
     if (checkpoint.size !== undefined && isSignedBy(checkpoint, checkpoint.signature, key)) return checkpoint
   }
@@ -134,7 +130,7 @@ async function find(
   throw new NoProofError('There is no such event in the streams that checkpoints are of.')
 }
 
-function notCovered({ time }: Checkpoint): NoProofError {
+function notCovered({ time }: LogCheckpoint): NoProofError {
   return new NoProofError(
     `The event is newer than the newest checkpoint (${time}): npm run audit -- checkpoint writes one.`,
   )
@@ -142,7 +138,7 @@ function notCovered({ time }: Checkpoint): NoProofError {
 
 /**
  * Checks a proof with nothing but the public key. Pure.
- * @returns what is wrong with it; undefined where it holds
+ * @returns what is wrong with it; undefined if it is valid
  */
 export function checkInclusion(proof: InclusionProof, key: PublicKey): string | undefined {
   const { leaf, event, index, path, checkpoint, signature, publicKey } = proof
@@ -150,7 +146,7 @@ export function checkInclusion(proof: InclusionProof, key: PublicKey): string | 
   if (publicKey !== publicPem(key)) return 'it is of another public key'
   if (event) {
     const { hash, previous } = linkOf(event)
-    // The hash is over the id in lower case, as stores give it: in other letters it is not what was proved.
+    // The hash covers the id in lower case, as stores return it: with other letters it is not the proved event.
     const isAsStored = event.id === event.id.toLowerCase()
     if (!isAsStored || (hash !== undefined && hash !== eventHash(event, previous))) {
       return 'the event is not what its hash was made of'
@@ -166,7 +162,7 @@ export function checkInclusion(proof: InclusionProof, key: PublicKey): string | 
   return isSignedBy(checkpoint, signature, key) ? undefined : "the checkpoint's signature is not of this key"
 }
 
-/** @throws NoProofError for a text that is none, so that a check reads no more than it has been given */
+/** @throws NoProofError for an invalid text, so that a check only reads what it was given */
 export function parseProof(text: string): InclusionProof {
   let proof: Partial<InclusionProof> | null
   try {

@@ -1,11 +1,11 @@
 /**
- * Checkpoints of the log: the size and root of its tree (tree.ts), signed, as events of the stream `logCheckpoints`. Each
- * goes on from the tree's right edge that the one before has, so that only new events are read.
+ * Checkpoints of the log: the size and root of its tree (tree.ts), signed, as events of the stream `logCheckpoints`.
+ * Each continues from the right edge of the tree in the previous one, so that only new events are read.
  */
 
 import { sign, verify } from 'node:crypto'
-import { chained } from '../../eventstore/chain.ts'
 import { decode, encode, type Recorded } from '../../eventstore/codec.ts'
+import { chained } from '../../eventstore/hash-chain.ts'
 import {
   comparePositions,
   type EventStore,
@@ -17,16 +17,17 @@ import { orNone } from '../../eventstore/read.ts'
 import type { Log } from '../../runtime/log.ts'
 import type { CheckpointEvent } from '../../schema/events.ts'
 import { STREAM_NAMES } from '../../schema/streams.ts'
+import { LogCheckpointError } from '../errors.ts'
 import type { PublicKey, SigningKey } from './signing-key.ts'
 import { createTree, edgeLength, leafHash, leafOf, rootOf, TREE_STREAMS } from './tree.ts'
 
 export const CHECKPOINT_STREAM = STREAM_NAMES.logCheckpoints
 const DOMAIN = 'customer-log checkpoint v1'
-/** How soon a checkpoint that failed is tried again, at most. */
+/** The longest wait before a failed checkpoint is retried. */
 const RETRY_MS = 60_000
 
 /** What is signed, and by whom. */
-export interface Checkpoint {
+export interface LogCheckpoint {
   readonly size: number
   /** Base64url. */
   readonly root: string
@@ -36,40 +37,34 @@ export interface Checkpoint {
   readonly keyId: string
 }
 
-/** A checkpoint as it was written. */
-export interface StoredCheckpoint extends Checkpoint {
+/** A checkpoint as stored. */
+export interface StoredLogCheckpoint extends LogCheckpoint {
   readonly revision: number
   readonly signature: string
   readonly edge: readonly string[]
 }
 
-/** The newest checkpoint is not one to go on from: forged, or of another log. */
-export class CheckpointError extends Error {
-  override readonly name = 'CheckpointError'
-  readonly code = 'AUD_ERR_CHECKPOINT'
-}
-
 /** The bytes under a signature: the UTF-8 of this JSON text, as `JSON.stringify` writes it. */
-function signedBytes({ size, root, position, time, keyId }: Checkpoint): Buffer {
+function signedBytes({ size, root, position, time, keyId }: LogCheckpoint): Buffer {
   return Buffer.from(JSON.stringify([DOMAIN, size, root, position.commit, position.prepare, time, keyId]))
 }
 
-export function isSignedBy(checkpoint: Checkpoint, signature: string, key: PublicKey): boolean {
+export function isSignedBy(checkpoint: LogCheckpoint, signature: string, key: PublicKey): boolean {
   const bytes = fromBase64url(signature)
   return checkpoint.keyId === key.id && bytes !== undefined && verify(null, signedBytes(checkpoint), key.key, bytes)
 }
 
-/** undefined for what is not the one text of its bytes: the last letter has bits to spare. */
+/** undefined for a text that is not the canonical encoding of its bytes: the last letter has unused bits. */
 export function fromBase64url(text: string): Buffer | undefined {
   const bytes = Buffer.from(text, 'base64url')
   return bytes.toString('base64url') === text ? bytes : undefined
 }
 
-/** The checkpoints, the newest first. An event of the stream that is none is given as undefined. */
+/** The checkpoints, the newest first. An event of the stream that is not a checkpoint has `size` undefined. */
 export async function* readCheckpoints(
   eventStore: EventStore,
   direction: 'forwards' | 'backwards',
-): AsyncGenerator<StoredCheckpoint | { readonly revision: number; readonly size: undefined }, void, void> {
+): AsyncGenerator<StoredLogCheckpoint | { readonly revision: number; readonly size: undefined }, void, void> {
   for await (const event of orNone(eventStore.readStream(CHECKPOINT_STREAM, { direction }))) {
     const { revision } = event
     let recorded: Recorded<CheckpointEvent> | undefined
@@ -83,7 +78,7 @@ export async function* readCheckpoints(
   }
 }
 
-/** Stored data may be forged: no more is believed of its shape than this. */
+/** Stored data may be forged: only this much of its shape is trusted. */
 function isCheckpoint(data: CheckpointEvent['data'] | undefined): data is CheckpointEvent['data'] {
   const texts = [data?.root, data?.time, data?.keyId, data?.signature, data?.position?.commit, data?.position?.prepare]
   return (
@@ -94,33 +89,34 @@ function isCheckpoint(data: CheckpointEvent['data'] | undefined): data is Checkp
   )
 }
 
-async function newestCheckpoint(eventStore: EventStore): Promise<StoredCheckpoint | undefined> {
+async function newestCheckpoint(eventStore: EventStore): Promise<StoredLogCheckpoint | undefined> {
   for await (const checkpoint of readCheckpoints(eventStore, 'backwards')) {
     if (checkpoint.size !== undefined) return checkpoint
-    throw new CheckpointError(`Revision ${checkpoint.revision} of ${CHECKPOINT_STREAM} is no checkpoint.`)
+    throw new LogCheckpointError(`Revision ${checkpoint.revision} of ${CHECKPOINT_STREAM} is no checkpoint.`)
   }
   return undefined
 }
 
 /**
- * Writes a checkpoint where there are events since the last one.
- * @returns it; undefined where there was nothing to write, or another process was faster
- * @throws CheckpointError where the last one is not whole, or not of this log: it must not be signed anew | EventStoreUnavailable
+ * Writes a checkpoint if there are events since the last one.
+ * @returns the checkpoint; undefined if there was nothing to write, or another process was faster
+ * @throws LogCheckpointError if the last one is invalid, or belongs to another log: then the log must not be signed |
+ * EventStoreUnavailable
  */
 export async function writeCheckpoint(
   eventStore: EventStore,
   key: SigningKey,
   options: { readonly now?: Date; readonly signal?: AbortSignal; readonly report?: (events: number) => void } = {},
-): Promise<Checkpoint | undefined> {
+): Promise<LogCheckpoint | undefined> {
   const { now = new Date(), signal, report } = options
   const last = await newestCheckpoint(eventStore)
   if (last && last.keyId === key.id && !isSignedBy(last, last.signature, key)) {
-    throw new CheckpointError(
+    throw new LogCheckpointError(
       `The checkpoint at revision ${last.revision} of ${CHECKPOINT_STREAM} has a forged signature.`,
     )
   }
-  // One of another key can't be checked, and in a log that was copied positions are others: then all events are read anew,
-  // and it has to come out the same.
+  // A checkpoint of another key can't be verified, and positions differ in a copied log. Then all events are read
+  // again, and the result has to be the same.
   const goesOn = last !== undefined && last.keyId === key.id && (await isAt(eventStore, positionOf(last)))
   const begun = goesOn ? goOnFrom(last) : undefined
   const tree = createTree(begun)
@@ -136,7 +132,7 @@ export async function writeCheckpoint(
   }
   if (last && tree.size < last.size) throw differs(last)
   if (position === undefined || tree.size === last?.size) return undefined
-  const checkpoint: Checkpoint = {
+  const checkpoint: LogCheckpoint = {
     size: tree.size,
     root: base64url(tree.root()),
     position: { commit: String(position.commit), prepare: String(position.prepare) },
@@ -159,18 +155,20 @@ export async function writeCheckpoint(
 
 const base64url = (bytes: Buffer) => bytes.toString('base64url')
 
-function differs({ revision }: StoredCheckpoint): CheckpointError {
-  return new CheckpointError(`The log is not what the checkpoint at revision ${revision} of ${CHECKPOINT_STREAM} says.`)
+function differs({ revision }: StoredLogCheckpoint): LogCheckpointError {
+  return new LogCheckpointError(
+    `The log is not what the checkpoint at revision ${revision} of ${CHECKPOINT_STREAM} says.`,
+  )
 }
 
-/** The edge is not signed itself: it has to lead to the root that is. */
-function goOnFrom(last: StoredCheckpoint): { readonly size: number; readonly edge: readonly Buffer[] } {
+/** The edge itself is not signed: it has to lead to the signed root. */
+function goOnFrom(last: StoredLogCheckpoint): { readonly size: number; readonly edge: readonly Buffer[] } {
   const edge = last.edge.map((text) => Buffer.from(text, 'base64url'))
   if (edge.length !== edgeLength(last.size) || base64url(rootOf(edge)) !== last.root) throw differs(last)
   return { size: last.size, edge }
 }
 
-/** Whether the last event of a checkpoint stands where it says. */
+/** Whether the last event of a checkpoint is at its position. */
 async function isAt(eventStore: EventStore, position: Position): Promise<boolean> {
   const filter = { streamPrefixes: TREE_STREAMS }
   try {
@@ -183,13 +181,14 @@ async function isAt(eventStore: EventStore, position: Position): Promise<boolean
   return false
 }
 
-function positionOf({ position }: Checkpoint): Position {
+function positionOf({ position }: LogCheckpoint): Position {
   return { commit: BigInt(position.commit), prepare: BigInt(position.prepare) }
 }
 
 /**
- * Writes checkpoints for as long as the process runs: one as soon as the last one is so many minutes old and there are
- * events since. Processes that do so at once find each other's. Failures are logged, once each, and tried again.
+ * Writes checkpoints for as long as the process runs: one as soon as the last one is that many minutes old and there
+ * are new events. Several processes may do so: each detects the others' checkpoints. Failures are logged once each, and
+ * retried.
  */
 export function startCheckpoints(options: {
   readonly eventStore: EventStore
@@ -238,7 +237,7 @@ export function startCheckpoints(options: {
   }
 }
 
-/** The same, as the configuration says: nothing where checkpoints are off, or there is no key to sign them with. */
+/** The same, as configured: does nothing if checkpoints are off, or if there is no signing key. */
 export function startConfiguredCheckpoints(
   eventStore: EventStore,
   key: SigningKey | undefined,

@@ -1,8 +1,9 @@
-/** The key that signs the log's checkpoints (Ed25519), and the public ones that they are checked with. */
+/** The key that signs the log's checkpoints (Ed25519), and the public keys that verify them. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import { checkKeys, hasFingerprint } from '../../eventstore/key-fingerprints.ts'
+import { checkKeys, hasFingerprint } from '../../eventstore/encryption/key-fingerprints.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { type Configuration, ConfigurationError } from '../../runtime/configuration.ts'
+import type { Configuration } from '../../runtime/configuration.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
 import { findKey, loadKey, readSigningKey, thumbprint } from '../../runtime/service-keys.ts'
 
 export interface PublicKey {
@@ -25,7 +26,7 @@ export function loadSigningKey(configuration: Configuration): SigningKey | undef
 }
 
 /**
- * Compares the audit key with the log. Where checkpoints are written, one that was signed before must not go without a key.
+ * Compares the audit key with the log. If checkpoints are enabled, a log that was signed before requires a key.
  * @throws ConfigurationError for a wrong or missing key | EventStoreUnavailable
  */
 export async function checkAuditKey(
@@ -39,16 +40,16 @@ export async function checkAuditKey(
   if (isNeeded && (await hasFingerprint(eventStore, 'audit-signing'))) loadKey(configuration, 'AUDIT_SIGNING_KEY')
 }
 
-/** @throws ConfigurationError for what is no Ed25519 private key (PEM or JWK), without quoting it */
+/** @throws ConfigurationError for anything but an Ed25519 private key (PEM or JWK), without quoting it */
 export function readAuditKey(text: string): SigningKey {
   const privateKey = readSigningKey(text, 'AUDIT_SIGNING_KEY')
   return { ...describeKey(createPublicKey(privateKey)), privateKey }
 }
 
-/** @throws ConfigurationError for what is no Ed25519 public key (PEM) */
+/** @throws ConfigurationError for anything but an Ed25519 public key (PEM) */
 export function readPublicKey(text: string, name: string): PublicKey {
   try {
-    // A private key would do as well, but has no place where a check is made.
+    // A private key would work as well, but does not belong where a proof is checked.
     if (text.includes('PRIVATE KEY')) throw new TypeError('a private key')
     return describeKey(createPublicKey(text))
   } catch {

@@ -1,7 +1,7 @@
 /**
- * Where each stream of the log stands, for a walk over logs of any number of streams: 48 bytes for each in one flat table,
- * 64 to 128 with the room that it keeps free (10 million streams: about 1 GiB). Names and hashes are kept as their first
- * 96 and 128 bits.
+ * The newest event of each stream, for a walk over logs with any number of streams: 48 bytes for each in one flat
+ * table, 64 to 128 with its free space (10 million streams: about 1 GiB). Names and hashes are stored as their first 96
+ * and 128 bits.
  */
 import { hash } from 'node:crypto'
 
@@ -10,7 +10,7 @@ export interface StreamState {
   readonly revision: number
   /** Whether it has a hash of its own. */
   readonly hashed: boolean
-  /** {@link shortHash} of its hash, and of the one that it is linked to. */
+  /** {@link shortHash} of its hash, and of the one that it links to. */
   readonly hash: string
   readonly previous: string
 }
@@ -21,15 +21,15 @@ export interface StreamTable {
   set(stream: string, state: StreamState): void
 }
 
-/** Numbers of 32 bits of an entry: the name (3), the revision and a flag (1), the hashes (4 each). */
+/** The 32-bit words of an entry: the name (3), the revision and a flag (1), the hashes (4 each). */
 const WIDTH = 12
 const NAME = 3
 const HASH_BYTES = 16
-/** Of an entry that is in use the revision is stored one up, so that 0 is a free one. */
+/** The revision is stored plus one, so that 0 marks a free entry. */
 const HASHED = 0x8000_0000
 const FIRST_CAPACITY = 1 << 12
 
-/** What the table keeps of a hash. */
+/** The part of a hash that the table stores. */
 export const shortHash = (base64url: string): string =>
   Buffer.from(base64url, 'base64url').toString('latin1', 0, HASH_BYTES)
 
@@ -41,11 +41,11 @@ export function createStreamTable(firstCapacity = FIRST_CAPACITY): StreamTable {
   let size = 0
   const name = new Uint32Array(NAME)
   const nameBytes = Buffer.from(name.buffer)
-  /** The stream looked for last, and its entry: what is got is set next. */
+  /** The last stream that was looked up, and its entry: `get` is usually followed by `set`. */
   let last: string | undefined
   let lastAt = 0
 
-  /** The entry's first word, or that of the free one where it would go. */
+  /** The index of the entry, or of the free one where it would be inserted. */
   function find(): number {
     for (let slot = (name[0] as number) & (capacity - 1); ; slot = (slot + 1) & (capacity - 1)) {
       const at = slot * WIDTH
@@ -54,7 +54,7 @@ export function createStreamTable(firstCapacity = FIRST_CAPACITY): StreamTable {
     }
   }
 
-  function look(stream: string): number {
+  function indexOf(stream: string): number {
     if (stream !== last) {
       nameBytes.write(hash('sha256', stream, 'binary'), 0, NAME * 4, 'latin1')
       lastAt = find()
@@ -82,7 +82,7 @@ export function createStreamTable(firstCapacity = FIRST_CAPACITY): StreamTable {
     },
 
     get(stream) {
-      const at = look(stream)
+      const at = indexOf(stream)
       const stored = words[at + NAME] as number
       if (stored === 0) return undefined
       const first = (at + NAME + 1) * 4
@@ -96,7 +96,7 @@ export function createStreamTable(firstCapacity = FIRST_CAPACITY): StreamTable {
 
     set(stream, { revision, hashed, hash, previous }) {
       if (size * 4 >= capacity * 3) grow()
-      const at = look(stream)
+      const at = indexOf(stream)
       if (words[at + NAME] === 0) size++
       words.set(name, at)
       words[at + NAME] = ((revision + 1) | (hashed ? HASHED : 0)) >>> 0

@@ -1,10 +1,10 @@
 /**
- * The log as a Merkle tree, as in RFC 6962 (2.1): a leaf's hash is SHA-256(0x00 || leaf), a node's is
- * SHA-256(0x01 || left || right), and the left half of a tree of n leaves has the largest power of two below n.
+ * The log as a Merkle tree, as in RFC 6962 (2.1): a leaf's hash is SHA-256(0x00 || leaf), a node's is SHA-256(0x01 ||
+ * left || right), and the left half of a tree of n leaves has the largest power of two below n.
  *
- * The leaves are the events, in log order, of the streams that no event leaves ({@link TREE_STREAMS}). A leaf is the UTF-8
- * JSON text `[stream, revision, hash]` with the event's `$hash` (eventstore/event-hash.ts); for an event of before there were
- * hashes the hash that it would have, with `previous` null.
+ * The leaves are the events, in log order, of the streams whose events are kept for good ({@link TREE_STREAMS}). A leaf
+ * is the UTF-8 JSON text `[stream, revision, hash]` with the event's `$hash` (eventstore/event-hash.ts); for an event
+ * from before hashes, the hash that it would have with `previous` null.
  */
 import { hash } from 'node:crypto'
 import { hashOf } from '../../eventstore/event-hash.ts'
@@ -12,8 +12,9 @@ import type { RecordedEvent } from '../../eventstore/port.ts'
 import { STREAMS } from '../../schema/streams.ts'
 
 /**
- * Streams that events leave (a limit of count or age, a deletion) can't be in the tree: customerCredentials-,
- * customerSignIns-, customerAccess-, mailCheckpoint-, readModelFence. The checkpoints' own stream is not, either.
+ * Streams from which events are removed (by a limit of count or age, or a deletion) can't be in the tree:
+ * customerCredentials-, customerSignIns-, customerAccess-, mailCheckpoint-, readModelFence. The checkpoints' own stream
+ * is not, either.
  */
 export const TREE_STREAMS: readonly string[] = STREAMS.filter(({ inTree }) => inTree).map(({ name }) => name)
 
@@ -27,7 +28,8 @@ export function leafOf(event: RecordedEvent): string {
 export const leafText = (stream: string, revision: number, hash: string): string =>
   JSON.stringify([stream, revision, hash])
 
-// As text and back: several times as fast as asking for a buffer, and a walk makes two hashes for each event.
+// Converted through text, which is several times as fast as requesting a buffer: a walk computes two hashes for each
+// event.
 const sha256 = (input: string | Uint8Array) => Buffer.from(hash('sha256', input, 'binary'), 'latin1')
 
 export const leafHash = (leaf: string | Uint8Array): Buffer =>
@@ -44,7 +46,10 @@ export function nodeHash(left: Uint8Array, right: Uint8Array): Buffer {
 
 const EMPTY = sha256('')
 
-/** A tree that leaves are added to. It keeps its right edge alone: the roots of the whole subtrees, the largest first. */
+/**
+ * A tree to which leaves are appended. It stores only its right edge: the roots of the complete subtrees, the largest
+ * first.
+ */
 export interface Tree {
   readonly size: number
   /** One for each bit that is set in the size. */
@@ -53,7 +58,7 @@ export interface Tree {
   root(): Buffer
 }
 
-/** @param begun the size and edge to go on from */
+/** @param begun the size and edge to continue from */
 export function createTree(
   begun: { readonly size: number; readonly edge: readonly Buffer[] } = { size: 0, edge: [] },
 ): Tree {
@@ -81,7 +86,7 @@ export function rootOf(edge: readonly Buffer[]): Buffer {
   )
 }
 
-/** How many hashes the right edge of a tree of so many leaves has. */
+/** How many hashes the right edge of a tree of that size has. */
 export function edgeLength(size: number): number {
   let count = 0
   for (let rest = size; rest > 0; rest = Math.floor(rest / 2)) count += rest % 2
@@ -89,8 +94,8 @@ export function edgeLength(size: number): number {
 }
 
 /**
- * The audit path of the leaf at `index` in the tree of the first `size` leaves (RFC 6962, 2.1.1), the sibling of the leaf
- * first. The leaves are taken in once, in order.
+ * The audit path of the leaf at `index` in the tree of the first `size` leaves (RFC 6962, 2.1.1), the sibling of the
+ * leaf first. The leaves are consumed once, in order.
  */
 export async function auditPath(
   leaves: AsyncIterable<Buffer> | Iterable<Buffer>,
@@ -98,7 +103,7 @@ export async function auditPath(
   size: number,
 ): Promise<Buffer[]> {
   const siblings = siblingsOf(index, size)
-  // In log order, so that each is filled before the next one.
+  // In log order, so that each is complete before the next one.
   const pending = siblings.map((range) => ({ ...range, tree: createTree() }))
   const inOrder = pending.toSorted((a, b) => a.from - b.from)
   let at = 0
@@ -137,7 +142,7 @@ function largestPowerOfTwoBelow(size: number): number {
   return power
 }
 
-/** The root that the path leads to from the leaf; undefined where it is no path of that index in a tree of that size. */
+/** The root to which the path leads from the leaf; undefined for an invalid path for that index and size. */
 export function rootFromPath(leaf: Buffer, index: number, size: number, path: readonly Buffer[]): Buffer | undefined {
   if (!Number.isSafeInteger(index) || !Number.isSafeInteger(size) || index < 0 || index >= size) return undefined
   const siblings = siblingsOf(index, size)

@@ -1,27 +1,27 @@
 /**
- * Verification of the log: one walk over all of it, by the hash chains of its streams (eventstore/event-hash.ts) and the signed
- * checkpoints of its tree (signed-checkpoints.ts). What the chains show is named by its event: altered, removed, inserted or
- * reordered. Whoever could write the whole store could make the chains anew, or cut off their ends: that the checkpoints
- * show, as a part of the log that is no longer what was signed. What came after the newest checkpoint can be cut off
- * unseen.
+ * Verifies the log in one walk, by the hash chains of its streams (eventstore/event-hash.ts) and the signed checkpoints
+ * of its tree (signed-checkpoints.ts). The chains identify the events that were altered, removed, inserted or
+ * reordered. Somebody who can write to the whole store could rebuild the chains, or truncate them. The checkpoints
+ * reveal that, as a part of the log that is no longer what was signed. A truncation after the newest checkpoint can't
+ * be detected.
  */
 import { eventHash, linkOf } from '../../eventstore/event-hash.ts'
 import type { EventStore, Position, RecordedEvent } from '../../eventstore/port.ts'
-import { CHECKPOINT_STREAM, isSignedBy, readCheckpoints, type StoredCheckpoint } from './signed-checkpoints.ts'
+import { CHECKPOINT_STREAM, isSignedBy, readCheckpoints, type StoredLogCheckpoint } from './signed-checkpoints.ts'
 import type { PublicKey } from './signing-key.ts'
 import { createStreamTable, type StreamState, shortHash } from './stream-table.ts'
 import { createTree, isInTree, leafHash, leafText } from './tree.ts'
 
 export type FaultKind = 'altered' | 'removed' | 'inserted' | 'reordered' | 'unlinked' | 'checkpoint'
 
-/** Something that is wrong. */
+/** A fault in the log. */
 export interface Fault {
-  /** `unlinked`: the event before is another than it was: removed, replaced or moved. */
+  /** `unlinked`: the previous event is not the original one: it was removed, replaced or moved. */
   readonly kind: FaultKind
   readonly stream: string
-  /** Of the first event that it concerns. */
+  /** The first event that it concerns. */
   readonly revision: number
-  /** Where it shows in the log; absent where the log ends before it. */
+  /** Its position in the log; absent if the log ends before it. */
   readonly position?: { readonly commit: string; readonly prepare: string }
   readonly message: string
 }
@@ -33,12 +33,12 @@ export interface Verification {
   readonly faultCount: number
   readonly events: number
   readonly streams: number
-  /** Events with a hash; of before there were any. */
+  /** Events with a hash, and events from before hashes. */
   readonly hashed: number
   readonly withoutHash: number
-  /** Of streams that events leave: those whose event before is gone, so that only their own content could be checked. */
+  /** Events in streams with removed events whose previous event is gone, so only their own content could be checked. */
   readonly withoutPrevious: number
-  /** Events in the tree; how many of them the newest good checkpoint holds. */
+  /** Events in the tree, and how many of them the newest valid checkpoint covers. */
   readonly inTree: number
   readonly covered: number
   readonly checkpoints: {
@@ -54,7 +54,7 @@ export interface Verification {
 }
 
 export interface VerifyOptions {
-  /** Whose checkpoints are believed. */
+  /** The keys whose checkpoints are trusted. */
   readonly keys: readonly PublicKey[]
   readonly signal?: AbortSignal
   readonly report?: (events: number, position: Position) => void
@@ -66,7 +66,7 @@ const MOST_FAULTS = 1_000
 export async function verifyLog(eventStore: EventStore, options: VerifyOptions): Promise<Verification> {
   const { keys, signal, report } = options
   const faults: Faults = createFaults()
-  // Before the walk: a checkpoint written while it goes on may be of events that it has not met.
+  // Read before the walk, because a checkpoint written during it may cover events that the walk has not read.
   const checkpoints = await checkCheckpoints(eventStore, keys)
   const awaited = checkpoints.filter(({ reason }) => reason === undefined).toSorted((a, b) => a.size - b.size)
   let next = 0
@@ -119,7 +119,7 @@ interface Counts {
   withoutPrevious: number
 }
 
-/** Checks an event against the one before it in its stream, and gives what the next one is checked against. */
+/** Checks an event against the previous one in its stream, and returns the state for checking the next one. */
 function checkEvent(
   event: RecordedEvent,
   before: StreamState | undefined,
@@ -145,7 +145,7 @@ function checkEvent(
   if (hash === undefined && stream === CHECKPOINT_STREAM) fault('altered', 'its hash is gone')
   const leaf = hash ?? own
   if (revision < next) {
-    // Not what the next one is linked to.
+    // Not the event that the next one links to.
     faults.late(event, before?.revision ?? -1)
     return { leaf }
   }
@@ -168,7 +168,7 @@ function checkEvent(
   } else if (altered) {
     // Its link is part of what was altered.
   } else if (previous === null) {
-    if (staying) fault('unlinked', 'its chain begins anew: the events before it were deleted when it was written')
+    if (staying) fault('unlinked', 'a new chain begins here: the events before it had been deleted when it was written')
     else counts.withoutPrevious++
   } else if (shortHash(previous) !== before.hash) {
     if (shortHash(previous) === before.previous) {
@@ -182,14 +182,14 @@ function checkEvent(
   return { leaf, state }
 }
 
-/** Whether the stream is one that no event is meant to leave. */
+/** Whether the events of the stream are kept for good. */
 const mayNotLeave = (stream: string) => isInTree(stream) || stream === CHECKPOINT_STREAM
 
 type Faults = ReturnType<typeof createFaults>
 
 function createFaults() {
   const list: Fault[] = []
-  /** Where revisions are missing so far, by stream: the events may come later, then they were moved. */
+  /** The missing revisions so far, by stream. The events may follow later, which means that they were moved. */
   const gaps = new Map<string, { readonly from: number; readonly to: number; readonly index: number }[]>()
   let count = 0
 
@@ -220,7 +220,7 @@ function createFaults() {
       add('removed', event, from, message)
     },
 
-    /** The event comes after one with a higher revision, or its own. */
+    /** The event follows one with a higher or the same revision. */
     late(event: RecordedEvent, newest: number): void {
       const { stream, revision } = event
       const gap = gaps.get(stream)?.find(({ from, to }) => revision >= from && revision < to)
@@ -245,12 +245,12 @@ interface Checked {
   readonly root: string
   readonly time: string
   readonly position: string
-  /** undefined: nothing is wrong with it by itself. */
+  /** undefined: the checkpoint by itself is valid. */
   reason: 'form' | 'key' | 'signature' | 'root' | 'short' | undefined
   good: boolean
 }
 
-/** The checkpoints, oldest first, each by itself: of its edge nothing is kept. */
+/** The checkpoints, oldest first, each checked by itself; their edges are not kept. */
 async function checkCheckpoints(eventStore: EventStore, keys: readonly PublicKey[]): Promise<Checked[]> {
   const checked: Checked[] = []
   for await (const checkpoint of readCheckpoints(eventStore, 'forwards')) {
@@ -273,13 +273,13 @@ async function checkCheckpoints(eventStore: EventStore, keys: readonly PublicKey
   return checked
 }
 
-function reasonOf(checkpoint: StoredCheckpoint, keys: readonly PublicKey[]): Checked['reason'] {
+function reasonOf(checkpoint: StoredLogCheckpoint, keys: readonly PublicKey[]): Checked['reason'] {
   const key = keys.find(({ id }) => id === checkpoint.keyId)
   if (key === undefined) return 'key'
   return isSignedBy(checkpoint, checkpoint.signature, key) ? undefined : 'signature'
 }
 
-/** Where the log differs from several checkpoints, the first one tells where: the later ones hold the same events, too. */
+/** If the log differs from several checkpoints, the first one shows where: later ones cover the same events, too. */
 function reportCheckpoints(
   checkpoints: readonly Checked[],
   size: number,

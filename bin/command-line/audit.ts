@@ -1,10 +1,10 @@
-/** The commands of the audit: what happened, what is held of a person, and whether the log is whole. */
+/** The audit commands: what happened, what is stored about a person, and whether the log is intact. */
 import { Option } from 'commander'
-import type { AuditContext } from '../../audit/commands/context.ts'
 import { ACCEPTED_MOMENTS, ACCEPTED_TIMES, parseMoment, parseTime } from '../../audit/moments.ts'
-import { type CliCommand, checked, NAME, repeated } from './command.ts'
+import type { AuditContext } from '../../audit/subcommands/context.ts'
+import { type CliCommand, checked, NAME, repeated } from './cli-command.ts'
 
-/** Gives work the place where it is done, and ends with its exit code. */
+/** Runs work on the log and ends the process with its exit code. */
 export type RunAudit = (work: (context: AuditContext) => Promise<number>) => Promise<void>
 
 const runAsProcess: RunAudit = async (work) => (await import('../commands/audit.ts')).runAudit(work)
@@ -20,7 +20,7 @@ export function addAudit(program: CliCommand, run: RunAudit = runAsProcess): voi
     .command('audit')
     .summary('shows what happened, erases persons, proves that the log is whole')
     .description(
-      'Reads the log for auditors: what happened, what is held of a person, and whether anything was altered. Personal data is masked unless it is revealed, which is recorded.',
+      'Reads the log for auditors: what happened, what is stored about a person, and whether anything was altered. Personal data is masked unless it is revealed, which is recorded.',
     )
     .withDetails({
       examples: {
@@ -28,7 +28,7 @@ export function addAudit(program: CliCommand, run: RunAudit = runAsProcess): voi
         [`${NAME} audit find --field city --since 2026-11-01`]: 'who changed a city',
         [`${NAME} audit verify`]: 'whether the log is whole',
       },
-      exitCodes: { 1: 'failed, nothing is known of the customer, or a fault was found', ...STOPPED },
+      exitCodes: { 1: 'failed, the customer is unknown, or a fault was found', ...STOPPED },
       variables: [...LOG, 'AUDIT_SIGNING_KEY'],
     })
   addReading(audit, run)
@@ -44,7 +44,7 @@ function addReading(audit: CliCommand, run: RunAudit): void {
     .withDetails({ examples: { [`${NAME} audit history 1`]: '', [`${NAME} audit history 1 --json`]: '' }, ...ofLog })
     .action(async (customer, options) => {
       await run(async (context) =>
-        (await import('../../audit/commands/history.ts')).history(context, customer, options),
+        (await import('../../audit/subcommands/history.ts')).history(context, customer, options),
       )
     })
   show(audit.command('state'))
@@ -53,7 +53,7 @@ function addReading(audit: CliCommand, run: RunAudit): void {
     .addOption(moment('--at <moment>', 'as of when').makeOptionMandatory())
     .withDetails({ examples: { [`${NAME} audit state 1 --at 2026-11-24T22:02:36`]: '' }, ...ofLog })
     .action(async (customer, options) => {
-      await run(async (context) => (await import('../../audit/commands/state.ts')).state(context, customer, options))
+      await run(async (context) => (await import('../../audit/subcommands/state.ts')).state(context, customer, options))
     })
   show(audit.command('diff'))
     .description('Shows what changed of a customer between two moments.')
@@ -62,10 +62,10 @@ function addReading(audit: CliCommand, run: RunAudit): void {
     .addOption(moment('--to <moment>', 'until when; default: now'))
     .withDetails({ examples: { [`${NAME} audit diff 1 --from 3`]: 'from revision 3 to now' }, ...ofLog })
     .action(async (customer, options) => {
-      await run(async (context) => (await import('../../audit/commands/state.ts')).diff(context, customer, options))
+      await run(async (context) => (await import('../../audit/subcommands/state.ts')).diff(context, customer, options))
     })
   show(audit.command('find'))
-    .description('Finds events of the whole log. Options may be repeated; each kind of them has to fit.')
+    .description('Finds events in the whole log. Options may be repeated: an event has to match one of each kind.')
     .option('--actor <actor>', 'who did it, such as customer:1 or operator:*', repeated)
     .option('--type <type>', 'the type of event, such as CustomerLocked', repeated)
     .option('--field <field>', 'a field that was touched, such as city or addresses.city', repeated)
@@ -79,7 +79,7 @@ function addReading(audit: CliCommand, run: RunAudit): void {
       ...ofLog,
     })
     .action(async (options) => {
-      await run(async (context) => (await import('../../audit/commands/find.ts')).find(context, options))
+      await run(async (context) => (await import('../../audit/subcommands/find.ts')).find(context, options))
     })
   show(audit.command('export'))
     .description("Writes all events, or one customer's.")
@@ -91,13 +91,13 @@ function addReading(audit: CliCommand, run: RunAudit): void {
     .withDetails({ examples: { [`${NAME} audit export --format csv --output log.csv`]: '' }, ...ofLog })
     .action(async (customer, options) => {
       await run(async (context) =>
-        (await import('../../audit/commands/export.ts')).exportEvents(context, customer, options),
+        (await import('../../audit/subcommands/export.ts')).exportEvents(context, customer, options),
       )
     })
 }
 
 const ofLog = {
-  exitCodes: { 1: 'failed, or nothing is known of the customer', ...STOPPED },
+  exitCodes: { 1: 'failed, or the customer is unknown', ...STOPPED },
   variables: LOG,
 }
 
@@ -105,14 +105,14 @@ function addPersons(audit: CliCommand, run: RunAudit): void {
   audit.commandsGroup('Rights of persons:')
   audit
     .command('subject')
-    .description('Writes all that is held of one person as one JSON file, in clear. That is recorded.')
+    .description('Writes all data about one person to one JSON file, in clear text. The export is recorded.')
     .argument('<customer>', 'a number or an e-mail address')
     .option('--output <file>', 'the file, or - for standard output; default: customer-NUMBER.json')
     .option('--reason <text>', 'recorded with it; default: request for access')
     .withDetails({ examples: { [`${NAME} audit subject ann@example.com --output ann.json`]: '' }, ...ofLog })
     .action(async (customer, options) => {
       await run(async (context) =>
-        (await import('../../audit/commands/subject.ts')).subject(context, customer, options),
+        (await import('../../audit/subcommands/subject.ts')).subject(context, customer, options),
       )
     })
   audit
@@ -125,12 +125,12 @@ function addPersons(audit: CliCommand, run: RunAudit): void {
     .withDetails({
       examples: { [`${NAME} audit erase ann@example.com --reason 'ticket 7' --yes`]: '' },
       exitCodes: {
-        1: 'failed, nothing is known of the person, it was not confirmed, or events from before there was encryption keep personal data',
+        1: 'failed, the person is unknown, it was not confirmed, or events from before encryption still contain personal data',
       },
       variables: [...LOG, 'READMODEL_URL'],
     })
     .action(async (customer, options) => {
-      await run(async (context) => (await import('../../audit/commands/erase.ts')).erase(context, customer, options))
+      await run(async (context) => (await import('../../audit/subcommands/erase.ts')).erase(context, customer, options))
     })
 }
 
@@ -140,10 +140,10 @@ function addProofs(audit: CliCommand): void {
   audit.commandsGroup('Proofs:')
   audit
     .command('verify')
-    .description('Walks the log and tells whether anything in it was altered, removed, inserted or moved.')
+    .description('Reads the whole log and reports whether anything in it was altered, removed, inserted or moved.')
     .option(
       '--key <file>',
-      'a public key (PEM) that is trusted; may be repeated. Default: that of AUDIT_SIGNING_KEY',
+      'a trusted public key (PEM); may be repeated. Default: the key of AUDIT_SIGNING_KEY',
       repeated,
     )
     .option('--json', 'the outcome as one JSON object', false)
@@ -153,8 +153,8 @@ function addProofs(audit: CliCommand): void {
     .command('prove')
     .description('Prints the proof that an event is in the log, as JSON.')
     .argument('<event>', "an event's id, CUSTOMER:REVISION or STREAM:REVISION")
-    .option('--content', 'puts the event itself in it', false)
-    .option('--key <file>', 'a public key (PEM) that is trusted. Default: that of AUDIT_SIGNING_KEY')
+    .option('--content', 'includes the event itself', false)
+    .option('--key <file>', 'a trusted public key (PEM). Default: the key of AUDIT_SIGNING_KEY')
     .withDetails({
       examples: { [`${NAME} audit prove 7:3 > proof.json`]: 'revision 3 of customer 7' },
       variables: STORED_LOG,
@@ -164,11 +164,11 @@ function addProofs(audit: CliCommand): void {
     .command('check')
     .description('Checks a proof, with nothing but the file and the key.')
     .argument('<file>', 'the proof')
-    .requiredOption('--key <file>', 'the public key (PEM) that is trusted')
+    .requiredOption('--key <file>', 'the trusted public key (PEM)')
     .option('--json', 'the outcome as one JSON object', false)
     .withDetails({
       examples: { [`${NAME} audit check proof.json --key public.pem`]: '' },
-      exitCodes: { 0: 'the proof holds', 1: 'it does not hold, or can not be read' },
+      exitCodes: { 0: 'the proof holds', 1: 'it does not hold, or cannot be read' },
     })
     .action(async (file, options) => (await load()).check(file, options))
   audit
@@ -189,8 +189,8 @@ function addProofs(audit: CliCommand): void {
 function show(command: CliCommand): CliCommand {
   return command
     .option('--json', 'one JSON object in each line', false)
-    .option('--reveal', 'shows personal data, which is masked otherwise; that is recorded', false)
-    .option('--reason <text>', 'why it is revealed; recorded with it', aReason)
+    .option('--reveal', 'shows personal data, which is masked otherwise; this is recorded', false)
+    .option('--reason <text>', 'why it is revealed; recorded too', aReason)
     .hook('preAction', () => {
       const { reveal, reason } = command.opts<{ reveal: boolean; reason?: string }>()
       if (reveal && reason === undefined) {

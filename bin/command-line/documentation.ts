@@ -1,12 +1,12 @@
-/** docs/command-line.md, made of what the commands declare. Run as a program it writes the page. */
+/** Generates docs/command-line.md from what the commands declare. Run as a program, it writes the page. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type CliCommand, EXIT_CODE_MEANINGS, NAME } from './command.ts'
+import { type CliCommand, EXIT_CODE_MEANINGS, NAME } from './cli-command.ts'
 import { allCommands, createProgram } from './program.ts'
 
 const HEAD = `# Command line
 
-This page is made of the commands themselves: \`npm run docs\` writes it.
+This page is generated from the commands themselves: \`npm run docs\` writes it.
 
 Every process and every operator's command is a command of \`${NAME}\`:
 
@@ -19,7 +19,7 @@ node bin/customers.js audit history 1           # the same, as containers call i
 \`npm run\` has the commands of the first level: \`npm run rebuild -- --verify\` is \`${NAME} rebuild --verify\`. \`npm start\` is
 \`${NAME} start\`. \`npm run rebuild\` also limits the memory of the process.
 
-\`${NAME} --help\` lists the commands, and \`--help\` after a command tells about it. It starts, writes and connects to nothing.
+\`${NAME} --help\` lists the commands, and \`--help\` after a command describes it. Help starts, writes and connects to nothing.
 \`--version\` prints the version.
 
 ## Exit codes

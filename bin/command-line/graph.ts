@@ -1,12 +1,12 @@
 /** The commands for the supergraph. They need no running service. */
-import { type CliCommand, NAME } from './command.ts'
+import { type CliCommand, NAME } from './cli-command.ts'
 
 export function addGraphCommands(program: CliCommand): void {
   program.commandsGroup('Supergraph:')
   program
     .command('compose')
     .summary('composes subgraph schemas into a supergraph')
-    .description('Composes subgraph schemas into a supergraph, offline. The file is replaced whole or not at all.')
+    .description('Composes subgraph schemas into a supergraph, offline. The file is replaced atomically.')
     .argument('[config]', "the subgraphs, in rover's format", 'schema/supergraph.yaml')
     .argument('[output]', 'the supergraph; default: the configuration with .graphql for .yaml')
     .withDetails({
@@ -14,15 +14,15 @@ export function addGraphCommands(program: CliCommand): void {
         [`${NAME} compose`]: 'schema/supergraph.yaml to schema/supergraph.graphql',
         [`${NAME} compose examples/commerce/supergraph.yaml`]: 'with the sample subgraphs',
       },
-      exitCodes: { 1: 'the schemas do not compose, or the file can not be written' },
+      exitCodes: { 1: 'the schemas do not compose, or the file cannot be written' },
     })
     .action(async (config, output) => (await import('../commands/compose.ts')).compose(config, output))
   program
     .command('plan')
     .summary('shows how the gateway would execute an operation')
-    .description('Shows how the gateway would execute an operation. Nothing is asked of any subgraph.')
+    .description('Shows how the gateway would execute an operation. No subgraph is called.')
     .argument('<file>', 'the GraphQL document; -: standard input')
-    .option('--operation <name>', 'the one of several operations in the document')
+    .option('--operation <name>', 'which of several operations in the document')
     .option('--variables <json>', 'those of @skip and @include matter', '{}')
     .option('--supergraph <path>', 'default: SUPERGRAPH, or the one with the sample subgraphs')
     .withDetails({
@@ -30,7 +30,7 @@ export function addGraphCommands(program: CliCommand): void {
         [`echo '{ customer { email } }' | ${NAME} plan -`]: 'a document from standard input',
         [`${NAME} plan query.graphql --variables '{"full":true}'`]: 'with the variables of its conditions',
       },
-      exitCodes: { 1: 'the operation can not be planned' },
+      exitCodes: { 1: 'the operation cannot be planned' },
       variables: ['SUPERGRAPH'],
     })
     .action(async (file, options) => (await import('../commands/plan.ts')).plan(file, options))

@@ -1,9 +1,9 @@
-/** The commands of operators, beside the audit. */
+/** The commands for operators, except the audit. */
 import { Argument, Option } from 'commander'
-import { type CliCommand, checked, NAME, refuseArguments, repeated } from './command.ts'
+import { type CliCommand, checked, NAME, refuseArguments, repeated } from './cli-command.ts'
 
 const LOG = ['EVENTSTORE_URL', 'KEYS_URL', 'DATA_DIR', 'MASTER_KEY']
-const STOPPED = { 130: 'stopped; the same command goes on from there' }
+const STOPPED = { 130: 'stopped; the same command resumes from there' }
 
 export function addOperatorCommands(program: CliCommand): void {
   program.commandsGroup('Operation:')
@@ -25,7 +25,7 @@ function addConfig(program: CliCommand): void {
     )
     .option('--json', 'as one JSON object', false)
     .addOption(
-      new Option('--for <process>', 'the process whose keys have to be there')
+      new Option('--for <process>', 'the process whose keys must be set')
         .choices(['start', 'gateway', 'subgraph', 'projections', 'mail'])
         .default('start'),
     )
@@ -39,27 +39,27 @@ function addConfig(program: CliCommand): void {
     .action(async (options) => (await import('../commands/config.ts')).config(options))
 }
 
-/** One of several things that a command can do. */
+/** One of several mutually exclusive actions of a command. */
 const action = (flag: string, description: string, ...others: string[]) =>
   new Option(flag, description).default(false).conflicts([...others, 'acceptDifferences'])
 
 function addRebuild(program: CliCommand): void {
   program
     .command('rebuild')
-    .summary('fills the read model anew, compares it and switches to it')
+    .summary('rebuilds the read model, compares it and switches to it')
     .description(
-      'Fills a new generation of the read model from the log, compares it with the live one and switches to it. The service goes on meanwhile.',
+      'Fills a new generation of the read model from the log, compares it with the live one and switches to it. The service keeps running meanwhile.',
     )
     .option('--accept-differences', 'switches even where documents differ', false)
     .addOption(action('--verify', 'only compares the live documents with the log', 'rollBack', 'drop', 'status'))
     .addOption(action('--roll-back', 'goes back to the generation before', 'verify', 'drop', 'status'))
-    .addOption(action('--drop', 'forgets all generations that are not live', 'verify', 'rollBack', 'status'))
+    .addOption(action('--drop', 'deletes all generations that are not live', 'verify', 'rollBack', 'status'))
     .addOption(action('--status', 'shows the generations', 'verify', 'rollBack', 'drop'))
     .withDetails({
       examples: {
         [`${NAME} rebuild`]: 'the whole of it',
         [`${NAME} rebuild --verify`]: 'whether the documents are those of the log',
-        [`${NAME} rebuild --drop`]: 'frees what older generations take',
+        [`${NAME} rebuild --drop`]: 'frees the space of older generations',
       },
       exitCodes: { 1: 'failed, or documents differ', ...STOPPED },
       variables: [...LOG, 'READMODEL_URL'],
@@ -77,7 +77,7 @@ function addParked(program: CliCommand): void {
   const variables = [...LOG, 'READMODEL_URL']
   const parked = program
     .command('parked')
-    .summary('lists, shows, replays or drops events that can not be applied')
+    .summary('lists, shows, replays or drops events that cannot be applied')
     .description('The events that the projection could not apply. Without a command it lists them.')
     .withDetails({ examples: { [`${NAME} parked`]: 'lists them' }, variables })
   parked
@@ -115,7 +115,7 @@ function addParked(program: CliCommand): void {
     })
   parked
     .command('drop')
-    .description('Goes on without a parked event. The decision and its reason become an event of the log.')
+    .description('Skips a parked event. The decision and its reason are recorded in the log.')
     .addArgument(customerArgument('<customer>'))
     .requiredOption('--reason <text>', 'recorded with the decision', checked(nonBlank, 'a text'))
     .withDetails({
@@ -129,13 +129,13 @@ function addParked(program: CliCommand): void {
 function addImport(program: CliCommand): void {
   program
     .command('import')
-    .summary("moves customers in from Magento's export files")
-    .description("Moves customers in from Magento's export files. Run again, it goes on where it was.")
+    .summary("imports customers from Magento's export files")
+    .description("Imports customers from Magento's export files. Run again, it resumes where it stopped.")
     .argument('[customers]', 'the file of customers (CSV)')
     .argument('[addresses]', 'the file of addresses (CSV)')
     .option('--addresses <file>', 'the file of addresses, without one of customers')
-    .option('--encoding <name>', 'of the files; default: found out')
-    .option('--rejected <file>', 'where what is rejected goes; default: beside the first file')
+    .option('--encoding <name>', 'of the files; default: detected')
+    .option('--rejected <file>', 'where rejected rows go; default: beside the first file')
     .option('--timezone <zone>', 'of times without one', checked(timeZone, 'UTC, Europe/Berlin and so on'), 'UTC')
     .option('--dry-run', 'only checks', false)
     .withDetails({
@@ -156,10 +156,10 @@ function addToken(program: CliCommand): void {
   program
     .command('token')
     .summary('signs a token for a service')
-    .description('Signs a token for a service and prints it. That it was issued is recorded first.')
+    .description('Signs a token for a service and prints it. The issue is recorded first.')
     .requiredOption('--subject <name>', "the service's name, of letters, digits and . _ -")
     .requiredOption('--scope <scope>', 'customers:read or customers:audit; may be repeated', repeated)
-    .option('--hours <number>', 'how long it holds, up to 720', '1')
+    .option('--hours <number>', 'how long it is valid, up to 720', '1')
     .withDetails({
       examples: { [`${NAME} token --scope customers:audit --subject back-office --hours 8`]: '' },
       variables: ['EVENTSTORE_URL', 'DATA_DIR', 'TOKEN_SIGNING_KEY'],
@@ -195,7 +195,7 @@ function addKeys(program: CliCommand): void {
     )
     .addArgument(new Argument('<key>', 'which one').choices(['token', 'audit', 'store']))
     .withDetails({
-      examples: { [`${NAME} keys accept token`]: 'everybody signs in anew' },
+      examples: { [`${NAME} keys accept token`]: 'everybody has to sign in again' },
       variables: [...LOG, 'TOKEN_SIGNING_KEY', 'AUDIT_SIGNING_KEY'],
     })
     .action(async (key) => {
@@ -207,8 +207,8 @@ function addKeys(program: CliCommand): void {
 function addSecrets(program: CliCommand): void {
   program
     .command('secrets')
-    .summary('makes the secrets of a new service')
-    .description('Makes the secrets that docker-compose.yml reads, in ./secrets. One that is there is left as it is.')
+    .summary('creates the secrets of a new service')
+    .description('Creates the secrets that docker-compose.yml reads, in ./secrets. Existing ones are kept.')
     .withDetails({ examples: { [`${NAME} secrets`]: 'once for a new service' } })
     .action(async () => (await import('../commands/secrets.ts')).secrets())
 }

@@ -1,12 +1,12 @@
 /** The processes of the service, and the check of their health. */
 import { Option } from 'commander'
-import { type CliCommand, NAME } from './command.ts'
+import { type CliCommand, NAME } from './cli-command.ts'
 
 const STORES = ['EVENTSTORE_URL', 'KEYS_URL', 'READMODEL_URL', 'DATA_DIR']
 const SERVER = ['HOST', 'LOG_LEVEL', 'NODE_ENV']
 
-/** A process that drains on SIGTERM says so with 0. */
-const PROCESS_CODES = { 0: 'drained after SIGTERM or SIGINT', 1: 'could not start, or not drain within 10 s' }
+/** A process that has drained after SIGTERM exits with 0. */
+const PROCESS_CODES = { 0: 'drained after SIGTERM or SIGINT', 1: 'could not start, or could not drain within 10 s' }
 
 export function addProcesses(program: CliCommand): void {
   program.commandsGroup('Processes:')
@@ -20,7 +20,7 @@ function addServers(program: CliCommand): void {
     .command('start')
     .summary('runs the whole service in one process')
     .description(
-      'Runs gateway, subgraph, projection and mail worker in one process, and outside production the sample subgraphs. Without settings its data is in the folder data.',
+      'Runs gateway, subgraph, projection and mail worker in one process, and outside production the sample subgraphs. Without settings, its data is in the folder data.',
     )
     .withDetails({
       examples: {
@@ -139,8 +139,8 @@ function addHelpers(program: CliCommand): void {
     .action(async () => (await import('../commands/samples.ts')).samples())
   program
     .command('healthcheck')
-    .summary("asks a process's health, for containers")
-    .description('Asks a URL and tells whether it answers 200 within three seconds.')
+    .summary("checks a process's health, for containers")
+    .description('Checks whether a URL answers 200 within three seconds.')
     .argument('<url>', 'of /healthz or /readyz')
     .withDetails({
       examples: { [`${NAME} healthcheck http://127.0.0.1:4000/readyz`]: 'whether the gateway is ready' },

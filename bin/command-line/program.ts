@@ -1,14 +1,17 @@
 /**
- * All commands with their options. Nothing of a command is loaded before it runs: `--help` starts, writes and connects to
- * nothing, and a process loads only what it needs.
+ * All commands with their options. The code of a command is loaded when it runs, so `--help` starts, writes and
+ * connects to nothing, and a process loads only what it needs.
  */
 import { addAudit } from './audit.ts'
-import { CliCommand, NAME } from './command.ts'
+import { CliCommand, NAME } from './cli-command.ts'
 import { addGraphCommands } from './graph.ts'
 import { addOperatorCommands } from './operator.ts'
 import { addProcesses } from './processes.ts'
 
-/** A new program: commander keeps what it has parsed. Parsing throws a CommanderError instead of ending the process. */
+/**
+ * A new program for each run: commander keeps what it has parsed. Parsing throws a CommanderError instead of ending the
+ * process.
+ */
 export function createProgram(): CliCommand {
   const program = new CliCommand(NAME)
     .description('The customer service: its processes and the commands of its operators.')
@@ -32,7 +35,7 @@ export function createProgram(): CliCommand {
   return program
 }
 
-/** A variable whose name is mistyped would be ignored, and with it perhaps the store that was meant. */
+/** A misspelled variable would be ignored, and with it perhaps the intended store. */
 async function checkEnvironment(): Promise<void> {
   const { checkNames } = await import('../environment.ts')
   try {
@@ -43,7 +46,7 @@ async function checkEnvironment(): Promise<void> {
   }
 }
 
-/** The commands below a command, each with its groups: for the documentation and for tests. */
+/** The subcommands of a command, each with its groups, for the documentation and for tests. */
 export function* allCommands(command: CliCommand): Generator<CliCommand> {
   for (const each of command.commands as CliCommand[]) {
     yield each

@@ -1,16 +1,15 @@
 /**
- * Where the audit's commands work: on the configured log. What is found is on standard output, progress and notes on
- * standard error.
+ * Runs the audit commands on the configured log. Results go to standard output, progress and notes to standard error.
  */
 import { once } from 'node:events'
 import { userInfo } from 'node:os'
 import { createInterface } from 'node:readline/promises'
-import type { AuditContext } from '../../audit/commands/context.ts'
-import { checkKeys } from '../../eventstore/key-fingerprints.ts'
-import { openLog } from '../../eventstore/open.ts'
+import type { AuditContext } from '../../audit/subcommands/context.ts'
+import { checkKeys } from '../../eventstore/encryption/key-fingerprints.ts'
+import { openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { patientWith } from '../../eventstore/retry.ts'
-import { openReadModel } from '../../projections/open.ts'
+import { withRetriesFor } from '../../eventstore/retry.ts'
+import { openReadModel } from '../../projections/open-read-model.ts'
 import { runCommand } from '../../runtime/process.ts'
 import { showProgress } from '../../runtime/progress.ts'
 import { findKey, loadEmailHashKey } from '../../runtime/service-keys.ts'
@@ -18,7 +17,7 @@ import { loadStore } from '../../schema/store.ts'
 
 /** Does the work and ends the process with its exit code. */
 export function runAudit(work: (context: AuditContext) => Promise<number>): Promise<void> {
-  // Whoever reads the output has seen enough (`| head`).
+  // The reader of the output has stopped reading (`| head`).
   process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
   return runCommand(async (configuration, signal) => {
     let eventStore: EventStore | undefined
@@ -27,7 +26,7 @@ export function runAudit(work: (context: AuditContext) => Promise<number>): Prom
         openEventStore: async () => {
           if (eventStore === undefined) {
             const onOutage = (reason: string) => console.error(`${reason} Waiting for it.`)
-            const wrap = patientWith(configuration.EVENTSTORE_URL, { signal, onOutage })
+            const wrap = withRetriesFor(configuration.EVENTSTORE_URL, { signal, onOutage })
             eventStore = (await openLog(configuration, {}, wrap)).eventStore
             await checkKeys(eventStore, { emailHashKey: findKey(configuration, 'EMAIL_HASH_KEY') }, { record: false })
           }
@@ -52,7 +51,7 @@ export function runAudit(work: (context: AuditContext) => Promise<number>): Prom
   })
 }
 
-/** undefined where there is no terminal: nobody can be asked. */
+/** undefined without a terminal, because then nobody can be asked. */
 async function confirm(question: string): Promise<boolean | undefined> {
   if (!process.stdin.isTTY) return undefined
   const terminal = createInterface({ input: process.stdin, output: process.stderr })

@@ -19,7 +19,7 @@ export async function compose(config: string, output = config.replace(/\.ya?ml$/
   }
 }
 
-/** Replaces the file in one step, so that a gateway that watches it never reads half of it. */
+/** Replaces the file atomically, so a gateway that watches it never reads half of it. */
 function write(path: string, text: string): void {
   const temporary = `${path}.${process.pid}.tmp`
   writeFileSync(temporary, text)

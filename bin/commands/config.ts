@@ -2,8 +2,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { readAuditKey } from '../../audit/proof/signing-key.ts'
 import { loadMasterKeys } from '../../eventstore/encryption/master-key.ts'
-import { isKurrentDbUrl } from '../../eventstore/kurrentdb/scheme.ts'
-import { parseKurrentDbUrl } from '../../eventstore/kurrentdb/url.ts'
+import { isKurrentDbUrl } from '../../eventstore/kurrentdb/connection/scheme.ts'
+import { parseKurrentDbUrl } from '../../eventstore/kurrentdb/connection/url.ts'
 import { loadGatewayConfiguration } from '../../gateway/configuration.ts'
 import { createPersistedQueries } from '../../gateway/http/persisted-queries.ts'
 import { gatewayOptions } from '../../gateway/options.ts'
@@ -11,19 +11,19 @@ import { loadSupergraph } from '../../gateway/planning/supergraph.ts'
 import { parseRedisUrl } from '../../projections/redis/url.ts'
 import {
   type Configuration,
-  ConfigurationError,
   isEmbedded,
   loadConfiguration,
   readVariable,
   type Variable,
 } from '../../runtime/configuration.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
 import { KEY_VARIABLES, type KeyVariable, keyFile, loadKey, readSigningKey } from '../../runtime/service-keys.ts'
 import { loadStore } from '../../schema/store.ts'
 import { START_DEFAULTS, SUBGRAPH_URL, strangeNames, VARIABLES } from '../environment.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** Which keys a process can't do without. Without the audit key no checkpoints are signed. */
+/** The keys that each process requires. Without the audit key, no checkpoints are signed. */
 const NEEDED: Readonly<Record<string, readonly KeyVariable[]>> = {
   start: ['TOKEN_SIGNING_KEY', 'EMAIL_HASH_KEY', 'MASTER_KEY'],
   subgraph: ['TOKEN_SIGNING_KEY', 'EMAIL_HASH_KEY', 'MASTER_KEY'],
@@ -32,10 +32,10 @@ const NEEDED: Readonly<Record<string, readonly KeyVariable[]>> = {
   gateway: [],
 }
 
-/** One variable as it is. */
+/** The state of one variable. */
 interface Row {
   readonly name: string
-  /** Secrets are hidden; null: not set. */
+  /** The value to show: secrets are hidden; null: not set. */
   readonly value: string | null
   readonly source: string
   readonly problem?: string
@@ -60,7 +60,7 @@ function print(rows: readonly Row[], problems: readonly string[]): void {
   console.log(problems.length === 0 ? 'Nothing is wrong.' : `${problems.length} wrong.`)
 }
 
-/** Every variable of every process, those of subgraphs, and names that are nearly one of ours. */
+/** All variables of all processes, those of subgraphs, and names that look like a misspelled variable. */
 function settings(env: Environment, process: string): Row[] {
   const subgraphUrls = Object.keys(env).filter((name) => SUBGRAPH_URL.test(name) && env[name])
   const first = [
@@ -73,7 +73,7 @@ function settings(env: Environment, process: string): Row[] {
     })),
   ]
   const wrong = new Set(first.filter(({ problem }) => problem !== undefined).map(({ name }) => name))
-  // What is wrong by itself is told once; the rest is looked at as if it was not set.
+  // A variable that is wrong by itself is reported once; the checks below treat it as not set.
   const right = Object.fromEntries(Object.entries(env).filter(([name]) => !wrong.has(name.replace(/_FILE$/, ''))))
   const configuration = loadConfiguration(process === 'start' ? { ...START_DEFAULTS, ...right } : right)
   const found = new Map<string, string>()
@@ -112,14 +112,16 @@ function shown(name: string, value: unknown, { secret }: Variable): string | nul
   return Array.isArray(value) ? value.join(',') || 'none' : String(value)
 }
 
-/** A file's path whole; of a server what kind it is and where: the rest may hold a password or a token. */
+/**
+ * The full path of a file; for a server, only its kind and host, because the rest may contain a password or a token.
+ */
 function shownUrl(url: string): string {
   if (url.startsWith('sqlite:')) return url
   const [, scheme = '', host = '', rest = ''] = /^([a-z+-]+:\/\/)(?:.*@)?([^/?#]*)(.*)$/i.exec(url) ?? []
   return scheme === '' ? '(hidden)' : `${scheme}${host}${rest.length > 1 ? '/…' : ''}`
 }
 
-/** Values that follow from others, and keys in files of the data folder. */
+/** Values that are derived from others, and keys in files of the data folder. */
 function withDerived(row: Row, configuration: Configuration): Row {
   const { name, value, source } = row
   if (source !== 'default') return row
@@ -140,7 +142,7 @@ function withDerived(row: Row, configuration: Configuration): Row {
     : { ...row, source: `default: ${path}, which npm start makes in a new data folder` }
 }
 
-/** What can be wrong between settings, or in the files that they name; each with the variable that it is about. */
+/** The checks between settings, and of the files that they name, each with the variable that it concerns. */
 function* checks(
   configuration: Configuration,
   env: Environment,
@@ -177,7 +179,7 @@ function* keyChecks(configuration: Configuration, process: string): Generator<re
   const read: Partial<Record<KeyVariable, (key: string) => unknown>> = {
     TOKEN_SIGNING_KEY: (key) => readSigningKey(key, 'TOKEN_SIGNING_KEY'),
     AUDIT_SIGNING_KEY: readAuditKey,
-    // A plug-in is not loaded: it may connect to its key management system.
+    // The plug-in is not loaded: it might connect to its key management system.
     MASTER_KEY: () => loadMasterKeys({ ...configuration, KMS_PLUGIN: undefined }),
   }
   for (const name of KEY_VARIABLES) {
@@ -204,7 +206,7 @@ function attempt(check: () => unknown): { readonly problem?: string } {
   }
 }
 
-/** A fault that does not name its variable gets it. */
+/** Adds the name of the variable to an error that does not have it. */
 function named(name: string, check: () => unknown): void {
   try {
     check()

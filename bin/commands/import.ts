@@ -1,15 +1,16 @@
-/** `customers import`: moves customers in from Magento's export files. */
-import { checkKeys } from '../../eventstore/key-fingerprints.ts'
-import { openLog } from '../../eventstore/open.ts'
-import { patientWith } from '../../eventstore/retry.ts'
-import { runCommand, UsageError } from '../../runtime/process.ts'
+/** `customers import`: imports customers from Magento's export files. */
+import { checkKeys } from '../../eventstore/encryption/key-fingerprints.ts'
+import { openLog } from '../../eventstore/open-event-store.ts'
+import { withRetriesFor } from '../../eventstore/retry.ts'
+import { UsageError } from '../../runtime/errors.ts'
+import { runCommand } from '../../runtime/process.ts'
 import { showProgress } from '../../runtime/progress.ts'
 import { loadEmailHashKey } from '../../runtime/service-keys.ts'
 import { loadStore } from '../../schema/store.ts'
-import { isComposite } from '../../subgraph/import/columns.ts'
-import { openFiles } from '../../subgraph/import/files.ts'
+import { isComposite } from '../../subgraph/import/files/columns.ts'
+import { openFiles } from '../../subgraph/import/files/open-files.ts'
+import { createRejectedFile } from '../../subgraph/import/files/rejected-file.ts'
 import { importFiles } from '../../subgraph/import/importer.ts'
-import { createRejectedFile } from '../../subgraph/import/rejected-file.ts'
 import type { ImportReport } from '../../subgraph/import/reports.ts'
 
 export interface ImportOptions {
@@ -40,7 +41,7 @@ export const importCustomers = (
     const { eventStore } = await openLog(
       configuration,
       {},
-      patientWith(configuration.EVENTSTORE_URL, { signal, onOutage }),
+      withRetriesFor(configuration.EVENTSTORE_URL, { signal, onOutage }),
     )
     await checkKeys(eventStore, { emailHashKey }, { record: !options.dryRun })
     const tables = [opened.customers, opened.addresses].filter((table) => table !== undefined)
@@ -67,14 +68,14 @@ export const importCustomers = (
         progress.stop()
         written = [...rejectedFiles.values()].filter((file) => file.write()).map(({ path }) => path)
         if (written.length > 0)
-          console.log(`What was rejected and why, to be mended and imported: ${written.join(', ')}`)
+          console.log(`Rejected rows, with the reasons, to correct and import: ${written.join(', ')}`)
       })
       if (customers !== undefined) printReport('customers', reports.customers)
       if (addresses !== undefined || (ofCustomers && isComposite(ofCustomers.columns)))
         printReport('addresses', reports.addresses)
       if (options.dryRun) console.log('Nothing was written (--dry-run).')
       if (signal.aborted) {
-        console.log('Stopped. The same command goes on from here.')
+        console.log('Stopped. The same command resumes from here.')
         return 130
       }
       return written.length > 0 ? 1 : 0
@@ -89,7 +90,7 @@ function rejectedPath(source: string, index: number, option: string | undefined)
   return index === 0 ? option : `${option.replace(/\.csv$/i, '')}.addresses.csv`
 }
 
-/** The counts, what was rejected by reason, most first, and the columns that nothing was done with. */
+/** Prints the counts, the rejections by reason (most frequent first), and the unused columns. */
 function printReport(what: string, { imported, alreadyThere, rejected, reasons, unused }: ImportReport): void {
   const rows = imported + alreadyThere + rejected
   console.log(`${what}: ${imported} imported, ${alreadyThere} already there, ${rejected} rejected (${rows} rows read)`)

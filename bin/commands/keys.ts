@@ -1,7 +1,8 @@
-/** `customers keys`: what the key store holds, and the change to other keys. See customer-keys.ts. */
+/** `customers keys`: shows what the key store holds, and changes keys. See customer-keys.ts. */
+
+import { acceptKeys } from '../../eventstore/encryption/key-fingerprints.ts'
 import { loadMasterKeys } from '../../eventstore/encryption/master-key.ts'
-import { acceptKeys } from '../../eventstore/key-fingerprints.ts'
-import { type OpenedLog, openKeys, openLog } from '../../eventstore/open.ts'
+import { type OpenedLog, openKeys, openLog } from '../../eventstore/open-event-store.ts'
 import type { Configuration } from '../../runtime/configuration.ts'
 import { runCommand } from '../../runtime/process.ts'
 import { showProgress } from '../../runtime/progress.ts'
@@ -18,9 +19,9 @@ export const status = (): Promise<void> =>
 
 export const rotate = (): Promise<void> =>
   withLog(async ({ keys }, current) => {
-    const bar = showProgress('wrapping keys anew', 'blocks')
+    const bar = showProgress('rewrapping keys', 'blocks')
     const { blocks, rewrapped } = await keys.rotate((done) => bar.report(done, undefined)).finally(() => bar.stop())
-    console.log(`${rewrapped} of ${blocks} blocks of keys are wrapped anew; all are by the master key ${current}.`)
+    console.log(`${rewrapped} of ${blocks} blocks of keys were rewrapped; all now use the master key ${current}.`)
   })
 
 export const accept = (name: 'token' | 'audit'): Promise<void> =>
@@ -28,10 +29,13 @@ export const accept = (name: 'token' | 'audit'): Promise<void> =>
     const variable = name === 'token' ? 'TOKEN_SIGNING_KEY' : 'AUDIT_SIGNING_KEY'
     const key = loadKey(configuration, variable)
     await acceptKeys(eventStore, name === 'token' ? { tokenSigningKey: key } : { auditSigningKey: key })
-    console.log(`${variable} is the log's key from now on; start every instance anew with it.`)
+    console.log(`${variable} is the log's key from now on. Restart every instance with it.`)
   })
 
-/** The key store is an older backup, and there is no newer one: the customers whose keys are missing are given up. */
+/**
+ * For a key store restored from an older backup, where no newer one exists: gives up the customers whose keys are
+ * missing.
+ */
 export const acceptStore = (): Promise<void> =>
   runCommand(async (configuration) => {
     const { stored, keys } = await openKeys(configuration)
@@ -39,7 +43,7 @@ export const acceptStore = (): Promise<void> =>
       const count = await keys.giveUpMissing()
       console.log(
         count === 0
-          ? 'The key store lacks no keys of this log: nothing is given up.'
+          ? 'The key store lacks no keys of this log. Nothing was changed.'
           : `${count} blocks of keys were missing: their customers count as erased from now on. Run npm run rebuild -- --accept-differences, then start the service.`,
       )
       return 0

@@ -1,10 +1,10 @@
 /** The mail worker as a process of its own: `customers mail`. */
 import type { FastifyBaseLogger } from 'fastify'
 import { collectDefaultMetrics, Registry } from 'prom-client'
-import { checkKeys, checkKeysAtStart } from '../../eventstore/key-fingerprints.ts'
-import { openLog } from '../../eventstore/open.ts'
+import { checkKeys, checkKeysAtStart } from '../../eventstore/encryption/key-fingerprints.ts'
+import { openLog } from '../../eventstore/open-event-store.ts'
+import { buildMailServer } from '../../mail/health.ts'
 import { createMailMetrics } from '../../mail/metrics.ts'
-import { buildMailServer } from '../../mail/server.ts'
 import { type Mail, startMail } from '../../mail/start.ts'
 import type { MailStatus } from '../../mail/worker.ts'
 import { endProcess, listen, runProcess } from '../../runtime/process.ts'

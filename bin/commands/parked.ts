@@ -1,15 +1,16 @@
 /** `customers parked`: the events that the projection could not apply. Listed, shown, replayed or dropped. */
+
 import { userInfo } from 'node:os'
-import { openLog } from '../../eventstore/open.ts'
+import { openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { createApplier } from '../../projections/apply.ts'
 import { absentCustomer } from '../../projections/customer.ts'
-import { customerStream } from '../../projections/fold.ts'
-import { openReadModel } from '../../projections/open.ts'
-import type { Failure } from '../../projections/parking.ts'
+import { openReadModel } from '../../projections/open-read-model.ts'
 import type { ParkedEvent, ReadModel } from '../../projections/read-model.ts'
 import { skipEvent } from '../../projections/skips.ts'
+import { createApplier } from '../../projections/worker/apply-events.ts'
+import type { Failure } from '../../projections/worker/parking.ts'
 import { runCommand } from '../../runtime/process.ts'
+import { streamOf } from '../../schema/streams.ts'
 
 export const list = (): Promise<void> =>
   withParked(undefined, async (_stores, events) => {
@@ -79,7 +80,7 @@ function print({ customerId, stream, revision, type, reason, at }: ParkedEvent):
   console.log(`Parked at  ${at}`)
   console.log(`The document stays at revision ${revision - 1}; queries and commands of this customer fail until then.`)
   console.log(`  npm run parked -- replay ${customerId}   once a release can apply it`)
-  console.log(`  npm run parked -- drop ${customerId} --reason "..."   to go on without it`)
+  console.log(`  npm run parked -- drop ${customerId} --reason "..."   to skip it`)
 }
 
 /** Brings the customers' documents up to the ends of their streams. @returns 1 where one is stuck (again) */
@@ -90,9 +91,9 @@ async function applyAgain({ eventStore, readModel }: Stores, events: readonly Pa
     const [document] = await readModel.documents([customerId])
     const from = (document ?? absentCustomer(customerId)).revision + 1
     const rest = []
-    for await (const event of eventStore.readStream(customerStream(customerId), { from })) rest.push(event)
+    for await (const event of eventStore.readStream(streamOf.customer(customerId), { from })) rest.push(event)
     await applier.apply(rest)
-    const failure = failures.find(({ stream }) => stream === customerStream(customerId))
+    const failure = failures.find(({ stream }) => stream === streamOf.customer(customerId))
     if (failure)
       console.log(
         `customer ${customerId}: still parked at revision ${failure.revision}: ${(failure.error as Error).message}`,

@@ -8,10 +8,10 @@ import {
   readEventName,
   readKeyFile,
   verifyCommand,
-} from '../../audit/proof/subcommands.ts'
-import { openStoredLog } from '../../eventstore/open.ts'
+} from '../../audit/subcommands/proof.ts'
+import { openStoredLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { patientWith } from '../../eventstore/retry.ts'
+import { withRetriesFor } from '../../eventstore/retry.ts'
 import type { Configuration } from '../../runtime/configuration.ts'
 import { runCommand } from '../../runtime/process.ts'
 import { loadKey } from '../../runtime/service-keys.ts'
@@ -68,7 +68,7 @@ async function withLog(
   isOwn = true,
 ): Promise<number> {
   const onOutage = (reason: string) => console.error(`${reason} Waiting for it.`)
-  const wrap = patientWith(configuration.EVENTSTORE_URL, { signal, onOutage })
+  const wrap = withRetriesFor(configuration.EVENTSTORE_URL, { signal, onOutage })
   const eventStore = await openStoredLog(configuration, wrap)
   try {
     if (isOwn) await checkAuditKey(eventStore, configuration, { record: false })

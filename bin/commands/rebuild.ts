@@ -1,8 +1,8 @@
 /** `customers rebuild`: see rebuild.ts. Prints what it finds on standard output, its progress on standard error. */
 import { setTimeout as delay } from 'node:timers/promises'
-import { openLog } from '../../eventstore/open.ts'
+import { openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { openReadModel } from '../../projections/open.ts'
+import { openReadModel } from '../../projections/open-read-model.ts'
 import { provenanceOf } from '../../projections/provenance.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import {
@@ -17,7 +17,7 @@ import {
 import { runCommand } from '../../runtime/process.ts'
 import { showProgress } from '../../runtime/progress.ts'
 
-/** Differences that are listed one by one. */
+/** How many differences are listed individually. */
 const MOST_LISTED = 100
 
 export interface RebuildOptions {
@@ -54,9 +54,9 @@ async function fillAndSwitch(
   signal: AbortSignal,
   acceptDifferences: boolean,
 ): Promise<number> {
-  await eventStore.ping() // else it would wait for it, with a generation begun
+  await eventStore.ping() // fails fast: later calls would wait for the store, with a generation begun
   const generations = await chooseGeneration(live)
-  if (generations.isBegun) console.log(`Generation ${generations.next} was begun before: it goes on.`)
+  if (generations.isBegun) console.log(`Generation ${generations.next} was begun earlier and is resumed.`)
   const next = await openReadModel(url, { generation: generations.next })
   const bar = showProgress(`filling generation ${generations.next}`, 'events')
   const filling = startFilling({
@@ -70,7 +70,7 @@ async function fillAndSwitch(
     if (signal.aborted || (await Promise.race([filling.complete, stopped])) === 'stopped') {
       bar.stop()
       await filling.stop()
-      console.log('Stopped. The same command goes on from here.')
+      console.log('Stopped. The same command resumes from here.')
       return 130
     }
     bar.stop()
@@ -82,18 +82,18 @@ async function fillAndSwitch(
       await list(
         differences,
         () => signal.aborted,
-        // What can't be read says nothing against what takes its place.
+        // A live generation that can't be read does not count against the new one.
         ({ fields }) => void (fields === 'unreadable' || count++),
       )
       comparing.stop()
       if (signal.aborted) {
-        console.log('Stopped. The same command goes on from here.')
+        console.log('Stopped. The same command resumes from here.')
         return 130
       }
       if (count > 0 && !acceptDifferences) {
         console.log(`${count} documents differ: generation ${generations.next} is filled, but not live.`)
-        console.log('  npm run rebuild -- --accept-differences   switches to it none the less')
-        console.log('  npm run rebuild -- --drop                 forgets it, so that the next rebuild begins anew')
+        console.log('  npm run rebuild -- --accept-differences   switches to it anyway')
+        console.log('  npm run rebuild -- --drop                 deletes it, so that the next rebuild starts over')
         return 1
       }
     } else console.log(`Generation ${generations.live} is not complete: there is nothing to compare with.`)
@@ -101,7 +101,7 @@ async function fillAndSwitch(
       console.log('Another rebuild was faster: nothing is switched. See npm run rebuild -- --status')
       return 1
     }
-    // What group workers applied to the old generation just before the switch is in the log: it has to be in the new one.
+    // Events that group workers applied to the old generation just before the switch must reach the new one, too.
     await Promise.race([filling.caughtUp(), stopped])
     console.log(`Generation ${generations.next} is live. The one before is kept:`)
     console.log('  npm run rebuild -- --roll-back   back to it')
@@ -113,17 +113,17 @@ async function fillAndSwitch(
   }
 }
 
-/** Prints differences, the first of them one by one. @param told of each */
+/** Prints differences, the first ones individually. @param onDifference called for each */
 async function list(
   differences: AsyncIterable<Difference>,
   isOver: () => boolean,
-  told: (difference: Difference) => void,
+  onDifference: (difference: Difference) => void,
 ): Promise<void> {
   let count = 0
   for await (const difference of differences) {
     if (isOver()) break
     count++
-    told(difference)
+    onDifference(difference)
     if (count <= MOST_LISTED) console.log(describe(difference))
   }
   if (count > MOST_LISTED) console.log(`... and ${count - MOST_LISTED} more`)
@@ -170,7 +170,10 @@ async function rollBack(eventStore: EventStore, readModel: ReadModel, url: strin
   return 0
 }
 
-/** Whether a generation was made of this log: not of one that was lost since, or of what a restored one no longer has. */
+/**
+ * Whether a generation was filled from this log, and not from a lost one or from events that a restored log no longer
+ * has.
+ */
 async function isOfLog(eventStore: EventStore, url: string, number: number): Promise<boolean> {
   const generation = await openReadModel(url, { generation: number })
   try {
@@ -183,7 +186,7 @@ async function isOfLog(eventStore: EventStore, url: string, number: number): Pro
 
 async function drop(readModel: ReadModel): Promise<number> {
   const others = (await readModel.generations()).filter(({ live }) => !live)
-  await delay(others.length > 0 ? 1_000 : 0) // whoever is still on one of them goes over first
+  await delay(others.length > 0 ? 1_000 : 0) // processes that still use one of them switch over first
   for (const { number } of others) {
     await readModel.dropGeneration(number)
     console.log(`Generation ${number} is dropped.`)

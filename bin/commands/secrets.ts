@@ -1,4 +1,4 @@
-/** `customers secrets`: makes the secrets that docker-compose.yml reads. One that is there is left as it is. */
+/** `customers secrets`: creates the secrets that docker-compose.yml reads. Existing ones are kept. */
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -16,7 +16,7 @@ const SECRETS = {
 const FOLDER = 'secrets'
 
 export function secrets(): void {
-  // The folder is the owner's alone; in it the files can be read, because a container's user has another number.
+  // Only the owner can enter the folder. The files in it are world-readable, because a container runs as another user.
   mkdirSync(FOLDER, { recursive: true, mode: 0o700 })
   for (const [name, make] of Object.entries(SECRETS)) {
     const path = join(FOLDER, name)

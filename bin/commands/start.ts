@@ -1,14 +1,14 @@
 /**
- * `customers start`: subgraph, projection, mails, gateway and (outside production) the sample subgraphs in one process. On the
- * embedded stores by default; with EVENTSTORE_URL and READMODEL_URL set, the same on servers.
+ * `customers start`: subgraph, projection, mails, gateway and (outside production) the sample subgraphs in one process.
+ * On the embedded stores by default; with EVENTSTORE_URL and READMODEL_URL set, the same on servers.
  */
 import type { AddressInfo } from 'node:net'
 import { join, resolve } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import { startConfiguredCheckpoints } from '../../audit/proof/signed-checkpoints.ts'
 import { checkAuditKey, loadSigningKey } from '../../audit/proof/signing-key.ts'
-import { checkKeys, checkKeysAtStart } from '../../eventstore/key-fingerprints.ts'
-import { isEmbeddedLogEmpty, openLog } from '../../eventstore/open.ts'
+import { checkKeys, checkKeysAtStart } from '../../eventstore/encryption/key-fingerprints.ts'
+import { isEmbeddedLogEmpty, openLog } from '../../eventstore/open-event-store.ts'
 import { buildSamples } from '../../examples/commerce/server.ts'
 import { type GatewayConfiguration, loadGatewayConfiguration } from '../../gateway/configuration.ts'
 import { createMetrics } from '../../gateway/metrics.ts'
@@ -17,9 +17,9 @@ import { gatewayOptions } from '../../gateway/options.ts'
 import { buildGateway } from '../../gateway/server.ts'
 import type { Returned, Transport } from '../../gateway/subgraphs/client.ts'
 import { type Mail, startMail } from '../../mail/start.ts'
-import { openReadModel } from '../../projections/open.ts'
-import { traced } from '../../projections/traced-observer.ts'
-import { startProjection } from '../../projections/worker.ts'
+import { openReadModel } from '../../projections/open-read-model.ts'
+import { traced } from '../../projections/worker/traced-observer.ts'
+import { startProjection } from '../../projections/worker/worker.ts'
 import { type Configuration, loadLimits } from '../../runtime/configuration.ts'
 import { endProcess, listen, type Running, runProcess } from '../../runtime/process.ts'
 import { prepareDataFolder } from '../../runtime/service-keys.ts'
@@ -31,10 +31,10 @@ import { START_DEFAULTS } from '../environment.ts'
 
 const SAMPLE_CUSTOMER = { email: 'roni_cost@example.com', password: 'roni_cost3@example.com' }
 
-/** Where the service is, whatever folder it is started in. */
+/** The folder of the service, whatever the working directory is. */
 const root = join(import.meta.dirname, '../..')
 
-/** What runs, in the order of its start. */
+/** The running parts, in the order of their start. */
 type Added = <T extends Running>(part: T) => T
 
 /** Starts all parts. */
@@ -60,7 +60,7 @@ export const start = (): Promise<void> =>
 async function startParts(configuration: Configuration, variables: GatewayConfiguration, added: Added): Promise<void> {
   const isProduction = configuration.NODE_ENV === 'production'
   const settings = { ...configuration, SUPERGRAPH: configuration.SUPERGRAPH ?? defaultSupergraph(isProduction) }
-  // What is wrong is said before there are data.
+  // Reports wrong settings before any data are written.
   gatewayOptions(settings, variables)
   const { subgraph, mail } = await startCustomers(configuration, added)
   const apps: Record<string, FastifyInstance> = { customers: subgraph }
@@ -75,7 +75,7 @@ async function startParts(configuration: Configuration, variables: GatewayConfig
       subgraphUrls[name] = `${address(samples)}/${name}/graphql`
     }
   }
-  // What runs in this process is called without a socket, unless its URL says that another is meant.
+  // Subgraphs of this process are called without a socket, unless their URL points elsewhere.
   const own = Object.entries(apps).filter(([name]) => variables.subgraphUrls[name.toUpperCase()] === undefined)
   const transports = Object.fromEntries(
     own.map(([name, app]) => [name, inject(app, new URL(subgraphUrls[name] ?? '').pathname)]),
@@ -87,7 +87,7 @@ async function startParts(configuration: Configuration, variables: GatewayConfig
   printSession()
 }
 
-/** The customer subgraph with all that it needs: log, read model, projection, checkpoints, mails. */
+/** Starts the customer subgraph with everything that it needs: log, read model, projection, checkpoints, mails. */
 async function startCustomers(
   configuration: Configuration,
   added: Added,
@@ -124,7 +124,7 @@ async function startCustomers(
   const projected = added(await openReadModel(READMODEL_URL))
   const projection = startProjection({ eventStore, readModel: projected, log: subgraph.log, observer: traced({}) })
   added({ close: () => projection.stop() })
-  // The read model of an earlier run may be behind, or lost: it is whole before the first query.
+  // The read model of an earlier run may be behind or lost. It catches up before the first query.
   await projection.caughtUp()
   const checkpoints = startConfiguredCheckpoints(stored, auditKey, configuration.CHECKPOINT_MINUTES, subgraph.log)
   added({ close: () => checkpoints.stop() })
@@ -180,7 +180,7 @@ function printSession(): void {
 `)
 }
 
-/** Hands requests to a server of this process. */
+/** Passes requests to a server in this process. */
 function inject(app: FastifyInstance, url: string): Transport {
   return async (payload, list) => {
     const headers: Record<string, string> = {}
@@ -195,7 +195,7 @@ function address(app: FastifyInstance): string {
   return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
 }
 
-/** Goes the way of any client; an address that is taken was registered by an earlier start. */
+/** Registers the sample customer like any client. If the address is taken, an earlier start has registered it. */
 async function registerSampleCustomer(subgraph: FastifyInstance, secret: string | undefined): Promise<void> {
   const mutate = async (query: string, token?: string) => {
     const response = await subgraph.inject({

@@ -1,7 +1,7 @@
 /** The subgraph as a process of its own: `customers subgraph`. */
-import { checkKeys, checkKeysAtStart } from '../../eventstore/key-fingerprints.ts'
-import { openLog } from '../../eventstore/open.ts'
-import { openReadModel } from '../../projections/open.ts'
+import { checkKeys, checkKeysAtStart } from '../../eventstore/encryption/key-fingerprints.ts'
+import { openLog } from '../../eventstore/open-event-store.ts'
+import { openReadModel } from '../../projections/open-read-model.ts'
 import { loadLimits } from '../../runtime/configuration.ts'
 import { endProcess, listen, runProcess } from '../../runtime/process.ts'
 import { startTracing } from '../../runtime/tracing.ts'

@@ -1,11 +1,12 @@
 /**
- * `customers token`: signs a token for a service. The token is on standard output, all else on standard error; that it was
- * issued is recorded before it is shown.
+ * `customers token`: signs a token for a service. The token is on standard output, everything else on standard error.
+ * The issue is recorded before the token is shown.
  */
 import { userInfo } from 'node:os'
-import { checkKeys } from '../../eventstore/key-fingerprints.ts'
-import { openStoredLog } from '../../eventstore/open.ts'
-import { runCommand, UsageError } from '../../runtime/process.ts'
+import { checkKeys } from '../../eventstore/encryption/key-fingerprints.ts'
+import { openStoredLog } from '../../eventstore/open-event-store.ts'
+import { UsageError } from '../../runtime/errors.ts'
+import { runCommand } from '../../runtime/process.ts'
 import { loadKey } from '../../runtime/service-keys.ts'
 import {
   issueServiceToken,

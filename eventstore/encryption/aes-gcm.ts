@@ -1,17 +1,17 @@
-/** AES-256-GCM as everything here is sealed with it: nonce (12 bytes), ciphertext and tag (16) in one piece. */
+/** AES-256-GCM in the format that is used everywhere here: nonce (12 bytes), ciphertext and tag (16) in one buffer. */
 import { createCipheriv, createDecipheriv, type KeyObject, randomFillSync } from 'node:crypto'
 
 export const KEY_BYTES = 32
 const IV_BYTES = 12
 const TAG_BYTES = 16
-/** What is longer than its content by so many bytes is sealed. */
+/** The overhead of sealing, in bytes. */
 export const SEAL_BYTES = IV_BYTES + TAG_BYTES
 
 const ALGORITHM = 'aes-256-gcm'
 const OPTIONS = { authTagLength: TAG_BYTES }
 const NO_HEAD = Buffer.of()
 
-/** Nonces, made many at a time: a system call for each costs as much as encrypting. */
+/** Nonces, generated in bulk: a system call for each would cost as much as encrypting. */
 const nonces = Buffer.alloc(IV_BYTES * 512)
 let nextNonce = nonces.length
 
@@ -24,7 +24,7 @@ function nonce(): Buffer {
   return nonces.subarray(nextNonce - IV_BYTES, nextNonce)
 }
 
-/** @param authenticated what it is sealed for: unsealed for something else it fails @param head put before it, as it is */
+/** @param authenticated the context; unsealing under another one fails @param head prepended unchanged */
 export function seal(
   key: KeyObject,
   content: Uint8Array,
@@ -38,7 +38,7 @@ export function seal(
   return Buffer.concat([head, iv, ciphertext, cipher.getAuthTag()])
 }
 
-/** @returns the content @throws Error for what was not sealed with this key for this purpose */
+/** @returns the content @throws Error for data that was not sealed with this key and context */
 export function unseal(key: KeyObject, sealed: Uint8Array, authenticated: Uint8Array): Buffer {
   const end = sealed.length - TAG_BYTES
   const decipher = createDecipheriv(ALGORITHM, key, sealed.subarray(0, IV_BYTES), OPTIONS)

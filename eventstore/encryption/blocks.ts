@@ -1,8 +1,8 @@
-/** Blocks of keys: how they lie in the key store, wrapped by a master key, and those that are in memory. */
+/** Blocks of keys: how they are stored in the key store, wrapped by a master key, and a cache of them. */
 
 import { createSecretKey, type KeyObject } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
-import { ConfigurationError } from '../../runtime/configuration.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
 import type { KeyEvent } from '../../schema/events.ts'
 import { STREAM_PREFIXES } from '../../schema/streams.ts'
 import { encode } from '../codec.ts'
@@ -11,9 +11,7 @@ import { newestEvent } from '../read.ts'
 import { KEY_BYTES } from './aes-gcm.ts'
 import type { MasterKeys } from './master-key.ts'
 
-/** What the names of the blocks' streams begin with. */
-export const KEY_STREAMS = STREAM_PREFIXES.keys
-/** 1.3 million customers: some 50 MB. */
+/** How many blocks are cached: 1.3 million customers, about 50 MB. */
 const CACHED_BLOCKS = 20_000
 
 export interface CustomerKey {
@@ -32,28 +30,31 @@ export interface Block {
   readonly destroyed: readonly number[]
   /** When it was read (performance.now). */
   readonly readAt: number
-  /** Unwrapped, once it was needed. */
+  /** The unwrapped keys, once they were needed. */
   bytes?: Uint8Array
   readonly keys: (KeyObject | undefined)[]
 }
 
-/** A block as it is stored. */
+/** A block as stored. */
 export type BlockData = Omit<Block, 'revision' | 'readAt' | 'keys' | 'bytes'>
 
 export interface Blocks {
-  /** A block that is in memory. */
+  /** Returns a cached block. */
   known(stream: string): Block | undefined
-  /** Whether memory has no room for more. */
+  /** Whether the cache is full. */
   isFull(): boolean
-  /** Keeps a block that was read in memory, unless a newer one is there. @returns the one that is there now */
+  /** Caches a block that was read, unless a newer one is cached. @returns the cached one */
   remember(stream: string, revision: number, data: BlockData): Block
-  /** As it is in the store now; undefined where there is none. @throws EventStoreUnavailable */
+  /** Reads a block from the store; undefined if there is none. @throws EventStoreUnavailable */
   read(stream: string): Promise<Block | undefined>
-  /** The keys of a block. @throws ConfigurationError where none of the master keys fits; EventStoreUnavailable where unwrapping fails */
+  /**
+   * The keys of a block. @throws ConfigurationError where none of the master keys fits; EventStoreUnavailable where
+   * unwrapping fails
+   */
   unwrap(stream: string, block: Block): Promise<Uint8Array>
   /**
    * Writes a block, wrapped by the current master key.
-   * @throws WrongExpectedRevision where another process was first; EventStoreUnavailable
+   * @throws WrongExpectedRevision if another process was first; EventStoreUnavailable
    */
   write(
     stream: string,
@@ -65,7 +66,7 @@ export interface Blocks {
   cutOff(stream: string, block: Block): Promise<void>
   /** The events of all blocks, oldest first. @throws EventStoreUnavailable */
   all(): AsyncGenerator<RecordedEvent>
-  /** Forgets what is in memory. */
+  /** Clears the cache. */
   forget(): void
 }
 
@@ -80,13 +81,13 @@ export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Bloc
     if (known && known.revision > revision) return known
     const { generation, masterKeyId, wrapped, destroyed } = data
     const block: Block = { revision, generation, masterKeyId, wrapped, destroyed, readAt: performance.now(), keys: [] }
-    // Unwrapped already: the same keys, but for those destroyed since.
+    // Already unwrapped: the same keys, except those destroyed since.
     if (known?.bytes && known.revision === revision) Object.assign(block, { bytes: known.bytes, keys: known.keys })
     blocks.set(stream, block)
     return block
   }
 
-  /** As it is in the store now; undefined where there is none. */
+  /** Reads a block from the store; undefined if there is none. */
   function read(stream: string): Promise<Block | undefined> {
     const underWay = reading.get(stream)
     if (underWay) return underWay
@@ -97,7 +98,7 @@ export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Bloc
     return started
   }
 
-  /** @throws ConfigurationError where none of the master keys fits; EventStoreUnavailable where unwrapping fails */
+  /** @throws ConfigurationError if no master key fits; EventStoreUnavailable if unwrapping fails */
   async function unwrap(stream: string, block: Block): Promise<Uint8Array> {
     if (block.bytes) return block.bytes
     const masterKey = masterKeys.find(({ id }) => id === block.masterKeyId)
@@ -147,11 +148,11 @@ export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Bloc
 }
 
 async function* allBlocks(keyStore: EventStore): AsyncGenerator<RecordedEvent> {
-  const events = keyStore.readAll({ filter: { streamPrefixes: [KEY_STREAMS] } })
+  const events = keyStore.readAll({ filter: { streamPrefixes: [STREAM_PREFIXES.keys] } })
   for await (const event of events) if (event.type === 'CustomerKeysSet') yield event
 }
 
-/** A key of a block that is unwrapped, or in which it is destroyed. */
+/** A key of a block that is unwrapped, or in which the key is destroyed. */
 export function keyOf(block: Block, index: number): CustomerKey {
   const { generation } = block
   if (block.destroyed.includes(index)) return { generation, key: undefined }

@@ -1,16 +1,17 @@
 /**
- * How the personal fields of an event are encrypted, with the person's own key. AES-256-GCM.
+ * Encrypts the personal fields of an event with the person's own key (AES-256-GCM).
  *
- * Stored, an event's data has `null` in the place of each personal field (schema/events.ts), and `encrypted`: the base64 of
+ * Stored, an event's data has `null` in the place of each personal field (schema/events.ts), and `encrypted`: the
+ * base64 of
  *
  *     version (1 byte: 1) | generation of the key (2) | nonce (12) | ciphertext | tag (16)
  *
- * of the fields' values as a JSON array, in the order in which the fields stand. `<stream> <type> <id>` (the id in lower
- * case) is authenticated with it, so no ciphertext can be moved to another event. What was written in clear, before there
- * was any encryption, is read as it is.
+ * of the fields' values as a JSON array, in the order of the fields. `<stream> <type> <id>` (the id in lower case) is
+ * authenticated with it, so no ciphertext can be moved to another event. Events from before encryption are read
+ * unchanged.
  *
- * Where the key was destroyed, placeholders stand for the values (`erasedValue`). What fails to decrypt is given as it is
- * stored, and the codec refuses it: whoever applies the event learns which one it is.
+ * If the key was destroyed, placeholders replace the values (`erasedValue`). An event that fails to decrypt is returned
+ * as stored, and the codec refuses it, so applying it fails with an error that names the event.
  */
 import type { KeyObject } from 'node:crypto'
 import { erasedValue, PERSONAL_FIELDS } from '../../schema/events.ts'
@@ -26,7 +27,7 @@ interface Members {
 
 const VERSION = 1
 const HEAD_BYTES = 3
-/** From so many encrypted events on, a batch is decrypted beside the main thread. */
+/** Batches with at least this many encrypted events are decrypted in a worker thread. */
 const MANY = 64
 const ASCII = /^[\x20-\x7e]*$/
 const authenticated = (stream: string, { type, id }: { readonly type: string; readonly id: string }) =>
@@ -35,7 +36,7 @@ const authenticated = (stream: string, { type, id }: { readonly type: string; re
 const isGroup = (data: unknown): data is Members =>
   typeof data === 'object' && data !== null && !Array.isArray(data) && !(data instanceof Uint8Array)
 
-/** The event as it is stored. */
+/** Encrypts an event for storage. */
 export function encrypt(stream: string, event: NewEvent, { generation, key }: WritingKey): NewEvent {
   const fields = PERSONAL_FIELDS.get(event.type)
   if (fields === undefined || !isGroup(event.data)) return event
@@ -53,14 +54,14 @@ export function encrypt(stream: string, event: NewEvent, { generation, key }: Wr
   return { ...event, data: stored }
 }
 
-/** What is sealed in an event, without its head; `erased`: by a key that is destroyed. */
+/** The sealed part of an event, without its head; `erased`: its key is destroyed. */
 function sealedIn({ data }: RecordedEvent, { generation, bytes: key }: CustomerKey): Buffer | 'erased' | 'broken' {
   const bytes = Buffer.from((data as Members).encrypted as string, 'base64')
   if (bytes[0] !== VERSION || bytes.length < HEAD_BYTES + SEAL_BYTES) return 'broken'
   return key === undefined || bytes.readUInt16BE(1) !== generation ? 'erased' : bytes.subarray(HEAD_BYTES)
 }
 
-/** The event in clear; as it is stored where it can't be decrypted. */
+/** Decrypts an event; returns it as stored if it can't be decrypted. */
 export function decrypt(event: RecordedEvent, key: CustomerKey): RecordedEvent {
   const bytes = sealedIn(event, key)
   if (bytes === 'broken') return event
@@ -74,7 +75,7 @@ export function decrypt(event: RecordedEvent, key: CustomerKey): RecordedEvent {
   return withValues(event, content.toString())
 }
 
-/** As {@link decrypt}, of many. @param keys of each; without one it stays as it is stored */
+/** Like {@link decrypt}, for many events. @param keys the key of each; without one, the event is returned as stored */
 export async function decryptAll(
   events: readonly RecordedEvent[],
   keys: readonly (CustomerKey | undefined)[],

@@ -1,13 +1,16 @@
 /**
- * The last check before an event is stored: appends to streams that the table of streams does not know, events that do not
- * belong in their stream, and personal data in clear are refused. It stands below the encryption, so whatever forgets to
- * encrypt fails when it writes, not when somebody reads a backup.
+ * The last check before an event is stored: appends to streams that the table of streams does not know, events that do
+ * not belong in their stream, and personal data in clear are refused. It is below the encryption, so code that forgets
+ * to encrypt fails when it writes, and not when somebody reads a backup.
  */
 import { PERSONAL_FIELDS } from '../../schema/events.ts'
 import { refusalOf } from '../../schema/streams.ts'
 import { type EventStore, InvalidArgument, type NewEvent } from '../port.ts'
 
-/** The store, with appends that are refused (`InvalidArgument`, nothing is written) where they break the table of streams. */
+/**
+ * Wraps the store so that appends that violate the table of streams are refused (`InvalidArgument`, nothing is
+ * written).
+ */
 export function guarded(eventStore: EventStore): EventStore {
   return {
     ...eventStore,
@@ -21,7 +24,7 @@ export function guarded(eventStore: EventStore): EventStore {
   }
 }
 
-/** What is personal in an event and not encrypted. Names the field, never its value. */
+/** Finds an unencrypted personal field in an event. Returns its name, never its value. */
 function clearTextIn({ type, data }: NewEvent): string | undefined {
   const personal = PERSONAL_FIELDS.get(type)
   if (personal === undefined) return undefined

@@ -1,28 +1,24 @@
 /**
- * The keys that personal fields are encrypted with: one for each customer, and one for each address that is no customer's.
- * They lie in the key store, an event store beside the log or the log itself, wrapped by a master key.
+ * The keys that personal fields are encrypted with: one for each customer, and one for each address that is no
+ * customer's. They are stored in the key store (an event store beside the log, or the log itself), wrapped by a master
+ * key.
  *
- * Keys come in blocks, `customerKeys-<block>`, of 64 ids each, all made when the first of them is needed: so most
- * registrations need no write here, and whoever follows the log has one look-up for 64 customers at most. An address's block,
- * `customerKeys-of-<hash>`, is its own. A key is destroyed by writing the block anew without it and cutting the stream off before that.
+ * Keys are grouped in blocks of 64 ids, `customerKeys-<block>`, all created when the first of them is needed. So most
+ * registrations need no write here, and a reader of the log needs one lookup for up to 64 customers. An address has a
+ * block of its own, `customerKeys-of-<hash>`. A key is destroyed by rewriting the block without it and truncating the
+ * stream before that event.
  *
- * A customer's key comes once; an address's is made anew when it is needed again, as the next generation.
+ * A customer's key is created once; an address's key is created again when it is needed again, as the next generation.
  */
+
 import { type KeyObject, randomBytes } from 'node:crypto'
-import { ConfigurationError } from '../../runtime/configuration.ts'
-import { inTurns } from '../../runtime/in-turns.ts'
-import { createKeyBlocks, type KeyBlocks } from '../key-blocks.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
+import { inBatches } from '../../runtime/in-batches.ts'
+import { streamOf } from '../../schema/streams.ts'
 import { type EventStore, EventStoreUnavailable, InvalidArgument, WrongExpectedRevision } from '../port.ts'
 import { KEY_BYTES } from './aes-gcm.ts'
-import {
-  type Block,
-  type BlockData,
-  type Blocks,
-  type CustomerKey,
-  createBlocks,
-  KEY_STREAMS,
-  keyOf,
-} from './blocks.ts'
+import { type Block, type BlockData, type Blocks, type CustomerKey, createBlocks, keyOf } from './blocks.ts'
+import { createKeyBlocks, type KeyBlocks } from './key-blocks.ts'
 import { checkTogether, nameEachOther } from './key-store-identity.ts'
 import type { MasterKeys } from './master-key.ts'
 import { rotateMasterKey, statusOf } from './rotation.ts'
@@ -30,50 +26,60 @@ import { rotateMasterKey, statusOf } from './rotation.ts'
 /** Whose key it is: a customer's id in decimal digits, or the keyed hash of an address. */
 export type Subject = string
 
-/** One that has not been destroyed. */
+/** A key that has not been destroyed. */
 export type WritingKey = CustomerKey & { readonly key: KeyObject }
 
 export interface CustomerKeys {
-  /** The log as it is stored. */
+  /** The log as stored. */
   readonly log: EventStore
-  /** Where the keys lie. */
+  /** The store of the keys. */
   readonly keyStore: EventStore
   /**
-   * Whether key store, log and master key belong together, and the key store is no older than the log.
+   * Checks that key store, log and master key belong together, and that the key store is not older than the log.
    * @throws ConfigurationError where they do not; EventStoreUnavailable
    */
   check(): Promise<void>
-  /** A key that is in memory. */
+  /** Returns a cached key. */
   peek(subject: Subject): CustomerKey | undefined
   /**
-   * Brings keys into memory.
-   * @param maxAge what was read longer ago is read again, in milliseconds: another process may have destroyed it
-   * @throws EventStoreUnavailable, also for a key that ought to be there and is not
+   * Loads keys into the cache.
+   * @param maxAge keys read longer ago than this are read again, in milliseconds, because another process may have
+   * destroyed them
+   * @throws EventStoreUnavailable, also for a key that is unexpectedly missing
    */
   load(subjects: Iterable<Subject>, maxAge?: number): Promise<void>
-  /** The key to write with, made where there is none yet; undefined for a customer whose key was destroyed. @throws EventStoreUnavailable */
+  /**
+   * The key for writing, created if there is none yet; undefined for a customer whose key was destroyed. @throws
+   * EventStoreUnavailable
+   */
   toWrite(subject: Subject): Promise<WritingKey | undefined>
-  /** Brings all keys into memory, as far as they have room, in the order of the key store's log. @throws EventStoreUnavailable */
+  /**
+   * Loads all keys into the cache, as far as they fit, in the order of the key store's log. @throws
+   * EventStoreUnavailable
+   */
   loadAll(): Promise<void>
   /**
-   * Destroys a key for good: nothing that was encrypted with it can be read again. Nothing where there is none.
+   * Destroys a key for good: nothing that was encrypted with it can be read again. Does nothing if there is none.
    * @returns whether there was one
    * @throws EventStoreUnavailable
    */
   destroy(subject: Subject): Promise<boolean>
-  /** Whether a key was there and has been destroyed, as the key store says now. @throws EventStoreUnavailable */
+  /** Whether a key existed and has been destroyed, according to the key store now. @throws EventStoreUnavailable */
   isDestroyed(subject: Subject): Promise<boolean>
   /**
-   * Wraps all blocks with the current master key that another one has wrapped. No customer's key changes, and no event.
-   * @returns how many blocks there are, and were wrapped anew
+   * Rewraps all blocks of other master keys with the current one. No customer's key changes, and no event.
+   * @returns how many blocks there are, and how many were rewrapped
    * @throws EventStoreUnavailable; ConfigurationError for a block that none of the master keys unwraps
    */
   rotate(report?: (done: number) => void): Promise<{ readonly blocks: number; readonly rewrapped: number }>
-  /** How many blocks each master key has wrapped, by its id, and how many keys were destroyed. @throws EventStoreUnavailable */
+  /**
+   * How many blocks each master key has wrapped, by its id, and how many keys were destroyed. @throws
+   * EventStoreUnavailable
+   */
   status(): Promise<{ readonly blocks: ReadonlyMap<string, number>; readonly destroyed: number }>
   /**
-   * For a key store that was lost but for an older backup: what it lacks is lost for good. The customers whose keys are
-   * missing count as erased from now on, as though their keys had been destroyed.
+   * For a lost key store of which only an older backup exists: missing keys are lost for good. Customers whose keys are
+   * missing count as erased from now on, as if their keys had been destroyed.
    * @returns how many blocks of keys were missing
    * @throws EventStoreUnavailable
    */
@@ -81,7 +87,7 @@ export interface CustomerKeys {
   close(): Promise<void>
 }
 
-/** A log whose personal fields are encrypted on their way in. A store that wraps it by `{ ...log }` is one too. */
+/** A log whose personal fields are encrypted. A store that wraps it by `{ ...log }` is one, too. */
 export interface EncryptedLog extends EventStore {
   readonly keys: CustomerKeys
 }
@@ -90,18 +96,18 @@ export const hasKeys = (eventStore: EventStore): eventStore is EncryptedLog =>
   (eventStore as Partial<EncryptedLog>).keys !== undefined
 
 /**
- * The keys of a log whose personal data is to be erased.
- * @throws InvalidArgument for a store without keys: nothing of it could be destroyed, and nobody may take it for erased
+ * The keys of a log, for an erasure.
+ * @throws InvalidArgument for a store without keys: nothing could be destroyed, and it must not count as erased
  */
 export function keysOf(eventStore: EventStore): CustomerKeys {
-  if (!hasKeys(eventStore)) throw new InvalidArgument('This event store has no keys: it can not erase anybody.')
+  if (!hasKeys(eventStore)) throw new InvalidArgument('This event store has no keys, so it cannot erase anybody.')
   return eventStore.keys
 }
 
-/** Customers that share a block of keys. */
+/** How many customers share a block of keys. */
 const BLOCK = 64
 
-/** Where a key lies: the stream of its block, its number in it, and how many keys the block has. */
+/** The place of a key: the stream of its block, its index in it, and the size of the block. */
 interface KeyPlace {
   readonly stream: string
   readonly index: number
@@ -109,19 +115,18 @@ interface KeyPlace {
 }
 
 function placeOf(subject: Subject): KeyPlace {
-  if (!isCustomer(subject)) return { stream: `${KEY_STREAMS}of-${subject}`, index: 0, size: 1 }
+  if (!isCustomer(subject)) return { stream: streamOf.keys(`of-${subject}`), index: 0, size: 1 }
   const id = Number(subject)
-  return { stream: streamOfBlock(blockOf(subject)), index: id % BLOCK, size: BLOCK }
+  return { stream: streamOf.keys(blockOf(subject)), index: id % BLOCK, size: BLOCK }
 }
 
 const blockOf = (subject: Subject) => Math.floor(Number(subject) / BLOCK)
-const streamOfBlock = (block: number) => `${KEY_STREAMS}${block}`
 const isCustomer = (subject: Subject) => /^[1-9]\d{0,15}$/.test(subject)
 
 export interface CustomerKeysOptions {
-  /** Where it is chosen which key store has the keys of its customers. */
+  /** The log, which records which key store has the keys of its customers. */
   readonly log: EventStore
-  /** Closed with the keys. */
+  /** The store of the keys; it is closed with them. */
   readonly keyStore: EventStore
   readonly masterKeys: MasterKeys
 }
@@ -129,21 +134,21 @@ export interface CustomerKeysOptions {
 export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
   const { log, keyStore, masterKeys } = options
   const blocks = createBlocks(keyStore, masterKeys)
-  /** Blocks under way to be made. */
+  /** Blocks that are being created. */
   const making = new Map<string, Promise<Block>>()
-  /** In the log itself keys and what they encrypt are of the same moment. */
-  const record = keyStore === log ? undefined : createKeyBlocks({ log, keyStore, streamOf: streamOfBlock, size: BLOCK })
+  /** In the log itself, keys and encrypted events are always from the same moment. */
+  const record = keyStore === log ? undefined : createKeyBlocks({ log, keyStore, size: BLOCK })
   const checked = once(async () => {
     await checkTogether(options, blocks)
     await checkAge(record)
   })
-  /** Before the first key is made: log and key store are to know each other. */
+  /** Before the first key is created, log and key store have to name each other. */
   const begun = once(async () => {
     await checked.run()
     await nameEachOther(options)
   })
 
-  // A restored key store may lack the newest keys: what is encrypted with one of them could never be read again.
+  // A restored key store may lack the newest keys: events encrypted with them could never be read again.
   const forget = () => {
     blocks.forget()
     checked.reset()
@@ -180,7 +185,7 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
       const streams = new Set<string>()
       for (const subject of subjects) streams.add(placeOf(subject).stream)
       await checked.run()
-      await inTurns([...streams], (stream) => loadBlock(blocks, stream, maxAge))
+      await inBatches([...streams], (stream) => loadBlock(blocks, stream, maxAge))
     },
 
     async toWrite(subject) {
@@ -232,11 +237,11 @@ async function checkAge(record: KeyBlocks | undefined): Promise<void> {
   const missing = await record?.missing('newest')
   if (!missing?.length) return
   throw new ConfigurationError(
-    `KEYS_URL: the key store is older than this log and lacks ${missing.map(streamOfBlock).join(', ')}: restore a newer backup of it. Where there is none, npm run keys -- accept store gives up these customers, who count as erased from then on.`,
+    `KEYS_URL: the key store is older than this log and lacks ${missing.map(streamOf.keys).join(', ')}: restore a newer backup of it. Where there is none, npm run keys -- accept store gives up these customers, who count as erased from then on.`,
   )
 }
 
-/** Work that is done once; again after it has failed, or was reset. */
+/** Runs work once, and again after a failure or a reset. */
 function once(work: () => Promise<void>): { run(): Promise<void>; reset(): void } {
   let done: Promise<void> | undefined
   return {
@@ -253,7 +258,7 @@ function once(work: () => Promise<void>): { run(): Promise<void>; reset(): void 
   }
 }
 
-/** Brings a block into memory, unwrapped; again where it was read longer than `maxAge` milliseconds ago. */
+/** Loads a block into the cache, unwrapped; reads it again if it was read more than `maxAge` milliseconds ago. */
 async function loadBlock(blocks: Blocks, stream: string, maxAge: number): Promise<void> {
   const known = blocks.known(stream)
   const block = known && performance.now() - known.readAt <= maxAge ? known : await blocks.read(stream)
@@ -261,7 +266,7 @@ async function loadBlock(blocks: Blocks, stream: string, maxAge: number): Promis
   await blocks.unwrap(stream, block)
 }
 
-/** Brings all blocks into memory, as far as they have room. */
+/** Loads all blocks into the cache, as far as they fit. */
 async function rememberAll(blocks: Blocks): Promise<void> {
   for await (const event of blocks.all()) {
     blocks.remember(event.stream, event.revision, event.data as unknown as BlockData)
@@ -270,7 +275,7 @@ async function rememberAll(blocks: Blocks): Promise<void> {
 }
 
 /**
- * The block that has the key, made where there is none, and made anew for an address whose key was destroyed.
+ * The block with the key, created if there is none, and created again for an address whose key was destroyed.
  * @param beforeMade awaited before a block is written
  */
 async function makeBlock(
@@ -296,10 +301,10 @@ async function makeBlock(
 async function writeDestroyed(blocks: Blocks, block: number): Promise<void> {
   const destroyed = Array.from({ length: BLOCK }, (_, index) => index)
   const noKeys = new Uint8Array(BLOCK * KEY_BYTES)
-  await blocks.write(streamOfBlock(block), 'no_stream', noKeys, { generation: 0, destroyed })
+  await blocks.write(streamOf.keys(block), 'no_stream', noKeys, { generation: 0, destroyed })
 }
 
-/** Writes the block anew without the key, and cuts off what was before. @returns whether there was one */
+/** Rewrites the block without the key, and truncates the stream before it. @returns whether there was one */
 async function destroyKey(blocks: Blocks, { stream, index }: KeyPlace): Promise<boolean> {
   for (;;) {
     const block = await blocks.read(stream)

@@ -1,22 +1,22 @@
 /**
- * Decryption beside the main thread, for whoever reads very many events: it costs more than all else that is done with one.
- * Packed into one buffer, a few thousand ciphertexts go to a thread of the process and their plaintexts come back.
+ * Decrypts in a worker thread, for readers of very many events: decryption costs more than everything else about an
+ * event. A few thousand ciphertexts are packed into one buffer and sent to a thread, which returns their plaintexts.
  */
 import { Worker } from 'node:worker_threads'
 import { KEY_BYTES } from './aes-gcm.ts'
 
-/** In the place of a content's size: it could not be decrypted. */
+/** Replaces the size of a content that could not be decrypted. */
 export const REFUSED = 0
 
 export interface Sealed {
   readonly key: Uint8Array
-  /** What is authenticated with it: ASCII. */
+  /** The authenticated text, ASCII. */
   readonly authenticated: string
-  /** As aes-gcm.ts has it. */
+  /** In the format of aes-gcm.ts. */
   readonly bytes: Uint8Array
 }
 
-/** What goes to the thread, and comes back with the contents in the places of what was sealed. */
+/** The message to the thread. It is returned with the contents in place of the sealed parts. */
 export interface Order {
   readonly number: number
   /** For each: key, authenticated text, what is sealed. */
@@ -34,7 +34,7 @@ let worker: Worker | undefined
 const waiting = new Map<number, Waiting>()
 let orders = 0
 
-/** One for the process; it keeps none alive. */
+/** One thread for the process; it does not keep the process alive. */
 function thread(): Worker {
   if (worker) return worker
   const started = new Worker(new URL('./decryption-worker.ts', import.meta.url))
@@ -55,8 +55,8 @@ function thread(): Worker {
 }
 
 /**
- * @returns for each its plaintext; undefined where it could not be decrypted
- * @throws Error where the thread ends before
+ * @returns the plaintext of each; undefined if it could not be decrypted
+ * @throws Error if the thread ends first
  */
 export async function decryptBeside(items: readonly Sealed[]): Promise<(string | undefined)[]> {
   const sizes = new Uint32Array(2 * items.length)

@@ -1,4 +1,4 @@
-/** The other side of decryption-thread.ts: decrypts in place what it is sent, and sends it back. */
+/** The worker of decryption-thread.ts: decrypts each message in place, and returns it. */
 import { createSecretKey } from 'node:crypto'
 import { parentPort } from 'node:worker_threads'
 import { KEY_BYTES, unseal } from './aes-gcm.ts'

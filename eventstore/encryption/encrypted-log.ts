@@ -1,9 +1,10 @@
 /**
- * The log with personal fields encrypted: what is appended is encrypted (cipher.ts), what is read comes in clear
- * (opening.ts), so that nobody else need know of it. The hash chain is over what is stored.
+ * The log with encrypted personal fields: appends encrypt (cipher.ts), reads decrypt (opening.ts), so no other code
+ * needs to know about it. The hash chain covers the stored form.
  */
-import { countAsChained } from '../chain.ts'
+
 import { hasPersonal } from '../codec.ts'
+import { countAsChained } from '../hash-chain.ts'
 import { WrongExpectedRevision } from '../port.ts'
 import { encrypt } from './cipher.ts'
 import { guarded } from './clear-text-guard.ts'
@@ -17,7 +18,7 @@ import { concernsPersonal, openGroups, openLogRead, openStream, openSubscription
 export function encryptedLog(keys: CustomerKeys): EncryptedLog {
   const { log } = keys
   const guardedLog = guarded(log)
-  /** Streams with an append that waits for its key. */
+  /** The streams with an append that waits for its key. */
   const awaited = new Map<string, Promise<void>>()
 
   const store: EncryptedLog = {
@@ -45,7 +46,7 @@ export function encryptedLog(keys: CustomerKeys): EncryptedLog {
       )
       awaited.set(stream, over)
       return coming.then((key) => {
-        // Destroyed: the customer was deleted meanwhile, so the command has to be decided again.
+        // The key was destroyed: the customer was deleted in the meantime, so the command has to be decided again.
         if (key === undefined) throw new WrongExpectedRevision(stream, options.expected, 'no_stream')
         return write(key)
       })

@@ -1,9 +1,10 @@
 /**
- * How a log, its key store and the master key are known to belong together: the key store names itself and the master key
- * in the stream `keyStore`, and the log names its key store in the stream `keyStoreOfLog`, before the first key is made.
+ * Ensures that a log, its key store and the master key belong together: the key store names itself and the master key
+ * in the stream `keyStore`, and the log names its key store in the stream `keyStoreOfLog`, before the first key is
+ * made.
  */
 
-import { ConfigurationError } from '../../runtime/configuration.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
 import type { KeyEvent } from '../../schema/events.ts'
 import { STREAM_NAMES } from '../../schema/streams.ts'
 import { type EventStore, WrongExpectedRevision } from '../port.ts'
@@ -16,7 +17,7 @@ const CHOICE = STREAM_NAMES.keyStoreOfLog
 
 type MasterKeySet = Extract<KeyEvent, { type: 'MasterKeySet' }>
 
-/** What belongs together. */
+/** The parts that belong together. */
 export interface KeyStorePair {
   readonly log: EventStore
   readonly keyStore: EventStore
@@ -24,8 +25,8 @@ export interface KeyStorePair {
 }
 
 /**
- * Whether log, key store and master key belong together.
- * @throws ConfigurationError where they do not; EventStoreUnavailable
+ * Checks that log, key store and master key belong together.
+ * @throws ConfigurationError if they do not; EventStoreUnavailable
  */
 export async function checkTogether({ log, keyStore, masterKeys }: KeyStorePair, blocks: Blocks): Promise<void> {
   const identity = await newestEvent<KeyEvent>(keyStore, IDENTITY)
@@ -34,7 +35,7 @@ export async function checkTogether({ log, keyStore, masterKeys }: KeyStorePair,
     if (choice === undefined) return // there are no keys yet
     throw new ConfigurationError('KEYS_URL: the key store is empty, but this log has one with its keys already.')
   }
-  // The log names its key store before the first key is made.
+  // The log names its key store before the first key is created.
   if (choice === undefined && keyStore !== log) {
     for await (const _ of blocks.all()) {
       throw new ConfigurationError(
@@ -64,8 +65,8 @@ function checkChoice({ data }: MasterKeySet, choice: KeyEvent | undefined): void
 }
 
 /**
- * Makes log and key store name each other, where they do not.
- * @throws ConfigurationError where they have come to name others meanwhile; EventStoreUnavailable
+ * Makes log and key store name each other, unless they do.
+ * @throws ConfigurationError if they name others by now; EventStoreUnavailable
  */
 export async function nameEachOther({ log, keyStore, masterKeys }: KeyStorePair): Promise<void> {
   const data = { keyStoreId: crypto.randomUUID(), masterKeyId: masterKeys[0].id }
@@ -83,7 +84,7 @@ export async function setMasterKey({ keyStore, masterKeys: [current] }: KeyStore
   await keyStore.append(IDENTITY, [encoded({ type: 'MasterKeySet', data })], { expected: last.revision })
 }
 
-/** Writes a stream's first event where it has none. @returns the newest one that is there */
+/** Writes a stream's first event if it has none. @returns the newest one */
 async function appendOnce(eventStore: EventStore, stream: string, event: KeyEvent): Promise<KeyEvent> {
   const there = await newestEvent<KeyEvent>(eventStore, stream)
   if (there) return there

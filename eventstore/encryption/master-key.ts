@@ -1,33 +1,34 @@
 /**
- * Master keys: they wrap the keys of customers, and never come near an event. In the environment, or in a key management
- * system that a plug-in speaks to.
+ * Master keys: they wrap the keys of customers and never encrypt events. They come from the environment, or from a key
+ * management system through a plug-in.
  */
 import { createSecretKey, hash } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
-import { type Configuration, ConfigurationError } from '../../runtime/configuration.ts'
+import type { Configuration } from '../../runtime/configuration.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
 import { loadKey } from '../../runtime/service-keys.ts'
 import { KEY_BYTES, seal, unseal } from './aes-gcm.ts'
 
 export interface MasterKey {
-  /** Says which key wrapped something; never the key itself. */
+  /** Identifies the key that wrapped something; it is never the key itself. */
   readonly id: string
   /**
    * @param bytes at most 2,048
-   * @param context what is wrapped: unwrapped under another one it must fail
+   * @param context the context; unwrapping under another one must fail
    * @throws Error where the key management system can't be reached
    */
   wrap(bytes: Uint8Array, context: string): Uint8Array | Promise<Uint8Array>
-  /** @throws Error for what was not wrapped by this key under this context, or where the system can't be reached */
+  /** @throws Error for data that was not wrapped by this key under this context, or if the system can't be reached */
   unwrap(wrapped: Uint8Array, context: string): Uint8Array | Promise<Uint8Array>
 }
 
-/** The one that wraps, and then those that only unwrap any more. */
+/** The key that wraps, followed by those that only unwrap. */
 export type MasterKeys = readonly [current: MasterKey, ...previous: MasterKey[]]
 
 /**
  * A plug-in is a module whose default export is such a function.
- * @param environment the process's environment variables, for what the plug-in needs to know
+ * @param environment the process's environment variables, for the plug-in's settings
  */
 type KmsPlugin = (environment: NodeJS.ProcessEnv) => MasterKey | MasterKeys
 
@@ -43,7 +44,7 @@ export function localMasterKey(secret: Uint8Array): MasterKey {
 
 /**
  * The configured master keys.
- * @throws ConfigurationError where none is there, or the plug-in can't be used
+ * @throws ConfigurationError if there is none, or if the plug-in can't be used
  */
 export function loadMasterKeys(configuration: Configuration): MasterKeys {
   const previous = (configuration.MASTER_KEY_PREVIOUS ?? '').split(',').filter((text) => text.trim() !== '')
@@ -64,7 +65,7 @@ function bytesOf(text: string, variable: string): Buffer {
 
 function loadPlugin(name: string): MasterKeys {
   const refuse = (reason: string) => new ConfigurationError(`KMS_PLUGIN: ${JSON.stringify(name)} ${reason}.`)
-  // A path counts from where the process was started, as other paths do; anything else is a package.
+  // A path is relative to the working directory, like other paths; anything else is a package.
   const from = createRequire(resolve('package.json'))
   let keys: ReturnType<KmsPlugin>
   try {

@@ -1,4 +1,4 @@
-/** Events of the log, as they are stored, in clear: single ones, reads and subscriptions. */
+/** Decrypts stored events: single ones, reads and subscriptions. */
 import { isPersonal, personalOwnerOf, STREAMS } from '../../schema/streams.ts'
 import { isEncrypted } from '../codec.ts'
 import type {
@@ -13,21 +13,21 @@ import type {
 import { decrypt, decryptAll } from './cipher.ts'
 import type { CustomerKeys, Subject } from './customer-keys.ts'
 
-/** What the names of the streams begin with whose events have personal fields. */
+/** The prefixes of the streams whose events have personal fields. */
 const PREFIXES = STREAMS.filter(isPersonal).map(({ name }) => name)
 
-/** Whoever reads a stream from its start does so with keys no older: then nobody reads what was erased longer ago. */
+/** The maximum age of keys for reading a stream from its start, so that nothing is read that was erased longer ago. */
 export const KEY_MAX_AGE_MS = 1_000
 
-/** Whose stream it is; undefined for one without personal fields. */
+/** The owner of a stream; undefined for one without personal fields. */
 export const subjectOf = (stream: string): Subject | undefined => personalOwnerOf(stream)
 
-/** Whether a filter lets through streams with personal fields. */
+/** Whether a filter matches streams with personal fields. */
 export const concernsPersonal = (filter: StreamFilter | undefined): boolean =>
   filter === undefined ||
   filter.streamPrefixes.some((prefix) => PREFIXES.some((own) => own.startsWith(prefix) || prefix.startsWith(own)))
 
-/** undefined: its key is not in memory. */
+/** undefined: its key is not cached. */
 function openWithKnown(keys: CustomerKeys, event: RecordedEvent): RecordedEvent | undefined {
   if (!isEncrypted(event)) return event
   const key = keys.peek(subjectOf(event.stream) ?? '')
@@ -39,12 +39,12 @@ async function openLater(keys: CustomerKeys, event: RecordedEvent, maxAge?: numb
   return openWithKnown(keys, event) ?? event
 }
 
-/** An event of the log, as it is stored, in clear. @throws EventStoreUnavailable */
+/** Decrypts a stored event. @throws EventStoreUnavailable */
 export function openEvent(keys: CustomerKeys, event: RecordedEvent): RecordedEvent | Promise<RecordedEvent> {
   return openWithKnown(keys, event) ?? openLater(keys, event)
 }
 
-/** Events of the log in clear; keys that are not in memory are loaded together. @throws EventStoreUnavailable */
+/** Decrypts events; keys that are not cached are loaded together. @throws EventStoreUnavailable */
 async function openAll(keys: CustomerKeys, events: readonly RecordedEvent[]): Promise<readonly RecordedEvent[]> {
   const sealed = events.filter(isEncrypted)
   if (sealed.length === 0) return events
@@ -62,7 +62,7 @@ async function openAll(keys: CustomerKeys, events: readonly RecordedEvent[]): Pr
   return events.map((event) => (event === sealed[next] ? (opened[next++] as RecordedEvent) : event))
 }
 
-/** A read of one stream in clear. @param isWhole whether it begins at the stream's start */
+/** Decrypts a read of one stream. @param isWhole whether it begins at the stream's start */
 export async function* openStream(
   keys: CustomerKeys,
   events: AsyncIterable<RecordedEvent>,
@@ -77,25 +77,25 @@ export async function* openStream(
   }
 }
 
-/** A read of the log in clear. @param isWhole from start to end: then all keys are loaded first, in their order */
+/** Decrypts a read of the log. @param isWhole from start to end: then all keys are loaded first, in their order */
 export async function* openLogRead(
   keys: CustomerKeys,
   events: AsyncIterable<RecordedEvent>,
   isWhole: boolean,
 ): AsyncGenerator<RecordedEvent> {
-  // Before anything follows from what is in the log: it may be one that the keys do not belong to.
+  // Checked before anything is derived from the log, because the keys may not belong to it.
   await (isWhole ? keys.loadAll() : keys.check())
   for await (const event of events) yield openEvent(keys, event)
 }
 
-/** A subscription in clear. @param isWhole from the start: then all keys are loaded first, in their order */
+/** Decrypts a subscription. @param isWhole from the start: then all keys are loaded first, in their order */
 export function openSubscription(keys: CustomerKeys, inner: Subscription, isWhole: boolean): Subscription {
   let ended = false
   async function* follow(): AsyncGenerator<SubscriptionBatch> {
     await (isWhole ? keys.loadAll() : keys.check())
     const source = inner[Symbol.asyncIterator]()
     try {
-      // While one batch is decrypted beside, the next one is read.
+      // While one batch is decrypted in the thread, the next one is read.
       for (let coming = source.next(); ; ) {
         const { value: batch, done } = await coming
         if (done || ended) return
@@ -119,13 +119,13 @@ export function openSubscription(keys: CustomerKeys, inner: Subscription, isWhol
   }
 }
 
-/** Persistent subscriptions in clear. */
+/** Decrypts persistent subscriptions. */
 export function openGroups(keys: CustomerKeys, inner: PersistentSubscriptions): PersistentSubscriptions {
   return {
     ...inner,
     subscribe(group, options): GroupSubscription {
       const joined = inner.subscribe(group, options)
-      /** What the adapter has delivered, by what was made of it: an acknowledgement has to name that. */
+      /** The adapter's original deliveries by decrypted event: an acknowledgement has to pass the original. */
       const originals = new WeakMap<Delivery, Delivery>()
       const given = (deliveries: readonly Delivery[]) => deliveries.map((each) => originals.get(each) ?? each)
       async function* follow(): AsyncGenerator<readonly Delivery[]> {

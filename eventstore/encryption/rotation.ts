@@ -1,13 +1,13 @@
-/** The rotation of the master key: all blocks of keys are wrapped anew. No customer's key changes, and no event. */
-import { AT_ONCE, inTurns } from '../../runtime/in-turns.ts'
+/** Rotates the master key: all blocks of keys are rewrapped. No customer's key changes, and no event. */
+import { AT_ONCE, inBatches } from '../../runtime/in-batches.ts'
 import { WrongExpectedRevision } from '../port.ts'
 import type { BlockData, Blocks } from './blocks.ts'
 import { type KeyStorePair, setMasterKey } from './key-store-identity.ts'
 
 /**
- * Wraps all blocks with the current master key that another one has wrapped.
+ * Rewraps all blocks of other master keys with the current one.
  * @param report called now and then with the number of blocks that are done
- * @returns how many blocks there are, and were wrapped anew
+ * @returns how many blocks there are, and how many were rewrapped
  * @throws EventStoreUnavailable; ConfigurationError for a block that none of the master keys unwraps
  */
 export async function rotateMasterKey(
@@ -20,7 +20,7 @@ export async function rotateMasterKey(
   let rewrapped = 0
   let pending: string[] = []
   const finish = async () => {
-    const done = await inTurns(pending, (stream) => rewrap(blocks, id, stream))
+    const done = await inBatches(pending, (stream) => rewrap(blocks, id, stream))
     rewrapped += done.filter(Boolean).length
     pending = []
     report(seen.size)
@@ -54,7 +54,10 @@ async function rewrap(blocks: Blocks, masterKeyId: string, stream: string): Prom
   }
 }
 
-/** How many blocks each master key has wrapped, by its id, and how many keys were destroyed. @throws EventStoreUnavailable */
+/**
+ * How many blocks each master key has wrapped, by its id, and how many keys were destroyed. @throws
+ * EventStoreUnavailable
+ */
 export async function statusOf(
   blocks: Blocks,
 ): Promise<{ readonly blocks: ReadonlyMap<string, number>; readonly destroyed: number }> {

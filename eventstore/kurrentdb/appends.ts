@@ -1,7 +1,7 @@
 /**
- * Appends over one BatchAppend call that all appends of an instance share: sent as they come, in their order, each answered
- * by its correlation id. The client's own is the same in kind, but lets the first appends overtake each other, writes each
- * event out twice, and waits for ever for a server that does not answer.
+ * Appends over one BatchAppend call that all appends of an instance share: they are sent in order, and each answer is
+ * matched by its correlation id. The client has the same, but lets the first appends overtake each other, serialises
+ * each event twice, and waits forever for a server that does not answer.
  */
 import { createRequire } from 'node:module'
 import type { ClientDuplexStream, Client as GrpcClient } from '@grpc/grpc-js'
@@ -12,8 +12,8 @@ import {
   type ExpectedRevision,
   type NewEvent,
 } from '../port.ts'
+import type { Internals } from './connection/node.ts'
 import { StreamsClient, sharedMessages, streamsMessages } from './generated-messages.ts'
-import type { Internals } from './node.ts'
 
 const require = createRequire(import.meta.url)
 const { BatchAppendReq, BatchAppendResp } = streamsMessages
@@ -22,9 +22,9 @@ const { Timestamp } = require('google-protobuf/google/protobuf/timestamp_pb.js')
 const { Empty } = require('google-protobuf/google/protobuf/empty_pb.js')
 const { unpackToCommandError } = require('@kurrent/kurrentdb-client/dist/streams/appendToStream/unpackError.js')
 
-/** The most bytes of one message: a server ends the call of all appends for one that is much larger (17 MiB). */
+/** The largest message in bytes: for a much larger one (17 MiB) a server ends the call that all appends share. */
 const FRAME = 3 * 1024 * 1024
-/** No server takes a larger one, whatever its settings. */
+/** No server accepts a larger one, whatever its settings. */
 const LARGEST_EVENT = 16 * 1024 * 1024
 
 const UNAVAILABLE = 14
@@ -47,13 +47,13 @@ interface Call {
 
 export interface BatchAppends {
   /**
-   * @param until when its sender gives up, by performance.now(): nothing is sent later, and the server writes nothing later
-   * @throws what the client throws; EventStoreUnavailable where nothing was sent
+   * @param until the deadline, by performance.now(): nothing is sent, and the server writes nothing, after it
+   * @throws what the client throws; EventStoreUnavailable if nothing was sent
    */
   append(stream: string, events: readonly NewEvent[], expected: ExpectedRevision, until: number): Promise<AppendResult>
 }
 
-/** Of one node: once its call has failed, the next append opens another. */
+/** The call to one node: once it has failed, the next append opens another. */
 export function createBatchAppends(
   internals: Pick<Internals, 'GRPCStreamCreator' | 'callArguments'>,
   requiresLeader: boolean,
@@ -128,14 +128,17 @@ function answer(pending: Map<string, Pending>, response: Message): void {
   })
 }
 
-/** What a node that took nothing says has no code and no details of a kind; a call of its own would end with UNAVAILABLE. */
+/**
+ * The refusal of a node that accepted nothing has no code and no typed details; a separate call would end with
+ * UNAVAILABLE.
+ */
 function errorOf(status: Message, stream: string): unknown {
   const message: string = status.getMessage()
   if (status.getCode() === 0) return Object.assign(new Error(message), { code: UNAVAILABLE })
   return unpackToCommandError(status, stream)
 }
 
-/** The frames of an append: more than one where it is large. */
+/** The frames of an append; a large one has several. */
 function requests(
   correlationId: string,
   stream: string,

@@ -1,4 +1,4 @@
-/** The client's errors as the port's. */
+/** Translates the client's errors to those of the port. */
 import {
   AccessDeniedError,
   CancelledError,
@@ -28,7 +28,7 @@ import {
   StreamNotFound,
   WrongExpectedRevision,
 } from '../port.ts'
-import type { Endpoint } from './url.ts'
+import type { Endpoint } from './connection/url.ts'
 
 const CANCELLED = 1
 const INVALID_ARGUMENT = 3
@@ -36,18 +36,18 @@ const DEADLINE_EXCEEDED = 4
 const UNAVAILABLE = 14
 
 /**
- * What a failed call says of its node and of itself:
+ * What a failed call says about its node and itself:
  * - `leader`: another node leads, at that place; nothing was done
- * - `notReady`: the node takes no calls, or knows no leader; nothing was done
- * - `busy`: nothing was done, another time it may be
- * - `broken`: no answer, or none that says what was done
- * - `answered`: an answer; the same call would get it again
+ * - `notReady`: the node accepts no calls, or knows no leader; nothing was done
+ * - `busy`: nothing was done; a retry may succeed
+ * - `broken`: no answer, or one that does not say what was done
+ * - `answered`: a definite answer; a retry would get it again
  */
 export type Failure =
   | { readonly kind: 'leader'; readonly leader: Endpoint }
   | { readonly kind: 'notReady' | 'busy' | 'broken' | 'answered' }
 
-/** What the server says where it has not taken a call (EventStoreDB's RpcExceptions and its BatchAppend). */
+/** What the server says if it has not accepted a call (EventStoreDB's RpcExceptions and its BatchAppend). */
 const NOT_READY = /Server Is Not Ready|No leader info available/
 const BUSY = /Server Is (Too )?Busy/
 
@@ -72,12 +72,15 @@ export function failureOf(raised: unknown): Failure {
     [CANCELLED, UNAVAILABLE].includes((error as { code?: number }).code ?? 0)
   return { kind: isBroken ? 'broken' : 'answered' }
 }
-/** What a read of $all answers to a position within the log that is not a record's, with the code UNKNOWN. */
+/**
+ * The answer of a read of $all from a position within the log that is not the position of a record, with the code
+ * UNKNOWN.
+ */
 const INVALID_POSITION = /^Unexpected \w*ReadAllResult: InvalidPosition/
 
 /**
- * @param stream the stream of the call; the server's own word counts where it gives one
- * @param expected what the append expected: the server repeats it in another form
+ * @param stream the stream of the call
+ * @param expected what the append expected; the server repeats it in another form
  */
 export function toPortError(raised: unknown, stream = '', expected: ExpectedRevision = 'any'): unknown {
   if (isPortError(raised)) return raised
@@ -112,23 +115,23 @@ export function toPortError(raised: unknown, stream = '', expected: ExpectedRevi
   return error
 }
 
-/** One of port.ts already. */
+/** Whether it is an error of the port already. */
 function isPortError(error: unknown): boolean {
   const { code } = error as { code?: unknown }
   return typeof code === 'string' && code.startsWith('EVS_ERR_')
 }
 
-/** What gRPC throws for a call that begins when its node has just been left: nothing was sent. */
+/** What gRPC throws for a call that begins when its node has just been dropped: nothing was sent. */
 function isOfClosedChannel(error: unknown): boolean {
   return error instanceof Error && error.message === 'Channel has been shut down'
 }
 
-/** As the stub gives them; the client's own are converted already. */
+/** Errors of the stub; those of the client are converted already. */
 function isGrpcError(error: unknown): error is Error {
   return error instanceof Error && 'metadata' in error && 'details' in error
 }
 
-/** gRPC's own words, without the number before them and without the address list of a failed connection. */
+/** The message of gRPC, without the number in front and without the address list of a failed connection. */
 export function detailsOf(error: unknown): string {
   const { message, type, code } = error as { message?: string; type?: string; code?: number }
   if (code === DEADLINE_EXCEEDED) return 'no answer in time'
@@ -136,13 +139,14 @@ export function detailsOf(error: unknown): string {
   return (details || type || 'no reason given').replace(/\.$/, '')
 }
 
-/** A persistent subscription's failure as the port's. */
+/** Translates a failure of a persistent subscription to the port's errors. */
 export function toGroupError(error: unknown, group: string): unknown {
   if (error instanceof PersistentSubscriptionExistsError) return new GroupExists(`Group "${group}" exists already.`)
   if (error instanceof PersistentSubscriptionDoesNotExistError) {
     return new GroupNotFound(`Group "${group}" does not exist.`)
   }
-  // A node that no longer leads says so, as well as one whose group was changed; the next try shows whether it is gone.
+  // Sent by a node that no longer leads, or after a change of the group. The next attempt shows whether the group is
+  // gone.
   if (error instanceof PersistentSubscriptionDroppedError) {
     return new EventStoreUnavailable('The event store dropped the subscription.')
   }

@@ -2,14 +2,14 @@
  * The event store on EventStoreDB (22.10 and later) or KurrentDB, by the official client. Appends of an instance share
  * one pipelined call; reads and subscriptions go through the client's generated stub (see connection.ts).
  */
-import { checkCount, checkEvent, checkExpectedRevision, checkMetadata, checkStreamName } from '../checks.ts'
-import { type EventPlace, holdsEvent } from '../place.ts'
+import { checkCount, checkEvent, checkExpectedRevision, checkMetadata, checkStreamName } from '../argument-checks.ts'
+import { type EventPlace, holdsEvent } from '../event-place.ts'
 import { type EventStore, EventStoreUnavailable, type Position, type Subscription } from '../port.ts'
-import { connectKurrentDb } from './connection.ts'
+import { connectKurrentDb } from './connection/connection.ts'
 import { createGroups } from './groups.ts'
 import { createReads, filterOf } from './reads.ts'
-import { logSource, type Source, streamSource } from './sources.ts'
 import { type SubscriptionObserver, subscribe } from './subscription.ts'
+import { logSource, type Source, streamSource } from './subscription-sources.ts'
 import { createWrites } from './writes.ts'
 
 const BATCH = 500
@@ -116,7 +116,7 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
   return store
 }
 
-/** Adds a subscription to those that the store ends when it is closed; it leaves them when it is ended before. */
+/** Registers a subscription, so that the store ends it when it is closed. */
 function registered(inner: Subscription, subscriptions: Set<{ unsubscribe(): Promise<void> }>): Subscription {
   const subscription: Subscription = {
     [Symbol.asyncIterator]: () => inner[Symbol.asyncIterator](),

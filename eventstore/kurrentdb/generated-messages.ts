@@ -1,4 +1,6 @@
-/** What the official client generates from the server's protocol. No `exports` map and no types: loaded as what they are. */
+/**
+ * The messages that the official client generates from the server's protocol. They have no `exports` map and no types.
+ */
 import { createRequire } from 'node:module'
 
 const require = createRequire(import.meta.url)
@@ -10,6 +12,6 @@ export const gossipMessages = require(`${generated}/gossip_pb.js`) as any
 export const { StreamsClient, StreamsService } = require(`${generated}/streams_grpc_pb.js`) as any
 export const { GossipClient } = require(`${generated}/gossip_grpc_pb.js`) as any
 export const { ServerFeaturesClient } = require(`${generated}/serverfeatures_grpc_pb.js`) as any
-/** What a server says that it can do, as the client wants to be told. */
+/** The features of a server, in the form that the client expects. */
 export const { ServerFeatures } = require('@kurrent/kurrentdb-client/dist/Client/ServerFeatures.js') as any
 // biome-ignore-end lint/suspicious/noExplicitAny: see above

@@ -1,24 +1,24 @@
-/** A consumer of a persistent subscription: what it is delivered, and what it says of that. */
+/** A consumer of a persistent subscription: its deliveries and acknowledgements. */
 import type { AllStreamRecordedEvent, PersistentSubscriptionToAll } from '@kurrent/kurrentdb-client'
 import { waitAfter } from '../../runtime/back-off.ts'
 import { pause } from '../../runtime/time-limits.ts'
 import { type Delivery, EventStoreUnavailable, type GroupSubscription, type Json, type RecordedEvent } from '../port.ts'
-import type { Connection } from './connection.ts'
+import type { Connection } from './connection/connection.ts'
+import type { Node } from './connection/node.ts'
 import { toGroupError } from './errors.ts'
 import { type Incoming, incoming } from './incoming.ts'
-import type { Node } from './node.ts'
 import { BACK_OFF, type SubscriptionObserver } from './subscription.ts'
 
-/** A node that has just become the leader never answers those who came before it had read which groups there are. */
+/** A node that has just become the leader never answers consumers that joined before it had loaded the groups. */
 export const CONFIRMED_MS = 1_500
 
-/** What the client hands over: its own event, which an acknowledgement has to name. */
+/** The client's own event, which an acknowledgement has to pass. */
 interface Resolved {
   readonly event?: AllStreamRecordedEvent
   readonly retryCount: number
 }
 
-/** What groups need of the store. */
+/** What groups need from the store. */
 export interface StoreOfGroups {
   /** @throws EventStoreUnavailable once the store is closed */
   checkOpen(): void
@@ -37,11 +37,11 @@ export function joinGroup(
   bufferSize: number,
 ): GroupSubscription {
   const ending = new AbortController()
-  /** Of the deliveries of the connection that is open: what came over an older one can't be acknowledged any more. */
+  /** Deliveries of the open connection: those of an older one can't be acknowledged any more. */
   let origins = new WeakMap<Delivery, Resolved>()
   let subscription: PersistentSubscriptionToAll | undefined
   let call: Incoming<Resolved> | undefined
-  /** Of acknowledgements that wait to be sent: on a connection that takes no more, the client never says so. */
+  /** How many acknowledgements may wait to be sent: the client does not report a connection that accepts no more. */
   const answering = new Set<() => void>()
 
   async function* follow(): AsyncGenerator<readonly Delivery[], void, void> {
@@ -90,7 +90,7 @@ export function joinGroup(
     }
   }
 
-  /** A connection that breaks here breaks for the consumer too: what was not acknowledged comes again. */
+  /** A connection that breaks here also breaks for the consumer: unacknowledged events are delivered again. */
   async function answer(
     deliveries: readonly Delivery[],
     send: (subscription: PersistentSubscriptionToAll, resolved: Resolved[]) => Promise<void>,
@@ -123,7 +123,7 @@ export function joinGroup(
   return joined
 }
 
-/** Whether the server has taken the consumer in; false: the call has ended before; its error says why. */
+/** Whether the server has accepted the consumer; false: the call ended first, and its error says why. */
 function confirmed(opened: PersistentSubscriptionToAll): Promise<boolean> {
   return new Promise((resolve) => {
     opened.once('confirmation', () => resolve(true))

@@ -1,18 +1,18 @@
-/** Persistent subscriptions to $all: the server shares the events out, pinned by stream. */
+/** Persistent subscriptions to $all: the server distributes the events, pinned by stream. */
 import {
   type KurrentDBClient,
   PersistentSubscriptionExistsError,
   persistentSubscriptionToAllSettingsFromDefaults,
   streamNameFilter,
 } from '@kurrent/kurrentdb-client'
-import { checkCount } from '../checks.ts'
+import { checkCount } from '../argument-checks.ts'
 import type { PersistentSubscriptions, Position } from '../port.ts'
-import type { Connection } from './connection.ts'
+import type { Connection } from './connection/connection.ts'
 import { toGroupError } from './errors.ts'
 import { CONFIRMED_MS, joinGroup, type StoreOfGroups } from './group-consumer.ts'
 
 export function createGroups(connection: Connection, store: StoreOfGroups): PersistentSubscriptions {
-  /** @param repeatable whether it does no harm to call again where nobody knows whether it was done */
+  /** @param repeatable whether the call may be retried if its outcome is unknown */
   async function call<T>(
     group: string,
     repeatable: boolean,
@@ -45,7 +45,7 @@ export function createGroups(connection: Connection, store: StoreOfGroups): Pers
         try {
           await client.createPersistentSubscriptionToAll(group, settings, { filter: streams, ...options })
         } catch (error) {
-          // It is there by an earlier try whose answer was lost.
+          // An earlier attempt whose answer was lost has created it.
           if (tries === 1 || !(error instanceof PersistentSubscriptionExistsError)) throw error
         }
       })
@@ -67,7 +67,7 @@ export function createGroups(connection: Connection, store: StoreOfGroups): Pers
       }),
 
     async replayParked(group, limit) {
-      // The server wants to know where to stop: a number in the stream of what was ever parked.
+      // The server needs a number to stop at in the stream of parked events.
       const first = limit === undefined ? undefined : await store.firstRevision(parkedStream(group))
       const stopAt = first === undefined ? undefined : first + (limit as number)
       await call(group, false, (client, options) =>

@@ -1,6 +1,6 @@
-/** The answers of a call that come one after another, pulled by their consumer. */
+/** The answers of a streaming call, pulled by their consumer. */
 
-/** What is used of a Readable. */
+/** The part of a Readable that is used. */
 interface Flowing {
   // biome-ignore lint/suspicious/noExplicitAny: as Node types its own
   on(event: 'data' | 'end' | 'close' | 'error', listener: (value: any) => void): unknown
@@ -8,18 +8,18 @@ interface Flowing {
   resume(): unknown
 }
 
-/** The answers of one call, in the portions in which they arrive. */
+/** The answers of one call, in the chunks in which they arrive. */
 export interface Incoming<T> {
   /**
-   * What has arrived since, waiting for the first; null at the end of the call.
-   * @throws the call's error, once what came before it was taken
+   * Waits for the next answers and returns all that have arrived; null at the end of the call.
+   * @throws the call's error, after the answers that came before it
    */
   take(): Promise<T[] | null>
-  /** Whether `take` gives at once. */
+  /** Whether `take` would resolve at once. */
   hasMore(): boolean
-  /** Whether `take` has something to give within so many milliseconds. */
+  /** Whether answers arrive within that many milliseconds. */
   arrives(limit: number): Promise<boolean>
-  /** Ends the call, at the server too. */
+  /** Ends the call, also at the server. */
   cancel(): void
 }
 
@@ -45,7 +45,7 @@ export function incoming<T>(stream: Flowing, buffer: number, cancel: () => void)
       stream.pause()
     }
     if (wake === undefined || turn !== undefined) return
-    // What arrives in one turn of the event loop is taken together.
+    // Answers that arrive in one turn of the event loop are returned together.
     turn = setImmediate(() => {
       turn = undefined
       wake?.()
@@ -55,7 +55,7 @@ export function incoming<T>(stream: Flowing, buffer: number, cancel: () => void)
   stream.on('close', () => settle())
   stream.on('error', settle)
 
-  /** @param limit milliseconds; none: as long as it takes. False where nothing came in time. */
+  /** @param limit milliseconds; none: no limit. False if nothing came in time. */
   function arrived(limit?: number): Promise<boolean> {
     return new Promise((resolve) => {
       let timer: NodeJS.Timeout | undefined

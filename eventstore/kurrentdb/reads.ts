@@ -1,5 +1,5 @@
 /** Reads of a stream and of the log of all streams. */
-import { checkCount, checkExpectedRevision, checkStreamName } from '../checks.ts'
+import { checkCount, checkExpectedRevision, checkStreamName } from '../argument-checks.ts'
 import {
   comparePositions,
   EventStoreUnavailable,
@@ -13,18 +13,21 @@ import {
   StreamNotFound,
 } from '../port.ts'
 import { firstOf } from '../read.ts'
-import type { Connection } from './connection.ts'
+import type { Connection } from './connection/connection.ts'
 import { toPortError } from './errors.ts'
 import { StreamsClient } from './generated-messages.ts'
 import type { Incoming } from './incoming.ts'
 import { type LogPlace, logRequest, metadataStream, STREAMS_READ, streamRequest } from './requests.ts'
 import { decodeReadResponse, type ReadAnswer } from './wire.ts'
 
-/** Answers of a read that may wait for their consumer. */
+/** How many answers of a read may wait for their consumer. */
 const READ_BUFFER = 512
-/** How far a follower may be behind, in bytes: where a read may go to one, a position so far past its end is not another log's. */
+/**
+ * How far a follower may be behind, in bytes: for a read from a follower, a position this far past its end may still
+ * belong to the log.
+ */
 const FOLLOWER_LAG = 17n * 1024n * 1024n
-/** A server takes a larger one for the end of the log. */
+/** A server treats a larger one as the end of the log. */
 const LARGEST_POSITION = 2n ** 63n - 1n
 
 type Events = AsyncGenerator<RecordedEvent, void, void>
@@ -34,13 +37,13 @@ export interface Reads {
   readStream(stream: string, options?: ReadStreamOptions): Events
   /** As in the port. */
   readAll(options?: ReadAllOptions): Events
-  /** The log from a place on, inclusive forwards and exclusive backwards, as a server reads. */
+  /** Reads the log from a position, inclusive forwards and exclusive backwards, as the server does. */
   readLog(from: LogPlace, forwards: boolean, maxCount?: number, filter?: StreamFilter | 'users' | 'all'): Events
   /** The position of the log's last event; undefined in an empty log. @throws EventStoreUnavailable */
   logEnd(): Promise<Position | undefined>
   /** @throws InvalidArgument for a position that is not one of this log | EventStoreUnavailable */
   checkPosition(position: Position): Promise<void>
-  /** The revision of the stream's newest event; -1 where there is none. @throws StreamDeleted | EventStoreUnavailable */
+  /** The revision of the stream's newest event; -1 if there is none. @throws StreamDeleted | EventStoreUnavailable */
   lastRevision(stream: string): Promise<number>
   /** The first revision that can be read; undefined for none. @throws StreamDeleted | EventStoreUnavailable */
   firstRevision(stream: string): Promise<number | undefined>
@@ -50,7 +53,7 @@ export interface Reads {
 
 /** @param checkOpen throws EventStoreUnavailable once the store is closed */
 export function createReads(connection: Connection, checkOpen: () => void): Reads {
-  /** @param ask checks what was asked for, and gives the request for it */
+  /** @param ask checks the arguments and returns the request */
   const read = (stream: string, ask: () => { serializeBinary(): Uint8Array }) =>
     readAnswers(connection, checkOpen, stream, ask)
 
@@ -65,21 +68,21 @@ export function createReads(connection: Connection, checkOpen: () => void): Read
   async function checkPosition(position: Position): Promise<void> {
     const { commit, prepare } = position
     const invalid = () => new InvalidArgument(`Position ${commit}/${prepare} is not one of this log.`)
-    // The server's answers to these are an error without a name, and the log's end.
+    // For these, the server answers with an unnamed error, or with the log's end.
     if (prepare > commit || prepare < 0n || commit > LARGEST_POSITION) throw invalid()
     try {
-      // Backwards: forwards a server answers a position past its end with nothing, and no error.
+      // Backwards, because forwards a server answers a position past its end with nothing and without an error.
       await firstOf(readLog(position, false, 1))
     } catch (error) {
       if (!(error instanceof EventStoreUnavailable)) throw error
-      // Past the end it is an error without a name, too. A follower's end may lie before the leader's.
+      // Past the end it is an unnamed error, too. A follower's end may be before the leader's.
       const end = (await logEnd()) ?? { commit: -1n }
       if (commit > end.commit + (connection.requiresLeader ? 0n : FOLLOWER_LAG)) throw invalid()
       if (commit <= end.commit) throw error
     }
   }
 
-  /** A server answers such a read with an error. A read of the newest event shows whether the stream is there. */
+  /** The server answers such a read with an error. A read of the newest event shows whether the stream exists. */
   // biome-ignore lint/correctness/useYield: it yields nothing, and may throw
   async function* nothingAfterEnd(stream: string, check: () => void): Events {
     check()
@@ -117,7 +120,7 @@ export function createReads(connection: Connection, checkOpen: () => void): Read
         if (maxCount !== undefined) checkCount(maxCount, 'maxCount')
         await checkPosition(position)
         if (forwards) return yield* begin(position)
-        // Backwards the server begins before the position: what stands at it comes first.
+        // Backwards, the server begins before the position, so the event at it is read first.
         let left = maxCount ?? Number.MAX_SAFE_INTEGER
         for await (const event of readLog(position, true, 1, kept)) {
           if (comparePositions(event.position, position) !== 0) break
@@ -151,7 +154,7 @@ export function createReads(connection: Connection, checkOpen: () => void): Read
 }
 
 /**
- * Makes the call of a read, again where a node did not answer and nothing was handed out yet.
+ * Makes the call of a read, and retries it if a node did not answer and nothing was delivered yet.
  * @throws StreamNotFound | StreamDeleted | EventStoreUnavailable; what `ask` throws
  */
 async function* readAnswers(
@@ -196,7 +199,7 @@ async function* readAnswers(
   }
 }
 
-/** @throws InvalidArgument for a filter that names nothing */
+/** @throws InvalidArgument for an empty filter */
 export function filterOf(filter: StreamFilter | undefined, systemEvents: boolean): StreamFilter | 'users' | 'all' {
   if (filter === undefined) return systemEvents ? 'all' : 'users'
   if (filter.streamPrefixes.length === 0) throw new InvalidArgument('A filter needs a prefix.')

@@ -6,17 +6,17 @@ import { sharedMessages, streamsMessages } from './generated-messages.ts'
 const { ReadReq, DeleteReq, TombstoneReq } = streamsMessages
 const { Empty, StreamIdentifier } = sharedMessages
 
-/** Where a stream is read from: a revision, or one of its ends. */
+/** Where a read of a stream starts: a revision, or one of its ends. */
 export type StreamPlace = number | 'start' | 'end'
 export type LogPlace = Position | 'start' | 'end'
 
-/** How many events a subscription looks at before it sends a checkpoint, where the filter lets none through. */
+/** How many filtered-out events the server reads before it sends a checkpoint. */
 const SEARCH_WINDOW = 512
 const MOST = String(Number.MAX_SAFE_INTEGER)
 
 export const STREAMS_READ = '/event_store.client.streams.Streams/Read'
 
-/** Where the server keeps the metadata of a stream. */
+/** The stream in which the server keeps the metadata of a stream. */
 export const metadataStream = (stream: string) => `$$${stream}`
 
 /** @param read the direction and count of a read; none: a subscription */
@@ -78,7 +78,7 @@ function filterOptions(filter: StreamFilter | 'users') {
   return options
 }
 
-/** A soft deletion or a tombstone; the client's own can't say `stream_exists`. */
+/** A soft deletion or a tombstone; the client's method does not support `stream_exists`. */
 export function removalRequest(kind: 'delete' | 'tombstone', stream: string, expected: ExpectedRevision) {
   const Request = kind === 'delete' ? DeleteReq : TombstoneReq
   const options = new Request.Options()

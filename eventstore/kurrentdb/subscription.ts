@@ -1,27 +1,30 @@
-/** Catch-up subscriptions: they resume by themselves where the connection drops, after what was handed out last. */
+/** Catch-up subscriptions. If the connection drops, they resume after the last delivered event. */
 import { type BackOff, waitAfter } from '../../runtime/back-off.ts'
 import { pause } from '../../runtime/time-limits.ts'
 import { EventStoreUnavailable, type Subscription, type SubscriptionBatch } from '../port.ts'
-import type { Connection } from './connection.ts'
+import type { Connection } from './connection/connection.ts'
+import type { Node } from './connection/node.ts'
 import { toPortError } from './errors.ts'
 import { StreamsClient } from './generated-messages.ts'
 import type { Incoming } from './incoming.ts'
-import type { Node } from './node.ts'
-import { createProgress, type ProgressOptions } from './progress.ts'
 import { STREAMS_READ } from './requests.ts'
-import type { Source } from './sources.ts'
+import { createProgress, type ProgressOptions } from './subscription-progress.ts'
+import type { Source } from './subscription-sources.ts'
 import { decodeReadResponse, type ReadAnswer } from './wire.ts'
 
-/** Notified of what becomes of a subscription's connection. */
+/** Notified about the connection of a subscription. */
 export interface SubscriptionObserver {
-  /** Once for each loss, with the reason in the server's words; it is tried again. */
+  /** Called once for each loss, with the server's message; the subscription reconnects. */
   onDrop?(reason: string): void
   onResume?(): void
 }
 
-/** Short: the connection looks for a node at its own pace, and what ends here is often one that was just found. */
+/**
+ * Short, because the connection has its own back-off for finding a node, and a subscription often ends on one that was
+ * just found.
+ */
 export const BACK_OFF: BackOff = { firstMs: 50, mostMs: 1_000 }
-/** A server that has not said that it has caught up after so long of silence may never say it. */
+/** If a server is silent for this long without reporting that it has caught up, it may never report it. */
 const QUIET_MS = 100
 
 export function subscribe<Place>(
@@ -54,7 +57,7 @@ export function subscribe<Place>(
         call = await open(node, place)
         while (!ending.signal.aborted) {
           if (progress.isConfirmed() && !progress.isCaughtUp() && !(await call.arrives(QUIET_MS))) {
-            // Servers before 23.10 do not say it, and the log may end with events that are not followed.
+            // Servers before 23.10 do not report it, and the log may end with events that are filtered out.
             const batch = await progress.checkEnd()
             if (batch && !ending.signal.aborted) {
               yield batch

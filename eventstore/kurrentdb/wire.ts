@@ -1,10 +1,10 @@
 /**
- * The read side of the server's protocol, straight from bytes: the generated messages take four times as long to unpack,
- * and reading is what a projection does all day. Field numbers are those of streams.proto and shared.proto, v1.
+ * Decodes the read side of the server's protocol directly from bytes. The generated messages take four times as long,
+ * and a projection reads all day. Field numbers are those of streams.proto and shared.proto, v1.
  */
 import type { Json, Position, RecordedEvent } from '../port.ts'
 
-/** What a read or a subscription answers with, message by message. */
+/** A message in the answer of a read or a subscription. */
 export type ReadAnswer =
   | { readonly kind: 'event'; readonly event: RecordedEvent }
   | { readonly kind: 'confirmation' }
@@ -52,7 +52,7 @@ export function decodeReadResponse(bytes: Buffer): ReadAnswer {
   return answer
 }
 
-/** The server's -1: it is at the log's start still, and has let nothing through. */
+/** The server's -1: it is still at the start of the log, and has delivered nothing. */
 const BEFORE_ALL = 2n ** 64n - 1n
 
 const checkpoint = (at: Position): ReadAnswer =>
@@ -122,13 +122,13 @@ function recordedEvent(reader: Reader): RecordedEvent {
     type,
     isJson,
     data: isJson ? parse(data) : new Uint8Array(data),
-    // The server keeps one content type, that of the data; bytes that are no JSON come as they are.
+    // The server stores only the content type of the data; bytes that are not JSON are returned unchanged.
     metadata: rawMetadata?.length ? (isJson ? parse(rawMetadata) : new Uint8Array(rawMetadata)) : undefined,
     created: new Date(created),
   }
 }
 
-/** Malformed JSON never ends a read: it comes as the text that it is. */
+/** Malformed JSON never ends a read: it is returned as text. */
 function parse(bytes: Buffer): Json {
   const text = bytes.toString('utf8')
   try {
@@ -149,7 +149,7 @@ function position(reader: Reader): Position {
   return { commit, prepare }
 }
 
-/** As text where it was asked for so; else as two signed halves. */
+/** As text if that was requested; otherwise as two signed halves. */
 function uuid(reader: Reader): string {
   let text = ''
   while (reader.next()) {

@@ -1,10 +1,10 @@
-/** Appends and removals: each is one call, made again within its deadline where that does no harm. */
+/** Appends and deletions: each is one call, retried within its deadline if that is safe. */
 import { binaryEvent, type EventData, jsonEvent } from '@kurrent/kurrentdb-client'
 import type { AppendResult, ExpectedRevision, Json, NewEvent, StreamMetadata } from '../port.ts'
-import type { Connection } from './connection.ts'
+import type { Connection } from './connection/connection.ts'
+import type { Node } from './connection/node.ts'
 import { toPortError } from './errors.ts'
 import { StreamsClient } from './generated-messages.ts'
-import type { Node } from './node.ts'
 import { metadataStream, removalRequest } from './requests.ts'
 
 export interface Writes {
@@ -22,7 +22,7 @@ export interface Writes {
 export function createWrites(connection: Connection, checkOpen: () => void): Writes {
   const writing = new Set<Promise<unknown>>()
 
-  /** @param repeatable whether it does no harm to send it again where nobody knows whether it was done */
+  /** @param repeatable whether it may be sent again if its outcome is unknown */
   async function write<T>(
     stream: string,
     expected: ExpectedRevision,
@@ -59,10 +59,10 @@ export function createWrites(connection: Connection, checkOpen: () => void): Wri
   }
 
   function append(stream: string, events: readonly NewEvent[], expected: ExpectedRevision): Promise<AppendResult> {
-    // With `any` a repetition is written twice once the server has forgotten the ids.
+    // With `any`, a retry is written twice if the server has forgotten the ids.
     const repeatable = typeof expected === 'number' || expected === 'no_stream'
     return write(stream, expected, repeatable, (node, until) =>
-      node.takesBatches()
+      node.acceptsBatches()
         ? node.appends.append(stream, events, expected, until)
         : appendOne(node, until, stream, events, expected),
     )

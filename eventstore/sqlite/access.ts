@@ -1,19 +1,19 @@
-/** Reads of the file: while it is open, and behind the lock that another process may hold on it for a moment. */
+/** Reads of the file while it is open, which wait for short locks of other processes. */
 import { EventStoreUnavailable } from '../port.ts'
 import { emptyWal, isBusy, withLock } from './file.ts'
 import type { SqliteLog } from './schema.ts'
 
 export interface Access {
   /**
-   * A read that waits, as a write does, while another process repairs the file after a crash. That is rare: all others
-   * are answered at once, without a promise.
+   * A read that waits, like a write, while another process recovers the file after a crash. That is rare: usually the
+   * result is returned at once, without a promise.
    * @throws what `read` throws | EventStoreUnavailable
    */
   read<T>(read: () => T): T | Promise<T>
   /** A read that can't wait. @throws what `read` throws | EventStoreUnavailable */
   readNow<T>(read: () => T): T
   /**
-   * Removes what was deleted from the write-ahead log too. Where others read from it all the time, closing the store does
+   * Removes deleted data from the write-ahead log, too. If others read from it all the time, closing the store does
    * that. @throws EventStoreUnavailable
    */
   scrub(): Promise<void>
@@ -55,7 +55,7 @@ export function accessTo({ database }: SqliteLog): Access {
   }
 }
 
-/** SQLite's own failures (a disk error, a lock held too long) as what a caller expects. */
+/** Translates SQLite's failures (a disk error, a lock held too long) to the errors of the port. */
 function unavailable(error: unknown): unknown {
   if ((error as { code?: string }).code !== 'ERR_SQLITE_ERROR') return error
   return new EventStoreUnavailable(`The event store can't be read: ${(error as Error).message}.`)

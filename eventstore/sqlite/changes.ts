@@ -1,19 +1,19 @@
 /**
- * How subscriptions learn of commits: of their own store and of others of this process at once, of other processes (each
- * commit of another connection changes SQLite's data_version) by polling.
+ * Notifies subscriptions of commits: those of stores in this process immediately, those of other processes by polling
+ * (a commit of another connection changes SQLite's data_version).
  */
 
-/** How often other processes' commits are polled for while a subscription waits. Milliseconds. */
+/** The polling interval for commits of other processes while a subscription waits, in milliseconds. */
 const POLL_MS = 10
 
 export interface Changes {
-  /** Wakes all who wait: something was committed, or they are to end. */
+  /** Wakes all waiters, after a commit or to end them. */
   announce(): void
   /** Checks whether another connection has committed, and announces that. */
   poll(): void
-  /** How many changes there were by now. @throws SQLite's errors */
+  /** The number of changes so far. @throws SQLite's errors */
   count(): number
-  /** Resolves when there was a change after the count was `seen`. */
+  /** Resolves once the number of changes exceeds `seen`. */
   after(seen: number): Promise<void>
   close(): void
 }
@@ -31,7 +31,7 @@ export function createChanges(dataVersion: () => number): Changes {
     for (const wake of woken) wake()
   }
 
-  /** Whoever sees a change announces it to all: the next check finds nothing new. */
+  /** Announces a change to all, because the next check does not see it again. */
   function check(): void {
     const now = dataVersion()
     if (now === version) return
@@ -43,7 +43,7 @@ export function createChanges(dataVersion: () => number): Changes {
     try {
       check()
     } catch {
-      // The next poll tries again; a read reports what is wrong.
+      // The next poll retries; a read reports the error.
     }
   }
 
@@ -77,7 +77,7 @@ export function createChanges(dataVersion: () => number): Changes {
   }
 }
 
-/** The stores of this process by file: each learns of the others' commits at once, not at its next poll. */
+/** The stores of this process by file: each is notified of the others' commits at once, not at its next poll. */
 const storesOfFile = new Map<string, Set<() => void>>()
 
 /**
@@ -89,7 +89,7 @@ export function joinStores(file: string, onCommit: () => void) {
   const stores = storesOfFile.get(file) ?? new Set()
   storesOfFile.set(file, stores.add(onCommit))
   return {
-    /** To be called after a commit of this store. */
+    /** Call it after a commit of this store. */
     notifyOthers(): void {
       for (const each of stores) if (each !== onCommit) each()
     },

@@ -1,13 +1,13 @@
 /**
  * The embedded event store: one SQLite file that several processes may share, with EventStoreDB's semantics.
  *
- * Appends made at the same time go into one transaction (group-commit.ts), so that one flush to disk serves all of them.
- * Writers of several processes take turns (BEGIN IMMEDIATE), so positions become visible in order and no gap is ever
- * filled later.
+ * Appends made at the same time go into one transaction (group-commit.ts), so that one flush to disk serves all of
+ * them. Writers of several processes take turns (BEGIN IMMEDIATE), so positions become visible in order and no gap is
+ * ever filled later.
  */
 import { realpathSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { checkCount, checkExpectedRevision, checkMetadata, checkStreamName } from '../checks.ts'
+import { checkCount, checkExpectedRevision, checkMetadata, checkStreamName } from '../argument-checks.ts'
 import {
   type EventStore,
   InvalidArgument,
@@ -42,14 +42,14 @@ import {
 import { createSubscriptions, type Subscriptions } from './subscriptions.ts'
 import { createWrites } from './writes.ts'
 
-/** Events that a read fetches at once, and the most of a subscription's batch by default. */
+/** How many events a read fetches at once; also the default batch size of a subscription. */
 const PAGE = 500
 const BATCH = 500
 
 /** The size of a write that changes a stream's metadata, for its share of a transaction. */
 const ONE = { events: 1, bytes: 0 }
 
-/** What reads and subscriptions work with. */
+/** The context of reads and subscriptions. */
 interface Reading {
   readonly log: SqliteLog
   readonly access: Access
@@ -58,7 +58,7 @@ interface Reading {
 }
 
 /**
- * Opens the store, creating the file where it is missing.
+ * Opens the store, creating the file if it is missing.
  * @throws SqliteFileError for a file that is not an event store or can't be opened
  */
 export function openSqliteEventStore({ path }: { readonly path: string }): EventStore {
@@ -121,7 +121,7 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
     async setStreamMetadata(stream, metadata) {
       checkStreamName(stream)
       checkMetadata(metadata)
-      // Now, and a copy: what JSON can't hold must not fail the transaction that others share.
+      // Encoded now, and copied: an event that is not JSON must not fail the transaction that others share.
       const wanted = JSON.parse(JSON.stringify(metadata)) as StreamMetadata
       await commits.enqueue(ONE, () => writes.setMetadata(stream, wanted))
       if (metadata.$tb !== undefined) await access.scrub()
@@ -185,7 +185,7 @@ async function* readAll(
   }
 }
 
-/** Where a read of all streams starts; a position that never was an event's is a broken checkpoint. */
+/** Where a read of all streams starts; a position without an event is a corrupt checkpoint. */
 function startOf(log: SqliteLog, access: Access, { commit, prepare }: Position): number {
   if (commit !== prepare || commit < 0n || commit > BigInt(access.readNow(() => lastPosition(log)))) {
     throw new InvalidArgument(`Position ${commit}/${prepare} is not one of this log.`)

@@ -1,14 +1,10 @@
-/** What the embedded stores share: opening a SQLite file that several processes use, and waiting for its write lock. */
+/** Shared by the embedded stores: opens a SQLite file that several processes use, and waits for its write lock. */
+
 import { closeSync, mkdirSync, openSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
-
-/** The file can't be used as what it was opened as. The message is one line for the operator. */
-export class SqliteFileError extends Error {
-  override readonly name = 'SqliteFileError'
-  readonly code = 'EVS_ERR_SQLITE_FILE'
-}
+import { SqliteFileError } from '../errors.ts'
 
 /** SQLite's primary result codes (https://sqlite.org/rescode.html). */
 const BUSY = 5
@@ -16,11 +12,11 @@ const LOCKED = 6
 const CORRUPT = 11
 const NOT_A_DATABASE = 26
 
-/** Larger files are not read through at every start. Bytes. */
+/** Larger files are not checked at every start. Bytes. */
 const CHECKED_SIZE = 64 * 1024 * 1024
 
 const OPEN_TIMEOUT_MS = 5_000
-/** How long a statement may hold up the event loop for another process's write. */
+/** How long a statement may block the event loop because of another process's write. */
 const LOCK_TIMEOUT_MS = 2
 const RETRY_LIMIT_MS = 5_000
 
@@ -30,14 +26,14 @@ export interface SqliteFileOptions {
   /** Marks the file as ours (PRAGMA application_id). */
   readonly applicationId: number
   readonly version: number
-  /** The statements that make an empty file one of that kind. */
+  /** The statements that initialise an empty file. */
   readonly schema: string
-  /** FULL: durable when a commit returns; NORMAL: the last commits may be lost with the power. */
+  /** FULL: durable when a commit returns; NORMAL: a power failure may lose the last commits. */
   readonly synchronous: 'FULL' | 'NORMAL'
 }
 
 /**
- * Opens a file in WAL mode, creating it (and its folder) where it is missing.
+ * Opens a file in WAL mode, creating it (and its folder) if it is missing.
  * @throws SqliteFileError for a folder that can't be written, or a file that is damaged or something else
  */
 export function openSqliteFile(path: string, options: SqliteFileOptions): DatabaseSync {
@@ -52,7 +48,8 @@ export function openSqliteFile(path: string, options: SqliteFileOptions): Databa
       if (code === NOT_A_DATABASE || code === CORRUPT) {
         throw new SqliteFileError(`${path} is not ${options.kind} file, or is damaged: ${(error as Error).message}`)
       }
-      // SQLite itself does not wait for another process that is turning a new file to WAL mode, or closing its last use.
+      // SQLite itself does not wait while another process switches a new file to WAL mode, or closes its last
+      // connection.
       if (!isBusy(error) || Date.now() - started > OPEN_TIMEOUT_MS) {
         throw new SqliteFileError(`${path} can't be opened: ${(error as Error).message}`)
       }
@@ -62,8 +59,8 @@ export function openSqliteFile(path: string, options: SqliteFileOptions): Databa
 }
 
 /**
- * Personal data: for the owner alone. A file that is there is not touched: closing any descriptor of it would end the locks
- * that another connection of this process holds on it (POSIX advisory locks are the process's).
+ * The file has personal data, so only its owner may read it. An existing file is not touched: closing any descriptor of
+ * it would release the locks of other connections of this process (POSIX advisory locks belong to the process).
  */
 function createFile(path: string): void {
   try {
@@ -77,7 +74,7 @@ function openOnce(
   path: string,
   { kind, applicationId, version, schema, synchronous }: SqliteFileOptions,
 ): DatabaseSync {
-  // Resolved: SQLite would take `:memory:` and `file:…` for something other than a file of that name.
+  // Resolved, because SQLite gives `:memory:` and `file:…` a special meaning.
   const database = new DatabaseSync(resolve(path), { timeout: OPEN_TIMEOUT_MS })
   try {
     database.exec('BEGIN') // one snapshot: another process may be making the file what it is to be
@@ -101,7 +98,7 @@ function openOnce(
       if (quick_check !== 'ok') throw new SqliteFileError(`${path} is damaged: ${quick_check.replace(/\s+/g, ' ')}`)
     }
     database.exec(`PRAGMA busy_timeout = ${LOCK_TIMEOUT_MS}`)
-    // A process that was killed may have left in it what was deleted. Where another process is at work, it sees to that.
+    // A killed process may have left deleted data in it. If another process is running, that one cleans up.
     try {
       emptyWal(database)
     } catch (error) {
@@ -121,7 +118,8 @@ export function isBusy(error: unknown): boolean {
 }
 
 /**
- * Runs a write; where another process holds the lock, tries again after short random waits, without blocking the event loop.
+ * Runs a write. While another process holds the lock, it retries after short random waits, without blocking the event
+ * loop.
  * @throws what `write` throws; the last "busy" after 5 s
  */
 export async function withLock<T>(write: () => T): Promise<T> {
@@ -136,7 +134,7 @@ export async function withLock<T>(write: () => T): Promise<T> {
   }
 }
 
-/** Runs `work` in one write transaction: all of it or nothing. */
+/** Runs `work` in one atomic write transaction. */
 export function transaction<T>(database: DatabaseSync, work: () => T): T {
   database.exec('BEGIN IMMEDIATE')
   try {
@@ -150,8 +148,8 @@ export function transaction<T>(database: DatabaseSync, work: () => T): T {
 }
 
 /**
- * Moves everything from the write-ahead log into the file and empties the log: of what was deleted or overwritten (with
- * zeros: see `secure_delete`) nothing is left then.
+ * Moves everything from the write-ahead log into the file and empties the log: then nothing is left of deleted or
+ * overwritten data (it is zeroed: see `secure_delete`).
  * @throws SQLite's "busy" while another connection reads from the log
  */
 export function emptyWal(database: DatabaseSync): void {

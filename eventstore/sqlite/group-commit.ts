@@ -1,10 +1,10 @@
-/** Group commit: writes that are asked for at the same time share one transaction, and so one flush to disk. */
+/** Group commit: concurrent writes share one transaction, and so one flush to disk. */
 import type { DatabaseSync } from 'node:sqlite'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type AppendResult, EventStoreUnavailable, StreamDeleted, WrongExpectedRevision } from '../port.ts'
 import { transaction, withLock } from './file.ts'
 
-/** What one transaction takes at most, unless a single append is larger: it holds up the event loop. */
+/** The largest transaction, unless a single append is larger: it blocks the event loop. */
 const GROUP = 1_000
 const GROUP_BYTES = 4 * 1024 * 1024
 
@@ -30,16 +30,17 @@ interface Outcome {
 export interface GroupCommit {
   /**
    * Runs the write in the next transaction.
-   * @param write throws WrongExpectedRevision or StreamDeleted before it has written anything: that fails it alone
+   * @param write throws WrongExpectedRevision or StreamDeleted before it has written anything, which fails only this
+   * write
    * @throws these | EventStoreUnavailable
    */
   enqueue(size: Size, write: () => AppendResult): Promise<AppendResult>
-  /** Refuses further writes. Resolves when those under way are committed. */
+  /** Refuses further writes. Resolves when the writes under way are committed. */
   close(): Promise<void>
 }
 
 /**
- * @param hooks.onBegin called at the beginning of each transaction, again where it has to be repeated
+ * @param hooks.onBegin called at the beginning of each transaction, also if it is repeated
  * @param hooks.onCommit called when a transaction is committed, before its writes resolve
  */
 export function createGroupCommit(
@@ -82,7 +83,7 @@ export function createGroupCommit(
       if (isClosed) return Promise.reject(new EventStoreUnavailable('The event store is closed.'))
       return new Promise((resolve, reject) => {
         pending.push({ size, write, resolve, reject })
-        // At the end of this turn of the event loop: what arrives in one turn shares a transaction.
+        // At the end of this turn of the event loop, so that writes of one turn share a transaction.
         flushing ??= nextTurn().then(flush)
       })
     },
@@ -106,7 +107,7 @@ function groupLength(pending: readonly Pending[]): number {
   return overflow === -1 ? pending.length : overflow
 }
 
-/** A refusal concerns one write alone; a failure of SQLite's concerns the whole group. */
+/** A refusal concerns one write; a failure of SQLite concerns the whole group. */
 function attempt({ write }: Pending): Outcome {
   try {
     return { result: write() }

@@ -1,17 +1,17 @@
-/** Whether an append may be made, and whether it is the repetition of one that was made before. */
+/** Decides whether an append is allowed, and whether it repeats an earlier one. */
 import { boundedCache } from '../../runtime/bounded-cache.ts'
 import { type AppendResult, type ExpectedRevision, StreamDeleted, WrongExpectedRevision } from '../port.ts'
 import { type EncodedEvent, positionOf } from './rows.ts'
 import { isDeleted, type SqliteLog, type StreamRow } from './schema.ts'
 
-/** Ids that `any` and `stream_exists` are remembered by. */
+/** How many ids are remembered for `any` and `stream_exists`. */
 const REMEMBERED_IDS = 20_000
 
-/** Events of this process that are known by their ids: the newest committed ones, and those of the transaction under way. */
+/** The ids of this process's events: the newest committed ones, and those of the transaction under way. */
 export interface KnownEvents {
-  /** To be called at the beginning of a transaction. */
+  /** Call it at the beginning of a transaction. */
   begin(): void
-  /** To be called when it is committed. */
+  /** Call it when the transaction is committed. */
   commit(): void
   add(stream: string, id: string, result: AppendResult): void
   get(stream: string, id: string): AppendResult | undefined
@@ -40,8 +40,8 @@ export function createKnownEvents(): KnownEvents {
 
 /**
  * Whether a write may be made at the stream's revision.
- * @param row of the stream; undefined where there is none
- * @returns the original result where the events are there already; undefined where they are to be written
+ * @param row of the stream; undefined if there is none
+ * @returns the original result if the events exist already; undefined if they have to be written
  * @throws WrongExpectedRevision | StreamDeleted
  */
 export function checkExpected(

@@ -1,6 +1,6 @@
 /**
- * Reading page by page. Each page is read by statements that are finished when it returns, so no read transaction stays
- * open while a consumer takes its time.
+ * Reads page by page. The statements of a page are finished when it returns, so no read transaction stays open while a
+ * slow consumer processes it.
  */
 import type { StatementSync } from 'node:sqlite'
 import { InvalidArgument, StreamDeleted, type StreamFilter, StreamNotFound } from '../port.ts'
@@ -16,11 +16,11 @@ import {
   streamRow,
 } from './schema.ts'
 
-/** Positions that one page of the whole log covers: where the filter lets little through, a page still ends. */
+/** How many positions one page of the whole log covers, so that a page also ends if few events match the filter. */
 const WINDOW = 5_000
-/** A page ends early after so many bytes of data and metadata. */
+/** A page ends early after this many bytes of data and metadata. */
 const PAGE_BYTES = 8 * 1024 * 1024
-/** Rows that one statement unpacks at once: the first of a page (most streams are not longer), and at most. */
+/** How many rows one statement returns: for the first chunk of a page (most streams are not longer), and at most. */
 const FIRST_CHUNK = 8
 const CHUNK = 64
 
@@ -39,7 +39,7 @@ interface PageOfAll {
 
 /**
  * The part of a stream that can be read.
- * @returns `after`: events created then or before are too old (milliseconds since 1970; -1: there is no limit of age)
+ * @returns `after`: events created at or before that time are too old (milliseconds since 1970; -1: no limit)
  * @throws StreamNotFound | StreamDeleted
  */
 function visible(
@@ -73,7 +73,7 @@ export function readPage(log: SqliteLog, stream: string, forwards: boolean, from
 /** Reads a page from the position `from` on, inclusive. */
 export type ReadPageOfAll = (from: number, limit: number) => PageOfAll
 
-/** Makes reads of the log of all streams. SQLite does the filtering: what it drops is never unpacked. */
+/** Makes reads of the log of all streams. SQLite does the filtering, so events that do not match are never decoded. */
 export function pagesOfAll(log: SqliteLog) {
   /** Statements for the filters in use. */
   const filtered = new Map<string, StatementSync>()
@@ -101,8 +101,8 @@ export function pagesOfAll(log: SqliteLog) {
 }
 
 /**
- * Rows until one of the limits. Read in chunks that grow as the sizes seen so far allow (row by row is a third slower), so
- * a page is about PAGE_BYTES at most.
+ * Reads rows up to one of the limits. The chunks grow as the sizes seen so far allow (row by row is a third slower), so
+ * a page has at most about PAGE_BYTES.
  */
 function pageOf(limit: number, read: (limit: number, last: EventRow | undefined) => EventRow[]): Page {
   const rows: EventRow[] = []
@@ -120,7 +120,7 @@ function pageOf(limit: number, read: (limit: number, last: EventRow | undefined)
   return { rows, full: true }
 }
 
-/** Which streams' events are wanted, as SQL over their names. */
+/** The filter for streams, as SQL over their names. */
 function conditionOf(filter: StreamFilter | undefined, systemEvents: boolean) {
   if (filter === undefined) return { condition: systemEvents ? 'TRUE' : "instr(s.name, '$') <> 1", parameters: [] }
   const { streamPrefixes } = filter

@@ -1,5 +1,5 @@
-/** Events as they lie in the file, and as the port has them. JSON is stored as text, bytes as a blob. */
-import { checkEvent } from '../checks.ts'
+/** Converts between events in the file and events of the port. JSON is stored as text, bytes as a blob. */
+import { checkEvent } from '../argument-checks.ts'
 import {
   AppendTooLarge,
   type Json,
@@ -10,7 +10,7 @@ import {
 } from '../port.ts'
 import type { EventRow } from './schema.ts'
 
-/** An event that is ready to be written. */
+/** An event ready to be written. */
 export interface EncodedEvent {
   readonly id: string
   readonly type: string
@@ -69,7 +69,7 @@ function decode(stored: string | Uint8Array): Json | Uint8Array {
   }
 }
 
-/** Bytes are copied: the caller may change them before the transaction comes. */
+/** Bytes are copied, because the caller may change them before the transaction. */
 const encode = (content: Json | Uint8Array) =>
   content instanceof Uint8Array ? new Uint8Array(content) : JSON.stringify(content)
 const bytes = (content: string | Uint8Array | null) => (content === null ? 0 : Buffer.byteLength(content))

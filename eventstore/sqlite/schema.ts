@@ -1,4 +1,4 @@
-/** The tables of the embedded event store, its statements, and the rows that they give. */
+/** The tables of the embedded event store, its statements, and their rows. */
 import type { DatabaseSync } from 'node:sqlite'
 import type { StreamMetadata } from '../port.ts'
 import { openSqliteFile } from './file.ts'
@@ -26,7 +26,7 @@ const SCHEMA = `
 const APPLICATION_ID = 0x45_76_53_74 // "EvSt"
 const VERSION = 1
 
-/** `$tb` of a soft-deleted stream: everything before the end of time is hidden. Also "no limit" as a count or a revision. */
+/** `$tb` of a soft-deleted stream, which hides everything. It also means "no limit" as a count or a revision. */
 export const DELETED = Number.MAX_SAFE_INTEGER
 
 export interface StreamRow {
@@ -47,7 +47,7 @@ export interface EventRow {
   readonly created: number
 }
 
-/** What every part of the store works on: the open file and its prepared statements. */
+/** The open file and its prepared statements, which all parts of the store use. */
 export interface SqliteLog {
   readonly database: DatabaseSync
   readonly sql: Statements
@@ -56,11 +56,11 @@ export interface SqliteLog {
 const EVENTS = `SELECT s.name, e.position, e.revision, e.id, e.type, e.data, e.metadata, e.created
   FROM events e JOIN streams s ON s.id = e.stream`
 const EVENTS_OF_STREAM = `${EVENTS} WHERE e.stream = ? AND e.revision BETWEEN ? AND ? AND e.created > ?`
-/** The events between two positions; a condition on the streams' names, an order and a limit are to follow. */
+/** The events between two positions; callers append a condition on the streams' names, an order and a limit. */
 export const EVENTS_OF_LOG = `${EVENTS} WHERE e.position BETWEEN ? AND ?`
 
 /**
- * Opens the file, creating it where it is missing.
+ * Opens the file, creating it if it is missing.
  * @throws SqliteFileError for a file that is not an event store or can't be opened
  */
 export function openLog(path: string): SqliteLog {
@@ -102,7 +102,7 @@ export function streamRow({ sql }: SqliteLog, stream: string): StreamRow | undef
   return sql.stream.get(stream) as StreamRow | undefined
 }
 
-/** The row of a stream, made where there is none; inside a write transaction. */
+/** The row of a stream, created if there is none; inside a write transaction. */
 export function addStream({ sql }: SqliteLog, stream: string): StreamRow {
   return sql.addStream.get(stream) as unknown as StreamRow
 }

@@ -1,4 +1,6 @@
-/** Catch-up subscriptions: a loop that reads a batch, hands it out, and waits for the next change once it has caught up. */
+/**
+ * Catch-up subscriptions: a loop that reads a batch, delivers it, and waits for the next change once it has caught up.
+ */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Subscription, SubscriptionBatch } from '../port.ts'
 import type { Access } from './access.ts'
@@ -11,9 +13,9 @@ interface Subscribed extends Subscription {
 export interface Subscriptions {
   /** @param read reads the next batch, and remembers how far it has come */
   open(read: () => SubscriptionBatch): Subscription
-  /** From now on subscriptions are over as soon as they are opened. */
+  /** From now on, new subscriptions end at once. */
   refuse(): void
-  /** Ends all that are open. */
+  /** Ends all open subscriptions. */
   end(): Promise<void>
 }
 
@@ -25,10 +27,10 @@ export function createSubscriptions({ read: readBatch }: Access, changes: Change
     let last: SubscriptionBatch | undefined
     try {
       while (!subscribed.ended) {
-        // The count first: a commit that comes between the two is then read twice over, not missed.
+        // The count first, so that a commit between the two causes a superfluous read and is not missed.
         const { batch, seen } = await readBatch(() => ({ seen: changes.count(), batch: read() }))
         if (subscribed.ended) return
-        // The first batch says how things stand; after it, only what is new.
+        // The first batch always reports the current end; later ones only report news.
         if (batch.checkpoint.commit !== last?.checkpoint.commit || batch.caughtUp !== last.caughtUp) yield batch
         last = batch
         if (!batch.caughtUp) await nextTurn()

@@ -1,4 +1,4 @@
-/** What an append, a deletion and new metadata do inside the transaction that they share. */
+/** Appends, deletions and metadata changes inside the transaction that they share. */
 import {
   type AppendResult,
   type ExpectedRevision,
@@ -20,15 +20,15 @@ import {
 } from './schema.ts'
 
 export interface Writes {
-  /** To be called at the beginning of a transaction. */
+  /** Call it at the beginning of a transaction. */
   begin(): void
-  /** To be called when it is committed: from then on its events are known by their ids. */
+  /** Call it when the transaction is committed: from then on the ids of its events are known. */
   commit(): void
   /** @throws WrongExpectedRevision | StreamDeleted, before anything is written */
   append(stream: string, events: readonly EncodedEvent[], expected: ExpectedRevision): AppendResult
   /** Soft-deletes the stream. @throws WrongExpectedRevision (also for a stream without events) | StreamDeleted */
   delete(stream: string, expected: ExpectedRevision): AppendResult
-  /** Closes the stream for ever. @throws WrongExpectedRevision | StreamDeleted */
+  /** Tombstones the stream: it can never be written again. @throws WrongExpectedRevision | StreamDeleted */
   tombstone(stream: string, expected: ExpectedRevision): AppendResult
   /** Replaces the stream's metadata. @throws StreamDeleted */
   setMetadata(stream: string, metadata: StreamMetadata): AppendResult
@@ -50,7 +50,7 @@ export function createWrites(log: SqliteLog): Writes {
     return { revision, position: positionOf(position) }
   }
 
-  /** Metadata is an event of the stream `$$<name>`; a copy lies beside the stream, where it is read. */
+  /** Metadata is an event of the stream `$$<name>`; a copy in the row of the stream is used for reads. */
   function writeMetadata(stream: string, row: StreamRow, metadata: StreamMetadata): AppendResult {
     const text = JSON.stringify(metadata)
     const name = `$$${stream}`
@@ -73,7 +73,7 @@ export function createWrites(log: SqliteLog): Writes {
       const row = found ?? addStream(log, stream)
       const metadata = metadataOf(row)
       if (metadata.$tb === DELETED) {
-        // The stream comes back; what was there before stays hidden.
+        // The stream is created again; its earlier events stay hidden.
         writeMetadata(stream, row, { ...metadata, $tb: row.revision + 1 })
       }
       const result = insert(stream, row, events)
@@ -85,7 +85,7 @@ export function createWrites(log: SqliteLog): Writes {
     delete(stream, expected) {
       const row = streamRow(log, stream)
       checkExpected(log, known, stream, row, expected, [])
-      // A deletion of nothing is refused; a tombstone is not.
+      // Deleting a missing stream is refused; tombstoning it is not.
       if (row === undefined || row.revision === -1) throw new WrongExpectedRevision(stream, expected, 'no_stream')
       sql.purge.run(row.id, DELETED)
       return writeMetadata(stream, row, { ...metadataOf(row), $tb: DELETED })
@@ -103,9 +103,9 @@ export function createWrites(log: SqliteLog): Writes {
     setMetadata(stream, metadata) {
       const row = streamRow(log, stream) ?? addStream(log, stream)
       if (row.tombstoned) throw new StreamDeleted(stream)
-      // As EventStoreDB: new metadata takes back a deletion, but what was deleted stays hidden.
+      // As in EventStoreDB: new metadata undoes a deletion, but the deleted events stay hidden.
       const kept = isDeleted(row) ? { $tb: Math.max(metadata.$tb ?? 0, row.revision + 1) } : {}
-      // What is no longer readable need not lie in the file until somebody reads it there: a server is scavenged for that.
+      // Events that are no longer readable are removed from the file; a server has to be scavenged for that.
       if (metadata.$maxAge !== undefined) sql.purgeOlder.run(row.id, Date.now() - metadata.$maxAge * 1000)
       if (metadata.$tb !== undefined) sql.purge.run(row.id, metadata.$tb)
       return writeMetadata(stream, row, { ...metadata, ...kept })

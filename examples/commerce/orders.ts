@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { buildSubgraphSchema } from '@apollo/subgraph'
 import { GraphQLError, parse } from 'graphql'
-import { InvalidToken } from '../../gateway/http/tokens.ts'
+import { InvalidToken } from '../../gateway/authentication/token-verifier.ts'
 
 /** What the resolvers know of a request. */
 export interface OrdersContext {

@@ -1,6 +1,6 @@
 /** SAMPLE subgraphs, catalogue and orders, in one server. Not for production. */
 import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions, LogController } from 'fastify'
-import { createTokenVerifier, type KeySource } from '../../gateway/http/tokens.ts'
+import { createTokenVerifier, type KeySource } from '../../gateway/authentication/token-verifier.ts'
 import { catalogSchema } from './catalog.ts'
 import { serveSubgraph } from './mercurius.ts'
 import { type OrdersContext, ordersSchema } from './orders.ts'

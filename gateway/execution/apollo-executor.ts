@@ -1,4 +1,4 @@
-/** Apollo's own executor, behind the seam: the yardstick of the compiled one. */
+/** Apollo's own executor behind the common interface: the reference for the compiled one. */
 import { buildOperationContext, executeQueryPlan } from '@apollo/gateway'
 import { GraphQLError, type GraphQLFormattedError, parse } from 'graphql'
 import type { LoadedSupergraph } from '../planning/supergraph.ts'
@@ -6,12 +6,15 @@ import { isPlannersName, PLANNERS_MARK } from '../planning/supergraph-correction
 import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailable } from '../subgraphs/client.ts'
 import { failedPath, numericIndices, publicExtensions, responseNames } from '../subgraphs/errors.ts'
 import { answerText, type ExecutionRequest, type Executor } from './executor.ts'
-import { shapeOf, unreachableFields } from './shape.ts'
+import { shapeOf, unreachableFields } from './selection-shape.ts'
 
 type DataSource = Parameters<typeof executeQueryPlan>[1][string]
 type RequestContext = Parameters<typeof executeQueryPlan>[2]
 
-/** Executes with @apollo/gateway, whose plans, error paths and results are put right where they differ from GraphQL's rules. */
+/**
+ * Executes with @apollo/gateway, and corrects its plans, error paths and results where they violate the GraphQL
+ * specification.
+ */
 export function createApolloExecutor(
   supergraph: LoadedSupergraph,
   subgraphs: Readonly<Record<string, SubgraphClient>>,
@@ -32,7 +35,8 @@ export function createApolloExecutor(
         const unreachable = unreachableFields(shape, rootName)
         if (unreachable.length > 0) return answerText(null, unreachable)
       }
-      // Of a request's context executeQueryPlan reads these four alone. It writes to metrics, so that is a new one each time.
+      // executeQueryPlan reads only these four of a request's context. It writes to metrics, so that is a new object
+      // each time.
       const context = {
         request: { variables: request.variables },
         context: request,
@@ -71,7 +75,7 @@ function dataSource(name: string, call: SubgraphClient): DataSource {
       const { query = '', operationName, variables = {} } = options.request
       const request = options.context as ExecutionRequest
       try {
-        // Left out where there are none: a subgraph then need not coerce them.
+        // Omitted if there are none, so a subgraph does not coerce them.
         const sent = hasKeys(variables) ? withRealNames(variables) : undefined
         const body = JSON.stringify({ query, variables: sent, operationName })
         const raw = await call({ body, headers: request.headers, mutation: query.startsWith('mutation') })
@@ -95,7 +99,7 @@ function withNumericIndices(error: GraphQLFormattedError): GraphQLFormattedError
   return { ...error, path: numericIndices(error.path) } as unknown as GraphQLFormattedError
 }
 
-/** Apollo renames what is there, but not null, 0, false and ''. */
+/** Apollo does not rename null, 0, false and ''. */
 function withRealNames(variables: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   const text = JSON.stringify(variables.representations)
   if (!text?.includes(PLANNERS_MARK)) return variables
@@ -107,7 +111,7 @@ function hasKeys(object: object): boolean {
   return false
 }
 
-/** A call for entities must be answered by as many: with fewer, they would land in the wrong objects. */
+/** The answer to a call for entities must have as many: with fewer, they would end up in the wrong objects. */
 function checkEntities(service: string, variables: Readonly<Record<string, unknown>>, answer: SubgraphAnswer): void {
   const asked = variables.representations
   if (!Array.isArray(asked) || !answer.data) return
@@ -119,7 +123,7 @@ function checkEntities(service: string, variables: Readonly<Record<string, unkno
   answer.data = null
 }
 
-/** A subgraph's error as the subgraph gave it, with the client's path; ours as it is; any other is not for clients. */
+/** A subgraph's error with the client's path; our own errors unchanged; any other is masked. */
 function clientError(error: unknown, request: ExecutionRequest): GraphQLFormattedError {
   if (error instanceof SubgraphUnavailable) return error.toJSON()
   const original: unknown = error instanceof GraphQLError ? error.originalError : undefined
@@ -130,14 +134,16 @@ function clientError(error: unknown, request: ExecutionRequest): GraphQLFormatte
   return { message: error.message, ...(path && { path }), ...(extensions && { extensions }) }
 }
 
-/** Apollo leaves its own marks in the path of an error that belongs to no single entity: the path ends before them. */
+/**
+ * Apollo leaves its own markers in the path of an error that belongs to no single entity: the path ends before them.
+ */
 function clientPath(path: GraphQLError['path']): (string | number)[] | undefined {
   const end = path?.findIndex((part) => part === '@' || part === '_entities' || isPlannersName(part)) ?? -1
   const result = end >= 0 ? path?.slice(0, end) : path
   return result && result.length > 0 ? [...result] : undefined
 }
 
-/** A null that a subgraph must not have sent. Apollo puts these where clients do not look; they are errors. */
+/** A null that violates the schema. Apollo reports these in extensions; they are errors. */
 function completionError({ message, path }: GraphQLError): GraphQLFormattedError {
   return { message, ...(path && { path }), extensions: { code: 'INTERNAL_SERVER_ERROR' } }
 }

@@ -1,13 +1,13 @@
-/** Errors' paths, from the names under which subgraphs were asked to the client's. */
+/** Translates the paths of errors from the names used in subgraph calls to the client's. */
 import { type GraphQLFormattedError, type GraphQLSchema, isAbstractType, isObjectType } from 'graphql'
-import { type Data, isData, own } from './objects.ts'
-import type { Field, Shape } from './shape.ts'
+import { type Data, isData, own } from './json-objects.ts'
+import type { Field, Shape } from './selection-shape.ts'
 
 type Path = readonly (string | number)[]
 
 /**
- * Errors as the client sees them, each of them once: two subgraphs may have been asked for one field. A path ends before what
- * the client did not ask for: keys, requirements, and whatever else the planner adds.
+ * Errors for the client, without duplicates, because two subgraphs may have been asked for one field. A path ends
+ * before fields that the client did not select: keys, requirements, and whatever else the planner adds.
  * @param data what the subgraphs sent, merged
  */
 export function withClientPaths(
@@ -21,7 +21,7 @@ export function withClientPaths(
     const path = internal && clientPath(internal, schema, root, data)
     return { rest, internal, path, missing: path && internal[path.length] }
   })
-  // What the client asked for under an internal name and the planner under the field's own fails twice.
+  // A field selected by the client under an internal name, and by the planner under its own, fails twice.
   const asked = new Set<string>()
   for (const { rest, internal = [], path = [] } of placed) {
     for (const [at, part] of internal.slice(0, path.length).entries()) {
@@ -57,7 +57,10 @@ function clientPath(internal: Path, schema: GraphQLSchema, root: Shape, data: Da
   return path
 }
 
-/** The field that a subgraph was asked for under a name. Of what is not there, or only known by its interface, it may be any. */
+/**
+ * The field behind a name in a subgraph call. If the object is missing, or only its interface is known, it may be a
+ * field of any type.
+ */
 function fieldAt(schema: GraphQLSchema, shape: Shape, value: unknown, name: string): Field | undefined {
   const sent = isData(value) ? own(value, '__typename') : undefined
   const find = (typename: string) => shape.fieldsOf(typename)?.find(({ source }) => source === name)

@@ -14,16 +14,16 @@ import type { LoadedSupergraph } from '../planning/supergraph.ts'
 import type { SubgraphClient } from '../subgraphs/client.ts'
 import { withClientPaths } from './client-paths.ts'
 import { type CompiledPlan, compilePlan } from './compiled-plan.ts'
-import { complete } from './complete.ts'
 import { answerText, type ExecutionAnswer, type Executor, firstCategory, type PlannedOperation } from './executor.ts'
 import { type Execution, NOTHING_YET } from './fetch.ts'
+import { type Field, type Shape, shapeOf, unreachableFields } from './selection-shape.ts'
 import { compileSerialiser } from './serialise.ts'
-import { type Field, type Shape, shapeOf, unreachableFields } from './shape.ts'
+import { complete } from './value-completion.ts'
 
-/** Combinations of an operation's conditions that are kept compiled. */
+/** How many combinations of an operation's conditions are kept compiled. */
 const MAX_VARIANTS = 64
 
-/** An operation with its conditions decided. */
+/** An operation with its conditions evaluated. */
 interface Variant {
   readonly plan: CompiledPlan
   readonly shape: Shape
@@ -39,8 +39,8 @@ type Decisions = ReadonlyMap<string, unknown>
 const NO_VARIABLES = Object.freeze({})
 
 /**
- * An executor that compiles each operation once. What it answers is what Apollo's answers, which the tests hold it to, but
- * for what that one gets wrong: see the tests.
+ * An executor that compiles each operation once. Tests verify that it gives the same answers as Apollo's, except where
+ * that one is wrong.
  */
 export function createCompiledExecutor(
   supergraph: LoadedSupergraph,
@@ -55,21 +55,24 @@ export function createCompiledExecutor(
     const rootName = schema.getRootType(node.operation)?.name
     const conditions = conditionVariables(document, node)
     const introspection = introspector(supergraph, planned)
-    /** Of the execution whose answer is being written: that happens in one go. */
+    /** The state of the execution whose answer is being written, which happens synchronously. */
     let variables: Execution['request']['variables'] = NO_VARIABLES
     const introspect = (field: Field) => introspection(field, variables)
 
-    /** @param decisions the values of the conditions' variables. What is kept of one request must not be all of its values. */
+    /**
+     * @param decisions the values of the conditions' variables. The compiled operation must not retain all values of
+     * one request.
+     */
     function compile(decisions: Decisions): Variant {
       const isTrue = (name: string) => decisions.get(name) === true
       const isNull = (name: string) => decisions.get(name) === null
       const plan = () => compilePlan(environment, planned.plan(isTrue))
-      // First, since the planner refuses what can't be executed at all.
+      // First, because the planner refuses operations that can't be executed at all.
       const decided = conditions.some(isNull) ? undefined : plan()
       const shape = shapeOf(schema, document, node, isTrue, isDenied, internalName, isNull)
       const isUndecided = shape.fieldsOf(rootName ?? '')?.some(({ kind }) => kind === 'undecided')
       const write = compileSerialiser(schema, shape, (field) => JSON.stringify(introspect(field)), maxAnswerBytes)
-      // Nothing of it may be done where its conditions can't be decided, above all no mutation.
+      // Nothing may be executed if its conditions can't be evaluated, above all no mutation.
       return { plan: decided ?? (isUndecided ? NO_PLAN : plan()), shape, write }
     }
     const variantOf = variants(conditions, compile)
@@ -78,7 +81,7 @@ export function createCompiledExecutor(
       variables = request.variables
       const unreachable = plan.run ? [] : unreachableFields(shape, rootName)
       if (unreachable.length > 0) return answerText(null, unreachable)
-      // A subgraph may call its root type by another name.
+      // A subgraph's root type may have another name.
       if (data.__typename !== undefined) data.__typename = rootName
       const text = write(data)
       const errors = found.length > 0 ? withClientPaths(found, schema, shape, data) : found
@@ -106,14 +109,14 @@ export function createCompiledExecutor(
         if (error instanceof RequestError) throw error
         return answerText(null, [request.mask(error)])
       } finally {
-        // What a client sent must not be kept with the operation.
+        // A client's values must not be retained with the operation.
         variables = NO_VARIABLES
       }
     }
   }
 }
 
-/** Compiles an operation once for each combination of its conditions; one without conditions at once. */
+/** Compiles an operation once for each combination of its conditions; one without conditions immediately. */
 function variants(
   conditions: readonly string[],
   compile: (decisions: Decisions) => Variant,

@@ -1,5 +1,6 @@
-/** A query plan, compiled into functions: what is the same for every execution is done here. */
+/** Compiles a query plan into functions: work that is the same for every execution is done here. */
 import type { FetchNode, PlanNode, QueryPlan } from '@apollo/query-planner'
+import { type PlanPath, readPath } from './entity-places.ts'
 import {
   compileContextFetch,
   compileEntityFetch,
@@ -10,12 +11,11 @@ import {
   type FetchEnvironment,
   type Step,
 } from './fetch.ts'
-import { type PlanPath, readPath } from './places.ts'
 
 export interface CompiledPlan {
-  /** Fetches everything; undefined where nothing has to be fetched. */
+  /** Fetches everything; undefined if nothing has to be fetched. */
   readonly run: Step | undefined
-  /** Two calls of it may be the same. */
+  /** Whether two of its calls may be identical. */
   readonly mayRepeat: boolean
 }
 
@@ -26,7 +26,7 @@ export function compilePlan(environment: FetchEnvironment, plan: QueryPlan): Com
   return { run: compile(environment, node, []), mayRepeat: fetchesOf(node).some(isRepeated) }
 }
 
-/** Whether another of the fetches before it could be the same call. */
+/** Whether an earlier fetch could make the same call. */
 function isRepeated(fetch: FetchNode, index: number, all: readonly FetchNode[]): boolean {
   return (
     all.findIndex(({ serviceName, operation }) => serviceName === fetch.serviceName && operation === fetch.operation) <
@@ -86,7 +86,7 @@ function parallel(steps: readonly Step[]): Step {
   }
 }
 
-/** Calls for entities that go to one subgraph at the same time are one call. */
+/** Concurrent calls for entities of one subgraph are merged into one. */
 function compileParallel(environment: FetchEnvironment, nodes: readonly PlanNode[], prefix: PlanPath): Step[] {
   const steps: Step[] = []
   const byService = new Map<string, EntityFetch[]>()
@@ -111,5 +111,5 @@ function together(environment: FetchEnvironment, fetches: readonly EntityFetch[]
   return merged ? [merged] : fetches.map((fetch) => compileEntityFetch(environment, [fetch]))
 }
 
-/** An operation without its name, which the planner counts up. */
+/** An operation without its name, which the planner numbers. */
 const body = (operation: string) => operation.replace(/^query [_0-9A-Za-z]+/, 'query')

@@ -10,7 +10,7 @@ import {
 
 const scalarFields = new WeakMap<GraphQLSchema, ReadonlySet<string>>()
 
-/** Whether an operation asks for a field whose name is that of one with a custom scalar. */
+/** Whether an operation selects a field that has the name of one with a custom scalar. */
 export function hasCustomScalars(schema: GraphQLSchema, operation: string): boolean {
   let names = scalarFields.get(schema)
   if (!names) {

@@ -1,4 +1,4 @@
-/** How a planned operation is executed: the seam between the server and the executors. */
+/** The interface between the server and the executors of planned operations. */
 import type { QueryPlan } from '@apollo/query-planner'
 import type { DocumentNode, GraphQLFormattedError, OperationDefinitionNode, VariableDefinitionNode } from 'graphql'
 import type { Cancellation } from '../cancellation.ts'
@@ -10,32 +10,35 @@ import type { RawAnswer, SubgraphUnavailable } from '../subgraphs/client.ts'
 export interface PlannedOperation {
   readonly document: DocumentNode
   readonly node: OperationDefinitionNode
-  /** The client's own variables: `node` has those that stand for literals, too. */
+  /** The client's own variables; `node` also has those that replace literals. */
   readonly declared: readonly VariableDefinitionNode[]
   /**
-   * How to fetch what it asks for, in internal names: made again each time.
-   * @param isTrue decides the conditions
-   * @throws RequestError where the planner refuses it
+   * Creates the plan, with internal names; it is created again on each call.
+   * @param isTrue evaluates the conditions
+   * @throws RequestError if the planner refuses it
    */
   readonly plan: (isTrue: IsTrue) => QueryPlan
-  /** The same as the planner gives it by itself, for Apollo's executor. */
+  /** The uncorrected plan, for Apollo's executor. */
   readonly stockPlan: () => QueryPlan
   readonly internalName: InternalName
-  /** What is in the document and not in the plan: null with an error, by the type at runtime or as the document has it. */
+  /**
+   * Fields of the document that are not in the plan: they become null with an error, by the runtime type or as in the
+   * document.
+   */
   readonly isDenied?: IsDenied
 }
 
-/** What differs from one execution of an operation to the next. */
+/** The parts of an execution that differ from one request to the next. */
 export interface ExecutionRequest {
-  /** As the client sent them, already checked against the schema, with those that stand for literals. */
+  /** As the client sent them, already validated against the schema, with those that replace literals. */
   readonly variables: Readonly<Record<string, unknown>>
-  /** The same as the schema has them, with the defaults of those that were not sent. */
+  /** The same after coercion, with defaults for those that were not sent. */
   readonly values: Readonly<Record<string, unknown>>
   /** For the subgraph calls: names and values in turn. */
   readonly headers: readonly string[]
-  /** Of a query: when the client goes away, no further call is made and the answer is dropped. */
+  /** Set for queries: when the client goes away, no further call is made and the answer is dropped. */
   readonly cancellation?: Cancellation | undefined
-  /** Logs an error that is not meant for clients and returns what they see in its place. */
+  /** Logs an internal error and returns the masked one for clients. */
   mask(error: unknown): GraphQLFormattedError
   /** Called with each answer of a subgraph, before it is read. */
   received(answer: RawAnswer): void
@@ -44,10 +47,10 @@ export interface ExecutionRequest {
 }
 
 export interface ExecutionAnswer {
-  /** The answer's body: JSON with `data`, and `errors` where there are any. */
+  /** The answer's body: JSON with `data`, and `errors` if there are any. */
   readonly text: string
   readonly hasErrors: boolean
-  /** The first category of Magento's among its errors (`extensions.category`), in the order in which they stand there. */
+  /** The first of Magento's categories among its errors (`extensions.category`). */
   readonly category?: string | undefined
 }
 
@@ -58,12 +61,12 @@ export function firstCategory(errors: readonly GraphQLFormattedError[]): string 
 }
 
 /**
- * Executes one operation, again and again. What goes wrong is in the answer's errors.
- * @throws RequestError where the planner refuses the operation with these conditions, or ANSWER_TOO_LARGE
+ * Executes one operation, any number of times. Failures are in the errors of the answer.
+ * @throws RequestError if the planner refuses the operation with these conditions, or ANSWER_TOO_LARGE
  */
 export type Execute = (request: ExecutionRequest) => Promise<ExecutionAnswer>
 
-/** Makes ready to execute an operation; done once for each operation of a document. */
+/** Prepares the execution of an operation; called once for each operation of a document. */
 export type Executor = (operation: PlannedOperation) => Execute
 
 /** An answer's body. */
@@ -72,6 +75,6 @@ export function answerText(data: unknown, errors: readonly GraphQLFormattedError
   return { text, hasErrors: errors.length > 0, category: firstCategory(errors) }
 }
 
-/** An answer that is larger than the gateway gives. */
+/** The error for an answer that is larger than the limit. */
 export const answerTooLarge = (bytes: number) =>
   requestError(`The answer has more than ${bytes} bytes (ANSWER_LIMIT_BYTES): ask for less.`, 'ANSWER_TOO_LARGE')

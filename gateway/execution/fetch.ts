@@ -1,14 +1,14 @@
-/** The calls of a plan: what is sent, and where the answer belongs. */
+/** The fetches of a plan: what each sends, and where its answer is merged. */
 import type { FetchNode } from '@apollo/query-planner'
 import { type GraphQLFormattedError, type GraphQLSchema, parse } from 'graphql'
 import { Cancelled } from '../cancellation.ts'
 import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailable } from '../subgraphs/client.ts'
 import { clientError, failedPath, numericIndices, responseNames } from '../subgraphs/errors.ts'
 import { hasCustomScalars } from './custom-scalars.ts'
+import { gather, namesIn, type PlanPath, placesOf, type ResponsePath } from './entity-places.ts'
 import type { ExecutionRequest } from './executor.ts'
+import { copy, type Data, isData, merge, own } from './json-objects.ts'
 import { mergeOperations } from './merged-operations.ts'
-import { copy, type Data, isData, merge, own } from './objects.ts'
-import { gather, namesIn, type PlanPath, placesOf, type ResponsePath } from './places.ts'
 import { compileIdentity, compileRepresentations, type Identify, type Represent } from './representations.ts'
 import { compileRewrites, isOfType, type Rewrite, renamedKeys } from './rewrites.ts'
 
@@ -17,11 +17,11 @@ export interface Execution {
   readonly request: ExecutionRequest
   readonly errors: GraphQLFormattedError[]
   data: Data
-  /** The calls under way, by subgraph and body; only where the plan has calls that may be the same. */
+  /** The calls under way, by subgraph and body; only if the plan has calls that may be identical. */
   readonly flights: Map<string, ReturnType<SubgraphClient>> | undefined
 }
 
-/** Does its part of a plan. @throws never: what goes wrong is in the execution's errors */
+/** Executes a part of a plan. It never throws: failures are added to the execution's errors. */
 export type Step = (execution: Execution) => Promise<void> | void
 
 export interface FetchEnvironment {
@@ -47,7 +47,7 @@ function bodyOf(operation: string, name: string | undefined, variables: readonly
   }
 }
 
-/** @param first members of `variables` that the gateway adds, as JSON with their names */
+/** @param first members of `variables` that the gateway adds, as JSON including their names */
 function printBody({ query, tail, variables }: Body, values: Readonly<Record<string, unknown>>, first: string): string {
   let members = first
   for (const name of variables) {
@@ -57,12 +57,12 @@ function printBody({ query, tail, variables }: Body, values: Readonly<Record<str
   return members ? `${query},"variables":{${members}}${tail}` : query + tail
 }
 
-/** Calls one subgraph with one operation. What goes wrong is added to the execution's errors. */
+/** Calls one subgraph with one operation. Failures are added to the execution's errors. */
 interface Caller {
   call(execution: Execution, body: string, path: () => ResponsePath): Promise<SubgraphAnswer | undefined>
 }
 
-/** @param operation shows whether the answer may have numbers that must be kept digit for digit */
+/** @param operation used to find out whether the answer may have numbers that must be kept exactly */
 function callerOf(
   { schema, subgraphs }: FetchEnvironment,
   service: string,
@@ -104,7 +104,7 @@ function failure(error: unknown, request: ExecutionRequest, path: ResponsePath):
   return { message, ...(path.length > 0 && { path }), extensions }
 }
 
-/** A call for root fields. @param prefix where the plan puts them: the root, as a rule */
+/** A call for root fields. @param prefix where the plan merges them: usually the root */
 export function compileRootFetch(environment: FetchEnvironment, fetch: FetchNode, prefix: PlanPath): Step {
   const { schema, abstract } = environment
   const { serviceName: service, operation, operationName, operationKind, variableUsages = [] } = fetch
@@ -141,14 +141,14 @@ export function compileRootFetch(environment: FetchEnvironment, fetch: FetchNode
   }
 }
 
-/** What an execution's data is before the first answer, which takes its place whole. */
+/** The data of an execution before the first answer, which replaces it. */
 export const NOTHING_YET: Data = Object.freeze(Object.create(null))
 
 function rename(path: ResponsePath, names: ReadonlyMap<string, string>): ResponsePath {
   return names.size === 0 ? path : path.map((part) => names.get(part as string) ?? part)
 }
 
-/** A call for entities, before it is known with which others it goes. */
+/** A call for entities, before it is merged with others. */
 export interface EntityFetch {
   readonly service: string
   readonly operation: string
@@ -179,7 +179,7 @@ export function entityFetch(environment: FetchEnvironment, fetch: FetchNode, pre
   }
 }
 
-/** The representations of a fetch's entities, each of them once, and the entities that each stands for. */
+/** The representations of a fetch's entities, without duplicates, and the entities of each. */
 interface Asked {
   readonly texts: string[]
   readonly entities: Data[]
@@ -238,7 +238,8 @@ function mergeEntities(
     const first = entities[typeof owner === 'number' ? owner : (owner[0] as number)] as Data
     if (!own(entity, '__typename')) entity.__typename = first.__typename
     rewrite?.(entity)
-    // What is in an entity may be shared from here on: what comes later for the same place is the same for each.
+    // From here on, values inside an entity may be shared between objects, because later answers for the same place are
+    // the same for all.
     if (typeof owner === 'number') merge(first, entity, abstract)
     else for (const each of owner) merge(entities[each] as Data, entity, abstract)
   }
@@ -275,12 +276,15 @@ function reportErrors(
         execution.errors.push(clientError(error, place))
       }
     } else if (!path) execution.errors.push(clientError(error, undefined))
-    // About all entities: none came, wherever they were to go.
+    // Reports a failure for all entities, at every place where one was expected.
     else for (const place of places.values()) execution.errors.push(clientError(error, place))
   }
 }
 
-/** `_entities` under a name, as many as were asked for. @throws SubgraphUnavailable for another number without an error */
+/**
+ * The `_entities` under a name, which must be as many as were requested. @throws SubgraphUnavailable for another number
+ * without an error
+ */
 function entitiesOf(
   answer: SubgraphAnswer,
   key: string,
@@ -352,8 +356,9 @@ export function compileEntityFetch(environment: FetchEnvironment, fetches: reado
 }
 
 /**
- * Calls for entities of one subgraph whose operations differ, as one call: each asks `_entities` under a name of its own.
- * @returns undefined where they can't go together
+ * Calls for entities of one subgraph whose operations differ, as one call, in which each has its own alias of
+ * `_entities`.
+ * @returns undefined if they can't be merged
  */
 export function compileMergedFetch(environment: FetchEnvironment, fetches: readonly EntityFetch[]): Step | undefined {
   const merged = mergeOperations(fetches.map(({ operation }) => operation))
@@ -377,7 +382,7 @@ export function compileMergedFetch(environment: FetchEnvironment, fetches: reado
     const which = (path: ResponsePath) => {
       const [key, index, ...rest] = path
       const of = fetches.findIndex((_, each) => key === `_${each}`)
-      // Where one list of entities fails as a whole, the others are lost with it.
+      // If one list of entities fails as a whole, the others are lost with it.
       if (of < 0 || (typeof index !== 'number' && !answer.data)) return undefined
       return {
         fetch: fetches[of] as EntityFetch,
@@ -404,8 +409,8 @@ export function compileMergedFetch(environment: FetchEnvironment, fetches: reado
 }
 
 /**
- * A call for entities with arguments from what is around them (`@fromContext`): one call for each different set of
- * arguments, since they are variables of the operation.
+ * A call for entities with contextual arguments (`@fromContext`): one call for each distinct set of arguments, because
+ * they are variables of the operation.
  */
 export function compileContextFetch(environment: FetchEnvironment, fetch: FetchNode, prefix: PlanPath): Step {
   const entities = entityFetch(environment, fetch, prefix)
@@ -451,7 +456,7 @@ export function compileContextFetch(environment: FetchEnvironment, fetch: FetchN
   }
 }
 
-/** Makes equal representations differ: each entity has its own surroundings. */
+/** Makes equal representations distinct, because each entity has its own context. */
 function numbered(represent: Represent): Represent {
   let next = 0
   return (entity) => {

@@ -1,4 +1,4 @@
-/** Several operations for entities as one. */
+/** Merges several operations for entities. */
 import {
   type DefinitionNode,
   type DocumentNode,
@@ -13,7 +13,7 @@ import {
 } from 'graphql'
 import { operationOf } from '../subgraphs/errors.ts'
 
-/** One operation of several for entities; undefined where their variables or directives do not go together. */
+/** Merges several operations for entities into one; undefined if their variables or directives conflict. */
 export function mergeOperations(
   operations: readonly string[],
 ): { readonly text: string; readonly name: string | undefined } | undefined {

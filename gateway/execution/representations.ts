@@ -1,16 +1,21 @@
-/** What an entity is named by in a call to another subgraph: the fields of its key, and what `@requires` asks for. */
+/**
+ * The representation of an entity in a call to another subgraph: the fields of its key, and those that `@requires`
+ * needs.
+ */
 import type { FetchNode, QueryPlanSelectionNode } from '@apollo/query-planner'
 import { GraphQLID, type GraphQLSchema, getNamedType, isInterfaceType, isObjectType } from 'graphql'
-import { copy, type Data, isData, isInherited, merge, own, setOwn } from './objects.ts'
+import { copy, type Data, isData, isInherited, merge, own, setOwn } from './json-objects.ts'
 import { compileRewrites, fits, isOfType } from './rewrites.ts'
 import { quote } from './serialise.ts'
 
-/** An entity's representation as JSON; undefined where the entity lacks what belongs in it, so that it is not asked for. */
+/**
+ * An entity's representation as JSON; undefined if the entity lacks a field of it; then the entity is not requested.
+ */
 export type Represent = (entity: Data) => string | undefined
 
 /**
- * Compiles a fetch's `requires`. Where only fields of one fragment are asked for, as nearly always, a generated function
- * prints them; else an object is made by the planner's rules, rewritten and printed.
+ * Compiles a fetch's `requires`. In the usual case of fields in one fragment, a generated function prints them;
+ * otherwise an object is built by the planner's rules, rewritten and printed.
  * @param schema the whole supergraph
  */
 export function compileRepresentations(schema: GraphQLSchema, fetch: FetchNode): Represent {
@@ -46,8 +51,8 @@ export function compileRepresentations(schema: GraphQLSchema, fetch: FetchNode):
 }
 
 /**
- * What tells an entity's representation from another one's without printing it: the only field of its key, where it is of
- * the one type that is asked for. undefined where that is not so.
+ * Identifies a representation without printing it: the single field of its key, if only one type is requested.
+ * Otherwise undefined.
  */
 export type Identify = (entity: Data) => string | number | undefined
 
@@ -72,7 +77,7 @@ const isPlain = (selection: QueryPlanSelectionNode): boolean =>
 
 const responseName = ({ alias, name }: { readonly alias?: string; readonly name: string }) => alias ?? name
 
-/** The planner's rule: what lacks a field is null as a whole; a fragment of another type adds nothing. */
+/** The planner's rule: an object that lacks a field is null as a whole; a fragment of another type adds nothing. */
 function select(schema: GraphQLSchema, source: unknown, selections: readonly QueryPlanSelectionNode[]): unknown {
   if (!isData(source)) return null
   const result: Data = {}
@@ -102,7 +107,7 @@ function each(schema: GraphQLSchema, value: unknown, selections: readonly QueryP
   return Array.isArray(value) ? value.map((item) => each(schema, item, selections)) : select(schema, value, selections)
 }
 
-/** Prints plain fields. Returns undefined where one is missing; a nested object that lacks one is null. */
+/** Prints plain fields. Returns undefined if one is missing; a nested object that lacks one is null. */
 function generate(selections: readonly QueryPlanSelectionNode[], ids: ReadonlySet<string>): Represent {
   const nested: Represent[] = []
   const reads: string[] = []
@@ -129,7 +134,7 @@ function leaf(value: unknown): string {
   return typeof value === 'number' ? `${value}` : JSON.stringify(value)
 }
 
-/** An id that came as a number with more digits than JavaScript keeps would name another entity. */
+/** An id that is a number with more digits than JavaScript can represent would identify another entity. */
 const known = (value: unknown): unknown =>
   typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value) ? null : value
 

@@ -1,14 +1,14 @@
-/** What the planner renames or sets in representations and answers, so that subgraphs and the graph can differ in names. */
+/** The planner's rewrites of representations and answers, for names that differ between subgraphs and the graph. */
 import type { FetchDataRewrite } from '@apollo/query-planner'
 import { type GraphQLSchema, isAbstractType, isInterfaceType, isObjectType } from 'graphql'
-import { type Data, isData, own, setOwn } from './objects.ts'
+import { type Data, isData, own, setOwn } from './json-objects.ts'
 
 const ON = '... on '
 
-/** Changes a value, or each of a list, in place. */
+/** Changes a value, or each element of a list, in place. */
 export type Rewrite = (value: unknown) => void
 
-/** @param schema the whole supergraph, with what clients do not see */
+/** @param schema the whole supergraph, including elements hidden from clients */
 export function compileRewrites(
   schema: GraphQLSchema,
   rewrites: readonly FetchDataRewrite[] | undefined,
@@ -21,8 +21,8 @@ export function compileRewrites(
 }
 
 /**
- * What the planner renames in a subgraph's answer: there it has an alias of the planner's, such as `name__alias_0`, where
- * fields of one name have types that differ. Errors' paths have it, too.
+ * The keys that the planner renames in a subgraph's answer: it adds aliases such as `name__alias_0` where fields of one
+ * name have different types. They also occur in the paths of errors.
  */
 export function renamedKeys(rewrites: readonly FetchDataRewrite[] = []): ReadonlyMap<string, string> {
   const names = new Map<string, string>()
@@ -57,7 +57,7 @@ function compile(schema: GraphQLSchema, path: readonly string[], last: (object: 
   }
 }
 
-/** Whether an object is of a type by its `__typename`; `unless` where it has none. */
+/** Whether an object is of a type by its `__typename`; `unless` if it has none. */
 export function isOfType(schema: GraphQLSchema, object: Data, condition: string, unless: boolean): boolean {
   const typename = own(object, '__typename')
   return typeof typename === 'string' && typename !== '' ? fits(schema, typename, condition) : unless

@@ -1,7 +1,7 @@
 /**
- * The quick way from what the subgraphs sent to the answer's text: for each type a function is generated that reads just
- * the fields that the client asked for and writes them. It knows no errors: at the first value that is not as the schema
- * promises it gives up, and complete.ts does the whole work with its paths and messages.
+ * The fast path from the subgraphs' data to the text of the answer: for each type, a generated function reads only the
+ * selected fields and writes them. It does not handle errors: at the first value that violates the schema it bails out,
+ * and value-completion.ts does all the work, with paths and messages.
  */
 import {
   type GraphQLLeafType,
@@ -15,12 +15,12 @@ import {
   isObjectType,
   isSpecifiedScalarType,
 } from 'graphql'
-import { numberOf } from '../numbers.ts'
+import { numberOf } from '../exact-numbers.ts'
 import { answerTooLarge } from './executor.ts'
-import { type Data, isInherited } from './objects.ts'
-import { type Field, isTypeMissing, type Shape } from './shape.ts'
+import { type Data, isInherited } from './json-objects.ts'
+import { type Field, isTypeMissing, type Shape } from './selection-shape.ts'
 
-/** A value as JSON; undefined for one that is not what the schema promises. Never called with null or undefined. */
+/** A value as JSON; undefined for one that violates the schema. Never called with null or undefined. */
 type Write = (value: unknown) => string | undefined
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: JSON has them escaped
@@ -33,8 +33,8 @@ export function quote(text: string): string {
 
 /**
  * @param introspect `__schema` or `__type` as JSON
- * @param maxLength characters of an answer. What writes a longer list throws RequestError ANSWER_TOO_LARGE
- * @returns what writes the whole of an answer's data, or undefined where complete.ts has to
+ * @param maxLength characters of an answer. a longer one throws RequestError ANSWER_TOO_LARGE
+ * @returns a function that writes the data of an answer, or returns undefined if value-completion.ts has to
  */
 export function compileSerialiser(
   schema: GraphQLSchema,
@@ -86,7 +86,7 @@ export function compileSerialiser(
     }
   }
 
-  /** One function for the fields of one type, as source text: names only come in as JSON strings. */
+  /** The source text of a function for the fields of one type; names are only embedded as JSON strings. */
   function generate(fields: readonly Field[], typename: string): Write | undefined {
     const writers: unknown[] = []
     const lines: string[] = []
@@ -146,7 +146,7 @@ function makeLeafWriter(type: GraphQLLeafType): Write {
     return (value) => texts.get(value as string)
   }
   if (!isSpecifiedScalarType(type)) return (value) => JSON.stringify(value)
-  /** A number that was kept as its text: it stood beside a custom scalar. */
+  /** A RawNumber, from an answer that also has a custom scalar. */
   const again = (value: unknown): string | undefined => {
     const number = numberOf(value)
     return number === value ? undefined : write(number)

@@ -9,13 +9,13 @@ import type { Metrics } from '../metrics.ts'
 /** The answer to one GraphQL request. */
 export interface Answer {
   readonly text: string
-  /** Why the request was not executed; undefined where it was. */
+  /** Why the request was not executed; undefined if it was. */
   readonly error: RequestError | undefined
-  /** Magento's category of the first error that has one, of an executed request. */
+  /** For an executed request, Magento's category of the first error that has one. */
   readonly category?: string | undefined
 }
 
-/** Set on every answer: it is data for one client, not a page, and must be neither sniffed nor stored. */
+/** Set on every answer: it is data for one client and not a page, so it must be neither sniffed nor stored. */
 export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
   'cache-control': 'no-store',
   'x-content-type-options': 'nosniff',
@@ -28,7 +28,7 @@ export function errorBody(errors: readonly (GraphQLError | GraphQLFormattedError
   return JSON.stringify({ errors })
 }
 
-/** A request that was turned away for too much load: counted, and its client learns when to come back. */
+/** Counts a request that was refused because of too much load, and sets `Retry-After`. */
 export function noteOverload({ statusCode }: RequestError, reply: FastifyReply, metrics: Metrics): void {
   if (statusCode !== 503) return
   reply.header('retry-after', String(RETRY_AFTER_SECONDS))

@@ -1,8 +1,8 @@
-/** Clients that go away: one listener on each connection, whatever the number of its requests. */
+/** Detects clients that go away, with one listener for each connection, whatever the number of its requests. */
 import type { Socket } from 'node:net'
 import type { Cancellation } from '../cancellation.ts'
 
-/** What is under way for the clients of a connection: one request, or more where the client pipelines. */
+/** The requests under way on a connection: one, or more if the client pipelines. */
 const underWay = new WeakMap<Socket, Set<Cancellation>>()
 
 /** Cancels when the connection closes, until {@link settle} is called. */

@@ -1,9 +1,9 @@
 /**
- * The end of a server in two steps: it says that it is not ready while it finishes what is under way, and only then stops to
- * listen. A load balancer that asks meanwhile gets an answer instead of a refused connection.
+ * Shuts a server down in two steps: it reports that it is not ready while it finishes requests under way, and only then
+ * stops listening. So a load balancer's probe in the meantime gets an answer instead of a refused connection.
  */
 
-/** The requests that came before the drain, or those that come during it. */
+/** The requests from before the drain, or those that arrive during it. */
 interface Group {
   count: number
   done?: () => void
@@ -11,10 +11,13 @@ interface Group {
 
 export interface Drain {
   readonly isDraining: () => boolean
-  /** Counts a request; to be given to `leave` when it is answered. */
+  /** Counts a request; pass the result to `leave` when it is answered. */
   enter(): Group
   leave(group: Group): void
-  /** Resolves once all that was under way is answered. What comes meanwhile is answered, too, but not waited for. */
+  /**
+   * Resolves once all requests under way are answered. Requests that arrive in the meantime are answered, too, but not
+   * waited for.
+   */
   begin(): Promise<void>
 }
 

@@ -1,4 +1,4 @@
-/** The page at `/`: a GraphQL query editor, whole in one file, so that it works without a network. */
+/** The page at `/`: a GraphQL query editor in a single file, so that it works without a network. */
 import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
@@ -62,7 +62,7 @@ query MyOrders {
 }
 `
 
-/** Nothing but the page itself and the gateway's own endpoint: a page that asked for more would be stopped here. */
+/** Allows only the page itself and the gateway's own endpoint; anything else is blocked. */
 const contentSecurityPolicy = [
   "default-src 'none'",
   "script-src 'unsafe-inline' 'unsafe-eval' blob:",
@@ -75,20 +75,20 @@ const contentSecurityPolicy = [
 ].join('; ')
 
 /**
- * What the editor shows at first.
+ * The initial content of the editor.
  * @param samples whether the sample subgraphs are on, and with them the sample customer
  */
 export function exampleQueries(samples: boolean): string {
   return samples ? signIn + ordersQuery : createAccount + signIn
 }
 
-/** Whether a browser asks for a page: not one of its scripts for an answer. */
+/** Whether a browser requests a page, and not one of its scripts data. */
 export const wantsPage = ({ headers }: FastifyRequest): boolean => headers.accept?.includes('text/html') ?? false
 
 /**
  * Serves the editor for GET / to browsers.
- * @param query what it shows at first; called for each page, since the graph may change
- * @returns sends the page elsewhere
+ * @param query its initial content; called for each page, because the graph may change
+ * @returns a function that serves the page elsewhere
  */
 export function serveEditor(
   app: FastifyInstance,
@@ -117,13 +117,13 @@ export function serveEditor(
   return sendPage
 }
 
-/** Where GraphiQL puts itself; the form stands above it, and its script runs first. */
+/** Where GraphiQL is mounted; the form is above it, and its script runs first. */
 const ROOT = '<div id="root"></div>'
 
 const signInForm = () => readFileSync(new URL('./editor-sign-in.html', import.meta.url), 'utf8')
 
 async function render(query: string): Promise<{ html: Buffer; gzipped: Buffer }> {
-  // 9 MB of text: loaded when someone opens the page, not when the gateway starts.
+  // 9 MB of text, so it is loaded when someone opens the page, and not at start.
   const { renderGraphiQL } = await import('@graphql-yoga/render-graphiql')
   // Headers may hold a token: they are forgotten with the page.
   const options = { title: 'Customer graph', endpoint: '/graphql', defaultQuery: query, shouldPersistHeaders: false }

@@ -1,4 +1,4 @@
-/** What goes wrong outside of a GraphQL request: a body that can't be read, a hook that refuses, a fault of the gateway. */
+/** Errors outside of a GraphQL request: an unreadable body, a refusal by a hook, a fault of the gateway. */
 import type { FastifyInstance } from 'fastify'
 import { Cancelled } from '../cancellation.ts'
 import { RequestError, requestError } from '../errors.ts'

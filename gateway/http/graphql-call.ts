@@ -1,37 +1,37 @@
-/** One GraphQL request, from its text to its answer's. */
+/** One GraphQL request, from its text to the text of its answer. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { clientKey } from '../../runtime/client-address.ts'
 import { isTracing, startSpan, type TracedSpan } from '../../runtime/tracing.ts'
 import { tokenChallenge } from '../../schema/token-faults.ts'
+import { type Authentication, GUEST } from '../authentication/authentication.ts'
 import { type Cancellation, Cancelled } from '../cancellation.ts'
 import { RequestError, requestError, TokenRefused, throwRefusedToken } from '../errors.ts'
 import { answerTooLarge, type ExecutionRequest } from '../execution/executor.ts'
-import type { ServedGraph } from '../graph.ts'
+import type { Admission } from '../limits/admission.ts'
+import type { RequestLimits } from '../limits/rate-limiting.ts'
 import type { CountRequest, Metrics, Outcome } from '../metrics.ts'
 import type { FoundOperation, Operation, Operations } from '../planning/operations.ts'
+import type { ServedGraph } from '../served-supergraph.ts'
 import { isLongerThan, type RawAnswer, type SubgraphUnavailable } from '../subgraphs/client.ts'
 import type { createReturnedHeaders, createSubgraphHeaders } from '../subgraphs/headers.ts'
-import type { Admission } from './admission.ts'
 import { type Answer, errorBody, noteOverload, withPlan } from './answers.ts'
-import { type Authentication, GUEST } from './authentication.ts'
 import { mask, reasonOf } from './masking.ts'
 import type { createPersistedQueries } from './persisted-queries.ts'
 import { type GraphQLRequest, readBody } from './request.ts'
-import type { RequestLimits } from './request-limits.ts'
 
-/** What all calls share. */
+/** The options that all calls share. */
 export interface Pipeline {
   readonly served: ServedGraph
   readonly persisted: ReturnType<typeof createPersistedQueries>
   readonly admission: Admission
-  /** undefined: tokens go to the subgraphs as they are. */
+  /** undefined: tokens are passed on to the subgraphs unverified. */
   readonly authentication: Authentication | undefined
   /** undefined: nothing is limited. */
   readonly limits: RequestLimits | undefined
-  /** Of one operation. */
+  /** The limits of one operation. */
   readonly maxCost: number
-  /** Of an answer, in bytes. */
+  /** The largest answer, in bytes. */
   readonly answerLimit: number
   readonly showPlans: boolean
   /** Whether each request is logged. */
@@ -39,14 +39,17 @@ export interface Pipeline {
   readonly subgraphHeaders: ReturnType<typeof createSubgraphHeaders>
   readonly returnHeaders: ReturnType<typeof createReturnedHeaders>
   readonly metrics: Metrics
-  /** Counts requests of which no operation is known. */
+  /** Counts requests without a known operation. */
   readonly countUnknown: CountRequest
 }
 
 const NO_VALUES: Readonly<Record<string, unknown>> = Object.freeze({})
 const NO_HEADERS: readonly string[] = Object.freeze([])
 
-/** It is its own execution request, so that the executor's callbacks are methods and not closures made for each request. */
+/**
+ * It implements the execution request itself, so that the executor's callbacks are methods and not closures for each
+ * request.
+ */
 export class GraphQLCall implements ExecutionRequest {
   variables = NO_VALUES
   values = NO_VALUES
@@ -67,7 +70,7 @@ export class GraphQLCall implements ExecutionRequest {
   #refusal: string | undefined
   #outcome: Outcome = 'rejected'
   #operation: Operation | undefined
-  /** Of what admission let in. */
+  /** The cost that admission has accounted for. */
   #admittedCost: number | undefined
 
   /**
@@ -91,7 +94,7 @@ export class GraphQLCall implements ExecutionRequest {
     this.#span = startSpan('graphql', { kind: 'server', parent: typeof parent === 'string' ? parent : undefined })
   }
 
-  /** @returns the answer: whatever goes wrong with the request is in it */
+  /** @returns the answer, which also contains every failure of the request */
   async answer(sent: GraphQLRequest): Promise<Answer> {
     const { admission, answerLimit, authentication, limits, maxCost, persisted, served, showPlans } = this.#pipeline
     try {
@@ -114,9 +117,9 @@ export class GraphQLCall implements ExecutionRequest {
       if (!(cost <= maxCost)) throw tooCostly(cost, maxCost)
       const known = authentication?.(this.#request.headers.authorization) ?? GUEST
       let verdict = known instanceof Promise ? await known : known
-      // A query begins while the token's status is being asked for, and its answer is thrown away if the token was revoked.
+      // A query begins while the token's status is being checked, and its answer is dropped if the token was revoked.
       if (verdict.settled && (operation.type !== 'query' || operation.restricted)) verdict = await verdict.settled
-      // Some operations ignore the token. It then does not reach the subgraphs.
+      // Some operations ignore the token; then it is not passed on to the subgraphs.
       if (!verdict.isAllowed && !operation.ignoresToken) throw new TokenRefused(verdict.fault)
       const { execute, plan } = operation.restricted?.(verdict.claims) ?? operation
       const entrance = admission.enter(this.#client, cost, this.#departure)
@@ -131,7 +134,8 @@ export class GraphQLCall implements ExecutionRequest {
         const final = await verdict.settled
         if (!final.isAllowed) throw new TokenRefused(final.fault)
       }
-      // The customer subgraph refused the token. Other parts of a mutation may have been executed: their answers are kept.
+      // The customer subgraph refused the token. Other parts of a mutation may have been executed, so their answers are
+      // kept.
       if (this.#refusal !== undefined && (operation.type === 'query' || this.#subgraphAnswers === 1)) {
         throwRefusedToken(this.#refusal)
       }

@@ -3,9 +3,9 @@ import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastif
 import { Cancellation } from '../cancellation.ts'
 import { RequestError, requestError } from '../errors.ts'
 import { answerTooLarge } from '../execution/executor.ts'
+import { createBodyAdmission } from '../limits/body-admission.ts'
 import { isLongerThan } from '../subgraphs/client.ts'
 import { errorBody, SECURITY_HEADERS } from './answers.ts'
-import { createBodyAdmission } from './body-admission.ts'
 import { cancelOnClose, settle } from './disconnects.ts'
 import type { Drain } from './drain.ts'
 import { wantsPage } from './editor.ts'
@@ -15,9 +15,9 @@ import { type GraphQLRequest, readBody, readParameters } from './request.ts'
 
 export interface GraphQLRoutesOptions {
   readonly pipeline: Pipeline
-  /** Of a body, in bytes. */
+  /** The largest body, in bytes. */
   readonly bodyLimit: number
-  /** Requests in one batch; 0: batches are refused. */
+  /** The most requests in one batch; 0: batches are refused. */
   readonly batchLimit: number
   /** The status of answers with errors: see {@link executedStatus}. */
   readonly errorStatus: ErrorStatus | undefined
@@ -68,7 +68,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
       settle(socket, departure)
       drain.leave(group)
     }
-    // A connection that is busy while the server closes would otherwise stay open until its client ends it.
+    // Otherwise a connection that is busy while the server closes would stay open until its client closes it.
     if (drain.isDraining()) reply.header('connection', 'close')
     reply.code(status).header('content-type', contentTypes[media ?? 'any'])
     return text
@@ -100,7 +100,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
   app.route({
     method: ['PUT', 'PATCH', 'DELETE'],
     url: '/graphql',
-    // Its body is not read, whatever it is.
+    // Its body is not read.
     onRequest: async (_request, reply) =>
       reply
         .code(405)

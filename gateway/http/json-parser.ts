@@ -5,7 +5,8 @@ import { parseBody } from './request.ts'
 
 export function acceptJson(app: FastifyInstance): void {
   app.removeAllContentTypeParsers()
-  // Any name may be a member of a JSON scalar's value, and none is ever assigned from one object to another.
+  // A value of a JSON scalar may have members of any name. They are safe, because none is ever assigned to another
+  // object.
   const parseJson = app.getDefaultJsonParser('ignore', 'ignore')
   app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (request, body, done) => {
     try {

@@ -1,8 +1,8 @@
-/** Errors that are not meant for clients: logged in full, without what may be personal data. */
+/** Masks internal errors: they are logged in full, without anything that may be personal data. */
 import type { FastifyRequest } from 'fastify'
 import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 
-/** Logs an unexpected error and returns what the client sees of it: the id to find it by. */
+/** Logs an unexpected error and returns the masked one for the client, with the id to find it by. */
 export function mask(error: unknown, { log, id }: FastifyRequest): GraphQLFormattedError {
   log.error({ err: withoutValues(error) }, 'Unexpected error')
   return {

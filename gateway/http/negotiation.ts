@@ -1,16 +1,17 @@
-/** What GraphQL over HTTP has beside GraphQL: media types, their status codes, and which requests a web page may not send. */
+/** The HTTP side of GraphQL over HTTP: media types, status codes, and the protection against cross-site requests. */
 import type { IncomingHttpHeaders } from 'node:http'
 import { type RequestError, requestError } from '../errors.ts'
 
 /**
- * How an answer is written. `application/graphql-response+json` uses HTTP's status codes; `application/json` has 200 for
- * every request that is well formed, as its clients expect; where the client has said neither, our codes in plain JSON.
+ * How an answer is written. `application/graphql-response+json` uses HTTP's status codes; `application/json` has 200
+ * for every well-formed request, as its clients expect; a client that accepts anything gets our status codes with plain
+ * JSON.
  */
 export type MediaType = 'graphql' | 'json' | 'any'
 
 const GRAPHQL = 'application/graphql-response+json'
 const JSON_TYPE = 'application/json'
-/** `Accept` headers that are kept read: clients send few different ones. */
+/** How many parsed `Accept` headers are cached: clients send few different ones. */
 const KNOWN = 100
 
 export const contentTypes: Readonly<Record<MediaType, string>> = {
@@ -21,7 +22,7 @@ export const contentTypes: Readonly<Record<MediaType, string>> = {
 
 const known = new Map<string, MediaType | undefined>()
 
-/** The media type for an `Accept` header; undefined where it allows none of ours (406). */
+/** The media type for an `Accept` header; undefined if it allows none of ours (406). */
 export function negotiate(accept: string | undefined): MediaType | undefined {
   if (accept === undefined || accept === '*/*') return 'any'
   if (known.has(accept)) return known.get(accept)
@@ -31,7 +32,7 @@ export function negotiate(accept: string | undefined): MediaType | undefined {
   return found
 }
 
-/** RFC 9110: the most wanted of the types that we have; of equal ones the first. */
+/** RFC 9110: the most preferred of our types; of equal ones the first. */
 function read(accept: string): MediaType | undefined {
   const wanted = accept
     .split(',')
@@ -57,8 +58,8 @@ export function statusOf({ statusCode, errors }: RequestError, media: MediaType)
 }
 
 /**
- * Whether the text is the origin of pages as browsers send it: scheme, host and a port that is not the scheme's own. Not
- * `*`: answers are given with credentials, and then any page could read any visitor's.
+ * Whether the text is the origin of pages as browsers send it: scheme, host and a port that is not the scheme's own.
+ * Not `*`: answers allow credentials, so any page could read the data of any visitor.
  */
 export function isOrigin(text: string): boolean {
   if (/^https?:/.test(text)) return !text.includes('*') && URL.canParse(text) && new URL(text).origin === text
@@ -70,9 +71,9 @@ export const ERROR_STATUSES = ['magento', 'spec'] as const
 export type ErrorStatus = (typeof ERROR_STATUSES)[number]
 
 /**
- * The status of an answer after execution. Magento's (since 2.4.8): by the first error that has a category. Of GraphQL over
- * HTTP: 200, which is what `application/graphql-response+json` always has.
- * @param setting undefined: Magento's for clients that ask for `application/json`, else the specification's
+ * The status of an answer after execution. Magento's rule (since 2.4.8): by the first error that has a category.
+ * GraphQL over HTTP's rule: 200, which always applies to `application/graphql-response+json`.
+ * @param setting undefined: Magento's for clients that ask for `application/json`, otherwise the specification's
  */
 export function executedStatus(
   category: string | undefined,
@@ -85,7 +86,7 @@ export function executedStatus(
   return category === 'graphql-authorization' ? 403 : 200
 }
 
-/** Those after the first two are what storefronts for Magento send with a GET. */
+/** All but the first two are headers that storefronts for Magento send with a GET. */
 const ASKED_FIRST = [
   'apollo-require-preflight',
   'x-apollo-operation-name',
@@ -98,15 +99,15 @@ const ASKED_FIRST = [
   'x-magento-cache-id',
   'x-recaptcha',
 ]
-/** A content type that is well formed, and not one of those that a page may send anywhere unasked. */
+/** A well-formed content type, and not one that a page may send to any origin without a preflight. */
 const CONTENT_TYPE = /^\s*([\w!#$&^.+-]+\/[\w!#$&^.+-]+)\s*(;|$)/
 const SIMPLE_TYPES = new Set(['application/x-www-form-urlencoded', 'multipart/form-data', 'text/plain'])
 
 /**
- * Refuses what a web page of another origin could send without a preflight (a "simple" request): the timing of its answer
- * would leak data, or the visitor's cookies would be sent along. POSTs always need a preflight, by their content type; a GET
- * counts as a browser's by its headers. A page that may send it adds one of {@link ASKED_FIRST}, or a content type such as
- * `application/json`, which need a preflight.
+ * Refuses requests that a web page of another origin could send without a preflight ("simple" requests): the timing of
+ * the answer could leak data, and the visitor's cookies would be sent along. POSTs always need a preflight, by their
+ * content type; a GET counts as a browser's by its headers. A legitimate page adds one of {@link ASKED_FIRST}, or a
+ * content type such as `application/json`, which requires a preflight.
  * @throws RequestError 403
  */
 export function checkCrossSite(headers: IncomingHttpHeaders): void {

@@ -1,12 +1,12 @@
-/** Documents that clients name instead of sending them: automatic persisted queries, and a list of the only ones that run. */
+/** Documents that clients refer to by id: automatic persisted queries, and a safelist. */
 import { createHash } from 'node:crypto'
 import { parse, print } from 'graphql'
 import { LRUCache } from 'lru-cache'
-import { ConfigurationError } from '../../runtime/configuration.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
 import { requestError } from '../errors.ts'
 import type { GraphQLRequest } from './request.ts'
 
-/** Of all documents together, with their names. */
+/** The limit for all documents together, including their names. */
 const MAX_CHARACTERS = 4 * 1024 * 1024
 const HASH = /^[0-9a-f]{64}$/
 
@@ -15,13 +15,13 @@ export interface PersistedQueriesOptions {
   readonly mode: 'apq' | 'safelist' | 'off'
   /** The text of a manifest: Apollo's format, or Relay's (ids and documents). */
   readonly manifest?: string | undefined
-  /** Documents that clients may register. */
+  /** How many documents clients may register. */
   readonly maxEntries: number
 }
 
 /**
- * @returns `resolve`: a request's document. It throws RequestError, with the codes of Apollo's servers, for one that is not
- * known or may not run
+ * @returns `resolve`: a request's document. It throws RequestError, with the codes of Apollo's servers, for one that is
+ * unknown or not allowed
  * @throws ConfigurationError for a manifest that can't be used, naming the entry
  */
 export function createPersistedQueries({ mode, manifest, maxEntries }: PersistedQueriesOptions): {
@@ -92,7 +92,7 @@ export function createPersistedQueries({ mode, manifest, maxEntries }: Persisted
   }
 }
 
-/** The same for documents that differ in blanks and comments alone. */
+/** The same for documents that differ only in whitespace and comments. */
 const normalise = (text: string): string => print(parse(text, { noLocation: true }))
 
 function readManifest(text: string): Map<string, string> {

@@ -1,16 +1,16 @@
-/** A GraphQL request as HTTP brings it. */
+/** Parses a GraphQL request from HTTP. */
 import { requestError } from '../errors.ts'
-import { mayLoseDigits, parseExactly, parseKeepingDigits } from '../numbers.ts'
+import { mayLoseDigits, parseExactly, parseKeepingDigits } from '../exact-numbers.ts'
 
 export interface GraphQLRequest {
-  /** Not there where the request names a persisted query. */
+  /** Absent if the request names a persisted query. */
   readonly query: string | undefined
-  /** As Relay's clients name a persisted query. */
+  /** The id of a persisted query, as Relay's clients send it. */
   readonly documentId: string | undefined
   readonly extensions: Readonly<Record<string, unknown>> | undefined
   readonly operationName: string | undefined
   readonly variables: Readonly<Record<string, unknown>>
-  /** Whether there may be RawNumbers in the variables: see numbers.ts. */
+  /** Whether there may be RawNumbers in the variables: see exact-numbers.ts. */
   readonly hasRawNumbers: boolean
 }
 
@@ -19,7 +19,7 @@ const badRequest = (message: string) => requestError(message, 'BAD_REQUEST')
 
 /**
  * Reads the body of a POST.
- * @param batchLimit how many requests may come as a batch, which is given back as it is; 0: none
+ * @param batchLimit the most requests in a batch, which is returned unparsed; 0: none
  * @throws RequestError saying what is wrong with it
  */
 export function readBody(body: unknown, batchLimit: number): GraphQLRequest | readonly unknown[] {
@@ -47,9 +47,9 @@ export function readParameters(parameters: Readonly<Record<string, unknown>>): G
 const exactBodies = new WeakSet<object>()
 
 /**
- * Reads a body whose numbers have more digits than JavaScript keeps: they become RawNumbers.
- * @returns undefined where that is not needed, and for what is not JSON
- * @throws RequestError for what is nested too deeply
+ * Parses a body whose numbers have more digits than JavaScript can represent: they become RawNumbers.
+ * @returns undefined if that is not needed, and for invalid JSON
+ * @throws RequestError for a value that is nested too deeply
  */
 export function parseBody(text: string): unknown {
   if (!mayLoseDigits(text)) return undefined

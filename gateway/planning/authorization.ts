@@ -1,6 +1,7 @@
 /**
- * `@authenticated`, `@requiresScopes` and `@policy`: the planner knows nothing of them. What a client may not have is taken
- * out of its document before planning, so that no subgraph is asked for it, and is null with an error in the answer.
+ * `@authenticated`, `@requiresScopes` and `@policy`, which the planner ignores. Fields that a client is not authorised
+ * for are removed from its document before planning, so that no subgraph is asked for them, and are null with an error
+ * in the answer.
  */
 import type { Supergraph } from '@apollo/federation-internals'
 import {
@@ -17,7 +18,7 @@ import {
   type SelectionSetNode,
 } from 'graphql'
 
-/** What a verified token says of its bearer; undefined for a guest. */
+/** The claims of a verified token; undefined for a guest. */
 export type Claims = Readonly<Record<string, unknown>> | undefined
 
 /** One requirement; equal ones are one object. */
@@ -25,14 +26,14 @@ interface Rule {
   readonly allows: (claims: Claims) => boolean
 }
 
-/** Whether a client may not have a field of a type. */
+/** Whether a client is denied a field of a type. */
 export type IsDenied = (typename: string, field: string) => boolean
 
 export interface Authorization {
-  /** The rules that an operation comes under; none, as a rule. */
+  /** The rules that apply to an operation; usually none. */
   readonly rulesOf: (document: DocumentNode, operation: OperationDefinitionNode) => readonly Rule[]
   readonly isDenied: (denied: ReadonlySet<Rule>) => IsDenied
-  /** The document without what is denied. */
+  /** The document without denied fields. */
   readonly without: (document: DocumentNode, isDenied: IsDenied) => DocumentNode
 }
 
@@ -47,13 +48,13 @@ const DIRECTIVES = [
   ['policy', 'policies'],
 ] as const
 
-/** Those that a claim lists: an array, or a text with blanks between them. */
+/** The values that a claim lists: an array, or a text separated by blanks. */
 function listed(claims: Claims, name: string): ReadonlySet<unknown> {
   const value = claims?.[name]
   return new Set(typeof value === 'string' ? value.split(' ') : Array.isArray(value) ? value : [])
 }
 
-/** Whether every member of at least one list is there. */
+/** Whether at least one list is satisfied completely. */
 const satisfies = (has: ReadonlySet<unknown>, lists: readonly (readonly string[])[]) =>
   lists.some((list) => list.every((each) => has.has(each)))
 
@@ -66,7 +67,7 @@ function makeRule({ scopes, policies }: Application): Rule {
 /**
  * @param schema what clients see
  * @param fullSchema with the directives
- * @param supergraph knows under which names
+ * @param supergraph has the names of the directives
  * @returns undefined where nothing is protected
  */
 export function createAuthorization(
@@ -86,7 +87,7 @@ export function createAuthorization(
       pruned(part, (typename, field) => {
         for (const rule of rulesOfField(typename, field)) all.add(rule)
         const type = schema.getType(typename)
-        // At runtime it is one of its kinds, which may be stricter.
+        // At runtime it is one of its implementations, which may be stricter.
         const kinds = isInterfaceType(type) ? schema.getImplementations(type).objects : []
         for (const kind of kinds) for (const rule of rulesOfField(kind.name, field)) all.add(rule)
         return true
@@ -132,7 +133,7 @@ function createRules(
     const type = fullSchema.getType(typename)
     if (!isObjectType(type) && !isInterfaceType(type)) return new Set()
     const field = type.getFields()[name]
-    // An interface promises for each of its kinds.
+    // A rule on an interface applies to all of its implementations.
     const kinds = isInterfaceType(type) ? fullSchema.getImplementations(type).objects : []
     const result = field ? fullSchema.getType(getNamedType(field.type).name) : undefined
     return new Set([
@@ -153,7 +154,10 @@ function createRules(
   return rulesOfField
 }
 
-/** Walks documents with their types. @returns what makes a copy of a document with the fields that `keep` returns true for */
+/**
+ * Walks documents with their types. @returns what makes a copy of a document with the fields that `keep` returns true
+ * for
+ */
 function createPruning(schema: GraphQLSchema): (document: DocumentNode, keep: IsDenied) => DocumentNode {
   /** Walks a selection with its types; `keep` says which fields stay. */
   function prune(set: SelectionSetNode, typename: string, keep: IsDenied): SelectionSetNode {
@@ -170,7 +174,7 @@ function createPruning(schema: GraphQLSchema): (document: DocumentNode, keep: Is
       if (!selectionSet || !field) return [selection]
       return [{ ...selection, selectionSet: prune(selectionSet, getNamedType(field.type).name, keep) }]
     })
-    // Whether the object is there has to be known still.
+    // It must still be known whether the object exists.
     return { ...set, selections: selections.length > 0 ? selections : [TYPENAME] }
   }
 

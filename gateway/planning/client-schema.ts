@@ -1,4 +1,4 @@
-/** What clients see of a supergraph, and their documents as the planner takes them. */
+/** The schema that clients see of a supergraph, and their documents in the form that the planner accepts. */
 import {
   DirectiveLocation,
   type DocumentNode,
@@ -22,13 +22,13 @@ const EXECUTABLE: ReadonlySet<string> = new Set([
 
 export interface ClientSchema {
   readonly schema: GraphQLSchema
-  /** A valid document without the directives that only clients know. */
+  /** A valid document without the directives that only clients use. */
   readonly plannable: (document: DocumentNode) => DocumentNode
 }
 
 /**
- * Apollo's API schema, with the directives for documents that subgraphs have composed (`@composeDirective`): it leaves them
- * out, and the planner refuses them. They are checked here; subgraphs do not get them.
+ * Apollo's API schema, with the directives for documents that subgraphs have composed (`@composeDirective`): Apollo
+ * omits them, and the planner refuses them. They are validated here, and not sent to subgraphs.
  */
 export function clientSchema(api: GraphQLSchema, full: GraphQLSchema): ClientSchema {
   const composed = full.getDirectives().flatMap((directive) => {
@@ -38,7 +38,7 @@ export function clientSchema(api: GraphQLSchema, full: GraphQLSchema): ClientSch
       const type = typeFromAST(api, parseType(String(argument.type)) as never)
       return [name, isInputType(type) ? { ...argument, type } : undefined] as const
     })
-    // One whose types clients do not see is not for them.
+    // A directive with types hidden from clients is left out.
     if (own.some(([, argument]) => argument === undefined)) return []
     return [new GraphQLDirective({ ...config, args: Object.fromEntries(own) as typeof args })]
   })

@@ -24,7 +24,7 @@ const schemaSource = z.union(
 )
 
 const configuration = z.object({
-  // rover picks its composer by this; here the installed one composes, whatever stands there.
+  // rover selects its composer by this; here it is ignored, and the installed one composes.
   federation_version: z.union([z.string(), z.number()]).optional(),
   subgraphs: z
     .record(
@@ -43,19 +43,19 @@ type Configuration = z.infer<typeof configuration>
 type SchemaSource = Configuration['subgraphs'][string]['schema']
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** How long a subgraph may take to give its schema. */
+/** The time limit for a subgraph to return its schema. */
 const INTROSPECTION_MS = 10_000
 
-/** A supergraph, or the reasons why there is none; every text is meant for a person to act on. */
+/** A supergraph, or the reasons why there is none; every text is an instruction for a person. */
 export type Composition =
   | { readonly supergraph: string; readonly hints: readonly string[] }
   | { readonly supergraph?: undefined; readonly errors: readonly string[] }
 
 /**
- * Composes the subgraphs that a supergraph configuration (rover's format) names. Nothing is written. Nothing is fetched but the
+ * Composes the subgraphs of a supergraph configuration (in rover's format). It writes nothing, and fetches only the
  * schemas of subgraphs with a `subgraph_url`.
  * @param configPath the YAML file; schema files are relative to it
- * @param env what `${env.NAME}` stands for
+ * @param env the values of `${env.NAME}`
  */
 export async function composeSupergraph(configPath: string, env: Environment = process.env): Promise<Composition> {
   let config: Configuration
@@ -89,7 +89,7 @@ export interface SubgraphSchema {
   readonly schema: Source
 }
 
-/** Composes subgraphs whose schemas are at hand. */
+/** Composes loaded subgraph schemas. */
 export function composeSchemas(subgraphs: readonly SubgraphSchema[]): Composition {
   const errors: string[] = []
   const services = subgraphs.flatMap(({ name, url, schema }) => {
@@ -112,7 +112,7 @@ export function composeSchemas(subgraphs: readonly SubgraphSchema[]): Compositio
   }
 }
 
-/** A subgraph's schema, from wherever the configuration says. */
+/** Loads a subgraph's schema from the configured source. */
 async function readSchema(schema: SchemaSource, configPath: string): Promise<Source> {
   if ('sdl' in schema) return new Source(schema.sdl, configPath)
   if ('subgraph_url' in schema) {
@@ -174,7 +174,8 @@ function reasonOf(text: string): string {
 const EXPANSION = /\$\$|\$\{([^}]*)\}/g
 
 /**
- * Replaces `${env.NAME}` and `${env.NAME:-default}` in every text of a YAML document, as rover does; `$$` is a dollar sign.
+ * Replaces `${env.NAME}` and `${env.NAME:-default}` in every text of a YAML document, as rover does; `$$` is a dollar
+ * sign.
  * @throws Error for a variable that is not set, and for another expansion
  */
 function expandVariables(value: unknown, env: Environment): unknown {

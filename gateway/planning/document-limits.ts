@@ -1,4 +1,4 @@
-/** What a document may be: so that none costs the gateway or the subgraphs much more than its sender. */
+/** Limits for documents, so that no document costs the gateway or the subgraphs much more than its sender. */
 import {
   type DocumentNode,
   type FieldNode,
@@ -25,13 +25,13 @@ import { getDirectiveValues } from 'graphql/execution/values.js'
 import { codedError } from '../errors.ts'
 
 export interface DocumentLimits {
-  /** Of a field's parents; Magento's `queryDepth`. */
+  /** The depth of a field; Magento's `queryDepth`. */
   readonly depth: number
-  /** With each fragment counted where it is used; Magento's `queryComplexity`. */
+  /** The number of fields, counting fragments at each use; Magento's `queryComplexity`. */
   readonly fields: number
   readonly aliases: number
   readonly rootFields: number
-  /** Names, signs and values of the text. */
+  /** The tokens of the text. */
   readonly tokens: number
   /** On one field, fragment or operation. */
   readonly directives: number
@@ -49,14 +49,17 @@ export const DEFAULT_LIMITS: DocumentLimits = {
   cost: 25_000,
 }
 
-/** Brackets within brackets: far above any document that can be executed, and what the parser's recursion bears. */
+/** The nesting of brackets: far more than any executable document needs, and safe for the parser's recursion. */
 const BRACKETS = 200
 /** Of an alias, an operation, a fragment or a variable, in characters. */
 const MAX_NAME = 255
-/** What a list without `@listSize` is taken to hold. */
+/** The assumed size of a list without `@listSize`. */
 const ASSUMED_LIST_SIZE = 10
 
-/** Whether brackets are nested so deeply that reading the text would take much stack: one look, outside of strings. */
+/**
+ * Whether brackets are nested so deeply that parsing could overflow the stack; one pass over the text, which skips
+ * strings.
+ */
 export function isTooDeep(source: string): boolean {
   let depth = 0
   for (let index = 0; index < source.length; index++) {
@@ -93,7 +96,7 @@ function endOfString(source: string, from: number): number {
   return index
 }
 
-/** @throws GraphQLError GRAPHQL_PARSE_FAILED, or OPERATION_TOO_LARGE where it has too many tokens */
+/** @throws GraphQLError GRAPHQL_PARSE_FAILED, or OPERATION_TOO_LARGE if it has too many tokens */
 export function parseDocument(source: string, limits: DocumentLimits): DocumentNode {
   try {
     return parse(source, { maxTokens: limits.tokens })
@@ -121,8 +124,9 @@ interface Size {
 }
 
 /**
- * What a document has too much of, and names that it may not give. To be asked before validation, which takes long for
- * some such documents; so the document need not be valid. Fragments are measured once and counted where they are used, so doubling ones cost nothing.
+ * Checks the limits and names of a document. Call it before validation, which takes long for some of these documents,
+ * so the document need not be valid. Fragments are measured once and counted where they are used, so doubling ones cost
+ * nothing.
  */
 export function checkDocument(document: DocumentNode, limits: DocumentLimits): readonly GraphQLError[] {
   const fragments = new Map<string, FragmentDefinitionNode>()
@@ -209,7 +213,7 @@ export function checkDocument(document: DocumentNode, limits: DocumentLimits): r
   return errors
 }
 
-/** An error about a document, or its variables, that ask for too much. */
+/** An error about a document, or its variables, that exceed a limit. */
 function excess(message: string): GraphQLError {
   return codedError(message, 'OPERATION_TOO_COMPLEX')
 }
@@ -222,7 +226,7 @@ function hasVariable(value: ValueNode): boolean {
   return value.kind === Kind.OBJECT && value.fields.some((field) => hasVariable(field.value))
 }
 
-/** How many lists are within each other. */
+/** How deep lists are nested. */
 function levelsOf(type: GraphQLOutputType): number {
   const inner = getNullableType(type)
   return isListType(inner) ? 1 + levelsOf(inner.ofType) : 0
@@ -240,7 +244,9 @@ export interface Costs {
   readonly sizes: ReadonlyMap<string, ListSize>
 }
 
-/** @param supergraph the whole of it: its directives are those of the subgraphs, under their own or federation's names */
+/**
+ * @param supergraph the whole of it: its directives are those of the subgraphs, under their own or federation's names
+ */
 export function readCosts(supergraph: GraphQLSchema): Costs {
   const weights = new Map<string, number>()
   const sizes = new Map<string, ListSize>()
@@ -250,7 +256,7 @@ export function readCosts(supergraph: GraphQLSchema): Costs {
   const read = (key: string, node: GraphQLNamedType['astNode'] | GraphQLField<unknown, unknown>['astNode']) => {
     if (!node) return
     const weight = cost && getDirectiveValues(cost, node)?.weight
-    // One below 0 would pay for what is within or beside it.
+    // A negative cost would offset the costs inside or beside it.
     if (typeof weight === 'number') weights.set(key, Math.max(0, weight))
     const size = listSize && getDirectiveValues(listSize, node)
     if (size) sizes.set(key, size as ListSize)
@@ -264,8 +270,8 @@ export function readCosts(supergraph: GraphQLSchema): Costs {
 }
 
 /**
- * The estimated cost of an operation, before it is executed (IBM's GraphQL cost directives, as Apollo's Router reads them):
- * an object counts 1 and a leaf 0, or what `@cost` says; a list counts as often as it is long, by `@listSize`.
+ * The estimated cost of an operation, before it is executed (IBM's GraphQL cost directives, as Apollo's Router reads
+ * them): an object counts 1 and a leaf 0, or what `@cost` says; a list counts as often as it is long, by `@listSize`.
  * @param document within the other limits: each fragment is walked where it is used
  * @returns the cost for the variables' values: 0 or more
  */
@@ -280,7 +286,9 @@ export function costOf(
   )
   let dependsOnValues = false
 
-  /** What a field's argument is, by the schema's defaults and the variables' values; `path` leads into an input object. */
+  /**
+   * What a field's argument is, by the schema's defaults and the variables' values; `path` leads into an input object.
+   */
   function argumentOf(
     definition: GraphQLField<unknown, unknown>,
     node: FieldNode,
@@ -291,14 +299,14 @@ export function costOf(
     if (!argument) return undefined
     const sent = node.arguments?.find((each) => each.name.value === name)?.value
     if (sent && hasVariable(sent)) dependsOnValues = true
-    // undefined where a variable was not sent: the default holds.
+    // undefined if a variable was not sent: then the default applies.
     const given = sent && valueFromAST(sent, argument.type, values)
     let value: unknown = given === undefined ? argument.defaultValue : given
     for (const key of path) value = isRecord(value) && Object.hasOwn(value, key) ? value[key] : undefined
     return value
   }
 
-  /** The largest size that is asked for; where none is, or none that could be one, the assumed size. */
+  /** The largest requested size; if there is no valid one, the assumed size. */
   function lengthOf(
     size: ListSize | undefined,
     definition: GraphQLField<unknown, unknown>,

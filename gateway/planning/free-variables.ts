@@ -1,27 +1,28 @@
 /**
- * Names of variables that the planner, or the merging of calls, gives to variables of its own. A client's variable of such a
- * name would be one with it in the subgraph's operation: so it gets another name before anything else is done.
+ * Renames client variables that have a name which the planner, or the merging of calls, uses for its own variables: in
+ * the subgraph's operation the two would collide.
  */
 import { type DocumentNode, Kind, type VariableDefinitionNode, visit } from 'graphql'
 
-const TAKEN = /^(representations(_\d+)?|contextualArgument_.*)$/
+const RESERVED = /^(representations(_\d+)?|contextualArgument_.*)$/
 
-/** The client's names of variables by those that they have here. */
+/** The client's names of variables by their new names. */
 export type Renamed = ReadonlyMap<string, string>
 
 /**
  * @param document valid, with one operation
- * @returns the document with other names for such variables, and these names; `renamed` is undefined where there are none
+ * @returns the document with other names for such variables, and these names; `renamed` is undefined where there are
+ * none
  */
 export function withFreeVariables(document: DocumentNode): { document: DocumentNode; renamed: Renamed | undefined } {
   const declared = document.definitions.flatMap((each): readonly VariableDefinitionNode[] =>
     each.kind === Kind.OPERATION_DEFINITION ? (each.variableDefinitions ?? []) : [],
   )
   const names = declared.map(({ variable }) => variable.name.value)
-  if (!names.some((name) => TAKEN.test(name))) return { document, renamed: undefined }
+  if (!names.some((name) => RESERVED.test(name))) return { document, renamed: undefined }
   const free = new Map<string, string>()
   for (const name of names) {
-    if (!TAKEN.test(name)) continue
+    if (!RESERVED.test(name)) continue
     let other = `client_${name}`
     while (names.includes(other)) other = `${other}_`
     free.set(name, other)
@@ -35,7 +36,7 @@ export function withFreeVariables(document: DocumentNode): { document: DocumentN
   return { document: changed, renamed: new Map([...free].map(([own, other]) => [other, own])) }
 }
 
-/** The client's variables under the names that they have here. */
+/** The client's variables under their new names. */
 export function renameVariables(
   sent: Readonly<Record<string, unknown>>,
   renamed: Renamed,

@@ -1,9 +1,9 @@
 /**
- * Type conditions on what some subgraphs take for an object (`@interfaceObject`). For such a subgraph `... on Person` has no
- * meaning, and the planner loses it on the way there: it asks for fields of other types' objects, sends representations
- * without a key, or requires of all what it fetched for some; and at times it does not end. So what is under such a
- * condition is planned apart, by the type that the object turned out to have, as an operation that begins with an object of
- * that type. Its plan follows the one of the rest.
+ * Type conditions on interfaces that some subgraphs treat as an object (`@interfaceObject`). For such a subgraph `...
+ * on Person` has no meaning, and the planner loses the condition: it selects fields on objects of other types, sends
+ * representations without a key, or requires for all objects what it fetched for some. Sometimes it does not terminate.
+ * So selections under such a condition are planned separately, by the runtime type of the object, as an operation that
+ * begins with an object of that type. That plan is executed after the plan of the rest.
  */
 import type { PlanNode, QueryPlan } from '@apollo/query-planner'
 import {
@@ -49,12 +49,12 @@ const ENTRY = 'gateway__entry_'
 /** Of an operation for the planner, when each condition on several types has become one for each of them. */
 const MAX_SELECTIONS = 10_000
 /**
- * Fields of interface objects within each other that are planned together. For n types the planner has 2^n ways for three,
+ * How many nested fields of interface objects are planned together. For n types the planner has 2^n ways for three,
  * (2^n)^n for four, and so on: a small query took all memory.
  */
 const MAX_HOPS = 2
 
-/** An interface that some subgraphs take for an object. */
+/** An interface that some subgraphs treat as an object. */
 interface Objectified {
   /** The fields that these subgraphs have, without those of the key, which others have, too. */
   readonly fields: ReadonlySet<string>
@@ -148,9 +148,9 @@ function queryTypeName({ definitions }: DocumentNode): string {
 
 /** Part of an operation that is planned by itself. */
 export interface Part {
-  /** Where its object is, as a plan has it; empty: the root. */
+  /** The path of its object, as in a plan; empty: the root. */
   readonly path: readonly string[]
-  /** How many others it is in: those of one level do not depend on each other. */
+  /** Its nesting level: parts of one level do not depend on each other. */
   readonly level: number
   readonly document: DocumentNode
 }
@@ -161,7 +161,7 @@ function listsOf(type: GraphQLOutputType): string[] {
   return isListType(type) ? ['@', ...listsOf(type.ofType)] : []
 }
 
-/** What the types of the schema say about each other. @param flat see {@link selector} */
+/** The relations between the types of the schema. @param flat see {@link selector} */
 function hierarchy(schema: GraphQLSchema, objectified: Objectifieds, flat: ReturnType<typeof selector>['flat']) {
   const possible = (typename: string): string[] => {
     const type = schema.getType(typename)
@@ -173,7 +173,7 @@ function hierarchy(schema: GraphQLSchema, objectified: Objectifieds, flat: Retur
     return isObjectType(type) && type.getInterfaces().some(({ name }) => objectified.has(name))
   }
 
-  /** Whether a field leads on from an object, in a subgraph that may not know the object's type. */
+  /** Whether a field returns an object, in a subgraph that may not know the object's type. */
   function isHop(typename: string, { name, selectionSet }: FieldNode): boolean {
     const type = schema.getType(typename)
     const kinds = [typename, ...(isObjectType(type) ? type.getInterfaces().map((each) => each.name) : [])]
@@ -195,8 +195,8 @@ function hierarchy(schema: GraphQLSchema, objectified: Objectifieds, flat: Retur
 }
 
 /**
- * The parts of an operation: first what is under no such condition.
- * @param schema what clients see
+ * The parts of an operation; the first one is not under such a condition.
+ * @param schema the schema for clients
  * @param document an operation without conditions, in internal names
  */
 export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, document: DocumentNode): readonly Part[] {
@@ -236,7 +236,8 @@ export function partsOf(schema: GraphQLSchema, objectified: Objectifieds, docume
       return walk(fragment.selectionSet, typename, place, types).selections
     }
     if (isAbstractType(schema.getType(on)) && !objectified.has(on) && narrowed.some(isObjectified)) {
-      // The planner asks subgraphs with interface objects by such conditions, or loses them: so each type has its own.
+      // The planner sends such conditions to subgraphs with interface objects, or loses them, so each type gets its
+      // own.
       return narrowed.flatMap((name) =>
         walkFragment({ ...fragment, typeCondition: namedNode(name) }, typename, place, types),
       )
@@ -303,14 +304,14 @@ const TYPENAME: FieldNode = { kind: Kind.FIELD, name: nameNode('__typename') }
 
 type Inline = Extract<SelectionNode, { kind: Kind.INLINE_FRAGMENT }>
 
-/** Ways to look into selections. */
+/** Helpers to inspect selections. */
 function selector(document: DocumentNode) {
   const fragments = new Map<string, FragmentDefinitionNode>()
   for (const each of document.definitions) {
     if (each.kind === Kind.FRAGMENT_DEFINITION) fragments.set(each.name.value, each)
   }
 
-  /** Fragments in place of their spreads. */
+  /** Inlines fragment spreads. */
   const flat = (set: SelectionSetNode): readonly (FieldNode | Inline)[] =>
     set.selections.map((each) => {
       if (each.kind !== Kind.FRAGMENT_SPREAD) return each
@@ -333,7 +334,7 @@ function selector(document: DocumentNode) {
   return { flat, only, asks }
 }
 
-/** Where an object is, and the types that it may have there. */
+/** The place of an object, and its possible types there. */
 interface Place {
   readonly path: readonly string[]
   readonly declared: readonly string[]
@@ -348,7 +349,7 @@ function pathOf({ path, declared }: Place, types: readonly string[]): readonly s
   return [...path.slice(0, -1), `${last.replace(/\|.*$/, '')}|[${types.join(',')}]`]
 }
 
-/** One plan of the plans of an operation's parts. */
+/** Combines the plans of an operation's parts. */
 export function joinPlans(plans: readonly (Part & { readonly plan: QueryPlan })[]): QueryPlan {
   const [first] = plans as readonly [Part & { readonly plan: QueryPlan }]
   if (plans.length === 1) return first.plan

@@ -1,4 +1,4 @@
-/** Reading and changing a supergraph's text by its `join` directives, which say what is in which subgraph. */
+/** Reads and changes a supergraph document by its `join` directives, which say what is in which subgraph. */
 import {
   type ConstArgumentNode,
   type ConstDirectiveNode,
@@ -103,7 +103,7 @@ export function serviceNames({ definitions }: DocumentNode): Map<string, string>
   )
 }
 
-/** A supergraph with another subgraph, in which nothing is yet. */
+/** A supergraph with an additional, empty subgraph. */
 export function withGraph(document: DocumentNode, graph: string, service: string): DocumentNode {
   const directive: ConstDirectiveNode = {
     kind: Kind.DIRECTIVE,
@@ -127,13 +127,13 @@ export function withGraph(document: DocumentNode, graph: string, service: string
   return { ...document, definitions }
 }
 
-/** The names of the fields that keys and `@requires` ask for, but for what is in these fields. */
+/** The names of the fields that keys and `@requires` select, without their subfields. */
 export function requiredNames(sdl: string): ReadonlySet<string> {
   const names = new Set<string>()
-  const look = ({ selections }: SelectionSetNode): void => {
+  const visit = ({ selections }: SelectionSetNode): void => {
     for (const each of selections) {
       if (each.kind === Kind.FIELD) names.add(each.name.value)
-      else if (each.kind === Kind.INLINE_FRAGMENT) look(each.selectionSet)
+      else if (each.kind === Kind.INLINE_FRAGMENT) visit(each.selectionSet)
     }
   }
   for (const type of typesOf(parse(sdl, { noLocation: true })).values()) {
@@ -141,12 +141,12 @@ export function requiredNames(sdl: string): ReadonlySet<string> {
     const requirements = (type.fields ?? []).flatMap((field) =>
       directivesOf(field, 'join__field').map((each) => textOf(each, 'requires')),
     )
-    for (const text of [...keys, ...requirements]) if (text !== undefined) look(selectionOf(text))
+    for (const text of [...keys, ...requirements]) if (text !== undefined) visit(selectionOf(text))
   }
   return names
 }
 
-/** What a key or `@requires` says, parsed. */
+/** The parsed selection of a key or `@requires`. */
 export function selectionOf(text: string): SelectionSetNode {
   return operationOf(parse(`{${text}}`, { noLocation: true })).selectionSet
 }

@@ -1,6 +1,6 @@
 /**
- * Literals of a document, taken out of it as variables: documents that differ in these alone share one plan, and the
- * subgraphs get their values as they were written, digit for digit.
+ * Extracts the literals of a document into variables: documents that differ only in literals share one plan, and
+ * subgraphs receive the values exactly as written.
  */
 import {
   type ConstValueNode,
@@ -24,7 +24,7 @@ import {
   type ValueNode,
   type VariableDefinitionNode,
 } from 'graphql'
-import { parseKeepingDigits } from '../numbers.ts'
+import { parseKeepingDigits } from '../exact-numbers.ts'
 import { numberTooLarge } from './variables.ts'
 
 type Values = Readonly<Record<string, unknown>>
@@ -32,7 +32,7 @@ type Values = Readonly<Record<string, unknown>>
 export interface WithoutLiterals {
   /** One operation and its fragments. */
   readonly document: DocumentNode
-  /** The values of the variables that stand for literals. */
+  /** The values of the variables that replace literals. */
   readonly literals: Values | undefined
   /** The defaults of the client's own variables, for those that it does not send. */
   readonly defaults: Values | undefined
@@ -42,8 +42,9 @@ const SHORT = new Set<string>([Kind.VARIABLE, Kind.NULL, Kind.BOOLEAN, Kind.ENUM
 
 /**
  * Texts and numbers in the arguments of fields become variables, and in the defaults of variables ''  and 0, since the
- * real default is sent. What stays: names of enums, true, false and null, which are few; arguments of directives, which
- * the planner reads; lists and objects of custom scalars with variables or enums in them, which have no types to declare.
+ * real default is sent. Not extracted: enum values, true, false and null, which have few values; arguments of
+ * directives, which the planner reads; lists and objects of custom scalars with variables or enums in them, which have
+ * no types to declare.
  * @param document valid, with one operation; directives that only clients know have been removed
  * @throws RequestError (BAD_USER_INPUT) for a number of a custom scalar that JSON has no value for
  */
@@ -109,7 +110,7 @@ export function withoutLiterals(schema: GraphQLSchema, document: DocumentNode): 
   }
 }
 
-/** Names of the variables that stand for literals begin with the text; the client's own do not. */
+/** The prefix of the variables that replace literals; the client's own never have it. */
 const PREFIX = 'literal_'
 
 function takeLiterals({ variableDefinitions = [] }: OperationDefinitionNode) {
@@ -121,13 +122,13 @@ function takeLiterals({ variableDefinitions = [] }: OperationDefinitionNode) {
   /** By type, then by value. */
   const known = new Map<string, Map<string, ValueNode>>()
 
-  /** Equal values of one type are one variable: fields that could be merged still can. */
+  /** Equal values of one type share a variable, so that fields which could be merged still can. */
   function variable(value: ConstValueNode, type: GraphQLInputType): ValueNode {
     const declared = String(new GraphQLNonNull(getNullableType(type)))
     // A text is not copied: it may be long.
     const isText = value.kind === Kind.STRING
     const json = isText ? value.value : jsonOf(value, type)
-    // As GraphQL compares arguments: the order of an object's fields does not matter.
+    // Compared like arguments in GraphQL: the order of an object's fields does not matter.
     const key = isText ? json : jsonOf(inOrder(value), type)
     const kind = isText ? `${declared} as a text` : declared
     const ofKind = known.get(kind) ?? new Map<string, ValueNode>()
@@ -245,7 +246,9 @@ function jsonOf(value: ConstValueNode, type: GraphQLInputType): string {
   }
 }
 
-/** A variable's definition with a default that is the same for all, where it can be; the real one goes to `defaults`. */
+/**
+ * A variable's definition with a default that is the same for all, where it can be; the real one goes to `defaults`.
+ */
 function withoutDefault(
   schema: GraphQLSchema,
   definition: VariableDefinitionNode,

@@ -1,10 +1,9 @@
 /**
- * The operation as the planner gets it, where the client's own leads Apollo's planner astray. Two kinds of wrong plans
- * become impossible here:
+ * Rewrites operations before planning to avoid bugs of Apollo's planner. This prevents two kinds of wrong plans:
  *
  * - Conditions. The planner puts `@skip` and `@include` on the field that another subgraph requires, but builds its
- *   representations as if the field were always there. So the conditions are decided first: the planner sees an operation
- *   without any, once for each combination of their values.
+ *   representations as if the field were always there. So the conditions are evaluated first: the planner sees an
+ *   operation without any, once for each combination of their values.
  *   https://github.com/apollographql/federation/issues/3317, https://github.com/apollographql/router/issues/9849
  * - Response names. The planner fetches keys and required fields under their own names, beside what the client asks for
  *   under any name: an alias such as `id: code` or `price: cheap` then ends up in a representation, and one name that
@@ -31,7 +30,7 @@ import {
 } from 'graphql'
 import { sortValueNode } from 'graphql/utilities/sortValueNode.js'
 
-/** The name under which subgraphs are asked for a field, and under which its value is kept until the answer is written. */
+/** The internal name of a field in subgraph calls and in the data, until the answer is written. */
 export type InternalName = (field: FieldNode) => string
 
 /** Whether a condition's variable is true. */
@@ -42,9 +41,9 @@ export const responseName = ({ alias, name }: FieldNode): string => (alias ?? na
 
 /**
  * Makes the internal names of one document. A field that the client asks for without arguments under its own name keeps
- * that name, which is the one that the planner uses for keys and requirements: both have the same value. Any other gets a
- * name that no field of the schema has. So does an object of which a key or requirement has a part: what the client asks for
- * in it may fail and make the whole null.
+ * that name, which is the one that the planner uses for keys and requirements: both have the same value. Any other gets
+ * a name that no field of the schema has. So does an object of which a key or requirement has a part: what the client
+ * asks for in it may fail and make the whole null.
  * @param reserved the names of all fields of the schema
  * @param required the names of the fields that keys and requirements ask for
  */
@@ -57,7 +56,7 @@ export function createInternalNames(reserved: ReadonlySet<string>, required: Rea
     const own = field.name.value
     const key = responseName(field)
     if (own === '__typename') return own
-    // Introspection is answered by the gateway, not by a subgraph.
+    // The gateway answers introspection, not a subgraph.
     const isShared = field.selectionSet !== undefined && required.has(own)
     if (own.startsWith('__') || (key === own && !field.arguments?.length && !isShared)) return key
     const text = JSON.stringify([key, own, argumentsText(field.arguments)])
@@ -94,7 +93,7 @@ export function fieldNames(schema: GraphQLSchema): ReadonlySet<string> {
 }
 
 /**
- * One operation of a document with its conditions decided and in internal names, with the fragments that it then uses.
+ * One operation of a document with evaluated conditions and internal names, with the fragments that it then uses.
  * @param document valid for the schema
  */
 export function correctOperation(
@@ -135,7 +134,7 @@ export function correctOperation(
         },
       ]
     })
-    // Whether the object is there has to be known still.
+    // It must still be known whether the object exists.
     return { kind: Kind.SELECTION_SET, selections: corrected.length > 0 ? corrected : [TYPENAME] }
   }
 
@@ -169,7 +168,7 @@ export function isIncluded(directives: readonly DirectiveNode[] | undefined, isT
 /** Whether a condition's variable is null. Only one with a default may be. */
 export type IsNull = (variable: string) => boolean
 
-/** Whether `@skip` and `@include` can't be decided, since the variable that they go by is null. `@skip` is looked at first. */
+/** Whether `@skip` and `@include` can't be evaluated because their variable is null. `@skip` is checked first. */
 export function isUndecided(directives: readonly DirectiveNode[] | undefined, isTrue: IsTrue, isNull: IsNull): boolean {
   for (const name of ['skip', 'include']) {
     const directive = directives?.find((each) => each.name.value === name)
@@ -185,20 +184,20 @@ export function isUndecided(directives: readonly DirectiveNode[] | undefined, is
 export function conditionVariables(document: DocumentNode, operation: OperationDefinitionNode): readonly string[] {
   const names = new Set<string>()
   const fragments = new Map(document.definitions.filter(isFragment).map((each) => [each.name.value, each]))
-  const look = (set: SelectionSetNode | undefined): void => {
+  const visit = (set: SelectionSetNode | undefined): void => {
     for (const selection of set?.selections ?? []) {
       for (const directive of selection.directives ?? []) {
         const value = conditionOf(directive)
         if (value?.kind === Kind.VARIABLE) names.add(value.name.value)
       }
-      if (selection.kind !== Kind.FRAGMENT_SPREAD) look(selection.selectionSet)
+      if (selection.kind !== Kind.FRAGMENT_SPREAD) visit(selection.selectionSet)
       else {
         const fragment = fragments.get(selection.name.value)
         fragments.delete(selection.name.value)
-        look(fragment?.selectionSet)
+        visit(fragment?.selectionSet)
       }
     }
   }
-  look(operation.selectionSet)
+  visit(operation.selectionSet)
   return [...names]
 }

@@ -28,50 +28,50 @@ import { choose, inClientsNames, tooDeep, withCode } from './refusals.ts'
 import type { LoadedSupergraph } from './supergraph.ts'
 import { settleVariables } from './variables.ts'
 
-/** An operation with all that could be done before its variables are known. */
+/** An operation, prepared as far as possible without its variables. */
 export interface Operation {
   readonly type: OperationTypeNode
   readonly node: OperationDefinitionNode
-  /** The client's own: `node` has those that stand for literals, too. */
+  /** The client's own variables; `node` also has those that replace literals. */
   readonly declared: readonly VariableDefinitionNode[]
   /** With the values of its variables. */
   readonly plan: (values: Readonly<Record<string, unknown>>) => QueryPlan
   readonly execute: Execute
-  /** The estimated cost with these variables: above the limit it is not executed. */
+  /** The estimated cost with these variables; above the limit, the operation is not executed. */
   readonly cost: ((values: Readonly<Record<string, unknown>>) => number) | undefined
   readonly count: CountRequest
-  /** What the client may not have of it, in place of `plan` and `execute`; undefined where it may have all. */
+  /** Replaces `plan` and `execute` if the client is denied some of its fields; otherwise undefined. */
   readonly restricted: ((claims: Claims) => Restricted | undefined) | undefined
-  /** How many of its root fields guess at a password, send mail or make accounts, with these variables. */
+  /** How many of its root fields check a password, send mail or create accounts, with these variables. */
   readonly sensitiveFields: (values: Readonly<Record<string, unknown>>) => number
-  /** Whether it may end the token that it comes with. */
+  /** Whether it may revoke the caller's token. */
   readonly mayEndToken: boolean
-  /** Whether it is carried out as a guest's where it comes with a token that does not count. */
+  /** Whether it is executed as a guest's if its token is invalid. */
   readonly ignoresToken: boolean
 }
 
-/** An operation without what a client may not have. */
+/** An operation without the fields that a client is denied. */
 export type Restricted = Pick<Operation, 'plan' | 'execute'>
 
 type Values = Readonly<Record<string, unknown>>
 
-/** An operation, and what a document has in the places of its literals. */
+/** An operation, and the literals of a document. */
 export type FoundOperation = Pick<WithoutLiterals, 'literals' | 'defaults'> & {
   readonly operation: Operation
-  /** Variables that have other names here than in the client's document. */
+  /** Variables that were renamed. */
   readonly renamed: Renamed | undefined
 }
 
 export interface Operations {
-  /** Whether {@link Operations.find} finds it in its cache, as a rule. */
+  /** Whether {@link Operations.find} usually finds it in its cache. */
   readonly isKnown: (source: string, operationName: string | undefined) => boolean
-  /** Finds the operation that a request asks for. @throws RequestError for anything that is wrong with it */
+  /** Finds the operation of a request. @throws RequestError for any fault of the request */
   readonly find: (source: string, operationName: string | undefined) => FoundOperation
   /**
    * Checks the variables against the schema.
    * @param hasRawNumbers whether there may be RawNumbers in them
-   * @returns `variables` as they go to the subgraphs, literals included; `values` as the schema has them
-   * @throws RequestError naming those that do not fit
+   * @returns `variables` in the form for subgraphs, including literals; `values` after coercion
+   * @throws RequestError naming the invalid ones
    */
   readonly coerceVariables: (
     found: FoundOperation,
@@ -82,19 +82,19 @@ export interface Operations {
 
 export interface OperationsOptions extends PreparationOptions {
   readonly introspection: boolean
-  /** How many documents are kept parsed and planned. */
+  /** How many parsed and planned documents are cached. */
   readonly cachedDocuments: number
   readonly limits: DocumentLimits
-  /** Labels of `@override` that hold, besides those of the form percent(5), which hold for so many requests of a hundred. */
+  /** Active labels of `@override`, besides those of the form percent(5), which apply to that percentage of requests. */
   readonly activeLabels: readonly string[]
 }
 
 const NO_VALUES = Object.freeze({})
-/** Of all texts together. A parsed and planned document takes some fifty times the room of its text. */
+/** The limit for all texts together. A parsed and planned document takes about fifty times the memory of its text. */
 const MAX_CACHED_CHARACTERS = 1024 * 1024
-/** Of one text. A longer one is parsed and planned each time. */
+/** The limit for one text. A longer one is parsed and planned each time. */
 const MAX_CACHED_DOCUMENT = 128 * 1024
-/** What an entry takes beside its text, in characters. */
+/** The overhead of an entry, in characters. */
 const ENTRY = 500
 /** Of one document, by its operations' names and by the labels that hold. */
 const MAX_OPERATIONS = 32
@@ -119,7 +119,7 @@ export function createOperations(supergraph: LoadedSupergraph, options: Operatio
     })
   // The text itself is the key: V8 hashes it faster than a digest could be made, and two texts can't collide.
   const documents = cacheOf<Map<string, FoundOperation>>()
-  /** By the text without its literals, of all documents that differ in these alone. */
+  /** Keyed by the text without literals, for all documents that differ only in literals. */
   const planned = cacheOf<Operation>()
 
   function labelsOf(): ReadonlySet<string> | undefined {
@@ -143,7 +143,7 @@ export function createOperations(supergraph: LoadedSupergraph, options: Operatio
     const text = `${print(without.document)}${overridden ? ` # ${[...overridden].join(' ')}` : ''}`
     let operation = planned.get(text)
     if (!operation) {
-      // Parsed again: the nodes of the client's document would keep its whole text in memory.
+      // Parsed again, because the nodes of the client's document would retain its whole text.
       const taken = new Set(Object.keys(without.literals ?? {}))
       operation = prepare(parse(text, { noLocation: true }), taken, operationName, overridden)
       planned.set(text, operation)
@@ -159,7 +159,7 @@ export function createOperations(supergraph: LoadedSupergraph, options: Operatio
   return {
     isKnown: (source, operationName) => {
       const known = documents.get(source)
-      // With labels that hold by chance it is not known yet which of its operations it will be.
+      // With percentage labels it is not known yet which variant is needed.
       return known !== undefined && (overrideLabels.length > 0 || known.has(operationName ?? ''))
     },
 
@@ -167,7 +167,8 @@ export function createOperations(supergraph: LoadedSupergraph, options: Operatio
       try {
         return find(source, operationName)
       } catch (error) {
-        // graphql-js reads, validates and plans by recursion: what is too deep for the stack ends as a RangeError.
+        // graphql-js parses, validates and plans recursively: a document that is too deep for the stack causes a
+        // RangeError.
         if (error instanceof RangeError) throw tooDeep()
         throw error
       }
@@ -190,7 +191,7 @@ export function createOperations(supergraph: LoadedSupergraph, options: Operatio
 /** Suggestions of names would reveal the schema name by name. */
 const messageOptions = ({ introspection }: OperationsOptions) => ({ maxErrors: 20, hideSuggestions: !introspection })
 
-/** Reads documents. @returns what throws RequestError for one that is not valid, or larger than the limits */
+/** Parses documents. @returns a function that throws RequestError for an invalid document, or one over the limits */
 function createReader(supergraph: LoadedSupergraph, options: OperationsOptions): (source: string) => DocumentNode {
   const { introspection, limits } = options
   const messages = messageOptions(options)
@@ -203,7 +204,7 @@ function createReader(supergraph: LoadedSupergraph, options: OperationsOptions):
     } catch (error) {
       throw error instanceof GraphQLError ? new RequestError([error]) : error
     }
-    // Before validation, which some documents make long.
+    // Before validation, which takes long for some documents.
     const excesses = checkDocument(document, limits)
     if (excesses.length > 0) throw new RequestError(excesses)
     const errors = validate(supergraph.schema, document, rules, messages)

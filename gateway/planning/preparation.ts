@@ -1,4 +1,4 @@
-/** From a valid document to an operation that can be executed: planned and compiled. */
+/** Prepares an operation of a valid document for execution: plans and compiles it. */
 import type { QueryPlan } from '@apollo/query-planner'
 import { type DocumentNode, GraphQLError } from 'graphql'
 import { ignoresToken } from '../../schema/token-faults.ts'
@@ -11,22 +11,22 @@ import { choose, tooDeep, withCode } from './refusals.ts'
 import { countSensitiveFields, mayEndToken } from './sensitive-fields.ts'
 import type { LoadedSupergraph } from './supergraph.ts'
 
-/** Of an operation, by what of it is denied. */
+/** The variants of an operation, by denied fields. */
 const MAX_VARIANTS = 32
 
 export interface PreparationOptions {
   readonly compile: (operation: PlannedOperation) => Execute
-  /** The same where `isDenied` is given: Apollo's executor knows nothing of that. */
+  /** The same for `isDenied`, which Apollo's executor does not support. */
   readonly compileRestricted: (operation: PlannedOperation) => Execute
   readonly countOf: (operationName: string, type: string) => CountRequest
 }
 
 /**
- * @param document without literals, and with no node of the client's document, which would keep its whole text in memory. So
- * would anything else of it that is kept, closures included
+ * @param document without literals, and with no node of the client's document, which would keep its whole text in
+ * memory. So would anything else of it that is kept, closures included
  * @param taken the names of the variables that stand for literals
  * @param overridden the labels of `@override` that hold
- * @throws RequestError where the planner refuses it
+ * @throws RequestError if the planner refuses it
  */
 export type Prepare = (
   document: DocumentNode,
@@ -64,7 +64,7 @@ export function createPreparation(
     }
   }
 
-  /** @param fetched what of the document the plan is to fetch */
+  /** @param fetched the part of the document that the plan fetches */
   function planOf(
     operation: Pick<PlannedOperation, 'document' | 'node' | 'declared' | 'internalName'>,
     overridden: ReadonlySet<string> | undefined,
@@ -112,7 +112,7 @@ export function createPreparation(
   return prepare
 }
 
-/** Plans. @throws RequestError for what would take the planner too long; anything else is a fault of ours */
+/** Plans. @throws RequestError if planning would take too long; any other error is a bug */
 function refusable(plan: () => QueryPlan): QueryPlan {
   try {
     return plan()

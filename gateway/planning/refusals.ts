@@ -1,14 +1,14 @@
-/** Why a document or its variables are refused. */
+/** Errors for refused documents and variables. */
 import { type DocumentNode, GraphQLError, Kind, type OperationDefinitionNode } from 'graphql'
 import { type RefusalCode, RequestError, requestError } from '../errors.ts'
 import type { Renamed } from './free-variables.ts'
 
-/** Of a message: some quote what the client sent. */
+/** The longest message: some quote the client's input. */
 const MAX_MESSAGE = 500
 
 export const tooDeep = () => requestError('The document is nested too deeply.', 'OPERATION_TOO_COMPLEX')
 
-/** The operation that a name means. @throws RequestError where there is none, or none is named of several */
+/** The operation with a name. @throws RequestError if there is none, or if several exist and none is named */
 export function choose(document: DocumentNode, name: string | undefined): OperationDefinitionNode {
   const all = document.definitions.filter((definition) => definition.kind === Kind.OPERATION_DEFINITION)
   const wanted = name === undefined ? all : all.filter((definition) => definition.name?.value === name)
@@ -26,7 +26,7 @@ export function choose(document: DocumentNode, name: string | undefined): Operat
 
 const shortened = (message: string) => (message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message)
 
-/** A RequestError of GraphQL's own errors. */
+/** A RequestError for GraphQL's own errors. */
 export function withCode(errors: readonly GraphQLError[], code: RefusalCode): RequestError {
   return new RequestError(
     errors.map(
@@ -41,7 +41,7 @@ export function withCode(errors: readonly GraphQLError[], code: RefusalCode): Re
   )
 }
 
-/** An error about a variable that the gateway has renamed, with the name that the client gave it. */
+/** Restores the client's name in an error about a renamed variable. */
 export function inClientsNames(error: GraphQLError, renamed: Renamed): GraphQLError {
   let { message } = error
   for (const [name, own] of renamed) message = message.replaceAll(`$${name}`, `$${own}`)

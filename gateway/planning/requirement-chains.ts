@@ -1,8 +1,8 @@
 /**
- * Chains of `@requires`: a field that another one requires, and that requires something itself. The planner merges the call
- * for it into an earlier one to the same subgraph, made before that something is known, so that the subgraph computes from
- * nothing. So the planner is told that such fields are in a subgraph of their own: calls to two subgraphs are not merged.
- * Related: https://github.com/apollographql/federation/issues/1725
+ * Chains of `@requires`: a required field that itself requires something. The planner merges the call for it into an
+ * earlier one to the same subgraph, before the requirement is known, so the subgraph computes from nothing. To avoid
+ * that, such fields are moved to a subgraph of their own for the planner, because calls to two subgraphs are not
+ * merged. Related: https://github.com/apollographql/federation/issues/1725
  */
 import type { PlanNode } from '@apollo/query-planner'
 import {
@@ -35,15 +35,15 @@ const SERVICE_MARK = '__chained'
 /** `Type.field` of all fields that are required and require something, by the graphs that have them. */
 function chainedFields(types: ReadonlyMap<string, TypeDefinition>): Map<string, Set<string>> {
   const required = new Set<string>()
-  const look = (set: SelectionSetNode, typename: string): void => {
+  const visit = (set: SelectionSetNode, typename: string): void => {
     const type = types.get(typename)
     for (const selection of set.selections) {
       if (selection.kind === Kind.INLINE_FRAGMENT) {
-        look(selection.selectionSet, selection.typeCondition?.name.value ?? typename)
+        visit(selection.selectionSet, selection.typeCondition?.name.value ?? typename)
       } else if (selection.kind === Kind.FIELD) {
         required.add(`${typename}.${selection.name.value}`)
         const field = type?.fields?.find(({ name }) => name.value === selection.name.value)
-        if (field && selection.selectionSet) look(selection.selectionSet, namedType(field.type))
+        if (field && selection.selectionSet) visit(selection.selectionSet, namedType(field.type))
       }
     }
   }
@@ -57,7 +57,7 @@ function chainedFields(types: ReadonlyMap<string, TypeDefinition>): Map<string, 
       }),
     ),
   )
-  for (const { type, text } of requirements) look(selectionOf(text), type)
+  for (const { type, text } of requirements) visit(selectionOf(text), type)
   const chained = new Map<string, Set<string>>()
   for (const { type, field, graph } of requirements) {
     const key = `${type}.${field}`
@@ -120,7 +120,7 @@ function separate(document: DocumentNode, from: string, to: string, chained: Rea
       return
     }
     const joins = directivesOf(type, 'join__type').filter((each) => graphOf(each) === from)
-    // One way in is enough: with another one, the planner would use it to get from key to key.
+    // One entry point is enough: with another one, the planner would use it to get from key to key.
     const keys = joins.flatMap((each) => textOf(each, 'key') ?? []).slice(0, 1)
     const isEntity = keys.length > 0
     const wanted = isEntity
@@ -220,7 +220,7 @@ function withCopies(
   return { ...document, definitions: changed }
 }
 
-/** A plan that calls each subgraph by its own name. */
+/** A plan with the real names of the subgraphs. */
 export const withRealServices = (node: PlanNode): PlanNode =>
   mapFetches(node, (fetch) =>
     fetch.serviceName.endsWith(SERVICE_MARK)

@@ -1,4 +1,7 @@
-/** What root fields do: which count for the strict rate limit (guesses at a password, mail, new accounts), which end tokens. */
+/**
+ * Classifies root fields: which count for the strict rate limit (password checks, mail, new accounts), and which revoke
+ * tokens.
+ */
 import {
   type DocumentNode,
   type FieldNode,
@@ -31,8 +34,8 @@ const ALWAYS = new Set([
 const BY_INPUT = new Set(['updateCustomer', 'updateCustomerV2'])
 
 /**
- * Returns how many of the operation's root fields are sensitive, with these variables. Each alias counts, and each spread
- * of a fragment; also what `@skip` leaves out.
+ * Returns how many of the operation's root fields are sensitive, with these variables. Each alias counts, and each
+ * spread of a fragment; also what `@skip` leaves out.
  */
 export function countSensitiveFields(
   document: DocumentNode,
@@ -59,14 +62,14 @@ export function countSensitiveFields(
   }
 }
 
-/** Root fields after which the caller's token may count no more. */
+/** Root fields that may revoke the caller's token. */
 const ENDING = new Set(['deleteCustomer', 'revokeCustomerToken'])
 
-/** Whether the operation may end the token that it comes with. */
+/** Whether the operation may revoke the caller's token. */
 export function mayEndToken(document: DocumentNode, { operation }: OperationDefinitionNode): boolean {
   if (operation !== 'mutation') return false
   let found = false
-  // Anywhere in the document: a look too many does no harm.
+  // Checks the whole document: a false positive does no harm.
   visitDocument(document, {
     Field({ name }) {
       found ||= ENDING.has(name.value)

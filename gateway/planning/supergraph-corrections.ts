@@ -1,6 +1,7 @@
 /**
- * The supergraph as the planner is told of it, where the real one leads it astray: keys that nobody resolves are left out,
- * and what `@requires` asks for with arguments is a field of its own, which no other use of that field collides with.
+ * Rewrites the supergraph for the planner to avoid its bugs: keys that no subgraph resolves are removed, and a field
+ * that `@requires` selects with arguments becomes a field of its own, so that no other use of the field collides with
+ * it.
  */
 import { createHash } from 'node:crypto'
 import type {
@@ -42,18 +43,18 @@ import {
 import { mapFetches } from './plan-nodes.ts'
 import { separateChains, withRealServices } from './requirement-chains.ts'
 
-/** A field with the arguments that `@requires` gives it, under a name that only the planner knows. */
+/** A field with the arguments of a `@requires`, under a name that only the planner knows. */
 interface StandIn {
   readonly field: string
   readonly arguments: readonly ArgumentNode[]
 }
 
 export interface PlannerSupergraph {
-  /** undefined: the real one serves as well. */
+  /** undefined: the real one can be used. */
   readonly document: DocumentNode | undefined
-  /** The interfaces that some subgraphs take for objects. */
+  /** The interfaces that some subgraphs treat as objects. */
   readonly objectified: Objectifieds
-  /** From the planner's names back to what the subgraphs know. */
+  /** Translates the planner's names back to those of the subgraphs. */
   readonly restore: (plan: QueryPlan) => QueryPlan
 }
 
@@ -85,8 +86,8 @@ export function plannerSupergraph(sdl: string): PlannerSupergraph {
 }
 
 /**
- * A key that is not resolvable says how a subgraph mentions an entity. The planner takes it for a way in: it would ask for
- * the wrong fields. Keys of interface objects stay, as without one they are no entities.
+ * A key that is not resolvable says how a subgraph mentions an entity. The planner treats it as an entry point, and
+ * would select the wrong fields. Keys of interface objects are kept, because without one they would not be entities.
  */
 function withoutIdleKeys(type: TypeDefinition): TypeDefinition {
   const joins = (type.directives ?? []).filter(({ name }) => name.value === 'join__type')
@@ -177,7 +178,8 @@ function addStandIns(document: DocumentNode): StandIns {
     ...type,
     fields: type.fields?.map((field) => rewriteRequires(type.name.value, field)) ?? [],
   }))
-  // A subgraph that only mentions the field (external) has it for its own requirements; else the planner would ask there.
+  // A subgraph that only mentions the field (external) has it for its own requirements; else the planner would ask
+  // there.
   const whereUsed = (field: FieldDefinitionNode): FieldDefinitionNode => ({
     ...field,
     directives: (field.directives ?? []).filter(
@@ -211,7 +213,7 @@ function createRestore({ byName, requirements }: StandIns): (plan: QueryPlan) =>
 const selectsStandIn = (selections: readonly QueryPlanSelectionNode[] = []): boolean =>
   selections.some((each) => (each.kind === 'Field' && isPlannersName(each.name)) || selectsStandIn(each.selections))
 
-/** A fetch in the subgraph's names: what is asked with arguments keeps the planner's name as its alias. */
+/** A fetch in the subgraph's names; a field with arguments keeps the planner's name as its alias. */
 function withRealNames(fetch: FetchNode, byName: StandIns['byName']): FetchNode {
   const document = visit(parse(fetch.operation, { noLocation: true }), {
     Field: (node) => {
@@ -226,20 +228,20 @@ function withRealNames(fetch: FetchNode, byName: StandIns['byName']): FetchNode 
     },
   })
   const renamers: FetchDataKeyRenamer[] = []
-  const look = (selections: readonly QueryPlanSelectionNode[], path: readonly string[]): void => {
+  const walk = (selections: readonly QueryPlanSelectionNode[], path: readonly string[]): void => {
     for (const each of selections) {
       if (each.kind === 'InlineFragment') {
-        look(each.selections, each.typeCondition === undefined ? path : [...path, `... on ${each.typeCondition}`])
+        walk(each.selections, each.typeCondition === undefined ? path : [...path, `... on ${each.typeCondition}`])
         continue
       }
       const key = each.alias ?? each.name
       // From within outwards: the path to what is inside has the name from before.
-      look(each.selections ?? [], [...path, key])
+      walk(each.selections ?? [], [...path, key])
       const standIn = byName.get(each.name)
       if (standIn) renamers.push({ kind: 'KeyRenamer', path: [...path, key], renameKeyTo: standIn.field })
     }
   }
-  look(fetch.requires ?? [], [])
+  walk(fetch.requires ?? [], [])
   const { operationDocumentNode: _, ...rest } = fetch
   return {
     ...rest,
@@ -249,8 +251,8 @@ function withRealNames(fetch: FetchNode, byName: StandIns['byName']): FetchNode 
 }
 
 /**
- * Rewrites in an order in which none hides from another: what is further inside comes first, and a new name before the new
- * type of the same object (`Contact` for a subgraph with `@interfaceObject`), by whose old type it is found.
+ * Rewrites in an order in which none hides from another: what is further inside comes first, and a new name before the
+ * new type of the same object (`Contact` for a subgraph with `@interfaceObject`), by whose old type it is found.
  */
 function fromWithin(rewrites: readonly FetchDataRewrite[]): FetchDataRewrite[] {
   const depth = ({ path }: FetchDataRewrite) => path.filter((part) => !part.startsWith('... on ')).length
@@ -317,7 +319,7 @@ function splitFetch(fetch: FetchNode, byName: StandIns['byName'], requirements: 
   }))
 }
 
-/** The operation with some of the entities' fields, and the variables that it then has. */
+/** The operation with some of the entities' fields, and its remaining variables. */
 function partOf(document: DocumentNode, fetch: FetchNode, fields: ReadonlySet<string>, index: number) {
   const operation = operationOf(document)
   const keep = (set: SelectionSetNode, typename: string): SelectionSetNode => ({

@@ -18,16 +18,16 @@ import { plannerSupergraph } from './supergraph-corrections.ts'
 export interface LoadedSupergraph {
   /** SHA-256 of the supergraph's text, hexadecimal. */
   readonly hash: string
-  /** What clients see. */
+  /** The schema for clients. */
   readonly schema: GraphQLSchema
-  /** A valid document as {@link LoadedSupergraph.plan} takes it. */
+  /** A valid document in the form for {@link LoadedSupergraph.plan}. */
   readonly plannable: ClientSchema['plannable']
-  /** The same in Apollo's own form, which its executor takes. */
+  /** The same in the form for Apollo's executor. */
   readonly apiSchema: Schema
-  /** With everything that clients do not see. */
+  /** The whole schema, including elements hidden from clients. */
   readonly fullSchema: GraphQLSchema
   readonly subgraphs: readonly { readonly name: string; readonly url: string }[]
-  /** Who may have what, where anything is protected. */
+  /** The authorisation rules, if anything is protected. */
   readonly authorization: Authorization | undefined
   /** The labels of fields that move from one subgraph to another in steps (`@override(label:)`). */
   readonly overrideLabels: readonly string[]
@@ -36,7 +36,7 @@ export interface LoadedSupergraph {
   /**
    * Plans one operation of a valid document.
    * @param overridden the labels whose fields have moved
-   * @throws GraphQLError when the operation goes over the planner's limits
+   * @throws GraphQLError if the operation exceeds the planner's limits
    */
   readonly plan: Plan
   /** The same for Apollo's executor, which can't read each plan that ours can. */
@@ -45,7 +45,9 @@ export interface LoadedSupergraph {
 
 type Plan = (document: DocumentNode, operationName: string | undefined, overridden?: ReadonlySet<string>) => QueryPlan
 
-/** What @apollo/gateway itself refuses: arguments from the context of a field, and protected fields (authorization.ts). */
+/**
+ * What @apollo/gateway itself refuses: arguments from the context of a field, and protected fields (authorization.ts).
+ */
 const SUPPORTED = new Set([
   ...DEFAULT_SUPPORTED_SUPERGRAPH_FEATURES,
   'https://specs.apollo.dev/context/v0.1',
@@ -54,8 +56,8 @@ const SUPPORTED = new Set([
   'https://specs.apollo.dev/policy/v0.1',
 ])
 /**
- * A field that two fragments ask for with different selections is fetched by the type of the object that it is of: without
- * this, what one fragment asks of it is fetched, and may fail, for the objects of the other.
+ * A field that two fragments ask for with different selections is fetched by the type of the object that it is of:
+ * without this, what one fragment asks of it is fetched, and may fail, for the objects of the other.
  */
 const PLANNING = { typeConditionedFetching: true }
 const BUILD = { supportedFeatures: SUPPORTED, validateSupergraph: true }
@@ -63,15 +65,15 @@ const BUILD = { supportedFeatures: SUPPORTED, validateSupergraph: true }
 /**
  * Loads a composed supergraph.
  *
- * It takes @apollo/gateway's parts (schema, planner, and for execution executeQueryPlan) and not its ApolloGateway class,
- * which reports telemetry, keeps a second cache of plans, and validates and hashes anew for each request.
- * @throws Error when the text is not a supergraph that this gateway can serve
+ * It takes @apollo/gateway's parts (schema, planner, and for execution executeQueryPlan) and not its ApolloGateway
+ * class, which reports telemetry, keeps a second cache of plans, and validates and hashes anew for each request.
+ * @throws Error if the text is not a supergraph that this gateway can serve
  */
 export function loadSupergraph(sdl: string): LoadedSupergraph {
   const supergraph = Supergraph.build(sdl, BUILD)
   const apiSchema = supergraph.apiSchema()
   const planners = plannerSupergraph(sdl)
-  // The planner's own is not valid by itself: it has external fields that nobody names. So the real one is checked.
+  // The planner's schema is not valid by itself, because it has unused external fields. So the real one is validated.
   if (planners.document) supergraph.subgraphs()
   const planned = planners.document
     ? Supergraph.build(planners.document, { ...BUILD, validateSupergraph: false })

@@ -1,4 +1,4 @@
-/** Variables whose numbers have more digits than JavaScript keeps. */
+/** Variables whose numbers have more digits than JavaScript can represent. */
 import {
   type GraphQLInputType,
   type GraphQLSchema,
@@ -11,13 +11,13 @@ import {
   type VariableDefinitionNode,
 } from 'graphql'
 import { requestError } from '../errors.ts'
-import { isRawNumber, type RawNumber } from '../numbers.ts'
+import { isRawNumber, type RawNumber } from '../exact-numbers.ts'
 
 type Values = Readonly<Record<string, unknown>>
 
 /**
- * Variables with their RawNumbers as the types want them: an ID gets its digits as a text, Int and Float a number; in
- * custom scalars they stay, and with them their digits.
+ * Converts RawNumbers in variables by type: an ID gets its digits as text, Int and Float a number; custom scalars keep
+ * them, and so their digits.
  * @throws RequestError (BAD_USER_INPUT) for a number of a custom scalar that JSON has no value for
  */
 export function settleVariables(

@@ -1,14 +1,14 @@
-/** Calls to subgraphs: over connections that stay open, with a time limit, further tries for queries, and a breaker. */
+/** Calls to subgraphs: over persistent connections, with a time limit, retries for queries, and a circuit breaker. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { type Dispatcher, Pool } from 'undici'
 import { endWith, isTracing, startSpan, type TracedSpan } from '../../runtime/tracing.ts'
 import { type Abortable, type Cancellation, Cancelled } from '../cancellation.ts'
-import { mayLoseDigits, parseExactly, parseKeepingDigits } from '../numbers.ts'
+import { mayLoseDigits, parseExactly, parseKeepingDigits } from '../exact-numbers.ts'
 import { type Breaker, createBreaker } from './circuit-breaker.ts'
 import { createSharedCalls, type Sharing } from './shared-calls.ts'
 
-/** A subgraph's answer, as it came; nothing in it is trusted but its outline. */
+/** A subgraph's answer; only its outline has been validated. */
 export interface SubgraphAnswer {
   data?: Record<string, unknown> | null
   errors?: GraphQLFormattedError[]
@@ -16,23 +16,26 @@ export interface SubgraphAnswer {
 }
 
 interface SubgraphRequest {
-  /** JSON with `query`, and where there are some `variables` and `operationName`. */
+  /** JSON with `query`, and optional `variables` and `operationName`. */
   readonly body: string
   /** Header names and values in turn, as `subgraphHeaders` makes them. */
   readonly headers: readonly string[]
-  /** A mutation is never sent while another answer is awaited on its connection: if the connection broke, it would be unknown whether it was executed. */
+  /**
+   * A mutation is never sent while another answer is awaited on its connection: if the connection broke, it would be
+   * unknown whether it was executed.
+   */
   readonly mutation: boolean
-  /** Ends the call when the client goes away. Not of a mutation, which is finished. */
+  /** Ends the call when the client goes away. Absent for a mutation, which is finished. */
   readonly cancellation?: Cancellation | undefined
 }
 
-/** What came back, unread: calls that are the same share it, and each reads its own copy. */
+/** The unparsed answer: identical calls share it, and each parses its own copy. */
 export type RawAnswer = SentAnswer & {
-  /** How long it took, tries included. */
+  /** How long it took, including retries. */
   readonly milliseconds: number
 }
 
-/** An answer as it was sent. */
+/** An answer as received. */
 export interface SentAnswer {
   readonly status: number
   readonly text: string
@@ -42,10 +45,10 @@ export interface SentAnswer {
 /** A subgraph's response headers. */
 export type Returned = Readonly<Record<string, string | string[] | undefined>>
 
-/** Calls one subgraph; {@link readAnswer} reads what came. @throws SubgraphUnavailable when nothing came; Cancelled */
+/** Calls one subgraph; {@link readAnswer} parses the answer. @throws SubgraphUnavailable if there is none; Cancelled */
 export type SubgraphClient = (request: SubgraphRequest) => Promise<RawAnswer>
 
-/** How a request gets to a subgraph that runs in the same process. Its rejections count as a subgraph that is away. */
+/** Sends a request to a subgraph in the same process. A rejection means that the subgraph is unavailable. */
 export type Transport = (body: string, headers: readonly string[]) => Promise<SentAnswer>
 
 /** A subgraph that did not answer, or not with GraphQL. The message is for clients; the cause is for the log. */
@@ -68,23 +71,26 @@ export class SubgraphUnavailable extends GraphQLError {
 }
 
 export interface SubgraphClients {
-  /** @param headers that only this subgraph gets, names and values in turn. @throws Error when the URL is none */
+  /** @param headers that only this subgraph gets, names and values in turn. @throws Error for an invalid URL */
   readonly client: (name: string, url: string, headers?: readonly string[]) => SubgraphClient
-  /** Waits for the answers that are under way, then closes the connections. */
+  /** Waits for pending answers, then closes the connections. */
   readonly close: () => Promise<void>
 }
 
-/** The outcome of a call: answered, failed, not made since the subgraph had failed too often, or cancelled by the client. */
+/**
+ * The outcome of a call: answered, failed, not made because the subgraph had failed too often, or cancelled by the
+ * client.
+ */
 export type CallOutcome = 'answered' | 'failed' | 'refused' | 'cancelled'
 
 export interface SubgraphClientsOptions {
-  /** How long a subgraph may take for its whole answer, tries included, in milliseconds. */
+  /** The time limit for a subgraph's whole answer, including retries, in milliseconds. */
   readonly timeoutMs: number
   /** How many connections are kept to one origin at most. */
   readonly connections: number
   /** How many queries may be under way on one connection. */
   readonly pipelining: number
-  /** Of one answer. A larger one is not read to its end. */
+  /** The largest answer. A larger one is not read to its end. */
   readonly maxAnswerBytes: number
   /** Which queries of guests are one call. Default: none. */
   readonly sharing?: Sharing
@@ -96,14 +102,14 @@ export interface SubgraphClientsOptions {
   readonly observe?: (service: string, outcome: CallOutcome, milliseconds: number) => void
 }
 
-/** Tries after the first one. */
+/** Retries after the first attempt. */
 const RETRIES = 2
-/** Before a further try: between half of it and all of it, doubled each time. */
+/** The wait before a retry: between half of it and all of it, doubled each time. */
 const RETRY_MS = 50
-/** Answers of proxies and servers that did not process the request. */
+/** Status codes of proxies and servers that did not process the request. */
 const NOT_PROCESSED = new Set([502, 503, 504])
 
-/** Clients share the connections to one origin, and keep them when the supergraph changes. */
+/** All clients share the connections to one origin, and keep them when the supergraph changes. */
 export function createSubgraphClients(options: SubgraphClientsOptions): SubgraphClients {
   const { timeoutMs, connections, pipelining, maxAnswerBytes, transports = {}, observe, onShared } = options
   const { share } = createSharedCalls(options.sharing ?? 'off')
@@ -140,7 +146,7 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
       const breaker = breakers.get(name) ?? createBreaker()
       breakers.set(name, breaker)
 
-      /** One try after another: only a query may be sent again, since a mutation may have been done. */
+      /** Attempts in sequence: only a query may be retried, because a mutation may have been executed. */
       async function attempt(request: SubgraphRequest): Promise<RawAnswer> {
         const started = performance.now()
         for (let retries = request.mutation ? 0 : RETRIES, wait = RETRY_MS; ; retries--, wait *= 2) {
@@ -149,7 +155,7 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
           try {
             const answer = await send(request, left)
             const isProcessed = !NOT_PROCESSED.has(answer.status)
-            // The subgraph is healthy but overloaded, and says when to retry: not now.
+            // The subgraph is healthy but overloaded, and says when to retry, so there is no retry now.
             const isShed = answer.status === 503 && answer.headers['retry-after'] !== undefined
             if (isProcessed || isShed || retries === 0 || pause > left || !breaker.isClosed()) {
               if (isProcessed) breaker.succeeded()
@@ -165,7 +171,7 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
               throw error
             }
             if (error instanceof TooLarge) {
-              // The subgraph works. A retry would fail in the same way.
+              // The subgraph is available, and a retry would fail in the same way.
               breaker.succeeded()
               observe?.(name, 'failed', performance.now() - started)
               const limit = `an answer of more than ${maxAnswerBytes} bytes (SUBGRAPH_ANSWER_LIMIT_BYTES)`
@@ -252,7 +258,7 @@ function limited<T>(work: Promise<T>, limitMs: number, cancellation: Cancellatio
   })
 }
 
-/** One POST. undici's dispatch spares the stream and the promises that its request() makes for each answer. */
+/** One POST. undici's dispatch avoids the stream and the promises that request() creates for each answer. */
 function post(
   pool: Pool,
   path: string,
@@ -266,7 +272,7 @@ function post(
   })
 }
 
-/** The answer to a POST as it comes in, until it is complete, too late, too large, or nobody waits for it any more. */
+/** Receives the answer to a POST until it is complete, too late, too large, or cancelled. */
 class Post implements Dispatcher.DispatchHandler, Abortable {
   readonly #resolve: (answer: SentAnswer) => void
   readonly #reject: (error: Error) => void
@@ -346,9 +352,9 @@ class Post implements Dispatcher.DispatchHandler, Abortable {
 }
 
 /**
- * A subgraph's answer.
- * @param keepsDigits whether there may be numbers in it that have to stay as they are: see numbers.ts
- * @throws SubgraphUnavailable for what is not GraphQL
+ * Parses a subgraph's answer.
+ * @param keepsDigits whether it may have numbers that must be kept exactly: see exact-numbers.ts
+ * @throws SubgraphUnavailable for an answer that is not GraphQL
  */
 export function readAnswer(name: string, { status, text }: SentAnswer, keepsDigits = false): SubgraphAnswer {
   let answer: unknown
@@ -369,7 +375,7 @@ export function readAnswer(name: string, { status, text }: SentAnswer, keepsDigi
     throw unavailable(name, what)
   }
   const read = answer as SubgraphAnswer
-  // Nothing says of which type a number in an error's extensions is.
+  // The type of a number in an error's extensions is unknown.
   if (read.errors?.length && !keepsDigits && mayLoseDigits(text)) {
     read.errors = (parseExactly(text) as Required<SubgraphAnswer>).errors
   }

@@ -1,4 +1,4 @@
-/** Subgraphs' errors as clients see them. */
+/** Converts subgraphs' errors for clients. */
 import {
   type DocumentNode,
   type GraphQLFormattedError,
@@ -9,7 +9,7 @@ import {
 
 type Path = (string | number)[]
 
-/** A subgraph's error as the subgraph gave it, at the client's path. */
+/** A subgraph's error, with the client's path. */
 export function clientError(error: GraphQLFormattedError, path: Path | undefined): GraphQLFormattedError {
   const extensions = publicExtensions(error.extensions)
   return { message: error.message, ...(path?.length && { path }), ...(extensions && { extensions }) }
@@ -22,13 +22,15 @@ export function publicExtensions(extensions: GraphQLFormattedError['extensions']
   return rest
 }
 
-/** Some servers print list indices as strings; a GraphQL name can't begin with a digit, so they are told apart. */
+/**
+ * Some servers print list indices as strings; a GraphQL name can't begin with a digit, so the two can be distinguished.
+ */
 export function numericIndices(path: unknown): Path | undefined {
   if (!Array.isArray(path)) return undefined
   return path.map((part: string | number) => (typeof part === 'string' && /^\d+$/.test(part) ? Number(part) : part))
 }
 
-/** The response names that a subgraph operation adds: its root fields, or what it asks of entities. */
+/** The response names that a subgraph operation adds: its root fields, or the fields that it selects on entities. */
 export function responseNames(document: DocumentNode): string[] {
   const operation = operationOf(document)
   const names = (selections: readonly SelectionNode[] = []): string[] =>
@@ -41,7 +43,9 @@ export function responseNames(document: DocumentNode): string[] {
   return [...new Set(names(operation.selectionSet.selections))]
 }
 
-/** Where a call that failed belongs in the client's answer: its own field if there is one, else what is above its fields. */
+/**
+ * The place of a failed call in the client's answer: its own field if there is one, otherwise the parent of its fields.
+ */
 export function failedPath(prefix: readonly (string | number)[], names: readonly string[]): Path {
   const list = prefix.indexOf('@')
   if (list >= 0) return prefix.slice(0, list)

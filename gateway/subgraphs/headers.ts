@@ -1,9 +1,9 @@
-/** Which of a client's headers go down to the subgraphs, and which of theirs come back. */
+/** Passes headers of clients on to subgraphs, and headers of subgraphs back to clients. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { parseTraceparent } from '../../runtime/tracing.ts'
 import type { Returned } from './client.ts'
 
-/** Headers that are the gateway's own to write, on either side. */
+/** Headers that the gateway always writes itself, on either side. */
 const RESERVED = new Set([
   'connection',
   'content-encoding',
@@ -23,10 +23,10 @@ const RESERVED = new Set([
 ])
 
 /**
- * Returns a function that makes the headers of a request's subgraph calls: names and values in turn, as undici takes them.
- * Its further arguments: the traceparent of the gateway's own span, in place of the client's; whether the client's token stays
- * behind.
- * @param names of the client's headers that go down, besides traceparent
+ * Returns a function that makes the headers of a request's subgraph calls: names and values in turn, as undici takes
+ * them. Its further arguments: the traceparent of the gateway's own span, in place of the client's; whether to leave
+ * out the client's token.
+ * @param names of the client's headers that are passed on, besides traceparent
  * @throws TypeError for a header that can't
  */
 export function createSubgraphHeaders(
@@ -48,9 +48,9 @@ export function createSubgraphHeaders(
 }
 
 /**
- * Returns a function that puts a subgraph's headers into the client's answer: of several subgraphs' the first counts, but
- * all of their cookies are set.
- * @param names of the headers that come back
+ * Returns a function that puts a subgraph's headers into the client's answer: if several subgraphs send one, the first
+ * counts, but all cookies are set.
+ * @param names of the headers that are returned
  * @throws TypeError for a header that can't
  */
 export function createReturnedHeaders(

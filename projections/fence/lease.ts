@@ -1,5 +1,5 @@
 /**
- * An instance's lease: what it may believe, by what it read in the register less than a second ago. See
+ * An instance's lease: what it may trust, based on the register as it read it less than a second ago. See
  * docs/read-your-writes.md for the protocol.
  */
 import { randomUUID } from 'node:crypto'
@@ -8,7 +8,8 @@ import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts
 import type { Log } from '../../runtime/log.ts'
 import { within } from '../../runtime/time-limits.ts'
 import type { ReadModel } from '../read-model.ts'
-import { coverLog } from './cover.ts'
+import { coverLog } from './coverage.ts'
+import { type Register, registerStream } from './register.ts'
 import {
   coverable,
   EXPIRY_MS,
@@ -22,17 +23,16 @@ import {
   settlingFor,
   silentFence,
   withFence,
-} from './duties.ts'
-import { type Register, registerStream } from './register.ts'
+} from './register-changes.ts'
 
 /** How often the register is read. */
 const RENEW_MS = 300
-/** An event store that has not answered for so long is away, unless it was this process that stood still. */
+/** An event store that has not answered for this long is unavailable, unless this process itself was paused. */
 const SILENT_MS = 400
-const STOOD_STILL_MS = 200
-/** Longer than the event store's own limits: whatever it does, the next one gets its turn. */
+const PROCESS_PAUSE_MS = 200
+/** Longer than the event store's own time limits, so a hanging call can't block the queue. */
 const GIVE_UP_MS = 6_000
-/** Rounds against other instances that change the register, and steps that follow from each other at once. */
+/** How many rounds a change makes in competition with other instances, and how many consecutive steps run at once. */
 const MAX_ATTEMPTS = 20
 const MAX_STEPS = 5
 const POLL_MS = 20
@@ -40,30 +40,35 @@ const POLL_MS = 20
 const NOTHING: ReadonlySet<string> = new Set()
 
 export interface Lease {
-  /** The incarnations whose documents may be believed now; undefined: there is no lease. Take it before the read is sent. */
+  /**
+   * The incarnations whose documents may be trusted now; undefined: there is no lease. Call it before the read is sent.
+   */
   trusted(): ReadonlySet<string> | undefined
-  /** The same where there is no lease: nothing, unless the event store is away and the read model takes this instance's writes. */
+  /**
+   * The same without a lease: none, unless the event store is unavailable and the read model accepts this instance's
+   * writes.
+   */
   trustedWithoutLease(): Promise<ReadonlySet<string>>
   /** The event store has just refused a read. */
   missed(): void
-  /** Whether what is marked in that incarnation, and nowhere else, may be acknowledged now. */
+  /** Whether a change that is marked in that incarnation alone may be acknowledged now. */
   accepts(incarnation: string): boolean
-  /** Waits until it may. @returns false where it will not, or not before the deadline (by `performance.now`) */
+  /** Waits until it may. @returns false if it may not, or not before the deadline (by `performance.now`) */
   settled(incarnation: string, deadline: number): Promise<boolean>
   /**
-   * Resolves when nobody believes a document, and will not until this instance has lifted its fence.
-   * @throws EventStoreUnavailable where the deadline passes before
+   * Resolves once no instance trusts the documents, until this instance lifts its fence.
+   * @throws EventStoreUnavailable if the deadline passes first
    */
   fenced(deadline: number): Promise<void>
   /** Whether `fenced` would resolve at once. */
   holdsFence(): boolean
-  /** Whether this instance does not reach the read model while others do: it had better be left alone. */
+  /** Whether this instance can't reach the read model while others can: then it should get no requests. */
   isAlone(): boolean
-  /** Whether a fence, the lack of a lease, or a server that is not trusted has queries fold the streams. */
+  /** Whether queries fold the streams, because of a fence, a missing lease, or an untrusted server. */
   isFenced(): boolean
-  /** Checks at once whether there is something to do, such as lifting the fence. */
-  attend(): void
-  /** Lifts this instance's fence where nothing is owed. Calling it again does nothing. */
+  /** Checks immediately whether a change is due, such as lifting the fence. */
+  update(): void
+  /** Lifts this instance's fence if all its marks are written. Calling it again does nothing. */
   close(): Promise<void>
 }
 
@@ -77,7 +82,7 @@ const now = (): Moment => ({ monotonic: performance.now(), wall: Date.now() })
 const elapsed = ({ monotonic, wall }: Moment) => Math.max(performance.now() - monotonic, Date.now() - wall)
 
 interface Held {
-  /** From before the register was asked for. */
+  /** The time before the register was read. */
   readonly began: Moment
   readonly register: Register
   readonly trusted: ReadonlySet<string>
@@ -85,7 +90,7 @@ interface Held {
 
 type RegisterView = ReturnType<typeof createRegisterView>
 
-/** What the instance has seen of the register, and changes to it, one after the other. */
+/** The instance's view of the register, and its changes to it, one at a time. */
 function createRegisterView(eventStore: EventStore) {
   const stream = registerStream(eventStore)
   /** When each entry of the register was first seen (performance.now). */
@@ -94,7 +99,7 @@ function createRegisterView(eventStore: EventStore) {
   let tail: Promise<unknown> = Promise.resolve()
   let refreshing: Promise<unknown> | undefined
   let isAway = false
-  /** A change that was sent: it may come to be as long as the register is at the revision that it expects. */
+  /** A change that was sent: it may still take effect as long as the register is at the revision that it expects. */
   let sent: { readonly expected: Register['revision']; readonly next: Register } | undefined
 
   function adopt(began: Moment, register: Register): void {
@@ -104,11 +109,11 @@ function createRegisterView(eventStore: EventStore) {
     held = { began, register, trusted: register.fences.length > 0 ? NOTHING : new Set(register.trusted) }
   }
 
-  /** Notes whether the event store answers. */
+  /** Records whether the event store answers. */
   async function watched<T>(work: () => Promise<T>): Promise<T> {
     const started = performance.now()
     const timer = setTimeout(() => {
-      if (performance.now() - started < SILENT_MS + STOOD_STILL_MS) isAway = true
+      if (performance.now() - started < SILENT_MS + PROCESS_PAUSE_MS) isAway = true
     }, SILENT_MS).unref()
     try {
       const result = await within(GIVE_UP_MS, work())
@@ -139,7 +144,7 @@ function createRegisterView(eventStore: EventStore) {
   return {
     held: () => (held !== undefined && elapsed(held.began) < LEASE_MS ? held : undefined),
     last: () => held?.register,
-    /** What the register may have become since it was read. */
+    /** The states that the register may have by now. */
     sent: () => sent?.next,
     isAway: () => isAway,
     missed: () => {
@@ -147,7 +152,7 @@ function createRegisterView(eventStore: EventStore) {
     },
     age: (entry: string) => performance.now() - (seen.get(entry) ?? Number.POSITIVE_INFINITY),
 
-    /** Those who ask at the same time share one read. */
+    /** Concurrent callers share one read. */
     refresh: (): Promise<unknown> => {
       refreshing ??= exclusive(load).finally(() => {
         refreshing = undefined
@@ -155,7 +160,10 @@ function createRegisterView(eventStore: EventStore) {
       return refreshing
     },
 
-    /** Replaces the register by what `change` makes of its newest state; undefined: it stays. @returns whether it was replaced */
+    /**
+     * Replaces the register by the result of `change` for its newest state; undefined: no change. @returns whether it
+     * was replaced
+     */
     change: (change: (register: Register) => Register | undefined): Promise<boolean> =>
       exclusive(async () => {
         for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
@@ -177,18 +185,18 @@ function createRegisterView(eventStore: EventStore) {
 }
 
 /**
- * @param options.owes whether the instance has acknowledged what it could not mark, now or a moment ago
+ * @param options.hasUnmarked whether the instance has acknowledged what it could not mark, now or a moment ago
  */
 export function createLease(options: {
   readonly eventStore: EventStore
   readonly readModel: ReadModel
   readonly log: Log
-  readonly owes: () => boolean
+  readonly hasUnmarked: () => boolean
 }): Lease {
-  const { eventStore, readModel, log, owes } = options
+  const { eventStore, readModel, log, hasUnmarked } = options
   const me = randomUUID()
   const view = createRegisterView(eventStore)
-  const duties = createDuties({ ...options, me, view })
+  const updater = createRegisterUpdater({ ...options, me, view })
   const probe = createProbe(readModel)
   let timer: NodeJS.Timeout | undefined
   let closing: Promise<void> | undefined
@@ -199,9 +207,9 @@ export function createLease(options: {
     try {
       await view.refresh()
       report()
-      duties.attend()
+      updater.update()
     } catch {
-      // Known as away by now.
+      // Known to be unavailable by now.
     }
     if (!closing) timer = setTimeout(renew, RENEW_MS * (0.9 + Math.random() / 5)).unref()
   }
@@ -221,7 +229,7 @@ export function createLease(options: {
       if (register === undefined || performance.now() >= deadline) return false
       if (incarnation === '' || register.retired.includes(incarnation)) return false
       const settling = settlingFor(register, incarnation, view.age)
-      if (settling === undefined) duties.attend()
+      if (settling === undefined) updater.update()
       await delay(Math.max(settling === undefined ? 0 : EXPIRY_MS - settling, POLL_MS))
     }
     return true
@@ -233,19 +241,19 @@ export function createLease(options: {
     settled,
     fenced: fence.raised,
     missed: view.missed,
-    attend: duties.attend,
+    update: updater.update,
     holdsFence: () => (fence.inForceIn() ?? 1) <= 0,
     isAlone: () => {
       const register = view.held()?.register
-      return register !== undefined && isAskedAbout(register, me) && !duties.reaches(register)
+      return register !== undefined && isAskedAbout(register, me) && !updater.reaches(register)
     },
-    isFenced: () => !duties.reachesOnly(trusted()),
+    isFenced: () => !updater.reachesOnly(trusted()),
 
     async trustedWithoutLease() {
       const last = view.last()
       if (!view.isAway() || last === undefined || last.fences.length > 0) return NOTHING
       const took = await probe()
-      // Asked again: meanwhile the event store may have shown a fence.
+      // Checked again, because a read of the event store may have shown a fence in the meantime.
       if (!view.isAway() || view.last() !== last) return trusted() ?? NOTHING
       return new Set(last.trusted.filter((incarnation) => took.has(incarnation)))
     },
@@ -253,16 +261,16 @@ export function createLease(options: {
     close() {
       closing ??= (async () => {
         clearTimeout(timer)
-        await duties.stop()
+        await updater.stop()
         const own = view.last()?.fences.some(({ writer }) => writer === me)
-        if (own && !owes()) await view.change((register) => nextStep(register, bare(me))).catch(() => {})
+        if (own && !hasUnmarked()) await view.change((register) => nextStep(register, bare(me))).catch(() => {})
       })()
       return closing
     },
   }
 }
 
-/** The register by a lease that holds. @returns undefined where the deadline passes before */
+/** The register under a valid lease. @returns undefined if the deadline passes first */
 async function fresh(view: RegisterView, deadline: number): Promise<Register | undefined> {
   for (;;) {
     const register = view.held()?.register
@@ -273,7 +281,7 @@ async function fresh(view: RegisterView, deadline: number): Promise<Register | u
   }
 }
 
-/** Logs when a fence comes into force, whoever's it is, and when the last one is lifted. */
+/** Logs when a fence of any instance takes effect, and when the last one is lifted. */
 function createFenceReport(view: RegisterView, log: Log): () => void {
   let wasFenced = false
   return () => {
@@ -291,12 +299,12 @@ function createOwnFence(view: RegisterView, me: string, onChange: () => void) {
     return next !== undefined && !next.fences.some(({ writer }) => writer === me)
   }
 
-  /** For how long others may still believe documents in spite of this instance's fence; undefined: it has none. */
+  /** How long others may still trust documents in spite of this instance's fence; undefined: it has none. */
   function inForceIn(): number | undefined {
     const register = view.held()?.register
     const own = register?.fences.find(({ writer }) => writer === me)
     if (!register?.period || own === undefined || own.challenger !== null || isBeingLifted()) return undefined
-    // In force since the first fence of those that have followed each other without a break.
+    // In effect since the first of an unbroken sequence of fences.
     return EXPIRY_MS - view.age(periodEntry(register.period))
   }
 
@@ -307,7 +315,9 @@ function createOwnFence(view: RegisterView, me: string, onChange: () => void) {
       if (wait !== undefined && wait <= 0) return
       const left = deadline - performance.now()
       if (left <= 0) {
-        throw new EventStoreUnavailable('The read model can not be marked, and the others can not be told in time.')
+        throw new EventStoreUnavailable(
+          'The read model cannot be marked, and the other instances cannot be notified in time.',
+        )
       }
       if (wait !== undefined) await delay(Math.min(wait, left))
       else {
@@ -323,27 +333,27 @@ function createOwnFence(view: RegisterView, me: string, onChange: () => void) {
   return { inForceIn, raised }
 }
 
-/** Of an instance that owes nothing and sees nothing: all that it can do is lift its fence. */
+/** The situation of an instance without unmarked changes that sees nothing: it can only lift its fence. */
 const bare = (me: string): Situation => ({
   me,
   reached: [],
   isWhole: false,
-  owes: false,
+  hasUnmarked: false,
   age: () => 0,
   covered: new Set(),
-  takesWrites: false,
+  acceptsWrites: false,
   sinceContest: 0,
 })
 
-/** What an instance owes the others, done in the background: see duties.ts. */
-function createDuties(options: {
+/** Keeps the register up to date in the background: see register-changes.ts. */
+function createRegisterUpdater(options: {
   readonly eventStore: EventStore
   readonly readModel: ReadModel
-  readonly owes: () => boolean
+  readonly hasUnmarked: () => boolean
   readonly me: string
   readonly view: RegisterView
 }) {
-  const { eventStore, readModel, owes, me, view } = options
+  const { eventStore, readModel, hasUnmarked, me, view } = options
   let running: Promise<void> | undefined
   let isOver = false
   let contested = Number.NEGATIVE_INFINITY
@@ -357,9 +367,9 @@ function createDuties(options: {
     return {
       me,
       reached: reachedLast,
-      takesWrites: isAsking !== undefined && (await readModel.probe().then(Boolean, () => false)),
+      acceptsWrites: isAsking !== undefined && (await readModel.probe().then(Boolean, () => false)),
       isWhole,
-      owes: owes(),
+      hasUnmarked: hasUnmarked(),
       age: view.age,
       covered: new Set(),
       sinceContest: performance.now() - contested,
@@ -374,8 +384,8 @@ function createDuties(options: {
     if (due.length > 0 && (await coverLog(eventStore, readModel, (each) => isCurrent(register, each)))) {
       known = { ...known, covered: new Set(due) }
     }
-    if (nextStep(register, { ...known, owes: owes() }) === undefined) return false
-    const changed = await view.change((newest) => nextStep(newest, { ...known, owes: owes() }))
+    if (nextStep(register, { ...known, hasUnmarked: hasUnmarked() }) === undefined) return false
+    const changed = await view.change((newest) => nextStep(newest, { ...known, hasUnmarked: hasUnmarked() }))
     if (changed && view.last()?.contest?.by === me && register.contest === null) contested = performance.now()
     return changed
   }
@@ -384,18 +394,18 @@ function createDuties(options: {
     try {
       for (let steps = 0; steps < MAX_STEPS && !isOver && (await step()); steps++);
     } catch {
-      // A store is away: the next round may be luckier.
+      // A store is unavailable: the next round tries again.
     }
   }
 
   return {
-    attend(): void {
+    update(): void {
       if (isOver) return
       running ??= run().finally(() => {
         running = undefined
       })
     },
-    /** Whether all servers that it reached last, one at least, are among these. */
+    /** Whether the last read reached at least one server, and only servers among these. */
     reachesOnly: (trusted: ReadonlySet<string> | undefined) =>
       reachedLast.length > 0 && reachedLast.every((incarnation) => trusted?.has(incarnation)),
     reaches: (register: Register) => reachedLast.some((incarnation) => isCurrent(register, incarnation)),
@@ -406,7 +416,7 @@ function createDuties(options: {
   }
 }
 
-/** The incarnations that took a write of this instance's less than a lease ago. */
+/** The incarnations that accepted a write of this instance within the duration of a lease. */
 function createProbe(readModel: ReadModel): () => Promise<ReadonlySet<string>> {
   let last: { readonly began: Moment; readonly took: ReadonlySet<string> } | undefined
   let probing: Promise<ReadonlySet<string>> | undefined
@@ -421,7 +431,7 @@ function createProbe(readModel: ReadModel): () => Promise<ReadonlySet<string>> {
   }
 
   return async () => {
-    // The next one is on its way before the lease ends.
+    // The next probe is sent before the lease ends.
     if (probing === undefined && performance.now() >= next) {
       probing = probe().finally(() => {
         probing = undefined

@@ -1,6 +1,6 @@
 /**
- * The marks beside the documents that say how far each customer was acknowledged. What is returned to a client has its mark,
- * or the others are fenced off: see docs/read-your-writes.md.
+ * The marks beside the documents: the newest acknowledged revision of each customer. Before a change is acknowledged to
+ * a client, its mark is written, or a fence stops the other instances: see docs/read-your-writes.md.
  */
 
 import type { EventStore } from '../../eventstore/port.ts'
@@ -13,30 +13,31 @@ import { createLease, type Lease } from './lease.ts'
 export interface Marks extends Pick<Lease, 'trusted' | 'trustedWithoutLease' | 'missed' | 'isFenced' | 'isAlone'> {
   /**
    * Resolves when every instance shows the customer at that revision or a later one.
-   * @param known up to where it is known that they do
-   * @throws EventStoreUnavailable where neither the read model nor the event store take what is needed, for seconds
+   * @param known the revision up to which they are known to
+   * @throws EventStoreUnavailable if neither the read model nor the event store accepts the necessary write within
+   * seconds
    */
   acknowledge(id: number, revision: number, known?: number): Promise<void>
-  /** Every instance shows the customer at that revision or a later one: a document says so. */
+  /** Records that every instance shows the customer at that revision or a later one, because a document does. */
   note(id: number, revision: number): void
   /** The newest revision that could not be marked yet; -1: none. */
   outstanding(id: number): number
-  /** The log turned out to be another one: marks of the one before mean nothing in its streams. */
+  /** The log was replaced: marks of the previous log mean nothing for its streams. */
   forget(): void
   /** Writes outstanding marks once more, then stops. Calling it again does nothing. */
   close(): Promise<void>
 }
 
-/** How long a mark may take before the others are fenced off instead. */
+/** How long a mark may take before a fence is raised instead. */
 const MARK_MS = 1_200
-/** How long all that an acknowledgement needs may take. */
+/** The time limit for everything that an acknowledgement needs. */
 const WAIT_MS = 4_000
 const RETRY_MS = 200
-/** After the last refusal the fence is kept for so long: what is refused now and then is not to wait each time. */
+/** How long the fence is kept after the last refused mark, so that intermittent failures do not wait each time. */
 const QUIET_MS = 1_000
-/** Outstanding marks that are written at a time. */
+/** How many outstanding marks are written at once. */
 const BATCH = 200
-/** Customers of whom it is kept how far they are shown everywhere. */
+/** For how many customers the revision shown everywhere is cached. */
 const KEPT = 10_000
 
 export function createMarks(options: {
@@ -48,14 +49,14 @@ export function createMarks(options: {
   const shown = boundedCache<number, number>(KEPT)
   const unwritten = new Map<number, number>()
   let refusedAt = Number.NEGATIVE_INFINITY
-  /** Since a mark was refused, until all that were outstanding are written. */
+  /** True from a refused mark until all outstanding ones are written. */
   let isRefusing = false
   let timer: NodeJS.Timeout | undefined
   let closing: Promise<void> | undefined
   const isQuiet = () => performance.now() - refusedAt >= QUIET_MS
-  const lease = createLease({ ...options, owes: () => unwritten.size > 0 || !(isQuiet() || closing) })
+  const lease = createLease({ ...options, hasUnmarked: () => unwritten.size > 0 || !(isQuiet() || closing) })
 
-  /** The incarnation that has the mark; undefined: it was refused, or the read model is away. */
+  /** The incarnation that has the mark; undefined: it was refused, or the read model is unavailable. */
   const write = (id: number, revision: number): Promise<string | undefined> =>
     within(MARK_MS, readModel.acknowledge(id, revision)).catch(() => undefined)
 
@@ -65,8 +66,8 @@ export function createMarks(options: {
 
   async function acknowledge(id: number, revision: number, known = -1): Promise<void> {
     if (revision <= known || revision <= (shown.get(id) ?? -1)) return
-    // In an outage nobody waits for the read model.
-    if (isRefusing && lease.holdsFence()) owe(id, revision)
+    // During an outage, no call waits for the read model.
+    if (isRefusing && lease.holdsFence()) addUnwritten(id, revision)
     else {
       const incarnation = await write(id, revision)
       if (incarnation === undefined || !lease.accepts(incarnation)) await makeSure(id, revision, incarnation)
@@ -74,23 +75,23 @@ export function createMarks(options: {
     note(id, revision)
   }
 
-  /** Where a mark alone does not do. */
+  /** For changes where a mark alone is not enough. */
   async function makeSure(id: number, revision: number, incarnation: string | undefined): Promise<void> {
     const deadline = performance.now() + WAIT_MS
     if (incarnation !== undefined && (await lease.settled(incarnation, deadline - WAIT_MS / 2))) return
-    if (!isRefusing) log.warn({}, 'a revision mark can not be written: the other instances are fenced off')
+    if (!isRefusing) log.warn({}, 'a revision mark cannot be written; the other instances are fenced off')
     isRefusing = true
     refusedAt = performance.now()
-    owe(id, revision)
+    addUnwritten(id, revision)
     await lease.fenced(deadline)
   }
 
-  function owe(id: number, revision: number): void {
+  function addUnwritten(id: number, revision: number): void {
     unwritten.set(id, Math.max(revision, unwritten.get(id) ?? -1))
     schedule()
   }
 
-  /** Whether every instance learns of the mark: it was written to a store that is trusted. */
+  /** Whether every instance sees the mark, because it was written to a trusted store. */
   async function isTaken(id: number, revision: number): Promise<boolean> {
     const incarnation = await write(id, revision)
     return incarnation !== undefined && lease.accepts(incarnation)
@@ -140,20 +141,20 @@ export function createMarks(options: {
 }
 
 /**
- * Writes the marks that are owed, some at a time, and takes away those that are done.
+ * Writes the outstanding marks in batches, and removes those that are written.
  * @param isTaken writes one
- * @returns whether all were taken
+ * @returns whether all were written
  */
 async function writeOwed(
-  owed: Map<number, number>,
+  unwrittenMarks: Map<number, number>,
   isTaken: (id: number, revision: number) => Promise<boolean>,
 ): Promise<boolean> {
-  const marks = [...owed]
+  const marks = [...unwrittenMarks]
   for (let start = 0; start < marks.length; start += BATCH) {
     const written = await Promise.all(
       marks.slice(start, start + BATCH).map(async ([id, revision]) => {
         if (!(await isTaken(id, revision))) return false
-        if (owed.get(id) === revision) owed.delete(id)
+        if (unwrittenMarks.get(id) === revision) unwrittenMarks.delete(id)
         return true
       }),
     )

@@ -1,11 +1,11 @@
 /**
- * The register: what the instances have agreed on about the read model, as the newest event of the stream `readModelFence`.
- * It is replaced only where nobody else has replaced it since (the append's expected revision). What it is for:
+ * The register: what the instances have agreed on about the read model, as the newest event of the stream
+ * `readModelFence`. The append's expected revision makes each replacement a compare-and-set. For its purpose see
  * docs/read-your-writes.md.
  */
 
-import { chained } from '../../eventstore/chain.ts'
 import { encode } from '../../eventstore/codec.ts'
+import { chained } from '../../eventstore/hash-chain.ts'
 import { type EventStore, WrongExpectedRevision } from '../../eventstore/port.ts'
 import { keepNewest, newestEvent } from '../../eventstore/read.ts'
 import type { FenceEvent } from '../../schema/events.ts'
@@ -15,7 +15,7 @@ type Data = FenceEvent['data']
 
 /** See schema/events.ts for the fields. */
 export interface Register extends Readonly<Data> {
-  /** Of the stream: what the next write expects. */
+  /** The revision of the stream, which the next write expects. */
   readonly revision: number | 'no_stream'
 }
 
@@ -33,8 +33,8 @@ export interface RegisterStream {
   /** The newest state; `NO_REGISTER` before the first. @throws EventStoreUnavailable */
   load(): Promise<Register>
   /**
-   * Replaces the state that was loaded.
-   * @returns what is stored now, or undefined where another instance came first
+   * Replaces the loaded state.
+   * @returns the stored state, or undefined if another instance came first
    * @throws EventStoreUnavailable the outcome is unknown
    */
   replace(loaded: Register, next: Register): Promise<Register | undefined>

@@ -1,15 +1,15 @@
-/** Many commands at once: sent in batches, many keys to a script, many keys of a scan. */
+/** Bulk operations: commands sent in batches, scripts over many keys, and scans. */
 import type { RedisCommands, RedisConnection } from './connection.ts'
 
-/** The most that is sent before the answers are awaited. */
+/** The most characters that are sent before the answers are awaited. */
 const BATCH = { commands: 1_000, characters: 1_000_000 }
-/** Documents that one script reads or writes. */
+/** How many documents one script reads or writes. */
 export const CHUNK = 100
 
 /**
  * Runs one command for each item, in batches.
- * @param size how many characters the command of an item has, about
- * @returns the answers in the items' order
+ * @param size the approximate length of an item's command, in characters
+ * @returns the answers in the order of the items
  * @throws ReadModelUnavailable
  */
 export async function each<T, R>(
@@ -32,8 +32,8 @@ export async function each<T, R>(
 }
 
 /**
- * Those of the ids that a script picks, asked in chunks.
- * @param ask gives the numbers, from 0, of those of a chunk
+ * The ids that a script selects, queried in chunks.
+ * @param ask returns the indexes of the selected ids of a chunk
  * @throws ReadModelUnavailable
  */
 export async function select(
@@ -64,7 +64,7 @@ export async function dropMatching(
   }
 }
 
-/** A hash, by field; empty where there is none. @throws ReadModelUnavailable */
+/** A hash as a map by field; empty if there is none. @throws ReadModelUnavailable */
 export async function readHash(redis: RedisConnection, key: string): Promise<Map<string, string>> {
   const flat = await redis.call((commands) => commands.readHash(key))
   return new Map(

@@ -1,4 +1,4 @@
-/** The checkpoint and the epochs of filling: read-model.ts says how they go with the seals. */
+/** The checkpoint and the epochs of filling. read-model.ts explains how they relate to the seals. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Checkpoint, sameCheckpoint } from '../read-model.ts'
 import type { RedisConnection } from './connection.ts'
@@ -9,30 +9,33 @@ import { format, parse, readText, type Stored, toCheckpoint } from './values.ts'
 export interface Checkpoints {
   /** The checkpoint as it is stored; '' for none. @throws ReadModelUnavailable */
   read(): Promise<string>
-  /** As in the port: what is stored after a loss is called incomplete. */
+  /** As in the port. After a loss, the stored checkpoint is reported as incomplete. */
   get(): Promise<Checkpoint | null>
   /** As in the port. */
   set(next: Checkpoint, expected: Checkpoint | null): Promise<Checkpoint | null>
-  /** To be called when the handle has gone over to another generation. */
+  /** Call it when the handle has switched to another generation. */
   forget(): void
 }
 
-/** @param settleMs how long an epoch lasts at least */
+/** @param settleMs the minimum duration of an epoch */
 export function createCheckpoints(redis: RedisConnection, handle: Handle, seals: Seals, settleMs: number): Checkpoints {
   const isCluster = redis.kind === 'cluster'
   /** The checkpoint that was seen last, as it is stored; '' for none. */
   let seen = ''
-  /** The epoch that was met last, and when that was. */
+  /** The epoch that was seen last, and when. */
   let filling = { epoch: '', since: 0 }
 
-  /** Replaces the checkpoint; `begin` starts an epoch. Gives what is stored, and whether the seal beside it was broken. */
+  /**
+   * Replaces the checkpoint; `begin` starts an epoch. Returns what is stored, and whether the seal beside it was
+   * broken.
+   */
   function replace(expected: string, next: Stored, step: 'begin' | 'go on') {
     return redis.call((commands) =>
       commands.setCheckpoint(handle.keys.checkpoint, seals.of('checkpoint'), expected, format(next), next.epoch, step),
     )
   }
 
-  /** After a loss: what is stored is not complete any more. */
+  /** After a loss, the stored documents are no longer complete. */
   async function demote(stored: string): Promise<void> {
     if (isCluster) {
       await redis.call((commands) => commands.dropValue(handle.keys.checkpoint, stored))
@@ -74,7 +77,7 @@ export function createCheckpoints(redis: RedisConnection, handle: Handle, seals:
         return get()
       }
     }
-    // A new epoch begins incomplete, also where it is complete at once: its seals have to be seen to stay.
+    // A new epoch begins incomplete, even if nothing is missing, because its seals first have to survive for a while.
     const wanted = { ...next, complete: last !== null && next.complete, epoch }
     const [stored, broken] = await replace(before, wanted, last ? 'go on' : 'begin')
     if (broken === 1) {

@@ -1,13 +1,13 @@
 /**
- * A connection to Redis that answers or fails within a second: nothing is queued while it is away, a server that stays
- * silent is given up, and it connects again by itself, for as long as it is open.
+ * A connection to Redis whose calls answer or fail within a second. Nothing is queued while the server is unavailable,
+ * a silent connection is dropped, and it reconnects by itself for as long as it is open.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { waitAfter } from '../../runtime/back-off.ts'
 import { ReadModelUnavailable } from '../read-model.ts'
 import { BACK_OFF, createDriver, type Driver } from './driver.ts'
 import { reasonOf, unavailable, unlessRefused } from './errors.ts'
-import { rewriteFiles } from './files.ts'
+import { rewriteFiles } from './persistence-files.ts'
 import { type ScriptCommands, scriptCommands } from './scripts.ts'
 import { parseRedisUrl, type RedisAddress } from './url.ts'
 
@@ -18,25 +18,28 @@ export interface RedisCommands extends ScriptCommands {
 
 export interface RedisConnection {
   readonly kind: RedisAddress['kind']
-  /** Where keys with the hash tag lie; undefined as long as it is not known. */
+  /** The server of the keys with the hash tag; undefined if it is not known yet. */
   serverOf(tag: string): string | undefined
-  /** A hash tag of each server's, for commands that each of them is to run. @throws ReadModelUnavailable */
+  /** A hash tag for each server, for commands that every server has to run. @throws ReadModelUnavailable */
   tagOfEachServer(): Promise<readonly string[]>
   /**
-   * Runs commands, which are sent at once.
-   * @param tag the hash tag of the keys, where all have the same
+   * Runs commands, which are pipelined.
+   * @param tag the hash tag of the keys, if all have the same
    * @throws ReadModelUnavailable
    */
   call<T>(work: (commands: RedisCommands) => Promise<T>, tag?: string): Promise<T>
-  /** The keys that match, some of one server at a time; a key may come twice. @throws ReadModelUnavailable */
+  /** The matching keys, in batches from one server at a time; a key may occur twice. @throws ReadModelUnavailable */
   scan(pattern: string): AsyncGenerator<string[]>
-  /** Has each server write its files on disk anew, without what was overwritten or removed. @throws ReadModelUnavailable */
+  /**
+   * Makes each server rewrite its files on disk, without data that was overwritten or removed. @throws
+   * ReadModelUnavailable
+   */
   scrub(): Promise<void>
-  /** Finishes the calls under way. Calling it again does nothing. */
+  /** Waits for the calls under way and closes. Calling it again does nothing. */
   close(): Promise<void>
 }
 
-/** How long a call may take, waiting for the first connection included. */
+/** The time limit of a call, including the wait for the first connection. */
 const DEADLINE_MS = 900
 const SCAN_COUNT = 1_000
 
@@ -49,10 +52,10 @@ export function connectRedis(url: string): RedisConnection {
     ...scriptCommands(driver.send),
   }
   let closing: Promise<void> | undefined
-  /** Why there was no connection last. */
+  /** Why the last attempt to connect failed. */
   let failure: unknown
   const underWay = new Set<Promise<unknown>>()
-  /** The servers that did not answer a call in time, and have not answered it since. */
+  /** The servers with a call that was not answered in time and is still unanswered. */
   const silent = new Set<string>()
 
   driver.onError((error) => {
@@ -71,7 +74,7 @@ export function connectRedis(url: string): RedisConnection {
     }
   }
 
-  /** Throws at once where it is known that there is no connection; waits for the first one otherwise. */
+  /** Throws at once if there is known to be no connection; otherwise waits for the first one. */
   async function ready(): Promise<void> {
     if (driver.isReady()) return
     if (failure !== undefined) throw failure

@@ -5,14 +5,14 @@ import type { RedisConnection } from './connection.ts'
 import type { Handle } from './generations.ts'
 import { parseDocument, readText } from './values.ts'
 
-/** A document as it is to be stored. */
+/** A document in the form in which it is stored. */
 interface DocumentValue {
   readonly key: string
   readonly expected: string
   readonly value: string
 }
 
-/** A document that was not written, by the number of its write, and the revision that is stored instead. */
+/** A document that was not written, by the index of its write, and the revision that is stored instead. */
 interface Refusal {
   readonly index: number
   readonly stored: number
@@ -38,7 +38,7 @@ export async function writeDocuments(
   return revisions
 }
 
-/** In a Cluster each document is written where it lies. */
+/** In a Cluster, each document is written on its own node. */
 async function putEach(redis: RedisConnection, values: readonly DocumentValue[]): Promise<Refusal[]> {
   const refusals: Refusal[] = []
   const answers = await each(
@@ -51,7 +51,7 @@ async function putEach(redis: RedisConnection, values: readonly DocumentValue[])
   return refusals
 }
 
-/** On one server many documents share a script: that takes half the time. */
+/** On one server, one script writes many documents, in half the time. */
 async function putChunks(redis: RedisConnection, values: readonly DocumentValue[]): Promise<Refusal[]> {
   const refusals: Refusal[] = []
   const answers = await each(
@@ -73,7 +73,7 @@ async function putChunks(redis: RedisConnection, values: readonly DocumentValue[
 }
 
 /**
- * What stands in a document's way and is none is removed, and the write made again if it expected nothing there.
+ * Removes stored values that are not documents, and repeats the write if it expected no document.
  * @param revisions of all writes, corrected in place
  */
 async function replaceUnreadable(
@@ -98,7 +98,10 @@ async function replaceUnreadable(
   }
 }
 
-/** Removes those documents from other generations that are not of deleted customers there. @throws ReadModelUnavailable */
+/**
+ * Removes documents from other generations that do not know yet that the customer is deleted. @throws
+ * ReadModelUnavailable
+ */
 export async function forgetDocuments(
   redis: RedisConnection,
   documents: readonly { readonly id: number; readonly key: string }[],

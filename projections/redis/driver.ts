@@ -1,4 +1,4 @@
-/** How commands reach a server, a Sentinel group or a Cluster: what differs between node-redis' three clients. */
+/** The drivers for a server, a Sentinel group and a Cluster: what differs between node-redis' three clients. */
 import { createClient, createCluster, createSentinel } from 'redis'
 import { type BackOff, waitAfter } from '../../runtime/back-off.ts'
 import { slotOf, tagOfEachSlot } from './slots.ts'
@@ -6,9 +6,9 @@ import type { RedisAddress } from './url.ts'
 
 const CONNECT_TIMEOUT_MS = 2_000
 const PING_MS = 2_000
-/** A connection on which nothing moves for so long, though it is pinged, is dead. */
+/** A connection without traffic for this long, although it is pinged, is dead. */
 const SILENCE_MS = 5_000
-/** Between two attempts to connect. */
+/** The wait between two attempts to connect. */
 export const BACK_OFF: BackOff = { firstMs: 50, mostMs: 1_000 }
 
 /** One server. */
@@ -19,21 +19,21 @@ interface Server {
 
 /** What differs between a server, a Sentinel group and a Cluster. */
 export interface Driver {
-  /** Sends one command to where its key lies. */
+  /** Sends one command to the server of its key. */
   send(key: string, command: string[]): Promise<unknown>
   connect(): Promise<void>
   isReady(): boolean
-  /** Errors of the connection; each call fails with them by itself. */
+  /** Subscribes to connection errors; every call also fails with its own error. */
   onError(listener: (error: unknown) => void): void
-  /** Where keys with the tag lie; undefined where it is not known, or not one server. */
+  /** The server of the keys with the tag; undefined if it is unknown, or not a single server. */
   serverOf(tag: string | undefined): string | undefined
-  /** A hash tag of each server's. */
+  /** A hash tag for each server. */
   tagOfEachServer(): readonly string[]
   servers(): Promise<readonly Server[]>
   destroy(): void
 }
 
-/** The hash tag of keys that stand for the whole of one server. */
+/** The hash tag of keys that represent a whole server. */
 export const ALL = 'all'
 
 export function createDriver(address: RedisAddress): Driver {
@@ -51,7 +51,8 @@ export function createDriver(address: RedisAddress): Driver {
     pingInterval: PING_MS,
     maintNotifications: 'disabled' as const,
   }
-  // node-redis makes an AbortSignal for each command's timeout and gives it up once the command is sent: ours is better.
+  // node-redis creates an AbortSignal for each command's timeout and drops it once the command is sent. Our own timeout
+  // also covers the answer.
   const commandOptions = { timeout: 0 }
 
   if (kind === 'cluster') {

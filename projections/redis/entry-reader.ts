@@ -4,10 +4,10 @@
  */
 import { createDocumentCache } from '../document-cache.ts'
 import { type ReadModelEntry, UNKNOWN } from '../read-model.ts'
-import { readNumber } from '../stored.ts'
+import { readNumber } from '../stored-values.ts'
 import type { RedisConnection } from './connection.ts'
 import type { Handle } from './generations.ts'
-import type { SharedKeys } from './keys.ts'
+import type { SharedKeys } from './key-names.ts'
 import type { Seals } from './seals.ts'
 import { parseDocument } from './values.ts'
 

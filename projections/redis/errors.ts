@@ -1,8 +1,8 @@
-/** What a call to Redis fails with. */
+/** The errors of calls to Redis. */
 import { ErrorReply } from 'redis'
 import { ReadModelUnavailable } from '../read-model.ts'
 
-/** In the place of an answer: the server refuses the command. */
+/** Returned instead of an answer if the server refuses the command. */
 export const REFUSED = Symbol('refused')
 
 export function unlessRefused(error: unknown): typeof REFUSED {
@@ -12,7 +12,7 @@ export function unlessRefused(error: unknown): typeof REFUSED {
 
 export const unavailable = (why: string) => new ReadModelUnavailable(`The read model can't be reached: ${why}.`)
 
-/** Of a failure its kind only: a message of the server's may quote what was sent. */
+/** Only the kind of a failure, because a server's message may quote what was sent. */
 export function reasonOf(error: unknown): string {
   if (error instanceof ErrorReply) return error.message.split(' ', 1)[0] ?? 'refused'
   const { code, name, message } = error as Partial<NodeJS.ErrnoException>

@@ -1,24 +1,27 @@
-/** Which generation a handle of the read model works on, and what is done to whole generations. */
+/** The generation that a handle of the read model works on, and operations on whole generations. */
 import type { Generation } from '../read-model.ts'
-import { readNumber } from '../stored.ts'
+import { readNumber } from '../stored-values.ts'
 import { dropMatching, readHash } from './batches.ts'
 import type { RedisConnection } from './connection.ts'
-import { type GenerationKeys, generationKeys, type SharedKeys } from './keys.ts'
+import { type GenerationKeys, generationKeys, type SharedKeys } from './key-names.ts'
 import { liveIn, readText, toCheckpoint } from './values.ts'
 
 /** The generation that a handle works on. */
 export interface Handle {
-  /** 0 as long as it is not known. */
+  /** 0 if it is not known yet. */
   readonly number: number
-  /** Its keys; to be used only after `begin`. */
+  /** Its keys; use them only after `begin`. */
   readonly keys: GenerationKeys
   /** Whether `begin` has something to do. */
   readonly isReady: boolean
-  /** Before the first use of a key whose name depends on the generation. @throws ReadModelUnavailable */
+  /** Call it before the first use of a key whose name depends on the generation. @throws ReadModelUnavailable */
   begin(): Promise<void>
-  /** Goes over to the generation that is live now, unless the handle was opened for one. @throws ReadModelUnavailable */
+  /**
+   * Switches to the generation that is live now, unless the handle was opened for a fixed one. @throws
+   * ReadModelUnavailable
+   */
   follow(): Promise<number>
-  /** The generation that `follow` would go over to. @throws ReadModelUnavailable */
+  /** The generation that `follow` would switch to. @throws ReadModelUnavailable */
   wanted(): Promise<number>
 }
 
@@ -28,13 +31,13 @@ export interface HandleOptions {
   readonly shared: SharedKeys
   /** The generation that the handle is opened for; undefined: the live one. */
   readonly fixed: number | undefined
-  /** Called when the handle has gone over to another generation. */
+  /** Called when the handle has switched to another generation. */
   readonly onSwitch: () => void
 }
 
 /**
- * Its states: of a handle that follows the live generation `unknown`, then `ready`; of one that was opened for a generation
- * `unregistered` as long as that generation may be missing from the list of all, then `ready`.
+ * The states: a handle that follows the live generation is `unknown`, then `ready`. One that was opened for a fixed
+ * generation is `unregistered` while that generation may be missing from the list of all, then `ready`.
  */
 export function createHandle({ redis, prefix, shared, fixed, onSwitch }: HandleOptions): Handle {
   let state: 'unknown' | 'unregistered' | 'ready' = fixed === undefined ? 'unknown' : 'unregistered'
@@ -105,7 +108,7 @@ export async function listGenerations(
   return found
 }
 
-/** Removes all of a generation but the marks. @throws RangeError for the live one | ReadModelUnavailable */
+/** Removes a generation, but not the marks. @throws RangeError for the live one | ReadModelUnavailable */
 export async function dropGeneration(
   redis: RedisConnection,
   prefix: string,
@@ -116,7 +119,7 @@ export async function dropGeneration(
     throw new RangeError(`Generation ${number} is live; it can't be dropped.`)
   }
   const gone = generationKeys(prefix, number)
-  // The checkpoint first: what is half gone must not be taken for whole.
+  // The checkpoint first, so that a half-removed generation does not count as complete.
   await redis.call((commands) => commands.dropKeys(gone.checkpoint, gone.checkpoint))
   await dropMatching(redis, `${gone.sealBeginning}*`, () => true)
   await dropMatching(redis, `${gone.ownBeginning}*`, (key) => !shared.has(key))

@@ -2,76 +2,77 @@
  * The read model in Redis: a server, a Sentinel group or a Cluster, which other programs may use too.
  *
  * `customer:{generation}`    which generation is live (a hash: `live`, and a field for each one there is)
- * `customer:{owed-scrubs}`   scrubs that are owed (a hash, a field for each)
- * `customer:{ID}:revision`   the mark: the newest revision that was acknowledged
- * `customer:{ID}`            the revision, a blank, the document as JSON
- * `customer:{checkpoint}`    the checkpoint, and the epoch of the filling that it belongs to
- * `customer:{newest}`        the newest event that a document may reflect
- * `customer:{parked}`        events that can't be applied (a hash by customer)
- * `customer:probe:{TAG}`     for a minute: a server took a write
- * `customer:seal:{TAG}`      whether queries may see the slot's documents: one for each slot; without a Cluster one for all
+ * `customer:{owed-scrubs}`   scrubs that are pending (a hash, a field for each) `customer:{ID}:revision`   the mark:
+ * the newest revision that was acknowledged `customer:{ID}`            the revision, a blank, the document as JSON
+ * `customer:{checkpoint}`    the checkpoint, and the epoch of the filling that it belongs to `customer:{newest}`
+ * the newest event that a document may reflect `customer:{parked}`        events that can't be applied (a hash by
+ * customer) `customer:probe:{TAG}`     for a minute: a server took a write `customer:seal:{TAG}`      whether queries
+ * may see the slot's documents: one for each slot; without a Cluster one for all
  *
- * Documents, checkpoint, newest event, parked events and seals are the first generation's; of generation N they begin with
- * `customer:N:`.
+ * Documents, checkpoint, newest event, parked events and seals are the first generation's; of generation N they begin
+ * with `customer:N:`.
  *
- * A mark that is lost must not make an old document look new. A flush loses all marks of a server; a start from an
- * older snapshot, or a replica that takes over, loses the newest. What was lost can't be seen in the keys that are left,
- * so each slot has a seal, `complete:RUN`, where RUN is the server's incarnation: a master's `master_replid`, another one
- * after each start and each promotion. A query reads document, mark and seal by one script in one slot, and has no document unless the seal is there
- * and of the server that answers. So from the very moment of a loss queries fold the stream; no instance has to be notified.
+ * A lost mark must not make an old document look new. A flush loses all marks of a server; a start from an older
+ * snapshot, or a replica that takes over, loses the newest. The remaining keys do not show what was lost. So each slot
+ * has a seal, `complete:RUN`, where RUN is the server's incarnation: a master's `master_replid`, which changes with
+ * each start and each promotion. A query reads document, mark and seal by one script in one slot, and ignores the
+ * document unless the seal exists and belongs to the answering server. So from the moment of a loss, queries fold the
+ * stream, and no instance has to be notified.
  *
- * The seal comes back when the worker has reached the end of the log once more: by then the documents hold everything
- * that was acknowledged before the loss. The first checkpoint, or the one after a loss, begins an epoch: `filling:EPOCH:RUN`
- * in each slot that has no whole seal. The first complete checkpoint turns these into `complete:RUN`; where one is no
- * longer there, the slot suffered a loss meanwhile, and it begins again. `getCheckpoint` is where a loss is noticed
- * (the worker calls it every two seconds): if the seal is broken, what is stored is called incomplete. One server's keys
- * are all of the same moment, so the worker goes on from the checkpoint that is left. In a Cluster a node may have lost
- * what the checkpoint on another one counts as done: there the checkpoint is dropped and all events are applied again,
- * while queries go on from the slots that are whole. (A slot that is moved to another node counts as lost too.)
+ * The seal is restored when the worker has reached the end of the log again: by then the documents contain everything
+ * that was acknowledged before the loss. The first checkpoint, or the one after a loss, begins an epoch:
+ * `filling:EPOCH:RUN` in each slot that has no whole seal. The first complete checkpoint turns these into
+ * `complete:RUN`; if one is missing, the slot suffered another loss, and it begins again. `getCheckpoint` is where a
+ * loss is noticed (the worker calls it every two seconds): if the seal is broken, the stored checkpoint is reported as
+ * incomplete. All keys of one server are from the same moment, so the worker continues from the remaining checkpoint.
+ * In a Cluster a node may have lost what the checkpoint on another one counts as done: there the checkpoint is dropped
+ * and all events are applied again, while queries use the intact slots. (A slot that is moved to another node counts as
+ * lost too.)
  *
- * An epoch lasts two seconds at least: an instance of the subgraph that has not connected again after a restart keeps its
- * marks to itself that long.
+ * An epoch lasts at least two seconds, because an instance of the subgraph that has not reconnected after a restart
+ * keeps its marks for that long.
  *
- * Anything may stand in these keys: what can't be read counts as not there (stored.ts), and gives way to what is written.
+ * Anything may stand in these keys: what can't be read counts as missing (stored-values.ts), and is overwritten.
  *
  * Redis must not evict keys (`maxmemory-policy noeviction`, the default) and the user needs the command INFO.
  */
 import type { ReadModel } from '../read-model.ts'
-import { readParked } from '../stored.ts'
+import { readParked } from '../stored-values.ts'
 import { dropMatching, each, readHash, select } from './batches.ts'
 import { createCheckpoints } from './checkpoints.ts'
 import { connectRedis, type RedisConnection } from './connection.ts'
 import { customerIds, forgetDocuments, writeDocuments } from './documents.ts'
 import { createEntryReader } from './entry-reader.ts'
 import { createHandle, dropGeneration, type Handle, listGenerations, liveGeneration } from './generations.ts'
-import { generationKeys, type SharedKeys, sharedKeys } from './keys.ts'
+import { generationKeys, type SharedKeys, sharedKeys } from './key-names.ts'
 import { createSeals, type Seals } from './seals.ts'
 import { formatPlace, parseDocument, parsePlace, readText } from './values.ts'
 
 /**
- * After a restart of Redis an instance of the subgraph may take a second to connect again, and its marks wait until then:
- * the documents may not be called complete before. Milliseconds; longer than the longest back-off of a connection.
+ * After a restart of Redis an instance of the subgraph may take a second to connect again, and its marks wait until
+ * then: the documents must not count as complete before. Milliseconds; longer than the longest back-off of a
+ * connection.
  */
 const SETTLE_MS = 2_000
 
 const PROBE_KEPT_MS = 60_000
 
-/** What the groups of operations below work with. */
+/** The shared context of the operations below. */
 interface Parts {
   readonly redis: RedisConnection
   readonly prefix: string
   readonly shared: SharedKeys
   readonly handle: Handle
   readonly seals: Seals
-  /** Makes an operation on the handle's generation wait until that is known. */
+  /** Makes an operation wait until the handle's generation is known. */
   readonly begun: <A extends unknown[], R>(work: (...values: A) => Promise<R>) => (...values: A) => Promise<R>
 }
 
 /**
- * @param url see url.ts; the connection is made in the background and again after each loss
- * @param options.generation the one to work on; default: the live one, as of the first use and of each `follow`
- * @param options.prefix what all keys begin with; default `customer`
- * @param options.settleMs how long an epoch lasts at least; default {@link SETTLE_MS}
+ * @param url see url.ts; it connects in the background, and reconnects after each loss
+ * @param options.generation the generation to work on; default: the live one, as of the first use and of each `follow`
+ * @param options.prefix the prefix of all keys; default `customer`
+ * @param options.settleMs the minimum duration of an epoch; default {@link SETTLE_MS}
  * @throws TypeError for a URL or a prefix that can't be used
  */
 export function openRedisReadModel(
@@ -131,8 +132,8 @@ function generationOperations({ redis, prefix, shared, handle, seals, begun }: P
     reset: begun(async () => {
       const isLive = handle.number === (await liveGeneration(redis, shared))
       const { checkpoint, newest, ownBeginning } = handle.keys
-      // The checkpoint and the seals first: a document must not outlive its mark where queries see it. And once more at
-      // the end: what another worker has filled in meanwhile may have lost documents here, so it has to begin again.
+      // The checkpoint and the seals first, so that queries never see a document that has outlived its mark. And once
+      // more at the end: a concurrent filling may have lost documents here, so it has to begin again.
       const dropCheckpoint = async () => {
         await redis.call((commands) => commands.dropKeys(checkpoint, checkpoint))
         await seals.drop()
@@ -141,7 +142,7 @@ function generationOperations({ redis, prefix, shared, handle, seals, begun }: P
       await dropMatching(redis, `${ownBeginning}*`, (key) => !shared.has(key) && key !== newest)
       if (isLive) await dropMatching(redis, shared.marks, () => true)
       await dropCheckpoint()
-      // Last: where this is cut short, the documents that are left are still known to be another log's.
+      // Last, so that after an interruption the remaining documents are still known to belong to another log.
       await redis.call((commands) => commands.dropKeys(newest, newest))
     }),
   } satisfies Partial<ReadModel>
@@ -174,7 +175,7 @@ function documentOperations({ redis, prefix, shared, handle, seals, begun }: Par
     }),
 
     put: begun(async (writes, newest) => {
-      // Sent first, without waiting for the answer: on one server it is stored before the documents are.
+      // Sent first, without waiting for the answer: one server stores it before the documents.
       const raising = newest && redis.call((commands) => commands.raisePlace(handle.keys.newest, formatPlace(newest)))
       raising?.catch(() => {}) // awaited below, unless the documents fail too
       const revisions = await writeDocuments(redis, handle, writes)
@@ -216,7 +217,7 @@ function parkedOperations({ redis, handle, begun }: Parts) {
   } satisfies Partial<ReadModel>
 }
 
-/** Marks are of no generation. */
+/** Marks belong to no generation. */
 function markOperations({ redis, shared }: Parts) {
   return {
     acknowledge: (id, revision) =>
@@ -244,16 +245,16 @@ function markOperations({ redis, shared }: Parts) {
 
 function scrubOperations({ redis, shared }: Parts) {
   return {
-    async oweScrub() {
-      await redis.call((commands) => commands.setField(shared.owedScrubs, crypto.randomUUID(), ''))
+    async requestScrub() {
+      await redis.call((commands) => commands.setField(shared.pendingScrubs, crypto.randomUUID(), ''))
     },
 
-    isScrubOwed: async () => (await readHash(redis, shared.owedScrubs)).size > 0,
+    isScrubPending: async () => (await readHash(redis, shared.pendingScrubs)).size > 0,
 
     async scrub() {
-      const owed = [...(await readHash(redis, shared.owedScrubs)).keys()]
+      const pending = [...(await readHash(redis, shared.pendingScrubs)).keys()]
       await redis.scrub()
-      await each(redis, owed, (commands, id) => commands.dropField(shared.owedScrubs, id))
+      await each(redis, pending, (commands, id) => commands.dropField(shared.pendingScrubs, id))
     },
   } satisfies Partial<ReadModel>
 }

@@ -1,17 +1,17 @@
 /**
  * The Lua scripts of the Redis read model. What the seals that they read and write are for: see read-model.ts. They are
- * called by their digest, and sent whole where the server does not know them. All but `stepSeals` and `dropKeys` work in one hash slot;
- * these two reach into all slots of the server that they run on, as scripts without a `#!` line may.
+ * called by their digest, and sent in full if the server does not know them. All but `stepSeals` and `dropKeys` work in
+ * one hash slot; these two reach into all slots of the server that they run on, as scripts without a `#!` line may.
  */
 import { createHash } from 'node:crypto'
 
 /**
- * The server's incarnation: the replication id of a master, which is another one after each start and each promotion, so
- * neither a seal nor trust survives them. (It changes, too, when a master gets its first replica.) '' on a replica.
+ * The server's incarnation: the replication id of a master. It changes with each start and each promotion, so neither a
+ * seal nor trust survives them. (It also changes when a master gets its first replica.) '' on a replica.
  */
 const RUN = `local run = string.match(redis.call('INFO', 'replication'), 'role:master.-master_replid:(%x+)') or ''`
 
-/** In the place of what a key holds that is no text: another program has put a list or the like there. */
+/** Returned for a key that does not hold a string, for instance a list of another program. */
 export const UNREADABLE = 'unreadable'
 const TEXT = `local function text(key)
        local value = redis.pcall('GET', key)
@@ -22,15 +22,15 @@ const TEXT = `local function text(key)
        local value = redis.pcall('GETRANGE', key, 0, last)
        return type(value) == 'string' and value or ''
      end`
-/** Whatever else a hash's key holds counts as no hash, and gives way to one. */
+/** A value of another type in place of a hash counts as missing, and is overwritten. */
 const OWN_HASH = `if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end`
 
 export interface Script<Reply> {
   readonly lua: string
   readonly digest: string
-  /** How many of the values that it is called with are keys; the first ones. */
+  /** How many of the arguments are keys; they come first. */
   readonly keys: number
-  /** Only a type. */
+  /** Only for the types. */
   readonly reply?: Reply
 }
 
@@ -56,7 +56,10 @@ export const scripts = {
      return found`,
   ),
 
-  /** (document; expected revision, value): null where it was written, else the revision that is stored. A value begins with its revision and a blank. */
+  /**
+   * (document; expected revision, value): null if it was written, otherwise the stored revision. A value begins with
+   * its revision and a blank.
+   */
   putDocument: script<number | null>(
     1,
     `${TEXT}
@@ -67,8 +70,9 @@ export const scripts = {
   ),
 
   /**
-   * (the first key; for each document key, expected revision, value): of each that was not written its number, from 0,
-   * and the revision that is stored. A plain comparison of the values' beginnings: this is what a projection waits for.
+   * (the first key; for each document key, expected revision, value): the index and the stored revision of each
+   * document that was not written. It compares only the beginnings of the values, because projections wait for this
+   * script.
    */
   putDocuments: script<number[]>(
     1,
@@ -89,7 +93,7 @@ export const scripts = {
      return refused`,
   ),
 
-  /** (a document; pairs of documents' keys on the same server): the numbers, from 0, of the pairs that are not the same */
+  /** (a document; pairs of documents' keys on the same server): the indexes of the pairs that differ */
   compareDocuments: script<number[]>(
     1,
     `${TEXT}
@@ -102,7 +106,7 @@ export const scripts = {
      return differing`,
   ),
 
-  /** (a document; keys on the same server): the numbers, from 0, of the keys that are not there */
+  /** (a document; keys on the same server): the indexes of the missing keys */
   missingDocuments: script<number[]>(
     1,
     `local missing = {}
@@ -112,7 +116,10 @@ export const scripts = {
      return missing`,
   ),
 
-  /** (place; value): keeps the later one. A value begins with its position in 40 digits, so that texts compare as positions do. */
+  /**
+   * (place; value): keeps the later one. A value begins with its position in 40 digits, so that texts compare as
+   * positions do.
+   */
   raisePlace: script<null>(
     1,
     `${TEXT}
@@ -145,7 +152,7 @@ export const scripts = {
      return false`,
   ),
 
-  /** (generations; from, to): 1 where `to` is live now, 0 where another than `from` was */
+  /** (generations; from, to): 1 if `to` is live now, 0 if another one than `from` was */
   switchGeneration: script<number>(
     1,
     `${OWN_HASH}
@@ -201,7 +208,7 @@ export const scripts = {
      return {ARGV[2], 0}`,
   ),
 
-  /** (key; expected value): removes the key if it still has the value. */
+  /** (key; expected value): removes the key if it still has that value. */
   dropValue: script<null>(
     1,
     `${TEXT}
@@ -211,8 +218,8 @@ export const scripts = {
 
   /**
    * (a seal; step, epoch, seals of slots of the same server): how many of these are not complete after the step.
-   * 'begin' marks a slot that is not complete as being filled; 'complete' completes those that have been whole since the
-   * epoch began; 'check' changes nothing.
+   * 'begin' marks a slot that is not complete as being filled; 'complete' completes those that have been whole since
+   * the epoch began; 'check' changes nothing.
    */
   stepSeals: script<number>(
     1,
@@ -249,7 +256,7 @@ export type ScriptCommands = {
 }
 
 /**
- * @param send sends one command to where its key lies
+ * @param send sends one command to the server of its key
  */
 export function scriptCommands(send: (key: string, command: string[]) => Promise<unknown>): ScriptCommands {
   const callers = Object.entries(scripts).map(([name, { lua, digest, keys }]: [string, Script<unknown>]) => {

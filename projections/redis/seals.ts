@@ -1,4 +1,6 @@
-/** The seals of a generation, one in each slot, or one for all without a Cluster: read-model.ts says what they are for. */
+/**
+ * The seals of a generation, one in each slot, or a single one without a Cluster. read-model.ts explains their purpose.
+ */
 import { each } from './batches.ts'
 import type { RedisCommands, RedisConnection } from './connection.ts'
 import { ALL } from './driver.ts'
@@ -9,9 +11,12 @@ import { slotOf, tagOfEachSlot } from './slots.ts'
 export interface Seals {
   /** The key of the seal in the slot of a hash tag. */
   of(tag: string): string
-  /** One step of all seals (see the script `stepSeals`). @returns whether all are complete after it @throws ReadModelUnavailable */
+  /**
+   * One step of all seals (see the script `stepSeals`). @returns whether all are complete after it @throws
+   * ReadModelUnavailable
+   */
   step(step: 'begin' | 'complete' | 'check', epoch?: string): Promise<boolean>
-  /** From then on queries see no document of the generation. @throws ReadModelUnavailable */
+  /** Hides the documents of the generation from queries. @throws ReadModelUnavailable */
   drop(): Promise<void>
 }
 
@@ -20,7 +25,10 @@ export function createSeals(redis: RedisConnection, handle: Handle): Seals {
   const sealTags = isCluster ? tagOfEachSlot() : [ALL]
   const allKeys = () => sealTags.map(handle.keys.seal)
 
-  /** Runs a command for the seals of each server, or for each one where slots have moved and it is not known whose they are. */
+  /**
+   * Runs a command for the seals of each server at once, or for each seal by itself if slots have moved and their
+   * server is unknown.
+   */
   async function onEachServer<R>(
     seals: readonly string[],
     command: (commands: RedisCommands, seals: readonly string[]) => Promise<R>,

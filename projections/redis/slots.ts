@@ -14,7 +14,7 @@ export function slotOf(tag: string): number {
 
 let tags: string[] | undefined
 
-/** For each slot a hash tag that lies in it. */
+/** A hash tag for each slot. */
 export function tagOfEachSlot(): readonly string[] {
   if (tags) return tags
   const found = new Array<string>(SLOTS)

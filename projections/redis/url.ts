@@ -1,5 +1,5 @@
 /** The URLs that name a Redis: one server, a Sentinel group or a Cluster; with `rediss` over TLS. */
-import { ConfigurationError } from '../../runtime/configuration.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
 
 interface RedisNode {
   readonly host: string
@@ -18,7 +18,7 @@ export interface RedisAddress {
   readonly masterName: string
 }
 
-/** What is accepted, for messages to the operator. */
+/** The accepted forms, for messages to the operator. */
 const REDIS_URLS =
   'redis://[user:password@]host[:port][/database], redis-sentinel://[user:password@]host[:port],…/mastername[/database], ' +
   'redis-cluster://[user:password@]host[:port],…, or rediss… for TLS'
@@ -26,7 +26,7 @@ const REDIS_URLS =
 const URL_FORM = /^(rediss?)(-sentinel|-cluster)?:\/\/(?:([^:@/]*)(?::([^@/]*))?@)?([^@/?#]*)\/?([^?#]*)$/
 const NODE_FORM = /^(?:\[([0-9a-f:.]+)\]|([^:[\]\s]+))(?::(\d{1,5}))?$/i
 
-/** @throws ConfigurationError for another form; the URL is not in the message, because it may hold a password */
+/** @throws ConfigurationError for another form; the URL is not in the message, because it may contain a password */
 export function parseRedisUrl(url: string): RedisAddress {
   const parts = URL_FORM.exec(url)
   if (!parts) throw refused()

@@ -1,8 +1,8 @@
-/** The values in Redis' keys: how they are written, and what is made of what is found (read-model.ts lists the keys). */
-import type { EventPlace } from '../../eventstore/place.ts'
+/** The format of the values in Redis: how they are written and parsed (read-model.ts lists the keys). */
+import type { EventPlace } from '../../eventstore/event-place.ts'
 import type { CustomerDocument } from '../customer.ts'
 import type { Checkpoint } from '../read-model.ts'
-import { parseJson, readDocument, readNumber, readPosition } from '../stored.ts'
+import { parseJson, readDocument, readNumber, readPosition } from '../stored-values.ts'
 import type { RedisCommands } from './connection.ts'
 import { UNREADABLE } from './scripts.ts'
 
@@ -21,7 +21,7 @@ export function format({ position, id, stream, revision, origin, complete, epoch
 export function parse(stored: string): Stored | null {
   const value = (parseJson(stored) ?? null) as Readonly<Record<string, unknown>> | null
   const [commit, prepare] = [readPosition(value?.commit), readPosition(value?.prepare)]
-  // An earlier release stores the position alone: then it is not known which event stood there.
+  // Earlier releases store the position alone; then the event at it is unknown.
   const { id = '', stream = '', revision = -1, origin, complete, epoch } = value ?? {}
   if (commit === undefined || prepare === undefined || typeof origin !== 'string') return null
   if (typeof complete !== 'boolean' || typeof epoch !== 'string') return null
@@ -29,7 +29,7 @@ export function parse(stored: string): Stored | null {
   return { position: { commit, prepare }, id, stream, revision, origin, complete, epoch }
 }
 
-/** A place as a text whose order is that of places. */
+/** A place as a text that sorts like the place. */
 export function formatPlace({ position, id, stream, revision }: EventPlace): string {
   const [commit, prepare] = [position.commit, position.prepare].map((part) => String(part).padStart(20, '0'))
   return `${commit}${prepare}${JSON.stringify({ id, stream, revision })}`
@@ -61,7 +61,7 @@ export function parseDocument(value: string, id: number): CustomerDocument | nul
 /** Which generation is live. */
 export const liveIn = (generations: ReadonlyMap<string, string>): number => readNumber(generations.get('live')) || 1
 
-/** What a key holds: UNREADABLE where that is no text. */
+/** The value of a key; UNREADABLE if it is not a string. */
 export function readText(commands: RedisCommands, key: string): Promise<string | null> {
   return commands.get(key).catch((error: Error) => {
     if (error.message.startsWith('WRONGTYPE')) return UNREADABLE

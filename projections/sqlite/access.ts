@@ -1,4 +1,4 @@
-/** Reads and writes of the file, behind the locks that other processes hold on it for moments. */
+/** Reads and writes of the file, which wait for the short locks of other processes. */
 import type { DatabaseSync } from 'node:sqlite'
 import { isBusy, transaction, withLock } from '../../eventstore/sqlite/file.ts'
 import { ReadModelUnavailable } from '../read-model.ts'
@@ -8,14 +8,14 @@ export interface Access {
   read<T>(work: () => T): Promise<T>
   /** Runs `work` in one transaction. @throws what `work` throws | ReadModelUnavailable */
   write<T>(work: () => T): Promise<T>
-  /** Resolves when the writes that wait for the lock are done. */
+  /** Resolves when all writes that wait for the lock are done. */
   settled(): Promise<unknown>
 }
 
 export function accessTo(database: DatabaseSync): Access {
   const writing = new Set<Promise<unknown>>()
 
-  /** SQLite's own failures as what a caller expects. */
+  /** Translates SQLite's failures to the errors of the port. */
   function unavailable(error: unknown): unknown {
     if (!database.isOpen) return closed()
     if ((error as { code?: string }).code !== 'ERR_SQLITE_ERROR') return error

@@ -1,10 +1,10 @@
-/** The marks of what was acknowledged, and the incarnation of the file that has them. */
+/** The marks of acknowledged revisions, and the incarnation of the file that contains them. */
 import { statSync } from 'node:fs'
 import type { DatabaseSync } from 'node:sqlite'
 import type { Access } from './access.ts'
 import type { Statements } from './schema.ts'
 
-/** A file that was put in this one's place, from a backup say, has another incarnation. */
+/** A file that replaces this one, for instance from a backup, has another incarnation. */
 export function incarnationOf(database: DatabaseSync, path: string): string {
   const { id } = database.prepare('SELECT id FROM incarnation').get() as { id: string }
   return `${id}.${statSync(path).ino}`
@@ -17,7 +17,7 @@ export interface MarkWriter {
   settled(): Promise<void>
 }
 
-/** Marks of one turn of the event loop share a transaction. */
+/** All marks of one turn of the event loop share a transaction. */
 export function createMarkWriter({ write }: Access, sql: Statements, incarnation: string): MarkWriter {
   let marks: { readonly id: number; readonly revision: number }[] = []
   let marking: Promise<string> | undefined

@@ -1,8 +1,11 @@
-/** The embedded read model: one SQLite file that several processes may share. It can be rebuilt from the log at any time. */
+/**
+ * The embedded read model: one SQLite file that several processes may share. It can be rebuilt from the log at any
+ * time.
+ */
 import type { DatabaseSync } from 'node:sqlite'
 import { closeSqliteFile, emptyWal } from '../../eventstore/sqlite/file.ts'
 import { type ReadModel, type ReadModelEntry, sameCheckpoint, UNKNOWN } from '../read-model.ts'
-import { readParked } from '../stored.ts'
+import { readParked } from '../stored-values.ts'
 import { type Access, accessTo } from './access.ts'
 import { createMarkWriter, incarnationOf } from './marks.ts'
 import {
@@ -16,10 +19,10 @@ import {
 } from './rows.ts'
 import { openReadModelFile, type Statements } from './schema.ts'
 
-/** Ids that one statement reads. */
+/** How many ids one statement reads. */
 const PAGE = 1_000
 
-/** What the groups of operations below work with. */
+/** The shared context of the operations below. */
 interface Parts {
   readonly database: DatabaseSync
   readonly sql: Statements
@@ -29,14 +32,14 @@ interface Parts {
 
 /** The generation that the read model works on. */
 interface Handle {
-  /** The one that it was opened for; undefined: it follows the live one. */
+  /** The fixed generation that it was opened for; undefined: it follows the live one. */
   readonly fixed: number | undefined
   current: number
 }
 
 /**
- * Opens the read model, creating the file where it is missing.
- * @param options.generation the one to work on; default: the live one, as of now and of each `follow`
+ * Opens the read model, creating the file if it is missing.
+ * @param options.generation the generation to work on; default: the live one, as of now and of each `follow`
  * @throws SqliteFileError for a file that is not a read model or can't be opened
  */
 export function openSqliteReadModel({
@@ -210,14 +213,14 @@ function parkedOperations({ sql, access: { read, write }, handle }: Parts) {
 
 function scrubOperations({ database, sql, access: { read, write } }: Parts) {
   return {
-    oweScrub: () => write(() => void sql.oweScrub.run(crypto.randomUUID())),
+    requestScrub: () => write(() => void sql.requestScrub.run(crypto.randomUUID())),
 
-    isScrubOwed: () => read(() => sql.owedScrubs.get() !== undefined),
+    isScrubPending: () => read(() => sql.pendingScrubs.get() !== undefined),
 
     async scrub() {
-      const owed = await read(() => sql.owedScrubs.all() as { id: string }[])
+      const pending = await read(() => sql.pendingScrubs.all() as { id: string }[])
       await read(() => emptyWal(database))
-      if (owed.length > 0) await write(() => owed.forEach(({ id }) => void sql.settleScrub.run(id)))
+      if (pending.length > 0) await write(() => pending.forEach(({ id }) => void sql.settleScrub.run(id)))
     },
   } satisfies Partial<ReadModel>
 }

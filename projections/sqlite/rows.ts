@@ -1,10 +1,10 @@
-/** What the rows of a generation hold. What can't be read counts as not there. */
-import type { EventPlace } from '../../eventstore/place.ts'
+/** The rows of a generation. A value that can't be read counts as missing. */
+import type { EventPlace } from '../../eventstore/event-place.ts'
 import { comparePositions, type Position } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../customer.ts'
 import { createDocumentCache } from '../document-cache.ts'
 import type { Checkpoint, DocumentWrite, ReadModelEntry } from '../read-model.ts'
-import { readDocument, readPosition } from '../stored.ts'
+import { readDocument, readPosition } from '../stored-values.ts'
 import type { Statements } from './schema.ts'
 
 interface DocumentRow {
@@ -36,7 +36,7 @@ export function createEntryReader(sql: Statements): (generation: number, id: num
 }
 
 /**
- * Stores a document if the stored revision is the one expected; one that can't be read gives way.
+ * Stores a document if the stored revision is the expected one; an unreadable one is overwritten.
  * @returns the revision now stored; -1: none
  */
 export function writeDocument(sql: Statements, generation: number, { document, expected }: DocumentWrite): number {
@@ -50,7 +50,7 @@ export function writeDocument(sql: Statements, generation: number, { document, e
   return document.revision
 }
 
-/** Whether what is stored of a customer, if anything is, is a document. */
+/** Whether the stored value of a customer, if there is one, is a document. */
 function isReadable(sql: Statements, generation: number, id: number): boolean {
   const row = sql.document.get(generation, id) as DocumentRow | undefined
   return row === undefined || parse(id, row) !== null
@@ -65,7 +65,7 @@ export function checkpointOf(sql: Statements, generation: number): Checkpoint | 
   const position = positionOf(row)
   if (position === undefined) return null
   const place = placeAt(sql, generation, 'checkpoint')
-  // An earlier release stores the position alone: then it is not known which event stood there.
+  // Earlier releases store the position alone; then the event at it is unknown.
   const isKnown = place !== null && comparePositions(place.position, position) === 0
   const { id, stream, revision } = isKnown ? place : { id: '', stream: '', revision: -1 }
   return { position, id, stream, revision, origin, complete: complete === 1 }
@@ -77,7 +77,7 @@ export function writeCheckpoint(sql: Statements, generation: number, checkpoint:
   setPlace(sql, generation, 'checkpoint', checkpoint)
 }
 
-/** null where there is none, or it can't be read. */
+/** null if there is none, or if it can't be read. */
 export function placeAt(sql: Statements, generation: number, kind: 'checkpoint' | 'newest'): EventPlace | null {
   const row = sql.place.get(generation, kind) as
     | { commit: string; prepare: string; id: string; stream: string; revision: number }
@@ -88,7 +88,7 @@ export function placeAt(sql: Statements, generation: number, kind: 'checkpoint' 
   return { position, id, stream, revision }
 }
 
-/** Notes the newest event that documents reflect, where it is newer than the one that is stored. */
+/** Records the newest event that documents reflect, if it is newer than the stored one. */
 export function raiseNewest(sql: Statements, generation: number, place: EventPlace): void {
   const stored = placeAt(sql, generation, 'newest')
   if (stored === null || comparePositions(stored.position, place.position) < 0) {
@@ -106,7 +106,7 @@ function parse(id: number, row: DocumentRow | undefined): CustomerDocument | nul
   return row === undefined ? null : readDocument(row.document, id, row.revision)
 }
 
-/** undefined for what can't be a position. */
+/** undefined for an invalid position. */
 function positionOf(row: { readonly commit: unknown; readonly prepare: unknown }): Position | undefined {
   const [commit, prepare] = [readPosition(row.commit), readPosition(row.prepare)]
   return commit === undefined || prepare === undefined ? undefined : { commit, prepare }

@@ -1,4 +1,4 @@
-/** What an address must be like: required fields, lengths, and regions by country. */
+/** The rules for addresses: required fields, lengths, and regions by country. */
 import type { AddressFields } from '../../schema/events.ts'
 import { type Region, regionOf, regionsNamed } from '../../schema/regions.ts'
 import type { Store } from '../../schema/store.ts'
@@ -6,7 +6,7 @@ import { type AttributeInput, applyAttributes, requireAttributes, resolveAttribu
 import { type Fault, type FaultDetails, type Field, fault } from './faults.ts'
 import { isCity, isName, isStreet, isTelephone, MAX_TEXT } from './text.ts'
 
-/** CustomerAddressInput of the schema: an absent field is left as it is, null clears it. */
+/** CustomerAddressInput of the schema: an absent field stays unchanged, null clears it. */
 export interface AddressInput {
   readonly firstname?: string | null
   readonly lastname?: string | null
@@ -21,7 +21,7 @@ export interface AddressInput {
   } | null
   readonly postcode?: string | null
   readonly country_id?: string | null
-  /** Counts before country_id. */
+  /** Takes precedence over country_id. */
   readonly country_code?: string | null
   readonly default_shipping?: boolean | null
   readonly default_billing?: boolean | null
@@ -54,7 +54,7 @@ const EMPTY: AddressFields = {
   customAttributes: {},
 }
 
-/** Fields of one text, in the order in which Magento checks their lengths. */
+/** Text fields, in the order in which Magento checks their lengths. */
 const TEXTS = [
   'prefix',
   'firstname',
@@ -71,8 +71,8 @@ const TEXTS = [
 ] as const satisfies readonly (keyof AddressFields)[]
 
 /**
- * The address that comes of `input` laid over `current` (a new one without `current`), checked whole.
- * @throws Fault: the one that the address has, or ADDRESS_SEVERAL_FAULTS
+ * Merges `input` into `current` (or makes a new address without `current`) and validates the result.
+ * @throws Fault: the only fault of the address, or ADDRESS_SEVERAL_FAULTS
  */
 export function resolveAddress(input: AddressInput, store: Store, current?: AddressFields): AddressFields {
   const merged = merge(current ?? EMPTY, input, store)
@@ -97,7 +97,7 @@ function merge(current: AddressFields, input: AddressInput, store: Store): Addre
   const required = (given: string | null | undefined, kept: string) =>
     given === undefined ? kept : (given?.trim() ?? '')
   const countryId = required(input.country_code ?? input.country_id, current.countryId)
-  // A region is one of its country: it does not move with an address to another one.
+  // A region belongs to its country, so it is dropped if the country changes.
   const given = input.region ?? (countryId === current.countryId && input.region === undefined ? undefined : null)
   const region =
     given === undefined
@@ -114,7 +114,7 @@ function merge(current: AddressFields, input: AddressInput, store: Store): Addre
     lastname: required(input.lastname, current.lastname),
     suffix: text(input.suffix, current.suffix),
     company: text(input.company, current.company),
-    // null is no line (forms send it for a field left out); an empty text is one, as in Magento.
+    // null is not a line (forms send it for an omitted field); an empty text is one, as in Magento.
     street: input.street === undefined ? current.street : (input.street ?? []).flatMap((line) => line?.trim() ?? []),
     city: required(input.city, current.city),
     postcode: text(input.postcode, current.postcode),
@@ -164,7 +164,7 @@ function findFaults(address: AddressFields, { address: settings, countries }: St
   return faults
 }
 
-/** Formats, of what changes alone: what a shop brought with it must not keep its customers from mending something else. */
+/** Checks formats only of what changes: imported values must not keep customers from correcting something else. */
 function findInvalid(address: AddressFields, current: AddressFields | undefined): Fault[] {
   const faults: Fault[] = []
   const check = (field: FaultDetails['FIELD_INVALID']['field'], isValid: (text: string) => boolean) => {
@@ -183,8 +183,8 @@ function findInvalid(address: AddressFields, current: AddressFields | undefined)
 }
 
 /**
- * By its id, or else by code or name, whatever the letter case; where the country requires no region, free text is kept as
- * it was given.
+ * Finds the region by its id, otherwise by code or name, ignoring case. If the country requires no region, free text is
+ * kept as given.
  */
 function resolveRegion(
   address: AddressFields,
@@ -196,14 +196,15 @@ function resolveRegion(
   if (address.regionId === null) {
     const found = findRegion(address)
     if (found) return { ...address, regionId: found.id, regionCode: found.code, region: found.name }
-    // An address of before, whose region and country stay as they are, is left alone.
+    // The region of an existing address is not checked if region and country do not change.
     const isKept = current !== undefined && input.region === undefined && address.countryId === current.countryId
     if (required && !isKept) throw fault('ADDRESS_REGION_REQUIRED')
     return address
   }
   const region = regionOf(address.countryId, address.regionId)
   const byCode = input.country_code != null
-  // A code that names another region is a contradiction; one left over from the stored address can't be, it came with the id.
+  // A given code that names another region is a contradiction. One from the stored address is not, because it was
+  // stored with the id.
   const contradicts =
     (required || byCode) && address.regionCode && address.regionCode.toUpperCase() !== region?.code.toUpperCase()
   if (region === undefined || contradicts) {
@@ -213,8 +214,8 @@ function resolveRegion(
 }
 
 /**
- * The region that code and name mean; undefined where they mean none, or more than one.
- * @throws Fault where they mean two different ones
+ * The region that code and name identify; undefined if it is none, or more than one.
+ * @throws Fault if they identify two different regions
  */
 function findRegion({ countryId, regionCode, region }: AddressFields): Region | undefined {
   const byCode = regionCode ? regionsNamed(countryId, regionCode) : []

@@ -1,4 +1,4 @@
-/** Values of the store's own attributes: which are accepted, and what is stored of them. */
+/** Values of the store's own attributes: which are accepted, and what is stored. */
 import type { CustomAttributes } from '../../schema/events.ts'
 import type { CustomAttribute } from '../../schema/store.ts'
 import { parseDate, parseDateTime } from './date.ts'
@@ -13,12 +13,12 @@ export interface AttributeInput {
   readonly selected_options?: readonly ({ readonly value: string } | null)[] | null
 }
 
-/** Of each attribute named: its value to store, or null where it is to be unset. */
+/** The value to store for each named attribute, or null to unset it. */
 export type AttributeChanges = Record<string, string | string[] | null>
 
 /**
- * What the input makes of the attributes. A code that the store does not have is passed over, as Magento does.
- * @throws Fault for an option that there is not, a bad date, a required attribute that would be unset
+ * The changes that the input makes to the attributes. An unknown code is ignored, as in Magento.
+ * @throws Fault for an unknown option, an invalid date, or a required attribute that would be unset
  */
 export function resolveAttributes(
   declared: readonly CustomAttribute[],
@@ -35,14 +35,14 @@ export function resolveAttributes(
   return changes
 }
 
-/** @throws Fault where a new customer or address lacks a required attribute */
+/** @throws Fault if a new customer or address lacks a required attribute */
 export function requireAttributes(declared: readonly CustomAttribute[], attributes: CustomAttributes): void {
   for (const attribute of declared) {
     if (attribute.required && attributes[attribute.code] === undefined) throw missing(attribute)
   }
 }
 
-/** The attributes with the changes laid over them. */
+/** The attributes with the changes applied. */
 export function applyAttributes(attributes: CustomAttributes, changes: AttributeChanges): CustomAttributes {
   const merged = Object.entries({ ...attributes, ...changes })
   return Object.fromEntries(merged.filter((entry): entry is [string, string | string[]] => entry[1] !== null))

@@ -1,9 +1,9 @@
 /**
- * The customer: what a command changes, as events (`decide`). Every function here is pure: state and command in, events out;
- * ids and times are arguments.
+ * The customer: what a command changes, as events (`decide`). Every function here is pure: state and command in, events
+ * out; ids and times are arguments.
  *
- * `evolve`, events to state, is `project` of projections/customer.ts. It stands there because the state is the document that
- * queries are answered with: the projections, the subgraph and the mail worker fold the same function, so that their answers
+ * `evolve`, events to state, is `project` of projections/customer.ts. It is there because the state is the document
+ * that answers queries: the projections, the subgraph and the mail worker fold the same function, so that their answers
  * can't differ, and projections may not import the subgraph.
  */
 import type { CustomerDocument } from '../../projections/customer.ts'
@@ -16,7 +16,10 @@ import { isValidEmail } from './email.ts'
 import { fault } from './faults.ts'
 import { isName, MAX_TEXT } from './text.ts'
 
-/** CustomerInput, CustomerCreateInput and CustomerUpdateInput of the schema: an absent field is left as it is, null clears it. */
+/**
+ * CustomerInput, CustomerCreateInput and CustomerUpdateInput of the schema: an absent field stays unchanged, null
+ * clears it.
+ */
 export interface CustomerInput {
   readonly prefix?: string | null
   readonly firstname?: string | null
@@ -25,7 +28,7 @@ export interface CustomerInput {
   readonly suffix?: string | null
   readonly email?: string | null
   readonly dob?: string | null
-  /** Where it is given, it counts before dob. */
+  /** Takes precedence over dob. */
   readonly date_of_birth?: string | null
   readonly taxvat?: string | null
   readonly gender?: number | null
@@ -35,21 +38,21 @@ export interface CustomerInput {
   readonly custom_attributes?: readonly (AttributeInput | null)[] | null
 }
 
-const GENDERS = new Set([0, 1, 2, 3]) // 0 is let through, as Magento does
+const GENDERS = new Set([0, 1, 2, 3]) // 0 is accepted, as in Magento
 
 export interface Registration {
   readonly email: string
   readonly details: CustomerDetails
   readonly customAttributes: CustomAttributes
-  /** undefined: the input does not say. */
+  /** undefined: not in the input. */
   readonly isSubscribed: boolean | undefined
 }
 
-/** What the address that a customer gets has subscribed to as a guest's: see subscribers.ts. */
+/** The guest subscription of the address that a customer takes: see subscribers.ts. */
 export type GuestStatus = 'none' | 'subscribed' | 'unconfirmed'
 
 /**
- * Checks the input of a registration, but for the password and whether the address is free.
+ * Checks the input of a registration, except the password and whether the address is free.
  * @throws Fault
  */
 export function checkRegistration(input: CustomerInput, store: Store, now: Date): Registration {
@@ -87,7 +90,7 @@ export interface RegisterCommand extends Registration {
   readonly at: Date
 }
 
-/** A customer's first events. Who has subscribed as a guest stays subscribed, unless the input says otherwise. */
+/** The first events of a customer. A guest's subscription is kept, unless the input says otherwise. */
 export function register(state: CustomerDocument, command: RegisterCommand, store: Store): CustomerEvent[] {
   if (state.revision !== -1) throw fault('EMAIL_TAKEN')
   const { isSubscribed = command.guest === 'subscribed' } = command
@@ -115,9 +118,9 @@ export function register(state: CustomerDocument, command: RegisterCommand, stor
 }
 
 /**
- * A change of details, e-mail address and newsletter subscription. That the address is free and the password given
- * with it is right has been seen to before.
- * @param guest of the address that the customer changes to
+ * A change of details, e-mail address and newsletter subscription. The caller has checked that the address is free and
+ * that the password is right.
+ * @param guest the guest subscription of the new address
  * @throws Fault
  */
 export function update(
@@ -139,10 +142,10 @@ export function update(
     events.push({ type: 'CustomerAttributesChanged', data: { attributes: changedAttributes } })
   }
   if (emailChanges) events.push({ type: 'CustomerEmailChanged', data: { email, previousEmail: state.email } })
-  // A change of address ends the link that was sent to the address before: the new one is to be confirmed.
+  // A change of address invalidates the link that was sent to the previous address: the new one has to be confirmed.
   const after = emailChanges ? { ...state, newsletterConfirmation: null } : state
   const isToBeConfirmed = emailChanges && state.newsletter === 'unconfirmed' && store.newsletter.confirmationRequired
-  // The address's own choice counts for a customer who never chose; who has unsubscribed stays so.
+  // The guest's choice counts for a customer who never chose; one who has unsubscribed stays unsubscribed.
   const isTakenOver = emailChanges && guest === 'subscribed' && ['none', 'unconfirmed'].includes(state.newsletter)
   if (input.is_subscribed ?? (isToBeConfirmed || isTakenOver)) {
     events.push(...subscribe(after, store, now, emailChanges ? guest : 'none'))
@@ -151,7 +154,7 @@ export function update(
   return events
 }
 
-/** Of these values, those that are others than before; not to be set is null, or absent. */
+/** The values that differ from before; null or absent means not set. */
 function changes<T extends Readonly<Record<string, unknown>>>(before: object, after: T): T {
   const given = before as Record<string, unknown>
   const changed = Object.entries(after).filter(
@@ -160,7 +163,10 @@ function changes<T extends Readonly<Record<string, unknown>>>(before: object, af
   return Object.fromEntries(changed) as T
 }
 
-/** A subscription to the newsletter; nothing where there is one, a link for it holds, or too many links were requested. */
+/**
+ * A subscription to the newsletter; no events if there is one already, if its link is still valid, or after too many
+ * requests.
+ */
 export function subscribe(
   state: CustomerDocument,
   { newsletter }: Store,
@@ -168,7 +174,7 @@ export function subscribe(
   guest: GuestStatus = 'none',
 ): CustomerEvent[] {
   if (!newsletter.active || state.newsletter === 'subscribed') return []
-  // An address that was confirmed as a guest's needs no second mail.
+  // An address that was confirmed as a guest needs no second mail.
   if (!newsletter.confirmationRequired || guest === 'subscribed') return [{ type: 'NewsletterSubscribed', data: {} }]
   if (state.newsletter === 'unconfirmed' && state.newsletterConfirmation !== null) return []
   if (isTooOften(state.newsletterRequests, now, newsletter.confirmationRequestsPerHour)) return []
@@ -180,24 +186,24 @@ function unsubscribe(state: CustomerDocument): CustomerEvent[] {
   return isSubscribed ? [{ type: 'NewsletterUnsubscribed', data: {} }] : []
 }
 
-/** @throws Fault where no field is given at all */
+/** @throws Fault if no field is given */
 export function checkNotEmpty(input: object): void {
   if (Object.keys(input).length === 0) throw fault('INPUT_EMPTY')
 }
 
-/** The fact that credentials of this revision now count; nothing where it is known already. */
+/** Records that the credentials of this revision are now in use; no events if that is recorded already. */
 export function recordPasswordChange(state: CustomerDocument, credentialsRevision: number): CustomerEvent[] {
   if (state.credentialsRevision >= credentialsRevision) return []
   return [{ type: 'CustomerPasswordChanged', data: { credentialsRevision } }]
 }
 
-/** As {@link recordPasswordChange}, where the password is the same and its hash a better one. */
+/** Like {@link recordPasswordChange}, for a stronger hash of the same password. */
 export function recordHashUpgrade(state: CustomerDocument, credentialsRevision: number): CustomerEvent[] {
   if (state.credentialsRevision >= credentialsRevision) return []
   return [{ type: 'PasswordHashUpgraded', data: { credentialsRevision } }]
 }
 
-/** As {@link recordPasswordChange}; all tokens but `keptToken`, the id of the one that asked for it, end with it. */
+/** Like {@link recordPasswordChange}, and revokes all tokens except `keptToken`, the one that asked for the change. */
 export function passwordChanged(
   state: CustomerDocument,
   credentialsRevision: number,
@@ -207,12 +213,12 @@ export function passwordChanged(
   return changed.length === 0 ? [] : [...changed, ...revokeTokens(keptToken)]
 }
 
-/** @param keptToken the id of a token that goes on */
+/** @param keptToken the id of a token that stays valid */
 export function revokeTokens(keptToken?: string): CustomerEvent[] {
   return [{ type: 'CustomerTokensRevoked', data: { ...(keptToken !== undefined && { keptToken }) } }]
 }
 
-/** Locks the account; nothing where it is locked already. */
+/** Locks the account; no events if it is locked already. */
 export function lock(state: CustomerDocument, now: Date, until: Date): CustomerEvent[] {
   return isLocked(state, now) ? [] : [{ type: 'CustomerLocked', data: { until: until.toISOString() } }]
 }
@@ -221,7 +227,7 @@ export function isLocked(state: CustomerDocument, now: Date): boolean {
   return state.lockedUntil !== null && Date.parse(state.lockedUntil) > now.getTime()
 }
 
-/** @throws Fault, also where the customer has as many addresses as the store allows */
+/** @throws Fault, also if the customer has as many addresses as the store allows */
 export function addAddress(
   state: CustomerDocument,
   addressId: number,
@@ -234,7 +240,7 @@ export function addAddress(
   return [{ type: 'CustomerAddressAdded', data: { addressId, ...fields } }, ...moveDefaults(state, addressId, input)]
 }
 
-/** @throws Fault, also where the customer has no such address */
+/** @throws Fault, also if the customer has no such address */
 export function changeAddress(
   state: CustomerDocument,
   addressId: number,
@@ -252,7 +258,7 @@ export function changeAddress(
   ]
 }
 
-/** @throws Fault for a default address, or where the customer has no such address */
+/** @throws Fault for a default address, or if the customer has no such address */
 export function removeAddress(state: CustomerDocument, addressId: number): CustomerEvent[] {
   if (!state.addresses.some((address) => address.id === addressId)) throw fault('ADDRESS_NOT_FOUND', { addressId })
   for (const [kind, id] of [
@@ -264,14 +270,14 @@ export function removeAddress(state: CustomerDocument, addressId: number): Custo
   return [{ type: 'CustomerAddressRemoved', data: { addressId } }]
 }
 
-/** A link to set a new password; nothing where the store's limits are reached. */
+/** Requests a link to set a new password; no events if the store's limits are reached. */
 export function requestPasswordReset(state: CustomerDocument, now: Date, { password }: Store): CustomerEvent[] {
   const { resetRequestsPerHour, resetMinutesBetween } = password
   if (isTooOften(state.passwordResetRequests, now, resetRequestsPerHour, resetMinutesBetween)) return []
   return [{ type: 'PasswordResetRequested', data: {} }]
 }
 
-/** A new link to confirm the account, in place of the one before; nothing where too many were requested. */
+/** Requests a new link to confirm the account, which replaces the previous one; no events after too many requests. */
 export function requestConfirmation(state: CustomerDocument, now: Date, { account }: Store): CustomerEvent[] {
   if (isTooOften(state.confirmationRequests, now, account.confirmationRequestsPerHour)) return []
   return [{ type: 'EmailConfirmationRequested', data: {} }]
@@ -284,7 +290,7 @@ function isTooOften(requests: readonly string[], now: Date, perHour: number, min
   return (perHour > 0 && lately >= perHour) || ages.some((age) => age < minutesBetween * 60_000)
 }
 
-/** Whether the link that was sent last still holds. */
+/** Whether the latest link is still valid. */
 export function isResetExpired(state: CustomerDocument, now: Date, { password }: Store): boolean {
   const { passwordReset } = state
   return passwordReset === null || now.getTime() - Date.parse(passwordReset.at) > password.resetLinkHours * HOUR_MS
@@ -292,18 +298,21 @@ export function isResetExpired(state: CustomerDocument, now: Date, { password }:
 
 const HOUR_MS = 3_600_000
 
-/** @throws Fault where the account is locked, or has yet to be confirmed */
+/** @throws Fault if the account is locked or not confirmed yet */
 export function checkUsable(state: CustomerDocument, now: Date, store: Store): void {
   if (isLocked(state, now)) throw fault('ACCOUNT_LOCKED')
   if (isUnconfirmed(state, store)) throw fault('ACCOUNT_UNCONFIRMED')
 }
 
-/** Whether the account can't be used before its address is confirmed. */
+/** Whether the account is unusable until its address is confirmed. */
 export function isUnconfirmed(state: CustomerDocument, { account }: Store): boolean {
   return account.confirmationRequired && state.confirmation !== null
 }
 
-/** `true` moves a default to the address, `false` clears it where the address has it; anything else leaves it. */
+/**
+ * `true` makes the address the default, `false` removes the default if the address has it; anything else changes
+ * nothing.
+ */
 function moveDefaults(state: CustomerDocument, addressId: number, input: AddressInput): CustomerEvent[] {
   const move = (current: number | null, wanted: boolean | null | undefined) => {
     if (wanted === true && current !== addressId) return addressId
@@ -326,7 +335,9 @@ const NAMES: ReadonlySet<string> = new Set(['firstname', 'middlename', 'lastname
 type Name = 'firstname' | 'middlename' | 'lastname'
 const TEXTS = ['prefix', 'firstname', 'middlename', 'lastname', 'suffix', 'taxvat'] as const
 
-/** The details that the input names, in Magento's order of checks: required names, e-mail address, gender, date, text. */
+/**
+ * The details that the input names, in Magento's order of checks: required names, e-mail address, gender, date, text.
+ */
 function checkDetails(input: CustomerInput, now: Date, checkEmail: () => void): Partial<CustomerDetails> {
   const missing = (['firstname', 'lastname'] as const).filter(
     (field) => input[field] !== undefined && (input[field] ?? '').trim() === '',

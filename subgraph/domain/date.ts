@@ -1,5 +1,5 @@
 /**
- * Dates as customers and shops write them. The grammar, in which a day has one or two digits and a year has four:
+ * Dates as customers and shops write them. In this grammar a day has one or two digits, and a year has four:
  *
  *     date     = iso | us | dayFirst | named
  *     iso      = YYYY "-" M "-" D | YYYY "/" M "/" D | YYYYMMDD
@@ -11,10 +11,10 @@
  *     time     = HH ":" MM [ ":" SS [ "." digits ] ] [ AM | PM ] [ zone ]
  *     zone     = "Z" | "UTC" | "GMT" | ("+" | "-") HH [":"] MM
  *
- * A text is a date as a whole or not at all. A time of day is checked and dropped: the day is the one that is written.
+ * The whole text has to match. A time of day is checked and dropped: the day is the one that is written.
  */
 
-/** The longest text that the grammar has a use for. What is longer is refused unread. */
+/** The longest text that the grammar can match. A longer one is refused without parsing. */
 const MAX_LENGTH = 64
 
 const MONTHS = ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec']
@@ -38,16 +38,16 @@ const FORMS = [
 ].map(({ form, ...places }) => ({ pattern: new RegExp(`^${form}${TIME}$`, 'i'), ...places }))
 
 /**
- * The day that a text names, by the grammar above.
- * @returns YYYY-MM-DD; undefined for what is not wholly a date, or names a day that no calendar has
+ * Parses a day by the grammar above.
+ * @returns YYYY-MM-DD; undefined if the text is not a date, or the calendar has no such day
  */
 export function parseDate(text: string): string | undefined {
   return parse(text)?.date
 }
 
 /**
- * The moment that a text names, by the grammar above; midnight where it names a day alone. A zone is left out of account,
- * as in Magento: the clock is the one that is written.
+ * Parses a moment by the grammar above; midnight if the text has only a day. A time zone is ignored, as in Magento: the
+ * time is the one that is written.
  * @returns YYYY-MM-DD HH:MM:SS; undefined as {@link parseDate}
  */
 export function parseDateTime(text: string): string | undefined {
@@ -87,6 +87,6 @@ function isoDate(year = '', month = '', day = ''): string | undefined {
   const number = /^\d/.test(month) ? month : String(MONTHS.indexOf(month.slice(0, 3).toLowerCase()) + 1)
   const iso = `${year}-${number.padStart(2, '0')}-${day.padStart(2, '0')}`
   const date = new Date(`${iso}T00:00:00Z`)
-  // 31 February parses as a day in March: only a date that comes back as it was is one of the calendar.
+  // 31 February parses as a day in March, so only a date that round-trips is valid.
   return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(iso) ? iso : undefined
 }

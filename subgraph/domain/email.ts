@@ -1,4 +1,4 @@
-/** E-mail addresses: which are valid. When two are the same: see schema/email-key.ts. */
+/** Validates e-mail addresses. For when two are the same, see schema/email-key.ts. */
 
 // A dot-atom before the @ (letters of any script, as Magento 2.4.8), a host of at least two labels after it.
 const LOCAL = /^[\p{L}\p{M}\p{N}!#$%&'*+/=?^_`{|}~“”-]+(\.[\p{L}\p{M}\p{N}!#$%&'*+/=?^_`{|}~“”-]+)*$/u

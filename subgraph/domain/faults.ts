@@ -1,6 +1,6 @@
 /**
- * What the domain refuses. A fault has a code and the values that describe it; around the resolvers it gets Magento's
- * message and category (subgraph/errors.ts).
+ * The faults of the domain. A fault has a code and the values that describe it; subgraph/errors.ts translates it to
+ * Magento's message and category.
  */
 import type { CustomAttribute } from '../../schema/store.ts'
 
@@ -45,7 +45,7 @@ export interface FaultDetails {
   PASSWORD_IS_EMAIL: None
   PASSWORD_TOO_LONG: { readonly most: number }
   PASSWORD_TOO_SHORT: { readonly least: number }
-  /** It begins or ends with white space. */
+  /** The password begins or ends with white space. */
   PASSWORD_PADDED: None
   PASSWORD_TOO_SIMPLE: { readonly classes: number }
 
@@ -77,7 +77,7 @@ export type InputValidation = NonNullable<CustomAttribute['validate']['input']>
 
 export type FaultCode = keyof FaultDetails
 
-/** The message is the code alone: what describes the fault may be personal data. */
+/** The message is the code alone, because the details may be personal data. */
 export class Fault<C extends FaultCode = FaultCode> extends Error {
   override readonly name = 'Fault'
   readonly code: C

@@ -1,4 +1,4 @@
-/** What a password must be like: Magento's rules and their order. */
+/** The rules for passwords: Magento's, in Magento's order. */
 import { canonicalEmail } from '../../schema/email-key.ts'
 import type { Store } from '../../schema/store.ts'
 import { fault } from './faults.ts'

@@ -1,4 +1,4 @@
-/** The other side of bcrypt.ts: a thread that hashes with bcrypt, which in JavaScript keeps a thread busy for a tenth of a second. */
+/** The worker thread of bcrypt.ts. In JavaScript, bcrypt keeps a thread busy for a tenth of a second. */
 import { parentPort } from 'node:worker_threads'
 import { compareSync } from 'bcryptjs'
 import type { Order } from './bcrypt.ts'

@@ -1,6 +1,6 @@
 /**
- * bcrypt in a thread of its own. Node has none, and in JavaScript one check takes a tenth of a second of the event loop;
- * only passwords that moved in from Magento 1 need it, once each.
+ * bcrypt in a worker thread. Node has no bcrypt, and in JavaScript one check would block the event loop for a tenth of
+ * a second. Only passwords imported from Magento 1 need it, once each.
  */
 import { Worker } from 'node:worker_threads'
 
@@ -18,13 +18,13 @@ interface Thread {
 let thread: Thread | undefined
 let orders = 0
 
-/** Whether the password is the bcrypt hash's. @throws Error where the thread dies */
+/** Whether the password matches the bcrypt hash. @throws Error if the thread dies */
 export function compareBcrypt(password: string, hash: string): Promise<boolean> {
   thread ??= start()
   const number = ++orders
   const answer = Promise.withResolvers<boolean>()
   thread.waiting.set(number, answer)
-  // While an answer is awaited the process stays alive, and at no other time because of the thread.
+  // The thread keeps the process alive only while an answer is awaited.
   thread.worker.ref()
   thread.worker.postMessage({ number, password, hash } satisfies Order)
   return answer.promise

@@ -4,9 +4,9 @@ import type { EventStore } from '../../eventstore/port.ts'
 import { readNewest } from '../../eventstore/read.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { CredentialsEvent } from '../../schema/events.ts'
-import { STREAM_PREFIXES } from '../../schema/streams.ts'
-import { type Command, encodeAll } from '../command.ts'
-import type { Customers } from '../customers.ts'
+import { streamOf } from '../../schema/streams.ts'
+import { type Command, encodeAll } from '../commands/command.ts'
+import type { Customers } from '../customers/customers.ts'
 import { passwordChanged, recordHashUpgrade } from '../domain/customer.ts'
 import { isOutdated } from './passwords.ts'
 
@@ -17,16 +17,17 @@ export interface StoredCredentials {
 
 export interface Credentials {
   /**
-   * The current credentials; undefined for an account without a password. Where a change of password was cut off between
-   * its two appends (the hash is new, the customer's stream does not know), the missing fact is written here.
+   * The current credentials; undefined for an account without a password. If a change of password was interrupted
+   * between its two appends (the hash is new, but the customer's stream does not record it), the missing event is
+   * written here.
    */
   read(customer: CustomerDocument): Promise<StoredCredentials | undefined>
   /**
    * Stores a hash.
-   * @param replaced the credentials in whose place it comes, undefined for the first
-   * @param keptToken the id of the token that asked for the change and goes on: all others end with it
+   * @param replaced the credentials that it replaces, undefined for the first
+   * @param keptToken the id of the token that asked for the change and stays valid; all others are revoked
    * @returns its revision
-   * @throws WrongExpectedRevision where another change came first
+   * @throws WrongExpectedRevision if another change came first
    */
   set(
     customerId: number,
@@ -35,22 +36,25 @@ export interface Credentials {
     command: Command,
     keptToken?: string,
   ): Promise<number>
-  /** Puts a better hash of the same password in the place of one. @throws WrongExpectedRevision where a change came first */
+  /**
+   * Replaces a hash by a stronger one of the same password. @throws WrongExpectedRevision if another change came first
+   */
   upgrade(customerId: number, passwordHash: string, replaced: StoredCredentials, command: Command): Promise<void>
 }
 
-const stream = (customerId: number) => `${STREAM_PREFIXES.credentials}${customerId}`
-
 export function createCredentials(eventStore: EventStore, customers: Customers): Credentials {
-  /** Before a hash is written: none must ever stand in a stream that would keep it. An import leaves this to its first successor. */
+  /**
+   * Call before a hash is written: no hash may be in a stream that would keep it. An import leaves this to the next
+   * change.
+   */
   async function limit(customerId: number, replaced: StoredCredentials | undefined): Promise<void> {
     if (replaced === undefined || isOutdated(replaced.passwordHash))
-      await eventStore.setStreamMetadata(stream(customerId), { $maxCount: 1 })
+      await eventStore.setStreamMetadata(streamOf.credentials(customerId), { $maxCount: 1 })
   }
 
   return {
     async read(customer) {
-      const [last] = await readNewest<CredentialsEvent>(eventStore, stream(customer.id), 1)
+      const [last] = await readNewest<CredentialsEvent>(eventStore, streamOf.credentials(customer.id), 1)
       if (last === undefined) return undefined
       if (last.revision > customer.credentialsRevision && customer.status === 'registered') {
         const { $causationId, $correlationId, actor, at } = last.metadata
@@ -67,7 +71,7 @@ export function createCredentials(eventStore: EventStore, customers: Customers):
       await limit(customerId, replaced)
       const data = { passwordHash, ...(keptToken !== undefined && { keptToken }) }
       const events = encodeAll(command, [{ type: 'CredentialsSet', data }], 'credentials')
-      const { revision } = await eventStore.append(stream(customerId), events, {
+      const { revision } = await eventStore.append(streamOf.credentials(customerId), events, {
         expected: replaced?.revision ?? 'no_stream',
       })
       return revision
@@ -77,7 +81,9 @@ export function createCredentials(eventStore: EventStore, customers: Customers):
       const own = { ...command, id: crypto.randomUUID(), repeatable: false }
       await limit(customerId, replaced)
       const events = encodeAll(own, [{ type: 'CredentialsSet', data: { passwordHash, upgrade: true } }], 'credentials')
-      const { revision } = await eventStore.append(stream(customerId), events, { expected: replaced.revision })
+      const { revision } = await eventStore.append(streamOf.credentials(customerId), events, {
+        expected: replaced.revision,
+      })
       await customers.execute(customerId, own, (state) => recordHashUpgrade(state, revision))
     },
   }

@@ -1,12 +1,12 @@
 /**
- * Password hashes as Magento encodes them (Magento\Framework\Encryption\Encryptor): `hash:salt:version`, where a hash that
- * was upgraded names each version it went through: `hash:salt:1:2` is argon2id over the SHA-256 hash.
+ * Password hashes as Magento encodes them (Magento\Framework\Encryption\Encryptor): `hash:salt:version`, where a hash
+ * that was upgraded names each version it went through: `hash:salt:1:2` is argon2id over the SHA-256 hash.
  *
  *     0   md5(salt + password)              1   sha256(salt + password)
  *     2   argon2id13, 32 bytes, sodium's "interactive" limits
  *     3_32_2_67108864   argon2id13 with its length, passes and memory in bytes
  *
- * Magento 1 since SUPEE-11219 writes bcrypt's own form, `$2y$10$…`, with or without a version behind it.
+ * Magento 1 since SUPEE-11219 writes bcrypt's own format, `$2y$10$…`, with or without a version after it.
  */
 import { type Argon2Parameters, argon2, createHash, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
@@ -17,7 +17,10 @@ const derive = promisify<'argon2id', Argon2Parameters, Buffer>(argon2)
 /** sodium's OPSLIMIT_INTERACTIVE and MEMLIMIT_INTERACTIVE. */
 const INTERACTIVE = { length: 32, passes: 2, bytes: 67_108_864 }
 const SALT_BYTES = 16
-/** More than any Magento uses is refused, as a hash comes from a file: sodium's MEMLIMIT_SENSITIVE, and its OPSLIMITs. */
+/**
+ * Hashes come from a file, so parameters above those of any Magento are refused: sodium's MEMLIMIT_SENSITIVE, and its
+ * OPSLIMITs.
+ */
 const MOST_BYTES = 1_073_741_824
 const MOST_PASSES = 10
 const AGNOSTIC = /^3_(\d{1,3})_(\d{1,2})_(\d{1,10})$/
@@ -26,7 +29,7 @@ type Step = 'md5' | 'sha256' | { readonly length: number; readonly passes: numbe
 
 /** bcrypt: its variant, its cost as a power of two, 22 characters of salt and 31 of the hash. */
 const BCRYPT = /^(\$2[abxy]\$(\d\d)\$[./A-Za-z0-9]{53})(?::\d*)*$/
-/** More would let one sign-in keep a core busy for seconds. */
+/** A higher cost would let one sign-in keep a core busy for seconds. */
 const MOST_BCRYPT_COST = 14
 
 /** Whether the text is a hash that {@link verifyMagentoPassword} can check. */
@@ -35,8 +38,8 @@ export function isMagentoHash(text: string): boolean {
 }
 
 /**
- * Whether the password is the hash's; in constant time.
- * @throws TypeError for a text that is no hash of Magento's
+ * Whether the password matches the hash, in constant time.
+ * @throws TypeError for a text that is not a hash of Magento
  */
 export async function verifyMagentoPassword(password: string, text: string): Promise<boolean> {
   const bcrypt = bcryptOf(text)
@@ -67,13 +70,13 @@ export async function verifyMagentoPassword(password: string, text: string): Pro
   return actual.length === expected.length && timingSafeEqual(actual, expected)
 }
 
-/** As PHP's substr and str_pad: sixteen bytes of the salt, repeated where it is shorter. */
+/** As with PHP's substr and str_pad: sixteen bytes of the salt, repeated if it is shorter. */
 function saltOf(salt: string): Buffer {
   const bytes = Buffer.from(salt)
   return Buffer.alloc(SALT_BYTES, bytes.length > 0 ? bytes.subarray(0, SALT_BYTES) : 0)
 }
 
-/** What takes time in a check: memory in KiB and passes of each argon2id; none for MD5 and SHA-256. */
+/** The cost of a check: memory in KiB and passes of each argon2id; none for MD5 and SHA-256. */
 export function costlySteps(text: string): { readonly memory: number; readonly passes: number }[] {
   const steps = parse(text)?.steps ?? []
   return steps.flatMap((step) =>
@@ -81,13 +84,13 @@ export function costlySteps(text: string): { readonly memory: number; readonly p
   )
 }
 
-/** The cost of a hash of bcrypt's, as a power of two; undefined for all others. */
+/** The cost of a bcrypt hash, as a power of two; undefined for all others. */
 export function bcryptCost(text: string): number | undefined {
   const hash = bcryptOf(text)
   return hash === undefined ? undefined : Number(hash.slice(4, 6))
 }
 
-/** The hash as bcrypt has it, where it is one of bcrypt's that may be checked. */
+/** The hash in bcrypt's format, if it is a bcrypt hash with an accepted cost. */
 function bcryptOf(text: string): string | undefined {
   const [, hash, cost] = BCRYPT.exec(text.trim()) ?? []
   return Number(cost) >= 4 && Number(cost) <= MOST_BCRYPT_COST ? hash : undefined
@@ -96,12 +99,12 @@ function bcryptOf(text: string): string | undefined {
 function parse(text: string): { hash: string; salt: string; steps: Step[] } | undefined {
   const [hash = '', salt = '', ...versions] = text.trim().split(':')
   if (!/^[0-9a-f]+$/i.test(hash)) return undefined
-  // Before versions were written: md5 is as long as 32 digits, sha256 as 64.
+  // Hashes without a version: md5 has 32 digits, sha256 has 64.
   const named = versions.length > 0 ? versions : [hash.length === 32 ? '0' : '1']
   const steps: Step[] = []
   for (const version of named) {
     const step = stepOf(version)
-    // sodium takes no empty salt: Magento would refuse each password.
+    // sodium does not accept an empty salt, so Magento would refuse every password.
     if (step === undefined || (typeof step !== 'string' && salt === '')) return undefined
     steps.push(step)
   }
@@ -116,7 +119,7 @@ function stepOf(version: string): Step | undefined {
   if (version === '2') return INTERACTIVE
   const [length, passes, bytes] = (AGNOSTIC.exec(version) ?? []).slice(1).map(Number)
   if (length === undefined || passes === undefined || bytes === undefined) return undefined
-  // What sodium takes at least, and what one sign-in may cost at most.
+  // The limits: sodium's minimum, and the maximum cost of one sign-in.
   const isAccepted = length >= 16 && passes >= 1 && passes <= MOST_PASSES && bytes >= 8192 && bytes <= MOST_BYTES
   return isAccepted ? { length, passes, bytes } : undefined
 }

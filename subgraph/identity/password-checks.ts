@@ -1,25 +1,26 @@
 /**
- * Checks of passwords whose duration does not reveal whose password it is. Hashes of different kinds take different times
- * (argon2id as Magento has it takes five times as long as ours), so a wrong password costs the work of every kind that the
- * store holds, whichever kind the account has and whether there is one. What is right costs its own kind alone.
+ * Password checks whose duration does not reveal whose password it is. Hashes of different kinds take different times
+ * (Magento's argon2id takes five times as long as ours). So a wrong password costs the work of every kind that the
+ * store holds, whichever kind the account has, and even if there is no account. A right password costs its own kind
+ * alone.
  *
- * Which kinds the store holds is on record in the stream `passwordHashKinds`: written by an import, or where a kind is found
- * that an older release has brought in. Every instance reads it.
+ * The stream `passwordHashKinds` records which kinds the store holds. It is written by an import, or when a kind is
+ * found that an older release imported. Every instance reads it.
  */
 
 import { decode } from '../../eventstore/codec.ts'
 import { type EventStore, StreamNotFound } from '../../eventstore/port.ts'
 import type { HashKindEvent } from '../../schema/events.ts'
 import { STREAM_NAMES } from '../../schema/streams.ts'
-import { type Command, encodeAll, uuidOf } from '../command.ts'
+import { type Command, encodeAll, uuidOf } from '../commands/command.ts'
 import { formsOf, kindOf, OWN_KIND, spend, verifyPassword } from './passwords.ts'
 
 const STREAM = STREAM_NAMES.passwordHashKinds
 
 export interface HashKinds {
-  /** All that are on record, and our own. @throws EventStoreUnavailable */
+  /** All recorded kinds, and our own. @throws EventStoreUnavailable */
   all(): Promise<Iterable<string>>
-  /** Puts a kind on record; nothing where it is, or takes no time. @throws EventStoreUnavailable */
+  /** Records a kind; does nothing if it is recorded already, or takes no time. @throws EventStoreUnavailable */
   found(kind: string, command: Command): Promise<void>
 }
 
@@ -43,7 +44,7 @@ export function createHashKinds(eventStore: EventStore): HashKinds {
     all,
     async found(kind, command) {
       if (kind === '' || known.has(kind) || (await all()).has(kind)) return
-      // Always the same id: of two who find it at once, one is written.
+      // Always the same id, so if two instances find it at once, one event is written.
       const own = { ...command, id: uuidOf(`password hash kind:${kind}`), repeatable: false }
       const events = encodeAll(own, [{ type: 'PasswordHashKindFound', data: { kind } }])
       await eventStore.append(STREAM, events, { expected: 'any' })
@@ -54,14 +55,14 @@ export function createHashKinds(eventStore: EventStore): HashKinds {
 
 export interface PasswordChecks {
   /**
-   * Whether the password is the hash's. A wrong one has cost the work of all kinds.
-   * @param hash undefined: nobody's, and no password is right
+   * Whether the password matches the hash. A wrong one costs the work of all kinds.
+   * @param hash undefined: there is no hash, and no password matches
    * @throws TypeError for a hash in an unknown format; EventStoreUnavailable
    */
   check(password: string, hash: string | undefined, command: Command): Promise<boolean>
 }
 
-/** @param onHash called with the kind of each hash that is made */
+/** @param onHash called with the kind of each hash that is computed */
 export function createPasswordChecks(kinds: HashKinds, onHash: (kind: string) => void = () => {}): PasswordChecks {
   return {
     async check(password, hash, command) {

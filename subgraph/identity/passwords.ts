@@ -10,21 +10,24 @@ const derive = promisify<'argon2id', Argon2Parameters, Buffer>(argon2)
 const COST = { memory: 19_456, passes: 2, parallelism: 1 }
 const TAG_LENGTH = 32
 const DECOY_NONCE = randomBytes(16)
-/** Salt and hash of no password. */
+/** The salt and hash of an account without a password. */
 const DECOY_BCRYPT = '.'.repeat(53)
 const PHC = /^\$argon2id\$v=19\$m=(\d+),t=(\d+),p=(\d+)\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$/
 
 const base64 = (bytes: Buffer) => bytes.toString('base64').replace(/=+$/, '')
 
 /**
- * The forms in which a password may have been hashed: NFC, as all are since it is made the same at the door; as it was
- * typed; and NFD, as some keyboards type it, for hashes of before. One form for a password of plain letters.
+ * The Unicode forms in which a password may have been hashed: NFC, used for all new hashes; and for older hashes as
+ * typed, and NFD, as some keyboards type it. A password of plain ASCII has one form.
  */
 export function formsOf(password: string): readonly string[] {
   return [...new Set([password.normalize('NFC'), password, password.normalize('NFD')])]
 }
 
-/** The hash to store, of the password's NFC form. Takes some 30 ms of a thread of the pool, none of the event loop. */
+/**
+ * The hash to store, of the password's NFC form. It takes about 30 ms of a pool thread, and does not block the event
+ * loop.
+ */
 export async function hashPassword(password: string): Promise<string> {
   const nonce = randomBytes(16)
   const tag = await derive('argon2id', { message: password.normalize('NFC'), nonce, ...COST, tagLength: TAG_LENGTH })
@@ -32,8 +35,8 @@ export async function hashPassword(password: string): Promise<string> {
 }
 
 /**
- * Whether the password is the hash's. Each kind of hash takes its own time: see password-checks.ts.
- * @param hash what `hashPassword` gave, or {@link MAGENTO} and a hash of Magento's; undefined: nobody has the password
+ * Whether the password matches the hash. Each kind of hash takes its own time: see password-checks.ts.
+ * @param hash the result of `hashPassword`, or {@link MAGENTO} and a hash of Magento; undefined: no password matches
  * @throws TypeError for a hash in another format
  */
 export async function verifyPassword(password: string, hash: string | undefined): Promise<boolean> {
@@ -55,8 +58,8 @@ export async function verifyPassword(password: string, hash: string | undefined)
 }
 
 /**
- * What the time of a check depends on: hashes of one kind take as long as each other. The empty text: no time to speak of.
- * A kind of its own for each way of hashing, with its parameters; where one hash goes over another, with + between them.
+ * The kind of a hash, on which the time of a check depends: each way of hashing with its parameters is a kind; nested
+ * hashes are joined with +. The empty text means a negligible time.
  */
 export function kindOf(hash: string): string {
   if (hash.startsWith(MAGENTO)) {
@@ -72,10 +75,10 @@ export function kindOf(hash: string): string {
 
 const nameOf = (memory: number, passes: number, parallelism: number) => `argon2id:${memory}:${passes}:${parallelism}`
 
-/** The kind of the hashes that are made here. */
+/** The kind of our own hashes. */
 export const OWN_KIND = nameOf(COST.memory, COST.passes, COST.parallelism)
 
-/** Does the work of a hash of that kind, for nothing; of a kind that is not known here, none. */
+/** Does the work of a hash of that kind and drops the result; does nothing for an unknown kind. */
 export async function spend(kind: string, password: string): Promise<void> {
   for (const step of kind.split('+')) {
     const [, cost] = /^bcrypt:(\d{1,2})$/.exec(step) ?? []
@@ -87,8 +90,8 @@ export async function spend(kind: string, password: string): Promise<void> {
   }
 }
 
-/** Before a hash that was taken over from Magento. */
+/** The prefix of a hash that was imported from Magento. */
 export const MAGENTO = '$magento$'
 
-/** Whether the hash is one of another shop's, to be replaced as soon as the password is known. */
+/** Whether the hash was imported, and should be replaced as soon as the password is known. */
 export const isOutdated = (hash: string): boolean => hash.startsWith(MAGENTO)

@@ -1,11 +1,12 @@
-/** What services may do, by the scopes of their tokens. */
+/** Checks the scopes of service tokens. */
 import type { Scope } from '../../schema/scopes.ts'
 import { refusal } from '../errors.ts'
 import type { Caller, ServiceCaller } from './tokens.ts'
 
 /**
- * The service that calls, if it has the scope.
- * @throws CustomerError (graphql-authorization): UNAUTHENTICATED for a guest, FORBIDDEN for a customer or another service
+ * The calling service, if it has the scope.
+ * @throws CustomerError (graphql-authorization): UNAUTHENTICATED for a guest, FORBIDDEN for a customer or another
+ * service
  */
 export function requireScope(
   { caller, service }: { readonly caller: Caller | null; readonly service: ServiceCaller | null },

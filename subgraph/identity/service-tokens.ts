@@ -1,10 +1,10 @@
-/** Tokens for services: each is recorded in the stream `serviceTokens` before it is given out, without the token itself. */
+/** Tokens for services: the issue of each is recorded in the stream `serviceTokens` first, without the token itself. */
 
 import { randomUUID } from 'node:crypto'
-import { chained } from '../../eventstore/chain.ts'
 import { encode } from '../../eventstore/codec.ts'
+import { chained } from '../../eventstore/hash-chain.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { UsageError } from '../../runtime/process.ts'
+import { UsageError } from '../../runtime/errors.ts'
 import { SCOPES, type Scope } from '../../schema/scopes.ts'
 import { STREAM_NAMES } from '../../schema/streams.ts'
 import type { Tokens } from './tokens.ts'
@@ -14,7 +14,7 @@ export const SERVICE_TOKENS_STREAM = STREAM_NAMES.serviceTokens
 export const MAX_SERVICE_TOKEN_HOURS = 720
 export const SERVICE_NAME = /^[\w.-]{1,64}$/
 
-/** The scopes that are named, each once. @throws UsageError for none, and for one that does not exist */
+/** The named scopes, without duplicates. @throws UsageError for none, and for an unknown one */
 export function serviceScopes(names: readonly string[]): Scope[] {
   const given = [...new Set(names.flatMap((name) => name.split(/[\s,]+/)).filter((name) => name !== ''))]
   const accepted = Object.keys(SCOPES).join(', ')
@@ -26,7 +26,7 @@ export function serviceScopes(names: readonly string[]): Scope[] {
   return given as Scope[]
 }
 
-/** @throws EventStoreUnavailable: then there is no token */
+/** @throws EventStoreUnavailable: then no token is issued */
 export async function issueServiceToken(
   eventStore: EventStore,
   tokens: Tokens,
@@ -34,14 +34,14 @@ export async function issueServiceToken(
     readonly subject: string
     readonly scopes: readonly Scope[]
     readonly hours: number
-    /** Who has it issued: `operator:<user>` */
+    /** Who asked for it: `operator:<user>` */
     readonly actor: string
     readonly now?: Date
   },
 ): Promise<{ readonly token: string; readonly expiresAt: Date }> {
   const { subject, scopes, hours, actor, now = new Date() } = request
   const jti = randomUUID()
-  // A token's times are whole seconds.
+  // The times in a token are whole seconds.
   const expiresAt = new Date(Math.floor(now.getTime() / 1000 + hours * 3600) * 1000)
   const data = { subject, scope: scopes.join(' '), jti, expiresAt: expiresAt.toISOString() }
   const id = randomUUID()

@@ -1,6 +1,6 @@
 /**
- * Wrong passwords, on record in the log: when they lock an account, and when they have sign-in refused under a user name.
- * Because they are counted from the log, both hold on every instance.
+ * Wrong passwords, recorded in the log: when they lock an account, and when sign-in under a user name is throttled.
+ * Both apply on every instance, because they are counted from the log.
  */
 
 import type { Recorded } from '../../eventstore/codec.ts'
@@ -9,22 +9,22 @@ import { readNewest } from '../../eventstore/read.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { SignInEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
-import { STREAM_PREFIXES } from '../../schema/streams.ts'
-import type { AccessLog } from '../access-log.ts'
-import { type Command, encodeAll } from '../command.ts'
-import type { Customers } from '../customers.ts'
+import { streamOf } from '../../schema/streams.ts'
+import { type Command, encodeAll } from '../commands/command.ts'
+import type { Customers } from '../customers/customers.ts'
 import { lock } from '../domain/customer.ts'
+import type { AccessLog } from '../streams/access-log.ts'
 
-/** The key of a history: the customer's id, or the keyed hash of an address that nobody has. */
+/** The key of a history: the customer's id, or the keyed hash of an unknown address. */
 export type SignInKey = string | number
 
 export interface SignInHistory {
-  /** The newest events, as many as either brake counts, oldest first. */
+  /** The newest events, as many as lock and throttle need, oldest first. */
   read(key: SignInKey): Promise<readonly Recorded<SignInEvent>[]>
   record(key: SignInKey, event: SignInEvent, command: Command): Promise<void>
-  /** Locks the account where the failures that are on record call for it. @returns whether they do */
+  /** Locks the account if the recorded failures require it. @returns whether they do */
   lockIfDue(customer: CustomerDocument, failures: readonly Recorded<SignInEvent>[], command: Command): Promise<boolean>
-  /** @param customer who has the key, if anybody has @returns whether the account is locked by it */
+  /** @param customer the customer with that key, if there is one @returns whether this failure locks the account */
   recordFailure(
     key: SignInKey,
     customer: CustomerDocument | undefined,
@@ -42,17 +42,16 @@ export function createSignInHistory(parts: {
   const { eventStore, customers, access } = parts
   const { lockout, signInThrottle } = parts.store
   const lockoutMs = lockout.minutes * 60_000
-  /** More than either brake counts. */
+  /** More than lock and throttle count. */
   const keptEvents = 2 * Math.max(lockout.failures, signInThrottle.failures)
-  const stream = (key: SignInKey) => `${STREAM_PREFIXES.signIns}${key}`
-  const read = (key: SignInKey) => readNewest<SignInEvent>(eventStore, stream(key), keptEvents)
+  const read = (key: SignInKey) => readNewest<SignInEvent>(eventStore, streamOf.signIns(key), keptEvents)
 
   async function record(key: SignInKey, event: SignInEvent, command: Command): Promise<void> {
-    // Each attempt counts, also the same one repeated: an id of its own.
+    // Every attempt counts, also a retry, so it has an id of its own.
     const events = encodeAll({ ...command, id: crypto.randomUUID() }, [event])
-    const { revision } = await eventStore.append(stream(key), events, { expected: 'any' })
-    // At the start, and again now and then in case the first time was cut off.
-    if (revision % 50 === 0) await eventStore.setStreamMetadata(stream(key), { $maxCount: keptEvents })
+    const { revision } = await eventStore.append(streamOf.signIns(key), events, { expected: 'any' })
+    // Set at the start, and again now and then in case the first time was interrupted.
+    if (revision % 50 === 0) await eventStore.setStreamMetadata(streamOf.signIns(key), { $maxCount: keptEvents })
   }
 
   async function lockIfDue(
@@ -83,7 +82,7 @@ export function createSignInHistory(parts: {
   return { read, record, lockIfDue, recordFailure }
 }
 
-/** Whether sign-in is refused: so many failures since the last success, the newest not long ago. */
+/** Whether sign-in is throttled: too many failures since the last success, the newest one recently. */
 export function isThrottled(
   history: readonly Recorded<SignInEvent>[],
   now: Date,

@@ -1,38 +1,40 @@
 /**
- * Checking passwords, with Magento's two brakes: an account is locked for a while after so many wrong passwords, and
- * sign-in under a user name is refused for a while after fewer. Failures under an address that nobody has are counted too,
- * so that the answers do not reveal it.
+ * Checks passwords with Magento's two limits: after a number of wrong passwords an account is locked for a while, and
+ * after fewer, sign-in under that user name is throttled. Failures under unknown addresses are counted too, so that the
+ * answers do not reveal which are known.
  */
 import type { EventStore } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { Store } from '../../schema/store.ts'
-import type { AccessLog } from '../access-log.ts'
-import type { Command } from '../command.ts'
-import type { Customers } from '../customers.ts'
+import type { Command } from '../commands/command.ts'
+import type { Customers } from '../customers/customers.ts'
+import { createKeyedQueue } from '../customers/keyed-queue.ts'
 import { isLocked, isUnconfirmed } from '../domain/customer.ts'
 import { fault } from '../domain/faults.ts'
-import type { EmailClaims } from '../email-claims.ts'
 import { isRefusal, refusal } from '../errors.ts'
-import { createKeyedQueue } from '../keyed-queue.ts'
+import type { AccessLog } from '../streams/access-log.ts'
+import type { EmailClaims } from '../streams/email-claims.ts'
 import type { Credentials, StoredCredentials } from './credentials.ts'
 import type { PasswordChecks } from './password-checks.ts'
 import { formsOf, hashPassword, isOutdated, verifyPassword } from './passwords.ts'
 import { createSignInHistory, isThrottled, type SignInKey } from './sign-in-history.ts'
 
 export interface SignIn {
-  /** The customer whose address and password these are. @throws CustomerError (graphql-input, graphql-authentication) */
+  /**
+   * Returns the customer with this address and password. @throws CustomerError (graphql-input, graphql-authentication)
+   */
   signIn(email: string, password: string, command: Command): Promise<CustomerDocument>
   /**
    * Checks the password of a customer who is signed in.
-   * @returns the credentials that it fits
+   * @returns the credentials that it matches
    * @throws CustomerError (graphql-authentication): wrong, or the account is locked
    */
   confirm(customerId: number, password: string, command: Command): Promise<StoredCredentials>
-  /** Wrong passwords so far no longer count towards a lock: the password was reset. */
+  /** Resets the count of wrong passwords towards a lock, after a reset of the password. */
   forgive(customerId: number, command: Command): Promise<void>
 }
 
-/** The id of a customer that there is not: for an address that nobody has, as much is read as for one that somebody has. */
+/** The id of a customer that does not exist: an unknown address costs the same reads as a known one. */
 const NOBODY = Number.MAX_SAFE_INTEGER
 
 export function createSignIn(parts: {
@@ -46,13 +48,13 @@ export function createSignIn(parts: {
 }): SignIn {
   const { customers, claims, credentials, passwords, access, store } = parts
   const history = createSignInHistory(parts)
-  // One check at a time per account: guesses sent at once must not all pass before the first is counted.
+  // One check at a time per account, so that concurrent guesses can't all pass before the first is counted.
   const queue = createKeyedQueue<string>()
 
   /**
-   * Whatever it is refused for (a wrong password, a lock, the throttle, an account without a password, an address that
-   * nobody has), as many hashes are made of each kind, and as much is read.
-   * @param id of who has the address, if anybody has
+   * Whatever the reason for a refusal (a wrong password, a lock, the throttle, an account without a password, an
+   * unknown address), it costs the same reads and the same number of hashes of each kind.
+   * @param id the id of the customer with the address, if there is one
    * @throws CustomerError
    */
   async function check(
@@ -62,7 +64,7 @@ export function createSignIn(parts: {
     command: Command,
   ): Promise<CustomerDocument> {
     const failures = await history.read(key)
-    // Read anew: the account may have been locked while this attempt waited for its turn.
+    // Read again: the account may have been locked while this attempt waited for its turn.
     const read = await customers.load(id ?? NOBODY)
     const stored = await credentials.read(read)
     const customer = id === undefined ? undefined : read
@@ -128,7 +130,9 @@ export function createSignIn(parts: {
   }
 }
 
-/** A hash of another shop's is replaced while the password is at hand. What keeps it from it must not fail the sign-in. */
+/**
+ * Replaces an imported hash while the password is available. A failure of the replacement must not fail the sign-in.
+ */
 async function upgradeHash(
   credentials: Credentials,
   customerId: number,

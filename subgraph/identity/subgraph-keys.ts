@@ -5,12 +5,12 @@ import { loadEmailHashKey, loadKey } from '../../runtime/service-keys.ts'
 export interface Keys {
   /** Ed25519 private key, PEM or JWK. */
   readonly tokenSigningKey: string
-  /** Keys the hash of e-mail addresses; the same on every instance and for ever. */
+  /** The key for the hashes of e-mail addresses. It must be the same on every instance and never change. */
   readonly emailHashKey: string
 }
 
 /**
- * @throws ConfigurationError where a key is missing
+ * @throws ConfigurationError if a key is missing
  */
 export function loadKeys(configuration: Configuration): Keys {
   return {

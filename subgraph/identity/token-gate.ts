@@ -1,7 +1,7 @@
 /**
- * Refuses requests whose token does not count before anything of them is executed: forged and expired ones by themselves,
- * revoked ones by the customer's document. Mutations that read the customer anyway are spared that read: they find a revoked
- * token themselves, before they change anything ({@link TokenGate.refuseRevoked}).
+ * Refuses requests with an invalid token before anything is executed: forged and expired tokens by their content,
+ * revoked ones by the customer's document. For mutations that read the customer anyway this read is skipped: they
+ * detect a revoked token themselves before they change anything ({@link TokenGate.refuseRevoked}).
  */
 import { type GraphQLSchema, Kind, type OperationDefinitionNode, parse } from 'graphql'
 import { LRUCache } from 'lru-cache'
@@ -9,30 +9,30 @@ import type { CustomerDocument } from '../../projections/customer.ts'
 import { MAX_DOCUMENT_TOKENS } from '../../runtime/document-budget.ts'
 import { within } from '../../runtime/time-limits.ts'
 import { ignoresToken, rootFields, type TokenFault } from '../../schema/token-faults.ts'
-import type { Customers } from '../customers.ts'
+import type { Customers } from '../customers/customers.ts'
 import { isRefusal, TokenRefused } from '../errors.ts'
 import { type Caller, isCurrent, isSameCustomer, type ServiceCaller, type Tokens } from './tokens.ts'
 
-/** Who sends a request, as far as its token counts. */
+/** The caller of a request, by its valid token. */
 export interface Admission {
   readonly caller: Caller | null
   readonly service: ServiceCaller | null
-  /** The caller's document, where it has been read. */
+  /** The caller's document, if it has been read. */
   readonly customer?: Promise<CustomerDocument>
 }
 
 export interface TokenGate {
-  /** @returns who sends the request, or why it is refused */
+  /** @returns the caller, or why the request is refused */
   admit(request: {
     readonly authorization: string | undefined
     /** A text of its own for each operation of a document; undefined: there is none. */
     readonly document: string | undefined
     /** Which of the document's operations, where it has several. */
     readonly operationName: unknown
-    /** The parent of the spans of what is read; called only where something is. */
+    /** Returns the parent of the spans for reads; called only if something is read. */
     readonly traceparent: () => string | undefined
   }): Admission | TokenFault | Promise<Admission | TokenFault>
-  /** Has the schema's mutations say of a token that was revoked that it was, whatever else is wrong. @returns the same schema */
+  /** Makes the schema's mutations report a revoked token first, whatever else is wrong. @returns the same schema */
   refuseRevoked(schema: GraphQLSchema): GraphQLSchema
 }
 
@@ -58,7 +58,9 @@ type DocumentKind = 'ignores the token' | 'decides itself' | 'asks first'
 
 const KNOWN_DOCUMENTS = 1_000
 const KNOWN_CHARACTERS = 1024 * 1024
-/** While the stores are away, what does not need the customer goes on after this time, in milliseconds. */
+/**
+ * While the stores are unavailable, requests that do not need the customer proceed after this time, in milliseconds.
+ */
 const MAX_CHECK_MS = 1_000
 
 export function createTokenGate(tokens: Tokens, customers: Pick<Customers, 'get'>): TokenGate {
@@ -84,11 +86,12 @@ export function createTokenGate(tokens: Tokens, customers: Pick<Customers, 'get'
 
   async function check(caller: Caller, traceparent: string | undefined): Promise<Admission | TokenFault> {
     const customer = customers.get(caller.customerId, traceparent)
-    customer.catch(() => {}) // handled by whoever awaits the customer
+    customer.catch(() => {}) // handled where the customer is awaited
     try {
       return counts(caller, await within(MAX_CHECK_MS, customer)) ? { caller, service: null, customer } : 'revoked'
     } catch {
-      // What needs the customer waits for it, and says what is wrong; the rest can be had while the stores are away.
+      // Fields that need the customer wait for it and report the failure. All others are available while the stores are
+      // not.
       return { caller, service: null, customer }
     }
   }
@@ -139,6 +142,6 @@ function readKind(query: string, name: string): DocumentKind {
     const fields = [...rootFields(document, operation)]
     return fields.length > 0 && fields.every((field) => DECIDE_THEMSELVES.has(field)) ? 'decides itself' : 'asks first'
   } catch {
-    return 'asks first' // what is no document is reported once the token counts
+    return 'asks first' // an invalid document is reported after the token has been checked
   }
 }

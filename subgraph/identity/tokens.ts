@@ -1,9 +1,9 @@
 /**
  * Tokens: JWTs signed with Ed25519. A customer's claims: `sub` the customer's id, `gen` the token generation at sign-in
- * (a revocation raises the customer's and so ends all earlier tokens, but for one that it may name by its `jti`), `reg`
- * when the customer was registered (milliseconds since the epoch): where a log is lost or restored, ids are given out again,
- * and a token is not its successor's. A service's: `sub` `service:<name>`, `scope` what it
- * may, names with spaces between them. Both: `jti`, `iat`, `exp`.
+ * (a revocation raises the customer's generation, which ends all earlier tokens except one that it may name by its
+ * `jti`), `reg` when the customer was registered (milliseconds since the epoch), because ids are assigned again in a
+ * lost or restored log, and an old token must not be valid for the new customer. A service's: `sub` `service:<name>`,
+ * `scope` the names of its scopes, separated by spaces. Both: `jti`, `iat`, `exp`.
  */
 import { createPublicKey, randomUUID } from 'node:crypto'
 import { createSigner, createVerifier, TokenError } from 'fast-jwt'
@@ -11,7 +11,7 @@ import { LRUCache } from 'lru-cache'
 import { readSigningKey, thumbprint } from '../../runtime/service-keys.ts'
 import type { TokenFault } from '../../schema/token-faults.ts'
 
-/** A customer who sends a request, by the token alone: its generation is still to be compared with the customer's. */
+/** A customer as a caller, by the token alone: its generation still has to be compared with the customer's. */
 export interface Caller {
   readonly customerId: number
   readonly generation: number
@@ -21,7 +21,9 @@ export interface Caller {
   readonly registeredAt?: number | undefined
 }
 
-/** Whether the customer's token still counts: it is of the current generation, or the one that was kept when the others ended. */
+/**
+ * Whether the customer's token is still valid: it has the current generation, or was kept when the others were revoked.
+ */
 export function isCurrent(
   { generation, tokenId }: Caller,
   { tokenGeneration, keptToken }: { readonly tokenGeneration: number; readonly keptToken: string | null },
@@ -29,12 +31,12 @@ export function isCurrent(
   return generation === tokenGeneration || (keptToken !== null && tokenId === keptToken)
 }
 
-/** Whether it is the very customer whom the token was issued to, and not another one under the same id. */
+/** Whether the token was issued to this customer, and not to another one with the same id. */
 export function isSameCustomer({ registeredAt }: Caller, { createdAt }: { readonly createdAt: string }): boolean {
   return registeredAt === undefined || registeredAt === Date.parse(createdAt)
 }
 
-/** A service that sends a request. It is nobody's customer. */
+/** A service as a caller. It is not a customer. */
 export interface ServiceCaller {
   /** Its name. */
   readonly service: string
@@ -52,15 +54,15 @@ interface Jwk {
 }
 
 export interface Tokens {
-  /** A new token, with an id of its own. */
+  /** Issues a new token with an id of its own. */
   issue(caller: Omit<Caller, 'tokenId'>): string
   issueForService(caller: ServiceCaller, claims: { readonly jti: string; readonly expiresAt: Date }): string
   /**
-   * Who the Authorization header names, or why its token does not count; null for no token: another scheme, or anything but a
-   * scheme and a token with one blank between them (Magento's rule).
+   * The caller that the Authorization header identifies, or why its token is invalid. null without a token: another
+   * scheme, or anything but a scheme and a token separated by one blank (Magento's rule).
    */
   read(authorization: string | undefined): Caller | ServiceCaller | TokenFault | null
-  /** The same; null for a token that does not count, too. */
+  /** The same, but null for an invalid token, too. */
   verify(authorization: string | undefined): Caller | ServiceCaller | null
   /** The JSON Web Key Set by which others check these tokens. */
   readonly jwks: { readonly keys: readonly Jwk[] }
@@ -71,7 +73,7 @@ const SERVICE = 'service:'
 
 /**
  * @param signingKey an Ed25519 private key as PEM (PKCS #8) or JWK
- * @param lifetimeMinutes how long a token counts
+ * @param lifetimeMinutes how long a token is valid
  * @throws ConfigurationError for another key, without it in the message
  */
 export function createTokens(signingKey: string, lifetimeMinutes = 60): Tokens {
@@ -86,7 +88,8 @@ export function createTokens(signingKey: string, lifetimeMinutes = 60): Tokens {
     algorithms: ['EdDSA'],
     key: publicKey.export({ format: 'pem', type: 'spki' }),
   })
-  // By the header itself: fast-jwt's own cache makes a SHA-512 of the token for each look-up, and keeps refused ones too.
+  // Keyed by the header itself: fast-jwt's own cache computes a SHA-512 of the token for each lookup, and caches
+  // refused tokens too.
   const verified = new LRUCache<string, { readonly caller: Caller | ServiceCaller; readonly expires: number }>({
     max: CACHED_TOKENS,
   })
@@ -131,7 +134,7 @@ export function createTokens(signingKey: string, lifetimeMinutes = 60): Tokens {
   }
 }
 
-/** One kind or the other, by the subject; never both. */
+/** A customer or a service, by the subject; never both. */
 function callerOf({
   sub,
   gen,

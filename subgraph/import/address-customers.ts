@@ -1,25 +1,27 @@
-/** Whose an imported address is: the customer who has its e-mail address, or had it when an earlier run brought it in. */
+/**
+ * Finds the customer of an imported address: the one who has its e-mail address, or had it when an earlier run imported
+ * it.
+ */
 
 import { readNewest } from '../../eventstore/read.ts'
 import { absentCustomer, project } from '../../projections/customer.ts'
-import { customerStream } from '../../projections/fold.ts'
 import type { CustomerEvent, EmailEvent, ImportedIdEvent } from '../../schema/events.ts'
-import { STREAM_PREFIXES } from '../../schema/streams.ts'
-import { type Command, encodeAll } from '../command.ts'
-import type { ImportedAddress } from './address-row.ts'
+import { streamOf } from '../../schema/streams.ts'
+import { type Command, encodeAll } from '../commands/command.ts'
+import { RejectedRow } from './errors.ts'
+import type { ImportedAddress } from './files/address-row.ts'
 import type { AddressRow } from './grouping.ts'
 import type { Outcome } from './reports.ts'
-import { RejectedRow } from './rows.ts'
 import { all, appendFirst, claimStream, type ImportRun } from './run.ts'
 
-/** A customer, as far as its addresses need it. */
+/** What addresses need to know of their customer. */
 export interface Found {
   readonly id: number
   readonly revision: number
-  /** undefined: none that an import of addresses would have written. */
+  /** undefined: none that an import would have written. */
   readonly eventIds?: ReadonlySet<string>
   readonly defaults: { billing: number | null; shipping: number | null }
-  /** The newest id of an address that was given out here. */
+  /** The newest address id that was assigned here. */
   readonly lastAddressId: number
 }
 
@@ -33,8 +35,8 @@ export function commandOf(
 }
 
 /**
- * An address whose customer has another e-mail address by now, or is gone; or has never been.
- * @param hasCustomers the run has a file of customers, which would bring it in
+ * An address whose customer has another e-mail address by now, was deleted, or never existed.
+ * @param hasCustomers whether the run has a file of customers, which may contain the customer
  */
 export async function withoutCustomer(
   run: ImportRun,
@@ -45,24 +47,24 @@ export async function withoutCustomer(
   const owner = await ownerOf(run, key, each.address)
   if (owner !== undefined) {
     const own = commandOf(run, each, owner)
-    if ((await all(run, customerStream(owner))).some((event) => event.id === own.id)) return 'alreadyThere'
+    if ((await all(run, streamOf.customer(owner))).some((event) => event.id === own.id)) return 'alreadyThere'
   }
   if (run.dryRun && hasCustomers) return 'imported'
   return new RejectedRow('there is no customer with this _email')
 }
 
-/** Whose the address is or was, as far as an earlier run shows. */
+/** The owner of the address, if an earlier run imported it. */
 async function ownerOf(run: ImportRun, key: string, { id }: ImportedAddress): Promise<number | undefined> {
   if (id === undefined) return (await all<EmailEvent>(run, claimStream(key))).at(-1)?.data.customerId
   const [imported] = await readNewest<Extract<ImportedIdEvent, { type: 'AddressIdImported' }>>(
     run.eventStore,
-    `${STREAM_PREFIXES.addressOwner}${id}`,
+    streamOf.addressOwner(id),
     1,
   )
   return imported?.data.customerId
 }
 
-/** The customer with this address, as far as its addresses need it. */
+/** The customer with this e-mail address. */
 export async function findCustomer(
   run: ImportRun,
   key: string,
@@ -75,7 +77,7 @@ export async function findCustomer(
   for (const each of first ? claims.keysOf(first.address.email) : [key]) {
     const [claimed] = await readNewest<EmailEvent>(eventStore, claimStream(each), 1)
     if (claimed?.type !== 'EmailClaimed') continue
-    const events = await all<CustomerEvent>(run, customerStream(claimed.data.customerId))
+    const events = await all<CustomerEvent>(run, streamOf.customer(claimed.data.customerId))
     const state = events.reduce(project, absentCustomer(claimed.data.customerId))
     if (state.status !== 'registered' || claims.keyOf(state.email) !== key) continue
     const { id, revision, defaultBilling, defaultShipping, lastAddressId } = state
@@ -85,7 +87,7 @@ export async function findCustomer(
   return undefined
 }
 
-/** Makes the customer the owner of the id. @returns whether it is */
+/** Makes the customer the owner of the id. @returns whether that succeeded */
 export async function claimAddressId(
   run: ImportRun,
   addressId: number,
@@ -94,9 +96,9 @@ export async function claimAddressId(
 ): Promise<boolean> {
   const { eventStore, ids, givenOut } = run
   if (addressId <= givenOut.address && (await ids.addressOwner(addressId)) !== undefined) {
-    const [imported] = await readNewest(eventStore, `${STREAM_PREFIXES.addressOwner}${addressId}`, 1)
+    const [imported] = await readNewest(eventStore, streamOf.addressOwner(addressId), 1)
     if (imported === undefined) return false
   }
   const events = encodeAll(own, [{ type: 'AddressIdImported', data: { customerId } }], 'owner')
-  return (await appendFirst(run, `${STREAM_PREFIXES.addressOwner}${addressId}`, events)).written
+  return (await appendFirst(run, streamOf.addressOwner(addressId), events)).written
 }

@@ -1,43 +1,44 @@
-/** Rows of addresses, gathered by customer: those of one customer are one append. */
+/** Imports rows of addresses, grouped by customer: the addresses of one customer are one append. */
+
 import { AppendTooLarge, type NewEvent, WrongExpectedRevision } from '../../eventstore/port.ts'
-import { customerStream } from '../../projections/fold.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
-import { encodeAll } from '../command.ts'
+import { streamOf } from '../../schema/streams.ts'
+import { encodeAll } from '../commands/command.ts'
 import { claimAddressId, commandOf, type Found, findCustomer, withoutCustomer } from './address-customers.ts'
-import type { ImportedAddress } from './address-row.ts'
-import { each } from './each.ts'
+import { forEachConcurrently } from './concurrently.ts'
+import { RejectedRow } from './errors.ts'
+import type { ImportedAddress } from './files/address-row.ts'
 import type { AddressRow, NoAddress } from './grouping.ts'
 import { isRejection, rejectionOf } from './rejections.ts'
 import type { Counted, Outcome, Settle } from './reports.ts'
-import { RejectedRow } from './rows.ts'
 import type { ImportRun } from './run.ts'
 
-/** Customers whose appends are under way at once: the stores write them in groups. */
+/** How many customers are imported concurrently: the stores group their appends. */
 const IN_FLIGHT = 1_024
-/** Addresses are gathered by customer within so many rows. */
+/** Addresses are grouped by customer within this many rows. */
 const GATHERED = 4_096
 /** The most addresses of one customer in one append. */
 const ADDRESSES_AT_ONCE = 100
 
 /**
- * Brings the addresses in.
- * @param comesWith whether the run has a file of customers, which may be about to bring in those that are missing
+ * Imports the addresses.
+ * @param alsoImports whether the run has a file of customers, which may contain missing ones
  */
 export async function importAddresses(
   run: ImportRun,
   rows: AsyncIterable<AddressRow | NoAddress>,
   into: Counted,
   settle: Settle,
-  comesWith: { readonly customers: boolean },
+  alsoImports: { readonly customers: boolean },
 ): Promise<void> {
   let gathered: AddressRow[] = []
   const flush = async () => {
     const byCustomer = Map.groupBy(gathered, ({ address }) => run.claims.keyOf(address.email))
     gathered = []
-    await each(byCustomer, IN_FLIGHT, async ([key, group]) => {
+    await forEachConcurrently(byCustomer, IN_FLIGHT, async ([key, group]) => {
       const outcomes: (Outcome | RejectedRow)[] = []
       for (let from = 0; from < group.length; from += ADDRESSES_AT_ONCE) {
-        outcomes.push(...(await importAddressesOf(run, key, group.slice(from, from + ADDRESSES_AT_ONCE), comesWith)))
+        outcomes.push(...(await importAddressesOf(run, key, group.slice(from, from + ADDRESSES_AT_ONCE), alsoImports)))
       }
       for (const [index, each] of group.entries()) {
         await settle(into, each, async () => {
@@ -63,32 +64,32 @@ async function importAddressesOf(
   run: ImportRun,
   key: string,
   addresses: readonly AddressRow[],
-  comesWith: { readonly customers: boolean },
+  alsoImports: { readonly customers: boolean },
 ): Promise<Outcomes> {
   for (;;) {
     const customer = await findCustomer(run, key, addresses)
     if (customer === undefined) {
-      return Promise.all(addresses.map((each) => withoutCustomer(run, key, each, comesWith.customers)))
+      return Promise.all(addresses.map((each) => withoutCustomer(run, key, each, alsoImports.customers)))
     }
     const { outcomes, events } = await encodeAddresses(run, customer, addresses)
     run.seen.delete(key)
     if (run.dryRun || events.length === 0) return outcomes
     try {
-      await run.eventStore.append(customerStream(customer.id), events, { expected: customer.revision })
+      await run.eventStore.append(streamOf.customer(customer.id), events, { expected: customer.revision })
       return outcomes
     } catch (error) {
       if (error instanceof AppendTooLarge && addresses.length > 1) {
         const outcomes: Outcomes = []
-        for (const address of addresses) outcomes.push(...(await importAddressesOf(run, key, [address], comesWith)))
+        for (const address of addresses) outcomes.push(...(await importAddressesOf(run, key, [address], alsoImports)))
         return outcomes
       }
       if (isRejection(error)) return addresses.map(() => rejectionOf(error))
-      if (!(error instanceof WrongExpectedRevision)) throw error // somebody changed the customer meanwhile: once more
+      if (!(error instanceof WrongExpectedRevision)) throw error // somebody has changed the customer in the meantime: try again
     }
   }
 }
 
-/** The events of those addresses that are new and may come in, and what comes of each. */
+/** The events of the addresses that are new and accepted, and the outcome of each address. */
 async function encodeAddresses(
   run: ImportRun,
   customer: Found,
@@ -108,15 +109,15 @@ async function encodeAddresses(
         continue
       }
       if (address.id !== undefined && seen.has(address.id)) {
-        throw new RejectedRow(`the address id ${address.id} comes twice`)
+        throw new RejectedRow(`the address id ${address.id} occurs twice`)
       }
       const moved = { ...defaults }
       const encoded = (id: number) => encodeAll(own, eventsOf(address, id, moved))
-      encoded(address.id ?? 1) // what can't be represented must not take an id
+      encoded(address.id ?? 1) // an address that can't be represented must not use up an id
       if (address.id === undefined) {
         if (!run.dryRun) lastAddressId = await nextAddressId(run, customer.id, lastAddressId)
       } else if (!run.dryRun && !(await claimAddressId(run, address.id, customer.id, own))) {
-        throw new RejectedRow(`the address id ${address.id} is another address's`)
+        throw new RejectedRow(`the address id ${address.id} belongs to another address`)
       } else seen.add(address.id)
       Object.assign(moved, defaults)
       events.push(...encoded(address.id ?? (lastAddressId || 1)))
@@ -142,7 +143,7 @@ function eventsOf(
 ): CustomerEvent[] {
   const type = id === undefined ? 'CustomerAddressAdded' : 'CustomerAddressImported'
   const events: CustomerEvent[] = [{ type, data: { addressId, ...fields } }]
-  // A default that the customer has chosen here since counts.
+  // A default that the customer has chosen since takes precedence.
   if (isDefaultBilling && defaults.billing === null) {
     events.push({ type: 'DefaultBillingAddressSet', data: { addressId } })
     defaults.billing = addressId

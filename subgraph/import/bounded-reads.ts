@@ -1,18 +1,18 @@
-/** An event store for work in bulk: a bounded number of reads at once. */
+/** An event store for bulk work, with a bounded number of concurrent reads. */
 import type { EventStore, RecordedEvent } from '../../eventstore/port.ts'
 
-/** A server allows a hundred calls on a connection, and answers those in time that it is not buried under. */
+/** A server allows a hundred calls on a connection, and answers in time only if it is not overloaded. */
 const MOST_READS = 32
 
 /**
- * Reads are gathered before they are handed out: for streams that are short.
- * @param mostReads how many reads may be under way at once
+ * Each read is buffered before it is returned, so this is for short streams.
+ * @param mostReads how many reads may run concurrently
  */
 export function withBoundedReads(eventStore: EventStore, mostReads = MOST_READS): EventStore {
   const waiting: (() => void)[] = []
   let underWay = 0
 
-  /** The turn goes from one to the next: who comes later does not overtake. */
+  /** First come, first served: a finished read hands its slot to the next in line. */
   async function inTurn<T>(call: () => Promise<T>): Promise<T> {
     if (underWay < mostReads) underWay++
     else await new Promise<void>((resolve) => waiting.push(resolve))

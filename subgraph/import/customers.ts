@@ -1,23 +1,24 @@
 /**
- * A row of a customer. What an earlier run has brought in shows by the claim of the address, and is read before anything is
- * written: a customer who has a new password, another address or is gone by now stays as it is.
+ * Imports a row of a customer. The claim of the address shows whether an earlier run imported it, and is read before
+ * anything is written: a customer with a new password or address by now, or a deleted one, is not touched.
  */
+
 import type { Recorded } from '../../eventstore/codec.ts'
 import { comparePositions } from '../../eventstore/port.ts'
 import { readNewest } from '../../eventstore/read.ts'
-import { customerStream } from '../../projections/fold.ts'
 import { formerEmailKeysOf } from '../../schema/email-key.ts'
 import type { CustomerEvent, EmailEvent } from '../../schema/events.ts'
-import type { Command } from '../command.ts'
+import { streamOf } from '../../schema/streams.ts'
+import type { Command } from '../commands/command.ts'
 import { CustomerError } from '../errors.ts'
-import type { ImportedCustomer } from './customer-row.ts'
+import { RejectedRow } from './errors.ts'
+import type { ImportedCustomer } from './files/customer-row.ts'
 import { registerImported } from './registration.ts'
 import { addressTaken, idTaken } from './rejections.ts'
 import type { Outcome } from './reports.ts'
-import { RejectedRow } from './rows.ts'
 import { all, appendFirst, claimOf, claimStream, type ImportRun, takingOf } from './run.ts'
 
-/** @returns brings one customer in; it throws RejectedRow, or EventStoreUnavailable */
+/** @returns a function that imports one customer; it throws RejectedRow or EventStoreUnavailable */
 export function createCustomerImport(run: ImportRun): (customer: ImportedCustomer) => Promise<Outcome> {
   const { eventStore, claims, ids, seen, givenOut, command, dryRun } = run
   /** Customers whose rows are under way, by the keys of their addresses. */
@@ -25,7 +26,7 @@ export function createCustomerImport(run: ImportRun): (customer: ImportedCustome
 
   async function importCustomer(customer: ImportedCustomer): Promise<Outcome> {
     const key = claims.keyOf(customer.email)
-    if (underWay.has(key) || seen.has(key)) throw new RejectedRow('the e-mail address comes twice in the file')
+    if (underWay.has(key) || seen.has(key)) throw new RejectedRow('the e-mail address occurs twice in the file')
     underWay.add(key)
     try {
       const outcome = await importOnce(customer, key, command(`customer:${customer.id ?? ''}:${key}`))
@@ -48,7 +49,7 @@ export function createCustomerImport(run: ImportRun): (customer: ImportedCustome
     return isNew ? registerImported(run, customer, id, key, own) : importAgain(customer, key, own)
   }
 
-  /** Where a release has claimed the address under another key. @throws RejectedRow where it is another customer's */
+  /** Handles a claim of an earlier release under another key. @throws RejectedRow if another customer holds it */
   async function cameWithEarlierRelease(customer: ImportedCustomer): Promise<boolean> {
     for (const key of formerEmailKeysOf(run.emailHashKey, customer.email)) {
       if (!(await isHeld(key))) continue
@@ -62,7 +63,7 @@ export function createCustomerImport(run: ImportRun): (customer: ImportedCustome
     return !run.isEmpty && (await readNewest(eventStore, claimStream(key), 1)).length > 0
   }
 
-  /** Where somebody has the address or has had it, or the id was given out here: what is there is read first. */
+  /** If the address was ever claimed, or the id was assigned here, the existing state is read first. */
   async function importAgain(customer: ImportedCustomer, key: string, own: Command): Promise<Outcome> {
     const { newest, id = await ids.nextCustomerId(run.own), isThere } = await find(customer, key, own)
     if (isThere) return 'alreadyThere'
@@ -78,30 +79,30 @@ export function createCustomerImport(run: ImportRun): (customer: ImportedCustome
     return registerImported(run, customer, id, key, own)
   }
 
-  /** What there is of a row. @throws RejectedRow where its address or id is another customer's */
+  /** What already exists of a row. @throws RejectedRow if its address or id belongs to another customer */
   async function find(customer: ImportedCustomer, key: string, own: Command) {
     const history = await all<EmailEvent>(run, claimStream(key))
     const newest = history.at(-1)
     const earlier = history.findLast(({ metadata }) => metadata.$causationId === own.id)
     let id = customer.id ?? earlier?.data.customerId
-    const events = id === undefined ? [] : await all<CustomerEvent>(run, customerStream(id))
+    const events = id === undefined ? [] : await all<CustomerEvent>(run, streamOf.customer(id))
     if (events.some((event) => event.id === own.id)) return { newest, id, isThere: true }
     if (newest?.type === 'EmailClaimed') {
       const holder = await run.load(newest.data.customerId)
       if (holder.status === 'registered' && claims.keyOf(holder.email) === claims.keyOf(customer.email)) {
-        // Came in from a file of another kind, or was registered here.
+        // Imported from a file of another kind, or registered here.
         if (holder.id === customer.id) return { newest, id, isThere: true }
         throw addressTaken()
       }
     }
     if (id !== undefined && events.length > 0 && !isTakenBy(events, own)) {
       if (customer.id !== undefined) throw idTaken(id)
-      id = undefined // fenced off by one who claimed the address since
+      id = undefined // fenced off by somebody who has claimed the address since
     }
     return { newest, id, isThere: false }
   }
 
-  /** What would come of the row. */
+  /** The outcome that the row would have. */
   async function foresee(customer: ImportedCustomer, key: string, own: Command): Promise<Outcome> {
     return !run.isEmpty && (await find(customer, key, own)).isThere ? 'alreadyThere' : 'imported'
   }
@@ -109,7 +110,7 @@ export function createCustomerImport(run: ImportRun): (customer: ImportedCustome
   return importCustomer
 }
 
-/** Whether a run was cut off after it had claimed an id that was given out here, and before the registration. */
+/** Whether a run was interrupted between claiming an id that was assigned here and the registration. */
 const isTakenBy = (events: readonly Recorded<CustomerEvent>[], own: Command) =>
   events[0]?.id === takingOf(own)[0]?.id &&
   events.every(({ type }) => type === 'CustomerIdImported' || type === 'EmailClaimAbandoned')

@@ -1,21 +1,21 @@
-/** Rows with those that they belong to: in a composite file the addresses of a customer are the rows below its own. */
+/** Relates rows to each other: in a composite file, the addresses of a customer are in the rows below its own. */
 import { boundedCache } from '../../runtime/bounded-cache.ts'
 import type { Store } from '../../schema/store.ts'
-import { type ImportedAddress, readAddress, readCompositeAddress } from './address-row.ts'
-import { addressFieldsOf } from './columns.ts'
-import type { Row } from './csv.ts'
-import { RejectedRow } from './rows.ts'
+import { RejectedRow } from './errors.ts'
+import { type ImportedAddress, readAddress, readCompositeAddress } from './files/address-row.ts'
+import { addressFieldsOf } from './files/columns.ts'
+import type { Row } from './files/csv.ts'
 
-/** An address with the row that it stands in, and which one of its customer's it is in a composite file. */
+/** An address with its row and, in a composite file, its number among the customer's addresses. */
 export interface AddressRow {
   readonly row: Row
   readonly address: ImportedAddress
   readonly number: number
-  /** In a composite file: from the customer's row on. */
+  /** In a composite file: the rows from the customer's row on. */
   readonly above?: readonly Row[]
 }
 
-/** A row that is no address, and why. */
+/** A row that is not an address, and why. */
 export interface NoAddress {
   readonly row: Row
   readonly error: unknown
@@ -42,7 +42,7 @@ export async function* alone(
   for await (const row of rows) yield { row, above: [] }
 }
 
-/** Each row of a composite file with those above it, from the one that has an e-mail address. */
+/** Each row of a composite file with the rows above it, back to the one with an e-mail address. */
 export async function* grouped(
   rows: AsyncIterable<Row>,
 ): AsyncGenerator<{ readonly row: Row; readonly above: readonly Row[] }> {
@@ -54,7 +54,7 @@ export async function* grouped(
   }
 }
 
-/** The addresses of a file of their own, or why a row is none. */
+/** The addresses of a separate file, or why a row is not one. */
 export async function* addressRows(rows: AsyncIterable<Row>, store: Store): AsyncGenerator<AddressRow | NoAddress> {
   for await (const row of rows) {
     try {
@@ -66,7 +66,8 @@ export async function* addressRows(rows: AsyncIterable<Row>, store: Store): Asyn
 }
 
 /**
- * The addresses in a composite file: of the customer in the same row, or in the last one above it that has one.
+ * The addresses in a composite file. Each belongs to the customer in the same row, or in the nearest row above that has
+ * one.
  * @param keyOf the keyed hash of an e-mail address
  */
 export async function* compositeRows(
@@ -83,14 +84,15 @@ export async function* compositeRows(
     const { row } = group
     if (row.fault !== undefined) {
       email = undefined
-      continue // reported as a customer's row
+      continue // reported as a row of a customer
     }
     email = emailIn(row) ?? email
     const fields = addressFieldsOf(row.fields)
     if (fields === undefined) continue
     try {
       if (email === null) throw new RejectedRow('the address comes before any customer')
-      if (email === undefined) throw new RejectedRow('whose address it is can not be told: a row above it is rejected')
+      if (email === undefined)
+        throw new RejectedRow('the customer of the address is unknown, because a row above it was rejected')
       const key = keyOf(email)
       const number = (counts.get(key) ?? 0) + 1
       counts.set(key, number)

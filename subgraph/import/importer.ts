@@ -1,18 +1,19 @@
 /**
- * Moving customers in from Magento's export files. Each row's events have ids that come from the row, and are appended where
- * nothing was: so an import that is run again writes nothing twice, and one that was cut off goes on.
+ * Imports customers from Magento's export files. The ids of a row's events are derived from the row, and the events are
+ * appended only to empty streams. So an import that is run again writes nothing twice, and an interrupted one can be
+ * resumed.
  *
- * A customer's appends come in the order of a registration: the claim of the address, the credentials, the customer.
+ * A customer's appends have the order of a registration: the claim of the address, the credentials, the customer.
  */
 import { stat } from 'node:fs/promises'
 import type { EventStore } from '../../eventstore/port.ts'
-import { ADDRESS_ID_COLUMNS } from './address-row.ts'
 import { importAddresses } from './addresses.ts'
-import { isComposite } from './columns.ts'
-import { CUSTOMER_ID_COLUMNS, readCustomer } from './customer-row.ts'
+import { forEachConcurrently } from './concurrently.ts'
 import { createCustomerImport } from './customers.ts'
-import { each } from './each.ts'
-import { type FileOptions, openFiles } from './files.ts'
+import { ADDRESS_ID_COLUMNS } from './files/address-row.ts'
+import { isComposite } from './files/columns.ts'
+import { CUSTOMER_ID_COLUMNS, readCustomer } from './files/customer-row.ts'
+import { type FileOptions, openFiles } from './files/open-files.ts'
 import { addressRows, alone, compositeRows, emailIn, grouped, whole } from './grouping.ts'
 import { createSettle, type ImportReport, newReport, type Reporting } from './reports.ts'
 import { startRun, withFloors } from './run.ts'
@@ -28,13 +29,13 @@ export interface ImportOptions extends FileOptions, Reporting {
   readonly now?: Date
 }
 
-/** Rows whose appends are under way at once: the stores write them in groups. */
+/** How many rows are imported concurrently: the stores group their appends. */
 const IN_FLIGHT = 1_024
 
 /**
- * Brings the files in.
- * @throws EventStoreUnavailable; ConfigurationError as of {@link openFiles}; BrokenFileError and the system's errors for a
- * file that can't be read to its end
+ * Imports the files.
+ * @throws EventStoreUnavailable; ConfigurationError as of {@link openFiles}; BrokenFileError and the system's errors
+ * for a file that can't be read to its end
  */
 export async function importFiles(
   options: ImportOptions,
@@ -47,14 +48,14 @@ export async function importFiles(
   )
   const settle = createSettle(options, Math.max(1, (sizes[0] ?? 0) + (sizes[1] ?? 0)))
   const run = await startRun({ eventStore, emailHashKey, store, dryRun, now, signal })
-  const comesWith = { customers: options.customers !== undefined && options.customers !== '' }
+  const alsoImports = { customers: options.customers !== undefined && options.customers !== '' }
 
   if (files.customers) {
     const { path: file, rows, columns } = files.customers
     const importCustomer = createCustomerImport(run)
     const composite = isComposite(columns)
     const read = withFloors(run, rows(), 'customer', CUSTOMER_ID_COLUMNS)
-    await each(composite ? grouped(read) : alone(read), IN_FLIGHT, async ({ row, above }) => {
+    await forEachConcurrently(composite ? grouped(read) : alone(read), IN_FLIGHT, async ({ row, above }) => {
       // In a composite file a row without an e-mail address is a further address of the customer above it.
       if (composite && row.fault === undefined && emailIn(row) === null) return
       const work = () => importCustomer(readCustomer(whole(row), store, now, timeZone))
@@ -62,14 +63,14 @@ export async function importFiles(
     })
     if (composite && !signal?.aborted) {
       const addresses = compositeRows(rows(), run.claims.keyOf, store, signal)
-      await importAddresses(run, addresses, { report: reports.addresses, file, before: 0 }, settle, comesWith)
+      await importAddresses(run, addresses, { report: reports.addresses, file, before: 0 }, settle, alsoImports)
     }
   }
   if (files.addresses && !signal?.aborted) {
     const { path: file, rows } = files.addresses
     const addresses = addressRows(withFloors(run, rows(), 'address', ADDRESS_ID_COLUMNS), store)
     const into = { report: reports.addresses, file, before: sizes[0] ?? 0 }
-    await importAddresses(run, addresses, into, settle, comesWith)
+    await importAddresses(run, addresses, into, settle, alsoImports)
   }
   return reports
 }

@@ -1,20 +1,21 @@
 /**
- * The registration of an imported customer, once its address is claimed: the credentials, then the customer, as when somebody
- * registers.
+ * The registration of an imported customer, once its address is claimed: the credentials, then the customer, as when
+ * somebody registers.
  */
+
 import { WrongExpectedRevision } from '../../eventstore/port.ts'
 import { readNewest } from '../../eventstore/read.ts'
-import { customerStream } from '../../projections/fold.ts'
 import type { CredentialsEvent } from '../../schema/events.ts'
-import { type Command, encodeAll } from '../command.ts'
+import { streamOf } from '../../schema/streams.ts'
+import { type Command, encodeAll } from '../commands/command.ts'
 import type { GuestStatus } from '../domain/customer.ts'
 import { hashPassword, kindOf, MAGENTO } from '../identity/passwords.ts'
-import type { ImportedCustomer } from './customer-row.ts'
+import type { ImportedCustomer } from './files/customer-row.ts'
 import { idTaken, isRejection } from './rejections.ts'
 import type { Outcome } from './reports.ts'
 import { appendFirst, credentialsOf, credentialsStream, type ImportRun, takingOf } from './run.ts'
 
-/** Once the address is claimed: the credentials, then the customer. */
+/** After the claim of the address: stores the credentials, then registers the customer. */
 export async function registerImported(
   run: ImportRun,
   customer: ImportedCustomer,
@@ -38,7 +39,7 @@ export async function registerImported(
   }
 }
 
-/** An id that is nobody else's. @returns the customer's revision */
+/** Takes an id that nobody else has. @returns the customer's revision */
 async function registerFree(
   run: ImportRun,
   customer: ImportedCustomer,
@@ -52,13 +53,14 @@ async function registerFree(
     const { written } = await appendFirst(run, credentialsStream(id), credentialsOf(passwordHash, own))
     if (!written) throw idTaken(id)
   }
-  if (!(await appendFirst(run, customerStream(id), events)).written) throw idTaken(id)
+  if (!(await appendFirst(run, streamOf.customer(id), events)).written) throw idTaken(id)
   return events.length - 1
 }
 
 /**
- * An id of a block that an instance has, which may be about to give it to a new customer. Whose it is is decided by the
- * first event of the customer's stream, before any credentials: the other one's are never this customer's.
+ * Takes an id from a block that an instance has reserved, and may be about to assign to a new customer. The first event
+ * of the customer's stream decides who gets it, before any credentials are written, so those of the other customer are
+ * never this one's.
  */
 async function registerReserved(
   run: ImportRun,
@@ -67,8 +69,8 @@ async function registerReserved(
   guest: GuestStatus,
   own: Command,
 ): Promise<number> {
-  if (!(await appendFirst(run, customerStream(id), takingOf(own))).written) throw idTaken(id)
-  // Without a password it gets one that nobody knows: it keeps out what the other one may still write.
+  if (!(await appendFirst(run, streamOf.customer(id), takingOf(own))).written) throw idTaken(id)
+  // A customer without a password gets an unknown one, which blocks a late write of the other registration.
   const passwordHash = (await hashOf(run, customer)) ?? (await hashPassword(crypto.randomUUID()))
   for (;;) {
     const { status, revision } = await run.load(id)
@@ -76,16 +78,16 @@ async function registerReserved(
     try {
       const credentialsRevision = await replaceCredentials(run, id, passwordHash, own)
       const events = encodeAll(own, customer.events(id, credentialsRevision, guest))
-      await run.eventStore.append(customerStream(id), events, { expected: revision })
+      await run.eventStore.append(streamOf.customer(id), events, { expected: revision })
       return revision + events.length
     } catch (error) {
-      // One who has the id under way has written its credentials, or its claim was given up there.
+      // Another registration with this id has written its credentials, or its claim was abandoned.
       if (!(error instanceof WrongExpectedRevision)) throw error
     }
   }
 }
 
-/** Sets the credentials, in the place of those that a registration has left which lost the id. @returns their revision */
+/** Sets the credentials, replacing those of a registration that lost the id. @returns their revision */
 async function replaceCredentials(
   { eventStore }: ImportRun,
   id: number,
@@ -100,14 +102,14 @@ async function replaceCredentials(
   return (await eventStore.append(stream, credentialsOf(passwordHash, own), { expected })).revision
 }
 
-/** Only now: to hash a password is costly, and few rows of a run that goes on need it. */
+/** Hashed only now: it is costly, and few rows of a resumed run need it. */
 async function hashOf(
   { hashKinds, own }: ImportRun,
   { passwordHash, password }: ImportedCustomer,
 ): Promise<string | undefined> {
   if (passwordHash !== undefined) {
     const hash = MAGENTO + passwordHash
-    // On record before the first of its kind: from then on a wrong password takes as long for everybody.
+    // Recorded before the first hash of its kind, so that a wrong password always takes the same time.
     await hashKinds.found(kindOf(hash), own)
     return hash
   }

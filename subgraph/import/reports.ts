@@ -1,18 +1,18 @@
 /** What an import reports: the outcome of each row, counted. */
-import type { Row, Table } from './csv.ts'
+import type { Row, Table } from './files/csv.ts'
 import { rejectionOf } from './rejections.ts'
 
-/** What came of a row that was not rejected. */
+/** The outcome of a row that was not rejected. */
 export type Outcome = 'imported' | 'alreadyThere'
 
 export interface ImportReport {
   imported: number
-  /** Brought in by an earlier run. */
+  /** Imported by an earlier run. */
   alreadyThere: number
   rejected: number
   /** How many rows were rejected for each reason; `N` stands for the numbers in it. */
   readonly reasons: Map<string, number>
-  /** Columns of the file that nothing was done with. */
+  /** Unused columns of the file. */
   readonly unused: readonly string[]
 }
 
@@ -27,11 +27,11 @@ export const newReport = (table?: Table): ImportReport => ({
 /** A row on its way through the import. */
 interface ReportedRow {
   readonly row: Row
-  /** Of a composite file: the rows from the customer's to this one, without which it can't be understood. */
+  /** In a composite file: the rows from the customer's to this one, which are needed to understand it. */
   readonly above?: readonly Row[]
 }
 
-/** Who is told of an import's rows, and how it is stopped. */
+/** Callbacks for the rows of an import, and the signal that stops it. */
 export interface Reporting {
   /**
    * Called with each rejected row; the reason has no personal data in it.
@@ -57,7 +57,7 @@ export interface Counted {
   readonly before: number
 }
 
-/** Does a row's work and counts it, or rejects it with its reason; anything else that is thrown ends the import. */
+/** Processes a row and counts it, or rejects it with its reason; any other error ends the import. */
 export type Settle = (into: Counted, row: ReportedRow, work: () => Promise<Outcome>) => Promise<void>
 
 /** @param total bytes of all files */

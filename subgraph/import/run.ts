@@ -1,8 +1,8 @@
-/** What all rows of one run of an import share. */
+/** The state that all rows of one import run share. */
 
 import type { LRUCache } from 'lru-cache'
-import { chained } from '../../eventstore/chain.ts'
 import { decode, type Recorded } from '../../eventstore/codec.ts'
+import { chained } from '../../eventstore/hash-chain.ts'
 import {
   type EventStore,
   type NewEvent,
@@ -15,19 +15,19 @@ import { foldCustomer } from '../../projections/fold.ts'
 import { boundedCache } from '../../runtime/bounded-cache.ts'
 import type { CustomerEvent, EmailEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
-import { STREAM_PREFIXES } from '../../schema/streams.ts'
-import { type Command, encodeAll, uuidOf } from '../command.ts'
-import { createEmailClaims, type EmailClaims } from '../email-claims.ts'
+import { STREAM_PREFIXES, streamOf } from '../../schema/streams.ts'
+import { type Command, encodeAll, uuidOf } from '../commands/command.ts'
 import { createHashKinds } from '../identity/password-checks.ts'
-import { createIds, type Ids } from '../ids.ts'
-import { createSubscribers, type Subscribers } from '../subscribers.ts'
+import { createEmailClaims, type EmailClaims } from '../streams/email-claims.ts'
+import { createIds, type Ids } from '../streams/ids.ts'
+import { createSubscribers, type Subscribers } from '../streams/subscribers.ts'
 import { withBoundedReads } from './bounded-reads.ts'
-import type { Row } from './csv.ts'
-import { idOf } from './rows.ts'
+import type { Row } from './files/csv.ts'
+import { idOf } from './files/fields.ts'
 
 export interface RunOptions {
   readonly eventStore: EventStore
-  /** Keys the claims of addresses. */
+  /** The key for the claims of addresses. */
   readonly emailHashKey: string
   readonly store: Store
   readonly dryRun: boolean
@@ -40,24 +40,24 @@ export interface ImportRun extends RunOptions {
   readonly ids: Ids
   readonly hashKinds: ReturnType<typeof createHashKinds>
   readonly subscribers: Subscribers
-  /** Whether an address may have subscribed as a guest's. */
+  /** Whether there may be guest subscriptions. */
   readonly hasGuests: boolean
-  /** Nobody has an address yet: none needs to be looked up. */
+  /** No address is claimed yet, so none needs to be looked up. */
   readonly isEmpty: boolean
   /** The end of the log before the run. */
   readonly before: Position
   /** Customers of this run's rows, by the keys of their addresses. What it has registered need not be read. */
   readonly seen: LRUCache<string, { readonly id: number; readonly revision: number } | 'there'>
-  /** Ids up to these may have been given out here; those above have not, and will not be. */
+  /** Ids up to these may have been assigned here; those above never are. */
   readonly givenOut: { customer: number; address: number }
-  /** The command of the run itself: what belongs to no row. */
+  /** The command of the run itself, for events that belong to no row. */
   readonly own: Command
   /** The command of a row: the same in each run. */
   command(name: string): Command
   load(id: number): Promise<CustomerDocument>
 }
 
-/** The floor of ids is raised in such steps, so that it is not raised for each row. */
+/** The step in which the floor of ids is raised, so that it is not raised for each row. */
 const FLOOR_STEP = 10_000
 /** Some 60 MB. */
 const REMEMBERED = 300_000
@@ -93,7 +93,7 @@ export async function startRun(options: RunOptions): Promise<ImportRun> {
   }
 }
 
-/** Rows as they come, once no id of theirs will be given out here any more. */
+/** Yields the rows once their ids can no longer be assigned here. */
 export async function* withFloors(
   { ids, givenOut, own, dryRun, signal }: ImportRun,
   read: AsyncIterable<Row>,
@@ -126,7 +126,7 @@ export async function all<E extends CustomerEvent | EmailEvent>(
   return events
 }
 
-/** Appends to a stream without events; a repetition counts as written. */
+/** Appends to an empty stream; a retry counts as written. */
 export async function appendFirst({ eventStore }: ImportRun, stream: string, events: readonly NewEvent[]) {
   try {
     const { position } = await eventStore.append(stream, events, { expected: 'no_stream' })
@@ -137,10 +137,10 @@ export async function appendFirst({ eventStore }: ImportRun, stream: string, eve
   }
 }
 
-export const claimStream = (key: string) => `${STREAM_PREFIXES.email}${key}`
-export const credentialsStream = (id: number) => `${STREAM_PREFIXES.credentials}${id}`
+export const claimStream = (key: string) => streamOf.email(key)
+export const credentialsStream = (id: number) => streamOf.credentials(id)
 
-/** The events of a row that are not of the customer's stream, or not of its registration: always with the same ids. */
+/** Encodes the events of a row outside the customer's registration, always with the same ids. */
 export const claimOf = (id: number, own: Command) =>
   encodeAll(own, [{ type: 'EmailClaimed', data: { customerId: id } }], `claim:${id}`)
 export const credentialsOf = (passwordHash: string, own: Command) =>

@@ -1,8 +1,8 @@
 /** What the audit tests share: the command run in this process. */
 
-import type { AuditContext } from '../../audit/commands/context.ts'
+import type { AuditContext } from '../../audit/subcommands/context.ts'
 import { addAudit } from '../../bin/command-line/audit.ts'
-import { CliCommand } from '../../bin/command-line/command.ts'
+import { CliCommand } from '../../bin/command-line/cli-command.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 
 export const EMAIL_HASH_KEY = 'k'.repeat(32)

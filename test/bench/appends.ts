@@ -1,8 +1,9 @@
 /** Appends as commands make them: many customers at once, each one's events one after the other. */
+
 import { randomUUID } from 'node:crypto'
 import type { EventStore } from '../../eventstore/port.ts'
-import { customerStream } from '../../projections/fold.ts'
-import { createCommand, encodeAll } from '../../subgraph/command.ts'
+import { streamOf } from '../../schema/streams.ts'
+import { createCommand, encodeAll } from '../../subgraph/commands/command.ts'
 
 /** Customers whose commands are under way at a time: the connections of the other benches. */
 const BUSY = 64
@@ -12,7 +13,7 @@ export async function appendChanges(eventStore: EventStore, count: number): Prom
   const each = Math.ceil(count / BUSY)
   await Promise.all(
     Array.from({ length: BUSY }, async (_, customer) => {
-      const stream = customerStream(customer + 1)
+      const stream = streamOf.customer(customer + 1)
       for (let revision = 0; revision < each; revision++) {
         const command = createCommand({
           operation: 'bench',

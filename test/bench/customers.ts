@@ -1,10 +1,11 @@
 /** The customers that the contenders serve. */
+
 import { randomUUID } from 'node:crypto'
 import { absentCustomer } from '../../projections/customer.ts'
-import { customerStream } from '../../projections/fold.ts'
-import { startProjection } from '../../projections/worker.ts'
+import { startProjection } from '../../projections/worker/worker.ts'
 import { store as defaultStore } from '../../schema/store.ts'
-import { createCommand, encodeAll } from '../../subgraph/command.ts'
+import { streamOf } from '../../schema/streams.ts'
+import { createCommand, encodeAll } from '../../subgraph/commands/command.ts'
 import { addAddress, checkRegistration, register } from '../../subgraph/domain/customer.ts'
 import { createTokens } from '../../subgraph/identity/tokens.ts'
 import { openStores, type StoreOptions } from './stores.ts'
@@ -49,7 +50,7 @@ export async function addCustomers(stores: StoreOptions, count: number): Promise
         ...register(absentCustomer(id), { ...registration, customerId: id, credentialsRevision: -1, at }, store),
         ...addAddress(absentCustomer(id), id, ADDRESS, store),
       ]
-      await eventStore.append(customerStream(id), encodeAll(command, events), { expected: 'no_stream' })
+      await eventStore.append(streamOf.customer(id), encodeAll(command, events), { expected: 'no_stream' })
       return { id, email, token: tokens.issue({ customerId: id, generation: 0 }) }
     }),
   )

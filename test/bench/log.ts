@@ -1,11 +1,12 @@
 /** Logs of customers' events, as a shop writes them, for benches that read many. */
+
 import { randomUUID } from 'node:crypto'
 import type { EventStore, NewEvent } from '../../eventstore/port.ts'
 import { absentCustomer, type CustomerDocument, project } from '../../projections/customer.ts'
-import { customerStream } from '../../projections/fold.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
 import { store as defaultStore } from '../../schema/store.ts'
-import { createCommand, encodeAll } from '../../subgraph/command.ts'
+import { streamOf } from '../../schema/streams.ts'
+import { createCommand, encodeAll } from '../../subgraph/commands/command.ts'
 import { addAddress, checkRegistration, register, update } from '../../subgraph/domain/customer.ts'
 import { ADDRESS } from './customers.ts'
 
@@ -48,10 +49,10 @@ function historyOf(id: number): NewEvent[] {
 /** Appends `count` events of one customer: changes of name and of an address, after its first five. */
 export async function fillCustomer(eventStore: EventStore, id: number, count: number): Promise<void> {
   const first = historyOf(id)
-  await eventStore.append(customerStream(id), first, { expected: 'no_stream' })
+  await eventStore.append(streamOf.customer(id), first, { expected: 'no_stream' })
   for (let done = first.length; done < count; ) {
     const piece = Array.from({ length: Math.min(500, count - done) }, (_, index) => changeOf(id, done + index))
-    await eventStore.append(customerStream(id), piece, { expected: done - 1 })
+    await eventStore.append(streamOf.customer(id), piece, { expected: done - 1 })
     done += piece.length
   }
 }
@@ -84,7 +85,7 @@ export async function fillLog(eventStore: EventStore, count: number): Promise<vo
       const expected = revision === 0 ? 'no_stream' : revision - 1
       await Promise.all(
         histories.map(({ id, events }) =>
-          eventStore.append(customerStream(id), [events[revision] as NewEvent], { expected }),
+          eventStore.append(streamOf.customer(id), [events[revision] as NewEvent], { expected }),
         ),
       )
     }

@@ -1,12 +1,13 @@
 /** Bench of what must not tell: whether anybody has an address, and by which hash, from the time of a refused sign-in. */
+
 import { argon2Sync, createHash, randomUUID } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
-import { customerStream } from '../../projections/fold.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
 import { store as storeSettings } from '../../schema/store.ts'
-import { createCommand, encodeAll } from '../../subgraph/command.ts'
+import { streamOf } from '../../schema/streams.ts'
+import { createCommand, encodeAll } from '../../subgraph/commands/command.ts'
 import { importFiles } from '../../subgraph/import/importer.ts'
 import { buildSubgraph } from '../../subgraph/server.ts'
 import { aCustomer, customersFile } from '../support/magento-export.ts'
@@ -69,7 +70,7 @@ export async function signInBench(servers: Servers, attempts: number): Promise<R
   for (const [form, event] of Object.entries(STATES)) {
     for (let attempt = 0; attempt < attempts; attempt++) {
       const options = { operation: 'bench', arguments: {}, actor: 'bench', correlationId: randomUUID(), at: new Date() }
-      const stream = customerStream(idOf(FORMS.indexOf(form), attempt))
+      const stream = streamOf.customer(idOf(FORMS.indexOf(form), attempt))
       await eventStore.append(stream, encodeAll(createCommand(options), [event]), { expected: 'any' })
     }
   }

@@ -1,7 +1,7 @@
 /** The stores of a bench: SQLite in a folder of its own, or the servers whose URLs are given. */
 import { join } from 'node:path'
-import { openEventStore, openLog } from '../../eventstore/open.ts'
-import { openReadModel } from '../../projections/open.ts'
+import { openEventStore, openLog } from '../../eventstore/open-event-store.ts'
+import { openReadModel } from '../../projections/open-read-model.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { KEYS } from '../support/keys.ts'

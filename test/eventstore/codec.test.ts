@@ -1,6 +1,7 @@
 /** Between the catalogue's events and stored ones. */
 import t from 'tap'
-import { check, decode, encode, InvalidEvent } from '../../eventstore/codec.ts'
+import { check, decode, encode } from '../../eventstore/codec.ts'
+import { InvalidEvent } from '../../eventstore/errors.ts'
 import type { RecordedEvent } from '../../eventstore/port.ts'
 import { type DomainEvent, eventJsonSchemas, eventMetadata, eventSchemas, SCHEMA_VERSION } from '../../schema/events.ts'
 

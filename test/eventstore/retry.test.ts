@@ -8,7 +8,7 @@ import {
   StreamNotFound,
   WrongExpectedRevision,
 } from '../../eventstore/port.ts'
-import { patient } from '../../eventstore/retry.ts'
+import { withRetries } from '../../eventstore/retry.ts'
 import { all, datas, someEvents } from '../contract/event-store.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 
@@ -23,7 +23,7 @@ t.test('reads go on where they were, in both directions, and end where they woul
   const { server, store } = await aServer(t)
   await store.append('a', someEvents(3_000), { expected: 'no_stream' })
   const told: string[] = []
-  const waiting = patient(store, { onOutage: (reason) => told.push(reason) })
+  const waiting = withRetries(store, { onOutage: (reason) => told.push(reason) })
   const reads = [
     () => waiting.readStream('a'),
     () => waiting.readStream('a', { from: 10, maxCount: 2_500 }),
@@ -51,7 +51,7 @@ t.test('reads go on where they were, in both directions, and end where they woul
 
 t.test('appends are repeated where that is safe', async (t) => {
   const { server, store } = await aServer(t)
-  const waiting = patient(store)
+  const waiting = withRetries(store)
   await server.stop()
   const begun = [
     waiting.append('a', someEvents(2), { expected: 'no_stream' }),
@@ -69,9 +69,9 @@ t.test('appends are repeated where that is safe', async (t) => {
 t.test('not for ever, and not once it is told to stop', async (t) => {
   const { server, store } = await aServer(t)
   await server.stop()
-  await t.rejects(all(patient(store, { longestOutage: 1_000 }).readStream('a')), EventStoreUnavailable)
+  await t.rejects(all(withRetries(store, { longestOutage: 1_000 }).readStream('a')), EventStoreUnavailable)
   const stopping = new AbortController()
-  const read = all(patient(store, { signal: stopping.signal }).readStream('a'))
+  const read = all(withRetries(store, { signal: stopping.signal }).readStream('a'))
   stopping.abort()
   await t.rejects(read, EventStoreUnavailable)
 })

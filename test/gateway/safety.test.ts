@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { buildASTSchema, getIntrospectionQuery, parse } from 'graphql'
 import t from 'tap'
 import { createPersistedQueries } from '../../gateway/http/persisted-queries.ts'
-import { createRateLimiter } from '../../gateway/http/rate-limits.ts'
+import { createRateLimiter } from '../../gateway/limits/rate-limits.ts'
 import {
   checkDocument,
   costOf,

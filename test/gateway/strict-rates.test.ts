@@ -1,7 +1,7 @@
 /** The strict rate limit: whatever guesses at a password, sends mail or makes accounts, however it is written; and who counts as one client. */
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { createRateLimiter } from '../../gateway/http/rate-limits.ts'
+import { createRateLimiter } from '../../gateway/limits/rate-limits.ts'
 import { buildGateway } from '../../gateway/server.ts'
 import { clientKey } from '../../runtime/client-address.ts'
 import { signUp, startSubgraph } from '../support/graph.ts'

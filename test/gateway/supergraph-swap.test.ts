@@ -63,7 +63,7 @@ t.test('a changed supergraph is swapped in under load, and one that is no good i
     const before = log.length
     replace(bad)
     await until(() => log.length > before, 'a log line')
-    t.match(log.at(-1), /can not be served; the one before it stays/)
+    t.match(log.at(-1), /cannot be served; the previous one stays/)
     t.match(log.at(-1), reason)
     t.equal(await ready(), two)
   }

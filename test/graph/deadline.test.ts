@@ -3,7 +3,7 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { Registry } from 'prom-client'
 import t from 'tap'
-import { buildProjectionsServer } from '../../projections/server.ts'
+import { buildProjectionsServer } from '../../projections/worker/health.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { CREATE_ADDRESS, freshEmail, PASSWORD, signUp, startSubgraph, TEXAN } from '../support/graph.ts'
 

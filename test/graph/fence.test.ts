@@ -9,9 +9,9 @@ import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
-import { openReadModel } from '../../projections/open.ts'
+import { openReadModel } from '../../projections/open-read-model.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
-import { startProjection } from '../../projections/worker.ts'
+import { startProjection } from '../../projections/worker/worker.ts'
 import { startProxy } from '../history/proxy.ts'
 import {
   environment,

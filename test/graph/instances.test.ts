@@ -2,8 +2,8 @@
 import t from 'tap'
 import { decode } from '../../eventstore/codec.ts'
 import { foldCustomer } from '../../projections/fold.ts'
-import { openReadModel } from '../../projections/open.ts'
-import { startProjection } from '../../projections/worker.ts'
+import { openReadModel } from '../../projections/open-read-model.ts'
+import { startProjection } from '../../projections/worker/worker.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
 import {
   CREATE_ADDRESS,

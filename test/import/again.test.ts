@@ -2,14 +2,14 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { openEventStore, openLog } from '../../eventstore/open.ts'
+import { openEventStore, openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore, RecordedEvent } from '../../eventstore/port.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { type PartialStore, store } from '../../schema/store.ts'
-import { createCommand } from '../../subgraph/command.ts'
+import { createCommand } from '../../subgraph/commands/command.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
-import { createIds } from '../../subgraph/ids.ts'
 import { importFiles } from '../../subgraph/import/importer.ts'
+import { createIds } from '../../subgraph/streams/ids.ts'
 import {
   CREATE_ADDRESS,
   environment,
@@ -137,7 +137,7 @@ t.test('an account of here keeps its password, whatever the file says of its add
   const rows = ['bare@example.com', email].map((email) => aCustomer(1, { email, entity_id: '', password_hash }))
   t.match(await run(folder, { customers: customersFile(rows) }), {
     customers: { imported: 0, alreadyThere: 0, rejected: 2 },
-    rejected: [2, 3].map((line) => `customers.csv:${line}: the e-mail address is that of another customer`),
+    rejected: [2, 3].map((line) => `customers.csv:${line}: the e-mail address belongs to another customer`),
   })
   t.equal((await all(eventStore)).length, before.length, 'nothing is written')
   t.notOk(await signIn(send, 'bare@example.com', OLD))
@@ -174,13 +174,13 @@ t.test('two accounts with one address, as of two websites: the second one is tol
       aCustomer(id, { email: moved(Math.min(id, 2)), ...(entity_id === '' && { entity_id }) }),
     )
     const customers = customersFile(rows)
-    const rejected = ['customers.csv:4: the e-mail address comes twice in the file']
+    const rejected = ['customers.csv:4: the e-mail address occurs twice in the file']
     t.strictSame(await run(folder, { customers, dryRun: true }), {
       customers: {
         imported: 2,
         alreadyThere: 0,
         rejected: 1,
-        reasons: new Map([['the e-mail address comes twice in the file', 1]]),
+        reasons: new Map([['the e-mail address occurs twice in the file', 1]]),
         unused: [],
       },
       addresses: { imported: 0, alreadyThere: 0, rejected: 0, reasons: new Map(), unused: [] },
@@ -218,7 +218,7 @@ t.test('killed between any two writes of a row, the import leaves nothing that a
       t.ok(await signIn(send, moved(5), OLD), 'who moved in, too')
       t.not(next.id, 5)
       t.ok((await credentialsOf(eventStore, 5)).length === 1)
-    } else t.same(again.rejected, ["customers.csv:2: the id 5 is another customer's"])
+    } else t.same(again.rejected, ['customers.csv:2: the id 5 belongs to another customer'])
     t.ok(await signIn(send, next.email), 'and still')
     if (killed !== 'Killed') break
     t.ok(writes < 10)
@@ -350,7 +350,7 @@ t.test('rows that are no CSV, and lines of rows with line feeds', async (t) => {
   t.same(report.rejected.toSorted(), [
     'addresses.csv:4: the row has more or fewer fields than the head line',
     'addresses.csv:5: a quote stands within a field without quotes',
-    'addresses.csv:7: country_id is no country',
+    'addresses.csv:7: country_id is not a country',
   ])
 })
 
@@ -402,13 +402,13 @@ t.test('values as Magento exports them', async (t) => {
   t.match(report, { customers: { imported: 3 }, addresses: { imported: 6 } })
   t.match(report.rejected.filter((each) => each.startsWith('customers')).toSorted(), [
     /:5: vip is neither yes nor no$/,
-    /:6: since is no date$/,
+    /:6: since is not a date$/,
     /:7: likes has an option that the store does not have$/,
-    /:8: created_at is no date and time$/,
+    /:8: created_at is not a date and time$/,
   ])
   t.match(
     report.rejected.filter((each) => each.startsWith('addresses')),
-    [/region_id is none that can be told/],
+    [/region_id is ambiguous/],
   )
   const { eventStore } = await startSubgraph(t, { folder, projection: false })
   const events = (await all(eventStore)).filter(({ stream }) => stream.startsWith('customer-'))
@@ -452,6 +452,6 @@ t.test('a dry run tells what would be, and writes nothing', async (t) => {
   const customers = customersFile([aCustomer(50), aCustomer(51), aCustomer(52, { email }), aCustomer(1)])
   const report = await run(folder, { customers, addresses: addressesFile([anAddress(1, 51)]), dryRun: true })
   t.match(report, { customers: { imported: 1, alreadyThere: 1, rejected: 2 }, addresses: { imported: 1 } })
-  t.match(report.rejected.toSorted(), [/:4: the e-mail address is that/, /:5: the id 1 is another customer's/])
+  t.match(report.rejected.toSorted(), [/:4: the e-mail address belongs to/, /:5: the id 1 belongs to another customer/])
   t.equal((await all(eventStore)).length, before)
 })

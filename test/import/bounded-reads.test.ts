@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
-import { patient } from '../../eventstore/retry.ts'
+import { withRetries } from '../../eventstore/retry.ts'
 import { openSqliteEventStore } from '../../eventstore/sqlite/event-store.ts'
 import { withBoundedReads } from '../../subgraph/import/bounded-reads.ts'
 import { all, someEvents } from '../contract/event-store.ts'
@@ -37,7 +37,7 @@ async function shaky(t: Test, failures: number) {
 t.test('reads: a bounded number under way, each tried again', async (t) => {
   const { eventStore, seen, failAgain } = await shaky(t, 0)
   await eventStore.append('a', someEvents(3), { expected: 'no_stream' })
-  const store = withBoundedReads(patient(eventStore), 8)
+  const store = withBoundedReads(withRetries(eventStore), 8)
   failAgain(20)
   const read = await Promise.all(Array.from({ length: 200 }, () => all(store.readStream('a'))))
   t.ok(read.every(({ length }) => length === 3))

@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { openLog } from '../../eventstore/open.ts'
+import { openLog } from '../../eventstore/open-event-store.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { regionsNamed } from '../../schema/regions.ts'
@@ -186,7 +186,7 @@ dan@example.com,Dan,Oak,London,,GB,Dan,Oak,1,,x,1,Yes,TRUE
   t.match(dry, { customers: { imported: 4, rejected: 0 }, addresses: { imported: 3, rejected: 1 } })
   const first = await run(t, { folder, customers, read: [1, 2, 4] })
   t.match(first, { customers: { imported: 4, rejected: 0 }, addresses: { imported: 3, rejected: 1 } })
-  t.match(first.rejected, [/^6: country_id is no country/])
+  t.match(first.rejected, [/^6: country_id is not a country/])
   const byName = new Map(first.documents.map((document) => [document.firstname, document]))
   const ann = byName.get('Ann')
   t.match(ann?.addresses, [
@@ -246,7 +246,7 @@ t.test('yes and no, dates, consents', async (t) => {
     return rejected[0] ?? documents[0]?.dob
   }
   for (const text of ['1973-02-30 00:00:00', 'unknown 1900', '30 Feb 1973'])
-    t.match(await dob(text), /dob is no date/, text)
+    t.match(await dob(text), /dob is not a date/, text)
   t.match(await dob('2099-01-01'), /dob lies in the future/)
   t.equal(await dob('1973-02-28 00:00:00'), '1973-02-28')
   t.equal(await dob('0000-00-00'), null)

@@ -201,14 +201,14 @@ t.test('a row that can not be brought in is told with its line and reason, and t
   t.match(stdout, 'addresses: 1 imported, 0 already there, 4 rejected')
   const told = await readFile(join(folder, 'customers.rejected.csv'), 'utf8')
   for (const [line, reason] of [
-    [3, 'email is missing or no address'],
+    [3, 'email is missing or not an address'],
     [4, "password_hash is not in one of Magento's formats"],
-    [5, 'dob is no date'],
+    [5, 'dob is not a date'],
     [6, 'gender is unknown'],
-    [7, 'entity_id is no number above 0'],
-    [8, 'the e-mail address comes twice in the file'],
-    [9, "the id 1 is another customer's"],
-    [10, 'created_at is no date and time'],
+    [7, 'entity_id is not a number above 0'],
+    [8, 'the e-mail address occurs twice in the file'],
+    [9, 'the id 1 belongs to another customer'],
+    [10, 'created_at is not a date and time'],
     [12, 'entity_id is missing while other rows have one'],
   ] as const) {
     t.match(told, `\n${line},${reason},`)
@@ -216,9 +216,9 @@ t.test('a row that can not be brought in is told with its line and reason, and t
   // Addresses have a line feed in their street.
   const ofAddresses = await readFile(join(folder, 'addresses.rejected.csv'), 'utf8')
   t.match(ofAddresses, /^\d+,there is no customer with this _email,/m)
-  t.match(ofAddresses, /^\d+,the address id 11 is another address's,/m)
-  t.match(ofAddresses, /^\d+,country_id is no country,/m)
-  t.match(ofAddresses, /^\d+,_entity_id is missing or no number above 0,/m)
+  t.match(ofAddresses, /^\d+,the address id 11 belongs to another address,/m)
+  t.match(ofAddresses, /^\d+,country_id is not a country,/m)
+  t.match(ofAddresses, /^\d+,_entity_id is missing or not a number above 0,/m)
   for (const personal of ['secret-hash', 'nobody', 'MOVED1', 'another@']) t.notMatch(stdout + stderr, personal)
   const { send } = await startSubgraph(t, { folder })
   const again = await send(

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { openLog } from '../../eventstore/open.ts'
+import { openLog } from '../../eventstore/open-event-store.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { environment, temporaryFolder } from '../support/graph.ts'
@@ -74,17 +74,17 @@ t.test('mended, it can be imported, byte by byte as it was', async (t) => {
   const first = await given.import('customers.csv', 'addresses.csv', '--encoding', 'windows-1252')
   t.equal(first.code, 1)
   t.match(first.output, /customers: 1 imported, 0 already there, 2 rejected \(3 rows read\)/)
-  t.match(first.output, /to be mended and imported: customers\.rejected\.csv, addresses\.rejected\.csv/)
+  t.match(first.output, /to correct and import: customers\.rejected\.csv, addresses\.rejected\.csv/)
   t.equal(
     await read('customers.rejected.csv', 'latin1'),
     `rejected_line;rejected_reason;${HEAD}\n` +
-      '2;dob is no date;a@example.com;1;J\xfcrgen;M\xfcller;1990-02-30;"x;y"\n' +
+      '2;dob is not a date;a@example.com;1;J\xfcrgen;M\xfcller;1990-02-30;"x;y"\n' +
       '5;the row has more or fewer fields than the head line;c@example.com;3;Zo\xeb\n',
   )
   t.equal((await stat(join(folder, 'customers.rejected.csv'))).mode & 0o777, 0o600, 'for its owner alone')
   t.match(
     await read('addresses.rejected.csv'),
-    /^2,(there is no customer with this _email|country_id is no country),a@/m,
+    /^2,(there is no customer with this _email|country_id is not a country),a@/m,
   )
 
   await mend('customers.rejected.csv', ['1990-02-30', '1990-02-28'])
@@ -133,7 +133,7 @@ t.test('of a composite file, with the rows that it needs', async (t) => {
   t.equal(first.code, 1)
   t.match(first.output, /customers: 2 imported, 0 already there, 1 rejected/)
   t.match(first.output, /addresses: 2 imported, 0 already there, 2 rejected/)
-  t.match(first.output, /whose address it is can not be told: a row above it is rejected/)
+  t.match(first.output, /the customer of the address is unknown, because a row above it was rejected/)
   const cities = async () => {
     const documents = await customers()
     return new Map(documents.map(({ firstname, addresses }) => [firstname, addresses.map(({ city }) => city)]))
@@ -143,10 +143,10 @@ t.test('of a composite file, with the rows that it needs', async (t) => {
     await read('customers.rejected.csv'),
     `rejected_line,rejected_reason,${head}\n` +
       '2,,ann@example.com,Ann,Lee,Ann,Lee,x,Ulm,DE\n' +
-      '3,country_id is no country,,,,Ann,Lee,x,Rom,XX\n' +
+      '3,country_id is not a country,,,,Ann,Lee,x,Rom,XX\n' +
       '4,,,,,Ann,Lee,x,Bonn,DE\n' +
       '5,the row has more or fewer fields than the head line,bob@example.com,Bob\n' +
-      '6,whose address it is can not be told: a row above it is rejected,,,,Bob,Ray,x,Paris,FR\n',
+      '6,the customer of the address is unknown, because a row above it was rejected,,,,Bob,Ray,x,Paris,FR\n',
   )
   await mend('customers.rejected.csv', ['XX', 'IT'], ['@example.com,Bob', '@example.com,Bob,Ray,,,,,'])
   const second = await given.import('customers.rejected.csv')
@@ -166,7 +166,7 @@ t.test('of UTF-16, in UTF-8', async (t) => {
   t.equal((await given.import('customers.csv')).code, 1)
   t.equal(
     await read('customers.rejected.csv'),
-    '\uFEFFrejected_line\trejected_reason\temail\tentity_id\tfirstname\tlastname\tdob\n2\tdob is no date\ta@example.com\t1\tJiří\tX\tsoon\n',
+    '\uFEFFrejected_line\trejected_reason\temail\tentity_id\tfirstname\tlastname\tdob\n2\tdob is not a date\ta@example.com\t1\tJiří\tX\tsoon\n',
   )
   await mend('customers.rejected.csv', ['soon', ''])
   t.equal((await given.import('customers.rejected.csv')).code, 0)
@@ -191,7 +191,7 @@ t.test('what spreadsheets and other programs make of a file', async (t) => {
   t.match(await customers(), [{ groupId: 2 }, { groupId: 2 }])
   for (const [file, message] of [
     ['sheet.csv', /sheet\.csv is a spreadsheet or an archive; accepted: CSV/],
-    ['groups.csv', /group_id is no number, and no group of the store has this name/],
+    ['groups.csv', /group_id is not a number, and no group of the store has this name/],
     ['php.csv', /1 {2}a quote within a quoted field is not doubled/],
     ['quotes.csv', /a quote that opens at line 3 or after it is not closed/],
     ['long.csv', /at line 2 or after it is not closed, or the row is longer than 512 KiB/],

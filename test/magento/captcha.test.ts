@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { store } from '../../schema/store.ts'
-import { createCaptcha } from '../../subgraph/captcha.ts'
+import { createCaptcha } from '../../subgraph/http/captcha.ts'
 import { freshEmail, PASSWORD, signUp, startGraph } from '../support/graph.ts'
 import { QUICK_STORE } from '../support/magento.ts'
 

@@ -1,11 +1,11 @@
 /** The lease of a mail worker, state by state, on a real log: free, held, releasing, ended. And the small parts beside it. */
 import t, { type Test } from 'tap'
-import { placeOf } from '../../eventstore/place.ts'
+import { placeOf } from '../../eventstore/event-place.ts'
 import type { EventStore, RecordedEvent } from '../../eventstore/port.ts'
-import { checkpointStream } from '../../mail/checkpoint.ts'
 import { Conditions } from '../../mail/conditions.ts'
 import { MailLease } from '../../mail/lease.ts'
 import { createLetters } from '../../mail/letters.ts'
+import { checkpointStream } from '../../mail/mail-checkpoint.ts'
 import { Outage } from '../../mail/outage.ts'
 import { openOutbox } from '../../mail/outbox.ts'
 import { MailQueue } from '../../mail/queue.ts'

@@ -1,6 +1,6 @@
 /** The mail worker on a log that was restored from a backup or copied to another server. */
 import t, { type Test } from 'tap'
-import { openEventStore } from '../../eventstore/open.ts'
+import { openEventStore } from '../../eventstore/open-event-store.ts'
 import { backUp, restore } from '../restore/support.ts'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { emailOf, requestResets, startSmtp, startWorker, storedCheckpoint, until } from './support.ts'

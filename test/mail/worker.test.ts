@@ -1,9 +1,9 @@
 /** The mail worker against a real SMTP server: nothing lost, nothing twice, nobody held up. */
 import t, { type Test } from 'tap'
-import { openEventStore } from '../../eventstore/open.ts'
-import { type EventPlace, placeOf } from '../../eventstore/place.ts'
+import { type EventPlace, placeOf } from '../../eventstore/event-place.ts'
+import { openEventStore } from '../../eventstore/open-event-store.ts'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
-import { checkpointStream } from '../../mail/checkpoint.ts'
+import { checkpointStream } from '../../mail/mail-checkpoint.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { temporaryFolder } from '../support/graph.ts'
 import {
@@ -142,8 +142,8 @@ t.test('the server away and back: nothing is lost, and it is told once', async (
   t.same(smtp.recipients(), emails(1, 8))
   t.same(worker.status(), { waiting: 0, lagSeconds: 0, isServerThere: true })
   t.equal(outages, 1)
-  t.equal(worker.lines.filter((line) => line.includes('does not take mails')).length, 1)
-  t.equal(worker.lines.filter((line) => line.includes('takes mails again')).length, 1)
+  t.equal(worker.lines.filter((line) => line.includes('does not accept mails')).length, 1)
+  t.equal(worker.lines.filter((line) => line.includes('accepts mails again')).length, 1)
 })
 
 t.test('a server that refuses us all (password, sender, on its way out) is waited for', async (t) => {

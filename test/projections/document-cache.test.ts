@@ -1,7 +1,7 @@
 /** Documents that were read lately: believed only for the very text that they were read from. */
 import t from 'tap'
 import { createDocumentCache } from '../../projections/document-cache.ts'
-import { readDocument } from '../../projections/stored.ts'
+import { readDocument } from '../../projections/stored-values.ts'
 import { aDocument } from '../contract/read-model.ts'
 
 t.test('the same text is read once, any other one anew', async (t) => {

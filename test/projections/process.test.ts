@@ -2,7 +2,7 @@
 import '../support/needs-redis.ts'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { openEventStore } from '../../eventstore/open.ts'
+import { openEventStore } from '../../eventstore/open-event-store.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, temporaryFolder } from '../support/graph.ts'
 import { freePort, startProcess, untilReady } from '../support/processes.ts'

@@ -3,10 +3,10 @@ import '../support/needs-redis.ts'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { CustomerDocument } from '../../projections/customer.ts'
-import { openReadModel } from '../../projections/open.ts'
+import { openReadModel } from '../../projections/open-read-model.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { compareGenerations, type Difference } from '../../projections/rebuild.ts'
-import { startProjection } from '../../projections/worker.ts'
+import { startProjection } from '../../projections/worker/worker.ts'
 import { fillLog } from '../bench/log.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, openTestLog, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
@@ -143,7 +143,7 @@ for (const kind of ['sqlite', 'redis'] as const) {
     t.equal(await readModel.wanted(), 1)
     const accepted = await rebuild('--accept-differences')
     t.equal(accepted.code, 0, accepted.output)
-    t.match(accepted.output, /Generation 2 was begun before: it goes on/)
+    t.match(accepted.output, /Generation 2 was begun earlier and is resumed/)
     t.equal(await readModel.follow(), 2)
     t.equal((await readModel.documents([1]))[0]?.firstname, document.firstname)
   })
@@ -212,13 +212,13 @@ t.test('interrupted, by whatever it is, it goes on where it was', ALONE, async (
     const place = (await next.getCheckpoint())?.position.commit ?? 0n
     await until('it has begun', async () => ((await next.getCheckpoint())?.position.commit ?? 0n) > place)
     t.equal(await started.end(signal), signal === 'SIGKILL' ? 'SIGKILL' : 130)
-    if (signal === 'SIGTERM') t.match(started.output(), /The same command goes on from here/)
+    if (signal === 'SIGTERM') t.match(started.output(), /The same command resumes from here/)
   }
   const reached = (await next.getCheckpoint())?.position.commit ?? 0n
   t.ok(reached > 0n)
   const { code, output } = await rebuild()
   t.equal(code, 0, output)
-  t.match(output, /Generation 2 was begun before/)
+  t.match(output, /Generation 2 was begun earlier/)
   const [, events = ''] =
     /(\d+) events, /.exec(output.split('\n').findLast((line) => line.startsWith('filling')) ?? '') ?? []
   t.ok(Number(events) < 25_000, `${events} events were left`)

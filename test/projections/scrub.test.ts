@@ -3,11 +3,11 @@ import '../support/needs-redis.ts'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { chained } from '../../eventstore/chain.ts'
 import { encode } from '../../eventstore/codec.ts'
-import { createApplier } from '../../projections/apply.ts'
-import { openReadModel } from '../../projections/open.ts'
+import { chained } from '../../eventstore/hash-chain.ts'
+import { openReadModel } from '../../projections/open-read-model.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
+import { createApplier } from '../../projections/worker/apply-events.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
 import { startRedis } from '../support/redis.ts'
 import { registered } from '../support/registered.ts'
@@ -62,16 +62,16 @@ for (const [name, placeOf] of Object.entries(PLACES)) {
     // It writes, and is gone before it scrubs.
     const applier = applierOf({ ...killed, scrub: () => new Promise(() => {}) })
     await applier.apply(await append(register, rename))
-    t.equal(await next.isScrubOwed(), false)
+    t.equal(await next.isScrubPending(), false)
     await until('it is on the disk', () => isOnDisk(place.folder))
     await applier.apply(await append({ type: 'CustomerDeleted', data: {} }))
     t.match(await next.documents([7]), [{ status: 'deleted' }])
-    t.equal(await next.isScrubOwed(), true)
+    t.equal(await next.isScrubPending(), true)
     t.equal(await isOnDisk(place.folder), true, 'still')
 
     await applierOf(next).apply([]) // as a worker does when it has caught up
     await until('it is off the disk', async () => !(await isOnDisk(place.folder)))
-    await until('and nothing is owed', async () => !(await next.isScrubOwed()))
+    await until('and nothing is owed', async () => !(await next.isScrubPending()))
   })
 }
 
@@ -83,9 +83,9 @@ t.test(
     let failures = 1
     const watched: ReadModel = {
       ...readModel,
-      oweScrub: () => {
+      requestScrub: () => {
         calls.push('owe')
-        return readModel.oweScrub()
+        return readModel.requestScrub()
       },
       put: (writes, newest) => {
         calls.push(`put ${writes.map(({ document }) => document.status)}`)
@@ -118,6 +118,6 @@ t.test(
     await applier.apply([event(1, { type: 'CustomerDeleted', data: {} })])
     t.same(calls, ['put registered', 'owe', 'put deleted'])
     await until('it was tried again', () => calls.filter((call) => call === 'scrub').length === 2)
-    await until('nothing is owed', async () => !(await readModel.isScrubOwed()))
+    await until('nothing is owed', async () => !(await readModel.isScrubPending()))
   },
 )

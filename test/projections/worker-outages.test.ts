@@ -3,11 +3,11 @@ import { join } from 'node:path'
 import t from 'tap'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
 import { openSqliteEventStore } from '../../eventstore/sqlite/event-store.ts'
-import { createApplier } from '../../projections/apply.ts'
 import { foldCustomer } from '../../projections/fold.ts'
-import type { Failure } from '../../projections/parking.ts'
 import { type ReadModel, ReadModelUnavailable } from '../../projections/read-model.ts'
-import { type Projection, startProjection } from '../../projections/worker.ts'
+import { createApplier } from '../../projections/worker/apply-events.ts'
+import type { Failure } from '../../projections/worker/parking.ts'
+import { type Projection, startProjection } from '../../projections/worker/worker.ts'
 import type { History } from '../support/histories.ts'
 import { appendHistories, collect, openStores, someHistories, until } from './support.ts'
 import { appendRest, assertProjected, cut, type Options, start } from './worker-support.ts'
@@ -52,7 +52,7 @@ t.test('a read model that is emptied is filled again', async (t) => {
     await assertProjected(t, eventStore, readModel, past.length)
     t.match(projection.logged, [
       ['warn', {}, /interrupted/],
-      ['info', {}, /goes on/],
+      ['info', {}, /resumes/],
     ])
   })
 
@@ -176,7 +176,7 @@ t.test('outages are waited out and logged once', async (t) => {
       await until('the end of the outage is logged', () => projection.logged.length > 1)
       t.match(projection.logged, [
         ['warn', { reason: 'away' }, /interrupted/],
-        ['info', {}, /goes on/],
+        ['info', {}, /resumes/],
       ])
       t.equal(projection.logged.length, 2)
     })

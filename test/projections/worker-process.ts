@@ -4,7 +4,7 @@
  */
 import { openSqliteEventStore } from '../../eventstore/sqlite/event-store.ts'
 import { openSqliteReadModel } from '../../projections/sqlite/read-model.ts'
-import { startProjection } from '../../projections/worker.ts'
+import { startProjection } from '../../projections/worker/worker.ts'
 
 const [events = '', documents = '', batchSize = '1', killAt = '1'] = process.argv.slice(2)
 const readModel = openSqliteReadModel({ path: documents })

@@ -3,7 +3,7 @@ import type { EventStore, Json, NewEvent } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
-import { type Projection, startProjection } from '../../projections/worker.ts'
+import { type Projection, startProjection } from '../../projections/worker/worker.ts'
 import { encoded, type History } from '../support/histories.ts'
 import { collect } from './support.ts'
 

@@ -1,10 +1,11 @@
 /** A log that is restored to before deletions, beside a key store that has gone on: what was erased stays erased. */
+
 import { join } from 'node:path'
 import t from 'tap'
 import { createLetters } from '../../mail/letters.ts'
-import { customerStream } from '../../projections/fold.ts'
 import { createMailTokens } from '../../schema/mail-tokens.ts'
 import { store } from '../../schema/store.ts'
+import { streamOf } from '../../schema/streams.ts'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
@@ -47,7 +48,7 @@ t.test('erased since the backup', builtIn('it puts a backup into the server'), a
 
   const tokens = createMailTokens(KEYS.EMAIL_HASH_KEY)
   const { compose } = createLetters({ eventStore: one.eventStore, store: store(), tokens })
-  for await (const event of one.eventStore.readStream(customerStream(erased.id), { maxCount: 1 })) {
+  for await (const event of one.eventStore.readStream(streamOf.customer(erased.id), { maxCount: 1 })) {
     t.equal(await compose(event, 'welcome'), 'gone', 'no mail is sent to a placeholder')
   }
 })

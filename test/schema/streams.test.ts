@@ -117,18 +117,19 @@ t.test('a table that contradicts itself is an error', async (t) => {
   t.throws(() => indexStreams([entry({ name: 'customer-notes-' })]), /ends with "-"/)
 })
 
-t.test('no stream is named by a literal outside the table', async (t) => {
+t.test('no stream is named by a literal, or put together from a prefix, outside the table', async (t) => {
   const root = join(import.meta.dirname, '../..')
   const folders = ['audit', 'bin', 'eventstore', 'gateway', 'mail', 'projections', 'runtime', 'subgraph']
   const names = STREAMS.map(({ name }) => name).join('|')
   const literal = new RegExp(`['"\`](?:${names})(?:['"\`]|\\$\\{)`)
+  const assembled = /\$\{(?:STREAM_PREFIXES|\w*(?:STREAMS|PREFIX))\b[^}]*\}\$\{/
   for (const folder of folders) {
     for (const file of readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })) {
       if (!file.endsWith('.ts')) continue
       const lines = readFileSync(join(root, folder, file), 'utf8').split('\n')
       const isCode = (line: string) => !/^\s*(\*|\/\/|\/\*)/.test(line) && !line.includes('.json`')
       t.same(
-        lines.filter((line) => isCode(line) && literal.test(line)),
+        lines.filter((line) => isCode(line) && (literal.test(line) || assembled.test(line))),
         [],
         `${folder}/${file}`,
       )

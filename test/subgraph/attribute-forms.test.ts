@@ -1,6 +1,6 @@
 import t from 'tap'
 import { store } from '../../schema/store.ts'
-import { createAttributeForms } from '../../subgraph/attribute-forms.ts'
+import { createAttributeForms } from '../../subgraph/resolvers/attribute-forms.ts'
 
 const codes = (form: { items: readonly { code: string }[] }) => form.items.map(({ code }) => code)
 

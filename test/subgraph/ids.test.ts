@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { EventStore } from '../../eventstore/port.ts'
 import { openSqliteEventStore } from '../../eventstore/sqlite/event-store.ts'
-import { type Command, createCommand } from '../../subgraph/command.ts'
-import { createIds } from '../../subgraph/ids.ts'
+import { type Command, createCommand } from '../../subgraph/commands/command.ts'
+import { createIds } from '../../subgraph/streams/ids.ts'
 import { temporaryFolder } from '../support/graph.ts'
 
 const command = (): Command =>

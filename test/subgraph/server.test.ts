@@ -166,7 +166,7 @@ t.test('expected errors are no log lines: they quote what people typed', async (
   )
   await post('query($x: Int!) { customer { id } }', { variables: { x: 'private.variable' } })
   await post('mutation { generateCustomerToken(email: "private@example.com", password: "private-pass") { token } }')
-  t.match(lines.join(''), /a store is away/)
+  t.match(lines.join(''), /a store is unavailable/)
   t.notMatch(lines.join(''), /private/)
   await logged.close()
 })

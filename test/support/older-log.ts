@@ -1,7 +1,7 @@
 /** What earlier releases wrote of an e-mail address: its key was made of the address as it was typed, in lower case. */
 import { createHmac } from 'node:crypto'
-import { chained } from '../../eventstore/chain.ts'
 import { encode } from '../../eventstore/codec.ts'
+import { chained } from '../../eventstore/hash-chain.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import type { DomainEvent } from '../../schema/events.ts'
 import { hashPassword } from '../../subgraph/identity/passwords.ts'

@@ -3,9 +3,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import { verifyLog } from '../../../audit/proof/verify.ts'
-import { chained } from '../../../eventstore/chain.ts'
 import { linkOf } from '../../../eventstore/event-hash.ts'
-import { openEventStore } from '../../../eventstore/open.ts'
+import { chained } from '../../../eventstore/hash-chain.ts'
+import { openEventStore } from '../../../eventstore/open-event-store.ts'
 import {
   type EventStore,
   EventStoreUnavailable,

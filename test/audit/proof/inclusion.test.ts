@@ -5,17 +5,17 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
+import { LogCheckpointError } from '../../../audit/errors.ts'
 import { checkInclusion, type InclusionProof, parseProof, proveInclusion } from '../../../audit/proof/inclusion.ts'
 import {
   CHECKPOINT_STREAM,
-  CheckpointError,
   startCheckpoints,
   startConfiguredCheckpoints,
   writeCheckpoint,
 } from '../../../audit/proof/signed-checkpoints.ts'
 import { publicPem, readAuditKey } from '../../../audit/proof/signing-key.ts'
 import { verifyLog } from '../../../audit/proof/verify.ts'
-import { chained } from '../../../eventstore/chain.ts'
+import { chained } from '../../../eventstore/hash-chain.ts'
 import type { EventStore, ReadAllOptions } from '../../../eventstore/port.ts'
 import { SILENT } from '../../../runtime/log.ts'
 import { generateSigningKey } from '../../../runtime/service-keys.ts'
@@ -167,9 +167,9 @@ t.test('nothing is signed on top of what is forged', async (t) => {
   forge(edit(/"size":\d+/, '"size":21'))
   await t.rejects(writeCheckpoint(eventStore, key), /forged signature/)
   forge(edit(/"edge":\["..../, '"edge":["AAAA'))
-  await t.rejects(writeCheckpoint(eventStore, key), CheckpointError)
+  await t.rejects(writeCheckpoint(eventStore, key), LogCheckpointError)
   forge(edit(/"edge":\[.*\]/, '"edge":[]'))
-  await t.rejects(writeCheckpoint(eventStore, key), CheckpointError)
+  await t.rejects(writeCheckpoint(eventStore, key), LogCheckpointError)
   forge(edit(/.*/, '{}'))
   await t.rejects(writeCheckpoint(eventStore, key), /is no checkpoint/)
   forge(original)

@@ -1,5 +1,5 @@
 /** The customer subgraph without encryption and hash chain. */
-import { countAsChained } from '../../../eventstore/chain.ts'
+import { countAsChained } from '../../../eventstore/hash-chain.ts'
 import { buildSubgraph } from '../../../subgraph/server.ts'
 import { openStores, type StoreOptions } from '../stores.ts'
 import { options, ready } from './contender.ts'

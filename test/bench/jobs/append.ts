@@ -1,7 +1,7 @@
 /** Appends to an empty SQLite log: as the service has it, or with the hash chain alone, or bare. */
 import { mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
-import { chained } from '../../../eventstore/chain.ts'
+import { chained } from '../../../eventstore/hash-chain.ts'
 import { appendChanges } from '../appends.ts'
 import { openStores, type StoreOptions } from '../stores.ts'
 import { job } from './job.ts'

@@ -1,7 +1,7 @@
 /** One `npm run audit` with its output thrown away. */
-import type { AuditContext } from '../../../audit/commands/context.ts'
+import type { AuditContext } from '../../../audit/subcommands/context.ts'
 import { addAudit } from '../../../bin/command-line/audit.ts'
-import { CliCommand } from '../../../bin/command-line/command.ts'
+import { CliCommand } from '../../../bin/command-line/cli-command.ts'
 import { openStores, type StoreOptions } from '../stores.ts'
 import { job } from './job.ts'
 

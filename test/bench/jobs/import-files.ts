@@ -1,7 +1,7 @@
 /** What both jobs of the import bench work on: export files of so many rows, and where the events go. */
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { openEventStore, openLog } from '../../../eventstore/open.ts'
+import { openEventStore, openLog } from '../../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../../eventstore/port.ts'
 import { loadConfiguration } from '../../../runtime/configuration.ts'
 import { store } from '../../../schema/store.ts'

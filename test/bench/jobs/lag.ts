@@ -1,7 +1,8 @@
 /** From an append to the document in the read model, at 500 appends a second, with the projection a process of its own. */
+
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import { customerStream } from '../../../projections/fold.ts'
+import { streamOf } from '../../../schema/streams.ts'
 import { openStores, type StoreOptions } from '../stores.ts'
 import { job } from './job.ts'
 
@@ -30,7 +31,7 @@ await job<StoreOptions & { readonly seconds: number }>(async (options) => {
       schemaVersion: 1,
     }
     const event = { id: eventId, type: 'CustomerDetailsChanged', data: { firstname: `n${revision}` }, metadata }
-    await eventStore.append(customerStream(id), [event], { expected: revision })
+    await eventStore.append(streamOf.customer(id), [event], { expected: revision })
     const appended = performance.now()
     for (;;) {
       const [document] = await readModel.documents([id])

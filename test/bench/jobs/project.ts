@@ -1,5 +1,5 @@
 /** The projection: from the log into an empty read model, until it has caught up. */
-import { startProjection } from '../../../projections/worker.ts'
+import { startProjection } from '../../../projections/worker/worker.ts'
 import { openStores, type StoreOptions } from '../stores.ts'
 import { job } from './job.ts'
 

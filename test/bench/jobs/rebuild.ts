@@ -1,5 +1,5 @@
 /** A rebuild from its first event to the switch, the comparison with the live generation included. */
-import { openReadModel } from '../../../projections/open.ts'
+import { openReadModel } from '../../../projections/open-read-model.ts'
 import { chooseGeneration, compareGenerations, startFilling } from '../../../projections/rebuild.ts'
 import { SILENT } from '../../../runtime/log.ts'
 import { openStores, type StoreOptions } from '../stores.ts'

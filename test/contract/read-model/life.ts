@@ -6,19 +6,19 @@ import { aCheckpoint, aDocument, type Contract, NOTHING } from './support.ts'
 export async function lifeCases(t: Test, { one, two, open, complete }: Contract): Promise<void> {
   await t.test('a scrub that is owed stays so until one that began later', async (t) => {
     await complete()
-    t.equal(await one.isScrubOwed(), false)
-    await one.oweScrub()
-    await two.oweScrub()
-    t.equal(await two.isScrubOwed(), true)
+    t.equal(await one.isScrubPending(), false)
+    await one.requestScrub()
+    await two.requestScrub()
+    t.equal(await two.isScrubPending(), true)
     await one.reset()
-    t.equal(await two.isScrubOwed(), true, 'what was emptied is still on the disk')
+    t.equal(await two.isScrubPending(), true, 'what was emptied is still on the disk')
     await two.scrub()
-    t.equal(await one.isScrubOwed(), false)
-    await one.oweScrub()
+    t.equal(await one.isScrubPending(), false)
+    await one.requestScrub()
     const scrubbed = one.scrub()
-    await two.oweScrub().then(() => scrubbed)
+    await two.requestScrub().then(() => scrubbed)
     await two.scrub()
-    t.equal(await one.isScrubOwed(), false)
+    t.equal(await one.isScrubPending(), false)
   })
 
   await t.test('reset forgets documents, marks and checkpoint', async (t) => {
@@ -58,8 +58,8 @@ export async function lifeCases(t: Test, { one, two, open, complete }: Contract)
       differing: () => handle.differing([1], 1),
       lacking: () => handle.lacking([1]),
       forget: () => handle.forget([1]),
-      oweScrub: () => handle.oweScrub(),
-      isScrubOwed: () => handle.isScrubOwed(),
+      requestScrub: () => handle.requestScrub(),
+      isScrubPending: () => handle.isScrubPending(),
       scrub: () => handle.scrub(),
       incarnations: () => handle.incarnations(),
       probe: () => handle.probe(),

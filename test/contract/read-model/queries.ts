@@ -1,6 +1,6 @@
 /** Cases of the read-model contract: what queries see. */
 import type { Test } from 'tap'
-import type { EventPlace } from '../../../eventstore/place.ts'
+import type { EventPlace } from '../../../eventstore/event-place.ts'
 import { aCheckpoint, aDocument, type Contract, NOTHING } from './support.ts'
 
 export async function queryCases(t: Test, { one, two, empty, complete }: Contract): Promise<void> {

@@ -10,7 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openKurrentEventStore } from '../../../eventstore/kurrentdb/event-store.ts'
 import type { SubscriptionObserver } from '../../../eventstore/kurrentdb/subscription.ts'
-import { openEventStore } from '../../../eventstore/open.ts'
+import { openEventStore } from '../../../eventstore/open-event-store.ts'
 import {
   AppendTooLarge,
   type EventStore,

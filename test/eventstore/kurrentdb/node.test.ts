@@ -4,11 +4,11 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { createNode, type Node } from '../../../eventstore/kurrentdb/connection/node.ts'
+import { parseKurrentDbUrl } from '../../../eventstore/kurrentdb/connection/url.ts'
 import { failureOf } from '../../../eventstore/kurrentdb/errors.ts'
 import { StreamsClient } from '../../../eventstore/kurrentdb/generated-messages.ts'
-import { createNode, type Node } from '../../../eventstore/kurrentdb/node.ts'
 import { STREAMS_READ, streamRequest } from '../../../eventstore/kurrentdb/requests.ts'
-import { parseKurrentDbUrl } from '../../../eventstore/kurrentdb/url.ts'
 import { decodeReadResponse } from '../../../eventstore/kurrentdb/wire.ts'
 import { someEvents } from '../../contract/event-store.ts'
 import { type ClusterNode, startEventStoreCluster } from '../../support/eventstore-server/cluster.ts'

@@ -2,9 +2,9 @@ import { appendFile, mkdir, open, stat, truncate, writeFile } from 'node:fs/prom
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import t from 'tap'
-import { openEventStore } from '../../../eventstore/open.ts'
+import { SqliteFileError } from '../../../eventstore/errors.ts'
+import { openEventStore } from '../../../eventstore/open-event-store.ts'
 import { openSqliteEventStore } from '../../../eventstore/sqlite/event-store.ts'
-import { SqliteFileError } from '../../../eventstore/sqlite/file.ts'
 import { all, datas, ids, someEvents } from '../../contract/event-store.ts'
 import { openStore, startProcess, temporaryFolder } from './support.ts'
 

@@ -10,9 +10,9 @@ import { EventStoreUnavailable } from '../../../eventstore/port.ts'
 import { openSqliteEventStore } from '../../../eventstore/sqlite/event-store.ts'
 import { foldCustomer } from '../../../projections/fold.ts'
 import { openRedisReadModel } from '../../../projections/redis/read-model.ts'
-import { startProjection } from '../../../projections/worker.ts'
-import { createCommand } from '../../../subgraph/command.ts'
-import { createCustomers } from '../../../subgraph/customers.ts'
+import { startProjection } from '../../../projections/worker/worker.ts'
+import { createCommand } from '../../../subgraph/commands/command.ts'
+import { createCustomers } from '../../../subgraph/customers/customers.ts'
 import { startRedis, startRedisCluster } from '../../support/redis.ts'
 
 const CUSTOMERS = 40

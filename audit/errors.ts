@@ -1,0 +1,26 @@
+/** The errors of the audit commands. */
+
+/** What each code means and what to do about it. docs/errors.md lists them. */
+export const ERROR_CODES = {
+  AUD_ERR_REQUEST: 'What was asked for does not exist. The message says why.',
+  AUD_ERR_NO_PROOF: 'No checkpoint covers the event yet, or its stream is in no checkpoint.',
+  AUD_ERR_CHECKPOINT: 'The newest checkpoint is forged, or belongs to another log. Run `npm run audit -- verify`.',
+} as const
+
+/** Something that an operator asked for does not exist. The message is one complete line. */
+export class AuditError extends Error {
+  override readonly name = 'AuditError'
+  readonly code = 'AUD_ERR_REQUEST'
+}
+
+/** There is no proof; the message says why. */
+export class NoProofError extends Error {
+  override readonly name = 'NoProofError'
+  readonly code = 'AUD_ERR_NO_PROOF'
+}
+
+/** The newest checkpoint can't be continued: it is forged, or belongs to another log. */
+export class LogCheckpointError extends Error {
+  override readonly name = 'LogCheckpointError'
+  readonly code = 'AUD_ERR_CHECKPOINT'
+}

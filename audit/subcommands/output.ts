@@ -1,0 +1,56 @@
+/** Buffered output of the audit commands, to standard output or to a file. */
+import { createWriteStream } from 'node:fs'
+import { AuditError } from '../errors.ts'
+import type { AuditContext } from './context.ts'
+
+/** A value as a line of JSON Lines. */
+export const line = (value: object) => `${JSON.stringify(value)}\n`
+
+/** Gathers texts into chunks that are worth a write. */
+export function createOutput(write: AuditContext['write']) {
+  const PIECE = 64 * 1024
+  let texts: string[] = []
+  let length = 0
+  const flush = async () => {
+    const piece = texts.join('')
+    texts = []
+    length = 0
+    if (piece !== '') await write(piece)
+  }
+  return {
+    write(text: string): void | Promise<void> {
+      texts.push(text)
+      length += text.length
+      if (length >= PIECE) return flush()
+    },
+    end: flush,
+  }
+}
+
+/**
+ * A file that only its owner can read, because it may contain personal data. @throws AuditError at the first write if
+ * it can't be written
+ */
+export function openFile(path: string) {
+  const stream = createWriteStream(path, { mode: 0o600 })
+  let failure: Error | undefined
+  let fail: (error: Error) => void = () => {}
+  const failed = new Promise<never>((_, reject) => {
+    fail = reject
+  })
+  failed.catch(() => {})
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    failure = new AuditError(`--output: ${JSON.stringify(path)} can't be written (${error.code}).`)
+    fail(failure)
+  })
+  const done = (start: (callback: () => void) => unknown) =>
+    Promise.race([failed, new Promise<void>((resolve) => start(resolve))])
+  return {
+    write: (piece: string) => done((callback) => stream.write(piece, (error) => error ?? callback())),
+    close: () => done((callback) => stream.end(callback)),
+  }
+}
+
+/** The progress of a walk over the log, 0 to 1. */
+export const share = (position: bigint, end: bigint | undefined) =>
+  end ? Math.min(1, Number(position) / Number(end)) : 0

@@ -1,0 +1,185 @@
+/** The audit commands about proofs, apart from their arguments. Each returns an exit code. */
+
+import { readFileSync } from 'node:fs'
+import type { EventStore, Position } from '../../eventstore/port.ts'
+import { endOfLog } from '../../eventstore/read.ts'
+import { ConfigurationError, UsageError } from '../../runtime/errors.ts'
+import { showProgress } from '../../runtime/progress.ts'
+import { streamOf } from '../../schema/streams.ts'
+import { NoProofError } from '../errors.ts'
+import { checkInclusion, type EventName, parseProof, proveInclusion } from '../proof/inclusion.ts'
+import { type LogCheckpoint, writeCheckpoint } from '../proof/signed-checkpoints.ts'
+import { type PublicKey, publicPem, readPublicKey, type SigningKey } from '../proof/signing-key.ts'
+import { type Fault, type Verification, verifyLog } from '../proof/verify.ts'
+
+/** How many faults are listed individually. */
+const MOST_LISTED = 100
+
+/** @param print prints one line, or a JSON text */
+export type Print = (text: string) => void
+
+/** Verifies the log and prints its faults. @returns 0: no faults; 1: faults; 130 if it was stopped */
+export async function verifyCommand(
+  eventStore: EventStore,
+  options: {
+    readonly keys: readonly PublicKey[]
+    readonly json: boolean
+    readonly signal: AbortSignal
+    readonly print: Print
+  },
+): Promise<number> {
+  const { keys, json, signal, print } = options
+  const end = (await endOfLog(eventStore)) ?? 1n
+  const bar = showProgress('verifying the log', 'events')
+  const report = (events: number, position: Position) => {
+    if (events % 1_000 === 0) bar.report(events, Math.min(1, Number(position.commit) / Number(end)), position.commit)
+  }
+  const result = await verifyLog(eventStore, { keys, signal, report })
+  bar.report(result.events)
+  bar.stop()
+  if (signal.aborted) {
+    print(
+      json
+        ? JSON.stringify({ ...result, stopped: true })
+        : `Stopped before its end; ${result.faultCount} faults so far.`,
+    )
+    return 130
+  }
+  if (json) print(JSON.stringify(result))
+  else for (const line of describe(result)) print(line)
+  return result.ok ? 0 : 1
+}
+
+function* describe(result: Verification): Generator<string> {
+  const { checkpoints, faults, faultCount } = result
+  for (const fault of faults.slice(0, MOST_LISTED)) yield describeFault(fault)
+  if (faultCount > MOST_LISTED) yield `... and ${faultCount - MOST_LISTED} more`
+  yield `${result.events} events of ${result.streams} streams: ${result.hashed} with a hash, ${result.withoutHash} from before hashes.`
+  if (result.withoutPrevious > 0) {
+    yield `${result.withoutPrevious} of them by their own content alone: the event before is gone, as it may be in streams with a limit.`
+  }
+  const { newest } = checkpoints
+  if (newest) {
+    yield `${checkpoints.good} of ${checkpoints.count} checkpoints hold; the newest is of ${newest.time}, of ${newest.size} events up to position ${newest.position}.`
+  } else yield `${checkpoints.count} checkpoints, none of which holds.`
+  yield `${result.inTree - result.covered} events are in no checkpoint that holds: whether any were cut off after it can't be seen.`
+  yield result.ok ? 'The log is whole.' : `${faultCount} faults.`
+}
+
+function describeFault({ kind, stream, revision, position, message }: Fault): string {
+  return `${kind}: ${revision}@${stream}${position ? `, position ${position.commit}` : ''}: ${message}`
+}
+
+/** Prints the proof of an event as JSON. @throws NoProofError */
+export async function proveCommand(
+  eventStore: EventStore,
+  options: {
+    readonly key: PublicKey
+    readonly event: EventName
+    readonly content: boolean
+    readonly print: Print
+  },
+): Promise<number> {
+  const { key, event, content, print } = options
+  const bar = showProgress('making the proof', 'steps')
+  let steps = 0
+  const report = (share: number, position: Position) => {
+    if (++steps % 1_000 === 0) bar.report(steps, share, position.commit)
+  }
+  try {
+    print(JSON.stringify(await proveInclusion(eventStore, key, event, { content, report }), null, 2))
+    return 0
+  } finally {
+    bar.stop()
+  }
+}
+
+/** Checks a proof in a file, without a log. @returns 1 if it is not valid */
+export function checkCommand(options: {
+  readonly file: string
+  readonly key: PublicKey
+  readonly json: boolean
+  readonly print: Print
+}): number {
+  const { file, key, json, print } = options
+  let reason: string | undefined
+  try {
+    const proof = parseProof(read(file))
+    reason = checkInclusion(proof, key)
+    if (reason === undefined) {
+      const { leaf, event, checkpoint } = proof
+      print(
+        json ? JSON.stringify({ ok: true, leaf, checkpoint }) : describeProof(leaf, event !== undefined, checkpoint),
+      )
+      return 0
+    }
+  } catch (error) {
+    if (!(error instanceof NoProofError)) throw error
+    reason = error.message
+  }
+  print(json ? JSON.stringify({ ok: false, reason }) : `The proof does not hold: ${reason.replace(/\.$/, '')}.`)
+  return 1
+}
+
+function describeProof(leaf: string, withEvent: boolean, { time, size }: LogCheckpoint): string {
+  const [stream, revision, hash] = JSON.parse(leaf) as [string, number, string]
+  const what = withEvent ? 'The event in it' : `The event with the hash ${hash}`
+  return `The proof holds. ${what} is revision ${revision} of ${stream}, among the ${size} events of the checkpoint of ${time}.`
+}
+
+/** Writes a checkpoint now. @throws LogCheckpointError */
+export async function checkpointCommand(
+  eventStore: EventStore,
+  options: { readonly key: SigningKey; readonly signal: AbortSignal; readonly json: boolean; readonly print: Print },
+): Promise<number> {
+  const { key, signal, json, print } = options
+  const bar = showProgress('reading the log', 'events')
+  let checkpoint: LogCheckpoint | undefined
+  try {
+    checkpoint = await writeCheckpoint(eventStore, key, { signal, report: (events) => bar.report(events) })
+  } finally {
+    bar.stop()
+  }
+  if (signal.aborted) return 130
+  if (json) print(JSON.stringify(checkpoint ?? null))
+  else if (checkpoint === undefined) print('There is nothing new since the last checkpoint.')
+  else
+    print(
+      `Checkpoint of ${checkpoint.size} events up to position ${checkpoint.position.commit}: root ${checkpoint.root}`,
+    )
+  return 0
+}
+
+/** Prints the public key. */
+export function keyCommand(options: {
+  readonly key: PublicKey
+  readonly json: boolean
+  readonly print: Print
+}): number {
+  const { key, json, print } = options
+  print(json ? JSON.stringify({ keyId: key.id, publicKey: publicPem(key) }) : publicPem(key).trimEnd())
+  return 0
+}
+
+/** `customer:revision`, `stream:revision`, or an event's id. @throws UsageError */
+export function readEventName(text: string): EventName {
+  if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)) return { id: text }
+  const [, stream = '', revision = ''] = /^(.+):(\d{1,15})$/.exec(text) ?? []
+  if (stream === '') {
+    throw new UsageError(
+      `${JSON.stringify(text)} can't be used; accepted: an event's id, CUSTOMER:REVISION or STREAM:REVISION.`,
+    )
+  }
+  return { stream: /^\d+$/.test(stream) ? streamOf.customer(stream) : stream, revision: Number(revision) }
+}
+
+/** @throws ConfigurationError if the file can't be read, or is not a public key */
+export const readKeyFile = (path: string): PublicKey => readPublicKey(read(path), path)
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new ConfigurationError(`${JSON.stringify(path)} can't be read (${(error as NodeJS.ErrnoException).code}).`)
+  }
+}

@@ -1,0 +1,86 @@
+/** `customers audit state` and `diff`: a customer as of a moment, and what changed between two. */
+import type { EventStore } from '../../eventstore/port.ts'
+import { newestRevision } from '../../eventstore/read.ts'
+import { UsageError } from '../../runtime/errors.ts'
+import { changesBetween, fieldsOf } from '../changes.ts'
+import { AuditError } from '../errors.ts'
+import { shownChange, shownDocument } from '../masking.ts'
+import { ACCEPTED_MOMENTS, type Moment, parseMoment } from '../moments.ts'
+import { changeLines, columns, timeText, valueText } from '../terminal-text.ts'
+import { type CustomerAt, customerAt, streamsOf } from '../timeline.ts'
+import { type AuditContext, noteMask, openForCustomer, type ShowOptions } from './context.ts'
+import { line } from './output.ts'
+
+/** @returns the exit code @throws AuditError where the customer was not there then; as `openForCustomer` */
+export async function state(
+  context: AuditContext,
+  customer: string,
+  options: ShowOptions & { readonly at: string },
+): Promise<number> {
+  const moment = momentOf(options.at)
+  const asked = { command: 'state', options: { at: options.at } }
+  const { eventStore, customerId } = await openForCustomer(context, asked, customer, options)
+  const [found] = await customerAt(eventStore, customerId, [moment])
+  const { document, created } = await presentAt(eventStore, customerId, moment, found)
+  const shown = { customerId, revision: document.revision, time: created.toISOString() }
+  if (options.json) {
+    await context.write(line({ ...shown, customer: shownDocument(document, options.reveal) }))
+    return 0
+  }
+  const fields = fieldsOf(document).map(({ field, value }): [string, string] => {
+    return [field, valueText(shownChange({ field, from: null, to: value }, options.reveal).to)]
+  })
+  const head = `Customer ${customerId} at revision ${document.revision}, since ${timeText(created)}`
+  await context.write(`${[head, ...columns(fields)].join('\n')}\n`)
+  noteMask(options, context)
+  return 0
+}
+
+/** @returns the exit code @throws AuditError where the customer was not there then; as `openForCustomer` */
+export async function diff(
+  context: AuditContext,
+  customer: string,
+  options: ShowOptions & { readonly from: string; readonly to?: string },
+): Promise<number> {
+  const from = momentOf(options.from)
+  const to = options.to === undefined ? { time: new Date() } : momentOf(options.to)
+  const asked = { command: 'diff', options: { from: options.from, to: options.to } }
+  const { eventStore, customerId } = await openForCustomer(context, asked, customer, options)
+  const found = await customerAt(eventStore, customerId, [from, to])
+  const before = await presentAt(eventStore, customerId, from, found[0])
+  const after = await presentAt(eventStore, customerId, to, found[1])
+  const changes = changesBetween(before.document, after.document).map((change) => shownChange(change, options.reveal))
+  if (options.json) {
+    await context.write(line({ customerId, from: endOf(before), to: endOf(after), changes }))
+    return 0
+  }
+  const revisions = `revision ${before.document.revision} to ${after.document.revision}`
+  const lines = changes.length > 0 ? changeLines(changes) : ['    nothing changed']
+  await context.write(`${[`Customer ${customerId}, ${revisions}`, ...lines].join('\n')}\n`)
+  noteMask(options, context)
+  return 0
+}
+
+const endOf = ({ document, created }: CustomerAt) => ({ revision: document.revision, time: created.toISOString() })
+
+/** @throws AuditError where the customer was not there at the moment */
+async function presentAt(
+  eventStore: EventStore,
+  customerId: number,
+  moment: Moment,
+  found: CustomerAt | undefined,
+): Promise<CustomerAt> {
+  if (found) return found
+  const newest = await newestRevision(eventStore, streamsOf(customerId).customer)
+  if ('revision' in moment && newest !== undefined) {
+    throw new AuditError(`Customer ${customerId} has the revisions 0 to ${newest}; there is no ${moment.revision}.`)
+  }
+  throw new AuditError(`Customer ${customerId} was not there yet at that time.`)
+}
+
+/** @throws UsageError */
+function momentOf(given: string): Moment {
+  const moment = parseMoment(given)
+  if (moment) return moment
+  throw new UsageError(`${JSON.stringify(given)} can't be used; accepted: ${ACCEPTED_MOMENTS}.`)
+}

@@ -1,0 +1,66 @@
+/**
+ * A position in the log together with the event at it. Everything that is derived from a log stores such a place and
+ * checks it before it resumes: a log that was restored from a backup, truncated or replaced has other events at these
+ * positions.
+ */
+import {
+  comparePositions,
+  type EventStore,
+  InvalidArgument,
+  type Position,
+  type RecordedEvent,
+  StreamDeleted,
+} from './port.ts'
+import { newestStored } from './read.ts'
+
+export interface EventPlace {
+  readonly position: Position
+  /** The event's id; '' if it is unknown (written by an earlier release). */
+  readonly id: string
+  readonly stream: string
+  readonly revision: number
+}
+
+export function placeOf({ position, id, stream, revision }: RecordedEvent): EventPlace {
+  return { position, id, stream, revision }
+}
+
+/** The later of two places in the log. */
+export function laterPlace(a: EventPlace | undefined, b: EventPlace): EventPlace {
+  return a !== undefined && comparePositions(a.position, b.position) >= 0 ? a : b
+}
+
+/**
+ * Whether the log still has the event at its place. Usually costs one read. An event that was removed on purpose (its
+ * stream was deleted, truncated or limited) counts as still there, as long as its position is readable; one with an
+ * unknown id does not.
+ * @throws EventStoreUnavailable
+ */
+export async function holdsEvent(eventStore: EventStore, place: EventPlace): Promise<boolean> {
+  if (place.id === '') return false
+  try {
+    for await (const event of eventStore.readAll({ from: place.position, maxCount: 1, systemEvents: true })) {
+      if (comparePositions(event.position, place.position) === 0) return isSameId(event.id, place.id)
+    }
+  } catch (error) {
+    if (error instanceof InvalidArgument) return false // the position is not one of this log
+    throw error
+  }
+  return wasRemoved(eventStore, place)
+}
+
+/** Whether the stream's metadata, or its end, says that the event was removed from it. */
+async function wasRemoved(eventStore: EventStore, { stream, revision }: EventPlace): Promise<boolean> {
+  try {
+    const { $tb = 0, $maxCount, $maxAge } = await eventStore.getStreamMetadata(stream)
+    if ($tb > revision) return true
+    if ($maxCount === undefined && $maxAge === undefined) return false
+    const newest = await newestStored(eventStore, stream)
+    return newest !== undefined && newest.revision > revision
+  } catch (error) {
+    if (error instanceof StreamDeleted) return true
+    throw error
+  }
+}
+
+export const isSameId = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase()

@@ -1,0 +1,158 @@
+/**
+ * The node that calls are sent to. There is one at a time, and it is replaced as a whole. The states:
+ *
+ *     idle --first call--> searching --found--> connected --lost--> searching …       each --close--> closed
+ *
+ * A node is lost if its transport breaks, if it says that it is not ready or that another one leads, or if it does not
+ * answer a check. It is checked periodically, and at once when a call has waited for a while, which detects a node that
+ * hangs or was cut off from its cluster. Calls wait for a node within their deadline. The search continues without
+ * them, so the service recovers even if it gets no calls.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { EventStoreUnavailable } from '../../port.ts'
+import { detailsOf } from '../errors.ts'
+import type { Discovery } from './discovery.ts'
+import type { Node } from './node.ts'
+import type { Endpoint } from './url.ts'
+import { createWaiters } from './waiters.ts'
+
+const CHECK_EVERY_MS = 2_000
+/** The same limit that nodes have for each other, so a busy machine does not count as lost. */
+const CHECK_MS = 2_500
+/** If a check takes this much longer than its limit, this process itself was paused. */
+const STALL_MS = 500
+/** If a node is lost this soon after it was found, the next search waits. */
+const FLAPPING_MS = 1_000
+const FLAPPING_PAUSE_MS = 200
+
+type State =
+  | { readonly kind: 'idle' }
+  | { readonly kind: 'searching' }
+  | {
+      readonly kind: 'connected'
+      readonly node: Node
+      readonly checks: NodeJS.Timeout
+      /** The check of a node that did not answer a call; calls wait for its result. */
+      suspicion: Promise<void> | undefined
+    }
+  | { readonly kind: 'closed' }
+
+export interface CurrentNode {
+  /** The current node, connected. @throws EventStoreUnavailable if none is found in time, or the store is closed */
+  get(until: number): Promise<Node>
+  /** Checks at once whether a node that did not answer a call still meets the requirements. */
+  suspect(node: Node): void
+  /**
+   * Drops the node. Open calls on it end, and callers waiting for it retry.
+   * @param leader the leader's endpoint, according to the node
+   */
+  lose(node: Node, leader?: Endpoint): void
+  /** Calls the listener each time a node is lost. @returns a function that removes it */
+  onDisconnect(listener: () => void): () => void
+  close(): Promise<void>
+}
+
+/** @param maxOutageMs how long into an outage calls still wait for its end, in milliseconds */
+export function createCurrentNode(discovery: Discovery, maxOutageMs: number): CurrentNode {
+  const closing = new AbortController()
+  const waiters = createWaiters()
+  const listeners = new Set<() => void>()
+  let state: State = { kind: 'idle' }
+  let foundAt = Number.NEGATIVE_INFINITY
+
+  function search(leader?: Endpoint): void {
+    if (state.kind === 'searching' || state.kind === 'closed') return
+    state = { kind: 'searching' }
+    const began = performance.now()
+    const onFailure = (error: unknown, since: number) => {
+      if (performance.now() - began < maxOutageMs) return
+      const cause = error instanceof EventStoreUnavailable ? error : unavailable(detailsOf(error))
+      // Calls that came during this attempt wait for the next one, so no call fails because of an earlier result.
+      waiters.rejectSince(since, cause)
+    }
+    const flaps = leader === undefined && began - foundAt < FLAPPING_MS
+    const pause = flaps ? delay(FLAPPING_PAUSE_MS, undefined, { ref: false }) : undefined
+    Promise.resolve(pause)
+      .then(() => discovery.search({ leader, signal: closing.signal, onFailure }))
+      .then(adopt)
+      .catch(() => {}) // closed
+  }
+
+  function adopt(node: Node): void {
+    foundAt = performance.now()
+    if (state.kind === 'closed' || !node.isConnected()) {
+      void node.close()
+      if (state.kind === 'searching') state = { kind: 'idle' }
+      search()
+      return
+    }
+    const checks = setInterval(() => void check(node), CHECK_EVERY_MS).unref()
+    state = { kind: 'connected', node, checks, suspicion: undefined }
+    node.onDisconnect(() => queueMicrotask(() => lose(node)))
+    waiters.resolveAll(node)
+  }
+
+  function lose(node: Node, leader?: Endpoint): void {
+    if (state.kind !== 'connected' || state.node !== node) return
+    clearInterval(state.checks)
+    state = { kind: 'idle' }
+    for (const listener of listeners) listener()
+    void node.close()
+    search(leader)
+  }
+
+  async function check(node: Node): Promise<void> {
+    while (state.kind === 'connected' && state.node === node) {
+      const began = performance.now()
+      try {
+        return await discovery.check(node, CHECK_MS)
+      } catch {
+        if (performance.now() - began < CHECK_MS + STALL_MS) return lose(node)
+      }
+    }
+  }
+
+  return {
+    async get(until) {
+      if (state.kind === 'connected' && state.suspicion) await state.suspicion
+      if (state.kind === 'closed') throw closed()
+      if (state.kind === 'connected') {
+        if (state.node.isConnected()) return state.node
+        lose(state.node)
+      }
+      const found = waiters.wait(until, () => unavailable('no node was found in time'))
+      search()
+      return found
+    },
+
+    suspect(node) {
+      if (state.kind !== 'connected' || state.node !== node || state.suspicion) return
+      const suspected = state
+      const checked = check(node).finally(() => {
+        if (suspected.suspicion === checked) suspected.suspicion = undefined
+      })
+      suspected.suspicion = checked
+    },
+
+    lose,
+
+    onDisconnect(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+
+    async close() {
+      if (state.kind === 'closed') return
+      const last = state
+      state = { kind: 'closed' }
+      closing.abort()
+      waiters.rejectSince(Number.POSITIVE_INFINITY, closed())
+      if (last.kind !== 'connected') return
+      clearInterval(last.checks)
+      await last.node.close()
+    },
+  }
+}
+
+const closed = () => new EventStoreUnavailable('The event store is closed.')
+const unavailable = (reason: string) => new EventStoreUnavailable(`The event store does not answer: ${reason}.`)

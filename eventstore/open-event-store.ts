@@ -1,0 +1,154 @@
+/** Opens the event store that a URL names. */
+import { type Configuration, isEmbedded } from '../runtime/configuration.ts'
+import { ConfigurationError } from '../runtime/errors.ts'
+import { keyFilesOf } from '../runtime/service-keys.ts'
+import { type CustomerKeys, createCustomerKeys } from './encryption/customer-keys.ts'
+import { encryptedLog } from './encryption/encrypted-log.ts'
+import { loadMasterKeys } from './encryption/master-key.ts'
+import { chained } from './hash-chain.ts'
+import { isKurrentDbUrl, KURRENTDB_URLS } from './kurrentdb/connection/scheme.ts'
+import type { SubscriptionObserver } from './kurrentdb/subscription.ts'
+import { type EventStore, EventStoreUnavailable } from './port.ts'
+import { openSqliteEventStore } from './sqlite/event-store.ts'
+
+/**
+ * The driver of a server is loaded with the first URL of one: processes on the embedded store start sooner without it.
+ * @param url `sqlite:PATH`, or a connection string of EventStoreDB or KurrentDB
+ * @param observer told when a subscription to a server loses its connection
+ * @param variable where the URL comes from, for messages
+ * @throws SqliteFileError where the file can't be used; ConfigurationError for another URL
+ */
+export async function openEventStore(
+  url: string,
+  observer: SubscriptionObserver = {},
+  variable: 'EVENTSTORE_URL' | 'KEYS_URL' = 'EVENTSTORE_URL',
+): Promise<EventStore> {
+  if (isKurrentDbUrl(url)) {
+    const { openKurrentEventStore } = await import('./kurrentdb/event-store.ts')
+    try {
+      return openKurrentEventStore(url, observer)
+    } catch (error) {
+      throw new ConfigurationError(`${variable}: its value can't be used: ${(error as Error).message}.`)
+    }
+  }
+  const path = url.startsWith('sqlite:') ? url.slice('sqlite:'.length) : ''
+  if (path === '') {
+    throw new ConfigurationError(`${variable}: its value can't be used; accepted: sqlite:PATH, ${KURRENTDB_URLS}.`)
+  }
+  return openSqliteEventStore({ path })
+}
+
+/** The log with its keys. */
+export interface OpenedLog {
+  /** For the service: events in clear text, stored encrypted and chained. Closing it closes the rest. */
+  readonly eventStore: EventStore
+  /** For proofs: the events as stored. */
+  readonly stored: EventStore
+  readonly keys: CustomerKeys
+}
+
+/**
+ * Opens the configured log, and makes sure that its keys are available.
+ * @param observer told when a subscription to a server loses its connection
+ * @param wrap wraps the stores of the log and of its keys, for retries, tests and measurements
+ * @throws ConfigurationError if a URL or a key can't be used, or if they do not belong together. An unreachable store
+ * does not fail yet: the first call that needs it does.
+ */
+export async function openLog(
+  configuration: Configuration,
+  observer: SubscriptionObserver = {},
+  wrap: (eventStore: EventStore, holds: 'events' | 'keys') => EventStore = (eventStore) => eventStore,
+): Promise<OpenedLog> {
+  const { stored, keys } = await openKeys(configuration, observer, wrap)
+  try {
+    await keys.check().catch((error: unknown) => {
+      if (!(error instanceof EventStoreUnavailable)) throw error
+    })
+  } catch (error) {
+    await keys.close()
+    await stored.close()
+    throw error
+  }
+  return { eventStore: encryptedLog(keys), stored, keys }
+}
+
+/**
+ * Opens the stored log and its keys without checking that they belong together, for the command that handles the case
+ * where they do not. @throws as `openLog`
+ */
+export async function openKeys(
+  configuration: Configuration,
+  observer: SubscriptionObserver = {},
+  wrap: (eventStore: EventStore, holds: 'events' | 'keys') => EventStore = (eventStore) => eventStore,
+): Promise<Omit<OpenedLog, 'eventStore'>> {
+  const { EVENTSTORE_URL } = configuration
+  const masterKeys = loadMasterKeys(configuration)
+  const opened = wrap(await openEventStore(EVENTSTORE_URL, observer), 'events')
+  const stored = chained(opened)
+  const keysUrl = configuration.KEYS_URL ?? keysUrlOf(EVENTSTORE_URL)
+  let keyStore = stored
+  try {
+    if (keysUrl !== EVENTSTORE_URL) keyStore = wrap(await openEventStore(keysUrl, {}, 'KEYS_URL'), 'keys')
+    await refuseLostLog(configuration, stored)
+    return { stored, keys: createCustomerKeys({ log: stored, keyStore, masterKeys }) }
+  } catch (error) {
+    await keyStore.close()
+    await stored.close()
+    throw error
+  }
+}
+
+/**
+ * Opens the stored log without the keys of customers.
+ * @param wrap wraps the store
+ * @throws as `openLog`
+ */
+export async function openStoredLog(
+  configuration: Configuration,
+  wrap: (eventStore: EventStore) => EventStore = (eventStore) => eventStore,
+): Promise<EventStore> {
+  const stored = wrap(await openEventStore(configuration.EVENTSTORE_URL))
+  try {
+    await refuseLostLog(configuration, stored)
+    return stored
+  } catch (error) {
+    await stored.close()
+    throw error
+  }
+}
+
+/** Whether the configured log is embedded and has no events yet. @throws as `openEventStore` */
+export async function isEmbeddedLogEmpty(configuration: Configuration): Promise<boolean> {
+  if (!isEmbedded(configuration)) return false
+  const eventStore = await openEventStore(configuration.EVENTSTORE_URL)
+  try {
+    return await isEmpty(eventStore)
+  } finally {
+    await eventStore.close()
+  }
+}
+
+async function isEmpty(eventStore: EventStore): Promise<boolean> {
+  for await (const _ of eventStore.readAll({ maxCount: 1 })) return false
+  return true
+}
+
+/**
+ * Refuses an empty log beside keys that are in use: customer ids would start over, and old tokens would open the
+ * accounts of others. @throws ConfigurationError
+ */
+async function refuseLostLog(configuration: Configuration, stored: EventStore): Promise<void> {
+  const files = keyFilesOf(configuration)
+  if (files.length === 0 || !(await isEmpty(stored))) return
+  throw new ConfigurationError(
+    `EVENTSTORE_URL: the log ${configuration.EVENTSTORE_URL.slice('sqlite:'.length)} is empty or missing, but keys of a log are there: restore it, or, to begin a new one on purpose, move these away: ${files.join(', ')}.`,
+  )
+}
+
+/**
+ * The keys of an embedded log are in a file beside it: `data/events.db`, `data/events-keys.db`. Those of a log on a
+ * server are in the log itself.
+ */
+function keysUrlOf(url: string): string {
+  return url.startsWith('sqlite:') ? url.replace(/(\.[^./]*)?$/, '-keys$1') : url
+}

@@ -1,0 +1,155 @@
+/** Rate limits by client: token buckets in memory, or in Redis if several gateways count together. */
+import { createHash } from 'node:crypto'
+import { boundedCache } from '../../runtime/bounded-cache.ts'
+import { clientKey } from '../../runtime/client-address.ts'
+import { within } from '../../runtime/time-limits.ts'
+
+interface Bucket {
+  /** The burst: requests at once. */
+  readonly capacity: number
+  /** The sustained rate: requests per minute. */
+  readonly perMinute: number
+}
+
+export interface Allowance {
+  readonly allowed: boolean
+  readonly retryAfterSeconds: number
+}
+
+export interface RateLimiter {
+  /**
+   * Takes a token from a client's bucket. Returns a promise only if Redis has to be asked.
+   * @param client its address; an IPv6 /64 network counts as one client
+   */
+  readonly take: (bucket: 'default' | 'strict', client: string) => Promise<Allowance> | Allowance
+  readonly close: () => Promise<void>
+}
+
+export interface RateLimiterOptions {
+  readonly buckets: Readonly<Record<'default' | 'strict', Bucket>>
+  /** redis://…, rediss://…, redis-cluster://…, rediss-cluster://… */
+  readonly redisUrl?: string
+  /** Called once each time Redis stops answering. Until it answers again, this process counts alone. */
+  readonly onFallback?: (reason: string) => void
+}
+
+/** How many clients are remembered. A forgotten one starts with a full bucket. */
+const CLIENTS = 100_000
+/** How long to wait for Redis, in milliseconds. */
+const TIMEOUT_MS = 200
+/** How long Redis is not asked after a failure, in milliseconds. */
+const PAUSE_MS = 1_000
+const ALLOWED: Allowance = { allowed: true, retryAfterSeconds: 0 }
+
+/** (bucket; capacity, tokens a millisecond): -1 if one was taken, otherwise the milliseconds until there is one */
+const TAKE_TOKENS = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local capacity, rate = tonumber(ARGV[1]), tonumber(ARGV[2])
+local stored = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+local tokens = tonumber(stored[1] or capacity)
+tokens = math.min(capacity, tokens + math.max(0, now - tonumber(stored[2] or now)) * rate)
+local wait = -1
+if tokens >= 1 then tokens = tokens - 1 else wait = math.ceil((1 - tokens) / rate) end
+redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', tostring(now))
+redis.call('PEXPIRE', KEYS[1], math.ceil(capacity / rate) + 1000)
+return wait`
+
+/** Loads the driver of Redis where there is a URL of one; whether it answers is seen with the first request. */
+export async function createRateLimiter({ buckets, redisUrl, onFallback }: RateLimiterOptions): Promise<RateLimiter> {
+  const memory = createMemory(buckets)
+  if (redisUrl === undefined) {
+    return { take: (name, address) => memory(name, clientKey(address)), close: async () => {} }
+  }
+  const redis = await connect(redisUrl)
+  let pausedUntil = 0
+  let isAway = false
+
+  const fallBack = (error: Error) => {
+    pausedUntil = performance.now() + PAUSE_MS
+    if (!isAway) onFallback?.(error.message)
+    isAway = true
+  }
+
+  return {
+    take(name, address) {
+      const client = clientKey(address)
+      if (performance.now() < pausedUntil) return memory(name, client)
+      const { capacity, perMinute } = buckets[name]
+      // Addresses are personal: their hash serves as well.
+      const id = createHash('sha256').update(client).digest('base64url')
+      const asked = redis.take(`ratelimit:{${id}}:${name}`, String(capacity), String(perMinute / 60_000))
+      return within(TIMEOUT_MS, asked, () => new Error(`Redis has not answered for ${TIMEOUT_MS} ms.`)).then(
+        (wait) => {
+          isAway = false
+          return wait < 0 ? ALLOWED : refused(wait)
+        },
+        (error: Error) => {
+          fallBack(error)
+          return memory(name, client)
+        },
+      )
+    },
+    close: redis.close,
+  }
+}
+
+function refused(milliseconds: number): Allowance {
+  return { allowed: false, retryAfterSeconds: Math.max(1, Math.ceil(milliseconds / 1000)) }
+}
+
+function createMemory(
+  buckets: RateLimiterOptions['buckets'],
+): (name: 'default' | 'strict', client: string) => Allowance {
+  interface State {
+    tokens: number
+    at: number
+  }
+  const states = {
+    default: boundedCache<string, State>(CLIENTS),
+    strict: boundedCache<string, State>(CLIENTS),
+  }
+  return (name, client) => {
+    const { capacity, perMinute } = buckets[name]
+    const rate = perMinute / 60_000
+    const now = performance.now()
+    let state = states[name].get(client)
+    if (!state) {
+      state = { tokens: capacity, at: now }
+      states[name].set(client, state)
+    }
+    state.tokens = Math.min(capacity, state.tokens + (now - state.at) * rate)
+    state.at = now
+    if (state.tokens < 1) return refused((1 - state.tokens) / rate)
+    state.tokens--
+    return ALLOWED
+  }
+}
+
+async function connect(url: string) {
+  const { createClient, createCluster } = await import('redis')
+  const plain = url.replace('-cluster:', ':')
+  const socket = { reconnectStrategy: (tries: number) => Math.min(tries * 100, 2_000), connectTimeout: 2_000 }
+  const isCluster = plain !== url
+  const client = isCluster
+    ? createCluster({ rootNodes: [{ url: plain }], defaults: { socket, disableOfflineQueue: true } })
+    : createClient({ url: plain, socket, disableOfflineQueue: true })
+  client.on('error', () => {}) // reported by the call that fails
+  const connected = Promise.resolve(client.connect()).then(
+    () => {},
+    () => {},
+  )
+  return {
+    async take(key: string, ...values: string[]): Promise<number> {
+      return Number(await client.eval(TAKE_TOKENS, { keys: [key], arguments: values }))
+    },
+    async close(): Promise<void> {
+      try {
+        client.destroy()
+      } catch {
+        // It was not connected.
+      }
+      await Promise.race([connected, new Promise((resolve) => setTimeout(resolve, 100).unref())])
+    },
+  }
+}

@@ -1,0 +1,15 @@
+/** Opens the read model that a URL names. */
+import type { ReadModel } from './read-model.ts'
+import { openSqliteReadModel } from './sqlite/read-model.ts'
+
+/**
+ * The driver of Redis is loaded with the first URL of it: processes on the embedded read model start sooner without it.
+ * @param url `sqlite:PATH` or one of `REDIS_URLS` (redis/url.ts)
+ * @param options.generation the one to work on; default: the live one, as of the first use and of each `follow`
+ * @throws SqliteFileError if the file can't be used; ConfigurationError for another URL
+ */
+export async function openReadModel(url: string, options: { readonly generation?: number } = {}): Promise<ReadModel> {
+  if (url.startsWith('sqlite:')) return openSqliteReadModel({ path: url.slice('sqlite:'.length), ...options })
+  const { openRedisReadModel } = await import('./redis/read-model.ts')
+  return openRedisReadModel(url, options)
+}

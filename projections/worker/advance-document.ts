@@ -1,0 +1,63 @@
+/** Bringing one document up to events of its customer: in order, without gaps, as far as they can be applied. */
+import { decode } from '../../eventstore/codec.ts'
+import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../../eventstore/port.ts'
+import type { CustomerEvent } from '../../schema/events.ts'
+import { type CustomerDocument, project } from '../customer.ts'
+import { skipOrThrow } from '../fold.ts'
+import { ReadModelUnavailable } from '../read-model.ts'
+import type { Parking } from './parking.ts'
+
+/**
+ * The document with the events applied, as far as they can be; the first one that can't be is parked.
+ * @param events of its customer, in the order of their revisions
+ * @param onRead called for each event that had to be read from the stream
+ * @throws ReadModelUnavailable | EventStoreUnavailable
+ */
+export async function advance(
+  eventStore: EventStore,
+  parking: Parking,
+  document: CustomerDocument,
+  events: readonly RecordedEvent[],
+  onRead: (event: RecordedEvent) => void,
+): Promise<CustomerDocument> {
+  const { id } = document
+  let current = document
+  for (const event of events) {
+    if (event.revision <= current.revision) continue
+    if (current.revision + 1 === parking.stuckAt(id)) break
+    let type = ''
+    try {
+      if (event.revision > current.revision + 1) {
+        parking.forget() // another process may have parked what lies in the gap
+        for await (const missing of eventStore.readStream(event.stream, { from: current.revision + 1 })) {
+          if (missing.revision > current.revision + 1) break // the stream was cut off here
+          type = missing.type
+          current = await next(eventStore, current, missing)
+          onRead(missing)
+        }
+        if (current.revision < event.revision) throw new Error('The event is gone from its stream.')
+      } else {
+        type = event.type
+        current = await next(eventStore, current, event)
+      }
+    } catch (error) {
+      if (error instanceof EventStoreUnavailable || error instanceof ReadModelUnavailable) throw error
+      await parking.park(current, event, type, error)
+      break
+    }
+  }
+  return current
+}
+
+/** The document after its next event. No promise where it can be applied, as nearly all can. */
+function next(
+  eventStore: EventStore,
+  document: CustomerDocument,
+  event: RecordedEvent,
+): CustomerDocument | Promise<CustomerDocument> {
+  try {
+    return project(document, decode<CustomerEvent>(event))
+  } catch (error) {
+    return skipOrThrow(eventStore, document, error)
+  }
+}

@@ -1,0 +1,123 @@
+/** A projection's Prometheus metrics. */
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+import type { EventStore } from '../../eventstore/port.ts'
+import type { ReadModel } from '../read-model.ts'
+import { createLag, type Lag, MOST_COUNTED } from './lag.ts'
+import type { ProjectionObserver } from './worker.ts'
+
+export interface ProjectionMetrics {
+  readonly observer: ProjectionObserver
+  /** A subscription to the event store has lost its connection. */
+  dropped(): void
+  /** The lag, at most a second old. @throws EventStoreUnavailable | ReadModelUnavailable */
+  lag(): Promise<Lag>
+}
+
+/**
+ * @param options.group the persistent subscription's name, where the projection runs as a group
+ */
+export function createProjectionMetrics(
+  registry: Registry,
+  options: {
+    readonly eventStore: EventStore
+    readonly readModel: ReadModel
+    readonly group?: string | undefined
+  },
+): ProjectionMetrics {
+  const lag = createLag(options)
+  const registers = [registry]
+  const events = new Counter({
+    name: 'projection_events_total',
+    help: 'Events applied; their rate is events per second.',
+    registers,
+  })
+  const batch = new Histogram({
+    name: 'projection_batch_events',
+    help: 'Events in one batch.',
+    buckets: [1, 5, 20, 100, 500, 2_000],
+    registers,
+  })
+  const toDocument = new Histogram({
+    name: 'projection_event_to_document_seconds',
+    help: "From an event's time to its document; without those that fill a read model.",
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 300],
+    registers,
+  })
+  const reconnects = new Counter({
+    name: 'projection_reconnects_total',
+    help: 'Subscriptions to the event store that lost their connection.',
+    registers,
+  })
+  const interruptions = new Counter({
+    name: 'projection_interruptions_total',
+    help: 'Outages of a store that held the projection up.',
+    registers,
+  })
+  const stuck = new Counter({
+    name: 'projection_stuck_total',
+    help: 'Events that could not be applied when they came.',
+    registers,
+  })
+  registerLag(registry, lag)
+  registerParked(registry, options.readModel)
+
+  return {
+    observer: {
+      applied(applied, _caughtUp, isRefill) {
+        if (applied.length === 0) return
+        const now = Date.now()
+        events.inc(applied.length)
+        batch.observe(applied.length)
+        if (isRefill) return // the age of what is filled in again is no delay
+        for (const { created } of applied) toDocument.observe(Math.max(0, (now - created.getTime()) / 1000))
+      },
+      interrupted: () => interruptions.inc(),
+      stuck: () => stuck.inc(),
+    },
+    dropped: () => reconnects.inc(),
+    lag,
+  }
+}
+
+/** While a store is unavailable, the gauge is NaN, because the lag is unknown. */
+function registerLag(registry: Registry, lag: () => Promise<Lag>): void {
+  const registers = [registry]
+  function measured(value: (lag: Lag) => number) {
+    return async function collect(this: Gauge) {
+      try {
+        this.set(value(await lag()))
+      } catch {
+        this.set(Number.NaN) // a store is away: nobody knows
+      }
+    }
+  }
+
+  new Gauge({
+    name: 'projection_lag_events',
+    help: `Events of customers that are not in the documents yet, up to ${MOST_COUNTED}.`,
+    registers,
+    collect: measured((lag) => lag.events),
+  })
+  new Gauge({
+    name: 'projection_lag_seconds',
+    help: 'Age of the oldest event that is not in the documents yet.',
+    registers,
+    collect: measured((lag) => lag.seconds),
+  })
+}
+
+function registerParked(registry: Registry, readModel: ReadModel): void {
+  const registers = [registry]
+  new Gauge({
+    name: 'projection_parked_events',
+    help: 'Events that could not be applied and wait for an operator.',
+    registers,
+    async collect() {
+      try {
+        this.set((await readModel.parked()).length)
+      } catch {
+        this.set(Number.NaN)
+      }
+    },
+  })
+}

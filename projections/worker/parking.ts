@@ -1,0 +1,77 @@
+/** Events that can't be applied: which customers are stuck at one, and which events are parked in the read model. */
+import type { RecordedEvent } from '../../eventstore/port.ts'
+import type { CustomerDocument } from '../customer.ts'
+import type { ReadModel } from '../read-model.ts'
+
+/**
+ * An event that can't be applied, or is missing from its stream: its customer's document stays at the revision before
+ * it.
+ */
+export interface Failure {
+  readonly stream: string
+  /** The revision that would have been the document's next. */
+  readonly revision: number
+  readonly error: unknown
+}
+
+export interface Parking {
+  /** The revision at which a stuck customer stops. Events before it are still applied, whenever they arrive. */
+  stuckAt(id: number): number | undefined
+  /**
+   * Parks the document's next event. Its customer is stuck from then on.
+   * @param event the one that was to be reached
+   * @param type of the event that can't be applied; '' if it is missing from its stream
+   * @throws ReadModelUnavailable
+   */
+  park(document: CustomerDocument, event: RecordedEvent, type: string, error: unknown): Promise<void>
+  /** Whether it is known which events are parked. */
+  isKnown(): boolean
+  /** Reads which events are parked. @throws ReadModelUnavailable */
+  load(): Promise<void>
+  /** Whether the document has got past its customer's parked event. */
+  isPassed(document: CustomerDocument): boolean
+  /** @throws ReadModelUnavailable */
+  unpark(id: number): Promise<void>
+  /** Another process may have parked events, so they have to be read again. */
+  forget(): void
+}
+
+/** @param onFailure called once for each customer that gets stuck */
+export function createParking(readModel: ReadModel, onFailure: (failure: Failure) => void): Parking {
+  const stuck = new Map<number, number>()
+  /** The revisions of the parked events by customer, as read last. */
+  let parked: Map<number, number> | undefined
+  return {
+    stuckAt: (id) => stuck.get(id),
+
+    async park(document, { stream }, type, error) {
+      const { id } = document
+      const revision = document.revision + 1
+      // Makes queries see that the document is behind, even if the subgraph's own mark was lost.
+      await readModel.acknowledge(id, revision)
+      const { message } = error as Error // never the event's data: see codec.ts and customer.ts
+      const at = new Date().toISOString()
+      await readModel.park({ customerId: id, stream, revision, type, reason: message, at })
+      stuck.set(id, revision)
+      parked = undefined
+      onFailure({ stream, revision, error })
+    },
+
+    isKnown: () => parked !== undefined,
+
+    async load() {
+      parked = new Map((await readModel.parked()).map(({ customerId, revision }) => [customerId, revision]))
+    },
+
+    isPassed: ({ id, revision }) => revision >= (parked?.get(id) ?? Number.POSITIVE_INFINITY),
+
+    async unpark(id) {
+      await readModel.unpark(id)
+      parked?.delete(id)
+    },
+
+    forget() {
+      parked = undefined
+    },
+  }
+}

@@ -1,0 +1,91 @@
+/** Commands on an account as a whole: its password, its tokens, its end. */
+import { keysOf } from '../../eventstore/encryption/customer-keys.ts'
+import { WrongExpectedRevision } from '../../eventstore/port.ts'
+import type { CustomerDocument } from '../../projections/customer.ts'
+import { customerDeleted, finishErasure, readAccount } from '../../projections/erasure.ts'
+import { checkUsable, passwordChanged, revokeTokens } from '../domain/customer.ts'
+import { checkPassword } from '../domain/password.ts'
+import { refusal } from '../errors.ts'
+import { hashPassword } from '../identity/passwords.ts'
+import type { Caller } from '../identity/tokens.ts'
+import type { Command } from './command.ts'
+import { leaveToOthers } from './consequences.ts'
+import type { CommandParts, Commands } from './customer-commands.ts'
+import { authorize } from './own-customer.ts'
+
+export function createAccountCommands(
+  parts: CommandParts,
+): Pick<Commands, 'changePassword' | 'deleteCustomer' | 'revokeTokens'> {
+  const { eventStore, customers, own, claims, credentials, signIn, access, store } = parts
+
+  async function changePassword(
+    caller: Caller | null,
+    { currentPassword, newPassword }: { readonly currentPassword: string; readonly newPassword: string },
+    command: Command,
+  ): Promise<CustomerDocument> {
+    if (caller === null) throw refusal('NOT_SIGNED_IN')
+    for (const [name, value] of Object.entries({ currentPassword, newPassword })) {
+      if (value.trim() === '') throw refusal('VALUE_MISSING', { name })
+    }
+    const customer = await own.load(caller)
+    const { id, email } = customer
+    checkUsable(customer, command.at, store)
+    if (command.repeatable) {
+      await credentials.read(customer) // completes the first time, where it was cut off
+      const done = await customers.repetition(id, command)
+      if (done) return done.state
+    }
+    for (;;) {
+      const current = await signIn.confirm(id, currentPassword, command)
+      checkPassword(newPassword, email, 'change', store.password)
+      const hash = await hashPassword(newPassword)
+      // Another change may have revoked this token in the meantime. A change after this check causes a conflict.
+      await own.load(caller)
+      try {
+        const revision = await credentials.set(id, hash, current, command, caller.tokenId)
+        const { state } = await own.execute(caller, command, (state) =>
+          passwordChanged(state, revision, caller.tokenId),
+        )
+        access.record(id, 'password-changed', command)
+        return state
+      } catch (error) {
+        // Another change came first, so its password is the current one.
+        if (!(error instanceof WrongExpectedRevision)) throw error
+      }
+    }
+  }
+
+  /**
+   * The event comes first: after a crash behind it, any reader of the event finishes the deletion. After a crash before
+   * it, nothing has happened.
+   */
+  async function deleteCustomer(caller: Caller | null, command: Command): Promise<void> {
+    if (caller === null) throw refusal('NOT_SIGNED_IN')
+    keysOf(eventStore) // a log that can't erase anybody deletes nobody
+    const { customerId } = caller
+    if (command.repeatable && (await customers.repetition(customerId, command))) return
+    let emailKeys: string[] = []
+    await customers.execute(customerId, command, async (state) => {
+      checkUsable(authorize(caller, state), command.at, store)
+      const { addresses } = await readAccount(eventStore, customerId)
+      emailKeys = [...new Set([state.email, ...addresses.toReversed()].flatMap(claims.keysOf))]
+      return [customerDeleted(emailKeys)]
+    })
+    const eraser = { actor: command.actor, correlationId: command.correlationId, at: command.at }
+    await leaveToOthers(finishErasure(eventStore, { customerId, emailKeys }, eraser))
+  }
+
+  return {
+    changePassword,
+    deleteCustomer,
+
+    async revokeTokens(caller, command) {
+      if (caller === null) throw refusal('NOT_SIGNED_IN')
+      await customers.execute(caller.customerId, command, (state) => {
+        authorize(caller, state)
+        return revokeTokens()
+      })
+      access.record(caller.customerId, 'tokens-revoked', command)
+    },
+  }
+}

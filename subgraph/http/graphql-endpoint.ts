@@ -1,0 +1,147 @@
+/**
+ * `/graphql`: each request is checked completely before it reaches Mercurius, or the traced execution if a trace is
+ * requested.
+ */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { type ExecutionResult, GraphQLError, type GraphQLSchema, type ValidationRule } from 'graphql'
+import mercurius from 'mercurius'
+import { createDocumentBudget, MAX_DOCUMENT_TOKENS } from '../../runtime/document-budget.ts'
+import { type Store, viewOf } from '../../schema/store.ts'
+import { type TokenFault, tokenChallenge } from '../../schema/token-faults.ts'
+import { type CustomerError, refusal, TokenRefused } from '../errors.ts'
+import type { Admission, TokenGate } from '../identity/token-gate.ts'
+import { createErrorAnswers } from './error-answers.ts'
+import { createTracedExecution, type TracedRequest } from './federated-traces.ts'
+import type { RequestContext } from './request-context.ts'
+import type { RequestReader } from './request-reader.ts'
+
+export interface GraphqlEndpoint {
+  /** Creates an executable schema. Called twice, because the traced execution changes the resolvers of its copy. */
+  readonly buildSchema: () => GraphQLSchema
+  /** For documents, beside those of GraphQL. */
+  readonly validationRules: readonly ValidationRule[]
+  readonly gate: TokenGate
+  readonly requests: RequestReader
+  readonly store: Store
+  /** Whether the schema may be asked for. */
+  readonly introspection: boolean
+  /** Called with `extensions.code` of each error that is answered. */
+  readonly onError: (code: string) => void
+}
+
+type Done = (error?: Error) => void
+
+const STORE_NOT_FOUND = refusal('STORE_NOT_FOUND')
+
+export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoint): Promise<void> {
+  const { buildSchema, validationRules, requests, store } = endpoint
+  const formatErrors = createErrorAnswers(app.log, endpoint.introspection, endpoint.onError)
+  const executeTraced = createTracedExecution(buildSchema(), validationRules)
+  const schema = buildSchema()
+  const countDocument = createDocumentBudget(() => app.graphql.replaceSchema(schema))
+
+  await app.register(mercurius, {
+    schema,
+    jit: 1,
+    validationRules: [...validationRules],
+    graphql: { parseOptions: { maxTokens: MAX_DOCUMENT_TOKENS } },
+    context: requests.contextOf,
+    errorFormatter: (execution, context) => formatErrors(execution, context as unknown as RequestContext),
+    additionalRouteOptions: {
+      // Fastify's own serializer for the route writes list indices in error paths as strings.
+      serializerCompiler: () => JSON.stringify,
+      preValidation: (request: FastifyRequest, _reply: FastifyReply, done: Done) => {
+        removeNulls(request.body)
+        done()
+      },
+      preHandler,
+    },
+  })
+
+  function preHandler(request: FastifyRequest, reply: FastifyReply, done: Done): void {
+    if (!requests.isAllowed(request)) {
+      done(new GraphQLError('This subgraph only answers its gateway.', { extensions: { code: 'FORBIDDEN' } }))
+      return
+    }
+    if (viewOf(store, request.headers.store) === undefined) {
+      refuse(reply, 200, STORE_NOT_FOUND)
+      return
+    }
+    const document = keyByOperation(request)
+    const admission = admit(request, document)
+    if (!(admission instanceof Promise)) onAdmission(admission, request, reply, done, document)
+    else admission.then((admission) => onAdmission(admission, request, reply, done, document), done)
+  }
+
+  function admit(request: FastifyRequest, document: string | undefined) {
+    const { operationName } = (request.body ?? request.query ?? {}) as Partial<TracedRequest>
+    const { authorization } = request.headers
+    const traceparent = () => requests.traceparentOf(request)
+    return endpoint.gate.admit({ authorization, document, operationName, traceparent })
+  }
+
+  function onAdmission(
+    admission: Admission | TokenFault,
+    request: FastifyRequest,
+    reply: FastifyReply,
+    done: Done,
+    document: string | undefined,
+  ): void {
+    if (typeof admission === 'string') {
+      refuse(reply, 401, new TokenRefused(admission))
+      return
+    }
+    requests.admit(request, admission)
+    const traced = request.headers['apollo-federation-include-trace'] === 'ftv1' && tracedRequest(request)
+    if (traced) {
+      answerTraced(traced, reply).catch(done)
+      return
+    }
+    if (document !== undefined) countDocument(document)
+    done()
+  }
+
+  /** Answers with one error without executing anything. */
+  function refuse(reply: FastifyReply, statusCode: number, error: CustomerError): void {
+    endpoint.onError(String(error.extensions.code))
+    if (error instanceof TokenRefused) reply.header('www-authenticate', tokenChallenge(error.message))
+    reply.code(statusCode).send({ errors: [{ message: error.message, extensions: error.extensions }] })
+  }
+
+  function tracedRequest(request: FastifyRequest): TracedRequest | undefined {
+    const { query, operationName, variables } = (request.body ?? {}) as Partial<TracedRequest>
+    if (request.method !== 'POST' || typeof query !== 'string') return undefined
+    return { query, operationName, variables, context: requests.contextOf(request) }
+  }
+
+  async function answerTraced(traced: TracedRequest, reply: FastifyReply): Promise<void> {
+    Object.assign(traced.context, { reply })
+    const result: ExecutionResult = await executeTraced(traced)
+    const { statusCode, response } = result.errors
+      ? formatErrors(result, traced.context as RequestContext)
+      : { statusCode: 200, response: result }
+    await reply.code(statusCode).send({ ...response, ...(result.extensions && { extensions: result.extensions }) })
+  }
+}
+
+/**
+ * Mercurius caches compiled operations by the document's text alone: for a document with two operations it would keep
+ * executing the first one requested. A comment with the operation's name makes the texts distinct.
+ * @returns the document's text, if there is one
+ */
+function keyByOperation(request: FastifyRequest): string | undefined {
+  const parameters = (request.body ?? request.query ?? {}) as { query?: unknown; operationName?: unknown }
+  const { query, operationName } = parameters
+  if (typeof query !== 'string') return undefined
+  if (typeof operationName !== 'string' || !/^\w+$/.test(operationName)) return query
+  const document = `${query}\n#${operationName}`
+  parameters.query = document
+  return document
+}
+
+/** Some clients send null for omitted fields; Mercurius refuses null for `extensions` and `persisted`. */
+function removeNulls(body: unknown): void {
+  if (typeof body !== 'object' || body === null) return
+  const members = body as Record<string, unknown>
+  for (const name of ['extensions', 'persisted']) if (members[name] === null) delete members[name]
+}

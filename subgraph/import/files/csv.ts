@@ -1,0 +1,321 @@
+/**
+ * Reads CSV files of any size, as spreadsheets and shops write them. The separator is detected, the encoding is UTF-8
+ * unless named, and no byte is ever replaced: a row that can't be decoded gets a fault.
+ */
+
+import { createReadStream } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { type Readable, Transform } from 'node:stream'
+import { type CsvError, type InfoRecord, parse } from 'csv-parse'
+import { parse as parseSync } from 'csv-parse/sync'
+import { ConfigurationError } from '../../../runtime/errors.ts'
+import { BrokenFileError } from '../errors.ts'
+import { type Columns, matchColumns } from './columns.ts'
+
+/** A row by its column names; an empty field is ''. */
+export interface Row {
+  /** The line on which the row begins, counted from 1; fields may contain line feeds. */
+  readonly line: number
+  /** Where the row begins and ends in the file, in bytes, including line feeds around it. */
+  readonly from: number
+  readonly bytes: number
+  readonly fields: Readonly<Record<string, string>>
+  /** Why the row could not be read; then it has no fields. */
+  readonly fault?: string
+}
+
+/** A CSV file whose header row has been read. */
+export interface Table {
+  /** The names of the columns: the known ones in their canonical spelling. */
+  readonly columns: readonly string[]
+  /** Unused columns, as the file spells them. */
+  readonly unused: readonly string[]
+  readonly separator: string
+  /** The names of the columns as the file spells them, and the bytes of their line. */
+  readonly names: readonly string[]
+  readonly headLine: Buffer
+  /** Whether the file begins with a byte-order mark. */
+  readonly hasMark: boolean
+  /** Whether rows can be located in the file by bytes: not if it is transcoded before parsing. */
+  readonly isByteExact: boolean
+  /**
+   * Reads the file row by row, in constant memory.
+   * @throws BrokenFileError if the end of a row can't be determined; the system's error for a file that can't be read
+   */
+  rows(): AsyncGenerator<Row>
+}
+
+/** A longer row means that a quote was never closed. */
+const MAX_ROW_BYTES = 512 * 1024
+/** The largest header row, in bytes. */
+const MAX_HEAD_BYTES = 64 * 1024
+const SEPARATORS = [',', ';', '\t', '|'] as const
+const FAULTS: Readonly<Record<string, string>> = {
+  CSV_RECORD_INCONSISTENT_COLUMNS: 'the row has more or fewer fields than the head line',
+  CSV_INVALID_CLOSING_QUOTE: 'a quote within a quoted field is not doubled',
+  INVALID_OPENING_QUOTE: 'a quote stands within a field without quotes',
+}
+const SAMPLES = 'windows-1252 (Excel in Western Europe), windows-1250 (Central Europe), utf-16le'
+
+/**
+ * Opens a CSV file: detects its byte-order mark and its separator, and reads the header row.
+ * @param known the columns that have a meaning
+ * @param encoding a label of the WHATWG Encoding Standard; undefined: by the byte-order mark, otherwise UTF-8
+ * @throws ConfigurationError in one line: an encoding that is unknown or not the file's, a file that can't be read, no
+ * head line, two columns of one name
+ */
+export async function openTable(path: string, known: Columns, encoding?: string): Promise<Table> {
+  const wanted = encoding === undefined ? undefined : encodingOf(encoding)
+  const start = await readStart(path)
+  const mark = markOf(start)
+  if (mark && wanted && wanted !== mark.encoding && !(wanted === 'utf-16' && mark.encoding.startsWith('utf-16'))) {
+    throw new ConfigurationError(`${path} begins with the byte-order mark of ${mark.encoding}; it is not ${wanted}.`)
+  }
+  const source: Source = { path, skip: mark?.bytes ?? 0, encoding: mark?.encoding ?? wanted ?? 'utf-8' }
+  if (start.toString('latin1', 0, 2) === 'PK') {
+    throw new ConfigurationError(
+      `${path} is a spreadsheet or an archive; accepted: CSV. Save the sheet as CSV (UTF-8).`,
+    )
+  }
+  const text = decodeStart(start.subarray(source.skip), source.encoding)
+  const lines = text.split(/\r\n|\n|\r/)
+  if (mark === undefined && wanted === undefined && lines[0]?.includes('\0')) {
+    throw new ConfigurationError(`${path} is not UTF-8. Name its encoding with --encoding: ${SAMPLES}.`)
+  }
+  // Excel's way to declare the separator, on a line before the header row.
+  const named = /^"?sep=(.)"?\r?\n/i.exec(text)?.[1]
+  const separator = named ?? separatorOf(lines[0] ?? '')
+  const head = readHead(path, text, separator, named ? 2 : 1)
+  const { columns, unused, twice } = matchColumns(head, known)
+  if (twice !== undefined) throw new ConfigurationError(`${path} has the column ${twice} twice.`)
+  return {
+    columns,
+    unused,
+    separator,
+    isByteExact: isByField(source.encoding),
+    hasMark: mark !== undefined,
+    names: head,
+    headLine: lineOf(start.subarray(source.skip), named ? 1 : 0),
+    rows: () => readRows(source, separator, columns, named ? 2 : 1),
+  }
+}
+
+/** The bytes of the line at this index, empty ones not counted. */
+function lineOf(bytes: Buffer, index: number): Buffer {
+  const lines = bytes.toString('latin1').split(/[\r\n]+/)
+  return Buffer.from(lines.filter((line) => line !== '')[index] ?? '', 'latin1')
+}
+
+interface Source {
+  readonly path: string
+  /** Bytes of the byte-order mark. */
+  readonly skip: number
+  readonly encoding: string
+}
+
+/** The standard's own name of an encoding. @throws ConfigurationError */
+function encodingOf(label: string): string {
+  try {
+    return new TextDecoder(label).encoding
+  } catch {
+    throw new ConfigurationError(
+      `--encoding: ${JSON.stringify(label)} is unknown; accepted: utf-8, ${SAMPLES}, and the other names that browsers know.`,
+    )
+  }
+}
+
+async function readStart(path: string): Promise<Buffer> {
+  let file: Awaited<ReturnType<typeof open>> | undefined
+  try {
+    file = await open(path)
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_HEAD_BYTES), 0, MAX_HEAD_BYTES, 0)
+    return buffer.subarray(0, bytesRead)
+  } catch (error) {
+    throw new ConfigurationError(`${JSON.stringify(path)} can't be read (${(error as NodeJS.ErrnoException).code}).`)
+  } finally {
+    await file?.close()
+  }
+}
+
+const MARKS = [
+  { encoding: 'utf-8', mark: Buffer.of(0xef, 0xbb, 0xbf) },
+  { encoding: 'utf-16le', mark: Buffer.of(0xff, 0xfe) },
+  { encoding: 'utf-16be', mark: Buffer.of(0xfe, 0xff) },
+]
+
+function markOf(start: Buffer): { readonly encoding: string; readonly bytes: number } | undefined {
+  const found = MARKS.find(({ mark }) => start.subarray(0, mark.length).equals(mark))
+  return found && { encoding: found.encoding, bytes: found.mark.length }
+}
+
+const decodeStart = (bytes: Buffer, encoding: string) => new TextDecoder(encoding).decode(bytes)
+
+/** The most frequent separator in the header row, outside quotes; a comma if there is none. */
+function separatorOf(head: string): string {
+  const plain = head.replace(/"[^"]*"/g, '')
+  const counts = SEPARATORS.map((separator) => plain.split(separator).length)
+  return SEPARATORS[counts.indexOf(Math.max(...counts))] ?? ','
+}
+
+function readHead(path: string, text: string, delimiter: string, from_line: number): string[] {
+  let rows: string[][]
+  try {
+    rows = parseSync(text, { delimiter, from_line, to: 1, skip_empty_lines: true, relax_quotes: true })
+  } catch (error) {
+    throw new ConfigurationError(`${path} is no CSV file: ${(error as Error).message.split('\n')[0]}`)
+  }
+  if (rows[0]) return rows[0]
+  throw new ConfigurationError(`${path} is empty; accepted: CSV with the names of the columns in the first line.`)
+}
+
+/**
+ * Whether the file can be decoded field by field, so that one bad byte costs one row. Other encodings have ASCII bytes
+ * within characters, and are decoded before parsing.
+ */
+const isByField = (encoding: string) =>
+  /^(utf-8|windows-\d+|iso-8859-\d+(-i)?|koi8-[ru]|ibm866|macintosh|x-mac-cyrillic)$/.test(encoding)
+
+/** The bytes to parse, transcoded to UTF-8 unless they are decoded field by field. */
+function bytesOf({ path, skip, encoding }: Source): Readable {
+  const file = createReadStream(path, { start: skip })
+  if (isByField(encoding)) return file
+  const decoder = new TextDecoder(encoding, { fatal: true })
+  const decode = new Transform({
+    transform(chunk, _, done) {
+      try {
+        done(null, Buffer.from(decoder.decode(chunk, { stream: true })))
+      } catch {
+        done(new BrokenFileError(`${path}: it has bytes that are not ${encoding}`))
+      }
+    },
+    flush(done) {
+      try {
+        done(null, Buffer.from(decoder.decode()))
+      } catch {
+        done(new BrokenFileError(`${path}: its last character is cut off`))
+      }
+    },
+  })
+  file.on('error', (error) => decode.destroy(error))
+  decode.on('close', () => file.destroy())
+  return file.pipe(decode)
+}
+
+async function* readRows(
+  source: Source,
+  separator: string,
+  columns: readonly string[],
+  fromLine: number,
+): AsyncGenerator<Row> {
+  const decode = fieldDecoder(isByField(source.encoding) ? source.encoding : 'utf-8')
+  let line = fromLine
+  let blank = 0
+  let from = source.skip
+  /** Rows that could not be read. The parser reports them before the rows that it has buffered. */
+  const faulty: Row[] = []
+  /** The line of a recent row with a misplaced quote, which may have opened a field that is never closed. */
+  let openQuote: number | undefined
+  const next = ({ lines, empty_lines, bytes }: Pick<InfoRecord, 'lines' | 'empty_lines' | 'bytes'>) => {
+    const place = { line: line + empty_lines - blank, from, bytes: source.skip + bytes }
+    line = lines + 1
+    blank = empty_lines
+    from = place.bytes
+    return place
+  }
+  const parser = parse({
+    delimiter: separator,
+    // Raw bytes: each field is decoded by itself.
+    encoding: 'latin1',
+    from_line: fromLine,
+    columns: () => {
+      next(parser.info)
+      return [...columns]
+    },
+    skip_empty_lines: true,
+    skip_records_with_error: true,
+    max_record_size: MAX_ROW_BYTES,
+    on_record: (fields: Record<string, string>, info: InfoRecord): Row | null => {
+      const place = next(info)
+      // Empty rows at the end, as spreadsheets leave them.
+      if (isBlank(Object.values(fields))) return null
+      const fault = decode(fields)
+      return fault === undefined ? { ...place, fields } : { ...place, fields: {}, fault }
+    },
+    on_skip: (error) => {
+      if (error === undefined) return undefined
+      const info = error as unknown as InfoRecord
+      if (info.lines < line) return undefined // a second fault of the same row
+      const place = next(info)
+      const fault = FAULTS[error.code]
+      if (fault === undefined) parser.destroy(broken(source.path, Math.min(place.line, openQuote ?? place.line), error))
+      else if (!isBlank(error.record as unknown)) faulty.push({ ...place, fields: {}, fault })
+      openQuote = error.code === 'CSV_INVALID_CLOSING_QUOTE' ? place.line : undefined
+      return undefined
+    },
+  })
+  const input = bytesOf(source)
+  input.on('error', (error) => parser.destroy(error))
+  input.pipe(parser)
+  try {
+    for await (const row of parser) {
+      while (faulty[0] !== undefined && faulty[0].line < row.line) yield faulty.shift() as Row
+      yield row
+    }
+    yield* faulty
+  } finally {
+    input.destroy()
+  }
+}
+
+const isBlank = (fields: unknown): boolean =>
+  Array.isArray(fields) && fields.every((field) => typeof field === 'string' && field.trim() === '')
+
+const NOT_ASCII = /[\x80-\xff]/
+/** Characters that never occur in names: legacy encodings produce them for undefined bytes. */
+const CONTROL = /[\0\x80-\x9f]/
+
+/**
+ * Decodes the fields of a row in place. Returns the row's fault, without its content, if that is not possible without
+ * loss.
+ */
+function fieldDecoder(encoding: string): (fields: Record<string, string>) => string | undefined {
+  const decoder = new TextDecoder(encoding, { fatal: true, ignoreBOM: true })
+  const utf8 = new TextDecoder('utf-8', { fatal: true })
+  const decoded = (bytes: Buffer, by: TextDecoder) => {
+    try {
+      return by.decode(bytes)
+    } catch {
+      return undefined
+    }
+  }
+  return (fields) => {
+    let isUtf8 = encoding !== 'utf-8'
+    let hasOthers = false
+    for (const [name, field] of Object.entries(fields)) {
+      if (field.includes('\0')) return 'the row has a NUL character'
+      if (!NOT_ASCII.test(field)) continue
+      const bytes = Buffer.from(field, 'latin1')
+      const text = decoded(bytes, decoder)
+      if (text === undefined && encoding === 'utf-8') {
+        return 'the row is not UTF-8: name the encoding of the file with --encoding, for example windows-1252'
+      }
+      if (text === undefined || CONTROL.test(text)) return `the row has a byte that ${encoding} does not have`
+      if (text.includes('\uFFFD')) {
+        return 'the row has the character U+FFFD: a letter was lost before this file was written'
+      }
+      hasOthers = true
+      isUtf8 &&= decoded(bytes, utf8) !== undefined
+      fields[name] = text
+    }
+    return hasOthers && isUtf8 ? `the row is UTF-8, not ${encoding}` : undefined
+  }
+}
+
+function broken(path: string, line: number, { code }: CsvError): BrokenFileError {
+  return new BrokenFileError(
+    code === 'CSV_QUOTE_NOT_CLOSED' || code === 'CSV_MAX_RECORD_SIZE'
+      ? `${path}: a quote that opens at line ${line} or after it is not closed, or the row is longer than ` +
+          `${MAX_ROW_BYTES / 1024} KiB: correct it and run the command again`
+      : `${path}: it can't be read as CSV from line ${line} on (${code})`,
+  )
+}
