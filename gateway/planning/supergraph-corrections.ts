@@ -27,7 +27,8 @@ import {
   visit,
 } from 'graphql'
 import { operationOf } from '../subgraphs/errors.ts'
-import { type Objectifieds, objectifiedInterfaces, withEntries } from './interface-objects.ts'
+import { type Entries, entriesOf, withEntries } from './entries.ts'
+import { type Objectifieds, objectifiedInterfaces } from './interface-objects.ts'
 import {
   argumentOf,
   graphOf,
@@ -40,7 +41,7 @@ import {
   typesOf,
 } from './join.ts'
 import { mapFetches } from './plan-nodes.ts'
-import { separateChains, withRealServices } from './requirement-chains.ts'
+import { type Stages, stagesOf, withoutProviders, withProviders } from './requirement-stages.ts'
 
 /** A field with the arguments that `@requires` gives it, under a name that only the planner knows. */
 interface StandIn {
@@ -53,8 +54,14 @@ export interface PlannerSupergraph {
   readonly document: DocumentNode | undefined
   /** The interfaces that some subgraphs take for objects. */
   readonly objectified: Objectifieds
-  /** From the planner's names back to what the subgraphs know. */
-  readonly restore: (plan: QueryPlan) => QueryPlan
+  /** The fields that are planned after what they require. */
+  readonly stages: Stages
+  readonly entries: Entries
+  /**
+   * From the planner's names back to what the subgraphs know.
+   * @param isPart whether it is the plan of a part that begins at an object
+   */
+  readonly restore: (plan: QueryPlan, isPart: boolean) => QueryPlan
 }
 
 export const PLANNERS_MARK = '__with_'
@@ -64,25 +71,41 @@ const IN_TEXT = /__with_[0-9a-f]{8}\b/
 /** Whether a response name is one of the planner's own: clients do not know it. */
 export const isPlannersName = (name: string | number): boolean => typeof name === 'string' && IS_STAND_IN.test(name)
 
-/** @param sdl a composed supergraph */
-export function plannerSupergraph(sdl: string): PlannerSupergraph {
-  if (!/\bresolvable:\s*false|\brequires:|\bisInterfaceObject:/.test(sdl)) {
-    return { document: undefined, objectified: new Map(), restore: (plan) => plan }
-  }
+const AS_IT_IS: PlannerSupergraph = {
+  document: undefined,
+  objectified: new Map(),
+  stages: new Map(),
+  entries: new Map(),
+  restore: (plan) => plan,
+}
+
+/**
+ * @param sdl a composed supergraph
+ * @param inParts whether operations are planned in parts (parts.ts)
+ */
+export function plannerSupergraph(sdl: string, inParts = true): PlannerSupergraph {
+  if (!/\bresolvable:\s*false|\brequires:|\bisInterfaceObject:/.test(sdl)) return AS_IT_IS
   const whole = parse(sdl, { noLocation: true })
-  const objectified = objectifiedInterfaces(whole)
-  const document = separateChains(mapTypes(whole, withoutIdleKeys))
-  const standIns = addStandIns(document)
+  const standIns = addStandIns(mapTypes(whole, withoutIdleKeys))
   const restoreNames = standIns.byName.size > 0 ? createRestore(standIns) : (plan: QueryPlan) => plan
+  if (!inParts) return { ...AS_IT_IS, document: standIns.document, restore: restoreNames }
+  const objectified = objectifiedInterfaces(whole)
+  const stages = stagesOf(standIns.document)
+  const entries = entriesOf(standIns.document, objectified, stages)
+  const provided =
+    stages.size > 0 ? withProviders(withoutInaccessible(standIns.document), stages) : standIns.document
   return {
-    document: objectified.size > 0 ? withEntries(standIns.document, objectified) : standIns.document,
+    document: entries.size > 0 ? withEntries(provided, entries) : provided,
     objectified,
-    restore: (plan) => {
-      const { node } = restoreNames(plan)
-      return node && node.kind !== 'Subscription' ? { ...plan, node: withRealServices(node) } : plan
-    },
+    stages,
+    entries,
+    restore: (plan, isPart) => restoreNames(stages.size > 0 ? withoutProviders(plan, isPart) : plan),
   }
 }
+
+/** Parts ask for what fields require also where clients do not see it. */
+const withoutInaccessible = (document: DocumentNode): DocumentNode =>
+  visit(document, { Directive: ({ name }) => (name.value === 'inaccessible' ? null : undefined) })
 
 /**
  * A key that is not resolvable says how a subgraph mentions an entity. The planner takes it for a way in: it would ask for
@@ -204,8 +227,12 @@ function createRestore({ byName, requirements }: StandIns): (plan: QueryPlan) =>
     const [only] = parts
     return only && parts.length === 1 ? only : { kind: 'Parallel', nodes: parts }
   }
-  return (plan) =>
-    plan.node && plan.node.kind !== 'Subscription' ? { ...plan, node: mapFetches(plan.node, restoreFetch) } : plan
+  return (plan) => {
+    const { node, ...rest } = plan
+    if (!node || node.kind === 'Subscription') return plan
+    const restored = mapFetches(node, restoreFetch)
+    return { ...rest, ...(restored && { node: restored }) }
+  }
 }
 
 const selectsStandIn = (selections: readonly QueryPlanSelectionNode[] = []): boolean =>

@@ -10,10 +10,10 @@ import { type QueryPlan, QueryPlanner } from '@apollo/query-planner'
 import type { DocumentNode, GraphQLSchema } from 'graphql'
 import { type Authorization, createAuthorization } from './authorization.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
-import { joinPlans, type Part, partsOf } from './interface-objects.ts'
 import { requiredNames } from './join.ts'
 import { createInternalNames, fieldNames, type InternalName } from './operation-corrections.ts'
-import { plannerSupergraph } from './supergraph-corrections.ts'
+import { joinPlans, type Part, partsOf } from './parts.ts'
+import { type PlannerSupergraph, plannerSupergraph } from './supergraph-corrections.ts'
 
 export interface LoadedSupergraph {
   /** SHA-256 of the supergraph's text, hexadecimal. */
@@ -73,26 +73,20 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
   const planners = plannerSupergraph(sdl)
   // The planner's own is not valid by itself: it has external fields that nobody names. So the real one is checked.
   if (planners.document) supergraph.subgraphs()
-  const planned = planners.document
-    ? Supergraph.build(planners.document, { ...BUILD, validateSupergraph: false })
-    : supergraph
-  const plannedSchema = planned.apiSchema()
-  function planBy(planner: () => QueryPlanner, parts: (document: DocumentNode) => readonly Part[]): Plan {
+  const build = ({ document }: PlannerSupergraph) =>
+    document ? Supergraph.build(document, { ...BUILD, validateSupergraph: false }) : supergraph
+  const planned = build(planners)
+  const partOf = createPlanPart(planners, planned, PLANNING)
+  let stockPlanPart: PlanPart | undefined
+  const divisions = { ...planners, schema: planned.apiSchema().toGraphQLJSSchema() }
+  function planBy(planPart: () => PlanPart, parts: (document: DocumentNode) => readonly Part[]): Plan {
     return (document, operationName, overridden) => {
       const conditions = new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false]))
-      const planPart = (part: DocumentNode): QueryPlan => {
-        const operation = operationFromDocument(
-          plannedSchema,
-          part,
-          operationName === undefined ? {} : { operationName },
-        )
-        return planners.restore(planner().buildQueryPlan(operation, { overrideConditions: conditions }))
-      }
-      return joinPlans(parts(document).map((part) => ({ ...part, plan: planPart(part.document) })))
+      return joinPlans(
+        parts(document).map((part) => ({ ...part, plan: planPart()(part, operationName, conditions) })),
+      )
     }
   }
-  const planner = new QueryPlanner(planned, PLANNING)
-  let stockPlanner: QueryPlanner | undefined
   const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
   const fullSchema = supergraph.schema.toGraphQLJSSchema()
   const [fields, required] = [fieldNames(fullSchema), requiredNames(sdl)]
@@ -108,15 +102,33 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
     overrideLabels,
     internalNames: () => createInternalNames(fields, required),
     plan: planBy(
-      () => planner,
-      (document) => partsOf(schema, planners.objectified, document),
+      () => partOf,
+      (document) => partsOf(divisions, document),
     ),
     stockPlan: planBy(
       () => {
-        stockPlanner ??= new QueryPlanner(planned)
-        return stockPlanner
+        if (!stockPlanPart) {
+          const stock = plannerSupergraph(sdl, false)
+          stockPlanPart = createPlanPart(stock, build(stock), {})
+        }
+        return stockPlanPart
       },
       (document) => [{ path: [], level: 0, document }],
     ),
+  }
+}
+
+type PlanPart = (
+  part: Part,
+  operationName: string | undefined,
+  overrideConditions: Map<string, boolean>,
+) => QueryPlan
+
+function createPlanPart(planners: PlannerSupergraph, planned: Supergraph, config: typeof PLANNING | object): PlanPart {
+  const planner = new QueryPlanner(planned, config)
+  const schema = planned.apiSchema()
+  return ({ document, path }, operationName, overrideConditions) => {
+    const operation = operationFromDocument(schema, document, operationName === undefined ? {} : { operationName })
+    return planners.restore(planner.buildQueryPlan(operation, { overrideConditions }), path.length > 0)
   }
 }
