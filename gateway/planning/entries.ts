@@ -14,16 +14,7 @@ import {
   stripIgnoredCharacters,
 } from 'graphql'
 import type { Objectifieds } from './interface-objects.ts'
-import {
-  joined,
-  mapTypes,
-  namedType,
-  nameNode,
-  selectionOf,
-  typesOf,
-  withExplicitFields,
-  withGraph,
-} from './join.ts'
+import { joined, mapTypes, namedType, nameNode, selectionOf, typesOf, withExplicitFields, withGraph } from './join.ts'
 import type { Stages } from './requirement-stages.ts'
 
 const GRAPH = 'GATEWAY__ENTRIES'

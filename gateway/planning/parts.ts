@@ -92,6 +92,8 @@ const placeAt = (path: readonly string[], declared: readonly string[], hops = 0)
 })
 
 interface Found {
+  /** The same for what is planned together. */
+  readonly group: string
   readonly path: readonly string[]
   readonly level: number
   readonly entry: string
@@ -126,8 +128,7 @@ class Division {
     const root = this.#divisions.schema.getRootType(operation)?.name ?? ''
     const fields = flat(selectionSet)
     // What a mutation's field answers with is fetched before the next one is carried out.
-    const groups =
-      operation === OperationTypeNode.MUTATION ? byResponseName(this.#rootFields(selectionSet)) : [fields]
+    const groups = operation === OperationTypeNode.MUTATION ? byResponseName(this.#rootFields(selectionSet)) : [fields]
     const roots: Part[] = []
     for (const selections of groups) {
       this.#level = roots.length === 0 ? 0 : this.#reached + 1
@@ -273,7 +274,13 @@ class Division {
     const needed = staged.flatMap(({ requirement }) => this.#walk(requirement, typename, place, types).selections)
     this.#withLevel(this.#reached + 1, () => {
       const selection = this.#walkPlain(field, typename, placeAt(place.path, place.declared), types)
-      this.#add(typename, pathOf(place, types), [selection])
+      // Together with what requires the same; of what requires other things, the planner makes cycles.
+      this.#add(
+        typename,
+        pathOf(place, types),
+        [selection],
+        staged.map(({ graph, requirement }) => graph + print(requirement)).join(),
+      )
     })
     place.staged.set(key, this.#reached)
     this.#reached = Math.max(outer, this.#reached)
@@ -298,12 +305,11 @@ class Division {
     this.#level = outer
   }
 
-  #add(entry: string, path: readonly string[], selections: readonly SelectionNode[]): void {
-    const same = this.#found.find(
-      (each) => each.entry === entry && each.level === this.#level && each.path.join() === path.join(),
-    )
+  #add(entry: string, path: readonly string[], selections: readonly SelectionNode[], requirement = ''): void {
+    const group = [entry, this.#level, ...path, requirement].join(' ')
+    const same = this.#found.find((each) => each.group === group)
     if (same) same.selections.push(...selections)
-    else this.#found.push({ path, level: this.#level, entry, selections: [...selections] })
+    else this.#found.push({ group, path, level: this.#level, entry, selections: [...selections] })
   }
 
   #known(typename: string): ReadonlySet<string> {
@@ -451,7 +457,8 @@ function atPlace(node: PlanNode, place: readonly string[], known: ReadonlySet<st
     case 'Sequence':
     case 'Parallel': {
       const nodes = node.nodes.flatMap((each) => atPlace(each, place, known) ?? [])
-      return nodes.length === 0 ? undefined : { ...node, nodes }
+      // Calls that are beside each other, and not in others, can go to one subgraph as one.
+      return nodes.length > 1 ? { ...node, nodes } : nodes[0]
     }
     default:
       return node

@@ -92,8 +92,7 @@ export function plannerSupergraph(sdl: string, inParts = true): PlannerSupergrap
   const objectified = objectifiedInterfaces(whole)
   const stages = stagesOf(standIns.document)
   const entries = entriesOf(standIns.document, objectified, stages)
-  const provided =
-    stages.size > 0 ? withProviders(withoutInaccessible(standIns.document), stages) : standIns.document
+  const provided = stages.size > 0 ? withProviders(withoutInaccessible(standIns.document), stages) : standIns.document
   return {
     document: entries.size > 0 ? withEntries(provided, entries) : provided,
     objectified,

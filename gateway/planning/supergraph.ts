@@ -82,9 +82,7 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
   function planBy(planPart: () => PlanPart, parts: (document: DocumentNode) => readonly Part[]): Plan {
     return (document, operationName, overridden) => {
       const conditions = new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false]))
-      return joinPlans(
-        parts(document).map((part) => ({ ...part, plan: planPart()(part, operationName, conditions) })),
-      )
+      return joinPlans(parts(document).map((part) => ({ ...part, plan: planPart()(part, operationName, conditions) })))
     }
   }
   const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
@@ -118,11 +116,7 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
   }
 }
 
-type PlanPart = (
-  part: Part,
-  operationName: string | undefined,
-  overrideConditions: Map<string, boolean>,
-) => QueryPlan
+type PlanPart = (part: Part, operationName: string | undefined, overrideConditions: Map<string, boolean>) => QueryPlan
 
 function createPlanPart(planners: PlannerSupergraph, planned: Supergraph, config: typeof PLANNING | object): PlanPart {
   const planner = new QueryPlanner(planned, config)
