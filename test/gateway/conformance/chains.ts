@@ -149,4 +149,91 @@ const objectCases = cases(
   },
 )
 
-export const chainSuites: readonly Suite[] = [{ ...objects, cases: objectCases }]
+/** Each step requires the two before it, which other subgraphs have, by other keys. */
+const step = (id: string, n: number): string => (n < 2 ? `${n}${id}` : `${n}[${step(id, n - 1)} ${step(id, n - 2)}]`)
+const steps = (idOf: (of: Sent) => string, ...numbers: number[]) =>
+  Object.fromEntries(
+    numbers.map((n) => [
+      `s${n}`,
+      (of: Sent) => (n < 2 ? `${n}${idOf(of)}` : `${n}[${of[`s${n - 1}`]} ${of[`s${n - 2}`]}]`),
+    ]),
+  )
+const identity = (id: string) => typed('T', { id, k: `k${id}`, org: { id: `o${id}` } })
+let turn = 0
+
+const long: Suite = {
+  name: 'long chains of @requires',
+  subgraphs: {
+    a: {
+      sdl: `type Query { t: T is: [I] us: [U] } type Mutation { next: T! } union U = T | O interface I { s6(n: Int): String }
+        type O implements I { s6(n: Int): String } type Org @shareable { id: ID! }
+        type T implements I @key(fields: "id") @key(fields: "k") @key(fields: "org { id }") { id: ID! k: ID! org: Org!
+          s0: String s1: String @external s2: String @external s3: String @requires(fields: "s2 s1") s4: String @external
+          s5: String @external s6(n: Int): String @requires(fields: "s5 s4") }`,
+      resolvers: {
+        Query: {
+          t: () => identity('1'),
+          is: () => [identity('1'), typed('O', {})],
+          us: () => [typed('O', {}), identity('2')],
+        },
+        Mutation: {
+          next: () => {
+            turn = (turn % 2) + 1
+            return identity('1')
+          },
+        },
+        T: { ...refer, ...steps(({ id }) => id, 0, 3, 6) },
+        O: { s6: () => 'o' },
+      },
+    },
+    b: {
+      sdl: `type T @key(fields: "k") { k: ID! now: String s1: String s2: String @external s3: String @external
+          s4: String @requires(fields: "s3 s2") s5: String @external s6(n: Int): String @external s7: String @requires(fields: "s6 s5") }`,
+      resolvers: { T: { ...refer, ...steps(({ k }) => String(k).slice(1), 1, 4, 7), now: () => `turn ${turn}` } },
+    },
+    c: {
+      sdl: `type Org @shareable { id: ID! } type T @key(fields: "org { id }") { org: Org! s0: String @external
+          s1: String @external s2: String @requires(fields: "s1 s0") s3: String @external s4: String @external
+          s5: String @requires(fields: "s4 s3") s6(n: Int): String @external s7: String @external s8: String @requires(fields: "s7 s6")
+          seen: String @requires(fields: "s4") hidden: String @inaccessible @requires(fields: "s4") }`,
+      resolvers: {
+        T: {
+          ...refer,
+          ...steps(({ org }) => (org as { id: string }).id.slice(1), 2, 5, 8),
+          seen: ({ s4 }: Sent) => s4 && `turn ${turn}`,
+          hidden: ({ s4 }: Sent) => `hidden ${s4}`,
+        },
+      },
+    },
+    d: {
+      sdl: `type T @key(fields: "id") { id: ID! hidden: String @external last: String @requires(fields: "hidden") }`,
+      resolvers: { T: { ...refer, last: ({ hidden }: Sent) => `last ${hidden}` } },
+    },
+  },
+  cases: cases(
+    'the planner takes long for them, or takes calls in the wrong order',
+    { query: '{ t { s8 } }', data: { t: { s8: step('1', 8) } } },
+    {
+      query: '{ t { s0: s8 s4: s0 k: s6 s2 } }',
+      data: { t: { s0: step('1', 8), s4: '01', k: step('1', 6), s2: step('1', 2) } },
+    },
+    {
+      query: '{ is { __typename s6 ... on T { s7 } } us { ... on I { s6 } ... on T { s5 } } }',
+      data: {
+        is: [
+          { __typename: 'T', s6: step('1', 6), s7: step('1', 7) },
+          { __typename: 'O', s6: 'o' },
+        ],
+        us: [{ s6: 'o' }, { s6: step('2', 6), s5: step('2', 5) }],
+      },
+    },
+    { query: '{ t { last } }', data: { t: { last: `last hidden ${step('1', 4)}` } } },
+    { query: 'mutation { x: next { now } y: next { now } }', data: { x: { now: 'turn 1' }, y: { now: 'turn 2' } } },
+    {
+      query: 'mutation { x: next { seen s2 } y: next { seen } }',
+      data: { x: { seen: 'turn 1', s2: step('1', 2) }, y: { seen: 'turn 2' } },
+    },
+  ),
+}
+
+export const chainSuites: readonly Suite[] = [{ ...objects, cases: objectCases }, long]
