@@ -3,8 +3,6 @@
  * type at whose objects a part may begin, with nothing but keys. Its calls are left out of the joined plan.
  */
 import {
-  type ConstArgumentNode,
-  type ConstDirectiveNode,
   type DocumentNode,
   type FieldDefinitionNode,
   Kind,
@@ -18,14 +16,10 @@ import { joined, mapTypes, namedType, nameNode, selectionOf, typesOf, withExplic
 import type { Stages } from './requirement-stages.ts'
 
 const GRAPH = 'GATEWAY__ENTRIES'
-const SERVICE = 'gateway__entries'
-/** Interfaces can't be objects beside their kinds. */
-const OBJECTS = { graph: `${GRAPH}_OF_INTERFACES`, service: `${SERVICE}_of_interfaces` }
+export const ENTRIES_SERVICE = 'gateway__entries'
 export const ENTRY = 'gateway__entry_'
 
-export const isEntry = (service: string): boolean => service === SERVICE || service === OBJECTS.service
-
-/** By types at whose objects a part may begin: the selection of what is known of them then. */
+/** By types at whose objects a part may begin, and by their interfaces: the selection of what is known of them then. */
 export type Entries = ReadonlyMap<string, SelectionSetNode>
 
 export function entriesOf(document: DocumentNode, objectified: Objectifieds, stages: Stages): Entries {
@@ -44,17 +38,6 @@ export function entriesOf(document: DocumentNode, objectified: Objectifieds, sta
 
 export function withEntries(document: DocumentNode, entries: Entries): DocumentNode {
   const types = typesOf(document)
-  const isInterface = (name: string) => types.get(name)?.kind === Kind.INTERFACE_TYPE_DEFINITION
-  const interfaces = [...entries].filter(([name]) => isInterface(name))
-  const objects = [...entries].filter(([name]) => !isInterface(name))
-  const withObjects = objects.length > 0 ? withGraphOf(document, GRAPH, SERVICE, objects) : document
-  return interfaces.length > 0 ? withGraphOf(withObjects, OBJECTS.graph, OBJECTS.service, interfaces) : withObjects
-}
-
-type Entry = readonly [typename: string, key: SelectionSetNode]
-
-function withGraphOf(document: DocumentNode, graph: string, service: string, entries: readonly Entry[]): DocumentNode {
-  const types = typesOf(document)
   const queryName = queryTypeName(document)
   const wanted = new Map<string, Set<string>>([[queryName, new Set()]])
   const leaves = new Set<string>()
@@ -70,16 +53,17 @@ function withGraphOf(document: DocumentNode, graph: string, service: string, ent
       else if (inner !== undefined) leaves.add(inner)
     }
   }
-  for (const [typename, key] of entries) want(typename, key)
-  const here = joined('join__field', graph)
-  return mapTypes(withLeaves(withGraph(document, graph, service), graph, leaves), (type) => {
+  const objects = [...entries].filter(([name]) => types.get(name)?.kind === Kind.OBJECT_TYPE_DEFINITION)
+  for (const [typename, key] of objects) want(typename, key)
+  const here = joined('join__field', GRAPH)
+  return mapTypes(withLeaves(withGraph(document, GRAPH, ENTRIES_SERVICE), leaves), (type) => {
     const names = wanted.get(type.name.value)
     if (!names) return type
     const explicit = withExplicitFields(type)
     const fields = (explicit.fields ?? []).map((field) =>
       names.has(field.name.value) ? { ...field, directives: [...(field.directives ?? []), here] } : field,
     )
-    const roots = entries.map(
+    const roots = objects.map(
       ([name]): FieldDefinitionNode => ({
         kind: Kind.FIELD_DEFINITION,
         name: nameNode(ENTRY + name),
@@ -87,41 +71,25 @@ function withGraphOf(document: DocumentNode, graph: string, service: string, ent
         directives: [here],
       }),
     )
-    const key = entries.find(([name]) => name === type.name.value)?.[1]
-    const isObject = type.kind === Kind.INTERFACE_TYPE_DEFINITION && key !== undefined
     return {
       ...explicit,
-      directives: [...(explicit.directives ?? []), isObject ? asObject(graph, key) : joined('join__type', graph)],
+      directives: [...(explicit.directives ?? []), joined('join__type', GRAPH)],
       fields: type.name.value === queryName ? [...fields, ...roots] : fields,
     }
   })
 }
 
-/** An interface that is taken for an object. Nobody gets to it by its key. */
-function asObject(graph: string, key: SelectionSetNode): ConstDirectiveNode {
-  const join = joined('join__type', graph, { key: stripIgnoredCharacters(print(key)).slice(1, -1) })
-  const flag = (name: string, value: boolean): ConstArgumentNode => ({
-    kind: Kind.ARGUMENT,
-    name: nameNode(name),
-    value: { kind: Kind.BOOLEAN, value },
-  })
-  return {
-    ...join,
-    arguments: [...(join.arguments ?? []), flag('resolvable', false), flag('isInterfaceObject', true)],
-  }
-}
-
 /** With the scalars and enums that keys are of. */
-const withLeaves = (document: DocumentNode, graph: string, leaves: ReadonlySet<string>): DocumentNode => ({
+const withLeaves = (document: DocumentNode, leaves: ReadonlySet<string>): DocumentNode => ({
   ...document,
   definitions: document.definitions.map((each) => {
     const isLeaf = each.kind === Kind.SCALAR_TYPE_DEFINITION || each.kind === Kind.ENUM_TYPE_DEFINITION
     if (!isLeaf || !leaves.has(each.name.value)) return each
-    const directives = [...(each.directives ?? []), joined('join__type', graph)]
+    const directives = [...(each.directives ?? []), joined('join__type', GRAPH)]
     if (each.kind === Kind.SCALAR_TYPE_DEFINITION) return { ...each, directives }
     const values = each.values?.map((value) => ({
       ...value,
-      directives: [...(value.directives ?? []), joined('join__enumValue', graph)],
+      directives: [...(value.directives ?? []), joined('join__enumValue', GRAPH)],
     }))
     return { ...each, directives, ...(values && { values }) }
   }),

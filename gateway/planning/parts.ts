@@ -24,14 +24,13 @@ import {
   type NamedTypeNode,
   type OperationDefinitionNode,
   OperationTypeNode,
-  parse,
   print,
   type SelectionNode,
   type SelectionSetNode,
 } from 'graphql'
 import { requestError } from '../errors.ts'
 import { operationOf } from '../subgraphs/errors.ts'
-import { ENTRY, type Entries, isEntry } from './entries.ts'
+import { ENTRIES_SERVICE, ENTRY, type Entries } from './entries.ts'
 import type { Objectifieds } from './interface-objects.ts'
 import { nameNode, selectionOf } from './join.ts'
 import type { Staged, Stages } from './requirement-stages.ts'
@@ -51,8 +50,8 @@ export interface Part {
   /** How many others it is in, or after: those of one level do not depend on each other. */
   readonly level: number
   readonly document: DocumentNode
-  /** The fields that are known of its object. */
-  readonly known?: ReadonlySet<string>
+  /** The interface by which its object is named to subgraphs, where objects of several types are planned as those of one. */
+  readonly by?: string | undefined
 }
 
 /** What decides how an operation is divided. */
@@ -97,6 +96,7 @@ interface Found {
   readonly path: readonly string[]
   readonly level: number
   readonly entry: string
+  readonly by: string | undefined
   readonly selections: SelectionNode[]
 }
 
@@ -138,11 +138,11 @@ class Division {
       roots.push({ path: [], level: this.#level, document: this.#document(this.#operation.operation, walked) })
     }
     if (!this.#isTouched) return undefined
-    const parts = this.#found.map(({ path, level, entry, selections }): Part => {
+    const parts = this.#found.map(({ path, level, entry, by, selections }): Part => {
       const inner: SelectionSetNode = { kind: Kind.SELECTION_SET, selections }
       const field: FieldNode = { kind: Kind.FIELD, name: nameNode(ENTRY + entry), selectionSet: inner }
       const set: SelectionSetNode = { kind: Kind.SELECTION_SET, selections: [field] }
-      return { path, level, document: this.#document(OperationTypeNode.QUERY, set), known: this.#known(entry) }
+      return { path, level, document: this.#document(OperationTypeNode.QUERY, set), by }
     })
     return [...roots, ...parts]
   }
@@ -275,12 +275,12 @@ class Division {
     this.#withLevel(this.#reached + 1, () => {
       const selection = this.#walkPlain(field, typename, placeAt(place.path, place.declared), types)
       // Together with what requires the same; of what requires other things, the planner makes cycles.
-      this.#add(
-        typename,
-        pathOf(place, types),
-        [selection],
-        staged.map(({ graph, requirement }) => graph + print(requirement)).join(),
-      )
+      const requirement = staged.map(({ graph, requirement }) => graph + print(requirement)).join()
+      const path = pathOf(place, types)
+      // The subgraph does not know the objects' types: what is planned for one of them is so for all.
+      if (this.#divisions.objectified.has(typename))
+        this.#add(types[0] ?? typename, path, [selection], typename, requirement)
+      else this.#add(typename, path, [selection], undefined, requirement)
     })
     place.staged.set(key, this.#reached)
     this.#reached = Math.max(outer, this.#reached)
@@ -305,16 +305,18 @@ class Division {
     this.#level = outer
   }
 
-  #add(entry: string, path: readonly string[], selections: readonly SelectionNode[], requirement = ''): void {
-    const group = [entry, this.#level, ...path, requirement].join(' ')
+  /** @param by see {@link Part.by} */
+  #add(
+    entry: string,
+    path: readonly string[],
+    selections: readonly SelectionNode[],
+    by: string | undefined = undefined,
+    requirement = '',
+  ): void {
+    const group = [entry, by, this.#level, ...path, requirement].join(' ')
     const same = this.#found.find((each) => each.group === group)
     if (same) same.selections.push(...selections)
-    else this.#found.push({ group, path, level: this.#level, entry, selections: [...selections] })
-  }
-
-  #known(typename: string): ReadonlySet<string> {
-    const names = this.#keys(typename, []).flatMap((each) => (each.kind === Kind.FIELD ? [each.name.value] : []))
-    return new Set(names)
+    else this.#found.push({ group, path, level: this.#level, entry, by, selections: [...selections] })
   }
 
   /** What has to be known of objects for parts that begin at them. */
@@ -433,46 +435,38 @@ export function joinPlans(plans: readonly (Part & { readonly plan: QueryPlan })[
   const [first] = plans as readonly [Part & { readonly plan: QueryPlan }]
   if (plans.length === 1) return first.plan
   const levels: PlanNode[][] = []
-  for (const { path, level, plan, known } of plans) {
-    const { node } = plan
-    const placed = !node || node.kind === 'Subscription' || !known ? node : atPlace(node, path, known)
+  for (const part of plans) {
+    const { node } = part.plan
+    const placed = !node || node.kind === 'Subscription' || part.path.length === 0 ? node : atPlace(node, part)
     if (!placed || placed.kind === 'Subscription') continue
-    levels[level] = [...(levels[level] ?? []), placed]
+    levels[part.level] = [...(levels[part.level] ?? []), placed]
   }
   const nodes = levels.flatMap((nodes): PlanNode[] => (nodes.length > 1 ? [{ kind: 'Parallel', nodes }] : nodes))
   return { ...first.plan, node: { kind: 'Sequence', nodes } }
 }
 
 /** A part's plan without its beginning, at the place of its object. */
-function atPlace(node: PlanNode, place: readonly string[], known: ReadonlySet<string>): PlanNode | undefined {
+function atPlace(node: PlanNode, part: Part): PlanNode | undefined {
   switch (node.kind) {
     case 'Fetch':
-      return isEntry(node.serviceName) ? undefined : node
+      return node.serviceName === ENTRIES_SERVICE ? undefined : node
     case 'Flatten': {
-      const start = node.path.findIndex((part) => String(part).startsWith(ENTRY))
+      const start = node.path.findIndex((each) => String(each).startsWith(ENTRY))
       const inside = node.path.slice(start + 1)
-      if (inside.length === 0 && node.node.kind === 'Fetch' && isIdle(node.node, known)) return undefined
-      return { ...node, path: [...place, ...inside] }
+      const isOfType = ({ requires = [] }: FetchNode) =>
+        requires.some((each) => each.kind === 'InlineFragment' && each.typeCondition !== part.by)
+      if (part.by !== undefined && inside.length === 0 && node.node.kind === 'Fetch' && isOfType(node.node)) {
+        throw new Error(`What is asked of ${part.by} can not be planned for all its types.`)
+      }
+      return { ...node, path: [...part.path, ...inside] }
     }
     case 'Sequence':
     case 'Parallel': {
-      const nodes = node.nodes.flatMap((each) => atPlace(each, place, known) ?? [])
+      const nodes = node.nodes.flatMap((each) => atPlace(each, part) ?? [])
       // Calls that are beside each other, and not in others, can go to one subgraph as one.
       return nodes.length > 1 ? { ...node, nodes } : nodes[0]
     }
     default:
       return node
   }
-}
-
-/** Whether a fetch brings only what is known: the planner does not know that the types of objects are, too. */
-function isIdle({ operation }: FetchNode, known: ReadonlySet<string>): boolean {
-  const brings = ({ selections }: SelectionSetNode): boolean =>
-    selections.some((each) =>
-      each.kind === Kind.INLINE_FRAGMENT
-        ? brings(each.selectionSet)
-        : each.kind === Kind.FRAGMENT_SPREAD || !known.has(each.name.value) || each.alias !== undefined,
-    )
-  const [entities] = operationOf(parse(operation, { noLocation: true })).selectionSet.selections
-  return entities?.kind === Kind.FIELD && entities.selectionSet !== undefined && !brings(entities.selectionSet)
 }
