@@ -124,19 +124,8 @@ class Division {
   /** @returns undefined where it is one part */
   divide(): readonly Part[] | undefined {
     const { operation, selectionSet } = this.#operation
-    const { flat } = this.#selector
     const root = this.#divisions.schema.getRootType(operation)?.name ?? ''
-    const fields = flat(selectionSet)
-    // What a mutation's field answers with is fetched before the next one is carried out.
-    const groups = operation === OperationTypeNode.MUTATION ? byResponseName(this.#rootFields(selectionSet)) : [fields]
-    const roots: Part[] = []
-    for (const selections of groups) {
-      this.#level = roots.length === 0 ? 0 : this.#reached + 1
-      this.#reached = this.#level
-      const set: SelectionSetNode = { kind: Kind.SELECTION_SET, selections }
-      const walked = this.#walk(set, root, placeAt([], [root]), [root])
-      roots.push({ path: [], level: this.#level, document: this.#document(this.#operation.operation, walked) })
-    }
+    const walked = this.#walk(selectionSet, root, placeAt([], [root]), [root])
     if (!this.#isTouched) return undefined
     const parts = this.#found.map(({ path, level, entry, by, selections }): Part => {
       const inner: SelectionSetNode = { kind: Kind.SELECTION_SET, selections }
@@ -144,13 +133,7 @@ class Division {
       const set: SelectionSetNode = { kind: Kind.SELECTION_SET, selections: [field] }
       return { path, level, document: this.#document(OperationTypeNode.QUERY, set), by }
     })
-    return [...roots, ...parts]
-  }
-
-  #rootFields(set: SelectionSetNode): FieldNode[] {
-    return this.#selector
-      .flat(set)
-      .flatMap((each) => (each.kind === Kind.FIELD ? [each] : this.#rootFields(each.selectionSet)))
+    return [{ path: [], level: 0, document: this.#document(operation, walked) }, ...parts]
   }
 
   #document(operation: OperationTypeNode, selectionSet: SelectionSetNode): DocumentNode {
@@ -333,15 +316,6 @@ class Division {
     })
     return [TYPENAME, ...keys, ...more]
   }
-}
-
-function byResponseName(fields: readonly FieldNode[]): FieldNode[][] {
-  const groups = new Map<string, FieldNode[]>()
-  for (const field of fields) {
-    const name = (field.alias ?? field.name).value
-    groups.set(name, [...(groups.get(name) ?? []), field])
-  }
-  return [...groups.values()]
 }
 
 /** A step of a plan's path for each list that a type is of. */

@@ -13,6 +13,7 @@ import { type ClientSchema, clientSchema } from './client-schema.ts'
 import { requiredNames } from './join.ts'
 import { createInternalNames, fieldNames, type InternalName } from './operation-corrections.ts'
 import { joinPlans, type Part, partsOf } from './parts.ts'
+import { inSequence, serialSteps } from './serial-mutations.ts'
 import { type PlannerSupergraph, plannerSupergraph } from './supergraph-corrections.ts'
 
 export interface LoadedSupergraph {
@@ -78,15 +79,22 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
   const planned = build(planners)
   const partOf = createPlanPart(planners, planned, PLANNING)
   let stockPlanPart: PlanPart | undefined
-  const divisions = { ...planners, schema: planned.apiSchema().toGraphQLJSSchema() }
+  const fullSchema = supergraph.schema.toGraphQLJSSchema()
+  const divisions = {
+    ...planners,
+    schema: planners.entries.size > 0 ? planned.apiSchema().toGraphQLJSSchema() : fullSchema,
+  }
   function planBy(planPart: () => PlanPart, parts: (document: DocumentNode) => readonly Part[]): Plan {
     return (document, operationName, overridden) => {
       const conditions = new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false]))
-      return joinPlans(parts(document).map((part) => ({ ...part, plan: planPart()(part, operationName, conditions) })))
+      const planWhole = (whole: DocumentNode) =>
+        joinPlans(parts(whole).map((part) => ({ ...part, plan: planPart()(part, operationName, conditions) })))
+      const plan = planWhole(document)
+      const steps = serialSteps(document, plan)
+      return steps.length > 0 ? inSequence(steps.map(planWhole)) : plan
     }
   }
   const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
-  const fullSchema = supergraph.schema.toGraphQLJSSchema()
   const [fields, required] = [fieldNames(fullSchema), requiredNames(sdl)]
   const { schema, plannable } = clientSchema(apiSchema.toGraphQLJSSchema(), fullSchema)
   return {
