@@ -12,22 +12,21 @@
 import type { FetchNode, QueryPlan, QueryPlanSelectionNode } from '@apollo/query-planner'
 import {
   type ConstDirectiveNode,
-  type DefinitionNode,
   type DocumentNode,
   type FieldDefinitionNode,
   type FieldNode,
   Kind,
-  print,
-  type SelectionNode,
   type SelectionSetNode,
-  stripIgnoredCharacters,
 } from 'graphql'
+import type { Objectifieds } from './interface-objects.ts'
 import {
   argumentOf,
   directivesOf,
+  flagged,
   graphOf,
   isTrue,
   joined,
+  mapTypes,
   namedType,
   nameNode,
   selectionOf,
@@ -35,8 +34,8 @@ import {
   type TypeDefinition,
   textOf,
   typesOf,
-  withExplicitFields,
   withGraph,
+  withKeys,
 } from './join.ts'
 import { mapFetches } from './plan-nodes.ts'
 
@@ -50,8 +49,10 @@ export interface Staged {
   readonly type: string
   readonly field: string
   /** A key of the type that the subgraph resolves. */
-  readonly key: SelectionSetNode
+  readonly key: string
   readonly requirement: SelectionSetNode
+  /** What the planner takes for the requirement: a leaf, in which there is nothing that it could find several ways to. */
+  readonly standIn: string
 }
 
 /** By `Type.field`. */
@@ -116,11 +117,42 @@ function keysIn(type: TypeDefinition, graph: string): string[] {
     .toSorted((a, b) => uses(b) - uses(a))
 }
 
+/**
+ * Whether a requirement leads over objects that some subgraphs take for one type, by way of two of them or by a type condition:
+ * the planner has too many ways for it, or a wrong one. As part of an operation it is divided, see parts.ts.
+ */
+function isEntangled(
+  types: Types,
+  objectified: Objectifieds,
+  set: SelectionSetNode,
+  typename: string,
+  hops = 0,
+): boolean {
+  return set.selections.some((each) => {
+    if (each.kind === Kind.INLINE_FRAGMENT) {
+      const on = each.typeCondition?.name.value ?? typename
+      const kinds = [on, ...(types.get(on)?.interfaces ?? []).map(({ name }) => name.value)]
+      return kinds.some((kind) => objectified.has(kind)) || isEntangled(types, objectified, each.selectionSet, on, hops)
+    }
+    const field = each.kind === Kind.FIELD && each.selectionSet && fieldOf(types, typename, each.name.value)
+    if (each.kind !== Kind.FIELD || !each.selectionSet || !field) return false
+    const inner = namedType(field.type)
+    const next = hops + (objectified.has(inner) ? 1 : 0)
+    return next > 1 || isEntangled(types, objectified, each.selectionSet, inner, next)
+  })
+}
+
 /** @param document a supergraph whose requirements have no arguments */
-export function stagesOf(document: DocumentNode): Stages {
+export function stagesOf(document: DocumentNode, objectified: Objectifieds): Stages {
   const types = typesOf(document)
   const isRequiring = requiring(types)
   const stages = new Map<string, Staged[]>()
+  const standIns = new Map<string, string>()
+  const standInOf = (requirement: string): string => {
+    const known = standIns.get(requirement) ?? `requirement_${standIns.size}${MARK}`
+    standIns.set(requirement, known)
+    return known
+  }
   for (const type of types.values()) {
     for (const field of type.fields ?? []) {
       for (const join of directivesOf(field, 'join__field')) {
@@ -128,7 +160,7 @@ export function stagesOf(document: DocumentNode): Stages {
         const [key] = text === undefined ? [] : keysIn(type, graphOf(join))
         if (text === undefined || key === undefined) continue
         const requirement = selectionOf(text)
-        let isChain = false
+        let isChain = isEntangled(types, objectified, requirement, type.name.value)
         eachField(types, requirement, type.name.value, (typename, { name }) => {
           isChain ||= isRequiring(typename, name.value)
         })
@@ -138,8 +170,9 @@ export function stagesOf(document: DocumentNode): Stages {
           graph: graphOf(join),
           type: type.name.value,
           field: field.name.value,
-          key: selectionOf(key),
+          key,
           requirement,
+          standIn: standInOf(`${graphOf(join)} ${type.name.value} ${text}`),
         }
         stages.set(at, [...(stages.get(at) ?? []), staged])
       }
@@ -148,279 +181,140 @@ export function stagesOf(document: DocumentNode): Stages {
   return stages
 }
 
-/** What a provider has, by types: stand-ins of required fields, and fields of keys under their own names. */
+/** A subgraph that provides what staged fields of another one require. */
 interface Provider {
   readonly graph: string
+  /** By type. */
   readonly standIns: Map<string, Set<string>>
-  readonly keyFields: Map<string, Set<string>>
   /** The only way into a type: with several, the planner would use them to get from key to key. */
   readonly ways: Map<string, string>
 }
 
 /** The supergraph with subgraphs that provide what staged fields require, and nothing else. */
 export function withProviders(document: DocumentNode, stages: Stages): DocumentNode {
-  const types = typesOf(document)
   const services = serviceNames(document)
   const providers = new Map<string, Provider>()
   let result = document
-  for (const staged of [...stages.values()].flat()) {
-    const { graph } = staged
+  for (const { graph, type, key, standIn } of [...stages.values()].flat()) {
     let provider = providers.get(graph)
     if (!provider) {
-      provider = { graph: graph + GRAPH_MARK, standIns: new Map(), keyFields: new Map(), ways: new Map() }
+      provider = { graph: graph + GRAPH_MARK, standIns: new Map(), ways: new Map() }
       providers.set(graph, provider)
       result = withGraph(result, provider.graph, `${services.get(graph)}${MARK}`)
     }
-    collect(document, types, provider, staged)
+    provider.ways.set(type, key)
+    provider.standIns.set(type, (provider.standIns.get(type) ?? new Set()).add(standIn))
   }
-  const requirements = new Set([...stages.values()].flat().map(({ graph, type, field }) => `${graph} ${type}.${field}`))
-  const inherited = (type: TypeDefinition): string[] =>
-    (type.interfaces ?? []).flatMap(({ name }) =>
+  for (const [graph, { graph: own, standIns, ways }] of providers) {
+    const keys = new Map([...ways].map(([name, key]) => [name, selectionOf(key)]))
+    result = mapTypes(withKeys(result, own, keys, ways), (type) => {
+      const names = standIns.get(type.name.value)
+      if (!names) return type
+      const fields = (type.fields ?? []).map((field) => withStandIn(type, field, graph, stages))
+      const added = [...names].map((name) =>
+        leaf(name, [flagged(joined('join__field', graph), 'external'), joined('join__field', own)]),
+      )
+      return { ...type, fields: [...fields, ...added] }
+    })
+  }
+  // The kinds of an interface have its fields, whether or not a subgraph has them there.
+  return mapTypes(result, (type) => {
+    const inherited = (type.interfaces ?? []).flatMap(({ name }) =>
       [...providers.values()].flatMap(({ standIns }) => [...(standIns.get(name.value) ?? [])]),
     )
-  const definitions = result.definitions.map((each): DefinitionNode => {
-    if (each.kind === Kind.OBJECT_TYPE_DEFINITION || each.kind === Kind.INTERFACE_TYPE_DEFINITION) {
-      return withInherited(providedType(each, providers, requirements), inherited(each))
-    }
-    const isOther =
-      each.kind === Kind.UNION_TYPE_DEFINITION ||
-      each.kind === Kind.SCALAR_TYPE_DEFINITION ||
-      each.kind === Kind.ENUM_TYPE_DEFINITION
-    if (!isOther) return each
-    const added = [...providers].flatMap(([graph, { graph: own, standIns }]) =>
-      standIns.has(each.name.value) ? (each.directives ?? []).flatMap((join) => inGraph(join, graph, own)) : [],
-    )
-    const directives = [...(each.directives ?? []), ...added]
-    if (each.kind !== Kind.ENUM_TYPE_DEFINITION) return { ...each, directives }
-    const values = each.values?.map((value) => ({
-      ...value,
-      directives: [
-        ...(value.directives ?? []),
-        ...[...providers].flatMap(([graph, { graph: own, standIns }]) =>
-          standIns.has(each.name.value) ? (value.directives ?? []).flatMap((join) => inGraph(join, graph, own)) : [],
-        ),
-      ],
-    }))
-    return { ...each, directives, ...(values && { values }) }
-  })
-  return { ...result, definitions }
-}
-
-/** A directive about one graph, for another one. */
-const inGraph = (join: ConstDirectiveNode, from: string, to: string): ConstDirectiveNode[] =>
-  graphOf(join) === from
-    ? [
-        {
-          ...join,
-          arguments:
-            join.arguments?.map((each) =>
-              each.name.value === 'graph' ? { ...each, value: { kind: Kind.ENUM, value: to } } : each,
-            ) ?? [],
-        },
-      ]
-    : []
-
-function collect(document: DocumentNode, types: Types, provider: Provider, staged: Staged): void {
-  const { graph, type, key, requirement } = staged
-  const { standIns, keyFields, ways } = provider
-  const unions = new Map(
-    document.definitions.flatMap((each) =>
-      each.kind === Kind.UNION_TYPE_DEFINITION ? [[each.name.value, each] as const] : [],
-    ),
-  )
-  const add = (to: Map<string, Set<string>>, typename: string, name?: string): void => {
-    const names = to.get(typename) ?? new Set()
-    to.set(typename, names)
-    if (name !== undefined) names.add(name)
-  }
-
-  /** The type itself, with the kinds that the subgraph knows of it. */
-  function mention(typename: string): void {
-    if (standIns.has(typename)) return
-    add(standIns, typename)
-    const definition = types.get(typename)
-    const members = directivesOf(unions.get(typename) ?? {}, 'join__unionMember')
-    for (const each of members) if (graphOf(each) === graph) mention(textOf(each, 'member') ?? '')
-    if (definition?.kind === Kind.INTERFACE_TYPE_DEFINITION) for (const kind of kindsOf(typename)) mention(kind)
-    const objectified = directivesOf(definition ?? {}, 'join__type').some(
-      (each) => graphOf(each) === graph && isTrue(each, 'isInterfaceObject', false),
-    )
-    if (definition && objectified) addWay(definition)
-  }
-  const kindsOf = (typename: string): string[] =>
-    [...types.values()].flatMap((each) =>
-      directivesOf(each, 'join__implements').some(
-        (join) => graphOf(join) === graph && textOf(join, 'interface') === typename,
-      )
-        ? [each.name.value]
-        : [],
-    )
-  function addWay(definition: TypeDefinition, way = keysIn(definition, graph)[0]): void {
-    const { value } = definition.name
-    if (way === undefined || ways.has(value)) return
-    ways.set(value, way)
-    eachField(types, selectionOf(way), value, (typename, { name }) => {
-      mention(typename)
-      add(keyFields, typename, name.value)
-      const field = fieldOf(types, typename, name.value)
-      if (field) mention(namedType(field.type))
-    })
-  }
-
-  const definition = types.get(type)
-  mention(type)
-  if (definition) addWay(definition, stripIgnoredCharacters(print(key)).slice(1, -1))
-  eachField(types, requirement, type, (typename, { name }) => {
-    for (const each of [typename, ...kindsOf(typename)]) {
-      mention(each)
-      add(standIns, each, name.value)
-    }
-    const field = fieldOf(types, typename, name.value)
-    if (field) mention(namedType(field.type))
+    return inherited.length > 0
+      ? { ...type, fields: [...(type.fields ?? []), ...inherited.map((name) => leaf(name, [NOWHERE]))] }
+      : type
   })
 }
 
-/** A type with what of it is in the providers. @param requirements the staged fields, as `GRAPH Type.field` */
-function providedType(
+function withStandIn(
   type: TypeDefinition,
-  providers: ReadonlyMap<string, Provider>,
-  requirements: ReadonlySet<string>,
-): TypeDefinition {
-  const typename = type.name.value
-  const used = [...providers].filter(([, { standIns }]) => standIns.has(typename))
-  if (used.length === 0) return type
-  const explicit = withExplicitFields(type)
-  const added = new Map<string, FieldDefinitionNode>()
-  const fields = (explicit.fields ?? []).map((field): FieldDefinitionNode => {
-    const name = field.name.value
-    const joins: ConstDirectiveNode[] = []
-    for (const [graph, { graph: own, standIns, keyFields }] of used) {
-      if (keyFields.get(typename)?.has(name)) joins.push(joined('join__field', own))
-      if (!standIns.get(typename)?.has(name)) continue
-      const before = added.get(name)
-      const typed = directivesOf(field, 'join__field').filter((each) => graphOf(each) === graph)
-      const given = typed.flatMap((each) => textOf(each, 'type') ?? [])[0]
-      const texts: Record<string, string> = given === undefined ? {} : { type: given }
-      added.set(name, {
-        kind: Kind.FIELD_DEFINITION,
-        name: nameNode(name + MARK),
-        type: field.type,
-        directives: [
-          ...(before?.directives ?? []),
-          external(joined('join__field', graph, texts)),
-          joined('join__field', own, texts),
-        ],
-      })
+  field: FieldDefinitionNode,
+  graph: string,
+  stages: Stages,
+): FieldDefinitionNode {
+  const staged = stages.get(`${type.name.value}.${field.name.value}`)?.find((each) => each.graph === graph)
+  if (!staged) return field
+  const directives = (field.directives ?? []).map((join) => {
+    const before = argumentOf(join, 'requires')
+    if (before === undefined || graphOf(join) !== graph) return join
+    const value = { kind: Kind.STRING, value: staged.standIn } as const
+    return {
+      ...join,
+      arguments: join.arguments?.map((each) => (each.value === before ? { ...each, value } : each)) ?? [],
     }
-    const own = (field.directives ?? []).map((join) => {
-      const text = textOf(join, 'requires')
-      if (text === undefined || !requirements.has(`${graphOf(join)} ${typename}.${name}`)) return join
-      return withRequires(join, stripIgnoredCharacters(print(marked(selectionOf(text)))).slice(1, -1))
-    })
-    return { ...field, directives: [...own, ...joins] }
   })
-  const directives = used.flatMap(([graph, { graph: own, standIns, ways }]) => {
-    const mine = (type.directives ?? []).flatMap((join) => inGraph(join, graph, own))
-    const way = ways.get(typename)
-    const joins = mine.filter(({ name }) => name.value === 'join__type')
-    const join = joins.find((each) => textOf(each, 'key') === way) ?? joins[0]
-    const implemented = mine.filter(
-      (each) => each.name.value === 'join__implements' && standIns.has(textOf(each, 'interface') ?? ''),
-    )
-    return [...(join ? [way === undefined ? withoutKey(join) : join] : []), ...implemented]
-  })
-  const empty = used.filter(
-    ([, { standIns, keyFields }]) => !standIns.get(typename)?.size && !keyFields.get(typename)?.size,
-  )
-  return {
-    ...explicit,
-    directives: [...(type.directives ?? []), ...directives],
-    fields: [
-      ...fields,
-      ...added.values(),
-      ...(empty.length > 0 ? [placeholder(empty.map(([, { graph }]) => graph))] : []),
-    ],
-  }
-}
-
-/** A kind of an interface has its fields, whether or not a subgraph has them there. */
-function withInherited(type: TypeDefinition, names: readonly string[]): TypeDefinition {
-  const fields = type.fields ?? []
-  const missing = [...new Set(names)].flatMap((name) => {
-    const field = fields.find((each) => each.name.value === name)
-    const has = fields.some((each) => each.name.value === name + MARK)
-    return field && !has ? [{ ...field, name: nameNode(name + MARK), arguments: [], directives: [NOWHERE] }] : []
-  })
-  return missing.length > 0 ? { ...type, fields: [...fields, ...missing] } : type
+  return { ...field, directives }
 }
 
 const NOWHERE: ConstDirectiveNode = { kind: Kind.DIRECTIVE, name: nameNode('join__field') }
 
-/** A type must have a field. */
-const placeholder = (graphs: readonly string[]): FieldDefinitionNode => ({
+const leaf = (name: string, directives: readonly ConstDirectiveNode[]): FieldDefinitionNode => ({
   kind: Kind.FIELD_DEFINITION,
-  name: nameNode(`gateway${MARK}`),
+  name: nameNode(name),
   type: { kind: Kind.NAMED_TYPE, name: nameNode('Boolean') },
-  directives: graphs.map((graph) => joined('join__field', graph)),
-})
-
-const external = (join: ConstDirectiveNode): ConstDirectiveNode => ({
-  ...join,
-  arguments: [
-    ...(join.arguments ?? []),
-    { kind: Kind.ARGUMENT, name: nameNode('external'), value: { kind: Kind.BOOLEAN, value: true } },
-  ],
-})
-
-const withoutKey = (join: ConstDirectiveNode): ConstDirectiveNode => ({
-  ...join,
-  arguments: join.arguments?.filter(({ name }) => name.value !== 'key') ?? [],
-})
-
-function withRequires(join: ConstDirectiveNode, text: string): ConstDirectiveNode {
-  const before = argumentOf(join, 'requires')
-  return {
-    ...join,
-    arguments:
-      join.arguments?.map((each) =>
-        each.value === before ? { ...each, value: { kind: Kind.STRING, value: text } as const } : each,
-      ) ?? [],
-  }
-}
-
-/** A requirement by its stand-ins. */
-const marked = (set: SelectionSetNode): SelectionSetNode => ({
-  ...set,
-  selections: set.selections.map((each): SelectionNode => {
-    if (each.kind === Kind.FRAGMENT_SPREAD) return each
-    if (each.kind === Kind.INLINE_FRAGMENT) return { ...each, selectionSet: marked(each.selectionSet) }
-    if (each.name.value === '__typename') return each
-    const inner = each.selectionSet && { selectionSet: marked(each.selectionSet) }
-    return { ...each, name: nameNode(each.name.value + MARK), ...inner }
-  }),
+  directives,
 })
 
 /**
- * A plan without calls to providers, and with requirements in their own names.
- * @param isStage whether stages before have fetched what the providers would give
- * @throws Error where they have not
+ * Makes plans without calls to providers, and with requirements as they are.
+ * @param document the supergraph without providers
+ * @returns takes a plan, and whether stages before it have fetched what the providers would give; throws Error where not
  */
-export function withoutProviders(plan: QueryPlan, isStage: boolean): QueryPlan {
-  const { node, ...rest } = plan
-  if (!node || node.kind === 'Subscription') return plan
-  const mapped = mapFetches(node, (fetch): FetchNode | undefined => {
-    if (!fetch.serviceName.endsWith(MARK)) {
-      return fetch.requires ? { ...fetch, requires: unmarked(fetch.requires) } : fetch
-    }
-    if (isStage) return undefined
-    throw new Error('A chain of @requires that can not be planned.')
-  })
-  return { ...rest, ...(mapped && { node: mapped }) }
+export function createWithoutProviders(
+  document: DocumentNode,
+  stages: Stages,
+): (plan: QueryPlan, isStage: boolean) => QueryPlan {
+  const types = typesOf(document)
+  const requirements = new Map(
+    [...stages.values()].flat().map((each) => [each.standIn, selected(types, each.requirement, each.type, each.graph)]),
+  )
+  const restore = (selections: readonly QueryPlanSelectionNode[]): QueryPlanSelectionNode[] =>
+    selections.flatMap((each): readonly QueryPlanSelectionNode[] =>
+      each.kind === 'InlineFragment'
+        ? [{ ...each, selections: restore(each.selections) }]
+        : (requirements.get(each.name) ?? [each]),
+    )
+  return (plan, isStage) => {
+    const { node, ...rest } = plan
+    if (!node || node.kind === 'Subscription') return plan
+    const mapped = mapFetches(node, (fetch): FetchNode | undefined => {
+      if (!fetch.serviceName.endsWith(MARK)) {
+        return fetch.requires ? { ...fetch, requires: restore(fetch.requires) } : fetch
+      }
+      if (isStage) return undefined
+      throw new Error('A chain of @requires that can not be planned.')
+    })
+    return { ...rest, ...(mapped && { node: mapped }) }
+  }
 }
 
-const unmarked = (selections: readonly QueryPlanSelectionNode[]): QueryPlanSelectionNode[] =>
-  selections.map((each): QueryPlanSelectionNode => {
-    const inner = each.selections && { selections: unmarked(each.selections) }
-    if (each.kind === 'InlineFragment') return { ...each, ...inner }
-    return { ...each, name: each.name.endsWith(MARK) ? each.name.slice(0, -MARK.length) : each.name, ...inner }
+/** A requirement as a plan has it: with the types of objects where the subgraph knows several. */
+function selected(types: Types, set: SelectionSetNode, typename: string, graph: string): QueryPlanSelectionNode[] {
+  return set.selections.flatMap((each): QueryPlanSelectionNode[] => {
+    if (each.kind === Kind.FRAGMENT_SPREAD) return []
+    if (each.kind === Kind.INLINE_FRAGMENT) {
+      const on = each.typeCondition?.name.value ?? typename
+      return [{ kind: 'InlineFragment', typeCondition: on, selections: selected(types, each.selectionSet, on, graph) }]
+    }
+    const name = each.name.value
+    const field = fieldOf(types, typename, name)
+    if (!each.selectionSet || !field) return [{ kind: 'Field', name }]
+    const inner = namedType(field.type)
+    const type = types.get(inner)
+    const isObject =
+      type?.kind === Kind.OBJECT_TYPE_DEFINITION ||
+      directivesOf(type ?? {}, 'join__type').some(
+        (join) => graphOf(join) === graph && isTrue(join, 'isInterfaceObject', false),
+      )
+    const selections = selected(types, each.selectionSet, inner, graph)
+    return [
+      {
+        kind: 'Field',
+        name,
+        selections: isObject ? selections : [{ kind: 'Field', name: '__typename' }, ...selections],
+      },
+    ]
   })
+}

@@ -41,7 +41,7 @@ import {
   typesOf,
 } from './join.ts'
 import { mapFetches } from './plan-nodes.ts'
-import { type Stages, stagesOf, withoutProviders, withProviders } from './requirement-stages.ts'
+import { createWithoutProviders, type Stages, stagesOf, withProviders } from './requirement-stages.ts'
 
 /** A field with the arguments that `@requires` gives it, under a name that only the planner knows. */
 interface StandIn {
@@ -90,8 +90,9 @@ export function plannerSupergraph(sdl: string, inParts = true): PlannerSupergrap
   const restoreNames = standIns.byName.size > 0 ? createRestore(standIns) : (plan: QueryPlan) => plan
   if (!inParts) return { ...AS_IT_IS, document: standIns.document, restore: restoreNames }
   const objectified = objectifiedInterfaces(whole)
-  const stages = stagesOf(standIns.document)
+  const stages = stagesOf(standIns.document, objectified)
   const entries = entriesOf(standIns.document, objectified, stages)
+  const withoutProviders = createWithoutProviders(standIns.document, stages)
   const provided = stages.size > 0 ? withProviders(withoutInaccessible(standIns.document), stages) : standIns.document
   return {
     document: entries.size > 0 ? withEntries(provided, entries) : provided,
