@@ -17,9 +17,9 @@ export function withClientPaths(
   data: Data,
 ): GraphQLFormattedError[] {
   const known = new Set<string>()
-  const placed = errors.map(({ path: internal, ...rest }) => {
+  const placed = errors.flatMap(({ path: internal, ...rest }) => {
     const path = internal && clientPath(internal, schema, root, data)
-    return { rest, internal, path, missing: path && internal[path.length] }
+    return path === UNDECIDED ? [] : [{ rest, internal, path, missing: path && internal?.[path.length] }]
   })
   // A field selected by the client under an internal name, and by the planner under its own, fails twice.
   const asked = new Set<string>()
@@ -38,7 +38,10 @@ export function withClientPaths(
   })
 }
 
-function clientPath(internal: Path, schema: GraphQLSchema, root: Shape, data: Data): Path {
+/** In an object with a condition that is null: it has an error of its own, and nothing of what is in it counts. */
+const UNDECIDED = Symbol('undecided')
+
+function clientPath(internal: Path, schema: GraphQLSchema, root: Shape, data: Data): Path | typeof UNDECIDED {
   const path: (string | number)[] = []
   let shape: Shape | undefined = root
   let value: unknown = data
@@ -48,6 +51,7 @@ function clientPath(internal: Path, schema: GraphQLSchema, root: Shape, data: Da
       value = Array.isArray(value) ? value[part] : undefined
       continue
     }
+    if (shape && isUndecided(shape, value)) return UNDECIDED
     const field: Field | undefined = shape && fieldAt(schema, shape, value, part)
     if (!field) break
     path.push(field.key)
@@ -55,6 +59,12 @@ function clientPath(internal: Path, schema: GraphQLSchema, root: Shape, data: Da
     value = isData(value) ? own(value, part) : undefined
   }
   return path
+}
+
+function isUndecided(shape: Shape, value: unknown): boolean {
+  if (!isData(value)) return false
+  const sent = own(value, '__typename')
+  return shape.fieldsOf(typeof sent === 'string' ? sent : shape.type.name)?.[0]?.kind === 'undecided'
 }
 
 /**

@@ -15,7 +15,7 @@ import {
 export interface CompiledPlan {
   /** Fetches everything; undefined if nothing has to be fetched. */
   readonly run: Step | undefined
-  /** Whether two of its calls may be identical. */
+  /** Whether two of its calls may be identical, with the same answer: not around a mutation. */
   readonly mayRepeat: boolean
 }
 
@@ -23,7 +23,9 @@ export function compilePlan(environment: FetchEnvironment, plan: QueryPlan): Com
   const { node } = plan
   if (!node) return { run: undefined, mayRepeat: false }
   if (node.kind === 'Subscription') throw new Error('Subscriptions are not supported.')
-  return { run: compile(environment, node, []), mayRepeat: fetchesOf(node).some(isRepeated) }
+  const fetches = fetchesOf(node)
+  const changes = fetches.some(({ operationKind }) => operationKind === 'mutation')
+  return { run: compile(environment, node, []), mayRepeat: !changes && fetches.some(isRepeated) }
 }
 
 /** Whether an earlier fetch could make the same call. */

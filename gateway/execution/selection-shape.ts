@@ -123,6 +123,8 @@ export function shapeOf(
     let undecided = false
     const visit = (set: SelectionSetNode, parent: GraphQLCompositeType): void => {
       for (const selection of set.selections) {
+        // As graphql-js has it: the conditions of a fragment that is in the answer already do not matter.
+        if (selection.kind === Kind.FRAGMENT_SPREAD && seen.has(selection.name.value)) continue
         undecided ||= isUndecided(selection.directives, isTrue, isNull)
         if (!isIncluded(selection.directives, isTrue)) continue
         if (selection.kind === Kind.FIELD) {
@@ -142,7 +144,6 @@ export function shapeOf(
         }
         if (selection.kind === Kind.FRAGMENT_SPREAD) {
           const name = selection.name.value
-          if (seen.has(name)) continue
           seen.add(name)
           fragment = fragments.get(name) as FragmentDefinitionNode
         } else fragment = selection

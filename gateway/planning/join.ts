@@ -1,4 +1,4 @@
-/** Reads and changes a supergraph document by its `join` directives, which say what is in which subgraph. */
+/** Reading and changing a supergraph's text by its `join` directives, which say what is in which subgraph. */
 import {
   type ConstArgumentNode,
   type ConstDirectiveNode,
@@ -103,7 +103,7 @@ export function serviceNames({ definitions }: DocumentNode): Map<string, string>
   )
 }
 
-/** A supergraph with an additional, empty subgraph. */
+/** A supergraph with another subgraph, in which nothing is yet. */
 export function withGraph(document: DocumentNode, graph: string, service: string): DocumentNode {
   const directive: ConstDirectiveNode = {
     kind: Kind.DIRECTIVE,
@@ -127,13 +127,77 @@ export function withGraph(document: DocumentNode, graph: string, service: string
   return { ...document, definitions }
 }
 
-/** The names of the fields that keys and `@requires` select, without their subfields. */
+/**
+ * A supergraph with types in a graph, of which that one has nothing but keys.
+ * @param ways the keys by which it resolves them
+ */
+export function withKeys(
+  document: DocumentNode,
+  graph: string,
+  keys: ReadonlyMap<string, SelectionSetNode>,
+  ways: ReadonlyMap<string, string> = new Map(),
+): DocumentNode {
+  const types = typesOf(document)
+  const wanted = new Map<string, Set<string>>()
+  const want = (typename: string, { selections }: SelectionSetNode): void => {
+    const names = wanted.get(typename) ?? new Set()
+    wanted.set(typename, names)
+    for (const each of selections) {
+      if (each.kind !== Kind.FIELD) continue
+      names.add(each.name.value)
+      const field = types.get(typename)?.fields?.find(({ name }) => name.value === each.name.value)
+      if (field) want(namedType(field.type), each.selectionSet ?? { kind: Kind.SELECTION_SET, selections: [] })
+    }
+  }
+  for (const [typename, key] of keys) want(typename, key)
+  const here = joined('join__type', graph)
+  const changed = mapTypes(document, (type) => {
+    const names = wanted.get(type.name.value)
+    if (!names) return type
+    const { fields = [], directives = [], ...rest } = withExplicitFields(type)
+    const way = ways.get(type.name.value)
+    const join = way === undefined ? here : joined('join__type', graph, { key: way })
+    const isObject = way !== undefined && type.kind === Kind.INTERFACE_TYPE_DEFINITION
+    return {
+      ...rest,
+      directives: [...directives, isObject ? flagged(join, 'isInterfaceObject') : join],
+      fields: fields.map((field) =>
+        names.has(field.name.value)
+          ? { ...field, directives: [...(field.directives ?? []), joined('join__field', graph)] }
+          : field,
+      ),
+    }
+  })
+  const definitions = changed.definitions.map((each) => {
+    const isLeaf = each.kind === Kind.SCALAR_TYPE_DEFINITION || each.kind === Kind.ENUM_TYPE_DEFINITION
+    if (!isLeaf || !wanted.has(each.name.value)) return each
+    const directives = [...(each.directives ?? []), here]
+    if (each.kind === Kind.SCALAR_TYPE_DEFINITION) return { ...each, directives }
+    const values = each.values?.map((value) => ({
+      ...value,
+      directives: [...(value.directives ?? []), joined('join__enumValue', graph)],
+    }))
+    return { ...each, directives, ...(values && { values }) }
+  })
+  return { ...changed, definitions }
+}
+
+/** The same directive with a flag that is true. */
+export const flagged = (join: ConstDirectiveNode, name: string): ConstDirectiveNode => ({
+  ...join,
+  arguments: [
+    ...(join.arguments ?? []),
+    { kind: Kind.ARGUMENT, name: nameNode(name), value: { kind: Kind.BOOLEAN, value: true } },
+  ],
+})
+
+/** The names of the fields that keys and `@requires` ask for, but for what is in these fields. */
 export function requiredNames(sdl: string): ReadonlySet<string> {
   const names = new Set<string>()
-  const visit = ({ selections }: SelectionSetNode): void => {
+  const look = ({ selections }: SelectionSetNode): void => {
     for (const each of selections) {
       if (each.kind === Kind.FIELD) names.add(each.name.value)
-      else if (each.kind === Kind.INLINE_FRAGMENT) visit(each.selectionSet)
+      else if (each.kind === Kind.INLINE_FRAGMENT) look(each.selectionSet)
     }
   }
   for (const type of typesOf(parse(sdl, { noLocation: true })).values()) {
@@ -141,12 +205,12 @@ export function requiredNames(sdl: string): ReadonlySet<string> {
     const requirements = (type.fields ?? []).flatMap((field) =>
       directivesOf(field, 'join__field').map((each) => textOf(each, 'requires')),
     )
-    for (const text of [...keys, ...requirements]) if (text !== undefined) visit(selectionOf(text))
+    for (const text of [...keys, ...requirements]) if (text !== undefined) look(selectionOf(text))
   }
   return names
 }
 
-/** The parsed selection of a key or `@requires`. */
+/** What a key or `@requires` says, parsed. */
 export function selectionOf(text: string): SelectionSetNode {
   return operationOf(parse(`{${text}}`, { noLocation: true })).selectionSet
 }

@@ -1,7 +1,6 @@
 /**
- * Rewrites the supergraph for the planner to avoid its bugs: keys that no subgraph resolves are removed, and a field
- * that `@requires` selects with arguments becomes a field of its own, so that no other use of the field collides with
- * it.
+ * The supergraph as the planner is told of it, where the real one leads it astray: keys that nobody resolves are left out,
+ * and what `@requires` asks for with arguments is a field of its own, which no other use of that field collides with.
  */
 import { createHash } from 'node:crypto'
 import type {
@@ -28,7 +27,8 @@ import {
   visit,
 } from 'graphql'
 import { operationOf } from '../subgraphs/errors.ts'
-import { type Objectifieds, objectifiedInterfaces, withEntries } from './interface-objects.ts'
+import { type Entries, entriesOf, withEntries } from './entries.ts'
+import { type Objectifieds, objectifiedInterfaces } from './interface-objects.ts'
 import {
   argumentOf,
   graphOf,
@@ -41,21 +41,27 @@ import {
   typesOf,
 } from './join.ts'
 import { mapFetches } from './plan-nodes.ts'
-import { separateChains, withRealServices } from './requirement-chains.ts'
+import { createWithoutProviders, type Stages, stagesOf, withProviders } from './requirement-stages.ts'
 
-/** A field with the arguments of a `@requires`, under a name that only the planner knows. */
+/** A field with the arguments that `@requires` gives it, under a name that only the planner knows. */
 interface StandIn {
   readonly field: string
   readonly arguments: readonly ArgumentNode[]
 }
 
 export interface PlannerSupergraph {
-  /** undefined: the real one can be used. */
+  /** undefined: the real one serves as well. */
   readonly document: DocumentNode | undefined
-  /** The interfaces that some subgraphs treat as objects. */
+  /** The interfaces that some subgraphs take for objects. */
   readonly objectified: Objectifieds
-  /** Translates the planner's names back to those of the subgraphs. */
-  readonly restore: (plan: QueryPlan) => QueryPlan
+  /** The fields that are planned after what they require. */
+  readonly stages: Stages
+  readonly entries: Entries
+  /**
+   * From the planner's names back to what the subgraphs know.
+   * @param isPart whether it is the plan of a part that begins at an object
+   */
+  readonly restore: (plan: QueryPlan, isPart: boolean) => QueryPlan
 }
 
 export const PLANNERS_MARK = '__with_'
@@ -65,29 +71,45 @@ const IN_TEXT = /__with_[0-9a-f]{8}\b/
 /** Whether a response name is one of the planner's own: clients do not know it. */
 export const isPlannersName = (name: string | number): boolean => typeof name === 'string' && IS_STAND_IN.test(name)
 
-/** @param sdl a composed supergraph */
-export function plannerSupergraph(sdl: string): PlannerSupergraph {
-  if (!/\bresolvable:\s*false|\brequires:|\bisInterfaceObject:/.test(sdl)) {
-    return { document: undefined, objectified: new Map(), restore: (plan) => plan }
-  }
-  const whole = parse(sdl, { noLocation: true })
-  const objectified = objectifiedInterfaces(whole)
-  const document = separateChains(mapTypes(whole, withoutIdleKeys))
-  const standIns = addStandIns(document)
-  const restoreNames = standIns.byName.size > 0 ? createRestore(standIns) : (plan: QueryPlan) => plan
-  return {
-    document: objectified.size > 0 ? withEntries(standIns.document, objectified) : standIns.document,
-    objectified,
-    restore: (plan) => {
-      const { node } = restoreNames(plan)
-      return node && node.kind !== 'Subscription' ? { ...plan, node: withRealServices(node) } : plan
-    },
-  }
+const AS_IT_IS: PlannerSupergraph = {
+  document: undefined,
+  objectified: new Map(),
+  stages: new Map(),
+  entries: new Map(),
+  restore: (plan) => plan,
 }
 
 /**
- * A key that is not resolvable says how a subgraph mentions an entity. The planner treats it as an entry point, and
- * would select the wrong fields. Keys of interface objects are kept, because without one they would not be entities.
+ * @param sdl a composed supergraph
+ * @param inParts whether operations are planned in parts (parts.ts)
+ */
+export function plannerSupergraph(sdl: string, inParts = true): PlannerSupergraph {
+  if (!/\bresolvable:\s*false|\brequires:|\bisInterfaceObject:/.test(sdl)) return AS_IT_IS
+  const whole = parse(sdl, { noLocation: true })
+  const standIns = addStandIns(mapTypes(whole, withoutIdleKeys))
+  const restoreNames = standIns.byName.size > 0 ? createRestore(standIns) : (plan: QueryPlan) => plan
+  if (!inParts) return { ...AS_IT_IS, document: standIns.document, restore: restoreNames }
+  const objectified = objectifiedInterfaces(whole)
+  const stages = stagesOf(standIns.document, objectified)
+  const entries = entriesOf(standIns.document, objectified, stages)
+  const withoutProviders = createWithoutProviders(standIns.document, stages)
+  const provided = stages.size > 0 ? withProviders(withoutInaccessible(standIns.document), stages) : standIns.document
+  return {
+    document: entries.size > 0 ? withEntries(provided, entries) : provided,
+    objectified,
+    stages,
+    entries,
+    restore: (plan, isPart) => restoreNames(stages.size > 0 ? withoutProviders(plan, isPart) : plan),
+  }
+}
+
+/** Parts ask for what fields require also where clients do not see it. */
+const withoutInaccessible = (document: DocumentNode): DocumentNode =>
+  visit(document, { Directive: ({ name }) => (name.value === 'inaccessible' ? null : undefined) })
+
+/**
+ * A key that is not resolvable says how a subgraph mentions an entity. The planner takes it for a way in: it would ask for
+ * the wrong fields. Keys of interface objects stay, as without one they are no entities.
  */
 function withoutIdleKeys(type: TypeDefinition): TypeDefinition {
   const joins = (type.directives ?? []).filter(({ name }) => name.value === 'join__type')
@@ -178,8 +200,7 @@ function addStandIns(document: DocumentNode): StandIns {
     ...type,
     fields: type.fields?.map((field) => rewriteRequires(type.name.value, field)) ?? [],
   }))
-  // A subgraph that only mentions the field (external) has it for its own requirements; else the planner would ask
-  // there.
+  // A subgraph that only mentions the field (external) has it for its own requirements; else the planner would ask there.
   const whereUsed = (field: FieldDefinitionNode): FieldDefinitionNode => ({
     ...field,
     directives: (field.directives ?? []).filter(
@@ -206,14 +227,18 @@ function createRestore({ byName, requirements }: StandIns): (plan: QueryPlan) =>
     const [only] = parts
     return only && parts.length === 1 ? only : { kind: 'Parallel', nodes: parts }
   }
-  return (plan) =>
-    plan.node && plan.node.kind !== 'Subscription' ? { ...plan, node: mapFetches(plan.node, restoreFetch) } : plan
+  return (plan) => {
+    const { node, ...rest } = plan
+    if (!node || node.kind === 'Subscription') return plan
+    const restored = mapFetches(node, restoreFetch)
+    return { ...rest, ...(restored && { node: restored }) }
+  }
 }
 
 const selectsStandIn = (selections: readonly QueryPlanSelectionNode[] = []): boolean =>
   selections.some((each) => (each.kind === 'Field' && isPlannersName(each.name)) || selectsStandIn(each.selections))
 
-/** A fetch in the subgraph's names; a field with arguments keeps the planner's name as its alias. */
+/** A fetch in the subgraph's names: what is asked with arguments keeps the planner's name as its alias. */
 function withRealNames(fetch: FetchNode, byName: StandIns['byName']): FetchNode {
   const document = visit(parse(fetch.operation, { noLocation: true }), {
     Field: (node) => {
@@ -228,20 +253,20 @@ function withRealNames(fetch: FetchNode, byName: StandIns['byName']): FetchNode 
     },
   })
   const renamers: FetchDataKeyRenamer[] = []
-  const walk = (selections: readonly QueryPlanSelectionNode[], path: readonly string[]): void => {
+  const look = (selections: readonly QueryPlanSelectionNode[], path: readonly string[]): void => {
     for (const each of selections) {
       if (each.kind === 'InlineFragment') {
-        walk(each.selections, each.typeCondition === undefined ? path : [...path, `... on ${each.typeCondition}`])
+        look(each.selections, each.typeCondition === undefined ? path : [...path, `... on ${each.typeCondition}`])
         continue
       }
       const key = each.alias ?? each.name
       // From within outwards: the path to what is inside has the name from before.
-      walk(each.selections ?? [], [...path, key])
+      look(each.selections ?? [], [...path, key])
       const standIn = byName.get(each.name)
       if (standIn) renamers.push({ kind: 'KeyRenamer', path: [...path, key], renameKeyTo: standIn.field })
     }
   }
-  walk(fetch.requires ?? [], [])
+  look(fetch.requires ?? [], [])
   const { operationDocumentNode: _, ...rest } = fetch
   return {
     ...rest,
@@ -251,8 +276,8 @@ function withRealNames(fetch: FetchNode, byName: StandIns['byName']): FetchNode 
 }
 
 /**
- * Rewrites in an order in which none hides from another: what is further inside comes first, and a new name before the
- * new type of the same object (`Contact` for a subgraph with `@interfaceObject`), by whose old type it is found.
+ * Rewrites in an order in which none hides from another: what is further inside comes first, and a new name before the new
+ * type of the same object (`Contact` for a subgraph with `@interfaceObject`), by whose old type it is found.
  */
 function fromWithin(rewrites: readonly FetchDataRewrite[]): FetchDataRewrite[] {
   const depth = ({ path }: FetchDataRewrite) => path.filter((part) => !part.startsWith('... on ')).length
@@ -319,7 +344,7 @@ function splitFetch(fetch: FetchNode, byName: StandIns['byName'], requirements: 
   }))
 }
 
-/** The operation with some of the entities' fields, and its remaining variables. */
+/** The operation with some of the entities' fields, and the variables that it then has. */
 function partOf(document: DocumentNode, fetch: FetchNode, fields: ReadonlySet<string>, index: number) {
   const operation = operationOf(document)
   const keep = (set: SelectionSetNode, typename: string): SelectionSetNode => ({

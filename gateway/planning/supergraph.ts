@@ -10,10 +10,11 @@ import { type QueryPlan, QueryPlanner } from '@apollo/query-planner'
 import type { DocumentNode, GraphQLSchema } from 'graphql'
 import { type Authorization, createAuthorization } from './authorization.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
-import { joinPlans, type Part, partsOf } from './interface-objects.ts'
 import { requiredNames } from './join.ts'
 import { createInternalNames, fieldNames, type InternalName } from './operation-corrections.ts'
-import { plannerSupergraph } from './supergraph-corrections.ts'
+import { joinPlans, type Part, partsOf } from './parts.ts'
+import { inSequence, serialSteps } from './serial-mutations.ts'
+import { type PlannerSupergraph, plannerSupergraph } from './supergraph-corrections.ts'
 
 export interface LoadedSupergraph {
   /** SHA-256 of the supergraph's text, hexadecimal. */
@@ -75,28 +76,27 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
   const planners = plannerSupergraph(sdl)
   // The planner's schema is not valid by itself, because it has unused external fields. So the real one is validated.
   if (planners.document) supergraph.subgraphs()
-  const planned = planners.document
-    ? Supergraph.build(planners.document, { ...BUILD, validateSupergraph: false })
-    : supergraph
-  const plannedSchema = planned.apiSchema()
-  function planBy(planner: () => QueryPlanner, parts: (document: DocumentNode) => readonly Part[]): Plan {
+  const build = ({ document }: PlannerSupergraph) =>
+    document ? Supergraph.build(document, { ...BUILD, validateSupergraph: false }) : supergraph
+  const planned = build(planners)
+  const partOf = createPlanPart(planners, planned, PLANNING)
+  let stockPlanPart: PlanPart | undefined
+  const fullSchema = supergraph.schema.toGraphQLJSSchema()
+  const divisions = {
+    ...planners,
+    schema: planners.entries.size > 0 ? planned.apiSchema().toGraphQLJSSchema() : fullSchema,
+  }
+  function planBy(planPart: () => PlanPart, parts: (document: DocumentNode) => readonly Part[]): Plan {
     return (document, operationName, overridden) => {
       const conditions = new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false]))
-      const planPart = (part: DocumentNode): QueryPlan => {
-        const operation = operationFromDocument(
-          plannedSchema,
-          part,
-          operationName === undefined ? {} : { operationName },
-        )
-        return planners.restore(planner().buildQueryPlan(operation, { overrideConditions: conditions }))
-      }
-      return joinPlans(parts(document).map((part) => ({ ...part, plan: planPart(part.document) })))
+      const planWhole = (whole: DocumentNode) =>
+        joinPlans(parts(whole).map((part) => ({ ...part, plan: planPart()(part, operationName, conditions) })))
+      const plan = planWhole(document)
+      const steps = serialSteps(document, plan)
+      return steps.length > 0 ? inSequence(steps.map(planWhole)) : plan
     }
   }
-  const planner = new QueryPlanner(planned, PLANNING)
-  let stockPlanner: QueryPlanner | undefined
   const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
-  const fullSchema = supergraph.schema.toGraphQLJSSchema()
   const [fields, required] = [fieldNames(fullSchema), requiredNames(sdl)]
   const { schema, plannable } = clientSchema(apiSchema.toGraphQLJSSchema(), fullSchema)
   return {
@@ -110,15 +110,29 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
     overrideLabels,
     internalNames: () => createInternalNames(fields, required),
     plan: planBy(
-      () => planner,
-      (document) => partsOf(schema, planners.objectified, document),
+      () => partOf,
+      (document) => partsOf(divisions, document),
     ),
     stockPlan: planBy(
       () => {
-        stockPlanner ??= new QueryPlanner(planned)
-        return stockPlanner
+        if (!stockPlanPart) {
+          const stock = plannerSupergraph(sdl, false)
+          stockPlanPart = createPlanPart(stock, build(stock), {})
+        }
+        return stockPlanPart
       },
       (document) => [{ path: [], level: 0, document }],
     ),
+  }
+}
+
+type PlanPart = (part: Part, operationName: string | undefined, overrideConditions: Map<string, boolean>) => QueryPlan
+
+function createPlanPart(planners: PlannerSupergraph, planned: Supergraph, config: typeof PLANNING | object): PlanPart {
+  const planner = new QueryPlanner(planned, config)
+  const schema = planned.apiSchema()
+  return ({ document, path }, operationName, overrideConditions) => {
+    const operation = operationFromDocument(schema, document, operationName === undefined ? {} : { operationName })
+    return planners.restore(planner.buildQueryPlan(operation, { overrideConditions }), path.length > 0)
   }
 }

@@ -1,5 +1,6 @@
 /** Federation's rules, by small supergraphs: see conformance/. */
 import t from 'tap'
+import { chainSuites } from './conformance/chains.ts'
 import { entitySuites } from './conformance/entities.ts'
 import { interfaceObjectSuites } from './conformance/interface-objects.ts'
 import { keySuites } from './conformance/keys.ts'
@@ -15,6 +16,7 @@ for (const suite of [
   ...requiresSuites,
   ...typeSuites,
   ...plannerSuites,
+  ...chainSuites,
   ...interfaceObjectSuites,
   ...variableSuites,
 ])

@@ -1,7 +1,8 @@
 /** Whether an answer is what the one server that holds everything answers. */
 import { buildSchema, type DocumentNode, execute, type GraphQLSchema, parse, print, printSchema, visit } from 'graphql'
 import type { Asked } from './operations.ts'
-import { type Thing, trueResolver, type World } from './world.ts'
+import { WRONG } from './second/data.ts'
+import type { Universe } from './universes.ts'
 
 type Path = readonly (string | number)[]
 export interface Answer {
@@ -16,15 +17,15 @@ export interface Oracle {
 }
 
 /** @param schema what clients see of the whole */
-export function createOracle(world: World, schema: GraphQLSchema): Oracle {
+export function createOracle(universe: Universe, schema: GraphQLSchema): Oracle {
   const lenient = withoutNonNull(schema)
   const run = async (on: GraphQLSchema, document: DocumentNode, variables: Asked['variables']): Promise<Answer> => {
     const answer = await execute({
       schema: on,
       document,
       variableValues: variables,
-      fieldResolver: trueResolver(world) as never,
-      typeResolver: (value) => (value as Thing).__typename,
+      fieldResolver: universe.truth,
+      typeResolver: universe.kindOf,
     })
     return JSON.parse(JSON.stringify(answer))
   }
@@ -35,6 +36,9 @@ export function createOracle(world: World, schema: GraphQLSchema): Oracle {
       const theirs = await answer(asked)
       const [data, expected] = [ours.data, theirs.data].map((each) => JSON.stringify(each ?? null))
       if (data !== expected) return `data: ${data}\nexpected: ${expected}\nerrors: ${JSON.stringify(ours.errors)}`
+      const wrong = ours.errors?.find(({ message }) => message.startsWith(WRONG))
+      if (wrong) return wrong.message
+      if (universe.losesEntities) return lostErrors(ours, theirs)
       return differentErrors(ours, theirs, () => run(lenient, parse(asked.query), asked.variables))
     },
   }
@@ -56,6 +60,28 @@ async function differentErrors(ours: Answer, theirs: Answer, all: () => Promise<
   const texts = paths.map((path) => JSON.stringify(path))
   if (texts.some((path) => !possible.has(path))) return told
   return new Set(texts).size < texts.length ? `told twice: ${told}` : undefined
+}
+
+/**
+ * A subgraph that can't find an entity says so once, at the entity; the one server has an error for each of its fields. So
+ * only the places count, and one stands for all that are in it.
+ */
+function lostErrors(ours: Answer, theirs: Answer): string | undefined {
+  const placesOf = ({ errors = [] }: Answer) => unique(errors.map(({ path }) => placeOf(theirs.data, path)))
+  const isNull = (path: Path) =>
+    path.reduce<unknown>((value, part) => (value as Path)?.[part as number], theirs.data) === null
+  const within = (path: Path, place: Path) => place.every((part, index) => path[index] === part)
+  const [told, wanted] = [placesOf(ours), placesOf(theirs)]
+  const [objects, others] = [told.filter((path) => !isNull(path)), told.filter(isNull)]
+  const missing = wanted.find(
+    (path) => ![...others.filter((each) => within(each, path)), ...objects].some((each) => within(path, each)),
+  )
+  const additional = [
+    ...others.filter((path) => !wanted.some((each) => within(each, path) && within(path, each))),
+    ...objects.filter((path) => !wanted.some((each) => within(each, path))),
+  ][0]
+  if (!missing && !additional) return undefined
+  return `missing ${JSON.stringify(missing)}, additional ${JSON.stringify(additional)}: ${JSON.stringify(ours.errors)}\nexpected: ${JSON.stringify(theirs.errors)}`
 }
 
 const unique = (paths: readonly (Path | undefined)[]): Path[] =>

@@ -6,6 +6,8 @@ export interface Random {
   readonly pick: <T>(list: readonly T[]) => T
   /** Some of a list, each with the same probability. */
   readonly some: <T>(list: readonly T[], probability: number) => T[]
+  /** All of a list, in any order. */
+  readonly shuffle: <T>(list: readonly T[]) => T[]
 }
 
 /** mulberry32. @param seed a 32-bit integer */
@@ -23,6 +25,14 @@ export function createRandom(seed: number): Random {
     chance: (probability) => next() < probability,
     pick: (list) => list[int(list.length)] as never,
     some: (list, probability) => list.filter(() => next() < probability),
+    shuffle: (list) => {
+      const shuffled = [...list]
+      for (let index = shuffled.length - 1; index > 0; index--) {
+        const other = int(index + 1)
+        ;[shuffled[index], shuffled[other]] = [shuffled[other] as never, shuffled[index] as never]
+      }
+      return shuffled
+    },
   }
 }
 

@@ -7,11 +7,11 @@ import { Supergraph } from '@apollo/federation-internals'
 import { type GraphQLSchema, parse, print } from 'graphql'
 import { buildGateway } from '../../../gateway/server.ts'
 import { type Answer, createOracle, type Oracle } from './compare.ts'
-import { type Asked, createOperation } from './operations.ts'
+import type { Asked } from './operations.ts'
 import { createRandom } from './random.ts'
+import { type Call, definitionOf, transportOf } from './services.ts'
 import { shrink } from './shrink.ts'
-import { type Call, sdlOf, serviceOf, transportOf } from './subgraphs.ts'
-import { createWorld, type World } from './world.ts'
+import { type GeneratorName, generators, type Universe } from './universes.ts'
 
 const HIGH = 1_000_000
 const LIMITS = {
@@ -25,16 +25,17 @@ const LIMITS = {
 }
 
 export interface Finding {
+  readonly generator: GeneratorName
   readonly seed: number
   readonly asked: Asked
   readonly difference: string
   readonly calls: readonly Call[]
-  readonly world: World
+  readonly universe: Universe
 }
 
 /** A gateway over a random world. */
 interface Graph {
-  readonly world: World
+  readonly universe: Universe
   readonly oracle: Oracle
   readonly schema: GraphQLSchema
   readonly ask: (asked: Asked) => Promise<Answer>
@@ -42,17 +43,16 @@ interface Graph {
   readonly close: () => Promise<void>
 }
 
-/** @returns undefined where the world's subgraphs do not compose */
-async function startGraph(seed: number): Promise<Graph | undefined> {
-  const world = createWorld(seed)
-  const services = world.subgraphs.map((name) => serviceOf(world, name))
-  const { supergraphSdl } = composeServices(services)
+/** @returns undefined where the subgraphs do not compose */
+async function startGraph(universe: Universe): Promise<Graph | undefined> {
+  const { services } = universe
+  const { supergraphSdl } = composeServices(services.map(definitionOf))
   if (!supergraphSdl) return undefined
   const folder = mkdtempSync(join(tmpdir(), 'oracle-'))
   const supergraph = join(folder, 'supergraph.graphql')
   writeFileSync(supergraph, supergraphSdl)
   let calls: Call[] | undefined
-  const transports = Object.fromEntries(services.map((each) => [each.name, transportOf(world, each, () => calls)]))
+  const transports = Object.fromEntries(services.map((each) => [each.name, transportOf(each, () => calls)]))
   const app = await buildGateway({ supergraph, transports, limits: LIMITS, logger: false })
   rmSync(folder, { recursive: true })
   const schema = Supergraph.build(supergraphSdl).apiSchema().toGraphQLJSSchema()
@@ -61,9 +61,9 @@ async function startGraph(seed: number): Promise<Graph | undefined> {
     return response.json()
   }
   return {
-    world,
+    universe,
     schema,
-    oracle: createOracle(world, schema),
+    oracle: createOracle(universe, schema),
     ask,
     callsOf: async (asked) => {
       calls = []
@@ -81,25 +81,27 @@ async function startGraph(seed: number): Promise<Graph | undefined> {
  * @returns how many were asked, and what was answered wrongly, made as small as it gets
  */
 export async function explore(
+  generator: GeneratorName,
   seed: number,
   operations: number,
   findings = 1,
 ): Promise<{ readonly asked: number; readonly found: readonly Finding[] }> {
-  const graph = await startGraph(seed)
+  const graph = await startGraph(generators[generator](seed))
   if (!graph) return { asked: 0, found: [] }
   const random = createRandom(seed ^ 0x5eed)
   const found: Finding[] = []
   let count = 0
   try {
     for (let index = 0; index < operations && found.length < findings; index++) {
-      const asked = createOperation(graph.schema, random)
+      const asked = graph.universe.createOperation(graph.schema, random)
       if (!asked) continue
       count++
       const differs = async (each: Asked) => graph.oracle.difference(each, await graph.ask(each))
       if ((await differs(asked)) === undefined) continue
       const smaller = await shrink(graph.schema, asked, async (each) => (await differs(each)) !== undefined)
       const difference = (await differs(smaller)) ?? 'none the second time'
-      found.push({ seed, asked: smaller, difference, calls: await graph.callsOf(smaller), world: graph.world })
+      const calls = await graph.callsOf(smaller)
+      found.push({ generator, seed, asked: smaller, difference, calls, universe: graph.universe })
     }
   } finally {
     await graph.close()
@@ -108,15 +110,18 @@ export async function explore(
 }
 
 /** A finding for people. */
-export function describeFinding({ seed, asked, difference, calls, world }: Finding, withSchemas = false): string {
+export function describeFinding(
+  { generator, seed, asked, difference, calls, universe }: Finding,
+  withSchemas = false,
+): string {
   const made = calls.map(({ service, query, variables, answer }) =>
     [`  ${service}: ${query}`, `    ${JSON.stringify(variables)}`, `    ${JSON.stringify(answer)}`].join('\n'),
   )
   return [
-    `seed ${seed}: ${print(parse(asked.query)).replace(/\s+/g, ' ')}`,
+    `--generator ${generator} --seed ${seed}: ${print(parse(asked.query)).replace(/\s+/g, ' ')}`,
     `variables: ${JSON.stringify(asked.variables)}`,
     difference,
     ...made,
-    ...(withSchemas ? world.subgraphs.map((name) => `${name}: ${sdlOf(world, name)}`) : []),
+    ...(withSchemas ? universe.services.map(({ name, sdl }) => `${name}: ${sdl}`) : []),
   ].join('\n')
 }

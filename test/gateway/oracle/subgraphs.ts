@@ -1,7 +1,6 @@
-/** The subgraphs of a random world: their schemas, and servers for them in this process. */
-import { buildSubgraphSchema } from '@apollo/subgraph'
-import { type DocumentNode, execute, type GraphQLFieldResolver, type GraphQLSchema, parse, validate } from 'graphql'
-import type { Transport } from '../../../gateway/subgraphs/client.ts'
+/** The subgraphs of a random world: their schemas, and how they resolve. */
+import type { GraphQLFieldResolver } from 'graphql'
+import type { Service } from './services.ts'
 import {
   computed,
   type Field,
@@ -15,15 +14,13 @@ import {
   type World,
 } from './world.ts'
 
-const LINK = `extend schema @link(url: "https://specs.apollo.dev/federation/v2.9", import: ["@key", "@requires", "@provides",
-  "@external", "@shareable", "@override", "@interfaceObject"])\n`
 const SHARED = `type Org @shareable { id: ID! name: String } input Filter { a: Int b: String }\n`
 const KEY_FIELDS: Record<string, string> = { id: 'id: ID!', k: 'k: ID!', 'org { id }': 'org: Org!' }
 
 const baseOf = (type: string): string => type.replace(/[[\]!]/g, '')
 
 /** A subgraph's schema as SDL. */
-export function sdlOf(world: World, subgraph: string): string {
+function sdlOf(world: World, subgraph: string): string {
   const printed = new Map<string, string>()
   const print = (name: string): void => {
     const type = world.types.get(name)
@@ -36,7 +33,7 @@ export function sdlOf(world: World, subgraph: string): string {
   for (const type of world.types.values()) {
     if (type.kind === 'root' ? ownFields(type, subgraph).length > 0 : type.keys.has(subgraph)) print(type.name)
   }
-  return LINK + SHARED + [...printed.values()].join('\n')
+  return SHARED + [...printed.values()].join('\n')
 }
 
 const ownFields = (type: Type, subgraph: string): Field[] =>
@@ -102,44 +99,12 @@ function referenceOf(world: World, name: string) {
   }
 }
 
-export interface Service {
-  readonly name: string
-  readonly url: string
-  readonly typeDefs: DocumentNode
-}
-
+/** A subgraph of the first generator's worlds. */
 export function serviceOf(world: World, name: string): Service {
-  return { name, url: `http://${name}.example/graphql`, typeDefs: parse(sdlOf(world, name)) }
-}
-
-export interface Call {
-  readonly service: string
-  readonly query: string
-  readonly variables: unknown
-  readonly answer: unknown
-}
-
-/** @param calls where each call is noted; undefined: nowhere */
-export function transportOf(world: World, { name, typeDefs }: Service, calls: () => Call[] | undefined): Transport {
   const resolvers = Object.fromEntries(
     [...world.types.values()]
       .filter(({ keys }) => keys.has(name))
       .map((type) => [type.name, { __resolveReference: referenceOf(world, type.name) }]),
   )
-  const schema: GraphQLSchema = buildSubgraphSchema([{ typeDefs, resolvers }])
-  const fieldResolver = resolverOf(world, name) as GraphQLFieldResolver<unknown, unknown>
-  const documents = new Map<string, DocumentNode>()
-  return async (body) => {
-    const { query, variables = {} } = JSON.parse(body) as { query: string; variables?: Record<string, unknown> }
-    let document = documents.get(query)
-    if (!document) {
-      document = parse(query)
-      const [error] = validate(schema, document)
-      if (error) throw new Error(`The plan has an operation that is not valid: ${error.message} ${query}`)
-      documents.set(query, document)
-    }
-    const answer = await execute({ schema, document, variableValues: variables, fieldResolver })
-    calls()?.push({ service: name, query, variables, answer })
-    return { status: 200, text: JSON.stringify(answer), headers: {} }
-  }
+  return { name, sdl: sdlOf(world, name), resolvers, fieldResolver: resolverOf(world, name) as never }
 }

@@ -1,0 +1,320 @@
+/**
+ * Chains of `@requires`: fields that require what requires something itself. Apollo's planner
+ * - merges the call for what is in the middle into an earlier one to the same subgraph, made before its own requirement is
+ *   known, so that the subgraph computes from nothing (related: https://github.com/apollographql/federation/issues/1725),
+ * - refuses chains over interface objects: https://github.com/apollographql/federation/pull/2886,
+ * - takes seconds, or gives up, where a chain has some steps.
+ *
+ * So each field that ends a chain is planned apart, in a stage of its own, after what it requires: see parts.ts. In its stage
+ * the planner takes what the field requires from a subgraph that has nothing else: the calls to that one are left out of the
+ * plan, as what they would bring has come in the stages before.
+ */
+import type { FetchNode, QueryPlan, QueryPlanSelectionNode } from '@apollo/query-planner'
+import {
+  type ConstDirectiveNode,
+  type DocumentNode,
+  type FieldDefinitionNode,
+  type FieldNode,
+  Kind,
+  type SelectionSetNode,
+} from 'graphql'
+import type { Objectifieds } from './interface-objects.ts'
+import {
+  argumentOf,
+  directivesOf,
+  flagged,
+  graphOf,
+  isTrue,
+  joined,
+  mapTypes,
+  namedType,
+  nameNode,
+  selectionOf,
+  serviceNames,
+  type TypeDefinition,
+  textOf,
+  typesOf,
+  withGraph,
+  withKeys,
+} from './join.ts'
+import { mapFetches } from './plan-nodes.ts'
+
+const MARK = '__required'
+const GRAPH_MARK = '__REQUIRED'
+
+/** A field in a subgraph where it requires what requires something itself. */
+export interface Staged {
+  /** The subgraph, as the supergraph calls it. */
+  readonly graph: string
+  readonly type: string
+  readonly field: string
+  /** A key of the type that the subgraph resolves. */
+  readonly key: string
+  readonly requirement: SelectionSetNode
+  /** What the planner takes for the requirement: a leaf, in which there is nothing that it could find several ways to. */
+  readonly standIn: string
+}
+
+/** By `Type.field`. */
+export type Stages = ReadonlyMap<string, readonly Staged[]>
+
+type Types = ReadonlyMap<string, TypeDefinition>
+
+const fieldOf = (types: Types, typename: string, name: string): FieldDefinitionNode | undefined =>
+  types.get(typename)?.fields?.find((each) => each.name.value === name)
+
+/** Calls back for each field of a selection, from outside to inside. */
+function eachField(
+  types: Types,
+  set: SelectionSetNode,
+  typename: string,
+  call: (typename: string, field: FieldNode) => void,
+): void {
+  for (const each of set.selections) {
+    if (each.kind === Kind.INLINE_FRAGMENT) {
+      eachField(types, each.selectionSet, each.typeCondition?.name.value ?? typename, call)
+    } else if (each.kind === Kind.FIELD && each.name.value !== '__typename') {
+      call(typename, each)
+      const field = each.selectionSet && fieldOf(types, typename, each.name.value)
+      if (field && each.selectionSet) eachField(types, each.selectionSet, namedType(field.type), call)
+    }
+  }
+}
+
+/** Whether a field requires something, by its own type, by an interface that is taken for an object, or by a kind of it. */
+function requiring(types: Types): (typename: string, name: string) => boolean {
+  const itself = (type: TypeDefinition | undefined, name: string) =>
+    (type?.fields ?? []).some(
+      (each) =>
+        each.name.value === name &&
+        directivesOf(each, 'join__field').some((join) => textOf(join, 'requires') !== undefined),
+    )
+  const known = new Map<string, boolean>()
+  return (typename, name) => {
+    const key = `${typename}.${name}`
+    let requires = known.get(key)
+    if (requires === undefined) {
+      const type = types.get(typename)
+      const kinds = [...types.values()].filter(
+        (each) =>
+          each.interfaces?.some((kind) => kind.name.value === typename) ||
+          type?.interfaces?.some((kind) => kind.name.value === each.name.value),
+      )
+      requires = [type, ...kinds].some((each) => itself(each, name))
+      known.set(key, requires)
+    }
+    return requires
+  }
+}
+
+/** The keys of a type that a subgraph resolves: those first that others have, too. */
+function keysIn(type: TypeDefinition, graph: string): string[] {
+  const joins = directivesOf(type, 'join__type').filter((each) => isTrue(each, 'resolvable', true))
+  const texts = joins.flatMap((each) => textOf(each, 'key') ?? [])
+  const uses = (key: string) => texts.filter((each) => each === key).length
+  return joins
+    .flatMap((each) => (graphOf(each) === graph ? (textOf(each, 'key') ?? []) : []))
+    .toSorted((a, b) => uses(b) - uses(a))
+}
+
+/**
+ * Whether a requirement leads over objects that some subgraphs take for one type, by way of two of them or by a type condition:
+ * the planner has too many ways for it, or a wrong one. As part of an operation it is divided, see parts.ts.
+ */
+function isEntangled(
+  types: Types,
+  objectified: Objectifieds,
+  set: SelectionSetNode,
+  typename: string,
+  hops = 0,
+): boolean {
+  return set.selections.some((each) => {
+    if (each.kind === Kind.INLINE_FRAGMENT) {
+      const on = each.typeCondition?.name.value ?? typename
+      const kinds = [on, ...(types.get(on)?.interfaces ?? []).map(({ name }) => name.value)]
+      return kinds.some((kind) => objectified.has(kind)) || isEntangled(types, objectified, each.selectionSet, on, hops)
+    }
+    const field = each.kind === Kind.FIELD && each.selectionSet && fieldOf(types, typename, each.name.value)
+    if (each.kind !== Kind.FIELD || !each.selectionSet || !field) return false
+    const inner = namedType(field.type)
+    const next = hops + (objectified.has(inner) ? 1 : 0)
+    return next > 1 || isEntangled(types, objectified, each.selectionSet, inner, next)
+  })
+}
+
+/** @param document a supergraph whose requirements have no arguments */
+export function stagesOf(document: DocumentNode, objectified: Objectifieds): Stages {
+  const types = typesOf(document)
+  const isRequiring = requiring(types)
+  const stages = new Map<string, Staged[]>()
+  const standIns = new Map<string, string>()
+  const standInOf = (requirement: string): string => {
+    const known = standIns.get(requirement) ?? `requirement_${standIns.size}${MARK}`
+    standIns.set(requirement, known)
+    return known
+  }
+  for (const type of types.values()) {
+    for (const field of type.fields ?? []) {
+      for (const join of directivesOf(field, 'join__field')) {
+        const text = textOf(join, 'requires')
+        const [key] = text === undefined ? [] : keysIn(type, graphOf(join))
+        if (text === undefined || key === undefined) continue
+        const requirement = selectionOf(text)
+        let isChain = isEntangled(types, objectified, requirement, type.name.value)
+        eachField(types, requirement, type.name.value, (typename, { name }) => {
+          isChain ||= isRequiring(typename, name.value)
+        })
+        if (!isChain) continue
+        const at = `${type.name.value}.${field.name.value}`
+        const staged = {
+          graph: graphOf(join),
+          type: type.name.value,
+          field: field.name.value,
+          key,
+          requirement,
+          standIn: standInOf(`${graphOf(join)} ${type.name.value} ${text}`),
+        }
+        stages.set(at, [...(stages.get(at) ?? []), staged])
+      }
+    }
+  }
+  return stages
+}
+
+/** A subgraph that provides what staged fields of another one require. */
+interface Provider {
+  readonly graph: string
+  /** By type. */
+  readonly standIns: Map<string, Set<string>>
+  /** The only way into a type: with several, the planner would use them to get from key to key. */
+  readonly ways: Map<string, string>
+}
+
+/** The supergraph with subgraphs that provide what staged fields require, and nothing else. */
+export function withProviders(document: DocumentNode, stages: Stages): DocumentNode {
+  const services = serviceNames(document)
+  const providers = new Map<string, Provider>()
+  let result = document
+  for (const { graph, type, key, standIn } of [...stages.values()].flat()) {
+    let provider = providers.get(graph)
+    if (!provider) {
+      provider = { graph: graph + GRAPH_MARK, standIns: new Map(), ways: new Map() }
+      providers.set(graph, provider)
+      result = withGraph(result, provider.graph, `${services.get(graph)}${MARK}`)
+    }
+    provider.ways.set(type, key)
+    provider.standIns.set(type, (provider.standIns.get(type) ?? new Set()).add(standIn))
+  }
+  for (const [graph, { graph: own, standIns, ways }] of providers) {
+    const keys = new Map([...ways].map(([name, key]) => [name, selectionOf(key)]))
+    result = mapTypes(withKeys(result, own, keys, ways), (type) => {
+      const names = standIns.get(type.name.value)
+      if (!names) return type
+      const fields = (type.fields ?? []).map((field) => withStandIn(type, field, graph, stages))
+      const added = [...names].map((name) =>
+        leaf(name, [flagged(joined('join__field', graph), 'external'), joined('join__field', own)]),
+      )
+      return { ...type, fields: [...fields, ...added] }
+    })
+  }
+  // The kinds of an interface have its fields, whether or not a subgraph has them there.
+  return mapTypes(result, (type) => {
+    const inherited = (type.interfaces ?? []).flatMap(({ name }) =>
+      [...providers.values()].flatMap(({ standIns }) => [...(standIns.get(name.value) ?? [])]),
+    )
+    return inherited.length > 0
+      ? { ...type, fields: [...(type.fields ?? []), ...inherited.map((name) => leaf(name, [NOWHERE]))] }
+      : type
+  })
+}
+
+function withStandIn(
+  type: TypeDefinition,
+  field: FieldDefinitionNode,
+  graph: string,
+  stages: Stages,
+): FieldDefinitionNode {
+  const staged = stages.get(`${type.name.value}.${field.name.value}`)?.find((each) => each.graph === graph)
+  if (!staged) return field
+  const directives = (field.directives ?? []).map((join) => {
+    const before = argumentOf(join, 'requires')
+    if (before === undefined || graphOf(join) !== graph) return join
+    const value = { kind: Kind.STRING, value: staged.standIn } as const
+    return {
+      ...join,
+      arguments: join.arguments?.map((each) => (each.value === before ? { ...each, value } : each)) ?? [],
+    }
+  })
+  return { ...field, directives }
+}
+
+const NOWHERE: ConstDirectiveNode = { kind: Kind.DIRECTIVE, name: nameNode('join__field') }
+
+const leaf = (name: string, directives: readonly ConstDirectiveNode[]): FieldDefinitionNode => ({
+  kind: Kind.FIELD_DEFINITION,
+  name: nameNode(name),
+  type: { kind: Kind.NAMED_TYPE, name: nameNode('Boolean') },
+  directives,
+})
+
+/**
+ * Makes plans without calls to providers, and with requirements as they are.
+ * @param document the supergraph without providers
+ * @returns takes a plan, and whether stages before it have fetched what the providers would give; throws Error where not
+ */
+export function createWithoutProviders(
+  document: DocumentNode,
+  stages: Stages,
+): (plan: QueryPlan, isStage: boolean) => QueryPlan {
+  const types = typesOf(document)
+  const requirements = new Map(
+    [...stages.values()].flat().map((each) => [each.standIn, selected(types, each.requirement, each.type, each.graph)]),
+  )
+  const restore = (selections: readonly QueryPlanSelectionNode[]): QueryPlanSelectionNode[] =>
+    selections.flatMap((each): readonly QueryPlanSelectionNode[] =>
+      each.kind === 'InlineFragment'
+        ? [{ ...each, selections: restore(each.selections) }]
+        : (requirements.get(each.name) ?? [each]),
+    )
+  return (plan, isStage) => {
+    const { node, ...rest } = plan
+    if (!node || node.kind === 'Subscription') return plan
+    const mapped = mapFetches(node, (fetch): FetchNode | undefined => {
+      if (!fetch.serviceName.endsWith(MARK)) {
+        return fetch.requires ? { ...fetch, requires: restore(fetch.requires) } : fetch
+      }
+      if (isStage) return undefined
+      throw new Error('A chain of @requires that can not be planned.')
+    })
+    return { ...rest, ...(mapped && { node: mapped }) }
+  }
+}
+
+/** A requirement as a plan has it: with the types of objects where the subgraph knows several. */
+function selected(types: Types, set: SelectionSetNode, typename: string, graph: string): QueryPlanSelectionNode[] {
+  return set.selections.flatMap((each): QueryPlanSelectionNode[] => {
+    if (each.kind === Kind.FRAGMENT_SPREAD) return []
+    if (each.kind === Kind.INLINE_FRAGMENT) {
+      const on = each.typeCondition?.name.value ?? typename
+      return [{ kind: 'InlineFragment', typeCondition: on, selections: selected(types, each.selectionSet, on, graph) }]
+    }
+    const name = each.name.value
+    const field = fieldOf(types, typename, name)
+    if (!each.selectionSet || !field) return [{ kind: 'Field', name }]
+    const inner = namedType(field.type)
+    const type = types.get(inner)
+    const isObject =
+      type?.kind === Kind.OBJECT_TYPE_DEFINITION ||
+      directivesOf(type ?? {}, 'join__type').some(
+        (join) => graphOf(join) === graph && isTrue(join, 'isInterfaceObject', false),
+      )
+    const selections = selected(types, each.selectionSet, inner, graph)
+    return [
+      {
+        kind: 'Field',
+        name,
+        selections: isObject ? selections : [{ kind: 'Field', name: '__typename' }, ...selections],
+      },
+    ]
+  })
+}

@@ -1,0 +1,66 @@
+/**
+ * Mutations with several root fields, in the order of the specification: what a field answers with is fetched before the next
+ * one is carried out. The planner asks one subgraph for all its fields first, and fetches the rest afterwards.
+ */
+import type { FetchNode, PlanNode, QueryPlan } from '@apollo/query-planner'
+import {
+  type DocumentNode,
+  type FieldNode,
+  type FragmentDefinitionNode,
+  Kind,
+  type OperationDefinitionNode,
+  type SelectionSetNode,
+} from 'graphql'
+import { operationOf } from '../subgraphs/errors.ts'
+import { mapFetches } from './plan-nodes.ts'
+
+/** One document for each root field of a mutation, where its plan fetches more than what the fields themselves answer. */
+export function serialSteps(document: DocumentNode, { node }: QueryPlan): readonly DocumentNode[] {
+  const operation = operationOf(document)
+  if (operation.operation !== 'mutation' || !node || node.kind === 'Subscription' || !hasFollowUps(node)) return []
+  const fields = rootFields(document, operation)
+  if (fields.size < 2) return []
+  return [...fields.values()].map((selections) => {
+    const step: OperationDefinitionNode = { ...operation, selectionSet: { kind: Kind.SELECTION_SET, selections } }
+    const definitions = document.definitions.map((each) => (each === operation ? step : each))
+    return { ...document, definitions }
+  })
+}
+
+function hasFollowUps(node: PlanNode): boolean {
+  let found = false
+  mapFetches(node, (fetch: FetchNode) => {
+    found ||= fetch.operationKind !== 'mutation'
+    return fetch
+  })
+  return found
+}
+
+/** By response names. */
+function rootFields(document: DocumentNode, { selectionSet }: OperationDefinitionNode): Map<string, FieldNode[]> {
+  const fragments = new Map(
+    document.definitions
+      .filter((each): each is FragmentDefinitionNode => each.kind === Kind.FRAGMENT_DEFINITION)
+      .map((each) => [each.name.value, each]),
+  )
+  const fields = new Map<string, FieldNode[]>()
+  const look = ({ selections }: SelectionSetNode): void => {
+    for (const each of selections) {
+      if (each.kind === Kind.INLINE_FRAGMENT) look(each.selectionSet)
+      else if (each.kind === Kind.FRAGMENT_SPREAD) {
+        look((fragments.get(each.name.value) as FragmentDefinitionNode).selectionSet)
+      } else {
+        const name = (each.alias ?? each.name).value
+        fields.set(name, [...(fields.get(name) ?? []), each])
+      }
+    }
+  }
+  look(selectionSet)
+  return fields
+}
+
+/** One plan of plans that follow each other. */
+export function inSequence(plans: readonly QueryPlan[]): QueryPlan {
+  const nodes = plans.flatMap(({ node }) => (node && node.kind !== 'Subscription' ? [node] : []))
+  return { ...plans[0], kind: 'QueryPlan', node: { kind: 'Sequence', nodes } }
+}
