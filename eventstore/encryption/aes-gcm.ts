@@ -1,11 +1,14 @@
-/** AES-256-GCM as everything here is sealed with it: nonce (12 bytes), ciphertext and tag (16) in one piece. */
-import { createCipheriv, createDecipheriv, type KeyObject, randomFillSync } from 'node:crypto'
+/**
+ * AES-256-GCM by node:crypto: for blocks of keys, and for events where it is what is configured, or was written before there
+ * was another cipher. What is sealed is nonce (12 bytes), ciphertext and tag (16) in one piece.
+ */
+import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomFillSync } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
+import { KEY_BYTES, type Key } from './keys.ts'
 
-export const KEY_BYTES = 32
 const IV_BYTES = 12
 const TAG_BYTES = 16
-/** What is longer than its content by so many bytes is sealed. */
-export const SEAL_BYTES = IV_BYTES + TAG_BYTES
+const HEAD_BYTES = 3
 
 const ALGORITHM = 'aes-256-gcm'
 const OPTIONS = { authTagLength: TAG_BYTES }
@@ -46,4 +49,36 @@ export function unseal(key: KeyObject, sealed: Uint8Array, authenticated: Uint8A
   const content = decipher.update(sealed.subarray(IV_BYTES, end))
   decipher.final()
   return content
+}
+
+/** Blocks of which keys are kept as node:crypto wants them: it takes five times as long to make one as to use it. 1 KB a key. */
+const KEPT_BLOCKS = 64
+const kept = new LRUCache<Buffer, (KeyObject | undefined)[]>({ max: KEPT_BLOCKS })
+
+function keyObjectOf({ bytes, start }: Key): KeyObject {
+  let keys = kept.get(bytes)
+  if (keys === undefined) {
+    keys = []
+    kept.set(bytes, keys)
+  }
+  const index = start / KEY_BYTES
+  keys[index] ??= createSecretKey(bytes.subarray(start, start + KEY_BYTES))
+  return keys[index]
+}
+
+/** Encrypts a text: see cipher.ts. @returns base64, with version and generation before it, which are not authenticated */
+export function sealText(content: string, key: Key, version: number, authenticated: string): string {
+  const head = Buffer.of(version, key.generation >> 8, key.generation & 0xff)
+  return seal(keyObjectOf(key), Buffer.from(content), Buffer.from(authenticated), head).toString('base64')
+}
+
+/** Decrypts what {@link sealText} gave. @returns undefined for what was not sealed with this key for this purpose */
+export function openText(sealed: string, key: Key, _version: number, authenticated: string): string | undefined {
+  const bytes = Buffer.from(sealed, 'base64')
+  if (bytes.length < HEAD_BYTES + IV_BYTES + TAG_BYTES) return undefined
+  try {
+    return unseal(keyObjectOf(key), bytes.subarray(HEAD_BYTES), Buffer.from(authenticated)).toString()
+  } catch {
+    return undefined
+  }
 }

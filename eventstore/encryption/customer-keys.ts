@@ -8,30 +8,27 @@
  *
  * A customer's key comes once; an address's is made anew when it is needed again, as the next generation.
  */
-import { type KeyObject, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { ConfigurationError } from '../../runtime/configuration.ts'
 import { inTurns } from '../../runtime/in-turns.ts'
 import { createKeyBlocks, type KeyBlocks } from '../key-blocks.ts'
 import { type EventStore, EventStoreUnavailable, InvalidArgument, WrongExpectedRevision } from '../port.ts'
-import { KEY_BYTES } from './aes-gcm.ts'
 import {
   type Block,
-  type BlockData,
+  type BlockId,
   type Blocks,
   type CustomerKey,
   createBlocks,
-  KEY_STREAMS,
-  keyOf,
+  knownKey,
+  streamOfBlock,
 } from './blocks.ts'
 import { checkTogether, nameEachOther } from './key-store-identity.ts'
+import { KEY_BYTES, type Key } from './keys.ts'
 import type { MasterKeys } from './master-key.ts'
 import { rotateMasterKey, statusOf } from './rotation.ts'
 
 /** Whose key it is: a customer's id in decimal digits, or the keyed hash of an address. */
 export type Subject = string
-
-/** One that has not been destroyed. */
-export type WritingKey = CustomerKey & { readonly key: KeyObject }
 
 export interface CustomerKeys {
   /** The log as it is stored. */
@@ -52,7 +49,7 @@ export interface CustomerKeys {
    */
   load(subjects: Iterable<Subject>, maxAge?: number): Promise<void>
   /** The key to write with, made where there is none yet; undefined for a customer whose key was destroyed. @throws EventStoreUnavailable */
-  toWrite(subject: Subject): Promise<WritingKey | undefined>
+  toWrite(subject: Subject): Promise<Key | undefined>
   /** Brings all keys into memory, as far as they have room, in the order of the key store's log. @throws EventStoreUnavailable */
   loadAll(): Promise<void>
   /**
@@ -101,22 +98,35 @@ export function keysOf(eventStore: EventStore): CustomerKeys {
 /** Customers that share a block of keys. */
 const BLOCK = 64
 
-/** Where a key lies: the stream of its block, its number in it, and how many keys the block has. */
+/** Where a key lies: in which block, its number in it, and how many keys the block has. */
 interface KeyPlace {
-  readonly stream: string
+  readonly block: BlockId
   readonly index: number
   readonly size: number
 }
 
 function placeOf(subject: Subject): KeyPlace {
-  if (!isCustomer(subject)) return { stream: `${KEY_STREAMS}of-${subject}`, index: 0, size: 1 }
-  const id = Number(subject)
-  return { stream: streamOfBlock(blockOf(subject)), index: id % BLOCK, size: BLOCK }
+  const id = customerIdIn(subject)
+  if (id === undefined) return { block: subject, index: 0, size: 1 }
+  return { block: Math.floor(id / BLOCK), index: id % BLOCK, size: BLOCK }
 }
 
-const blockOf = (subject: Subject) => Math.floor(Number(subject) / BLOCK)
-const streamOfBlock = (block: number) => `${KEY_STREAMS}${block}`
-const isCustomer = (subject: Subject) => /^[1-9]\d{0,15}$/.test(subject)
+const ZERO = 48
+const NINE = 57
+const MOST_DIGITS = 16
+
+/** A customer's id, 1 to 16 digits without a zero before them. By hand: it is asked for each event. */
+function customerIdIn(subject: Subject): number | undefined {
+  const { length } = subject
+  if (length === 0 || length > MOST_DIGITS || subject.charCodeAt(0) === ZERO) return undefined
+  let id = 0
+  for (let index = 0; index < length; index++) {
+    const digit = subject.charCodeAt(index)
+    if (digit < ZERO || digit > NINE) return undefined
+    id = 10 * id + digit - ZERO
+  }
+  return id
+}
 
 export interface CustomerKeysOptions {
   /** Where it is chosen which key store has the keys of its customers. */
@@ -130,7 +140,7 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
   const { log, keyStore, masterKeys } = options
   const blocks = createBlocks(keyStore, masterKeys)
   /** Blocks under way to be made. */
-  const making = new Map<string, Promise<Block>>()
+  const making = new Map<BlockId, Promise<Block>>()
   /** In the log itself keys and what they encrypt are of the same moment. */
   const record = keyStore === log ? undefined : createKeyBlocks({ log, keyStore, streamOf: streamOfBlock, size: BLOCK })
   const checked = once(async () => {
@@ -152,16 +162,14 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
   for (const store of new Set([log, keyStore])) store.onDisconnect?.(forget)
 
   function make(subject: Subject): Promise<Block> {
-    const { stream, size } = placeOf(subject)
-    const underWay = making.get(stream)
+    const { block, size } = placeOf(subject)
+    const underWay = making.get(block)
     if (underWay) return underWay
     const started = begun
       .run()
-      .then(() =>
-        makeBlock(blocks, stream, size, isCustomer(subject) ? () => record?.record(blockOf(subject)) : undefined),
-      )
-      .finally(() => making.delete(stream))
-    making.set(stream, started)
+      .then(() => makeBlock(blocks, block, size, typeof block === 'number' ? () => record?.record(block) : undefined))
+      .finally(() => making.delete(block))
+    making.set(block, started)
     return started
   }
 
@@ -171,25 +179,25 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
     check: checked.run,
 
     peek(subject) {
-      const { stream, index } = placeOf(subject)
-      const block = blocks.known(stream)
-      return block?.bytes || block?.destroyed.includes(index) ? keyOf(block, index) : undefined
+      const { block, index } = placeOf(subject)
+      const known = blocks.known(block)
+      return known && knownKey(known, index)
     },
 
     async load(subjects, maxAge = Number.POSITIVE_INFINITY) {
-      const streams = new Set<string>()
-      for (const subject of subjects) streams.add(placeOf(subject).stream)
+      const wanted = new Set<BlockId>()
+      for (const subject of subjects) wanted.add(placeOf(subject).block)
       await checked.run()
-      await inTurns([...streams], (stream) => loadBlock(blocks, stream, maxAge))
+      await inTurns([...wanted], (block) => loadBlock(blocks, block, maxAge))
     },
 
     async toWrite(subject) {
-      const { stream, index } = placeOf(subject)
-      let block = blocks.known(stream)
+      const { block: id, index } = placeOf(subject)
+      let block = blocks.known(id)
       if (block === undefined || block.destroyed.includes(index)) block = await make(subject)
-      await blocks.unwrap(stream, block)
-      const { generation, key } = keyOf(block, index)
-      return key && { generation, key }
+      await blocks.unwrap(block)
+      const key = knownKey(block, index)
+      return key?.bytes && key
     },
 
     async loadAll() {
@@ -203,9 +211,9 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
     },
 
     async isDestroyed(subject) {
-      const { stream, index } = placeOf(subject)
+      const { block, index } = placeOf(subject)
       await checked.run()
-      return (await blocks.read(stream))?.destroyed.includes(index) ?? false
+      return (await blocks.read(block))?.destroyed.includes(index) ?? false
     },
 
     async rotate(report = () => {}) {
@@ -254,17 +262,19 @@ function once(work: () => Promise<void>): { run(): Promise<void>; reset(): void 
 }
 
 /** Brings a block into memory, unwrapped; again where it was read longer than `maxAge` milliseconds ago. */
-async function loadBlock(blocks: Blocks, stream: string, maxAge: number): Promise<void> {
-  const known = blocks.known(stream)
-  const block = known && performance.now() - known.readAt <= maxAge ? known : await blocks.read(stream)
-  if (block === undefined) throw new EventStoreUnavailable(`The key store has no ${stream}: keys are missing.`)
-  await blocks.unwrap(stream, block)
+async function loadBlock(blocks: Blocks, id: BlockId, maxAge: number): Promise<void> {
+  const known = blocks.known(id)
+  const block = known && performance.now() - known.readAt <= maxAge ? known : await blocks.read(id)
+  if (block === undefined) {
+    throw new EventStoreUnavailable(`The key store has no ${streamOfBlock(id)}: keys are missing.`)
+  }
+  await blocks.unwrap(block)
 }
 
 /** Brings all blocks into memory, as far as they have room. */
 async function rememberAll(blocks: Blocks): Promise<void> {
-  for await (const event of blocks.all()) {
-    blocks.remember(event.stream, event.revision, event.data as unknown as BlockData)
+  for await (const { id, revision, data } of blocks.all()) {
+    blocks.remember(id, revision, data)
     if (blocks.isFull()) return
   }
 }
@@ -275,17 +285,17 @@ async function rememberAll(blocks: Blocks): Promise<void> {
  */
 async function makeBlock(
   blocks: Blocks,
-  stream: string,
+  id: BlockId,
   size: number,
   beforeMade: (() => Promise<void> | undefined) | undefined,
 ): Promise<Block> {
   for (;;) {
-    const found = await blocks.read(stream)
+    const found = await blocks.read(id)
     if (found && !(size === 1 && found.destroyed.length > 0)) return found
     const rest = { generation: found ? found.generation + 1 : 0, destroyed: [] }
     await beforeMade?.()
     try {
-      return await blocks.write(stream, found?.revision ?? 'no_stream', randomBytes(size * KEY_BYTES), rest)
+      return await blocks.write(id, found?.revision ?? 'no_stream', randomBytes(size * KEY_BYTES), rest)
     } catch (error) {
       if (!(error instanceof WrongExpectedRevision)) throw error // another process was first
     }
@@ -296,23 +306,23 @@ async function makeBlock(
 async function writeDestroyed(blocks: Blocks, block: number): Promise<void> {
   const destroyed = Array.from({ length: BLOCK }, (_, index) => index)
   const noKeys = new Uint8Array(BLOCK * KEY_BYTES)
-  await blocks.write(streamOfBlock(block), 'no_stream', noKeys, { generation: 0, destroyed })
+  await blocks.write(block, 'no_stream', noKeys, { generation: 0, destroyed })
 }
 
 /** Writes the block anew without the key, and cuts off what was before. @returns whether there was one */
-async function destroyKey(blocks: Blocks, { stream, index }: KeyPlace): Promise<boolean> {
+async function destroyKey(blocks: Blocks, { block: id, index }: KeyPlace): Promise<boolean> {
   for (;;) {
-    const block = await blocks.read(stream)
+    const block = await blocks.read(id)
     if (block === undefined) return false
     if (block.destroyed.includes(index)) {
-      await blocks.cutOff(stream, block)
+      await blocks.cutOff(block)
       return false
     }
-    const keys = await blocks.unwrap(stream, block)
+    const keys = await blocks.unwrap(block)
     const bytes = Uint8Array.from(keys).fill(0, index * KEY_BYTES, (index + 1) * KEY_BYTES)
     const rest = { generation: block.generation, destroyed: [...block.destroyed, index] }
     try {
-      await blocks.cutOff(stream, await blocks.write(stream, block.revision, bytes, rest))
+      await blocks.cutOff(await blocks.write(id, block.revision, bytes, rest))
       return true
     } catch (error) {
       if (!(error instanceof WrongExpectedRevision)) throw error

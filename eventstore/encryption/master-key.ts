@@ -7,7 +7,8 @@ import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
 import { type Configuration, ConfigurationError } from '../../runtime/configuration.ts'
 import { loadKey } from '../../runtime/service-keys.ts'
-import { KEY_BYTES, seal, unseal } from './aes-gcm.ts'
+import { seal, unseal } from './aes-gcm.ts'
+import { KEY_BYTES } from './keys.ts'
 
 export interface MasterKey {
   /** Says which key wrapped something; never the key itself. */

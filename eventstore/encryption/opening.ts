@@ -10,7 +10,7 @@ import type {
   Subscription,
   SubscriptionBatch,
 } from '../port.ts'
-import { decrypt, decryptAll } from './cipher.ts'
+import { decrypt } from './cipher.ts'
 import type { CustomerKeys, Subject } from './customer-keys.ts'
 
 /** What the names of the streams begin with whose events have personal fields. */
@@ -46,20 +46,20 @@ export function openEvent(keys: CustomerKeys, event: RecordedEvent): RecordedEve
 
 /** Events of the log in clear; keys that are not in memory are loaded together. @throws EventStoreUnavailable */
 async function openAll(keys: CustomerKeys, events: readonly RecordedEvent[]): Promise<readonly RecordedEvent[]> {
-  const sealed = events.filter(isEncrypted)
-  if (sealed.length === 0) return events
-  const keyOf = ({ stream }: RecordedEvent) => keys.peek(subjectOf(stream) ?? '')
-  let found = sealed.map(keyOf)
-  if (found.includes(undefined)) {
-    await keys.load(
-      sealed.filter((_, index) => found[index] === undefined).map(({ stream }) => subjectOf(stream) ?? ''),
-    )
-    found = sealed.map(keyOf)
+  const opened: RecordedEvent[] = []
+  const closed: number[] = []
+  for (const [index, event] of events.entries()) {
+    const clear = openWithKnown(keys, event)
+    if (clear === undefined) closed.push(index)
+    opened.push(clear ?? event)
   }
-  const opened = await decryptAll(sealed, found)
-  if (sealed.length === events.length) return opened
-  let next = 0
-  return events.map((event) => (event === sealed[next] ? (opened[next++] as RecordedEvent) : event))
+  if (closed.length === 0) return opened
+  await keys.load(closed.map((index) => subjectOf((events[index] as RecordedEvent).stream) ?? ''))
+  for (const index of closed) {
+    const event = events[index] as RecordedEvent
+    opened[index] = openWithKnown(keys, event) ?? event
+  }
+  return opened
 }
 
 /** A read of one stream in clear. @param isWhole whether it begins at the stream's start */
@@ -95,7 +95,7 @@ export function openSubscription(keys: CustomerKeys, inner: Subscription, isWhol
     await (isWhole ? keys.loadAll() : keys.check())
     const source = inner[Symbol.asyncIterator]()
     try {
-      // While one batch is decrypted beside, the next one is read.
+      // While keys of one batch are looked up, the next one is read.
       for (let coming = source.next(); ; ) {
         const { value: batch, done } = await coming
         if (done || ended) return
