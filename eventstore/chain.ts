@@ -51,7 +51,7 @@ export function chained(eventStore: EventStore): EventStore {
     sent.set(stream, sending)
     try {
       const result = await sending
-      if (!doubtful.has(stream) && events.every(isNew)) {
+      if (result.isWritten || (!doubtful.has(stream) && events.every(isNew))) {
         memory.remember(stream, { revision: result.revision, hash: linked.at(-1)?.metadata.$hash ?? previous })
       }
       doubtful.delete(stream)

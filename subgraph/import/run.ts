@@ -1,7 +1,7 @@
 /** What all rows of one run of an import share. */
 
 import { LRUCache } from 'lru-cache'
-import { chained } from '../../eventstore/chain.ts'
+import { chained, countAsChained } from '../../eventstore/chain.ts'
 import { decode, type Recorded } from '../../eventstore/codec.ts'
 import {
   type EventStore,
@@ -63,7 +63,7 @@ const REMEMBERED = 300_000
 
 /** @throws EventStoreUnavailable */
 export async function startRun(options: RunOptions): Promise<ImportRun> {
-  const eventStore = chained(withBoundedReads(options.eventStore))
+  const eventStore = countAsChained(withBoundedReads(chained(options.eventStore)))
   const correlationId = crypto.randomUUID()
   const command = (name: string): Command => ({
     id: uuidOf(`import:${name}`),
