@@ -1,5 +1,4 @@
 /** What a process remembers of the streams that it appends to, for their hash chains; and where it has to read instead. */
-import { LRUCache } from 'lru-cache'
 import { hashOf } from './event-hash.ts'
 import {
   type AppendResult,
@@ -10,8 +9,9 @@ import {
   WrongExpectedRevision,
 } from './port.ts'
 import { firstOf, orNone } from './read.ts'
+import { createRecentMap } from './recent-map.ts'
 
-/** Streams of which the newest hash is kept. */
+/** Streams of which the newest hash is kept, at least. */
 const CACHED_STREAMS = 20_000
 /** Ids by which a repetition of an append with `any` is known, as the stores do. */
 const REMEMBERED_IDS = 20_000
@@ -52,10 +52,10 @@ export interface ChainMemory {
 }
 
 export function createChainMemory(eventStore: EventStore): ChainMemory {
-  const tails = new LRUCache<string, Tail>({ max: CACHED_STREAMS })
-  const remembered = new LRUCache<string, AppendResult>({ max: REMEMBERED_IDS })
+  const tails = createRecentMap<string, Tail>(CACHED_STREAMS)
+  const remembered = createRecentMap<string, AppendResult>(REMEMBERED_IDS)
   /** Streams whose events are remembered by their ids as far back as need be. */
-  const withIds = new LRUCache<string, true>({ max: CACHED_STREAMS })
+  const withIds = createRecentMap<string, true>(CACHED_STREAMS)
 
   // Another log may answer next: the hash of its event at a revision is another one.
   eventStore.onDisconnect?.(() => {

@@ -1,5 +1,6 @@
 /** Appends that go on with the hash chain of their stream: event-hash.ts says what the hashes are over. */
 import { setTimeout as delay } from 'node:timers/promises'
+import { personalOwnerOf } from '../schema/streams.ts'
 import { checkExists, createChainMemory } from './chain-memory.ts'
 import { isNew, linkEvents } from './event-hash.ts'
 import {
@@ -12,6 +13,12 @@ import {
 
 /** Rounds of an append with `any` or `stream_exists` against other writers of the stream. */
 const MAX_ATTEMPTS = 100
+
+/**
+ * Whether a stream has one event as a rule: whose an address or an id is, credentials. An import writes three of them for each
+ * customer, who would fall out of memory for them. What is appended to one all the same reads its end.
+ */
+const isWrittenOnce = (stream: string) => stream.includes('-') && personalOwnerOf(stream) === undefined
 
 /** One for each store, so that all of a process know what each has written. */
 const chains = new WeakMap<EventStore, EventStore>()
@@ -51,7 +58,8 @@ export function chained(eventStore: EventStore): EventStore {
     sent.set(stream, sending)
     try {
       const result = await sending
-      if (result.isWritten || (!doubtful.has(stream) && events.every(isNew))) {
+      const isOwn = result.isWritten || (!doubtful.has(stream) && events.every(isNew))
+      if (isOwn && !(expected === 'no_stream' && isWrittenOnce(stream))) {
         memory.remember(stream, { revision: result.revision, hash: linked.at(-1)?.metadata.$hash ?? previous })
       }
       doubtful.delete(stream)

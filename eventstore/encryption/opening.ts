@@ -46,20 +46,11 @@ export function openEvent(keys: CustomerKeys, event: RecordedEvent): RecordedEve
 
 /** Events of the log in clear; keys that are not in memory are loaded together. @throws EventStoreUnavailable */
 async function openAll(keys: CustomerKeys, events: readonly RecordedEvent[]): Promise<readonly RecordedEvent[]> {
-  const opened: RecordedEvent[] = []
-  const closed: number[] = []
-  for (const [index, event] of events.entries()) {
-    const clear = openWithKnown(keys, event)
-    if (clear === undefined) closed.push(index)
-    opened.push(clear ?? event)
-  }
-  if (closed.length === 0) return opened
-  await keys.load(closed.map((index) => subjectOf((events[index] as RecordedEvent).stream) ?? ''))
-  for (const index of closed) {
-    const event = events[index] as RecordedEvent
-    opened[index] = openWithKnown(keys, event) ?? event
-  }
-  return opened
+  const opened = events.map((event) => openWithKnown(keys, event))
+  if (!opened.includes(undefined)) return opened as RecordedEvent[]
+  const closed = events.filter((_, index) => opened[index] === undefined)
+  await keys.load(closed.map(({ stream }) => subjectOf(stream) ?? ''))
+  return events.map((event, index) => opened[index] ?? openWithKnown(keys, event) ?? event)
 }
 
 /** A read of one stream in clear. @param isWhole whether it begins at the stream's start */
