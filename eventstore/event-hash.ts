@@ -46,13 +46,21 @@ interface Members {
 
 /** The event's hash after `previous`: see above for the bytes. */
 export function eventHash(event: Hashed, previous: string | null): string {
-  return textHash(event, withoutLink(event.metadata), previous)
+  return hashOfText(event, textOf(event.data), textOf(withoutLink(event.metadata)), previous)
 }
 
-function textHash({ stream, id, type, data }: Hashed, metadata: Json | Uint8Array, previous: string | null): string {
-  const text = JSON.stringify([DOMAIN, stream, id.toLowerCase(), type, plain(data), plain(metadata), previous])
-  return hash('sha256', text, 'base64url')
+/** @param data, metadata as JSON, the metadata without its link */
+function hashOfText(
+  { stream, id, type }: Pick<Hashed, 'stream' | 'id' | 'type'>,
+  data: string,
+  metadata: string,
+  previous: string | null,
+): string {
+  const head = JSON.stringify([DOMAIN, stream, id.toLowerCase(), type])
+  return hash('sha256', `${head.slice(0, -1)},${data},${metadata},${JSON.stringify(previous)}]`, 'base64url')
 }
+
+const textOf = (content: Json | Uint8Array): string => JSON.stringify(plain(content)) ?? 'null'
 
 const plain = (content: Json | Uint8Array): Json =>
   content instanceof Uint8Array ? Buffer.from(content).toString('base64') : content
@@ -101,15 +109,18 @@ export type LinkedEvent = NewEvent & {
  */
 export function linkEvents(stream: string, events: readonly NewEvent[], previous: string | null): LinkedEvent[] {
   let last = previous
-  return events.map((event) => {
-    const { metadata } = event
-    if (event.data instanceof Uint8Array || (metadata !== undefined && !isObject(metadata))) {
+  return events.map(({ id, type, data, metadata }) => {
+    if (data instanceof Uint8Array || (metadata !== undefined && !isObject(metadata))) {
       throw new InvalidArgument('An event of the chain is JSON, with an object as metadata.')
     }
-    const before = last
-    const $hash = textHash({ ...event, stream }, withoutLink(metadata), before)
+    const $previous = last
+    const rest = withoutLink(metadata) as Members | null
+    const texts = { data: textOf(data), metadata: textOf(rest) }
+    const $hash = hashOfText({ stream, id, type }, texts.data, texts.metadata, $previous)
     last = $hash
-    return { ...event, metadata: { ...metadata, $previous: before, $hash } }
+    const link = JSON.stringify({ $previous, $hash })
+    const json = { data: texts.data, metadata: rest ? `${texts.metadata.slice(0, -1)},${link.slice(1)}` : link }
+    return { id, type, data, metadata: { ...rest, $previous, $hash }, json }
   })
 }
 

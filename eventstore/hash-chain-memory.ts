@@ -1,7 +1,6 @@
 /**
  * A process's cache of the streams that it appends to, for their hash chains, with the reads for what is not cached.
  */
-import { boundedCache } from '../runtime/bounded-cache.ts'
 import { hashOf } from './event-hash.ts'
 import {
   type AppendResult,
@@ -12,8 +11,9 @@ import {
   WrongExpectedRevision,
 } from './port.ts'
 import { firstOf, orNone } from './read.ts'
+import { createRecentMap } from './recent-map.ts'
 
-/** For how many streams the newest hash is cached. */
+/** For how many streams the newest hash is cached, at least. */
 const CACHED_STREAMS = 20_000
 /** How many ids are remembered to recognise a repeated append with `any`, as the stores do. */
 const REMEMBERED_IDS = 20_000
@@ -54,10 +54,10 @@ export interface ChainMemory {
 }
 
 export function createChainMemory(eventStore: EventStore): ChainMemory {
-  const tails = boundedCache<string, Tail>(CACHED_STREAMS)
-  const remembered = boundedCache<string, AppendResult>(REMEMBERED_IDS)
+  const tails = createRecentMap<string, Tail>(CACHED_STREAMS)
+  const remembered = createRecentMap<string, AppendResult>(REMEMBERED_IDS)
   /** The streams for which enough ids are remembered. */
-  const withIds = boundedCache<string, true>(CACHED_STREAMS)
+  const withIds = createRecentMap<string, true>(CACHED_STREAMS)
 
   // The store may return with another log, whose event at a revision has another hash.
   eventStore.onDisconnect?.(() => {

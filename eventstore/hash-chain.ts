@@ -1,5 +1,6 @@
 /** Appends that continue the hash chain of their stream. event-hash.ts defines the hashes. */
 import { setTimeout as delay } from 'node:timers/promises'
+import { personalOwnerOf } from '../schema/streams.ts'
 import { isNew, linkEvents } from './event-hash.ts'
 import { checkExists, createChainMemory } from './hash-chain-memory.ts'
 import {
@@ -12,6 +13,12 @@ import {
 
 /** How many rounds an append with `any` or `stream_exists` makes in competition with other writers of the stream. */
 const MAX_ATTEMPTS = 100
+
+/**
+ * Whether a stream usually has a single event: an address's or an id's owner, credentials. An import writes three of
+ * them per customer, which would push the customers out of the cache. An append to one that exists reads its end.
+ */
+const isWrittenOnce = (stream: string) => stream.includes('-') && personalOwnerOf(stream) === undefined
 
 /** One for each store, so that all users in a process share what each has written. */
 const chains = new WeakMap<EventStore, EventStore>()
@@ -51,7 +58,8 @@ export function chained(eventStore: EventStore): EventStore {
     sent.set(stream, sending)
     try {
       const result = await sending
-      if (!doubtful.has(stream) && events.every(isNew)) {
+      const isOwn = result.isWritten || (!doubtful.has(stream) && events.every(isNew))
+      if (isOwn && !(expected === 'no_stream' && isWrittenOnce(stream))) {
         memory.remember(stream, { revision: result.revision, hash: linked.at(-1)?.metadata.$hash ?? previous })
       }
       doubtful.delete(stream)

@@ -69,7 +69,7 @@ export async function openLog(
     await stored.close()
     throw error
   }
-  return { eventStore: encryptedLog(keys), stored, keys }
+  return { eventStore: encryptedLog(keys, configuration.CIPHER), stored, keys }
 }
 
 /**

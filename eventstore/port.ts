@@ -40,6 +40,8 @@ export interface NewEvent {
   readonly type: string
   readonly data: Json | Uint8Array
   readonly metadata?: Json | Uint8Array
+  /** `data` and `metadata` as `JSON.stringify` writes them, where they have been written already: a store need not do it again. */
+  readonly json?: { readonly data: string; readonly metadata: string }
 }
 
 /** An event as read back. Malformed JSON is returned as a string, and never ends a read. */
@@ -64,6 +66,11 @@ export interface AppendResult {
   readonly revision: number
   /** Absent if nothing was written and there is no original write (an empty append). */
   readonly position?: Position
+  /**
+   * Whether it is this append that has written the events, and not an earlier one that it repeats. Only where the store can
+   * tell (a server does not say); it is not enumerable, because a repetition gives the same result.
+   */
+  readonly isWritten?: boolean
 }
 
 interface AppendOptions {

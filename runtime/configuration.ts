@@ -149,6 +149,14 @@ const variables = {
     default: undefined,
     accepted: "a module's path or package",
   },
+  CIPHER: {
+    description:
+      'What personal fields are encrypted with from now on: `xchacha20-poly1305`, the faster one, or `aes-256-gcm`, for those who have to use AES, and while processes of an older release still read the log. What was written with either is read.',
+    usedBy: ['subgraph', 'projections', 'mail', 'commands'],
+    schema: z.enum(['xchacha20-poly1305', 'aes-256-gcm']),
+    default: 'xchacha20-poly1305' as const,
+    accepted: 'xchacha20-poly1305 or aes-256-gcm',
+  },
   AUDIT_SIGNING_KEY: {
     description:
       "Signs the log's checkpoints. Not set: a file in `DATA_DIR`; on an event-store server no checkpoints are written.",

@@ -7,7 +7,17 @@ export interface Region {
   readonly name: string
 }
 
+const fold = (text: string) => text.normalize('NFC').trim().toLowerCase()
+
+/** A region with its name and code as they are compared. */
+interface Folded {
+  readonly region: Region
+  readonly name: string
+  readonly code: string
+}
+
 const byCountry = new Map<string, Map<number, Region>>()
+const foldedByCountry = new Map<string, readonly Folded[]>()
 // regions.csv has no quoted fields with line breaks; a name may hold commas only within quotes.
 for (const line of readFileSync(new URL('./regions.csv', import.meta.url), 'utf8')
   .split(/\r?\n/)
@@ -35,9 +45,11 @@ export function regionsOf(countryId: string): readonly Region[] {
  */
 export function regionsNamed(countryId: string, text: string): readonly Region[] {
   const wanted = fold(text)
-  const regions = regionsOf(countryId)
-  const named = regions.filter(({ name }) => fold(name) === wanted)
-  return named.length > 0 ? named : regions.filter(({ code }) => fold(code) === wanted)
+  let folded = foldedByCountry.get(countryId)
+  if (folded === undefined) {
+    folded = regionsOf(countryId).map((region) => ({ region, name: fold(region.name), code: fold(region.code) }))
+    foldedByCountry.set(countryId, folded)
+  }
+  const named = folded.filter(({ name }) => name === wanted)
+  return (named.length > 0 ? named : folded.filter(({ code }) => code === wanted)).map(({ region }) => region)
 }
-
-const fold = (text: string) => text.normalize('NFC').trim().toLowerCase()

@@ -1,6 +1,5 @@
-/** Blocks of keys: how they are stored in the key store, wrapped by a master key, and a cache of them. */
+/** Blocks of keys: how they lie in the key store, wrapped by a master key, and those that are in memory. */
 
-import { createSecretKey, type KeyObject } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { ConfigurationError } from '../../runtime/errors.ts'
 import type { KeyEvent } from '../../schema/events.ts'
@@ -8,134 +7,166 @@ import { STREAM_PREFIXES } from '../../schema/streams.ts'
 import { encode } from '../codec.ts'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../port.ts'
 import { newestEvent } from '../read.ts'
-import { KEY_BYTES } from './aes-gcm.ts'
+import { KEY_BYTES, type Key } from './keys.ts'
 import type { MasterKeys } from './master-key.ts'
 
-/** How many blocks are cached: 1.3 million customers, about 50 MB. */
+/** What the names of the blocks' streams begin with. */
+const KEY_STREAMS = STREAM_PREFIXES.keys
+/** What stands between that and the hash of an address, which has a block of its own. */
+const OF_ADDRESS = 'of-'
+/** 1.28 million customers. A block takes some 2.5 KB: its keys as bytes, and what is said of them. */
 const CACHED_BLOCKS = 20_000
 
-export interface CustomerKey {
-  readonly generation: number
-  /** undefined: destroyed. */
-  readonly key: KeyObject | undefined
-  /** The key itself, for another thread. */
-  readonly bytes?: Uint8Array
+/** A block of customers' keys by its number; that of an address by its hash. */
+export type BlockId = number | string
+
+/** The stream that a block lies in. */
+export const streamOfBlock = (block: BlockId): string =>
+  typeof block === 'number' ? `${KEY_STREAMS}${block}` : `${KEY_STREAMS}${OF_ADDRESS}${block}`
+
+function blockOfStream(stream: string): BlockId {
+  const rest = stream.slice(KEY_STREAMS.length)
+  return rest.startsWith(OF_ADDRESS) ? rest.slice(OF_ADDRESS.length) : Number(rest)
 }
 
+/** A key; without its bytes where it was destroyed. */
+export type CustomerKey = Key | { readonly generation: number; readonly bytes: undefined }
+
 export interface Block {
+  readonly id: BlockId
   readonly revision: number
+  readonly generation: number
+  readonly masterKeyId: string
+  readonly destroyed: readonly number[]
+  /** When it was read (performance.now). */
+  readonly readAt: number
+  /** Until it is unwrapped, base64. */
+  wrapped: string | undefined
+  /** Unwrapped, once it was needed: in memory of its own, and never changed. */
+  bytes: Buffer | undefined
+}
+
+/** A block as it is stored. */
+interface BlockData {
   readonly generation: number
   readonly masterKeyId: string
   readonly wrapped: string
   readonly destroyed: readonly number[]
-  /** When it was read (performance.now). */
-  readonly readAt: number
-  /** The unwrapped keys, once they were needed. */
-  bytes?: Uint8Array
-  readonly keys: (KeyObject | undefined)[]
 }
 
-/** A block as stored. */
-export type BlockData = Omit<Block, 'revision' | 'readAt' | 'keys' | 'bytes'>
+/** An event of a block's stream. */
+interface StoredBlock {
+  readonly id: BlockId
+  readonly revision: number
+  readonly data: BlockData
+}
 
 export interface Blocks {
-  /** Returns a cached block. */
-  known(stream: string): Block | undefined
-  /** Whether the cache is full. */
+  /** A block that is in memory. */
+  known(id: BlockId): Block | undefined
+  /** Whether memory has no room for more. */
   isFull(): boolean
-  /** Caches a block that was read, unless a newer one is cached. @returns the cached one */
-  remember(stream: string, revision: number, data: BlockData): Block
-  /** Reads a block from the store; undefined if there is none. @throws EventStoreUnavailable */
-  read(stream: string): Promise<Block | undefined>
-  /**
-   * The keys of a block. @throws ConfigurationError where none of the master keys fits; EventStoreUnavailable where
-   * unwrapping fails
-   */
-  unwrap(stream: string, block: Block): Promise<Uint8Array>
+  /** Keeps a block that was read in memory, unless a newer one is there. @returns the one that is there now */
+  remember(id: BlockId, revision: number, data: BlockData): Block
+  /** As it is in the store now; undefined where there is none. @throws EventStoreUnavailable */
+  read(id: BlockId): Promise<Block | undefined>
+  /** The keys of a block. @throws ConfigurationError where none of the master keys fits; EventStoreUnavailable where unwrapping fails */
+  unwrap(block: Block): Promise<Buffer>
   /**
    * Writes a block, wrapped by the current master key.
-   * @throws WrongExpectedRevision if another process was first; EventStoreUnavailable
+   * @throws WrongExpectedRevision where another process was first; EventStoreUnavailable
    */
   write(
-    stream: string,
+    id: BlockId,
     expected: number | 'no_stream',
     bytes: Uint8Array,
     rest: { readonly generation: number; readonly destroyed: readonly number[] },
   ): Promise<Block>
   /** What was before the block's newest event is not to be read again. @throws EventStoreUnavailable */
-  cutOff(stream: string, block: Block): Promise<void>
-  /** The events of all blocks, oldest first. @throws EventStoreUnavailable */
-  all(): AsyncGenerator<RecordedEvent>
-  /** Clears the cache. */
+  cutOff(block: Block): Promise<void>
+  /** All blocks as they are stored, oldest first; one that was written anew comes again. @throws EventStoreUnavailable */
+  all(): AsyncGenerator<StoredBlock>
+  /** Forgets what is in memory. */
   forget(): void
 }
 
 export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Blocks {
   const [current] = masterKeys
-  const blocks = new LRUCache<string, Block>({ max: CACHED_BLOCKS })
+  const blocks = new LRUCache<BlockId, Block>({ max: CACHED_BLOCKS })
   /** Reads under way. */
-  const reading = new Map<string, Promise<Block | undefined>>()
+  const reading = new Map<BlockId, Promise<Block | undefined>>()
 
-  function remember(stream: string, revision: number, data: BlockData): Block {
-    const known = blocks.peek(stream)
+  function remember(id: BlockId, revision: number, data: BlockData): Block {
+    const known = blocks.peek(id)
     if (known && known.revision > revision) return known
-    const { generation, masterKeyId, wrapped, destroyed } = data
-    const block: Block = { revision, generation, masterKeyId, wrapped, destroyed, readAt: performance.now(), keys: [] }
-    // Already unwrapped: the same keys, except those destroyed since.
-    if (known?.bytes && known.revision === revision) Object.assign(block, { bytes: known.bytes, keys: known.keys })
-    blocks.set(stream, block)
+    // Unwrapped already: it is the same one.
+    const bytes = known?.revision === revision ? known.bytes : undefined
+    const block: Block = {
+      id,
+      revision,
+      generation: data.generation,
+      masterKeyId: data.masterKeyId,
+      destroyed: data.destroyed,
+      readAt: performance.now(),
+      wrapped: bytes ? undefined : data.wrapped,
+      bytes,
+    }
+    blocks.set(id, block)
     return block
   }
 
-  /** Reads a block from the store; undefined if there is none. */
-  function read(stream: string): Promise<Block | undefined> {
-    const underWay = reading.get(stream)
+  /** As it is in the store now; undefined where there is none. */
+  function read(id: BlockId): Promise<Block | undefined> {
+    const underWay = reading.get(id)
     if (underWay) return underWay
-    const started = newestEvent<KeyEvent>(keyStore, stream)
-      .then((event) => (event?.type === 'CustomerKeysSet' ? remember(stream, event.revision, event.data) : undefined))
-      .finally(() => reading.delete(stream))
-    reading.set(stream, started)
+    const started = newestEvent<KeyEvent>(keyStore, streamOfBlock(id))
+      .then((event) => (event?.type === 'CustomerKeysSet' ? remember(id, event.revision, event.data) : undefined))
+      .finally(() => reading.delete(id))
+    reading.set(id, started)
     return started
   }
 
-  /** @throws ConfigurationError if no master key fits; EventStoreUnavailable if unwrapping fails */
-  async function unwrap(stream: string, block: Block): Promise<Uint8Array> {
+  /** @throws ConfigurationError where none of the master keys fits; EventStoreUnavailable where unwrapping fails */
+  async function unwrap(block: Block): Promise<Buffer> {
     if (block.bytes) return block.bytes
+    const stream = streamOfBlock(block.id)
     const masterKey = masterKeys.find(({ id }) => id === block.masterKeyId)
     if (masterKey === undefined) {
       throw new ConfigurationError(`MASTER_KEY: ${stream} is wrapped by ${block.masterKeyId}, which is not configured.`)
     }
     try {
-      block.bytes = await masterKey.unwrap(Buffer.from(block.wrapped, 'base64'), stream)
+      setBytes(block, await masterKey.unwrap(Buffer.from(block.wrapped as string, 'base64'), stream))
     } catch (error) {
       throw new EventStoreUnavailable(`${stream} can't be unwrapped: ${(error as Error).message}.`)
     }
-    return block.bytes
+    return block.bytes as unknown as Buffer
   }
 
   async function write(
-    stream: string,
+    id: BlockId,
     expected: number | 'no_stream',
     bytes: Uint8Array,
     rest: { readonly generation: number; readonly destroyed: readonly number[] },
   ): Promise<Block> {
+    const stream = streamOfBlock(id)
     const wrapped = Buffer.from(await current.wrap(bytes, stream)).toString('base64')
     const data = { generation: rest.generation, masterKeyId: current.id, wrapped, destroyed: [...rest.destroyed] }
     const { revision } = await keyStore.append(stream, [encoded({ type: 'CustomerKeysSet', data })], { expected })
-    const block = remember(stream, revision, data)
-    if (block.revision === revision) block.bytes = bytes
+    const block = remember(id, revision, data)
+    if (block.revision === revision) setBytes(block, bytes)
     return block
   }
 
   /** What was before the block's newest event is not to be read again. @throws EventStoreUnavailable */
-  async function cutOff(stream: string, { revision }: Block): Promise<void> {
+  async function cutOff({ id, revision }: Block): Promise<void> {
     if (revision === 0) return
+    const stream = streamOfBlock(id)
     const { $tb = 0 } = await keyStore.getStreamMetadata(stream)
     if ($tb < revision) await keyStore.setStreamMetadata(stream, { $tb: revision })
   }
 
   return {
-    known: (stream) => blocks.get(stream),
+    known: (id) => blocks.get(id),
     isFull: () => blocks.size === CACHED_BLOCKS,
     remember,
     read,
@@ -147,24 +178,25 @@ export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Bloc
   }
 }
 
-async function* allBlocks(keyStore: EventStore): AsyncGenerator<RecordedEvent> {
-  const events = keyStore.readAll({ filter: { streamPrefixes: [STREAM_PREFIXES.keys] } })
-  for await (const event of events) if (event.type === 'CustomerKeysSet') yield event
+/** A copy in memory of its own: what a buffer of Node's is a part of would stay as long as it. */
+function setBytes(block: Block, bytes: Uint8Array): void {
+  const own = Buffer.allocUnsafeSlow(bytes.length)
+  own.set(bytes)
+  block.bytes = own
+  block.wrapped = undefined
 }
 
-/** A key of a block that is unwrapped, or in which the key is destroyed. */
-export function keyOf(block: Block, index: number): CustomerKey {
-  const { generation } = block
-  if (block.destroyed.includes(index)) return { generation, key: undefined }
-  const bytes = block.bytes?.subarray(index * KEY_BYTES, (index + 1) * KEY_BYTES) as Uint8Array
-  return {
-    generation,
-    bytes,
-    get key() {
-      block.keys[index] ??= createSecretKey(bytes)
-      return block.keys[index]
-    },
+async function* allBlocks(keyStore: EventStore): AsyncGenerator<StoredBlock> {
+  const events: AsyncIterable<RecordedEvent> = keyStore.readAll({ filter: { streamPrefixes: [KEY_STREAMS] } })
+  for await (const { type, stream, revision, data } of events) {
+    if (type === 'CustomerKeysSet') yield { id: blockOfStream(stream), revision, data: data as unknown as BlockData }
   }
+}
+
+/** A key of a block, as far as it is known: undefined where the block is to be unwrapped first. */
+export function knownKey({ generation, bytes, destroyed }: Block, index: number): CustomerKey | undefined {
+  if (destroyed.length > 0 && destroyed.includes(index)) return { generation, bytes: undefined }
+  return bytes && { generation, bytes, start: index * KEY_BYTES }
 }
 
 /** An event of the key store's own, ready to append. */

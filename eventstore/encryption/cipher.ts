@@ -1,111 +1,100 @@
 /**
- * Encrypts the personal fields of an event with the person's own key (AES-256-GCM).
+ * How the personal fields of an event are encrypted, with the person's own key.
  *
- * Stored, an event's data has `null` in the place of each personal field (schema/events.ts), and `encrypted`: the
- * base64 of
+ * Stored, an event's data has `null` in the place of each personal field (schema/events.ts), and `encrypted`: the base64 of
  *
- *     version (1 byte: 1) | generation of the key (2) | nonce (12) | ciphertext | tag (16)
+ *     version (1 byte) | generation of the key (2) | nonce | ciphertext | tag (16)
  *
- * of the fields' values as a JSON array, in the order of the fields. `<stream> <type> <id>` (the id in lower case) is
- * authenticated with it, so no ciphertext can be moved to another event. Events from before encryption are read
- * unchanged.
+ * of the fields' values as a JSON array, in the order in which the fields stand. The versions:
  *
- * If the key was destroyed, placeholders replace the values (`erasedValue`). An event that fails to decrypt is returned
- * as stored, and the codec refuses it, so applying it fails with an error that names the event.
+ *     1  AES-256-GCM, nonce of 12 bytes; authenticated with it: `<stream> <type> <id>` (the id in lower case)
+ *     2  XChaCha20-Poly1305, nonce of 24 bytes; authenticated with it: version, generation, and the same text
+ *
+ * So no ciphertext can be moved to another event. Both are read; CIPHER says which one is written. What was written in
+ * clear, before there was any encryption, is read as it is.
+ *
+ * Where the key was destroyed, placeholders stand for the values (`erasedValue`). What fails to decrypt is given as it is
+ * stored, and the codec refuses it: whoever applies the event learns which one it is.
  */
-import type { KeyObject } from 'node:crypto'
 import { erasedValue, PERSONAL_FIELDS } from '../../schema/events.ts'
 import type { Json, NewEvent, RecordedEvent } from '../port.ts'
-import { SEAL_BYTES, seal, unseal } from './aes-gcm.ts'
+import { openText as openAes, sealText as sealAes } from './aes-gcm.ts'
 import type { CustomerKey } from './blocks.ts'
-import type { WritingKey } from './customer-keys.ts'
-import { decryptBeside, type Sealed } from './decryption-thread.ts'
+import type { Key } from './keys.ts'
+import { openText as openXChaCha, sealText as sealXChaCha } from './xchacha20-poly1305.ts'
+
+/** The ciphers that events can be written with, by the name that they are configured by. */
+export type Cipher = 'xchacha20-poly1305' | 'aes-256-gcm'
 
 interface Members {
   readonly [name: string]: Json | undefined
 }
 
-const VERSION = 1
-const HEAD_BYTES = 3
-/** Batches with at least this many encrypted events are decrypted in a worker thread. */
-const MANY = 64
-const ASCII = /^[\x20-\x7e]*$/
+interface Version {
+  readonly number: number
+  /** @returns base64, as it is stored */
+  seal(content: string, key: Key, version: number, authenticated: string): string
+  /** @returns undefined for what was not sealed with this key for this event */
+  open(sealed: string, key: Key, version: number, authenticated: string): string | undefined
+}
+
+const AES: Version = { number: 1, seal: sealAes, open: openAes }
+const XCHACHA: Version = { number: 2, seal: sealXChaCha, open: openXChaCha }
+const VERSIONS: readonly (Version | undefined)[] = [undefined, AES, XCHACHA]
+const WRITTEN: Readonly<Record<Cipher, Version>> = { 'aes-256-gcm': AES, 'xchacha20-poly1305': XCHACHA }
+
 const authenticated = (stream: string, { type, id }: { readonly type: string; readonly id: string }) =>
   `${stream} ${type} ${id.toLowerCase()}`
 
 const isGroup = (data: unknown): data is Members =>
   typeof data === 'object' && data !== null && !Array.isArray(data) && !(data instanceof Uint8Array)
 
-/** Encrypts an event for storage. */
-export function encrypt(stream: string, event: NewEvent, { generation, key }: WritingKey): NewEvent {
-  const fields = PERSONAL_FIELDS.get(event.type)
-  if (fields === undefined || !isGroup(event.data)) return event
+/** The event as it is stored. */
+export function encrypt(stream: string, event: NewEvent, key: Key, cipher: Cipher): NewEvent {
+  const { id, type, data, metadata } = event
+  const fields = PERSONAL_FIELDS.get(type)
+  if (fields === undefined || !isGroup(data)) return event
   const stored: Record<string, Json | undefined> = {}
   const values: Json[] = []
-  for (const [name, value] of Object.entries(event.data)) {
+  for (const name in data) {
+    const value = data[name]
     const isPersonal = value !== undefined && fields.has(name)
     if (isPersonal) values.push(value)
     stored[name] = isPersonal ? null : value
   }
   if (values.length === 0) return event
-  const head = Buffer.of(VERSION, generation >> 8, generation & 0xff)
-  const content = Buffer.from(JSON.stringify(values))
-  stored.encrypted = seal(key, content, Buffer.from(authenticated(stream, event)), head).toString('base64')
-  return { ...event, data: stored }
+  const version = WRITTEN[cipher]
+  stored.encrypted = version.seal(JSON.stringify(values), key, version.number, authenticated(stream, event))
+  return metadata === undefined ? { id, type, data: stored } : { id, type, data: stored, metadata }
 }
 
-/** The sealed part of an event, without its head; `erased`: its key is destroyed. */
-function sealedIn({ data }: RecordedEvent, { generation, bytes: key }: CustomerKey): Buffer | 'erased' | 'broken' {
-  const bytes = Buffer.from((data as Members).encrypted as string, 'base64')
-  if (bytes[0] !== VERSION || bytes.length < HEAD_BYTES + SEAL_BYTES) return 'broken'
-  return key === undefined || bytes.readUInt16BE(1) !== generation ? 'erased' : bytes.subarray(HEAD_BYTES)
-}
-
-/** Decrypts an event; returns it as stored if it can't be decrypted. */
+/** The event in clear; as it is stored where it can't be decrypted. */
 export function decrypt(event: RecordedEvent, key: CustomerKey): RecordedEvent {
-  const bytes = sealedIn(event, key)
-  if (bytes === 'broken') return event
-  if (bytes === 'erased') return withValues(event, undefined)
-  let content: Buffer
-  try {
-    content = unseal(key.key as KeyObject, bytes, Buffer.from(authenticated(event.stream, event)))
-  } catch {
-    return event
-  }
-  return withValues(event, content.toString())
+  const sealed = (event.data as Members).encrypted as string
+  const head = headOf(sealed)
+  const version = VERSIONS[head >> 16]
+  if (version === undefined) return event
+  if (key.bytes === undefined || (head & 0xffff) !== key.generation) return withValues(event, undefined)
+  const text = version.open(sealed, key as Key, version.number, authenticated(event.stream, event))
+  return text === undefined ? event : withValues(event, text)
 }
 
-/** Like {@link decrypt}, for many events. @param keys the key of each; without one, the event is returned as stored */
-export async function decryptAll(
-  events: readonly RecordedEvent[],
-  keys: readonly (CustomerKey | undefined)[],
-): Promise<RecordedEvent[]> {
-  const one = (event: RecordedEvent, index: number) => {
-    const key = keys[index]
-    return key ? decrypt(event, key) : event
+const BASE64 = new Map(
+  [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'].map((digit, value) => [
+    digit.charCodeAt(0),
+    value,
+  ]),
+)
+
+/** The version and the generation, 24 bits: the first four digits of the base64. -1 where there are none. */
+function headOf(sealed: string): number {
+  let head = 0
+  for (let index = 0; index < 4; index++) {
+    const value = BASE64.get(sealed.charCodeAt(index))
+    if (value === undefined) return -1
+    head = (head << 6) | value
   }
-  if (events.length < MANY) return events.map(one)
-  const items: Sealed[] = []
-  const places: number[] = []
-  const opened = events.map((event, index) => {
-    const key = keys[index]
-    const bytes = key && sealedIn(event, key)
-    const text = authenticated(event.stream, event)
-    if (!key?.bytes || bytes === undefined || typeof bytes === 'string' || !ASCII.test(text)) return one(event, index)
-    items.push({ key: key.bytes, authenticated: text, bytes })
-    places.push(index)
-    return event
-  })
-  try {
-    const texts = await decryptBeside(items)
-    for (const [number, index] of places.entries()) {
-      const text = texts[number]
-      if (text !== undefined) opened[index] = withValues(events[index] as RecordedEvent, text)
-    }
-    return opened
-  } catch {
-    return events.map(one) // the thread has ended: it is begun anew next time
-  }
+  return head
 }
 
 /** @param text the values in the fields' order, as JSON; undefined: erased */

@@ -14,10 +14,10 @@ import { type EventStore, InvalidArgument, type NewEvent } from '../port.ts'
 export function guarded(eventStore: EventStore): EventStore {
   return {
     ...eventStore,
-    async append(stream, events, options) {
+    append(stream, events, options) {
       for (const event of events) {
         const refusal = refusalOf(stream, event.type) ?? clearTextIn(event)
-        if (refusal) throw new InvalidArgument(refusal)
+        if (refusal) return Promise.reject(new InvalidArgument(refusal))
       }
       return eventStore.append(stream, events, options)
     },

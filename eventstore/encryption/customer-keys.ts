@@ -1,85 +1,76 @@
 /**
- * The keys that personal fields are encrypted with: one for each customer, and one for each address that is no
- * customer's. They are stored in the key store (an event store beside the log, or the log itself), wrapped by a master
- * key.
+ * The keys that personal fields are encrypted with: one for each customer, and one for each address that is no customer's.
+ * They lie in the key store, an event store beside the log or the log itself, wrapped by a master key.
  *
- * Keys are grouped in blocks of 64 ids, `customerKeys-<block>`, all created when the first of them is needed. So most
- * registrations need no write here, and a reader of the log needs one lookup for up to 64 customers. An address has a
- * block of its own, `customerKeys-of-<hash>`. A key is destroyed by rewriting the block without it and truncating the
- * stream before that event.
+ * Keys come in blocks, `customerKeys-<block>`, of 64 ids each, all made when the first of them is needed: so most
+ * registrations need no write here, and whoever follows the log has one look-up for 64 customers at most. An address's block,
+ * `customerKeys-of-<hash>`, is its own. A key is destroyed by writing the block anew without it and cutting the stream off before that.
  *
- * A customer's key is created once; an address's key is created again when it is needed again, as the next generation.
+ * A customer's key comes once; an address's is made anew when it is needed again, as the next generation.
  */
-
-import { type KeyObject, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { ConfigurationError } from '../../runtime/errors.ts'
 import { inBatches } from '../../runtime/in-batches.ts'
-import { streamOf } from '../../schema/streams.ts'
 import { type EventStore, EventStoreUnavailable, InvalidArgument, WrongExpectedRevision } from '../port.ts'
-import { KEY_BYTES } from './aes-gcm.ts'
-import { type Block, type BlockData, type Blocks, type CustomerKey, createBlocks, keyOf } from './blocks.ts'
+import {
+  type Block,
+  type BlockId,
+  type Blocks,
+  type CustomerKey,
+  createBlocks,
+  knownKey,
+  streamOfBlock,
+} from './blocks.ts'
 import { createKeyBlocks, type KeyBlocks } from './key-blocks.ts'
 import { checkTogether, nameEachOther } from './key-store-identity.ts'
+import { KEY_BYTES, type Key } from './keys.ts'
 import type { MasterKeys } from './master-key.ts'
 import { rotateMasterKey, statusOf } from './rotation.ts'
 
 /** Whose key it is: a customer's id in decimal digits, or the keyed hash of an address. */
 export type Subject = string
 
-/** A key that has not been destroyed. */
-export type WritingKey = CustomerKey & { readonly key: KeyObject }
-
 export interface CustomerKeys {
-  /** The log as stored. */
+  /** The log as it is stored. */
   readonly log: EventStore
-  /** The store of the keys. */
+  /** Where the keys lie. */
   readonly keyStore: EventStore
   /**
-   * Checks that key store, log and master key belong together, and that the key store is not older than the log.
+   * Whether key store, log and master key belong together, and the key store is no older than the log.
    * @throws ConfigurationError where they do not; EventStoreUnavailable
    */
   check(): Promise<void>
-  /** Returns a cached key. */
+  /** A key that is in memory. */
   peek(subject: Subject): CustomerKey | undefined
   /**
-   * Loads keys into the cache.
-   * @param maxAge keys read longer ago than this are read again, in milliseconds, because another process may have
-   * destroyed them
-   * @throws EventStoreUnavailable, also for a key that is unexpectedly missing
+   * Brings keys into memory.
+   * @param maxAge what was read longer ago is read again, in milliseconds: another process may have destroyed it
+   * @throws EventStoreUnavailable, also for a key that ought to be there and is not
    */
   load(subjects: Iterable<Subject>, maxAge?: number): Promise<void>
-  /**
-   * The key for writing, created if there is none yet; undefined for a customer whose key was destroyed. @throws
-   * EventStoreUnavailable
-   */
-  toWrite(subject: Subject): Promise<WritingKey | undefined>
-  /**
-   * Loads all keys into the cache, as far as they fit, in the order of the key store's log. @throws
-   * EventStoreUnavailable
-   */
+  /** The key to write with, made where there is none yet; undefined for a customer whose key was destroyed. @throws EventStoreUnavailable */
+  toWrite(subject: Subject): Promise<Key | undefined>
+  /** Brings all keys into memory, as far as they have room, in the order of the key store's log. @throws EventStoreUnavailable */
   loadAll(): Promise<void>
   /**
-   * Destroys a key for good: nothing that was encrypted with it can be read again. Does nothing if there is none.
+   * Destroys a key for good: nothing that was encrypted with it can be read again. Nothing where there is none.
    * @returns whether there was one
    * @throws EventStoreUnavailable
    */
   destroy(subject: Subject): Promise<boolean>
-  /** Whether a key existed and has been destroyed, according to the key store now. @throws EventStoreUnavailable */
+  /** Whether a key was there and has been destroyed, as the key store says now. @throws EventStoreUnavailable */
   isDestroyed(subject: Subject): Promise<boolean>
   /**
-   * Rewraps all blocks of other master keys with the current one. No customer's key changes, and no event.
-   * @returns how many blocks there are, and how many were rewrapped
+   * Wraps all blocks with the current master key that another one has wrapped. No customer's key changes, and no event.
+   * @returns how many blocks there are, and were wrapped anew
    * @throws EventStoreUnavailable; ConfigurationError for a block that none of the master keys unwraps
    */
   rotate(report?: (done: number) => void): Promise<{ readonly blocks: number; readonly rewrapped: number }>
-  /**
-   * How many blocks each master key has wrapped, by its id, and how many keys were destroyed. @throws
-   * EventStoreUnavailable
-   */
+  /** How many blocks each master key has wrapped, by its id, and how many keys were destroyed. @throws EventStoreUnavailable */
   status(): Promise<{ readonly blocks: ReadonlyMap<string, number>; readonly destroyed: number }>
   /**
-   * For a lost key store of which only an older backup exists: missing keys are lost for good. Customers whose keys are
-   * missing count as erased from now on, as if their keys had been destroyed.
+   * For a key store that was lost but for an older backup: what it lacks is lost for good. The customers whose keys are
+   * missing count as erased from now on, as though their keys had been destroyed.
    * @returns how many blocks of keys were missing
    * @throws EventStoreUnavailable
    */
@@ -87,7 +78,7 @@ export interface CustomerKeys {
   close(): Promise<void>
 }
 
-/** A log whose personal fields are encrypted. A store that wraps it by `{ ...log }` is one, too. */
+/** A log whose personal fields are encrypted on their way in. A store that wraps it by `{ ...log }` is one too. */
 export interface EncryptedLog extends EventStore {
   readonly keys: CustomerKeys
 }
@@ -96,37 +87,51 @@ export const hasKeys = (eventStore: EventStore): eventStore is EncryptedLog =>
   (eventStore as Partial<EncryptedLog>).keys !== undefined
 
 /**
- * The keys of a log, for an erasure.
- * @throws InvalidArgument for a store without keys: nothing could be destroyed, and it must not count as erased
+ * The keys of a log whose personal data is to be erased.
+ * @throws InvalidArgument for a store without keys: nothing of it could be destroyed, and nobody may take it for erased
  */
 export function keysOf(eventStore: EventStore): CustomerKeys {
-  if (!hasKeys(eventStore)) throw new InvalidArgument('This event store has no keys, so it cannot erase anybody.')
+  if (!hasKeys(eventStore)) throw new InvalidArgument('This event store has no keys: it can not erase anybody.')
   return eventStore.keys
 }
 
-/** How many customers share a block of keys. */
+/** Customers that share a block of keys. */
 const BLOCK = 64
 
-/** The place of a key: the stream of its block, its index in it, and the size of the block. */
+/** Where a key lies: in which block, its number in it, and how many keys the block has. */
 interface KeyPlace {
-  readonly stream: string
+  readonly block: BlockId
   readonly index: number
   readonly size: number
 }
 
 function placeOf(subject: Subject): KeyPlace {
-  if (!isCustomer(subject)) return { stream: streamOf.keys(`of-${subject}`), index: 0, size: 1 }
-  const id = Number(subject)
-  return { stream: streamOf.keys(blockOf(subject)), index: id % BLOCK, size: BLOCK }
+  const id = customerIdIn(subject)
+  if (id === undefined) return { block: subject, index: 0, size: 1 }
+  return { block: Math.floor(id / BLOCK), index: id % BLOCK, size: BLOCK }
 }
 
-const blockOf = (subject: Subject) => Math.floor(Number(subject) / BLOCK)
-const isCustomer = (subject: Subject) => /^[1-9]\d{0,15}$/.test(subject)
+const ZERO = 48
+const NINE = 57
+const MOST_DIGITS = 16
+
+/** A customer's id, 1 to 16 digits without a zero before them. By hand: it is asked for each event. */
+function customerIdIn(subject: Subject): number | undefined {
+  const { length } = subject
+  if (length === 0 || length > MOST_DIGITS || subject.charCodeAt(0) === ZERO) return undefined
+  let id = 0
+  for (let index = 0; index < length; index++) {
+    const digit = subject.charCodeAt(index)
+    if (digit < ZERO || digit > NINE) return undefined
+    id = 10 * id + digit - ZERO
+  }
+  return id
+}
 
 export interface CustomerKeysOptions {
-  /** The log, which records which key store has the keys of its customers. */
+  /** Where it is chosen which key store has the keys of its customers. */
   readonly log: EventStore
-  /** The store of the keys; it is closed with them. */
+  /** Closed with the keys. */
   readonly keyStore: EventStore
   readonly masterKeys: MasterKeys
 }
@@ -134,21 +139,21 @@ export interface CustomerKeysOptions {
 export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
   const { log, keyStore, masterKeys } = options
   const blocks = createBlocks(keyStore, masterKeys)
-  /** Blocks that are being created. */
-  const making = new Map<string, Promise<Block>>()
-  /** In the log itself, keys and encrypted events are always from the same moment. */
+  /** Blocks under way to be made. */
+  const making = new Map<BlockId, Promise<Block>>()
+  /** In the log itself keys and what they encrypt are of the same moment. */
   const record = keyStore === log ? undefined : createKeyBlocks({ log, keyStore, size: BLOCK })
   const checked = once(async () => {
     await checkTogether(options, blocks)
     await checkAge(record)
   })
-  /** Before the first key is created, log and key store have to name each other. */
+  /** Before the first key is made: log and key store are to know each other. */
   const begun = once(async () => {
     await checked.run()
     await nameEachOther(options)
   })
 
-  // A restored key store may lack the newest keys: events encrypted with them could never be read again.
+  // A restored key store may lack the newest keys: what is encrypted with one of them could never be read again.
   const forget = () => {
     blocks.forget()
     checked.reset()
@@ -157,16 +162,14 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
   for (const store of new Set([log, keyStore])) store.onDisconnect?.(forget)
 
   function make(subject: Subject): Promise<Block> {
-    const { stream, size } = placeOf(subject)
-    const underWay = making.get(stream)
+    const { block, size } = placeOf(subject)
+    const underWay = making.get(block)
     if (underWay) return underWay
     const started = begun
       .run()
-      .then(() =>
-        makeBlock(blocks, stream, size, isCustomer(subject) ? () => record?.record(blockOf(subject)) : undefined),
-      )
-      .finally(() => making.delete(stream))
-    making.set(stream, started)
+      .then(() => makeBlock(blocks, block, size, typeof block === 'number' ? () => record?.record(block) : undefined))
+      .finally(() => making.delete(block))
+    making.set(block, started)
     return started
   }
 
@@ -176,25 +179,25 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
     check: checked.run,
 
     peek(subject) {
-      const { stream, index } = placeOf(subject)
-      const block = blocks.known(stream)
-      return block?.bytes || block?.destroyed.includes(index) ? keyOf(block, index) : undefined
+      const { block, index } = placeOf(subject)
+      const known = blocks.known(block)
+      return known && knownKey(known, index)
     },
 
     async load(subjects, maxAge = Number.POSITIVE_INFINITY) {
-      const streams = new Set<string>()
-      for (const subject of subjects) streams.add(placeOf(subject).stream)
+      const wanted = new Set<BlockId>()
+      for (const subject of subjects) wanted.add(placeOf(subject).block)
       await checked.run()
-      await inBatches([...streams], (stream) => loadBlock(blocks, stream, maxAge))
+      await inBatches([...wanted], (block) => loadBlock(blocks, block, maxAge))
     },
 
     async toWrite(subject) {
-      const { stream, index } = placeOf(subject)
-      let block = blocks.known(stream)
+      const { block: id, index } = placeOf(subject)
+      let block = blocks.known(id)
       if (block === undefined || block.destroyed.includes(index)) block = await make(subject)
-      await blocks.unwrap(stream, block)
-      const { generation, key } = keyOf(block, index)
-      return key && { generation, key }
+      await blocks.unwrap(block)
+      const key = knownKey(block, index)
+      return key?.bytes && key
     },
 
     async loadAll() {
@@ -208,9 +211,9 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
     },
 
     async isDestroyed(subject) {
-      const { stream, index } = placeOf(subject)
+      const { block, index } = placeOf(subject)
       await checked.run()
-      return (await blocks.read(stream))?.destroyed.includes(index) ?? false
+      return (await blocks.read(block))?.destroyed.includes(index) ?? false
     },
 
     async rotate(report = () => {}) {
@@ -237,11 +240,11 @@ async function checkAge(record: KeyBlocks | undefined): Promise<void> {
   const missing = await record?.missing('newest')
   if (!missing?.length) return
   throw new ConfigurationError(
-    `KEYS_URL: the key store is older than this log and lacks ${missing.map(streamOf.keys).join(', ')}: restore a newer backup of it. Where there is none, npm run keys -- accept store gives up these customers, who count as erased from then on.`,
+    `KEYS_URL: the key store is older than this log and lacks ${missing.map(streamOfBlock).join(', ')}: restore a newer backup of it. Where there is none, npm run keys -- accept store gives up these customers, who count as erased from then on.`,
   )
 }
 
-/** Runs work once, and again after a failure or a reset. */
+/** Work that is done once; again after it has failed, or was reset. */
 function once(work: () => Promise<void>): { run(): Promise<void>; reset(): void } {
   let done: Promise<void> | undefined
   return {
@@ -258,39 +261,41 @@ function once(work: () => Promise<void>): { run(): Promise<void>; reset(): void 
   }
 }
 
-/** Loads a block into the cache, unwrapped; reads it again if it was read more than `maxAge` milliseconds ago. */
-async function loadBlock(blocks: Blocks, stream: string, maxAge: number): Promise<void> {
-  const known = blocks.known(stream)
-  const block = known && performance.now() - known.readAt <= maxAge ? known : await blocks.read(stream)
-  if (block === undefined) throw new EventStoreUnavailable(`The key store has no ${stream}: keys are missing.`)
-  await blocks.unwrap(stream, block)
+/** Brings a block into memory, unwrapped; again where it was read longer than `maxAge` milliseconds ago. */
+async function loadBlock(blocks: Blocks, id: BlockId, maxAge: number): Promise<void> {
+  const known = blocks.known(id)
+  const block = known && performance.now() - known.readAt <= maxAge ? known : await blocks.read(id)
+  if (block === undefined) {
+    throw new EventStoreUnavailable(`The key store has no ${streamOfBlock(id)}: keys are missing.`)
+  }
+  await blocks.unwrap(block)
 }
 
-/** Loads all blocks into the cache, as far as they fit. */
+/** Brings all blocks into memory, as far as they have room. */
 async function rememberAll(blocks: Blocks): Promise<void> {
-  for await (const event of blocks.all()) {
-    blocks.remember(event.stream, event.revision, event.data as unknown as BlockData)
+  for await (const { id, revision, data } of blocks.all()) {
+    blocks.remember(id, revision, data)
     if (blocks.isFull()) return
   }
 }
 
 /**
- * The block with the key, created if there is none, and created again for an address whose key was destroyed.
+ * The block that has the key, made where there is none, and made anew for an address whose key was destroyed.
  * @param beforeMade awaited before a block is written
  */
 async function makeBlock(
   blocks: Blocks,
-  stream: string,
+  id: BlockId,
   size: number,
   beforeMade: (() => Promise<void> | undefined) | undefined,
 ): Promise<Block> {
   for (;;) {
-    const found = await blocks.read(stream)
+    const found = await blocks.read(id)
     if (found && !(size === 1 && found.destroyed.length > 0)) return found
     const rest = { generation: found ? found.generation + 1 : 0, destroyed: [] }
     await beforeMade?.()
     try {
-      return await blocks.write(stream, found?.revision ?? 'no_stream', randomBytes(size * KEY_BYTES), rest)
+      return await blocks.write(id, found?.revision ?? 'no_stream', randomBytes(size * KEY_BYTES), rest)
     } catch (error) {
       if (!(error instanceof WrongExpectedRevision)) throw error // another process was first
     }
@@ -301,23 +306,23 @@ async function makeBlock(
 async function writeDestroyed(blocks: Blocks, block: number): Promise<void> {
   const destroyed = Array.from({ length: BLOCK }, (_, index) => index)
   const noKeys = new Uint8Array(BLOCK * KEY_BYTES)
-  await blocks.write(streamOf.keys(block), 'no_stream', noKeys, { generation: 0, destroyed })
+  await blocks.write(block, 'no_stream', noKeys, { generation: 0, destroyed })
 }
 
-/** Rewrites the block without the key, and truncates the stream before it. @returns whether there was one */
-async function destroyKey(blocks: Blocks, { stream, index }: KeyPlace): Promise<boolean> {
+/** Writes the block anew without the key, and cuts off what was before. @returns whether there was one */
+async function destroyKey(blocks: Blocks, { block: id, index }: KeyPlace): Promise<boolean> {
   for (;;) {
-    const block = await blocks.read(stream)
+    const block = await blocks.read(id)
     if (block === undefined) return false
     if (block.destroyed.includes(index)) {
-      await blocks.cutOff(stream, block)
+      await blocks.cutOff(block)
       return false
     }
-    const keys = await blocks.unwrap(stream, block)
+    const keys = await blocks.unwrap(block)
     const bytes = Uint8Array.from(keys).fill(0, index * KEY_BYTES, (index + 1) * KEY_BYTES)
     const rest = { generation: block.generation, destroyed: [...block.destroyed, index] }
     try {
-      await blocks.cutOff(stream, await blocks.write(stream, block.revision, bytes, rest))
+      await blocks.cutOff(await blocks.write(id, block.revision, bytes, rest))
       return true
     } catch (error) {
       if (!(error instanceof WrongExpectedRevision)) throw error

@@ -6,16 +6,18 @@
 import { hasPersonal } from '../codec.ts'
 import { countAsChained } from '../hash-chain.ts'
 import { WrongExpectedRevision } from '../port.ts'
-import { encrypt } from './cipher.ts'
+import { type Cipher, encrypt } from './cipher.ts'
 import { guarded } from './clear-text-guard.ts'
-import type { CustomerKeys, EncryptedLog, WritingKey } from './customer-keys.ts'
+import type { CustomerKeys, EncryptedLog } from './customer-keys.ts'
+import type { Key } from './keys.ts'
 import { concernsPersonal, openGroups, openLogRead, openStream, openSubscription, subjectOf } from './opening.ts'
 
 /**
  * The log of the service.
  * @param keys of the log as it is stored, with its hash chain; both are closed with it
+ * @param cipher what is written is encrypted with
  */
-export function encryptedLog(keys: CustomerKeys): EncryptedLog {
+export function encryptedLog(keys: CustomerKeys, cipher: Cipher): EncryptedLog {
   const { log } = keys
   const guardedLog = guarded(log)
   /** The streams with an append that waits for its key. */
@@ -31,14 +33,14 @@ export function encryptedLog(keys: CustomerKeys): EncryptedLog {
       if (first) return first.then(() => store.append(stream, events, options)) // appends keep their order
       const subject = subjectOf(stream)
       if (subject === undefined || !events.some(hasPersonal)) return guardedLog.append(stream, events, options)
-      const write = (key: WritingKey) =>
+      const write = (key: Key) =>
         guardedLog.append(
           stream,
-          events.map((event) => encrypt(stream, event, key)),
+          events.map((event) => encrypt(stream, event, key, cipher)),
           options,
         )
       const known = keys.peek(subject)
-      if (known?.key) return write({ generation: known.generation, key: known.key })
+      if (known?.bytes) return write(known)
       const coming = keys.toWrite(subject)
       const over = coming.then(
         () => void awaited.delete(stream),

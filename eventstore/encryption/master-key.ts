@@ -8,7 +8,8 @@ import { resolve } from 'node:path'
 import type { Configuration } from '../../runtime/configuration.ts'
 import { ConfigurationError } from '../../runtime/errors.ts'
 import { loadKey } from '../../runtime/service-keys.ts'
-import { KEY_BYTES, seal, unseal } from './aes-gcm.ts'
+import { seal, unseal } from './aes-gcm.ts'
+import { KEY_BYTES } from './keys.ts'
 
 export interface MasterKey {
   /** Identifies the key that wrapped something; it is never the key itself. */

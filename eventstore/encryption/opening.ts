@@ -1,4 +1,4 @@
-/** Decrypts stored events: single ones, reads and subscriptions. */
+/** Events of the log, as they are stored, in clear: single ones, reads and subscriptions. */
 import { isPersonal, personalOwnerOf, STREAMS } from '../../schema/streams.ts'
 import { isEncrypted } from '../codec.ts'
 import type {
@@ -10,24 +10,24 @@ import type {
   Subscription,
   SubscriptionBatch,
 } from '../port.ts'
-import { decrypt, decryptAll } from './cipher.ts'
+import { decrypt } from './cipher.ts'
 import type { CustomerKeys, Subject } from './customer-keys.ts'
 
-/** The prefixes of the streams whose events have personal fields. */
+/** What the names of the streams begin with whose events have personal fields. */
 const PREFIXES = STREAMS.filter(isPersonal).map(({ name }) => name)
 
-/** The maximum age of keys for reading a stream from its start, so that nothing is read that was erased longer ago. */
+/** Whoever reads a stream from its start does so with keys no older: then nobody reads what was erased longer ago. */
 export const KEY_MAX_AGE_MS = 1_000
 
-/** The owner of a stream; undefined for one without personal fields. */
+/** Whose stream it is; undefined for one without personal fields. */
 export const subjectOf = (stream: string): Subject | undefined => personalOwnerOf(stream)
 
-/** Whether a filter matches streams with personal fields. */
+/** Whether a filter lets through streams with personal fields. */
 export const concernsPersonal = (filter: StreamFilter | undefined): boolean =>
   filter === undefined ||
   filter.streamPrefixes.some((prefix) => PREFIXES.some((own) => own.startsWith(prefix) || prefix.startsWith(own)))
 
-/** undefined: its key is not cached. */
+/** undefined: its key is not in memory. */
 function openWithKnown(keys: CustomerKeys, event: RecordedEvent): RecordedEvent | undefined {
   if (!isEncrypted(event)) return event
   const key = keys.peek(subjectOf(event.stream) ?? '')
@@ -39,30 +39,21 @@ async function openLater(keys: CustomerKeys, event: RecordedEvent, maxAge?: numb
   return openWithKnown(keys, event) ?? event
 }
 
-/** Decrypts a stored event. @throws EventStoreUnavailable */
+/** An event of the log, as it is stored, in clear. @throws EventStoreUnavailable */
 export function openEvent(keys: CustomerKeys, event: RecordedEvent): RecordedEvent | Promise<RecordedEvent> {
   return openWithKnown(keys, event) ?? openLater(keys, event)
 }
 
-/** Decrypts events; keys that are not cached are loaded together. @throws EventStoreUnavailable */
+/** Events of the log in clear; keys that are not in memory are loaded together. @throws EventStoreUnavailable */
 async function openAll(keys: CustomerKeys, events: readonly RecordedEvent[]): Promise<readonly RecordedEvent[]> {
-  const sealed = events.filter(isEncrypted)
-  if (sealed.length === 0) return events
-  const keyOf = ({ stream }: RecordedEvent) => keys.peek(subjectOf(stream) ?? '')
-  let found = sealed.map(keyOf)
-  if (found.includes(undefined)) {
-    await keys.load(
-      sealed.filter((_, index) => found[index] === undefined).map(({ stream }) => subjectOf(stream) ?? ''),
-    )
-    found = sealed.map(keyOf)
-  }
-  const opened = await decryptAll(sealed, found)
-  if (sealed.length === events.length) return opened
-  let next = 0
-  return events.map((event) => (event === sealed[next] ? (opened[next++] as RecordedEvent) : event))
+  const opened = events.map((event) => openWithKnown(keys, event))
+  if (!opened.includes(undefined)) return opened as RecordedEvent[]
+  const closed = events.filter((_, index) => opened[index] === undefined)
+  await keys.load(closed.map(({ stream }) => subjectOf(stream) ?? ''))
+  return events.map((event, index) => opened[index] ?? openWithKnown(keys, event) ?? event)
 }
 
-/** Decrypts a read of one stream. @param isWhole whether it begins at the stream's start */
+/** A read of one stream in clear. @param isWhole whether it begins at the stream's start */
 export async function* openStream(
   keys: CustomerKeys,
   events: AsyncIterable<RecordedEvent>,
@@ -77,25 +68,25 @@ export async function* openStream(
   }
 }
 
-/** Decrypts a read of the log. @param isWhole from start to end: then all keys are loaded first, in their order */
+/** A read of the log in clear. @param isWhole from start to end: then all keys are loaded first, in their order */
 export async function* openLogRead(
   keys: CustomerKeys,
   events: AsyncIterable<RecordedEvent>,
   isWhole: boolean,
 ): AsyncGenerator<RecordedEvent> {
-  // Checked before anything is derived from the log, because the keys may not belong to it.
+  // Before anything follows from what is in the log: it may be one that the keys do not belong to.
   await (isWhole ? keys.loadAll() : keys.check())
   for await (const event of events) yield openEvent(keys, event)
 }
 
-/** Decrypts a subscription. @param isWhole from the start: then all keys are loaded first, in their order */
+/** A subscription in clear. @param isWhole from the start: then all keys are loaded first, in their order */
 export function openSubscription(keys: CustomerKeys, inner: Subscription, isWhole: boolean): Subscription {
   let ended = false
   async function* follow(): AsyncGenerator<SubscriptionBatch> {
     await (isWhole ? keys.loadAll() : keys.check())
     const source = inner[Symbol.asyncIterator]()
     try {
-      // While one batch is decrypted in the thread, the next one is read.
+      // While keys of one batch are looked up, the next one is read.
       for (let coming = source.next(); ; ) {
         const { value: batch, done } = await coming
         if (done || ended) return
@@ -119,13 +110,13 @@ export function openSubscription(keys: CustomerKeys, inner: Subscription, isWhol
   }
 }
 
-/** Decrypts persistent subscriptions. */
+/** Persistent subscriptions in clear. */
 export function openGroups(keys: CustomerKeys, inner: PersistentSubscriptions): PersistentSubscriptions {
   return {
     ...inner,
     subscribe(group, options): GroupSubscription {
       const joined = inner.subscribe(group, options)
-      /** The adapter's original deliveries by decrypted event: an acknowledgement has to pass the original. */
+      /** What the adapter has delivered, by what was made of it: an acknowledgement has to name that. */
       const originals = new WeakMap<Delivery, Delivery>()
       const given = (deliveries: readonly Delivery[]) => deliveries.map((each) => originals.get(each) ?? each)
       async function* follow(): AsyncGenerator<readonly Delivery[]> {

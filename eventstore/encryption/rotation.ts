@@ -1,13 +1,13 @@
-/** Rotates the master key: all blocks of keys are rewrapped. No customer's key changes, and no event. */
+/** The rotation of the master key: all blocks of keys are wrapped anew. No customer's key changes, and no event. */
 import { AT_ONCE, inBatches } from '../../runtime/in-batches.ts'
 import { WrongExpectedRevision } from '../port.ts'
-import type { BlockData, Blocks } from './blocks.ts'
+import type { BlockId, Blocks } from './blocks.ts'
 import { type KeyStorePair, setMasterKey } from './key-store-identity.ts'
 
 /**
- * Rewraps all blocks of other master keys with the current one.
+ * Wraps all blocks with the current master key that another one has wrapped.
  * @param report called now and then with the number of blocks that are done
- * @returns how many blocks there are, and how many were rewrapped
+ * @returns how many blocks there are, and were wrapped anew
  * @throws EventStoreUnavailable; ConfigurationError for a block that none of the master keys unwraps
  */
 export async function rotateMasterKey(
@@ -16,19 +16,19 @@ export async function rotateMasterKey(
   report: (done: number) => void,
 ): Promise<{ readonly blocks: number; readonly rewrapped: number }> {
   const { id } = pair.masterKeys[0]
-  const seen = new Set<string>()
+  const seen = new Set<BlockId>()
   let rewrapped = 0
-  let pending: string[] = []
+  let pending: BlockId[] = []
   const finish = async () => {
-    const done = await inBatches(pending, (stream) => rewrap(blocks, id, stream))
+    const done = await inBatches(pending, (block) => rewrap(blocks, id, block))
     rewrapped += done.filter(Boolean).length
     pending = []
     report(seen.size)
   }
-  for await (const { stream } of blocks.all()) {
-    if (seen.has(stream)) continue
-    seen.add(stream)
-    pending.push(stream)
+  for await (const { id } of blocks.all()) {
+    if (seen.has(id)) continue
+    seen.add(id)
+    pending.push(id)
     if (pending.length === AT_ONCE) await finish()
   }
   await finish()
@@ -37,16 +37,16 @@ export async function rotateMasterKey(
 }
 
 /** @returns whether it was wrapped by another master key */
-async function rewrap(blocks: Blocks, masterKeyId: string, stream: string): Promise<boolean> {
+async function rewrap(blocks: Blocks, masterKeyId: string, id: BlockId): Promise<boolean> {
   for (;;) {
-    const block = await blocks.read(stream)
+    const block = await blocks.read(id)
     if (block === undefined) return false
     if (block.masterKeyId === masterKeyId) {
-      await blocks.cutOff(stream, block) // an earlier rotation may have been cut short here
+      await blocks.cutOff(block) // an earlier rotation may have been cut short here
       return false
     }
     try {
-      await blocks.cutOff(stream, await blocks.write(stream, block.revision, await blocks.unwrap(stream, block), block))
+      await blocks.cutOff(await blocks.write(id, block.revision, await blocks.unwrap(block), block))
       return true
     } catch (error) {
       if (!(error instanceof WrongExpectedRevision)) throw error
@@ -54,17 +54,14 @@ async function rewrap(blocks: Blocks, masterKeyId: string, stream: string): Prom
   }
 }
 
-/**
- * How many blocks each master key has wrapped, by its id, and how many keys were destroyed. @throws
- * EventStoreUnavailable
- */
+/** How many blocks each master key has wrapped, by its id, and how many keys were destroyed. @throws EventStoreUnavailable */
 export async function statusOf(
   blocks: Blocks,
 ): Promise<{ readonly blocks: ReadonlyMap<string, number>; readonly destroyed: number }> {
-  const found = new Map<string, { masterKeyId: string; destroyed: number }>()
-  for await (const event of blocks.all()) {
-    const { masterKeyId, destroyed } = event.data as unknown as BlockData
-    found.set(event.stream, { masterKeyId, destroyed: destroyed.length })
+  const found = new Map<BlockId, { masterKeyId: string; destroyed: number }>()
+  for await (const { id, data } of blocks.all()) {
+    const { masterKeyId, destroyed } = data
+    found.set(id, { masterKeyId, destroyed: destroyed.length })
   }
   const counts = new Map<string, number>()
   let destroyed = 0

@@ -178,14 +178,14 @@ function requests(
   return frames
 }
 
-function proposed({ id, type, data, metadata }: NewEvent): { readonly message: Message; readonly size: number } {
+function proposed({ id, type, data, metadata, json }: NewEvent): { readonly message: Message; readonly size: number } {
   const message = new BatchAppendReq.ProposedMessage()
   message.setId(uuid(id))
   const properties = message.getMetadataMap()
   properties.set('type', type)
   properties.set('content-type', data instanceof Uint8Array ? 'application/octet-stream' : 'application/json')
-  const content = bytes(data)
-  const more = metadata === undefined ? undefined : bytes(metadata)
+  const content = json ? Buffer.from(json.data) : bytes(data)
+  const more = json ? Buffer.from(json.metadata) : metadata === undefined ? undefined : bytes(metadata)
   message.setData(content)
   if (more) message.setCustomMetadata(more)
   return { message, size: content.length + (more?.length ?? 0) }

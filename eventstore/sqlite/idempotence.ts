@@ -1,6 +1,6 @@
 /** Decides whether an append is allowed, and whether it repeats an earlier one. */
-import { boundedCache } from '../../runtime/bounded-cache.ts'
 import { type AppendResult, type ExpectedRevision, StreamDeleted, WrongExpectedRevision } from '../port.ts'
+import { createRecentMap } from '../recent-map.ts'
 import { type EncodedEvent, positionOf } from './rows.ts'
 import { isDeleted, type SqliteLog, type StreamRow } from './schema.ts'
 
@@ -18,7 +18,7 @@ export interface KnownEvents {
 }
 
 export function createKnownEvents(): KnownEvents {
-  const remembered = boundedCache<string, AppendResult>(REMEMBERED_IDS)
+  const remembered = createRecentMap<string, AppendResult>(REMEMBERED_IDS)
   /** Of the transaction under way: remembered once it is committed. */
   const written = new Map<string, AppendResult>()
   return {

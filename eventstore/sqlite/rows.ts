@@ -29,12 +29,12 @@ export function encodeEvents(events: readonly NewEvent[]): {
   let size = 0
   const encoded = events.map((event): EncodedEvent => {
     checkEvent(event)
-    const { id, type, data, metadata } = event
+    const { id, type, data, metadata, json } = event
     const row = {
       id: id.toLowerCase(),
       type,
-      data: encode(data),
-      metadata: metadata === undefined ? null : encode(metadata),
+      data: json?.data ?? encode(data),
+      metadata: json?.metadata ?? (metadata === undefined ? null : encode(metadata)),
     }
     size += 2 * Buffer.byteLength(type) + bytes(row.data) + bytes(row.metadata)
     return row

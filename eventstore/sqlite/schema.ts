@@ -117,8 +117,10 @@ export function dataVersion({ sql }: SqliteLog): number {
   return (sql.dataVersion.get() as { data_version: number }).data_version
 }
 
+const NONE: StreamMetadata = Object.freeze({})
+
 export function metadataOf(row: StreamRow | undefined): StreamMetadata {
-  return JSON.parse(row?.metadata ?? '{}') as StreamMetadata
+  return row?.metadata == null ? NONE : (JSON.parse(row.metadata) as StreamMetadata)
 }
 
 /** Whether the stream is soft-deleted. */

@@ -2,6 +2,7 @@
 import {
   type AppendResult,
   type ExpectedRevision,
+  type Position,
   StreamDeleted,
   type StreamMetadata,
   WrongExpectedRevision,
@@ -18,6 +19,19 @@ import {
   type StreamRow,
   streamRow,
 } from './schema.ts'
+
+/** The result of an append that was no repetition. */
+class Written implements AppendResult {
+  readonly revision: number
+  readonly position: Position
+  constructor(revision: number, position: Position) {
+    this.revision = revision
+    this.position = position
+  }
+  get isWritten(): boolean {
+    return true
+  }
+}
 
 export interface Writes {
   /** Call it at the beginning of a transaction. */
@@ -47,7 +61,7 @@ export function createWrites(log: SqliteLog): Writes {
       known.add(stream, id, { revision, position: positionOf(position) })
     }
     sql.setRevision.run(revision, row.id)
-    return { revision, position: positionOf(position) }
+    return new Written(revision, positionOf(position))
   }
 
   /** Metadata is an event of the stream `$$<name>`; a copy in the row of the stream is used for reads. */

@@ -70,7 +70,7 @@ export function createRegistration(parts: CommandParts): Pick<Commands, 'createC
   async function isKeyDestroyed(id: number): Promise<boolean> {
     const keys = hasKeys(eventStore) ? eventStore.keys : undefined
     const known = keys?.peek(String(id))
-    return known ? known.key === undefined : ((await keys?.isDestroyed(String(id))) ?? false)
+    return known ? known.bytes === undefined : ((await keys?.isDestroyed(String(id))) ?? false)
   }
 
   /** The salt differs each time, so on a retry the stored hash counts, not the new one. */

@@ -112,15 +112,16 @@ async function encodeAddresses(
         throw new RejectedRow(`the address id ${address.id} occurs twice`)
       }
       const moved = { ...defaults }
-      const encoded = (id: number) => encodeAll(own, eventsOf(address, id, moved))
-      encoded(address.id ?? 1) // an address that can't be represented must not use up an id
+      // Encoded first: an address that can't be represented must not use up an id.
+      let encoded = encodeAll(own, eventsOf(address, address.id ?? 1, moved))
       if (address.id === undefined) {
         if (!run.dryRun) lastAddressId = await nextAddressId(run, customer.id, lastAddressId)
+        Object.assign(moved, defaults)
+        encoded = encodeAll(own, eventsOf(address, lastAddressId || 1, moved))
       } else if (!run.dryRun && !(await claimAddressId(run, address.id, customer.id, own))) {
         throw new RejectedRow(`the address id ${address.id} belongs to another address`)
       } else seen.add(address.id)
-      Object.assign(moved, defaults)
-      events.push(...encoded(address.id ?? (lastAddressId || 1)))
+      events.push(...encoded)
       Object.assign(defaults, moved)
       outcomes.push('imported')
     } catch (error) {

@@ -2,7 +2,7 @@
 
 import type { LRUCache } from 'lru-cache'
 import { decode, type Recorded } from '../../eventstore/codec.ts'
-import { chained } from '../../eventstore/hash-chain.ts'
+import { chained, countAsChained } from '../../eventstore/hash-chain.ts'
 import {
   type EventStore,
   type NewEvent,
@@ -64,7 +64,7 @@ const REMEMBERED = 300_000
 
 /** @throws EventStoreUnavailable */
 export async function startRun(options: RunOptions): Promise<ImportRun> {
-  const eventStore = chained(withBoundedReads(options.eventStore))
+  const eventStore = countAsChained(withBoundedReads(chained(options.eventStore)))
   const correlationId = crypto.randomUUID()
   const command = (name: string): Command => ({
     id: uuidOf(`import:${name}`),

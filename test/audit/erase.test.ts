@@ -309,7 +309,7 @@ t.test('on an event-store server, keys and all, by the command and by the custom
       for await (const { data } of eventStore.readStream(stream)) texts.push(JSON.stringify(data))
     t.ok(texts.length > 5)
     for (const trace of TRACES) t.notOk(texts.join().toLowerCase().includes(trace), trace)
-    t.equal(keysOf(eventStore).peek(String(each))?.key, undefined)
+    t.equal(keysOf(eventStore).peek(String(each))?.bytes, undefined)
   }
   // As the server stores it: neither the events nor their names tell.
   for await (const event of keysOf(eventStore).log.readAll({ systemEvents: true })) {
