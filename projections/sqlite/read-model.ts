@@ -5,9 +5,11 @@ import { type ReadModel, type ReadModelEntry, sameCheckpoint, UNKNOWN } from '..
 import { readParked } from '../stored.ts'
 import { type Access, accessTo } from './access.ts'
 import { createMarkWriter, incarnationOf } from './marks.ts'
+import { dropGeneration, resetGeneration } from './removal.ts'
 import {
   checkpointOf,
   documentAt,
+  liveGeneration,
   placeAt,
   raiseNewest,
   visibleDocumentAt,
@@ -90,10 +92,6 @@ export function openSqliteReadModel({
   }
 }
 
-function liveGeneration(sql: Statements): number {
-  return (sql.live.get() as { number: number } | undefined)?.number ?? 1
-}
-
 function generationOperations({ sql, access: { read, write }, handle }: Parts) {
   return {
     generation: () => read(() => handle.current),
@@ -123,19 +121,8 @@ function generationOperations({ sql, access: { read, write }, handle }: Parts) {
         return true
       }),
 
-    dropGeneration: (number) =>
-      write(() => {
-        if (number === liveGeneration(sql)) throw new RangeError(`Generation ${number} is live; it can't be dropped.`)
-        for (const statement of sql.drop) statement.run(number)
-        sql.dropGeneration.run(number)
-      }),
-
-    async reset() {
-      await write(() => {
-        for (const statement of sql.drop) statement.run(handle.current)
-        if (handle.current === liveGeneration(sql)) sql.dropMarks.run()
-      })
-    },
+    dropGeneration: (number) => dropGeneration(sql, write, number),
+    reset: () => resetGeneration(sql, write, handle.current),
   } satisfies Partial<ReadModel>
 }
 

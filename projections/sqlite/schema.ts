@@ -111,11 +111,20 @@ function prepareStatements(database: DatabaseSync) {
       'SELECT "commit", prepare, id, stream, revision FROM places WHERE generation = ? AND kind = ?',
     ),
     setPlace: database.prepare('INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?, ?, ?, ?)'),
-    drop: ['documents', 'checkpoints', 'places', 'parked'].map((table) =>
-      database.prepare(`DELETE FROM ${table} WHERE generation = ?`),
+    dropCheckpoint: database.prepare('DELETE FROM checkpoints WHERE generation = ?'),
+    dropPlaces: database.prepare('DELETE FROM places WHERE generation = ?'),
+    dropParked: database.prepare('DELETE FROM parked WHERE generation = ?'),
+    /** The last id of a range of so many documents that begins after an id; null where there is none. */
+    rangeOfDocuments: database.prepare(
+      `SELECT max(id) AS last FROM
+       (SELECT id FROM documents WHERE generation = ? AND id > ? ORDER BY id LIMIT ?)`,
     ),
+    dropDocuments: database.prepare('DELETE FROM documents WHERE generation = ? AND id > ? AND id <= ?'),
+    rangeOfMarks: database.prepare(
+      'SELECT max(id) AS last FROM (SELECT id FROM marks WHERE id > ? ORDER BY id LIMIT ?)',
+    ),
+    dropMarks: database.prepare('DELETE FROM marks WHERE id > ? AND id <= ?'),
     dropGeneration: database.prepare('DELETE FROM generations WHERE number = ?'),
-    dropMarks: database.prepare('DELETE FROM marks'),
     oweScrub: database.prepare('INSERT INTO owed_scrubs VALUES (?)'),
     owedScrubs: database.prepare('SELECT id FROM owed_scrubs'),
     settleScrub: database.prepare('DELETE FROM owed_scrubs WHERE id = ?'),
