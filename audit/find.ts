@@ -6,6 +6,7 @@ import { isEncrypted } from '../eventstore/codec.ts'
 import { hasKeys } from '../eventstore/encryption/customer-keys.ts'
 import { openEvent } from '../eventstore/encryption/opening.ts'
 import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
+import { shareBetween, stretchBetween } from '../eventstore/times.ts'
 import { addressFields, type EventMetadata, eventSchemas, upcast } from '../schema/events.ts'
 import { streamsWith } from '../schema/streams.ts'
 import { metadataOf } from './timeline.ts'
@@ -26,16 +27,17 @@ export interface Criteria {
 type Matcher = (event: RecordedEvent) => boolean
 
 /**
- * Looks at the whole log in its order.
+ * Looks at the log in its order: at all of it, or at the part that the times leave.
  * @param found called with each event that fits, in clear; what it gives is awaited
- * @param looked called now and then with how many events were looked at, and the newest of them
+ * @param looked called now and then with how many events were looked at, the newest of them, and how much of the part is
+ * behind, 0 to 1
  * @returns how many it looked at
  */
 export async function findEvents(
   eventStore: EventStore,
   criteria: Criteria,
   found: (event: RecordedEvent) => void | Promise<void>,
-  looked: (count: number, event: RecordedEvent) => void = () => {},
+  looked: (count: number, event: RecordedEvent, share: number) => void = () => {},
   signal?: AbortSignal,
 ): Promise<number> {
   const fits = matcherOf(criteria)
@@ -43,11 +45,14 @@ export async function findEvents(
   const needsContent = criteria.fields.some((field) => parseField(field)?.name === 'customAttributes')
   const mayFit = needsContent ? matcherOf({ ...criteria, fields: [] }) : fits
   const streamPrefixes = prefixesOf(criteria.types)
-  const events = (keys?.log ?? eventStore).readAll(streamPrefixes ? { filter: { streamPrefixes } } : {})
+  const log = keys?.log ?? eventStore
+  const { from, to } = await stretchBetween(log, criteria.since, criteria.until)
+  const shareOf = await shareBetween(log, from, to)
+  const events = log.readAll({ from, ...(to && { to }), ...(streamPrefixes && { filter: { streamPrefixes } }) })
   let count = 0
   for await (const event of events) {
     if (++count % LOOK === 0) {
-      looked(count, event)
+      looked(count, event, shareOf(event.position))
       if (signal?.aborted) break
     }
     if (!(isEncrypted(event) ? mayFit : fits)(event)) continue

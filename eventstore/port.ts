@@ -71,6 +71,8 @@ export interface ReadAllOptions {
   readonly direction?: 'forwards' | 'backwards'
   /** Inclusive. Default: `start` forwards, `end` backwards. */
   readonly from?: Position | 'start' | 'end'
+  /** Inclusive, forwards: the read ends there. It need not be an event's. Default: the end of the log. */
+  readonly to?: Position
   readonly maxCount?: number
   readonly filter?: StreamFilter
   /** Default false: events of streams whose name starts with `$` are left out. */
@@ -225,6 +227,12 @@ export interface EventStore {
 
   /** Empty where none was set. @throws StreamDeleted for a tombstoned stream | EventStoreUnavailable */
   getStreamMetadata(stream: string): Promise<StreamMetadata>
+
+  /**
+   * Where positions are numbers one after the other, so that a read may begin at any of them up to the log's end, also where
+   * no event stands any more: then the first one after it comes first.
+   */
+  readonly readsFromAnyPosition?: true
 
   /** Where the store is a server that can share events out among processes. */
   readonly persistentSubscriptions?: PersistentSubscriptions
