@@ -1,12 +1,18 @@
 /** Proofs that an event is in the log that a checkpoint signs, and their check, for which the log is not needed. */
+import { accessSync, constants, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { eventHash, linkOf } from '../../eventstore/event-hash.ts'
 import {
   comparePositions,
   type EventStore,
+  InvalidArgument,
   type Json,
   type Position,
   type RecordedEvent,
 } from '../../eventstore/port.ts'
+import { firstOf } from '../../eventstore/read.ts'
+import { type KeptLeaves, openLeaves } from './kept-leaves.ts'
 import {
   type Checkpoint,
   fromBase64url,
@@ -15,7 +21,7 @@ import {
   type StoredCheckpoint,
 } from './signed-checkpoints.ts'
 import { type PublicKey, publicPem } from './signing-key.ts'
-import { auditPath, isInTree, leafHash, leafOf, leafText, rootFromPath, TREE_STREAMS } from './tree.ts'
+import { isInTree, leafHash, leafOf, leafText, rootFromPath, TREE_STREAMS } from './tree.ts'
 
 /** All that a stranger needs beside the public key. Hashes are base64url. */
 export interface InclusionProof {
@@ -49,42 +55,93 @@ export class NoProofError extends Error {
   readonly code = 'AUD_ERR_NO_PROOF'
 }
 
+export interface ProveOptions {
+  /** Whether the event itself goes into the proof: it may be personal. */
+  readonly content?: boolean
+  /** The folder that keeps the leaves, so that the next proof reads what is new alone. Default: they are not kept. */
+  readonly leaves?: string
+  readonly report?: (share: number, position: Position) => void
+}
+
 /**
- * Makes the proof that the event is in the log as of the newest checkpoint of that key. Walks the log twice.
- * @param options.content whether the event itself goes into the proof: it may be personal
+ * Makes the proof that the event is in the log as of the newest checkpoint of that key. Reads each part of the log once at
+ * most: what is not in the kept leaves yet and, for an event that is named by its id, what comes before it.
  * @throws NoProofError | EventStoreUnavailable
  */
 export async function proveInclusion(
   eventStore: EventStore,
   key: PublicKey,
   wanted: EventName,
-  options: { readonly content?: boolean; readonly report?: (share: number, position: Position) => void } = {},
+  options: ProveOptions = {},
 ): Promise<InclusionProof> {
   if ('stream' in wanted && !isInTree(wanted.stream)) {
     throw new NoProofError(`Events leave streams such as ${wanted.stream}: they are in no checkpoint.`)
   }
   const checkpoint = await newestSigned(eventStore, key)
-  const end = { commit: BigInt(checkpoint.position.commit), prepare: BigInt(checkpoint.position.prepare) }
-  const share = (position: Position) => Math.min(1, Number(position.commit) / Number(end.commit))
-  const found = await find(eventStore, wanted, end, (position) => options.report?.(share(position) / 2, position))
-  if (found.index >= checkpoint.size) throw notCovered(checkpoint)
-
-  async function* leaves() {
-    for await (const event of eventStore.readAll({ filter: { streamPrefixes: TREE_STREAMS } })) {
-      yield leafHash(leafOf(event))
-      options.report?.(0.5 + share(event.position) / 2, event.position)
-    }
+  const { folder, isKept } = leavesFolder(options.leaves)
+  const leaves = openLeaves(folder)
+  try {
+    const isFilledBefore = leaves.next !== 'start'
+    const work = { eventStore, key, wanted, checkpoint, leaves, options }
+    const proof = await makeProof(work)
+    if (proof.reason === undefined) return proof.proof
+    // What was kept may be of another log, or damaged: the log itself decides.
+    leaves.clear()
+    const again = isFilledBefore ? await makeProof(work) : proof
+    if (again.reason === undefined) return again.proof
+    leaves.clear()
+    throw new NoProofError(`The log is not what its checkpoint says: ${again.reason} See npm run audit -- verify`)
+  } finally {
+    leaves.close()
+    if (!isKept) rmSync(folder, { recursive: true, force: true })
   }
-  const path = await auditPath(leaves(), found.index, checkpoint.size).catch((error: unknown) => {
-    throw new NoProofError(
-      `The log is not what its checkpoint says: ${(error as Error).message} See npm run audit -- verify`,
-    )
-  })
+}
+
+/** The folder where it can be written; another one, for this proof alone, where not. */
+function leavesFolder(folder: string | undefined): { readonly folder: string; readonly isKept: boolean } {
+  try {
+    if (folder !== undefined) {
+      mkdirSync(folder, { recursive: true, mode: 0o700 })
+      accessSync(folder, constants.W_OK)
+      return { folder, isKept: true }
+    }
+  } catch {
+    // A proof costs one pass over the log then.
+  }
+  return { folder: mkdtempSync(join(tmpdir(), 'leaves-')), isKept: false }
+}
+
+interface Work {
+  readonly eventStore: EventStore
+  readonly key: PublicKey
+  readonly wanted: EventName
+  readonly checkpoint: StoredCheckpoint
+  readonly leaves: KeptLeaves
+  readonly options: ProveOptions
+}
+
+type Made =
+  | { readonly reason: undefined; readonly proof: InclusionProof }
+  /** Why it does not hold. */
+  | { readonly reason: string }
+
+/** @throws NoProofError where there is no such event, or it is newer than the checkpoint | EventStoreUnavailable */
+async function makeProof(work: Work): Promise<Made> {
+  const { eventStore, key, wanted, checkpoint, leaves, options } = work
   const { size, root, position, time, keyId, signature } = checkpoint
-  const { event } = found
+  const event = 'stream' in wanted ? await eventAt(eventStore, wanted) : await fillAndFind(work, wanted)
+  if ('stream' in wanted) await fillAndFind(work, undefined)
+  if (leaves.size < size) return { reason: `There are ${leaves.size} leaves, not ${size}.` }
+  if (leaves.root(size).toString('base64url') !== root)
+    return { reason: "the leaves do not lead to the checkpoint's root." }
+  const leaf = leafOf(event)
+  const index = leaves.indexOf(leafHash(leaf), event.position)
+  // Not by the checkpoint's position: in a log that was copied positions are others.
+  if (index >= size || (index < 0 && leaves.isPast(event.position))) throw notCovered(checkpoint)
+  if (index < 0) return { reason: 'the event is not among its leaves.' }
   const proof: InclusionProof = {
     version: 1,
-    leaf: leafOf(event),
+    leaf,
     ...(options.content && {
       event: {
         stream: event.stream,
@@ -95,16 +152,14 @@ export async function proveInclusion(
         metadata: (event.metadata ?? null) as Json,
       },
     }),
-    index: found.index,
-    path: path.map((hash) => hash.toString('base64url')),
+    index,
+    path: leaves.path(index, size).map((hash) => hash.toString('base64url')),
     checkpoint: { size, root, position, time, keyId },
     signature,
     publicKey: publicPem(key),
   }
-  const reason = checkInclusion(proof, key)
-  if (reason !== undefined)
-    throw new NoProofError(`The log is not what its checkpoint says: ${reason}. See npm run audit -- verify`)
-  return proof
+  const fault = checkInclusion(proof, key)
+  return fault === undefined ? { reason: undefined, proof } : { reason: `${fault}.` }
 }
 
 async function newestSigned(eventStore: EventStore, key: PublicKey): Promise<StoredCheckpoint> {
@@ -114,24 +169,49 @@ async function newestSigned(eventStore: EventStore, key: PublicKey): Promise<Sto
   throw new NoProofError('There is no checkpoint of this key yet: npm run audit -- checkpoint writes one.')
 }
 
-/** The event and its place among the leaves. */
-async function find(
+const NO_SUCH_EVENT = 'There is no such event in the streams that checkpoints are of.'
+
+/** An event of a stream. @throws NoProofError | EventStoreUnavailable */
+async function eventAt(
   eventStore: EventStore,
-  wanted: EventName,
-  end: Position,
-  report: (position: Position) => void,
-): Promise<{ readonly event: RecordedEvent; readonly index: number }> {
-  const isWanted =
-    'id' in wanted
-      ? (event: RecordedEvent) => event.id === wanted.id.toLowerCase()
-      : (event: RecordedEvent) => event.stream === wanted.stream && event.revision === wanted.revision
-  let index = 0
-  for await (const event of eventStore.readAll({ filter: { streamPrefixes: TREE_STREAMS } })) {
-    if (isWanted(event)) return { event, index }
-    index++
-    if (comparePositions(event.position, end) < 0) report(event.position)
+  { stream, revision }: Exclude<EventName, { readonly id: string }>,
+): Promise<RecordedEvent> {
+  const event = await firstOf(eventStore.readStream(stream, { from: revision, maxCount: 1 }))
+  if (event?.revision !== revision) throw new NoProofError(NO_SUCH_EVENT)
+  return event
+}
+
+/**
+ * Fills the leaves up to the checkpoint, and finds an event, in one read of the log.
+ * @param wanted none: nothing is looked for
+ * @returns the event @throws NoProofError where there is none | EventStoreUnavailable
+ */
+function fillAndFind(work: Work, wanted: { readonly id: string }): Promise<RecordedEvent>
+function fillAndFind(work: Work, wanted: undefined): Promise<undefined>
+async function fillAndFind(
+  { eventStore, checkpoint, leaves, options }: Work,
+  wanted: { readonly id: string } | undefined,
+): Promise<RecordedEvent | undefined> {
+  const { size } = checkpoint
+  const id = wanted?.id.toLowerCase()
+  if (id === undefined && leaves.size >= size) return undefined
+  const { next } = leaves
+  const end = Number(checkpoint.position.commit)
+  let found: RecordedEvent | undefined
+  const from = id === undefined ? next : 'start'
+  try {
+    for await (const event of eventStore.readAll({ from, filter: { streamPrefixes: TREE_STREAMS } })) {
+      if (event.id === id) found = event
+      const isNew = next === 'start' || comparePositions(event.position, next) >= 0
+      if (isNew && leaves.size < size) leaves.add(leafHash(leafOf(event)), event.position)
+      options.report?.(Math.min(1, Number(event.position.commit) / end), event.position)
+      if ((id === undefined || found) && leaves.size >= size) break
+    }
+  } catch (error) {
+    if (!(error instanceof InvalidArgument)) throw error // the position that was kept is not one of this log
   }
-  throw new NoProofError('There is no such event in the streams that checkpoints are of.')
+  if (id !== undefined && found === undefined) throw new NoProofError(NO_SUCH_EVENT)
+  return found
 }
 
 function notCovered({ time }: Checkpoint): NoProofError {
