@@ -33,7 +33,7 @@ const HASH_BYTES = 8
 export const PREVIOUS_BYTES = 4
 const HASHED = 0x8000_0000
 /** Entries of a page. */
-const PAGE = 1 << 12
+const PAGE = 1 << 10
 /** The index has the entry's number, one up so that 0 is free, and above it some bits of the name: most others are told apart by them. */
 const NUMBER_BITS = 27
 const NUMBERS = 2 ** NUMBER_BITS
