@@ -80,7 +80,7 @@ const REQUESTS = {
 
 const HOUR_MS = 3_600_000
 /** A notice of something longer ago would alarm more than it helps, as after the mails were away or at a first start. */
-const NOTICE_HOURS = 72
+export const NOTICE_HOURS = 72
 
 /** @param options.now for tests */
 export function createLetters(options: {

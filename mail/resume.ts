@@ -4,14 +4,16 @@ import {
   comparePositions,
   type EventStore,
   InvalidArgument,
+  type Position,
   type RecordedEvent,
   StreamDeleted,
   StreamNotFound,
 } from '../eventstore/port.ts'
+import { stretchBetween } from '../eventstore/times.ts'
 import type { Log } from '../runtime/log.ts'
 import { pause } from '../runtime/time-limits.ts'
 import type { CheckpointStream, StoredCheckpoint } from './checkpoint.ts'
-import { MAIL_STREAMS } from './letters.ts'
+import { MAIL_STREAMS, NOTICE_HOURS } from './letters.ts'
 
 /** The events that can ask for a mail. */
 export const FILTER = { streamPrefixes: MAIL_STREAMS }
@@ -50,7 +52,7 @@ export async function awaitLease(
  * The event to go on from: the checkpoint's, also where it stands elsewhere by now (a log that was copied to another
  * server). Where the log does not hold it at all, nobody knows what was sent. Then the worker goes on from the checkpoint
  * itself, so that no mail is sent again long after.
- * @returns undefined: from the start of the log
+ * @returns undefined: there is no checkpoint, see {@link firstStart}
  * @throws EventStoreUnavailable
  */
 export async function locate(
@@ -65,6 +67,16 @@ export async function locate(
   if (event) return placeOf(event)
   log.warn({}, 'the mail checkpoint is of another log; mails are sent for what came after it was written')
   return ownPlace
+}
+
+/**
+ * Where a worker begins that has no checkpoint. Not at the end: what was asked for between the subgraph's first start and its
+ * own is to be sent. Not at the start either: a log may hold years, and nobody waits for their mails any more.
+ * @param stored the log as it is stored
+ * @throws EventStoreUnavailable
+ */
+export async function firstStart(stored: EventStore): Promise<Position | 'start'> {
+  return (await stretchBetween(stored, new Date(Date.now() - NOTICE_HOURS * 3_600_000), undefined)).from
 }
 
 /** The event, wherever it stands by now; undefined where it is gone. @throws EventStoreUnavailable */

@@ -7,11 +7,14 @@
  * it has mails in hand. Another takes over when the checkpoint has not changed for `leaseMs`; no attempt of the former one
  * lasts as long.
  */
+import { hasKeys } from '../eventstore/encryption/customer-keys.ts'
+import { openEvent } from '../eventstore/encryption/opening.ts'
 import { type EventPlace, placeOf } from '../eventstore/place.ts'
 import {
   comparePositions,
   type EventStore,
   type Position,
+  type RecordedEvent,
   StreamDeleted,
   StreamNotFound,
   type Subscription,
@@ -26,7 +29,7 @@ import { BACK_OFF, MailLease } from './lease.ts'
 import type { Letters } from './letters.ts'
 import type { Outbox } from './outbox.ts'
 import { type MailObserver, MailQueue } from './queue.ts'
-import { awaitLease, eventAt, FILTER, locate } from './resume.ts'
+import { awaitLease, eventAt, FILTER, firstStart, locate } from './resume.ts'
 import { SettledMails } from './settled-mails.ts'
 
 export interface MailWorker {
@@ -91,6 +94,8 @@ class Worker {
   readonly #graceMs: number
   /** In the checkpoint while this worker sends. */
   readonly #id = crypto.randomUUID()
+  /** The log as it is stored: of a type is known what it asks for without a key, and few events ask for anything. */
+  readonly #stored: EventStore
   readonly #checkpoints: CheckpointStream
   readonly #queue: MailQueue
   readonly #settled = new SettledMails()
@@ -109,6 +114,7 @@ class Worker {
     this.#log = log
     this.#leaseMs = leaseMs
     this.#graceMs = graceMs
+    this.#stored = hasKeys(options.eventStore) ? options.eventStore.keys.log : options.eventStore
     this.#checkpoints = checkpointStream(options.eventStore, options.name ?? 'default')
     this.#queue = new MailQueue({
       letters: options.letters,
@@ -139,7 +145,7 @@ class Worker {
 
   async caughtUp(): Promise<void> {
     let end: Position | undefined
-    const newest = this.#options.eventStore.readAll({ direction: 'backwards', filter: FILTER, maxCount: 1 })
+    const newest = this.#stored.readAll({ direction: 'backwards', filter: FILTER, maxCount: 1 })
     for await (const last of newest) end = last.position
     const hasRead = (place: EventPlace | undefined) =>
       end === undefined || (place !== undefined && comparePositions(place.position, end) >= 0)
@@ -192,8 +198,8 @@ class Worker {
     this.#subscription = undefined
     try {
       await this.#queueUnsent(unsent)
-      const subscription = eventStore.subscribeToAll({
-        from: place?.position ?? 'start',
+      const subscription = this.#stored.subscribeToAll({
+        from: place?.position ?? (await firstStart(this.#stored)),
         ...(place && place.id !== '' && { expects: place }),
         filter: FILTER,
         batchSize,
@@ -239,10 +245,16 @@ class Worker {
     }
   }
 
+  /** An event as it is stored, in clear. @throws EventStoreUnavailable */
+  #open(event: RecordedEvent): RecordedEvent | Promise<RecordedEvent> {
+    const { eventStore } = this.#options
+    return hasKeys(eventStore) ? openEvent(eventStore.keys, event) : event
+  }
+
   async #accept({ events }: SubscriptionBatch, lease: MailLease): Promise<void> {
     const { letters } = this.#options
     for (const event of events) {
-      if (letters.purposesOf(event).length > 0 && !this.#settled.has(event.id)) this.#queue.add(event)
+      if (letters.purposesOf(event).length > 0 && !this.#settled.has(event.id)) this.#queue.add(await this.#open(event))
       else if (ERASURES.has(event.type)) await this.#forget(event.stream)
     }
     // An event's place, not that of the end of the batch's range: it can be compared.
@@ -252,11 +264,11 @@ class Worker {
 
   /** Removes mails to somebody who was erased, where they lie in files. @throws EventStoreUnavailable */
   async #forget(stream: string): Promise<void> {
-    const { outbox, eventStore } = this.#options
+    const { outbox } = this.#options
     if (outbox.forget === undefined) return
     const ids = new Set<string>()
     try {
-      for await (const { id } of eventStore.readStream(stream)) ids.add(id)
+      for await (const { id } of this.#stored.readStream(stream)) ids.add(id)
     } catch (error) {
       if (!(error instanceof StreamNotFound || error instanceof StreamDeleted)) throw error
     }
