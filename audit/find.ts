@@ -2,6 +2,7 @@
  * Events of the whole log that fit what an auditor asks for. They are looked at as they are stored: decrypting and decoding
  * cost more. Which fields an event has shows without its key; only what stands in a group of attributes does not.
  */
+import { asStored } from '../eventstore/as-stored.ts'
 import { isEncrypted } from '../eventstore/codec.ts'
 import { hasKeys } from '../eventstore/encryption/customer-keys.ts'
 import { openEvent } from '../eventstore/encryption/opening.ts'
@@ -45,7 +46,7 @@ export async function findEvents(
   const needsContent = criteria.fields.some((field) => parseField(field)?.name === 'customAttributes')
   const mayFit = needsContent ? matcherOf({ ...criteria, fields: [] }) : fits
   const streamPrefixes = prefixesOf(criteria.types)
-  const log = keys?.log ?? eventStore
+  const log = asStored(eventStore)
   const { from, to } = await stretchBetween(log, criteria.since, criteria.until)
   const shareOf = await shareBetween(log, from, to)
   const events = log.readAll({ from, ...(to && { to }), ...(streamPrefixes && { filter: { streamPrefixes } }) })

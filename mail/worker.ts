@@ -7,6 +7,7 @@
  * it has mails in hand. Another takes over when the checkpoint has not changed for `leaseMs`; no attempt of the former one
  * lasts as long.
  */
+import { asStored } from '../eventstore/as-stored.ts'
 import { hasKeys } from '../eventstore/encryption/customer-keys.ts'
 import { openEvent } from '../eventstore/encryption/opening.ts'
 import { type EventPlace, placeOf } from '../eventstore/place.ts'
@@ -114,7 +115,7 @@ class Worker {
     this.#log = log
     this.#leaseMs = leaseMs
     this.#graceMs = graceMs
-    this.#stored = hasKeys(options.eventStore) ? options.eventStore.keys.log : options.eventStore
+    this.#stored = asStored(options.eventStore)
     this.#checkpoints = checkpointStream(options.eventStore, options.name ?? 'default')
     this.#queue = new MailQueue({
       letters: options.letters,

@@ -58,6 +58,16 @@ export interface Generation {
   readonly checkpoint: Checkpoint | null
 }
 
+/** What a generation takes, about, and how much more there is room for where it lies. In bytes. */
+export interface Space {
+  readonly documents: number
+  readonly bytes: number
+  /** undefined: not known. */
+  readonly free: number | undefined
+  /** What limits it, as an operator knows it: `maxmemory`, `the disk`. */
+  readonly limit: { readonly name: string; readonly bytes: number } | undefined
+}
+
 /**
  * Documents come in generations, of which one is live: a rebuild fills another one beside it. Documents, checkpoint and
  * parked events belong to a generation. The marks of what was acknowledged do not: they are facts of the log. So after a
@@ -89,6 +99,9 @@ export interface ReadModel {
 
   /** The ids of all customers with a document, some at a time; one may come twice. @throws ReadModelUnavailable */
   customers(): AsyncIterable<readonly number[]>
+
+  /** How many customers have a document, and what the documents take. Looks at each key. @throws ReadModelUnavailable */
+  space(): Promise<Space>
 
   /**
    * Of these customers, those whose document is not the same text in another generation, as it is where one of the two

@@ -3,13 +3,14 @@
  * by one switch. The service goes on all the while; the old generation stays until it is dropped.
  */
 import { setTimeout as delay } from 'node:timers/promises'
+import { asStored } from '../eventstore/as-stored.ts'
 import { comparePositions, type EventStore, EventStoreUnavailable, type Position } from '../eventstore/port.ts'
 import { firstOf, logEnd } from '../eventstore/read.ts'
 import { inTurns } from '../runtime/in-turns.ts'
 import type { Log } from '../runtime/log.ts'
 import type { CustomerDocument } from './customer.ts'
 import { CUSTOMER_STREAMS, customerOf, customerStream, foldCustomer } from './fold.ts'
-import type { ReadModel } from './read-model.ts'
+import type { ReadModel, Space } from './read-model.ts'
 import { FILTER, startProjection } from './worker.ts'
 
 /** How far a long piece of work has got. */
@@ -57,6 +58,23 @@ export async function chooseGeneration(
   const isBegun = newest > live
   return { live, next: isBegun ? newest : live + 1, isBegun }
 }
+
+/**
+ * What a generation that is to be filled will take beyond what it has, by what the live one takes; and whether there is room.
+ * @param next a handle opened for that generation, where it was begun before
+ * @throws ReadModelUnavailable
+ */
+export async function roomFor(
+  live: ReadModel,
+  next: ReadModel | undefined,
+): Promise<{ readonly live: Space; readonly needed: number; readonly isThere: boolean }> {
+  const taken = await live.space()
+  const needed = Math.max(0, taken.bytes - ((await next?.space())?.bytes ?? 0))
+  return { live: taken, needed, isThere: taken.free === undefined || needed * ROOM_FACTOR <= taken.free }
+}
+
+/** What is measured is an estimate, and the service goes on writing meanwhile. */
+const ROOM_FACTOR = 1.1
 
 /**
  * Follows the log into a generation until it has caught up, and goes on following until it is stopped.
@@ -197,7 +215,9 @@ function difference(
 }
 
 /**
- * Compares the live documents with the log: each customer's stream is folded. The memory does not grow with the log.
+ * Compares the live documents with the log: each customer's stream is folded. The memory does not grow with the log, but
+ * for the keys of customers.
+ * @param report called with how many customers were compared
  * @param signal ends it before its end
  * @throws EventStoreUnavailable | ReadModelUnavailable
  */
@@ -223,25 +243,25 @@ export async function* compareWithLog(
     })
     return tellUnreadable(readModel, differences)
   }
-  const compare = async (share: number | undefined, position?: bigint) => {
+  const compare = async (share: number | undefined) => {
     const ids = page
     page = []
     const found = await settle(ids, patience, differencesOf)
     done += ids.length
-    report({ done, share, position })
+    report({ done, share })
     return found
   }
-  for await (const { stream, revision, position } of eventStore.readAll({ filter: FILTER })) {
+  for await (const { stream, revision, position } of asStored(eventStore).readAll({ filter: FILTER })) {
     if (signal?.aborted) return
     const id = revision === 0 ? customerOf(stream) : undefined // each customer once, at its first event
     if (id !== undefined) page.push(id)
-    if (page.length === PAGE) yield* await compare(shareOf(position, end), position.commit)
+    if (page.length === PAGE) yield* await compare(shareOf(position, end))
     if (end && comparePositions(position, end) >= 0) break // what came later is another verification's
   }
   yield* await compare(1)
   for await (const ids of readModel.customers()) {
     if (signal?.aborted) return
-    const streams = await inTurns(ids, (id) => hasStream(eventStore, id))
+    const streams = await inTurns(ids, (id) => hasStream(asStored(eventStore), id))
     const extra = ids.filter((_, index) => !streams[index])
     const documents = await readModel.documents(extra)
     const gone = new Set(await readModel.lacking(extra))

@@ -45,6 +45,7 @@ import { createEntryReader, customerIds, forgetDocuments, writeDocuments } from 
 import { createHandle, dropGeneration, type Handle, listGenerations, liveGeneration } from './generations.ts'
 import { generationKeys, type SharedKeys, sharedKeys } from './keys.ts'
 import { createSeals, type Seals } from './seals.ts'
+import { measureSpace } from './space.ts'
 import { formatPlace, parseDocument, parsePlace, readText } from './values.ts'
 
 /**
@@ -149,6 +150,7 @@ function generationOperations({ redis, prefix, shared, handle, seals, begun }: P
 function documentOperations({ redis, prefix, shared, handle, seals, begun }: Parts) {
   return {
     customers: () => customerIds(redis, handle),
+    space: () => measureSpace(redis, handle),
 
     differing: begun((ids: readonly number[], generation: number) =>
       select(redis, ids, (commands, chunk) => {

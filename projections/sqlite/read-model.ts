@@ -1,4 +1,6 @@
 /** The embedded read model: one SQLite file that several processes may share. It can be rebuilt from the log at any time. */
+import { statfsSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
 import { closeSqliteFile, emptyWal } from '../../eventstore/sqlite/file.ts'
 import { type ReadModel, type ReadModelEntry, sameCheckpoint, UNKNOWN } from '../read-model.ts'
@@ -20,9 +22,12 @@ import { openReadModelFile, type Statements } from './schema.ts'
 
 /** Ids that one statement reads. */
 const PAGE = 1_000
+/** Documents of a page whose length is looked at. */
+const SAMPLE = 50
 
 /** What the groups of operations below work with. */
 interface Parts {
+  readonly path: string
   readonly database: DatabaseSync
   readonly sql: Statements
   readonly access: Access
@@ -54,6 +59,7 @@ export function openSqliteReadModel({
   const incarnation = incarnationOf(database, path)
   const marks = createMarkWriter(access, sql, incarnation)
   const parts: Parts = {
+    path,
     database,
     sql,
     access,
@@ -126,20 +132,42 @@ function generationOperations({ sql, access: { read, write }, handle }: Parts) {
   } satisfies Partial<ReadModel>
 }
 
-function documentOperations({ sql, access: { read, write }, handle }: Parts, incarnation: string) {
+function documentOperations({ sql, path, access: { read, write }, handle }: Parts, incarnation: string) {
   function entry(id: number, trusted: ReadonlySet<string> | undefined): ReadModelEntry {
     if (trusted && !trusted.has(incarnation)) return UNKNOWN
     const mark = sql.mark.get(id) as { revision: number } | undefined
     return { document: visibleDocumentAt(sql, handle.current, id), acknowledged: mark?.revision ?? -1 }
   }
 
+  async function* customersOf(): AsyncGenerator<readonly number[]> {
+    for (let last = 0; ; ) {
+      const rows = await read(() => sql.ids.all(handle.current, last, PAGE) as { id: number }[])
+      if (rows.length === 0) return
+      yield rows.map(({ id }) => id)
+      last = rows.at(-1)?.id ?? last
+    }
+  }
+
   return {
-    async *customers() {
-      for (let last = 0; ; ) {
-        const rows = await read(() => sql.ids.all(handle.current, last, PAGE) as { id: number }[])
-        if (rows.length === 0) return
-        yield rows.map(({ id }) => id)
-        last = rows.at(-1)?.id ?? last
+    customers: customersOf,
+
+    async space() {
+      let [documents, sampled, bytes] = [0, 0, 0]
+      for await (const ids of customersOf()) {
+        documents += ids.length
+        const after = (ids[0] as number) - 1
+        const sample = await read(
+          () => sql.lengths.get(handle.current, after, SAMPLE) as { documents: number; bytes: number },
+        )
+        sampled += sample.documents
+        bytes += sample.bytes
+      }
+      const { bavail, blocks, bsize } = statfsSync(dirname(path))
+      return {
+        documents,
+        bytes: sampled === 0 ? 0 : Math.round((documents * bytes) / sampled),
+        free: bavail * bsize,
+        limit: { name: 'the disk', bytes: blocks * bsize },
       }
     },
 

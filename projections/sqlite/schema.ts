@@ -79,6 +79,11 @@ function prepareStatements(database: DatabaseSync) {
     document: database.prepare('SELECT revision, document FROM documents WHERE generation = ? AND id = ?'),
     revision: database.prepare('SELECT revision FROM documents WHERE generation = ? AND id = ?'),
     dropDocument: database.prepare('DELETE FROM documents WHERE generation = ? AND id = ?'),
+    /** Of some documents how many there are, and the bytes of their texts. */
+    lengths: database.prepare(
+      `SELECT count(*) AS documents, sum(octet_length(document)) AS bytes FROM
+       (SELECT document FROM documents WHERE generation = ? AND id > ? ORDER BY id LIMIT ?)`,
+    ),
     ids: database.prepare('SELECT id FROM documents WHERE generation = ? AND id > ? ORDER BY id LIMIT ?'),
     differing: database.prepare(
       `SELECT value AS id FROM json_each(?1) WHERE

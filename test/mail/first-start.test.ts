@@ -58,14 +58,14 @@ t.test('without a checkpoint it begins three days ago', async (t) => {
 t.test('only what asks for a mail is decrypted', async (t) => {
   const folder = await temporaryFolder(t)
   const configuration = loadConfiguration({ EVENTSTORE_URL: `sqlite:${join(folder, 'events.db')}`, ...KEYS })
-  const { eventStore } = await openLog(configuration)
+  const { eventStore, keys: opened } = await openLog(configuration)
   t.teardown(() => eventStore.close())
   const asked: string[] = []
   const keys: CustomerKeys = {
-    ...eventStore.keys,
+    ...opened,
     peek(subject) {
       asked.push(subject)
-      return eventStore.keys.peek(subject)
+      return opened.peek(subject)
     },
   }
   const id = 150
