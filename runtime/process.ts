@@ -31,7 +31,7 @@ function surviveRejections(): void {
 
 /**
  * How much V8 lets the heap grow before it collects all of it: by default up to fourfold, so that large requests, each
- * garbage soon after it came, take hundreds of MB.
+ * garbage soon after it came, take hundreds of MB, and so does a walk over a long log.
  */
 const HEAP_GROWTH_PERCENT = 40
 
@@ -81,6 +81,7 @@ export async function runCommand(
   work: (configuration: Configuration, signal: AbortSignal) => Promise<number>,
 ): Promise<void> {
   surviveRejections()
+  setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`)
   const stopping = new AbortController()
   const stop = () => {
     setTimeout(() => process.exit(1), DRAIN_LIMIT_MS).unref()
