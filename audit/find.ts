@@ -3,10 +3,12 @@
  * and decoding are expensive. The names of an event's fields are visible without its key, except those inside a group
  * of attributes.
  */
+import { asStored } from '../eventstore/as-stored.ts'
 import { isEncrypted } from '../eventstore/codec.ts'
 import { hasKeys } from '../eventstore/encryption/customer-keys.ts'
 import { openEvent } from '../eventstore/encryption/opening.ts'
 import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
+import { rangeBetween, shareBetween } from '../eventstore/times.ts'
 import { addressFields, type EventMetadata, eventSchemas, upcast } from '../schema/events.ts'
 import { streamsWith } from '../schema/streams.ts'
 import { metadataOf } from './timeline.ts'
@@ -27,16 +29,17 @@ export interface Criteria {
 type Matcher = (event: RecordedEvent) => boolean
 
 /**
- * Searches the whole log in order.
+ * Searches the log in order: all of it, or the part that the times leave.
  * @param found called with each matching event, in clear text; its result is awaited
- * @param onProgress called now and then with the number of events searched, and the newest of them
+ * @param onProgress called now and then with the number of events searched, the newest of them, and the share of the
+ * part that is done, from 0 to 1
  * @returns how many events were searched
  */
 export async function findEvents(
   eventStore: EventStore,
   criteria: Criteria,
   found: (event: RecordedEvent) => void | Promise<void>,
-  onProgress: (count: number, event: RecordedEvent) => void = () => {},
+  onProgress: (count: number, event: RecordedEvent, share: number) => void = () => {},
   signal?: AbortSignal,
 ): Promise<number> {
   const fits = matcherOf(criteria)
@@ -44,11 +47,14 @@ export async function findEvents(
   const needsContent = criteria.fields.some((field) => parseField(field)?.name === 'customAttributes')
   const mayFit = needsContent ? matcherOf({ ...criteria, fields: [] }) : fits
   const streamPrefixes = prefixesOf(criteria.types)
-  const events = (keys?.log ?? eventStore).readAll(streamPrefixes ? { filter: { streamPrefixes } } : {})
+  const log = asStored(eventStore)
+  const { from, to } = await rangeBetween(log, criteria.since, criteria.until)
+  const shareOf = await shareBetween(log, from, to)
+  const events = log.readAll({ from, ...(to && { to }), ...(streamPrefixes && { filter: { streamPrefixes } }) })
   let count = 0
   for await (const event of events) {
     if (++count % REPORT_EVERY === 0) {
-      onProgress(count, event)
+      onProgress(count, event, shareOf(event.position))
       if (signal?.aborted) break
     }
     if (!(isEncrypted(event) ? mayFit : fits)(event)) continue

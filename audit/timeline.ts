@@ -4,10 +4,11 @@
  */
 
 import { decode } from '../eventstore/codec.ts'
+import { isSameId } from '../eventstore/event-place.ts'
 import type { EventStore, Json, RecordedEvent } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
 import { absentCustomer, type CustomerDocument, project } from '../projections/customer.ts'
-import { skipOrThrow } from '../projections/fold.ts'
+import { type Folded, skipOrThrow } from '../projections/fold.ts'
 import type { CustomerEvent, EventMetadata } from '../schema/events.ts'
 import { streamOf } from '../schema/streams.ts'
 import { type Change, changesBetween } from './changes.ts'
@@ -60,11 +61,20 @@ interface Step {
 }
 
 /**
- * Folds a customer's stream event by event. One that can't be applied changes nothing. @throws EventStoreUnavailable
+ * Folds a customer's stream event by event. One that can't be applied changes nothing.
+ * @param known a state to continue from, if its last event is still the same; otherwise the fold begins at the start
+ * @throws EventStoreUnavailable
  */
-async function* steps(eventStore: EventStore, customerId: number): AsyncGenerator<Step> {
-  let before = absentCustomer(customerId)
-  for await (const event of orNone(eventStore.readStream(streamOf.customer(customerId)))) {
+async function* steps(eventStore: EventStore, customerId: number, known?: Folded): AsyncGenerator<Step> {
+  let before = known?.document ?? absentCustomer(customerId)
+  let isCompared = known === undefined
+  const from = Math.max(before.revision, 0)
+  for await (const event of orNone(eventStore.readStream(streamOf.customer(customerId), { from }))) {
+    if (!isCompared) {
+      if (event.revision !== before.revision || !isSameId(event.id, known?.eventId ?? '')) break
+      isCompared = true
+      continue
+    }
     let after: CustomerDocument
     let failure: { error: unknown } | undefined
     try {
@@ -81,6 +91,7 @@ async function* steps(eventStore: EventStore, customerId: number): AsyncGenerato
     yield { event, before, after, ...failure }
     before = after
   }
+  if (!isCompared) yield* steps(eventStore, customerId)
 }
 
 /** The state of a customer as of a moment. */
@@ -120,17 +131,22 @@ export async function customerAt(
 }
 
 /**
- * The timeline, oldest first. @param after the `places` of an earlier entry: continues after it. @throws
- * EventStoreUnavailable
+ * The timeline, oldest first.
+ * @param after the `places` of an earlier entry: continues after it
+ * @param options.known the customer at a revision no later than `after.customer`: saves the fold up to there
+ * @param options.passed called with the customer after each event of the customer's stream, before its entry is
+ * yielded. It is not part of the entries, because those are printed
+ * @throws EventStoreUnavailable
  */
 export function timeline(
   eventStore: EventStore,
   customerId: number,
   after: Places = START,
+  { known, passed }: { readonly known?: Folded | undefined; readonly passed?: (folded: Folded) => void } = {},
 ): AsyncGenerator<TimelineEntry> {
   const streams = streamsOf(customerId)
-  return inOrder(after, {
-    customer: customerEntries(eventStore, customerId, after.customer),
+  return inOrder(after, passed, {
+    customer: customerEntries(eventStore, customerId, after.customer, known),
     access: besideEntries(eventStore, streams.access, after.access),
     skips: besideEntries(eventStore, streams.skips, after.skips),
   })
@@ -147,10 +163,11 @@ export function timelineEvents(eventStore: EventStore, customerId: number): Asyn
   )
 }
 
-type Entry = Omit<TimelineEntry, 'places'>
+type Entry = Omit<TimelineEntry, 'places'> & { readonly folded?: Folded }
 
 async function* inOrder(
   start: Places,
+  passed: ((folded: Folded) => void) | undefined,
   sources: Readonly<Record<keyof Places, AsyncGenerator<Entry>>>,
 ): AsyncGenerator<TimelineEntry> {
   const names = ['customer', 'access', 'skips'] as const
@@ -158,18 +175,25 @@ async function* inOrder(
   yield* merge(
     names.map((name) => sources[name]),
     ({ created }) => created.getTime(),
-    ({ value, source }) => {
-      places = { ...places, [names[source] as string]: value.revision }
-      return { ...value, places }
+    ({ value: { folded, ...entry }, source }) => {
+      places = { ...places, [names[source] as string]: entry.revision }
+      if (folded) passed?.(folded)
+      return { ...entry, places }
     },
   )
 }
 
-async function* customerEntries(eventStore: EventStore, customerId: number, after: number): AsyncGenerator<Entry> {
-  for await (const { event, before, after: now, error } of steps(eventStore, customerId)) {
+async function* customerEntries(
+  eventStore: EventStore,
+  customerId: number,
+  after: number,
+  known: Folded | undefined,
+): AsyncGenerator<Entry> {
+  for await (const { event, before, after: now, error } of steps(eventStore, customerId, known)) {
     if (event.revision <= after) continue
     const problem = error === undefined ? {} : { problem: (error as Error).message }
-    yield { ...entryOf(event), changes: changesBetween(before, now), details: {}, ...problem }
+    const folded = { document: now, eventId: event.id }
+    yield { ...entryOf(event), changes: changesBetween(before, now), details: {}, folded, ...problem }
   }
 }
 
@@ -180,7 +204,7 @@ async function* besideEntries(eventStore: EventStore, stream: string, after: num
   }
 }
 
-function entryOf(event: RecordedEvent): Omit<Entry, 'changes' | 'details'> {
+function entryOf(event: RecordedEvent): Omit<Entry, 'changes' | 'details' | 'folded'> {
   const { stream, revision, id, type, created } = event
   const { actor, at, $correlationId } = metadataOf(event)
   return {

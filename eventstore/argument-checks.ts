@@ -1,5 +1,5 @@
 /** Refuses arguments that no store accepts, before the store is called. */
-import { type ExpectedRevision, InvalidArgument, type NewEvent, type StreamMetadata } from './port.ts'
+import { type ExpectedRevision, InvalidArgument, type NewEvent, type Position, type StreamMetadata } from './port.ts'
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
@@ -18,6 +18,11 @@ export function checkExpectedRevision(expected: ExpectedRevision): void {
 export function checkCount(count: number, name: string): void {
   if (!Number.isSafeInteger(count) || count < 1)
     throw new InvalidArgument(`${name} is ${count}: a whole number, 1 or more.`)
+}
+
+/** @param to the end of a read of the log */
+export function checkEnd(to: Position | undefined, forwards: boolean): void {
+  if (to !== undefined && !forwards) throw new InvalidArgument('A backwards read can only be limited by its count.')
 }
 
 export function checkMetadata(metadata: StreamMetadata): void {

@@ -98,6 +98,10 @@ export interface ReadAllOptions {
   readonly direction?: 'forwards' | 'backwards'
   /** Inclusive. Default: `start` forwards, `end` backwards. */
   readonly from?: Position | 'start' | 'end'
+  /**
+   * The last position to read, inclusive; there need not be an event at it. Only forwards. Default: the end of the log.
+   */
+  readonly to?: Position
   readonly maxCount?: number
   readonly filter?: StreamFilter
   /** Default false: events of streams whose name starts with `$` are left out. */
@@ -263,6 +267,12 @@ export interface EventStore {
 
   /** Empty if none was set. @throws StreamDeleted for a tombstoned stream | EventStoreUnavailable */
   getStreamMetadata(stream: string): Promise<StreamMetadata>
+
+  /**
+   * Present if positions are consecutive numbers, so that a read may start at any of them up to the end of the log. If
+   * the event there is gone, the read starts with the next one.
+   */
+  readonly readsFromAnyPosition?: true
 
   /** Present if the store is a server that can distribute events among processes. */
   readonly persistentSubscriptions?: PersistentSubscriptions

@@ -83,7 +83,7 @@ const HOUR_MS = 3_600_000
  * A notice of something that happened longer ago, for instance after an outage of the mails or at a first start, would
  * alarm more than it helps.
  */
-const NOTICE_HOURS = 72
+export const NOTICE_HOURS = 72
 
 /** @param options.now for tests */
 export function createLetters(options: {

@@ -4,13 +4,15 @@ import {
   comparePositions,
   type EventStore,
   InvalidArgument,
+  type Position,
   type RecordedEvent,
   StreamDeleted,
   StreamNotFound,
 } from '../eventstore/port.ts'
+import { rangeBetween } from '../eventstore/times.ts'
 import type { Log } from '../runtime/log.ts'
 import { pause } from '../runtime/time-limits.ts'
-import { MAIL_STREAMS } from './letters.ts'
+import { MAIL_STREAMS, NOTICE_HOURS } from './letters.ts'
 import type { MailCheckpointStream, StoredMailCheckpoint } from './mail-checkpoint.ts'
 
 /** The events that can ask for a mail. */
@@ -50,7 +52,7 @@ export async function awaitLease(
  * The event to resume from: the checkpoint's, even if it has another position by now (in a log that was copied to
  * another server). If the log does not contain it at all, it is unknown what was sent. Then the worker resumes from the
  * checkpoint itself, so that no old mail is sent again.
- * @returns undefined: from the start of the log
+ * @returns undefined: there is no checkpoint, see {@link firstStart}
  * @throws EventStoreUnavailable
  */
 export async function locate(
@@ -65,6 +67,17 @@ export async function locate(
   if (event) return placeOf(event)
   log.warn({}, 'the mail checkpoint belongs to another log; mails are sent for events after it')
   return ownPlace
+}
+
+/**
+ * Where a worker without a checkpoint starts. Not at the end, so that mails requested between the first start of the
+ * subgraph and its own are sent. Not at the start either: a log may contain years of events whose mails nobody expects
+ * any more.
+ * @param stored the log as stored
+ * @throws EventStoreUnavailable
+ */
+export async function firstStart(stored: EventStore): Promise<Position | 'start'> {
+  return (await rangeBetween(stored, new Date(Date.now() - NOTICE_HOURS * 3_600_000), undefined)).from
 }
 
 /** The event, wherever it is by now; undefined if it is gone. @throws EventStoreUnavailable */

@@ -7,11 +7,15 @@
  * while it has mails in hand. Another takes over when the checkpoint has not changed for `leaseMs`; no attempt of the
  * former one lasts as long.
  */
+import { asStored } from '../eventstore/as-stored.ts'
+import { hasKeys } from '../eventstore/encryption/customer-keys.ts'
+import { openEvent } from '../eventstore/encryption/opening.ts'
 import { type EventPlace, placeOf } from '../eventstore/event-place.ts'
 import {
   comparePositions,
   type EventStore,
   type Position,
+  type RecordedEvent,
   StreamDeleted,
   StreamNotFound,
   type Subscription,
@@ -26,7 +30,7 @@ import type { Letters } from './letters.ts'
 import { checkpointStream, type MailCheckpointStream, type StoredMailCheckpoint } from './mail-checkpoint.ts'
 import type { Outbox } from './outbox.ts'
 import { type MailObserver, MailQueue } from './queue.ts'
-import { awaitLease, eventAt, FILTER, locate } from './resume.ts'
+import { awaitLease, eventAt, FILTER, firstStart, locate } from './resume.ts'
 import { SettledMails } from './settled-mails.ts'
 
 export interface MailWorker {
@@ -96,6 +100,8 @@ class Worker {
   readonly #graceMs: number
   /** The holder's name in the checkpoint while this worker sends. */
   readonly #id = crypto.randomUUID()
+  /** The log as stored: an event's type says whether it asks for mails, and few do, so few are decrypted. */
+  readonly #stored: EventStore
   readonly #checkpoints: MailCheckpointStream
   readonly #queue: MailQueue
   readonly #settled = new SettledMails()
@@ -114,6 +120,7 @@ class Worker {
     this.#log = log
     this.#leaseMs = leaseMs
     this.#graceMs = graceMs
+    this.#stored = asStored(options.eventStore)
     this.#checkpoints = checkpointStream(options.eventStore, options.name ?? 'default')
     this.#queue = new MailQueue({
       letters: options.letters,
@@ -144,7 +151,7 @@ class Worker {
 
   async caughtUp(): Promise<void> {
     let end: Position | undefined
-    const newest = this.#options.eventStore.readAll({ direction: 'backwards', filter: FILTER, maxCount: 1 })
+    const newest = this.#stored.readAll({ direction: 'backwards', filter: FILTER, maxCount: 1 })
     for await (const last of newest) end = last.position
     const hasRead = (place: EventPlace | undefined) =>
       end === undefined || (place !== undefined && comparePositions(place.position, end) >= 0)
@@ -197,8 +204,8 @@ class Worker {
     this.#subscription = undefined
     try {
       await this.#queueUnsent(unsent)
-      const subscription = eventStore.subscribeToAll({
-        from: place?.position ?? 'start',
+      const subscription = this.#stored.subscribeToAll({
+        from: place?.position ?? (await firstStart(this.#stored)),
         ...(place && place.id !== '' && { expects: place }),
         filter: FILTER,
         batchSize,
@@ -244,10 +251,16 @@ class Worker {
     }
   }
 
+  /** Decrypts an event that was read as stored. @throws EventStoreUnavailable */
+  #open(event: RecordedEvent): RecordedEvent | Promise<RecordedEvent> {
+    const { eventStore } = this.#options
+    return hasKeys(eventStore) ? openEvent(eventStore.keys, event) : event
+  }
+
   async #accept({ events }: SubscriptionBatch, lease: MailLease): Promise<void> {
     const { letters } = this.#options
     for (const event of events) {
-      if (letters.purposesOf(event).length > 0 && !this.#settled.has(event.id)) this.#queue.add(event)
+      if (letters.purposesOf(event).length > 0 && !this.#settled.has(event.id)) this.#queue.add(await this.#open(event))
       else if (ERASURES.has(event.type)) await this.#forget(event.stream)
     }
     // The place of an event and not of the end of the batch, because it can be verified later.
@@ -257,11 +270,11 @@ class Worker {
 
   /** Removes mails to an erased person from the folder, if mails are files. @throws EventStoreUnavailable */
   async #forget(stream: string): Promise<void> {
-    const { outbox, eventStore } = this.#options
+    const { outbox } = this.#options
     if (outbox.forget === undefined) return
     const ids = new Set<string>()
     try {
-      for await (const { id } of eventStore.readStream(stream)) ids.add(id)
+      for await (const { id } of this.#stored.readStream(stream)) ids.add(id)
     } catch (error) {
       if (!(error instanceof StreamNotFound || error instanceof StreamDeleted)) throw error
     }

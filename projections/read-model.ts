@@ -63,6 +63,16 @@ export interface Generation {
   readonly checkpoint: Checkpoint | null
 }
 
+/** An estimate of what a generation takes, and how much more fits where it is stored. In bytes. */
+export interface Space {
+  readonly documents: number
+  readonly bytes: number
+  /** undefined: unknown. */
+  readonly free: number | undefined
+  /** What limits it, in the operator's terms: `maxmemory`, `the disk`. */
+  readonly limit: { readonly name: string; readonly bytes: number } | undefined
+}
+
 /**
  * Documents come in generations, of which one is live: a rebuild fills another one beside it. Documents, checkpoint and
  * parked events belong to a generation. The marks of what was acknowledged do not: they are facts of the log. So after
@@ -97,6 +107,9 @@ export interface ReadModel {
 
   /** The ids of all customers with a document, in batches; an id may occur twice. @throws ReadModelUnavailable */
   customers(): AsyncIterable<readonly number[]>
+
+  /** The number of documents, and an estimate of what they take. Walks all keys. @throws ReadModelUnavailable */
+  space(): Promise<Space>
 
   /**
    * The customers among these whose document differs from the one in another generation, or that have one in only one

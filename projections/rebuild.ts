@@ -4,6 +4,7 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises'
+import { asStored } from '../eventstore/as-stored.ts'
 import { comparePositions, type EventStore, EventStoreUnavailable, type Position } from '../eventstore/port.ts'
 import { firstOf, logEnd } from '../eventstore/read.ts'
 import { inBatches } from '../runtime/in-batches.ts'
@@ -11,7 +12,7 @@ import type { Log } from '../runtime/log.ts'
 import { streamOf } from '../schema/streams.ts'
 import type { CustomerDocument } from './customer.ts'
 import { customerOf, foldCustomer } from './fold.ts'
-import type { ReadModel } from './read-model.ts'
+import type { ReadModel, Space } from './read-model.ts'
 import { FILTER, startProjection } from './worker/worker.ts'
 
 /** The progress of a long operation. */
@@ -62,6 +63,24 @@ export async function chooseGeneration(
   const isBegun = newest > live
   return { live, next: isBegun ? newest : live + 1, isBegun }
 }
+
+/**
+ * Estimates how much more a generation will take once it is filled, from the size of the live one, and whether there is
+ * room for it.
+ * @param next a handle opened for that generation, if it was begun earlier
+ * @throws ReadModelUnavailable
+ */
+export async function roomFor(
+  live: ReadModel,
+  next: ReadModel | undefined,
+): Promise<{ readonly live: Space; readonly needed: number; readonly hasRoom: boolean }> {
+  const taken = await live.space()
+  const needed = Math.max(0, taken.bytes - ((await next?.space())?.bytes ?? 0))
+  return { live: taken, needed, hasRoom: taken.free === undefined || needed * ROOM_FACTOR <= taken.free }
+}
+
+/** The sizes are estimates, and the service continues to write meanwhile. */
+const ROOM_FACTOR = 1.1
 
 /**
  * Fills a generation from the log until it has caught up, and keeps following the log until it is stopped.
@@ -207,7 +226,8 @@ function difference(
 
 /**
  * Compares the live documents with the log: each customer's stream is folded. The memory used does not grow with the
- * log.
+ * log, except for the customers' keys.
+ * @param report called with the number of customers compared
  * @param signal stops it early
  * @throws EventStoreUnavailable | ReadModelUnavailable
  */
@@ -233,25 +253,25 @@ export async function* compareWithLog(
     })
     return markUnreadable(readModel, differences)
   }
-  const compare = async (share: number | undefined, position?: bigint) => {
+  const compare = async (share: number | undefined) => {
     const ids = page
     page = []
     const found = await settle(ids, budget, differencesOf)
     done += ids.length
-    report({ done, share, position })
+    report({ done, share })
     return found
   }
-  for await (const { stream, revision, position } of eventStore.readAll({ filter: FILTER })) {
+  for await (const { stream, revision, position } of asStored(eventStore).readAll({ filter: FILTER })) {
     if (signal?.aborted) return
     const id = revision === 0 ? customerOf(stream) : undefined // each customer once, at its first event
     if (id !== undefined) page.push(id)
-    if (page.length === PAGE) yield* await compare(shareOf(position, end), position.commit)
+    if (page.length === PAGE) yield* await compare(shareOf(position, end))
     if (end && comparePositions(position, end) >= 0) break // what came later is another verification's
   }
   yield* await compare(1)
   for await (const ids of readModel.customers()) {
     if (signal?.aborted) return
-    const streams = await inBatches(ids, (id) => hasStream(eventStore, id))
+    const streams = await inBatches(ids, (id) => hasStream(asStored(eventStore), id))
     const extra = ids.filter((_, index) => !streams[index])
     const documents = await readModel.documents(extra)
     const gone = new Set(await readModel.lacking(extra))

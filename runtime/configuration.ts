@@ -101,7 +101,7 @@ const variables = {
   },
   DATA_DIR: {
     description:
-      'The folder of the keys that `npm start` makes for an embedded event store and, without `SMTP_URL`, of the mails.',
+      'The folder of the keys that `npm start` makes for an embedded event store, of the cache of `audit prove` and, without `SMTP_URL`, of the mails.',
     usedBy: ['subgraph', 'projections', 'mail', 'commands'],
     schema: z.string().min(1),
     default: 'data',

@@ -21,7 +21,7 @@ function surviveRejections(): void {
 
 /**
  * How far V8 lets the heap grow before a full collection. The default is up to fourfold, so short-lived large requests
- * would take hundreds of MB.
+ * would take hundreds of MB, and so would a walk over a long log.
  */
 const HEAP_GROWTH_PERCENT = 40
 
@@ -71,6 +71,7 @@ export async function runCommand(
   work: (configuration: Configuration, signal: AbortSignal) => Promise<number>,
 ): Promise<void> {
   surviveRejections()
+  setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`)
   const stopping = new AbortController()
   const stop = () => {
     setTimeout(() => process.exit(1), DRAIN_LIMIT_MS).unref()

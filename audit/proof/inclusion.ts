@@ -1,14 +1,19 @@
 /** Proofs that an event is in the log that a checkpoint signs, and their verification, which does not need the log. */
-
+import { accessSync, constants, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { eventHash, linkOf } from '../../eventstore/event-hash.ts'
 import {
   comparePositions,
   type EventStore,
+  InvalidArgument,
   type Json,
   type Position,
   type RecordedEvent,
 } from '../../eventstore/port.ts'
+import { firstOf } from '../../eventstore/read.ts'
 import { NoProofError } from '../errors.ts'
+import { type LeafCache, openLeafCache } from './leaf-cache.ts'
 import {
   fromBase64url,
   isSignedBy,
@@ -17,7 +22,7 @@ import {
   type StoredLogCheckpoint,
 } from './signed-checkpoints.ts'
 import { type PublicKey, publicPem } from './signing-key.ts'
-import { auditPath, isInTree, leafHash, leafOf, leafText, rootFromPath, TREE_STREAMS } from './tree.ts'
+import { isInTree, leafHash, leafOf, leafText, rootFromPath, TREE_STREAMS } from './tree.ts'
 
 /** Everything that a third party needs beside the public key. Hashes are base64url. */
 export interface InclusionProof {
@@ -45,42 +50,93 @@ export interface InclusionProof {
 /** The event to prove. */
 export type EventName = { readonly id: string } | { readonly stream: string; readonly revision: number }
 
+export interface ProveOptions {
+  /** Whether to include the event itself, which may be personal. */
+  readonly content?: boolean
+  /** The folder of the leaf cache, with which the next proof reads only new events. Default: no cache. */
+  readonly leafCache?: string
+  readonly report?: (share: number, position: Position) => void
+}
+
 /**
- * Creates the proof that the event is in the log as of the newest checkpoint signed by that key. Reads the log twice.
- * @param options.content whether to include the event itself, which may be personal
+ * Creates the proof that the event is in the log as of the newest checkpoint signed by that key. Reads no event of the
+ * log twice: only what is not in the leaf cache yet and, for an event named by its id, what comes before it.
  * @throws NoProofError | EventStoreUnavailable
  */
 export async function proveInclusion(
   eventStore: EventStore,
   key: PublicKey,
   wanted: EventName,
-  options: { readonly content?: boolean; readonly report?: (share: number, position: Position) => void } = {},
+  options: ProveOptions = {},
 ): Promise<InclusionProof> {
   if ('stream' in wanted && !isInTree(wanted.stream)) {
     throw new NoProofError(`Events leave streams such as ${wanted.stream}: they are in no checkpoint.`)
   }
   const checkpoint = await newestSigned(eventStore, key)
-  const end = { commit: BigInt(checkpoint.position.commit), prepare: BigInt(checkpoint.position.prepare) }
-  const share = (position: Position) => Math.min(1, Number(position.commit) / Number(end.commit))
-  const found = await find(eventStore, wanted, end, (position) => options.report?.(share(position) / 2, position))
-  if (found.index >= checkpoint.size) throw notCovered(checkpoint)
-
-  async function* leaves() {
-    for await (const event of eventStore.readAll({ filter: { streamPrefixes: TREE_STREAMS } })) {
-      yield leafHash(leafOf(event))
-      options.report?.(0.5 + share(event.position) / 2, event.position)
-    }
+  const { folder, isCached } = cacheFolder(options.leafCache)
+  const leaves = openLeafCache(folder)
+  try {
+    const wasFilled = leaves.next !== 'start'
+    const work = { eventStore, key, wanted, checkpoint, leaves, options }
+    const proof = await makeProof(work)
+    if (proof.reason === undefined) return proof.proof
+    // The cached leaves may be damaged, or from another log: the log itself decides.
+    leaves.clear()
+    const again = wasFilled ? await makeProof(work) : proof
+    if (again.reason === undefined) return again.proof
+    leaves.clear()
+    throw new NoProofError(`The log is not what its checkpoint says: ${again.reason} See npm run audit -- verify`)
+  } finally {
+    leaves.close()
+    if (!isCached) rmSync(folder, { recursive: true, force: true })
   }
-  const path = await auditPath(leaves(), found.index, checkpoint.size).catch((error: unknown) => {
-    throw new NoProofError(
-      `The log is not what its checkpoint says: ${(error as Error).message} See npm run audit -- verify`,
-    )
-  })
+}
+
+/** The folder, if it is writable; otherwise a temporary one for this proof. */
+function cacheFolder(folder: string | undefined): { readonly folder: string; readonly isCached: boolean } {
+  try {
+    if (folder !== undefined) {
+      mkdirSync(folder, { recursive: true, mode: 0o700 })
+      accessSync(folder, constants.W_OK)
+      return { folder, isCached: true }
+    }
+  } catch {
+    // Then the proof reads the whole log.
+  }
+  return { folder: mkdtempSync(join(tmpdir(), 'leaves-')), isCached: false }
+}
+
+interface Work {
+  readonly eventStore: EventStore
+  readonly key: PublicKey
+  readonly wanted: EventName
+  readonly checkpoint: StoredLogCheckpoint
+  readonly leaves: LeafCache
+  readonly options: ProveOptions
+}
+
+type Made =
+  | { readonly reason: undefined; readonly proof: InclusionProof }
+  /** Why it is not valid. */
+  | { readonly reason: string }
+
+/** @throws NoProofError if there is no such event, or if it is newer than the checkpoint | EventStoreUnavailable */
+async function makeProof(work: Work): Promise<Made> {
+  const { eventStore, key, wanted, checkpoint, leaves, options } = work
   const { size, root, position, time, keyId, signature } = checkpoint
-  const { event } = found
+  const event = 'stream' in wanted ? await eventAt(eventStore, wanted) : await fillAndFind(work, wanted)
+  if ('stream' in wanted) await fillAndFind(work, undefined)
+  if (leaves.size < size) return { reason: `There are ${leaves.size} leaves, not ${size}.` }
+  if (leaves.root(size).toString('base64url') !== root)
+    return { reason: "the leaves do not lead to the checkpoint's root." }
+  const leaf = leafOf(event)
+  const index = leaves.indexOf(leafHash(leaf), event.position)
+  // Not compared with the checkpoint's position: in a copied log the positions are different.
+  if (index >= size || (index < 0 && leaves.isPast(event.position))) throw notCovered(checkpoint)
+  if (index < 0) return { reason: 'the event is not among its leaves.' }
   const proof: InclusionProof = {
     version: 1,
-    leaf: leafOf(event),
+    leaf,
     ...(options.content && {
       event: {
         stream: event.stream,
@@ -91,16 +147,14 @@ export async function proveInclusion(
         metadata: (event.metadata ?? null) as Json,
       },
     }),
-    index: found.index,
-    path: path.map((hash) => hash.toString('base64url')),
+    index,
+    path: leaves.path(index, size).map((hash) => hash.toString('base64url')),
     checkpoint: { size, root, position, time, keyId },
     signature,
     publicKey: publicPem(key),
   }
-  const reason = checkInclusion(proof, key)
-  if (reason !== undefined)
-    throw new NoProofError(`The log is not what its checkpoint says: ${reason}. See npm run audit -- verify`)
-  return proof
+  const fault = checkInclusion(proof, key)
+  return fault === undefined ? { reason: undefined, proof } : { reason: `${fault}.` }
 }
 
 async function newestSigned(eventStore: EventStore, key: PublicKey): Promise<StoredLogCheckpoint> {
@@ -110,24 +164,49 @@ async function newestSigned(eventStore: EventStore, key: PublicKey): Promise<Sto
   throw new NoProofError('There is no checkpoint of this key yet: npm run audit -- checkpoint writes one.')
 }
 
-/** The event and its place among the leaves. */
-async function find(
+const NO_SUCH_EVENT = 'There is no such event in the streams that checkpoints cover.'
+
+/** An event of a stream. @throws NoProofError | EventStoreUnavailable */
+async function eventAt(
   eventStore: EventStore,
-  wanted: EventName,
-  end: Position,
-  report: (position: Position) => void,
-): Promise<{ readonly event: RecordedEvent; readonly index: number }> {
-  const isWanted =
-    'id' in wanted
-      ? (event: RecordedEvent) => event.id === wanted.id.toLowerCase()
-      : (event: RecordedEvent) => event.stream === wanted.stream && event.revision === wanted.revision
-  let index = 0
-  for await (const event of eventStore.readAll({ filter: { streamPrefixes: TREE_STREAMS } })) {
-    if (isWanted(event)) return { event, index }
-    index++
-    if (comparePositions(event.position, end) < 0) report(event.position)
+  { stream, revision }: Exclude<EventName, { readonly id: string }>,
+): Promise<RecordedEvent> {
+  const event = await firstOf(eventStore.readStream(stream, { from: revision, maxCount: 1 }))
+  if (event?.revision !== revision) throw new NoProofError(NO_SUCH_EVENT)
+  return event
+}
+
+/**
+ * Adds the missing leaves up to the checkpoint, and finds an event, in one read of the log.
+ * @param wanted undefined: only adds leaves
+ * @returns the event @throws NoProofError if there is none | EventStoreUnavailable
+ */
+function fillAndFind(work: Work, wanted: { readonly id: string }): Promise<RecordedEvent>
+function fillAndFind(work: Work, wanted: undefined): Promise<undefined>
+async function fillAndFind(
+  { eventStore, checkpoint, leaves, options }: Work,
+  wanted: { readonly id: string } | undefined,
+): Promise<RecordedEvent | undefined> {
+  const { size } = checkpoint
+  const id = wanted?.id.toLowerCase()
+  if (id === undefined && leaves.size >= size) return undefined
+  const { next } = leaves
+  const end = Number(checkpoint.position.commit)
+  let found: RecordedEvent | undefined
+  const from = id === undefined ? next : 'start'
+  try {
+    for await (const event of eventStore.readAll({ from, filter: { streamPrefixes: TREE_STREAMS } })) {
+      if (event.id === id) found = event
+      const isNew = next === 'start' || comparePositions(event.position, next) >= 0
+      if (isNew && leaves.size < size) leaves.add(leafHash(leafOf(event)), event.position)
+      options.report?.(Math.min(1, Number(event.position.commit) / end), event.position)
+      if ((id === undefined || found) && leaves.size >= size) break
+    }
+  } catch (error) {
+    if (!(error instanceof InvalidArgument)) throw error // the cached position is not one of this log
   }
-  throw new NoProofError('There is no such event in the streams that checkpoints are of.')
+  if (id !== undefined && found === undefined) throw new NoProofError(NO_SUCH_EVENT)
+  return found
 }
 
 function notCovered({ time }: LogCheckpoint): NoProofError {

@@ -93,34 +93,8 @@ export function edgeLength(size: number): number {
   return count
 }
 
-/**
- * The audit path of the leaf at `index` in the tree of the first `size` leaves (RFC 6962, 2.1.1), the sibling of the
- * leaf first. The leaves are consumed once, in order.
- */
-export async function auditPath(
-  leaves: AsyncIterable<Buffer> | Iterable<Buffer>,
-  index: number,
-  size: number,
-): Promise<Buffer[]> {
-  const siblings = siblingsOf(index, size)
-  // In log order, so that each is complete before the next one.
-  const pending = siblings.map((range) => ({ ...range, tree: createTree() }))
-  const inOrder = pending.toSorted((a, b) => a.from - b.from)
-  let at = 0
-  let current = 0
-  for await (const hash of leaves) {
-    if (at === size) break
-    while (current < inOrder.length && (inOrder[current]?.to ?? 0) <= at) current++
-    const range = inOrder[current]
-    if (range && at >= range.from) range.tree.add(hash)
-    at++
-  }
-  if (at < size) throw new Error(`There are ${at} leaves, not ${size}.`)
-  return pending.map(({ tree }) => tree.root())
-}
-
-/** The leaves under each sibling on the way from the leaf to the root. */
-function siblingsOf(index: number, size: number): { readonly from: number; readonly to: number }[] {
+/** The leaves under each sibling on the way from the leaf to the root, its own sibling first (RFC 6962, 2.1.1). */
+export function siblingsOf(index: number, size: number): { readonly from: number; readonly to: number }[] {
   const siblings: { from: number; to: number }[] = []
   let [from, to] = [0, size]
   while (to - from > 1) {

@@ -9,7 +9,7 @@ import { eventHash, linkOf } from '../../eventstore/event-hash.ts'
 import type { EventStore, Position, RecordedEvent } from '../../eventstore/port.ts'
 import { CHECKPOINT_STREAM, isSignedBy, readCheckpoints, type StoredLogCheckpoint } from './signed-checkpoints.ts'
 import type { PublicKey } from './signing-key.ts'
-import { createStreamTable, type StreamState, shortHash } from './stream-table.ts'
+import { createStreamTable, PREVIOUS_BYTES, type StreamState, shortHash } from './stream-table.ts'
 import { createTree, isInTree, leafHash, leafText } from './tree.ts'
 
 export type FaultKind = 'altered' | 'removed' | 'inserted' | 'reordered' | 'unlinked' | 'checkpoint'
@@ -153,7 +153,7 @@ function checkEvent(
     revision,
     hashed: hash !== undefined,
     hash: shortHash(leaf),
-    previous: previous ? shortHash(previous) : '',
+    previous: previous ? beginningOf(previous) : '',
   }
   if (revision > next) {
     if (staying) {
@@ -171,7 +171,7 @@ function checkEvent(
     if (staying) fault('unlinked', 'a new chain begins here: the events before it had been deleted when it was written')
     else counts.withoutPrevious++
   } else if (shortHash(previous) !== before.hash) {
-    if (shortHash(previous) === before.previous) {
+    if (beginningOf(previous) === before.previous) {
       fault('inserted', 'the event after it is linked to the one before it', revision - 1)
     } else
       fault(
@@ -181,6 +181,9 @@ function checkEvent(
   }
   return { leaf, state }
 }
+
+/** The part that the table stores of the hash that an event links to. */
+const beginningOf = (base64url: string) => shortHash(base64url).slice(0, PREVIOUS_BYTES)
 
 /** Whether the events of the stream are kept for good. */
 const mayNotLeave = (stream: string) => isInTree(stream) || stream === CHECKPOINT_STREAM

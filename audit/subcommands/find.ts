@@ -1,13 +1,12 @@
 /** `customers audit find`: searches events in the whole log. */
-import { endOfLog } from '../../eventstore/read.ts'
 import { UsageError } from '../../runtime/errors.ts'
 import { eventSchemas } from '../../schema/events.ts'
 import { type Criteria, findEvents, parseField } from '../find.ts'
-import { ACCEPTED_TIMES, parseTime } from '../moments.ts'
 import { type EventRecord, recordOf } from '../records.ts'
 import { plain, valueText } from '../terminal-text.ts'
 import { type AuditContext, noteMask, openForAll, type ShowOptions, shownAccess, stopped } from './context.ts'
-import { createOutput, line, share } from './output.ts'
+import { createOutput, line } from './output.ts'
+import { timeOf } from './times.ts'
 
 export interface FindOptions extends ShowOptions {
   readonly actor?: readonly string[]
@@ -25,7 +24,6 @@ export async function find(context: AuditContext, options: FindOptions): Promise
   const eventStore = await openForAll(context, asked, options)
   const output = createOutput(context.write)
   const bar = context.progress('searching', 'events')
-  const end = await endOfLog(eventStore)
   const isShown = shownAccess(context)
   let found = 0
   const count = await findEvents(
@@ -37,7 +35,7 @@ export async function find(context: AuditContext, options: FindOptions): Promise
       const record = recordOf(event, options.reveal)
       return output.write(options.json ? line(record) : foundText(record))
     },
-    (count, { position }) => bar.report(count, share(position.commit, end)),
+    (count, _, share) => bar.report(count, share),
     context.signal,
   )
   await output.end()
@@ -71,11 +69,4 @@ function criteriaOf({ actor = [], type = [], field = [], since, until }: FindOpt
     )
   }
   return { actors: actor, types: type, fields: field, since: timeOf('since', since), until: timeOf('until', until) }
-}
-
-/** @throws UsageError */
-function timeOf(name: 'since' | 'until', given: string | undefined): Date | undefined {
-  const time = given === undefined ? undefined : parseTime(given)
-  if (given === undefined || time) return time
-  throw new UsageError(`--${name}: ${JSON.stringify(given)} can't be used; accepted: ${ACCEPTED_TIMES}.`)
 }

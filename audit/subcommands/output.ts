@@ -50,7 +50,3 @@ export function openFile(path: string) {
     close: () => done((callback) => stream.end(callback)),
   }
 }
-
-/** The progress of a walk over the log, 0 to 1. */
-export const share = (position: bigint, end: bigint | undefined) =>
-  end ? Math.min(1, Number(position) / Number(end)) : 0

@@ -77,17 +77,19 @@ export async function proveCommand(
     readonly key: PublicKey
     readonly event: EventName
     readonly content: boolean
+    /** The folder of the leaf cache. */
+    readonly leafCache: string
     readonly print: Print
   },
 ): Promise<number> {
-  const { key, event, content, print } = options
+  const { key, event, content, leafCache, print } = options
   const bar = showProgress('making the proof', 'steps')
   let steps = 0
   const report = (share: number, position: Position) => {
     if (++steps % 1_000 === 0) bar.report(steps, share, position.commit)
   }
   try {
-    print(JSON.stringify(await proveInclusion(eventStore, key, event, { content, report }), null, 2))
+    print(JSON.stringify(await proveInclusion(eventStore, key, event, { content, leafCache, report }), null, 2))
     return 0
   } finally {
     bar.stop()

@@ -88,7 +88,15 @@ function addReading(audit: CliCommand, run: RunAudit): void {
       new Option('--format <format>', 'jsonl: a JSON object in each line (default), or csv').choices(['jsonl', 'csv']),
     )
     .option('--output <file>', 'a file for it; default: standard output')
-    .withDetails({ examples: { [`${NAME} audit export --format csv --output log.csv`]: '' }, ...ofLog })
+    .addOption(time('--since <time>', 'written then or later'))
+    .addOption(time('--until <time>', 'written then or earlier'))
+    .withDetails({
+      examples: {
+        [`${NAME} audit export --format csv --output log.csv`]: '',
+        [`${NAME} audit export --since 2026-11-01 --until 2026-11-02`]: 'one day: only that part of the log is read',
+      },
+      ...ofLog,
+    })
     .action(async (customer, options) => {
       await run(async (context) =>
         (await import('../../audit/subcommands/export.ts')).exportEvents(context, customer, options),

@@ -51,6 +51,11 @@ function addRebuild(program: CliCommand): void {
       'Fills a new generation of the read model from the log, compares it with the live one and switches to it. The service keeps running meanwhile.',
     )
     .option('--accept-differences', 'switches even where documents differ', false)
+    .addOption(
+      new Option('--ignore-memory', 'starts even where there may be too little room for the new generation')
+        .default(false)
+        .conflicts(['verify', 'rollBack', 'drop', 'status']),
+    )
     .addOption(action('--verify', 'only compares the live documents with the log', 'rollBack', 'drop', 'status'))
     .addOption(action('--roll-back', 'goes back to the generation before', 'verify', 'drop', 'status'))
     .addOption(action('--drop', 'deletes all generations that are not live', 'verify', 'rollBack', 'status'))

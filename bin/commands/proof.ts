@@ -1,4 +1,5 @@
 /** The audit's commands about proofs: whether the log is whole, and proofs of what is in it. See audit/proof/. */
+import { join } from 'node:path'
 import { checkAuditKey, type PublicKey, readAuditKey, type SigningKey } from '../../audit/proof/signing-key.ts'
 import {
   checkCommand,
@@ -38,7 +39,8 @@ export function prove(
   return runCommand((configuration, signal) => {
     const event = readEventName(name)
     const key: PublicKey = file === undefined ? signingKey(configuration) : readKeyFile(file)
-    const work = (eventStore: EventStore) => proveCommand(eventStore, { key, event, content, print })
+    const leafCache = join(configuration.DATA_DIR, 'proof-leaves')
+    const work = (eventStore: EventStore) => proveCommand(eventStore, { key, event, content, leafCache, print })
     return withLog(configuration, signal, work, file === undefined)
   })
 }

@@ -4,7 +4,7 @@ import { openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
 import { provenanceOf } from '../../projections/provenance.ts'
-import type { ReadModel } from '../../projections/read-model.ts'
+import type { ReadModel, Space } from '../../projections/read-model.ts'
 import {
   chooseGeneration,
   compareGenerations,
@@ -12,6 +12,7 @@ import {
   type Difference,
   describe,
   type Progress,
+  roomFor,
   startFilling,
 } from '../../projections/rebuild.ts'
 import { runCommand } from '../../runtime/process.ts'
@@ -26,6 +27,7 @@ export interface RebuildOptions {
   readonly drop: boolean
   readonly status: boolean
   readonly acceptDifferences: boolean
+  readonly ignoreMemory: boolean
 }
 
 export const rebuild = (options: RebuildOptions): Promise<void> =>
@@ -40,7 +42,7 @@ export const rebuild = (options: RebuildOptions): Promise<void> =>
       if (options.rollBack) return await rollBack(eventStore, readModel, READMODEL_URL)
       if (options.drop) return await drop(readModel)
       if (options.status) return await status(readModel, READMODEL_URL)
-      return await fillAndSwitch(eventStore, readModel, READMODEL_URL, signal, options.acceptDifferences)
+      return await fillAndSwitch(eventStore, readModel, READMODEL_URL, signal, options)
     } finally {
       await readModel.close()
       await eventStore.close()
@@ -52,10 +54,11 @@ async function fillAndSwitch(
   live: ReadModel,
   url: string,
   signal: AbortSignal,
-  acceptDifferences: boolean,
+  { acceptDifferences, ignoreMemory }: RebuildOptions,
 ): Promise<number> {
   await eventStore.ping() // fails fast: later calls would wait for the store, with a generation begun
   const generations = await chooseGeneration(live)
+  if (!(await reportRoom(live, url, generations)) && !ignoreMemory) return 1
   if (generations.isBegun) console.log(`Generation ${generations.next} was begun earlier and is resumed.`)
   const next = await openReadModel(url, { generation: generations.next })
   const bar = showProgress(`filling generation ${generations.next}`, 'events')
@@ -113,6 +116,33 @@ async function fillAndSwitch(
   }
 }
 
+/** Prints how much a new generation takes. @returns whether there is room for it, as far as is known */
+async function reportRoom(
+  live: ReadModel,
+  url: string,
+  { next, isBegun }: { readonly next: number; readonly isBegun: boolean },
+): Promise<boolean> {
+  const begun = isBegun ? await openReadModel(url, { generation: next }) : undefined
+  const { live: taken, needed, hasRoom } = await roomFor(live, begun).finally(() => begun?.close())
+  const { documents, free, limit } = taken
+  if (documents === 0) return true
+  const size = `about ${inBytes(needed)} beside the live one (${documents} documents)`
+  const room =
+    free === undefined ? '' : `; there is room for ${inBytes(free)} (${limit?.name}: ${inBytes(limit?.bytes ?? 0)})`
+  console.log(`Generation ${next} needs ${size}, until --drop${room}.`)
+  if (!hasRoom) {
+    console.log('There is too little room, so nothing was started. Free some (--drop deletes older generations), or')
+    console.log('  npm run rebuild -- --ignore-memory   starts anyway')
+  }
+  return hasRoom
+}
+
+function inBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+  const power = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, bytes)) / 10))
+  return `${(bytes / 1024 ** power).toFixed(power < 2 ? 0 : 1)} ${units[power]}`
+}
+
 /** Prints differences, the first ones individually. @param onDifference called for each */
 async function list(
   differences: AsyncIterable<Difference>,
@@ -130,8 +160,8 @@ async function list(
 }
 
 async function verify(eventStore: EventStore, readModel: ReadModel, signal: AbortSignal): Promise<number> {
-  const bar = showProgress('verifying', 'documents')
-  const report = ({ done, share, position }: Progress) => bar.report(done, share, position)
+  const bar = showProgress('verifying', 'customers')
+  const report = ({ done, share }: Progress) => bar.report(done, share)
   let count = 0
   for await (const difference of compareWithLog(eventStore, readModel, report, signal)) {
     count++
@@ -199,17 +229,18 @@ async function status(readModel: ReadModel, url: string): Promise<number> {
   for (const { number, live, checkpoint } of await readModel.generations()) {
     const state = checkpoint === null ? 'empty' : checkpoint.complete ? 'complete' : 'being filled'
     const place = checkpoint ? `, at position ${checkpoint.position.commit}` : ''
-    console.log(`generation ${number}: ${live ? 'live, ' : ''}${state}${place}, ${await count(url, number)} documents`)
+    const { documents, bytes } = await spaceOf(url, number)
+    console.log(
+      `generation ${number}: ${live ? 'live, ' : ''}${state}${place}, ${documents} documents, about ${inBytes(bytes)}`,
+    )
   }
   return 0
 }
 
-async function count(url: string, generation: number): Promise<number> {
+async function spaceOf(url: string, generation: number): Promise<Space> {
   const readModel = await openReadModel(url, { generation })
   try {
-    const ids = new Set<number>()
-    for await (const some of readModel.customers()) for (const id of some) ids.add(id)
-    return ids.size
+    return await readModel.space()
   } finally {
     await readModel.close()
   }

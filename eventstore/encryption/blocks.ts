@@ -3,7 +3,7 @@
 import { LRUCache } from 'lru-cache'
 import { ConfigurationError } from '../../runtime/errors.ts'
 import type { KeyEvent } from '../../schema/events.ts'
-import { STREAM_PREFIXES } from '../../schema/streams.ts'
+import { STREAM_PREFIXES, streamOf } from '../../schema/streams.ts'
 import { encode } from '../codec.ts'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../port.ts'
 import { newestEvent } from '../read.ts'
@@ -22,7 +22,7 @@ export type BlockId = number | string
 
 /** The stream that a block lies in. */
 export const streamOfBlock = (block: BlockId): string =>
-  typeof block === 'number' ? `${KEY_STREAMS}${block}` : `${KEY_STREAMS}${OF_ADDRESS}${block}`
+  streamOf.keys(typeof block === 'number' ? block : `${OF_ADDRESS}${block}`)
 
 function blockOfStream(stream: string): BlockId {
   const rest = stream.slice(KEY_STREAMS.length)

@@ -1,5 +1,5 @@
 /** Reads of a stream and of the log of all streams. */
-import { checkCount, checkExpectedRevision, checkStreamName } from '../argument-checks.ts'
+import { checkCount, checkEnd, checkExpectedRevision, checkStreamName } from '../argument-checks.ts'
 import {
   comparePositions,
   EventStoreUnavailable,
@@ -105,15 +105,17 @@ export function createReads(connection: Connection, checkOpen: () => void): Read
     },
 
     // Not a generator around a generator: a delegated step costs as much as the decoding of an event.
-    readAll({ direction = 'forwards', from, maxCount, filter, systemEvents = false } = {}) {
+    readAll({ direction = 'forwards', from, to, maxCount, filter, systemEvents = false } = {}) {
       const forwards = direction === 'forwards'
       const begin = (place: LogPlace) =>
         read('$all', () => {
           if (maxCount !== undefined) checkCount(maxCount, 'maxCount')
+          checkEnd(to, forwards)
           return logRequest(place, filterOf(filter, systemEvents), { forwards, maxCount })
         })
       const place = from ?? (forwards ? 'start' : 'end')
-      return typeof place === 'string' ? begin(place) : readFrom(place)
+      const events = typeof place === 'string' ? begin(place) : readFrom(place)
+      return to ? upTo(events, to) : events
 
       async function* readFrom(position: Position): Events {
         const kept = filterOf(filter, systemEvents)
@@ -196,6 +198,14 @@ async function* readAnswers(
     } finally {
       call?.cancel()
     }
+  }
+}
+
+/** Ends the read at the first event past the position: the server itself would continue to the end of the log. */
+async function* upTo(events: Events, to: Position): Events {
+  for await (const event of events) {
+    if (comparePositions(event.position, to) > 0) return
+    yield event
   }
 }
 

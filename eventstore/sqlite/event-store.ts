@@ -7,7 +7,7 @@
  */
 import { realpathSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { checkCount, checkExpectedRevision, checkMetadata, checkStreamName } from '../argument-checks.ts'
+import { checkCount, checkEnd, checkExpectedRevision, checkMetadata, checkStreamName } from '../argument-checks.ts'
 import {
   type EventStore,
   InvalidArgument,
@@ -89,6 +89,8 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
   }
 
   return {
+    readsFromAnyPosition: true,
+
     async append(stream, events, { expected }) {
       checkStreamName(stream)
       checkExpectedRevision(expected)
@@ -168,13 +170,14 @@ async function* readStream(
 
 async function* readAll(
   { log, access, pages }: Reading,
-  { direction = 'forwards', from, maxCount = DELETED, filter, systemEvents = false }: ReadAllOptions = {},
+  { direction = 'forwards', from, to: end, maxCount = DELETED, filter, systemEvents = false }: ReadAllOptions = {},
 ): AsyncGenerator<RecordedEvent> {
   const forwards = direction === 'forwards'
   const start = from ?? (forwards ? 'start' : 'end')
   let next = start === 'start' ? 0 : start === 'end' ? DELETED : startOf(log, access, start)
   checkCount(maxCount, 'maxCount')
-  const readPageOfAll = pages(forwards, filter, systemEvents)
+  checkEnd(end, forwards)
+  const readPageOfAll = pages(forwards, filter, systemEvents, end && Number(end.commit))
   for (let left = maxCount; left > 0; ) {
     const { rows, to, more } = await access.read(() => readPageOfAll(next, Math.min(PAGE, left)))
     for (const row of rows) yield recorded(row)

@@ -78,14 +78,22 @@ export function pagesOfAll(log: SqliteLog) {
   /** Statements for the filters in use. */
   const filtered = new Map<string, StatementSync>()
 
-  /** @throws InvalidArgument for a filter that names nothing */
-  return (forwards: boolean, filter: StreamFilter | undefined, systemEvents: boolean): ReadPageOfAll => {
+  /**
+   * @param end the last position to read, forwards
+   * @throws InvalidArgument for an empty filter
+   */
+  return (
+    forwards: boolean,
+    filter: StreamFilter | undefined,
+    systemEvents: boolean,
+    end: number = DELETED,
+  ): ReadPageOfAll => {
     const { condition, parameters } = conditionOf(filter, systemEvents)
     const text = `${EVENTS_OF_LOG} AND ${condition} ORDER BY e.position ${forwards ? 'ASC' : 'DESC'} LIMIT ?`
     return (from, limit) => {
       const statement = filtered.get(text) ?? log.database.prepare(text)
       filtered.set(text, statement)
-      const last = lastPosition(log)
+      const last = Math.min(lastPosition(log), end)
       const window = Math.max(WINDOW, limit)
       const high = forwards ? Math.min(from + window - 1, last) : Math.min(from, last)
       const low = forwards ? from : Math.max(high - window + 1, 1)

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { waitAfter } from '../../runtime/back-off.ts'
 import { ReadModelUnavailable } from '../read-model.ts'
 import { BACK_OFF, createDriver, type Driver } from './driver.ts'
-import { reasonOf, unavailable, unlessRefused } from './errors.ts'
+import { REFUSED, reasonOf, unavailable, unlessRefused } from './errors.ts'
 import { rewriteFiles } from './persistence-files.ts'
 import { type ScriptCommands, scriptCommands } from './scripts.ts'
 import { parseRedisUrl, type RedisAddress } from './url.ts'
@@ -14,6 +14,8 @@ import { parseRedisUrl, type RedisAddress } from './url.ts'
 /** The commands that the read model uses. */
 export interface RedisCommands extends ScriptCommands {
   get(key: string): Promise<string | null>
+  /** What the key and its value take, in bytes, as the server estimates it. */
+  memoryUsage(key: string): Promise<number | null>
 }
 
 export interface RedisConnection {
@@ -30,6 +32,8 @@ export interface RedisConnection {
   call<T>(work: (commands: RedisCommands) => Promise<T>, tag?: string): Promise<T>
   /** The matching keys, in batches from one server at a time; a key may occur twice. @throws ReadModelUnavailable */
   scan(pattern: string): AsyncGenerator<string[]>
+  /** What each server reports about its memory (INFO); undefined if it refuses to. @throws ReadModelUnavailable */
+  memory(): Promise<readonly (string | undefined)[]>
   /**
    * Makes each server rewrite its files on disk, without data that was overwritten or removed. @throws
    * ReadModelUnavailable
@@ -49,6 +53,7 @@ export function connectRedis(url: string): RedisConnection {
   const driver = createDriver(address)
   const commands: RedisCommands = {
     get: (key) => driver.send(key, ['GET', key]) as Promise<string | null>,
+    memoryUsage: (key) => driver.send(key, ['MEMORY', 'USAGE', key]) as Promise<number | null>,
     ...scriptCommands(driver.send),
   }
   let closing: Promise<void> | undefined
@@ -126,6 +131,7 @@ export function connectRedis(url: string): RedisConnection {
 
     scan: (pattern) => scanServers(driver, call, pattern),
     scrub: () => scrubServers(driver, call),
+    memory: () => readMemory(driver, call),
 
     close() {
       closing ??= (async () => {
@@ -149,6 +155,16 @@ async function* scanServers(driver: Driver, call: Call, pattern: string): AsyncG
       if (page.keys.length > 0) yield page.keys
     } while (cursor !== '0')
   }
+}
+
+async function readMemory(driver: Driver, call: Call): Promise<(string | undefined)[]> {
+  const servers = await call(() => driver.servers())
+  return Promise.all(
+    servers.map(async (server) => {
+      const answer = await call(() => server.sendCommand(['INFO', 'memory']).catch(unlessRefused))
+      return answer === REFUSED ? undefined : String(answer)
+    }),
+  )
 }
 
 async function scrubServers(driver: Driver, call: Call): Promise<void> {

@@ -46,6 +46,7 @@ import { createEntryReader } from './entry-reader.ts'
 import { createHandle, dropGeneration, type Handle, listGenerations, liveGeneration } from './generations.ts'
 import { generationKeys, type SharedKeys, sharedKeys } from './key-names.ts'
 import { createSeals, type Seals } from './seals.ts'
+import { measureSpace } from './space.ts'
 import { formatPlace, parseDocument, parsePlace, readText } from './values.ts'
 
 /**
@@ -151,6 +152,7 @@ function generationOperations({ redis, prefix, shared, handle, seals, begun }: P
 function documentOperations({ redis, prefix, shared, handle, seals, begun }: Parts) {
   return {
     customers: () => customerIds(redis, handle),
+    space: () => measureSpace(redis, handle),
 
     differing: begun((ids: readonly number[], generation: number) =>
       select(redis, ids, (commands, chunk) => {

@@ -2,16 +2,20 @@
  * The embedded read model: one SQLite file that several processes may share. It can be rebuilt from the log at any
  * time.
  */
+import { statfsSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
 import { closeSqliteFile, emptyWal } from '../../eventstore/sqlite/file.ts'
 import { type ReadModel, type ReadModelEntry, sameCheckpoint, UNKNOWN } from '../read-model.ts'
 import { readParked } from '../stored-values.ts'
 import { type Access, accessTo } from './access.ts'
 import { createMarkWriter, incarnationOf } from './marks.ts'
+import { dropGeneration, resetGeneration } from './removal.ts'
 import {
   checkpointOf,
   createEntryReader,
   documentAt,
+  liveGeneration,
   placeAt,
   raiseNewest,
   writeCheckpoint,
@@ -21,9 +25,12 @@ import { openReadModelFile, type Statements } from './schema.ts'
 
 /** How many ids one statement reads. */
 const PAGE = 1_000
+/** How many documents of each page are measured. */
+const SAMPLE = 50
 
 /** The shared context of the operations below. */
 interface Parts {
+  readonly path: string
   readonly database: DatabaseSync
   readonly sql: Statements
   readonly access: Access
@@ -55,6 +62,7 @@ export function openSqliteReadModel({
   const incarnation = incarnationOf(database, path)
   const marks = createMarkWriter(access, sql, incarnation)
   const parts: Parts = {
+    path,
     database,
     sql,
     access,
@@ -93,10 +101,6 @@ export function openSqliteReadModel({
   }
 }
 
-function liveGeneration(sql: Statements): number {
-  return (sql.live.get() as { number: number } | undefined)?.number ?? 1
-}
-
 function generationOperations({ sql, access: { read, write }, handle }: Parts) {
   return {
     generation: () => read(() => handle.current),
@@ -126,23 +130,12 @@ function generationOperations({ sql, access: { read, write }, handle }: Parts) {
         return true
       }),
 
-    dropGeneration: (number) =>
-      write(() => {
-        if (number === liveGeneration(sql)) throw new RangeError(`Generation ${number} is live; it can't be dropped.`)
-        for (const statement of sql.drop) statement.run(number)
-        sql.dropGeneration.run(number)
-      }),
-
-    async reset() {
-      await write(() => {
-        for (const statement of sql.drop) statement.run(handle.current)
-        if (handle.current === liveGeneration(sql)) sql.dropMarks.run()
-      })
-    },
+    dropGeneration: (number) => dropGeneration(sql, write, number),
+    reset: () => resetGeneration(sql, write, handle.current),
   } satisfies Partial<ReadModel>
 }
 
-function documentOperations({ sql, access: { read, write }, handle }: Parts, incarnation: string) {
+function documentOperations({ sql, path, access: { read, write }, handle }: Parts, incarnation: string) {
   const readEntry = createEntryReader(sql)
 
   function entry(id: number, trusted: ReadonlySet<string> | undefined): ReadModelEntry {
@@ -150,13 +143,35 @@ function documentOperations({ sql, access: { read, write }, handle }: Parts, inc
     return readEntry(handle.current, id)
   }
 
+  async function* customersOf(): AsyncGenerator<readonly number[]> {
+    for (let last = 0; ; ) {
+      const rows = await read(() => sql.ids.all(handle.current, last, PAGE) as { id: number }[])
+      if (rows.length === 0) return
+      yield rows.map(({ id }) => id)
+      last = rows.at(-1)?.id ?? last
+    }
+  }
+
   return {
-    async *customers() {
-      for (let last = 0; ; ) {
-        const rows = await read(() => sql.ids.all(handle.current, last, PAGE) as { id: number }[])
-        if (rows.length === 0) return
-        yield rows.map(({ id }) => id)
-        last = rows.at(-1)?.id ?? last
+    customers: customersOf,
+
+    async space() {
+      let [documents, sampled, bytes] = [0, 0, 0]
+      for await (const ids of customersOf()) {
+        documents += ids.length
+        const after = (ids[0] as number) - 1
+        const sample = await read(
+          () => sql.lengths.get(handle.current, after, SAMPLE) as { documents: number; bytes: number },
+        )
+        sampled += sample.documents
+        bytes += sample.bytes
+      }
+      const { bavail, blocks, bsize } = statfsSync(dirname(path))
+      return {
+        documents,
+        bytes: sampled === 0 ? 0 : Math.round((documents * bytes) / sampled),
+        free: bavail * bsize,
+        limit: { name: 'the disk', bytes: blocks * bsize },
       }
     },
 

@@ -18,6 +18,11 @@ interface EntryRow {
   readonly document: string | null
 }
 
+/** The generation that queries see. */
+export function liveGeneration(sql: Statements): number {
+  return (sql.live.get() as { number: number } | undefined)?.number ?? 1
+}
+
 /** For projections: the stored document, complete or not. */
 export function documentAt(sql: Statements, generation: number, id: number): CustomerDocument | null {
   return parse(id, sql.document.get(generation, id) as DocumentRow | undefined)

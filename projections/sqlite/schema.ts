@@ -80,6 +80,11 @@ function prepareStatements(database: DatabaseSync) {
     document: database.prepare('SELECT revision, document FROM documents WHERE generation = ? AND id = ?'),
     revision: database.prepare('SELECT revision FROM documents WHERE generation = ? AND id = ?'),
     dropDocument: database.prepare('DELETE FROM documents WHERE generation = ? AND id = ?'),
+    /** The number of documents in a sample, and the size of their texts. */
+    lengths: database.prepare(
+      `SELECT count(*) AS documents, sum(octet_length(document)) AS bytes FROM
+       (SELECT document FROM documents WHERE generation = ? AND id > ? ORDER BY id LIMIT ?)`,
+    ),
     ids: database.prepare('SELECT id FROM documents WHERE generation = ? AND id > ? ORDER BY id LIMIT ?'),
     differing: database.prepare(
       `SELECT value AS id FROM json_each(?1) WHERE
@@ -112,11 +117,20 @@ function prepareStatements(database: DatabaseSync) {
       'SELECT "commit", prepare, id, stream, revision FROM places WHERE generation = ? AND kind = ?',
     ),
     setPlace: database.prepare('INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?, ?, ?, ?)'),
-    drop: ['documents', 'checkpoints', 'places', 'parked'].map((table) =>
-      database.prepare(`DELETE FROM ${table} WHERE generation = ?`),
+    dropCheckpoint: database.prepare('DELETE FROM checkpoints WHERE generation = ?'),
+    dropPlaces: database.prepare('DELETE FROM places WHERE generation = ?'),
+    dropParked: database.prepare('DELETE FROM parked WHERE generation = ?'),
+    /** The last id of a range of that many documents that starts after an id; null if there is none. */
+    rangeOfDocuments: database.prepare(
+      `SELECT max(id) AS last FROM
+       (SELECT id FROM documents WHERE generation = ? AND id > ? ORDER BY id LIMIT ?)`,
     ),
+    dropDocuments: database.prepare('DELETE FROM documents WHERE generation = ? AND id > ? AND id <= ?'),
+    rangeOfMarks: database.prepare(
+      'SELECT max(id) AS last FROM (SELECT id FROM marks WHERE id > ? ORDER BY id LIMIT ?)',
+    ),
+    dropMarks: database.prepare('DELETE FROM marks WHERE id > ? AND id <= ?'),
     dropGeneration: database.prepare('DELETE FROM generations WHERE number = ?'),
-    dropMarks: database.prepare('DELETE FROM marks'),
     requestScrub: database.prepare('INSERT INTO owed_scrubs VALUES (?)'),
     pendingScrubs: database.prepare('SELECT id FROM owed_scrubs'),
     settleScrub: database.prepare('DELETE FROM owed_scrubs WHERE id = ?'),

@@ -1,5 +1,6 @@
 /** A customer's history and former states, for services that may audit. Every disclosure is recorded first. */
 
+import { createHistoryStates } from '../../audit/history-states.ts'
 import { ACCEPTED_MOMENTS, parseMoment } from '../../audit/moments.ts'
 import { recordReveal } from '../../audit/reveals.ts'
 import { customerAt, type Places, START, type TimelineEntry, timeline } from '../../audit/timeline.ts'
@@ -20,6 +21,8 @@ interface HistoryArguments {
 
 /** @param toCustomer a document in the schema's shape */
 export function createAuditQueries(eventStore: EventStore, toCustomer: (document: CustomerDocument) => object) {
+  const statesOf = createHistoryStates(eventStore)
+
   /** @throws CustomerError for callers without the scope, and without a reason */
   async function reveal(
     { customerId, reason }: { readonly customerId: number; readonly reason: string },
@@ -45,11 +48,23 @@ export function createAuditQueries(eventStore: EventStore, toCustomer: (document
       await reveal(args, 'customerHistory', context)
       const entries: TimelineEntry[] = []
       let hasNextPage = false
-      for await (const entry of timeline(eventStore, args.customerId, after)) {
+      const states = await statesOf(args.customerId)
+      const known = states.at(after.customer)
+      let last = known
+      let passed = known
+      const following = timeline(eventStore, args.customerId, after, {
+        known,
+        passed(folded) {
+          passed = folded
+        },
+      })
+      for await (const entry of following) {
         hasNextPage = entries.length === first
         if (hasNextPage) break
         entries.push(entry)
+        last = passed
       }
+      if (hasNextPage && last) states.keep(last)
       const edges = entries.map((entry) => ({ cursor: cursorOf(entry.places), node: nodeOf(entry) }))
       return {
         edges,

@@ -67,6 +67,7 @@ for (const kind of ['sqlite', 'redis'] as const) {
 
     const first = await rebuild()
     t.equal(first.code, 0, first.output)
+    t.match(first.output, /Generation 2 needs about \d+ KiB beside the live one \(20 documents\)/)
     t.match(first.output, /filling generation 2: .*\d+ events, \d+ events\/s/)
     t.match(first.output, /comparing with the live generation: 20 documents/, 'each once')
     t.match(first.output, /Generation 2 is live/)
@@ -80,14 +81,14 @@ for (const kind of ['sqlite', 'redis'] as const) {
     t.equal(await readModel.follow(), 1)
     t.match(
       (await rebuild('--status')).output,
-      /generation 1: live, complete, at position \d+, 20 documents\ngeneration 2: complete, .* 20 documents/,
+      /generation 1: live, complete, at position \d+, 20 documents, about \d+ KiB\ngeneration 2: complete, .* 20 documents/,
     )
     t.match((await rebuild('--drop')).output, /Generation 2 is dropped/)
     t.match((await rebuild('--drop')).output, /only the live generation/)
     t.match(await rebuild('--roll-back'), { code: 1, output: /none before it/ })
     t.match(await rebuild('--verify'), {
       code: 0,
-      output: /verifying: 20 documents[\s\S]*The documents are those of the log/,
+      output: /verifying: 20 customers, \d+ customers\/s\n[\s\S]*The documents are those of the log/,
     })
   })
 
