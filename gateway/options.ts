@@ -50,6 +50,7 @@ export function gatewayOptions(
     ...(jwksUrl !== undefined && jwksUrl !== 'off' && { tokenKeys: { jwksUrl } }),
     ...(statusUrl !== undefined &&
       statusUrl !== 'off' && { tokenStatus: { url: statusUrl, secret: configuration.SUBGRAPH_SECRET } }),
+    cachedTokens: configuration.TOKEN_CACHE_SIZE,
     publicMetrics: !isProduction && gateway.GATEWAY_METRICS_PORT === undefined,
     corsOrigins: gateway.CORS_ORIGINS,
     ...(!isProduction && { corsPattern: LOCAL_PAGES }),

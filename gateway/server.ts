@@ -68,6 +68,8 @@ export interface GatewayOptions {
   readonly returnHeaders?: readonly string[]
   /** Verifies bearer tokens, so that a forged one costs no subgraph call. Default: they are passed on unverified. */
   readonly tokenKeys?: KeySource
+  /** How many verified tokens are kept in memory. Default 10,000. */
+  readonly cachedTokens?: number
   /**
    * Where to check whether a verified token has been revoked. Default: not checked; a token is active until it expires.
    */
@@ -243,7 +245,12 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
     persisted,
     admission: createAdmission({ ...DEFAULT_ADMISSION, costPerClient: limits.cost, costInAll: 2 * limits.cost }),
     authentication:
-      options.tokenKeys && createAuthentication(options.tokenKeys, { isActive: tokenStatus?.isActive, onCheck }),
+      options.tokenKeys &&
+      createAuthentication(options.tokenKeys, {
+        isActive: tokenStatus?.isActive,
+        onCheck,
+        cachedTokens: options.cachedTokens,
+      }),
     limits: requestLimits,
     maxCost: limits.cost,
     answerLimit,

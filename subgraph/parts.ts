@@ -31,6 +31,7 @@ export interface PartsOptions {
   readonly keys: Keys
   readonly store: Store
   readonly captchaSecret?: string | undefined
+  readonly cachedTokens?: number
   readonly now?: () => Date
   readonly log: FastifyBaseLogger
   readonly metrics: SubgraphMetrics
@@ -63,7 +64,7 @@ export function createParts(options: PartsOptions): Parts {
   })
   const passwords = createPasswordChecks(createHashKinds(eventStore), (kind) => metrics.hashes.inc({ kind }))
   const signIn = createSignIn({ eventStore, customers, claims, credentials, passwords, access, store })
-  const tokens = createTokens(keys.tokenSigningKey, store.token.lifetimeMinutes)
+  const tokens = createTokens(keys.tokenSigningKey, store.token.lifetimeMinutes, options.cachedTokens)
   const subscribers = createSubscribers(eventStore, claims.keysOf)
   const accounts = { eventStore, customers, claims, credentials, signIn, subscribers, access, store }
   const captcha = createCaptcha(store, options.captchaSecret, log)

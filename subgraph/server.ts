@@ -34,6 +34,8 @@ export interface SubgraphOptions {
   readonly secret?: string | undefined
   /** The CAPTCHA provider's secret; required where the store demands a CAPTCHA. */
   readonly captchaSecret?: string | undefined
+  /** How many verified tokens are kept in memory. Default 10,000. */
+  readonly cachedTokens?: number
   /**
    * Whether introspection is allowed. Default true; off in production, where `_service` is answered only if there is a
    * secret.

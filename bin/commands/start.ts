@@ -116,6 +116,7 @@ async function startCustomers(
       store,
       secret,
       captchaSecret,
+      cachedTokens: configuration.TOKEN_CACHE_SIZE,
       introspection: configuration.NODE_ENV !== 'production',
       logger: { level: configuration.LOG_LEVEL },
       loadLimits: loadLimits(configuration),

@@ -27,6 +27,7 @@ export const subgraph = (): Promise<void> =>
       secret: SUBGRAPH_SECRET,
       captchaSecret: CAPTCHA_SECRET,
       introspection: NODE_ENV !== 'production',
+      cachedTokens: configuration.TOKEN_CACHE_SIZE,
       loadLimits: loadLimits(configuration),
       logger: { level: LOG_LEVEL },
     })

@@ -4,9 +4,9 @@ import type { TokenFault } from '../../schema/token-faults.ts'
 import type { Claims } from '../planning/authorization.ts'
 import { createTokenVerifier, InvalidToken, type KeySource } from './token-verifier.ts'
 
-/** How many verified tokens are kept, and how many characters of them. */
-const KNOWN_TOKENS = 10_000
-const KNOWN_CHARACTERS = 10_000 * 1024
+/** How many verified tokens are kept, unless configured otherwise, and how many characters of each on average. */
+const CACHED_TOKENS = 10_000
+const TOKEN_CHARACTERS = 1024
 /**
  * How long a verified signature is trusted, in milliseconds. Then it is verified again, because the token may have
  * expired or its key may have been replaced.
@@ -50,6 +50,8 @@ export interface StatusOptions {
    * token passes without its claims: the gateway treats its bearer as a guest, and the subgraphs decide for themselves.
    */
   readonly isActive?: ((token: string) => Promise<boolean>) | undefined
+  /** How many verified tokens are kept. Default 10,000. */
+  readonly cachedTokens?: number | undefined
   /** Called after each check. */
   readonly onCheck?: (outcome: CheckOutcome, error?: unknown) => void
 }
@@ -67,12 +69,15 @@ interface Known {
  * @param keys the source of the public keys; while they can't be fetched, tokens pass, because the subgraphs verify
  * them too
  */
-export function createAuthentication(keys: KeySource, { isActive, onCheck }: StatusOptions = {}): Authentication {
+export function createAuthentication(
+  keys: KeySource,
+  { isActive, onCheck, cachedTokens = CACHED_TOKENS }: StatusOptions = {},
+): Authentication {
   const verify = createTokenVerifier(keys)
   const trusted = new LRUCache<string, Known>({
-    max: KNOWN_TOKENS,
-    maxSize: KNOWN_CHARACTERS,
-    sizeCalculation: (_, authorization) => authorization.length,
+    maxSize: cachedTokens * TOKEN_CHARACTERS,
+    // At least the average, so that there are never more than so many.
+    sizeCalculation: (_, authorization) => Math.max(authorization.length, TOKEN_CHARACTERS),
   })
 
   /** Checks the token's status, one call at a time. A revoked token stays revoked. */

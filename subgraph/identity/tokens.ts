@@ -7,7 +7,7 @@
  */
 import { createPublicKey, randomUUID } from 'node:crypto'
 import { createSigner, createVerifier, TokenError } from 'fast-jwt'
-import { LRUCache } from 'lru-cache'
+import { boundedCache } from '../../runtime/bounded-cache.ts'
 import { readSigningKey, thumbprint } from '../../runtime/service-keys.ts'
 import type { TokenFault } from '../../schema/token-faults.ts'
 
@@ -74,9 +74,10 @@ const SERVICE = 'service:'
 /**
  * @param signingKey an Ed25519 private key as PEM (PKCS #8) or JWK
  * @param lifetimeMinutes how long a token is valid
+ * @param cachedTokens how many verified tokens are kept
  * @throws ConfigurationError for another key, without it in the message
  */
-export function createTokens(signingKey: string, lifetimeMinutes = 60): Tokens {
+export function createTokens(signingKey: string, lifetimeMinutes = 60, cachedTokens = CACHED_TOKENS): Tokens {
   const privateKey = readSigningKey(signingKey, 'TOKEN_SIGNING_KEY')
   const publicKey = createPublicKey(privateKey)
   const { kty, crv, x } = publicKey.export({ format: 'jwk' }) as { kty: string; crv: string; x: string }
@@ -90,9 +91,9 @@ export function createTokens(signingKey: string, lifetimeMinutes = 60): Tokens {
   })
   // Keyed by the header itself: fast-jwt's own cache computes a SHA-512 of the token for each lookup, and caches
   // refused tokens too.
-  const verified = new LRUCache<string, { readonly caller: Caller | ServiceCaller; readonly expires: number }>({
-    max: CACHED_TOKENS,
-  })
+  const verified = boundedCache<string, { readonly caller: Caller | ServiceCaller; readonly expires: number }>(
+    cachedTokens,
+  )
 
   return {
     issue: ({ customerId, generation, registeredAt }) =>

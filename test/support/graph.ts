@@ -8,11 +8,9 @@ import { openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
-import { startProjection } from '../../projections/worker/worker.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { type PartialStore, store } from '../../schema/store.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
-import { buildSubgraph } from '../../subgraph/server.ts'
 import { KEYS } from './keys.ts'
 
 export interface GraphQLAnswer {
@@ -96,7 +94,10 @@ export interface SubgraphFixture {
   readonly readModel: ReadModel
 }
 
-/** One instance of the subgraph over the folder, in this process. Several may share a folder. */
+/**
+ * One instance of the subgraph over the folder, in this process. Several may share a folder. The subgraph is loaded here:
+ * tests of processes need none of their own.
+ */
 export async function startSubgraph(
   t: Test,
   options: {
@@ -115,6 +116,10 @@ export async function startSubgraph(
     readonly wrapReadModel?: (readModel: ReadModel) => ReadModel
   } = {},
 ): Promise<SubgraphFixture> {
+  const [{ buildSubgraph }, { startProjection }] = await Promise.all([
+    import('../../subgraph/server.ts'),
+    import('../../projections/worker/worker.ts'),
+  ])
   const folder = options.folder ?? (await temporaryFolder(t))
   const configuration = loadConfiguration({ ...environment(folder), ...options.env })
   const {
