@@ -3,7 +3,8 @@ import { isIP } from 'node:net'
 import { z } from 'zod'
 import { readVariables, type Values, type Variable } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
-import { ERROR_STATUSES, isOrigin } from './http/negotiation.ts'
+import { isOrigin } from './http/cross-site.ts'
+import { ERROR_STATUSES } from './http/negotiation.ts'
 import { DEFAULT_LIMITS } from './planning/document-limits.ts'
 
 const count = (defaultValue: number) => ({
