@@ -48,7 +48,7 @@ export interface Blocks {
   /** Reads a block from the store; undefined if there is none. @throws EventStoreUnavailable */
   read(stream: string): Promise<Block | undefined>
   /**
-   * The keys of a block. @throws ConfigurationError where none of the master keys fits; EventStoreUnavailable where
+   * The keys of a block. @throws ConfigurationError if none of the master keys fits; EventStoreUnavailable where
    * unwrapping fails
    */
   unwrap(stream: string, block: Block): Promise<Uint8Array>

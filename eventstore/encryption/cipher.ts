@@ -104,7 +104,7 @@ export async function decryptAll(
     }
     return opened
   } catch {
-    return events.map(one) // the thread has ended: it is begun anew next time
+    return events.map(one) // the thread has ended; the next call starts a new one
   }
 }
 

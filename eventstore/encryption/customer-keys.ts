@@ -36,7 +36,7 @@ export interface CustomerKeys {
   readonly keyStore: EventStore
   /**
    * Checks that key store, log and master key belong together, and that the key store is not older than the log.
-   * @throws ConfigurationError where they do not; EventStoreUnavailable
+   * @throws ConfigurationError if they do not; EventStoreUnavailable
    */
   check(): Promise<void>
   /** Returns a cached key. */

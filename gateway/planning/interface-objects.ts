@@ -319,7 +319,7 @@ function selector(document: DocumentNode) {
       return { kind: Kind.INLINE_FRAGMENT, typeCondition, directives: each.directives ?? [], selectionSet }
     })
 
-  /** A fragment with some of the fields that are asked for at the object itself; nothing where it has none of them. */
+  /** A fragment with some of the fields that are asked for at the object itself; nothing if it has none of them. */
   const only = (fragment: Inline, isWanted: (field: FieldNode) => boolean): Inline[] => {
     const selections = flat(fragment.selectionSet).flatMap((each): SelectionNode[] =>
       each.kind === Kind.FIELD ? (isWanted(each) ? [each] : []) : only(each, isWanted),

@@ -2,7 +2,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { openSqliteFile } from '../../eventstore/sqlite/file.ts'
 
-/** The tables of version 1 had one generation; the documents are made anew. */
+/** The tables of version 1 had one generation; the documents are rebuilt. */
 const SCHEMA = `
   DROP TABLE IF EXISTS customers;
   DROP TABLE IF EXISTS checkpoint;
@@ -50,7 +50,7 @@ const VERSION = 2
 export type Statements = ReturnType<typeof prepareStatements>
 
 /**
- * Opens the file, creating it where it is missing.
+ * Opens the file, creating it if it is missing.
  * @throws SqliteFileError for a file that is not a read model or can't be opened
  */
 export function openReadModelFile(path: string): { readonly database: DatabaseSync; readonly sql: Statements } {
@@ -71,7 +71,7 @@ function prepareStatements(database: DatabaseSync) {
     addGeneration: database.prepare('INSERT OR IGNORE INTO generations VALUES (?, 0)'),
     switchGeneration: database.prepare('UPDATE generations SET live = number = ?'),
     mark: database.prepare('SELECT revision FROM marks WHERE id = ?'),
-    /** Of a generation that is complete. */
+    /** For a complete generation. */
     visible: database.prepare(
       `SELECT revision, document FROM documents
        WHERE generation = ?1 AND id = ?2 AND (SELECT complete FROM checkpoints WHERE generation = ?1) = 1`,
