@@ -1,4 +1,5 @@
 /** The errors of the audit commands. */
+import { errorClass } from '../runtime/error-class.ts'
 
 /** What each code means and what to do about it. docs/errors.md lists them. */
 export const ERROR_CODES = {
@@ -8,19 +9,10 @@ export const ERROR_CODES = {
 } as const
 
 /** Something that an operator asked for does not exist. The message is one complete line. */
-export class AuditError extends Error {
-  override readonly name = 'AuditError'
-  readonly code = 'AUD_ERR_REQUEST'
-}
+export class AuditError extends errorClass('AuditError', 'AUD_ERR_REQUEST') {}
 
 /** There is no proof; the message says why. */
-export class NoProofError extends Error {
-  override readonly name = 'NoProofError'
-  readonly code = 'AUD_ERR_NO_PROOF'
-}
+export class NoProofError extends errorClass('NoProofError', 'AUD_ERR_NO_PROOF') {}
 
 /** The newest checkpoint can't be continued: it is forged, or belongs to another log. */
-export class LogCheckpointError extends Error {
-  override readonly name = 'LogCheckpointError'
-  readonly code = 'AUD_ERR_CHECKPOINT'
-}
+export class LogCheckpointError extends errorClass('LogCheckpointError', 'AUD_ERR_CHECKPOINT') {}

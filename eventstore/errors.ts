@@ -1,4 +1,5 @@
 /** The errors of the event store: the same from every adapter, so callers decide by class or `code` alone. */
+import { errorClass } from '../runtime/error-class.ts'
 import type { ExpectedRevision } from './port.ts'
 
 /** What each code means and what to do about it. docs/errors.md lists them. */
@@ -84,43 +85,25 @@ export class LogReplaced extends Error {
 }
 
 /** An argument that no store accepts (a negative revision, an id that is not a UUID, an invalid position). */
-export class InvalidArgument extends Error {
-  override readonly name = 'InvalidArgument'
-  readonly code = 'EVS_ERR_INVALID_ARGUMENT'
-}
+export class InvalidArgument extends errorClass('InvalidArgument', 'EVS_ERR_INVALID_ARGUMENT') {}
 
 /** A group of that name exists already. */
-export class GroupExists extends Error {
-  override readonly name = 'GroupExists'
-  readonly code = 'EVS_ERR_GROUP_EXISTS'
-}
+export class GroupExists extends errorClass('GroupExists', 'EVS_ERR_GROUP_EXISTS') {}
 
 /** There is no group of that name, or it was deleted. */
-export class GroupNotFound extends Error {
-  override readonly name = 'GroupNotFound'
-  readonly code = 'EVS_ERR_GROUP_NOT_FOUND'
-}
+export class GroupNotFound extends errorClass('GroupNotFound', 'EVS_ERR_GROUP_NOT_FOUND') {}
 
 /**
  * The store can't be reached, or did not answer in time. After an append the outcome is unknown: retry it with the same
  * ids.
  */
-export class EventStoreUnavailable extends Error {
-  override readonly name = 'EventStoreUnavailable'
-  readonly code = 'EVS_ERR_UNAVAILABLE'
-}
+export class EventStoreUnavailable extends errorClass('EventStoreUnavailable', 'EVS_ERR_UNAVAILABLE') {}
 
 /**
  * An event that is not in the catalogue, or whose data does not fit its schema. Names fields, never values: they are
  * personal.
  */
-export class InvalidEvent extends Error {
-  override readonly name = 'InvalidEvent'
-  readonly code = 'EVS_ERR_INVALID_EVENT'
-}
+export class InvalidEvent extends errorClass('InvalidEvent', 'EVS_ERR_INVALID_EVENT') {}
 
 /** The file can't be used for its purpose. The message is one line for the operator. */
-export class SqliteFileError extends Error {
-  override readonly name = 'SqliteFileError'
-  readonly code = 'EVS_ERR_SQLITE_FILE'
-}
+export class SqliteFileError extends errorClass('SqliteFileError', 'EVS_ERR_SQLITE_FILE') {}

@@ -7,7 +7,7 @@
  *
  *     ["customer-log event v1", stream, id, type, data, metadata, previous]
  *
- * with `id` in lower case, `metadata` without `$hash` and `$previous` (null where there is no other), and `previous`
+ * with `id` in lower case, `metadata` without `$hash` and `$previous` (null if there is no other), and `previous`
  * the value of `$previous`: the `$hash` of the event before it, null for a stream's first event. An event from before
  * hashes counts with the hash that it would have with `previous` null. Bytes are represented as base64. A change that
  * leaves the JSON value the same (a blank between two members) does not count as an alteration, because every reader

@@ -14,9 +14,9 @@ import { openSqliteEventStore } from './sqlite/event-store.ts'
 /**
  * The driver of a server is loaded with the first URL of one: processes on the embedded store start sooner without it.
  * @param url `sqlite:PATH`, or a connection string of EventStoreDB or KurrentDB
- * @param observer told when a subscription to a server loses its connection
+ * @param observer notified when a subscription to a server loses its connection
  * @param variable where the URL comes from, for messages
- * @throws SqliteFileError where the file can't be used; ConfigurationError for another URL
+ * @throws SqliteFileError if the file can't be used; ConfigurationError for another URL
  */
 export async function openEventStore(
   url: string,
@@ -49,7 +49,7 @@ export interface OpenedLog {
 
 /**
  * Opens the configured log, and makes sure that its keys are available.
- * @param observer told when a subscription to a server loses its connection
+ * @param observer notified when a subscription to a server loses its connection
  * @param wrap wraps the stores of the log and of its keys, for retries, tests and measurements
  * @throws ConfigurationError if a URL or a key can't be used, or if they do not belong together. An unreachable store
  * does not fail yet: the first call that needs it does.
@@ -74,7 +74,7 @@ export async function openLog(
 
 /**
  * Opens the stored log and its keys without checking that they belong together, for the command that handles the case
- * where they do not. @throws as `openLog`
+ * if they do not. @throws as `openLog`
  */
 export async function openKeys(
   configuration: Configuration,

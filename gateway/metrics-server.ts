@@ -11,7 +11,7 @@ export function serveMetrics(app: FastifyInstance, metrics: Metrics): void {
 /**
  * Serves `/metrics` alone.
  * @param port 0: any free one; undefined: nothing is served
- * @throws StartupError where the port is not available
+ * @throws StartupError if the port is not available
  */
 export async function startMetrics(
   metrics: Metrics,

@@ -1,4 +1,5 @@
 /** Why a mail was not sent. Messages hold SMTP codes alone: a server's own words often repeat the address. */
+import { errorClass } from '../runtime/error-class.ts'
 
 /** What each code means and what to do about it. docs/errors.md lists them. */
 export const ERROR_CODES = {
@@ -11,19 +12,10 @@ export const ERROR_CODES = {
 /**
  * The server refuses this mail for good. The message holds codes alone: a server's own words often repeat the address.
  */
-export class MailRefused extends Error {
-  override readonly name = 'MailRefused'
-  readonly code = 'MAIL_ERR_REFUSED'
-}
+export class MailRefused extends errorClass('MailRefused', 'MAIL_ERR_REFUSED') {}
 
 /** The server does not accept this mail now. The message holds codes alone. */
-export class MailDeferred extends Error {
-  override readonly name = 'MailDeferred'
-  readonly code = 'MAIL_ERR_DEFERRED'
-}
+export class MailDeferred extends errorClass('MailDeferred', 'MAIL_ERR_DEFERRED') {}
 
 /** The server can't be reached, or does not accept mails from us now. The message holds codes alone. */
-export class MailServerUnavailable extends Error {
-  override readonly name = 'MailServerUnavailable'
-  readonly code = 'MAIL_ERR_SERVER_UNAVAILABLE'
-}
+export class MailServerUnavailable extends errorClass('MailServerUnavailable', 'MAIL_ERR_SERVER_UNAVAILABLE') {}

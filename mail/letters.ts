@@ -42,7 +42,7 @@ export interface Letters {
   purposesOf(event: Pick<RecordedEvent, 'stream' | 'type' | 'metadata'>): readonly LetterPurpose[]
   /**
    * One of the mails that the event asks for, or why it is no longer wanted.
-   * @throws EventStoreUnavailable; another Error where the customer's stream can't be read
+   * @throws EventStoreUnavailable; another Error if the customer's stream can't be read
    */
   compose(event: RecordedEvent, purpose: LetterPurpose): Promise<Letter | Reason>
 }

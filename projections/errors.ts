@@ -1,4 +1,5 @@
 /** The errors of the read model: the same from every adapter. */
+import { errorClass } from '../runtime/error-class.ts'
 
 /** What each code means and what to do about it. docs/errors.md lists them. */
 export const ERROR_CODES = {
@@ -7,7 +8,4 @@ export const ERROR_CODES = {
 } as const
 
 /** The read model can't be reached: fold the stream instead. */
-export class ReadModelUnavailable extends Error {
-  override readonly name = 'ReadModelUnavailable'
-  readonly code = 'PRJ_ERR_READ_MODEL_UNAVAILABLE'
-}
+export class ReadModelUnavailable extends errorClass('ReadModelUnavailable', 'PRJ_ERR_READ_MODEL_UNAVAILABLE') {}

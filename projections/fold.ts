@@ -18,7 +18,7 @@ export function customerOf(stream: string): number | undefined {
 }
 
 /**
- * The customer as of the end of its stream; `absentCustomer` where there is none.
+ * The customer as of the end of its stream; `absentCustomer` if there is none.
  * @param from the known state: only newer events are read
  * @param to the last revision to apply; default: the end of the stream
  * @throws EventStoreUnavailable
@@ -48,7 +48,7 @@ export async function foldCustomer(
 /** A customer as of an event of its stream. */
 export interface Folded {
   readonly document: CustomerDocument
-  /** The id of the event at the document's revision; undefined where there is no event. */
+  /** The id of the event at the document's revision; undefined if there is no event. */
   readonly eventId: string | undefined
 }
 

@@ -120,13 +120,13 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** The customer's document at that revision; null where the text is not it. */
+/** The customer's document at that revision; null if the text is not it. */
 export function readDocument(text: string, id: number, revision: number): CustomerDocument | null {
   const value = parseJson(text)
   return isDocument(value) && value.id === id && value.revision === revision ? value : null
 }
 
-/** A parked event; none where the text is not one. */
+/** A parked event; none if the text is not one. */
 export function readParked(text: string): readonly ParkedEvent[] {
   const value = parseJson(text)
   return isParked(value) ? [value] : []

@@ -1,4 +1,5 @@
 /** Why a process does not start or a command does nothing. The messages are one line for the operator. */
+import { errorClass } from './error-class.ts'
 
 /** What each code means and what to do about it. docs/errors.md lists them. */
 export const ERROR_CODES = {
@@ -9,22 +10,13 @@ export const ERROR_CODES = {
 } as const
 
 /** A fault that the operator can fix. The message is one complete line. */
-export class StartupError extends Error {
-  override readonly name = 'StartupError'
-  readonly code = 'RUN_ERR_STARTUP'
-}
+export class StartupError extends errorClass('StartupError', 'RUN_ERR_STARTUP') {}
 
 /** Invalid command-line usage: nothing was done, and the exit code says so. The message is one line. */
-export class UsageError extends Error {
-  override readonly name = 'UsageError'
-  readonly code = 'RUN_ERR_USAGE'
-}
+export class UsageError extends errorClass('UsageError', 'RUN_ERR_USAGE') {}
 
 /**
  * A variable with a value that is not accepted. The message is one line for the operator; a secret's value is never in
  * it.
  */
-export class ConfigurationError extends Error {
-  override readonly name = 'ConfigurationError'
-  readonly code = 'RUN_ERR_CONFIGURATION'
-}
+export class ConfigurationError extends errorClass('ConfigurationError', 'RUN_ERR_CONFIGURATION') {}

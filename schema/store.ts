@@ -176,7 +176,7 @@ type ReadonlyDeep<T> = T extends object ? { readonly [K in keyof T]: ReadonlyDee
 /**
  * The store view that a client asks for.
  * @param header `Store`: a view's code; `default`, an empty one and no header mean the default view, as in Magento
- * @returns undefined where there is no such view
+ * @returns undefined if there is no such view
  */
 export function viewOf({ view, moreViews }: Store, header: string | string[] | undefined): Store['view'] | undefined {
   const code = typeof header === 'string' ? header.trim() : ''

@@ -7,8 +7,8 @@ import type { ReadModel } from '../projections/read-model.ts'
 import { answersProbe } from '../runtime/time-limits.ts'
 import { createMailTokens } from '../schema/mail-tokens.ts'
 import type { Store } from '../schema/store.ts'
-import { createCommandIds } from './commands/command.ts'
 import { createCommands } from './commands/customer-commands.ts'
+import { createCommandIds } from './commands/idempotency-key.ts'
 import { createLinkCommands } from './commands/link-commands.ts'
 import { type Customers, createCustomers } from './customers/customers.ts'
 import { type Captcha, createCaptcha } from './http/captcha.ts'
@@ -23,7 +23,7 @@ import { createResolvers } from './resolvers/resolvers.ts'
 import { createAccessLog } from './streams/access-log.ts'
 import { createEmailClaims } from './streams/email-claims.ts'
 import { createIds } from './streams/ids.ts'
-import { createSubscribers } from './streams/subscribers.ts'
+import { createSubscribers } from './streams/newsletter-subscribers.ts'
 
 export interface PartsOptions {
   readonly eventStore: EventStore

@@ -25,7 +25,9 @@ const CATALOGUES: Readonly<Record<string, string>> = {
   gateway: 'gateway/errors.ts',
   mail: 'mail/errors.ts',
 }
+/** A class written out, or one made by `errorClass` (runtime/error-class.ts). */
 const CLASS = /^(?:export )?class (\w+) extends Error \{\n([\s\S]*?)^\}/gm
+const MADE = /^(?:export )?class (\w+) extends errorClass\('(\w+)', '(\w+)'\)/gm
 const CODE = /^ {2}readonly code = '(\w+)'$/m
 const DECIDES_BY_NAME = /\.name\.(?:endsWith|includes|startsWith|match)\(|\.name in globalThis/
 
@@ -37,8 +39,14 @@ t.test('errors have codes', async (t) => {
     const ofPart: string[] = []
     for await (const file of glob(`${folder}/**/*.ts`, { cwd: root })) {
       const text = readFileSync(join(root, file), 'utf8')
-      for (const [, name, body = ''] of text.matchAll(CLASS)) {
-        const code = CODE.exec(body)?.[1] ?? 'none'
+      const written = [...text.matchAll(CLASS)].map(
+        ([, name, body = '']) => [name, CODE.exec(body)?.[1] ?? 'none'] as const,
+      )
+      const made = [...text.matchAll(MADE)].map(([, name, named, code = 'none']) => {
+        t.equal(named, name, `${file}: ${name} is named after its class`)
+        return [name, code] as const
+      })
+      for (const [name, code] of [...written, ...made]) {
         t.match(code, new RegExp(`^${prefix}_ERR_[A-Z_]+$`), `${file}: ${name} has the code ${code}`)
         codes.push(code)
         ofPart.push(code)

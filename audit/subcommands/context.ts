@@ -92,7 +92,7 @@ function record(
   })
 }
 
-/** @throws AuditError where nothing is known of the customer */
+/** @throws AuditError if nothing is known of the customer */
 async function checkCustomer(eventStore: EventStore, customerId: number): Promise<void> {
   for (const stream of Object.values(streamsOf(customerId))) {
     if ((await newestRevision(eventStore, stream)) !== undefined) return

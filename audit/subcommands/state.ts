@@ -11,7 +11,7 @@ import { type CustomerAt, customerAt, streamsOf } from '../timeline.ts'
 import { type AuditContext, noteMask, openForCustomer, type ShowOptions } from './context.ts'
 import { line } from './output.ts'
 
-/** @returns the exit code @throws AuditError where the customer was not there then; as `openForCustomer` */
+/** @returns the exit code @throws AuditError if the customer was not there then; as `openForCustomer` */
 export async function state(
   context: AuditContext,
   customer: string,
@@ -36,7 +36,7 @@ export async function state(
   return 0
 }
 
-/** @returns the exit code @throws AuditError where the customer was not there then; as `openForCustomer` */
+/** @returns the exit code @throws AuditError if the customer was not there then; as `openForCustomer` */
 export async function diff(
   context: AuditContext,
   customer: string,
@@ -63,7 +63,7 @@ export async function diff(
 
 const endOf = ({ document, created }: CustomerAt) => ({ revision: document.revision, time: created.toISOString() })
 
-/** @throws AuditError where the customer was not there at the moment */
+/** @throws AuditError if the customer was not there at the moment */
 async function presentAt(
   eventStore: EventStore,
   customerId: number,

@@ -41,7 +41,7 @@ interface Row {
   readonly problem?: string
 }
 
-/** Prints the settings. The exit code is 1 where something is wrong. @param options.for a process of {@link NEEDED} */
+/** Prints the settings. The exit code is 1 if something is wrong. @param options.for a process of {@link NEEDED} */
 export function config(options: { readonly json: boolean; readonly for: string }): void {
   const rows = settings(process.env, options.for)
   const problems = rows.flatMap(({ problem }) => problem ?? [])

@@ -1,4 +1,4 @@
-/** `customers healthcheck`: exit code 0 where the URL answers 200 within three seconds. */
+/** `customers healthcheck`: exit code 0 if the URL answers 200 within three seconds. */
 import { get } from 'node:http'
 
 const LIMIT_MS = 3_000

@@ -50,7 +50,7 @@ interface Stores {
   readonly readModel: ReadModel
 }
 
-/** Works on the parked events: all, or a customer's. Where that customer has none, the exit code is 1. */
+/** Works on the parked events: all, or a customer's. If that customer has none, the exit code is 1. */
 function withParked(
   customer: string | undefined,
   work: (stores: Stores, events: readonly ParkedEvent[]) => Promise<number>,
@@ -83,7 +83,7 @@ function print({ customerId, stream, revision, type, reason, at }: ParkedEvent):
   console.log(`  npm run parked -- drop ${customerId} --reason "..."   to skip it`)
 }
 
-/** Brings the customers' documents up to the ends of their streams. @returns 1 where one is stuck (again) */
+/** Brings the customers' documents up to the ends of their streams. @returns 1 if one is stuck (again) */
 async function applyAgain({ eventStore, readModel }: Stores, events: readonly ParkedEvent[]): Promise<number> {
   const failures: Failure[] = []
   const applier = createApplier({ eventStore, readModel, onFailure: (failure) => failures.push(failure) })

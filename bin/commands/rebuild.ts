@@ -1,4 +1,4 @@
-/** `customers rebuild`: see rebuild.ts. Prints what it finds on standard output, its progress on standard error. */
+/** `customers rebuild`: see projections/rebuild.ts. Prints what it finds on standard output, its progress on standard error. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'

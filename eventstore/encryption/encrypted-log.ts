@@ -79,7 +79,7 @@ export function encryptedLog(keys: CustomerKeys, cipher: Cipher): EncryptedLog {
     },
 
     async ping() {
-      await Promise.all([log.ping(), keys.keyStore.ping()]) // the one is of no use without the other
+      await Promise.all([log.ping(), keys.keyStore.ping()]) // neither is useful without the other
     },
 
     async close() {

@@ -156,7 +156,7 @@ export async function checkKeysAtStart(
   }
 }
 
-/** @returns false where another process was faster */
+/** @returns false if another process was faster */
 async function write(
   eventStore: EventStore,
   fingerprints: readonly [KeyName, string][],

@@ -47,7 +47,7 @@ export interface Reads {
   lastRevision(stream: string): Promise<number>
   /** The first revision that can be read; undefined for none. @throws StreamDeleted | EventStoreUnavailable */
   firstRevision(stream: string): Promise<number | undefined>
-  /** Empty where none was set. @throws StreamDeleted | EventStoreUnavailable */
+  /** Empty if none was set. @throws StreamDeleted | EventStoreUnavailable */
   metadata(stream: string): Promise<StreamMetadata>
 }
 

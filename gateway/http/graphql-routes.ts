@@ -6,11 +6,12 @@ import { answerTooLarge } from '../execution/executor.ts'
 import { createBodyAdmission } from '../limits/body-admission.ts'
 import { isLongerThan } from '../subgraphs/client.ts'
 import { errorBody, SECURITY_HEADERS } from './answers.ts'
+import { checkCrossSite } from './cross-site.ts'
 import { cancelOnClose, settle } from './disconnects.ts'
 import type { Drain } from './drain.ts'
 import { wantsPage } from './editor.ts'
 import { GraphQLCall, type Pipeline } from './graphql-call.ts'
-import { checkCrossSite, contentTypes, type ErrorStatus, executedStatus, negotiate, statusOf } from './negotiation.ts'
+import { contentTypes, type ErrorStatus, executedStatus, negotiate, statusOf } from './negotiation.ts'
 import { type GraphQLRequest, readBody, readParameters } from './request.ts'
 
 export interface GraphQLRoutesOptions {

@@ -1,6 +1,5 @@
-/** The HTTP side of GraphQL over HTTP: media types, status codes, and the protection against cross-site requests. */
-import type { IncomingHttpHeaders } from 'node:http'
-import { type RequestError, requestError } from '../errors.ts'
+/** Content negotiation of GraphQL over HTTP: media types, and the status codes that go with them. */
+import type { RequestError } from '../errors.ts'
 
 /**
  * How an answer is written. `application/graphql-response+json` uses HTTP's status codes; `application/json` has 200
@@ -57,15 +56,6 @@ export function statusOf({ statusCode, errors }: RequestError, media: MediaType)
   return isWellFormed && media === 'json' ? 200 : statusCode
 }
 
-/**
- * Whether the text is the origin of pages as browsers send it: scheme, host and a port that is not the scheme's own.
- * Not `*`: answers allow credentials, so any page could read the data of any visitor.
- */
-export function isOrigin(text: string): boolean {
-  if (/^https?:/.test(text)) return !text.includes('*') && URL.canParse(text) && new URL(text).origin === text
-  return /^[a-z][a-z\d+.-]*:\/\/[^\s*/?#]+$/.test(text) // of an app: capacitor://localhost
-}
-
 /** Which status an answer with errors has after execution: see {@link executedStatus}. */
 export const ERROR_STATUSES = ['magento', 'spec'] as const
 export type ErrorStatus = (typeof ERROR_STATUSES)[number]
@@ -84,42 +74,4 @@ export function executedStatus(
   if ((setting ?? (media === 'json' ? 'magento' : 'spec')) === 'spec') return 200
   if (category === 'graphql-authentication') return 401
   return category === 'graphql-authorization' ? 403 : 200
-}
-
-/** All but the first two are headers that storefronts for Magento send with a GET. */
-const ASKED_FIRST = [
-  'apollo-require-preflight',
-  'x-apollo-operation-name',
-  'authorization',
-  'content-currency',
-  'preview-version',
-  'store',
-  'x-adobe-company',
-  'x-captcha',
-  'x-magento-cache-id',
-  'x-recaptcha',
-]
-/** A well-formed content type, and not one that a page may send to any origin without a preflight. */
-const CONTENT_TYPE = /^\s*([\w!#$&^.+-]+\/[\w!#$&^.+-]+)\s*(;|$)/
-const SIMPLE_TYPES = new Set(['application/x-www-form-urlencoded', 'multipart/form-data', 'text/plain'])
-
-/**
- * Refuses requests that a web page of another origin could send without a preflight ("simple" requests): the timing of
- * the answer could leak data, and the visitor's cookies would be sent along. POSTs always need a preflight, by their
- * content type; a GET counts as a browser's by its headers. A legitimate page adds one of {@link ASKED_FIRST}, or a
- * content type such as `application/json`, which requires a preflight.
- * @throws RequestError 403
- */
-export function checkCrossSite(headers: IncomingHttpHeaders): void {
-  const site = headers['sec-fetch-site']
-  if (site === 'same-origin' || site === 'none') return
-  if (ASKED_FIRST.some((name) => headers[name])) return
-  const type = CONTENT_TYPE.exec(headers['content-type'] ?? '')?.[1]?.toLowerCase()
-  if (type !== undefined && !SIMPLE_TYPES.has(type)) return
-  const isBrowser = site !== undefined || headers.origin !== undefined || headers['user-agent']?.startsWith('Mozilla/')
-  if (!isBrowser) return
-  throw requestError(
-    'This request could be a forgery by another site (CSRF). Send it as a POST of application/json, or with the header apollo-require-preflight.',
-    'CSRF_PREVENTED',
-  )
 }

@@ -68,7 +68,7 @@ function makeRule({ scopes, policies }: Application): Rule {
  * @param schema what clients see
  * @param fullSchema with the directives
  * @param supergraph has the names of the directives
- * @returns undefined where nothing is protected
+ * @returns undefined if nothing is protected
  */
 export function createAuthorization(
   schema: GraphQLSchema,
@@ -102,7 +102,7 @@ export function createAuthorization(
   }
 }
 
-/** @returns the rules that a field of a type comes under; undefined where nothing is protected */
+/** @returns the rules that a field of a type comes under; undefined if nothing is protected */
 function createRules(
   fullSchema: GraphQLSchema,
   supergraph: Supergraph,

@@ -11,7 +11,7 @@ export type Renamed = ReadonlyMap<string, string>
 
 /**
  * @param document valid, with one operation
- * @returns the document with other names for such variables, and these names; `renamed` is undefined where there are
+ * @returns the document with other names for such variables, and these names; `renamed` is undefined if there are
  * none
  */
 export function withFreeVariables(document: DocumentNode): { document: DocumentNode; renamed: Renamed | undefined } {

@@ -247,7 +247,7 @@ function jsonOf(value: ConstValueNode, type: GraphQLInputType): string {
 }
 
 /**
- * A variable's definition with a default that is the same for all, where it can be; the real one goes to `defaults`.
+ * A variable's definition with a default that is the same for all, if it can be; the real one goes to `defaults`.
  */
 function withoutDefault(
   schema: GraphQLSchema,

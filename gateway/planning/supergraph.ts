@@ -67,7 +67,7 @@ const BUILD = { supportedFeatures: SUPPORTED, validateSupergraph: true }
  * Loads a composed supergraph.
  *
  * It takes @apollo/gateway's parts (schema, planner, and for execution executeQueryPlan) and not its ApolloGateway
- * class, which reports telemetry, keeps a second cache of plans, and validates and hashes anew for each request.
+ * class, which reports telemetry, keeps a second cache of plans, and validates and hashes again for each request.
  * @throws Error if the text is not a supergraph that this gateway can serve
  */
 export function loadSupergraph(sdl: string): LoadedSupergraph {

@@ -72,11 +72,11 @@ export function settlingFor(register: Register, incarnation: string, age: Situat
 
 /**
  * The register with a fence of the writer, and no question about it pending.
- * @param anew replaces the register in any case, so that an earlier change still under way can't take effect
+ * @param force replaces the register in any case, so that an earlier change still under way can't take effect
  */
-export function withFence(register: Register, writer: string, anew = false): Register | undefined {
+export function withFence(register: Register, writer: string, force = false): Register | undefined {
   const own = register.fences.find((fence) => fence.writer === writer)
-  if (own && own.challenger === null && !anew) return undefined
+  if (own && own.challenger === null && !force) return undefined
   const answered = { writer, challenger: null, answers: own ? own.answers + 1 : 0 }
   return {
     ...register,

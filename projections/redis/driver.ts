@@ -60,7 +60,7 @@ export function createDriver(address: RedisAddress): Driver {
       rootNodes: nodes.map((each) => ({ socket: { ...socket, ...each } as typeof socket })),
       defaults: { ...node, socket },
       commandOptions,
-      minimizeConnections: true, // else a node that is away keeps all others waiting
+      minimizeConnections: true, // otherwise an unavailable node blocks all others
       topologyRefreshOnReconnectionAttemptStrategy: 1_000,
     })
     cluster.on('node-error', () => {}) // the others go on

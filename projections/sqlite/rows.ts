@@ -106,7 +106,7 @@ function setPlace(sql: Statements, generation: number, kind: 'checkpoint' | 'new
   sql.setPlace.run(generation, kind, String(position.commit), String(position.prepare), id, stream, revision)
 }
 
-/** null where there is none, and for one that can't be read. */
+/** null if there is none, and for one that can't be read. */
 function parse(id: number, row: DocumentRow | undefined): CustomerDocument | null {
   return row === undefined ? null : readDocument(row.document, id, row.revision)
 }

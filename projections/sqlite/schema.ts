@@ -2,7 +2,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { openSqliteFile } from '../../eventstore/sqlite/file.ts'
 
-/** The tables of version 1 had one generation; the documents are made anew. */
+/** The tables of version 1 had one generation; the documents are rebuilt. */
 const SCHEMA = `
   DROP TABLE IF EXISTS customers;
   DROP TABLE IF EXISTS checkpoint;
@@ -50,7 +50,7 @@ const VERSION = 2
 export type Statements = ReturnType<typeof prepareStatements>
 
 /**
- * Opens the file, creating it where it is missing.
+ * Opens the file, creating it if it is missing.
  * @throws SqliteFileError for a file that is not a read model or can't be opened
  */
 export function openReadModelFile(path: string): { readonly database: DatabaseSync; readonly sql: Statements } {

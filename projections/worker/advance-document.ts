@@ -49,7 +49,7 @@ export async function advance(
   return current
 }
 
-/** The document after its next event. No promise where it can be applied, as nearly all can. */
+/** The document after its next event. No promise if it can be applied, as nearly all can. */
 function next(
   eventStore: EventStore,
   document: CustomerDocument,

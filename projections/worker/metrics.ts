@@ -87,7 +87,7 @@ function registerLag(registry: Registry, lag: () => Promise<Lag>): void {
       try {
         this.set(value(await lag()))
       } catch {
-        this.set(Number.NaN) // a store is away: nobody knows
+        this.set(Number.NaN) // a store is unavailable, so the lag is unknown
       }
     }
   }

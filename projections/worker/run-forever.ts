@@ -30,7 +30,7 @@ export async function repeat(
     } catch (error) {
       if (signal.aborted) return
       if (failures === 0) {
-        log.warn({ reason: (error as Error).message }, 'projection is interrupted; it tries again')
+        log.warn({ reason: (error as Error).message }, 'projection interrupted; it retries')
         observer?.interrupted?.()
       }
       await pause(waitAfter(BACK_OFF, ++failures), signal)

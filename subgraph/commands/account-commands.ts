@@ -31,7 +31,7 @@ export function createAccountCommands(
     const { id, email } = customer
     checkUsable(customer, command.at, store)
     if (command.repeatable) {
-      await credentials.read(customer) // completes the first time, where it was cut off
+      await credentials.read(customer) // completes the first time, if it was interrupted
       const done = await customers.repetition(id, command)
       if (done) return done.state
     }

@@ -1,9 +1,11 @@
 /** A command: who issued it, when, and the event ids that make a retry write nothing twice. */
-import { createHmac, hash, hkdfSync, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { encode } from '../../eventstore/codec.ts'
 import type { NewEvent } from '../../eventstore/port.ts'
 import type { DomainEvent } from '../../schema/events.ts'
 import { serviceUnavailable } from '../errors.ts'
+import { uuidOf } from './derived-uuid.ts'
+import type { CommandIds } from './idempotency-key.ts'
 
 export interface Command {
   /** A UUID: the id of the command's first event, and the cause of all of them. */
@@ -31,25 +33,10 @@ export interface Client {
   readonly userAgent?: string | undefined
 }
 
-/** Derives the same id for a retried request on every instance; see {@link createCommandIds}. */
-export type CommandIds = (request: string) => { readonly id: string; readonly formerId: string }
-
-/**
- * The ids of commands that come with an Idempotency-Key. They depend on all arguments, including passwords, and are
- * stored in the log in clear text. So they are keyed hashes, and nobody can check a guess against them.
- * @param emailHashKey the service's key that never changes
- */
-export function createCommandIds(emailHashKey: string): CommandIds {
-  const key = Buffer.from(hkdfSync('sha256', emailHashKey, '', 'command ids', 32))
-  return (request) => ({
-    id: toUuid(createHmac('sha256', key).update(request).digest()),
-    formerId: uuidOf(request),
-  })
-}
-
 /** Whether an event with that cause comes from this command or a retry of it. */
 export const isCause = (command: Command, causationId: string | undefined): boolean =>
   causationId !== undefined && (causationId === command.id || causationId === command.formerId)
+
 /** How long a mutation may take, in milliseconds: the documentation promises an answer within 5 s. */
 export const MUTATION_MS = 4_500
 
@@ -72,21 +59,6 @@ export function createCommand(options: {
   const deadline = performance.now() + MUTATION_MS
   const repeatable = ids !== undefined
   return { id: randomUUID(), ...ids, repeatable, actor, correlationId, traceparent, at, deadline, client }
-}
-
-/**
- * A UUID (version 8) that is always the same for the same name. A guess of the name can be checked against it, so the
- * name must not contain secrets.
- */
-export function uuidOf(name: string): string {
-  return toUuid(hash('sha256', name, 'buffer'))
-}
-
-function toUuid(bytes: Buffer): string {
-  bytes[6] = ((bytes[6] as number) & 0x0f) | 0x80
-  bytes[8] = ((bytes[8] as number) & 0x3f) | 0x80
-  const hex = bytes.toString('hex')
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20, 32)}`
 }
 
 /**

@@ -47,7 +47,7 @@ export function createResetCommands(parts: LinkParts): Pick<LinkCommands, 'reque
   async function isResetDone(email: string, command: Command): Promise<boolean> {
     const customer = command.repeatable ? await claims.find(email) : undefined
     if (customer === undefined) return false
-    await credentials.read(customer) // completes the first time, where it was cut off
+    await credentials.read(customer) // completes the first time, if it was interrupted
     return (await customers.repetition(customer.id, command)) !== undefined
   }
 

@@ -48,7 +48,7 @@ export interface Registration {
   readonly isSubscribed: boolean | undefined
 }
 
-/** The guest subscription of the address that a customer takes: see subscribers.ts. */
+/** The guest subscription of the address that a customer takes: see newsletter-subscribers.ts. */
 export type GuestStatus = 'none' | 'subscribed' | 'unconfirmed'
 
 /**

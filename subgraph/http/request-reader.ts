@@ -20,7 +20,7 @@ declare module 'fastify' {
 }
 
 export interface RequestReader {
-  /** Whether the request carries the secret, where there is one. */
+  /** Whether the request carries the secret, if there is one. */
   isAllowed(request: FastifyRequest): boolean
   /** The parent of what the request leads to: its own span, or the caller's where nothing is traced here. */
   traceparentOf(request: FastifyRequest): string | undefined

@@ -13,7 +13,7 @@ import { isCurrent, type Tokens } from '../identity/tokens.ts'
 const BODY_LIMIT = 16 * 1024
 const FORM = 'application/x-www-form-urlencoded'
 
-/** @param isAllowed whether the request carries the subgraph's secret, where there is one */
+/** @param isAllowed whether the request carries the subgraph's secret, if there is one */
 export function serveTokenIntrospection(
   app: FastifyInstance,
   {

@@ -1,4 +1,5 @@
 /** The errors of an import. */
+import { errorClass } from '../../runtime/error-class.ts'
 
 /** What each code means and what to do about it. docs/errors.md lists them. */
 export const ERROR_CODES = {
@@ -8,13 +9,7 @@ export const ERROR_CODES = {
 } as const
 
 /** A file that can't be read to its end as CSV. */
-export class BrokenFileError extends Error {
-  override readonly name = 'BrokenFileError'
-  readonly code = 'SUB_ERR_BROKEN_FILE'
-}
+export class BrokenFileError extends errorClass('BrokenFileError', 'SUB_ERR_BROKEN_FILE') {}
 
 /** A row that can't be imported. The message says why, without the row's data. */
-export class RejectedRow extends Error {
-  override readonly name = 'RejectedRow'
-  readonly code = 'SUB_ERR_REJECTED_ROW'
-}
+export class RejectedRow extends errorClass('RejectedRow', 'SUB_ERR_REJECTED_ROW') {}

@@ -1,8 +1,8 @@
 /** The resolvers of the schema, from the subgraph's parts. */
 import type { EventStore } from '../../eventstore/port.ts'
 import type { Store } from '../../schema/store.ts'
-import type { CommandIds } from '../commands/command.ts'
 import type { Commands } from '../commands/customer-commands.ts'
+import type { CommandIds } from '../commands/idempotency-key.ts'
 import type { LinkCommands } from '../commands/link-commands.ts'
 import type { Customers } from '../customers/customers.ts'
 import type { Captcha } from '../http/captcha.ts'

@@ -72,7 +72,7 @@ const LABELS: Readonly<Record<string, string>> = {
 export function limitTexts(schema: GraphQLSchema): GraphQLSchema {
   const checks = new Map<GraphQLInputType, Map<string, Check | undefined>>()
 
-  /** undefined where a value of the type has no text. */
+  /** undefined if a value of the type has no text. */
   function checkOf(name: string, type: GraphQLInputType): Check | undefined {
     if (isNonNullType(type)) return checkOf(name, (type as GraphQLNonNull<GraphQLInputType>).ofType)
     const known = checks.get(type) ?? new Map<string, Check | undefined>()

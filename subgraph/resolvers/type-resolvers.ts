@@ -104,7 +104,7 @@ export function createTypeResolvers(
   }
 }
 
-/** @throws CustomerError (graphql-input) where a number is not positive */
+/** @throws CustomerError (graphql-input) if a number is not positive */
 function pageOf(items: readonly object[], currentPage: number, pageSize: number) {
   if (pageSize < 1) throw refusal('VALUE_NOT_POSITIVE', { name: 'pageSize' })
   if (currentPage < 1) throw refusal('VALUE_NOT_POSITIVE', { name: 'currentPage' })

@@ -7,8 +7,8 @@ import { streamOf } from '../../schema/streams.ts'
 import { ADDRESSES, type FloorRaised } from './id-blocks.ts'
 
 /**
- * A reservation that finds a new floor after it is given up; so many in a row may stand in the log with the floor
- * before.
+ * A reservation that finds a new floor afterwards is abandoned. The log may contain this many in a row with the
+ * previous floor.
  */
 const LOST_BLOCKS = 8
 

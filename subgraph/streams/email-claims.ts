@@ -151,7 +151,7 @@ function createClaimStreams(eventStore: EventStore) {
     newest,
     append,
 
-    /** @throws WrongExpectedRevision where the holder's stream has moved */
+    /** @throws WrongExpectedRevision if the holder's stream has moved */
     async abandon(holder: CustomerDocument, key: string, command: Command): Promise<void> {
       const [encoded] = encodeAll(
         command,

@@ -131,6 +131,33 @@ t.test('a new key is found, and one that is gone no longer counts', async (t) =>
   t.equal(state.fetched, 3)
 })
 
+t.test('keys outlast an outage of their source, keys of other kinds are passed over', async (t) => {
+  const tokens = createTokens('one')
+  let isAway = false
+  const customers = await startCustomers(t, () => {
+    if (isAway) throw new Error('away')
+    return [
+      { kty: 'RSA', kid: 'two', n: 'AQAB', e: 'AQAB' },
+      { ...tokens.jwk, use: 'sig', alg: 'EdDSA' },
+    ]
+  })
+  const jwksUrl = `${customers}/.well-known/jwks.json`
+  const orders = `${await listen(t, await buildSamples({ keys: { jwksUrl, refetchAfterMs: 0 } }))}/orders/graphql`
+  const ask = async (token: string) => (await post(orders, entities(1), bearer(token))).body
+  t.equal((await ask(tokens.sign('1'))).data._entities[0].orders.length, 3)
+  t.match((await ask(createTokens('two').sign('1'))).errors, [refused('UNAUTHENTICATED')], 'not a key for these tokens')
+  isAway = true
+  t.equal((await ask(tokens.sign('1', 90_000))).data._entities[0].orders.length, 3, 'a known key, another token')
+  const unknown = await ask(createTokens('three').sign('1'))
+  t.match(
+    unknown.errors,
+    [{ extensions: { code: 'INTERNAL_SERVER_ERROR' } }],
+    "an unknown key is not the client's fault",
+  )
+  isAway = false
+  t.match((await ask(createTokens('three').sign('1'))).errors, [refused('UNAUTHENTICATED')])
+})
+
 t.test("while the keys can not be had, the fault is not the client's", async (t) => {
   const samples = await listen(t, await buildSamples({ keys: { jwksUrl: 'http://127.0.0.1:1/jwks.json' } }))
   const { body } = await post(`${samples}/orders/graphql`, entities(1), bearer(createTokens().sign('1')))

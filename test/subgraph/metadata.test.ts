@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import type { RecordedEvent } from '../../eventstore/port.ts'
 import { parseTraceparent } from '../../runtime/tracing.ts'
-import { uuidOf } from '../../subgraph/commands/command.ts'
+import { uuidOf } from '../../subgraph/commands/derived-uuid.ts'
 import { client, freshEmail, PASSWORD, signUp, startGraph, startSubgraph, temporaryFolder } from '../support/graph.ts'
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c'

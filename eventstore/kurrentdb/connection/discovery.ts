@@ -39,7 +39,7 @@ export interface Discovery {
   /**
    * Asks a node whether it still meets the requirements.
    * @param limit milliseconds
-   * @throws the gRPC error; EventStoreUnavailable where it is not
+   * @throws the gRPC error; EventStoreUnavailable if it is not
    */
   check(node: Node, limit: number): Promise<void>
 }
@@ -122,7 +122,7 @@ interface Searching {
   known(): readonly Endpoint[]
   /** The nodes that a seed names, the best first. @throws the gRPC error */
   candidatesFrom(seed: Endpoint, limit: number): Promise<readonly Endpoint[]>
-  /** Connects to a node. @throws the gRPC error; EventStoreUnavailable where it is not what is looked for */
+  /** Connects to a node. @throws the gRPC error; EventStoreUnavailable if it is not what is looked for */
   connected(endpoint: Endpoint, limit: number): Promise<Node>
 }
 

@@ -109,7 +109,7 @@ export function matchColumns(head: readonly string[], { used, ignored, aliases }
 export const isComposite = (columns: readonly string[]): boolean =>
   columns.some((name) => name.startsWith(ADDRESS) && !DEFAULTS.includes(name))
 
-/** The fields of a composite row's address by the names of the addresses' file; undefined where the row has none. */
+/** The fields of a composite row's address by the names of the addresses' file; undefined if the row has none. */
 export function addressFieldsOf(fields: Readonly<Record<string, string>>): Record<string, string> | undefined {
   const own = Object.entries(fields).filter(([name]) => name.startsWith(ADDRESS))
   if (own.every(([name, value]) => value.trim() === '' || DEFAULTS.includes(name))) return undefined
