@@ -11,7 +11,7 @@ import { KEY_BYTES, type Key } from './keys.ts'
 import type { MasterKeys } from './master-key.ts'
 
 /** What the names of the blocks' streams begin with. */
-export const KEY_STREAMS = STREAM_PREFIXES.keys
+const KEY_STREAMS = STREAM_PREFIXES.keys
 /** What stands between that and the hash of an address, which has a block of its own. */
 const OF_ADDRESS = 'of-'
 /** 1.28 million customers. A block takes some 2.5 KB: its keys as bytes, and what is said of them. */
@@ -49,7 +49,7 @@ export interface Block {
 }
 
 /** A block as it is stored. */
-export interface BlockData {
+interface BlockData {
   readonly generation: number
   readonly masterKeyId: string
   readonly wrapped: string
@@ -57,7 +57,7 @@ export interface BlockData {
 }
 
 /** An event of a block's stream. */
-export interface StoredBlock {
+interface StoredBlock {
   readonly id: BlockId
   readonly revision: number
   readonly data: BlockData
