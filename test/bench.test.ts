@@ -17,6 +17,7 @@ const BENCHES = [
   'encryption',
   'read-all',
   'import',
+  'keys',
   'audit',
 ]
 
@@ -36,6 +37,7 @@ t.test('npm run bench prints each ratio', async (t) => {
     'projection, encrypted log / log in clear',
     "\\$all / official client's readAll",
     'import / appending the same events',
+    'keys of 1,280,000 customers, 120 MiB / their memory',
     'find / a bare read of the same log',
     'history / 10,000 events in 1 s',
     'rebuild / 1,000,000 events in 12 s',

@@ -40,10 +40,12 @@ export interface Block {
   readonly destroyed: readonly number[]
   /** When it was read (performance.now). */
   readonly readAt: number
-  /** Until it is unwrapped, base64. */
-  wrapped: string | undefined
-  /** Unwrapped, once it was needed: in memory of its own, and never changed. */
+  /** As it is stored, until it is unwrapped: in memory of its own, which the keys come into. */
+  wrapped: Buffer | undefined
+  /** The keys, unwrapped once they were needed. Never changed. */
   bytes: Buffer | undefined
+  /** Under way. */
+  unwrapping: Promise<Buffer> | undefined
 }
 
 /** A block as it is stored. */
@@ -108,8 +110,9 @@ export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Bloc
       masterKeyId: data.masterKeyId,
       destroyed: data.destroyed,
       readAt: performance.now(),
-      wrapped: bytes ? undefined : data.wrapped,
+      wrapped: bytes ? undefined : ownBytes(data.wrapped),
       bytes,
+      unwrapping: undefined,
     }
     blocks.set(id, block)
     return block
@@ -126,20 +129,26 @@ export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Bloc
     return started
   }
 
-  /** @throws ConfigurationError where none of the master keys fits; EventStoreUnavailable where unwrapping fails */
   async function unwrap(block: Block): Promise<Buffer> {
     if (block.bytes) return block.bytes
+    block.unwrapping ??= unwrapOnce(block).finally(() => {
+      block.unwrapping = undefined
+    })
+    return block.unwrapping
+  }
+
+  async function unwrapOnce(block: Block): Promise<Buffer> {
     const stream = streamOfBlock(block.id)
     const masterKey = masterKeys.find(({ id }) => id === block.masterKeyId)
     if (masterKey === undefined) {
       throw new ConfigurationError(`MASTER_KEY: ${stream} is wrapped by ${block.masterKeyId}, which is not configured.`)
     }
     try {
-      setBytes(block, await masterKey.unwrap(Buffer.from(block.wrapped as string, 'base64'), stream))
+      // A copy: what a client of a key management system may still hold must not become the keys.
+      return setBytes(block, await masterKey.unwrap(Buffer.from(block.wrapped as Buffer), stream))
     } catch (error) {
       throw new EventStoreUnavailable(`${stream} can't be unwrapped: ${(error as Error).message}.`)
     }
-    return block.bytes as unknown as Buffer
   }
 
   async function write(
@@ -178,12 +187,20 @@ export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Bloc
   }
 }
 
-/** A copy in memory of its own: what a buffer of Node's is a part of would stay as long as it. */
-function setBytes(block: Block, bytes: Uint8Array): void {
-  const own = Buffer.allocUnsafeSlow(bytes.length)
-  own.set(bytes)
-  block.bytes = own
+/** What a buffer of Node's pool is a part of would stay as long as it: these have memory of their own. */
+function ownBytes(base64: string): Buffer {
+  const own = Buffer.allocUnsafeSlow(Buffer.byteLength(base64, 'base64'))
+  return own.subarray(0, own.write(base64, 'base64'))
+}
+
+/** The keys come into the place of what they were wrapped in, which is a little longer: so a block never takes twice the memory. */
+function setBytes(block: Block, bytes: Uint8Array): Buffer {
+  const { wrapped } = block
+  const room = wrapped && wrapped.length >= bytes.length ? wrapped : Buffer.allocUnsafeSlow(bytes.length)
+  room.set(bytes)
+  block.bytes = room.subarray(0, bytes.length)
   block.wrapped = undefined
+  return block.bytes
 }
 
 async function* allBlocks(keyStore: EventStore): AsyncGenerator<StoredBlock> {

@@ -5,7 +5,7 @@
  * The library's functions are called on its own memory, without its wrappers: text, key and nonce are written where they are
  * needed, encrypted in place, and read from there as base64. All of it happens in one turn, so one piece of memory serves all.
  */
-import { randomFillSync, randomInt } from 'node:crypto'
+import { randomBytes, randomFillSync } from 'node:crypto'
 import createLibsodium from 'libsodium'
 import { KEY_BYTES, type Key } from './keys.ts'
 
@@ -18,7 +18,7 @@ const SEAL_BYTES = HEAD_BYTES + NONCE_BYTES + TAG_BYTES
 /** UTF-8 has at most so many bytes for a UTF-16 code unit. */
 const UTF8_BYTES = 3
 
-const sodium = await createLibsodium({ getRandomValue: () => randomInt(2 ** 32) })
+const sodium = await createLibsodium({ getRandomValue: () => randomBytes(4).readUInt32LE() })
 if (sodium._sodium_init() < 0) throw new Error('libsodium can not be used.')
 
 /** The piece of the module's memory that is worked in: the key, then what is authenticated, then what is sealed. */

@@ -55,11 +55,13 @@ export function checkExpected(
   if (row?.tombstoned) throw new StreamDeleted(stream)
   const current = row?.revision ?? -1
   const refusal = () => new WrongExpectedRevision(stream, expected, current === -1 ? 'no_stream' : current)
+  const after = expected === 'no_stream' ? -1 : expected
+  if (after === current) return undefined // as a rule
   const deleted = isDeleted(row)
   const known = appended.map(({ id }) => events.get(stream, id))
   const knownFrom = (first: number) => known.every((each, index) => each?.revision === first + index)
-  if (expected === 'any' || expected === 'stream_exists') {
-    if (expected === 'stream_exists') {
+  if (after === 'any' || after === 'stream_exists') {
+    if (after === 'stream_exists') {
       if (deleted) throw new StreamDeleted(stream)
       if (current === -1 && row?.metadata == null) throw refusal()
     }
@@ -68,8 +70,6 @@ export function checkExpected(
     if (!knownFrom(first)) throw refusal()
     return known.at(-1)
   }
-  const after = expected === 'no_stream' ? -1 : expected
-  if (after === current) return undefined
   if (row === undefined || after > current) throw refusal()
   if (appended.length > 0) {
     if (knownFrom(after + 1)) return known.at(-1) // also where `$maxCount` has removed some since

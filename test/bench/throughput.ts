@@ -119,6 +119,20 @@ export const throughputBenches: Readonly<Record<string, ThroughputBench>> = {
     ]
   },
 
+  /** The memory that the keys take of a process that has them all. */
+  async keys(servers, { rounds, events }) {
+    const options = { folder: servers.folder(), count: Math.min(64 * Math.floor(events / 10), 1_280_000) }
+    await run('fill-keys', options)
+    const results: JobResult[] = []
+    for (let round = 0; round < rounds; round++) results.push(await run('keys', options))
+    const wanted = (120 * options.count) / 1_280_000
+    const name = 'keys of 1,280,000 customers, 120 MiB / their memory'
+    const memory = Math.max(...results.map(({ memory = Number.NaN }) => memory))
+    const ratios = results.map((result) => wanted / (result.memory ?? Number.NaN))
+    const ours = { ...figures(results), memory }
+    return [{ name, aim: 1, ...summary(ratios), ours, other: { ...ours, memory: wanted } }]
+  },
+
   /** Moving in from Magento: a customer and an address for every two rows. */
   async import(servers, { rounds, events }) {
     const rows = Math.max(200, Math.floor(events / 10))

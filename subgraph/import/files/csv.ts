@@ -237,7 +237,7 @@ async function* readRows(
     on_record: (fields: Record<string, string>, info: InfoRecord): Row | null => {
       const place = next(info)
       // Empty rows at the end, as spreadsheets leave them.
-      if (isBlank(Object.values(fields))) return null
+      if (isEmpty(fields)) return null
       const fault = decode(fields)
       return fault === undefined ? { ...place, fields } : { ...place, fields: {}, fault }
     },
@@ -270,6 +270,11 @@ async function* readRows(
 const isBlank = (fields: unknown): boolean =>
   Array.isArray(fields) && fields.every((field) => typeof field === 'string' && field.trim() === '')
 
+function isEmpty(fields: Readonly<Record<string, string>>): boolean {
+  for (const name in fields) if ((fields[name] as string).trim() !== '') return false
+  return true
+}
+
 const NOT_ASCII = /[\x80-\xff]/
 /** Characters that never occur in names: legacy encodings produce them for undefined bytes. */
 const CONTROL = /[\0\x80-\x9f]/
@@ -291,7 +296,9 @@ function fieldDecoder(encoding: string): (fields: Record<string, string>) => str
   return (fields) => {
     let isUtf8 = encoding !== 'utf-8'
     let hasOthers = false
-    for (const [name, field] of Object.entries(fields)) {
+    for (const name in fields) {
+      const field = fields[name] as string
+      if (field === '') continue
       if (field.includes('\0')) return 'the row has a NUL character'
       if (!NOT_ASCII.test(field)) continue
       const bytes = Buffer.from(field, 'latin1')

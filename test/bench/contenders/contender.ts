@@ -1,6 +1,5 @@
 /** What every contender's process does beside serving. */
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
+import { collectGarbage } from '../jobs/job.ts'
 
 /** The options that the process was started with. */
 export function options<T>(): T {
@@ -19,7 +18,6 @@ export function ready(url: string, subgraphs: Readonly<Record<string, string>> =
 }
 
 function memory(): NodeJS.MemoryUsage {
-  setFlagsFromString('--expose-gc')
-  runInNewContext('gc')()
+  collectGarbage()
   return process.memoryUsage()
 }

@@ -1,4 +1,6 @@
 /** What every job's process does: it prepares, is timed, and tells what it did. */
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 
 /** What a job did in one run. */
 export interface JobResult {
@@ -7,13 +9,20 @@ export interface JobResult {
   readonly seconds: number
   /** The most memory that the process had, in MiB. */
   readonly peakMemory: number
+  /** MiB that what the job is about takes, where it measures that. */
+  readonly memory?: number
   /** Milliseconds, where the job measures waits. */
   readonly p50?: number
   readonly p99?: number
 }
 
 /** What is timed; gives what it counted. */
-export type Timed = () => Promise<number | { readonly count: number; readonly p50: number; readonly p99: number }>
+export type Timed = () => Promise<number | Omit<JobResult, 'seconds' | 'peakMemory'>>
+
+export function collectGarbage(): void {
+  setFlagsFromString('--expose-gc')
+  runInNewContext('gc')()
+}
 
 /**
  * Runs a job with the options that its process was started with.
