@@ -18,8 +18,10 @@ export function withClientPaths(
 ): GraphQLFormattedError[] {
   const known = new Set<string>()
   const placed = errors.flatMap(({ path: internal, ...rest }) => {
-    const path = internal && clientPath(internal, schema, root, data)
-    return path === UNDECIDED ? [] : [{ rest, internal, path, missing: path && internal?.[path.length] }]
+    const found = internal && clientPath(internal, schema, root, data)
+    if (found === UNDECIDED) return []
+    const { path, isLeaf = false } = found ?? {}
+    return [{ rest, internal, path, isLeaf, missing: path && internal?.[path.length] }]
   })
   // A field selected by the client under an internal name, and by the planner under its own, fails twice.
   const asked = new Set<string>()
@@ -29,8 +31,9 @@ export function withClientPaths(
       if (own !== undefined) asked.add(JSON.stringify([path.slice(0, at), own, rest.message]))
     }
   }
-  return placed.flatMap(({ rest, path, missing }) => {
-    const key = JSON.stringify([path, rest.message])
+  return placed.flatMap(({ rest, path, isLeaf, missing }) => {
+    // A value has one error. An object has one of each subgraph that was to give a part of it.
+    const key = JSON.stringify(isLeaf ? [path] : [path, rest.message])
     if (known.has(key) || asked.has(JSON.stringify([path, missing, rest.message]))) return []
     known.add(key)
     const { message, ...others } = rest
@@ -41,7 +44,13 @@ export function withClientPaths(
 /** In an object with a condition that is null: it has an error of its own, and nothing of what is in it counts. */
 const UNDECIDED = Symbol('undecided')
 
-function clientPath(internal: Path, schema: GraphQLSchema, root: Shape, data: Data): Path | typeof UNDECIDED {
+interface Placed {
+  readonly path: Path
+  /** Whether it is the path of a value that is no object. */
+  readonly isLeaf: boolean
+}
+
+function clientPath(internal: Path, schema: GraphQLSchema, root: Shape, data: Data): Placed | typeof UNDECIDED {
   const path: (string | number)[] = []
   let shape: Shape | undefined = root
   let value: unknown = data
@@ -58,7 +67,7 @@ function clientPath(internal: Path, schema: GraphQLSchema, root: Shape, data: Da
     shape = field.shape
     value = isData(value) ? own(value, part) : undefined
   }
-  return path
+  return { path, isLeaf: path.length === internal.length && shape === undefined }
 }
 
 function isUndecided(shape: Shape, value: unknown): boolean {

@@ -57,6 +57,10 @@ class Completer {
   readonly errors: GraphQLFormattedError[] = []
   readonly #options: CompletionOptions
   readonly #path: Path = []
+  /** How much of the path leads to what a value that is not allowed makes null. */
+  #landing = 0
+  /** Of failures, with those that are explained already. */
+  #failures = 0
   #length = 0
 
   constructor(options: CompletionOptions) {
@@ -65,7 +69,8 @@ class Completer {
 
   /** @param isMissing there is no value for the place, not even null */
   #fail(message: string, isMissing = false): void {
-    const around = isMissing ? this.#path.slice(0, -1) : this.#path
+    this.#failures++
+    const around = isMissing ? this.#path.slice(0, this.#landing) : this.#path
     if (this.#options.known.some((error) => explains(error, around))) return
     this.errors.push({ message, path: [...this.#path], extensions: { code: 'INTERNAL_SERVER_ERROR' } })
   }
@@ -109,12 +114,14 @@ class Completer {
     if (field.kind === 'introspection') return this.#options.introspect(field)
     if (field.kind === 'denied') {
       const message = `Access to the field ${field.parent}.${field.name} is denied.`
+      this.#failures++
       this.errors.push({ message, path: [...this.#path], extensions: { code: 'FORBIDDEN' } })
       return isNonNullType(field.type) ? INVALID : null
     }
     if (field.kind === 'undecided') {
       const message = 'Argument "if" of non-null type "Boolean!" must not be null.'
       const place = this.#path.length > 1 && { path: this.#path.slice(0, -1) }
+      this.#failures++
       this.errors.push({ message, ...place, extensions: { code: 'BAD_USER_INPUT' } })
       return INVALID
     }
@@ -134,13 +141,21 @@ class Completer {
   /** null, INVALID, or a value of the type. */
   #value(input: unknown, type: GraphQLOutputType, field: Field): unknown {
     if (isNonNullType(type)) {
-      const before = this.errors.length
-      const completed = this.#value(input, type.ofType, field)
+      const before = this.#failures
+      const completed = this.#nullable(input, type.ofType, field)
       if (completed !== null) return completed
-      if (this.errors.length === before)
+      if (this.#failures === before)
         this.#fail(`Cannot return null for non-nullable ${this.#describe(field)}.`, input === undefined)
       return INVALID
     }
+    const landing = this.#landing
+    this.#landing = this.#path.length
+    const completed = this.#nullable(input, type, field)
+    this.#landing = landing
+    return completed
+  }
+
+  #nullable(input: unknown, type: GraphQLOutputType, field: Field): unknown {
     if (input === undefined || input === null) return null
     if (isListType(type)) {
       if (!Array.isArray(input)) {
@@ -200,7 +215,7 @@ function elementOf(type: GraphQLOutputType): GraphQLOutputType {
 
 /**
  * Whether an error is about this place, a parent, or something inside it. If there is no value for the place, an error
- * of a sibling counts too: it was requested in the same call that failed, and became null with it.
+ * of anything that becomes null with it counts too: it was requested in the same call that failed.
  */
 function explains(error: GraphQLFormattedError, path: Path): boolean {
   const of = error.path ?? []

@@ -7,6 +7,8 @@ const underWay = new WeakMap<Socket, Set<Cancellation>>()
 
 /** Cancels when the connection closes, until {@link settle} is called. */
 export function cancelOnClose(socket: Socket, cancellation: Cancellation): void {
+  // It closed while the request waited, for the reading of its body or to be counted.
+  if (socket.destroyed) cancellation.cancel()
   let cancellations = underWay.get(socket)
   if (!cancellations) {
     const all = new Set<Cancellation>()

@@ -103,6 +103,7 @@ export class GraphQLCall implements ExecutionRequest {
       if (!operations.isKnown(source, sent.operationName)) {
         const turn = admission.turn(this.#client, this.#departure)
         if (turn) await turn
+        if (this.#departure.isCancelled) throw new Cancelled()
       }
       const found = this.#find(operations, source, sent.operationName)
       const { operation } = found

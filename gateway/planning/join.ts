@@ -214,3 +214,16 @@ export function requiredNames(sdl: string): ReadonlySet<string> {
 export function selectionOf(text: string): SelectionSetNode {
   return operationOf(parse(`{${text}}`, { noLocation: true })).selectionSet
 }
+
+/** `Type.field` of the fields that move from one subgraph to another in steps. */
+export function movingFields(sdl: string): ReadonlySet<string> {
+  const names = new Set<string>()
+  if (!/\boverrideLabel:/.test(sdl)) return names
+  for (const type of typesOf(parse(sdl, { noLocation: true })).values()) {
+    for (const field of type.fields ?? []) {
+      const moves = directivesOf(field, 'join__field').some((each) => textOf(each, 'overrideLabel') !== undefined)
+      if (moves) names.add(`${type.name.value}.${field.name.value}`)
+    }
+  }
+  return names
+}

@@ -6,6 +6,9 @@
  *   `... on Person` has no meaning, and the planner loses it on the way there: it asks for fields of other types' objects,
  *   sends representations without a key, or requires of all what it fetched for some; and at times it does not end.
  * - Fields that end a chain of `@requires`: see requirement-stages.ts. What they require is asked for before.
+ *
+ * Beside that, an interface's field that moves in steps for some of its types (`@override(label:)`) is asked for by type: the
+ * planner asks the interface, which the subgraph from which it moves still has.
  */
 import type { FetchNode, PlanNode, QueryPlan } from '@apollo/query-planner'
 import {
@@ -61,6 +64,8 @@ export interface Divisions {
   readonly objectified: Objectifieds
   readonly stages: Stages
   readonly entries: Entries
+  /** `Type.field` of what moves in steps. */
+  readonly moving: ReadonlySet<string>
 }
 
 /**
@@ -69,7 +74,7 @@ export interface Divisions {
  */
 export function partsOf(divisions: Divisions, document: DocumentNode): readonly Part[] {
   const whole = [{ path: [], level: 0, document }]
-  if (divisions.entries.size === 0) return whole
+  if (divisions.entries.size === 0 && divisions.moving.size === 0) return whole
   return new Division(divisions, document).divide() ?? whole
 }
 
@@ -193,8 +198,11 @@ class Division {
     if (staged) return this.#walkStaged(field, staged, typename, place, types)
     const isSplit =
       isAbstractType(this.#divisions.schema.getType(typename)) &&
-      types.some((each) => this.#stagedAt(each, name.value) !== undefined)
+      types.some(
+        (each) => this.#divisions.moving.has(`${each}.${name.value}`) || this.#stagedAt(each, name.value) !== undefined,
+      )
     if (!isSplit) return [this.#walkPlain(field, typename, place, types)]
+    this.#isTouched = true
     const selectionSet: SelectionSetNode = { kind: Kind.SELECTION_SET, selections: [field] }
     return types.flatMap((each) =>
       this.#walkFragment(

@@ -10,7 +10,7 @@ import { type QueryPlan, QueryPlanner } from '@apollo/query-planner'
 import type { DocumentNode, GraphQLSchema } from 'graphql'
 import { type Authorization, createAuthorization } from './authorization.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
-import { requiredNames } from './join.ts'
+import { movingFields, requiredNames } from './join.ts'
 import { createInternalNames, fieldNames, type InternalName } from './operation-corrections.ts'
 import { joinPlans, type Part, partsOf } from './parts.ts'
 import { inSequence, serialSteps } from './serial-mutations.ts'
@@ -84,6 +84,7 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
   const fullSchema = supergraph.schema.toGraphQLJSSchema()
   const divisions = {
     ...planners,
+    moving: movingFields(sdl),
     schema: planners.entries.size > 0 ? planned.apiSchema().toGraphQLJSSchema() : fullSchema,
   }
   function planBy(planPart: () => PlanPart, parts: (document: DocumentNode) => readonly Part[]): Plan {

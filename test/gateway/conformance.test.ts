@@ -5,6 +5,7 @@ import { entitySuites } from './conformance/entities.ts'
 import { interfaceObjectSuites } from './conformance/interface-objects.ts'
 import { keySuites } from './conformance/keys.ts'
 import { plannerSuites } from './conformance/planner.ts'
+import { reportSuites } from './conformance/reports.ts'
 import { requiresSuites } from './conformance/requires.ts'
 import { run } from './conformance/support.ts'
 import { typeSuites } from './conformance/types.ts'
@@ -17,6 +18,7 @@ for (const suite of [
   ...typeSuites,
   ...plannerSuites,
   ...chainSuites,
+  ...reportSuites,
   ...interfaceObjectSuites,
   ...variableSuites,
 ])

@@ -1,20 +1,11 @@
 /** One client can't take the gateway from the others: sizes of answers, clients that go away, turns, memory, load. */
 import { createHash } from 'node:crypto'
-import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import {
-  Agent,
-  createServer,
-  request as httpRequest,
-  type IncomingMessage,
-  type RequestListener,
-  type ServerResponse,
-} from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { Agent, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { Cancellation } from '../../gateway/cancellation.ts'
 import { createPersistedQueries } from '../../gateway/http/persisted-queries.ts'
 import { createAdmission, DEFAULT_ADMISSION } from '../../gateway/limits/admission.ts'
@@ -22,34 +13,7 @@ import { DEFAULT_LIMITS } from '../../gateway/planning/document-limits.ts'
 import { createOperations } from '../../gateway/planning/operations.ts'
 import { loadSupergraph } from '../../gateway/planning/supergraph.ts'
 import type { GatewayOptions } from '../../gateway/server.ts'
-import { compose, post, startGateway, startSubgraph } from './support.ts'
-
-interface Asked {
-  readonly query: string
-  readonly request: IncomingMessage
-  readonly response: ServerResponse
-}
-
-async function serve(t: Test, listener: (asked: Asked) => void): Promise<string> {
-  const handle: RequestListener = (request, response) => {
-    let body = ''
-    request.setEncoding('utf8').on('data', (chunk: string) => {
-      body += chunk
-    })
-    request.on('end', () => listener({ query: JSON.parse(body).query, request, response }))
-  }
-  const server = createServer(handle)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/graphql`
-}
-
-function answer(response: ServerResponse, data: object): void {
-  response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ data }))
-}
+import { answer, compose, post, serve, startGateway, startSubgraph } from './support.ts'
 
 t.test('large bodies of one client are read a few at a time, in turn with those of others', async (t) => {
   const held: ServerResponse[] = []
@@ -197,92 +161,6 @@ t.test('an answer does not grow out of a small one of a subgraph', async (t) => 
   }
 })
 
-t.test('a client that goes away', async (t) => {
-  const asked: Asked[] = []
-  let arrived = () => {}
-  const hold = (each: Asked) => {
-    asked.push(each)
-    arrived()
-  }
-  const next = () =>
-    new Promise<Asked>((resolve) => {
-      arrived = () => resolve(asked.at(-1) as Asked)
-    })
-  const a =
-    'type Query { t: T other: String } type T @key(fields: "id") { id: ID! } type Mutation { first: String second: String }'
-  const b = 'type T @key(fields: "id") { id: ID! slow: Int } type Mutation { third: String }'
-  const supergraph = compose(t, { a: { sdl: a, url: await serve(t, hold) }, b: { sdl: b, url: await serve(t, hold) } })
-  const { url, base } = await startGateway(t, { supergraph })
-  const send = (query: string) => {
-    const request = httpRequest(url, { method: 'POST', headers: { 'content-type': 'application/json' } })
-    request.on('error', () => {})
-    request.end(JSON.stringify({ query }))
-    return request
-  }
-  const cancelled = async () => {
-    const metrics = await (await fetch(`${base}/metrics`)).text()
-    return Number(
-      /gateway_requests_total\{operation="",type="query",outcome="cancelled"\} (\d+)/.exec(metrics)?.[1] ?? 0,
-    )
-  }
-  const until = async (holds: () => boolean | Promise<boolean>) => {
-    for (let round = 0; round < 200 && !(await holds()); round++) await delay(20)
-    return holds()
-  }
-
-  let coming = next()
-  let client = send('{ t { slow } }')
-  const first = await coming
-  client.destroy()
-  await once(first.response, 'close')
-  t.notOk(first.response.writableEnded, 'its call is aborted')
-  t.ok(await until(async () => (await cancelled()) === 1), 'and counted')
-  t.equal(asked.length, 1, 'no further fetch of its plan starts')
-
-  coming = next()
-  client = send('{ t { slow } }')
-  const second = await coming
-  coming = next()
-  answer(second.response, { t: { __typename: 'T', id: '1' } })
-  const entities = await coming
-  t.match(entities.query, /_entities/)
-  client.destroy()
-  await once(entities.response, 'close')
-  t.ok(await until(async () => (await cancelled()) === 2))
-
-  // Of two clients with the same question one goes away.
-  coming = next()
-  const [leaving] = [send('{ other }'), await coming]
-  coming = next()
-  const staying = post(url, { query: '{ other }' }, { 'user-agent': 'another one' })
-  const its = await coming
-  leaving.destroy()
-  t.ok(await until(async () => (await cancelled()) === 3))
-  answer(its.response, { other: 'fine' })
-  t.same((await staying).body, { data: { other: 'fine' } })
-
-  coming = next()
-  client = send('mutation { first third second }')
-  const mutation = await coming
-  client.destroy()
-  await delay(50)
-  t.notOk(mutation.response.destroyed, 'a mutation is finished')
-  coming = next()
-  answer(mutation.response, { first: 'done' })
-  const third = await coming
-  t.match(third.query, /third/, 'with what follows')
-  coming = next()
-  answer(third.response, { third: 'done' })
-  const last = await coming
-  t.match(last.query, /second/)
-  answer(last.response, { second: 'done' })
-  const calls = async () => {
-    const metrics = await (await fetch(`${base}/metrics`)).text()
-    return /gateway_subgraph_duration_seconds_count\{service="b",outcome="cancelled"\} 1/.test(metrics)
-  }
-  t.ok(await until(calls), 'calls that were aborted are counted, too')
-})
-
 t.test('who comes next', async (t) => {
   const options = { ...DEFAULT_ADMISSION, costPerClient: 1_000, costInAll: 2_000 }
   const nobody = () => new Cancellation()
@@ -321,10 +199,22 @@ t.test('who comes next', async (t) => {
   await delay(1)
   t.same(order.slice(-2), ['a2', 'a3'])
   const impatient = createAdmission({ ...options, maxWaitMs: 20 })
+  const before = new Cancellation()
+  before.cancel()
   impatient.enter('a', 1_000, nobody())
+  await t.rejects(
+    impatient.enter('a', 1_000, before) as Promise<void>,
+    { name: 'Cancelled' },
+    'who left before waits for nothing',
+  )
   await t.rejects(impatient.enter('a', 1_000, nobody()) as Promise<void>, /wait for their turn/)
   t.equal(impatient.turn('a', nobody()), undefined)
   const turns: string[] = []
+  await t.rejects(impatient.turn('b', before) as Promise<void>, { name: 'Cancelled' })
+  const departing = new Cancellation()
+  const departed = t.rejects(impatient.turn('b', departing) as Promise<void>, { name: 'Cancelled' })
+  departing.cancel()
+  await departed
   const take = (client: string, name: string) => impatient.turn(client, nobody())?.then(() => void turns.push(name))
   await Promise.all([take('a', 'a1'), take('a', 'a2'), take('b', 'b1')])
   t.same(turns, ['a1', 'b1', 'a2'])

@@ -1,6 +1,8 @@
 /** What the gateway's tests share: small subgraphs, supergraphs composed on the spot, requests over HTTP. */
 import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { buildSubgraphSchema } from '@apollo/subgraph'
 import { createSigner } from 'fast-jwt'
@@ -128,4 +130,33 @@ export async function startCustomers(t: Test, jwks: () => readonly object[] = ()
   await serveSubgraph(app, schema, ({ headers }) => ({ headers }))
   app.get('/.well-known/jwks.json', () => ({ keys: jwks() }))
   return await listen(t, app)
+}
+
+/** A request that a subgraph has got, to be answered by hand. */
+export interface Asked {
+  readonly query: string
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+}
+
+/** A subgraph that is answered by hand. @returns its URL */
+export async function serve(t: Test, listener: (asked: Asked) => void): Promise<string> {
+  const handle: RequestListener = (request, response) => {
+    let body = ''
+    request.setEncoding('utf8').on('data', (chunk: string) => {
+      body += chunk
+    })
+    request.on('end', () => listener({ query: JSON.parse(body).query, request, response }))
+  }
+  const server = createServer(handle)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/graphql`
+}
+
+export function answer(response: ServerResponse, data: object): void {
+  response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ data }))
 }

@@ -36,6 +36,8 @@ export function createOracle(universe: Universe, schema: GraphQLSchema): Oracle 
       const theirs = await answer(asked)
       const [data, expected] = [ours.data, theirs.data].map((each) => JSON.stringify(each ?? null))
       if (data !== expected) return `data: ${data}\nexpected: ${expected}\nerrors: ${JSON.stringify(ours.errors)}`
+      // Refused as a whole: by its variables.
+      if (theirs.data === undefined) return ours.errors?.length ? undefined : 'it was not refused'
       const wrong = ours.errors?.find(({ message }) => message.startsWith(WRONG))
       if (wrong) return wrong.message
       if (universe.losesEntities) return lostErrors(ours, theirs)
@@ -56,9 +58,11 @@ async function differentErrors(ours: Answer, theirs: Answer, all: () => Promise<
   if (textOf(paths) === textOf(expected)) return undefined
   const told = `errors: ${JSON.stringify(ours.errors)}\nexpected: ${JSON.stringify(theirs.errors)}`
   if (textOf(unique(places)) !== textOf(unique(wanted))) return told
-  const possible = new Set((await all()).errors?.map(({ path }) => JSON.stringify(path)))
+  const lenient = await all()
+  const possible = new Set(lenient.errors?.map(({ path }) => JSON.stringify(path)))
+  const isNull = (path: Path | undefined) => path !== undefined && valueAt(lenient.data, path) === null
   const texts = paths.map((path) => JSON.stringify(path))
-  if (texts.some((path) => !possible.has(path))) return told
+  if (paths.some((path, index) => !possible.has(texts[index] as string) && !isNull(path))) return told
   return new Set(texts).size < texts.length ? `told twice: ${told}` : undefined
 }
 
@@ -67,9 +71,8 @@ async function differentErrors(ours: Answer, theirs: Answer, all: () => Promise<
  * only the places count, and one stands for all that are in it.
  */
 function lostErrors(ours: Answer, theirs: Answer): string | undefined {
-  const placesOf = ({ errors = [] }: Answer) => unique(errors.map(({ path }) => placeOf(theirs.data, path)))
-  const isNull = (path: Path) =>
-    path.reduce<unknown>((value, part) => (value as Path)?.[part as number], theirs.data) === null
+  const placesOf = ({ errors = [] }: Answer) => unique(errors.map(({ path }) => placeOf(theirs.data, path ?? [])))
+  const isNull = (path: Path) => valueAt(theirs.data, path) === null
   const within = (path: Path, place: Path) => place.every((part, index) => path[index] === part)
   const [told, wanted] = [placesOf(ours), placesOf(theirs)]
   const [objects, others] = [told.filter((path) => !isNull(path)), told.filter(isNull)]
@@ -83,6 +86,9 @@ function lostErrors(ours: Answer, theirs: Answer): string | undefined {
   if (!missing && !additional) return undefined
   return `missing ${JSON.stringify(missing)}, additional ${JSON.stringify(additional)}: ${JSON.stringify(ours.errors)}\nexpected: ${JSON.stringify(theirs.errors)}`
 }
+
+const valueAt = (data: unknown, path: Path): unknown =>
+  path.reduce<unknown>((value, part) => (value as Path)?.[part as number], data)
 
 const unique = (paths: readonly (Path | undefined)[]): Path[] =>
   [...new Set(paths.map((path) => JSON.stringify(path ?? null)))].map((text) => JSON.parse(text))

@@ -129,7 +129,7 @@ export function resolversOf(world: World, subgraph: string): Record<string, Reco
     resolvers[name] = {
       ...(isAbstract && { __resolveType: (each: Thing) => each.type }),
       ...(isEntity && {
-        __resolveReference: (sent: Record<string, unknown>): Thing | null => {
+        __resolveReference: async (sent: Record<string, unknown>): Promise<Thing | null> => {
           const id = identityOf(name, sent)
           const lost = world.broken.find(
             (each) => each.subgraph === subgraph && each.type === name && isBroken(each, id),

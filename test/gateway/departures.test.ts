@@ -1,0 +1,174 @@
+/** Clients that go away: what is being done for them alone stops, wherever it is. */
+import { once } from 'node:events'
+import { type ClientRequest, request as httpRequest } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import type { GatewayOptions } from '../../gateway/server.ts'
+import { type Asked, answer, compose, post, serve, startGateway } from './support.ts'
+
+const JSON_TYPE = { 'content-type': 'application/json' }
+
+/** A gateway over subgraphs that answer when the test has them do so. */
+async function start(t: Test, subgraphs: Record<string, string>, options: Partial<GatewayOptions> = {}) {
+  const asked: Asked[] = []
+  let arrived = () => {}
+  const hold = (each: Asked) => {
+    asked.push(each)
+    arrived()
+  }
+  const next = () =>
+    new Promise<Asked>((resolve) => {
+      arrived = () => resolve(asked.at(-1) as Asked)
+    })
+  const urls = await Promise.all(Object.keys(subgraphs).map(() => serve(t, hold)))
+  const services = Object.entries(subgraphs).map(([name, sdl], index) => [name, { sdl, url: urls[index] as string }])
+  const gateway = await startGateway(t, { supergraph: compose(t, Object.fromEntries(services)), ...options })
+  const send = (body: string | object): ClientRequest => {
+    const request = httpRequest(gateway.url, { method: 'POST', headers: JSON_TYPE, agent: false })
+    request.on('error', () => {})
+    request.end(JSON.stringify(typeof body === 'string' ? { query: body } : body))
+    return request
+  }
+  const cancelled = async () => {
+    const metrics = await (await fetch(`${gateway.base}/metrics`)).text()
+    const lines = metrics.matchAll(/gateway_requests_total\{operation="",type="[a-z]*",outcome="cancelled"\} (\d+)/g)
+    return [...lines].reduce((sum, [, count]) => sum + Number(count), 0)
+  }
+  return { asked, next, send, cancelled, ...gateway }
+}
+
+const until = async (holds: () => boolean | Promise<boolean>) => {
+  for (let round = 0; round < 200 && !(await holds()); round++) await delay(20)
+  return holds()
+}
+
+t.test('a client that goes away: its queries stop, its mutation is finished', async (t) => {
+  const a =
+    'type Query { t: T other: String } type T @key(fields: "id") { id: ID! } type Mutation { first: String second: String }'
+  const b = 'type T @key(fields: "id") { id: ID! slow: Int } type Mutation { third: String }'
+  const { asked, next, send, url, base, cancelled } = await start(t, { a, b })
+
+  let coming = next()
+  let client = send('{ t { slow } }')
+  const first = await coming
+  client.destroy()
+  await once(first.response, 'close')
+  t.notOk(first.response.writableEnded, 'its call is aborted')
+  t.ok(await until(async () => (await cancelled()) === 1), 'and counted')
+  t.equal(asked.length, 1, 'no further fetch of its plan starts')
+
+  coming = next()
+  client = send('{ t { slow } }')
+  const second = await coming
+  coming = next()
+  answer(second.response, { t: { __typename: 'T', id: '1' } })
+  const entities = await coming
+  t.match(entities.query, /_entities/)
+  client.destroy()
+  await once(entities.response, 'close')
+  t.ok(await until(async () => (await cancelled()) === 2))
+
+  // Of two clients with the same question one goes away.
+  coming = next()
+  const [leaving] = [send('{ other }'), await coming]
+  coming = next()
+  const staying = post(url, { query: '{ other }' }, { 'user-agent': 'another one' })
+  const its = await coming
+  leaving.destroy()
+  t.ok(await until(async () => (await cancelled()) === 3))
+  answer(its.response, { other: 'fine' })
+  t.same((await staying).body, { data: { other: 'fine' } })
+
+  coming = next()
+  client = send('mutation { first third second }')
+  const mutation = await coming
+  client.destroy()
+  await delay(50)
+  t.notOk(mutation.response.destroyed, 'a mutation is finished')
+  coming = next()
+  answer(mutation.response, { first: 'done' })
+  const third = await coming
+  t.match(third.query, /third/, 'with what follows')
+  coming = next()
+  answer(third.response, { third: 'done' })
+  const last = await coming
+  t.match(last.query, /second/)
+  answer(last.response, { second: 'done' })
+  const calls = async () => {
+    const metrics = await (await fetch(`${base}/metrics`)).text()
+    return /gateway_subgraph_duration_seconds_count\{service="b",outcome="cancelled"\} 1/.test(metrics)
+  }
+  t.ok(await until(calls), 'calls that were aborted are counted, too')
+})
+
+t.test('a client that goes away: by GET, and with a batch', async (t) => {
+  const a = 'type Query { x: String y: String list: [T] } type T @key(fields: "id") { id: ID! }'
+  const b = 'type T @key(fields: "id") { id: ID! slow: Int other: Int }'
+  const { asked, next, send, url, cancelled } = await start(t, { a, b }, { batchLimit: 5 })
+  let coming = next()
+  const get = httpRequest(`${url}?query={x}`, { agent: false, headers: { accept: 'application/json', ...JSON_TYPE } })
+  get.on('error', () => {})
+  get.end()
+  const first = await coming
+  get.destroy()
+  await once(first.response, 'close')
+  t.ok(await until(async () => (await cancelled()) === 1))
+
+  const before = asked.length
+  const batch = send([{ query: '{ x }' }, { query: '{ y }' }, { query: '{ list { slow other } }' }])
+  t.ok(await until(() => asked.length === before + 3))
+  const all = asked.slice(before)
+  const list = all.find(({ query }) => query.includes('list')) as Asked
+  coming = next()
+  const things = ['1', '2', '3'].map((id) => ({ __typename: 'T', id }))
+  answer(list.response, { list: things })
+  const entities = await coming
+  t.match(entities.query, /_entities/)
+  const closed = [...all.filter((each) => each !== list), entities].map(({ response }) => once(response, 'close'))
+  batch.destroy()
+  await Promise.all(closed)
+  t.ok(await until(async () => (await cancelled()) === 4), 'each of the batch is counted')
+  t.equal(asked.length, before + 4)
+})
+
+t.test('a client that goes away while its documents wait to be planned', async (t) => {
+  const fields = Array.from({ length: 40 }, (_, index) => `f${index}`)
+  const a = `type Query { x: String ${fields.map((name) => `${name}(n: Int): String`).join(' ')} }`
+  const { asked, send, url, cancelled } = await start(t, { a })
+  const documents = Array.from({ length: 40 }, (_, index) =>
+    fields.map((name) => `a${index}${name}: ${name}(n: 1)`).join(' '),
+  )
+  const clients = documents.map((selection) => send(`{ ${selection} }`))
+  await Promise.race(clients.map((each) => once(each, 'finish')))
+  for (const each of clients) each.destroy()
+  t.ok(await until(() => asked.every(({ response }) => response.closed)))
+  const last = post(url, { query: '{ x }' })
+  t.ok(await until(() => asked.some(({ query }) => query === '{x}')), 'the queue goes on')
+  answer((asked.find(({ query }) => query === '{x}') as Asked).response, { x: 'X' })
+  t.same((await last).body, { data: { x: 'X' } })
+  const open = asked.filter(({ response, query }) => query !== '{x}' && !response.closed)
+  t.same(open, [], 'nothing is asked for who has gone')
+  t.ok((await cancelled()) <= documents.length)
+})
+
+t.test('a client that goes away before its body is read gives its room back', async (t) => {
+  const { asked, url } = await start(t, { a: 'type Query { x: String }' })
+  const size = 1024 * 1024 - 1000
+  const open = () => {
+    const headers = { ...JSON_TYPE, 'content-length': size }
+    const request = httpRequest(url, { method: 'POST', headers, agent: false })
+    request.on('error', () => {})
+    request.write('{"query":"')
+    return request
+  }
+  // Two of them are all that one client may have at once; the third one waits for room.
+  const clients = [open(), open(), open()]
+  await Promise.all(clients.map((each) => once(each, 'socket')))
+  await delay(100)
+  for (const each of clients) each.destroy()
+  const whole = `{"query":"{ x }"${' '.repeat(size - '{"query":"{ x }"}'.length)}}`
+  const answered = post(url, whole)
+  t.ok(await until(() => asked.length === 1), 'the next one is read at once')
+  answer((asked[0] as Asked).response, { x: 'X' })
+  t.same((await answered).body, { data: { x: 'X' } })
+})
