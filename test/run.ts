@@ -45,7 +45,7 @@ function placeOf(file: string): number {
 
 const root = join(import.meta.dirname, '..')
 const all = readdirSync(import.meta.dirname, { recursive: true, encoding: 'utf8' })
-  .filter((name) => name.endsWith('.test.ts'))
+  .filter((name) => name.endsWith('.test.ts') && !name.includes('node_modules'))
   .map((name) => `test/${name}`)
   .toSorted()
   .toSorted((a, b) => placeOf(a) - placeOf(b))

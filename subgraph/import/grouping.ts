@@ -92,7 +92,7 @@ export async function* compositeRows(
     try {
       if (email === null) throw new RejectedRow('the address comes before any customer')
       if (email === undefined)
-        throw new RejectedRow('the customer of the address is unknown, because a row above it was rejected')
+        throw new RejectedRow('the customer of the address is unknown because a row above it was rejected')
       const key = keyOf(email)
       const number = (counts.get(key) ?? 0) + 1
       counts.set(key, number)

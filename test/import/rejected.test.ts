@@ -133,7 +133,7 @@ t.test('of a composite file, with the rows that it needs', async (t) => {
   t.equal(first.code, 1)
   t.match(first.output, /customers: 2 imported, 0 already there, 1 rejected/)
   t.match(first.output, /addresses: 2 imported, 0 already there, 2 rejected/)
-  t.match(first.output, /the customer of the address is unknown, because a row above it was rejected/)
+  t.match(first.output, /the customer of the address is unknown because a row above it was rejected/)
   const cities = async () => {
     const documents = await customers()
     return new Map(documents.map(({ firstname, addresses }) => [firstname, addresses.map(({ city }) => city)]))
@@ -146,7 +146,7 @@ t.test('of a composite file, with the rows that it needs', async (t) => {
       '3,country_id is not a country,,,,Ann,Lee,x,Rom,XX\n' +
       '4,,,,,Ann,Lee,x,Bonn,DE\n' +
       '5,the row has more or fewer fields than the head line,bob@example.com,Bob\n' +
-      '6,the customer of the address is unknown, because a row above it was rejected,,,,Bob,Ray,x,Paris,FR\n',
+      '6,the customer of the address is unknown because a row above it was rejected,,,,Bob,Ray,x,Paris,FR\n',
   )
   await mend('customers.rejected.csv', ['XX', 'IT'], ['@example.com,Bob', '@example.com,Bob,Ray,,,,,'])
   const second = await given.import('customers.rejected.csv')
