@@ -6,7 +6,7 @@ import { type Field, fieldOf, type Type, typeOf, type World } from './types.ts'
 const COMMON = 'enum Color {RED GREEN BLUE} scalar JSON input In {a:Int=3 b:[String!] c:Color n:In l:[[Int]]}'
 
 /** The types that a subgraph knows. */
-export function typesIn(world: World, subgraph: string): ReadonlySet<string> {
+function typesIn(world: World, subgraph: string): ReadonlySet<string> {
   const found = new Set<string>()
   const queue: Type[] = []
   const mention = (name: string): void => {

@@ -9,7 +9,7 @@ export interface Argument {
   readonly fallback?: string
 }
 
-export interface Requirement {
+interface Requirement {
   readonly text: string
   readonly set: SelectionSetNode
 }
