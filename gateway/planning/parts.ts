@@ -27,6 +27,7 @@ import {
   type NamedTypeNode,
   type OperationDefinitionNode,
   OperationTypeNode,
+  parse,
   print,
   type SelectionNode,
   type SelectionSetNode,
@@ -40,12 +41,6 @@ import type { Staged, Stages } from './requirement-stages.ts'
 
 /** Of an operation for the planner, when each condition on several types has become one for each of them. */
 const MAX_SELECTIONS = 10_000
-/**
- * Fields of interface objects within each other that are planned together. For n types the planner has 2^n ways for three,
- * (2^n)^n for four, and so on: a small query took all memory.
- */
-const MAX_HOPS = 2
-
 /** Part of an operation that is planned by itself. */
 export interface Part {
   /** Where its object is, as a plan has it; empty: the root. */
@@ -123,7 +118,7 @@ class Division {
     this.#divisions = divisions
     this.#operation = operationOf(document)
     this.#selector = selector(document)
-    this.#hierarchy = hierarchy(divisions, this.#selector.flat)
+    this.#hierarchy = hierarchy(divisions)
   }
 
   /** @returns undefined where it is one part */
@@ -196,6 +191,7 @@ class Division {
     const { name } = field
     const staged = this.#stagedAt(typename, name.value)
     if (staged) return this.#walkStaged(field, staged, typename, place, types)
+    if (this.#isFar(field, typename, place)) return this.#walkFar(field, typename, place, types)
     const isSplit =
       isAbstractType(this.#divisions.schema.getType(typename)) &&
       types.some(
@@ -215,7 +211,7 @@ class Division {
   }
 
   #walkPlain(field: FieldNode, typename: string, place: Place, types: readonly string[]): FieldNode {
-    const { schema, objectified } = this.#divisions
+    const { schema } = this.#divisions
     if (!field.selectionSet) return field
     const definition = fieldDefinition(schema, typename, field)
     if (!definition) return field
@@ -223,12 +219,47 @@ class Division {
     const { name } = getNamedType(definition.type)
     const declared = this.#hierarchy.possible(name)
     const hops = place.hops + (this.#hierarchy.isHop(typename, field) ? 1 : 0)
-    if (objectified.has(name) && hops >= MAX_HOPS && this.#hierarchy.hasHop(field.selectionSet, name)) {
-      this.#isTouched = true
-      for (const each of declared) this.#addPart(each, placeAt(path, declared), field.selectionSet.selections)
-      return { ...field, selectionSet: { kind: Kind.SELECTION_SET, selections: this.#keys(name, declared) } }
-    }
     return { ...field, selectionSet: this.#walk(field.selectionSet, name, placeAt(path, declared, hops), declared) }
+  }
+
+  /** Whether too many fields of interface objects lead to one. */
+  #isFar(field: FieldNode, typename: string, { hops }: Place): boolean {
+    const { objectified, schema } = this.#divisions
+    const own = objectified.get(typename)
+    if (own)
+      return (
+        hops >= own.hops && own.fields.has(field.name.value) && (own.hops === 0 || field.selectionSet !== undefined)
+      )
+    const type = schema.getType(typename)
+    const kinds = isObjectType(type) ? type.getInterfaces() : []
+    return kinds.some(({ name }) => {
+      const kind = objectified.get(name)
+      return kind !== undefined && hops >= Math.max(1, kind.hops) && this.#hierarchy.isHop(name, field)
+    })
+  }
+
+  #walkFar(field: FieldNode, typename: string, place: Place, types: readonly string[]): readonly SelectionNode[] {
+    this.#isTouched = true
+    const outer = this.#reached
+    this.#withLevel(this.#level + 1, () => {
+      const selections = [this.#walkPlain(field, typename, placeAt(place.path, place.declared), types)]
+      this.#addBy(typename, pathOf(place, types), types, selections)
+    })
+    this.#reached = Math.max(outer, this.#reached)
+    return this.#keys(typename, types)
+  }
+
+  /** Of an interface object: the subgraph does not know the objects' types, so what is planned for one of them is so for all. */
+  #addBy(
+    typename: string,
+    path: readonly string[],
+    types: readonly string[],
+    selections: readonly SelectionNode[],
+    requirement?: string,
+  ): void {
+    if (this.#divisions.objectified.has(typename))
+      this.#add(types[0] ?? typename, path, selections, typename, requirement)
+    else this.#add(typename, path, selections, undefined, requirement)
   }
 
   #stagedAt(typename: string, name: string): readonly Staged[] | undefined {
@@ -268,10 +299,7 @@ class Division {
       // Together with what requires the same; of what requires other things, the planner makes cycles.
       const requirement = staged.map(({ graph, requirement }) => graph + print(requirement)).join()
       const path = pathOf(place, types)
-      // The subgraph does not know the objects' types: what is planned for one of them is so for all.
-      if (this.#divisions.objectified.has(typename))
-        this.#add(types[0] ?? typename, path, [selection], typename, requirement)
-      else this.#add(typename, path, [selection], undefined, requirement)
+      this.#addBy(typename, path, types, [selection], requirement)
     })
     place.staged.set(key, this.#reached)
     this.#reached = Math.max(outer, this.#reached)
@@ -344,8 +372,8 @@ function pathOf({ path, declared }: Pick<Place, 'path' | 'declared'>, types: rea
   return [...path.slice(0, -1), `${last.replace(/\|.*$/, '')}|[${types.join(',')}]`]
 }
 
-/** What the types of the schema say about each other. @param flat see {@link selector} */
-function hierarchy({ schema, objectified }: Divisions, flat: ReturnType<typeof selector>['flat']) {
+/** What the types of the schema say about each other. */
+function hierarchy({ schema, objectified }: Divisions) {
   const possible = (typename: string): string[] => {
     const type = schema.getType(typename)
     return isAbstractType(type) ? schema.getPossibleTypes(type).map(({ name }) => name) : [typename]
@@ -363,17 +391,7 @@ function hierarchy({ schema, objectified }: Divisions, flat: ReturnType<typeof s
     return selectionSet !== undefined && kinds.some((kind) => objectified.get(kind)?.fields.has(name.value))
   }
 
-  /** Whether there is such a field at the object itself or below. */
-  function hasHop(set: SelectionSetNode, typename: string): boolean {
-    return flat(set).some((each) => {
-      if (each.kind !== Kind.FIELD) return hasHop(each.selectionSet, each.typeCondition?.name.value ?? typename)
-      if (!each.selectionSet || isHop(typename, each)) return each.selectionSet !== undefined
-      const field = fieldDefinition(schema, typename, each)
-      return field !== undefined && hasHop(each.selectionSet, getNamedType(field.type).name)
-    })
-  }
-
-  return { possible, isObjectified, isHop, hasHop }
+  return { possible, isObjectified, isHop }
 }
 
 const namedNode = (name: string): NamedTypeNode => ({ kind: Kind.NAMED_TYPE, name: nameNode(name) })
@@ -435,12 +453,9 @@ function atPlace(node: PlanNode, part: Part): PlanNode | undefined {
     case 'Flatten': {
       const start = node.path.findIndex((each) => String(each).startsWith(ENTRY))
       const inside = node.path.slice(start + 1)
-      const isOfType = ({ requires = [] }: FetchNode) =>
-        requires.some((each) => each.kind === 'InlineFragment' && each.typeCondition !== part.by)
-      if (part.by !== undefined && inside.length === 0 && node.node.kind === 'Fetch' && isOfType(node.node)) {
-        throw new Error(`What is asked of ${part.by} can not be planned for all its types.`)
-      }
-      return { ...node, path: [...part.path, ...inside] }
+      const isOwn = part.by !== undefined && inside.length === 0 && node.node.kind === 'Fetch'
+      const inner = isOwn ? forAllTypes(node.node as FetchNode, part.by as string) : node.node
+      return { ...node, node: inner, path: [...part.path, ...inside] }
     }
     case 'Sequence':
     case 'Parallel': {
@@ -450,5 +465,29 @@ function atPlace(node: PlanNode, part: Part): PlanNode | undefined {
     }
     default:
       return node
+  }
+}
+
+/**
+ * A call that has been planned for one type's objects, for those of all types of an interface.
+ * @throws Error for one that the subgraph has to know the type for
+ */
+function forAllTypes(fetch: FetchNode, by: string): FetchNode {
+  const { selections } = operationOf(parse(fetch.operation, { noLocation: true })).selectionSet
+  const asked = selections.flatMap((each) => (each.kind === Kind.FIELD ? (each.selectionSet?.selections ?? []) : []))
+  if (!asked.every((each) => each.kind === Kind.INLINE_FRAGMENT && each.typeCondition?.name.value === by)) {
+    throw new Error(`What is asked of ${by} can not be planned for all its types.`)
+  }
+  return {
+    ...fetch,
+    requires: (fetch.requires ?? []).map((each) =>
+      each.kind === 'InlineFragment' ? { ...each, typeCondition: by } : each,
+    ),
+    ...(fetch.inputRewrites && {
+      inputRewrites: fetch.inputRewrites.map((each) => ({
+        ...each,
+        path: each.path.map((part, index) => (index === 0 && part.startsWith('... on ') ? `... on ${by}` : part)),
+      })),
+    }),
   }
 }

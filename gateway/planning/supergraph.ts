@@ -56,11 +56,13 @@ const SUPPORTED = new Set([
   'https://specs.apollo.dev/requiresScopes/v0.1',
   'https://specs.apollo.dev/policy/v0.1',
 ])
+/** Of the ways to fetch an operation that are compared: each takes up to a millisecond. */
+const MAX_PLANS = 500
 /**
  * A field that two fragments ask for with different selections is fetched by the type of the object that it is of:
  * without this, what one fragment asks of it is fetched, and may fail, for the objects of the other.
  */
-const PLANNING = { typeConditionedFetching: true }
+const PLANNING = { typeConditionedFetching: true, debug: { maxEvaluatedPlans: MAX_PLANS } }
 const BUILD = { supportedFeatures: SUPPORTED, validateSupergraph: true }
 
 /**
