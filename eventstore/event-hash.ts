@@ -118,7 +118,7 @@ export function linkEvents(stream: string, events: readonly NewEvent[], previous
     const texts = { data: textOf(data), metadata: textOf(rest) }
     const $hash = hashOfText({ stream, id, type }, texts.data, texts.metadata, $previous)
     last = $hash
-    const link = JSON.stringify({ $previous, $hash })
+    const link = `{"$previous":${JSON.stringify($previous)},"$hash":"${$hash}"}` // the hash is base64url
     const json = { data: texts.data, metadata: rest ? `${texts.metadata.slice(0, -1)},${link.slice(1)}` : link }
     return { id, type, data, metadata: { ...rest, $previous, $hash }, json }
   })

@@ -66,6 +66,11 @@ function keyObjectOf({ bytes, start }: Key): KeyObject {
   return keys[index]
 }
 
+/** Lets go of what is kept of a block that is out of date: a key of it may have been destroyed. */
+export function forgetKeysIn(bytes: Buffer | undefined): void {
+  if (bytes) kept.delete(bytes)
+}
+
 /** Encrypts a text: see cipher.ts. @returns base64, with version and generation before it, which are not authenticated */
 export function sealText(content: string, key: Key, version: number, authenticated: string): string {
   const head = Buffer.of(version, key.generation >> 8, key.generation & 0xff)

@@ -7,6 +7,7 @@ import { STREAM_PREFIXES, streamOf } from '../../schema/streams.ts'
 import { encode } from '../codec.ts'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../port.ts'
 import { newestEvent } from '../read.ts'
+import { forgetKeysIn } from './aes-gcm.ts'
 import { KEY_BYTES, type Key } from './keys.ts'
 import type { MasterKeys } from './master-key.ts'
 
@@ -114,6 +115,7 @@ export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Bloc
       bytes,
       unwrapping: undefined,
     }
+    if (bytes === undefined) forgetKeysIn(known?.bytes)
     blocks.set(id, block)
     return block
   }
