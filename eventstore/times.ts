@@ -7,7 +7,7 @@ import { type EventStore, type Position, type RecordedEvent, StreamDeleted, Stre
 import { firstOf, logEnd } from './read.ts'
 
 /** How much a clock may be wrong before an event is passed over. */
-export const CLOCK_MARGIN_MS = 5 * 60_000
+const CLOCK_MARGIN_MS = 5 * 60_000
 
 /**
  * Single streams that get events all the time, and keep them: checkpoints of the log, blocks of ids. Where a store reads
