@@ -1,6 +1,5 @@
 /** What all rows of one run of an import share. */
 
-import { LRUCache } from 'lru-cache'
 import { chained } from '../../eventstore/chain.ts'
 import { decode, type Recorded } from '../../eventstore/codec.ts'
 import {
@@ -23,6 +22,7 @@ import { createSubscribers, type Subscribers } from '../subscribers.ts'
 import { withBoundedReads } from './bounded-reads.ts'
 import type { Row } from './csv.ts'
 import { idOf } from './rows.ts'
+import { createSeen, type Seen } from './seen.ts'
 
 export interface RunOptions {
   readonly eventStore: EventStore
@@ -46,7 +46,7 @@ export interface ImportRun extends RunOptions {
   /** The end of the log before the run. */
   readonly before: Position
   /** Customers of this run's rows, by the keys of their addresses. What it has registered need not be read. */
-  readonly seen: LRUCache<string, { readonly id: number; readonly revision: number } | 'there'>
+  readonly seen: Seen
   /** Ids up to these may have been given out here; those above have not, and will not be. */
   readonly givenOut: { customer: number; address: number }
   /** The command of the run itself: what belongs to no row. */
@@ -58,8 +58,6 @@ export interface ImportRun extends RunOptions {
 
 /** The floor of ids is raised in such steps, so that it is not raised for each row. */
 const FLOOR_STEP = 10_000
-/** Some 60 MB. */
-const REMEMBERED = 300_000
 
 /** @throws EventStoreUnavailable */
 export async function startRun(options: RunOptions): Promise<ImportRun> {
@@ -84,7 +82,7 @@ export async function startRun(options: RunOptions): Promise<ImportRun> {
     before: await end(eventStore),
     isEmpty: await hasNone(eventStore, STREAM_PREFIXES.email),
     hasGuests: !(await hasNone(eventStore, STREAM_PREFIXES.subscriber)),
-    seen: new LRUCache({ max: REMEMBERED }),
+    seen: createSeen(),
     givenOut: { customer: 0, address: 0 },
     own: command(`run:${correlationId}`),
     command,
