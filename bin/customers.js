@@ -7,7 +7,7 @@
  */
 const HEAP_OPTIONS = {
   audit: ['--max-semi-space-size=8'],
-  import: ['--max-semi-space-size=16'],
+  import: ['--max-semi-space-size=8'],
   keys: ['--max-semi-space-size=8'],
   parked: ['--max-semi-space-size=8'],
   rebuild: ['--max-old-space-size=256', '--max-semi-space-size=32'],
