@@ -10,7 +10,7 @@ const HEAP_OPTIONS = {
   import: ['--max-semi-space-size=8'],
   keys: ['--max-semi-space-size=8'],
   parked: ['--max-semi-space-size=8'],
-  rebuild: ['--max-old-space-size=256', '--max-semi-space-size=32'],
+  rebuild: ['--max-old-space-size=256', '--max-semi-space-size=16'],
 }
 
 /** What Node is to be started with for this command line; none where it was, or can't be started anew (on Windows). */
