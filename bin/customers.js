@@ -8,10 +8,10 @@
  */
 const HEAP_OPTIONS = {
   audit: ['--max-semi-space-size=8'],
-  import: ['--max-semi-space-size=16'],
+  import: ['--max-semi-space-size=8'],
   keys: ['--max-semi-space-size=8'],
   parked: ['--max-semi-space-size=8'],
-  rebuild: ['--max-old-space-size=256', '--max-semi-space-size=32'],
+  rebuild: ['--max-old-space-size=256', '--max-semi-space-size=16'],
 }
 
 /** The options that Node lacks for this command line; none if it can't restart itself (on Windows). */

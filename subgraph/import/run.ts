@@ -1,6 +1,5 @@
 /** The state that all rows of one import run share. */
 
-import type { LRUCache } from 'lru-cache'
 import { decode, type Recorded } from '../../eventstore/codec.ts'
 import { chained, countAsChained } from '../../eventstore/hash-chain.ts'
 import {
@@ -12,7 +11,6 @@ import {
 } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import { foldCustomer } from '../../projections/fold.ts'
-import { boundedCache } from '../../runtime/bounded-cache.ts'
 import type { CustomerEvent, EmailEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
 import { STREAM_PREFIXES, streamOf } from '../../schema/streams.ts'
@@ -25,6 +23,7 @@ import { createSubscribers, type Subscribers } from '../streams/newsletter-subsc
 import { withBoundedReads } from './bounded-reads.ts'
 import type { Row } from './files/csv.ts'
 import { idOf } from './files/fields.ts'
+import { createSeen, type Seen } from './seen.ts'
 
 export interface RunOptions {
   readonly eventStore: EventStore
@@ -48,7 +47,7 @@ export interface ImportRun extends RunOptions {
   /** The end of the log before the run. */
   readonly before: Position
   /** Customers of this run's rows, by the keys of their addresses. What it has registered need not be read. */
-  readonly seen: LRUCache<string, { readonly id: number; readonly revision: number } | 'there'>
+  readonly seen: Seen
   /** Ids up to these may have been assigned here; those above never are. */
   readonly givenOut: { customer: number; address: number }
   /** The command of the run itself, for events that belong to no row. */
@@ -60,8 +59,6 @@ export interface ImportRun extends RunOptions {
 
 /** The step in which the floor of ids is raised, so that it is not raised for each row. */
 const FLOOR_STEP = 10_000
-/** Some 60 MB. */
-const REMEMBERED = 300_000
 
 /** @throws EventStoreUnavailable */
 export async function startRun(options: RunOptions): Promise<ImportRun> {
@@ -86,7 +83,7 @@ export async function startRun(options: RunOptions): Promise<ImportRun> {
     before: await end(eventStore),
     isEmpty: await hasNone(eventStore, STREAM_PREFIXES.email),
     hasGuests: !(await hasNone(eventStore, STREAM_PREFIXES.subscriber)),
-    seen: boundedCache(REMEMBERED),
+    seen: createSeen(),
     givenOut: { customer: 0, address: 0 },
     own: command(`run:${correlationId}`),
     command,

@@ -235,6 +235,16 @@ for (const [name, start] of Object.entries(stores)) {
         json(await audit('export', '7')).map(({ stream, revision }) => `${revision}@${stream}`),
         json(await audit('history', '7', '--json')).map(({ stream, revision }) => `${revision}@${stream}`),
       )
+      const later = json(await audit('export', '--since', between.toISOString()))
+      t.same(
+        later.map(({ id }) => id),
+        whole.filter(({ time }) => time >= between.toISOString()).map(({ id }) => id),
+      )
+      t.same(
+        json(await audit('export', '7', '--since', between.toISOString())),
+        json(await audit('export', '7')).filter(({ time }) => time >= between.toISOString()),
+      )
+      t.equal((await audit('export', '--until', '2026-01-01')).output, '')
       const path = join(await temporaryFolder(t), 'log.jsonl')
       t.equal((await audit('export', '7', '--output', path)).output, '')
       t.equal((await readFile(path, 'utf8')).trim().split('\n').length, 8)

@@ -5,15 +5,18 @@
  *     npm run bench -- query gateway  the named ones
  *     npm run bench -- peers          the gateway beside other gateways
  *     npm run bench -- sign-in        whether the time of a refused sign-in tells who has an account; not among all
+ *     npm run bench -- scale          how everything grows with the log (see scale/main.ts); not among all
  *
  * Options: `--rounds` (5), `--seconds` of one round (3), `--events` of a log (200,000; the rebuild has five times as many,
- * gateway-memory half as many documents), `--quick` for rounds of one second on short logs; `--attempts` (200) of sign-in.
+ * gateway-memory half as many documents), `--quick` for rounds of one second on short logs; `--attempts` (200) of sign-in;
+ * `--full`, `--customers` and `--operations` of scale.
  */
 import { parseArgs } from 'node:util'
 import { compare, type Ratio } from './compare.ts'
 import { gatewayBenches, gatewayFigures } from './gateway.ts'
 import { createContenders } from './processes.ts'
 import { requestBenches } from './requests.ts'
+import { scaleBench, sizesOf } from './scale/main.ts'
 import { createServers } from './servers.ts'
 import { signInBench } from './sign-in.ts'
 import { table } from './table.ts'
@@ -27,6 +30,9 @@ const { values, positionals } = parseArgs({
     events: { type: 'string' },
     attempts: { type: 'string', default: '200' },
     quick: { type: 'boolean', default: false },
+    full: { type: 'boolean', default: false },
+    customers: { type: 'string' },
+    operations: { type: 'string' },
   },
 })
 const rounds = Number(values.rounds)
@@ -35,11 +41,12 @@ const events = Number(values.events ?? (values.quick ? 20_000 : 200_000))
 const peers = [...Object.keys(gatewayBenches), ...Object.keys(gatewayFigures)]
 const benches = [...Object.keys(requestBenches), ...Object.keys(throughputBenches), ...peers]
 const SIGN_IN = 'sign-in'
+const SCALE = 'scale'
 const names = positionals.length > 0 ? positionals.flatMap((name) => (name === 'peers' ? peers : name)) : benches
 for (const name of names) {
-  if (!benches.includes(name) && name !== SIGN_IN) {
+  if (!benches.includes(name) && name !== SIGN_IN && name !== SCALE) {
     console.error(
-      `There is no bench "${name}"; there are ${benches.join(', ')}, ${SIGN_IN}, and peers for the last ${peers.length}.`,
+      `There is no bench "${name}"; there are ${benches.join(', ')}, ${SIGN_IN}, ${SCALE}, and peers for the last ${peers.length}.`,
     )
     process.exit(1)
   }
@@ -59,9 +66,13 @@ for (const name of names) {
     ...((await throughputBenches[name]?.(servers, { rounds, events, rebuildEvents: 5 * events, seconds })) ?? []),
   )
   ratios.push(...((await gatewayFigures[name]?.(contenders.start, servers, { rounds, documents: events / 2 })) ?? []))
+  if (name === SCALE) {
+    const sizes = sizesOf(values.customers, values.full)
+    console.log(await scaleBench(servers, contenders.start, { sizes, operations: values.operations?.split(',') ?? [] }))
+  }
   if (name === SIGN_IN) ratios.push(...(await signInBench(servers, Number(values.attempts))))
   contenders.stop()
   await servers.stop()
 }
-console.log(table(ratios))
+if (ratios.length > 0) console.log(table(ratios))
 process.exit()

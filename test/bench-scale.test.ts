@@ -1,0 +1,40 @@
+/** The bench of growth: what it prints and marks, and that it runs to its end. How fast anything is, no test says. */
+import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
+import t from 'tap'
+import { exponentOf, growthTable } from './bench/scale/growth.ts'
+
+t.test('exponents', async (t) => {
+  t.equal(exponentOf([10_000, 100_000], [2, 20]).toFixed(2), '1.00')
+  t.equal(exponentOf([10_000, 100_000], [2, 2]).toFixed(2), '0.00')
+  t.equal(exponentOf([10, 1_000, 100_000], [7, 2, 20]).toFixed(2), '0.50', 'of the last two sizes')
+})
+
+t.test('what should be flat and is not is marked', async (t) => {
+  const small = { time: 0.002, cpu: 0.001, memory: 200 }
+  const table = growthTable(
+    [10_000, 100_000],
+    [
+      { name: 'query', flat: ['time', 'cpu', 'memory'], measured: [small, { time: 0.002, cpu: 0.004, memory: 210 }] },
+      { name: 'find', flat: ['memory'], measured: [small, { time: 0.02, cpu: 0.01, memory: 200 }] },
+      { name: 'import', flat: ['memory'], measured: [small, { time: 20, cpu: 10, memory: 900 }] },
+    ],
+  )
+  t.match(table, /^ +10,000: time +CPU +memory +100,000: time +CPU +memory +exponent: time +CPU +memory$/m)
+  t.match(table, /^query +2\.00 ms +1\.00 ms +200 MiB +2\.00 ms +4\.00 ms +210 MiB +0\.00 +0\.60 ! +0\.02$/m)
+  t.match(table, /^find +.* 1\.00 +1\.00 +0\.00$/m, 'it reads the whole log')
+  t.match(table, /^import +.* 20\.00 s +10\.00 s +900 MiB .*0\.65 !$/m)
+  t.match(table, /^! should not depend on the size of the log$/m)
+})
+
+t.test('npm run bench -- scale', async (t) => {
+  const bench = (...args: string[]) =>
+    spawnSync(process.execPath, [join(import.meta.dirname, 'bench/main.ts'), 'scale', ...args], { encoding: 'utf8' })
+  const { status, stdout, stderr } = bench('--customers', '20,40', '--operations', 'query')
+  t.equal(status, 0, stderr)
+  t.match(stdout, /^query +[\d.]+ m?s +[\d.]+ m?s +\d+ MiB +.* -?\d\.\d\d/m)
+  t.notMatch(stdout, /^(find|import)/m, 'only what was asked for')
+  const unknown = bench('--operations', 'nothing')
+  t.equal(unknown.status, 1)
+  t.match(unknown.stderr, /There is no operation "nothing"; there are import, start, projection, /)
+})

@@ -1,0 +1,82 @@
+/** Processes of the scale bench: commands as an operator runs them, with what they use. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { KEYS } from '../../support/keys.ts'
+import { freePort } from '../../support/processes.ts'
+import type { Figures } from './growth.ts'
+
+const ROOT = join(import.meta.dirname, '../../..')
+const USAGE = pathToFileURL(join(import.meta.dirname, 'usage.ts')).href
+const CLI = 'bin/customers.js'
+
+/** The log and the read model of one size, both SQLite in a folder. */
+const environment = (folder: string) => ({
+  PATH: process.env.PATH,
+  DATA_DIR: folder,
+  EVENTSTORE_URL: `sqlite:${join(folder, 'events.db')}`,
+  READMODEL_URL: `sqlite:${join(folder, 'readmodel.db')}`,
+  LOG_LEVEL: 'error',
+  ...KEYS,
+})
+
+interface Measured {
+  readonly child: ChildProcess
+  /** What it has used by its end, with the seconds since its start. @throws Error with what it said where it fails */
+  readonly ended: Promise<Figures>
+}
+
+function start(folder: string, script: string, args: readonly string[], env: Record<string, string> = {}): Measured {
+  const usage = join(folder, `usage-${crypto.randomUUID()}.json`)
+  const began = performance.now()
+  const child = spawn(process.execPath, [join(ROOT, script), ...args], {
+    cwd: folder,
+    env: { ...environment(folder), NODE_OPTIONS: `--import=${USAGE}`, BENCH_USAGE: usage, ...env },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  let said = ''
+  child.stderr?.on('data', (chunk) => {
+    said = (said + chunk).slice(-2_000)
+  })
+  const ended = once(child, 'close').then(([code, signal]) => {
+    const seconds = (performance.now() - began) / 1000
+    if (code !== 0) throw new Error(`${script} ${args.join(' ')} ended with ${signal ?? code}:\n${said}`)
+    const { userCPUTime, systemCPUTime, maxRSS } = JSON.parse(readFileSync(usage, 'utf8')) as NodeJS.ResourceUsage
+    return { time: seconds, cpu: (userCPUTime + systemCPUTime) / 1e6, memory: maxRSS / 1024 }
+  })
+  ended.catch(() => {}) // who waits for it meets it
+  return { child, ended }
+}
+
+/** A command to its end. */
+export const command = (folder: string, ...args: string[]): Promise<Figures> => start(folder, CLI, args).ended
+
+/** A script of jobs/ to its end. */
+export const job = (folder: string, name: string, options: object): Promise<Figures> =>
+  start(folder, `test/bench/jobs/${name}.ts`, [JSON.stringify({ folder, ...options })]).ended
+
+/** The subgraph's process until it answers; the rest is what it has used in all, its end included. */
+export async function startOfSubgraph(folder: string): Promise<Figures> {
+  const port = await freePort()
+  const began = performance.now()
+  const { child, ended } = start(folder, CLI, ['subgraph'], { SUBGRAPH_PORT: String(port) })
+  let over = false
+  const failed = ended.catch(() => {
+    over = true
+  })
+  while (!over && !(await answers(`http://127.0.0.1:${port}/readyz`))) {
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  const seconds = (performance.now() - began) / 1000
+  child.kill('SIGTERM')
+  await failed
+  return { ...(await ended), time: seconds }
+}
+
+const answers = (url: string) =>
+  fetch(url).then(
+    ({ ok }) => ok,
+    () => false,
+  )

@@ -1,0 +1,50 @@
+/** What a run remembers of its rows: as a Map, in little memory, and of the newest. */
+import { createHash } from 'node:crypto'
+import fc from 'fast-check'
+import t from 'tap'
+import { createSeen } from '../../subgraph/import/seen.ts'
+
+const keyOf = (number: number) => createHash('sha256').update(String(number)).digest('hex')
+
+t.test('as a Map', async () => {
+  const value = fc.oneof(
+    fc.constant('there' as const),
+    fc.record({ id: fc.oneof(fc.nat(), fc.maxSafeNat()), revision: fc.integer({ min: 0, max: 1_000 }) }),
+  )
+  const step = fc.tuple(fc.nat(200), fc.option(value))
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 300 }), (steps) => {
+      const [seen, map] = [createSeen(), new Map<string, unknown>()]
+      for (const [number, given] of steps) {
+        const key = keyOf(number)
+        if (given === null) {
+          seen.delete(key)
+          map.delete(key)
+        } else {
+          seen.set(key, given)
+          map.set(key, given)
+        }
+      }
+      return Array.from({ length: 201 }, (_, number) => keyOf(number)).every(
+        (key) => JSON.stringify(seen.get(key)) === JSON.stringify(map.get(key)) && seen.has(key) === map.has(key),
+      )
+    }),
+  )
+})
+
+t.test('a revision that has no room is read', async (t) => {
+  const seen = createSeen()
+  seen.set(keyOf(1), { id: 1, revision: 5_000 })
+  t.equal(seen.get(keyOf(1)), 'there')
+})
+
+t.test('many, and what is forgotten', async (t) => {
+  const most = 20_000
+  const seen = createSeen(most)
+  for (let id = 1; id <= 45_000; id++) seen.set(keyOf(id), { id, revision: 3 })
+  t.same(seen.get(keyOf(45_000)), { id: 45_000, revision: 3 })
+  let kept = 0
+  for (let id = 45_000; id > 0 && seen.has(keyOf(id)); id--) kept++
+  t.ok(kept >= most && kept <= 2 * most, `the newest ${kept}`)
+  t.notOk(seen.has(keyOf(1)))
+})
