@@ -5,8 +5,8 @@ import { type GeneratorName, generators } from './oracle/universes.ts'
 
 /** Of the first supergraphs; the next ones have the next numbers. Always the same here, so that a run can be repeated. */
 const SEED = Number(process.env.ORACLE_SEED ?? 20_251)
-const SUPERGRAPHS = 4
-const OPERATIONS = 150
+const SUPERGRAPHS = 3
+const OPERATIONS = 125
 
 t.test(`the gateway answers as one server would (seed ${SEED})`, async (t) => {
   let operations = 0
@@ -18,5 +18,5 @@ t.test(`the gateway answers as one server would (seed ${SEED})`, async (t) => {
     }
   }
   t.comment(`${operations} operations from seed ${SEED} on`)
-  t.ok(operations > 1000, `${operations} operations were asked`)
+  t.ok(operations > 500, `${operations} operations were asked`)
 })

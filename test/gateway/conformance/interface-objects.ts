@@ -331,4 +331,94 @@ const oneType: Suite = {
   ),
 }
 
-export const interfaceObjectSuites: readonly Suite[] = [interfaceObjects, narrowed, otherConditions, required, oneType]
+const names = ['A', 'B', 'C', 'D', 'E', 'F', 'G', 'H']
+const ofId = (id: string) => typed(names[Number(id)] as string, { id, label: `l${id}`, own: `own ${id}` })
+/** The next one, the last one of which is the first one again. */
+const after = ({ id }: { id: string }) => ({ id: String((Number(id) + 1) % names.length) })
+const many: Suite = {
+  name: 'an interface of many types that several subgraphs take for an object, and several know',
+  subgraphs: {
+    a: {
+      sdl: `type Query { first: Contact all: [Contact] } interface Contact @key(fields: "id") { id: ID! label: String }
+        ${names.map((name) => `type ${name} implements Contact @key(fields: "id") { id: ID! label: String own: String }`).join(' ')}`,
+      resolvers: {
+        Query: { first: () => ofId('0'), all: () => [ofId('6'), null, ofId('7')] },
+        Contact: { __resolveReference: ({ id }: { id: string }) => ofId(id) },
+        ...Object.fromEntries(
+          names.map((name) => [name, { __resolveReference: ({ id }: { id: string }) => ofId(id) }]),
+        ),
+      },
+    },
+    b: {
+      sdl: `interface Contact @key(fields: "id") { id: ID! }
+        ${names.map((name) => `type ${name} implements Contact @key(fields: "id") { id: ID! }`).join(' ')}`,
+      resolvers: { Contact: { __resolveReference: ({ id }: { id: string }) => ofId(id) } },
+    },
+    ...Object.fromEntries(
+      ['c', 'd'].map((name) => [
+        name,
+        {
+          sdl: `type Query { ${name}: Contact } type Contact @interfaceObject @key(fields: "id") { id: ID!
+            next: Contact @shareable ${name}Only(n: Int): String label: String @external ${name}Label: String @requires(fields: "label") }`,
+          resolvers: {
+            Query: { [name]: () => ({ id: '3' }) },
+            Contact: {
+              __resolveReference: (sent: object) => sent,
+              next: after,
+              [`${name}Only`]: ({ id }: { id: string }, { n }: { n?: number }) => `${name}${id}${n ?? ''}`,
+              [`${name}Label`]: ({ label }: { label?: string }) => `${name} ${label}`,
+            },
+          },
+        },
+      ]),
+    ),
+  },
+  cases: cases(
+    'the planner takes all memory',
+    {
+      query: '{ first { next { label cOnly next { dOnly next { __typename id next { cLabel dLabel } } } } } }',
+      data: {
+        first: {
+          next: {
+            label: 'l1',
+            cOnly: 'c1',
+            next: { dOnly: 'd2', next: { __typename: 'D', id: '3', next: { cLabel: 'c l4', dLabel: 'd l4' } } },
+          },
+        },
+      },
+    },
+    {
+      query: `{ all { __typename x: cOnly(n: 1) dOnly next { ...N ... on H { own next { label } } ... on A { own: dOnly } } } }
+        fragment N on Contact { next { __typename dLabel } }`,
+      data: {
+        all: [
+          {
+            __typename: 'G',
+            x: 'c61',
+            dOnly: 'd6',
+            next: { next: { __typename: 'A', dLabel: 'd l0', label: 'l0' }, own: 'own 7' },
+          },
+          null,
+          { __typename: 'H', x: 'c71', dOnly: 'd7', next: { next: { __typename: 'B', dLabel: 'd l1' }, own: 'd0' } },
+        ],
+      },
+    },
+    {
+      query:
+        '{ c { cOnly next { __typename next { id: label label: id } } } d { ... on D { own cLabel next { dLabel } } } }',
+      data: {
+        c: { cOnly: 'c3', next: { __typename: 'E', next: { id: 'l5', label: '5' } } },
+        d: { own: 'own 3', cLabel: 'c l3', next: { dLabel: 'd l4' } },
+      },
+    },
+  ),
+}
+
+export const interfaceObjectSuites: readonly Suite[] = [
+  interfaceObjects,
+  narrowed,
+  otherConditions,
+  required,
+  oneType,
+  many,
+]

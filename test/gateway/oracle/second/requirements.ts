@@ -71,6 +71,8 @@ class Picker {
         return joined(type.kind === 'interface' && random.chance(0.5) ? [...parts, 'jid'] : parts)
       }
       case 'objectified': {
+        // Of several in a row, composition would take all memory.
+        if (depth > 1) return 'id'
         if (!type.objectIn.has(subgraph)) return ['id', ...this.#fragments(type, depth, 0.3)].join(' ')
         return joined(
           some(
