@@ -22,6 +22,8 @@ import { openReadModelFile, type Statements } from './schema.ts'
 
 /** Ids that one statement reads. */
 const PAGE = 1_000
+/** Documents that one transaction writes. */
+const PIECE = 1_000
 /** Documents of a page whose length is looked at. */
 const SAMPLE = 50
 
@@ -183,11 +185,19 @@ function documentOperations({ sql, path, access: { read, write }, handle }: Part
 
     documents: (ids) => read(() => ids.map((id) => documentAt(sql, handle.current, id))),
 
-    put: (writes, newest) =>
-      write(() => {
-        if (newest) raiseNewest(sql, handle.current, newest)
-        return writes.map((each) => writeDocument(sql, handle.current, each))
-      }),
+    // In pieces: those of a rebuild's batch would hold up other writers for a third of a second together.
+    async put(writes, newest) {
+      const revisions: number[] = []
+      for (let start = 0; start === 0 || start < writes.length; start += PIECE) {
+        const piece = writes.slice(start, start + PIECE)
+        const stored = await write(() => {
+          if (newest && start === 0) raiseNewest(sql, handle.current, newest)
+          return piece.map((each) => writeDocument(sql, handle.current, each))
+        })
+        revisions.push(...stored)
+      }
+      return revisions
+    },
 
     newest: () => read(() => placeAt(sql, handle.current, 'newest')),
 
