@@ -22,8 +22,6 @@ import { openReadModelFile, type Statements } from './schema.ts'
 
 /** Ids that one statement reads. */
 const PAGE = 1_000
-/** Documents that one transaction writes. */
-const PIECE = 1_000
 /** Documents of a page whose length is looked at. */
 const SAMPLE = 50
 
@@ -134,6 +132,9 @@ function generationOperations({ sql, access: { read, write }, handle }: Parts) {
   } satisfies Partial<ReadModel>
 }
 
+/** How many documents one transaction writes. */
+const BATCH = 1_000
+
 function documentOperations({ sql, path, access: { read, write }, handle }: Parts, incarnation: string) {
   function entry(id: number, trusted: ReadonlySet<string> | undefined): ReadModelEntry {
     if (trusted && !trusted.has(incarnation)) return UNKNOWN
@@ -185,14 +186,14 @@ function documentOperations({ sql, path, access: { read, write }, handle }: Part
 
     documents: (ids) => read(() => ids.map((id) => documentAt(sql, handle.current, id))),
 
-    // In pieces: those of a rebuild's batch would hold up other writers for a third of a second together.
+    // In several transactions: the documents of a rebuild's batch in one would block other writers for a third of a second.
     async put(writes, newest) {
       const revisions: number[] = []
-      for (let start = 0; start === 0 || start < writes.length; start += PIECE) {
-        const piece = writes.slice(start, start + PIECE)
+      for (let start = 0; start === 0 || start < writes.length; start += BATCH) {
+        const batch = writes.slice(start, start + BATCH)
         const stored = await write(() => {
           if (newest && start === 0) raiseNewest(sql, handle.current, newest)
-          return piece.map((each) => writeDocument(sql, handle.current, each))
+          return batch.map((each) => writeDocument(sql, handle.current, each))
         })
         revisions.push(...stored)
       }

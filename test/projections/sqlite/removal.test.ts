@@ -1,4 +1,4 @@
-/** Large work on the SQLite read model: others write in between, and what is cut off goes on. */
+/** Removing whole generations of the SQLite read model: others write in between, and what is cut off goes on. */
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { ReadModel } from '../../../projections/read-model.ts'
@@ -95,21 +95,4 @@ t.test('a generation that goes live while it is dropped keeps what is left', asy
   await t.rejects(dropping, RangeError)
   t.ok((await count(next)) > 0)
   t.equal((await next.get([RANGES * RANGE]))[0]?.document, null, 'not complete: queries fold the streams')
-})
-
-t.test('while many documents are stored, others write', async (t) => {
-  const readModel = openSqliteReadModel({ path: join(await temporaryFolder(t), 'readmodel.db') })
-  t.teardown(() => readModel.close())
-  const documents = Array.from({ length: 5_000 }, (_, index) => aDocument(index + 1, 0))
-  const order: string[] = []
-  const putting = readModel.put(documents.map((document) => ({ document, expected: -1 }))).then((revisions) => {
-    order.push('documents')
-    return revisions
-  })
-  const marking = readModel.acknowledge(1, 7).then(() => order.push('mark'))
-  const revisions = await putting
-  await marking
-  t.same(order, ['mark', 'documents'])
-  t.ok(revisions.length === 5_000 && revisions.every((revision) => revision === 0))
-  t.same(await readModel.put([{ document: aDocument(4_999, 1), expected: 5 }]), [0], 'compared and set each')
 })
