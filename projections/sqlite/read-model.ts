@@ -190,14 +190,15 @@ function documentOperations({ sql, path, access: { read, write }, handle }: Part
 
     documents: (ids) => read(() => ids.map((id) => documentAt(sql, handle.current, id))),
 
-    // In several transactions: the documents of a rebuild's batch in one would block other writers for a third of a second.
+    // In several transactions: one for a whole batch of a rebuild would block other writers for a third of a second.
     async put(writes, newest) {
+      const generation = handle.current
       const revisions: number[] = []
       for (let start = 0; start === 0 || start < writes.length; start += BATCH) {
         const batch = writes.slice(start, start + BATCH)
         const stored = await write(() => {
-          if (newest && start === 0) raiseNewest(sql, handle.current, newest)
-          return batch.map((each) => writeDocument(sql, handle.current, each))
+          if (newest && start === 0) raiseNewest(sql, generation, newest)
+          return batch.map((each) => writeDocument(sql, generation, each))
         })
         revisions.push(...stored)
       }

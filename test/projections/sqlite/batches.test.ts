@@ -19,5 +19,5 @@ t.test('while many documents are stored, others write', async (t) => {
   await marking
   t.same(order, ['mark', 'documents'])
   t.ok(revisions.length === 5_000 && revisions.every((revision) => revision === 0))
-  t.same(await readModel.put([{ document: aDocument(4_999, 1), expected: 5 }]), [0], 'compared and set each')
+  t.same(await readModel.put([{ document: aDocument(4_999, 1), expected: 5 }]), [0], 'each is compared and set')
 })
