@@ -1,4 +1,4 @@
-/** The bench of growth: what it prints and marks, and that it runs to its end. How fast anything is, no test says. */
+/** The scale bench: what it prints and marks, and that it runs to its end. No test asserts how fast anything is. */
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import t from 'tap'
@@ -7,10 +7,10 @@ import { exponentOf, growthTable } from './bench/scale/growth.ts'
 t.test('exponents', async (t) => {
   t.equal(exponentOf([10_000, 100_000], [2, 20]).toFixed(2), '1.00')
   t.equal(exponentOf([10_000, 100_000], [2, 2]).toFixed(2), '0.00')
-  t.equal(exponentOf([10, 1_000, 100_000], [7, 2, 20]).toFixed(2), '0.50', 'of the last two sizes')
+  t.equal(exponentOf([10, 1_000, 100_000], [7, 2, 20]).toFixed(2), '0.50', 'between the last two sizes')
 })
 
-t.test('what should be flat and is not is marked', async (t) => {
+t.test('a figure that should be flat and is not is marked', async (t) => {
   const small = { time: 0.002, cpu: 0.001, memory: 200 }
   const table = growthTable(
     [10_000, 100_000],
@@ -33,7 +33,7 @@ t.test('npm run bench -- scale', async (t) => {
   const { status, stdout, stderr } = bench('--customers', '20,40', '--operations', 'query')
   t.equal(status, 0, stderr)
   t.match(stdout, /^query +[\d.]+ m?s +[\d.]+ m?s +\d+ MiB +.* -?\d\.\d\d/m)
-  t.notMatch(stdout, /^(find|import)/m, 'only what was asked for')
+  t.notMatch(stdout, /^(find|import)/m, 'only the requested operations')
   const unknown = bench('--operations', 'nothing')
   t.equal(unknown.status, 1)
   t.match(unknown.stderr, /There is no operation "nothing"; there are import, start, projection, /)

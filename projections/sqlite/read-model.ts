@@ -135,6 +135,9 @@ function generationOperations({ sql, access: { read, write }, handle }: Parts) {
   } satisfies Partial<ReadModel>
 }
 
+/** How many documents one transaction writes. */
+const BATCH = 1_000
+
 function documentOperations({ sql, path, access: { read, write }, handle }: Parts, incarnation: string) {
   const readEntry = createEntryReader(sql)
 
@@ -187,11 +190,20 @@ function documentOperations({ sql, path, access: { read, write }, handle }: Part
 
     documents: (ids) => read(() => ids.map((id) => documentAt(sql, handle.current, id))),
 
-    put: (writes, newest) =>
-      write(() => {
-        if (newest) raiseNewest(sql, handle.current, newest)
-        return writes.map((each) => writeDocument(sql, handle.current, each))
-      }),
+    // In several transactions: one for a whole batch of a rebuild would block other writers for a third of a second.
+    async put(writes, newest) {
+      const generation = handle.current
+      const revisions: number[] = []
+      for (let start = 0; start === 0 || start < writes.length; start += BATCH) {
+        const batch = writes.slice(start, start + BATCH)
+        const stored = await write(() => {
+          if (newest && start === 0) raiseNewest(sql, generation, newest)
+          return batch.map((each) => writeDocument(sql, generation, each))
+        })
+        revisions.push(...stored)
+      }
+      return revisions
+    },
 
     newest: () => read(() => placeAt(sql, handle.current, 'newest')),
 

@@ -1,6 +1,7 @@
 /**
- * Customers of a run's rows, by the keys of their addresses, in some 30 bytes each: of a key 96 bits are kept, which nobody who
- * does not have the service's e-mail key can choose. The newest million or two are remembered.
+ * The customers of a run's rows, by the keys of their e-mail addresses. Each takes about 30 bytes: of a key 96 bits are
+ * stored, which only somebody with the service's e-mail key could make collide. The newest one to two million customers
+ * are remembered.
  */
 
 /** A customer that the run has registered. */
@@ -10,19 +11,22 @@ interface SeenCustomer {
 }
 
 export interface Seen {
-  /** `there`: the row was met, and its customer has to be read. */
+  /** `there`: the row was seen, but its customer has to be read. */
   get(key: string): SeenCustomer | 'there' | undefined
   has(key: string): boolean
-  /** @param key hexadecimal, as `emailKeyOf` gives it */
+  /** @param key hexadecimal, from `emailKeyOf` */
   set(key: string, value: SeenCustomer | 'there'): void
   delete(key: string): void
 }
 
-/** Numbers of 32 bits of an entry: the key (3), the id (1), what is above it and the revision (1). */
+/** The 32-bit words of an entry: the key (3), the low bits of the id (1), its high bits and the revision (1). */
 const WIDTH = 5
 const FULLEST = 0.8
 const GROWTH = 1.5
-/** The last number: the revision two up (0: a free entry; 1: `there`, or deleted where the bits above are set), above it the id's high bits. */
+/**
+ * The last word has the revision plus two in its low bits, and the high bits of the id above it. 0 marks a free entry. A
+ * 1 in the low bits means `there`, or deleted if a bit above is set.
+ */
 const REVISION_BITS = 10
 const REVISIONS = 2 ** REVISION_BITS
 const THERE = 1
@@ -30,7 +34,7 @@ const DELETED = THERE + REVISIONS
 const WORD = 2 ** 32
 const FIRST_CAPACITY = 1 << 10
 
-/** @param most entries of a generation; when it is full, the one before it is forgotten */
+/** @param most the entries of one table; when it is full, a new one is started and the one before it is forgotten */
 export function createSeen(most = 1_000_000): Seen {
   let young = createTable()
   let old = createTable()
@@ -56,7 +60,7 @@ function createTable() {
   let words = new Uint32Array(capacity * WIDTH)
   let size = 0
 
-  /** The entry of a key, or the free one where it would go. */
+  /** The index of a key's entry, or of the free one where it would be inserted. */
   function find(first: number, second: number, third: number): number {
     for (let slot = Math.floor((first / WORD) * capacity); ; slot = slot + 1 === capacity ? 0 : slot + 1) {
       const at = slot * WIDTH

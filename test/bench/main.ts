@@ -5,7 +5,7 @@
  *     npm run bench -- query gateway  the named ones
  *     npm run bench -- peers          the gateway beside other gateways
  *     npm run bench -- sign-in        whether the time of a refused sign-in tells who has an account; not among all
- *     npm run bench -- scale          how everything grows with the log (see scale/main.ts); not among all
+ *     npm run bench -- scale          how operations grow with the log (scale/main.ts); not among all
  *
  * Options: `--rounds` (5), `--seconds` of one round (3), `--events` of a log (200,000; the rebuild has five times as many,
  * gateway-memory half as many documents), `--quick` for rounds of one second on short logs; `--attempts` (200) of sign-in;

@@ -12,7 +12,7 @@ export interface Contender {
   cpu(): Promise<number>
   /** MiB: of its heap after a garbage collection, and of the process. */
   memory(): Promise<{ readonly heap: number; readonly resident: number }>
-  /** Ends it before the others. */
+  /** Stops it before the others. */
   stop(): void
 }
 

@@ -1,4 +1,4 @@
-/** What a run remembers of its rows: as a Map, in little memory, and of the newest. */
+/** The customers that an import run remembers: like a Map, but only the newest. */
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import t from 'tap'
@@ -6,7 +6,7 @@ import { createSeen } from '../../subgraph/import/seen.ts'
 
 const keyOf = (number: number) => createHash('sha256').update(String(number)).digest('hex')
 
-t.test('as a Map', async () => {
+t.test('like a Map', async () => {
   const value = fc.oneof(
     fc.constant('there' as const),
     fc.record({ id: fc.oneof(fc.nat(), fc.maxSafeNat()), revision: fc.integer({ min: 0, max: 1_000 }) }),
@@ -32,19 +32,19 @@ t.test('as a Map', async () => {
   )
 })
 
-t.test('a revision that has no room is read', async (t) => {
+t.test('a customer whose revision is too large is read', async (t) => {
   const seen = createSeen()
   seen.set(keyOf(1), { id: 1, revision: 5_000 })
   t.equal(seen.get(keyOf(1)), 'there')
 })
 
-t.test('many, and what is forgotten', async (t) => {
+t.test('the oldest are forgotten', async (t) => {
   const most = 20_000
   const seen = createSeen(most)
   for (let id = 1; id <= 45_000; id++) seen.set(keyOf(id), { id, revision: 3 })
   t.same(seen.get(keyOf(45_000)), { id: 45_000, revision: 3 })
   let kept = 0
   for (let id = 45_000; id > 0 && seen.has(keyOf(id)); id--) kept++
-  t.ok(kept >= most && kept <= 2 * most, `the newest ${kept}`)
+  t.ok(kept >= most && kept <= 2 * most, `the newest ${kept} are kept`)
   t.notOk(seen.has(keyOf(1)))
 })

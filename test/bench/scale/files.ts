@@ -1,4 +1,4 @@
-/** Export files of so many customers, each with an address, written piece by piece. */
+/** Writes export files of any number of customers, each with an address, in pieces. */
 import { appendFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { aCustomer, addressesFile, anAddress, customersFile, sha256Hash } from '../../support/magento-export.ts'

@@ -1,6 +1,6 @@
-/** How figures grow with the log, and the table of them. */
+/** How figures grow with the log, and a table of them. */
 
-/** Of one operation: time and CPU in seconds, memory in MiB. */
+/** The figures of one operation: time and CPU in seconds, memory in MiB. */
 export interface Figures {
   readonly time: number
   readonly cpu: number
@@ -18,7 +18,10 @@ export interface Growth {
 }
 
 const FIGURES = ['time', 'cpu', 'memory'] as const
-/** Beyond it a figure grows: at ten times the log half as much again; of time, which others on the machine share, twice as much. */
+/**
+ * A figure with a larger exponent counts as growing. With ten times the log, CPU and memory may grow by half. Time may
+ * double, because other processes on the machine affect it.
+ */
 const FLAT: Readonly<Record<Figure, number>> = { time: 0.3, cpu: 0.18, memory: 0.18 }
 
 /** The x in figure ~ size^x, between the last two sizes. */
@@ -28,7 +31,7 @@ export function exponentOf(sizes: readonly number[], values: readonly number[]):
   return Math.log(value / valueBefore) / Math.log(size / before)
 }
 
-/** A line for each operation: its figures at each size, and their exponents; `!` where one should be flat and is not. */
+/** A line for each operation: its figures at each size, and their exponents. `!` marks one that should be flat and is not. */
 export function growthTable(sizes: readonly number[], growths: readonly Growth[]): string {
   const head = [
     [

@@ -1,8 +1,9 @@
 /**
- * `npm run bench -- scale`: whether a log that grows makes anything dearer that it should not. For each size a log is made by
- * the import; then each operation runs on it, as an operator runs it.
+ * `npm run bench -- scale`: shows which operations become more expensive as the log grows. For each size, the import
+ * makes a log. Then each operation runs on it, as an operator would run it.
  *
- * Options: `--full` for a million customers too; `--customers 10000,100000` for other sizes; `--operations find,query` for some.
+ * Options: `--full` adds a million customers; `--customers 10000,100000` sets other sizes; `--operations find,query`
+ * selects operations.
  */
 import { rmSync } from 'node:fs'
 import { Client } from 'undici'
@@ -16,27 +17,26 @@ import { command, job, startOfSubgraph } from './processes.ts'
 
 interface Subject {
   readonly folder: string
-  /** How many there are. */
   readonly customers: number
   readonly startContender: StartContender
 }
 
 interface Operation {
   readonly flat: readonly Figure[]
-  /** What has to be done before, and is not measured. */
+  /** Runs before it and is not measured. */
   readonly before?: (subject: Subject) => Promise<unknown>
   readonly run: (subject: Subject) => Promise<Figures>
 }
 
 const ALL: readonly Figure[] = ['time', 'cpu', 'memory']
 const MEMORY: readonly Figure[] = ['memory']
-/** Requests of which the time and CPU of one are the mean. */
+/** How many requests the figures of one are the mean of. */
 const REQUESTS = 2_000
-/** Customers who make them. */
+/** How many customers send them. */
 const ASKING = 200
 const CONNECTIONS = 8
 
-/** In this order: what one leaves is what the next works on. */
+/** In this order, because each works on what the one before has left. */
 const OPERATIONS: Readonly<Record<string, Operation>> = {
   import: { flat: MEMORY, run: ({ folder }) => command(folder, 'import', 'customers.csv', 'addresses.csv') },
   start: { flat: ALL, run: ({ folder }) => startOfSubgraph(folder) },
@@ -68,10 +68,10 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
 }
 
-/** Operations that others need: they run always, and are shown where they were asked for. */
+/** Operations that others need. They always run, but are shown only if they were requested. */
 const NEEDED = new Set(['import', 'projection'])
 
-/** @throws Error for an operation that there is not, and where one fails */
+/** @throws Error for an unknown operation, and if one fails */
 export async function scaleBench(
   servers: Servers,
   startContender: StartContender,
@@ -101,7 +101,7 @@ export async function scaleBench(
   return growthTable(sizes, growths)
 }
 
-/** What one request takes, of many that customers from all over the log make at once. */
+/** The figures of one request. Customers from all parts of the log send many at the same time. */
 async function requests(subject: Subject, queryOf: (number: number) => string): Promise<Figures> {
   const { folder, customers, startContender } = subject
   const { eventStore, readModel, keys } = await openStores({ folder })
@@ -125,7 +125,7 @@ async function requests(subject: Subject, queryOf: (number: number) => string): 
     const text = await body.text()
     if (statusCode !== 200 || text.includes('"errors"')) throw new Error(`The answer was ${text.slice(0, 500)}`)
   }
-  for (let number = 0; number < asking; number++) await send(number) // every connection, statement and document is warm
+  for (let number = 0; number < asking; number++) await send(number) // warms up every connection, statement and document
   const [began, cpu] = [performance.now(), await contender.cpu()]
   let next = 0
   const worker = async () => {
@@ -140,12 +140,12 @@ async function requests(subject: Subject, queryOf: (number: number) => string): 
   return { time, cpu: used, memory: resident }
 }
 
-/** @throws Error for what is no list of sizes */
+/** @throws Error for an invalid list of sizes */
 export function sizesOf(given: string | undefined, isFull: boolean): number[] {
   if (given === undefined) return isFull ? [10_000, 100_000, 1_000_000] : [10_000, 100_000]
   const sizes = given.split(',').map(Number)
   if (sizes.length >= 2 && sizes.every((size) => Number.isSafeInteger(size) && size > 0)) return sizes
   throw new Error(
-    `--customers: ${JSON.stringify(given)} can't be used; accepted: two numbers or more, such as 10000,100000`,
+    `--customers: ${JSON.stringify(given)} can't be used; accepted: two or more numbers, such as 10000,100000`,
   )
 }

@@ -1,4 +1,4 @@
-/** Processes of the scale bench: commands as an operator runs them, with what they use. */
+/** The processes of the scale bench: commands as an operator runs them, and the resources that they use. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -12,7 +12,7 @@ const ROOT = join(import.meta.dirname, '../../..')
 const USAGE = pathToFileURL(join(import.meta.dirname, 'usage.ts')).href
 const CLI = 'bin/customers.js'
 
-/** The log and the read model of one size, both SQLite in a folder. */
+/** The settings for the log and the read model of one size, both SQLite files in a folder. */
 const environment = (folder: string) => ({
   PATH: process.env.PATH,
   DATA_DIR: folder,
@@ -24,7 +24,7 @@ const environment = (folder: string) => ({
 
 interface Measured {
   readonly child: ChildProcess
-  /** What it has used by its end, with the seconds since its start. @throws Error with what it said where it fails */
+  /** What it has used, and how long it ran. Rejects with its output if it fails. */
   readonly ended: Promise<Figures>
 }
 
@@ -46,18 +46,18 @@ function start(folder: string, script: string, args: readonly string[], env: Rec
     const { userCPUTime, systemCPUTime, maxRSS } = JSON.parse(readFileSync(usage, 'utf8')) as NodeJS.ResourceUsage
     return { time: seconds, cpu: (userCPUTime + systemCPUTime) / 1e6, memory: maxRSS / 1024 }
   })
-  ended.catch(() => {}) // who waits for it meets it
+  ended.catch(() => {}) // whoever awaits it handles the error
   return { child, ended }
 }
 
-/** A command to its end. */
+/** Runs a command to its end. */
 export const command = (folder: string, ...args: string[]): Promise<Figures> => start(folder, CLI, args).ended
 
-/** A script of jobs/ to its end. */
+/** Runs a script of jobs/ to its end. */
 export const job = (folder: string, name: string, options: object): Promise<Figures> =>
   start(folder, `test/bench/jobs/${name}.ts`, [JSON.stringify({ folder, ...options })]).ended
 
-/** The subgraph's process until it answers; the rest is what it has used in all, its end included. */
+/** Starts the subgraph: the time until it is ready, and the CPU and memory of the whole process. */
 export async function startOfSubgraph(folder: string): Promise<Figures> {
   const port = await freePort()
   const began = performance.now()

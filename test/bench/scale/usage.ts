@@ -1,4 +1,4 @@
-/** Loaded into a measured process (`--import`): leaves in a file what it has used, however it ends in good order. */
+/** Loaded into a measured process (`--import`): writes its resource usage to a file when it exits. */
 import { writeFileSync } from 'node:fs'
 
 const file = process.env.BENCH_USAGE
