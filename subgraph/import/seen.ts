@@ -4,7 +4,7 @@
  */
 
 /** A customer that the run has registered. */
-export interface SeenCustomer {
+interface SeenCustomer {
   readonly id: number
   readonly revision: number
 }
