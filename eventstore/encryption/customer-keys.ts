@@ -269,6 +269,8 @@ async function loadBlock(blocks: Blocks, id: BlockId, maxAge: number): Promise<v
     throw new EventStoreUnavailable(`The key store has no ${streamOfBlock(id)}: keys are missing.`)
   }
   await blocks.unwrap(block)
+  // Another reader may have found a newer one meanwhile, whose keys are the ones in memory now.
+  for (let newest = blocks.known(id); newest && !newest.bytes; newest = blocks.known(id)) await blocks.unwrap(newest)
 }
 
 /** Brings all blocks into memory, as far as they have room. */

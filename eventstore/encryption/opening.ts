@@ -1,14 +1,15 @@
 /** Events of the log, as they are stored, in clear: single ones, reads and subscriptions. */
 import { isPersonal, personalOwnerOf, STREAMS } from '../../schema/streams.ts'
 import { isEncrypted } from '../codec.ts'
-import type {
-  Delivery,
-  GroupSubscription,
-  PersistentSubscriptions,
-  RecordedEvent,
-  StreamFilter,
-  Subscription,
-  SubscriptionBatch,
+import {
+  type Delivery,
+  EventStoreUnavailable,
+  type GroupSubscription,
+  type PersistentSubscriptions,
+  type RecordedEvent,
+  type StreamFilter,
+  type Subscription,
+  type SubscriptionBatch,
 } from '../port.ts'
 import { decrypt } from './cipher.ts'
 import type { CustomerKeys, Subject } from './customer-keys.ts'
@@ -36,7 +37,14 @@ function openWithKnown(keys: CustomerKeys, event: RecordedEvent): RecordedEvent 
 
 async function openLater(keys: CustomerKeys, event: RecordedEvent, maxAge?: number): Promise<RecordedEvent> {
   await keys.load([subjectOf(event.stream) ?? ''], maxAge)
-  return openWithKnown(keys, event) ?? event
+  return openLoaded(keys, event)
+}
+
+/** @throws EventStoreUnavailable if the keys were forgotten since they were loaded, because a store had disconnected */
+function openLoaded(keys: CustomerKeys, event: RecordedEvent): RecordedEvent {
+  const opened = openWithKnown(keys, event)
+  if (opened) return opened
+  throw new EventStoreUnavailable('The event store disconnected while keys were read.')
 }
 
 /** An event of the log, as it is stored, in clear. @throws EventStoreUnavailable */
@@ -50,7 +58,7 @@ async function openAll(keys: CustomerKeys, events: readonly RecordedEvent[]): Pr
   if (!opened.includes(undefined)) return opened as RecordedEvent[]
   const closed = events.filter((_, index) => opened[index] === undefined)
   await keys.load(closed.map(({ stream }) => subjectOf(stream) ?? ''))
-  return events.map((event, index) => opened[index] ?? openWithKnown(keys, event) ?? event)
+  return events.map((event, index) => opened[index] ?? openLoaded(keys, event))
 }
 
 /** A read of one stream in clear. @param isWhole whether it begins at the stream's start */
