@@ -230,6 +230,18 @@ for (const [kind, environmentOf] of Object.entries(KINDS)) {
       }
     })
 
+    t.test('a guest’s key that another process has destroyed encrypts nothing any more', async (t) => {
+      const stream = 'newsletterSubscriber-def'
+      await append(eventStore, stream, { type: 'GuestSubscribed', data: { email: EMAIL } })
+      const elsewhere = await open(t, env)
+      t.equal(await elsewhere.keys.destroy('def'), true)
+      await append(eventStore, stream, { type: 'GuestConfirmationRequested', data: { email: 'new@example.com' } })
+      for (const log of [eventStore, elsewhere.eventStore, (await open(t, env)).eventStore]) {
+        const emails = (await all(log.readStream(stream))).map(({ data }) => (data as { email: string }).email)
+        t.same(emails, ['[erased:0]', 'new@example.com'])
+      }
+    })
+
     t.test('events in clear, of before there was encryption, are read as they are', async (t) => {
       await stored.append('customer-13', [encoded(registered(13))], { expected: 'no_stream' })
       t.same((await all(eventStore.readStream('customer-13')))[0]?.data, registered(13).data)
