@@ -39,8 +39,8 @@ export interface Block {
   readonly generation: number
   readonly masterKeyId: string
   readonly destroyed: readonly number[]
-  /** When it was read (performance.now). */
-  readonly readAt: number
+  /** When it was read last (performance.now). */
+  readAt: number
   /** As it is stored, until it is unwrapped: in memory of its own, which the keys come into. */
   wrapped: Buffer | undefined
   /** The keys, unwrapped once they were needed. Never changed. */
@@ -102,8 +102,11 @@ export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Bloc
   function remember(id: BlockId, revision: number, data: BlockData): Block {
     const known = blocks.peek(id)
     if (known && known.revision > revision) return known
-    // Unwrapped already: it is the same one.
-    const bytes = known?.revision === revision ? known.bytes : undefined
+    if (known?.revision === revision) {
+      // The same object: others may be waiting for its keys to be unwrapped.
+      known.readAt = performance.now()
+      return known
+    }
     const block: Block = {
       id,
       revision,
@@ -111,11 +114,11 @@ export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Bloc
       masterKeyId: data.masterKeyId,
       destroyed: data.destroyed,
       readAt: performance.now(),
-      wrapped: bytes ? undefined : ownBytes(data.wrapped),
-      bytes,
+      wrapped: ownBytes(data.wrapped),
+      bytes: undefined,
       unwrapping: undefined,
     }
-    if (bytes === undefined) forgetKeysIn(known?.bytes)
+    forgetKeysIn(known?.bytes)
     blocks.set(id, block)
     return block
   }

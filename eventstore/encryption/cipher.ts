@@ -68,6 +68,10 @@ export function encrypt(stream: string, event: NewEvent, key: Key, cipher: Ciphe
   return metadata === undefined ? { id, type, data: stored } : { id, type, data: stored, metadata }
 }
 
+/** Whether the event was encrypted with a later generation of the key than this one. */
+export const isLaterThan = (event: RecordedEvent, { generation }: CustomerKey): boolean =>
+  (headOf((event.data as Members).encrypted as string) & 0xffff) > generation
+
 /** The event in clear; as it is stored where it can't be decrypted. */
 export function decrypt(event: RecordedEvent, key: CustomerKey): RecordedEvent {
   const sealed = (event.data as Members).encrypted as string

@@ -48,6 +48,8 @@ export interface CustomerKeys {
    * @throws EventStoreUnavailable, also for a key that ought to be there and is not
    */
   load(subjects: Iterable<Subject>, maxAge?: number): Promise<void>
+  /** The key to write with, if it is in memory and certain to be the newest. An address's is not: see `toWrite`. */
+  peekToWrite(subject: Subject): Key | undefined
   /** The key to write with, made where there is none yet; undefined for a customer whose key was destroyed. @throws EventStoreUnavailable */
   toWrite(subject: Subject): Promise<Key | undefined>
   /** Brings all keys into memory, as far as they have room, in the order of the key store's log. @throws EventStoreUnavailable */
@@ -191,9 +193,18 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
       await inBatches([...wanted], (block) => loadBlock(blocks, block, maxAge))
     },
 
+    peekToWrite(subject) {
+      const { block, index } = placeOf(subject)
+      const known = typeof block === 'number' ? blocks.known(block) : undefined
+      const key = known && knownKey(known, index)
+      return key?.bytes && key
+    },
+
     async toWrite(subject) {
       const { block: id, index } = placeOf(subject)
-      let block = blocks.known(id)
+      // An address's key comes anew after another process has destroyed it. What is encrypted with the old one is lost.
+      // A customer's does not come anew, and its stream ends before.
+      let block = typeof id === 'number' ? blocks.known(id) : await blocks.read(id)
       if (block === undefined || block.destroyed.includes(index)) block = await make(subject)
       await blocks.unwrap(block)
       const key = knownKey(block, index)
@@ -269,6 +280,8 @@ async function loadBlock(blocks: Blocks, id: BlockId, maxAge: number): Promise<v
     throw new EventStoreUnavailable(`The key store has no ${streamOfBlock(id)}: keys are missing.`)
   }
   await blocks.unwrap(block)
+  // Another reader may have found a newer one meanwhile, whose keys are the ones in memory now.
+  for (let newest = blocks.known(id); newest && !newest.bytes; newest = blocks.known(id)) await blocks.unwrap(newest)
 }
 
 /** Brings all blocks into memory, as far as they have room. */

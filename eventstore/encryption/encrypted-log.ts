@@ -39,8 +39,8 @@ export function encryptedLog(keys: CustomerKeys, cipher: Cipher): EncryptedLog {
           events.map((event) => encrypt(stream, event, key, cipher)),
           options,
         )
-      const known = keys.peek(subject)
-      if (known?.bytes) return write(known)
+      const known = keys.peekToWrite(subject)
+      if (known) return write(known)
       const coming = keys.toWrite(subject)
       const over = coming.then(
         () => void awaited.delete(stream),

@@ -1,16 +1,17 @@
 /** Events of the log, as they are stored, in clear: single ones, reads and subscriptions. */
 import { isPersonal, personalOwnerOf, STREAMS } from '../../schema/streams.ts'
 import { isEncrypted } from '../codec.ts'
-import type {
-  Delivery,
-  GroupSubscription,
-  PersistentSubscriptions,
-  RecordedEvent,
-  StreamFilter,
-  Subscription,
-  SubscriptionBatch,
+import {
+  type Delivery,
+  EventStoreUnavailable,
+  type GroupSubscription,
+  type PersistentSubscriptions,
+  type RecordedEvent,
+  type StreamFilter,
+  type Subscription,
+  type SubscriptionBatch,
 } from '../port.ts'
-import { decrypt } from './cipher.ts'
+import { decrypt, isLaterThan } from './cipher.ts'
 import type { CustomerKeys, Subject } from './customer-keys.ts'
 
 /** What the names of the streams begin with whose events have personal fields. */
@@ -31,12 +32,33 @@ export const concernsPersonal = (filter: StreamFilter | undefined): boolean =>
 function openWithKnown(keys: CustomerKeys, event: RecordedEvent): RecordedEvent | undefined {
   if (!isEncrypted(event)) return event
   const key = keys.peek(subjectOf(event.stream) ?? '')
-  return key && decrypt(event, key)
+  return key && !isLaterThan(event, key) ? decrypt(event, key) : undefined
+}
+
+/** Loads the keys of events: again those that another process has made anew since they were read here. */
+async function loadFor(keys: CustomerKeys, events: readonly RecordedEvent[], maxAge?: number): Promise<void> {
+  const subjects = new Set<Subject>()
+  const outdated = new Set<Subject>()
+  for (const event of events) {
+    const subject = subjectOf(event.stream) ?? ''
+    const key = keys.peek(subject)
+    if (key && isLaterThan(event, key)) outdated.add(subject)
+    else subjects.add(subject)
+  }
+  if (outdated.size > 0) await keys.load(outdated, -1)
+  if (subjects.size > 0) await keys.load(subjects, maxAge)
 }
 
 async function openLater(keys: CustomerKeys, event: RecordedEvent, maxAge?: number): Promise<RecordedEvent> {
-  await keys.load([subjectOf(event.stream) ?? ''], maxAge)
-  return openWithKnown(keys, event) ?? event
+  await loadFor(keys, [event], maxAge)
+  return openLoaded(keys, event)
+}
+
+/** @throws EventStoreUnavailable if the keys were forgotten since they were loaded, because a store had disconnected */
+function openLoaded(keys: CustomerKeys, event: RecordedEvent): RecordedEvent {
+  const key = keys.peek(subjectOf(event.stream) ?? '')
+  if (key) return decrypt(event, key)
+  throw new EventStoreUnavailable('The event store disconnected while keys were read.')
 }
 
 /** An event of the log, as it is stored, in clear. @throws EventStoreUnavailable */
@@ -49,8 +71,8 @@ async function openAll(keys: CustomerKeys, events: readonly RecordedEvent[]): Pr
   const opened = events.map((event) => openWithKnown(keys, event))
   if (!opened.includes(undefined)) return opened as RecordedEvent[]
   const closed = events.filter((_, index) => opened[index] === undefined)
-  await keys.load(closed.map(({ stream }) => subjectOf(stream) ?? ''))
-  return events.map((event, index) => opened[index] ?? openWithKnown(keys, event) ?? event)
+  await loadFor(keys, closed)
+  return events.map((event, index) => opened[index] ?? openLoaded(keys, event))
 }
 
 /** A read of one stream in clear. @param isWhole whether it begins at the stream's start */

@@ -26,33 +26,33 @@ export interface SharedCalls {
 export function createSharedCalls(sharing: Sharing): SharedCalls {
   if (sharing === 'off') return { share: (client) => client }
   const ignored: ReadonlySet<string> = new Set(sharing === 'guests' ? [...IDS, ...ABOUT_CLIENT] : IDS)
-  /** Of each subgraph, by what is sent. */
-  const flights: Map<string, Flight>[] = []
-  /** What began before a write was answered may not show it: nobody joins it from then on. */
-  const separate = () => {
-    for (const each of flights) each.clear()
+  /** Writes that were answered. What began before one may not show it: nobody joins it from then on. */
+  let writes = 0
+  const countWrite = () => {
+    writes++
   }
 
   return {
     share(client, onShared) {
-      const own = new Map<string, Flight>()
-      flights.push(own)
+      /** By what is sent. */
+      const flights = new Map<string, Flight>()
       return (request) => {
-        if (request.mutation) return client(request).finally(separate)
+        if (request.mutation) return client(request).finally(countWrite)
         const key = keyOf(request.headers, request.body, ignored)
         if (key === undefined) return client(request)
-        const before = own.get(key)
-        if (before) {
+        const before = flights.get(key)
+        if (before?.writes === writes) {
           onShared()
           return before.join(request.cancellation)
         }
         const flight: Flight = new Flight(
+          writes,
           (cancellation) => client({ ...request, cancellation }),
           () => {
-            if (own.get(key) === flight) own.delete(key)
+            if (flights.get(key) === flight) flights.delete(key)
           },
         )
-        own.set(key, flight)
+        flights.set(key, flight)
         return flight.join(request.cancellation)
       }
     },
@@ -72,19 +72,23 @@ function keyOf(headers: readonly string[], body: string, ignored: ReadonlySet<st
 
 /** A call that several clients wait for. */
 class Flight implements Abortable {
+  /** How many writes had been answered when it began. */
+  readonly writes: number
   readonly #call = new Cancellation()
-  readonly #clients: (Cancellation | undefined)[] = []
+  /** Those who can go away. One of them may wait several times: a batch has the same query twice. */
+  readonly #clients = new Set<Cancellation>()
   readonly #answer: Promise<RawAnswer>
   readonly #onEnd: () => void
   #waiting = 0
 
   /** @param onEnd called when nobody can join any more */
-  constructor(call: (cancellation: Cancellation) => Promise<RawAnswer>, onEnd: () => void) {
+  constructor(writes: number, call: (cancellation: Cancellation) => Promise<RawAnswer>, onEnd: () => void) {
+    this.writes = writes
     this.#onEnd = onEnd
     this.#answer = call(this.#call)
     const settle = () => {
       onEnd()
-      for (const client of this.#clients) client?.off(this)
+      for (const client of this.#clients) client.off(this)
     }
     this.#answer.then(settle, settle)
   }
@@ -94,9 +98,12 @@ class Flight implements Abortable {
    * @returns the answer, which may come for a client that has gone away as well
    */
   join(client: Cancellation | undefined): Promise<RawAnswer> {
+    if (client && this.#clients.has(client)) return this.#answer
     this.#waiting++
-    this.#clients.push(client)
-    client?.onCancel(this)
+    if (client) {
+      this.#clients.add(client)
+      client.onCancel(this)
+    }
     return this.#answer
   }
 

@@ -156,6 +156,17 @@ t.test('a call is given up when the last client has gone away, and nobody joins 
   t.same((await next).body, { data: { greeting: 'hello' } })
 })
 
+t.test('a batch with the same query several times is one client', async (t) => {
+  const { url, held, until, shared } = await startHeld(t, { batchLimit: 5 })
+  const request = httpRequest(url, { method: 'POST', headers: { 'content-type': 'application/json' } })
+  request.on('error', () => {})
+  request.end(JSON.stringify(Array.from({ length: 4 }, () => ({ query: '{ greeting }' }))))
+  await until(async () => (await shared()) === 3)
+  await until(() => held.length === 1)
+  request.destroy()
+  await until(() => held[0]?.destroyed === true)
+})
+
 t.test('one client of two goes away: the other one has the answer', async (t) => {
   const { url, ask, held, until, shared, answer } = await startHeld(t)
   const headers = { 'content-type': 'application/json', 'user-agent': 'one' }

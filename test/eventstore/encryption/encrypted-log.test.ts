@@ -2,10 +2,14 @@
 import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { countInClear } from '../../../audit/erase.ts'
 import { decode, encode, isEncrypted } from '../../../eventstore/codec.ts'
+import { createCustomerKeys } from '../../../eventstore/encryption/customer-keys.ts'
+import { encryptedLog } from '../../../eventstore/encryption/encrypted-log.ts'
+import { loadMasterKeys, type MasterKey } from '../../../eventstore/encryption/master-key.ts'
 import { type OpenedLog, openLog } from '../../../eventstore/open-event-store.ts'
 import { type EventStore, type NewEvent, type RecordedEvent, WrongExpectedRevision } from '../../../eventstore/port.ts'
 import { loadConfiguration } from '../../../runtime/configuration.ts'
@@ -226,6 +230,18 @@ for (const [kind, environmentOf] of Object.entries(KINDS)) {
       }
     })
 
+    t.test('a guest’s key that another process has destroyed encrypts nothing any more', async (t) => {
+      const stream = 'newsletterSubscriber-def'
+      await append(eventStore, stream, { type: 'GuestSubscribed', data: { email: EMAIL } })
+      const elsewhere = await open(t, env)
+      t.equal(await elsewhere.keys.destroy('def'), true)
+      await append(eventStore, stream, { type: 'GuestConfirmationRequested', data: { email: 'new@example.com' } })
+      for (const log of [eventStore, elsewhere.eventStore, (await open(t, env)).eventStore]) {
+        const emails = (await all(log.readStream(stream))).map(({ data }) => (data as { email: string }).email)
+        t.same(emails, ['[erased:0]', 'new@example.com'])
+      }
+    })
+
     t.test('events in clear, of before there was encryption, are read as they are', async (t) => {
       await stored.append('customer-13', [encoded(registered(13))], { expected: 'no_stream' })
       t.same((await all(eventStore.readStream('customer-13')))[0]?.data, registered(13).data)
@@ -331,6 +347,69 @@ t.test('a block that is missing stops the reading: nobody is taken for erased', 
     message: 'The key store has no customerKeys-1: keys are missing.',
   })
   await keys.load(['1'], 0)
+})
+
+t.test('keys that others read while they are unwrapped open what waits for them', async (t) => {
+  const env = environment(await temporaryFolder(t))
+  const { eventStore } = await open(t, env)
+  await append(eventStore, 'customer-1', registered(1))
+
+  // A key management system that answers when it is told to.
+  const { stored, keys: own } = await open(t, env)
+  const [master] = loadMasterKeys(loadConfiguration(env))
+  let asked = 0
+  const answers: (() => void)[] = []
+  const slow: MasterKey = {
+    ...master,
+    async unwrap(wrapped, context) {
+      asked++
+      await new Promise<void>((resolve) => answers.push(resolve))
+      return master.unwrap(wrapped, context)
+    },
+  }
+  const listeners: (() => void)[] = []
+  const disconnect = () => {
+    for (const listener of listeners) listener()
+  }
+  const disconnecting: EventStore = {
+    ...stored,
+    onDisconnect(listener) {
+      listeners.push(listener)
+      return () => {}
+    },
+  }
+  const keys = createCustomerKeys({ log: disconnecting, keyStore: own.keyStore, masterKeys: [slow] })
+  const log = encryptedLog(keys, 'xchacha20-poly1305')
+  const until = async (count: number) => {
+    while (asked < count) await delay(5)
+  }
+
+  const reading = all(log.readStream('customer-1'))
+  await until(1)
+  await keys.loadAll() // as a projection that begins does
+  answers.shift()?.()
+  t.same((await reading)[0]?.data, registered(1).data, 'read again as it was')
+  t.equal(asked, 1, 'unwrapped once')
+
+  await append(eventStore, 'customer-70', registered(70))
+  await append(eventStore, 'customer-71', registered(71))
+  const other = all(log.readStream('customer-70'))
+  await until(2)
+  const { keys: elsewhere } = await open(t, env)
+  await elsewhere.destroy('71')
+  const newest = keys.load(['70'], -1)
+  await until(3)
+  answers.shift()?.()
+  setTimeout(() => answers.shift()?.(), 50)
+  t.same((await other)[0]?.data, registered(70).data, 'a newer block, without another customer')
+  await newest
+
+  disconnect()
+  const late = all(log.readStream('customer-1'))
+  await until(4)
+  disconnect()
+  answers.shift()?.()
+  await t.rejects(late, { name: 'EventStoreUnavailable' }, 'never as it is stored')
 })
 
 t.test('a rebuild looks no key up: they come in the order of their log', async (t) => {
