@@ -1,4 +1,4 @@
-/** Events of the log, as they are stored, in clear: single ones, reads and subscriptions. */
+/** Decrypts stored events: single ones, reads and subscriptions. */
 import { isPersonal, personalOwnerOf, STREAMS } from '../../schema/streams.ts'
 import { isEncrypted } from '../codec.ts'
 import type {
@@ -13,13 +13,13 @@ import type {
 import { decrypt } from './cipher.ts'
 import type { CustomerKeys, Subject } from './customer-keys.ts'
 
-/** What the names of the streams begin with whose events have personal fields. */
+/** The prefixes of the streams whose events have personal fields. */
 const PREFIXES = STREAMS.filter(isPersonal).map(({ name }) => name)
 
-/** Whoever reads a stream from its start does so with keys no older: then nobody reads what was erased longer ago. */
+/** A read of a stream from its start uses keys no older than this, so it never shows what was erased longer ago. */
 export const KEY_MAX_AGE_MS = 1_000
 
-/** Whose stream it is; undefined for one without personal fields. */
+/** The person whose stream it is; undefined for a stream without personal fields. */
 export const subjectOf = (stream: string): Subject | undefined => personalOwnerOf(stream)
 
 /** Whether a filter lets through streams with personal fields. */
@@ -27,7 +27,7 @@ export const concernsPersonal = (filter: StreamFilter | undefined): boolean =>
   filter === undefined ||
   filter.streamPrefixes.some((prefix) => PREFIXES.some((own) => own.startsWith(prefix) || prefix.startsWith(own)))
 
-/** undefined: its key is not in memory. */
+/** Decrypts with a key that is in memory. @returns undefined if it is not */
 function openWithKnown(keys: CustomerKeys, event: RecordedEvent): RecordedEvent | undefined {
   if (!isEncrypted(event)) return event
   const key = keys.peek(subjectOf(event.stream) ?? '')
@@ -39,12 +39,12 @@ async function openLater(keys: CustomerKeys, event: RecordedEvent, maxAge?: numb
   return openWithKnown(keys, event) ?? event
 }
 
-/** An event of the log, as it is stored, in clear. @throws EventStoreUnavailable */
+/** Decrypts a stored event. @throws EventStoreUnavailable */
 export function openEvent(keys: CustomerKeys, event: RecordedEvent): RecordedEvent | Promise<RecordedEvent> {
   return openWithKnown(keys, event) ?? openLater(keys, event)
 }
 
-/** Events of the log in clear; keys that are not in memory are loaded together. @throws EventStoreUnavailable */
+/** Decrypts events. Keys that are not in memory are loaded together. @throws EventStoreUnavailable */
 async function openAll(keys: CustomerKeys, events: readonly RecordedEvent[]): Promise<readonly RecordedEvent[]> {
   const opened = events.map((event) => openWithKnown(keys, event))
   if (!opened.includes(undefined)) return opened as RecordedEvent[]
@@ -53,7 +53,7 @@ async function openAll(keys: CustomerKeys, events: readonly RecordedEvent[]): Pr
   return events.map((event, index) => opened[index] ?? openWithKnown(keys, event) ?? event)
 }
 
-/** A read of one stream in clear. @param isWhole whether it begins at the stream's start */
+/** Decrypts a read of one stream. @param isWhole whether it begins at the stream's start */
 export async function* openStream(
   keys: CustomerKeys,
   events: AsyncIterable<RecordedEvent>,
@@ -68,30 +68,30 @@ export async function* openStream(
   }
 }
 
-/** A read of the log in clear. @param isWhole from start to end: then all keys are loaded first, in their order */
+/** Decrypts a read of the log. @param isWhole whether it reads all of it: then all keys are loaded first, sequentially */
 export async function* openLogRead(
   keys: CustomerKeys,
   events: AsyncIterable<RecordedEvent>,
   isWhole: boolean,
 ): AsyncGenerator<RecordedEvent> {
-  // Before anything follows from what is in the log: it may be one that the keys do not belong to.
+  // First of all: nothing may be concluded from a log that the keys do not belong to.
   await (isWhole ? keys.loadAll() : keys.check())
   for await (const event of events) yield openEvent(keys, event)
 }
 
-/** A subscription in clear. @param isWhole from the start: then all keys are loaded first, in their order */
+/** Decrypts a subscription. @param isWhole whether it begins at the start: then all keys are loaded first, sequentially */
 export function openSubscription(keys: CustomerKeys, inner: Subscription, isWhole: boolean): Subscription {
   let ended = false
   async function* follow(): AsyncGenerator<SubscriptionBatch> {
     await (isWhole ? keys.loadAll() : keys.check())
     const source = inner[Symbol.asyncIterator]()
     try {
-      // While keys of one batch are looked up, the next one is read.
+      // The next batch is read while the keys of this one are looked up.
       for (let coming = source.next(); ; ) {
         const { value: batch, done } = await coming
         if (done || ended) return
         coming = source.next()
-        coming.catch(() => {}) // awaited when its turn comes, or never
+        coming.catch(() => {}) // awaited in the next round, if there is one
         const events = await openAll(keys, batch.events)
         if (ended) return
         yield { ...batch, events }
@@ -110,13 +110,13 @@ export function openSubscription(keys: CustomerKeys, inner: Subscription, isWhol
   }
 }
 
-/** Persistent subscriptions in clear. */
+/** Decrypts persistent subscriptions. */
 export function openGroups(keys: CustomerKeys, inner: PersistentSubscriptions): PersistentSubscriptions {
   return {
     ...inner,
     subscribe(group, options): GroupSubscription {
       const joined = inner.subscribe(group, options)
-      /** What the adapter has delivered, by what was made of it: an acknowledgement has to name that. */
+      /** The adapter's deliveries by the decrypted ones: acknowledgements have to name the former. */
       const originals = new WeakMap<Delivery, Delivery>()
       const given = (deliveries: readonly Delivery[]) => deliveries.map((each) => originals.get(each) ?? each)
       async function* follow(): AsyncGenerator<readonly Delivery[]> {

@@ -1,6 +1,7 @@
 /**
- * Customers of a run's rows, by the keys of their addresses, in some 30 bytes each: of a key 96 bits are kept, which nobody who
- * does not have the service's e-mail key can choose. The newest million or two are remembered.
+ * A compact map of the customers in the rows of an import run, by the keyed hash of their e-mail address. It remembers the
+ * newest one to two million rows in about 30 bytes each. Of a hash it stores only 96 bits. Nobody can provoke a collision
+ * without the service's e-mail key.
  */
 
 /** A customer that the run has registered. */
@@ -10,19 +11,22 @@ interface SeenCustomer {
 }
 
 export interface Seen {
-  /** `there`: the row was met, and its customer has to be read. */
+  /** `there`: a row has this address, but its customer has to be read from the store. */
   get(key: string): SeenCustomer | 'there' | undefined
   has(key: string): boolean
-  /** @param key hexadecimal, as `emailKeyOf` gives it */
+  /** @param key in hexadecimal, as returned by `emailKeyOf` */
   set(key: string, value: SeenCustomer | 'there'): void
   delete(key: string): void
 }
 
-/** Numbers of 32 bits of an entry: the key (3), the id (1), what is above it and the revision (1). */
+/** An entry has five 32-bit words: the key (3), the low bits of the id (1), its high bits with the revision (1). */
 const WIDTH = 5
-const FULLEST = 0.8
+const MAX_LOAD = 0.8
 const GROWTH = 1.5
-/** The last number: the revision two up (0: a free entry; 1: `there`, or deleted where the bits above are set), above it the id's high bits. */
+/**
+ * The last word of an entry has the id's high bits, and in its low bits the revision plus 2. The low bits 0 mean that the
+ * entry is free; 1 means `there`, or deleted if a higher bit is set.
+ */
 const REVISION_BITS = 10
 const REVISIONS = 2 ** REVISION_BITS
 const THERE = 1
@@ -30,7 +34,7 @@ const DELETED = THERE + REVISIONS
 const WORD = 2 ** 32
 const FIRST_CAPACITY = 1 << 10
 
-/** @param most entries of a generation; when it is full, the one before it is forgotten */
+/** @param most the entries of a generation; once it is full, a new one begins and the one before it is dropped */
 export function createSeen(most = 1_000_000): Seen {
   let young = createTable()
   let old = createTable()
@@ -51,12 +55,13 @@ export function createSeen(most = 1_000_000): Seen {
   }
 }
 
+/** One generation: a hash table with open addressing and linear probing. */
 function createTable() {
   let capacity = FIRST_CAPACITY
   let words = new Uint32Array(capacity * WIDTH)
   let size = 0
 
-  /** The entry of a key, or the free one where it would go. */
+  /** The offset of a key's entry, or of the free one where it belongs. */
   function find(first: number, second: number, third: number): number {
     for (let slot = Math.floor((first / WORD) * capacity); ; slot = slot + 1 === capacity ? 0 : slot + 1) {
       const at = slot * WIDTH
@@ -99,7 +104,7 @@ function createTable() {
     },
 
     set(key: string, value: SeenCustomer | 'there'): void {
-      if (size >= capacity * FULLEST) grow()
+      if (size >= capacity * MAX_LOAD) grow()
       const at = look(key)
       if (words[at + 4] === 0) size++
       for (let index = 0; index < 3; index++) words[at + index] = part(key, index)
