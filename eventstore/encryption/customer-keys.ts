@@ -14,6 +14,7 @@ import { randomBytes } from 'node:crypto'
 import { ConfigurationError } from '../../runtime/errors.ts'
 import { inBatches } from '../../runtime/in-batches.ts'
 import { type EventStore, EventStoreUnavailable, InvalidArgument, WrongExpectedRevision } from '../port.ts'
+import { type BlockRecords, createBlockRecords } from './block-records.ts'
 import {
   type Block,
   type BlockId,
@@ -23,7 +24,6 @@ import {
   knownKey,
   streamOfBlock,
 } from './blocks.ts'
-import { createKeyBlocks, type KeyBlocks } from './key-blocks.ts'
 import { checkTogether, nameEachOther } from './key-store-identity.ts'
 import { KEY_BYTES, type Key } from './keys.ts'
 import type { MasterKeys } from './master-key.ts'
@@ -150,7 +150,7 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
   /** Blocks that are being created. */
   const making = new Map<BlockId, Promise<Block>>()
   /** Not needed if the keys are in the log itself: then a backup always has both. */
-  const record = keyStore === log ? undefined : createKeyBlocks({ log, keyStore, size: BLOCK })
+  const record = keyStore === log ? undefined : createBlockRecords({ log, keyStore, size: BLOCK })
   const checked = once(async () => {
     await checkTogether(options, blocks)
     await checkAge(record)
@@ -245,7 +245,7 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
 }
 
 /** @throws ConfigurationError if the key store lacks the newest keys of the log */
-async function checkAge(record: KeyBlocks | undefined): Promise<void> {
+async function checkAge(record: BlockRecords | undefined): Promise<void> {
   const missing = await record?.missing('newest')
   if (!missing?.length) return
   throw new ConfigurationError(

@@ -1,4 +1,4 @@
-/** Finds the interfaces that some subgraphs declare as object types (`@interfaceObject`). parts.ts says why it matters. */
+/** Finds the interfaces that some subgraphs declare as object types (`@interfaceObject`). operation-parts.ts says why it matters. */
 import { type DocumentNode, Kind } from 'graphql'
 import { directivesOf, graphOf, isTrue, selectionOf, textOf, typesOf } from './join.ts'
 

@@ -7,7 +7,7 @@
  * - It refuses chains over interface objects: https://github.com/apollographql/federation/pull/2886
  * - It takes seconds, or gives up, for chains of several steps.
  *
- * So each field that ends a chain is planned in a stage of its own, after what it requires (parts.ts). Within that stage
+ * So each field that ends a chain is planned in a stage of its own, after what it requires (operation-parts.ts). Within that stage
  * the planner finds the requirement in an artificial subgraph, the provider, which has nothing else. Calls to providers are
  * removed from the plan, because the earlier stages have already fetched what they stand for.
  */
@@ -121,7 +121,7 @@ function keysIn(type: TypeDefinition, graph: string): string[] {
 
 /**
  * Whether a requirement passes through two interface objects, or has a type condition on one. The planner has too many ways
- * to fetch it, or takes a wrong one. In a stage of its own it is divided like any other selection (parts.ts).
+ * to fetch it, or takes a wrong one. In a stage of its own it is divided like any other selection (operation-parts.ts).
  */
 function isEntangled(
   types: Types,

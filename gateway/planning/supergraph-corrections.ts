@@ -28,7 +28,6 @@ import {
   visit,
 } from 'graphql'
 import { operationOf } from '../subgraphs/errors.ts'
-import { type Entries, entriesOf, withEntries } from './entries.ts'
 import { type InterfaceObjects, interfaceObjectsOf } from './interface-objects.ts'
 import {
   argumentOf,
@@ -41,6 +40,7 @@ import {
   type TypeDefinition,
   typesOf,
 } from './join.ts'
+import { type Entries, entriesOf, withEntries } from './part-entries.ts'
 import { mapFetches } from './plan-nodes.ts'
 import { createWithoutProviders, type Stages, stagesOf, withProviders } from './requirement-stages.ts'
 
@@ -60,7 +60,7 @@ export interface PlannerSupergraph {
   readonly entries: Entries
   /**
    * Replaces the planner's names in a plan by those that the subgraphs know.
-   * @param isPart whether it is the plan of a part that begins at an object (parts.ts)
+   * @param isPart whether it is the plan of a part that begins at an object (operation-parts.ts)
    */
   readonly restore: (plan: QueryPlan, isPart: boolean) => QueryPlan
 }
@@ -82,7 +82,7 @@ const UNCHANGED: PlannerSupergraph = {
 
 /**
  * @param sdl a composed supergraph
- * @param inParts whether operations are planned in parts (parts.ts)
+ * @param inParts whether operations are planned in parts (operation-parts.ts)
  */
 export function plannerSupergraph(sdl: string, inParts = true): PlannerSupergraph {
   if (!/\bresolvable:\s*false|\brequires:|\bisInterfaceObject:/.test(sdl)) return UNCHANGED

@@ -12,7 +12,7 @@ import { type Authorization, createAuthorization } from './authorization.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
 import { movingFields, requiredNames } from './join.ts'
 import { createInternalNames, fieldNames, type InternalName } from './operation-corrections.ts'
-import { joinPlans, type Part, partsOf } from './parts.ts'
+import { joinPlans, type Part, partsOf } from './operation-parts.ts'
 import { inSequence, serialSteps } from './serial-mutations.ts'
 import { type PlannerSupergraph, plannerSupergraph } from './supergraph-corrections.ts'
 

@@ -1,5 +1,5 @@
 /**
- * An artificial subgraph that only the planner sees. The plan of each part of an operation (parts.ts) begins there: it has
+ * An artificial subgraph that only the planner sees. The plan of each part of an operation (operation-parts.ts) begins there: it has
  * a root field for each type at which a part may begin, and of that type only the keys. Calls to it are removed when the
  * plans are joined.
  */

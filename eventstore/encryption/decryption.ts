@@ -28,33 +28,33 @@ export const concernsPersonal = (filter: StreamFilter | undefined): boolean =>
   filter.streamPrefixes.some((prefix) => PREFIXES.some((own) => own.startsWith(prefix) || prefix.startsWith(own)))
 
 /** Decrypts with a key that is in memory. @returns undefined if it is not */
-function openWithKnown(keys: CustomerKeys, event: RecordedEvent): RecordedEvent | undefined {
+function decryptWithKnownKey(keys: CustomerKeys, event: RecordedEvent): RecordedEvent | undefined {
   if (!isEncrypted(event)) return event
   const key = keys.peek(subjectOf(event.stream) ?? '')
   return key && decrypt(event, key)
 }
 
-async function openLater(keys: CustomerKeys, event: RecordedEvent, maxAge?: number): Promise<RecordedEvent> {
+async function loadKeyAndDecrypt(keys: CustomerKeys, event: RecordedEvent, maxAge?: number): Promise<RecordedEvent> {
   await keys.load([subjectOf(event.stream) ?? ''], maxAge)
-  return openWithKnown(keys, event) ?? event
+  return decryptWithKnownKey(keys, event) ?? event
 }
 
 /** Decrypts a stored event. @throws EventStoreUnavailable */
-export function openEvent(keys: CustomerKeys, event: RecordedEvent): RecordedEvent | Promise<RecordedEvent> {
-  return openWithKnown(keys, event) ?? openLater(keys, event)
+export function decryptEvent(keys: CustomerKeys, event: RecordedEvent): RecordedEvent | Promise<RecordedEvent> {
+  return decryptWithKnownKey(keys, event) ?? loadKeyAndDecrypt(keys, event)
 }
 
 /** Decrypts events. Keys that are not in memory are loaded together. @throws EventStoreUnavailable */
-async function openAll(keys: CustomerKeys, events: readonly RecordedEvent[]): Promise<readonly RecordedEvent[]> {
-  const opened = events.map((event) => openWithKnown(keys, event))
+async function decryptAll(keys: CustomerKeys, events: readonly RecordedEvent[]): Promise<readonly RecordedEvent[]> {
+  const opened = events.map((event) => decryptWithKnownKey(keys, event))
   if (!opened.includes(undefined)) return opened as RecordedEvent[]
   const closed = events.filter((_, index) => opened[index] === undefined)
   await keys.load(closed.map(({ stream }) => subjectOf(stream) ?? ''))
-  return events.map((event, index) => opened[index] ?? openWithKnown(keys, event) ?? event)
+  return events.map((event, index) => opened[index] ?? decryptWithKnownKey(keys, event) ?? event)
 }
 
 /** Decrypts a read of one stream. @param isWhole whether it begins at the stream's start */
-export async function* openStream(
+export async function* decryptStream(
   keys: CustomerKeys,
   events: AsyncIterable<RecordedEvent>,
   isWhole: boolean,
@@ -63,24 +63,24 @@ export async function* openStream(
   for await (const event of events) {
     if (!isFresh && isEncrypted(event)) {
       isFresh = true
-      yield await openLater(keys, event, KEY_MAX_AGE_MS)
-    } else yield openEvent(keys, event)
+      yield await loadKeyAndDecrypt(keys, event, KEY_MAX_AGE_MS)
+    } else yield decryptEvent(keys, event)
   }
 }
 
 /** Decrypts a read of the log. @param isWhole whether it reads all of it: then all keys are loaded first, sequentially */
-export async function* openLogRead(
+export async function* decryptLogRead(
   keys: CustomerKeys,
   events: AsyncIterable<RecordedEvent>,
   isWhole: boolean,
 ): AsyncGenerator<RecordedEvent> {
   // First of all: nothing may be concluded from a log that the keys do not belong to.
   await (isWhole ? keys.loadAll() : keys.check())
-  for await (const event of events) yield openEvent(keys, event)
+  for await (const event of events) yield decryptEvent(keys, event)
 }
 
 /** Decrypts a subscription. @param isWhole whether it begins at the start: then all keys are loaded first, sequentially */
-export function openSubscription(keys: CustomerKeys, inner: Subscription, isWhole: boolean): Subscription {
+export function decryptSubscription(keys: CustomerKeys, inner: Subscription, isWhole: boolean): Subscription {
   let ended = false
   async function* follow(): AsyncGenerator<SubscriptionBatch> {
     await (isWhole ? keys.loadAll() : keys.check())
@@ -92,7 +92,7 @@ export function openSubscription(keys: CustomerKeys, inner: Subscription, isWhol
         if (done || ended) return
         coming = source.next()
         coming.catch(() => {}) // awaited in the next round, if there is one
-        const events = await openAll(keys, batch.events)
+        const events = await decryptAll(keys, batch.events)
         if (ended) return
         yield { ...batch, events }
       }
@@ -111,7 +111,7 @@ export function openSubscription(keys: CustomerKeys, inner: Subscription, isWhol
 }
 
 /** Decrypts persistent subscriptions. */
-export function openGroups(keys: CustomerKeys, inner: PersistentSubscriptions): PersistentSubscriptions {
+export function decryptGroups(keys: CustomerKeys, inner: PersistentSubscriptions): PersistentSubscriptions {
   return {
     ...inner,
     subscribe(group, options): GroupSubscription {
@@ -121,7 +121,7 @@ export function openGroups(keys: CustomerKeys, inner: PersistentSubscriptions): 
       const given = (deliveries: readonly Delivery[]) => deliveries.map((each) => originals.get(each) ?? each)
       async function* follow(): AsyncGenerator<readonly Delivery[]> {
         for await (const deliveries of joined) {
-          const opened = await openAll(
+          const opened = await decryptAll(
             keys,
             deliveries.map(({ event }) => event),
           )

@@ -36,9 +36,9 @@ import {
 } from 'graphql'
 import { requestError } from '../errors.ts'
 import { operationOf } from '../subgraphs/errors.ts'
-import { ENTRIES_SERVICE, ENTRY, type Entries } from './entries.ts'
 import type { InterfaceObjects } from './interface-objects.ts'
 import { nameNode, selectionOf } from './join.ts'
+import { ENTRIES_SERVICE, ENTRY, type Entries } from './part-entries.ts'
 import type { Staged, Stages } from './requirement-stages.ts'
 
 /** The most selections that an operation may have once a condition on several types is written out for each of them. */
