@@ -54,7 +54,7 @@ t.test('npm run keys: what there is, and another master key', async (t) => {
   })
   t.match(await keys(t, folder, { MASTER_KEY: env.MASTER_KEY }), {
     code: 0,
-    output: /^master key [0-9a-f]{16} \(the current one\): 1 blocks/,
+    output: /^master key [0-9a-f]{16} \(the current one\): 1 block /,
   })
   t.match(await keys(t, folder, {}), { code: 1, output: /^error: MASTER_KEY: / }, 'the old one is of no use any more')
   t.match(
