@@ -12,7 +12,6 @@
  * types (`@override(label:)`) is requested for each type. The planner would request it from the interface, which the old
  * subgraph still has.
  */
-import type { FetchNode, PlanNode, QueryPlan } from '@apollo/query-planner'
 import {
   type DocumentNode,
   type FieldNode,
@@ -29,7 +28,6 @@ import {
   type NamedTypeNode,
   type OperationDefinitionNode,
   OperationTypeNode,
-  parse,
   print,
   type SelectionNode,
   type SelectionSetNode,
@@ -38,7 +36,7 @@ import { requestError } from '../errors.ts'
 import { operationOf } from '../subgraphs/errors.ts'
 import type { InterfaceObjects } from './interface-objects.ts'
 import { nameNode, selectionOf } from './join.ts'
-import { ENTRIES_SERVICE, ENTRY, type Entries } from './part-entries.ts'
+import { ENTRY, type Entries } from './part-entries.ts'
 import type { Staged, Stages } from './requirement-stages.ts'
 
 /** The most selections that an operation may have once a condition on several types is written out for each of them. */
@@ -196,7 +194,7 @@ class Division {
     const { name } = field
     const staged = this.#stagedAt(typename, name.value)
     if (staged) return this.#walkStaged(field, staged, typename, place, types)
-    if (this.#isFar(field, typename, place)) return this.#walkFar(field, typename, place, types)
+    if (this.#isNestedTooDeep(field, typename, place)) return this.#walkAsOwnPart(field, typename, place, types)
     const isSplit =
       isAbstractType(this.#divisions.schema.getType(typename)) &&
       types.some(
@@ -228,7 +226,7 @@ class Division {
   }
 
   /** Whether so many fields of interface objects lead to this one that the planner would take too long. */
-  #isFar(field: FieldNode, typename: string, { hops }: Place): boolean {
+  #isNestedTooDeep(field: FieldNode, typename: string, { hops }: Place): boolean {
     const { interfaceObjects, schema } = this.#divisions
     const own = interfaceObjects.get(typename)
     if (own)
@@ -236,14 +234,15 @@ class Division {
         hops >= own.hops && own.fields.has(field.name.value) && (own.hops === 0 || field.selectionSet !== undefined)
       )
     const type = schema.getType(typename)
-    const kinds = isObjectType(type) ? type.getInterfaces() : []
-    return kinds.some(({ name }) => {
-      const kind = interfaceObjects.get(name)
-      return kind !== undefined && hops >= Math.max(1, kind.hops) && this.#hierarchy.isHop(name, field)
+    const interfaces = isObjectType(type) ? type.getInterfaces() : []
+    return interfaces.some(({ name }) => {
+      const inherited = interfaceObjects.get(name)
+      return inherited !== undefined && hops >= Math.max(1, inherited.hops) && this.#hierarchy.isHop(name, field)
     })
   }
 
-  #walkFar(field: FieldNode, typename: string, place: Place, types: readonly string[]): readonly SelectionNode[] {
+  /** Moves the field to a part of its own. @returns what has to be fetched for that part */
+  #walkAsOwnPart(field: FieldNode, typename: string, place: Place, types: readonly string[]): readonly SelectionNode[] {
     this.#isDivided = true
     const outer = this.#reached
     this.#withLevel(this.#level + 1, () => {
@@ -270,14 +269,14 @@ class Division {
     else this.#add(typename, path, selections, undefined, requirement)
   }
 
+  /** The stages of a field, also if an interface object has them. */
   #stagedAt(typename: string, name: string): readonly Staged[] | undefined {
     const { schema, interfaceObjects, stages } = this.#divisions
     const own = stages.get(`${typename}.${name}`)
     if (own || stages.size === 0) return own
     const type = schema.getType(typename)
-    const kinds = isObjectType(type) ? type.getInterfaces() : []
-    for (const kind of kinds) {
-      const inherited = interfaceObjects.has(kind.name) ? stages.get(`${kind.name}.${name}`) : undefined
+    for (const { name: interfaceName } of isObjectType(type) ? type.getInterfaces() : []) {
+      const inherited = interfaceObjects.has(interfaceName) ? stages.get(`${interfaceName}.${name}`) : undefined
       if (inherited) return inherited
     }
     return undefined
@@ -395,8 +394,8 @@ function hierarchy({ schema, interfaceObjects }: Divisions) {
   /** Whether the field leads from an interface object to other objects. */
   function isHop(typename: string, { name, selectionSet }: FieldNode): boolean {
     const type = schema.getType(typename)
-    const kinds = [typename, ...(isObjectType(type) ? type.getInterfaces().map((each) => each.name) : [])]
-    return selectionSet !== undefined && kinds.some((kind) => interfaceObjects.get(kind)?.fields.has(name.value))
+    const names = [typename, ...(isObjectType(type) ? type.getInterfaces().map((each) => each.name) : [])]
+    return selectionSet !== undefined && names.some((each) => interfaceObjects.get(each)?.fields.has(name.value))
   }
 
   return { possible, implementsInterfaceObject, isHop }
@@ -436,66 +435,4 @@ function selector(document: DocumentNode) {
     flat(set).some((each) => (each.kind === Kind.FIELD ? fields.has(each.name.value) : asks(each.selectionSet, fields)))
 
   return { flat, only, asks }
-}
-
-/** Combines the plans of an operation's parts into one. */
-export function joinPlans(plans: readonly (Part & { readonly plan: QueryPlan })[]): QueryPlan {
-  const [first] = plans as readonly [Part & { readonly plan: QueryPlan }]
-  if (plans.length === 1) return first.plan
-  const levels: PlanNode[][] = []
-  for (const part of plans) {
-    const { node } = part.plan
-    const placed = !node || node.kind === 'Subscription' || part.path.length === 0 ? node : atPlace(node, part)
-    if (!placed || placed.kind === 'Subscription') continue
-    levels[part.level] = [...(levels[part.level] ?? []), placed]
-  }
-  const nodes = levels.flatMap((nodes): PlanNode[] => (nodes.length > 1 ? [{ kind: 'Parallel', nodes }] : nodes))
-  return { ...first.plan, node: { kind: 'Sequence', nodes } }
-}
-
-/** Moves a part's plan to the path of its objects, without the call that the plan begins with. */
-function atPlace(node: PlanNode, part: Part): PlanNode | undefined {
-  switch (node.kind) {
-    case 'Fetch':
-      return node.serviceName === ENTRIES_SERVICE ? undefined : node
-    case 'Flatten': {
-      const start = node.path.findIndex((each) => String(each).startsWith(ENTRY))
-      const inside = node.path.slice(start + 1)
-      const isOwn = part.by !== undefined && inside.length === 0 && node.node.kind === 'Fetch'
-      const inner = isOwn ? forAllTypes(node.node as FetchNode, part.by as string) : node.node
-      return { ...node, node: inner, path: [...part.path, ...inside] }
-    }
-    case 'Sequence':
-    case 'Parallel': {
-      const nodes = node.nodes.flatMap((each) => atPlace(each, part) ?? [])
-      // Nodes are not nested needlessly: the executor merges calls to one subgraph only if they are siblings.
-      return nodes.length > 1 ? { ...node, nodes } : nodes[0]
-    }
-    default:
-      return node
-  }
-}
-
-/**
- * Extends a call that was planned for the objects of one type to all types of an interface.
- * @throws Error if the call depends on the type
- */
-function forAllTypes(fetch: FetchNode, by: string): FetchNode {
-  const { selections } = operationOf(parse(fetch.operation, { noLocation: true })).selectionSet
-  const asked = selections.flatMap((each) => (each.kind === Kind.FIELD ? (each.selectionSet?.selections ?? []) : []))
-  if (!asked.every((each) => each.kind === Kind.INLINE_FRAGMENT && each.typeCondition?.name.value === by)) {
-    throw new Error(`The selection on ${by} can't be planned for all of its types.`)
-  }
-  return {
-    ...fetch,
-    requires: (fetch.requires ?? []).map((each) =>
-      each.kind === 'InlineFragment' ? { ...each, typeCondition: by } : each,
-    ),
-    ...(fetch.inputRewrites && {
-      inputRewrites: fetch.inputRewrites.map((each) => ({
-        ...each,
-        path: each.path.map((part, index) => (index === 0 && part.startsWith('... on ') ? `... on ${by}` : part)),
-      })),
-    }),
-  }
 }
