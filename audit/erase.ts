@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { hasPersonal, isEncrypted } from '../eventstore/codec.ts'
 import type { CustomerKeys } from '../eventstore/encryption/customer-keys.ts'
 import { keysOf } from '../eventstore/encryption/customer-keys.ts'
-import { KEY_MAX_AGE_MS } from '../eventstore/encryption/opening.ts'
+import { KEY_MAX_AGE_MS } from '../eventstore/encryption/decryption.ts'
 import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
 import { newestStored, orNone } from '../eventstore/read.ts'
 import {

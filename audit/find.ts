@@ -6,7 +6,7 @@
 import { asStored } from '../eventstore/as-stored.ts'
 import { isEncrypted } from '../eventstore/codec.ts'
 import { hasKeys } from '../eventstore/encryption/customer-keys.ts'
-import { openEvent } from '../eventstore/encryption/opening.ts'
+import { decryptEvent } from '../eventstore/encryption/decryption.ts'
 import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
 import { rangeBetween, shareBetween } from '../eventstore/times.ts'
 import { addressFields, type EventMetadata, eventSchemas, upcast } from '../schema/events.ts'
@@ -58,7 +58,7 @@ export async function findEvents(
       if (signal?.aborted) break
     }
     if (!(isEncrypted(event) ? mayFit : fits)(event)) continue
-    const opened = keys && isEncrypted(event) ? await openEvent(keys, event) : event
+    const opened = keys && isEncrypted(event) ? await decryptEvent(keys, event) : event
     if (needsContent && opened !== event && !fits(opened)) continue
     const written = found(opened)
     if (written) await written

@@ -8,9 +8,13 @@ export const ACCEPTED_TIMES = 'a date or a time such as 2026-01-31 or 2026-01-31
 
 const TIME = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?)(Z|[+-]\d\d:\d\d)?)?$/i
 
-/** A date (its first moment) or a time in ISO 8601; without an offset it is UTC. undefined for anything else. */
-export function parseTime(text: string): Date | undefined {
-  const [, day, time = '00:00', offset = 'Z'] = TIME.exec(text.trim()) ?? []
+/**
+ * Parses a date or a time in ISO 8601; without an offset it is UTC.
+ * @param edge which moment of its day a date stands for
+ * @returns undefined for anything else
+ */
+export function parseTime(text: string, edge: 'first' | 'last' = 'first'): Date | undefined {
+  const [, day, time = edge === 'first' ? '00:00' : '23:59:59.999', offset = 'Z'] = TIME.exec(text.trim()) ?? []
   if (day === undefined) return undefined
   const date = new Date(`${day}T${time}${offset.toUpperCase()}`)
   // 31 February would parse as a day in March.
@@ -18,7 +22,7 @@ export function parseTime(text: string): Date | undefined {
   return exists && !Number.isNaN(date.getTime()) ? date : undefined
 }
 
-/** undefined for anything else. */
+/** Parses a revision, or a time as {@link parseTime} does. @returns undefined for anything else */
 export function parseMoment(text: string): Moment | undefined {
   if (/^\d{1,15}$/.test(text)) return { revision: Number(text) }
   const time = parseTime(text)

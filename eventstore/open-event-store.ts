@@ -1,4 +1,5 @@
 /** Opens the event store that a URL names. */
+import { existsSync } from 'node:fs'
 import { type Configuration, isEmbedded } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
 import { keyFilesOf } from '../runtime/service-keys.ts'
@@ -135,13 +136,18 @@ async function isEmpty(eventStore: EventStore): Promise<boolean> {
 
 /**
  * Refuses an empty log beside keys that are in use: customer ids would start over, and old tokens would open the
- * accounts of others. @throws ConfigurationError
+ * accounts of others. @throws ConfigurationError, with the files to move away for a new log
  */
 async function refuseLostLog(configuration: Configuration, stored: EventStore): Promise<void> {
   const files = keyFilesOf(configuration)
   if (files.length === 0 || !(await isEmpty(stored))) return
+  const [log, keyStore] = [
+    configuration.EVENTSTORE_URL,
+    configuration.KEYS_URL ?? keysUrlOf(configuration.EVENTSTORE_URL),
+  ].map((url) => url.replace(/^sqlite:/, '')) as [string, string]
+  if (keyStore !== log && existsSync(keyStore)) files.push(keyStore)
   throw new ConfigurationError(
-    `EVENTSTORE_URL: the log ${configuration.EVENTSTORE_URL.slice('sqlite:'.length)} is empty or missing, but keys of a log are there: restore it, or, to begin a new one on purpose, move these away: ${files.join(', ')}.`,
+    `EVENTSTORE_URL: the log ${log} is empty or missing, but keys of a log are there: restore it, or, to begin a new one on purpose, move these away: ${files.join(', ')}.`,
   )
 }
 

@@ -1,6 +1,6 @@
 /**
- * A map that keeps what was set or read last. Kept in two generations instead of a list in order of use: a read or a write costs
- * one or two look-ups of a Map, which is a fifth of what an exact order costs, and here it is done for each event.
+ * A map that evicts the entries that were not used for the longest time. It keeps two generations instead of an exact order
+ * of use, as lru-cache does: a read or write is one or two look-ups in a Map, a fifth of the cost. It runs for each event.
  */
 export interface RecentMap<K, V> {
   get(key: K): V | undefined
@@ -10,7 +10,7 @@ export interface RecentMap<K, V> {
   clear(): void
 }
 
-/** @param atLeast so many entries are kept for certain, those that were used last; at most twice as many */
+/** @param atLeast how many of the most recently used entries are always kept. The map holds at most twice as many */
 export function createRecentMap<K, V>(atLeast: number): RecentMap<K, V> {
   let young = new Map<K, V>()
   let old = new Map<K, V>()

@@ -61,7 +61,7 @@ export function createMetrics(): Metrics {
   })
   const calls = new Histogram({
     name: 'gateway_subgraph_duration_seconds',
-    help: 'Time of subgraph calls, further tries included, by what came of them.',
+    help: 'Time of subgraph calls, including retries, by outcome.',
     labelNames: ['service', 'outcome'] as const,
     buckets: BUCKETS,
     registers,
@@ -74,7 +74,7 @@ export function createMetrics(): Metrics {
   })
   const shared = new Counter({
     name: 'gateway_subgraph_shared_total',
-    help: "Subgraph calls that were spared, since another guest's was the same and in flight.",
+    help: 'Subgraph calls saved, because an identical one of another guest was in flight.',
     labelNames: ['service'] as const,
     registers,
   })

@@ -9,7 +9,7 @@
  */
 import { asStored } from '../eventstore/as-stored.ts'
 import { hasKeys } from '../eventstore/encryption/customer-keys.ts'
-import { openEvent } from '../eventstore/encryption/opening.ts'
+import { decryptEvent } from '../eventstore/encryption/decryption.ts'
 import { type EventPlace, placeOf } from '../eventstore/event-place.ts'
 import {
   comparePositions,
@@ -254,7 +254,7 @@ class Worker {
   /** Decrypts an event that was read as stored. @throws EventStoreUnavailable */
   #open(event: RecordedEvent): RecordedEvent | Promise<RecordedEvent> {
     const { eventStore } = this.#options
-    return hasKeys(eventStore) ? openEvent(eventStore.keys, event) : event
+    return hasKeys(eventStore) ? decryptEvent(eventStore.keys, event) : event
   }
 
   async #accept({ events }: SubscriptionBatch, lease: MailLease): Promise<void> {

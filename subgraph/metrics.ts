@@ -24,7 +24,7 @@ export function createMetrics() {
     }),
     conflicts: new Counter({
       name: 'eventstore_append_conflicts_total',
-      help: 'Appends that met another writer; the command decides again.',
+      help: 'Appends that failed because of another writer; the command decides again.',
       registers,
     }),
     errors: new Counter({

@@ -124,4 +124,4 @@ function createStores({ eventStore: store, readModel, log, metrics }: PartsOptio
 
 const READ_MODEL_WRITABLE = 'Whether the read model accepts writes (1), or refuses them or is unavailable (0).'
 const READ_MODEL_FENCED =
-  'Whether queries fold the streams because documents may not be believed (1): a fence, or no lease. See docs/read-your-writes.md.'
+  'Whether queries fold the streams because documents are not trusted (1): a fence, or no lease. See docs/read-your-writes.md.'

@@ -181,7 +181,7 @@ t.test('config: all that is wrong, at once', async (t) => {
   t.equal(code, 1)
   t.match(output, /^! GATEWAY_PORT +http +\(environment\)$/m)
   t.match(output, /^error: GATEWAY_PORT: "http" can't be used; accepted: a port/m)
-  t.match(output, /^10 wrong\.$/m)
+  t.match(output, /^10 settings are wrong\.$/m)
   t.notMatch(output + wrong.output, /hunter2/)
   t.same(await readdir(folder), [])
 })

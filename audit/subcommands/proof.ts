@@ -56,18 +56,19 @@ function* describe(result: Verification): Generator<string> {
   if (faultCount > MOST_LISTED) yield `... and ${faultCount - MOST_LISTED} more`
   yield `${result.events} events of ${result.streams} streams: ${result.hashed} with a hash, ${result.withoutHash} from before hashes.`
   if (result.withoutPrevious > 0) {
-    yield `${result.withoutPrevious} of them by their own content alone: the event before is gone, as it may be in streams with a limit.`
+    yield `Of ${result.withoutPrevious} of them only the content could be checked, because the event before is gone. That is normal in streams with a limit.`
   }
   const { newest } = checkpoints
   if (newest) {
-    yield `${checkpoints.good} of ${checkpoints.count} checkpoints hold; the newest is of ${newest.time}, of ${newest.size} events up to position ${newest.position}.`
-  } else yield `${checkpoints.count} checkpoints, none of which holds.`
-  yield `${result.inTree - result.covered} events are in no checkpoint that holds: whether any were cut off after it can't be seen.`
+    yield `${checkpoints.good} of ${checkpoints.count} checkpoints are valid; the newest is of ${newest.time}, of ${newest.size} events up to position ${newest.position}.`
+  } else if (checkpoints.count === 0) yield 'There are no signed checkpoints yet.'
+  else yield `None of the ${checkpoints.count} checkpoints is valid.`
+  yield `${result.inTree - result.covered} events are in no valid checkpoint yet, so events that were cut off after it would not be noticed.`
   yield result.ok ? 'The log is whole.' : `${faultCount} faults.`
 }
 
 function describeFault({ kind, stream, revision, position, message }: Fault): string {
-  return `${kind}: ${revision}@${stream}${position ? `, position ${position.commit}` : ''}: ${message}`
+  return `${kind}: ${stream}:${revision}${position ? `, position ${position.commit}` : ''}: ${message}`
 }
 
 /** Prints the proof of an event as JSON. @throws NoProofError */

@@ -93,7 +93,7 @@ function addReading(audit: CliCommand, run: RunAudit): void {
     .withDetails({
       examples: {
         [`${NAME} audit export --format csv --output log.csv`]: '',
-        [`${NAME} audit export --since 2026-11-01 --until 2026-11-02`]: 'one day: only that part of the log is read',
+        [`${NAME} audit export --since 2026-11-01 --until 2026-11-01`]: 'one day: only that part of the log is read',
       },
       ...ofLog,
     })
@@ -216,6 +216,6 @@ const moment = (flags: string, description: string) =>
   )
 
 const time = (flags: string, description: string) =>
-  new Option(flags, `${description}: a date or a time (UTC without an offset)`).argParser(
-    checked(parseTime, ACCEPTED_TIMES),
+  new Option(flags, `${description}: a time, or a date for the whole day (UTC without an offset)`).argParser(
+    checked((text) => parseTime(text), ACCEPTED_TIMES),
   )

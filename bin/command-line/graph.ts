@@ -6,7 +6,9 @@ export function addGraphCommands(program: CliCommand): void {
   program
     .command('compose')
     .summary('composes subgraph schemas into a supergraph')
-    .description('Composes subgraph schemas into a supergraph, offline. The file is replaced atomically.')
+    .description(
+      'Composes subgraph schemas into a supergraph. Only subgraphs with a `subgraph_url` are called. The file is replaced atomically.',
+    )
     .argument('[config]', "the subgraphs, in rover's format", 'schema/supergraph.yaml')
     .argument('[output]', 'the supergraph; default: the configuration with .graphql for .yaml')
     .withDetails({

@@ -7,7 +7,10 @@ export async function compose(config: string, output = config.replace(/\.ya?ml$/
   const result = await composeSupergraph(config)
   if (result.supergraph === undefined) {
     for (const error of result.errors) console.error(error)
-    console.error(`\n${config} does not compose: ${result.errors.length} error(s). ${output} was not touched.`)
+    const { length } = result.errors
+    console.error(
+      `\n${config} does not compose: ${length} ${length === 1 ? 'error' : 'errors'}. ${output} was not changed.`,
+    )
     process.exitCode = 1
   } else if (output === config) {
     console.error(`${output}: the output would replace the configuration; name another file.`)

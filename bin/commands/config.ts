@@ -57,7 +57,11 @@ function print(rows: readonly Row[], problems: readonly string[]): void {
   }
   console.log('')
   for (const problem of problems) console.log(`error: ${problem}`)
-  console.log(problems.length === 0 ? 'Nothing is wrong.' : `${problems.length} wrong.`)
+  console.log(
+    problems.length === 0
+      ? 'Nothing is wrong.'
+      : `${problems.length} ${problems.length === 1 ? 'setting is' : 'settings are'} wrong.`,
+  )
 }
 
 /** All variables of all processes, those of subgraphs, and names that look like a misspelled variable. */

@@ -8,20 +8,22 @@ import { runCommand } from '../../runtime/process.ts'
 import { showProgress } from '../../runtime/progress.ts'
 import { loadKey } from '../../runtime/service-keys.ts'
 
+const blocksOfKeys = (count: number) => `${count} ${count === 1 ? 'block' : 'blocks'} of keys`
+
 export const status = (): Promise<void> =>
   withLog(async ({ keys }, current) => {
     const { blocks, destroyed } = await keys.status()
     for (const [id, count] of blocks) {
-      console.log(`master key ${id}${id === current ? ' (the current one)' : ''}: ${count} blocks of keys`)
+      console.log(`master key ${id}${id === current ? ' (the current one)' : ''}: ${blocksOfKeys(count)}`)
     }
-    console.log(`${destroyed} keys destroyed`)
+    console.log(`${destroyed} ${destroyed === 1 ? 'key' : 'keys'} destroyed`)
   })
 
 export const rotate = (): Promise<void> =>
   withLog(async ({ keys }, current) => {
     const bar = showProgress('rewrapping keys', 'blocks')
     const { blocks, rewrapped } = await keys.rotate((done) => bar.report(done, undefined)).finally(() => bar.stop())
-    console.log(`${rewrapped} of ${blocks} blocks of keys were rewrapped; all now use the master key ${current}.`)
+    console.log(`${rewrapped} of ${blocksOfKeys(blocks)} rewrapped; all now use the master key ${current}.`)
   })
 
 export const accept = (name: 'token' | 'audit'): Promise<void> =>
@@ -44,7 +46,7 @@ export const acceptStore = (): Promise<void> =>
       console.log(
         count === 0
           ? 'The key store lacks no keys of this log. Nothing was changed.'
-          : `${count} blocks of keys were missing: their customers count as erased from now on. Run npm run rebuild -- --accept-differences, then start the service.`,
+          : `${blocksOfKeys(count)} missing from the key store: their customers count as erased from now on. Run npm run rebuild -- --accept-differences, then start the service.`,
       )
       return 0
     } finally {

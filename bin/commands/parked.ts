@@ -75,7 +75,7 @@ function withParked(
 
 function print({ customerId, stream, revision, type, reason, at }: ParkedEvent): void {
   console.log(`Customer   ${customerId}`)
-  console.log(`Event      ${revision}@${stream}${type === '' ? '' : `, ${type}`}`)
+  console.log(`Event      ${stream}:${revision}${type === '' ? '' : `, ${type}`}`)
   console.log(`Error      ${reason}`)
   console.log(`Parked at  ${at}`)
   console.log(`The document stays at revision ${revision - 1}; queries and commands of this customer fail until then.`)

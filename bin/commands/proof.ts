@@ -62,7 +62,7 @@ export function key({ json }: Json): Promise<void> {
   })
 }
 
-/** @param isOwn whether the key is the service's own: then it has to be the log's. One that is given is the caller's choice. */
+/** @param isOwn whether the service's own key is used, which then has to be the log's. A key from an option may be any. */
 async function withLog(
   configuration: Configuration,
   signal: AbortSignal,

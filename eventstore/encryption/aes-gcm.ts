@@ -1,6 +1,6 @@
 /**
- * AES-256-GCM by node:crypto: for blocks of keys, and for events where it is what is configured, or was written before there
- * was another cipher. What is sealed is nonce (12 bytes), ciphertext and tag (16) in one piece.
+ * AES-256-GCM by node:crypto. It wraps blocks of keys, and encrypts events if CIPHER says so; events of releases before 0.2.0
+ * are encrypted with it too. Sealed bytes are nonce (12 bytes), ciphertext and tag (16).
  */
 import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomFillSync } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
@@ -14,7 +14,7 @@ const ALGORITHM = 'aes-256-gcm'
 const OPTIONS = { authTagLength: TAG_BYTES }
 const NO_HEAD = Buffer.of()
 
-/** Nonces, made many at a time: a system call for each costs as much as encrypting. */
+/** Random nonces, generated in batches: a system call for each would cost as much as the encryption. */
 const nonces = Buffer.alloc(IV_BYTES * 512)
 let nextNonce = nonces.length
 
@@ -27,7 +27,7 @@ function nonce(): Buffer {
   return nonces.subarray(nextNonce - IV_BYTES, nextNonce)
 }
 
-/** @param authenticated what it is sealed for: unsealed for something else it fails @param head put before it, as it is */
+/** @param authenticated associated data; unsealing needs the same @param head prepended as it is, not authenticated */
 export function seal(
   key: KeyObject,
   content: Uint8Array,
@@ -37,11 +37,11 @@ export function seal(
   const iv = nonce()
   const cipher = createCipheriv(ALGORITHM, key, iv, OPTIONS).setAAD(authenticated)
   const ciphertext = cipher.update(content)
-  cipher.final() // GCM has no bytes left to give
+  cipher.final() // required, but returns nothing in GCM
   return Buffer.concat([head, iv, ciphertext, cipher.getAuthTag()])
 }
 
-/** @returns the content @throws Error for what was not sealed with this key for this purpose */
+/** @returns the content @throws Error if it was not sealed with this key and associated data */
 export function unseal(key: KeyObject, sealed: Uint8Array, authenticated: Uint8Array): Buffer {
   const end = sealed.length - TAG_BYTES
   const decipher = createDecipheriv(ALGORITHM, key, sealed.subarray(0, IV_BYTES), OPTIONS)
@@ -51,7 +51,7 @@ export function unseal(key: KeyObject, sealed: Uint8Array, authenticated: Uint8A
   return content
 }
 
-/** Blocks of which keys are kept as node:crypto wants them: it takes five times as long to make one as to use it. 1 KB a key. */
+/** How many blocks have their keys cached as KeyObjects: creating one takes five times as long as using it. 1 KB each. */
 const KEPT_BLOCKS = 64
 const kept = new LRUCache<Buffer, (KeyObject | undefined)[]>({ max: KEPT_BLOCKS })
 
@@ -66,18 +66,18 @@ function keyObjectOf({ bytes, start }: Key): KeyObject {
   return keys[index]
 }
 
-/** Lets go of what is kept of a block that is out of date: a key of it may have been destroyed. */
+/** Removes the keys of an outdated block from the cache: one of them may have been destroyed. */
 export function forgetKeysIn(bytes: Buffer | undefined): void {
   if (bytes) kept.delete(bytes)
 }
 
-/** Encrypts a text: see cipher.ts. @returns base64, with version and generation before it, which are not authenticated */
+/** Encrypts a text. @returns base64, in the form that cipher.ts describes. Version and generation are not authenticated */
 export function sealText(content: string, key: Key, version: number, authenticated: string): string {
   const head = Buffer.of(version, key.generation >> 8, key.generation & 0xff)
   return seal(keyObjectOf(key), Buffer.from(content), Buffer.from(authenticated), head).toString('base64')
 }
 
-/** Decrypts what {@link sealText} gave. @returns undefined for what was not sealed with this key for this purpose */
+/** Decrypts the result of {@link sealText}. @returns undefined if it was not sealed with this key and associated data */
 export function openText(sealed: string, key: Key, _version: number, authenticated: string): string | undefined {
   const bytes = Buffer.from(sealed, 'base64')
   if (bytes.length < HEAD_BYTES + IV_BYTES + TAG_BYTES) return undefined

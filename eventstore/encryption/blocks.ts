@@ -1,5 +1,4 @@
-/** Blocks of keys: how they lie in the key store, wrapped by a master key, and those that are in memory. */
-
+/** Blocks of keys: how they are stored in the key store, wrapped by a master key, and which of them are cached in memory. */
 import { LRUCache } from 'lru-cache'
 import { ConfigurationError } from '../../runtime/errors.ts'
 import type { KeyEvent } from '../../schema/events.ts'
@@ -11,17 +10,17 @@ import { forgetKeysIn } from './aes-gcm.ts'
 import { KEY_BYTES, type Key } from './keys.ts'
 import type { MasterKeys } from './master-key.ts'
 
-/** What the names of the blocks' streams begin with. */
+/** The prefix of the blocks' streams. */
 const KEY_STREAMS = STREAM_PREFIXES.keys
-/** What stands between that and the hash of an address, which has a block of its own. */
+/** Follows the prefix in the stream of an address, which has a block of its own. The hash of the address comes next. */
 const OF_ADDRESS = 'of-'
-/** 1.28 million customers. A block takes some 2.5 KB: its keys as bytes, and what is said of them. */
+/** Enough for 1.28 million customers. A block takes about 2.5 KB of memory. */
 const CACHED_BLOCKS = 20_000
 
-/** A block of customers' keys by its number; that of an address by its hash. */
+/** The number of a block of customers' keys, or the hash of an address. */
 export type BlockId = number | string
 
-/** The stream that a block lies in. */
+/** The stream of a block. */
 export const streamOfBlock = (block: BlockId): string =>
   streamOf.keys(typeof block === 'number' ? block : `${OF_ADDRESS}${block}`)
 
@@ -30,7 +29,7 @@ function blockOfStream(stream: string): BlockId {
   return rest.startsWith(OF_ADDRESS) ? rest.slice(OF_ADDRESS.length) : Number(rest)
 }
 
-/** A key; without its bytes where it was destroyed. */
+/** A key; `bytes` is undefined if it was destroyed. */
 export type CustomerKey = Key | { readonly generation: number; readonly bytes: undefined }
 
 export interface Block {
@@ -39,13 +38,13 @@ export interface Block {
   readonly generation: number
   readonly masterKeyId: string
   readonly destroyed: readonly number[]
-  /** When it was read last (performance.now). */
+  /** When it was last read, by `performance.now()`. */
   readAt: number
-  /** As it is stored, until it is unwrapped: in memory of its own, which the keys come into. */
+  /** The wrapped keys, until they are unwrapped. Not part of a shared pool, because the unwrapped keys replace them here. */
   wrapped: Buffer | undefined
-  /** The keys, unwrapped once they were needed. Never changed. */
+  /** The keys, once they were needed and unwrapped. They never change. */
   bytes: Buffer | undefined
-  /** Under way. */
+  /** Set while the keys are being unwrapped. */
   unwrapping: Promise<Buffer> | undefined
 }
 
@@ -65,19 +64,22 @@ interface StoredBlock {
 }
 
 export interface Blocks {
-  /** A block that is in memory. */
+  /** The block, if it is in memory. */
   known(id: BlockId): Block | undefined
   /** Whether memory has no room for more. */
   isFull(): boolean
-  /** Keeps a block that was read in memory, unless a newer one is there. @returns the one that is there now */
+  /** Keeps a block in memory, unless a newer revision of it is there. @returns the newest one */
   remember(id: BlockId, revision: number, data: BlockData): Block
-  /** As it is in the store now; undefined where there is none. @throws EventStoreUnavailable */
+  /** Reads a block from the store. @returns undefined if it does not exist @throws EventStoreUnavailable */
   read(id: BlockId): Promise<Block | undefined>
-  /** The keys of a block. @throws ConfigurationError where none of the master keys fits; EventStoreUnavailable where unwrapping fails */
+  /**
+   * The keys of a block.
+   * @throws ConfigurationError if its master key is not configured; EventStoreUnavailable if unwrapping fails
+   */
   unwrap(block: Block): Promise<Buffer>
   /**
    * Writes a block, wrapped by the current master key.
-   * @throws WrongExpectedRevision where another process was first; EventStoreUnavailable
+   * @throws WrongExpectedRevision if another process was faster; EventStoreUnavailable
    */
   write(
     id: BlockId,
@@ -85,18 +87,18 @@ export interface Blocks {
     bytes: Uint8Array,
     rest: { readonly generation: number; readonly destroyed: readonly number[] },
   ): Promise<Block>
-  /** What was before the block's newest event is not to be read again. @throws EventStoreUnavailable */
+  /** Truncates the block's stream before its newest event. @throws EventStoreUnavailable */
   cutOff(block: Block): Promise<void>
-  /** All blocks as they are stored, oldest first; one that was written anew comes again. @throws EventStoreUnavailable */
+  /** All blocks as they are stored, oldest first. A block that was rewritten comes again. @throws EventStoreUnavailable */
   all(): AsyncGenerator<StoredBlock>
-  /** Forgets what is in memory. */
+  /** Empties the cache. */
   forget(): void
 }
 
 export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Blocks {
   const [current] = masterKeys
   const blocks = new LRUCache<BlockId, Block>({ max: CACHED_BLOCKS })
-  /** Reads under way. */
+  /** Reads in flight. */
   const reading = new Map<BlockId, Promise<Block | undefined>>()
 
   function remember(id: BlockId, revision: number, data: BlockData): Block {
@@ -123,7 +125,6 @@ export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Bloc
     return block
   }
 
-  /** As it is in the store now; undefined where there is none. */
   function read(id: BlockId): Promise<Block | undefined> {
     const underWay = reading.get(id)
     if (underWay) return underWay
@@ -149,7 +150,7 @@ export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Bloc
       throw new ConfigurationError(`MASTER_KEY: ${stream} is wrapped by ${block.masterKeyId}, which is not configured.`)
     }
     try {
-      // A copy: what a client of a key management system may still hold must not become the keys.
+      // A copy, because setBytes writes the keys into block.wrapped, which a KMS client may still hold.
       return setBytes(block, await masterKey.unwrap(Buffer.from(block.wrapped as Buffer), stream))
     } catch (error) {
       throw new EventStoreUnavailable(`${stream} can't be unwrapped: ${(error as Error).message}.`)
@@ -171,7 +172,6 @@ export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Bloc
     return block
   }
 
-  /** What was before the block's newest event is not to be read again. @throws EventStoreUnavailable */
   async function cutOff({ id, revision }: Block): Promise<void> {
     if (revision === 0) return
     const stream = streamOfBlock(id)
@@ -192,13 +192,13 @@ export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Bloc
   }
 }
 
-/** What a buffer of Node's pool is a part of would stay as long as it: these have memory of their own. */
+/** Decodes into memory outside Node's buffer pool: one small buffer would keep its whole slab of the pool alive. */
 function ownBytes(base64: string): Buffer {
   const own = Buffer.allocUnsafeSlow(Buffer.byteLength(base64, 'base64'))
   return own.subarray(0, own.write(base64, 'base64'))
 }
 
-/** The keys come into the place of what they were wrapped in, which is a little longer: so a block never takes twice the memory. */
+/** Writes the unwrapped keys over the wrapped ones, which are slightly longer, so that a block never takes twice the memory. */
 function setBytes(block: Block, bytes: Uint8Array): Buffer {
   const { wrapped } = block
   const room = wrapped && wrapped.length >= bytes.length ? wrapped : Buffer.allocUnsafeSlow(bytes.length)
@@ -215,13 +215,13 @@ async function* allBlocks(keyStore: EventStore): AsyncGenerator<StoredBlock> {
   }
 }
 
-/** A key of a block, as far as it is known: undefined where the block is to be unwrapped first. */
+/** A key of a block; undefined if the block has to be unwrapped first. */
 export function knownKey({ generation, bytes, destroyed }: Block, index: number): CustomerKey | undefined {
   if (destroyed.length > 0 && destroyed.includes(index)) return { generation, bytes: undefined }
   return bytes && { generation, bytes, start: index * KEY_BYTES }
 }
 
-/** An event of the key store's own, ready to append. */
+/** Encodes an event of the key store. */
 export function encoded(event: KeyEvent) {
   const id = crypto.randomUUID()
   return encode(event, id, { $correlationId: id, $causationId: id, actor: 'keys', at: new Date().toISOString() })

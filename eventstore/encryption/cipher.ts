@@ -1,20 +1,21 @@
 /**
- * How the personal fields of an event are encrypted, with the person's own key.
+ * Encrypts and decrypts the personal fields of an event with the person's own key.
  *
- * Stored, an event's data has `null` in the place of each personal field (schema/events.ts), and `encrypted`: the base64 of
+ * In the stored data each personal field (schema/events.ts) is `null`, and the field `encrypted` contains all their values,
+ * as a JSON array in the order of the fields. It is the base64 of
  *
  *     version (1 byte) | generation of the key (2) | nonce | ciphertext | tag (16)
  *
- * of the fields' values as a JSON array, in the order in which the fields stand. The versions:
+ * There are two versions. CIPHER selects the one that is written; both are read.
  *
- *     1  AES-256-GCM, nonce of 12 bytes; authenticated with it: `<stream> <type> <id>` (the id in lower case)
- *     2  XChaCha20-Poly1305, nonce of 24 bytes; authenticated with it: version, generation, and the same text
+ *     1  AES-256-GCM, nonce of 12 bytes; associated data: `<stream> <type> <id>` (the id in lower case)
+ *     2  XChaCha20-Poly1305, nonce of 24 bytes; associated data: version, generation, and the same text
  *
- * So no ciphertext can be moved to another event. Both are read; CIPHER says which one is written. What was written in
- * clear, before there was any encryption, is read as it is.
+ * Because of the associated data no ciphertext can be moved to another event. Events from before encryption are in plain
+ * text and are read as they are.
  *
- * Where the key was destroyed, placeholders stand for the values (`erasedValue`). What fails to decrypt is given as it is
- * stored, and the codec refuses it: whoever applies the event learns which one it is.
+ * If the key was destroyed, placeholders replace the values (`erasedValue`). An event that can't be decrypted is returned as
+ * it is stored, and the codec then rejects it with an error that names the event.
  */
 import { erasedValue, PERSONAL_FIELDS } from '../../schema/events.ts'
 import type { Json, NewEvent, RecordedEvent } from '../port.ts'
@@ -23,7 +24,7 @@ import type { CustomerKey } from './blocks.ts'
 import type { Key } from './keys.ts'
 import { openText as openXChaCha, sealText as sealXChaCha } from './xchacha20-poly1305.ts'
 
-/** The ciphers that events can be written with, by the name that they are configured by. */
+/** The ciphers that events can be written with, by their names in CIPHER. */
 export type Cipher = 'xchacha20-poly1305' | 'aes-256-gcm'
 
 interface Members {
@@ -34,7 +35,7 @@ interface Version {
   readonly number: number
   /** @returns base64, as it is stored */
   seal(content: string, key: Key, version: number, authenticated: string): string
-  /** @returns undefined for what was not sealed with this key for this event */
+  /** @returns undefined if it was not sealed with this key for this event */
   open(sealed: string, key: Key, version: number, authenticated: string): string | undefined
 }
 
@@ -72,7 +73,7 @@ export function encrypt(stream: string, event: NewEvent, key: Key, cipher: Ciphe
 export const isLaterThan = (event: RecordedEvent, { generation }: CustomerKey): boolean =>
   (headOf((event.data as Members).encrypted as string) & 0xffff) > generation
 
-/** The event in clear; as it is stored where it can't be decrypted. */
+/** The event in plain text, or as it is stored if it can't be decrypted. */
 export function decrypt(event: RecordedEvent, key: CustomerKey): RecordedEvent {
   const sealed = (event.data as Members).encrypted as string
   const head = headOf(sealed)
@@ -90,7 +91,7 @@ const BASE64 = new Map(
   ]),
 )
 
-/** The version and the generation, 24 bits: the first four digits of the base64. -1 where there are none. */
+/** Version and generation, 24 bits: the first four characters of the base64. -1 if there are fewer. */
 function headOf(sealed: string): number {
   let head = 0
   for (let index = 0; index < 4; index++) {
@@ -101,7 +102,7 @@ function headOf(sealed: string): number {
   return head
 }
 
-/** @param text the values in the fields' order, as JSON; undefined: erased */
+/** @param text the values in the order of the fields, as JSON; undefined: the key was destroyed */
 function withValues(event: RecordedEvent, text: string | undefined): RecordedEvent {
   const stored = event.data as Members
   const values = text === undefined ? undefined : (JSON.parse(text) as Json[])

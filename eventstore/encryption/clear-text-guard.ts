@@ -1,6 +1,6 @@
 /**
  * The last check before an event is stored: appends to streams that the table of streams does not know, events that do
- * not belong in their stream, and personal data in clear are refused. It is below the encryption, so code that forgets
+ * not belong in their stream, and unencrypted personal data are refused. It is below the encryption, so code that forgets
  * to encrypt fails when it writes, and not when somebody reads a backup.
  */
 import { PERSONAL_FIELDS } from '../../schema/events.ts'

@@ -1,17 +1,20 @@
 /**
- * The keys that personal fields are encrypted with: one for each customer, and one for each address that is no customer's.
- * They lie in the key store, an event store beside the log or the log itself, wrapped by a master key.
+ * The keys that personal fields are encrypted with: one for each customer, and one for each e-mail address that belongs to
+ * no customer. They are stored in the key store, wrapped by a master key. The key store is an event store of its own, or the
+ * log itself.
  *
- * Keys come in blocks, `customerKeys-<block>`, of 64 ids each, all made when the first of them is needed: so most
- * registrations need no write here, and whoever follows the log has one look-up for 64 customers at most. An address's block,
- * `customerKeys-of-<hash>`, is its own. A key is destroyed by writing the block anew without it and cutting the stream off before that.
+ * Keys are stored in blocks of 64 customer ids, in the streams `customerKeys-<block>`. A whole block is created when its
+ * first key is needed. So most registrations write nothing here, and readers of the log need one look-up for 64 customers.
+ * An address has a block of its own, `customerKeys-of-<hash>`. To destroy a key, its block is rewritten without it, and the
+ * stream is truncated before that event.
  *
- * A customer's key comes once; an address's is made anew when it is needed again, as the next generation.
+ * A customer never gets a second key. An address gets a new one, the next generation, if it is needed again.
  */
 import { randomBytes } from 'node:crypto'
 import { ConfigurationError } from '../../runtime/errors.ts'
 import { inBatches } from '../../runtime/in-batches.ts'
 import { type EventStore, EventStoreUnavailable, InvalidArgument, WrongExpectedRevision } from '../port.ts'
+import { type BlockRecords, createBlockRecords } from './block-records.ts'
 import {
   type Block,
   type BlockId,
@@ -21,58 +24,62 @@ import {
   knownKey,
   streamOfBlock,
 } from './blocks.ts'
-import { createKeyBlocks, type KeyBlocks } from './key-blocks.ts'
 import { checkTogether, nameEachOther } from './key-store-identity.ts'
 import { KEY_BYTES, type Key } from './keys.ts'
 import type { MasterKeys } from './master-key.ts'
 import { rotateMasterKey, statusOf } from './rotation.ts'
 
-/** Whose key it is: a customer's id in decimal digits, or the keyed hash of an address. */
+/** The owner of a key: a customer's id in decimal digits, or the keyed hash of an address. */
 export type Subject = string
 
 export interface CustomerKeys {
-  /** The log as it is stored. */
+  /** The log with its events as stored, encrypted. */
   readonly log: EventStore
-  /** Where the keys lie. */
+  /** The event store with the keys. */
   readonly keyStore: EventStore
   /**
-   * Whether key store, log and master key belong together, and the key store is no older than the log.
-   * @throws ConfigurationError where they do not; EventStoreUnavailable
+   * Checks that key store, log and master key belong together, and that the key store is not older than the log.
+   * @throws ConfigurationError if they do not; EventStoreUnavailable
    */
   check(): Promise<void>
-  /** A key that is in memory. */
+  /** The key, if it is in memory. */
   peek(subject: Subject): CustomerKey | undefined
   /**
-   * Brings keys into memory.
-   * @param maxAge what was read longer ago is read again, in milliseconds: another process may have destroyed it
-   * @throws EventStoreUnavailable, also for a key that ought to be there and is not
+   * Loads keys into memory.
+   * @param maxAge in milliseconds: keys that were read longer ago are read again, since another process may have destroyed
+   * them
+   * @throws EventStoreUnavailable, also if a key is missing that should exist
    */
   load(subjects: Iterable<Subject>, maxAge?: number): Promise<void>
-  /** The key to write with, if it is in memory and certain to be the newest. An address's is not: see `toWrite`. */
+  /** The key to encrypt with, if it is in memory and certain to be the newest. An address's never is: see `toWrite`. */
   peekToWrite(subject: Subject): Key | undefined
-  /** The key to write with, made where there is none yet; undefined for a customer whose key was destroyed. @throws EventStoreUnavailable */
+  /**
+   * The key to encrypt with. It is created if there is none yet.
+   * @returns undefined if the customer's key was destroyed
+   * @throws EventStoreUnavailable
+   */
   toWrite(subject: Subject): Promise<Key | undefined>
-  /** Brings all keys into memory, as far as they have room, in the order of the key store's log. @throws EventStoreUnavailable */
+  /** Loads all keys into memory, oldest first, until the cache is full. @throws EventStoreUnavailable */
   loadAll(): Promise<void>
   /**
-   * Destroys a key for good: nothing that was encrypted with it can be read again. Nothing where there is none.
+   * Destroys a key for good: nothing that was encrypted with it can be read again.
    * @returns whether there was one
    * @throws EventStoreUnavailable
    */
   destroy(subject: Subject): Promise<boolean>
-  /** Whether a key was there and has been destroyed, as the key store says now. @throws EventStoreUnavailable */
+  /** Whether the key existed and was destroyed. Reads the key store, not the cache. @throws EventStoreUnavailable */
   isDestroyed(subject: Subject): Promise<boolean>
   /**
-   * Wraps all blocks with the current master key that another one has wrapped. No customer's key changes, and no event.
-   * @returns how many blocks there are, and were wrapped anew
-   * @throws EventStoreUnavailable; ConfigurationError for a block that none of the master keys unwraps
+   * Rewraps with the current master key all blocks that another one has wrapped. Neither customers' keys nor events change.
+   * @returns how many blocks there are, and how many of them were rewrapped
+   * @throws EventStoreUnavailable; ConfigurationError if a block's master key is not configured
    */
   rotate(report?: (done: number) => void): Promise<{ readonly blocks: number; readonly rewrapped: number }>
   /** How many blocks each master key has wrapped, by its id, and how many keys were destroyed. @throws EventStoreUnavailable */
   status(): Promise<{ readonly blocks: ReadonlyMap<string, number>; readonly destroyed: number }>
   /**
-   * For a key store that was lost but for an older backup: what it lacks is lost for good. The customers whose keys are
-   * missing count as erased from now on, as though their keys had been destroyed.
+   * Gives up the keys that are missing from a key store that was restored from an older backup. Their customers count as
+   * erased from now on, as if the keys had been destroyed.
    * @returns how many blocks of keys were missing
    * @throws EventStoreUnavailable
    */
@@ -80,7 +87,7 @@ export interface CustomerKeys {
   close(): Promise<void>
 }
 
-/** A log whose personal fields are encrypted on their way in. A store that wraps it by `{ ...log }` is one too. */
+/** A log that encrypts personal fields when events are appended. A store that wraps it by `{ ...log }` is one too. */
 export interface EncryptedLog extends EventStore {
   readonly keys: CustomerKeys
 }
@@ -89,18 +96,19 @@ export const hasKeys = (eventStore: EventStore): eventStore is EncryptedLog =>
   (eventStore as Partial<EncryptedLog>).keys !== undefined
 
 /**
- * The keys of a log whose personal data is to be erased.
- * @throws InvalidArgument for a store without keys: nothing of it could be destroyed, and nobody may take it for erased
+ * The keys of a log from which personal data is to be erased.
+ * @throws InvalidArgument for a store without keys, from which nothing can be erased: the caller must not report success
  */
 export function keysOf(eventStore: EventStore): CustomerKeys {
-  if (!hasKeys(eventStore)) throw new InvalidArgument('This event store has no keys: it can not erase anybody.')
+  if (!hasKeys(eventStore))
+    throw new InvalidArgument("This event store has no keys, so nobody's data can be erased from it.")
   return eventStore.keys
 }
 
 /** Customers that share a block of keys. */
 const BLOCK = 64
 
-/** Where a key lies: in which block, its number in it, and how many keys the block has. */
+/** The place of a key: its block, its index in the block, and how many keys the block has. */
 interface KeyPlace {
   readonly block: BlockId
   readonly index: number
@@ -117,7 +125,7 @@ const ZERO = 48
 const NINE = 57
 const MOST_DIGITS = 16
 
-/** A customer's id, 1 to 16 digits without a zero before them. By hand: it is asked for each event. */
+/** A customer's id: 1 to 16 digits without a leading zero. Parsed by hand, because this runs for each event. */
 function customerIdIn(subject: Subject): number | undefined {
   const { length } = subject
   if (length === 0 || length > MOST_DIGITS || subject.charCodeAt(0) === ZERO) return undefined
@@ -131,9 +139,9 @@ function customerIdIn(subject: Subject): number | undefined {
 }
 
 export interface CustomerKeysOptions {
-  /** Where it is chosen which key store has the keys of its customers. */
+  /** The log. It names its key store, so that another one is detected. */
   readonly log: EventStore
-  /** Closed with the keys. */
+  /** Closed together with the keys. */
   readonly keyStore: EventStore
   readonly masterKeys: MasterKeys
 }
@@ -141,21 +149,22 @@ export interface CustomerKeysOptions {
 export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
   const { log, keyStore, masterKeys } = options
   const blocks = createBlocks(keyStore, masterKeys)
-  /** Blocks under way to be made. */
+  /** Blocks that are being created. */
   const making = new Map<BlockId, Promise<Block>>()
-  /** In the log itself keys and what they encrypt are of the same moment. */
-  const record = keyStore === log ? undefined : createKeyBlocks({ log, keyStore, size: BLOCK })
+  /** Not needed if the keys are in the log itself: then a backup always has both. */
+  const record = keyStore === log ? undefined : createBlockRecords({ log, keyStore, size: BLOCK })
   const checked = once(async () => {
     await checkTogether(options, blocks)
     await checkAge(record)
   })
-  /** Before the first key is made: log and key store are to know each other. */
+  /** Before the first key is created, log and key store have to name each other. */
   const begun = once(async () => {
     await checked.run()
     await nameEachOther(options)
   })
 
-  // A restored key store may lack the newest keys: what is encrypted with one of them could never be read again.
+  // After a reconnect the key store may be a restored one that lacks the newest keys. What would be encrypted with one of
+  // them could never be read again.
   const forget = () => {
     blocks.forget()
     checked.reset()
@@ -246,8 +255,8 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
   }
 }
 
-/** @throws ConfigurationError for a key store that lacks the newest keys of the log */
-async function checkAge(record: KeyBlocks | undefined): Promise<void> {
+/** @throws ConfigurationError if the key store lacks the newest keys of the log */
+async function checkAge(record: BlockRecords | undefined): Promise<void> {
   const missing = await record?.missing('newest')
   if (!missing?.length) return
   throw new ConfigurationError(
@@ -255,7 +264,7 @@ async function checkAge(record: KeyBlocks | undefined): Promise<void> {
   )
 }
 
-/** Work that is done once; again after it has failed, or was reset. */
+/** Runs the work once, and again only after it failed or was reset. */
 function once(work: () => Promise<void>): { run(): Promise<void>; reset(): void } {
   let done: Promise<void> | undefined
   return {
@@ -272,7 +281,7 @@ function once(work: () => Promise<void>): { run(): Promise<void>; reset(): void 
   }
 }
 
-/** Brings a block into memory, unwrapped; again where it was read longer than `maxAge` milliseconds ago. */
+/** Loads a block into memory and unwraps it. Reads it again if that is longer than `maxAge` milliseconds ago. */
 async function loadBlock(blocks: Blocks, id: BlockId, maxAge: number): Promise<void> {
   const known = blocks.known(id)
   const block = known && performance.now() - known.readAt <= maxAge ? known : await blocks.read(id)
@@ -284,7 +293,7 @@ async function loadBlock(blocks: Blocks, id: BlockId, maxAge: number): Promise<v
   for (let newest = blocks.known(id); newest && !newest.bytes; newest = blocks.known(id)) await blocks.unwrap(newest)
 }
 
-/** Brings all blocks into memory, as far as they have room. */
+/** Loads blocks into memory until the cache is full. */
 async function rememberAll(blocks: Blocks): Promise<void> {
   for await (const { id, revision, data } of blocks.all()) {
     blocks.remember(id, revision, data)
@@ -293,7 +302,7 @@ async function rememberAll(blocks: Blocks): Promise<void> {
 }
 
 /**
- * The block that has the key, made where there is none, and made anew for an address whose key was destroyed.
+ * The block of a key. It is created if it does not exist, and again for an address whose key was destroyed.
  * @param beforeMade awaited before a block is written
  */
 async function makeBlock(
@@ -315,14 +324,14 @@ async function makeBlock(
   }
 }
 
-/** Writes a block of which every key counts as destroyed. */
+/** Writes a block in which every key counts as destroyed. */
 async function writeDestroyed(blocks: Blocks, block: number): Promise<void> {
   const destroyed = Array.from({ length: BLOCK }, (_, index) => index)
   const noKeys = new Uint8Array(BLOCK * KEY_BYTES)
   await blocks.write(block, 'no_stream', noKeys, { generation: 0, destroyed })
 }
 
-/** Writes the block anew without the key, and cuts off what was before. @returns whether there was one */
+/** Rewrites the block without the key and truncates its stream before that. @returns whether the key existed */
 async function destroyKey(blocks: Blocks, { block: id, index }: KeyPlace): Promise<boolean> {
   for (;;) {
     const block = await blocks.read(id)

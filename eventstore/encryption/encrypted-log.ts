@@ -9,8 +9,15 @@ import { WrongExpectedRevision } from '../port.ts'
 import { type Cipher, encrypt } from './cipher.ts'
 import { guarded } from './clear-text-guard.ts'
 import type { CustomerKeys, EncryptedLog } from './customer-keys.ts'
+import {
+  concernsPersonal,
+  decryptGroups,
+  decryptLogRead,
+  decryptStream,
+  decryptSubscription,
+  subjectOf,
+} from './decryption.ts'
 import type { Key } from './keys.ts'
-import { concernsPersonal, openGroups, openLogRead, openStream, openSubscription, subjectOf } from './opening.ts'
 
 /**
  * The log of the service.
@@ -26,7 +33,7 @@ export function encryptedLog(keys: CustomerKeys, cipher: Cipher): EncryptedLog {
   const store: EncryptedLog = {
     ...log,
     keys,
-    ...(log.persistentSubscriptions && { persistentSubscriptions: openGroups(keys, log.persistentSubscriptions) }),
+    ...(log.persistentSubscriptions && { persistentSubscriptions: decryptGroups(keys, log.persistentSubscriptions) }),
 
     append(stream, events, options) {
       const first = awaited.get(stream)
@@ -58,24 +65,24 @@ export function encryptedLog(keys: CustomerKeys, cipher: Cipher): EncryptedLog {
       const events = log.readStream(stream, options)
       if (subjectOf(stream) === undefined) return events
       const { direction = 'forwards', from = 0 } = options
-      return openStream(keys, events, direction === 'forwards' && (from === 0 || from === 'start'))
+      return decryptStream(keys, events, direction === 'forwards' && (from === 0 || from === 'start'))
     },
 
     readAll(options = {}) {
       const { direction = 'forwards', from = 'start', maxCount, filter } = options
       const events = log.readAll(options)
       const isWhole = direction === 'forwards' && from === 'start' && maxCount === undefined
-      return concernsPersonal(filter) ? openLogRead(keys, events, isWhole) : events
+      return concernsPersonal(filter) ? decryptLogRead(keys, events, isWhole) : events
     },
 
     subscribeToAll(options) {
       const inner = log.subscribeToAll(options)
-      return concernsPersonal(options.filter) ? openSubscription(keys, inner, options.from === 'start') : inner
+      return concernsPersonal(options.filter) ? decryptSubscription(keys, inner, options.from === 'start') : inner
     },
 
     subscribeToStream(stream, options) {
       const inner = log.subscribeToStream(stream, options)
-      return subjectOf(stream) === undefined ? inner : openSubscription(keys, inner, false)
+      return subjectOf(stream) === undefined ? inner : decryptSubscription(keys, inner, false)
     },
 
     async ping() {

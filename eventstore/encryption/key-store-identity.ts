@@ -58,7 +58,7 @@ function checkIdentity(identity: KeyEvent, masterKeys: MasterKeys): asserts iden
 }
 
 function checkChoice({ data }: MasterKeySet, choice: KeyEvent | undefined): void {
-  if (choice === undefined) return // cut off between the two, or nothing has been encrypted in this log
+  if (choice === undefined) return // interrupted between the two, or nothing has been encrypted in this log yet
   if (choice.type !== 'KeyStoreChosen' || choice.data.keyStoreId !== data.keyStoreId) {
     throw new ConfigurationError('KEYS_URL: the key store is that of another log.')
   }

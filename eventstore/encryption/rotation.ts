@@ -1,14 +1,14 @@
-/** The rotation of the master key: all blocks of keys are wrapped anew. No customer's key changes, and no event. */
+/** Rotates the master key: all blocks of keys are rewrapped. Neither customers' keys nor events change. */
 import { AT_ONCE, inBatches } from '../../runtime/in-batches.ts'
 import { WrongExpectedRevision } from '../port.ts'
 import type { BlockId, Blocks } from './blocks.ts'
 import { type KeyStorePair, setMasterKey } from './key-store-identity.ts'
 
 /**
- * Wraps all blocks with the current master key that another one has wrapped.
+ * Rewraps with the current master key all blocks that another one has wrapped.
  * @param report called now and then with the number of blocks that are done
- * @returns how many blocks there are, and were wrapped anew
- * @throws EventStoreUnavailable; ConfigurationError for a block that none of the master keys unwraps
+ * @returns how many blocks there are, and how many of them were rewrapped
+ * @throws EventStoreUnavailable; ConfigurationError if a block's master key is not configured
  */
 export async function rotateMasterKey(
   pair: KeyStorePair,
@@ -42,7 +42,7 @@ async function rewrap(blocks: Blocks, masterKeyId: string, id: BlockId): Promise
     const block = await blocks.read(id)
     if (block === undefined) return false
     if (block.masterKeyId === masterKeyId) {
-      await blocks.cutOff(block) // an earlier rotation may have been cut short here
+      await blocks.cutOff(block) // an earlier rotation may have been interrupted before this
       return false
     }
     try {

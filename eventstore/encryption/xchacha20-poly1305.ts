@@ -1,9 +1,10 @@
 /**
- * XChaCha20-Poly1305 by libsodium, compiled to WebAssembly: for short texts three to four times as fast as node:crypto, which
- * makes several objects for each (docs/decisions/0008-how-events-are-encrypted.md).
+ * XChaCha20-Poly1305 by libsodium, compiled to WebAssembly. For short texts it is three to four times as fast as node:crypto,
+ * which allocates several objects for each call (docs/decisions/0008-how-events-are-encrypted.md).
  *
- * The library's functions are called on its own memory, without its wrappers: text, key and nonce are written where they are
- * needed, encrypted in place, and read from there as base64. All of it happens in one turn, so one piece of memory serves all.
+ * This module calls libsodium's functions directly on its WebAssembly memory, without the wrappers: key, nonce and text are
+ * written to the memory, encrypted in place, and read from there as base64. Each call is synchronous, so all of them can
+ * share one region of the memory.
  */
 import { randomBytes, randomFillSync } from 'node:crypto'
 import createLibsodium from 'libsodium'
@@ -11,17 +12,17 @@ import { KEY_BYTES, type Key } from './keys.ts'
 
 const NONCE_BYTES = 24
 const TAG_BYTES = 16
-/** A version and the generation of the key. */
+/** The version (1 byte) and the generation of the key (2). */
 const HEAD_BYTES = 3
-/** What is longer than its content by so many bytes is sealed. */
+/** How many bytes longer a sealed text is than its content. */
 const SEAL_BYTES = HEAD_BYTES + NONCE_BYTES + TAG_BYTES
-/** UTF-8 has at most so many bytes for a UTF-16 code unit. */
+/** The most bytes of UTF-8 for one UTF-16 code unit. */
 const UTF8_BYTES = 3
 
 const sodium = await createLibsodium({ getRandomValue: () => randomBytes(4).readUInt32LE() })
-if (sodium._sodium_init() < 0) throw new Error('libsodium can not be used.')
+if (sodium._sodium_init() < 0) throw new Error("libsodium can't be initialised.")
 
-/** The piece of the module's memory that is worked in: the key, then what is authenticated, then what is sealed. */
+/** The region of the WebAssembly memory that is used: the key, then the associated data, then the sealed text. */
 let address = 0
 let memory = Buffer.alloc(0)
 
@@ -32,12 +33,12 @@ function reserve(size: number): void {
   address = sodium._malloc(rounded)
   if (address === 0) {
     memory = Buffer.alloc(0)
-    throw new Error(`No memory for ${size} bytes to encrypt.`)
+    throw new Error(`There is not enough memory to encrypt or decrypt ${size} bytes.`)
   }
   memory = Buffer.from(sodium.HEAPU8.buffer as ArrayBuffer, address, rounded)
 }
 
-/** Random nonces, made many at a time: a system call for each costs as much as encrypting. None is used twice. */
+/** Random nonces, generated in batches: a system call for each would cost as much as the encryption. None is used twice. */
 const nonces = Buffer.allocUnsafeSlow(NONCE_BYTES * 512)
 let nextNonce = nonces.length
 
@@ -56,7 +57,7 @@ function writeHead(at: number, version: number, generation: number): void {
   memory[at + 2] = generation & 0xff
 }
 
-/** Writes the key, and after it what is authenticated. @returns where that ends */
+/** Writes the key and, after it, the associated data. @returns where that ends */
 function writeContext(key: Key, version: number, authenticated: string): number {
   key.bytes.copy(memory, 0, key.start, key.start + KEY_BYTES)
   writeHead(KEY_BYTES, version, key.generation)
@@ -66,7 +67,7 @@ function writeContext(key: Key, version: number, authenticated: string): number 
 /**
  * Encrypts a text.
  * @param version one byte, authenticated with the key's generation
- * @param authenticated what it is sealed for: opened for something else it fails
+ * @param authenticated further associated data; the text can only be opened with the same
  * @returns the base64 of: version (1 byte) | generation (2) | nonce (24) | ciphertext | tag (16)
  */
 export function sealText(content: string, key: Key, version: number, authenticated: string): string {
@@ -94,8 +95,8 @@ export function sealText(content: string, key: Key, version: number, authenticat
 }
 
 /**
- * Decrypts what {@link sealText} gave.
- * @returns the text; undefined for what was not sealed with this key for this purpose in this version
+ * Decrypts the result of {@link sealText}.
+ * @returns the text; undefined if it was not sealed with this key, version and associated data
  */
 export function openText(sealed: string, key: Key, version: number, authenticated: string): string | undefined {
   reserve(KEY_BYTES + HEAD_BYTES + UTF8_BYTES * authenticated.length + sealed.length)

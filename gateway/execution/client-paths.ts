@@ -32,7 +32,7 @@ export function withClientPaths(
     }
   }
   return placed.flatMap(({ rest, path, isLeaf, missing }) => {
-    // A value has one error. An object has one of each subgraph that was to give a part of it.
+    // One error for a leaf. For an object, one error from each subgraph that should have returned a part of it.
     const key = JSON.stringify(isLeaf ? [path] : [path, rest.message])
     if (known.has(key) || asked.has(JSON.stringify([path, missing, rest.message]))) return []
     known.add(key)
@@ -41,12 +41,12 @@ export function withClientPaths(
   })
 }
 
-/** In an object with a condition that is null: it has an error of its own, and nothing of what is in it counts. */
+/** The path leads into an object whose condition is null. That object has its own error, so errors inside it are dropped. */
 const UNDECIDED = Symbol('undecided')
 
 interface Placed {
   readonly path: Path
-  /** Whether it is the path of a value that is no object. */
+  /** Whether it is the path of a leaf. */
   readonly isLeaf: boolean
 }
 

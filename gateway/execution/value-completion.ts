@@ -57,9 +57,9 @@ class Completer {
   readonly errors: GraphQLFormattedError[] = []
   readonly #options: CompletionOptions
   readonly #path: Path = []
-  /** How much of the path leads to what a value that is not allowed makes null. */
-  #landing = 0
-  /** Of failures, with those that are explained already. */
+  /** The length of the path to the nearest nullable value, which an invalid value makes null. */
+  #nullableDepth = 0
+  /** How many failures there were, including those that a known error explains. */
   #failures = 0
   #length = 0
 
@@ -70,7 +70,7 @@ class Completer {
   /** @param isMissing there is no value for the place, not even null */
   #fail(message: string, isMissing = false): void {
     this.#failures++
-    const around = isMissing ? this.#path.slice(0, this.#landing) : this.#path
+    const around = isMissing ? this.#path.slice(0, this.#nullableDepth) : this.#path
     if (this.#options.known.some((error) => explains(error, around))) return
     this.errors.push({ message, path: [...this.#path], extensions: { code: 'INTERNAL_SERVER_ERROR' } })
   }
@@ -148,10 +148,10 @@ class Completer {
         this.#fail(`Cannot return null for non-nullable ${this.#describe(field)}.`, input === undefined)
       return INVALID
     }
-    const landing = this.#landing
-    this.#landing = this.#path.length
+    const outer = this.#nullableDepth
+    this.#nullableDepth = this.#path.length
     const completed = this.#nullable(input, type, field)
-    this.#landing = landing
+    this.#nullableDepth = outer
     return completed
   }
 

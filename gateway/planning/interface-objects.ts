@@ -1,22 +1,22 @@
-/** Interfaces that some subgraphs take for objects (`@interfaceObject`). What the planner makes of them: see parts.ts. */
+/** Finds the interfaces that some subgraphs declare as object types (`@interfaceObject`). operation-parts.ts says why it matters. */
 import { type DocumentNode, Kind } from 'graphql'
 import { directivesOf, graphOf, isTrue, selectionOf, textOf, typesOf } from './join.ts'
 
-/** An interface that some subgraphs take for an object. */
-interface Objectified {
-  /** The fields that these subgraphs have, without those of the key, which others have, too. */
+/** An interface that some subgraphs declare as an object type. */
+interface InterfaceObject {
+  /** The fields that these subgraphs resolve, except those of the key. */
   readonly fields: ReadonlySet<string>
   /** The selection of one of its keys. */
   readonly key: string
-  /** Of its fields within each other, how many are planned together: see {@link hopsOf}. */
+  /** How many of its fields, nested in each other, are planned together: see {@link hopsOf}. */
   readonly hops: number
 }
 
-export type Objectifieds = ReadonlyMap<string, Objectified>
+export type InterfaceObjects = ReadonlyMap<string, InterfaceObject>
 
 /** @param document a supergraph */
-export function objectifiedInterfaces(document: DocumentNode): Objectifieds {
-  const found = new Map<string, Objectified>()
+export function interfaceObjectsOf(document: DocumentNode): InterfaceObjects {
+  const found = new Map<string, InterfaceObject>()
   const types = typesOf(document)
   for (const [name, type] of types) {
     const joins = directivesOf(type, 'join__type')
@@ -44,12 +44,12 @@ export function objectifiedInterfaces(document: DocumentNode): Objectifieds {
 }
 
 /**
- * The planner has a choice for each type of the interface, in each such field that another one leads to: of n types it makes
- * 2^n plans for two subgraphs, and (2^n)^n for the next field. A small query took all memory. Measured: these take up to
- * some tenths of a second.
- * @param types kinds of the interface
- * @param owners subgraphs that have the same field of it
- * @param full subgraphs that know its kinds
+ * How many nested fields of an interface object may be planned together. At each of them the planner has a choice for every
+ * type of the interface: with n types and two subgraphs it compares 2^n plans, and (2^n)^n one field deeper. A small query
+ * could use up all memory. With the limits below, planning takes a few tenths of a second at most (measured).
+ * @param types how many types implement the interface
+ * @param owners how many subgraphs resolve the same field of it
+ * @param full how many subgraphs know these types
  */
 function hopsOf(types: number, owners: number, full: number): number {
   const choices = types * Math.log2(owners * full)

@@ -1,4 +1,4 @@
-/** Reading and changing a supergraph's text by its `join` directives, which say what is in which subgraph. */
+/** Reads and changes the `join` directives of a supergraph, which say what is in which subgraph. */
 import {
   type ConstArgumentNode,
   type ConstDirectiveNode,
@@ -35,7 +35,7 @@ export function mapTypes(document: DocumentNode, change: (type: TypeDefinition) 
 export const argumentOf = (directive: ConstDirectiveNode, name: string): ConstValueNode | undefined =>
   directive.arguments?.find((argument) => argument.name.value === name)?.value
 
-/** The graph that a directive is about, as the supergraph calls it; empty for none. */
+/** The graph that a directive names (a value of the enum `join__Graph`); empty if there is none. */
 export function graphOf(directive: ConstDirectiveNode): string {
   const value = argumentOf(directive, 'graph')
   return value?.kind === Kind.ENUM ? value.value : ''
@@ -51,7 +51,7 @@ export function isTrue(directive: ConstDirectiveNode, name: string, unless: bool
   return value?.kind === Kind.BOOLEAN ? value.value : unless
 }
 
-/** Those directives of a definition that have a name. */
+/** The directives of a definition with this name. */
 export const directivesOf = (
   { directives }: { readonly directives?: readonly ConstDirectiveNode[] | undefined },
   name: string,
@@ -61,7 +61,7 @@ export function namedType(type: TypeNode): string {
   return type.kind === Kind.NAMED_TYPE ? type.name.value : namedType(type.type)
 }
 
-/** A directive about a graph. */
+/** Creates a directive for a graph. */
 export function joined(name: string, graph: string, texts: Readonly<Record<string, string>> = {}): ConstDirectiveNode {
   const given = Object.entries(texts).map(
     ([key, value]): ConstArgumentNode => ({
@@ -78,7 +78,7 @@ export function joined(name: string, graph: string, texts: Readonly<Record<strin
   return { kind: Kind.DIRECTIVE, name: nameNode(name), arguments: [of, ...given] }
 }
 
-/** A type whose fields each say in which graphs they are: one that says nothing is in all graphs of its type. */
+/** Gives each field of a type its `join__field`s. A field without any is in all graphs of the type. */
 export function withExplicitFields(type: TypeDefinition): TypeDefinition {
   const graphs = [...new Set(directivesOf(type, 'join__type').map(graphOf))]
   const fields = (type.fields ?? []).map((field): FieldDefinitionNode => {
@@ -92,7 +92,7 @@ export function withExplicitFields(type: TypeDefinition): TypeDefinition {
 const isGraphs = (each: DocumentNode['definitions'][number]): each is EnumTypeDefinitionNode =>
   each.kind === Kind.ENUM_TYPE_DEFINITION && each.name.value === 'join__Graph'
 
-/** The subgraphs' names by what the supergraph calls them. */
+/** The names of the subgraphs, by their values in the enum `join__Graph`. */
 export function serviceNames({ definitions }: DocumentNode): Map<string, string> {
   const values = definitions.find(isGraphs)?.values ?? []
   return new Map(
@@ -103,7 +103,7 @@ export function serviceNames({ definitions }: DocumentNode): Map<string, string>
   )
 }
 
-/** A supergraph with another subgraph, in which nothing is yet. */
+/** Adds an empty subgraph to a supergraph. */
 export function withGraph(document: DocumentNode, graph: string, service: string): DocumentNode {
   const directive: ConstDirectiveNode = {
     kind: Kind.DIRECTIVE,
@@ -128,8 +128,9 @@ export function withGraph(document: DocumentNode, graph: string, service: string
 }
 
 /**
- * A supergraph with types in a graph, of which that one has nothing but keys.
- * @param ways the keys by which it resolves them
+ * Adds types to a graph, with nothing but their keys.
+ * @param keys the selection of the keys, by type
+ * @param ways the keys by which the graph resolves the types
  */
 export function withKeys(
   document: DocumentNode,
@@ -182,7 +183,7 @@ export function withKeys(
   return { ...changed, definitions }
 }
 
-/** The same directive with a flag that is true. */
+/** Adds an argument with the value `true` to a directive. */
 export const flagged = (join: ConstDirectiveNode, name: string): ConstDirectiveNode => ({
   ...join,
   arguments: [
@@ -191,7 +192,7 @@ export const flagged = (join: ConstDirectiveNode, name: string): ConstDirectiveN
   ],
 })
 
-/** The names of the fields that keys and `@requires` ask for, but for what is in these fields. */
+/** The names of the fields that keys and `@requires` select at the top level. */
 export function requiredNames(sdl: string): ReadonlySet<string> {
   const names = new Set<string>()
   const look = ({ selections }: SelectionSetNode): void => {
@@ -210,12 +211,12 @@ export function requiredNames(sdl: string): ReadonlySet<string> {
   return names
 }
 
-/** What a key or `@requires` says, parsed. */
+/** Parses the selection of a key or of `@requires`. */
 export function selectionOf(text: string): SelectionSetNode {
   return operationOf(parse(`{${text}}`, { noLocation: true })).selectionSet
 }
 
-/** `Type.field` of the fields that move from one subgraph to another in steps. */
+/** `Type.field` of the fields that are being moved to another subgraph (`@override(label:)`). */
 export function movingFields(sdl: string): ReadonlySet<string> {
   const names = new Set<string>()
   if (!/\boverrideLabel:/.test(sdl)) return names

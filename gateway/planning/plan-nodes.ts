@@ -1,7 +1,7 @@
-/** Changes to a plan's nodes. */
+/** Transforms the nodes of a plan. */
 import type { FetchNode, PlanNode } from '@apollo/query-planner'
 
-/** The plan with each of its fetches replaced, or left out where `change` gives nothing for it. */
+/** Replaces each fetch of a plan by the result of `change`, or removes it if that is undefined. */
 export function mapFetches(node: PlanNode, change: (fetch: FetchNode) => PlanNode | undefined): PlanNode | undefined {
   switch (node.kind) {
     case 'Fetch':

@@ -1,13 +1,15 @@
 /**
- * Chains of `@requires`: fields that require what requires something itself. Apollo's planner
- * - merges the call for what is in the middle into an earlier one to the same subgraph, made before its own requirement is
- *   known, so that the subgraph computes from nothing (related: https://github.com/apollographql/federation/issues/1725),
- * - refuses chains over interface objects: https://github.com/apollographql/federation/pull/2886,
- * - takes seconds, or gives up, where a chain has some steps.
+ * Chains of `@requires`: fields whose requirement has a requirement itself. Apollo's planner handles them badly:
  *
- * So each field that ends a chain is planned apart, in a stage of its own, after what it requires: see parts.ts. In its stage
- * the planner takes what the field requires from a subgraph that has nothing else: the calls to that one are left out of the
- * plan, as what they would bring has come in the stages before.
+ * - It merges the call for the field in the middle into an earlier call to the same subgraph. That one is sent before the
+ *   field's own requirement is known, so the subgraph computes the field from nothing (related:
+ *   https://github.com/apollographql/federation/issues/1725).
+ * - It refuses chains over interface objects: https://github.com/apollographql/federation/pull/2886
+ * - It takes seconds, or gives up, for chains of several steps.
+ *
+ * So each field that ends a chain is planned in a stage of its own, after what it requires (operation-parts.ts). Within that stage
+ * the planner finds the requirement in an artificial subgraph, the provider, which has nothing else. Calls to providers are
+ * removed from the plan, because the earlier stages have already fetched what they stand for.
  */
 import type { FetchNode, QueryPlan, QueryPlanSelectionNode } from '@apollo/query-planner'
 import {
@@ -18,7 +20,7 @@ import {
   Kind,
   type SelectionSetNode,
 } from 'graphql'
-import type { Objectifieds } from './interface-objects.ts'
+import type { InterfaceObjects } from './interface-objects.ts'
 import {
   argumentOf,
   directivesOf,
@@ -42,16 +44,16 @@ import { mapFetches } from './plan-nodes.ts'
 const MARK = '__required'
 const GRAPH_MARK = '__REQUIRED'
 
-/** A field in a subgraph where it requires what requires something itself. */
+/** A field that ends a chain of `@requires` in a subgraph. */
 export interface Staged {
-  /** The subgraph, as the supergraph calls it. */
+  /** The subgraph, by its name in the supergraph's `join` directives. */
   readonly graph: string
   readonly type: string
   readonly field: string
-  /** A key of the type that the subgraph resolves. */
+  /** A key by which the subgraph resolves the type. */
   readonly key: string
   readonly requirement: SelectionSetNode
-  /** What the planner takes for the requirement: a leaf, in which there is nothing that it could find several ways to. */
+  /** The field that replaces the requirement for the planner: a leaf, so that there is only one way to fetch it. */
   readonly standIn: string
 }
 
@@ -63,7 +65,7 @@ type Types = ReadonlyMap<string, TypeDefinition>
 const fieldOf = (types: Types, typename: string, name: string): FieldDefinitionNode | undefined =>
   types.get(typename)?.fields?.find((each) => each.name.value === name)
 
-/** Calls back for each field of a selection, from outside to inside. */
+/** Calls `call` for each field of a selection, outer fields first. */
 function eachField(
   types: Types,
   set: SelectionSetNode,
@@ -81,7 +83,7 @@ function eachField(
   }
 }
 
-/** Whether a field requires something, by its own type, by an interface that is taken for an object, or by a kind of it. */
+/** Whether a field has a requirement: on its own type, on an interface of it, or on a type that implements it. */
 function requiring(types: Types): (typename: string, name: string) => boolean {
   const itself = (type: TypeDefinition | undefined, name: string) =>
     (type?.fields ?? []).some(
@@ -107,7 +109,7 @@ function requiring(types: Types): (typename: string, name: string) => boolean {
   }
 }
 
-/** The keys of a type that a subgraph resolves: those first that others have, too. */
+/** The keys by which a subgraph resolves a type. Those that most subgraphs share come first. */
 function keysIn(type: TypeDefinition, graph: string): string[] {
   const joins = directivesOf(type, 'join__type').filter((each) => isTrue(each, 'resolvable', true))
   const texts = joins.flatMap((each) => textOf(each, 'key') ?? [])
@@ -118,12 +120,12 @@ function keysIn(type: TypeDefinition, graph: string): string[] {
 }
 
 /**
- * Whether a requirement leads over objects that some subgraphs take for one type, by way of two of them or by a type condition:
- * the planner has too many ways for it, or a wrong one. As part of an operation it is divided, see parts.ts.
+ * Whether a requirement passes through two interface objects, or has a type condition on one. The planner has too many ways
+ * to fetch it, or takes a wrong one. In a stage of its own it is divided like any other selection (operation-parts.ts).
  */
 function isEntangled(
   types: Types,
-  objectified: Objectifieds,
+  interfaceObjects: InterfaceObjects,
   set: SelectionSetNode,
   typename: string,
   hops = 0,
@@ -132,18 +134,21 @@ function isEntangled(
     if (each.kind === Kind.INLINE_FRAGMENT) {
       const on = each.typeCondition?.name.value ?? typename
       const kinds = [on, ...(types.get(on)?.interfaces ?? []).map(({ name }) => name.value)]
-      return kinds.some((kind) => objectified.has(kind)) || isEntangled(types, objectified, each.selectionSet, on, hops)
+      return (
+        kinds.some((kind) => interfaceObjects.has(kind)) ||
+        isEntangled(types, interfaceObjects, each.selectionSet, on, hops)
+      )
     }
     const field = each.kind === Kind.FIELD && each.selectionSet && fieldOf(types, typename, each.name.value)
     if (each.kind !== Kind.FIELD || !each.selectionSet || !field) return false
     const inner = namedType(field.type)
-    const next = hops + (objectified.has(inner) ? 1 : 0)
-    return next > 1 || isEntangled(types, objectified, each.selectionSet, inner, next)
+    const next = hops + (interfaceObjects.has(inner) ? 1 : 0)
+    return next > 1 || isEntangled(types, interfaceObjects, each.selectionSet, inner, next)
   })
 }
 
 /** @param document a supergraph whose requirements have no arguments */
-export function stagesOf(document: DocumentNode, objectified: Objectifieds): Stages {
+export function stagesOf(document: DocumentNode, interfaceObjects: InterfaceObjects): Stages {
   const types = typesOf(document)
   const isRequiring = requiring(types)
   const stages = new Map<string, Staged[]>()
@@ -160,7 +165,7 @@ export function stagesOf(document: DocumentNode, objectified: Objectifieds): Sta
         const [key] = text === undefined ? [] : keysIn(type, graphOf(join))
         if (text === undefined || key === undefined) continue
         const requirement = selectionOf(text)
-        let isChain = isEntangled(types, objectified, requirement, type.name.value)
+        let isChain = isEntangled(types, interfaceObjects, requirement, type.name.value)
         eachField(types, requirement, type.name.value, (typename, { name }) => {
           isChain ||= isRequiring(typename, name.value)
         })
@@ -181,16 +186,16 @@ export function stagesOf(document: DocumentNode, objectified: Objectifieds): Sta
   return stages
 }
 
-/** A subgraph that provides what staged fields of another one require. */
+/** An artificial subgraph that provides what the staged fields of a real one require. */
 interface Provider {
   readonly graph: string
-  /** By type. */
+  /** The stand-ins by type. */
   readonly standIns: Map<string, Set<string>>
-  /** The only way into a type: with several, the planner would use them to get from key to key. */
+  /** The one key of each type. With several keys the planner would use the provider to get from one key to another. */
   readonly ways: Map<string, string>
 }
 
-/** The supergraph with subgraphs that provide what staged fields require, and nothing else. */
+/** Adds the providers to a supergraph. */
 export function withProviders(document: DocumentNode, stages: Stages): DocumentNode {
   const services = serviceNames(document)
   const providers = new Map<string, Provider>()
@@ -217,7 +222,7 @@ export function withProviders(document: DocumentNode, stages: Stages): DocumentN
       return { ...type, fields: [...fields, ...added] }
     })
   }
-  // The kinds of an interface have its fields, whether or not a subgraph has them there.
+  // Types have the fields of their interfaces, even if no subgraph has them there.
   return mapTypes(result, (type) => {
     const inherited = (type.interfaces ?? []).flatMap(({ name }) =>
       [...providers.values()].flatMap(({ standIns }) => [...(standIns.get(name.value) ?? [])]),
@@ -258,9 +263,10 @@ const leaf = (name: string, directives: readonly ConstDirectiveNode[]): FieldDef
 })
 
 /**
- * Makes plans without calls to providers, and with requirements as they are.
+ * Removes the calls to providers from plans and restores the real requirements.
  * @param document the supergraph without providers
- * @returns takes a plan, and whether stages before it have fetched what the providers would give; throws Error where not
+ * @returns a function of a plan and of whether it is that of a stage, so that earlier stages have fetched what its
+ * providers stand for. It throws an Error for a plan that calls a provider but is no stage
  */
 export function createWithoutProviders(
   document: DocumentNode,
@@ -284,13 +290,13 @@ export function createWithoutProviders(
         return fetch.requires ? { ...fetch, requires: restore(fetch.requires) } : fetch
       }
       if (isStage) return undefined
-      throw new Error('A chain of @requires that can not be planned.')
+      throw new Error('The plan has a chain of @requires that was not divided into stages.')
     })
     return { ...rest, ...(mapped && { node: mapped }) }
   }
 }
 
-/** A requirement as a plan has it: with the types of objects where the subgraph knows several. */
+/** A requirement in the form of a plan: with `__typename` on objects for which the subgraph knows several types. */
 function selected(types: Types, set: SelectionSetNode, typename: string, graph: string): QueryPlanSelectionNode[] {
   return set.selections.flatMap((each): QueryPlanSelectionNode[] => {
     if (each.kind === Kind.FRAGMENT_SPREAD) return []

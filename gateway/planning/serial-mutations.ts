@@ -1,6 +1,6 @@
 /**
- * Mutations with several root fields, in the order of the specification: what a field answers with is fetched before the next
- * one is carried out. The planner asks one subgraph for all its fields first, and fetches the rest afterwards.
+ * Executes the root fields of a mutation serially, as the specification requires: everything that a field returns is fetched
+ * before the next field is executed. The planner sends all root fields of a subgraph first and fetches the rest afterwards.
  */
 import type { FetchNode, PlanNode, QueryPlan } from '@apollo/query-planner'
 import {
@@ -14,7 +14,7 @@ import {
 import { operationOf } from '../subgraphs/errors.ts'
 import { mapFetches } from './plan-nodes.ts'
 
-/** One document for each root field of a mutation, where its plan fetches more than what the fields themselves answer. */
+/** One document for each root field of a mutation. Empty if the plan has no further fetches, so that the order is right. */
 export function serialSteps(document: DocumentNode, { node }: QueryPlan): readonly DocumentNode[] {
   const operation = operationOf(document)
   if (operation.operation !== 'mutation' || !node || node.kind === 'Subscription' || !hasFollowUps(node)) return []
@@ -36,7 +36,7 @@ function hasFollowUps(node: PlanNode): boolean {
   return found
 }
 
-/** By response names. */
+/** The root fields by response name. */
 function rootFields(document: DocumentNode, { selectionSet }: OperationDefinitionNode): Map<string, FieldNode[]> {
   const fragments = new Map(
     document.definitions
@@ -59,7 +59,7 @@ function rootFields(document: DocumentNode, { selectionSet }: OperationDefinitio
   return fields
 }
 
-/** One plan of plans that follow each other. */
+/** Combines plans into one that runs them in sequence. */
 export function inSequence(plans: readonly QueryPlan[]): QueryPlan {
   const nodes = plans.flatMap(({ node }) => (node && node.kind !== 'Subscription' ? [node] : []))
   return { ...plans[0], kind: 'QueryPlan', node: { kind: 'Sequence', nodes } }

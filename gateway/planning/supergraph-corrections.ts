@@ -1,6 +1,7 @@
 /**
- * The supergraph as the planner is told of it, where the real one leads it astray: keys that nobody resolves are left out,
- * and what `@requires` asks for with arguments is a field of its own, which no other use of that field collides with.
+ * Corrects the supergraph before the planner gets it, to avoid bugs of Apollo's planner. Keys that no subgraph resolves are
+ * removed. A field that `@requires` selects with arguments becomes a field of its own, so that it can't collide with other
+ * uses of the same field.
  */
 import { createHash } from 'node:crypto'
 import type {
@@ -27,8 +28,7 @@ import {
   visit,
 } from 'graphql'
 import { operationOf } from '../subgraphs/errors.ts'
-import { type Entries, entriesOf, withEntries } from './entries.ts'
-import { type Objectifieds, objectifiedInterfaces } from './interface-objects.ts'
+import { type InterfaceObjects, interfaceObjectsOf } from './interface-objects.ts'
 import {
   argumentOf,
   graphOf,
@@ -40,26 +40,27 @@ import {
   type TypeDefinition,
   typesOf,
 } from './join.ts'
+import { type Entries, entriesOf, withEntries } from './part-entries.ts'
 import { mapFetches } from './plan-nodes.ts'
 import { createWithoutProviders, type Stages, stagesOf, withProviders } from './requirement-stages.ts'
 
-/** A field with the arguments that `@requires` gives it, under a name that only the planner knows. */
+/** Replaces a field that `@requires` selects with arguments. Only the planner knows its name. */
 interface StandIn {
   readonly field: string
   readonly arguments: readonly ArgumentNode[]
 }
 
 export interface PlannerSupergraph {
-  /** undefined: the real one serves as well. */
+  /** undefined: nothing had to be corrected. */
   readonly document: DocumentNode | undefined
-  /** The interfaces that some subgraphs take for objects. */
-  readonly objectified: Objectifieds
-  /** The fields that are planned after what they require. */
+  /** The interfaces that some subgraphs declare as object types (`@interfaceObject`). */
+  readonly interfaceObjects: InterfaceObjects
+  /** The fields that are planned in stages of their own, after what they require. */
   readonly stages: Stages
   readonly entries: Entries
   /**
-   * From the planner's names back to what the subgraphs know.
-   * @param isPart whether it is the plan of a part that begins at an object
+   * Replaces the planner's names in a plan by those that the subgraphs know.
+   * @param isPart whether it is the plan of a part that begins at an object (operation-parts.ts)
    */
   readonly restore: (plan: QueryPlan, isPart: boolean) => QueryPlan
 }
@@ -68,12 +69,12 @@ export const PLANNERS_MARK = '__with_'
 const IS_STAND_IN = /__with_[0-9a-f]{8}$/
 const IN_TEXT = /__with_[0-9a-f]{8}\b/
 
-/** Whether a response name is one of the planner's own: clients do not know it. */
+/** Whether a response name is one that only the planner knows. */
 export const isPlannersName = (name: string | number): boolean => typeof name === 'string' && IS_STAND_IN.test(name)
 
-const AS_IT_IS: PlannerSupergraph = {
+const UNCHANGED: PlannerSupergraph = {
   document: undefined,
-  objectified: new Map(),
+  interfaceObjects: new Map(),
   stages: new Map(),
   entries: new Map(),
   restore: (plan) => plan,
@@ -81,35 +82,35 @@ const AS_IT_IS: PlannerSupergraph = {
 
 /**
  * @param sdl a composed supergraph
- * @param inParts whether operations are planned in parts (parts.ts)
+ * @param inParts whether operations are planned in parts (operation-parts.ts)
  */
 export function plannerSupergraph(sdl: string, inParts = true): PlannerSupergraph {
-  if (!/\bresolvable:\s*false|\brequires:|\bisInterfaceObject:/.test(sdl)) return AS_IT_IS
+  if (!/\bresolvable:\s*false|\brequires:|\bisInterfaceObject:/.test(sdl)) return UNCHANGED
   const whole = parse(sdl, { noLocation: true })
   const standIns = addStandIns(mapTypes(whole, withoutIdleKeys))
   const restoreNames = standIns.byName.size > 0 ? createRestore(standIns) : (plan: QueryPlan) => plan
-  if (!inParts) return { ...AS_IT_IS, document: standIns.document, restore: restoreNames }
-  const objectified = objectifiedInterfaces(whole)
-  const stages = stagesOf(standIns.document, objectified)
-  const entries = entriesOf(standIns.document, objectified, stages)
+  if (!inParts) return { ...UNCHANGED, document: standIns.document, restore: restoreNames }
+  const interfaceObjects = interfaceObjectsOf(whole)
+  const stages = stagesOf(standIns.document, interfaceObjects)
+  const entries = entriesOf(standIns.document, interfaceObjects, stages)
   const withoutProviders = createWithoutProviders(standIns.document, stages)
   const provided = stages.size > 0 ? withProviders(withoutInaccessible(standIns.document), stages) : standIns.document
   return {
     document: entries.size > 0 ? withEntries(provided, entries) : provided,
-    objectified,
+    interfaceObjects,
     stages,
     entries,
     restore: (plan, isPart) => restoreNames(stages.size > 0 ? withoutProviders(plan, isPart) : plan),
   }
 }
 
-/** Parts ask for what fields require also where clients do not see it. */
+/** Parts may select required fields that clients do not see. */
 const withoutInaccessible = (document: DocumentNode): DocumentNode =>
   visit(document, { Directive: ({ name }) => (name.value === 'inaccessible' ? null : undefined) })
 
 /**
- * A key that is not resolvable says how a subgraph mentions an entity. The planner takes it for a way in: it would ask for
- * the wrong fields. Keys of interface objects stay, as without one they are no entities.
+ * Removes the keys that are not resolvable. They only say how a subgraph refers to an entity, but the planner treats them
+ * as a way to fetch it, and requests the wrong fields. Interface objects keep theirs: without a key they are no entities.
  */
 function withoutIdleKeys(type: TypeDefinition): TypeDefinition {
   const joins = (type.directives ?? []).filter(({ name }) => name.value === 'join__type')
@@ -133,7 +134,7 @@ type Requirements = ReadonlyMap<string, SelectionSetNode>
 interface StandIns {
   readonly document: DocumentNode
   readonly byName: ReadonlyMap<string, StandIn>
-  /** What a field requires, in the planner's names: by `subgraph Type.field`. */
+  /** What each field requires, in the planner's names, by `subgraph Type.field`. */
   readonly requirements: Requirements
 }
 
@@ -200,7 +201,7 @@ function addStandIns(document: DocumentNode): StandIns {
     ...type,
     fields: type.fields?.map((field) => rewriteRequires(type.name.value, field)) ?? [],
   }))
-  // A subgraph that only mentions the field (external) has it for its own requirements; else the planner would ask there.
+  // Where the field is external, only a subgraph that requires it keeps it: the planner would request it from the others.
   const whereUsed = (field: FieldDefinitionNode): FieldDefinitionNode => ({
     ...field,
     directives: (field.directives ?? []).filter(
@@ -238,7 +239,7 @@ function createRestore({ byName, requirements }: StandIns): (plan: QueryPlan) =>
 const selectsStandIn = (selections: readonly QueryPlanSelectionNode[] = []): boolean =>
   selections.some((each) => (each.kind === 'Field' && isPlannersName(each.name)) || selectsStandIn(each.selections))
 
-/** A fetch in the subgraph's names: what is asked with arguments keeps the planner's name as its alias. */
+/** A fetch with the subgraph's names. Fields with arguments keep the planner's name as their alias. */
 function withRealNames(fetch: FetchNode, byName: StandIns['byName']): FetchNode {
   const document = visit(parse(fetch.operation, { noLocation: true }), {
     Field: (node) => {
@@ -260,7 +261,7 @@ function withRealNames(fetch: FetchNode, byName: StandIns['byName']): FetchNode 
         continue
       }
       const key = each.alias ?? each.name
-      // From within outwards: the path to what is inside has the name from before.
+      // Inner fields first: their paths contain the outer names from before the renaming.
       look(each.selections ?? [], [...path, key])
       const standIn = byName.get(each.name)
       if (standIn) renamers.push({ kind: 'KeyRenamer', path: [...path, key], renameKeyTo: standIn.field })
@@ -271,20 +272,20 @@ function withRealNames(fetch: FetchNode, byName: StandIns['byName']): FetchNode 
   return {
     ...rest,
     operation: stripIgnoredCharacters(print(document)),
-    ...(renamers.length > 0 && { inputRewrites: fromWithin([...renamers, ...(fetch.inputRewrites ?? [])]) }),
+    ...(renamers.length > 0 && { inputRewrites: innerFirst([...renamers, ...(fetch.inputRewrites ?? [])]) }),
   }
 }
 
 /**
- * Rewrites in an order in which none hides from another: what is further inside comes first, and a new name before the new
- * type of the same object (`Contact` for a subgraph with `@interfaceObject`), by whose old type it is found.
+ * Orders rewrites so that none breaks the path of another: inner ones come first, and fields are renamed before the type of
+ * their object changes (to `Contact`, for a subgraph with `@interfaceObject`), because the path contains the old type.
  */
-function fromWithin(rewrites: readonly FetchDataRewrite[]): FetchDataRewrite[] {
+function innerFirst(rewrites: readonly FetchDataRewrite[]): FetchDataRewrite[] {
   const depth = ({ path }: FetchDataRewrite) => path.filter((part) => !part.startsWith('... on ')).length
   return rewrites.toSorted((a, b) => depth(b) - depth(a))
 }
 
-/** Where a required field is, in the subgraph's names; and its name there in the planner's. */
+/** The planner's name of each required field, by its path in the subgraph's names. */
 type Needs = ReadonlyMap<string, string>
 
 function needsOf(
@@ -308,8 +309,8 @@ const agree = (some: Needs, others: Needs): boolean =>
   [...some].every(([path, name]) => (others.get(path) ?? name) === name)
 
 /**
- * A representation has one value for a field: where a subgraph's fields require it with different arguments, they are
- * fetched apart from each other.
+ * Splits a fetch whose fields require one field with different arguments: a representation can contain only one value for
+ * it.
  */
 function splitFetch(fetch: FetchNode, byName: StandIns['byName'], requirements: Requirements): FetchNode[] {
   if (!fetch.requires || !selectsStandIn(fetch.requires)) return [fetch]
@@ -378,7 +379,7 @@ function partOf(document: DocumentNode, fetch: FetchNode, fields: ReadonlySet<st
   }
 }
 
-/** Of a representation's fields those that are needed so, and not otherwise. */
+/** The fields of a representation, without those that are needed with other arguments. */
 function requiresOf(
   selections: readonly QueryPlanSelectionNode[],
   needs: Needs,

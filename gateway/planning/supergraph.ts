@@ -12,7 +12,8 @@ import { type Authorization, createAuthorization } from './authorization.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
 import { movingFields, requiredNames } from './join.ts'
 import { createInternalNames, fieldNames, type InternalName } from './operation-corrections.ts'
-import { joinPlans, type Part, partsOf } from './parts.ts'
+import { type Part, partsOf } from './operation-parts.ts'
+import { joinPlans } from './part-plans.ts'
 import { inSequence, serialSteps } from './serial-mutations.ts'
 import { type PlannerSupergraph, plannerSupergraph } from './supergraph-corrections.ts'
 
@@ -21,18 +22,18 @@ export interface LoadedSupergraph {
   readonly hash: string
   /** The schema for clients. */
   readonly schema: GraphQLSchema
-  /** A valid document in the form for {@link LoadedSupergraph.plan}. */
+  /** Converts a valid document to the form that {@link LoadedSupergraph.plan} takes. */
   readonly plannable: ClientSchema['plannable']
-  /** The same in the form for Apollo's executor. */
+  /** The schema for clients, in the form that Apollo's executor takes. */
   readonly apiSchema: Schema
   /** The whole schema, including elements hidden from clients. */
   readonly fullSchema: GraphQLSchema
   readonly subgraphs: readonly { readonly name: string; readonly url: string }[]
   /** The authorisation rules, if anything is protected. */
   readonly authorization: Authorization | undefined
-  /** The labels of fields that move from one subgraph to another in steps (`@override(label:)`). */
+  /** The labels of fields that are being moved from one subgraph to another (`@override(label:)`). */
   readonly overrideLabels: readonly string[]
-  /** The internal names of a document's fields. */
+  /** Creates the internal names for the fields of one document. */
   readonly internalNames: () => InternalName
   /**
    * Plans one operation of a valid document.
@@ -40,14 +41,15 @@ export interface LoadedSupergraph {
    * @throws GraphQLError if the operation exceeds the planner's limits
    */
   readonly plan: Plan
-  /** The same for Apollo's executor, which can't read each plan that ours can. */
+  /** Plans for Apollo's executor, which does not support all plans that ours does. */
   readonly stockPlan: Plan
 }
 
 type Plan = (document: DocumentNode, operationName: string | undefined, overridden?: ReadonlySet<string>) => QueryPlan
 
 /**
- * What @apollo/gateway itself refuses: arguments from the context of a field, and protected fields (authorization.ts).
+ * Features beyond those that @apollo/gateway supports: arguments from the context of a field (`@fromContext`), and
+ * protected fields (authorization.ts).
  */
 const SUPPORTED = new Set([
   ...DEFAULT_SUPPORTED_SUPERGRAPH_FEATURES,
@@ -56,11 +58,11 @@ const SUPPORTED = new Set([
   'https://specs.apollo.dev/requiresScopes/v0.1',
   'https://specs.apollo.dev/policy/v0.1',
 ])
-/** Of the ways to fetch an operation that are compared: each takes up to a millisecond. */
+/** How many ways to fetch an operation are compared. Each takes up to a millisecond. */
 const MAX_PLANS = 500
 /**
- * A field that two fragments ask for with different selections is fetched by the type of the object that it is of:
- * without this, what one fragment asks of it is fetched, and may fail, for the objects of the other.
+ * If two fragments select one field with different subselections, each subselection is fetched only for objects of the
+ * fragment's type. Otherwise it would also be fetched, and might fail, for the objects of the other fragment.
  */
 const PLANNING = { typeConditionedFetching: true, debug: { maxEvaluatedPlans: MAX_PLANS } }
 const BUILD = { supportedFeatures: SUPPORTED, validateSupergraph: true }
@@ -68,8 +70,8 @@ const BUILD = { supportedFeatures: SUPPORTED, validateSupergraph: true }
 /**
  * Loads a composed supergraph.
  *
- * It takes @apollo/gateway's parts (schema, planner, and for execution executeQueryPlan) and not its ApolloGateway
- * class, which reports telemetry, keeps a second cache of plans, and validates and hashes again for each request.
+ * It uses the packages that @apollo/gateway consists of (schema, planner, and executeQueryPlan), not its ApolloGateway
+ * class. That one reports telemetry, keeps a second cache of plans, and validates and hashes again for each request.
  * @throws Error if the text is not a supergraph that this gateway can serve
  */
 export function loadSupergraph(sdl: string): LoadedSupergraph {

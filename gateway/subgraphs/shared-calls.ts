@@ -1,32 +1,32 @@
 /**
- * Queries of guests that are the same, and in flight at the same moment, are one call of the subgraph. Each client reads its
- * own copy of the answer; the call is given up when the last one has gone away.
+ * Shares subgraph calls: identical queries of guests that are in flight at the same time become one call. Each client gets
+ * its own copy of the answer. The call is cancelled once all of its clients have disconnected.
  */
 import { type Abortable, Cancellation } from '../cancellation.ts'
 import type { RawAnswer, SubgraphClient } from './client.ts'
 
 /**
- * Which calls are the same. `same`: where everything that goes down is, but for the ids of the request; `guests`: whatever the
- * client's address and user agent; `off`: none are.
+ * Which calls count as identical. `same`: everything that is sent is equal, except the ids of the request. `guests`: the
+ * client's address and user agent may differ as well. `off`: no calls are shared.
  */
 export const SHARING = ['same', 'guests', 'off'] as const
 export type Sharing = (typeof SHARING)[number]
 
-/** They name a request, and have no part in its answer. */
+/** Headers that identify a request and do not influence its answer. */
 const IDS = ['x-correlation-id', 'traceparent']
 const ABOUT_CLIENT = ['x-forwarded-for', 'user-agent']
-/** Who sends one of these is no guest. */
+/** Headers that guests do not send. */
 const IDENTITY: ReadonlySet<string> = new Set(['authorization', 'cookie'])
 
 export interface SharedCalls {
-  /** @param onShared called for each call that needed none of its own */
+  /** @param onShared called for each call that was answered by another one */
   share(client: SubgraphClient, onShared: () => void): SubgraphClient
 }
 
 export function createSharedCalls(sharing: Sharing): SharedCalls {
   if (sharing === 'off') return { share: (client) => client }
   const ignored: ReadonlySet<string> = new Set(sharing === 'guests' ? [...IDS, ...ABOUT_CLIENT] : IDS)
-  /** Writes that were answered. What began before one may not show it: nobody joins it from then on. */
+  /** How many writes were answered. A call that began before one may not show it, so no later call may share it. */
   let writes = 0
   const countWrite = () => {
     writes++
@@ -59,7 +59,7 @@ export function createSharedCalls(sharing: Sharing): SharedCalls {
   }
 }
 
-/** @returns undefined for a call that is nobody else's */
+/** The key under which a call is shared. @returns undefined for a call that can't be shared */
 function keyOf(headers: readonly string[], body: string, ignored: ReadonlySet<string>): string | undefined {
   let key = body
   for (let at = 0; at < headers.length; at += 2) {
@@ -81,7 +81,7 @@ class Flight implements Abortable {
   readonly #onEnd: () => void
   #waiting = 0
 
-  /** @param onEnd called when nobody can join any more */
+  /** @param onEnd called once no other client can join */
   constructor(writes: number, call: (cancellation: Cancellation) => Promise<RawAnswer>, onEnd: () => void) {
     this.writes = writes
     this.#onEnd = onEnd
@@ -94,8 +94,8 @@ class Flight implements Abortable {
   }
 
   /**
-   * @param client cancelled when the client goes away
-   * @returns the answer, which may come for a client that has gone away as well
+   * @param client cancelled when the client disconnects
+   * @returns the answer; it may also resolve after the client has disconnected
    */
   join(client: Cancellation | undefined): Promise<RawAnswer> {
     if (client && this.#clients.has(client)) return this.#answer
@@ -107,7 +107,7 @@ class Flight implements Abortable {
     return this.#answer
   }
 
-  /** One of the clients has gone away. */
+  /** Called when one of the clients disconnects. */
   abort(): void {
     if (--this.#waiting > 0) return
     this.#onEnd()

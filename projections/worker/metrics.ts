@@ -50,7 +50,7 @@ export function createProjectionMetrics(
   })
   const interruptions = new Counter({
     name: 'projection_interruptions_total',
-    help: 'Outages of a store that held the projection up.',
+    help: 'Outages of a store that interrupted the projection.',
     registers,
   })
   const stuck = new Counter({

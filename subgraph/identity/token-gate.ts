@@ -25,9 +25,9 @@ export interface TokenGate {
   /** @returns the caller, or why the request is refused */
   admit(request: {
     readonly authorization: string | undefined
-    /** A text of its own for each operation of a document; undefined: there is none. */
+    /** The document, with a distinct text for each operation that is requested from it; undefined: there is none. */
     readonly document: string | undefined
-    /** Which of the document's operations, where it has several. */
+    /** The requested operation, if the document has several. */
     readonly operationName: unknown
     /** Returns the parent of the spans for reads; called only if something is read. */
     readonly traceparent: () => string | undefined
@@ -76,7 +76,7 @@ export function createTokenGate(tokens: Tokens, customers: Pick<Customers, 'get'
     if (before !== undefined) return before
     const name = typeof operationName === 'string' ? operationName : ''
     const kind = readKind(document, name)
-    // A name that can't be an operation's does not make a text of its own: what it comes to is not the document's kind.
+    // Not cached for an invalid operation name, for which the document's text is not distinct (graphql-endpoint.ts).
     if (name === '' || document.endsWith(`\n#${name}`)) known.set(document, kind)
     return kind
   }

@@ -1,7 +1,7 @@
 /**
- * The customers of a run's rows, by the keys of their e-mail addresses. Each takes about 30 bytes: of a key 96 bits are
- * stored, which only somebody with the service's e-mail key could make collide. The newest one to two million customers
- * are remembered.
+ * A compact map of the customers in the rows of an import run, by the keyed hash of their e-mail address. It remembers the
+ * newest one to two million rows in about 30 bytes each. Of a hash it stores only 96 bits. Nobody can provoke a collision
+ * without the service's e-mail key.
  */
 
 /** A customer that the run has registered. */
@@ -11,21 +11,21 @@ interface SeenCustomer {
 }
 
 export interface Seen {
-  /** `there`: the row was seen, but its customer has to be read. */
+  /** `there`: a row has this address, but its customer has to be read from the store. */
   get(key: string): SeenCustomer | 'there' | undefined
   has(key: string): boolean
-  /** @param key hexadecimal, from `emailKeyOf` */
+  /** @param key in hexadecimal, as returned by `emailKeyOf` */
   set(key: string, value: SeenCustomer | 'there'): void
   delete(key: string): void
 }
 
-/** The 32-bit words of an entry: the key (3), the low bits of the id (1), its high bits and the revision (1). */
+/** An entry has five 32-bit words: the key (3), the low bits of the id (1), its high bits with the revision (1). */
 const WIDTH = 5
-const FULLEST = 0.8
+const MAX_LOAD = 0.8
 const GROWTH = 1.5
 /**
- * The last word has the revision plus two in its low bits, and the high bits of the id above it. 0 marks a free entry. A
- * 1 in the low bits means `there`, or deleted if a bit above is set.
+ * The last word of an entry has the id's high bits, and in its low bits the revision plus 2. The low bits 0 mean that the
+ * entry is free; 1 means `there`, or deleted if a higher bit is set.
  */
 const REVISION_BITS = 10
 const REVISIONS = 2 ** REVISION_BITS
@@ -34,7 +34,7 @@ const DELETED = THERE + REVISIONS
 const WORD = 2 ** 32
 const FIRST_CAPACITY = 1 << 10
 
-/** @param most the entries of one table; when it is full, a new one is started and the one before it is forgotten */
+/** @param most the entries of a generation; once it is full, a new one begins and the one before it is dropped */
 export function createSeen(most = 1_000_000): Seen {
   let young = createTable()
   let old = createTable()
@@ -55,12 +55,13 @@ export function createSeen(most = 1_000_000): Seen {
   }
 }
 
+/** One generation: a hash table with open addressing and linear probing. */
 function createTable() {
   let capacity = FIRST_CAPACITY
   let words = new Uint32Array(capacity * WIDTH)
   let size = 0
 
-  /** The index of a key's entry, or of the free one where it would be inserted. */
+  /** The offset of a key's entry, or of the free one where it belongs. */
   function find(first: number, second: number, third: number): number {
     for (let slot = Math.floor((first / WORD) * capacity); ; slot = slot + 1 === capacity ? 0 : slot + 1) {
       const at = slot * WIDTH
@@ -103,7 +104,7 @@ function createTable() {
     },
 
     set(key: string, value: SeenCustomer | 'there'): void {
-      if (size >= capacity * FULLEST) grow()
+      if (size >= capacity * MAX_LOAD) grow()
       const at = look(key)
       if (words[at + 4] === 0) size++
       for (let index = 0; index < 3; index++) words[at + index] = part(key, index)

@@ -207,6 +207,14 @@ for (const [name, start] of Object.entries(stores)) {
       t.same(await found('--actor', 'customer'), [])
       t.same(await found('--actor', 'customer:7', '--since', between.toISOString()), ['4@customer-7', '5@customer-7'])
       t.same(await found('--type', 'AccessRecorded', '--until', '2026-01-01'), [])
+      const dates = [
+        '--since',
+        json(await audit('export', '7'))[0].time,
+        '--until',
+        json(await audit('export', '7')).at(-1).time,
+      ]
+      const wholeDays = dates.map((each) => (each.startsWith('--') ? each : each.slice(0, 10)))
+      t.same(await found('--field', 'city', ...wholeDays), ['1@customer-7', '3@customer-7'], 'dates are whole days')
       const { output, notes } = await audit('find', '--field', 'lastname', '--type', 'CustomerDetailsChanged')
       t.match(
         output,

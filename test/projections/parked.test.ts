@@ -56,7 +56,7 @@ t.test('listed, shown, dropped: the customer goes on without the event', async (
     output: new RegExp(`^customer ${id}\\trevision 1\\tCustomerKnighted\\t.*not in the catalogue`, 'm'),
   })
   const shown = await parked('show', String(id))
-  t.match(shown, { code: 0, output: new RegExp(`1@customer-${id}, CustomerKnighted`) })
+  t.match(shown, { code: 0, output: new RegExp(`customer-${id}:1, CustomerKnighted`) })
   t.match(shown.output, /Error {6}Event type "CustomerKnighted" is not in the catalogue\./)
   t.notMatch(shown.output, /secretname/i)
   t.equal(await gauge(eventStore, readModel), '1')

@@ -52,7 +52,7 @@ t.test('a lost log beside its own keys', async (t) => {
   t.notOk((await readdir(folder)).includes('.new'))
   for (const name of await readdir(folder)) if (name.startsWith('events.db')) await rm(join(folder, name))
   const message =
-    /^error: EVENTSTORE_URL: the log .*events\.db is empty or missing, but keys of a log are there: restore it, or, to begin a new one on purpose, move these away: .*token-signing-key\.pem/
+    /^error: EVENTSTORE_URL: the log .*events\.db is empty or missing, but keys of a log are there: restore it, or, to begin a new one on purpose, move these away: .*token-signing-key\.pem.*events-keys\.db\.$/m
   for (const command of ['start', 'start', 'subgraph']) {
     assertRefused(t, await run(t, command, folder, NONE), message, command)
   }

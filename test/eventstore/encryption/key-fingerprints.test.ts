@@ -41,7 +41,7 @@ t.test('npm run keys: what there is, and another master key', async (t) => {
   const before = environment(folder).MASTER_KEY as string
   t.match(await keys(t, folder, {}), {
     code: 0,
-    output: /^master key [0-9a-f]{16} \(the current one\): 1 blocks of keys\n0 keys destroyed\n$/,
+    output: /^master key [0-9a-f]{16} \(the current one\): 1 block of keys\n0 keys destroyed\n$/,
   })
   const env = { MASTER_KEY: hex(), MASTER_KEY_PREVIOUS: before }
   t.match(await keys(t, folder, { MASTER_KEY: env.MASTER_KEY }, 'rotate'), {
@@ -50,11 +50,11 @@ t.test('npm run keys: what there is, and another master key', async (t) => {
   })
   t.match(await keys(t, folder, env, 'rotate'), {
     code: 0,
-    output: /1 of 1 blocks of keys were rewrapped; all now use the master key [0-9a-f]{16}\.\n$/,
+    output: /1 of 1 block of keys rewrapped; all now use the master key [0-9a-f]{16}\.\n$/,
   })
   t.match(await keys(t, folder, { MASTER_KEY: env.MASTER_KEY }), {
     code: 0,
-    output: /^master key [0-9a-f]{16} \(the current one\): 1 blocks/,
+    output: /^master key [0-9a-f]{16} \(the current one\): 1 block /,
   })
   t.match(await keys(t, folder, {}), { code: 1, output: /^error: MASTER_KEY: / }, 'the old one is of no use any more')
   t.match(

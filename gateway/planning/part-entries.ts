@@ -1,9 +1,10 @@
 /**
- * A subgraph that only the planner knows, and that begins the plans of an operation's parts (parts.ts): a root field for each
- * type at whose objects a part may begin, with nothing but keys. Its calls are left out of the joined plan.
+ * An artificial subgraph that only the planner sees. The plan of each part of an operation (operation-parts.ts) begins there: it has
+ * a root field for each type at which a part may begin, and of that type only the keys. Calls to it are removed when the
+ * plans are joined.
  */
 import { type DocumentNode, type FieldDefinitionNode, Kind, OperationTypeNode, type SelectionSetNode } from 'graphql'
-import type { Objectifieds } from './interface-objects.ts'
+import type { InterfaceObjects } from './interface-objects.ts'
 import { joined, mapTypes, nameNode, selectionOf, typesOf, withExplicitFields, withGraph, withKeys } from './join.ts'
 import type { Stages } from './requirement-stages.ts'
 
@@ -11,17 +12,17 @@ const GRAPH = 'GATEWAY__ENTRIES'
 export const ENTRIES_SERVICE = 'gateway__entries'
 export const ENTRY = 'gateway__entry_'
 
-/** By types at whose objects a part may begin, and by their interfaces: the selection of what is known of them then. */
+/** What is known of an object when a part begins at it, by type. Interfaces of these types have entries too. */
 export type Entries = ReadonlyMap<string, SelectionSetNode>
 
-export function entriesOf(document: DocumentNode, objectified: Objectifieds, stages: Stages): Entries {
+export function entriesOf(document: DocumentNode, interfaceObjects: InterfaceObjects, stages: Stages): Entries {
   const types = [...typesOf(document).values()]
   const keys = new Map<string, Set<string>>()
   const add = (typename: string, key: string) => keys.set(typename, (keys.get(typename) ?? new Set()).add(key))
   const kindsOf = (name: string) => types.filter((type) => type.interfaces?.some((each) => each.name.value === name))
-  for (const [name, { key }] of objectified) for (const kind of kindsOf(name)) add(kind.name.value, key)
+  for (const [name, { key }] of interfaceObjects) for (const kind of kindsOf(name)) add(kind.name.value, key)
   for (const { type, key } of [...stages.values()].flat()) {
-    for (const each of [objectified.get(type)?.key ?? [], key].flat()) add(type, each)
+    for (const each of [interfaceObjects.get(type)?.key ?? [], key].flat()) add(type, each)
     for (const kind of kindsOf(type)) add(kind.name.value, key)
   }
   return new Map([...keys].map(([typename, texts]) => [typename, selectionOf([...texts].join(' '))]))

@@ -1,4 +1,4 @@
-/** Events of the log, as they are stored, in clear: single ones, reads and subscriptions. */
+/** Decrypts stored events: single ones, reads and subscriptions. */
 import { isPersonal, personalOwnerOf, STREAMS } from '../../schema/streams.ts'
 import { isEncrypted } from '../codec.ts'
 import {
@@ -14,13 +14,13 @@ import {
 import { decrypt, isLaterThan } from './cipher.ts'
 import type { CustomerKeys, Subject } from './customer-keys.ts'
 
-/** What the names of the streams begin with whose events have personal fields. */
+/** The prefixes of the streams whose events have personal fields. */
 const PREFIXES = STREAMS.filter(isPersonal).map(({ name }) => name)
 
-/** Whoever reads a stream from its start does so with keys no older: then nobody reads what was erased longer ago. */
+/** A read of a stream from its start uses keys no older than this, so it never shows what was erased longer ago. */
 export const KEY_MAX_AGE_MS = 1_000
 
-/** Whose stream it is; undefined for one without personal fields. */
+/** The person whose stream it is; undefined for a stream without personal fields. */
 export const subjectOf = (stream: string): Subject | undefined => personalOwnerOf(stream)
 
 /** Whether a filter lets through streams with personal fields. */
@@ -28,8 +28,8 @@ export const concernsPersonal = (filter: StreamFilter | undefined): boolean =>
   filter === undefined ||
   filter.streamPrefixes.some((prefix) => PREFIXES.some((own) => own.startsWith(prefix) || prefix.startsWith(own)))
 
-/** undefined: its key is not in memory. */
-function openWithKnown(keys: CustomerKeys, event: RecordedEvent): RecordedEvent | undefined {
+/** Decrypts with a key that is in memory. @returns undefined if it is not */
+function decryptWithKnownKey(keys: CustomerKeys, event: RecordedEvent): RecordedEvent | undefined {
   if (!isEncrypted(event)) return event
   const key = keys.peek(subjectOf(event.stream) ?? '')
   return key && !isLaterThan(event, key) ? decrypt(event, key) : undefined
@@ -49,34 +49,34 @@ async function loadFor(keys: CustomerKeys, events: readonly RecordedEvent[], max
   if (subjects.size > 0) await keys.load(subjects, maxAge)
 }
 
-async function openLater(keys: CustomerKeys, event: RecordedEvent, maxAge?: number): Promise<RecordedEvent> {
+async function loadKeyAndDecrypt(keys: CustomerKeys, event: RecordedEvent, maxAge?: number): Promise<RecordedEvent> {
   await loadFor(keys, [event], maxAge)
-  return openLoaded(keys, event)
+  return decryptWithLoadedKey(keys, event)
 }
 
-/** @throws EventStoreUnavailable if the keys were forgotten since they were loaded, because a store had disconnected */
-function openLoaded(keys: CustomerKeys, event: RecordedEvent): RecordedEvent {
+/** @throws EventStoreUnavailable if the keys were dropped after they were loaded, because a store had disconnected */
+function decryptWithLoadedKey(keys: CustomerKeys, event: RecordedEvent): RecordedEvent {
   const key = keys.peek(subjectOf(event.stream) ?? '')
   if (key) return decrypt(event, key)
   throw new EventStoreUnavailable('The event store disconnected while keys were read.')
 }
 
-/** An event of the log, as it is stored, in clear. @throws EventStoreUnavailable */
-export function openEvent(keys: CustomerKeys, event: RecordedEvent): RecordedEvent | Promise<RecordedEvent> {
-  return openWithKnown(keys, event) ?? openLater(keys, event)
+/** Decrypts a stored event. @throws EventStoreUnavailable */
+export function decryptEvent(keys: CustomerKeys, event: RecordedEvent): RecordedEvent | Promise<RecordedEvent> {
+  return decryptWithKnownKey(keys, event) ?? loadKeyAndDecrypt(keys, event)
 }
 
-/** Events of the log in clear; keys that are not in memory are loaded together. @throws EventStoreUnavailable */
-async function openAll(keys: CustomerKeys, events: readonly RecordedEvent[]): Promise<readonly RecordedEvent[]> {
-  const opened = events.map((event) => openWithKnown(keys, event))
+/** Decrypts events. Keys that are not in memory are loaded together. @throws EventStoreUnavailable */
+async function decryptAll(keys: CustomerKeys, events: readonly RecordedEvent[]): Promise<readonly RecordedEvent[]> {
+  const opened = events.map((event) => decryptWithKnownKey(keys, event))
   if (!opened.includes(undefined)) return opened as RecordedEvent[]
   const closed = events.filter((_, index) => opened[index] === undefined)
   await loadFor(keys, closed)
-  return events.map((event, index) => opened[index] ?? openLoaded(keys, event))
+  return events.map((event, index) => opened[index] ?? decryptWithLoadedKey(keys, event))
 }
 
-/** A read of one stream in clear. @param isWhole whether it begins at the stream's start */
-export async function* openStream(
+/** Decrypts a read of one stream. @param isWhole whether it begins at the stream's start */
+export async function* decryptStream(
   keys: CustomerKeys,
   events: AsyncIterable<RecordedEvent>,
   isWhole: boolean,
@@ -85,36 +85,36 @@ export async function* openStream(
   for await (const event of events) {
     if (!isFresh && isEncrypted(event)) {
       isFresh = true
-      yield await openLater(keys, event, KEY_MAX_AGE_MS)
-    } else yield openEvent(keys, event)
+      yield await loadKeyAndDecrypt(keys, event, KEY_MAX_AGE_MS)
+    } else yield decryptEvent(keys, event)
   }
 }
 
-/** A read of the log in clear. @param isWhole from start to end: then all keys are loaded first, in their order */
-export async function* openLogRead(
+/** Decrypts a read of the log. @param isWhole whether it reads all of it: then all keys are loaded first, sequentially */
+export async function* decryptLogRead(
   keys: CustomerKeys,
   events: AsyncIterable<RecordedEvent>,
   isWhole: boolean,
 ): AsyncGenerator<RecordedEvent> {
-  // Before anything follows from what is in the log: it may be one that the keys do not belong to.
+  // First of all: nothing may be concluded from a log that the keys do not belong to.
   await (isWhole ? keys.loadAll() : keys.check())
-  for await (const event of events) yield openEvent(keys, event)
+  for await (const event of events) yield decryptEvent(keys, event)
 }
 
-/** A subscription in clear. @param isWhole from the start: then all keys are loaded first, in their order */
-export function openSubscription(keys: CustomerKeys, inner: Subscription, isWhole: boolean): Subscription {
+/** Decrypts a subscription. @param isWhole whether it begins at the start: then all keys are loaded first, sequentially */
+export function decryptSubscription(keys: CustomerKeys, inner: Subscription, isWhole: boolean): Subscription {
   let ended = false
   async function* follow(): AsyncGenerator<SubscriptionBatch> {
     await (isWhole ? keys.loadAll() : keys.check())
     const source = inner[Symbol.asyncIterator]()
     try {
-      // While keys of one batch are looked up, the next one is read.
+      // The next batch is read while the keys of this one are looked up.
       for (let coming = source.next(); ; ) {
         const { value: batch, done } = await coming
         if (done || ended) return
         coming = source.next()
-        coming.catch(() => {}) // awaited when its turn comes, or never
-        const events = await openAll(keys, batch.events)
+        coming.catch(() => {}) // awaited in the next round, if there is one
+        const events = await decryptAll(keys, batch.events)
         if (ended) return
         yield { ...batch, events }
       }
@@ -132,18 +132,18 @@ export function openSubscription(keys: CustomerKeys, inner: Subscription, isWhol
   }
 }
 
-/** Persistent subscriptions in clear. */
-export function openGroups(keys: CustomerKeys, inner: PersistentSubscriptions): PersistentSubscriptions {
+/** Decrypts persistent subscriptions. */
+export function decryptGroups(keys: CustomerKeys, inner: PersistentSubscriptions): PersistentSubscriptions {
   return {
     ...inner,
     subscribe(group, options): GroupSubscription {
       const joined = inner.subscribe(group, options)
-      /** What the adapter has delivered, by what was made of it: an acknowledgement has to name that. */
+      /** The adapter's deliveries by the decrypted ones: acknowledgements have to name the former. */
       const originals = new WeakMap<Delivery, Delivery>()
       const given = (deliveries: readonly Delivery[]) => deliveries.map((each) => originals.get(each) ?? each)
       async function* follow(): AsyncGenerator<readonly Delivery[]> {
         for await (const deliveries of joined) {
-          const opened = await openAll(
+          const opened = await decryptAll(
             keys,
             deliveries.map(({ event }) => event),
           )

@@ -18,7 +18,7 @@ const STREAM = STREAM_NAMES.keyBlocks
 /** Blocks are created in sequence; several processes may be a few ahead of each other. */
 const NEWEST = 20
 
-export interface KeyBlocks {
+export interface BlockRecords {
   /** Records that a block is about to be created. @throws EventStoreUnavailable */
   record(block: number): Promise<void>
   /**
@@ -30,11 +30,11 @@ export interface KeyBlocks {
 }
 
 /** @param options.size how many customers' ids are in a block */
-export function createKeyBlocks(options: {
+export function createBlockRecords(options: {
   readonly log: EventStore
   readonly keyStore: EventStore
   readonly size: number
-}): KeyBlocks {
+}): BlockRecords {
   const { log, keyStore, size } = options
 
   async function isMissing(block: number): Promise<boolean> {

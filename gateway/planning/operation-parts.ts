@@ -1,16 +1,17 @@
 /**
- * Parts of an operation that are planned apart, each by the type of the object that it begins with. The plan of a part
- * follows those of the parts before it. Two kinds of fields are planned so:
+ * Divides an operation into parts that are planned separately. Each part begins at objects of one type, and its plan runs
+ * after the plans of the parts that it depends on. This works around bugs of Apollo's planner with two kinds of fields:
  *
- * - What is under a type condition on objects that some subgraphs take for one type (`@interfaceObject`). For such a subgraph
- *   `... on Person` has no meaning, and the planner loses it on the way there: it asks for fields of other types' objects,
- *   sends representations without a key, or requires of all what it fetched for some; and at times it does not end.
- * - Fields that end a chain of `@requires`: see requirement-stages.ts. What they require is asked for before.
+ * - Fields under a type condition, on objects that some subgraphs know only as an interface object (`@interfaceObject`).
+ *   `... on Person` has no meaning in such a subgraph, and the planner drops the condition: it requests the fields for
+ *   objects of other types, sends representations without a key, or requires for all objects what it fetched for some of
+ *   them. Sometimes it does not terminate.
+ * - Fields that end a chain of `@requires` (requirement-stages.ts). What they require is fetched first.
  *
- * Beside that, an interface's field that moves in steps for some of its types (`@override(label:)`) is asked for by type: the
- * planner asks the interface, which the subgraph from which it moves still has.
+ * A third case needs no part of its own: a field of an interface that is being moved to another subgraph for some of the
+ * types (`@override(label:)`) is requested for each type. The planner would request it from the interface, which the old
+ * subgraph still has.
  */
-import type { FetchNode, PlanNode, QueryPlan } from '@apollo/query-planner'
 import {
   type DocumentNode,
   type FieldNode,
@@ -27,45 +28,46 @@ import {
   type NamedTypeNode,
   type OperationDefinitionNode,
   OperationTypeNode,
-  parse,
   print,
   type SelectionNode,
   type SelectionSetNode,
 } from 'graphql'
 import { requestError } from '../errors.ts'
 import { operationOf } from '../subgraphs/errors.ts'
-import { ENTRIES_SERVICE, ENTRY, type Entries } from './entries.ts'
-import type { Objectifieds } from './interface-objects.ts'
+import type { InterfaceObjects } from './interface-objects.ts'
 import { nameNode, selectionOf } from './join.ts'
+import { ENTRY, type Entries } from './part-entries.ts'
 import type { Staged, Stages } from './requirement-stages.ts'
 
-/** Of an operation for the planner, when each condition on several types has become one for each of them. */
+/** The most selections that an operation may have once a condition on several types is written out for each of them. */
 const MAX_SELECTIONS = 10_000
-/** Part of an operation that is planned by itself. */
+
+/** A part of an operation, planned by itself. */
 export interface Part {
-  /** Where its object is, as a plan has it; empty: the root. */
+  /** The path to its objects, in the form of a query plan. Empty: the root. */
   readonly path: readonly string[]
-  /** How many others it is in, or after: those of one level do not depend on each other. */
+  /** How many parts have to run before it. Parts of the same level do not depend on each other. */
   readonly level: number
   readonly document: DocumentNode
-  /** The interface by which its object is named to subgraphs, where objects of several types are planned as those of one. */
+  /** Set where objects of several types are planned as if they had one: the interface that subgraphs know them by. */
   readonly by?: string | undefined
 }
 
-/** What decides how an operation is divided. */
+/** What determines how an operation is divided. */
 export interface Divisions {
-  /** With everything that the planner knows. */
+  /** The schema with everything that the planner knows, including elements that clients do not see. */
   readonly schema: GraphQLSchema
-  readonly objectified: Objectifieds
+  readonly interfaceObjects: InterfaceObjects
   readonly stages: Stages
   readonly entries: Entries
-  /** `Type.field` of what moves in steps. */
+  /** `Type.field` of the fields that are being moved to another subgraph (`@override(label:)`). */
   readonly moving: ReadonlySet<string>
 }
 
 /**
- * The parts of an operation: first what begins at the root.
- * @param document an operation without conditions, in internal names
+ * Divides an operation.
+ * @param document an operation without `@skip` and `@include`, with internal names
+ * @returns its parts; the first is the one that begins at the root
  */
 export function partsOf(divisions: Divisions, document: DocumentNode): readonly Part[] {
   const whole = [{ path: [], level: 0, document }]
@@ -73,13 +75,13 @@ export function partsOf(divisions: Divisions, document: DocumentNode): readonly 
   return new Division(divisions, document).divide() ?? whole
 }
 
-/** Where an object is, and the types that it may have there. */
+/** A place in the operation: the path to its objects, and the types that they may have. */
 interface Place {
   readonly path: readonly string[]
   readonly declared: readonly string[]
-  /** How many fields of interface objects lead to it, since the part's beginning. */
+  /** How many fields of interface objects lead to it from the beginning of the part. */
   readonly hops: number
-  /** Fields at it that have stages of their own already: the last level that they take. */
+  /** The fields here that already have a stage of their own, with the last level of that stage. */
   readonly staged: Map<string, number>
 }
 
@@ -90,8 +92,9 @@ const placeAt = (path: readonly string[], declared: readonly string[], hops = 0)
   staged: new Map(),
 })
 
-interface Found {
-  /** The same for what is planned together. */
+/** A part that is being built. */
+interface PartDraft {
+  /** Selections with the same group are planned together. */
   readonly group: string
   readonly path: readonly string[]
   readonly level: number
@@ -105,14 +108,14 @@ class Division {
   readonly #operation: OperationDefinitionNode
   readonly #selector: ReturnType<typeof selector>
   readonly #hierarchy: ReturnType<typeof hierarchy>
-  readonly #found: Found[] = []
-  /** Of the part that is being made. */
+  readonly #drafts: PartDraft[] = []
+  /** The level of the part that is being built. */
   #level = 0
-  /** The last level of what has been made since this was set. */
+  /** The highest level that was built since this was last reset. */
   #reached = 0
   #produced = 0
-  /** Whether the operation has anything that has to be planned apart. */
-  #isTouched = false
+  /** Whether the operation has to be divided at all. */
+  #isDivided = false
 
   constructor(divisions: Divisions, document: DocumentNode) {
     this.#divisions = divisions
@@ -121,13 +124,13 @@ class Division {
     this.#hierarchy = hierarchy(divisions)
   }
 
-  /** @returns undefined where it is one part */
+  /** @returns undefined if the operation needs no division */
   divide(): readonly Part[] | undefined {
     const { operation, selectionSet } = this.#operation
     const root = this.#divisions.schema.getRootType(operation)?.name ?? ''
     const walked = this.#walk(selectionSet, root, placeAt([], [root]), [root])
-    if (!this.#isTouched) return undefined
-    const parts = this.#found.map(({ path, level, entry, by, selections }): Part => {
+    if (!this.#isDivided) return undefined
+    const parts = this.#drafts.map(({ path, level, entry, by, selections }): Part => {
       const inner: SelectionSetNode = { kind: Kind.SELECTION_SET, selections }
       const field: FieldNode = { kind: Kind.FIELD, name: nameNode(ENTRY + entry), selectionSet: inner }
       const set: SelectionSetNode = { kind: Kind.SELECTION_SET, selections: [field] }
@@ -141,7 +144,7 @@ class Division {
     return { kind: Kind.DOCUMENT, definitions: [{ ...rest, ...(name && { name }), operation, selectionSet }] }
   }
 
-  /** @param types those that the object at this place may have here */
+  /** @param types the types that the objects can still have under the type conditions so far */
   #walk(set: SelectionSetNode, typename: string, place: Place, types: readonly string[]): SelectionSetNode {
     const selections = this.#selector
       .flat(set)
@@ -158,23 +161,23 @@ class Division {
   }
 
   #walkFragment(fragment: Inline, typename: string, place: Place, types: readonly string[]): readonly SelectionNode[] {
-    const { schema, objectified } = this.#divisions
-    const { possible, isObjectified } = this.#hierarchy
+    const { schema, interfaceObjects } = this.#divisions
+    const { possible, implementsInterfaceObject } = this.#hierarchy
     const { asks, only } = this.#selector
     const on = fragment.typeCondition?.name.value ?? typename
     const narrowed = types.filter((name) => possible(on).includes(name))
-    this.#isTouched ||= narrowed.some(isObjectified)
+    this.#isDivided ||= narrowed.some(implementsInterfaceObject)
     if (narrowed.length === 0) return []
     if (on === typename || !isAbstractType(schema.getType(typename))) {
       return this.#walk(fragment.selectionSet, typename, place, types).selections
     }
-    if (isAbstractType(schema.getType(on)) && !objectified.has(on) && narrowed.some(isObjectified)) {
-      // The planner asks subgraphs with interface objects by such conditions, or loses them: so each type has its own.
+    if (isAbstractType(schema.getType(on)) && !interfaceObjects.has(on) && narrowed.some(implementsInterfaceObject)) {
+      // The planner sends such conditions to subgraphs that do not know the types, or drops them. So each type gets its own.
       return narrowed.flatMap((name) =>
         this.#walkFragment({ ...fragment, typeCondition: namedNode(name) }, typename, place, types),
       )
     }
-    const interfaces = objectified.get(typename)
+    const interfaces = interfaceObjects.get(typename)
     const kept = { ...fragment, typeCondition: namedNode(on) }
     const walkKept = (each: Inline): Inline => ({
       ...each,
@@ -191,14 +194,14 @@ class Division {
     const { name } = field
     const staged = this.#stagedAt(typename, name.value)
     if (staged) return this.#walkStaged(field, staged, typename, place, types)
-    if (this.#isFar(field, typename, place)) return this.#walkFar(field, typename, place, types)
+    if (this.#isNestedTooDeep(field, typename, place)) return this.#walkAsOwnPart(field, typename, place, types)
     const isSplit =
       isAbstractType(this.#divisions.schema.getType(typename)) &&
       types.some(
         (each) => this.#divisions.moving.has(`${each}.${name.value}`) || this.#stagedAt(each, name.value) !== undefined,
       )
     if (!isSplit) return [this.#walkPlain(field, typename, place, types)]
-    this.#isTouched = true
+    this.#isDivided = true
     const selectionSet: SelectionSetNode = { kind: Kind.SELECTION_SET, selections: [field] }
     return types.flatMap((each) =>
       this.#walkFragment(
@@ -222,60 +225,64 @@ class Division {
     return { ...field, selectionSet: this.#walk(field.selectionSet, name, placeAt(path, declared, hops), declared) }
   }
 
-  /** Whether too many fields of interface objects lead to one. */
-  #isFar(field: FieldNode, typename: string, { hops }: Place): boolean {
-    const { objectified, schema } = this.#divisions
-    const own = objectified.get(typename)
+  /** Whether so many fields of interface objects lead to this one that the planner would take too long. */
+  #isNestedTooDeep(field: FieldNode, typename: string, { hops }: Place): boolean {
+    const { interfaceObjects, schema } = this.#divisions
+    const own = interfaceObjects.get(typename)
     if (own)
       return (
         hops >= own.hops && own.fields.has(field.name.value) && (own.hops === 0 || field.selectionSet !== undefined)
       )
     const type = schema.getType(typename)
-    const kinds = isObjectType(type) ? type.getInterfaces() : []
-    return kinds.some(({ name }) => {
-      const kind = objectified.get(name)
-      return kind !== undefined && hops >= Math.max(1, kind.hops) && this.#hierarchy.isHop(name, field)
+    const interfaces = isObjectType(type) ? type.getInterfaces() : []
+    return interfaces.some(({ name }) => {
+      const inherited = interfaceObjects.get(name)
+      return inherited !== undefined && hops >= Math.max(1, inherited.hops) && this.#hierarchy.isHop(name, field)
     })
   }
 
-  #walkFar(field: FieldNode, typename: string, place: Place, types: readonly string[]): readonly SelectionNode[] {
-    this.#isTouched = true
+  /** Moves the field to a part of its own. @returns what has to be fetched for that part */
+  #walkAsOwnPart(field: FieldNode, typename: string, place: Place, types: readonly string[]): readonly SelectionNode[] {
+    this.#isDivided = true
     const outer = this.#reached
     this.#withLevel(this.#level + 1, () => {
       const selections = [this.#walkPlain(field, typename, placeAt(place.path, place.declared), types)]
-      this.#addBy(typename, pathOf(place, types), types, selections)
+      this.#addForTypes(typename, pathOf(place, types), types, selections)
     })
     this.#reached = Math.max(outer, this.#reached)
     return this.#keys(typename, types)
   }
 
-  /** Of an interface object: the subgraph does not know the objects' types, so what is planned for one of them is so for all. */
-  #addBy(
+  /**
+   * Adds selections on objects that may belong to an interface object. The subgraph does not know their types, so the plan
+   * for one type serves all of them.
+   */
+  #addForTypes(
     typename: string,
     path: readonly string[],
     types: readonly string[],
     selections: readonly SelectionNode[],
     requirement?: string,
   ): void {
-    if (this.#divisions.objectified.has(typename))
+    if (this.#divisions.interfaceObjects.has(typename))
       this.#add(types[0] ?? typename, path, selections, typename, requirement)
     else this.#add(typename, path, selections, undefined, requirement)
   }
 
+  /** The stages of a field, also if an interface object has them. */
   #stagedAt(typename: string, name: string): readonly Staged[] | undefined {
-    const { schema, objectified, stages } = this.#divisions
+    const { schema, interfaceObjects, stages } = this.#divisions
     const own = stages.get(`${typename}.${name}`)
     if (own || stages.size === 0) return own
     const type = schema.getType(typename)
-    const kinds = isObjectType(type) ? type.getInterfaces() : []
-    for (const kind of kinds) {
-      const inherited = objectified.has(kind.name) ? stages.get(`${kind.name}.${name}`) : undefined
+    for (const { name: interfaceName } of isObjectType(type) ? type.getInterfaces() : []) {
+      const inherited = interfaceObjects.has(interfaceName) ? stages.get(`${interfaceName}.${name}`) : undefined
       if (inherited) return inherited
     }
     return undefined
   }
 
-  /** What a field that has a stage of its own needs before. */
+  /** Gives the field a stage of its own. @returns what has to be fetched before that stage */
   #walkStaged(
     field: FieldNode,
     staged: readonly Staged[],
@@ -283,7 +290,7 @@ class Division {
     place: Place,
     types: readonly string[],
   ): readonly SelectionNode[] {
-    this.#isTouched = true
+    this.#isDivided = true
     const key = `${typename} ${types.join()} ${print(field)}`
     const before = place.staged.get(key)
     if (before !== undefined) {
@@ -296,10 +303,10 @@ class Division {
     const needed = staged.flatMap(({ requirement }) => this.#walk(requirement, typename, place, types).selections)
     this.#withLevel(this.#reached + 1, () => {
       const selection = this.#walkPlain(field, typename, placeAt(place.path, place.declared), types)
-      // Together with what requires the same; of what requires other things, the planner makes cycles.
+      // Only fields with the same requirement share a part: with different ones the planner builds cycles.
       const requirement = staged.map(({ graph, requirement }) => graph + print(requirement)).join()
       const path = pathOf(place, types)
-      this.#addBy(typename, path, types, [selection], requirement)
+      this.#addForTypes(typename, path, types, [selection], requirement)
     })
     place.staged.set(key, this.#reached)
     this.#reached = Math.max(outer, this.#reached)
@@ -324,7 +331,7 @@ class Division {
     this.#level = outer
   }
 
-  /** @param by see {@link Part.by} */
+  /** Adds selections to the part that they belong to, which is created if needed. @param by see {@link Part.by} */
   #add(
     entry: string,
     path: readonly string[],
@@ -333,15 +340,15 @@ class Division {
     requirement = '',
   ): void {
     const group = [entry, by, this.#level, ...path, requirement].join(' ')
-    const same = this.#found.find((each) => each.group === group)
+    const same = this.#drafts.find((each) => each.group === group)
     if (same) same.selections.push(...selections)
-    else this.#found.push({ group, path, level: this.#level, entry, by, selections: [...selections] })
+    else this.#drafts.push({ group, path, level: this.#level, entry, by, selections: [...selections] })
   }
 
-  /** What has to be known of objects for parts that begin at them. */
+  /** What has to be fetched of objects so that a part can begin at them: the type and the keys. */
   #keys(typename: string, types: readonly string[]): readonly SelectionNode[] {
-    const { objectified, entries } = this.#divisions
-    const interfaces = objectified.get(typename)
+    const { interfaceObjects, entries } = this.#divisions
+    const interfaces = interfaceObjects.get(typename)
     const keys = (entries.get(typename) ?? selectionOf(interfaces?.key ?? '__typename')).selections
     if (!interfaces) return [TYPENAME, ...keys]
     const known = keys.map(print).sort().join()
@@ -354,7 +361,7 @@ class Division {
   }
 }
 
-/** A step of a plan's path for each list that a type is of. */
+/** One `@` of a plan's path for each list that wraps the type. */
 function listsOf(type: GraphQLOutputType): string[] {
   if (isNonNullType(type)) return listsOf(type.ofType)
   return isListType(type) ? ['@', ...listsOf(type.ofType)] : []
@@ -365,33 +372,33 @@ function fieldDefinition(schema: GraphQLSchema, typename: string, { name }: Fiel
   return isObjectType(type) || isInterfaceType(type) ? type.getFields()[name.value] : undefined
 }
 
-/** The path to a place's objects of these types. */
+/** The path to those objects at a place that have one of these types. */
 function pathOf({ path, declared }: Pick<Place, 'path' | 'declared'>, types: readonly string[]): readonly string[] {
   const last = path.at(-1)
   if (last === undefined || types.length === declared.length) return path
   return [...path.slice(0, -1), `${last.replace(/\|.*$/, '')}|[${types.join(',')}]`]
 }
 
-/** What the types of the schema say about each other. */
-function hierarchy({ schema, objectified }: Divisions) {
+/** Look-ups in the type hierarchy of the schema. */
+function hierarchy({ schema, interfaceObjects }: Divisions) {
   const possible = (typename: string): string[] => {
     const type = schema.getType(typename)
     return isAbstractType(type) ? schema.getPossibleTypes(type).map(({ name }) => name) : [typename]
   }
 
-  const isObjectified = (typename: string): boolean => {
+  const implementsInterfaceObject = (typename: string): boolean => {
     const type = schema.getType(typename)
-    return isObjectType(type) && type.getInterfaces().some(({ name }) => objectified.has(name))
+    return isObjectType(type) && type.getInterfaces().some(({ name }) => interfaceObjects.has(name))
   }
 
-  /** Whether a field leads on from an object, in a subgraph that may not know the object's type. */
+  /** Whether the field leads from an interface object to other objects. */
   function isHop(typename: string, { name, selectionSet }: FieldNode): boolean {
     const type = schema.getType(typename)
-    const kinds = [typename, ...(isObjectType(type) ? type.getInterfaces().map((each) => each.name) : [])]
-    return selectionSet !== undefined && kinds.some((kind) => objectified.get(kind)?.fields.has(name.value))
+    const names = [typename, ...(isObjectType(type) ? type.getInterfaces().map((each) => each.name) : [])]
+    return selectionSet !== undefined && names.some((each) => interfaceObjects.get(each)?.fields.has(name.value))
   }
 
-  return { possible, isObjectified, isHop }
+  return { possible, implementsInterfaceObject, isHop }
 }
 
 const namedNode = (name: string): NamedTypeNode => ({ kind: Kind.NAMED_TYPE, name: nameNode(name) })
@@ -400,14 +407,14 @@ const TYPENAME: FieldNode = { kind: Kind.FIELD, name: nameNode('__typename') }
 
 type Inline = Extract<SelectionNode, { kind: Kind.INLINE_FRAGMENT }>
 
-/** Ways to look into selections. */
+/** Look-ups in the selections of a document. */
 function selector(document: DocumentNode) {
   const fragments = new Map<string, FragmentDefinitionNode>()
   for (const each of document.definitions) {
     if (each.kind === Kind.FRAGMENT_DEFINITION) fragments.set(each.name.value, each)
   }
 
-  /** Fragments in place of their spreads. */
+  /** The selections, with each fragment spread replaced by an inline fragment. */
   const flat = (set: SelectionSetNode): readonly (FieldNode | Inline)[] =>
     set.selections.map((each) => {
       if (each.kind !== Kind.FRAGMENT_SPREAD) return each
@@ -415,7 +422,7 @@ function selector(document: DocumentNode) {
       return { kind: Kind.INLINE_FRAGMENT, typeCondition, directives: each.directives ?? [], selectionSet }
     })
 
-  /** A fragment with some of the fields that are asked for at the object itself; nothing where it has none of them. */
+  /** A fragment reduced to some of the fields on the object itself; empty if none are left. */
   const only = (fragment: Inline, isWanted: (field: FieldNode) => boolean): Inline[] => {
     const selections = flat(fragment.selectionSet).flatMap((each): SelectionNode[] =>
       each.kind === Kind.FIELD ? (isWanted(each) ? [each] : []) : only(each, isWanted),
@@ -423,71 +430,9 @@ function selector(document: DocumentNode) {
     return selections.length > 0 ? [{ ...fragment, selectionSet: { kind: Kind.SELECTION_SET, selections } }] : []
   }
 
-  /** Whether fields that only subgraphs with interface objects have are asked for, at the object itself. */
+  /** Whether one of these fields is selected on the object itself. */
   const asks = (set: SelectionSetNode, fields: ReadonlySet<string>): boolean =>
     flat(set).some((each) => (each.kind === Kind.FIELD ? fields.has(each.name.value) : asks(each.selectionSet, fields)))
 
   return { flat, only, asks }
-}
-
-/** One plan of the plans of an operation's parts. */
-export function joinPlans(plans: readonly (Part & { readonly plan: QueryPlan })[]): QueryPlan {
-  const [first] = plans as readonly [Part & { readonly plan: QueryPlan }]
-  if (plans.length === 1) return first.plan
-  const levels: PlanNode[][] = []
-  for (const part of plans) {
-    const { node } = part.plan
-    const placed = !node || node.kind === 'Subscription' || part.path.length === 0 ? node : atPlace(node, part)
-    if (!placed || placed.kind === 'Subscription') continue
-    levels[part.level] = [...(levels[part.level] ?? []), placed]
-  }
-  const nodes = levels.flatMap((nodes): PlanNode[] => (nodes.length > 1 ? [{ kind: 'Parallel', nodes }] : nodes))
-  return { ...first.plan, node: { kind: 'Sequence', nodes } }
-}
-
-/** A part's plan without its beginning, at the place of its object. */
-function atPlace(node: PlanNode, part: Part): PlanNode | undefined {
-  switch (node.kind) {
-    case 'Fetch':
-      return node.serviceName === ENTRIES_SERVICE ? undefined : node
-    case 'Flatten': {
-      const start = node.path.findIndex((each) => String(each).startsWith(ENTRY))
-      const inside = node.path.slice(start + 1)
-      const isOwn = part.by !== undefined && inside.length === 0 && node.node.kind === 'Fetch'
-      const inner = isOwn ? forAllTypes(node.node as FetchNode, part.by as string) : node.node
-      return { ...node, node: inner, path: [...part.path, ...inside] }
-    }
-    case 'Sequence':
-    case 'Parallel': {
-      const nodes = node.nodes.flatMap((each) => atPlace(each, part) ?? [])
-      // Calls that are beside each other, and not in others, can go to one subgraph as one.
-      return nodes.length > 1 ? { ...node, nodes } : nodes[0]
-    }
-    default:
-      return node
-  }
-}
-
-/**
- * A call that has been planned for one type's objects, for those of all types of an interface.
- * @throws Error for one that the subgraph has to know the type for
- */
-function forAllTypes(fetch: FetchNode, by: string): FetchNode {
-  const { selections } = operationOf(parse(fetch.operation, { noLocation: true })).selectionSet
-  const asked = selections.flatMap((each) => (each.kind === Kind.FIELD ? (each.selectionSet?.selections ?? []) : []))
-  if (!asked.every((each) => each.kind === Kind.INLINE_FRAGMENT && each.typeCondition?.name.value === by)) {
-    throw new Error(`What is asked of ${by} can not be planned for all its types.`)
-  }
-  return {
-    ...fetch,
-    requires: (fetch.requires ?? []).map((each) =>
-      each.kind === 'InlineFragment' ? { ...each, typeCondition: by } : each,
-    ),
-    ...(fetch.inputRewrites && {
-      inputRewrites: fetch.inputRewrites.map((each) => ({
-        ...each,
-        path: each.path.map((part, index) => (index === 0 && part.startsWith('... on ') ? `... on ${by}` : part)),
-      })),
-    }),
-  }
 }
