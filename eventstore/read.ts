@@ -14,11 +14,7 @@ export async function* orNone(events: AsyncIterable<RecordedEvent>): AsyncGenera
 
 /** The first event of a read, as stored; undefined if there is none, or no stream. Ends the read. */
 export async function firstOf(events: AsyncIterable<RecordedEvent>): Promise<RecordedEvent | undefined> {
-  try {
-    for await (const event of events) return event
-  } catch (error) {
-    if (!(error instanceof StreamNotFound)) throw error
-  }
+  for await (const event of orNone(events)) return event
   return undefined
 }
 
@@ -81,13 +77,5 @@ export async function newestEvent<E extends DomainEvent>(
 
 /** The revision of a stream's newest event, even if that can't be decoded; undefined for a missing stream. */
 export async function newestRevision(eventStore: EventStore, stream: string): Promise<number | undefined> {
-  const newest = eventStore.readStream(stream, { direction: 'backwards', maxCount: 1 })
-  for await (const { revision } of orNone(newest)) return revision
-  return undefined
-}
-
-/** The commit position of the log's newest event; undefined for an empty log. */
-export async function endOfLog(eventStore: EventStore): Promise<bigint | undefined> {
-  for await (const { position } of eventStore.readAll({ direction: 'backwards', maxCount: 1 })) return position.commit
-  return undefined
+  return (await newestStored(eventStore, stream))?.revision
 }

@@ -3,7 +3,7 @@
  * increase with positions, except where a clock was set back or the clocks of a server's nodes differ.
  */
 import { STREAMS } from '../schema/streams.ts'
-import { type EventStore, type Position, type RecordedEvent, StreamDeleted, StreamNotFound } from './port.ts'
+import { type EventStore, type Position, type RecordedEvent, StreamDeleted } from './port.ts'
 import { firstOf, logEnd } from './read.ts'
 
 /** By how much a clock may be wrong before an event is missed. */
@@ -94,7 +94,7 @@ async function aroundInStream(eventStore: EventStore, stream: string, time: numb
     firstOf(
       eventStore.readStream(stream, { direction: from === 'end' ? 'backwards' : 'forwards', from, maxCount: 1 }),
     ).catch((error: unknown) => {
-      if (error instanceof StreamNotFound || error instanceof StreamDeleted) return undefined
+      if (error instanceof StreamDeleted) return undefined
       throw error
     })
   const newest = await read('end')

@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import type { EventStore, Position } from '../../eventstore/port.ts'
-import { endOfLog } from '../../eventstore/read.ts'
+import { logEnd } from '../../eventstore/read.ts'
 import { ConfigurationError, UsageError } from '../../runtime/errors.ts'
 import { showProgress } from '../../runtime/progress.ts'
 import { streamOf } from '../../schema/streams.ts'
@@ -29,7 +29,7 @@ export async function verifyCommand(
   },
 ): Promise<number> {
   const { keys, json, signal, print } = options
-  const end = (await endOfLog(eventStore)) ?? 1n
+  const end = (await logEnd(eventStore))?.commit ?? 1n
   const bar = showProgress('verifying the log', 'events')
   const report = (events: number, position: Position) => {
     if (events % 1_000 === 0) bar.report(events, Math.min(1, Number(position.commit) / Number(end)), position.commit)

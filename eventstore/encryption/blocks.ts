@@ -1,5 +1,5 @@
 /** Blocks of keys: how they are stored in the key store, wrapped by a master key, and which of them are cached in memory. */
-import { LRUCache } from 'lru-cache'
+import { boundedCache } from '../../runtime/bounded-cache.ts'
 import { ConfigurationError } from '../../runtime/errors.ts'
 import type { KeyEvent } from '../../schema/events.ts'
 import { STREAM_PREFIXES, streamOf } from '../../schema/streams.ts'
@@ -97,7 +97,7 @@ export interface Blocks {
 
 export function createBlocks(keyStore: EventStore, masterKeys: MasterKeys): Blocks {
   const [current] = masterKeys
-  const blocks = new LRUCache<BlockId, Block>({ max: CACHED_BLOCKS })
+  const blocks = boundedCache<BlockId, Block>(CACHED_BLOCKS)
   /** Reads in flight. */
   const reading = new Map<BlockId, Promise<Block | undefined>>()
 

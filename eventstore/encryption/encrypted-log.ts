@@ -1,5 +1,5 @@
 /**
- * The log with encrypted personal fields: appends encrypt (cipher.ts), reads decrypt (opening.ts), so no other code
+ * The log with encrypted personal fields: appends encrypt (cipher.ts), reads decrypt (decryption.ts), so no other code
  * needs to know about it. The hash chain covers the stored form.
  */
 

@@ -5,13 +5,12 @@
 import {
   type DocumentNode,
   type FieldNode,
-  type FragmentDefinitionNode,
   Kind,
   type OperationDefinitionNode,
-  type SelectionSetNode,
   type ValueNode,
   visit as visitDocument,
 } from 'graphql'
+import { eachRootField } from './root-fields.ts'
 
 type Values = Readonly<Record<string, unknown>>
 
@@ -39,27 +38,16 @@ const BY_INPUT = new Set(['updateCustomer', 'updateCustomerV2'])
  */
 export function countSensitiveFields(
   document: DocumentNode,
-  { selectionSet }: OperationDefinitionNode,
+  operation: OperationDefinitionNode,
 ): (values: Values) => number {
   let always = 0
   const byInput: FieldNode[] = []
-  visit(selectionSet)
+  eachRootField(document, operation, (field) => {
+    if (ALWAYS.has(field.name.value)) always++
+    else if (BY_INPUT.has(field.name.value)) byInput.push(field)
+  })
   if (byInput.length === 0) return () => always
   return (values) => always + byInput.filter((field) => isSensitive(field, values)).length
-
-  function visit({ selections }: SelectionSetNode): void {
-    for (const selection of selections) {
-      if (selection.kind === Kind.INLINE_FRAGMENT) visit(selection.selectionSet)
-      else if (selection.kind === Kind.FRAGMENT_SPREAD) {
-        const name = selection.name.value
-        const fragment = document.definitions.find(
-          (each): each is FragmentDefinitionNode => each.kind === Kind.FRAGMENT_DEFINITION && each.name.value === name,
-        )
-        if (fragment) visit(fragment.selectionSet)
-      } else if (ALWAYS.has(selection.name.value)) always++
-      else if (BY_INPUT.has(selection.name.value)) byInput.push(selection)
-    }
-  }
 }
 
 /** Root fields that may revoke the caller's token. */

@@ -3,16 +3,10 @@
  * before the next field is executed. The planner sends all root fields of a subgraph first and fetches the rest afterwards.
  */
 import type { FetchNode, PlanNode, QueryPlan } from '@apollo/query-planner'
-import {
-  type DocumentNode,
-  type FieldNode,
-  type FragmentDefinitionNode,
-  Kind,
-  type OperationDefinitionNode,
-  type SelectionSetNode,
-} from 'graphql'
+import { type DocumentNode, type FieldNode, Kind, type OperationDefinitionNode } from 'graphql'
 import { operationOf } from '../subgraphs/errors.ts'
 import { mapFetches } from './plan-nodes.ts'
+import { eachRootField } from './root-fields.ts'
 
 /** One document for each root field of a mutation. Empty if the plan has no further fetches, so that the order is right. */
 export function serialSteps(document: DocumentNode, { node }: QueryPlan): readonly DocumentNode[] {
@@ -37,25 +31,12 @@ function hasFollowUps(node: PlanNode): boolean {
 }
 
 /** The root fields by response name. */
-function rootFields(document: DocumentNode, { selectionSet }: OperationDefinitionNode): Map<string, FieldNode[]> {
-  const fragments = new Map(
-    document.definitions
-      .filter((each): each is FragmentDefinitionNode => each.kind === Kind.FRAGMENT_DEFINITION)
-      .map((each) => [each.name.value, each]),
-  )
+function rootFields(document: DocumentNode, operation: OperationDefinitionNode): Map<string, FieldNode[]> {
   const fields = new Map<string, FieldNode[]>()
-  const look = ({ selections }: SelectionSetNode): void => {
-    for (const each of selections) {
-      if (each.kind === Kind.INLINE_FRAGMENT) look(each.selectionSet)
-      else if (each.kind === Kind.FRAGMENT_SPREAD) {
-        look((fragments.get(each.name.value) as FragmentDefinitionNode).selectionSet)
-      } else {
-        const name = (each.alias ?? each.name).value
-        fields.set(name, [...(fields.get(name) ?? []), each])
-      }
-    }
-  }
-  look(selectionSet)
+  eachRootField(document, operation, (field) => {
+    const name = (field.alias ?? field.name).value
+    fields.set(name, [...(fields.get(name) ?? []), field])
+  })
   return fields
 }
 

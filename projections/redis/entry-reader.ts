@@ -22,9 +22,6 @@ interface Found {
 }
 
 interface Batch {
-  readonly seal: string
-  /** A hash tag in the slot of all the keys. */
-  readonly tag: string
   /** For each customer document and mark. */
   readonly keys: string[]
   readonly found: Promise<readonly Found[]>
@@ -41,6 +38,7 @@ export function createEntryReader(
   /** The batches of this turn that are not full, by the seal. */
   const open = new Map<string, Batch>()
 
+  /** @param tag a hash tag in the seal's slot */
   function batchFor(seal: string, tag: string): Batch {
     const batch = open.get(seal)
     if (batch && batch.keys.length < 2 * MOST) return batch
@@ -49,7 +47,7 @@ export function createEntryReader(
       if (open.get(seal)?.keys === keys) open.delete(seal)
       return send(seal, tag, keys)
     })
-    const begun = { seal, tag, keys, found }
+    const begun = { keys, found }
     open.set(seal, begun)
     return begun
   }

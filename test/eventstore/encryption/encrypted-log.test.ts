@@ -14,26 +14,10 @@ import { type OpenedLog, openLog } from '../../../eventstore/open-event-store.ts
 import { type EventStore, type NewEvent, type RecordedEvent, WrongExpectedRevision } from '../../../eventstore/port.ts'
 import { loadConfiguration } from '../../../runtime/configuration.ts'
 import { type DomainEvent, isErased, PERSONAL_FIELDS } from '../../../schema/events.ts'
-import { startEventStoreServer } from '../../support/eventstore-server/server.ts'
 import { environment, temporaryFolder } from '../../support/graph.ts'
 import { history } from '../../support/histories.ts'
 import { registered as registration } from '../../support/registered.ts'
-
-type Env = Record<string, string>
-
-/** A log in a file, or on a server, with the keys beside it or in it. */
-const KINDS: Record<string, (t: Test, folder: string) => Promise<Env>> = {
-  'a file, keys beside it': async (_, folder) => environment(folder),
-  'a server, keys in its log': async (t, folder) => ({
-    ...environment(folder),
-    EVENTSTORE_URL: (await startEventStoreServer(t)).url,
-  }),
-  'a server, keys in a file': async (t, folder) => ({
-    ...environment(folder),
-    EVENTSTORE_URL: (await startEventStoreServer(t)).url,
-    KEYS_URL: `sqlite:${join(folder, 'keys.db')}`,
-  }),
-}
+import { type Env, KINDS_OF_LOGS } from './kinds-of-logs.ts'
 
 async function open(t: Test, env: Env): Promise<OpenedLog> {
   const log = await openLog(loadConfiguration(env))
@@ -64,7 +48,7 @@ async function all(events: AsyncIterable<RecordedEvent>): Promise<RecordedEvent[
 
 const customerEvents = { filter: { streamPrefixes: ['customer-'] } }
 
-for (const [kind, environmentOf] of Object.entries(KINDS)) {
+for (const [kind, environmentOf] of Object.entries(KINDS_OF_LOGS)) {
   t.test(kind, async (t) => {
     const folder = await temporaryFolder(t)
     const env = await environmentOf(t, folder)
@@ -413,7 +397,7 @@ t.test('keys that others read while they are unwrapped open what waits for them'
 })
 
 t.test('a rebuild looks no key up: they come in the order of their log', async (t) => {
-  for (const environmentOf of Object.values(KINDS)) {
+  for (const environmentOf of Object.values(KINDS_OF_LOGS)) {
     const env = await environmentOf(t, await temporaryFolder(t))
     const { eventStore, stored, keys } = await open(t, env)
     // So many that they are decrypted on another thread.

@@ -14,26 +14,10 @@ import { loadConfiguration } from '../../../runtime/configuration.ts'
 import { SILENT } from '../../../runtime/log.ts'
 import type { DomainEvent } from '../../../schema/events.ts'
 import { streamOf } from '../../../schema/streams.ts'
-import { startEventStoreServer } from '../../support/eventstore-server/server.ts'
-import { environment, temporaryFolder } from '../../support/graph.ts'
+import { temporaryFolder } from '../../support/graph.ts'
 import older from '../../support/log-of-version-1.json' with { type: 'json' }
 import { registered } from '../../support/registered.ts'
-
-type Env = Record<string, string>
-
-/** A log in a file, or on a server, with the keys beside it or in it. */
-const KINDS: Record<string, (t: Test, folder: string) => Promise<Env>> = {
-  'a file, keys beside it': async (_, folder) => environment(folder),
-  'a server, keys in its log': async (t, folder) => ({
-    ...environment(folder),
-    EVENTSTORE_URL: (await startEventStoreServer(t)).url,
-  }),
-  'a server, keys in a file': async (t, folder) => ({
-    ...environment(folder),
-    EVENTSTORE_URL: (await startEventStoreServer(t)).url,
-    KEYS_URL: `sqlite:${join(folder, 'events-keys.db')}`,
-  }),
-}
+import { type Env, KINDS_OF_LOGS } from './kinds-of-logs.ts'
 
 const AES = { CIPHER: 'aes-256-gcm' }
 
@@ -96,7 +80,7 @@ async function checkDocuments(t: Test, eventStore: EventStore, url: string, ids:
   await projection.stop()
 }
 
-for (const [kind, environmentOf] of Object.entries(KINDS)) {
+for (const [kind, environmentOf] of Object.entries(KINDS_OF_LOGS)) {
   t.test(`a log of the release before: ${kind}`, async (t) => {
     const folder = await temporaryFolder(t)
     const env = await environmentOf(t, folder)
