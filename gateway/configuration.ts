@@ -3,6 +3,7 @@ import { isIP } from 'node:net'
 import { z } from 'zod'
 import { readVariables, type Values, type Variable } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
+import { UNCHECKED_TOKENS } from './authentication/authentication.ts'
 import { isOrigin } from './http/cross-site.ts'
 import { ERROR_STATUSES } from './http/negotiation.ts'
 import { DEFAULT_LIMITS } from './planning/document-limits.ts'
@@ -61,6 +62,27 @@ const variables = {
     schema: z.union([z.literal('off'), z.url({ protocol: /^https?$/ })]),
     default: undefined,
     accepted: 'an http or https URL, or off',
+  },
+  TOKEN_UNCHECKED: {
+    description:
+      'What happens to a token of a customer or service that can not be checked, because neither status nor keys are to be had. `refuse`: the request is answered 503. `pass`: the token goes down, and the subgraphs decide. See [While a token can not be checked](tokens.md#while-a-token-can-not-be-checked).',
+    schema: z.enum(UNCHECKED_TOKENS),
+    default: 'refuse' as const,
+    accepted: UNCHECKED_TOKENS.join(' or '),
+  },
+  TOKEN_GRACE_SECONDS: {
+    description:
+      'How long a token that was active goes on as it is while its status can not be asked for. A revocation in that time is noticed after it at the latest.',
+    schema: z.coerce.number().int().min(0).max(3_600),
+    default: 10,
+    accepted: 'a whole number of seconds, 0 to 3600 (an hour)',
+  },
+  TRUSTED_ISSUERS: {
+    description:
+      'Whose tokens count beside those of the customer subgraph: a YAML or JSON file. See [Other issuers](tokens.md#other-issuers).',
+    schema: z.string().min(1),
+    default: undefined,
+    accepted: "a file's path",
   },
   GRAPHQL_ERROR_STATUS: {
     description:

@@ -63,6 +63,11 @@ export const ERRORS = {
     status: 503,
     meaning: 'The gateway is too busy, or too many requests of this client wait. `Retry-After` says when to come back.',
   },
+  TOKEN_UNCHECKED: {
+    status: 503,
+    meaning:
+      "The token can't be checked now, because the customer subgraph or the token's issuer does not answer. It may still be valid: keep it, and send the request again after `Retry-After`.",
+  },
   PERSISTED_QUERY_NOT_FOUND: {
     status: 200,
     meaning: 'Nothing is registered under the hash: send the document with it.',
@@ -80,6 +85,8 @@ export const ERRORS = {
 export const ERROR_CODES = {
   GTW_ERR_REQUEST: 'The request is refused. The answer has the reason, under one of the codes above.',
   GTW_ERR_INVALID_TOKEN: 'The bearer token is forged, expired, or not a token at all.',
+  GTW_ERR_KEYS_UNAVAILABLE: "The public keys of a token issuer can't be fetched.",
+  GTW_ERR_TOKEN_UNVERIFIABLE: "A token can't be verified now, because the keys of its issuer can't be fetched.",
   GTW_ERR_CANCELLED: 'The client has gone away, so the work for it stops.',
   GTW_ERR_SUBGRAPH_TIMEOUT: 'A subgraph did not answer within `SUBGRAPH_TIMEOUT_MS`.',
   GTW_ERR_SUBGRAPH_ANSWER_TOO_LARGE: "A subgraph's answer is larger than `SUBGRAPH_ANSWER_LIMIT_BYTES`.",
@@ -128,6 +135,12 @@ export class TokenRefused extends RequestError {
 }
 
 const AUTHENTICATION = 'graphql-authentication'
+
+/** The refusal of a request whose token is not valid, or can't be checked now. */
+export const tokenRefusal = (fault: TokenFault | 'unchecked' | undefined): RequestError =>
+  fault === 'unchecked'
+    ? requestError("The token can't be checked at the moment. Try again later.", 'TOKEN_UNCHECKED')
+    : new TokenRefused(fault)
 
 /**
  * Refuses the request if the customer subgraph has refused its token.

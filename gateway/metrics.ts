@@ -23,6 +23,8 @@ export interface Metrics {
   readonly limited: (bucket: string) => void
   /** Counts a check of a token's status. */
   readonly tokenCheck: (outcome: string) => void
+  /** Counts a fetch of an issuer's keys. */
+  readonly keyFetch: (issuer: string, outcome: 'fetched' | 'failed') => void
   /** Counts a request that was refused because of too much load. */
   readonly shed: () => void
   /** Records which supergraph is served from now on. */
@@ -90,6 +92,12 @@ export function createMetrics(): Metrics {
     labelNames: ['outcome'] as const,
     registers,
   })
+  const keyFetches = new Counter({
+    name: 'gateway_token_key_fetches_total',
+    help: "Fetches of issuers' public keys: fetched, or failed where the issuer did not answer as it should.",
+    labelNames: ['issuer', 'outcome'] as const,
+    registers,
+  })
   const shed = new Counter({
     name: 'gateway_load_shed_total',
     help: 'Requests answered 503 because of too much load, of the process or of their client.',
@@ -138,6 +146,7 @@ export function createMetrics(): Metrics {
     subgraphFailure: (service) => failures.inc({ service }),
     limited: (bucket) => limited.inc({ bucket }),
     tokenCheck: (outcome) => tokenChecks.inc({ outcome }),
+    keyFetch: (issuer, outcome) => keyFetches.inc({ issuer, outcome }),
     shed: () => shed.inc(),
     supergraph: (hash) => {
       info.reset()

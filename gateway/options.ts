@@ -3,6 +3,9 @@ import { readFileSync } from 'node:fs'
 import { Kind, parse } from 'graphql'
 import { type Configuration, loadLimits } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
+import { tokenNames } from '../runtime/token-names.ts'
+import type { TokenOptions } from './authentication/options.ts'
+import { loadTrustedIssuers } from './authentication/trusted-issuers.ts'
 import type { GatewayConfiguration } from './configuration.ts'
 import type { GatewayOptions } from './server.ts'
 
@@ -27,10 +30,6 @@ export function gatewayOptions(
   if (inGraph !== undefined) checkUrls(supergraph, inGraph, gateway.subgraphUrls)
   const subgraphUrls = { ...ownUrls, ...gateway.subgraphUrls }
   const customers = subgraphUrls.CUSTOMERS ?? subgraphUrls.customers ?? inGraph?.get('customers')
-  const jwksUrl = gateway.TOKEN_JWKS_URL ?? (customers && new URL('/.well-known/jwks.json', customers).href)
-  // The customer subgraph does not know tokens that somebody else signs.
-  const isOwn = gateway.TOKEN_JWKS_URL === undefined && customers !== undefined
-  const statusUrl = gateway.TOKEN_INTROSPECTION_URL ?? (isOwn ? new URL('/introspect', customers).href : undefined)
   const redis = configuration.READMODEL_URL
   return {
     supergraph,
@@ -47,10 +46,7 @@ export function gatewayOptions(
     loadLimits: loadLimits(configuration),
     forwardHeaders: gateway.FORWARD_HEADERS,
     returnHeaders: gateway.RETURN_HEADERS,
-    ...(jwksUrl !== undefined && jwksUrl !== 'off' && { tokenKeys: { jwksUrl } }),
-    ...(statusUrl !== undefined &&
-      statusUrl !== 'off' && { tokenStatus: { url: statusUrl, secret: configuration.SUBGRAPH_SECRET } }),
-    cachedTokens: configuration.TOKEN_CACHE_SIZE,
+    ...tokenOptions(configuration, gateway, customers, inGraph),
     publicMetrics: !isProduction && gateway.GATEWAY_METRICS_PORT === undefined,
     corsOrigins: gateway.CORS_ORIGINS,
     ...(!isProduction && { corsPattern: LOCAL_PAGES }),
@@ -78,6 +74,45 @@ export function gatewayOptions(
     persistedQueries: { mode: gateway.PERSISTED_QUERIES, manifest: manifest(gateway.PERSISTED_QUERIES_MANIFEST) },
     logger: { level: configuration.LOG_LEVEL },
     ...(gateway.TRUST_PROXY.length > 0 && { trustProxy: [...gateway.TRUST_PROXY] }),
+  }
+}
+
+/**
+ * @param customers the URL of the customer subgraph
+ * @throws ConfigurationError
+ */
+function tokenOptions(
+  configuration: Configuration,
+  gateway: GatewayConfiguration,
+  customers: string | undefined,
+  inGraph: ReadonlyMap<string, string> | undefined,
+): TokenOptions {
+  const { TOKEN_JWKS_URL, TOKEN_INTROSPECTION_URL, TRUSTED_ISSUERS } = gateway
+  const jwksUrl = TOKEN_JWKS_URL ?? (customers && new URL('/.well-known/jwks.json', customers).href)
+  // The customer subgraph does not know tokens that somebody else signs.
+  const isOwn = TOKEN_JWKS_URL === undefined && customers !== undefined
+  const statusUrl = TOKEN_INTROSPECTION_URL ?? (isOwn ? new URL('/introspect', customers).href : undefined)
+  const names = tokenNames(configuration)
+  if (TRUSTED_ISSUERS !== undefined && TOKEN_JWKS_URL === 'off') {
+    throw new ConfigurationError(
+      'TRUSTED_ISSUERS: it is set and TOKEN_JWKS_URL is off, so other tokens would pass unverified; accepted: one of them.',
+    )
+  }
+  return {
+    ...(jwksUrl !== undefined && jwksUrl !== 'off' && { tokenKeys: { jwksUrl } }),
+    ...(statusUrl !== undefined &&
+      statusUrl !== 'off' && { tokenStatus: { url: statusUrl, secret: configuration.SUBGRAPH_SECRET } }),
+    tokenNames: names,
+    cachedTokens: configuration.TOKEN_CACHE_SIZE,
+    uncheckedTokens: gateway.TOKEN_UNCHECKED,
+    tokenGraceMs: gateway.TOKEN_GRACE_SECONDS * 1_000,
+    ...(TRUSTED_ISSUERS !== undefined && {
+      trustedIssuers: loadTrustedIssuers(TRUSTED_ISSUERS, {
+        ownIssuer: names.issuer,
+        subgraphs: inGraph && [...inGraph.keys()],
+        forwarded: gateway.FORWARD_HEADERS.map((name) => name.toLowerCase()),
+      }),
+    }),
   }
 }
 

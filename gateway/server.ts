@@ -5,9 +5,7 @@ import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController
 import { isObjectType } from 'graphql'
 import { type LoadLimits, NO_LOAD_LIMITS } from '../runtime/configuration.ts'
 import { shedLoad } from '../runtime/load-shedding.ts'
-import { createAuthentication } from './authentication/authentication.ts'
-import { createTokenStatus, reportChecks, type TokenStatusSource } from './authentication/token-status.ts'
-import type { KeySource } from './authentication/token-verifier.ts'
+import { authenticate, type TokenOptions } from './authentication/options.ts'
 import { requestError } from './errors.ts'
 import { errorBody } from './http/answers.ts'
 import { isOrigin } from './http/cross-site.ts'
@@ -29,7 +27,7 @@ import { createSubgraphClients, type Transport } from './subgraphs/client.ts'
 import { createReturnedHeaders, createSubgraphHeaders } from './subgraphs/headers.ts'
 import type { Sharing } from './subgraphs/shared-calls.ts'
 
-export interface GatewayOptions {
+export interface GatewayOptions extends TokenOptions {
   /** The supergraph file. It is watched, and changes are applied. */
   readonly supergraph: string
   /** `apollo` executes with @apollo/gateway, about ten times slower, for comparison. Default `compiled`. */
@@ -67,14 +65,6 @@ export interface GatewayOptions {
   readonly forwardHeaders?: readonly string[]
   /** The subgraphs' headers that are returned to clients. Default: none. */
   readonly returnHeaders?: readonly string[]
-  /** Verifies bearer tokens, so that a forged one costs no subgraph call. Default: they are passed on unverified. */
-  readonly tokenKeys?: KeySource
-  /** How many verified tokens are kept in memory. Default 10,000. */
-  readonly cachedTokens?: number
-  /**
-   * Where to check whether a verified token has been revoked. Default: not checked; a token is active until it expires.
-   */
-  readonly tokenStatus?: TokenStatusSource
   /** The origins whose pages may read answers, with credentials. Default: none. */
   readonly corsOrigins?: readonly string[]
   /** Further origins, as a pattern. Default: none. */
@@ -200,8 +190,7 @@ async function executorOf({ executor }: GatewayOptions): Promise<CreateExecutor 
 async function createPipeline(app: FastifyInstance, options: GatewayOptions, metrics: Metrics): Promise<Pipeline> {
   const { cachedDocuments = 1000, showPlans = false, answerLimit = MAX_ANSWER_BYTES } = options
   const limits = { ...DEFAULT_LIMITS, ...options.limits }
-  const tokenStatus = options.tokenStatus && createTokenStatus(options.tokenStatus)
-  const onCheck = reportChecks(metrics, app.log)
+  const authentication = authenticate(options, metrics, app.log)
   const createExecutor = await executorOf(options)
   const requestLimits = await createRequestLimits(options.rateLimits ?? {}, metrics, app.log)
   const subgraphHeaders = createSubgraphHeaders(options.forwardHeaders ?? FORWARDED)
@@ -238,20 +227,14 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
   app.addHook('onClose', async () => {
     served.close()
     await requestLimits?.close()
-    await tokenStatus?.close()
+    await authentication?.close()
     await clients.close()
   })
   return {
     served,
     persisted,
     admission: createAdmission({ ...DEFAULT_ADMISSION, costPerClient: limits.cost, costInAll: 2 * limits.cost }),
-    authentication:
-      options.tokenKeys &&
-      createAuthentication(options.tokenKeys, {
-        isActive: tokenStatus?.isActive,
-        onCheck,
-        cachedTokens: options.cachedTokens,
-      }),
+    authentication: authentication?.check,
     limits: requestLimits,
     maxCost: limits.cost,
     answerLimit,

@@ -4,8 +4,10 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { ConfigurationError } from './errors.ts'
+import { DEFAULT_AUDIENCE, DEFAULT_ISSUER, UNNAMED_TOKENS } from './token-names.ts'
 
 const url = z.url({ protocol: /^https?$/ })
+const tokenName = z.string().regex(/^[!-~]{1,255}$/)
 const port = z.coerce.number().int().min(0).max(65535)
 
 /** The load up to which a server does not answer 503. */
@@ -115,6 +117,28 @@ const variables = {
     default: undefined,
     accepted: 'an Ed25519 private key (PEM or JWK)',
     secret: true,
+  },
+  TOKEN_ISSUER: {
+    description: 'Who issues the tokens of customers and services: their claim `iss`.',
+    usedBy: ['subgraph', 'gateway', 'samples', 'commands'],
+    schema: tokenName,
+    default: DEFAULT_ISSUER,
+    accepted: 'a name or URL, up to 255 characters without blanks',
+  },
+  TOKEN_AUDIENCE: {
+    description: 'For whom these tokens are: their claim `aud`. Give each environment its own.',
+    usedBy: ['subgraph', 'gateway', 'samples', 'commands'],
+    schema: tokenName,
+    default: DEFAULT_AUDIENCE,
+    accepted: 'a name or URL, up to 255 characters without blanks',
+  },
+  TOKEN_UNNAMED: {
+    description:
+      'Whether tokens count that have neither `iss` nor `aud`, as releases before 0.2 issued them. See [Upgrade](operations.md#upgrade).',
+    usedBy: ['subgraph', 'gateway', 'samples'],
+    schema: z.enum(UNNAMED_TOKENS),
+    default: 'accept' as const,
+    accepted: UNNAMED_TOKENS.join(' or '),
   },
   TOKEN_CACHE_SIZE: {
     description:

@@ -5,6 +5,7 @@ import type { EventStore } from '../eventstore/port.ts'
 import { observed } from '../eventstore/timed-appends.ts'
 import type { ReadModel } from '../projections/read-model.ts'
 import { answersProbe } from '../runtime/time-limits.ts'
+import type { TokenNames } from '../runtime/token-names.ts'
 import { createMailTokens } from '../schema/mail-tokens.ts'
 import type { Store } from '../schema/store.ts'
 import { createCommands } from './commands/customer-commands.ts'
@@ -31,6 +32,7 @@ export interface PartsOptions {
   readonly keys: Keys
   readonly store: Store
   readonly captchaSecret?: string | undefined
+  readonly tokenNames?: TokenNames
   readonly cachedTokens?: number
   readonly now?: () => Date
   readonly log: FastifyBaseLogger
@@ -64,7 +66,11 @@ export function createParts(options: PartsOptions): Parts {
   })
   const passwords = createPasswordChecks(createHashKinds(eventStore), (kind) => metrics.hashes.inc({ kind }))
   const signIn = createSignIn({ eventStore, customers, claims, credentials, passwords, access, store })
-  const tokens = createTokens(keys.tokenSigningKey, store.token.lifetimeMinutes, options.cachedTokens)
+  const tokens = createTokens(keys.tokenSigningKey, {
+    names: options.tokenNames,
+    lifetimeMinutes: store.token.lifetimeMinutes,
+    cachedTokens: options.cachedTokens,
+  })
   const subscribers = createSubscribers(eventStore, claims.keysOf)
   const accounts = { eventStore, customers, claims, credentials, signIn, subscribers, access, store }
   const captcha = createCaptcha(store, options.captchaSecret, log)

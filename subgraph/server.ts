@@ -7,6 +7,7 @@ import type { EventStore } from '../eventstore/port.ts'
 import type { ReadModel } from '../projections/read-model.ts'
 import { type LoadLimits, NO_LOAD_LIMITS } from '../runtime/configuration.ts'
 import { shedLoad } from '../runtime/load-shedding.ts'
+import type { TokenNames } from '../runtime/token-names.ts'
 import { store as defaultStore, type Store } from '../schema/store.ts'
 import { serviceUnavailable } from './errors.ts'
 import { schemaRules } from './http/closed-schema.ts'
@@ -34,6 +35,8 @@ export interface SubgraphOptions {
   readonly secret?: string | undefined
   /** The CAPTCHA provider's secret; required where the store demands a CAPTCHA. */
   readonly captchaSecret?: string | undefined
+  /** Whom tokens name. Default: {@link DEFAULT_TOKEN_NAMES}. */
+  readonly tokenNames?: TokenNames
   /** How many verified tokens are kept in memory. Default 10,000. */
   readonly cachedTokens?: number
   /**

@@ -23,6 +23,7 @@ import { startProjection } from '../../projections/worker/worker.ts'
 import { type Configuration, loadLimits } from '../../runtime/configuration.ts'
 import { endProcess, listen, type Running, runProcess } from '../../runtime/process.ts'
 import { prepareDataFolder } from '../../runtime/service-keys.ts'
+import { tokenNames } from '../../runtime/token-names.ts'
 import { startTracing } from '../../runtime/tracing.ts'
 import { loadStore } from '../../schema/store.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
@@ -68,7 +69,9 @@ async function startParts(configuration: Configuration, variables: GatewayConfig
   if (!isProduction) {
     const { LOG_LEVEL: level, SAMPLES_PORT: port, HOST: host } = configuration
     const jwksUrl = `${address(subgraph)}/.well-known/jwks.json`
-    const samples = added(await buildSamples({ keys: { jwksUrl }, logger: { level } }))
+    const samples = added(
+      await buildSamples({ keys: { jwksUrl }, names: tokenNames(configuration), logger: { level } }),
+    )
     await listen(samples, { port, host }, 'SAMPLES_PORT')
     for (const name of ['catalog', 'orders']) {
       apps[name] = samples
@@ -116,6 +119,7 @@ async function startCustomers(
       store,
       secret,
       captchaSecret,
+      tokenNames: tokenNames(configuration),
       cachedTokens: configuration.TOKEN_CACHE_SIZE,
       introspection: configuration.NODE_ENV !== 'production',
       logger: { level: configuration.LOG_LEVEL },

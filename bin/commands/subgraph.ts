@@ -4,6 +4,7 @@ import { openLog } from '../../eventstore/open-event-store.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
 import { loadLimits } from '../../runtime/configuration.ts'
 import { endProcess, listen, runProcess } from '../../runtime/process.ts'
+import { tokenNames } from '../../runtime/token-names.ts'
 import { startTracing } from '../../runtime/tracing.ts'
 import { loadStore } from '../../schema/store.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
@@ -27,6 +28,7 @@ export const subgraph = (): Promise<void> =>
       secret: SUBGRAPH_SECRET,
       captchaSecret: CAPTCHA_SECRET,
       introspection: NODE_ENV !== 'production',
+      tokenNames: tokenNames(configuration),
       cachedTokens: configuration.TOKEN_CACHE_SIZE,
       loadLimits: loadLimits(configuration),
       logger: { level: LOG_LEVEL },

@@ -8,6 +8,7 @@ import { openStoredLog } from '../../eventstore/open-event-store.ts'
 import { UsageError } from '../../runtime/errors.ts'
 import { runCommand } from '../../runtime/process.ts'
 import { loadKey } from '../../runtime/service-keys.ts'
+import { tokenNames } from '../../runtime/token-names.ts'
 import {
   issueServiceToken,
   MAX_SERVICE_TOKEN_HOURS,
@@ -34,7 +35,7 @@ export const token = (options: TokenOptions): Promise<void> =>
       throw new UsageError(`--hours: accepted is a number above 0, up to ${MAX_SERVICE_TOKEN_HOURS}.`)
     }
     const tokenSigningKey = loadKey(configuration, 'TOKEN_SIGNING_KEY')
-    const tokens = createTokens(tokenSigningKey)
+    const tokens = createTokens(tokenSigningKey, { names: tokenNames(configuration) })
     const eventStore = await openStoredLog(configuration)
     try {
       await checkKeys(eventStore, { tokenSigningKey }, { record: false })

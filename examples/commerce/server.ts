@@ -1,6 +1,7 @@
 /** SAMPLE subgraphs, catalogue and orders, in one server. Not for production. */
 import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions, LogController } from 'fastify'
 import { createTokenVerifier, type KeySource } from '../../gateway/authentication/token-verifier.ts'
+import type { TokenNames } from '../../runtime/token-names.ts'
 import { catalogSchema } from './catalog.ts'
 import { serveSubgraph } from './mercurius.ts'
 import { type OrdersContext, ordersSchema } from './orders.ts'
@@ -8,12 +9,14 @@ import { type OrdersContext, ordersSchema } from './orders.ts'
 export interface SamplesOptions {
   /** Against which keys the order subgraph verifies customers' tokens. */
   readonly keys: KeySource
+  /** Whom these tokens have to name. Default: the customer subgraph's defaults. */
+  readonly names?: TokenNames | undefined
   /** Fastify's logger option; nothing is logged without it. */
   readonly logger?: NonNullable<FastifyServerOptions['logger']>
 }
 
 /** Both sample subgraphs: `/catalog/graphql` and `/orders/graphql`. The caller listens and closes. */
-export async function buildSamples({ keys, logger = false }: SamplesOptions): Promise<FastifyInstance> {
+export async function buildSamples({ keys, names, logger = false }: SamplesOptions): Promise<FastifyInstance> {
   const app = Fastify({ logger, logController: new LogController({ disableRequestLogging: true }) })
   // Without this a connection that is busy while the server closes stays open until its client ends it.
   let closing = false
@@ -26,7 +29,7 @@ export async function buildSamples({ keys, logger = false }: SamplesOptions): Pr
   })
   app.get('/healthz', () => ({ status: 'ok' }))
 
-  const verify = createTokenVerifier(keys)
+  const verify = createTokenVerifier({ keys, names })
   const ordersContext = ({ headers }: FastifyRequest): OrdersContext => {
     let id: Promise<string | undefined> | undefined
     return {

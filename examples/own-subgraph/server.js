@@ -9,11 +9,18 @@ import mercurius from 'mercurius'
 const customers = process.env.CUSTOMERS_URL || 'http://127.0.0.1:4001'
 const keys = createRemoteJWKSet(new URL('/.well-known/jwks.json', customers))
 
+/** Tokens of customers, for this graph: TOKEN_ISSUER and TOKEN_AUDIENCE of the customer subgraph. */
+const expected = {
+  issuer: process.env.TOKEN_ISSUER || 'customers',
+  audience: process.env.TOKEN_AUDIENCE || 'graph',
+  algorithms: ['EdDSA'],
+  requiredClaims: ['sub', 'exp'],
+}
+
 /** The number of the customer whose token came with the request; undefined without a token that counts. */
 async function customerOf(authorization = '') {
   const token = authorization.replace(/^Bearer /i, '')
-  const options = { algorithms: ['EdDSA'], requiredClaims: ['sub', 'exp'] }
-  const verified = await jwtVerify(token, keys, options).catch(() => undefined)
+  const verified = await jwtVerify(token, keys, expected).catch(() => undefined)
   return verified && Number(verified.payload.sub)
 }
 

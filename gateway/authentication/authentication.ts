@@ -1,17 +1,19 @@
 /** Bearer tokens, verified at the gateway: a forged or revoked one costs no subgraph call. */
 import { LRUCache } from 'lru-cache'
 import type { TokenFault } from '../../schema/token-faults.ts'
+import type { SubgraphIdentity } from '../execution/executor.ts'
 import type { Claims } from '../planning/authorization.ts'
-import { createTokenVerifier, InvalidToken, type KeySource } from './token-verifier.ts'
+import { Unverifiable, type Verified, type VerifyBearer } from './issuers.ts'
+import { InvalidToken } from './token-verifier.ts'
 
 /** How many verified tokens are kept, unless configured otherwise, and how many characters of each on average. */
 const CACHED_TOKENS = 10_000
 const TOKEN_CHARACTERS = 1024
 /**
- * How long a verified signature is trusted, in milliseconds. Then it is verified again, because the token may have
- * expired or its key may have been replaced.
+ * How long a verified signature is trusted, in milliseconds. Then it is verified again, because its key may have been
+ * withdrawn.
  */
-const TRUSTED_MS = 10_000
+const TRUSTED_MS = 60_000
 /**
  * A token's status is refreshed in the background after the first of these times, and before the request goes on after
  * the second. So the gateway notices a revocation within a second, and a token in constant use never waits.
@@ -19,23 +21,35 @@ const TRUSTED_MS = 10_000
  */
 const REFRESH_MS = 400
 const STALE_MS = 800
+/** Unless configured otherwise. */
+const GRACE_MS = 10_000
 
 /** Whether a request may proceed, and the claims of its token, if it was verified. */
 export interface Verdict {
   readonly isAllowed: boolean
   readonly claims: Claims
-  /** Why it may not proceed. */
-  readonly fault?: TokenFault
+  /** Why it may not proceed. `unchecked`: whether the token is valid can't be determined now. */
+  readonly fault?: TokenFault | 'unchecked'
+  /** For a token of another issuer than the customer subgraph: which subgraphs get it. */
+  readonly identity?: SubgraphIdentity | undefined
   /** The final verdict, if the token's status is still being checked. A query may begin in the meantime. */
   readonly settled?: Promise<Verdict>
 }
 
 export const GUEST: Verdict = { isAllowed: true, claims: undefined }
-const dead = (fault: TokenFault): Verdict => ({ isAllowed: false, claims: undefined, fault })
+const dead = (fault: TokenFault | 'unchecked'): Verdict => ({ isAllowed: false, claims: undefined, fault })
 const REVOKED = dead('revoked')
+const UNCHECKED = dead('unchecked')
 
 /** The outcome of checking a token's status. */
 export type CheckOutcome = 'active' | 'revoked' | 'failed'
+
+/**
+ * What happens to a token of the customer subgraph that can't be checked. `refuse`: the request is refused until it can
+ * be. `pass`: the gateway treats its bearer as a guest, and the token goes down, so the subgraphs decide for themselves.
+ */
+export const UNCHECKED_TOKENS = ['refuse', 'pass'] as const
+export type UncheckedTokens = (typeof UNCHECKED_TOKENS)[number]
 
 export interface Authentication {
   /** Whether a request with this Authorization header may proceed; without a bearer token it proceeds as a guest. */
@@ -44,12 +58,19 @@ export interface Authentication {
   readonly doubt: (authorization: string | undefined) => void
 }
 
-export interface StatusOptions {
+export interface AuthenticationOptions {
   /**
-   * Whether a token is still active. Without this, every signed token is active until it expires. If it throws, the
-   * token passes without its claims: the gateway treats its bearer as a guest, and the subgraphs decide for themselves.
+   * Whether a token of the customer subgraph is still active. Without this, every signed token is active until it
+   * expires. If it throws, that is unknown.
    */
   readonly isActive?: ((token: string) => Promise<boolean>) | undefined
+  /** Default `refuse`. */
+  readonly unchecked?: UncheckedTokens | undefined
+  /**
+   * How long a token that was found active is still taken for active while its status is unknown, in milliseconds.
+   * Default 10,000.
+   */
+  readonly graceMs?: number | undefined
   /** How many verified tokens are kept. Default 10,000. */
   readonly cachedTokens?: number | undefined
   /** Called after each check. */
@@ -59,21 +80,18 @@ export interface StatusOptions {
 interface Known {
   readonly until: number
   readonly token: string
+  /** Whether its status can be asked for. */
+  readonly isOwn: boolean
   verdict: Verdict
   /** When the token was last found to be active. */
   foundAt: number
   asking: Promise<Verdict> | undefined
 }
 
-/**
- * @param keys the source of the public keys; while they can't be fetched, tokens pass, because the subgraphs verify
- * them too
- */
-export function createAuthentication(
-  keys: KeySource,
-  { isActive, onCheck, cachedTokens = CACHED_TOKENS }: StatusOptions = {},
-): Authentication {
-  const verify = createTokenVerifier(keys)
+/** @param verify verifies the signature of a token */
+export function createAuthentication(verify: VerifyBearer, options: AuthenticationOptions = {}): Authentication {
+  const { isActive, onCheck, unchecked = 'refuse', graceMs = GRACE_MS, cachedTokens = CACHED_TOKENS } = options
+  const unknown = unchecked === 'pass' ? GUEST : UNCHECKED
   const trusted = new LRUCache<string, Known>({
     maxSize: cachedTokens * TOKEN_CHARACTERS,
     // At least the average, so that there are never more than so many.
@@ -98,7 +116,7 @@ export function createAuthentication(
       (error: unknown) => {
         onCheck?.('failed', error)
         if (known.asking === asking) known.asking = undefined
-        return GUEST
+        return Date.now() - known.foundAt < graceMs ? known.verdict : unknown
       },
     )
     known.asking = asking
@@ -106,11 +124,26 @@ export function createAuthentication(
   }
 
   function verdictOf(known: Known): Verdict {
-    if (isActive === undefined || !known.verdict.isAllowed) return known.verdict
+    if (isActive === undefined || !known.isOwn || !known.verdict.isAllowed) return known.verdict
     const age = Date.now() - known.foundAt
     if (age >= STALE_MS) return { ...known.verdict, settled: ask(known, isActive) }
     if (age >= REFRESH_MS) void ask(known, isActive)
     return known.verdict
+  }
+
+  /** @param before what was known of the token until now: only its signature is verified again */
+  function remember(authorization: string, token: string, verified: Verified, before: Known | undefined): Verdict {
+    const { claims, expires, isOwn, identity } = verified
+    const next: Known = {
+      until: Math.min(Date.now() + TRUSTED_MS, expires),
+      token,
+      isOwn,
+      verdict: before?.verdict ?? { isAllowed: true, claims, identity },
+      foundAt: before?.foundAt ?? Number.NEGATIVE_INFINITY,
+      asking: undefined,
+    }
+    trusted.set(authorization, next)
+    return verdictOf(next)
   }
 
   function authenticate(authorization: string | undefined): Verdict | Promise<Verdict> {
@@ -120,18 +153,13 @@ export function createAuthentication(
     // Exactly two parts, and the scheme in any case; anything else counts as no token (Magento's rule).
     const token = /^bearer ([^ ]+)$/i.exec(authorization)?.[1]
     if (token === undefined) return GUEST
-    return verify(token).then(
-      () => {
-        const claims = claimsOf(token)
-        const verdict = { isAllowed: true, claims }
-        // Only the signature was verified again: the known status is kept.
-        const foundAt = known?.foundAt ?? Number.NEGATIVE_INFINITY
-        const until = Math.min(Date.now() + TRUSTED_MS, expiryOf(claims))
-        const next: Known = { until, token, verdict: known?.verdict ?? verdict, foundAt, asking: undefined }
-        trusted.set(authorization, next)
-        return verdictOf(next)
+    return verify(token, authorization).then(
+      (verified) => remember(authorization, token, verified, known),
+      (error: unknown) => {
+        if (error instanceof InvalidToken) return dead(error.fault)
+        // The subgraphs can't decide about tokens of other issuers.
+        return error instanceof Unverifiable && error.isOwn ? unknown : UNCHECKED
       },
-      (error: unknown) => (error instanceof InvalidToken ? dead(error.fault) : GUEST),
     )
   }
 
@@ -143,12 +171,4 @@ export function createAuthentication(
   }
 
   return Object.assign(authenticate, { doubt })
-}
-
-/** When a verified token ends, in milliseconds since the epoch. */
-const expiryOf = (claims: Claims): number => Number((claims as { readonly exp?: unknown } | undefined)?.exp) * 1_000
-
-/** @param token that has been verified */
-function claimsOf(token: string): Claims {
-  return JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()) as Claims
 }

@@ -1,12 +1,13 @@
-/** Verifies the customer subgraph's tokens, at the gateway and in other subgraphs. */
-import { KeyObject } from 'node:crypto'
-import { createVerifier, TokenError } from 'fast-jwt'
-import { createRemoteJWKSet, errors } from 'jose'
+/** Verifies the tokens of one issuer, at the gateway and in other subgraphs. */
+import { createPublicKey } from 'node:crypto'
+import { errors, type JWTPayload, jwtVerify } from 'jose'
+import { boundedCache } from '../../runtime/bounded-cache.ts'
+import { DEFAULT_TOKEN_NAMES, type ExpectedNames, isNamed } from '../../runtime/token-names.ts'
 import type { TokenFault } from '../../schema/token-faults.ts'
+import { createKeySet, type KeySetSource, KeysUnavailable } from './key-set.ts'
 
-const ALGORITHM = 'EdDSA'
-/** How long a fetch of the keys may take. Milliseconds. */
-const FETCH_TIMEOUT_MS = 5_000
+/** Of the customer subgraph's tokens. */
+const OWN_ALGORITHMS = ['EdDSA']
 
 /** A token that is forged, expired or not a token at all. */
 export class InvalidToken extends Error {
@@ -20,60 +21,73 @@ export class InvalidToken extends Error {
   }
 }
 
-/**
- * Where the public keys come from: the customer subgraph's `/.well-known/jwks.json`, or one key (PEM) given directly.
- * `refetchAfterMs` (default 10,000) is the shortest time between two successful fetches, so that tokens with made-up
- * key ids do not cause a flood of fetches.
- */
-export type KeySource = { readonly jwksUrl: string; readonly refetchAfterMs?: number } | { readonly publicKey: string }
+/** Where the public keys come from: a key set, or one key (PEM) given directly. */
+export type KeySource = KeySetSource | { readonly publicKey: string }
+
+export interface TokenVerification {
+  readonly keys: KeySource
+  /** Whom the tokens have to name. Default: the customer subgraph's defaults. */
+  readonly names?: ExpectedNames | undefined
+  /** Default: the customer subgraph's. */
+  readonly algorithms?: readonly string[]
+  /** By how much the clocks may differ, in seconds. Default 0. */
+  readonly clockToleranceSeconds?: number
+  /** Called after each fetch of the keys, with the error of a failed one. */
+  readonly onFetch?: (error?: unknown) => void
+}
+
+/** Resolves to a token's claims. @throws InvalidToken; KeysUnavailable */
+export type VerifyToken = (token: string) => Promise<JWTPayload>
+
+export function createTokenVerification({
+  keys,
+  names = DEFAULT_TOKEN_NAMES,
+  algorithms = OWN_ALGORITHMS,
+  clockToleranceSeconds = 0,
+  onFetch,
+}: TokenVerification): VerifyToken {
+  const publicKey = 'publicKey' in keys ? createPublicKey(keys.publicKey) : undefined
+  const findKey = 'publicKey' in keys ? () => publicKey as NonNullable<typeof publicKey> : createKeySet(keys, onFetch)
+  const options = {
+    algorithms: [...algorithms],
+    requiredClaims: ['sub', 'exp'],
+    clockTolerance: clockToleranceSeconds,
+  }
+  return async (token) => {
+    try {
+      const { payload } = await jwtVerify(token, findKey as Parameters<typeof jwtVerify>[1], options)
+      if (typeof payload.sub !== 'string' || payload.sub === '') throw new InvalidToken('The token has no subject.')
+      if (!isNamed(payload, names)) throw new InvalidToken('The token names another issuer or audience.')
+      return payload
+    } catch (error) {
+      if (error instanceof KeysUnavailable || error instanceof InvalidToken) throw error
+      // Whatever else is wrong with a token or with the key that it names: it can't be verified.
+      const isExpired = error instanceof errors.JWTExpired
+      throw new InvalidToken(
+        isExpired ? 'The token has expired.' : 'The token is invalid.',
+        isExpired ? 'expired' : 'unreadable',
+      )
+    }
+  }
+}
+
+const CACHED_TOKENS = 1_000
+/** After this time a token is verified again, because its key may have been withdrawn. Milliseconds. */
+const TRUSTED_MS = 60_000
 
 /**
  * Returns a function that verifies a token and resolves to its subject (claim `sub`): a customer's id, or
  * `service:<name>`. It rejects with InvalidToken; any other error means that the keys could not be fetched.
  */
-export function createTokenVerifier(source: KeySource): (token: string) => Promise<string> {
-  const key =
-    'jwksUrl' in source ? createKeySet(source.jwksUrl, source.refetchAfterMs ?? 10_000) : async () => source.publicKey
-  const verify = createVerifier({
-    key: ({ header }: { header: { kid?: string } }) => key(header.kid),
-    algorithms: [ALGORITHM],
-    requiredClaims: ['sub', 'exp'],
-    cache: 1000,
-  })
+export function createTokenVerifier(verification: TokenVerification): (token: string) => Promise<string> {
+  const verify = createTokenVerification(verification)
+  const verified = boundedCache<string, { readonly subject: string; readonly until: number }>(CACHED_TOKENS)
   return async (token) => {
-    try {
-      const { sub }: { sub: unknown } = await verify(token)
-      if (typeof sub !== 'string' || sub === '') throw new InvalidToken('The token has no subject.')
-      return sub
-    } catch (error) {
-      if (!(error instanceof TokenError)) throw error
-      if (error.code === TokenError.codes.expired) throw new InvalidToken(error.message, 'expired')
-      if (error.code !== TokenError.codes.keyFetchingError) throw new InvalidToken(error.message)
-      throw error.originalError ?? error
-    }
-  }
-}
-
-/**
- * The keys of a JWKS by their ids, as PEM. jose fetches them when they are first needed, and again when a token names
- * an id that is not there. Keys do not expire: they are valid until a fetch no longer returns them, so they outlast an
- * outage.
- */
-function createKeySet(url: string, refetchAfterMs: number): (kid: string | undefined) => Promise<string> {
-  const options = { timeoutDuration: FETCH_TIMEOUT_MS, cooldownDuration: refetchAfterMs, cacheMaxAge: Infinity }
-  const find = createRemoteJWKSet(new URL(url), options)
-  /** fast-jwt takes PEM; jose returns the same object for a key until the next fetch. */
-  const pems = new WeakMap<CryptoKey, string>()
-
-  return async (kid) => {
-    try {
-      const key = await find({ alg: ALGORITHM, ...(kid !== undefined && { kid }) })
-      const pem = pems.get(key) ?? KeyObject.from(key).export({ type: 'spki', format: 'pem' }).toString()
-      pems.set(key, pem)
-      return pem
-    } catch (error) {
-      if (!(error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys)) throw error
-      throw new InvalidToken('The token is signed with an unknown key.')
-    }
+    const known = verified.get(token)
+    if (known && Date.now() < known.until) return known.subject
+    const { sub, exp } = await verify(token)
+    const subject = sub as string
+    verified.set(token, { subject, until: Math.min(Number(exp) * 1_000, Date.now() + TRUSTED_MS) })
+    return subject
   }
 }

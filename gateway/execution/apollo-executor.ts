@@ -5,7 +5,7 @@ import type { LoadedSupergraph } from '../planning/supergraph.ts'
 import { isPlannersName, PLANNERS_MARK } from '../planning/supergraph-corrections.ts'
 import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailable } from '../subgraphs/client.ts'
 import { failedPath, numericIndices, publicExtensions, responseNames } from '../subgraphs/errors.ts'
-import { answerText, type ExecutionRequest, type Executor } from './executor.ts'
+import { answerText, type ExecutionRequest, type Executor, headersFor } from './executor.ts'
 import { shapeOf, unreachableFields } from './selection-shape.ts'
 
 type DataSource = Parameters<typeof executeQueryPlan>[1][string]
@@ -78,7 +78,7 @@ function dataSource(name: string, call: SubgraphClient): DataSource {
         // Omitted if there are none, so a subgraph does not coerce them.
         const sent = hasKeys(variables) ? withRealNames(variables) : undefined
         const body = JSON.stringify({ query, variables: sent, operationName })
-        const raw = await call({ body, headers: request.headers, mutation: query.startsWith('mutation') })
+        const raw = await call({ body, headers: headersFor(request, name), mutation: query.startsWith('mutation') })
         request.received(raw)
         const answer = readAnswer(name, raw)
         if (answer.errors) answer.errors = answer.errors.map(withNumericIndices)

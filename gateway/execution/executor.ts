@@ -36,6 +36,8 @@ export interface ExecutionRequest {
   readonly values: Readonly<Record<string, unknown>>
   /** For the subgraph calls: names and values in turn. */
   readonly headers: readonly string[]
+  /** Further headers, for some subgraphs. */
+  readonly identity?: SubgraphIdentity | undefined
   /** Set for queries: when the client goes away, no further call is made and the answer is dropped. */
   readonly cancellation?: Cancellation | undefined
   /** Logs an internal error and returns the masked one for clients. */
@@ -45,6 +47,16 @@ export interface ExecutionRequest {
   /** Called for each subgraph that gave no usable answer. */
   unavailable(error: SubgraphUnavailable): void
 }
+
+/** Headers that only these subgraphs get: names and values in turn. */
+export interface SubgraphIdentity {
+  readonly subgraphs: ReadonlySet<string>
+  readonly headers: readonly string[]
+}
+
+/** The headers of a call to this subgraph. */
+export const headersFor = ({ headers, identity }: ExecutionRequest, service: string): readonly string[] =>
+  identity?.subgraphs.has(service) ? [...headers, ...identity.headers] : headers
 
 export interface ExecutionAnswer {
   /** The answer's body: JSON with `data`, and `errors` if there are any. */

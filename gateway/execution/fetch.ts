@@ -6,7 +6,7 @@ import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailab
 import { clientError, failedPath, numericIndices, responseNames } from '../subgraphs/errors.ts'
 import { hasCustomScalars } from './custom-scalars.ts'
 import { gather, namesIn, type PlanPath, placesOf, type ResponsePath } from './entity-places.ts'
-import type { ExecutionRequest } from './executor.ts'
+import { type ExecutionRequest, headersFor } from './executor.ts'
 import { copy, type Data, isData, merge, own } from './json-objects.ts'
 import { mergeOperations } from './merged-operations.ts'
 import { compileIdentity, compileRepresentations, type Identify, type Represent } from './representations.ts'
@@ -81,7 +81,7 @@ function callerOf(
         const key = flights && `${service}\n${body}`
         let flight = key === undefined ? undefined : flights?.get(key)
         if (!flight) {
-          flight = client({ body, headers: request.headers, mutation, cancellation })
+          flight = client({ body, headers: headersFor(request, service), mutation, cancellation })
           if (key !== undefined) flights?.set(key, flight)
         }
         const raw = await flight

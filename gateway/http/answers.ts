@@ -28,11 +28,11 @@ export function errorBody(errors: readonly (GraphQLError | GraphQLFormattedError
   return JSON.stringify({ errors })
 }
 
-/** Counts a request that was refused because of too much load, and sets `Retry-After`. */
-export function noteOverload({ statusCode }: RequestError, reply: FastifyReply, metrics: Metrics): void {
+/** For a request that may succeed later: sets `Retry-After`, and counts it if there was too much load. */
+export function noteOverload({ statusCode, errors }: RequestError, reply: FastifyReply, metrics: Metrics): void {
   if (statusCode !== 503) return
   reply.header('retry-after', String(RETRY_AFTER_SECONDS))
-  metrics.shed()
+  if (errors[0]?.extensions.code === 'OVERLOADED') metrics.shed()
 }
 
 /** Adds the query plan to an answer, as `extensions.queryPlan`. */

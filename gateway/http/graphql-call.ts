@@ -6,7 +6,7 @@ import { isTracing, startSpan, type TracedSpan } from '../../runtime/tracing.ts'
 import { tokenChallenge } from '../../schema/token-faults.ts'
 import { type Authentication, GUEST } from '../authentication/authentication.ts'
 import { type Cancellation, Cancelled } from '../cancellation.ts'
-import { RequestError, requestError, TokenRefused, throwRefusedToken } from '../errors.ts'
+import { RequestError, requestError, TokenRefused, throwRefusedToken, tokenRefusal } from '../errors.ts'
 import { answerTooLarge, type ExecutionRequest } from '../execution/executor.ts'
 import type { Admission } from '../limits/admission.ts'
 import type { RequestLimits } from '../limits/rate-limiting.ts'
@@ -54,6 +54,7 @@ export class GraphQLCall implements ExecutionRequest {
   variables = NO_VALUES
   values = NO_VALUES
   headers = NO_HEADERS
+  identity: ExecutionRequest['identity']
   cancellation: Cancellation | undefined
   readonly #pipeline: Pipeline
   readonly #request: FastifyRequest
@@ -121,19 +122,22 @@ export class GraphQLCall implements ExecutionRequest {
       // A query begins while the token's status is being checked, and its answer is dropped if the token was revoked.
       if (verdict.settled && (operation.type !== 'query' || operation.restricted)) verdict = await verdict.settled
       // Some operations ignore the token; then it is not passed on to the subgraphs.
-      if (!verdict.isAllowed && !operation.ignoresToken) throw new TokenRefused(verdict.fault)
+      if (!verdict.isAllowed && !operation.ignoresToken) throw tokenRefusal(verdict.fault)
       const { execute, plan } = operation.restricted?.(verdict.claims) ?? operation
       const entrance = admission.enter(this.#client, cost, this.#departure)
       if (entrance) await entrance
       this.#admittedCost = cost
       this.variables = variables
       this.values = values
-      this.headers = this.#pipeline.subgraphHeaders(this.#request, this.#span.traceparent, !verdict.isAllowed)
+      // A subgraph that does not know the token's issuer might take its bearer for a customer.
+      this.identity = verdict.identity
+      const withoutToken = !verdict.isAllowed || verdict.identity !== undefined
+      this.headers = this.#pipeline.subgraphHeaders(this.#request, this.#span.traceparent, withoutToken)
       if (operation.type === 'query') this.cancellation = this.#departure
       const result = await execute(this)
       if (verdict.settled) {
         const final = await verdict.settled
-        if (!final.isAllowed) throw new TokenRefused(final.fault)
+        if (!final.isAllowed) throw tokenRefusal(final.fault)
       }
       // The customer subgraph refused the token. Other parts of a mutation may have been executed, so their answers are
       // kept.

@@ -22,6 +22,9 @@ const RESERVED = new Set([
   'x-subgraph-secret',
 ])
 
+/** @param name in small letters */
+export const isReservedHeader = (name: string): boolean => RESERVED.has(name)
+
 /**
  * Returns a function that makes the headers of a request's subgraph calls: names and values in turn, as undici takes
  * them. Its further arguments: the traceparent of the gateway's own span, in place of the client's; whether to leave

@@ -6,32 +6,55 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { EventStoreUnavailable } from '../../eventstore/port.ts'
 import { isRegistered } from '../../projections/customer.ts'
+import type { Scope } from '../../schema/scopes.ts'
 import type { Customers } from '../customers/customers.ts'
-import { isCurrent, type Tokens } from '../identity/tokens.ts'
+import { isCurrent, isSameCustomer, type Tokens } from '../identity/tokens.ts'
 
 /** Of a form with one token. */
 const BODY_LIMIT = 16 * 1024
 const FORM = 'application/x-www-form-urlencoded'
 
-/** @param isAllowed whether the request carries the subgraph's secret, if there is one */
-export function serveTokenIntrospection(
-  app: FastifyInstance,
-  {
-    tokens,
-    customers,
-    isAllowed,
-  }: {
-    readonly tokens: Tokens
-    readonly customers: Customers
-    readonly isAllowed: (request: FastifyRequest) => boolean
-  },
-): void {
+interface IntrospectionOptions {
+  readonly tokens: Tokens
+  readonly customers: Pick<Customers, 'get'>
+  /** Whether the request carries the subgraph's secret, if there is one. */
+  readonly isAllowed: (request: FastifyRequest) => boolean
+}
+
+/** The answer to a caller that may not ask, and its challenge (RFC 6750, section 3). */
+interface Refusal {
+  readonly status: 401 | 403
+  readonly challenge: string
+  readonly error: string
+}
+
+const SCOPE: Scope = 'tokens:introspect'
+const UNKNOWN: Refusal = { status: 401, challenge: 'Bearer', error: 'invalid_client' }
+const INVALID: Refusal = { status: 401, challenge: 'Bearer error="invalid_token"', error: 'invalid_token' }
+const NOT_IN_SCOPE: Refusal = {
+  status: 403,
+  challenge: `Bearer error="insufficient_scope", scope="${SCOPE}"`,
+  error: 'insufficient_scope',
+}
+
+/** The gateway asks with the subgraph's secret, other services with a token of their own that has the scope. */
+export function serveTokenIntrospection(app: FastifyInstance, options: IntrospectionOptions): void {
+  const { tokens, customers, isAllowed } = options
+
+  function refuse(request: FastifyRequest): Refusal | undefined {
+    if (isAllowed(request)) return undefined
+    const caller = tokens.read(request.headers.authorization)
+    if (caller === null) return UNKNOWN
+    if (typeof caller === 'string') return INVALID
+    return 'service' in caller && caller.scopes.includes(SCOPE) ? undefined : NOT_IN_SCOPE
+  }
+
   async function isActive(token: string): Promise<boolean> {
     const caller = tokens.verify(`Bearer ${token}`)
     if (caller === null) return false
     if ('service' in caller) return true
     const customer = await customers.get(caller.customerId)
-    return isRegistered(customer) && isCurrent(caller, customer)
+    return isRegistered(customer) && isCurrent(caller, customer) && isSameCustomer(caller, customer)
   }
 
   // A Fastify scope of its own: forms are parsed only here.
@@ -41,8 +64,10 @@ export function serveTokenIntrospection(
     })
     scope.post('/introspect', { bodyLimit: BODY_LIMIT }, async (request, reply) => {
       reply.header('cache-control', 'no-store')
-      if (!isAllowed(request)) {
-        return reply.code(401).header('www-authenticate', 'X-Subgraph-Secret').send({ error: 'invalid_client' })
+      const refusal = refuse(request)
+      if (refusal !== undefined) {
+        const { status, challenge, error } = refusal
+        return reply.code(status).header('www-authenticate', challenge).send({ error })
       }
       const token = request.body instanceof URLSearchParams ? request.body.get('token') : null
       if (!token) return reply.code(400).send({ error: 'invalid_request', error_description: 'token is missing' })
@@ -58,6 +83,7 @@ export function serveTokenIntrospection(
 
 /** @param token a token that has been verified */
 function claimsOf(token: string): Record<string, unknown> {
-  const { sub, scope, jti, iat, exp } = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
-  return { sub, scope, jti, iat, exp }
+  const claims = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
+  const { iss, aud, sub, scope, jti, iat, exp } = claims
+  return { iss, aud, sub, scope, jti, iat, exp }
 }

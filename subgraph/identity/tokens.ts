@@ -3,12 +3,13 @@
  * (a revocation raises the customer's generation, which ends all earlier tokens except one that it may name by its
  * `jti`), `reg` when the customer was registered (milliseconds since the epoch), because ids are assigned again in a
  * lost or restored log, and an old token must not be valid for the new customer. A service's: `sub` `service:<name>`,
- * `scope` the names of its scopes, separated by spaces. Both: `jti`, `iat`, `exp`.
+ * `scope` the names of its scopes, separated by spaces. Both: `iss`, `aud`, `jti`, `iat`, `exp`.
  */
 import { createPublicKey, randomUUID } from 'node:crypto'
 import { createSigner, createVerifier, TokenError } from 'fast-jwt'
 import { boundedCache } from '../../runtime/bounded-cache.ts'
 import { readSigningKey, thumbprint } from '../../runtime/service-keys.ts'
+import { DEFAULT_TOKEN_NAMES, isNamed, type TokenNames } from '../../runtime/token-names.ts'
 import type { TokenFault } from '../../schema/token-faults.ts'
 
 /** A customer as a caller, by the token alone: its generation still has to be compared with the customer's. */
@@ -71,18 +72,27 @@ export interface Tokens {
 const CACHED_TOKENS = 10_000
 const SERVICE = 'service:'
 
+export interface TokenOptions {
+  /** Whom tokens name. Default: {@link DEFAULT_TOKEN_NAMES}. */
+  readonly names?: TokenNames | undefined
+  /** How long a customer's token is valid. Default 60. */
+  readonly lifetimeMinutes?: number
+  /** How many verified tokens are kept. Default 10,000. */
+  readonly cachedTokens?: number | undefined
+}
+
 /**
  * @param signingKey an Ed25519 private key as PEM (PKCS #8) or JWK
- * @param lifetimeMinutes how long a token is valid
- * @param cachedTokens how many verified tokens are kept
  * @throws ConfigurationError for another key, without it in the message
  */
-export function createTokens(signingKey: string, lifetimeMinutes = 60, cachedTokens = CACHED_TOKENS): Tokens {
+export function createTokens(signingKey: string, options: TokenOptions = {}): Tokens {
+  const { names = DEFAULT_TOKEN_NAMES, lifetimeMinutes = 60, cachedTokens = CACHED_TOKENS } = options
   const privateKey = readSigningKey(signingKey, 'TOKEN_SIGNING_KEY')
   const publicKey = createPublicKey(privateKey)
   const { kty, crv, x } = publicKey.export({ format: 'jwk' }) as { kty: string; crv: string; x: string }
   const kid = thumbprint(publicKey)
-  const signing = { algorithm: 'EdDSA', key: privateKey.export({ format: 'pem', type: 'pkcs8' }), kid } as const
+  const key = privateKey.export({ format: 'pem', type: 'pkcs8' })
+  const signing = { algorithm: 'EdDSA', key, kid, iss: names.issuer, aud: names.audience } as const
   const sign = createSigner({ ...signing, expiresIn: lifetimeMinutes * 60_000 })
   const signUntil = createSigner(signing)
   const check = createVerifier({
@@ -124,7 +134,7 @@ export function createTokens(signingKey: string, lifetimeMinutes = 60, cachedTok
     if (!token || rest.length > 0 || scheme?.toLowerCase() !== 'bearer') return null
     try {
       const claims = check(token)
-      const caller = callerOf(claims)
+      const caller = isNamed(claims, names) ? callerOf(claims) : null
       if (caller === null || typeof claims.exp !== 'number') return 'unreadable'
       verified.set(authorization, { caller, expires: claims.exp * 1000 })
       return caller

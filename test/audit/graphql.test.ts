@@ -3,6 +3,7 @@ import { createPublicKey } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { REVEALS_STREAM } from '../../audit/reveals.ts'
 import { createAuthentication } from '../../gateway/authentication/authentication.ts'
+import { createIssuers } from '../../gateway/authentication/issuers.ts'
 import { createTokenVerifier } from '../../gateway/authentication/token-verifier.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { generateSigningKey } from '../../runtime/service-keys.ts'
@@ -251,11 +252,15 @@ t.test('through the gateway', async (t) => {
 
   const publicKey = createPublicKey(tokenSigningKey).export({ format: 'pem', type: 'spki' }).toString()
   t.match(
-    await createAuthentication({ publicKey })(`Bearer ${token}`),
+    await createAuthentication(createIssuers({ own: { publicKey } }))(`Bearer ${token}`),
     { isAllowed: true },
     'its own verification lets it pass',
   )
-  t.equal(await createTokenVerifier({ publicKey })(token), 'service:back-office', "no customer's id to other subgraphs")
+  t.equal(
+    await createTokenVerifier({ keys: { publicKey } })(token),
+    'service:back-office',
+    "no customer's id to other subgraphs",
+  )
 })
 
 t.test('npm run token', async (t) => {
