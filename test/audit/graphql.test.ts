@@ -282,7 +282,8 @@ t.test('npm run token', async (t) => {
   t.ok(Math.abs(exp - iat - 7200) <= 1)
   t.match(unknown, {
     code: 2,
-    output: /^error: --scope: there is no "customers:write"; accepted: customers:read, customers:audit\.$/m,
+    output:
+      /^error: --scope: there is no "customers:write"; accepted: customers:read, customers:audit, tokens:introspect\.$/m,
   })
   t.match(nameless, { code: 2, output: /^error: required option '--subject <name>' not specified/ })
   t.match(endless, { code: 2, output: /^error: --hours: accepted is a number above 0, up to 720\.$/m })

@@ -198,12 +198,15 @@ t.test('tokens are verified at the gateway', async (t) => {
   t.equal(calls, 7, 'without a subgraph call')
   t.equal(served, 1, 'and the keys are fetched once')
 
-  const away = await start(t, listener, { tokenKeys: { jwksUrl: 'http://127.0.0.1:1/jwks.json' } })
-  t.equal(
-    (await post(away.url, { query: '{ hello }' }, { authorization: good })).status,
-    200,
-    'the subgraphs verify too',
-  )
+  const tokenKeys = { jwksUrl: 'http://127.0.0.1:1/jwks.json' }
+  const away = await start(t, listener, { tokenKeys })
+  const refused = await post(away.url, { query: '{ hello }' }, { authorization: good })
+  t.match([refused.status, refused.body.errors[0].extensions.code], [503, 'TOKEN_UNCHECKED'])
+  t.ok(refused.headers.get('retry-after'))
+  t.equal((await post(away.url, { query: '{ hello }' })).status, 200, 'a guest goes on')
+  const passing = await start(t, listener, { tokenKeys, uncheckedTokens: 'pass' })
+  const passed = await post(passing.url, { query: '{ hello }' }, { authorization: good })
+  t.equal(passed.status, 200, 'where the subgraphs verify, too')
 })
 
 t.test('a subgraph of the same process is called without a socket', async (t) => {

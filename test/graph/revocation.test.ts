@@ -1,12 +1,19 @@
 /** Tokens that were revoked, or ended with a password or a customer: refused by the gateway within a second, for all subgraphs. */
+import { randomUUID } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
+import { createServer, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { Source } from 'graphql'
+import { decodeJwt } from 'jose'
 import t, { type Test } from 'tap'
 import { composeSchemas } from '../../gateway/planning/compose.ts'
 import { buildGateway, type GatewayOptions } from '../../gateway/server.ts'
-import { post, startSubgraph as startOther } from '../gateway/support.ts'
+import { createMailTokens } from '../../schema/mail-tokens.ts'
+import { createTokens } from '../../subgraph/identity/tokens.ts'
+import { type Answer, post, startSubgraph as startOther } from '../gateway/support.ts'
 import { PASSWORD, signIn, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
+import { KEYS } from '../support/keys.ts'
 import { freePort, startProcess, untilReady } from '../support/processes.ts'
 
 const SECRET = 'the secret of the subgraph'
@@ -90,21 +97,34 @@ const OPERATIONS = [
 ]
 const within = () => new Promise((resolve) => setTimeout(resolve, 1_000))
 
-const ENDINGS: Readonly<Record<string, (customer: { token: string; email: string }) => Promise<unknown>>> = {
-  'a revocation': ({ token }) => elsewhere('mutation { revokeCustomerToken { result } }', { token }),
-  'a deletion': ({ token }) => elsewhere('mutation { deleteCustomer }', { token }),
-  'another password': async ({ email }) =>
-    elsewhere(
-      `mutation { changeCustomerPassword(currentPassword: "${PASSWORD}", newPassword: "N3w-password") { id } }`,
-      {
-        token: await signIn(elsewhere, email),
-      },
-    ),
-  'another address': async ({ email }) =>
-    elsewhere(`mutation { updateCustomerEmail(email: "new-${email}", password: "${PASSWORD}") { customer { id } } }`, {
-      token: await signIn(elsewhere, email),
-    }),
-}
+const ENDINGS: Readonly<Record<string, (customer: { token: string; email: string; id: number }) => Promise<unknown>>> =
+  {
+    'a revocation': ({ token }) => elsewhere('mutation { revokeCustomerToken { result } }', { token }),
+    'a deletion': ({ token }) => elsewhere('mutation { deleteCustomer }', { token }),
+    'another password': async ({ email }) =>
+      elsewhere(
+        `mutation { changeCustomerPassword(currentPassword: "${PASSWORD}", newPassword: "N3w-password") { id } }`,
+        {
+          token: await signIn(elsewhere, email),
+        },
+      ),
+    'a reset': async ({ email, id }) => {
+      await elsewhere(`mutation { requestPasswordResetEmail(email: "${email}") }`)
+      let asked = ''
+      for await (const event of one.eventStore.readStream(`customer-${id}`)) asked = event.id
+      const link = createMailTokens(KEYS.EMAIL_HASH_KEY).of('reset-password', asked)
+      await elsewhere(
+        `mutation { resetPassword(email: "${email}", resetPasswordToken: "${link}", newPassword: "N3w-password") }`,
+      )
+    },
+    'another address': async ({ email }) =>
+      elsewhere(
+        `mutation { updateCustomerEmail(email: "new-${email}", password: "${PASSWORD}") { customer { id } } }`,
+        {
+          token: await signIn(elsewhere, email),
+        },
+      ),
+  }
 
 t.test('what ends a token on another instance ends it at the gateway, for every operation', async (t) => {
   await Promise.all(
@@ -165,23 +185,148 @@ t.test('a token in use costs a question every now and then, not one for each req
   t.ok(Number(asked) <= 1 + (performance.now() - started) / 400, `${asked} questions`)
 })
 
-t.test(
-  'while it can not be asked, the gateway takes a token for a guest’s, and subgraphs see for themselves',
-  async (t) => {
-    const { token } = await signUp(send)
-    for (const tokenStatus of [
-      { url: 'http://127.0.0.1:1/introspect', secret: SECRET },
-      { url: `${base}/introspect`, secret: 'not the secret of the subgraph' },
-    ]) {
-      const { ask, metrics } = await start(t, { tokenStatus })
-      const { body } = await ask('{ report }', token)
-      t.match(body.errors, [{ extensions: { code: 'FORBIDDEN' } }])
-      t.equal(body.data.report, null)
-      t.match((await ask('{ customer { id } }', token)).body.data, { customer: { id: Number } })
-      t.match(await metrics(), /gateway_token_checks_total\{outcome="failed"\} [1-9]/)
-    }
+/** What /introspect may do instead of an answer. */
+const FAULTS: Readonly<Record<string, (response: ServerResponse) => unknown>> = {
+  'it is gone': (response) => response.socket?.destroy(),
+  'it hangs': () => {},
+  'it hangs within its answer': (response) => response.writeHead(200, { 'content-length': '99' }).write('{"active":'),
+  'it fails': (response) => response.writeHead(500).end('{"active":true}'),
+  'it refuses the gateway': (response) => response.writeHead(401).end('{"error":"invalid_client"}'),
+  'it is overloaded': (response) => response.writeHead(503).end(),
+  'it sends the gateway elsewhere': (response) => response.writeHead(307, { location: `${base}/introspect` }).end(),
+  'no JSON': (response) => response.end('<html>active</html>'),
+  nothing: (response) => response.end(),
+  'JSON that is something else': (response) => response.end('[{"active":true}]'),
+  null: (response) => response.end('null'),
+  'a text in place of a truth value': (response) => response.end('{"active":"true"}'),
+  'an endless answer': (response) => {
+    const more = () => !response.destroyed && response.write(' '.repeat(65_536), more)
+    more()
   },
-)
+}
+
+/** /introspect of the subgraph, with a fault in front of it. */
+async function startFaulty(t: Test) {
+  const state: { fault: ((response: ServerResponse) => unknown) | undefined } = { fault: undefined }
+  const server = createServer((request, response) => {
+    if (state.fault) return state.fault(response)
+    let body = ''
+    request.on('data', (chunk) => {
+      body += chunk
+    })
+    request.on('end', async () => {
+      const { 'x-subgraph-secret': secret, 'content-type': type } = request.headers as Record<string, string>
+      const headers = { 'x-subgraph-secret': secret ?? '', 'content-type': type ?? '' }
+      const answer = await fetch(`${base}/introspect`, { method: 'POST', headers, body })
+      response.writeHead(answer.status).end(await answer.text())
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/introspect`
+  return { state, tokenStatus: { url, secret: SECRET, timeoutMs: 150 } }
+}
+
+/** Repeats a question until the answer has the status, ten seconds at most. */
+async function until(status: number, question: () => Promise<Answer>): Promise<Answer> {
+  const started = performance.now()
+  for (;;) {
+    const answer = await question()
+    if (answer.status === status || performance.now() - started > 10_000) return answer
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+const UNCHECKED = {
+  status: 503,
+  body: { errors: [{ extensions: { code: 'TOKEN_UNCHECKED' } }] },
+}
+
+t.test('while tokens can not be checked, no request with one is carried out', async (t) => {
+  const { state, tokenStatus } = await startFaulty(t)
+  const { ask, metrics } = await start(t, { tokenStatus, tokenGraceMs: 60_000 })
+  const known = await signUp(send)
+  t.equal((await ask('{ report }', known.token)).status, 200)
+  const gone = await signUp(send)
+  await elsewhere('mutation { revokeCustomerToken { result } }', { token: gone.token })
+  t.same(refused(await ask('{ report }', gone.token)), DEAD)
+  for (const [name, fault] of Object.entries(FAULTS)) {
+    const { token } = await signUp(send)
+    state.fault = fault
+    const before = calls
+    for (const query of ['mutation { print }', '{ report }', 'mutation { revokeCustomerToken { result } }']) {
+      const answer = await ask(query, token)
+      t.match(refused(answer), UNCHECKED, `${name}: ${query}`)
+      t.notOk('data' in answer.body)
+      t.ok(answer.headers.get('retry-after'))
+      t.notOk(answer.headers.get('www-authenticate'), 'the client keeps its token')
+    }
+    t.equal(calls, before, 'no subgraph was called')
+    t.match(refused(await ask('{ open }', token)), UNCHECKED, `${name}: a public field`)
+    t.equal((await ask('{ open }')).status, 200, `${name}: a guest goes on`)
+    t.same((await ask('{ report }', known.token)).body.data, { report: 'report' }, `${name}: a token of a moment ago`)
+    t.same(refused(await ask('{ open }', gone.token)), DEAD, `${name}: what is revoked stays so`)
+    state.fault = undefined
+    t.same((await until(200, () => ask('{ report }', token))).body.data, { report: 'report' }, `${name}: over`)
+  }
+  t.match(await metrics(), /gateway_token_checks_total\{outcome="failed"\} [1-9]/)
+  state.fault = FAULTS['it fails']
+  const { token, email } = await signUp(send)
+  const signingIn = `mutation { generateCustomerToken(email: "${email}", password: "${PASSWORD}") { token } }`
+  t.match(refused(await ask('{ report }', token)), UNCHECKED)
+  t.ok((await ask(signingIn, token)).body.data.generateCustomerToken.token, 'a sign-in goes on')
+})
+
+t.test('how long a token goes on that was active, and what then', async (t) => {
+  const { state, tokenStatus } = await startFaulty(t)
+  const gateways = await Promise.all([0, 1_500].map((tokenGraceMs) => start(t, { tokenStatus, tokenGraceMs })))
+  const [strict, patient] = gateways as [(typeof gateways)[0], (typeof gateways)[0]]
+  const { token } = await signUp(send)
+  for (const { ask } of gateways) t.equal((await ask('{ report }', token)).status, 200)
+  state.fault = FAULTS['it is gone']
+  await elsewhere('mutation { revokeCustomerToken { result } }', { token })
+  t.match(refused(await until(503, () => strict.ask('{ report }', token))), UNCHECKED)
+  t.match(refused(await until(503, () => patient.ask('{ report }', token))), UNCHECKED)
+  state.fault = undefined
+  for (const { ask } of gateways) t.same(refused(await until(401, () => ask('{ report }', token))), DEAD)
+})
+
+t.test('a token that may just have been revoked has no grace', async (t) => {
+  const { state, tokenStatus } = await startFaulty(t)
+  const { ask } = await start(t, { tokenStatus, tokenGraceMs: 60_000 })
+  const { token } = await signUp(send)
+  t.equal((await ask('{ report }', token)).status, 200)
+  t.equal((await ask('mutation { revokeCustomerToken { result } }', token)).status, 200)
+  state.fault = FAULTS['it fails']
+  t.match(refused(await ask('{ report }', token)), UNCHECKED)
+})
+
+t.test('where it is set so, a token that can not be checked goes down, and subgraphs see for themselves', async (t) => {
+  const { token } = await signUp(send)
+  for (const tokenStatus of [
+    { url: 'http://127.0.0.1:1/introspect', secret: SECRET },
+    { url: `${base}/introspect`, secret: 'not the secret of the subgraph' },
+  ]) {
+    const { ask, metrics } = await start(t, { tokenStatus, uncheckedTokens: 'pass' })
+    const { body } = await ask('{ report }', token)
+    t.match(body.errors, [{ extensions: { code: 'FORBIDDEN' } }])
+    t.equal(body.data.report, null)
+    t.match((await ask('{ customer { id } }', token)).body.data, { customer: { id: Number } })
+    t.match(await metrics(), /gateway_token_checks_total\{outcome="failed"\} [1-9]/)
+  }
+})
+
+t.test('a token that was issued to an earlier customer with the number is nobody’s', async (t) => {
+  const { id, token } = await signUp(send)
+  const claims = decodeJwt<{ gen: number; reg: number }>(token)
+  const tokens = createTokens(KEYS.TOKEN_SIGNING_KEY)
+  const earlier = tokens.issue({ customerId: id, generation: claims.gen, registeredAt: claims.reg - 1 })
+  t.same(refused(await ask('mutation { print }', earlier)), DEAD)
+  t.same(refused(await ask('{ report }', earlier)), DEAD)
+})
 
 t.test('POST /introspect, by RFC 7662', async (t) => {
   const introspect = async (body: string, headers: Record<string, string> = {}) => {
@@ -190,7 +335,9 @@ t.test('POST /introspect, by RFC 7662', async (t) => {
       headers: { 'content-type': 'application/x-www-form-urlencoded', 'x-subgraph-secret': SECRET, ...headers },
       body,
     })
-    return { status: response.status, cache: response.headers.get('cache-control'), ...(await response.json()) }
+    const challenge = response.headers.get('www-authenticate')
+    const cache = response.headers.get('cache-control')
+    return { status: response.status, cache, ...(challenge && { challenge }), ...(await response.json()) }
   }
   const { id, token } = await signUp(send)
   const claims = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
@@ -206,6 +353,7 @@ t.test('POST /introspect, by RFC 7662', async (t) => {
   t.same(await introspect(`token=${token}x`), { status: 200, cache: 'no-store', active: false })
   t.match(await introspect(''), { status: 400, error: 'invalid_request' })
   t.match(await introspect(`token=${token}`, { 'x-subgraph-secret': 'wrong' }), { status: 401, active: undefined })
+  t.match(claims, { iss: 'customers', aud: 'graph' })
   t.match(await introspect(`{"token":"${token}"}`, { 'content-type': 'application/json' }), { status: 400 })
   t.equal((await introspect(`token=${'x'.repeat(20_000)}`)).status, 413)
   t.equal(
@@ -219,6 +367,36 @@ t.test('POST /introspect, by RFC 7662', async (t) => {
     true,
     'forms are read there alone',
   )
+  const tokens = createTokens(KEYS.TOKEN_SIGNING_KEY)
+  const service = (scopes: string[], expiresInMs = 60_000) =>
+    tokens.issueForService(
+      { service: 'search', scopes },
+      { jti: randomUUID(), expiresAt: new Date(Date.now() + expiresInMs) },
+    )
+  const asService = (caller: string, of = token) =>
+    introspect(`token=${of}`, { 'x-subgraph-secret': '', authorization: `Bearer ${caller}` })
+  t.match(await asService(service(['tokens:introspect'])), {
+    status: 200,
+    active: true,
+    iss: 'customers',
+    aud: 'graph',
+  })
+  t.match(await asService(service(['customers:read', 'tokens:introspect'])), { status: 200, active: true })
+  t.match(await asService(service(['tokens:introspect']), service(['customers:read'])), {
+    active: true,
+    sub: 'service:search',
+    scope: 'customers:read',
+  })
+  t.same(await asService(service(['tokens:introspect']), 'x'), { status: 200, cache: 'no-store', active: false })
+  for (const [caller, status] of [
+    [service(['customers:read', 'customers:audit']), 403],
+    [token, 403],
+    [service(['tokens:introspect'], -60_000), 401],
+    [`${service(['tokens:introspect'])}x`, 401],
+    ['', 401],
+  ] as const) {
+    t.match(await asService(caller), { status, active: undefined, challenge: /^Bearer/ })
+  }
   await elsewhere('mutation { revokeCustomerToken { result } }', { token })
   t.same(
     await introspect(`token=${token}`),

@@ -3,9 +3,12 @@ import { createPrivateKey, createSign, generateKeyPairSync } from 'node:crypto'
 import { request as httpRequest } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createSigner } from 'fast-jwt'
+import { decodeJwt } from 'jose'
 import t, { type Test } from 'tap'
+import { createTokenVerifier } from '../../gateway/authentication/token-verifier.ts'
 import { buildGateway, type GatewayOptions } from '../../gateway/server.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
+import { DEFAULT_TOKEN_NAMES } from '../../runtime/token-names.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { createTokens } from '../../subgraph/identity/tokens.ts'
 import { environment, freshEmail, PASSWORD, signIn, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
@@ -122,8 +125,48 @@ async function deadTokens(): Promise<Record<string, readonly [string, string]>> 
     "a stranger's that is over": [signed({ ...claims, exp: 1 }, { key: stranger }), UNREADABLE],
     'not valid yet': [signed({ ...claims, nbf: soon(), exp: soon() + 600 }), UNREADABLE],
     over: [signed({ ...claims, exp: 1_600_000_000 }), EXPIRED],
+    'of another issuer': [signed({ ...claims, exp: soon(), iss: 'others', aud: 'graph' }), UNREADABLE],
+    'for others': [signed({ ...claims, exp: soon(), iss: 'customers', aud: 'others' }), UNREADABLE],
+    'for several others': [signed({ ...claims, exp: soon(), iss: 'customers', aud: ['a', 'graphs'] }), UNREADABLE],
+    'without an issuer': [signed({ ...claims, exp: soon(), aud: 'graph' }), UNREADABLE],
+    'without an audience': [signed({ ...claims, exp: soon(), iss: 'customers' }), UNREADABLE],
+    'for nobody': [signed({ ...claims, exp: soon(), iss: 'customers', aud: [] }), UNREADABLE],
+    'with an issuer that is no text': [
+      signed({ ...claims, exp: soon(), iss: ['customers'], aud: 'graph' }),
+      UNREADABLE,
+    ],
   }
 }
+
+t.test('tokens name their issuer and audience; those of earlier releases named neither', async (t) => {
+  const { token, id } = await signUp(send)
+  const claims = { sub: String(id), gen: 0, exp: soon() }
+  t.match(decodeJwt(token), { iss: 'customers', aud: 'graph' })
+  const accepted = {
+    "the service's own": token,
+    'of an earlier release': signed(claims),
+    'for several': signed({ ...claims, iss: 'customers', aud: ['others', 'graph'] }),
+  }
+  for (const [door, base] of Object.entries(DOORS)) {
+    for (const [kind, token] of Object.entries(accepted)) {
+      t.match(
+        await ask(base, '{ customer { id } }', bearer(token)),
+        { status: 200, body: { data: { customer: { id } } } },
+        `${kind}, at ${door}`,
+      )
+    }
+  }
+  // Once the last token of an earlier release has expired.
+  const strict = createTokens(keys.tokenSigningKey, { names: { ...DEFAULT_TOKEN_NAMES, acceptsUnnamed: false } })
+  const verify = createTokenVerifier({
+    keys: { jwksUrl: `${base}/.well-known/jwks.json` },
+    names: { ...DEFAULT_TOKEN_NAMES, acceptsUnnamed: false },
+  })
+  t.equal(strict.read(`Bearer ${signed(claims)}`), 'unreadable')
+  await t.rejects(verify(signed(claims)), { code: 'GTW_ERR_INVALID_TOKEN', fault: 'unreadable' })
+  t.match(strict.read(`Bearer ${token}`), { customerId: id })
+  t.equal(await verify(token), String(id))
+})
 
 t.test('a token that is dead by itself is refused, on every operation, and why is said', async (t) => {
   for (const [kind, [token, message]] of Object.entries(await deadTokens())) {
