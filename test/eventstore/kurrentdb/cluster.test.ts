@@ -278,6 +278,7 @@ t.test('what was refused because the node hung is not written when it goes on', 
 
 t.test('a node that hangs does not hold up who looks for the leader', async (t) => {
   const cluster = await startEventStoreCluster(t)
+  await cluster.whole()
   const [follower] = others(cluster, await cluster.leader()) as [ClusterNode]
   follower.hang(true)
   for (let round = 0; round < 5; round++) {
