@@ -56,7 +56,7 @@ async function startProvider(t: Test, realm: string, alg = 'RS256'): Promise<Pro
     server.close()
     server.closeAllConnections()
   })
-  const published = async () => [{ ...(await exportJWK(signing.keys.publicKey)), kid: signing.kid, alg, use: 'sig' }]
+  const published = async () => [{ ...(await exportJWK(signing.keys.publicKey)), kid: signing.kid, use: 'sig' }]
   const provider: Provider = {
     issuer: `http://127.0.0.1:${(server.address() as AddressInfo).port}/realms/${realm}`,
     keys: await published(),
