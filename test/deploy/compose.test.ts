@@ -156,6 +156,7 @@ t.test(
         .replace(/^redis:\/\/redis:6379$/, redis.url)
         .replace(/^\/supergraph\//, `${join(root, 'examples/commerce')}/`)
         .replace(/^\$\{SUPERGRAPH_FOLDER:\+(.*)\}$/, '$1')
+        .replace(/^\$\{\w+:-(.*)\}$/, '$1')
       for (const [name, port] of [
         ['gateway', 4000],
         ['subgraph', 4001],
