@@ -27,7 +27,7 @@ export function plan(
     const corrected = correctOperation(
       plannable,
       operation,
-      supergraph.internalNames(),
+      supergraph.internalNames(plannable),
       (variable) => variables[variable] === true,
     )
     console.log(prettyFormatQueryPlan(supergraph.plan(corrected, options.operation)))

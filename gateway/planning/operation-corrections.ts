@@ -20,13 +20,16 @@ import {
   type FieldNode,
   type FragmentDefinitionNode,
   type GraphQLSchema,
+  getNullableType,
   isInterfaceType,
+  isLeafType,
   isObjectType,
   Kind,
   type OperationDefinitionNode,
   print,
   type SelectionNode,
   type SelectionSetNode,
+  visit,
 } from 'graphql'
 import { sortValueNode } from 'graphql/utilities/sortValueNode.js'
 
@@ -39,15 +42,24 @@ export type IsTrue = (variable: string) => boolean
 /** The client's name of a field in its answer. */
 export const responseName = ({ alias, name }: FieldNode): string => (alias ?? name).value
 
+/** The names of a supergraph's fields. */
+export interface FieldNames {
+  readonly all: ReadonlySet<string>
+  /** Those that keys and requirements ask for. */
+  readonly required: ReadonlySet<string>
+  /** Those of keys that have one type, a scalar or enum, wherever they occur. */
+  readonly keys: ReadonlySet<string>
+}
+
 /**
  * Makes the internal names of one document. A field that the client asks for without arguments under its own name keeps
- * that name, which is the one that the planner uses for keys and requirements: both have the same value. Any other gets
- * a name that no field of the schema has. So does an object of which a key or requirement has a part: what the client
- * asks for in it may fail and make the whole null.
- * @param reserved the names of all fields of the schema
- * @param required the names of the fields that keys and requirements ask for
+ * that name, which is the one that the planner uses for keys and requirements: both have the same value. So does a key's
+ * field that the document asks for under one other name: the planner has it at hand, and would otherwise fetch it again
+ * from a subgraph that may not find the entity. Any other gets a name that no field of the schema has. So does an object
+ * of which a key or requirement has a part: what the client asks for in it may fail and make the whole null.
  */
-export function createInternalNames(reserved: ReadonlySet<string>, required: ReadonlySet<string>): InternalName {
+export function createInternalNames({ all, required, keys }: FieldNames, document: DocumentNode): InternalName {
+  const keptKeys = onlyOnceNamed(document, keys)
   const names = new Map<string, string>()
   const known = new WeakMap<FieldNode, string>()
   let last = 0
@@ -59,11 +71,12 @@ export function createInternalNames(reserved: ReadonlySet<string>, required: Rea
     // The gateway answers introspection, not a subgraph.
     const isShared = field.selectionSet !== undefined && required.has(own)
     if (own.startsWith('__') || (key === own && !field.arguments?.length && !isShared)) return key
+    if (keptKeys.has(own) && !field.arguments?.length) return own
     const text = JSON.stringify([key, own, argumentsText(field.arguments)])
     let name = names.get(text)
     if (name === undefined) {
       do name = `${own}__${++last}`
-      while (reserved.has(name))
+      while (all.has(name))
       names.set(text, name)
     }
     return name
@@ -79,17 +92,44 @@ export function createInternalNames(reserved: ReadonlySet<string>, required: Rea
   }
 }
 
+/** Of the names, those of fields that a document asks for under one name only: an error is then one field's. */
+function onlyOnceNamed(document: DocumentNode, names: ReadonlySet<string>): ReadonlySet<string> {
+  const asked = new Map<string, string | undefined>()
+  visit(document, {
+    Field(field) {
+      const own = field.name.value
+      if (!names.has(own)) return
+      const key = responseName(field)
+      asked.set(own, asked.has(own) && asked.get(own) !== key ? undefined : key)
+    },
+  })
+  return new Set([...asked].flatMap(([own, key]) => (key === undefined ? [] : [own])))
+}
+
 /** Equal for what "Field Selection Merging" takes for the same arguments: whatever the order of what is in them. */
 const argumentsText = (given: readonly ArgumentNode[] = []): string[] =>
   given.map(({ name, value }) => `${name.value}:${print(sortValueNode(value))}`).sort()
 
-/** The names of all fields of a schema's types. */
-export function fieldNames(schema: GraphQLSchema): ReadonlySet<string> {
-  const names = new Set<string>()
+/**
+ * @param schema the whole supergraph
+ * @param required the names of the fields that keys and requirements ask for
+ * @param keys those of keys alone
+ */
+export function fieldNames(
+  schema: GraphQLSchema,
+  required: ReadonlySet<string>,
+  keys: ReadonlySet<string>,
+): FieldNames {
+  const typesOf = new Map<string, Set<string>>()
   for (const type of Object.values(schema.getTypeMap())) {
-    if (isObjectType(type) || isInterfaceType(type)) for (const name of Object.keys(type.getFields())) names.add(name)
+    if (!isObjectType(type) && !isInterfaceType(type)) continue
+    for (const field of Object.values(type.getFields())) {
+      const types = typesOf.get(field.name) ?? new Set()
+      typesOf.set(field.name, types.add(isLeafType(getNullableType(field.type)) ? String(field.type) : ''))
+    }
   }
-  return names
+  const isUniform = (name: string) => typesOf.get(name)?.size === 1 && !typesOf.get(name)?.has('')
+  return { all: new Set(typesOf.keys()), required, keys: new Set([...keys].filter(isUniform)) }
 }
 
 /**
@@ -184,20 +224,20 @@ export function isUndecided(directives: readonly DirectiveNode[] | undefined, is
 export function conditionVariables(document: DocumentNode, operation: OperationDefinitionNode): readonly string[] {
   const names = new Set<string>()
   const fragments = new Map(document.definitions.filter(isFragment).map((each) => [each.name.value, each]))
-  const visit = (set: SelectionSetNode | undefined): void => {
+  const look = (set: SelectionSetNode | undefined): void => {
     for (const selection of set?.selections ?? []) {
       for (const directive of selection.directives ?? []) {
         const value = conditionOf(directive)
         if (value?.kind === Kind.VARIABLE) names.add(value.name.value)
       }
-      if (selection.kind !== Kind.FRAGMENT_SPREAD) visit(selection.selectionSet)
+      if (selection.kind !== Kind.FRAGMENT_SPREAD) look(selection.selectionSet)
       else {
         const fragment = fragments.get(selection.name.value)
         fragments.delete(selection.name.value)
-        visit(fragment?.selectionSet)
+        look(fragment?.selectionSet)
       }
     }
   }
-  visit(operation.selectionSet)
+  look(operation.selectionSet)
   return [...names]
 }

@@ -10,7 +10,7 @@ import { type QueryPlan, QueryPlanner } from '@apollo/query-planner'
 import type { DocumentNode, GraphQLSchema } from 'graphql'
 import { type Authorization, createAuthorization } from './authorization.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
-import { movingFields, requiredNames } from './join.ts'
+import { keyNames, movingFields, requiredNames } from './join.ts'
 import { createInternalNames, fieldNames, type InternalName } from './operation-corrections.ts'
 import { type Part, partsOf } from './operation-parts.ts'
 import { joinPlans } from './part-plans.ts'
@@ -34,7 +34,7 @@ export interface LoadedSupergraph {
   /** The labels of fields that are being moved from one subgraph to another (`@override(label:)`). */
   readonly overrideLabels: readonly string[]
   /** Creates the internal names for the fields of one document. */
-  readonly internalNames: () => InternalName
+  readonly internalNames: (document: DocumentNode) => InternalName
   /**
    * Plans one operation of a valid document.
    * @param overridden the labels whose fields have moved
@@ -102,7 +102,7 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
     }
   }
   const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
-  const [fields, required] = [fieldNames(fullSchema), requiredNames(sdl)]
+  const names = fieldNames(fullSchema, requiredNames(sdl), keyNames(sdl))
   const { schema, plannable } = clientSchema(apiSchema.toGraphQLJSSchema(), fullSchema)
   return {
     hash: createHash('sha256').update(sdl).digest('hex'),
@@ -113,7 +113,7 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
     authorization: createAuthorization(schema, fullSchema, supergraph),
     subgraphs: supergraph.subgraphsMetadata(),
     overrideLabels,
-    internalNames: () => createInternalNames(fields, required),
+    internalNames: (document) => createInternalNames(names, document),
     plan: planBy(
       () => partOf,
       (document) => partsOf(divisions, document),
