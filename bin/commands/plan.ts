@@ -27,7 +27,7 @@ export function plan(
     const corrected = correctOperation(
       plannable,
       operation,
-      supergraph.internalNames(plannable),
+      supergraph.internalNames(),
       (variable) => variables[variable] === true,
     )
     console.log(prettyFormatQueryPlan(supergraph.plan(corrected, options.operation)))

@@ -19,8 +19,12 @@ import {
   type DocumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
+  type GraphQLNamedType,
+  type GraphQLObjectType,
   type GraphQLSchema,
+  getNamedType,
   getNullableType,
+  isAbstractType,
   isInterfaceType,
   isLeafType,
   isObjectType,
@@ -29,7 +33,6 @@ import {
   print,
   type SelectionNode,
   type SelectionSetNode,
-  visit,
 } from 'graphql'
 import { sortValueNode } from 'graphql/utilities/sortValueNode.js'
 
@@ -54,12 +57,11 @@ export interface FieldNames {
 /**
  * Makes the internal names of one document. A field that the client asks for without arguments under its own name keeps
  * that name, which is the one that the planner uses for keys and requirements: both have the same value. So does a key's
- * field that the document asks for under one other name: the planner has it at hand, and would otherwise fetch it again
- * from a subgraph that may not find the entity. Any other gets a name that no field of the schema has. So does an object
- * of which a key or requirement has a part: what the client asks for in it may fail and make the whole null.
+ * field under another name: the planner has it at hand, and would otherwise fetch it again from a subgraph that may not
+ * find the entity. Any other gets a name that no field of the schema has. So does an object of which a key or requirement
+ * has a part: what the client asks for in it may fail and make the whole null.
  */
-export function createInternalNames({ all, required, keys }: FieldNames, document: DocumentNode): InternalName {
-  const keptKeys = onlyOnceNamed(document, keys)
+export function createInternalNames({ all, required, keys }: FieldNames): InternalName {
   const names = new Map<string, string>()
   const known = new WeakMap<FieldNode, string>()
   let last = 0
@@ -71,7 +73,7 @@ export function createInternalNames({ all, required, keys }: FieldNames, documen
     // The gateway answers introspection, not a subgraph.
     const isShared = field.selectionSet !== undefined && required.has(own)
     if (own.startsWith('__') || (key === own && !field.arguments?.length && !isShared)) return key
-    if (keptKeys.has(own) && !field.arguments?.length) return own
+    if (keys.has(own) && !field.arguments?.length) return own
     const text = JSON.stringify([key, own, argumentsText(field.arguments)])
     let name = names.get(text)
     if (name === undefined) {
@@ -90,20 +92,6 @@ export function createInternalNames({ all, required, keys }: FieldNames, documen
     }
     return name
   }
-}
-
-/** Of the names, those of fields that a document asks for under one name only: an error is then one field's. */
-function onlyOnceNamed(document: DocumentNode, names: ReadonlySet<string>): ReadonlySet<string> {
-  const asked = new Map<string, string | undefined>()
-  visit(document, {
-    Field(field) {
-      const own = field.name.value
-      if (!names.has(own)) return
-      const key = responseName(field)
-      asked.set(own, asked.has(own) && asked.get(own) !== key ? undefined : key)
-    },
-  })
-  return new Set([...asked].flatMap(([own, key]) => (key === undefined ? [] : [own])))
 }
 
 /** Equal for what "Field Selection Merging" takes for the same arguments: whatever the order of what is in them. */
@@ -181,6 +169,58 @@ export function correctOperation(
   const corrected = { ...operation, selectionSet: correctSet(operation.selectionSet) }
   return { kind: Kind.DOCUMENT, definitions: [corrected, ...used.values()] }
 }
+
+/** How the planner refuses an operation in which types that exclude each other are nested by way of abstract types. */
+export const isImpossibleFragment = (error: unknown): boolean =>
+  error instanceof Error && error.message.startsWith('Cannot add fragment of condition')
+
+/**
+ * An operation with its named fragments in place, without the fragments that apply to no type that the enclosing ones
+ * leave. They are valid, but the planner refuses them: `... on U { ... on V { ... on A { id } } }`, where A is in V but
+ * not in U.
+ */
+export function withoutImpossibleFragments(schema: GraphQLSchema, document: DocumentNode): DocumentNode {
+  const fragments = new Map(document.definitions.filter(isFragment).map((each) => [each.name.value, each]))
+
+  function narrow({ selections }: SelectionSetNode, types: readonly GraphQLObjectType[]): SelectionSetNode {
+    const left = selections.flatMap((selection): SelectionNode[] => {
+      if (selection.kind === Kind.FIELD) return [narrowField(selection, types)]
+      const isSpread = selection.kind === Kind.FRAGMENT_SPREAD
+      const fragment = isSpread ? fragments.get(selection.name.value) : selection
+      if (!fragment) return []
+      const condition = fragment.typeCondition && schema.getType(fragment.typeCondition.name.value)
+      const fitting = condition ? types.filter((type) => objectTypes(schema, condition).includes(type)) : types
+      if (fitting.length === 0) return []
+      const { typeCondition, selectionSet } = fragment
+      const { directives = [] } = selection
+      const narrowed = narrow(selectionSet, fitting)
+      return [
+        { kind: Kind.INLINE_FRAGMENT, ...(typeCondition && { typeCondition }), directives, selectionSet: narrowed },
+      ]
+    })
+    return { kind: Kind.SELECTION_SET, selections: left.length > 0 ? left : [TYPENAME] }
+  }
+
+  function narrowField(field: FieldNode, types: readonly GraphQLObjectType[]): FieldNode {
+    const { selectionSet } = field
+    if (!selectionSet) return field
+    const inner = types.flatMap((type) => {
+      const found = type.getFields()[field.name.value]
+      return found ? objectTypes(schema, getNamedType(found.type)) : []
+    })
+    return { ...field, selectionSet: inner.length > 0 ? narrow(selectionSet, inner) : selectionSet }
+  }
+
+  const definitions = document.definitions.flatMap((each): DefinitionNode[] => {
+    if (each.kind !== Kind.OPERATION_DEFINITION) return []
+    const root = schema.getRootType(each.operation)
+    return [root ? { ...each, selectionSet: narrow(each.selectionSet, [root]) } : each]
+  })
+  return { kind: Kind.DOCUMENT, definitions }
+}
+
+const objectTypes = (schema: GraphQLSchema, type: GraphQLNamedType): readonly GraphQLObjectType[] =>
+  isAbstractType(type) ? schema.getPossibleTypes(type) : isObjectType(type) ? [type] : []
 
 const TYPENAME: FieldNode = { kind: Kind.FIELD, name: { kind: Kind.NAME, value: '__typename' } }
 

@@ -48,7 +48,7 @@ export function createPreparation(
   ): Operation {
     const node = choose(document, operationName)
     const declared = (node.variableDefinitions ?? []).filter(({ variable }) => !taken.has(variable.name.value))
-    const planned = planOf({ document, node, declared, internalName: supergraph.internalNames(document) }, overridden)
+    const planned = planOf({ document, node, declared, internalName: supergraph.internalNames() }, overridden)
     return {
       type: node.operation,
       node,
