@@ -37,7 +37,11 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
   const admitBody = createBodyAdmission(app, bodyLimit, pipeline)
 
   /** @param isRead whether it is a GET, for queries alone */
-  async function respond(request: FastifyRequest, reply: FastifyReply, isRead: boolean): Promise<string | Buffer> {
+  async function respond(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    isRead: boolean,
+  ): Promise<string | Buffer | null> {
     const media = negotiate(request.headers.accept)
     const group = drain.enter()
     const { socket } = request.raw
@@ -45,7 +49,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     cancelOnClose(socket, departure)
     reply.headers(SECURITY_HEADERS).header('x-correlation-id', request.id)
     let status: number
-    let body: string | Buffer
+    let body: string | Buffer | undefined
     try {
       if (media === undefined) throw notAcceptable()
       if (isRead) checkCrossSite(request.headers)
@@ -59,7 +63,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
         : await new GraphQLCall(pipeline, request, reply, departure, isRead).answer(sent as GraphQLRequest)
       status = answer.error ? statusOf(answer.error, media) : executedStatus(answer.category, media, errorStatus)
       if (answer.policy && caching?.describe(request, reply, answer, isRead ? media : undefined)) {
-        ;[status, body] = [304, '']
+        status = 304
       } else {
         const packed = compress ? compress(answer, request, reply) : answer.text
         body = packed instanceof Promise ? await packed : packed
@@ -76,7 +80,9 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     // Otherwise a connection that is busy while the server closes would stay open until its client closes it.
     if (drain.isDraining()) reply.header('connection', 'close')
     reply.code(status)
-    if (status !== 304) reply.header('content-type', contentTypes[media ?? 'any'])
+    // Status 304 has no body, and no headers that describe one.
+    if (body === undefined) return reply.send()
+    reply.header('content-type', contentTypes[media ?? 'any'])
     return body
   }
 
