@@ -27,7 +27,11 @@ export interface AnswerCaching {
   /** A policy to be filled in; undefined where the request shows who the client is, so that nothing may be stored. */
   readonly policyFor: (headers: IncomingHttpHeaders) => CachePolicy | undefined
   /**
-   * Writes the headers of an answer that may be stored; otherwise `no-store` stays.
+   * Writes `Vary`, on every answer to a GET: a cache may also remember that an answer must not be stored, and for whom.
+   */
+  readonly vary: (reply: FastifyReply) => void
+  /**
+   * Writes the further headers of an answer that may be stored; otherwise `no-store` stays.
    * @param media of the answer to a GET, which gets an `ETag`
    * @returns whether the client has this answer: it gets 304
    */
@@ -65,24 +69,21 @@ export function createAnswerCaching(options: AnswerCachingOptions): AnswerCachin
   const { tagHeader } = options
   const separator = tagHeader === 'cache-tag' ? ',' : ' '
 
-  function varyFor({ varyingBy }: CachePolicy): string {
-    if (varyingBy.size === 0 || further.length === 0) return vary
-    const more = further.filter((name) => varyingBy.has(name))
-    return [vary, ...more.map(capitalised)].join(', ')
-  }
-
   return {
     policyFor(headers) {
       for (const name of identity) if (headers[name] !== undefined) return undefined
       return new CachePolicy()
     },
 
+    vary: (reply) => addVary(reply, vary),
+
     describe({ headers }, reply, { text, traits, policy }, media) {
       const control = policy?.control
       // A cookie is for one client.
       if (policy === undefined || control === undefined || reply.hasHeader('set-cookie')) return false
       reply.header('cache-control', control)
-      addVary(reply, varyFor(policy))
+      if (media === undefined) addVary(reply, vary)
+      for (const name of further) if (policy.varyingBy.has(name)) addVary(reply, capitalised(name))
       if (tagHeader !== 'none') {
         const services = [...policy.services].toSorted().map((name) => `subgraph:${name}`)
         reply.header(tagHeader, [...services, ...(traits?.typeTags() ?? [])].join(separator))

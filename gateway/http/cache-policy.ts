@@ -72,12 +72,12 @@ function parse(header: string): Control {
 /** Headers by which a subgraph can't vary an answer that is stored: they differ from one request to the next. */
 const OF_ONE_REQUEST: ReadonlySet<string> = new Set(['*', 'traceparent', 'x-correlation-id', 'x-forwarded-for'])
 
+const NONE: ReadonlySet<string> = new Set()
+
 /** The policy of one answer, out of the answers that it is made from. It starts without any: then nothing is stored. */
 export class CachePolicy {
-  /** The subgraphs that answered. */
-  readonly services = new Set<string>()
-  /** The request headers that the subgraphs' answers depend on, in lower case. */
-  readonly varyingBy = new Set<string>()
+  #services: Set<string> | undefined
+  #varyingBy: Set<string> | undefined
   #maxAge = MAX_SECONDS
   #sharedMaxAge = MAX_SECONDS
   #isPrivate = false
@@ -94,7 +94,8 @@ export class CachePolicy {
       this.#isStored = false
       return
     }
-    this.services.add(service)
+    this.#services ??= new Set()
+    this.#services.add(service)
     const control = controlOf(header)
     const age = ageOf(headers.age)
     this.#maxAge = Math.min(this.#maxAge, control.maxAge - age)
@@ -103,14 +104,32 @@ export class CachePolicy {
     this.#mustRevalidate ||= control.mustRevalidate
     this.#staleWhileRevalidate = Math.min(this.#staleWhileRevalidate, control.staleWhileRevalidate)
     this.#staleIfError = Math.min(this.#staleIfError, control.staleIfError)
-    for (const name of text(headers.vary)?.toLowerCase().split(',') ?? []) this.varyingBy.add(name.trim())
-    const isPossible = this.#isPrivate ? this.#maxAge > 0 : this.#maxAge > 0 || this.#sharedMaxAge > 0
-    if (!isPossible || [...this.varyingBy].some((name) => OF_ONE_REQUEST.has(name))) this.#isStored = false
+    if (this.#maxAge <= 0 && (this.#isPrivate || this.#sharedMaxAge <= 0)) this.#isStored = false
+    if (headers.vary !== undefined) this.#vary(text(headers.vary) ?? '')
+  }
+
+  #vary(header: string): void {
+    this.#varyingBy ??= new Set()
+    for (const part of header.toLowerCase().split(',')) {
+      const name = part.trim()
+      this.#varyingBy.add(name)
+      if (OF_ONE_REQUEST.has(name)) this.#isStored = false
+    }
+  }
+
+  /** The subgraphs that answered. */
+  get services(): ReadonlySet<string> {
+    return this.#services ?? NONE
+  }
+
+  /** The request headers that the subgraphs' answers depend on, in lower case. */
+  get varyingBy(): ReadonlySet<string> {
+    return this.#varyingBy ?? NONE
   }
 
   /** The answer's `Cache-Control`; undefined if it may not be stored. */
   get control(): string | undefined {
-    if (!this.#isStored || this.services.size === 0) return undefined
+    if (!this.#isStored || this.#services === undefined) return undefined
     const maxAge = Math.max(this.#maxAge, 0)
     // What no shared cache may keep is as good as private.
     const isPrivate = this.#isPrivate || this.#sharedMaxAge <= 0

@@ -48,6 +48,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     const departure = new Cancellation()
     cancelOnClose(socket, departure)
     reply.headers(SECURITY_HEADERS).header('x-correlation-id', request.id)
+    if (isRead) caching?.vary(reply)
     let status: number
     let body: string | Buffer | undefined
     try {

@@ -227,6 +227,7 @@ t.test('Vary names what goes down and changes answers; ETag and Cache-Tag descri
   const fresh = await get(BOTH, { 'if-none-match': '*' })
   t.equal(fresh.status, 200, 'what may not be stored is not validated')
   t.equal(fresh.headers.get('etag'), null)
+  t.match(fresh.headers.get('vary'), /Authorization/, 'a cache may remember that it is not stored')
 })
 
 t.test('a registered document is stored under its hash', async (t) => {
