@@ -70,7 +70,8 @@ export function createCompression(encodings: readonly Encoding[], passesCookies:
     if (passesCookies && headers.cookie !== undefined) return text
     const encoding = choose(accepted)
     const compressor = encoding && COMPRESSORS[encoding]
-    if (!compressor || traits?.holdsSecret()) return text
+    // Without traits nothing was executed: a list of errors, and nothing is known of what they quote.
+    if (!compressor || traits?.holdsSecret() !== false) return text
     const finish = (body: Buffer) => {
       reply.header('content-encoding', encoding)
       if (!/accept-encoding/i.test(String(reply.getHeader('vary')))) addVary(reply, 'Accept-Encoding')

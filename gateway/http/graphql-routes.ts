@@ -102,7 +102,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     )
     const text = `[${answers.map(({ text }) => text).join(',')}]`
     if (isLongerThan(text, pipeline.answerLimit)) throw answerTooLarge(pipeline.answerLimit)
-    const holdsSecret = () => answers.some(({ traits }) => traits?.holdsSecret())
+    const holdsSecret = () => answers.some(({ traits }) => traits?.holdsSecret() === true)
     return { text, error: undefined, traits: { holdsSecret, typeTags: () => [] } }
   }
 
