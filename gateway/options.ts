@@ -7,6 +7,7 @@ import { tokenNames } from '../runtime/token-names.ts'
 import type { TokenOptions } from './authentication/options.ts'
 import { loadTrustedIssuers } from './authentication/trusted-issuers.ts'
 import type { GatewayConfiguration } from './configuration.ts'
+import type { Encoding } from './http/compression.ts'
 import type { GatewayOptions } from './server.ts'
 
 /** The default in production. */
@@ -47,6 +48,10 @@ export function gatewayOptions(
     forwardHeaders: gateway.FORWARD_HEADERS,
     returnHeaders: gateway.RETURN_HEADERS,
     ...tokenOptions(configuration, gateway, customers, inGraph),
+    answerCaching: gateway.ANSWER_CACHING === 'subgraphs',
+    cacheTagHeader: gateway.CACHE_TAG_HEADER,
+    answerEncodings: gateway.ANSWER_ENCODINGS as readonly Encoding[],
+    subgraphEncodings: gateway.SUBGRAPH_ENCODINGS,
     publicMetrics: !isProduction && gateway.GATEWAY_METRICS_PORT === undefined,
     corsOrigins: gateway.CORS_ORIGINS,
     ...(!isProduction && { corsPattern: LOCAL_PAGES }),

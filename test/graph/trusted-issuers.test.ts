@@ -11,7 +11,7 @@ import { loadGatewayConfiguration } from '../../gateway/configuration.ts'
 import { gatewayOptions } from '../../gateway/options.ts'
 import { buildGateway, type GatewayOptions } from '../../gateway/server.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
-import { compose, post, startSubgraph as startOther } from '../gateway/support.ts'
+import { compose, post, serve, startSubgraph as startOther } from '../gateway/support.ts'
 import { environment, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 
 type Keys = Awaited<ReturnType<typeof generateKeyPair>>
@@ -417,4 +417,27 @@ t.test('a graph without the customer subgraph can have its tokens from elsewhere
   t.match(await ask('{ reports }', customer.token), dead())
   t.match(await ask('{ reports }', 'x'), dead())
   t.same((await ask('{ reports }')).body, { data: { reports: '{}' } })
+})
+
+t.test('an answer to a member of the staff is stored nowhere', async (t) => {
+  const url = await serve(t, ({ response, request }) => {
+    const staffs = request.headers['x-staff-id'] !== undefined
+    response.setHeader('content-type', 'application/json')
+    response.setHeader('cache-control', 'public, max-age=60')
+    response.end(JSON.stringify({ data: { reports: staffs ? 'secret' : 'public' } }))
+  })
+  const alone = compose(t, { reports: { sdl: SDL('reports'), url } })
+  const yaml = `- { issuer: '${partners.issuer}', audience: ${AUDIENCE}, subgraphs: [reports], claims: { x-staff-id: sub } }`
+  const gateway = await buildGateway(optionsWith(yaml, { SUPERGRAPH: alone, FORWARD_HEADERS: 'none' }))
+  t.teardown(() => gateway.close())
+  const base = await gateway.listen({ port: 0, host: '127.0.0.1' })
+  const get = async (headers: Record<string, string>) => {
+    const answer = await fetch(`${base}/graphql?query={reports}`, {
+      headers: { 'apollo-require-preflight': '1', ...headers },
+    })
+    const { data } = (await answer.json()) as { data: { reports: string } }
+    return [data.reports, answer.headers.get('cache-control'), /authorization/i.test(answer.headers.get('vary') ?? '')]
+  }
+  t.same(await get({ authorization: `Bearer ${await partners.token()}` }), ['secret', 'no-store', true])
+  t.same(await get({}), ['public', 'public, max-age=60', true])
 })
