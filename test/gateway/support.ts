@@ -1,8 +1,9 @@
 /** What the gateway's tests share: small subgraphs, supergraphs composed on the spot, requests over HTTP. */
 import { generateKeyPairSync, type KeyObject } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buildSubgraphSchema } from '@apollo/subgraph'
 import { createSigner } from 'fast-jwt'
@@ -17,7 +18,6 @@ export const sampleSupergraph = 'examples/commerce/supergraph.graphql'
 /** The part of tap's test object that is needed here. */
 export interface Test {
   teardown: (end: () => unknown) => void
-  testdir: (files: Record<string, string>) => string
 }
 
 export interface Answer {
@@ -50,7 +50,10 @@ export async function post(url: string, body: unknown, headers: Record<string, s
   return { status: response.status, headers: response.headers, body: await response.json() }
 }
 
-/** Composes subgraphs into a supergraph file in a folder of the test's. */
+/**
+ * Composes subgraphs into a supergraph file. It has a folder of its own: test files that share a process share their
+ * fixtures' folder.
+ */
 export function compose(t: Test, subgraphs: Record<string, { sdl: string; url: string }>): string {
   const link =
     'extend schema @link(url: "https://specs.apollo.dev/federation/v2.9", import: ["@key", "@shareable", "@cost", "@listSize"])\n'
@@ -62,7 +65,9 @@ export function compose(t: Test, subgraphs: Record<string, { sdl: string; url: s
     })),
   )
   if (result.supergraph === undefined) throw new Error(result.errors.join('\n'))
-  const path = join(t.testdir({}), 'supergraph.graphql')
+  const folder = mkdtempSync(join(tmpdir(), 'supergraph-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const path = join(folder, 'supergraph.graphql')
   writeFileSync(path, result.supergraph)
   return path
 }

@@ -1,17 +1,14 @@
 /** Tokens that were revoked, or ended with a password or a customer: refused by the gateway within a second, for all subgraphs. */
 import { randomUUID } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
-import { Source } from 'graphql'
 import { decodeJwt } from 'jose'
 import t, { type Test } from 'tap'
-import { composeSchemas } from '../../gateway/planning/compose.ts'
 import { buildGateway, type GatewayOptions } from '../../gateway/server.ts'
 import { createMailTokens } from '../../schema/mail-tokens.ts'
 import { createTokens } from '../../subgraph/identity/tokens.ts'
-import { type Answer, post, startSubgraph as startOther } from '../gateway/support.ts'
+import { type Answer, compose, post, startSubgraph as startOther } from '../gateway/support.ts'
 import { PASSWORD, signIn, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
 import { freePort, startProcess, untilReady } from '../support/processes.ts'
@@ -34,28 +31,18 @@ function withSecret(plain: typeof one.send): typeof one.send {
 
 /** Another subgraph, which takes any signature for a customer. */
 let calls = 0
+const REPORTS = `extend schema @link(url: "https://specs.apollo.dev/federation/v2.9", import: ["@authenticated"])
+   type Query { report: String @authenticated open: String } type Mutation { print: String }`
 const reports = await startOther(
   t,
-  `extend schema @link(url: "https://specs.apollo.dev/federation/v2.9", import: ["@authenticated"])
-   type Query { report: String @authenticated open: String } type Mutation { print: String }`,
+  REPORTS,
   { Query: { report: () => 'report', open: () => 'open' }, Mutation: { print: () => 'printed' } },
   () => calls++,
 )
-const supergraph = composed(t)
-
-function composed(t: Test): string {
-  const customers = readFileSync('schema/customer.graphql', 'utf8')
-  const report = `extend schema @link(url: "https://specs.apollo.dev/federation/v2.9", import: ["@authenticated"])
-      type Query { report: String @authenticated open: String } type Mutation { print: String }`
-  const result = composeSchemas([
-    { name: 'customers', url: `${base}/graphql`, schema: new Source(customers) },
-    { name: 'reports', url: reports, schema: new Source(report) },
-  ])
-  if (result.supergraph === undefined) throw new Error(result.errors.join('\n'))
-  const path = join(t.testdir({}), 'supergraph.graphql')
-  writeFileSync(path, result.supergraph)
-  return path
-}
+const supergraph = compose(t, {
+  customers: { sdl: readFileSync('schema/customer.graphql', 'utf8'), url: `${base}/graphql` },
+  reports: { sdl: REPORTS, url: reports },
+})
 
 async function start(t: Test, options: Partial<GatewayOptions> = {}) {
   const gateway = await buildGateway({
