@@ -12,6 +12,7 @@ import type { Admission } from '../limits/admission.ts'
 import type { RequestLimits } from '../limits/rate-limiting.ts'
 import type { CountRequest, Metrics, Outcome } from '../metrics.ts'
 import type { FoundOperation, Operation, Operations } from '../planning/operations.ts'
+import type { OperationHooks, Plugins, RequestHooks } from '../plugins/hooks.ts'
 import type { ServedGraph } from '../served-supergraph.ts'
 import { isLongerThan, type RawAnswer, type SubgraphUnavailable } from '../subgraphs/client.ts'
 import type { createReturnedHeaders, createSubgraphHeaders } from '../subgraphs/headers.ts'
@@ -24,6 +25,8 @@ import { type GraphQLRequest, readBody } from './request.ts'
 export interface Pipeline {
   readonly served: ServedGraph
   readonly persisted: ReturnType<typeof createPersistedQueries>
+  /** undefined: there are none. */
+  readonly plugins: Plugins | undefined
   readonly admission: Admission
   /** undefined: tokens are passed on to the subgraphs unverified. */
   readonly authentication: Authentication | undefined
@@ -55,6 +58,7 @@ export class GraphQLCall implements ExecutionRequest {
   values = NO_VALUES
   headers = NO_HEADERS
   cancellation: Cancellation | undefined
+  readonly hooks: OperationHooks | undefined
   readonly #pipeline: Pipeline
   readonly #request: FastifyRequest
   readonly #reply: FastifyReply
@@ -76,6 +80,7 @@ export class GraphQLCall implements ExecutionRequest {
   /**
    * @param departure cancelled when the client goes away
    * @param isRead whether only queries are allowed (GET)
+   * @param hooks of the plugins for the HTTP request
    */
   constructor(
     pipeline: Pipeline,
@@ -83,7 +88,9 @@ export class GraphQLCall implements ExecutionRequest {
     reply: FastifyReply,
     departure: Cancellation,
     isRead: boolean,
+    hooks?: RequestHooks,
   ) {
+    this.hooks = hooks?.forOperation()
     this.#pipeline = pipeline
     this.#request = request
     this.#reply = reply
@@ -95,7 +102,18 @@ export class GraphQLCall implements ExecutionRequest {
   }
 
   /** @returns the answer, which also contains every failure of the request */
-  async answer(sent: GraphQLRequest): Promise<Answer> {
+  answer(sent: GraphQLRequest): Promise<Answer> {
+    return this.hooks ? this.#answerWithHooks(this.#answer(sent), this.hooks) : this.#answer(sent)
+  }
+
+  async #answerWithHooks(answering: Promise<Answer>, hooks: OperationHooks): Promise<Answer> {
+    const answer = await answering
+    const [ms, planMs] = [performance.now() - this.#started, this.#planned - this.#started]
+    const metrics = { ms, planMs, subgraphMs: this.#subgraphMs, subgraphAnswers: this.#subgraphAnswers }
+    return hooks.onResponse(answer, this.#outcome, metrics)
+  }
+
+  async #answer(sent: GraphQLRequest): Promise<Answer> {
     const { admission, answerLimit, authentication, limits, maxCost, persisted, served, showPlans } = this.#pipeline
     try {
       const { operations } = served.current
@@ -122,6 +140,7 @@ export class GraphQLCall implements ExecutionRequest {
       if (verdict.settled && (operation.type !== 'query' || operation.restricted)) verdict = await verdict.settled
       // Some operations ignore the token; then it is not passed on to the subgraphs.
       if (!verdict.isAllowed && !operation.ignoresToken) throw new TokenRefused(verdict.fault)
+      if (this.hooks) await this.hooks.onOperation(verdict.claims)
       const { execute, plan } = operation.restricted?.(verdict.claims) ?? operation
       const entrance = admission.enter(this.#client, cost, this.#departure)
       if (entrance) await entrance
@@ -146,6 +165,7 @@ export class GraphQLCall implements ExecutionRequest {
       return {
         text: isPlanShown ? withPlan(result.text, plan(values)) : result.text,
         error: undefined,
+        errors: result.errors,
         category: result.category,
       }
     } catch (error) {
@@ -163,7 +183,7 @@ export class GraphQLCall implements ExecutionRequest {
     } catch (error) {
       const answer = this.#refuse(error)
       this.#finish()
-      return answer
+      return this.hooks ? this.#answerWithHooks(Promise.resolve(answer), this.hooks) : answer
     }
     return this.answer(sent)
   }
@@ -191,6 +211,7 @@ export class GraphQLCall implements ExecutionRequest {
     try {
       found = operations.find(source, name)
       this.#operation = found.operation
+      this.hooks?.found(found.operation)
     } finally {
       planning?.end(this.#operation === undefined)
     }

@@ -4,6 +4,7 @@ import { Cancellation } from '../cancellation.ts'
 import { RequestError, requestError } from '../errors.ts'
 import { answerTooLarge } from '../execution/executor.ts'
 import { createBodyAdmission } from '../limits/body-admission.ts'
+import type { RequestHooks } from '../plugins/hooks.ts'
 import { isLongerThan } from '../subgraphs/client.ts'
 import { errorBody, SECURITY_HEADERS } from './answers.ts'
 import { checkCrossSite } from './cross-site.ts'
@@ -30,7 +31,7 @@ export interface GraphQLRoutesOptions {
 /** The Fastify plugin. */
 export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, options, done) => {
   const { pipeline, bodyLimit, batchLimit, errorStatus, drain, sendEditor } = options
-  const { limits, countUnknown } = pipeline
+  const { limits, countUnknown, plugins } = pipeline
   const admitBody = createBodyAdmission(app, bodyLimit, pipeline)
 
   /** @param isRead whether it is a GET, for queries alone */
@@ -41,6 +42,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     const departure = new Cancellation()
     cancelOnClose(socket, departure)
     reply.headers(SECURITY_HEADERS).header('x-correlation-id', request.id)
+    const hooks = plugins?.begin(request, reply)
     let status: number
     let text: string
     try {
@@ -48,14 +50,15 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
       if (isRead) checkCrossSite(request.headers)
       const counted = request.isCounted ? undefined : limits?.count('default', request, reply)
       if (counted) await counted
+      if (hooks) await hooks.onRequest()
       const sent = isRead
         ? readParameters(request.query as Record<string, unknown>)
         : readBody(request.body, batchLimit)
       if (Array.isArray(sent)) {
-        text = await answerBatch(sent, request, reply, departure, isRead)
+        text = await answerBatch(sent, request, reply, departure, isRead, hooks)
         status = 200
       } else {
-        const call = new GraphQLCall(pipeline, request, reply, departure, isRead)
+        const call = new GraphQLCall(pipeline, request, reply, departure, isRead, hooks)
         const answer = await call.answer(sent as GraphQLRequest)
         text = answer.text
         status = answer.error ? statusOf(answer.error, media) : executedStatus(answer.category, media, errorStatus)
@@ -63,8 +66,9 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     } catch (error) {
       if (!(error instanceof RequestError)) throw error
       countUnknown('rejected', 0)
-      text = errorBody(error.errors)
-      status = statusOf(error, media ?? 'any')
+      const answer = hooks?.isBegun ? await hooks.refused(error) : { text: errorBody(error.errors), error }
+      text = answer.text
+      status = statusOf(answer.error ?? error, media ?? 'any')
     } finally {
       settle(socket, departure)
       drain.leave(group)
@@ -81,11 +85,12 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     reply: FastifyReply,
     departure: Cancellation,
     isRead: boolean,
+    hooks: RequestHooks | undefined,
   ): Promise<string> {
     if (limits)
       for (let others = entries.length - 1; others > 0; others--) await limits.count('default', request, reply)
     const answers = await Promise.all(
-      entries.map((entry) => new GraphQLCall(pipeline, request, reply, departure, isRead).answerEntry(entry)),
+      entries.map((entry) => new GraphQLCall(pipeline, request, reply, departure, isRead, hooks).answerEntry(entry)),
     )
     const text = `[${answers.map(({ text }) => text).join(',')}]`
     if (isLongerThan(text, pipeline.answerLimit)) throw answerTooLarge(pipeline.answerLimit)
