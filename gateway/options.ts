@@ -5,6 +5,7 @@ import { type Configuration, loadLimits } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
 import type { GatewayConfiguration } from './configuration.ts'
 import type { GatewayOptions } from './server.ts'
+import { loadSubgraphSettings, type SubgraphSettings } from './subgraphs/settings.ts'
 
 /** The default in production. */
 const RATES = { perMinute: 1_200, signInPerMinute: 60 }
@@ -14,7 +15,7 @@ const LOCAL_PAGES = /^http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/
 
 /**
  * @param ownUrls the URLs of subgraphs in this process, by name; those of the environment have precedence
- * @throws ConfigurationError for a manifest that can't be read, and for the URL of an unknown subgraph
+ * @throws ConfigurationError for a manifest or settings that can't be read, and for the URL of an unknown subgraph
  */
 export function gatewayOptions(
   configuration: Configuration,
@@ -38,6 +39,8 @@ export function gatewayOptions(
     subgraphUrls,
     subgraphSecret: configuration.SUBGRAPH_SECRET,
     subgraphSecretFor: gateway.SUBGRAPH_SECRET_FOR,
+    plugins: gateway.GATEWAY_PLUGIN,
+    subgraphSettings: subgraphSettings(gateway, inGraph),
     subgraphTimeoutMs: gateway.SUBGRAPH_TIMEOUT_MS,
     subgraphConnections: gateway.SUBGRAPH_CONNECTIONS,
     subgraphPipelining: gateway.SUBGRAPH_PIPELINING,
@@ -81,6 +84,15 @@ export function gatewayOptions(
   }
 }
 
+/** @throws ConfigurationError */
+function subgraphSettings(
+  { SUBGRAPH_SETTINGS }: GatewayConfiguration,
+  inGraph: ReadonlyMap<string, string> | undefined,
+): SubgraphSettings | undefined {
+  if (SUBGRAPH_SETTINGS === undefined) return undefined
+  return loadSubgraphSettings(SUBGRAPH_SETTINGS, inGraph && [...inGraph.keys()])
+}
+
 function manifest(path: string | undefined): string | undefined {
   if (path === undefined) return undefined
   try {
@@ -94,7 +106,7 @@ function manifest(path: string | undefined): string | undefined {
 /**
  * The subgraphs of a supergraph file with their URLs; undefined for an unreadable file: the gateway reports the error.
  */
-function subgraphsOf(path: string): ReadonlyMap<string, string> | undefined {
+export function subgraphsOf(path: string): ReadonlyMap<string, string> | undefined {
   try {
     const { definitions } = parse(readFileSync(path, 'utf8'), { noLocation: true })
     const graphs = definitions.find(

@@ -3,7 +3,7 @@
  * On the embedded stores by default; with EVENTSTORE_URL and READMODEL_URL set, the same on servers.
  */
 import type { AddressInfo } from 'node:net'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import { startConfiguredCheckpoints } from '../../audit/proof/signed-checkpoints.ts'
 import { checkAuditKey, loadSigningKey } from '../../audit/proof/signing-key.ts'
@@ -27,12 +27,9 @@ import { startTracing } from '../../runtime/tracing.ts'
 import { loadStore } from '../../schema/store.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { buildSubgraph } from '../../subgraph/server.ts'
-import { START_DEFAULTS } from '../environment.ts'
+import { defaultSupergraph, START_DEFAULTS } from '../environment.ts'
 
 const SAMPLE_CUSTOMER = { email: 'roni_cost@example.com', password: 'roni_cost3@example.com' }
-
-/** The folder of the service, whatever the working directory is. */
-const root = join(import.meta.dirname, '../..')
 
 /** The running parts, in the order of their start. */
 type Added = <T extends Running>(part: T) => T
@@ -134,9 +131,6 @@ async function startCustomers(
   await listen(subgraph, { port: configuration.SUBGRAPH_PORT, host }, 'SUBGRAPH_PORT')
   return { subgraph, mail }
 }
-
-const defaultSupergraph = (isProduction: boolean) =>
-  join(root, isProduction ? 'schema/supergraph.graphql' : 'examples/commerce/supergraph.graphql')
 
 async function startGateway(
   configuration: Configuration,

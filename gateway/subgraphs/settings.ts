@@ -160,7 +160,8 @@ export function effectiveSettings(given: SubgraphSettings | undefined, defaults:
   }
   const others = given?.all.headers ?? defaults.headers
   const own = [...(given?.subgraphs.values() ?? [])].flatMap(({ headers = [] }) => headers)
-  const forwarded = [...new Set(lower([...others, ...own]))]
+  // A traceparent goes to every subgraph, whether it is listed or not.
+  const forwarded = [...new Set(lower([...others, ...own]))].filter((name) => name !== 'traceparent')
   return {
     forwarded,
     of,
