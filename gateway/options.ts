@@ -4,6 +4,7 @@ import { Kind, parse } from 'graphql'
 import { type Configuration, loadLimits } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
 import type { GatewayConfiguration } from './configuration.ts'
+import { checkPluginFile } from './plugins/load.ts'
 import type { GatewayOptions } from './server.ts'
 import { loadSubgraphSettings, type SubgraphSettings } from './subgraphs/settings.ts'
 
@@ -15,7 +16,8 @@ const LOCAL_PAGES = /^http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/
 
 /**
  * @param ownUrls the URLs of subgraphs in this process, by name; those of the environment have precedence
- * @throws ConfigurationError for a manifest or settings that can't be read, and for the URL of an unknown subgraph
+ * @throws ConfigurationError for a manifest or settings that can't be read, for a plugin that
+ * is not there, and for the URL of an unknown subgraph
  */
 export function gatewayOptions(
   configuration: Configuration,
@@ -26,6 +28,7 @@ export function gatewayOptions(
   const supergraph = configuration.SUPERGRAPH ?? 'schema/supergraph.graphql'
   const inGraph = subgraphsOf(supergraph)
   if (inGraph !== undefined) checkUrls(supergraph, inGraph, gateway.subgraphUrls)
+  for (const path of gateway.GATEWAY_PLUGIN) checkPluginFile(path)
   const subgraphUrls = { ...ownUrls, ...gateway.subgraphUrls }
   const customers = subgraphUrls.CUSTOMERS ?? subgraphUrls.customers ?? inGraph?.get('customers')
   const jwksUrl = gateway.TOKEN_JWKS_URL ?? (customers && new URL('/.well-known/jwks.json', customers).href)

@@ -208,7 +208,7 @@ function* checks(
       createPersistedQueries({ ...persistedQueries, maxEntries: 1 })
     },
   ]
-  if (gateway.SUBGRAPH_SETTINGS !== undefined) yield ['SUBGRAPH_SETTINGS', () => gatewayOptions(configuration, gateway)]
+  yield ['SUBGRAPH_SETTINGS', () => subgraphRows(configuration, env)]
   // A plugin is not loaded: it might connect to something.
   for (const path of gateway.GATEWAY_PLUGIN) yield ['GATEWAY_PLUGIN', () => checkPluginFile(path)]
   if (EVENTSTORE_URL !== '') yield* keyChecks(configuration, process)

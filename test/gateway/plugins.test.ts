@@ -363,11 +363,8 @@ t.test('a call is signed with the bytes that are sent, and again for each retry'
     calls.length < 3 ? response.writeHead(503).end() : greet(response, call, calls)
   const plugin: GatewayPlugin = { onSubgraphRequest: ({ sign }) => sign(signer) }
   const { url, calls } = await start(t, [plugin], { respond })
-  t.same(
-    (await post(url, { query: 'query ($x: String) { hello(x: $x) }', variables: { x: 'ä😀' } }, { store: 'de' })).body
-      .data,
-    { hello: 'x' },
-  )
+  await post(url, { query: 'query ($x: String) { hello(x: $x) }', variables: { x: 'ä😀' } }, { store: 'de' })
+  t.match(calls[0]?.body.toString(), 'ä😀')
   t.same(attempts, [1, 2, 3])
   for (const [index, { headers, body }] of calls.entries()) {
     t.equal(headers['x-signature'], createHmac('sha256', 'k').update(body).digest('hex'))
