@@ -204,7 +204,9 @@ function* checks(
   yield [
     'PERSISTED_QUERIES_MANIFEST',
     () => {
-      const { persistedQueries = { mode: 'apq' } } = gatewayOptions(configuration, gateway)
+      // What these two say is checked below.
+      const others = { ...gateway, GATEWAY_PLUGIN: [], SUBGRAPH_SETTINGS: undefined }
+      const { persistedQueries = { mode: 'apq' } } = gatewayOptions(configuration, others)
       createPersistedQueries({ ...persistedQueries, maxEntries: 1 })
     },
   ]
