@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { Kind, parse } from 'graphql'
 import { type Configuration, loadLimits } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
+import { loggerOptions } from '../runtime/log.ts'
 import type { GatewayConfiguration } from './configuration.ts'
 import { checkPluginFile } from './plugins/load.ts'
 import type { GatewayOptions } from './server.ts'
@@ -82,7 +83,7 @@ export function gatewayOptions(
       redisUrl: gateway.RATE_LIMIT_REDIS_URL ?? (/^rediss?(-cluster)?:/.test(redis) ? redis : undefined),
     },
     persistedQueries: { mode: gateway.PERSISTED_QUERIES, manifest: manifest(gateway.PERSISTED_QUERIES_MANIFEST) },
-    logger: { level: configuration.LOG_LEVEL },
+    logger: loggerOptions(configuration, 'gateway'),
     ...(gateway.TRUST_PROXY.length > 0 && { trustProxy: [...gateway.TRUST_PROXY] }),
   }
 }

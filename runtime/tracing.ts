@@ -14,6 +14,7 @@ import {
 } from '@opentelemetry/api'
 import type { Configuration } from './configuration.ts'
 import type { Running } from './process.ts'
+import { VERSION } from './version.ts'
 
 /** How long a process that ends waits for the endpoint to accept its last spans, in milliseconds. */
 const FLUSH_LIMIT_MS = 2_000
@@ -160,7 +161,10 @@ export async function startTracing(
       import('@opentelemetry/resources'),
     ])
   const provider = new NodeTracerProvider({
-    resource: resourceFromAttributes({ 'service.name': configuration.OTEL_SERVICE_NAME ?? service }),
+    resource: resourceFromAttributes({
+      'service.name': configuration.OTEL_SERVICE_NAME ?? service,
+      'service.version': VERSION,
+    }),
     spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter({ url }), { scheduledDelayMillis: 1_000 })],
   })
   tracer = provider.getTracer('customer-subgraph')

@@ -2,7 +2,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { clientKey } from '../../runtime/client-address.ts'
-import { isTracing, startSpan, type TracedSpan } from '../../runtime/tracing.ts'
+import { isTracing, startSpan, type TracedSpan, traceIds } from '../../runtime/tracing.ts'
 import { tokenChallenge } from '../../schema/token-faults.ts'
 import { type Authentication, GUEST } from '../authentication/authentication.ts'
 import { type Cancellation, Cancelled } from '../cancellation.ts'
@@ -74,6 +74,8 @@ export class GraphQLCall implements ExecutionRequest {
   #refusal: string | undefined
   #outcome: Outcome = 'rejected'
   #operation: Operation | undefined
+  /** The first error of the answer. */
+  #failure: Pick<GraphQLError | GraphQLFormattedError, 'extensions'> | undefined
   /** The cost that admission has accounted for. */
   #admittedCost: number | undefined
 
@@ -161,6 +163,7 @@ export class GraphQLCall implements ExecutionRequest {
       }
       if (isLongerThan(result.text, answerLimit)) throw answerTooLarge(answerLimit)
       this.#outcome = result.hasErrors ? 'errors' : 'success'
+      this.#failure = result.errors?.[0]
       const isPlanShown = showPlans && this.#request.headers['x-query-plan']
       return {
         text: isPlanShown ? withPlan(result.text, plan(values)) : result.text,
@@ -189,7 +192,7 @@ export class GraphQLCall implements ExecutionRequest {
   }
 
   mask(error: unknown): GraphQLFormattedError {
-    return mask(error, this.#request)
+    return mask(error, this.#request, this.#traceparent())
   }
 
   received({ status, text, milliseconds, headers }: RawAnswer): void {
@@ -201,7 +204,12 @@ export class GraphQLCall implements ExecutionRequest {
 
   unavailable({ service, message, cause }: SubgraphUnavailable): void {
     this.#pipeline.metrics.subgraphFailure(service)
-    this.#request.log.warn({ service, reason: reasonOf(cause) }, message)
+    this.#request.log.warn({ service, reason: reasonOf(cause), ...traceIds(this.#traceparent()) }, message)
+  }
+
+  /** Of the request's own span; the client's where nothing is traced here. */
+  #traceparent(): unknown {
+    return this.#span.traceparent || this.#request.headers.traceparent
   }
 
   /** @throws RequestError, also for an operation that may not be sent by GET */
@@ -229,13 +237,17 @@ export class GraphQLCall implements ExecutionRequest {
       this.#pipeline.authentication?.doubt(this.#request.headers.authorization)
     }
     if (error instanceof RequestError) {
+      this.#failure = error.errors[0]
+      if (error.statusCode === 500) this.#outcome = 'failed'
       noteOverload(error, this.#reply, this.#pipeline.metrics)
       return { text: errorBody(error.errors), error }
     }
     if (error instanceof Cancelled) return { text: '', error: undefined }
     this.#outcome = 'failed'
     const masked = new RequestError([new GraphQLError('')], 500)
-    return { text: errorBody([this.mask(error)]), error: masked }
+    const shown = this.mask(error)
+    this.#failure = shown
+    return { text: errorBody([shown]), error: masked }
   }
 
   #finish(): void {
@@ -251,20 +263,30 @@ export class GraphQLCall implements ExecutionRequest {
     if (logsRequests) this.#log(ms)
   }
 
+  /** Never the document or its variables: they may have personal data. */
   #log(ms: number): void {
-    const { name } = this.#operation?.node ?? {}
+    const { node, type, hash } = this.#operation ?? {}
     this.#request.log.info(
       {
-        operation: name?.value,
-        type: this.#operation?.type,
+        operation: node?.name?.value,
+        type,
+        hash,
         outcome: this.#outcome,
+        code: shownCode(this.#failure),
         ms: rounded(ms),
         planMs: rounded(this.#planned - this.#started),
         subgraphMs: rounded(this.#subgraphMs),
+        ...traceIds(this.#traceparent()),
       },
       'request',
     )
   }
+}
+
+/** An error's code for the log, if it has the form of one: a subgraph may send anything. */
+function shownCode(error: Pick<GraphQLError | GraphQLFormattedError, 'extensions'> | undefined): string | undefined {
+  const code = error?.extensions?.code
+  return typeof code === 'string' && /^[A-Z][A-Z0-9_]{0,63}$/.test(code) ? code : undefined
 }
 
 function tooCostly(cost: number, maximum: number): RequestError {
