@@ -39,7 +39,10 @@ t.test('starts, serves and drains on SIGTERM', async (t) => {
   )
   t.equal((await fetch(url, { headers: { accept: 'text/html' } })).status, 404, 'no editor in production')
   child.kill('SIGTERM')
-  t.equal((await end).code, 0)
+  const { code, stdout } = await end
+  t.equal(code, 0)
+  t.match(stdout, /"service.name":"gateway","service.version":"[^"]+","signal":"SIGTERM","msg":"stopping: /)
+  t.match(stdout, /"signal":"SIGTERM","ms":\d+,"msg":"stopped"/)
 })
 
 t.test('what stops it is said in one line', async (t) => {
