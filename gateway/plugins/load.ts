@@ -16,7 +16,7 @@ export interface LoadedPlugin {
   readonly hooks: GatewayPlugin
 }
 
-export const HOOKS = ['onRequest', 'onOperation', 'onSubgraphRequest', 'onResponse'] as const
+const HOOKS = ['onRequest', 'onOperation', 'onSubgraphRequest', 'onResponse'] as const
 const MEMBERS = ['name', 'timeoutMs', ...HOOKS, 'close']
 const EXTENSIONS = ['.ts', '.js', '.mjs', '.mts']
 const DEFAULT_TIMEOUT_MS = 1_000

@@ -31,7 +31,7 @@ class PluginTimeout extends Error {
 }
 
 /** Told of each failure of a plugin. @param error may quote tokens or personal data: see {@link shownFailure} */
-export type OnPluginFailure = (plugin: string, hook: string, error: unknown) => void
+type OnPluginFailure = (plugin: string, hook: string, error: unknown) => void
 
 /** The request that a hook belongs to. */
 export interface HookedRequest {
@@ -127,7 +127,7 @@ export async function resultOf<Argument>(
 }
 
 /** Reports a failure of a plugin. @returns the error for the client, with nothing of the plugin's own in it */
-export function failure(
+function failure(
   { plugin, hook }: Omit<Step<never>, 'run'>,
   error: unknown,
   request: HookedRequest,
