@@ -227,7 +227,7 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
   const clients = createSubgraphClients({
     settings: settings.of,
     droppedFor: settings.droppedFor,
-    hasHooks: plugins !== undefined,
+    hasHooks: plugins?.hasSubgraphHooks === true,
     pipelining: options.subgraphPipelining ?? 1,
     maxAnswerBytes: options.subgraphAnswerLimit ?? MAX_ANSWER_BYTES,
     transports: options.transports ?? {},

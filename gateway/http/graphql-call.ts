@@ -17,7 +17,7 @@ import type { ServedGraph } from '../served-supergraph.ts'
 import { isLongerThan, type RawAnswer, type SubgraphUnavailable } from '../subgraphs/client.ts'
 import type { createReturnedHeaders, createSubgraphHeaders } from '../subgraphs/headers.ts'
 import { type Answer, errorBody, noteOverload, withPlan } from './answers.ts'
-import { mask, reasonOf } from './masking.ts'
+import { mask, reasonOf, shownCode } from './masking.ts'
 import type { createPersistedQueries } from './persisted-queries.ts'
 import { type GraphQLRequest, readBody } from './request.ts'
 
@@ -281,12 +281,6 @@ export class GraphQLCall implements ExecutionRequest {
       'request',
     )
   }
-}
-
-/** An error's code for the log, if it has the form of one: a subgraph may send anything. */
-function shownCode(error: Pick<GraphQLError | GraphQLFormattedError, 'extensions'> | undefined): string | undefined {
-  const code = error?.extensions?.code
-  return typeof code === 'string' && /^[A-Z][A-Z0-9_]{0,63}$/.test(code) ? code : undefined
 }
 
 function tooCostly(cost: number, maximum: number): RequestError {

@@ -1,5 +1,6 @@
 /** `/graphql`: GraphQL over HTTP, by GET and by POST. */
 import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify'
+import { traceIds } from '../../runtime/tracing.ts'
 import { Cancellation } from '../cancellation.ts'
 import { RequestError, requestError } from '../errors.ts'
 import { answerTooLarge } from '../execution/executor.ts'
@@ -12,6 +13,7 @@ import { cancelOnClose, settle } from './disconnects.ts'
 import type { Drain } from './drain.ts'
 import { wantsPage } from './editor.ts'
 import { GraphQLCall, type Pipeline } from './graphql-call.ts'
+import { shownCode } from './masking.ts'
 import { contentTypes, type ErrorStatus, executedStatus, negotiate, statusOf } from './negotiation.ts'
 import { type GraphQLRequest, readBody, readParameters } from './request.ts'
 
@@ -67,8 +69,17 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
       if (!(error instanceof RequestError)) throw error
       countUnknown('rejected', 0)
       const answer = hooks?.isBegun ? await hooks.refused(error) : { text: errorBody(error.errors), error }
+      const refusal = answer.error ?? error
       text = answer.text
-      status = statusOf(answer.error ?? error, media ?? 'any')
+      status = statusOf(refusal, media ?? 'any')
+      if (pipeline.logsRequests) {
+        const details = {
+          outcome: 'rejected',
+          code: shownCode(refusal.errors[0]),
+          ...traceIds(request.headers.traceparent),
+        }
+        request.log.info(details, 'request')
+      }
     } finally {
       settle(socket, departure)
       drain.leave(group)

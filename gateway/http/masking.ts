@@ -35,3 +35,11 @@ export function reasonOf(cause: unknown): string | undefined {
   if (!(cause instanceof Error)) return undefined
   return cause.message || (cause as NodeJS.ErrnoException).code || cause.name
 }
+
+/** An error's code for the log, if it has the form of one: a subgraph may send anything. */
+export function shownCode(
+  error: Pick<GraphQLError | GraphQLFormattedError, 'extensions'> | undefined,
+): string | undefined {
+  const code = error?.extensions?.code
+  return typeof code === 'string' && /^[A-Z][A-Z0-9_]{0,63}$/.test(code) ? code : undefined
+}

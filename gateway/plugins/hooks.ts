@@ -19,6 +19,8 @@ import { hookedRequest, PluginSubgraphCall } from './subgraph-call.ts'
 export interface Plugins {
   /** Begins the hooks of an HTTP request. */
   begin(request: FastifyRequest, reply: FastifyReply): RequestHooks
+  /** Whether any of them has onSubgraphRequest. */
+  readonly hasSubgraphHooks: boolean
   close(): Promise<void>
 }
 
@@ -38,6 +40,7 @@ export function createPlugins(plugins: readonly LoadedPlugin[], metrics: Metrics
   }
   return {
     begin: (request, reply) => new RequestHooks(steps, metrics, request, reply),
+    hasSubgraphHooks: steps.onSubgraphRequest.length > 0,
     close: () => closePlugins(plugins),
   }
 }
@@ -162,9 +165,8 @@ export class OperationHooks implements SubgraphHooks {
     }
   }
 
-  onSubgraphRequest(subgraph: string, request: SubgraphRequest): SubgraphRequest | Promise<SubgraphRequest> {
+  onSubgraphRequest(subgraph: string, request: SubgraphRequest): Promise<SubgraphRequest> {
     const { steps, context } = this.#request
-    if (steps.onSubgraphRequest.length === 0) return request
     const call = new PluginSubgraphCall(this.#request, subgraph, request, this.#operation as OperationInfo, context)
     return hookedRequest(steps.onSubgraphRequest, call, request, this.#request)
   }

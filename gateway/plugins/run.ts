@@ -127,11 +127,7 @@ export async function resultOf<Argument>(
 }
 
 /** Reports a failure of a plugin. @returns the error for the client, with nothing of the plugin's own in it */
-function failure(
-  { plugin, hook }: Omit<Step<never>, 'run'>,
-  error: unknown,
-  request: HookedRequest,
-): PluginError {
+function failure({ plugin, hook }: Omit<Step<never>, 'run'>, error: unknown, request: HookedRequest): PluginError {
   request.failed(plugin, hook, error)
   const extensions = { code: 'PLUGIN_FAILED', correlationId: request.id }
   return new PluginError('A plugin of the gateway failed.', 500, extensions)

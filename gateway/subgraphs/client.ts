@@ -45,7 +45,7 @@ export interface SubgraphRequest {
 /** The part of the plugins in subgraph calls. */
 export interface SubgraphHooks {
   /** @returns the request as it is to be sent. @throws PluginError if it must not be sent */
-  onSubgraphRequest(subgraph: string, request: SubgraphRequest): SubgraphRequest | Promise<SubgraphRequest>
+  onSubgraphRequest(subgraph: string, request: SubgraphRequest): Promise<SubgraphRequest>
 }
 
 /** The unparsed answer: identical calls share it, and each parses its own copy. */
@@ -117,7 +117,7 @@ export interface SubgraphClientsOptions {
   readonly onShared?: (service: string) => void
   /** Subgraphs that are called without a socket, by name. */
   readonly transports?: Readonly<Record<string, Transport>>
-  /** Whether requests have hooks. Default false. */
+  /** Whether the hooks of requests are asked. Default false. */
   readonly hasHooks?: boolean
   /** Called after each call. @param milliseconds from its first try to its end */
   readonly observe?: (service: string, outcome: CallOutcome, milliseconds: number) => void

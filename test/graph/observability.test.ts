@@ -188,6 +188,9 @@ t.test("every line of a request has its trace; the access log's has its operatio
   const [odd] = await send('{ odd }')
   t.notOk('code' in odd, 'a code that is not one may be anything')
   t.match(await send('{ nothing }'), [{ ...ids, outcome: 'rejected', code: 'GRAPHQL_VALIDATION_FAILED' }])
+  lines.length = 0
+  await post(gateway, { query: 7 }, { traceparent })
+  t.match(JSON.parse(lines[0] ?? '{}'), { ...ids, outcome: 'rejected', code: 'BAD_REQUEST', msg: 'request' })
   const [untraced] = await send('{ hello }', { traceparent: 'hunter2' })
   t.notOk('trace_id' in untraced)
 
