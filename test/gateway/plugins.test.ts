@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import Fastify from 'fastify'
@@ -31,13 +31,16 @@ const greet: Respond = (response) =>
     .writeHead(200, { 'content-type': 'application/json' })
     .end('{"data":{"hello":"x","change":"x","big":12345678901234567890}}')
 
+/** Composed once, for all gateways. */
+const supergraph = compose(t, { main: { sdl: SDL, url: 'http://127.0.0.1:1/' } })
+
 /** A gateway with plugins over one real subgraph whose calls are kept. */
 async function start(
   t: Test,
   plugins: readonly PluginSource[],
-  options: Partial<GatewayOptions> & { respond?: Respond } = {},
+  own: Partial<GatewayOptions> & { respond?: Respond } = {},
 ) {
-  const { respond = greet, ...rest } = options
+  const { respond = greet, ...rest } = own
   const calls: Call[] = []
   const server = createServer(async (request, response) => {
     const chunks: Buffer[] = []
@@ -59,8 +62,8 @@ async function start(
       done()
     },
   })
-  const supergraph = compose(t, { main: { sdl: SDL, url } })
-  const gateway = await startGateway(t, { supergraph, plugins, logger: { level: 'info', stream }, ...rest })
+  const options = { supergraph, subgraphUrls: { main: url }, plugins, logger: { level: 'info', stream } }
+  const gateway = await startGateway(t, { ...options, ...rest })
   return { ...gateway, calls, lines }
 }
 
@@ -373,8 +376,7 @@ t.test('a call is signed with the bytes that are sent, and again for each retry'
 })
 
 t.test('what stops the start is said in one line', async (t) => {
-  const supergraph = compose(t, { main: { sdl: SDL, url: 'http://127.0.0.1:1/' } })
-  const folder = dirname(supergraph)
+  const folder = t.testdir({})
   const files = {
     'unknown.ts': 'export default { onRequests() {} }',
     'named.ts': 'export function onRequest() {}',
@@ -447,8 +449,11 @@ t.test('the examples', async (t) => {
     requireSignature(subgraph, 'main', key)
     subgraph.post('/graphql', () => ({ data: { hello: 'signed' } }))
     const url = `${await listen(t, subgraph)}/graphql`
-    const supergraph = compose(t, { main: { sdl: SDL, url } })
-    const signing = await startGateway(t, { supergraph, plugins: [example('hmac-signing.ts')] })
+    const signing = await startGateway(t, {
+      supergraph,
+      subgraphUrls: { main: url },
+      plugins: [example('hmac-signing.ts')],
+    })
     t.same((await post(signing.url, { query: '{ hello }' })).body, { data: { hello: 'signed' } })
     t.equal((await post(url, { query: '{ hello }' })).status, 401, 'the subgraph refuses everybody else')
     const time = Math.floor(Date.now() / 1000) - 3_600
