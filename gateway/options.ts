@@ -3,9 +3,12 @@ import { readFileSync } from 'node:fs'
 import { Kind, parse } from 'graphql'
 import { type Configuration, loadLimits } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
+import { loggerOptions } from '../runtime/log.ts'
 import type { GatewayConfiguration } from './configuration.ts'
 import type { Encoding } from './http/compression.ts'
+import { checkPluginFile } from './plugins/load.ts'
 import type { GatewayOptions } from './server.ts'
+import { loadSubgraphSettings, type SubgraphSettings } from './subgraphs/settings.ts'
 
 /** The default in production. */
 const RATES = { perMinute: 1_200, signInPerMinute: 60 }
@@ -15,7 +18,8 @@ const LOCAL_PAGES = /^http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/
 
 /**
  * @param ownUrls the URLs of subgraphs in this process, by name; those of the environment have precedence
- * @throws ConfigurationError for a manifest that can't be read, and for the URL of an unknown subgraph
+ * @throws ConfigurationError for a manifest or settings that can't be read, for a plugin that
+ * is not there, and for the URL of an unknown subgraph
  */
 export function gatewayOptions(
   configuration: Configuration,
@@ -26,6 +30,7 @@ export function gatewayOptions(
   const supergraph = configuration.SUPERGRAPH ?? 'schema/supergraph.graphql'
   const inGraph = subgraphsOf(supergraph)
   if (inGraph !== undefined) checkUrls(supergraph, inGraph, gateway.subgraphUrls)
+  for (const path of gateway.GATEWAY_PLUGIN) checkPluginFile(path)
   const subgraphUrls = { ...ownUrls, ...gateway.subgraphUrls }
   const customers = subgraphUrls.CUSTOMERS ?? subgraphUrls.customers ?? inGraph?.get('customers')
   const jwksUrl = gateway.TOKEN_JWKS_URL ?? (customers && new URL('/.well-known/jwks.json', customers).href)
@@ -39,6 +44,8 @@ export function gatewayOptions(
     subgraphUrls,
     subgraphSecret: configuration.SUBGRAPH_SECRET,
     subgraphSecretFor: gateway.SUBGRAPH_SECRET_FOR,
+    plugins: gateway.GATEWAY_PLUGIN,
+    subgraphSettings: subgraphSettings(gateway, inGraph),
     subgraphTimeoutMs: gateway.SUBGRAPH_TIMEOUT_MS,
     subgraphConnections: gateway.SUBGRAPH_CONNECTIONS,
     subgraphPipelining: gateway.SUBGRAPH_PIPELINING,
@@ -81,9 +88,18 @@ export function gatewayOptions(
       redisUrl: gateway.RATE_LIMIT_REDIS_URL ?? (/^rediss?(-cluster)?:/.test(redis) ? redis : undefined),
     },
     persistedQueries: { mode: gateway.PERSISTED_QUERIES, manifest: manifest(gateway.PERSISTED_QUERIES_MANIFEST) },
-    logger: { level: configuration.LOG_LEVEL },
+    logger: loggerOptions(configuration, 'gateway'),
     ...(gateway.TRUST_PROXY.length > 0 && { trustProxy: [...gateway.TRUST_PROXY] }),
   }
+}
+
+/** @throws ConfigurationError */
+function subgraphSettings(
+  { SUBGRAPH_SETTINGS }: GatewayConfiguration,
+  inGraph: ReadonlyMap<string, string> | undefined,
+): SubgraphSettings | undefined {
+  if (SUBGRAPH_SETTINGS === undefined) return undefined
+  return loadSubgraphSettings(SUBGRAPH_SETTINGS, inGraph && [...inGraph.keys()])
 }
 
 function manifest(path: string | undefined): string | undefined {
@@ -99,7 +115,7 @@ function manifest(path: string | undefined): string | undefined {
 /**
  * The subgraphs of a supergraph file with their URLs; undefined for an unreadable file: the gateway reports the error.
  */
-function subgraphsOf(path: string): ReadonlyMap<string, string> | undefined {
+export function subgraphsOf(path: string): ReadonlyMap<string, string> | undefined {
   try {
     const { definitions } = parse(readFileSync(path, 'utf8'), { noLocation: true })
     const graphs = definitions.find(

@@ -25,6 +25,9 @@ const RESERVED = new Set([
   'x-subgraph-secret',
 ])
 
+/** Whether only the gateway may set a header, given in lower case. */
+export const isReservedHeader = (name: string): boolean => RESERVED.has(name) || name === 'traceparent'
+
 /**
  * Returns a function that makes the headers of a request's subgraph calls: names and values in turn, as undici takes
  * them. Its further arguments: the traceparent of the gateway's own span, in place of the client's; whether to leave

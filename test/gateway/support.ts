@@ -1,8 +1,9 @@
 /** What the gateway's tests share: small subgraphs, supergraphs composed on the spot, requests over HTTP. */
 import { generateKeyPairSync, type KeyObject } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buildSubgraphSchema } from '@apollo/subgraph'
 import { createSigner } from 'fast-jwt'
@@ -17,7 +18,6 @@ export const sampleSupergraph = 'examples/commerce/supergraph.graphql'
 /** The part of tap's test object that is needed here. */
 export interface Test {
   teardown: (end: () => unknown) => void
-  testdir: (files: Record<string, string>) => string
 }
 
 export interface Answer {
@@ -62,7 +62,10 @@ export function compose(t: Test, subgraphs: Record<string, { sdl: string; url: s
     })),
   )
   if (result.supergraph === undefined) throw new Error(result.errors.join('\n'))
-  const path = join(t.testdir({}), 'supergraph.graphql')
+  // Not tap's folder: that is one for the whole process outside of a test.
+  const folder = mkdtempSync(join(tmpdir(), 'supergraph-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const path = join(folder, 'supergraph.graphql')
   writeFileSync(path, result.supergraph)
   return path
 }
