@@ -1,4 +1,5 @@
 /** The whole environment of the service: all variables of all processes, and names that look like a misspelled one. */
+import { join } from 'node:path'
 import { GATEWAY_VARIABLES } from '../gateway/configuration.ts'
 import { SHARED_VARIABLES, type Variable } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
@@ -9,6 +10,10 @@ export const VARIABLES: Readonly<Record<string, Variable>> = { ...SHARED_VARIABL
 
 /** The defaults of `start`: it logs less, so that a newcomer sees the lines that it prints. */
 export const START_DEFAULTS = { LOG_LEVEL: 'warn' } as const
+
+/** The supergraph of `start`, wherever it is started. */
+export const defaultSupergraph = (isProduction: boolean): string =>
+  join(import.meta.dirname, '..', isProduction ? 'schema/supergraph.graphql' : 'examples/commerce/supergraph.graphql')
 
 /** `SUBGRAPH_URL_<NAME>` */
 export const SUBGRAPH_URL = /^SUBGRAPH_URL_./

@@ -146,6 +146,19 @@ const variables = {
   SUBGRAPH_TIMEOUT_MS: { ...count(10_000), description: 'How long a subgraph may take for a whole answer.' },
   SUBGRAPH_CONNECTIONS: { ...count(64), description: 'Connections to one subgraph.' },
   SUBGRAPH_PIPELINING: { ...count(1), description: 'Queries under way on one of these connections.' },
+  SUBGRAPH_SETTINGS: {
+    description:
+      'A YAML file with time limits, retries, connections and forwarded headers by subgraph. See [Settings by subgraph](gateway.md#settings-by-subgraph).',
+    schema: z.string().min(1),
+    default: undefined,
+    accepted: "a file's path",
+  },
+  GATEWAY_PLUGIN: {
+    ...names([], 'paths of modules (.ts, .js, .mjs) with commas between them, or none', (path) =>
+      /\.(ts|mts|js|mjs)$/.test(path),
+    ),
+    description: 'Your own code around requests and subgraph calls, in this order. See [Plugins](plugins.md).',
+  },
   SUBGRAPH_SHARED_CALLS: {
     description:
       'Which queries of guests, in flight at the same moment, are one subgraph call. `same`: those with the same headers, but for ids of the request; `guests`: whatever the client address and user agent. Always off where `RETURN_HEADERS` has `set-cookie`.',

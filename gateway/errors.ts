@@ -59,6 +59,11 @@ export const ERRORS = {
     meaning:
       'A fault of the gateway, logged under `extensions.correlationId`; at a field, a subgraph that broke the schema.',
   },
+  PLUGIN_FAILED: {
+    status: 500,
+    meaning:
+      'A plugin of the gateway failed or took too long, so the request, or the field, is refused. It is logged under `extensions.correlationId`.',
+  },
   OVERLOADED: {
     status: 503,
     meaning: 'The gateway is too busy, or too many requests of this client wait. `Retry-After` says when to come back.',
@@ -73,7 +78,11 @@ export const ERRORS = {
     meaning: 'Nothing is registered under the hash: send the document with it.',
   },
   PERSISTED_QUERY_NOT_SUPPORTED: { status: 200, meaning: 'This gateway does not accept persisted queries.' },
-  FORBIDDEN: { status: 'answer', meaning: 'The token does not grant access to the field.' },
+  FORBIDDEN: {
+    status: 'answer',
+    meaning:
+      'The token does not grant access to the field. A plugin that refuses a request without a code of its own uses this one, with status 403.',
+  },
   SERVICE_UNAVAILABLE: {
     status: 'answer',
     meaning:
@@ -91,6 +100,8 @@ export const ERROR_CODES = {
   GTW_ERR_SUBGRAPH_TIMEOUT: 'A subgraph did not answer within `SUBGRAPH_TIMEOUT_MS`.',
   GTW_ERR_SUBGRAPH_ANSWER_TOO_LARGE: "A subgraph's answer is larger than `SUBGRAPH_ANSWER_LIMIT_BYTES`.",
   GTW_ERR_SUBGRAPH_ENCODING: "A subgraph's answer has an unknown `Content-Encoding`, or can't be decompressed.",
+  GTW_ERR_PLUGIN_REJECTION: 'A plugin has refused a request. It ends the hook; the answer has the reason.',
+  GTW_ERR_PLUGIN_TIMEOUT: "A plugin's hook took longer than its `timeoutMs`.",
   GTW_ERR_SUPERGRAPH: 'The supergraph file cannot be served. The message names the file and what is wrong with it.',
 } as const
 

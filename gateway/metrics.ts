@@ -25,12 +25,16 @@ export interface Metrics {
   readonly tokenCheck: (outcome: string) => void
   /** Counts a fetch of an issuer's keys. */
   readonly keyFetch: (issuer: string, outcome: 'fetched' | 'failed') => void
+  /** Counts a hook of a plugin that failed. */
+  readonly pluginFailure: (plugin: string, hook: string) => void
   /** Counts a request that was refused because of too much load. */
   readonly shed: () => void
   /** Records which supergraph is served from now on. */
   readonly supergraph: (hash: string) => void
   /** Counts a supergraph file that could not be loaded. */
   readonly supergraphFailure: () => void
+  /** Where all of them are registered; plugins may add theirs. */
+  readonly registry: Registry
   readonly contentType: string
   /** Everything, in Prometheus' text format. */
   readonly text: () => Promise<string>
@@ -98,6 +102,12 @@ export function createMetrics(): Metrics {
     labelNames: ['issuer', 'outcome'] as const,
     registers,
   })
+  const pluginFailures = new Counter({
+    name: 'gateway_plugin_failures_total',
+    help: 'Hooks of plugins that threw or took too long.',
+    labelNames: ['plugin', 'hook'] as const,
+    registers,
+  })
   const shed = new Counter({
     name: 'gateway_load_shed_total',
     help: 'Requests answered 503 because of too much load, of the process or of their client.',
@@ -147,12 +157,14 @@ export function createMetrics(): Metrics {
     limited: (bucket) => limited.inc({ bucket }),
     tokenCheck: (outcome) => tokenChecks.inc({ outcome }),
     keyFetch: (issuer, outcome) => keyFetches.inc({ issuer, outcome }),
+    pluginFailure: (plugin, hook) => pluginFailures.inc({ plugin, hook }),
     shed: () => shed.inc(),
     supergraph: (hash) => {
       info.reset()
       info.set({ hash }, 1)
     },
     supergraphFailure: () => loadFailures.inc(),
+    registry: register,
     contentType: register.contentType,
     text: () => register.metrics(),
   }

@@ -3,12 +3,15 @@ import { readFileSync } from 'node:fs'
 import { Kind, parse } from 'graphql'
 import { type Configuration, loadLimits } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
+import { loggerOptions } from '../runtime/log.ts'
 import { tokenNames } from '../runtime/token-names.ts'
 import type { TokenOptions } from './authentication/options.ts'
 import { loadTrustedIssuers } from './authentication/trusted-issuers.ts'
 import type { GatewayConfiguration } from './configuration.ts'
 import type { Encoding } from './http/compression.ts'
+import { checkPluginFile } from './plugins/load.ts'
 import type { GatewayOptions } from './server.ts'
+import { forwardedHeaders, loadSubgraphSettings, type SubgraphSettings } from './subgraphs/settings.ts'
 
 /** The default in production. */
 const RATES = { perMinute: 1_200, signInPerMinute: 60 }
@@ -18,7 +21,8 @@ const LOCAL_PAGES = /^http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/
 
 /**
  * @param ownUrls the URLs of subgraphs in this process, by name; those of the environment have precedence
- * @throws ConfigurationError for a manifest that can't be read, and for the URL of an unknown subgraph
+ * @throws ConfigurationError for a manifest or settings that can't be read, for a plugin that
+ * is not there, and for the URL of an unknown subgraph
  */
 export function gatewayOptions(
   configuration: Configuration,
@@ -29,8 +33,10 @@ export function gatewayOptions(
   const supergraph = configuration.SUPERGRAPH ?? 'schema/supergraph.graphql'
   const inGraph = subgraphsOf(supergraph)
   if (inGraph !== undefined) checkUrls(supergraph, inGraph, gateway.subgraphUrls)
+  for (const path of gateway.GATEWAY_PLUGIN) checkPluginFile(path)
   const subgraphUrls = { ...ownUrls, ...gateway.subgraphUrls }
   const customers = subgraphUrls.CUSTOMERS ?? subgraphUrls.customers ?? inGraph?.get('customers')
+  const settings = subgraphSettings(gateway, inGraph)
   const redis = configuration.READMODEL_URL
   return {
     supergraph,
@@ -38,6 +44,8 @@ export function gatewayOptions(
     subgraphUrls,
     subgraphSecret: configuration.SUBGRAPH_SECRET,
     subgraphSecretFor: gateway.SUBGRAPH_SECRET_FOR,
+    plugins: gateway.GATEWAY_PLUGIN,
+    subgraphSettings: settings,
     subgraphTimeoutMs: gateway.SUBGRAPH_TIMEOUT_MS,
     subgraphConnections: gateway.SUBGRAPH_CONNECTIONS,
     subgraphPipelining: gateway.SUBGRAPH_PIPELINING,
@@ -47,7 +55,7 @@ export function gatewayOptions(
     loadLimits: loadLimits(configuration),
     forwardHeaders: gateway.FORWARD_HEADERS,
     returnHeaders: gateway.RETURN_HEADERS,
-    ...tokenOptions(configuration, gateway, customers, inGraph),
+    ...tokenOptions(configuration, gateway, customers, inGraph, settings),
     answerCaching: gateway.ANSWER_CACHING === 'subgraphs',
     cacheTagHeader: gateway.CACHE_TAG_HEADER,
     answerEncodings: gateway.ANSWER_ENCODINGS as readonly Encoding[],
@@ -77,7 +85,7 @@ export function gatewayOptions(
       redisUrl: gateway.RATE_LIMIT_REDIS_URL ?? (/^rediss?(-cluster)?:/.test(redis) ? redis : undefined),
     },
     persistedQueries: { mode: gateway.PERSISTED_QUERIES, manifest: manifest(gateway.PERSISTED_QUERIES_MANIFEST) },
-    logger: { level: configuration.LOG_LEVEL },
+    logger: loggerOptions(configuration, 'gateway'),
     ...(gateway.TRUST_PROXY.length > 0 && { trustProxy: [...gateway.TRUST_PROXY] }),
   }
 }
@@ -91,6 +99,7 @@ function tokenOptions(
   gateway: GatewayConfiguration,
   customers: string | undefined,
   inGraph: ReadonlyMap<string, string> | undefined,
+  settings: SubgraphSettings | undefined,
 ): TokenOptions {
   const { TOKEN_JWKS_URL, TOKEN_INTROSPECTION_URL, TRUSTED_ISSUERS } = gateway
   const jwksUrl = TOKEN_JWKS_URL ?? (customers && new URL('/.well-known/jwks.json', customers).href)
@@ -115,10 +124,19 @@ function tokenOptions(
       trustedIssuers: loadTrustedIssuers(TRUSTED_ISSUERS, {
         ownIssuer: names.issuer,
         subgraphs: inGraph && [...inGraph.keys()],
-        forwarded: gateway.FORWARD_HEADERS.map((name) => name.toLowerCase()),
+        forwarded: forwardedHeaders(settings, gateway.FORWARD_HEADERS),
       }),
     }),
   }
+}
+
+/** @throws ConfigurationError */
+function subgraphSettings(
+  { SUBGRAPH_SETTINGS }: GatewayConfiguration,
+  inGraph: ReadonlyMap<string, string> | undefined,
+): SubgraphSettings | undefined {
+  if (SUBGRAPH_SETTINGS === undefined) return undefined
+  return loadSubgraphSettings(SUBGRAPH_SETTINGS, inGraph && [...inGraph.keys()])
 }
 
 function manifest(path: string | undefined): string | undefined {
@@ -134,7 +152,7 @@ function manifest(path: string | undefined): string | undefined {
 /**
  * The subgraphs of a supergraph file with their URLs; undefined for an unreadable file: the gateway reports the error.
  */
-function subgraphsOf(path: string): ReadonlyMap<string, string> | undefined {
+export function subgraphsOf(path: string): ReadonlyMap<string, string> | undefined {
   try {
     const { definitions } = parse(readFileSync(path, 'utf8'), { noLocation: true })
     const graphs = definitions.find(

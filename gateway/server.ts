@@ -24,9 +24,12 @@ import { createRequestLimits, type RateLimits } from './limits/rate-limiting.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { serveMetrics } from './metrics-server.ts'
 import { DEFAULT_LIMITS, type DocumentLimits } from './planning/document-limits.ts'
+import type { Plugins } from './plugins/hooks.ts'
+import { loadPlugins, type PluginSource } from './plugins/load.ts'
 import { type CreateExecutor, type ServedGraph, serveGraph } from './served-supergraph.ts'
-import { createSubgraphClients, type Transport } from './subgraphs/client.ts'
+import { createSubgraphClients, RETRIES, type Transport } from './subgraphs/client.ts'
 import { createReturnedHeaders, createSubgraphHeaders } from './subgraphs/headers.ts'
+import { effectiveSettings, type SubgraphSettings } from './subgraphs/settings.ts'
 import type { Sharing } from './subgraphs/shared-calls.ts'
 
 export interface GatewayOptions extends TokenOptions {
@@ -47,6 +50,10 @@ export interface GatewayOptions extends TokenOptions {
   readonly subgraphSecretFor?: readonly string[]
   /** How long a subgraph may take for one answer, in milliseconds. Default 10,000. */
   readonly subgraphTimeoutMs?: number
+  /** What differs from the options above and below by subgraph. */
+  readonly subgraphSettings?: SubgraphSettings | undefined
+  /** Code of the operator's own, in this order: files, or the plugins themselves. Default: none. */
+  readonly plugins?: readonly PluginSource[]
   /** How many connections are kept to one subgraph at most. Default 64. */
   readonly subgraphConnections?: number
   /** How many queries may be under way on one connection. Default 1: a slow answer then delays no other. */
@@ -205,16 +212,24 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
   const authentication = authenticate(options, metrics, app.log)
   const createExecutor = await executorOf(options)
   const requestLimits = await createRequestLimits(options.rateLimits ?? {}, metrics, app.log)
-  const { forwardHeaders = FORWARDED, subgraphEncodings = [], answerCaching = true } = options
-  const subgraphHeaders = createSubgraphHeaders(forwardHeaders, subgraphEncodings)
+  const { subgraphEncodings = [], answerCaching = true } = options
+  const plugins = await createGatewayPlugins(app, options.plugins ?? [], metrics)
+  const settings = effectiveSettings(options.subgraphSettings, {
+    timeoutMs: options.subgraphTimeoutMs ?? 10_000,
+    retries: RETRIES,
+    connections: options.subgraphConnections ?? 64,
+    headers: options.forwardHeaders ?? FORWARDED,
+  })
+  const subgraphHeaders = createSubgraphHeaders(settings.forwarded, subgraphEncodings)
   const returnHeaders = createReturnedHeaders(options.returnHeaders ?? [])
   const persisted = createPersistedQueries({
     ...(options.persistedQueries ?? { mode: 'apq' }),
     maxEntries: cachedDocuments,
   })
   const clients = createSubgraphClients({
-    timeoutMs: options.subgraphTimeoutMs ?? 10_000,
-    connections: options.subgraphConnections ?? 64,
+    settings: settings.of,
+    droppedFor: settings.droppedFor,
+    hasHooks: plugins?.hasSubgraphHooks === true,
     pipelining: options.subgraphPipelining ?? 1,
     maxAnswerBytes: options.subgraphAnswerLimit ?? MAX_ANSWER_BYTES,
     transports: options.transports ?? {},
@@ -246,20 +261,23 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
   return {
     served,
     persisted,
+    plugins,
     admission: createAdmission({ ...DEFAULT_ADMISSION, costPerClient: limits.cost, costInAll: 2 * limits.cost }),
     authentication: authentication?.check,
     limits: requestLimits,
     maxCost: limits.cost,
     answerLimit,
     showPlans,
-    caching: answerCaching
-      ? createAnswerCaching({
-          forwardHeaders,
-          verifiesTokens: authentication !== undefined,
-          compresses: encodingsOf(options).length > 0,
-          tagHeader: options.cacheTagHeader ?? 'cache-tag',
-        })
-      : undefined,
+    // An answer may depend on anything that a plugin reads of the request.
+    caching:
+      answerCaching && !plugins
+        ? createAnswerCaching({
+            forwardHeaders: settings.forwarded,
+            verifiesTokens: authentication !== undefined,
+            compresses: encodingsOf(options).length > 0,
+            tagHeader: options.cacheTagHeader ?? 'cache-tag',
+          })
+        : undefined,
     // pino's own; without a logger there is none
     logsRequests: (app.log as { isLevelEnabled?: (level: string) => boolean }).isLevelEnabled?.('info') === true,
     subgraphHeaders,
@@ -270,6 +288,18 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
 }
 
 const encodingsOf = ({ answerEncodings = ENCODINGS }: GatewayOptions): readonly Encoding[] => answerEncodings
+/** undefined: there are none. They are closed with the app. */
+async function createGatewayPlugins(
+  app: FastifyInstance,
+  sources: readonly PluginSource[],
+  metrics: Metrics,
+): Promise<Plugins | undefined> {
+  if (sources.length === 0) return undefined
+  const { createPlugins } = await import('./plugins/hooks.ts')
+  const plugins = createPlugins(await loadPlugins(sources, { registry: metrics.registry, log: app.log }), metrics)
+  app.addHook('onClose', () => plugins.close())
+  return plugins
+}
 
 /** Cookies that a subgraph sets are meant for one client. */
 function sharingOf({ sharedCalls = 'same', returnHeaders = [] }: GatewayOptions): Sharing {

@@ -254,8 +254,9 @@ const variables = {
     accepted: 'a whole number of seconds, 1 or more',
   },
   OTEL_EXPORTER_OTLP_ENDPOINT: {
-    description: 'Where traces go, by OTLP over HTTP. Not set: nothing is traced.',
-    usedBy: ['gateway', 'subgraph', 'projections'],
+    description:
+      'Where traces and metrics go, by OTLP over HTTP. Not set: nothing is traced, and metrics are at `/metrics` alone.',
+    usedBy: ['gateway', 'subgraph', 'projections', 'mail'],
     schema: url,
     default: undefined,
     accepted: 'an http or https URL',
@@ -269,12 +270,35 @@ const variables = {
     accepted: 'an http or https URL',
     secret: true,
   },
+  OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: {
+    description: "The same, as the whole URL of the metrics' endpoint.",
+    usedBy: ['gateway', 'subgraph', 'projections', 'mail'],
+    schema: url,
+    default: undefined,
+    accepted: 'an http or https URL',
+    secret: true,
+  },
+  OTEL_METRICS_EXPORTER: {
+    description: '`none`: metrics are not exported, for an endpoint that takes traces alone.',
+    usedBy: ['gateway', 'subgraph', 'projections', 'mail'],
+    schema: z.enum(['otlp', 'none']),
+    default: 'otlp' as const,
+    accepted: 'otlp or none',
+  },
+  OTEL_METRIC_EXPORT_INTERVAL: {
+    description: 'How often metrics are exported, in milliseconds.',
+    usedBy: ['gateway', 'subgraph', 'projections', 'mail'],
+    schema: z.coerce.number().int().min(100).max(3_600_000),
+    default: 60_000,
+    accepted: 'a whole number of milliseconds, 100 to 3,600,000',
+  },
   OTEL_SERVICE_NAME: {
-    description: 'The name of the process in traces. Not set: `gateway`, `customers` and the like.',
-    usedBy: ['gateway', 'subgraph', 'projections'],
+    description:
+      'The name of the process in traces, metrics and log lines. Not set: `gateway`, `subgraph` and the like.',
+    usedBy: ['gateway', 'subgraph', 'projections', 'mail', 'samples'],
     schema: z.string().min(1),
     default: undefined,
-    accepted: "the process's name in traces",
+    accepted: "the process's name",
   },
   MAX_EVENT_LOOP_DELAY_MS: {
     description:

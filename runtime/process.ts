@@ -3,16 +3,26 @@
 import { setFlagsFromString } from 'node:v8'
 import { type Configuration, loadConfiguration } from './configuration.ts'
 import { StartupError, UsageError } from './errors.ts'
+import type { Log } from './log.ts'
 
-/** A running process. */
+/** Something that runs until it is closed. */
 export interface Running {
   /** Finishes the work under way and releases all resources. */
   close(): Promise<void>
 }
 
+/** A running process. */
+interface RunningProcess extends Running {
+  /** Its beginning and its end are logged there. Default: standard output, in plain lines. */
+  readonly log?: Log
+}
+
 const USAGE_EXIT_CODE = 2
 
 const DRAIN_LIMIT_MS = 10_000
+
+/** For processes that print lines for people. */
+const PLAIN: Pick<Log, 'info'> = { info: (_, message) => console.log(message) }
 
 /** An unhandled rejection inside a library is a fault to fix but no reason to end the process: it is logged. */
 function surviveRejections(): void {
@@ -31,12 +41,12 @@ const HEAP_GROWTH_PERCENT = 40
  * @param defaults defaults for environment variables that are not set
  */
 export async function runProcess(
-  start: (configuration: Configuration) => Promise<Running>,
+  start: (configuration: Configuration) => Promise<RunningProcess>,
   defaults: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   surviveRejections()
   setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`)
-  let running: Running
+  let running: RunningProcess
   try {
     running = await start(loadConfiguration({ ...defaults, ...process.env }))
   } catch (error) {
@@ -44,15 +54,19 @@ export async function runProcess(
     process.exit(1)
   }
   let draining = false
-  const drain = async () => {
+  const drain = async (signal: NodeJS.Signals) => {
     if (draining) return
     draining = true
+    const log = running.log ?? PLAIN
+    const began = performance.now()
+    log.info({ signal }, 'stopping: what is under way is finished')
     setTimeout(() => {
       console.error(`error: still busy after ${DRAIN_LIMIT_MS / 1000} s, stopped hard`)
       process.exit(1)
     }, DRAIN_LIMIT_MS).unref()
     try {
       await running.close()
+      log.info({ signal, ms: Math.round(performance.now() - began) }, 'stopped')
       process.exit(0)
     } catch (error) {
       console.error(explain(error))

@@ -14,6 +14,7 @@ import {
 } from '@opentelemetry/api'
 import type { Configuration } from './configuration.ts'
 import type { Running } from './process.ts'
+import { VERSION } from './version.ts'
 
 /** How long a process that ends waits for the endpoint to accept its last spans, in milliseconds. */
 const FLUSH_LIMIT_MS = 2_000
@@ -112,6 +113,25 @@ export function parseTraceparent(header: unknown): string | undefined {
   return header.startsWith('00') ? header : `00${header.slice(2)}`
 }
 
+/** A request's trace in a log line, by OpenTelemetry's names. */
+export interface TraceIds {
+  readonly trace_id: string
+  readonly span_id: string
+  readonly trace_flags: string
+}
+
+/**
+ * The ids that link a log line to its trace.
+ * @param traceparent of the span that the line belongs to, or the one that came with the request
+ * @returns undefined if it is not valid; spreading that adds nothing
+ */
+export function traceIds(traceparent: unknown): TraceIds | undefined {
+  const parts = typeof traceparent === 'string' ? FORM.exec(traceparent) : null
+  if (parts === null) return undefined
+  const [, trace_id = '', span_id = '', trace_flags = ''] = parts
+  return { trace_id, span_id, trace_flags }
+}
+
 function spanContext(traceparent: string | undefined): SpanContext | undefined {
   const parts = traceparent === undefined ? null : FORM.exec(traceparent)
   if (parts === null) return undefined
@@ -141,7 +161,10 @@ export async function startTracing(
       import('@opentelemetry/resources'),
     ])
   const provider = new NodeTracerProvider({
-    resource: resourceFromAttributes({ 'service.name': configuration.OTEL_SERVICE_NAME ?? service }),
+    resource: resourceFromAttributes({
+      'service.name': configuration.OTEL_SERVICE_NAME ?? service,
+      'service.version': VERSION,
+    }),
     spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter({ url }), { scheduledDelayMillis: 1_000 })],
   })
   tracer = provider.getTracer('customer-subgraph')

@@ -10,6 +10,7 @@ import { shedLoad } from '../runtime/load-shedding.ts'
 import type { TokenNames } from '../runtime/token-names.ts'
 import { store as defaultStore, type Store } from '../schema/store.ts'
 import { serviceUnavailable } from './errors.ts'
+import { logOutages } from './event-store-outages.ts'
 import { schemaRules } from './http/closed-schema.ts'
 import { serveGraphql } from './http/graphql-endpoint.ts'
 import { serveProbes } from './http/probes.ts'
@@ -17,7 +18,7 @@ import { createRequestReader } from './http/request-reader.ts'
 import { serveTokenIntrospection } from './http/token-introspection.ts'
 import type { Keys } from './identity/subgraph-keys.ts'
 import { createTokenGate } from './identity/token-gate.ts'
-import { createMetrics } from './metrics.ts'
+import { createMetrics, type SubgraphMetrics } from './metrics.ts'
 import { createParts, type Parts } from './parts.ts'
 import { answerFaults, limitTime, stopForNobody } from './resolvers/around-resolvers.ts'
 import { separateEntities } from './resolvers/entities.ts'
@@ -49,6 +50,8 @@ export interface SubgraphOptions {
    * MAX_HEAP_PERCENT).
    */
   readonly loadLimits?: LoadLimits
+  /** The metrics, to export them elsewhere, too. Default: an object of the subgraph's own. */
+  readonly metrics?: SubgraphMetrics
   /** Fastify's logger option; default: no log. */
   readonly logger?: FastifyServerOptions['logger']
   /** The time; default: the clock. Tests set it. */
@@ -76,7 +79,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   })
   closeConnections(app)
   followGenerations(app, readModel)
-  const metrics = createMetrics()
+  const metrics = options.metrics ?? createMetrics()
   const parts = createParts({ ...options, store, log: app.log, metrics })
   const { tokens, customers } = parts
   limitResolvers(parts, (operation, outcome) => metrics.operations.inc({ operation, outcome }))
@@ -100,7 +103,11 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   serveTokenIntrospection(app, { tokens, customers, isAllowed: requests.isAllowed })
   const { eventStore } = parts
   serveProbes(app, { eventStore, readModel, customers, isOverloaded, registry: metrics.registry })
-  app.addHook('onClose', parts.close)
+  const stopLogging = logOutages(eventStore, app.log)
+  app.addHook('onClose', async () => {
+    stopLogging()
+    await parts.close()
+  })
   return app
 }
 

@@ -112,6 +112,7 @@ t.test('every process: one line, before anything is written', async (t) => {
         ],
         ['start', { SUBGRAPH_URL_X: 'http://x/' }, /^error: SUBGRAPH_URL_X: .* has no such subgraph/],
         ['start', { HOST: ' ' }, /^error: HOST: " " can't be used/],
+        ['start', { GATEWAY_PLUGIN: 'none.ts' }, /^error: GATEWAY_PLUGIN: none\.ts does not exist\.$/],
         ['compose', {}, /broken\.yaml: .* at line \d+, /],
       ] as const
     ).map(async ([command, env, message], index) => {
@@ -142,18 +143,28 @@ t.test('config: where each value comes from; nothing is made or hidden wrongly',
   await mkdir(join(folder, 'own'))
   await writeFile(join(folder, 'own', 'email-hash-key'), 'x'.repeat(40))
   await writeFile(join(folder, 'secret'), 'hunter2hunter2hunter2\n')
+  await writeFile(
+    join(folder, 'subgraphs.yaml'),
+    'all: { retries: 1 }\nsubgraphs: { catalog: { timeout: 2s, headers: [store] } }',
+  )
   const set = await config(t, folder, {
     DATA_DIR: 'own',
     SUBGRAPH_SECRET_FILE: 'secret',
     SMTP_URL: 'smtp://ann:hun/ter2@mail.example:587',
     READMODEL_URL: 'redis://:hunter2@redis.example:6379/1',
     SUBGRAPH_URL_CUSTOMERS: 'https://customers.example/graphql?key=hunter2',
+    SUBGRAPH_SETTINGS: 'subgraphs.yaml',
   })
   t.match(set.row('EVENTSTORE_URL'), { value: 'sqlite:own/events.db' })
   t.match(set.row('EMAIL_HASH_KEY'), { value: '(hidden)', source: 'generated file own/email-hash-key' })
   t.match(set.row('SUBGRAPH_SECRET'), { value: '(hidden)', source: 'file secret' })
   t.match(set.row('READMODEL_URL'), { value: 'redis://redis.example:6379/…', source: 'environment' })
   t.match(set.row('SUBGRAPH_URL_CUSTOMERS'), { value: 'https://customers.example/…' })
+  t.match(set.row('subgraph catalog'), {
+    value: 'timeout 2000 ms; retries 1; connections 64; headers store',
+    source: 'subgraphs.yaml: catalog',
+  })
+  t.match(set.row('subgraph orders'), { value: /^timeout 10000 ms; retries 1; /, source: 'subgraphs.yaml: all' })
   t.match(set.row('MASTER_KEY'), { problem: /own\/master-key is missing: put it back/ }, 'a key that was lost')
   t.equal(set.code, 1)
   t.notMatch(set.output, /hunter2|hun\/ter2|x{40}/)
@@ -172,6 +183,8 @@ t.test('config: all that is wrong, at once', async (t) => {
     STORE_CONFIG: 'none.yaml',
     SUPERGRAPH: 'none.graphql',
     PERSISTED_QUERIES: 'safelist',
+    GATEWAY_PLUGIN: 'none.ts',
+    SUBGRAPH_SETTINGS: 'none.yaml',
   }
   const wrong = await config(t, folder, env)
   t.match(wrong, { code: 1, ok: false })
@@ -181,7 +194,7 @@ t.test('config: all that is wrong, at once', async (t) => {
   t.equal(code, 1)
   t.match(output, /^! GATEWAY_PORT +http +\(environment\)$/m)
   t.match(output, /^error: GATEWAY_PORT: "http" can't be used; accepted: a port/m)
-  t.match(output, /^10 settings are wrong\.$/m)
+  t.match(output, /^12 settings are wrong\.$/m)
   t.notMatch(output + wrong.output, /hunter2/)
   t.same(await readdir(folder), [])
 })

@@ -21,8 +21,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 const READ_MODEL = /^projections\/(read-model|provenance|open|customer|fold|erasure|fence\/marks)\.ts$/
 /** And what an auditor reads, not the commands. */
 const TIMELINE = /^audit\/(history-states|moments|reveals|timeline)\.ts$/
-/** The samples verify tokens as the gateway does. */
-const TOKENS = /^gateway\/authentication\/token-verifier\.ts$/
+/** The samples verify tokens as the gateway does, and plugins import its types. */
+const FOR_EXAMPLES = /^gateway\/(authentication\/token-verifier|plugin)\.ts$/
 /** The pure domain: the customer's document, the contracts, itself. */
 const DOMAIN = /^(schema\/|projections\/customer\.ts$|subgraph\/domain\/)/
 /** The mail worker uses the fold. */
@@ -45,7 +45,7 @@ t.test('each folder imports only what it may', async (t) => {
         t.ok(allowed.includes(to), `${file} may import ${specifier}`)
         if (folder === 'subgraph' && to === 'projections') t.match(target, READ_MODEL, `${file}: ${specifier}`)
         if (folder === 'subgraph' && to === 'audit') t.match(target, TIMELINE, `${file}: ${specifier}`)
-        if (folder === 'examples' && to === 'gateway') t.match(target, TOKENS, `${file}: ${specifier}`)
+        if (folder === 'examples' && to === 'gateway') t.match(target, FOR_EXAMPLES, `${file}: ${specifier}`)
         if (folder === 'mail' && to === 'projections') t.match(target, FOLD, `${file}: ${specifier}`)
       }
     }

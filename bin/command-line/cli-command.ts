@@ -1,6 +1,6 @@
 /** The base of all commands: help with examples, exit codes and environment variables, and a version. */
-import { readFileSync } from 'node:fs'
 import { Command, type ErrorOptions, Help, InvalidArgumentError } from 'commander'
+import { VERSION } from '../../runtime/version.ts'
 
 /** The exit codes of all commands. */
 export const EXIT_CODES = { done: 0, failed: 1, usage: 2, stopped: 130 } as const
@@ -15,10 +15,6 @@ export const EXIT_CODE_MEANINGS: Readonly<Record<number, string>> = {
 
 /** The name of the program in messages and in the documentation. */
 export const NAME = 'customers'
-
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-  readonly version: string
-}
 
 /** What `--help` shows beside arguments and options. */
 export interface Details {
@@ -41,7 +37,7 @@ export class CliCommand extends Command {
 
   constructor(name?: string) {
     super(name)
-    this.version(version, '-V, --version', 'print the version')
+    this.version(VERSION, '-V, --version', 'print the version')
     this.helpOption('-h, --help', 'print this help')
     this.helpCommand(false)
     this.configureHelp({

@@ -6,8 +6,11 @@ import { isKurrentDbUrl } from '../../eventstore/kurrentdb/connection/scheme.ts'
 import { parseKurrentDbUrl } from '../../eventstore/kurrentdb/connection/url.ts'
 import { loadGatewayConfiguration } from '../../gateway/configuration.ts'
 import { createPersistedQueries } from '../../gateway/http/persisted-queries.ts'
-import { gatewayOptions } from '../../gateway/options.ts'
+import { gatewayOptions, subgraphsOf } from '../../gateway/options.ts'
 import { loadSupergraph } from '../../gateway/planning/supergraph.ts'
+import { checkPluginFile } from '../../gateway/plugins/load.ts'
+import { RETRIES } from '../../gateway/subgraphs/client.ts'
+import { effectiveSettings, loadSubgraphSettings } from '../../gateway/subgraphs/settings.ts'
 import { parseRedisUrl } from '../../projections/redis/url.ts'
 import {
   type Configuration,
@@ -19,7 +22,7 @@ import {
 import { ConfigurationError } from '../../runtime/errors.ts'
 import { KEY_VARIABLES, type KeyVariable, keyFile, loadKey, readSigningKey } from '../../runtime/service-keys.ts'
 import { loadStore } from '../../schema/store.ts'
-import { START_DEFAULTS, SUBGRAPH_URL, strangeNames, VARIABLES } from '../environment.ts'
+import { defaultSupergraph, START_DEFAULTS, SUBGRAPH_URL, strangeNames, VARIABLES } from '../environment.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -79,7 +82,7 @@ function settings(env: Environment, process: string): Row[] {
   const wrong = new Set(first.filter(({ problem }) => problem !== undefined).map(({ name }) => name))
   // A variable that is wrong by itself is reported once; the checks below treat it as not set.
   const right = Object.fromEntries(Object.entries(env).filter(([name]) => !wrong.has(name.replace(/_FILE$/, ''))))
-  const configuration = loadConfiguration(process === 'start' ? { ...START_DEFAULTS, ...right } : right)
+  const configuration = configurationOf(right, process)
   const found = new Map<string, string>()
   for (const [name, check] of checks(configuration, right, process)) {
     const { problem } = attempt(check)
@@ -95,7 +98,40 @@ function settings(env: Environment, process: string): Row[] {
     source: 'environment',
     problem,
   }))
-  return [...rows, ...strange]
+  const isReadable = !rows.some(({ name, problem }) => name === 'SUBGRAPH_SETTINGS' && problem !== undefined)
+  return [...rows, ...(isReadable ? subgraphRows(configuration, right) : []), ...strange]
+}
+
+function configurationOf(env: Environment, process: string): Configuration {
+  if (process !== 'start') return loadConfiguration(env)
+  const configuration = loadConfiguration({ ...START_DEFAULTS, ...env })
+  return {
+    ...configuration,
+    SUPERGRAPH: configuration.SUPERGRAPH ?? defaultSupergraph(configuration.NODE_ENV === 'production'),
+  }
+}
+
+/** What SUBGRAPH_SETTINGS comes to for each subgraph. */
+function subgraphRows(configuration: Configuration, env: Environment): Row[] {
+  const gateway = loadGatewayConfiguration(env)
+  if (gateway.SUBGRAPH_SETTINGS === undefined) return []
+  const names = [...(subgraphsOf(configuration.SUPERGRAPH ?? 'schema/supergraph.graphql')?.keys() ?? [])]
+  const given = loadSubgraphSettings(gateway.SUBGRAPH_SETTINGS, names)
+  const settings = effectiveSettings(given, {
+    timeoutMs: gateway.SUBGRAPH_TIMEOUT_MS,
+    retries: RETRIES,
+    connections: gateway.SUBGRAPH_CONNECTIONS,
+    headers: gateway.FORWARD_HEADERS,
+  })
+  return names.map((name) => {
+    const { timeoutMs, retries, connections, headers } = settings.of(name)
+    const shownHeaders = headers.join(', ') || 'none'
+    return {
+      name: `subgraph ${name}`,
+      value: `timeout ${timeoutMs} ms; retries ${retries}; connections ${connections}; headers ${shownHeaders}`,
+      source: given.subgraphs.has(name) ? `${gateway.SUBGRAPH_SETTINGS}: ${name}` : `${gateway.SUBGRAPH_SETTINGS}: all`,
+    }
+  })
 }
 
 function rowOf(name: string, variable: Variable, env: Environment): Row {
@@ -162,16 +198,21 @@ function* checks(
     yield ['READMODEL_URL', () => parseRedisUrl(READMODEL_URL)]
   }
   yield ['STORE_CONFIG', () => loadStore(configuration.STORE_CONFIG)]
-  if (configuration.SUPERGRAPH !== undefined) {
+  if (env.SUPERGRAPH) {
     yield ['SUPERGRAPH', () => named('SUPERGRAPH', () => loadSupergraph(readFileSync(SUPERGRAPH, 'utf8')))]
   }
   yield [
     'PERSISTED_QUERIES_MANIFEST',
     () => {
-      const { persistedQueries = { mode: 'apq' } } = gatewayOptions(configuration, gateway)
+      // What these two say is checked below.
+      const others = { ...gateway, GATEWAY_PLUGIN: [], SUBGRAPH_SETTINGS: undefined }
+      const { persistedQueries = { mode: 'apq' } } = gatewayOptions(configuration, others)
       createPersistedQueries({ ...persistedQueries, maxEntries: 1 })
     },
   ]
+  yield ['SUBGRAPH_SETTINGS', () => subgraphRows(configuration, env)]
+  // A plugin is not loaded: it might connect to something.
+  for (const path of gateway.GATEWAY_PLUGIN) yield ['GATEWAY_PLUGIN', () => checkPluginFile(path)]
   if (EVENTSTORE_URL !== '') yield* keyChecks(configuration, process)
 }
 

@@ -5,6 +5,7 @@ import { createMetrics } from '../../gateway/metrics.ts'
 import { startMetrics } from '../../gateway/metrics-server.ts'
 import { gatewayOptions } from '../../gateway/options.ts'
 import { buildGateway } from '../../gateway/server.ts'
+import { startMetricsExport } from '../../runtime/metrics-export.ts'
 import { listen, runProcess } from '../../runtime/process.ts'
 import { startTracing } from '../../runtime/tracing.ts'
 
@@ -14,15 +15,18 @@ export const gateway = (): Promise<void> =>
     const tracing = await startTracing(configuration, 'gateway')
     const metrics = createMetrics()
     const app = await buildGateway({ ...gatewayOptions(configuration, variables), metrics })
+    const exporting = await startMetricsExport(configuration, 'gateway', [metrics.registry], app.log)
     await listen(app, { port: configuration.GATEWAY_PORT, host: configuration.HOST }, 'GATEWAY_PORT')
     const metricsServer = await startMetrics(metrics, {
       port: variables.GATEWAY_METRICS_PORT,
       host: configuration.HOST,
     })
     return {
+      log: app.log,
       async close() {
         await app.close()
         await metricsServer.close()
+        await exporting.close()
         await tracing.close()
       },
     }

@@ -7,13 +7,15 @@ import { buildMailServer } from '../../mail/health.ts'
 import { createMailMetrics } from '../../mail/metrics.ts'
 import { type Mail, startMail } from '../../mail/start.ts'
 import type { MailStatus } from '../../mail/worker.ts'
+import { loggerOptions } from '../../runtime/log.ts'
+import { startMetricsExport } from '../../runtime/metrics-export.ts'
 import { endProcess, listen, runProcess } from '../../runtime/process.ts'
 import { loadEmailHashKey } from '../../runtime/service-keys.ts'
 import { loadStore } from '../../schema/store.ts'
 
 export const mail = (): Promise<void> =>
   runProcess(async (configuration) => {
-    const { MAIL_PORT: port, HOST: host, LOG_LEVEL: level } = configuration
+    const { MAIL_PORT: port, HOST: host } = configuration
     const emailHashKey = loadEmailHashKey(configuration)
     const store = loadStore(configuration.STORE_CONFIG)
     let log: FastifyBaseLogger | undefined
@@ -28,14 +30,17 @@ export const mail = (): Promise<void> =>
     let worker: Mail | undefined
     const status = (): MailStatus => worker?.status() ?? { waiting: 0, lagSeconds: 0, isServerThere: true }
     const observer = createMailMetrics(registry, status)
-    const app = buildMailServer({ eventStore, status, registry, logger: { level } })
+    const app = buildMailServer({ eventStore, status, registry, logger: loggerOptions(configuration, 'mail') })
     log = app.log
+    const exporting = await startMetricsExport(configuration, 'mail', [registry], log)
     await listen(app, { port, host }, 'MAIL_PORT')
     worker = startMail({ configuration, eventStore, emailHashKey, store, log, observer })
     log.info(`mails go to ${worker.description}`)
     return {
+      log: app.log,
       async close() {
         await app.close()
+        await exporting.close()
         await worker?.close()
         await eventStore.close()
       },

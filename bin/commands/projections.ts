@@ -12,12 +12,14 @@ import { createProjectionMetrics } from '../../projections/worker/metrics.ts'
 import { traced } from '../../projections/worker/traced-observer.ts'
 import { startProjection } from '../../projections/worker/worker.ts'
 import { ConfigurationError } from '../../runtime/errors.ts'
+import { loggerOptions } from '../../runtime/log.ts'
+import { startMetricsExport } from '../../runtime/metrics-export.ts'
 import { endProcess, listen, runProcess } from '../../runtime/process.ts'
 import { startTracing } from '../../runtime/tracing.ts'
 
 export const projections = ({ mode }: { readonly mode: 'catch-up' | 'group' }): Promise<void> =>
   runProcess(async (configuration) => {
-    const { PROJECTIONS_PORT: port, HOST: host, LOG_LEVEL: level } = configuration
+    const { PROJECTIONS_PORT: port, HOST: host } = configuration
     const auditKey = loadSigningKey(configuration)
     const tracing = await startTracing(configuration, 'projections')
     let log: FastifyBaseLogger | undefined
@@ -41,9 +43,10 @@ export const projections = ({ mode }: { readonly mode: 'catch-up' | 'group' }): 
       metrics,
       registry,
       maxLagSeconds: configuration.PROJECTION_MAX_LAG_SECONDS,
-      logger: { level },
+      logger: loggerOptions(configuration, 'projections'),
     })
     log = app.log
+    const exporting = await startMetricsExport(configuration, 'projections', [registry], log)
 
     const options = { eventStore, readModel, log: app.log, observer: traced(metrics.observer) }
     const { persistentSubscriptions } = eventStore
@@ -58,8 +61,10 @@ export const projections = ({ mode }: { readonly mode: 'catch-up' | 'group' }): 
     await listen(app, { port, host }, 'PROJECTIONS_PORT')
     const checkpoints = startConfiguredCheckpoints(stored, auditKey, configuration.CHECKPOINT_MINUTES, app.log)
     return {
+      log: app.log,
       async close() {
         await app.close()
+        await exporting.close()
         await checkpoints.stop()
         await projection.stop()
         await readModel.close()

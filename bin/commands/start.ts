@@ -3,7 +3,7 @@
  * On the embedded stores by default; with EVENTSTORE_URL and READMODEL_URL set, the same on servers.
  */
 import type { AddressInfo } from 'node:net'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import { startConfiguredCheckpoints } from '../../audit/proof/signed-checkpoints.ts'
 import { checkAuditKey, loadSigningKey } from '../../audit/proof/signing-key.ts'
@@ -11,7 +11,7 @@ import { checkKeys, checkKeysAtStart } from '../../eventstore/encryption/key-fin
 import { isEmbeddedLogEmpty, openLog } from '../../eventstore/open-event-store.ts'
 import { buildSamples } from '../../examples/commerce/server.ts'
 import { type GatewayConfiguration, loadGatewayConfiguration } from '../../gateway/configuration.ts'
-import { createMetrics } from '../../gateway/metrics.ts'
+import { createMetrics, type Metrics } from '../../gateway/metrics.ts'
 import { startMetrics } from '../../gateway/metrics-server.ts'
 import { gatewayOptions } from '../../gateway/options.ts'
 import { buildGateway } from '../../gateway/server.ts'
@@ -21,19 +21,19 @@ import { openReadModel } from '../../projections/open-read-model.ts'
 import { traced } from '../../projections/worker/traced-observer.ts'
 import { startProjection } from '../../projections/worker/worker.ts'
 import { type Configuration, loadLimits } from '../../runtime/configuration.ts'
+import { loggerOptions } from '../../runtime/log.ts'
+import { startMetricsExport } from '../../runtime/metrics-export.ts'
 import { endProcess, listen, type Running, runProcess } from '../../runtime/process.ts'
 import { prepareDataFolder } from '../../runtime/service-keys.ts'
 import { tokenNames } from '../../runtime/token-names.ts'
 import { startTracing } from '../../runtime/tracing.ts'
 import { loadStore } from '../../schema/store.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
+import { createMetrics as createSubgraphMetrics, type SubgraphMetrics } from '../../subgraph/metrics.ts'
 import { buildSubgraph } from '../../subgraph/server.ts'
-import { START_DEFAULTS } from '../environment.ts'
+import { defaultSupergraph, START_DEFAULTS } from '../environment.ts'
 
 const SAMPLE_CUSTOMER = { email: 'roni_cost@example.com', password: 'roni_cost3@example.com' }
-
-/** The folder of the service, whatever the working directory is. */
-const root = join(import.meta.dirname, '../..')
 
 /** The running parts, in the order of their start. */
 type Added = <T extends Running>(part: T) => T
@@ -63,14 +63,19 @@ async function startParts(configuration: Configuration, variables: GatewayConfig
   const settings = { ...configuration, SUPERGRAPH: configuration.SUPERGRAPH ?? defaultSupergraph(isProduction) }
   // Reports wrong settings before any data are written.
   gatewayOptions(settings, variables)
-  const { subgraph, mail } = await startCustomers(configuration, added)
+  const metrics = { gateway: createMetrics(), subgraph: createSubgraphMetrics() }
+  const { subgraph, mail } = await startCustomers(configuration, metrics.subgraph, added)
   const apps: Record<string, FastifyInstance> = { customers: subgraph }
   const subgraphUrls: Record<string, string> = { customers: `${address(subgraph)}/graphql` }
   if (!isProduction) {
-    const { LOG_LEVEL: level, SAMPLES_PORT: port, HOST: host } = configuration
+    const { SAMPLES_PORT: port, HOST: host } = configuration
     const jwksUrl = `${address(subgraph)}/.well-known/jwks.json`
     const samples = added(
-      await buildSamples({ keys: { jwksUrl }, names: tokenNames(configuration), logger: { level } }),
+      await buildSamples({
+        keys: { jwksUrl },
+        names: tokenNames(configuration),
+        logger: loggerOptions(configuration, 'samples'),
+      }),
     )
     await listen(samples, { port, host }, 'SAMPLES_PORT')
     for (const name of ['catalog', 'orders']) {
@@ -83,7 +88,9 @@ async function startParts(configuration: Configuration, variables: GatewayConfig
   const transports = Object.fromEntries(
     own.map(([name, app]) => [name, inject(app, new URL(subgraphUrls[name] ?? '').pathname)]),
   )
-  const gateway = await startGateway(settings, variables, subgraphUrls, transports, added)
+  const gateway = await startGateway(settings, variables, subgraphUrls, { transports, metrics: metrics.gateway }, added)
+  const registries = [metrics.gateway.registry, metrics.subgraph.registry]
+  added(await startMetricsExport(configuration, 'customers', registries, gateway.log))
   printPlaces(configuration, address(gateway), address(subgraph), mail.description)
   if (isProduction) return
   await registerSampleCustomer(subgraph, configuration.SUBGRAPH_SECRET)
@@ -93,6 +100,7 @@ async function startParts(configuration: Configuration, variables: GatewayConfig
 /** Starts the customer subgraph with everything that it needs: log, read model, projection, checkpoints, mails. */
 async function startCustomers(
   configuration: Configuration,
+  metrics: SubgraphMetrics,
   added: Added,
 ): Promise<{ readonly subgraph: FastifyInstance; readonly mail: Mail }> {
   const { READMODEL_URL, HOST: host, SUBGRAPH_SECRET: secret, CAPTCHA_SECRET: captchaSecret } = configuration
@@ -116,13 +124,14 @@ async function startCustomers(
       eventStore,
       readModel,
       keys,
+      metrics,
       store,
       secret,
       captchaSecret,
       tokenNames: tokenNames(configuration),
       cachedTokens: configuration.TOKEN_CACHE_SIZE,
       introspection: configuration.NODE_ENV !== 'production',
-      logger: { level: configuration.LOG_LEVEL },
+      logger: loggerOptions(configuration, 'subgraph'),
       loadLimits: loadLimits(configuration),
     }),
   )
@@ -139,27 +148,22 @@ async function startCustomers(
   return { subgraph, mail }
 }
 
-const defaultSupergraph = (isProduction: boolean) =>
-  join(root, isProduction ? 'schema/supergraph.graphql' : 'examples/commerce/supergraph.graphql')
-
 async function startGateway(
   configuration: Configuration,
   variables: GatewayConfiguration,
   ownUrls: Readonly<Record<string, string>>,
-  transports: Readonly<Record<string, Transport>>,
+  own: { readonly transports: Readonly<Record<string, Transport>>; readonly metrics: Metrics },
   added: Added,
 ): Promise<FastifyInstance> {
   const { GATEWAY_PORT: port, HOST: host } = configuration
-  const metrics = createMetrics()
   const gateway = added(
     await buildGateway({
       ...gatewayOptions(configuration, variables, ownUrls),
-      transports,
-      metrics,
+      ...own,
     }),
   )
   await listen(gateway, { port, host }, 'GATEWAY_PORT')
-  added(await startMetrics(metrics, { port: variables.GATEWAY_METRICS_PORT, host }))
+  added(await startMetrics(own.metrics, { port: variables.GATEWAY_METRICS_PORT, host }))
   return gateway
 }
 

@@ -105,7 +105,11 @@ function check(path: string, index: number, issuer: TrustedIssuer, surroundings:
   }
   const both = Object.keys(issuer.claims).find((name) => forwarded.includes(name))
   if (both !== undefined) {
-    throw problem(path, [index, 'claims'], `FORWARD_HEADERS has ${both}, too, so clients could send it themselves`)
+    throw problem(
+      path,
+      [index, 'claims'],
+      `FORWARD_HEADERS or SUBGRAPH_SETTINGS has ${both}, too, so clients could send it themselves`,
+    )
   }
 }
 

@@ -3,6 +3,7 @@ import { buildOperationContext, executeQueryPlan } from '@apollo/gateway'
 import { GraphQLError, type GraphQLFormattedError, parse } from 'graphql'
 import type { LoadedSupergraph } from '../planning/supergraph.ts'
 import { isPlannersName, PLANNERS_MARK } from '../planning/supergraph-corrections.ts'
+import { PluginError } from '../plugins/run.ts'
 import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailable } from '../subgraphs/client.ts'
 import { failedPath, numericIndices, publicExtensions, responseNames } from '../subgraphs/errors.ts'
 import { answerText, type ExecutionRequest, type Executor, headersFor } from './executor.ts'
@@ -78,7 +79,12 @@ function dataSource(name: string, call: SubgraphClient): DataSource {
         // Omitted if there are none, so a subgraph does not coerce them.
         const sent = hasKeys(variables) ? withRealNames(variables) : undefined
         const body = JSON.stringify({ query, variables: sent, operationName })
-        const raw = await call({ body, headers: headersFor(request, name), mutation: query.startsWith('mutation') })
+        const raw = await call({
+          body,
+          headers: headersFor(request, name),
+          mutation: query.startsWith('mutation'),
+          hooks: request.hooks,
+        })
         request.received(raw, name)
         const answer = readAnswer(name, raw)
         if (answer.errors) answer.errors = answer.errors.map(withNumericIndices)
@@ -125,7 +131,7 @@ function checkEntities(service: string, variables: Readonly<Record<string, unkno
 
 /** A subgraph's error with the client's path; our own errors unchanged; any other is masked. */
 function clientError(error: unknown, request: ExecutionRequest): GraphQLFormattedError {
-  if (error instanceof SubgraphUnavailable) return error.toJSON()
+  if (error instanceof SubgraphUnavailable || error instanceof PluginError) return error.toJSON()
   const original: unknown = error instanceof GraphQLError ? error.originalError : undefined
   if (!(error instanceof GraphQLError) || original === undefined || original instanceof Error)
     return request.mask(error)

@@ -94,6 +94,7 @@ export function createCompiledExecutor(
       return {
         text: `{"data":${text},"errors":${JSON.stringify(errors)}}`,
         hasErrors: true,
+        errors,
         category: firstCategory(errors),
       }
     }

@@ -5,7 +5,7 @@ import type { Cancellation } from '../cancellation.ts'
 import { requestError } from '../errors.ts'
 import type { IsDenied } from '../planning/authorization.ts'
 import type { InternalName, IsTrue } from '../planning/operation-corrections.ts'
-import type { RawAnswer, SubgraphUnavailable } from '../subgraphs/client.ts'
+import type { RawAnswer, SubgraphHooks, SubgraphUnavailable } from '../subgraphs/client.ts'
 
 export interface PlannedOperation {
   readonly document: DocumentNode
@@ -40,6 +40,8 @@ export interface ExecutionRequest {
   readonly identity?: SubgraphIdentity | undefined
   /** Set for queries: when the client goes away, no further call is made and the answer is dropped. */
   readonly cancellation?: Cancellation | undefined
+  /** Of the plugins, for the subgraph calls. */
+  readonly hooks?: SubgraphHooks | undefined
   /** Logs an internal error and returns the masked one for clients. */
   mask(error: unknown): GraphQLFormattedError
   /** Called with each answer of a subgraph, before it is read. */
@@ -62,6 +64,8 @@ export interface ExecutionAnswer {
   /** The answer's body: JSON with `data`, and `errors` if there are any. */
   readonly text: string
   readonly hasErrors: boolean
+  /** The errors in the text; absent if there are none. */
+  readonly errors?: readonly GraphQLFormattedError[]
   /** The first of Magento's categories among its errors (`extensions.category`). */
   readonly category?: string | undefined
 }
@@ -84,7 +88,7 @@ export type Executor = (operation: PlannedOperation) => Execute
 /** An answer's body. */
 export function answerText(data: unknown, errors: readonly GraphQLFormattedError[]): ExecutionAnswer {
   const text = JSON.stringify(errors.length > 0 ? { data: data ?? null, errors } : { data: data ?? null })
-  return { text, hasErrors: errors.length > 0, category: firstCategory(errors) }
+  return { text, hasErrors: errors.length > 0, errors, category: firstCategory(errors) }
 }
 
 /** The error for an answer that is larger than the limit. */

@@ -2,6 +2,7 @@
 import type { FetchNode } from '@apollo/query-planner'
 import { type GraphQLFormattedError, type GraphQLSchema, parse } from 'graphql'
 import { Cancelled } from '../cancellation.ts'
+import { PluginError } from '../plugins/run.ts'
 import { readAnswer, type SubgraphAnswer, type SubgraphClient, SubgraphUnavailable } from '../subgraphs/client.ts'
 import { clientError, failedPath, numericIndices, responseNames } from '../subgraphs/errors.ts'
 import { hasCustomScalars } from './custom-scalars.ts'
@@ -81,7 +82,7 @@ function callerOf(
         const key = flights && `${service}\n${body}`
         let flight = key === undefined ? undefined : flights?.get(key)
         if (!flight) {
-          flight = client({ body, headers: headersFor(request, service), mutation, cancellation })
+          flight = client({ body, headers: headersFor(request, service), mutation, cancellation, hooks: request.hooks })
           if (key !== undefined) flights?.set(key, flight)
         }
         const raw = await flight
@@ -98,8 +99,8 @@ function callerOf(
 }
 
 function failure(error: unknown, request: ExecutionRequest, path: ResponsePath): GraphQLFormattedError {
-  if (!(error instanceof SubgraphUnavailable)) return request.mask(error)
-  request.unavailable(error)
+  if (error instanceof SubgraphUnavailable) request.unavailable(error)
+  else if (!(error instanceof PluginError)) return request.mask(error)
   const { message, extensions } = error
   return { message, ...(path.length > 0 && { path }), extensions }
 }

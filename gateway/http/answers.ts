@@ -13,6 +13,8 @@ export interface Answer {
   readonly text: string
   /** Why the request was not executed; undefined if it was. */
   readonly error: RequestError | undefined
+  /** For an executed request, the errors in the text; undefined or empty if there are none. */
+  readonly errors?: readonly GraphQLFormattedError[] | undefined
   /** For an executed request, Magento's category of the first error that has one. */
   readonly category?: string | undefined
   /** Of the operation that was executed. */

@@ -2,7 +2,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { clientKey } from '../../runtime/client-address.ts'
-import { isTracing, startSpan, type TracedSpan } from '../../runtime/tracing.ts'
+import { isTracing, startSpan, type TracedSpan, traceIds } from '../../runtime/tracing.ts'
 import { tokenChallenge } from '../../schema/token-faults.ts'
 import { type Authentication, GUEST } from '../authentication/authentication.ts'
 import { type Cancellation, Cancelled } from '../cancellation.ts'
@@ -12,13 +12,14 @@ import type { Admission } from '../limits/admission.ts'
 import type { RequestLimits } from '../limits/rate-limiting.ts'
 import type { CountRequest, Metrics, Outcome } from '../metrics.ts'
 import type { FoundOperation, Operation, Operations } from '../planning/operations.ts'
+import type { OperationHooks, Plugins, RequestHooks } from '../plugins/hooks.ts'
 import type { ServedGraph } from '../served-supergraph.ts'
 import { isLongerThan, type RawAnswer, type SubgraphUnavailable } from '../subgraphs/client.ts'
 import type { createReturnedHeaders, createSubgraphHeaders } from '../subgraphs/headers.ts'
 import type { AnswerCaching } from './answer-caching.ts'
 import { type Answer, errorBody, noteOverload, withPlan } from './answers.ts'
 import type { CachePolicy } from './cache-policy.ts'
-import { mask, reasonOf } from './masking.ts'
+import { mask, reasonOf, shownCode } from './masking.ts'
 import type { createPersistedQueries } from './persisted-queries.ts'
 import { type GraphQLRequest, readBody } from './request.ts'
 
@@ -26,6 +27,8 @@ import { type GraphQLRequest, readBody } from './request.ts'
 export interface Pipeline {
   readonly served: ServedGraph
   readonly persisted: ReturnType<typeof createPersistedQueries>
+  /** undefined: there are none. */
+  readonly plugins: Plugins | undefined
   readonly admission: Admission
   /** undefined: tokens are passed on to the subgraphs unverified. */
   readonly authentication: Authentication | undefined
@@ -60,6 +63,7 @@ export class GraphQLCall implements ExecutionRequest {
   headers = NO_HEADERS
   identity: ExecutionRequest['identity']
   cancellation: Cancellation | undefined
+  readonly hooks: OperationHooks | undefined
   readonly #pipeline: Pipeline
   readonly #request: FastifyRequest
   readonly #reply: FastifyReply
@@ -77,12 +81,15 @@ export class GraphQLCall implements ExecutionRequest {
   #operation: Operation | undefined
   /** Of a query of a guest; undefined: the answer may not be stored. */
   #policy: CachePolicy | undefined
+  /** The first error of the answer. */
+  #failure: Pick<GraphQLError | GraphQLFormattedError, 'extensions'> | undefined
   /** The cost that admission has accounted for. */
   #admittedCost: number | undefined
 
   /**
    * @param departure cancelled when the client goes away
    * @param isRead whether only queries are allowed (GET)
+   * @param hooks of the plugins for the HTTP request
    */
   constructor(
     pipeline: Pipeline,
@@ -90,7 +97,9 @@ export class GraphQLCall implements ExecutionRequest {
     reply: FastifyReply,
     departure: Cancellation,
     isRead: boolean,
+    hooks?: RequestHooks,
   ) {
+    this.hooks = hooks?.forOperation()
     this.#pipeline = pipeline
     this.#request = request
     this.#reply = reply
@@ -102,7 +111,18 @@ export class GraphQLCall implements ExecutionRequest {
   }
 
   /** @returns the answer, which also contains every failure of the request */
-  async answer(sent: GraphQLRequest): Promise<Answer> {
+  answer(sent: GraphQLRequest): Promise<Answer> {
+    return this.hooks ? this.#answerWithHooks(this.#answer(sent), this.hooks) : this.#answer(sent)
+  }
+
+  async #answerWithHooks(answering: Promise<Answer>, hooks: OperationHooks): Promise<Answer> {
+    const answer = await answering
+    const [ms, planMs] = [performance.now() - this.#started, this.#planned - this.#started]
+    const metrics = { ms, planMs, subgraphMs: this.#subgraphMs, subgraphAnswers: this.#subgraphAnswers }
+    return hooks.onResponse(answer, this.#outcome, metrics)
+  }
+
+  async #answer(sent: GraphQLRequest): Promise<Answer> {
     const { admission, answerLimit, authentication, limits, maxCost, persisted, served, showPlans } = this.#pipeline
     try {
       const { operations } = served.current
@@ -129,6 +149,7 @@ export class GraphQLCall implements ExecutionRequest {
       if (verdict.settled && (operation.type !== 'query' || operation.restricted)) verdict = await verdict.settled
       // Some operations ignore the token; then it is not passed on to the subgraphs.
       if (!verdict.isAllowed && !operation.ignoresToken) throw tokenRefusal(verdict.fault)
+      if (this.hooks) await this.hooks.onOperation(verdict.claims)
       const { execute, plan } = operation.restricted?.(verdict.claims) ?? operation
       const entrance = admission.enter(this.#client, cost, this.#departure)
       if (entrance) await entrance
@@ -155,10 +176,12 @@ export class GraphQLCall implements ExecutionRequest {
       }
       if (isLongerThan(result.text, answerLimit)) throw answerTooLarge(answerLimit)
       this.#outcome = result.hasErrors ? 'errors' : 'success'
+      this.#failure = result.errors?.[0]
       const isPlanShown = showPlans && this.#request.headers['x-query-plan']
       return {
         text: isPlanShown ? withPlan(result.text, plan(values)) : result.text,
         error: undefined,
+        errors: result.errors,
         category: result.category,
         traits: operation,
         policy: isPlanShown || result.hasErrors ? undefined : this.#policy,
@@ -178,13 +201,13 @@ export class GraphQLCall implements ExecutionRequest {
     } catch (error) {
       const answer = this.#refuse(error)
       this.#finish()
-      return answer
+      return this.hooks ? this.#answerWithHooks(Promise.resolve(answer), this.hooks) : answer
     }
     return this.answer(sent)
   }
 
   mask(error: unknown): GraphQLFormattedError {
-    return mask(error, this.#request)
+    return mask(error, this.#request, this.#traceparent())
   }
 
   received({ status, text, milliseconds, headers }: RawAnswer, service: string): void {
@@ -197,7 +220,12 @@ export class GraphQLCall implements ExecutionRequest {
 
   unavailable({ service, message, cause }: SubgraphUnavailable): void {
     this.#pipeline.metrics.subgraphFailure(service)
-    this.#request.log.warn({ service, reason: reasonOf(cause) }, message)
+    this.#request.log.warn({ service, reason: reasonOf(cause), ...traceIds(this.#traceparent()) }, message)
+  }
+
+  /** Of the request's own span; the client's where nothing is traced here. */
+  #traceparent(): unknown {
+    return this.#span.traceparent || this.#request.headers.traceparent
   }
 
   /** @throws RequestError, also for an operation that may not be sent by GET */
@@ -207,6 +235,7 @@ export class GraphQLCall implements ExecutionRequest {
     try {
       found = operations.find(source, name)
       this.#operation = found.operation
+      this.hooks?.found(found.operation)
     } finally {
       planning?.end(this.#operation === undefined)
     }
@@ -224,13 +253,17 @@ export class GraphQLCall implements ExecutionRequest {
       this.#pipeline.authentication?.doubt(this.#request.headers.authorization)
     }
     if (error instanceof RequestError) {
+      this.#failure = error.errors[0]
+      if (error.statusCode === 500) this.#outcome = 'failed'
       noteOverload(error, this.#reply, this.#pipeline.metrics)
       return { text: errorBody(error.errors), error }
     }
     if (error instanceof Cancelled) return { text: '', error: undefined }
     this.#outcome = 'failed'
     const masked = new RequestError([new GraphQLError('')], 500)
-    return { text: errorBody([this.mask(error)]), error: masked }
+    const shown = this.mask(error)
+    this.#failure = shown
+    return { text: errorBody([shown]), error: masked }
   }
 
   #finish(): void {
@@ -246,16 +279,20 @@ export class GraphQLCall implements ExecutionRequest {
     if (logsRequests) this.#log(ms)
   }
 
+  /** Never the document or its variables: they may have personal data. */
   #log(ms: number): void {
-    const { name } = this.#operation?.node ?? {}
+    const { node, type, hash } = this.#operation ?? {}
     this.#request.log.info(
       {
-        operation: name?.value,
-        type: this.#operation?.type,
+        operation: node?.name?.value,
+        type,
+        hash,
         outcome: this.#outcome,
+        code: shownCode(this.#failure),
         ms: rounded(ms),
         planMs: rounded(this.#planned - this.#started),
         subgraphMs: rounded(this.#subgraphMs),
+        ...traceIds(this.#traceparent()),
       },
       'request',
     )

@@ -1,9 +1,11 @@
 /** `/graphql`: GraphQL over HTTP, by GET and by POST. */
 import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify'
+import { traceIds } from '../../runtime/tracing.ts'
 import { Cancellation } from '../cancellation.ts'
 import { RequestError, requestError } from '../errors.ts'
 import { answerTooLarge } from '../execution/executor.ts'
 import { createBodyAdmission } from '../limits/body-admission.ts'
+import type { RequestHooks } from '../plugins/hooks.ts'
 import { isLongerThan } from '../subgraphs/client.ts'
 import { type Answer, errorBody, SECURITY_HEADERS } from './answers.ts'
 import type { Compress } from './compression.ts'
@@ -12,6 +14,7 @@ import { cancelOnClose, settle } from './disconnects.ts'
 import type { Drain } from './drain.ts'
 import { wantsPage } from './editor.ts'
 import { GraphQLCall, type Pipeline } from './graphql-call.ts'
+import { shownCode } from './masking.ts'
 import { contentTypes, type ErrorStatus, executedStatus, negotiate, statusOf } from './negotiation.ts'
 import { type GraphQLRequest, readBody, readParameters } from './request.ts'
 
@@ -33,7 +36,7 @@ export interface GraphQLRoutesOptions {
 /** The Fastify plugin. */
 export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, options, done) => {
   const { pipeline, bodyLimit, batchLimit, errorStatus, compress, drain, sendEditor } = options
-  const { limits, caching, countUnknown } = pipeline
+  const { limits, caching, countUnknown, plugins } = pipeline
   const admitBody = createBodyAdmission(app, bodyLimit, pipeline)
 
   /** @param isRead whether it is a GET, for queries alone */
@@ -49,6 +52,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     cancelOnClose(socket, departure)
     reply.headers(SECURITY_HEADERS).header('x-correlation-id', request.id)
     if (isRead) caching?.vary(reply)
+    const hooks = plugins?.begin(request, reply)
     let status: number
     let body: string | Buffer | undefined
     try {
@@ -56,12 +60,13 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
       if (isRead) checkCrossSite(request.headers)
       const counted = request.isCounted ? undefined : limits?.count('default', request, reply)
       if (counted) await counted
+      if (hooks) await hooks.onRequest()
       const sent = isRead
         ? readParameters(request.query as Record<string, unknown>)
         : readBody(request.body, batchLimit)
       const answer = Array.isArray(sent)
-        ? await answerBatch(sent, request, reply, departure, isRead)
-        : await new GraphQLCall(pipeline, request, reply, departure, isRead).answer(sent as GraphQLRequest)
+        ? await answerBatch(sent, request, reply, departure, isRead, hooks)
+        : await new GraphQLCall(pipeline, request, reply, departure, isRead, hooks).answer(sent as GraphQLRequest)
       status = answer.error ? statusOf(answer.error, media) : executedStatus(answer.category, media, errorStatus)
       if (answer.policy && caching?.describe(request, reply, answer, isRead ? media : undefined)) {
         status = 304
@@ -72,8 +77,18 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     } catch (error) {
       if (!(error instanceof RequestError)) throw error
       countUnknown('rejected', 0)
-      body = errorBody(error.errors)
-      status = statusOf(error, media ?? 'any')
+      const answer = hooks?.isBegun ? await hooks.refused(error) : { text: errorBody(error.errors), error }
+      const refusal = answer.error ?? error
+      body = answer.text
+      status = statusOf(refusal, media ?? 'any')
+      if (pipeline.logsRequests) {
+        const details = {
+          outcome: 'rejected',
+          code: shownCode(refusal.errors[0]),
+          ...traceIds(request.headers.traceparent),
+        }
+        request.log.info(details, 'request')
+      }
     } finally {
       settle(socket, departure)
       drain.leave(group)
@@ -94,11 +109,12 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     reply: FastifyReply,
     departure: Cancellation,
     isRead: boolean,
+    hooks: RequestHooks | undefined,
   ): Promise<Answer> {
     if (limits)
       for (let others = entries.length - 1; others > 0; others--) await limits.count('default', request, reply)
     const answers = await Promise.all(
-      entries.map((entry) => new GraphQLCall(pipeline, request, reply, departure, isRead).answerEntry(entry)),
+      entries.map((entry) => new GraphQLCall(pipeline, request, reply, departure, isRead, hooks).answerEntry(entry)),
     )
     const text = `[${answers.map(({ text }) => text).join(',')}]`
     if (isLongerThan(text, pipeline.answerLimit)) throw answerTooLarge(pipeline.answerLimit)

@@ -1,10 +1,18 @@
 /** Masks internal errors: they are logged in full, without anything that may be personal data. */
 import type { FastifyRequest } from 'fastify'
 import { GraphQLError, type GraphQLFormattedError } from 'graphql'
+import { traceIds } from '../../runtime/tracing.ts'
 
-/** Logs an unexpected error and returns the masked one for the client, with the id to find it by. */
-export function mask(error: unknown, { log, id }: FastifyRequest): GraphQLFormattedError {
-  log.error({ err: withoutValues(error) }, 'Unexpected error')
+/**
+ * Logs an unexpected error and returns the masked one for the client, with the id to find it by.
+ * @param traceparent of the request's span. Default: the client's
+ */
+export function mask(
+  error: unknown,
+  { log, id, headers }: FastifyRequest,
+  traceparent: unknown = headers.traceparent,
+): GraphQLFormattedError {
+  log.error({ err: withoutValues(error), ...traceIds(traceparent) }, 'Unexpected error')
   return {
     message: 'Internal server error',
     ...(error instanceof GraphQLError && error.path && { path: error.path }),
@@ -26,4 +34,12 @@ function withoutValues(error: unknown): unknown {
 export function reasonOf(cause: unknown): string | undefined {
   if (!(cause instanceof Error)) return undefined
   return cause.message || (cause as NodeJS.ErrnoException).code || cause.name
+}
+
+/** An error's code for the log, if it has the form of one: a subgraph may send anything. */
+export function shownCode(
+  error: Pick<GraphQLError | GraphQLFormattedError, 'extensions'> | undefined,
+): string | undefined {
+  const code = error?.extensions?.code
+  return typeof code === 'string' && /^[A-Z][A-Z0-9_]{0,63}$/.test(code) ? code : undefined
 }

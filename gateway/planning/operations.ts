@@ -1,5 +1,6 @@
 /** From a request's text to an operation that can be executed: parsed, validated and planned once per document. */
 
+import { createHash } from 'node:crypto'
 import type { QueryPlan } from '@apollo/query-planner'
 import {
   type DocumentNode,
@@ -35,6 +36,10 @@ export interface Operation extends AnswerTraits {
   readonly node: OperationDefinitionNode
   /** The client's own variables; `node` also has those that replace literals. */
   readonly declared: readonly VariableDefinitionNode[]
+  /** SHA-256 of the document as it is planned, in hexadecimal: without literals, whitespace and comments. */
+  readonly hash: string
+  /** What it selects: see {@link selectedFields}. */
+  readonly fields: () => readonly string[]
   /** With the values of its variables. */
   readonly plan: (values: Readonly<Record<string, unknown>>) => QueryPlan
   readonly execute: Execute
@@ -141,12 +146,14 @@ export function createOperations(supergraph: LoadedSupergraph, options: Operatio
     const alone = separateOperations(whole)[node.name?.value ?? ''] ?? whole
     const { document, renamed } = withFreeVariables(alone)
     const without = withoutLiterals(supergraph.schema, document)
-    const text = `${print(without.document)}${overridden ? ` # ${[...overridden].join(' ')}` : ''}`
+    const printed = print(without.document)
+    const text = `${printed}${overridden ? ` # ${[...overridden].join(' ')}` : ''}`
     let operation = planned.get(text)
     if (!operation) {
       // Parsed again, because the nodes of the client's document would retain its whole text.
       const taken = new Set(Object.keys(without.literals ?? {}))
-      operation = prepare(parse(text, { noLocation: true }), taken, operationName, overridden)
+      const hash = createHash('sha256').update(printed).digest('hex')
+      operation = prepare(parse(text, { noLocation: true }), hash, taken, operationName, overridden)
       planned.set(text, operation)
     }
     const { literals, defaults } = without

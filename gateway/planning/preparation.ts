@@ -9,6 +9,7 @@ import { type Costs, costOf } from './document-limits.ts'
 import { correctOperation } from './operation-corrections.ts'
 import type { Operation, Restricted } from './operations.ts'
 import { choose, tooDeep, withCode } from './refusals.ts'
+import { selectedFields } from './selected-fields.ts'
 import { countSensitiveFields, mayEndToken } from './sensitive-fields.ts'
 import type { LoadedSupergraph } from './supergraph.ts'
 
@@ -25,12 +26,14 @@ export interface PreparationOptions {
 /**
  * @param document without literals, and with no node of the client's document, which would keep its whole text in
  * memory. So would anything else of it that is kept, closures included
+ * @param hash of the document
  * @param taken the names of the variables that stand for literals
  * @param overridden the labels of `@override` that hold
  * @throws RequestError if the planner refuses it
  */
 export type Prepare = (
   document: DocumentNode,
+  hash: string,
   taken: ReadonlySet<string>,
   operationName: string | undefined,
   overridden: ReadonlySet<string> | undefined,
@@ -43,6 +46,7 @@ export function createPreparation(
 ): Prepare {
   function prepare(
     document: DocumentNode,
+    hash: string,
     taken: ReadonlySet<string>,
     operationName: string | undefined,
     overridden: ReadonlySet<string> | undefined,
@@ -55,6 +59,8 @@ export function createPreparation(
       type: node.operation,
       node,
       declared,
+      hash,
+      fields: lazily(() => selectedFields(supergraph.schema, document)),
       plan: (values) => planned.plan((name) => values[name] === true),
       execute: compile(planned),
       cost: costOf(costs, supergraph.schema, document, node),
@@ -112,6 +118,15 @@ export function createPreparation(
   }
 
   return prepare
+}
+
+/** Computes a value when it is first needed. */
+function lazily<Value>(compute: () => Value): () => Value {
+  let value: Value | undefined
+  return () => {
+    value ??= compute()
+    return value
+  }
 }
 
 /** Plans. @throws RequestError if planning would take too long; any other error is a bug */

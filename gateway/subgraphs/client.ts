@@ -5,8 +5,10 @@ import { type Dispatcher, Pool } from 'undici'
 import { endWith, isTracing, startSpan, type TracedSpan } from '../../runtime/tracing.ts'
 import { type Abortable, type Cancellation, Cancelled } from '../cancellation.ts'
 import { mayLoseDigits, parseExactly, parseKeepingDigits } from '../exact-numbers.ts'
+import { PluginError } from '../plugins/run.ts'
 import { type Breaker, createBreaker } from './circuit-breaker.ts'
 import { AnswerTooLarge, BadEncoding, decompress } from './decompression.ts'
+import type { SubgraphDefaults } from './settings.ts'
 import { createSharedCalls, type Sharing } from './shared-calls.ts'
 
 /** A subgraph's answer; only its outline has been validated. */
@@ -16,7 +18,7 @@ export interface SubgraphAnswer {
   extensions?: Record<string, unknown>
 }
 
-interface SubgraphRequest {
+export interface SubgraphRequest {
   /** JSON with `query`, and optional `variables` and `operationName`. */
   readonly body: string
   /** Header names and values in turn, as `subgraphHeaders` makes them. */
@@ -28,6 +30,23 @@ interface SubgraphRequest {
   readonly mutation: boolean
   /** Ends the call when the client goes away. Absent for a mutation, which is finished. */
   readonly cancellation?: Cancellation | undefined
+  /** Of the plugins; asked before the call is made or shared. */
+  readonly hooks?: SubgraphHooks | undefined
+  /** The body, encoded; set by plugins, which have seen these bytes. */
+  readonly bytes?: Buffer
+  /** What must also be equal for calls to be shared: what plugins have set. */
+  readonly sharedBy?: string
+  /**
+   * Signs an attempt. @param attempt 1 for the first
+   * @returns the headers to send. @throws PluginError
+   */
+  readonly sign?: (headers: readonly string[], attempt: number) => Promise<readonly string[]>
+}
+
+/** The part of the plugins in subgraph calls. */
+export interface SubgraphHooks {
+  /** @returns the request as it is to be sent. @throws PluginError if it must not be sent */
+  onSubgraphRequest(subgraph: string, request: SubgraphRequest): Promise<SubgraphRequest>
 }
 
 /** The unparsed answer: identical calls share it, and each parses its own copy. */
@@ -85,10 +104,10 @@ export interface SubgraphClients {
 export type CallOutcome = 'answered' | 'failed' | 'refused' | 'cancelled'
 
 export interface SubgraphClientsOptions {
-  /** The time limit for a subgraph's whole answer, including retries, in milliseconds. */
-  readonly timeoutMs: number
-  /** How many connections are kept to one origin at most. */
-  readonly connections: number
+  /** What holds for a subgraph. The time limit is for its whole answer, including retries. */
+  readonly settings: (name: string) => Pick<SubgraphDefaults, 'timeoutMs' | 'retries' | 'connections'>
+  /** Headers of requests that this subgraph does not get. Default: none. */
+  readonly droppedFor?: (name: string) => ReadonlySet<string> | undefined
   /** How many queries may be under way on one connection. */
   readonly pipelining: number
   /** The largest answer. A larger one is not read to its end. */
@@ -99,12 +118,14 @@ export interface SubgraphClientsOptions {
   readonly onShared?: (service: string) => void
   /** Subgraphs that are called without a socket, by name. */
   readonly transports?: Readonly<Record<string, Transport>>
+  /** Whether the hooks of requests are asked. Default false. */
+  readonly hasHooks?: boolean
   /** Called after each call. @param milliseconds from its first try to its end */
   readonly observe?: (service: string, outcome: CallOutcome, milliseconds: number) => void
 }
 
-/** Retries after the first attempt. */
-const RETRIES = 2
+/** Retries of a query after the first attempt, unless configured otherwise. */
+export const RETRIES = 2
 /** The wait before a retry: between half of it and all of it, doubled each time. */
 const RETRY_MS = 50
 /** Status codes of proxies and servers that did not process the request. */
@@ -112,16 +133,17 @@ const NOT_PROCESSED = new Set([502, 503, 504])
 
 /** All clients share the connections to one origin, and keep them when the supergraph changes. */
 export function createSubgraphClients(options: SubgraphClientsOptions): SubgraphClients {
-  const { timeoutMs, connections, pipelining, maxAnswerBytes, transports = {}, observe, onShared } = options
+  const { pipelining, maxAnswerBytes, transports = {}, observe, onShared } = options
   const { share } = createSharedCalls(options.sharing ?? 'off')
   const pools = new Map<string, Pool>()
   const breakers = new Map<string, Breaker>()
 
-  function poolOf(origin: string): Pool {
-    let pool = pools.get(origin)
+  function poolOf(origin: string, connections: number): Pool {
+    const key = `${origin} ${connections}`
+    let pool = pools.get(key)
     if (!pool) {
       pool = new Pool(origin, { connections, pipelining, allowH2: false })
-      pools.set(origin, pool)
+      pools.set(key, pool)
     }
     return pool
   }
@@ -138,23 +160,27 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
     if (!URL.canParse(url)) throw new Error(`the URL of the subgraph "${name}" can't be used: ${url || 'it is empty'}`)
     const { origin, pathname, search } = new URL(url)
     const path = pathname + search
-    return (request, limitMs) => post(poolOf(origin), path, request, limitMs, maxAnswerBytes)
+    const { connections } = options.settings(name)
+    return (request, limitMs) => post(poolOf(origin, connections), path, request, limitMs, maxAnswerBytes)
   }
 
   return {
     client: (name, url, own = []) => {
       const send = sender(name, url)
+      const { timeoutMs, retries: maxRetries } = options.settings(name)
       const breaker = breakers.get(name) ?? createBreaker()
       breakers.set(name, breaker)
 
       /** Attempts in sequence: only a query may be retried, because a mutation may have been executed. */
       async function attempt(request: SubgraphRequest): Promise<RawAnswer> {
         const started = performance.now()
-        for (let retries = request.mutation ? 0 : RETRIES, wait = RETRY_MS; ; retries--, wait *= 2) {
+        for (let retries = request.mutation ? 0 : maxRetries, wait = RETRY_MS; ; retries--, wait *= 2) {
           const left = timeoutMs - (performance.now() - started)
           const pause = wait * (0.5 + Math.random() / 2)
           try {
-            const answer = await send(request, left)
+            const answer = await (request.sign
+              ? sendSigned(send, request, request.sign, maxRetries - retries + 1, left)
+              : send(request, left))
             const isProcessed = !NOT_PROCESSED.has(answer.status)
             // The subgraph is healthy but overloaded, and says when to retry, so there is no retry now.
             const isShed = answer.status === 503 && answer.headers['retry-after'] !== undefined
@@ -167,8 +193,8 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
               return { status, text, headers, milliseconds }
             }
           } catch (error) {
-            if (error instanceof Cancelled) {
-              observe?.(name, 'cancelled', performance.now() - started)
+            if (error instanceof Cancelled || error instanceof PluginError) {
+              observe?.(name, error instanceof Cancelled ? 'cancelled' : 'refused', performance.now() - started)
               throw error
             }
             if (error instanceof AnswerTooLarge || error instanceof BadEncoding) {
@@ -203,7 +229,8 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
         const { span, headers } = tracedCall(name, request.mutation, request.headers)
         return endWith(span, attempt({ ...request, headers }))
       }
-      return share(call, () => onShared?.(name))
+      const shared = share(call, () => onShared?.(name))
+      return withoutHeaders(options.droppedFor?.(name), options.hasHooks ? withHooks(name, shared) : shared)
     },
     close: async () => {
       await Promise.all([...pools.values()].map((pool) => pool.close()))
@@ -212,6 +239,35 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
 }
 
 type Send = (request: SubgraphRequest, limitMs: number) => Promise<SentAnswer>
+
+/** Asks the plugins before each call. */
+function withHooks(name: string, client: SubgraphClient): SubgraphClient {
+  return async (request) => client((await request.hooks?.onSubgraphRequest(name, request)) ?? request)
+}
+
+/** Leaves headers out of each call. */
+function withoutHeaders(dropped: ReadonlySet<string> | undefined, client: SubgraphClient): SubgraphClient {
+  if (dropped === undefined) return client
+  return (request) => {
+    const isKept = (_: string, index: number) => !dropped.has(request.headers[index - (index % 2)] as string)
+    return client({ ...request, headers: request.headers.filter(isKept) })
+  }
+}
+
+/** Sends an attempt with its signature; the time for both is limited. */
+async function sendSigned(
+  send: Send,
+  request: SubgraphRequest,
+  sign: NonNullable<SubgraphRequest['sign']>,
+  attempt: number,
+  limitMs: number,
+): Promise<SentAnswer> {
+  const began = performance.now()
+  const headers = await sign(request.headers, attempt)
+  const left = limitMs - (performance.now() - began)
+  if (left <= 0) throw new TimedOut()
+  return send({ ...request, headers }, left)
+}
 
 /** The call's span, and the headers with it as their traceparent. */
 function tracedCall(
@@ -259,13 +315,16 @@ function limited<T>(work: Promise<T>, limitMs: number, cancellation: Cancellatio
 function post(
   pool: Pool,
   path: string,
-  { headers, body, mutation, cancellation }: SubgraphRequest,
+  { headers, body, bytes, mutation, cancellation }: SubgraphRequest,
   limitMs: number,
   maxBytes: number,
 ): Promise<SentAnswer> {
   return new Promise((resolve, reject) => {
     const call = new Post(resolve, reject, cancellation, limitMs, maxBytes)
-    pool.dispatch({ path, method: 'POST', headers: headers as string[], body, idempotent: !mutation }, call)
+    pool.dispatch(
+      { path, method: 'POST', headers: headers as string[], body: bytes ?? body, idempotent: !mutation },
+      call,
+    )
   })
 }
 

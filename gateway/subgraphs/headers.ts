@@ -25,8 +25,8 @@ const RESERVED = new Set([
   'x-subgraph-secret',
 ])
 
-/** @param name in small letters */
-export const isReservedHeader = (name: string): boolean => RESERVED.has(name)
+/** Whether only the gateway may set a header, given in lower case. */
+export const isReservedHeader = (name: string): boolean => RESERVED.has(name) || name === 'traceparent'
 
 /**
  * Returns a function that makes the headers of a request's subgraph calls: names and values in turn, as undici takes

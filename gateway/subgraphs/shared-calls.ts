@@ -38,7 +38,7 @@ export function createSharedCalls(sharing: Sharing): SharedCalls {
       const flights = new Map<string, Flight>()
       return (request) => {
         if (request.mutation) return client(request).finally(countWrite)
-        const key = keyOf(request.headers, request.body, ignored)
+        const key = keyOf(request, ignored)
         if (key === undefined) return client(request)
         const before = flights.get(key)
         if (before?.writes === writes) {
@@ -60,8 +60,11 @@ export function createSharedCalls(sharing: Sharing): SharedCalls {
 }
 
 /** The key under which a call is shared. @returns undefined for a call that can't be shared */
-function keyOf(headers: readonly string[], body: string, ignored: ReadonlySet<string>): string | undefined {
-  let key = body
+function keyOf(
+  { headers, body, sharedBy }: Parameters<SubgraphClient>[0],
+  ignored: ReadonlySet<string>,
+): string | undefined {
+  let key = sharedBy === undefined ? body : `${body}\n${sharedBy}`
   for (let at = 0; at < headers.length; at += 2) {
     const name = headers[at] as string
     if (IDENTITY.has(name)) return undefined

@@ -7,7 +7,7 @@ import { type EventStore, StreamNotFound, WrongExpectedRevision } from '../../ev
 import { type CustomerDocument, project } from '../../projections/customer.ts'
 import type { Marks } from '../../projections/fence/marks.ts'
 import type { Log } from '../../runtime/log.ts'
-import { endWith, startSpan } from '../../runtime/tracing.ts'
+import { endWith, startSpan, traceIds } from '../../runtime/tracing.ts'
 import type { CustomerEvent, EventMetadata } from '../../schema/events.ts'
 import { streamOf } from '../../schema/streams.ts'
 import { type Command, encodeAll, isCause } from '../commands/command.ts'
@@ -82,7 +82,10 @@ export function createExecution(options: {
       } catch (error) {
         if (!(error instanceof WrongExpectedRevision)) throw error
         if (attempt === MAX_ATTEMPTS) {
-          log.warn({ customerId: id, attempts: attempt }, 'command gave up after conflicts')
+          log.warn(
+            { customerId: id, attempts: attempt, ...traceIds(command.traceparent) },
+            'command gave up after conflicts',
+          )
           throw serviceUnavailable()
         }
         fresh = true

@@ -6,6 +6,7 @@
  */
 import type { FastifyBaseLogger } from 'fastify'
 import { ConfigurationError } from '../../runtime/errors.ts'
+import { traceIds } from '../../runtime/tracing.ts'
 import type { Store } from '../../schema/store.ts'
 import { refusal } from '../errors.ts'
 import type { RequestContext } from './request-context.ts'
@@ -64,15 +65,18 @@ export function createCaptcha({ captcha }: Store, secret: string | undefined, lo
   const isV3 = provider === 'recaptcha' && version === 'v3'
 
   /** @throws CustomerError (graphql-input) */
-  async function verify(token: string | undefined): Promise<void> {
+  async function verify({ captcha: token, traceparent }: RequestContext): Promise<void> {
     const failed = () => refusal('CAPTCHA_FAILED', { message: failureMessage })
     if (token === undefined || token.length > MOST_CHARACTERS) throw failed()
-    const answer = await ask(token)
+    const answer = await ask(token, traceparent)
     if (answer.success !== true) throw failed()
     if (isV3 && !(typeof answer.score === 'number' && answer.score >= minimumScore)) throw failed()
   }
 
-  async function ask(token: string): Promise<{ readonly success?: unknown; readonly score?: unknown }> {
+  async function ask(
+    token: string,
+    traceparent: string | undefined,
+  ): Promise<{ readonly success?: unknown; readonly score?: unknown }> {
     try {
       const response = await fetch(verifyUrl, {
         method: 'POST',
@@ -88,7 +92,7 @@ export function createCaptcha({ captcha }: Store, secret: string | undefined, lo
       return answer
     } catch (error) {
       log.error(
-        { provider, reason: (error as Error).message },
+        { provider, reason: (error as Error).message, ...traceIds(traceparent) },
         'the CAPTCHA provider does not answer; the operation is refused',
       )
       throw refusal('CAPTCHA_UNAVAILABLE')
@@ -131,7 +135,7 @@ export function createCaptcha({ captcha }: Store, secret: string | undefined, lo
         if (resolve === undefined || !isOn(form)) continue
         fields[name] = async (...args) => {
           const [, , context] = args
-          if (context.service === null) await verify(context.captcha)
+          if (context.service === null) await verify(context)
           return resolve(...args)
         }
       }

@@ -3,6 +3,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import { type ExecutionResult, GraphQLError } from 'graphql'
 import { EventStoreUnavailable } from '../../eventstore/port.ts'
 import { ReadModelUnavailable } from '../../projections/read-model.ts'
+import { traceIds } from '../../runtime/tracing.ts'
 import { tokenChallenge } from '../../schema/token-faults.ts'
 import { CustomerError, serviceUnavailable, TokenRefused } from '../errors.ts'
 import { withoutSuggestion } from './closed-schema.ts'
@@ -13,16 +14,16 @@ import type { RequestContext } from './request-context.ts'
  * @param onError called with `extensions.code` of each error that is answered
  */
 export function createErrorAnswers(log: FastifyBaseLogger, introspection: boolean, onError: (code: string) => void) {
-  function present(error: GraphQLError, { correlationId }: RequestContext): GraphQLError {
+  function present(error: GraphQLError, { correlationId, traceparent }: RequestContext): GraphQLError {
     const cause = error.originalError ?? error
     if (cause instanceof CustomerError) return error
     if (cause instanceof EventStoreUnavailable || cause instanceof ReadModelUnavailable) {
-      log.warn({ err: cause, correlationId, path: error.path }, 'a store is unavailable')
+      log.warn({ err: cause, correlationId, path: error.path, ...traceIds(traceparent) }, 'a store is unavailable')
       return relocate(error, serviceUnavailable())
     }
     // Raised by GraphQL itself (an invalid value, an unknown operation), or by Fastify before it (a bad body).
     if (cause === error || (cause as { statusCode?: number }).statusCode !== undefined) return error
-    log.error({ err: cause, correlationId, path: error.path }, 'unexpected error')
+    log.error({ err: cause, correlationId, path: error.path, ...traceIds(traceparent) }, 'unexpected error')
     const masked = new GraphQLError('Internal server error', {
       extensions: { code: 'INTERNAL_SERVER_ERROR', correlationId },
     })

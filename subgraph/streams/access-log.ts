@@ -7,6 +7,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { EventStore } from '../../eventstore/port.ts'
 import { keptAddress } from '../../runtime/client-address.ts'
+import { traceIds } from '../../runtime/tracing.ts'
 import type { AccessKind } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
 import { streamOf } from '../../schema/streams.ts'
@@ -58,19 +59,23 @@ export function createAccessLog(options: {
     }
   }
 
-  function failed(error: unknown): void {
+  function failed(error: unknown, { traceparent }: Command): void {
     onFailure()
     // Logs the beginning of an outage; the counter has the rest.
-    if (!failing) log.warn({ err: error }, 'access could not be recorded')
+    if (!failing) log.warn({ err: error, ...traceIds(traceparent) }, 'access could not be recorded')
     failing = true
   }
 
   return {
     record(key, kind, command) {
-      if (pending.size >= MAX_PENDING) return failed(new Error('Too many records of access wait to be written.'))
-      const writing = write(key, kind, command).then(() => {
-        failing = false
-      }, failed)
+      if (pending.size >= MAX_PENDING)
+        return failed(new Error('Too many records of access wait to be written.'), command)
+      const writing = write(key, kind, command).then(
+        () => {
+          failing = false
+        },
+        (error: unknown) => failed(error, command),
+      )
       pending.add(writing)
       writing.then(() => pending.delete(writing))
     },

@@ -32,7 +32,7 @@ async function startCollector(t: Test) {
     let body = ''
     for await (const chunk of request) body += chunk
     bodies.push(body)
-    for (const { resource, scopeSpans } of JSON.parse(body).resourceSpans) {
+    for (const { resource, scopeSpans } of JSON.parse(body).resourceSpans ?? []) {
       const service = resource.attributes.find(({ key }: { key: string }) => key === 'service.name').value.stringValue
       for (const { spans: some } of scopeSpans) for (const span of some) spans.push({ service, ...span })
     }
@@ -71,7 +71,7 @@ async function startService(t: Test, env: Record<string, string>) {
 /** Has a process print what it loads of the SDK. */
 const LOADED = `import { registerHooks } from 'node:module'
   registerHooks({ resolve(specifier, context, next) {
-    if (/@opentelemetry\\/(sdk-trace-node|exporter-trace-otlp-http)/.test(specifier)) console.log('LOADED ' + specifier)
+    if (/@opentelemetry\\/(sdk-(trace-node|metrics)|exporter-(trace|metrics)-otlp-http)/.test(specifier)) console.log('LOADED ' + specifier)
     return next(specifier, context)
   } })`
 const TELLING = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(LOADED)}` }
@@ -129,6 +129,9 @@ t.test('one trace from the gateway into the document', async (t) => {
   for await (const event of eventStore.readStream(`customer-${id}`)) metadata = event.metadata as Partial<EventMetadata>
   t.equal(metadata.traceparent, `00-${traceId}-${request?.spanId}-01`, 'the event tells what led to it')
   const told = collector.bodies.join()
+  for (const name of ['gateway_requests_total', 'customer_reads_total', 'projection_events_total']) {
+    t.match(told, name, 'metrics are exported, too')
+  }
   for (const personal of [email, 'Secretname', token, 'Str0ng-pass']) t.notMatch(told, personal)
 })
 

@@ -364,6 +364,8 @@ t.test('keys are replaced and withdrawn, and unknown ones do not cause a fetch e
 })
 
 t.test('a wrong file stops the start, with a line that says what is wrong', async (t) => {
+  const settings = join(folder, 'settings.yaml')
+  writeFileSync(settings, 'subgraphs: { reviews: { headers: [X-Staff] } }')
   const entry = (more: string, issuer = 'https://login.example') => `- { issuer: '${issuer}', audience: a, ${more} }`
   const cases: readonly (readonly [yaml: string, problem: RegExp, env?: Record<string, string>])[] = [
     ['- issuer: [', /issuers\.yaml" can't be read \(/],
@@ -388,8 +390,13 @@ t.test('a wrong file stops the start, with a line that says what is wrong', asyn
     [entry('subgraphs: [reports, customers]'), /"customers" takes its own tokens alone; accepted: reports, reviews\.$/],
     [entry('claims: { authorization: sub }'), /entry 1\.claims.*: accepted: names of headers that begin with x-/],
     [entry('claims: { x-subgraph-secret: sub }'), /accepted: names of headers/],
-    [entry('claims: { x-captcha: sub }'), /entry 1\.claims: FORWARD_HEADERS has x-captcha/],
-    [entry('claims: { X-Staff: sub }'), /FORWARD_HEADERS has x-staff/, { FORWARD_HEADERS: 'Authorization,X-STAFF' }],
+    [entry('claims: { x-captcha: sub }'), /entry 1\.claims: FORWARD_HEADERS or SUBGRAPH_SETTINGS has x-captcha/],
+    [
+      entry('claims: { X-Staff: sub }'),
+      /FORWARD_HEADERS or SUBGRAPH_SETTINGS has x-staff/,
+      { FORWARD_HEADERS: 'Authorization,X-STAFF' },
+    ],
+    [entry('claims: { x-staff: sub }'), /SUBGRAPH_SETTINGS has x-staff/, { SUBGRAPH_SETTINGS: settings }],
     [entry(''), /it is set and TOKEN_JWKS_URL is off/, { TOKEN_JWKS_URL: 'off' }],
   ]
   for (const [yaml, problem, env] of cases) {
