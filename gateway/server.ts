@@ -28,6 +28,7 @@ import { type CreateExecutor, type ServedGraph, serveGraph } from './served-supe
 import { createSubgraphClients, type Transport } from './subgraphs/client.ts'
 import { createReturnedHeaders, createSubgraphHeaders } from './subgraphs/headers.ts'
 import type { Sharing } from './subgraphs/shared-calls.ts'
+import { createSubscriptions, type SubscriptionOptions } from './subscriptions/subscriptions.ts'
 
 export interface GatewayOptions {
   /** The supergraph file. It is watched, and changes are applied. */
@@ -116,6 +117,18 @@ export interface GatewayOptions {
   readonly rateLimits?: RateLimits
   /** Default: automatic persisted queries. */
   readonly persistedQueries?: { readonly mode: 'apq' | 'safelist' | 'off'; readonly manifest?: string | undefined }
+  readonly subscriptions?: {
+    /** The most subscriptions of one client address, and the most WebSockets. Default 100. */
+    readonly perClient?: number
+    /** The most of all clients. Default 10,000. */
+    readonly inAll?: number
+    /** The most events that wait for one client. Default 100. */
+    readonly bufferedEvents?: number
+    /** How long a subgraph's stream may be silent, in milliseconds. Default 60,000. */
+    readonly silenceMs?: number
+    /** Where subgraphs offer their streams, by name, if not where they answer queries; `ws:` and `wss:` are WebSockets. */
+    readonly urls?: Readonly<Record<string, string>>
+  }
   /** How often the supergraph file is checked for changes, in milliseconds. Default 1,000. */
   readonly watchIntervalMs?: number
   /** Fastify's logger option; nothing is logged without it. */
@@ -163,7 +176,9 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     ? serveEditor(app, () => options.editorQuery ?? exampleQueries(hasOrders(pipeline.served)))
     : undefined
   const { errorStatus } = options
-  await app.register(graphqlRoutes, { pipeline, bodyLimit, batchLimit, errorStatus, drain, sendEditor })
+  const subscriptions = createSubscriptions(app, pipeline, subscriptionOptions(options, bodyLimit))
+  const routes = { pipeline, bodyLimit, batchLimit, errorStatus, drain, subscriptions, sendEditor }
+  await app.register(graphqlRoutes, routes)
   serveHealth(app, pipeline.served, isOverloaded, drain)
   if (publicMetrics) serveMetrics(app, metrics)
   return app
@@ -262,6 +277,20 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
     returnHeaders,
     metrics,
     countUnknown: metrics.operation('', 'unknown'),
+  }
+}
+
+function subscriptionOptions(options: GatewayOptions, maxMessageBytes: number): SubscriptionOptions {
+  const { subscriptions: given = {}, corsOrigins = [], corsPattern } = options
+  return {
+    limits: { perClient: given.perClient ?? 100, inAll: given.inAll ?? 10_000 },
+    bufferedEvents: given.bufferedEvents ?? 100,
+    urls: given.urls ?? {},
+    timeoutMs: options.subgraphTimeoutMs ?? 10_000,
+    silenceMs: given.silenceMs ?? 60_000,
+    maxEventBytes: options.subgraphAnswerLimit ?? MAX_ANSWER_BYTES,
+    maxMessageBytes,
+    isOriginAllowed: (origin) => corsOrigins.includes(origin) || corsPattern?.test(origin) === true,
   }
 }
 

@@ -5,6 +5,7 @@ import { RequestError, requestError } from '../errors.ts'
 import { answerTooLarge } from '../execution/executor.ts'
 import { createBodyAdmission } from '../limits/body-admission.ts'
 import { isLongerThan } from '../subgraphs/client.ts'
+import { isUpgrade, type Subscriptions } from '../subscriptions/subscriptions.ts'
 import { errorBody, SECURITY_HEADERS } from './answers.ts'
 import { checkCrossSite } from './cross-site.ts'
 import { cancelOnClose, settle } from './disconnects.ts'
@@ -23,19 +24,21 @@ export interface GraphQLRoutesOptions {
   /** The status of answers with errors: see {@link executedStatus}. */
   readonly errorStatus: ErrorStatus | undefined
   readonly drain: Drain
+  readonly subscriptions: Subscriptions
   /** Answers a browser that opens `/graphql` with the query editor; undefined: there is none. */
   readonly sendEditor: ((request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>) | undefined
 }
 
 /** The Fastify plugin. */
 export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, options, done) => {
-  const { pipeline, bodyLimit, batchLimit, errorStatus, drain, sendEditor } = options
+  const { pipeline, bodyLimit, batchLimit, errorStatus, drain, subscriptions, sendEditor } = options
   const { limits, countUnknown } = pipeline
   const admitBody = createBodyAdmission(app, bodyLimit, pipeline)
 
   /** @param isRead whether it is a GET, for queries alone */
-  async function respond(request: FastifyRequest, reply: FastifyReply, isRead: boolean): Promise<string> {
+  async function respond(request: FastifyRequest, reply: FastifyReply, isRead: boolean): Promise<string | void> {
     const media = negotiate(request.headers.accept)
+    if (media === 'events' && subscriptions.isOffered()) return subscriptions.answerWithEvents(request, reply, isRead)
     const group = drain.enter()
     const { socket } = request.raw
     const departure = new Cancellation()
@@ -44,7 +47,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     let status: number
     let text: string
     try {
-      if (media === undefined) throw notAcceptable()
+      if (media === undefined || media === 'events') throw notAcceptable()
       if (isRead) checkCrossSite(request.headers)
       const counted = request.isCounted ? undefined : limits?.count('default', request, reply)
       if (counted) await counted
@@ -94,6 +97,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
 
   app.post('/graphql', { onRequest: admitBody }, (request, reply) => respond(request, reply, false))
   app.get('/graphql', (request, reply) => {
+    if (isUpgrade(request.raw)) return subscriptions.answerWithWebSocket(request, reply)
     const { query } = request.query as Record<string, unknown>
     if (sendEditor && query === undefined && wantsPage(request)) return sendEditor(request, reply)
     return respond(request, reply, true)

@@ -6,7 +6,7 @@ import {
   type Schema,
   Supergraph,
 } from '@apollo/federation-internals'
-import { type QueryPlan, QueryPlanner } from '@apollo/query-planner'
+import { type PlanNode, type QueryPlan, QueryPlanner } from '@apollo/query-planner'
 import type { DocumentNode, GraphQLSchema } from 'graphql'
 import { type Authorization, createAuthorization } from './authorization.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
@@ -138,6 +138,19 @@ function createPlanPart(planners: PlannerSupergraph, planned: Supergraph, config
   const schema = planned.apiSchema()
   return ({ document, path }, operationName, overrideConditions) => {
     const operation = operationFromDocument(schema, document, operationName === undefined ? {} : { operationName })
-    return planners.restore(planner.buildQueryPlan(operation, { overrideConditions }), path.length > 0)
+    const plan = asSequence(planner.buildQueryPlan(operation, { overrideConditions }))
+    return planners.restore(plan, path.length > 0)
   }
+}
+
+/**
+ * The plan of a subscription in the form of the others: first the fetch that each event answers (with the operation kind
+ * `subscription`), then what is fetched for the event. So the corrections of plans apply to it, too.
+ */
+function asSequence(plan: QueryPlan): QueryPlan {
+  const { node } = plan
+  if (node?.kind !== 'Subscription') return plan
+  const { primary, rest } = node
+  const nodes: PlanNode[] = rest?.kind === 'Sequence' ? [primary, ...rest.nodes] : rest ? [primary, rest] : [primary]
+  return { ...plan, node: nodes.length > 1 ? { kind: 'Sequence', nodes } : primary }
 }
