@@ -36,7 +36,11 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
   const admitBody = createBodyAdmission(app, bodyLimit, pipeline)
 
   /** @param isRead whether it is a GET, for queries alone */
-  async function respond(request: FastifyRequest, reply: FastifyReply, isRead: boolean): Promise<string | void> {
+  async function respond(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    isRead: boolean,
+  ): Promise<string | FastifyReply> {
     const media = negotiate(request.headers.accept)
     if (media === 'events' && subscriptions.isOffered()) return subscriptions.answerWithEvents(request, reply, isRead)
     const group = drain.enter()

@@ -20,7 +20,7 @@ export async function answerWithEvents(
   request: FastifyRequest,
   reply: FastifyReply,
   isRead: boolean,
-): Promise<void> {
+): Promise<FastifyReply> {
   const { limits, metrics, countUnknown } = parts.pipeline
   const departure = new Cancellation()
   reply.raw.once('close', () => departure.cancel())
@@ -33,17 +33,18 @@ export async function answerWithEvents(
     const call = new SubscriptionCall(parts, { request, reply, transport: 'sse', isRead, departure })
     results = await call.open(sent as GraphQLRequest)
   } catch (error) {
-    if (error instanceof Cancelled) return void reply.hijack()
+    if (error instanceof Cancelled) return reply.hijack()
     if (!(error instanceof RequestError)) throw error
     countUnknown('rejected', 0)
     if (!isOfOperation(error)) {
       noteOverload(error, reply, metrics)
-      return void reply.code(error.statusCode).type(contentTypes.events).send(errorBody(error.errors))
+      return reply.code(error.statusCode).type(contentTypes.events).send(errorBody(error.errors))
     }
     results = single(errorBody(error.errors))
   }
   reply.hijack()
   await writeEvents(reply.raw, results, reply.getHeaders() as OutgoingHttpHeaders)
+  return reply
 }
 
 const OF_REQUEST = new Set<unknown>(['BAD_REQUEST', 'CSRF_PREVENTED', 'METHOD_NOT_ALLOWED'])

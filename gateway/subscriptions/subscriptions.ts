@@ -29,9 +29,9 @@ export interface Subscriptions {
   /** Whether the graph has subscriptions. */
   isOffered(): boolean
   /** Answers with an event stream. @param isRead whether it is a GET */
-  answerWithEvents(request: FastifyRequest, reply: FastifyReply, isRead: boolean): Promise<void>
+  answerWithEvents(request: FastifyRequest, reply: FastifyReply, isRead: boolean): Promise<FastifyReply>
   /** Answers a request that {@link isUpgrade} says yes to. */
-  answerWithWebSocket(request: FastifyRequest, reply: FastifyReply): Promise<void>
+  answerWithWebSocket(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply>
 }
 
 /** The bytes that came with an upgrade request. */
@@ -106,7 +106,7 @@ export function createSubscriptions(
       if (isClosing) return refuse(reply, serverClosing())
       responses.add(reply.raw)
       reply.raw.once('close', () => responses.delete(reply.raw))
-      await answerWithEvents(parts, request, reply, isRead)
+      return await answerWithEvents(parts, request, reply, isRead)
     },
 
     async answerWithWebSocket(request, reply) {
@@ -121,17 +121,18 @@ export function createSubscriptions(
         reply.hijack()
         reply.raw.detachSocket(raw.socket)
         sockets.accept(request, (raw as Upgrade)[HEAD] as Buffer)
+        return reply
       } catch (error) {
         if (!(error instanceof RequestError)) throw error
         pipeline.countUnknown('rejected', 0)
-        refuse(reply, error)
+        return refuse(reply, error)
       }
     },
   }
 }
 
-function refuse(reply: FastifyReply, { statusCode, errors }: RequestError): void {
-  reply.code(statusCode).headers(SECURITY_HEADERS).type(contentTypes.any).send(errorBody(errors))
+function refuse(reply: FastifyReply, { statusCode, errors }: RequestError): FastifyReply {
+  return reply.code(statusCode).headers(SECURITY_HEADERS).type(contentTypes.any).send(errorBody(errors))
 }
 
 /**

@@ -1,0 +1,524 @@
+/** Subscriptions through the gateway, with the clients and servers that people use: graphql-sse and graphql-ws. */
+import { createHash } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import Fastify from 'fastify'
+import { createClient as createSseClient } from 'graphql-sse'
+import { createClient as createWebSocketClient } from 'graphql-ws'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import type { GatewayOptions } from '../../gateway/server.ts'
+import { type StreamingSubgraph, startStreaming, Topic } from './streaming-subgraph.ts'
+import { compose, createTokens, listen as listenOn, post, startGateway, startSubgraph, type Test } from './support.ts'
+
+const ORDERS = `
+  scalar Money
+  type Query { orders: [Order] }
+  type Mutation { pay(id: ID!): Order }
+  type Order @key(fields: "id") { id: ID! total: Money product: Product! note: String! }
+  type Product @key(fields: "upc", resolvable: false) { upc: ID! }
+  type Subscription { orderChanged(id: ID): Order }
+`
+const CATALOG = `
+  type Query { products: [Product] }
+  type Product @key(fields: "upc") { upc: ID! name: String price: Int! }
+`
+
+interface Order {
+  readonly id: string
+  readonly total?: unknown
+  readonly product: { readonly upc: string }
+  readonly note?: string
+}
+
+const order = (id: string, more: object = {}): Order => ({ id, product: { upc: `p${id}` }, ...more })
+const ON_CHANGE = 'subscription Changes($id: ID) { orderChanged(id: $id) { id product { name } } }'
+
+interface Graph {
+  readonly topic: Topic<Order>
+  readonly orders: StreamingSubgraph
+  readonly url: string
+  readonly supergraph: string
+  readonly app: Awaited<ReturnType<typeof startGateway>>['app']
+  /** The calls of the catalogue. */
+  readonly asked: () => number
+}
+
+/** Two subgraphs behind a gateway. @param by how the gateway gets the events */
+async function start(t: Test, by: 'sse' | 'websocket' = 'sse', options: Partial<GatewayOptions> = {}): Promise<Graph> {
+  const topic = new Topic<Order>()
+  const orders = await startStreaming(t, ORDERS, {
+    Query: { orders: () => [order('1')] },
+    Mutation: { pay: (_: unknown, { id }: { id: string }) => order(id) },
+    Subscription: {
+      orderChanged: {
+        subscribe: (_: unknown, { id }: { id?: string }) => {
+          if (id === 'none') throw new Error('There is no such order.')
+          return topic.subscribe()
+        },
+        resolve: (changed: Order) => changed,
+      },
+    },
+    // Digits that JavaScript would change, as other servers write them.
+    Order: { total: () => (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON('19.90000000000000000001') },
+  })
+  let calls = 0
+  const entity = ({ upc }: { upc: string }) => (upc === 'p0' ? null : { upc, name: `Product ${upc}`, price: 1 })
+  const catalog = await startSubgraph(t, CATALOG, { Product: { __resolveReference: entity } }, () => {
+    calls++
+  })
+  const supergraph = compose(t, { orders: { sdl: ORDERS, url: orders.url }, catalog: { sdl: CATALOG, url: catalog } })
+  const { app, url } = await startGateway(t, {
+    supergraph,
+    watchIntervalMs: 20,
+    ...options,
+    subscriptions: { ...(by === 'websocket' && { urls: { orders: orders.websocketUrl } }), ...options.subscriptions },
+  })
+  return { topic, orders, url, supergraph, app, asked: () => calls }
+}
+
+interface Listening {
+  /** The next result. */
+  next(): Promise<Record<string, any>>
+  /** Everything else until the end. */
+  rest(): Promise<Record<string, any>[]>
+  stop(): void
+}
+
+/** Subscribes with a real client. */
+function listen(
+  url: string,
+  by: 'sse' | 'websocket',
+  query: string,
+  { variables = {}, token, more = {} }: { variables?: object; token?: string; more?: object } = {},
+): Listening {
+  const results: Record<string, any>[] = []
+  let isOver = false
+  let wake = () => {}
+  const sink = {
+    next: (result: object) => {
+      results.push(result)
+      wake()
+    },
+    error: (error: unknown) => {
+      results.push({ refused: error })
+      isOver = true
+      wake()
+    },
+    complete: () => {
+      isOver = true
+      wake()
+    },
+  }
+  const headers = { ...(token && { Authorization: `Bearer ${token}` }) }
+  const client =
+    by === 'sse'
+      ? createSseClient({ url, headers, retryAttempts: 0 })
+      : createWebSocketClient({
+          url: url.replace('http', 'ws'),
+          webSocketImpl: WebSocket,
+          connectionParams: headers,
+          retryAttempts: 0,
+        })
+  const stop = client.subscribe({ query, variables, ...more } as never, sink as never)
+  const next = async () => {
+    while (results.length === 0 && !isOver) {
+      await new Promise<void>((resolve, reject) => {
+        const timer = setTimeout(() => reject(new Error('No result comes.')), 10_000)
+        wake = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+    }
+    return results.shift() ?? { ended: true }
+  }
+  return {
+    next,
+    async rest() {
+      const all: Record<string, any>[] = []
+      for (let each = await next(); !each.ended; each = await next()) all.push(each)
+      return all
+    },
+    stop() {
+      stop()
+      client.dispose()
+    },
+  }
+}
+
+/** Waits until something holds. */
+async function until(holds: () => boolean): Promise<void> {
+  for (let waits = 0; !holds(); waits++) {
+    if (waits > 1_000) throw new Error('It does not come true.')
+    await delay(5)
+  }
+}
+
+for (const to of ['sse', 'websocket'] as const) {
+  for (const from of ['sse', 'websocket'] as const) {
+    t.test(`to clients by ${to}, from subgraphs by ${from}: entity fields are fetched for each event`, async (t) => {
+      const { topic, url, orders, asked, app } = await start(t, from)
+      const listening = listen(url, to, ON_CHANGE, { variables: { id: '7' }, token: 'abc' })
+      await until(() => topic.size === 1)
+      topic.publish(order('1'))
+      t.same(await listening.next(), { data: { orderChanged: { id: '1', product: { name: 'Product p1' } } } })
+      topic.publish(order('2'))
+      t.same(await listening.next(), { data: { orderChanged: { id: '2', product: { name: 'Product p2' } } } })
+      t.equal(asked(), 2)
+      t.match(orders.opened, [{ authorization: 'Bearer abc', 'x-correlation-id': String }])
+      if (from === 'websocket') t.same(orders.payloads, [{ authorization: 'Bearer abc' }])
+      listening.stop()
+      await until(() => topic.size === 0)
+      const metrics = (await app.inject('/metrics')).body
+      t.match(metrics, `gateway_subscriptions{transport="${to}"} 0`)
+      t.match(metrics, 'gateway_subscription_events_total 2')
+      t.match(metrics, 'gateway_subscriptions_ended_total{reason="client"} 1')
+    })
+  }
+
+  t.test(`by ${to}: results like those of queries`, async (t) => {
+    const { topic, url } = await start(t)
+    const exact = listen(url, to, 'subscription { it: orderChanged { total product { upc } } }')
+    await until(() => topic.size === 1)
+    topic.publish(order('1'))
+    t.same((await exact.next()).data, { it: { total: 19.9, product: { upc: 'p1' } } })
+    topic.end()
+    t.same(await exact.rest(), [], 'the end of the subgraph is the end')
+
+    const bubbling = listen(url, to, 'subscription { orderChanged { id note product { price } } }')
+    await until(() => topic.size === 1)
+    topic.publish(order('1'))
+    t.match(await bubbling.next(), {
+      data: { orderChanged: null },
+      errors: [{ path: ['orderChanged', 'note'], message: /Cannot return null/ }],
+    })
+    topic.publish(order('0', { note: 'x' }))
+    t.match(await bubbling.next(), {
+      data: { orderChanged: null },
+      errors: [{ path: ['orderChanged', 'product', 'price'] }],
+    })
+    topic.publish(order('3', { note: 'x' }))
+    t.same((await bubbling.next()).data, { orderChanged: { id: '3', note: 'x', product: { price: 1 } } })
+    bubbling.stop()
+
+    t.match(await listen(url, to, ON_CHANGE, { variables: { id: 'none' } }).rest(), [
+      { errors: [{ message: 'There is no such order.' }] },
+    ])
+    t.same(await listen(url, to, '{ orders { id product { name } } }').rest(), [
+      { data: { orders: [{ id: '1', product: { name: 'Product p1' } }] } },
+    ])
+    t.same(await listen(url, to, 'mutation { pay(id: 3) { id } }').rest(), [{ data: { pay: { id: '3' } } }])
+  })
+
+  t.test(`by ${to}: an operation that is refused is told so`, async (t) => {
+    const { url } = await start(t, 'sse', { limits: { aliases: 4 } })
+    const refusal = async (query: string, more: object = {}) => {
+      const [result] = await listen(url, to, query, more).rest()
+      return result?.errors?.[0] ?? result?.refused?.[0] ?? result?.refused
+    }
+    t.match(await refusal('subscription { nothing }'), { extensions: { code: 'GRAPHQL_VALIDATION_FAILED' } })
+    t.match(await refusal('subscription {'), { extensions: { code: 'GRAPHQL_PARSE_FAILED' } })
+    t.match(await refusal('subscription { a: orderChanged { id } b: orderChanged { id } }'), {
+      extensions: { code: 'GRAPHQL_VALIDATION_FAILED' },
+    })
+    t.match(await refusal(ON_CHANGE, { variables: { id: {} } }), { extensions: { code: 'BAD_USER_INPUT' } })
+    t.match(await refusal('subscription { orderChanged { a: id b: id c: id d: id e: id } }'), {
+      extensions: { code: 'OPERATION_TOO_COMPLEX' },
+    })
+  })
+}
+
+const PLAIN = { 'content-type': 'application/json' }
+
+t.test('what belongs to HTTP', async (t) => {
+  const { url, topic, asked } = await start(t)
+  const events = { ...PLAIN, accept: 'text/event-stream' }
+  t.match((await post(url, { query: ON_CHANGE })).body, {
+    errors: [{ message: /text\/event-stream/, extensions: { code: 'OPERATION_RESOLUTION_FAILURE' } }],
+  })
+  const bad = await fetch(url, { method: 'POST', headers: events, body: '{}' })
+  t.equal(bad.status, 400)
+  t.match(await bad.json(), { errors: [{ extensions: { code: 'BAD_REQUEST' } }] })
+
+  const byGet = `${url}?query=${encodeURIComponent(ON_CHANGE)}`
+  const forged = { accept: 'text/event-stream', 'sec-fetch-site': 'cross-site' }
+  t.equal((await fetch(byGet, { headers: forged })).status, 403)
+  const mutation = await fetch(`${url}?query=${encodeURIComponent('mutation { pay(id: 1) { id } }')}`, {
+    headers: events,
+  })
+  t.equal(mutation.status, 405)
+  const leaving = new AbortController()
+  const stream = await fetch(byGet, { headers: events, signal: leaving.signal })
+  t.match(Object.fromEntries(stream.headers), {
+    'content-type': 'text/event-stream; charset=utf-8',
+    'cache-control': 'no-store',
+    'x-correlation-id': String,
+    'x-accel-buffering': 'no',
+  })
+  await until(() => topic.size === 1)
+  topic.publish(order('1'))
+  const reader = stream.body?.pipeThrough(new TextDecoderStream()).getReader()
+  let text = ''
+  while (!text.includes('next')) text += (await reader?.read())?.value
+  const data = JSON.stringify({ data: { orderChanged: { id: '1', product: { name: 'Product p1' } } } })
+  t.equal(text, `:\n\nevent: next\ndata: ${data}\n\n`)
+  leaving.abort()
+  await until(() => topic.size === 0)
+  t.equal(asked(), 1)
+
+  // The digits are those that the subgraph wrote.
+  const exact = await fetch(url, { method: 'POST', headers: events, body: '{"query":"{ orders { total } }"}' })
+  t.match(await exact.text(), '"total":19.90000000000000000001')
+})
+
+t.test('a WebSocket is opened by pages of allowed origins alone', async (t) => {
+  const { url } = await start(t, 'sse', { corsOrigins: ['https://shop.example'] })
+  const status = (origin: string | undefined, protocol = 'graphql-transport-ws') =>
+    new Promise<number | string>((resolve) => {
+      const socket = new WebSocket(url.replace('http', 'ws'), protocol, origin === undefined ? {} : { origin })
+      socket.on('open', () => socket.close())
+      socket.on('close', (code) => resolve(code))
+      socket.on('unexpected-response', (_request, response) => resolve(`${response.statusCode}`))
+      socket.on('error', () => {})
+    })
+  t.equal(await status(undefined), 1005)
+  t.equal(await status('https://shop.example'), 1005)
+  t.equal(await status(new URL(url).origin), 1005)
+  t.equal(await status('https://elsewhere.example'), '403')
+  t.equal(await status('null'), '403')
+})
+
+t.test('the number of subscriptions is limited', async (t) => {
+  const { url, topic } = await start(t, 'sse', { subscriptions: { perClient: 2 } })
+  const refused = (of: Listening) => of.rest().then(([result]) => result?.refused)
+  const first = listen(url, 'sse', ON_CHANGE)
+  const second = listen(url, 'websocket', ON_CHANGE)
+  await until(() => topic.size === 2)
+  t.match(await refused(listen(url, 'sse', ON_CHANGE)), { response: { status: 429 } })
+  t.match(await refused(listen(url, 'websocket', ON_CHANGE)), [{ extensions: { code: 'SUBSCRIPTION_LIMIT' } }])
+  first.stop()
+  second.stop()
+  await until(() => topic.size === 0)
+  const again = listen(url, 'sse', ON_CHANGE)
+  await until(() => topic.size === 1)
+  again.stop()
+})
+
+t.test('persisted queries', async (t) => {
+  const { url, topic } = await start(t)
+  const sha256Hash = createHash('sha256').update(ON_CHANGE).digest('hex')
+  const more = { extensions: { persistedQuery: { version: 1, sha256Hash } } }
+  t.match((await listen(url, 'sse', '', { more }).rest())[0], { errors: [{ message: 'PersistedQueryNotFound' }] })
+  const registering = listen(url, 'sse', ON_CHANGE, { more })
+  await until(() => topic.size === 1)
+  registering.stop()
+  for (const by of ['sse', 'websocket'] as const) {
+    await until(() => topic.size === 0)
+    const listening = listen(url, by, '', { more })
+    await until(() => topic.size === 1)
+    topic.publish(order('1'))
+    t.ok((await listening.next()).data)
+    listening.stop()
+  }
+})
+
+t.test('a graph without subscriptions', async (t) => {
+  const catalog = await startSubgraph(t, CATALOG, {})
+  const supergraph = compose(t, { catalog: { sdl: CATALOG, url: catalog } })
+  const { url } = await startGateway(t, { supergraph })
+  const body = JSON.stringify({ query: '{ products { upc } }' })
+  t.equal((await fetch(url, { method: 'POST', headers: { ...PLAIN, accept: 'text/event-stream' }, body })).status, 406)
+  t.match((await post(url, { query: 'subscription { products { upc } }' })).body, {
+    errors: [{ message: 'This graph has no subscriptions.' }],
+  })
+  const socket = new WebSocket(url.replace('http', 'ws'), 'graphql-transport-ws')
+  const refused = await new Promise((resolve) => {
+    socket.on('unexpected-response', (_request, response) => resolve(response.statusCode))
+    socket.on('error', () => {})
+  })
+  t.equal(refused, 400)
+})
+
+for (const to of ['sse', 'websocket'] as const) {
+  t.test(`by ${to}: every end has a code`, async (t) => {
+    const { topic, url, orders, supergraph, app } = await start(t, to, {
+      subscriptions: { bufferedEvents: 3, silenceMs: 60_000 },
+    })
+    const begin = async () => {
+      await until(() => topic.size === 0)
+      const listening = listen(url, to, ON_CHANGE)
+      await until(() => topic.size === 1)
+      return listening
+    }
+    const broken = await begin()
+    orders.breakOff()
+    t.match(await broken.rest(), [
+      { errors: [{ path: ['orderChanged'], extensions: { code: 'SERVICE_UNAVAILABLE', service: 'orders' } }] },
+    ])
+
+    const swapped = await begin()
+    writeFileSync(supergraph, `${readFileSync(supergraph, 'utf8')}\n# changed\n`)
+    t.match(await swapped.rest(), [{ errors: [{ extensions: { code: 'SUBSCRIPTION_SCHEMA_RELOAD' } }] }])
+
+    const slow = await begin()
+    // More than the client can have taken meanwhile.
+    for (let id = 0; id < 100; id++) topic.publish(order('1'))
+    const results = await slow.rest()
+    t.match(results.at(-1), { errors: [{ extensions: { code: 'SUBSCRIPTION_TOO_SLOW' } }] })
+    t.equal(results.filter(({ errors }) => errors).length, 1)
+
+    const closing = await begin()
+    const isClosed = app.close()
+    t.match(await closing.rest(), [{ errors: [{ extensions: { code: 'SUBSCRIPTION_SERVER_CLOSING' } }] }])
+    await isClosed
+    await until(() => topic.size === 0)
+  })
+}
+
+t.test('a subgraph that hangs', async (t) => {
+  for (const by of ['sse', 'websocket'] as const) {
+    const { topic, url, orders } = await start(t, by, { subgraphTimeoutMs: 200, subscriptions: { silenceMs: 300 } })
+    const silent = listen(url, 'sse', ON_CHANGE)
+    await until(() => topic.size === 1)
+    orders.pause()
+    t.match(await silent.rest(), [
+      { errors: [{ message: /has sent nothing for 300 ms/, extensions: { code: 'SERVICE_UNAVAILABLE' } }] },
+    ])
+  }
+  // It accepts connections, and that is all.
+  const hung = createServer()
+  await new Promise<void>((resolve) => hung.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => hung.close())
+  const { port } = hung.address() as AddressInfo
+  const supergraph = compose(t, { orders: { sdl: ORDERS, url: `http://127.0.0.1:${port}/graphql` } })
+  for (const urls of [{}, { orders: `ws://127.0.0.1:${port}/graphql` }]) {
+    const { url } = await startGateway(t, { supergraph, subgraphTimeoutMs: 200, subscriptions: { urls } })
+    t.match(await listen(url, 'sse', 'subscription { orderChanged { id } }').rest(), [
+      { errors: [{ extensions: { code: 'SERVICE_UNAVAILABLE', service: 'orders' } }] },
+    ])
+  }
+})
+
+t.test('tokens', async (t) => {
+  const tokens = createTokens()
+  const revoked = new Set<string>()
+  const introspection = Fastify()
+  introspection.addContentTypeParser(
+    'application/x-www-form-urlencoded',
+    { parseAs: 'string' },
+    async (_: unknown, body: unknown) => body,
+  )
+  introspection.post('/introspect', async ({ body }) => ({
+    active: !revoked.has(new URLSearchParams(String(body)).get('token') ?? ''),
+  }))
+  introspection.get('/jwks', async () => ({ keys: [tokens.jwk] }))
+  const base = await listenOn(t, introspection)
+  const { topic, url, orders } = await start(t, 'sse', {
+    tokenKeys: { jwksUrl: `${base}/jwks` },
+    tokenStatus: { url: `${base}/introspect` },
+  })
+  for (const by of ['sse', 'websocket'] as const) {
+    const forged = await listen(url, by, ON_CHANGE, { token: `${tokens.sign('1')}x` }).rest()
+    const [refusal] = by === 'sse' ? forged[0]?.errors : forged[0]?.refused
+    t.match(refusal, { extensions: { code: 'UNAUTHENTICATED', category: 'graphql-authentication' } })
+    t.equal(orders.opened.length, by === 'sse' ? 0 : 2, 'no subgraph is asked')
+
+    const token = tokens.sign('2')
+    const [ending, other] = [
+      listen(url, by, ON_CHANGE, { token }),
+      listen(url, by, ON_CHANGE, { token: tokens.sign('3') }),
+    ]
+    const expiring = listen(url, by, ON_CHANGE, { token: tokens.sign('4', 1_500) })
+    await until(() => topic.size >= 2)
+    revoked.add(token)
+    t.match(await ending.rest(), [
+      { errors: [{ message: 'User token has been revoked', extensions: { code: 'UNAUTHENTICATED' } }] },
+    ])
+    t.match(await expiring.rest(), [{ errors: [{ extensions: { code: 'UNAUTHENTICATED' } }] }])
+    await until(() => topic.size === 1)
+    topic.publish(order('1'))
+    t.ok((await other.next()).data)
+    other.stop()
+    await until(() => topic.size === 0)
+    revoked.clear()
+  }
+})
+
+t.test('fields that need a scope', async (t) => {
+  const tokens = createTokens()
+  const topic = new Topic<object>()
+  const sdl = `
+    type Query { a: Int }
+    type Note { text: String secret: String @authenticated }
+    type Subscription { noted: Note hidden: Int @requiresScopes(scopes: [["staff"]]) }
+  `
+  const link = '@link(url: "https://specs.apollo.dev/federation/v2.9", import: ["@authenticated", "@requiresScopes"])'
+  const resolve = (note: object) => note
+  const notes = await startStreaming(t, `extend schema ${link}\n${sdl}`, {
+    Subscription: {
+      noted: { subscribe: () => topic.subscribe(), resolve },
+      hidden: { subscribe: () => topic.subscribe() },
+    },
+  })
+  const supergraph = compose(t, { notes: { sdl: `extend schema ${link}\n${sdl}`, url: notes.url } })
+  const jwks = Fastify()
+  jwks.get('/jwks', async () => ({ keys: [tokens.jwk] }))
+  const { url } = await startGateway(t, { supergraph, tokenKeys: { jwksUrl: `${await listenOn(t, jwks)}/jwks` } })
+  const query = 'subscription { noted { text secret } }'
+  const [guest, user] = [listen(url, 'sse', query), listen(url, 'websocket', query, { token: tokens.sign('1') })]
+  await until(() => topic.size === 2)
+  topic.publish({ text: 'a', secret: 'b' })
+  t.match(await guest.next(), {
+    data: { noted: { text: 'a', secret: null } },
+    errors: [{ path: ['noted', 'secret'], extensions: { code: 'FORBIDDEN' } }],
+  })
+  t.same(await user.next(), { data: { noted: { text: 'a', secret: 'b' } } })
+  guest.stop()
+  user.stop()
+  t.match(await listen(url, 'sse', 'subscription { hidden }').rest(), [
+    { data: { hidden: null }, errors: [{ path: ['hidden'], extensions: { code: 'FORBIDDEN' } }] },
+  ])
+})
+
+/** All of 10,000 take most of a minute. */
+const ROUNDS = Number(process.env.SUBSCRIPTION_ROUNDS ?? 1_000)
+
+t.test(`${ROUNDS} rounds of subscribing and unsubscribing leave nothing behind`, { timeout: 600_000 }, async (t) => {
+  const { topic, url, app } = await start(t, 'sse')
+  const client = createWebSocketClient({ url: url.replace('http', 'ws'), webSocketImpl: WebSocket, lazy: false })
+  const body = JSON.stringify({ query: ON_CHANGE })
+  const bySse = async () => {
+    const leaving = new AbortController()
+    const headers = { ...PLAIN, accept: 'text/event-stream' }
+    await fetch(url, { method: 'POST', headers, body, signal: leaving.signal })
+    leaving.abort()
+  }
+  const byWebSocket = () =>
+    new Promise<void>((resolve, reject) => {
+      const stop = client.subscribe(
+        { query: ON_CHANGE },
+        { next: () => (stop(), resolve()), error: reject, complete: () => {} },
+      )
+    })
+  async function run(rounds: number): Promise<number> {
+    for (let round = 0; round < rounds; round += 20) {
+      const some = Promise.all(Array.from({ length: 20 }, (_, index) => (index % 2 ? bySse() : byWebSocket())))
+      const publishing = setInterval(() => topic.publish(order('1')), 2)
+      await some.finally(() => clearInterval(publishing))
+    }
+    await until(() => topic.size === 0)
+    await delay(50)
+    globalThis.gc?.()
+    return process.memoryUsage().heapUsed
+  }
+  const warm = await run(Math.min(ROUNDS, 400))
+  const after = await run(ROUNDS)
+  t.comment(`heap: ${Math.round(warm / 1e5) / 10} MB, then ${Math.round(after / 1e5) / 10} MB`)
+  if (globalThis.gc) t.ok(after - warm < 4e6, 'the heap does not grow')
+  const metrics = (await app.inject('/metrics')).body
+  t.match(metrics, 'gateway_subscriptions{transport="sse"} 0')
+  t.match(metrics, 'gateway_subscriptions{transport="websocket"} 0')
+  await client.dispose()
+})
