@@ -90,7 +90,8 @@ class WebSocketStream {
     // Once the constructor has ended: `subscribe` may report a failure before it returns.
     queueMicrotask(() => {
       this.#unsubscribe()
-      void this.#client.dispose()
+      // It rejects if there was no connection.
+      Promise.resolve(this.#client.dispose()).catch(() => {})
       if (this.#socket?.readyState === WebSocket.CONNECTING) this.#socket.terminate()
     })
   }

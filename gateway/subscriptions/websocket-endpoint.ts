@@ -1,4 +1,5 @@
 /** Operations over WebSockets: the protocol graphql-transport-ws, by graphql-ws's server. */
+import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { GraphQLSchema, parse } from 'graphql'
 import { CloseCode, handleProtocols, makeServer, type ServerOptions } from 'graphql-ws'
@@ -14,6 +15,7 @@ import { SubscriptionCall, type SubscriptionParts } from './subscription-call.ts
 const PING_MS = 12_000
 /** How long a client may take to close its side, in milliseconds. */
 const CLOSE_MS = 1_000
+const POLL_MS = 5
 /** What a header's value may have. */
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
@@ -29,6 +31,8 @@ interface Connection {
   /** The request of its handshake; with the headers of `connection_init`, once that has arrived. */
   request: FastifyRequest
   readonly departure: Cancellation
+  /** Whether an operation is under way. */
+  isBusy(): boolean
 }
 
 /** graphql-ws asks what an operation is; here each is a stream of results. */
@@ -42,6 +46,7 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, maxPayload: nu
     perMessageDeflate: false,
     handleProtocols: (protocols) => handleProtocols(protocols),
   })
+  const connections = new WeakMap<WebSocket, Connection>()
   const server = makeServer<Record<string, unknown>, Connection>(serverOptions(parts))
 
   function connect(socket: WebSocket, request: FastifyRequest): void {
@@ -60,6 +65,8 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, maxPayload: nu
       socket.close(CloseCode.InternalServerError, 'Internal server error')
     }
     socket.on('error', fail)
+    const connection: Connection = { request, departure, isBusy: () => false }
+    connections.set(socket, connection)
     const closed = server.opened(
       {
         protocol: socket.protocol,
@@ -71,7 +78,7 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, maxPayload: nu
         close: (code, reason) => socket.close(code, reason),
         onMessage: (receive) => socket.on('message', (data) => receive(String(data)).catch(fail)),
       },
-      { request, departure },
+      connection,
     )
     socket.once('close', (code, reason) => {
       clearInterval(ping)
@@ -86,21 +93,19 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, maxPayload: nu
       sockets.handleUpgrade(raw, raw.socket, head, (socket) => connect(socket, request))
     },
     async close() {
-      for (const socket of sockets.clients) socket.close(1001, 'Going away')
-      await Promise.all([...sockets.clients].map(gone))
+      await Promise.all([...sockets.clients].map((socket) => close(socket, connections.get(socket))))
     },
   }
 }
 
-/** Waits until a client has closed its side; not for long. */
-function gone(socket: WebSocket): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => socket.terminate(), CLOSE_MS)
-    socket.once('close', () => {
-      clearTimeout(timer)
-      resolve()
-    })
-  })
+/** Closes a connection once its operations have ended and its client agrees; after a while anyway. */
+async function close(socket: WebSocket, connection: Connection | undefined): Promise<void> {
+  const timer = setTimeout(() => socket.terminate(), CLOSE_MS)
+  const closed = new Promise((resolve) => socket.once('close', resolve))
+  while (connection?.isBusy() && socket.readyState === socket.OPEN) await delay(POLL_MS)
+  socket.close(1001, 'Going away')
+  if (socket.readyState !== socket.CLOSED) await closed
+  clearTimeout(timer)
 }
 
 function serverOptions(parts: SubscriptionParts): ServerOptions<Record<string, unknown>, Connection> {
@@ -109,7 +114,9 @@ function serverOptions(parts: SubscriptionParts): ServerOptions<Record<string, u
     jsonMessageReviver: ((key: string, value: unknown, context: { source?: string }) =>
       mayLoseDigits(context.source ?? '') ? exact(key, value, context) : value) as never,
 
-    onConnect({ extra, connectionParams = {} }) {
+    onConnect(context) {
+      const { extra, connectionParams = {} } = context
+      extra.isBusy = () => Object.keys(context.subscriptions).length > 0
       const headers = headersIn(connectionParams)
       if (headers === undefined) return false
       extra.request = withHeaders(extra.request, headers)

@@ -1,12 +1,16 @@
-/** A subgraph with subscriptions, for tests: graphql-sse's own server, and graphql-ws's. */
+/** A graph with subscriptions for tests. Its subgraph is served by graphql-sse and graphql-ws, and so are its clients. */
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { buildSubgraphSchema } from '@apollo/subgraph'
 import { graphql, parse } from 'graphql'
+import { createClient as createSseClient } from 'graphql-sse'
 import { createHandler } from 'graphql-sse/lib/use/http'
+import { createClient as createWebSocketClient } from 'graphql-ws'
 import { useServer } from 'graphql-ws/use/ws'
-import { WebSocketServer } from 'ws'
-import type { Test } from './support.ts'
+import { WebSocket, WebSocketServer } from 'ws'
+import type { GatewayOptions } from '../../gateway/server.ts'
+import { compose, startGateway, startSubgraph, type Test } from './support.ts'
 
 /** Events that are published by hand. */
 export class Topic<Value> {
@@ -128,4 +132,155 @@ export async function startStreaming(t: Test, sdl: string, resolvers: Resolvers)
   const { port } = server.address() as AddressInfo
   const url = `http://127.0.0.1:${port}/graphql`
   return { url, websocketUrl: url.replace('http', 'ws'), opened, payloads, breakOff, pause }
+}
+
+export const ORDERS = `
+  scalar Money
+  type Query { orders: [Order] }
+  type Mutation { pay(id: ID!): Order }
+  type Order @key(fields: "id") { id: ID! total: Money product: Product! note: String! }
+  type Product @key(fields: "upc", resolvable: false) { upc: ID! }
+  type Subscription { orderChanged(id: ID): Order }
+`
+export const CATALOG = `
+  type Query { products: [Product] }
+  type Product @key(fields: "upc") { upc: ID! name: String price: Int! }
+`
+
+interface Order {
+  readonly id: string
+  readonly total?: unknown
+  readonly product: { readonly upc: string }
+  readonly note?: string
+}
+
+export const order = (id: string, more: object = {}): Order => ({ id, product: { upc: `p${id}` }, ...more })
+export const ON_CHANGE = 'subscription Changes($id: ID) { orderChanged(id: $id) { id product { name } } }'
+
+interface Graph {
+  readonly topic: Topic<Order>
+  readonly orders: StreamingSubgraph
+  readonly url: string
+  readonly supergraph: string
+  readonly app: Awaited<ReturnType<typeof startGateway>>['app']
+  /** The calls of the catalogue. */
+  readonly asked: () => number
+}
+
+/** Two subgraphs behind a gateway. @param by how the gateway gets the events */
+export async function start(
+  t: Test,
+  by: 'sse' | 'websocket' = 'sse',
+  options: Partial<GatewayOptions> = {},
+): Promise<Graph> {
+  const topic = new Topic<Order>()
+  const orders = await startStreaming(t, ORDERS, {
+    Query: { orders: () => [order('1')] },
+    Mutation: { pay: (_: unknown, { id }: { id: string }) => order(id) },
+    Subscription: {
+      orderChanged: {
+        subscribe: (_: unknown, { id }: { id?: string }) => {
+          if (id === 'none') throw new Error('There is no such order.')
+          return topic.subscribe()
+        },
+        resolve: (changed: Order) => changed,
+      },
+    },
+    // Digits that JavaScript would change, as other servers write them.
+    Order: { total: () => (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON('19.90000000000000000001') },
+  })
+  let calls = 0
+  const entity = ({ upc }: { upc: string }) => (upc === 'p0' ? null : { upc, name: `Product ${upc}`, price: 1 })
+  const catalog = await startSubgraph(t, CATALOG, { Product: { __resolveReference: entity } }, () => {
+    calls++
+  })
+  const supergraph = compose(t, { orders: { sdl: ORDERS, url: orders.url }, catalog: { sdl: CATALOG, url: catalog } })
+  const { app, url } = await startGateway(t, {
+    supergraph,
+    watchIntervalMs: 20,
+    ...options,
+    subscriptions: { ...(by === 'websocket' && { urls: { orders: orders.websocketUrl } }), ...options.subscriptions },
+  })
+  return { topic, orders, url, supergraph, app, asked: () => calls }
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a result's shape is what the tests look into
+type Result = Record<string, any>
+
+export interface Listening {
+  /** The next result. */
+  next(): Promise<Result>
+  /** Everything else until the end. */
+  rest(): Promise<Result[]>
+  stop(): void
+}
+
+/** Subscribes with a real client. */
+export function listen(
+  url: string,
+  by: 'sse' | 'websocket',
+  query: string,
+  { variables = {}, token, more = {} }: { variables?: object; token?: string; more?: object } = {},
+): Listening {
+  const results: Result[] = []
+  let isOver = false
+  let wake = () => {}
+  const sink = {
+    next: (result: object) => {
+      results.push(result)
+      wake()
+    },
+    error: (error: unknown) => {
+      results.push({ refused: error })
+      isOver = true
+      wake()
+    },
+    complete: () => {
+      isOver = true
+      wake()
+    },
+  }
+  const headers = { ...(token && { Authorization: `Bearer ${token}` }) }
+  const client =
+    by === 'sse'
+      ? createSseClient({ url, headers, retryAttempts: 0 })
+      : createWebSocketClient({
+          url: url.replace('http', 'ws'),
+          webSocketImpl: WebSocket,
+          connectionParams: headers,
+          retryAttempts: 0,
+        })
+  const stop = client.subscribe({ query, variables, ...more } as never, sink as never)
+  const next = async () => {
+    while (results.length === 0 && !isOver) {
+      await new Promise<void>((resolve, reject) => {
+        const timer = setTimeout(() => reject(new Error('No result comes.')), 10_000)
+        wake = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+    }
+    return results.shift() ?? { ended: true }
+  }
+  return {
+    next,
+    async rest() {
+      const all: Result[] = []
+      for (let each = await next(); !each.ended; each = await next()) all.push(each)
+      return all
+    },
+    stop() {
+      stop()
+      client.dispose()
+    },
+  }
+}
+
+/** Waits until something holds. */
+export async function until(holds: () => boolean): Promise<void> {
+  for (let waits = 0; !holds(); waits++) {
+    if (waits > 1_000) throw new Error('It does not come true.')
+    await delay(5)
+  }
 }
