@@ -21,7 +21,7 @@ import {
   Topic,
   until,
 } from './streaming-subgraph.ts'
-import { compose, createTokens, listen as listenOn, post, startGateway, startSubgraph, type Test } from './support.ts'
+import { compose, createTokens, listen as listenOn, post, startGateway, startSubgraph } from './support.ts'
 
 for (const to of ['sse', 'websocket'] as const) {
   for (const from of ['sse', 'websocket'] as const) {
