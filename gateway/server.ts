@@ -117,6 +117,7 @@ export interface GatewayOptions {
   readonly rateLimits?: RateLimits
   /** Default: automatic persisted queries. */
   readonly persistedQueries?: { readonly mode: 'apq' | 'safelist' | 'off'; readonly manifest?: string | undefined }
+  /** Limits of subscriptions, and where they come from. */
   readonly subscriptions?: {
     /** The most subscriptions of one client address, and the most WebSockets. Default 100. */
     readonly perClient?: number

@@ -54,6 +54,7 @@ interface RefusalDetails {
   CAPTCHA_FAILED: { readonly message: string }
   CAPTCHA_UNAVAILABLE: None
   TOO_MANY_SUBSCRIPTIONS: None
+  SUBSCRIPTION_WITHOUT_STREAM: None
 
   ADDRESS_GONE: { readonly addressId: number }
   ADDRESS_NOT_FOUND_BY_UID: None
@@ -193,6 +194,7 @@ const CATALOGUE: { readonly [C in ErrorCode]: Entry<Details[C]> } = {
   ],
   INPUT_EMPTY: ['invalid', '"input" value should be specified'],
   CAPTCHA_FAILED: ['invalid', ({ message }) => message],
+  SUBSCRIPTION_WITHOUT_STREAM: ['invalid', 'Send subscriptions with the header "Accept: text/event-stream".'],
   TOO_MANY_SUBSCRIPTIONS: ['too many', 'There are too many subscriptions. End others first.'],
   CAPTCHA_UNAVAILABLE: ['invalid', 'Something went wrong with reCAPTCHA. Please contact the store owner.'],
 

@@ -62,6 +62,12 @@ export function createSubscriptionResolvers(
         }
         return events
       },
+
+      /** It is also called for a subscription that was sent like a query, without an event. */
+      resolve(event: { readonly customerChanged?: object | null } | undefined) {
+        if (event?.customerChanged === undefined) throw refusal('SUBSCRIPTION_WITHOUT_STREAM')
+        return event.customerChanged
+      },
     },
   }
 }
