@@ -238,7 +238,8 @@ class TimedOut extends Error {
   readonly code = 'GTW_ERR_SUBGRAPH_TIMEOUT'
 }
 
-class TooLarge extends Error {
+/** An answer, or an event, has more bytes than are accepted. */
+export class TooLarge extends Error {
   readonly code = 'GTW_ERR_SUBGRAPH_ANSWER_TOO_LARGE'
 }
 

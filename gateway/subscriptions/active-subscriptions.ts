@@ -5,7 +5,7 @@ import { codedError, TokenRefused } from '../errors.ts'
 import type { EndReason } from './result-stream.ts'
 
 /** A subscription under way. */
-export interface Active {
+interface Active {
   readonly authorization: string | undefined
   /** Whether it has fields that need the claims of its token. */
   readonly isRestricted: boolean

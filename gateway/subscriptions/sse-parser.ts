@@ -1,13 +1,10 @@
 /** Parses a subgraph's event stream, as its bytes arrive. https://html.spec.whatwg.org/multipage/server-sent-events.html */
 
-export interface SseParser {
-  /** @throws EventTooLarge */
-  push(chunk: Buffer): void
-}
+import { TooLarge } from '../subgraphs/client.ts'
 
-/** An event has more bytes than are accepted. */
-export class EventTooLarge extends Error {
-  readonly code = 'GTW_ERR_SUBGRAPH_ANSWER_TOO_LARGE'
+export interface SseParser {
+  /** @throws TooLarge */
+  push(chunk: Buffer): void
 }
 
 /**
@@ -36,7 +33,7 @@ export function createSseParser(maxLength: number, onEvent: (type: string, data:
     if (name === 'event') type = value
     else if (name === 'data') {
       length += value.length
-      if (length > maxLength) throw new EventTooLarge()
+      if (length > maxLength) throw new TooLarge()
       data = data === undefined ? value : `${data}\n${value}`
     }
   }
@@ -47,12 +44,12 @@ export function createSseParser(maxLength: number, onEvent: (type: string, data:
       // Most chunks have whole lines. A long line in many chunks is joined once, when its end arrives.
       if (!/[\r\n]/.test(text)) {
         rest += text
-        if (rest.length > maxLength) throw new EventTooLarge()
+        if (rest.length > maxLength) throw new TooLarge()
         return
       }
       const lines = (rest + text).split(/\r\n|\n|\r(?!$)/)
       rest = lines.pop() ?? ''
-      if (rest.length > maxLength) throw new EventTooLarge()
+      if (rest.length > maxLength) throw new TooLarge()
       for (const each of lines) line(each)
     },
   }

@@ -4,8 +4,8 @@
  */
 import { Agent, type Dispatcher, errors } from 'undici'
 import { EVENT_STREAM } from '../../runtime/event-stream.ts'
-import { type Returned, SubgraphUnavailable } from '../subgraphs/client.ts'
-import { createSseParser, EventTooLarge, type SseParser } from './sse-parser.ts'
+import { type Returned, SubgraphUnavailable, TooLarge } from '../subgraphs/client.ts'
+import { createSseParser, type SseParser } from './sse-parser.ts'
 import type { EventSink, OpenStream, StreamOptions, StreamRequest } from './subgraph-streams.ts'
 
 export interface SseStreams {
@@ -86,7 +86,7 @@ class SseStream implements Dispatcher.DispatchHandler {
       if (this.#parser) this.#parser.push(chunk)
       else if (this.#other) {
         this.#other.size += chunk.length
-        if (this.#other.size > this.#options.maxEventBytes) throw new EventTooLarge()
+        if (this.#other.size > this.#options.maxEventBytes) throw new TooLarge()
         this.#other.chunks.push(chunk)
       }
     } catch (error) {
@@ -135,7 +135,7 @@ class SseStream implements Dispatcher.DispatchHandler {
   #message(cause: Error): string {
     const { timeoutMs, silenceMs, maxEventBytes } = this.#options
     const subject = `The "${this.#service}" service`
-    if (cause instanceof EventTooLarge)
+    if (cause instanceof TooLarge)
       return `${subject} sent an event of more than ${maxEventBytes} bytes (SUBGRAPH_ANSWER_LIMIT_BYTES).`
     if (cause instanceof errors.BodyTimeoutError) return `${subject} has sent nothing for ${silenceMs} ms.`
     if (cause instanceof errors.HeadersTimeoutError) return `${subject} did not answer within ${timeoutMs} ms.`

@@ -12,7 +12,7 @@ import type { Customers } from './customers.ts'
  * The customer after each change. Changes that come faster than they are taken are one. It fails when the log is
  * replaced or can't be read.
  */
-export interface FollowedCustomer extends AsyncGenerator<CustomerDocument, undefined, undefined> {
+interface FollowedCustomer extends AsyncGenerator<CustomerDocument, undefined, undefined> {
   /** The customer before the first change. */
   readonly present: CustomerDocument
 }
@@ -56,7 +56,8 @@ export function createCustomerChanges(
       reject(serviceUnavailable())
       if (feed !== next) return
       feed = undefined
-      if (error) log.warn({ reason: (error as Error).message }, 'The subscriptions to customers have ended with the log')
+      if (error)
+        log.warn({ reason: (error as Error).message }, 'The subscriptions to customers have ended with the log')
       for (const each of [...followers.values()].flatMap((of) => [...of])) each.fail()
     }
     begun.catch(() => {})

@@ -9,7 +9,7 @@ import type { SignedIn } from './signed-in-customer.ts'
 import type { Views } from './views.ts'
 
 /** What one event is executed with. */
-export interface SubscriptionEvent {
+interface SubscriptionEvent {
   /** The root value. */
   readonly value: object
   /** What differs in the context. */
