@@ -43,8 +43,15 @@ export function createSseStreams({ timeoutMs, silenceMs, maxEventBytes }: Stream
   }
 }
 
+/** A stream is not compressed: its events would wait for one another. */
 function headersOf({ headers }: StreamRequest): string[] {
-  return headers.map((value, index) => (headers[index - 1] === 'accept' && index % 2 === 1 ? EVENT_STREAM : value))
+  const result: string[] = []
+  for (let at = 0; at < headers.length; at += 2) {
+    const name = headers[at] as string
+    if (name === 'accept-encoding') continue
+    result.push(name, name === 'accept' ? EVENT_STREAM : (headers[at + 1] as string))
+  }
+  return result
 }
 
 /** Receives one stream. */

@@ -6,7 +6,7 @@ import { type SentAnswer, SubgraphUnavailable } from '../subgraphs/client.ts'
 import type { EventSink, OpenStream, StreamOptions, StreamRequest } from './subgraph-streams.ts'
 
 /** Headers of a request with a body. */
-const OF_BODY = new Set(['accept', 'content-type'])
+const OF_BODY = new Set(['accept', 'accept-encoding', 'content-type'])
 /** Headers that are repeated in the payload of `connection_init`. */
 const IN_PAYLOAD = new Set(['authorization', 'store'])
 

@@ -353,6 +353,29 @@ t.test('fields that need a scope', async (t) => {
   ])
 })
 
+t.test('a client that does not read is bounded in what waits for it', async (t) => {
+  const { topic, url, app } = await start(t)
+  const query = 'subscription { orderChanged { id note } }'
+  const headers = { ...PLAIN, accept: 'text/event-stream' }
+  const leaving = new AbortController()
+  await fetch(url, { method: 'POST', headers, body: JSON.stringify({ query }), signal: leaving.signal })
+  const socket = new WebSocket(url.replace('http', 'ws'), 'graphql-transport-ws')
+  socket.on('open', () => socket.send('{"type":"connection_init"}'))
+  socket.once('message', () => {
+    socket.send(JSON.stringify({ type: 'subscribe', id: '1', payload: { query } }))
+    socket.pause()
+  })
+  await until(() => topic.size === 2)
+  const big = order('1', { note: 'x'.repeat(100_000) })
+  await until(() => {
+    topic.publish(big)
+    return topic.size === 0
+  })
+  t.match((await app.inject('/metrics')).body, 'gateway_subscriptions_ended_total{reason="slow"} 2')
+  leaving.abort()
+  socket.terminate()
+})
+
 /** All of 10,000 take most of a minute. */
 const ROUNDS = Number(process.env.SUBSCRIPTION_ROUNDS ?? 200)
 
