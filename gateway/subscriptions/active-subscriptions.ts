@@ -7,8 +7,8 @@ import type { EndReason } from './result-stream.ts'
 /** A subscription under way. */
 interface Active {
   readonly authorization: string | undefined
-  /** Whether it has fields that need the claims of its token. */
-  readonly isRestricted: boolean
+  /** Whether it has fields that its token's claims allow. */
+  readonly needsClaims: boolean
   /** Ends it at once. */
   end(reason: EndReason, errors: readonly GraphQLError[]): void
 }
@@ -37,7 +37,7 @@ export function createActiveSubscriptions(authentication: Authentication | undef
     const verdict = known.settled ? await known.settled : known
     for (const each of [...subscriptions]) {
       if (!verdict.isAllowed) each.end('token', new TokenRefused(verdict.fault).errors)
-      else if (verdict.claims === undefined && each.isRestricted) {
+      else if (verdict.claims === undefined && each.needsClaims) {
         each.end('token', [codedError('The token cannot be checked at the moment.', 'SERVICE_UNAVAILABLE')])
       }
     }

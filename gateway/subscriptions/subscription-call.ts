@@ -64,6 +64,7 @@ export class SubscriptionCall implements ExecutionRequest {
   readonly #client: string
   readonly #started = performance.now()
   #refusal: string | undefined
+  #hasClaims = false
   #events = 0
 
   constructor(parts: SubscriptionParts, subscriber: Subscriber) {
@@ -109,6 +110,7 @@ export class SubscriptionCall implements ExecutionRequest {
     if (!verdict.isAllowed) throw new TokenRefused(verdict.fault)
     if (departure.isCancelled) throw new Cancelled()
     const { execute } = operation.restricted?.(verdict.claims) ?? operation
+    this.#hasClaims = verdict.claims !== undefined
     this.variables = variables
     this.values = values
     this.headers = this.#parts.pipeline.subgraphHeaders(request)
@@ -150,7 +152,7 @@ export class SubscriptionCall implements ExecutionRequest {
     })
     const entry = {
       authorization: request.headers.authorization,
-      isRestricted: operation.restricted !== undefined,
+      needsClaims: this.#hasClaims && operation.restricted !== undefined,
       end: (reason: EndReason, errors: readonly GraphQLError[]) => stream.end(reason, errorBody(errors)),
     }
     active.add(entry)

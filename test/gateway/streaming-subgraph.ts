@@ -220,7 +220,12 @@ export function listen(
   url: string,
   by: 'sse' | 'websocket',
   query: string,
-  { variables = {}, token, more = {} }: { variables?: object; token?: string; more?: object } = {},
+  {
+    variables = {},
+    token,
+    authorization,
+    more = {},
+  }: { variables?: object; token?: string; authorization?: string; more?: object } = {},
 ): Listening {
   const results: Result[] = []
   let isOver = false
@@ -240,7 +245,10 @@ export function listen(
       wake()
     },
   }
-  const headers = { ...(token && { Authorization: `Bearer ${token}` }) }
+  const headers = {
+    ...(token && { Authorization: `Bearer ${token}` }),
+    ...(authorization && { Authorization: authorization }),
+  }
   const client =
     by === 'sse'
       ? createSseClient({ url, headers, retryAttempts: 0 })
