@@ -145,6 +145,25 @@ const variables = {
     accepted: SHARING.join(', '),
   },
   SUBGRAPH_ANSWER_LIMIT_BYTES: { ...count(8 * 1024 * 1024), description: 'The largest answer of one subgraph.' },
+  SUBSCRIPTIONS: { ...count(10_000), description: 'Subscriptions of all clients at once, and WebSockets.' },
+  SUBSCRIPTIONS_PER_CLIENT: { ...count(100), description: 'The same of one client address (IPv6: one /64 network).' },
+  SUBSCRIPTION_BUFFER: {
+    ...count(100),
+    description: 'Events that may wait for one client, in all at most 1 MiB. One more ends the subscription.',
+  },
+  SUBSCRIPTION_SILENCE_MS: {
+    ...count(60_000),
+    description: "How long a subgraph's stream may be silent, heartbeats included, until it counts as broken.",
+  },
+  SUBSCRIPTION_URLS: {
+    ...names(
+      [],
+      'pairs of a subgraph and a URL (orders=ws://orders:4010/graphql) with commas between them: ws and wss for WebSockets, http and https for server-sent events',
+      (pair) => /^[\w-]+=(wss?|https?):\/\/./.test(pair) && URL.canParse(pair.slice(pair.indexOf('=') + 1)),
+    ),
+    description:
+      'Where subgraphs offer their subscriptions. Not named: where they answer queries, as server-sent events.',
+  },
   ANSWER_LIMIT_BYTES: {
     ...count(8 * 1024 * 1024),
     description: 'The largest answer to a client. A batch counts as one.',

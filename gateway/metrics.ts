@@ -1,6 +1,7 @@
 /** The gateway's Prometheus metrics. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { CallOutcome } from './subgraphs/client.ts'
+import { createSubscriptionMetrics, type SubscriptionMetrics } from './subscriptions/metrics.ts'
 
 /**
  * `rejected`: not executed; `errors`: executed, with errors in the answer; `cancelled`: the client went away before.
@@ -10,7 +11,7 @@ export type Outcome = 'success' | 'errors' | 'rejected' | 'failed' | 'cancelled'
 /** Counts a request. @param seconds from its arrival to its answer */
 export type CountRequest = (outcome: Outcome, seconds: number) => void
 
-export interface Metrics {
+export interface Metrics extends SubscriptionMetrics {
   /** Returns the counter for an operation's requests, looked up once. Only the first names get series of their own. */
   readonly operation: (name: string, type: string) => CountRequest
   /** Counts a subgraph call. */
@@ -119,6 +120,7 @@ export function createMetrics(): Metrics {
   const names = new Set<string>()
   const observers = new Map<string, (seconds: number) => void>()
   return {
+    ...createSubscriptionMetrics(registers),
     operation: (asked, type) => {
       if (!names.has(asked) && names.size < NAMES && asked.length <= MAX_NAME) names.add(asked)
       const operation = names.has(asked) ? asked : OTHER

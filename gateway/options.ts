@@ -52,6 +52,13 @@ export function gatewayOptions(
     sharedCalls: gateway.SUBGRAPH_SHARED_CALLS,
     subgraphAnswerLimit: gateway.SUBGRAPH_ANSWER_LIMIT_BYTES,
     answerLimit: gateway.ANSWER_LIMIT_BYTES,
+    subscriptions: {
+      perClient: gateway.SUBSCRIPTIONS_PER_CLIENT,
+      inAll: gateway.SUBSCRIPTIONS,
+      bufferedEvents: gateway.SUBSCRIPTION_BUFFER,
+      silenceMs: gateway.SUBSCRIPTION_SILENCE_MS,
+      urls: subscriptionUrls(gateway.SUBSCRIPTION_URLS, supergraph, inGraph),
+    },
     loadLimits: loadLimits(configuration),
     forwardHeaders: gateway.FORWARD_HEADERS,
     returnHeaders: gateway.RETURN_HEADERS,
@@ -135,6 +142,24 @@ export function subgraphsOf(path: string): ReadonlyMap<string, string> | undefin
   } catch {
     return undefined
   }
+}
+
+/** @throws ConfigurationError for a subgraph that the supergraph does not have */
+function subscriptionUrls(
+  pairs: readonly string[],
+  path: string,
+  inGraph: ReadonlyMap<string, string> | undefined,
+): Record<string, string> {
+  const urls = Object.fromEntries(
+    pairs.map((pair) => {
+      const at = pair.indexOf('=')
+      return [pair.slice(0, at), pair.slice(at + 1)]
+    }),
+  )
+  const unknown = Object.keys(urls).find((name) => inGraph?.has(name) === false)
+  if (unknown === undefined) return urls
+  const accepted = [...(inGraph?.keys() ?? [])].join(', ')
+  throw new ConfigurationError(`SUBSCRIPTION_URLS: ${path} has no subgraph "${unknown}"; accepted: ${accepted}.`)
 }
 
 /** @throws ConfigurationError */

@@ -7,6 +7,7 @@ import type { Metrics } from './metrics.ts'
 import { createOperations, type Operations, type OperationsOptions } from './planning/operations.ts'
 import { type LoadedSupergraph, loadSupergraph } from './planning/supergraph.ts'
 import type { SubgraphClient, SubgraphClients } from './subgraphs/client.ts'
+import type { SubgraphEndpoint } from './subscriptions/subgraph-streams.ts'
 import { watchText } from './watch-file.ts'
 
 /** A supergraph file that can't be served; the message names it. */
@@ -16,14 +17,18 @@ class SupergraphError extends Error {
 }
 
 /** A loaded supergraph; a request keeps the one that it began with. */
-interface Graph {
+export interface Graph {
   readonly supergraph: LoadedSupergraph
   readonly operations: Operations
+  /** Where the subgraphs are, for their streams. */
+  readonly endpoints: Readonly<Record<string, SubgraphEndpoint>>
 }
 
 export interface ServedGraph {
   /** The current supergraph; it changes with the file. */
   readonly current: Graph
+  /** Calls the listener after each change. */
+  readonly onChange: (listener: () => void) => void
   /** Ends the watch. */
   readonly close: () => void
 }
@@ -59,6 +64,7 @@ export function serveGraph(
   log: FastifyBaseLogger,
 ): ServedGraph {
   const { metrics } = options
+  const listeners: (() => void)[] = []
   let current: Graph
   try {
     current = loadGraph(readFileSync(path, 'utf8'), options)
@@ -73,6 +79,7 @@ export function serveGraph(
       if (next.supergraph.hash === current.supergraph.hash) return
       current = next
       metrics.supergraph(next.supergraph.hash)
+      for (const listener of listeners) listener()
       log.info({ supergraph: next.supergraph.hash }, 'Supergraph changed')
     } catch (error) {
       keep(error as Error)
@@ -92,6 +99,7 @@ export function serveGraph(
     get current() {
       return current
     },
+    onChange: (listener) => listeners.push(listener),
     close,
   }
 }
@@ -100,11 +108,15 @@ export function serveGraph(
 function loadGraph(sdl: string, options: GraphOptions): Graph {
   const { createExecutor, clients, urlOf, headersFor, answerLimit, metrics, ...limits } = options
   const supergraph = loadSupergraph(sdl)
+  const endpoints = Object.fromEntries(
+    supergraph.subgraphs.map(({ name, url }) => [name, { url: urlOf(name) ?? url, headers: headersFor(name) }]),
+  )
   const subgraphs = Object.fromEntries(
-    supergraph.subgraphs.map(({ name, url }) => [name, clients.client(name, urlOf(name) ?? url, headersFor(name))]),
+    Object.entries(endpoints).map(([name, { url, headers }]) => [name, clients.client(name, url, headers)]),
   )
   const compileRestricted = createCompiledExecutor(supergraph, subgraphs, answerLimit)
   const compile = createExecutor?.(supergraph, subgraphs) ?? compileRestricted
   const countOf = metrics.operation
-  return { supergraph, operations: createOperations(supergraph, { ...limits, compile, compileRestricted, countOf }) }
+  const operations = createOperations(supergraph, { ...limits, compile, compileRestricted, countOf })
+  return { supergraph, operations, endpoints }
 }

@@ -33,6 +33,7 @@ import { createSubgraphClients, RETRIES, type Transport } from './subgraphs/clie
 import { createReturnedHeaders, createSubgraphHeaders } from './subgraphs/headers.ts'
 import { effectiveSettings, type SubgraphSettings } from './subgraphs/settings.ts'
 import type { Sharing } from './subgraphs/shared-calls.ts'
+import { createSubscriptions, type SubscriptionOptions } from './subscriptions/subscriptions.ts'
 
 export interface GatewayOptions {
   /** The supergraph file. It is watched, and changes are applied. */
@@ -133,6 +134,19 @@ export interface GatewayOptions {
   readonly rateLimits?: RateLimits
   /** Default: automatic persisted queries. */
   readonly persistedQueries?: { readonly mode: 'apq' | 'safelist' | 'off'; readonly manifest?: string | undefined }
+  /** Limits of subscriptions, and where they come from. */
+  readonly subscriptions?: {
+    /** The most subscriptions of one client address, and the most WebSockets. Default 100. */
+    readonly perClient?: number
+    /** The most of all clients. Default 10,000. */
+    readonly inAll?: number
+    /** The most events that wait for one client. Default 100. */
+    readonly bufferedEvents?: number
+    /** How long a subgraph's stream may be silent, in milliseconds. Default 60,000. */
+    readonly silenceMs?: number
+    /** Where subgraphs offer their streams, by name, if not where they answer queries; `ws:` and `wss:` are WebSockets. */
+    readonly urls?: Readonly<Record<string, string>>
+  }
   /** How often the supergraph file is checked for changes, in milliseconds. Default 1,000. */
   readonly watchIntervalMs?: number
   /** Fastify's logger option; nothing is logged without it. */
@@ -179,10 +193,11 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   const sendEditor = editor
     ? serveEditor(app, () => options.editorQuery ?? exampleQueries(hasOrders(pipeline.served)))
     : undefined
-  const { errorStatus, forwardHeaders = FORWARDED } = options
-  const passesCookies = forwardHeaders.some((name) => name.toLowerCase() === 'cookie')
-  const compress = createCompression(encodingsOf(options), passesCookies)
-  await app.register(graphqlRoutes, { pipeline, bodyLimit, batchLimit, errorStatus, compress, drain, sendEditor })
+  const { errorStatus } = options
+  const compress = createCompression(encodingsOf(options), pipeline.passesCookies)
+  const subscriptions = createSubscriptions(app, pipeline, subscriptionOptions(options, bodyLimit))
+  const routes = { pipeline, bodyLimit, batchLimit, errorStatus, compress, drain, subscriptions, sendEditor }
+  await app.register(graphqlRoutes, routes)
   serveHealth(app, pipeline.served, isOverloaded, drain)
   if (publicMetrics) serveMetrics(app, metrics)
   return app
@@ -298,6 +313,8 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
     // pino's own; without a logger there is none
     logsRequests: (app.log as { isLevelEnabled?: (level: string) => boolean }).isLevelEnabled?.('info') === true,
     subgraphHeaders,
+    droppedFor: settings.droppedFor,
+    passesCookies: settings.forwarded.includes('cookie'),
     returnHeaders,
     metrics,
     countUnknown: metrics.operation('', 'unknown'),
@@ -316,6 +333,20 @@ async function createGatewayPlugins(
   const plugins = createPlugins(await loadPlugins(sources, { registry: metrics.registry, log: app.log }), metrics)
   app.addHook('onClose', () => plugins.close())
   return plugins
+}
+
+function subscriptionOptions(options: GatewayOptions, maxMessageBytes: number): SubscriptionOptions {
+  const { subscriptions: given = {}, corsOrigins = [], corsPattern } = options
+  return {
+    limits: { perClient: given.perClient ?? 100, inAll: given.inAll ?? 10_000 },
+    bufferedEvents: given.bufferedEvents ?? 100,
+    urls: given.urls ?? {},
+    timeoutMs: options.subgraphTimeoutMs ?? 10_000,
+    silenceMs: given.silenceMs ?? 60_000,
+    maxEventBytes: options.subgraphAnswerLimit ?? MAX_ANSWER_BYTES,
+    maxMessageBytes,
+    isOriginAllowed: (origin) => corsOrigins.includes(origin) || corsPattern?.test(origin) === true,
+  }
 }
 
 /** Cookies that a subgraph sets are meant for one client. */

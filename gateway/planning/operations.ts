@@ -140,8 +140,8 @@ export function createOperations(supergraph: LoadedSupergraph, options: Operatio
     if (before) return before
     const whole = read(source)
     const node = choose(whole, operationName)
-    if (node.operation === 'subscription') {
-      throw requestError('Subscriptions are not supported.', 'OPERATION_RESOLUTION_FAILURE')
+    if (node.operation === 'subscription' && !supergraph.schema.getSubscriptionType()) {
+      throw requestError('This graph has no subscriptions.', 'OPERATION_RESOLUTION_FAILURE')
     }
     const alone = separateOperations(whole)[node.name?.value ?? ''] ?? whole
     const { document, renamed } = withFreeVariables(alone)

@@ -248,10 +248,12 @@ function withHooks(name: string, client: SubgraphClient): SubgraphClient {
 /** Leaves headers out of each call. */
 function withoutHeaders(dropped: ReadonlySet<string> | undefined, client: SubgraphClient): SubgraphClient {
   if (dropped === undefined) return client
-  return (request) => {
-    const isKept = (_: string, index: number) => !dropped.has(request.headers[index - (index % 2)] as string)
-    return client({ ...request, headers: request.headers.filter(isKept) })
-  }
+  return (request) => client({ ...request, headers: keptHeaders(dropped, request.headers) })
+}
+
+/** Names and values in turn, without those of some names. */
+export function keptHeaders(dropped: ReadonlySet<string> | undefined, headers: readonly string[]): readonly string[] {
+  return dropped ? headers.filter((_, index) => !dropped.has(headers[index - (index % 2)] as string)) : headers
 }
 
 /** Sends an attempt with its signature; the time for both is limited. */
