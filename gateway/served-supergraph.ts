@@ -6,7 +6,7 @@ import type { Executor } from './execution/executor.ts'
 import type { Metrics } from './metrics.ts'
 import { createOperations, type Operations, type OperationsOptions } from './planning/operations.ts'
 import { type LoadedSupergraph, loadSupergraph } from './planning/supergraph.ts'
-import type { SubgraphClient, SubgraphClients } from './subgraphs/client.ts'
+import type { SubgraphAddress, SubgraphClient, SubgraphClients } from './subgraphs/client.ts'
 import { watchText } from './watch-file.ts'
 
 /** A supergraph file that can't be served; the message names it. */
@@ -19,6 +19,8 @@ class SupergraphError extends Error {
 interface Graph {
   readonly supergraph: LoadedSupergraph
   readonly operations: Operations
+  /** The subgraphs, with the URLs at which they are called. */
+  readonly subgraphs: readonly SubgraphAddress[]
 }
 
 export interface ServedGraph {
@@ -58,7 +60,7 @@ export function serveGraph(
   options: GraphOptions,
   log: FastifyBaseLogger,
 ): ServedGraph {
-  const { metrics } = options
+  const { clients, metrics } = options
   let current: Graph
   try {
     current = loadGraph(readFileSync(path, 'utf8'), options)
@@ -72,10 +74,14 @@ export function serveGraph(
       const next = loadGraph(sdl, options)
       if (next.supergraph.hash === current.supergraph.hash) return
       current = next
+      // Requests under way keep the supergraph that they began with. Nothing else may, or each swap would leak one.
+      metrics.keepSubgraphs(next.subgraphs.map(({ name }) => name))
       metrics.supergraph(next.supergraph.hash)
       log.info({ supergraph: next.supergraph.hash }, 'Supergraph changed')
     } catch (error) {
       keep(error as Error)
+    } finally {
+      clients.keep(current.subgraphs)
     }
   }
 
@@ -100,11 +106,13 @@ export function serveGraph(
 function loadGraph(sdl: string, options: GraphOptions): Graph {
   const { createExecutor, clients, urlOf, headersFor, answerLimit, metrics, ...limits } = options
   const supergraph = loadSupergraph(sdl)
-  const subgraphs = Object.fromEntries(
-    supergraph.subgraphs.map(({ name, url }) => [name, clients.client(name, urlOf(name) ?? url, headersFor(name))]),
+  const subgraphs = supergraph.subgraphs.map(({ name, url }) => ({ name, url: urlOf(name) ?? url }))
+  const calls = Object.fromEntries(
+    subgraphs.map(({ name, url }) => [name, clients.client(name, url, headersFor(name))]),
   )
-  const compileRestricted = createCompiledExecutor(supergraph, subgraphs, answerLimit)
-  const compile = createExecutor?.(supergraph, subgraphs) ?? compileRestricted
+  const compileRestricted = createCompiledExecutor(supergraph, calls, answerLimit)
+  const compile = createExecutor?.(supergraph, calls) ?? compileRestricted
   const countOf = metrics.operation
-  return { supergraph, operations: createOperations(supergraph, { ...limits, compile, compileRestricted, countOf }) }
+  const operations = createOperations(supergraph, { ...limits, compile, compileRestricted, countOf })
+  return { supergraph, operations, subgraphs }
 }

@@ -70,9 +70,17 @@ export class SubgraphUnavailable extends GraphQLError {
   }
 }
 
+/** A subgraph, and where it is called. */
+export interface SubgraphAddress {
+  readonly name: string
+  readonly url: string
+}
+
 export interface SubgraphClients {
   /** @param headers that only this subgraph gets, names and values in turn. @throws Error for an invalid URL */
   readonly client: (name: string, url: string, headers?: readonly string[]) => SubgraphClient
+  /** Frees what is held for all other subgraphs. Their answers under way are still awaited. */
+  readonly keep: (subgraphs: readonly SubgraphAddress[]) => void
   /** Waits for pending answers, then closes the connections. */
   readonly close: () => Promise<void>
 }
@@ -81,7 +89,8 @@ export interface SubgraphClients {
  * The outcome of a call: answered, failed, not made because the subgraph had failed too often, or cancelled by the
  * client.
  */
-export type CallOutcome = 'answered' | 'failed' | 'refused' | 'cancelled'
+export const CALL_OUTCOMES = ['answered', 'failed', 'refused', 'cancelled'] as const
+export type CallOutcome = (typeof CALL_OUTCOMES)[number]
 
 export interface SubgraphClientsOptions {
   /** The time limit for a subgraph's whole answer, including retries, in milliseconds. */
@@ -143,8 +152,9 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
   return {
     client: (name, url, own = []) => {
       const send = sender(name, url)
-      const breaker = breakers.get(name) ?? createBreaker()
-      breakers.set(name, breaker)
+      const key = breakerKey({ name, url })
+      const breaker = breakers.get(key) ?? createBreaker()
+      breakers.set(key, breaker)
 
       /** Attempts in sequence: only a query may be retried, because a mutation may have been executed. */
       async function attempt(request: SubgraphRequest): Promise<RawAnswer> {
@@ -204,11 +214,25 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
       }
       return share(call, () => onShared?.(name))
     },
+    keep: (subgraphs) => {
+      const origins = new Set(subgraphs.map(({ url }) => (URL.canParse(url) ? new URL(url).origin : '')))
+      for (const [origin, pool] of pools) {
+        if (origins.has(origin)) continue
+        // A request of the supergraph before may still call it: then it gets another pool, which the next swap closes.
+        pools.delete(origin)
+        void pool.close()
+      }
+      const keys = new Set(subgraphs.map(breakerKey))
+      for (const key of breakers.keys()) if (!keys.has(key)) breakers.delete(key)
+    },
     close: async () => {
       await Promise.all([...pools.values()].map((pool) => pool.close()))
     },
   }
 }
+
+/** A subgraph that has moved starts anew: the failures were those of another server. */
+const breakerKey = ({ name, url }: SubgraphAddress): string => `${name} ${url}`
 
 type Send = (request: SubgraphRequest, limitMs: number) => Promise<SentAnswer>
 

@@ -1,6 +1,14 @@
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { queryObjects } from 'node:v8'
+import { Schema } from '@apollo/federation-internals'
+import { QueryPlanner } from '@apollo/query-planner'
+import { GraphQLSchema } from 'graphql'
+import { Histogram } from 'prom-client'
 import t from 'tap'
+import { Pool } from 'undici'
 import { compose, post, startGateway, startSubgraph } from './support.ts'
 
 const sdl = (fields: string) => `type Query { ${fields} }`
@@ -102,4 +110,83 @@ t.test('closing lets requests under way finish', async (t) => {
   t.same((await answer).body, { data: { slow: 'slow' } })
   t.equal((await answer).headers.get('connection'), 'close', 'and its connection ends with it')
   await t.rejects(post(url, { query: '{ slow }' }))
+})
+
+t.test('a swap frees what the supergraph before it held: planner, operations, connections, series', async (t) => {
+  const SWAPS = 30
+  /** A subgraph on a port of its own, so that each supergraph has another URL. It would keep its connections for long. */
+  async function origin() {
+    const server = createServer((_request, response) => {
+      response.setHeader('content-type', 'application/json').end('{"data":{"here":"here"}}')
+    })
+    server.keepAliveTimeout = 600_000
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    t.teardown(() => {
+      server.closeAllConnections()
+      server.close()
+    })
+    const connections = () =>
+      new Promise<number>((resolve, reject) =>
+        server.getConnections((error, count) => (error ? reject(error) : resolve(count))),
+      )
+    return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/graphql`, connections }
+  }
+  const origins = await Promise.all(Array.from({ length: SWAPS }, origin))
+  const file = compose(t, { part: { sdl: sdl('here: String'), url: 'http://127.0.0.1:1/' } })
+  const whole = readFileSync(file, 'utf8')
+  const texts = origins.map(({ url }, number) =>
+    whole
+      .replace('"http://127.0.0.1:1/"', JSON.stringify(url))
+      .replaceAll('"part"', `"part${number}"`)
+      .replaceAll('PART', `PART${number}`),
+  )
+  const { url, base } = await startGateway(t, { supergraph: file, watchIntervalMs: 5 })
+  const ready = async () => ((await (await fetch(`${base}/readyz`)).json()) as { supergraph: string }).supergraph
+  /** Live objects, after a garbage collection. */
+  const held = () =>
+    Object.fromEntries(
+      [QueryPlanner, Schema, GraphQLSchema, Pool, Histogram].map((kind) => [
+        kind.name,
+        queryObjects(kind, { format: 'count' }),
+      ]),
+    )
+  let before = await ready()
+  const swap = async (number: number) => {
+    writeFileSync(`${file}.new`, texts[number] as string)
+    renameSync(`${file}.new`, file)
+    await until(async () => (await ready()) !== before, `supergraph ${number}`)
+    before = await ready()
+    const { body } = await post(url, { query: `query Q${number} { here }` })
+    t.same(body, { data: { here: 'here' } })
+  }
+  for (let number = 0; number < 3; number++) await swap(number)
+  const early = held()
+  for (let number = 3; number < SWAPS; number++) await swap(number)
+  t.same(held(), early)
+  t.equal(early.QueryPlanner, 1)
+
+  await until(
+    async () => (await Promise.all(origins.slice(0, -1).map(({ connections }) => connections()))).every((n) => n === 0),
+    'the connections to subgraphs that are gone are closed',
+  )
+  t.equal(await origins.at(-1)?.connections(), 1)
+  const metrics = await (await fetch(`${base}/metrics`)).text()
+  const services = new Set([...metrics.matchAll(/service="(part\d+)"/g)].map(([, name]) => name))
+  t.same([...services], [`part${SWAPS - 1}`], 'series of subgraphs that are gone are gone')
+})
+
+t.test('a subgraph that has moved is called at once, however often the place before had failed', async (t) => {
+  const here = await startSubgraph(t, sdl('here: String'), { Query: { here: () => 'here' } })
+  const moved = readFileSync(compose(t, { a: { sdl: sdl('here: String'), url: here } }), 'utf8')
+  const file = compose(t, { a: { sdl: sdl('here: String'), url: 'http://127.0.0.1:1/graphql' } })
+  const { url } = await startGateway(t, { supergraph: file, watchIntervalMs: 5 })
+  const ask = async () => (await post(url, { query: '{ here }' })).body
+  for (let failures = 0; failures < 5; failures++) t.ok((await ask()).errors)
+  writeFileSync(`${file}.new`, moved)
+  renameSync(`${file}.new`, file)
+  // Far below the five seconds for which the calls to the place before are off.
+  const deadline = performance.now() + 4000
+  let answer = await ask()
+  while (answer.errors && performance.now() < deadline) answer = await ask()
+  t.same(answer, { data: { here: 'here' } })
 })
