@@ -9,11 +9,13 @@ import type { GraphQLRequest } from './request.ts'
 /** The limit for all documents together, including their names. */
 const MAX_CHARACTERS = 4 * 1024 * 1024
 const HASH = /^[0-9a-f]{64}$/
+/** The form of GraphQL over HTTP's appendix on persisted documents, which graphql-codegen writes and sends. */
+const PREFIXED = /^sha256:(?=[0-9a-f]{64}$)/
 
 export interface PersistedQueriesOptions {
   /** `apq`: clients register documents by their SHA-256; `safelist`: only those of the manifest run. */
   readonly mode: 'apq' | 'safelist' | 'off'
-  /** The text of a manifest: Apollo's format, or Relay's (ids and documents). */
+  /** The text of a manifest: Apollo's format, or Relay's and graphql-codegen's (ids and documents). */
   readonly manifest?: string | undefined
   /** How many documents clients may register. */
   readonly maxEntries: number
@@ -66,8 +68,11 @@ export function createPersistedQueries({ mode, manifest, maxEntries }: Persisted
         throw requestError('This gateway runs only the documents of its list.', 'QUERY_NOT_IN_SAFELIST')
       }
       if (mode === 'off') throw requestError('PersistedQueryNotSupported', 'PERSISTED_QUERY_NOT_SUPPORTED')
-      const id = documentId ?? asked?.sha256Hash
-      if (typeof id !== 'string' || (documentId === undefined && (asked?.version !== 1 || !HASH.test(id)))) {
+      const id = plainId(documentId ?? asked?.sha256Hash)
+      if (
+        id === undefined ||
+        (documentId === undefined && (asked?.version !== 1 || !(HASH.test(id) || listed.has(id))))
+      ) {
         throw requestError(
           'extensions.persistedQuery must be { version: 1, sha256Hash: the SHA-256 of the document, hexadecimal }.',
           'BAD_REQUEST',
@@ -92,13 +97,16 @@ export function createPersistedQueries({ mode, manifest, maxEntries }: Persisted
   }
 }
 
+/** @returns undefined for what is not a text */
+const plainId = (id: unknown): string | undefined => (typeof id === 'string' ? id.replace(PREFIXED, '') : undefined)
+
 /** The same for documents that differ only in whitespace and comments. */
 const normalise = (text: string): string => print(parse(text, { noLocation: true }))
 
 function readManifest(text: string): Map<string, string> {
   const fail = (what: string): never => {
     throw new ConfigurationError(
-      `PERSISTED_QUERIES_MANIFEST: ${what}; accepted: Apollo's format ({ "format": "apollo-persisted-query-manifest", "version": 1, "operations": [{ "id", "body" }] }) or Relay's ({ "id": "document" }).`,
+      `PERSISTED_QUERIES_MANIFEST: ${what}; accepted: Apollo's format ({ "format": "apollo-persisted-query-manifest", "version": 1, "operations": [{ "id", "body" }] }) or Relay's and graphql-codegen's ({ "id": "document" }).`,
     )
   }
   let manifest: unknown
@@ -122,7 +130,7 @@ function readManifest(text: string): Map<string, string> {
     } catch (error) {
       fail(`entry ${JSON.stringify(id)} is no document (${(error as Error).message})`)
     }
-    listed.set(id as string, body as string)
+    listed.set((id as string).replace(PREFIXED, ''), body as string)
   }
   return listed
 }

@@ -9,12 +9,12 @@ import type { StartContender } from './processes.ts'
 import type { Servers } from './servers.ts'
 
 /** MiB: of the heap after a garbage collection, and of the process. */
-export interface Memory {
+interface Memory {
   readonly heap: number
   readonly resident: number
 }
 
-export interface MemorySizes {
+interface MemorySizes {
   readonly documents: number
   readonly swaps: number
 }
@@ -39,7 +39,7 @@ export function growthOf(readings: readonly number[]): string {
 }
 
 /** A line for each figure: its readings, and what it grew by since the warm-up. */
-export function memoryTable(runs: readonly { name: string; count: number; readings: readonly Memory[] }[]): string {
+function memoryTable(runs: readonly { name: string; count: number; readings: readonly Memory[] }[]): string {
   const tenths = Array.from({ length: READINGS }, (_, index) => `${(index + 1) * 10} %`)
   const rows = runs.flatMap(({ name, count, readings }) =>
     (['heap', 'resident'] as const).map((kind) => {

@@ -160,6 +160,19 @@ t.test('automatic persisted queries', async (t) => {
   t.same((await post(url, { extensions })).body, { data: { hello: 'hello' } })
   const get = await fetch(`${url}?extensions=${encodeURIComponent(JSON.stringify(extensions))}`)
   t.same(await get.json(), { data: { hello: 'hello' } })
+  // The forms of GraphQL over HTTP's appendix, of Relay's guide, and of graphql-codegen.
+  for (const name of ['documentId', 'doc_id', 'id']) {
+    for (const id of [sha(query), `sha256:${sha(query)}`]) {
+      t.same((await post(url, { [name]: id })).body, { data: { hello: 'hello' } })
+      t.same(await (await fetch(`${url}?${name}=${id}`)).json(), { data: { hello: 'hello' } })
+    }
+  }
+  const prefixed = { persistedQuery: { version: 1, sha256Hash: `sha256:${sha(query)}` } }
+  t.same((await post(url, { extensions: prefixed })).body, { data: { hello: 'hello' } })
+  t.equal(code(await post(url, { query: '{ me { id } }', extensions: prefixed })), 'PERSISTED_QUERY_HASH_MISMATCH')
+  for (const sha256Hash of [`sha1:${sha(query)}`, `sha256:sha256:${sha(query)}`, 'sha256:', 7]) {
+    t.equal(code(await post(url, { extensions: { persistedQuery: { version: 1, sha256Hash } } })), 'BAD_REQUEST')
+  }
   t.equal(code(await post(url, { query: '{ me { id } }', extensions })), 'PERSISTED_QUERY_HASH_MISMATCH')
   t.equal(
     code(await post(url, { extensions: { persistedQuery: { version: 2, sha256Hash: sha(query) } } })),
@@ -179,9 +192,13 @@ t.test('the safe list runs what its manifest has, and nothing else', async (t) =
   for (const [manifest, id] of [
     [JSON.stringify(apollo), sha(body)],
     [JSON.stringify({ 'relay-1': body }), 'relay-1'],
+    [JSON.stringify({ [`sha256:${sha(body)}`]: body }), sha(body)],
+    [JSON.stringify({ [sha(body)]: body }), `sha256:${sha(body)}`],
   ] as const) {
     const { url } = await startGateway(t, { supergraph, persistedQueries: { mode: 'safelist', manifest } })
     t.same((await post(url, { documentId: id })).body, { data: { hello: 'hello' } })
+    const named = { persistedQuery: { version: 1, sha256Hash: id } }
+    t.same((await post(url, { extensions: named })).body, { data: { hello: 'hello' } })
     t.same((await post(url, { query: body })).body, { data: { hello: 'hello' } })
     t.same((await post(url, { query: 'query Hello {\n  hello # said\n}' })).body, { data: { hello: 'hello' } })
     for (const query of ['{ hello }', 'query Hello { hello me { id } }', '{']) {
