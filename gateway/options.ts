@@ -9,8 +9,8 @@ import type { GatewayOptions } from './server.ts'
 /** The default in production. */
 const RATES = { perMinute: 1_200, signInPerMinute: 60 }
 
-/** Origins of storefronts in development on this machine. */
-const LOCAL_PAGES = /^http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/
+/** Origins of storefronts in development on this machine. Browsers resolve all of `.localhost` to it. */
+const LOCAL_PAGES = /^https?:\/\/((?:[\w-]+\.)*localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/
 
 /**
  * @param ownUrls the URLs of subgraphs in this process, by name; those of the environment have precedence

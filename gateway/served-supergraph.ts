@@ -62,10 +62,12 @@ export function serveGraph(
 ): ServedGraph {
   const { clients, metrics } = options
   let current: Graph
+  let text = ''
   try {
-    current = loadGraph(readFileSync(path, 'utf8'), options)
+    text = readFileSync(path, 'utf8')
+    current = loadGraph(text, options)
   } catch (error) {
-    throw new SupergraphError(`${path} can't be served: ${(error as Error).message}`, { cause: error })
+    throw new SupergraphError(`${path} can't be served: ${reasonOf(error as Error, text)}`, { cause: error })
   }
   metrics.supergraph(current.supergraph.hash)
 
@@ -79,16 +81,16 @@ export function serveGraph(
       metrics.supergraph(next.supergraph.hash)
       log.info({ supergraph: next.supergraph.hash }, 'Supergraph changed')
     } catch (error) {
-      keep(error as Error)
+      keep(error as Error, sdl)
     } finally {
       clients.keep(current.subgraphs)
     }
   }
 
-  function keep(error: Error): void {
+  function keep(error: Error, sdl = ''): void {
     metrics.supergraphFailure()
     log.error(
-      { reason: error.message, supergraph: current.supergraph.hash },
+      { reason: reasonOf(error, sdl), supergraph: current.supergraph.hash },
       'The changed supergraph cannot be served; the previous one stays',
     )
   }
@@ -100,6 +102,15 @@ export function serveGraph(
     },
     close,
   }
+}
+
+/** Why a file can't be served. What a newcomer is likely to name in place of a supergraph is told apart. */
+function reasonOf(error: Error, text: string): string {
+  const compose = 'run `npm run compose -- FILE.yaml`, and name the .graphql file that it writes'
+  if ((error as NodeJS.ErrnoException).code === 'EISDIR') return 'it is a folder: name the file in it'
+  if (/^subgraphs\s*:/m.test(text)) return `it is a configuration: ${compose}`
+  const isSubgraph = /specs\.apollo\.dev\/federation\/v|@key\s*\(/.test(text) && !text.includes('join__Graph')
+  return isSubgraph ? `it is the schema of one subgraph: name it in a configuration, ${compose}` : error.message
 }
 
 /** @throws Error for a supergraph that can't be served */

@@ -2,7 +2,6 @@
 import { randomBytes } from 'node:crypto'
 import cors from '@fastify/cors'
 import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
-import { isObjectType } from 'graphql'
 import { type LoadLimits, NO_LOAD_LIMITS } from '../runtime/configuration.ts'
 import { shedLoad } from '../runtime/load-shedding.ts'
 import { createAuthentication } from './authentication/authentication.ts'
@@ -12,7 +11,7 @@ import { requestError } from './errors.ts'
 import { errorBody } from './http/answers.ts'
 import { isOrigin } from './http/cross-site.ts'
 import { createDrain, type Drain } from './http/drain.ts'
-import { exampleQueries, serveEditor } from './http/editor.ts'
+import { editorContent, serveEditor } from './http/editor.ts'
 import { handleErrors } from './http/error-handler.ts'
 import type { Pipeline } from './http/graphql-call.ts'
 import { graphqlRoutes } from './http/graphql-routes.ts'
@@ -160,7 +159,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   const drain = createDrain()
   app.addHook('preClose', () => drain.begin())
   const sendEditor = editor
-    ? serveEditor(app, () => options.editorQuery ?? exampleQueries(hasOrders(pipeline.served)))
+    ? serveEditor(app, () => editorContent(pipeline.served.current.supergraph.schema, options.editorQuery))
     : undefined
   const { errorStatus } = options
   await app.register(graphqlRoutes, { pipeline, bodyLimit, batchLimit, errorStatus, drain, sendEditor })
@@ -280,9 +279,4 @@ function serveHealth(app: FastifyInstance, served: ServedGraph, isOverloaded: ()
     if (!isOverloaded()) return { status: 'ok', supergraph }
     return reply.code(503).send({ status: 'overloaded', supergraph })
   })
-}
-
-function hasOrders({ current }: ServedGraph): boolean {
-  const customer = current.supergraph.schema.getType('Customer')
-  return isObjectType(customer) && 'orders' in customer.getFields()
 }

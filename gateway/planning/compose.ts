@@ -35,6 +35,7 @@ const configuration = z.object({
           path: ['routing_url'],
           message: 'the URL that the gateway sends queries to is needed; only with `subgraph_url` it can be left out',
         }),
+      { error: 'the subgraphs are needed here, by name' },
     )
     .refine((subgraphs) => Object.keys(subgraphs).length > 0, 'at least one subgraph is needed'),
 })

@@ -44,6 +44,8 @@ t.test('errors say which subgraph, which rule and where', async (t) => {
     'missing.yaml': config('nowhere'),
     'noconfig.yaml': 'subgraphs:\n  a:\n    routing_url: nonsense\n',
     'notyaml.yaml': 'subgraphs: [',
+    'nothing.yaml': 'federation_version: 2',
+    'list.yaml': 'subgraphs: [a]',
     'a.graphql': `${link}type Query { a: Int }\ntype T @key(fields: "id") { id: ID! name: String }`,
     'b.graphql': `${link}type Query { b: Int }\ntype T @key(fields: "id") { id: ID! name: Int }`,
     'broken.graphql': 'type Query {\n  a Int\n}',
@@ -61,6 +63,8 @@ t.test('errors say which subgraph, which rule and where', async (t) => {
   t.match(await errors('missing.yaml'), /\[nowhere\] ENOENT.*nowhere\.graphql/)
   t.match(await errors('noconfig.yaml'), /noconfig\.yaml: subgraphs\.a\.routing_url: /)
   t.match(await errors('notyaml.yaml'), /notyaml\.yaml: /)
+  t.match(await errors('nothing.yaml'), /nothing\.yaml: subgraphs: the subgraphs are needed here, by name/)
+  t.match(await errors('list.yaml'), /list\.yaml: subgraphs: the subgraphs are needed here, by name/)
   t.match(await errors('none.yaml'), /none\.yaml: ENOENT/)
 })
 

@@ -9,6 +9,7 @@ import { GraphQLSchema } from 'graphql'
 import { Histogram } from 'prom-client'
 import t from 'tap'
 import { Pool } from 'undici'
+import { buildGateway } from '../../gateway/server.ts'
 import { compose, post, startGateway, startSubgraph } from './support.ts'
 
 const sdl = (fields: string) => `type Query { ${fields} }`
@@ -189,4 +190,23 @@ t.test('a subgraph that has moved is called at once, however often the place bef
   let answer = await ask()
   while (answer.errors && performance.now() < deadline) answer = await ask()
   t.same(answer, { data: { here: 'here' } })
+})
+
+t.test('what a newcomer names in place of a supergraph is told apart', async (t) => {
+  const example = 'examples/own-subgraph'
+  for (const [supergraph, reason] of [
+    [
+      `${example}/supergraph.yaml`,
+      /it is a configuration: run `npm run compose -- FILE\.yaml`, and name the \.graphql file/,
+    ],
+    [`${example}/loyalty.graphql`, /it is the schema of one subgraph: .* `npm run compose/],
+    ['examples/commerce/orders.graphql', /it is the schema of one subgraph: /],
+    [example, /it is a folder: name the file in it/],
+    [`${example}/nothing.graphql`, /ENOENT/],
+  ] as const) {
+    const { message } = await buildGateway({ supergraph }).catch((error) => error)
+    t.match(message, reason)
+    t.ok(message.startsWith(`${supergraph} can't be served: `))
+    t.notMatch(message, '\n')
+  }
 })
