@@ -3,6 +3,7 @@
  * checks it before it resumes: a log that was restored from a backup, truncated or replaced has other events at these
  * positions.
  */
+import { setTimeout as delay } from 'node:timers/promises'
 import {
   comparePositions,
   type EventStore,
@@ -11,7 +12,7 @@ import {
   type RecordedEvent,
   StreamDeleted,
 } from './port.ts'
-import { newestStored } from './read.ts'
+import { firstOf, newestStored } from './read.ts'
 
 export interface EventPlace {
   readonly position: Position
@@ -30,23 +31,40 @@ export function laterPlace(a: EventPlace | undefined, b: EventPlace): EventPlace
   return a !== undefined && comparePositions(a.position, b.position) >= 0 ? a : b
 }
 
+/** Between two looks at a node that may not have caught up yet. */
+const CATCH_UP_RETRY_MS = 200
+
 /**
  * Whether the log still has the event at its place. Usually costs one read. An event that was removed on purpose (its
  * stream was deleted, truncated or limited) counts as still there, as long as its position is readable; one with an
- * unknown id does not.
+ * unknown id does not. If the log ends before the place, the store gets the time to catch up that it may need.
  * @throws EventStoreUnavailable
  */
 export async function holdsEvent(eventStore: EventStore, place: EventPlace): Promise<boolean> {
   if (place.id === '') return false
+  const until = performance.now() + (eventStore.catchUpMs ?? 0)
+  for (;;) {
+    const next = await nextEvent(eventStore, place.position)
+    if (next && next !== 'not a position' && comparePositions(next.position, place.position) === 0)
+      return isSameId(next.id, place.id)
+    if (next !== 'not a position' && (await wasRemoved(eventStore, place))) return true
+    const isPastEnd = next === undefined || next === 'not a position'
+    if (!isPastEnd || performance.now() >= until) return false
+    await delay(CATCH_UP_RETRY_MS)
+  }
+}
+
+/** The event at a position or after it. A position past the end of the log may count as none of its own. */
+async function nextEvent(
+  eventStore: EventStore,
+  from: Position,
+): Promise<RecordedEvent | 'not a position' | undefined> {
   try {
-    for await (const event of eventStore.readAll({ from: place.position, maxCount: 1, systemEvents: true })) {
-      if (comparePositions(event.position, place.position) === 0) return isSameId(event.id, place.id)
-    }
+    return await firstOf(eventStore.readAll({ from, maxCount: 1, systemEvents: true }))
   } catch (error) {
-    if (error instanceof InvalidArgument) return false // the position is not one of this log
+    if (error instanceof InvalidArgument) return 'not a position'
     throw error
   }
-  return wasRemoved(eventStore, place)
 }
 
 /** Whether the stream's metadata, or its end, says that the event was removed from it. */

@@ -274,6 +274,13 @@ export interface EventStore {
    */
   readonly readsFromAnyPosition?: true
 
+  /**
+   * How long, in milliseconds, the end of the log may be missing from what is read, after another node was read from: a
+   * node of a cluster shows only what it knows to be replicated, and one that was just started or elected may not know
+   * yet. Absent: never.
+   */
+  readonly catchUpMs?: number
+
   /** Present if the store is a server that can distribute events among processes. */
   readonly persistentSubscriptions?: PersistentSubscriptions
 

@@ -14,6 +14,7 @@ import { type EventStore, EventStoreUnavailable } from '../eventstore/port.ts'
 import { provenanceOf } from '../projections/provenance.ts'
 import { type ReadModel, ReadModelUnavailable } from '../projections/read-model.ts'
 import type { Log } from '../runtime/log.ts'
+import { within } from '../runtime/time-limits.ts'
 
 export interface LogGuard {
   /** The event store; its calls wait for the comparison. */
@@ -24,6 +25,8 @@ export interface LogGuard {
 }
 
 const RETRY_MS = 250
+/** How long a call to the event store waits for the comparison. A node that has to catch up takes longer. */
+const WAIT_MS = 4_000
 
 /**
  * @param options.anchor the newest event that this process has appended, if any; it is compared as well
@@ -108,7 +111,11 @@ export function guardLog(options: {
   })
 
   return {
-    eventStore: awaiting(eventStore, () => isDoubtful, compare),
+    eventStore: awaiting(
+      eventStore,
+      () => isDoubtful,
+      () => within(WAIT_MS, compare(), notCompared),
+    ),
     mayReadDocuments: () => (isBegun ? !isUnknown : first.then(() => !isUnknown)),
     close() {
       stopping.abort()
@@ -116,6 +123,8 @@ export function guardLog(options: {
     },
   }
 }
+
+const notCompared = () => new EventStoreUnavailable('The event store has not caught up with the read model yet.')
 
 /** Wraps the event store: appends and reads wait for `compare` while `isDoubtful`. */
 function awaiting(eventStore: EventStore, isDoubtful: () => boolean, compare: () => Promise<void>): EventStore {

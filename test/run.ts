@@ -6,7 +6,7 @@
  * costs a file that starts the service as much as its tests.
  */
 import { readdirSync } from 'node:fs'
-import { join, relative, resolve } from 'node:path'
+import { dirname, join, relative, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { PassThrough } from 'node:stream'
 import t from 'tap'
@@ -35,12 +35,40 @@ const LONG = [
   'test/import/again.test.ts',
   'test/gateway/load.test.ts',
 ]
-/** Of a file, and of each test in it. */
-const TIMEOUT_SECONDS = 240
+/**
+ * These have a process of their own, because they change something that belongs to the process (its environment, its
+ * listeners, how many tests run at once) or measure it. Other files of a folder share one: loading the service and its
+ * libraries costs as much as most files' tests.
+ */
+const ALONE = [
+  'test/error-codes.test.ts',
+  'test/eventstore/encryption/key-fingerprints.test.ts',
+  'test/eventstore/kurrentdb/cluster.test.ts',
+  'test/eventstore/sqlite/files.test.ts',
+  'test/eventstore/sqlite/shared-file.test.ts',
+  'test/projections/group.test.ts',
+  'test/projections/redis/loss.test.ts',
+  'test/subgraph/limits.test.ts',
+]
+/** So that the folders' tests are spread over the jobs. */
+const FILES_PER_PROCESS = 7
+/** Of a process, and of each test in it. Three nodes of a real server take a minute to start and to elect a leader. */
+const TIMEOUT_SECONDS = process.env.TEST_EVENTSTORE_SERVER ? 900 : 240
 
 function placeOf(file: string): number {
   const place = LONG.indexOf(file)
   return place < 0 ? LONG.length : place
+}
+
+/** The files of each process. */
+function processesOf(files: readonly string[]): string[][] {
+  const isAlone = (file: string) => ALONE.includes(file) || LONG.includes(file)
+  const folders = Map.groupBy(files, (file) => (isAlone(file) ? file : dirname(file)))
+  return [...folders.values()].flatMap((all) => {
+    const processes = Math.ceil(all.length / FILES_PER_PROCESS)
+    // Dealt out like cards: neighbours by name often test the same thing, and take as long.
+    return Array.from({ length: processes }, (_, first) => all.filter((_, index) => index % processes === first))
+  })
 }
 
 const root = join(import.meta.dirname, '..')
@@ -68,9 +96,9 @@ t.setTimeout(0)
 t.jobs = JOBS
 const output = t.pipe(new PassThrough())
 const files = named.length > 0 ? named.flatMap(({ files }) => files) : all
-const runs = files.map((file) =>
-  t.spawn(process.execPath, ['--import=./test/support/plain-processes.ts', file], {
-    name: file,
+const runs = processesOf(files).map((together) =>
+  t.spawn(process.execPath, ['--import=./test/support/plain-processes.ts', 'test/support/run-files.ts', ...together], {
+    name: together.join(' '),
     at: null,
     stack: '',
     buffered: true,

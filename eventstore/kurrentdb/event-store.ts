@@ -13,6 +13,8 @@ import { logSource, type Source, streamSource } from './subscription-sources.ts'
 import { createWrites } from './writes.ts'
 
 const BATCH = 500
+/** A restarted node of a busy machine has taken several seconds. */
+const CATCH_UP_MS = 10_000
 
 /**
  * @param url a connection string: `kurrentdb://user:password@host:2113`, `esdb+discover://…?tls=false`, …
@@ -99,6 +101,8 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
     }),
 
     onDisconnect: connection.onDisconnect,
+
+    ...(connection.mayLag && { catchUpMs: CATCH_UP_MS }),
 
     async ping() {
       await reads.logEnd()

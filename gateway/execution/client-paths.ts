@@ -20,8 +20,8 @@ export function withClientPaths(
   const placed = errors.flatMap(({ path: internal, ...rest }) => {
     const found = internal && clientPath(internal, schema, root, data)
     if (found === UNDECIDED) return []
-    const { path, isLeaf = false } = found ?? {}
-    return [{ rest, internal, path, isLeaf, missing: path && internal?.[path.length] }]
+    const { paths = [undefined], isLeaf = false } = found ?? {}
+    return paths.map((path) => ({ rest, internal, path, isLeaf, missing: path && internal?.[path.length] }))
   })
   // A field selected by the client under an internal name, and by the planner under its own, fails twice.
   const asked = new Set<string>()
@@ -45,8 +45,9 @@ export function withClientPaths(
 const UNDECIDED = Symbol('undecided')
 
 interface Placed {
-  readonly path: Path
-  /** Whether it is the path of a leaf. */
+  /** Several for a leaf with several names. */
+  readonly paths: readonly Path[]
+  /** Whether they are paths of a leaf. */
   readonly isLeaf: boolean
 }
 
@@ -54,6 +55,7 @@ function clientPath(internal: Path, schema: GraphQLSchema, root: Shape, data: Da
   const path: (string | number)[] = []
   let shape: Shape | undefined = root
   let value: unknown = data
+  let keys: readonly string[] = []
   for (const part of internal) {
     if (typeof part === 'number') {
       path.push(part)
@@ -61,13 +63,17 @@ function clientPath(internal: Path, schema: GraphQLSchema, root: Shape, data: Da
       continue
     }
     if (shape && isUndecided(shape, value)) return UNDECIDED
-    const field: Field | undefined = shape && fieldAt(schema, shape, value, part)
+    const fields: readonly Field[] = shape ? fieldsAt(schema, shape, value, part) : []
+    const [field] = fields
     if (!field) break
     path.push(field.key)
+    keys = fields.map(({ key }) => key)
     shape = field.shape
     value = isData(value) ? own(value, part) : undefined
   }
-  return { path, isLeaf: path.length === internal.length && shape === undefined }
+  const isLeaf = path.length === internal.length && shape === undefined
+  const hasNames = isLeaf && typeof internal.at(-1) === 'string'
+  return { paths: hasNames ? keys.map((key) => [...path.slice(0, -1), key]) : [path], isLeaf }
 }
 
 function isUndecided(shape: Shape, value: unknown): boolean {
@@ -77,18 +83,18 @@ function isUndecided(shape: Shape, value: unknown): boolean {
 }
 
 /**
- * The field behind a name in a subgraph call. If the object is missing, or only its interface is known, it may be a
- * field of any type.
+ * The fields behind a name in a subgraph call: several for a key's field with several names. If the object is missing,
+ * or only its interface is known, they may be fields of any type.
  */
-function fieldAt(schema: GraphQLSchema, shape: Shape, value: unknown, name: string): Field | undefined {
+function fieldsAt(schema: GraphQLSchema, shape: Shape, value: unknown, name: string): readonly Field[] {
   const sent = isData(value) ? own(value, '__typename') : undefined
-  const find = (typename: string) => shape.fieldsOf(typename)?.find(({ source }) => source === name)
+  const find = (typename: string) => shape.fieldsOf(typename)?.filter(({ source }) => source === name) ?? []
   const type = typeof sent === 'string' ? schema.getType(sent) : undefined
   if (isObjectType(type)) return find(type.name)
   if (!isAbstractType(shape.type)) return find(shape.type.name)
   for (const { name: typename } of [shape.type, ...schema.getPossibleTypes(shape.type)]) {
-    const field = find(typename)
-    if (field) return field
+    const fields = find(typename)
+    if (fields.length > 0) return fields
   }
-  return undefined
+  return []
 }

@@ -49,12 +49,15 @@ export interface CompletionOptions {
  */
 export function complete(root: Shape, data: Data, options: CompletionOptions): Completion {
   const completer = new Completer(options)
-  return { data: completer.object(data, root, undefined), errors: completer.errors }
+  const completed = completer.object(data, root, undefined)
+  return { data: completed, errors: completer.errorsIn(completed) }
 }
 
 /** One completion under way. */
 class Completer {
-  readonly errors: GraphQLFormattedError[] = []
+  readonly #errors: GraphQLFormattedError[] = []
+  /** Of errors about a missing value: the path to the nearest nullable value around it. */
+  readonly #missing = new Map<GraphQLFormattedError, Path>()
   readonly #options: CompletionOptions
   readonly #path: Path = []
   /** The length of the path to the nearest nullable value, which an invalid value makes null. */
@@ -72,7 +75,21 @@ class Completer {
     this.#failures++
     const around = isMissing ? this.#path.slice(0, this.#nullableDepth) : this.#path
     if (this.#options.known.some((error) => explains(error, around))) return
-    this.errors.push({ message, path: [...this.#path], extensions: { code: 'INTERNAL_SERVER_ERROR' } })
+    const error = { message, path: [...this.#path], extensions: { code: 'INTERNAL_SERVER_ERROR' } }
+    this.#errors.push(error)
+    if (isMissing) this.#missing.set(error, around)
+  }
+
+  /**
+   * The errors of the completion. A missing value is none if a known error made an object further out null: then the
+   * call that should have sent the value may have failed for that reason.
+   */
+  errorsIn(completed: Data | null): readonly GraphQLFormattedError[] {
+    if (this.#missing.size === 0) return this.#errors
+    return this.#errors.filter((error) => {
+      const above = nullAbove(completed, this.#missing.get(error) ?? [])
+      return above === undefined || !this.#options.known.some((known) => explains(known, above))
+    })
   }
 
   #describe({ parent, key, type }: Field): string {
@@ -115,20 +132,20 @@ class Completer {
     if (field.kind === 'denied') {
       const message = `Access to the field ${field.parent}.${field.name} is denied.`
       this.#failures++
-      this.errors.push({ message, path: [...this.#path], extensions: { code: 'FORBIDDEN' } })
+      this.#errors.push({ message, path: [...this.#path], extensions: { code: 'FORBIDDEN' } })
       return isNonNullType(field.type) ? INVALID : null
     }
     if (field.kind === 'undecided') {
       const message = 'Argument "if" of non-null type "Boolean!" must not be null.'
       const place = this.#path.length > 1 && { path: this.#path.slice(0, -1) }
       this.#failures++
-      this.errors.push({ message, ...place, extensions: { code: 'BAD_USER_INPUT' } })
+      this.#errors.push({ message, ...place, extensions: { code: 'BAD_USER_INPUT' } })
       return INVALID
     }
     if (field.kind === 'field') return this.#value(own(input, field.source), field.type, field)
     const type = this.#options.schema.getType(typename)
     if (isObjectType(type)) return type.name
-    this.#fail(`Cannot return null for non-nullable field ${field.parent}.${field.key}.`)
+    this.#fail(`Cannot return null for non-nullable field ${field.parent}.${field.key}.`, true)
     return INVALID
   }
 
@@ -206,6 +223,16 @@ function leaf(sent: unknown, type: GraphQLLeafType): unknown {
     default:
       return typeof input === 'string' ? input : undefined
   }
+}
+
+/** The beginning of the path that is null in the answer, if it ends before the path does. */
+function nullAbove(completed: unknown, path: Path): Path | undefined {
+  let value = completed
+  for (const [index, part] of path.entries()) {
+    if (value === null) return path.slice(0, index)
+    value = (value as Record<string | number, unknown>)[part]
+  }
+  return undefined
 }
 
 function elementOf(type: GraphQLOutputType): GraphQLOutputType {

@@ -194,6 +194,23 @@ export const flagged = (join: ConstDirectiveNode, name: string): ConstDirectiveN
 
 /** The names of the fields that keys and `@requires` select at the top level. */
 export function requiredNames(sdl: string): ReadonlySet<string> {
+  return topNames(sdl, (type) => [
+    ...keysOf(type),
+    ...(type.fields ?? []).flatMap((field) =>
+      directivesOf(field, 'join__field').map((each) => textOf(each, 'requires')),
+    ),
+  ])
+}
+
+/** The names of the fields that keys select at the top level. */
+export const keyNames = (sdl: string): ReadonlySet<string> => topNames(sdl, keysOf)
+
+const keysOf = (type: TypeDefinition) => directivesOf(type, 'join__type').map((each) => textOf(each, 'key'))
+
+function topNames(
+  sdl: string,
+  textsOf: (type: TypeDefinition) => readonly (string | undefined)[],
+): ReadonlySet<string> {
   const names = new Set<string>()
   const look = ({ selections }: SelectionSetNode): void => {
     for (const each of selections) {
@@ -202,11 +219,7 @@ export function requiredNames(sdl: string): ReadonlySet<string> {
     }
   }
   for (const type of typesOf(parse(sdl, { noLocation: true })).values()) {
-    const keys = directivesOf(type, 'join__type').map((each) => textOf(each, 'key'))
-    const requirements = (type.fields ?? []).flatMap((field) =>
-      directivesOf(field, 'join__field').map((each) => textOf(each, 'requires')),
-    )
-    for (const text of [...keys, ...requirements]) if (text !== undefined) look(selectionOf(text))
+    for (const text of textsOf(type)) if (text !== undefined) look(selectionOf(text))
   }
   return names
 }

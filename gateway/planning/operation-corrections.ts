@@ -19,8 +19,14 @@ import {
   type DocumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
+  type GraphQLNamedType,
+  type GraphQLObjectType,
   type GraphQLSchema,
+  getNamedType,
+  getNullableType,
+  isAbstractType,
   isInterfaceType,
+  isLeafType,
   isObjectType,
   Kind,
   type OperationDefinitionNode,
@@ -39,15 +45,23 @@ export type IsTrue = (variable: string) => boolean
 /** The client's name of a field in its answer. */
 export const responseName = ({ alias, name }: FieldNode): string => (alias ?? name).value
 
+/** The names of a supergraph's fields. */
+export interface FieldNames {
+  readonly all: ReadonlySet<string>
+  /** Those that keys and requirements ask for. */
+  readonly required: ReadonlySet<string>
+  /** Those of keys that have one type, a scalar or enum, wherever they occur. */
+  readonly keys: ReadonlySet<string>
+}
+
 /**
  * Makes the internal names of one document. A field that the client asks for without arguments under its own name keeps
- * that name, which is the one that the planner uses for keys and requirements: both have the same value. Any other gets
- * a name that no field of the schema has. So does an object of which a key or requirement has a part: what the client
- * asks for in it may fail and make the whole null.
- * @param reserved the names of all fields of the schema
- * @param required the names of the fields that keys and requirements ask for
+ * that name, which is the one that the planner uses for keys and requirements: both have the same value. So does a key's
+ * field under another name: the planner has it at hand, and would otherwise fetch it again from a subgraph that may not
+ * find the entity. Any other gets a name that no field of the schema has. So does an object of which a key or requirement
+ * has a part: what the client asks for in it may fail and make the whole null.
  */
-export function createInternalNames(reserved: ReadonlySet<string>, required: ReadonlySet<string>): InternalName {
+export function createInternalNames({ all, required, keys }: FieldNames): InternalName {
   const names = new Map<string, string>()
   const known = new WeakMap<FieldNode, string>()
   let last = 0
@@ -59,11 +73,12 @@ export function createInternalNames(reserved: ReadonlySet<string>, required: Rea
     // The gateway answers introspection, not a subgraph.
     const isShared = field.selectionSet !== undefined && required.has(own)
     if (own.startsWith('__') || (key === own && !field.arguments?.length && !isShared)) return key
+    if (keys.has(own) && !field.arguments?.length) return own
     const text = JSON.stringify([key, own, argumentsText(field.arguments)])
     let name = names.get(text)
     if (name === undefined) {
       do name = `${own}__${++last}`
-      while (reserved.has(name))
+      while (all.has(name))
       names.set(text, name)
     }
     return name
@@ -83,13 +98,26 @@ export function createInternalNames(reserved: ReadonlySet<string>, required: Rea
 const argumentsText = (given: readonly ArgumentNode[] = []): string[] =>
   given.map(({ name, value }) => `${name.value}:${print(sortValueNode(value))}`).sort()
 
-/** The names of all fields of a schema's types. */
-export function fieldNames(schema: GraphQLSchema): ReadonlySet<string> {
-  const names = new Set<string>()
+/**
+ * @param schema the whole supergraph
+ * @param required the names of the fields that keys and requirements ask for
+ * @param keys those of keys alone
+ */
+export function fieldNames(
+  schema: GraphQLSchema,
+  required: ReadonlySet<string>,
+  keys: ReadonlySet<string>,
+): FieldNames {
+  const typesOf = new Map<string, Set<string>>()
   for (const type of Object.values(schema.getTypeMap())) {
-    if (isObjectType(type) || isInterfaceType(type)) for (const name of Object.keys(type.getFields())) names.add(name)
+    if (!isObjectType(type) && !isInterfaceType(type)) continue
+    for (const field of Object.values(type.getFields())) {
+      const types = typesOf.get(field.name) ?? new Set()
+      typesOf.set(field.name, types.add(isLeafType(getNullableType(field.type)) ? String(field.type) : ''))
+    }
   }
-  return names
+  const isUniform = (name: string) => typesOf.get(name)?.size === 1 && !typesOf.get(name)?.has('')
+  return { all: new Set(typesOf.keys()), required, keys: new Set([...keys].filter(isUniform)) }
 }
 
 /**
@@ -142,6 +170,58 @@ export function correctOperation(
   return { kind: Kind.DOCUMENT, definitions: [corrected, ...used.values()] }
 }
 
+/** How the planner refuses an operation in which types that exclude each other are nested by way of abstract types. */
+export const isImpossibleFragment = (error: unknown): boolean =>
+  error instanceof Error && error.message.startsWith('Cannot add fragment of condition')
+
+/**
+ * An operation with its named fragments in place, without the fragments that apply to no type that the enclosing ones
+ * leave. They are valid, but the planner refuses them: `... on U { ... on V { ... on A { id } } }`, where A is in V but
+ * not in U.
+ */
+export function withoutImpossibleFragments(schema: GraphQLSchema, document: DocumentNode): DocumentNode {
+  const fragments = new Map(document.definitions.filter(isFragment).map((each) => [each.name.value, each]))
+
+  function narrow({ selections }: SelectionSetNode, types: readonly GraphQLObjectType[]): SelectionSetNode {
+    const left = selections.flatMap((selection): SelectionNode[] => {
+      if (selection.kind === Kind.FIELD) return [narrowField(selection, types)]
+      const isSpread = selection.kind === Kind.FRAGMENT_SPREAD
+      const fragment = isSpread ? fragments.get(selection.name.value) : selection
+      if (!fragment) return []
+      const condition = fragment.typeCondition && schema.getType(fragment.typeCondition.name.value)
+      const fitting = condition ? types.filter((type) => objectTypes(schema, condition).includes(type)) : types
+      if (fitting.length === 0) return []
+      const { typeCondition, selectionSet } = fragment
+      const { directives = [] } = selection
+      const narrowed = narrow(selectionSet, fitting)
+      return [
+        { kind: Kind.INLINE_FRAGMENT, ...(typeCondition && { typeCondition }), directives, selectionSet: narrowed },
+      ]
+    })
+    return { kind: Kind.SELECTION_SET, selections: left.length > 0 ? left : [TYPENAME] }
+  }
+
+  function narrowField(field: FieldNode, types: readonly GraphQLObjectType[]): FieldNode {
+    const { selectionSet } = field
+    if (!selectionSet) return field
+    const inner = types.flatMap((type) => {
+      const found = type.getFields()[field.name.value]
+      return found ? objectTypes(schema, getNamedType(found.type)) : []
+    })
+    return { ...field, selectionSet: inner.length > 0 ? narrow(selectionSet, inner) : selectionSet }
+  }
+
+  const definitions = document.definitions.flatMap((each): DefinitionNode[] => {
+    if (each.kind !== Kind.OPERATION_DEFINITION) return []
+    const root = schema.getRootType(each.operation)
+    return [root ? { ...each, selectionSet: narrow(each.selectionSet, [root]) } : each]
+  })
+  return { kind: Kind.DOCUMENT, definitions }
+}
+
+const objectTypes = (schema: GraphQLSchema, type: GraphQLNamedType): readonly GraphQLObjectType[] =>
+  isAbstractType(type) ? schema.getPossibleTypes(type) : isObjectType(type) ? [type] : []
+
 const TYPENAME: FieldNode = { kind: Kind.FIELD, name: { kind: Kind.NAME, value: '__typename' } }
 
 const isFragment = (each: DefinitionNode): each is FragmentDefinitionNode => each.kind === Kind.FRAGMENT_DEFINITION
@@ -184,20 +264,20 @@ export function isUndecided(directives: readonly DirectiveNode[] | undefined, is
 export function conditionVariables(document: DocumentNode, operation: OperationDefinitionNode): readonly string[] {
   const names = new Set<string>()
   const fragments = new Map(document.definitions.filter(isFragment).map((each) => [each.name.value, each]))
-  const visit = (set: SelectionSetNode | undefined): void => {
+  const look = (set: SelectionSetNode | undefined): void => {
     for (const selection of set?.selections ?? []) {
       for (const directive of selection.directives ?? []) {
         const value = conditionOf(directive)
         if (value?.kind === Kind.VARIABLE) names.add(value.name.value)
       }
-      if (selection.kind !== Kind.FRAGMENT_SPREAD) visit(selection.selectionSet)
+      if (selection.kind !== Kind.FRAGMENT_SPREAD) look(selection.selectionSet)
       else {
         const fragment = fragments.get(selection.name.value)
         fragments.delete(selection.name.value)
-        visit(fragment?.selectionSet)
+        look(fragment?.selectionSet)
       }
     }
   }
-  visit(operation.selectionSet)
+  look(operation.selectionSet)
   return [...names]
 }

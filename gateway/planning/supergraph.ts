@@ -10,8 +10,14 @@ import { type QueryPlan, QueryPlanner } from '@apollo/query-planner'
 import type { DocumentNode, GraphQLSchema } from 'graphql'
 import { type Authorization, createAuthorization } from './authorization.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
-import { movingFields, requiredNames } from './join.ts'
-import { createInternalNames, fieldNames, type InternalName } from './operation-corrections.ts'
+import { keyNames, movingFields, requiredNames } from './join.ts'
+import {
+  createInternalNames,
+  fieldNames,
+  type InternalName,
+  isImpossibleFragment,
+  withoutImpossibleFragments,
+} from './operation-corrections.ts'
 import { type Part, partsOf } from './operation-parts.ts'
 import { joinPlans } from './part-plans.ts'
 import { inSequence, serialSteps } from './serial-mutations.ts'
@@ -102,7 +108,7 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
     }
   }
   const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
-  const [fields, required] = [fieldNames(fullSchema), requiredNames(sdl)]
+  const names = fieldNames(fullSchema, requiredNames(sdl), keyNames(sdl))
   const { schema, plannable } = clientSchema(apiSchema.toGraphQLJSSchema(), fullSchema)
   return {
     hash: createHash('sha256').update(sdl).digest('hex'),
@@ -113,7 +119,7 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
     authorization: createAuthorization(schema, fullSchema, supergraph),
     subgraphs: supergraph.subgraphsMetadata(),
     overrideLabels,
-    internalNames: () => createInternalNames(fields, required),
+    internalNames: () => createInternalNames(names),
     plan: planBy(
       () => partOf,
       (document) => partsOf(divisions, document),
@@ -136,8 +142,18 @@ type PlanPart = (part: Part, operationName: string | undefined, overrideConditio
 function createPlanPart(planners: PlannerSupergraph, planned: Supergraph, config: typeof PLANNING | object): PlanPart {
   const planner = new QueryPlanner(planned, config)
   const schema = planned.apiSchema()
+  let clientSchema: GraphQLSchema | undefined
   return ({ document, path }, operationName, overrideConditions) => {
-    const operation = operationFromDocument(schema, document, operationName === undefined ? {} : { operationName })
-    return planners.restore(planner.buildQueryPlan(operation, { overrideConditions }), path.length > 0)
+    const planOf = (each: DocumentNode): QueryPlan => {
+      const operation = operationFromDocument(schema, each, operationName === undefined ? {} : { operationName })
+      return planner.buildQueryPlan(operation, { overrideConditions })
+    }
+    try {
+      return planners.restore(planOf(document), path.length > 0)
+    } catch (error) {
+      if (!isImpossibleFragment(error)) throw error
+      clientSchema ??= schema.toGraphQLJSSchema()
+      return planners.restore(planOf(withoutImpossibleFragments(clientSchema, document)), path.length > 0)
+    }
   }
 }

@@ -4,7 +4,7 @@ import { copyFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { holdsEvent, placeOf } from '../../eventstore/event-place.ts'
 import { openKurrentEventStore } from '../../eventstore/kurrentdb/event-store.ts'
-import type { EventStore, PersistentSubscriptions } from '../../eventstore/port.ts'
+import { type EventStore, InvalidArgument, type PersistentSubscriptions } from '../../eventstore/port.ts'
 import { openSqliteEventStore } from '../../eventstore/sqlite/event-store.ts'
 import { absentCustomer } from '../../projections/customer.ts'
 import { foldCustomer } from '../../projections/fold.ts'
@@ -127,6 +127,38 @@ t.test('an event that was removed on purpose is no sign of another log', async (
   if (!place) throw new Error('no place')
   t.equal(await holdsEvent(eventStore, { ...place, stream: 'customer-9', id: crypto.randomUUID() }), false)
   t.equal(await holdsEvent(eventStore, { ...place, id: '' }), false, 'one that an earlier release has not noted')
+})
+
+t.test('a node that has not caught up is no sign of another log either', async (t) => {
+  const { eventStore } = await openStores(t)
+  await appendHistories(eventStore, someHistories(2))
+  const newest = (await collect(eventStore.readAll({ direction: 'backwards', maxCount: 1 })))[0]
+  if (!newest) throw new Error('there is no event')
+  let looks = 0
+  /** Shows its newest event from the third look on, as a node does that was just elected. */
+  const late = (refuses: boolean): EventStore => ({
+    ...eventStore,
+    async *readAll(options) {
+      if (++looks > 2) yield* eventStore.readAll(options)
+      else if (refuses) throw new InvalidArgument('Position 1/1 is not one of this log.')
+    },
+  })
+  const place = placeOf(newest)
+  for (const refuses of [false, true]) {
+    looks = 0
+    t.equal(await holdsEvent(late(refuses), place), false, 'a store of one node has all of it at once')
+    looks = 0
+    t.equal(await holdsEvent({ ...late(refuses), catchUpMs: 5_000 }, place), true)
+    t.equal(looks, 3)
+  }
+  const other = { ...place, id: crypto.randomUUID() }
+  t.equal(
+    await holdsEvent({ ...eventStore, catchUpMs: 60_000 }, other),
+    false,
+    'another event: there is nothing to wait for',
+  )
+  const beyond = { commit: newest.position.commit + 100n, prepare: newest.position.prepare + 100n }
+  t.equal(await holdsEvent({ ...eventStore, catchUpMs: 300 }, { ...place, position: beyond }), false, 'not for ever')
 })
 
 t.test('a checkpoint that was set back is gone on from', async (t) => {

@@ -25,6 +25,8 @@ export interface Connection {
   readonly deadline: number
   /** Whether only the leader may serve it; otherwise a node may forward it. */
   readonly requiresLeader: boolean
+  /** Whether a later call may go to a node that does not know everything yet that an earlier one has read. */
+  readonly mayLag: boolean
   /** The deadline of a call that begins now, by performance.now(). */
   until(): number
   /** The current node, connected. @throws EventStoreUnavailable if none is found in time; then nothing was sent */
@@ -56,6 +58,7 @@ export function connectKurrentDb(connectionString: string): Connection {
   const connection: Connection = {
     deadline,
     requiresLeader: url.nodePreference === 'leader',
+    mayLag: url.isCluster || url.nodePreference !== 'leader',
     until: () => performance.now() + deadline,
     node: current.get,
 

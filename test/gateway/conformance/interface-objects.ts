@@ -331,6 +331,33 @@ const oneType: Suite = {
   ),
 }
 
+const lost: Suite = {
+  name: "an interface object's key under another name, where its subgraph can't find what it lists",
+  subgraphs: {
+    objects: {
+      sdl: 'type Query { all: [Contact!]! } type Contact @interfaceObject @key(fields: "id") { id: ID! n: Int }',
+      resolvers: {
+        Query: { all: () => [{ id: '1' }, { id: '2' }] },
+        Contact: { __resolveReference: ({ id }: { id: string }) => (id === '1' ? { id } : null) },
+      },
+    },
+    kinds: {
+      sdl: `interface Contact @key(fields: "id") { id: ID! } type Person implements Contact @key(fields: "id") { id: ID! @shareable }
+        type Robot implements Contact @key(fields: "id") { id: ID! @shareable }`,
+      resolvers: { Contact: { __resolveReference: ({ id }: { id: string }) => typed('Person', { id }) } },
+    },
+  },
+  cases: cases(
+    'the key is fetched once more under the other name, from the subgraph that has just sent it',
+    { query: '{ all { ... on Person { key: id } } }', data: { all: [{ key: '1' }, { key: '2' }] } },
+    { query: '{ all { ... on Person { id } } }', data: { all: [{ id: '1' }, { id: '2' }] } },
+    {
+      query: '{ all { ... on Person { key: id } ... on Robot { key: id } } }',
+      data: { all: [{ key: '1' }, { key: '2' }] },
+    },
+  ),
+}
+
 const names = ['A', 'B', 'C', 'D', 'E', 'F', 'G', 'H']
 const ofId = (id: string) => typed(names[Number(id)] as string, { id, label: `l${id}`, own: `own ${id}` })
 /** The next one, the last one of which is the first one again. */
@@ -420,5 +447,6 @@ export const interfaceObjectSuites: readonly Suite[] = [
   otherConditions,
   required,
   oneType,
+  lost,
   many,
 ]
