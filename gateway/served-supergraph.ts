@@ -6,6 +6,7 @@ import type { Executor } from './execution/executor.ts'
 import type { Metrics } from './metrics.ts'
 import { createOperations, type Operations, type OperationsOptions } from './planning/operations.ts'
 import { type LoadedSupergraph, loadSupergraph } from './planning/supergraph.ts'
+import { warmUp } from './planning/warm-up.ts'
 import type { SubgraphAddress, SubgraphClient, SubgraphClients } from './subgraphs/client.ts'
 import { watchText } from './watch-file.ts'
 
@@ -71,19 +72,27 @@ export function serveGraph(
   }
   metrics.supergraph(current.supergraph.hash)
 
-  function swap(sdl: string): void {
+  /** Counts the files that were read, so that a later one is never replaced by an earlier one. */
+  let reads = 0
+
+  async function swap(sdl: string): Promise<void> {
+    const read = ++reads
+    const isLast = () => read === reads
     try {
       const next = loadGraph(sdl, options)
       if (next.supergraph.hash === current.supergraph.hash) return
+      const prepared = await warmUp(next.operations, current.operations, isLast)
+      if (!isLast()) return
       current = next
       // Requests under way keep the supergraph that they began with. Nothing else may, or each swap would leak one.
       metrics.keepSubgraphs(next.subgraphs.map(({ name }) => name))
       metrics.supergraph(next.supergraph.hash)
-      log.info({ supergraph: next.supergraph.hash }, 'Supergraph changed')
+      log.info({ supergraph: next.supergraph.hash, prepared }, 'Supergraph changed')
     } catch (error) {
       keep(error as Error, sdl)
     } finally {
-      clients.keep(current.subgraphs)
+      // Of a file that came later: it frees them itself.
+      if (isLast()) clients.keep(current.subgraphs)
     }
   }
 
@@ -95,12 +104,15 @@ export function serveGraph(
     )
   }
 
-  const close = watchText(path, intervalMs, swap, keep)
+  const unwatch = watchText(path, intervalMs, swap, keep)
   return {
     get current() {
       return current
     },
-    close,
+    close: () => {
+      reads++
+      unwatch()
+    },
   }
 }
 

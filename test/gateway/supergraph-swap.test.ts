@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -209,4 +210,48 @@ t.test('what a newcomer names in place of a supergraph is told apart', async (t)
     t.ok(message.startsWith(`${supergraph} can't be served: `))
     t.notMatch(message, '\n')
   }
+})
+
+t.test('documents in use are prepared before a new supergraph is served, and the last file wins', async (t) => {
+  const text = (fields: string) =>
+    readFileSync(compose(t, { a: { sdl: sdl(fields), url: 'http://127.0.0.1:1/graphql' } }), 'utf8')
+  const [two, three] = [text('a: Int b: Int'), text('a: Int c: Int')]
+  const file = compose(t, { a: { sdl: sdl('a: Int gone: Int'), url: 'http://127.0.0.1:1/graphql' } })
+  const changes: { supergraph: string; prepared: number }[] = []
+  const { url, base } = await startGateway(t, {
+    supergraph: file,
+    watchIntervalMs: 5,
+    logger: {
+      level: 'info',
+      stream: { write: (line: string) => void (line.includes('changed') && changes.push(JSON.parse(line))) },
+    },
+  })
+  const ready = async () => ((await (await fetch(`${base}/readyz`)).json()) as { supergraph: string }).supergraph
+  const replace = (sdl: string) => {
+    writeFileSync(`${file}.new`, sdl)
+    renameSync(`${file}.new`, file)
+  }
+  for (const query of ['{ a }', '{ a a }', '{ gone }', 'query A { a } query B { a }']) {
+    await post(url, { query, ...(query.includes('A') && { operationName: 'B' }) })
+  }
+  replace(two)
+  await until(() => changes.length === 1, 'the second')
+  t.equal(changes[0]?.prepared, 3, 'all but the one that the new graph does not have')
+  t.equal(await ready(), changes[0]?.supergraph)
+
+  // Many documents, so that files change while they are being prepared.
+  await Promise.all(Array.from({ length: 100 }, (_, number) => post(url, { query: `query N${number} { a }` })))
+  const started = changes.length
+  for (let round = 0; round < 5; round++) {
+    replace(three)
+    await sleep(15)
+    replace(two)
+    await sleep(15)
+  }
+  replace(three)
+  const hash = createHash('sha256').update(three).digest('hex')
+  await until(async () => (await ready()) === hash, 'the third')
+  await sleep(50)
+  t.equal(await ready(), hash, 'and it stays')
+  t.ok(changes.length > started)
 })
