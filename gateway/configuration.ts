@@ -78,7 +78,7 @@ const variables = {
   CORS_ORIGINS: {
     ...names([], 'origins (https://shop.example) with commas between them, or none; not *', isOrigin),
     description:
-      'Origins whose pages may read answers, with credentials. Outside production `http://localhost` and `http://127.0.0.1` are, too, on any port.',
+      'Origins whose pages may read answers, with credentials. Outside production pages of this machine may, too: of `localhost`, names below it, and `127.0.0.1`, on any port.',
   },
   TRUST_PROXY: {
     ...names([], 'addresses or networks of proxies (10.0.0.0/8) with commas between them, or none', isProxy),
