@@ -3,9 +3,12 @@ import { isIP } from 'node:net'
 import { z } from 'zod'
 import { readVariables, type Values, type Variable } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
+import { TAG_HEADERS } from './http/answer-caching.ts'
+import { ENCODINGS } from './http/compression.ts'
 import { isOrigin } from './http/cross-site.ts'
 import { ERROR_STATUSES } from './http/negotiation.ts'
 import { DEFAULT_LIMITS } from './planning/document-limits.ts'
+import { isDecompressable, SUBGRAPH_ENCODINGS } from './subgraphs/decompression.ts'
 import { SHARING } from './subgraphs/shared-calls.ts'
 
 const count = (defaultValue: number) => ({
@@ -89,6 +92,31 @@ const variables = {
     description: 'Headers of the client that go down to the subgraphs. A well-formed `traceparent` always does.',
   },
   RETURN_HEADERS: { ...headerNames([]), description: 'Headers of the subgraphs that come back to the client.' },
+  ANSWER_CACHING: {
+    description:
+      'Which answers browsers and CDNs may store. `subgraphs`: those whose subgraphs say so by `Cache-Control`. `off`: none. See [Caching and compression](caching-and-compression.md).',
+    schema: z.enum(['subgraphs', 'off']),
+    default: 'subgraphs' as const,
+    accepted: 'subgraphs or off',
+  },
+  CACHE_TAG_HEADER: {
+    description: 'The header with the tags by which a CDN purges stored answers. `none`: it is not sent.',
+    schema: z.enum(TAG_HEADERS),
+    default: 'cache-tag' as const,
+    accepted: TAG_HEADERS.join(', '),
+  },
+  ANSWER_ENCODINGS: {
+    ...names(ENCODINGS, `${ENCODINGS.join(', ')} with commas between them, or none`, (name) =>
+      (ENCODINGS as readonly string[]).includes(name),
+    ),
+    description: 'The encodings in which answers of 1 kB and more are compressed, in the order of preference.',
+  },
+  SUBGRAPH_ENCODINGS: {
+    ...names([], `${SUBGRAPH_ENCODINGS.join(', ')} with commas between them, or none`, (name) =>
+      SUBGRAPH_ENCODINGS.some((each) => each === name && isDecompressable(each)),
+    ),
+    description: 'The encodings in which subgraphs are asked to compress their answers.',
+  },
   SUBGRAPH_SECRET_FOR: {
     ...names(['customers'], "subgraphs' names with commas between them, or none", (name) => /^[\w-]+$/.test(name)),
     description: 'The subgraphs that get `SUBGRAPH_SECRET`.',

@@ -20,7 +20,7 @@ export const ERRORS = {
   BAD_REQUEST: {
     status: 400,
     meaning:
-      'The request is not GraphQL over HTTP: the message says what is wrong with it. Status 413: the body is larger than `BODY_LIMIT_BYTES`; 415: it is not `application/json`.',
+      'The request is not GraphQL over HTTP: the message says what is wrong with it. Status 413: the body is larger than `BODY_LIMIT_BYTES`; 415: it is not `application/json`, or it is compressed.',
   },
   GRAPHQL_PARSE_FAILED: { status: 400, meaning: 'The document is not GraphQL.' },
   GRAPHQL_VALIDATION_FAILED: { status: 400, meaning: 'The document does not fit the schema.' },
@@ -72,7 +72,7 @@ export const ERRORS = {
   SERVICE_UNAVAILABLE: {
     status: 'answer',
     meaning:
-      'The subgraph that `extensions.service` names gave no usable answer: it is unavailable, too slow (`SUBGRAPH_TIMEOUT_MS`), overloaded, or its answer was larger than `SUBGRAPH_ANSWER_LIMIT_BYTES`.',
+      'The subgraph that `extensions.service` names gave no usable answer: it is unavailable, too slow (`SUBGRAPH_TIMEOUT_MS`), overloaded, its answer was larger than `SUBGRAPH_ANSWER_LIMIT_BYTES`, or could not be decompressed.',
   },
 } as const satisfies Readonly<Record<string, Entry>>
 
@@ -83,6 +83,7 @@ export const ERROR_CODES = {
   GTW_ERR_CANCELLED: 'The client has gone away, so the work for it stops.',
   GTW_ERR_SUBGRAPH_TIMEOUT: 'A subgraph did not answer within `SUBGRAPH_TIMEOUT_MS`.',
   GTW_ERR_SUBGRAPH_ANSWER_TOO_LARGE: "A subgraph's answer is larger than `SUBGRAPH_ANSWER_LIMIT_BYTES`.",
+  GTW_ERR_SUBGRAPH_ENCODING: "A subgraph's answer has an unknown `Content-Encoding`, or can't be decompressed.",
   GTW_ERR_SUPERGRAPH: 'The supergraph file cannot be served. The message names the file and what is wrong with it.',
 } as const
 

@@ -4,6 +4,7 @@ import { Kind, parse } from 'graphql'
 import { type Configuration, loadLimits } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
 import type { GatewayConfiguration } from './configuration.ts'
+import type { Encoding } from './http/compression.ts'
 import type { GatewayOptions } from './server.ts'
 
 /** The default in production. */
@@ -47,6 +48,10 @@ export function gatewayOptions(
     loadLimits: loadLimits(configuration),
     forwardHeaders: gateway.FORWARD_HEADERS,
     returnHeaders: gateway.RETURN_HEADERS,
+    answerCaching: gateway.ANSWER_CACHING === 'subgraphs',
+    cacheTagHeader: gateway.CACHE_TAG_HEADER,
+    answerEncodings: gateway.ANSWER_ENCODINGS as readonly Encoding[],
+    subgraphEncodings: gateway.SUBGRAPH_ENCODINGS,
     ...(jwksUrl !== undefined && jwksUrl !== 'off' && { tokenKeys: { jwksUrl } }),
     ...(statusUrl !== undefined &&
       statusUrl !== 'off' && { tokenStatus: { url: statusUrl, secret: configuration.SUBGRAPH_SECRET } }),

@@ -8,7 +8,9 @@ import { createAuthentication } from './authentication/authentication.ts'
 import { createTokenStatus, reportChecks, type TokenStatusSource } from './authentication/token-status.ts'
 import type { KeySource } from './authentication/token-verifier.ts'
 import { requestError } from './errors.ts'
+import { createAnswerCaching, type TagHeader } from './http/answer-caching.ts'
 import { errorBody } from './http/answers.ts'
+import { createCompression, ENCODINGS, type Encoding } from './http/compression.ts'
 import { isOrigin } from './http/cross-site.ts'
 import { createDrain, type Drain } from './http/drain.ts'
 import { editorContent, serveEditor } from './http/editor.ts'
@@ -66,6 +68,14 @@ export interface GatewayOptions {
   readonly forwardHeaders?: readonly string[]
   /** The subgraphs' headers that are returned to clients. Default: none. */
   readonly returnHeaders?: readonly string[]
+  /** Whether answers may be stored as the subgraphs' `Cache-Control` headers say. Default true. */
+  readonly answerCaching?: boolean
+  /** The header with the tags of an answer that may be stored. Default `cache-tag`. */
+  readonly cacheTagHeader?: TagHeader
+  /** The encodings of answers, in the order of preference. Default: zstd, br, gzip. */
+  readonly answerEncodings?: readonly Encoding[]
+  /** The encodings that subgraphs are asked for. Default: none; an answer in one is understood all the same. */
+  readonly subgraphEncodings?: readonly string[]
   /** Verifies bearer tokens, so that a forged one costs no subgraph call. Default: they are passed on unverified. */
   readonly tokenKeys?: KeySource
   /** How many verified tokens are kept in memory. Default 10,000. */
@@ -161,8 +171,10 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   const sendEditor = editor
     ? serveEditor(app, () => editorContent(pipeline.served.current.supergraph.schema, options.editorQuery))
     : undefined
-  const { errorStatus } = options
-  await app.register(graphqlRoutes, { pipeline, bodyLimit, batchLimit, errorStatus, drain, sendEditor })
+  const { errorStatus, forwardHeaders = FORWARDED } = options
+  const passesCookies = forwardHeaders.some((name) => name.toLowerCase() === 'cookie')
+  const compress = createCompression(encodingsOf(options), passesCookies)
+  await app.register(graphqlRoutes, { pipeline, bodyLimit, batchLimit, errorStatus, compress, drain, sendEditor })
   serveHealth(app, pipeline.served, isOverloaded, drain)
   if (publicMetrics) serveMetrics(app, metrics)
   return app
@@ -203,7 +215,8 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
   const onCheck = reportChecks(metrics, app.log)
   const createExecutor = await executorOf(options)
   const requestLimits = await createRequestLimits(options.rateLimits ?? {}, metrics, app.log)
-  const subgraphHeaders = createSubgraphHeaders(options.forwardHeaders ?? FORWARDED)
+  const { forwardHeaders = FORWARDED, subgraphEncodings = [], answerCaching = true } = options
+  const subgraphHeaders = createSubgraphHeaders(forwardHeaders, subgraphEncodings)
   const returnHeaders = createReturnedHeaders(options.returnHeaders ?? [])
   const persisted = createPersistedQueries({
     ...(options.persistedQueries ?? { mode: 'apq' }),
@@ -255,6 +268,14 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
     maxCost: limits.cost,
     answerLimit,
     showPlans,
+    caching: answerCaching
+      ? createAnswerCaching({
+          forwardHeaders,
+          verifiesTokens: options.tokenKeys !== undefined,
+          compresses: encodingsOf(options).length > 0,
+          tagHeader: options.cacheTagHeader ?? 'cache-tag',
+        })
+      : undefined,
     // pino's own; without a logger there is none
     logsRequests: (app.log as { isLevelEnabled?: (level: string) => boolean }).isLevelEnabled?.('info') === true,
     subgraphHeaders,
@@ -263,6 +284,8 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
     countUnknown: metrics.operation('', 'unknown'),
   }
 }
+
+const encodingsOf = ({ answerEncodings = ENCODINGS }: GatewayOptions): readonly Encoding[] => answerEncodings
 
 /** Cookies that a subgraph sets are meant for one client. */
 function sharingOf({ sharedCalls = 'same', returnHeaders = [] }: GatewayOptions): Sharing {

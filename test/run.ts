@@ -96,15 +96,19 @@ t.setTimeout(0)
 t.jobs = JOBS
 const output = t.pipe(new PassThrough())
 const files = named.length > 0 ? named.flatMap(({ files }) => files) : all
-const runs = processesOf(files).map((together) =>
-  t.spawn(process.execPath, ['--import=./test/support/plain-processes.ts', 'test/support/run-files.ts', ...together], {
-    name: together.join(' '),
+const runs = processesOf(files).map(([first = '', ...more]) =>
+  t.spawn(process.execPath, ['--import=./test/support/plain-processes.ts', 'test/support/run-files.ts', first], {
+    name: [first, ...more].join(' '),
     at: null,
     stack: '',
     buffered: true,
     cwd: root,
     timeout: TIMEOUT_SECONDS * 1000,
-    env: { ...process.env, TAP_TIMEOUT: String(TIMEOUT_SECONDS) },
+    env: {
+      ...process.env,
+      TAP_TIMEOUT: String(TIMEOUT_SECONDS),
+      TEST_MORE_FILES: more.length > 0 ? more.join(':') : undefined,
+    },
   }),
 )
 Promise.all(runs).then(() => t.end())

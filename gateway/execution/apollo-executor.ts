@@ -79,7 +79,7 @@ function dataSource(name: string, call: SubgraphClient): DataSource {
         const sent = hasKeys(variables) ? withRealNames(variables) : undefined
         const body = JSON.stringify({ query, variables: sent, operationName })
         const raw = await call({ body, headers: request.headers, mutation: query.startsWith('mutation') })
-        request.received(raw)
+        request.received(raw, name)
         const answer = readAnswer(name, raw)
         if (answer.errors) answer.errors = answer.errors.map(withNumericIndices)
         checkEntities(name, variables, answer)

@@ -41,7 +41,7 @@ export interface ExecutionRequest {
   /** Logs an internal error and returns the masked one for clients. */
   mask(error: unknown): GraphQLFormattedError
   /** Called with each answer of a subgraph, before it is read. */
-  received(answer: RawAnswer): void
+  received(answer: RawAnswer, service: string): void
   /** Called for each subgraph that gave no usable answer. */
   unavailable(error: SubgraphUnavailable): void
 }

@@ -86,7 +86,7 @@ function callerOf(
         }
         const raw = await flight
         if (cancellation?.isCancelled) return undefined
-        request.received(raw)
+        request.received(raw, service)
         return readAnswer(service, raw, keepsDigits)
       } catch (error) {
         if (error instanceof Cancelled) return undefined

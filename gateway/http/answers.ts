@@ -5,6 +5,8 @@ import type { GraphQLError, GraphQLFormattedError } from 'graphql'
 import { RETRY_AFTER_SECONDS } from '../../runtime/load-shedding.ts'
 import type { RequestError } from '../errors.ts'
 import type { Metrics } from '../metrics.ts'
+import type { AnswerTraits } from '../planning/answer-traits.ts'
+import type { CachePolicy } from './cache-policy.ts'
 
 /** The answer to one GraphQL request. */
 export interface Answer {
@@ -13,9 +15,16 @@ export interface Answer {
   readonly error: RequestError | undefined
   /** For an executed request, Magento's category of the first error that has one. */
   readonly category?: string | undefined
+  /** Of the operation that was executed. */
+  readonly traits?: AnswerTraits | undefined
+  /** How long the answer may be stored; undefined: not at all. */
+  readonly policy?: CachePolicy | undefined
 }
 
-/** Set on every answer: it is data for one client and not a page, so it must be neither sniffed nor stored. */
+/**
+ * Set on every answer: it is data for one client and not a page, so it must be neither sniffed nor stored.
+ * answer-caching.ts replaces `cache-control` where the subgraphs allow it.
+ */
 export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
   'cache-control': 'no-store',
   'x-content-type-options': 'nosniff',
@@ -38,4 +47,10 @@ export function noteOverload({ statusCode }: RequestError, reply: FastifyReply, 
 /** Adds the query plan to an answer, as `extensions.queryPlan`. */
 export function withPlan(text: string, plan: QueryPlan): string {
   return `${text.slice(0, -1)},"extensions":{"queryPlan":${JSON.stringify(prettyFormatQueryPlan(plan))}}}`
+}
+
+/** Adds names to a `Vary` that may have some already, of CORS. */
+export function addVary(reply: FastifyReply, names: string): void {
+  const before = reply.getHeader('vary')
+  reply.header('vary', before === undefined ? names : `${before}, ${names}`)
 }

@@ -15,7 +15,9 @@ import type { FoundOperation, Operation, Operations } from '../planning/operatio
 import type { ServedGraph } from '../served-supergraph.ts'
 import { isLongerThan, type RawAnswer, type SubgraphUnavailable } from '../subgraphs/client.ts'
 import type { createReturnedHeaders, createSubgraphHeaders } from '../subgraphs/headers.ts'
+import type { AnswerCaching } from './answer-caching.ts'
 import { type Answer, errorBody, noteOverload, withPlan } from './answers.ts'
+import type { CachePolicy } from './cache-policy.ts'
 import { mask, reasonOf } from './masking.ts'
 import type { createPersistedQueries } from './persisted-queries.ts'
 import { type GraphQLRequest, readBody } from './request.ts'
@@ -34,6 +36,8 @@ export interface Pipeline {
   /** The largest answer, in bytes. */
   readonly answerLimit: number
   readonly showPlans: boolean
+  /** undefined: no answer may be stored. */
+  readonly caching: AnswerCaching | undefined
   /** Whether each request is logged. */
   readonly logsRequests: boolean
   readonly subgraphHeaders: ReturnType<typeof createSubgraphHeaders>
@@ -70,6 +74,8 @@ export class GraphQLCall implements ExecutionRequest {
   #refusal: string | undefined
   #outcome: Outcome = 'rejected'
   #operation: Operation | undefined
+  /** Of a query of a guest; undefined: the answer may not be stored. */
+  #policy: CachePolicy | undefined
   /** The cost that admission has accounted for. */
   #admittedCost: number | undefined
 
@@ -129,7 +135,10 @@ export class GraphQLCall implements ExecutionRequest {
       this.variables = variables
       this.values = values
       this.headers = this.#pipeline.subgraphHeaders(this.#request, this.#span.traceparent, !verdict.isAllowed)
-      if (operation.type === 'query') this.cancellation = this.#departure
+      if (operation.type === 'query') {
+        this.cancellation = this.#departure
+        this.#policy = this.#pipeline.caching?.policyFor(this.#request.headers)
+      }
       const result = await execute(this)
       if (verdict.settled) {
         const final = await verdict.settled
@@ -147,6 +156,8 @@ export class GraphQLCall implements ExecutionRequest {
         text: isPlanShown ? withPlan(result.text, plan(values)) : result.text,
         error: undefined,
         category: result.category,
+        traits: operation,
+        policy: isPlanShown || result.hasErrors ? undefined : this.#policy,
       }
     } catch (error) {
       return this.#refuse(error)
@@ -172,11 +183,12 @@ export class GraphQLCall implements ExecutionRequest {
     return mask(error, this.#request)
   }
 
-  received({ status, text, milliseconds, headers }: RawAnswer): void {
+  received({ status, text, milliseconds, headers }: RawAnswer, service: string): void {
     this.#subgraphAnswers++
     if (status === 401) this.#refusal ??= text
     this.#subgraphMs += milliseconds
     this.#pipeline.returnHeaders?.(this.#reply, headers)
+    this.#policy?.add(service, status, headers)
   }
 
   unavailable({ service, message, cause }: SubgraphUnavailable): void {

@@ -5,7 +5,8 @@ import { RequestError, requestError } from '../errors.ts'
 import { answerTooLarge } from '../execution/executor.ts'
 import { createBodyAdmission } from '../limits/body-admission.ts'
 import { isLongerThan } from '../subgraphs/client.ts'
-import { errorBody, SECURITY_HEADERS } from './answers.ts'
+import { type Answer, errorBody, SECURITY_HEADERS } from './answers.ts'
+import type { Compress } from './compression.ts'
 import { checkCrossSite } from './cross-site.ts'
 import { cancelOnClose, settle } from './disconnects.ts'
 import type { Drain } from './drain.ts'
@@ -22,6 +23,8 @@ export interface GraphQLRoutesOptions {
   readonly batchLimit: number
   /** The status of answers with errors: see {@link executedStatus}. */
   readonly errorStatus: ErrorStatus | undefined
+  /** undefined: answers are not compressed. */
+  readonly compress: Compress | undefined
   readonly drain: Drain
   /** Answers a browser that opens `/graphql` with the query editor; undefined: there is none. */
   readonly sendEditor: ((request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>) | undefined
@@ -29,20 +32,25 @@ export interface GraphQLRoutesOptions {
 
 /** The Fastify plugin. */
 export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, options, done) => {
-  const { pipeline, bodyLimit, batchLimit, errorStatus, drain, sendEditor } = options
-  const { limits, countUnknown } = pipeline
+  const { pipeline, bodyLimit, batchLimit, errorStatus, compress, drain, sendEditor } = options
+  const { limits, caching, countUnknown } = pipeline
   const admitBody = createBodyAdmission(app, bodyLimit, pipeline)
 
   /** @param isRead whether it is a GET, for queries alone */
-  async function respond(request: FastifyRequest, reply: FastifyReply, isRead: boolean): Promise<string> {
+  async function respond(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    isRead: boolean,
+  ): Promise<string | Buffer | null> {
     const media = negotiate(request.headers.accept)
     const group = drain.enter()
     const { socket } = request.raw
     const departure = new Cancellation()
     cancelOnClose(socket, departure)
     reply.headers(SECURITY_HEADERS).header('x-correlation-id', request.id)
+    if (isRead) caching?.vary(reply)
     let status: number
-    let text: string
+    let body: string | Buffer | undefined
     try {
       if (media === undefined) throw notAcceptable()
       if (isRead) checkCrossSite(request.headers)
@@ -51,19 +59,20 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
       const sent = isRead
         ? readParameters(request.query as Record<string, unknown>)
         : readBody(request.body, batchLimit)
-      if (Array.isArray(sent)) {
-        text = await answerBatch(sent, request, reply, departure, isRead)
-        status = 200
+      const answer = Array.isArray(sent)
+        ? await answerBatch(sent, request, reply, departure, isRead)
+        : await new GraphQLCall(pipeline, request, reply, departure, isRead).answer(sent as GraphQLRequest)
+      status = answer.error ? statusOf(answer.error, media) : executedStatus(answer.category, media, errorStatus)
+      if (answer.policy && caching?.describe(request, reply, answer, isRead ? media : undefined)) {
+        status = 304
       } else {
-        const call = new GraphQLCall(pipeline, request, reply, departure, isRead)
-        const answer = await call.answer(sent as GraphQLRequest)
-        text = answer.text
-        status = answer.error ? statusOf(answer.error, media) : executedStatus(answer.category, media, errorStatus)
+        const packed = compress ? compress(answer, request, reply) : answer.text
+        body = packed instanceof Promise ? await packed : packed
       }
     } catch (error) {
       if (!(error instanceof RequestError)) throw error
       countUnknown('rejected', 0)
-      text = errorBody(error.errors)
+      body = errorBody(error.errors)
       status = statusOf(error, media ?? 'any')
     } finally {
       settle(socket, departure)
@@ -71,17 +80,21 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     }
     // Otherwise a connection that is busy while the server closes would stay open until its client closes it.
     if (drain.isDraining()) reply.header('connection', 'close')
-    reply.code(status).header('content-type', contentTypes[media ?? 'any'])
-    return text
+    reply.code(status)
+    // Status 304 has no body, and no headers that describe one.
+    if (body === undefined) return reply.send()
+    reply.header('content-type', contentTypes[media ?? 'any'])
+    return body
   }
 
+  /** Its answers as one. */
   async function answerBatch(
     entries: readonly unknown[],
     request: FastifyRequest,
     reply: FastifyReply,
     departure: Cancellation,
     isRead: boolean,
-  ): Promise<string> {
+  ): Promise<Answer> {
     if (limits)
       for (let others = entries.length - 1; others > 0; others--) await limits.count('default', request, reply)
     const answers = await Promise.all(
@@ -89,7 +102,8 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     )
     const text = `[${answers.map(({ text }) => text).join(',')}]`
     if (isLongerThan(text, pipeline.answerLimit)) throw answerTooLarge(pipeline.answerLimit)
-    return text
+    const holdsSecret = () => answers.some(({ traits }) => traits?.holdsSecret() === true)
+    return { text, error: undefined, traits: { holdsSecret, typeTags: () => [] } }
   }
 
   app.post('/graphql', { onRequest: admitBody }, (request, reply) => respond(request, reply, false))

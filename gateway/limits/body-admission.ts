@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import { clientKey } from '../../runtime/client-address.ts'
 import { Cancellation } from '../cancellation.ts'
+import { codedError, RequestError } from '../errors.ts'
 import type { Pipeline } from '../http/graphql-call.ts'
 import { createAdmission, DEFAULT_ADMISSION } from './admission.ts'
 
@@ -25,7 +26,7 @@ declare module 'fastify' {
 }
 
 /**
- * An `onRequest` hook: before a large body is read, the request is counted by the rate limit, and waits until enough
+ * An `onRequest` hook: a compressed body is refused, because its length would say nothing of the work that it makes. Before a large body is read, the request is counted by the rate limit, and waits until enough
  * earlier ones of the client, and of all clients, have been answered.
  * @param bodyLimit the largest body, in bytes; a larger one is refused without reading it
  */
@@ -49,6 +50,12 @@ export function createBodyAdmission(
   }
 
   return (request, reply, done) => {
+    const encoding = request.headers['content-encoding']
+    if (encoding !== undefined && encoding !== 'identity') {
+      countUnknown('rejected', 0)
+      reply.header('accept-encoding', 'identity')
+      return done(unsupportedEncoding(encoding))
+    }
     const length = request.headers['content-length']
     const bytes = length === undefined ? bodyLimit : Number(length)
     if (bytes <= BODIES_AT_ONCE.cheap || bytes > bodyLimit) return done()
@@ -60,4 +67,9 @@ export function createBodyAdmission(
       },
     )
   }
+}
+
+function unsupportedEncoding(encoding: string): RequestError {
+  const message = `Send the body uncompressed: its encoding is ${JSON.stringify(encoding.slice(0, 40))}.`
+  return new RequestError([codedError(message, 'BAD_REQUEST')], 415)
 }

@@ -19,6 +19,7 @@ import { LRUCache } from 'lru-cache'
 import { RequestError, requestError } from '../errors.ts'
 import type { Execute } from '../execution/executor.ts'
 import type { CountRequest } from '../metrics.ts'
+import type { AnswerTraits } from './answer-traits.ts'
 import type { Claims } from './authorization.ts'
 import { checkDocument, type DocumentLimits, isTooDeep, parseDocument, readCosts } from './document-limits.ts'
 import { type Renamed, renameVariables, withFreeVariables } from './free-variables.ts'
@@ -29,7 +30,7 @@ import type { LoadedSupergraph } from './supergraph.ts'
 import { settleVariables } from './variables.ts'
 
 /** An operation, prepared as far as possible without its variables. */
-export interface Operation {
+export interface Operation extends AnswerTraits {
   readonly type: OperationTypeNode
   readonly node: OperationDefinitionNode
   /** The client's own variables; `node` also has those that replace literals. */

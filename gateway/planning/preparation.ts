@@ -4,6 +4,7 @@ import { type DocumentNode, GraphQLError } from 'graphql'
 import { ignoresToken } from '../../schema/token-faults.ts'
 import type { Execute, PlannedOperation } from '../execution/executor.ts'
 import type { CountRequest } from '../metrics.ts'
+import { answerTraits } from './answer-traits.ts'
 import { type Costs, costOf } from './document-limits.ts'
 import { correctOperation } from './operation-corrections.ts'
 import type { Operation, Restricted } from './operations.ts'
@@ -50,6 +51,7 @@ export function createPreparation(
     const declared = (node.variableDefinitions ?? []).filter(({ variable }) => !taken.has(variable.name.value))
     const planned = planOf({ document, node, declared, internalName: supergraph.internalNames() }, overridden)
     return {
+      ...answerTraits(supergraph.schema, document, node),
       type: node.operation,
       node,
       declared,

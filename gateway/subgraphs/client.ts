@@ -6,6 +6,7 @@ import { endWith, isTracing, startSpan, type TracedSpan } from '../../runtime/tr
 import { type Abortable, type Cancellation, Cancelled } from '../cancellation.ts'
 import { mayLoseDigits, parseExactly, parseKeepingDigits } from '../exact-numbers.ts'
 import { type Breaker, createBreaker } from './circuit-breaker.ts'
+import { AnswerTooLarge, BadEncoding, decompress } from './decompression.ts'
 import { createSharedCalls, type Sharing } from './shared-calls.ts'
 
 /** A subgraph's answer; only its outline has been validated. */
@@ -139,7 +140,7 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
     if (transport) {
       return async ({ body, headers, cancellation }, limitMs) => {
         const answer = await limited(transport(body, headers), limitMs, cancellation)
-        if (isLongerThan(answer.text, maxAnswerBytes)) throw new TooLarge()
+        if (isLongerThan(answer.text, maxAnswerBytes)) throw new AnswerTooLarge()
         return answer
       }
     }
@@ -180,12 +181,12 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
               observe?.(name, 'cancelled', performance.now() - started)
               throw error
             }
-            if (error instanceof TooLarge) {
+            if (error instanceof AnswerTooLarge || error instanceof BadEncoding) {
               // The subgraph is available, and a retry would fail in the same way.
               breaker.succeeded()
               observe?.(name, 'failed', performance.now() - started)
-              const limit = `an answer of more than ${maxAnswerBytes} bytes (SUBGRAPH_ANSWER_LIMIT_BYTES)`
-              throw unavailable(name, `sent ${limit}`, error)
+              const limit = `sent an answer of more than ${maxAnswerBytes} bytes (SUBGRAPH_ANSWER_LIMIT_BYTES)`
+              throw unavailable(name, error instanceof BadEncoding ? error.message : limit, error)
             }
             breaker.failed()
             if (error instanceof TimedOut || retries === 0 || pause > left || !breaker.isClosed()) {
@@ -260,10 +261,6 @@ function unavailable(service: string, what: string, cause?: unknown): SubgraphUn
 
 class TimedOut extends Error {
   readonly code = 'GTW_ERR_SUBGRAPH_TIMEOUT'
-}
-
-class TooLarge extends Error {
-  readonly code = 'GTW_ERR_SUBGRAPH_ANSWER_TOO_LARGE'
 }
 
 /** In UTF-8. A character takes three bytes at most. */
@@ -341,20 +338,35 @@ class Post implements Dispatcher.DispatchHandler, Abortable {
   onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: Returned): void {
     this.#status = status
     this.#headers = headers
-    if (Number(headers['content-length']) > this.#maxBytes) this.#end(new TooLarge())
+    if (Number(headers['content-length']) > this.#maxBytes) this.#end(new AnswerTooLarge())
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
     this.#chunks.push(chunk)
     this.#received += chunk.length
-    if (this.#received > this.#maxBytes) this.#end(new TooLarge())
+    if (this.#received > this.#maxBytes) this.#end(new AnswerTooLarge())
   }
 
   onResponseEnd(): void {
     this.#settle()
     const [first] = this.#chunks
     const whole = first && this.#chunks.length === 1 ? first : Buffer.concat(this.#chunks)
+    const encoding = this.#headers['content-encoding']
+    if (encoding === undefined || whole.length === 0) this.#answer(whole)
+    else this.#decompress(whole, String(encoding))
+  }
+
+  #answer(whole: Buffer): void {
     this.#resolve({ status: this.#status, text: whole.toString('utf8'), headers: this.#headers })
+  }
+
+  #decompress(whole: Buffer, encoding: string): void {
+    const hasFailed = this.#status < 200 || this.#status > 299
+    decompress(whole, encoding, this.#maxBytes).then(
+      (text) => this.#answer(text),
+      // Of a failure, the status counts: a proxy's page may come in any encoding.
+      (error: Error) => (hasFailed ? this.#answer(Buffer.alloc(0)) : this.#reject(error)),
+    )
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {

@@ -3,6 +3,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { parseTraceparent } from '../../runtime/tracing.ts'
 import type { Returned } from './client.ts'
 
+/** Headers of answers that the gateway writes out of those of all subgraphs. */
+const OF_WHOLE_ANSWER = ['age', 'cache-control', 'cache-tag', 'etag', 'expires', 'surrogate-key', 'vary']
 /** Headers that the gateway always writes itself, on either side. */
 const RESERVED = new Set([
   'connection',
@@ -10,6 +12,7 @@ const RESERVED = new Set([
   'content-length',
   'content-type',
   'accept',
+  'accept-encoding',
   'host',
   'keep-alive',
   'proxy-authorization',
@@ -27,15 +30,19 @@ const RESERVED = new Set([
  * them. Its further arguments: the traceparent of the gateway's own span, in place of the client's; whether to leave
  * out the client's token.
  * @param names of the client's headers that are passed on, besides traceparent
+ * @param encodings that the subgraphs may answer in
  * @throws TypeError for a header that can't
  */
 export function createSubgraphHeaders(
   names: readonly string[],
+  encodings: readonly string[] = [],
 ): (request: FastifyRequest, traceparent?: string, withoutToken?: boolean) => readonly string[] {
   const forwarded = checked(names)
+  const acceptEncoding = encodings.join(', ')
   return ({ headers, ip, id }, traceparent, withoutToken) => {
     const result = ['content-type', 'application/json', 'accept', 'application/json', 'x-forwarded-for', ip]
     result.push('x-correlation-id', id)
+    if (acceptEncoding !== '') result.push('accept-encoding', acceptEncoding)
     const trace = traceparent || parseTraceparent(headers.traceparent)
     if (trace !== undefined) result.push('traceparent', trace)
     for (const name of forwarded) {
@@ -56,7 +63,7 @@ export function createSubgraphHeaders(
 export function createReturnedHeaders(
   names: readonly string[],
 ): ((reply: FastifyReply, headers: Returned) => void) | undefined {
-  const returned = checked(names)
+  const returned = checked(names, OF_WHOLE_ANSWER)
   if (returned.length === 0) return undefined
   return (reply, headers) => {
     for (const name of returned) {
@@ -66,12 +73,12 @@ export function createReturnedHeaders(
   }
 }
 
-function checked(names: readonly string[]): string[] {
+function checked(names: readonly string[], alsoReserved: readonly string[] = []): string[] {
   const lower = names.map((name) => name.toLowerCase()).filter((name) => name !== 'traceparent')
   for (const name of lower) {
-    if (!/^[a-z0-9!#$%&'*+.^_`|~-]+$/.test(name) || RESERVED.has(name)) {
+    if (!/^[a-z0-9!#$%&'*+.^_`|~-]+$/.test(name) || RESERVED.has(name) || alsoReserved.includes(name)) {
       throw new TypeError(
-        `The header ${JSON.stringify(name)} can't be passed on; accepted: any but those of the connection.`,
+        `The header ${JSON.stringify(name)} can't be passed on; accepted: any but those of the connection, of encodings and of caches.`,
       )
     }
   }

@@ -10,6 +10,7 @@ import { type Store, viewOf } from '../../schema/store.ts'
 import { type TokenFault, tokenChallenge } from '../../schema/token-faults.ts'
 import { type CustomerError, refusal, TokenRefused } from '../errors.ts'
 import type { Admission, TokenGate } from '../identity/token-gate.ts'
+import { createCacheControl, NOT_STORED } from './cache-control.ts'
 import { createErrorAnswers } from './error-answers.ts'
 import { createTracedExecution, type TracedRequest } from './federated-traces.ts'
 import type { RequestContext } from './request-context.ts'
@@ -38,6 +39,7 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
   const formatErrors = createErrorAnswers(app.log, endpoint.introspection, endpoint.onError)
   const executeTraced = createTracedExecution(buildSchema(), validationRules)
   const schema = buildSchema()
+  const cacheControl = createCacheControl(schema)
   const countDocument = createDocumentBudget(() => app.graphql.replaceSchema(schema))
 
   await app.register(mercurius, {
@@ -46,7 +48,10 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
     validationRules: [...validationRules],
     graphql: { parseOptions: { maxTokens: MAX_DOCUMENT_TOKENS } },
     context: requests.contextOf,
-    errorFormatter: (execution, context) => formatErrors(execution, context as unknown as RequestContext),
+    errorFormatter: (execution, context) => {
+      context.reply.header('cache-control', NOT_STORED)
+      return formatErrors(execution, context as unknown as RequestContext)
+    },
     additionalRouteOptions: {
       // Fastify's own serializer for the route writes list indices in error paths as strings.
       serializerCompiler: () => JSON.stringify,
@@ -59,6 +64,7 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
   })
 
   function preHandler(request: FastifyRequest, reply: FastifyReply, done: Done): void {
+    reply.header('cache-control', NOT_STORED)
     if (!requests.isAllowed(request)) {
       done(new GraphQLError('This subgraph only answers its gateway.', { extensions: { code: 'FORBIDDEN' } }))
       return
@@ -97,8 +103,18 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
       answerTraced(traced, reply).catch(done)
       return
     }
-    if (document !== undefined) countDocument(document)
+    if (document !== undefined) {
+      countDocument(document)
+      if (request.headers.authorization === undefined) allowStorage(request, reply, document)
+    }
     done()
+  }
+
+  /** Of an answer that is the same for everybody. An error takes it back. */
+  function allowStorage(request: FastifyRequest, reply: FastifyReply, document: string): void {
+    const { operationName } = (request.body ?? request.query ?? {}) as Partial<TracedRequest>
+    const headers = cacheControl(document, operationName)
+    if (headers) reply.headers(headers)
   }
 
   /** Answers with one error without executing anything. */

@@ -6,6 +6,7 @@ import { composeServices } from '@apollo/composition'
 import { parse } from 'graphql'
 import { Pool } from 'undici'
 import { createTokens } from '../../subgraph/identity/tokens.ts'
+import { withoutNginx } from '../support/nginx.ts'
 import { type Comparison, median, type Ratio } from './compare.ts'
 import { hop, list, SUBGRAPHS, type SubgraphUrls } from './graph.ts'
 import { installPeers } from './peers.ts'
@@ -21,11 +22,14 @@ interface Scale {
 /** Compares figures other than requests per second. */
 type FigureBench = (start: StartContender, servers: Servers, scale: Scale) => Promise<Ratio[]>
 
-/** Starts the subgraphs and composes them. `options` are what a gateway is started with. */
-async function startGraph(start: StartContender, servers: Servers) {
+/**
+ * Starts the subgraphs and composes them. `options` are what a gateway is started with.
+ * @param cacheControl of the subgraphs' answers; default: they have none
+ */
+async function startGraph(start: StartContender, servers: Servers, cacheControl?: string) {
   const { privateKey } = generateKeyPairSync('ed25519')
   const tokens = createTokens(JSON.stringify(privateKey.export({ format: 'jwk' })))
-  const upstreams = await start('fixed-upstreams', { jwks: tokens.jwks })
+  const upstreams = await start('fixed-upstreams', { jwks: tokens.jwks, cacheControl })
   const subgraphs = upstreams.subgraphs as SubgraphUrls
   const { supergraphSdl, errors } = composeServices(
     Object.entries(SUBGRAPHS).map(([name, sdl]) => ({
@@ -104,7 +108,26 @@ const rivals = (name: string, aims: { stock: number; hive: number; mercurius: nu
   { name: `${name} / bare route`, script: 'bare-hop-and-list', path: `/${name}`, aim: aims.bare },
 ]
 
+/** A list, asked for by GET: out of the cache of an nginx in front of the gateway, and of a gateway. */
+async function cache(start: StartContender, servers: Servers): Promise<Comparison> {
+  const { options } = await startGraph(start, servers, 'public, max-age=3600')
+  const [behind, alone] = [await start('gateway', options), await start('gateway', { ...options, sharedCalls: 'off' })]
+  const path = `/graphql?${new URLSearchParams({ query: list.selection })}`
+  const exchanges = [[{ path, answer: list.answer }]]
+  if (withoutNginx) console.error(`cache: ${withoutNginx}`)
+  const cached = withoutNginx ? behind : { ...behind, url: await servers.nginx(behind.url) }
+  return {
+    ours: { contender: cached, exchanges },
+    others: withoutNginx
+      ? []
+      : [{ name: "list from nginx's cache / not cached", aim: 10, entrant: { contender: alone, exchanges } }],
+    connections: 32,
+  }
+}
+
 export const gatewayBenches: Readonly<Record<string, RequestBench>> = {
+  cache,
+
   /** One entity hop, from one subgraph to another. */
   'gateway-hop': (start, servers) =>
     race(start, servers, {

@@ -3,11 +3,11 @@ import { createHistogram } from 'node:perf_hooks'
 import { isDeepStrictEqual } from 'node:util'
 import { Client } from 'undici'
 
-/** A POST and what has to come back. */
+/** A request and what has to come back. */
 export interface Exchange {
   readonly path: string
-  /** Sent as JSON. */
-  readonly body: object
+  /** Sent as JSON, by POST; undefined: it is a GET. */
+  readonly body?: object
   readonly token?: string
   /** Of the answer's JSON. */
   readonly answer: object
@@ -22,7 +22,7 @@ export interface Target {
 interface Prepared {
   readonly path: string
   readonly headers: string[]
-  readonly body: string
+  readonly body: string | undefined
   /** The answer, to the letter. */
   readonly text: string
 }
@@ -47,7 +47,7 @@ export async function check(url: string, lists: readonly (readonly Exchange[])[]
     for (const { path, body, token, answer } of list) {
       const headers = ['content-type', 'application/json']
       if (token !== undefined) headers.push('authorization', `Bearer ${token}`)
-      const request = { path, headers, body: JSON.stringify(body) }
+      const request = { path, headers, body: body && JSON.stringify(body) }
       const text = await send(client, request)
       if (!isDeepStrictEqual(JSON.parse(text), answer)) {
         const [is, due] = [text, JSON.stringify(answer)].map((whole) => whole.slice(0, 1000))
@@ -101,7 +101,7 @@ function send(client: Client, { path, headers, body }: Omit<Prepared, 'text'>): 
     let status = 0
     let text = ''
     client.dispatch(
-      { path, method: 'POST', headers, body },
+      { path, method: body === undefined ? 'GET' : 'POST', headers, body: body ?? null },
       {
         onRequestStart() {},
         onResponseStart(_controller, statusCode) {

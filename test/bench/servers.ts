@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { startNginx } from '../support/nginx.ts'
 import { startRedis } from '../support/redis.ts'
 
 export interface Servers {
@@ -14,6 +15,8 @@ export interface Servers {
   redis(): Promise<string>
   /** The connection string of an empty event-store server (the one of the tests), a process of its own. */
   eventStore(): Promise<string>
+  /** The URL of an nginx that stores the answers of a server. @throws Error if nginx is not installed */
+  nginx(upstream: string): Promise<string>
   /** Stops the servers; folders stay. */
   stop(): Promise<void>
 }
@@ -34,6 +37,11 @@ export function createServers(): Servers {
       stops.push(() => child.kill('SIGKILL'))
       const [line] = await once(child.stdout as NonNullable<typeof child.stdout>, 'data')
       return String(line).split('\n')[0] as string
+    },
+    async nginx(upstream) {
+      const { url, stop } = await startNginx(mkdtempSync(join(scratch, 'nginx-')), upstream)
+      stops.push(stop)
+      return url
     },
     async stop() {
       await Promise.all(stops.map((stop) => stop()))

@@ -55,7 +55,11 @@ export function compose(t: Test, subgraphs: Record<string, { sdl: string; url: s
   const link =
     'extend schema @link(url: "https://specs.apollo.dev/federation/v2.9", import: ["@key", "@shareable", "@cost", "@listSize"])\n'
   const result = composeSchemas(
-    Object.entries(subgraphs).map(([name, { sdl, url }]) => ({ name, url, schema: new Source(link + sdl, name) })),
+    Object.entries(subgraphs).map(([name, { sdl, url }]) => ({
+      name,
+      url,
+      schema: new Source(sdl.includes('@link') ? sdl : link + sdl, name),
+    })),
   )
   if (result.supergraph === undefined) throw new Error(result.errors.join('\n'))
   const path = join(t.testdir({}), 'supergraph.graphql')

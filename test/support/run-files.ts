@@ -1,5 +1,10 @@
-/** Runs the test files named as arguments, one after the other, in this process. */
+/**
+ * Runs a test file in this process, and then those that TEST_MORE_FILES names, separated by colons. tap makes the names
+ * of its fixtures' folders of the arguments, so only the first is one.
+ */
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
-for (const file of process.argv.slice(2)) await import(pathToFileURL(resolve(file)).href)
+const [first = ''] = process.argv.slice(2)
+const more = process.env.TEST_MORE_FILES?.split(':') ?? []
+for (const file of [first, ...more]) await import(pathToFileURL(resolve(file)).href)

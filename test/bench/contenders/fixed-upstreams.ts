@@ -46,11 +46,13 @@ async function execute(schema: GraphQLSchema, body: string): Promise<string> {
 /** Texts are ASCII: head and body leave in one write. */
 function send(response: ServerResponse, body: string): void {
   response.sendDate = false
-  response.writeHead(200, ['content-type', 'application/json', 'content-length', String(body.length)])
+  const headers = ['content-type', 'application/json', 'content-length', String(body.length)]
+  response.writeHead(200, cacheControl === undefined ? headers : [...headers, 'cache-control', cacheControl])
   response.end(body, 'latin1')
 }
 
-const jwks = JSON.stringify(options<{ jwks: object }>().jwks)
+const { cacheControl, jwks: keys } = options<{ jwks: object; cacheControl?: string }>()
+const jwks = JSON.stringify(keys)
 const server = createServer((request, response) => {
   const { url = '' } = request
   const subgraph = subgraphs.get(url) ?? subgraphs.get(url.split('?')[0] ?? '')
