@@ -185,7 +185,8 @@ const variables = {
     accepted: 'apq, safelist or off',
   },
   PERSISTED_QUERIES_MANIFEST: {
-    description: 'The manifest, in the format of Apollo, or of Relay and graphql-codegen. Required for `safelist`.',
+    description:
+      'The manifest, in the format of Apollo, or of Relay and graphql-codegen. It is watched, and changes are applied. Required for `safelist`.',
     schema: z.string().min(1),
     default: undefined,
     accepted: "a manifest file's path",

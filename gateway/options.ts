@@ -80,7 +80,11 @@ export function gatewayOptions(
       signInPerMinute: gateway.RATE_LIMIT_SIGN_IN_PER_MINUTE ?? (isProduction ? RATES.signInPerMinute : 0),
       redisUrl: gateway.RATE_LIMIT_REDIS_URL ?? (/^rediss?(-cluster)?:/.test(redis) ? redis : undefined),
     },
-    persistedQueries: { mode: gateway.PERSISTED_QUERIES, manifest: manifest(gateway.PERSISTED_QUERIES_MANIFEST) },
+    persistedQueries: {
+      mode: gateway.PERSISTED_QUERIES,
+      manifest: manifest(gateway.PERSISTED_QUERIES_MANIFEST),
+      manifestFile: gateway.PERSISTED_QUERIES_MANIFEST,
+    },
     logger: { level: configuration.LOG_LEVEL },
     ...(gateway.TRUST_PROXY.length > 0 && { trustProxy: [...gateway.TRUST_PROXY] }),
   }

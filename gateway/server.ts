@@ -19,7 +19,7 @@ import type { Pipeline } from './http/graphql-call.ts'
 import { graphqlRoutes } from './http/graphql-routes.ts'
 import { acceptJson } from './http/json-parser.ts'
 import type { ErrorStatus } from './http/negotiation.ts'
-import { createPersistedQueries } from './http/persisted-queries.ts'
+import { createPersistedQueries, watchManifest } from './http/persisted-queries.ts'
 import { createAdmission, DEFAULT_ADMISSION } from './limits/admission.ts'
 import { createRequestLimits, type RateLimits } from './limits/rate-limiting.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
@@ -124,7 +124,12 @@ export interface GatewayOptions {
   /** Default: none. */
   readonly rateLimits?: RateLimits
   /** Default: automatic persisted queries. */
-  readonly persistedQueries?: { readonly mode: 'apq' | 'safelist' | 'off'; readonly manifest?: string | undefined }
+  readonly persistedQueries?: {
+    readonly mode: 'apq' | 'safelist' | 'off'
+    readonly manifest?: string | undefined
+    /** The file that the manifest was read from. It is watched, and changes are applied. Default: none. */
+    readonly manifestFile?: string | undefined
+  }
   /** How often the supergraph file is checked for changes, in milliseconds. Default 1,000. */
   readonly watchIntervalMs?: number
   /** Fastify's logger option; nothing is logged without it. */
@@ -222,6 +227,8 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
     ...(options.persistedQueries ?? { mode: 'apq' }),
     maxEntries: cachedDocuments,
   })
+  const { manifestFile } = options.persistedQueries ?? {}
+  if (manifestFile !== undefined) watchManifest(app, manifestFile, options.watchIntervalMs ?? 1000, persisted)
   const clients = createSubgraphClients({
     timeoutMs: options.subgraphTimeoutMs ?? 10_000,
     connections: options.subgraphConnections ?? 64,

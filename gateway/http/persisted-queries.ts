@@ -1,9 +1,11 @@
 /** Documents that clients refer to by id: automatic persisted queries, and a safelist. */
 import { createHash } from 'node:crypto'
+import type { FastifyInstance } from 'fastify'
 import { parse, print } from 'graphql'
 import { LRUCache } from 'lru-cache'
 import { ConfigurationError } from '../../runtime/errors.ts'
 import { requestError } from '../errors.ts'
+import { watchText } from '../watch-file.ts'
 import type { GraphQLRequest } from './request.ts'
 
 /** The limit for all documents together, including their names. */
@@ -21,26 +23,31 @@ export interface PersistedQueriesOptions {
   readonly maxEntries: number
 }
 
-/**
- * @returns `resolve`: a request's document. It throws RequestError, with the codes of Apollo's servers, for one that is
- * unknown or not allowed
- * @throws ConfigurationError for a manifest that can't be used, naming the entry
- */
-export function createPersistedQueries({ mode, manifest, maxEntries }: PersistedQueriesOptions): {
+export interface PersistedQueries {
+  /**
+   * A request's document.
+   * @throws RequestError, with the codes of Apollo's servers, for one that is unknown or not allowed
+   */
   readonly resolve: (request: Pick<GraphQLRequest, 'query' | 'documentId' | 'extensions'>) => string
-} {
+  /** Takes another manifest. @returns how many documents it has. @throws ConfigurationError as below; the old one stays */
+  readonly replace: (manifest: string) => number
+}
+
+/** @throws ConfigurationError for a manifest that can't be used, naming the entry */
+export function createPersistedQueries({ mode, manifest, maxEntries }: PersistedQueriesOptions): PersistedQueries {
   if (mode === 'safelist' && manifest === undefined) {
     throw new ConfigurationError(
       'PERSISTED_QUERIES: safelist needs PERSISTED_QUERIES_MANIFEST, the list of what may run.',
     )
   }
-  const listed = manifest === undefined ? new Map<string, string>() : readManifest(manifest)
+  let listed = manifest === undefined ? new Map<string, string>() : readManifest(manifest)
   const registered = new LRUCache<string, string>({
     max: maxEntries,
     maxSize: MAX_CHARACTERS,
     sizeCalculation: (document, hash) => document.length + hash.length,
   })
-  const normalised = new Set(mode === 'safelist' ? [...listed.values()].map(normalise) : [])
+  const normalisedList = () => new Set(mode === 'safelist' ? [...listed.values()].map(normalise) : [])
+  let normalised = normalisedList()
   const allowed = new LRUCache<string, true>({
     max: maxEntries,
     maxSize: MAX_CHARACTERS,
@@ -61,6 +68,12 @@ export function createPersistedQueries({ mode, manifest, maxEntries }: Persisted
   }
 
   return {
+    replace(text) {
+      listed = readManifest(text)
+      normalised = normalisedList()
+      allowed.clear()
+      return listed.size
+    },
     resolve({ query, documentId, extensions }) {
       const asked = (extensions?.persistedQuery ?? undefined) as { version?: unknown; sha256Hash?: unknown } | undefined
       if (documentId === undefined && asked === undefined) {
@@ -95,6 +108,21 @@ export function createPersistedQueries({ mode, manifest, maxEntries }: Persisted
       return query
     },
   }
+}
+
+/** Applies the changes of the manifest's file until the app closes. If it can't be used, that is logged, and the old one stays. */
+export function watchManifest(app: FastifyInstance, file: string, intervalMs: number, queries: PersistedQueries): void {
+  const keep = ({ message: reason }: Error) =>
+    app.log.error({ reason }, 'The changed manifest of persisted queries cannot be used; the previous one stays')
+  const changed = (text: string) => {
+    try {
+      app.log.info({ documents: queries.replace(text) }, 'Manifest of persisted queries changed')
+    } catch (error) {
+      keep(error as Error)
+    }
+  }
+  const close = watchText(file, intervalMs, changed, keep)
+  app.addHook('onClose', async () => close())
 }
 
 /** @returns undefined for what is not a text */

@@ -1,5 +1,7 @@
 /** Limits, estimated cost, persisted queries and rate limits: each by itself, and through the gateway. */
 import { createHash } from 'node:crypto'
+import { renameSync, writeFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { buildASTSchema, getIntrospectionQuery, parse } from 'graphql'
 import t from 'tap'
 import { createPersistedQueries } from '../../gateway/http/persisted-queries.ts'
@@ -221,6 +223,36 @@ t.test('the safe list runs what its manifest has, and nothing else', async (t) =
     t.throws(() => createPersistedQueries({ mode: 'safelist', manifest, maxEntries: 10 }), new RegExp(what))
   }
   t.throws(() => createPersistedQueries({ mode: 'safelist', maxEntries: 10 }), /needs PERSISTED_QUERIES_MANIFEST/)
+})
+
+t.test('a changed manifest is applied while the gateway runs; one that is no good is not', async (t) => {
+  const [one, two] = ['query One { hello }', 'query Two { hello }']
+  const manifest = JSON.stringify({ one })
+  const manifestFile = `${t.testdir({ 'manifest.json': manifest })}/manifest.json`
+  const log: string[] = []
+  const { url } = await startGateway(t, {
+    supergraph,
+    persistedQueries: { mode: 'safelist', manifest, manifestFile },
+    watchIntervalMs: 5,
+    logger: { level: 'info', stream: { write: (line: string) => void (line.includes('anifest') && log.push(line)) } },
+  })
+  const replace = async (text: string) => {
+    const before = log.length
+    writeFileSync(`${manifestFile}.new`, text)
+    renameSync(`${manifestFile}.new`, manifestFile)
+    while (log.length === before) await sleep(5)
+  }
+  const runs = async (query: string) => (await post(url, { query })).status === 200
+  t.same([await runs(one), await runs(two)], [true, false])
+  await replace('{"two": "{"}')
+  t.match(log.at(-1), /cannot be used; the previous one stays/)
+  t.match(log.at(-1), /entry \\"two\\" is no document/)
+  t.same([await runs(one), await runs(two)], [true, false])
+  await replace(JSON.stringify({ two }))
+  t.match(log.at(-1), /"documents":1/)
+  t.same([await runs(one), await runs(two)], [false, true])
+  t.same((await post(url, { documentId: 'two' })).body, { data: { hello: 'hello' } })
+  t.equal(code(await post(url, { documentId: 'one' })), 'PERSISTED_QUERY_NOT_FOUND')
 })
 
 t.test('rate limits: a stricter one for sign-in, counted by field', async (t) => {
