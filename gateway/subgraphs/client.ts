@@ -217,10 +217,11 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
     },
     keep: (subgraphs) => {
       const origins = new Set(subgraphs.map(({ url }) => (URL.canParse(url) ? new URL(url).origin : '')))
-      for (const [origin, pool] of pools) {
+      for (const [key, pool] of pools) {
+        const [origin = ''] = key.split(' ')
         if (origins.has(origin)) continue
         // A request of the supergraph before may still call it: then it gets another pool, which the next swap closes.
-        pools.delete(origin)
+        pools.delete(key)
         void pool.close()
       }
       const keys = new Set(subgraphs.map(breakerKey))

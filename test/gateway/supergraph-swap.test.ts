@@ -122,6 +122,8 @@ t.test('a swap frees what the supergraph before it held: planner, operations, co
       response.setHeader('content-type', 'application/json').end('{"data":{"here":"here"}}')
     })
     server.keepAliveTimeout = 600_000
+    let opened = 0
+    server.on('connection', () => opened++)
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     t.teardown(() => {
       server.closeAllConnections()
@@ -131,7 +133,11 @@ t.test('a swap frees what the supergraph before it held: planner, operations, co
       new Promise<number>((resolve, reject) =>
         server.getConnections((error, count) => (error ? reject(error) : resolve(count))),
       )
-    return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/graphql`, connections }
+    return {
+      url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/graphql`,
+      connections,
+      opened: () => opened,
+    }
   }
   const origins = await Promise.all(Array.from({ length: SWAPS }, origin))
   const file = compose(t, { part: { sdl: sdl('here: String'), url: 'http://127.0.0.1:1/' } })
@@ -171,7 +177,13 @@ t.test('a swap frees what the supergraph before it held: planner, operations, co
     async () => (await Promise.all(origins.slice(0, -1).map(({ connections }) => connections()))).every((n) => n === 0),
     'the connections to subgraphs that are gone are closed',
   )
+  // One that stays keeps its connection.
+  writeFileSync(`${file}.new`, `${texts.at(-1)}# another text`)
+  renameSync(`${file}.new`, file)
+  await until(async () => (await ready()) !== before, 'the same subgraphs in another text')
+  t.same((await post(url, { query: '{ here }' })).body, { data: { here: 'here' } })
   t.equal(await origins.at(-1)?.connections(), 1)
+  t.equal(origins.at(-1)?.opened(), 1)
   const metrics = await (await fetch(`${base}/metrics`)).text()
   const services = new Set([...metrics.matchAll(/service="(part\d+)"/g)].map(([, name]) => name))
   t.same([...services], [`part${SWAPS - 1}`], 'series of subgraphs that are gone are gone')
