@@ -81,7 +81,7 @@ const variables = {
   CORS_ORIGINS: {
     ...names([], 'origins (https://shop.example) with commas between them, or none; not *', isOrigin),
     description:
-      'Origins whose pages may read answers, with credentials. Outside production `http://localhost` and `http://127.0.0.1` are, too, on any port.',
+      'Origins whose pages may read answers, with credentials. Outside production pages of this machine may, too: of `localhost`, names below it, and `127.0.0.1`, on any port.',
   },
   TRUST_PROXY: {
     ...names([], 'addresses or networks of proxies (10.0.0.0/8) with commas between them, or none', isProxy),
@@ -217,7 +217,8 @@ const variables = {
     accepted: 'apq, safelist or off',
   },
   PERSISTED_QUERIES_MANIFEST: {
-    description: "The manifest, in Apollo's or Relay's format. Required for `safelist`.",
+    description:
+      'The manifest, in the format of Apollo, or of Relay and graphql-codegen. It is watched, and changes are applied. Required for `safelist`.',
     schema: z.string().min(1),
     default: undefined,
     accepted: "a manifest file's path",

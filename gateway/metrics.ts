@@ -1,6 +1,6 @@
 /** The gateway's Prometheus metrics. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import type { CallOutcome } from './subgraphs/client.ts'
+import { CALL_OUTCOMES, type CallOutcome } from './subgraphs/client.ts'
 import { createSubscriptionMetrics, type SubscriptionMetrics } from './subscriptions/metrics.ts'
 
 /**
@@ -30,6 +30,8 @@ export interface Metrics extends SubscriptionMetrics {
   readonly shed: () => void
   /** Records which supergraph is served from now on. */
   readonly supergraph: (hash: string) => void
+  /** Ends the series of all subgraphs but these. */
+  readonly keepSubgraphs: (names: readonly string[]) => void
   /** Counts a supergraph file that could not be loaded. */
   readonly supergraphFailure: () => void
   /** Where all of them are registered; plugins may add theirs. */
@@ -119,6 +121,17 @@ export function createMetrics(): Metrics {
   })
   const names = new Set<string>()
   const observers = new Map<string, (seconds: number) => void>()
+  /** Those that have series. */
+  const services = new Set<string>()
+  const forget = (service: string) => {
+    services.delete(service)
+    for (const outcome of CALL_OUTCOMES) {
+      calls.remove({ service, outcome })
+      observers.delete(`${service} ${outcome}`)
+    }
+    failures.remove({ service })
+    shared.remove({ service })
+  }
   return {
     ...createSubscriptionMetrics(registers),
     operation: (asked, type) => {
@@ -143,6 +156,7 @@ export function createMetrics(): Metrics {
         const series = calls.labels({ service, outcome })
         observe = (seconds) => series.observe(seconds)
         observers.set(key, observe)
+        services.add(service)
       }
       observe(milliseconds / 1000)
     },
@@ -155,6 +169,9 @@ export function createMetrics(): Metrics {
     supergraph: (hash) => {
       info.reset()
       info.set({ hash }, 1)
+    },
+    keepSubgraphs: (names) => {
+      for (const service of services) if (!names.includes(service)) forget(service)
     },
     supergraphFailure: () => loadFailures.inc(),
     registry: register,

@@ -13,8 +13,8 @@ import { loadSubgraphSettings, type SubgraphSettings } from './subgraphs/setting
 /** The default in production. */
 const RATES = { perMinute: 1_200, signInPerMinute: 60 }
 
-/** Origins of storefronts in development on this machine. */
-const LOCAL_PAGES = /^http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/
+/** Origins of storefronts in development on this machine. Browsers resolve all of `.localhost` to it. */
+const LOCAL_PAGES = /^https?:\/\/((?:[\w-]+\.)*localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/
 
 /**
  * @param ownUrls the URLs of subgraphs in this process, by name; those of the environment have precedence
@@ -94,7 +94,11 @@ export function gatewayOptions(
       signInPerMinute: gateway.RATE_LIMIT_SIGN_IN_PER_MINUTE ?? (isProduction ? RATES.signInPerMinute : 0),
       redisUrl: gateway.RATE_LIMIT_REDIS_URL ?? (/^rediss?(-cluster)?:/.test(redis) ? redis : undefined),
     },
-    persistedQueries: { mode: gateway.PERSISTED_QUERIES, manifest: manifest(gateway.PERSISTED_QUERIES_MANIFEST) },
+    persistedQueries: {
+      mode: gateway.PERSISTED_QUERIES,
+      manifest: manifest(gateway.PERSISTED_QUERIES_MANIFEST),
+      manifestFile: gateway.PERSISTED_QUERIES_MANIFEST,
+    },
     logger: loggerOptions(configuration, 'gateway'),
     ...(gateway.TRUST_PROXY.length > 0 && { trustProxy: [...gateway.TRUST_PROXY] }),
   }

@@ -2,7 +2,6 @@
 import { randomBytes } from 'node:crypto'
 import cors from '@fastify/cors'
 import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
-import { isObjectType } from 'graphql'
 import { type LoadLimits, NO_LOAD_LIMITS } from '../runtime/configuration.ts'
 import { shedLoad } from '../runtime/load-shedding.ts'
 import { createAuthentication } from './authentication/authentication.ts'
@@ -14,13 +13,13 @@ import { errorBody } from './http/answers.ts'
 import { createCompression, ENCODINGS, type Encoding } from './http/compression.ts'
 import { isOrigin } from './http/cross-site.ts'
 import { createDrain, type Drain } from './http/drain.ts'
-import { exampleQueries, serveEditor } from './http/editor.ts'
+import { editorContent, serveEditor } from './http/editor.ts'
 import { handleErrors } from './http/error-handler.ts'
 import type { Pipeline } from './http/graphql-call.ts'
 import { graphqlRoutes } from './http/graphql-routes.ts'
 import { acceptJson } from './http/json-parser.ts'
 import type { ErrorStatus } from './http/negotiation.ts'
-import { createPersistedQueries } from './http/persisted-queries.ts'
+import { createPersistedQueries, watchManifest } from './http/persisted-queries.ts'
 import { createAdmission, DEFAULT_ADMISSION } from './limits/admission.ts'
 import { createRequestLimits, type RateLimits } from './limits/rate-limiting.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
@@ -133,7 +132,12 @@ export interface GatewayOptions {
   /** Default: none. */
   readonly rateLimits?: RateLimits
   /** Default: automatic persisted queries. */
-  readonly persistedQueries?: { readonly mode: 'apq' | 'safelist' | 'off'; readonly manifest?: string | undefined }
+  readonly persistedQueries?: {
+    readonly mode: 'apq' | 'safelist' | 'off'
+    readonly manifest?: string | undefined
+    /** The file that the manifest was read from. It is watched, and changes are applied. Default: none. */
+    readonly manifestFile?: string | undefined
+  }
   /** Limits of subscriptions, and where they come from. */
   readonly subscriptions?: {
     /** The most subscriptions of one client address, and the most WebSockets. Default 100. */
@@ -191,7 +195,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   const drain = createDrain()
   app.addHook('preClose', () => drain.begin())
   const sendEditor = editor
-    ? serveEditor(app, () => options.editorQuery ?? exampleQueries(hasOrders(pipeline.served)))
+    ? serveEditor(app, () => editorContent(pipeline.served.current.supergraph.schema, options.editorQuery))
     : undefined
   const { errorStatus } = options
   const compress = createCompression(encodingsOf(options), pipeline.passesCookies)
@@ -252,6 +256,8 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
     ...(options.persistedQueries ?? { mode: 'apq' }),
     maxEntries: cachedDocuments,
   })
+  const { manifestFile } = options.persistedQueries ?? {}
+  if (manifestFile !== undefined) watchManifest(app, manifestFile, options.watchIntervalMs ?? 1000, persisted)
   const clients = createSubgraphClients({
     settings: settings.of,
     droppedFor: settings.droppedFor,
@@ -364,9 +370,4 @@ function serveHealth(app: FastifyInstance, served: ServedGraph, isOverloaded: ()
     if (!isOverloaded()) return { status: 'ok', supergraph }
     return reply.code(503).send({ status: 'overloaded', supergraph })
   })
-}
-
-function hasOrders({ current }: ServedGraph): boolean {
-  const customer = current.supergraph.schema.getType('Customer')
-  return isObjectType(customer) && 'orders' in customer.getFields()
 }
