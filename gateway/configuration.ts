@@ -103,7 +103,7 @@ const variables = {
   CORS_ORIGINS: {
     ...names([], 'origins (https://shop.example) with commas between them, or none; not *', isOrigin),
     description:
-      'Origins whose pages may read answers, with credentials. Outside production `http://localhost` and `http://127.0.0.1` are, too, on any port.',
+      'Origins whose pages may read answers, with credentials. Outside production pages of this machine may, too: of `localhost`, names below it, and `127.0.0.1`, on any port.',
   },
   TRUST_PROXY: {
     ...names([], 'addresses or networks of proxies (10.0.0.0/8) with commas between them, or none', isProxy),
@@ -167,6 +167,25 @@ const variables = {
     accepted: SHARING.join(', '),
   },
   SUBGRAPH_ANSWER_LIMIT_BYTES: { ...count(8 * 1024 * 1024), description: 'The largest answer of one subgraph.' },
+  SUBSCRIPTIONS: { ...count(10_000), description: 'Subscriptions of all clients at once, and WebSockets.' },
+  SUBSCRIPTIONS_PER_CLIENT: { ...count(100), description: 'The same of one client address (IPv6: one /64 network).' },
+  SUBSCRIPTION_BUFFER: {
+    ...count(100),
+    description: 'Events that may wait for one client, in all at most 1 MiB. One more ends the subscription.',
+  },
+  SUBSCRIPTION_SILENCE_MS: {
+    ...count(60_000),
+    description: "How long a subgraph's stream may be silent, heartbeats included, until it counts as broken.",
+  },
+  SUBSCRIPTION_URLS: {
+    ...names(
+      [],
+      'pairs of a subgraph and a URL (orders=ws://orders:4010/graphql) with commas between them: ws and wss for WebSockets, http and https for server-sent events',
+      (pair) => /^[\w-]+=(wss?|https?):\/\/./.test(pair) && URL.canParse(pair.slice(pair.indexOf('=') + 1)),
+    ),
+    description:
+      'Where subgraphs offer their subscriptions. Not named: where they answer queries, as server-sent events.',
+  },
   ANSWER_LIMIT_BYTES: {
     ...count(8 * 1024 * 1024),
     description: 'The largest answer to a client. A batch counts as one.',
@@ -220,7 +239,8 @@ const variables = {
     accepted: 'apq, safelist or off',
   },
   PERSISTED_QUERIES_MANIFEST: {
-    description: "The manifest, in Apollo's or Relay's format. Required for `safelist`.",
+    description:
+      'The manifest, in the format of Apollo, or of Relay and graphql-codegen. It is watched, and changes are applied. Required for `safelist`.',
     schema: z.string().min(1),
     default: undefined,
     accepted: "a manifest file's path",

@@ -54,6 +54,14 @@ export const ERRORS = {
     meaning:
       'Too many requests of this client: `RATE_LIMIT_PER_MINUTE`, `RATE_LIMIT_SIGN_IN_PER_MINUTE`. `Retry-After` says when to come back.',
   },
+  SUBSCRIPTION_LIMIT: {
+    status: 429,
+    meaning: 'Too many subscriptions at once: `SUBSCRIPTIONS_PER_CLIENT` of this client, or `SUBSCRIPTIONS` of all.',
+  },
+  SUBSCRIPTION_SERVER_CLOSING: {
+    status: 503,
+    meaning: 'The gateway shuts down, and ends its subscriptions. Subscribe again: another instance answers.',
+  },
   INTERNAL_SERVER_ERROR: {
     status: 500,
     meaning:
@@ -78,6 +86,15 @@ export const ERRORS = {
     meaning: 'Nothing is registered under the hash: send the document with it.',
   },
   PERSISTED_QUERY_NOT_SUPPORTED: { status: 200, meaning: 'This gateway does not accept persisted queries.' },
+  SUBSCRIPTION_SCHEMA_RELOAD: {
+    status: 'answer',
+    meaning: 'The graph has changed, and the subscription has ended with the old one. Subscribe again.',
+  },
+  SUBSCRIPTION_TOO_SLOW: {
+    status: 'answer',
+    meaning:
+      'More than `SUBSCRIPTION_BUFFER` events waited for the client, and the subscription has ended. Subscribe again, and read what it missed.',
+  },
   FORBIDDEN: {
     status: 'answer',
     meaning:

@@ -25,7 +25,7 @@ export const isRawNumber: (value: unknown) => value is RawNumber = isRawJSON
 export const mayLoseDigits = (text: string): boolean => /[\d.]{16}|\.\d*0(?!\d)|\d[eE]/.test(text)
 
 /** Parses a JSON number: a RawNumber if its digits would change. */
-function exact(_key: string, value: unknown, { source }: { source?: string }): unknown {
+export function exact(_key: string, value: unknown, { source }: { source?: string }): unknown {
   return typeof value === 'number' && source !== undefined && String(value) !== source ? rawJSON(source) : value
 }
 

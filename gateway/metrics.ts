@@ -1,6 +1,7 @@
 /** The gateway's Prometheus metrics. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import type { CallOutcome } from './subgraphs/client.ts'
+import { CALL_OUTCOMES, type CallOutcome } from './subgraphs/client.ts'
+import { createSubscriptionMetrics, type SubscriptionMetrics } from './subscriptions/metrics.ts'
 
 /**
  * `rejected`: not executed; `errors`: executed, with errors in the answer; `cancelled`: the client went away before.
@@ -10,7 +11,7 @@ export type Outcome = 'success' | 'errors' | 'rejected' | 'failed' | 'cancelled'
 /** Counts a request. @param seconds from its arrival to its answer */
 export type CountRequest = (outcome: Outcome, seconds: number) => void
 
-export interface Metrics {
+export interface Metrics extends SubscriptionMetrics {
   /** Returns the counter for an operation's requests, looked up once. Only the first names get series of their own. */
   readonly operation: (name: string, type: string) => CountRequest
   /** Counts a subgraph call. */
@@ -31,6 +32,8 @@ export interface Metrics {
   readonly shed: () => void
   /** Records which supergraph is served from now on. */
   readonly supergraph: (hash: string) => void
+  /** Ends the series of all subgraphs but these. */
+  readonly keepSubgraphs: (names: readonly string[]) => void
   /** Counts a supergraph file that could not be loaded. */
   readonly supergraphFailure: () => void
   /** Where all of them are registered; plugins may add theirs. */
@@ -126,7 +129,19 @@ export function createMetrics(): Metrics {
   })
   const names = new Set<string>()
   const observers = new Map<string, (seconds: number) => void>()
+  /** Those that have series. */
+  const services = new Set<string>()
+  const forget = (service: string) => {
+    services.delete(service)
+    for (const outcome of CALL_OUTCOMES) {
+      calls.remove({ service, outcome })
+      observers.delete(`${service} ${outcome}`)
+    }
+    failures.remove({ service })
+    shared.remove({ service })
+  }
   return {
+    ...createSubscriptionMetrics(registers),
     operation: (asked, type) => {
       if (!names.has(asked) && names.size < NAMES && asked.length <= MAX_NAME) names.add(asked)
       const operation = names.has(asked) ? asked : OTHER
@@ -149,6 +164,7 @@ export function createMetrics(): Metrics {
         const series = calls.labels({ service, outcome })
         observe = (seconds) => series.observe(seconds)
         observers.set(key, observe)
+        services.add(service)
       }
       observe(milliseconds / 1000)
     },
@@ -162,6 +178,9 @@ export function createMetrics(): Metrics {
     supergraph: (hash) => {
       info.reset()
       info.set({ hash }, 1)
+    },
+    keepSubgraphs: (names) => {
+      for (const service of services) if (!names.includes(service)) forget(service)
     },
     supergraphFailure: () => loadFailures.inc(),
     registry: register,

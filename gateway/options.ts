@@ -16,8 +16,8 @@ import { forwardedHeaders, loadSubgraphSettings, type SubgraphSettings } from '.
 /** The default in production. */
 const RATES = { perMinute: 1_200, signInPerMinute: 60 }
 
-/** Origins of storefronts in development on this machine. */
-const LOCAL_PAGES = /^http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/
+/** Origins of storefronts in development on this machine. Browsers resolve all of `.localhost` to it. */
+const LOCAL_PAGES = /^https?:\/\/((?:[\w-]+\.)*localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/
 
 /**
  * @param ownUrls the URLs of subgraphs in this process, by name; those of the environment have precedence
@@ -52,6 +52,13 @@ export function gatewayOptions(
     sharedCalls: gateway.SUBGRAPH_SHARED_CALLS,
     subgraphAnswerLimit: gateway.SUBGRAPH_ANSWER_LIMIT_BYTES,
     answerLimit: gateway.ANSWER_LIMIT_BYTES,
+    subscriptions: {
+      perClient: gateway.SUBSCRIPTIONS_PER_CLIENT,
+      inAll: gateway.SUBSCRIPTIONS,
+      bufferedEvents: gateway.SUBSCRIPTION_BUFFER,
+      silenceMs: gateway.SUBSCRIPTION_SILENCE_MS,
+      urls: subscriptionUrls(gateway.SUBSCRIPTION_URLS, supergraph, inGraph),
+    },
     loadLimits: loadLimits(configuration),
     forwardHeaders: gateway.FORWARD_HEADERS,
     returnHeaders: gateway.RETURN_HEADERS,
@@ -84,7 +91,11 @@ export function gatewayOptions(
       signInPerMinute: gateway.RATE_LIMIT_SIGN_IN_PER_MINUTE ?? (isProduction ? RATES.signInPerMinute : 0),
       redisUrl: gateway.RATE_LIMIT_REDIS_URL ?? (/^rediss?(-cluster)?:/.test(redis) ? redis : undefined),
     },
-    persistedQueries: { mode: gateway.PERSISTED_QUERIES, manifest: manifest(gateway.PERSISTED_QUERIES_MANIFEST) },
+    persistedQueries: {
+      mode: gateway.PERSISTED_QUERIES,
+      manifest: manifest(gateway.PERSISTED_QUERIES_MANIFEST),
+      manifestFile: gateway.PERSISTED_QUERIES_MANIFEST,
+    },
     logger: loggerOptions(configuration, 'gateway'),
     ...(gateway.TRUST_PROXY.length > 0 && { trustProxy: [...gateway.TRUST_PROXY] }),
   }
@@ -172,6 +183,24 @@ export function subgraphsOf(path: string): ReadonlyMap<string, string> | undefin
   } catch {
     return undefined
   }
+}
+
+/** @throws ConfigurationError for a subgraph that the supergraph does not have */
+function subscriptionUrls(
+  pairs: readonly string[],
+  path: string,
+  inGraph: ReadonlyMap<string, string> | undefined,
+): Record<string, string> {
+  const urls = Object.fromEntries(
+    pairs.map((pair) => {
+      const at = pair.indexOf('=')
+      return [pair.slice(0, at), pair.slice(at + 1)]
+    }),
+  )
+  const unknown = Object.keys(urls).find((name) => inGraph?.has(name) === false)
+  if (unknown === undefined) return urls
+  const accepted = [...(inGraph?.keys() ?? [])].join(', ')
+  throw new ConfigurationError(`SUBSCRIPTION_URLS: ${path} has no subgraph "${unknown}"; accepted: ${accepted}.`)
 }
 
 /** @throws ConfigurationError */

@@ -6,7 +6,9 @@ import type { Executor } from './execution/executor.ts'
 import type { Metrics } from './metrics.ts'
 import { createOperations, type Operations, type OperationsOptions } from './planning/operations.ts'
 import { type LoadedSupergraph, loadSupergraph } from './planning/supergraph.ts'
-import type { SubgraphClient, SubgraphClients } from './subgraphs/client.ts'
+import { warmUp } from './planning/warm-up.ts'
+import type { SubgraphAddress, SubgraphClient, SubgraphClients } from './subgraphs/client.ts'
+import type { SubgraphEndpoint } from './subscriptions/subgraph-streams.ts'
 import { watchText } from './watch-file.ts'
 
 /** A supergraph file that can't be served; the message names it. */
@@ -16,14 +18,20 @@ class SupergraphError extends Error {
 }
 
 /** A loaded supergraph; a request keeps the one that it began with. */
-interface Graph {
+export interface Graph {
   readonly supergraph: LoadedSupergraph
   readonly operations: Operations
+  /** Where the subgraphs are, for their streams. */
+  readonly endpoints: Readonly<Record<string, SubgraphEndpoint>>
+  /** The subgraphs, with the URLs at which they are called. */
+  readonly subgraphs: readonly SubgraphAddress[]
 }
 
 export interface ServedGraph {
   /** The current supergraph; it changes with the file. */
   readonly current: Graph
+  /** Calls the listener after each change. */
+  readonly onChange: (listener: () => void) => void
   /** Ends the watch. */
   readonly close: () => void
 }
@@ -58,53 +66,85 @@ export function serveGraph(
   options: GraphOptions,
   log: FastifyBaseLogger,
 ): ServedGraph {
-  const { metrics } = options
+  const { clients, metrics } = options
+  const listeners: (() => void)[] = []
   let current: Graph
+  let text = ''
   try {
-    current = loadGraph(readFileSync(path, 'utf8'), options)
+    text = readFileSync(path, 'utf8')
+    current = loadGraph(text, options)
   } catch (error) {
-    throw new SupergraphError(`${path} can't be served: ${(error as Error).message}`, { cause: error })
+    throw new SupergraphError(`${path} can't be served: ${reasonOf(error as Error, text)}`, { cause: error })
   }
   metrics.supergraph(current.supergraph.hash)
 
-  function swap(sdl: string): void {
+  /** Counts the files that were read, so that a later one is never replaced by an earlier one. */
+  let reads = 0
+
+  async function swap(sdl: string): Promise<void> {
+    const read = ++reads
+    const isLast = () => read === reads
     try {
       const next = loadGraph(sdl, options)
       if (next.supergraph.hash === current.supergraph.hash) return
+      const prepared = await warmUp(next.operations, current.operations, isLast)
+      if (!isLast()) return
       current = next
+      // Requests under way keep the supergraph that they began with. Nothing else may, or each swap would leak one.
+      metrics.keepSubgraphs(next.subgraphs.map(({ name }) => name))
       metrics.supergraph(next.supergraph.hash)
-      log.info({ supergraph: next.supergraph.hash }, 'Supergraph changed')
+      for (const listener of listeners) listener()
+      log.info({ supergraph: next.supergraph.hash, prepared }, 'Supergraph changed')
     } catch (error) {
-      keep(error as Error)
+      keep(error as Error, sdl)
+    } finally {
+      // Of a file that came later: it frees them itself.
+      if (isLast()) clients.keep(current.subgraphs)
     }
   }
 
-  function keep(error: Error): void {
+  function keep(error: Error, sdl = ''): void {
     metrics.supergraphFailure()
     log.error(
-      { reason: error.message, supergraph: current.supergraph.hash },
+      { reason: reasonOf(error, sdl), supergraph: current.supergraph.hash },
       'The changed supergraph cannot be served; the previous one stays',
     )
   }
 
-  const close = watchText(path, intervalMs, swap, keep)
+  const unwatch = watchText(path, intervalMs, swap, keep)
   return {
     get current() {
       return current
     },
-    close,
+    onChange: (listener) => listeners.push(listener),
+    close: () => {
+      reads++
+      unwatch()
+    },
   }
+}
+
+/** Why a file can't be served. What a newcomer is likely to name in place of a supergraph is told apart. */
+function reasonOf(error: Error, text: string): string {
+  const compose = 'run `npm run compose -- FILE.yaml`, and name the .graphql file that it writes'
+  if ((error as NodeJS.ErrnoException).code === 'EISDIR') return 'it is a folder: name the file in it'
+  if (/^subgraphs\s*:/m.test(text)) return `it is a configuration: ${compose}`
+  const isSubgraph = /specs\.apollo\.dev\/federation\/v|@key\s*\(/.test(text) && !text.includes('join__Graph')
+  return isSubgraph ? `it is the schema of one subgraph: name it in a configuration, ${compose}` : error.message
 }
 
 /** @throws Error for a supergraph that can't be served */
 function loadGraph(sdl: string, options: GraphOptions): Graph {
   const { createExecutor, clients, urlOf, headersFor, answerLimit, metrics, ...limits } = options
   const supergraph = loadSupergraph(sdl)
-  const subgraphs = Object.fromEntries(
-    supergraph.subgraphs.map(({ name, url }) => [name, clients.client(name, urlOf(name) ?? url, headersFor(name))]),
+  const subgraphs = supergraph.subgraphs.map(({ name, url }) => ({ name, url: urlOf(name) ?? url }))
+  const endpoints = Object.fromEntries(subgraphs.map(({ name, url }) => [name, { url, headers: headersFor(name) }]))
+  const calls = Object.fromEntries(
+    Object.entries(endpoints).map(([name, { url, headers }]) => [name, clients.client(name, url, headers)]),
   )
-  const compileRestricted = createCompiledExecutor(supergraph, subgraphs, answerLimit)
-  const compile = createExecutor?.(supergraph, subgraphs) ?? compileRestricted
+  const compileRestricted = createCompiledExecutor(supergraph, calls, answerLimit)
+  const compile = createExecutor?.(supergraph, calls) ?? compileRestricted
   const countOf = metrics.operation
-  return { supergraph, operations: createOperations(supergraph, { ...limits, compile, compileRestricted, countOf }) }
+  const operations = createOperations(supergraph, { ...limits, compile, compileRestricted, countOf })
+  return { supergraph, operations, subgraphs, endpoints }
 }

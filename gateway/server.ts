@@ -2,7 +2,6 @@
 import { randomBytes } from 'node:crypto'
 import cors from '@fastify/cors'
 import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
-import { isObjectType } from 'graphql'
 import { type LoadLimits, NO_LOAD_LIMITS } from '../runtime/configuration.ts'
 import { shedLoad } from '../runtime/load-shedding.ts'
 import { authenticate, type TokenOptions } from './authentication/options.ts'
@@ -12,13 +11,13 @@ import { errorBody } from './http/answers.ts'
 import { createCompression, ENCODINGS, type Encoding } from './http/compression.ts'
 import { isOrigin } from './http/cross-site.ts'
 import { createDrain, type Drain } from './http/drain.ts'
-import { exampleQueries, serveEditor } from './http/editor.ts'
+import { editorContent, serveEditor } from './http/editor.ts'
 import { handleErrors } from './http/error-handler.ts'
 import type { Pipeline } from './http/graphql-call.ts'
 import { graphqlRoutes } from './http/graphql-routes.ts'
 import { acceptJson } from './http/json-parser.ts'
 import type { ErrorStatus } from './http/negotiation.ts'
-import { createPersistedQueries } from './http/persisted-queries.ts'
+import { createPersistedQueries, watchManifest } from './http/persisted-queries.ts'
 import { createAdmission, DEFAULT_ADMISSION } from './limits/admission.ts'
 import { createRequestLimits, type RateLimits } from './limits/rate-limiting.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
@@ -31,6 +30,7 @@ import { createSubgraphClients, RETRIES, type Transport } from './subgraphs/clie
 import { createReturnedHeaders, createSubgraphHeaders } from './subgraphs/headers.ts'
 import { effectiveSettings, type SubgraphSettings } from './subgraphs/settings.ts'
 import type { Sharing } from './subgraphs/shared-calls.ts'
+import { createSubscriptions, type SubscriptionOptions } from './subscriptions/subscriptions.ts'
 
 export interface GatewayOptions extends TokenOptions {
   /** The supergraph file. It is watched, and changes are applied. */
@@ -122,7 +122,25 @@ export interface GatewayOptions extends TokenOptions {
   /** Default: none. */
   readonly rateLimits?: RateLimits
   /** Default: automatic persisted queries. */
-  readonly persistedQueries?: { readonly mode: 'apq' | 'safelist' | 'off'; readonly manifest?: string | undefined }
+  readonly persistedQueries?: {
+    readonly mode: 'apq' | 'safelist' | 'off'
+    readonly manifest?: string | undefined
+    /** The file that the manifest was read from. It is watched, and changes are applied. Default: none. */
+    readonly manifestFile?: string | undefined
+  }
+  /** Limits of subscriptions, and where they come from. */
+  readonly subscriptions?: {
+    /** The most subscriptions of one client address, and the most WebSockets. Default 100. */
+    readonly perClient?: number
+    /** The most of all clients. Default 10,000. */
+    readonly inAll?: number
+    /** The most events that wait for one client. Default 100. */
+    readonly bufferedEvents?: number
+    /** How long a subgraph's stream may be silent, in milliseconds. Default 60,000. */
+    readonly silenceMs?: number
+    /** Where subgraphs offer their streams, by name, if not where they answer queries; `ws:` and `wss:` are WebSockets. */
+    readonly urls?: Readonly<Record<string, string>>
+  }
   /** How often the supergraph file is checked for changes, in milliseconds. Default 1,000. */
   readonly watchIntervalMs?: number
   /** Fastify's logger option; nothing is logged without it. */
@@ -167,12 +185,13 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   const drain = createDrain()
   app.addHook('preClose', () => drain.begin())
   const sendEditor = editor
-    ? serveEditor(app, () => options.editorQuery ?? exampleQueries(hasOrders(pipeline.served)))
+    ? serveEditor(app, () => editorContent(pipeline.served.current.supergraph.schema, options.editorQuery))
     : undefined
-  const { errorStatus, forwardHeaders = FORWARDED } = options
-  const passesCookies = forwardHeaders.some((name) => name.toLowerCase() === 'cookie')
-  const compress = createCompression(encodingsOf(options), passesCookies)
-  await app.register(graphqlRoutes, { pipeline, bodyLimit, batchLimit, errorStatus, compress, drain, sendEditor })
+  const { errorStatus } = options
+  const compress = createCompression(encodingsOf(options), pipeline.passesCookies)
+  const subscriptions = createSubscriptions(app, pipeline, subscriptionOptions(options, bodyLimit))
+  const routes = { pipeline, bodyLimit, batchLimit, errorStatus, compress, drain, subscriptions, sendEditor }
+  await app.register(graphqlRoutes, routes)
   serveHealth(app, pipeline.served, isOverloaded, drain)
   if (publicMetrics) serveMetrics(app, metrics)
   return app
@@ -226,6 +245,8 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
     ...(options.persistedQueries ?? { mode: 'apq' }),
     maxEntries: cachedDocuments,
   })
+  const { manifestFile } = options.persistedQueries ?? {}
+  if (manifestFile !== undefined) watchManifest(app, manifestFile, options.watchIntervalMs ?? 1000, persisted)
   const clients = createSubgraphClients({
     settings: settings.of,
     droppedFor: settings.droppedFor,
@@ -281,6 +302,8 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
     // pino's own; without a logger there is none
     logsRequests: (app.log as { isLevelEnabled?: (level: string) => boolean }).isLevelEnabled?.('info') === true,
     subgraphHeaders,
+    droppedFor: settings.droppedFor,
+    passesCookies: settings.forwarded.includes('cookie'),
     returnHeaders,
     metrics,
     countUnknown: metrics.operation('', 'unknown'),
@@ -301,6 +324,20 @@ async function createGatewayPlugins(
   return plugins
 }
 
+function subscriptionOptions(options: GatewayOptions, maxMessageBytes: number): SubscriptionOptions {
+  const { subscriptions: given = {}, corsOrigins = [], corsPattern } = options
+  return {
+    limits: { perClient: given.perClient ?? 100, inAll: given.inAll ?? 10_000 },
+    bufferedEvents: given.bufferedEvents ?? 100,
+    urls: given.urls ?? {},
+    timeoutMs: options.subgraphTimeoutMs ?? 10_000,
+    silenceMs: given.silenceMs ?? 60_000,
+    maxEventBytes: options.subgraphAnswerLimit ?? MAX_ANSWER_BYTES,
+    maxMessageBytes,
+    isOriginAllowed: (origin) => corsOrigins.includes(origin) || corsPattern?.test(origin) === true,
+  }
+}
+
 /** Cookies that a subgraph sets are meant for one client. */
 function sharingOf({ sharedCalls = 'same', returnHeaders = [] }: GatewayOptions): Sharing {
   return returnHeaders.some((name) => name.toLowerCase() === 'set-cookie') ? 'off' : sharedCalls
@@ -316,9 +353,4 @@ function serveHealth(app: FastifyInstance, served: ServedGraph, isOverloaded: ()
     if (!isOverloaded()) return { status: 'ok', supergraph }
     return reply.code(503).send({ status: 'overloaded', supergraph })
   })
-}
-
-function hasOrders({ current }: ServedGraph): boolean {
-  const customer = current.supergraph.schema.getType('Customer')
-  return isObjectType(customer) && 'orders' in customer.getFields()
 }

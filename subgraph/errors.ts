@@ -25,6 +25,7 @@ export const CODES = {
   CONFLICT: 'The e-mail address belongs to another account.',
   SERVICE_UNAVAILABLE:
     'The event store is unavailable or too slow. A mutation may have been carried out: repeat it with the same `Idempotency-Key`.',
+  SUBSCRIPTION_LIMIT: 'The customer, or all together, have too many subscriptions at once.',
   INTERNAL_SERVER_ERROR: 'A fault of the service. The log has the reason.',
 } as const
 
@@ -52,6 +53,8 @@ interface RefusalDetails {
   REPRESENTATION_INVALID: { readonly typenames: readonly string[] }
   CAPTCHA_FAILED: { readonly message: string }
   CAPTCHA_UNAVAILABLE: None
+  TOO_MANY_SUBSCRIPTIONS: None
+  SUBSCRIPTION_WITHOUT_STREAM: None
 
   ADDRESS_GONE: { readonly addressId: number }
   ADDRESS_NOT_FOUND_BY_UID: None
@@ -114,6 +117,7 @@ const KINDS = {
   'already exists': { category: 'graphql-already-exists', code: 'CONFLICT' },
   taken: { category: 'graphql-input', code: 'CONFLICT' },
   unavailable: { code: 'SERVICE_UNAVAILABLE' },
+  'too many': { code: 'SUBSCRIPTION_LIMIT' },
 } as const satisfies Record<string, { readonly code: keyof typeof CODES; readonly category?: keyof typeof CATEGORIES }>
 
 type Entry<D> = readonly [kind: keyof typeof KINDS, message: string | ((details: D) => string)]
@@ -190,6 +194,8 @@ const CATALOGUE: { readonly [C in ErrorCode]: Entry<Details[C]> } = {
   ],
   INPUT_EMPTY: ['invalid', '"input" value should be specified'],
   CAPTCHA_FAILED: ['invalid', ({ message }) => message],
+  SUBSCRIPTION_WITHOUT_STREAM: ['invalid', 'Send subscriptions with the header "Accept: text/event-stream".'],
+  TOO_MANY_SUBSCRIPTIONS: ['too many', 'There are too many subscriptions. End others first.'],
   CAPTCHA_UNAVAILABLE: ['invalid', 'Something went wrong with reCAPTCHA. Please contact the store owner.'],
 
   EMAIL_REQUIRED: ['invalid', 'The email address is required to create a customer account.'],

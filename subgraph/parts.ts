@@ -11,6 +11,7 @@ import type { Store } from '../schema/store.ts'
 import { createCommands } from './commands/customer-commands.ts'
 import { createCommandIds } from './commands/idempotency-key.ts'
 import { createLinkCommands } from './commands/link-commands.ts'
+import { type CustomerChanges, createCustomerChanges } from './customers/customer-changes.ts'
 import { type Customers, createCustomers } from './customers/customers.ts'
 import { type Captcha, createCaptcha } from './http/captcha.ts'
 import { createCredentials } from './identity/credentials.ts'
@@ -45,6 +46,7 @@ export interface Parts {
   readonly customers: Customers
   readonly tokens: Tokens
   readonly captcha: Captcha
+  readonly changes: CustomerChanges
   readonly resolvers: ReturnType<typeof createResolvers>
   /** Finishes what is under way; the stores stay open. */
   close(): Promise<void>
@@ -74,6 +76,7 @@ export function createParts(options: PartsOptions): Parts {
   const subscribers = createSubscribers(eventStore, claims.keysOf)
   const accounts = { eventStore, customers, claims, credentials, signIn, subscribers, access, store }
   const captcha = createCaptcha(store, options.captchaSecret, log)
+  const changes = createCustomerChanges(eventStore, customers, log)
   const resolvers = createResolvers({
     eventStore,
     commands: createCommands({ ...accounts, ids: createIds(eventStore) }),
@@ -84,6 +87,7 @@ export function createParts(options: PartsOptions): Parts {
     commandIds: createCommandIds(keys.emailHashKey),
     store,
     captcha,
+    changes,
     now: options.now ?? (() => new Date()),
   })
   return {
@@ -91,6 +95,7 @@ export function createParts(options: PartsOptions): Parts {
     customers,
     tokens,
     captcha,
+    changes,
     resolvers,
     async close() {
       await access.close()

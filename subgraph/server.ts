@@ -95,6 +95,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     requests,
     store,
     introspection,
+    isExpired: (authorization) => tokens.read(authorization) === 'expired',
     onError: (code) => metrics.errors.inc({ code }),
   })
   app.get('/.well-known/jwks.json', async (_, reply) =>
@@ -103,6 +104,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   serveTokenIntrospection(app, { tokens, customers, isAllowed: requests.isAllowed })
   const { eventStore } = parts
   serveProbes(app, { eventStore, readModel, customers, isOverloaded, registry: metrics.registry })
+  app.addHook('preClose', parts.changes.close)
   const stopLogging = logOutages(eventStore, app.log)
   app.addHook('onClose', async () => {
     stopLogging()

@@ -1,7 +1,8 @@
-/** The scale bench: what it prints and marks, and that it runs to its end. No test asserts how fast anything is. */
+/** The benches of growth: what they print and marks, and that it runs to its end. No test asserts how fast anything is. */
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import t from 'tap'
+import { growthOf } from './bench/memory.ts'
 import { exponentOf, growthTable } from './bench/scale/growth.ts'
 
 t.test('exponents', async (t) => {
@@ -25,6 +26,24 @@ t.test('a figure that should be flat and is not is marked', async (t) => {
   t.match(table, /^find +.* 1\.00 +1\.00 +0\.00$/m, 'it reads the whole log')
   t.match(table, /^import +.* 20\.00 s +10\.00 s +900 MiB .*0\.65 !$/m)
   t.match(table, /^! should not depend on the size of the log$/m)
+})
+
+t.test('memory that grows after its warm-up is marked', async (t) => {
+  t.equal(growthOf([100, 180, 200, 210, 208, 212, 211, 209, 214, 210]), '+1 MiB')
+  t.equal(growthOf([100, 110, 120, 130, 140, 150, 160, 170, 180, 190]), '+40 MiB !')
+  t.equal(growthOf([20, 20, 20, 20, 20, 20, 24, 25, 26, 27]), '+6 MiB', 'little is noise')
+  t.equal(growthOf([220, 210, 200, 190, 180, 170, 160, 150, 140, 130]), '-40 MiB')
+})
+
+t.test('npm run bench -- memory', async (t) => {
+  const script = join(import.meta.dirname, 'bench/main.ts')
+  const options = ['memory', '--documents', '0', '--swaps', '10']
+  const { status, stdout, stderr } = spawnSync(process.execPath, [script, ...options], { encoding: 'utf8' })
+  t.equal(status, 0, stderr)
+  for (const kind of ['heap', 'resident']) {
+    t.match(stdout, new RegExp(`^10 swaps, ${kind} MiB( +\\d+){10} +[+-]\\d+ MiB`, 'm'))
+  }
+  t.notMatch(stdout, /documents/, 'only what is asked for')
 })
 
 t.test('npm run bench -- scale', async (t) => {

@@ -80,6 +80,14 @@ t.test('the URL of a subgraph that there is not', async (t) => {
       /^SUBGRAPH_URL_CUSTOMER: .* has no such subgraph; accepted: SUBGRAPH_URL_CATALOG, SUBGRAPH_URL_CUSTOMERS, /,
   })
   t.match(options({ SUBGRAPH_URL_CATALOG: 'http://x/' }), { subgraphUrls: { CATALOG: 'http://x/' } })
+  t.throws(() => options({ SUBSCRIPTION_URLS: 'catalogue=ws://x/' }), {
+    name: 'ConfigurationError',
+    message: /^SUBSCRIPTION_URLS: .* has no subgraph "catalogue"; accepted: catalog, customers, orders\./,
+  })
+  t.throws(() => options({ SUBSCRIPTION_URLS: 'catalog' }), { message: /^SUBSCRIPTION_URLS: "catalog" can't be used/ })
+  t.match(options({ SUBSCRIPTION_URLS: 'catalog=ws://x/a?b=c, orders=https://y/' }), {
+    subscriptions: { urls: { catalog: 'ws://x/a?b=c', orders: 'https://y/' } },
+  })
 })
 
 t.test('every process: one line, before anything is written', async (t) => {

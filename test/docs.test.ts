@@ -31,6 +31,9 @@ t.test('links and commands', async (t) => {
       )
       t.ok(headings.includes(anchor), `${page}: ${link}`)
     }
+    const defined = new Set([...text.matchAll(/^\[([^\]]+)\]: https:\/\/\S+$/gm)].map(([, name]) => name))
+    const named = new Set([...text.matchAll(/\]\[([^\]]+)\]/g)].map(([, name]) => name))
+    t.same([...named].sort(), [...defined].sort(), `${page}: links by name`)
     for (const [, name = ''] of text.matchAll(/\bnpm run ([a-z]+)\b/g)) t.ok(scripts[name], `${page}: npm run ${name}`)
   }
   t.ok(links > 20, 'links were found')

@@ -11,14 +11,22 @@ export function addGraphCommands(program: CliCommand): void {
     )
     .argument('[config]', "the subgraphs, in rover's format", 'schema/supergraph.yaml')
     .argument('[output]', 'the supergraph; default: the configuration with .graphql for .yaml')
+    .option(
+      '--exclude-tag <name>',
+      'leave out what has this tag (@tag), for clients; may be repeated',
+      (name: string, before: readonly string[] = []) => [...before, name],
+    )
     .withDetails({
       examples: {
         [`${NAME} compose`]: 'schema/supergraph.yaml to schema/supergraph.graphql',
         [`${NAME} compose examples/commerce/supergraph.yaml`]: 'with the sample subgraphs',
+        [`${NAME} compose schema/supergraph.yaml partners.graphql --exclude-tag internal`]: 'a contract for partners',
       },
       exitCodes: { 1: 'the schemas do not compose, or the file cannot be written' },
     })
-    .action(async (config, output) => (await import('../commands/compose.ts')).compose(config, output))
+    .action(async (config, output, options) =>
+      (await import('../commands/compose.ts')).compose(config, output, options),
+    )
   program
     .command('plan')
     .summary('shows how the gateway would execute an operation')

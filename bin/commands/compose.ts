@@ -2,9 +2,16 @@
 import { renameSync, writeFileSync } from 'node:fs'
 import { composeSupergraph } from '../../gateway/planning/compose.ts'
 
-/** @param output default: the configuration's path with .graphql for .yaml */
-export async function compose(config: string, output = config.replace(/\.ya?ml$/, '.graphql')): Promise<void> {
-  const result = await composeSupergraph(config)
+/**
+ * @param output default: the configuration's path with .graphql for .yaml
+ * @param contract what has one of these tags is left out for clients
+ */
+export async function compose(
+  config: string,
+  output = config.replace(/\.ya?ml$/, '.graphql'),
+  contract: { readonly excludeTag?: readonly string[] } = {},
+): Promise<void> {
+  const result = await composeSupergraph(config, process.env, { excludeTags: contract.excludeTag ?? [] })
   if (result.supergraph === undefined) {
     for (const error of result.errors) console.error(error)
     const { length } = result.errors

@@ -14,7 +14,15 @@ import type { LoadedSupergraph } from '../planning/supergraph.ts'
 import type { SubgraphClient } from '../subgraphs/client.ts'
 import { withClientPaths } from './client-paths.ts'
 import { type CompiledPlan, compilePlan } from './compiled-plan.ts'
-import { answerText, type ExecutionAnswer, type Executor, firstCategory, type PlannedOperation } from './executor.ts'
+import {
+  answerText,
+  type Execute,
+  type ExecutionAnswer,
+  type ExecutionRequest,
+  type Executor,
+  firstCategory,
+  type PlannedOperation,
+} from './executor.ts'
 import { type Execution, NOTHING_YET } from './fetch.ts'
 import { type Field, type Shape, shapeOf, unreachableFields } from './selection-shape.ts'
 import { compileSerialiser } from './serialise.ts'
@@ -99,7 +107,7 @@ export function createCompiledExecutor(
       }
     }
 
-    return async (request) => {
+    const execute: Execute = async (request) => {
       const variant = variantOf(request.values)
       const flights: Execution['flights'] = variant.plan.mayRepeat ? new Map() : undefined
       const execution: Execution = { request, errors: [], data: NOTHING_YET, flights }
@@ -114,6 +122,11 @@ export function createCompiledExecutor(
         variables = NO_VARIABLES
       }
     }
+    if (node.operation !== 'subscription') return execute
+    return Object.assign(execute, {
+      source: ({ variables, values }: Pick<ExecutionRequest, 'variables' | 'values'>) =>
+        variantOf(values).plan.source?.(variables),
+    })
   }
 }
 

@@ -1,6 +1,7 @@
 /** Compiles a query plan into functions: work that is the same for every execution is done here. */
 import type { FetchNode, PlanNode, QueryPlan } from '@apollo/query-planner'
 import { type PlanPath, readPath } from './entity-places.ts'
+import type { EventSource, ExecutionRequest } from './executor.ts'
 import {
   compileContextFetch,
   compileEntityFetch,
@@ -11,21 +12,30 @@ import {
   type FetchEnvironment,
   type Step,
 } from './fetch.ts'
+import { compileEventFetch, eventSource } from './subscription-events.ts'
 
 export interface CompiledPlan {
   /** Fetches everything; undefined if nothing has to be fetched. */
   readonly run: Step | undefined
   /** Whether two of its calls may be identical, with the same answer: not around a mutation. */
   readonly mayRepeat: boolean
+  /** Of a subscription: where its events come from. */
+  readonly source?: ((variables: ExecutionRequest['variables']) => EventSource) | undefined
 }
 
 export function compilePlan(environment: FetchEnvironment, plan: QueryPlan): CompiledPlan {
   const { node } = plan
   if (!node) return { run: undefined, mayRepeat: false }
-  if (node.kind === 'Subscription') throw new Error('Subscriptions are not supported.')
+  if (node.kind === 'Subscription') throw new Error('A subscription is planned as a sequence.')
   const fetches = fetchesOf(node)
+  const [source, another] = fetches.filter(({ operationKind }) => operationKind === 'subscription')
+  if (another) throw new Error('A subscription with two streams of events.')
   const changes = fetches.some(({ operationKind }) => operationKind === 'mutation')
-  return { run: compile(environment, node, []), mayRepeat: !changes && fetches.some(isRepeated) }
+  return {
+    run: compile(environment, node, []),
+    mayRepeat: !changes && fetches.some(isRepeated),
+    source: source && eventSource(source),
+  }
 }
 
 /** Whether an earlier fetch could make the same call. */
@@ -55,6 +65,7 @@ function fetchesOf(node: PlanNode): FetchNode[] {
 function compile(environment: FetchEnvironment, node: PlanNode, prefix: PlanPath): Step {
   switch (node.kind) {
     case 'Fetch':
+      if (node.operationKind === 'subscription') return compileEventFetch(environment, node)
       if (!node.requires) return compileRootFetch(environment, node, prefix)
       if (node.contextRewrites?.length) return compileContextFetch(environment, node, prefix)
       return compileEntityFetch(environment, [entityFetch(environment, node, prefix)])

@@ -42,6 +42,8 @@ export interface ExecutionRequest {
   readonly cancellation?: Cancellation | undefined
   /** Of the plugins, for the subgraph calls. */
   readonly hooks?: SubgraphHooks | undefined
+  /** For a subscription: the event that is answered. */
+  readonly event?: RawAnswer | undefined
   /** Logs an internal error and returns the masked one for clients. */
   mask(error: unknown): GraphQLFormattedError
   /** Called with each answer of a subgraph, before it is read. */
@@ -80,7 +82,20 @@ export function firstCategory(errors: readonly GraphQLFormattedError[]): string 
  * Executes one operation, any number of times. Failures are in the errors of the answer.
  * @throws RequestError if the planner refuses the operation with these conditions, or ANSWER_TOO_LARGE
  */
-export type Execute = (request: ExecutionRequest) => Promise<ExecutionAnswer>
+export interface Execute {
+  (request: ExecutionRequest): Promise<ExecutionAnswer>
+  /** Of a subscription: where its events come from. They are then executed one by one. */
+  readonly source?: (request: Pick<ExecutionRequest, 'variables' | 'values'>) => EventSource | undefined
+}
+
+/** A subgraph's stream of events. */
+export interface EventSource {
+  readonly service: string
+  /** What the subgraph is sent: JSON with `query`, and optional `variables` and `operationName`. */
+  readonly body: string
+  /** The response name of the field. */
+  readonly field: string
+}
 
 /** Prepares the execution of an operation; called once for each operation of a document. */
 export type Executor = (operation: PlannedOperation) => Execute

@@ -40,7 +40,7 @@ interface Body {
   readonly variables: readonly string[]
 }
 
-function bodyOf(operation: string, name: string | undefined, variables: readonly string[]): Body {
+export function bodyOf(operation: string, name: string | undefined, variables: readonly string[]): Body {
   return {
     query: `{"query":${JSON.stringify(operation)}`,
     tail: `${name === undefined ? '' : `,"operationName":${JSON.stringify(name)}`}}`,
@@ -49,7 +49,11 @@ function bodyOf(operation: string, name: string | undefined, variables: readonly
 }
 
 /** @param first members of `variables` that the gateway adds, as JSON including their names */
-function printBody({ query, tail, variables }: Body, values: Readonly<Record<string, unknown>>, first: string): string {
+export function printBody(
+  { query, tail, variables }: Body,
+  values: Readonly<Record<string, unknown>>,
+  first: string,
+): string {
   let members = first
   for (const name of variables) {
     const value = Object.hasOwn(values, name) ? values[name] : undefined
@@ -59,7 +63,7 @@ function printBody({ query, tail, variables }: Body, values: Readonly<Record<str
 }
 
 /** Calls one subgraph with one operation. Failures are added to the execution's errors. */
-interface Caller {
+export interface Caller {
   call(execution: Execution, body: string, path: () => ResponsePath): Promise<SubgraphAnswer | undefined>
 }
 
@@ -98,18 +102,26 @@ function callerOf(
   }
 }
 
-function failure(error: unknown, request: ExecutionRequest, path: ResponsePath): GraphQLFormattedError {
+export function failure(error: unknown, request: ExecutionRequest, path: ResponsePath): GraphQLFormattedError {
   if (error instanceof SubgraphUnavailable) request.unavailable(error)
   else if (!(error instanceof PluginError)) return request.mask(error)
   const { message, extensions } = error
   return { message, ...(path.length > 0 && { path }), extensions }
 }
 
-/** A call for root fields. @param prefix where the plan merges them: usually the root */
-export function compileRootFetch(environment: FetchEnvironment, fetch: FetchNode, prefix: PlanPath): Step {
+/**
+ * A call for root fields.
+ * @param prefix where the plan merges them: usually the root
+ * @param caller makes the call
+ */
+export function compileRootFetch(
+  environment: FetchEnvironment,
+  fetch: FetchNode,
+  prefix: PlanPath,
+  caller = callerOf(environment, fetch.serviceName, fetch.operation, fetch.operationKind === 'mutation'),
+): Step {
   const { schema, abstract } = environment
-  const { serviceName: service, operation, operationName, operationKind, variableUsages = [] } = fetch
-  const caller = callerOf(environment, service, operation, operationKind === 'mutation')
+  const { operation, operationName, variableUsages = [] } = fetch
   const body = bodyOf(operation, operationName, variableUsages)
   const constant = variableUsages.length === 0 ? printBody(body, {}, '') : undefined
   const rewrite = compileRewrites(schema, fetch.outputRewrites)

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { type GraphQLSchema, isObjectType } from 'graphql'
 
 const createAccount = `# Create an account (once). The run button asks which operation to run.
 mutation CreateAccount {
@@ -74,12 +75,30 @@ const contentSecurityPolicy = [
   "frame-ancestors 'none'",
 ].join('; ')
 
+const otherGraph = `# The documentation, left of this, lists what this graph offers.
+query Example {
+  __typename
+}
+`
+
+/** What the page shows at first. */
+export interface EditorContent {
+  readonly query: string
+  /** Whether the graph signs customers in. */
+  readonly signsIn: boolean
+}
+
 /**
- * The initial content of the editor.
- * @param samples whether the sample subgraphs are on, and with them the sample customer
+ * The content for a graph: examples that run on it.
+ * @param query in place of the examples
  */
-export function exampleQueries(samples: boolean): string {
-  return samples ? signIn + ordersQuery : createAccount + signIn
+export function editorContent(schema: GraphQLSchema, query?: string): EditorContent {
+  const signsIn = schema.getMutationType()?.getFields().generateCustomerToken !== undefined
+  if (!signsIn) return { query: query ?? otherGraph, signsIn }
+  const customer = schema.getType('Customer')
+  // With the sample subgraphs there is the sample customer.
+  const samples = isObjectType(customer) && 'orders' in customer.getFields()
+  return { query: query ?? (samples ? signIn + ordersQuery : createAccount + signIn), signsIn }
 }
 
 /** Whether a browser requests a page, and not one of its scripts data. */
@@ -87,18 +106,20 @@ export const wantsPage = ({ headers }: FastifyRequest): boolean => headers.accep
 
 /**
  * Serves the editor for GET / to browsers.
- * @param query its initial content; called for each page, because the graph may change
+ * @param content called for each page, because the graph may change
  * @returns a function that serves the page elsewhere
  */
 export function serveEditor(
   app: FastifyInstance,
-  query: () => string,
+  content: () => EditorContent,
 ): (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply> {
-  let rendered: { query: string; page: ReturnType<typeof render> } | undefined
+  let rendered: (EditorContent & { readonly page: ReturnType<typeof render> }) | undefined
 
   async function sendPage(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-    const shown = query()
-    if (rendered?.query !== shown) rendered = { query: shown, page: render(shown) }
+    const { query, signsIn } = content()
+    if (rendered?.query !== query || rendered.signsIn !== signsIn) {
+      rendered = { query, signsIn, page: render({ query, signsIn }) }
+    }
     const { html, gzipped } = await rendered.page
     const compressed = /\bgzip\b/.test(request.headers['accept-encoding'] ?? '')
     if (compressed) reply.header('content-encoding', 'gzip')
@@ -122,14 +143,14 @@ const ROOT = '<div id="root"></div>'
 
 const signInForm = () => readFileSync(new URL('./editor-sign-in.html', import.meta.url), 'utf8')
 
-async function render(query: string): Promise<{ html: Buffer; gzipped: Buffer }> {
+async function render({ query, signsIn }: EditorContent): Promise<{ html: Buffer; gzipped: Buffer }> {
   // 9 MB of text, so it is loaded when someone opens the page, and not at start.
   const { renderGraphiQL } = await import('@graphql-yoga/render-graphiql')
   // Headers may hold a token: they are forgotten with the page.
   const options = { title: 'Customer graph', endpoint: '/graphql', defaultQuery: query, shouldPersistHeaders: false }
   const page = renderGraphiQL(options as Parameters<typeof renderGraphiQL>[0]).replace(
     ROOT,
-    () => `${signInForm()}\n${ROOT}`,
+    () => `${signsIn ? signInForm() : signInForm().replace('<form ', '<form data-guests ')}\n${ROOT}`,
   )
   const html = Buffer.from(page)
   return { html, gzipped: await promisify(gzip)(html) }

@@ -44,6 +44,10 @@ export interface Pipeline {
   /** Whether each request is logged. */
   readonly logsRequests: boolean
   readonly subgraphHeaders: ReturnType<typeof createSubgraphHeaders>
+  /** The passed headers that a subgraph does not get; undefined: it gets all. */
+  readonly droppedFor: (subgraph: string) => ReadonlySet<string> | undefined
+  /** Whether any subgraph gets the clients' cookies. */
+  readonly passesCookies: boolean
   readonly returnHeaders: ReturnType<typeof createReturnedHeaders>
   readonly metrics: Metrics
   /** Counts requests without a known operation. */
@@ -240,7 +244,12 @@ export class GraphQLCall implements ExecutionRequest {
       planning?.end(this.#operation === undefined)
     }
     this.#planned = performance.now()
-    if (this.#isRead && found.operation.type !== 'query') {
+    const { type } = found.operation
+    if (type === 'subscription') {
+      const how = 'with the header "Accept: text/event-stream", or over a WebSocket (graphql-transport-ws)'
+      throw requestError(`Send subscriptions ${how}.`, 'OPERATION_RESOLUTION_FAILURE')
+    }
+    if (this.#isRead && type !== 'query') {
       this.#reply.header('allow', 'POST')
       throw requestError('Mutation requests allowed only for POST requests', 'METHOD_NOT_ALLOWED')
     }
@@ -299,7 +308,7 @@ export class GraphQLCall implements ExecutionRequest {
   }
 }
 
-function tooCostly(cost: number, maximum: number): RequestError {
+export function tooCostly(cost: number, maximum: number): RequestError {
   return requestError(`The operation may cost ${cost}; at most ${maximum} is allowed.`, 'OPERATION_TOO_COMPLEX')
 }
 

@@ -7,6 +7,7 @@ import { answerTooLarge } from '../execution/executor.ts'
 import { createBodyAdmission } from '../limits/body-admission.ts'
 import type { RequestHooks } from '../plugins/hooks.ts'
 import { isLongerThan } from '../subgraphs/client.ts'
+import { isUpgrade, type Subscriptions } from '../subscriptions/subscriptions.ts'
 import { type Answer, errorBody, SECURITY_HEADERS } from './answers.ts'
 import type { Compress } from './compression.ts'
 import { checkCrossSite } from './cross-site.ts'
@@ -29,13 +30,14 @@ export interface GraphQLRoutesOptions {
   /** undefined: answers are not compressed. */
   readonly compress: Compress | undefined
   readonly drain: Drain
+  readonly subscriptions: Subscriptions
   /** Answers a browser that opens `/graphql` with the query editor; undefined: there is none. */
   readonly sendEditor: ((request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>) | undefined
 }
 
 /** The Fastify plugin. */
 export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, options, done) => {
-  const { pipeline, bodyLimit, batchLimit, errorStatus, compress, drain, sendEditor } = options
+  const { pipeline, bodyLimit, batchLimit, errorStatus, compress, drain, subscriptions, sendEditor } = options
   const { limits, caching, countUnknown, plugins } = pipeline
   const admitBody = createBodyAdmission(app, bodyLimit, pipeline)
 
@@ -44,8 +46,9 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     request: FastifyRequest,
     reply: FastifyReply,
     isRead: boolean,
-  ): Promise<string | Buffer | null> {
+  ): Promise<string | Buffer | null | FastifyReply> {
     const media = negotiate(request.headers.accept)
+    if (media === 'events' && subscriptions.isOffered()) return subscriptions.answerWithEvents(request, reply, isRead)
     const group = drain.enter()
     const { socket } = request.raw
     const departure = new Cancellation()
@@ -56,7 +59,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     let status: number
     let body: string | Buffer | undefined
     try {
-      if (media === undefined) throw notAcceptable()
+      if (media === undefined || media === 'events') throw notAcceptable()
       if (isRead) checkCrossSite(request.headers)
       const counted = request.isCounted ? undefined : limits?.count('default', request, reply)
       if (counted) await counted
@@ -124,6 +127,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
 
   app.post('/graphql', { onRequest: admitBody }, (request, reply) => respond(request, reply, false))
   app.get('/graphql', (request, reply) => {
+    if (isUpgrade(request.raw)) return subscriptions.answerWithWebSocket(request, reply)
     const { query } = request.query as Record<string, unknown>
     if (sendEditor && query === undefined && wantsPage(request)) return sendEditor(request, reply)
     return respond(request, reply, true)

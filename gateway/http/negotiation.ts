@@ -1,12 +1,13 @@
 /** Content negotiation of GraphQL over HTTP: media types, and the status codes that go with them. */
+import { EVENT_STREAM } from '../../runtime/event-stream.ts'
 import type { RequestError } from '../errors.ts'
 
 /**
  * How an answer is written. `application/graphql-response+json` uses HTTP's status codes; `application/json` has 200
  * for every well-formed request, as its clients expect; a client that accepts anything gets our status codes with plain
- * JSON.
+ * JSON. `events` is a stream of results, where the graph has subscriptions.
  */
-export type MediaType = 'graphql' | 'json' | 'any'
+export type MediaType = 'graphql' | 'json' | 'any' | 'events'
 
 const GRAPHQL = 'application/graphql-response+json'
 const JSON_TYPE = 'application/json'
@@ -17,6 +18,8 @@ export const contentTypes: Readonly<Record<MediaType, string>> = {
   graphql: `${GRAPHQL}; charset=utf-8`,
   json: `${JSON_TYPE}; charset=utf-8`,
   any: `${JSON_TYPE}; charset=utf-8`,
+  // Of refusals: streams are written elsewhere.
+  events: `${JSON_TYPE}; charset=utf-8`,
 }
 
 const known = new Map<string, MediaType | undefined>()
@@ -45,6 +48,7 @@ function read(accept: string): MediaType | undefined {
   for (const { type } of wanted) {
     if (type === GRAPHQL) return 'graphql'
     if (type === JSON_TYPE) return 'json'
+    if (type === EVENT_STREAM) return 'events'
     if (type === '*/*' || type === 'application/*') return 'any'
   }
   return undefined

@@ -1,44 +1,53 @@
 /** Documents that clients refer to by id: automatic persisted queries, and a safelist. */
 import { createHash } from 'node:crypto'
+import type { FastifyInstance } from 'fastify'
 import { parse, print } from 'graphql'
 import { LRUCache } from 'lru-cache'
 import { ConfigurationError } from '../../runtime/errors.ts'
 import { requestError } from '../errors.ts'
+import { watchText } from '../watch-file.ts'
 import type { GraphQLRequest } from './request.ts'
 
 /** The limit for all documents together, including their names. */
 const MAX_CHARACTERS = 4 * 1024 * 1024
 const HASH = /^[0-9a-f]{64}$/
+/** The form of GraphQL over HTTP's appendix on persisted documents, which graphql-codegen writes and sends. */
+const PREFIXED = /^sha256:(?=[0-9a-f]{64}$)/
 
 export interface PersistedQueriesOptions {
   /** `apq`: clients register documents by their SHA-256; `safelist`: only those of the manifest run. */
   readonly mode: 'apq' | 'safelist' | 'off'
-  /** The text of a manifest: Apollo's format, or Relay's (ids and documents). */
+  /** The text of a manifest: Apollo's format, or Relay's and graphql-codegen's (ids and documents). */
   readonly manifest?: string | undefined
   /** How many documents clients may register. */
   readonly maxEntries: number
 }
 
-/**
- * @returns `resolve`: a request's document. It throws RequestError, with the codes of Apollo's servers, for one that is
- * unknown or not allowed
- * @throws ConfigurationError for a manifest that can't be used, naming the entry
- */
-export function createPersistedQueries({ mode, manifest, maxEntries }: PersistedQueriesOptions): {
+export interface PersistedQueries {
+  /**
+   * A request's document.
+   * @throws RequestError, with the codes of Apollo's servers, for one that is unknown or not allowed
+   */
   readonly resolve: (request: Pick<GraphQLRequest, 'query' | 'documentId' | 'extensions'>) => string
-} {
+  /** Takes another manifest. @returns how many documents it has. @throws ConfigurationError as below; the old one stays */
+  readonly replace: (manifest: string) => number
+}
+
+/** @throws ConfigurationError for a manifest that can't be used, naming the entry */
+export function createPersistedQueries({ mode, manifest, maxEntries }: PersistedQueriesOptions): PersistedQueries {
   if (mode === 'safelist' && manifest === undefined) {
     throw new ConfigurationError(
       'PERSISTED_QUERIES: safelist needs PERSISTED_QUERIES_MANIFEST, the list of what may run.',
     )
   }
-  const listed = manifest === undefined ? new Map<string, string>() : readManifest(manifest)
+  let listed = manifest === undefined ? new Map<string, string>() : readManifest(manifest)
   const registered = new LRUCache<string, string>({
     max: maxEntries,
     maxSize: MAX_CHARACTERS,
     sizeCalculation: (document, hash) => document.length + hash.length,
   })
-  const normalised = new Set(mode === 'safelist' ? [...listed.values()].map(normalise) : [])
+  const normalisedList = () => new Set(mode === 'safelist' ? [...listed.values()].map(normalise) : [])
+  let normalised = normalisedList()
   const allowed = new LRUCache<string, true>({
     max: maxEntries,
     maxSize: MAX_CHARACTERS,
@@ -59,6 +68,12 @@ export function createPersistedQueries({ mode, manifest, maxEntries }: Persisted
   }
 
   return {
+    replace(text) {
+      listed = readManifest(text)
+      normalised = normalisedList()
+      allowed.clear()
+      return listed.size
+    },
     resolve({ query, documentId, extensions }) {
       const asked = (extensions?.persistedQuery ?? undefined) as { version?: unknown; sha256Hash?: unknown } | undefined
       if (documentId === undefined && asked === undefined) {
@@ -66,8 +81,11 @@ export function createPersistedQueries({ mode, manifest, maxEntries }: Persisted
         throw requestError('This gateway runs only the documents of its list.', 'QUERY_NOT_IN_SAFELIST')
       }
       if (mode === 'off') throw requestError('PersistedQueryNotSupported', 'PERSISTED_QUERY_NOT_SUPPORTED')
-      const id = documentId ?? asked?.sha256Hash
-      if (typeof id !== 'string' || (documentId === undefined && (asked?.version !== 1 || !HASH.test(id)))) {
+      const id = plainId(documentId ?? asked?.sha256Hash)
+      if (
+        id === undefined ||
+        (documentId === undefined && (asked?.version !== 1 || !(HASH.test(id) || listed.has(id))))
+      ) {
         throw requestError(
           'extensions.persistedQuery must be { version: 1, sha256Hash: the SHA-256 of the document, hexadecimal }.',
           'BAD_REQUEST',
@@ -92,13 +110,31 @@ export function createPersistedQueries({ mode, manifest, maxEntries }: Persisted
   }
 }
 
+/** Applies the changes of the manifest's file until the app closes. If it can't be used, that is logged, and the old one stays. */
+export function watchManifest(app: FastifyInstance, file: string, intervalMs: number, queries: PersistedQueries): void {
+  const keep = ({ message: reason }: Error) =>
+    app.log.error({ reason }, 'The changed manifest of persisted queries cannot be used; the previous one stays')
+  const changed = (text: string) => {
+    try {
+      app.log.info({ documents: queries.replace(text) }, 'Manifest of persisted queries changed')
+    } catch (error) {
+      keep(error as Error)
+    }
+  }
+  const close = watchText(file, intervalMs, changed, keep)
+  app.addHook('onClose', async () => close())
+}
+
+/** @returns undefined for what is not a text */
+const plainId = (id: unknown): string | undefined => (typeof id === 'string' ? id.replace(PREFIXED, '') : undefined)
+
 /** The same for documents that differ only in whitespace and comments. */
 const normalise = (text: string): string => print(parse(text, { noLocation: true }))
 
 function readManifest(text: string): Map<string, string> {
   const fail = (what: string): never => {
     throw new ConfigurationError(
-      `PERSISTED_QUERIES_MANIFEST: ${what}; accepted: Apollo's format ({ "format": "apollo-persisted-query-manifest", "version": 1, "operations": [{ "id", "body" }] }) or Relay's ({ "id": "document" }).`,
+      `PERSISTED_QUERIES_MANIFEST: ${what}; accepted: Apollo's format ({ "format": "apollo-persisted-query-manifest", "version": 1, "operations": [{ "id", "body" }] }) or Relay's and graphql-codegen's ({ "id": "document" }).`,
     )
   }
   let manifest: unknown
@@ -122,7 +158,7 @@ function readManifest(text: string): Map<string, string> {
     } catch (error) {
       fail(`entry ${JSON.stringify(id)} is no document (${(error as Error).message})`)
     }
-    listed.set(id as string, body as string)
+    listed.set((id as string).replace(PREFIXED, ''), body as string)
   }
   return listed
 }

@@ -5,7 +5,7 @@ import { mayLoseDigits, parseExactly, parseKeepingDigits } from '../exact-number
 export interface GraphQLRequest {
   /** Absent if the request names a persisted query. */
   readonly query: string | undefined
-  /** The id of a persisted query, as Relay's clients send it. */
+  /** The id of a persisted query: `documentId`, `doc_id` (of Relay's guide) or `id`. */
   readonly documentId: string | undefined
   readonly extensions: Readonly<Record<string, unknown>> | undefined
   readonly operationName: string | undefined
@@ -77,7 +77,7 @@ function parseParameter(name: string, value: unknown): unknown {
 
 function read(sent: Readonly<Record<string, unknown>>): GraphQLRequest {
   const { query, operationName, variables, extensions } = sent
-  const documentId = sent.documentId ?? sent.id
+  const documentId = sent.documentId ?? sent.doc_id ?? sent.id
   const isPersisted = typeof documentId === 'string' || isPersistedQuery(extensions)
   if (query !== undefined && query !== null && typeof query !== 'string') throw badRequest('"query" must be a text.')
   if (!query && !isPersisted) throw badRequest('"query" must be a text with a GraphQL document.')

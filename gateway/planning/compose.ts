@@ -5,6 +5,7 @@ import { composeServices } from '@apollo/composition'
 import { type GraphQLError, parse, Source } from 'graphql'
 import { parse as parseYaml } from 'yaml'
 import { z } from 'zod'
+import { excludeTags } from './contract.ts'
 
 const schemaSource = z.union(
   [
@@ -35,6 +36,7 @@ const configuration = z.object({
           path: ['routing_url'],
           message: 'the URL that the gateway sends queries to is needed; only with `subgraph_url` it can be left out',
         }),
+      { error: 'the subgraphs are needed here, by name' },
     )
     .refine((subgraphs) => Object.keys(subgraphs).length > 0, 'at least one subgraph is needed'),
 })
@@ -56,8 +58,13 @@ export type Composition =
  * schemas of subgraphs with a `subgraph_url`.
  * @param configPath the YAML file; schema files are relative to it
  * @param env the values of `${env.NAME}`
+ * @param contract `excludeTags`: what has one of these tags is left out for clients
  */
-export async function composeSupergraph(configPath: string, env: Environment = process.env): Promise<Composition> {
+export async function composeSupergraph(
+  configPath: string,
+  env: Environment = process.env,
+  contract: { readonly excludeTags?: readonly string[] } = {},
+): Promise<Composition> {
   let config: Configuration
   try {
     config = configuration.parse(expandVariables(parseYaml(readFileSync(configPath, 'utf8')), env))
@@ -78,7 +85,14 @@ export async function composeSupergraph(configPath: string, env: Environment = p
     }),
   )
   if (errors.length > 0) return { errors }
-  return composeSchemas(subgraphs.filter((subgraph) => subgraph !== undefined))
+  const composed = composeSchemas(subgraphs.filter((subgraph) => subgraph !== undefined))
+  const { excludeTags: tags = [] } = contract
+  if (composed.supergraph === undefined || tags.length === 0) return composed
+  try {
+    return { ...composed, supergraph: excludeTags(composed.supergraph, tags) }
+  } catch (error) {
+    return { errors: (error as Error).message.split(/\n+/) }
+  }
 }
 
 /** A subgraph with its schema. */

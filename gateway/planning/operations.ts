@@ -73,6 +73,8 @@ export interface Operations {
   readonly isKnown: (source: string, operationName: string | undefined) => boolean
   /** Finds the operation of a request. @throws RequestError for any fault of the request */
   readonly find: (source: string, operationName: string | undefined) => FoundOperation
+  /** The documents in use, the last one first, with an operation's name where a request names it. */
+  readonly recent: (count: number) => readonly { readonly source: string; readonly operationName: string | undefined }[]
   /**
    * Checks the variables against the schema.
    * @param hasRawNumbers whether there may be RawNumbers in them
@@ -140,8 +142,8 @@ export function createOperations(supergraph: LoadedSupergraph, options: Operatio
     if (before) return before
     const whole = read(source)
     const node = choose(whole, operationName)
-    if (node.operation === 'subscription') {
-      throw requestError('Subscriptions are not supported.', 'OPERATION_RESOLUTION_FAILURE')
+    if (node.operation === 'subscription' && !supergraph.schema.getSubscriptionType()) {
+      throw requestError('This graph has no subscriptions.', 'OPERATION_RESOLUTION_FAILURE')
     }
     const alone = separateOperations(whole)[node.name?.value ?? ''] ?? whole
     const { document, renamed } = withFreeVariables(alone)
@@ -180,6 +182,15 @@ export function createOperations(supergraph: LoadedSupergraph, options: Operatio
         if (error instanceof RangeError) throw tooDeep()
         throw error
       }
+    },
+
+    recent: (count) => {
+      // With labels a document is known by them, too, and they may be others in the next supergraph.
+      if (overrideLabels.length > 0) return []
+      const documentsInUse = [...documents.entries()].slice(0, count)
+      return documentsInUse.flatMap(([source, known]) =>
+        [...known.keys()].map((name) => ({ source, operationName: name === '' ? undefined : name })),
+      )
     },
 
     coerceVariables: ({ operation: { declared }, literals, defaults, renamed }, sent, hasRawNumbers) => {

@@ -18,7 +18,7 @@ const MAX_VARIANTS = 32
 
 export interface PreparationOptions {
   readonly compile: (operation: PlannedOperation) => Execute
-  /** The same for `isDenied`, which Apollo's executor does not support. */
+  /** The same for `isDenied` and subscriptions, which Apollo's executor does not support. */
   readonly compileRestricted: (operation: PlannedOperation) => Execute
   readonly countOf: (operationName: string, type: string) => CountRequest
 }
@@ -62,7 +62,8 @@ export function createPreparation(
       hash,
       fields: lazily(() => selectedFields(supergraph.schema, document)),
       plan: (values) => planned.plan((name) => values[name] === true),
-      execute: compile(planned),
+      // Apollo's executor has no subscriptions.
+      execute: node.operation === 'subscription' ? compileRestricted(planned) : compile(planned),
       cost: costOf(costs, supergraph.schema, document, node),
       restricted: restrict(planned, overridden),
       count: countOf(node.name?.value ?? '', node.operation),

@@ -6,7 +6,7 @@ import {
   type Schema,
   Supergraph,
 } from '@apollo/federation-internals'
-import { type QueryPlan, QueryPlanner } from '@apollo/query-planner'
+import { type PlanNode, type QueryPlan, QueryPlanner } from '@apollo/query-planner'
 import type { DocumentNode, GraphQLSchema } from 'graphql'
 import { type Authorization, createAuthorization } from './authorization.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
@@ -146,7 +146,7 @@ function createPlanPart(planners: PlannerSupergraph, planned: Supergraph, config
   return ({ document, path }, operationName, overrideConditions) => {
     const planOf = (each: DocumentNode): QueryPlan => {
       const operation = operationFromDocument(schema, each, operationName === undefined ? {} : { operationName })
-      return planner.buildQueryPlan(operation, { overrideConditions })
+      return asSequence(planner.buildQueryPlan(operation, { overrideConditions }))
     }
     try {
       return planners.restore(planOf(document), path.length > 0)
@@ -156,4 +156,16 @@ function createPlanPart(planners: PlannerSupergraph, planned: Supergraph, config
       return planners.restore(planOf(withoutImpossibleFragments(clientSchema, document)), path.length > 0)
     }
   }
+}
+
+/**
+ * The plan of a subscription in the form of the others: first the fetch that each event answers (with the operation kind
+ * `subscription`), then what is fetched for the event. So the corrections of plans apply to it, too.
+ */
+function asSequence(plan: QueryPlan): QueryPlan {
+  const { node } = plan
+  if (node?.kind !== 'Subscription') return plan
+  const { primary, rest } = node
+  const nodes: PlanNode[] = rest?.kind === 'Sequence' ? [primary, ...rest.nodes] : rest ? [primary, rest] : [primary]
+  return { ...plan, node: nodes.length > 1 ? { kind: 'Sequence', nodes } : primary }
 }

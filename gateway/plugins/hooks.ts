@@ -93,9 +93,9 @@ export class RequestHooks implements HookedRequest {
 const NO_METRICS: PluginResponse['metrics'] = { ms: 0, planMs: 0, subgraphMs: 0, subgraphAnswers: 0 }
 
 /** Turns a plugin's error into one that refuses the whole request. */
-async function refusing(work: Promise<void>): Promise<void> {
+export async function refusing<T>(work: Promise<T>): Promise<T> {
   try {
-    await work
+    return await work
   } catch (error) {
     throw error instanceof PluginError ? new RequestError([error], error.status) : error
   }

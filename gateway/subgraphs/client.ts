@@ -90,9 +90,17 @@ export class SubgraphUnavailable extends GraphQLError {
   }
 }
 
+/** A subgraph, and where it is called. */
+export interface SubgraphAddress {
+  readonly name: string
+  readonly url: string
+}
+
 export interface SubgraphClients {
   /** @param headers that only this subgraph gets, names and values in turn. @throws Error for an invalid URL */
   readonly client: (name: string, url: string, headers?: readonly string[]) => SubgraphClient
+  /** Frees what is held for all other subgraphs. Their answers under way are still awaited. */
+  readonly keep: (subgraphs: readonly SubgraphAddress[]) => void
   /** Waits for pending answers, then closes the connections. */
   readonly close: () => Promise<void>
 }
@@ -101,7 +109,8 @@ export interface SubgraphClients {
  * The outcome of a call: answered, failed, not made because the subgraph had failed too often, or cancelled by the
  * client.
  */
-export type CallOutcome = 'answered' | 'failed' | 'refused' | 'cancelled'
+export const CALL_OUTCOMES = ['answered', 'failed', 'refused', 'cancelled'] as const
+export type CallOutcome = (typeof CALL_OUTCOMES)[number]
 
 export interface SubgraphClientsOptions {
   /** What holds for a subgraph. The time limit is for its whole answer, including retries. */
@@ -168,8 +177,9 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
     client: (name, url, own = []) => {
       const send = sender(name, url)
       const { timeoutMs, retries: maxRetries } = options.settings(name)
-      const breaker = breakers.get(name) ?? createBreaker()
-      breakers.set(name, breaker)
+      const key = breakerKey({ name, url })
+      const breaker = breakers.get(key) ?? createBreaker()
+      breakers.set(key, breaker)
 
       /** Attempts in sequence: only a query may be retried, because a mutation may have been executed. */
       async function attempt(request: SubgraphRequest): Promise<RawAnswer> {
@@ -232,11 +242,26 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
       const shared = share(call, () => onShared?.(name))
       return withoutHeaders(options.droppedFor?.(name), options.hasHooks ? withHooks(name, shared) : shared)
     },
+    keep: (subgraphs) => {
+      const origins = new Set(subgraphs.map(({ url }) => (URL.canParse(url) ? new URL(url).origin : '')))
+      for (const [key, pool] of pools) {
+        const [origin = ''] = key.split(' ')
+        if (origins.has(origin)) continue
+        // A request of the supergraph before may still call it: then it gets another pool, which the next swap closes.
+        pools.delete(key)
+        void pool.close()
+      }
+      const keys = new Set(subgraphs.map(breakerKey))
+      for (const key of breakers.keys()) if (!keys.has(key)) breakers.delete(key)
+    },
     close: async () => {
       await Promise.all([...pools.values()].map((pool) => pool.close()))
     },
   }
 }
+
+/** A subgraph that has moved starts anew: the failures were those of another server. */
+const breakerKey = ({ name, url }: SubgraphAddress): string => `${name} ${url}`
 
 type Send = (request: SubgraphRequest, limitMs: number) => Promise<SentAnswer>
 
@@ -248,10 +273,12 @@ function withHooks(name: string, client: SubgraphClient): SubgraphClient {
 /** Leaves headers out of each call. */
 function withoutHeaders(dropped: ReadonlySet<string> | undefined, client: SubgraphClient): SubgraphClient {
   if (dropped === undefined) return client
-  return (request) => {
-    const isKept = (_: string, index: number) => !dropped.has(request.headers[index - (index % 2)] as string)
-    return client({ ...request, headers: request.headers.filter(isKept) })
-  }
+  return (request) => client({ ...request, headers: keptHeaders(dropped, request.headers) })
+}
+
+/** Names and values in turn, without those of some names. */
+export function keptHeaders(dropped: ReadonlySet<string> | undefined, headers: readonly string[]): readonly string[] {
+  return dropped ? headers.filter((_, index) => !dropped.has(headers[index - (index % 2)] as string)) : headers
 }
 
 /** Sends an attempt with its signature; the time for both is limited. */

@@ -6,12 +6,14 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type ExecutionResult, GraphQLError, type GraphQLSchema, type ValidationRule } from 'graphql'
 import mercurius from 'mercurius'
 import { createDocumentBudget, MAX_DOCUMENT_TOKENS } from '../../runtime/document-budget.ts'
+import { wantsEventStream } from '../../runtime/event-stream.ts'
 import { type Store, viewOf } from '../../schema/store.ts'
 import { type TokenFault, tokenChallenge } from '../../schema/token-faults.ts'
 import { type CustomerError, refusal, TokenRefused } from '../errors.ts'
 import type { Admission, TokenGate } from '../identity/token-gate.ts'
 import { createCacheControl, NOT_STORED } from './cache-control.ts'
 import { createErrorAnswers } from './error-answers.ts'
+import { createEventStreams } from './event-streams.ts'
 import { createTracedExecution, type TracedRequest } from './federated-traces.ts'
 import type { RequestContext } from './request-context.ts'
 import type { RequestReader } from './request-reader.ts'
@@ -26,6 +28,8 @@ export interface GraphqlEndpoint {
   readonly store: Store
   /** Whether the schema may be asked for. */
   readonly introspection: boolean
+  /** Whether the token of an Authorization header has expired. */
+  readonly isExpired: (authorization: string | undefined) => boolean
   /** Called with `extensions.code` of each error that is answered. */
   readonly onError: (code: string) => void
 }
@@ -40,6 +44,13 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
   const executeTraced = createTracedExecution(buildSchema(), validationRules)
   const schema = buildSchema()
   const cacheControl = createCacheControl(schema)
+  const answerWithEvents = createEventStreams({
+    schema,
+    validationRules,
+    formatErrors,
+    contextOf: requests.contextOf,
+    isExpired: ({ headers }) => endpoint.isExpired(headers.authorization),
+  })
   const countDocument = createDocumentBudget(() => app.graphql.replaceSchema(schema))
 
   await app.register(mercurius, {
@@ -98,6 +109,13 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
       return
     }
     requests.admit(request, admission)
+    if (wantsEventStream(request.headers.accept)) {
+      answerWithEvents(request, reply).catch((error) => {
+        app.log.error({ err: error }, 'unexpected error')
+        reply.raw.destroy()
+      })
+      return
+    }
     const traced = request.headers['apollo-federation-include-trace'] === 'ftv1' && tracedRequest(request)
     if (traced) {
       answerTraced(traced, reply).catch(done)

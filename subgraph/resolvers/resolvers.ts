@@ -4,6 +4,7 @@ import type { Store } from '../../schema/store.ts'
 import type { Commands } from '../commands/customer-commands.ts'
 import type { CommandIds } from '../commands/idempotency-key.ts'
 import type { LinkCommands } from '../commands/link-commands.ts'
+import type { CustomerChanges } from '../customers/customer-changes.ts'
 import type { Customers } from '../customers/customers.ts'
 import type { Captcha } from '../http/captcha.ts'
 import type { Tokens } from '../identity/tokens.ts'
@@ -11,6 +12,7 @@ import type { EmailClaims } from '../streams/email-claims.ts'
 import { createMutationResolvers } from './mutation-resolvers.ts'
 import { createQueryResolvers } from './query-resolvers.ts'
 import { createSignedIn } from './signed-in-customer.ts'
+import { createSubscriptionResolvers } from './subscription-resolvers.ts'
 import { createTypeResolvers } from './type-resolvers.ts'
 import { createViews } from './views.ts'
 
@@ -24,6 +26,7 @@ export interface ResolverParts {
   readonly commandIds: CommandIds
   readonly store: Store
   readonly captcha: Captcha
+  readonly changes: CustomerChanges
   /** The time; tests set it. */
   readonly now: () => Date
 }
@@ -34,6 +37,7 @@ export function createResolvers(parts: ResolverParts) {
   return {
     Query: createQueryResolvers(parts, signedIn, views),
     Mutation: createMutationResolvers(parts, views),
+    Subscription: createSubscriptionResolvers(parts, signedIn, views),
     ...createTypeResolvers(parts, signedIn, views),
   }
 }

@@ -180,10 +180,11 @@ export const gatewayBenches: Readonly<Record<string, RequestBench>> = {
 /**
  * Our gateway, and a function that sends it the document of a number: all make the same subgraph calls.
  * It resolves to milliseconds.
+ * @param more what the gateway is started with, besides
  */
-async function startAsking(start: StartContender, servers: Servers) {
+export async function startAsking(start: StartContender, servers: Servers, more: object = {}) {
   const { options, token } = await startGraph(start, servers)
-  const gateway = await start('gateway', options)
+  const gateway = await start('gateway', { ...options, ...more })
   const pool = new Pool(gateway.url, { connections: 16 })
   const headers = { 'content-type': 'application/json', authorization: `Bearer ${token}` }
   const ask = async (number: number) => {
@@ -196,7 +197,7 @@ async function startAsking(start: StartContender, servers: Servers) {
       throw new Error(`document ${number}: the answer was ${text}`)
     return took
   }
-  return { gateway, ask, stop: () => pool.destroy() }
+  return { gateway, ask, supergraph: options.supergraph, stop: () => pool.destroy() }
 }
 
 export const gatewayFigures: Readonly<Record<string, FigureBench>> = {

@@ -6,14 +6,16 @@
  *     npm run bench -- peers          the gateway beside other gateways
  *     npm run bench -- sign-in        whether the time of a refused sign-in tells who has an account; not among all
  *     npm run bench -- scale          how operations grow with the log (scale/main.ts); not among all
+ *     npm run bench -- memory         the gateway's memory through new documents and swaps of its supergraph; not among all
  *
  * Options: `--rounds` (5), `--seconds` of one round (3), `--events` of a log (200,000; the rebuild has five times as many,
  * gateway-memory half as many documents), `--quick` for rounds of one second on short logs; `--attempts` (200) of sign-in;
- * `--full`, `--customers` and `--operations` of scale.
+ * `--full`, `--customers` and `--operations` of scale; `--documents` (100,000) and `--swaps` (1,000) of memory.
  */
 import { parseArgs } from 'node:util'
 import { compare, type Ratio } from './compare.ts'
 import { gatewayBenches, gatewayFigures } from './gateway.ts'
+import { memoryBench } from './memory.ts'
 import { createContenders } from './processes.ts'
 import { requestBenches } from './requests.ts'
 import { scaleBench, sizesOf } from './scale/main.ts'
@@ -33,6 +35,8 @@ const { values, positionals } = parseArgs({
     full: { type: 'boolean', default: false },
     customers: { type: 'string' },
     operations: { type: 'string' },
+    documents: { type: 'string', default: '100000' },
+    swaps: { type: 'string', default: '1000' },
   },
 })
 const rounds = Number(values.rounds)
@@ -42,11 +46,13 @@ const peers = [...Object.keys(gatewayBenches), ...Object.keys(gatewayFigures)]
 const benches = [...Object.keys(requestBenches), ...Object.keys(throughputBenches), ...peers]
 const SIGN_IN = 'sign-in'
 const SCALE = 'scale'
+const MEMORY = 'memory'
+const APART = [SIGN_IN, SCALE, MEMORY]
 const names = positionals.length > 0 ? positionals.flatMap((name) => (name === 'peers' ? peers : name)) : benches
 for (const name of names) {
-  if (!benches.includes(name) && name !== SIGN_IN && name !== SCALE) {
+  if (!benches.includes(name) && !APART.includes(name)) {
     console.error(
-      `There is no bench "${name}"; there are ${benches.join(', ')}, ${SIGN_IN}, ${SCALE}, and peers for the last ${peers.length}.`,
+      `There is no bench "${name}"; there are ${[...benches, ...APART].join(', ')}, and peers for the last ${peers.length}.`,
     )
     process.exit(1)
   }
@@ -69,6 +75,10 @@ for (const name of names) {
   if (name === SCALE) {
     const sizes = sizesOf(values.customers, values.full)
     console.log(await scaleBench(servers, contenders.start, { sizes, operations: values.operations?.split(',') ?? [] }))
+  }
+  if (name === MEMORY) {
+    const sizes = { documents: Number(values.documents), swaps: Number(values.swaps) }
+    console.log(await memoryBench(servers, contenders.start, sizes))
   }
   if (name === SIGN_IN) ratios.push(...(await signInBench(servers, Number(values.attempts))))
   contenders.stop()

@@ -4,8 +4,10 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { parse, printSchema } from 'graphql'
 import t from 'tap'
 import { composeSupergraph } from '../../gateway/planning/compose.ts'
+import { loadSupergraph } from '../../gateway/planning/supergraph.ts'
 
 const link = 'extend schema @link(url: "https://specs.apollo.dev/federation/v2.3", import: ["@key"])\n'
 const config = (...names: string[]) =>
@@ -44,6 +46,8 @@ t.test('errors say which subgraph, which rule and where', async (t) => {
     'missing.yaml': config('nowhere'),
     'noconfig.yaml': 'subgraphs:\n  a:\n    routing_url: nonsense\n',
     'notyaml.yaml': 'subgraphs: [',
+    'nothing.yaml': 'federation_version: 2',
+    'list.yaml': 'subgraphs: [a]',
     'a.graphql': `${link}type Query { a: Int }\ntype T @key(fields: "id") { id: ID! name: String }`,
     'b.graphql': `${link}type Query { b: Int }\ntype T @key(fields: "id") { id: ID! name: Int }`,
     'broken.graphql': 'type Query {\n  a Int\n}',
@@ -61,6 +65,8 @@ t.test('errors say which subgraph, which rule and where', async (t) => {
   t.match(await errors('missing.yaml'), /\[nowhere\] ENOENT.*nowhere\.graphql/)
   t.match(await errors('noconfig.yaml'), /noconfig\.yaml: subgraphs\.a\.routing_url: /)
   t.match(await errors('notyaml.yaml'), /notyaml\.yaml: /)
+  t.match(await errors('nothing.yaml'), /nothing\.yaml: subgraphs: the subgraphs are needed here, by name/)
+  t.match(await errors('list.yaml'), /list\.yaml: subgraphs: the subgraphs are needed here, by name/)
   t.match(await errors('none.yaml'), /none\.yaml: ENOENT/)
 })
 
@@ -157,4 +163,58 @@ t.test("rover's other ways to name a schema", async (t) => {
     await errors('{ schema: { subgraph_url: "http://127.0.0.1:1" } }'),
     /\[a\] .* can't be asked for its schema: /,
   )
+})
+
+t.test('a contract leaves out what has a tag, and the planner still uses it', async (t) => {
+  const head = (imports: string) =>
+    `extend schema @link(url: "https://specs.apollo.dev/federation/v2.3", import: ["@key", "@external", "@requires"${imports}])\n`
+  const folder = t.testdir({
+    'graph.yaml': config('a', 'b'),
+    'a.graphql': `${head(', "@tag", "@shareable"')}
+      type Query { t(public: Int, inner: Int @tag(name: "internal")): T  search: [Found]  secret: Secret @tag(name: "beta") }
+      type T @key(fields: "id") { id: ID!  cost: Int @tag(name: "internal")  state: State }
+      type Secret @tag(name: "internal") { value: Int }
+      union Found = T | Secret
+      enum State { OPEN  AUDITED @tag(name: "internal") }
+      input In { plain: Int  hidden: Int @tag(name: "internal") }
+      type Mutation { change(in: In): Int }`,
+    'b.graphql': `${head('')}
+      type T @key(fields: "id") { id: ID!  cost: Int @external  price: Int @requires(fields: "cost") }`,
+  })
+  const yaml = join(folder, 'graph.yaml')
+  const whole = await composeSupergraph(yaml)
+  const partners = await composeSupergraph(yaml, {}, { excludeTags: ['internal', 'beta'] })
+  t.match(loadSupergraph(whole.supergraph ?? '').schema.getType('Secret'), Object)
+  const { schema, plan } = loadSupergraph(partners.supergraph ?? '')
+  const shown = printSchema(schema)
+  for (const name of ['inner', 'cost', 'Secret', 'secret', 'AUDITED', 'hidden']) t.notMatch(shown, name)
+  t.match(shown, /t\(public: Int\): T/)
+  const planned = JSON.stringify(plan(parse('{ t { price } }'), undefined))
+  t.match(planned, 'cost', 'what is left out for clients is fetched for what requires it')
+
+  const errors = async (...excludeTags: string[]) => {
+    const result = await composeSupergraph(yaml, {}, { excludeTags })
+    return result.supergraph === undefined ? result.errors.join('\n') : ''
+  }
+  t.match(await errors('internal', 'intern'), /nothing has the tag "intern"; there are "beta", "internal"/)
+  t.match(await errors('internal'), /Secret/, 'a field that shows a type that is left out')
+
+  const output = join(folder, 'partners.graphql')
+  t.equal(run(yaml, output, '--exclude-tag', 'internal', '--exclude-tag', 'beta').status, 0)
+  t.equal(readFileSync(output, 'utf8'), partners.supergraph)
+  const wrong = run(yaml, output, '--exclude-tag', 'intern')
+  t.equal(wrong.status, 1)
+  t.match(wrong.stderr, /nothing has the tag "intern"/)
+  t.equal(readFileSync(output, 'utf8'), partners.supergraph, 'the old file stays')
+})
+
+t.test('a contract over a graph that hides elements already, and under other names', async (t) => {
+  const folder = t.testdir({
+    'graph.yaml': config('a'),
+    'a.graphql': `extend schema
+        @link(url: "https://specs.apollo.dev/federation/v2.3", import: [{ name: "@tag", as: "@label" }, { name: "@inaccessible", as: "@private" }])
+      type Query { a: Int  b: Int @private  c: Int @label(name: "internal")  d: Int @private @label(name: "internal") }`,
+  })
+  const result = await composeSupergraph(join(folder, 'graph.yaml'), {}, { excludeTags: ['internal'] })
+  t.equal(printSchema(loadSupergraph(result.supergraph ?? '').schema), 'type Query {\n  a: Int\n}')
 })

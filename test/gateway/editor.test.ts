@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { chromium, type Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { freshEmail, PASSWORD, signUp, startGraph } from '../support/graph.ts'
+import { compose, startGateway, startSubgraph } from './support.ts'
 
 const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
 if (executablePath === undefined) {
@@ -21,7 +22,11 @@ await graph.send('mutation($input: CustomerInput!) { createCustomer(input: $inpu
 })
 
 /** Opens the page; gives what it logged as errors, too. */
-async function open(t: Test, token?: string): Promise<{ readonly page: Page; readonly errors: string[] }> {
+async function open(
+  t: Test,
+  token?: string,
+  url = graph.url,
+): Promise<{ readonly page: Page; readonly errors: string[] }> {
   const context = await browser.newContext()
   t.teardown(() => context.close())
   const page = await context.newPage()
@@ -29,7 +34,7 @@ async function open(t: Test, token?: string): Promise<{ readonly page: Page; rea
   page.on('pageerror', (error) => errors.push(error.message))
   if (token !== undefined) await page.addInitScript((text) => sessionStorage.setItem('customer-token', text), token)
   const introspected = answerTo(page, 'IntrospectionQuery')
-  await page.goto(graph.url)
+  await page.goto(url)
   t.match(await introspected, { status: 200, body: { data: { __schema: Object } } }, 'the schema is there')
   return { page, errors }
 }
@@ -123,4 +128,16 @@ t.test('documentation and history are there', async (t) => {
   await page.getByRole('button', { name: 'Show Documentation Explorer' }).click()
   await page.locator('.graphiql-doc-explorer').waitFor()
   t.match(await page.locator('.graphiql-doc-explorer').innerText(), /Query/)
+})
+
+t.test('a graph without customers: an example that runs, and nothing to sign in to', async (t) => {
+  const sdl = 'type Query { hello: String }'
+  const url = await startSubgraph(t, sdl, { Query: { hello: () => 'hello' } })
+  const { base } = await startGateway(t, { supergraph: compose(t, { a: { sdl, url } }) })
+  const { page, errors } = await open(t, undefined, base)
+  t.notOk(await page.getByRole('button', { name: 'Sign in' }).isVisible())
+  const example = answerTo(page, 'Example')
+  await page.locator('.graphiql-execute-button').click()
+  t.match(await example, { status: 200, body: { data: { __typename: 'Query' } } })
+  t.same(errors, [])
 })

@@ -159,7 +159,14 @@ t.test('the processes in production', async (t) => {
   })
   await untilReady(development, `${url}/readyz`)
   t.equal(await status(`${url}/metrics`), 200, 'in development on the port of all else')
-  for (const origin of ['http://localhost:5173', 'http://127.0.0.1:3000', 'http://localhost']) {
+  for (const origin of [
+    'http://localhost:5173',
+    'https://localhost:5173',
+    'http://shop.localhost:3000',
+    'http://127.0.0.1:3000',
+    'http://[::1]:3000',
+    'http://localhost',
+  ]) {
     t.equal(await allowedOrigin(`${url}/graphql`, origin), origin, 'pages of this machine may read answers')
   }
   for (const origin of ['http://localhost.evil.example', 'https://evil.example', 'http://evil.example:3000', 'null']) {

@@ -1,5 +1,7 @@
 /** Limits, estimated cost, persisted queries and rate limits: each by itself, and through the gateway. */
 import { createHash } from 'node:crypto'
+import { renameSync, writeFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { buildASTSchema, getIntrospectionQuery, parse } from 'graphql'
 import t from 'tap'
 import { createPersistedQueries } from '../../gateway/http/persisted-queries.ts'
@@ -160,6 +162,19 @@ t.test('automatic persisted queries', async (t) => {
   t.same((await post(url, { extensions })).body, { data: { hello: 'hello' } })
   const get = await fetch(`${url}?extensions=${encodeURIComponent(JSON.stringify(extensions))}`)
   t.same(await get.json(), { data: { hello: 'hello' } })
+  // The forms of GraphQL over HTTP's appendix, of Relay's guide, and of graphql-codegen.
+  for (const name of ['documentId', 'doc_id', 'id']) {
+    for (const id of [sha(query), `sha256:${sha(query)}`]) {
+      t.same((await post(url, { [name]: id })).body, { data: { hello: 'hello' } })
+      t.same(await (await fetch(`${url}?${name}=${id}`)).json(), { data: { hello: 'hello' } })
+    }
+  }
+  const prefixed = { persistedQuery: { version: 1, sha256Hash: `sha256:${sha(query)}` } }
+  t.same((await post(url, { extensions: prefixed })).body, { data: { hello: 'hello' } })
+  t.equal(code(await post(url, { query: '{ me { id } }', extensions: prefixed })), 'PERSISTED_QUERY_HASH_MISMATCH')
+  for (const sha256Hash of [`sha1:${sha(query)}`, `sha256:sha256:${sha(query)}`, 'sha256:', 7]) {
+    t.equal(code(await post(url, { extensions: { persistedQuery: { version: 1, sha256Hash } } })), 'BAD_REQUEST')
+  }
   t.equal(code(await post(url, { query: '{ me { id } }', extensions })), 'PERSISTED_QUERY_HASH_MISMATCH')
   t.equal(
     code(await post(url, { extensions: { persistedQuery: { version: 2, sha256Hash: sha(query) } } })),
@@ -179,9 +194,13 @@ t.test('the safe list runs what its manifest has, and nothing else', async (t) =
   for (const [manifest, id] of [
     [JSON.stringify(apollo), sha(body)],
     [JSON.stringify({ 'relay-1': body }), 'relay-1'],
+    [JSON.stringify({ [`sha256:${sha(body)}`]: body }), sha(body)],
+    [JSON.stringify({ [sha(body)]: body }), `sha256:${sha(body)}`],
   ] as const) {
     const { url } = await startGateway(t, { supergraph, persistedQueries: { mode: 'safelist', manifest } })
     t.same((await post(url, { documentId: id })).body, { data: { hello: 'hello' } })
+    const named = { persistedQuery: { version: 1, sha256Hash: id } }
+    t.same((await post(url, { extensions: named })).body, { data: { hello: 'hello' } })
     t.same((await post(url, { query: body })).body, { data: { hello: 'hello' } })
     t.same((await post(url, { query: 'query Hello {\n  hello # said\n}' })).body, { data: { hello: 'hello' } })
     for (const query of ['{ hello }', 'query Hello { hello me { id } }', '{']) {
@@ -204,6 +223,36 @@ t.test('the safe list runs what its manifest has, and nothing else', async (t) =
     t.throws(() => createPersistedQueries({ mode: 'safelist', manifest, maxEntries: 10 }), new RegExp(what))
   }
   t.throws(() => createPersistedQueries({ mode: 'safelist', maxEntries: 10 }), /needs PERSISTED_QUERIES_MANIFEST/)
+})
+
+t.test('a changed manifest is applied while the gateway runs; one that is no good is not', async (t) => {
+  const [one, two] = ['query One { hello }', 'query Two { hello }']
+  const manifest = JSON.stringify({ one })
+  const manifestFile = `${t.testdir({ 'manifest.json': manifest })}/manifest.json`
+  const log: string[] = []
+  const { url } = await startGateway(t, {
+    supergraph,
+    persistedQueries: { mode: 'safelist', manifest, manifestFile },
+    watchIntervalMs: 5,
+    logger: { level: 'info', stream: { write: (line: string) => void (line.includes('anifest') && log.push(line)) } },
+  })
+  const replace = async (text: string) => {
+    const before = log.length
+    writeFileSync(`${manifestFile}.new`, text)
+    renameSync(`${manifestFile}.new`, manifestFile)
+    while (log.length === before) await sleep(5)
+  }
+  const runs = async (query: string) => (await post(url, { query })).status === 200
+  t.same([await runs(one), await runs(two)], [true, false])
+  await replace('{"two": "{"}')
+  t.match(log.at(-1), /cannot be used; the previous one stays/)
+  t.match(log.at(-1), /entry \\"two\\" is no document/)
+  t.same([await runs(one), await runs(two)], [true, false])
+  await replace(JSON.stringify({ two }))
+  t.match(log.at(-1), /"documents":1/)
+  t.same([await runs(one), await runs(two)], [false, true])
+  t.same((await post(url, { documentId: 'two' })).body, { data: { hello: 'hello' } })
+  t.equal(code(await post(url, { documentId: 'one' })), 'PERSISTED_QUERY_NOT_FOUND')
 })
 
 t.test('rate limits: a stricter one for sign-in, counted by field', async (t) => {

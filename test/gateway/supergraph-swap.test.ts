@@ -1,6 +1,16 @@
+import { createHash } from 'node:crypto'
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { queryObjects } from 'node:v8'
+import { Schema } from '@apollo/federation-internals'
+import { QueryPlanner } from '@apollo/query-planner'
+import { GraphQLSchema } from 'graphql'
+import { Histogram } from 'prom-client'
 import t from 'tap'
+import { Pool } from 'undici'
+import { buildGateway } from '../../gateway/server.ts'
 import { compose, post, startGateway, startSubgraph } from './support.ts'
 
 const sdl = (fields: string) => `type Query { ${fields} }`
@@ -102,4 +112,158 @@ t.test('closing lets requests under way finish', async (t) => {
   t.same((await answer).body, { data: { slow: 'slow' } })
   t.equal((await answer).headers.get('connection'), 'close', 'and its connection ends with it')
   await t.rejects(post(url, { query: '{ slow }' }))
+})
+
+t.test('a swap frees what the supergraph before it held: planner, operations, connections, series', async (t) => {
+  const SWAPS = 30
+  /** A subgraph on a port of its own, so that each supergraph has another URL. It would keep its connections for long. */
+  async function origin() {
+    const server = createServer((_request, response) => {
+      response.setHeader('content-type', 'application/json').end('{"data":{"here":"here"}}')
+    })
+    server.keepAliveTimeout = 600_000
+    let opened = 0
+    server.on('connection', () => opened++)
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    t.teardown(() => {
+      server.closeAllConnections()
+      server.close()
+    })
+    const connections = () =>
+      new Promise<number>((resolve, reject) =>
+        server.getConnections((error, count) => (error ? reject(error) : resolve(count))),
+      )
+    return {
+      url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/graphql`,
+      connections,
+      opened: () => opened,
+    }
+  }
+  const origins = await Promise.all(Array.from({ length: SWAPS }, origin))
+  const file = compose(t, { part: { sdl: sdl('here: String'), url: 'http://127.0.0.1:1/' } })
+  const whole = readFileSync(file, 'utf8')
+  const texts = origins.map(({ url }, number) =>
+    whole
+      .replace('"http://127.0.0.1:1/"', JSON.stringify(url))
+      .replaceAll('"part"', `"part${number}"`)
+      .replaceAll('PART', `PART${number}`),
+  )
+  const { url, base } = await startGateway(t, { supergraph: file, watchIntervalMs: 5 })
+  const ready = async () => ((await (await fetch(`${base}/readyz`)).json()) as { supergraph: string }).supergraph
+  /** Live objects, after a garbage collection. */
+  const held = () =>
+    Object.fromEntries(
+      [QueryPlanner, Schema, GraphQLSchema, Pool, Histogram].map((kind) => [
+        kind.name,
+        queryObjects(kind, { format: 'count' }),
+      ]),
+    )
+  let before = await ready()
+  const swap = async (number: number) => {
+    writeFileSync(`${file}.new`, texts[number] as string)
+    renameSync(`${file}.new`, file)
+    await until(async () => (await ready()) !== before, `supergraph ${number}`)
+    before = await ready()
+    const { body } = await post(url, { query: `query Q${number} { here }` })
+    t.same(body, { data: { here: 'here' } })
+  }
+  for (let number = 0; number < 3; number++) await swap(number)
+  const early = held()
+  for (let number = 3; number < SWAPS; number++) await swap(number)
+  t.same(held(), early)
+  t.equal(early.QueryPlanner, 1)
+
+  await until(
+    async () => (await Promise.all(origins.slice(0, -1).map(({ connections }) => connections()))).every((n) => n === 0),
+    'the connections to subgraphs that are gone are closed',
+  )
+  // One that stays keeps its connection.
+  writeFileSync(`${file}.new`, `${texts.at(-1)}# another text`)
+  renameSync(`${file}.new`, file)
+  await until(async () => (await ready()) !== before, 'the same subgraphs in another text')
+  t.same((await post(url, { query: '{ here }' })).body, { data: { here: 'here' } })
+  t.equal(await origins.at(-1)?.connections(), 1)
+  t.equal(origins.at(-1)?.opened(), 1)
+  const metrics = await (await fetch(`${base}/metrics`)).text()
+  const services = new Set([...metrics.matchAll(/service="(part\d+)"/g)].map(([, name]) => name))
+  t.same([...services], [`part${SWAPS - 1}`], 'series of subgraphs that are gone are gone')
+})
+
+t.test('a subgraph that has moved is called at once, however often the place before had failed', async (t) => {
+  const here = await startSubgraph(t, sdl('here: String'), { Query: { here: () => 'here' } })
+  const moved = readFileSync(compose(t, { a: { sdl: sdl('here: String'), url: here } }), 'utf8')
+  const file = compose(t, { a: { sdl: sdl('here: String'), url: 'http://127.0.0.1:1/graphql' } })
+  const { url } = await startGateway(t, { supergraph: file, watchIntervalMs: 5 })
+  const ask = async () => (await post(url, { query: '{ here }' })).body
+  for (let failures = 0; failures < 5; failures++) t.ok((await ask()).errors)
+  writeFileSync(`${file}.new`, moved)
+  renameSync(`${file}.new`, file)
+  // Far below the five seconds for which the calls to the place before are off.
+  const deadline = performance.now() + 4000
+  let answer = await ask()
+  while (answer.errors && performance.now() < deadline) answer = await ask()
+  t.same(answer, { data: { here: 'here' } })
+})
+
+t.test('what a newcomer names in place of a supergraph is told apart', async (t) => {
+  const example = 'examples/own-subgraph'
+  for (const [supergraph, reason] of [
+    [
+      `${example}/supergraph.yaml`,
+      /it is a configuration: run `npm run compose -- FILE\.yaml`, and name the \.graphql file/,
+    ],
+    [`${example}/loyalty.graphql`, /it is the schema of one subgraph: .* `npm run compose/],
+    ['examples/commerce/orders.graphql', /it is the schema of one subgraph: /],
+    [example, /it is a folder: name the file in it/],
+    [`${example}/nothing.graphql`, /ENOENT/],
+  ] as const) {
+    const { message } = await buildGateway({ supergraph }).catch((error) => error)
+    t.match(message, reason)
+    t.ok(message.startsWith(`${supergraph} can't be served: `))
+    t.notMatch(message, '\n')
+  }
+})
+
+t.test('documents in use are prepared before a new supergraph is served, and the last file wins', async (t) => {
+  const text = (fields: string) =>
+    readFileSync(compose(t, { a: { sdl: sdl(fields), url: 'http://127.0.0.1:1/graphql' } }), 'utf8')
+  const [two, three] = [text('a: Int b: Int'), text('a: Int c: Int')]
+  const file = compose(t, { a: { sdl: sdl('a: Int gone: Int'), url: 'http://127.0.0.1:1/graphql' } })
+  const changes: { supergraph: string; prepared: number }[] = []
+  const { url, base } = await startGateway(t, {
+    supergraph: file,
+    watchIntervalMs: 5,
+    logger: {
+      level: 'info',
+      stream: { write: (line: string) => void (line.includes('changed') && changes.push(JSON.parse(line))) },
+    },
+  })
+  const ready = async () => ((await (await fetch(`${base}/readyz`)).json()) as { supergraph: string }).supergraph
+  const replace = (sdl: string) => {
+    writeFileSync(`${file}.new`, sdl)
+    renameSync(`${file}.new`, file)
+  }
+  for (const query of ['{ a }', '{ a a }', '{ gone }', 'query A { a } query B { a }']) {
+    await post(url, { query, ...(query.includes('A') && { operationName: 'B' }) })
+  }
+  replace(two)
+  await until(() => changes.length === 1, 'the second')
+  t.equal(changes[0]?.prepared, 3, 'all but the one that the new graph does not have')
+  t.equal(await ready(), changes[0]?.supergraph)
+
+  // Many documents, so that files change while they are being prepared.
+  await Promise.all(Array.from({ length: 100 }, (_, number) => post(url, { query: `query N${number} { a }` })))
+  const started = changes.length
+  for (let round = 0; round < 5; round++) {
+    replace(three)
+    await sleep(15)
+    replace(two)
+    await sleep(15)
+  }
+  replace(three)
+  const hash = createHash('sha256').update(three).digest('hex')
+  await until(async () => (await ready()) === hash, 'the third')
+  await sleep(50)
+  t.equal(await ready(), hash, 'and it stays')
+  t.ok(changes.length > started)
 })

@@ -6,6 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
+import type { GatewayOptions } from '../../gateway/server.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
@@ -162,20 +163,21 @@ export async function startGraph(t: Test, options: Parameters<typeof startSubgra
   const subgraphUrl = await subgraph.app.listen({ port: 0, host: '127.0.0.1' })
   const samples = await buildSamples({ keys: { jwksUrl: `${subgraphUrl}/.well-known/jwks.json` } })
   const samplesUrl = await samples.listen({ port: 0, host: '127.0.0.1' })
-  const gateway = await buildGateway({
-    supergraph: join(import.meta.dirname, '../../examples/commerce/supergraph.graphql'),
-    subgraphUrls: {
-      customers: `${subgraphUrl}/graphql`,
-      catalog: `${samplesUrl}/catalog/graphql`,
-      orders: `${samplesUrl}/orders/graphql`,
-    },
-  })
-  const url = await gateway.listen({ port: 0, host: '127.0.0.1' })
-  t.teardown(async () => {
-    await gateway.close()
-    await samples.close()
-  })
-  return { ...subgraph, subgraph: subgraph.send, url, send: client(`${url}/graphql`) }
+  t.teardown(() => samples.close())
+  const subgraphUrls = {
+    customers: `${subgraphUrl}/graphql`,
+    catalog: `${samplesUrl}/catalog/graphql`,
+    orders: `${samplesUrl}/orders/graphql`,
+  }
+  /** A gateway in front of them. @returns its URL */
+  async function startGateway(more: Partial<GatewayOptions> = {}): Promise<string> {
+    const supergraph = join(import.meta.dirname, '../../examples/commerce/supergraph.graphql')
+    const gateway = await buildGateway({ supergraph, subgraphUrls, ...more })
+    t.teardown(() => gateway.close())
+    return gateway.listen({ port: 0, host: '127.0.0.1' })
+  }
+  const url = await startGateway()
+  return { ...subgraph, subgraph: subgraph.send, subgraphUrl, startGateway, url, send: client(`${url}/graphql`) }
 }
 
 export const PASSWORD = 'Str0ng-pass'

@@ -54,7 +54,8 @@ function send(response: ServerResponse, body: string): void {
 const { cacheControl, jwks: keys } = options<{ jwks: object; cacheControl?: string }>()
 const jwks = JSON.stringify(keys)
 const server = createServer((request, response) => {
-  const subgraph = subgraphs.get(request.url ?? '')
+  const { url = '' } = request
+  const subgraph = subgraphs.get(url) ?? subgraphs.get(url.split('?')[0] ?? '')
   if (!subgraph) return send(response, jwks)
   const { schema, answers } = subgraph
   let body = ''

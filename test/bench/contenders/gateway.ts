@@ -12,10 +12,12 @@ interface Options {
   readonly jwksUrl: string
   /** Default: the gateway's own. */
   readonly sharedCalls?: GatewayOptions['sharedCalls']
+  /** Default: the gateway's own. */
+  readonly watchIntervalMs?: number
 }
 
 const sample = join(import.meta.dirname, '../../../examples/commerce/supergraph.graphql')
-const { supergraph = sample, subgraphs = {}, jwksUrl, sharedCalls } = options<Options>()
+const { supergraph = sample, subgraphs = {}, jwksUrl, sharedCalls, watchIntervalMs } = options<Options>()
 
 /** As in production, with limits that no load reaches. */
 const production: Omit<GatewayOptions, 'supergraph' | 'subgraphUrls'> = {
@@ -25,6 +27,7 @@ const production: Omit<GatewayOptions, 'supergraph' | 'subgraphUrls'> = {
   rateLimits: { perMinute: 1e9, signInPerMinute: 1e9 },
   tokenKeys: { jwksUrl },
   ...(sharedCalls && { sharedCalls }),
+  ...(watchIntervalMs && { watchIntervalMs }),
 }
 
 const app = await buildGateway({ supergraph, subgraphUrls: subgraphs, ...production })

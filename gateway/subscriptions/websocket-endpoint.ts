@@ -1,0 +1,191 @@
+/** Operations over WebSockets: the protocol graphql-transport-ws, by graphql-ws's server. */
+import { setTimeout as delay } from 'node:timers/promises'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { GraphQLSchema, parse } from 'graphql'
+import { CloseCode, handleProtocols, makeServer, type ServerOptions } from 'graphql-ws'
+import { type WebSocket, WebSocketServer } from 'ws'
+import { Cancellation, Cancelled } from '../cancellation.ts'
+import { RequestError } from '../errors.ts'
+import { exact, mayLoseDigits, parseKeepingDigits } from '../exact-numbers.ts'
+import { reasonOf } from '../http/masking.ts'
+import { type GraphQLRequest, parseBody, readBody } from '../http/request.ts'
+import { SubscriptionCall, type SubscriptionParts } from './subscription-call.ts'
+
+/** How often a client is sent a ping. It is disconnected if no pong arrives before the next. Milliseconds. */
+const PING_MS = 12_000
+/** How long a client may take to close its side, in milliseconds. */
+const CLOSE_MS = 1_000
+const POLL_MS = 5
+/** What a header's value may have. */
+const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+
+export interface WebSocketEndpoint {
+  /** Takes over the connection of an upgrade request. */
+  accept(request: FastifyRequest, head: Buffer): void
+  /** Closes the connections with code 1001 (going away). */
+  close(): Promise<void>
+}
+
+/** What is known of a connection. */
+interface Connection {
+  /** The request of its handshake; with the headers of `connection_init`, once that has arrived. */
+  request: FastifyRequest
+  readonly departure: Cancellation
+  /** Whether an operation is under way. */
+  isBusy(): boolean
+}
+
+/** graphql-ws asks what an operation is; here each is a stream of results. */
+const STREAM = { schema: new GraphQLSchema({}), document: parse('subscription { results }') }
+
+/** @param maxPayload the largest message of a client, in bytes */
+export function createWebSocketEndpoint(parts: SubscriptionParts, maxPayload: number): WebSocketEndpoint {
+  const sockets = new WebSocketServer({
+    noServer: true,
+    maxPayload,
+    perMessageDeflate: false,
+    handleProtocols: (protocols) => handleProtocols(protocols),
+  })
+  const connections = new WeakMap<WebSocket, Connection>()
+  const server = makeServer<Record<string, unknown>, Connection>(serverOptions(parts))
+
+  function connect(socket: WebSocket, request: FastifyRequest): void {
+    const departure = new Cancellation()
+    let isAlive = true
+    const ping = setInterval(() => {
+      if (!isAlive) return socket.terminate()
+      isAlive = false
+      socket.ping()
+    }, PING_MS)
+    socket.on('pong', () => {
+      isAlive = true
+    })
+    const fail = (error: unknown) => {
+      request.log.warn({ reason: reasonOf(error) }, 'A WebSocket failed')
+      socket.close(CloseCode.InternalServerError, 'Internal server error')
+    }
+    socket.on('error', fail)
+    const connection: Connection = { request, departure, isBusy: () => false }
+    connections.set(socket, connection)
+    const closed = server.opened(
+      {
+        protocol: socket.protocol,
+        send: (text) =>
+          new Promise((resolve, reject) => {
+            if (socket.readyState !== socket.OPEN) resolve()
+            else socket.send(text, (error) => (error ? reject(error) : resolve()))
+          }),
+        close: (code, reason) => socket.close(code, reason),
+        onMessage: (receive) => socket.on('message', (data) => receive(String(data)).catch(fail)),
+      },
+      connection,
+    )
+    socket.once('close', (code, reason) => {
+      clearInterval(ping)
+      departure.cancel()
+      closed(code, String(reason)).catch(fail)
+    })
+  }
+
+  return {
+    accept(request, head) {
+      const { raw } = request
+      sockets.handleUpgrade(raw, raw.socket, head, (socket) => connect(socket, request))
+    },
+    async close() {
+      await Promise.all([...sockets.clients].map((socket) => close(socket, connections.get(socket))))
+    },
+  }
+}
+
+/** Closes a connection once its operations have ended and its client agrees; after a while anyway. */
+async function close(socket: WebSocket, connection: Connection | undefined): Promise<void> {
+  const timer = setTimeout(() => socket.terminate(), CLOSE_MS)
+  const closed = new Promise((resolve) => socket.once('close', resolve))
+  while (connection?.isBusy() && socket.readyState === socket.OPEN) await delay(POLL_MS)
+  socket.close(1001, 'Going away')
+  if (socket.readyState !== socket.CLOSED) await closed
+  clearTimeout(timer)
+}
+
+function serverOptions(parts: SubscriptionParts): ServerOptions<Record<string, unknown>, Connection> {
+  return {
+    // Numbers in variables keep their digits, as in the body of a POST.
+    jsonMessageReviver: ((key: string, value: unknown, context: { source?: string }) =>
+      mayLoseDigits(context.source ?? '') ? exact(key, value, context) : value) as never,
+
+    onConnect(context) {
+      const { extra, connectionParams = {} } = context
+      extra.isBusy = () => Object.keys(context.subscriptions).length > 0
+      const headers = headersIn(connectionParams)
+      if (headers === undefined) return false
+      extra.request = withHeaders(extra.request, headers)
+      return true
+    },
+
+    async onSubscribe({ extra }, _id, payload) {
+      const { request, departure } = extra
+      try {
+        await parts.pipeline.limits?.count('default', request, NO_REPLY)
+        const text = JSON.stringify(payload)
+        const sent = readBody(parseBody(text) ?? payload, 0) as GraphQLRequest
+        const subscriber = { request, reply: NO_REPLY, transport: 'websocket', isRead: false, departure } as const
+        const results = await new SubscriptionCall(parts, subscriber).open(sent)
+        return { ...STREAM, contextValue: results }
+      } catch (error) {
+        if (error instanceof RequestError) {
+          parts.pipeline.countUnknown('rejected', 0)
+          return error.errors
+        }
+        if (error instanceof Cancelled) return { ...STREAM, contextValue: nothing() }
+        throw error
+      }
+    },
+
+    subscribe: ({ contextValue }) => parsed(contextValue as AsyncGenerator<string, undefined, undefined>) as never,
+
+    // The results are complete: errors are plain objects.
+    onNext: (_context, _id, _payload, _args, result) => result as never,
+  }
+}
+
+/** WebSockets have no headers of answers. */
+const NO_REPLY = { header: () => NO_REPLY, hasHeader: () => false } as unknown as FastifyReply
+
+async function* nothing(): AsyncGenerator<string, undefined, undefined> {}
+
+/** The results as objects, whose numbers keep their digits. It ends at once when the client ends it. */
+function parsed(texts: AsyncGenerator<string, undefined, undefined>): AsyncGenerator<object, undefined, undefined> {
+  const generator: AsyncGenerator<object, undefined, undefined> = {
+    async next() {
+      const { done, value } = await texts.next()
+      return done ? { done: true, value: undefined } : { done: false, value: parseKeepingDigits(value) as object }
+    },
+    return: async () => {
+      await texts.return(undefined)
+      return { done: true, value: undefined }
+    },
+    throw: (error) => texts.throw(error) as Promise<never>,
+    [Symbol.asyncIterator]: () => generator,
+    [Symbol.asyncDispose]: async () => void (await texts.return(undefined)),
+  }
+  return generator
+}
+
+/** The headers in the payload of `connection_init`. @returns undefined if one can't be a header */
+function headersIn(params: Readonly<Record<string, unknown>>): Record<string, string> | undefined {
+  const headers: Record<string, string> = {}
+  const nested = typeof params.headers === 'object' && params.headers !== null ? params.headers : {}
+  for (const [name, value] of [...Object.entries(nested), ...Object.entries(params)]) {
+    if (typeof value !== 'string') continue
+    if (!VALUE.test(value)) return undefined
+    headers[name.toLowerCase()] = value
+  }
+  return headers
+}
+
+/** The request of a handshake with further headers. Those that are passed on to subgraphs are chosen from them later. */
+function withHeaders(request: FastifyRequest, more: Readonly<Record<string, string>>): FastifyRequest {
+  const { ip, id, log, raw } = request
+  return { ip, id, log, raw, headers: { ...request.headers, ...more } } as unknown as FastifyRequest
+}
