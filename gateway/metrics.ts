@@ -87,33 +87,12 @@ export function createMetrics(): Metrics {
     labelNames: ['service'] as const,
     registers,
   })
-  const limited = new Counter({
-    name: 'gateway_rate_limited_total',
-    help: 'Requests refused by a rate limit.',
-    labelNames: ['bucket'] as const,
-    registers,
-  })
-  const tokenChecks = new Counter({
-    name: 'gateway_token_checks_total',
-    help: 'Checks of token status with the customer subgraph: active, revoked, or failed where it did not answer.',
-    labelNames: ['outcome'] as const,
-    registers,
-  })
-  const keyFetches = new Counter({
-    name: 'gateway_token_key_fetches_total',
-    help: "Fetches of issuers' public keys: fetched, or failed where the issuer did not answer as it should.",
-    labelNames: ['issuer', 'outcome'] as const,
-    registers,
-  })
+  const loadMetrics = createLoadMetrics(registers)
+  const tokens = createTokenMetrics(registers)
   const pluginFailures = new Counter({
     name: 'gateway_plugin_failures_total',
     help: 'Hooks of plugins that threw or took too long.',
     labelNames: ['plugin', 'hook'] as const,
-    registers,
-  })
-  const shed = new Counter({
-    name: 'gateway_load_shed_total',
-    help: 'Requests answered 503 because of too much load, of the process or of their client.',
     registers,
   })
   const info = new Gauge({
@@ -142,6 +121,8 @@ export function createMetrics(): Metrics {
   }
   return {
     ...createSubscriptionMetrics(registers),
+    ...tokens,
+    ...loadMetrics,
     operation: (asked, type) => {
       if (!names.has(asked) && names.size < NAMES && asked.length <= MAX_NAME) names.add(asked)
       const operation = names.has(asked) ? asked : OTHER
@@ -170,11 +151,7 @@ export function createMetrics(): Metrics {
     },
     sharedCall: (service) => shared.inc({ service }),
     subgraphFailure: (service) => failures.inc({ service }),
-    limited: (bucket) => limited.inc({ bucket }),
-    tokenCheck: (outcome) => tokenChecks.inc({ outcome }),
-    keyFetch: (issuer, outcome) => keyFetches.inc({ issuer, outcome }),
     pluginFailure: (plugin, hook) => pluginFailures.inc({ plugin, hook }),
-    shed: () => shed.inc(),
     supergraph: (hash) => {
       info.reset()
       info.set({ hash }, 1)
@@ -186,5 +163,42 @@ export function createMetrics(): Metrics {
     registry: register,
     contentType: register.contentType,
     text: () => register.metrics(),
+  }
+}
+
+function createTokenMetrics(registers: Registry[]): Pick<Metrics, 'tokenCheck' | 'keyFetch'> {
+  const tokenChecks = new Counter({
+    name: 'gateway_token_checks_total',
+    help: 'Checks of token status with the customer subgraph: active, revoked, or failed where it did not answer.',
+    labelNames: ['outcome'] as const,
+    registers,
+  })
+  const keyFetches = new Counter({
+    name: 'gateway_token_key_fetches_total',
+    help: "Fetches of issuers' public keys: fetched, or failed where the issuer did not answer as it should.",
+    labelNames: ['issuer', 'outcome'] as const,
+    registers,
+  })
+  return {
+    tokenCheck: (outcome) => tokenChecks.inc({ outcome }),
+    keyFetch: (issuer, outcome) => keyFetches.inc({ issuer, outcome }),
+  }
+}
+
+function createLoadMetrics(registers: Registry[]): Pick<Metrics, 'limited' | 'shed'> {
+  const limited = new Counter({
+    name: 'gateway_rate_limited_total',
+    help: 'Requests refused by a rate limit.',
+    labelNames: ['bucket'] as const,
+    registers,
+  })
+  const shed = new Counter({
+    name: 'gateway_load_shed_total',
+    help: 'Requests answered 503 because of too much load, of the process or of their client.',
+    registers,
+  })
+  return {
+    limited: (bucket) => limited.inc({ bucket }),
+    shed: () => shed.inc(),
   }
 }

@@ -7,6 +7,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import Fastify from 'fastify'
 import { createClient as createWebSocketClient } from 'graphql-ws'
+import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import type { GatewayPlugin as Plugin } from '../../gateway/plugin.ts'
@@ -351,6 +352,34 @@ t.test('tokens', async (t) => {
     other.stop()
     await until(() => topic.size === 0)
     revoked.clear()
+  }
+})
+
+t.test('a token of another issuer goes to the subgraphs that are named for it alone', async (t) => {
+  const { publicKey, privateKey } = await generateKeyPair('ES256')
+  const keys = Fastify()
+  keys.get('/keys', async () => ({ keys: [await exportJWK(publicKey)] }))
+  const issuer = {
+    issuer: 'https://login.example',
+    audience: ['shop'],
+    jwksUrl: `${await listenOn(t, keys)}/keys`,
+    algorithms: ['ES256' as const],
+    scopes: ['scope'],
+    policies: ['policies'],
+    claims: { 'x-staff-id': ['sub'] },
+  }
+  const claims = { iss: issuer.issuer, aud: 'shop', sub: '1', exp: Math.floor(Date.now() / 1000) + 60 }
+  const token = await new SignJWT(claims).setProtectedHeader({ alg: 'ES256' }).sign(privateKey)
+  for (const subgraphs of [[], ['orders']]) {
+    for (const by of ['sse', 'websocket'] as const) {
+      const { topic, url, orders } = await start(t, by, { trustedIssuers: [{ ...issuer, subgraphs }] })
+      const staff = listen(url, by, ON_CHANGE, { token })
+      await until(() => topic.size === 1)
+      const { authorization, 'x-staff-id': id } = orders.opened.at(-1) as Record<string, unknown>
+      t.same([authorization, id], subgraphs.length > 0 ? [`Bearer ${token}`, '1'] : [undefined, undefined])
+      staff.stop()
+      await until(() => topic.size === 0)
+    }
   }
 })
 
