@@ -4,6 +4,8 @@ import type { FastifyReply } from 'fastify'
 import type { GraphQLError, GraphQLFormattedError } from 'graphql'
 import { RETRY_AFTER_SECONDS } from '../../runtime/load-shedding.ts'
 import type { RequestError } from '../errors.ts'
+import type { LaterPart } from '../execution/executor.ts'
+import type { IncrementalFormat } from '../execution/incremental-formats.ts'
 import type { Metrics } from '../metrics.ts'
 
 /** The answer to one GraphQL request. */
@@ -13,6 +15,14 @@ export interface Answer {
   readonly error: RequestError | undefined
   /** For an executed request, Magento's category of the first error that has one. */
   readonly category?: string | undefined
+  /** The parts that follow; undefined: the answer is whole. */
+  readonly rest?: RestOfAnswer | undefined
+}
+
+/** What follows an answer's first part. */
+export interface RestOfAnswer {
+  readonly format: IncrementalFormat
+  readonly parts: AsyncIterable<LaterPart>
 }
 
 /** Set on every answer: it is data for one client and not a page, so it must be neither sniffed nor stored. */

@@ -7,7 +7,8 @@ import { tokenChallenge } from '../../schema/token-faults.ts'
 import { type Authentication, GUEST } from '../authentication/authentication.ts'
 import { type Cancellation, Cancelled } from '../cancellation.ts'
 import { RequestError, requestError, TokenRefused, throwRefusedToken } from '../errors.ts'
-import { answerTooLarge, type ExecutionRequest } from '../execution/executor.ts'
+import { answerTooLarge, type ExecutionRequest, type IncrementalAnswer, type LaterPart } from '../execution/executor.ts'
+import type { IncrementalFormat } from '../execution/incremental-formats.ts'
 import type { Admission } from '../limits/admission.ts'
 import type { RequestLimits } from '../limits/rate-limiting.ts'
 import type { CountRequest, Metrics, Outcome } from '../metrics.ts'
@@ -15,8 +16,9 @@ import type { FoundOperation, Operation, Operations } from '../planning/operatio
 import type { ServedGraph } from '../served-supergraph.ts'
 import { isLongerThan, type RawAnswer, type SubgraphUnavailable } from '../subgraphs/client.ts'
 import type { createReturnedHeaders, createSubgraphHeaders } from '../subgraphs/headers.ts'
-import { type Answer, errorBody, noteOverload, withPlan } from './answers.ts'
+import { type Answer, errorBody, noteOverload, type RestOfAnswer, withPlan } from './answers.ts'
 import { mask, reasonOf } from './masking.ts'
+import { incrementalFormat } from './multipart.ts'
 import type { createPersistedQueries } from './persisted-queries.ts'
 import { type GraphQLRequest, readBody } from './request.ts'
 
@@ -70,6 +72,8 @@ export class GraphQLCall implements ExecutionRequest {
   #refusal: string | undefined
   #outcome: Outcome = 'rejected'
   #operation: Operation | undefined
+  /** Whether deferred parts follow. */
+  #isFollowed = false
   /** The cost that admission has accounted for. */
   #admittedCost: number | undefined
 
@@ -94,8 +98,11 @@ export class GraphQLCall implements ExecutionRequest {
     this.#span = startSpan('graphql', { kind: 'server', parent: typeof parent === 'string' ? parent : undefined })
   }
 
-  /** @returns the answer, which also contains every failure of the request */
-  async answer(sent: GraphQLRequest): Promise<Answer> {
+  /**
+   * @param mayDefer whether deferred fragments may follow in parts of their own, if the client takes them
+   * @returns the answer, which also contains every failure of the request
+   */
+  async answer(sent: GraphQLRequest, mayDefer: boolean): Promise<Answer> {
     const { admission, answerLimit, authentication, limits, maxCost, persisted, served, showPlans } = this.#pipeline
     try {
       const { operations } = served.current
@@ -122,7 +129,7 @@ export class GraphQLCall implements ExecutionRequest {
       if (verdict.settled && (operation.type !== 'query' || operation.restricted)) verdict = await verdict.settled
       // Some operations ignore the token; then it is not passed on to the subgraphs.
       if (!verdict.isAllowed && !operation.ignoresToken) throw new TokenRefused(verdict.fault)
-      const { execute, plan } = operation.restricted?.(verdict.claims) ?? operation
+      const { execute, deferred, plan } = operation.restricted?.(verdict.claims) ?? operation
       const entrance = admission.enter(this.#client, cost, this.#departure)
       if (entrance) await entrance
       this.#admittedCost = cost
@@ -130,7 +137,8 @@ export class GraphQLCall implements ExecutionRequest {
       this.values = values
       this.headers = this.#pipeline.subgraphHeaders(this.#request, this.#span.traceparent, !verdict.isAllowed)
       if (operation.type === 'query') this.cancellation = this.#departure
-      const result = await execute(this)
+      const format = deferred && mayDefer ? incrementalFormat(this.#request.headers.accept) : undefined
+      const result: IncrementalAnswer = await (deferred && format ? deferred(this, format) : execute(this))
       if (verdict.settled) {
         const final = await verdict.settled
         if (!final.isAllowed) throw new TokenRefused(final.fault)
@@ -147,9 +155,27 @@ export class GraphQLCall implements ExecutionRequest {
         text: isPlanShown ? withPlan(result.text, plan(values)) : result.text,
         error: undefined,
         category: result.category,
+        rest: format && result.rest && this.#follow(format, result.rest),
       }
     } catch (error) {
       return this.#refuse(error)
+    } finally {
+      if (!this.#isFollowed) this.#finish()
+    }
+  }
+
+  /** The parts that follow the first: the request ends with the last of them. */
+  #follow(format: IncrementalFormat, rest: AsyncIterable<LaterPart>): RestOfAnswer {
+    this.#isFollowed = true
+    return { format, parts: this.#parts(rest) }
+  }
+
+  async *#parts(rest: AsyncIterable<LaterPart>): AsyncGenerator<LaterPart, void> {
+    try {
+      for await (const part of rest) {
+        if (part.hasErrors) this.#outcome = 'errors'
+        yield part
+      }
     } finally {
       this.#finish()
     }
@@ -165,7 +191,7 @@ export class GraphQLCall implements ExecutionRequest {
       this.#finish()
       return answer
     }
-    return this.answer(sent)
+    return this.answer(sent, false)
   }
 
   mask(error: unknown): GraphQLFormattedError {
@@ -176,7 +202,7 @@ export class GraphQLCall implements ExecutionRequest {
     this.#subgraphAnswers++
     if (status === 401) this.#refusal ??= text
     this.#subgraphMs += milliseconds
-    this.#pipeline.returnHeaders?.(this.#reply, headers)
+    if (!this.#isFollowed) this.#pipeline.returnHeaders?.(this.#reply, headers)
   }
 
   unavailable({ service, message, cause }: SubgraphUnavailable): void {

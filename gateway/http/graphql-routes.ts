@@ -1,16 +1,18 @@
 /** `/graphql`: GraphQL over HTTP, by GET and by POST. */
+import type { Readable } from 'node:stream'
 import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify'
 import { Cancellation } from '../cancellation.ts'
 import { RequestError, requestError } from '../errors.ts'
 import { answerTooLarge } from '../execution/executor.ts'
 import { createBodyAdmission } from '../limits/body-admission.ts'
 import { isLongerThan } from '../subgraphs/client.ts'
-import { errorBody, SECURITY_HEADERS } from './answers.ts'
+import { errorBody, type RestOfAnswer, SECURITY_HEADERS } from './answers.ts'
 import { checkCrossSite } from './cross-site.ts'
 import { cancelOnClose, settle } from './disconnects.ts'
 import type { Drain } from './drain.ts'
 import { wantsPage } from './editor.ts'
 import { GraphQLCall, type Pipeline } from './graphql-call.ts'
+import { contentTypeOf, incrementalFormat, multipartBody } from './multipart.ts'
 import { contentTypes, type ErrorStatus, executedStatus, negotiate, statusOf } from './negotiation.ts'
 import { type GraphQLRequest, readBody, readParameters } from './request.ts'
 
@@ -34,8 +36,10 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
   const admitBody = createBodyAdmission(app, bodyLimit, pipeline)
 
   /** @param isRead whether it is a GET, for queries alone */
-  async function respond(request: FastifyRequest, reply: FastifyReply, isRead: boolean): Promise<string> {
-    const media = negotiate(request.headers.accept)
+  async function respond(request: FastifyRequest, reply: FastifyReply, isRead: boolean): Promise<string | Readable> {
+    const { accept } = request.headers
+    const media = negotiate(accept)
+    const whole = media ?? 'any'
     const group = drain.enter()
     const { socket } = request.raw
     const departure = new Cancellation()
@@ -43,8 +47,9 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     reply.headers(SECURITY_HEADERS).header('x-correlation-id', request.id)
     let status: number
     let text: string
+    let rest: RestOfAnswer | undefined
     try {
-      if (media === undefined) throw notAcceptable()
+      if (media === undefined && incrementalFormat(accept) === undefined) throw notAcceptable()
       if (isRead) checkCrossSite(request.headers)
       const counted = request.isCounted ? undefined : limits?.count('default', request, reply)
       if (counted) await counted
@@ -56,23 +61,45 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
         status = 200
       } else {
         const call = new GraphQLCall(pipeline, request, reply, departure, isRead)
-        const answer = await call.answer(sent as GraphQLRequest)
+        const answer = await call.answer(sent as GraphQLRequest, true)
         text = answer.text
-        status = answer.error ? statusOf(answer.error, media) : executedStatus(answer.category, media, errorStatus)
+        rest = answer.rest
+        status = answer.error ? statusOf(answer.error, whole) : executedStatus(answer.category, whole, errorStatus)
       }
     } catch (error) {
       if (!(error instanceof RequestError)) throw error
       countUnknown('rejected', 0)
       text = errorBody(error.errors)
-      status = statusOf(error, media ?? 'any')
+      status = statusOf(error, whole)
     } finally {
-      settle(socket, departure)
-      drain.leave(group)
+      if (!rest) {
+        settle(socket, departure)
+        drain.leave(group)
+      }
     }
+    if (rest) return inParts(text, rest, reply, { departure, group })
     // Otherwise a connection that is busy while the server closes would stay open until its client closes it.
     if (drain.isDraining()) reply.header('connection', 'close')
-    reply.code(status).header('content-type', contentTypes[media ?? 'any'])
+    reply.code(status).header('content-type', contentTypes[whole])
     return text
+  }
+
+  /** The request is under way until its last part. */
+  function inParts(
+    first: string,
+    { format, parts }: RestOfAnswer,
+    reply: FastifyReply,
+    { departure, group }: { departure: Cancellation; group: ReturnType<Drain['enter']> },
+  ): Readable {
+    const { raw } = reply
+    const { socket } = reply.request.raw
+    reply.code(200).header('content-type', contentTypeOf(format))
+    return multipartBody(first, parts, () => {
+      settle(socket, departure)
+      drain.leave(group)
+      // Its connection would stay open while the server closes: see respond.
+      if (drain.isDraining()) raw.once('finish', () => socket.end())
+    })
   }
 
   async function answerBatch(

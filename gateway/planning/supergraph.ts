@@ -41,6 +41,11 @@ export interface LoadedSupergraph {
    * @throws GraphQLError if the operation exceeds the planner's limits
    */
   readonly plan: Plan
+  /**
+   * Plans one operation with `@defer`: see deferral.ts.
+   * @returns undefined if it has to be answered as a whole
+   */
+  readonly planDeferred: (...parameters: Parameters<Plan>) => QueryPlan | undefined
   /** Plans for Apollo's executor, which does not support all plans that ours does. */
   readonly stockPlan: Plan
 }
@@ -65,6 +70,8 @@ const MAX_PLANS = 500
  * fragment's type. Otherwise it would also be fetched, and might fail, for the objects of the other fragment.
  */
 const PLANNING = { typeConditionedFetching: true, debug: { maxEvaluatedPlans: MAX_PLANS } }
+/** The same where clients may use `@defer`. It changes no other plan. */
+const DEFERRED_PLANNING = { ...PLANNING, incrementalDelivery: { enableDefer: true } }
 const BUILD = { supportedFeatures: SUPPORTED, validateSupergraph: true }
 
 /**
@@ -72,9 +79,10 @@ const BUILD = { supportedFeatures: SUPPORTED, validateSupergraph: true }
  *
  * It uses the packages that @apollo/gateway consists of (schema, planner, and executeQueryPlan), not its ApolloGateway
  * class. That one reports telemetry, keeps a second cache of plans, and validates and hashes again for each request.
+ * @param defers whether clients may use `@defer`
  * @throws Error if the text is not a supergraph that this gateway can serve
  */
-export function loadSupergraph(sdl: string): LoadedSupergraph {
+export function loadSupergraph(sdl: string, defers = false): LoadedSupergraph {
   const supergraph = Supergraph.build(sdl, BUILD)
   const apiSchema = supergraph.apiSchema()
   const planners = plannerSupergraph(sdl)
@@ -83,7 +91,7 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
   const build = ({ document }: PlannerSupergraph) =>
     document ? Supergraph.build(document, { ...BUILD, validateSupergraph: false }) : supergraph
   const planned = build(planners)
-  const partOf = createPlanPart(planners, planned, PLANNING)
+  const partOf = createPlanPart(planners, planned, defers ? DEFERRED_PLANNING : PLANNING)
   let stockPlanPart: PlanPart | undefined
   const fullSchema = supergraph.schema.toGraphQLJSSchema()
   const divisions = {
@@ -91,9 +99,11 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
     moving: movingFields(sdl),
     schema: planners.entries.size > 0 ? planned.apiSchema().toGraphQLJSSchema() : fullSchema,
   }
+  const conditionsOf = (overridden: ReadonlySet<string> | undefined) =>
+    new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false]))
   function planBy(planPart: () => PlanPart, parts: (document: DocumentNode) => readonly Part[]): Plan {
     return (document, operationName, overridden) => {
-      const conditions = new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false]))
+      const conditions = conditionsOf(overridden)
       const planWhole = (whole: DocumentNode) =>
         joinPlans(parts(whole).map((part) => ({ ...part, plan: planPart()(part, operationName, conditions) })))
       const plan = planWhole(document)
@@ -103,7 +113,7 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
   }
   const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
   const [fields, required] = [fieldNames(fullSchema), requiredNames(sdl)]
-  const { schema, plannable } = clientSchema(apiSchema.toGraphQLJSSchema(), fullSchema)
+  const { schema, plannable } = clientSchema(apiSchema.toGraphQLJSSchema({ includeDefer: defers }), fullSchema)
   return {
     hash: createHash('sha256').update(sdl).digest('hex'),
     schema,
@@ -118,6 +128,12 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
       () => partOf,
       (document) => partsOf(divisions, document),
     ),
+    planDeferred: (document, operationName, overridden) => {
+      const [part] = partsOf(divisions, document)
+      // Parts are planned one by one, so a fragment can't be deferred across them.
+      if (part?.document !== document) return undefined
+      return partOf(part, operationName, conditionsOf(overridden))
+    },
     stockPlan: planBy(
       () => {
         if (!stockPlanPart) {
