@@ -1,6 +1,7 @@
 /** Compiles a query plan into functions: work that is the same for every execution is done here. */
 import type { FetchNode, PlanNode, QueryPlan } from '@apollo/query-planner'
-import { withoutDeferred } from '../planning/plan-nodes.ts'
+import type { DividedPlan } from '../planning/divided-plans.ts'
+import { fetchesOf } from '../planning/plan-nodes.ts'
 import { type PlanPath, readPath } from './entity-places.ts'
 import {
   compileContextFetch,
@@ -35,31 +36,28 @@ export interface DeferredStep {
   readonly id: string
   /** The ids of the fetches that it follows. */
   readonly depends: readonly string[]
-  readonly run: Step
+  /** undefined: they are all that it needs. */
+  readonly run: Step | undefined
 }
 
 /** A plan in which fragments are deferred. */
 export interface DeferredPlan {
   /** undefined if nothing has to be fetched. */
   readonly primary: Step | undefined
-  /** One for each fragment that needs fetches of its own; the others are fetched with what is around them. */
+  /** One for each fragment that arrives later; the others arrive with what is around them. */
   readonly deferred: readonly DeferredStep[]
   /** How many steps make the fetch of an id: a call may be divided. */
   readonly fetches: ReadonlyMap<string, number>
   readonly mayRepeat: boolean
 }
 
-export function compileDeferredPlan(environment: FetchEnvironment, plan: QueryPlan): DeferredPlan {
-  const { main, blocks } = withoutDeferred(plan)
-  const nodes = [main, ...blocks.map(({ node }) => node)].flatMap((node) => node ?? [])
-  const all = nodes.flatMap(fetchesOf)
+export function compileDeferredPlan(environment: FetchEnvironment, { main, blocks }: DividedPlan): DeferredPlan {
+  const all = [main, ...blocks.map(({ node }) => node)].flatMap(fetchesOf)
   const fetches = new Map<string, number>()
   for (const { id } of all) if (id !== undefined) fetches.set(id, (fetches.get(id) ?? 0) + 1)
   return {
     primary: main && compile(environment, main, []),
-    deferred: blocks.flatMap(({ id, depends, node }) =>
-      node ? [{ id, depends, run: compile(environment, node, []) }] : [],
-    ),
+    deferred: blocks.map(({ id, depends, node }) => ({ id, depends, run: node && compile(environment, node, []) })),
     fetches,
     mayRepeat: all.some(isRepeated),
   }
@@ -71,22 +69,6 @@ function isRepeated(fetch: FetchNode, index: number, all: readonly FetchNode[]):
     all.findIndex(({ serviceName, operation }) => serviceName === fetch.serviceName && operation === fetch.operation) <
     index
   )
-}
-
-function fetchesOf(node: PlanNode): FetchNode[] {
-  switch (node.kind) {
-    case 'Fetch':
-      return [node]
-    case 'Flatten':
-      return fetchesOf(node.node)
-    case 'Sequence':
-    case 'Parallel':
-      return node.nodes.flatMap(fetchesOf)
-    case 'Condition':
-      return [node.ifClause, node.elseClause].flatMap((each) => (each ? fetchesOf(each) : []))
-    default:
-      return []
-  }
 }
 
 function compile(environment: FetchEnvironment, node: PlanNode, prefix: PlanPath): Step {

@@ -141,7 +141,7 @@ export class Delivery {
     const execute = async () => {
       try {
         await Promise.all(depends)
-        await run(execution)
+        await run?.(execution)
       } catch (error) {
         execution.errors.push(execution.request.mask(error))
       }

@@ -5,6 +5,7 @@ import type { Cancellation } from '../cancellation.ts'
 import { requestError } from '../errors.ts'
 import type { IsDenied } from '../planning/authorization.ts'
 import type { DeferredFragments } from '../planning/deferral.ts'
+import type { DividedPlan } from '../planning/divided-plans.ts'
 import type { InternalName, IsTrue } from '../planning/operation-corrections.ts'
 import type { RawAnswer, SubgraphUnavailable } from '../subgraphs/client.ts'
 import type { IncrementalFormat } from './incremental-formats.ts'
@@ -21,10 +22,11 @@ export interface PlannedOperation {
    */
   readonly plan: (isTrue: IsTrue) => QueryPlan
   /**
-   * Plans the operation with its deferred fragments (deferral.ts); undefined if it has to be answered as a whole.
+   * Plans the operation with its deferred fragments (deferral.ts); undefined if all of them come from the fetches of what is
+   * around them.
    * @throws RequestError if the planner refuses it
    */
-  readonly planDeferred: (deferred: DocumentNode, isTrue: IsTrue) => QueryPlan | undefined
+  readonly planDeferred: (deferred: DocumentNode, isTrue: IsTrue) => DividedPlan | undefined
   /** The uncorrected plan, for Apollo's executor. */
   readonly stockPlan: () => QueryPlan
   readonly internalName: InternalName

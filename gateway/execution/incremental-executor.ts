@@ -42,7 +42,6 @@ export function createIncrementalExecutor(
       if (!deferral || !raw) return undefined
       const plan = compileDeferredPlan(environment, raw)
       const separate = new Set(plan.deferred.map(({ id }) => id))
-      if (separate.size === 0) return undefined
       const [whole] = deferral.document.definitions as [typeof node]
       const shapeBy = (deferredBy: typeof deferredId) =>
         shapeOf(schema, deferral.document, whole, isTrue, isDenied, internalName, undefined, deferredBy)

@@ -1,5 +1,5 @@
 /** Transforms the nodes of a plan. */
-import type { FetchNode, PlanNode, QueryPlan } from '@apollo/query-planner'
+import type { FetchNode, PlanNode } from '@apollo/query-planner'
 
 /** Replaces each fetch of a plan by the result of `change`, or removes it if that is undefined. */
 export function mapFetches(node: PlanNode, change: (fetch: FetchNode) => PlanNode | undefined): PlanNode | undefined {
@@ -32,26 +32,13 @@ function withNode<Part extends { readonly node?: PlanNode }>({ node: _, ...rest 
   return { ...rest, ...(node && { node }) }
 }
 
-/** What a deferred fragment needs beyond the plan around it. */
-export interface DeferredBlock {
-  /** The label of the fragment. */
-  readonly id: string
-  /** The ids of the fetches that must have been made before. */
-  readonly depends: readonly string[]
-  /** undefined: it needs nothing more. */
-  readonly node: PlanNode | undefined
-}
-
-/** A plan's main part, and the parts of its deferred fragments, wherever they are nested. */
-export function withoutDeferred({ node }: QueryPlan): {
-  readonly main: PlanNode | undefined
-  readonly blocks: readonly DeferredBlock[]
-} {
-  if (!node || node.kind === 'Subscription') return { main: undefined, blocks: [] }
-  if (node.kind !== 'Defer') return { main: node, blocks: [] }
-  const blocks = node.deferred.flatMap(({ label = '', depends, node: inner }): DeferredBlock[] => {
-    const { main, blocks } = withoutDeferred({ kind: 'QueryPlan', ...(inner && { node: inner }) })
-    return [{ id: label, depends: depends.map(({ id }) => id), node: main }, ...blocks]
-  })
-  return { main: node.primary.node, blocks }
+/** The fetches of a plan, in its order. */
+export function fetchesOf(node: PlanNode | undefined): readonly FetchNode[] {
+  const fetches: FetchNode[] = []
+  const collect = (fetch: FetchNode) => {
+    fetches.push(fetch)
+    return fetch
+  }
+  if (node) mapFetches(node, collect)
+  return fetches
 }

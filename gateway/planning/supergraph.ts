@@ -10,6 +10,8 @@ import { type QueryPlan, QueryPlanner } from '@apollo/query-planner'
 import type { DocumentNode, GraphQLSchema } from 'graphql'
 import { type Authorization, createAuthorization } from './authorization.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
+import { withoutDefer } from './deferral.ts'
+import { type DividedPlan, divide, readDivided } from './divided-plans.ts'
 import { movingFields, requiredNames } from './join.ts'
 import { createInternalNames, fieldNames, type InternalName } from './operation-corrections.ts'
 import { type Part, partsOf } from './operation-parts.ts'
@@ -43,9 +45,9 @@ export interface LoadedSupergraph {
   readonly plan: Plan
   /**
    * Plans one operation with `@defer`: see deferral.ts.
-   * @returns undefined if it has to be answered as a whole
+   * @returns undefined if everything comes from the same fetches
    */
-  readonly planDeferred: (...parameters: Parameters<Plan>) => QueryPlan | undefined
+  readonly planDeferred: (...parameters: Parameters<Plan>) => DividedPlan | undefined
   /** Plans for Apollo's executor, which does not support all plans that ours does. */
   readonly stockPlan: Plan
 }
@@ -114,6 +116,10 @@ export function loadSupergraph(sdl: string, defers = false): LoadedSupergraph {
   const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
   const [fields, required] = [fieldNames(fullSchema), requiredNames(sdl)]
   const { schema, plannable } = clientSchema(apiSchema.toGraphQLJSSchema({ includeDefer: defers }), fullSchema)
+  const plan = planBy(
+    () => partOf,
+    (document) => partsOf(divisions, document),
+  )
   return {
     hash: createHash('sha256').update(sdl).digest('hex'),
     schema,
@@ -124,15 +130,14 @@ export function loadSupergraph(sdl: string, defers = false): LoadedSupergraph {
     subgraphs: supergraph.subgraphsMetadata(),
     overrideLabels,
     internalNames: () => createInternalNames(fields, required),
-    plan: planBy(
-      () => partOf,
-      (document) => partsOf(divisions, document),
-    ),
+    plan,
     planDeferred: (document, operationName, overridden) => {
       const [part] = partsOf(divisions, document)
-      // Parts are planned one by one, so a fragment can't be deferred across them.
-      if (part?.document !== document) return undefined
-      return partOf(part, operationName, conditionsOf(overridden))
+      if (part?.document === document) {
+        const planned = attempt(() => partOf(part, operationName, conditionsOf(overridden)))
+        if (planned) return readDivided(planned)
+      }
+      return divide(fullSchema, plan(withoutDefer(document), operationName, overridden), document)
     },
     stockPlan: planBy(
       () => {
@@ -144,6 +149,15 @@ export function loadSupergraph(sdl: string, defers = false): LoadedSupergraph {
       },
       (document) => [{ path: [], level: 0, document }],
     ),
+  }
+}
+
+/** Apollo's planner throws for some deferred fragments; what it has then not planned it has not changed either. */
+function attempt(plan: () => QueryPlan): QueryPlan | undefined {
+  try {
+    return plan()
+  } catch {
+    return undefined
   }
 }
 
