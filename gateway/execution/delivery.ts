@@ -250,8 +250,10 @@ export class Delivery {
 
   /** Ends the answer: nothing that is still to come can be sent. */
   #fail(ready: readonly Pending[], error: unknown): LaterPart {
-    const errors =
-      error instanceof RequestError ? error.errors.map((each) => each.toJSON()) : [this.#execution.request.mask(error)]
+    // A part may have what the others have left of the limit; a client knows the whole one.
+    const { errors: refused } =
+      error instanceof RequestError ? answerTooLarge(this.#options.maxAnswerBytes) : { errors: undefined }
+    const errors = refused?.map((each) => each.toJSON()) ?? [this.#execution.request.mask(error)]
     const arrived = [...ready, ...this.#pending].map(({ id, path, label }) => {
       return { id, path, label, data: null, added: [], errors }
     })

@@ -11,11 +11,12 @@ import type { DocumentNode, GraphQLSchema } from 'graphql'
 import { type Authorization, createAuthorization } from './authorization.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
 import { withoutDefer } from './deferral.ts'
-import { type DividedPlan, divide, readDivided } from './divided-plans.ts'
+import { type DividedPlan, readDivided } from './divided-plans.ts'
 import { movingFields, requiredNames } from './join.ts'
 import { createInternalNames, fieldNames, type InternalName } from './operation-corrections.ts'
 import { type Part, partsOf } from './operation-parts.ts'
 import { joinPlans } from './part-plans.ts'
+import { divide } from './plan-division.ts'
 import { inSequence, serialSteps } from './serial-mutations.ts'
 import { type PlannerSupergraph, plannerSupergraph } from './supergraph-corrections.ts'
 
@@ -135,7 +136,7 @@ export function loadSupergraph(sdl: string, defers = false): LoadedSupergraph {
       const [part] = partsOf(divisions, document)
       if (part?.document === document) {
         const planned = attempt(() => partOf(part, operationName, conditionsOf(overridden)))
-        if (planned) return readDivided(planned)
+        if (planned) return readDivided(fullSchema, planned)
       }
       return divide(fullSchema, plan(withoutDefer(document), operationName, overridden), document)
     },
