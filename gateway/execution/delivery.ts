@@ -65,6 +65,13 @@ type Path = readonly (string | number)[]
 
 const startsWith = (path: Path, start: Path): boolean => start.every((part, index) => path[index] === part)
 
+/** An error with its path from an object; nothing if it is about another place. */
+function seenFrom(place: Path, error: GraphQLFormattedError): readonly GraphQLFormattedError[] {
+  const { path = [] } = error
+  if (startsWith(path, place)) return [{ ...error, path: path.slice(place.length) }]
+  return startsWith(place, path) ? [{ ...error, path: [] }] : []
+}
+
 export class Delivery {
   readonly #variant: DeferredVariant
   readonly #options: DeliveryOptions
@@ -230,11 +237,14 @@ export class Delivery {
   /** Completes a part and joins it with the answer. */
   #complete(pending: Pending, known: readonly GraphQLFormattedError[], places: DeferredPlace[]) {
     const { id, path, label, place } = pending
-    const options = { ...this.#completion(known), path, places }
+    const inside: DeferredPlace[] = []
+    const options = { ...this.#completion(known.flatMap((error) => seenFrom(path, error))), places: inside }
     const { data, errors } = complete(place.fragment.shape, place.data, options)
     const target = objectAt(this.#answer, path)
     const added = data && target && join(target, data)
-    return { id, path, label, data: added ? data : null, added: added ?? [], errors: [...errors] }
+    places.push(...inside.map((each) => ({ ...each, path: [...path, ...each.path] })))
+    const told = errors.map((error) => ({ ...error, path: [...path, ...(error.path ?? [])] }))
+    return { id, path, label, data: added ? data : null, added: added ?? [], errors: told as GraphQLFormattedError[] }
   }
 
   /** The errors to tell with a part. One that is null has at least the error that made it so. */

@@ -41,8 +41,6 @@ export interface CompletionOptions {
   readonly known: readonly GraphQLFormattedError[]
   /** The limit for all texts in the answer together, in characters. */
   readonly maxLength: number
-  /** Where the object is in the answer. Default: it is the root. */
-  readonly path?: readonly (string | number)[]
   /** Receives the places of deferred fragments, outer ones first. */
   readonly places?: DeferredPlace[]
 }
@@ -50,7 +48,7 @@ export interface CompletionOptions {
 /** An object of an answer to which a deferred fragment adds fields later. */
 export interface DeferredPlace {
   readonly fragment: DeferredFragment
-  /** In the client's names. */
+  /** From the completed object, in the client's names. */
   readonly path: readonly (string | number)[]
   /** What the subgraphs have sent for the object so far. */
   readonly data: Data
@@ -69,17 +67,15 @@ export function complete(root: Shape, data: Data, options: CompletionOptions): C
 class Completer {
   readonly errors: GraphQLFormattedError[] = []
   readonly #options: CompletionOptions
-  readonly #path: Path
+  readonly #path: Path = []
   /** The length of the path to the nearest nullable value, which an invalid value makes null. */
-  #nullableDepth: number
+  #nullableDepth = 0
   /** How many failures there were, including those that a known error explains. */
   #failures = 0
   #length = 0
 
   constructor(options: CompletionOptions) {
     this.#options = options
-    this.#path = [...(options.path ?? [])]
-    this.#nullableDepth = this.#path.length
   }
 
   /** Forgets the deferred fragments of an object or list that turned out to be null. */
