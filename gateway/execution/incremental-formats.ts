@@ -9,8 +9,7 @@
 import type { GraphQLFormattedError } from 'graphql'
 import type { Data } from './json-objects.ts'
 
-export const INCREMENTAL_FORMATS = ['2022', 'v0.2'] as const
-export type IncrementalFormat = (typeof INCREMENTAL_FORMATS)[number]
+export type IncrementalFormat = '2022' | 'v0.2'
 
 type Path = readonly (string | number)[]
 

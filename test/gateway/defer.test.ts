@@ -1,5 +1,7 @@
 /** `@defer`: what is slow arrives later, in both formats, and what the parts make together is the whole answer. */
+import { join } from 'node:path'
 import t from 'tap'
+import { plan } from '../../bin/commands/plan.ts'
 import type { Payload } from './incremental.ts'
 import { startSlowGraph as start } from './slow-graph.ts'
 
@@ -203,4 +205,16 @@ t.test('a subgraph that is away or too slow fails its part alone', async (t) => 
   )
   t.match(metrics, /gateway_request_duration_seconds_count\{operation=""\} 1/)
   await app.close()
+})
+
+t.test('`customers plan` shows what is deferred', async (t) => {
+  const query = 'query ($d: Boolean!) { customer { id ... @defer(label: "later", if: $d) { orders { number } } } }'
+  const file = join(t.testdir({ 'query.graphql': query }), 'query.graphql')
+  const printed = t.capture(console, 'log', () => {})
+  const shown = (variables: object) => {
+    plan(file, { variables: JSON.stringify(variables) })
+    return String(printed().at(-1)?.args[0])
+  }
+  t.match(shown({ d: true }), /Deferred\(depends: \[0\], path: "", label: "later"\)/)
+  t.notMatch(shown({ d: false }), 'Deferred')
 })
