@@ -77,29 +77,11 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
         drain.leave(group)
       }
     }
-    if (rest) return inParts(text, rest, reply, { departure, group })
+    if (rest) return inParts(text, rest, reply, { departure, drain, group })
     // Otherwise a connection that is busy while the server closes would stay open until its client closes it.
     if (drain.isDraining()) reply.header('connection', 'close')
     reply.code(status).header('content-type', contentTypes[whole])
     return text
-  }
-
-  /** The request is under way until its last part. */
-  function inParts(
-    first: string,
-    { format, parts }: RestOfAnswer,
-    reply: FastifyReply,
-    { departure, group }: { departure: Cancellation; group: ReturnType<Drain['enter']> },
-  ): Readable {
-    const { raw } = reply
-    const { socket } = reply.request.raw
-    reply.code(200).header('content-type', contentTypeOf(format))
-    return multipartBody(first, parts, () => {
-      settle(socket, departure)
-      drain.leave(group)
-      // Its connection would stay open while the server closes: see respond.
-      if (drain.isDraining()) raw.once('finish', () => socket.end())
-    })
   }
 
   async function answerBatch(
@@ -143,4 +125,25 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
 function notAcceptable(): RequestError {
   const accepted = 'application/graphql-response+json or application/json'
   return requestError(`Answers are available as ${accepted} only.`, 'NOT_ACCEPTABLE')
+}
+
+/** What is under way until the last part of an answer. */
+interface UnderWay {
+  readonly departure: Cancellation
+  readonly drain: Drain
+  readonly group: ReturnType<Drain['enter']>
+}
+
+/** Sends an answer in parts. @returns its body */
+function inParts(first: string, { format, parts }: RestOfAnswer, reply: FastifyReply, underWay: UnderWay): Readable {
+  const { departure, drain, group } = underWay
+  const { raw } = reply
+  const { socket } = reply.request.raw
+  reply.code(200).header('content-type', contentTypeOf(format))
+  return multipartBody(first, parts, () => {
+    settle(socket, departure)
+    drain.leave(group)
+    // Its connection would stay open while the server closes: see respond.
+    if (drain.isDraining()) raw.once('finish', () => socket.end())
+  })
 }
