@@ -19,9 +19,11 @@ export interface Answer {
   readonly rest?: RestOfAnswer | undefined
 }
 
-/** What follows an answer's first part. */
+/** An answer in parts. */
 export interface RestOfAnswer {
+  readonly first: string
   readonly format: IncrementalFormat
+  /** Those that follow the first. */
   readonly parts: AsyncIterable<LaterPart>
 }
 

@@ -151,11 +151,12 @@ export class GraphQLCall implements ExecutionRequest {
       if (isLongerThan(result.text, answerLimit)) throw answerTooLarge(answerLimit)
       this.#outcome = result.hasErrors ? 'errors' : 'success'
       const isPlanShown = showPlans && this.#request.headers['x-query-plan']
+      const text = isPlanShown ? withPlan(result.text, plan(values)) : result.text
       return {
-        text: isPlanShown ? withPlan(result.text, plan(values)) : result.text,
+        text,
         error: undefined,
         category: result.category,
-        rest: format && result.rest && this.#follow(format, result.rest),
+        rest: format && result.rest && this.#follow(format, text, result.rest),
       }
     } catch (error) {
       return this.#refuse(error)
@@ -165,9 +166,9 @@ export class GraphQLCall implements ExecutionRequest {
   }
 
   /** The parts that follow the first: the request ends with the last of them. */
-  #follow(format: IncrementalFormat, rest: AsyncIterable<LaterPart>): RestOfAnswer {
+  #follow(format: IncrementalFormat, first: string, rest: AsyncIterable<LaterPart>): RestOfAnswer {
     this.#isFollowed = true
-    return { format, parts: this.#parts(rest) }
+    return { first, format, parts: this.#parts(rest) }
   }
 
   async *#parts(rest: AsyncIterable<LaterPart>): AsyncGenerator<LaterPart, void> {

@@ -37,8 +37,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
 
   /** @param isRead whether it is a GET, for queries alone */
   async function respond(request: FastifyRequest, reply: FastifyReply, isRead: boolean): Promise<string | Readable> {
-    const { accept } = request.headers
-    const media = negotiate(accept)
+    const media = negotiate(request.headers.accept)
     const whole = media ?? 'any'
     const group = drain.enter()
     const { socket } = request.raw
@@ -49,7 +48,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     let text: string
     let rest: RestOfAnswer | undefined
     try {
-      if (media === undefined && incrementalFormat(accept) === undefined) throw notAcceptable()
+      if (media === undefined && !incrementalFormat(request.headers.accept)) throw notAcceptable()
       if (isRead) checkCrossSite(request.headers)
       const counted = request.isCounted ? undefined : limits?.count('default', request, reply)
       if (counted) await counted
@@ -77,7 +76,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
         drain.leave(group)
       }
     }
-    if (rest) return inParts(text, rest, reply, { departure, drain, group })
+    if (rest) return inParts(rest, reply, { departure, drain, group })
     // Otherwise a connection that is busy while the server closes would stay open until its client closes it.
     if (drain.isDraining()) reply.header('connection', 'close')
     reply.code(status).header('content-type', contentTypes[whole])
@@ -135,7 +134,7 @@ interface UnderWay {
 }
 
 /** Sends an answer in parts. @returns its body */
-function inParts(first: string, { format, parts }: RestOfAnswer, reply: FastifyReply, underWay: UnderWay): Readable {
+function inParts({ first, format, parts }: RestOfAnswer, reply: FastifyReply, underWay: UnderWay): Readable {
   const { departure, drain, group } = underWay
   const { raw } = reply
   const { socket } = reply.request.raw
