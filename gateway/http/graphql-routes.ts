@@ -89,14 +89,7 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
       const refusal = answer.error ?? error
       body = answer.text
       status = statusOf(refusal, whole)
-      if (pipeline.logsRequests) {
-        const details = {
-          outcome: 'rejected',
-          code: shownCode(refusal.errors[0]),
-          ...traceIds(request.headers.traceparent),
-        }
-        request.log.info(details, 'request')
-      }
+      if (pipeline.logsRequests) logRejected(request, refusal)
     } finally {
       if (!rest) {
         settle(socket, departure)
@@ -153,6 +146,11 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     handler: () => {},
   })
   done()
+}
+
+function logRejected(request: FastifyRequest, { errors }: RequestError): void {
+  const details = { outcome: 'rejected', code: shownCode(errors[0]), ...traceIds(request.headers.traceparent) }
+  request.log.info(details, 'request')
 }
 
 function notAcceptable(): RequestError {
