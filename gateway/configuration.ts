@@ -190,6 +190,13 @@ const variables = {
     ...count(8 * 1024 * 1024),
     description: 'The largest answer to a client. A batch counts as one.',
   },
+  DEFER: {
+    description:
+      'Whether documents may have `@defer`. `off`: the directive is not in the schema. See [Deferred fragments](defer.md).',
+    schema: z.enum(['on', 'off']),
+    default: 'on' as const,
+    accepted: 'on or off',
+  },
   OVERRIDE_LABELS: {
     ...names([], 'labels of @override, percent(0) to percent(100), with commas between them, or none', isLabel),
     description: 'Labels of `@override(label:)` that hold. `percent(n)` holds for n of a hundred requests by itself.',

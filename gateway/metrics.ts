@@ -1,6 +1,6 @@
 /** The gateway's Prometheus metrics. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import { CALL_OUTCOMES, type CallOutcome } from './subgraphs/client.ts'
+import { createSubgraphMetrics, DURATION_BUCKETS, type SubgraphMetrics } from './subgraphs/metrics.ts'
 import { createSubscriptionMetrics, type SubscriptionMetrics } from './subscriptions/metrics.ts'
 
 /**
@@ -11,15 +11,9 @@ export type Outcome = 'success' | 'errors' | 'rejected' | 'failed' | 'cancelled'
 /** Counts a request. @param seconds from its arrival to its answer */
 export type CountRequest = (outcome: Outcome, seconds: number) => void
 
-export interface Metrics extends SubscriptionMetrics {
+export interface Metrics extends SubgraphMetrics, SubscriptionMetrics {
   /** Returns the counter for an operation's requests, looked up once. Only the first names get series of their own. */
   readonly operation: (name: string, type: string) => CountRequest
-  /** Counts a subgraph call. */
-  readonly subgraphCall: (service: string, outcome: CallOutcome, milliseconds: number) => void
-  /** Counts a call that was saved because another client's was the same. */
-  readonly sharedCall: (service: string) => void
-  /** Counts a failed subgraph call: an unusable answer, or none. */
-  readonly subgraphFailure: (service: string) => void
   /** Counts a request that a limit refused. */
   readonly limited: (bucket: string) => void
   /** Counts a check of a token's status. */
@@ -32,8 +26,6 @@ export interface Metrics extends SubscriptionMetrics {
   readonly shed: () => void
   /** Records which supergraph is served from now on. */
   readonly supergraph: (hash: string) => void
-  /** Ends the series of all subgraphs but these. */
-  readonly keepSubgraphs: (names: readonly string[]) => void
   /** Counts a supergraph file that could not be loaded. */
   readonly supergraphFailure: () => void
   /** Where all of them are registered; plugins may add theirs. */
@@ -48,7 +40,6 @@ const NAMES = 200
 /** A longer name counts as "other". */
 const MAX_NAME = 100
 const OTHER = 'other'
-const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 /** Metrics in a registry of their own, so that several servers of one process do not mix. */
 export function createMetrics(): Metrics {
@@ -65,30 +56,9 @@ export function createMetrics(): Metrics {
     name: 'gateway_request_duration_seconds',
     help: 'Time from the arrival of a GraphQL request to its answer, by operation name.',
     labelNames: ['operation'] as const,
-    buckets: BUCKETS,
+    buckets: DURATION_BUCKETS,
     registers,
   })
-  const calls = new Histogram({
-    name: 'gateway_subgraph_duration_seconds',
-    help: 'Time of subgraph calls, including retries, by outcome.',
-    labelNames: ['service', 'outcome'] as const,
-    buckets: BUCKETS,
-    registers,
-  })
-  const failures = new Counter({
-    name: 'gateway_subgraph_failures_total',
-    help: 'Subgraph calls without a usable answer.',
-    labelNames: ['service'] as const,
-    registers,
-  })
-  const shared = new Counter({
-    name: 'gateway_subgraph_shared_total',
-    help: 'Subgraph calls saved, because an identical one of another guest was in flight.',
-    labelNames: ['service'] as const,
-    registers,
-  })
-  const loadMetrics = createLoadMetrics(registers)
-  const tokens = createTokenMetrics(registers)
   const pluginFailures = new Counter({
     name: 'gateway_plugin_failures_total',
     help: 'Hooks of plugins that threw or took too long.',
@@ -107,22 +77,11 @@ export function createMetrics(): Metrics {
     registers,
   })
   const names = new Set<string>()
-  const observers = new Map<string, (seconds: number) => void>()
-  /** Those that have series. */
-  const services = new Set<string>()
-  const forget = (service: string) => {
-    services.delete(service)
-    for (const outcome of CALL_OUTCOMES) {
-      calls.remove({ service, outcome })
-      observers.delete(`${service} ${outcome}`)
-    }
-    failures.remove({ service })
-    shared.remove({ service })
-  }
   return {
+    ...createSubgraphMetrics(registers),
     ...createSubscriptionMetrics(registers),
-    ...tokens,
-    ...loadMetrics,
+    ...createLoadMetrics(registers),
+    ...createTokenMetrics(registers),
     operation: (asked, type) => {
       if (!names.has(asked) && names.size < NAMES && asked.length <= MAX_NAME) names.add(asked)
       const operation = names.has(asked) ? asked : OTHER
@@ -138,26 +97,10 @@ export function createMetrics(): Metrics {
         duration.observe(seconds)
       }
     },
-    subgraphCall: (service, outcome, milliseconds) => {
-      const key = `${service} ${outcome}`
-      let observe = observers.get(key)
-      if (!observe) {
-        const series = calls.labels({ service, outcome })
-        observe = (seconds) => series.observe(seconds)
-        observers.set(key, observe)
-        services.add(service)
-      }
-      observe(milliseconds / 1000)
-    },
-    sharedCall: (service) => shared.inc({ service }),
-    subgraphFailure: (service) => failures.inc({ service }),
     pluginFailure: (plugin, hook) => pluginFailures.inc({ plugin, hook }),
     supergraph: (hash) => {
       info.reset()
       info.set({ hash }, 1)
-    },
-    keepSubgraphs: (names) => {
-      for (const service of services) if (!names.includes(service)) forget(service)
     },
     supergraphFailure: () => loadFailures.inc(),
     registry: register,

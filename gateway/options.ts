@@ -41,6 +41,7 @@ export function gatewayOptions(
   return {
     supergraph,
     executor: gateway.EXECUTOR,
+    defer: gateway.DEFER === 'on',
     subgraphUrls,
     subgraphSecret: configuration.SUBGRAPH_SECRET,
     subgraphSecretFor: gateway.SUBGRAPH_SECRET_FOR,

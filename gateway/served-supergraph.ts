@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import type { FastifyBaseLogger } from 'fastify'
 import { createCompiledExecutor } from './execution/compiled-executor.ts'
 import type { Executor } from './execution/executor.ts'
+import { createIncrementalExecutor } from './execution/incremental-executor.ts'
 import type { Metrics } from './metrics.ts'
 import { createOperations, type Operations, type OperationsOptions } from './planning/operations.ts'
 import { type LoadedSupergraph, loadSupergraph } from './planning/supergraph.ts'
@@ -41,9 +42,12 @@ export type CreateExecutor = (
   subgraphs: Readonly<Record<string, SubgraphClient>>,
 ) => Executor
 
-export interface GraphOptions extends Omit<OperationsOptions, 'compile' | 'compileRestricted' | 'countOf'> {
+export interface GraphOptions
+  extends Omit<OperationsOptions, 'compile' | 'compileRestricted' | 'compileDeferred' | 'countOf'> {
   /** Executes what needs no authorization in place of the compiled executor. Default: the compiled one executes all. */
   readonly createExecutor?: CreateExecutor | undefined
+  /** Whether clients may use `@defer`. */
+  readonly defers: boolean
   readonly clients: SubgraphClients
   /** URLs by subgraph name; they override those of the supergraph. */
   readonly urlOf: (name: string) => string | undefined
@@ -135,8 +139,8 @@ function reasonOf(error: Error, text: string): string {
 
 /** @throws Error for a supergraph that can't be served */
 function loadGraph(sdl: string, options: GraphOptions): Graph {
-  const { createExecutor, clients, urlOf, headersFor, answerLimit, metrics, ...limits } = options
-  const supergraph = loadSupergraph(sdl)
+  const { createExecutor, defers, clients, urlOf, headersFor, answerLimit, metrics, ...limits } = options
+  const supergraph = loadSupergraph(sdl, defers)
   const subgraphs = supergraph.subgraphs.map(({ name, url }) => ({ name, url: urlOf(name) ?? url }))
   const endpoints = Object.fromEntries(subgraphs.map(({ name, url }) => [name, { url, headers: headersFor(name) }]))
   const calls = Object.fromEntries(
@@ -144,7 +148,10 @@ function loadGraph(sdl: string, options: GraphOptions): Graph {
   )
   const compileRestricted = createCompiledExecutor(supergraph, calls, answerLimit)
   const compile = createExecutor?.(supergraph, calls) ?? compileRestricted
-  const countOf = metrics.operation
-  const operations = createOperations(supergraph, { ...limits, compile, compileRestricted, countOf })
+  // Apollo's executor knows no deferred plans.
+  const compileDeferred =
+    defers && !createExecutor ? createIncrementalExecutor(supergraph, calls, answerLimit) : undefined
+  const compilers = { compile, compileRestricted, compileDeferred, countOf: metrics.operation }
+  const operations = createOperations(supergraph, { ...limits, ...compilers })
   return { supergraph, operations, subgraphs, endpoints }
 }

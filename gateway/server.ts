@@ -38,6 +38,11 @@ export interface GatewayOptions extends TokenOptions {
   /** `apollo` executes with @apollo/gateway, about ten times slower, for comparison. Default `compiled`. */
   readonly executor?: 'compiled' | 'apollo'
   /**
+   * Whether clients may use `@defer`. Their answers then come in parts, except from the executor `apollo`, which answers in
+   * one piece. Default true.
+   */
+  readonly defer?: boolean
+  /**
    * Subgraph URLs that override those in the supergraph: by the subgraph's name, or by the name in capitals with _ for
    * - .
    */
@@ -261,6 +266,7 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
   const { subgraphUrls = {}, subgraphSecret, subgraphSecretFor = ['customers'] } = options
   const graphOptions = {
     createExecutor,
+    defers: options.defer ?? true,
     clients,
     urlOf: (name: string) => subgraphUrls[name] ?? subgraphUrls[name.toUpperCase().replaceAll('-', '_')],
     headersFor: (name: string) =>

@@ -20,6 +20,8 @@ interface RunningProcess extends Running {
 const USAGE_EXIT_CODE = 2
 
 const DRAIN_LIMIT_MS = 10_000
+/** How long a process that is to end may still take to start. Then it ends without finishing anything. */
+const START_GRACE_MS = 1_000
 
 /** For processes that print lines for people. */
 const PLAIN: Pick<Log, 'info'> = { info: (_, message) => console.log(message) }
@@ -36,7 +38,8 @@ function surviveRejections(): void {
 const HEAP_GROWTH_PERCENT = 40
 
 /**
- * Starts a process and ends it on SIGTERM or SIGINT: exit code 0 when it drained, 1 when it could not start or drain.
+ * Starts a process and ends it on SIGTERM or SIGINT: exit code 0 when it drained, 1 when it could not start or
+ * drain. A signal during the start waits a second for its end.
  * @param start takes the configuration and resolves once everything is up
  * @param defaults defaults for environment variables that are not set
  */
@@ -46,34 +49,47 @@ export async function runProcess(
 ): Promise<void> {
   surviveRejections()
   setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`)
-  let running: RunningProcess
+  let running: RunningProcess | undefined
+  let signalled: NodeJS.Signals | undefined
+  // From the beginning: it may already serve requests while its start goes on.
+  const end = (signal: NodeJS.Signals) => {
+    if (signalled) return
+    signalled = signal
+    if (running) void drain(running, signal)
+    else setTimeout(() => endUnlessStarted(signal), START_GRACE_MS).unref()
+  }
+  /** As the signal does where nobody handles it. A start can't be cut short, and may wait for a store. */
+  const endUnlessStarted = (signal: NodeJS.Signals) => {
+    if (running) return
+    process.off('SIGTERM', end).off('SIGINT', end)
+    process.kill(process.pid, signal)
+  }
+  process.on('SIGTERM', end).on('SIGINT', end)
   try {
     running = await start(loadConfiguration({ ...defaults, ...process.env }))
   } catch (error) {
     console.error(explain(error))
     process.exit(1)
   }
-  let draining = false
-  const drain = async (signal: NodeJS.Signals) => {
-    if (draining) return
-    draining = true
-    const log = running.log ?? PLAIN
-    const began = performance.now()
-    log.info({ signal }, 'stopping: what is under way is finished')
-    setTimeout(() => {
-      console.error(`error: still busy after ${DRAIN_LIMIT_MS / 1000} s, stopped hard`)
-      process.exit(1)
-    }, DRAIN_LIMIT_MS).unref()
-    try {
-      await running.close()
-      log.info({ signal, ms: Math.round(performance.now() - began) }, 'stopped')
-      process.exit(0)
-    } catch (error) {
-      console.error(explain(error))
-      process.exit(1)
-    }
+  if (signalled) await drain(running, signalled)
+}
+
+async function drain(running: RunningProcess, signal: NodeJS.Signals): Promise<void> {
+  const log = running.log ?? PLAIN
+  const began = performance.now()
+  log.info({ signal }, 'stopping: what is under way is finished')
+  setTimeout(() => {
+    console.error(`error: still busy after ${DRAIN_LIMIT_MS / 1000} s, stopped hard`)
+    process.exit(1)
+  }, DRAIN_LIMIT_MS).unref()
+  try {
+    await running.close()
+    log.info({ signal, ms: Math.round(performance.now() - began) }, 'stopped')
+    process.exit(0)
+  } catch (error) {
+    console.error(explain(error))
+    process.exit(1)
   }
-  process.on('SIGTERM', drain).on('SIGINT', drain)
 }
 
 /**

@@ -23,7 +23,7 @@ import {
   firstCategory,
   type PlannedOperation,
 } from './executor.ts'
-import { type Execution, NOTHING_YET } from './fetch.ts'
+import { type Execution, type FetchEnvironment, NOTHING_YET } from './fetch.ts'
 import { type Field, type Shape, shapeOf, unreachableFields } from './selection-shape.ts'
 import { compileSerialiser } from './serialise.ts'
 import { complete } from './value-completion.ts'
@@ -56,7 +56,7 @@ export function createCompiledExecutor(
   maxAnswerBytes = Number.POSITIVE_INFINITY,
 ): Executor {
   const { schema, fullSchema } = supergraph
-  const environment = { schema: fullSchema, subgraphs, abstract: interfaceNames(fullSchema) }
+  const environment = fetchEnvironment(supergraph, subgraphs)
 
   return (planned) => {
     const { document, node, internalName, isDenied } = planned
@@ -153,13 +153,20 @@ function variants(
   }
 }
 
+export function fetchEnvironment(
+  { fullSchema }: LoadedSupergraph,
+  subgraphs: Readonly<Record<string, SubgraphClient>>,
+): FetchEnvironment {
+  return { schema: fullSchema, subgraphs, abstract: interfaceNames(fullSchema) }
+}
+
 function interfaceNames(schema: GraphQLSchema): ReadonlySet<string> {
   const types = Object.values(schema.getTypeMap()).filter(isInterfaceType)
   return new Set(types.map(({ name }) => name))
 }
 
 /** Answers `__schema` and `__type` from the schema that clients see. */
-function introspector({ schema }: LoadedSupergraph, { document, node, declared }: PlannedOperation) {
+export function introspector({ schema }: LoadedSupergraph, { document, node, declared }: PlannedOperation) {
   const constant = new Map<string, unknown>()
   return ({ key, nodes }: Field, variableValues: Readonly<Record<string, unknown>>): unknown => {
     const isConstant = declared.length === 0

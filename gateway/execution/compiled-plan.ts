@@ -1,5 +1,7 @@
 /** Compiles a query plan into functions: work that is the same for every execution is done here. */
 import type { FetchNode, PlanNode, QueryPlan } from '@apollo/query-planner'
+import type { DividedPlan } from '../planning/divided-plans.ts'
+import { fetchesOf } from '../planning/plan-nodes.ts'
 import { type PlanPath, readPath } from './entity-places.ts'
 import type { EventSource, ExecutionRequest } from './executor.ts'
 import {
@@ -38,6 +40,39 @@ export function compilePlan(environment: FetchEnvironment, plan: QueryPlan): Com
   }
 }
 
+/** What one deferred fragment needs beyond the primary plan. */
+export interface DeferredStep {
+  /** The fragment's id in the document. */
+  readonly id: string
+  /** The ids of the fetches that it follows. */
+  readonly depends: readonly string[]
+  /** undefined: they are all that it needs. */
+  readonly run: Step | undefined
+}
+
+/** A plan in which fragments are deferred. */
+export interface DeferredPlan {
+  /** undefined if nothing has to be fetched. */
+  readonly primary: Step | undefined
+  /** One for each fragment that arrives later; the others arrive with what is around them. */
+  readonly deferred: readonly DeferredStep[]
+  /** How many steps make the fetch of an id: a call may be divided. */
+  readonly fetches: ReadonlyMap<string, number>
+  readonly mayRepeat: boolean
+}
+
+export function compileDeferredPlan(environment: FetchEnvironment, { main, blocks }: DividedPlan): DeferredPlan {
+  const all = [main, ...blocks.map(({ node }) => node)].flatMap(fetchesOf)
+  const fetches = new Map<string, number>()
+  for (const { id } of all) if (id !== undefined) fetches.set(id, (fetches.get(id) ?? 0) + 1)
+  return {
+    primary: main && compile(environment, main, []),
+    deferred: blocks.map(({ id, depends, node }) => ({ id, depends, run: node && compile(environment, node, []) })),
+    fetches,
+    mayRepeat: all.some(isRepeated),
+  }
+}
+
 /** Whether an earlier fetch could make the same call. */
 function isRepeated(fetch: FetchNode, index: number, all: readonly FetchNode[]): boolean {
   return (
@@ -46,29 +81,10 @@ function isRepeated(fetch: FetchNode, index: number, all: readonly FetchNode[]):
   )
 }
 
-function fetchesOf(node: PlanNode): FetchNode[] {
-  switch (node.kind) {
-    case 'Fetch':
-      return [node]
-    case 'Flatten':
-      return fetchesOf(node.node)
-    case 'Sequence':
-    case 'Parallel':
-      return node.nodes.flatMap(fetchesOf)
-    case 'Condition':
-      return [node.ifClause, node.elseClause].flatMap((each) => (each ? fetchesOf(each) : []))
-    default:
-      return []
-  }
-}
-
 function compile(environment: FetchEnvironment, node: PlanNode, prefix: PlanPath): Step {
   switch (node.kind) {
     case 'Fetch':
-      if (node.operationKind === 'subscription') return compileEventFetch(environment, node)
-      if (!node.requires) return compileRootFetch(environment, node, prefix)
-      if (node.contextRewrites?.length) return compileContextFetch(environment, node, prefix)
-      return compileEntityFetch(environment, [entityFetch(environment, node, prefix)])
+      return announced([node], compileFetch(environment, node, prefix))
     case 'Flatten':
       return compile(environment, node.node, [...prefix, ...readPath(environment.schema, node.path)])
     case 'Sequence':
@@ -82,6 +98,23 @@ function compile(environment: FetchEnvironment, node: PlanNode, prefix: PlanPath
     }
     default:
       throw new Error(`A plan with a node of kind ${node.kind} can't be executed.`)
+  }
+}
+
+function compileFetch(environment: FetchEnvironment, node: FetchNode, prefix: PlanPath): Step {
+  if (node.operationKind === 'subscription') return compileEventFetch(environment, node)
+  if (!node.requires) return compileRootFetch(environment, node, prefix)
+  if (node.contextRewrites?.length) return compileContextFetch(environment, node, prefix)
+  return compileEntityFetch(environment, [entityFetch(environment, node, prefix)])
+}
+
+/** Tells the execution when fetches have been made that deferred fragments wait for: only those have ids. */
+function announced(fetches: readonly { readonly id?: string | undefined }[], step: Step): Step {
+  const ids = fetches.flatMap(({ id }) => id ?? [])
+  if (ids.length === 0) return step
+  return async (execution) => {
+    await step(execution)
+    for (const id of ids) execution.arrived?.(id)
   }
 }
 
@@ -119,9 +152,10 @@ function compileParallel(environment: FetchEnvironment, nodes: readonly PlanNode
 
 function together(environment: FetchEnvironment, fetches: readonly EntityFetch[]): Step[] {
   const isSame = fetches.every(({ operation }) => body(operation) === body(fetches[0]?.operation ?? ''))
-  if (isSame) return [compileEntityFetch(environment, fetches)]
+  if (isSame) return [announced(fetches, compileEntityFetch(environment, fetches))]
   const merged = compileMergedFetch(environment, fetches)
-  return merged ? [merged] : fetches.map((fetch) => compileEntityFetch(environment, [fetch]))
+  if (merged) return [announced(fetches, merged)]
+  return fetches.map((fetch) => announced([fetch], compileEntityFetch(environment, [fetch])))
 }
 
 /** An operation without its name, which the planner numbers. */

@@ -4,8 +4,11 @@ import type { DocumentNode, GraphQLFormattedError, OperationDefinitionNode, Vari
 import type { Cancellation } from '../cancellation.ts'
 import { requestError } from '../errors.ts'
 import type { IsDenied } from '../planning/authorization.ts'
+import type { DeferredFragments } from '../planning/deferral.ts'
+import type { DividedPlan } from '../planning/divided-plans.ts'
 import type { InternalName, IsTrue } from '../planning/operation-corrections.ts'
 import type { RawAnswer, SubgraphHooks, SubgraphUnavailable } from '../subgraphs/client.ts'
+import type { IncrementalFormat } from './incremental-formats.ts'
 
 export interface PlannedOperation {
   readonly document: DocumentNode
@@ -18,6 +21,12 @@ export interface PlannedOperation {
    * @throws RequestError if the planner refuses it
    */
   readonly plan: (isTrue: IsTrue) => QueryPlan
+  /**
+   * Plans the operation with its deferred fragments (deferral.ts); undefined if all of them come from the fetches of what is
+   * around them.
+   * @throws RequestError if the planner refuses it
+   */
+  readonly planDeferred: (deferred: DocumentNode, isTrue: IsTrue) => DividedPlan | undefined
   /** The uncorrected plan, for Apollo's executor. */
   readonly stockPlan: () => QueryPlan
   readonly internalName: InternalName
@@ -99,6 +108,33 @@ export interface EventSource {
 
 /** Prepares the execution of an operation; called once for each operation of a document. */
 export type Executor = (operation: PlannedOperation) => Execute
+
+/** A later part of an answer. */
+export interface LaterPart {
+  /** JSON in the format that was asked for. */
+  readonly text: string
+  readonly hasErrors: boolean
+}
+
+export interface IncrementalAnswer extends ExecutionAnswer {
+  /** What follows, as it arrives; undefined: the answer is whole. It never throws. */
+  readonly rest?: AsyncIterable<LaterPart>
+}
+
+/** Executes an operation with deferred fragments. Errors: see {@link Execute}. */
+export type ExecuteIncrementally = (request: ExecutionRequest, format: IncrementalFormat) => Promise<IncrementalAnswer>
+
+/**
+ * Prepares the execution of an operation with deferred fragments.
+ * @param planned without `@defer`
+ * @param fragments the operation with `@defer`
+ * @param whole executes the operation without deferring anything
+ */
+export type IncrementalExecutor = (
+  planned: PlannedOperation,
+  fragments: DeferredFragments,
+  whole: Execute,
+) => ExecuteIncrementally
 
 /** An answer's body. */
 export function answerText(data: unknown, errors: readonly GraphQLFormattedError[]): ExecutionAnswer {

@@ -20,6 +20,8 @@ export interface Execution {
   data: Data
   /** The calls under way, by subgraph and body; only if the plan has calls that may be identical. */
   readonly flights: Map<string, ReturnType<SubgraphClient>> | undefined
+  /** Called with the id of each fetch that a deferred fragment waits for. */
+  readonly arrived?: (id: string) => void
 }
 
 /** Executes a part of a plan. It never throws: failures are added to the execution's errors. */
@@ -163,6 +165,8 @@ function rename(path: ResponsePath, names: ReadonlyMap<string, string>): Respons
 
 /** A call for entities, before it is merged with others. */
 export interface EntityFetch {
+  /** Set if deferred fragments wait for it. */
+  readonly id: string | undefined
   readonly service: string
   readonly operation: string
   readonly operationName: string | undefined
@@ -179,6 +183,7 @@ export interface EntityFetch {
 export function entityFetch(environment: FetchEnvironment, fetch: FetchNode, prefix: PlanPath): EntityFetch {
   const { schema, abstract } = environment
   return {
+    id: fetch.id,
     service: fetch.serviceName,
     operation: fetch.operation,
     operationName: fetch.operationName,

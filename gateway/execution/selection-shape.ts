@@ -18,6 +18,7 @@ import {
   Kind,
   type OperationDefinitionNode,
   SchemaMetaFieldDef,
+  type SelectionNode,
   type SelectionSetNode,
   TypeMetaFieldDef,
 } from 'graphql'
@@ -58,6 +59,21 @@ export interface Shape {
   readonly type: GraphQLCompositeType
   /** The fields of a runtime type, in the answer's order; undefined for a type that clients do not know. */
   readonly fieldsOf: (typename: string) => readonly Field[] | undefined
+  /** The deferred fragments of a runtime type. Their fields arrive later, and are not among {@link Shape.fieldsOf}. */
+  readonly deferredOf: (typename: string) => readonly DeferredFragment[]
+}
+
+export interface DeferredFragment {
+  /** The id that its plan has, too. */
+  readonly id: string
+  /** Of the object, with the fields of the fragment alone. */
+  readonly shape: Shape
+}
+
+/** The fields of an object of one type. */
+interface Collected {
+  readonly fields: readonly Field[]
+  readonly deferred: readonly DeferredFragment[]
 }
 
 interface Found {
@@ -88,6 +104,7 @@ function undecidedField(schema: GraphQLSchema, { name: parent }: GraphQLComposit
  * @param isTrue the values of the conditions' variables
  * @param sourceOf the name of a field in the subgraphs' data
  * @param isNull the conditions' variables that are null
+ * @param deferredBy the id of a fragment that is deferred
  */
 export function shapeOf(
   schema: GraphQLSchema,
@@ -97,6 +114,7 @@ export function shapeOf(
   isDenied: IsDenied = () => false,
   sourceOf: InternalName = responseName,
   isNull: IsNull = () => false,
+  deferredBy: (fragment: SelectionNode) => string | undefined = () => undefined,
 ): Shape {
   const fragments = new Map<string, FragmentDefinitionNode>()
   for (const definition of document.definitions) {
@@ -104,21 +122,24 @@ export function shapeOf(
   }
 
   function makeShape(type: GraphQLCompositeType, selections: readonly Selections[]): Shape {
-    const known = new Map<string, readonly Field[] | undefined>()
+    const known = new Map<string, Collected | undefined>()
+    const of = (typename: string): Collected | undefined => {
+      if (!known.has(typename)) {
+        const runtime = schema.getType(typename)
+        known.set(typename, isCompositeType(runtime) ? collect(runtime, selections) : undefined)
+      }
+      return known.get(typename)
+    }
     return {
       type,
-      fieldsOf(typename) {
-        if (!known.has(typename)) {
-          const runtime = schema.getType(typename)
-          known.set(typename, isCompositeType(runtime) ? collect(runtime, selections) : undefined)
-        }
-        return known.get(typename)
-      },
+      fieldsOf: (typename) => of(typename)?.fields,
+      deferredOf: (typename) => of(typename)?.deferred ?? [],
     }
   }
 
-  function collect(runtime: GraphQLCompositeType, selections: readonly Selections[]): readonly Field[] {
+  function collect(runtime: GraphQLCompositeType, selections: readonly Selections[]): Collected {
     const found = new Map<string, Found>()
+    const deferred: DeferredFragment[] = []
     const seen = new Set<string | SelectionSetNode>()
     let undecided = false
     const visit = (set: SelectionSetNode, parent: GraphQLCompositeType): void => {
@@ -147,15 +168,16 @@ export function shapeOf(
           seen.add(name)
           fragment = fragments.get(name) as FragmentDefinitionNode
         } else fragment = selection
-        const condition = fragment.typeCondition && schema.getType(fragment.typeCondition.name.value)
-        if (!condition) visit(fragment.selectionSet, parent)
-        else if (isCompositeType(condition) && applies(schema, condition, runtime))
-          visit(fragment.selectionSet, condition)
+        const condition = fragment.typeCondition ? schema.getType(fragment.typeCondition.name.value) : parent
+        if (!isCompositeType(condition) || (fragment.typeCondition && !applies(schema, condition, runtime))) continue
+        const id = deferredBy(selection)
+        if (id === undefined) visit(fragment.selectionSet, condition)
+        else deferred.push({ id, shape: makeShape(runtime, [{ set: fragment.selectionSet, parent: condition }]) })
       }
     }
     for (const { set, parent } of selections) visit(set, parent ?? runtime)
-    if (undecided) return [undecidedField(schema, runtime)]
-    return [...found].flatMap(([key, each]) => fieldOf(key, each, runtime) ?? [])
+    if (undecided) return { fields: [undecidedField(schema, runtime)], deferred: [] }
+    return { fields: [...found].flatMap(([key, each]) => fieldOf(key, each, runtime) ?? []), deferred }
   }
 
   function fieldOf(key: string, { nodes, parent, sets }: Found, runtime: GraphQLCompositeType): Field | undefined {

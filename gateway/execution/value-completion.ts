@@ -17,7 +17,7 @@ import {
 import { numberOf } from '../exact-numbers.ts'
 import { answerTooLarge } from './executor.ts'
 import { type Data, isData, own } from './json-objects.ts'
-import { type Field, isTypeMissing, type Shape } from './selection-shape.ts'
+import { type DeferredFragment, type Field, isTypeMissing, type Shape } from './selection-shape.ts'
 
 type Path = (string | number)[]
 /** Replaces an invalid value: the nearest nullable parent becomes null. */
@@ -41,6 +41,17 @@ export interface CompletionOptions {
   readonly known: readonly GraphQLFormattedError[]
   /** The limit for all texts in the answer together, in characters. */
   readonly maxLength: number
+  /** Receives the places of deferred fragments, outer ones first. */
+  readonly places?: DeferredPlace[]
+}
+
+/** An object of an answer to which a deferred fragment adds fields later. */
+export interface DeferredPlace {
+  readonly fragment: DeferredFragment
+  /** From the completed object, in the client's names. */
+  readonly path: readonly (string | number)[]
+  /** What the subgraphs have sent for the object so far. */
+  readonly data: Data
 }
 
 /**
@@ -68,6 +79,12 @@ class Completer {
 
   constructor(options: CompletionOptions) {
     this.#options = options
+  }
+
+  /** Forgets the deferred fragments of an object or list that turned out to be null. */
+  #forget(since: number | undefined): null {
+    if (since !== undefined && this.#options.places) this.#options.places.length = since
+    return null
   }
 
   /** @param isMissing there is no value for the place, not even null */
@@ -116,12 +133,17 @@ class Completer {
       if (field) this.#fail(`The type of the object is not known at ${this.#describe(field)}.`)
       return null
     }
+    const { places } = this.#options
+    const before = places?.length
+    for (const fragment of places ? shape.deferredOf(typename) : []) {
+      places?.push({ fragment, path: [...this.#path], data: input })
+    }
     const output: Data = Object.create(null)
     for (const each of fields) {
       this.#path.push(each.key)
       const completed = this.#fieldValue(each, input, typename)
       this.#path.pop()
-      if (completed === INVALID) return null
+      if (completed === INVALID) return this.#forget(before)
       output[each.key] = completed
     }
     return output
@@ -179,6 +201,7 @@ class Completer {
         this.#fail(`Invalid value found for ${this.#describe(field)}.`)
         return null
       }
+      const before = this.#options.places?.length
       let isInvalid = false
       const list = input.map((item, index) => {
         this.#path.push(index)
@@ -187,7 +210,7 @@ class Completer {
         isInvalid ||= completed === INVALID
         return completed
       })
-      return isInvalid ? null : list
+      return isInvalid ? this.#forget(before) : list
     }
     if (field.shape) {
       if (isData(input)) return this.object(input, field.shape, field)

@@ -4,6 +4,8 @@ import type { FastifyReply } from 'fastify'
 import type { GraphQLError, GraphQLFormattedError } from 'graphql'
 import { RETRY_AFTER_SECONDS } from '../../runtime/load-shedding.ts'
 import type { RequestError } from '../errors.ts'
+import type { LaterPart } from '../execution/executor.ts'
+import type { IncrementalFormat } from '../execution/incremental-formats.ts'
 import type { Metrics } from '../metrics.ts'
 import type { AnswerTraits } from '../planning/answer-traits.ts'
 import type { CachePolicy } from './cache-policy.ts'
@@ -21,6 +23,16 @@ export interface Answer {
   readonly traits?: AnswerTraits | undefined
   /** How long the answer may be stored; undefined: not at all. */
   readonly policy?: CachePolicy | undefined
+  /** The parts that follow; undefined: the answer is whole. */
+  readonly rest?: RestOfAnswer | undefined
+}
+
+/** An answer in parts. */
+export interface RestOfAnswer {
+  readonly first: string
+  readonly format: IncrementalFormat
+  /** Those that follow the first. */
+  readonly parts: AsyncIterable<LaterPart>
 }
 
 /**

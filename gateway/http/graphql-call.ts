@@ -7,7 +7,8 @@ import { tokenChallenge } from '../../schema/token-faults.ts'
 import { type Authentication, GUEST } from '../authentication/authentication.ts'
 import { type Cancellation, Cancelled } from '../cancellation.ts'
 import { RequestError, requestError, TokenRefused, throwRefusedToken, tokenRefusal } from '../errors.ts'
-import { answerTooLarge, type ExecutionRequest } from '../execution/executor.ts'
+import { answerTooLarge, type ExecutionRequest, type IncrementalAnswer, type LaterPart } from '../execution/executor.ts'
+import type { IncrementalFormat } from '../execution/incremental-formats.ts'
 import type { Admission } from '../limits/admission.ts'
 import type { RequestLimits } from '../limits/rate-limiting.ts'
 import type { CountRequest, Metrics, Outcome } from '../metrics.ts'
@@ -17,9 +18,10 @@ import type { ServedGraph } from '../served-supergraph.ts'
 import { isLongerThan, type RawAnswer, type SubgraphUnavailable } from '../subgraphs/client.ts'
 import type { createReturnedHeaders, createSubgraphHeaders } from '../subgraphs/headers.ts'
 import type { AnswerCaching } from './answer-caching.ts'
-import { type Answer, errorBody, noteOverload, withPlan } from './answers.ts'
+import { type Answer, errorBody, noteOverload, type RestOfAnswer, withPlan } from './answers.ts'
 import type { CachePolicy } from './cache-policy.ts'
 import { mask, reasonOf, shownCode } from './masking.ts'
+import { incrementalFormat } from './multipart.ts'
 import type { createPersistedQueries } from './persisted-queries.ts'
 import { type GraphQLRequest, readBody } from './request.ts'
 
@@ -83,6 +85,8 @@ export class GraphQLCall implements ExecutionRequest {
   #refusal: string | undefined
   #outcome: Outcome = 'rejected'
   #operation: Operation | undefined
+  /** Whether deferred parts follow. */
+  #isFollowed = false
   /** Of a query of a guest; undefined: the answer may not be stored. */
   #policy: CachePolicy | undefined
   /** The first error of the answer. */
@@ -114,9 +118,12 @@ export class GraphQLCall implements ExecutionRequest {
     this.#span = startSpan('graphql', { kind: 'server', parent: typeof parent === 'string' ? parent : undefined })
   }
 
-  /** @returns the answer, which also contains every failure of the request */
-  answer(sent: GraphQLRequest): Promise<Answer> {
-    return this.hooks ? this.#answerWithHooks(this.#answer(sent), this.hooks) : this.#answer(sent)
+  /**
+   * @param mayDefer whether deferred fragments may follow in parts of their own, if the client takes them
+   * @returns the answer, which also contains every failure of the request
+   */
+  answer(sent: GraphQLRequest, mayDefer: boolean): Promise<Answer> {
+    return this.hooks ? this.#answerWithHooks(this.#answer(sent, mayDefer), this.hooks) : this.#answer(sent, mayDefer)
   }
 
   async #answerWithHooks(answering: Promise<Answer>, hooks: OperationHooks): Promise<Answer> {
@@ -126,7 +133,7 @@ export class GraphQLCall implements ExecutionRequest {
     return hooks.onResponse(answer, this.#outcome, metrics)
   }
 
-  async #answer(sent: GraphQLRequest): Promise<Answer> {
+  async #answer(sent: GraphQLRequest, mayDefer: boolean): Promise<Answer> {
     const { admission, answerLimit, authentication, limits, maxCost, persisted, served, showPlans } = this.#pipeline
     try {
       const { operations } = served.current
@@ -154,7 +161,7 @@ export class GraphQLCall implements ExecutionRequest {
       // Some operations ignore the token; then it is not passed on to the subgraphs.
       if (!verdict.isAllowed && !operation.ignoresToken) throw tokenRefusal(verdict.fault)
       if (this.hooks) await this.hooks.onOperation(verdict.claims)
-      const { execute, plan } = operation.restricted?.(verdict.claims) ?? operation
+      const { execute, deferred, plan } = operation.restricted?.(verdict.claims) ?? operation
       const entrance = admission.enter(this.#client, cost, this.#departure)
       if (entrance) await entrance
       this.#admittedCost = cost
@@ -168,7 +175,12 @@ export class GraphQLCall implements ExecutionRequest {
         this.cancellation = this.#departure
         this.#policy = this.#pipeline.caching?.policyFor(this.#request.headers)
       }
-      const result = await execute(this)
+      // A plugin that may change errors has to see all of them.
+      const format =
+        deferred && mayDefer && !this.hooks?.changesAnswers
+          ? incrementalFormat(this.#request.headers.accept)
+          : undefined
+      const result: IncrementalAnswer = await (deferred && format ? deferred(this, format) : execute(this))
       if (verdict.settled) {
         const final = await verdict.settled
         if (!final.isAllowed) throw tokenRefusal(final.fault)
@@ -182,16 +194,35 @@ export class GraphQLCall implements ExecutionRequest {
       this.#outcome = result.hasErrors ? 'errors' : 'success'
       this.#failure = result.errors?.[0]
       const isPlanShown = showPlans && this.#request.headers['x-query-plan']
+      const text = isPlanShown ? withPlan(result.text, plan(values)) : result.text
       return {
-        text: isPlanShown ? withPlan(result.text, plan(values)) : result.text,
+        text,
         error: undefined,
         errors: result.errors,
         category: result.category,
+        rest: format && result.rest && this.#follow(format, text, result.rest),
         traits: operation,
-        policy: isPlanShown || result.hasErrors ? undefined : this.#policy,
+        policy: isPlanShown || result.hasErrors || result.rest ? undefined : this.#policy,
       }
     } catch (error) {
       return this.#refuse(error)
+    } finally {
+      if (!this.#isFollowed) this.#finish()
+    }
+  }
+
+  /** The parts that follow the first: the request ends with the last of them. */
+  #follow(format: IncrementalFormat, first: string, rest: AsyncIterable<LaterPart>): RestOfAnswer {
+    this.#isFollowed = true
+    return { first, format, parts: this.#parts(rest) }
+  }
+
+  async *#parts(rest: AsyncIterable<LaterPart>): AsyncGenerator<LaterPart, void> {
+    try {
+      for await (const part of rest) {
+        if (part.hasErrors) this.#outcome = 'errors'
+        yield part
+      }
     } finally {
       this.#finish()
     }
@@ -207,7 +238,7 @@ export class GraphQLCall implements ExecutionRequest {
       this.#finish()
       return this.hooks ? this.#answerWithHooks(Promise.resolve(answer), this.hooks) : answer
     }
-    return this.answer(sent)
+    return this.answer(sent, false)
   }
 
   mask(error: unknown): GraphQLFormattedError {
@@ -218,7 +249,7 @@ export class GraphQLCall implements ExecutionRequest {
     this.#subgraphAnswers++
     if (status === 401) this.#refusal ??= text
     this.#subgraphMs += milliseconds
-    this.#pipeline.returnHeaders?.(this.#reply, headers)
+    if (!this.#isFollowed) this.#pipeline.returnHeaders?.(this.#reply, headers)
     this.#policy?.add(service, status, headers)
   }
 

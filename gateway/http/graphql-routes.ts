@@ -1,4 +1,5 @@
 /** `/graphql`: GraphQL over HTTP, by GET and by POST. */
+import type { Readable } from 'node:stream'
 import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify'
 import { traceIds } from '../../runtime/tracing.ts'
 import { Cancellation } from '../cancellation.ts'
@@ -8,7 +9,7 @@ import { createBodyAdmission } from '../limits/body-admission.ts'
 import type { RequestHooks } from '../plugins/hooks.ts'
 import { isLongerThan } from '../subgraphs/client.ts'
 import { isUpgrade, type Subscriptions } from '../subscriptions/subscriptions.ts'
-import { type Answer, errorBody, SECURITY_HEADERS } from './answers.ts'
+import { type Answer, errorBody, type RestOfAnswer, SECURITY_HEADERS } from './answers.ts'
 import type { Compress } from './compression.ts'
 import { checkCrossSite } from './cross-site.ts'
 import { cancelOnClose, settle } from './disconnects.ts'
@@ -16,6 +17,7 @@ import type { Drain } from './drain.ts'
 import { wantsPage } from './editor.ts'
 import { GraphQLCall, type Pipeline } from './graphql-call.ts'
 import { shownCode } from './masking.ts'
+import { contentTypeOf, incrementalFormat, multipartBody } from './multipart.ts'
 import { contentTypes, type ErrorStatus, executedStatus, negotiate, statusOf } from './negotiation.ts'
 import { type GraphQLRequest, readBody, readParameters } from './request.ts'
 
@@ -46,9 +48,10 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     request: FastifyRequest,
     reply: FastifyReply,
     isRead: boolean,
-  ): Promise<string | Buffer | null | FastifyReply> {
+  ): Promise<string | Buffer | Readable | FastifyReply | null> {
     const media = negotiate(request.headers.accept)
     if (media === 'events' && subscriptions.isOffered()) return subscriptions.answerWithEvents(request, reply, isRead)
+    const whole = media === undefined || media === 'events' ? 'any' : media
     const group = drain.enter()
     const { socket } = request.raw
     const departure = new Cancellation()
@@ -58,8 +61,9 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     const hooks = plugins?.begin(request, reply)
     let status: number
     let body: string | Buffer | undefined
+    let rest: RestOfAnswer | undefined
     try {
-      if (media === undefined || media === 'events') throw notAcceptable()
+      if (whole !== media && !incrementalFormat(request.headers.accept)) throw notAcceptable()
       if (isRead) checkCrossSite(request.headers)
       const counted = request.isCounted ? undefined : limits?.count('default', request, reply)
       if (counted) await counted
@@ -69,11 +73,12 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
         : readBody(request.body, batchLimit)
       const answer = Array.isArray(sent)
         ? await answerBatch(sent, request, reply, departure, isRead, hooks)
-        : await new GraphQLCall(pipeline, request, reply, departure, isRead, hooks).answer(sent as GraphQLRequest)
-      status = answer.error ? statusOf(answer.error, media) : executedStatus(answer.category, media, errorStatus)
-      if (answer.policy && caching?.describe(request, reply, answer, isRead ? media : undefined)) {
+        : await new GraphQLCall(pipeline, request, reply, departure, isRead, hooks).answer(sent as GraphQLRequest, true)
+      rest = answer.rest
+      status = answer.error ? statusOf(answer.error, whole) : executedStatus(answer.category, whole, errorStatus)
+      if (answer.policy && caching?.describe(request, reply, answer, isRead ? whole : undefined)) {
         status = 304
-      } else {
+      } else if (!rest) {
         const packed = compress ? compress(answer, request, reply) : answer.text
         body = packed instanceof Promise ? await packed : packed
       }
@@ -83,25 +88,21 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
       const answer = hooks?.isBegun ? await hooks.refused(error) : { text: errorBody(error.errors), error }
       const refusal = answer.error ?? error
       body = answer.text
-      status = statusOf(refusal, media ?? 'any')
-      if (pipeline.logsRequests) {
-        const details = {
-          outcome: 'rejected',
-          code: shownCode(refusal.errors[0]),
-          ...traceIds(request.headers.traceparent),
-        }
-        request.log.info(details, 'request')
-      }
+      status = statusOf(refusal, whole)
+      if (pipeline.logsRequests) logRejected(request, refusal)
     } finally {
-      settle(socket, departure)
-      drain.leave(group)
+      if (!rest) {
+        settle(socket, departure)
+        drain.leave(group)
+      }
     }
+    if (rest) return inParts(rest, reply, { departure, drain, group })
     // Otherwise a connection that is busy while the server closes would stay open until its client closes it.
     if (drain.isDraining()) reply.header('connection', 'close')
     reply.code(status)
     // Status 304 has no body, and no headers that describe one.
     if (body === undefined) return reply.send()
-    reply.header('content-type', contentTypes[media ?? 'any'])
+    reply.header('content-type', contentTypes[whole])
     return body
   }
 
@@ -147,7 +148,33 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
   done()
 }
 
+function logRejected(request: FastifyRequest, { errors }: RequestError): void {
+  const details = { outcome: 'rejected', code: shownCode(errors[0]), ...traceIds(request.headers.traceparent) }
+  request.log.info(details, 'request')
+}
+
 function notAcceptable(): RequestError {
   const accepted = 'application/graphql-response+json or application/json'
   return requestError(`Answers are available as ${accepted} only.`, 'NOT_ACCEPTABLE')
+}
+
+/** What is under way until the last part of an answer. */
+interface UnderWay {
+  readonly departure: Cancellation
+  readonly drain: Drain
+  readonly group: ReturnType<Drain['enter']>
+}
+
+/** Sends an answer in parts. @returns its body */
+function inParts({ first, format, parts }: RestOfAnswer, reply: FastifyReply, underWay: UnderWay): Readable {
+  const { departure, drain, group } = underWay
+  const { raw } = reply
+  const { socket } = reply.request.raw
+  reply.code(200).header('content-type', contentTypeOf(format))
+  return multipartBody(first, parts, () => {
+    settle(socket, departure)
+    drain.leave(group)
+    // Its connection would stay open while the server closes: see respond.
+    if (drain.isDraining()) raw.once('finish', () => socket.end())
+  })
 }

@@ -18,10 +18,11 @@ import {
 import { getVariableValues } from 'graphql/execution/values.js'
 import { LRUCache } from 'lru-cache'
 import { RequestError, requestError } from '../errors.ts'
-import type { Execute } from '../execution/executor.ts'
+import type { Execute, ExecuteIncrementally } from '../execution/executor.ts'
 import type { CountRequest } from '../metrics.ts'
 import type { AnswerTraits } from './answer-traits.ts'
 import type { Claims } from './authorization.ts'
+import { DEFER_RULES } from './deferral-rules.ts'
 import { checkDocument, type DocumentLimits, isTooDeep, parseDocument, readCosts } from './document-limits.ts'
 import { type Renamed, renameVariables, withFreeVariables } from './free-variables.ts'
 import { type WithoutLiterals, withoutLiterals } from './literals.ts'
@@ -43,10 +44,12 @@ export interface Operation extends AnswerTraits {
   /** With the values of its variables. */
   readonly plan: (values: Readonly<Record<string, unknown>>) => QueryPlan
   readonly execute: Execute
+  /** The same where the client takes deferred fragments in parts of their own; undefined: it has none. */
+  readonly deferred: ExecuteIncrementally | undefined
   /** The estimated cost with these variables; above the limit, the operation is not executed. */
   readonly cost: ((values: Readonly<Record<string, unknown>>) => number) | undefined
   readonly count: CountRequest
-  /** Replaces `plan` and `execute` if the client is denied some of its fields; otherwise undefined. */
+  /** Replaces `plan`, `execute` and `deferred` if the client is denied some of its fields; otherwise undefined. */
   readonly restricted: ((claims: Claims) => Restricted | undefined) | undefined
   /** How many of its root fields check a password, send mail or create accounts, with these variables. */
   readonly sensitiveFields: (values: Readonly<Record<string, unknown>>) => number
@@ -57,7 +60,7 @@ export interface Operation extends AnswerTraits {
 }
 
 /** An operation without the fields that a client is denied. */
-export type Restricted = Pick<Operation, 'plan' | 'execute'>
+export type Restricted = Pick<Operation, 'plan' | 'execute' | 'deferred'>
 
 type Values = Readonly<Record<string, unknown>>
 
@@ -214,7 +217,7 @@ const messageOptions = ({ introspection }: OperationsOptions) => ({ maxErrors: 2
 function createReader(supergraph: LoadedSupergraph, options: OperationsOptions): (source: string) => DocumentNode {
   const { introspection, limits } = options
   const messages = messageOptions(options)
-  const rules = introspection ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule]
+  const rules = [...specifiedRules, ...DEFER_RULES, ...(introspection ? [] : [NoSchemaIntrospectionCustomRule])]
   return (source) => {
     if (isTooDeep(source)) throw tooDeep()
     let document: DocumentNode

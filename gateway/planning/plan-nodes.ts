@@ -20,7 +20,25 @@ export function mapFetches(node: PlanNode, change: (fetch: FetchNode) => PlanNod
       const [yes, no] = [ifClause, elseClause].map((each) => each && mapFetches(each, change))
       return yes || no ? { ...rest, ...(yes && { ifClause: yes }), ...(no && { elseClause: no }) } : undefined
     }
-    default:
-      return node
+    case 'Defer': {
+      const changed = (each: PlanNode | undefined) => each && mapFetches(each, change)
+      const primary = withNode(node.primary, changed(node.primary.node))
+      return { ...node, primary, deferred: node.deferred.map((each) => withNode(each, changed(each.node))) }
+    }
   }
+}
+
+function withNode<Part extends { readonly node?: PlanNode }>({ node: _, ...rest }: Part, node: PlanNode | undefined) {
+  return { ...rest, ...(node && { node }) }
+}
+
+/** The fetches of a plan, in its order. */
+export function fetchesOf(node: PlanNode | undefined): readonly FetchNode[] {
+  const fetches: FetchNode[] = []
+  const collect = (fetch: FetchNode) => {
+    fetches.push(fetch)
+    return fetch
+  }
+  if (node) mapFetches(node, collect)
+  return fetches
 }

@@ -1,10 +1,10 @@
 /** Prepares an operation of a valid document for execution: plans and compiles it. */
-import type { QueryPlan } from '@apollo/query-planner'
 import { type DocumentNode, GraphQLError } from 'graphql'
 import { ignoresToken } from '../../schema/token-faults.ts'
-import type { Execute, PlannedOperation } from '../execution/executor.ts'
+import type { Execute, ExecuteIncrementally, IncrementalExecutor, PlannedOperation } from '../execution/executor.ts'
 import type { CountRequest } from '../metrics.ts'
 import { answerTraits } from './answer-traits.ts'
+import { type DeferredFragments, deferredFragments, withoutDefer } from './deferral.ts'
 import { type Costs, costOf } from './document-limits.ts'
 import { correctOperation } from './operation-corrections.ts'
 import type { Operation, Restricted } from './operations.ts'
@@ -20,6 +20,8 @@ export interface PreparationOptions {
   readonly compile: (operation: PlannedOperation) => Execute
   /** The same for `isDenied` and subscriptions, which Apollo's executor does not support. */
   readonly compileRestricted: (operation: PlannedOperation) => Execute
+  /** undefined: answers come in one piece. */
+  readonly compileDeferred?: IncrementalExecutor | undefined
   readonly countOf: (operationName: string, type: string) => CountRequest
 }
 
@@ -42,15 +44,17 @@ export type Prepare = (
 export function createPreparation(
   supergraph: LoadedSupergraph,
   costs: Costs,
-  { compile, compileRestricted, countOf }: PreparationOptions,
+  { compile, compileRestricted, compileDeferred, countOf }: PreparationOptions,
 ): Prepare {
   function prepare(
-    document: DocumentNode,
+    sent: DocumentNode,
     hash: string,
     taken: ReadonlySet<string>,
     operationName: string | undefined,
     overridden: ReadonlySet<string> | undefined,
   ): Operation {
+    const document = withoutDefer(sent)
+    const deferred = compileDeferred && deferredFragments(sent, choose(sent, operationName))
     const node = choose(document, operationName)
     const declared = (node.variableDefinitions ?? []).filter(({ variable }) => !taken.has(variable.name.value))
     const planned = planOf({ document, node, declared, internalName: supergraph.internalNames() }, overridden)
@@ -63,9 +67,9 @@ export function createPreparation(
       fields: lazily(() => selectedFields(supergraph.schema, document)),
       plan: (values) => planned.plan((name) => values[name] === true),
       // Apollo's executor has no subscriptions.
-      execute: node.operation === 'subscription' ? compileRestricted(planned) : compile(planned),
+      ...executions(planned, node.operation === 'subscription' ? compileRestricted : compile, deferred),
       cost: costOf(costs, supergraph.schema, document, node),
-      restricted: restrict(planned, overridden),
+      restricted: restrict(planned, overridden, deferred),
       count: countOf(node.name?.value ?? '', node.operation),
       sensitiveFields: countSensitiveFields(document, node),
       mayEndToken: mayEndToken(document, node),
@@ -73,12 +77,28 @@ export function createPreparation(
     }
   }
 
-  /** @param fetched the part of the document that the plan fetches */
+  function executions(
+    planned: PlannedOperation,
+    compileWhole: (operation: PlannedOperation) => Execute,
+    fragments: DeferredFragments | undefined,
+  ): { execute: Execute; deferred: ExecuteIncrementally | undefined } {
+    if (!compileDeferred || !fragments) return { execute: compileWhole(planned), deferred: undefined }
+    // Most clients that send @defer take its parts, so the whole is planned only when it is needed.
+    let whole: Execute | undefined
+    const execute: Execute = (request) => {
+      whole ??= compileWhole(planned)
+      return whole(request)
+    }
+    return { execute, deferred: compileDeferred(planned, fragments, execute) }
+  }
+
+  /** @param allowed the part of a document that is fetched for the client */
   function planOf(
     operation: Pick<PlannedOperation, 'document' | 'node' | 'declared' | 'internalName'>,
     overridden: ReadonlySet<string> | undefined,
-    fetched: DocumentNode = operation.document,
+    allowed: (document: DocumentNode) => DocumentNode = (document) => document,
   ): PlannedOperation {
+    const fetched = allowed(operation.document)
     const name = operation.node.name?.value
     const wanted = choose(fetched, name)
     const { internalName } = operation
@@ -86,6 +106,12 @@ export function createPreparation(
       ...operation,
       plan: (isTrue) =>
         refusable(() => supergraph.plan(correctOperation(fetched, wanted, internalName, isTrue), name, overridden)),
+      planDeferred: (deferred, isTrue) =>
+        refusable(() => {
+          const part = allowed(deferred)
+          const corrected = correctOperation(part, choose(part, name), internalName, isTrue)
+          return supergraph.planDeferred(corrected, name, overridden)
+        }),
       stockPlan: () => refusable(() => supergraph.stockPlan(fetched, name, overridden)),
     }
   }
@@ -93,6 +119,7 @@ export function createPreparation(
   function restrict(
     { document, node, declared, internalName }: PlannedOperation,
     overridden: ReadonlySet<string> | undefined,
+    deferred: DeferredFragments | undefined,
   ): Operation['restricted'] {
     const { authorization } = supergraph
     const rules = authorization?.rulesOf(document, node) ?? []
@@ -106,10 +133,10 @@ export function createPreparation(
       if (!variant) {
         const isDenied = authorization.isDenied(denied)
         const own = { document, node, declared, internalName }
-        const planned = planOf(own, overridden, authorization.without(document, isDenied))
+        const planned = planOf(own, overridden, (each) => authorization.without(each, isDenied))
         variant = {
           plan: (values) => planned.plan((name) => values[name] === true),
-          execute: compileRestricted({ ...planned, isDenied }),
+          ...executions({ ...planned, isDenied }, compileRestricted, deferred),
         }
         if (variants.size >= MAX_VARIANTS) variants.clear()
         variants.set(key, variant)
@@ -131,7 +158,7 @@ function lazily<Value>(compute: () => Value): () => Value {
 }
 
 /** Plans. @throws RequestError if planning would take too long; any other error is a bug */
-function refusable(plan: () => QueryPlan): QueryPlan {
+function refusable<Plan>(plan: () => Plan): Plan {
   try {
     return plan()
   } catch (error) {

@@ -10,6 +10,8 @@ import { type PlanNode, type QueryPlan, QueryPlanner } from '@apollo/query-plann
 import type { DocumentNode, GraphQLSchema } from 'graphql'
 import { type Authorization, createAuthorization } from './authorization.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
+import { withoutDefer } from './deferral.ts'
+import { type DividedPlan, readDivided } from './divided-plans.ts'
 import { keyNames, movingFields, requiredNames } from './join.ts'
 import {
   createInternalNames,
@@ -20,6 +22,7 @@ import {
 } from './operation-corrections.ts'
 import { type Part, partsOf } from './operation-parts.ts'
 import { joinPlans } from './part-plans.ts'
+import { divide } from './plan-division.ts'
 import { inSequence, serialSteps } from './serial-mutations.ts'
 import { type PlannerSupergraph, plannerSupergraph } from './supergraph-corrections.ts'
 
@@ -47,6 +50,11 @@ export interface LoadedSupergraph {
    * @throws GraphQLError if the operation exceeds the planner's limits
    */
   readonly plan: Plan
+  /**
+   * Plans one operation with `@defer`: see deferral.ts.
+   * @returns undefined if everything comes from the same fetches
+   */
+  readonly planDeferred: (...parameters: Parameters<Plan>) => DividedPlan | undefined
   /** Plans for Apollo's executor, which does not support all plans that ours does. */
   readonly stockPlan: Plan
 }
@@ -71,6 +79,8 @@ const MAX_PLANS = 500
  * fragment's type. Otherwise it would also be fetched, and might fail, for the objects of the other fragment.
  */
 const PLANNING = { typeConditionedFetching: true, debug: { maxEvaluatedPlans: MAX_PLANS } }
+/** The same where clients may use `@defer`. It changes no other plan. */
+const DEFERRED_PLANNING = { ...PLANNING, incrementalDelivery: { enableDefer: true } }
 const BUILD = { supportedFeatures: SUPPORTED, validateSupergraph: true }
 
 /**
@@ -78,9 +88,10 @@ const BUILD = { supportedFeatures: SUPPORTED, validateSupergraph: true }
  *
  * It uses the packages that @apollo/gateway consists of (schema, planner, and executeQueryPlan), not its ApolloGateway
  * class. That one reports telemetry, keeps a second cache of plans, and validates and hashes again for each request.
+ * @param defers whether clients may use `@defer`
  * @throws Error if the text is not a supergraph that this gateway can serve
  */
-export function loadSupergraph(sdl: string): LoadedSupergraph {
+export function loadSupergraph(sdl: string, defers = false): LoadedSupergraph {
   const supergraph = Supergraph.build(sdl, BUILD)
   const apiSchema = supergraph.apiSchema()
   const planners = plannerSupergraph(sdl)
@@ -89,7 +100,7 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
   const build = ({ document }: PlannerSupergraph) =>
     document ? Supergraph.build(document, { ...BUILD, validateSupergraph: false }) : supergraph
   const planned = build(planners)
-  const partOf = createPlanPart(planners, planned, PLANNING)
+  const partOf = createPlanPart(planners, planned, defers ? DEFERRED_PLANNING : PLANNING)
   let stockPlanPart: PlanPart | undefined
   const fullSchema = supergraph.schema.toGraphQLJSSchema()
   const divisions = {
@@ -97,9 +108,11 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
     moving: movingFields(sdl),
     schema: planners.entries.size > 0 ? planned.apiSchema().toGraphQLJSSchema() : fullSchema,
   }
+  const conditionsOf = (overridden: ReadonlySet<string> | undefined) =>
+    new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false]))
   function planBy(planPart: () => PlanPart, parts: (document: DocumentNode) => readonly Part[]): Plan {
     return (document, operationName, overridden) => {
-      const conditions = new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false]))
+      const conditions = conditionsOf(overridden)
       const planWhole = (whole: DocumentNode) =>
         joinPlans(parts(whole).map((part) => ({ ...part, plan: planPart()(part, operationName, conditions) })))
       const plan = planWhole(document)
@@ -109,7 +122,11 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
   }
   const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
   const names = fieldNames(fullSchema, requiredNames(sdl), keyNames(sdl))
-  const { schema, plannable } = clientSchema(apiSchema.toGraphQLJSSchema(), fullSchema)
+  const { schema, plannable } = clientSchema(apiSchema.toGraphQLJSSchema({ includeDefer: defers }), fullSchema)
+  const plan = planBy(
+    () => partOf,
+    (document) => partsOf(divisions, document),
+  )
   return {
     hash: createHash('sha256').update(sdl).digest('hex'),
     schema,
@@ -120,10 +137,15 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
     subgraphs: supergraph.subgraphsMetadata(),
     overrideLabels,
     internalNames: () => createInternalNames(names),
-    plan: planBy(
-      () => partOf,
-      (document) => partsOf(divisions, document),
-    ),
+    plan,
+    planDeferred: (document, operationName, overridden) => {
+      const [part] = partsOf(divisions, document)
+      if (part?.document === document) {
+        const planned = attempt(() => partOf(part, operationName, conditionsOf(overridden)))
+        if (planned) return readDivided(fullSchema, planned)
+      }
+      return divide(fullSchema, plan(withoutDefer(document), operationName, overridden), document)
+    },
     stockPlan: planBy(
       () => {
         if (!stockPlanPart) {
@@ -134,6 +156,15 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
       },
       (document) => [{ path: [], level: 0, document }],
     ),
+  }
+}
+
+/** Apollo's planner throws for some deferred fragments; what it has then not planned it has not changed either. */
+function attempt(plan: () => QueryPlan): QueryPlan | undefined {
+  try {
+    return plan()
+  } catch {
+    return undefined
   }
 }
 

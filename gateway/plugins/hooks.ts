@@ -171,6 +171,11 @@ export class OperationHooks implements SubgraphHooks {
     return hookedRequest(steps.onSubgraphRequest, call, request, this.#request)
   }
 
+  /** Whether a plugin sees answers, and so may change their errors. */
+  get changesAnswers(): boolean {
+    return this.#request.steps.onResponse.length > 0
+  }
+
   /** @returns the answer with the plugins' changes, or that of a plugin that failed */
   async onResponse(answer: Answer, outcome: Outcome, metrics: PluginResponse['metrics']): Promise<Answer> {
     const { steps, reply, id, context } = this.#request

@@ -154,7 +154,7 @@ export class SubscriptionCall implements ExecutionRequest {
   ): Promise<AsyncGenerator<string, undefined, undefined>> {
     const { request, reply, departure, isRead } = this.#subscriber
     const call = new GraphQLCall(this.#parts.pipeline, request, reply, departure, isRead, hooks)
-    const { text, error } = await call.answer(sent)
+    const { text, error } = await call.answer(sent, false)
     if (departure.isCancelled) throw new Cancelled()
     if (error && error.statusCode !== 500) throw error
     return single(text)

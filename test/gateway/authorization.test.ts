@@ -3,6 +3,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import { createSigner } from 'fast-jwt'
 import t from 'tap'
 import { startBoth } from './conformance/support.ts'
+import { ACCEPTS, joinParts, readParts } from './incremental.ts'
 import { post } from './support.ts'
 
 const { publicKey, privateKey } = generateKeyPairSync('ed25519')
@@ -107,6 +108,18 @@ t.test('protected fields and types', async (t) => {
 
   t.same(paths(await ask('{ open me { id } }', undefined, apollo.url)), ['me FORBIDDEN'], 'with Apollo executing, too')
   t.same((await ask('{ me { id } }', {}, apollo.url)).data, { me: { id: 'u' } })
+  calls.length = 0
+  const deferred = await fetch(compiled.url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept: ACCEPTS['v0.2'] },
+    body: JSON.stringify({ query: '{ open ... @defer { thing { id cost } me { id } } }' }),
+  })
+  const payloads = readParts(deferred.headers.get('content-type') ?? '', await deferred.text())
+  t.equal(payloads.length, 2)
+  const whole = joinParts(payloads, 'v0.2')
+  t.same(whole.data, { open: 'open', thing: { id: 't', cost: null }, me: null }, 'in a deferred fragment, too')
+  t.same(paths(whole as never), ['thing.cost FORBIDDEN', 'me FORBIDDEN'])
+  t.notMatch(calls.map(({ query }) => query).join(), /cost|me/)
   const forged = await post(compiled.url, { query: '{ open }' }, { authorization: 'Bearer x.y.z' })
   t.equal(forged.status, 401)
 })

@@ -8,6 +8,19 @@ const SEED = Number(process.env.ORACLE_SEED ?? 20_251)
 const SUPERGRAPHS = 3
 const OPERATIONS = 125
 
+/** With `@defer` in them. */
+const DEFERRED = 80
+
+t.test(`the parts of deferred answers make what one server would answer (seed ${SEED})`, async (t) => {
+  let operations = 0
+  for (const name of Object.keys(generators) as GeneratorName[]) {
+    const { asked, found } = await explore(name, SEED, DEFERRED, 1, true)
+    operations += asked
+    for (const finding of found) t.fail(`npm run fuzz -- --defer ${describeFinding(finding)}`)
+  }
+  t.ok(operations > DEFERRED / 2, `${operations} operations were asked`)
+})
+
 t.test(`the gateway answers as one server would (seed ${SEED})`, async (t) => {
   let operations = 0
   for (let seed = SEED; seed < SEED + SUPERGRAPHS; seed++) {

@@ -1,5 +1,5 @@
 /**
- * `npm run fuzz -- [--generator first|second] [--seed N] [--seconds N] [--operations N] [--schemas]`: see run.ts. Without
+ * `npm run fuzz -- [--generator first|second] [--seed N] [--seconds N] [--operations N] [--schemas] [--defer]`: see run.ts. Without
  * `--generator` both take turns; without `--seconds` it never ends.
  */
 import { parseArgs } from 'node:util'
@@ -13,6 +13,7 @@ const { values } = parseArgs({
     seconds: { type: 'string' },
     operations: { type: 'string', default: '300' },
     findings: { type: 'string', default: '1' },
+    defer: { type: 'boolean', default: false },
     schemas: { type: 'boolean', default: false },
   },
 })
@@ -26,7 +27,7 @@ let wrong = 0
 let worlds = 0
 for (let seed = first; performance.now() < end; seed++) {
   for (const name of used) {
-    const { asked, found } = await explore(name, seed, Number(values.operations), Number(values.findings))
+    const { asked, found } = await explore(name, seed, Number(values.operations), Number(values.findings), values.defer)
     operations += asked
     worlds += asked > 0 ? 1 : 0
     for (const finding of found) {

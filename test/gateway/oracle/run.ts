@@ -4,9 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { composeServices } from '@apollo/composition'
 import { Supergraph } from '@apollo/federation-internals'
-import { type GraphQLSchema, parse, print } from 'graphql'
+import { type GraphQLSchema, parse, print, validate } from 'graphql'
 import { buildGateway } from '../../../gateway/server.ts'
+import { ACCEPTS, type Format, readParts } from '../incremental.ts'
 import { type Answer, createOracle, type Oracle } from './compare.ts'
+import { differenceWithFailures, joined, withDefer, withoutDefer } from './deferred.ts'
 import type { Asked } from './operations.ts'
 import { createRandom } from './random.ts'
 import { type Call, definitionOf, transportOf } from './services.ts'
@@ -39,6 +41,8 @@ interface Graph {
   readonly oracle: Oracle
   readonly schema: GraphQLSchema
   readonly ask: (asked: Asked) => Promise<Answer>
+  /** Asks for an answer in parts. @returns what is wrong with them together */
+  readonly partsDiffer: (asked: Asked, format: Format) => Promise<string | undefined>
   readonly callsOf: (asked: Asked) => Promise<readonly Call[]>
   readonly close: () => Promise<void>
 }
@@ -55,16 +59,37 @@ async function startGraph(universe: Universe): Promise<Graph | undefined> {
   const transports = Object.fromEntries(services.map((each) => [each.name, transportOf(each, () => calls)]))
   const app = await buildGateway({ supergraph, transports, limits: LIMITS, logger: false })
   rmSync(folder, { recursive: true })
-  const schema = Supergraph.build(supergraphSdl).apiSchema().toGraphQLJSSchema()
+  const schema = Supergraph.build(supergraphSdl).apiSchema().toGraphQLJSSchema({ includeDefer: true })
   const ask = async (asked: Asked): Promise<Answer> => {
     const response = await app.inject({ method: 'POST', url: '/graphql', payload: asked })
     return response.json()
   }
+  const oracle = createOracle(universe, schema)
   return {
     universe,
     schema,
-    oracle: createOracle(universe, schema),
+    oracle,
     ask,
+    async partsDiffer(asked, format) {
+      const headers = { accept: ACCEPTS[format] }
+      const response = await app.inject({ method: 'POST', url: '/graphql', headers, payload: asked })
+      const payloads = readParts(String(response.headers['content-type']), response.body)
+      const [whole] = payloads
+      // Which an operation can have once it is made smaller.
+      if (whole?.errors?.[0]?.message.match(/^The labels of @defer|^@defer cannot be used at the root/))
+        return undefined
+      const plain = { ...asked, query: print(withoutDefer(parse(asked.query))) }
+      if (payloads.length === 1 && whole) return oracle.difference(plain, whole as Answer)
+      const theirs = await oracle.answer(plain)
+      const ours = joined(payloads, format, theirs.data)
+      if (ours.faults.length > 0)
+        return `${ours.faults.join('\n')}\n${payloads.map((each) => JSON.stringify(each)).join('\n')}`
+      const found =
+        ours.failed.length > 0
+          ? differenceWithFailures(ours, theirs.data, (await oracle.lenientAnswer(plain)).data)
+          : await oracle.difference(plain, ours.errors.length > 0 ? ours : { data: ours.data })
+      return found && `${found}\n${payloads.map((each) => JSON.stringify(each)).join('\n')}`
+    },
     callsOf: async (asked) => {
       calls = []
       await ask(asked)
@@ -85,18 +110,24 @@ export async function explore(
   seed: number,
   operations: number,
   findings = 1,
+  defers = false,
 ): Promise<{ readonly asked: number; readonly found: readonly Finding[] }> {
   const graph = await startGraph(generators[generator](seed))
   if (!graph) return { asked: 0, found: [] }
   const random = createRandom(seed ^ 0x5eed)
+  const format = random.pick(['2022', 'v0.2'] as const)
+  const differs = defers
+    ? (each: Asked) => graph.partsDiffer(each, format)
+    : async (each: Asked) => graph.oracle.difference(each, await graph.ask(each))
   const found: Finding[] = []
   let count = 0
   try {
     for (let index = 0; index < operations && found.length < findings; index++) {
-      const asked = graph.universe.createOperation(graph.schema, random)
-      if (!asked) continue
+      const created = graph.universe.createOperation(graph.schema, random)
+      if (!created) continue
+      const asked = defers ? withDefer(created, random) : created
+      if (defers && validate(graph.schema, parse(asked.query)).length > 0) continue
       count++
-      const differs = async (each: Asked) => graph.oracle.difference(each, await graph.ask(each))
       if ((await differs(asked)) === undefined) continue
       const smaller = await shrink(graph.schema, asked, async (each) => (await differs(each)) !== undefined)
       const difference = (await differs(smaller)) ?? 'none the second time'

@@ -1,0 +1,69 @@
+/** The metrics of subgraph calls. */
+import { Counter, Histogram, type Registry } from 'prom-client'
+import { CALL_OUTCOMES, type CallOutcome } from './client.ts'
+
+export interface SubgraphMetrics {
+  /** Counts a subgraph call. */
+  readonly subgraphCall: (service: string, outcome: CallOutcome, milliseconds: number) => void
+  /** Counts a call that was saved because another client's was the same. */
+  readonly sharedCall: (service: string) => void
+  /** Counts a failed subgraph call: an unusable answer, or none. */
+  readonly subgraphFailure: (service: string) => void
+  /** Ends the series of all subgraphs but these. */
+  readonly keepSubgraphs: (names: readonly string[]) => void
+}
+
+/** Of durations, in seconds. */
+export const DURATION_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+
+export function createSubgraphMetrics(registers: Registry[]): SubgraphMetrics {
+  const calls = new Histogram({
+    name: 'gateway_subgraph_duration_seconds',
+    help: 'Time of subgraph calls, including retries, by outcome.',
+    labelNames: ['service', 'outcome'] as const,
+    buckets: DURATION_BUCKETS,
+    registers,
+  })
+  const failures = new Counter({
+    name: 'gateway_subgraph_failures_total',
+    help: 'Subgraph calls without a usable answer.',
+    labelNames: ['service'] as const,
+    registers,
+  })
+  const shared = new Counter({
+    name: 'gateway_subgraph_shared_total',
+    help: 'Subgraph calls saved, because an identical one of another guest was in flight.',
+    labelNames: ['service'] as const,
+    registers,
+  })
+  const observers = new Map<string, (seconds: number) => void>()
+  /** Those that have series. */
+  const services = new Set<string>()
+  const forget = (service: string) => {
+    services.delete(service)
+    for (const outcome of CALL_OUTCOMES) {
+      calls.remove({ service, outcome })
+      observers.delete(`${service} ${outcome}`)
+    }
+    failures.remove({ service })
+    shared.remove({ service })
+  }
+  return {
+    subgraphCall: (service, outcome, milliseconds) => {
+      const key = `${service} ${outcome}`
+      let observe = observers.get(key)
+      if (!observe) {
+        const series = calls.labels({ service, outcome })
+        observe = (seconds) => series.observe(seconds)
+        observers.set(key, observe)
+        services.add(service)
+      }
+      observe(milliseconds / 1000)
+    },
+    sharedCall: (service) => shared.inc({ service }),
+    subgraphFailure: (service) => failures.inc({ service }),
+    keepSubgraphs: (names) => {
+      for (const service of services) if (!names.includes(service)) forget(service)
+    },
+  }
+}
