@@ -166,7 +166,8 @@ class Division {
     const { asks, only } = this.#selector
     const on = fragment.typeCondition?.name.value ?? typename
     const narrowed = types.filter((name) => possible(on).includes(name))
-    this.#isDivided ||= narrowed.some(implementsInterfaceObject)
+    // The planner may plan a fragment that applies to no object, so it is left out for certain.
+    this.#isDivided ||= narrowed.length === 0 || narrowed.some(implementsInterfaceObject)
     if (narrowed.length === 0) return []
     if (on === typename || !isAbstractType(schema.getType(typename))) {
       return this.#walk(fragment.selectionSet, typename, place, types).selections

@@ -245,14 +245,19 @@ const untyped: Suite = {
   name: 'requirements with objects whose type their subgraph does not know',
   subgraphs: {
     a: {
-      sdl: `type Query { items: [Item] } interface N @key(fields: "id") { id: ID! h: String }
+      sdl: `type Query { items: [Item] parcels: [Parcel] } union Parcel = Box | Bag interface L { l: Int }
+        interface N @key(fields: "id") { id: ID! h: String }
         type P implements N @key(fields: "id") { id: ID! h: String d: String }
-        type Q implements N @key(fields: "id") { id: ID! h: String } type V @shareable { n: N ns: [[N!]] }
-        type Item @key(fields: "id") { id: ID! owner: N @external tags: [V] @external step: String @external
+        type Q implements N @key(fields: "id") { id: ID! h: String } type Box implements L { l: Int }
+        type Bag implements L { l: Int } type V @shareable { n: N ns: [[N!]] }
+        type Item implements L @key(fields: "id") { id: ID! l: Int owner: N @external tags: [V] @external step: String @external
           conditional: String @requires(fields: "owner { id ... on P { d } } tags { n { id } }")
           chained: String @requires(fields: "step tags { ns { id } }") }`,
       resolvers: {
-        Query: { items: () => ['1', '2'].map((id) => itemOf({ id })) },
+        Query: {
+          items: () => ['1', '2'].map((id) => itemOf({ id })),
+          parcels: () => [typed('Box', { l: 1 }), typed('Bag', {})],
+        },
         N: { __resolveReference: member, __resolveType: typeOf },
         P: { __resolveReference: member },
         Q: { __resolveReference: member },
@@ -305,6 +310,10 @@ const untyped: Suite = {
           tags: [{ n: { h: null } }, null, { n: null }],
         })),
       },
+    },
+    {
+      query: '{ ...F } fragment F on Query { parcels { ... on L { l ... on Item { conditional } } } }',
+      data: { parcels: [{ l: 1 }, { l: null }] },
     },
   ),
 }
