@@ -7,9 +7,11 @@ import {
   Supergraph,
 } from '@apollo/federation-internals'
 import { type QueryPlan, QueryPlanner } from '@apollo/query-planner'
-import type { DocumentNode, GraphQLSchema } from 'graphql'
+import { type DocumentNode, GraphQLError, type GraphQLSchema } from 'graphql'
+import { RequestError } from '../errors.ts'
 import { type Authorization, createAuthorization } from './authorization.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
+import { plannedApart } from './interface-objects.ts'
 import { keyNames, movingFields, requiredNames } from './join.ts'
 import {
   createInternalNames,
@@ -97,6 +99,7 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
     moving: movingFields(sdl),
     schema: planners.entries.size > 0 ? planned.apiSchema().toGraphQLJSSchema() : fullSchema,
   }
+  const apart = { ...divisions, interfaceObjects: plannedApart(planners.interfaceObjects) }
   function planBy(planPart: () => PlanPart, parts: (document: DocumentNode) => readonly Part[]): Plan {
     return (document, operationName, overridden) => {
       const conditions = new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false]))
@@ -109,6 +112,11 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
   }
   const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
   const names = fieldNames(fullSchema, requiredNames(sdl), keyNames(sdl))
+  const planIn = (given: typeof divisions) =>
+    planBy(
+      () => partOf,
+      (document) => partsOf(given, document),
+    )
   const { schema, plannable } = clientSchema(apiSchema.toGraphQLJSSchema(), fullSchema)
   return {
     hash: createHash('sha256').update(sdl).digest('hex'),
@@ -120,10 +128,7 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
     subgraphs: supergraph.subgraphsMetadata(),
     overrideLabels,
     internalNames: () => createInternalNames(names),
-    plan: planBy(
-      () => partOf,
-      (document) => partsOf(divisions, document),
-    ),
+    plan: planners.interfaceObjects.size > 0 ? unlessItFails(planIn(divisions), planIn(apart)) : planIn(divisions),
     stockPlan: planBy(
       () => {
         if (!stockPlanPart) {
@@ -134,6 +139,18 @@ export function loadSupergraph(sdl: string): LoadedSupergraph {
       },
       (document) => [{ path: [], level: 0, document }],
     ),
+  }
+}
+
+/** Plans in another way what the planner fails on by a bug. Refusals are final. */
+function unlessItFails(plan: Plan, otherwise: Plan): Plan {
+  return (...asked) => {
+    try {
+      return plan(...asked)
+    } catch (error) {
+      if (error instanceof GraphQLError || error instanceof RequestError || error instanceof RangeError) throw error
+      return otherwise(...asked)
+    }
   }
 }
 
