@@ -3,7 +3,7 @@ import { type DocumentNode, Kind } from 'graphql'
 import { directivesOf, graphOf, isTrue, selectionOf, textOf, typesOf } from './join.ts'
 
 /** An interface that some subgraphs declare as an object type. */
-interface InterfaceObject {
+export interface InterfaceObject {
   /** The fields that these subgraphs resolve, except those of the key. */
   readonly fields: ReadonlySet<string>
   /** The selection of one of its keys. */
