@@ -34,7 +34,7 @@ import {
 } from 'graphql'
 import { requestError } from '../errors.ts'
 import { operationOf } from '../subgraphs/errors.ts'
-import type { InterfaceObjects } from './interface-objects.ts'
+import type { InterfaceObject, InterfaceObjects } from './interface-objects.ts'
 import { nameNode, selectionOf } from './join.ts'
 import { ENTRY, type Entries } from './part-entries.ts'
 import type { Staged, Stages } from './requirement-stages.ts'
@@ -162,11 +162,12 @@ class Division {
 
   #walkFragment(fragment: Inline, typename: string, place: Place, types: readonly string[]): readonly SelectionNode[] {
     const { schema, interfaceObjects } = this.#divisions
-    const { possible, implementsInterfaceObject } = this.#hierarchy
+    const { possible, implementsInterfaceObject, sharedWith } = this.#hierarchy
     const { asks, only } = this.#selector
     const on = fragment.typeCondition?.name.value ?? typename
     const narrowed = types.filter((name) => possible(on).includes(name))
-    this.#isDivided ||= narrowed.some(implementsInterfaceObject)
+    // The planner may plan a fragment that applies to no object, so it is left out for certain.
+    this.#isDivided ||= narrowed.length === 0 || narrowed.some(implementsInterfaceObject)
     if (narrowed.length === 0) return []
     if (on === typename || !isAbstractType(schema.getType(typename))) {
       return this.#walk(fragment.selectionSet, typename, place, types).selections
@@ -177,17 +178,22 @@ class Division {
         this.#walkFragment({ ...fragment, typeCondition: namedNode(name) }, typename, place, types),
       )
     }
-    const interfaces = interfaceObjects.get(typename)
+    const own = interfaceObjects.get(typename)
+    const interfaces = [...(own ? [own] : []), ...sharedWith(on, types)]
+    const isApart = (name: string) => interfaces.some(({ fields }) => fields.has(name))
     const kept = { ...fragment, typeCondition: namedNode(on) }
     const walkKept = (each: Inline): Inline => ({
       ...each,
       selectionSet: this.#walk(each.selectionSet, on, place, narrowed),
     })
-    if (!interfaces || !asks(fragment.selectionSet, interfaces.fields)) return [walkKept(kept)]
-    const apart = only(kept, ({ name }) => interfaces.fields.has(name.value))
-    const rest = only(kept, ({ name }) => !interfaces.fields.has(name.value))
+    if (!asks(fragment.selectionSet, isApart)) return [walkKept(kept)]
+    const apart = only(kept, ({ name }) => isApart(name.value))
+    const rest = only(kept, ({ name }) => !isApart(name.value))
     for (const name of narrowed) this.#addPart(name, place, apart)
-    return [...this.#keys(typename, narrowed), ...rest.map(walkKept)]
+    const keys = own
+      ? this.#keys(typename, narrowed)
+      : [{ ...kept, selectionSet: { kind: Kind.SELECTION_SET, selections: this.#keys(on, narrowed) } } as const]
+    return [...keys, ...rest.map(walkKept)]
   }
 
   #walkField(field: FieldNode, typename: string, place: Place, types: readonly string[]): readonly SelectionNode[] {
@@ -398,7 +404,21 @@ function hierarchy({ schema, interfaceObjects }: Divisions) {
     return selectionSet !== undefined && names.some((each) => interfaceObjects.get(each)?.fields.has(name.value))
   }
 
-  return { possible, implementsInterfaceObject, isHop }
+  /**
+   * The interface objects that a type belongs to together with another one of these types. The planner sends objects of
+   * both in one call, which then asks for the fields of either.
+   */
+  function sharedWith(typename: string, types: readonly string[]): InterfaceObject[] {
+    const type = schema.getType(typename)
+    const interfaces = isObjectType(type) ? type.getInterfaces() : []
+    return interfaces.flatMap(({ name }) => {
+      const found = interfaceObjects.get(name)
+      const isShared = found && types.some((each) => each !== typename && possible(name).includes(each))
+      return isShared ? [found] : []
+    })
+  }
+
+  return { possible, implementsInterfaceObject, isHop, sharedWith }
 }
 
 const namedNode = (name: string): NamedTypeNode => ({ kind: Kind.NAMED_TYPE, name: nameNode(name) })
@@ -431,8 +451,8 @@ function selector(document: DocumentNode) {
   }
 
   /** Whether one of these fields is selected on the object itself. */
-  const asks = (set: SelectionSetNode, fields: ReadonlySet<string>): boolean =>
-    flat(set).some((each) => (each.kind === Kind.FIELD ? fields.has(each.name.value) : asks(each.selectionSet, fields)))
+  const asks = (set: SelectionSetNode, isMeant: (name: string) => boolean): boolean =>
+    flat(set).some((each) => (each.kind === Kind.FIELD ? isMeant(each.name.value) : asks(each.selectionSet, isMeant)))
 
   return { flat, only, asks }
 }

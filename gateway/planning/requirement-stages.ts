@@ -274,7 +274,7 @@ export function createWithoutProviders(
 ): (plan: QueryPlan, isStage: boolean) => QueryPlan {
   const types = typesOf(document)
   const requirements = new Map(
-    [...stages.values()].flat().map((each) => [each.standIn, selected(types, each.requirement, each.type, each.graph)]),
+    [...stages.values()].flat().map((each) => [each.standIn, selected(types, each.requirement, each.type)]),
   )
   const restore = (selections: readonly QueryPlanSelectionNode[]): QueryPlanSelectionNode[] =>
     selections.flatMap((each): readonly QueryPlanSelectionNode[] =>
@@ -296,31 +296,23 @@ export function createWithoutProviders(
   }
 }
 
-/** A requirement in the form of a plan: with `__typename` on objects for which the subgraph knows several types. */
-function selected(types: Types, set: SelectionSetNode, typename: string, graph: string): QueryPlanSelectionNode[] {
+/**
+ * A requirement in the form of a plan. Objects have their `__typename` only where the requirement depends on their type:
+ * elsewhere the subgraph that they come from may not know it (`@interfaceObject`), and nothing would fetch it.
+ */
+function selected(types: Types, set: SelectionSetNode, typename: string): QueryPlanSelectionNode[] {
   return set.selections.flatMap((each): QueryPlanSelectionNode[] => {
     if (each.kind === Kind.FRAGMENT_SPREAD) return []
     if (each.kind === Kind.INLINE_FRAGMENT) {
       const on = each.typeCondition?.name.value ?? typename
-      return [{ kind: 'InlineFragment', typeCondition: on, selections: selected(types, each.selectionSet, on, graph) }]
+      return [{ kind: 'InlineFragment', typeCondition: on, selections: selected(types, each.selectionSet, on) }]
     }
     const name = each.name.value
     const field = fieldOf(types, typename, name)
     if (!each.selectionSet || !field) return [{ kind: 'Field', name }]
-    const inner = namedType(field.type)
-    const type = types.get(inner)
-    const isObject =
-      type?.kind === Kind.OBJECT_TYPE_DEFINITION ||
-      directivesOf(type ?? {}, 'join__type').some(
-        (join) => graphOf(join) === graph && isTrue(join, 'isInterfaceObject', false),
-      )
-    const selections = selected(types, each.selectionSet, inner, graph)
-    return [
-      {
-        kind: 'Field',
-        name,
-        selections: isObject ? selections : [{ kind: 'Field', name: '__typename' }, ...selections],
-      },
-    ]
+    const selections = selected(types, each.selectionSet, namedType(field.type))
+    const isConditional = selections.some(({ kind }) => kind === 'InlineFragment')
+    const typed: QueryPlanSelectionNode[] = isConditional ? [{ kind: 'Field', name: '__typename' }] : []
+    return [{ kind: 'Field', name, selections: [...typed, ...selections] }]
   })
 }

@@ -7,11 +7,13 @@ import {
   Supergraph,
 } from '@apollo/federation-internals'
 import { type PlanNode, type QueryPlan, QueryPlanner } from '@apollo/query-planner'
-import type { DocumentNode, GraphQLSchema } from 'graphql'
+import { type DocumentNode, GraphQLError, type GraphQLSchema } from 'graphql'
+import { RequestError } from '../errors.ts'
 import { type Authorization, createAuthorization } from './authorization.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
 import { withoutDefer } from './deferral.ts'
 import { type DividedPlan, readDivided } from './divided-plans.ts'
+import { plannedApart } from './interface-objects.ts'
 import { keyNames, movingFields, requiredNames } from './join.ts'
 import {
   createInternalNames,
@@ -108,6 +110,7 @@ export function loadSupergraph(sdl: string, defers = false): LoadedSupergraph {
     moving: movingFields(sdl),
     schema: planners.entries.size > 0 ? planned.apiSchema().toGraphQLJSSchema() : fullSchema,
   }
+  const apart = { ...divisions, interfaceObjects: plannedApart(planners.interfaceObjects) }
   const conditionsOf = (overridden: ReadonlySet<string> | undefined) =>
     new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false]))
   function planBy(planPart: () => PlanPart, parts: (document: DocumentNode) => readonly Part[]): Plan {
@@ -122,11 +125,13 @@ export function loadSupergraph(sdl: string, defers = false): LoadedSupergraph {
   }
   const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
   const names = fieldNames(fullSchema, requiredNames(sdl), keyNames(sdl))
+  const planIn = (given: typeof divisions) =>
+    planBy(
+      () => partOf,
+      (document) => partsOf(given, document),
+    )
+  const plan = planners.interfaceObjects.size > 0 ? unlessItFails(planIn(divisions), planIn(apart)) : planIn(divisions)
   const { schema, plannable } = clientSchema(apiSchema.toGraphQLJSSchema({ includeDefer: defers }), fullSchema)
-  const plan = planBy(
-    () => partOf,
-    (document) => partsOf(divisions, document),
-  )
   return {
     hash: createHash('sha256').update(sdl).digest('hex'),
     schema,
@@ -165,6 +170,18 @@ function attempt(plan: () => QueryPlan): QueryPlan | undefined {
     return plan()
   } catch {
     return undefined
+  }
+}
+
+/** Plans in another way what the planner fails on by a bug. Refusals are final. */
+function unlessItFails(plan: Plan, otherwise: Plan): Plan {
+  return (...asked) => {
+    try {
+      return plan(...asked)
+    } catch (error) {
+      if (error instanceof GraphQLError || error instanceof RequestError || error instanceof RangeError) throw error
+      return otherwise(...asked)
+    }
   }
 }
 

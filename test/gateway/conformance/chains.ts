@@ -236,4 +236,86 @@ const long: Suite = {
   ),
 }
 
-export const chainSuites: readonly Suite[] = [{ ...objects, cases: objectCases }, long]
+/** `b` knows members by their ids only: it can't say of which type they are. */
+const members = [typed('P', { id: '1', d: 'd1' }), typed('Q', { id: '2' })]
+const member = ({ id }: { id: string }) => members.find((each) => 'id' in each && each.id === id)
+const itemOf = ({ id }: { id: string }) => typed('Item', { id })
+const typeOf = ({ __typename }: { __typename: string }) => __typename
+const untyped: Suite = {
+  name: 'requirements with objects whose type their subgraph does not know',
+  subgraphs: {
+    a: {
+      sdl: `type Query { items: [Item] parcels: [Parcel] } union Parcel = Box | Bag interface L { l: Int }
+        interface N @key(fields: "id") { id: ID! h: String }
+        type P implements N @key(fields: "id") { id: ID! h: String d: String }
+        type Q implements N @key(fields: "id") { id: ID! h: String } type Box implements L { l: Int }
+        type Bag implements L { l: Int } type V @shareable { n: N ns: [[N!]] }
+        type Item implements L @key(fields: "id") { id: ID! l: Int owner: N @external tags: [V] @external step: String @external
+          conditional: String @requires(fields: "owner { id ... on P { d } } tags { n { id } }")
+          chained: String @requires(fields: "step tags { ns { id } }") }`,
+      resolvers: {
+        Query: {
+          items: () => ['1', '2'].map((id) => itemOf({ id })),
+          parcels: () => [typed('Box', { l: 1 }), typed('Bag', {})],
+        },
+        N: { __resolveReference: member, __resolveType: typeOf },
+        P: { __resolveReference: member },
+        Q: { __resolveReference: member },
+        Item: {
+          ...refer,
+          conditional: ({ id, owner, tags }: Sent) => {
+            const { id: of, d } = owner as Sent
+            return `conditional(${JSON.stringify([id, of, d, tags])})`
+          },
+          chained: (of: Sent) => sent('chained', of, 'step', 'tags'),
+        },
+      },
+    },
+    b: {
+      sdl: `type N @interfaceObject @key(fields: "id") { id: ID! x: Int } type V @shareable { n: N ns: [[N!]] }
+        type Item @key(fields: "id") { id: ID! owner: N tags: [V] }`,
+      resolvers: {
+        N: refer,
+        Item: {
+          ...refer,
+          owner: ({ id }: Sent) => ({ id }),
+          tags: ({ id }: Sent) => [{ n: { id }, ns: [[{ id: '1' }], []] }, null, { n: null, ns: null }],
+        },
+      },
+    },
+    c: {
+      sdl: `type Item @key(fields: "id") { id: ID! first: String @external step: String @requires(fields: "first") }`,
+      resolvers: { Item: { ...refer, step: (of: Sent) => sent('step', of, 'first') } },
+    },
+    d: {
+      sdl: `type Item @key(fields: "id") { id: ID! first: String }`,
+      resolvers: { Item: { ...refer, first: ({ id }: Sent) => `first ${id}` } },
+    },
+  },
+  cases: cases(
+    'the planner refuses the condition, or takes calls in the wrong order',
+    {
+      query: '{ items { conditional } }',
+      data: {
+        items: ['1', '2'].map((id) => ({
+          conditional: `conditional(${JSON.stringify([id, id, id === '1' ? 'd1' : undefined, [{ n: { id } }, null, { n: null }]])})`,
+        })),
+      },
+    },
+    {
+      query: '{ items { chained tags { n { h } } } }',
+      data: {
+        items: ['1', '2'].map((id) => ({
+          chained: `chained(${JSON.stringify(`step("first ${id}")`)},[{"ns":[[{"id":"1"}],[]]},null,{"ns":null}])`,
+          tags: [{ n: { h: null } }, null, { n: null }],
+        })),
+      },
+    },
+    {
+      query: '{ ...F } fragment F on Query { parcels { ... on L { l ... on Item { conditional } } } }',
+      data: { parcels: [{ l: 1 }, { l: null }] },
+    },
+  ),
+}
+
+export const chainSuites: readonly Suite[] = [{ ...objects, cases: objectCases }, long, untyped]

@@ -177,12 +177,17 @@ const otherConditions: Suite = {
   name: 'unions and other interfaces as conditions on interface objects',
   subgraphs: {
     a: {
-      sdl: `type Query { all: [Contact] found: [Found] person: Person } union Found = Person | Page type Page { x: Int }
+      sdl: `type Query { all: [Contact] found: [Found] any: [Any] person: Person } union Found = Person | Page union Any = Page | Person | Group type Page { x: Int }
         interface Labelled { label: String } interface Contact @key(fields: "id") { id: ID! name: String }
         type Person implements Contact & Labelled @key(fields: "id") { id: ID! label: String name: String }
         type Group implements Contact @key(fields: "id") { id: ID! name: String }`,
       resolvers: {
-        Query: { all: () => Object.values(things), found: () => [things[1]], person: () => things[1] },
+        Query: {
+          all: () => Object.values(things),
+          found: () => [things[1]],
+          any: () => Object.values(things),
+          person: () => things[1],
+        },
         Contact: { __resolveReference: thing },
         Person: { __resolveReference: thing },
         Group: { __resolveReference: thing },
@@ -190,7 +195,7 @@ const otherConditions: Suite = {
     },
     b: {
       sdl: `type Query { recent: [Contact] }
-        type Contact @interfaceObject @key(fields: "id") { id: ID! n: Int friend: Contact fails: Int
+        type Contact @interfaceObject @key(fields: "id") { id: ID! n: Int friend: Contact fails: Int strict: Int!
           name: String @external hello: String @requires(fields: "name") }`,
       resolvers: {
         Query: { recent: () => [{ id: '1' }, { id: '2' }] },
@@ -198,6 +203,7 @@ const otherConditions: Suite = {
           n: ({ id }: { id: string }) => Number(id),
           friend: ({ id }: { id: string }) => ({ id: id === '1' ? '2' : '1' }),
           fails: boom('fails'),
+          strict: ({ id }: { id: string }) => (id === '1' ? boom('strict')() : 2),
           hello: ({ name }: { name?: string }) => `hello ${name}`,
         },
       },
@@ -228,6 +234,30 @@ const otherConditions: Suite = {
         data: { [root]: [{}, { n: 2 }] },
       },
     ]),
+    {
+      query: '{ any { ... on Person { n } ... on Group { strict } } }',
+      data: { any: [{ n: 1 }, { strict: 2 }] },
+    },
+    {
+      query: '{ any { ... on Contact { n ... on Group { strict } } ... on Labelled { ... on Contact { hello } } } }',
+      data: {
+        any: [
+          { n: 1, hello: 'hello N1' },
+          { n: 2, strict: 2 },
+        ],
+      },
+    },
+    {
+      query:
+        'query ($yes: Boolean = true) { any { ...F @include(if: $yes) ... on Person { id name } } } fragment F on Any { ... on Group { strict friend { n } } ... on Person { fails } }',
+      data: {
+        any: [
+          { fails: null, id: '1', name: 'N1' },
+          { strict: 2, friend: { n: 1 } },
+        ],
+      },
+      errors: [['any.0.fails', /fails/]],
+    },
     {
       query: '{ found { ... on Labelled { ... on Contact { hello friend { ... on Found { __typename } } } } } }',
       data: { found: [{ hello: 'hello N1', friend: {} }] },

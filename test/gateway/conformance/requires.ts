@@ -1,4 +1,4 @@
-import type { Suite } from './support.ts'
+import { cases, type Suite, typed } from './support.ts'
 
 const goods = [
   { sku: 'g1', title: 'lamp', net: 10, grams: 2 },
@@ -17,6 +17,63 @@ const notes = ['a1', 'a2', 'a3', 'b1', 'b2', 'b3', 'b4'].map((id) => ({
 const notesOf = (topic: string, first: number) => notes.filter((each) => each.topic === topic).slice(0, first)
 
 const ordersOf = (...totals: number[]) => totals.map((total) => ({ total }))
+
+const ofInterfaceObjects: Suite = {
+  name: "an interface object's fields that require what another subgraph knows of it",
+  subgraphs: {
+    a: {
+      sdl: `type Query { all: [Contact!] } interface Contact @key(fields: "id") { id: ID! }
+        type Person implements Contact @key(fields: "id") { id: ID! } type Group implements Contact @key(fields: "id") { id: ID! }`,
+      resolvers: { Query: { all: () => [typed('Person', { id: '1' }), typed('Group', { id: '2' })] } },
+    },
+    b: {
+      sdl: `interface Contact @key(fields: "id") { id: ID! } type Person implements Contact @key(fields: "id") { id: ID! }
+        type Group implements Contact @key(fields: "id") { id: ID! }`,
+      resolvers: {
+        Contact: { __resolveReference: ({ id }: { id: string }) => typed(id === '1' ? 'Person' : 'Group', { id }) },
+      },
+    },
+    c: {
+      sdl: 'type Contact @interfaceObject @key(fields: "id") { id: ID! rank: Int }',
+      resolvers: { Contact: { rank: ({ id }: { id: string }) => Number(id) * 10 } },
+    },
+    d: {
+      sdl: `type Contact @interfaceObject @key(fields: "id") { id: ID! rank: Int @external plain: String
+        x(n: Int): String @requires(fields: "rank") y: Int @requires(fields: "rank") z: Int @requires(fields: "rank") }`,
+      resolvers: {
+        Contact: {
+          plain: ({ id }: { id: string }) => `plain ${id}`,
+          x: ({ rank }: { rank?: number }, { n }: { n?: number }) => `x${n ?? ''} ${rank}`,
+          y: ({ rank = Number.NaN }) => rank + 1,
+          z: ({ rank = Number.NaN }) => rank + 2,
+        },
+      },
+    },
+  },
+  cases: cases(
+    'the planner fails: adding it as parent would create a cycle',
+    {
+      query: '{ all { x y z } }',
+      data: {
+        all: [
+          { x: 'x 10', y: 11, z: 12 },
+          { x: 'x 20', y: 21, z: 22 },
+        ],
+      },
+    },
+    {
+      query:
+        'query ($n: Int) { all { __typename a: x(n: $n) b: x(n: 2) plain c: x ...F } } fragment F on Group { x rank }',
+      variables: { n: 1 },
+      data: {
+        all: [
+          { __typename: 'Person', a: 'x1 10', b: 'x2 10', plain: 'plain 1', c: 'x 10' },
+          { __typename: 'Group', a: 'x1 20', b: 'x2 20', plain: 'plain 2', c: 'x 20', x: 'x 20', rank: 20 },
+        ],
+      },
+    },
+  ),
+}
 
 export const requiresSuites: readonly Suite[] = [
   {
@@ -346,4 +403,5 @@ export const requiresSuites: readonly Suite[] = [
       },
     ],
   },
+  ofInterfaceObjects,
 ]
