@@ -71,7 +71,7 @@ const variables = {
   },
   TOKEN_UNCHECKED: {
     description:
-      'What happens to a token of a customer or service that can not be checked, because neither status nor keys are to be had. `refuse`: the request is answered 503. `pass`: the token goes down, and the subgraphs decide. See [While a token can not be checked](tokens.md#while-a-token-can-not-be-checked).',
+      "What happens to a token of a customer or service that can't be checked, because neither its status nor the keys are available. `refuse`: the request is answered 503. `pass`: the token is forwarded, and the subgraphs decide. See [While a token can't be checked](tokens.md#while-a-token-cant-be-checked).",
     schema: z.enum(UNCHECKED_TOKENS),
     default: 'refuse' as const,
     accepted: UNCHECKED_TOKENS.join(' or '),
