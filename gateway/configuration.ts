@@ -17,16 +17,13 @@ const count = (defaultValue: number) => ({
   default: defaultValue,
   accepted: 'a whole number, 1 or more',
 })
+/** A list with commas. `none`, which is an empty one, stands alone. */
 const names = (defaultValue: readonly string[], accepted: string, isAccepted: (name: string) => boolean) => ({
   schema: z
     .string()
-    .transform((text) =>
-      text
-        .split(',')
-        .map((name) => name.trim())
-        .filter((name) => name !== '' && name !== 'none'),
-    )
-    .refine((given) => given.every(isAccepted)),
+    .transform((text) => (text.trim() === 'none' ? [] : text.split(',').map((name) => name.trim())))
+    .transform((given) => given.filter((name) => name !== ''))
+    .refine((given) => given.every((name) => name !== 'none' && isAccepted(name))),
   default: defaultValue,
   accepted,
 })
@@ -44,6 +41,12 @@ function isProxy(text: string): boolean {
     rest.length === 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128)))
   )
 }
+const subgraphOf = (pair: string) => pair.slice(0, pair.indexOf('='))
+const subscriptionUrls = names(
+  [],
+  'one pair for each subgraph, of its name and a URL (orders=ws://orders:4010/graphql), with commas between them: ws and wss for WebSockets, http and https for server-sent events; or none',
+  (pair) => /^[\w-]+=(wss?|https?):\/\/./.test(pair) && URL.canParse(pair.slice(pair.indexOf('=') + 1)),
+)
 
 const variables = {
   EXECUTOR: {
@@ -68,7 +71,7 @@ const variables = {
   },
   TOKEN_UNCHECKED: {
     description:
-      'What happens to a token of a customer or service that can not be checked, because neither status nor keys are to be had. `refuse`: the request is answered 503. `pass`: the token goes down, and the subgraphs decide. See [While a token can not be checked](tokens.md#while-a-token-can-not-be-checked).',
+      "What happens to a token of a customer or service that can't be checked, because neither its status nor the keys are available. `refuse`: the request is answered 503. `pass`: the token is forwarded, and the subgraphs decide. See [While a token can't be checked](tokens.md#while-a-token-cant-be-checked).",
     schema: z.enum(UNCHECKED_TOKENS),
     default: 'refuse' as const,
     accepted: UNCHECKED_TOKENS.join(' or '),
@@ -178,11 +181,8 @@ const variables = {
     description: "How long a subgraph's stream may be silent, heartbeats included, until it counts as broken.",
   },
   SUBSCRIPTION_URLS: {
-    ...names(
-      [],
-      'pairs of a subgraph and a URL (orders=ws://orders:4010/graphql) with commas between them: ws and wss for WebSockets, http and https for server-sent events',
-      (pair) => /^[\w-]+=(wss?|https?):\/\/./.test(pair) && URL.canParse(pair.slice(pair.indexOf('=') + 1)),
-    ),
+    ...subscriptionUrls,
+    schema: subscriptionUrls.schema.refine((pairs) => new Set(pairs.map(subgraphOf)).size === pairs.length),
     description:
       'Where subgraphs offer their subscriptions. Not named: where they answer queries, as server-sent events.',
   },

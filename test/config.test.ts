@@ -85,9 +85,27 @@ t.test('the URL of a subgraph that there is not', async (t) => {
     message: /^SUBSCRIPTION_URLS: .* has no subgraph "catalogue"; accepted: catalog, customers, orders\./,
   })
   t.throws(() => options({ SUBSCRIPTION_URLS: 'catalog' }), { message: /^SUBSCRIPTION_URLS: "catalog" can't be used/ })
+  t.throws(() => options({ SUBSCRIPTION_URLS: 'catalog=ws://x/,catalog=ws://y/' }), {
+    message:
+      /^SUBSCRIPTION_URLS: "catalog=ws:\/\/x\/,catalog=ws:\/\/y\/" can't be used; accepted: one pair for each subgraph, .* or none\.$/,
+  })
   t.match(options({ SUBSCRIPTION_URLS: 'catalog=ws://x/a?b=c, orders=https://y/' }), {
     subscriptions: { urls: { catalog: 'ws://x/a?b=c', orders: 'https://y/' } },
   })
+})
+
+t.test('`none` stands alone in a list', (t) => {
+  for (const [name, value] of [
+    ['ANSWER_ENCODINGS', 'none,br'],
+    ['SUBGRAPH_ENCODINGS', 'gzip, none'],
+    ['TRUST_PROXY', 'none,loopback'],
+    ['GATEWAY_PLUGIN', './a.ts,none'],
+  ] as const) {
+    const message = new RegExp(`^${name}: "${value}" can't be used; accepted: .* or none\\.$`)
+    t.throws(() => loadGatewayConfiguration({ [name]: value }), { name: 'ConfigurationError', message })
+    t.same(loadGatewayConfiguration({ [name]: ' none ' })[name], [])
+  }
+  t.end()
 })
 
 t.test('every process: one line, before anything is written', async (t) => {

@@ -1,6 +1,6 @@
 /**
  * EXAMPLE: signs every subgraph call, so that a subgraph knows that it comes from this gateway, unchanged and just now.
- * verify-signature.js is the subgraph's side. Run it:
+ * verify-signature.ts is the subgraph's side. Run it:
  *   GATEWAY_PLUGIN=examples/plugins/hmac-signing.ts SIGNING_KEY=$(openssl rand -hex 32) npm start
  */
 import { createHmac } from 'node:crypto'

@@ -1,5 +1,5 @@
 /**
- * EXAMPLE: tells subgraphs which tenant a request is for, by the name of the host that the client asked. Run it:
+ * EXAMPLE: tells subgraphs which tenant a request is for, by the name of the `Host` header. Run it:
  *   GATEWAY_PLUGIN=examples/plugins/tenant-header.ts TENANTS=acme,globex npm start
  *   curl http://127.0.0.1:4000/graphql -H 'Host: acme.shop.example' -H 'Content-Type: application/json' -d '{"query":"{ countries { id } }"}'
  */

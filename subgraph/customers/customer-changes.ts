@@ -10,7 +10,7 @@ import type { Customers } from './customers.ts'
 
 /**
  * The customer after each change. Changes that come faster than they are taken are one. It fails when the log is
- * replaced or can't be read.
+ * replaced or can't be read, and when the service is stopped.
  */
 interface FollowedCustomer extends AsyncGenerator<CustomerDocument, undefined, undefined> {
   /** The customer before the first change. */
@@ -24,7 +24,7 @@ export interface CustomerChanges {
    * @throws CustomerError (TOO_MANY_SUBSCRIPTIONS); EventStoreUnavailable
    */
   follow(id: number): Promise<FollowedCustomer>
-  /** Ends all. */
+  /** Ends all with SERVICE_UNAVAILABLE: a stream that just completes would tell clients that no change is to come. */
   close(): Promise<void>
 }
 
@@ -48,6 +48,8 @@ export function createCustomerChanges(
   let count = 0
   let feed: Feed | undefined
 
+  const all = () => [...followers.values()].flatMap((same) => [...same])
+
   function begin(): Feed {
     const subscription = eventStore.subscribeToAll({ from: 'end', filter: { streamPrefixes: [CUSTOMER_STREAMS] } })
     const { promise: begun, resolve, reject } = Promise.withResolvers<void>()
@@ -58,7 +60,7 @@ export function createCustomerChanges(
       feed = undefined
       if (error)
         log.warn({ reason: (error as Error).message }, 'The subscriptions to customers have ended with the log')
-      for (const each of [...followers.values()].flatMap((of) => [...of])) each.fail()
+      for (const each of all()) each.fail()
     }
     begun.catch(() => {})
     run(subscription, resolve).then(() => end(undefined), end)
@@ -104,7 +106,7 @@ export function createCustomerChanges(
     },
 
     async close() {
-      for (const each of [...followers.values()].flatMap((of) => [...of])) await each.return()
+      for (const each of all()) each.fail()
     },
   }
 }
@@ -142,6 +144,7 @@ class Follower implements FollowedCustomer {
   fail(): void {
     this.#isFailed = true
     this.#wake?.()
+    this.#leave(this)
   }
 
   async next(): Promise<IteratorResult<CustomerDocument, undefined>> {

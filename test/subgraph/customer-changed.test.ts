@@ -114,10 +114,15 @@ t.test('from an embedded log', async (t) => {
     errors: [{ message: /text\/event-stream/, extensions: { code: 'BAD_USER_INPUT' } }],
   })
 
-  const closing = subscribe(graph.url, token)
-  await begun(graph, token, closing)
+  // The customer subgraph alone is stopped: whoever follows learns that it was no end of the customer's changes.
+  const [here, there] = [subscribe(graph.url, token), subscribe(graph.url, token, 'websocket')]
+  await begun(graph, token, here)
+  await begun(graph, token, there)
   await graph.app.close()
-  await closing.ended
+  for (const { ended, results } of [here, there]) {
+    await ended
+    t.match(results.at(-1), { errors: [{ extensions: { code: 'SERVICE_UNAVAILABLE' } }] })
+  }
 })
 
 t.test('from a server', builtIn('it is stopped, and gets another log'), async (t) => {
