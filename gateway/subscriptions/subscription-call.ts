@@ -46,7 +46,7 @@ export interface Subscriber {
   readonly transport: 'sse' | 'websocket'
   /** Whether mutations are refused (GET). */
   readonly isRead: boolean
-  /** Cancelled when the client goes away before there is a stream. */
+  /** Cancelled when the client goes away. */
   readonly departure: Cancellation
 }
 
@@ -159,7 +159,7 @@ export class SubscriptionCall implements ExecutionRequest {
     cost: number,
   ): ResultStream {
     const { active, enter, streams, bufferedEvents, pipeline } = this.#parts
-    const { request, transport } = this.#subscriber
+    const { request, transport, departure } = this.#subscriber
     const { metrics, served } = pipeline
     const leave = enter(this.#client)
     let close = () => {}
@@ -171,6 +171,7 @@ export class SubscriptionCall implements ExecutionRequest {
       failed: (error) => this.#failed(error),
       onEnd: (reason) => {
         leave()
+        departure.off(departed)
         active.delete(entry)
         close()
         this.cancellation.cancel()
@@ -183,6 +184,9 @@ export class SubscriptionCall implements ExecutionRequest {
       needsClaims: this.#hasClaims && operation.restricted !== undefined,
       end: (reason: EndReason, errors: readonly GraphQLError[]) => stream.end(reason, errorBody(errors)),
     }
+    // Whatever its transport knows of it, a subscription does not outlive its connection.
+    const departed = { abort: () => void stream.return() }
+    departure.onCancel(departed)
     active.add(entry)
     metrics.subscriptionBegan(transport)
     operation.count('success', (performance.now() - this.#started) / 1000)

@@ -1,5 +1,6 @@
 /** Subscriptions at the gateway. What they need is loaded once the graph has a type `Subscription`. */
 import { type IncomingMessage, type Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { clientKey } from '../../runtime/client-address.ts'
@@ -141,7 +142,8 @@ function refuse(reply: FastifyReply, { statusCode, errors }: RequestError): Fast
  */
 function acceptUpgrades(app: FastifyInstance, isOffered: () => boolean): void {
   const server = app.server as Server & { shouldUpgradeCallback: (request: IncomingMessage) => boolean }
-  server.shouldUpgradeCallback = ({ headers }) => headers.upgrade?.toLowerCase() === 'websocket' && isOffered()
+  server.shouldUpgradeCallback = ({ headers, socket }) =>
+    headers.upgrade?.toLowerCase() === 'websocket' && !isAnswering(socket) && isOffered()
   server.on('upgrade', (raw: Upgrade, socket: Duplex, head: Buffer) => {
     raw[HEAD] = head
     const response = new ServerResponse(raw)
@@ -153,6 +155,12 @@ function acceptUpgrades(app: FastifyInstance, isOffered: () => boolean): void {
     app.routing(raw, response)
   })
 }
+
+/**
+ * Whether an earlier, pipelined request of the connection has not been answered yet. Node.js has one response on a socket
+ * at a time and throws at a second one, in an event handler where nothing catches it.
+ */
+const isAnswering = (socket: Socket & { _httpMessage?: ServerResponse | null }): boolean => socket._httpMessage != null
 
 /**
  * A browser's page of any origin may open a WebSocket, and the visitor's cookies go with it.
