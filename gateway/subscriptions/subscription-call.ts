@@ -8,6 +8,7 @@ import { Cancellation, Cancelled } from '../cancellation.ts'
 import { codedError, RequestError, requestError, TokenRefused, throwRefusedToken } from '../errors.ts'
 import { answerTooLarge, type EventSource, type Execute, type ExecutionRequest } from '../execution/executor.ts'
 import { errorBody } from '../http/answers.ts'
+import type { Drain } from '../http/drain.ts'
 import { GraphQLCall, type Pipeline, tooCostly } from '../http/graphql-call.ts'
 import { mask, reasonOf } from '../http/masking.ts'
 import type { GraphQLRequest } from '../http/request.ts'
@@ -33,6 +34,8 @@ export interface SubscriptionParts {
   /** Counts a client's subscription. @returns what to call when it is gone. @throws RequestError at a limit */
   readonly enter: (client: string) => () => void
   readonly streams: SubgraphStreams
+  /** Waits for queries and mutations under way, as for those by plain HTTP. */
+  readonly drain: Drain
   /** The most events that wait for one client. */
   readonly bufferedEvents: number
 }
@@ -144,11 +147,17 @@ export class SubscriptionCall implements ExecutionRequest {
     hooks: RequestHooks | undefined,
   ): Promise<AsyncGenerator<string, undefined, undefined>> {
     const { request, reply, departure, isRead } = this.#subscriber
-    const call = new GraphQLCall(this.#parts.pipeline, request, reply, departure, isRead, hooks)
-    const { text, error } = await call.answer(sent, false)
-    if (departure.isCancelled) throw new Cancelled()
-    if (error && error.statusCode !== 500) throw error
-    return single(text)
+    const { pipeline, drain } = this.#parts
+    const call = new GraphQLCall(pipeline, request, reply, departure, isRead, hooks)
+    const group = drain.enter()
+    try {
+      const { text, error } = await call.answer(sent, false)
+      if (departure.isCancelled) throw new Cancelled()
+      if (error && error.statusCode !== 500) throw error
+      return single(text)
+    } finally {
+      drain.leave(group)
+    }
   }
 
   #follow(

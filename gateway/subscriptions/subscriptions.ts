@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { clientKey } from '../../runtime/client-address.ts'
 import { RequestError, requestError } from '../errors.ts'
 import { errorBody, SECURITY_HEADERS } from '../http/answers.ts'
+import type { Drain } from '../http/drain.ts'
 import type { Pipeline } from '../http/graphql-call.ts'
 import { contentTypes } from '../http/negotiation.ts'
 import { createActiveSubscriptions } from './active-subscriptions.ts'
@@ -48,6 +49,7 @@ const CLOSE_MS = 1_000
 export function createSubscriptions(
   app: FastifyInstance,
   pipeline: Pipeline,
+  drain: Drain,
   options: SubscriptionOptions,
 ): Subscriptions {
   const { served, limits } = pipeline
@@ -66,7 +68,7 @@ export function createSubscriptions(
       import('./sse-endpoint.ts'),
     ])
     const streams = await createSubgraphStreams(options, options.urls)
-    const parts: SubscriptionParts = { pipeline, active, enter, streams, bufferedEvents: options.bufferedEvents }
+    const parts: SubscriptionParts = { pipeline, active, enter, streams, drain, bufferedEvents: options.bufferedEvents }
     served.onChange(() => active.endAll('schema', [schemaReload()]))
     return { parts, streams, serverClosing, answerWithEvents }
   }

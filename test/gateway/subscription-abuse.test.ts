@@ -3,8 +3,8 @@ import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { ON_CHANGE, order, start, until } from './streaming-subgraph.ts'
-import type { Test } from './support.ts'
+import { listen, ON_CHANGE, order, start, startStreaming, Topic, until } from './streaming-subgraph.ts'
+import { compose, startGateway, type Test } from './support.ts'
 
 const UPGRADE = [
   'Connection: Upgrade',
@@ -123,3 +123,24 @@ t.test('operations over a connection that is gone leave nothing behind', async (
   topic.publish(order('1'))
   t.match(await message, /"next"/)
 })
+
+for (const to of ['sse', 'websocket'] as const) {
+  t.test(`by ${to}: a gateway that closes finishes a mutation under way`, async (t) => {
+    const sdl = 'type Query { one: Int } type Mutation { pay: Int } type Subscription { changed: Int }'
+    let isPaying = false
+    const pay = async () => {
+      isPaying = true
+      // Longer than the gateway waits for its connections to close.
+      await delay(1_500)
+      return 3
+    }
+    const changed = { subscribe: () => new Topic<number>().subscribe() }
+    const { url: subgraph } = await startStreaming(t, sdl, { Mutation: { pay }, Subscription: { changed } })
+    const { app, url } = await startGateway(t, { supergraph: compose(t, { one: { sdl, url: subgraph } }) })
+    const paying = listen(url, to, 'mutation { pay }')
+    await until(() => isPaying)
+    const closed = app.close()
+    t.same(await paying.rest(), [{ data: { pay: 3 } }])
+    await closed
+  })
+}
