@@ -69,7 +69,7 @@ export class SubscriptionCall implements ExecutionRequest {
   event: RawAnswer | undefined
   /** Ends calls for entities when the subscription ends. */
   readonly cancellation = new Cancellation()
-  /** Of the plugins. onResponse is not called: results are written as they come. */
+  /** Of the plugins. onResponse is called for a refusal alone: results are written as they come. */
   hooks: OperationHooks | undefined
   readonly #parts: SubscriptionParts
   readonly #subscriber: Subscriber
@@ -77,6 +77,8 @@ export class SubscriptionCall implements ExecutionRequest {
   readonly #started = performance.now()
   #refusal: string | undefined
   #hasClaims = false
+  /** Whether it is a query or mutation, for which onResponse has been called. */
+  #isAnswered = false
   #events = 0
 
   constructor(parts: SubscriptionParts, subscriber: Subscriber) {
@@ -90,22 +92,32 @@ export class SubscriptionCall implements ExecutionRequest {
    * @throws RequestError for a refused request; Cancelled
    */
   async open(sent: GraphQLRequest): Promise<AsyncGenerator<string, undefined, undefined>> {
-    const { pipeline } = this.#parts
-    const { request } = this.#subscriber
+    const { authentication, plugins } = this.#parts.pipeline
+    const { request, reply } = this.#subscriber
+    const hooks = plugins?.begin(request, reply)
     try {
-      return await this.#open(sent)
+      return await this.#open(sent, hooks)
     } catch (error) {
-      if (error instanceof TokenRefused) pipeline.authentication?.doubt(request.headers.authorization)
-      if (error instanceof RequestError || error instanceof Cancelled) throw error
-      const { message, extensions } = this.mask(error)
-      throw new RequestError([new GraphQLError(message, { extensions: extensions ?? null })], 500)
+      if (error instanceof TokenRefused) authentication?.doubt(request.headers.authorization)
+      if (error instanceof Cancelled) throw error
+      const refusal = error instanceof RequestError ? error : this.#masked(error)
+      if (!hooks?.isBegun || this.#isAnswered) throw refusal
+      const answer = await hooks.refused(refusal, this.hooks)
+      throw withErrorsOf(answer.text, answer.error ?? refusal)
     }
   }
 
-  async #open(sent: GraphQLRequest): Promise<AsyncGenerator<string, undefined, undefined>> {
-    const { admission, authentication, maxCost, persisted, plugins, served } = this.#parts.pipeline
-    const { request, reply, departure } = this.#subscriber
-    const requestHooks = plugins?.begin(request, reply)
+  #masked(error: unknown): RequestError {
+    const { message, extensions } = this.mask(error)
+    return new RequestError([new GraphQLError(message, { extensions: extensions ?? null })], 500)
+  }
+
+  async #open(
+    sent: GraphQLRequest,
+    requestHooks: RequestHooks | undefined,
+  ): Promise<AsyncGenerator<string, undefined, undefined>> {
+    const { admission, authentication, maxCost, persisted, served } = this.#parts.pipeline
+    const { request, departure } = this.#subscriber
     await requestHooks?.onRequest()
     const graph = served.current
     const { operations } = graph
@@ -152,8 +164,9 @@ export class SubscriptionCall implements ExecutionRequest {
     const group = drain.enter()
     try {
       const { text, error } = await call.answer(sent, false)
+      this.#isAnswered = true
       if (departure.isCancelled) throw new Cancelled()
-      if (error && error.statusCode !== 500) throw error
+      if (error && error.statusCode !== 500) throw hooks ? withErrorsOf(text, error) : error
       return single(text)
     } finally {
       drain.leave(group)
@@ -274,6 +287,16 @@ export class SubscriptionCall implements ExecutionRequest {
     const entry = { operation: node.name?.value, type: 'subscription', transport, outcome: reason, ms }
     this.#subscriber.request.log.info({ ...entry, events: this.#events }, 'subscription')
   }
+}
+
+/** A refusal with the errors that plugins made of its own: those in the text of the answer. */
+function withErrorsOf(text: string, { statusCode }: RequestError): RequestError {
+  const { errors } = JSON.parse(text) as { readonly errors: readonly GraphQLFormattedError[] }
+  const shown = errors.map((error) => {
+    const { message, extensions = null } = error
+    return Object.assign(new GraphQLError(message, { extensions }), { toJSON: () => error })
+  })
+  return new RequestError(shown, statusCode)
 }
 
 /** The headers of the call for the events, with what plugins add. @throws PluginError */

@@ -148,7 +148,9 @@ function serverOptions(parts: SubscriptionParts): ServerOptions<Record<string, u
     },
 
     async onSubscribe({ extra }, id, payload) {
-      const { request, departure, opening } = extra
+      const { departure, opening } = extra
+      // Each operation is a request of its own: what a plugin does to the headers of one is not seen by the next.
+      const request = withHeaders(extra.request, {})
       // graphql-ws would take one for the other: it knows operations by their ids alone.
       if (opening.has(id)) {
         extra.close(CloseCode.SubscriberAlreadyExists, 'An operation with this id is still being opened')
@@ -184,7 +186,11 @@ function serverOptions(parts: SubscriptionParts): ServerOptions<Record<string, u
 }
 
 /** WebSockets have no headers of answers. */
-const NO_REPLY = { header: () => NO_REPLY, hasHeader: () => false } as unknown as FastifyReply
+const NO_REPLY = {
+  header: () => NO_REPLY,
+  hasHeader: () => false,
+  getHeader: () => undefined,
+} as unknown as FastifyReply
 
 async function* nothing(): AsyncGenerator<string, undefined, undefined> {}
 
@@ -221,5 +227,6 @@ function headersIn(params: Readonly<Record<string, unknown>>): Record<string, st
 /** The request of a handshake with further headers. Those that are passed on to subgraphs are chosen from them later. */
 function withHeaders(request: FastifyRequest, more: Readonly<Record<string, string>>): FastifyRequest {
   const { ip, id, log, raw } = request
-  return { ip, id, log, raw, headers: { ...request.headers, ...more } } as unknown as FastifyRequest
+  // Mutations are allowed, as by POST.
+  return { ip, id, log, raw, method: 'POST', headers: { ...request.headers, ...more } } as unknown as FastifyRequest
 }
