@@ -52,6 +52,8 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, maxPayload: nu
     noServer: true,
     maxPayload,
     perMessageDeflate: false,
+    // Pongs count as answers: see `hold`.
+    autoPong: false,
     handleProtocols: (protocols) => handleProtocols(protocols),
   })
   const connections = new WeakMap<WebSocket, Connection>()
@@ -75,6 +77,10 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, maxPayload: nu
       isAlive = false
       socket.ping()
     }, PING_MS)
+    socket.on('ping', (data) => {
+      socket.pong(data, false, hold)
+      hold()
+    })
     socket.on('pong', () => {
       isAlive = true
     })

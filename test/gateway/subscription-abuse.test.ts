@@ -178,3 +178,24 @@ for (const to of ['sse', 'websocket'] as const) {
     t.same([...methods], ['POST'])
   })
 }
+
+t.test('a client that sends pings and reads nothing is not read either', async (t) => {
+  const { url } = await start(t)
+  const socket = await initialised(t, url)
+  socket.pause()
+  const payload = Buffer.alloc(125)
+  const count = 250_000
+  for (let sent = 0; sent < count; sent++) socket.ping(payload)
+  let before = -1
+  while (socket.bufferedAmount !== before) {
+    before = socket.bufferedAmount
+    await delay(300)
+  }
+  t.ok(before > 0, `${before} bytes wait at the client`)
+  let pongs = 0
+  socket.on('pong', () => pongs++)
+  socket.resume()
+  for (let waits = 0; pongs < count && waits < 100; waits++) await delay(100)
+  t.equal(pongs, count)
+  t.equal(socket.bufferedAmount, 0, 'once it reads, it gets all of them')
+})
