@@ -194,7 +194,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     : undefined
   const { errorStatus } = options
   const compress = createCompression(encodingsOf(options), pipeline.passesCookies)
-  const subscriptions = createSubscriptions(app, pipeline, subscriptionOptions(options, bodyLimit))
+  const subscriptions = createSubscriptions(app, pipeline, drain, subscriptionOptions(options, bodyLimit))
   const routes = { pipeline, bodyLimit, batchLimit, errorStatus, compress, drain, subscriptions, sendEditor }
   await app.register(graphqlRoutes, routes)
   serveHealth(app, pipeline.served, isOverloaded, drain)

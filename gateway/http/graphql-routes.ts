@@ -50,7 +50,9 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     isRead: boolean,
   ): Promise<string | Buffer | Readable | FastifyReply | null> {
     const media = negotiate(request.headers.accept)
-    if (media === 'events' && subscriptions.isOffered()) return subscriptions.answerWithEvents(request, reply, isRead)
+    // A HEAD would hold a stream open that it never sees.
+    if (media === 'events' && request.method !== 'HEAD' && subscriptions.isOffered())
+      return subscriptions.answerWithEvents(request, reply, isRead)
     const whole = media === undefined || media === 'events' ? 'any' : media
     const group = drain.enter()
     const { socket } = request.raw

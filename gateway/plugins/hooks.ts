@@ -84,9 +84,12 @@ export class RequestHooks implements HookedRequest {
     return new OperationHooks(this)
   }
 
-  /** The answer to a request that was refused before its operations were known, after onResponse. */
-  refused(error: RequestError): Promise<Answer> {
-    return this.forOperation().onResponse({ text: errorBody(error.errors), error }, 'rejected', NO_METRICS)
+  /**
+   * The answer to a request that was refused, after onResponse.
+   * @param operation its hooks, if the operation was known by then
+   */
+  refused(error: RequestError, operation = this.forOperation()): Promise<Answer> {
+    return operation.onResponse({ text: errorBody(error.errors), error }, 'rejected', NO_METRICS)
   }
 }
 

@@ -14,6 +14,7 @@ import {
   headersFor,
 } from '../execution/executor.ts'
 import { errorBody } from '../http/answers.ts'
+import type { Drain } from '../http/drain.ts'
 import { GraphQLCall, type Pipeline, tooCostly } from '../http/graphql-call.ts'
 import { mask, reasonOf } from '../http/masking.ts'
 import type { GraphQLRequest } from '../http/request.ts'
@@ -39,6 +40,8 @@ export interface SubscriptionParts {
   /** Counts a client's subscription. @returns what to call when it is gone. @throws RequestError at a limit */
   readonly enter: (client: string) => () => void
   readonly streams: SubgraphStreams
+  /** Waits for queries and mutations under way, as for those by plain HTTP. */
+  readonly drain: Drain
   /** The most events that wait for one client. */
   readonly bufferedEvents: number
 }
@@ -52,7 +55,7 @@ export interface Subscriber {
   readonly transport: 'sse' | 'websocket'
   /** Whether mutations are refused (GET). */
   readonly isRead: boolean
-  /** Cancelled when the client goes away before there is a stream. */
+  /** Cancelled when the client goes away. */
   readonly departure: Cancellation
 }
 
@@ -73,7 +76,7 @@ export class SubscriptionCall implements ExecutionRequest {
   event: RawAnswer | undefined
   /** Ends calls for entities when the subscription ends. */
   readonly cancellation = new Cancellation()
-  /** Of the plugins. onResponse is not called: results are written as they come. */
+  /** Of the plugins. onResponse is called for a refusal alone: results are written as they come. */
   hooks: OperationHooks | undefined
   readonly #parts: SubscriptionParts
   readonly #subscriber: Subscriber
@@ -81,6 +84,8 @@ export class SubscriptionCall implements ExecutionRequest {
   readonly #started = performance.now()
   #refusal: string | undefined
   #hasClaims = false
+  /** Whether it is a query or mutation, for which onResponse has been called. */
+  #isAnswered = false
   #events = 0
 
   constructor(parts: SubscriptionParts, subscriber: Subscriber) {
@@ -94,22 +99,32 @@ export class SubscriptionCall implements ExecutionRequest {
    * @throws RequestError for a refused request; Cancelled
    */
   async open(sent: GraphQLRequest): Promise<AsyncGenerator<string, undefined, undefined>> {
-    const { pipeline } = this.#parts
-    const { request } = this.#subscriber
+    const { authentication, plugins } = this.#parts.pipeline
+    const { request, reply } = this.#subscriber
+    const hooks = plugins?.begin(request, reply)
     try {
-      return await this.#open(sent)
+      return await this.#open(sent, hooks)
     } catch (error) {
-      if (error instanceof TokenRefused) pipeline.authentication?.doubt(request.headers.authorization)
-      if (error instanceof RequestError || error instanceof Cancelled) throw error
-      const { message, extensions } = this.mask(error)
-      throw new RequestError([new GraphQLError(message, { extensions: extensions ?? null })], 500)
+      if (error instanceof TokenRefused) authentication?.doubt(request.headers.authorization)
+      if (error instanceof Cancelled) throw error
+      const refusal = error instanceof RequestError ? error : this.#masked(error)
+      if (!hooks?.isBegun || this.#isAnswered) throw refusal
+      const answer = await hooks.refused(refusal, this.hooks)
+      throw withErrorsOf(answer.text, answer.error ?? refusal)
     }
   }
 
-  async #open(sent: GraphQLRequest): Promise<AsyncGenerator<string, undefined, undefined>> {
-    const { admission, authentication, maxCost, persisted, plugins, served } = this.#parts.pipeline
-    const { request, reply, departure } = this.#subscriber
-    const requestHooks = plugins?.begin(request, reply)
+  #masked(error: unknown): RequestError {
+    const { message, extensions } = this.mask(error)
+    return new RequestError([new GraphQLError(message, { extensions: extensions ?? null })], 500)
+  }
+
+  async #open(
+    sent: GraphQLRequest,
+    requestHooks: RequestHooks | undefined,
+  ): Promise<AsyncGenerator<string, undefined, undefined>> {
+    const { admission, authentication, maxCost, persisted, served } = this.#parts.pipeline
+    const { request, departure } = this.#subscriber
     await requestHooks?.onRequest()
     const graph = served.current
     const { operations } = graph
@@ -153,11 +168,18 @@ export class SubscriptionCall implements ExecutionRequest {
     hooks: RequestHooks | undefined,
   ): Promise<AsyncGenerator<string, undefined, undefined>> {
     const { request, reply, departure, isRead } = this.#subscriber
-    const call = new GraphQLCall(this.#parts.pipeline, request, reply, departure, isRead, hooks)
-    const { text, error } = await call.answer(sent, false)
-    if (departure.isCancelled) throw new Cancelled()
-    if (error && error.statusCode !== 500) throw error
-    return single(text)
+    const { pipeline, drain } = this.#parts
+    const call = new GraphQLCall(pipeline, request, reply, departure, isRead, hooks)
+    const group = drain.enter()
+    try {
+      const { text, error } = await call.answer(sent, false)
+      this.#isAnswered = true
+      if (departure.isCancelled) throw new Cancelled()
+      if (error && error.statusCode !== 500) throw hooks ? withErrorsOf(text, error) : error
+      return single(text)
+    } finally {
+      drain.leave(group)
+    }
   }
 
   #follow(
@@ -168,7 +190,7 @@ export class SubscriptionCall implements ExecutionRequest {
     cost: number,
   ): ResultStream {
     const { active, enter, streams, bufferedEvents, pipeline } = this.#parts
-    const { request, transport } = this.#subscriber
+    const { request, transport, departure } = this.#subscriber
     const { metrics, served } = pipeline
     const leave = enter(this.#client)
     let close = () => {}
@@ -180,6 +202,7 @@ export class SubscriptionCall implements ExecutionRequest {
       failed: (error) => this.#failed(error),
       onEnd: (reason) => {
         leave()
+        departure.off(departed)
         active.delete(entry)
         close()
         this.cancellation.cancel()
@@ -192,6 +215,9 @@ export class SubscriptionCall implements ExecutionRequest {
       needsClaims: this.#hasClaims && operation.restricted !== undefined,
       end: (reason: EndReason, errors: readonly GraphQLError[]) => stream.end(reason, errorBody(errors)),
     }
+    // Whatever its transport knows of it, a subscription does not outlive its connection.
+    const departed = { abort: () => void stream.return() }
+    departure.onCancel(departed)
     active.add(entry)
     metrics.subscriptionBegan(transport)
     operation.count('success', (performance.now() - this.#started) / 1000)
@@ -270,6 +296,16 @@ export class SubscriptionCall implements ExecutionRequest {
     const entry = { operation: node.name?.value, type: 'subscription', transport, outcome: reason, ms }
     this.#subscriber.request.log.info({ ...entry, events: this.#events }, 'subscription')
   }
+}
+
+/** A refusal with the errors that plugins made of its own: those in the text of the answer. */
+function withErrorsOf(text: string, { statusCode }: RequestError): RequestError {
+  const { errors } = JSON.parse(text) as { readonly errors: readonly GraphQLFormattedError[] }
+  const shown = errors.map((error) => {
+    const { message, extensions = null } = error
+    return Object.assign(new GraphQLError(message, { extensions }), { toJSON: () => error })
+  })
+  return new RequestError(shown, statusCode)
 }
 
 /** The headers of the call for the events, with what plugins add. @throws PluginError */

@@ -1,10 +1,12 @@
 /** Subscriptions at the gateway. What they need is loaded once the graph has a type `Subscription`. */
 import { type IncomingMessage, type Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { clientKey } from '../../runtime/client-address.ts'
 import { RequestError, requestError } from '../errors.ts'
 import { errorBody, SECURITY_HEADERS } from '../http/answers.ts'
+import type { Drain } from '../http/drain.ts'
 import type { Pipeline } from '../http/graphql-call.ts'
 import { contentTypes } from '../http/negotiation.ts'
 import { createActiveSubscriptions } from './active-subscriptions.ts'
@@ -47,6 +49,7 @@ const CLOSE_MS = 1_000
 export function createSubscriptions(
   app: FastifyInstance,
   pipeline: Pipeline,
+  drain: Drain,
   options: SubscriptionOptions,
 ): Subscriptions {
   const { served, limits } = pipeline
@@ -65,7 +68,7 @@ export function createSubscriptions(
       import('./sse-endpoint.ts'),
     ])
     const streams = await createSubgraphStreams(options, options.urls)
-    const parts: SubscriptionParts = { pipeline, active, enter, streams, bufferedEvents: options.bufferedEvents }
+    const parts: SubscriptionParts = { pipeline, active, enter, streams, drain, bufferedEvents: options.bufferedEvents }
     served.onChange(() => active.endAll('schema', [schemaReload()]))
     return { parts, streams, serverClosing, answerWithEvents }
   }
@@ -141,7 +144,8 @@ function refuse(reply: FastifyReply, { statusCode, errors }: RequestError): Fast
  */
 function acceptUpgrades(app: FastifyInstance, isOffered: () => boolean): void {
   const server = app.server as Server & { shouldUpgradeCallback: (request: IncomingMessage) => boolean }
-  server.shouldUpgradeCallback = ({ headers }) => headers.upgrade?.toLowerCase() === 'websocket' && isOffered()
+  server.shouldUpgradeCallback = ({ headers, socket }) =>
+    headers.upgrade?.toLowerCase() === 'websocket' && !isAnswering(socket) && isOffered()
   server.on('upgrade', (raw: Upgrade, socket: Duplex, head: Buffer) => {
     raw[HEAD] = head
     const response = new ServerResponse(raw)
@@ -153,6 +157,12 @@ function acceptUpgrades(app: FastifyInstance, isOffered: () => boolean): void {
     app.routing(raw, response)
   })
 }
+
+/**
+ * Whether an earlier, pipelined request of the connection has not been answered yet. Node.js has one response on a socket
+ * at a time and throws at a second one, in an event handler where nothing catches it.
+ */
+const isAnswering = (socket: Socket & { _httpMessage?: ServerResponse | null }): boolean => socket._httpMessage != null
 
 /**
  * A browser's page of any origin may open a WebSocket, and the visitor's cookies go with it.

@@ -16,6 +16,9 @@ const PING_MS = 12_000
 /** How long a client may take to close its side, in milliseconds. */
 const CLOSE_MS = 1_000
 const POLL_MS = 5
+/** While a client leaves more bytes than this unread, or has more operations begin, nothing more is read from it. */
+const MAX_UNREAD = 1024 * 1024
+const MAX_OPENING = 256
 /** What a header's value may have. */
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
@@ -31,6 +34,11 @@ interface Connection {
   /** The request of its handshake; with the headers of `connection_init`, once that has arrived. */
   request: FastifyRequest
   readonly departure: Cancellation
+  /** The ids of operations that are being opened. */
+  readonly opening: Set<string>
+  /** Reads on or waits, by what is under way. */
+  readonly hold: () => void
+  readonly close: (code: CloseCode, reason: string) => void
   /** Whether an operation is under way. */
   isBusy(): boolean
 }
@@ -44,6 +52,8 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, maxPayload: nu
     noServer: true,
     maxPayload,
     perMessageDeflate: false,
+    // Pongs count as answers: see `hold`.
+    autoPong: false,
     handleProtocols: (protocols) => handleProtocols(protocols),
   })
   const connections = new WeakMap<WebSocket, Connection>()
@@ -52,11 +62,25 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, maxPayload: nu
   function connect(socket: WebSocket, request: FastifyRequest): void {
     const departure = new Cancellation()
     let isAlive = true
+    const opening = new Set<string>()
+    const isUnread = () => socket.bufferedAmount > MAX_UNREAD
+    /** Otherwise the answers to a client that sends without reading would fill the memory. */
+    const hold = () => {
+      const isHeld = isUnread() || opening.size > MAX_OPENING
+      if (isHeld === socket.isPaused) return
+      if (isHeld) socket.pause()
+      else socket.resume()
+    }
     const ping = setInterval(() => {
-      if (!isAlive) return socket.terminate()
+      // A pong that is not read because of us counts for nothing.
+      if (!isAlive && (!socket.isPaused || isUnread())) return socket.terminate()
       isAlive = false
       socket.ping()
     }, PING_MS)
+    socket.on('ping', (data) => {
+      socket.pong(data, false, hold)
+      hold()
+    })
     socket.on('pong', () => {
       isAlive = true
     })
@@ -65,15 +89,21 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, maxPayload: nu
       socket.close(CloseCode.InternalServerError, 'Internal server error')
     }
     socket.on('error', fail)
-    const connection: Connection = { request, departure, isBusy: () => false }
+    const close = (code: CloseCode, reason: string) => socket.close(code, reason)
+    const connection: Connection = { request, departure, opening, hold, close, isBusy: () => false }
     connections.set(socket, connection)
     const closed = server.opened(
       {
         protocol: socket.protocol,
         send: (text) =>
           new Promise((resolve, reject) => {
-            if (socket.readyState !== socket.OPEN) resolve()
-            else socket.send(text, (error) => (error ? reject(error) : resolve()))
+            if (socket.readyState !== socket.OPEN) return resolve()
+            socket.send(text, (error) => {
+              hold()
+              if (error) reject(error)
+              else resolve()
+            })
+            hold()
           }),
         close: (code, reason) => socket.close(code, reason),
         onMessage: (receive) => socket.on('message', (data) => receive(String(data)).catch(fail)),
@@ -123,8 +153,17 @@ function serverOptions(parts: SubscriptionParts): ServerOptions<Record<string, u
       return true
     },
 
-    async onSubscribe({ extra }, _id, payload) {
-      const { request, departure } = extra
+    async onSubscribe({ extra }, id, payload) {
+      const { departure, opening } = extra
+      // Each operation is a request of its own: what a plugin does to the headers of one is not seen by the next.
+      const request = withHeaders(extra.request, {})
+      // graphql-ws would take one for the other: it knows operations by their ids alone.
+      if (opening.has(id)) {
+        extra.close(CloseCode.SubscriberAlreadyExists, 'An operation with this id is still being opened')
+        return { ...STREAM, contextValue: nothing() }
+      }
+      opening.add(id)
+      extra.hold()
       try {
         await parts.pipeline.limits?.count('default', request, NO_REPLY)
         const text = JSON.stringify(payload)
@@ -139,6 +178,9 @@ function serverOptions(parts: SubscriptionParts): ServerOptions<Record<string, u
         }
         if (error instanceof Cancelled) return { ...STREAM, contextValue: nothing() }
         throw error
+      } finally {
+        opening.delete(id)
+        extra.hold()
       }
     },
 
@@ -150,7 +192,11 @@ function serverOptions(parts: SubscriptionParts): ServerOptions<Record<string, u
 }
 
 /** WebSockets have no headers of answers. */
-const NO_REPLY = { header: () => NO_REPLY, hasHeader: () => false } as unknown as FastifyReply
+const NO_REPLY = {
+  header: () => NO_REPLY,
+  hasHeader: () => false,
+  getHeader: () => undefined,
+} as unknown as FastifyReply
 
 async function* nothing(): AsyncGenerator<string, undefined, undefined> {}
 
@@ -187,5 +233,6 @@ function headersIn(params: Readonly<Record<string, unknown>>): Record<string, st
 /** The request of a handshake with further headers. Those that are passed on to subgraphs are chosen from them later. */
 function withHeaders(request: FastifyRequest, more: Readonly<Record<string, string>>): FastifyRequest {
   const { ip, id, log, raw } = request
-  return { ip, id, log, raw, headers: { ...request.headers, ...more } } as unknown as FastifyRequest
+  // Mutations are allowed, as by POST.
+  return { ip, id, log, raw, method: 'POST', headers: { ...request.headers, ...more } } as unknown as FastifyRequest
 }

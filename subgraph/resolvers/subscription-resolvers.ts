@@ -1,5 +1,5 @@
 /** The resolvers of the subscriptions. */
-import { isRegistered } from '../../projections/customer.ts'
+import { type CustomerDocument, isRegistered } from '../../projections/customer.ts'
 import { authorize } from '../commands/own-customer.ts'
 import { checkUsable } from '../domain/customer.ts'
 import { refusal, translateFault } from '../errors.ts'
@@ -32,12 +32,17 @@ export function createSubscriptionResolvers(
         if (caller === null) throw refusal('NOT_SIGNED_IN')
         await signedIn(context)
         const documents = await changes.follow(caller.customerId)
-        try {
-          checkUsable(authorize(caller, documents.present), now(), store)
-        } catch (error) {
-          await documents.return(undefined)
-          throw translateFault(error)
+        /** What the query `customer` refuses is not shown here either. */
+        const view = async (document: CustomerDocument) => {
+          try {
+            checkUsable(authorize(caller, document), now(), store)
+            return toCustomer(document)
+          } catch (error) {
+            await documents.return(undefined)
+            throw translateFault(error)
+          }
         }
+        await view(documents.present)
         let isLast = false
         const events: SubscriptionEvents = {
           async next() {
@@ -46,14 +51,9 @@ export function createSubscriptionResolvers(
             if (done) return { done, value: undefined }
             isLast = !isRegistered(document)
             if (isLast) return { done: false, value: { value: { customerChanged: null }, context: {} } }
-            try {
-              const customer = toCustomer(authorize(caller, document))
-              const own = { document: Promise.resolve(document) }
-              return { done: false, value: { value: { customerChanged: customer }, context: own } }
-            } catch (error) {
-              await documents.return(undefined)
-              throw error
-            }
+            const customer = await view(document)
+            const own = { document: Promise.resolve(document) }
+            return { done: false, value: { value: { customerChanged: customer }, context: own } }
           },
           return: () => documents.return(undefined) as Promise<{ done: true; value: undefined }>,
           throw: (error) => documents.throw(error) as Promise<never>,

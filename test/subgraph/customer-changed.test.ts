@@ -11,6 +11,8 @@ import { signIn, signUp, startGraph } from '../support/graph.ts'
 type Result = any
 
 const CHANGES = 'subscription { customerChanged { id lastname addresses { city } orders { number } } }'
+const CHANGE_PASSWORD =
+  'mutation { changeCustomerPassword(currentPassword: "wrong", newPassword: "Other-pass-1") { id } }'
 const RENAME = 'mutation($lastname: String) { updateCustomerV2(input: { lastname: $lastname }) { customer { id } } }'
 
 /** Subscribes, and collects the results. */
@@ -91,6 +93,19 @@ async function testChanges(t: Test, graph: Graph): Promise<void> {
       { extensions: { code: 'UNAUTHENTICATED', category: 'graphql-authentication' } },
     ])
   }
+  // What the query `customer` refuses is not shown either.
+  const locked = await signUp(send)
+  const until = subscribe(url, locked.token)
+  await begun(graph, locked.token, until)
+  let errors: Result
+  await untilTrue(async () => {
+    await send(CHANGE_PASSWORD, { token: locked.token })
+    ;({ errors } = await send('{ customer { id } }', { token: locked.token }))
+    return errors !== undefined
+  })
+  await until.ended
+  t.match(until.results.at(-1).errors, [{ message: errors?.[0]?.message, extensions: errors?.[0]?.extensions }])
+
   const again = await signIn(send, email)
   const last = subscribe(url, again)
   await begun(graph, again, last)

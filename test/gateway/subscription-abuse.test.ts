@@ -1,0 +1,201 @@
+/** Clients of subscriptions that break the rules: none of them may stop the gateway or leave anything behind. */
+import { connect } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import { listen, ON_CHANGE, order, start, startStreaming, Topic, until } from './streaming-subgraph.ts'
+import { compose, startGateway, type Test } from './support.ts'
+
+const UPGRADE = [
+  'Connection: Upgrade',
+  'Upgrade: websocket',
+  'Sec-WebSocket-Version: 13',
+  'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+  'Sec-WebSocket-Protocol: graphql-transport-ws',
+].join('\r\n')
+
+/** Sends bytes. @returns what comes back until the pattern does, or the connection closes */
+function exchange(url: string, bytes: string, expected: RegExp): Promise<string> {
+  const { hostname, port } = new URL(url)
+  const socket = connect(Number(port), hostname)
+  let received = ''
+  return new Promise((resolve, reject) => {
+    socket.setTimeout(10_000, () => socket.destroy(new Error(`Only this came back: ${received}`)))
+    socket.on('data', (data) => {
+      received += data
+      if (expected.test(received)) socket.destroy()
+    })
+    socket.on('error', reject).on('close', () => resolve(received))
+    socket.write(bytes)
+  })
+}
+
+/** A WebSocket after `connection_init`. */
+async function initialised(t: Test, url: string): Promise<WebSocket> {
+  const socket = new WebSocket(url.replace('http', 'ws'), 'graphql-transport-ws')
+  t.teardown(() => socket.terminate())
+  await new Promise((resolve) => socket.once('open', resolve))
+  socket.send('{"type":"connection_init"}')
+  await new Promise((resolve) => socket.once('message', resolve))
+  return socket
+}
+
+const subscribe = (id: string, query: string) => JSON.stringify({ id, type: 'subscribe', payload: { query } })
+
+t.test('an upgrade that is pipelined behind a request that is not answered yet', async (t) => {
+  const { url, topic } = await start(t)
+  const body = JSON.stringify({ query: '{ orders { id } }' })
+  const head = ['POST /graphql HTTP/1.1', 'Host: x', 'Content-Type: application/json', `Content-Length: ${body.length}`]
+  const request = `${head.join('\r\n')}\r\n\r\n${body}`
+  const upgrade = (path: string) => `GET ${path} HTTP/1.1\r\nHost: x\r\n${UPGRADE}\r\n\r\n`
+  const answers = await exchange(url, request + upgrade('/graphql'), /BAD_REQUEST/)
+  t.match(answers, /^HTTP\/1.1 200 OK[\s\S]*"orders"[\s\S]*HTTP\/1.1 400/, 'both are answered')
+  t.match(await exchange(url, request + upgrade('/healthz'), /"ok"/), /"orders"[\s\S]*"status":"ok"/)
+  t.match(await exchange(url, upgrade('/graphql'), /\r\n\r\n/), /^HTTP\/1.1 101/)
+  t.equal(topic.size, 0)
+})
+
+t.test('a HEAD opens no stream', async (t) => {
+  const { url, orders } = await start(t)
+  const query = encodeURIComponent('subscription { orderChanged { id } }')
+  const headers = { accept: 'text/event-stream', 'apollo-require-preflight': '1' }
+  const { status } = await fetch(`${url}?query=${query}`, { method: 'HEAD', headers })
+  t.equal(status, 406)
+  t.equal(orders.opened.length, 0)
+})
+
+t.test('an id that is used again while its operation is being opened', async (t) => {
+  const { url, topic, app } = await start(t, 'sse', { subscriptions: { perClient: 5 } })
+  const socket = await initialised(t, url)
+  const closed = new Promise((resolve) => socket.once('close', resolve))
+  for (let round = 0; round < 4; round++) {
+    socket.send(subscribe('1', 'subscription { orderChanged { id } }'))
+    socket.send('{"id":"1","type":"complete"}')
+  }
+  t.equal(await closed, 4409)
+  await until(() => topic.size === 0)
+  const metrics = () => app.inject('/metrics').then(({ body }) => body)
+  t.notMatch(await metrics(), /gateway_subscriptions{transport="websocket"} [1-9]/)
+})
+
+t.test('a client that sends queries and reads nothing is not read either', async (t) => {
+  const { url, app } = await start(t)
+  const socket = await initialised(t, url)
+  socket.pause()
+  const names = Array.from({ length: 15 }, (_, index) => `${'a'.repeat(250)}${index}`)
+  const query = `{ ${names.map((name) => `${name}: orders { id }`).join(' ')} }`
+  const count = 4_000
+  for (let id = 0; id < count; id++) socket.send(subscribe(String(id), query))
+  const answered = async () => {
+    const { body } = await app.inject('/metrics')
+    return Number(/^gateway_requests_total\{[^}]*type="query"[^}]*\} (\d+)$/m.exec(body)?.[1] ?? 0)
+  }
+  let before = -1
+  for (let now = await answered(); now !== before || now === 0; now = await answered()) {
+    before = now
+    await delay(500)
+  }
+  t.ok(before > 0 && before < count / 2, `${before} of ${count} were answered`)
+  let results = 0
+  const all = new Promise<void>((resolve) => {
+    socket.on('message', (message) => {
+      if (/"type":"next"/.test(String(message)) && ++results === count) resolve()
+    })
+  })
+  socket.resume()
+  await all
+  t.equal(results, count, 'once it reads, it gets all of them')
+})
+
+t.test('operations over a connection that is gone leave nothing behind', async (t) => {
+  const { url, topic } = await start(t)
+  for (let round = 0; round < 20; round++) {
+    const socket = await initialised(t, url)
+    for (let id = 0; id < 5; id++) socket.send(subscribe(String(id), ON_CHANGE))
+    if (round % 2) await delay(round)
+    socket.terminate()
+  }
+  await until(() => topic.size === 0)
+  const socket = await initialised(t, url)
+  socket.send(subscribe('1', ON_CHANGE))
+  await until(() => topic.size === 1)
+  const message = new Promise((resolve) => socket.once('message', (data) => resolve(String(data))))
+  topic.publish(order('1'))
+  t.match(await message, /"next"/)
+})
+
+for (const to of ['sse', 'websocket'] as const) {
+  t.test(`by ${to}: a gateway that closes finishes a mutation under way`, async (t) => {
+    const sdl = 'type Query { one: Int } type Mutation { pay: Int } type Subscription { changed: Int }'
+    let isPaying = false
+    const pay = async () => {
+      isPaying = true
+      // Longer than the gateway waits for its connections to close.
+      await delay(1_500)
+      return 3
+    }
+    const changed = { subscribe: () => new Topic<number>().subscribe() }
+    const { url: subgraph } = await startStreaming(t, sdl, { Mutation: { pay }, Subscription: { changed } })
+    const { app, url } = await startGateway(t, { supergraph: compose(t, { one: { sdl, url: subgraph } }) })
+    const paying = listen(url, to, 'mutation { pay }')
+    await until(() => isPaying)
+    const closed = app.close()
+    t.same(await paying.rest(), [{ data: { pay: 3 } }])
+    await closed
+  })
+}
+
+for (const to of ['sse', 'websocket'] as const) {
+  t.test(`by ${to}: plugins see queries whole, and each as a request of its own`, async (t) => {
+    const methods = new Set<string>()
+    const { url } = await start(t, 'sse', {
+      plugins: [
+        {
+          onRequest: ({ headers, method, setHeader, reject }) => {
+            methods.add(method)
+            if (headers['x-tenant'] !== undefined) reject({ message: 'Clients may not name their tenant.' })
+            setHeader('x-tenant', 'one')
+          },
+          onResponse: ({ errors, setErrors, setHeader }) => {
+            setHeader('vary', 'x-tenant')
+            if (errors.length > 0) setErrors([{ message: 'changed', extensions: { code: 'CHANGED' } }])
+          },
+        },
+      ],
+    })
+    const changed = { message: 'changed', extensions: { code: 'CHANGED' } }
+    const refused = await listen(url, to, '{ orderz { id } }').rest()
+    t.match(refused, to === 'sse' ? [{ errors: [changed] }] : [{ refused: [changed] }], 'also of what is refused')
+    const socket = to === 'websocket' ? await initialised(t, url) : undefined
+    for (const id of ['1', '2']) {
+      const query = '{ orders { id } }'
+      if (socket) {
+        const message = new Promise((resolve) => socket.on('message', (data) => resolve(String(data))))
+        socket.send(subscribe(id, query))
+        t.match(await message, '"data"')
+      } else t.same(await listen(url, to, query).rest(), [{ data: { orders: [{ id: '1' }] } }])
+    }
+    t.same([...methods], ['POST'])
+  })
+}
+
+t.test('a client that sends pings and reads nothing is not read either', async (t) => {
+  const { url } = await start(t)
+  const socket = await initialised(t, url)
+  socket.pause()
+  const payload = Buffer.alloc(125)
+  const count = 250_000
+  for (let sent = 0; sent < count; sent++) socket.ping(payload)
+  let before = -1
+  while (socket.bufferedAmount !== before) {
+    before = socket.bufferedAmount
+    await delay(300)
+  }
+  t.ok(before > 0, `${before} bytes wait at the client`)
+  let pongs = 0
+  socket.on('pong', () => pongs++)
+  socket.resume()
+  for (let waits = 0; pongs < count && waits < 100; waits++) await delay(100)
+  t.equal(pongs, count)
+  t.equal(socket.bufferedAmount, 0, 'once it reads, it gets all of them')
+})
