@@ -51,12 +51,11 @@ export type Compress = (
 ) => string | Buffer | Promise<Buffer>
 
 /**
- * An answer that may hold a credential is never compressed, and no answer to a request whose cookie goes down to the
- * subgraphs: its length would tell an attacker, who can have text of their choice put beside the secret, whether they
+ * An answer that may hold a credential is never compressed, and no answer to a request whose cookie it may depend on: its length would tell an attacker, who can have text of their choice put beside the secret, whether they
  * guessed a part of it (BREACH, CVE-2013-3587). A bearer token is no such cookie: a page of another site can't make a
  * browser send it.
  * @param encodings in the order of preference
- * @param passesCookies whether subgraphs get the client's cookies
+ * @param passesCookies whether subgraphs get the client's cookies, or plugins, which may make tokens of them
  * @returns undefined if nothing is compressed
  */
 export function createCompression(encodings: readonly Encoding[], passesCookies: boolean): Compress | undefined {
