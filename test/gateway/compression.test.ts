@@ -132,8 +132,9 @@ t.test('however many large answers there are, few are compressed at once', async
     const bodies = await Promise.all(all)
     t.equal(begun, 50)
     t.ok(bodies.every((body) => String(DECODE[encoding]?.(body as Buffer)) === text))
+    begun = 0
     await compress(answer, { ...request, socket: { destroyed: true } } as never, reply as never)
-    t.equal(begun, 50, 'a client that has gone away waits for nothing')
+    t.equal(begun, 0, 'a client that has gone away waits for nothing')
   }
 })
 
