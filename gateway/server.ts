@@ -193,7 +193,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
     ? serveEditor(app, () => editorContent(pipeline.served.current.supergraph.schema, options.editorQuery))
     : undefined
   const { errorStatus } = options
-  const compress = createCompression(encodingsOf(options), pipeline.passesCookies)
+  const compress = createCompression(encodingsOf(options), pipeline.passesCookies || pipeline.plugins !== undefined)
   const subscriptions = createSubscriptions(app, pipeline, drain, subscriptionOptions(options, bodyLimit))
   const routes = { pipeline, bodyLimit, batchLimit, errorStatus, compress, drain, subscriptions, sendEditor }
   await app.register(graphqlRoutes, routes)

@@ -138,7 +138,7 @@ export function createAuthentication(verify: VerifyBearer, options: Authenticati
       until: Math.min(Date.now() + TRUSTED_MS, expires),
       token,
       isOwn,
-      verdict: before?.verdict ?? { isAllowed: true, claims, identity },
+      verdict: before?.verdict ?? { isAllowed: true, claims: deeplyFrozen(claims), identity },
       foundAt: before?.foundAt ?? Number.NEGATIVE_INFINITY,
       asking: undefined,
     }
@@ -171,4 +171,10 @@ export function createAuthentication(verify: VerifyBearer, options: Authenticati
   }
 
   return Object.assign(authenticate, { doubt })
+}
+
+/** All requests with a token have the same claims, and plugins see them. */
+function deeplyFrozen<T>(value: T): T {
+  if (typeof value === 'object' && value !== null) Object.values(Object.freeze(value)).forEach(deeplyFrozen)
+  return value
 }

@@ -16,6 +16,9 @@ const MIN_LENGTH = 1_024
  */
 const MAX_LENGTH_INLINE = 16 * 1_024
 
+/** How many large answers are compressed at once: as many as the pool has threads. Each takes up to 16 MB besides. */
+const MAX_AT_ONCE = 4
+
 interface Compressor {
   readonly now: (text: string) => Buffer
   /** In a thread of the pool. */
@@ -51,20 +54,20 @@ export type Compress = (
 ) => string | Buffer | Promise<Buffer>
 
 /**
- * An answer that may hold a credential is never compressed, and no answer to a request whose cookie goes down to the
- * subgraphs: its length would tell an attacker, who can have text of their choice put beside the secret, whether they
+ * An answer that may hold a credential is never compressed, and no answer to a request whose cookie it may depend on: its length would tell an attacker, who can have text of their choice put beside the secret, whether they
  * guessed a part of it (BREACH, CVE-2013-3587). A bearer token is no such cookie: a page of another site can't make a
  * browser send it.
  * @param encodings in the order of preference
- * @param passesCookies whether subgraphs get the client's cookies
+ * @param passesCookies whether subgraphs get the client's cookies, or plugins, which may make tokens of them
  * @returns undefined if nothing is compressed
  */
 export function createCompression(encodings: readonly Encoding[], passesCookies: boolean): Compress | undefined {
   const offered = encodings.filter((each) => COMPRESSORS[each] !== undefined)
   if (offered.length === 0) return undefined
   const choose = createChoice(offered)
+  const inTurn = createTurns(MAX_AT_ONCE)
 
-  return ({ text, traits }, { headers }, reply) => {
+  return ({ text, traits }, { headers, socket }, reply) => {
     const accepted = headers['accept-encoding']
     if (text.length < MIN_LENGTH || accepted === undefined) return text
     if (passesCookies && headers.cookie !== undefined) return text
@@ -77,7 +80,26 @@ export function createCompression(encodings: readonly Encoding[], passesCookies:
       if (!/accept-encoding/i.test(String(reply.getHeader('vary')))) addVary(reply, 'Accept-Encoding')
       return body
     }
-    return text.length > MAX_LENGTH_INLINE ? compressor.later(text).then(finish) : finish(compressor.now(text))
+    if (text.length <= MAX_LENGTH_INLINE) return finish(compressor.now(text))
+    // Nobody reads the answer of a client that has gone away while it waited.
+    return inTurn(async () => (socket.destroyed ? Buffer.alloc(0) : compressor.later(text))).then(finish)
+  }
+}
+
+/** @returns a function that begins a work once fewer than so many are under way. The oldest waiting one is next */
+function createTurns(most: number): <T>(work: () => Promise<T>) => Promise<T> {
+  const waiting: (() => void)[] = []
+  let free = most
+  return async (work) => {
+    if (free > 0) free--
+    else await new Promise<void>((begin) => waiting.push(begin))
+    try {
+      return await work()
+    } finally {
+      const next = waiting.shift()
+      if (next) next()
+      else free++
+    }
   }
 }
 

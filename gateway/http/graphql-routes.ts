@@ -87,6 +87,8 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     } catch (error) {
       if (!(error instanceof RequestError)) throw error
       countUnknown('rejected', 0)
+      // A plugin may have set another, for an entry of a batch.
+      if (plugins) reply.header('cache-control', SECURITY_HEADERS['cache-control'])
       const answer = hooks?.isBegun ? await hooks.refused(error) : { text: errorBody(error.errors), error }
       const refusal = answer.error ?? error
       body = answer.text

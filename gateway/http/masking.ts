@@ -30,9 +30,10 @@ function withoutValues(error: unknown): unknown {
   return shown
 }
 
-/** Why a connection failed; undefined for what is not an error. */
+/** Why a connection failed; undefined for what is not an error. A parser's error quotes the text, so it is left out. */
 export function reasonOf(cause: unknown): string | undefined {
   if (!(cause instanceof Error)) return undefined
+  if (cause instanceof SyntaxError) return 'The text can not be parsed'
   return cause.message || (cause as NodeJS.ErrnoException).code || cause.name
 }
 

@@ -67,6 +67,7 @@ export function parseBody(text: string): unknown {
 }
 
 function parseParameter(name: string, value: unknown): unknown {
+  if (Array.isArray(value)) throw badRequest(`The parameter "${name}" is there more than once.`)
   if (typeof value !== 'string' || value === '') return undefined
   try {
     return parseKeepingDigits(value)

@@ -34,5 +34,6 @@ export function selectedFields(schema: GraphQLSchema, document: DocumentNode): r
     },
   })
   visit(document, visitor)
-  return [...found].sort()
+  // Plugins get this list, for as long as the operation is cached.
+  return Object.freeze([...found].sort())
 }

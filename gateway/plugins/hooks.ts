@@ -4,8 +4,9 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { GraphQLFormattedError } from 'graphql'
 import { traceIds } from '../../runtime/tracing.ts'
 import { RequestError } from '../errors.ts'
+import { parseKeepingDigits } from '../exact-numbers.ts'
 import { firstCategory } from '../execution/executor.ts'
-import { type Answer, errorBody } from '../http/answers.ts'
+import { type Answer, addVary, errorBody } from '../http/answers.ts'
 import type { Metrics, Outcome } from '../metrics.ts'
 import type { Operation } from '../planning/operations.ts'
 import type { OperationInfo, PluginContext, PluginOperation, PluginRequest, PluginResponse } from '../plugin.ts'
@@ -183,43 +184,51 @@ export class OperationHooks implements SubgraphHooks {
   async onResponse(answer: Answer, outcome: Outcome, metrics: PluginResponse['metrics']): Promise<Answer> {
     const { steps, reply, id, context } = this.#request
     if (steps.onResponse.length === 0) return answer
-    const before = answer.error?.errors.map((error) => error.toJSON()) ?? answer.errors ?? []
+    const written = JSON.stringify(answer.error?.errors ?? answer.errors ?? [])
     let after: readonly GraphQLFormattedError[] | undefined
+    /** Written once no plugin has failed. */
+    const headers: [name: string, value: string][] = []
     const argument: ResponseArgument = {
       id,
       operation: this.#operation,
       context,
       outcome,
       metrics,
-      errors: before,
+      // A copy: whatever plugins do to it, the answer has what `setErrors` was given.
+      errors: parseKeepingDigits(written) as GraphQLFormattedError[],
       setErrors(errors: readonly GraphQLFormattedError[]) {
         after = checkedErrors(errors, answer.error !== undefined)
         argument.errors = after
       },
       setHeader(name: string, value: string) {
-        const lower = checkedHeader(name, value)
-        const known = lower === 'vary' ? reply.getHeader(lower) : undefined
-        reply.header(lower, known === undefined ? value : `${known}, ${value}`)
+        headers.push([checkedHeader(name, value), value])
       },
     }
     try {
       await runSteps(steps.onResponse, argument, this.#request)
-      return after === undefined ? answer : withErrors(answer, before, after)
     } catch (error) {
       if (!(error instanceof PluginError)) throw error
       const refused = new RequestError([error], error.status)
       return { text: errorBody(refused.errors), error: refused }
     }
+    for (const [name, value] of headers) {
+      if (name === 'vary') addVary(reply, value)
+      else reply.header(name, value)
+    }
+    return after === undefined ? answer : withErrors(answer, written, after)
   }
 }
 
-/** @throws TypeError for what is not a list of errors */
+/** @returns a copy. @throws TypeError for what is not a list of errors, or no JSON */
 function checkedErrors(errors: unknown, isRefused: boolean): readonly GraphQLFormattedError[] {
   if (!Array.isArray(errors)) throw new TypeError('Errors are a list.')
   if (isRefused && errors.length === 0) throw new TypeError('An answer without data needs an error.')
-  return errors.map((error: unknown) => {
+  const picked = errors.map((error: unknown) => {
     const { message, path, locations, extensions } = (error ?? {}) as GraphQLFormattedError
     if (typeof message !== 'string') throw new TypeError('An error needs a message.')
+    if (path && !Array.isArray(path)) throw new TypeError('The path of an error is a list.')
+    if (locations && !Array.isArray(locations)) throw new TypeError('The locations of an error are a list.')
+    if (extensions && typeof extensions !== 'object') throw new TypeError('The extensions of an error are an object.')
     return {
       message,
       ...(locations && { locations }),
@@ -227,16 +236,17 @@ function checkedErrors(errors: unknown, isRefused: boolean): readonly GraphQLFor
       ...(extensions && { extensions }),
     }
   })
+  return parseKeepingDigits(JSON.stringify(picked)) as GraphQLFormattedError[]
 }
 
-/** The answer with other errors. Its data stay as they are written: parsing them could change long numbers. */
-function withErrors(
-  answer: Answer,
-  before: readonly GraphQLFormattedError[],
-  after: readonly GraphQLFormattedError[],
-): Answer {
-  if (answer.error) return { ...answer, text: JSON.stringify({ errors: after }) }
-  const old = before.length > 0 ? `,"errors":${JSON.stringify(before)}` : ''
+/**
+ * The answer with other errors. Its data stay as they are written: parsing them could change long numbers.
+ * @param before the errors in its text, as JSON
+ * @param after the new ones
+ */
+function withErrors(answer: Answer, before: string, after: readonly GraphQLFormattedError[]): Answer {
+  if (answer.error) return { ...answer, text: errorBody(after) }
+  const old = before === '[]' ? '' : `,"errors":${before}`
   const at = answer.text.lastIndexOf(old)
   const rest = answer.text.slice(0, at) + answer.text.slice(at + old.length)
   const text = after.length > 0 ? `${rest.slice(0, -1)},"errors":${JSON.stringify(after)}}` : rest

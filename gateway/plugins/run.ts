@@ -19,10 +19,24 @@ export class PluginError extends GraphQLError {
   }
 }
 
-/** Thrown by `reject`, to end the hook. */
+/**
+ * Thrown by `reject`, to end the hook. It carries the refusal: a plugin may keep a promise that `reject` has ended, and
+ * await it in a later request. Then that one is refused, too.
+ */
 class PluginRejection extends Error {
   override readonly name = 'PluginRejection'
   readonly code = 'GTW_ERR_PLUGIN_REJECTION'
+  readonly #refusal: PluginError
+
+  constructor(refusal: PluginError) {
+    super('The plugin refuses the request.')
+    this.#refusal = refusal
+  }
+
+  /** The refusal in what was thrown, if there is one. It runs no code of what was thrown, as `instanceof` would. */
+  static refusalIn(thrown: unknown): PluginError | undefined {
+    return typeof thrown === 'object' && thrown !== null && #refusal in thrown ? thrown.#refusal : undefined
+  }
 }
 
 class PluginTimeout extends Error {
@@ -48,13 +62,15 @@ export class Rejectable {
   refusal: unknown
 
   readonly reject = (rejection: Rejection): never => {
+    let refusal: PluginError
     try {
-      this.refusal ??= rejectionError(rejection)
+      refusal = rejectionError(rejection)
+      this.refusal ??= refusal
     } catch (error) {
-      this.refusal = error
+      this.refusal = error ?? new TypeError('The rejection can not be read.')
       throw error
     }
-    throw new PluginRejection('The plugin refuses the request.')
+    throw new PluginRejection(refusal)
   }
 }
 
@@ -104,7 +120,7 @@ export async function runSteps<Argument extends { readonly refusal?: unknown }>(
       const work = step.run(argument)
       if (isPromise(work)) await limited(step, work)
     } catch (error) {
-      if (!(error instanceof PluginRejection)) throw failure(step, error, request)
+      throw PluginRejection.refusalIn(error) ?? failure(step, error, request)
     }
     const { refusal } = argument
     if (refusal === undefined) continue
@@ -139,18 +155,31 @@ const limited = (step: Omit<Step<never>, 'run'>, work: PromiseLike<unknown>): Pr
 const isPromise = (value: unknown): value is PromiseLike<unknown> =>
   typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
 
+/** A line of a stack with a place in a file; a message may have lines that look similar. */
+const FRAME = /^ {4}at .*[^\s/\\]:\d+:\d+\)?$/
+
 /**
  * A plugin's error for the log: its class, code and place. Its message is left out, since it may quote what the client
  * sent.
  */
 export function shownFailure(error: unknown): Readonly<Record<string, unknown>> {
-  if (!(error instanceof Error)) return { reason: 'something that is not an error was thrown' }
-  const { name, code, message, stack = '' } = error as Error & { readonly code?: unknown }
-  if (error instanceof PluginTimeout) return { reason: message }
-  const frames = stack.slice(stack.indexOf(message) + message.length).split('\n')
+  try {
+    if (!(error instanceof Error)) return { reason: 'something that is not an error was thrown' }
+    if (error instanceof PluginTimeout) return { reason: error.message }
+    return shownError(error)
+  } catch {
+    return { reason: 'something that can not be read was thrown' }
+  }
+}
+
+function shownError(error: Error): Readonly<Record<string, unknown>> {
+  const { name, code, message, stack } = error as Readonly<Record<'name' | 'code' | 'message' | 'stack', unknown>>
+  // Only below the message it is certain that nothing is quoted.
+  const at = typeof stack === 'string' && typeof message === 'string' ? stack.indexOf(message) : -1
+  const frames = at < 0 ? [] : (stack as string).slice(at + (message as string).length).split('\n')
   return {
-    reason: /^\w{1,64}$/.test(name) ? name : 'Error',
+    reason: typeof name === 'string' && /^\w{1,64}$/.test(name) ? name : 'Error',
     ...(typeof code === 'string' && /^\w{1,64}$/.test(code) && { code }),
-    stack: frames.filter((line) => /^ {4}at /.test(line)).join('\n'),
+    stack: frames.filter((line) => FRAME.test(line)).join('\n'),
   }
 }

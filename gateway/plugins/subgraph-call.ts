@@ -82,7 +82,8 @@ export async function hookedRequest(
   }
   const { signers, body, subgraph, headers } = call
   const signatures = signers.map(({ signer }) => numberOf(signer)).join()
-  const plain = { ...request, headers, bytes: body, sharedBy: `${call.changes}\n${signatures}` }
+  // The body that is sent is the planned one, whatever a plugin does to its copy: a shared call's is everybody's.
+  const plain = { ...request, headers, sharedBy: `${call.changes}\n${signatures}` }
   if (signers.length === 0) return plain
   return {
     ...plain,

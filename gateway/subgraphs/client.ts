@@ -32,8 +32,6 @@ export interface SubgraphRequest {
   readonly cancellation?: Cancellation | undefined
   /** Of the plugins; asked before the call is made or shared. */
   readonly hooks?: SubgraphHooks | undefined
-  /** The body, encoded; set by plugins, which have seen these bytes. */
-  readonly bytes?: Buffer
   /** What must also be equal for calls to be shared: what plugins have set. */
   readonly sharedBy?: string
   /**
@@ -342,16 +340,13 @@ function limited<T>(work: Promise<T>, limitMs: number, cancellation: Cancellatio
 function post(
   pool: Pool,
   path: string,
-  { headers, body, bytes, mutation, cancellation }: SubgraphRequest,
+  { headers, body, mutation, cancellation }: SubgraphRequest,
   limitMs: number,
   maxBytes: number,
 ): Promise<SentAnswer> {
   return new Promise((resolve, reject) => {
     const call = new Post(resolve, reject, cancellation, limitMs, maxBytes)
-    pool.dispatch(
-      { path, method: 'POST', headers: headers as string[], body: bytes ?? body, idempotent: !mutation },
-      call,
-    )
+    pool.dispatch({ path, method: 'POST', headers: headers as string[], body, idempotent: !mutation }, call)
   })
 }
 

@@ -5,6 +5,9 @@ import type { Returned } from './client.ts'
 
 /** Headers of answers that the gateway writes out of those of all subgraphs. */
 const OF_WHOLE_ANSWER = ['age', 'cache-control', 'cache-tag', 'etag', 'expires', 'surrogate-key', 'vary']
+/** Those by which a cache would store what `Cache-Control` forbids, or answer without asking, and orders to a proxy. */
+const OF_CACHES =
+  /^(([\w-]+-)?cdn-cache-control|surrogate-control|edge-control|pragma|last-modified|content-location|x-accel-[\w-]+|x-sendfile)$/
 /** Headers that the gateway always writes itself, on either side. */
 const RESERVED = new Set([
   'connection',
@@ -66,7 +69,7 @@ export function createSubgraphHeaders(
 export function createReturnedHeaders(
   names: readonly string[],
 ): ((reply: FastifyReply, headers: Returned) => void) | undefined {
-  const returned = checked(names, OF_WHOLE_ANSWER)
+  const returned = checked(names, (name) => OF_WHOLE_ANSWER.includes(name) || OF_CACHES.test(name))
   if (returned.length === 0) return undefined
   return (reply, headers) => {
     for (const name of returned) {
@@ -76,10 +79,10 @@ export function createReturnedHeaders(
   }
 }
 
-function checked(names: readonly string[], alsoReserved: readonly string[] = []): string[] {
+function checked(names: readonly string[], isForbidden?: (name: string) => boolean): string[] {
   const lower = names.map((name) => name.toLowerCase()).filter((name) => name !== 'traceparent')
   for (const name of lower) {
-    if (!/^[a-z0-9!#$%&'*+.^_`|~-]+$/.test(name) || RESERVED.has(name) || alsoReserved.includes(name)) {
+    if (!/^[a-z0-9!#$%&'*+.^_`|~-]+$/.test(name) || RESERVED.has(name) || isForbidden?.(name)) {
       throw new TypeError(
         `The header ${JSON.stringify(name)} can't be passed on; accepted: any but those of the connection, of encodings and of caches.`,
       )

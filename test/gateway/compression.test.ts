@@ -1,8 +1,10 @@
 /** Compressed answers: to clients, of subgraphs; and compressed requests. */
+import { createHook } from 'node:async_hooks'
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import * as zlib from 'node:zlib'
 import t, { type Test } from 'tap'
 import { loadGatewayConfiguration } from '../../gateway/configuration.ts'
+import { createCompression, ENCODINGS } from '../../gateway/http/compression.ts'
 import type { GatewayOptions } from '../../gateway/server.ts'
 import { compose, serve, startGateway } from './support.ts'
 
@@ -111,6 +113,29 @@ t.test('short answers stay as they are; long ones are compressed beside the even
   t.equal(await encodingOf(plain, '{ text }', accepted), undefined, 'turned off')
   const { url: ours } = await start(t, { answerEncodings: ['gzip', 'zstd'] })
   t.equal(await encodingOf(ours, '{ text }', { 'accept-encoding': 'br, zstd, gzip' }), 'gzip', 'in our order')
+})
+
+t.test('however many large answers there are, few are compressed at once', async (t) => {
+  const compress = createCompression(ENCODINGS, false)
+  if (!compress) throw new Error('Nothing is compressed.')
+  let begun = 0
+  const watched = createHook({ init: (_, type) => void (type === 'ZLIB' && begun++) }).enable()
+  t.teardown(() => watched.disable())
+  const text = JSON.stringify({ data: TEXTS.long })
+  const answer = { text, traits: { holdsSecret: () => false, typeTags: () => [] } }
+  const reply = { header: () => reply, getHeader: () => 'Accept-Encoding' }
+  for (const encoding of ENCODINGS) {
+    begun = 0
+    const request = { headers: { 'accept-encoding': encoding }, socket: { destroyed: false } }
+    const all = Array.from({ length: 50 }, () => compress(answer, request as never, reply as never))
+    t.equal(begun, 4, `${encoding}: each holds up to 16 MB while it is under way`)
+    const bodies = await Promise.all(all)
+    t.equal(begun, 50)
+    t.ok(bodies.every((body) => String(DECODE[encoding]?.(body as Buffer)) === text))
+    begun = 0
+    await compress(answer, { ...request, socket: { destroyed: true } } as never, reply as never)
+    t.equal(begun, 0, 'a client that has gone away waits for nothing')
+  }
 })
 
 t.test('an answer with a credential in it is not compressed, nor one to a request with a cookie', async (t) => {

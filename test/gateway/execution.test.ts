@@ -207,6 +207,7 @@ for (const each of ['compiled', 'apollo'] as const) {
           (_, response) => response.writeHead(200, json).end('{"data":{"reviews":[{"te'),
           /sent an answer that is not JSON/,
         ],
+        [(_, response) => response.writeHead(200, json).end('{"a":ann@a.example}'), /sent an answer that is not JSON/],
         [(_, response) => response.writeHead(200, json).end(), /sent an answer that is not JSON/],
         [(_, response) => response.writeHead(200, json).end('[]'), /sent an answer that is not GraphQL/],
         [(_, response) => response.writeHead(200, json).end('{"errors":["x"]}'), /sent an answer that is not GraphQL/],
@@ -232,6 +233,8 @@ for (const each of ['compiled', 'apollo'] as const) {
         ])
         t.same(body.data, { reviews: null, shelf: { books: [{ id: '1' }] } })
       }
+      t.match(log.join(''), 'sent an answer that is not JSON')
+      t.notMatch(log.join(''), 'ann@a', 'a parser quotes what it can not read')
 
       next = (_, response) => response.writeHead(200, json).end('{"data":{"_entities":[]}}')
       const few = await post(url, { query: '{ shelf { books { id rating } } }' })

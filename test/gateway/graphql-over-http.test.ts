@@ -51,6 +51,23 @@ t.test('media types and their status codes', async (t) => {
   }
 })
 
+t.test('a parameter of a GET that is there twice is refused: which one counts would be a guess', async (t) => {
+  const query = 'query($name: String) { hello(name: $name) }'
+  for (const name of ['query', 'variables', 'extensions', 'operationName']) {
+    const given: [string, string][] =
+      name === 'query'
+        ? [['query', query]]
+        : [
+            ['query', query],
+            [name, '{}'],
+          ]
+    const response = await fetch(`${url}?${new URLSearchParams([...given, [name, '{}']])}`)
+    t.equal(response.status, 400, name)
+    t.match(await response.json(), { errors: [{ extensions: { code: 'BAD_REQUEST' } }] })
+    t.equal(response.headers.get('cache-control'), 'no-store')
+  }
+})
+
 t.test('other methods are refused, whatever they carry', async (t) => {
   for (const method of ['PUT', 'PATCH', 'DELETE']) {
     const response = await fetch(url, { method, body: 'anything', headers: { 'content-type': 'text/plain' } })
