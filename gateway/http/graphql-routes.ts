@@ -141,15 +141,19 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     method: ['PUT', 'PATCH', 'DELETE'],
     url: '/graphql',
     // Its body is not read.
-    onRequest: async (_request, reply) =>
-      reply
-        .code(405)
-        .headers({ ...SECURITY_HEADERS, allow: 'GET, POST' })
-        .type(contentTypes.any)
-        .send(errorBody(requestError('Send GraphQL requests by GET or POST.', 'METHOD_NOT_ALLOWED').errors)),
+    onRequest: refuseMethod,
     handler: () => {},
   })
   done()
+}
+
+async function refuseMethod(_request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const { errors } = requestError('Send GraphQL requests by GET or POST.', 'METHOD_NOT_ALLOWED')
+  return reply
+    .code(405)
+    .headers({ ...SECURITY_HEADERS, allow: 'GET, POST' })
+    .type(contentTypes.any)
+    .send(errorBody(errors))
 }
 
 function logRejected(request: FastifyRequest, { errors }: RequestError): void {
