@@ -7,18 +7,8 @@ import t from 'tap'
 const bench = (...args: string[]) =>
   spawnSync(process.execPath, [join(import.meta.dirname, 'bench/main.ts'), ...args], { encoding: 'utf8' })
 
-/** All but those that differ from one of these in their stores or documents alone: each costs processes. */
-const BENCHES = [
-  'query-redis',
-  'mutation-kurrentdb',
-  'gateway',
-  'projection',
-  'proof',
-  'read-all',
-  'import',
-  'keys',
-  'audit',
-]
+/** One of each kind: each costs processes. */
+const BENCHES = ['query-redis', 'gateway', 'projection', 'proof', 'import', 'audit']
 
 t.test('npm run bench prints each ratio', async (t) => {
   const quick = ['--quick', '--rounds', '1', '--seconds', '0.1', '--events', '500']
@@ -26,15 +16,12 @@ t.test('npm run bench prints each ratio', async (t) => {
   t.equal(status, 0, stderr)
   for (const name of [
     'query, Redis / bare Redis read',
-    'mutation, KurrentDB / bare client append',
     'gateway / bare calls',
     'gateway / stock Apollo',
     'projection / parsing and the same writes',
     'projection / GET and SET for each event',
     'chained append / append',
-    "\\$all / official client's readAll",
     'import / appending the same events',
-    'keys of 1,280,000 customers, 120 MiB / their memory',
     'find / a bare read of the same log',
     'history / 10,000 events in 1 s',
     'rebuild / 1,000,000 events in 12 s',

@@ -46,6 +46,7 @@ const ALONE = [
   'test/eventstore/kurrentdb/cluster.test.ts',
   'test/eventstore/sqlite/files.test.ts',
   'test/eventstore/sqlite/shared-file.test.ts',
+  'test/gateway/supergraph-swap.test.ts',
   'test/projections/group.test.ts',
   'test/projections/redis/loss.test.ts',
   'test/subgraph/limits.test.ts',

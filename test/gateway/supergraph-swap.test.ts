@@ -115,7 +115,7 @@ t.test('closing lets requests under way finish', async (t) => {
 })
 
 t.test('a swap frees what the supergraph before it held: planner, operations, connections, series', async (t) => {
-  const SWAPS = 30
+  const SWAPS = 12
   /** A subgraph on a port of its own, so that each supergraph has another URL. It would keep its connections for long. */
   async function origin() {
     const server = createServer((_request, response) => {
