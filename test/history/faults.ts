@@ -41,10 +41,10 @@ export function serverFaults(server: () => RedisServer | Promise<RedisServer>): 
           await node.command('CONFIG', 'SET', 'maxmemory', String((turn + 1) % 2))
           await delay(150)
         }
-      })()
+      })().catch(() => {})
       await hold()
       isOver = true
-      await flicker.catch(() => {})
+      await flicker
       await node.command('CONFIG', 'SET', 'maxmemory', '0')
     },
     async 'Redis stands still'(hold) {
