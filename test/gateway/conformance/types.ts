@@ -265,4 +265,63 @@ export const typeSuites: readonly Suite[] = [
       { query: 'query @access { a }', data: null, errors: [[undefined, /may not be used on QUERY/]] },
     ],
   },
+  {
+    name: 'fragments on unions that exclude each other',
+    subgraphs: {
+      a: {
+        sdl: `type Query { found: Found found2: Found @shareable } union Found = Shop | Person union Seller = Brand | Shop
+          type Brand { name: String } type Shop { name: String } type Person @key(fields: "id") { id: ID! name: String }`,
+        resolvers: {
+          Query: { found: () => typed('Person', { id: '1', name: 'Ann' }), found2: () => typed('Shop', { name: 'S' }) },
+          Found: byTypename,
+          Seller: byTypename,
+        },
+      },
+      b: {
+        sdl: 'type Person @key(fields: "id") { id: ID! age: Int }',
+        resolvers: { Person: { __resolveReference: ({ id }: { id: string }) => ({ id, age: 7 }) } },
+      },
+    },
+    cases: [
+      {
+        query: `{ found { ... on Seller { ... on Found { ... on Person { name age } } } }
+          found2 { ... on Seller { ... on Found { ... on Person { name } ... on Shop { name } } } } }`,
+        data: { found: {}, found2: { name: 'S' } },
+        notStock: 'the planner refuses fragments that apply to no type',
+      },
+      {
+        query:
+          '{ found { ... on Seller { ...S } ... on Person { age } } } fragment S on Found { ... on Person { name } }',
+        data: { found: { age: 7 } },
+      },
+    ],
+  },
+  {
+    name: 'values that are missing because a call failed, in an object that is null for another reason',
+    subgraphs: {
+      a: {
+        sdl: 'type Query { shared: Shared @shareable thrown: Int! } type Shared { a: Int! }',
+        resolvers: {
+          Query: {
+            shared: () => ({ a: 1 }),
+            thrown: () => {
+              throw new Error('thrown')
+            },
+          },
+        },
+      },
+      b: {
+        sdl: 'type Query { shared: Shared @shareable } type Shared { b: Int }',
+        resolvers: { Query: { shared: () => ({ b: 2 }) } },
+      },
+    },
+    cases: [
+      {
+        query: '{ shared { a b __typename } thrown }',
+        data: null,
+        errors: [['thrown', /thrown/]],
+        notStock: 'it tells of each value that the failed call did not send',
+      },
+    ],
+  },
 ]
