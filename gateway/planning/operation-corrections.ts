@@ -19,12 +19,8 @@ import {
   type DocumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
-  type GraphQLNamedType,
-  type GraphQLObjectType,
   type GraphQLSchema,
-  getNamedType,
   getNullableType,
-  isAbstractType,
   isInterfaceType,
   isLeafType,
   isObjectType,
@@ -173,54 +169,6 @@ export function correctOperation(
 /** How the planner refuses an operation in which types that exclude each other are nested by way of abstract types. */
 export const isImpossibleFragment = (error: unknown): boolean =>
   error instanceof Error && error.message.startsWith('Cannot add fragment of condition')
-
-/**
- * An operation with its named fragments in place, without the fragments that apply to no type that the enclosing ones
- * leave. They are valid, but the planner refuses them: `... on U { ... on V { ... on A { id } } }`, where A is in V but
- * not in U.
- */
-export function withoutImpossibleFragments(schema: GraphQLSchema, document: DocumentNode): DocumentNode {
-  const fragments = new Map(document.definitions.filter(isFragment).map((each) => [each.name.value, each]))
-
-  function narrow({ selections }: SelectionSetNode, types: readonly GraphQLObjectType[]): SelectionSetNode {
-    const left = selections.flatMap((selection): SelectionNode[] => {
-      if (selection.kind === Kind.FIELD) return [narrowField(selection, types)]
-      const isSpread = selection.kind === Kind.FRAGMENT_SPREAD
-      const fragment = isSpread ? fragments.get(selection.name.value) : selection
-      if (!fragment) return []
-      const condition = fragment.typeCondition && schema.getType(fragment.typeCondition.name.value)
-      const fitting = condition ? types.filter((type) => objectTypes(schema, condition).includes(type)) : types
-      if (fitting.length === 0) return []
-      const { typeCondition, selectionSet } = fragment
-      const { directives = [] } = selection
-      const narrowed = narrow(selectionSet, fitting)
-      return [
-        { kind: Kind.INLINE_FRAGMENT, ...(typeCondition && { typeCondition }), directives, selectionSet: narrowed },
-      ]
-    })
-    return { kind: Kind.SELECTION_SET, selections: left.length > 0 ? left : [TYPENAME] }
-  }
-
-  function narrowField(field: FieldNode, types: readonly GraphQLObjectType[]): FieldNode {
-    const { selectionSet } = field
-    if (!selectionSet) return field
-    const inner = types.flatMap((type) => {
-      const found = type.getFields()[field.name.value]
-      return found ? objectTypes(schema, getNamedType(found.type)) : []
-    })
-    return { ...field, selectionSet: inner.length > 0 ? narrow(selectionSet, inner) : selectionSet }
-  }
-
-  const definitions = document.definitions.flatMap((each): DefinitionNode[] => {
-    if (each.kind !== Kind.OPERATION_DEFINITION) return []
-    const root = schema.getRootType(each.operation)
-    return [root ? { ...each, selectionSet: narrow(each.selectionSet, [root]) } : each]
-  })
-  return { kind: Kind.DOCUMENT, definitions }
-}
-
-const objectTypes = (schema: GraphQLSchema, type: GraphQLNamedType): readonly GraphQLObjectType[] =>
-  isAbstractType(type) ? schema.getPossibleTypes(type) : isObjectType(type) ? [type] : []
 
 const TYPENAME: FieldNode = { kind: Kind.FIELD, name: { kind: Kind.NAME, value: '__typename' } }
 

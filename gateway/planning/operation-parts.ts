@@ -62,6 +62,21 @@ export interface Divisions {
   readonly entries: Entries
   /** `Type.field` of the fields that are being moved to another subgraph (`@override(label:)`). */
   readonly moving: ReadonlySet<string>
+  /**
+   * Set for an operation that the planner has failed on. Its named fragments are then written in place, without those that
+   * apply to no object, even if there is nothing to divide: the planner refuses `... on U { ... on V { ... on A { id } } }`
+   * where A is in V but not in U.
+   */
+  readonly isAfterFailure?: boolean
+}
+
+/** For operations that are planned in one part, after a failure. */
+export const UNDIVIDED: Omit<Divisions, 'schema'> = {
+  interfaceObjects: new Map(),
+  stages: new Map(),
+  entries: new Map(),
+  moving: new Set(),
+  isAfterFailure: true,
 }
 
 /**
@@ -71,7 +86,7 @@ export interface Divisions {
  */
 export function partsOf(divisions: Divisions, document: DocumentNode): readonly Part[] {
   const whole = [{ path: [], level: 0, document }]
-  if (divisions.entries.size === 0 && divisions.moving.size === 0) return whole
+  if (divisions.entries.size === 0 && divisions.moving.size === 0 && !divisions.isAfterFailure) return whole
   return new Division(divisions, document).divide() ?? whole
 }
 

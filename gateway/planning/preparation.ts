@@ -1,5 +1,6 @@
 /** Prepares an operation of a valid document for execution: plans and compiles it. */
 import { type DocumentNode, GraphQLError } from 'graphql'
+import { lazily } from '../../runtime/lazily.ts'
 import { ignoresToken } from '../../schema/token-faults.ts'
 import type { Execute, ExecuteIncrementally, IncrementalExecutor, PlannedOperation } from '../execution/executor.ts'
 import type { CountRequest } from '../metrics.ts'
@@ -146,15 +147,6 @@ export function createPreparation(
   }
 
   return prepare
-}
-
-/** Computes a value when it is first needed. */
-function lazily<Value>(compute: () => Value): () => Value {
-  let value: Value | undefined
-  return () => {
-    value ??= compute()
-    return value
-  }
 }
 
 /** Plans. @throws RequestError if planning would take too long; any other error is a bug */

@@ -8,6 +8,7 @@ import {
 } from '@apollo/federation-internals'
 import { type PlanNode, type QueryPlan, QueryPlanner } from '@apollo/query-planner'
 import { type DocumentNode, GraphQLError, type GraphQLSchema } from 'graphql'
+import { lazily } from '../../runtime/lazily.ts'
 import { RequestError } from '../errors.ts'
 import { type Authorization, createAuthorization } from './authorization.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
@@ -15,14 +16,8 @@ import { withoutDefer } from './deferral.ts'
 import { type DividedPlan, readDivided } from './divided-plans.ts'
 import { plannedApart } from './interface-objects.ts'
 import { keyNames, movingFields, requiredNames } from './join.ts'
-import {
-  createInternalNames,
-  fieldNames,
-  type InternalName,
-  isImpossibleFragment,
-  withoutImpossibleFragments,
-} from './operation-corrections.ts'
-import { type Part, partsOf } from './operation-parts.ts'
+import { createInternalNames, fieldNames, type InternalName, isImpossibleFragment } from './operation-corrections.ts'
+import { type Divisions, type Part, partsOf, UNDIVIDED } from './operation-parts.ts'
 import { joinPlans } from './part-plans.ts'
 import { divide } from './plan-division.ts'
 import { inSequence, serialSteps } from './serial-mutations.ts'
@@ -103,14 +98,13 @@ export function loadSupergraph(sdl: string, defers = false): LoadedSupergraph {
     document ? Supergraph.build(document, { ...BUILD, validateSupergraph: false }) : supergraph
   const planned = build(planners)
   const partOf = createPlanPart(planners, planned, defers ? DEFERRED_PLANNING : PLANNING)
-  let stockPlanPart: PlanPart | undefined
   const fullSchema = supergraph.schema.toGraphQLJSSchema()
   const divisions = {
     ...planners,
     moving: movingFields(sdl),
     schema: planners.entries.size > 0 ? planned.apiSchema().toGraphQLJSSchema() : fullSchema,
   }
-  const apart = { ...divisions, interfaceObjects: plannedApart(planners.interfaceObjects) }
+  const apart = { ...divisions, interfaceObjects: plannedApart(planners.interfaceObjects), isAfterFailure: true }
   const conditionsOf = (overridden: ReadonlySet<string> | undefined) =>
     new Map(overrideLabels.map((label) => [label, overridden?.has(label) ?? false]))
   function planBy(planPart: () => PlanPart, parts: (document: DocumentNode) => readonly Part[]): Plan {
@@ -125,12 +119,17 @@ export function loadSupergraph(sdl: string, defers = false): LoadedSupergraph {
   }
   const overrideLabels = [...new Set([...sdl.matchAll(/\boverrideLabel: "([^"]*)"/g)].map(([, label = '']) => label))]
   const names = fieldNames(fullSchema, requiredNames(sdl), keyNames(sdl))
-  const planIn = (given: typeof divisions) =>
+  const planIn = (given: Divisions) =>
     planBy(
       () => partOf,
       (document) => partsOf(given, document),
     )
-  const plan = planners.interfaceObjects.size > 0 ? unlessItFails(planIn(divisions), planIn(apart)) : planIn(divisions)
+  const plan = unlessItFails(planIn(divisions), planIn(apart))
+  const stockPart = lazily(() => {
+    const stock = plannerSupergraph(sdl, false)
+    return createPlanPart(stock, build(stock), {})
+  })
+  const stockIn = (parts: (document: DocumentNode) => readonly Part[]) => planBy(stockPart, parts)
   const { schema, plannable } = clientSchema(apiSchema.toGraphQLJSSchema({ includeDefer: defers }), fullSchema)
   return {
     hash: createHash('sha256').update(sdl).digest('hex'),
@@ -151,15 +150,9 @@ export function loadSupergraph(sdl: string, defers = false): LoadedSupergraph {
       }
       return divide(fullSchema, plan(withoutDefer(document), operationName, overridden), document)
     },
-    stockPlan: planBy(
-      () => {
-        if (!stockPlanPart) {
-          const stock = plannerSupergraph(sdl, false)
-          stockPlanPart = createPlanPart(stock, build(stock), {})
-        }
-        return stockPlanPart
-      },
-      (document) => [{ path: [], level: 0, document }],
+    stockPlan: unlessItFails(
+      stockIn((document) => [{ path: [], level: 0, document }]),
+      stockIn((document) => partsOf({ ...UNDIVIDED, schema: fullSchema }, document)),
     ),
   }
 }
@@ -173,13 +166,14 @@ function attempt(plan: () => QueryPlan): QueryPlan | undefined {
   }
 }
 
-/** Plans in another way what the planner fails on by a bug. Refusals are final. */
+/** Plans in another way what the planner fails on by a bug. Refusals are final, unless they refuse a valid operation. */
 function unlessItFails(plan: Plan, otherwise: Plan): Plan {
   return (...asked) => {
     try {
       return plan(...asked)
     } catch (error) {
-      if (error instanceof GraphQLError || error instanceof RequestError || error instanceof RangeError) throw error
+      const isRefusal = error instanceof GraphQLError && !isImpossibleFragment(error)
+      if (isRefusal || error instanceof RequestError || error instanceof RangeError) throw error
       return otherwise(...asked)
     }
   }
@@ -190,19 +184,9 @@ type PlanPart = (part: Part, operationName: string | undefined, overrideConditio
 function createPlanPart(planners: PlannerSupergraph, planned: Supergraph, config: typeof PLANNING | object): PlanPart {
   const planner = new QueryPlanner(planned, config)
   const schema = planned.apiSchema()
-  let clientSchema: GraphQLSchema | undefined
   return ({ document, path }, operationName, overrideConditions) => {
-    const planOf = (each: DocumentNode): QueryPlan => {
-      const operation = operationFromDocument(schema, each, operationName === undefined ? {} : { operationName })
-      return asSequence(planner.buildQueryPlan(operation, { overrideConditions }))
-    }
-    try {
-      return planners.restore(planOf(document), path.length > 0)
-    } catch (error) {
-      if (!isImpossibleFragment(error)) throw error
-      clientSchema ??= schema.toGraphQLJSSchema()
-      return planners.restore(planOf(withoutImpossibleFragments(clientSchema, document)), path.length > 0)
-    }
+    const operation = operationFromDocument(schema, document, operationName === undefined ? {} : { operationName })
+    return planners.restore(asSequence(planner.buildQueryPlan(operation, { overrideConditions })), path.length > 0)
   }
 }
 
