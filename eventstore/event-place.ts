@@ -44,27 +44,25 @@ export async function holdsEvent(eventStore: EventStore, place: EventPlace): Pro
   if (place.id === '') return false
   const until = performance.now() + (eventStore.catchUpMs ?? 0)
   for (;;) {
-    const next = await nextEvent(eventStore, place.position)
-    if (next && next !== 'not a position' && comparePositions(next.position, place.position) === 0)
-      return isSameId(next.id, place.id)
-    if (next !== 'not a position' && (await wasRemoved(eventStore, place))) return true
-    const isPastEnd = next === undefined || next === 'not a position'
-    if (!isPastEnd || performance.now() >= until) return false
+    const found = await lookAt(eventStore, place)
+    if (found !== undefined || performance.now() >= until) return found ?? false
     await delay(CATCH_UP_RETRY_MS)
   }
 }
 
-/** The event at a position or after it. A position past the end of the log may count as none of its own. */
-async function nextEvent(
-  eventStore: EventStore,
-  from: Position,
-): Promise<RecordedEvent | 'not a position' | undefined> {
+/** Whether the event is there, or was removed; undefined if the log ends before its place. */
+async function lookAt(eventStore: EventStore, place: EventPlace): Promise<boolean | undefined> {
+  let next: RecordedEvent | undefined
   try {
-    return await firstOf(eventStore.readAll({ from, maxCount: 1, systemEvents: true }))
+    next = await firstOf(eventStore.readAll({ from: place.position, maxCount: 1, systemEvents: true }))
   } catch (error) {
-    if (error instanceof InvalidArgument) return 'not a position'
+    // A position past the end of the log may count as none of its own.
+    if (error instanceof InvalidArgument) return undefined
     throw error
   }
+  if (next && comparePositions(next.position, place.position) === 0) return isSameId(next.id, place.id)
+  if (await wasRemoved(eventStore, place)) return true
+  return next ? false : undefined
 }
 
 /** Whether the stream's metadata, or its end, says that the event was removed from it. */

@@ -317,6 +317,7 @@ async function createPipeline(app: FastifyInstance, options: GatewayOptions, met
 }
 
 const encodingsOf = ({ answerEncodings = ENCODINGS }: GatewayOptions): readonly Encoding[] => answerEncodings
+
 /** undefined: there are none. They are closed with the app. */
 async function createGatewayPlugins(
   app: FastifyInstance,

@@ -56,7 +56,7 @@ export interface Pipeline {
   readonly countUnknown: CountRequest
 }
 
-const NO_VALUES: Readonly<Record<string, unknown>> = Object.freeze({})
+export const NO_VALUES: Readonly<Record<string, unknown>> = Object.freeze({})
 const NO_HEADERS: readonly string[] = Object.freeze([])
 
 /**

@@ -3,6 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { clientKey } from '../../runtime/client-address.ts'
 import { single } from '../../runtime/event-stream.ts'
+import { traceIds } from '../../runtime/tracing.ts'
 import { GUEST } from '../authentication/authentication.ts'
 import { Cancellation, Cancelled } from '../cancellation.ts'
 import { codedError, RequestError, requestError, TokenRefused, throwRefusedToken, tokenRefusal } from '../errors.ts'
@@ -15,7 +16,7 @@ import {
 } from '../execution/executor.ts'
 import { errorBody } from '../http/answers.ts'
 import type { Drain } from '../http/drain.ts'
-import { GraphQLCall, type Pipeline, tooCostly } from '../http/graphql-call.ts'
+import { GraphQLCall, NO_VALUES, type Pipeline, tooCostly } from '../http/graphql-call.ts'
 import { mask, reasonOf } from '../http/masking.ts'
 import type { GraphQLRequest } from '../http/request.ts'
 import type { Operation } from '../planning/operations.ts'
@@ -61,7 +62,6 @@ export interface Subscriber {
 
 /** The most bytes of events that wait for one client. */
 const BUFFERED_BYTES = 1024 * 1024
-const NO_VALUES: Readonly<Record<string, unknown>> = Object.freeze({})
 const TOO_SLOW = errorBody([codedError('The events come faster than they can be delivered.', 'SUBSCRIPTION_TOO_SLOW')])
 const SCHEMA_RELOAD = codedError('The graph has changed: subscribe again.', 'SUBSCRIPTION_SCHEMA_RELOAD')
 
@@ -286,15 +286,16 @@ export class SubscriptionCall implements ExecutionRequest {
 
   unavailable({ service, message, cause }: SubgraphUnavailable): void {
     this.#parts.pipeline.metrics.subgraphFailure(service)
-    this.#subscriber.request.log.warn({ service, reason: reasonOf(cause) }, message)
+    const { headers, log } = this.#subscriber.request
+    log.warn({ service, reason: reasonOf(cause), ...traceIds(headers.traceparent) }, message)
   }
 
-  #log({ node }: Operation, reason: EndReason): void {
+  #log({ node, type, hash }: Operation, outcome: EndReason): void {
     if (!this.#parts.pipeline.logsRequests) return
+    const { transport, request } = this.#subscriber
     const ms = Math.round(performance.now() - this.#started)
-    const { transport } = this.#subscriber
-    const entry = { operation: node.name?.value, type: 'subscription', transport, outcome: reason, ms }
-    this.#subscriber.request.log.info({ ...entry, events: this.#events }, 'subscription')
+    const entry = { operation: node.name?.value, type, hash, transport, outcome, ms, events: this.#events }
+    request.log.info({ ...entry, ...traceIds(request.headers.traceparent) }, 'subscription')
   }
 }
 

@@ -12,6 +12,7 @@ import { startTracing, traceIds } from '../../runtime/tracing.ts'
 import { VERSION } from '../../runtime/version.ts'
 import { logOutages } from '../../subgraph/event-store-outages.ts'
 import { createMetrics as createSubgraphMetrics } from '../../subgraph/metrics.ts'
+import { until as reached, start as startSubscriptions } from '../gateway/streaming-subgraph.ts'
 import { answer, compose, post, serve, startGateway } from '../gateway/support.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 
@@ -224,3 +225,35 @@ t.test('an event store that is not there is logged at once, and so is its return
   stop()
   await eventStore.close()
 })
+
+t.test(
+  'the end of a subscription is a line of the log, with the hash of the operation and the ids of the trace',
+  async (t) => {
+    const lines: string[] = []
+    const stream = { write: (line: string) => lines.push(line) }
+    const { url, topic } = await startSubscriptions(t, 'sse', { logger: { level: 'info', stream } })
+    const trace = '0af7651916cd43dd8448eb211c80319c'
+    const response = await fetch(url, {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        accept: 'text/event-stream',
+        traceparent: `00-${trace}-b7ad6b7169203331-01`,
+      },
+      body: JSON.stringify({ query: 'subscription Mine { orderChanged { id } }' }),
+    })
+    await reached(() => topic.size === 1)
+    await response.body?.cancel()
+    await reached(() => lines.some((line) => line.includes('"msg":"subscription"')))
+    t.match(JSON.parse(lines.find((line) => line.includes('"msg":"subscription"')) ?? ''), {
+      operation: 'Mine',
+      type: 'subscription',
+      hash: /^[0-9a-f]{64}$/,
+      transport: 'sse',
+      outcome: 'client',
+      events: 0,
+      trace_id: trace,
+      span_id: 'b7ad6b7169203331',
+    })
+  },
+)
