@@ -293,7 +293,7 @@ export const verificationEventSchemas = {
 } as const
 
 /** The kinds of {@link accessEventSchemas}. */
-const ACCESS_KINDS = [
+export const ACCESS_KINDS = [
   'signed-in',
   'sign-in-failed',
   /** A wrong current password was given. */

@@ -321,6 +321,18 @@ export function personalOwnerOf(stream: string): string | undefined {
   return known?.isPersonal ? stream.slice(known.family.name.length) : undefined
 }
 
+/**
+ * Whose stream it is: a customer's id or an address's hash, whether its events are personal or not; undefined for the
+ * streams of nobody.
+ */
+export function ownerOf(stream: string): string | undefined {
+  const { name, of } = lookUp(stream)?.family ?? {}
+  return name === undefined || of === undefined || of === 'other' ? undefined : stream.slice(name.length)
+}
+
+/** The families whose streams are a customer's: `streamOf` of the customer's id is one of each. */
+export const CUSTOMER_FAMILIES: readonly StreamFamily[] = STREAMS.filter(({ of }) => of?.startsWith('customer'))
+
 /** The names, or prefixes, of the streams that may contain an event of this type. */
 export const streamsWith = (type: string): readonly string[] =>
   STREAMS.filter(({ events }) => (events as readonly string[]).includes(type)).map(({ name }) => name)
