@@ -319,19 +319,23 @@ export const accessEventSchemas = {
   }),
 } as const
 
-/**
- * Streams `auditReveals` and `serviceTokens`: who was shown personal data, and who was given the right to ask for it.
- */
+/** The stream `auditReveals`: who was shown personal data. */
 const auditEventSchemas = {
   /** Written before anything is shown. `customerId` null: of more than one customer. */
   PersonalDataRevealed: z.strictObject({ customerId: id.nullable(), command: z.string(), reason: z.string().min(1) }),
-  /** Never the token itself. `scope`: names with spaces between them. */
+} as const
+
+/** The stream `serviceTokens`: never the tokens themselves. */
+export const serviceTokenEventSchemas = {
+  /** `scope`: names with spaces between them. */
   ServiceTokenIssued: z.strictObject({
     subject: z.string(),
     scope: z.string(),
     jti: z.string(),
     expiresAt: z.iso.datetime(),
   }),
+  /** From then on the token is refused. */
+  ServiceTokenEnded: z.strictObject({ jti: z.string(), reason: z.string().min(1) }),
 } as const
 
 /**
@@ -379,6 +383,7 @@ export const eventSchemas = {
   ...verificationEventSchemas,
   ...accessEventSchemas,
   ...auditEventSchemas,
+  ...serviceTokenEventSchemas,
   ...keyEventSchemas,
 } as const
 
@@ -399,6 +404,7 @@ export type FenceEvent = EventsOf<typeof fenceEventSchemas>
 export type SkipEvent = EventsOf<typeof skipEventSchemas>
 export type CheckpointEvent = EventsOf<typeof checkpointEventSchemas>
 export type VerificationEvent = EventsOf<typeof verificationEventSchemas>
+export type ServiceTokenEvent = EventsOf<typeof serviceTokenEventSchemas>
 export type KeyEvent = EventsOf<typeof keyEventSchemas>
 export type DomainEvent = EventsOf<typeof eventSchemas>
 

@@ -17,6 +17,7 @@ import {
   emailEventSchemas,
   mailEventSchemas,
   PERSONAL_FIELDS,
+  serviceTokenEventSchemas,
   signInEventSchemas,
   skipEventSchemas,
   subscriberEventSchemas,
@@ -170,7 +171,7 @@ export const STREAMS: readonly StreamFamily[] = [
   { name: STREAM_NAMES.reveals, events: ['PersonalDataRevealed'], inTree: true, erasure: 'nothing', kept: 'for good' },
   {
     name: STREAM_NAMES.serviceTokens,
-    events: ['ServiceTokenIssued'],
+    events: types(serviceTokenEventSchemas),
     inTree: true,
     erasure: 'nothing',
     kept: 'for good',
