@@ -51,6 +51,7 @@ export const EMPTY = new Markup('')
 function textOf(value: Content): string {
   if (value instanceof Markup) return value.text
   if (value === null || value === undefined || typeof value === 'boolean') return ''
-  if (typeof value === 'object') return value.map(textOf).join('')
+  if (Array.isArray(value)) return value.map(textOf).join('')
+  if (typeof value === 'object') throw new TypeError('only texts, numbers, lists and html`…` go into a template')
   return plain(String(value)).replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '')
 }

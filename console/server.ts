@@ -39,7 +39,7 @@ import { html } from './html.ts'
 import { plainPage } from './layout.ts'
 import { registerPages } from './pages/index.ts'
 import { createReasons } from './reasons.ts'
-import { type ConsoleApp, type ConsoleOptions, HTML } from './routes.ts'
+import { type Access, type ConsoleApp, type ConsoleOptions, HTML } from './routes.ts'
 import { oidcSignIn } from './sign-in/oidc.ts'
 import { proxySignIn } from './sign-in/proxy.ts'
 import { serveReasons, serveSignIn } from './sign-in/routes.ts'
@@ -118,12 +118,23 @@ export async function buildConsole(
   return fastify
 }
 
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Who may use each route: `GET /find`. */
+    readonly routeAccess?: ReadonlyMap<string, Access>
+  }
+}
+
 /** Refuses routes that do not say who may use them. */
 function requireAccess(fastify: FastifyInstance): void {
-  fastify.addHook('onRoute', ({ url, config }) => {
+  const routes = new Map<string, Access>()
+  fastify.decorate('routeAccess', routes)
+  fastify.addHook('onRoute', ({ method, url, config }) => {
     const access = config?.access
-    if (access === 'public' || (access && access.length > 0)) return
-    throw new Error(`The route ${url} names no roles: register it with page() or action().`)
+    if (access !== 'public' && !(access && access.length > 0)) {
+      throw new Error(`The route ${url} names no roles: register it with page() or action().`)
+    }
+    for (const each of [method].flat()) routes.set(`${each} ${url}`, access)
   })
 }
 
