@@ -102,6 +102,7 @@ export const STREAM_NAMES = {
   addressIds: 'addressIds',
   addressIdFloor: 'addressIdFloor',
   reveals: 'auditReveals',
+  exports: 'auditExports',
   serviceTokens: 'serviceTokens',
   passwordHashKinds: 'passwordHashKinds',
   logCheckpoints: 'logCheckpoints',
@@ -167,6 +168,7 @@ export const STREAMS: readonly StreamFamily[] = [
     erasure: 'key',
     kept: 'for good',
   },
+  { name: STREAM_NAMES.exports, events: ['EventsExported'], inTree: true, erasure: 'nothing', kept: 'for good' },
   { name: STREAM_NAMES.reveals, events: ['PersonalDataRevealed'], inTree: true, erasure: 'nothing', kept: 'for good' },
   {
     name: STREAM_NAMES.serviceTokens,
