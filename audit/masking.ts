@@ -70,6 +70,7 @@ const HARMLESS: ReadonlySet<string> = new Set([
   'faults',
   'uncovered',
   'checkpoints',
+  'revealed',
 ])
 
 /** These are never shown, whatever the reason. */

@@ -53,10 +53,44 @@ function keepPlace() {
   })
 }
 
+/** Days are in the viewer's zone, unless the page was asked for another one. */
+function viewerZone(root) {
+  for (const input of root.querySelectorAll('input[data-viewer-zone]')) input.value = zone
+}
+
+/** A slider shows what it is at, and goes there when it is let go. */
+function sliders(root) {
+  for (const form of root.querySelectorAll('form[data-submits]')) {
+    const slider = form.querySelector('input[type=range]')
+    slider.addEventListener('input', () => {
+      form.querySelector('output').textContent = slider.value
+    })
+    slider.addEventListener('change', () => form.requestSubmit())
+  }
+}
+
+/** Stops a search whose rows are still coming. */
+function stopButton() {
+  const button = document.querySelector('button[data-stop]')
+  if (!button || document.readyState === 'complete') return
+  button.hidden = false
+  button.addEventListener('click', () => {
+    window.stop()
+    button.textContent = 'Stopped'
+    button.disabled = true
+  })
+  window.addEventListener('load', () => {
+    button.hidden = true
+  })
+}
+
 const note = document.querySelector('.zone-note')
 if (note && zone !== 'UTC' && zone !== 'Etc/UTC') note.textContent = `, beside them in ${zone}`
 localTimes(document)
 copyButtons(document)
+viewerZone(document)
+sliders(document)
+stopButton()
 countDown()
 keepPlace()
 
