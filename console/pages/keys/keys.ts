@@ -68,7 +68,7 @@ async function masterKeySection({ options, formToken }: View, job: RotationJob):
   return html`<section aria-labelledby="master-title"><h2 id="master-title">Master keys</h2>
 <p>Each customer's personal data is encrypted with a key of its own. The keys are stored in blocks of 64 customers, and each block is wrapped by a master key. A rotation wraps them all with the current master key. No event of the log changes.</p>
 ${table(
-  'Master keys',
+  'Master keys and what each has wrapped',
   [{ label: 'Id' }, { label: 'Here it' }, { label: 'Blocks it has wrapped', isNumber: true }],
   [...ids].map((id) => [
     html`<code>${id}</code>`,
