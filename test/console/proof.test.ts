@@ -290,7 +290,7 @@ t.test('an auditor verifies the log and takes a proof with her, by mouse and by 
   await page.getByRole('button', { name: 'Verify the log now' }).focus()
   await page.keyboard.press('Enter')
   await page.getByText('Nothing in the log was changed').waitFor()
-  await page.getByText('The last 1 checkpoints').click()
+  await page.getByText('The newest checkpoints').click()
   await page.getByText('The public key, for those').click()
   await photograph(t, tab, 'proof')
   await page.getByLabel('Event', { exact: true }).fill(`${id}:0`)
