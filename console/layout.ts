@@ -74,6 +74,7 @@ const documentHead = (title: string): Html => html`<!doctype html>
 <link rel="icon" href="/assets/icon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="/assets/console.css">
 <link rel="stylesheet" href="/assets/parts.css">
+<link rel="stylesheet" href="/assets/pages.css">
 <link rel="stylesheet" href="/assets/print.css" media="print">
 <script type="module" async src="/assets/console.js"></script>
 </head>`
