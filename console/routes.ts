@@ -141,6 +141,8 @@ export interface PageOptions {
   readonly roles: readonly Role[]
   /** The page is in the navigation: its label there, and what one finds there. */
   readonly nav?: { readonly label: string; readonly about: string }
+  /** The path of the entry of the navigation that it belongs to. Default: the one that its own path is below. */
+  readonly section?: string
   /** The page shows personal data to those who gave a reason: it has a form to give one. */
   readonly isPersonal?: boolean
 }
@@ -287,7 +289,7 @@ async function answer(
   reply: FastifyReply,
   session: Session,
   view: View,
-  options: Pick<PageOptions, 'title' | 'path' | 'isPersonal'>,
+  options: Pick<PageOptions, 'title' | 'path' | 'section' | 'isPersonal'>,
   handle: () => Promise<Answer> | Answer,
 ): Promise<FastifyReply> {
   let given: Answer
@@ -313,7 +315,7 @@ async function answer(
   const { body, status = 200, title = options.title, command } = shown
   const { before, after } = layout({
     title,
-    path: options.path,
+    path: options.section ?? options.path,
     nav: app.nav.filter(({ roles }) => hasRole(session.person, roles)),
     view,
     isPersonal: options.isPersonal === true && mayReveal(session.person),

@@ -12,6 +12,6 @@ export const sentence = (words: string): string => words.charAt(0).toUpperCase()
 /** Who did something, as a link where there is a page for them. */
 export function actorShown(actor: string): Html {
   const [, id] = /^customer:([1-9]\d{0,14})$/.exec(actor) ?? []
-  if (id !== undefined) return html`<a href="/customers/${id}">${actor}</a>`
+  if (id !== undefined) return html`<a class="cell" href="/customers/${id}">${actor}</a>`
   return actor === '' ? html`<span class="soft">not recorded</span>` : html`${actor}`
 }

@@ -13,20 +13,23 @@ import { readMoments, readState } from './state.ts'
 import { hiddenFields, statePanel } from './state-panel.ts'
 
 export function customer(app: ConsoleApp): void {
-  page(app, { path: '/customers/:id', title: 'Customer', roles: FIND_ROLES, isPersonal: true }, async (view) => {
-    const { options, query, now } = view
-    const customerId = readId(view)
-    const moments = readMoments(query)
-    const field = query.get('field')?.trim() || undefined
-    const page = readPage(query.get('page'))
-    const shown = await view.reveal({ command: 'history', customerId })
-    const [history, state, parked] = await Promise.all([
-      readHistory(options, customerId, { shown, field, page, isShown: shownAccess(options, now) }),
-      readState(options.eventStore, customerId, moments, { shown, now }),
-      parkedEvent(options, customerId),
-    ])
-    const { groups, newest } = history
-    const body = html`${parked && parkedNote(parked)}
+  page(
+    app,
+    { path: '/customers/:id', title: 'Customer', roles: FIND_ROLES, section: '/find', isPersonal: true },
+    async (view) => {
+      const { options, query, now } = view
+      const customerId = readId(view)
+      const moments = readMoments(query)
+      const field = query.get('field')?.trim() || undefined
+      const page = readPage(query.get('page'))
+      const shown = await view.reveal({ command: 'history', customerId })
+      const [history, state, parked] = await Promise.all([
+        readHistory(options, customerId, { shown, field, page, isShown: shownAccess(options, now) }),
+        readState(options.eventStore, customerId, moments, { shown, now }),
+        parkedEvent(options, customerId),
+      ])
+      const { groups, newest } = history
+      const body = html`${parked && parkedNote(parked)}
 ${facts([
   ['Revisions', newest < 0 ? 'none' : count(newest + 1)],
   [field === undefined ? 'Events in the timeline' : `Events that changed ${field}`, count(history.count)],
@@ -38,8 +41,9 @@ ${groups.length === 0 ? nothing(customerId, field) : html`<ol class="timeline">$
 ${pager(customerId, query, page, history)}
 </section>
 ${statePanel(customerId, state, query, newest)}</div>`
-    return { title: `Customer ${customerId}`, body, command: commands(customerId, query, field) }
-  })
+      return { title: `Customer ${customerId}`, body, command: commands(customerId, query, field) }
+    },
+  )
 }
 
 /** @throws Refused 404 for what is no customer's number */

@@ -21,7 +21,7 @@ export function groupItem(customerId: number, query: URLSearchParams, group: Gro
   const network = signedIn?.details.clientAddress
   return html`<li><p class="head">${time(first.created)} <span>by ${actors.map((actor, index) => html`${index > 0 && ', '}${actorShown(actor)}`)}</span>
 ${requestId !== '' && html`<small>request <a href="/find?request=${encodeURIComponent(requestId)}" title="Everything that this request did">${requestId}</a></small>`}</p>
-${signedIn && html`<p class="soft">Signed in before it: ${time(signedIn.created)}${network != null && html`, from <strong>${valueText(network)}</strong>`}.</p>`}
+${signedIn && html`<p class="soft">${network != null && html`from <strong>${valueText(network)}</strong>, `}signed in ${time(signedIn.created)}</p>`}
 ${entries.map((entry) => entryArticle(customerId, query, entry))}</li>`
 }
 

@@ -145,7 +145,7 @@ function summary(
         )
   }
   const order = filters.order === 'newest' ? 'older' : 'newer'
-  return html`<p class="looked-at" role="status">${count(rows)} ${rows === 1 ? 'event' : 'events'} shown; ${lookedAt(searched, total)}.${isComplete && ' That is all.'}</p>
+  return html`<p class="looked-at" role="status">${count(rows)} ${rows === 1 ? 'event' : 'events'} shown. ${isComplete ? `The search is complete: ${count(searched)} events looked at.` : `${lookedAt(searched, total)} so far.`}</p>
 <nav class="actions" aria-label="More events">${!isComplete && last && html`<a class="button" href="${findUrl(filters, { after: cursorOf(last) })}">Show ${order} ones</a>`}
 ${isContinued && html`<a href="${findUrl(filters)}">Back to the first ones</a>`} <a href="${findUrl(filters, {}, '/find/types')}">Count these by type</a></nav>`
 }

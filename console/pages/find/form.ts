@@ -58,7 +58,7 @@ export function searchForm(view: View, filters: Filters): Html {
   )
   return html`<form class="panel search" method="post" action="/find/search" role="search">${view.formToken}
 <div class="fields">
-  <div><label for="f-customer">Customer <small>number or e-mail address</small></label><input id="f-customer" name="customer" value="${filters.customer}" autocomplete="off" spellcheck="false"></div>
+  <div><label for="f-customer">Customer <small>number or e-mail</small></label><input id="f-customer" name="customer" value="${filters.customer}" autocomplete="off" spellcheck="false"></div>
   <div><label for="f-request">Request id</label><input id="f-request" name="request" value="${filters.request?.[0]}" autocomplete="off" spellcheck="false"></div>
   <div><label for="f-event">Event <small>id, or customer:revision</small></label><input id="f-event" name="event" value="${filters.event?.[0]}" autocomplete="off" spellcheck="false"></div>
   <div class="actions"><button class="primary">Search</button><a href="/find">Clear</a></div>

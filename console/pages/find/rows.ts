@@ -26,9 +26,9 @@ export function eventRow(event: RecordedEvent): Html {
   const { actor = '', $correlationId: request } = metadataOf(event)
   return html`<tr id="e-${cursorOf(position)}" data-place>
 <td>${time(created)}</td>
-<td>${customer !== undefined && html`<a href="/customers/${customer}">${customer}</a>`}</td>
-<td><a href="${linkOf(event, customer)}">${eventWords(type)}</a>${accessKind(event)}<br><small>${stream} revision ${revision}</small></td>
-<td>${actorShown(actor)}${request !== undefined && html`<br><small>request <a href="/find?request=${encodeURIComponent(request)}">${request.length > 14 ? `${request.slice(0, 12)}…` : request}</a></small>`}</td>
+<td data-label="Customer">${customer !== undefined && html`<a class="cell" href="/customers/${customer}">${customer}</a>`}</td>
+<td><a class="cell" href="${linkOf(event, customer)}">${eventWords(type)}</a>${accessKind(event)}<br><small>${stream} revision ${revision}</small></td>
+<td data-label="By">${actorShown(actor)}${request !== undefined && html`<br><small>request <a href="/find?request=${encodeURIComponent(request)}">${request.length > 14 ? `${request.slice(0, 12)}…` : request}</a></small>`}</td>
 <td>${fields.slice(0, MOST_FIELDS).map((field) => html`<code class="field-name">${field}</code> `)}${fields.length > MOST_FIELDS && html`<small>and ${fields.length - MOST_FIELDS} more</small>`}</td>
 </tr>
 `
