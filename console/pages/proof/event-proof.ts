@@ -9,13 +9,13 @@ import { type Html, html } from '../../html.ts'
 import { unhurried } from '../../jobs.ts'
 import { ROLES, type Role } from '../../people.ts'
 import { action, type ConsoleApp, page, type View } from '../../routes.ts'
+import { type ProofKeys, trustedKey } from './proof-keys.ts'
 import { PROOF_ROLES } from './roles.ts'
-import { neededKey } from './trusted-key.ts'
 
 /** The event itself may have fields in clear, from before there was encryption. */
 const CONTENT_ROLES: readonly Role[] = ['auditor']
 
-export function registerEventProofs(app: ConsoleApp): void {
+export function registerEventProofs(app: ConsoleApp, keys: ProofKeys): void {
   // The leaves are stored in one folder, so proofs are made one after another.
   let before: Promise<unknown> = Promise.resolve()
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
@@ -32,7 +32,7 @@ export function registerEventProofs(app: ConsoleApp): void {
     if (content && !person.roles.some((role) => CONTENT_ROLES.includes(role))) {
       throw new Refused(403, 'A proof with the event in it is for the role auditor.')
     }
-    const key = neededKey(options)
+    const key = await trustedKey(keys, options.stored)
     const customerId = 'stream' in event ? (customerOf(event.stream) ?? null) : null
     if (content) await view.recordExport({ command: `prove --content`, customerId })
     const leafCache = join(options.configuration.DATA_DIR, 'proof-leaves')
@@ -50,7 +50,7 @@ function filenameOf({ leaf }: InclusionProof): string {
   return `proof-${stream}-${revision}.json`
 }
 
-export const NOT_PROVED = html`<p class="limits"><strong>What a proof does not prove.</strong> It shows that the log held this event when the checkpoint was signed, and that it has not changed since. It does not show that what the event says is true, that nothing happened which was never written down, or that whoever holds the signing key has not signed another log as well.</p>`
+const NOT_PROVED = html`<p class="limits"><strong>What a proof does not prove.</strong> It shows that the log held this event when the checkpoint was signed, and that it has not changed since. It does not show that what the event says is true, that nothing happened which was never written down, or that whoever holds the signing key has not signed another log as well.</p>`
 
 export function eventProofSection({ formToken, query, person }: View): Html {
   const mayHaveContent = person.roles.some((role) => CONTENT_ROLES.includes(role))
