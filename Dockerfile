@@ -19,6 +19,7 @@ COPY audit audit
 COPY subgraph subgraph
 COPY gateway gateway
 COPY mail mail
+COPY console console
 COPY examples examples
 # Where mails are written while no mail server is set.
 RUN mkdir /data && chown node /data

@@ -43,7 +43,14 @@ const service = (name: string): Service => {
   return found
 }
 const IMPORT = /(?:\bfrom |^import |\bimport\()'([^']+)'/gm
-const OURS = ['gateway', 'subgraph', 'projections', 'mail', 'samples']
+const OURS = ['gateway', 'subgraph', 'projections', 'mail', 'console', 'samples']
+
+/** What the console does not start without. */
+const SIGN_IN = {
+  CONSOLE_URL: 'https://console.example',
+  CONSOLE_OIDC_ISSUER: 'https://login.example',
+  CONSOLE_OIDC_CLIENT_ID: 'console',
+}
 
 interface LintMessage {
   readonly type: string
@@ -141,7 +148,7 @@ t.test(
       cwd: folder,
       encoding: 'utf8',
     })
-    t.equal(again.match(/left as it is/g)?.length, 6, 'made once')
+    t.equal(again.match(/left as it is/g)?.length, 7, 'made once')
     const secretFiles = Object.fromEntries(
       Object.entries(compose.secrets).map(([name, { file }]) => [`/run/secrets/${name}`, join(folder, file)]),
     )
@@ -163,6 +170,7 @@ t.test(
         ['projections', 4002],
         ['samples', 4003],
         ['mail', 4004],
+        ['console', 4005],
       ] as const) {
         mapped = mapped.replace(`http://${name}:${port}`, `http://127.0.0.1:${ports[name]}`)
         mapped = mapped.replace(`http://127.0.0.1:${port}/`, `http://127.0.0.1:${ports[name]}/`)
@@ -181,11 +189,12 @@ t.test(
       projections: 'PROJECTIONS_PORT',
       samples: 'SAMPLES_PORT',
       mail: 'MAIL_PORT',
+      console: 'CONSOLE_PORT',
     }
     const workspace = join(folder, 'read-only')
     mkdirSync(workspace)
     const processes = new Map<string, ReturnType<typeof startProcess>>()
-    for (const name of ['subgraph', 'projections', 'mail', 'samples', 'gateway'] as const) {
+    for (const name of ['subgraph', 'projections', 'mail', 'console', 'samples', 'gateway'] as const) {
       const down = await check(name)
       t.equal(down.status, 1, `${name} is not up`)
       t.match(down.output, /does not answer/)
@@ -198,7 +207,7 @@ t.test(
         t,
         command[2] as string,
         workspace,
-        { ...cleared, ...env, [variables[name]]: String(ports[name]) },
+        { ...cleared, ...env, ...(name === 'console' && SIGN_IN), [variables[name]]: String(ports[name]) },
         command.slice(3),
       )
       processes.set(name, started)
