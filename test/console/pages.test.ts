@@ -1,5 +1,6 @@
 /** Find and the page of a customer, as a browser without scripts sees them. */
 import t, { type Test } from 'tap'
+import { eraseCustomer } from '../../audit/erase.ts'
 import { writeCheckpoint } from '../../audit/proof/signed-checkpoints.ts'
 import { loadSigningKey } from '../../audit/proof/signing-key.ts'
 import type { ConsoleOptions } from '../../console/routes.ts'
@@ -252,6 +253,14 @@ t.test('a customer through time: states, differences, marks and evidence', async
   t.match(await auditor.get(`${path}?page=99`), { status: 200, body: /Nothing is on this page/ })
   t.equal((await (await signIn('operator')).get(path)).status, 403)
   t.notMatch(lines.join(''), new RegExp(`${email}|Dallas|Smith`, 'i'))
+
+  const eraser = { actor: 'operator:olga', correlationId: crypto.randomUUID(), at: new Date() }
+  const { eventStore, readModel, emailHashKey } = options
+  await eraseCustomer({ eventStore, readModel, customerId: id, emailHashKey, eraser, reason: 'request <4>' })
+  const erased = (await auditor.get(path)).body
+  t.match(erased, /Customer deleted <span class="badge bad">erasure.*Reason: <q>request &lt;4&gt;<\/q>/s)
+  t.same(cellsOf(erased, 'Customer details changed, revision 4'), { lastname: ['[erased:0]', '[erased:4]'] })
+  t.notMatch(erased, /Dallas|Austin|Smith|Lee/)
 
   await options.readModel.park({
     customerId: id,
