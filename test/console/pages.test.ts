@@ -72,6 +72,11 @@ t.test('Find: by address, by each filter, and in pages', async (t) => {
   t.match(unknown, { status: 404, body: /Nobody has this e-mail address/ })
   t.notMatch(unknown.body, /nobody@example/)
 
+  for (const wrong of [{ request: email }, { actor: email }, { event: email }, { field: email }] as const) {
+    t.match(await auditor.post('/find/search', wrong), { status: 400, body: /goes into the field “Customer”/ })
+  }
+  t.match(await auditor.post('/find/search', { actor: 'operator:olga@shop.example' }), { status: 303 })
+
   const today = new Date().toISOString().slice(0, 10)
   for (const [query, expected] of [
     [`?customer=${id}&type=CustomerRegistered`, 1],
