@@ -60,6 +60,11 @@ t.test('an auditor answers a question, by mouse', async (t) => {
   await page.getByRole('button', { name: 'Show', exact: true }).first().click()
   await page.getByText('You see personal data until').waitFor()
   await photograph(t, tab, 'customer')
+  await page.emulateMedia({ media: 'print' })
+  t.notOk(await page.getByRole('button', { name: 'Mask again' }).isVisible(), 'paper has nothing to click')
+  t.ok(await page.getByText('You see personal data until').isVisible(), 'and says why it may be read')
+  if (process.env.SCREENSHOTS) await page.screenshot({ path: `${process.env.SCREENSHOTS}/print.png`, fullPage: true })
+  await page.emulateMedia({ media: 'screen' })
   t.match(
     await page.locator('#customer-3').innerText(),
     /addresses\.1\.company\s+not set\s+<b>Bold<\/b> \\u202eevil\\u0007/,
