@@ -12,30 +12,40 @@ import { REVEALS_STREAM } from './reveals.ts'
  * @param eventStore the log as stored or in clear text
  */
 export function addAuditMetrics(registry: Registry, eventStore: EventStore): void {
-  const checkpoint = remembered(async () => ({
-    time: await newestCheckpointTime(eventStore),
-    uncovered: await uncoveredSince(eventStore),
-  }))
+  const checkpoint = remembered(() => newestCheckpointTime(eventStore))
+  const uncovered = remembered(() => uncoveredSince(eventStore))
   const verification = remembered(() => lastVerification(eventStore))
-  addGauge(registry, 'log_checkpoint_age_seconds', 'Age of the newest signed checkpoint; NaN if there is none.', async () =>
-    ageOf((await checkpoint()).time),
+  addGauge(
+    registry,
+    'log_checkpoint_age_seconds',
+    'Age of the newest signed checkpoint; NaN if there is none.',
+    async () => ageOf(await checkpoint()),
   )
   addGauge(
     registry,
     'log_uncovered_seconds',
     'Age of the oldest event that should be in a signed checkpoint and is in none; 0 if there is none.',
     async () => {
-      const { uncovered } = await checkpoint()
-      return uncovered === undefined ? 0 : ageOf(uncovered)
+      const since = await uncovered()
+      return since === undefined ? 0 : ageOf(since)
     },
   )
-  addGauge(registry, 'log_verification_age_seconds', 'Age of the last verification of the whole log; NaN if there is none.', async () =>
-    ageOf((await verification())?.at),
+  addGauge(
+    registry,
+    'log_verification_age_seconds',
+    'Age of the last verification of the whole log; NaN if there is none.',
+    async () => ageOf((await verification())?.at),
   )
-  addGauge(registry, 'log_verification_faults', 'Faults that the last verification of the whole log found; NaN if there is none.', async () =>
-    (await verification())?.faults ?? Number.NaN,
+  addGauge(
+    registry,
+    'log_verification_faults',
+    'Faults that the last verification of the whole log found; NaN if there is none.',
+    async () => (await verification())?.faults ?? Number.NaN,
   )
-  addReveals(registry, remembered(async () => ((await newestRevision(eventStore, REVEALS_STREAM)) ?? -1) + 1))
+  addReveals(
+    registry,
+    remembered(async () => ((await newestRevision(eventStore, REVEALS_STREAM)) ?? -1) + 1),
+  )
 }
 
 /** The count is that of the log, so it covers the command line and the console, and continues after a restart. */

@@ -1,6 +1,6 @@
 /** What the metrics of all processes have in common. */
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
-import { probed, within } from './time-limits.ts'
+import { within } from './time-limits.ts'
 import { VERSION } from './version.ts'
 
 /**
@@ -21,7 +21,7 @@ export function createRegistry(process: string): Registry {
 
 /** For how long what was read from a store counts as new, in milliseconds. */
 const FRESH_MS = 10_000
-/** How long a scrape waits for a store that may hang, in milliseconds: less than a readiness probe waits. */
+/** How long a scrape waits for a store that may hang, in milliseconds. */
 const ANSWER_MS = 1_000
 
 /**
@@ -57,9 +57,12 @@ export function remembered<T>(read: () => Promise<T>): () => Promise<T> {
   }
 }
 
+/** The longest measurement, in milliseconds, well below Prometheus' default time limit. */
+const MEASURED_MS = 3_000
+
 /**
- * Adds a gauge that is measured when the metrics are collected. It is NaN if the measurement fails or takes longer than a
- * readiness probe may: a store that hangs must not keep Prometheus from all other metrics.
+ * Adds a gauge that is measured when the metrics are collected. It is NaN if the measurement fails or takes longer than three
+ * seconds: a store that hangs must not keep Prometheus from all other metrics.
  */
 export function addGauge(
   registry: Registry,
@@ -72,7 +75,7 @@ export function addGauge(
     help,
     registers: [registry],
     async collect() {
-      this.set(await probed((async () => measure())()).then(Number, () => Number.NaN))
+      this.set(await within(MEASURED_MS, (async () => measure())()).then(Number, () => Number.NaN))
     },
   })
 }

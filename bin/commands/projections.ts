@@ -1,5 +1,6 @@
 /** The projection as a process of its own: `customers projections`. */
 import type { FastifyBaseLogger } from 'fastify'
+import { addAuditMetrics } from '../../audit/metrics.ts'
 import { startConfiguredCheckpoints } from '../../audit/proof/signed-checkpoints.ts'
 import { checkAuditKey, loadSigningKey } from '../../audit/proof/signing-key.ts'
 import { checkKeysAtStart } from '../../eventstore/encryption/key-fingerprints.ts'
@@ -36,6 +37,7 @@ export const projections = ({ mode }: { readonly mode: 'catch-up' | 'group' }): 
     const readModel = await openReadModel(configuration.READMODEL_URL)
     const registry = createRegistry('projections')
     addKeysGauge(registry, eventStore)
+    addAuditMetrics(registry, stored)
     const group = mode === 'group' ? configuration.PROJECTION_GROUP : undefined
     const metrics = createProjectionMetrics(registry, { eventStore, readModel, group })
     const app = buildProjectionsServer({
