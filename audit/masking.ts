@@ -57,6 +57,19 @@ const HARMLESS: ReadonlySet<string> = new Set([
   'masterKeyId',
   'generation',
   'destroyed',
+  'request',
+  'note',
+  'channel',
+  'receivedOn',
+  'how',
+  'ground',
+  'toldOn',
+  'dueOn',
+  'approval',
+  'outcome',
+  'sha256',
+  'eventsInClear',
+  'step',
 ])
 
 /** These are never shown, whatever the reason. */
