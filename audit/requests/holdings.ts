@@ -9,7 +9,7 @@ import { STREAM_PREFIXES, STREAMS, type StreamFamily } from '../../schema/stream
 import type { ErasureStep, Subject } from './request.ts'
 
 /** What becomes of something in an erasure. `unreadable`: its events stay, and their personal fields can't be read. */
-export type Fate = 'goes' | 'unreadable' | 'stays'
+type Fate = 'goes' | 'unreadable' | 'stays'
 
 export interface Holding {
   readonly store: 'event store' | 'key store' | 'read model'
@@ -77,8 +77,8 @@ async function besideTheLog(
   const keys = keysOf(eventStore)
   const owners = subject.customerId === undefined ? subject.emailKeys : [String(subject.customerId)]
   const holdings: Holding[] = []
-  await keys.load(owners, 0)
-  const held = owners.filter((owner) => keys.peek(owner)?.bytes !== undefined).length
+  let held = 0
+  for (const owner of owners) if (await keys.isHeld(owner)) held++
   if (held > 0) holdings.push({ store: 'key store', what: 'the key of the personal fields', count: held, fate: 'goes' })
   if (readModel && subject.customerId !== undefined) {
     const [document] = await readModel.documents([subject.customerId])

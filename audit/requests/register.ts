@@ -258,7 +258,7 @@ const encodedEvent = (event: RequestEvent, index: number, { commandId, actor, no
   })
 
 /** The notes of a customer, or of an address. */
-export const notesOf = (subject: Subject): string =>
+const notesOf = (subject: Subject): string =>
   streamOf.privacyNotes(subject.customerId ?? (subject as { emailKeys: readonly string[] }).emailKeys[0] ?? '')
 
 const isErasedSubject = async (eventStore: EventStore, { customerId }: Subject): Promise<boolean> =>

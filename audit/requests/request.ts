@@ -10,7 +10,7 @@ import type {
   REQUEST_CHANNELS,
   REQUEST_KINDS,
 } from '../../schema/privacy-requests.ts'
-import { addMonths, dayOf, MONTHS, secondsUntilEnd } from './deadlines.ts'
+import { addMonths, MONTHS, secondsUntilEnd } from './deadlines.ts'
 
 export type RequestKind = (typeof REQUEST_KINDS)[number]
 export type RequestChannel = (typeof REQUEST_CHANNELS)[number]
@@ -26,7 +26,7 @@ export type Subject =
   | { readonly customerId?: undefined; readonly emailKeys: readonly string[] }
 
 /** One step: who took it, and when (ISO 8601, UTC). */
-export interface Step {
+interface Step {
   readonly by: string
   readonly at: string
   /** The id of the note that goes with it. */
@@ -139,12 +139,6 @@ export const isApproved = ({ approval }: PrivacyRequest, now: Date): boolean =>
 
 /** Seconds until the end of its last day; negative for one that is overdue. */
 export const secondsUntilDue = ({ dueOn }: PrivacyRequest, now: Date): number => secondsUntilEnd(dueOn, now)
-
-/** The day on which it was refused or done; undefined while it is open. */
-export const closedOn = ({ refusal, done }: PrivacyRequest): string | undefined => {
-  const end = refusal ?? done
-  return end && dayOf(new Date(end.at))
-}
 
 export const isSameSubject = (a: Subject, b: Subject): boolean =>
   a.customerId === undefined && b.customerId === undefined

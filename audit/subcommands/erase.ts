@@ -68,8 +68,8 @@ async function subjectOf(context: AuditContext, eventStore: EventStore, holder: 
   if (holder.customerId !== undefined) return { customerId: holder.customerId }
   const { emailKeys } = holder
   const held = await holdingsOf(eventStore, undefined, { emailKeys }, context.emailHashKey())
-  // A claim that was released says nothing of anybody.
-  if (held.some(({ fate }) => fate !== 'stays')) return { emailKeys }
+  // A released claim, and what nobody has the key of any more, say nothing of anybody.
+  if (held.some(({ fate }) => fate === 'goes')) return { emailKeys }
   throw new AuditError('Nothing is known of this address.')
 }
 
