@@ -70,6 +70,19 @@ const HARMLESS: ReadonlySet<string> = new Set([
   'faults',
   'uncovered',
   'checkpoints',
+  'request',
+  'note',
+  'channel',
+  'receivedOn',
+  'how',
+  'ground',
+  'toldOn',
+  'dueOn',
+  'approval',
+  'outcome',
+  'sha256',
+  'eventsInClear',
+  'step',
 ])
 
 /** These are never shown, whatever the reason. */

@@ -10,6 +10,8 @@ export const REVEALS_STREAM = STREAM_NAMES.reveals
 export interface Reveal {
   /** null: about more than one customer. */
   readonly customerId: number | null
+  /** Instead: about an address that is no customer's, by its keyed hashes. */
+  readonly emailKeys?: readonly string[]
   /** The query, without personal data. */
   readonly command: string
   readonly reason: string
@@ -21,7 +23,7 @@ export interface Reveal {
 
 /** @throws EventStoreUnavailable: then nothing may be shown */
 export async function recordReveal(eventStore: EventStore, reveal: Reveal): Promise<void> {
-  const { customerId, command, reason, actor } = reveal
+  const { customerId, emailKeys, command, reason, actor } = reveal
   const id = crypto.randomUUID()
   const metadata = {
     $correlationId: reveal.correlationId ?? id,
@@ -29,6 +31,7 @@ export async function recordReveal(eventStore: EventStore, reveal: Reveal): Prom
     actor,
     at: new Date().toISOString(),
   }
-  const event = encode({ type: 'PersonalDataRevealed', data: { customerId, command, reason } }, id, metadata)
+  const data = { customerId, ...(emailKeys && { emailKeys: [...emailKeys] }), command, reason }
+  const event = encode({ type: 'PersonalDataRevealed', data }, id, metadata)
   await chained(eventStore).append(REVEALS_STREAM, [event], { expected: 'any' })
 }

@@ -16,7 +16,9 @@ import {
   type DomainEvent,
   emailEventSchemas,
   mailEventSchemas,
+  noteEventSchemas,
   PERSONAL_FIELDS,
+  requestEventSchemas,
   signInEventSchemas,
   skipEventSchemas,
   subscriberEventSchemas,
@@ -71,6 +73,7 @@ export const STREAM_PREFIXES = {
   credentials: 'customerCredentials-',
   signIns: 'customerSignIns-',
   access: 'customerAccess-',
+  privacyNotes: 'privacyNotes-',
   mailCheckpoint: 'mailCheckpoint-',
   keys: 'customerKeys-',
 } as const
@@ -90,6 +93,8 @@ export const streamOf = {
   signIns: (owner: number | string) => `${STREAM_PREFIXES.signIns}${owner}`,
   /** @param owner a customer's id, or the keyed hash of an address that is no customer's */
   access: (owner: number | string) => `${STREAM_PREFIXES.access}${owner}`,
+  /** @param owner a customer's id, or the keyed hash of an address that is no customer's */
+  privacyNotes: (owner: number | string) => `${STREAM_PREFIXES.privacyNotes}${owner}`,
   mailCheckpoint: (worker: string) => `${STREAM_PREFIXES.mailCheckpoint}${worker}`,
   /** @param block a number, or `of-` and the keyed hash of an address */
   keys: (block: number | string) => `${STREAM_PREFIXES.keys}${block}`,
@@ -103,6 +108,7 @@ export const STREAM_NAMES = {
   addressIdFloor: 'addressIdFloor',
   reveals: 'auditReveals',
   serviceTokens: 'serviceTokens',
+  privacyRequests: 'privacyRequests',
   passwordHashKinds: 'passwordHashKinds',
   logCheckpoints: 'logCheckpoints',
   logVerifications: 'logVerifications',
@@ -180,6 +186,21 @@ export const STREAMS: readonly StreamFamily[] = [
     events: ['PasswordHashKindFound'],
     inTree: true,
     erasure: 'nothing',
+    kept: 'for good',
+  },
+  {
+    name: STREAM_NAMES.privacyRequests,
+    events: types(requestEventSchemas),
+    inTree: true,
+    erasure: 'nothing',
+    kept: 'for good',
+  },
+  {
+    name: STREAM_PREFIXES.privacyNotes,
+    events: types(noteEventSchemas),
+    of: 'customer or address',
+    inTree: true,
+    erasure: 'key',
     kept: 'for good',
   },
   {
