@@ -57,6 +57,13 @@ const HARMLESS: ReadonlySet<string> = new Set([
   'masterKeyId',
   'generation',
   'destroyed',
+  'by',
+  'at',
+  'events',
+  'streams',
+  'faults',
+  'uncovered',
+  'checkpoints',
 ])
 
 /** These are never shown, whatever the reason. */

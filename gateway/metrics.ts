@@ -1,5 +1,6 @@
 /** The gateway's Prometheus metrics. */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+import { createRegistry } from '../runtime/metrics.ts'
 import { createSubgraphMetrics, DURATION_BUCKETS, type SubgraphMetrics } from './subgraphs/metrics.ts'
 import { createSubscriptionMetrics, type SubscriptionMetrics } from './subscriptions/metrics.ts'
 
@@ -43,8 +44,7 @@ const OTHER = 'other'
 
 /** Metrics in a registry of their own, so that several servers of one process do not mix. */
 export function createMetrics(): Metrics {
-  const register = new Registry()
-  collectDefaultMetrics({ register })
+  const register = createRegistry('gateway')
   const registers = [register]
   const requests = new Counter({
     name: 'gateway_requests_total',

@@ -20,6 +20,7 @@ import {
   signInEventSchemas,
   skipEventSchemas,
   subscriberEventSchemas,
+  verificationEventSchemas,
 } from './events.ts'
 
 /** What follows the prefix in a stream's name: the owner of the stream. */
@@ -104,6 +105,7 @@ export const STREAM_NAMES = {
   serviceTokens: 'serviceTokens',
   passwordHashKinds: 'passwordHashKinds',
   logCheckpoints: 'logCheckpoints',
+  logVerifications: 'logVerifications',
   readModelFence: 'readModelFence',
   keyFingerprints: 'keyFingerprints',
   keyStore: 'keyStore',
@@ -215,6 +217,13 @@ export const STREAMS: readonly StreamFamily[] = [
   {
     name: STREAM_NAMES.logCheckpoints,
     events: types(checkpointEventSchemas),
+    inTree: false,
+    erasure: 'nothing',
+    kept: 'for good',
+  },
+  {
+    name: STREAM_NAMES.logVerifications,
+    events: types(verificationEventSchemas),
     inTree: false,
     erasure: 'nothing',
     kept: 'for good',

@@ -1,9 +1,11 @@
 /** Builds the parts of the subgraph, each with the parts that it depends on. */
 import type { FastifyBaseLogger } from 'fastify'
+import { addKeysGauge } from '../eventstore/encryption/keys-gauge.ts'
 import { chained, countAsChained } from '../eventstore/hash-chain.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { observed } from '../eventstore/timed-appends.ts'
 import type { ReadModel } from '../projections/read-model.ts'
+import { addGauge } from '../runtime/metrics.ts'
 import { answersProbe } from '../runtime/time-limits.ts'
 import type { TokenNames } from '../runtime/token-names.ts'
 import { createMailTokens } from '../schema/mail-tokens.ts'
@@ -20,7 +22,7 @@ import { createSignIn } from './identity/sign-in.ts'
 import type { Keys } from './identity/subgraph-keys.ts'
 import { createTokens, type Tokens } from './identity/tokens.ts'
 import { guardLog } from './log-guard.ts'
-import { addGauge, type SubgraphMetrics } from './metrics.ts'
+import type { SubgraphMetrics } from './metrics.ts'
 import { createResolvers } from './resolvers/resolvers.ts'
 import { createAccessLog } from './streams/access-log.ts'
 import { createEmailClaims } from './streams/email-claims.ts'
@@ -64,6 +66,7 @@ export function createParts(options: PartsOptions): Parts {
     eventStore,
     settings: store.audit,
     log,
+    onRecord: (kind) => metrics.access.inc({ kind }),
     onFailure: () => metrics.unrecorded.inc(),
   })
   const passwords = createPasswordChecks(createHashKinds(eventStore), (kind) => metrics.hashes.inc({ kind }))
@@ -121,6 +124,7 @@ function createStores({ eventStore: store, readModel, log, metrics }: PartsOptio
   const { mayReadDocuments } = guard
   const onRead = (source: string) => reads.inc({ source })
   const customers = createCustomers({ eventStore, readModel, log, mayReadDocuments, onRead })
+  addKeysGauge(registry, store)
   addGauge(registry, 'read_model_writable', READ_MODEL_WRITABLE, () => answersProbe(readModel.probe()))
   addGauge(registry, 'read_model_fenced', READ_MODEL_FENCED, () => customers.isFenced())
   return {

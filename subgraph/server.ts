@@ -14,7 +14,7 @@ import { logOutages } from './event-store-outages.ts'
 import { schemaRules } from './http/closed-schema.ts'
 import { serveGraphql } from './http/graphql-endpoint.ts'
 import { serveProbes } from './http/probes.ts'
-import { createRequestReader } from './http/request-reader.ts'
+import { createRequestReader, isGone } from './http/request-reader.ts'
 import { serveTokenIntrospection } from './http/token-introspection.ts'
 import type { Keys } from './identity/subgraph-keys.ts'
 import { createTokenGate } from './identity/token-gate.ts'
@@ -80,6 +80,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   closeConnections(app)
   followGenerations(app, readModel)
   const metrics = options.metrics ?? createMetrics()
+  countCancelled(app, () => metrics.cancelled.inc())
   const parts = createParts({ ...options, store, log: app.log, metrics })
   const { tokens, customers } = parts
   limitResolvers(parts, (operation, outcome) => metrics.operations.inc({ operation, outcome }))
@@ -121,6 +122,14 @@ function closeConnections(app: FastifyInstance): void {
   })
   app.addHook('onSend', (_request, reply, _payload, done) => {
     if (isClosing) reply.header('connection', 'close')
+    done()
+  })
+}
+
+/** A subscription is not answered, so its end does not count: clients end them by leaving. */
+function countCancelled(app: FastifyInstance, onCancelled: () => void): void {
+  app.addHook('onSend', (request, _reply, _payload, done) => {
+    if (isGone(request)) onCancelled()
     done()
   })
 }

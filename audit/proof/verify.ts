@@ -7,6 +7,7 @@
  */
 import { eventHash, linkOf } from '../../eventstore/event-hash.ts'
 import type { EventStore, Position, RecordedEvent } from '../../eventstore/port.ts'
+import { STREAM_NAMES } from '../../schema/streams.ts'
 import { CHECKPOINT_STREAM, isSignedBy, readCheckpoints, type StoredLogCheckpoint } from './signed-checkpoints.ts'
 import type { PublicKey } from './signing-key.ts'
 import { createStreamTable, PREVIOUS_BYTES, type StreamState, shortHash } from './stream-table.ts'
@@ -141,8 +142,7 @@ function checkEvent(
   else counts.hashed++
   const altered = hash !== undefined && hash !== own
   if (altered) fault('altered', 'its content is not what its hash was made of')
-  // Checkpoints are younger than hashes.
-  if (hash === undefined && stream === CHECKPOINT_STREAM) fault('altered', 'its hash is gone')
+  if (hash === undefined && YOUNGER_THAN_HASHES.has(stream)) fault('altered', 'its hash is gone')
   const leaf = hash ?? own
   if (revision < next) {
     // Not the event that the next one links to.
@@ -185,8 +185,11 @@ function checkEvent(
 /** The part that the table stores of the hash that an event links to. */
 const beginningOf = (base64url: string) => shortHash(base64url).slice(0, PREVIOUS_BYTES)
 
+/** Their events are kept for good and always had a hash, though they are not in the tree. */
+const YOUNGER_THAN_HASHES: ReadonlySet<string> = new Set([CHECKPOINT_STREAM, STREAM_NAMES.logVerifications])
+
 /** Whether the events of the stream are kept for good. */
-const mayNotLeave = (stream: string) => isInTree(stream) || stream === CHECKPOINT_STREAM
+const mayNotLeave = (stream: string) => isInTree(stream) || YOUNGER_THAN_HASHES.has(stream)
 
 type Faults = ReturnType<typeof createFaults>
 

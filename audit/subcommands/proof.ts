@@ -10,6 +10,7 @@ import { NoProofError } from '../errors.ts'
 import { checkInclusion, type EventName, parseProof, proveInclusion } from '../proof/inclusion.ts'
 import { type LogCheckpoint, writeCheckpoint } from '../proof/signed-checkpoints.ts'
 import { type PublicKey, publicPem, readPublicKey, type SigningKey } from '../proof/signing-key.ts'
+import { recordVerification } from '../proof/verifications.ts'
 import { type Fault, type Verification, verifyLog } from '../proof/verify.ts'
 
 /** How many faults are listed individually. */
@@ -18,7 +19,7 @@ const MOST_LISTED = 100
 /** @param print prints one line, or a JSON text */
 export type Print = (text: string) => void
 
-/** Verifies the log and prints its faults. @returns 0: no faults; 1: faults; 130 if it was stopped */
+/** Verifies the log, prints its faults, and records the outcome. @returns 0: no faults; 1: faults; 130 if it was stopped */
 export async function verifyCommand(
   eventStore: EventStore,
   options: {
@@ -26,9 +27,13 @@ export async function verifyCommand(
     readonly json: boolean
     readonly signal: AbortSignal
     readonly print: Print
+    /** Writes a line to standard error. */
+    readonly note: Print
+    /** Who runs it, such as `operator:<user>`. */
+    readonly by: string
   },
 ): Promise<number> {
-  const { keys, json, signal, print } = options
+  const { keys, json, signal, print, note, by } = options
   const end = (await logEnd(eventStore))?.commit ?? 1n
   const bar = showProgress('verifying the log', 'events')
   const report = (events: number, position: Position) => {
@@ -47,6 +52,8 @@ export async function verifyCommand(
   }
   if (json) print(JSON.stringify(result))
   else for (const line of describe(result)) print(line)
+  const unrecorded = await recordVerification(eventStore, result, by)
+  if (unrecorded !== undefined) note(`The outcome holds, but could not be recorded in the log: ${unrecorded}`)
   return result.ok ? 0 : 1
 }
 
