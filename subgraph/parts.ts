@@ -1,6 +1,6 @@
 /** Builds the parts of the subgraph, each with the parts that it depends on. */
 import type { FastifyBaseLogger } from 'fastify'
-import { addKeysGauge } from '../eventstore/encryption/keys-gauge.ts'
+import { addReachability } from '../eventstore/encryption/reachability.ts'
 import { chained, countAsChained } from '../eventstore/hash-chain.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { observed } from '../eventstore/timed-appends.ts'
@@ -124,7 +124,7 @@ function createStores({ eventStore: store, readModel, log, metrics }: PartsOptio
   const { mayReadDocuments } = guard
   const onRead = (source: string) => reads.inc({ source })
   const customers = createCustomers({ eventStore, readModel, log, mayReadDocuments, onRead })
-  addKeysGauge(registry, store)
+  addReachability(registry, store)
   addGauge(registry, 'read_model_writable', READ_MODEL_WRITABLE, () => answersProbe(readModel.probe()))
   addGauge(registry, 'read_model_fenced', READ_MODEL_FENCED, () => customers.isFenced())
   return {
