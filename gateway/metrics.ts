@@ -67,6 +67,8 @@ export function createMetrics(): Metrics {
     labelNames: ['type'] as const,
     registers,
   })
+  // A series that begins with its first fault would hide that fault from rates.
+  for (const type of ['query', 'mutation', 'subscription', 'unknown']) faults.inc({ type }, 0)
   const pluginFailures = new Counter({
     name: 'gateway_plugin_failures_total',
     help: 'Hooks of plugins that threw or took too long.',
