@@ -1,6 +1,6 @@
 /** Builds the parts of the subgraph, each with the parts that it depends on. */
 import type { FastifyBaseLogger } from 'fastify'
-import { addKeysGauge } from '../eventstore/encryption/keys-gauge.ts'
+import { addReachability } from '../eventstore/encryption/reachability.ts'
 import { chained, countAsChained } from '../eventstore/hash-chain.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { observed } from '../eventstore/timed-appends.ts'
@@ -124,9 +124,10 @@ function createStores({ eventStore: store, readModel, log, metrics }: PartsOptio
   const { mayReadDocuments } = guard
   const onRead = (source: string) => reads.inc({ source })
   const customers = createCustomers({ eventStore, readModel, log, mayReadDocuments, onRead })
-  addKeysGauge(registry, store)
+  addReachability(registry, store)
   addGauge(registry, 'read_model_writable', READ_MODEL_WRITABLE, () => answersProbe(readModel.probe()))
   addGauge(registry, 'read_model_fenced', READ_MODEL_FENCED, () => customers.isFenced())
+  addGauge(registry, 'read_model_cut_off', READ_MODEL_CUT_OFF, () => customers.isAlone())
   return {
     eventStore,
     customers,
@@ -138,5 +139,7 @@ function createStores({ eventStore: store, readModel, log, metrics }: PartsOptio
 }
 
 const READ_MODEL_WRITABLE = 'Whether the read model accepts writes (1), or refuses them or is unavailable (0).'
+const READ_MODEL_CUT_OFF =
+  'Whether this instance alone does not reach the read model (1). It is not ready then, because all others have to fold.'
 const READ_MODEL_FENCED =
   'Whether queries fold the streams because documents are not trusted (1): a fence, or no lease. See docs/read-your-writes.md.'
