@@ -328,9 +328,7 @@ export const accessEventSchemas = {
   }),
 } as const
 
-/**
- * Streams `auditReveals` and `serviceTokens`: who was shown personal data, and who was given the right to ask for it.
- */
+/** The stream `auditReveals`: who was shown personal data. */
 const auditEventSchemas = {
   /**
    * Written before anything is shown. `customerId` null: of more than one customer, or, with `emailKeys`, of an address
@@ -342,13 +340,19 @@ const auditEventSchemas = {
     command: z.string(),
     reason: z.string().min(1),
   }),
-  /** Never the token itself. `scope`: names with spaces between them. */
+} as const
+
+/** The stream `serviceTokens`: never the tokens themselves. */
+export const serviceTokenEventSchemas = {
+  /** `scope`: names with spaces between them. */
   ServiceTokenIssued: z.strictObject({
     subject: z.string(),
     scope: z.string(),
     jti: z.string(),
     expiresAt: z.iso.datetime(),
   }),
+  /** From then on the token is refused. */
+  ServiceTokenEnded: z.strictObject({ jti: z.string(), reason: z.string().min(1) }),
 } as const
 
 /** `note`: the id of the event in the subject's notes with the officer's words; they are erased with the subject. */
@@ -447,6 +451,7 @@ export const eventSchemas = {
   ...auditEventSchemas,
   ...requestEventSchemas,
   ...noteEventSchemas,
+  ...serviceTokenEventSchemas,
   ...keyEventSchemas,
 } as const
 
@@ -469,6 +474,7 @@ export type CheckpointEvent = EventsOf<typeof checkpointEventSchemas>
 export type VerificationEvent = EventsOf<typeof verificationEventSchemas>
 export type RequestEvent = EventsOf<typeof requestEventSchemas>
 export type NoteEvent = EventsOf<typeof noteEventSchemas>
+export type ServiceTokenEvent = EventsOf<typeof serviceTokenEventSchemas>
 export type KeyEvent = EventsOf<typeof keyEventSchemas>
 export type DomainEvent = EventsOf<typeof eventSchemas>
 
