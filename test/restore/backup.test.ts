@@ -1,6 +1,8 @@
-/** Backups of the embedded stores while the service runs, and what is restored from them. */
+/** Backups of the stores while the service runs, and what is restored from them. */
+import '../support/needs-redis.ts'
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { writeCheckpoint } from '../../audit/proof/signed-checkpoints.ts'
 import { readAuditKey } from '../../audit/proof/signing-key.ts'
@@ -11,13 +13,17 @@ import { backUpSqliteFile } from '../../eventstore/sqlite/backup.ts'
 import { openSqliteEventStore } from '../../eventstore/sqlite/event-store.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { KEY_VARIABLES, keyFile } from '../../runtime/service-keys.ts'
+import { createIds } from '../../subgraph/streams/ids.ts'
+import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, type Send, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
 import { startProcess } from '../support/processes.ts'
-import { rename, whoAmI } from './support.ts'
+import { startRedis } from '../support/redis.ts'
+import { backUp, rename, whoAmI } from './support.ts'
 
 /** The keys are files, as `npm start` makes them. */
 const NONE = { EMAIL_HASH_KEY: '', TOKEN_SIGNING_KEY: '', AUDIT_SIGNING_KEY: '', MASTER_KEY: '' }
+const COMMAND = { id: crypto.randomUUID(), repeatable: false, correlationId: 'c', actor: 'import', at: new Date() }
 const OPTIONS = { signal: new AbortController().signal, report() {} }
 
 const settings = (folder: string) => loadConfiguration({ ...environment(folder), ...NONE })
@@ -34,15 +40,18 @@ async function run(t: Test, command: string, folder: string, args: readonly stri
   return { code: await started.ended, output: started.output() }
 }
 
+const renamings = ({ lastname }: { readonly lastname: string }) => Number(lastname.split(' ')[1] ?? 0)
+
 /** Customers that change their names all the time. @returns how often each was acknowledged, and the end */
 function load(send: Send, customers: readonly { readonly token: string }[]) {
   const acknowledged = customers.map(() => 0)
   let isOver = false
   const running = customers.map(async ({ token }, index) => {
     for (let count = 1; !isOver; count++) {
-      const { errors } = await rename(send, token, `Lee ${'I'.repeat(count)}`)
+      const { errors } = await rename(send, token, `Lee ${count}`)
       if (errors) throw new Error(JSON.stringify(errors))
       acknowledged[index] = count
+      await delay(10)
     }
   })
   return {
@@ -231,6 +240,44 @@ t.test('who is erased between the copies of the log and of the keys stays erased
   t.match((await whoAmI(service.send, erased.token)).errors, [{ extensions: { code: 'UNAUTHENTICATED' } }])
   t.match(await signUp(service.send, erased.email), { token: /./ }, 'and the address is free again')
 })
+
+t.test(
+  'servers: the log is copied before the keys, both under load; restored on new ones beside a Redis that is newer',
+  builtIn('it puts a backup into the server'),
+  async (t) => {
+    const [log, keys, redis] = await Promise.all([startEventStoreServer(t), startEventStoreServer(t), startRedis(t)])
+    const folder = await temporaryFolder(t)
+    const env = { EVENTSTORE_URL: log.url, KEYS_URL: keys.url, READMODEL_URL: redis.url }
+    const { send, eventStore } = await startSubgraph(t, { folder, env })
+    const customers = await Promise.all([signUp(send), signUp(send)])
+    const working = load(send, customers)
+    const early = backUp(keys)
+    await createIds(eventStore).raiseFloor('customer', 100, COMMAND)
+    const later = await signUp((await startSubgraph(t, { folder, env, projection: false })).send)
+    t.ok(later.id > 100, 'whose key is of another block')
+    const before = [...working.acknowledged]
+    const copies = { log: backUp(log), keys: backUp(keys) }
+    for (let i = 0; i < 500 && working.acknowledged.some((count, index) => count < (before[index] ?? 0) + 2); i++) {
+      await delay(10)
+    }
+    await working.stop()
+
+    const restored = await Promise.all([startEventStoreServer(t), startEventStoreServer(t)])
+    const there = { EVENTSTORE_URL: restored[0].url, KEYS_URL: restored[1].url, READMODEL_URL: redis.url }
+    restored[0].log.rewrite(copies.log)
+    restored[1].log.rewrite(early)
+    await t.rejects(startSubgraph(t, { folder, env: there }), /^KEYS_URL: the key store is older than this log/)
+    restored[1].log.rewrite(copies.keys)
+    const service = await startSubgraph(t, { folder, env: there })
+    for (const [index, { token, email }] of customers.entries()) {
+      const { customer } = (await whoAmI(service.send, token)).data
+      t.equal(customer.email, email)
+      t.ok(renamings(customer) >= (before[index] ?? 0), `${before[index]} renamings were acknowledged before the copy`)
+      t.ok(renamings(customer) < (working.acknowledged[index] ?? 0), 'and what came later is not shown from Redis')
+    }
+    t.equal((await whoAmI(service.send, later.token)).data.customer.email, later.email)
+  },
+)
 
 t.test('a folder for a backup is new or empty', async (t) => {
   const folder = await temporaryFolder(t)
