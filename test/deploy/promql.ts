@@ -28,7 +28,21 @@ export function dashboards(): ReadonlyMap<string, string> {
   return new Map(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), 'utf8')]))
 }
 
-/** The expressions of all rules and panels, with what each stands in. */
+/** The queries in the documentation, by page. */
+function documented(): [where: string, expression: string][] {
+  const folder = join(FOLDER, '../docs')
+  const pages = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => /\.md$/.test(name))
+  return pages.flatMap((name) =>
+    [...readFileSync(join(folder, name), 'utf8').matchAll(/```promql\n([\s\S]*?)```/g)].flatMap(([, block = '']) =>
+      block
+        .split('\n')
+        .filter((line) => line.trim() !== '')
+        .map((line): [string, string] => [name, line]),
+    ),
+  )
+}
+
+/** The expressions of all rules, panels and pages, with what each stands in. */
 export function expressions(): [where: string, expression: string][] {
   const rules = RULES.flatMap((name) =>
     rulesOf(name).groups.flatMap(({ rules }) =>
@@ -43,7 +57,7 @@ export function expressions(): [where: string, expression: string][] {
     })
     return found
   })
-  return [...rules, ...panels]
+  return [...rules, ...panels, ...documented()]
 }
 
 /** Grafana's variables with values. */
