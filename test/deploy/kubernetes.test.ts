@@ -7,10 +7,10 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { allCommands, createProgram } from '../../bin/command-line/program.ts'
 import { GATEWAY_VARIABLES, loadGatewayConfiguration } from '../../gateway/configuration.ts'
 import { loadConfiguration, SHARED_VARIABLES } from '../../runtime/configuration.ts'
 import { temporaryFolder } from '../support/graph.ts'
+import { commandOf } from './commands.ts'
 import {
   CANNOT_RENDER,
   type Container,
@@ -151,7 +151,7 @@ t.test('each command is one of the command line, and only its own process reads 
       const [node, script, ...words] = container.command
       t.same([node, script], ['node', 'bin/customers.js'])
       t.equal(
-        await pathOf(words),
+        await commandOf(words),
         `customers ${words
           .filter((word) => /^[a-z]/.test(word))
           .slice(0, words[0] === 'audit' ? 2 : 1)
@@ -186,27 +186,6 @@ t.test('each command is one of the command line, and only its own process reads 
     }
   }
 })
-
-/** The command that these words run. @throws Error for words that are not accepted */
-async function pathOf(words: readonly string[]): Promise<string> {
-  const program = createProgram()
-  let path = ''
-  for (const each of allCommands(program)) {
-    if (each.commands.length === 0) {
-      each.action(() => {
-        path = each.path
-      })
-    }
-  }
-  const environment = process.env
-  process.env = {}
-  try {
-    await program.parseAsync(words as string[], { from: 'user' })
-  } finally {
-    process.env = environment
-  }
-  return path
-}
 
 t.test('ports are those of the program, and probes, services, policies and autoscalers find them', async (t) => {
   const configuration = { ...loadConfiguration({}), ...loadGatewayConfiguration({}) } as Record<string, unknown>
