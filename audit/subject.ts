@@ -73,7 +73,7 @@ async function eventsOf(eventStore: EventStore, streams: readonly string[], isSh
   const events: EventRecord[] = []
   for (const stream of streams) {
     for await (const event of orNone(eventStore.readStream(stream)))
-      if (isShown(event)) events.push(recordOf(event, true))
+      if (isShown(event)) events.push(recordOf(event, 'revealed'))
   }
   return events.sort((a, b) => Number(a.position) - Number(b.position))
 }
@@ -86,7 +86,7 @@ async function requestsOf(eventStore: EventStore, subject: Subject): Promise<Eve
   const events: EventRecord[] = []
   if (numbers.size === 0) return events
   for await (const event of orNone(eventStore.readStream(STREAM_NAMES.privacyRequests))) {
-    if (numbers.has((event.data as { request: number }).request)) events.push(recordOf(event, true))
+    if (numbers.has((event.data as { request: number }).request)) events.push(recordOf(event, 'revealed'))
   }
   return events
 }
@@ -102,7 +102,7 @@ async function disclosuresOf(
 ): Promise<EventRecord[]> {
   const disclosures: EventRecord[] = []
   for await (const event of orNone(eventStore.readStream(REVEALS_STREAM))) {
-    if (isOfSubject((event.data ?? {}) as Whose)) disclosures.push(recordOf(event, true))
+    if (isOfSubject((event.data ?? {}) as Whose)) disclosures.push(recordOf(event, 'revealed'))
   }
   return disclosures
 }

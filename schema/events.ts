@@ -24,6 +24,7 @@ const optionalText = z.string().nullable()
 const personalText = personal(z.string())
 const optionalPersonalText = personal(optionalText)
 const id = z.int().positive()
+const count = z.int().nonnegative()
 
 /** The fields of a customer that a plain change may touch. null: not set. */
 const customerDetails = z.strictObject({
@@ -281,8 +282,27 @@ export const checkpointEventSchemas = {
   }),
 } as const
 
+/** The stream `logVerifications`: each verification of the whole log (audit/proof/verifications.ts). */
+export const verificationEventSchemas = {
+  LogVerified: z.strictObject({
+    /** Who ran it, such as `operator:<user>`. */
+    by: z.string(),
+    /** When it ended. */
+    at: z.iso.datetime(),
+    /** What was read. */
+    events: count,
+    streams: count,
+    /** How many faults it found; 0: the log is whole. */
+    faults: count,
+    /** How many events of the tree no valid checkpoint covers. */
+    uncovered: count,
+    /** How many checkpoints are valid. */
+    checkpoints: count,
+  }),
+} as const
+
 /** The kinds of {@link accessEventSchemas}. */
-const ACCESS_KINDS = [
+export const ACCESS_KINDS = [
   'signed-in',
   'sign-in-failed',
   /** A wrong current password was given. */
@@ -422,6 +442,7 @@ export const eventSchemas = {
   ...fenceEventSchemas,
   ...skipEventSchemas,
   ...checkpointEventSchemas,
+  ...verificationEventSchemas,
   ...accessEventSchemas,
   ...auditEventSchemas,
   ...requestEventSchemas,
@@ -447,6 +468,7 @@ export type SkipEvent = EventsOf<typeof skipEventSchemas>
 export type CheckpointEvent = EventsOf<typeof checkpointEventSchemas>
 export type RequestEvent = EventsOf<typeof requestEventSchemas>
 export type NoteEvent = EventsOf<typeof noteEventSchemas>
+export type VerificationEvent = EventsOf<typeof verificationEventSchemas>
 export type KeyEvent = EventsOf<typeof keyEventSchemas>
 export type DomainEvent = EventsOf<typeof eventSchemas>
 

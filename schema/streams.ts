@@ -22,6 +22,7 @@ import {
   signInEventSchemas,
   skipEventSchemas,
   subscriberEventSchemas,
+  verificationEventSchemas,
 } from './events.ts'
 
 /** What follows the prefix in a stream's name: the owner of the stream. */
@@ -110,6 +111,7 @@ export const STREAM_NAMES = {
   privacyRequests: 'privacyRequests',
   passwordHashKinds: 'passwordHashKinds',
   logCheckpoints: 'logCheckpoints',
+  logVerifications: 'logVerifications',
   readModelFence: 'readModelFence',
   keyFingerprints: 'keyFingerprints',
   keyStore: 'keyStore',
@@ -241,6 +243,13 @@ export const STREAMS: readonly StreamFamily[] = [
     kept: 'for good',
   },
   {
+    name: STREAM_NAMES.logVerifications,
+    events: types(verificationEventSchemas),
+    inTree: false,
+    erasure: 'nothing',
+    kept: 'for good',
+  },
+  {
     name: STREAM_NAMES.readModelFence,
     events: ['ReadModelFenceSet'],
     inTree: false,
@@ -332,6 +341,18 @@ export function personalOwnerOf(stream: string): string | undefined {
   const known = lookUp(stream)
   return known?.isPersonal ? stream.slice(known.family.name.length) : undefined
 }
+
+/**
+ * Whose stream it is: a customer's id or an address's hash, whether its events are personal or not; undefined for the
+ * streams of nobody.
+ */
+export function ownerOf(stream: string): string | undefined {
+  const { name, of } = lookUp(stream)?.family ?? {}
+  return name === undefined || of === undefined || of === 'other' ? undefined : stream.slice(name.length)
+}
+
+/** The families whose streams are a customer's: `streamOf` of the customer's id is one of each. */
+export const CUSTOMER_FAMILIES: readonly StreamFamily[] = STREAMS.filter(({ of }) => of?.startsWith('customer'))
 
 /** The names, or prefixes, of the streams that may contain an event of this type. */
 export const streamsWith = (type: string): readonly string[] =>

@@ -1,4 +1,5 @@
 /** The audit's commands about proofs: whether the log is whole, and proofs of what is in it. See audit/proof/. */
+import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { checkAuditKey, type PublicKey, readAuditKey, type SigningKey } from '../../audit/proof/signing-key.ts'
 import {
@@ -27,7 +28,9 @@ export function verify({ key: files = [], json }: Json & { readonly key?: readon
   return runCommand((configuration, signal) => {
     const isOwn = files.length === 0
     const keys = isOwn ? [signingKey(configuration)] : files.map(readKeyFile)
-    const work = (eventStore: EventStore) => verifyCommand(eventStore, { keys, json, signal, print })
+    const by = `operator:${userInfo().username}`
+    const work = (eventStore: EventStore) =>
+      verifyCommand(eventStore, { keys, json, signal, print, note: console.error, by })
     return withLog(configuration, signal, work, isOwn)
   })
 }

@@ -77,6 +77,7 @@ t.test('streams and events that do not belong are refused', async (t) => {
     ['customerKeys-of-abc', 'CustomerKeysSet'],
     ['mailCheckpoint-mails', 'MailCheckpointSet'],
     ['logCheckpoints', 'LogCheckpointWritten'],
+    ['logVerifications', 'LogVerified'],
   ] as const
   for (const [stream, type] of allowed) t.equal(refusalOf(stream, type), undefined, `${stream} ${type}`)
   const unknown = [

@@ -1,11 +1,16 @@
 /** Whatever is done to a log behind the service's back, verification finds it, and names it. */
+import { DatabaseSync } from 'node:sqlite'
 import fc from 'fast-check'
 import t from 'tap'
 import { writeCheckpoint } from '../../../audit/proof/signed-checkpoints.ts'
+import { lastVerification } from '../../../audit/proof/verifications.ts'
 import { type FaultKind, type Verification, verifyLog } from '../../../audit/proof/verify.ts'
+import { verifyCommand } from '../../../audit/subcommands/proof.ts'
 import { eventHash } from '../../../eventstore/event-hash.ts'
 import { chained } from '../../../eventstore/hash-chain.ts'
 import type { EventStore, Json } from '../../../eventstore/port.ts'
+import { orNone } from '../../../eventstore/read.ts'
+import { collect } from '../../projections/support.ts'
 import { builtIn } from '../../support/eventstore-server/server.ts'
 import { aKey, aLog, fill, grow, IN_TREE, KINDS, type Row } from './support.ts'
 
@@ -355,3 +360,56 @@ t.test('events of before there were hashes are counted, and held by checkpoints'
   await grow(eventStore, 'customer-1', 1, 4)
   t.match((await verify(eventStore)).faults, [{ kind: 'inserted', stream: 'customer-1', revision: 5 }])
 })
+
+for (const kind of KINDS) {
+  t.test(`${kind}: each whole verification is on record, a stopped one is not`, async (t) => {
+    const { eventStore, url } = await aLog(t, kind)
+    const stored = async () => collect(orNone(eventStore.readStream('logVerifications')))
+    const run = async (keys = [key], signal = new AbortController().signal) => {
+      const lines: string[] = []
+      const print = (line: string) => void lines.push(line)
+      const code = await verifyCommand(eventStore, {
+        keys,
+        json: false,
+        signal,
+        print,
+        note: print,
+        by: 'operator:olga',
+      })
+      return { code, lines }
+    }
+    await fill(eventStore)
+    t.equal(await lastVerification(eventStore), undefined)
+    await writeCheckpoint(eventStore, key)
+    await grow(chained(eventStore), 'customer-1', 1, 5)
+    t.equal((await run([key], AbortSignal.abort())).code, 130)
+    t.equal(await lastVerification(eventStore), undefined, 'stopped')
+
+    const before = (await collect(eventStore.readAll())).length
+    t.equal((await run()).code, 0)
+    const whole = await lastVerification(eventStore)
+    t.match(whole, { by: 'operator:olga', events: before, faults: 0, uncovered: 1, checkpoints: 1 })
+    t.ok(Math.abs(Date.now() - Date.parse(whole?.at ?? '')) < 60_000)
+
+    t.equal((await run([aKey()])).code, 1)
+    t.match(await lastVerification(eventStore), {
+      events: before + 1,
+      faults: 1,
+      uncovered: IN_TREE + 1,
+      checkpoints: 0,
+    })
+    t.match(await verify(eventStore), { ok: true, withoutHash: 0 }, 'its own events are linked')
+    t.equal((await stored()).length, 2)
+
+    if (kind !== 'sqlite') return
+    const database = new DatabaseSync(url.slice('sqlite:'.length), { timeout: 5_000 })
+    t.teardown(() => database.close())
+    database.exec("CREATE TRIGGER closed BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no more'); END")
+    const { code, lines } = await run()
+    t.equal(code, 0, 'the outcome is the same')
+    t.match(lines.at(-1), /^The outcome holds, but could not be recorded in the log: /)
+    t.equal((await stored()).length, 2)
+    database.exec("DROP TRIGGER closed; DELETE FROM events WHERE type = 'LogVerified' AND revision = 0")
+    t.match((await verify(eventStore)).faults, [{ kind: 'removed', stream: 'logVerifications', revision: 0 }])
+  })
+}

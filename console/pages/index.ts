@@ -1,0 +1,9 @@
+/** The pages, in the order of the navigation. */
+import type { ConsoleApp } from '../routes.ts'
+import { home } from './home/home.ts'
+
+const PAGES: readonly ((app: ConsoleApp) => void)[] = [home]
+
+export function registerPages(app: ConsoleApp): void {
+  for (const register of PAGES) register(app)
+}
