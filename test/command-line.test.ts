@@ -178,6 +178,7 @@ t.test('a folder with a blank and an umlaut in its path', async (t) => {
     'projections',
     'audit',
     'subgraph',
+    'console',
     'gateway',
     'mail',
     'examples',
