@@ -83,6 +83,7 @@ const HARMLESS: ReadonlySet<string> = new Set([
   'sha256',
   'eventsInClear',
   'step',
+  'revealed',
 ])
 
 /** These are never shown, whatever the reason. */

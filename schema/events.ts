@@ -340,6 +340,11 @@ const auditEventSchemas = {
     command: z.string(),
     reason: z.string().min(1),
   }),
+  /**
+   * Stream `auditExports`, written before a file of events is given out. `revealed`: with personal data in clear; then there
+   * is a PersonalDataRevealed, too. `customerId` null: of more than one customer.
+   */
+  EventsExported: z.strictObject({ customerId: id.nullable(), command: z.string(), revealed: z.boolean() }),
 } as const
 
 /** The stream `serviceTokens`: never the tokens themselves. */

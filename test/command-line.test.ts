@@ -158,7 +158,7 @@ t.test('what fails has exit code 1', async (t) => {
 
 t.test('a Node that is too old says which one is needed', async (t) => {
   // What such a Node reads: no TypeScript, and nothing of ours is imported before the question is asked.
-  t.notMatch(await readFile(program, 'utf8'), /^import .*'(?!node:)/m)
+  t.notMatch(await readFile(program, 'utf8'), /^import .*from '(?!node:)/m)
   const script = `Object.defineProperty(process.features, 'typescript', { value: false }); await import(${JSON.stringify(program)})`
   const { status: code, stderr: output } = spawnSync(process.execPath, ['--input-type=module', '--eval', script], {
     encoding: 'utf8',

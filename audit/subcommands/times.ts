@@ -38,8 +38,8 @@ export const zoneNote = (zone: string): string =>
 /** The same, where dates were given or a person reads the times. */
 export function noteZone(
   { note, styled }: { readonly note: (line: string) => void; readonly styled: boolean },
-  { json, since, until }: { readonly json: boolean; readonly since?: string; readonly until?: string },
+  { json, since, until, zone: asked }: { readonly json: boolean } & Partial<Record<'since' | 'until' | 'zone', string>>,
   zone: string,
 ): void {
-  if ((styled && !json) || since !== undefined || until !== undefined) note(zoneNote(zone))
+  if ((styled && !json) || [since, until, asked].some((given) => given !== undefined)) note(zoneNote(zone))
 }
