@@ -3,8 +3,12 @@ import type { ConsoleApp } from '../routes.ts'
 import { customer } from './customer/customer.ts'
 import { find } from './find/find.ts'
 import { home } from './home/home.ts'
+import { keys } from './keys/keys.ts'
+import { looks } from './keys/looks.ts'
+import { settings } from './keys/settings.ts'
+import { proof } from './proof/proof.ts'
 
-const PAGES: readonly ((app: ConsoleApp) => void)[] = [home, find, customer]
+const PAGES: readonly ((app: ConsoleApp) => void)[] = [home, find, customer, proof, looks, keys, settings]
 
 export function registerPages(app: ConsoleApp): void {
   for (const register of PAGES) register(app)

@@ -1,12 +1,12 @@
 /** Tokens for services: the issue of each is recorded in the stream `serviceTokens` first, without the token itself. */
 
 import { randomUUID } from 'node:crypto'
-import { SERVICE_TOKENS_STREAM } from '../../audit/service-tokens.ts'
 import { encode } from '../../eventstore/codec.ts'
 import { chained } from '../../eventstore/hash-chain.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { UsageError } from '../../runtime/errors.ts'
 import { SCOPES, type Scope } from '../../schema/scopes.ts'
+import { STREAM_NAMES } from '../../schema/streams.ts'
 import type { Tokens } from './tokens.ts'
 
 export const MAX_SERVICE_TOKEN_HOURS = 720
@@ -45,7 +45,7 @@ export async function issueServiceToken(
   const id = randomUUID()
   const metadata = { $correlationId: id, $causationId: id, actor, at: now.toISOString() }
   await chained(eventStore).append(
-    SERVICE_TOKENS_STREAM,
+    STREAM_NAMES.serviceTokens,
     [encode({ type: 'ServiceTokenIssued', data }, id, metadata)],
     {
       expected: 'any',
