@@ -1,8 +1,9 @@
 /** The pages, in the order of the navigation. */
 import type { ConsoleApp } from '../routes.ts'
 import { home } from './home/home.ts'
+import { requests } from './requests/requests.ts'
 
-const PAGES: readonly ((app: ConsoleApp) => void)[] = [home]
+const PAGES: readonly ((app: ConsoleApp) => void)[] = [home, requests]
 
 export function registerPages(app: ConsoleApp): void {
   for (const register of PAGES) register(app)
