@@ -24,7 +24,7 @@ import {
 } from '../port.ts'
 import { type Access, accessTo } from './access.ts'
 import { createChanges, joinStores } from './changes.ts'
-import { closeSqliteFile } from './file.ts'
+import { closeSqliteFile, describeFile } from './file.ts'
 import { createGroupCommit } from './group-commit.ts'
 import { type Page, pagesOfAll, type ReadPageOfAll, readPage } from './pages.ts'
 import { encodeEvents, positionOf, recorded } from './rows.ts'
@@ -138,6 +138,8 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
     async ping() {
       await access.read(() => lastPosition(log))
     },
+
+    describe: async () => access.read(() => describeFile(log.database)),
 
     close() {
       closing ??= finish()

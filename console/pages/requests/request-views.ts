@@ -26,7 +26,7 @@ ${historyTable(receipt, notes)}
 <h2>What is held of the person</h2>
 ${heldTable(receipt)}
 ${request.kind === 'erasure' && leftToDo(view, request, receipt)}
-<p><a href="/requests">All open requests</a></p>`
+<p class="actions"><a class="button" href="/requests">All open requests</a></p>`
 }
 
 const by = (step: { readonly by: string; readonly at: string }): Html => html`by ${step.by}, ${time(step.at)}`
@@ -131,7 +131,7 @@ function closing(view: View, found: Found, receipt: Receipt): Html {
   const circumstances = { actor: view.actor, now: view.now, rules: view.options.store.audit, heldBy: found.heldBy }
   const isAgain = refusalOf(request, { type: 'begin' }, circumstances) === undefined
   return html`<p class="actions"><a class="button" href="/requests/${receipt.request}/receipt">Receipt to print</a></p>
-${isAgain && html`<p>The file can be made again while the approval holds:</p>${execution(view, request)}`}`
+${isAgain && html`<h2>Once more</h2><p>The file can be made again while the approval holds.</p>${execution(view, request)}`}`
 }
 
 function historyTable({ history }: Receipt, notes: ReadonlyMap<string, string> | undefined, isReceipt = false): Html {
