@@ -1,9 +1,10 @@
 /** The pages, in the order of the navigation. */
 import type { ConsoleApp } from '../routes.ts'
 import { home } from './home/home.ts'
+import { operations } from './operations/operations.ts'
 import { requests } from './requests/requests.ts'
 
-const PAGES: readonly ((app: ConsoleApp) => void)[] = [home, requests]
+const PAGES: readonly ((app: ConsoleApp) => void)[] = [home, requests, operations]
 
 export function registerPages(app: ConsoleApp): void {
   for (const register of PAGES) register(app)
