@@ -3,7 +3,7 @@ import { asStored } from '../eventstore/as-stored.ts'
 import { isEncrypted } from '../eventstore/codec.ts'
 import { hasKeys } from '../eventstore/encryption/customer-keys.ts'
 import { decryptEvent } from '../eventstore/encryption/decryption.ts'
-import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
+import { comparePositions, type EventStore, type Position, type RecordedEvent } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
 import { rangeBetween, shareBetween } from '../eventstore/times.ts'
 import { CUSTOMER_FAMILIES, STREAMS, streamsWith } from '../schema/streams.ts'
@@ -23,6 +23,10 @@ export interface FindOptions {
   readonly signal?: AbortSignal | undefined
   /** Ends the search after so many events. Default: no limit. */
   readonly mostEvents?: number | undefined
+  /** Searches from the newest event to the oldest. Default false. */
+  readonly newestFirst?: boolean | undefined
+  /** Goes on after this event of an earlier search in the same direction. */
+  readonly after?: Position | undefined
   /** Gives the events as they are stored: personal fields may be encrypted, which is cheaper. Default false. */
   readonly stored?: boolean | undefined
 }
@@ -44,11 +48,12 @@ export async function findEvents(
   eventStore: EventStore,
   criteria: Criteria,
   found: (event: RecordedEvent) => unknown,
-  { onProgress = () => {}, signal, mostEvents = Number.POSITIVE_INFINITY, stored = false }: FindOptions = {},
+  options: FindOptions = {},
 ): Promise<Searched> {
+  const { onProgress = () => {}, signal, mostEvents = Number.POSITIVE_INFINITY, stored = false } = options
   const { fits, mayFit } = matchersOf(criteria)
   const keys = hasKeys(eventStore) ? eventStore.keys : undefined
-  const { events, shareOf } = await sourceOf(asStored(eventStore), criteria)
+  const { events, shareOf } = await sourceOf(asStored(eventStore), criteria, options)
   let searched = 0
   for await (const event of events) {
     if (searched >= mostEvents) return { searched, isComplete: false }
@@ -85,22 +90,58 @@ export async function countTypes(
 }
 
 /** What has to be read: nothing that the criteria exclude, as far as the store can tell. */
-async function sourceOf(log: EventStore, criteria: Criteria): Promise<Source> {
+async function sourceOf(log: EventStore, criteria: Criteria, order: Order): Promise<Source> {
   const { customerId, types = [], events = [], since, until } = criteria
-  if (customerId !== undefined) {
-    return { events: inOrderOfTime(customerStreams(log, customerId, types)), shareOf: () => undefined }
-  }
+  if (customerId !== undefined) return ordered(inOrderOfTime(customerStreams(log, customerId, types)), order)
   const places = events.filter((event) => 'stream' in event)
   if (places.length > 0 && places.length === events.length) {
     const reads = places.map(({ stream, revision }) => log.readStream(stream, { from: revision, maxCount: 1 }))
-    return { events: inOrderOfTime(reads), shareOf: () => undefined }
+    return ordered(inOrderOfTime(reads), order)
   }
+  const { newestFirst = false, after } = order
   const streamPrefixes = prefixesOf(types)
+  const filter = streamPrefixes && { filter: { streamPrefixes } }
   const { from, to } = await rangeBetween(log, since, until)
   const shareOf = await shareBetween(log, from, to)
-  return {
-    events: log.readAll({ from, ...(to && { to }), ...(streamPrefixes && { filter: { streamPrefixes } }) }),
-    shareOf: ({ position }) => shareOf(position),
+  if (newestFirst) {
+    const read = log.readAll({ direction: 'backwards', from: after ?? to ?? 'end', ...filter })
+    const isBefore = ({ position }: RecordedEvent) => from !== 'start' && comparePositions(position, from) < 0
+    return { events: upTo(beyond(read, order), isBefore), shareOf: ({ position }) => 1 - shareOf(position) }
+  }
+  const read = log.readAll({ from: after ?? from, ...(to && { to }), ...filter })
+  return { events: beyond(read, order), shareOf: ({ position }) => shareOf(position) }
+}
+
+type Order = Pick<FindOptions, 'newestFirst' | 'after'>
+
+/** Few events, in the order that was asked for. */
+function ordered(events: AsyncIterable<RecordedEvent>, order: Order): Source {
+  async function* inOrder() {
+    if (!order.newestFirst) return yield* events
+    const all: RecordedEvent[] = []
+    for await (const event of events) all.push(event)
+    yield* all.reverse()
+  }
+  return { events: beyond(inOrder(), order), shareOf: () => undefined }
+}
+
+/** What comes after the event at a position. */
+async function* beyond(
+  events: AsyncIterable<RecordedEvent>,
+  { after, newestFirst }: Order,
+): AsyncGenerator<RecordedEvent> {
+  for await (const event of events) {
+    if (after === undefined || comparePositions(event.position, after) === (newestFirst ? -1 : 1)) yield event
+  }
+}
+
+async function* upTo(
+  events: AsyncIterable<RecordedEvent>,
+  isEnd: (event: RecordedEvent) => boolean,
+): AsyncGenerator<RecordedEvent> {
+  for await (const event of events) {
+    if (isEnd(event)) return
+    yield event
   }
 }
 

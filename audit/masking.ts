@@ -83,6 +83,7 @@ const HARMLESS: ReadonlySet<string> = new Set([
   'faults',
   'uncovered',
   'checkpoints',
+  'revealed',
 ])
 
 /** These are never shown, whatever the reason. */

@@ -38,15 +38,12 @@ export interface Column {
  * A table that scrolls sideways by itself where the page is narrow.
  * @param caption what it lists, for those who do not see it
  */
-export function table(caption: string, columns: readonly Column[], rows: readonly (readonly Content[])[]): Html {
-  return html`<div class="table" role="region" aria-label="${caption}" tabindex="0"><table>
-<caption>${caption}</caption>
-<thead><tr>${columns.map(({ label, isNumber }) => html`<th scope="col"${isNumber === true && html` class="number"`}>${label}</th>`)}</tr></thead>
-<tbody>${rows.map(
-    (cells) =>
-      html`<tr>${cells.map((cell, index) => html`<td${columns[index]?.isNumber === true && html` class="number"`}>${cell}</td>`)}</tr>`,
-  )}</tbody></table></div>`
-}
+export const table = (caption: string, columns: readonly Column[], rows: readonly (readonly Content[])[]): Html =>
+  html`<div class="table" role="region" aria-label="${caption}" tabindex="0">${tableOf(caption, columns, rows)}</div>`
+
+/** A table inside something else: it does not scroll, long values are broken. */
+export const smallTable = (caption: string, columns: readonly Column[], rows: readonly (readonly Content[])[]): Html =>
+  html`<div class="small-table">${tableOf(caption, columns, rows)}</div>`
 
 /** Names and values. */
 export function facts(entries: readonly (readonly [string, Content])[]): Html {
@@ -55,3 +52,11 @@ export function facts(entries: readonly (readonly [string, Content])[]): Html {
 
 /** A number with its thousands: 1,234,567. */
 export const count = (value: number | bigint): string => value.toLocaleString('en')
+
+function tableOf(caption: string, columns: readonly Column[], rows: readonly (readonly Content[])[]): Html {
+  const isNumber = (index: number) => columns[index]?.isNumber === true && html` class="number"`
+  return html`<table>
+<caption>${caption}</caption>
+<thead><tr>${columns.map(({ label }, index) => html`<th scope="col"${isNumber(index)}>${label}</th>`)}</tr></thead>
+<tbody>${rows.map((cells) => html`<tr>${cells.map((cell, index) => html`<td${isNumber(index)}>${cell}</td>`)}</tr>`)}</tbody></table>`
+}

@@ -74,8 +74,9 @@ const documentHead = (title: string): Html => html`<!doctype html>
 <link rel="icon" href="/assets/icon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="/assets/console.css">
 <link rel="stylesheet" href="/assets/parts.css">
+<link rel="stylesheet" href="/assets/pages.css">
 <link rel="stylesheet" href="/assets/print.css" media="print">
-<script type="module" src="/assets/console.js"></script>
+<script type="module" async src="/assets/console.js"></script>
 </head>`
 
 /** `/customers/:id` is not at `/`, and `/find/exports` is at `/find`. */

@@ -4,6 +4,8 @@
  */
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Masker, Shown } from '../audit/masking.ts'
+import { recordExport } from '../audit/reveals.ts'
 import type { CustomerKeys } from '../eventstore/encryption/customer-keys.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import type { ReadModel } from '../projections/read-model.ts'
@@ -48,6 +50,8 @@ export interface ConsoleApp {
   readonly cookies: SealedCookies
   readonly sessions: Sessions
   readonly reasons: Reasons
+  /** Masks personal data. */
+  readonly masker: Masker
   readonly now: () => Date
   /** The pages of the navigation, in their order. */
   readonly nav: NavigationEntry[]
@@ -78,11 +82,16 @@ export interface View {
   /** Why the person sees personal data now; undefined: it is masked. */
   readonly reason: Reason | undefined
   /**
-   * Whether personal data may be shown: pass it on to the functions of `audit/masking.ts`. A look is recorded before it is
-   * allowed, once for each reason, command and customer. Call it before reading.
+   * How personal data is shown, for the functions of `audit/masking.ts`: in clear to those who gave a reason, else masked. A
+   * look in clear is recorded before this resolves, once for each reason, command and customer. Call it before reading.
    * @throws EventStoreUnavailable
    */
-  reveal(look: Look): Promise<boolean>
+  reveal(look: Look): Promise<Shown>
+  /**
+   * The same for a file of events, which is recorded whether it is masked or not.
+   * @throws EventStoreUnavailable
+   */
+  recordExport(look: Look): Promise<Shown>
   /** The hidden field that each form with `method="post"` needs. */
   readonly formToken: Html
   readonly now: Date
@@ -93,7 +102,7 @@ export interface View {
 }
 
 /** What a page shows. HTML alone is its body under the page's own title. */
-export interface Shown {
+export interface Content {
   /** In place of the page's own; nothing personal, a customer's number is not. */
   readonly title?: string
   /** Parts are sent as they come. After a fault in the middle the page says that it is incomplete. */
@@ -120,7 +129,7 @@ export interface Download {
   readonly content: string | AsyncIterable<string>
 }
 
-export type Answer = Html | Shown | Redirect | Download
+export type Answer = Html | Content | Redirect | Download
 
 export interface PageOptions {
   /** As Fastify's: `/customers/:id`. */
@@ -130,6 +139,8 @@ export interface PageOptions {
   readonly roles: readonly Role[]
   /** The page is in the navigation: its label there, and what one finds there. */
   readonly nav?: { readonly label: string; readonly about: string }
+  /** The path of the entry of the navigation that it belongs to. Default: the one that its own path is below. */
+  readonly section?: string
   /** The page shows personal data to those who gave a reason: it has a form to give one. */
   readonly isPersonal?: boolean
 }
@@ -252,9 +263,14 @@ async function viewOf(app: ConsoleApp, request: FastifyRequest, reply: FastifyRe
     form: request.body instanceof URLSearchParams ? request.body : new URLSearchParams(),
     reason: given,
     async reveal(look) {
-      if (given === undefined) return false
+      if (given === undefined) return app.masker
       await app.reasons.record(session, given, look)
-      return true
+      return 'revealed'
+    },
+    async recordExport({ command, customerId }) {
+      const asked = { command: `console: ${command}`, customerId, actor: actorOf(person), reason: given?.text }
+      await recordExport(app.options.eventStore, asked)
+      return given === undefined ? app.masker : 'revealed'
     },
     formToken: html`<input type="hidden" name="token" value="${app.sessions.formToken(session)}">`,
     now: app.now(),
@@ -271,7 +287,7 @@ async function answer(
   reply: FastifyReply,
   session: Session,
   view: View,
-  options: Pick<PageOptions, 'title' | 'path' | 'isPersonal'>,
+  options: Pick<PageOptions, 'title' | 'path' | 'section' | 'isPersonal'>,
   handle: () => Promise<Answer> | Answer,
 ): Promise<FastifyReply> {
   let given: Answer
@@ -293,11 +309,11 @@ async function answer(
     reply.type(type).header('content-disposition', `attachment; filename="${filename.replace(/[^\w.-]/g, '-')}"`)
     return reply.send(typeof content === 'string' ? content : Readable.from(content))
   }
-  const shown: Shown = 'body' in given ? given : { body: given }
+  const shown: Content = 'body' in given ? given : { body: given }
   const { body, status = 200, title = options.title, command } = shown
   const { before, after } = layout({
     title,
-    path: options.path,
+    path: options.section ?? options.path,
     nav: app.nav.filter(({ roles }) => hasRole(session.person, roles)),
     view,
     isPersonal: options.isPersonal === true && mayReveal(session.person),

@@ -29,6 +29,7 @@ import { hkdfSync } from 'node:crypto'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
 import { collectDefaultMetrics, Registry } from 'prom-client'
+import { createMasker } from '../audit/masking.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
 import { lazily } from '../runtime/lazily.ts'
 import { answersProbe } from '../runtime/time-limits.ts'
@@ -107,6 +108,7 @@ export async function buildConsole(
     sessions: createSessions({ cookies, key, now }),
     reasons: createReasons({ cookies, eventStore, now }),
     signIn: chooseSignIn(options, isProduction, { cookies, now }),
+    masker: createMasker(options.emailHashKey),
     now,
     nav: [],
   }

@@ -342,6 +342,11 @@ const auditEventSchemas = {
     command: z.string(),
     reason: z.string().min(1),
   }),
+  /**
+   * Stream `auditExports`, written before a file of events is given out. `revealed`: with personal data in clear; then there
+   * is a PersonalDataRevealed, too. `customerId` null: of more than one customer.
+   */
+  EventsExported: z.strictObject({ customerId: id.nullable(), command: z.string(), revealed: z.boolean() }),
   /** Never the token itself. `scope`: names with spaces between them. */
   ServiceTokenIssued: z.strictObject({
     subject: z.string(),

@@ -110,6 +110,7 @@ export const STREAM_NAMES = {
   addressIds: 'addressIds',
   addressIdFloor: 'addressIdFloor',
   reveals: 'auditReveals',
+  exports: 'auditExports',
   serviceTokens: 'serviceTokens',
   privacyRequests: 'privacyRequests',
   passwordHashKinds: 'passwordHashKinds',
@@ -176,6 +177,7 @@ export const STREAMS: readonly StreamFamily[] = [
     erasure: 'key',
     kept: 'for good',
   },
+  { name: STREAM_NAMES.exports, events: ['EventsExported'], inTree: true, erasure: 'nothing', kept: 'for good' },
   { name: STREAM_NAMES.reveals, events: ['PersonalDataRevealed'], inTree: true, erasure: 'nothing', kept: 'for good' },
   {
     name: STREAM_NAMES.serviceTokens,

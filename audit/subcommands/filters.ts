@@ -22,7 +22,7 @@ export interface FilterOptions {
   readonly zone?: string
 }
 
-const ACCEPTED_ACCESS = ['any', 'none', ...ACCESS_KINDS] as const
+export const ACCEPTED_ACCESS = ['any', 'none', ...ACCESS_KINDS] as const
 
 /** @throws UsageError for a filter that can't be used */
 export function criteriaOf(options: FilterOptions): Criteria {

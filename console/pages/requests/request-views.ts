@@ -1,7 +1,9 @@
 /** What the pages of a request show. */
+import { placeText } from '../../../audit/places.ts'
 import type { Holding } from '../../../audit/requests/holdings.ts'
 import { isOpen, type PrivacyRequest } from '../../../audit/requests/request.ts'
 import type { Receipt } from '../../../audit/requests/views.ts'
+import { STREAM_NAMES } from '../../../schema/streams.ts'
 import { badge, commandBox, facts, table, time } from '../../components.ts'
 import { textArea, words } from '../../form-fields.ts'
 import { type Content, type Html, html } from '../../html.ts'
@@ -155,7 +157,7 @@ function historyTable({ history }: Receipt, notes: ReadonlyMap<string, string> |
       EVENT_WORDS[each.type] ?? each.type,
       each.by,
       ...(isReceipt ? [] : [note(each.note)]),
-      html`<code>privacyRequests:${each.revision}</code>`,
+      html`<code>${placeText({ stream: STREAM_NAMES.privacyRequests, revision: each.revision })}</code>`,
     ]),
   )
 }
@@ -256,7 +258,7 @@ export function receiptPage(receipt: Receipt, now: Date): Html {
   return html`${summary(receipt)}
 <h2>Steps</h2>
 ${historyTable(receipt, undefined, true)}
-<p>Each step is an event of the log. <code>customers audit prove privacyRequests:REVISION</code> proves that it is there.</p>
+<p>Each step is an event of the log. <code>customers audit prove "privacyRequests revision …"</code> proves that it is there.</p>
 <h2>Held now</h2>
 ${heldTable(receipt)}
 ${
