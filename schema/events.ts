@@ -328,9 +328,7 @@ export const accessEventSchemas = {
   }),
 } as const
 
-/**
- * Streams `auditReveals` and `serviceTokens`: who was shown personal data, and who was given the right to ask for it.
- */
+/** The stream `auditReveals`: who was shown personal data. */
 const auditEventSchemas = {
   /**
    * Written before anything is shown. `customerId` null: of more than one customer, or, with `emailKeys`, of an address
@@ -347,13 +345,19 @@ const auditEventSchemas = {
    * is a PersonalDataRevealed, too. `customerId` null: of more than one customer.
    */
   EventsExported: z.strictObject({ customerId: id.nullable(), command: z.string(), revealed: z.boolean() }),
-  /** Never the token itself. `scope`: names with spaces between them. */
+} as const
+
+/** The stream `serviceTokens`: never the tokens themselves. */
+export const serviceTokenEventSchemas = {
+  /** `scope`: names with spaces between them. */
   ServiceTokenIssued: z.strictObject({
     subject: z.string(),
     scope: z.string(),
     jti: z.string(),
     expiresAt: z.iso.datetime(),
   }),
+  /** From then on the token is refused. */
+  ServiceTokenEnded: z.strictObject({ jti: z.string(), reason: z.string().min(1) }),
 } as const
 
 /** `note`: the id of the event in the subject's notes with the officer's words; they are erased with the subject. */
@@ -452,6 +456,7 @@ export const eventSchemas = {
   ...auditEventSchemas,
   ...requestEventSchemas,
   ...noteEventSchemas,
+  ...serviceTokenEventSchemas,
   ...keyEventSchemas,
 } as const
 
@@ -474,6 +479,7 @@ export type CheckpointEvent = EventsOf<typeof checkpointEventSchemas>
 export type RequestEvent = EventsOf<typeof requestEventSchemas>
 export type NoteEvent = EventsOf<typeof noteEventSchemas>
 export type VerificationEvent = EventsOf<typeof verificationEventSchemas>
+export type ServiceTokenEvent = EventsOf<typeof serviceTokenEventSchemas>
 export type KeyEvent = EventsOf<typeof keyEventSchemas>
 export type DomainEvent = EventsOf<typeof eventSchemas>
 

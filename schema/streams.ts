@@ -19,6 +19,7 @@ import {
   noteEventSchemas,
   PERSONAL_FIELDS,
   requestEventSchemas,
+  serviceTokenEventSchemas,
   signInEventSchemas,
   skipEventSchemas,
   subscriberEventSchemas,
@@ -181,7 +182,7 @@ export const STREAMS: readonly StreamFamily[] = [
   { name: STREAM_NAMES.reveals, events: ['PersonalDataRevealed'], inTree: true, erasure: 'nothing', kept: 'for good' },
   {
     name: STREAM_NAMES.serviceTokens,
-    events: ['ServiceTokenIssued'],
+    events: types(serviceTokenEventSchemas),
     inTree: true,
     erasure: 'nothing',
     kept: 'for good',

@@ -71,8 +71,8 @@ function* describe(result: Verification): Generator<string> {
   } else if (checkpoints.count === 0) yield 'There are no signed checkpoints yet.'
   else yield `None of the ${checkpoints.count} checkpoints is valid.`
   yield inTree === covered
-    ? 'All of them are covered.'
-    : `${count(inTree - covered, 'event')} not yet covered: if they were cut off the end of the log, nobody would notice.`
+    ? 'No event is left uncovered.'
+    : `Not covered yet: ${count(inTree - covered, 'event')}. If somebody cut them off the end of the log, nobody would notice.`
   yield result.ok
     ? 'The log is whole: nothing in it was changed, removed, put in or moved.'
     : `The log is not as it was written: ${count(faultCount, 'fault')}.`
