@@ -101,6 +101,9 @@ export const streamOf = {
   keys: (block: number | string) => `${STREAM_PREFIXES.keys}${block}`,
 } as const
 
+/** The name of the mail workers that share the work, in the name of their checkpoint's stream. */
+export const MAIL_WORKERS = 'default'
+
 /** The names of single streams. */
 export const STREAM_NAMES = {
   customerIds: 'customerIds',

@@ -195,7 +195,7 @@ const recorded = (event: RequestEvent, { actor, now }: Officer, revision: number
   ({ ...event, revision, metadata: { actor, at: now.toISOString() } }) as unknown as Recorded<RequestEvent>
 
 /** The number of another request of the same person that is on legal hold. */
-function heldBy({ requests }: Register, subject: Subject, except?: number): number | undefined {
+export function heldBy({ requests }: Register, subject: Subject, except?: number): number | undefined {
   for (const request of requests.values()) {
     if (request.number !== except && request.hold && isSameSubject(request.subject, subject)) return request.number
   }
