@@ -423,18 +423,21 @@ t.test('what each overlay is for', { skip: CANNOT_RENDER }, async (t) => {
 t.test('the overlay that the README shows renders', { skip: CANNOT_RENDER }, async (t) => {
   const [, yaml = ''] = /```yaml\n([\s\S]*?)```/.exec(readme) ?? []
   const folder = await temporaryFolder(t)
-  spawnSync('cp', ['-r', FOLDER, folder])
-  const yours = join(folder, 'kubernetes/overlays/yours')
+  spawnSync('cp', ['-r', join(FOLDER, '..'), folder])
+  const yours = join(folder, 'deploy/kubernetes/overlays/yours')
   mkdirSync(yours)
   writeFileSync(join(yours, 'kustomization.yaml'), yaml.replaceAll(/^ {3}/gm, ''))
   writeFileSync(join(yours, 'store.yaml'), 'mail: { storeName: Yours }\n')
   writeFileSync(join(yours, 'supergraph.graphql'), 'yours')
-  const set = rendered(yours.slice(0))
+  const set = rendered(yours)
   t.equal(get(set, 'ConfigMap', 'supergraph').data?.['supergraph.graphql'], 'yours')
   t.match(
     get(set, 'Deployment', 'gateway').spec.template.spec.containers[0].image,
     /^registry\.example\.com\/.*:0\.2\.0$/,
   )
+  t.equal(get(set, 'PrometheusRule', 'customers').metadata.namespace, 'customers')
+  t.ok(set.filter(({ metadata }) => metadata.labels?.grafana_dashboard === '1').length === 3)
+  for (const manifest of set) t.same(await schemaErrors(manifest), [], `${manifest.kind} ${manifest.metadata.name}`)
   const tokens = set.find(({ kind, metadata }) => kind === 'ConfigMap' && metadata.name.startsWith('tokens'))
   t.same(tokens?.data, { TOKEN_ISSUER: 'customers', TOKEN_AUDIENCE: 'graph-production', TOKEN_UNNAMED: 'refuse' })
 })
