@@ -198,7 +198,7 @@ const projections = [
 
 const mails = [
   graph({
-    title: 'Mails',
+    title: 'Mails by outcome',
     description: 'Sent, refused for good, no longer wanted, and failed attempts that are retried.',
     unit: 'ops',
     series: {
