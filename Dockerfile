@@ -20,7 +20,7 @@ COPY subgraph subgraph
 COPY gateway gateway
 COPY mail mail
 COPY examples examples
-# Where mails are written while no mail server is set.
-RUN mkdir /data && chown node /data
+# Volumes take their owner from these: mails while no mail server is set, the keys of customers, what commands write.
+RUN mkdir /data /keys /output && chown node /data /keys /output
 USER node
 CMD ["node", "bin/customers.js", "subgraph"]

@@ -81,7 +81,7 @@ export class CliCommand extends Command {
       several ? `; did you mean one of ${names}?` : `; did you mean ${names}?`,
     )
     const elsewhere = options?.code === 'commander.unknownCommand' ? this.findBelow(this.args[0] ?? '') : undefined
-    const hint = nearest ?? (elsewhere ? `; did you mean ${elsewhere}?` : '.')
+    const hint = (elsewhere && `; did you mean ${elsewhere}?`) ?? nearest ?? '.'
     return super.error(`${problem}${hint} See ${this.path} --help`, options)
   }
 }

@@ -10,6 +10,8 @@ import { dirname, join, resolve } from 'node:path'
 import { DCLinter } from 'dclint'
 import t from 'tap'
 import { parse } from 'yaml'
+import { KEY_VARIABLES } from '../../runtime/service-keys.ts'
+import { STREAM_PREFIXES } from '../../schema/streams.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { client, signUp, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
@@ -23,8 +25,10 @@ interface Service {
   readonly image: string
   readonly build?: { readonly context: string }
   readonly command: readonly string[]
+  readonly entrypoint?: readonly string[]
+  readonly working_dir?: string
   readonly environment?: Readonly<Record<string, string>>
-  readonly healthcheck: { readonly test: readonly string[] }
+  readonly healthcheck?: { readonly test: readonly string[] }
   readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>
   readonly deploy?: { readonly replicas: number }
   readonly profiles?: readonly string[]
@@ -37,6 +41,7 @@ const compose = parse(readFileSync(file, 'utf8'), { merge: true }) as {
   readonly services: Readonly<Record<string, Service>>
   readonly secrets: Readonly<Record<string, { readonly file: string }>>
 }
+const probeOf = (name: string): readonly string[] => service(name).healthcheck?.test ?? []
 const service = (name: string): Service => {
   const found = compose.services[name]
   if (!found) throw new Error(`docker-compose.yml has no service ${name}`)
@@ -154,6 +159,7 @@ t.test(
       let mapped = text
         .replace(/^kurrentdb:\/\/kurrentdb:2113\?tls=false$/, events.url)
         .replace(/^redis:\/\/redis:6379$/, redis.url)
+        .replace(/^\$\{KEYS_URL:-sqlite:\/keys\//, `\${KEYS_URL:-sqlite:${folder}/keys/`)
         .replace(/^\/supergraph\//, `${join(root, 'examples/commerce')}/`)
         .replace(/^\$\{SUPERGRAPH_FOLDER:\+(.*)\}$/, '$1')
         .replace(/^\$\{\w+:-(.*)\}$/, '$1')
@@ -170,7 +176,7 @@ t.test(
       return secretFiles[mapped] ?? mapped
     }
     const check = async (name: string) => {
-      const [kind, node, program, command = '', url = ''] = service(name).healthcheck.test
+      const [kind, node, program, command = '', url = ''] = probeOf(name)
       t.same([kind, node, program], ['CMD', 'node', 'bin/customers.js'])
       const started = startProcess(t, command, folder, {}, [outside(url)])
       return { status: await started.ended, output: started.output() }
@@ -202,7 +208,7 @@ t.test(
         command.slice(3),
       )
       processes.set(name, started)
-      await untilReady(started, outside(service(name).healthcheck.test[4] as string))
+      await untilReady(started, outside(probeOf(name)[4] as string))
       const up = await check(name)
       t.equal(up.status, 0, `${name} is healthy: ${up.output}`)
     }
@@ -211,7 +217,65 @@ t.test(
     const answer = await send('{ customer { email orders { number } } }', { token })
     t.match(answer.data, { customer: { email, orders: Array } })
     t.same(readdirSync(workspace), [], 'nothing is written where the image is')
+    t.notOk(
+      events.log.records.some(({ stream }) => stream.startsWith(STREAM_PREFIXES.keys)),
+      'no key of a customer is in the log',
+    )
+    t.ok(existsSync(join(folder, 'keys/keys.db')))
+
+    const output = join(folder, 'output')
+    mkdirSync(output)
+    const tools = service('tools')
+    t.same(tools.entrypoint, ['node', '/app/bin/customers.js'])
+    const env = Object.fromEntries(Object.entries(tools.environment ?? {}).map(([key, value]) => [key, outside(value)]))
+    const cleared = Object.fromEntries(Object.keys(KEYS).map((name) => [name, '']))
+    for (const [line, says] of [
+      [`audit history ${email} --reveal --reason test`, /CustomerRegistered[\s\S]*Ann/],
+      [`audit subject ${email} --reason test`, /customer-1\.json/],
+      ['backup keys', /keys: events-keys\.db/],
+    ] as const) {
+      const [command = '', ...args] = line.split(' ')
+      const ran = startProcess(
+        t,
+        command,
+        output,
+        { ...cleared, NODE_ENV: 'production', ...env, DATA_DIR: output },
+        args,
+      )
+      t.match({ code: await ran.ended, output: ran.output() }, { code: 0, output: says }, line)
+    }
+    t.same(
+      readdirSync(output).sort(),
+      ['customer-1.json', 'keys'],
+      'what commands write is in the folder of the output',
+    )
     for (const [name, started] of processes) t.equal(await started.end('SIGTERM'), 0, `${name} drains`)
+  },
+)
+
+t.test(
+  'operators have a service with all keys and a place to write; whoever has the log has the keys, too',
+  async (t) => {
+    const { profiles, environment = {}, volumes = [], working_dir, user, read_only, secrets = [] } = service('tools')
+    t.match({ profiles, user, read_only }, { profiles: ['tools'], user: 'node', read_only: true })
+    t.ok(volumes.includes(`output:${working_dir}`))
+    for (const variable of KEY_VARIABLES) {
+      const name = environment[`${variable}_FILE`]?.slice('/run/secrets/'.length)
+      t.ok(name && secrets.includes(name), variable)
+    }
+    for (const [name, each] of Object.entries(compose.services)) {
+      if (each.environment?.EVENTSTORE_URL === undefined) continue
+      t.match(each.environment.KEYS_URL, /^\$\{KEYS_URL:-sqlite:\/keys\/keys\.db\}$/, name)
+      t.ok(each.volumes?.includes('keys:/keys'), name)
+    }
+    // A volume takes its owner from the image.
+    const [, made = '', owned = ''] =
+      /^RUN mkdir (.+) && chown node (.+)$/m.exec(readFileSync(join(root, 'Dockerfile'), 'utf8')) ?? []
+    t.equal(made, owned)
+    for (const each of OURS.concat('tools').flatMap((name) => service(name).volumes ?? [])) {
+      const [source = '', target = ''] = each.split(':')
+      if (/^\w+$/.test(source)) t.ok(owned.split(' ').includes(target), `${target} is the user's in the image`)
+    }
   },
 )
 
