@@ -32,13 +32,13 @@ export async function subjectData(
   const events: EventRecord[] = []
   for (const stream of streams) {
     for await (const event of orNone(eventStore.readStream(stream)))
-      if (isShown(event)) events.push(recordOf(event, true))
+      if (isShown(event)) events.push(recordOf(event, 'revealed'))
   }
   const disclosures: EventRecord[] = []
   for await (const event of orNone(eventStore.readStream(REVEALS_STREAM))) {
     const { customerId: whose } = (event.data ?? {}) as { customerId?: unknown }
     // Some disclosures were about several customers, possibly including this one.
-    if (whose === customerId || whose === null) disclosures.push(recordOf(event, true))
+    if (whose === customerId || whose === null) disclosures.push(recordOf(event, 'revealed'))
   }
   return {
     customerId,

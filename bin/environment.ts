@@ -1,12 +1,17 @@
 /** The whole environment of the service: all variables of all processes, and names that look like a misspelled one. */
 import { join } from 'node:path'
+import { CONSOLE_VARIABLES } from '../console/configuration.ts'
 import { GATEWAY_VARIABLES } from '../gateway/configuration.ts'
 import { SHARED_VARIABLES, type Variable } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-export const VARIABLES: Readonly<Record<string, Variable>> = { ...SHARED_VARIABLES, ...GATEWAY_VARIABLES }
+export const VARIABLES: Readonly<Record<string, Variable>> = {
+  ...SHARED_VARIABLES,
+  ...GATEWAY_VARIABLES,
+  ...CONSOLE_VARIABLES,
+}
 
 /** The defaults of `start`: it logs less, so that a newcomer sees the lines that it prints. */
 export const START_DEFAULTS = { LOG_LEVEL: 'warn' } as const

@@ -293,7 +293,7 @@ export const verificationEventSchemas = {
 } as const
 
 /** The kinds of {@link accessEventSchemas}. */
-const ACCESS_KINDS = [
+export const ACCESS_KINDS = [
   'signed-in',
   'sign-in-failed',
   /** A wrong current password was given. */
@@ -325,6 +325,11 @@ export const accessEventSchemas = {
 const auditEventSchemas = {
   /** Written before anything is shown. `customerId` null: of more than one customer. */
   PersonalDataRevealed: z.strictObject({ customerId: id.nullable(), command: z.string(), reason: z.string().min(1) }),
+  /**
+   * Stream `auditExports`, written before a file of events is given out. `revealed`: with personal data in clear; then there
+   * is a PersonalDataRevealed, too. `customerId` null: of more than one customer.
+   */
+  EventsExported: z.strictObject({ customerId: id.nullable(), command: z.string(), revealed: z.boolean() }),
   /** Never the token itself. `scope`: names with spaces between them. */
   ServiceTokenIssued: z.strictObject({
     subject: z.string(),

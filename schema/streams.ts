@@ -102,6 +102,7 @@ export const STREAM_NAMES = {
   addressIds: 'addressIds',
   addressIdFloor: 'addressIdFloor',
   reveals: 'auditReveals',
+  exports: 'auditExports',
   serviceTokens: 'serviceTokens',
   passwordHashKinds: 'passwordHashKinds',
   logCheckpoints: 'logCheckpoints',
@@ -167,6 +168,7 @@ export const STREAMS: readonly StreamFamily[] = [
     erasure: 'key',
     kept: 'for good',
   },
+  { name: STREAM_NAMES.exports, events: ['EventsExported'], inTree: true, erasure: 'nothing', kept: 'for good' },
   { name: STREAM_NAMES.reveals, events: ['PersonalDataRevealed'], inTree: true, erasure: 'nothing', kept: 'for good' },
   {
     name: STREAM_NAMES.serviceTokens,
@@ -320,6 +322,18 @@ export function personalOwnerOf(stream: string): string | undefined {
   const known = lookUp(stream)
   return known?.isPersonal ? stream.slice(known.family.name.length) : undefined
 }
+
+/**
+ * Whose stream it is: a customer's id or an address's hash, whether its events are personal or not; undefined for the
+ * streams of nobody.
+ */
+export function ownerOf(stream: string): string | undefined {
+  const { name, of } = lookUp(stream)?.family ?? {}
+  return name === undefined || of === undefined || of === 'other' ? undefined : stream.slice(name.length)
+}
+
+/** The families whose streams are a customer's: `streamOf` of the customer's id is one of each. */
+export const CUSTOMER_FAMILIES: readonly StreamFamily[] = STREAMS.filter(({ of }) => of?.startsWith('customer'))
 
 /** The names, or prefixes, of the streams that may contain an event of this type. */
 export const streamsWith = (type: string): readonly string[] =>

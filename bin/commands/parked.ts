@@ -1,6 +1,7 @@
 /** `customers parked`: the events that the projection could not apply. Listed, shown, replayed or dropped. */
 
 import { userInfo } from 'node:os'
+import { placeText } from '../../audit/places.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import { absentCustomer } from '../../projections/customer.ts'
@@ -75,7 +76,7 @@ function withParked(
 
 function print({ customerId, stream, revision, type, reason, at }: ParkedEvent): void {
   console.log(`Customer   ${customerId}`)
-  console.log(`Event      ${stream}:${revision}${type === '' ? '' : `, ${type}`}`)
+  console.log(`Event      ${placeText({ stream, revision })}${type === '' ? '' : `, ${type}`}`)
   console.log(`Error      ${reason}`)
   console.log(`Parked at  ${at}`)
   console.log(`The document stays at revision ${revision - 1}; queries and commands of this customer fail until then.`)

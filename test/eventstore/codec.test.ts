@@ -123,6 +123,7 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
     uncovered: 1,
     checkpoints: 1,
   },
+  EventsExported: { customerId: null, command: 'console: export --format csv', revealed: false },
   AccessRecorded: { kind: 'signed-in', clientAddress: '203.0.113.0/24', userAgent: 'curl/8' },
   GuestErased: {},
   GuestBecameCustomer: { customerId: 7 },

@@ -76,6 +76,7 @@ t.test('streams and events that do not belong are refused', async (t) => {
     ['mailCheckpoint-mails', 'MailCheckpointSet'],
     ['logCheckpoints', 'LogCheckpointWritten'],
     ['logVerifications', 'LogVerified'],
+    ['auditExports', 'EventsExported'],
   ] as const
   for (const [stream, type] of allowed) t.equal(refusalOf(stream, type), undefined, `${stream} ${type}`)
   const unknown = [
