@@ -4,8 +4,8 @@
  * skipped where there is none that can.
  */
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { CONSOLE_VARIABLES, loadConsoleConfiguration } from '../../console/configuration.ts'
 import { GATEWAY_VARIABLES, loadGatewayConfiguration } from '../../gateway/configuration.ts'
@@ -429,6 +429,35 @@ t.test('what each overlay is for', { skip: CANNOT_RENDER }, async (t) => {
     const authority = container.env?.find((each) => each.name === 'NODE_EXTRA_CA_CERTS')?.value
     t.ok(example('eventstore-url').includes(`tlsCaFile=${authority}`), name)
   }
+})
+
+t.test('the backup copies the files in an order that makes it whole, and forgets old ones', async (t) => {
+  for (const name of ['backup-log', 'backup-keys']) {
+    const [container] = podOf(get(sources(), 'CronJob', name))?.spec.containers ?? []
+    const [shell = '', flags = '', script = ''] = container?.command ?? []
+    const folder = await temporaryFolder(t)
+    const files = ['chaser.chk', 'writer.chk', 'chunk-000000.000000', 'index/indexmap', 'index/stream-existence/a.chk']
+    for (const file of [...files, 'backup/old/x']) {
+      mkdirSync(dirname(join(folder, file)), { recursive: true })
+      writeFileSync(join(folder, file), file)
+    }
+    const old = Date.now() / 1000 - 8 * 86_400
+    utimesSync(join(folder, 'backup/old'), old, old)
+    const here = script.replaceAll('/backup', join(folder, 'backup')).replace('cd /data', `cd ${folder}`)
+    // What is copied, in order.
+    const shown = here.replaceAll(/-exec cp/g, '-exec cp --verbose')
+    const { status, stdout, stderr } = spawnSync(shell, [flags, shown], { encoding: 'utf8' })
+    t.equal(status, 0, stderr)
+    const copied = [...stdout.matchAll(/^'(?:\.\/)?([^']+)' ->/gm)].map(([, file]) => file)
+    const [index, others, checkpoints, chunk] = [copied[0], copied[1], copied.slice(2, 4), copied[4]]
+    t.same([index, others], ['index/stream-existence/a.chk', 'index/indexmap'])
+    t.same([checkpoints.toSorted(), chunk], [['chaser.chk', 'writer.chk'], 'chunk-000000.000000'])
+    const [made = '', ...rest] = readdirSync(join(folder, 'backup'))
+    t.same(rest, [], 'the old one is gone')
+    t.equal(readFileSync(join(folder, 'backup', made, 'truncate.chk'), 'utf8'), 'chaser.chk')
+  }
+  const at = (name: string) => get(sources(), 'CronJob', name).spec.schedule.split(' ')[1]
+  t.ok(Number(at('backup-log')) < Number(at('backup-keys')), 'the keys come after the log')
 })
 
 t.test('the overlay that the README shows renders', { skip: CANNOT_RENDER }, async (t) => {
