@@ -128,7 +128,8 @@ async function confirmReplay(view: View) {
   return {
     title: `Replay ${what}`,
     command: `customers parked replay ${customer ?? '--all'}`,
-    body: html`<p>The replay applies ${what} again, in order. It helps once a release can apply them; those that still can't be applied stay parked.</p>
+    body: html`${subNavigation(PATH)}
+<p>The replay applies ${what} again, in order. It helps once a release can apply them; those that still can't be applied stay parked.</p>
 ${parkedTable(waiting)}
 <form method="post" action="${PATH}/replay">${view.formToken}${customer !== undefined && html`<input type="hidden" name="customer" value="${customer}">`}
 <p class="actions"><button class="primary">Replay ${what}</button> <a class="button" href="${PATH}">Not now</a></p></form>`,
@@ -143,7 +144,8 @@ async function show(view: View, customer = '') {
   return {
     title: `Parked event of customer ${customerId}`,
     command: `customers parked show ${customerId}`,
-    body: html`<div class="panel">${facts([
+    body: html`${subNavigation(PATH)}
+<div class="panel">${facts([
       ['Event', html`<code>${placeText({ stream, revision })}</code>`],
       ['Type', type === '' ? 'missing from its stream' : type],
       ['Why', reason],

@@ -10,7 +10,7 @@ import { ERASURE_STEPS } from '../../../schema/privacy-requests.ts'
 import { Refused } from '../../errors.ts'
 import { chosen, textOf } from '../../form-fields.ts'
 import type { Role } from '../../people.ts'
-import { type Answer, action, type ConsoleApp, page, type View } from '../../routes.ts'
+import { type Answer, action, type ConsoleApp, page, type Content as PageContent, type View } from '../../routes.ts'
 import { officerOf } from './officer.ts'
 import { erasurePage, receiptPage, requestPage } from './request-views.ts'
 import { REQUEST_STEPS } from './steps.ts'
@@ -60,12 +60,12 @@ async function read({ options, params }: View): Promise<Found> {
 
 const numberOf = (text = ''): number => (/^[1-9]\d{0,14}$/.test(text) ? Number(text) : 0)
 
-async function showRequest(view: View, found: Found, fault?: string): Promise<Answer> {
+async function showRequest(view: View, found: Found, fault?: string): Promise<PageContent> {
   const { request } = found
   const { number, subject } = request
   const whose = subject.customerId === undefined ? { customerId: null, emailKeys: subject.emailKeys } : { ...subject }
   const hasNotes = request.history.some(({ note }) => note !== undefined)
-  const isRevealed = hasNotes && (await view.reveal({ command: `privacy show ${number}`, ...whose }))
+  const isRevealed = hasNotes && (await view.reveal({ command: `privacy show ${number}`, ...whose })) === 'revealed'
   const notes = isRevealed ? await readNotes(view.options.eventStore, subject) : undefined
   const receipt = await receiptFor(view, request)
   return {
