@@ -28,10 +28,10 @@
 import { hkdfSync } from 'node:crypto'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
-import { collectDefaultMetrics, Registry } from 'prom-client'
 import { createMasker } from '../audit/masking.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
 import { lazily } from '../runtime/lazily.ts'
+import { createRegistry } from '../runtime/metrics.ts'
 import { answersProbe } from '../runtime/time-limits.ts'
 import { serveAssets } from './assets.ts'
 import { signInKind } from './configuration.ts'
@@ -187,11 +187,7 @@ function chooseSignIn(
 }
 
 function serveProbes({ fastify, options: { eventStore } }: ConsoleApp): void {
-  const metrics = lazily(() => {
-    const registry = new Registry()
-    collectDefaultMetrics({ register: registry })
-    return registry
-  })
+  const metrics = lazily(() => createRegistry('console'))
   const config = { access: 'public' } as const
   fastify.get('/healthz', { config }, async () => ({ status: 'ok' }))
   fastify.get('/readyz', { config }, async (_, reply) => {

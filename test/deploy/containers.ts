@@ -40,7 +40,7 @@ export async function createContainers(
   function outside(text: string): string {
     let mapped = text
     for (const [path, folder] of Object.entries(files)) {
-      if (mapped.startsWith(`${path}/`)) mapped = `${folder}${mapped.slice(path.length)}`
+      if (`${mapped}/`.startsWith(`${path}/`)) mapped = `${folder}${mapped.slice(path.length)}`
     }
     for (const [name, [, inside]] of Object.entries(PORTS)) {
       mapped = mapped.replace(`http://${name}:${inside}/`, `http://127.0.0.1:${port(name)}/`)

@@ -51,6 +51,18 @@ function mountConfigMap(folder: string, text: string) {
   return { write }
 }
 
+/** The literals of a ConfigMap that Kustomize generates. */
+function settingsOf(name: string): Record<string, string> {
+  const { configMapGenerator } = parse(readFileSync(join(FOLDER, 'base/kustomization.yaml'), 'utf8'))
+  const generated = configMapGenerator.find((each: { readonly name: string }) => each.name === name)
+  return Object.fromEntries(
+    generated.literals.map((literal: string) => [
+      literal.slice(0, literal.indexOf('=')),
+      literal.slice(literal.indexOf('=') + 1),
+    ]),
+  )
+}
+
 /** The rules with shorter times: of minutes and hours, seconds are left. */
 function hurried({ groups }: Rules): object {
   return {
@@ -122,6 +134,7 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
     SUBGRAPH_SECRET: 's'.repeat(32),
     RATE_LIMIT_REDIS_URL: `${redis.url}/1`,
     SMTP_URL: 'smtp://127.0.0.1:9',
+    CONSOLE_OIDC_CLIENT_SECRET: '',
   }
   const audit = createPublicKey(createPrivateKey(KEYS.AUDIT_SIGNING_KEY)).export({ type: 'spki', format: 'pem' })
   writeFileSync(join(at('audit'), 'public.pem'), audit)
@@ -131,6 +144,7 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
     '/secrets': at('secrets'),
     '/supergraph': at('supergraph'),
     '/audit': at('audit'),
+    '/data': at('data'),
     '/store': join(FOLDER, 'base'),
   })
   const { port } = containers
@@ -140,7 +154,9 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
     const manifest = sources().find((each) => each.metadata.name === name && podOf(each))
     const [container] = (manifest && podOf(manifest)?.spec.containers) ?? []
     if (!container) throw new Error(`there is no ${name}`)
-    const env = Object.fromEntries((container.env ?? []).map((each) => [each.name, each.value]))
+    const settings = (container.envFrom ?? []).map(({ configMapRef }) => settingsOf(configMapRef.name))
+    const own = Object.fromEntries((container.env ?? []).map((each) => [each.name, each.value]))
+    const env: Record<string, string> = Object.assign({}, ...settings, own)
     for (const [variable, path] of Object.entries(env)) {
       if (!/_FILE$/.test(variable)) continue
       writeFileSync(join(folder, path), values[variable.replace(/_FILE$/, '')] as string)
@@ -156,7 +172,7 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
     for (const path of probes) await untilReady(started, `http://127.0.0.1:${port(name)}${path}`)
   }
   await begin('subgraph')
-  await Promise.all(['projections', 'mail', 'gateway'].map(begin))
+  await Promise.all(['projections', 'mail', 'gateway', 'console'].map(begin))
   t.pass('each answers the probes of its manifest')
   const send = client(`http://127.0.0.1:${port('gateway')}/graphql`)
   const { id, token } = await signUp(send)
@@ -168,6 +184,7 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
     ['customers-subgraph', port('subgraph')],
     ['customers-projections', port('projections')],
     ['customers-mail', port('mail')],
+    ['customers-console', port('console')],
   ])
   const prometheus = await startPrometheus(
     at('prometheus'),
