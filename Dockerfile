@@ -19,6 +19,7 @@ COPY audit audit
 COPY subgraph subgraph
 COPY gateway gateway
 COPY mail mail
+COPY console console
 COPY examples examples
 # Volumes take their owner from these: mails while no mail server is set, the keys of customers, what commands write.
 RUN mkdir /data /keys /output && chown node /data /keys /output

@@ -1,169 +1,175 @@
-/**
- * Searches the whole log for events that match an auditor's criteria. Events are tested as stored, because decrypting
- * and decoding are expensive. The names of an event's fields are visible without its key, except those inside a group
- * of attributes.
- */
+/** Searches for events that match an auditor's criteria: in the whole log, or in the streams of one customer. */
 import { asStored } from '../eventstore/as-stored.ts'
 import { isEncrypted } from '../eventstore/codec.ts'
 import { hasKeys } from '../eventstore/encryption/customer-keys.ts'
 import { decryptEvent } from '../eventstore/encryption/decryption.ts'
-import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
+import { comparePositions, type EventStore, type Position, type RecordedEvent } from '../eventstore/port.ts'
+import { orNone } from '../eventstore/read.ts'
 import { rangeBetween, shareBetween } from '../eventstore/times.ts'
-import { addressFields, type EventMetadata, eventSchemas, upcast } from '../schema/events.ts'
-import { streamsWith } from '../schema/streams.ts'
-import { metadataOf } from './timeline.ts'
+import { CUSTOMER_FAMILIES, STREAMS, streamsWith } from '../schema/streams.ts'
+import { type Criteria, matchersOf } from './criteria.ts'
+import { AuditError } from './errors.ts'
+import { inOrderOfTime, streamsOf } from './timeline.ts'
 
-export interface Criteria {
-  /** One of these; a trailing `*` matches any ending. Empty: anybody. */
-  readonly actors: readonly string[]
-  /** One of these. Empty: any. */
-  readonly types: readonly string[]
-  /** When the store wrote it, both inclusive. */
-  readonly since?: Date | undefined
-  readonly until?: Date | undefined
-  /** The event changed one of these fields, named as in a timeline. Empty: any. */
-  readonly fields: readonly string[]
+/** Events to search, and the share of them that is done at one of them, if it is known. */
+interface Source {
+  readonly events: AsyncIterable<RecordedEvent>
+  readonly shareOf: (event: RecordedEvent) => number | undefined
 }
 
-/** Whether an event matches. */
-type Matcher = (event: RecordedEvent) => boolean
+export interface FindOptions {
+  /** Called now and then with the number of events searched, and the share that is done (0 to 1), if it is known. */
+  readonly onProgress?: ((count: number, share: number | undefined) => void) | undefined
+  readonly signal?: AbortSignal | undefined
+  /** Ends the search after so many events. Default: no limit. */
+  readonly mostEvents?: number | undefined
+  /** Searches from the newest event to the oldest. Default false. */
+  readonly newestFirst?: boolean | undefined
+  /** Goes on after this event of an earlier search in the same direction. */
+  readonly after?: Position | undefined
+  /** Gives the events as they are stored: personal fields may be encrypted, which is cheaper. Default false. */
+  readonly stored?: boolean | undefined
+}
+
+export interface Searched {
+  /** How many events were looked at. */
+  readonly searched: number
+  /** Whether those were all: the search was neither stopped nor limited. */
+  readonly isComplete: boolean
+}
 
 /**
- * Searches the log in order: all of it, or the part that the times leave.
- * @param found called with each matching event, in clear text; its result is awaited
- * @param onProgress called now and then with the number of events searched, the newest of them, and the share of the
- * part that is done, from 0 to 1
- * @returns how many events were searched
+ * Searches the events in order: the log, or the part that the times leave, or the streams of one customer and nothing
+ * else.
+ * @param found called with each matching event, in clear text; its result is awaited. It ends the search with `stop`
+ * @throws AuditError if the criteria exclude each other; EventStoreUnavailable
  */
 export async function findEvents(
   eventStore: EventStore,
   criteria: Criteria,
-  found: (event: RecordedEvent) => void | Promise<void>,
-  onProgress: (count: number, event: RecordedEvent, share: number) => void = () => {},
-  signal?: AbortSignal,
-): Promise<number> {
-  const fits = matcherOf(criteria)
+  found: (event: RecordedEvent) => unknown,
+  options: FindOptions = {},
+): Promise<Searched> {
+  const { onProgress = () => {}, signal, mostEvents = Number.POSITIVE_INFINITY, stored = false } = options
+  const { fits, mayFit } = matchersOf(criteria)
   const keys = hasKeys(eventStore) ? eventStore.keys : undefined
-  const needsContent = criteria.fields.some((field) => parseField(field)?.name === 'customAttributes')
-  const mayFit = needsContent ? matcherOf({ ...criteria, fields: [] }) : fits
-  const streamPrefixes = prefixesOf(criteria.types)
-  const log = asStored(eventStore)
-  const { from, to } = await rangeBetween(log, criteria.since, criteria.until)
-  const shareOf = await shareBetween(log, from, to)
-  const events = log.readAll({ from, ...(to && { to }), ...(streamPrefixes && { filter: { streamPrefixes } }) })
-  let count = 0
+  const { events, shareOf } = await sourceOf(asStored(eventStore), criteria, options)
+  let searched = 0
   for await (const event of events) {
-    if (++count % REPORT_EVERY === 0) {
-      onProgress(count, event, shareOf(event.position))
-      if (signal?.aborted) break
+    if (searched >= mostEvents) return { searched, isComplete: false }
+    if (++searched % REPORT_EVERY === 0) {
+      onProgress(searched, shareOf(event))
+      if (signal?.aborted) return { searched, isComplete: false }
     }
-    if (!(isEncrypted(event) ? mayFit : fits)(event)) continue
-    const opened = keys && isEncrypted(event) ? await decryptEvent(keys, event) : event
-    if (needsContent && opened !== event && !fits(opened)) continue
-    const written = found(opened)
-    if (written) await written
+    if (!mayFit(event)) continue
+    const isOpened = keys !== undefined && !(stored && mayFit === fits) && isEncrypted(event)
+    const opened = isOpened ? await decryptEvent(keys, event) : event
+    if (mayFit !== fits && !fits(opened)) continue
+    const answer = found(opened)
+    if ((answer instanceof Promise ? await answer : answer) === 'stop') return { searched, isComplete: false }
   }
-  return count
+  return { searched, isComplete: true }
 }
 
 const REPORT_EVERY = 1_000
 
-/** The cheapest checks come first. */
-function matcherOf({ actors, types, since, until, fields }: Criteria): Matcher {
-  const tests: Matcher[] = []
-  if (types.length > 0) {
-    const wanted = new Set(types)
-    tests.push(({ type }) => wanted.has(type))
-  }
-  if (since) tests.push(({ created }) => created >= since)
-  if (until) tests.push(({ created }) => created <= until)
-  if (actors.length > 0) {
-    const exact = new Set(actors.filter((actor) => !actor.endsWith('*')))
-    const prefixes = actors.filter((actor) => actor.endsWith('*')).map((actor) => actor.slice(0, -1))
-    tests.push((event) => {
-      const { actor } = metadataOf(event)
-      if (typeof actor !== 'string') return false
-      return exact.has(actor) || prefixes.some((prefix) => actor.startsWith(prefix))
-    })
-  }
-  if (fields.length > 0) {
-    const touching = fields.map(touchesField)
-    tests.push((event) => touching.some((touches) => touches(event)))
-  }
-  return (event) => tests.every((test) => test(event))
+/**
+ * Counts the events that match by their type. Nothing is decrypted, unless a field of the criteria needs it.
+ * @returns the counts, the most frequent first
+ * @throws as {@link findEvents}
+ */
+export async function countTypes(
+  eventStore: EventStore,
+  criteria: Criteria,
+  options: Pick<FindOptions, 'signal' | 'mostEvents'> = {},
+): Promise<Searched & { readonly types: ReadonlyMap<string, number> }> {
+  const counts = new Map<string, number>()
+  const count = ({ type }: RecordedEvent) => void counts.set(type, (counts.get(type) ?? 0) + 1)
+  const searched = await findEvents(eventStore, criteria, count, { ...options, stored: true })
+  return { ...searched, types: new Map([...counts].sort(([, a], [, b]) => b - a)) }
 }
 
-/** Fields that events change without naming them in their data. */
-const IMPLIED: Readonly<Record<string, readonly string[]>> = {
-  CustomerRegistered: ['status', 'newsletter'],
-  CustomerDeleted: ['status'],
-  CustomerTokensRevoked: ['tokenGeneration', 'keptToken'],
-  CustomerEmailChanged: ['passwordReset', 'confirmation', 'newsletterConfirmation'],
-  CustomerLocked: ['lockedUntil'],
-  CustomerPasswordChanged: ['passwordReset'],
-  PasswordResetRequested: ['passwordReset'],
-  EmailConfirmationRequested: ['confirmation'],
-  EmailConfirmed: ['confirmation'],
-  NewsletterSubscribed: ['newsletter', 'newsletterConfirmation'],
-  NewsletterConfirmationRequested: ['newsletter', 'newsletterConfirmation'],
-  NewsletterUnsubscribed: ['newsletter', 'newsletterConfirmation'],
-  DefaultBillingAddressSet: ['defaultBilling'],
-  DefaultShippingAddressSet: ['defaultShipping'],
+/** What has to be read: nothing that the criteria exclude, as far as the store can tell. */
+async function sourceOf(log: EventStore, criteria: Criteria, order: Order): Promise<Source> {
+  const { customerId, types = [], events = [], since, until } = criteria
+  if (customerId !== undefined) return ordered(inOrderOfTime(customerStreams(log, customerId, types)), order)
+  const places = events.filter((event) => 'stream' in event)
+  if (places.length > 0 && places.length === events.length) {
+    const reads = places.map(({ stream, revision }) => log.readStream(stream, { from: revision, maxCount: 1 }))
+    return ordered(inOrderOfTime(reads), order)
+  }
+  const { newestFirst = false, after } = order
+  const streamPrefixes = prefixesOf(types)
+  const filter = streamPrefixes && { filter: { streamPrefixes } }
+  const { from, to } = await rangeBetween(log, since, until)
+  const shareOf = await shareBetween(log, from, to)
+  if (newestFirst) {
+    const read = log.readAll({ direction: 'backwards', from: after ?? to ?? 'end', ...filter })
+    const isBefore = ({ position }: RecordedEvent) => from !== 'start' && comparePositions(position, from) < 0
+    return { events: upTo(beyond(read, order), isBefore), shareOf: ({ position }) => 1 - shareOf(position) }
+  }
+  const read = log.readAll({ from: after ?? from, ...(to && { to }), ...filter })
+  return { events: beyond(read, order), shareOf: ({ position }) => shareOf(position) }
 }
-const OF_ADDRESS: ReadonlySet<string> = new Set(Object.keys(addressFields.shape))
 
-/** The names that {@link touchesField} knows, except address ids and attribute codes. */
-const FIELD_NAMES: ReadonlySet<string> = new Set([
-  ...Object.values(eventSchemas).flatMap(({ shape }) => Object.keys(shape)),
-  ...Object.values(IMPLIED).flat(),
-  'addresses',
-])
+type Order = Pick<FindOptions, 'newestFirst' | 'after'>
+
+/** Few events, in the order that was asked for. */
+function ordered(events: AsyncIterable<RecordedEvent>, order: Order): Source {
+  async function* inOrder() {
+    if (!order.newestFirst) return yield* events
+    const all: RecordedEvent[] = []
+    for await (const event of events) all.push(event)
+    yield* all.reverse()
+  }
+  return { events: beyond(inOrder(), order), shareOf: () => undefined }
+}
+
+/** What comes after the event at a position. */
+async function* beyond(
+  events: AsyncIterable<RecordedEvent>,
+  { after, newestFirst }: Order,
+): AsyncGenerator<RecordedEvent> {
+  for await (const event of events) {
+    if (after === undefined || comparePositions(event.position, after) === (newestFirst ? -1 : 1)) yield event
+  }
+}
+
+async function* upTo(
+  events: AsyncIterable<RecordedEvent>,
+  isEnd: (event: RecordedEvent) => boolean,
+): AsyncGenerator<RecordedEvent> {
+  for await (const event of events) {
+    if (isEnd(event)) return
+    yield event
+  }
+}
 
 /**
- * The parts of a field's name as in a timeline: `city`, `addresses.city`, `addresses.11.city`, `customAttributes.club`.
+ * The streams that are about one customer: those of its timeline. If types are named, those that may contain one of
+ * them, and of single streams the events about this customer.
+ * @throws AuditError if events of these types are never about one customer
  */
-export function parseField(field: string): FieldName | undefined {
-  const parts = field.split('.')
-  const ofAddress = parts[0] === 'addresses'
-  if (ofAddress) parts.shift()
-  const addressId = ofAddress && /^\d+$/.test(parts[0] ?? '') ? Number(parts.shift()) : undefined
-  const [name, ...rest] = parts
-  const code = name === 'customAttributes' && rest.length > 0 ? rest.join('.') : undefined
-  if (rest.length > 0 && code === undefined) return undefined
-  if (name === undefined) return ofAddress ? { ofAddress, addressId, name, code } : undefined
-  return (ofAddress ? OF_ADDRESS : FIELD_NAMES).has(name) ? { ofAddress, addressId, name, code } : undefined
+function customerStreams(
+  log: EventStore,
+  customerId: number,
+  types: readonly string[],
+): AsyncIterable<RecordedEvent>[] {
+  if (types.length === 0) return Object.values(streamsOf(customerId)).map((stream) => log.readStream(stream))
+  const hasType = ({ events }: { readonly events: readonly string[] }) => types.some((type) => events.includes(type))
+  const own = CUSTOMER_FAMILIES.filter(hasType).map(({ name }) => log.readStream(`${name}${customerId}`))
+  const shared = STREAMS.filter((family) => family.of === undefined && hasType(family)).map(({ name }) =>
+    about(customerId, log.readStream(name)),
+  )
+  if (own.length + shared.length > 0) return [...own, ...shared]
+  throw new AuditError(
+    `Events of the type ${types.join(', ')} are in no stream of one customer. Search for them without a customer.`,
+  )
 }
 
-interface FieldName {
-  readonly ofAddress: boolean
-  readonly addressId: number | undefined
-  readonly name: string | undefined
-  readonly code: string | undefined
-}
-
-function touchesField(field: string): Matcher {
-  const { ofAddress, addressId, name, code } = parseField(field) ?? {}
-  return (event) => {
-    const { type } = event
-    const metadata = metadataOf(event)
-    // For an older version, with the fields after upcasting.
-    const isVersioned = typeof metadata.schemaVersion === 'number'
-    const data = isVersioned ? upcast(type, event.data, metadata as EventMetadata) : event.data
-    if (typeof data !== 'object' || data === null) return false
-    const values = data as Readonly<Record<string, unknown>>
-    if (ofAddress) {
-      if (!type.startsWith('CustomerAddress')) return false
-      if (addressId !== undefined && values.addressId !== addressId) return false
-      // A removal changes all fields of an address.
-      if (name === undefined || type === 'CustomerAddressRemoved') return true
-    }
-    if (name === undefined || name === 'addresses') return type.startsWith('CustomerAddress')
-    if (name === 'customAttributes') {
-      const attributes = values[type === 'CustomerAttributesChanged' ? 'attributes' : name]
-      if (typeof attributes !== 'object' || attributes === null) return false
-      return code === undefined ? Object.keys(attributes).length > 0 : Object.hasOwn(attributes, code)
-    }
-    return Object.hasOwn(values, name) || IMPLIED[type]?.includes(name) === true
+async function* about(customerId: number, events: AsyncIterable<RecordedEvent>): AsyncGenerator<RecordedEvent> {
+  for await (const event of orNone(events)) {
+    if ((event.data as { readonly customerId?: unknown } | null)?.customerId === customerId) yield event
   }
 }
 

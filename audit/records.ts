@@ -1,8 +1,8 @@
-/** Events for auditors: one flat record each, as JSON or as a line of CSV. */
+/** Events for auditors: one flat record each. */
 import { decode } from '../eventstore/codec.ts'
 import type { Json, RecordedEvent } from '../eventstore/port.ts'
-import { shownData } from './masking.ts'
-import { metadataOf } from './timeline.ts'
+import { metadataOf } from './criteria.ts'
+import { type Shown, scopeOf, shownData } from './masking.ts'
 
 export interface EventRecord {
   /** The position in the log of all streams. */
@@ -22,8 +22,7 @@ export interface EventRecord {
   readonly data: Json
 }
 
-/** @param reveal with personal data */
-export function recordOf(event: RecordedEvent, reveal: boolean): EventRecord {
+export function recordOf(event: RecordedEvent, shown: Shown): EventRecord {
   const { actor, at, $correlationId, $causationId, schemaVersion } = metadataOf(event)
   return {
     position: String(event.position.commit),
@@ -37,7 +36,7 @@ export function recordOf(event: RecordedEvent, reveal: boolean): EventRecord {
     requestId: $correlationId ?? null,
     causationId: $causationId ?? null,
     schemaVersion: schemaVersion ?? null,
-    data: shownData(dataOf(event), reveal),
+    data: shownData(dataOf(event), shown, scopeOf(event.stream)),
   }
 }
 
@@ -48,39 +47,4 @@ function dataOf(event: RecordedEvent): unknown {
   } catch {
     return event.data
   }
-}
-
-const COLUMNS: readonly (keyof EventRecord)[] = [
-  'position',
-  'stream',
-  'revision',
-  'id',
-  'type',
-  'time',
-  'decidedAt',
-  'actor',
-  'requestId',
-  'causationId',
-  'schemaVersion',
-  'data',
-]
-
-export const CSV_HEADER = `${COLUMNS.join(',')}\r\n`
-
-/** RFC 4180, with the data as JSON in one cell. */
-export function csvLine(record: EventRecord): string {
-  const cells = COLUMNS.map((column) => {
-    const value = record[column]
-    return csvCell(typeof value === 'object' && value !== null ? JSON.stringify(value) : String(value ?? ''))
-  })
-  return `${cells.join(',')}\r\n`
-}
-
-/**
- * A text that a spreadsheet would interpret as a formula gets a leading apostrophe, as spreadsheets write it
- * themselves.
- */
-function csvCell(text: string): string {
-  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe
 }

@@ -2,7 +2,9 @@
 import { styleText } from 'node:util'
 import type { Json } from '../eventstore/port.ts'
 import type { Change } from './changes.ts'
-import { type Places, streamsOf, type TimelineEntry } from './timeline.ts'
+import { placeText } from './places.ts'
+import type { TimelineEntry } from './timeline.ts'
+import { timeInZone } from './zones.ts'
 
 /** One value, in one line. */
 export function valueText(value: Json): string {
@@ -17,16 +19,15 @@ export function plain(text: string): string {
   })
 }
 
-export const timeText = (time: Date) => time.toISOString().replace('T', ' ')
-
-/** The lines of one entry. @param styled for a terminal that shows colours */
-export function entryText(customerId: number, entry: TimelineEntry, styled: boolean): string {
+/** The lines of one entry. @param options.styled for a terminal that shows colours */
+export function entryText(
+  entry: TimelineEntry,
+  { styled, zone }: { readonly styled: boolean; readonly zone: string },
+): string {
   const { stream, revision, type, created, actor, requestId, changes, details, problem } = entry
-  const beside = besideName(customerId, stream)
-  const place = `${beside === undefined ? '' : `${beside} `}${revision}`
   const title = styled ? styleText('bold', plain(type), { validateStream: false }) : plain(type)
   const lines = [
-    `${timeText(created)}  ${place.padStart(3)}  ${title}  by ${plain(actor)}, request ${plain(requestId)}`,
+    `${timeInZone(created, zone)}  ${plain(placeText({ stream, revision }))}  ${title}  by ${plain(actor)}, request ${plain(requestId)}`,
   ]
   if (problem !== undefined) lines.push(`    it can't be applied: ${plain(problem)}`)
   for (const [name, value] of Object.entries(details)) lines.push(`    ${plain(name)}: ${valueText(value ?? null)}`)
@@ -43,10 +44,4 @@ export function changeLines(changes: readonly Change[]): string[] {
 export function columns(rows: readonly (readonly [string, string])[]): string[] {
   const width = Math.max(0, ...rows.map(([name]) => name.length))
   return rows.map(([name, text]) => `    ${plain(name).padEnd(width)}  ${text}`)
-}
-
-/** The names of the streams beside the customer's own. */
-function besideName(customerId: number, stream: string): keyof Places | undefined {
-  const { access, skips } = streamsOf(customerId)
-  return stream === access ? 'access' : stream === skips ? 'skips' : undefined
 }

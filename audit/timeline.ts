@@ -3,15 +3,17 @@
  * access records, and operators' decisions.
  */
 
+import { LRUCache } from 'lru-cache'
 import { decode } from '../eventstore/codec.ts'
 import { isSameId } from '../eventstore/event-place.ts'
 import type { EventStore, Json, RecordedEvent } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
 import { absentCustomer, type CustomerDocument, project } from '../projections/customer.ts'
 import { type Folded, skipOrThrow } from '../projections/fold.ts'
-import type { CustomerEvent, EventMetadata } from '../schema/events.ts'
+import type { CustomerEvent } from '../schema/events.ts'
 import { streamOf } from '../schema/streams.ts'
 import { type Change, changesBetween } from './changes.ts'
+import { type Matcher, metadataOf } from './criteria.ts'
 import { isAfter, type Moment } from './moments.ts'
 
 export interface TimelineEntry {
@@ -75,23 +77,51 @@ async function* steps(eventStore: EventStore, customerId: number, known?: Folded
       isCompared = true
       continue
     }
-    let after: CustomerDocument
-    let failure: { error: unknown } | undefined
-    try {
-      after = project(before, decode<CustomerEvent>(event))
-    } catch (error) {
-      try {
-        after = await skipOrThrow(eventStore, before, error)
-      } catch (stillThere) {
-        if (stillThere !== error) throw stillThere
-        failure = { error }
-        after = { ...before, revision: event.revision }
-      }
-    }
-    yield { event, before, after, ...failure }
-    before = after
+    const step = await applied(eventStore, event, before)
+    yield step
+    before = step.after
   }
   if (!isCompared) yield* steps(eventStore, customerId)
+}
+
+/** Applies an event to the customer as of the event before it. @throws EventStoreUnavailable */
+async function applied(eventStore: EventStore, event: RecordedEvent, before: CustomerDocument): Promise<Step> {
+  try {
+    return { event, before, after: project(before, decode<CustomerEvent>(event)) }
+  } catch (error) {
+    try {
+      return { event, before, after: await skipOrThrow(eventStore, before, error) }
+    } catch (stillThere) {
+      if (stillThere !== error) throw stillThere
+      return { event, before, after: { ...before, revision: event.revision }, error }
+    }
+  }
+}
+
+/** How many customers a {@link createChangesOf} keeps in memory. */
+const MOST_CUSTOMERS = 5_000
+
+/**
+ * For events in the order of the log: returns a function that tells what an event of a customer's stream changed. The
+ * customers of the last events are kept in memory; the stream of another one is read up to the event.
+ */
+export function createChangesOf(
+  eventStore: EventStore,
+): (customerId: number, event: RecordedEvent) => Promise<readonly Change[]> {
+  const customers = new LRUCache<number, Folded>({ max: MOST_CUSTOMERS })
+  return async (customerId, event) => {
+    let before = customers.get(customerId)
+    if ((before?.document.revision ?? -1) >= event.revision) before = undefined
+    if ((before?.document.revision ?? -1) < event.revision - 1) {
+      for await (const step of steps(eventStore, customerId, before)) {
+        if (step.event.revision >= event.revision) break
+        before = { document: step.after, eventId: step.event.id }
+      }
+    }
+    const step = await applied(eventStore, event, before?.document ?? absentCustomer(customerId))
+    customers.set(customerId, { document: step.after, eventId: event.id })
+    return changesBetween(step.before, step.after)
+  }
 }
 
 /** The state of a customer as of a moment. */
@@ -136,32 +166,38 @@ export async function customerAt(
  * @param options.known the customer at a revision no later than `after.customer`: saves the fold up to there
  * @param options.passed called with the customer after each event of the customer's stream, before its entry is
  * yielded. It is not part of the entries, because those are printed
+ * @param options.fits which events have an entry. Default: all
  * @throws EventStoreUnavailable
  */
 export function timeline(
   eventStore: EventStore,
   customerId: number,
   after: Places = START,
-  { known, passed }: { readonly known?: Folded | undefined; readonly passed?: (folded: Folded) => void } = {},
+  {
+    known,
+    passed,
+    fits = () => true,
+  }: {
+    readonly known?: Folded | undefined
+    readonly passed?: (folded: Folded) => void
+    readonly fits?: Matcher
+  } = {},
 ): AsyncGenerator<TimelineEntry> {
   const streams = streamsOf(customerId)
   return inOrder(after, passed, {
-    customer: customerEntries(eventStore, customerId, after.customer, known),
-    access: besideEntries(eventStore, streams.access, after.access),
-    skips: besideEntries(eventStore, streams.skips, after.skips),
+    customer: customerEntries(eventStore, customerId, after.customer, known, fits),
+    access: besideEntries(eventStore, streams.access, after.access, fits),
+    skips: besideEntries(eventStore, streams.skips, after.skips, fits),
   })
 }
 
-/** The events of the timeline as stored. */
-export function timelineEvents(eventStore: EventStore, customerId: number): AsyncGenerator<RecordedEvent> {
-  const { customer, access, skips } = streamsOf(customerId)
-  const events = (stream: string) => orNone(eventStore.readStream(stream))
-  return merge(
-    [events(customer), events(access), events(skips)],
+/** The events of streams in order of time; a missing stream has none. @throws EventStoreUnavailable */
+export const inOrderOfTime = (streams: readonly AsyncIterable<RecordedEvent>[]): AsyncGenerator<RecordedEvent> =>
+  merge(
+    streams.map(orNone),
     ({ created }) => created.getTime(),
     ({ value }) => value,
   )
-}
 
 type Entry = Omit<TimelineEntry, 'places'> & { readonly folded?: Folded }
 
@@ -188,17 +224,24 @@ async function* customerEntries(
   customerId: number,
   after: number,
   known: Folded | undefined,
+  fits: Matcher,
 ): AsyncGenerator<Entry> {
   for await (const { event, before, after: now, error } of steps(eventStore, customerId, known)) {
-    if (event.revision <= after) continue
+    if (event.revision <= after || !fits(event)) continue
     const problem = error === undefined ? {} : { problem: (error as Error).message }
     const folded = { document: now, eventId: event.id }
     yield { ...entryOf(event), changes: changesBetween(before, now), details: {}, folded, ...problem }
   }
 }
 
-async function* besideEntries(eventStore: EventStore, stream: string, after: number): AsyncGenerator<Entry> {
+async function* besideEntries(
+  eventStore: EventStore,
+  stream: string,
+  after: number,
+  fits: Matcher,
+): AsyncGenerator<Entry> {
   for await (const event of orNone(eventStore.readStream(stream, { from: after + 1 }))) {
+    if (!fits(event)) continue
     const isGroup = typeof event.data === 'object' && event.data !== null && !Array.isArray(event.data)
     yield { ...entryOf(event), changes: [], details: isGroup ? (event.data as { [name: string]: Json }) : {} }
   }
@@ -217,11 +260,6 @@ function entryOf(event: RecordedEvent): Omit<Entry, 'changes' | 'details' | 'fol
     actor: actor ?? '',
     requestId: $correlationId ?? '',
   }
-}
-
-/** The metadata, if present: auditors also see events that this service did not write. */
-export function metadataOf({ metadata }: Pick<RecordedEvent, 'metadata'>): Partial<EventMetadata> {
-  return typeof metadata === 'object' && metadata !== null ? (metadata as Partial<EventMetadata>) : {}
 }
 
 /**

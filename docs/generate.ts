@@ -6,6 +6,8 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { format } from 'node:util'
 import { ERROR_CODES as AUDIT_CODES } from '../audit/errors.ts'
+import { CONSOLE_VARIABLES } from '../console/configuration.ts'
+import { ERROR_CODES as CONSOLE_CODES } from '../console/errors.ts'
 import { ERROR_CODES as EVENT_STORE_CODES } from '../eventstore/errors.ts'
 import { GATEWAY_VARIABLES } from '../gateway/configuration.ts'
 import { ERRORS, ERROR_CODES as GATEWAY_CODES } from '../gateway/errors.ts'
@@ -51,10 +53,10 @@ function sharedVariables(): string {
   )
 }
 
-function gatewayVariables(): string {
+function ownVariables(variables: Readonly<Record<string, Variable>>): string {
   return table(
     ['Variable', 'Default', 'What it does, what is accepted'],
-    Object.entries(GATEWAY_VARIABLES).map(([name, variable]) => variableCells(name, variable)),
+    Object.entries(variables).map(([name, variable]) => variableCells(name, variable)),
   )
 }
 
@@ -81,6 +83,7 @@ const THROWN_CODES = {
   Gateway: GATEWAY_CODES,
   Mail: MAIL_CODES,
   Audit: AUDIT_CODES,
+  Console: CONSOLE_CODES,
   Import: IMPORT_CODES,
   'Store settings': SCHEMA_CODES,
   Processes: RUNTIME_CODES,
@@ -199,7 +202,8 @@ async function generatedParts(): Promise<Readonly<Record<string, string>>> {
   const metrics = await collectMetrics()
   return {
     'shared variables': sharedVariables(),
-    'gateway variables': gatewayVariables(),
+    'gateway variables': ownVariables(GATEWAY_VARIABLES),
+    'console variables': ownVariables(CONSOLE_VARIABLES),
     'gateway errors': gatewayErrors(),
     'subgraph codes': meanings('`extensions.code`', CODES),
     'subgraph categories': meanings('`extensions.category`', CATEGORIES),

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Metric, Registry } from 'prom-client'
 import { addAuditMetrics } from '../audit/metrics.ts'
-import { addKeysGauge } from '../eventstore/encryption/keys-gauge.ts'
+import { addReachability } from '../eventstore/encryption/reachability.ts'
 import { openEventStore } from '../eventstore/open-event-store.ts'
 import { createMetrics } from '../gateway/metrics.ts'
 import { createMailMetrics } from '../mail/metrics.ts'
@@ -47,14 +47,14 @@ export async function collectMetrics(): Promise<Readonly<Record<string, readonly
         const registry = createRegistry('projections')
         createProjectionMetrics(registry, { eventStore, readModel })
         addAuditMetrics(registry, eventStore)
-        addKeysGauge(registry, eventStore)
+        addReachability(registry, eventStore)
       }),
       mail: await registered(() => {
         const registry = createRegistry('mail')
         createMailMetrics(registry, () => {
           throw new Error('Nothing is measured here.')
         })
-        addKeysGauge(registry, eventStore)
+        addReachability(registry, eventStore)
       }),
     }
     const common = processes.gateway.filter(({ name }) => COMMON.includes(name))

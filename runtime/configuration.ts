@@ -27,7 +27,7 @@ const variables = {
   EVENTSTORE_URL: {
     description:
       'The event store. A connection string of EventStoreDB (22.10 and later) or KurrentDB takes several hosts for a cluster (`kurrentdb://a:2113,b:2113,c:2113`), or `+discover`; TLS, credentials and certificates are its options.',
-    usedBy: ['subgraph', 'projections', 'mail', 'commands'],
+    usedBy: ['subgraph', 'projections', 'mail', 'console', 'commands'],
     schema: z.string().regex(/^(sqlite:|(esdb|kurrentdb|kurrent|kdb)(\+discover)?:\/\/)./),
     default: 'sqlite:data/events.db',
     accepted: 'sqlite:PATH, kurrentdb://…, kurrent://…, kdb://…, esdb://… (each also with +discover)',
@@ -36,7 +36,7 @@ const variables = {
   READMODEL_URL: {
     description:
       'The read model. Redis alone: `redis://host:6379`. Sentinel: `redis-sentinel://host:port,…/master`. Cluster: `redis-cluster://host:port,…`. If it is Redis, the gateway counts its rate limits there, too.',
-    usedBy: ['subgraph', 'projections', 'commands', 'gateway'],
+    usedBy: ['subgraph', 'projections', 'console', 'commands', 'gateway'],
     schema: z.string().regex(/^(sqlite:|rediss?(-(sentinel|cluster))?:\/\/)./),
     default: 'sqlite:data/readmodel.db',
     accepted: 'sqlite:PATH, redis://…, redis-sentinel://…, redis-cluster://… (rediss… for TLS)',
@@ -45,7 +45,7 @@ const variables = {
   KEYS_URL: {
     description:
       'The store of the keys that personal fields are encrypted with. Not set: `events-keys.db` beside an embedded `events.db`; on a server the log itself.',
-    usedBy: ['subgraph', 'projections', 'mail', 'commands'],
+    usedBy: ['subgraph', 'projections', 'mail', 'console', 'commands'],
     schema: z.string().regex(/^(sqlite:|(esdb|kurrentdb|kurrent|kdb)(\+discover)?:\/\/)./),
     default: undefined,
     accepted: 'as EVENTSTORE_URL: another store for the keys of customers',
@@ -88,7 +88,7 @@ const variables = {
   },
   HOST: {
     description: 'The address to listen on. `0.0.0.0` or `::` listens on all.',
-    usedBy: ['gateway', 'subgraph', 'projections', 'mail', 'samples'],
+    usedBy: ['gateway', 'subgraph', 'projections', 'mail', 'console', 'samples'],
     schema: z.string().min(1),
     default: '127.0.0.1',
     accepted: 'an address to listen on',
@@ -104,7 +104,7 @@ const variables = {
   DATA_DIR: {
     description:
       'The folder of the keys that `npm start` makes for an embedded event store, of the cache of `audit prove` and, without `SMTP_URL`, of the mails.',
-    usedBy: ['subgraph', 'projections', 'mail', 'commands'],
+    usedBy: ['subgraph', 'projections', 'mail', 'console', 'commands'],
     schema: z.string().min(1),
     default: 'data',
     accepted: "a folder's path",
@@ -151,7 +151,7 @@ const variables = {
   EMAIL_HASH_KEY: {
     description:
       'Keys the hash under which an e-mail address is claimed, and the links in mails. It must never change. Not set: a file in `DATA_DIR`; required on an event-store server.',
-    usedBy: ['subgraph', 'mail', 'commands'],
+    usedBy: ['subgraph', 'mail', 'console', 'commands'],
     schema: z.string().min(32),
     default: undefined,
     accepted: '32 characters or more',
@@ -160,7 +160,7 @@ const variables = {
   MASTER_KEY: {
     description:
       'Wraps the keys of customers. Not set: a file in `DATA_DIR`; required on an event-store server, unless `KMS_PLUGIN` is set.',
-    usedBy: ['subgraph', 'projections', 'mail', 'commands'],
+    usedBy: ['subgraph', 'projections', 'mail', 'console', 'commands'],
     schema: z.string().min(1),
     default: undefined,
     accepted: '32 bytes, in hexadecimal or base64',
@@ -168,7 +168,7 @@ const variables = {
   },
   MASTER_KEY_PREVIOUS: {
     description: 'Master keys that still unwrap while keys are rotated.',
-    usedBy: ['subgraph', 'projections', 'mail', 'commands'],
+    usedBy: ['subgraph', 'projections', 'mail', 'console', 'commands'],
     schema: z.string(),
     default: undefined,
     accepted: 'master keys from before a rotation, with commas between them',
@@ -176,7 +176,7 @@ const variables = {
   },
   KMS_PLUGIN: {
     description: 'A module that wraps keys with a key management system, in place of `MASTER_KEY`.',
-    usedBy: ['subgraph', 'projections', 'mail', 'commands'],
+    usedBy: ['subgraph', 'projections', 'mail', 'console', 'commands'],
     schema: z.string().min(1),
     default: undefined,
     accepted: "a module's path or package",
@@ -184,7 +184,7 @@ const variables = {
   CIPHER: {
     description:
       'What personal fields are encrypted with from now on: `xchacha20-poly1305`, the faster one, or `aes-256-gcm`, for those who have to use AES, and while processes of an older release still read the log. What was written with either is read.',
-    usedBy: ['subgraph', 'projections', 'mail', 'commands'],
+    usedBy: ['subgraph', 'projections', 'mail', 'console', 'commands'],
     schema: z.enum(['xchacha20-poly1305', 'aes-256-gcm']),
     default: 'xchacha20-poly1305' as const,
     accepted: 'xchacha20-poly1305 or aes-256-gcm',
@@ -192,7 +192,7 @@ const variables = {
   AUDIT_SIGNING_KEY: {
     description:
       "Signs the log's checkpoints. Not set: a file in `DATA_DIR`; on an event-store server no checkpoints are written.",
-    usedBy: ['projections', 'commands'],
+    usedBy: ['projections', 'console', 'commands'],
     schema: z.string().min(1),
     default: undefined,
     accepted: 'an Ed25519 private key (PEM or JWK)',
@@ -225,7 +225,7 @@ const variables = {
   },
   STORE_CONFIG: {
     description: "The store's settings: a YAML or JSON file with what differs from `schema/store.yaml`.",
-    usedBy: ['subgraph', 'mail', 'commands'],
+    usedBy: ['subgraph', 'mail', 'console', 'commands'],
     schema: z.string(),
     default: undefined,
     accepted: 'a file of settings as in schema/store.yaml',
@@ -295,7 +295,7 @@ const variables = {
   OTEL_SERVICE_NAME: {
     description:
       'The name of the process in traces, metrics and log lines. Not set: `gateway`, `subgraph` and the like.',
-    usedBy: ['gateway', 'subgraph', 'projections', 'mail', 'samples'],
+    usedBy: ['gateway', 'subgraph', 'projections', 'mail', 'console', 'samples'],
     schema: z.string().min(1),
     default: undefined,
     accepted: "the process's name",
@@ -317,7 +317,7 @@ const variables = {
   },
   LOG_LEVEL: {
     description: 'How much is logged. `npm start` logs from `warn` on, where this is not set.',
-    usedBy: ['gateway', 'subgraph', 'projections', 'mail', 'samples'],
+    usedBy: ['gateway', 'subgraph', 'projections', 'mail', 'console', 'samples'],
     schema: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
     default: 'info' as const,
     accepted: 'fatal, error, warn, info, debug, trace or silent',
@@ -325,7 +325,7 @@ const variables = {
   NODE_ENV: {
     description:
       "`production` turns off the sample subgraphs, the query editor, introspection, suggestions in errors, and `/metrics` on the gateway's public port, and turns on rate limits. The subgraph then gives its SDL only where `SUBGRAPH_SECRET` is set.",
-    usedBy: ['gateway', 'subgraph'],
+    usedBy: ['gateway', 'subgraph', 'console'],
     schema: z.enum(['production', 'development', 'test']),
     default: 'development' as const,
     accepted: 'production, development or test',
@@ -333,7 +333,7 @@ const variables = {
 } as const satisfies Readonly<Record<string, SharedVariable>>
 
 /** A process of the service; `commands` are those of operators. */
-type Process = 'gateway' | 'subgraph' | 'projections' | 'mail' | 'samples' | 'commands'
+type Process = 'gateway' | 'subgraph' | 'projections' | 'mail' | 'console' | 'samples' | 'commands'
 
 /** A variable, and what reads it when the parts are processes of their own. `npm start` is all of them. */
 export interface SharedVariable extends Variable {

@@ -1,6 +1,6 @@
 /** Builds the parts of the subgraph, each with the parts that it depends on. */
 import type { FastifyBaseLogger } from 'fastify'
-import { addKeysGauge } from '../eventstore/encryption/keys-gauge.ts'
+import { addReachability } from '../eventstore/encryption/reachability.ts'
 import { chained, countAsChained } from '../eventstore/hash-chain.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { observed } from '../eventstore/timed-appends.ts'
@@ -17,6 +17,7 @@ import { type CustomerChanges, createCustomerChanges } from './customers/custome
 import { type Customers, createCustomers } from './customers/customers.ts'
 import { type Captcha, createCaptcha } from './http/captcha.ts'
 import { createCredentials } from './identity/credentials.ts'
+import { createEndedTokens, type EndedTokens } from './identity/ended-tokens.ts'
 import { createHashKinds, createPasswordChecks } from './identity/password-checks.ts'
 import { createSignIn } from './identity/sign-in.ts'
 import type { Keys } from './identity/subgraph-keys.ts'
@@ -47,6 +48,7 @@ export interface Parts {
   readonly eventStore: EventStore
   readonly customers: Customers
   readonly tokens: Tokens
+  readonly endedTokens: EndedTokens
   readonly captcha: Captcha
   readonly changes: CustomerChanges
   readonly resolvers: ReturnType<typeof createResolvers>
@@ -97,6 +99,7 @@ export function createParts(options: PartsOptions): Parts {
     eventStore,
     customers,
     tokens,
+    endedTokens: createEndedTokens(eventStore),
     captcha,
     changes,
     resolvers,
@@ -124,9 +127,10 @@ function createStores({ eventStore: store, readModel, log, metrics }: PartsOptio
   const { mayReadDocuments } = guard
   const onRead = (source: string) => reads.inc({ source })
   const customers = createCustomers({ eventStore, readModel, log, mayReadDocuments, onRead })
-  addKeysGauge(registry, store)
+  addReachability(registry, store)
   addGauge(registry, 'read_model_writable', READ_MODEL_WRITABLE, () => answersProbe(readModel.probe()))
   addGauge(registry, 'read_model_fenced', READ_MODEL_FENCED, () => customers.isFenced())
+  addGauge(registry, 'read_model_cut_off', READ_MODEL_CUT_OFF, () => customers.isAlone())
   return {
     eventStore,
     customers,
@@ -138,5 +142,7 @@ function createStores({ eventStore: store, readModel, log, metrics }: PartsOptio
 }
 
 const READ_MODEL_WRITABLE = 'Whether the read model accepts writes (1), or refuses them or is unavailable (0).'
+const READ_MODEL_CUT_OFF =
+  'Whether this instance alone does not reach the read model (1). It is not ready then, because all others have to fold.'
 const READ_MODEL_FENCED =
   'Whether queries fold the streams because documents are not trusted (1): a fence, or no lease. See docs/read-your-writes.md.'

@@ -13,6 +13,7 @@ const PREFIXES: Readonly<Record<string, string>> = {
   subgraph: 'SUB',
   gateway: 'GTW',
   mail: 'MAIL',
+  console: 'CON',
 }
 /** Where each part's codes are listed. */
 const CATALOGUES: Readonly<Record<string, string>> = {
@@ -24,6 +25,7 @@ const CATALOGUES: Readonly<Record<string, string>> = {
   subgraph: 'subgraph/import/errors.ts',
   gateway: 'gateway/errors.ts',
   mail: 'mail/errors.ts',
+  console: 'console/errors.ts',
 }
 /** A class written out, or one made by `errorClass` (runtime/error-class.ts). */
 const CLASS = /^(?:export )?class (\w+) extends Error \{\n([\s\S]*?)^\}/gm

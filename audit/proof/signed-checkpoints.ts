@@ -18,6 +18,7 @@ import type { Log } from '../../runtime/log.ts'
 import type { CheckpointEvent } from '../../schema/events.ts'
 import { STREAM_NAMES } from '../../schema/streams.ts'
 import { LogCheckpointError } from '../errors.ts'
+import { placeText } from '../places.ts'
 import type { PublicKey, SigningKey } from './signing-key.ts'
 import { createTree, edgeLength, leafHash, leafOf, rootOf, TREE_STREAMS } from './tree.ts'
 
@@ -112,7 +113,9 @@ export async function uncoveredSince(eventStore: EventStore): Promise<Date | und
 async function newestCheckpoint(eventStore: EventStore): Promise<StoredLogCheckpoint | undefined> {
   for await (const checkpoint of readCheckpoints(eventStore, 'backwards')) {
     if (checkpoint.size !== undefined) return checkpoint
-    throw new LogCheckpointError(`Revision ${checkpoint.revision} of ${CHECKPOINT_STREAM} is no checkpoint.`)
+    throw new LogCheckpointError(
+      `${placeText({ stream: CHECKPOINT_STREAM, revision: checkpoint.revision })} is no checkpoint.`,
+    )
   }
   return undefined
 }
@@ -132,7 +135,7 @@ export async function writeCheckpoint(
   const last = await newestCheckpoint(eventStore)
   if (last && last.keyId === key.id && !isSignedBy(last, last.signature, key)) {
     throw new LogCheckpointError(
-      `The checkpoint at revision ${last.revision} of ${CHECKPOINT_STREAM} has a forged signature.`,
+      `The checkpoint ${placeText({ stream: CHECKPOINT_STREAM, revision: last.revision })} has a forged signature.`,
     )
   }
   // A checkpoint of another key can't be verified, and positions differ in a copied log. Then all events are read
@@ -177,7 +180,7 @@ const base64url = (bytes: Buffer) => bytes.toString('base64url')
 
 function differs({ revision }: StoredLogCheckpoint): LogCheckpointError {
   return new LogCheckpointError(
-    `The log is not what the checkpoint at revision ${revision} of ${CHECKPOINT_STREAM} says.`,
+    `The log is not what the checkpoint ${placeText({ stream: CHECKPOINT_STREAM, revision })} says.`,
   )
 }
 

@@ -24,6 +24,7 @@ export interface Fault {
   readonly revision: number
   /** Its position in the log; absent if the log ends before it. */
   readonly position?: { readonly commit: string; readonly prepare: string }
+  /** What was found, in one or two sentences for somebody who does not know how the log is built. */
   readonly message: string
 }
 
@@ -134,15 +135,15 @@ function checkEvent(
   const staying = mayNotLeave(stream)
   const fault = (kind: FaultKind, message: string, at = revision) => faults.add(kind, event, at, message)
   if (event.type === '$streamDeleted') {
-    if (staying) fault('removed', 'the stream was closed: its events are gone, or will be')
+    if (staying) fault('removed', 'The whole stream was deleted. Its events are gone, or will be.')
     return { leaf: own }
   }
 
   if (hash === undefined) counts.withoutHash++
   else counts.hashed++
   const altered = hash !== undefined && hash !== own
-  if (altered) fault('altered', 'its content is not what its hash was made of')
-  if (hash === undefined && YOUNGER_THAN_HASHES.has(stream)) fault('altered', 'its hash is gone')
+  if (altered) fault('altered', 'It was changed after it was written: its content does not match its hash.')
+  if (hash === undefined && YOUNGER_THAN_HASHES.has(stream)) fault('altered', 'Its hash was taken away.')
   const leaf = hash ?? own
   if (revision < next) {
     // Not the event that the next one links to.
@@ -158,25 +159,37 @@ function checkEvent(
   if (revision > next) {
     if (staying) {
       const missing =
-        revision - next === 1 ? `revision ${next} is missing` : `revisions ${next} to ${revision - 1} are missing`
-      faults.gap(event, next, `${missing} before it`)
+        revision - next === 1 ? `Revision ${next} is missing.` : `Revisions ${next} to ${revision - 1} are missing.`
+      faults.gap(event, next, missing)
     } else if (hash !== undefined) counts.withoutPrevious++
   } else if (hash === undefined) {
-    if (before?.hashed) fault('inserted', 'it has no hash, though the event before it has one')
+    if (before?.hashed)
+      fault(
+        'inserted',
+        'It was put in by something else than this service: it has no hash, although the event before it has one.',
+      )
   } else if (before === undefined) {
-    if (previous !== null) fault('removed', 'an event is missing before it: it is the first one, but linked to another')
+    if (previous !== null)
+      fault(
+        'removed',
+        'An event before it is missing: it is the first one of its stream now, but was written after another.',
+      )
   } else if (altered) {
     // Its link is part of what was altered.
   } else if (previous === null) {
-    if (staying) fault('unlinked', 'a new chain begins here: the events before it had been deleted when it was written')
+    if (staying) fault('unlinked', 'The events before it had been deleted when it was written.')
     else counts.withoutPrevious++
   } else if (shortHash(previous) !== before.hash) {
     if (beginningOf(previous) === before.previous) {
-      fault('inserted', 'the event after it is linked to the one before it', revision - 1)
+      fault(
+        'inserted',
+        'It was put in later: the event after it was written right after the one before it.',
+        revision - 1,
+      )
     } else
       fault(
         'unlinked',
-        'the event before it is not the one that it was written after: that was altered, removed or moved',
+        'The event before it is not the one that it was written after. That one was changed, removed or moved.',
       )
   }
   return { leaf, state }
@@ -232,15 +245,20 @@ function createFaults() {
       const gap = gaps.get(stream)?.find(({ from, to }) => revision >= from && revision < to)
       const found = gap && list[gap.index]
       if (gap === undefined || found === undefined)
-        add('inserted', event, revision, `it stands after revision ${newest}, and its own is taken`)
+        add(
+          'inserted',
+          event,
+          revision,
+          `It was put in: it comes after revision ${newest}, and the stream has another event of its own revision.`,
+        )
       else if (found.kind === 'removed') {
         list[gap.index] = {
           ...found,
           kind: 'reordered',
-          message: `it stands at position ${event.position.commit}, after revision ${newest}`,
+          message: `It was moved: it is at position ${event.position.commit} of the log, after revision ${newest} of its stream.`,
           revision,
         }
-      } else add('reordered', event, revision, `it stands after revision ${newest}`)
+      } else add('reordered', event, revision, `It was moved: it comes after revision ${newest} of its stream.`)
     },
   }
 }
@@ -300,18 +318,20 @@ function reportCheckpoints(
     const fault = (message: string) => faults.add('checkpoint', undefined, revision, message, CHECKPOINT_STREAM)
     const since = before ? `after position ${before.position} and up to` : 'up to'
     if (checkpoint.good) before = checkpoint
-    if (reason === 'form') fault('it is no checkpoint')
-    else if (reason === 'signature') fault('it is forged: its signature is not one of its key')
+    if (reason === 'form') fault('It is not a checkpoint.')
+    else if (reason === 'signature') fault('It is forged: it was not signed with the key that it names.')
     else if (reason === 'key')
-      fault(`it is signed by another key than ${keys.map(({ id }) => id).join(', ') || '(none is known)'}`)
+      fault(
+        `It was signed with a key that is not trusted here. Trusted: ${keys.map(({ id }) => id).join(', ') || 'none'}.`,
+      )
     else if (reason !== undefined && lastGood && lastGood.revision > revision) {
-      fault('it is not of this log, though later ones are')
+      fault('It was signed for another log, although later ones were signed for this one.')
     } else if (reason !== undefined && differing++ === 0) {
       const place = `${since} position ${checkpoint.position} (${checkpoint.time})`
       if (reason === 'short') {
         const gone = checkpoint.size - size
-        fault(`the log is cut short: ${gone} of the ${checkpoint.size} events that it signs are gone, ${place}`)
-      } else fault(`an event was altered, removed, inserted or moved ${place}: the tree's root is another`)
+        fault(`The log was cut off: of the ${checkpoint.size} events that were signed, ${gone} are gone, ${place}.`)
+      } else fault(`An event was changed, removed, put in or moved ${place}: the log is not the one that was signed.`)
     }
   }
 }

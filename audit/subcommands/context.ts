@@ -5,9 +5,13 @@
 import type { EventStore } from '../../eventstore/port.ts'
 import { newestRevision } from '../../eventstore/read.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
+import { ConfigurationError } from '../../runtime/errors.ts'
 import type { ProgressDisplay } from '../../runtime/progress.ts'
 import { resolveCustomer } from '../customer-ref.ts'
 import { AuditError } from '../errors.ts'
+import { createMasker, type Shown } from '../masking.ts'
+import type { RequestRules } from '../requests/decide.ts'
+import type { Places } from '../requests/holdings.ts'
 import { recordReveal } from '../reveals.ts'
 import { streamsOf } from '../timeline.ts'
 
@@ -17,10 +21,14 @@ export interface AuditContext {
   readonly openEventStore: () => EventStore | Promise<EventStore>
   /** The documents, for an erasure. */
   readonly openReadModel: () => ReadModel | Promise<ReadModel>
-  /** Needed to find a customer by an e-mail address. */
+  /** Needed to find a customer by an e-mail address, and for the marks of masked values. */
   readonly emailHashKey: () => string
   /** How long access records are kept: older ones are not shown, even if they still exist. */
   readonly accessRetentionDays: () => number
+  /** The store's rules for requests of data subjects. */
+  readonly requestRules: () => RequestRules
+  /** Where the data is: what an erasure leaves for people to do depends on it. */
+  readonly places: () => Places
   /** The user to record for disclosures. */
   readonly operator: string
   /** Standard output. */
@@ -108,6 +116,18 @@ export function shownAccess({
   return ({ type, created }) => type !== 'AccessRecorded' || created.getTime() >= oldest
 }
 
+/** How a command shows personal data. */
+export function shownOf(context: AuditContext, { reveal }: Pick<ShowOptions, 'reveal'>): Shown {
+  if (reveal) return 'revealed'
+  try {
+    return createMasker(context.emailHashKey())
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error
+    context.note('EMAIL_HASH_KEY is missing, so the marks of masked values can be compared within this output only.')
+    return createMasker(undefined)
+  }
+}
+
 /** The exit code of a command that may have been stopped. */
 export function stopped({ signal, note }: AuditContext): number {
   if (!signal?.aborted) return 0
@@ -117,5 +137,8 @@ export function stopped({ signal, note }: AuditContext): number {
 
 /** Tells a person at a terminal how to see masked data. */
 export function noteMask({ reveal, json }: ShowOptions, { note }: AuditContext): void {
-  if (!reveal && !json) note('Personal data is masked; --reveal --reason "..." shows it, and is recorded.')
+  if (reveal || json) return
+  note(
+    'Personal data is masked: the same value of a customer has the same mark. --reveal --reason "..." shows it, and is recorded.',
+  )
 }

@@ -1,56 +1,52 @@
-/** `customers audit export`: the events of the log, or of one customer. */
-import { rangeBetween, shareBetween } from '../../eventstore/times.ts'
+/** `customers audit export`: the events of the log, or of one customer; the same as `find` finds. */
 import { UsageError } from '../../runtime/errors.ts'
-import { CSV_HEADER, csvLine, recordOf } from '../records.ts'
-import { timelineEvents } from '../timeline.ts'
-import { type AuditContext, openForAll, openForCustomer, type ShowOptions, shownAccess, stopped } from './context.ts'
+import { CSV_HEADER, createCsv } from '../csv.ts'
+import { findEvents } from '../find.ts'
+import { recordOf } from '../records.ts'
+import { type AuditContext, type ShowOptions, shownAccess, shownOf, stopped } from './context.ts'
+import { type FilterOptions, openFiltered } from './filters.ts'
 import { createOutput, line, openFile } from './output.ts'
-import { timeOf } from './times.ts'
+import { noteZone } from './times.ts'
 
-export interface ExportOptions extends ShowOptions {
+export interface ExportOptions extends ShowOptions, FilterOptions {
   /** Default: jsonl. */
   readonly format?: 'jsonl' | 'csv'
   readonly output?: string
-  /** When the store wrote the events, both inclusive. */
-  readonly since?: string
-  readonly until?: string
 }
 
-/** @param customer none: the whole log @returns the exit code @throws as `openForCustomer` */
+/**
+ * @param customer a number or an e-mail address; none: the whole log
+ * @returns the exit code
+ * @throws UsageError for a filter that can't be used; as `openForCustomer`
+ */
 export async function exportEvents(
   context: AuditContext,
   customer: string | undefined,
   options: ExportOptions,
 ): Promise<number> {
   const { format } = options
-  const [since, until] = [timeOf('since', options.since), timeOf('until', options.until)]
   if (options.json && format === 'csv') throw new UsageError('--json and --format csv exclude each other.')
-  const asked = { command: 'export', options: { format, since: options.since, until: options.until } }
-  const { eventStore, customerId } =
-    customer === undefined
-      ? { eventStore: await openForAll(context, asked, options), customerId: undefined }
-      : await openForCustomer(context, asked, customer, options)
+  const { eventStore, criteria, zone } = await openFiltered(context, 'export', customer, options, { format })
   const file = options.output === undefined ? undefined : openFile(options.output)
   const output = createOutput(file?.write ?? context.write)
   const bar = context.progress('exporting', 'events')
   const isShown = shownAccess(context)
-  const { from, to } = await rangeBetween(eventStore, since, until)
-  const shareOf = customerId === undefined ? await shareBetween(eventStore, from, to) : () => undefined
-  const events =
-    customerId === undefined ? eventStore.readAll({ from, ...(to && { to }) }) : timelineEvents(eventStore, customerId)
-  const print = format === 'csv' ? csvLine : line
-  let count = 0
+  const shown = shownOf(context, options)
+  const csv = createCsv(eventStore, shown, zone, criteria.fields)
   if (format === 'csv') await output.write(CSV_HEADER)
-  for await (const event of events) {
-    if (!isShown(event) || (since && event.created < since) || (until && event.created > until)) continue
-    await output.write(print(recordOf(event, options.reveal)))
-    if (++count % 1_000 !== 0) continue
-    bar.report(count, shareOf(event.position))
-    if (context.signal?.aborted) break
-  }
+  const { searched } = await findEvents(
+    eventStore,
+    criteria,
+    (event) => {
+      if (!isShown(event)) return undefined
+      return format === 'csv' ? csv(event).then(output.write) : output.write(line(recordOf(event, shown)))
+    },
+    { onProgress: (count, share) => bar.report(count, share), signal: context.signal },
+  )
   await output.end()
   await file?.close()
-  bar.report(count, 1)
+  bar.report(searched, 1)
   bar.stop()
+  noteZone(context, { ...options, json: format !== 'csv' }, zone)
   return stopped(context)
 }

@@ -1,72 +1,57 @@
-/** `customers audit find`: searches events in the whole log. */
-import { UsageError } from '../../runtime/errors.ts'
-import { eventSchemas } from '../../schema/events.ts'
-import { type Criteria, findEvents, parseField } from '../find.ts'
+/** `customers audit find`: searches events in the whole log, or of one customer. */
+import { findEvents } from '../find.ts'
+import { placeText } from '../places.ts'
 import { type EventRecord, recordOf } from '../records.ts'
 import { plain, valueText } from '../terminal-text.ts'
-import { type AuditContext, noteMask, openForAll, type ShowOptions, shownAccess, stopped } from './context.ts'
+import { timeInZone } from '../zones.ts'
+import { type AuditContext, noteMask, type ShowOptions, shownAccess, shownOf, stopped } from './context.ts'
+import { type FilterOptions, openFiltered } from './filters.ts'
 import { createOutput, line } from './output.ts'
-import { timeOf } from './times.ts'
+import { noteZone } from './times.ts'
 
-export interface FindOptions extends ShowOptions {
-  readonly actor?: readonly string[]
-  readonly type?: readonly string[]
-  readonly field?: readonly string[]
-  readonly since?: string
-  readonly until?: string
-}
-
-/** @returns the exit code @throws UsageError for a criterion that can't be used; EventStoreUnavailable */
-export async function find(context: AuditContext, options: FindOptions): Promise<number> {
-  const criteria = criteriaOf(options)
-  const { actor, type, since, until, field } = options
-  const asked = { command: 'find', options: { actor, type, since, until, field } }
-  const eventStore = await openForAll(context, asked, options)
+/**
+ * @param customer a number or an e-mail address; none: the whole log
+ * @returns the exit code
+ * @throws UsageError for a filter that can't be used; as `openForCustomer`
+ */
+export async function find(
+  context: AuditContext,
+  customer: string | undefined,
+  options: ShowOptions & FilterOptions,
+): Promise<number> {
+  const { eventStore, criteria, zone } = await openFiltered(context, 'find', customer, options)
   const output = createOutput(context.write)
   const bar = context.progress('searching', 'events')
   const isShown = shownAccess(context)
+  const shown = shownOf(context, options)
   let found = 0
-  const count = await findEvents(
+  const { searched } = await findEvents(
     eventStore,
     criteria,
     (event) => {
       if (!isShown(event)) return undefined
       found++
-      const record = recordOf(event, options.reveal)
-      return output.write(options.json ? line(record) : foundText(record))
+      const record = recordOf(event, shown)
+      return output.write(options.json ? line(record) : foundText(record, timeInZone(event.created, zone)))
     },
-    (count, _, share) => bar.report(count, share),
-    context.signal,
+    { onProgress: (count, share) => bar.report(count, share), signal: context.signal },
   )
   await output.end()
-  bar.report(count, 1)
+  bar.report(searched, 1)
   bar.stop()
-  context.note(`${found} ${found === 1 ? 'event fits' : 'events fit'}.`)
+  context.note(`${found} of ${searched} events looked at ${found === 1 ? 'fits' : 'fit'}.`)
+  noteZone(context, options, zone)
   noteMask(options, context)
   return stopped(context)
 }
 
-function foundText({ time, stream, revision, type, actor, requestId, data }: EventRecord): string {
+function foundText(record: EventRecord, time: string): string {
+  const { stream, revision, type, actor, requestId, data } = record
   const isGroup = typeof data === 'object' && data !== null && !Array.isArray(data)
   const fields = Object.entries(isGroup ? data : { data })
     .filter(([, value]) => value != null)
     .map(([name, value]) => `${plain(name)}: ${valueText(value ?? null)}`)
-  const head = `${time.replace('T', ' ')}  ${plain(stream)} ${revision}  ${plain(type)}`
+  const head = `${time}  ${plain(placeText({ stream, revision }))}  ${plain(type)}`
   const who = `by ${plain(actor ?? '-')}, request ${plain(requestId ?? '-')}`
   return `${head}  ${who}\n${fields.length > 0 ? `    ${fields.join(', ')}\n` : ''}`
-}
-
-/** @throws UsageError */
-function criteriaOf({ actor = [], type = [], field = [], since, until }: FindOptions): Criteria {
-  for (const each of type) {
-    if (Object.hasOwn(eventSchemas, each)) continue
-    throw new UsageError(`There is no event type ${JSON.stringify(each)}; types are named as in a history.`)
-  }
-  for (const each of field) {
-    if (parseField(each)) continue
-    throw new UsageError(
-      `There is no field ${JSON.stringify(each)}; accepted: names as in a history, such as firstname or addresses.city.`,
-    )
-  }
-  return { actors: actor, types: type, fields: field, since: timeOf('since', since), until: timeOf('until', until) }
 }

@@ -1,29 +1,55 @@
 /** `customers audit history`: what happened to a customer. */
-import { shownChange, shownData } from '../masking.ts'
+import { matchersOf } from '../criteria.ts'
+import { type Shown, scopeOf, shownChange, shownData } from '../masking.ts'
 import { entryText } from '../terminal-text.ts'
 import { type TimelineEntry, timeline } from '../timeline.ts'
-import { type AuditContext, noteMask, openForCustomer, type ShowOptions } from './context.ts'
+import {
+  type AuditContext,
+  noteMask,
+  openForCustomer,
+  type ShowOptions,
+  shownAccess,
+  shownOf,
+  stopped,
+} from './context.ts'
+import { criteriaOf, type FilterOptions, filtersAsked } from './filters.ts'
 import { createOutput, line } from './output.ts'
+import { noteZone, zoneOf } from './times.ts'
 
-/** @returns the exit code @throws as `openForCustomer` */
-export async function history(context: AuditContext, customer: string, options: ShowOptions): Promise<number> {
-  const { eventStore, customerId } = await openForCustomer(context, { command: 'history' }, customer, options)
+/** @returns the exit code @throws UsageError for a filter that can't be used; as `openForCustomer` */
+export async function history(
+  context: AuditContext,
+  customer: string,
+  options: ShowOptions & FilterOptions,
+): Promise<number> {
+  const criteria = criteriaOf(options)
+  const zone = zoneOf(options)
+  const asked = { command: 'history', options: filtersAsked(options) }
+  const { eventStore, customerId } = await openForCustomer(context, asked, customer, options)
   const output = createOutput(context.write)
-  for await (const entry of timeline(eventStore, customerId)) {
-    const shown = shownEntry(entry, options.reveal)
-    await output.write(options.json ? line(entryJson(shown)) : entryText(customerId, shown, context.styled))
+  const { fits } = matchersOf(criteria)
+  const isShown = shownAccess(context)
+  const shown = shownOf(context, options)
+  const print = (entry: TimelineEntry) =>
+    options.json ? line(entryJson(entry)) : entryText(entry, { styled: context.styled, zone })
+  const entries = timeline(eventStore, customerId, undefined, { fits: (event) => isShown(event) && fits(event) })
+  for await (const entry of entries) {
+    await output.write(print(shownEntry(entry, shown)))
+    if (context.signal?.aborted) break
   }
   await output.end()
+  noteZone(context, options, zone)
   noteMask(options, context)
-  return 0
+  return stopped(context)
 }
 
 /** A timeline entry, masked if necessary. */
-function shownEntry(entry: TimelineEntry, reveal: boolean): TimelineEntry {
+function shownEntry(entry: TimelineEntry, shown: Shown): TimelineEntry {
+  const scope = scopeOf(entry.stream)
   return {
     ...entry,
-    changes: entry.changes.map((change) => shownChange(change, reveal)),
-    details: shownData(entry.details, reveal) as TimelineEntry['details'],
+    changes: entry.changes.map((change) => shownChange(change, shown, scope)),
+    details: shownData(entry.details, shown, scope) as TimelineEntry['details'],
   }
 }
 

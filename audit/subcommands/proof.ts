@@ -5,16 +5,14 @@ import type { EventStore, Position } from '../../eventstore/port.ts'
 import { logEnd } from '../../eventstore/read.ts'
 import { ConfigurationError, UsageError } from '../../runtime/errors.ts'
 import { showProgress } from '../../runtime/progress.ts'
-import { streamOf } from '../../schema/streams.ts'
 import { NoProofError } from '../errors.ts'
+import { ACCEPTED_PLACES, parseEvent, placeText } from '../places.ts'
 import { checkInclusion, type EventName, parseProof, proveInclusion } from '../proof/inclusion.ts'
 import { type LogCheckpoint, writeCheckpoint } from '../proof/signed-checkpoints.ts'
 import { type PublicKey, publicPem, readPublicKey, type SigningKey } from '../proof/signing-key.ts'
+import { counted, verificationLines } from '../proof/verification-text.ts'
 import { recordVerification } from '../proof/verifications.ts'
-import { type Fault, type Verification, verifyLog } from '../proof/verify.ts'
-
-/** How many faults are listed individually. */
-const MOST_LISTED = 100
+import { verifyLog } from '../proof/verify.ts'
 
 /** @param print prints one line, or a JSON text */
 export type Print = (text: string) => void
@@ -43,39 +41,15 @@ export async function verifyCommand(
   bar.report(result.events)
   bar.stop()
   if (signal.aborted) {
-    print(
-      json
-        ? JSON.stringify({ ...result, stopped: true })
-        : `Stopped before its end; ${result.faultCount} faults so far.`,
-    )
+    const soFar = counted(result.faultCount, 'fault')
+    print(json ? JSON.stringify({ ...result, stopped: true }) : `Stopped before the end of the log: ${soFar} so far.`)
     return 130
   }
   if (json) print(JSON.stringify(result))
-  else for (const line of describe(result)) print(line)
+  else for (const line of verificationLines(result)) print(line)
   const unrecorded = await recordVerification(eventStore, result, by)
   if (unrecorded !== undefined) note(`The outcome holds, but could not be recorded in the log: ${unrecorded}`)
   return result.ok ? 0 : 1
-}
-
-function* describe(result: Verification): Generator<string> {
-  const { checkpoints, faults, faultCount } = result
-  for (const fault of faults.slice(0, MOST_LISTED)) yield describeFault(fault)
-  if (faultCount > MOST_LISTED) yield `... and ${faultCount - MOST_LISTED} more`
-  yield `${result.events} events of ${result.streams} streams: ${result.hashed} with a hash, ${result.withoutHash} from before hashes.`
-  if (result.withoutPrevious > 0) {
-    yield `Of ${result.withoutPrevious} of them only the content could be checked, because the event before is gone. That is normal in streams with a limit.`
-  }
-  const { newest } = checkpoints
-  if (newest) {
-    yield `${checkpoints.good} of ${checkpoints.count} checkpoints are valid; the newest is of ${newest.time}, of ${newest.size} events up to position ${newest.position}.`
-  } else if (checkpoints.count === 0) yield 'There are no signed checkpoints yet.'
-  else yield `None of the ${checkpoints.count} checkpoints is valid.`
-  yield `${result.inTree - result.covered} events are in no valid checkpoint yet, so events that were cut off after it would not be noticed.`
-  yield result.ok ? 'The log is whole.' : `${faultCount} faults.`
-}
-
-function describeFault({ kind, stream, revision, position, message }: Fault): string {
-  return `${kind}: ${stream}:${revision}${position ? `, position ${position.commit}` : ''}: ${message}`
 }
 
 /** Prints the proof of an event as JSON. @throws NoProofError */
@@ -133,8 +107,8 @@ export function checkCommand(options: {
 
 function describeProof(leaf: string, withEvent: boolean, { time, size }: LogCheckpoint): string {
   const [stream, revision, hash] = JSON.parse(leaf) as [string, number, string]
-  const what = withEvent ? 'The event in it' : `The event with the hash ${hash}`
-  return `The proof holds. ${what} is revision ${revision} of ${stream}, among the ${size} events of the checkpoint of ${time}.`
+  const what = withEvent ? 'The event in the file' : `An event with the hash ${hash}`
+  return `The proof holds. ${what} was ${placeText({ stream, revision })}, one of the ${size} events that were signed at ${time}.`
 }
 
 /** Writes a checkpoint now. @throws LogCheckpointError */
@@ -155,7 +129,7 @@ export async function checkpointCommand(
   else if (checkpoint === undefined) print('There is nothing new since the last checkpoint.')
   else
     print(
-      `Checkpoint of ${checkpoint.size} events up to position ${checkpoint.position.commit}: root ${checkpoint.root}`,
+      `Checkpoint of ${checkpoint.size} events up to position ${checkpoint.position.commit} of the log. Root of the tree: ${checkpoint.root}`,
     )
   return 0
 }
@@ -171,16 +145,11 @@ export function keyCommand(options: {
   return 0
 }
 
-/** `customer:revision`, `stream:revision`, or an event's id. @throws UsageError */
+/** An event's id, or its place in any of the accepted forms. @throws UsageError */
 export function readEventName(text: string): EventName {
-  if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)) return { id: text }
-  const [, stream = '', revision = ''] = /^(.+):(\d{1,15})$/.exec(text) ?? []
-  if (stream === '') {
-    throw new UsageError(
-      `${JSON.stringify(text)} can't be used; accepted: an event's id, CUSTOMER:REVISION or STREAM:REVISION.`,
-    )
-  }
-  return { stream: /^\d+$/.test(stream) ? streamOf.customer(stream) : stream, revision: Number(revision) }
+  const event = parseEvent(text)
+  if (event) return event
+  throw new UsageError(`${JSON.stringify(text)} can't be used; accepted: an event's id, or ${ACCEPTED_PLACES}.`)
 }
 
 /** @throws ConfigurationError if the file can't be read, or is not a public key */

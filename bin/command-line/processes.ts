@@ -12,6 +12,7 @@ export function addProcesses(program: CliCommand): void {
   program.commandsGroup('Processes:')
   addServers(program)
   addWorkers(program)
+  addConsole(program)
   addHelpers(program)
 }
 
@@ -127,6 +128,32 @@ function addWorkers(program: CliCommand): void {
       ],
     })
     .action(async () => (await import('../commands/mail.ts')).mail())
+}
+
+function addConsole(program: CliCommand): void {
+  program
+    .command('console')
+    .summary('runs the console')
+    .description('Runs the console: web pages for auditors, privacy officers and operators.')
+    .withDetails({
+      examples: { [`${NAME} console`]: 'on http://127.0.0.1:4005' },
+      exitCodes: PROCESS_CODES,
+      variables: [
+        ...STORES,
+        'EMAIL_HASH_KEY',
+        'MASTER_KEY',
+        'AUDIT_SIGNING_KEY',
+        'CONSOLE_PORT',
+        'CONSOLE_URL',
+        'CONSOLE_SESSION_KEY',
+        'CONSOLE_OIDC_ISSUER',
+        'CONSOLE_PROXY_HEADER',
+        'CONSOLE_ROLES',
+        'STORE_CONFIG',
+        ...SERVER,
+      ],
+    })
+    .action(async () => (await import('../commands/console.ts')).serveConsole())
 }
 
 function addHelpers(program: CliCommand): void {

@@ -1,7 +1,7 @@
 /** The mail worker as a process of its own: `customers mail`. */
 import type { FastifyBaseLogger } from 'fastify'
 import { checkKeys, checkKeysAtStart } from '../../eventstore/encryption/key-fingerprints.ts'
-import { addKeysGauge } from '../../eventstore/encryption/keys-gauge.ts'
+import { addReachability } from '../../eventstore/encryption/reachability.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import { buildMailServer } from '../../mail/health.ts'
 import { createMailMetrics } from '../../mail/metrics.ts'
@@ -27,7 +27,7 @@ export const mail = (): Promise<void> =>
     const { eventStore } = opened
     await checkKeysAtStart(opened, () => checkKeys(eventStore, { emailHashKey }, { record: true }), endProcess)
     const registry = createRegistry('mail')
-    addKeysGauge(registry, eventStore)
+    addReachability(registry, eventStore)
     let worker: Mail | undefined
     const status = (): MailStatus => worker?.status() ?? { waiting: 0, lagSeconds: 0, isServerThere: true }
     const observer = createMailMetrics(registry, status)

@@ -4,7 +4,7 @@ import { addAuditMetrics } from '../../audit/metrics.ts'
 import { startConfiguredCheckpoints } from '../../audit/proof/signed-checkpoints.ts'
 import { checkAuditKey, loadSigningKey } from '../../audit/proof/signing-key.ts'
 import { checkKeysAtStart } from '../../eventstore/encryption/key-fingerprints.ts'
-import { addKeysGauge } from '../../eventstore/encryption/keys-gauge.ts'
+import { addReachability } from '../../eventstore/encryption/reachability.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
 import { startGroupProjection } from '../../projections/worker/group.ts'
@@ -36,7 +36,7 @@ export const projections = ({ mode }: { readonly mode: 'catch-up' | 'group' }): 
     await checkKeysAtStart(opened, () => checkAuditKey(eventStore, configuration, { record: true }), endProcess)
     const readModel = await openReadModel(configuration.READMODEL_URL)
     const registry = createRegistry('projections')
-    addKeysGauge(registry, eventStore)
+    addReachability(registry, eventStore)
     addAuditMetrics(registry, stored)
     const group = mode === 'group' ? configuration.PROJECTION_GROUP : undefined
     const metrics = createProjectionMetrics(registry, { eventStore, readModel, group })

@@ -10,6 +10,7 @@ const SECRETS = {
   'email-hash-key': () => randomBytes(32).toString('hex'),
   'master-key': () => randomBytes(32).toString('hex'),
   'subgraph-secret': () => randomBytes(32).toString('hex'),
+  'console-session-key': () => randomBytes(32).toString('hex'),
   // To be filled in by the operator.
   'smtp-url': () => '',
 }

@@ -4,9 +4,12 @@
  */
 import type { AddressInfo } from 'node:net'
 import { resolve } from 'node:path'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { startConfiguredCheckpoints } from '../../audit/proof/signed-checkpoints.ts'
 import { checkAuditKey, loadSigningKey } from '../../audit/proof/signing-key.ts'
+import { loadConsoleConfiguration, signInKind } from '../../console/configuration.ts'
+import { createLazyConsole } from '../../console/lazy.ts'
+import type { ConsoleOptions } from '../../console/routes.ts'
 import { checkKeys, checkKeysAtStart } from '../../eventstore/encryption/key-fingerprints.ts'
 import { isEmbeddedLogEmpty, openLog } from '../../eventstore/open-event-store.ts'
 import { buildSamples } from '../../examples/commerce/server.ts'
@@ -63,8 +66,10 @@ async function startParts(configuration: Configuration, variables: GatewayConfig
   const settings = { ...configuration, SUPERGRAPH: configuration.SUPERGRAPH ?? defaultSupergraph(isProduction) }
   // Reports wrong settings before any data are written.
   gatewayOptions(settings, variables)
+  const consoleSettings = loadConsoleConfiguration(process.env)
+  signInKind(consoleSettings, isProduction)
   const metrics = { gateway: createMetrics(), subgraph: createSubgraphMetrics() }
-  const { subgraph, mail } = await startCustomers(configuration, metrics.subgraph, added)
+  const { subgraph, mail, forConsole } = await startCustomers(configuration, metrics.subgraph, added)
   const apps: Record<string, FastifyInstance> = { customers: subgraph }
   const subgraphUrls: Record<string, string> = { customers: `${address(subgraph)}/graphql` }
   if (!isProduction) {
@@ -91,7 +96,12 @@ async function startParts(configuration: Configuration, variables: GatewayConfig
   const gateway = await startGateway(settings, variables, subgraphUrls, { transports, metrics: metrics.gateway }, added)
   const registries = [metrics.gateway.registry, metrics.subgraph.registry]
   added(await startMetricsExport(configuration, 'customers', registries, gateway.log))
-  printPlaces(configuration, address(gateway), address(subgraph), mail.description)
+  const consoleText = await startConsole(
+    { ...forConsole, configuration, settings: consoleSettings },
+    subgraph.log,
+    added,
+  )
+  printPlaces(configuration, address(gateway), address(subgraph), mail.description, consoleText)
   if (isProduction) return
   await registerSampleCustomer(subgraph, configuration.SUBGRAPH_SECRET)
   printSession()
@@ -102,7 +112,11 @@ async function startCustomers(
   configuration: Configuration,
   metrics: SubgraphMetrics,
   added: Added,
-): Promise<{ readonly subgraph: FastifyInstance; readonly mail: Mail }> {
+): Promise<{
+  readonly subgraph: FastifyInstance
+  readonly mail: Mail
+  readonly forConsole: Omit<ConsoleOptions, 'configuration' | 'settings'>
+}> {
   const { READMODEL_URL, HOST: host, SUBGRAPH_SECRET: secret, CAPTCHA_SECRET: captchaSecret } = configuration
   const store = loadStore(configuration.STORE_CONFIG)
   const prepared = prepareDataFolder(configuration, await isEmbeddedLogEmpty(configuration))
@@ -145,7 +159,25 @@ async function startCustomers(
   const { emailHashKey } = keys
   const mail = added(startMail({ configuration, eventStore, emailHashKey, store, log: subgraph.log }))
   await listen(subgraph, { port: configuration.SUBGRAPH_PORT, host }, 'SUBGRAPH_PORT')
-  return { subgraph, mail }
+  return { subgraph, mail, forConsole: { eventStore, stored, keys: opened.keys, readModel, emailHashKey, store } }
+}
+
+/** Serves the console, which is loaded with its first request. @returns where it is, or why it is not served */
+async function startConsole(options: ConsoleOptions, log: FastifyBaseLogger, added: Added): Promise<string> {
+  const { configuration, settings } = options
+  const kind = signInKind(settings, configuration.NODE_ENV === 'production')
+  if (kind === 'none') return 'not served: set CONSOLE_OIDC_ISSUER or CONSOLE_PROXY_HEADER (docs/console.md)'
+  const server = added(
+    createLazyConsole(
+      async () => {
+        const { buildConsole } = await import('../../console/server.ts')
+        return buildConsole(options, { logger: loggerOptions(configuration, 'console') })
+      },
+      (error) => log.error({ err: error }, 'the console could not be started'),
+    ),
+  )
+  const url = await listen(server, { port: settings.CONSOLE_PORT, host: configuration.HOST }, 'CONSOLE_PORT')
+  return `${settings.CONSOLE_URL ?? url}/${kind === 'samples' ? '   sign in as one of three sample people' : ''}`
 }
 
 async function startGateway(
@@ -167,13 +199,20 @@ async function startGateway(
   return gateway
 }
 
-function printPlaces(configuration: Configuration, gatewayUrl: string, subgraphUrl: string, mail: string): void {
+function printPlaces(
+  configuration: Configuration,
+  gatewayUrl: string,
+  subgraphUrl: string,
+  mail: string,
+  consoleText: string,
+): void {
   const { EVENTSTORE_URL, READMODEL_URL, NODE_ENV } = configuration
   const shown = (url: string) =>
     url.startsWith('sqlite:') ? resolve(url.slice('sqlite:'.length)) : url.replace(/\/\/[^/]*@/, '//')
   console.log(`
   Gateway    ${gatewayUrl}/graphql${NODE_ENV === 'production' ? '' : `   query editor: ${gatewayUrl}/`}
   Subgraph   ${subgraphUrl}/graphql
+  Console    ${consoleText}
   Data       ${shown(EVENTSTORE_URL)} (events), ${shown(READMODEL_URL)} (read model)
   Mail       ${mail}`)
 }

@@ -41,7 +41,7 @@ export function createProjectionMetrics(
   const toDocument = new Histogram({
     name: 'projection_event_to_document_seconds',
     help: "From an event's time to its document; without those that fill a read model.",
-    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 300],
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 30, 300],
     registers,
   })
   const reconnects = new Counter({

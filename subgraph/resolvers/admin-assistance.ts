@@ -6,8 +6,10 @@
  *
  * Pages ask for it on every visit, so the places of those events are cached, and each stream is read on from there.
  */
+
+import { metadataOf } from '../../audit/criteria.ts'
 import { REVEALS_STREAM } from '../../audit/reveals.ts'
-import { metadataOf, streamsOf } from '../../audit/timeline.ts'
+import { streamsOf } from '../../audit/timeline.ts'
 import { comparePositions, type EventStore, type Position, type RecordedEvent } from '../../eventstore/port.ts'
 import { orNone } from '../../eventstore/read.ts'
 import { boundedCache } from '../../runtime/bounded-cache.ts'

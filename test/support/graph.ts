@@ -85,6 +85,7 @@ export function environment(folder: string): Record<string, string> {
     PROJECTIONS_PORT: '0',
     SAMPLES_PORT: '0',
     MAIL_PORT: '0',
+    CONSOLE_PORT: '0',
   }
 }
 

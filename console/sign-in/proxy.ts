@@ -1,0 +1,66 @@
+/**
+ * Sign-in by a proxy in front of the console: it names the person and the roles in headers of each request. A request that did
+ * not come from the proxy is nobody's, whatever it says.
+ */
+import { timingSafeEqual } from 'node:crypto'
+import { BlockList, isIP } from 'node:net'
+import type { FastifyRequest } from 'fastify'
+import type { ConsoleConfiguration } from '../configuration.ts'
+import { html } from '../html.ts'
+import { acceptedName, rolesOf } from '../people.ts'
+import type { SignIn } from './sign-in.ts'
+
+export const SECRET_HEADER = 'x-console-secret'
+
+export function proxySignIn(settings: ConsoleConfiguration, header: string): SignIn {
+  const {
+    CONSOLE_PROXY_SECRET: secret,
+    CONSOLE_TRUST_PROXY: networks,
+    CONSOLE_PROXY_ROLES_HEADER: rolesHeader,
+  } = settings
+  const isTrusted = trustedAddresses(networks)
+  const roles = new Map(settings.CONSOLE_ROLES)
+  const isFromProxy = ({ raw, headers }: FastifyRequest) => {
+    if (networks.length === 0 && secret === undefined) return false
+    if (networks.length > 0 && !isTrusted(raw.socket.remoteAddress ?? '')) return false
+    return secret === undefined || isSame(secret, headers[SECRET_HEADER])
+  }
+  return {
+    personOf(request) {
+      if (!isFromProxy(request)) return undefined
+      const name = acceptedName(single(request, header))
+      // A list is what a proxy makes that adds to a visitor's header, where it should replace it.
+      return name === undefined || name.includes(',')
+        ? undefined
+        : { name, roles: rolesOf(single(request, rolesHeader) ?? '', roles) }
+    },
+    page: () => html`<p>People are signed in by the proxy in front of the console, and this request names nobody. Open the
+      console through the proxy.</p>`,
+  }
+}
+
+/** A header that came twice is ambiguous: one of them may be the visitor's own. */
+function single({ raw: { rawHeaders } }: FastifyRequest, name: string): string | undefined {
+  const values = rawHeaders.filter((_, index) => index % 2 === 1 && rawHeaders[index - 1]?.toLowerCase() === name)
+  return values.length === 1 ? values[0] : undefined
+}
+
+function isSame(secret: string, given: string | string[] | undefined): boolean {
+  const [wanted, offered] = [Buffer.from(secret), Buffer.from(typeof given === 'string' ? given : '')]
+  return wanted.length === offered.length && timingSafeEqual(wanted, offered)
+}
+
+function trustedAddresses(networks: readonly string[]): (address: string) => boolean {
+  const trusted = new BlockList()
+  for (const network of networks) {
+    const [address = '', bits] = network.split('/')
+    const family = isIP(address) === 4 ? 'ipv4' : 'ipv6'
+    if (bits === undefined) trusted.addAddress(address, family)
+    else trusted.addSubnet(address, Number(bits), family)
+  }
+  return (given) => {
+    const address = given.replace(/^::ffff:(?=\d+\.)/i, '')
+    const version = isIP(address)
+    return version !== 0 && trusted.check(address, version === 4 ? 'ipv4' : 'ipv6')
+  }
+}

@@ -1,0 +1,69 @@
+/** Containers without an engine: each is a process of this machine, with the environment and the files of its manifest alone. */
+
+import type { Test } from 'tap'
+import { KEYS } from '../support/keys.ts'
+import { freePort, type Started, startProcess } from '../support/processes.ts'
+
+/** Each process, the variable that says where it listens, and where that is in a container. */
+const PORTS = {
+  gateway: ['GATEWAY_PORT', 4000],
+  subgraph: ['SUBGRAPH_PORT', 4001],
+  projections: ['PROJECTIONS_PORT', 4002],
+  mail: ['MAIL_PORT', 4004],
+  metrics: ['GATEWAY_METRICS_PORT', 9464],
+} as const
+
+/** Set by the test's own environment, which no container has. */
+const NOT_SET = ['EVENTSTORE_URL', 'READMODEL_URL', 'DATA_DIR', 'MAX_EVENT_LOOP_DELAY_MS', ...Object.keys(KEYS)]
+
+export interface Containers {
+  /** The port of this machine that stands for a container's. */
+  port(name: string): number
+  /** Starts what a container would: its command, with the variables of its manifest and of the image. */
+  start(name: string, command: readonly string[], env: Readonly<Record<string, string>>): Started
+}
+
+/**
+ * @param workspace where the processes run: the folder of the image, which is read-only
+ * @param files the folders of this machine that are mounted, by their path in the container
+ */
+export async function createContainers(
+  t: Test,
+  workspace: string,
+  files: Readonly<Record<string, string>>,
+): Promise<Containers> {
+  const ports = new Map<string, number>()
+  for (const name of Object.keys(PORTS)) ports.set(name, await freePort())
+  const port = (name: string): number => ports.get(name) ?? 0
+  /** What a container's network and its mounts do. */
+  function outside(text: string): string {
+    let mapped = text
+    for (const [path, folder] of Object.entries(files)) {
+      if (mapped.startsWith(`${path}/`)) mapped = `${folder}${mapped.slice(path.length)}`
+    }
+    for (const [name, [, inside]] of Object.entries(PORTS)) {
+      mapped = mapped.replace(`http://${name}:${inside}/`, `http://127.0.0.1:${port(name)}/`)
+    }
+    return mapped
+  }
+  return {
+    port,
+    start(name, command, env) {
+      const given = Object.fromEntries(Object.entries(env).map(([variable, value]) => [variable, outside(value)]))
+      const [variable] = PORTS[name as keyof typeof PORTS] ?? []
+      const own = {
+        ...(variable && { [variable]: String(port(name)) }),
+        ...(given.GATEWAY_METRICS_PORT && { GATEWAY_METRICS_PORT: String(port('metrics')) }),
+      }
+      const cleared = Object.fromEntries(NOT_SET.map((each) => [each, '']))
+      const [, , word = '', ...args] = command
+      return startProcess(
+        t,
+        word,
+        workspace,
+        { ...cleared, NODE_ENV: 'production', ...given, ...own },
+        args.map(outside),
+      )
+    },
+  }
+}
