@@ -107,4 +107,16 @@ function addGauges(registry: Registry, lag: () => Promise<Lag>, readModel: ReadM
     'Events that could not be applied and wait for an operator.',
     async () => (await readModel.parked()).length,
   )
+  addGauge(
+    registry,
+    'read_model_generations',
+    'Generations of the read model that are stored: more than one while a rebuild runs, and until `rebuild --drop`.',
+    async () => (await readModel.generations()).length,
+  )
+  addGauge(
+    registry,
+    'read_model_live_generation',
+    'The number of the generation that is used. It rises when a rebuild switches.',
+    async () => (await readModel.generations()).find(({ live }) => live)?.number ?? Number.NaN,
+  )
 }

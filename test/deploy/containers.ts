@@ -10,6 +10,7 @@ const PORTS = {
   subgraph: ['SUBGRAPH_PORT', 4001],
   projections: ['PROJECTIONS_PORT', 4002],
   mail: ['MAIL_PORT', 4004],
+  console: ['CONSOLE_PORT', 4005],
   metrics: ['GATEWAY_METRICS_PORT', 9464],
 } as const
 

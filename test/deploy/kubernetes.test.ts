@@ -4,9 +4,10 @@
  * skipped where there is none that can.
  */
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
+import { CONSOLE_VARIABLES, loadConsoleConfiguration } from '../../console/configuration.ts'
 import { GATEWAY_VARIABLES, loadGatewayConfiguration } from '../../gateway/configuration.ts'
 import { loadConfiguration, SHARED_VARIABLES } from '../../runtime/configuration.ts'
 import { temporaryFolder } from '../support/graph.ts'
@@ -143,7 +144,7 @@ t.test('each pod keeps to the restricted Pod Security Standard, on a read-only r
 })
 
 t.test('each command is one of the command line, and only its own process reads a variable or a secret', async (t) => {
-  const variables = { ...SHARED_VARIABLES, ...GATEWAY_VARIABLES }
+  const variables = { ...SHARED_VARIABLES, ...GATEWAY_VARIABLES, ...CONSOLE_VARIABLES }
   /** Node's own. */
   const OF_NODE = ['NODE_EXTRA_CA_CERTS']
   for (const [name, set] of SETS) {
@@ -175,7 +176,7 @@ t.test('each command is one of the command line, and only its own process reads 
         const plain = variable.replace(/_FILE$/, '')
         const known = variables[plain]
         t.ok(known, `${name}: ${component}: ${variable} is a variable`)
-        const usedBy = SHARED_VARIABLES[plain]?.usedBy ?? ['gateway']
+        const usedBy = SHARED_VARIABLES[plain]?.usedBy ?? [plain in CONSOLE_VARIABLES ? 'console' : 'gateway']
         t.ok((usedBy as readonly string[]).includes(reader), `${name}: ${component} reads ${plain}`)
         t.equal(known?.secret === true, plain !== variable, `${name}: ${component}: ${variable}: secrets are files`)
       }
@@ -188,7 +189,11 @@ t.test('each command is one of the command line, and only its own process reads 
 })
 
 t.test('ports are those of the program, and probes, services, policies and autoscalers find them', async (t) => {
-  const configuration = { ...loadConfiguration({}), ...loadGatewayConfiguration({}) } as Record<string, unknown>
+  const configuration: Record<string, unknown> = {
+    ...loadConfiguration({}),
+    ...loadGatewayConfiguration({}),
+    ...loadConsoleConfiguration({}),
+  }
   for (const [overlay, set] of SETS) {
     const workloads = workloadsOf(set)
     const selected = (selector: Readonly<Record<string, string>>) =>
@@ -249,7 +254,7 @@ t.test('a pod has longer to end than its process takes to drain', async (t) => {
   for (const { name, pod, container } of workloadsOf(sources())) {
     const [sleep, seconds] = container.lifecycle?.preStop.exec.command ?? ['sleep', '0']
     t.equal(sleep, 'sleep', 'the image has it')
-    t.equal(Number(seconds) > 0, name === 'gateway' || name === 'subgraph', `${name}: requests still arrive`)
+    t.equal(Number(seconds) > 0, ['gateway', 'subgraph', 'console'].includes(name), `${name}: requests still arrive`)
     t.ok(pod.spec.terminationGracePeriodSeconds > drainSeconds + Number(seconds), name)
   }
 })
@@ -291,7 +296,13 @@ t.test('the secrets are those that the commands of the README make', { skip: CAN
   const made = spawnSync(process.execPath, [join(root, 'bin/customers.js'), 'secrets'], { cwd: folder })
   t.equal(made.status, 0)
   // What only an operator knows.
-  for (const name of ['eventstore-url', 'keys-url', 'readmodel-url', 'rate-limit-redis-url'])
+  for (const name of [
+    'eventstore-url',
+    'keys-url',
+    'readmodel-url',
+    'rate-limit-redis-url',
+    'console-oidc-client-secret',
+  ])
     writeFileSync(join(folder, 'secrets', name), name)
   const commands = [
     ...readme.matchAll(/^ *(openssl .*|for name in [\s\S]*?done|kubectl -n customers create configmap audit.*)$/gm),
@@ -318,7 +329,7 @@ t.test('the secrets are those that the commands of the README make', { skip: CAN
 })
 
 t.test("the README's table of secrets is that of the manifests", async (t) => {
-  const rows = [...readme.matchAll(/^\| (`[\w-]+`(?:, `[\w-]+`)*) \|(.*)\|$/gm)].slice(-9)
+  const rows = [...readme.matchAll(/^\| (`[\w-]+`(?:, `[\w-]+`)*) \|(.*)\|$/gm)].slice(-10)
   const [, head = ''] = /^\| Secret \|(.*)\|$/m.exec(readme) ?? []
   const components = head.split('|').map((cell) => cell.trim())
   const stated = new Set<string>()
@@ -420,21 +431,53 @@ t.test('what each overlay is for', { skip: CANNOT_RENDER }, async (t) => {
   }
 })
 
+t.test('the backup copies the files in an order that makes it whole, and forgets old ones', async (t) => {
+  for (const name of ['backup-log', 'backup-keys']) {
+    const [container] = podOf(get(sources(), 'CronJob', name))?.spec.containers ?? []
+    const [shell = '', flags = '', script = ''] = container?.command ?? []
+    const folder = await temporaryFolder(t)
+    const files = ['chaser.chk', 'writer.chk', 'chunk-000000.000000', 'index/indexmap', 'index/stream-existence/a.chk']
+    for (const file of [...files, 'backup/old/x']) {
+      mkdirSync(dirname(join(folder, file)), { recursive: true })
+      writeFileSync(join(folder, file), file)
+    }
+    const old = Date.now() / 1000 - 8 * 86_400
+    utimesSync(join(folder, 'backup/old'), old, old)
+    const here = script.replaceAll('/backup', join(folder, 'backup')).replace('cd /data', `cd ${folder}`)
+    // What is copied, in order.
+    const shown = here.replaceAll(/-exec cp/g, '-exec cp --verbose')
+    const { status, stdout, stderr } = spawnSync(shell, [flags, shown], { encoding: 'utf8' })
+    t.equal(status, 0, stderr)
+    const copied = [...stdout.matchAll(/^'(?:\.\/)?([^']+)' ->/gm)].map(([, file]) => file)
+    const [index, others, checkpoints, chunk] = [copied[0], copied[1], copied.slice(2, 4), copied[4]]
+    t.same([index, others], ['index/stream-existence/a.chk', 'index/indexmap'])
+    t.same([checkpoints.toSorted(), chunk], [['chaser.chk', 'writer.chk'], 'chunk-000000.000000'])
+    const [made = '', ...rest] = readdirSync(join(folder, 'backup'))
+    t.same(rest, [], 'the old one is gone')
+    t.equal(readFileSync(join(folder, 'backup', made, 'truncate.chk'), 'utf8'), 'chaser.chk')
+  }
+  const at = (name: string) => get(sources(), 'CronJob', name).spec.schedule.split(' ')[1]
+  t.ok(Number(at('backup-log')) < Number(at('backup-keys')), 'the keys come after the log')
+})
+
 t.test('the overlay that the README shows renders', { skip: CANNOT_RENDER }, async (t) => {
   const [, yaml = ''] = /```yaml\n([\s\S]*?)```/.exec(readme) ?? []
   const folder = await temporaryFolder(t)
-  spawnSync('cp', ['-r', FOLDER, folder])
-  const yours = join(folder, 'kubernetes/overlays/yours')
+  spawnSync('cp', ['-r', join(FOLDER, '..'), folder])
+  const yours = join(folder, 'deploy/kubernetes/overlays/yours')
   mkdirSync(yours)
   writeFileSync(join(yours, 'kustomization.yaml'), yaml.replaceAll(/^ {3}/gm, ''))
   writeFileSync(join(yours, 'store.yaml'), 'mail: { storeName: Yours }\n')
   writeFileSync(join(yours, 'supergraph.graphql'), 'yours')
-  const set = rendered(yours.slice(0))
+  const set = rendered(yours)
   t.equal(get(set, 'ConfigMap', 'supergraph').data?.['supergraph.graphql'], 'yours')
   t.match(
     get(set, 'Deployment', 'gateway').spec.template.spec.containers[0].image,
     /^registry\.example\.com\/.*:0\.2\.0$/,
   )
+  t.equal(get(set, 'PrometheusRule', 'customers').metadata.namespace, 'customers')
+  t.ok(set.filter(({ metadata }) => metadata.labels?.grafana_dashboard === '1').length === 3)
+  for (const manifest of set) t.same(await schemaErrors(manifest), [], `${manifest.kind} ${manifest.metadata.name}`)
   const tokens = set.find(({ kind, metadata }) => kind === 'ConfigMap' && metadata.name.startsWith('tokens'))
   t.same(tokens?.data, { TOKEN_ISSUER: 'customers', TOKEN_AUDIENCE: 'graph-production', TOKEN_UNNAMED: 'refuse' })
 })

@@ -7,7 +7,7 @@ import { parse } from 'yaml'
 const FOLDER = join(import.meta.dirname, '../../deploy')
 export const RULES = ['recording-rules.yml', 'alert-rules.yml'] as const
 
-export interface Rule {
+interface Rule {
   readonly record?: string
   readonly alert?: string
   readonly expr: string

@@ -1,6 +1,6 @@
 /** Keys and access: master keys and what each wraps, and the tokens of services. */
 import { loadMasterKeys } from '../../../eventstore/encryption/master-key.ts'
-import { badge, commandBox, count, empty, facts, table, time } from '../../components.ts'
+import { badge, commandBox, count, facts, table, time } from '../../components.ts'
 import { type Html, html } from '../../html.ts'
 import { createJob, type Job, type JobState } from '../../jobs.ts'
 import { action, type ConsoleApp, page, type View } from '../../routes.ts'
@@ -68,8 +68,8 @@ async function masterKeySection({ options, formToken }: View, job: RotationJob):
   return html`<section aria-labelledby="master-title"><h2 id="master-title">Master keys</h2>
 <p>Each customer's personal data is encrypted with a key of its own. The keys are stored in blocks of 64 customers, and each block is wrapped by a master key. A rotation wraps them all with the current master key. No event of the log changes.</p>
 ${table(
-  'Master keys',
-  [{ label: 'Id' }, { label: 'Here it' }, { label: 'Blocks it has wrapped', isNumber: true }],
+  'Master keys and what each has wrapped',
+  [{ label: 'Id' }, { label: 'In this process' }, { label: 'Blocks it has wrapped', isNumber: true }],
   [...ids].map((id) => [
     html`<code>${id}</code>`,
     loaded.has(id)
@@ -96,10 +96,7 @@ function idle(state: ReturnType<RotationJob['state']>, older: number, formToken:
 ${state.status === 'done' && html`<p class="notice">The last rotation wrapped ${count(state.result.rewrapped)} of ${count(state.result.blocks)} blocks anew.</p>`}
 ${
   older === 0
-    ? empty(
-        'The current master key has wrapped everything.',
-        'To replace it, set a new MASTER_KEY and the old one as MASTER_KEY_PREVIOUS, restart every process, and come back.',
-      )
+    ? html`<p>The current master key has wrapped everything. To replace it, set a new <code>MASTER_KEY</code> and the old one as <code>MASTER_KEY_PREVIOUS</code>, restart every process, and come back here.</p>`
     : html`<form method="post" action="/keys/rotate">${formToken}<p>${count(older)} ${older === 1 ? 'block is' : 'blocks are'} wrapped by an older master key. Keep that key until the rotation is done.</p><button class="primary">Wrap them with the current key</button></form>`
 }`
 }

@@ -6,7 +6,7 @@ import { within } from '../../../runtime/time-limits.ts'
 import { chart } from '../../charts.ts'
 import { badge, commandBox, count, empty, facts, table, time } from '../../components.ts'
 import { type Content, type Html, html } from '../../html.ts'
-import type { Shown, View } from '../../routes.ts'
+import type { Answer, View } from '../../routes.ts'
 import { type MailState, readMailState } from './mails.ts'
 import type { Operations } from './operations.ts'
 import { bar, jobSummary, liveScript, subNavigation } from './parts.ts'
@@ -17,7 +17,7 @@ const PATIENCE_MS = 250
 /** How long a store may take for what it says about itself. */
 const STORE_MS = 1_500
 
-export async function overview(view: View, operations: Operations): Promise<Shown> {
+export async function overview(view: View, operations: Operations): Promise<Answer> {
   const { options, now } = view
   const { watch, jobs } = operations
   const { eventStore, readModel } = options

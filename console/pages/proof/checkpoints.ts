@@ -37,7 +37,7 @@ export async function checkpointSection({ options, formToken }: View): Promise<H
 <p>A checkpoint is a signature over all events up to a moment. Whoever changes, removes or moves one of them later can't do so unnoticed, not even with full access to the store.</p>
 ${coverage.newest || coverage.uncovered ? html`<div class="panel">${logPicture(coverage)}${sentence(coverage, options.configuration.CHECKPOINT_MINUTES)}</div>` : empty('The log has no events yet that a checkpoint covers.', 'Checkpoints begin with the first customer.')}
 ${maySign && html`<form method="post" action="/proof/checkpoint">${formToken}<button>Sign a checkpoint now</button></form>`}
-${coverage.checkpoints.length > 0 && html`<details><summary>The last ${count(coverage.checkpoints.length)} checkpoints</summary>${list(coverage)}</details>`}
+${coverage.checkpoints.length > 0 && html`<details><summary>The newest checkpoints</summary>${list(coverage)}</details>`}
 <p class="soft">Streams from which the service removes events by design (credentials, sign-in counters, records of access) are in no checkpoint.</p>
 ${key && publicKeyBox(key)}
 ${commandBox('customers audit checkpoint')}</section>`

@@ -10,7 +10,7 @@ import { ERASURE_STEPS } from '../../../schema/privacy-requests.ts'
 import { Refused } from '../../errors.ts'
 import { chosen, textOf } from '../../form-fields.ts'
 import type { Role } from '../../people.ts'
-import { type Answer, action, type ConsoleApp, page, type Shown, type View } from '../../routes.ts'
+import { type Answer, action, type ConsoleApp, page, type View } from '../../routes.ts'
 import { officerOf } from './officer.ts'
 import { erasurePage, receiptPage, requestPage } from './request-views.ts'
 import { REQUEST_STEPS } from './steps.ts'
@@ -60,7 +60,7 @@ async function read({ options, params }: View): Promise<Found> {
 
 const numberOf = (text = ''): number => (/^[1-9]\d{0,14}$/.test(text) ? Number(text) : 0)
 
-async function showRequest(view: View, found: Found, fault?: string): Promise<Shown> {
+async function showRequest(view: View, found: Found, fault?: string): Promise<Answer> {
   const { request } = found
   const { number, subject } = request
   const whose = subject.customerId === undefined ? { customerId: null, emailKeys: subject.emailKeys } : { ...subject }

@@ -1,11 +1,15 @@
-/** The rules of deploy/prometheus: valid, tested, each alert with a severity and a runbook whose commands are ones that exist. */
+/**
+ * The rules of deploy/prometheus: valid, tested, each alert with a severity and a runbook whose commands are ones that exist.
+ * The dashboards of deploy/grafana: as their builder makes them, each panel with a unit and a description.
+ */
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
+import { generatedFiles } from '../../deploy/grafana/build.ts'
 import { commandOf } from './commands.ts'
-import { expressions, RULES, rulesOf, syntaxErrors } from './promql.ts'
+import { dashboards, expressions, RULES, rulesOf, syntaxErrors } from './promql.ts'
 
 const root = join(import.meta.dirname, '../..')
 const FOLDER = join(root, 'deploy/prometheus')
@@ -79,4 +83,66 @@ t.test("the runbooks' commands are ones of the command line", async (t) => {
     }
   }
   t.ok(count > 15)
+})
+
+t.test('npm run dashboards has been run: dashboards, and the rules as an object of Kubernetes', async (t) => {
+  const files = generatedFiles()
+  t.equal(files.size, 4)
+  for (const [path, text] of files) t.equal(readFileSync(join(root, 'deploy', path), 'utf8'), text, path)
+  const own = [...files.keys()].filter((path) => path.startsWith('grafana/')).map((path) => basename(path))
+  t.same([...dashboards().keys()].toSorted(), own.toSorted(), 'no others')
+  const { configMapGenerator } = parse(readFileSync(join(root, 'deploy/grafana/kustomization.yaml'), 'utf8'))
+  const inKubernetes = configMapGenerator.flatMap(({ files }: { readonly files: readonly string[] }) => files)
+  t.same(
+    inKubernetes.map((path: string) => basename(path)),
+    own.toSorted(),
+  )
+})
+
+t.test('each panel has a unit, a description and its own place; data source and namespace are variables', async (t) => {
+  interface Panel {
+    readonly type: string
+    readonly title: string
+    readonly description?: string
+    readonly gridPos: { readonly x: number; readonly y: number; readonly w: number; readonly h: number }
+    readonly datasource?: { readonly uid: string }
+    readonly fieldConfig?: { readonly defaults: { readonly unit?: string } }
+    readonly targets?: readonly { readonly expr: string; readonly refId: string }[]
+  }
+  for (const [name, text] of dashboards()) {
+    const { panels, templating, uid } = JSON.parse(text) as {
+      readonly panels: readonly Panel[]
+      readonly templating: { readonly list: readonly { readonly name: string; readonly type: string }[] }
+      readonly uid: string
+    }
+    t.equal(`${uid}.json`, name)
+    t.match(templating.list, [
+      { name: 'datasource', type: 'datasource' },
+      { name: 'namespace', type: 'query' },
+    ])
+    const taken = new Set<string>()
+    const titles = new Set<string>()
+    for (const { type, title, description, gridPos, datasource, fieldConfig, targets = [] } of panels) {
+      t.notOk(titles.has(title), `${name}: ${title} is there once`)
+      titles.add(title)
+      for (let x = gridPos.x; x < gridPos.x + gridPos.w; x++) {
+        for (let y = gridPos.y; y < gridPos.y + gridPos.h; y++) {
+          if (x > 23 || taken.has(`${x} ${y}`)) t.fail(`${name}: ${title} overlaps`)
+          taken.add(`${x} ${y}`)
+        }
+      }
+      if (type === 'row') continue
+      t.ok(fieldConfig?.defaults.unit, `${name}: ${title} has a unit`)
+      t.match(description, /^\S.{20,}/, `${name}: ${title} has a description`)
+      t.equal(datasource?.uid, '$datasource')
+      t.ok(targets.length > 0)
+      for (const { expr } of targets) t.match(expr, 'namespace=~"$namespace"', title)
+      t.equal(
+        new Set(targets.map(({ refId }) => refId)).size,
+        targets.length,
+        `${name}: ${title}: each query has its id`,
+      )
+    }
+    t.ok(panels.length > 10)
+  }
 })
