@@ -162,7 +162,7 @@ t.test('on servers: the group, versions and settings; what does not answer is to
     EVENTSTORE_URL: server.url,
     READMODEL_URL: redis.url,
     EMAIL_HASH_KEY: 'k'.repeat(32),
-    MASTER_KEY: 'm'.repeat(64),
+    MASTER_KEY: 'ab'.repeat(32),
   }
   const { app, options, signIn } = await startConsole(t, { env })
   await app.ready()
