@@ -4,7 +4,7 @@ import { mkdtemp } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Browser, Page } from 'playwright-core'
 import type { Test } from 'tap'
 import { type ConsoleConfiguration, loadConsoleConfiguration } from '../../console/configuration.ts'
@@ -35,7 +35,7 @@ export async function startConsole(
     readonly folder?: string
     readonly env?: Readonly<Record<string, string>>
     readonly now?: () => Date
-    readonly logger?: Parameters<typeof buildConsole>[1] extends infer S ? NonNullable<S>['logger' & keyof S] : never
+    readonly logger?: FastifyServerOptions['logger']
   } = {},
 ): Promise<ConsoleFixture> {
   const folder = given.folder ?? (await temporaryFolder(t))
