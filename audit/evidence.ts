@@ -4,11 +4,14 @@ import { firstOf, newestRevision, orNone } from '../eventstore/read.ts'
 import { metadataOf } from './criteria.ts'
 import type { Place } from './places.ts'
 import { CHECKPOINT_STREAM } from './proof/signed-checkpoints.ts'
+import { isInTree } from './proof/tree.ts'
 
 export interface Evidence {
   /** Base64url; undefined: written before hashes were introduced. */
   readonly hash: string | undefined
   readonly position: Position
+  /** Whether checkpoints cover events of its stream. */
+  readonly isInTree: boolean
 }
 
 /** Which checkpoint covers an event, as it is stored: whether it is valid is what a verification says. */
@@ -34,20 +37,22 @@ export async function evidenceOf(stored: EventStore, places: readonly Place[]): 
     const revisions = ofStream.map(({ revision }) => revision)
     const [from, to] = [Math.min(...revisions), Math.max(...revisions)]
     for await (const event of orNone(stored.readStream(stream, { from, maxCount: to - from + 1 }))) {
-      found.set(placeKey(event), { hash: metadataOf(event).$hash, position: event.position })
+      found.set(placeKey(event), {
+        hash: metadataOf(event).$hash,
+        position: event.position,
+        isInTree: isInTree(stream),
+      })
     }
   }
   return found
 }
 
 /**
- * Returns a function that finds the first checkpoint that covers a position; undefined: none does yet. It reads as many
+ * Returns a function that finds the first checkpoint that covers an event; undefined: none does, or none does yet. It reads as many
  * checkpoints as the logarithm of their number.
  * @throws EventStoreUnavailable
  */
-export async function createCoverage(
-  stored: EventStore,
-): Promise<(event: Pick<Evidence, 'position'>) => Promise<Covering | undefined>> {
+export async function createCoverage(stored: EventStore): Promise<(event: Evidence) => Promise<Covering | undefined>> {
   const newest = await newestRevision(stored, CHECKPOINT_STREAM)
   const read = new Map<number, Promise<(Covering & { readonly position: Position }) | undefined>>()
   const at = (revision: number) => {
@@ -55,7 +60,8 @@ export async function createCoverage(
     read.set(revision, known)
     return known
   }
-  return async ({ position }) => {
+  return async ({ position, isInTree }) => {
+    if (!isInTree) return undefined
     let [low, high] = [0, (newest ?? -1) + 1]
     while (low < high) {
       const middle = Math.floor((low + high) / 2)

@@ -100,6 +100,10 @@ async function sourceOf(log: EventStore, criteria: Criteria, order: Order): Prom
   }
   const { newestFirst = false, after } = order
   const streamPrefixes = prefixesOf(types)
+  // Single streams are read alone: there is no need to look for their few events in the whole log.
+  if (streamPrefixes?.every((name) => !name.endsWith('-'))) {
+    return ordered(inOrderOfTime(streamPrefixes.map((name) => log.readStream(name))), order)
+  }
   const filter = streamPrefixes && { filter: { streamPrefixes } }
   const { from, to } = await rangeBetween(log, since, until)
   const shareOf = await shareBetween(log, from, to)

@@ -17,6 +17,7 @@ import { type CustomerChanges, createCustomerChanges } from './customers/custome
 import { type Customers, createCustomers } from './customers/customers.ts'
 import { type Captcha, createCaptcha } from './http/captcha.ts'
 import { createCredentials } from './identity/credentials.ts'
+import { createEndedTokens, type EndedTokens } from './identity/ended-tokens.ts'
 import { createHashKinds, createPasswordChecks } from './identity/password-checks.ts'
 import { createSignIn } from './identity/sign-in.ts'
 import type { Keys } from './identity/subgraph-keys.ts'
@@ -47,6 +48,7 @@ export interface Parts {
   readonly eventStore: EventStore
   readonly customers: Customers
   readonly tokens: Tokens
+  readonly endedTokens: EndedTokens
   readonly captcha: Captcha
   readonly changes: CustomerChanges
   readonly resolvers: ReturnType<typeof createResolvers>
@@ -97,6 +99,7 @@ export function createParts(options: PartsOptions): Parts {
     eventStore,
     customers,
     tokens,
+    endedTokens: createEndedTokens(eventStore),
     captcha,
     changes,
     resolvers,

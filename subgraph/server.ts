@@ -82,10 +82,10 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   const metrics = options.metrics ?? createMetrics()
   countCancelled(app, () => metrics.cancelled.inc())
   const parts = createParts({ ...options, store, log: app.log, metrics })
-  const { tokens, customers } = parts
+  const { tokens, customers, endedTokens } = parts
   limitResolvers(parts, (operation, outcome) => metrics.operations.inc({ operation, outcome }))
 
-  const gate = createTokenGate(tokens, customers)
+  const gate = createTokenGate(tokens, customers, endedTokens)
   const modules = [{ typeDefs: parse(typeDefs), resolvers: parts.resolvers }]
   const requests = createRequestReader(app, store, secret)
   const isOverloaded = await shedLoad(app, options.loadLimits ?? NO_LOAD_LIMITS, OVERLOADED, () => metrics.shed.inc())
@@ -102,7 +102,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   app.get('/.well-known/jwks.json', async (_, reply) =>
     reply.header('cache-control', 'public, max-age=300').send(tokens.jwks),
   )
-  serveTokenIntrospection(app, { tokens, customers, isAllowed: requests.isAllowed })
+  serveTokenIntrospection(app, { tokens, customers, endedTokens, isAllowed: requests.isAllowed })
   const { eventStore } = parts
   serveProbes(app, { eventStore, readModel, customers, isOverloaded, registry: metrics.registry })
   app.addHook('preClose', parts.changes.close)

@@ -201,18 +201,56 @@ function addImport(program: CliCommand): void {
 }
 
 function addToken(program: CliCommand): void {
-  program
+  const load = () => import('../commands/token.ts')
+  const variables = ['EVENTSTORE_URL', 'DATA_DIR', 'TOKEN_SIGNING_KEY']
+  const token = program
     .command('token')
-    .summary('signs a token for a service')
+    .summary('signs, lists and ends tokens of services')
+    .description('The tokens of services. Without a command it signs one: the options are those of `issue`.')
+    .withDetails({
+      examples: {
+        [`${NAME} token --scope customers:audit --subject back-office --hours 8`]: '',
+        [`${NAME} token list`]: 'what was issued, to whom, until when',
+      },
+      variables,
+    })
+  token
+    .command('issue', { isDefault: true })
     .description('Signs a token for a service and prints it. The issue is recorded first.')
     .requiredOption('--subject <name>', "the service's name, of letters, digits and . _ -")
-    .requiredOption('--scope <scope>', 'customers:read or customers:audit; may be repeated', repeated)
+    .requiredOption(
+      '--scope <scope>',
+      'customers:read, customers:audit or tokens:introspect; may be repeated',
+      repeated,
+    )
     .option('--hours <number>', 'how long it is valid, up to 720', '1')
     .withDetails({
-      examples: { [`${NAME} token --scope customers:audit --subject back-office --hours 8`]: '' },
-      variables: ['EVENTSTORE_URL', 'DATA_DIR', 'TOKEN_SIGNING_KEY'],
+      examples: { [`${NAME} token issue --scope customers:audit --subject back-office --hours 8`]: '' },
+      variables,
     })
-    .action(async (options) => (await import('../commands/token.ts')).token(options))
+    .allowExcessArguments()
+    .action(async (options, command) => {
+      refuseArguments(command)
+      await (await load()).token(options)
+    })
+  token
+    .command('list')
+    .description('Lists the tokens that are valid: their ids, services, scopes, who asked for them, until when.')
+    .option('--all', 'also those that expired or were ended', false)
+    .option('--json', 'one JSON object in each line', false)
+    .withDetails({ examples: { [`${NAME} token list --all`]: '' }, variables: ['EVENTSTORE_URL', 'DATA_DIR'] })
+    .action(async (options) => (await load()).list(options))
+  token
+    .command('end')
+    .description('Ends a token before it expires. Subgraphs and gateways refuse it within a second.')
+    .argument('<id>', "the token's id (claim jti), as `token list` shows it")
+    .requiredOption('--reason <text>', 'recorded with it', checked(nonBlank, 'a text'))
+    .withDetails({
+      examples: { [`${NAME} token end 6f1c4a52-8f6e-4b0a-9d3c-0f4f6f0a7f11 --reason 'ticket 7'`]: '' },
+      exitCodes: { 1: 'failed, there is no such token, or it expired' },
+      variables: ['EVENTSTORE_URL', 'DATA_DIR'],
+    })
+    .action(async (id, options) => (await load()).end(id, options))
 }
 
 function addKeys(program: CliCommand): void {

@@ -24,7 +24,7 @@ import {
 } from '../port.ts'
 import { type Access, accessTo } from './access.ts'
 import { createChanges, joinStores } from './changes.ts'
-import { closeSqliteFile } from './file.ts'
+import { closeSqliteFile, describeFile } from './file.ts'
 import { createGroupCommit } from './group-commit.ts'
 import { type Page, pagesOfAll, type ReadPageOfAll, readPage } from './pages.ts'
 import { encodeEvents, positionOf, recorded } from './rows.ts'
@@ -145,6 +145,8 @@ export function openSqliteEventStore({
     async ping() {
       await access.read(() => lastPosition(log))
     },
+
+    describe: async () => access.read(() => describeFile(log.database)),
 
     close() {
       closing ??= finish()

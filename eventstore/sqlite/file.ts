@@ -5,7 +5,9 @@ import { dirname, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
+import { inBytes } from '../../runtime/bytes.ts'
 import { SqliteFileError } from '../errors.ts'
+import type { StoreFact } from '../port.ts'
 
 /** SQLite's primary result codes (https://sqlite.org/rescode.html). */
 const BUSY = 5
@@ -212,4 +214,16 @@ function pragma(database: DatabaseSync, name: string): number {
 function primaryCode(error: unknown): number | undefined {
   const { errcode } = error as { errcode?: number }
   return errcode === undefined ? undefined : errcode & 0xff
+}
+
+/** What an operator may want to know of a file. */
+export function describeFile(database: DatabaseSync): StoreFact[] {
+  const one = (sql: string) => String(Object.values(database.prepare(sql).get() ?? {})[0])
+  const bytes = Number(one('PRAGMA page_count')) * Number(one('PRAGMA page_size'))
+  return [
+    { name: 'Kind', value: 'SQLite, embedded: for one machine' },
+    { name: 'SQLite version', value: one('SELECT sqlite_version()') },
+    { name: 'Journal', value: one('PRAGMA journal_mode') },
+    { name: 'Size of the file', value: inBytes(bytes) },
+  ]
 }

@@ -9,9 +9,9 @@ import { createDocumentBudget, MAX_DOCUMENT_TOKENS } from '../../runtime/documen
 import { wantsEventStream } from '../../runtime/event-stream.ts'
 import { lazily } from '../../runtime/lazily.ts'
 import { type Store, viewOf } from '../../schema/store.ts'
-import { type TokenFault, tokenChallenge } from '../../schema/token-faults.ts'
-import { type CustomerError, refusal, TokenRefused } from '../errors.ts'
-import type { Admission, TokenGate } from '../identity/token-gate.ts'
+import { tokenChallenge } from '../../schema/token-faults.ts'
+import { type CustomerError, refusal, serviceUnavailable, TokenRefused } from '../errors.ts'
+import type { Admitted, TokenGate } from '../identity/token-gate.ts'
 import { createCacheControl, NOT_STORED } from './cache-control.ts'
 import { createErrorAnswers } from './error-answers.ts'
 import { createEventStreams } from './event-streams.ts'
@@ -99,14 +99,15 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
   }
 
   function onAdmission(
-    admission: Admission | TokenFault,
+    admission: Admitted,
     request: FastifyRequest,
     reply: FastifyReply,
     done: Done,
     document: string | undefined,
   ): void {
     if (typeof admission === 'string') {
-      refuse(reply, 401, new TokenRefused(admission))
+      if (admission === 'unchecked') refuse(reply, 503, serviceUnavailable())
+      else refuse(reply, 401, new TokenRefused(admission))
       return
     }
     requests.admit(request, admission)

@@ -4,7 +4,7 @@ import { mkdtemp } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Browser, Page } from 'playwright-core'
 import type { Test } from 'tap'
 import { type ConsoleConfiguration, loadConsoleConfiguration } from '../../console/configuration.ts'
@@ -22,7 +22,7 @@ export interface ConsoleFixture {
   readonly app: FastifyInstance
   readonly options: ConsoleOptions
   /** Signs a sample person in. */
-  signIn(role: Role): Promise<Visitor>
+  signIn(who: Who): Promise<Visitor>
 }
 
 /**
@@ -35,7 +35,7 @@ export async function startConsole(
     readonly folder?: string
     readonly env?: Readonly<Record<string, string>>
     readonly now?: () => Date
-    readonly logger?: Parameters<typeof buildConsole>[1] extends infer S ? NonNullable<S>['logger' & keyof S] : never
+    readonly logger?: FastifyServerOptions['logger']
   } = {},
 ): Promise<ConsoleFixture> {
   const folder = given.folder ?? (await temporaryFolder(t))
@@ -61,7 +61,7 @@ export async function startConsole(
     await readModel.close()
     await eventStore.close()
   })
-  return { app, options, signIn: (role) => signIn(app, role) }
+  return { app, options, signIn: (who) => signIn(app, who) }
 }
 
 export const SAMPLE_PEOPLE: Readonly<Record<Role, string>> = {
@@ -69,6 +69,11 @@ export const SAMPLE_PEOPLE: Readonly<Record<Role, string>> = {
   'privacy-officer': 'paul.privacy',
   operator: 'olga.operator',
 }
+
+/** Somebody of a role, or the second privacy officer. */
+export type Who = Role | 'petra.privacy'
+
+const nameOf = (who: Who): string => (who === 'petra.privacy' ? who : SAMPLE_PEOPLE[who])
 
 export interface Answered {
   readonly status: number
@@ -143,9 +148,9 @@ export function visitor(app: FastifyInstance): Visitor {
   return self
 }
 
-async function signIn(app: FastifyInstance, role: Role): Promise<Visitor> {
+async function signIn(app: FastifyInstance, who: Who): Promise<Visitor> {
   const someone = visitor(app)
-  const { status } = await someone.post('/sign-in', { person: SAMPLE_PEOPLE[role] })
+  const { status } = await someone.post('/sign-in', { person: nameOf(who) })
   if (status !== 303) throw new Error(`The sign-in was refused with ${status}.`)
   await someone.get('/')
   return someone
@@ -180,7 +185,7 @@ export async function openTab(
   t: Test,
   browser: Browser,
   url: string,
-  role: Role,
+  who: Who,
   options: NonNullable<Parameters<Browser['newContext']>[0]> = {},
 ): Promise<Tab> {
   const context = await browser.newContext(options)
@@ -198,7 +203,7 @@ export async function openTab(
     if (new URL(request.url()).origin !== new URL(url).origin) faults.push(`request to ${request.url()}`)
   })
   await page.goto(url)
-  await page.locator(`button[value="${SAMPLE_PEOPLE[role]}"]`).click()
+  await page.locator(`button[value="${nameOf(who)}"]`).click()
   await page.waitForURL(`${url}/`)
   return { page, faults }
 }

@@ -151,7 +151,7 @@ t.test(
       cwd: folder,
       encoding: 'utf8',
     })
-    t.equal(again.match(/left as it is/g)?.length, 6, 'made once')
+    t.equal(again.match(/left as it is/g)?.length, 7, 'made once')
     const secretFiles = Object.fromEntries(
       Object.entries(compose.secrets).map(([name, { file }]) => [`/run/secrets/${name}`, join(folder, file)]),
     )

@@ -4,7 +4,7 @@ import { streamOf } from '../../../schema/streams.ts'
 import { badge, count, facts, time } from '../../components.ts'
 import { EMPTY, type Html, html } from '../../html.ts'
 import { actorShown, eventWords, sentence } from '../../words.ts'
-import { anchorOf } from '../find/rows.ts'
+import { anchorOf, placeUrl, requestUrl } from '../find/rows.ts'
 import { address } from './address.ts'
 import type { Entry, Group, Look } from './history.ts'
 import { changeTable } from './state-panel.ts'
@@ -20,14 +20,14 @@ export function groupItem(customerId: number, query: URLSearchParams, group: Gro
   const actors = [...new Set(entries.map(({ actor }) => actor))]
   const network = signedIn?.details.clientAddress
   return html`<li><p class="head">${time(first.created)} <span>by ${actors.map((actor, index) => html`${index > 0 && ', '}${actorShown(actor)}`)}</span>
-${requestId !== '' && html`<small>request <a href="/find?request=${encodeURIComponent(requestId)}" title="Everything that this request did">${requestId}</a></small>`}</p>
+${requestId !== '' && html`<small>request <a href="${requestUrl(requestId, first.created)}" title="Everything that this request did">${requestId}</a></small>`}</p>
 ${signedIn && html`<p class="soft">${network != null && html`from <strong>${valueText(network)}</strong>, `}signed in ${time(signedIn.created)}</p>`}
 ${entries.map((entry) => entryArticle(customerId, query, entry))}</li>`
 }
 
-const lookItem = ({ created, actor, reason, command, id }: Look): Html => html`<li class="look">
+const lookItem = ({ created, actor, reason, command, place }: Look): Html => html`<li class="look">
 <p class="head">${time(created)} ${badge('looked at', 'warning')} <span>by ${actorShown(actor)}</span></p>
-<p>Personal data was shown, because: <q>${reason}</q> <small>(${command}; <a href="/find?event=${id}">the record of it</a>)</small></p></li>`
+<p>Personal data was shown, because: <q>${reason}</q> <small>(${command}; <a href="${placeUrl(place)}">the record of it</a>)</small></p></li>`
 
 function entryArticle(customerId: number, query: URLSearchParams, entry: Entry): Html {
   const { type, revision, stream, changes, details, problem } = entry
@@ -82,7 +82,9 @@ ${facts([
     'Checkpoint that covers it',
     covering
       ? html`number ${covering.revision}, of ${time(covering.time)}, over ${count(covering.size)} events`
-      : 'none yet',
+      : evidence?.isInTree === false
+        ? 'none: its stream is in no checkpoint, because its events are not kept for good'
+        : 'none yet',
   ],
 ])}
 ${

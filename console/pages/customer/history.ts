@@ -2,6 +2,7 @@
 import { matchersOf, metadataOf, parseField } from '../../../audit/criteria.ts'
 import { type Covering, createCoverage, type Evidence, evidenceOf, placeKey } from '../../../audit/evidence.ts'
 import { type Shown, scopeOf, shownChange, shownData } from '../../../audit/masking.ts'
+import type { Place } from '../../../audit/places.ts'
 import { REVEALS_STREAM } from '../../../audit/reveals.ts'
 import { streamsOf, type TimelineEntry, timeline } from '../../../audit/timeline.ts'
 import type { EventStore, RecordedEvent } from '../../../eventstore/port.ts'
@@ -21,7 +22,8 @@ export interface Look {
   readonly actor: string
   readonly reason: string
   readonly command: string
-  readonly id: string
+  /** Of the record of it. */
+  readonly place: Place
 }
 
 /** What one request did, newest first, or a look. */
@@ -124,7 +126,13 @@ async function looksAt(eventStore: EventStore, customerId: number): Promise<Look
     const { customerId: whose, reason, command } = (event.data ?? {}) as Readonly<Record<string, unknown>>
     if (whose !== customerId) continue
     const { actor = '' } = metadataOf(event)
-    looks.push({ created: event.created, actor, reason: String(reason), command: String(command), id: event.id })
+    looks.push({
+      created: event.created,
+      actor,
+      reason: String(reason),
+      command: String(command),
+      place: { stream: event.stream, revision: event.revision },
+    })
   }
   return looks.reverse()
 }

@@ -76,11 +76,13 @@ async function* results(view: View, filters: Filters, after: Position | undefine
   const total = await totalOf(view.options.stored)
   yield html`<h2>${isFiltered(filters) ? 'Events found' : 'All events'} <button type="button" class="quiet" data-stop hidden>Stop</button></h2>
 ${TABLE_HEAD}`
+  yield progressRow('Searching …')
   const search = streamed<Html, Outcome>((give) => searchRows(view, filters, { after, total }, give))
   let step = await search.next()
   for (; !step.done; step = await search.next()) yield step.value
-  yield TABLE_END
   const outcome = step.value
+  if (outcome.rows === 0) yield progressRow('Nothing found.')
+  yield TABLE_END
   yield summary(filters, outcome, { total, isContinued: after !== undefined })
   if (outcome.rows > 0) yield exportPanel(view, filters)
 }

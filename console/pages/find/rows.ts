@@ -28,7 +28,7 @@ export function eventRow(event: RecordedEvent): Html {
 <td>${time(created)}</td>
 <td data-label="Customer">${customer !== undefined && html`<a class="cell" href="/customers/${customer}">${customer}</a>`}</td>
 <td><a class="cell" href="${linkOf(event, customer)}">${eventWords(type)}</a>${accessKind(event)}<br><small>${stream} revision ${revision}</small></td>
-<td data-label="By">${actorShown(actor)}${request !== undefined && html`<br><small>request <a href="/find?request=${encodeURIComponent(request)}">${request.length > 14 ? `${request.slice(0, 12)}…` : request}</a></small>`}</td>
+<td data-label="By">${actorShown(actor)}${request !== undefined && html`<br><small>request <a href="${requestUrl(request, created)}">${request.length > 14 ? `${request.slice(0, 12)}…` : request}</a></small>`}</td>
 <td>${fields.slice(0, MOST_FIELDS).map((field) => html`<code class="field-name">${field}</code> `)}${fields.length > MOST_FIELDS && html`<small>and ${fields.length - MOST_FIELDS} more</small>`}</td>
 </tr>
 `
@@ -37,6 +37,20 @@ export function eventRow(event: RecordedEvent): Html {
 /** A row that says how far the search has come; the next row hides it. */
 export const progressRow = (text: string): Html => html`<tr class="progress"><td colspan="5">${text}</td></tr>
 `
+
+/** The address of the search for an event. By its place, which is read directly. */
+export const placeUrl = ({ stream, revision }: Pick<RecordedEvent, 'stream' | 'revision'>): string =>
+  `/find?event=${encodeURIComponent(`${stream}:${revision}`)}`
+
+/** How long before and after one of its events a request may have done something. */
+const REQUEST_MS = 10 * 60_000
+
+/** The address of the search for everything that a request did, in the part of the log around one of its events. */
+export function requestUrl(request: string, around: Date): string {
+  const time = (change: number) => new Date(around.getTime() + change).toISOString().replace(/\.\d+/, '')
+  const query = { since: time(-REQUEST_MS), until: time(REQUEST_MS), request, order: 'oldest' }
+  return `/find?${new URLSearchParams(query)}`
+}
 
 /** The customer's number, where the event is about one. */
 function customerOf({ stream, data }: RecordedEvent): string | undefined {
@@ -47,9 +61,9 @@ function customerOf({ stream, data }: RecordedEvent): string | undefined {
 }
 
 /** Into the customer's timeline, where the event is in it; else to the event alone. */
-function linkOf({ stream, revision, id }: RecordedEvent, customer: string | undefined): string {
+function linkOf({ stream, revision }: RecordedEvent, customer: string | undefined): string {
   const isInTimeline = customer !== undefined && /^customer(Access|Skips)?-/.test(stream)
-  if (!isInTimeline) return `/find?event=${encodeURIComponent(id)}`
+  if (!isInTimeline) return placeUrl({ stream, revision })
   return stream.startsWith('customer-')
     ? `/customers/${customer}?at=${revision}#${anchorOf({ stream, revision })}`
     : `/customers/${customer}#${anchorOf({ stream, revision })}`
