@@ -181,12 +181,19 @@ t.test('a folder with a blank and an umlaut in its path', async (t) => {
     'console',
     'gateway',
     'mail',
+    'console',
     'examples',
   ]
   for (const part of [...parts, 'package.json']) await cp(join(root, part), join(folder, part), { recursive: true })
   await symlink(join(root, 'node_modules'), join(folder, 'node_modules'))
   const port = await freePort()
-  const env = { GATEWAY_PORT: String(port), SUBGRAPH_PORT: '0', SAMPLES_PORT: '0', DATA_DIR: 'Daten hier' }
+  const env = {
+    GATEWAY_PORT: String(port),
+    SUBGRAPH_PORT: '0',
+    SAMPLES_PORT: '0',
+    CONSOLE_PORT: '0',
+    DATA_DIR: 'Daten hier',
+  }
   const names = ['EVENTSTORE_URL', 'READMODEL_URL', 'MASTER_KEY', ...Object.keys(KEYS)]
   const cleared = Object.fromEntries(names.map((name) => [name, '']))
   const started = startProcess(t, 'start', folder, { ...cleared, ...env }, [], join(folder, 'bin/customers.js'))
