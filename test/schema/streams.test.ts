@@ -28,6 +28,7 @@ t.test(
       'addressIdFloor',
       'addressOwner-',
       'newsletterSubscriber-',
+      'auditExports',
       'auditReveals',
       'serviceTokens',
       'passwordHashKinds',
