@@ -220,7 +220,7 @@ t.test(
         t,
         command[2] as string,
         workspace,
-        { ...cleared, ...env, ...(name === 'console' && SIGN_IN), [variables[name]]: String(ports[name]) },
+        { ...cleared, ...env, [variables[name]]: String(ports[name]) },
         command.slice(3),
       )
       processes.set(name, started)
