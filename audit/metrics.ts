@@ -1,15 +1,16 @@
-/** What the log says about its checkpoints, its verifications and what was revealed, as metrics. */
+/** What the log says about its checkpoints, its verifications, requests of data subjects and reveals, as metrics. */
 import { Counter, type Registry } from 'prom-client'
 import type { EventStore } from '../eventstore/port.ts'
 import { newestRevision } from '../eventstore/read.ts'
 import { addGauge, remembered } from '../runtime/metrics.ts'
 import { newestCheckpointTime, uncoveredSince } from './proof/signed-checkpoints.ts'
 import { lastVerification } from './proof/verifications.ts'
+import { countRequests } from './requests/register.ts'
 import { REVEALS_STREAM } from './reveals.ts'
 
 /**
  * Adds the metrics. They are facts of the log: each process that serves them says the same.
- * @param eventStore the log as stored or in clear text
+ * @param eventStore the log in clear text
  */
 export function addAuditMetrics(registry: Registry, eventStore: EventStore): void {
   const checkpoint = remembered(() => newestCheckpointTime(eventStore))
@@ -42,9 +43,26 @@ export function addAuditMetrics(registry: Registry, eventStore: EventStore): voi
     'Faults that the last verification of the whole log found; NaN if there is none.',
     async () => (await verification())?.faults ?? Number.NaN,
   )
+  addRequests(registry, eventStore)
   addReveals(
     registry,
     remembered(async () => ((await newestRevision(eventStore, REVEALS_STREAM)) ?? -1) + 1),
+  )
+}
+
+function addRequests(registry: Registry, eventStore: EventStore): void {
+  const requests = remembered(() => countRequests(eventStore, new Date()))
+  addGauge(
+    registry,
+    'privacy_requests_open',
+    'Requests of data subjects that are neither done nor refused.',
+    async () => (await requests()).open,
+  )
+  addGauge(
+    registry,
+    'privacy_request_oldest_due_seconds',
+    'Time until the end of the day on which the first open request of a data subject is due, negative once it is over; NaN if none is open.',
+    async () => (await requests()).oldestDueSeconds ?? Number.NaN,
   )
 }
 

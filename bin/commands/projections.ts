@@ -37,7 +37,7 @@ export const projections = ({ mode }: { readonly mode: 'catch-up' | 'group' }): 
     const readModel = await openReadModel(configuration.READMODEL_URL)
     const registry = createRegistry('projections')
     addReachability(registry, eventStore)
-    addAuditMetrics(registry, stored)
+    addAuditMetrics(registry, eventStore)
     const group = mode === 'group' ? configuration.PROJECTION_GROUP : undefined
     const metrics = createProjectionMetrics(registry, { eventStore, readModel, group })
     const app = buildProjectionsServer({

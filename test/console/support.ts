@@ -53,6 +53,7 @@ export async function startConsole(
     store: store(),
     configuration,
     settings,
+    environment: env,
     ...(given.now && { now: given.now }),
   }
   const app = await buildConsole(options, given.logger === undefined ? {} : { logger: given.logger })

@@ -31,6 +31,7 @@ interface Service {
   readonly healthcheck?: { readonly test: readonly string[] }
   readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>
   readonly deploy?: { readonly replicas: number }
+  readonly ports?: readonly string[]
   readonly profiles?: readonly string[]
   readonly user?: string
   readonly read_only?: boolean
@@ -48,7 +49,7 @@ const service = (name: string): Service => {
   return found
 }
 const IMPORT = /(?:\bfrom |^import |\bimport\()'([^']+)'/gm
-const OURS = ['gateway', 'subgraph', 'projections', 'mail', 'samples']
+const OURS = ['gateway', 'subgraph', 'projections', 'mail', 'samples', 'console']
 
 interface LintMessage {
   readonly type: string
@@ -83,6 +84,10 @@ t.test('our services run as nobody special, in an order, several where they can 
   t.same(service('projections').command.slice(3), ['--mode', 'group'])
   t.equal(service('mail').deploy, undefined, 'one')
   t.same(service('samples').profiles, ['samples'])
+  t.same(service('console').profiles, ['console'], 'it needs a sign-in first')
+  for (const name of ['gateway', 'console']) {
+    for (const port of service(name).ports ?? []) t.match(port, /^127\.0\.0\.1:/, `${name}: of this host alone`)
+  }
   for (const [name, { depends_on = {}, secrets = [] }] of Object.entries(compose.services)) {
     for (const [dependency, { condition }] of Object.entries(depends_on)) {
       t.equal(condition, 'service_healthy', `${name} waits for ${dependency}`)
@@ -151,7 +156,7 @@ t.test(
       cwd: folder,
       encoding: 'utf8',
     })
-    t.equal(again.match(/left as it is/g)?.length, 7, 'made once')
+    t.equal(again.match(/left as it is/g)?.length, 8, 'made once')
     const secretFiles = Object.fromEntries(
       Object.entries(compose.secrets).map(([name, { file }]) => [`/run/secrets/${name}`, join(folder, file)]),
     )
@@ -174,6 +179,7 @@ t.test(
         ['projections', 4002],
         ['samples', 4003],
         ['mail', 4004],
+        ['console', 4005],
       ] as const) {
         mapped = mapped.replace(`http://${name}:${port}`, `http://127.0.0.1:${ports[name]}`)
         mapped = mapped.replace(`http://127.0.0.1:${port}/`, `http://127.0.0.1:${ports[name]}/`)
@@ -192,16 +198,21 @@ t.test(
       projections: 'PROJECTIONS_PORT',
       samples: 'SAMPLES_PORT',
       mail: 'MAIL_PORT',
+      console: 'CONSOLE_PORT',
     }
     const workspace = join(folder, 'read-only')
     mkdirSync(workspace)
     const processes = new Map<string, ReturnType<typeof startProcess>>()
-    for (const name of ['subgraph', 'projections', 'mail', 'samples', 'gateway'] as const) {
+    for (const name of ['subgraph', 'projections', 'mail', 'samples', 'gateway', 'console'] as const) {
       const down = await check(name)
       t.equal(down.status, 1, `${name} is not up`)
       t.match(down.output, /does not answer/)
       const { command, environment = {} } = service(name)
       const env = Object.fromEntries(Object.entries(environment).map(([key, value]) => [key, outside(value)]))
+      // What `.env` says: in production nobody gets in without a sign-in.
+      if (name === 'console') {
+        Object.assign(env, { CONSOLE_PROXY_HEADER: 'x-user', CONSOLE_TRUST_PROXY: '127.0.0.1', DATA_DIR: workspace })
+      }
       // Only what the compose file gives, and the image: none of the tests' own variables.
       const names = ['EVENTSTORE_URL', 'READMODEL_URL', 'DATA_DIR', 'MASTER_KEY', ...Object.keys(KEYS)]
       const cleared = { ...Object.fromEntries(names.map((name) => [name, ''])), NODE_ENV: 'production' }
@@ -275,7 +286,7 @@ t.test(
     }
     // A volume takes its owner from the image.
     const [, made = '', owned = ''] =
-      /^RUN mkdir (.+) && chown node (.+)$/m.exec(readFileSync(join(root, 'Dockerfile'), 'utf8')) ?? []
+      /^RUN mkdir -p (.+) && chown node (.+)$/m.exec(readFileSync(join(root, 'Dockerfile'), 'utf8')) ?? []
     t.equal(made, owned)
     for (const each of OURS.concat('tools').flatMap((name) => service(name).volumes ?? [])) {
       const [source = '', target = ''] = each.split(':')

@@ -5,6 +5,7 @@ import { addAuditMetrics } from '../../audit/metrics.ts'
 import { writeCheckpoint } from '../../audit/proof/signed-checkpoints.ts'
 import { recordVerification } from '../../audit/proof/verifications.ts'
 import { verifyLog } from '../../audit/proof/verify.ts'
+import { receiveRequest } from '../../audit/requests/register.ts'
 import { recordReveal } from '../../audit/reveals.ts'
 import { openKurrentEventStore } from '../../eventstore/kurrentdb/event-store.ts'
 import type { EventStore, PersistentSubscriptions } from '../../eventstore/port.ts'
@@ -190,6 +191,20 @@ t.test(
     t.equal(metricIn((await scrape()).text, 'log_uncovered_seconds'), 0, 'the checkpoint covers everything')
     await recordReveal(eventStore, reveal)
     await recordReveal(eventStore, reveal)
+    t.ok(Number.isNaN(metricIn(empty, 'privacy_request_oldest_due_seconds')), 'no request is open')
+    const receive = {
+      type: 'receive',
+      kind: 'access',
+      subject: { customerId: 1 },
+      channel: 'letter',
+      receivedOn: '2026-01-31',
+    } as const
+    await receiveRequest(eventStore, receive, {
+      actor: 'operator:a',
+      commandId: crypto.randomUUID(),
+      now: new Date(),
+      rules: { secondPerson: true, approvalDays: 14 },
+    })
     await new Promise((resolve) => setTimeout(resolve, 20))
     const verification = await verifyLog(eventStore, { keys: [key] })
     t.equal(await recordVerification(eventStore, { ...verification, faultCount: 3 }, 'operator:a'), undefined)
@@ -201,6 +216,8 @@ t.test(
     t.ok((metricIn(text, 'log_verification_age_seconds') ?? 99) < 60)
     t.equal(metricIn(text, 'log_verification_faults'), 3)
     t.equal(metricIn(text, 'audit_reveals_total'), 2)
+    t.equal(metricIn(text, 'privacy_requests_open'), 1)
+    t.ok((metricIn(text, 'privacy_request_oldest_due_seconds') ?? 0) < 0, 'overdue')
 
     createProjectionMetrics(registry, { eventStore, readModel, group: 'g' })
     server.hang(true)

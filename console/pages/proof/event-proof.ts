@@ -69,7 +69,8 @@ ${commandBox('customers audit prove 7:3 > proof.json')}</section>`
 }
 
 function checker(): Html {
-  return html`<p>The file is checked in this browser alone. Nothing of it is sent anywhere: the page makes no request while it checks.</p>
+  return html`<link rel="stylesheet" href="/assets/proof.css">
+<p>The file is checked in this browser alone. Nothing of it is sent anywhere: the page makes no request while it checks.</p>
 <noscript><p class="fault">This page needs JavaScript. On the command line: <code>customers audit check proof.json --key public.pem</code></p></noscript>
 <form class="panel" id="check" hidden>
 <label for="key">Public key (PEM)</label>
