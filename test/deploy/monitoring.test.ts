@@ -135,6 +135,7 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
     RATE_LIMIT_REDIS_URL: `${redis.url}/1`,
     SMTP_URL: 'smtp://127.0.0.1:9',
     CONSOLE_OIDC_CLIENT_SECRET: '',
+    CONSOLE_SESSION_KEY: 'c'.repeat(32),
   }
   const audit = createPublicKey(createPrivateKey(KEYS.AUDIT_SIGNING_KEY)).export({ type: 'spki', format: 'pem' })
   writeFileSync(join(at('audit'), 'public.pem'), audit)
