@@ -65,7 +65,7 @@ export async function startConsole(
   return { app, options, signIn: (who) => signIn(app, who) }
 }
 
-export const SAMPLE_PEOPLE: Readonly<Record<Role, string>> = {
+const SAMPLE_PEOPLE: Readonly<Record<Role, string>> = {
   auditor: 'anna.auditor',
   'privacy-officer': 'paul.privacy',
   operator: 'olga.operator',
@@ -76,7 +76,7 @@ export type Who = Role | 'petra.privacy'
 
 const nameOf = (who: Who): string => (who === 'petra.privacy' ? who : SAMPLE_PEOPLE[who])
 
-export interface Answered {
+interface Answered {
   readonly status: number
   readonly body: string
   readonly location: string | undefined

@@ -50,7 +50,7 @@ function filenameOf({ leaf }: InclusionProof): string {
   return `proof-${stream}-${revision}.json`
 }
 
-export const NOT_PROVED = html`<p class="limits"><strong>What a proof does not prove.</strong> It shows that the log held this event when the checkpoint was signed, and that it has not changed since. It does not show that what the event says is true, that nothing happened which was never written down, or that whoever holds the signing key has not signed another log as well.</p>`
+const NOT_PROVED = html`<p class="limits"><strong>What a proof does not prove.</strong> It shows that the log held this event when the checkpoint was signed, and that it has not changed since. It does not show that what the event says is true, that nothing happened which was never written down, or that whoever holds the signing key has not signed another log as well.</p>`
 
 export function eventProofSection({ formToken, query, person }: View): Html {
   const mayHaveContent = person.roles.some((role) => CONTENT_ROLES.includes(role))
