@@ -123,7 +123,7 @@ async function until(holds: () => Promise<boolean>): Promise<void> {
 }
 
 /** One line for each number of processes. */
-export function scalingTable(runs: readonly Run[]): string {
+function scalingTable(runs: readonly Run[]): string {
   const lines = runs.map(({ processes, events, seconds, members }) => {
     const applied = members.reduce((sum, member) => sum + member.applied, 0)
     const cpu = members.reduce((sum, member) => sum + member.cpu, 0)
