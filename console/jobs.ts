@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
 
 /** How far a job is. */
-export interface Progress {
+interface Progress {
   readonly done: number
   /** From 0 to 1; undefined: nobody knows. */
   readonly share: number | undefined

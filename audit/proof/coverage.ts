@@ -5,7 +5,7 @@ import type { PublicKey } from './signing-key.ts'
 import { TREE_STREAMS } from './tree.ts'
 
 /** A checkpoint as a list shows it. */
-export interface ListedCheckpoint {
+interface ListedCheckpoint {
   readonly revision: number
   /** Events that it covers. */
   readonly size: number

@@ -194,6 +194,10 @@ export function changeRequestBy(
 const recorded = (event: RequestEvent, { actor, now }: Officer, revision: number) =>
   ({ ...event, revision, metadata: { actor, at: now.toISOString() } }) as unknown as Recorded<RequestEvent>
 
+/** Whether a legal hold stops the erasure of the customer. @throws EventStoreUnavailable */
+export const isHeld = async (eventStore: EventStore, customerId: number): Promise<boolean> =>
+  heldBy(await fold(eventStore), { customerId }) !== undefined
+
 /** The number of another request of the same person that is on legal hold. */
 export function heldBy({ requests }: Register, subject: Subject, except?: number): number | undefined {
   for (const request of requests.values()) {

@@ -3,10 +3,14 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { type Measure, projectionState } from '../../console/pages/operations/watch.ts'
 import { keysOf } from '../../eventstore/encryption/customer-keys.ts'
+import { openReadModel } from '../../projections/open-read-model.ts'
 import { isSkipped } from '../../projections/skips.ts'
+import { startGroupProjection } from '../../projections/worker/group.ts'
 import { startProjection } from '../../projections/worker/worker.ts'
 import { streamOf } from '../../schema/streams.ts'
+import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
+import { startRedis } from '../support/redis.ts'
 import { openTab, photograph, startBrowser, startConsole, type Visitor } from './support.ts'
 
 const browser = await startBrowser(t)
@@ -148,6 +152,48 @@ async function someCheckpoint() {
   const { position, id, stream, revision } = last
   return { position, id, stream, revision, origin: events[0]?.id ?? '' }
 }
+
+t.test('on servers: the group, versions and settings; what does not answer is told', async (t) => {
+  const [server, redis] = await Promise.all([
+    startEventStoreServer(t),
+    startRedis(t, { args: ['--maxmemory-policy', 'allkeys-lru'] }),
+  ])
+  const env = {
+    EVENTSTORE_URL: server.url,
+    READMODEL_URL: redis.url,
+    EMAIL_HASH_KEY: 'k'.repeat(32),
+    MASTER_KEY: 'ab'.repeat(32),
+  }
+  const { app, options, signIn } = await startConsole(t, { env })
+  await app.ready()
+  const { persistentSubscriptions } = options.eventStore
+  if (persistentSubscriptions === undefined) throw new Error('A server has persistent subscriptions.')
+  const [own, fill] = await Promise.all([openReadModel(redis.url), openReadModel(redis.url)])
+  const worker = startGroupProjection({
+    eventStore: { ...options.eventStore, persistentSubscriptions },
+    readModel: own,
+    fillModel: fill,
+    group: 'customers',
+  })
+  t.teardown(async () => {
+    await worker.stop()
+    await Promise.all([own.close(), fill.close()])
+  })
+  const olga = await signIn('operator')
+  let seen = ''
+  for (let round = 0; !/1 process of the group customers/.test(seen) && round < 100; round++) {
+    await delay(100)
+    seen = textOf((await olga.get('/operations')).body)
+  }
+  t.match(seen, /1 process of the group customers, 0 events in flight/)
+  t.match(seen, /Server version 24\.10\.0/)
+  t.match(seen, /maxmemory-policy allkeys-lru to change Redis may drop documents/)
+  t.match(seen, /Kind the event store itself/)
+  await redis.stop()
+  const without = await olga.get('/operations')
+  t.equal(without.status, 200)
+  t.match(textOf(without.body), /not known: the read model does not answer/)
+})
 
 t.test('in a browser: live values while somebody looks, and every page for everybody', async (t) => {
   const url = await app.listen({ port: 0, host: '127.0.0.1' })

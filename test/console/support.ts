@@ -53,6 +53,7 @@ export async function startConsole(
     store: store(),
     configuration,
     settings,
+    environment: env,
     ...(given.now && { now: given.now }),
   }
   const app = await buildConsole(options, given.logger === undefined ? {} : { logger: given.logger })
@@ -64,7 +65,7 @@ export async function startConsole(
   return { app, options, signIn: (who) => signIn(app, who) }
 }
 
-export const SAMPLE_PEOPLE: Readonly<Record<Role, string>> = {
+const SAMPLE_PEOPLE: Readonly<Record<Role, string>> = {
   auditor: 'anna.auditor',
   'privacy-officer': 'paul.privacy',
   operator: 'olga.operator',
@@ -75,7 +76,7 @@ export type Who = Role | 'petra.privacy'
 
 const nameOf = (who: Who): string => (who === 'petra.privacy' ? who : SAMPLE_PEOPLE[who])
 
-export interface Answered {
+interface Answered {
   readonly status: number
   readonly body: string
   readonly location: string | undefined

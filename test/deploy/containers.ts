@@ -18,24 +18,25 @@ const PORTS = {
 const NOT_SET = ['EVENTSTORE_URL', 'READMODEL_URL', 'DATA_DIR', 'MAX_EVENT_LOOP_DELAY_MS', ...Object.keys(KEYS)]
 
 export interface Containers {
-  /** The port of this machine that stands for a container's. */
+  /** The port of this machine that stands for a container's, from its first start on. */
   port(name: string): number
   /** Starts what a container would: its command, with the variables of its manifest and of the image. */
-  start(name: string, command: readonly string[], env: Readonly<Record<string, string>>): Started
+  start(name: string, command: readonly string[], env: Readonly<Record<string, string>>): Promise<Started>
 }
 
 /**
  * @param workspace where the processes run: the folder of the image, which is read-only
  * @param files the folders of this machine that are mounted, by their path in the container
  */
-export async function createContainers(
-  t: Test,
-  workspace: string,
-  files: Readonly<Record<string, string>>,
-): Promise<Containers> {
+export function createContainers(t: Test, workspace: string, files: Readonly<Record<string, string>>): Containers {
   const ports = new Map<string, number>()
-  for (const name of Object.keys(PORTS)) ports.set(name, await freePort())
   const port = (name: string): number => ports.get(name) ?? 0
+  /** Not before it is needed: a port that is free now may be taken soon. */
+  async function reserve(name: string): Promise<number> {
+    const reserved = ports.get(name) ?? (await freePort())
+    ports.set(name, reserved)
+    return reserved
+  }
   /** What a container's network and its mounts do. */
   function outside(text: string): string {
     let mapped = text
@@ -49,12 +50,12 @@ export async function createContainers(
   }
   return {
     port,
-    start(name, command, env) {
+    async start(name, command, env) {
       const given = Object.fromEntries(Object.entries(env).map(([variable, value]) => [variable, outside(value)]))
       const [variable] = PORTS[name as keyof typeof PORTS] ?? []
       const own = {
-        ...(variable && { [variable]: String(port(name)) }),
-        ...(given.GATEWAY_METRICS_PORT && { GATEWAY_METRICS_PORT: String(port('metrics')) }),
+        ...(variable && { [variable]: String(await reserve(name)) }),
+        ...(given.GATEWAY_METRICS_PORT && { GATEWAY_METRICS_PORT: String(await reserve('metrics')) }),
       }
       const cleared = Object.fromEntries(NOT_SET.map((each) => [each, '']))
       const [, , word = '', ...args] = command

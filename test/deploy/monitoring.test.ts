@@ -140,7 +140,7 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
   writeFileSync(join(at('audit'), 'public.pem'), audit)
   const original = readFileSync(join(FOLDER, 'base', SUPERGRAPH), 'utf8')
   const supergraph = mountConfigMap(at('supergraph'), original)
-  const containers = await createContainers(t, at('workspace'), {
+  const containers = createContainers(t, at('workspace'), {
     '/secrets': at('secrets'),
     '/supergraph': at('supergraph'),
     '/audit': at('audit'),
@@ -150,7 +150,7 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
   const { port } = containers
 
   /** Starts what a manifest starts, with the secrets that it mounts and no others. */
-  function run(name: string): { readonly started: Started; readonly probes: readonly string[] } {
+  async function run(name: string): Promise<{ readonly started: Started; readonly probes: readonly string[] }> {
     const manifest = sources().find((each) => each.metadata.name === name && podOf(each))
     const [container] = (manifest && podOf(manifest)?.spec.containers) ?? []
     if (!container) throw new Error(`there is no ${name}`)
@@ -163,11 +163,11 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
     }
     const { startupProbe, readinessProbe, livenessProbe } = container
     const probes = [startupProbe, readinessProbe, livenessProbe].flatMap((probe) => probe?.httpGet.path ?? [])
-    return { started: containers.start(name, container.command, env), probes }
+    return { started: await containers.start(name, container.command, env), probes }
   }
   const processes = new Map<string, Started>()
   const begin = async (name: string) => {
-    const { started, probes } = run(name)
+    const { started, probes } = await run(name)
     processes.set(name, started)
     for (const path of probes) await untilReady(started, `http://127.0.0.1:${port(name)}${path}`)
   }
@@ -193,9 +193,9 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
   )
 
   await t.test('the job that verifies the log has its result in a metric', async (t) => {
-    const { started } = run('audit-verify')
+    const { started } = await run('audit-verify')
     t.equal(await started.ended, 0, started.output())
-    const { started: rebuilding } = run('rebuild')
+    const { started: rebuilding } = await run('rebuild')
     t.equal(await rebuilding.ended, 0, rebuilding.output())
     await until('the metric', async () => {
       const text = await (await fetch(`http://127.0.0.1:${port('projections')}/metrics`)).text()
@@ -309,7 +309,7 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
       await keysOf(log).log.append(`customer-${id}`, [event], { expected: 'any' })
     },
     async () => {
-      const dropped = parked('drop', String(id), '--reason', 'a test')
+      const dropped = await parked('drop', String(id), '--reason', 'a test')
       t.equal(await dropped.ended, 0, dropped.output())
     },
   )

@@ -26,7 +26,8 @@ export function settings(app: ConsoleApp): void {
       )
       const [set, rest] = [rows.filter(isSet), rows.filter((row) => !isSet(row))]
       return {
-        body: html`<h2>Versions</h2>
+        body: html`<link rel="stylesheet" href="/assets/proof.css">
+<h2>Versions</h2>
 ${facts([
   ['Service', VERSION],
   ['Node', process.versions.node],
@@ -46,7 +47,7 @@ ${table('Settings that are set', COLUMNS, set.map(cells))}
 
 const COLUMNS = [{ label: 'Setting' }, { label: 'Value' }, { label: 'From' }]
 
-const isSet = ({ source, problem }: ShownSetting) => source !== 'default' || problem !== undefined
+const isSet = ({ source, problem }: ShownSetting) => problem !== undefined || !/^default(:|$)/.test(source)
 
 const cells = ({ name, value, source, problem }: ShownSetting) => [
   html`<code>${name}</code>`,

@@ -37,19 +37,19 @@ ${
         'Valid tokens of services',
         [
           { label: 'Service' },
+          { label: 'End it' },
           { label: 'May' },
+          { label: 'Until' },
           { label: 'Issued' },
           { label: 'By' },
-          { label: 'Until' },
-          { label: 'End it' },
         ],
         valid.map((token) => [
           html`<strong>${token.subject}</strong><br><code>${token.jti}</code>`,
+          endForm(token, formToken),
           token.scopes.join(', '),
+          time(token.expiresAt),
           time(token.issuedAt),
           token.issuedBy,
-          time(token.expiresAt),
-          endForm(token, formToken),
         ]),
       )
 }

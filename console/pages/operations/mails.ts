@@ -23,17 +23,17 @@ export async function readMailState(eventStore: EventStore): Promise<MailState |
   if (stored === undefined) return undefined
   const { commit, prepare, unsent, holder } = stored.data
   const end = await logEnd(eventStore, { streamPrefixes: [streamOf.customer('')] })
-  const times: Date[] = []
-  for (const { stream, revision } of unsent) {
-    if (stream === undefined || revision === undefined) continue
-    const event = await firstOf(eventStore.readStream(stream, { from: revision, maxCount: 1 }))
-    if (event) times.push(event.created)
-  }
+  const [first] = unsent.toSorted((a, b) => Number(BigInt(a.commit) - BigInt(b.commit)))
+  const { stream, revision } = first ?? {}
+  const oldest =
+    stream === undefined || revision === undefined
+      ? undefined
+      : await firstOf(eventStore.readStream(stream, { from: revision, maxCount: 1 }))
   return {
     holder,
     storedAt: stored.created,
     waiting: unsent.length,
-    oldest: times.sort((a, b) => a.getTime() - b.getTime())[0],
+    oldest: oldest?.created,
     isAtEnd: end === undefined || comparePositions(end, { commit: BigInt(commit), prepare: BigInt(prepare) }) <= 0,
   }
 }

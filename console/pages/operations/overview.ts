@@ -4,7 +4,7 @@ import { registerStream } from '../../../projections/fence/register.ts'
 import { stateOf } from '../../../projections/generations.ts'
 import { within } from '../../../runtime/time-limits.ts'
 import { chart } from '../../charts.ts'
-import { badge, commandBox, count, empty, facts, table, time } from '../../components.ts'
+import { badge, count, empty, facts, table, time } from '../../components.ts'
 import { type Content, type Html, html } from '../../html.ts'
 import type { Content as PageContent, View } from '../../routes.ts'
 import { type MailState, readMailState } from './mails.ts'
@@ -176,7 +176,9 @@ async function holders({ options }: View, group: GroupState | undefined, mail: M
     const { trusted, settling, fences, contest } = register
     rows.push([
       'Trust in the read model',
-      trusted.length === 0 ? 'no server of it' : `${trusted.length} of its servers' lives (incarnations)`,
+      trusted.length === 0
+        ? 'no server of it'
+        : `${trusted.length} ${trusted.length === 1 ? 'incarnation' : 'incarnations'} of its servers`,
       settling.length > 0 ? html`${settling.length} being settled, by ${settling.map(({ by }) => by).join(', ')}` : '',
     ])
     for (const { writer, challenger } of fences) {
@@ -201,8 +203,7 @@ async function storesOf({ options }: View): Promise<Html> {
       ),
     ),
   ])
-  return html`<div class="stores">${storePanel('Event store', log)}${storePanel('Read model', documents)}${storePanel('Key store', keyStore)}</div>
-${commandBox('customers config')}`
+  return html`<div class="stores">${storePanel('Event store', log)}${storePanel('Read model', documents)}${storePanel('Key store', keyStore)}</div>`
 }
 
 const IN_THE_LOG: readonly StoreFact[] = [{ name: 'Kind', value: 'the event store itself' }]

@@ -3,8 +3,8 @@
  * is measured while nobody looks.
  */
 import { asStored } from '../../../eventstore/as-stored.ts'
-import { comparePositions, type EventStore, type Position, StreamNotFound } from '../../../eventstore/port.ts'
-import { firstOf, logEnd } from '../../../eventstore/read.ts'
+import { comparePositions, type EventStore, GroupNotFound, type Position } from '../../../eventstore/port.ts'
+import { logEnd } from '../../../eventstore/read.ts'
 import type { ReadModel } from '../../../projections/read-model.ts'
 import { createLag, type Lag } from '../../../projections/worker/lag.ts'
 import { FILTER } from '../../../projections/worker/worker.ts'
@@ -16,6 +16,7 @@ const APART_MS = 1_000
 const RECENT_MS = 60_000
 /** How many events are counted at most. */
 const MOST_COUNTED = 10_000
+const MOST_RECENT = 2_000
 
 export interface Measure {
   readonly at: Date
@@ -60,14 +61,16 @@ export function createWatch(options: {
     single: createLag({ eventStore, readModel }),
   }
   const measures: Measure[] = []
-  let latest: { readonly at: number; readonly measure: Promise<Measure> } | undefined
+  /** The measure under way: it may take longer than the time to the next. */
+  let pending: Promise<Measure> | undefined
+  let measuredAt = 0
 
   async function group(): Promise<GroupState | undefined> {
     try {
       const info = await eventStore.persistentSubscriptions?.info(groupName)
       return info && { name: groupName, consumers: info.consumers, inFlight: info.inFlight, parked: info.parked }
     } catch (error) {
-      if ((error as { name?: string }).name === 'GroupNotFound' || error instanceof StreamNotFound) return undefined
+      if (error instanceof GroupNotFound) return undefined
       throw error
     }
   }
@@ -107,13 +110,14 @@ export function createWatch(options: {
     group,
     measure() {
       const time = performance.now()
-      if (latest === undefined || time - latest.at > APART_MS) {
-        latest = { at: time, measure: measure() }
-        latest.measure.catch(() => {
-          latest = undefined
-        })
-      }
-      return latest.measure
+      if (pending) return pending
+      const last = measures.at(-1)
+      if (last && time - measuredAt <= APART_MS) return Promise.resolve(last)
+      pending = measure().finally(() => {
+        pending = undefined
+        measuredAt = performance.now()
+      })
+      return pending
     },
   }
 }
@@ -121,13 +125,14 @@ export function createWatch(options: {
 /** Events of customers per second that were written in the last minute. @throws EventStoreUnavailable */
 export async function writtenPerSecond(eventStore: EventStore, now: Date): Promise<number> {
   let count = 0
-  const since = now.getTime() - RECENT_MS
-  const newest = asStored(eventStore).readAll({ direction: 'backwards', filter: FILTER, maxCount: MOST_COUNTED })
+  let since = now.getTime() - RECENT_MS
+  const newest = asStored(eventStore).readAll({ direction: 'backwards', filter: FILTER, maxCount: MOST_RECENT })
   for await (const { created } of newest) {
     if (created.getTime() < since) break
-    count++
+    // So many are enough: the rate is that of the time that they took.
+    if (++count === MOST_RECENT) since = created.getTime()
   }
-  return count / (RECENT_MS / 1000)
+  return count / Math.max(1, (now.getTime() - since) / 1000)
 }
 
 /** What the measures say of the projection. */
@@ -151,7 +156,3 @@ export function projectionState(measures: readonly Measure[], maxLagSeconds: num
 
 const isSamePlace = (a: Position | undefined, b: Position | undefined) =>
   a === undefined || b === undefined ? a === b : comparePositions(a, b) === 0
-
-/** When the first event of a customer was written: an empty log has none. */
-export const isLogEmpty = async (eventStore: EventStore): Promise<boolean> =>
-  (await firstOf(asStored(eventStore).readAll({ filter: FILTER, maxCount: 1 }))) === undefined

@@ -50,7 +50,7 @@ function filenameOf({ leaf }: InclusionProof): string {
   return `proof-${stream}-${revision}.json`
 }
 
-export const NOT_PROVED = html`<p class="limits"><strong>What a proof does not prove.</strong> It shows that the log held this event when the checkpoint was signed, and that it has not changed since. It does not show that what the event says is true, that nothing happened which was never written down, or that whoever holds the signing key has not signed another log as well.</p>`
+const NOT_PROVED = html`<p class="limits"><strong>What a proof does not prove.</strong> It shows that the log held this event when the checkpoint was signed, and that it has not changed since. It does not show that what the event says is true, that nothing happened which was never written down, or that whoever holds the signing key has not signed another log as well.</p>`
 
 export function eventProofSection({ formToken, query, person }: View): Html {
   const mayHaveContent = person.roles.some((role) => CONTENT_ROLES.includes(role))
@@ -69,7 +69,8 @@ ${commandBox('customers audit prove 7:3 > proof.json')}</section>`
 }
 
 function checker(): Html {
-  return html`<p>The file is checked in this browser alone. Nothing of it is sent anywhere: the page makes no request while it checks.</p>
+  return html`<link rel="stylesheet" href="/assets/proof.css">
+<p>The file is checked in this browser alone. Nothing of it is sent anywhere: the page makes no request while it checks.</p>
 <noscript><p class="fault">This page needs JavaScript. On the command line: <code>customers audit check proof.json --key public.pem</code></p></noscript>
 <form class="panel" id="check" hidden>
 <label for="key">Public key (PEM)</label>

@@ -184,16 +184,16 @@ const FATE_WORDS: Readonly<Record<Holding['fate'], string>> = {
 
 function heldTable({ held, kind }: Receipt, chosen = held, caption = 'What is held'): Html {
   if (chosen.length === 0) return html`<p>Nothing.</p>`
-  const isErasure = kind === 'erasure'
+  const hasFate = kind === 'erasure' && chosen === held
   return table(
     caption,
     [
       { label: 'Store' },
       { label: 'What' },
       { label: 'Count', isNumber: true },
-      ...(isErasure ? [{ label: 'In an erasure' }] : []),
+      ...(hasFate ? [{ label: 'In an erasure' }] : []),
     ],
-    chosen.map(({ store, what, count, fate }) => [store, what, count, ...(isErasure ? [FATE_WORDS[fate]] : [])]),
+    chosen.map(({ store, what, count, fate }) => [store, what, count, ...(hasFate ? [FATE_WORDS[fate]] : [])]),
   )
 }
 

@@ -94,7 +94,7 @@ for (const [name, environmentOf] of Object.entries(STORES)) {
   t.test(`an erasure on ${name}`, async (t) => {
     const { send, eventStore, privacy, audit } = await start(t, await environmentOf(t))
     const email = freshEmail()
-    const { id } = await signUp(send, email)
+    const { id, token } = await signUp(send, email)
     const [alice, bob] = [privacy('alice'), privacy('bob')]
 
     t.match(await alice('list'), { code: 0, output: '', notes: 'No request is open.\n' })
@@ -138,12 +138,18 @@ for (const [name, environmentOf] of Object.entries(STORES)) {
     await t.rejects(audit('alice')('erase', email, '--yes', '--emergency', '--reason', 'x'), {
       message: /Request 1 is on/,
     })
+    t.match(await send('mutation { deleteCustomer }', { token }), {
+      data: { deleteCustomer: null },
+      errors: [{ message: /can't be deleted at the moment/, extensions: { code: 'FORBIDDEN' } }],
+    })
     await bob('release', '1', '--reason', 'closed')
     const declined = privacyOfficer(eventStore, { operator: 'alice', confirm: async () => false })
     t.match(await declined('execute', '1'), { code: 1, notes: 'Nothing was erased.\n' })
     t.match(await foldCustomer(eventStore, id), { status: 'registered' }, 'nothing is erased so far')
 
     const other = await signUp(send)
+    const third = await signUp(send)
+    t.match((await send('mutation { deleteCustomer }', { token: third.token })).data, { deleteCustomer: true })
     await t.rejects(audit('alice')('erase', String(other.id), '--yes', '--request', '1'), { message: /somebody else/ })
     t.match(await audit('alice')('erase', email, '--yes', '--request', '1'), { output: `Customer ${id} is erased.\n` })
     t.match(await foldCustomer(eventStore, id), { status: 'deleted' })
