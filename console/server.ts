@@ -32,6 +32,7 @@ import { createMasker } from '../audit/masking.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
 import { lazily } from '../runtime/lazily.ts'
 import { createRegistry } from '../runtime/metrics.ts'
+import { logOutages } from '../runtime/outages.ts'
 import { answersProbe } from '../runtime/time-limits.ts'
 import { serveAssets } from './assets.ts'
 import { signInKind } from './configuration.ts'
@@ -121,6 +122,11 @@ export async function buildConsole(
   serveAssets(fastify)
   serveProbes(app)
   registerPages(app)
+  const stopLogging = logOutages(eventStore, fastify.log, {
+    away: 'the event store is unavailable; pages show nothing of the log until it is back',
+    back: 'the event store is available again',
+  })
+  fastify.addHook('onClose', async () => stopLogging())
   return fastify
 }
 
