@@ -7,6 +7,7 @@
  *     npm run bench -- sign-in        whether the time of a refused sign-in tells who has an account; not among all
  *     npm run bench -- scale          how operations grow with the log (scale/main.ts); not among all
  *     npm run bench -- memory         the gateway's memory through new documents and swaps of its supergraph; not among all
+ *     npm run bench -- start          start, memory at rest, and with --install the size of an install; not among all
  *
  * Options: `--rounds` (5), `--seconds` of one round (3), `--events` of a log (200,000; the rebuild has five times as many,
  * gateway-memory half as many documents), `--quick` for rounds of one second on short logs; `--attempts` (200) of sign-in;
@@ -21,6 +22,7 @@ import { requestBenches } from './requests.ts'
 import { scaleBench, sizesOf } from './scale/main.ts'
 import { createServers } from './servers.ts'
 import { signInBench } from './sign-in.ts'
+import { startBench } from './start.ts'
 import { table } from './table.ts'
 import { throughputBenches } from './throughput.ts'
 
@@ -37,6 +39,7 @@ const { values, positionals } = parseArgs({
     operations: { type: 'string' },
     documents: { type: 'string', default: '100000' },
     swaps: { type: 'string', default: '1000' },
+    install: { type: 'boolean', default: false },
   },
 })
 const rounds = Number(values.rounds)
@@ -47,7 +50,8 @@ const benches = [...Object.keys(requestBenches), ...Object.keys(throughputBenche
 const SIGN_IN = 'sign-in'
 const SCALE = 'scale'
 const MEMORY = 'memory'
-const APART = [SIGN_IN, SCALE, MEMORY]
+const START = 'start'
+const APART = [SIGN_IN, SCALE, MEMORY, START]
 const names = positionals.length > 0 ? positionals.flatMap((name) => (name === 'peers' ? peers : name)) : benches
 for (const name of names) {
   if (!benches.includes(name) && !APART.includes(name)) {
@@ -80,6 +84,7 @@ for (const name of names) {
     const sizes = { documents: Number(values.documents), swaps: Number(values.swaps) }
     console.log(await memoryBench(servers, contenders.start, sizes))
   }
+  if (name === START) console.log(await startBench({ rounds, install: values.install }))
   if (name === SIGN_IN) ratios.push(...(await signInBench(servers, Number(values.attempts))))
   contenders.stop()
   await servers.stop()
