@@ -134,6 +134,24 @@ export function parseField(field: string): FieldName | undefined {
   return (ofAddress ? OF_ADDRESS : FIELD_NAMES).has(name) ? { ofAddress, addressId, name, code } : undefined
 }
 
+/**
+ * Whether a change, named as in a timeline, is of one of the fields that were asked for. Where none of an event's changes
+ * is, the event touched the field under another name.
+ */
+export function isOfFields(fields: readonly string[]): (change: string) => boolean {
+  const asked = fields.flatMap((field) => parseField(field) ?? [])
+  return (change) => {
+    const parts = change.split('.')
+    const isAddress = parts[0] === 'addresses'
+    const [first, ...rest] = isAddress ? parts.slice(2) : parts
+    return asked.some(({ ofAddress, addressId, name, code }) => {
+      if (ofAddress && (!isAddress || (addressId !== undefined && String(addressId) !== parts[1]))) return false
+      if (name === undefined || name === 'addresses') return isAddress
+      return first === name && (code === undefined || rest.join('.') === code)
+    })
+  }
+}
+
 interface FieldName {
   readonly ofAddress: boolean
   readonly addressId: number | undefined

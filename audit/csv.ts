@@ -3,6 +3,7 @@ import type { EventStore, Json, RecordedEvent } from '../eventstore/port.ts'
 import { customerOf } from '../projections/fold.ts'
 import { ownerOf } from '../schema/streams.ts'
 import type { Change } from './changes.ts'
+import { isOfFields } from './criteria.ts'
 import { type Shown, scopeOf, shownChange } from './masking.ts'
 import { recordOf } from './records.ts'
 import { createChangesOf } from './timeline.ts'
@@ -27,19 +28,25 @@ export const CSV_HEADER = `${COLUMNS.join(',')}\r\n`
 /**
  * Returns a function that gives the lines of an event (RFC 4180). Pass the events in the order of the log.
  * @param zone the time zone of the times
+ * @param fields of an event only these have a line. Empty: all
  */
 export function createCsv(
   eventStore: EventStore,
   shown: Shown,
   zone: string,
+  fields: readonly string[] = [],
 ): (event: RecordedEvent) => Promise<string> {
   const changesOf = createChangesOf(eventStore)
+  const isAsked = isOfFields(fields)
 
   async function fieldsOf(event: RecordedEvent, data: Json): Promise<readonly Change[]> {
     const customerId = customerOf(event.stream)
     const scope = scopeOf(event.stream)
     const changes = customerId === undefined ? [] : await changesOf(customerId, event)
-    if (changes.length > 0) return changes.map((change) => shownChange(change, shown, scope))
+    if (changes.length > 0) {
+      const wanted = changes.filter(({ field }) => isAsked(field))
+      return (wanted.length > 0 ? wanted : changes).map((change) => shownChange(change, shown, scope))
+    }
     // An event beside the customer's stream, or one that can't be applied, says only what is in it.
     const isGroup = typeof data === 'object' && data !== null && !Array.isArray(data)
     const fields = Object.entries(isGroup ? data : { data }).map(([field, to]) => ({

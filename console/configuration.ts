@@ -47,6 +47,13 @@ const variables = {
     accepted: '32 characters or more',
     secret: true,
   },
+  CONSOLE_AUDIT_KEY: {
+    description:
+      'A file with the public key (PEM) that checkpoints and proofs are checked with, as `customers audit key` prints it. With it the console needs no `AUDIT_SIGNING_KEY`, and does not sign. Not set: the public half of `AUDIT_SIGNING_KEY`.',
+    schema: z.string().min(1),
+    default: undefined,
+    accepted: 'a path',
+  },
   CONSOLE_OIDC_ISSUER: {
     description:
       'The OpenID provider that signs people in. See [Sign-in](console.md#sign-in). Outside production, `http` is accepted too.',

@@ -38,6 +38,8 @@ export interface ConsoleOptions {
   readonly configuration: Configuration
   /** The console's own. */
   readonly settings: ConsoleConfiguration
+  /** Whose settings the page of settings shows. Default: the environment of this process. */
+  readonly environment?: Readonly<Record<string, string | undefined>>
   /** The time; default: the clock. Tests set it. */
   readonly now?: () => Date
 }
@@ -116,7 +118,7 @@ export interface Content {
 }
 
 /** Sends the browser elsewhere. */
-export interface Redirect {
+interface Redirect {
   /** A path of the console; nothing personal. */
   readonly redirect: string
   /** A sentence that is shown there once. */

@@ -2,7 +2,7 @@
 import { encode } from '../../eventstore/codec.ts'
 import { chained } from '../../eventstore/hash-chain.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { newestEvent } from '../../eventstore/read.ts'
+import { newestEvent, readNewest } from '../../eventstore/read.ts'
 import type { VerificationEvent } from '../../schema/events.ts'
 import { STREAM_NAMES } from '../../schema/streams.ts'
 import type { Verification } from './verify.ts'
@@ -47,4 +47,10 @@ export async function recordVerification(
  */
 export async function lastVerification(eventStore: EventStore): Promise<RecordedVerification | undefined> {
   return (await newestEvent<VerificationEvent>(eventStore, STREAM_NAMES.logVerifications))?.data
+}
+
+/** The newest verifications of the whole log, at most so many, the newest first. @throws as {@link lastVerification} */
+export async function recentVerifications(eventStore: EventStore, most: number): Promise<RecordedVerification[]> {
+  const events = await readNewest<VerificationEvent>(eventStore, STREAM_NAMES.logVerifications, most)
+  return events.map(({ data }) => data).reverse()
 }

@@ -32,7 +32,7 @@ export async function exportEvents(
   const bar = context.progress('exporting', 'events')
   const isShown = shownAccess(context)
   const shown = shownOf(context, options)
-  const csv = createCsv(eventStore, shown, zone)
+  const csv = createCsv(eventStore, shown, zone, criteria.fields)
   if (format === 'csv') await output.write(CSV_HEADER)
   const { searched } = await findEvents(
     eventStore,

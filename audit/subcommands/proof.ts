@@ -10,11 +10,9 @@ import { ACCEPTED_PLACES, parseEvent, placeText } from '../places.ts'
 import { checkInclusion, type EventName, parseProof, proveInclusion } from '../proof/inclusion.ts'
 import { type LogCheckpoint, writeCheckpoint } from '../proof/signed-checkpoints.ts'
 import { type PublicKey, publicPem, readPublicKey, type SigningKey } from '../proof/signing-key.ts'
+import { counted, verificationLines } from '../proof/verification-text.ts'
 import { recordVerification } from '../proof/verifications.ts'
-import { type Fault, type FaultKind, type Verification, verifyLog } from '../proof/verify.ts'
-
-/** How many faults are listed individually. */
-const MOST_LISTED = 100
+import { verifyLog } from '../proof/verify.ts'
 
 /** @param print prints one line, or a JSON text */
 export type Print = (text: string) => void
@@ -43,55 +41,15 @@ export async function verifyCommand(
   bar.report(result.events)
   bar.stop()
   if (signal.aborted) {
-    const soFar = count(result.faultCount, 'fault')
+    const soFar = counted(result.faultCount, 'fault')
     print(json ? JSON.stringify({ ...result, stopped: true }) : `Stopped before the end of the log: ${soFar} so far.`)
     return 130
   }
   if (json) print(JSON.stringify(result))
-  else for (const line of describe(result)) print(line)
+  else for (const line of verificationLines(result)) print(line)
   const unrecorded = await recordVerification(eventStore, result, by)
   if (unrecorded !== undefined) note(`The outcome holds, but could not be recorded in the log: ${unrecorded}`)
   return result.ok ? 0 : 1
-}
-
-function* describe(result: Verification): Generator<string> {
-  const { checkpoints, faults, faultCount, inTree, covered } = result
-  for (const fault of faults.slice(0, MOST_LISTED)) yield describeFault(fault)
-  if (faultCount > MOST_LISTED) yield `... and ${faultCount - MOST_LISTED} more.`
-  yield `${count(result.events, 'event')} of ${count(result.streams, 'stream')} were read, and ${result.hashed} compared with their hashes.`
-  if (result.withoutHash > 0) {
-    yield `${count(result.withoutHash, 'event')} from before there were hashes: only the signed checkpoints protect them.`
-  }
-  if (result.withoutPrevious > 0) {
-    yield `For ${result.withoutPrevious} of them the event before is gone, so only their own content could be checked. That is normal: of some streams the service keeps only the newest events.`
-  }
-  const { newest } = checkpoints
-  if (newest) {
-    yield `${checkpoints.good} of ${checkpoints.count} checkpoints are valid. The newest was signed at ${newest.time} and covers the first ${newest.size} of the ${inTree} events that checkpoints cover.`
-  } else if (checkpoints.count === 0) yield 'There are no signed checkpoints yet.'
-  else yield `None of the ${checkpoints.count} checkpoints is valid.`
-  yield inTree === covered
-    ? 'All of them are covered.'
-    : `${count(inTree - covered, 'event')} not yet covered: if they were cut off the end of the log, nobody would notice.`
-  yield result.ok
-    ? 'The log is whole: nothing in it was changed, removed, put in or moved.'
-    : `The log is not as it was written: ${count(faultCount, 'fault')}.`
-}
-
-const count = (number: number, what: string) => `${number} ${what}${number === 1 ? '' : 's'}`
-
-const TITLES: Readonly<Record<FaultKind, string>> = {
-  altered: 'Changed',
-  removed: 'Removed',
-  inserted: 'Put in',
-  reordered: 'Moved',
-  unlinked: 'Broken chain',
-  checkpoint: 'Checkpoint',
-}
-
-function describeFault({ kind, position, message, ...place }: Fault): string {
-  const where = position ? ` (position ${position.commit} of the log)` : ''
-  return `${TITLES[kind]}: ${placeText(place)}${where}. ${message}`
 }
 
 /** Prints the proof of an event as JSON. @throws NoProofError */

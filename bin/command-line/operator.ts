@@ -10,6 +10,7 @@ export function addOperatorCommands(program: CliCommand): void {
   addConfig(program)
   addRebuild(program)
   addParked(program)
+  addBackup(program)
   addImport(program)
   addToken(program)
   addKeys(program)
@@ -131,6 +132,48 @@ function addParked(program: CliCommand): void {
     .action(async (customer, options) => (await load()).drop(customer, options))
 }
 
+/** Where the keys of a backup are. */
+const keysOption = () => new Option('--keys <folder>', 'the folder of the keys; default: keys, in the folder')
+
+function addBackup(program: CliCommand): void {
+  const variables = [...LOG, 'EMAIL_HASH_KEY', 'TOKEN_SIGNING_KEY', 'AUDIT_SIGNING_KEY']
+  program
+    .command('backup')
+    .summary('backs up the embedded stores and their keys, while the service runs')
+    .description(
+      'Copies the embedded log, then its key store and the key files, as they are at one moment; the service keeps running. Nothing is overwritten. Stores on servers have backups of their own.',
+    )
+    .argument('<folder>', 'a new or an empty folder')
+    .addOption(keysOption())
+    .option('--check', 'only checks the backup in the folder: files, signatures, and that its keys read its log', false)
+    .withDetails({
+      examples: {
+        [`${NAME} backup /backups/2026-11-26 --keys /vault/2026-11-26`]: 'the keys apart from the log',
+        [`${NAME} backup --check /backups/2026-11-26 --keys /vault/2026-11-26`]: 'before it is needed',
+      },
+      exitCodes: { 1: 'failed, or the backup has a fault', 130: 'stopped; what was begun is removed' },
+      variables,
+    })
+    .action(async (folder, options) => (await import('../commands/backup.ts')).backup(folder, options))
+  program
+    .command('restore')
+    .summary('restores the embedded stores and their keys from a backup')
+    .description(
+      'Checks a backup of the embedded stores and copies it to where the settings expect the stores and the key files. Stop the service before, and move away what is there: nothing is overwritten.',
+    )
+    .argument('<folder>', 'the folder of the backup')
+    .addOption(keysOption())
+    .withDetails({
+      examples: { [`DATA_DIR=restored ${NAME} restore /backups/2026-11-26 --keys /vault/2026-11-26`]: '' },
+      exitCodes: {
+        1: 'failed, or the backup has a fault: nothing is restored',
+        130: 'stopped; what was begun is removed',
+      },
+      variables,
+    })
+    .action(async (folder, options) => (await import('../commands/backup.ts')).restore(folder, options))
+}
+
 function addImport(program: CliCommand): void {
   program
     .command('import')
@@ -158,18 +201,56 @@ function addImport(program: CliCommand): void {
 }
 
 function addToken(program: CliCommand): void {
-  program
+  const load = () => import('../commands/token.ts')
+  const variables = ['EVENTSTORE_URL', 'DATA_DIR', 'TOKEN_SIGNING_KEY']
+  const token = program
     .command('token')
-    .summary('signs a token for a service')
+    .summary('signs, lists and ends tokens of services')
+    .description('The tokens of services. Without a command it signs one: the options are those of `issue`.')
+    .withDetails({
+      examples: {
+        [`${NAME} token --scope customers:audit --subject back-office --hours 8`]: '',
+        [`${NAME} token list`]: 'what was issued, to whom, until when',
+      },
+      variables,
+    })
+  token
+    .command('issue', { isDefault: true })
     .description('Signs a token for a service and prints it. The issue is recorded first.')
     .requiredOption('--subject <name>', "the service's name, of letters, digits and . _ -")
-    .requiredOption('--scope <scope>', 'customers:read or customers:audit; may be repeated', repeated)
+    .requiredOption(
+      '--scope <scope>',
+      'customers:read, customers:audit or tokens:introspect; may be repeated',
+      repeated,
+    )
     .option('--hours <number>', 'how long it is valid, up to 720', '1')
     .withDetails({
-      examples: { [`${NAME} token --scope customers:audit --subject back-office --hours 8`]: '' },
-      variables: ['EVENTSTORE_URL', 'DATA_DIR', 'TOKEN_SIGNING_KEY'],
+      examples: { [`${NAME} token issue --scope customers:audit --subject back-office --hours 8`]: '' },
+      variables,
     })
-    .action(async (options) => (await import('../commands/token.ts')).token(options))
+    .allowExcessArguments()
+    .action(async (options, command) => {
+      refuseArguments(command)
+      await (await load()).token(options)
+    })
+  token
+    .command('list')
+    .description('Lists the tokens that are valid: their ids, services, scopes, who asked for them, until when.')
+    .option('--all', 'also those that expired or were ended', false)
+    .option('--json', 'one JSON object in each line', false)
+    .withDetails({ examples: { [`${NAME} token list --all`]: '' }, variables: ['EVENTSTORE_URL', 'DATA_DIR'] })
+    .action(async (options) => (await load()).list(options))
+  token
+    .command('end')
+    .description('Ends a token before it expires. Subgraphs and gateways refuse it within a second.')
+    .argument('<id>', "the token's id (claim jti), as `token list` shows it")
+    .requiredOption('--reason <text>', 'recorded with it', checked(nonBlank, 'a text'))
+    .withDetails({
+      examples: { [`${NAME} token end 6f1c4a52-8f6e-4b0a-9d3c-0f4f6f0a7f11 --reason 'ticket 7'`]: '' },
+      exitCodes: { 1: 'failed, there is no such token, or it expired' },
+      variables: ['EVENTSTORE_URL', 'DATA_DIR'],
+    })
+    .action(async (id, options) => (await load()).end(id, options))
 }
 
 function addKeys(program: CliCommand): void {

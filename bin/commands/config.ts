@@ -12,15 +12,10 @@ import { checkPluginFile } from '../../gateway/plugins/load.ts'
 import { RETRIES } from '../../gateway/subgraphs/client.ts'
 import { effectiveSettings, loadSubgraphSettings } from '../../gateway/subgraphs/settings.ts'
 import { parseRedisUrl } from '../../projections/redis/url.ts'
-import {
-  type Configuration,
-  isEmbedded,
-  loadConfiguration,
-  readVariable,
-  type Variable,
-} from '../../runtime/configuration.ts'
+import { type Configuration, isEmbedded, loadConfiguration } from '../../runtime/configuration.ts'
 import { ConfigurationError } from '../../runtime/errors.ts'
 import { KEY_VARIABLES, type KeyVariable, keyFile, loadKey, readSigningKey } from '../../runtime/service-keys.ts'
+import { type ShownSetting, shownSetting, shownUrl, withDerived } from '../../runtime/shown-settings.ts'
 import { loadStore } from '../../schema/store.ts'
 import { defaultSupergraph, START_DEFAULTS, SUBGRAPH_URL, strangeNames, VARIABLES } from '../environment.ts'
 
@@ -35,15 +30,6 @@ const NEEDED: Readonly<Record<string, readonly KeyVariable[]>> = {
   gateway: [],
 }
 
-/** The state of one variable. */
-interface Row {
-  readonly name: string
-  /** The value to show: secrets are hidden; null: not set. */
-  readonly value: string | null
-  readonly source: string
-  readonly problem?: string
-}
-
 /** Prints the settings. The exit code is 1 if something is wrong. @param options.for a process of {@link NEEDED} */
 export function config(options: { readonly json: boolean; readonly for: string }): void {
   const rows = settings(process.env, options.for)
@@ -53,7 +39,7 @@ export function config(options: { readonly json: boolean; readonly for: string }
   process.exitCode = problems.length === 0 ? 0 : 1
 }
 
-function print(rows: readonly Row[], problems: readonly string[]): void {
+function print(rows: readonly ShownSetting[], problems: readonly string[]): void {
   const widest = Math.max(...rows.map(({ name }) => name.length))
   for (const { name, value, source, problem } of rows) {
     console.log(`${problem === undefined ? ' ' : '!'} ${name.padEnd(widest)}  ${value ?? '-'}  (${source})`)
@@ -68,10 +54,10 @@ function print(rows: readonly Row[], problems: readonly string[]): void {
 }
 
 /** All variables of all processes, those of subgraphs, and names that look like a misspelled variable. */
-function settings(env: Environment, process: string): Row[] {
+function settings(env: Environment, process: string): ShownSetting[] {
   const subgraphUrls = Object.keys(env).filter((name) => SUBGRAPH_URL.test(name) && env[name])
   const first = [
-    ...Object.entries(VARIABLES).map(([name, variable]) => rowOf(name, variable, env)),
+    ...Object.entries(VARIABLES).map(([name, variable]) => shownSetting(name, variable, env)),
     ...subgraphUrls.map((name) => ({
       name,
       value: shownUrl(env[name] ?? ''),
@@ -112,7 +98,7 @@ function configurationOf(env: Environment, process: string): Configuration {
 }
 
 /** What SUBGRAPH_SETTINGS comes to for each subgraph. */
-function subgraphRows(configuration: Configuration, env: Environment): Row[] {
+function subgraphRows(configuration: Configuration, env: Environment): ShownSetting[] {
   const gateway = loadGatewayConfiguration(env)
   if (gateway.SUBGRAPH_SETTINGS === undefined) return []
   const names = [...(subgraphsOf(configuration.SUPERGRAPH ?? 'schema/supergraph.graphql')?.keys() ?? [])]
@@ -132,54 +118,6 @@ function subgraphRows(configuration: Configuration, env: Environment): Row[] {
       source: given.subgraphs.has(name) ? `${gateway.SUBGRAPH_SETTINGS}: ${name}` : `${gateway.SUBGRAPH_SETTINGS}: all`,
     }
   })
-}
-
-function rowOf(name: string, variable: Variable, env: Environment): Row {
-  try {
-    const { value, source } = readVariable(name, variable, env)
-    const from = source === 'file' ? `file ${env[`${name}_FILE`]}` : source
-    return { name, value: shown(name, value, variable), source: from }
-  } catch (error) {
-    const isInFile = variable.secret && env[`${name}_FILE`]
-    const value = variable.secret ? '(hidden)' : (env[name] ?? null)
-    return { name, value, source: isInFile ? `file ${isInFile}` : 'environment', problem: messageOf(error) }
-  }
-}
-
-function shown(name: string, value: unknown, { secret }: Variable): string | null {
-  if (value === undefined) return null
-  if (secret) return /_(URL|ENDPOINT)$/.test(name) ? shownUrl(String(value)) : '(hidden)'
-  return Array.isArray(value) ? value.join(',') || 'none' : String(value)
-}
-
-/**
- * The full path of a file; for a server, only its kind and host, because the rest may contain a password or a token.
- */
-function shownUrl(url: string): string {
-  if (url.startsWith('sqlite:')) return url
-  const [, scheme = '', host = '', rest = ''] = /^([a-z+-]+:\/\/)(?:.*@)?([^/?#]*)(.*)$/i.exec(url) ?? []
-  return scheme === '' ? '(hidden)' : `${scheme}${host}${rest.length > 1 ? '/…' : ''}`
-}
-
-/** Values that are derived from others, and keys in files of the data folder. */
-function withDerived(row: Row, configuration: Configuration): Row {
-  const { name, value, source } = row
-  if (source !== 'default') return row
-  if (name === 'EVENTSTORE_URL' || name === 'READMODEL_URL') {
-    const url = configuration[name]
-    return url === ''
-      ? { ...row, value: '', source: 'environment' }
-      : { ...row, value: url, source: 'default, in DATA_DIR' }
-  }
-  if (name === 'LOG_LEVEL') return { ...row, value: configuration.LOG_LEVEL }
-  const variable = KEY_VARIABLES.find((each) => each === name)
-  if (variable === undefined || value !== null || configuration.EVENTSTORE_URL === '' || !isEmbedded(configuration)) {
-    return row
-  }
-  const path = keyFile(configuration, variable)
-  return existsSync(path)
-    ? { ...row, value: '(hidden)', source: `generated file ${path}` }
-    : { ...row, source: `default: ${path}, which npm start makes in a new data folder` }
 }
 
 /** The checks between settings, and of the files that they name, each with the variable that it concerns. */

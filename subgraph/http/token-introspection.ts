@@ -8,6 +8,7 @@ import { EventStoreUnavailable } from '../../eventstore/port.ts'
 import { isRegistered } from '../../projections/customer.ts'
 import type { Scope } from '../../schema/scopes.ts'
 import type { Customers } from '../customers/customers.ts'
+import type { EndedTokens } from '../identity/ended-tokens.ts'
 import { isCurrent, isSameCustomer, type Tokens } from '../identity/tokens.ts'
 
 /** Of a form with one token. */
@@ -17,6 +18,7 @@ const FORM = 'application/x-www-form-urlencoded'
 interface IntrospectionOptions {
   readonly tokens: Tokens
   readonly customers: Pick<Customers, 'get'>
+  readonly endedTokens: EndedTokens
   /** Whether the request carries the subgraph's secret, if there is one. */
   readonly isAllowed: (request: FastifyRequest) => boolean
 }
@@ -29,6 +31,8 @@ interface Refusal {
 }
 
 const SCOPE: Scope = 'tokens:introspect'
+/** In milliseconds: short, because the gateway keeps an answer for most of a second, and all of it is to be one second. */
+const ENDED_MAX_AGE_MS = 100
 const UNKNOWN: Refusal = { status: 401, challenge: 'Bearer', error: 'invalid_client' }
 const INVALID: Refusal = { status: 401, challenge: 'Bearer error="invalid_token"', error: 'invalid_token' }
 const NOT_IN_SCOPE: Refusal = {
@@ -39,20 +43,23 @@ const NOT_IN_SCOPE: Refusal = {
 
 /** The gateway asks with the subgraph's secret, other services with a token of their own that has the scope. */
 export function serveTokenIntrospection(app: FastifyInstance, options: IntrospectionOptions): void {
-  const { tokens, customers, isAllowed } = options
+  const { tokens, customers, endedTokens, isAllowed } = options
 
-  function refuse(request: FastifyRequest): Refusal | undefined {
+  /** @throws EventStoreUnavailable */
+  async function refuse(request: FastifyRequest): Promise<Refusal | undefined> {
     if (isAllowed(request)) return undefined
     const caller = tokens.read(request.headers.authorization)
     if (caller === null) return UNKNOWN
     if (typeof caller === 'string') return INVALID
-    return 'service' in caller && caller.scopes.includes(SCOPE) ? undefined : NOT_IN_SCOPE
+    if (!('service' in caller)) return NOT_IN_SCOPE
+    if (await endedTokens.has(caller.tokenId, ENDED_MAX_AGE_MS)) return INVALID
+    return caller.scopes.includes(SCOPE) ? undefined : NOT_IN_SCOPE
   }
 
   async function isActive(token: string): Promise<boolean> {
     const caller = tokens.verify(`Bearer ${token}`)
     if (caller === null) return false
-    if ('service' in caller) return true
+    if ('service' in caller) return !(await endedTokens.has(caller.tokenId, ENDED_MAX_AGE_MS))
     const customer = await customers.get(caller.customerId)
     return isRegistered(customer) && isCurrent(caller, customer) && isSameCustomer(caller, customer)
   }
@@ -64,14 +71,14 @@ export function serveTokenIntrospection(app: FastifyInstance, options: Introspec
     })
     scope.post('/introspect', { bodyLimit: BODY_LIMIT }, async (request, reply) => {
       reply.header('cache-control', 'no-store')
-      const refusal = refuse(request)
-      if (refusal !== undefined) {
-        const { status, challenge, error } = refusal
-        return reply.code(status).header('www-authenticate', challenge).send({ error })
-      }
-      const token = request.body instanceof URLSearchParams ? request.body.get('token') : null
-      if (!token) return reply.code(400).send({ error: 'invalid_request', error_description: 'token is missing' })
       try {
+        const refusal = await refuse(request)
+        if (refusal !== undefined) {
+          const { status, challenge, error } = refusal
+          return reply.code(status).header('www-authenticate', challenge).send({ error })
+        }
+        const token = request.body instanceof URLSearchParams ? request.body.get('token') : null
+        if (!token) return reply.code(400).send({ error: 'invalid_request', error_description: 'token is missing' })
         return (await isActive(token)) ? { active: true, token_type: 'Bearer', ...claimsOf(token) } : { active: false }
       } catch (error) {
         if (!(error instanceof EventStoreUnavailable)) throw error

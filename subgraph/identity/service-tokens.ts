@@ -9,8 +9,6 @@ import { SCOPES, type Scope } from '../../schema/scopes.ts'
 import { STREAM_NAMES } from '../../schema/streams.ts'
 import type { Tokens } from './tokens.ts'
 
-export const SERVICE_TOKENS_STREAM = STREAM_NAMES.serviceTokens
-/** A token can't be revoked before it expires, except by a new signing key. */
 export const MAX_SERVICE_TOKEN_HOURS = 720
 export const SERVICE_NAME = /^[\w.-]{1,64}$/
 
@@ -38,7 +36,7 @@ export async function issueServiceToken(
     readonly actor: string
     readonly now?: Date
   },
-): Promise<{ readonly token: string; readonly expiresAt: Date }> {
+): Promise<{ readonly token: string; readonly jti: string; readonly expiresAt: Date }> {
   const { subject, scopes, hours, actor, now = new Date() } = request
   const jti = randomUUID()
   // The times in a token are whole seconds.
@@ -47,11 +45,11 @@ export async function issueServiceToken(
   const id = randomUUID()
   const metadata = { $correlationId: id, $causationId: id, actor, at: now.toISOString() }
   await chained(eventStore).append(
-    SERVICE_TOKENS_STREAM,
+    STREAM_NAMES.serviceTokens,
     [encode({ type: 'ServiceTokenIssued', data }, id, metadata)],
     {
       expected: 'any',
     },
   )
-  return { token: tokens.issueForService({ service: subject, scopes }, { jti, expiresAt }), expiresAt }
+  return { token: tokens.issueForService({ service: subject, scopes }, { jti, expiresAt }), jti, expiresAt }
 }

@@ -11,6 +11,7 @@ import { within } from '../../runtime/time-limits.ts'
 import { ignoresToken, rootFields, type TokenFault } from '../../schema/token-faults.ts'
 import type { Customers } from '../customers/customers.ts'
 import { isRefusal, TokenRefused } from '../errors.ts'
+import type { EndedTokens } from './ended-tokens.ts'
 import { type Caller, isCurrent, isSameCustomer, type ServiceCaller, type Tokens } from './tokens.ts'
 
 /** The caller of a request, by its valid token. */
@@ -21,8 +22,11 @@ export interface Admission {
   readonly customer?: Promise<CustomerDocument>
 }
 
+/** A caller, or why there is none. */
+export type Admitted = Admission | TokenFault | 'unchecked'
+
 export interface TokenGate {
-  /** @returns the caller, or why the request is refused */
+  /** @returns the caller, or why the request is refused; `unchecked`: nobody can say now whether a service's token was ended */
   admit(request: {
     readonly authorization: string | undefined
     /** The document, with a distinct text for each operation that is requested from it; undefined: there is none. */
@@ -31,7 +35,7 @@ export interface TokenGate {
     readonly operationName: unknown
     /** Returns the parent of the spans for reads; called only if something is read. */
     readonly traceparent: () => string | undefined
-  }): Admission | TokenFault | Promise<Admission | TokenFault>
+  }): Admitted | Promise<Admitted>
   /** Makes the schema's mutations report a revoked token first, whatever else is wrong. @returns the same schema */
   refuseRevoked(schema: GraphQLSchema): GraphQLSchema
 }
@@ -62,8 +66,14 @@ const KNOWN_CHARACTERS = 1024 * 1024
  * While the stores are unavailable, requests that do not need the customer proceed after this time, in milliseconds.
  */
 const MAX_CHECK_MS = 1_000
+/** How old the knowledge may be of which services' tokens were ended, in milliseconds. */
+const ENDED_MAX_AGE_MS = 500
 
-export function createTokenGate(tokens: Tokens, customers: Pick<Customers, 'get'>): TokenGate {
+export function createTokenGate(
+  tokens: Tokens,
+  customers: Pick<Customers, 'get'>,
+  endedTokens: EndedTokens,
+): TokenGate {
   const known = new LRUCache<string, DocumentKind>({
     max: KNOWN_DOCUMENTS,
     maxSize: KNOWN_CHARACTERS,
@@ -96,11 +106,17 @@ export function createTokenGate(tokens: Tokens, customers: Pick<Customers, 'get'
     }
   }
 
+  function admitService(service: ServiceCaller): Admitted | Promise<Admitted> {
+    const isEnded = endedTokens.has(service.tokenId, ENDED_MAX_AGE_MS)
+    const answer = (ended: boolean): Admitted => (ended ? 'revoked' : { caller: null, service })
+    return typeof isEnded === 'boolean' ? answer(isEnded) : isEnded.then(answer, () => 'unchecked')
+  }
+
   return {
     admit({ authorization, document, operationName, traceparent }) {
       const bearer = tokens.read(authorization)
       if (bearer === null) return GUEST
-      if (typeof bearer !== 'string' && 'service' in bearer) return { caller: null, service: bearer }
+      if (typeof bearer !== 'string' && 'service' in bearer) return admitService(bearer)
       const kind = kindOf(document, operationName)
       if (kind === 'ignores the token') return GUEST
       if (typeof bearer === 'string') return bearer

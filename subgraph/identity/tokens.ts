@@ -42,6 +42,8 @@ export interface ServiceCaller {
   /** Its name. */
   readonly service: string
   readonly scopes: readonly string[]
+  /** Claim `jti`. */
+  readonly tokenId?: string | undefined
 }
 
 /** A public key as JSON Web Key (RFC 7517, RFC 8037). */
@@ -57,7 +59,10 @@ interface Jwk {
 export interface Tokens {
   /** Issues a new token with an id of its own. */
   issue(caller: Omit<Caller, 'tokenId'>): string
-  issueForService(caller: ServiceCaller, claims: { readonly jti: string; readonly expiresAt: Date }): string
+  issueForService(
+    caller: Omit<ServiceCaller, 'tokenId'>,
+    claims: { readonly jti: string; readonly expiresAt: Date },
+  ): string
   /**
    * The caller that the Authorization header identifies, or why its token is invalid. null without a token: another
    * scheme, or anything but a scheme and a token separated by one blank (Magento's rule).
@@ -162,7 +167,8 @@ function callerOf({
   if (typeof sub !== 'string') return null
   if (sub.startsWith(SERVICE)) {
     if (typeof scope !== 'string' || gen !== undefined) return null
-    return { service: sub.slice(SERVICE.length), scopes: scope.split(' ') }
+    const tokenId = typeof jti === 'string' ? jti : undefined
+    return { service: sub.slice(SERVICE.length), scopes: scope.split(' '), ...(tokenId !== undefined && { tokenId }) }
   }
   const customerId = Number(sub)
   if (!Number.isSafeInteger(customerId) || !Number.isSafeInteger(gen) || scope !== undefined) return null

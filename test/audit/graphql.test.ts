@@ -1,19 +1,26 @@
 /** customerHistory and customerAsOf for services with the scope, service tokens, and nobody else. */
 import { createPublicKey } from 'node:crypto'
+import { setTimeout } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { REVEALS_STREAM } from '../../audit/reveals.ts'
+import { endServiceToken, SERVICE_TOKENS_STREAM, serviceTokens } from '../../audit/service-tokens.ts'
+import { openEventStore } from '../../eventstore/open-event-store.ts'
+import type { EventStore } from '../../eventstore/port.ts'
 import { createAuthentication } from '../../gateway/authentication/authentication.ts'
 import { createIssuers } from '../../gateway/authentication/issuers.ts'
 import { createTokenVerifier } from '../../gateway/authentication/token-verifier.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { generateSigningKey } from '../../runtime/service-keys.ts'
 import type { Scope } from '../../schema/scopes.ts'
-import { issueServiceToken, SERVICE_TOKENS_STREAM } from '../../subgraph/identity/service-tokens.ts'
+import { createEndedTokens } from '../../subgraph/identity/ended-tokens.ts'
+import { issueServiceToken } from '../../subgraph/identity/service-tokens.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { createTokens } from '../../subgraph/identity/tokens.ts'
 import { collect } from '../projections/support.ts'
+import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import {
   CREATE_ADDRESS,
+  client,
   environment,
   type Send,
   signUp,
@@ -22,6 +29,7 @@ import {
   TEXAN,
   temporaryFolder,
 } from '../support/graph.ts'
+import { KEYS } from '../support/keys.ts'
 import { startProcess } from '../support/processes.ts'
 import { decodeJwt } from './support.ts'
 
@@ -188,7 +196,11 @@ t.test('a service is no customer, and a customer no service', async (t) => {
   const { send, eventStore, issue, customer, tokens } = await startAudited(t)
   const read = await issue('customers:read')
   const audit = await issue('customers:audit')
-  t.same(tokens.verify(`Bearer ${read}`), { service: 'back-office', scopes: ['customers:read'] })
+  t.same(tokens.verify(`Bearer ${read}`), {
+    service: 'back-office',
+    scopes: ['customers:read'],
+    tokenId: decodeJwt(read).jti,
+  })
   t.match((await send('{ customer { id } }', { token: read })).errors, [
     { message: DENIED, extensions: { code: 'UNAUTHENTICATED' } },
   ])
@@ -290,4 +302,134 @@ t.test('npm run token', async (t) => {
   const events = (await collect(eventStore.readAll())).filter(({ stream }) => stream === SERVICE_TOKENS_STREAM)
   t.equal(events.length, 1)
   t.match(events[0]?.metadata, { actor: /^operator:./ })
+  const { jti } = decodeJwt(token)
+  const listed = new RegExp(`^${jti} {2}service:back-office {2}customers:audit {2}until `, 'm')
+  const [list, groundless, nobody] = await Promise.all([run('list'), run('end', jti), run('end', 'x', '--reason', 'y')])
+  t.match(list, { code: 0, output: listed })
+  t.match(groundless, { code: 2, output: /required option '--reason <text>'/ })
+  t.match(nobody, { code: 1, output: /There is no such token/ })
+  t.match(await run('end', jti, '--reason', 'ticket 7'), { code: 0, output: /service:back-office is ended/ })
+  const [valid, all] = await Promise.all([run('list'), run('list', '--all')])
+  t.match(valid, { code: 0, output: /^No token is valid\.$/m })
+  t.match(all, { code: 0, output: /, ended \S+ by operator:\S+: ticket 7$/m })
+})
+
+t.test("a service's token that is ended: by the command, everywhere within a second", async (t) => {
+  const folder = await temporaryFolder(t)
+  const { eventStore, subgraphUrl, startGateway } = await startGraph(t, { folder })
+  const tokens = createTokens(KEYS.TOKEN_SIGNING_KEY)
+  const issue = (...scopes: Scope[]) =>
+    issueServiceToken(eventStore, tokens, { subject: 'crm', scopes, hours: 1, actor: 'operator:olga' })
+  const [one, other, asking] = [
+    await issue('customers:read'),
+    await issue('customers:read'),
+    await issue('tokens:introspect'),
+  ]
+  const gateway = client(
+    `${await startGateway({
+      tokenKeys: { jwksUrl: `${subgraphUrl}/.well-known/jwks.json` },
+      tokenStatus: { url: `${subgraphUrl}/introspect` },
+    })}/graphql`,
+  )
+  const subgraph = client(`${subgraphUrl}/graphql`)
+  const query = '{ storeConfig { store_code } }'
+  const introspect = (token: string, by: string) =>
+    fetch(`${subgraphUrl}/introspect`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${by}` },
+      body: new URLSearchParams({ token }),
+    }).then(async (response) => ({ status: response.status, ...((await response.json()) as object) }))
+  for (const ask of [subgraph, gateway]) t.equal((await ask(query, { token: one.token })).errors, undefined)
+  t.match(await introspect(one.token, asking.token), { status: 200, active: true, jti: one.jti })
+
+  t.match(await serviceTokens(eventStore), [
+    { jti: asking.jti },
+    { jti: other.jti },
+    { jti: one.jti, issuedBy: 'operator:olga' },
+  ])
+  const ending = { jti: one.jti, reason: 'ticket 7', actor: 'operator:olga' }
+  t.match(await endServiceToken(eventStore, ending), { wasEnded: false })
+  const ended = performance.now()
+  t.match(await endServiceToken(eventStore, ending), { wasEnded: true, token: { ended: { reason: 'ticket 7' } } })
+  const [dead] = (await collect(eventStore.readStream(SERVICE_TOKENS_STREAM))).slice(-1)
+  t.match(dead, {
+    type: 'ServiceTokenEnded',
+    data: { jti: one.jti, reason: 'ticket 7' },
+    metadata: { actor: 'operator:olga' },
+  })
+  t.equal((await collect(eventStore.readStream(SERVICE_TOKENS_STREAM))).length, 4, 'ended once')
+  await setTimeout(Math.max(0, 1_000 - (performance.now() - ended)))
+  // The gateway's answer to a query may still be on its way when its check begins: a second request is after it.
+  for (const [name, ask] of Object.entries({ subgraph, gateway })) {
+    const [refusal] = (await ask(query, { token: one.token })).errors ?? []
+    t.match(refusal, { message: 'User token has been revoked' }, name)
+    t.equal((await ask(query, { token: other.token })).errors, undefined, `${name}: the other one goes on`)
+  }
+  t.same(await introspect(one.token, asking.token), { status: 200, active: false })
+  await endServiceToken(eventStore, { ...ending, jti: asking.jti })
+  const { app } = await startSubgraph(t, { folder, projection: false, secret: 'the secret of the subgraph' })
+  const strict = await app.inject({
+    method: 'POST',
+    url: '/introspect',
+    headers: { authorization: `Bearer ${asking.token}`, 'content-type': 'application/x-www-form-urlencoded' },
+    payload: `token=${other.token}`,
+  })
+  t.match({ status: strict.statusCode, ...strict.json() }, { status: 401, error: 'invalid_token' })
+
+  for (const [jti, message] of [
+    ['nobody', /^There is no such token of a service\.$/],
+    [
+      (
+        await issueServiceToken(eventStore, tokens, {
+          subject: 'x',
+          scopes: [],
+          hours: 1,
+          actor: 'x',
+          now: new Date(0),
+        })
+      ).jti,
+      /^The token expired by itself at 1970-01-01T01:00:00\.000Z\.$/,
+    ],
+  ] as const) {
+    await t.rejects(endServiceToken(eventStore, { ...ending, jti }), { message })
+  }
+})
+
+t.test('ended tokens: what is read, and while the log is away', async (t) => {
+  const server = await startEventStoreServer(t)
+  const eventStore = await openEventStore(server.url)
+  t.teardown(() => eventStore.close())
+  let now = 0
+  let reads = 0
+  const watched: EventStore = {
+    ...eventStore,
+    readStream(...args) {
+      reads++
+      return eventStore.readStream(...args)
+    },
+  }
+  const ended = createEndedTokens(watched, () => now)
+  const tokens = createTokens(KEYS.TOKEN_SIGNING_KEY)
+  const issued = { subject: 'crm', scopes: [], hours: 1, actor: 'operator:olga' }
+  const [one, other] = [
+    await issueServiceToken(eventStore, tokens, issued),
+    await issueServiceToken(eventStore, tokens, issued),
+  ]
+  t.equal(ended.has(undefined, 0), false)
+  t.same(await Promise.all([1, 2, 3].map(() => ended.has(one.jti, 500))), [false, false, false])
+  t.equal(reads, 1, 'one read for all who ask at once')
+  await endServiceToken(eventStore, { jti: one.jti, reason: 'x', actor: 'operator:olga' })
+  now += 500
+  t.equal(ended.has(one.jti, 500), false, 'known at once')
+  t.equal(reads, 1)
+  now += 1
+  t.equal(await ended.has(other.jti, 500), false)
+  t.equal(ended.has(one.jti, 500), true)
+
+  await server.stop()
+  now += 60_000
+  t.equal(await ended.has(other.jti, 500), false, 'what was known last counts for a minute')
+  now += 1
+  await t.rejects(ended.has(other.jti, 500) as Promise<boolean>, { name: 'EventStoreUnavailable' })
+  t.equal(ended.has(one.jti, 500), true, 'what was ended stays so')
 })

@@ -23,7 +23,7 @@ export interface ConsoleFixture {
   readonly app: FastifyInstance
   readonly options: ConsoleOptions
   /** Signs a sample person in. */
-  signIn(role: Role): Promise<Visitor>
+  signIn(who: Who): Promise<Visitor>
 }
 
 /**
@@ -54,6 +54,7 @@ export async function startConsole(
     store: store(),
     configuration,
     settings,
+    environment: env,
     ...(given.now && { now: given.now }),
   }
   const app = await buildConsole(options, given.logger === undefined ? {} : { logger: given.logger })
@@ -62,16 +63,21 @@ export async function startConsole(
     await readModel.close()
     await eventStore.close()
   })
-  return { app, options, signIn: (role) => signIn(app, role) }
+  return { app, options, signIn: (who) => signIn(app, who) }
 }
 
-export const SAMPLE_PEOPLE: Readonly<Record<Role, string>> = {
+const SAMPLE_PEOPLE: Readonly<Record<Role, string>> = {
   auditor: 'anna.auditor',
   'privacy-officer': 'paul.privacy',
   operator: 'olga.operator',
 }
 
-export interface Answered {
+/** Somebody of a role, or the second privacy officer. */
+export type Who = Role | 'petra.privacy'
+
+const nameOf = (who: Who): string => (who === 'petra.privacy' ? who : SAMPLE_PEOPLE[who])
+
+interface Answered {
   readonly status: number
   readonly body: string
   readonly location: string | undefined
@@ -144,9 +150,9 @@ export function visitor(app: FastifyInstance): Visitor {
   return self
 }
 
-async function signIn(app: FastifyInstance, role: Role): Promise<Visitor> {
+async function signIn(app: FastifyInstance, who: Who): Promise<Visitor> {
   const someone = visitor(app)
-  const { status } = await someone.post('/sign-in', { person: SAMPLE_PEOPLE[role] })
+  const { status } = await someone.post('/sign-in', { person: nameOf(who) })
   if (status !== 303) throw new Error(`The sign-in was refused with ${status}.`)
   await someone.get('/')
   return someone
@@ -181,7 +187,7 @@ export async function openTab(
   t: Test,
   browser: Browser,
   url: string,
-  role: Role,
+  who: Who,
   options: NonNullable<Parameters<Browser['newContext']>[0]> = {},
 ): Promise<Tab> {
   const context = await browser.newContext(options)
@@ -199,7 +205,7 @@ export async function openTab(
     if (new URL(request.url()).origin !== new URL(url).origin) faults.push(`request to ${request.url()}`)
   })
   await page.goto(url)
-  await page.locator(`button[value="${SAMPLE_PEOPLE[role]}"]`).click()
+  await page.locator(`button[value="${nameOf(who)}"]`).click()
   await page.waitForURL(`${url}/`)
   return { page, faults }
 }

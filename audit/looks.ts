@@ -1,0 +1,112 @@
+/** Who looked at personal data, and who exported events: the streams `auditReveals` and `auditExports`. */
+import { decode } from '../eventstore/codec.ts'
+import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
+import { orNone } from '../eventstore/read.ts'
+import type { DomainEvent } from '../schema/events.ts'
+import { STREAM_NAMES } from '../schema/streams.ts'
+
+export interface Look {
+  readonly stream: string
+  readonly revision: number
+  readonly at: Date
+  /** `operator:<user>` or `service:<name>` */
+  readonly actor: string
+  /** null: more than one customer, possibly any. */
+  readonly customerId: number | null
+  /** What was asked for, without personal data. */
+  readonly command: string
+  /** Why; null for an export whose personal data was masked. */
+  readonly reason: string | null
+  /** Whether personal data was shown; an export in clear is there twice: as an export, and as a look. */
+  readonly kind: 'look' | 'masked export' | 'export in clear'
+}
+
+export interface Looks {
+  /** The newest first. */
+  readonly looks: readonly Look[]
+  /** Whether there are older ones. */
+  readonly isMore: boolean
+}
+
+type LookEvent = Extract<DomainEvent, { readonly type: 'PersonalDataRevealed' | 'EventsExported' }>
+
+/**
+ * The newest looks.
+ * @param options.before looks before this time alone
+ * @param options.customerId those that may have been at this customer: also those at several customers
+ * @throws EventStoreUnavailable; InvalidEvent for an event that can't be read
+ */
+export async function newestLooks(
+  eventStore: EventStore,
+  options: {
+    readonly most: number
+    readonly before?: Date | undefined
+    readonly actor?: string | undefined
+    readonly customerId?: number | undefined
+  },
+): Promise<Looks> {
+  const { most, before, actor, customerId } = options
+  const looks: Look[] = []
+  let isMore = false
+  for (const stream of [STREAM_NAMES.reveals, STREAM_NAMES.exports]) {
+    let found = 0
+    for await (const event of orNone(eventStore.readStream(stream, { direction: 'backwards' }))) {
+      if (before && event.created >= before) continue
+      const look = lookOf(event)
+      if (actor !== undefined && look.actor !== actor) continue
+      if (customerId !== undefined && look.customerId !== null && look.customerId !== customerId) continue
+      if (found === most) {
+        isMore = true
+        break
+      }
+      looks.push(look)
+      found++
+    }
+  }
+  looks.sort((a, b) => b.at.getTime() - a.at.getTime())
+  return { looks: looks.slice(0, most), isMore: isMore || looks.length > most }
+}
+
+function lookOf(event: RecordedEvent): Look {
+  const { type, data, metadata } = decode<LookEvent>(event)
+  const isLook = type === 'PersonalDataRevealed'
+  const { stream, revision, created } = event
+  return {
+    stream,
+    revision,
+    at: created,
+    actor: metadata.actor,
+    customerId: data.customerId,
+    command: data.command,
+    reason: isLook ? data.reason : null,
+    kind: isLook ? 'look' : data.revealed ? 'export in clear' : 'masked export',
+  }
+}
+
+/** How often somebody looked, or somebody was looked at. */
+export interface LookCount<T> {
+  readonly of: T
+  readonly looks: number
+  /** How many others it was: customers of an auditor, auditors of a customer. */
+  readonly others: number
+  readonly last: Date
+}
+
+/** Counts looks, the most frequent first. @param by what to count by, @param other what to tell apart beside it */
+export function countLooks<T>(
+  looks: readonly Look[],
+  by: (look: Look) => T,
+  other: (look: Look) => unknown,
+): LookCount<T>[] {
+  const counts = new Map<T, { looks: number; others: Set<unknown>; last: Date }>()
+  for (const look of looks) {
+    const count = counts.get(by(look)) ?? { looks: 0, others: new Set(), last: look.at }
+    count.looks++
+    count.others.add(other(look))
+    if (look.at > count.last) count.last = look.at
+    counts.set(by(look), count)
+  }
+  return [...counts]
+    .map(([of, { looks, others, last }]) => ({ of, looks, others: others.size, last }))
+    .sort((a, b) => b.looks - a.looks)
+}
