@@ -1,5 +1,5 @@
 /** What proves an event: its hash, its place in the log, and the checkpoint that covers it. */
-import { comparePositions, type EventStore, type Position } from '../eventstore/port.ts'
+import { comparePositions, type EventStore, type Position, type RecordedEvent } from '../eventstore/port.ts'
 import { firstOf, newestRevision, orNone } from '../eventstore/read.ts'
 import { metadataOf } from './criteria.ts'
 import type { Place } from './places.ts'
@@ -10,6 +10,8 @@ export interface Evidence {
   /** Base64url; undefined: written before hashes were introduced. */
   readonly hash: string | undefined
   readonly position: Position
+  /** The reason that stands in it, as in a deletion. Never personal: it is stored in clear. */
+  readonly reason: string | undefined
   /** Whether checkpoints cover events of its stream. */
   readonly isInTree: boolean
 }
@@ -40,11 +42,17 @@ export async function evidenceOf(stored: EventStore, places: readonly Place[]): 
       found.set(placeKey(event), {
         hash: metadataOf(event).$hash,
         position: event.position,
+        reason: reasonOf(event),
         isInTree: isInTree(stream),
       })
     }
   }
   return found
+}
+
+function reasonOf({ data }: RecordedEvent): string | undefined {
+  const { reason } = (data ?? {}) as { readonly reason?: unknown }
+  return typeof reason === 'string' ? reason : undefined
 }
 
 /**

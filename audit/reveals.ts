@@ -11,6 +11,8 @@ export const REVEALS_STREAM = STREAM_NAMES.reveals
 export interface Reveal {
   /** null: about more than one customer. */
   readonly customerId: number | null
+  /** Instead: about an address that is no customer's, by its keyed hashes. */
+  readonly emailKeys?: readonly string[]
   /** The query, without personal data. */
   readonly command: string
   readonly reason: string
@@ -22,10 +24,10 @@ export interface Reveal {
 
 /** @throws EventStoreUnavailable: then nothing may be shown */
 export async function recordReveal(eventStore: EventStore, reveal: Reveal): Promise<void> {
-  const { customerId, command, reason } = reveal
+  const { customerId, emailKeys, command, reason } = reveal
   await write(eventStore, REVEALS_STREAM, reveal, {
     type: 'PersonalDataRevealed',
-    data: { customerId, command, reason },
+    data: { customerId, ...(emailKeys && { emailKeys: [...emailKeys] }), command, reason },
   })
 }
 

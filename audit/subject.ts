@@ -4,13 +4,18 @@ import { orNone } from '../eventstore/read.ts'
 import { readAccount, streamsOfAccount, streamsOfAddress } from '../projections/erasure.ts'
 import { foldCustomer } from '../projections/fold.ts'
 import { allEmailKeysOf } from '../schema/email-key.ts'
+import { STREAM_NAMES, streamOf } from '../schema/streams.ts'
 import { fieldsOf } from './changes.ts'
 import { type EventRecord, recordOf } from './records.ts'
+import { readRegister } from './requests/register.ts'
+import { isSameSubject, type Subject } from './requests/request.ts'
 import { REVEALS_STREAM } from './reveals.ts'
 import { streamsOf } from './timeline.ts'
 
+/** Whether an event has not expired. */
+type IsShown = (event: RecordedEvent) => boolean
+
 /**
- * @param isShown whether an event has not expired
  * @returns the content of the file. Password hashes are withheld: they are useless to the person, and valuable to a
  * thief.
  * @throws EventStoreUnavailable; the error of an event that can't be applied
@@ -19,35 +24,85 @@ export async function subjectData(
   eventStore: EventStore,
   customerId: number,
   emailHashKey: string,
-  isShown: (event: RecordedEvent) => boolean,
+  isShown: IsShown,
 ): Promise<object> {
   const document = await foldCustomer(eventStore, customerId)
   const { addresses: emailAddresses } = await readAccount(eventStore, customerId)
-  const keys = [...new Set(emailAddresses.flatMap((email) => allEmailKeysOf(emailHashKey, email)))]
   const streams = [
     ...Object.values(streamsOf(customerId)),
     ...Object.values(streamsOfAccount(customerId)),
-    ...keys.flatMap((key) => Object.values(streamsOfAddress(key))),
+    streamOf.privacyNotes(customerId),
+    ...addressStreams(emailAddresses.flatMap((email) => allEmailKeysOf(emailHashKey, email))),
   ]
-  const events: EventRecord[] = []
-  for (const stream of streams) {
-    for await (const event of orNone(eventStore.readStream(stream)))
-      if (isShown(event)) events.push(recordOf(event, 'revealed'))
-  }
-  const disclosures: EventRecord[] = []
-  for await (const event of orNone(eventStore.readStream(REVEALS_STREAM))) {
-    const { customerId: whose } = (event.data ?? {}) as { customerId?: unknown }
-    // Some disclosures were about several customers, possibly including this one.
-    if (whose === customerId || whose === null) disclosures.push(recordOf(event, 'revealed'))
-  }
   return {
     customerId,
     time: new Date().toISOString(),
     state: Object.fromEntries(fieldsOf(document).map(({ field, value }) => [field, value])),
     emailAddresses,
     /** Everything that was ever written about the person, in order of time. */
-    events: events.sort((a, b) => Number(a.position) - Number(b.position)),
-    /** Who was shown personal data. */
-    disclosures,
+    events: await eventsOf(eventStore, streams, isShown),
+    /** What the person asked for under the GDPR, and what came of it. */
+    requests: await requestsOf(eventStore, { customerId }),
+    /** Who was shown personal data. Some disclosures were about several customers, possibly including this one. */
+    disclosures: await disclosuresOf(
+      eventStore,
+      (whose) => whose.customerId === customerId || (whose.customerId === null && whose.emailKeys === undefined),
+    ),
   }
+}
+
+/** All data about an address that is no customer's. @param emailKeys its keyed hashes @throws EventStoreUnavailable */
+export async function addressData(
+  eventStore: EventStore,
+  emailKeys: readonly string[],
+  isShown: IsShown,
+): Promise<object> {
+  const streams = [...addressStreams(emailKeys), ...emailKeys.map((key) => streamOf.privacyNotes(key))]
+  return {
+    time: new Date().toISOString(),
+    events: await eventsOf(eventStore, streams, isShown),
+    requests: await requestsOf(eventStore, { emailKeys }),
+    disclosures: await disclosuresOf(eventStore, (whose) => whose.emailKeys?.some((key) => emailKeys.includes(key))),
+  }
+}
+
+const addressStreams = (emailKeys: readonly string[]) =>
+  [...new Set(emailKeys)].flatMap((key) => Object.values(streamsOfAddress(key)))
+
+async function eventsOf(eventStore: EventStore, streams: readonly string[], isShown: IsShown): Promise<EventRecord[]> {
+  const events: EventRecord[] = []
+  for (const stream of streams) {
+    for await (const event of orNone(eventStore.readStream(stream)))
+      if (isShown(event)) events.push(recordOf(event, 'revealed'))
+  }
+  return events.sort((a, b) => Number(a.position) - Number(b.position))
+}
+
+async function requestsOf(eventStore: EventStore, subject: Subject): Promise<EventRecord[]> {
+  const { requests } = await readRegister(eventStore)
+  const numbers = new Set(
+    [...requests.values()].filter((each) => isSameSubject(each.subject, subject)).map((each) => each.number),
+  )
+  const events: EventRecord[] = []
+  if (numbers.size === 0) return events
+  for await (const event of orNone(eventStore.readStream(STREAM_NAMES.privacyRequests))) {
+    if (numbers.has((event.data as { request: number }).request)) events.push(recordOf(event, 'revealed'))
+  }
+  return events
+}
+
+interface Whose {
+  readonly customerId?: number | null
+  readonly emailKeys?: readonly string[]
+}
+
+async function disclosuresOf(
+  eventStore: EventStore,
+  isOfSubject: (whose: Whose) => boolean | undefined,
+): Promise<EventRecord[]> {
+  const disclosures: EventRecord[] = []
+  for await (const event of orNone(eventStore.readStream(REVEALS_STREAM))) {
+    if (isOfSubject((event.data ?? {}) as Whose)) disclosures.push(recordOf(event, 'revealed'))
+  }
+  return disclosures
 }

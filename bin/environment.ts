@@ -63,11 +63,14 @@ function nearest(name: string, env: Environment): string | undefined {
 function isNear(name: string, known: string): boolean {
   if (name.replaceAll('_', '') === known.replaceAll('_', '')) return true
   const { edits = 0 } = MOST_WRONG.find(({ length }) => known.length >= length) ?? {}
-  return Math.abs(name.length - known.length) <= edits && editDistance(name, known) <= edits
+  return Math.abs(name.length - known.length) <= edits && differsByAtMost(edits, name, known)
 }
 
-/** The Levenshtein distance: how many letters have to be inserted, removed or replaced. */
-function editDistance(a: string, b: string): number {
+/**
+ * Whether so many letters have to be inserted, removed or replaced at most (the Levenshtein distance). Each row of the
+ * distances between beginnings has one that is no greater than the result, so most pairs end after a few letters.
+ */
+function differsByAtMost(edits: number, a: string, b: string): boolean {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index)
   for (let i = 1; i <= a.length; i++) {
     const next = [i]
@@ -75,7 +78,8 @@ function editDistance(a: string, b: string): number {
       const replaced = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
       next.push(Math.min(replaced, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
     }
+    if (Math.min(...next) > edits) return false
     row = next
   }
-  return row[b.length] ?? 0
+  return (row[b.length] ?? 0) <= edits
 }

@@ -1,6 +1,7 @@
 /** What a person is told when something goes wrong: plain words, never an internal message. */
-import { AuditError, LogCheckpointError, NoProofError } from '../audit/errors.ts'
+import { AuditError, LogCheckpointError, NoProofError, RequestConflict, RequestRefused } from '../audit/errors.ts'
 import { EventStoreUnavailable } from '../eventstore/port.ts'
+import { ReadModelUnavailable } from '../projections/read-model.ts'
 import { UsageError } from '../runtime/errors.ts'
 import type { Log } from '../runtime/log.ts'
 import { Refused } from './errors.ts'
@@ -19,9 +20,14 @@ export function describeFault(error: unknown, log: Log): Fault {
   if (error instanceof AuditError || error instanceof NoProofError) {
     return { status: 404, title: titleOf(404), text: error.message }
   }
-  if (error instanceof LogCheckpointError) return { status: 409, title: titleOf(409), text: error.message }
+  if (error instanceof LogCheckpointError || error instanceof RequestRefused || error instanceof RequestConflict) {
+    return { status: 409, title: titleOf(409), text: error.message }
+  }
   if (error instanceof EventStoreUnavailable) {
     return { status: 503, title: titleOf(503), text: 'The event store does not answer. Try again in a moment.' }
+  }
+  if (error instanceof ReadModelUnavailable) {
+    return { status: 503, title: titleOf(503), text: 'The read model does not answer. Try again in a moment.' }
   }
   const { statusCode } = error as { statusCode?: unknown }
   if (typeof statusCode === 'number' && statusCode >= 400 && statusCode < 500) {

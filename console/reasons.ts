@@ -27,8 +27,10 @@ export interface Reason {
 export interface Look {
   /** The command that would show the same, without personal data: `history`. */
   readonly command: string
-  /** null: data of more than one customer. */
+  /** null: data of more than one customer, or, with `emailKeys`, of an address that is no customer's. */
   readonly customerId: number | null
+  /** The keyed hashes of the address. */
+  readonly emailKeys?: readonly string[]
 }
 
 export interface Reasons {
@@ -63,12 +65,12 @@ export function createReasons(options: {
       await cookies.set(reply, 'reason', { session: session.id, text, since }, new Date(since + HOLDS_MS))
     },
     end: (reply) => cookies.clear(reply, 'reason'),
-    record(session, reason, { command, customerId }) {
-      const key = JSON.stringify([session.id, reason.since.getTime(), command, customerId])
+    record(session, reason, { command, ...whose }) {
+      const key = JSON.stringify([session.id, reason.since.getTime(), command, whose])
       let done = recorded.get(key)
       if (done === undefined) {
         const actor = actorOf(session.person)
-        done = recordReveal(eventStore, { customerId, command: `console: ${command}`, reason: reason.text, actor })
+        done = recordReveal(eventStore, { ...whose, command: `console: ${command}`, reason: reason.text, actor })
         recorded.set(key, done)
         done.catch(() => recorded.delete(key))
       }

@@ -118,7 +118,7 @@ export interface Content {
 }
 
 /** Sends the browser elsewhere. */
-export interface Redirect {
+interface Redirect {
   /** A path of the console; nothing personal. */
   readonly redirect: string
   /** A sentence that is shown there once. */

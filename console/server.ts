@@ -28,10 +28,11 @@
 import { hkdfSync } from 'node:crypto'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
-import { collectDefaultMetrics, Registry } from 'prom-client'
 import { createMasker } from '../audit/masking.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
 import { lazily } from '../runtime/lazily.ts'
+import { createRegistry } from '../runtime/metrics.ts'
+import { logOutages } from '../runtime/outages.ts'
 import { answersProbe } from '../runtime/time-limits.ts'
 import { serveAssets } from './assets.ts'
 import { signInKind } from './configuration.ts'
@@ -92,6 +93,8 @@ export async function buildConsole(
     logger: server.logger ?? false,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_LIMIT,
+    // A search whose rows nobody wants.
+    exposeHeadRoutes: false,
     routerOptions: { maxParamLength: 200 },
   })
   requireAccess(fastify)
@@ -121,6 +124,11 @@ export async function buildConsole(
   serveAssets(fastify)
   serveProbes(app)
   registerPages(app)
+  const stopLogging = logOutages(eventStore, fastify.log, {
+    away: 'the event store is unavailable; pages show nothing of the log until it is back',
+    back: 'the event store is available again',
+  })
+  fastify.addHook('onClose', async () => stopLogging())
   return fastify
 }
 
@@ -191,11 +199,7 @@ function chooseSignIn(
 }
 
 function serveProbes({ fastify, options: { eventStore } }: ConsoleApp): void {
-  const metrics = lazily(() => {
-    const registry = new Registry()
-    collectDefaultMetrics({ register: registry })
-    return registry
-  })
+  const metrics = lazily(() => createRegistry('console'))
   const config = { access: 'public' } as const
   fastify.get('/healthz', { config }, async () => ({ status: 'ok' }))
   fastify.get('/readyz', { config }, async (_, reply) => {

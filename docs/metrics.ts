@@ -3,11 +3,14 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Metric, Registry } from 'prom-client'
+import { addAuditMetrics } from '../audit/metrics.ts'
+import { addReachability } from '../eventstore/encryption/reachability.ts'
 import { openEventStore } from '../eventstore/open-event-store.ts'
 import { createMetrics } from '../gateway/metrics.ts'
 import { createMailMetrics } from '../mail/metrics.ts'
 import { openReadModel } from '../projections/open-read-model.ts'
 import { createProjectionMetrics } from '../projections/worker/metrics.ts'
+import { createRegistry } from '../runtime/metrics.ts'
 import { generateSigningKey } from '../runtime/service-keys.ts'
 import { buildSubgraph } from '../subgraph/server.ts'
 
@@ -21,6 +24,8 @@ export interface DocumentedMetric {
 
 /** Those of prom-client itself. */
 const DEFAULT = /^(process|nodejs)_/
+/** Those that each process has. */
+const COMMON = ['customers_build_info']
 
 /**
  * Starts what registers metrics, on empty embedded stores in a temporary folder, and notes what it registers.
@@ -31,20 +36,33 @@ export async function collectMetrics(): Promise<Readonly<Record<string, readonly
   const eventStore = await openEventStore(`sqlite:${join(folder, 'events.db')}`)
   const readModel = await openReadModel(`sqlite:${join(folder, 'readmodel.db')}`)
   try {
-    return {
+    const processes = {
       gateway: await registered(() => createMetrics()),
       subgraph: await registered(async () => {
         const keys = { tokenSigningKey: generateSigningKey(), emailHashKey: 'k'.repeat(32) }
         const app = await buildSubgraph({ eventStore, readModel, keys })
         await app.close()
       }),
-      projections: await registered(() => createProjectionMetrics(new Registry(), { eventStore, readModel })),
-      mail: await registered(() =>
-        createMailMetrics(new Registry(), () => {
+      projections: await registered(() => {
+        const registry = createRegistry('projections')
+        createProjectionMetrics(registry, { eventStore, readModel })
+        addAuditMetrics(registry, eventStore)
+        addReachability(registry, eventStore)
+      }),
+      mail: await registered(() => {
+        const registry = createRegistry('mail')
+        createMailMetrics(registry, () => {
           throw new Error('Nothing is measured here.')
-        }),
-      ),
+        })
+        addReachability(registry, eventStore)
+      }),
     }
+    const common = processes.gateway.filter(({ name }) => COMMON.includes(name))
+    const own = Object.entries(processes).map(([process, metrics]) => [
+      process,
+      metrics.filter(({ name }) => !COMMON.includes(name)),
+    ])
+    return { common, ...Object.fromEntries(own) }
   } finally {
     await readModel.close()
     await eventStore.close()

@@ -86,7 +86,7 @@ export async function openKeys(
   const masterKeys = loadMasterKeys(configuration)
   const opened = wrap(await openEventStore(EVENTSTORE_URL, observer), 'events')
   const stored = chained(opened)
-  const keysUrl = configuration.KEYS_URL ?? keysUrlOf(EVENTSTORE_URL)
+  const keysUrl = keyStoreUrl(configuration)
   let keyStore = stored
   try {
     if (keysUrl !== EVENTSTORE_URL) keyStore = wrap(await openEventStore(keysUrl, {}, 'KEYS_URL'), 'keys')
@@ -141,15 +141,18 @@ async function isEmpty(eventStore: EventStore): Promise<boolean> {
 async function refuseLostLog(configuration: Configuration, stored: EventStore): Promise<void> {
   const files = keyFilesOf(configuration)
   if (files.length === 0 || !(await isEmpty(stored))) return
-  const [log, keyStore] = [
-    configuration.EVENTSTORE_URL,
-    configuration.KEYS_URL ?? keysUrlOf(configuration.EVENTSTORE_URL),
-  ].map((url) => url.replace(/^sqlite:/, '')) as [string, string]
+  const [log, keyStore] = [configuration.EVENTSTORE_URL, keyStoreUrl(configuration)].map((url) =>
+    url.replace(/^sqlite:/, ''),
+  ) as [string, string]
   if (keyStore !== log && existsSync(keyStore)) files.push(keyStore)
   throw new ConfigurationError(
     `EVENTSTORE_URL: the log ${log} is empty or missing, but keys of a log are there: restore it, or, to begin a new one on purpose, move these away: ${files.join(', ')}.`,
   )
 }
+
+/** Where the keys of customers are; the log itself, if it is the URL of the log. */
+export const keyStoreUrl = ({ KEYS_URL, EVENTSTORE_URL }: Configuration): string =>
+  KEYS_URL ?? keysUrlOf(EVENTSTORE_URL)
 
 /**
  * The keys of an embedded log are in a file beside it: `data/events.db`, `data/events-keys.db`. Those of a log on a

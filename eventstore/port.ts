@@ -228,6 +228,14 @@ export interface StreamMetadata {
   readonly [key: string]: Json | undefined
 }
 
+/** Something that a store says about itself. */
+export interface StoreFact {
+  readonly name: string
+  readonly value: string
+  /** What is wrong with it, and what to do, in a sentence. */
+  readonly problem?: string
+}
+
 export interface EventStore {
   /**
    * Writes all events, in order, at consecutive revisions, or none of them. Durable when it resolves. Repeating an
@@ -293,6 +301,9 @@ export interface EventStore {
 
   /** Resolves if the store can be reached. @throws EventStoreUnavailable */
   ping(): Promise<void>
+
+  /** What the store says about itself, for an operator. Absent: nothing. @throws EventStoreUnavailable */
+  describe?(): Promise<readonly StoreFact[]>
 
   /** Finishes appends under way, ends subscriptions, closes connections. Calling it again does nothing. */
   close(): Promise<void>

@@ -2,7 +2,7 @@
  * The gateway's error codes: those of its answers and those of the errors that it throws and logs. Subgraphs' errors
  * reach clients with the codes that they have there. docs/errors.md lists both tables; a test compares them.
  */
-import { GraphQLError } from 'graphql'
+import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { TOKEN_FAULTS, type TokenFault } from '../schema/token-faults.ts'
 
 interface Entry {
@@ -188,6 +188,18 @@ export function throwRefusedToken(text: string): void {
   const fault = (Object.keys(TOKEN_FAULTS) as TokenFault[]).find((each) => TOKEN_FAULTS[each] === error.message)
   if (fault !== undefined) throw new TokenRefused(fault)
 }
+
+/** Codes of errors that no request should get: the service, or a subgraph, has failed. Subgraphs use them, too. */
+const FAULTS: ReadonlySet<unknown> = new Set([
+  'INTERNAL_SERVER_ERROR',
+  'PLUGIN_FAILED',
+  'SERVICE_UNAVAILABLE',
+  'TOKEN_UNCHECKED',
+] satisfies ErrorCode[])
+
+/** Whether an error is a fault of the service and not of the request: `gateway_faulty_answers_total` counts them. */
+export const isFault = ({ extensions }: Pick<GraphQLFormattedError, 'extensions'>): boolean =>
+  FAULTS.has(extensions?.code)
 
 /** An error with a code of the catalogue. */
 export function codedError(

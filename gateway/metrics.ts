@@ -1,5 +1,6 @@
 /** The gateway's Prometheus metrics. */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+import { createRegistry } from '../runtime/metrics.ts'
 import { createSubgraphMetrics, DURATION_BUCKETS, type SubgraphMetrics } from './subgraphs/metrics.ts'
 import { createSubscriptionMetrics, type SubscriptionMetrics } from './subscriptions/metrics.ts'
 
@@ -14,6 +15,8 @@ export type CountRequest = (outcome: Outcome, seconds: number) => void
 export interface Metrics extends SubgraphMetrics, SubscriptionMetrics {
   /** Returns the counter for an operation's requests, looked up once. Only the first names get series of their own. */
   readonly operation: (name: string, type: string) => CountRequest
+  /** Counts a request whose answer has an error that is the service's own fault. */
+  readonly fault: (type: string) => void
   /** Counts a request that a limit refused. */
   readonly limited: (bucket: string) => void
   /** Counts a check of a token's status. */
@@ -43,8 +46,7 @@ const OTHER = 'other'
 
 /** Metrics in a registry of their own, so that several servers of one process do not mix. */
 export function createMetrics(): Metrics {
-  const register = new Registry()
-  collectDefaultMetrics({ register })
+  const register = createRegistry('gateway')
   const registers = [register]
   const requests = new Counter({
     name: 'gateway_requests_total',
@@ -54,11 +56,19 @@ export function createMetrics(): Metrics {
   })
   const durations = new Histogram({
     name: 'gateway_request_duration_seconds',
-    help: 'Time from the arrival of a GraphQL request to its answer, by operation name.',
-    labelNames: ['operation'] as const,
+    help: 'Time from the arrival of a GraphQL request to its answer, by operation name and type.',
+    labelNames: ['operation', 'type'] as const,
     buckets: DURATION_BUCKETS,
     registers,
   })
+  const faults = new Counter({
+    name: 'gateway_faulty_answers_total',
+    help: "Requests whose answer has an error that is the service's own fault, by type: INTERNAL_SERVER_ERROR, PLUGIN_FAILED, SERVICE_UNAVAILABLE or TOKEN_UNCHECKED.",
+    labelNames: ['type'] as const,
+    registers,
+  })
+  // A series that begins with its first fault would hide that fault from rates.
+  for (const type of ['query', 'mutation', 'subscription', 'unknown']) faults.inc({ type }, 0)
   const pluginFailures = new Counter({
     name: 'gateway_plugin_failures_total',
     help: 'Hooks of plugins that threw or took too long.',
@@ -85,7 +95,7 @@ export function createMetrics(): Metrics {
     operation: (asked, type) => {
       if (!names.has(asked) && names.size < NAMES && asked.length <= MAX_NAME) names.add(asked)
       const operation = names.has(asked) ? asked : OTHER
-      const duration = durations.labels({ operation })
+      const duration = durations.labels({ operation, type })
       const counters = new Map<Outcome, { inc(): void }>()
       return (outcome, seconds) => {
         let counter = counters.get(outcome)
@@ -97,6 +107,7 @@ export function createMetrics(): Metrics {
         duration.observe(seconds)
       }
     },
+    fault: (type) => faults.inc({ type }),
     pluginFailure: (plugin, hook) => pluginFailures.inc({ plugin, hook }),
     supergraph: (hash) => {
       info.reset()

@@ -4,12 +4,19 @@ import cors from '@fastify/cors'
 import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
 import { type LoadLimits, NO_LOAD_LIMITS } from '../runtime/configuration.ts'
 import { shedLoad } from '../runtime/load-shedding.ts'
+import {
+  DEFAULT_LIMITS,
+  type DocumentLimits,
+  ENCODINGS,
+  type Encoding,
+  isOrigin,
+  type TagHeader,
+} from './accepted-values.ts'
 import { authenticate, type TokenOptions } from './authentication/options.ts'
 import { requestError } from './errors.ts'
-import { createAnswerCaching, type TagHeader } from './http/answer-caching.ts'
+import { createAnswerCaching } from './http/answer-caching.ts'
 import { errorBody } from './http/answers.ts'
-import { createCompression, ENCODINGS, type Encoding } from './http/compression.ts'
-import { isOrigin } from './http/cross-site.ts'
+import { createCompression } from './http/compression.ts'
 import { createDrain, type Drain } from './http/drain.ts'
 import { editorContent, serveEditor } from './http/editor.ts'
 import { handleErrors } from './http/error-handler.ts'
@@ -22,7 +29,6 @@ import { createAdmission, DEFAULT_ADMISSION } from './limits/admission.ts'
 import { createRequestLimits, type RateLimits } from './limits/rate-limiting.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { serveMetrics } from './metrics-server.ts'
-import { DEFAULT_LIMITS, type DocumentLimits } from './planning/document-limits.ts'
 import type { Plugins } from './plugins/hooks.ts'
 import { loadPlugins, type PluginSource } from './plugins/load.ts'
 import { type CreateExecutor, type ServedGraph, serveGraph } from './served-supergraph.ts'

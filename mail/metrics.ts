@@ -1,5 +1,5 @@
 /** The mail worker's Prometheus metrics. No label holds an address. */
-import { Counter, Gauge, type Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 import type { MailObserver } from './queue.ts'
 import type { MailStatus } from './worker.ts'
 
@@ -13,6 +13,12 @@ export function createMailMetrics(registry: Registry, status: () => MailStatus):
   const skipped = counter('mail_skipped_total', 'Mails not sent because they are no longer wanted.', ['mail', 'reason'])
   const retried = counter('mail_retries_total', 'Failed attempts that are retried.', ['mail'])
   const interruptions = counter('mail_interruptions_total', 'Outages of the mail server.', [])
+  const delivery = new Histogram({
+    name: 'mail_delivery_seconds',
+    help: "From the event that asks for a mail to the mail server's acceptance.",
+    buckets: [0.1, 0.5, 1, 5, 10, 30, 60, 300, 1_800, 7_200],
+    registers,
+  })
   new Gauge({
     name: 'mail_waiting',
     help: 'Mails in hand that are not sent yet.',
@@ -30,7 +36,10 @@ export function createMailMetrics(registry: Registry, status: () => MailStatus):
     },
   })
   return {
-    sent: (mail) => sent.inc({ mail }),
+    sent(mail, requested) {
+      sent.inc({ mail })
+      delivery.observe(Math.max(0, (Date.now() - requested.getTime()) / 1000))
+    },
     failed: (mail) => failed.inc({ mail }),
     skipped: (mail, reason) => skipped.inc({ mail, reason }),
     retried: (mail) => retried.inc({ mail }),

@@ -14,7 +14,8 @@ import type { Outbox } from './outbox.ts'
 
 /** Callbacks for metrics. */
 export interface MailObserver {
-  sent(purpose: LetterPurpose): void
+  /** @param requested the time of the event that asked for the mail */
+  sent(purpose: LetterPurpose, requested: Date): void
   /** Refused for good, or given up after too many attempts. */
   failed(purpose: LetterPurpose): void
   /** No longer wanted. */
@@ -190,7 +191,7 @@ export class MailQueue {
     this.#accepted++
     this.#endOutage()
     this.#settle(job)
-    observer.sent?.(job.purpose)
+    observer.sent?.(job.purpose, job.event.created)
     return true
   }
 

@@ -24,6 +24,7 @@ import {
 import { type BackOff, waitAfter } from '../runtime/back-off.ts'
 import { type Log, SILENT } from '../runtime/log.ts'
 import { pause } from '../runtime/time-limits.ts'
+import { MAIL_WORKERS } from '../schema/streams.ts'
 import { Conditions } from './conditions.ts'
 import { BACK_OFF, MailLease } from './lease.ts'
 import type { Letters } from './letters.ts'
@@ -121,7 +122,7 @@ class Worker {
     this.#leaseMs = leaseMs
     this.#graceMs = graceMs
     this.#stored = asStored(options.eventStore)
-    this.#checkpoints = checkpointStream(options.eventStore, options.name ?? 'default')
+    this.#checkpoints = checkpointStream(options.eventStore, options.name ?? MAIL_WORKERS)
     this.#queue = new MailQueue({
       letters: options.letters,
       outbox: options.outbox,

@@ -1,6 +1,6 @@
 /** The read-model port: one document per customer, served to queries. Adapters: SQLite, Redis. */
 import type { EventPlace } from '../eventstore/event-place.ts'
-import { comparePositions } from '../eventstore/port.ts'
+import { comparePositions, type StoreFact } from '../eventstore/port.ts'
 import type { CustomerDocument } from './customer.ts'
 
 export { ReadModelUnavailable } from './errors.ts'
@@ -228,6 +228,9 @@ export interface ReadModel {
 
   /** Answers whether the store can be reached, for reads at least. @throws ReadModelUnavailable */
   ping(): Promise<void>
+
+  /** What each server of the store says about itself, for an operator. @throws ReadModelUnavailable */
+  describe(): Promise<readonly StoreFact[]>
 
   /** Calling it again does nothing. */
   close(): Promise<void>

@@ -134,7 +134,7 @@ const variables = {
   },
   TOKEN_UNNAMED: {
     description:
-      'Whether tokens count that have neither `iss` nor `aud`, as releases before 0.2 issued them. See [Upgrade](operations.md#upgrade).',
+      'Whether tokens count that have neither `iss` nor `aud`, as releases before 0.2 issued them. See [Upgrades](upgrades.md#from-releases-before-020).',
     usedBy: ['subgraph', 'gateway', 'samples'],
     schema: z.enum(UNNAMED_TOKENS),
     default: 'accept' as const,

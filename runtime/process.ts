@@ -1,6 +1,8 @@
 /** How every process of the service starts and ends. */
 
+import { performance } from 'node:perf_hooks'
 import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { type Configuration, loadConfiguration } from './configuration.ts'
 import { StartupError, UsageError } from './errors.ts'
 import type { Log } from './log.ts'
@@ -72,6 +74,30 @@ export async function runProcess(
     process.exit(1)
   }
   if (signalled) await drain(running, signalled)
+  else collectAtRest()
+}
+
+/** How often a process that has started looks whether it rests, and the share of the time that it may be busy then. */
+const REST_CHECK_MS = 3_000
+const REST_UTILIZATION = 0.05
+
+/**
+ * Collects the garbage of the start once the process rests. V8 would keep it, and a young generation that grew for it,
+ * until there is load: a third of the process's memory. Collecting takes some 50 ms. Where there is load from the
+ * beginning, V8 collects anyway.
+ */
+function collectAtRest(): void {
+  let before = performance.eventLoopUtilization()
+  const checking = setInterval(() => {
+    const now = performance.eventLoopUtilization()
+    const { utilization } = performance.eventLoopUtilization(now, before)
+    before = now
+    if (utilization > REST_UTILIZATION) return
+    clearInterval(checking)
+    setFlagsFromString('--expose-gc')
+    runInNewContext('gc')()
+    setFlagsFromString('--no-expose-gc')
+  }, REST_CHECK_MS).unref()
 }
 
 async function drain(running: RunningProcess, signal: NodeJS.Signals): Promise<void> {

@@ -13,12 +13,24 @@ export interface Country {
 /** ISO has withdrawn the code of the Netherlands Antilles, but Magento still lists the country. */
 const WITHDRAWN = [['AN', 'ANT', 'Netherlands Antilles']] as const
 
-const names = new Intl.DisplayNames('en', { type: 'region' })
+let names: Intl.DisplayNames | undefined
+
+/** The names of all countries take 12 ms, and only the queries for countries need them. */
+function nameOf(id: string): string {
+  names ??= new Intl.DisplayNames('en', { type: 'region' })
+  return names.of(id) ?? id
+}
 
 /** All countries, by their ids in alphabetical order. */
 export const COUNTRIES: ReadonlyMap<string, Country> = new Map(
   [
-    ...codes.map(([id = '', alpha3 = '']) => ({ id, alpha3, name: names.of(id) ?? id })),
+    ...codes.map(([id = '', alpha3 = '']) => ({
+      id,
+      alpha3,
+      get name() {
+        return nameOf(id)
+      },
+    })),
     ...WITHDRAWN.map(([id, alpha3, name]) => ({ id, alpha3, name })),
   ]
     .sort((a, b) => (a.id < b.id ? -1 : 1))

@@ -4,6 +4,15 @@
  * by {@link upcast}, here and nowhere else.
  */
 import { z } from 'zod'
+import {
+  ERASURE_STEPS,
+  EXTENSION_GROUNDS,
+  HOLD_GROUNDS,
+  IDENTITY_CHECKS,
+  REFUSAL_GROUNDS,
+  REQUEST_CHANNELS,
+  REQUEST_KINDS,
+} from './privacy-requests.ts'
 
 /**
  * Marks a field that is personal data. Stored, it is encrypted with the person's own key
@@ -321,8 +330,16 @@ export const accessEventSchemas = {
 
 /** The stream `auditReveals`: who was shown personal data. */
 const auditEventSchemas = {
-  /** Written before anything is shown. `customerId` null: of more than one customer. */
-  PersonalDataRevealed: z.strictObject({ customerId: id.nullable(), command: z.string(), reason: z.string().min(1) }),
+  /**
+   * Written before anything is shown. `customerId` null: of more than one customer, or, with `emailKeys`, of an address
+   * that is no customer's.
+   */
+  PersonalDataRevealed: z.strictObject({
+    customerId: id.nullable(),
+    emailKeys: z.array(z.string()).optional(),
+    command: z.string(),
+    reason: z.string().min(1),
+  }),
   /**
    * Stream `auditExports`, written before a file of events is given out. `revealed`: with personal data in clear; then there
    * is a PersonalDataRevealed, too. `customerId` null: of more than one customer.
@@ -341,6 +358,55 @@ export const serviceTokenEventSchemas = {
   }),
   /** From then on the token is refused. */
   ServiceTokenEnded: z.strictObject({ jti: z.string(), reason: z.string().min(1) }),
+} as const
+
+/** `note`: the id of the event in the subject's notes with the officer's words; they are erased with the subject. */
+const aboutRequest = z.strictObject({ request: id, note: z.uuid().optional() })
+
+/**
+ * The stream `privacyRequests`: the register of requests of data subjects. It is kept for good and outlives an erasure,
+ * so it says who somebody is only by number or keyed hash, and has no free text about a person.
+ */
+export const requestEventSchemas = {
+  PrivacyRequestReceived: z.strictObject({
+    ...aboutRequest.shape,
+    kind: z.enum(REQUEST_KINDS),
+    /** Either: a customer, or the keyed hashes of an address that is no customer's, the current one first. */
+    customerId: id.optional(),
+    emailKeys: z.array(z.string()).min(1).optional(),
+    channel: z.enum(REQUEST_CHANNELS),
+    /** The day it came in, from which the time limit runs. */
+    receivedOn: z.iso.date(),
+  }),
+  RequesterIdentified: z.strictObject({ ...aboutRequest.shape, how: z.enum(IDENTITY_CHECKS) }),
+  /** `toldOn`: when the person was told that it takes longer. */
+  PrivacyRequestExtended: z.strictObject({
+    ...aboutRequest.shape,
+    ground: z.enum(EXTENSION_GROUNDS),
+    toldOn: z.iso.date(),
+    dueOn: z.iso.date(),
+  }),
+  PrivacyRequestApproved: z.strictObject({ ...aboutRequest.shape, expiresAt: z.iso.datetime() }),
+  /** Nobody approves: an emergency, or the store does not want it. */
+  ApprovalWaived: z.strictObject({ ...aboutRequest.shape, reason: z.string().min(1) }),
+  LegalHoldPlaced: z.strictObject({ ...aboutRequest.shape, ground: z.enum(HOLD_GROUNDS) }),
+  LegalHoldReleased: aboutRequest,
+  PrivacyRequestRefused: z.strictObject({ ...aboutRequest.shape, ground: z.enum(REFUSAL_GROUNDS) }),
+  /** Written before anything is done. `approval`: on what footing. */
+  ExecutionBegun: z.strictObject({ ...aboutRequest.shape, approval: z.enum(['given', 'waived', 'not-required']) }),
+  /** `sha256`: of the file that was handed out. `eventsInClear`: from before encryption, which an erasure leaves. */
+  PrivacyRequestDone: z.strictObject({
+    ...aboutRequest.shape,
+    outcome: z.enum(['erased', 'handed-out', 'carried-out']),
+    sha256: z.string().optional(),
+    eventsInClear: z.int().nonnegative().optional(),
+  }),
+  ErasureStepDone: z.strictObject({ ...aboutRequest.shape, step: z.enum(ERASURE_STEPS) }),
+} as const
+
+/** Streams `privacyNotes-<id>` (or the keyed hash of an address): what officers wrote about a person's requests. */
+export const noteEventSchemas = {
+  PrivacyNoteWritten: z.strictObject({ text: personalText }),
 } as const
 
 /**
@@ -388,6 +454,8 @@ export const eventSchemas = {
   ...verificationEventSchemas,
   ...accessEventSchemas,
   ...auditEventSchemas,
+  ...requestEventSchemas,
+  ...noteEventSchemas,
   ...serviceTokenEventSchemas,
   ...keyEventSchemas,
 } as const
@@ -409,6 +477,8 @@ export type FenceEvent = EventsOf<typeof fenceEventSchemas>
 export type SkipEvent = EventsOf<typeof skipEventSchemas>
 export type CheckpointEvent = EventsOf<typeof checkpointEventSchemas>
 export type VerificationEvent = EventsOf<typeof verificationEventSchemas>
+export type RequestEvent = EventsOf<typeof requestEventSchemas>
+export type NoteEvent = EventsOf<typeof noteEventSchemas>
 export type ServiceTokenEvent = EventsOf<typeof serviceTokenEventSchemas>
 export type KeyEvent = EventsOf<typeof keyEventSchemas>
 export type DomainEvent = EventsOf<typeof eventSchemas>

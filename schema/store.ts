@@ -132,6 +132,8 @@ const settings = z
       keepClientAddress: z.enum(['none', 'network', 'full']),
       keepUserAgent: z.boolean(),
       retentionDays: count,
+      secondPerson: z.boolean(),
+      approvalDays: count.max(365),
     }),
     captcha: z.strictObject({
       provider: z.enum(['none', 'recaptcha', 'hcaptcha', 'turnstile']),

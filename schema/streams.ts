@@ -16,7 +16,9 @@ import {
   type DomainEvent,
   emailEventSchemas,
   mailEventSchemas,
+  noteEventSchemas,
   PERSONAL_FIELDS,
+  requestEventSchemas,
   serviceTokenEventSchemas,
   signInEventSchemas,
   skipEventSchemas,
@@ -72,6 +74,7 @@ export const STREAM_PREFIXES = {
   credentials: 'customerCredentials-',
   signIns: 'customerSignIns-',
   access: 'customerAccess-',
+  privacyNotes: 'privacyNotes-',
   mailCheckpoint: 'mailCheckpoint-',
   keys: 'customerKeys-',
 } as const
@@ -91,10 +94,15 @@ export const streamOf = {
   signIns: (owner: number | string) => `${STREAM_PREFIXES.signIns}${owner}`,
   /** @param owner a customer's id, or the keyed hash of an address that is no customer's */
   access: (owner: number | string) => `${STREAM_PREFIXES.access}${owner}`,
+  /** @param owner a customer's id, or the keyed hash of an address that is no customer's */
+  privacyNotes: (owner: number | string) => `${STREAM_PREFIXES.privacyNotes}${owner}`,
   mailCheckpoint: (worker: string) => `${STREAM_PREFIXES.mailCheckpoint}${worker}`,
   /** @param block a number, or `of-` and the keyed hash of an address */
   keys: (block: number | string) => `${STREAM_PREFIXES.keys}${block}`,
 } as const
+
+/** The name of the mail workers that share the work, in the name of their checkpoint's stream. */
+export const MAIL_WORKERS = 'default'
 
 /** The names of single streams. */
 export const STREAM_NAMES = {
@@ -105,6 +113,7 @@ export const STREAM_NAMES = {
   reveals: 'auditReveals',
   exports: 'auditExports',
   serviceTokens: 'serviceTokens',
+  privacyRequests: 'privacyRequests',
   passwordHashKinds: 'passwordHashKinds',
   logCheckpoints: 'logCheckpoints',
   logVerifications: 'logVerifications',
@@ -183,6 +192,21 @@ export const STREAMS: readonly StreamFamily[] = [
     events: ['PasswordHashKindFound'],
     inTree: true,
     erasure: 'nothing',
+    kept: 'for good',
+  },
+  {
+    name: STREAM_NAMES.privacyRequests,
+    events: types(requestEventSchemas),
+    inTree: true,
+    erasure: 'nothing',
+    kept: 'for good',
+  },
+  {
+    name: STREAM_PREFIXES.privacyNotes,
+    events: types(noteEventSchemas),
+    of: 'customer or address',
+    inTree: true,
+    erasure: 'key',
     kept: 'for good',
   },
   {

@@ -38,6 +38,7 @@ interface RefusalDetails {
 
   NOT_SIGNED_IN: None
   NOT_AUTHORIZED: None
+  ACCOUNT_HELD: None
   TOKEN_UNREADABLE: None
   TOKEN_EXPIRED: None
   TOKEN_REVOKED: None
@@ -172,6 +173,7 @@ const CATALOGUE: { readonly [C in ErrorCode]: Entry<Details[C]> } = {
 
   NOT_SIGNED_IN: ['not signed in', UNAUTHORIZED],
   NOT_AUTHORIZED: ['forbidden', UNAUTHORIZED],
+  ACCOUNT_HELD: ['forbidden', "The account can't be deleted at the moment. Please contact us."],
   TOKEN_UNREADABLE: ['not authenticated', TOKEN_FAULTS.unreadable],
   TOKEN_EXPIRED: ['not authenticated', TOKEN_FAULTS.expired],
   TOKEN_REVOKED: ['not authenticated', TOKEN_FAULTS.revoked],

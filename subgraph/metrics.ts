@@ -1,11 +1,11 @@
 /** The subgraph's metrics, beside those of the process. */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, Histogram } from 'prom-client'
+import { createRegistry } from '../runtime/metrics.ts'
 
 export type SubgraphMetrics = ReturnType<typeof createMetrics>
 
 export function createMetrics() {
-  const registry = new Registry()
-  collectDefaultMetrics({ register: registry })
+  const registry = createRegistry('subgraph')
   const registers = [registry]
   return {
     registry,
@@ -38,6 +38,12 @@ export function createMetrics() {
       help: 'Sign-ins and the like whose record could not be written.',
       registers,
     }),
+    access: new Counter({
+      name: 'customer_access_total',
+      help: 'Sign-ins, refused passwords, lockouts and the like, by kind.',
+      labelNames: ['kind'],
+      registers,
+    }),
     hashes: new Counter({
       name: 'password_hashes_total',
       help: 'Hashes made to check passwords at sign-in, by kind: a wrong password costs one of each kind that the store holds.',
@@ -50,27 +56,15 @@ export function createMetrics() {
       labelNames: ['operation', 'outcome'],
       registers,
     }),
+    cancelled: new Counter({
+      name: 'graphql_requests_cancelled_total',
+      help: 'Requests whose client was gone before the answer.',
+      registers,
+    }),
     shed: new Counter({
       name: 'load_shed_total',
       help: 'Requests answered 503 because the event loop or the heap was too full.',
       registers,
     }),
   }
-}
-
-/** Adds a gauge that is 1 or 0, depending on `isSet` when the metrics are collected. */
-export function addGauge(
-  registry: Registry,
-  name: string,
-  help: string,
-  isSet: () => boolean | Promise<boolean>,
-): void {
-  new Gauge({
-    name,
-    help,
-    registers: [registry],
-    async collect() {
-      this.set((await isSet()) ? 1 : 0)
-    },
-  })
 }

@@ -1,9 +1,11 @@
 /** Builds the parts of the subgraph, each with the parts that it depends on. */
 import type { FastifyBaseLogger } from 'fastify'
+import { addReachability } from '../eventstore/encryption/reachability.ts'
 import { chained, countAsChained } from '../eventstore/hash-chain.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { observed } from '../eventstore/timed-appends.ts'
 import type { ReadModel } from '../projections/read-model.ts'
+import { addGauge } from '../runtime/metrics.ts'
 import { answersProbe } from '../runtime/time-limits.ts'
 import type { TokenNames } from '../runtime/token-names.ts'
 import { createMailTokens } from '../schema/mail-tokens.ts'
@@ -21,7 +23,7 @@ import { createSignIn } from './identity/sign-in.ts'
 import type { Keys } from './identity/subgraph-keys.ts'
 import { createTokens, type Tokens } from './identity/tokens.ts'
 import { guardLog } from './log-guard.ts'
-import { addGauge, type SubgraphMetrics } from './metrics.ts'
+import type { SubgraphMetrics } from './metrics.ts'
 import { createResolvers } from './resolvers/resolvers.ts'
 import { createAccessLog } from './streams/access-log.ts'
 import { createEmailClaims } from './streams/email-claims.ts'
@@ -66,6 +68,7 @@ export function createParts(options: PartsOptions): Parts {
     eventStore,
     settings: store.audit,
     log,
+    onRecord: (kind) => metrics.access.inc({ kind }),
     onFailure: () => metrics.unrecorded.inc(),
   })
   const passwords = createPasswordChecks(createHashKinds(eventStore), (kind) => metrics.hashes.inc({ kind }))
@@ -124,8 +127,10 @@ function createStores({ eventStore: store, readModel, log, metrics }: PartsOptio
   const { mayReadDocuments } = guard
   const onRead = (source: string) => reads.inc({ source })
   const customers = createCustomers({ eventStore, readModel, log, mayReadDocuments, onRead })
+  addReachability(registry, store)
   addGauge(registry, 'read_model_writable', READ_MODEL_WRITABLE, () => answersProbe(readModel.probe()))
   addGauge(registry, 'read_model_fenced', READ_MODEL_FENCED, () => customers.isFenced())
+  addGauge(registry, 'read_model_cut_off', READ_MODEL_CUT_OFF, () => customers.isAlone())
   return {
     eventStore,
     customers,
@@ -137,5 +142,7 @@ function createStores({ eventStore: store, readModel, log, metrics }: PartsOptio
 }
 
 const READ_MODEL_WRITABLE = 'Whether the read model accepts writes (1), or refuses them or is unavailable (0).'
+const READ_MODEL_CUT_OFF =
+  'Whether this instance alone does not reach the read model (1). It is not ready then, because all others have to fold.'
 const READ_MODEL_FENCED =
   'Whether queries fold the streams because documents are not trusted (1): a fence, or no lease. See docs/read-your-writes.md.'

@@ -7,14 +7,15 @@ import type { EventStore } from '../eventstore/port.ts'
 import type { ReadModel } from '../projections/read-model.ts'
 import { type LoadLimits, NO_LOAD_LIMITS } from '../runtime/configuration.ts'
 import { shedLoad } from '../runtime/load-shedding.ts'
+import { logOutages } from '../runtime/outages.ts'
+import { answersProbe } from '../runtime/time-limits.ts'
 import type { TokenNames } from '../runtime/token-names.ts'
 import { store as defaultStore, type Store } from '../schema/store.ts'
 import { serviceUnavailable } from './errors.ts'
-import { logOutages } from './event-store-outages.ts'
 import { schemaRules } from './http/closed-schema.ts'
 import { serveGraphql } from './http/graphql-endpoint.ts'
 import { serveProbes } from './http/probes.ts'
-import { createRequestReader } from './http/request-reader.ts'
+import { createRequestReader, isGone } from './http/request-reader.ts'
 import { serveTokenIntrospection } from './http/token-introspection.ts'
 import type { Keys } from './identity/subgraph-keys.ts'
 import { createTokenGate } from './identity/token-gate.ts'
@@ -75,11 +76,14 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   const { readModel, secret, introspection = true, store = defaultStore() } = options
   const app = Fastify({
     logger: options.logger ?? false,
+    // The only schemas are those of Mercurius: to check them, Ajv would compile JSON Schema's own, which takes 25 ms.
+    ajv: { customOptions: { validateSchema: false } },
     logController: new LogController({ disableRequestLogging: true }),
   })
   closeConnections(app)
   followGenerations(app, readModel)
   const metrics = options.metrics ?? createMetrics()
+  countCancelled(app, () => metrics.cancelled.inc())
   const parts = createParts({ ...options, store, log: app.log, metrics })
   const { tokens, customers, endedTokens } = parts
   limitResolvers(parts, (operation, outcome) => metrics.operations.inc({ operation, outcome }))
@@ -105,7 +109,10 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
   const { eventStore } = parts
   serveProbes(app, { eventStore, readModel, customers, isOverloaded, registry: metrics.registry })
   app.addHook('preClose', parts.changes.close)
-  const stopLogging = logOutages(eventStore, app.log)
+  const stopLogging = logOutages(eventStore, app.log, {
+    away: 'the event store is unavailable; mutations fail until it is back',
+    back: 'the event store is available again',
+  })
   app.addHook('onClose', async () => {
     stopLogging()
     await parts.close()
@@ -125,12 +132,35 @@ function closeConnections(app: FastifyInstance): void {
   })
 }
 
+/** A subscription is not answered, so its end does not count: clients end them by leaving. */
+function countCancelled(app: FastifyInstance, onCancelled: () => void): void {
+  app.addHook('onSend', (request, _reply, _payload, done) => {
+    if (isGone(request)) onCancelled()
+    done()
+  })
+}
+
 /**
  * Follows a rebuild's switch to another generation within a second. While the read model is unavailable, queries fold
- * the streams.
+ * the streams, and the log says so once.
  */
 function followGenerations(app: FastifyInstance, readModel: ReadModel): void {
-  const following = setInterval(() => readModel.follow().catch(() => {}), FOLLOW_MS).unref()
+  let isAway = false
+  let isAsking = false
+  const isThere = () => {
+    if (isAway) app.log.info({}, 'the read model is available again')
+    isAway = false
+  }
+  // It may refuse one call and answer the next.
+  const mayBeAway = async () => {
+    if (isAway || isAsking) return
+    isAsking = true
+    isAway = !(await answersProbe(readModel.ping()))
+    isAsking = false
+    if (isAway) app.log.warn({}, 'the read model is unavailable; queries fold the streams until it is back')
+  }
+  const follow = () => void readModel.follow().then(isThere, mayBeAway)
+  const following = setInterval(follow, FOLLOW_MS).unref()
   app.addHook('onClose', async () => clearInterval(following))
 }
 

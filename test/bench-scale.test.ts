@@ -1,4 +1,5 @@
 /** The benches of growth: what they print and marks, and that it runs to its end. No test asserts how fast anything is. */
+import './support/needs-redis.ts'
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import t from 'tap'
@@ -44,6 +45,19 @@ t.test('npm run bench -- memory', async (t) => {
     t.match(stdout, new RegExp(`^10 swaps, ${kind} MiB( +\\d+){10} +[+-]\\d+ MiB`, 'm'))
   }
   t.notMatch(stdout, /documents/, 'only what is asked for')
+})
+
+t.test('npm run bench -- scaling', async (t) => {
+  const options = ['scaling', '--events', '50', '--processes', '2']
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [join(import.meta.dirname, 'bench/main.ts'), ...options],
+    {
+      encoding: 'utf8',
+    },
+  )
+  t.equal(status, 0, stderr)
+  t.match(stdout, /^processes +events\/s +CPU us\/event +delivered again +shares\n +2 +\d+ +\d+ +\d+ +\d+ %, \d+ %$/m)
 })
 
 t.test('npm run bench -- scale', async (t) => {

@@ -157,14 +157,24 @@ t.test('what fails has exit code 1', async (t) => {
 })
 
 t.test('a Node that is too old says which one is needed', async (t) => {
-  // What such a Node reads: no TypeScript, and nothing is imported before the question is asked.
-  t.notMatch(await readFile(program, 'utf8'), /^import /m)
+  // What such a Node reads: no TypeScript, and nothing of ours is imported before the question is asked.
+  t.notMatch(await readFile(program, 'utf8'), /^import .*from '(?!node:)/m)
   const script = `Object.defineProperty(process.features, 'typescript', { value: false }); await import(${JSON.stringify(program)})`
   const { status: code, stderr: output } = spawnSync(process.execPath, ['--input-type=module', '--eval', script], {
     encoding: 'utf8',
   })
   t.equal(code, 1)
   t.match(output, /^error: Node \d+\.\d+\.\d+ can't run this: Node 24 is needed\. .*\n$/)
+})
+
+t.test('a command that walks the log runs with a smaller young generation, unless told otherwise', (t) => {
+  const probe = `--import=${encodeURI('data:text/javascript,process.on("exit",()=>console.error(process.execArgv.join()))')}`
+  const optionsOf = (...args: string[]) =>
+    spawnSync(process.execPath, args, { encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: probe } }).stderr
+  t.match(optionsOf(program, 'audit', '--help'), /^--max-semi-space-size=8$/m)
+  t.match(optionsOf('--max-semi-space-size=12', program, 'audit', '--help'), /^--max-semi-space-size=12$/m)
+  t.notMatch(optionsOf(program, 'subgraph', '--help'), /semi-space/)
+  t.end()
 })
 
 t.test('a folder with a blank and an umlaut in its path', async (t) => {
@@ -178,6 +188,7 @@ t.test('a folder with a blank and an umlaut in its path', async (t) => {
     'projections',
     'audit',
     'subgraph',
+    'console',
     'gateway',
     'mail',
     'console',

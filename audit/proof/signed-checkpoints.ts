@@ -90,6 +90,26 @@ function isCheckpoint(data: CheckpointEvent['data'] | undefined): data is Checkp
   )
 }
 
+/** When the newest checkpoint was written; undefined if there is none. @throws LogCheckpointError | EventStoreUnavailable */
+export async function newestCheckpointTime(eventStore: EventStore): Promise<string | undefined> {
+  return (await newestCheckpoint(eventStore))?.time
+}
+
+/**
+ * The time of the oldest event that belongs into the tree and is in no checkpoint; undefined if there is none.
+ * @throws LogCheckpointError | InvalidArgument for a checkpoint of another log | EventStoreUnavailable
+ */
+export async function uncoveredSince(eventStore: EventStore): Promise<Date | undefined> {
+  const last = await newestCheckpoint(eventStore)
+  const from = last && positionOf(last)
+  const filter = { streamPrefixes: TREE_STREAMS }
+  // The event at the position is covered, so there may be one more to read.
+  for await (const event of eventStore.readAll({ from: from ?? 'start', filter, maxCount: 2 })) {
+    if (from === undefined || comparePositions(event.position, from) > 0) return event.created
+  }
+  return undefined
+}
+
 async function newestCheckpoint(eventStore: EventStore): Promise<StoredLogCheckpoint | undefined> {
   for await (const checkpoint of readCheckpoints(eventStore, 'backwards')) {
     if (checkpoint.size !== undefined) return checkpoint

@@ -10,6 +10,8 @@ import type { ProgressDisplay } from '../../runtime/progress.ts'
 import { resolveCustomer } from '../customer-ref.ts'
 import { AuditError } from '../errors.ts'
 import { createMasker, type Shown } from '../masking.ts'
+import type { RequestRules } from '../requests/decide.ts'
+import type { Places } from '../requests/holdings.ts'
 import { recordReveal } from '../reveals.ts'
 import { streamsOf } from '../timeline.ts'
 
@@ -23,6 +25,10 @@ export interface AuditContext {
   readonly emailHashKey: () => string
   /** How long access records are kept: older ones are not shown, even if they still exist. */
   readonly accessRetentionDays: () => number
+  /** The store's rules for requests of data subjects. */
+  readonly requestRules: () => RequestRules
+  /** Where the data is: what an erasure leaves for people to do depends on it. */
+  readonly places: () => Places
   /** The user to record for disclosures. */
   readonly operator: string
   /** Standard output. */

@@ -1,65 +1,100 @@
-/** `customers audit erase`: erases a person for good. */
-import { eraseAddress } from '../../projections/erasure.ts'
+/** `customers audit erase`: erases a person for good, on an approved request or without one. */
+import type { EventStore } from '../../eventstore/port.ts'
 import { UsageError } from '../../runtime/errors.ts'
 import { findHolder, type Holder } from '../customer-ref.ts'
-import { eraseCustomer } from '../erase.ts'
 import { AuditError } from '../errors.ts'
-import type { AuditContext } from './context.ts'
+import { type Executed, eraseAtOnce, executeRequest } from '../requests/execute.ts'
+import { holdingsOf } from '../requests/holdings.ts'
+import { findRequest } from '../requests/register.ts'
+import { isSameSubject, type Subject } from '../requests/request.ts'
+import { type AuditContext, shownAccess } from './context.ts'
 import { line } from './output.ts'
+import { isConfirmed, officerOf, tellClear } from './privacy.ts'
 
 export interface EraseOptions {
-  readonly reason: string
+  /** Why, without a request. */
+  readonly reason?: string
+  /** The number of the request that asks for it. */
+  readonly request?: string
+  /** Without a request, although the store's rules want one that is approved. */
+  readonly emergency: boolean
   /** Skip the confirmation. */
   readonly yes: boolean
   readonly json: boolean
 }
 
-/** @returns the exit code @throws AuditError if the customer or the address is unknown; EventStoreUnavailable */
+/**
+ * @returns the exit code
+ * @throws AuditError if the customer or the address is unknown; RequestRefused; UsageError; EventStoreUnavailable
+ */
 export async function erase(context: AuditContext, customer: string, options: EraseOptions): Promise<number> {
+  const { request: number, emergency } = options
+  if (number === undefined && !emergency && context.requestRules().secondPerson) {
+    throw new UsageError(
+      'An erasure needs the number of an approved request (--request; see `customers privacy receive`), or --emergency.',
+    )
+  }
   const eventStore = await context.openEventStore()
-  const reason = options.reason.trim()
-  const eraser = { actor: `operator:${context.operator}`, correlationId: crypto.randomUUID(), at: new Date() }
-  const print = (result: object, text: string) => context.write(options.json ? line(result) : `${text}\n`)
   const holder = await findHolder(eventStore, customer, context.emailHashKey)
-  if (!options.yes && !(await isConfirmed(context, holder))) {
+  const question =
+    holder.customerId === undefined ? 'Erase what is known of this address' : `Erase customer ${holder.customerId}`
+  if (!(await isConfirmed(context, `${question} for good?`, options.yes))) {
     context.note('Nothing was erased.')
     return 1
   }
-  if (holder.customerId === undefined) {
-    const found = []
-    for (const key of holder.emailKeys) found.push(await eraseAddress(eventStore, key, eraser))
-    if (!found.some(Boolean)) throw new AuditError('Nothing is known of this address.')
-    await print({ address: 'erased' }, 'Nobody has this address; what was known of it is erased.')
-    return 0
-  }
-  const { customerId } = holder
   const readModel = await context.openReadModel()
   try {
-    const { customer: outcome, inClear } = await eraseCustomer({
-      eventStore,
-      readModel,
-      customerId,
-      emailHashKey: context.emailHashKey(),
-      eraser,
-      reason,
-    })
-    if (outcome === 'absent') throw new AuditError(`There is no customer ${customerId}.`)
-    await print({ customerId, customer: outcome, eventsInClear: inClear }, `Customer ${customerId} is erased.`)
-    if (inClear > 0) {
-      context.note(
-        `Events from before there was encryption: ${inClear}. What is personal in them stays in the log, in clear.`,
-      )
+    const shared = { eventStore, readModel, emailHashKey: context.emailHashKey(), officer: officerOf(context) }
+    const onResume = ({ number }: { number: number }) =>
+      context.note(`Request ${number} had been begun: it is resumed.`)
+    let executed: Executed
+    if (number === undefined) {
+      const subject = await subjectOf(context, eventStore, holder)
+      executed = await eraseAtOnce(subject, options.reason?.trim() ?? '', { ...shared, onResume })
+    } else {
+      await checkSubject(eventStore, Number(number), holder)
+      const data = { isShown: shownAccess(context), handOut: async () => {} }
+      executed = await executeRequest(Number(number), { ...shared, ...data, onResume })
     }
-    return inClear > 0 ? 1 : 0
+    await tell(context, executed, options.json)
+    return tellClear(context, executed.request)
   } finally {
     await readModel.close()
   }
 }
 
-/** @throws UsageError if nobody can be asked */
-async function isConfirmed(context: AuditContext, { customerId }: Holder): Promise<boolean> {
-  const what = customerId === undefined ? 'Erase what is known of this address' : `Erase customer ${customerId}`
-  const answer = await context.confirm(`${what} for good?`)
-  if (answer === undefined) throw new UsageError('erase needs --yes where there is no terminal to ask on.')
-  return answer
+/** @throws AuditError for an address of which nothing is known */
+async function subjectOf(context: AuditContext, eventStore: EventStore, holder: Holder): Promise<Subject> {
+  if (holder.customerId !== undefined) return { customerId: holder.customerId }
+  const { emailKeys } = holder
+  const held = await holdingsOf(eventStore, undefined, { emailKeys }, context.emailHashKey())
+  // A released claim, and what nobody has the key of any more, say nothing of anybody.
+  if (held.some(({ fate }) => fate === 'goes')) return { emailKeys }
+  throw new AuditError('Nothing is known of this address.')
+}
+
+/** @throws AuditError for a request of another kind, or of somebody else */
+async function checkSubject(eventStore: EventStore, number: number, holder: Holder): Promise<void> {
+  const { kind, subject } = await findRequest(eventStore, number)
+  if (kind !== 'erasure') throw new AuditError(`Request ${number} asks for ${kind}, not for an erasure.`)
+  if (isSameSubject(subject, holder)) return
+  // An erasure that was interrupted may have released the address already.
+  if (holder.customerId === undefined && holder.former !== undefined && holder.former === subject.customerId) return
+  throw new AuditError(`Request ${number} is about somebody else.`)
+}
+
+async function tell(context: AuditContext, { request, erased }: Executed, json: boolean): Promise<void> {
+  const { number: asked, subject, done } = request
+  const { customerId } = subject
+  if (json) {
+    const result = customerId === undefined ? { address: 'erased' } : { customerId, customer: erased }
+    await context.write(line({ ...result, eventsInClear: done?.eventsInClear ?? 0, request: asked }))
+    return
+  }
+  const text =
+    customerId === undefined
+      ? 'Nobody has this address; what was known of it is erased.'
+      : `Customer ${customerId} is erased.`
+  await context.write(`${text}\n`)
+  context.note(`It is on record as request ${asked}: customers privacy receipt ${asked}`)
 }

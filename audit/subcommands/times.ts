@@ -35,11 +35,11 @@ export function momentOf(given: string, edge: Edge, zone: string): Moment {
 export const zoneNote = (zone: string): string =>
   `Dates and times are in ${zone}${zone === DEFAULT_ZONE ? '; --zone chooses another time zone' : ''}.`
 
-/** The same, unless the output is JSON and no dates were given. */
+/** The same, where dates were given or a person reads the times. */
 export function noteZone(
-  { note }: { readonly note: (line: string) => void },
-  { json, since, until }: { readonly json: boolean; readonly since?: string; readonly until?: string },
+  { note, styled }: { readonly note: (line: string) => void; readonly styled: boolean },
+  { json, since, until, zone: asked }: { readonly json: boolean } & Partial<Record<'since' | 'until' | 'zone', string>>,
   zone: string,
 ): void {
-  if (!json || since !== undefined || until !== undefined) note(zoneNote(zone))
+  if ((styled && !json) || [since, until, asked].some((given) => given !== undefined)) note(zoneNote(zone))
 }

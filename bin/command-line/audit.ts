@@ -3,12 +3,12 @@ import { Option } from 'commander'
 import { ACCEPTED_MOMENTS, ACCEPTED_TIMES, parseMoment, parseTime } from '../../audit/moments.ts'
 import type { AuditContext } from '../../audit/subcommands/context.ts'
 import { ACCEPTED_ZONES, isZone } from '../../audit/zones.ts'
-import { type CliCommand, checked, NAME, repeated } from './cli-command.ts'
+import { aReason, aRequest, type CliCommand, checked, NAME, repeated } from './cli-command.ts'
 
 /** Runs work on the log and ends the process with its exit code. */
 export type RunAudit = (work: (context: AuditContext) => Promise<number>) => Promise<void>
 
-const runAsProcess: RunAudit = async (work) => (await import('../commands/audit.ts')).runAudit(work)
+export const runAsProcess: RunAudit = async (work) => (await import('../commands/audit.ts')).runAudit(work)
 
 const LOG = ['EVENTSTORE_URL', 'KEYS_URL', 'DATA_DIR', 'EMAIL_HASH_KEY', 'MASTER_KEY']
 const STORED_LOG = ['EVENTSTORE_URL', 'DATA_DIR', 'AUDIT_SIGNING_KEY']
@@ -159,19 +159,31 @@ function addPersons(audit: CliCommand, run: RunAudit): void {
     })
   audit
     .command('erase')
-    .description('Erases a person for good. The log stays whole.')
+    .description(
+      'Erases a person for good, on an approved request (`customers privacy`) or in an emergency. The log stays whole.',
+    )
     .argument('<customer>', 'a number or an e-mail address')
-    .requiredOption('--reason <text>', 'recorded with the deletion', aReason)
+    .addOption(
+      aRequest('--request <number>', 'the approved request that asks for it').conflicts(['emergency', 'reason']),
+    )
+    .option('--emergency', 'without an approved request; recorded with the reason', false)
+    .option('--reason <text>', 'recorded with the deletion, where there is no request; without personal data', aReason)
     .option('--yes', 'do not ask; needed without a terminal', false)
     .option('--json', 'the outcome as one JSON object', false)
     .withDetails({
-      examples: { [`${NAME} audit erase ann@example.com --reason 'ticket 7' --yes`]: '' },
-      exitCodes: {
-        1: 'failed, the person is unknown, it was not confirmed, or events from before encryption still contain personal data',
+      examples: {
+        [`${NAME} audit erase ann@example.com --request 7`]: '',
+        [`${NAME} audit erase ann@example.com --emergency --reason 'ticket 7' --yes`]: '',
       },
-      variables: [...LOG, 'READMODEL_URL'],
+      exitCodes: {
+        1: 'failed, the person is unknown, it was not confirmed, the request is not approved or on legal hold, or events from before encryption still contain personal data',
+      },
+      variables: [...LOG, 'READMODEL_URL', 'STORE_CONFIG'],
     })
-    .action(async (customer, options) => {
+    .action(async (customer, options, command) => {
+      if (options.request === undefined && options.reason === undefined) {
+        command.error("error: required option '--reason <text>' not specified, or --request <number>")
+      }
       await run(async (context) => (await import('../../audit/subcommands/erase.ts')).erase(context, customer, options))
     })
 }
@@ -241,8 +253,6 @@ function show(command: CliCommand): CliCommand {
       if (!reveal && reason !== undefined) command.error('error: --reason goes with --reveal')
     })
 }
-
-const aReason = checked((text) => text.trim() || undefined, 'a text')
 
 const moment = (flags: string, description: string) =>
   new Option(flags, `${description}: a revision, a date or a time`).argParser(

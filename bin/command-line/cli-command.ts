@@ -1,5 +1,5 @@
 /** The base of all commands: help with examples, exit codes and environment variables, and a version. */
-import { Command, type ErrorOptions, Help, InvalidArgumentError } from 'commander'
+import { Command, type ErrorOptions, Help, InvalidArgumentError, Option } from 'commander'
 import { VERSION } from '../../runtime/version.ts'
 
 /** The exit codes of all commands. */
@@ -81,7 +81,7 @@ export class CliCommand extends Command {
       several ? `; did you mean one of ${names}?` : `; did you mean ${names}?`,
     )
     const elsewhere = options?.code === 'commander.unknownCommand' ? this.findBelow(this.args[0] ?? '') : undefined
-    const hint = nearest ?? (elsewhere ? `; did you mean ${elsewhere}?` : '.')
+    const hint = (elsewhere && `; did you mean ${elsewhere}?`) ?? nearest ?? '.'
     return super.error(`${problem}${hint} See ${this.path} --help`, options)
   }
 }
@@ -107,6 +107,16 @@ export function checked(read: (text: string) => unknown, accepted: string): (tex
     return text
   }
 }
+
+/** A reason or a note. */
+export const aReason = checked((text) => text.trim() || undefined, 'a text')
+
+/** The number of a request of a data subject. */
+export const requestNumber = checked((text) => (/^[1-9]\d{0,14}$/.test(text) ? text : undefined), "a request's number")
+
+/** An option that names a request. */
+export const aRequest = (flags: string, description: string): Option =>
+  new Option(flags, description).argParser(requestNumber)
 
 /** For an option that may be repeated. */
 export const repeated = (text: string, before: readonly string[] = []): string[] => [...before, text]

@@ -10,6 +10,7 @@ export function addOperatorCommands(program: CliCommand): void {
   addConfig(program)
   addRebuild(program)
   addParked(program)
+  addBackup(program)
   addImport(program)
   addToken(program)
   addKeys(program)
@@ -129,6 +130,48 @@ function addParked(program: CliCommand): void {
       variables,
     })
     .action(async (customer, options) => (await load()).drop(customer, options))
+}
+
+/** Where the keys of a backup are. */
+const keysOption = () => new Option('--keys <folder>', 'the folder of the keys; default: keys, in the folder')
+
+function addBackup(program: CliCommand): void {
+  const variables = [...LOG, 'EMAIL_HASH_KEY', 'TOKEN_SIGNING_KEY', 'AUDIT_SIGNING_KEY']
+  program
+    .command('backup')
+    .summary('backs up the embedded stores and their keys, while the service runs')
+    .description(
+      'Copies the embedded log, then its key store and the key files, as they are at one moment; the service keeps running. Nothing is overwritten. Stores on servers have backups of their own.',
+    )
+    .argument('<folder>', 'a new or an empty folder')
+    .addOption(keysOption())
+    .option('--check', 'only checks the backup in the folder: files, signatures, and that its keys read its log', false)
+    .withDetails({
+      examples: {
+        [`${NAME} backup /backups/2026-11-26 --keys /vault/2026-11-26`]: 'the keys apart from the log',
+        [`${NAME} backup --check /backups/2026-11-26 --keys /vault/2026-11-26`]: 'before it is needed',
+      },
+      exitCodes: { 1: 'failed, or the backup has a fault', 130: 'stopped; what was begun is removed' },
+      variables,
+    })
+    .action(async (folder, options) => (await import('../commands/backup.ts')).backup(folder, options))
+  program
+    .command('restore')
+    .summary('restores the embedded stores and their keys from a backup')
+    .description(
+      'Checks a backup of the embedded stores and copies it to where the settings expect the stores and the key files. Stop the service before, and move away what is there: nothing is overwritten.',
+    )
+    .argument('<folder>', 'the folder of the backup')
+    .addOption(keysOption())
+    .withDetails({
+      examples: { [`DATA_DIR=restored ${NAME} restore /backups/2026-11-26 --keys /vault/2026-11-26`]: '' },
+      exitCodes: {
+        1: 'failed, or the backup has a fault: nothing is restored',
+        130: 'stopped; what was begun is removed',
+      },
+      variables,
+    })
+    .action(async (folder, options) => (await import('../commands/backup.ts')).restore(folder, options))
 }
 
 function addImport(program: CliCommand): void {

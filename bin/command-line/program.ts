@@ -6,6 +6,7 @@ import { addAudit } from './audit.ts'
 import { CliCommand, NAME } from './cli-command.ts'
 import { addGraphCommands } from './graph.ts'
 import { addOperatorCommands } from './operator.ts'
+import { addPrivacy } from './privacy.ts'
 import { addProcesses } from './processes.ts'
 
 /**
@@ -31,6 +32,7 @@ export function createProgram(): CliCommand {
   addProcesses(program)
   addOperatorCommands(program)
   addAudit(program)
+  addPrivacy(program)
   addGraphCommands(program)
   return program
 }

@@ -4,6 +4,7 @@
 import { once } from 'node:events'
 import { userInfo } from 'node:os'
 import { createInterface } from 'node:readline/promises'
+import { placesOf } from '../../audit/requests/holdings.ts'
 import type { AuditContext } from '../../audit/subcommands/context.ts'
 import { checkKeys } from '../../eventstore/encryption/key-fingerprints.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
@@ -34,6 +35,8 @@ export function runAudit(work: (context: AuditContext) => Promise<number>): Prom
         },
         emailHashKey: () => loadEmailHashKey(configuration),
         accessRetentionDays: () => loadStore(configuration.STORE_CONFIG).audit.retentionDays,
+        requestRules: () => loadStore(configuration.STORE_CONFIG).audit,
+        places: () => placesOf(configuration),
         openReadModel: () => openReadModel(configuration.READMODEL_URL),
         confirm,
         operator: userInfo().username,

@@ -1,13 +1,14 @@
 /** The mail worker as a process of its own: `customers mail`. */
 import type { FastifyBaseLogger } from 'fastify'
-import { collectDefaultMetrics, Registry } from 'prom-client'
 import { checkKeys, checkKeysAtStart } from '../../eventstore/encryption/key-fingerprints.ts'
+import { addReachability } from '../../eventstore/encryption/reachability.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import { buildMailServer } from '../../mail/health.ts'
 import { createMailMetrics } from '../../mail/metrics.ts'
 import { type Mail, startMail } from '../../mail/start.ts'
 import type { MailStatus } from '../../mail/worker.ts'
 import { loggerOptions } from '../../runtime/log.ts'
+import { createRegistry } from '../../runtime/metrics.ts'
 import { startMetricsExport } from '../../runtime/metrics-export.ts'
 import { endProcess, listen, runProcess } from '../../runtime/process.ts'
 import { loadEmailHashKey } from '../../runtime/service-keys.ts'
@@ -25,8 +26,8 @@ export const mail = (): Promise<void> =>
     })
     const { eventStore } = opened
     await checkKeysAtStart(opened, () => checkKeys(eventStore, { emailHashKey }, { record: true }), endProcess)
-    const registry = new Registry()
-    collectDefaultMetrics({ register: registry })
+    const registry = createRegistry('mail')
+    addReachability(registry, eventStore)
     let worker: Mail | undefined
     const status = (): MailStatus => worker?.status() ?? { waiting: 0, lagSeconds: 0, isServerThere: true }
     const observer = createMailMetrics(registry, status)

@@ -4,14 +4,10 @@ import { userInfo } from 'node:os'
 import { placeText } from '../../audit/places.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { absentCustomer } from '../../projections/customer.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
+import { dropParked, type Replayed, replayParked, waitingEvents, waitingText } from '../../projections/parked-events.ts'
 import type { ParkedEvent, ReadModel } from '../../projections/read-model.ts'
-import { skipEvent } from '../../projections/skips.ts'
-import { createApplier } from '../../projections/worker/apply-events.ts'
-import type { Failure } from '../../projections/worker/parking.ts'
 import { runCommand } from '../../runtime/process.ts'
-import { streamOf } from '../../schema/streams.ts'
 
 export const list = (): Promise<void> =>
   withParked(undefined, async (_stores, events) => {
@@ -34,16 +30,14 @@ export const show = (customer: string): Promise<void> =>
 export const replay = (customer: string | undefined): Promise<void> =>
   withParked(customer, async (stores, events) => {
     if (events.length === 0) console.log('No event is parked.')
-    return applyAgain(stores, events)
+    else console.log(`Replaying ${waitingText(await waitingEvents(stores.eventStore, events))}.`)
+    return report(replayParked(stores, events))
   })
 
 export const drop = (customer: string, { reason }: { readonly reason: string }): Promise<void> =>
   withParked(customer, async (stores, events) => {
     const actor = `operator:${userInfo().username}`
-    for (const { customerId, revision } of events) {
-      await skipEvent(stores.eventStore, { customerId, revision, reason: reason.trim(), actor })
-    }
-    return applyAgain(stores, events)
+    return report(dropParked(stores, events, { reason: reason.trim(), actor }))
   })
 
 interface Stores {
@@ -84,25 +78,14 @@ function print({ customerId, stream, revision, type, reason, at }: ParkedEvent):
   console.log(`  npm run parked -- drop ${customerId} --reason "..."   to skip it`)
 }
 
-/** Brings the customers' documents up to the ends of their streams. @returns 1 if one is stuck (again) */
-async function applyAgain({ eventStore, readModel }: Stores, events: readonly ParkedEvent[]): Promise<number> {
-  const failures: Failure[] = []
-  const applier = createApplier({ eventStore, readModel, onFailure: (failure) => failures.push(failure) })
-  for (const { customerId } of events) {
-    const [document] = await readModel.documents([customerId])
-    const from = (document ?? absentCustomer(customerId)).revision + 1
-    const rest = []
-    for await (const event of eventStore.readStream(streamOf.customer(customerId), { from })) rest.push(event)
-    await applier.apply(rest)
-    const failure = failures.find(({ stream }) => stream === streamOf.customer(customerId))
-    if (failure)
-      console.log(
-        `customer ${customerId}: still parked at revision ${failure.revision}: ${(failure.error as Error).message}`,
-      )
-    else {
-      await readModel.unpark(customerId)
-      console.log(`customer ${customerId}: replayed`)
-    }
+/** @returns 1 if a customer is stuck (again) */
+async function report(outcomes: AsyncIterable<Replayed>): Promise<number> {
+  let stuckCount = 0
+  for await (const { customerId, stuck } of outcomes) {
+    if (stuck) {
+      stuckCount++
+      console.log(`customer ${customerId}: still parked at revision ${stuck.revision}: ${stuck.reason}`)
+    } else console.log(`customer ${customerId}: replayed`)
   }
-  return failures.length > 0 ? 1 : 0
+  return stuckCount > 0 ? 1 : 0
 }

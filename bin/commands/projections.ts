@@ -1,9 +1,10 @@
 /** The projection as a process of its own: `customers projections`. */
 import type { FastifyBaseLogger } from 'fastify'
-import { collectDefaultMetrics, Registry } from 'prom-client'
+import { addAuditMetrics } from '../../audit/metrics.ts'
 import { startConfiguredCheckpoints } from '../../audit/proof/signed-checkpoints.ts'
 import { checkAuditKey, loadSigningKey } from '../../audit/proof/signing-key.ts'
 import { checkKeysAtStart } from '../../eventstore/encryption/key-fingerprints.ts'
+import { addReachability } from '../../eventstore/encryption/reachability.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
 import { startGroupProjection } from '../../projections/worker/group.ts'
@@ -13,6 +14,7 @@ import { traced } from '../../projections/worker/traced-observer.ts'
 import { startProjection } from '../../projections/worker/worker.ts'
 import { ConfigurationError } from '../../runtime/errors.ts'
 import { loggerOptions } from '../../runtime/log.ts'
+import { createRegistry } from '../../runtime/metrics.ts'
 import { startMetricsExport } from '../../runtime/metrics-export.ts'
 import { endProcess, listen, runProcess } from '../../runtime/process.ts'
 import { startTracing } from '../../runtime/tracing.ts'
@@ -33,8 +35,9 @@ export const projections = ({ mode }: { readonly mode: 'catch-up' | 'group' }): 
     const { eventStore, stored } = opened
     await checkKeysAtStart(opened, () => checkAuditKey(eventStore, configuration, { record: true }), endProcess)
     const readModel = await openReadModel(configuration.READMODEL_URL)
-    const registry = new Registry()
-    collectDefaultMetrics({ register: registry })
+    const registry = createRegistry('projections')
+    addReachability(registry, eventStore)
+    addAuditMetrics(registry, eventStore)
     const group = mode === 'group' ? configuration.PROJECTION_GROUP : undefined
     const metrics = createProjectionMetrics(registry, { eventStore, readModel, group })
     const app = buildProjectionsServer({

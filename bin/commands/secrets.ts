@@ -13,6 +13,7 @@ const SECRETS = {
   'console-session-key': () => randomBytes(32).toString('hex'),
   // To be filled in by the operator.
   'smtp-url': () => '',
+  'console-oidc-client-secret': () => '',
 }
 const FOLDER = 'secrets'
 

@@ -10,7 +10,7 @@ import { html } from '../html.ts'
 import { acceptedName, rolesOf } from '../people.ts'
 import type { SignIn } from './sign-in.ts'
 
-export const SECRET_HEADER = 'x-console-secret'
+const SECRET_HEADER = 'x-console-secret'
 
 export function proxySignIn(settings: ConsoleConfiguration, header: string): SignIn {
   const {

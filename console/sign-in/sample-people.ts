@@ -1,14 +1,15 @@
-/** Sign-in in development: a choice of three sample people, for browsers of this machine alone. */
+/** Sign-in in development: a choice of sample people, of whom two are privacy officers: one approves what the other prepared, for browsers of this machine alone. */
 import { isIP } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import { Refused } from '../errors.ts'
 import { html } from '../html.ts'
-import { type Person, ROLE_NAMES, ROLES } from '../people.ts'
+import { type Person, ROLE_NAMES } from '../people.ts'
 import type { SignIn } from './sign-in.ts'
 
 const PEOPLE: readonly (Person & { readonly about: string })[] = [
   { name: 'anna.auditor', roles: ['auditor'], about: 'finds who changed what, and checks proofs' },
   { name: 'paul.privacy', roles: ['privacy-officer'], about: 'handles the requests of data subjects' },
+  { name: 'petra.privacy', roles: ['privacy-officer'], about: 'is the second person who approves them' },
   { name: 'olga.operator', roles: ['operator'], about: 'keeps the service running' },
 ]
 
@@ -33,7 +34,7 @@ export function samplePeople(isProduction: boolean): SignIn {
     choose(request, form) {
       if (!isLocal(request)) throw new Refused(403, 'The sample people are for browsers of this machine.')
       const person = PEOPLE.find(({ name }) => name === form.get('person'))
-      if (!person) throw new Refused(400, `There is no such sample person; there are ${ROLES.length}.`)
+      if (!person) throw new Refused(400, `There is no such sample person; there are ${PEOPLE.length}.`)
       return { name: person.name, roles: person.roles }
     },
   }

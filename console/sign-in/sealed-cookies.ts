@@ -8,7 +8,7 @@ import type { JWTPayload } from 'jose'
 import { EncryptJWT, jwtDecrypt } from 'jose'
 
 /** What a cookie is for; one made for another purpose is not accepted. */
-export type Purpose = 'session' | 'reason' | 'notice' | 'sign-in'
+type Purpose = 'session' | 'reason' | 'notice' | 'sign-in'
 
 export interface SealedCookies {
   /**

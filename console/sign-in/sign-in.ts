@@ -1,6 +1,5 @@
 /** The ways to sign in, behind one interface. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { ConsoleConfiguration } from '../configuration.ts'
 import type { Html } from '../html.ts'
 import type { Person } from '../people.ts'
 
@@ -21,10 +20,4 @@ export interface SignIn {
   ) => Promise<{ readonly person: Person; readonly back: string }>
   /** POST `/sign-in`: a choice on the page. @throws Refused */
   readonly choose?: (request: FastifyRequest, form: URLSearchParams) => Person
-}
-
-/** What the ways to sign in share. */
-export interface SignInOptions {
-  readonly settings: ConsoleConfiguration
-  readonly now: () => Date
 }

@@ -69,6 +69,8 @@ export interface CustomerKeys {
   destroy(subject: Subject): Promise<boolean>
   /** Whether the key existed and was destroyed. Reads the key store, not the cache. @throws EventStoreUnavailable */
   isDestroyed(subject: Subject): Promise<boolean>
+  /** Whether there is a key, not destroyed. Reads the key store, not the cache. @throws EventStoreUnavailable */
+  isHeld(subject: Subject): Promise<boolean>
   /**
    * Rewraps with the current master key all blocks that another one has wrapped. Neither customers' keys nor events change.
    * @returns how many blocks there are, and how many of them were rewrapped
@@ -234,6 +236,13 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
       const { block, index } = placeOf(subject)
       await checked.run()
       return (await blocks.read(block))?.destroyed.includes(index) ?? false
+    },
+
+    async isHeld(subject) {
+      const { block, index } = placeOf(subject)
+      await checked.run()
+      const found = await blocks.read(block)
+      return found !== undefined && !found.destroyed.includes(index)
     },
 
     async rotate(report = () => {}) {

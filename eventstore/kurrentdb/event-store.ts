@@ -6,6 +6,7 @@ import { checkCount, checkEvent, checkExpectedRevision, checkMetadata, checkStre
 import { type EventPlace, holdsEvent } from '../event-place.ts'
 import { type EventStore, EventStoreUnavailable, type Position, type Subscription } from '../port.ts'
 import { connectKurrentDb } from './connection/connection.ts'
+import { addressOf } from './connection/node.ts'
 import { createGroups } from './groups.ts'
 import { createReads, filterOf } from './reads.ts'
 import { type SubscriptionObserver, subscribe } from './subscription.ts'
@@ -106,6 +107,15 @@ export function openKurrentEventStore(url: string, observer: SubscriptionObserve
 
     async ping() {
       await reads.logEnd()
+    },
+
+    async describe() {
+      const node = await connection.node(connection.until())
+      return [
+        { name: 'Kind', value: 'EventStoreDB or KurrentDB' },
+        { name: 'Server version', value: node.version() ?? 'not said: older than 21.10' },
+        { name: 'Node', value: addressOf(node.endpoint) },
+      ]
     },
 
     close() {

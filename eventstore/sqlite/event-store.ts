@@ -24,7 +24,7 @@ import {
 } from '../port.ts'
 import { type Access, accessTo } from './access.ts'
 import { createChanges, joinStores } from './changes.ts'
-import { closeSqliteFile } from './file.ts'
+import { closeSqliteFile, describeFile } from './file.ts'
 import { createGroupCommit } from './group-commit.ts'
 import { type Page, pagesOfAll, type ReadPageOfAll, readPage } from './pages.ts'
 import { encodeEvents, positionOf, recorded } from './rows.ts'
@@ -59,10 +59,17 @@ interface Reading {
 
 /**
  * Opens the store, creating the file if it is missing.
+ * @param options.isCopy whether it is a copy that nobody writes to, such as a backup: it is only read
  * @throws SqliteFileError for a file that is not an event store or can't be opened
  */
-export function openSqliteEventStore({ path }: { readonly path: string }): EventStore {
-  const log = openLog(path)
+export function openSqliteEventStore({
+  path,
+  isCopy,
+}: {
+  readonly path: string
+  readonly isCopy?: boolean
+}): EventStore {
+  const log = openLog(path, isCopy)
   const access = accessTo(log)
   const changes = createChanges(() => dataVersion(log))
   const siblings = joinStores(realpathSync(path), changes.poll)
@@ -138,6 +145,8 @@ export function openSqliteEventStore({ path }: { readonly path: string }): Event
     async ping() {
       await access.read(() => lastPosition(log))
     },
+
+    describe: async () => access.read(() => describeFile(log.database)),
 
     close() {
       closing ??= finish()

@@ -4,7 +4,10 @@ import { closeSync, mkdirSync, openSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
+import { inBytes } from '../../runtime/bytes.ts'
 import { SqliteFileError } from '../errors.ts'
+import type { StoreFact } from '../port.ts'
 
 /** SQLite's primary result codes (https://sqlite.org/rescode.html). */
 const BUSY = 5
@@ -59,6 +62,47 @@ export function openSqliteFile(path: string, options: SqliteFileOptions): Databa
 }
 
 /**
+ * Opens a copy that nobody writes to, without changing a byte of it or writing beside it.
+ * @throws SqliteFileError for a file that is damaged or something else
+ */
+export function openSqliteCopy(
+  path: string,
+  { kind, applicationId, version }: Pick<SqliteFileOptions, 'kind' | 'applicationId' | 'version'>,
+): DatabaseSync {
+  const url = pathToFileURL(resolve(path))
+  url.searchParams.set('immutable', '1')
+  let database: DatabaseSync | undefined
+  try {
+    database = new DatabaseSync(url, { readOnly: true })
+    if (pragma(database, 'application_id') !== applicationId) throw new SqliteFileError(`${path} is not ${kind} file`)
+    checkVersion(path, database, { kind, version })
+    checkPages(path, database)
+    return database
+  } catch (error) {
+    database?.close()
+    if (error instanceof SqliteFileError) throw error
+    throw new SqliteFileError(`${path} can't be read: ${(error as Error).message}`)
+  }
+}
+
+function checkVersion(
+  path: string,
+  database: DatabaseSync,
+  { kind, version }: Pick<SqliteFileOptions, 'kind' | 'version'>,
+): void {
+  if (pragma(database, 'user_version') <= version) return
+  throw new SqliteFileError(
+    `${path} was written by a newer release; this one reads ${kind} files up to version ${version}`,
+  )
+}
+
+/** @throws SqliteFileError if the file is damaged */
+export function checkPages(path: string, database: DatabaseSync): void {
+  const { quick_check } = database.prepare('PRAGMA quick_check(1)').get() as { quick_check: string }
+  if (quick_check !== 'ok') throw new SqliteFileError(`${path} is damaged: ${quick_check.replace(/\s+/g, ' ')}`)
+}
+
+/**
  * The file has personal data, so only its owner may read it. An existing file is not touched: closing any descriptor of
  * it would release the locks of other connections of this process (POSIX advisory locks belong to the process).
  */
@@ -83,20 +127,13 @@ function openOnce(
       const { tables } = database.prepare('SELECT count(*) AS tables FROM sqlite_schema').get() as { tables: number }
       if (found !== 0 || tables > 0)
         throw new SqliteFileError(`${path} is not ${kind} file: another program's database`)
-    } else if (pragma(database, 'user_version') > version) {
-      throw new SqliteFileError(
-        `${path} was written by a newer release; this one reads ${kind} files up to version ${version}`,
-      )
-    }
+    } else checkVersion(path, database, { kind, version })
     database.exec('COMMIT')
     database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = ${synchronous}; PRAGMA secure_delete = ON`)
     database.exec(
       `BEGIN IMMEDIATE; ${schema}; PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${version}; COMMIT`,
     )
-    if (statSync(path).size < CHECKED_SIZE) {
-      const { quick_check } = database.prepare('PRAGMA quick_check(1)').get() as { quick_check: string }
-      if (quick_check !== 'ok') throw new SqliteFileError(`${path} is damaged: ${quick_check.replace(/\s+/g, ' ')}`)
-    }
+    if (statSync(path).size < CHECKED_SIZE) checkPages(path, database)
     database.exec(`PRAGMA busy_timeout = ${LOCK_TIMEOUT_MS}`)
     // A killed process may have left deleted data in it. If another process is running, that one cleans up.
     try {
@@ -177,4 +214,16 @@ function pragma(database: DatabaseSync, name: string): number {
 function primaryCode(error: unknown): number | undefined {
   const { errcode } = error as { errcode?: number }
   return errcode === undefined ? undefined : errcode & 0xff
+}
+
+/** What an operator may want to know of a file. */
+export function describeFile(database: DatabaseSync): StoreFact[] {
+  const one = (sql: string) => String(Object.values(database.prepare(sql).get() ?? {})[0])
+  const bytes = Number(one('PRAGMA page_count')) * Number(one('PRAGMA page_size'))
+  return [
+    { name: 'Kind', value: 'SQLite, embedded: for one machine' },
+    { name: 'SQLite version', value: one('SELECT sqlite_version()') },
+    { name: 'Journal', value: one('PRAGMA journal_mode') },
+    { name: 'Size of the file', value: inBytes(bytes) },
+  ]
 }

@@ -1,7 +1,7 @@
 /** The tables of the embedded event store, its statements, and their rows. */
 import type { DatabaseSync } from 'node:sqlite'
 import type { StreamMetadata } from '../port.ts'
-import { openSqliteFile } from './file.ts'
+import { openSqliteCopy, openSqliteFile } from './file.ts'
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS streams (
@@ -61,16 +61,14 @@ export const EVENTS_OF_LOG = `${EVENTS} WHERE e.position BETWEEN ? AND ?`
 
 /**
  * Opens the file, creating it if it is missing.
+ * @param isCopy whether it is a copy that nobody writes to: then it is not changed, and writes fail
  * @throws SqliteFileError for a file that is not an event store or can't be opened
  */
-export function openLog(path: string): SqliteLog {
-  const database = openSqliteFile(path, {
-    kind: 'an event store',
-    applicationId: APPLICATION_ID,
-    version: VERSION,
-    schema: SCHEMA,
-    synchronous: 'FULL',
-  })
+export function openLog(path: string, isCopy = false): SqliteLog {
+  const file = { kind: 'an event store', applicationId: APPLICATION_ID, version: VERSION }
+  const database = isCopy
+    ? openSqliteCopy(path, file)
+    : openSqliteFile(path, { ...file, schema: SCHEMA, synchronous: 'FULL' })
   return { database, sql: prepareStatements(database) }
 }
 

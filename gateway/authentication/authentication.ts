@@ -1,6 +1,7 @@
 /** Bearer tokens, verified at the gateway: a forged or revoked one costs no subgraph call. */
 import { LRUCache } from 'lru-cache'
 import type { TokenFault } from '../../schema/token-faults.ts'
+import type { UncheckedTokens } from '../accepted-values.ts'
 import type { SubgraphIdentity } from '../execution/executor.ts'
 import type { Claims } from '../planning/authorization.ts'
 import { Unverifiable, type Verified, type VerifyBearer } from './issuers.ts'
@@ -43,13 +44,6 @@ const UNCHECKED = dead('unchecked')
 
 /** The outcome of checking a token's status. */
 export type CheckOutcome = 'active' | 'revoked' | 'failed'
-
-/**
- * What happens to a token of the customer subgraph that can't be checked. `refuse`: the request is refused until it can
- * be. `pass`: the gateway treats its bearer as a guest, and the token goes down, so the subgraphs decide for themselves.
- */
-export const UNCHECKED_TOKENS = ['refuse', 'pass'] as const
-export type UncheckedTokens = (typeof UNCHECKED_TOKENS)[number]
 
 export interface Authentication {
   /** Whether a request with this Authorization header may proceed; without a bearer token it proceeds as a guest. */

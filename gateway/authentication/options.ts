@@ -1,8 +1,9 @@
 /** Builds the authentication of a gateway from its options. */
 import type { FastifyBaseLogger } from 'fastify'
 import type { TokenNames } from '../../runtime/token-names.ts'
+import type { UncheckedTokens } from '../accepted-values.ts'
 import type { Metrics } from '../metrics.ts'
-import { type Authentication, createAuthentication, type UncheckedTokens } from './authentication.ts'
+import { type Authentication, createAuthentication } from './authentication.ts'
 import { createIssuers } from './issuers.ts'
 import { createTokenStatus, reportChecks, reportKeyFetches, type TokenStatusSource } from './token-status.ts'
 import type { KeySource } from './token-verifier.ts'

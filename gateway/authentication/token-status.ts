@@ -4,9 +4,10 @@
  */
 import type { FastifyBaseLogger } from 'fastify'
 import { Pool } from 'undici'
+import type { UncheckedTokens } from '../accepted-values.ts'
 import { reasonOf } from '../http/masking.ts'
 import type { Metrics } from '../metrics.ts'
-import type { CheckOutcome, UncheckedTokens } from './authentication.ts'
+import type { CheckOutcome } from './authentication.ts'
 
 /** Where to check tokens. */
 export interface TokenStatusSource {

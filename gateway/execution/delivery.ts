@@ -231,7 +231,7 @@ export class Delivery {
     parts[0]?.errors.push(...rest.filter((error) => !this.#withheld.includes(error)))
     const arrived = parts.map((part): ArrivedPart => ({ ...part, errors: this.#errorsOf(part, known) }))
     const text = laterPayload(this.#options.format, arrived, expected, this.#pending.length > 0)
-    return { text, hasErrors: arrived.some(({ errors }) => errors.length > 0) }
+    return { text, errors: arrived.flatMap(({ errors }) => errors) }
   }
 
   /** Completes a part and joins it with the answer. */
@@ -268,6 +268,6 @@ export class Delivery {
       return { id, path, label, data: null, added: [], errors }
     })
     this.#pending = []
-    return { text: laterPayload(this.#options.format, arrived, [], false), hasErrors: true }
+    return { text: laterPayload(this.#options.format, arrived, [], false), errors }
   }
 }

@@ -113,7 +113,8 @@ export type Executor = (operation: PlannedOperation) => Execute
 export interface LaterPart {
   /** JSON in the format that was asked for. */
   readonly text: string
-  readonly hasErrors: boolean
+  /** Those in the text. */
+  readonly errors: readonly GraphQLFormattedError[]
 }
 
 export interface IncrementalAnswer extends ExecutionAnswer {

@@ -5,13 +5,10 @@
 import { hash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { TagHeader } from '../accepted-values.ts'
 import { type Answer, addVary } from './answers.ts'
 import { CachePolicy } from './cache-policy.ts'
 import type { MediaType } from './negotiation.ts'
-
-/** The header with an answer's tags. `none`: they are not sent. */
-export const TAG_HEADERS = ['cache-tag', 'surrogate-key', 'none'] as const
-export type TagHeader = (typeof TAG_HEADERS)[number]
 
 export interface AnswerCachingOptions {
   /** The client's headers that subgraphs get. */

@@ -2,11 +2,8 @@
 import { promisify } from 'node:util'
 import * as zlib from 'node:zlib'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Encoding } from '../accepted-values.ts'
 import { type Answer, addVary } from './answers.ts'
-
-/** The encodings of answers. */
-export const ENCODINGS = ['zstd', 'br', 'gzip'] as const
-export type Encoding = (typeof ENCODINGS)[number]
 
 /** Shorter answers are sent as they are: they fit into one packet. In UTF-16 units. */
 const MIN_LENGTH = 1_024

@@ -1,15 +1,6 @@
-/** Protection against cross-site requests: which origins are valid, and which requests a web page may not send. */
+/** Protection against cross-site requests: which requests a web page may not send. */
 import type { IncomingHttpHeaders } from 'node:http'
 import { requestError } from '../errors.ts'
-
-/**
- * Whether the text is the origin of pages as browsers send it: scheme, host and a port that is not the scheme's own.
- * Not `*`: answers allow credentials, so any page could read the data of any visitor.
- */
-export function isOrigin(text: string): boolean {
-  if (/^https?:/.test(text)) return !text.includes('*') && URL.canParse(text) && new URL(text).origin === text
-  return /^[a-z][a-z\d+.-]*:\/\/[^\s*/?#]+$/.test(text) // of an app: capacitor://localhost
-}
 
 /** All but the first two are headers that storefronts for Magento send with a GET. */
 const ASKED_FIRST = [

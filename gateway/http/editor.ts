@@ -120,7 +120,9 @@ export function serveEditor(
     if (rendered?.query !== query || rendered.signsIn !== signsIn) {
       rendered = { query, signsIn, page: render({ query, signsIn }) }
     }
-    const { html, gzipped } = await rendered.page
+    const page = await rendered.page
+    if (page === undefined) return reply.code(404).send({ errors: [{ message: NOT_INSTALLED }] })
+    const { html, gzipped } = page
     const compressed = /\bgzip\b/.test(request.headers['accept-encoding'] ?? '')
     if (compressed) reply.header('content-encoding', 'gzip')
     return reply
@@ -143,15 +145,24 @@ const ROOT = '<div id="root"></div>'
 
 const signInForm = () => readFileSync(new URL('./editor-sign-in.html', import.meta.url), 'utf8')
 
-async function render({ query, signsIn }: EditorContent): Promise<{ html: Buffer; gzipped: Buffer }> {
+const NOT_INSTALLED =
+  'The query editor is not installed: production installs go without its 18 MB. Install with `npm ci`, without --omit=dev. The GraphQL endpoint is /graphql.'
+
+/** @returns undefined if the editor's package is not installed */
+async function render({
+  query,
+  signsIn,
+}: EditorContent): Promise<{ readonly html: Buffer; readonly gzipped: Buffer } | undefined> {
   // 9 MB of text, so it is loaded when someone opens the page, and not at start.
-  const { renderGraphiQL } = await import('@graphql-yoga/render-graphiql')
+  const editor = await import('@graphql-yoga/render-graphiql').catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ERR_MODULE_NOT_FOUND') throw error
+  })
+  if (editor === undefined) return undefined
   // Headers may hold a token: they are forgotten with the page.
   const options = { title: 'Customer graph', endpoint: '/graphql', defaultQuery: query, shouldPersistHeaders: false }
-  const page = renderGraphiQL(options as Parameters<typeof renderGraphiQL>[0]).replace(
-    ROOT,
-    () => `${signsIn ? signInForm() : signInForm().replace('<form ', '<form data-guests ')}\n${ROOT}`,
-  )
+  const page = editor
+    .renderGraphiQL(options as Parameters<typeof editor.renderGraphiQL>[0])
+    .replace(ROOT, () => `${signsIn ? signInForm() : signInForm().replace('<form ', '<form data-guests ')}\n${ROOT}`)
   const html = Buffer.from(page)
   return { html, gzipped: await promisify(gzip)(html) }
 }

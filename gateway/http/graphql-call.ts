@@ -6,7 +6,7 @@ import { isTracing, startSpan, type TracedSpan, traceIds } from '../../runtime/t
 import { tokenChallenge } from '../../schema/token-faults.ts'
 import { type Authentication, GUEST } from '../authentication/authentication.ts'
 import { type Cancellation, Cancelled } from '../cancellation.ts'
-import { RequestError, requestError, TokenRefused, throwRefusedToken, tokenRefusal } from '../errors.ts'
+import { isFault, RequestError, requestError, TokenRefused, throwRefusedToken, tokenRefusal } from '../errors.ts'
 import { answerTooLarge, type ExecutionRequest, type IncrementalAnswer, type LaterPart } from '../execution/executor.ts'
 import type { IncrementalFormat } from '../execution/incremental-formats.ts'
 import type { Admission } from '../limits/admission.ts'
@@ -84,6 +84,8 @@ export class GraphQLCall implements ExecutionRequest {
   /** The first answer of a subgraph that refused the token. */
   #refusal: string | undefined
   #outcome: Outcome = 'rejected'
+  /** Whether the answer has an error that is the service's own fault. */
+  #isFaulty = false
   #operation: Operation | undefined
   /** Whether deferred parts follow. */
   #isFollowed = false
@@ -193,6 +195,7 @@ export class GraphQLCall implements ExecutionRequest {
       if (isLongerThan(result.text, answerLimit)) throw answerTooLarge(answerLimit)
       this.#outcome = result.hasErrors ? 'errors' : 'success'
       this.#failure = result.errors?.[0]
+      if (result.errors?.some(isFault)) this.#isFaulty = true
       const isPlanShown = showPlans && this.#request.headers['x-query-plan']
       const text = isPlanShown ? withPlan(result.text, plan(values)) : result.text
       return {
@@ -220,7 +223,8 @@ export class GraphQLCall implements ExecutionRequest {
   async *#parts(rest: AsyncIterable<LaterPart>): AsyncGenerator<LaterPart, void> {
     try {
       for await (const part of rest) {
-        if (part.hasErrors) this.#outcome = 'errors'
+        if (part.errors.length > 0) this.#outcome = 'errors'
+        if (part.errors.some(isFault)) this.#isFaulty = true
         yield part
       }
     } finally {
@@ -295,11 +299,13 @@ export class GraphQLCall implements ExecutionRequest {
     if (error instanceof RequestError) {
       this.#failure = error.errors[0]
       if (error.statusCode === 500) this.#outcome = 'failed'
+      if (error.errors.some(isFault)) this.#isFaulty = true
       noteOverload(error, this.#reply, this.#pipeline.metrics)
       return { text: errorBody(error.errors), error }
     }
     if (error instanceof Cancelled) return { text: '', error: undefined }
     this.#outcome = 'failed'
+    this.#isFaulty = true
     const masked = new RequestError([new GraphQLError('')], 500)
     const shown = this.mask(error)
     this.#failure = shown
@@ -307,7 +313,7 @@ export class GraphQLCall implements ExecutionRequest {
   }
 
   #finish(): void {
-    const { admission, authentication, countUnknown, logsRequests } = this.#pipeline
+    const { admission, authentication, countUnknown, logsRequests, metrics } = this.#pipeline
     const operation = this.#operation
     if (operation?.mayEndToken) authentication?.doubt(this.#request.headers.authorization)
     if (this.#admittedCost !== undefined) admission.leave(this.#client, this.#admittedCost)
@@ -315,6 +321,7 @@ export class GraphQLCall implements ExecutionRequest {
     const ms = performance.now() - this.#started
     const count = operation?.count ?? countUnknown
     count(this.#outcome, ms / 1000)
+    if (this.#isFaulty && this.#outcome !== 'cancelled') metrics.fault(operation?.type ?? 'unknown')
     this.#span.end(this.#outcome === 'failed')
     if (logsRequests) this.#log(ms)
   }

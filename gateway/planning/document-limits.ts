@@ -22,32 +22,8 @@ import {
   valueFromAST,
 } from 'graphql'
 import { getDirectiveValues } from 'graphql/execution/values.js'
+import type { DocumentLimits } from '../accepted-values.ts'
 import { codedError } from '../errors.ts'
-
-export interface DocumentLimits {
-  /** The depth of a field; Magento's `queryDepth`. */
-  readonly depth: number
-  /** The number of fields, counting fragments at each use; Magento's `queryComplexity`. */
-  readonly fields: number
-  readonly aliases: number
-  readonly rootFields: number
-  /** The tokens of the text. */
-  readonly tokens: number
-  /** On one field, fragment or operation. */
-  readonly directives: number
-  /** Estimated, see {@link costOf}. */
-  readonly cost: number
-}
-
-export const DEFAULT_LIMITS: DocumentLimits = {
-  depth: 20,
-  fields: 300,
-  aliases: 100,
-  rootFields: 50,
-  tokens: 15_000,
-  directives: 10,
-  cost: 25_000,
-}
 
 /** The nesting of brackets: far more than any executable document needs, and safe for the parser's recursion. */
 const BRACKETS = 200

@@ -11,6 +11,7 @@ import { type DocumentNode, GraphQLError, type GraphQLSchema } from 'graphql'
 import { lazily } from '../../runtime/lazily.ts'
 import { RequestError } from '../errors.ts'
 import { type Authorization, createAuthorization } from './authorization.ts'
+import { inOrder } from './call-order.ts'
 import { type ClientSchema, clientSchema } from './client-schema.ts'
 import { withoutDefer } from './deferral.ts'
 import { type DividedPlan, readDivided } from './divided-plans.ts'
@@ -184,9 +185,11 @@ type PlanPart = (part: Part, operationName: string | undefined, overrideConditio
 function createPlanPart(planners: PlannerSupergraph, planned: Supergraph, config: typeof PLANNING | object): PlanPart {
   const planner = new QueryPlanner(planned, config)
   const schema = planned.apiSchema()
+  const graph = planned.schema.toGraphQLJSSchema()
   return ({ document, path }, operationName, overrideConditions) => {
     const operation = operationFromDocument(schema, document, operationName === undefined ? {} : { operationName })
-    return planners.restore(asSequence(planner.buildQueryPlan(operation, { overrideConditions })), path.length > 0)
+    const plan = asSequence(planner.buildQueryPlan(operation, { overrideConditions }))
+    return inOrder(graph, planners.restore(plan, path.length > 0))
   }
 }
 

@@ -14,7 +14,7 @@ export interface SubgraphMetrics {
 }
 
 /** Of durations, in seconds. */
-export const DURATION_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+export const DURATION_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.25, 0.5, 1, 2.5, 5, 10]
 
 export function createSubgraphMetrics(registers: Registry[]): SubgraphMetrics {
   const calls = new Histogram({

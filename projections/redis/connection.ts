@@ -34,6 +34,8 @@ export interface RedisConnection {
   scan(pattern: string): AsyncGenerator<string[]>
   /** What each server reports about its memory (INFO); undefined if it refuses to. @throws ReadModelUnavailable */
   memory(): Promise<readonly (string | undefined)[]>
+  /** What each server reports about itself (INFO); undefined if it refuses to. @throws ReadModelUnavailable */
+  info(): Promise<readonly (string | undefined)[]>
   /**
    * Makes each server rewrite its files on disk, without data that was overwritten or removed. @throws
    * ReadModelUnavailable
@@ -131,7 +133,9 @@ export function connectRedis(url: string): RedisConnection {
 
     scan: (pattern) => scanServers(driver, call, pattern),
     scrub: () => scrubServers(driver, call),
-    memory: () => readMemory(driver, call),
+    memory: () => readInfo(driver, call, 'memory'),
+
+    info: () => readInfo(driver, call),
 
     close() {
       closing ??= (async () => {
@@ -157,11 +161,11 @@ async function* scanServers(driver: Driver, call: Call, pattern: string): AsyncG
   }
 }
 
-async function readMemory(driver: Driver, call: Call): Promise<(string | undefined)[]> {
+async function readInfo(driver: Driver, call: Call, ...sections: string[]): Promise<(string | undefined)[]> {
   const servers = await call(() => driver.servers())
   return Promise.all(
     servers.map(async (server) => {
-      const answer = await call(() => server.sendCommand(['INFO', 'memory']).catch(unlessRefused))
+      const answer = await call(() => server.sendCommand(['INFO', ...sections]).catch(unlessRefused))
       return answer === REFUSED ? undefined : String(answer)
     }),
   )

@@ -43,6 +43,7 @@ import { createCheckpoints } from './checkpoints.ts'
 import { connectRedis, type RedisConnection } from './connection.ts'
 import { customerIds, forgetDocuments, writeDocuments } from './documents.ts'
 import { createEntryReader } from './entry-reader.ts'
+import { describeRedis } from './facts.ts'
 import { createHandle, dropGeneration, type Handle, listGenerations, liveGeneration } from './generations.ts'
 import { generationKeys, type SharedKeys, sharedKeys } from './key-names.ts'
 import { createSeals, type Seals } from './seals.ts'
@@ -153,6 +154,7 @@ function documentOperations({ redis, prefix, shared, handle, seals, begun }: Par
   return {
     customers: () => customerIds(redis, handle),
     space: () => measureSpace(redis, handle),
+    describe: () => describeRedis(redis),
 
     differing: begun((ids: readonly number[], generation: number) =>
       select(redis, ids, (commands, chunk) => {

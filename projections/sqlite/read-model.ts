@@ -5,7 +5,7 @@
 import { statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
-import { closeSqliteFile, emptyWal } from '../../eventstore/sqlite/file.ts'
+import { closeSqliteFile, describeFile, emptyWal } from '../../eventstore/sqlite/file.ts'
 import { type ReadModel, type ReadModelEntry, sameCheckpoint, UNKNOWN } from '../read-model.ts'
 import { readParked } from '../stored-values.ts'
 import { type Access, accessTo } from './access.ts'
@@ -89,6 +89,8 @@ export function openSqliteReadModel({
     async ping() {
       await access.read(() => sql.ping.get())
     },
+
+    describe: () => access.read(() => describeFile(database)),
 
     close() {
       closing ??= (async () => {

@@ -1,17 +1,22 @@
 /** How far the documents are behind the log. */
 import { comparePositions, type EventStore, type Position, type RecordedEvent } from '../../eventstore/port.ts'
+import { logEnd } from '../../eventstore/read.ts'
 import { customerOf } from '../fold.ts'
 import type { ReadModel } from '../read-model.ts'
 import { FILTER } from './worker.ts'
 
 /** How far the documents are behind the log. */
 export interface Lag {
-  /** Customer events that are not in the documents yet; counted up to {@link MOST_COUNTED}. */
+  /**
+   * Customer events that are not in the documents yet. Exact while the log has at most {@link MOST_COUNTED} events to look
+   * at, else an estimate: it grows with each event that is appended, and falls as documents catch up.
+   */
   readonly events: number
   /** The age of the oldest of them; 0 if there is none. */
   readonly seconds: number
 }
 
+/** How many events a measurement reads at most. Beyond, events are estimated from how far apart these are in the log. */
 export const MOST_COUNTED = 10_000
 const FRESH_MS = 1_000
 /** How many documents are read together. */
@@ -19,18 +24,21 @@ const PAGE = 500
 
 /**
  * @param options.group the name of the persistent subscription, if the projection runs as a group
+ * @param options.mostRead how many events a measurement reads. Default {@link MOST_COUNTED}
  * @returns a function that returns the lag, at most a second old. @throws EventStoreUnavailable | ReadModelUnavailable
  */
 export function createLag({
   eventStore,
   readModel,
   group,
+  mostRead = MOST_COUNTED,
 }: {
   readonly eventStore: EventStore
   readonly readModel: ReadModel
   readonly group?: string | undefined
+  readonly mostRead?: number
 }): () => Promise<Lag> {
-  let latest: { readonly at: number; readonly lag: Promise<Lag> } | undefined
+  let latest: { readonly lag: Promise<Lag>; until: number } | undefined
 
   /**
    * For a single worker, the read model's checkpoint is what was processed. For a group it is what the server counts as
@@ -39,16 +47,31 @@ export function createLag({
    */
   async function measure(): Promise<Lag> {
     const checkpoint = await readModel.getCheckpoint()
-    if (!checkpoint?.complete || group === undefined) return lagOf(eventsAfter(checkpoint?.position))
+    if (!checkpoint?.complete || group === undefined) return lagAfter(checkpoint?.position, (events) => events)
     const acknowledged = (await eventStore.persistentSubscriptions?.info(group))?.checkpoint
     const isLater = acknowledged !== undefined && comparePositions(acknowledged, checkpoint.position) > 0
-    return lagOf(lacking(eventsAfter(isLater ? acknowledged : checkpoint.position)))
+    return lagAfter(isLater ? acknowledged : checkpoint.position, lacking)
   }
 
-  async function* eventsAfter(position: Position | undefined): AsyncGenerator<RecordedEvent> {
+  /** @param missing those of the events that are not in the documents */
+  async function lagAfter(
+    position: Position | undefined,
+    missing: (events: AsyncIterable<RecordedEvent>) => AsyncIterable<RecordedEvent>,
+  ): Promise<Lag> {
+    const seen: Seen = { count: 0, first: position, last: position }
+    const lag = await lagOf(missing(eventsAfter(position, seen)))
+    const end = seen.count < mostRead ? undefined : await logEnd(eventStore, FILTER)
+    return { ...lag, events: lag.events + (end ? estimateBetween(seen, end) : 0) }
+  }
+
+  async function* eventsAfter(position: Position | undefined, seen: Seen): AsyncGenerator<RecordedEvent> {
     const options = position ? { from: position } : {}
-    for await (const event of eventStore.readAll({ ...options, filter: FILTER, maxCount: MOST_COUNTED + 1 })) {
+    for await (const event of eventStore.readAll({ ...options, filter: FILTER, maxCount: mostRead + 1 })) {
       if (position && comparePositions(event.position, position) <= 0) continue
+      if (seen.count === mostRead) return
+      seen.count++
+      seen.first ??= event.position
+      seen.last = event.position
       yield event
     }
   }
@@ -68,9 +91,31 @@ export function createLag({
   }
 
   return () => {
-    if (latest === undefined || Date.now() - latest.at > FRESH_MS) latest = { at: Date.now(), lag: measure() }
-    return latest.lag
+    if (latest && performance.now() < latest.until) return latest.lag
+    // One measurement at a time, however long a store takes.
+    const started = { lag: measure(), until: Number.POSITIVE_INFINITY }
+    const settled = () => {
+      started.until = performance.now() + FRESH_MS
+    }
+    started.lag.then(settled, settled)
+    latest = started
+    return started.lag
   }
+}
+
+/** The events that a measurement has read. */
+interface Seen {
+  count: number
+  /** The position that they follow; of a log's first events, the first one's. */
+  first: Position | undefined
+  last: Position | undefined
+}
+
+/** How many events follow those that were seen, if they are as dense in the log as these. */
+function estimateBetween({ count, first, last }: Seen, end: Position): number {
+  if (!first || !last || comparePositions(end, last) <= 0) return 0
+  const span = Number(last.commit - first.commit)
+  return Math.max(1, Math.round((Number(end.commit - last.commit) * count) / Math.max(1, span)))
 }
 
 async function lagOf(missing: AsyncIterable<RecordedEvent>): Promise<Lag> {

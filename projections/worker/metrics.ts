@@ -1,6 +1,7 @@
 /** A projection's Prometheus metrics. */
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+import { Counter, Histogram, type Registry } from 'prom-client'
 import type { EventStore } from '../../eventstore/port.ts'
+import { addGauge } from '../../runtime/metrics.ts'
 import type { ReadModel } from '../read-model.ts'
 import { createLag, type Lag, MOST_COUNTED } from './lag.ts'
 import type { ProjectionObserver } from './worker.ts'
@@ -40,7 +41,7 @@ export function createProjectionMetrics(
   const toDocument = new Histogram({
     name: 'projection_event_to_document_seconds',
     help: "From an event's time to its document; without those that fill a read model.",
-    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 300],
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 30, 300],
     registers,
   })
   const reconnects = new Counter({
@@ -58,8 +59,12 @@ export function createProjectionMetrics(
     help: 'Events that could not be applied when they came.',
     registers,
   })
-  registerLag(registry, lag)
-  registerParked(registry, options.readModel)
+  const erasures = new Counter({
+    name: 'customer_erasures_total',
+    help: 'Customers whose deletion was applied, whoever asked for it; without those that fill a read model.',
+    registers,
+  })
+  addGauges(registry, lag, options.readModel)
 
   return {
     observer: {
@@ -69,7 +74,10 @@ export function createProjectionMetrics(
         events.inc(applied.length)
         batch.observe(applied.length)
         if (isRefill) return // the age of what is filled in again is no delay
-        for (const { created } of applied) toDocument.observe(Math.max(0, (now - created.getTime()) / 1000))
+        for (const { created, type } of applied) {
+          toDocument.observe(Math.max(0, (now - created.getTime()) / 1000))
+          if (type === 'CustomerDeleted') erasures.inc()
+        }
       },
       interrupted: () => interruptions.inc(),
       stuck: () => stuck.inc(),
@@ -79,45 +87,36 @@ export function createProjectionMetrics(
   }
 }
 
-/** While a store is unavailable, the gauge is NaN, because the lag is unknown. */
-function registerLag(registry: Registry, lag: () => Promise<Lag>): void {
-  const registers = [registry]
-  function measured(value: (lag: Lag) => number) {
-    return async function collect(this: Gauge) {
-      try {
-        this.set(value(await lag()))
-      } catch {
-        this.set(Number.NaN) // a store is unavailable, so the lag is unknown
-      }
-    }
-  }
-
-  new Gauge({
-    name: 'projection_lag_events',
-    help: `Events of customers that are not in the documents yet, up to ${MOST_COUNTED}.`,
-    registers,
-    collect: measured((lag) => lag.events),
-  })
-  new Gauge({
-    name: 'projection_lag_seconds',
-    help: 'Age of the oldest event that is not in the documents yet.',
-    registers,
-    collect: measured((lag) => lag.seconds),
-  })
-}
-
-function registerParked(registry: Registry, readModel: ReadModel): void {
-  const registers = [registry]
-  new Gauge({
-    name: 'projection_parked_events',
-    help: 'Events that could not be applied and wait for an operator.',
-    registers,
-    async collect() {
-      try {
-        this.set((await readModel.parked()).length)
-      } catch {
-        this.set(Number.NaN)
-      }
-    },
-  })
+/** While a store is unavailable, the gauges are NaN, because nothing is known. */
+function addGauges(registry: Registry, lag: () => Promise<Lag>, readModel: ReadModel): void {
+  addGauge(
+    registry,
+    'projection_lag_events',
+    `Events of customers that are not in the documents yet; an estimate beyond ${MOST_COUNTED}.`,
+    async () => (await lag()).events,
+  )
+  addGauge(
+    registry,
+    'projection_lag_seconds',
+    'Age of the oldest event that is not in the documents yet.',
+    async () => (await lag()).seconds,
+  )
+  addGauge(
+    registry,
+    'projection_parked_events',
+    'Events that could not be applied and wait for an operator.',
+    async () => (await readModel.parked()).length,
+  )
+  addGauge(
+    registry,
+    'read_model_generations',
+    'Generations of the read model that are stored: more than one while a rebuild runs, and until `rebuild --drop`.',
+    async () => (await readModel.generations()).length,
+  )
+  addGauge(
+    registry,
+    'read_model_live_generation',
+    'The number of the generation that is used. It rises when a rebuild switches.',
+    async () => (await readModel.generations()).find(({ live }) => live)?.number ?? Number.NaN,
+  )
 }

@@ -1,4 +1,5 @@
 /** Commands on an account as a whole: its password, its tokens, its end. */
+import { isHeld } from '../../audit/requests/register.ts'
 import { keysOf } from '../../eventstore/encryption/customer-keys.ts'
 import { WrongExpectedRevision } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
@@ -67,6 +68,7 @@ export function createAccountCommands(
     let emailKeys: string[] = []
     await customers.execute(customerId, command, async (state) => {
       checkUsable(authorize(caller, state), command.at, store)
+      if (await isHeld(eventStore, customerId)) throw refusal('ACCOUNT_HELD')
       const { addresses } = await readAccount(eventStore, customerId)
       emailKeys = [...new Set([state.email, ...addresses.toReversed()].flatMap(claims.keysOf))]
       return [customerDeleted(emailKeys)]

@@ -1,10 +1,10 @@
 /** A command: who issued it, when, and the event ids that make a retry write nothing twice. */
 import { randomUUID } from 'node:crypto'
 import { encode } from '../../eventstore/codec.ts'
+import { uuidOf } from '../../eventstore/derived-uuid.ts'
 import type { NewEvent } from '../../eventstore/port.ts'
 import type { DomainEvent } from '../../schema/events.ts'
 import { serviceUnavailable } from '../errors.ts'
-import { uuidOf } from './derived-uuid.ts'
 import type { CommandIds } from './idempotency-key.ts'
 
 export interface Command {

@@ -1,6 +1,6 @@
 /** Idempotency keys: a retried request becomes the same command, on every instance. */
 import { createHmac, hkdfSync } from 'node:crypto'
-import { toUuid, uuidOf } from './derived-uuid.ts'
+import { toUuid, uuidOf } from '../../eventstore/derived-uuid.ts'
 
 /** Derives the same id for a retried request on every instance; see {@link createCommandIds}. */
 export type CommandIds = (request: string) => { readonly id: string; readonly formerId: string }

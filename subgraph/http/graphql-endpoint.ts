@@ -7,6 +7,7 @@ import { type ExecutionResult, GraphQLError, type GraphQLSchema, type Validation
 import mercurius from 'mercurius'
 import { createDocumentBudget, MAX_DOCUMENT_TOKENS } from '../../runtime/document-budget.ts'
 import { wantsEventStream } from '../../runtime/event-stream.ts'
+import { lazily } from '../../runtime/lazily.ts'
 import { type Store, viewOf } from '../../schema/store.ts'
 import { tokenChallenge } from '../../schema/token-faults.ts'
 import { type CustomerError, refusal, serviceUnavailable, TokenRefused } from '../errors.ts'
@@ -14,12 +15,12 @@ import type { Admitted, TokenGate } from '../identity/token-gate.ts'
 import { createCacheControl, NOT_STORED } from './cache-control.ts'
 import { createErrorAnswers } from './error-answers.ts'
 import { createEventStreams } from './event-streams.ts'
-import { createTracedExecution, type TracedRequest } from './federated-traces.ts'
+import type { TracedRequest } from './federated-traces.ts'
 import type { RequestContext } from './request-context.ts'
 import type { RequestReader } from './request-reader.ts'
 
 export interface GraphqlEndpoint {
-  /** Creates an executable schema. Called twice, because the traced execution changes the resolvers of its copy. */
+  /** Creates an executable schema. The traced execution has one of its own, because it changes the resolvers. */
   readonly buildSchema: () => GraphQLSchema
   /** For documents, beside those of GraphQL. */
   readonly validationRules: readonly ValidationRule[]
@@ -41,7 +42,7 @@ const STORE_NOT_FOUND = refusal('STORE_NOT_FOUND')
 export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoint): Promise<void> {
   const { buildSchema, validationRules, requests, store } = endpoint
   const formatErrors = createErrorAnswers(app.log, endpoint.introspection, endpoint.onError)
-  const executeTraced = createTracedExecution(buildSchema(), validationRules)
+  const tracedExecution = tracedExecutionOf(endpoint)
   const schema = buildSchema()
   const cacheControl = createCacheControl(schema)
   const answerWithEvents = createEventStreams({
@@ -151,6 +152,7 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
 
   async function answerTraced(traced: TracedRequest, reply: FastifyReply): Promise<void> {
     Object.assign(traced.context, { reply })
+    const executeTraced = await tracedExecution()
     const result: ExecutionResult = await executeTraced(traced)
     const { statusCode, response } = result.errors
       ? formatErrors(result, traced.context as RequestContext)
@@ -158,6 +160,13 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
     await reply.code(statusCode).send({ ...response, ...(result.extensions && { extensions: result.extensions }) })
   }
 }
+
+/** Few gateways ask for traces, so what they need is loaded and built for the first request that does. */
+const tracedExecutionOf = ({ buildSchema, validationRules }: GraphqlEndpoint) =>
+  lazily(async () => {
+    const { createTracedExecution } = await import('./federated-traces.ts')
+    return createTracedExecution(buildSchema(), validationRules)
+  })
 
 /**
  * Mercurius caches compiled operations by the document's text alone: for a document with two operations it would keep

@@ -75,11 +75,14 @@ export function createRequestReader(app: FastifyInstance, store: Store, secret: 
         traceparent: traceparentOf(request),
         idempotencyKey: text(headers['idempotency-key']),
         captcha: text(headers['x-recaptcha']) ?? text(headers['x-captcha']),
-        isGone: () => request.raw.destroyed && request.raw.socket?.destroyed === true,
+        isGone: () => isGone(request),
       }
     },
   }
 }
+
+/** Whether the client has disconnected before the answer. */
+export const isGone = ({ raw }: FastifyRequest): boolean => raw.destroyed && raw.socket?.destroyed === true
 
 /**
  * The client address that the gateway reports, if it is certain that the gateway sent it: by the secret (a request

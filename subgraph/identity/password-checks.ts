@@ -9,11 +9,11 @@
  */
 
 import { decode } from '../../eventstore/codec.ts'
+import { uuidOf } from '../../eventstore/derived-uuid.ts'
 import { type EventStore, StreamNotFound } from '../../eventstore/port.ts'
 import type { HashKindEvent } from '../../schema/events.ts'
 import { STREAM_NAMES } from '../../schema/streams.ts'
 import { type Command, encodeAll } from '../commands/command.ts'
-import { uuidOf } from '../commands/derived-uuid.ts'
 import { formsOf, kindOf, OWN_KIND, spend, verifyPassword } from './passwords.ts'
 
 const STREAM = STREAM_NAMES.passwordHashKinds

@@ -1,6 +1,7 @@
 /** The state that all rows of one import run share. */
 
 import { decode, type Recorded } from '../../eventstore/codec.ts'
+import { uuidOf } from '../../eventstore/derived-uuid.ts'
 import { chained, countAsChained } from '../../eventstore/hash-chain.ts'
 import {
   type EventStore,
@@ -15,7 +16,6 @@ import type { CustomerEvent, EmailEvent } from '../../schema/events.ts'
 import type { Store } from '../../schema/store.ts'
 import { STREAM_PREFIXES, streamOf } from '../../schema/streams.ts'
 import { type Command, encodeAll } from '../commands/command.ts'
-import { uuidOf } from '../commands/derived-uuid.ts'
 import { createHashKinds } from '../identity/password-checks.ts'
 import { createEmailClaims, type EmailClaims } from '../streams/email-claims.ts'
 import { createIds, type Ids } from '../streams/ids.ts'

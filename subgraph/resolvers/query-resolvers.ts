@@ -1,4 +1,5 @@
 /** The resolvers of the queries. */
+import { lazily } from '../../runtime/lazily.ts'
 import { COUNTRIES } from '../../schema/countries.ts'
 import { checkUsable } from '../domain/customer.ts'
 import { isValidEmail } from '../domain/email.ts'
@@ -18,9 +19,11 @@ export function createQueryResolvers(
   signedIn: SignedIn,
   { toCustomer }: Views,
 ) {
-  const countries = [...COUNTRIES.values()]
-    .filter(({ id }) => store.countries.allowed === 'all' || store.countries.allowed.includes(id))
-    .map(toCountry)
+  const countries = lazily(() =>
+    [...COUNTRIES.values()]
+      .filter(({ id }) => store.countries.allowed === 'all' || store.countries.allowed.includes(id))
+      .map(toCountry),
+  )
   const groups = store.groups.map(({ id, name }) => ({ uid: toUid(id), name }))
   const storeConfig = toStoreConfig(store)
   const attributes = createAttributeForms(store)
@@ -48,11 +51,11 @@ export function createQueryResolvers(
       return { is_email_available: !store.account.revealEmailAvailability || !(await claims.find(email)) }
     },
 
-    countries: () => countries,
+    countries,
 
     country(_: unknown, { id }: { id?: string | null }) {
       if (!id) throw refusal('COUNTRY_ID_MISSING')
-      const country = countries.find((each) => each.id === id)
+      const country = countries().find((each) => each.id === id)
       if (country === undefined) throw refusal('COUNTRY_UNAVAILABLE')
       return country
     },

@@ -33,10 +33,12 @@ export function createAccessLog(options: {
   readonly eventStore: EventStore
   readonly settings: Store['audit']
   readonly log: FastifyBaseLogger
+  /** Called for each record, before it is written. */
+  readonly onRecord: (kind: AccessKind) => void
   /** Called for each record that could not be written. */
   readonly onFailure: () => void
 }): AccessLog {
-  const { eventStore, settings, log, onFailure } = options
+  const { eventStore, settings, log, onRecord, onFailure } = options
   const pending = new Set<Promise<void>>()
   let failing = false
 
@@ -68,6 +70,7 @@ export function createAccessLog(options: {
 
   return {
     record(key, kind, command) {
+      onRecord(kind)
       if (pending.size >= MAX_PENDING)
         return failed(new Error('Too many records of access wait to be written.'), command)
       const writing = write(key, kind, command).then(

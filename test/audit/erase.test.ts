@@ -164,8 +164,12 @@ for (const [name, stores] of Object.entries(STORES)) {
         [['erase', NEXT_EMAIL], /required option '--reason <text>'/],
         [['erase', NEXT_EMAIL, '--yes'], /required option '--reason <text>'/],
         [['erase', NEXT_EMAIL, '--yes', '--reason', '  '], /'--reason <text>' argument ' {2}' is invalid/],
-        [['erase', NEXT_EMAIL, '--reason', 'ticket 77'], /erase needs --yes where there is no terminal/],
-        [['erase', String(id), '--reason', 'ticket 77'], /erase needs --yes where there is no terminal/],
+        [['erase', NEXT_EMAIL, '--yes', '--reason', 'ticket 77'], /needs the number of an approved request/],
+        [
+          ['erase', NEXT_EMAIL, '--emergency', '--reason', 'ticket 77'],
+          /erasure needs --yes where there is no terminal/,
+        ],
+        [['erase', String(id), '--emergency', '--reason', 'x'], /erasure needs --yes where there is no terminal/],
       ] as const) {
         const refused = await audit(...args)
         t.match(refused, { code: 2, output })
@@ -175,7 +179,7 @@ for (const [name, stores] of Object.entries(STORES)) {
     })
 
     await t.test('erased, while the service runs', async (t) => {
-      const erased = await audit('erase', NEXT_EMAIL, '--yes', '--reason', 'ticket 77')
+      const erased = await audit('erase', NEXT_EMAIL, '--yes', '--emergency', '--reason', 'ticket 77')
       t.match(erased, { code: 0, output: `Customer ${id} is erased.` })
       const left = await searched(folder, ...folders)
       t.same(
@@ -224,7 +228,7 @@ for (const [name, stores] of Object.entries(STORES)) {
       t.match(changed.changes[0], { from: '[erased:0]', to: /^\[erased:\d+\]$/ })
       t.match(lines.at(-1), { type: 'CustomerDeleted', actor: /^operator:/ })
       const found = await audit('find', '--type', 'CustomerDeleted', '--json')
-      t.match(found.output, '"reason":"ticket 77"')
+      t.match(found.output, '"reason":"request 1, not approved: ticket 77"')
       t.match(await audit('state', String(id), '--at', '2'), { code: 0, output: /firstname +\[erased:/ })
     })
 
@@ -264,19 +268,19 @@ for (const [name, stores] of Object.entries(STORES)) {
     })
 
     await once('asked for again, or of nobody', async (t) => {
-      t.match(await audit('erase', String(id), '--yes', '--reason', 'ticket 8'), {
+      t.match(await audit('erase', String(id), '--yes', '--emergency', '--reason', 'ticket 8'), {
         code: 0,
         output: `Customer ${id} is erased.`,
       })
-      t.match(await audit('erase', '404404', '--yes', '--reason', 'ticket 8'), {
+      t.match(await audit('erase', '404404', '--yes', '--emergency', '--reason', 'ticket 8'), {
         code: 1,
         output: 'There is no customer 404404.',
       })
-      t.match(await audit('erase', 'nobody@example.com', '--yes', '--reason', 'ticket 8'), {
+      t.match(await audit('erase', 'nobody@example.com', '--yes', '--emergency', '--reason', 'ticket 8'), {
         code: 1,
         output: 'Nothing is known of this address.',
       })
-      t.match(await audit('erase', 'nobody', '--yes', '--reason', 'ticket 8'), {
+      t.match(await audit('erase', 'nobody', '--yes', '--emergency', '--reason', 'ticket 8'), {
         code: 2,
         output: /accepted: a customer's number or e-mail address/,
       })
@@ -297,7 +301,10 @@ t.test('on an event-store server, keys and all, by the command and by the custom
   const { send, eventStore } = await startSubgraph(t, { folder, env })
   const { id, token } = await live(send)
   const audit = auditor(eventStore, { openReadModel: () => openReadModel(redis.url) })
-  t.match(await audit('erase', NEXT_EMAIL, '--reason', 'ticket 8'), { code: 0, output: `Customer ${id} is erased.\n` })
+  t.match(await audit('erase', NEXT_EMAIL, '--emergency', '--reason', 'ticket 8'), {
+    code: 0,
+    output: `Customer ${id} is erased.\n`,
+  })
   t.match((await send('{ customer { id } }', { token })).errors, [{ message: 'User token has been revoked' }])
   const again = await live(send)
   t.not(again.id, id)
@@ -340,9 +347,9 @@ t.test('a customer whose events can’t be applied is erased too', async (t) => 
     openReadModel: () => openReadModel(READMODEL_URL),
     emailHashKey: () => emailHashKey,
   })
-  t.match(await audit('erase', EMAIL, '--json', '--reason', 'ticket 8'), {
+  t.match(await audit('erase', EMAIL, '--json', '--emergency', '--reason', 'ticket 8'), {
     code: 0,
-    output: `{"customerId":${id},"customer":"deleted","eventsInClear":0}\n`,
+    output: `{"customerId":${id},"customer":"deleted","eventsInClear":0,"request":1}\n`,
   })
   t.match(await readModel.documents([id]), [{ status: 'deleted', email: '' }])
   t.same(await readModel.parked(), [])
@@ -362,12 +369,17 @@ t.test('an address that is no customer’s; nobody wants to after all; what is i
     send('mutation($email: String!) { subscribeEmailToNewsletter(email: $email) { status } }', { variables: { email } })
   await subscribe(EMAIL)
   const declined = auditor(eventStore, { ...context, confirm: async () => false })
-  t.match(await declined('erase', EMAIL, '--reason', 'ticket 8'), { code: 1, notes: 'Nothing was erased.\n' })
-  t.match(await declined('erase', EMAIL, '--yes', '--reason', 'ticket 8'), {
+  t.match(await declined('erase', EMAIL, '--emergency', '--reason', 'ticket 8'), {
+    code: 1,
+    notes: 'Nothing was erased.\n',
+  })
+  t.match(await declined('erase', EMAIL, '--yes', '--emergency', '--reason', 'ticket 8'), {
     code: 0,
     output: /what was known of it is erased/,
   })
-  await t.rejects(audit('erase', EMAIL, '--reason', 'ticket 8'), { message: 'Nothing is known of this address.' })
+  await t.rejects(audit('erase', EMAIL, '--emergency', '--reason', 'ticket 8'), {
+    message: 'Nothing is known of this address.',
+  })
   t.match(
     (await subscribe(EMAIL)).data,
     { subscribeEmailToNewsletter: { status: 'SUBSCRIBED' } },
@@ -382,7 +394,7 @@ t.test('an address that is no customer’s; nobody wants to after all; what is i
     [{ ...(registered as RecordedEvent), metadata: registered?.metadata ?? null, id: crypto.randomUUID() }],
     { expected: 'no_stream' },
   )
-  t.match(await audit('erase', '900', '--reason', 'ticket 8'), {
+  t.match(await audit('erase', '900', '--emergency', '--reason', 'ticket 8'), {
     code: 1,
     notes: /^Events from before there was encryption: 1\. /m,
   })

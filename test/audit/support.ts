@@ -3,12 +3,20 @@
 import type { AuditContext } from '../../audit/subcommands/context.ts'
 import { addAudit } from '../../bin/command-line/audit.ts'
 import { CliCommand } from '../../bin/command-line/cli-command.ts'
+import { addPrivacy } from '../../bin/command-line/privacy.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 
 export const EMAIL_HASH_KEY = 'k'.repeat(32)
 
 /** `npm run audit` on the event store. */
-export function auditor(eventStore: EventStore, options: Partial<AuditContext> = {}) {
+export const auditor = (eventStore: EventStore, options: Partial<AuditContext> = {}) =>
+  commands('audit', eventStore, options)
+
+/** `customers privacy` on the event store. */
+export const privacyOfficer = (eventStore: EventStore, options: Partial<AuditContext> = {}) =>
+  commands('privacy', eventStore, options)
+
+function commands(group: 'audit' | 'privacy', eventStore: EventStore, options: Partial<AuditContext>) {
   return async (...args: string[]) => {
     let output = ''
     let notes = ''
@@ -20,6 +28,8 @@ export function auditor(eventStore: EventStore, options: Partial<AuditContext> =
       confirm: async () => true,
       emailHashKey: () => EMAIL_HASH_KEY,
       accessRetentionDays: () => 365,
+      requestRules: () => ({ secondPerson: true, approvalDays: 14 }),
+      places: () => ({ isServer: true, isRedis: true, hasKeysInLog: false }),
       operator: 'olga',
       write: (text) => {
         output += text
@@ -33,10 +43,11 @@ export function auditor(eventStore: EventStore, options: Partial<AuditContext> =
     }
     let code: number | undefined
     const program = new CliCommand('customers').exitOverride().configureOutput({ writeErr: () => {} })
-    addAudit(program, async (work) => {
+    const add = group === 'audit' ? addAudit : addPrivacy
+    add(program, async (work) => {
       code = await work(context)
     })
-    await program.parseAsync(['audit', ...args], { from: 'user' })
+    await program.parseAsync([group, ...args], { from: 'user' })
     return { code, output, notes, lines: output.split('\n').filter((line) => line !== '') }
   }
 }

@@ -73,10 +73,10 @@ function changeOf(id: number, number: number): NewEvent {
   return event as NewEvent
 }
 
-/** Appends `count` events, a multiple of {@link BUSY} customers' histories, one event at a time. */
-export async function fillLog(eventStore: EventStore, count: number): Promise<void> {
+/** Appends `count` events, a multiple of {@link BUSY} customers' histories, one event at a time. @param firstId the number of the first customer */
+export async function fillLog(eventStore: EventStore, count: number, firstId = 1): Promise<void> {
   const busy = Math.min(BUSY, Math.ceil(count / EVENTS_EACH))
-  for (let first = 1; (first - 1) * EVENTS_EACH < count; first += busy) {
+  for (let first = firstId; (first - firstId) * EVENTS_EACH < count; first += busy) {
     const histories = Array.from({ length: busy }, (_, index) => ({
       id: first + index,
       events: historyOf(first + index),

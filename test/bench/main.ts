@@ -6,11 +6,13 @@
  *     npm run bench -- peers          the gateway beside other gateways
  *     npm run bench -- sign-in        whether the time of a refused sign-in tells who has an account; not among all
  *     npm run bench -- scale          how operations grow with the log (scale/main.ts); not among all
+ *     npm run bench -- scaling        one, two and four projections of a group (scaling.ts); part of scale, too
  *     npm run bench -- memory         the gateway's memory through new documents and swaps of its supergraph; not among all
+ *     npm run bench -- start          start, memory at rest, and with --install the size of an install; not among all
  *
  * Options: `--rounds` (5), `--seconds` of one round (3), `--events` of a log (200,000; the rebuild has five times as many,
  * gateway-memory half as many documents), `--quick` for rounds of one second on short logs; `--attempts` (200) of sign-in;
- * `--full`, `--customers` and `--operations` of scale; `--documents` (100,000) and `--swaps` (1,000) of memory.
+ * `--full`, `--customers` and `--operations` of scale; `--processes` (1,2,4) of scaling; `--documents` (100,000) and `--swaps` (1,000) of memory.
  */
 import { parseArgs } from 'node:util'
 import { compare, type Ratio } from './compare.ts'
@@ -19,8 +21,10 @@ import { memoryBench } from './memory.ts'
 import { createContenders } from './processes.ts'
 import { requestBenches } from './requests.ts'
 import { scaleBench, sizesOf } from './scale/main.ts'
+import { processesOf, scalingBench } from './scaling.ts'
 import { createServers } from './servers.ts'
 import { signInBench } from './sign-in.ts'
+import { startBench } from './start.ts'
 import { table } from './table.ts'
 import { throughputBenches } from './throughput.ts'
 
@@ -35,8 +39,10 @@ const { values, positionals } = parseArgs({
     full: { type: 'boolean', default: false },
     customers: { type: 'string' },
     operations: { type: 'string' },
+    processes: { type: 'string', default: '1,2,4' },
     documents: { type: 'string', default: '100000' },
     swaps: { type: 'string', default: '1000' },
+    install: { type: 'boolean', default: false },
   },
 })
 const rounds = Number(values.rounds)
@@ -46,8 +52,10 @@ const peers = [...Object.keys(gatewayBenches), ...Object.keys(gatewayFigures)]
 const benches = [...Object.keys(requestBenches), ...Object.keys(throughputBenches), ...peers]
 const SIGN_IN = 'sign-in'
 const SCALE = 'scale'
+const SCALING = 'scaling'
 const MEMORY = 'memory'
-const APART = [SIGN_IN, SCALE, MEMORY]
+const START = 'start'
+const APART = [SIGN_IN, SCALE, SCALING, MEMORY, START]
 const names = positionals.length > 0 ? positionals.flatMap((name) => (name === 'peers' ? peers : name)) : benches
 for (const name of names) {
   if (!benches.includes(name) && !APART.includes(name)) {
@@ -76,10 +84,15 @@ for (const name of names) {
     const sizes = sizesOf(values.customers, values.full)
     console.log(await scaleBench(servers, contenders.start, { sizes, operations: values.operations?.split(',') ?? [] }))
   }
+  // With `--operations`, scale runs these alone.
+  if (name === SCALING || (name === SCALE && values.operations === undefined)) {
+    console.log(await scalingBench(servers, { processes: processesOf(values.processes), events }))
+  }
   if (name === MEMORY) {
     const sizes = { documents: Number(values.documents), swaps: Number(values.swaps) }
     console.log(await memoryBench(servers, contenders.start, sizes))
   }
+  if (name === START) console.log(await startBench({ rounds, install: values.install }))
   if (name === SIGN_IN) ratios.push(...(await signInBench(servers, Number(values.attempts))))
   contenders.stop()
   await servers.stop()

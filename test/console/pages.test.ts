@@ -1,5 +1,6 @@
 /** Find and the page of a customer, as a browser without scripts sees them. */
 import t, { type Test } from 'tap'
+import { eraseCustomer } from '../../audit/erase.ts'
 import { writeCheckpoint } from '../../audit/proof/signed-checkpoints.ts'
 import { loadSigningKey } from '../../audit/proof/signing-key.ts'
 import type { ConsoleOptions } from '../../console/routes.ts'
@@ -70,6 +71,11 @@ t.test('Find: by address, by each filter, and in pages', async (t) => {
   const unknown = await auditor.post('/find/search', { customer: 'nobody@example.com' })
   t.match(unknown, { status: 404, body: /Nobody has this e-mail address/ })
   t.notMatch(unknown.body, /nobody@example/)
+
+  for (const wrong of [{ request: email }, { actor: email }, { event: email }, { field: email }] as const) {
+    t.match(await auditor.post('/find/search', wrong), { status: 400, body: /goes into the field “Customer”/ })
+  }
+  t.match(await auditor.post('/find/search', { actor: 'operator:olga@shop.example' }), { status: 303 })
 
   const today = new Date().toISOString().slice(0, 10)
   for (const [query, expected] of [
@@ -252,6 +258,14 @@ t.test('a customer through time: states, differences, marks and evidence', async
   t.match(await auditor.get(`${path}?page=99`), { status: 200, body: /Nothing is on this page/ })
   t.equal((await (await signIn('operator')).get(path)).status, 403)
   t.notMatch(lines.join(''), new RegExp(`${email}|Dallas|Smith`, 'i'))
+
+  const eraser = { actor: 'operator:olga', correlationId: crypto.randomUUID(), at: new Date() }
+  const { eventStore, readModel, emailHashKey } = options
+  await eraseCustomer({ eventStore, readModel, customerId: id, emailHashKey, eraser, reason: 'request <4>' })
+  const erased = (await auditor.get(path)).body
+  t.match(erased, /Customer deleted <span class="badge bad">erasure.*Reason: <q>request &lt;4&gt;<\/q>/s)
+  t.same(cellsOf(erased, 'Customer details changed, revision 4'), { lastname: ['[erased:0]', '[erased:4]'] })
+  t.notMatch(erased, /Dallas|Austin|Smith|Lee/)
 
   await options.readModel.park({
     customerId: id,

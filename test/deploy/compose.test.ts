@@ -10,11 +10,14 @@ import { dirname, join, resolve } from 'node:path'
 import { DCLinter } from 'dclint'
 import t from 'tap'
 import { parse } from 'yaml'
+import { KEY_VARIABLES } from '../../runtime/service-keys.ts'
+import { STREAM_PREFIXES } from '../../schema/streams.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { client, signUp, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
-import { freePort, startProcess, untilReady } from '../support/processes.ts'
+import { startProcess, untilReady } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
+import { createContainers } from './containers.ts'
 
 const root = join(import.meta.dirname, '../..')
 const file = join(root, 'docker-compose.yml')
@@ -23,10 +26,13 @@ interface Service {
   readonly image: string
   readonly build?: { readonly context: string }
   readonly command: readonly string[]
+  readonly entrypoint?: readonly string[]
+  readonly working_dir?: string
   readonly environment?: Readonly<Record<string, string>>
-  readonly healthcheck: { readonly test: readonly string[] }
+  readonly healthcheck?: { readonly test: readonly string[] }
   readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>
   readonly deploy?: { readonly replicas: number }
+  readonly ports?: readonly string[]
   readonly profiles?: readonly string[]
   readonly user?: string
   readonly read_only?: boolean
@@ -37,20 +43,14 @@ const compose = parse(readFileSync(file, 'utf8'), { merge: true }) as {
   readonly services: Readonly<Record<string, Service>>
   readonly secrets: Readonly<Record<string, { readonly file: string }>>
 }
+const probeOf = (name: string): readonly string[] => service(name).healthcheck?.test ?? []
 const service = (name: string): Service => {
   const found = compose.services[name]
   if (!found) throw new Error(`docker-compose.yml has no service ${name}`)
   return found
 }
 const IMPORT = /(?:\bfrom |^import |\bimport\()'([^']+)'/gm
-const OURS = ['gateway', 'subgraph', 'projections', 'mail', 'console', 'samples']
-
-/** What the console does not start without. */
-const SIGN_IN = {
-  CONSOLE_URL: 'https://console.example',
-  CONSOLE_OIDC_ISSUER: 'https://login.example',
-  CONSOLE_OIDC_CLIENT_ID: 'console',
-}
+const OURS = ['gateway', 'subgraph', 'projections', 'mail', 'samples', 'console']
 
 interface LintMessage {
   readonly type: string
@@ -85,6 +85,10 @@ t.test('our services run as nobody special, in an order, several where they can 
   t.same(service('projections').command.slice(3), ['--mode', 'group'])
   t.equal(service('mail').deploy, undefined, 'one')
   t.same(service('samples').profiles, ['samples'])
+  t.same(service('console').profiles, ['console'], 'it needs a sign-in first')
+  for (const name of ['gateway', 'console']) {
+    for (const port of service(name).ports ?? []) t.match(port, /^127\.0\.0\.1:/, `${name}: of this host alone`)
+  }
   for (const [name, { depends_on = {}, secrets = [] }] of Object.entries(compose.services)) {
     for (const [dependency, { condition }] of Object.entries(depends_on)) {
       t.equal(condition, 'service_healthy', `${name} waits for ${dependency}`)
@@ -102,6 +106,9 @@ t.test('the gateway reads its supergraph from a folder of the host, so that a ne
     t.ok(existsSync(join(root, each, (environment.SUPERGRAPH ?? '').slice(mounted.length + 1))), each)
   }
 })
+
+/** The image goes without these. In production, the query editor is off. */
+const NOT_IN_PRODUCTION = ['@graphql-yoga/render-graphiql']
 
 t.test('the image holds all that the processes import, and the packages that it installs', (t) => {
   const dockerfile = readFileSync(join(root, 'Dockerfile'), 'utf8')
@@ -125,7 +132,9 @@ t.test('the image holds all that the processes import, and the packages that it 
       else if (!specifier.startsWith('node:') && !builtinModules.includes(specifier)) {
         const [scope = '', bare = ''] = specifier.split('/')
         const dependency = scope.startsWith('@') ? `${scope}/${bare}` : scope
-        t.ok(dependencies[dependency], `${name} imports ${dependency}, a dependency`)
+        if (NOT_IN_PRODUCTION.includes(dependency))
+          t.notOk(dependencies[dependency], `${dependency} is not in the image`)
+        else t.ok(dependencies[dependency], `${name} imports ${dependency}, a dependency`)
       }
     }
   }
@@ -148,79 +157,108 @@ t.test(
       cwd: folder,
       encoding: 'utf8',
     })
-    t.equal(again.match(/left as it is/g)?.length, 7, 'made once')
+    t.equal(again.match(/left as it is/g)?.length, 8, 'made once')
     const secretFiles = Object.fromEntries(
       Object.entries(compose.secrets).map(([name, { file }]) => [`/run/secrets/${name}`, join(folder, file)]),
     )
 
     const [events, redis] = await Promise.all([startEventStoreServer(t), startRedis(t)])
-    const ports: Record<string, number> = {}
-    for (const name of OURS) ports[name] = await freePort()
-    /** What a container's network does. */
-    const outside = (text: string): string => {
-      let mapped = text
+    const workspace = join(folder, 'read-only')
+    mkdirSync(workspace)
+    const mounted = { ...secretFiles, '/supergraph': join(root, 'examples/commerce') }
+    const { outside, port, reserve, start } = createContainers(t, workspace, mounted, (text) =>
+      text
         .replace(/^kurrentdb:\/\/kurrentdb:2113\?tls=false$/, events.url)
         .replace(/^redis:\/\/redis:6379$/, redis.url)
-        .replace(/^\/supergraph\//, `${join(root, 'examples/commerce')}/`)
+        .replace(/^\$\{KEYS_URL:-sqlite:\/keys\//, `\${KEYS_URL:-sqlite:${folder}/keys/`)
         .replace(/^\$\{SUPERGRAPH_FOLDER:\+(.*)\}$/, '$1')
-        .replace(/^\$\{\w+:-(.*)\}$/, '$1')
-      for (const [name, port] of [
-        ['gateway', 4000],
-        ['subgraph', 4001],
-        ['projections', 4002],
-        ['samples', 4003],
-        ['mail', 4004],
-        ['console', 4005],
-      ] as const) {
-        mapped = mapped.replace(`http://${name}:${port}`, `http://127.0.0.1:${ports[name]}`)
-        mapped = mapped.replace(`http://127.0.0.1:${port}/`, `http://127.0.0.1:${ports[name]}/`)
-      }
-      return secretFiles[mapped] ?? mapped
-    }
+        .replace(/^\$\{\w+:-(.*)\}$/, '$1'),
+    )
+    for (const name of OURS) await reserve(name)
     const check = async (name: string) => {
-      const [kind, node, program, command = '', url = ''] = service(name).healthcheck.test
+      const [kind, node, program, command = '', url = ''] = probeOf(name)
       t.same([kind, node, program], ['CMD', 'node', 'bin/customers.js'])
       const started = startProcess(t, command, folder, {}, [outside(url)])
       return { status: await started.ended, output: started.output() }
     }
-    const variables = {
-      gateway: 'GATEWAY_PORT',
-      subgraph: 'SUBGRAPH_PORT',
-      projections: 'PROJECTIONS_PORT',
-      samples: 'SAMPLES_PORT',
-      mail: 'MAIL_PORT',
-      console: 'CONSOLE_PORT',
-    }
-    const workspace = join(folder, 'read-only')
-    mkdirSync(workspace)
     const processes = new Map<string, ReturnType<typeof startProcess>>()
-    for (const name of ['subgraph', 'projections', 'mail', 'console', 'samples', 'gateway'] as const) {
+    for (const name of ['subgraph', 'projections', 'mail', 'samples', 'gateway', 'console'] as const) {
       const down = await check(name)
       t.equal(down.status, 1, `${name} is not up`)
       t.match(down.output, /does not answer/)
       const { command, environment = {} } = service(name)
-      const env = Object.fromEntries(Object.entries(environment).map(([key, value]) => [key, outside(value)]))
-      // Only what the compose file gives, and the image: none of the tests' own variables.
-      const names = ['EVENTSTORE_URL', 'READMODEL_URL', 'DATA_DIR', 'MASTER_KEY', ...Object.keys(KEYS)]
-      const cleared = { ...Object.fromEntries(names.map((name) => [name, ''])), NODE_ENV: 'production' }
-      const started = startProcess(
-        t,
-        command[2] as string,
-        workspace,
-        { ...cleared, ...env, ...(name === 'console' && SIGN_IN), [variables[name]]: String(ports[name]) },
-        command.slice(3),
-      )
+      // What `.env` says: in production nobody gets in without a sign-in.
+      const signIn = { CONSOLE_PROXY_HEADER: 'x-user', CONSOLE_TRUST_PROXY: '127.0.0.1', DATA_DIR: workspace }
+      const started = await start(name, command, { ...environment, ...(name === 'console' && signIn) })
       processes.set(name, started)
-      await untilReady(started, outside(service(name).healthcheck.test[4] as string))
+      await untilReady(started, outside(probeOf(name)[4] as string))
       const up = await check(name)
       t.equal(up.status, 0, `${name} is healthy: ${up.output}`)
     }
-    const send = client(`http://127.0.0.1:${ports.gateway}/graphql`)
+    const send = client(`http://127.0.0.1:${port('gateway')}/graphql`)
     const { token, email } = await signUp(send)
     const answer = await send('{ customer { email orders { number } } }', { token })
     t.match(answer.data, { customer: { email, orders: Array } })
     t.same(readdirSync(workspace), [], 'nothing is written where the image is')
+    t.notOk(
+      events.log.records.some(({ stream }) => stream.startsWith(STREAM_PREFIXES.keys)),
+      'no key of a customer is in the log',
+    )
+    t.ok(existsSync(join(folder, 'keys/keys.db')))
+
+    const output = join(folder, 'output')
+    mkdirSync(output)
+    const tools = service('tools')
+    t.same(tools.entrypoint, ['node', '/app/bin/customers.js'])
+    const env = Object.fromEntries(Object.entries(tools.environment ?? {}).map(([key, value]) => [key, outside(value)]))
+    const cleared = Object.fromEntries(Object.keys(KEYS).map((name) => [name, '']))
+    for (const [line, says] of [
+      [`audit history ${email} --reveal --reason test`, /CustomerRegistered[\s\S]*Ann/],
+      [`audit subject ${email} --reason test`, /customer-1\.json/],
+      ['backup keys', /keys: events-keys\.db/],
+    ] as const) {
+      const [command = '', ...args] = line.split(' ')
+      const ran = startProcess(
+        t,
+        command,
+        output,
+        { ...cleared, NODE_ENV: 'production', ...env, DATA_DIR: output },
+        args,
+      )
+      t.match({ code: await ran.ended, output: ran.output() }, { code: 0, output: says }, line)
+    }
+    t.same(
+      readdirSync(output).sort(),
+      ['customer-1.json', 'keys'],
+      'what commands write is in the folder of the output',
+    )
     for (const [name, started] of processes) t.equal(await started.end('SIGTERM'), 0, `${name} drains`)
+  },
+)
+
+t.test(
+  'operators have a service with all keys and a place to write; whoever has the log has the keys, too',
+  async (t) => {
+    const { profiles, environment = {}, volumes = [], working_dir, user, read_only, secrets = [] } = service('tools')
+    t.match({ profiles, user, read_only }, { profiles: ['tools'], user: 'node', read_only: true })
+    t.ok(volumes.includes(`output:${working_dir}`))
+    for (const variable of KEY_VARIABLES) {
+      const name = environment[`${variable}_FILE`]?.slice('/run/secrets/'.length)
+      t.ok(name && secrets.includes(name), variable)
+    }
+    for (const [name, each] of Object.entries(compose.services)) {
+      if (each.environment?.EVENTSTORE_URL === undefined) continue
+      t.match(each.environment.KEYS_URL, /^\$\{KEYS_URL:-sqlite:\/keys\/keys\.db\}$/, name)
+      t.ok(each.volumes?.includes('keys:/keys'), name)
+    }
+    // A volume takes its owner from the image.
+    const [, made = '', owned = ''] =
+      /^RUN mkdir -p (.+) && chown node (.+)$/m.exec(readFileSync(join(root, 'Dockerfile'), 'utf8')) ?? []
+    t.equal(made, owned)
+    for (const each of OURS.concat('tools').flatMap((name) => service(name).volumes ?? [])) {
+      const [source = '', target = ''] = each.split(':')
+      if (/^\w+$/.test(source)) t.ok(owned.split(' ').includes(target), `${target} is the user's in the image`)
+    }
   },
 )
 

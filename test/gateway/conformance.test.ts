@@ -1,5 +1,6 @@
 /** Federation's rules, by small supergraphs: see conformance/. */
 import t from 'tap'
+import { callOrderSuites } from './conformance/call-order.ts'
 import { chainSuites } from './conformance/chains.ts'
 import { entitySuites } from './conformance/entities.ts'
 import { interfaceObjectSuites } from './conformance/interface-objects.ts'
@@ -18,6 +19,7 @@ for (const suite of [
   ...typeSuites,
   ...plannerSuites,
   ...chainSuites,
+  ...callOrderSuites,
   ...reportSuites,
   ...interfaceObjectSuites,
   ...variableSuites,

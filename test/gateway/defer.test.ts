@@ -203,7 +203,8 @@ t.test('a subgraph that is away or too slow fails its part alone', async (t) => 
     /gateway_requests_total\{operation="",type="query",outcome="errors"\} 1/,
     'counted once, with its errors',
   )
-  t.match(metrics, /gateway_request_duration_seconds_count\{operation=""\} 1/)
+  t.match(metrics, /gateway_request_duration_seconds_count\{operation="",type="query"\} 1/)
+  t.match(metrics, /gateway_faulty_answers_total\{type="query"\} 1/, 'also where only a later part has one')
   await app.close()
 })
 

@@ -1,5 +1,6 @@
 /** The query editor in a real browser: it works as it is opened, signs in, and runs its own examples. */
 import { existsSync } from 'node:fs'
+import { registerHooks } from 'node:module'
 import { chromium, type Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { freshEmail, PASSWORD, signUp, startGraph } from '../support/graph.ts'
@@ -140,4 +141,20 @@ t.test('a graph without customers: an example that runs, and nothing to sign in 
   await page.locator('.graphiql-execute-button').click()
   t.match(await example, { status: 200, body: { data: { __typename: 'Query' } } })
   t.same(errors, [])
+})
+
+t.test('without the package of the editor, the page says how to get it', async (t) => {
+  const sdl = 'type Query { hello: String }'
+  const url = await startSubgraph(t, sdl, { Query: { hello: () => 'hello' } })
+  const { base } = await startGateway(t, { supergraph: compose(t, { a: { sdl, url } }) })
+  const hooks = registerHooks({
+    resolve(specifier, context, next) {
+      if (specifier !== '@graphql-yoga/render-graphiql') return next(specifier, context)
+      throw Object.assign(new Error(`Cannot find package '${specifier}'`), { code: 'ERR_MODULE_NOT_FOUND' })
+    },
+  })
+  t.teardown(() => hooks.deregister())
+  const response = await fetch(base, { headers: { accept: 'text/html' } })
+  t.equal(response.status, 404)
+  t.match(await response.json(), { errors: [{ message: /not installed.*npm ci/ }] })
 })

@@ -169,13 +169,36 @@ t.test('the editor is one page that asks nothing of the network', async (t) => {
   t.equal((await fetch(base)).status, 404, 'only for browsers')
 })
 
+t.test("an answer with a fault of the service is counted as one, and the client's own faults are not", async (t) => {
+  const { base, url } = await startGateway(t, {
+    ...options,
+    subgraphUrls: { ...options.subgraphUrls, catalog: 'http://127.0.0.1:9/graphql' },
+  })
+  const faults = async () => {
+    const text = await (await fetch(`${base}/metrics`)).text()
+    return [...text.matchAll(/^gateway_faulty_answers_total\{type="(\w+)"\} ([1-9]\d*)$/gm)].map(([, type, count]) => [
+      type,
+      count,
+    ])
+  }
+  t.equal(code(await post(url, { query: '{ customer { email } }' })), 'UNAUTHENTICATED')
+  t.equal(code(await post(url, { query: '{ nonsense }' })), 'GRAPHQL_VALIDATION_FAILED')
+  t.same(await faults(), [])
+  // Two fields fail, and one request.
+  t.equal(
+    code(await post(url, { query: '{ product(sku: "a") { name } other: product(sku: "b") { name } }' })),
+    'SERVICE_UNAVAILABLE',
+  )
+  t.same(await faults(), [['query', '1']])
+})
+
 t.test('health, readiness and metrics', async (t) => {
   t.same(await (await fetch(`${base}/healthz`)).json(), { status: 'ok' })
   t.match(await (await fetch(`${base}/readyz`)).json(), { status: 'ok', supergraph: /^[0-9a-f]{64}$/ })
   const text = await (await fetch(`${base}/metrics`)).text()
   t.match(text, /gateway_requests_total\{operation="",type="query",outcome="success"\} [1-9]/)
   t.match(text, /gateway_requests_total\{operation="",type="unknown",outcome="rejected"\} [1-9]/)
-  t.match(text, /gateway_request_duration_seconds_bucket\{le="0.01",operation=""\} [1-9]/)
+  t.match(text, /gateway_request_duration_seconds_bucket\{le="0.01",operation="",type="query"\} [1-9]/)
   t.match(text, /gateway_supergraph_info\{hash="[0-9a-f]{64}"\} 1/)
   t.match(text, 'process_cpu_seconds_total')
 })

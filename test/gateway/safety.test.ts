@@ -4,16 +4,10 @@ import { renameSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { buildASTSchema, getIntrospectionQuery, parse } from 'graphql'
 import t from 'tap'
+import { DEFAULT_LIMITS } from '../../gateway/accepted-values.ts'
 import { createPersistedQueries } from '../../gateway/http/persisted-queries.ts'
 import { createRateLimiter } from '../../gateway/limits/rate-limits.ts'
-import {
-  checkDocument,
-  costOf,
-  DEFAULT_LIMITS,
-  isTooDeep,
-  parseDocument,
-  readCosts,
-} from '../../gateway/planning/document-limits.ts'
+import { checkDocument, costOf, isTooDeep, parseDocument, readCosts } from '../../gateway/planning/document-limits.ts'
 import { startRedis } from '../support/redis.ts'
 import { compose, post, startGateway, startSubgraph } from './support.ts'
 

@@ -76,24 +76,31 @@ export async function killEverywhere(
       await options.check(t, send, command, eventStore)
     })
   }
-  if (!options.outages) return
-  for (let write = 1; write <= writes; write++) {
-    await t.test(`the stores are away after write ${write} of ${writes}, and come back`, async (t) => {
-      const folder = join(copies, `outage-${write}`)
-      execFileSync('cp', ['-R', prepared, folder])
-      const outage = startOutage(write)
-      const { send, eventStore } = await startSubgraph(t, {
-        folder,
-        wrapEventStore: outage.wrap,
-        wrapKeyStore: outage.wrap,
-      })
-      // A copied read model is another one: until it is trusted instead, a write needs the event store once more.
-      await trustedIn(eventStore, before)
-      await options.outages?.(t, await send(command.query, command))
-      outage.end()
-      await options.check(t, send, command, eventStore)
+  const { outages } = options
+  if (!outages) return
+  /** @param write after which the stores are away */
+  async function runOutage(t: Test, write: number): Promise<void> {
+    const folder = join(copies, `outage-${write}`)
+    execFileSync('cp', ['-R', prepared, folder])
+    const outage = startOutage(write)
+    const { send, eventStore } = await startSubgraph(t, {
+      folder,
+      wrapEventStore: outage.wrap,
+      wrapKeyStore: outage.wrap,
     })
+    // A copied read model is another one: until it is trusted instead, a write needs the event store once more.
+    await trustedIn(eventStore, before)
+    await outages?.(t, await send(command.query, command))
+    outage.end()
+    await options.check(t, send, command, eventStore)
   }
+  // All at once: most of the time a command waits for a store, until its deadline.
+  await t.test('the stores are away, and come back', { jobs: writes }, async (t) => {
+    const runs = Array.from({ length: writes }, (_, index) =>
+      t.test(`after write ${index + 1} of ${writes}`, { buffered: true }, (t) => runOutage(t, index + 1)),
+    )
+    await Promise.all(runs)
+  })
 }
 
 /** The read model that the instances believe, once it is another one than `before`; where it stays away, nothing. */

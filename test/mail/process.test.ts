@@ -55,6 +55,7 @@ t.test('by SMTP: health, metrics, a server that goes away, the end', async (t) =
   await until('all are sent', async () => (await metric('mail_sent_total')) === 2)
   t.equal(await metric('mail_failed_total'), 1)
   t.match(await metrics(), 'mail_sent_total{mail="reset-password"} 2')
+  t.match(await metrics(), 'mail_delivery_seconds_count 2')
   t.match(await metrics(), 'mail_skipped_total{mail="reset-password",reason="gone"} 1')
   t.match(await metrics(), 'mail_lag_seconds 0')
 

@@ -96,23 +96,52 @@ async function appendLater(eventStore: EventStore, histories: readonly History[]
 // Most of their time is waiting until a worker looks again, or for a server that comes back.
 t.jobs = 4
 
-t.test('workers share the events, come and go, and lose nothing', async (t) => {
+t.test('workers share the events, come and go under load, and nothing is lost or doubled', async (t) => {
   const { server, redis, eventStore, readModel } = await startStores(t)
   const urls = { server: server.url, redis: redis.url }
   const histories = someHistories(60, 7)
   await appendHistories(eventStore, part(histories, 0, 2))
-  const first = [join(t, urls), join(t, urls)]
+  const members = [join(t, urls), join(t, urls)]
   await untilProjected(eventStore, readModel, histories)
-  const appended = appendLater(eventStore, histories, 2)
-  await delay(100)
-  const late = join(t, urls)
-  await first[0]?.stop()
+  const load = { isOver: false }
+  const appended = appendLater(eventStore, histories, 2).then(() => keepAppending(eventStore, histories, load))
+  appended.catch(() => {})
+  for (let round = 0; round < 3; round++) {
+    const joined = join(t, urls)
+    members.push(joined)
+    await until('the one that joined takes part', () => joined.applied() > 0)
+    const leaving = members[round]
+    const before = leaving?.applied() ?? 0
+    await until('so does the one that leaves', () => (leaving?.applied() ?? 0) > before)
+    await leaving?.stop()
+    const after = leaving?.applied()
+    await until('the others go on', () => joined.applied() > 1)
+    t.equal(leaving?.applied(), after, 'who has left applies nothing more')
+  }
+  load.isOver = true
   await appended
   await untilProjected(eventStore, readModel, histories)
-  t.ok((first[1]?.applied() ?? 0) > 0 && late.applied() > 0, 'both took part')
   const info = await eventStore.persistentSubscriptions.info('customers')
   t.match(info, { consumers: 2, parked: 0 })
 })
+
+/** Appends one more change to each customer in turn, until it is over. */
+async function keepAppending(
+  eventStore: EventStore,
+  histories: readonly History[],
+  load: { readonly isOver: boolean },
+): Promise<void> {
+  for (let round = 0; !load.isOver; round++) {
+    for (const history of histories) {
+      const [event] = encoded({
+        id: history.id,
+        events: [{ type: 'CustomerDetailsChanged', data: { lastname: `Lee ${round}` } }],
+      })
+      if (event) await eventStore.append(`customer-${history.id}`, [event], { expected: 'stream_exists' })
+      await delay(2) // the workers are in this process, too
+    }
+  }
+}
 
 t.test('an empty Redis is filled, and one that is flushed is filled again', async (t) => {
   const { server, redis, eventStore, readModel } = await startStores(t)

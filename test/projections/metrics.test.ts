@@ -1,13 +1,22 @@
 /** How far behind a projection says that it is. */
 import { Registry } from 'prom-client'
-import t from 'tap'
+import t, { type Test } from 'tap'
+import { addAuditMetrics } from '../../audit/metrics.ts'
+import { writeCheckpoint } from '../../audit/proof/signed-checkpoints.ts'
+import { recordVerification } from '../../audit/proof/verifications.ts'
+import { verifyLog } from '../../audit/proof/verify.ts'
+import { receiveRequest } from '../../audit/requests/register.ts'
+import { recordReveal } from '../../audit/reveals.ts'
 import { openKurrentEventStore } from '../../eventstore/kurrentdb/event-store.ts'
-import type { PersistentSubscriptions } from '../../eventstore/port.ts'
+import type { EventStore, PersistentSubscriptions } from '../../eventstore/port.ts'
 import { createApplier } from '../../projections/worker/apply-events.ts'
 import { buildProjectionsServer } from '../../projections/worker/health.ts'
+import { createLag } from '../../projections/worker/lag.ts'
 import { createProjectionMetrics } from '../../projections/worker/metrics.ts'
 import { startProjection } from '../../projections/worker/worker.ts'
-import { startEventStoreServer } from '../support/eventstore-server/server.ts'
+import { createRegistry } from '../../runtime/metrics.ts'
+import { aKey } from '../audit/proof/support.ts'
+import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { appendHistories, openStores, someHistories } from './support.ts'
 
 t.test('the lag is what lies after the checkpoint', async (t) => {
@@ -107,4 +116,130 @@ t.test('what fills a read model is no delay; what comes later is', async (t) => 
   await projection.caughtUp()
   for (let i = 0; i < 200 && (await counted()) === 0; i++) await new Promise((resolve) => setTimeout(resolve, 10))
   t.equal(await counted(), late[0]?.events.length)
+})
+
+/** Appends events of customers between those of others, as a log has them. @returns how many there are of customers */
+async function appendMany(eventStore: EventStore, streams: number, from = 0): Promise<number> {
+  const events = (size: number) =>
+    Array.from({ length: 50 }, () => ({ id: crypto.randomUUID(), type: 'A', data: { text: 'x'.repeat(size) } }))
+  for (let stream = from; stream < from + streams; stream++) {
+    await eventStore.append(`customer-${stream + 1}`, events(10 + (stream % 3)), { expected: 'no_stream' })
+    await eventStore.append(`customerSignIns-${stream + 1}`, events(10).slice(0, 25), { expected: 'no_stream' })
+  }
+  return streams * 50
+}
+
+async function lagOfMany(t: Test, eventStore: EventStore): Promise<void> {
+  const { readModel } = await openStores(t)
+  const measure = () => createLag({ eventStore, readModel, mostRead: 1_000 })()
+  let appended = await appendMany(eventStore, 20)
+  t.equal((await measure()).events, 1_000, 'exact up to here')
+  let before = 1_000
+  for (const [from, streams] of [
+    [20, 1],
+    [21, 3],
+    [24, 16],
+  ] as const) {
+    appended += await appendMany(eventStore, streams, from)
+    const { events } = await measure()
+    t.ok(events > before, `${events} are more than ${before}`)
+    t.ok(events > 0.9 * appended && events < 1.1 * appended, `${events} are about ${appended}`)
+    before = events
+  }
+}
+
+t.test('a lag of any size is told, so that a scaler sees how large it is', async (t) => {
+  await lagOfMany(t, (await openStores(t)).eventStore)
+})
+
+t.test('the same on a server, where positions are bytes', async (t) => {
+  const eventStore = openKurrentEventStore((await startEventStoreServer(t)).url)
+  t.teardown(() => eventStore.close())
+  await lagOfMany(t, eventStore)
+})
+
+const metricIn = (text: string, name: string): number | undefined => {
+  const found = new RegExp(`^${name}(?:\\{.*\\})? (\\S+)$`, 'm').exec(text)?.[1]
+  return found === undefined ? undefined : Number(found === 'Nan' ? 'NaN' : found)
+}
+
+t.test(
+  'what the log says about checkpoints, verifications and reveals; a store that hangs holds up no scrape',
+  builtIn('hang'),
+  async (t) => {
+    const server = await startEventStoreServer(t)
+    const eventStore = openKurrentEventStore(server.url)
+    t.teardown(() => eventStore.close())
+    const { readModel } = await openStores(t)
+    const key = aKey()
+    const scrape = async () => {
+      const registry = createRegistry('projections')
+      addAuditMetrics(registry, eventStore)
+      return { text: await registry.metrics(), registry }
+    }
+    const empty = (await scrape()).text
+    for (const name of ['log_checkpoint_age_seconds', 'log_verification_age_seconds', 'log_verification_faults']) {
+      t.ok(Number.isNaN(metricIn(empty, name)), `${name} of an empty log`)
+    }
+    t.equal(metricIn(empty, 'log_uncovered_seconds'), 0)
+    t.equal(metricIn(empty, 'audit_reveals_total'), 0)
+    t.match(empty, /^customers_build_info\{version="\d.*",node="\d.*",process="projections"\} 1$/m)
+
+    await appendHistories(eventStore, someHistories(2))
+    const reveal = { customerId: null, command: 'find', reason: 'a test', actor: 'operator:a' }
+    await writeCheckpoint(eventStore, key, { now: new Date(Date.now() - 90_000) })
+    t.equal(metricIn((await scrape()).text, 'log_uncovered_seconds'), 0, 'the checkpoint covers everything')
+    await recordReveal(eventStore, reveal)
+    await recordReveal(eventStore, reveal)
+    t.ok(Number.isNaN(metricIn(empty, 'privacy_request_oldest_due_seconds')), 'no request is open')
+    const receive = {
+      type: 'receive',
+      kind: 'access',
+      subject: { customerId: 1 },
+      channel: 'letter',
+      receivedOn: '2026-01-31',
+    } as const
+    await receiveRequest(eventStore, receive, {
+      actor: 'operator:a',
+      commandId: crypto.randomUUID(),
+      now: new Date(),
+      rules: { secondPerson: true, approvalDays: 14 },
+    })
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    const verification = await verifyLog(eventStore, { keys: [key] })
+    t.equal(await recordVerification(eventStore, { ...verification, faultCount: 3 }, 'operator:a'), undefined)
+    const { text, registry } = await scrape()
+    const age = metricIn(text, 'log_checkpoint_age_seconds') ?? 0
+    t.ok(age >= 90 && age < 150, `a checkpoint ${age} s old`)
+    const uncovered = metricIn(text, 'log_uncovered_seconds') ?? 0
+    t.ok(uncovered > 0 && uncovered < 60, 'the reveals are in no checkpoint yet')
+    t.ok((metricIn(text, 'log_verification_age_seconds') ?? 99) < 60)
+    t.equal(metricIn(text, 'log_verification_faults'), 3)
+    t.equal(metricIn(text, 'audit_reveals_total'), 2)
+    t.equal(metricIn(text, 'privacy_requests_open'), 1)
+    t.ok((metricIn(text, 'privacy_request_oldest_due_seconds') ?? 0) < 0, 'overdue')
+
+    createProjectionMetrics(registry, { eventStore, readModel, group: 'g' })
+    server.hang(true)
+    const [began, hanging] = [performance.now(), await registry.metrics()]
+    t.ok(performance.now() - began < 8_000, 'answers within the time limit of Prometheus')
+    t.ok((metricIn(hanging, 'log_checkpoint_age_seconds') ?? 0) >= age, 'what is known goes on')
+    t.equal(metricIn(hanging, 'audit_reveals_total'), 2)
+    t.equal(metricIn(hanging, 'projection_events_total'), 0)
+    const later = createRegistry('projections')
+    addAuditMetrics(later, eventStore)
+    const unknown = await later.metrics()
+    t.equal(metricIn(unknown, 'audit_reveals_total'), undefined, 'a count that is not known is not 0')
+    t.ok(Number.isNaN(metricIn(unknown, 'log_checkpoint_age_seconds')))
+    server.hang(false)
+  },
+)
+
+t.test('deletions are counted, except those that fill a read model', async (t) => {
+  const registry = createRegistry('projections')
+  const { observer } = createProjectionMetrics(registry, await openStores(t))
+  const deletion = { type: 'CustomerDeleted', created: new Date() } as Parameters<typeof observer.applied>[0][number]
+  observer.applied([deletion, { ...deletion, type: 'CustomerDetailsChanged' }], true, false)
+  observer.applied([deletion], true, true)
+  t.equal(metricIn(await registry.metrics(), 'customer_erasures_total'), 1)
 })

@@ -120,7 +120,7 @@ t.test('a key that is not the log’s', async (t) => {
   const cases: [string, string[], keyof typeof wrong][] = [
     ['subgraph', [], 'EMAIL_HASH_KEY'],
     ['mail', [], 'EMAIL_HASH_KEY'],
-    ['audit', ['erase', 'ann@example.com', '--yes', '--reason', 'x'], 'EMAIL_HASH_KEY'],
+    ['audit', ['erase', 'ann@example.com', '--yes', '--emergency', '--reason', 'x'], 'EMAIL_HASH_KEY'],
     ['start', [], 'TOKEN_SIGNING_KEY'],
     ['token', ['--scope', 'customers:read', '--subject', 'crm'], 'TOKEN_SIGNING_KEY'],
     ['projections', [], 'AUDIT_SIGNING_KEY'],

@@ -32,16 +32,18 @@ t.test(
       'auditReveals',
       'serviceTokens',
       'passwordHashKinds',
+      'privacyRequests',
+      'privacyNotes-',
     ])
   },
 )
 
-t.test('the personal streams are the ones that were encrypted before', async (t) => {
+t.test('the personal streams are the ones that were encrypted before, and the notes', async (t) => {
   t.same(
     STREAMS.filter(isPersonal)
       .map(({ name }) => name)
       .toSorted(),
-    ['customer-', 'customerAccess-', 'customerCredentials-', 'newsletterSubscriber-'],
+    ['customer-', 'customerAccess-', 'customerCredentials-', 'newsletterSubscriber-', 'privacyNotes-'],
   )
   t.equal(personalOwnerOf('customer-7'), '7')
   t.equal(personalOwnerOf('customerAccess-a-b'), 'a-b')

@@ -1,5 +1,6 @@
 /** Passwords, tokens, keys, and the brakes on sign-in. */
-import { generateKeyPairSync, verify } from 'node:crypto'
+import { execFileSync } from 'node:child_process'
+import { argon2Sync, generateKeyPairSync, verify } from 'node:crypto'
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
@@ -25,6 +26,21 @@ t.test('password hashes', async (t) => {
   // argon2 of the reference implementation: echo -n password | argon2 somesalt -id -t 2 -m 16 -p 1
   const reference = '$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc'
   t.equal(await verifyPassword('password', reference), true)
+})
+
+t.test('a password hash is what it says: argon2id with these parameters', async (t) => {
+  const passwords = join(import.meta.dirname, '../../subgraph/identity/passwords.ts')
+  const script = `const { hashPassword } = await import(${JSON.stringify(passwords)}); console.log(await hashPassword('pässword'))`
+  // A process as in production: in those of tests, hashes are cheap (test/support/cheap-passwords.cjs).
+  const hash = execFileSync(process.execPath, ['--input-type=module', '--eval', script], {
+    encoding: 'utf8',
+    env: { ...process.env, TEST_REAL_PASSWORDS: '1' },
+  }).trim()
+  const [, , , , nonce = '', tag] = hash.split('$')
+  const message = 'pässword'.normalize('NFC')
+  const parameters = { message, nonce: Buffer.from(nonce, 'base64'), memory: 19_456, passes: 2, parallelism: 1 }
+  const expected = argon2Sync('argon2id', { ...parameters, tagLength: 32 })
+  t.equal(tag, expected.toString('base64').replace(/=+$/, ''))
 })
 
 t.test('tokens', async (t) => {

@@ -1,9 +1,9 @@
 /** What a request brings gets into events only in the form that it is to have, and ids of commands tell nothing of what is in them. */
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
+import { uuidOf } from '../../eventstore/derived-uuid.ts'
 import type { RecordedEvent } from '../../eventstore/port.ts'
 import { parseTraceparent } from '../../runtime/tracing.ts'
-import { uuidOf } from '../../subgraph/commands/derived-uuid.ts'
 import { client, freshEmail, PASSWORD, signUp, startGraph, startSubgraph, temporaryFolder } from '../support/graph.ts'
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c'

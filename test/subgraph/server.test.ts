@@ -1,5 +1,6 @@
 /** The subgraph as its gateway and its operator see it: entities, errors, and the traps of compiled documents. */
 import { generateKeyPairSync } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
 import { buildSubgraph } from '../../subgraph/server.ts'
@@ -223,3 +224,35 @@ t.test('appends are timed, and conflicts counted', async (t) => {
   t.match(await metrics(), /^eventstore_append_conflicts_total 1$/m)
   t.match(await metrics(), /^eventstore_append_seconds_count\{outcome="conflict"\} 1$/m)
 })
+
+t.test(
+  'requests whose client is gone before the answer are counted, and what was recorded of access, by kind',
+  async (t) => {
+    const { app, send } = await startSubgraph(t)
+    const { email } = await signUp(send)
+    const metrics = async () => (await app.inject('/metrics')).body
+    t.match(await metrics(), /^graphql_requests_cancelled_total 0$/m)
+    const query = `mutation { generateCustomerToken(email: "${email}", password: "Wr0ng-pass") { token } }`
+    const address = await app.listen({ port: 0, host: '127.0.0.1' })
+    const isCounted = async () => /^graphql_requests_cancelled_total [1-9]/m.test(await metrics())
+    const hashes = async () => Number(/^password_hashes_total\{.*\} (\d+)$/m.exec(await metrics())?.[1])
+    // A password's hash takes long enough to leave meanwhile; where it did not, another try follows.
+    for (let tries = 0; tries < 20 && !(await isCounted()); tries++) {
+      const before = await hashes()
+      const leaving = new AbortController()
+      const asked = fetch(`${address}/graphql`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ query }),
+        signal: leaving.signal,
+      }).catch(() => {})
+      for (let i = 0; i < 100 && (await hashes()) === before; i++) await delay(2)
+      leaving.abort()
+      await asked
+      for (let i = 0; i < 20 && !(await isCounted()); i++) await delay(10)
+    }
+    t.ok(await isCounted())
+    t.match(await metrics(), /^customer_access_total\{kind="sign-in-failed"\} [1-9]/m)
+    t.match(await metrics(), /^keys_reachable 1$/m)
+  },
+)

@@ -94,11 +94,19 @@ async function hashes(): Promise<Record<string, number>> {
   return Object.fromEntries([...found].map(([, kind, count]) => [kind, Number(count)]))
 }
 
+/** Records of access are written beside the answer: waits until the log is not used any more. */
+async function untilQuiet(): Promise<void> {
+  for (let quiet = 0, before = -1; quiet < 3; before = uses.length) {
+    quiet = uses.length === before ? quiet + 1 : 0
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
+
 /** What one refused sign-in costs. The log itself reads where a stream ends before it first writes to it: so it is the second. */
 async function cost(email: string, password = 'Wr0ng-password') {
   await send(SIGN_IN, { variables: { email, password } })
   const before = await hashes()
-  await new Promise((resolve) => setTimeout(resolve, 20)) // records of access are written beside
+  await untilQuiet()
   uses = []
   const { errors } = await send(SIGN_IN, { variables: { email, password } })
   t.match(errors, [{ message: /^The account sign-in was incorrect/ }])

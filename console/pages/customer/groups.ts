@@ -41,6 +41,7 @@ function entryArticle(customerId: number, query: URLSearchParams, entry: Entry):
     html` <small>revision <a href="${address(customerId, query, { at: String(revision) })}#state">${revision}</a></small>`
   }</h3>
 ${problem !== undefined && html`<p class="fault">It can't be applied: ${problem}</p>`}
+${isOwn && entry.evidence?.reason !== undefined && html`<p>Reason: <q>${entry.evidence.reason}</q></p>`}
 ${changes.length > MOST_OPEN ? html`<details><summary>${changes.length} fields</summary>${table}</details>` : table}
 ${shown.length > 0 && facts(shown.map(([name, value]) => [DETAIL_WORDS[name] ?? name, valueText(value ?? null)]))}
 ${evidence(customerId, query, entry, isOwn)}

@@ -58,6 +58,25 @@ export function findUrl(filters: Filters, more: Readonly<Record<string, string>>
   return query.size === 0 ? path : `${path}?${query}`
 }
 
+/** Actors of people and programs of the shop, whose names may be addresses. */
+const STAFF = /^(operator|service):/
+
+/**
+ * Keeps an address that was typed into the wrong field out of the address bar.
+ * @param filters with the customer's number, where an address was given
+ * @throws Refused
+ */
+export function refuseAddresses(filters: Filters): void {
+  const isAddress = (name: string, value: string) => value.includes('@') && !(name === 'actor' && STAFF.test(value))
+  for (const name of [...TEXTS, ...LISTS]) {
+    if (![filters[name] ?? []].flat().some((value) => isAddress(name, value))) continue
+    throw new Refused(
+      400,
+      'An e-mail address goes into the field “Customer” alone, so that it is kept out of addresses and logs.',
+    )
+  }
+}
+
 /** Whether anything is looked for, and not just the newest events. */
 export const isFiltered = (filters: Filters): boolean =>
   [...TEXTS, ...LISTS].some((name) => name !== 'zone' && filters[name] !== undefined)

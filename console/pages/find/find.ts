@@ -19,6 +19,7 @@ import {
   isFiltered,
   readCursor,
   readFilters,
+  refuseAddresses,
 } from './filters.ts'
 import { searchForm } from './form.ts'
 import { FIND_ROLES } from './roles.ts'
@@ -54,6 +55,7 @@ export function find(app: ConsoleApp): void {
     const id =
       customer?.includes('@') && (await resolveCustomer(options.eventStore, customer, () => options.emailHashKey))
     const found = { ...filters, ...(id && { customer: String(id) }) }
+    refuseAddresses(found)
     criteriaFrom(found)
     return { redirect: findUrl(found) }
   })

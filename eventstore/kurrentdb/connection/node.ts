@@ -72,6 +72,8 @@ export interface Node {
   features(limit: number): Promise<void>
   /** Whether it knows BatchAppend, as servers from 21.10 on do. Known once its features are. */
   acceptsBatches(): boolean
+  /** The server's version, such as `24.10.0`; undefined for one that does not say. Known once its features are. */
+  version(): string | undefined
   /** The cluster's members as the node sees them. @throws as `features` */
   members(limit: number): Promise<readonly Member[]>
   /** Starts a streaming call. */
@@ -119,6 +121,7 @@ export function createNode(url: KurrentDbUrl, endpoint: Endpoint, requiresLeader
   internals.createChannel = async () => channel
   internals.handleError = async () => {}
   let acceptsBatches = false
+  let version: string | undefined
   let closing: Promise<void> | undefined
 
   // biome-ignore lint/suspicious/noExplicitAny: generated code
@@ -148,12 +151,16 @@ export function createNode(url: KurrentDbUrl, endpoint: Endpoint, requiresLeader
         if ((error as { code?: number }).code !== status.UNIMPLEMENTED) throw error
         features = new ServerFeatures(error) // a server before 21.10
       }
-      acceptsBatches = (features as { supports(method: unknown): boolean }).supports(StreamsService.batchAppend)
+      const known = features as { supports(method: unknown): boolean; readonly serverVersion?: string }
+      acceptsBatches = known.supports(StreamsService.batchAppend)
+      version = known.serverVersion || undefined
       // The client would ask by itself, and wait for the answer forever.
       Object.defineProperty(client, 'capabilities', { value: Promise.resolve(features), configurable: true })
     },
 
     acceptsBatches: () => acceptsBatches,
+
+    version: () => version,
 
     async members(limit) {
       const info = await unary(GossipClient, 'read', limit)

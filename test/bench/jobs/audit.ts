@@ -18,6 +18,8 @@ await job<StoreOptions & { readonly args: readonly string[]; readonly count: num
       confirm: async () => true,
       emailHashKey: () => keys.emailHashKey,
       accessRetentionDays: () => 365,
+      requestRules: () => ({ secondPerson: true, approvalDays: 14 }),
+      places: () => ({ isServer: false, isRedis: false, hasKeysInLog: false }),
       operator: 'bench',
       write() {},
       note() {},

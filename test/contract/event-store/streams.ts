@@ -4,6 +4,15 @@ import { InvalidArgument, StreamDeleted, StreamNotFound, WrongExpectedRevision }
 import { all, type Contract, datas, revisions, someEvents } from './support.ts'
 
 export async function streamCases(t: Test, { store, fresh, append }: Contract): Promise<void> {
+  await t.test('it says what it is', async (t) => {
+    const facts = (await store.describe?.()) ?? []
+    t.ok(facts.some(({ name }) => name === 'Kind'))
+    t.ok(
+      facts.some(({ name, value }) => / version$/i.test(name) && /^\d+\.\d+/.test(value)),
+      JSON.stringify(facts),
+    )
+  })
+
   await t.test('47: a deleted stream is missing, and goes on with its numbers', async (t) => {
     const stream = fresh()
     await append(stream, 3)

@@ -37,6 +37,20 @@ export async function lifeCases(t: Test, { one, two, open, complete }: Contract)
 
   await t.test('it answers a ping', () => one.ping())
 
+  await t.test('it says what it is', async (t) => {
+    const facts = await one.describe()
+    t.ok(facts.some(({ name }) => name === 'Kind'))
+    t.ok(
+      facts.some(({ name, value }) => / version$/i.test(name) && /^\d+\.\d+/.test(value)),
+      JSON.stringify(facts),
+    )
+    t.same(
+      facts.filter(({ problem }) => problem !== undefined),
+      [],
+      'and that nothing is wrong with it',
+    )
+  })
+
   await t.test('closing', async (t) => {
     const handle = await open()
     const last = handle.acknowledge(77, 1)

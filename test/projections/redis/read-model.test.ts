@@ -486,3 +486,12 @@ t.test('whatever stands in the place of the newest event gives way to one', asyn
     t.same(await readModel.newest(), next, 'an earlier one does not count')
   }
 })
+
+t.test('a policy that drops keys is told', async (t) => {
+  const redis = await startRedis(t, { args: ['--maxmemory-policy', 'allkeys-lru'] })
+  const facts = await open(t, redis.url).describe()
+  t.match(
+    facts.filter(({ problem }) => problem !== undefined),
+    [{ name: 'maxmemory-policy', value: 'allkeys-lru', problem: /Set maxmemory-policy to noeviction/ }],
+  )
+})
