@@ -171,6 +171,14 @@ t.test('in a browser: one officer enters and checks, another approves, and the f
   )
 
   await paul.page.reload()
+  await paul.page.setViewportSize({ width: 320, height: 700 })
+  for (const path of ['/requests', '/requests/new', `/requests/${number}/erasure`, `/requests/${number}`]) {
+    await paul.page.goto(`${url}${path}`)
+    const wider = await paul.page.evaluate(
+      () => globalThis.document.documentElement.scrollWidth - globalThis.innerWidth,
+    )
+    t.ok(wider <= 0, `${path} fits into 320 px`)
+  }
   await paul.page.getByRole('link', { name: 'To the erasure' }).click()
   await photograph(t, paul, 'request-erasure')
   await paul.page.getByRole('button', { name: 'Erase', exact: true }).click()
