@@ -20,7 +20,7 @@ import { freePort, type Started, untilReady } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
 import { createContainers } from './containers.ts'
 import { FOLDER, podOf, sources } from './manifests.ts'
-import { metricsIn, RULES, type Rules, rulesOf } from './promql.ts'
+import { expressions, metricsIn, RULES, type Rules, rulesOf } from './promql.ts'
 
 const PROMETHEUS = join(FOLDER, '../prometheus')
 const skip = spawnSync('prometheus', ['--version']).error ? 'prometheus is not installed' : false
@@ -280,6 +280,10 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
       ((await prometheus.get('rules')).data as { groups: readonly Group[] }).groups.flatMap((group) => group.rules)
     await until('an evaluation of each', async () => (await rules()).every(({ health }) => health !== 'unknown'))
     for (const { name, health, lastError } of await rules()) t.equal(health, 'ok', `${name}: ${lastError ?? ''}`)
+    for (const [where, expression] of expressions()) {
+      const answer = await prometheus.get(`query?query=${encodeURIComponent(expression)}`)
+      t.equal(answer.status, 'success', `${where}: ${expression} ${answer.error ?? ''}`)
+    }
     // Before the first scrape of each, targets are missing.
     await until('no alert fires', async () => (await prometheus.firing()).size === 0)
   })
