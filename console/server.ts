@@ -32,6 +32,7 @@ import { createMasker } from '../audit/masking.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
 import { lazily } from '../runtime/lazily.ts'
 import { createRegistry } from '../runtime/metrics.ts'
+import { logOutages } from '../runtime/outages.ts'
 import { answersProbe } from '../runtime/time-limits.ts'
 import { serveAssets } from './assets.ts'
 import { signInKind } from './configuration.ts'
@@ -99,6 +100,9 @@ export async function buildConsole(
   readForms(fastify)
   protect(fastify, isProduction)
 
+  const closing = new AbortController()
+  fastify.addHook('preClose', async () => closing.abort())
+
   const key = settings.CONSOLE_SESSION_KEY ?? derivedKey(options.emailHashKey)
   const cookies = createSealedCookies({ key, isSecure: isProduction, now })
   const app: ConsoleApp = {
@@ -110,6 +114,7 @@ export async function buildConsole(
     signIn: chooseSignIn(options, isProduction, { cookies, now }),
     masker: createMasker(options.emailHashKey),
     now,
+    closing: closing.signal,
     nav: [],
   }
   serveSignIn(app)
@@ -117,6 +122,11 @@ export async function buildConsole(
   serveAssets(fastify)
   serveProbes(app)
   registerPages(app)
+  const stopLogging = logOutages(eventStore, fastify.log, {
+    away: 'the event store is unavailable; pages show nothing of the log until it is back',
+    back: 'the event store is available again',
+  })
+  fastify.addHook('onClose', async () => stopLogging())
   return fastify
 }
 

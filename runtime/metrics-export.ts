@@ -14,7 +14,7 @@ import { VERSION } from './version.ts'
 /** How long a process that ends waits for the endpoint to accept its last metrics, in milliseconds. */
 const FLUSH_LIMIT_MS = 2_000
 /** Of Node and the process; each registry has its own, but there is one process. */
-const DEFAULT = /^(process|nodejs)_/
+const DEFAULT = /^(process_|nodejs_|customers_build_info$)/
 
 type Settings = Pick<
   Configuration,

@@ -13,6 +13,7 @@ import { openReadModel } from '../../projections/open-read-model.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { startProjection } from '../../projections/worker/worker.ts'
 import { startProxy } from '../history/proxy.ts'
+import { until } from '../projections/support.ts'
 import {
   environment,
   openTestLog,
@@ -418,4 +419,18 @@ t.test('a read model that the others do not trust: an instance says so from its 
   }
   t.equal(await nameAt(two.send, token), 'Ann')
   t.equal(await readsFrom(two, 'read-model'), 0)
+})
+
+t.test('a read model that a subgraph does not reach is logged at once, and so is its return', async (t) => {
+  const folder = await temporaryFolder(t)
+  const redis = await startRedis(t)
+  await redis.stop()
+  const lines: string[] = []
+  const logger = { level: 'info', stream: { write: (line: string) => void lines.push(line) } }
+  const says = (message: RegExp) => lines.some((line) => message.test(JSON.parse(line).msg))
+  await startSubgraph(t, { folder, env: { READMODEL_URL: redis.url }, projection: false, logger })
+  await until('it is logged', () => says(/^the read model is unavailable; queries fold/))
+  await redis.start()
+  await until('it is logged', () => says(/^the read model is available again$/))
+  t.equal(lines.filter((line) => line.includes('the read model is')).length, 2, 'once each')
 })

@@ -8,9 +8,9 @@ import { openEventStore } from '../../eventstore/open-event-store.ts'
 import { createMetrics } from '../../gateway/metrics.ts'
 import { loggerOptions } from '../../runtime/log.ts'
 import { startMetricsExport } from '../../runtime/metrics-export.ts'
+import { logOutages } from '../../runtime/outages.ts'
 import { startTracing, traceIds } from '../../runtime/tracing.ts'
 import { VERSION } from '../../runtime/version.ts'
-import { logOutages } from '../../subgraph/event-store-outages.ts'
 import { createMetrics as createSubgraphMetrics } from '../../subgraph/metrics.ts'
 import { until as reached, start as startSubscriptions } from '../gateway/streaming-subgraph.ts'
 import { answer, compose, post, serve, startGateway } from '../gateway/support.ts'
@@ -216,12 +216,12 @@ t.test('an event store that is not there is logged at once, and so is its return
   await server.stop()
   const eventStore = await openEventStore(server.url)
   const { log, lines } = createLog()
-  const stop = logOutages(eventStore, log)
+  const stop = logOutages(eventStore, log, { away: 'it is away', back: 'it is back' })
   await until(() => lines.length > 0)
-  t.match(lines, [{ level: 'warn', message: /^the event store is unavailable/ }])
+  t.match(lines, [{ level: 'warn', message: 'it is away' }])
   await server.start()
   await until(() => lines.length > 1)
-  t.match(lines.slice(1), [{ level: 'info', message: 'the event store is available again' }])
+  t.match(lines.slice(1), [{ level: 'info', message: 'it is back' }])
   stop()
   await eventStore.close()
 })

@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Test } from 'tap'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import type { EventStore } from '../../eventstore/port.ts'
@@ -113,6 +113,8 @@ export async function startSubgraph(
     readonly introspection?: boolean
     /** Settings that differ from the defaults. */
     readonly store?: PartialStore
+    /** Fastify's logger option of the subgraph. */
+    readonly logger?: FastifyServerOptions['logger']
     readonly wrapEventStore?: (store: EventStore) => EventStore
     readonly wrapKeyStore?: (store: EventStore) => EventStore
     readonly wrapReadModel?: (readModel: ReadModel) => ReadModel
@@ -141,6 +143,7 @@ export async function startSubgraph(
     store: store(options.store),
     captchaSecret: configuration.CAPTCHA_SECRET,
     ...(now && { now }),
+    ...(options.logger && { logger: options.logger }),
     secret: options.secret,
     ...(options.introspection !== undefined && { introspection: options.introspection }),
   })
