@@ -43,9 +43,11 @@ export function createLazyConsole(
         })
       }),
     async close() {
-      server.closeIdleConnections()
-      await new Promise((resolve) => server.close(resolve))
+      const closed = new Promise((resolve) => server.close(resolve))
+      // Ends what is under way, so that the connections become idle.
       await console?.close()
+      server.closeIdleConnections()
+      await closed
     },
   }
 }

@@ -55,6 +55,8 @@ export interface ConsoleApp {
   /** Masks personal data. */
   readonly masker: Masker
   readonly now: () => Date
+  /** Aborted when the console closes: reads end, so that it can. */
+  readonly closing: AbortSignal
   /** The pages of the navigation, in their order. */
   readonly nav: NavigationEntry[]
 }
@@ -97,7 +99,7 @@ export interface View {
   /** The hidden field that each form with `method="post"` needs. */
   readonly formToken: Html
   readonly now: Date
-  /** Aborted when the person goes away: for long reads. */
+  /** Aborted when the person goes away, and when the console closes: for long reads. */
   readonly signal: AbortSignal
   /** Nothing personal goes in there. */
   readonly log: Log
@@ -276,7 +278,7 @@ async function viewOf(app: ConsoleApp, request: FastifyRequest, reply: FastifyRe
     },
     formToken: html`<input type="hidden" name="token" value="${app.sessions.formToken(session)}">`,
     now: app.now(),
-    signal: gone.signal,
+    signal: AbortSignal.any([gone.signal, app.closing]),
     log: request.log,
   }
 }

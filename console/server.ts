@@ -100,6 +100,9 @@ export async function buildConsole(
   readForms(fastify)
   protect(fastify, isProduction)
 
+  const closing = new AbortController()
+  fastify.addHook('preClose', async () => closing.abort())
+
   const key = settings.CONSOLE_SESSION_KEY ?? derivedKey(options.emailHashKey)
   const cookies = createSealedCookies({ key, isSecure: isProduction, now })
   const app: ConsoleApp = {
@@ -111,6 +114,7 @@ export async function buildConsole(
     signIn: chooseSignIn(options, isProduction, { cookies, now }),
     masker: createMasker(options.emailHashKey),
     now,
+    closing: closing.signal,
     nav: [],
   }
   serveSignIn(app)

@@ -167,6 +167,16 @@ t.test('a Node that is too old says which one is needed', async (t) => {
   t.match(output, /^error: Node \d+\.\d+\.\d+ can't run this: Node 24 is needed\. .*\n$/)
 })
 
+t.test('a command that walks the log runs with a smaller young generation, unless told otherwise', (t) => {
+  const probe = `--import=${encodeURI('data:text/javascript,process.on("exit",()=>console.error(process.execArgv.join()))')}`
+  const optionsOf = (...args: string[]) =>
+    spawnSync(process.execPath, args, { encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: probe } }).stderr
+  t.match(optionsOf(program, 'audit', '--help'), /^--max-semi-space-size=8$/m)
+  t.match(optionsOf('--max-semi-space-size=12', program, 'audit', '--help'), /^--max-semi-space-size=12$/m)
+  t.notMatch(optionsOf(program, 'subgraph', '--help'), /semi-space/)
+  t.end()
+})
+
 t.test('a folder with a blank and an umlaut in its path', async (t) => {
   const folder = join(await temporaryFolder(t), 'mein Geschäft')
   await mkdir(folder)
@@ -181,12 +191,19 @@ t.test('a folder with a blank and an umlaut in its path', async (t) => {
     'console',
     'gateway',
     'mail',
+    'console',
     'examples',
   ]
   for (const part of [...parts, 'package.json']) await cp(join(root, part), join(folder, part), { recursive: true })
   await symlink(join(root, 'node_modules'), join(folder, 'node_modules'))
   const port = await freePort()
-  const env = { GATEWAY_PORT: String(port), SUBGRAPH_PORT: '0', SAMPLES_PORT: '0', DATA_DIR: 'Daten hier' }
+  const env = {
+    GATEWAY_PORT: String(port),
+    SUBGRAPH_PORT: '0',
+    SAMPLES_PORT: '0',
+    CONSOLE_PORT: '0',
+    DATA_DIR: 'Daten hier',
+  }
   const names = ['EVENTSTORE_URL', 'READMODEL_URL', 'MASTER_KEY', ...Object.keys(KEYS)]
   const cleared = Object.fromEntries(names.map((name) => [name, '']))
   const started = startProcess(t, 'start', folder, { ...cleared, ...env }, [], join(folder, 'bin/customers.js'))

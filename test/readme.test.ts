@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { CONSOLE_VARIABLES } from '../console/configuration.ts'
 import { GATEWAY_VARIABLES } from '../gateway/configuration.ts'
 import { loadConfiguration } from '../runtime/configuration.ts'
 import { environment, temporaryFolder } from './support/graph.ts'
@@ -42,7 +43,8 @@ t.test('the README is short', async (t) => {
 
 t.test('the configuration page names every variable', async (t) => {
   const page = readFileSync(join(import.meta.dirname, '../docs/configuration.md'), 'utf8')
-  for (const variable of [...Object.keys(loadConfiguration({})), ...Object.keys(GATEWAY_VARIABLES)]) {
+  const own = { ...GATEWAY_VARIABLES, ...CONSOLE_VARIABLES }
+  for (const variable of [...Object.keys(loadConfiguration({})), ...Object.keys(own)]) {
     t.match(page, new RegExp(`\`${variable}\``), variable)
   }
 })

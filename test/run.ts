@@ -16,6 +16,7 @@ import t from 'tap'
 const JOBS = 3
 /** The files that take longest begin first, so that none is left alone at the end; those that wait beside those that work. */
 const LONG = [
+  'test/deploy/monitoring.test.ts',
   'test/faults/faults.test.ts',
   'test/faults/paused.test.ts',
   'test/graph/crash.test.ts',

@@ -1,6 +1,6 @@
 /** The key that signs the log's checkpoints (Ed25519), and the public keys that verify them. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import { checkKeys, hasFingerprint } from '../../eventstore/encryption/key-fingerprints.ts'
+import { checkKeys, recordedFingerprint } from '../../eventstore/encryption/key-fingerprints.ts'
 import type { EventStore } from '../../eventstore/port.ts'
 import type { Configuration } from '../../runtime/configuration.ts'
 import { ConfigurationError } from '../../runtime/errors.ts'
@@ -37,7 +37,8 @@ export async function checkAuditKey(
   const auditSigningKey = findKey(configuration, 'AUDIT_SIGNING_KEY')
   await checkKeys(eventStore, { auditSigningKey }, options)
   const isNeeded = auditSigningKey === undefined && configuration.CHECKPOINT_MINUTES > 0
-  if (isNeeded && (await hasFingerprint(eventStore, 'audit-signing'))) loadKey(configuration, 'AUDIT_SIGNING_KEY')
+  if (!isNeeded || (await recordedFingerprint(eventStore, 'audit-signing')) === undefined) return
+  loadKey(configuration, 'AUDIT_SIGNING_KEY')
 }
 
 /** @throws ConfigurationError for anything but an Ed25519 private key (PEM or JWK), without quoting it */

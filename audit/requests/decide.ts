@@ -62,6 +62,8 @@ export interface Circumstances {
   readonly note?: string | undefined
   /** The number of another request of the same person that is on legal hold. */
   readonly heldBy?: number | undefined
+  /** Whether the request is about the actor's own data. */
+  readonly isOwn?: boolean | undefined
 }
 
 /** @param number of the new request @throws RequestRefused */
@@ -128,8 +130,10 @@ interface About {
   readonly note?: string
 }
 
-function approve(request: PrivacyRequest, { actor, now, rules, heldBy }: Circumstances, about: About): RequestEvent {
+function approve(request: PrivacyRequest, circumstances: Circumstances, about: About): RequestEvent {
+  const { actor, now, rules, heldBy, isOwn } = circumstances
   checkOpen(request)
+  if (isOwn) throw refused(request, 'is about your own data: another person has to approve it')
   if (request.execution) throw refused(request, `is being executed, since ${request.execution.at}`)
   if (!request.identity) throw refused(request, 'has no identity check yet')
   checkHold(request, heldBy)

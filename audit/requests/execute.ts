@@ -15,6 +15,7 @@ import { eraseCustomer } from '../erase.ts'
 import { AuditError, RequestRefused } from '../errors.ts'
 import { recordReveal } from '../reveals.ts'
 import { addressData, subjectData } from '../subject.ts'
+import { checkNamesNobody } from './clear-reason.ts'
 import { dayOf } from './deadlines.ts'
 import {
   changeRequest,
@@ -80,6 +81,7 @@ export async function eraseAtOnce(
   options: Omit<ExecutionOptions, 'handOut' | 'isShown' | 'said'>,
 ): Promise<Executed> {
   const { eventStore, officer, onResume } = options
+  await checkNamesNobody(eventStore, subject, reason)
   await checkAddress(eventStore, subject)
   const all = { ...options, isShown: () => true, handOut: async () => {} }
   const { requests } = await readRegister(eventStore)

@@ -7,8 +7,9 @@ import { uuidOf } from '../../eventstore/derived-uuid.ts'
 import { keysOf } from '../../eventstore/encryption/customer-keys.ts'
 import { chained } from '../../eventstore/hash-chain.ts'
 import { type EventStore, EventStoreUnavailable, WrongExpectedRevision } from '../../eventstore/port.ts'
-import { newestRevision, orNone } from '../../eventstore/read.ts'
-import type { NoteEvent, RequestEvent } from '../../schema/events.ts'
+import { newestEvent, newestRevision, orNone } from '../../eventstore/read.ts'
+import { emailKeysAsTyped } from '../../schema/email-key.ts'
+import type { EmailEvent, NoteEvent, RequestEvent } from '../../schema/events.ts'
 import { STREAM_NAMES, streamOf } from '../../schema/streams.ts'
 import { AuditError, RequestConflict } from '../errors.ts'
 import {
@@ -116,6 +117,8 @@ export interface Officer {
   readonly commandId: string
   readonly now: Date
   readonly rules: RequestRules
+  /** With it, people who are known by their e-mail address can't approve a request about themselves. */
+  readonly emailHashKey?: string | undefined
 }
 
 /** What an officer says with a command. */
@@ -172,8 +175,10 @@ export function changeRequestBy(
   officer: Officer,
   { note, seen }: Said = {},
 ): Promise<PrivacyRequest> {
-  return append(eventStore, officer, note, (register, circumstances) => {
+  return append(eventStore, officer, note, async (register, circumstances) => {
     let request = requestIn(register, number)
+    const isOwn =
+      commands.some(({ type }) => type === 'approve') && (await isAbout(eventStore, request.subject, officer))
     if (seen !== undefined && request.version !== seen) {
       const { by, at } = request.history.at(-1) ?? request.recorded
       throw new RequestConflict(`Request ${number} was changed by ${by} at ${at}, after you had looked at it.`)
@@ -181,7 +186,7 @@ export function changeRequestBy(
     const { subject } = request
     const events: RequestEvent[] = []
     for (const command of commands) {
-      const decided = decide(request, command, { ...circumstances, heldBy: heldBy(register, subject, number) })
+      const decided = decide(request, command, { ...circumstances, isOwn, heldBy: heldBy(register, subject, number) })
       for (const event of decided)
         request = evolve(request, recorded(event, officer, register.revision + events.length))
       events.push(...decided)
@@ -193,6 +198,22 @@ export function changeRequestBy(
 /** An event as if it were written: for the decision that follows it in the same append. */
 const recorded = (event: RequestEvent, { actor, now }: Officer, revision: number) =>
   ({ ...event, revision, metadata: { actor, at: now.toISOString() } }) as unknown as Recorded<RequestEvent>
+
+/** Whether the officer is the person that a request is about, by the e-mail address that the officer is known by. */
+export async function isAbout(
+  eventStore: EventStore,
+  subject: Subject,
+  { actor, emailHashKey }: Pick<Officer, 'actor' | 'emailHashKey'>,
+): Promise<boolean> {
+  const name = actor.slice(actor.indexOf(':') + 1)
+  if (emailHashKey === undefined || !name.includes('@')) return false
+  for (const key of emailKeysAsTyped(emailHashKey, name)) {
+    if (subject.customerId === undefined && subject.emailKeys.includes(key)) return true
+    const claim = await newestEvent<EmailEvent>(eventStore, streamOf.email(key))
+    if (claim !== undefined && claim.data.customerId === subject.customerId) return true
+  }
+  return false
+}
 
 /** Whether a legal hold stops the erasure of the customer. @throws EventStoreUnavailable */
 export const isHeld = async (eventStore: EventStore, customerId: number): Promise<boolean> =>
@@ -217,7 +238,7 @@ async function append(
   eventStore: EventStore,
   officer: Officer,
   note: string | undefined,
-  decideOn: (register: Folded, circumstances: Circumstances) => Decided,
+  decideOn: (register: Folded, circumstances: Circumstances) => Decided | Promise<Decided>,
 ): Promise<PrivacyRequest> {
   const { commandId, actor, now, rules } = officer
   const text = checkedNote(note)
@@ -226,7 +247,7 @@ async function append(
     const register = await fold(eventStore)
     const done = register.commands.get(commandId)
     if (done !== undefined) return requestIn(register, done)
-    const { number, subject, events } = decideOn(register, { actor, now, rules, note: noteId })
+    const { number, subject, events } = await decideOn(register, { actor, now, rules, note: noteId })
     if (events.length === 0) return requestIn(register, number)
     if (noteId !== undefined && (await isErasedSubject(eventStore, subject))) {
       noteId = undefined // nothing can be encrypted for this person any more

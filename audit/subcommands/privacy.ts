@@ -225,11 +225,12 @@ export async function isConfirmed(context: AuditContext, question: string, yes: 
   return answer
 }
 
-export const officerOf = ({ operator, requestRules }: AuditContext): Officer => ({
+export const officerOf = ({ operator, requestRules, emailHashKey }: AuditContext): Officer => ({
   actor: `operator:${operator}`,
   commandId: crypto.randomUUID(),
   now: new Date(),
   rules: requestRules(),
+  ...(operator.includes('@') && { emailHashKey: emailHashKey() }),
 })
 
 async function tell(context: AuditContext, request: PrivacyRequest, text: string, { json }: Json): Promise<void> {

@@ -104,9 +104,9 @@ export async function acceptKeys(
   while (!(await write(eventStore, fingerprintsOf(keys), (await recorded(eventStore)).revision)));
 }
 
-/** Whether the log records that such a key was in use. @throws EventStoreUnavailable */
-export async function hasFingerprint(eventStore: EventStore, key: KeyName): Promise<boolean> {
-  return (await recorded(eventStore)).fingerprints.has(key)
+/** The fingerprint of the log's key; undefined if no such key was in use. @throws EventStoreUnavailable */
+export async function recordedFingerprint(eventStore: EventStore, key: KeyName): Promise<string | undefined> {
+  return (await recorded(eventStore)).fingerprints.get(key)
 }
 
 /**

@@ -1,13 +1,15 @@
 /** The filters of the audit commands, the time zones of their dates, and the marks of masked values. */
 import { parse } from 'csv-parse/sync'
 import t, { type Test } from 'tap'
-import { countTypes } from '../../audit/find.ts'
+import type { Criteria } from '../../audit/criteria.ts'
+import { countTypes, type FindOptions, findEvents } from '../../audit/find.ts'
 import { createMasker, shownChange } from '../../audit/masking.ts'
 import { parseTime } from '../../audit/moments.ts'
 import { parsePlace } from '../../audit/places.ts'
 import { timeInZone } from '../../audit/zones.ts'
 import { encode } from '../../eventstore/codec.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
+import type { RecordedEvent } from '../../eventstore/port.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { emailKeyOf } from '../../schema/email-key.ts'
 import type { DomainEvent } from '../../schema/events.ts'
@@ -187,6 +189,38 @@ for (const [name, settings] of Object.entries(STORES)) {
         'unless a field needs it',
       )
       t.match(await countTypes(eventStore, {}, { mostEvents: 3 }), { searched: 3, isComplete: false })
+    })
+
+    await t.test('newest first or oldest first, and on from where an earlier search ended', async (t) => {
+      const inOrder = async (criteria: Criteria, options: FindOptions) => {
+        const found: RecordedEvent[] = []
+        await findEvents(eventStore, criteria, (event) => void found.push(event), options)
+        return found
+      }
+      const days = { since: new Date(Date.now() - 60_000), until: new Date(Date.now() + 60_000) }
+      const types = ['CustomerRegistered', 'PersonalDataRevealed']
+      for (const criteria of [{}, { customerId: 7 }, { types }, days, { types: ['PersonalDataRevealed'] }]) {
+        const all = (await inOrder(criteria, {})).map(({ id }) => id)
+        t.ok(all.length > 0, JSON.stringify(criteria))
+        for (const newestFirst of [false, true]) {
+          const ids: string[] = []
+          let last: RecordedEvent | undefined
+          do {
+            let event: RecordedEvent | undefined
+            const stop = (next: RecordedEvent) => {
+              event = next
+              return 'stop'
+            }
+            await findEvents(eventStore, criteria, stop, { newestFirst, after: last?.position })
+            last = event
+            if (last) ids.push(last.id)
+          } while (last)
+          t.same(ids, newestFirst ? all.toReversed() : all, `newest first: ${newestFirst}`)
+        }
+      }
+      read.length = 0
+      await inOrder({ types: ['PersonalDataRevealed'] }, {})
+      t.notOk(read.includes('everything'), 'a single stream is read alone')
     })
 
     await t.test('a mark shows that a value changed, and that it came back; never the value', async (t) => {

@@ -8,6 +8,7 @@
  *     npm run bench -- scale          how operations grow with the log (scale/main.ts); not among all
  *     npm run bench -- scaling        one, two and four projections of a group (scaling.ts); part of scale, too
  *     npm run bench -- memory         the gateway's memory through new documents and swaps of its supergraph; not among all
+ *     npm run bench -- start          start, memory at rest, and with --install the size of an install; not among all
  *
  * Options: `--rounds` (5), `--seconds` of one round (3), `--events` of a log (200,000; the rebuild has five times as many,
  * gateway-memory half as many documents), `--quick` for rounds of one second on short logs; `--attempts` (200) of sign-in;
@@ -23,6 +24,7 @@ import { scaleBench, sizesOf } from './scale/main.ts'
 import { processesOf, scalingBench } from './scaling.ts'
 import { createServers } from './servers.ts'
 import { signInBench } from './sign-in.ts'
+import { startBench } from './start.ts'
 import { table } from './table.ts'
 import { throughputBenches } from './throughput.ts'
 
@@ -40,6 +42,7 @@ const { values, positionals } = parseArgs({
     processes: { type: 'string', default: '1,2,4' },
     documents: { type: 'string', default: '100000' },
     swaps: { type: 'string', default: '1000' },
+    install: { type: 'boolean', default: false },
   },
 })
 const rounds = Number(values.rounds)
@@ -51,7 +54,8 @@ const SIGN_IN = 'sign-in'
 const SCALE = 'scale'
 const SCALING = 'scaling'
 const MEMORY = 'memory'
-const APART = [SIGN_IN, SCALE, SCALING, MEMORY]
+const START = 'start'
+const APART = [SIGN_IN, SCALE, SCALING, MEMORY, START]
 const names = positionals.length > 0 ? positionals.flatMap((name) => (name === 'peers' ? peers : name)) : benches
 for (const name of names) {
   if (!benches.includes(name) && !APART.includes(name)) {
@@ -88,6 +92,7 @@ for (const name of names) {
     const sizes = { documents: Number(values.documents), swaps: Number(values.swaps) }
     console.log(await memoryBench(servers, contenders.start, sizes))
   }
+  if (name === START) console.log(await startBench({ rounds, install: values.install }))
   if (name === SIGN_IN) ratios.push(...(await signInBench(servers, Number(values.attempts))))
   contenders.stop()
   await servers.stop()

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { html, lines } from '../../console/html.ts'
+import { createLazyConsole } from '../../console/lazy.ts'
 import { ROLES, type Role } from '../../console/people.ts'
 import { page } from '../../console/routes.ts'
 import { startConsole, visitor } from './support.ts'
@@ -257,6 +258,36 @@ t.test('a link from another site reaches a page, although its first request has 
   const hop = await visitor(app).get('/?a=1', { 'sec-fetch-site': 'cross-site' })
   t.match(hop, { status: 200, body: /content="0;url=\/\?a=1"/ })
   t.match(await visitor(app).get('/?a=1', { 'sec-fetch-site': 'same-origin' }), { status: 303 })
+})
+
+t.test('the console is loaded with its first request, and a failure is not kept', async (t) => {
+  let builds = 0
+  const faults: unknown[] = []
+  const { app } = await startConsole(t)
+  const lazy = createLazyConsole(
+    async () => {
+      if (++builds === 1) throw new Error('not now')
+      return app
+    },
+    (error) => faults.push(error),
+  )
+  const url = await lazy.listen({ port: 0, host: '127.0.0.1' })
+  await t.rejects(
+    createLazyConsole(
+      async () => app,
+      () => {},
+    ).listen({ port: Number(new URL(url).port), host: '127.0.0.1' }),
+    {
+      code: 'EADDRINUSE',
+    },
+  )
+  t.equal(builds, 0)
+  t.equal((await fetch(url)).status, 503)
+  t.match(faults, [{ message: 'not now' }])
+  t.equal((await fetch(`${url}/healthz`)).status, 200)
+  t.match(await (await fetch(`${url}/sign-in`)).text(), /anna\.auditor/)
+  t.equal(builds, 2)
+  await lazy.close()
 })
 
 t.test('a template escapes everything that is put into it', async (t) => {

@@ -62,6 +62,11 @@ t.test('Find: by address, by each filter, and in pages', async (t) => {
   const found = await auditor.post('/find/search', { customer: email.toUpperCase(), field: 'city' })
   t.match(found, { status: 303, location: `/find?customer=${id}&field=city` }, 'an address becomes a number')
   t.equal(rowsOf(await find(`?customer=${id}&field=city`)).length, 2)
+  t.match(await auditor.post('/customers', { customer: email }), { status: 303, location: `/customers/${id}` })
+  t.match(await auditor.post('/customers', { customer: 'Ann' }), {
+    status: 400,
+    body: /a customer&#39;s number or e-mail/,
+  })
   const unknown = await auditor.post('/find/search', { customer: 'nobody@example.com' })
   t.match(unknown, { status: 404, body: /Nobody has this e-mail address/ })
   t.notMatch(unknown.body, /nobody@example/)
@@ -121,6 +126,7 @@ t.test('Find: by address, by each filter, and in pages', async (t) => {
   t.equal(new Set(all).size, events, 'pages of the whole log have each event once')
   t.equal(all.length, events)
 
+  t.match(await find(`?customer=${id}`), />Customer address changed<\/a> 2</)
   const counts = await auditor.get(`/find/types?customer=${id}`)
   t.match(counts.body, /<code>CustomerAddressChanged<\/code><\/td><td class="number">2</)
   t.match(await (await signIn('operator')).get('/find'), { status: 403 })

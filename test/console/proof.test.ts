@@ -12,10 +12,12 @@ import { lastVerification } from '../../audit/proof/verifications.ts'
 import { recordExport, recordReveal } from '../../audit/reveals.ts'
 import { serviceTokens } from '../../audit/service-tokens.ts'
 import type { ConsoleOptions } from '../../console/routes.ts'
+import { acceptKeys } from '../../eventstore/encryption/key-fingerprints.ts'
 import type { ReadAllOptions, RecordedEvent } from '../../eventstore/port.ts'
 import { orNone } from '../../eventstore/read.ts'
 import { issueServiceToken } from '../../subgraph/identity/service-tokens.ts'
 import { createTokens } from '../../subgraph/identity/tokens.ts'
+import { aKey } from '../audit/proof/support.ts'
 import { collect } from '../projections/support.ts'
 import { signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
@@ -85,7 +87,6 @@ t.test('proof, without scripts', async (t) => {
   const operator = await signIn('operator')
   t.match(await operator.post('/proof/of-event', { event: `${id}:0`, content: 'on' }), { status: 403 })
   t.equal((await operator.post('/proof/of-event', { event: `${id}:0` })).status, 200)
-  t.equal((await (await signIn('privacy-officer')).get('/proof')).status, 403)
 
   const database = new DatabaseSync(join(folder, 'events.db'))
   t.teardown(() => database.close())
@@ -143,6 +144,19 @@ t.test('one verification at a time, which can be stopped; a console with the pub
   t.equal(await lastVerification(console.options.stored), undefined, 'a stopped one is not recorded')
   await auditor.post('/proof/verify')
   t.match(await ended(auditor.get, '/proof'), /badge good/)
+})
+
+t.test("nothing is verified with a key that is not the log's", async (t) => {
+  const pem = join(await temporaryFolder(t), 'public.pem')
+  await writeFile(pem, publicPem(aKey()))
+  const console = await start(t, { CONSOLE_AUDIT_KEY: pem })
+  await acceptKeys(console.options.eventStore, { auditSigningKey: KEYS.AUDIT_SIGNING_KEY })
+  const auditor = await console.signIn('auditor')
+  t.match((await auditor.get('/proof')).body, /not of this key/)
+  t.match(await auditor.post('/proof/verify'), { status: 409, body: /is not the one of this log/ })
+  t.equal(await lastVerification(console.options.stored), undefined)
+  await writeFile(pem, 'no key')
+  await t.rejects(startConsole(t, { env: { CONSOLE_AUDIT_KEY: pem } }), /accepted: an Ed25519 public key/)
 })
 
 t.test('keys, tokens, looks and settings, without scripts', async (t) => {

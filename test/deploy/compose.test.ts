@@ -15,8 +15,9 @@ import { STREAM_PREFIXES } from '../../schema/streams.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { client, signUp, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
-import { freePort, startProcess, untilReady } from '../support/processes.ts'
+import { startProcess, untilReady } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
+import { createContainers } from './containers.ts'
 
 const root = join(import.meta.dirname, '../..')
 const file = join(root, 'docker-compose.yml')
@@ -162,73 +163,39 @@ t.test(
     )
 
     const [events, redis] = await Promise.all([startEventStoreServer(t), startRedis(t)])
-    const ports: Record<string, number> = {}
-    for (const name of OURS) ports[name] = await freePort()
-    /** What a container's network does. */
-    const outside = (text: string): string => {
-      let mapped = text
+    const workspace = join(folder, 'read-only')
+    mkdirSync(workspace)
+    const mounted = { ...secretFiles, '/supergraph': join(root, 'examples/commerce') }
+    const { outside, port, reserve, start } = createContainers(t, workspace, mounted, (text) =>
+      text
         .replace(/^kurrentdb:\/\/kurrentdb:2113\?tls=false$/, events.url)
         .replace(/^redis:\/\/redis:6379$/, redis.url)
         .replace(/^\$\{KEYS_URL:-sqlite:\/keys\//, `\${KEYS_URL:-sqlite:${folder}/keys/`)
-        .replace(/^\/supergraph\//, `${join(root, 'examples/commerce')}/`)
         .replace(/^\$\{SUPERGRAPH_FOLDER:\+(.*)\}$/, '$1')
-        .replace(/^\$\{\w+:-(.*)\}$/, '$1')
-      for (const [name, port] of [
-        ['gateway', 4000],
-        ['subgraph', 4001],
-        ['projections', 4002],
-        ['samples', 4003],
-        ['mail', 4004],
-        ['console', 4005],
-      ] as const) {
-        mapped = mapped.replace(`http://${name}:${port}`, `http://127.0.0.1:${ports[name]}`)
-        mapped = mapped.replace(`http://127.0.0.1:${port}/`, `http://127.0.0.1:${ports[name]}/`)
-      }
-      return secretFiles[mapped] ?? mapped
-    }
+        .replace(/^\$\{\w+:-(.*)\}$/, '$1'),
+    )
+    for (const name of OURS) await reserve(name)
     const check = async (name: string) => {
       const [kind, node, program, command = '', url = ''] = probeOf(name)
       t.same([kind, node, program], ['CMD', 'node', 'bin/customers.js'])
       const started = startProcess(t, command, folder, {}, [outside(url)])
       return { status: await started.ended, output: started.output() }
     }
-    const variables = {
-      gateway: 'GATEWAY_PORT',
-      subgraph: 'SUBGRAPH_PORT',
-      projections: 'PROJECTIONS_PORT',
-      samples: 'SAMPLES_PORT',
-      mail: 'MAIL_PORT',
-      console: 'CONSOLE_PORT',
-    }
-    const workspace = join(folder, 'read-only')
-    mkdirSync(workspace)
     const processes = new Map<string, ReturnType<typeof startProcess>>()
     for (const name of ['subgraph', 'projections', 'mail', 'samples', 'gateway', 'console'] as const) {
       const down = await check(name)
       t.equal(down.status, 1, `${name} is not up`)
       t.match(down.output, /does not answer/)
       const { command, environment = {} } = service(name)
-      const env = Object.fromEntries(Object.entries(environment).map(([key, value]) => [key, outside(value)]))
       // What `.env` says: in production nobody gets in without a sign-in.
-      if (name === 'console') {
-        Object.assign(env, { CONSOLE_PROXY_HEADER: 'x-user', CONSOLE_TRUST_PROXY: '127.0.0.1', DATA_DIR: workspace })
-      }
-      // Only what the compose file gives, and the image: none of the tests' own variables.
-      const names = ['EVENTSTORE_URL', 'READMODEL_URL', 'DATA_DIR', 'MASTER_KEY', ...Object.keys(KEYS)]
-      const cleared = { ...Object.fromEntries(names.map((name) => [name, ''])), NODE_ENV: 'production' }
-      const started = startProcess(
-        t,
-        command[2] as string,
-        workspace,
-        { ...cleared, ...env, [variables[name]]: String(ports[name]) },
-        command.slice(3),
-      )
+      const signIn = { CONSOLE_PROXY_HEADER: 'x-user', CONSOLE_TRUST_PROXY: '127.0.0.1', DATA_DIR: workspace }
+      const started = await start(name, command, { ...environment, ...(name === 'console' && signIn) })
       processes.set(name, started)
       await untilReady(started, outside(probeOf(name)[4] as string))
       const up = await check(name)
       t.equal(up.status, 0, `${name} is healthy: ${up.output}`)
     }
-    const send = client(`http://127.0.0.1:${ports.gateway}/graphql`)
+    const send = client(`http://127.0.0.1:${port('gateway')}/graphql`)
     const { token, email } = await signUp(send)
     const answer = await send('{ customer { email orders { number } } }', { token })
     t.match(answer.data, { customer: { email, orders: Array } })

@@ -296,13 +296,7 @@ t.test('the secrets are those that the commands of the README make', { skip: CAN
   const made = spawnSync(process.execPath, [join(root, 'bin/customers.js'), 'secrets'], { cwd: folder })
   t.equal(made.status, 0)
   // What only an operator knows.
-  for (const name of [
-    'eventstore-url',
-    'keys-url',
-    'readmodel-url',
-    'rate-limit-redis-url',
-    'console-oidc-client-secret',
-  ])
+  for (const name of ['eventstore-url', 'keys-url', 'readmodel-url', 'rate-limit-redis-url'])
     writeFileSync(join(folder, 'secrets', name), name)
   const commands = [
     ...readme.matchAll(/^ *(openssl .*|for name in [\s\S]*?done|kubectl -n customers create configmap audit.*)$/gm),

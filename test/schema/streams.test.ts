@@ -124,7 +124,7 @@ t.test('a table that contradicts itself is an error', async (t) => {
 
 t.test('no stream is named by a literal, or put together from a prefix, outside the table', async (t) => {
   const root = join(import.meta.dirname, '../..')
-  const folders = ['audit', 'bin', 'eventstore', 'gateway', 'mail', 'projections', 'runtime', 'subgraph']
+  const folders = ['audit', 'bin', 'console', 'eventstore', 'gateway', 'mail', 'projections', 'runtime', 'subgraph']
   const names = STREAMS.map(({ name }) => name).join('|')
   const literal = new RegExp(`['"\`](?:${names})(?:['"\`]|\\$\\{)`)
   const assembled = /\$\{(?:STREAM_PREFIXES|\w*(?:STREAMS|PREFIX))\b[^}]*\}\$\{/

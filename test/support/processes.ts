@@ -26,6 +26,9 @@ export async function freePort(): Promise<number> {
   }
 }
 
+/** As the npm scripts start processes. Commands that walk the log would restart themselves without it, for 80 ms of CPU. */
+const HEAP_OPTIONS = ['--max-semi-space-size=16']
+
 export interface Started {
   readonly child: ChildProcess
   /** What it has printed so far, both streams. */
@@ -55,7 +58,7 @@ export function startScript(
   env: Record<string, string> = {},
   args: readonly string[] = [],
 ): Started {
-  const child = spawn(process.execPath, [resolve(root, script), ...args], {
+  const child = spawn(process.execPath, [...HEAP_OPTIONS, resolve(root, script), ...args], {
     cwd: folder,
     env: { PATH: process.env.PATH, ...environment(folder), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

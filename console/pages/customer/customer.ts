@@ -1,9 +1,10 @@
 /** A customer: the timeline by request, and beside it the customer as of a moment. */
+import { resolveCustomer } from '../../../audit/customer-ref.ts'
 import type { ParkedEvent } from '../../../projections/read-model.ts'
 import { count, empty, facts, time } from '../../components.ts'
 import { Refused } from '../../errors.ts'
 import { type Html, html } from '../../html.ts'
-import { type ConsoleApp, type ConsoleOptions, page, type View } from '../../routes.ts'
+import { action, type ConsoleApp, type ConsoleOptions, page, type View } from '../../routes.ts'
 import { shownAccess } from '../access-retention.ts'
 import { FIND_ROLES } from '../find/roles.ts'
 import { address } from './address.ts'
@@ -13,6 +14,7 @@ import { readMoments, readState } from './state.ts'
 import { hiddenFields, statePanel } from './state-panel.ts'
 
 export function customer(app: ConsoleApp): void {
+  registerOpening(app)
   page(
     app,
     { path: '/customers/:id', title: 'Customer', roles: FIND_ROLES, section: '/find', isPersonal: true },
@@ -44,6 +46,14 @@ ${statePanel(customerId, state, query, newest)}</div>`
       return { title: `Customer ${customerId}`, body, command: commands(customerId, query, field) }
     },
   )
+}
+
+/** The form of the home page. An address is replaced by the customer's number. */
+function registerOpening(app: ConsoleApp): void {
+  action(app, { path: '/customers', roles: FIND_ROLES }, async ({ form, options }) => {
+    const given = form.get('customer')?.trim() ?? ''
+    return { redirect: `/customers/${await resolveCustomer(options.eventStore, given, () => options.emailHashKey)}` }
+  })
 }
 
 /** @throws Refused 404 for what is no customer's number */

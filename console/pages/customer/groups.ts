@@ -91,6 +91,6 @@ ${
   isOwn &&
   html`<p class="actions"><a href="${address(customerId, query, { at: place })}#state">State here</a>
 <a href="${address(customerId, query, { from: place, at: undefined })}#state">Compare with now</a>
-<a href="/proof?event=${encodeURIComponent(`${customerId}:${revision}`)}">Prove it</a></p>`
+<a href="/proof?event=${encodeURIComponent(`${customerId}:${revision}`)}#of-event">Prove it</a></p>`
 }</details>`
 }

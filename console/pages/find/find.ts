@@ -84,7 +84,10 @@ ${TABLE_HEAD}`
   if (outcome.rows === 0) yield progressRow('Nothing found.')
   yield TABLE_END
   yield summary(filters, outcome, { total, isContinued: after !== undefined })
-  if (outcome.rows > 0) yield exportPanel(view, filters)
+  if (outcome.rows === 0) return
+  // The streams of one customer are counted at once.
+  if (filters.customer !== undefined) yield await typeLinks(view, filters)
+  yield exportPanel(view, filters)
 }
 
 /** Gives a row for each event found, up to a page of them, and now and then one that says how far the search is. */
@@ -149,7 +152,15 @@ function summary(
   const order = filters.order === 'newest' ? 'older' : 'newer'
   return html`<p class="looked-at" role="status">${count(rows)} ${rows === 1 ? 'event' : 'events'} shown. ${isComplete ? `The search is complete: ${count(searched)} events looked at.` : `${lookedAt(searched, total)} so far.`}</p>
 <nav class="actions" aria-label="More events">${!isComplete && last && html`<a class="button" href="${findUrl(filters, { after: cursorOf(last) })}">Show ${order} ones</a>`}
-${isContinued && html`<a href="${findUrl(filters)}">Back to the first ones</a>`} <a href="${findUrl(filters, {}, '/find/types')}">Count these by type</a></nav>`
+${isContinued && html`<a href="${findUrl(filters)}">Back to the first ones</a>`} ${filters.customer === undefined && html`<a href="${findUrl(filters, {}, '/find/types')}">Count these by type</a>`}</nav>`
+}
+
+async function typeLinks({ options, signal }: View, filters: Filters): Promise<Html> {
+  const { types } = await countTypes(options.eventStore, criteriaFrom(filters).criteria, { signal })
+  return html`<h3>By type</h3><ul class="type-links">${[...types].map(
+    ([type, number]) =>
+      html`<li><a class="cell" href="${findUrl({ ...filters, type: [type] })}">${eventWords(type)}</a> ${count(number)}</li>`,
+  )}</ul>`
 }
 
 async function* typeCounts({ options, signal }: View, filters: Filters): AsyncGenerator<Html> {

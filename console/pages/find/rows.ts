@@ -1,5 +1,6 @@
 /** The rows of Find: one event each, without the values of its fields. */
 import { metadataOf } from '../../../audit/criteria.ts'
+import { streamsOf } from '../../../audit/timeline.ts'
 import type { RecordedEvent } from '../../../eventstore/port.ts'
 import { ownerOf } from '../../../schema/streams.ts'
 import { badge, time } from '../../components.ts'
@@ -62,11 +63,10 @@ function customerOf({ stream, data }: RecordedEvent): string | undefined {
 
 /** Into the customer's timeline, where the event is in it; else to the event alone. */
 function linkOf({ stream, revision }: RecordedEvent, customer: string | undefined): string {
-  const isInTimeline = customer !== undefined && /^customer(Access|Skips)?-/.test(stream)
-  if (!isInTimeline) return placeUrl({ stream, revision })
-  return stream.startsWith('customer-')
-    ? `/customers/${customer}?at=${revision}#${anchorOf({ stream, revision })}`
-    : `/customers/${customer}#${anchorOf({ stream, revision })}`
+  const streams = streamsOf(Number(customer ?? 0))
+  if (customer === undefined || !Object.values(streams).includes(stream)) return placeUrl({ stream, revision })
+  const moment = stream === streams.customer ? `?at=${revision}` : ''
+  return `/customers/${customer}${moment}#${anchorOf({ stream, revision })}`
 }
 
 /** The place of an event in the page of its customer. */

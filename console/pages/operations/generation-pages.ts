@@ -98,7 +98,7 @@ ${table(
     { label: 'Generation', isNumber: true },
     { label: 'State' },
     { label: 'Position', isNumber: true },
-    { label: 'Filled' },
+    { label: 'Of the log' },
     ...(isMeasured ? [{ label: 'Size' }] : []),
   ],
   states.map((each) => [

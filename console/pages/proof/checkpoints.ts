@@ -8,31 +8,32 @@ import { type Html, html, lines } from '../../html.ts'
 import { unhurried } from '../../jobs.ts'
 import { action, type ConsoleApp, page, type View } from '../../routes.ts'
 import { logPicture } from './log-picture.ts'
+import { type ProofKeys, trustedKey } from './proof-keys.ts'
 import { PROOF_ROLES } from './roles.ts'
-import { neededKey, signingKey, trustedKey } from './trusted-key.ts'
 
-export function registerCheckpoints(app: ConsoleApp): void {
+export function registerCheckpoints(app: ConsoleApp, keys: ProofKeys): void {
   action(app, { path: '/proof/checkpoint', roles: PROOF_ROLES }, async ({ options, signal }) => {
-    const key = signingKey(options)
+    const key = keys.signing
     if (key === undefined)
       throw new Refused(409, 'The console has no key that signs: AUDIT_SIGNING_KEY is not set for its process.')
+    await trustedKey(keys, options.stored)
     const written = await writeCheckpoint(unhurried(options.stored), key, { signal })
     const text = written
       ? `A checkpoint of ${count(written.size)} events is signed.`
       : 'There is nothing new since the last checkpoint.'
     return { redirect: '/proof#checkpoints', notice: { kind: 'done', text } }
   })
-  page(app, { path: '/proof/public.pem', title: 'Public key', roles: PROOF_ROLES }, ({ options }) => ({
+  page(app, { path: '/proof/public.pem', title: 'Public key', roles: PROOF_ROLES }, async ({ options }) => ({
     filename: 'public.pem',
     type: 'application/x-pem-file',
-    content: publicPem(neededKey(options)),
+    content: publicPem(await trustedKey(keys, options.stored)),
   }))
 }
 
-export async function checkpointSection({ options, formToken }: View): Promise<Html> {
-  const key = trustedKey(options)
+export async function checkpointSection({ options, formToken }: View, keys: ProofKeys): Promise<Html> {
+  const key = keys.trusted
   const coverage = await coverageOf(options.stored, key ? [key] : [])
-  const maySign = signingKey(options) !== undefined
+  const maySign = keys.signing !== undefined
   return html`<section id="checkpoints" aria-labelledby="checkpoints-title"><h2 id="checkpoints-title">What checkpoints cover</h2>
 <p>A checkpoint is a signature over all events up to a moment. Whoever changes, removes or moves one of them later can't do so unnoticed, not even with full access to the store.</p>
 ${coverage.newest || coverage.uncovered ? html`<div class="panel">${logPicture(coverage)}${sentence(coverage, options.configuration.CHECKPOINT_MINUTES)}</div>` : empty('The log has no events yet that a checkpoint covers.', 'Checkpoints begin with the first customer.')}

@@ -7,15 +7,12 @@ import { commandBox } from '../../components.ts'
 import { Refused } from '../../errors.ts'
 import { type Html, html } from '../../html.ts'
 import { unhurried } from '../../jobs.ts'
-import { ROLES, type Role } from '../../people.ts'
+import { mayReveal, ROLES } from '../../people.ts'
 import { action, type ConsoleApp, page, type View } from '../../routes.ts'
+import { type ProofKeys, trustedKey } from './proof-keys.ts'
 import { PROOF_ROLES } from './roles.ts'
-import { neededKey } from './trusted-key.ts'
 
-/** The event itself may have fields in clear, from before there was encryption. */
-const CONTENT_ROLES: readonly Role[] = ['auditor']
-
-export function registerEventProofs(app: ConsoleApp): void {
+export function registerEventProofs(app: ConsoleApp, keys: ProofKeys): void {
   // The leaves are stored in one folder, so proofs are made one after another.
   let before: Promise<unknown> = Promise.resolve()
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
@@ -29,10 +26,11 @@ export function registerEventProofs(app: ConsoleApp): void {
     const event = parseEvent(given)
     if (event === undefined) throw new Refused(400, `This is not an event; accepted: its id, or ${ACCEPTED_PLACES}.`)
     const content = form.get('content') !== null
-    if (content && !person.roles.some((role) => CONTENT_ROLES.includes(role))) {
-      throw new Refused(403, 'A proof with the event in it is for the role auditor.')
+    // It may have fields in clear, from before there was encryption.
+    if (content && !mayReveal(person)) {
+      throw new Refused(403, 'A proof with the event in it is for the role auditor or privacy officer.')
     }
-    const key = neededKey(options)
+    const key = await trustedKey(keys, options.stored)
     const customerId = 'stream' in event ? (customerOf(event.stream) ?? null) : null
     if (content) await view.recordExport({ command: `prove --content`, customerId })
     const leafCache = join(options.configuration.DATA_DIR, 'proof-leaves')
@@ -53,14 +51,13 @@ function filenameOf({ leaf }: InclusionProof): string {
 const NOT_PROVED = html`<p class="limits"><strong>What a proof does not prove.</strong> It shows that the log held this event when the checkpoint was signed, and that it has not changed since. It does not show that what the event says is true, that nothing happened which was never written down, or that whoever holds the signing key has not signed another log as well.</p>`
 
 export function eventProofSection({ formToken, query, person }: View): Html {
-  const mayHaveContent = person.roles.some((role) => CONTENT_ROLES.includes(role))
   return html`<section id="of-event" aria-labelledby="of-event-title"><h2 id="of-event-title">Proof for an event</h2>
 <p>A file with which anybody can check, with the public key and without this service, that the event is in the log that was signed.</p>
 <form class="panel" method="post" action="/proof/of-event">${formToken}
 <label for="event">Event</label>
 <input id="event" name="event" required maxlength="200" value="${query.get('event') ?? ''}" placeholder="such as 7:3" aria-describedby="event-hint" autocomplete="off" spellcheck="false">
 <p class="hint" id="event-hint">Its id, or its place: <code>7:3</code> is revision 3 of customer 7, as is <code>customer-7 revision 3</code>.</p>
-${mayHaveContent && html`<label class="check"><input type="checkbox" name="content"> With the event itself, as it is stored: personal fields stay encrypted, except those from before there was encryption. This is recorded.</label>`}
+${mayReveal(person) && html`<label class="check"><input type="checkbox" name="content"> With the event itself, as it is stored: personal fields stay encrypted, except those from before there was encryption. This is recorded.</label>`}
 <button class="primary">Download the proof</button>
 <p class="hint">The first proof reads the log once, later ones only what is new.</p></form>
 ${NOT_PROVED}

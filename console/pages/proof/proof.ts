@@ -3,11 +3,13 @@ import { html } from '../../html.ts'
 import { type ConsoleApp, page } from '../../routes.ts'
 import { checkpointSection, registerCheckpoints } from './checkpoints.ts'
 import { eventProofSection, registerEventProofs } from './event-proof.ts'
+import { loadProofKeys } from './proof-keys.ts'
 import { PROOF_ROLES } from './roles.ts'
 import { registerVerification, verificationSection } from './verification.ts'
 
 export function proof(app: ConsoleApp): void {
-  const job = registerVerification(app)
+  const keys = loadProofKeys(app.options)
+  const job = registerVerification(app, keys)
   page(
     app,
     {
@@ -18,9 +20,9 @@ export function proof(app: ConsoleApp): void {
     },
     async (view) => html`<link rel="stylesheet" href="/assets/proof.css">
 ${await verificationSection(view, job)}
-${await checkpointSection(view)}
+${await checkpointSection(view, keys)}
 ${eventProofSection(view)}`,
   )
-  registerCheckpoints(app)
-  registerEventProofs(app)
+  registerCheckpoints(app, keys)
+  registerEventProofs(app, keys)
 }

@@ -1,5 +1,6 @@
 /** The verification of the log: the last ones, and one that runs now. */
 
+import type { PublicKey } from '../../../audit/proof/signing-key.ts'
 import { faultText } from '../../../audit/proof/verification-text.ts'
 import {
   type RecordedVerification,
@@ -12,8 +13,8 @@ import { badge, commandBox, count, empty, facts, table, time } from '../../compo
 import { type Html, html } from '../../html.ts'
 import { createJob, type Job, type JobState, unhurried } from '../../jobs.ts'
 import { action, type ConsoleApp, page, type View } from '../../routes.ts'
+import { type ProofKeys, trustedKey } from './proof-keys.ts'
 import { PROOF_ROLES } from './roles.ts'
-import { neededKey } from './trusted-key.ts'
 
 /** Verifications in the list, and faults of the last one. */
 const LISTED = 10
@@ -29,11 +30,11 @@ interface Outcome {
 export type VerificationJob = Job<Outcome>
 
 /** Adds the actions, and the progress for the page's script. @returns the job of this process */
-export function registerVerification(app: ConsoleApp): VerificationJob {
+export function registerVerification(app: ConsoleApp, keys: ProofKeys): VerificationJob {
   const job: VerificationJob = createJob()
   app.fastify.addHook('preClose', () => job.close())
-  action(app, { path: '/proof/verify', roles: PROOF_ROLES }, (view) => {
-    const isStarted = start(job, view)
+  action(app, { path: '/proof/verify', roles: PROOF_ROLES }, async (view) => {
+    const isStarted = start(job, view, await trustedKey(keys, view.options.stored))
     const text = isStarted ? 'The verification has begun.' : 'A verification is running already.'
     return { redirect: '/proof#verification', notice: { kind: isStarted ? 'done' : 'failed', text } }
   })
@@ -52,13 +53,12 @@ export function registerVerification(app: ConsoleApp): VerificationJob {
   return job
 }
 
-function start(job: VerificationJob, { options, actor }: View): boolean {
+function start(job: VerificationJob, { options, actor }: View, key: PublicKey): boolean {
   const { stored } = options
-  const keys = [neededKey(options)]
   return job.start(actor, async ({ signal, report }) => {
     const end = Number((await logEnd(stored))?.commit ?? 1n)
     const result = await verifyLog(unhurried(stored), {
-      keys,
+      keys: [key],
       signal,
       report(done, { commit }) {
         if (done % 1_000 === 0) report({ done, share: Math.min(1, Number(commit) / end) })
@@ -86,7 +86,7 @@ export async function verificationSection({ options, formToken }: View, job: Ver
   const [last] = recent
   const state = job.state()
   return html`<section id="verification" aria-labelledby="verification-title"><h2 id="verification-title">Is the log whole?</h2>
-${last ? lastOne(last) : empty('The log has not been verified yet.', 'Verify it below, or on the command line. Each run is recorded here.')}
+${last ? lastOne(last) : state.status !== 'running' && empty('The log has not been verified yet.', 'Verify it below, or on the command line. Each run is recorded here.')}
 ${state.status === 'running' ? running(state, formToken) : idle(state, formToken)}
 ${recent.length > 1 && html`<details><summary>Earlier verifications</summary>${list(recent.slice(1))}</details>`}
 ${commandBox('customers audit verify')}</section>`

@@ -14,5 +14,11 @@ export const commandField = (): Html => html`<input type="hidden" name="command"
 export function officerOf({ actor, now, form, options }: View): Officer {
   const { data = crypto.randomUUID() } = z.uuid().safeParse(form.get('command'))
   // Of this person: nobody can repeat somebody else's.
-  return { actor, now, commandId: uuidOf(`console:${actor}:${data}`), rules: options.store.audit }
+  return {
+    actor,
+    now,
+    commandId: uuidOf(`console:${actor}:${data}`),
+    rules: options.store.audit,
+    emailHashKey: options.emailHashKey,
+  }
 }

@@ -2,7 +2,7 @@
 import { AuditError, RequestConflict, RequestRefused } from '../../../audit/errors.ts'
 import { executeRequest } from '../../../audit/requests/execute.ts'
 import { holdingsOf, placesOf, toDoAfterErasure } from '../../../audit/requests/holdings.ts'
-import { changeRequest, heldBy, readNotes, readRegister } from '../../../audit/requests/register.ts'
+import { changeRequest, heldBy, isAbout, readNotes, readRegister } from '../../../audit/requests/register.ts'
 import { isOpen, type PrivacyRequest, subjectText } from '../../../audit/requests/request.ts'
 import { type Receipt, receiptOf } from '../../../audit/requests/views.ts'
 import type { RecordedEvent } from '../../../eventstore/port.ts'
@@ -48,14 +48,18 @@ export interface Found {
   readonly request: PrivacyRequest
   /** The number of another request of the person that is on legal hold. */
   readonly heldBy: number | undefined
+  /** Whether it is about the data of whoever looks. */
+  readonly isOwn: boolean
 }
 
 /** @throws Refused 404 */
-async function read({ options, params }: View): Promise<Found> {
+async function read({ options, params, actor }: View): Promise<Found> {
   const register = await readRegister(options.eventStore)
   const request = register.requests.get(numberOf(params.number))
   if (!request) throw new Refused(404, `There is no such request; there are ${register.requests.size}.`)
-  return { request, heldBy: heldBy(register, request.subject, request.number) }
+  const { subject, number } = request
+  const isOwn = await isAbout(options.eventStore, subject, { actor, emailHashKey: options.emailHashKey })
+  return { request, heldBy: heldBy(register, subject, number), isOwn }
 }
 
 const numberOf = (text = ''): number => (/^[1-9]\d{0,14}$/.test(text) ? Number(text) : 0)

@@ -31,6 +31,15 @@ ${request.kind === 'erasure' && leftToDo(view, request, receipt)}
 <p class="actions"><a class="button" href="/requests">All open requests</a></p>`
 }
 
+/** What a decision depends on. */
+const circumstancesOf = ({ actor, now, options }: View, { heldBy, isOwn }: Found) => ({
+  actor,
+  now,
+  rules: options.store.audit,
+  heldBy,
+  isOwn,
+})
+
 const by = (step: { readonly by: string; readonly at: string }): Html => html`by ${step.by}, ${time(step.at)}`
 
 function summary(receipt: Receipt): Html {
@@ -71,7 +80,7 @@ ${
 /** The forms of the steps that are possible, and why the main ones are not. */
 function steps(view: View, found: Found): Html {
   const { request } = found
-  const circumstances = { actor: view.actor, now: view.now, rules: view.options.store.audit, heldBy: found.heldBy }
+  const circumstances = circumstancesOf(view, found)
   const rows = REQUEST_STEPS.map((step) => ({ step, refusal: refusalOf(request, step.sample, circumstances) }))
   const refusal = refusalOf(request, { type: 'begin' }, circumstances)
   return html`<h2>What to do next</h2>
@@ -130,7 +139,7 @@ ${commandBox(`customers privacy execute ${number}`)}</form>`
 
 function closing(view: View, found: Found, receipt: Receipt): Html {
   const { request } = found
-  const circumstances = { actor: view.actor, now: view.now, rules: view.options.store.audit, heldBy: found.heldBy }
+  const circumstances = circumstancesOf(view, found)
   const isAgain = refusalOf(request, { type: 'begin' }, circumstances) === undefined
   return html`<p class="actions"><a class="button" href="/requests/${receipt.request}/receipt">Receipt to print</a></p>
 ${isAgain && html`<h2>Once more</h2><p>The file can be made again while the approval holds.</p>${execution(view, request)}`}`
@@ -219,7 +228,7 @@ ${isDone && commandBox(`customers privacy step ${request.number} ${toDo[0]?.step
 /** The last look before an erasure. */
 export function erasurePage(view: View, found: Found, receipt: Receipt): Html {
   const { request } = found
-  const circumstances = { actor: view.actor, now: view.now, rules: view.options.store.audit, heldBy: found.heldBy }
+  const circumstances = circumstancesOf(view, found)
   const refusal = refusalOf(request, { type: 'begin' }, circumstances)
   const { held, stays, toDo, subject } = receipt
   return html`<h2>What goes</h2>

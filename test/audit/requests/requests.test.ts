@@ -238,12 +238,20 @@ t.test('files: access and portability, also for an address that is no customerâ€
 t.test('in an emergency, or where the store wants no second person', async (t) => {
   const { send, eventStore, audit } = await start(t)
   const [first, second] = [await signUp(send), await signUp(send)]
-  t.match(await audit('alice')('erase', String(first.id), '--emergency', '--reason', 'court order', '--json'), {
-    code: 0,
-    output: `{"customerId":${first.id},"customer":"deleted","eventsInClear":0,"request":1}\n`,
-  })
+  for (const reason of ['Ann asked', `mail of ${first.email}`, 'x@y.z', '(Lee)']) {
+    await t.rejects(audit('alice')('erase', String(first.id), '--emergency', '--reason', reason), {
+      message: /must not name the person/,
+    })
+  }
+  t.match(
+    await audit('alice')('erase', String(first.id), '--emergency', '--reason', 'court order, Annex 2', '--json'),
+    {
+      code: 0,
+      output: `{"customerId":${first.id},"customer":"deleted","eventsInClear":0,"request":1}\n`,
+    },
+  )
   t.match(await findRequest(eventStore, 1), {
-    waiver: { by: 'operator:alice', reason: 'court order' },
+    waiver: { by: 'operator:alice', reason: 'court order, Annex 2' },
     execution: { approval: 'waived' },
     done: { outcome: 'erased' },
   })
@@ -320,6 +328,22 @@ t.test('at once, and again', async (t) => {
     { reason: { message: /approved already, by operator:/ } },
   )
 
+  await t.test('nobody approves a request about themselves', async (t) => {
+    const { email, id: own } = await signUp(send)
+    const about = { ...receive, subject: { customerId: own } }
+    const { number } = await receiveRequest(eventStore, about, officer('alice'))
+    await changeRequest(eventStore, number, { type: 'identify', how: 'document' }, officer('alice'))
+    const { emailHashKey } = options(officer('alice'))
+    await t.rejects(
+      changeRequest(eventStore, number, { type: 'approve' }, officer(email.toUpperCase(), { emailHashKey })),
+      {
+        message: /about your own data/,
+      },
+    )
+    await changeRequest(eventStore, number, { type: 'approve' }, officer('bob@example.com', { emailHashKey }))
+    await changeRequest(eventStore, number, { type: 'refuse', ground: 'withdrawn' }, officer('alice'))
+  })
+
   const { version } = await findRequest(eventStore, 5)
   const seen = { seen: version }
   await changeRequest(eventStore, 5, { type: 'hold', ground: 'other' }, officer('carol'), seen)
@@ -356,7 +380,7 @@ t.test('at once, and again', async (t) => {
       get: (_, name) => current[name as keyof EventStore],
       has: (_, name) => name in current,
     })
-    t.equal((await readRegister(switched)).requests.size, 5)
+    t.equal((await readRegister(switched)).requests.size, 6)
     current = another
     t.match(await countRequests(switched, new Date()), { open: 0, oldestDueSeconds: undefined })
   })
