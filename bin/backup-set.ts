@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { createReadStream, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { join, relative } from 'node:path'
 import { z } from 'zod'
 import { BackupError, UsageError } from '../runtime/errors.ts'
 import { VERSION } from '../runtime/version.ts'
@@ -25,7 +25,7 @@ export interface BackupFolders {
  */
 export function foldersOf(folder: string, keys = join(folder, 'keys')): BackupFolders {
   const log = join(folder, 'log')
-  const isIn = (inner: string, outer: string) => `${resolve(inner)}/`.startsWith(`${resolve(outer)}/`)
+  const isIn = (inner: string, outer: string) => !/^\.\.(\/|$)/.test(relative(outer, inner))
   if (isIn(keys, log) || isIn(log, keys)) {
     throw new UsageError(`--keys: ${keys} can't be used; accepted: a folder apart from ${log}.`)
   }
