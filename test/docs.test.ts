@@ -17,7 +17,7 @@ const anchorOf = (heading: string) =>
 
 t.test('links and commands', async (t) => {
   let links = 0
-  for await (const page of glob(['*.md', 'docs/**/*.md'], { cwd: root })) {
+  for await (const page of glob(['*.md', 'docs/**/*.md', 'deploy/**/*.md'], { cwd: root })) {
     const text = readFileSync(join(root, page), 'utf8')
     for (const [, link = ''] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
       if (/^[a-z]+:/.test(link)) continue

@@ -16,6 +16,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   console: ['runtime', 'schema', 'eventstore', 'projections', 'audit'],
   examples: ['runtime', 'gateway'],
   docs: ['runtime', 'schema', 'eventstore', 'projections', 'audit', 'subgraph', 'gateway', 'mail', 'console'],
+  deploy: [],
   bin: [
     'runtime',
     'schema',
