@@ -13,7 +13,7 @@ import t from 'tap'
 import { parse, stringify } from 'yaml'
 import { keysOf } from '../../eventstore/encryption/customer-keys.ts'
 import { startSmtp } from '../mail/support.ts'
-import { startEventStoreServer } from '../support/eventstore-server/server.ts'
+import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { client, openTestLog, signUp, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
 import { freePort, type Started, untilReady } from '../support/processes.ts'
@@ -23,7 +23,9 @@ import { FOLDER, podOf, sources } from './manifests.ts'
 import { expressions, metricsIn, RULES, type Rules, rulesOf } from './promql.ts'
 
 const PROMETHEUS = join(FOLDER, '../prometheus')
-const skip = spawnSync('prometheus', ['--version']).error ? 'prometheus is not installed' : false
+const skip = spawnSync('prometheus', ['--version']).error
+  ? 'prometheus is not installed'
+  : builtIn('it stops the server').skip
 const SUPERGRAPH = 'supergraph.graphql'
 
 /** Looks again until it holds. @throws Error after 30 seconds */
