@@ -24,14 +24,18 @@ export interface Look {
 export interface Looks {
   /** The newest first. */
   readonly looks: readonly Look[]
-  /** Whether there are older ones. */
-  readonly isMore: boolean
+  /** Set if older ones were not read: the time before which they are. */
+  readonly before: Date | undefined
 }
 
 type LookEvent = Extract<DomainEvent, { readonly type: 'PersonalDataRevealed' | 'EventsExported' }>
 
+/** Events of a stream that one call reads: those that do not fit cost time, too. */
+const MOST_READ = 20_000
+
 /**
  * The newest looks.
+ * @param options.most of each stream
  * @param options.before looks before this time alone
  * @param options.customerId those that may have been at this customer: also those at several customers
  * @throws EventStoreUnavailable; InvalidEvent for an event that can't be read
@@ -45,26 +49,38 @@ export async function newestLooks(
     readonly customerId?: number | undefined
   },
 ): Promise<Looks> {
-  const { most, before, actor, customerId } = options
   const looks: Look[] = []
-  let isMore = false
+  let end: Date | undefined
   for (const stream of [STREAM_NAMES.reveals, STREAM_NAMES.exports]) {
-    let found = 0
-    for await (const event of orNone(eventStore.readStream(stream, { direction: 'backwards' }))) {
-      if (before && event.created >= before) continue
-      const look = lookOf(event)
-      if (actor !== undefined && look.actor !== actor) continue
-      if (customerId !== undefined && look.customerId !== null && look.customerId !== customerId) continue
-      if (found === most) {
-        isMore = true
-        break
-      }
-      looks.push(look)
-      found++
-    }
+    const stopped = await readLooks(eventStore, stream, options, looks)
+    if (stopped && (end === undefined || stopped > end)) end = stopped
   }
   looks.sort((a, b) => b.at.getTime() - a.at.getTime())
-  return { looks: looks.slice(0, most), isMore: isMore || looks.length > most }
+  // Of a stream that was read further than the other, the rest comes with the other's.
+  const known = looks.filter(({ at }) => end === undefined || at > end)
+  // Those of the same millisecond come again.
+  return { looks: known, before: end && new Date(end.getTime() + 1) }
+}
+
+/** @returns when the event was written at which the read stopped; undefined: it read everything */
+async function readLooks(
+  eventStore: EventStore,
+  stream: string,
+  { most, before, actor, customerId }: Parameters<typeof newestLooks>[1],
+  looks: Look[],
+): Promise<Date | undefined> {
+  let found = 0
+  let read = 0
+  for await (const event of orNone(eventStore.readStream(stream, { direction: 'backwards' }))) {
+    if (before && event.created >= before) continue
+    const look = lookOf(event)
+    const isWanted = customerId === undefined || look.customerId === null || look.customerId === customerId
+    if (found === most || ++read > MOST_READ) return event.created
+    if (!isWanted || (actor !== undefined && look.actor !== actor)) continue
+    looks.push(look)
+    found++
+  }
+  return undefined
 }
 
 function lookOf(event: RecordedEvent): Look {

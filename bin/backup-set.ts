@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { createReadStream, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { z } from 'zod'
 import { BackupError, UsageError } from '../runtime/errors.ts'
 import { VERSION } from '../runtime/version.ts'
@@ -19,11 +19,18 @@ export interface BackupFolders {
   readonly keys: string
 }
 
-/** @param keys where the keys are; default: beside the log, in the folder `keys` */
-export const foldersOf = (folder: string, keys?: string): BackupFolders => ({
-  log: join(folder, 'log'),
-  keys: keys ?? join(folder, 'keys'),
-})
+/**
+ * @param keys where the keys are; default: beside the log, in the folder `keys`
+ * @throws UsageError if that is not a folder of its own
+ */
+export function foldersOf(folder: string, keys = join(folder, 'keys')): BackupFolders {
+  const log = join(folder, 'log')
+  const isIn = (inner: string, outer: string) => !/^\.\.(\/|$)/.test(relative(outer, inner))
+  if (isIn(keys, log) || isIn(log, keys)) {
+    throw new UsageError(`--keys: ${keys} can't be used; accepted: a folder apart from ${log}.`)
+  }
+  return { log, keys }
+}
 
 const listSchema = z.object({
   /** The release that made it. */

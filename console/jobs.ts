@@ -34,7 +34,8 @@ export interface Job<R> {
 
 const WATCH_MS = 500
 
-export function createJob<R>(): Job<R> {
+/** @param onFailure is told about work that fails, unless it was stopped */
+export function createJob<R>(onFailure: (error: unknown) => void): Job<R> {
   let state: JobState<R> = { status: 'idle' }
   let running = Promise.resolve()
   let stopping = new AbortController()
@@ -58,6 +59,7 @@ export function createJob<R>(): Job<R> {
             : { status: 'done', by, at: new Date(), result }
         },
         (error: unknown) => {
+          if (!signal.aborted) onFailure(error)
           state = signal.aborted
             ? { status: 'stopped', by, at: new Date() }
             : { status: 'failed', by, at: new Date(), error }

@@ -1,12 +1,74 @@
 /** `npm start` as a newcomer meets it, and what it says when it can't start. */
+import { readFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import t from 'tap'
 import { client, signIn, temporaryFolder } from './support/graph.ts'
 import { freePort, startProcess, untilReady } from './support/processes.ts'
 
 const command = 'start'
+const root = join(import.meta.dirname, '..')
+
+/** Drivers of servers, exporters, and what only some requests need: not loaded on embedded stores. */
+const ON_DEMAND = [
+  ...['@grpc/grpc-js', '@kurrent/kurrentdb-client', 'google-protobuf', 'redis'],
+  ...['@opentelemetry/sdk-trace-node', '@opentelemetry/sdk-metrics', '@opentelemetry/resources'],
+  ...['@opentelemetry/exporter-trace-otlp-http', '@opentelemetry/exporter-metrics-otlp-http'],
+  ...['@apollo/gateway', '@apollo/composition', '@apollo/usage-reporting-protobuf', '@graphql-yoga/render-graphiql'],
+  ...['bcryptjs', 'csv-parse', 'cli-progress'],
+]
+const PLANNER = ['@apollo/query-planner', '@apollo/federation-internals']
+const GRAPHQL = ['graphql', 'mercurius', '@apollo/subgraph']
+/** What each process may not import besides. */
+const OF_OTHERS: Readonly<Record<string, readonly string[]>> = {
+  subgraph: [...PLANNER, 'undici', 'jose', 'nodemailer'],
+  projections: [...PLANNER, ...GRAPHQL, 'undici', 'jose', 'nodemailer', 'fast-jwt', 'yaml'],
+  mail: [...PLANNER, ...GRAPHQL, 'undici', 'jose', 'fast-jwt'],
+  gateway: ['mercurius', '@apollo/subgraph', 'nodemailer', 'fast-jwt', 'libsodium'],
+}
+/** Imports that are left once types are stripped, and that are not dynamic. */
+const IMPORT = /^(?:import|export)(?! type\b)(?:[^'"]*? from)? '([^']+)'/gm
+const packageOf = (specifier: string) => /^(@[^/]+\/)?[^/]+/.exec(specifier)?.[0] ?? ''
+
+/** The packages that a module of ours imports, and those that it imports, before it runs. */
+function importsOf(path: string, seen = new Set<string>()): string[] {
+  if (seen.has(path) || !path.endsWith('.ts')) return []
+  seen.add(path)
+  return [...readFileSync(path, 'utf8').matchAll(IMPORT)].flatMap(([, specifier = '']) => {
+    if (specifier.startsWith('.')) return importsOf(resolve(dirname(path), specifier), seen)
+    return specifier.startsWith('node:') ? [] : packageOf(specifier)
+  })
+}
+
+t.test('a process imports what it uses', (t) => {
+  t.same([...new Set(importsOf(join(root, 'bin/customers.ts')))], ['commander'], '--help')
+  t.same([...new Set(importsOf(join(root, 'bin/environment.ts')))], ['zod'], 'the check of the environment')
+  for (const [name, others] of Object.entries(OF_OTHERS)) {
+    const imports = importsOf(join(root, `bin/commands/${name}.ts`))
+    t.ok(imports.length > 0)
+    t.same(
+      [...ON_DEMAND, ...others].filter((each) => imports.includes(each)),
+      [],
+      name,
+    )
+  }
+  t.end()
+})
+
+/** Prints each package that the process has loaded, when it ends. */
+const PROBE = `
+  import { registerHooks } from 'node:module'
+  const loaded = new Set()
+  registerHooks({
+    resolve(specifier, context, next) {
+      const found = next(specifier, context)
+      const [, name] = /.*node_modules\\/((?:@[^/]+\\/)?[^/]+)/.exec(found.url) ?? []
+      if (name) loaded.add(name)
+      return found
+    },
+  })
+  process.on('exit', () => console.log('loaded: ' + [...loaded].join()))`
 
 t.test('prints what there is, serves it, keeps the data over a restart', async (t) => {
   const folder = await temporaryFolder(t)
@@ -55,13 +117,25 @@ t.test('in production: no samples, no editor, no introspection', async (t) => {
   const folder = await temporaryFolder(t)
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`
-  const started = startProcess(t, command, folder, { GATEWAY_PORT: String(port), NODE_ENV: 'production' })
+  const started = startProcess(t, command, folder, {
+    GATEWAY_PORT: String(port),
+    NODE_ENV: 'production',
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(PROBE)}`,
+  })
   await untilReady(started, `${url}/readyz`)
   t.notMatch(started.output(), /Sample/)
   t.equal((await fetch(url, { headers: { accept: 'text/html' } })).status, 404)
   const send = client(`${url}/graphql`)
   t.ok((await send('{ __schema { types { name } } }')).errors)
   t.match((await send('{ customer { orders { number } } }')).errors, [{ message: /Cannot query field "orders"/ }])
+  t.equal(await started.end('SIGTERM'), 0)
+  const loaded = /^loaded: (.*)$/m.exec(started.output())?.[1]?.split(',') ?? []
+  t.ok(loaded.includes('mercurius') && loaded.includes('undici'), 'what it loads is known')
+  t.same(
+    ON_DEMAND.filter((each) => loaded.includes(each)),
+    [],
+    'nothing that embedded stores do not need',
+  )
 })
 
 t.test('what keeps it from starting is said in one line, with exit code 1', async (t) => {

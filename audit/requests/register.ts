@@ -55,9 +55,10 @@ export const readRegister = (eventStore: EventStore): Promise<Register> => fold(
 
 async function fold(eventStore: EventStore): Promise<Folded> {
   const folded = known.get(eventStore) ?? nothing()
+  const { eventId } = folded // other reads go on with it meanwhile
   let isSame = folded.revision < 0
   for await (const stored of orNone(eventStore.readStream(STREAM, { from: Math.max(folded.revision, 0) }))) {
-    isSame ||= stored.id === folded.eventId
+    isSame ||= stored.id === eventId
     if (!isSame) break
     // Another read may have applied it meanwhile.
     if (stored.revision === folded.revision + 1) apply(folded, decode<RequestEvent>(stored))

@@ -44,6 +44,8 @@ export function criteriaOf(options: FilterOptions): Criteria {
       `--event: ${JSON.stringify(each)} can't be used; accepted: an event's id, or ${ACCEPTED_PLACES}.`,
     )
   })
+  const [from, to] = [timeOf('since', since, zone), timeOf('until', until, zone)]
+  if (from && to && from > to) throw new UsageError('--since is after --until, so nothing can fit.')
   return {
     actors: actor,
     types: type,
@@ -51,8 +53,8 @@ export function criteriaOf(options: FilterOptions): Criteria {
     requests: request,
     events,
     access: access?.map(accessOf),
-    since: timeOf('since', since, zone),
-    until: timeOf('until', until, zone),
+    since: from,
+    until: to,
   }
 }
 

@@ -38,13 +38,13 @@ interface Options {
 }
 
 export const backup = (folder: string, { keys, check }: Options): Promise<void> =>
-  stoppable((configuration, signal) => {
+  stoppable(async (configuration, signal) => {
     const folders = foldersOf(folder, keys)
     return check ? checkOnly(folders, configuration, signal) : backUp(folder, folders, configuration, signal)
   })
 
 export const restore = (folder: string, { keys }: Pick<Options, 'keys'>): Promise<void> =>
-  stoppable((configuration, signal) => putBack(foldersOf(folder, keys), configuration, signal))
+  stoppable(async (configuration, signal) => putBack(foldersOf(folder, keys), configuration, signal))
 
 /** Stopped by the operator, a command has its own exit code. */
 function stoppable(work: (configuration: Configuration, signal: AbortSignal) => Promise<number>): Promise<void> {
@@ -105,7 +105,11 @@ async function backUp(
     for (const each of [folders.log, folders.keys]) clear(each)
     throw error
   }
-  report(folders, log === undefined, configuration)
+  report(
+    folders,
+    { isLogElsewhere: log === undefined, hasKeysInLog: keyStoreUrl(configuration) === configuration.EVENTSTORE_URL },
+    configuration,
+  )
   return 0
 }
 
@@ -115,13 +119,18 @@ function clear(folder: string): void {
   for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true, force: true })
 }
 
-function report(folders: BackupFolders, isLogElsewhere: boolean, configuration: Configuration): void {
+function report(
+  folders: BackupFolders,
+  { isLogElsewhere, hasKeysInLog }: { readonly isLogElsewhere: boolean; readonly hasKeysInLog: boolean },
+  configuration: Configuration,
+): void {
   const [log, keys] = [folders.log, folders.keys].map((each) => Object.keys(readList(each)?.files ?? {}).join(', '))
   if (isLogElsewhere) console.log('The log is on a server: only its keys were backed up. Back the log up before them.')
   else console.log(`${folders.log}: ${log}`)
   console.log(`${folders.keys}: ${keys || 'nothing'}`)
   const elsewhere = KEY_VARIABLES.filter((variable) => configuration[variable] !== undefined)
   if (elsewhere.length > 0) console.log(`Not in it, because the environment has them: ${elsewhere.join(', ')}`)
+  if (hasKeysInLog) console.log('KEYS_URL is the log: its backups bring back who is erased later. See docs/privacy.md.')
   console.log('Keep the two folders apart, and the keys for a short time only: see docs/operations.md.')
 }
 

@@ -87,7 +87,7 @@ export function graph(panel: Panel, { stacked = false }: { readonly stacked?: bo
     .datasource(SOURCE)
     .span(12)
     .height(8)
-    .min(0)
+    .axisSoftMin(0)
     .targets(targets(panel))
     .drawStyle(GraphDrawStyle.Line)
     .showPoints(VisibilityMode.Never)

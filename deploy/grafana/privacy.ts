@@ -107,6 +107,22 @@ const persons = [
   }),
 ]
 
+const requests = [
+  graph({
+    title: 'Requests of data subjects',
+    description: 'Those that are neither done nor refused: access, rectification, erasure, portability.',
+    unit: 'short',
+    series: { open: `max(${here('privacy_requests_open')})` },
+  }),
+  graph({
+    title: 'Time left for the most urgent request',
+    description:
+      'Until the end of the day on which it is due; below 0 it is overdue. Nothing is drawn while none is open.',
+    unit: 's',
+    series: { left: `min(${here('privacy_request_oldest_due_seconds')})` },
+  }),
+]
+
 const access = [
   graph({
     title: 'Sign-ins',
@@ -145,5 +161,5 @@ export const privacyDashboard = () =>
     'customers-privacy',
     'Customers: privacy and audit',
     'Reveals, erasures, checkpoints and verifications of the log, sign-ins and lockouts.',
-    { Now: summary, Proof: proof, 'Personal data': persons, Access: access },
+    { Now: summary, Proof: proof, 'Personal data': persons, Requests: requests, Access: access },
   )

@@ -42,6 +42,11 @@ export interface CustomerKeys {
    * @throws ConfigurationError if they do not; EventStoreUnavailable
    */
   check(): Promise<void>
+  /**
+   * Resolves if the key store answers and the current master key wraps and unwraps: it may be in a key management system.
+   * @throws EventStoreUnavailable, and what the master key throws
+   */
+  reach(): Promise<void>
   /** The key, if it is in memory. */
   peek(subject: Subject): CustomerKey | undefined
   /**
@@ -190,6 +195,7 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
     log,
     keyStore,
     check: checked.run,
+    reach: () => reach(options),
 
     peek(subject) {
       const { block, index } = placeOf(subject)
@@ -262,6 +268,13 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
 
     close: () => keyStore.close(),
   }
+}
+
+async function reach({ keyStore, masterKeys: [current] }: CustomerKeysOptions): Promise<void> {
+  await keyStore.ping()
+  const bytes = randomBytes(KEY_BYTES)
+  const wrapped = await current.wrap(bytes, 'reach')
+  if (!bytes.equals(await current.unwrap(wrapped, 'reach'))) throw new Error('The master key unwraps something else.')
 }
 
 /** @throws ConfigurationError if the key store lacks the newest keys of the log */

@@ -1,5 +1,5 @@
 /** A copy of an embedded store's file while processes use it, by SQLite's own backup. */
-import { chmodSync, closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs'
+import { chmodSync, closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, statSync } from 'node:fs'
 import { backup, DatabaseSync } from 'node:sqlite'
 import { SqliteFileError } from '../errors.ts'
 import { checkPages, emptyWal, isBusy } from './file.ts'
@@ -31,6 +31,7 @@ export async function backUpSqliteFile(
       report(total === 0 ? 1 : (total - remaining) / total, (total - remaining) * pageSize)
     })
     finish(path, draft)
+    report(1, statSync(draft).size)
     renameSync(draft, target)
     flush(target)
   } catch (error) {

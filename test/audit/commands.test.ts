@@ -366,6 +366,7 @@ t.test('arguments that make no sense are told in one line', async (t) => {
     ['find 7 --type EmailClaimed', /^Events of the type EmailClaimed are in no stream of one customer\./],
     ['find --event seven', /^--event: "seven" can't be used; accepted: an event's id, or 2:1 /],
     ['find --event $all:1', /^--event: "\$all:1" can't be used/],
+    ['find --since 2026-11-02 --until 2026-11-01', /^--since is after --until, so nothing can fit\.$/],
     ['find --access telepathy', /^--access: "telepathy" can't be used; accepted: any, none, signed-in, /],
     ['history 7 --field hidden', /^There is no field "hidden"/],
     ['history 7 --since 2026-11-31', /'2026-11-31' is invalid/],

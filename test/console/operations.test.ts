@@ -223,5 +223,13 @@ t.test('in a browser: live values while somebody looks, and every page for every
   await olga.page.getByText('The comparison has begun.').waitFor()
   await olga.page.getByRole('heading', { name: 'The last comparison' }).waitFor()
   await photograph(t, olga, 'operations-generations')
+  await olga.page.setViewportSize({ width: 320, height: 700 })
+  for (const path of ['/operations', '/operations/generations', '/operations/parked', `/operations/parked/${first}`]) {
+    await olga.page.goto(`${url}${path}`)
+    const wider = await olga.page.evaluate(
+      () => globalThis.document.documentElement.scrollWidth - globalThis.innerWidth,
+    )
+    t.ok(wider <= 0, `${path} fits into 320 px`)
+  }
   t.same(olga.faults, [])
 })

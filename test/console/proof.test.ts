@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
+import { newestLooks } from '../../audit/looks.ts'
 import { type InclusionProof, proveInclusion } from '../../audit/proof/inclusion.ts'
 import { writeCheckpoint } from '../../audit/proof/signed-checkpoints.ts'
 import { loadSigningKey, publicPem, readAuditKey, type SigningKey } from '../../audit/proof/signing-key.ts'
@@ -201,6 +202,15 @@ t.test('keys, tokens, looks and settings, without scripts', async (t) => {
   t.notMatch(by, /masked export/)
   t.match(by, /--actor &#39;service:crm&#39;/)
   t.match(await auditor.get('/looks?customer=ann'), { status: 400 })
+  const paged = new Set<string>()
+  let before: Date | undefined
+  do {
+    const part = await newestLooks(options.stored, { most: 1, before })
+    for (const { stream, revision } of part.looks) paged.add(`${stream} ${revision}`)
+    if (part.looks.length === 0) break
+    before = part.before
+  } while (before)
+  t.same([...paged].sort(), ['auditExports 0', 'auditReveals 0', 'auditReveals 1'], 'page by page, all of them')
   t.match((await auditor.get('/looks?before=2020-01-01')).body, /Nobody looked/)
 
   const settings = (await operator.get('/settings')).body

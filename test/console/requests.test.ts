@@ -1,7 +1,7 @@
 /** Requests of data subjects in the console: two officers, by mouse and keyboard, and by hand-made requests. */
 import { readFile } from 'node:fs/promises'
 import t from 'tap'
-import { findRequest, readRegister } from '../../audit/requests/register.ts'
+import { findRequest, readRegister, receiveRequest } from '../../audit/requests/register.ts'
 import { foldCustomer } from '../../projections/fold.ts'
 import { freshEmail, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { findBarriers, openTab, photograph, startBrowser, startConsole, type Tab } from './support.ts'
@@ -114,6 +114,29 @@ async function pressOn({ page }: Tab, name: string | RegExp): Promise<void> {
   throw new Error(`There is nothing to press that is named ${name}.`)
 }
 
+t.test('a long list has pages, of which the most urgent is first', async (t) => {
+  const { app: own, options, signIn } = await startConsole(t)
+  await own.ready()
+  const now = new Date('2026-03-01T00:00:00Z')
+  for (let each = 1; each <= 205; each++) {
+    const subject = { emailKeys: [`${each}`.padStart(64, '0')] }
+    const receivedOn = each === 205 ? '2026-01-01' : '2026-02-01'
+    const command = { type: 'receive', kind: 'access', subject, channel: 'other', receivedOn } as const
+    const rules = options.store.audit
+    const commandId = crypto.randomUUID()
+    await receiveRequest(options.eventStore, command, { actor: 'operator:a', commandId, now, rules })
+  }
+  const paul = await signIn('privacy-officer')
+  const numbersOn = async (url: string) =>
+    [...(await paul.get(url)).body.matchAll(/href="\/requests\/(\d+)"/g)].map(([, number]) => Number(number))
+  const first = await numbersOn('/requests')
+  t.equal(first.length, 100)
+  t.same(first.slice(0, 2), [205, 1])
+  t.same(await numbersOn('/requests?page=3'), [200, 201, 202, 203, 204])
+  t.same(await numbersOn('/requests?page=99&show=all'), [200, 201, 202, 203, 204])
+  t.same(await numbersOn('/requests?page=-1'), first)
+})
+
 t.test('in a browser: one officer enters and checks, another approves, and the first erases', async (t) => {
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
   const { id } = await signUp(send)
@@ -148,6 +171,14 @@ t.test('in a browser: one officer enters and checks, another approves, and the f
   )
 
   await paul.page.reload()
+  await paul.page.setViewportSize({ width: 320, height: 700 })
+  for (const path of ['/requests', '/requests/new', `/requests/${number}/erasure`, `/requests/${number}`]) {
+    await paul.page.goto(`${url}${path}`)
+    const wider = await paul.page.evaluate(
+      () => globalThis.document.documentElement.scrollWidth - globalThis.innerWidth,
+    )
+    t.ok(wider <= 0, `${path} fits into 320 px`)
+  }
   await paul.page.getByRole('link', { name: 'To the erasure' }).click()
   await photograph(t, paul, 'request-erasure')
   await paul.page.getByRole('button', { name: 'Erase', exact: true }).click()

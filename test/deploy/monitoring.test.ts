@@ -12,6 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { parse, stringify } from 'yaml'
 import { keysOf } from '../../eventstore/encryption/customer-keys.ts'
+import { startSmtp } from '../mail/support.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { client, openTestLog, signUp, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
@@ -19,7 +20,7 @@ import { freePort, type Started, untilReady } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
 import { createContainers } from './containers.ts'
 import { FOLDER, podOf, sources } from './manifests.ts'
-import { metricsIn, RULES, type Rules, rulesOf } from './promql.ts'
+import { expressions, metricsIn, RULES, type Rules, rulesOf } from './promql.ts'
 
 const PROMETHEUS = join(FOLDER, '../prometheus')
 const skip = spawnSync('prometheus', ['--version']).error ? 'prometheus is not installed' : false
@@ -126,14 +127,19 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
     mkdirSync(join(folder, name), { recursive: true })
     return join(folder, name)
   }
-  const [events, keys, redis] = await Promise.all([startEventStoreServer(t), startEventStoreServer(t), startRedis(t)])
+  const [events, keys, redis, smtp] = await Promise.all([
+    startEventStoreServer(t),
+    startEventStoreServer(t),
+    startRedis(t),
+    startSmtp(t),
+  ])
   const stores = { EVENTSTORE_URL: events.url, KEYS_URL: keys.url, READMODEL_URL: redis.url }
   const values: Record<string, string> = {
     ...KEYS,
     ...stores,
     SUBGRAPH_SECRET: 's'.repeat(32),
     RATE_LIMIT_REDIS_URL: `${redis.url}/1`,
-    SMTP_URL: 'smtp://127.0.0.1:9',
+    SMTP_URL: smtp.url,
     CONSOLE_OIDC_CLIENT_SECRET: '',
     CONSOLE_SESSION_KEY: 'c'.repeat(32),
   }
@@ -204,8 +210,8 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
     })
   })
 
+  const served = new Set<string>(['up'])
   await t.test('each metric of rules and dashboards is served by a process', async (t) => {
-    const served = new Set<string>(['up'])
     for (const each of jobs.values()) {
       const text = await (await fetch(`http://127.0.0.1:${each}/metrics`)).text()
       for (const [, name = '', type] of text.matchAll(/^# TYPE (\S+) (\w+)$/gm)) {
@@ -233,6 +239,26 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
     }
   })
 
+  await t.test('what the runbooks look at is there', async (t) => {
+    const runbooks = join(FOLDER, '../../docs/runbooks')
+    const lines = new Set<string>()
+    for (const name of readdirSync(runbooks)) {
+      const page = readFileSync(join(runbooks, name), 'utf8')
+      for (const [line] of page.matchAll(/^(curl|redis-cli) .*$/gm)) lines.add(line)
+    }
+    t.ok(lines.size > 10)
+    const commands = [...lines].map((line) =>
+      containers.outside(line.replace('localhost', '127.0.0.1')).replace('redis-cli', `redis-cli -p ${redis.port}`),
+    )
+    for (const command of commands) {
+      const { status } = spawnSync('bash', ['-o', 'pipefail', '-c', command], { encoding: 'utf8' })
+      t.equal(status, 0, command)
+      if (!command.includes('/metrics')) continue
+      const [, start = '', middle = '', end = ''] = /grep -E '\^(\w*)\((.*)\)(\w*)'/.exec(command) ?? []
+      for (const each of middle.split('|')) t.ok(served.has(`${start}${each}${end}`), `${start}${each}${end}`)
+    }
+  })
+
   await t.test('a changed ConfigMap is picked up: the link that the kubelet replaces', async (t) => {
     const served = async () =>
       ((await (await fetch(`http://127.0.0.1:${port('gateway')}/readyz`)).json()) as { supergraph: string }).supergraph
@@ -254,6 +280,10 @@ t.test('the manifests run, Prometheus reads them, and faults fire alerts and res
       ((await prometheus.get('rules')).data as { groups: readonly Group[] }).groups.flatMap((group) => group.rules)
     await until('an evaluation of each', async () => (await rules()).every(({ health }) => health !== 'unknown'))
     for (const { name, health, lastError } of await rules()) t.equal(health, 'ok', `${name}: ${lastError ?? ''}`)
+    for (const [where, expression] of expressions()) {
+      const answer = await prometheus.get(`query?query=${encodeURIComponent(expression)}`)
+      t.equal(answer.status, 'success', `${where}: ${expression} ${answer.error ?? ''}`)
+    }
     // Before the first scrape of each, targets are missing.
     await until('no alert fires', async () => (await prometheus.firing()).size === 0)
   })

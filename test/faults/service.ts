@@ -11,6 +11,8 @@ import { freePort, type Started, startProcess, untilReady } from '../support/pro
 
 const CLIENTS = 6
 const PAUSE_MS = 100
+/** While a part starts again: the load goes on, and leaves the processors to it. */
+const CALM_MS = 400
 
 export interface Part {
   process(): Started
@@ -91,12 +93,23 @@ export async function startService(
     LOG_LEVEL: 'warn',
   }
 
-  const start = (
+  let pauseMs = PAUSE_MS
+  const start = async (
     command: string,
     variable: string,
     args: readonly string[] = [],
     more: Readonly<Record<string, string>> = {},
-  ) => startPart(t, folder, command, variable, args, { ...env, ...more })
+  ): Promise<Part> => {
+    const part = await startPart(t, folder, command, variable, args, { ...env, ...more })
+    return {
+      ...part,
+      async crash() {
+        pauseMs = CALM_MS
+        await part.crash()
+        pauseMs = PAUSE_MS
+      },
+    }
+  }
 
   const subgraphs = await Promise.all([1, 2].map(() => start('subgraph', 'SUBGRAPH_PORT')))
   const projections = await Promise.all(modes.map((mode) => start('projections', 'PROJECTIONS_PORT', ['--mode', mode])))
@@ -111,7 +124,6 @@ export async function startService(
 
   const acknowledged = customers.map(() => [] as string[])
   const stale: string[] = []
-  let pauseMs = PAUSE_MS
   let number = 0
   let checked = 0
   let reads = 0

@@ -286,6 +286,10 @@ t.test('a folder for a backup is new or empty', async (t) => {
   t.throws(() => makeEmptyFolder(folder), { name: 'UsageError', message: /is not empty/ })
   writeFileSync(join(folder, 'file'), '')
   t.throws(() => makeEmptyFolder(join(folder, 'file')), { name: 'UsageError', message: /is a file/ })
+  for (const keys of [folder, `${folder}/`, join(folder, 'log'), join(folder, 'log/keys'), '/']) {
+    t.throws(() => foldersOf(folder, keys), { name: 'UsageError', message: /^--keys: / }, keys)
+  }
+  t.same(foldersOf(folder, `${folder}-keys`).keys, `${folder}-keys`)
 })
 
 t.test('stores on servers have backups of their own', async (t) => {

@@ -26,6 +26,12 @@ export async function freePort(): Promise<number> {
   }
 }
 
+/** A test that is stopped, because it takes too long, leaves no process behind. */
+const running = new Set<ChildProcess>()
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
 /** As the npm scripts start processes. Commands that walk the log would restart themselves without it, for 80 ms of CPU. */
 const HEAP_OPTIONS = ['--max-semi-space-size=16']
 
@@ -63,6 +69,7 @@ export function startScript(
     env: { PATH: process.env.PATH, ...environment(folder), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
+  running.add(child)
   let output = ''
   const collect = (chunk: Buffer) => {
     output += chunk
@@ -70,7 +77,10 @@ export function startScript(
   child.stdout.on('data', collect)
   child.stderr.on('data', collect)
   const ended = new Promise<number | NodeJS.Signals | null>((resolve) =>
-    child.on('close', (code, signal) => resolve(signal ?? code)),
+    child.on('close', (code, signal) => {
+      running.delete(child)
+      resolve(signal ?? code)
+    }),
   )
   t.teardown(async () => {
     child.kill('SIGKILL')

@@ -1,5 +1,6 @@
 /** Keys and access: master keys and what each wraps, and the tokens of services. */
-import { loadMasterKeys } from '../../../eventstore/encryption/master-key.ts'
+import { loadMasterKeys, type MasterKeys } from '../../../eventstore/encryption/master-key.ts'
+import { lazily } from '../../../runtime/lazily.ts'
 import { badge, commandBox, count, facts, table, time } from '../../components.ts'
 import { type Html, html } from '../../html.ts'
 import { createJob, type Job, type JobState } from '../../jobs.ts'
@@ -10,7 +11,11 @@ import { registerTokens, tokenSection } from './tokens.ts'
 type RotationJob = Job<{ readonly blocks: number; readonly rewrapped: number }>
 
 export function keys(app: ConsoleApp): void {
-  const job: RotationJob = createJob()
+  const job: RotationJob = createJob((error) =>
+    app.fastify.log.error({ err: error }, 'a rotation of master keys failed'),
+  )
+  // A plug-in may connect to something: it is asked once.
+  const masterKeys = lazily(() => loadMasterKeys(app.options.configuration))
   app.fastify.addHook('preClose', () => job.close())
   page(
     app,
@@ -21,7 +26,7 @@ export function keys(app: ConsoleApp): void {
       nav: { label: 'Keys', about: 'Master keys and their rotation, and the tokens of services, ended one by one.' },
     },
     async (view) => html`<link rel="stylesheet" href="/assets/proof.css">
-${await masterKeySection(view, job)}
+${await masterKeySection(view, job, masterKeys())}
 ${await tokenSection(view)}`,
   )
   action(app, { path: '/keys/rotate', roles: KEYS_ROLES }, async ({ options, actor }) => {
@@ -56,11 +61,12 @@ async function* messages(job: RotationJob, signal: AbortSignal): AsyncGenerator<
 
 const progressText = (done: number) => `${count(done)} blocks done`
 
-async function masterKeySection({ options, formToken }: View, job: RotationJob): Promise<Html> {
-  const [{ blocks, destroyed }, [current, ...previous]] = [
-    await options.keys.status(),
-    loadMasterKeys(options.configuration),
-  ]
+async function masterKeySection(
+  { options, formToken }: View,
+  job: RotationJob,
+  [current, ...previous]: MasterKeys,
+): Promise<Html> {
+  const { blocks, destroyed } = await options.keys.status()
   const loaded = new Map([[current.id, 'wraps new keys'], ...previous.map(({ id }) => [id, 'only unwraps'] as const)])
   const ids = new Set([...loaded.keys(), ...blocks.keys()])
   const older = sum([...blocks].filter(([id]) => id !== current.id).map(([, number]) => number))

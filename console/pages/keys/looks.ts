@@ -67,18 +67,22 @@ async function body({ options }: View, filters: Filters): Promise<Html> {
   const found = await newestLooks(options.stored, { most: COUNTED, ...filters })
   const shown = found.looks.slice(0, ROWS)
   const last = shown.at(-1)
-  const isMore = found.isMore || found.looks.length > shown.length
+  // Those of the same millisecond come again.
+  const older = found.looks.length > shown.length && last ? new Date(last.at.getTime() + 1) : found.before
   return html`<link rel="stylesheet" href="/assets/proof.css">
 <p>Personal data is shown only to those who give a reason, and each look is recorded before anything is shown. Services that ask by GraphQL are here, too.</p>
 ${form(filters)}
 ${
   last === undefined
-    ? empty('Nobody looked.', html`No look fits. <a href="/looks">Show all</a>`)
+    ? empty(
+        'Nobody looked.',
+        html`No look fits. ${older ? html`<a href="${urlOf({ ...filters, before: older })}">Search older ones</a>` : html`<a href="/looks">Show all</a>`}`,
+      )
     : html`<div class="beside">${byActor(found.looks, filters)}${byCustomer(found.looks, filters)}</div>
-${found.isMore && html`<p class="soft">Counted: the newest ${count(found.looks.length)} looks.</p>`}
+${found.before && html`<p class="soft">Counted: the newest ${count(found.looks.length)} looks.</p>`}
 <h2>Each look, the newest first</h2>
 ${list(shown)}
-<nav class="actions" aria-label="More looks">${isMore && html`<a class="button" href="${urlOf({ ...filters, before: last.at })}">Older ones</a>`} ${filters.before && html`<a href="${urlOf({ ...filters, before: undefined })}">Back to the newest</a>`}</nav>`
+<nav class="actions" aria-label="More looks">${older && html`<a class="button" href="${urlOf({ ...filters, before: older })}">Older ones</a>`} ${filters.before && html`<a href="${urlOf({ ...filters, before: undefined })}">Back to the newest</a>`}</nav>`
 }`
 }
 

@@ -1,6 +1,6 @@
 /** The settings in force, without secrets, and the versions of what runs. */
 import { DOCUMENT_VERSION } from '../../../projections/customer.ts'
-import { SHARED_VARIABLES } from '../../../runtime/configuration.ts'
+import { isEmbedded, SHARED_VARIABLES } from '../../../runtime/configuration.ts'
 import { type ShownSetting, shownSetting, withDerived } from '../../../runtime/shown-settings.ts'
 import { VERSION } from '../../../runtime/version.ts'
 import { SCHEMA_VERSION } from '../../../schema/events.ts'
@@ -34,6 +34,8 @@ ${facts([
   ['Events', String(SCHEMA_VERSION)],
   ['Documents', String(DOCUMENT_VERSION)],
   ['Mode', options.configuration.NODE_ENV],
+  ['Event store', isEmbedded(options.configuration) ? 'SQLite' : 'EventStoreDB or KurrentDB'],
+  ['Read model', options.configuration.READMODEL_URL.startsWith('sqlite:') ? 'SQLite' : 'Redis'],
 ])}
 <h2>Settings that are set</h2>
 ${table('Settings that are set', COLUMNS, set.map(cells))}

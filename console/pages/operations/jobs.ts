@@ -45,16 +45,21 @@ type Mutable = { -readonly [K in keyof Job]: Job[K] } & { differences: Differenc
 
 export function createJobs(options: {
   readonly eventStore: EventStore
-  readonly readModel: ReadModel
   readonly open: OpenGeneration
+  /** Opens a handle of the live generation, which the job closes: another process may switch to another one. */
+  readonly openLive: () => Promise<ReadModel>
   readonly now: () => Date
   readonly log: Log
 }): Jobs {
-  const { eventStore, readModel, open, now, log } = options
+  const { eventStore, open, openLive, now, log } = options
   let job: Mutable | undefined
   let running: { readonly over: Promise<void>; readonly stopping: AbortController } | undefined
 
-  function start(kind: Job['kind'], by: string, work: (job: Mutable, signal: AbortSignal) => Promise<Ending>): void {
+  function start(
+    kind: Job['kind'],
+    by: string,
+    work: (job: Mutable, signal: AbortSignal, live: ReadModel) => Promise<Ending>,
+  ): void {
     if (running) throw new Refused(409, `A ${job?.kind} is running, started by ${job?.by}. Stop it, or wait for it.`)
     const begun: Mutable = {
       kind,
@@ -71,7 +76,8 @@ export function createJobs(options: {
     }
     job = begun
     const stopping = new AbortController()
-    const over = work(begun, stopping.signal)
+    const over = openLive()
+      .then((live) => work(begun, stopping.signal, live).finally(() => live.close()))
       .then(
         ({ text, isGood, mayAccept = false }) => {
           begun.ended = { at: now(), text, isGood }
@@ -97,10 +103,10 @@ export function createJobs(options: {
     current: () => job,
 
     rebuild(by, { acceptDifferences, ignoreMemory }) {
-      start('rebuild', by, async (job, signal) => {
+      start('rebuild', by, async (job, signal, live) => {
         const outcome = await runRebuild({
           eventStore,
-          live: readModel,
+          live,
           open,
           signal,
           acceptDifferences,
@@ -118,11 +124,11 @@ export function createJobs(options: {
     },
 
     compare(by) {
-      start('comparison', by, async (job, signal) => {
+      start('comparison', by, async (job, signal, live) => {
         job.phase = 'comparing the documents with the log'
         const report = (progress: { done: number; share: number | undefined }) => Object.assign(job, shown(progress))
         let count = 0
-        for await (const difference of compareWithLog(eventStore, readModel, report, signal)) {
+        for await (const difference of compareWithLog(eventStore, live, report, signal)) {
           count++
           keep(job, difference)
         }

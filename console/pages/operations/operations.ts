@@ -28,7 +28,7 @@ export function operations(app: ConsoleApp): void {
     watch: createWatch({ eventStore, readModel, groupName: configuration.PROJECTION_GROUP, now }),
     jobs: createJobs({
       eventStore,
-      readModel,
+      openLive: () => openReadModel(configuration.READMODEL_URL),
       open: (generation) => openReadModel(configuration.READMODEL_URL, { generation }),
       now,
       log: fastify.log ?? SILENT,

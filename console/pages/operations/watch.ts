@@ -57,8 +57,8 @@ export function createWatch(options: {
   const { eventStore, readModel, groupName, now } = options
   const log = asStored(eventStore)
   const lags = {
-    group: createLag({ eventStore, readModel, group: groupName }),
-    single: createLag({ eventStore, readModel }),
+    group: createLag({ eventStore: log, readModel, group: groupName }),
+    single: createLag({ eventStore: log, readModel }),
   }
   const measures: Measure[] = []
   /** The measure under way: it may take longer than the time to the next. */

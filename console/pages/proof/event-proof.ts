@@ -12,13 +12,23 @@ import { action, type ConsoleApp, page, type View } from '../../routes.ts'
 import { type ProofKeys, trustedKey } from './proof-keys.ts'
 import { PROOF_ROLES } from './roles.ts'
 
+/** Proofs that are being made or wait for it. */
+const MOST_WAITING = 4
+
 export function registerEventProofs(app: ConsoleApp, keys: ProofKeys): void {
   // The leaves are stored in one folder, so proofs are made one after another.
   let before: Promise<unknown> = Promise.resolve()
-  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+  let waiting = 0
+  const inTurn = async <T>(work: () => Promise<T>): Promise<T> => {
+    if (waiting === MOST_WAITING) throw new Refused(409, 'Other proofs are being made. Try again in a moment.')
+    waiting++
     const turn = before.then(work)
     before = turn.catch(() => {})
-    return turn
+    try {
+      return await turn
+    } finally {
+      waiting--
+    }
   }
   action(app, { path: '/proof/of-event', roles: PROOF_ROLES }, async (view) => {
     const { options, form, person } = view

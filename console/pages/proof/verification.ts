@@ -31,7 +31,9 @@ export type VerificationJob = Job<Outcome>
 
 /** Adds the actions, and the progress for the page's script. @returns the job of this process */
 export function registerVerification(app: ConsoleApp, keys: ProofKeys): VerificationJob {
-  const job: VerificationJob = createJob()
+  const job: VerificationJob = createJob((error) =>
+    app.fastify.log.error({ err: error }, 'a verification of the log failed'),
+  )
   app.fastify.addHook('preClose', () => job.close())
   action(app, { path: '/proof/verify', roles: PROOF_ROLES }, async (view) => {
     const isStarted = start(job, view, await trustedKey(keys, view.options.stored))

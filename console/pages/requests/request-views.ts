@@ -101,7 +101,7 @@ function stepForm(view: View, request: PrivacyRequest, step: RequestStep, isOpen
   const { number } = request
   const { name, title, button, about, style, needsReason, fields, options } = step
   const label = needsReason ? 'Reason' : 'Note'
-  return html`<details class="panel"${isOpenNow && html` open`}><summary>${title}</summary>
+  return html`<details class="panel"${isOpenNow && html` open`}><summary class="step-title">${title}</summary>
 <form method="post" action="/requests/${number}/steps/${name}">${hidden(view, request)}
 <p>${about}</p>
 <div class="fields">${fields(name, view.now)}

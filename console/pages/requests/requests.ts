@@ -5,7 +5,7 @@ import { readRegister, receiveRequest } from '../../../audit/requests/register.t
 import { isOpen, subjectText } from '../../../audit/requests/request.ts'
 import { type RequestSummary, summaryOf } from '../../../audit/requests/views.ts'
 import { REQUEST_CHANNELS, REQUEST_KINDS } from '../../../schema/privacy-requests.ts'
-import { empty, table } from '../../components.ts'
+import { count, empty, table } from '../../components.ts'
 import { describeFault } from '../../faults.ts'
 import { choiceField, chosen, textArea, textField, textOf, words } from '../../form-fields.ts'
 import { type Html, html } from '../../html.ts'
@@ -32,17 +32,19 @@ export function requests(app: ConsoleApp): void {
   requestPages(app, ROLES)
 }
 
+/** How many requests a page lists. */
+const PAGE = 100
+
 async function list(view: View) {
   const { requests: all } = await readRegister(view.options.eventStore)
   const isAll = view.query.get('show') === 'all'
-  const shown = [...all.values()]
-    .filter((request) => isAll || isOpen(request))
-    .map((request) => summaryOf(request, view.now))
-    .sort(
-      (a, b) =>
-        Number(a.secondsUntilDue === null) - Number(b.secondsUntilDue === null) || a.dueOn.localeCompare(b.dueOn),
-    )
-  const open = shown.filter(({ secondsUntilDue }) => secondsUntilDue !== null).length
+  const open = [...all.values()].filter(isOpen)
+  const chosen = (isAll ? [...all.values()] : open).toSorted(
+    (a, b) => Number(isOpen(b)) - Number(isOpen(a)) || a.dueOn.localeCompare(b.dueOn) || a.number - b.number,
+  )
+  const pages = Math.max(1, Math.ceil(chosen.length / PAGE))
+  const number = Math.min(pages, Math.max(1, Math.trunc(Number(view.query.get('page'))) || 1))
+  const shown = chosen.slice((number - 1) * PAGE, number * PAGE).map((request) => summaryOf(request, view.now))
   return {
     command: `customers privacy list${isAll ? ' --all' : ''}`,
     body: html`<p class="actions"><a class="button primary" href="/requests/new">Enter a request</a>
@@ -53,9 +55,16 @@ ${
         isAll ? 'There are no requests yet.' : 'No request is open.',
         'Enter a request when somebody asks for their data, a correction or an erasure.',
       )
-    : html`<p>${open} open of ${all.size}, the most urgent first.</p>${listTable(shown)}`
+    : html`<p>${count(open.length)} open of ${count(all.size)}, the most urgent first.</p>${listTable(shown)}${pages > 1 && pageLinks(number, pages, isAll)}`
 }`,
   }
+}
+
+function pageLinks(number: number, pages: number, isAll: boolean): Html {
+  const link = (to: number, text: string) =>
+    html`<a class="button" href="/requests?page=${to}${isAll && '&show=all'}">${text}</a>`
+  return html`<nav class="actions" aria-label="More requests">${number > 1 && link(number - 1, 'Before')}
+<span>Page ${number} of ${pages}</span> ${number < pages && link(number + 1, 'After')}</nav>`
 }
 
 const listTable = (shown: readonly RequestSummary[]): Html =>

@@ -2,6 +2,7 @@
 import { DatabaseSync } from 'node:sqlite'
 import fc from 'fast-check'
 import t from 'tap'
+import { coverageOf } from '../../../audit/proof/coverage.ts'
 import { writeCheckpoint } from '../../../audit/proof/signed-checkpoints.ts'
 import { lastVerification } from '../../../audit/proof/verifications.ts'
 import { type FaultKind, type Verification, verifyLog } from '../../../audit/proof/verify.ts'
@@ -390,6 +391,14 @@ for (const kind of KINDS) {
     const whole = await lastVerification(eventStore)
     t.match(whole, { by: 'operator:olga', events: before, faults: 0, uncovered: 1, checkpoints: 1 })
     t.ok(Math.abs(Date.now() - Date.parse(whole?.at ?? '')) < 60_000)
+
+    const covered = { covered: IN_TREE, uncovered: 1, isMore: false, newest: { size: IN_TREE, isSigned: true } }
+    t.match(await coverageOf(eventStore, [key]), covered)
+    t.match(await coverageOf(eventStore, []), {
+      covered: 0,
+      uncovered: IN_TREE + 1,
+      checkpoints: [{ isSigned: false }],
+    })
 
     t.equal((await run([aKey()])).code, 1)
     t.match(await lastVerification(eventStore), {

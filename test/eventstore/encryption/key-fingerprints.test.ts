@@ -2,8 +2,10 @@
 import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { Registry } from 'prom-client'
 import t, { type Test } from 'tap'
 import { localMasterKey } from '../../../eventstore/encryption/master-key.ts'
+import { addReachability } from '../../../eventstore/encryption/reachability.ts'
 import { openLog } from '../../../eventstore/open-event-store.ts'
 import { foldCustomer } from '../../../projections/fold.ts'
 import { loadConfiguration } from '../../../runtime/configuration.ts'
@@ -96,7 +98,10 @@ t.test('a plug-in of a key management system', async (t) => {
      export default ({ KMS_SECRET }) => {
        const make = (id) => {
          const iv = Buffer.alloc(16, id)
-         const run = async (cipher, bytes) => Buffer.concat([cipher.update(bytes), cipher.final()])
+         const run = async (cipher, bytes) => {
+           if (process.env.KMS_DOWN) throw new Error('no answer')
+           return Buffer.concat([cipher.update(bytes), cipher.final()])
+         }
          return {
            id,
            wrap: (bytes) => run(createCipheriv('aes-256-cbc', Buffer.from(KMS_SECRET, 'hex'), iv), bytes),
@@ -115,6 +120,17 @@ t.test('a plug-in of a key management system', async (t) => {
   t.teardown(() => eventStore.close())
   t.match(await foldCustomer(eventStore, id), { email })
   t.same([...(await log.status()).blocks], [['kms-2', 1]])
+
+  const reachable = async () => {
+    const registry = new Registry()
+    addReachability(registry, eventStore)
+    return (await registry.metrics()).match(/^(eventstore|keys)_reachable \d$/gm)
+  }
+  t.same(await reachable(), ['eventstore_reachable 1', 'keys_reachable 1'])
+  process.env.KMS_DOWN = 'yes'
+  t.teardown(() => delete process.env.KMS_DOWN)
+  t.same(await reachable(), ['eventstore_reachable 1', 'keys_reachable 0'], 'the KMS is away')
+  delete process.env.KMS_DOWN
 
   const from = await temporaryFolder(t)
   await writeFile(join(from, 'none.mjs'), 'export const keys = []')
