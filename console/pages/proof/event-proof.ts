@@ -87,7 +87,7 @@ function checker(): Html {
 <input id="file" type="file" accept=".json,application/json" required>
 <button class="primary">Check</button>
 </form>
-<div id="outcome" role="status" aria-live="polite"></div>
+<div id="outcome" class="outcome" role="status" aria-live="polite"></div>
 ${NOT_PROVED}
 <script type="module" src="/assets/proof-check.js"></script>`
 }
