@@ -4,6 +4,7 @@ import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
 import { recordReveal } from '../audit/reveals.ts'
 import type { EventStore } from '../eventstore/port.ts'
+import { hasWords } from '../runtime/has-words.ts'
 import { Refused } from './errors.ts'
 import { actorOf } from './people.ts'
 import type { SealedCookies } from './sign-in/sealed-cookies.ts'
@@ -35,7 +36,7 @@ export interface Look {
 
 export interface Reasons {
   read(request: FastifyRequest, session: Session): Promise<Reason | undefined>
-  /** @throws Refused for an empty or a too long text */
+  /** @throws Refused for a text without words, or one that is too long */
   give(reply: FastifyReply, session: Session, text: string | null): Promise<void>
   end(reply: FastifyReply): void
   /** Records a look, once for each reason. @throws EventStoreUnavailable: then nothing may be shown */
@@ -57,7 +58,7 @@ export function createReasons(options: {
     },
     async give(reply, session, given) {
       const text = (given ?? '').trim()
-      if (text === '')
+      if (!hasWords(text))
         throw new Refused(400, 'Write why you need to see personal data, such as the number of a ticket.')
       if (text.length > LONGEST)
         throw new Refused(400, `The reason is too long; accepted: up to ${LONGEST} characters.`)

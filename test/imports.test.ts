@@ -33,7 +33,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 /** The subgraph uses the read model and the fold, not the worker. */
 const READ_MODEL = /^projections\/(read-model|provenance|open|customer|fold|erasure|fence\/marks)\.ts$/
 /** And what an auditor reads, not the commands. */
-const TIMELINE = /^audit\/(criteria|history-states|moments|reveals|service-tokens|timeline)\.ts$/
+const TIMELINE = /^audit\/(criteria|history-states|moments|requests\/register|reveals|service-tokens|timeline)\.ts$/
 /** The samples verify tokens as the gateway does, and plugins import its types. */
 const FOR_EXAMPLES = /^gateway\/(authentication\/token-verifier|plugin)\.ts$/
 /** The pure domain: the customer's document, the contracts, itself. */

@@ -1,5 +1,6 @@
 /** The base of all commands: help with examples, exit codes and environment variables, and a version. */
 import { Command, type ErrorOptions, Help, InvalidArgumentError, Option } from 'commander'
+import { hasWords } from '../../runtime/has-words.ts'
 import { VERSION } from '../../runtime/version.ts'
 
 /** The exit codes of all commands. */
@@ -109,7 +110,7 @@ export function checked(read: (text: string) => unknown, accepted: string): (tex
 }
 
 /** A reason or a note. */
-export const aReason = checked((text) => text.trim() || undefined, 'a text')
+export const aReason = checked((text) => (hasWords(text) ? text.trim() : undefined), 'a text')
 
 /** The number of a request of a data subject. */
 export const requestNumber = checked((text) => (/^[1-9]\d{0,14}$/.test(text) ? text : undefined), "a request's number")

@@ -1,4 +1,7 @@
-/** Sign-in in development: a choice of sample people, of whom two are privacy officers: one approves what the other prepared, for browsers of this machine alone. */
+/**
+ * Sign-in in development: a choice of sample people, for browsers of this machine alone. Two are privacy officers, because one
+ * approves what the other prepared.
+ */
 import { isIP } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import { Refused } from '../errors.ts'

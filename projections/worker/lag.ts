@@ -1,4 +1,5 @@
 /** How far the documents are behind the log. */
+import { hasKeys } from '../../eventstore/encryption/customer-keys.ts'
 import { comparePositions, type EventStore, type Position, type RecordedEvent } from '../../eventstore/port.ts'
 import { logEnd } from '../../eventstore/read.ts'
 import { customerOf } from '../fold.ts'
@@ -38,6 +39,8 @@ export function createLag({
   readonly group?: string | undefined
   readonly mostRead?: number
 }): () => Promise<Lag> {
+  // Only where events are and when they were written is looked at: they need not be decrypted.
+  const log = hasKeys(eventStore) ? eventStore.keys.log : eventStore
   let latest: { readonly lag: Promise<Lag>; until: number } | undefined
 
   /**
@@ -60,13 +63,13 @@ export function createLag({
   ): Promise<Lag> {
     const seen: Seen = { count: 0, first: position, last: position }
     const lag = await lagOf(missing(eventsAfter(position, seen)))
-    const end = seen.count < mostRead ? undefined : await logEnd(eventStore, FILTER)
+    const end = seen.count < mostRead ? undefined : await logEnd(log, FILTER)
     return { ...lag, events: lag.events + (end ? estimateBetween(seen, end) : 0) }
   }
 
   async function* eventsAfter(position: Position | undefined, seen: Seen): AsyncGenerator<RecordedEvent> {
     const options = position ? { from: position } : {}
-    for await (const event of eventStore.readAll({ ...options, filter: FILTER, maxCount: mostRead + 1 })) {
+    for await (const event of log.readAll({ ...options, filter: FILTER, maxCount: mostRead + 1 })) {
       if (position && comparePositions(event.position, position) <= 0) continue
       if (seen.count === mostRead) return
       seen.count++

@@ -6,6 +6,7 @@ import { recordReveal } from '../../audit/reveals.ts'
 import { customerAt, type Places, START, type TimelineEntry, timeline } from '../../audit/timeline.ts'
 import type { EventStore, Json } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
+import { hasWords } from '../../runtime/has-words.ts'
 import { refusal } from '../errors.ts'
 import type { RequestContext } from '../http/request-context.ts'
 import { requireScope } from '../identity/scopes.ts'
@@ -31,7 +32,7 @@ export function createAuditQueries(eventStore: EventStore, toCustomer: (document
   ): Promise<void> {
     const { service } = requireScope(context, 'customers:audit')
     if (customerId < 1) throw refusal('VALUE_NOT_POSITIVE', { name: 'customerId' })
-    if (reason.trim() === '') throw refusal('AUDIT_REASON_MISSING')
+    if (!hasWords(reason)) throw refusal('AUDIT_REASON_MISSING')
     const actor = `service:${service}`
     const { correlationId } = context
     await recordReveal(eventStore, { customerId, command, reason: reason.trim(), actor, correlationId })

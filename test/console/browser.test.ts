@@ -111,7 +111,7 @@ t.test('the same by keyboard alone', async (t) => {
   await press('Home')
   await page.waitForURL(/at=0/)
   await page.getByText('The customer at revision 0').waitFor()
-  await tabTo('.steps a')
+  await tabTo('.neighbours a')
   await press('Enter')
   await page.waitForURL(/at=1/)
   await tabTo('#c-from')

@@ -3,6 +3,8 @@
  * on the same stores. docs/upgrades.md says what may be expected.
  */
 import '../support/needs-redis.ts'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -214,9 +216,16 @@ async function startLoad(pool: Pool, faults: string[]) {
   }
 }
 
+const unpacked = mkdtempSync(join(tmpdir(), 'release-'))
+process.on('exit', () => rmSync(unpacked, { recursive: true, force: true }))
+const old = unpackLastRelease(join(unpacked, 'release'))
+// Left out visibly, as the tests without a Redis are.
+if (typeof old === 'string') {
+  t.plan(0, old)
+  process.exit(0)
+}
+
 t.test('a rolling upgrade from the last release, and back, under load', async (t) => {
-  const old = unpackLastRelease(join(await temporaryFolder(t), 'release'))
-  if (typeof old === 'string') return t.pass(`skipped: ${old}`)
   t.comment(`from ${old.name}`)
   const [events, redis, folder] = await Promise.all([startEventStoreServer(t), startRedis(t), temporaryFolder(t)])
   const env = {

@@ -31,7 +31,7 @@ function steps(customerId: number, query: URLSearchParams, revision: number, new
     to < 0 || to > newest
       ? html`<span class="button disabled" aria-disabled="true">${label}</span>`
       : html`<a class="button" href="${address(customerId, query, { at: String(to) })}#state">${label}</a>`
-  return html`<nav class="actions steps" aria-label="Neighbouring revisions">${step('← Previous', revision - 1)} <span>${revision} of ${newest}</span> ${step('Next →', revision + 1)}</nav>`
+  return html`<nav class="actions neighbours" aria-label="Neighbouring revisions">${step('← Previous', revision - 1)} <span>${revision} of ${newest}</span> ${step('Next →', revision + 1)}</nav>`
 }
 
 const fieldTable = ({ revision, fields, changed }: State): Html =>

@@ -2,6 +2,7 @@
 import { CSV_HEADER, createCsv } from '../../../audit/csv.ts'
 import { findEvents } from '../../../audit/find.ts'
 import { recordOf } from '../../../audit/records.ts'
+import { filtersAsked } from '../../../audit/subcommands/filters.ts'
 import { type Html, html } from '../../html.ts'
 import { action, type ConsoleApp, type View } from '../../routes.ts'
 import { streamed } from '../../streamed.ts'
@@ -30,7 +31,8 @@ export function registerExport(app: ConsoleApp): void {
     const filters = readFilters(form)
     const { criteria, zone } = criteriaFrom(filters)
     const format: Format = form.get('format') === 'csv' ? 'csv' : 'jsonl'
-    const command = `export --format ${format}${asOptions(filters)}`
+    // A text that may be an address is not recorded.
+    const command = `export --format ${format}${asOptions({ ...filters, ...filtersAsked(filters) })}`
     const shown = await view.recordExport({ command, customerId: criteria.customerId ?? null })
     const csv = createCsv(options.eventStore, shown, zone)
     const isShown = shownAccess(options, now)

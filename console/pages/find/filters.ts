@@ -9,13 +9,15 @@ import { Refused } from '../../errors.ts'
 const LISTS = ['actor', 'type', 'field', 'request', 'event', 'access'] as const
 const TEXTS = ['customer', 'since', 'until', 'zone'] as const
 const LONGEST = 200
+/** The most values of a filter: each is tested on each event, and an export is recorded with all of them. */
+const MOST_VALUES = 50
 
 /** What is looked for, as given, and in which order. */
 export interface Filters extends FilterOptions {
   readonly order: 'newest' | 'oldest'
 }
 
-/** @throws Refused for a text that is too long */
+/** @throws Refused for a text that is too long, or too many of them */
 export function readFilters(given: URLSearchParams): Filters {
   const texts = TEXTS.flatMap((name) => {
     const text = shortened(name, given.get(name))
@@ -26,6 +28,8 @@ export function readFilters(given: URLSearchParams): Filters {
       const text = shortened(name, value)
       return name === 'field' || name === 'actor' ? text.split(/[\s,]+/).filter(Boolean) : text === '' ? [] : [text]
     })
+    if (values.length > MOST_VALUES)
+      throw new Refused(400, `The filter “${name}” has too many values; accepted: up to ${MOST_VALUES}.`)
     return values.length === 0 ? [] : [[name, values] as const]
   })
   return { ...Object.fromEntries([...texts, ...lists]), order: given.get('order') === 'oldest' ? 'oldest' : 'newest' }

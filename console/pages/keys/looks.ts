@@ -88,8 +88,8 @@ ${list(shown)}
 
 const form = ({ actor, customerId }: Filters): Html =>
   html`<form class="panel in-row" method="get" action="/looks">
-<label for="actor">Who</label><input id="actor" name="actor" value="${actor}" placeholder="operator:olga" autocomplete="off">
-<label for="customer">Customer</label><input id="customer" name="customer" value="${customerId}" inputmode="numeric" placeholder="7" autocomplete="off">
+<span class="pair"><label for="actor">Who</label><input id="actor" name="actor" value="${actor}" placeholder="operator:olga" autocomplete="off"></span>
+<span class="pair"><label for="customer">Customer</label><input id="customer" name="customer" value="${customerId}" inputmode="numeric" placeholder="7" autocomplete="off"></span>
 <button class="primary">Filter</button> <a href="/looks">Show all</a></form>`
 
 function byActor(all: readonly Look[], filters: Filters): Html {

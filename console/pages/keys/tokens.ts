@@ -1,5 +1,6 @@
 /** The tokens of services: issued by whom, until when, and ended one by one. */
 import { endServiceToken, isActive, type ServiceToken, serviceTokens } from '../../../audit/service-tokens.ts'
+import { hasWords } from '../../../runtime/has-words.ts'
 import { badge, commandBox, count, empty, table, time } from '../../components.ts'
 import { Refused } from '../../errors.ts'
 import { type Html, html } from '../../html.ts'
@@ -13,7 +14,7 @@ const MOST_PAST = 100
 export function registerTokens(app: ConsoleApp): void {
   action(app, { path: '/keys/tokens/end', roles: KEYS_ROLES }, async ({ options, form, actor, now }) => {
     const reason = (form.get('reason') ?? '').trim()
-    if (reason === '' || reason.length > LONGEST_REASON) {
+    if (!hasWords(reason) || reason.length > LONGEST_REASON) {
       throw new Refused(400, `Write why the token is ended, in up to ${LONGEST_REASON} characters; it is recorded.`)
     }
     const ending = { jti: form.get('id') ?? '', reason, actor, now }

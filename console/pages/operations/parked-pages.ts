@@ -8,6 +8,7 @@ import {
   waitingEvents,
   waitingText,
 } from '../../../projections/parked-events.ts'
+import { hasWords } from '../../../runtime/has-words.ts'
 import { badge, commandBox, count, empty, facts, table, time } from '../../components.ts'
 import { Refused } from '../../errors.ts'
 import { textArea, textOf } from '../../form-fields.ts'
@@ -17,6 +18,7 @@ import type { Operations } from './operations.ts'
 import { subNavigation } from './parts.ts'
 
 const PATH = '/operations/parked'
+const LONGEST_REASON = 500
 
 export function parkedPages(app: ConsoleApp, { roles }: Operations): void {
   page(app, { path: PATH, title: 'Parked events', roles }, list)
@@ -37,8 +39,13 @@ export function parkedPages(app: ConsoleApp, { roles }: Operations): void {
     )
   })
   action(app, { path: `${PATH}/drop`, roles }, async (view) => {
-    const reason = textOf(view.form, 'reason')
-    if (reason === undefined) throw new Refused(400, 'Say why: the reason is recorded in the log. Nothing was dropped.')
+    const reason = textOf(view.form, 'reason') ?? ''
+    if (!hasWords(reason) || reason.length > LONGEST_REASON) {
+      throw new Refused(
+        400,
+        `Say why, in up to ${LONGEST_REASON} characters: the reason is recorded in the log. Nothing was dropped.`,
+      )
+    }
     const waiting = await chosenBy(view, view.form.get('customer') ?? '')
     const events = waiting.map(({ parked }) => parked)
     const revision = Number(view.form.get('revision'))
@@ -159,7 +166,7 @@ async function show(view: View, customer = '') {
 <form class="panel" method="post" action="${PATH}/drop">${view.formToken}<h2>Drop</h2>
 <p>The event is skipped for good, by every reader. The decision and its reason are recorded in the log.</p>
 <input type="hidden" name="customer" value="${customerId}"><input type="hidden" name="revision" value="${revision}">
-${textArea('reason', 'Reason', { required: true, maxLength: 500, hint: 'name nobody in it' })}
+${textArea('reason', 'Reason', { required: true, maxLength: LONGEST_REASON, hint: 'name nobody in it' })}
 <p><button class="danger">Drop the event</button></p>${commandBox(`customers parked drop ${customerId} --reason '…'`)}</form>
 </div>`,
   }

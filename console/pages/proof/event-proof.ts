@@ -2,7 +2,9 @@
 import { join } from 'node:path'
 import { ACCEPTED_PLACES, parseEvent } from '../../../audit/places.ts'
 import { type InclusionProof, proveInclusion } from '../../../audit/proof/inclusion.ts'
+import { hasPersonal, isEncrypted } from '../../../eventstore/codec.ts'
 import { customerOf } from '../../../projections/fold.ts'
+import { eventSchemas } from '../../../schema/events.ts'
 import { commandBox } from '../../components.ts'
 import { Refused } from '../../errors.ts'
 import { type Html, html } from '../../html.ts'
@@ -36,15 +38,25 @@ export function registerEventProofs(app: ConsoleApp, keys: ProofKeys): void {
     const event = parseEvent(given)
     if (event === undefined) throw new Refused(400, `This is not an event; accepted: its id, or ${ACCEPTED_PLACES}.`)
     const content = form.get('content') !== null
-    // It may have fields in clear, from before there was encryption.
     if (content && !mayReveal(person)) {
       throw new Refused(403, 'A proof with the event in it is for the role auditor or privacy officer.')
     }
     const key = await trustedKey(keys, options.stored)
-    const customerId = 'stream' in event ? (customerOf(event.stream) ?? null) : null
-    if (content) await view.recordExport({ command: `prove --content`, customerId })
     const leafCache = join(options.configuration.DATA_DIR, 'proof-leaves')
-    const proof = await inTurn(() => proveInclusion(unhurried(options.stored), key, event, { content, leafCache }))
+    const proof = await inTurn(async () => {
+      if (view.signal.aborted) throw new Refused(503, 'Nobody waits for this proof any more.')
+      return proveInclusion(unhurried(options.stored), key, event, { content, leafCache })
+    })
+    if (proof.event) {
+      if (view.reason === undefined && isInClear(proof.event)) {
+        throw new Refused(
+          403,
+          'This event has fields in clear, from before there was encryption. Give a reason first, on the page of the customer or in Find, or take the proof without the event.',
+        )
+      }
+      const customerId = customerOf(proof.event.stream) ?? null
+      await view.recordExport({ command: 'prove --content', customerId })
+    }
     return { filename: filenameOf(proof), type: 'application/json', content: `${JSON.stringify(proof, null, 2)}\n` }
   })
   page(app, { path: '/proof/check', title: 'Check a proof', roles: ROLES }, () => ({
@@ -52,6 +64,10 @@ export function registerEventProofs(app: ConsoleApp, keys: ProofKeys): void {
     command: 'customers audit check proof.json --key public.pem',
   }))
 }
+
+/** Whether personal data can be read in an event as stored; on doubt it can. */
+const isInClear = (event: NonNullable<InclusionProof['event']>): boolean =>
+  !isEncrypted(event) && (hasPersonal(event) || !Object.hasOwn(eventSchemas, event.type))
 
 function filenameOf({ leaf }: InclusionProof): string {
   const [stream, revision] = JSON.parse(leaf) as [string, number]
@@ -67,7 +83,7 @@ export function eventProofSection({ formToken, query, person }: View): Html {
 <label for="event">Event</label>
 <input id="event" name="event" required maxlength="200" value="${query.get('event') ?? ''}" placeholder="such as 7:3" aria-describedby="event-hint" autocomplete="off" spellcheck="false">
 <p class="hint" id="event-hint">Its id, or its place: <code>7:3</code> is revision 3 of customer 7, as is <code>customer-7 revision 3</code>.</p>
-${mayReveal(person) && html`<label class="check"><input type="checkbox" name="content"> With the event itself, as it is stored: personal fields stay encrypted, except those from before there was encryption. This is recorded.</label>`}
+${mayReveal(person) && html`<label class="check"><input type="checkbox" name="content"> With the event itself, as it is stored: personal fields stay encrypted, except those from before there was encryption, which need a reason. This is recorded.</label>`}
 <button class="primary">Download the proof</button>
 <p class="hint">The first proof reads the log once, later ones only what is new.</p></form>
 ${NOT_PROVED}
@@ -87,7 +103,7 @@ function checker(): Html {
 <input id="file" type="file" accept=".json,application/json" required>
 <button class="primary">Check</button>
 </form>
-<div id="outcome" role="status" aria-live="polite"></div>
+<div id="outcome" class="outcome" role="status" aria-live="polite"></div>
 ${NOT_PROVED}
 <script type="module" src="/assets/proof-check.js"></script>`
 }

@@ -6,6 +6,7 @@ import { changeRequest, heldBy, isAbout, readNotes, readRegister } from '../../.
 import { isOpen, type PrivacyRequest, subjectText } from '../../../audit/requests/request.ts'
 import { type Receipt, receiptOf } from '../../../audit/requests/views.ts'
 import type { RecordedEvent } from '../../../eventstore/port.ts'
+import { hasWords } from '../../../runtime/has-words.ts'
 import { ERASURE_STEPS } from '../../../schema/privacy-requests.ts'
 import { Refused } from '../../errors.ts'
 import { chosen, textOf } from '../../form-fields.ts'
@@ -108,7 +109,7 @@ async function takeStep(view: View, number: number): Promise<Answer> {
   const step = REQUEST_STEPS.find(({ name }) => name === view.params.step)
   if (!step) throw new Refused(404, 'There is no such step.')
   const said = saidIn(view)
-  if (step.needsReason && said.note === undefined) throw new Refused(400, 'Say why. Nothing was done.')
+  if (step.needsReason && !hasWords(said.note ?? '')) throw new Refused(400, 'Say why. Nothing was done.')
   const { eventStore } = view.options
   const request = await changeRequest(eventStore, number, step.command(view.form), officerOf(view), said)
   const isKept = said.note === undefined || request.history.at(-1)?.note !== undefined

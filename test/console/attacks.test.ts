@@ -1,0 +1,70 @@
+/** What somebody with a role, or with a copied cookie, tries by hand-made requests. */
+import t from 'tap'
+import { writeCheckpoint } from '../../audit/proof/signed-checkpoints.ts'
+import { loadSigningKey, type SigningKey } from '../../audit/proof/signing-key.ts'
+import { STREAM_NAMES, streamOf } from '../../schema/streams.ts'
+import { collect } from '../projections/support.ts'
+import { startConsole } from './support.ts'
+
+/** An event of a customer as it was stored before there was encryption. */
+const IN_CLEAR = {
+  id: '11111111-1111-4111-8111-111111111111',
+  type: 'CustomerProfileChanged',
+  data: { firstname: 'Annabella' },
+  metadata: { actor: 'customer:7', $correlationId: 'r-1', schemaVersion: 1 },
+}
+
+t.test('an event in clear leaves in a proof only for a reason, which is on record', async (t) => {
+  const { options, signIn } = await startConsole(t)
+  const { stored, configuration } = options
+  await stored.append(streamOf.customer(7), [IN_CLEAR], { expected: 'no_stream' })
+  await writeCheckpoint(stored, loadSigningKey(configuration) as SigningKey)
+  const auditor = await signIn('auditor')
+  const asked = { event: '7:0', content: 'on' }
+  const refused = await auditor.post('/proof/of-event', asked)
+  t.match(refused, { status: 403, body: /in clear.*reason/s })
+  t.notMatch(refused.body, /Annabella/)
+  t.notMatch((await auditor.post('/proof/of-event', { event: IN_CLEAR.id, content: 'on' })).body, /Annabella/)
+  t.match(
+    await auditor.post('/proof/of-event', { event: '7:0' }),
+    { status: 200 },
+    'without the event there is nothing to see',
+  )
+  await auditor.giveReason('ticket 9')
+  t.match(await auditor.post('/proof/of-event', asked), { status: 200, body: /Annabella/ })
+  const reveals = await collect(stored.readStream(STREAM_NAMES.reveals))
+  t.match(
+    reveals.map(({ data }) => data),
+    [{ customerId: 7, reason: 'ticket 9', command: /prove/ }],
+  )
+  t.equal(reveals.length, 1)
+})
+
+t.test('a reason has words that can be read', async (t) => {
+  const { signIn } = await startConsole(t)
+  const auditor = await signIn('auditor')
+  for (const reason of ['\u200b', '\u3164\u3164', '\u2800', '...', '\u00ad\u034f', '\u202e', '-', '\u115f\ufe0f']) {
+    t.match(await auditor.post('/reason', { reason }), { status: 400, body: /Write why/ }, JSON.stringify(reason))
+  }
+  for (const reason of ['7', 'チケット', 'JIRA-12: «вопрос»']) {
+    t.match(await auditor.post('/reason', { reason }), { status: 303 }, reason)
+  }
+})
+
+t.test('what an export records names no address, and has a limit', async (t) => {
+  const { options, signIn } = await startConsole(t)
+  const auditor = await signIn('auditor')
+  await auditor.post('/find/export', { actor: 'operator:ann@example.com', request: 'bob@example.com', format: 'csv' })
+  const [event] = await collect(options.stored.readStream(STREAM_NAMES.exports))
+  t.match(event?.data, { command: /export --format csv/ })
+  t.notMatch(JSON.stringify(event?.data), /example\.com/)
+  const many = Array.from({ length: 60 }, (_, index) => index).join(' ')
+  t.match(await auditor.get(`/find?actor=${encodeURIComponent(many)}`), { status: 400, body: /too many/ })
+  t.match(await auditor.post('/find/export', { actor: many }), { status: 400 })
+})
+
+t.test('HEAD is for the same roles, and reads no more than a page', async (t) => {
+  const { app } = await startConsole(t)
+  const response = await app.inject({ method: 'HEAD', url: '/find', headers: { host: 'localhost:4005' } })
+  t.equal(response.statusCode, 303)
+})
