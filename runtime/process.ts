@@ -79,7 +79,7 @@ export async function runProcess(
 
 /** How often a process that has started looks whether it rests, and the share of the time that it may be busy then. */
 const REST_CHECK_MS = 3_000
-const REST_UTILIZATION = 0.05
+const REST_UTILIZATION = 0.2
 
 /**
  * Collects the garbage of the start once the process rests. V8 would keep it, and a young generation that grew for it,
