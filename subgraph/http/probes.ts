@@ -31,7 +31,7 @@ export function serveProbes(
     // While the event store is away no mutation works, and queries are answered from the documents. It is mostly away for all
     // instances: if each were taken out of service, nobody would answer anything. One that has never reached it is not ready,
     // so a release with a wrong address does not replace one that works.
-    hasReached ||= reached
+    if (reached) hasReached = true
     const [isAlone, overloaded] = [customers.isAlone(), isOverloaded()]
     const fenced = customers.isFenced()
     const answers = reached || (hasReached && readable && !fenced)
