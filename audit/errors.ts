@@ -22,5 +22,8 @@ export class RequestConflict extends errorClass('RequestConflict', 'AUD_ERR_CONF
 /** There is no proof; the message says why. */
 export class NoProofError extends errorClass('NoProofError', 'AUD_ERR_NO_PROOF') {}
 
+/** There is none yet: no checkpoint covers the event. */
+export class NotCoveredError extends NoProofError {}
+
 /** The newest checkpoint can't be continued: it is forged, or belongs to another log. */
 export class LogCheckpointError extends errorClass('LogCheckpointError', 'AUD_ERR_CHECKPOINT') {}

@@ -50,7 +50,8 @@ const labelOf = (id: string, label: string, hint: Content): Html =>
   html`<label for="${id}">${label}${hint && html` <small>${hint}</small>`}</label>`
 
 /** `mailed-link` as `mailed link`. */
-export const words = (value: string): string => value.replaceAll('-', ' ')
+export const words = (value: string): string =>
+  value.replaceAll('-', ' ').replace(/\b(e) (mail)\b|\b(sign) (in)\b/g, (pair) => pair.replace(' ', '-'))
 
 /** A field's value, which has to be one of the choices. @throws Refused 400 */
 export function chosen<T extends string>(form: URLSearchParams, name: string, label: string, choices: readonly T[]): T {

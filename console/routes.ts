@@ -285,6 +285,14 @@ async function viewOf(app: ConsoleApp, request: FastifyRequest, reply: FastifyRe
 
 export const HTML = 'text/html; charset=utf-8'
 
+/** A link to the page of the navigation that a refused request belongs to, or home. */
+function wayBack({ nav }: ConsoleApp, person: Person, path: string): Html {
+  const { path: to, label } = nav.find(
+    (entry) => hasRole(person, entry.roles) && (path === entry.path || path.startsWith(`${entry.path}/`)),
+  ) ?? { path: '/', label: 'Home' }
+  return html`<p class="actions"><a class="button" href="${to}">Back to ${label}</a></p>`
+}
+
 /** Sends what the handler gives, or a page that says what went wrong. */
 async function answer(
   app: ConsoleApp,
@@ -299,7 +307,11 @@ async function answer(
     given = await handle()
   } catch (error) {
     const { status, title, text } = describeFault(error, view.log)
-    given = { status, title, body: html`<p class="fault" role="alert">${text}</p>` }
+    given = {
+      status,
+      title,
+      body: html`<p class="fault" role="alert">${text}</p>${wayBack(app, session.person, options.section ?? options.path)}`,
+    }
   }
   if ('redirect' in given) {
     const { redirect, notice } = given

@@ -126,6 +126,8 @@ function createStores({ eventStore: store, readModel, log, metrics }: PartsOptio
   const eventStore = countAsChained(guard.eventStore)
   const { mayReadDocuments } = guard
   const onRead = (source: string) => reads.inc({ source })
+  // A share of reads is known from the first one on.
+  for (const source of ['read-model', 'stream']) reads.inc({ source }, 0)
   const customers = createCustomers({ eventStore, readModel, log, mayReadDocuments, onRead })
   addReachability(registry, store)
   addGauge(registry, 'read_model_writable', READ_MODEL_WRITABLE, () => answersProbe(readModel.probe()))

@@ -12,7 +12,7 @@ import {
   type RecordedEvent,
 } from '../../eventstore/port.ts'
 import { firstOf } from '../../eventstore/read.ts'
-import { NoProofError } from '../errors.ts'
+import { NoProofError, NotCoveredError } from '../errors.ts'
 import { type LeafCache, openLeafCache } from './leaf-cache.ts'
 import {
   fromBase64url,
@@ -161,7 +161,7 @@ async function newestSigned(eventStore: EventStore, key: PublicKey): Promise<Sto
   for await (const checkpoint of readCheckpoints(eventStore, 'backwards')) {
     if (checkpoint.size !== undefined && isSignedBy(checkpoint, checkpoint.signature, key)) return checkpoint
   }
-  throw new NoProofError('There is no checkpoint of this key yet: npm run audit -- checkpoint writes one.')
+  throw new NotCoveredError('There is no checkpoint of this key yet: npm run audit -- checkpoint writes one.')
 }
 
 const NO_SUCH_EVENT = 'There is no such event in the streams that checkpoints cover.'
@@ -209,8 +209,8 @@ async function fillAndFind(
   return found
 }
 
-function notCovered({ time }: LogCheckpoint): NoProofError {
-  return new NoProofError(
+function notCovered({ time }: LogCheckpoint): NotCoveredError {
+  return new NotCoveredError(
     `The event is newer than the newest checkpoint (${time}): npm run audit -- checkpoint writes one.`,
   )
 }

@@ -177,7 +177,7 @@ async function startConsole(options: ConsoleOptions, log: FastifyBaseLogger, add
     ),
   )
   const url = await listen(server, { port: settings.CONSOLE_PORT, host: configuration.HOST }, 'CONSOLE_PORT')
-  return `${settings.CONSOLE_URL ?? url}/${kind === 'samples' ? '   sign in as a sample person' : ''}`
+  return `${settings.CONSOLE_URL ?? url}/${kind === 'samples' ? '   sign in as a sample auditor, privacy officer or operator' : ''}`
 }
 
 async function startGateway(

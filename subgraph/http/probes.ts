@@ -20,6 +20,7 @@ export function serveProbes(
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/metrics', async (_, reply) => reply.type(registry.contentType).send(await registry.metrics()))
 
+  let hasReached = false
   app.get('/readyz', async (_, reply) => {
     const [reached, readable, writable] = await Promise.all(
       [eventStore.ping(), readModel.ping(), readModel.probe()].map(answersProbe),
@@ -27,15 +28,20 @@ export function serveProbes(
     // Without the read model, or without its documents, queries are answered from the streams, so that is no reason to
     // take all instances out of service. A single instance that is cut off should be taken out, because its fence makes
     // all others fold.
-    // Without the event store, no mutation works.
+    // While the event store is away no mutation works, and queries are answered from the documents. It is mostly away for all
+    // instances: if each were taken out of service, nobody would answer anything. One that has never reached it is not ready,
+    // so a release with a wrong address does not replace one that works.
+    if (reached) hasReached = true
     const [isAlone, overloaded] = [customers.isAlone(), isOverloaded()]
-    const ready = reached && !isAlone && !overloaded
+    const fenced = customers.isFenced()
+    const answers = reached || (hasReached && readable && !fenced)
+    const ready = answers && !isAlone && !overloaded
     return reply.code(ready ? 200 : 503).send({
       ready,
       eventStore: reached,
       readModel: readable,
       readModelWrites: writable,
-      degraded: !(readable && writable) || customers.isFenced(),
+      degraded: !(reached && readable && writable) || fenced,
       cutOff: isAlone,
       overloaded,
     })

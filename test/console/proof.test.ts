@@ -65,6 +65,9 @@ t.test('proof, without scripts', async (t) => {
     checkpoints: 1,
   })
 
+  const early = await auditor.post('/proof/of-event', { event: `${id}:1` })
+  t.match(early, { status: 303, location: `/proof?event=${id}%3A1#checkpoints` }, 'where a checkpoint is signed')
+  t.match((await auditor.get('/proof')).body, /No checkpoint covers this event yet/)
   t.match(await auditor.post('/proof/checkpoint'), { status: 303, location: '/proof#checkpoints' })
   const covered = (await auditor.get('/proof')).body
   t.match(covered, /A checkpoint of \d+ events is signed/)
@@ -78,7 +81,9 @@ t.test('proof, without scripts', async (t) => {
     status: 400,
     body: /accepted: its id, or 2:1/,
   })
-  t.match((await auditor.post('/proof/of-event', { event: '99:1' })).body, /There is no such event/)
+  const unknown = (await auditor.post('/proof/of-event', { event: '99:1' })).body
+  t.match(unknown, /There is no such event/)
+  t.match(unknown, /href="\/proof">Back to Proof</)
   const { event } = JSON.parse(
     (await auditor.post('/proof/of-event', { event: `customer-${id} revision 0`, content: 'on' })).body,
   )

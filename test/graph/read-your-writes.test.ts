@@ -86,6 +86,14 @@ t.test('with the read model away: queries fold the stream, mutations go on, mark
 
 t.test('with the event store away: queries go on, mutations say so', async (t) => {
   let away = false
+  let readable = true
+  const wrapReadModel = (model: ReadModel): ReadModel => ({
+    ...model,
+    ping: async () => {
+      if (!readable) throw new ReadModelUnavailable('away')
+      return model.ping()
+    },
+  })
   const wrapEventStore = (store: EventStore): EventStore => ({
     ...store,
     append: async (...args) => {
@@ -100,9 +108,14 @@ t.test('with the event store away: queries go on, mutations say so', async (t) =
       if (away) throw new EventStoreUnavailable('away')
     },
   })
-  const { app, send, readModel } = await startSubgraph(t, { wrapEventStore })
+  const { app, send, readModel } = await startSubgraph(t, { wrapEventStore, wrapReadModel })
   const { token, id, email } = await signUp(send)
   while ((await readModel.get([id]))[0]?.document === null) await new Promise((resolve) => setTimeout(resolve, 5))
+  const ready = async (of = app) => {
+    const response = await of.inject('/readyz')
+    return { status: response.statusCode, ...(response.json() as object) }
+  }
+  t.match(await ready(), { status: 200, eventStore: true, degraded: false })
   away = true
   t.same((await send('{ customer { email } }', { token })).data, { customer: { email } })
   const unavailable = {
@@ -117,9 +130,20 @@ t.test('with the event store away: queries go on, mutations say so', async (t) =
     ),
   ]
   for (const { errors } of refused) t.match(errors, [unavailable])
-  t.equal((await app.inject('/readyz')).statusCode, 503)
+  t.match(
+    await ready(),
+    { status: 200, eventStore: false, degraded: true },
+    'an outage takes no instance out of service',
+  )
   t.equal((await app.inject('/healthz')).statusCode, 200)
+  readable = false
+  t.match(await ready(), { status: 503, eventStore: false, readModel: false }, 'nothing is left to answer from')
+  readable = true
   away = false
-  t.equal((await app.inject('/readyz')).statusCode, 200)
+  t.match(await ready(), { status: 200, degraded: false })
   t.same((await send('{ customer { firstname } }', { token })).data, { customer: { firstname: 'Ann' } })
+
+  away = true
+  const { app: newcomer } = await startSubgraph(t, { wrapEventStore })
+  t.match(await ready(newcomer), { status: 503 }, 'a release with a wrong address must not replace one that works')
 })

@@ -1,9 +1,9 @@
 /** One request, or one look, in the timeline of a customer. */
-import { valueText } from '../../../audit/terminal-text.ts'
 import { streamOf } from '../../../schema/streams.ts'
 import { badge, count, facts, time } from '../../components.ts'
+import { words } from '../../form-fields.ts'
 import { EMPTY, type Html, html } from '../../html.ts'
-import { actorShown, eventWords, sentence } from '../../words.ts'
+import { actorShown, eventWords, sentence, valueWords } from '../../words.ts'
 import { anchorOf, placeUrl, requestUrl } from '../find/rows.ts'
 import { address } from './address.ts'
 import type { Entry, Group, Look } from './history.ts'
@@ -21,7 +21,7 @@ export function groupItem(customerId: number, query: URLSearchParams, group: Gro
   const network = signedIn?.details.clientAddress
   return html`<li><p class="head">${time(first.created)} <span>by ${actors.map((actor, index) => html`${index > 0 && ', '}${actorShown(actor)}`)}</span>
 ${requestId !== '' && html`<small>request <a href="${requestUrl(requestId, first.created)}" title="Everything that this request did">${requestId}</a></small>`}</p>
-${signedIn && html`<p class="soft">${network != null && html`from <strong>${valueText(network)}</strong>, `}signed in ${time(signedIn.created)}</p>`}
+${signedIn && html`<p class="soft">${network != null && html`from <strong>${valueWords(network)}</strong>, `}signed in ${time(signedIn.created)}</p>`}
 ${entries.map((entry) => entryArticle(customerId, query, entry))}</li>`
 }
 
@@ -43,7 +43,7 @@ function entryArticle(customerId: number, query: URLSearchParams, entry: Entry):
 ${problem !== undefined && html`<p class="fault">It can't be applied: ${problem}</p>`}
 ${isOwn && entry.evidence?.reason !== undefined && html`<p>Reason: <q>${entry.evidence.reason}</q></p>`}
 ${changes.length > MOST_OPEN ? html`<details><summary>${changes.length} fields</summary>${table}</details>` : table}
-${shown.length > 0 && facts(shown.map(([name, value]) => [DETAIL_WORDS[name] ?? name, valueText(value ?? null)]))}
+${shown.length > 0 && facts(shown.map(([name, value]) => [DETAIL_WORDS[name] ?? name, valueWords(value ?? null)]))}
 ${evidence(customerId, query, entry, isOwn)}
 </article>`
 }
@@ -56,7 +56,7 @@ const DETAIL_WORDS: Readonly<Record<string, string>> = {
 }
 
 const accessWords = (kind: unknown): string =>
-  typeof kind === 'string' ? sentence(kind.replaceAll('-', ' ')) : eventWords('AccessRecorded')
+  typeof kind === 'string' ? sentence(words(kind)) : eventWords('AccessRecorded')
 
 /** What stands out in a timeline. */
 function mark(type: string, kind: unknown): Html | false {

@@ -1,8 +1,8 @@
 /** The panel beside the timeline: the customer as of a moment, how to choose one, and the difference of two. */
 import type { Change } from '../../../audit/changes.ts'
-import { valueText } from '../../../audit/terminal-text.ts'
 import { smallTable, time } from '../../components.ts'
 import { type Html, html } from '../../html.ts'
+import { valueWords } from '../../words.ts'
 import { address } from './address.ts'
 import type { State } from './state.ts'
 
@@ -72,7 +72,7 @@ export const changeTable = (
   )
 
 const shownValue = (value: Change['from']) =>
-  value === null ? html`<span class="soft">not set</span>` : valueText(value)
+  value === null ? html`<span class="soft">not set</span>` : valueWords(value)
 
 /** Parameters of the address that a form keeps. */
 export const hiddenFields = (query: URLSearchParams, names: readonly string[]): readonly Html[] =>

@@ -3,11 +3,11 @@ import { type Change, changesBetween, fieldsOf } from '../../../audit/changes.ts
 import { type Shown, shownChange } from '../../../audit/masking.ts'
 import type { Edge, Moment } from '../../../audit/moments.ts'
 import { momentOf, zoneOf } from '../../../audit/subcommands/times.ts'
-import { valueText } from '../../../audit/terminal-text.ts'
 import { customerAt } from '../../../audit/timeline.ts'
 import { type EventStore, EventStoreUnavailable } from '../../../eventstore/port.ts'
 import { UsageError } from '../../../runtime/errors.ts'
 import { Refused } from '../../errors.ts'
+import { valueWords } from '../../words.ts'
 
 /** The moments of the page's address. */
 export interface Moments {
@@ -66,7 +66,7 @@ export async function readState(
       created,
       fields: fieldsOf(document).map(({ field, value }) => ({
         field,
-        value: valueText(shownChange({ field, from: null, to: value }, shown, scope).to),
+        value: valueWords(shownChange({ field, from: null, to: value }, shown, scope).to),
       })),
       changed: new Set(changes.map(({ field }) => field)),
       difference: from && (other ? differenceOf(other.document, document) : 'not there'),

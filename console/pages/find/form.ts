@@ -2,6 +2,7 @@
 import { ACCEPTED_ACCESS } from '../../../audit/subcommands/filters.ts'
 import { eventSchemas } from '../../../schema/events.ts'
 import { STREAMS } from '../../../schema/streams.ts'
+import { words } from '../../form-fields.ts'
 import { type Html, html } from '../../html.ts'
 import type { View } from '../../routes.ts'
 import { eventWords } from '../../words.ts'
@@ -72,7 +73,7 @@ export function searchForm(view: View, filters: Filters): Html {
   <div><label for="f-actor">Actor</label><input id="f-actor" name="actor" value="${filters.actor?.join(', ')}" list="f-actors" placeholder="customer:7, operator:*" autocomplete="off"><datalist id="f-actors">${['operator:*', 'service:*', 'customer:*', 'guest'].map((actor) => html`<option value="${actor}"></option>`)}</datalist></div>
   <div><label for="f-access">Sign-ins and the like</label><select id="f-access" name="access"><option value="">with all other events</option>${ACCEPTED_ACCESS.map(
     (kind) =>
-      html`<option value="${kind}"${filters.access?.[0] === kind && html` selected`}>${ACCESS_WORDS[kind] ?? `only: ${kind.replaceAll('-', ' ')}`}</option>`,
+      html`<option value="${kind}"${filters.access?.[0] === kind && html` selected`}>${ACCESS_WORDS[kind] ?? `only: ${words(kind)}`}</option>`,
   )}</select></div>
   <div><label for="f-order">Order</label><select id="f-order" name="order"><option value="newest">newest first</option><option value="oldest"${filters.order === 'oldest' && html` selected`}>oldest first</option></select></div>
 </div>

@@ -3,9 +3,10 @@ import { metadataOf } from '../../../audit/criteria.ts'
 import { streamsOf } from '../../../audit/timeline.ts'
 import type { RecordedEvent } from '../../../eventstore/port.ts'
 import { ownerOf } from '../../../schema/streams.ts'
-import { badge, time } from '../../components.ts'
+import { time } from '../../components.ts'
+import { words } from '../../form-fields.ts'
 import { type Html, html } from '../../html.ts'
-import { actorShown, eventWords } from '../../words.ts'
+import { actorShown, eventWords, sentence } from '../../words.ts'
 import { cursorOf } from './filters.ts'
 
 /** The most names of fields in a row. */
@@ -21,14 +22,14 @@ export const TABLE_END = html`</tbody></table></div>
 
 /** @param event as stored: its personal fields may be encrypted, their names are not */
 export function eventRow(event: RecordedEvent): Html {
-  const { type, revision, stream, created, position } = event
+  const { revision, stream, created, position } = event
   const customer = customerOf(event)
   const fields = fieldNames(event)
   const { actor = '', $correlationId: request } = metadataOf(event)
   return html`<tr id="e-${cursorOf(position)}" data-place>
 <td>${time(created)}</td>
 <td data-label="Customer">${customer !== undefined && html`<a class="cell" href="/customers/${customer}">${customer}</a>`}</td>
-<td><a class="cell" href="${linkOf(event, customer)}">${eventWords(type)}</a>${accessKind(event)}<br><small>${stream} revision ${revision}</small></td>
+<td><a class="cell" href="${linkOf(event, customer)}">${titleOf(event)}</a><br><small class="place">${stream} revision ${revision}</small></td>
 <td data-label="By">${actorShown(actor)}${request !== undefined && html`<br><small>request <a href="${requestUrl(request, created)}">${request.length > 14 ? `${request.slice(0, 12)}…` : request}</a></small>`}</td>
 <td>${fields.slice(0, MOST_FIELDS).map((field) => html`<code class="field-name">${field}</code> `)}${fields.length > MOST_FIELDS && html`<small>and ${fields.length - MOST_FIELDS} more</small>`}</td>
 </tr>
@@ -73,9 +74,10 @@ function linkOf({ stream, revision }: RecordedEvent, customer: string | undefine
 export const anchorOf = ({ stream, revision }: Pick<RecordedEvent, 'stream' | 'revision'>): string =>
   `${stream.slice(0, stream.indexOf('-'))}-${revision}`
 
-function accessKind({ type, data }: RecordedEvent): Html | false {
+/** What happened; a record of access says what it records, as in the customer's timeline. */
+function titleOf({ type, data }: RecordedEvent): string {
   const kind = (data as { readonly kind?: unknown } | null)?.kind
-  return type === 'AccessRecorded' && typeof kind === 'string' && html` ${badge(kind.replaceAll('-', ' '))}`
+  return type === 'AccessRecorded' && typeof kind === 'string' ? sentence(words(kind)) : eventWords(type)
 }
 
 /** What stands in an event beside what it changed. */

@@ -1,5 +1,6 @@
 /** The proof of an event as a file, and the page that checks such a file in the browser alone. */
 import { join } from 'node:path'
+import { NotCoveredError } from '../../../audit/errors.ts'
 import { ACCEPTED_PLACES, parseEvent } from '../../../audit/places.ts'
 import { type InclusionProof, proveInclusion } from '../../../audit/proof/inclusion.ts'
 import { hasPersonal, isEncrypted } from '../../../eventstore/codec.ts'
@@ -43,10 +44,18 @@ export function registerEventProofs(app: ConsoleApp, keys: ProofKeys): void {
     }
     const key = await trustedKey(keys, options.stored)
     const leafCache = join(options.configuration.DATA_DIR, 'proof-leaves')
-    const proof = await inTurn(async () => {
-      if (view.signal.aborted) throw new Refused(503, 'Nobody waits for this proof any more.')
-      return proveInclusion(unhurried(options.stored), key, event, { content, leafCache })
-    })
+    let proof: InclusionProof
+    try {
+      proof = await inTurn(() => {
+        if (view.signal.aborted) throw new Refused(503, 'Nobody waits for this proof any more.')
+        return proveInclusion(unhurried(options.stored), key, event, { content, leafCache })
+      })
+    } catch (error) {
+      if (!(error instanceof NotCoveredError)) throw error
+      const text = `No checkpoint covers this event yet, so there is no proof of it. ${keys.signing ? 'Sign a checkpoint, then come back to the proof.' : 'The service signs the next one by itself.'}`
+      const query = new URLSearchParams({ event: given })
+      return { redirect: `/proof?${query}#checkpoints`, notice: { kind: 'failed', text } } as const
+    }
     if (proof.event) {
       if (view.reason === undefined && isInClear(proof.event)) {
         throw new Refused(

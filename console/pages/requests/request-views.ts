@@ -46,9 +46,14 @@ function summary(receipt: Receipt): Html {
   const { kind, subject, customerId, status, channel, receivedOn, identity, extension, approval, hold } = receipt
   const { waiver, refusal, execution, done } = receipt
   return html`<div class="panel">${facts([
-    ['Where it is', statusBadge(status)],
+    ['Status', statusBadge(status)],
     ['Asks for', kind],
-    ['Who', customerId === null ? html`${subject} <small>nobody's account</small>` : subject],
+    [
+      'Who',
+      customerId === null
+        ? html`${subject} <small>nobody's account</small>`
+        : html`<a href="/customers/${customerId}">${subject}</a>`,
+    ],
     ['Received', html`${receivedOn}, by ${words(channel)}, entered by ${receipt.recordedBy}`],
     ['Due', dueText(receipt)],
     ['Identity', identity ? html`${words(identity.how)} ${by(identity)}` : 'not checked yet'],

@@ -74,7 +74,7 @@ const listTable = (shown: readonly RequestSummary[]): Html =>
       { label: 'Request', isNumber: true },
       { label: 'Asks for' },
       { label: 'Who' },
-      { label: 'Where it is' },
+      { label: 'Status' },
       { label: 'Received' },
       { label: 'Due' },
     ],
