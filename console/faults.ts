@@ -48,6 +48,7 @@ const TITLES: Readonly<Record<number, string>> = {
   403: 'Not allowed',
   404: 'Not found',
   409: 'Not possible now',
+  429: 'Too much at once',
   503: 'Not available now',
 }
 

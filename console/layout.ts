@@ -84,9 +84,10 @@ const isAt = (path: string, entry: string): boolean => path === entry || path.st
 
 function reasonBanner({ reason, formToken, url, now }: View, isPersonal: boolean): Html | false {
   if (reason) {
-    const minutes = Math.max(1, Math.ceil((reason.until.getTime() - now.getTime()) / 60_000))
+    const left = reason.until.getTime() - now.getTime()
+    const minutes = Math.max(1, Math.ceil(left / 60_000))
     return html`<div class="reason given" role="status">
-  <p>You see personal data until ${time(reason.until, 'clock')} <span data-until="${reason.until.toISOString()}">(${minutes} min left)</span>,
+  <p>You see personal data until ${time(reason.until, 'clock')} <span data-left="${left}">(${minutes} min left)</span>,
     because: <q>${reason.text}</q>. Each customer you look at is recorded with it.</p>
   <form method="post" action="/reason/end">${formToken}<input type="hidden" name="back" value="${url}"><button>Mask again</button></form>
 </div>`

@@ -17,6 +17,7 @@ import { Refused } from './errors.ts'
 import { describeFault } from './faults.ts'
 import { type Html, html } from './html.ts'
 import { layout, type Notice } from './layout.ts'
+import type { LongReads } from './long-reads.ts'
 import { actorOf, hasRole, mayReveal, type Person, ROLE_NAMES, type Role } from './people.ts'
 import type { Look, Reason, Reasons } from './reasons.ts'
 import type { SealedCookies } from './sign-in/sealed-cookies.ts'
@@ -57,6 +58,7 @@ export interface ConsoleApp {
   readonly now: () => Date
   /** Aborted when the console closes: reads end, so that it can. */
   readonly closing: AbortSignal
+  readonly longReads: LongReads
   /** The pages of the navigation, in their order. */
   readonly nav: NavigationEntry[]
 }
@@ -145,6 +147,8 @@ export interface PageOptions {
   readonly nav?: { readonly label: string; readonly about: string }
   /** The path of the entry of the navigation that it belongs to. Default: the one that its own path is below. */
   readonly section?: string
+  /** The page reads much of the log: only a few of them run at once. */
+  readonly isLong?: boolean
   /** The page shows personal data to those who gave a reason: it has a form to give one. */
   readonly isPersonal?: boolean
 }
@@ -168,6 +172,7 @@ export function page(app: ConsoleApp, options: PageOptions, handler: (view: View
     const view = await viewOf(app, request, reply, session)
     return answer(app, reply, session, view, options, () => {
       checkRole(session.person, roles)
+      if (options.isLong) app.longReads.begin(session.person.name, reply.raw)
       return handler(view)
     })
   })
@@ -180,7 +185,7 @@ export function page(app: ConsoleApp, options: PageOptions, handler: (view: View
  */
 export function action(
   app: ConsoleApp,
-  options: { readonly path: string; readonly roles: readonly Role[] },
+  options: Pick<PageOptions, 'path' | 'roles' | 'isLong'>,
   handler: (view: View, own: { readonly reply: FastifyReply; readonly session: Session }) => Promise<Answer> | Answer,
 ): void {
   const { path, roles } = options
@@ -197,6 +202,7 @@ export function action(
         )
       }
       checkRole(session.person, roles)
+      if (options.isLong) app.longReads.begin(session.person.name, reply.raw)
       return handler(view, { reply, session })
     })
   })
@@ -323,7 +329,7 @@ async function answer(
   if ('filename' in given) {
     const { filename, type, content } = given
     reply.type(type).header('content-disposition', `attachment; filename="${filename.replace(/[^\w.-]/g, '-')}"`)
-    return reply.send(typeof content === 'string' ? content : Readable.from(content))
+    return typeof content === 'string' ? reply.send(content) : sendParts(reply, content)
   }
   const shown: Content = 'body' in given ? given : { body: given }
   const { body, status = 200, title = options.title, command } = shown
@@ -337,8 +343,18 @@ async function answer(
     notice: await takeNotice(app, reply),
   })
   reply.code(status).type(HTML)
-  if (Symbol.asyncIterator in body) return reply.send(Readable.from(pageParts(before, body, after, view)))
+  if (Symbol.asyncIterator in body) return sendParts(reply, pageParts(before, body, after, view))
   return reply.send(`${before}${body.text}${after}`)
+}
+
+/** A reader that takes nothing of what waits for it for so long has gone away: what is read for it ends. */
+const STALLED_MS = 60_000
+
+function sendParts(reply: FastifyReply, parts: AsyncIterable<string>): FastifyReply {
+  const { raw } = reply
+  // It also comes when there is nothing to send yet.
+  raw.setTimeout(STALLED_MS, () => raw.writableLength > 0 && raw.destroy())
+  return reply.send(Readable.from(parts))
 }
 
 const NOTICE_MS = 60_000

@@ -39,6 +39,7 @@ import { signInKind } from './configuration.ts'
 import { describeFault } from './faults.ts'
 import { html } from './html.ts'
 import { plainPage } from './layout.ts'
+import { createLongReads } from './long-reads.ts'
 import { registerPages } from './pages/index.ts'
 import { createReasons } from './reasons.ts'
 import { type Access, type ConsoleApp, type ConsoleOptions, HTML } from './routes.ts'
@@ -117,6 +118,7 @@ export async function buildConsole(
     masker: createMasker(options.emailHashKey),
     now,
     closing: closing.signal,
+    longReads: createLongReads(),
     nav: [],
   }
   serveSignIn(app)

@@ -258,5 +258,13 @@ export function parseProof(text: string): InclusionProof {
   if (!Array.isArray(path) || !path.every((hash) => typeof hash === 'string') || typeof checkpoint?.size !== 'number') {
     throw new NoProofError('It is no inclusion proof.')
   }
+  if (proof?.event !== undefined && !isEvent(proof.event)) throw new NoProofError('The event in it is none.')
   return proof as InclusionProof
+}
+
+/** An event of another form would be skipped, or end the check, rather than fail it. */
+const isEvent = (event: unknown): boolean => {
+  if (typeof event !== 'object' || event === null || Array.isArray(event)) return false
+  const { stream, revision, id, type } = event as Readonly<Record<string, unknown>>
+  return [stream, id, type].every((each) => typeof each === 'string') && Number.isSafeInteger(revision)
 }

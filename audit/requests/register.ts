@@ -145,9 +145,9 @@ export async function receiveRequest(
     throw new AuditError(`There is no customer ${customerId}.`)
   }
   const { subject } = command
-  return append(eventStore, officer, note, (register, circumstances) => {
+  return append(eventStore, officer, note, async (register, circumstances) => {
     const number = register.requests.size + 1
-    const held = { ...circumstances, heldBy: heldBy(register, subject) }
+    const held = { ...circumstances, heldBy: await heldBy(eventStore, register, subject) }
     return { number, subject, events: decideReceipt(number, command, held) }
   })
 }
@@ -185,9 +185,10 @@ export function changeRequestBy(
       throw new RequestConflict(`Request ${number} was changed by ${by} at ${at}, after you had looked at it.`)
     }
     const { subject } = request
+    const held = await heldBy(eventStore, register, subject, number)
     const events: RequestEvent[] = []
     for (const command of commands) {
-      const decided = decide(request, command, { ...circumstances, isOwn, heldBy: heldBy(register, subject, number) })
+      const decided = decide(request, command, { ...circumstances, isOwn, heldBy: held })
       for (const event of decided)
         request = evolve(request, recorded(event, officer, register.revision + events.length))
       events.push(...decided)
@@ -218,14 +219,35 @@ export async function isAbout(
 
 /** Whether a legal hold stops the erasure of the customer. @throws EventStoreUnavailable */
 export const isHeld = async (eventStore: EventStore, customerId: number): Promise<boolean> =>
-  heldBy(await fold(eventStore), { customerId }) !== undefined
+  (await heldBy(eventStore, await fold(eventStore), { customerId })) !== undefined
 
-/** The number of another request of the same person that is on legal hold. */
-export function heldBy({ requests }: Register, subject: Subject, except?: number): number | undefined {
-  for (const request of requests.values()) {
-    if (request.number !== except && request.hold && isSameSubject(request.subject, subject)) return request.number
+/**
+ * The number of another request of the same person that is on legal hold. A customer and an address that the customer has,
+ * or had last, are one person: erasing the one erases data of the other.
+ * @throws EventStoreUnavailable
+ */
+export async function heldBy(
+  eventStore: EventStore,
+  { requests }: Register,
+  subject: Subject,
+  except?: number,
+): Promise<number | undefined> {
+  for (const { number, hold, subject: held } of requests.values()) {
+    if (number === except || !hold) continue
+    if (isSameSubject(held, subject) || (await isHolder(eventStore, held, subject))) return number
   }
   return undefined
+}
+
+/** Whether one of the two is a customer, and the other an address that this customer has, or had last. */
+async function isHolder(eventStore: EventStore, a: Subject, b: Subject): Promise<boolean> {
+  const [customer, address] = a.customerId === undefined ? [b, a] : [a, b]
+  if (customer.customerId === undefined || address.customerId !== undefined) return false
+  for (const key of address.emailKeys) {
+    const claim = await newestEvent<EmailEvent>(eventStore, streamOf.email(key))
+    if (claim?.data.customerId === customer.customerId) return true
+  }
+  return false
 }
 
 interface Decided {

@@ -98,8 +98,9 @@ export function checkCommand(options: {
       return 0
     }
   } catch (error) {
-    if (!(error instanceof NoProofError)) throw error
-    reason = error.message
+    if (!(error instanceof NoProofError || error instanceof RangeError)) throw error
+    // JSON.stringify ends so for a value that is nested too deep.
+    reason = error instanceof RangeError ? 'it is nested too deep, or too large' : error.message
   }
   print(json ? JSON.stringify({ ok: false, reason }) : `The proof does not hold: ${reason.replace(/\.$/, '')}.`)
   return 1

@@ -30,8 +30,9 @@ const FEATURES = {
     })
   },
   /** Counts down. Once a reason has ended, personal data leaves the screen. */
-  '[data-until]'(element) {
-    const until = new Date(element.dataset.until).getTime()
+  '[data-left]'(element) {
+    // The server says how long, because this computer's clock may be another one.
+    const until = Date.now() + Number(element.dataset.left)
     const tick = () => {
       const left = until - Date.now()
       if (left <= 0) return location.reload()

@@ -5,6 +5,9 @@
  */
 const encoder = new TextEncoder()
 
+/** In bytes; an event has at most a few megabytes. */
+const LARGEST = 32 * 1024 * 1024
+
 /** Why a proof does not hold, for a person. */
 class Fault extends Error {}
 
@@ -64,18 +67,25 @@ function readProof(text) {
   } catch {
     throw new Fault('The file is not JSON.')
   }
-  const { version, leaf, index, path, checkpoint, signature } = proof ?? {}
+  const { version, leaf, event, index, path, checkpoint, signature } = proof ?? {}
   const { size, root, position, time, keyId } = checkpoint ?? {}
   const texts = [leaf, signature, root, time, keyId, position?.commit, position?.prepare]
   const isProof =
     texts.every((each) => typeof each === 'string') &&
     Number.isSafeInteger(index) &&
     Number.isSafeInteger(size) &&
-    Array.isArray(path)
+    Array.isArray(path) &&
+    (event === undefined || isEvent(event))
   if (!isProof) throw new Fault('The file is not a proof of this service.')
   if (version !== 1) throw new Fault('The proof is of another version.')
   return proof
 }
+
+const isEvent = (event) =>
+  typeof event === 'object' &&
+  event !== null &&
+  [event.stream, event.id, event.type].every((each) => typeof each === 'string') &&
+  Number.isSafeInteger(event.revision)
 
 /** The root to which the path leads from the leaf. */
 async function rootFrom({ leaf, index, path, checkpoint }) {
@@ -101,7 +111,7 @@ async function leafOfEvent({ stream, revision, id, type, data, metadata }) {
   const isGroup = typeof metadata === 'object' && metadata !== null && !Array.isArray(metadata)
   const { $hash, $previous, ...rest } = isGroup ? metadata : {}
   const others = isGroup ? (Object.keys(rest).length > 0 ? rest : null) : (metadata ?? null)
-  if (id !== id?.toLowerCase()) throw new Fault('The event is not what its hash was made of.')
+  if (id !== id.toLowerCase()) throw new Fault('The event is not what its hash was made of.')
   // An event from before hashes counts with the hash that it would have at the beginning of a stream.
   const hasHash = typeof $hash === 'string'
   const previous = hasHash && typeof $previous === 'string' ? $previous : null
@@ -157,6 +167,7 @@ form.addEventListener('submit', async (event) => {
   const [file] = form.querySelector('#file').files
   outcome.replaceChildren()
   try {
+    if (file.size > LARGEST) throw new Fault('The file is too large for a proof.')
     const { stream, revision, size, time, hasEvent, type } = await check(
       await file.text(),
       form.querySelector('#key').value,
@@ -168,7 +179,8 @@ form.addEventListener('submit', async (event) => {
       `${what} was ${stream} revision ${revision}, one of the ${size.toLocaleString('en')} events that were signed at ${time}.`,
     )
   } catch (error) {
-    if (!(error instanceof Fault)) throw error
-    say('bad', 'The proof does not hold.', error.message)
+    // Whatever else a file brings about, such as a value that is nested too deep: it is no proof.
+    const message = error instanceof Fault ? error.message : 'The file is not a proof of this service.'
+    say('bad', 'The proof does not hold.', message)
   }
 })

@@ -63,6 +63,43 @@ t.test('what an export records names no address, and has a limit', async (t) => 
   t.match(await auditor.post('/find/export', { actor: many }), { status: 400 })
 })
 
+t.test('one person leaves a few searches open, and no more', async (t) => {
+  const { app, options, signIn } = await startConsole(t)
+  const events = Array.from({ length: 400 }, () => ({
+    id: crypto.randomUUID(),
+    type: 'AccessRecorded',
+    data: { kind: 'signed-in', command: 'x'.repeat(40_000) },
+    metadata: { actor: 'guest' },
+  }))
+  for (let from = 0; from < events.length; from += 20) {
+    await options.stored.append(streamOf.access(7), events.slice(from, from + 20), { expected: 'any' })
+  }
+  const [auditor, officer] = [await signIn('auditor'), await signIn('privacy-officer')]
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  const token = /name="token" value="([^"]+)"/.exec((await auditor.get('/')).body)?.[1] ?? ''
+  const cookie = [...auditor.cookies].map(([name, value]) => `${name}=${value}`).join('; ')
+  /** An export that nobody reads. */
+  const open = async () => {
+    const leaving = new AbortController()
+    const headers = { cookie, origin: url }
+    const body = new URLSearchParams({ token, format: 'jsonl' })
+    const { status } = await fetch(`${url}/find/export`, { method: 'POST', headers, body, signal: leaving.signal })
+    return { status, leave: () => leaving.abort() }
+  }
+  const opened = await Promise.all([open(), open(), open(), open()])
+  t.same(
+    opened.map(({ status }) => status),
+    [200, 200, 200, 200],
+  )
+  t.match(await auditor.get('/find'), { status: 429, body: /4 searches or exports under way/ })
+  t.match(await auditor.get('/'), { status: 200 }, 'other pages are there')
+  t.match(await officer.get('/find'), { status: 200 }, 'others are not in the way')
+  for (const { leave } of opened) leave()
+  while ((await auditor.get('/find')).status === 429);
+  for (let round = 0; round < 20; round++) await officer.get('/find?customer=7')
+  t.match(await officer.get('/find'), { status: 200 }, 'what has ended does not count')
+})
+
 t.test('HEAD is for the same roles, and reads no more than a page', async (t) => {
   const { app } = await startConsole(t)
   const response = await app.inject({ method: 'HEAD', url: '/find', headers: { host: 'localhost:4005' } })

@@ -71,6 +71,17 @@ t.test('an auditor answers a question, by mouse', async (t) => {
   )
 })
 
+t.test('a computer whose clock is wrong', async (t) => {
+  const { page, faults } = await openTab(t, browser, customer.url, 'auditor')
+  await page.clock.setSystemTime(Date.now() + 3_600_000)
+  await page.goto(`${customer.url}/customers/${customer.id}`)
+  await page.getByLabel('Personal data is masked').fill('ticket 12')
+  await page.getByRole('button', { name: 'Show', exact: true }).first().click()
+  await page.getByText('(15 min left)').waitFor()
+  await page.waitForLoadState('networkidle')
+  t.same(faults, [])
+})
+
 t.test('the same by keyboard alone', async (t) => {
   const { url } = customer
   const context = await browser.newContext()

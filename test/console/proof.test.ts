@@ -311,6 +311,16 @@ t.test('a proof is checked in the browser alone', async (t) => {
       'a longer path': [{ ...proof, path: [...proof.path, proof.path[0]] }, /does not fit/],
       'a path of other things': [{ ...proof, path: proof.path.map(() => 'AA') }, /does not fit/],
       'another version': [{ ...proof, version: 2 }, /another version/],
+      'an event that is none': [{ ...without, event: null }, /not a proof of this service/],
+      'an event of other types': [{ ...proof, event: { ...proof.event, id: 7 } }, /not a proof of this service/],
+      'a deep event': [
+        JSON.stringify({ ...proof, event: { ...proof.event, data: 'DEEP' } }).replace(
+          '"DEEP"',
+          `${'['.repeat(100_000)}${']'.repeat(100_000)}`,
+        ),
+        /not a proof of this service|not what its hash was made of/,
+      ],
+      'a long path': [{ ...proof, path: Array(100_000).fill(proof.path[0]) }, /does not fit/],
       'no proof': ['{}', /not a proof of this service/],
       'no JSON': ['PK', /not JSON/],
     }

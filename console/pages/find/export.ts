@@ -26,7 +26,7 @@ ${[...writeFilters(filters)].map(([name, value]) => html`<input type="hidden" na
 }
 
 export function registerExport(app: ConsoleApp): void {
-  action(app, { path: '/find/export', roles: FIND_ROLES }, async (view) => {
+  action(app, { path: '/find/export', roles: FIND_ROLES, isLong: true }, async (view) => {
     const { options, form, now } = view
     const filters = readFilters(form)
     const { criteria, zone } = criteriaFrom(filters)

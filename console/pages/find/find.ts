@@ -40,6 +40,7 @@ export function find(app: ConsoleApp): void {
         about: 'Who changed what, and when: search the log by customer, request, field, person and day.',
       },
       isPersonal: true,
+      isLong: true,
     },
     (view) => {
       const filters = readFilters(view.query)
@@ -59,7 +60,7 @@ export function find(app: ConsoleApp): void {
     criteriaFrom(found)
     return { redirect: findUrl(found) }
   })
-  page(app, { path: '/find/types', title: 'Events by type', roles: FIND_ROLES }, (view) => {
+  page(app, { path: '/find/types', title: 'Events by type', roles: FIND_ROLES, isLong: true }, (view) => {
     const filters = readFilters(view.query)
     return { body: typeCounts(view, filters) }
   })

@@ -12,7 +12,7 @@ import { type ProofKeys, trustedKey } from './proof-keys.ts'
 import { PROOF_ROLES } from './roles.ts'
 
 export function registerCheckpoints(app: ConsoleApp, keys: ProofKeys): void {
-  action(app, { path: '/proof/checkpoint', roles: PROOF_ROLES }, async ({ options, signal }) => {
+  action(app, { path: '/proof/checkpoint', roles: PROOF_ROLES, isLong: true }, async ({ options, signal }) => {
     const key = keys.signing
     if (key === undefined)
       throw new Refused(409, 'The console has no key that signs: AUDIT_SIGNING_KEY is not set for its process.')

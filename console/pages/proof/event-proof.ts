@@ -33,7 +33,7 @@ export function registerEventProofs(app: ConsoleApp, keys: ProofKeys): void {
       waiting--
     }
   }
-  action(app, { path: '/proof/of-event', roles: PROOF_ROLES }, async (view) => {
+  action(app, { path: '/proof/of-event', roles: PROOF_ROLES, isLong: true }, async (view) => {
     const { options, form, person } = view
     const given = form.get('event') ?? ''
     const event = parseEvent(given)

@@ -60,7 +60,7 @@ async function read({ options, params, actor }: View): Promise<Found> {
   if (!request) throw new Refused(404, `There is no such request; there are ${register.requests.size}.`)
   const { subject, number } = request
   const isOwn = await isAbout(options.eventStore, subject, { actor, emailHashKey: options.emailHashKey })
-  return { request, heldBy: heldBy(register, subject, number), isOwn }
+  return { request, heldBy: await heldBy(options.eventStore, register, subject, number), isOwn }
 }
 
 const numberOf = (text = ''): number => (/^[1-9]\d{0,14}$/.test(text) ? Number(text) : 0)

@@ -95,6 +95,16 @@ for (const kind of KINDS) {
   })
 }
 
+t.test('a file with something else in the place of the event is no proof', async (t) => {
+  const { eventStore } = await aLog(t, 'sqlite')
+  await grow(chained(eventStore), 'customer-1', 3, 'no_stream')
+  await writeCheckpoint(eventStore, key)
+  const proof = await proveInclusion(eventStore, key, { stream: 'customer-1', revision: 1 }, { content: true })
+  for (const event of [null, 0, '', false, [], {}, 'x', { ...proof.event, id: 7 }, { ...proof.event, stream: null }]) {
+    t.throws(() => parseProof(JSON.stringify({ ...proof, event })), { code: 'AUD_ERR_NO_PROOF' }, JSON.stringify(event))
+  }
+})
+
 /** With another bit. */
 function flip(value: unknown, bit: number): unknown {
   if (typeof value === 'number') return value ^ (1 << (bit % 20))

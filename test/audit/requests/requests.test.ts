@@ -18,6 +18,7 @@ import { type EventStore, EventStoreUnavailable } from '../../../eventstore/port
 import { foldCustomer } from '../../../projections/fold.ts'
 import { openReadModel } from '../../../projections/open-read-model.ts'
 import { loadConfiguration } from '../../../runtime/configuration.ts'
+import { emailKeysAsTyped } from '../../../schema/email-key.ts'
 import { STREAM_NAMES, streamOf } from '../../../schema/streams.ts'
 import { loadKeys } from '../../../subgraph/identity/subgraph-keys.ts'
 import { collect } from '../../projections/support.ts'
@@ -344,6 +345,33 @@ t.test('at once, and again', async (t) => {
     await changeRequest(eventStore, number, { type: 'refuse', ground: 'withdrawn' }, officer('alice'))
   })
 
+  await t.test('a hold on an address holds the customer who has it, and the other way round', async (t) => {
+    const email = freshEmail()
+    const { emailHashKey } = options(officer('alice'))
+    const address = { emailKeys: emailKeysAsTyped(emailHashKey, email) }
+    const first = await receiveRequest(eventStore, { ...receive, subject: address }, officer('alice'))
+    await changeRequest(eventStore, first.number, { type: 'hold', ground: 'legal-claim' }, officer('alice'))
+    const { id, token } = await signUp(send, email)
+    t.match(await send('mutation { deleteCustomer }', { token }), {
+      errors: [{ message: /can't be deleted at the moment/ }],
+    })
+    const customer = { ...receive, subject: { customerId: id } }
+    const message = new RegExp(`Request ${first.number} is on legal hold`)
+    await t.rejects(receiveRequest(eventStore, { ...customer, atOnce: { reason: 'x' } }, officer('bob')), { message })
+    const { number } = await receiveRequest(eventStore, customer, officer('bob'))
+    await changeRequest(eventStore, number, { type: 'identify', how: 'document' }, officer('bob'))
+    await t.rejects(changeRequest(eventStore, number, { type: 'approve' }, officer('carol')), { message })
+    await changeRequest(eventStore, first.number, { type: 'release' }, officer('bob'))
+    await changeRequest(eventStore, number, { type: 'hold', ground: 'legal-claim' }, officer('bob'))
+    await changeRequest(eventStore, first.number, { type: 'identify', how: 'document' }, officer('bob'))
+    await t.rejects(changeRequest(eventStore, first.number, { type: 'approve' }, officer('carol')), {
+      message: new RegExp(`Request ${number} is on legal hold`),
+    })
+    for (const each of [first.number, number]) {
+      await changeRequest(eventStore, each, { type: 'refuse', ground: 'withdrawn' }, officer('bob'))
+    }
+  })
+
   const { version } = await findRequest(eventStore, 5)
   const seen = { seen: version }
   await changeRequest(eventStore, 5, { type: 'hold', ground: 'other' }, officer('carol'), seen)
@@ -380,7 +408,7 @@ t.test('at once, and again', async (t) => {
       get: (_, name) => current[name as keyof EventStore],
       has: (_, name) => name in current,
     })
-    t.equal((await readRegister(switched)).requests.size, 6)
+    t.equal((await readRegister(switched)).requests.size, 8)
     current = another
     t.match(await countRequests(switched, new Date()), { open: 0, oldestDueSeconds: undefined })
   })
