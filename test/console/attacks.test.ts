@@ -91,7 +91,7 @@ t.test('one person leaves a few searches open, and no more', async (t) => {
     opened.map(({ status }) => status),
     [200, 200, 200, 200],
   )
-  t.match(await auditor.get('/find'), { status: 429, body: /4 searches or exports under way/ })
+  t.match(await auditor.get('/find'), { status: 429, body: /4 long reads of the log under way/ })
   t.match(await auditor.get('/'), { status: 200 }, 'other pages are there')
   t.match(await officer.get('/find'), { status: 200 }, 'others are not in the way')
   for (const { leave } of opened) leave()
@@ -100,8 +100,18 @@ t.test('one person leaves a few searches open, and no more', async (t) => {
   t.match(await officer.get('/find'), { status: 200 }, 'what has ended does not count')
 })
 
-t.test('HEAD is for the same roles, and reads no more than a page', async (t) => {
-  const { app } = await startConsole(t)
-  const response = await app.inject({ method: 'HEAD', url: '/find', headers: { host: 'localhost:4005' } })
-  t.equal(response.statusCode, 303)
+t.test('HEAD is for the same roles, and ends', async (t) => {
+  const { app, signIn } = await startConsole(t)
+  const host = 'localhost:4005'
+  t.equal((await app.inject({ method: 'HEAD', url: '/find', headers: { host } })).statusCode, 303)
+  const operator = await signIn('operator')
+  const cookie = [...operator.cookies].map(([name, value]) => `${name}=${value}`).join('; ')
+  for (let round = 0; round < 10; round++) {
+    t.equal((await app.inject({ method: 'HEAD', url: '/find', headers: { host, cookie } })).statusCode, 403)
+  }
+  const auditor = await signIn('auditor')
+  const own = [...auditor.cookies].map(([name, value]) => `${name}=${value}`).join('; ')
+  for (let round = 0; round < 10; round++) {
+    t.equal((await app.inject({ method: 'HEAD', url: '/find', headers: { host, cookie: own } })).statusCode, 200)
+  }
 })

@@ -1,5 +1,7 @@
 /** Signing in with an OpenID provider, and by a proxy's headers. */
 import t, { type Test } from 'tap'
+import { receiveRequest } from '../../audit/requests/register.ts'
+import { emailKeysAsTyped } from '../../schema/email-key.ts'
 import { CLIENT, type Provider, startProvider } from './oidc-provider.ts'
 import { type ConsoleFixture, startConsole, type Visitor, visitor } from './support.ts'
 
@@ -49,6 +51,22 @@ t.test('an OpenID provider signs people in, with their roles', async (t) => {
   t.match(String(answer.headers['set-cookie']), /console-session=.*SameSite=Strict/)
   t.match((await someone.get('/')).body, /<strong>ann<\/strong> <small>Auditor<\/small>/)
   t.match(await someone.post('/sign-out'), { status: 303 })
+
+  says(provider, { preferred_username: 'olaf', email: 'olaf@shop.example', roles: ['privacy-officer'] })
+  const { options } = console
+  await receiveRequest(
+    options.eventStore,
+    {
+      type: 'receive',
+      kind: 'erasure',
+      subject: { emailKeys: emailKeysAsTyped(options.emailHashKey, 'Olaf@shop.example') },
+      channel: 'letter',
+      receivedOn: '2026-01-31',
+    },
+    { actor: 'operator:alice', commandId: crypto.randomUUID(), now: new Date(), rules: options.store.audit },
+  )
+  const olaf = await signIn(console)
+  t.match((await olaf.someone.get('/requests/1')).body, /about your own data/, 'known by the address, too')
 
   says(provider, {}, { preferred_username: 'paul', roles: 'privacy-officer operator' })
   const fromUserInfo = await signIn(console)

@@ -25,6 +25,7 @@ export function looks(app: ConsoleApp): void {
       path: '/looks',
       title: 'Who looked',
       roles: LOOKS_ROLES,
+      isLong: true,
       nav: { label: 'Who looked', about: 'Who saw personal data of whom, when and why, and who exported events.' },
     },
     async (view) => {
