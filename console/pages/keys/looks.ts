@@ -136,6 +136,7 @@ function list(shown: readonly Look[]): Html {
     look: badge('in clear', 'warning'),
     'export in clear': badge('export in clear', 'bad'),
     'masked export': badge('masked export'),
+    unreadable: badge('the record is not what this service writes', 'bad'),
   }
   return table(
     'Looks',
