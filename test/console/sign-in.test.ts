@@ -37,7 +37,14 @@ const signIn = async ({ app }: ConsoleFixture, back?: string) => {
 }
 
 const says = (provider: Provider, claims: Record<string, unknown>, userInfo: Record<string, unknown> = {}) =>
-  Object.assign(provider.says, { claims, userInfo, isForeignKey: false, nonce: undefined, audience: undefined })
+  Object.assign(provider.says, {
+    claims,
+    userInfo,
+    isForeignKey: false,
+    isUnsigned: false,
+    nonce: undefined,
+    audience: undefined,
+  })
 
 t.test('an OpenID provider signs people in, with their roles', async (t) => {
   const { provider, console } = await withProvider(t)
@@ -98,6 +105,7 @@ t.test('what an attacker brings back is refused', async (t) => {
   const claims = { preferred_username: 'ann', roles: ['auditor'] }
   const forgeries: readonly Partial<Provider['says']>[] = [
     { isForeignKey: true },
+    { isUnsigned: true },
     { nonce: 'another' },
     { audience: 'another-client' },
   ]
@@ -115,6 +123,9 @@ t.test('what an attacker brings back is refused', async (t) => {
   const other = visitor(console.app)
   await toProvider(other)
   t.match(await other.get(path), { status: 403 }, 'the code of another sign-in: the state differs')
+  const mixed = visitor(console.app)
+  const elsewhere = `${await toProvider(mixed)}&iss=https%3A%2F%2Fevil.example`
+  t.match(await mixed.get(elsewhere), { status: 403 }, 'the code of another provider')
   t.match(await someone.get(path), { status: 200 })
   t.match(await someone.get(path), { status: 400 }, 'once only')
   const refused = visitor(console.app)
