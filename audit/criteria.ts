@@ -27,9 +27,21 @@ export interface Criteria {
   readonly access?: readonly (AccessKind | 'any' | 'none')[] | undefined
 }
 
-/** The metadata, if present: auditors also see events that this service did not write. */
+const METADATA_TEXTS = ['actor', '$correlationId', '$causationId', 'at'] as const
+
+/**
+ * The metadata, if present: auditors also see events that this service did not write. What should be a text and is none is
+ * given as JSON.
+ */
 export function metadataOf({ metadata }: Pick<RecordedEvent, 'metadata'>): Partial<EventMetadata> {
-  return typeof metadata === 'object' && metadata !== null ? (metadata as Partial<EventMetadata>) : {}
+  if (typeof metadata !== 'object' || metadata === null) return {}
+  const given = metadata as Partial<Record<keyof EventMetadata, unknown>>
+  const odd = METADATA_TEXTS.filter((name) => given[name] !== undefined && typeof given[name] !== 'string')
+  if (odd.length === 0) return given as Partial<EventMetadata>
+  return {
+    ...given,
+    ...Object.fromEntries(odd.map((name) => [name, JSON.stringify(given[name])])),
+  } as Partial<EventMetadata>
 }
 
 /** Whether an event matches. */

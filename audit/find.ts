@@ -9,7 +9,7 @@ import { rangeBetween, shareBetween } from '../eventstore/times.ts'
 import { CUSTOMER_FAMILIES, STREAMS, streamsWith } from '../schema/streams.ts'
 import { type Criteria, matchersOf } from './criteria.ts'
 import { AuditError } from './errors.ts'
-import { inOrderOfTime, streamsOf } from './timeline.ts'
+import { inOrderOfLog, streamsOf } from './timeline.ts'
 
 /** Events to search, and the share of them that is done at one of them, if it is known. */
 interface Source {
@@ -92,17 +92,17 @@ export async function countTypes(
 /** What has to be read: nothing that the criteria exclude, as far as the store can tell. */
 async function sourceOf(log: EventStore, criteria: Criteria, order: Order): Promise<Source> {
   const { customerId, types = [], events = [], since, until } = criteria
-  if (customerId !== undefined) return ordered(inOrderOfTime(customerStreams(log, customerId, types)), order)
+  if (customerId !== undefined) return ordered(inOrderOfLog(customerStreams(log, customerId, types)), order)
   const places = events.filter((event) => 'stream' in event)
   if (places.length > 0 && places.length === events.length) {
     const reads = places.map(({ stream, revision }) => log.readStream(stream, { from: revision, maxCount: 1 }))
-    return ordered(inOrderOfTime(reads), order)
+    return ordered(inOrderOfLog(reads), order)
   }
   const { newestFirst = false, after } = order
   const streamPrefixes = prefixesOf(types)
   // Single streams are read alone: there is no need to look for their few events in the whole log.
   if (streamPrefixes?.every((name) => !name.endsWith('-'))) {
-    return ordered(inOrderOfTime(streamPrefixes.map((name) => log.readStream(name))), order)
+    return ordered(inOrderOfLog(streamPrefixes.map((name) => log.readStream(name))), order)
   }
   const filter = streamPrefixes && { filter: { streamPrefixes } }
   const { from, to } = await rangeBetween(log, since, until)

@@ -1,9 +1,10 @@
 /** Who looked at personal data, and who exported events: the streams `auditReveals` and `auditExports`. */
-import { decode } from '../eventstore/codec.ts'
 import type { EventStore, RecordedEvent } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
 import type { DomainEvent } from '../schema/events.ts'
 import { STREAM_NAMES } from '../schema/streams.ts'
+import { metadataOf } from './criteria.ts'
+import { soundEvent } from './sound.ts'
 
 export interface Look {
   readonly stream: string
@@ -17,8 +18,11 @@ export interface Look {
   readonly command: string
   /** Why; null for an export whose personal data was masked. */
   readonly reason: string | null
-  /** Whether personal data was shown; an export in clear is there twice: as an export, and as a look. */
-  readonly kind: 'look' | 'masked export' | 'export in clear'
+  /**
+   * Whether personal data was shown; an export in clear is there twice: as an export, and as a look. `unreadable`: the record
+   * is not what this service writes, and may be forged.
+   */
+  readonly kind: 'look' | 'masked export' | 'export in clear' | 'unreadable'
 }
 
 export interface Looks {
@@ -38,7 +42,7 @@ const MOST_READ = 20_000
  * @param options.most of each stream
  * @param options.before looks before this time alone
  * @param options.customerId those that may have been at this customer: also those at several customers
- * @throws EventStoreUnavailable; InvalidEvent for an event that can't be read
+ * @throws EventStoreUnavailable
  */
 export async function newestLooks(
   eventStore: EventStore,
@@ -84,9 +88,14 @@ async function readLooks(
 }
 
 function lookOf(event: RecordedEvent): Look {
-  const { type, data, metadata } = decode<LookEvent>(event)
-  const isLook = type === 'PersonalDataRevealed'
   const { stream, revision, created } = event
+  const sound = soundEvent<LookEvent>(event)
+  if (sound === undefined || !(sound.type === 'PersonalDataRevealed' || sound.type === 'EventsExported')) {
+    const { actor = '' } = metadataOf(event)
+    return { stream, revision, at: created, actor, customerId: null, command: '', reason: null, kind: 'unreadable' }
+  }
+  const { type, data, metadata } = sound
+  const isLook = type === 'PersonalDataRevealed'
   return {
     stream,
     revision,

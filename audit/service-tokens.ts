@@ -1,11 +1,12 @@
 /** The tokens of services, as the stream `serviceTokens` knows them: issued, and ended before their time. */
-import { decode, encode, type Recorded } from '../eventstore/codec.ts'
+import { encode, type Recorded } from '../eventstore/codec.ts'
 import { chained } from '../eventstore/hash-chain.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
 import type { ServiceTokenEvent } from '../schema/events.ts'
 import { STREAM_NAMES } from '../schema/streams.ts'
 import { AuditError } from './errors.ts'
+import { soundEvent } from './sound.ts'
 
 export const SERVICE_TOKENS_STREAM = STREAM_NAMES.serviceTokens
 
@@ -25,12 +26,14 @@ export interface ServiceToken {
 
 /**
  * All tokens of services that were ever issued, the newest first.
- * @throws EventStoreUnavailable; InvalidEvent for an event that can't be read
+ * An event that can't be read is left out, so that the others can still be ended.
+ * @throws EventStoreUnavailable
  */
 export async function serviceTokens(eventStore: EventStore): Promise<ServiceToken[]> {
   const tokens = new Map<string, ServiceToken>()
   for await (const event of orNone(eventStore.readStream(SERVICE_TOKENS_STREAM))) {
-    apply(tokens, decode<ServiceTokenEvent>(event))
+    const sound = soundEvent<ServiceTokenEvent>(event)
+    if (sound) apply(tokens, sound)
   }
   return [...tokens.values()].reverse()
 }

@@ -6,7 +6,7 @@
 import { LRUCache } from 'lru-cache'
 import { decode } from '../eventstore/codec.ts'
 import { isSameId } from '../eventstore/event-place.ts'
-import type { EventStore, Json, RecordedEvent } from '../eventstore/port.ts'
+import { comparePositions, type EventStore, type Json, type RecordedEvent } from '../eventstore/port.ts'
 import { orNone } from '../eventstore/read.ts'
 import { absentCustomer, type CustomerDocument, project } from '../projections/customer.ts'
 import { type Folded, skipOrThrow } from '../projections/fold.ts'
@@ -191,11 +191,15 @@ export function timeline(
   })
 }
 
-/** The events of streams in order of time; a missing stream has none. @throws EventStoreUnavailable */
-export const inOrderOfTime = (streams: readonly AsyncIterable<RecordedEvent>[]): AsyncGenerator<RecordedEvent> =>
+/**
+ * The events of streams in the order of the log, which their times may not have: several are written in one millisecond, and
+ * clocks go back. A missing stream has none.
+ * @throws EventStoreUnavailable
+ */
+export const inOrderOfLog = (streams: readonly AsyncIterable<RecordedEvent>[]): AsyncGenerator<RecordedEvent> =>
   merge(
     streams.map(orNone),
-    ({ created }) => created.getTime(),
+    (a, b) => comparePositions(a.position, b.position),
     ({ value }) => value,
   )
 
@@ -210,7 +214,7 @@ async function* inOrder(
   let places = start
   yield* merge(
     names.map((name) => sources[name]),
-    ({ created }) => created.getTime(),
+    (a, b) => a.created.getTime() - b.created.getTime(),
     ({ value: { folded, ...entry }, source }) => {
       places = { ...places, [names[source] as string]: entry.revision }
       if (folded) passed?.(folded)
@@ -268,7 +272,7 @@ function entryOf(event: RecordedEvent): Omit<Entry, 'changes' | 'details' | 'fol
  */
 async function* merge<T, R>(
   sources: readonly AsyncGenerator<T>[],
-  orderOf: (value: T) => number,
+  compare: (a: T, b: T) => number,
   give: (next: { readonly value: T; readonly source: number }) => R,
 ): AsyncGenerator<R> {
   try {
@@ -278,7 +282,7 @@ async function* merge<T, R>(
       for (const [index, head] of heads.entries()) {
         if (head.done) continue
         const best = heads[chosen]
-        if (best === undefined || best.done || orderOf(head.value) < orderOf(best.value)) chosen = index
+        if (best === undefined || best.done || compare(head.value, best.value) < 0) chosen = index
       }
       const head = heads[chosen]
       if (head === undefined || head.done) return

@@ -16,9 +16,16 @@ export function createLazyConsole(
   onFault: (error: unknown) => void,
 ): LazyConsole {
   let built = lazily(ready)
-  let console: FastifyInstance | undefined
-  async function ready(): Promise<FastifyInstance> {
-    console = await build()
+  /** The one that is built, or is being built. */
+  let begun: Promise<FastifyInstance> | undefined
+  let isClosing = false
+  function ready(): Promise<FastifyInstance> {
+    begun = begin()
+    return begun
+  }
+  async function begin(): Promise<FastifyInstance> {
+    if (isClosing) throw new Error('The console is closing.')
+    const console = await build()
     await console.ready()
     return console
   }
@@ -44,8 +51,9 @@ export function createLazyConsole(
       }),
     async close() {
       const closed = new Promise((resolve) => server.close(resolve))
+      isClosing = true
       // Ends what is under way, so that the connections become idle.
-      await console?.close()
+      await (await begun?.catch(() => undefined))?.close()
       server.closeIdleConnections()
       await closed
     },

@@ -22,7 +22,10 @@ export function createLongReads(): LongReads {
   return {
     begin(person, answer) {
       if ((running.get(person) ?? 0) >= MOST_OF_PERSON) {
-        throw new Refused(429, `You have ${MOST_OF_PERSON} searches or exports under way. Stop one, or wait for it.`)
+        throw new Refused(
+          429,
+          `You have ${MOST_OF_PERSON} long reads of the log under way, such as searches. Stop one, or wait for it.`,
+        )
       }
       if (all >= MOST) throw new Refused(429, 'Others search the log at this moment. Try again in a moment.')
       add(person, 1)

@@ -16,6 +16,8 @@ export interface Person {
   /** As the log names the person: `operator:<name>`. */
   readonly name: string
   readonly roles: readonly Role[]
+  /** The person's e-mail address, where the identity provider says it: nobody approves a request about themselves. */
+  readonly email?: string | undefined
 }
 
 /** Whom the log names for what the person does; on the command line it is the user of the machine. */

@@ -166,7 +166,8 @@ declare module 'fastify' {
 export function page(app: ConsoleApp, options: PageOptions, handler: (view: View) => Promise<Answer> | Answer): void {
   const { path, roles, nav } = options
   if (nav) app.nav.push({ path, ...nav, roles })
-  app.fastify.get(path, { config: { access: roles } }, async (request, reply) => {
+  // HEAD would do all the work of a search, or record a look, and send nothing.
+  app.fastify.get(path, { config: { access: roles }, exposeHeadRoute: false }, async (request, reply) => {
     const session = await sessionOf(app, request, reply)
     if (session === undefined) return askToSignIn(request, reply)
     const view = await viewOf(app, request, reply, session)

@@ -2,9 +2,10 @@
 import { encode } from '../../eventstore/codec.ts'
 import { chained } from '../../eventstore/hash-chain.ts'
 import type { EventStore } from '../../eventstore/port.ts'
-import { newestEvent, readNewest } from '../../eventstore/read.ts'
+import { orNone } from '../../eventstore/read.ts'
 import type { VerificationEvent } from '../../schema/events.ts'
 import { STREAM_NAMES } from '../../schema/streams.ts'
+import { soundEvent } from '../sound.ts'
 import type { Verification } from './verify.ts'
 
 /** The outcome of a verification, as recorded. */
@@ -42,15 +43,21 @@ export async function recordVerification(
 }
 
 /**
- * The newest verification of the whole log; undefined if there was none.
- * @throws EventStoreUnavailable; InvalidEvent if it can't be read
+ * The newest verification of the whole log; undefined if there was none. What is in their stream and is none is left out.
+ * @throws EventStoreUnavailable
  */
 export async function lastVerification(eventStore: EventStore): Promise<RecordedVerification | undefined> {
-  return (await newestEvent<VerificationEvent>(eventStore, STREAM_NAMES.logVerifications))?.data
+  return (await recentVerifications(eventStore, 1))[0]
 }
 
-/** The newest verifications of the whole log, at most so many, the newest first. @throws as {@link lastVerification} */
+/** The newest verifications of the whole log, at most so many, the newest first. @throws EventStoreUnavailable */
 export async function recentVerifications(eventStore: EventStore, most: number): Promise<RecordedVerification[]> {
-  const events = await readNewest<VerificationEvent>(eventStore, STREAM_NAMES.logVerifications, most)
-  return events.map(({ data }) => data).reverse()
+  const found: RecordedVerification[] = []
+  const newest = eventStore.readStream(STREAM_NAMES.logVerifications, { direction: 'backwards' })
+  for await (const event of orNone(newest)) {
+    const sound = soundEvent<VerificationEvent>(event)
+    if (sound?.type === 'LogVerified') found.push(sound.data)
+    if (found.length === most) break
+  }
+  return found
 }

@@ -120,6 +120,8 @@ export interface Officer {
   readonly rules: RequestRules
   /** With it, people who are known by their e-mail address can't approve a request about themselves. */
   readonly emailHashKey?: string | undefined
+  /** The officer's address, if it is known and is not the name. */
+  readonly email?: string | undefined
 }
 
 /** What an officer says with a command. */
@@ -201,15 +203,15 @@ export function changeRequestBy(
 const recorded = (event: RequestEvent, { actor, now }: Officer, revision: number) =>
   ({ ...event, revision, metadata: { actor, at: now.toISOString() } }) as unknown as Recorded<RequestEvent>
 
-/** Whether the officer is the person that a request is about, by the e-mail address that the officer is known by. */
+/** Whether the officer is the person that a request is about, by the e-mail addresses that the officer is known by. */
 export async function isAbout(
   eventStore: EventStore,
   subject: Subject,
-  { actor, emailHashKey }: Pick<Officer, 'actor' | 'emailHashKey'>,
+  { actor, email = '', emailHashKey }: Pick<Officer, 'actor' | 'email' | 'emailHashKey'>,
 ): Promise<boolean> {
-  const name = actor.slice(actor.indexOf(':') + 1)
-  if (emailHashKey === undefined || !name.includes('@')) return false
-  for (const key of emailKeysAsTyped(emailHashKey, name)) {
+  if (emailHashKey === undefined) return false
+  const own = [actor.slice(actor.indexOf(':') + 1), email].filter((address) => address.includes('@'))
+  for (const key of own.flatMap((address) => emailKeysAsTyped(emailHashKey, address))) {
     if (subject.customerId === undefined && subject.emailKeys.includes(key)) return true
     const claim = await newestEvent<EmailEvent>(eventStore, streamOf.email(key))
     if (claim !== undefined && claim.data.customerId === subject.customerId) return true

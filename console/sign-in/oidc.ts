@@ -75,7 +75,11 @@ export function oidcSignIn(
         )
       }
       return {
-        person: { name, roles: rolesOf(claimAt(claims, settings.CONSOLE_ROLES_CLAIM), roles) },
+        person: {
+          name,
+          roles: rolesOf(claimAt(claims, settings.CONSOLE_ROLES_CLAIM), roles),
+          email: acceptedName(claims.email),
+        },
         back: ownPath(back),
       }
     },

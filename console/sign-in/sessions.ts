@@ -17,6 +17,7 @@ const content = z.object({
   id: z.string(),
   name: z.string(),
   roles: z.array(z.enum(ROLES)),
+  email: z.string().optional(),
   since: z.number(),
   seen: z.number(),
 })
@@ -60,8 +61,8 @@ export function createSessions(options: {
     async read(request, reply) {
       const result = content.safeParse(await cookies.get(request, 'session'))
       if (!result.success || ended.has(result.data.id)) return undefined
-      const { id, name, roles, since, seen } = result.data
-      const session = { id, person: { name, roles }, since: new Date(since) }
+      const { id, name, roles, email, since, seen } = result.data
+      const session = { id, person: { name, roles, email }, since: new Date(since) }
       if (now().getTime() - seen >= RENEW_MS) await write(reply, session)
       return session
     },

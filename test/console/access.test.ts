@@ -288,6 +288,29 @@ t.test('the console is loaded with its first request, and a failure is not kept'
   t.match(await (await fetch(`${url}/sign-in`)).text(), /anna\.auditor/)
   t.equal(builds, 2)
   await lazy.close()
+
+  let isClosed = false
+  let begin = () => {}
+  const isAsked = new Promise<void>((resolve) => {
+    begin = resolve
+  })
+  const slow = createLazyConsole(
+    async () => {
+      begin()
+      await new Promise(setImmediate)
+      const { app } = await startConsole(t)
+      app.addHook('onClose', async () => {
+        isClosed = true
+      })
+      return app
+    },
+    () => {},
+  )
+  const asked = fetch(`${await slow.listen({ port: 0, host: '127.0.0.1' })}/healthz`).catch(() => undefined)
+  await isAsked
+  await slow.close()
+  t.ok(isClosed, 'one that was just being loaded is closed, too')
+  await asked
 })
 
 t.test('a template escapes everything that is put into it', async (t) => {

@@ -4,7 +4,7 @@ import { writeCheckpoint } from '../../audit/proof/signed-checkpoints.ts'
 import { loadSigningKey, type SigningKey } from '../../audit/proof/signing-key.ts'
 import { STREAM_NAMES, streamOf } from '../../schema/streams.ts'
 import { collect } from '../projections/support.ts'
-import { startConsole } from './support.ts'
+import { startConsole, type Visitor } from './support.ts'
 
 /** An event of a customer as it was stored before there was encryption. */
 const IN_CLEAR = {
@@ -91,7 +91,7 @@ t.test('one person leaves a few searches open, and no more', async (t) => {
     opened.map(({ status }) => status),
     [200, 200, 200, 200],
   )
-  t.match(await auditor.get('/find'), { status: 429, body: /4 searches or exports under way/ })
+  t.match(await auditor.get('/find'), { status: 429, body: /4 long reads of the log under way/ })
   t.match(await auditor.get('/'), { status: 200 }, 'other pages are there')
   t.match(await officer.get('/find'), { status: 200 }, 'others are not in the way')
   for (const { leave } of opened) leave()
@@ -100,8 +100,57 @@ t.test('one person leaves a few searches open, and no more', async (t) => {
   t.match(await officer.get('/find'), { status: 200 }, 'what has ended does not count')
 })
 
-t.test('HEAD is for the same roles, and reads no more than a page', async (t) => {
-  const { app } = await startConsole(t)
-  const response = await app.inject({ method: 'HEAD', url: '/find', headers: { host: 'localhost:4005' } })
-  t.equal(response.statusCode, 303)
+t.test('HEAD does not make a page do its work', async (t) => {
+  const { app, signIn } = await startConsole(t)
+  const { cookies } = await signIn('auditor')
+  const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join('; ')
+  const ask = (url: string) => app.inject({ method: 'HEAD', url, headers: { host: 'localhost:4005', cookie } })
+  t.equal((await ask('/find')).statusCode, 404)
+  t.equal((await ask('/healthz')).statusCode, 200)
+})
+
+t.test('events that somebody put into the log hide nothing else', async (t) => {
+  const { options, signIn } = await startConsole(t)
+  const { stored } = options
+  const auditor = await signIn('auditor')
+  await auditor.post('/find/export', { format: 'csv' })
+  const streams = [streamOf.customer(7), streamOf.access(7), STREAM_NAMES.reveals, STREAM_NAMES.exports]
+  for (const stream of [...streams, STREAM_NAMES.logVerifications, STREAM_NAMES.serviceTokens]) {
+    for (const metadata of [
+      { actor: { a: 1 }, $correlationId: 7, schemaVersion: 1 },
+      { actor: '<script>', at: 'x' },
+    ]) {
+      const types = [
+        '<script>',
+        'PersonalDataRevealed',
+        'EventsExported',
+        'LogVerified',
+        'ServiceTokenIssued',
+        'AccessRecorded',
+      ]
+      const data = [null, [1], { customerId: 7, kind: 5, reason: { a: 1 }, command: ['x'], jti: 3, by: {} }]
+      const events = types.flatMap((type) =>
+        data.map((each) => ({ id: crypto.randomUUID(), type, data: each as never, metadata: metadata as never })),
+      )
+      await stored.append(stream, events, { expected: 'any' })
+    }
+  }
+  const visit = async (who: Visitor, path: string) => {
+    const { status, body } = await who.get(path)
+    t.equal(status, 200, path)
+    t.notMatch(body, /is incomplete/, path)
+    t.notMatch(body, /<script>/, path)
+    return body
+  }
+  for (const path of ['/find', '/find?order=oldest', '/find?customer=7', '/customers/7', '/proof']) {
+    await visit(auditor, path)
+  }
+  const looks = await visit(auditor, '/looks')
+  t.match(looks, /not what this service writes/)
+  t.match(looks, /export --format csv/)
+  await visit(await signIn('operator'), '/keys')
+  for (const format of ['csv', 'jsonl']) {
+    const { body } = await auditor.post('/find/export', { format })
+    t.ok(body.split('\n').length > 200, `${format} is whole`)
+  }
 })

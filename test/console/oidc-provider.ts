@@ -1,7 +1,7 @@
 /** A small OpenID provider: discovery, authorization with PKCE, tokens signed with a key of its own, and user info. */
 import { createHash, randomUUID } from 'node:crypto'
 import Fastify, { type FastifyRequest } from 'fastify'
-import { exportJWK, generateKeyPair, SignJWT } from 'jose'
+import { exportJWK, generateKeyPair, SignJWT, UnsecuredJWT } from 'jose'
 import type { Test } from 'tap'
 
 export interface Provider {
@@ -18,6 +18,8 @@ export interface Provider {
     audience?: string
     /** Whether another key signs the ID token than the published one. */
     isForeignKey: boolean
+    /** Whether nothing signs it (`alg: none`). */
+    isUnsigned?: boolean
   }
 }
 
@@ -74,14 +76,25 @@ export async function startProvider(t: Test): Promise<Provider> {
     const isRight =
       given?.challenge === challenge && given.redirect === form.get('redirect_uri') && isClient(request, form)
     if (!given || !isRight) return reply.code(400).send({ error: 'invalid_grant' })
-    const idToken = await new SignJWT({ ...says.claims, nonce: says.nonce ?? given.nonce })
+    const content = { ...says.claims, nonce: says.nonce ?? given.nonce }
+    const unsigned = () =>
+      new UnsecuredJWT(content)
+        .setIssuer(issuer)
+        .setSubject('s-1')
+        .setAudience(CLIENT.id)
+        .setIssuedAt()
+        .setExpirationTime('5m')
+        .encode()
+    const signed = new SignJWT(content)
       .setProtectedHeader({ alg: 'RS256', kid: 'one' })
       .setIssuer(issuer)
       .setSubject('s-1')
       .setAudience(says.audience ?? CLIENT.id)
       .setIssuedAt()
       .setExpirationTime('5m')
-      .sign(says.isForeignKey ? foreign.privateKey : own.privateKey)
+    const idToken = says.isUnsigned
+      ? unsigned()
+      : await signed.sign(says.isForeignKey ? foreign.privateKey : own.privateKey)
     return { access_token: 'an-access-token', token_type: 'Bearer', expires_in: 300, id_token: idToken }
   })
   app.get('/userinfo', async () => ({ sub: 's-1', ...says.userInfo }))

@@ -1,5 +1,7 @@
 /** Signing in with an OpenID provider, and by a proxy's headers. */
 import t, { type Test } from 'tap'
+import { receiveRequest } from '../../audit/requests/register.ts'
+import { emailKeysAsTyped } from '../../schema/email-key.ts'
 import { CLIENT, type Provider, startProvider } from './oidc-provider.ts'
 import { type ConsoleFixture, startConsole, type Visitor, visitor } from './support.ts'
 
@@ -35,7 +37,14 @@ const signIn = async ({ app }: ConsoleFixture, back?: string) => {
 }
 
 const says = (provider: Provider, claims: Record<string, unknown>, userInfo: Record<string, unknown> = {}) =>
-  Object.assign(provider.says, { claims, userInfo, isForeignKey: false, nonce: undefined, audience: undefined })
+  Object.assign(provider.says, {
+    claims,
+    userInfo,
+    isForeignKey: false,
+    isUnsigned: false,
+    nonce: undefined,
+    audience: undefined,
+  })
 
 t.test('an OpenID provider signs people in, with their roles', async (t) => {
   const { provider, console } = await withProvider(t)
@@ -49,6 +58,22 @@ t.test('an OpenID provider signs people in, with their roles', async (t) => {
   t.match(String(answer.headers['set-cookie']), /console-session=.*SameSite=Strict/)
   t.match((await someone.get('/')).body, /<strong>ann<\/strong> <small>Auditor<\/small>/)
   t.match(await someone.post('/sign-out'), { status: 303 })
+
+  says(provider, { preferred_username: 'olaf', email: 'olaf@shop.example', roles: ['privacy-officer'] })
+  const { options } = console
+  await receiveRequest(
+    options.eventStore,
+    {
+      type: 'receive',
+      kind: 'erasure',
+      subject: { emailKeys: emailKeysAsTyped(options.emailHashKey, 'Olaf@shop.example') },
+      channel: 'letter',
+      receivedOn: '2026-01-31',
+    },
+    { actor: 'operator:alice', commandId: crypto.randomUUID(), now: new Date(), rules: options.store.audit },
+  )
+  const olaf = await signIn(console)
+  t.match((await olaf.someone.get('/requests/1')).body, /about your own data/, 'known by the address, too')
 
   says(provider, {}, { preferred_username: 'paul', roles: 'privacy-officer operator' })
   const fromUserInfo = await signIn(console)
@@ -80,6 +105,7 @@ t.test('what an attacker brings back is refused', async (t) => {
   const claims = { preferred_username: 'ann', roles: ['auditor'] }
   const forgeries: readonly Partial<Provider['says']>[] = [
     { isForeignKey: true },
+    { isUnsigned: true },
     { nonce: 'another' },
     { audience: 'another-client' },
   ]
@@ -97,6 +123,9 @@ t.test('what an attacker brings back is refused', async (t) => {
   const other = visitor(console.app)
   await toProvider(other)
   t.match(await other.get(path), { status: 403 }, 'the code of another sign-in: the state differs')
+  const mixed = visitor(console.app)
+  const elsewhere = `${await toProvider(mixed)}&iss=https%3A%2F%2Fevil.example`
+  t.match(await mixed.get(elsewhere), { status: 403 }, 'the code of another provider')
   t.match(await someone.get(path), { status: 200 })
   t.match(await someone.get(path), { status: 400 }, 'once only')
   const refused = visitor(console.app)

@@ -25,6 +25,7 @@ export function looks(app: ConsoleApp): void {
       path: '/looks',
       title: 'Who looked',
       roles: LOOKS_ROLES,
+      isLong: true,
       nav: { label: 'Who looked', about: 'Who saw personal data of whom, when and why, and who exported events.' },
     },
     async (view) => {
@@ -139,6 +140,7 @@ function list(shown: readonly Look[]): Html {
     look: badge('in clear', 'warning'),
     'export in clear': badge('export in clear', 'bad'),
     'masked export': badge('masked export'),
+    unreadable: badge('the record is not what this service writes', 'bad'),
   }
   return table(
     'Looks',

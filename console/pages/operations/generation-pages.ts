@@ -23,7 +23,9 @@ const PATH = '/operations/generations'
 
 export function generationPages(app: ConsoleApp, operations: Operations): void {
   const { roles, jobs } = operations
-  page(app, { path: PATH, title: 'Generations of the read model', roles }, (view) => generations(view, operations))
+  page(app, { path: PATH, title: 'Generations of the read model', roles, isLong: true }, (view) =>
+    generations(view, operations),
+  )
   const back = (kind: 'done' | 'failed', text: string) => ({ redirect: PATH, notice: { kind, text } }) as const
   action(app, { path: `${PATH}/rebuild`, roles }, ({ form, actor }) => {
     const acceptDifferences = form.get('accept') === 'yes'

@@ -11,7 +11,7 @@ export const MOST_NOTE = 2_000
 /** Names the command, so that a form that is sent twice is carried out once. */
 export const commandField = (): Html => html`<input type="hidden" name="command" value="${crypto.randomUUID()}">`
 
-export function officerOf({ actor, now, form, options }: View): Officer {
+export function officerOf({ actor, person, now, form, options }: View): Officer {
   const { data = crypto.randomUUID() } = z.uuid().safeParse(form.get('command'))
   // Of this person: nobody can repeat somebody else's.
   return {
@@ -20,5 +20,6 @@ export function officerOf({ actor, now, form, options }: View): Officer {
     commandId: uuidOf(`console:${actor}:${data}`),
     rules: options.store.audit,
     emailHashKey: options.emailHashKey,
+    email: person.email,
   }
 }

@@ -54,12 +54,16 @@ export interface Found {
 }
 
 /** @throws Refused 404 */
-async function read({ options, params, actor }: View): Promise<Found> {
+async function read({ options, params, actor, person }: View): Promise<Found> {
   const register = await readRegister(options.eventStore)
   const request = register.requests.get(numberOf(params.number))
   if (!request) throw new Refused(404, `There is no such request; there are ${register.requests.size}.`)
   const { subject, number } = request
-  const isOwn = await isAbout(options.eventStore, subject, { actor, emailHashKey: options.emailHashKey })
+  const isOwn = await isAbout(options.eventStore, subject, {
+    actor,
+    email: person.email,
+    emailHashKey: options.emailHashKey,
+  })
   return { request, heldBy: await heldBy(options.eventStore, register, subject, number), isOwn }
 }
 

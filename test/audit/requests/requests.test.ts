@@ -341,6 +341,11 @@ t.test('at once, and again', async (t) => {
         message: /about your own data/,
       },
     )
+    await t.rejects(
+      changeRequest(eventStore, number, { type: 'approve' }, officer('ann', { emailHashKey, email })),
+      { message: /about your own data/ },
+      'by the address that the identity provider says',
+    )
     await changeRequest(eventStore, number, { type: 'approve' }, officer('bob@example.com', { emailHashKey }))
     await changeRequest(eventStore, number, { type: 'refuse', ground: 'withdrawn' }, officer('alice'))
   })
