@@ -455,7 +455,11 @@ t.test('the backup copies the files in an order that makes it whole, and forgets
     rmSync(join(folder, 'backup', made), { recursive: true })
     const full = here.replaceAll('-exec cp -t', `-exec sh -c 'exit 1' --`)
     t.not(spawnSync(shell, [flags, full]).status, 0, 'the job fails')
-    t.same(readdirSync(join(folder, 'backup')).toSorted(), ['lost+found', 'unfinished'], 'and nothing looks like a backup')
+    t.same(
+      readdirSync(join(folder, 'backup')).toSorted(),
+      ['lost+found', 'unfinished'],
+      'and nothing looks like a backup',
+    )
   }
   const at = (name: string) => get(sources(), 'CronJob', name).spec.schedule.split(' ')[1]
   t.ok(Number(at('backup-log')) < Number(at('backup-keys')), 'the keys come after the log')
@@ -481,4 +485,20 @@ t.test('the overlay that the README shows renders', { skip: CANNOT_RENDER }, asy
   for (const manifest of set) t.same(await schemaErrors(manifest), [], `${manifest.kind} ${manifest.metadata.name}`)
   const tokens = set.find(({ kind, metadata }) => kind === 'ConfigMap' && metadata.name.startsWith('tokens'))
   t.same(tokens?.data, { TOKEN_ISSUER: 'customers', TOKEN_AUDIENCE: 'graph-production', TOKEN_UNNAMED: 'refuse' })
+})
+
+t.test('while the master key is changed, whoever has it gets the old one, too', { skip: CANNOT_RENDER }, async (t) => {
+  const folder = await temporaryFolder(t)
+  spawnSync('cp', ['-r', join(FOLDER, '..'), folder])
+  for (const overlay of OVERLAYS) {
+    const path = join(folder, 'deploy/kubernetes/overlays', overlay)
+    const file = join(path, 'kustomization.yaml')
+    writeFileSync(file, `${readFileSync(file, 'utf8').trimEnd()}\n  - ../../components/master-key-previous\n`)
+    for (const { name, pod, container } of workloadsOf(rendered(path))) {
+      const secrets = pod.spec.volumes?.flatMap(({ projected }) => projected?.sources ?? []) ?? []
+      const has = (secret: string) => secrets.some((each) => each.secret?.name === secret)
+      const knows = container.env?.some((each) => each.name === 'MASTER_KEY_PREVIOUS_FILE') ?? false
+      t.same([has('master-key-previous'), knows], [has('master-key'), has('master-key')], `${overlay}: ${name}`)
+    }
+  }
 })
