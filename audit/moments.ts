@@ -11,10 +11,10 @@ export const ACCEPTED_TIMES = 'a date or a time such as 2026-01-31 or 2026-01-31
 /** Which moment of its day a date stands for. */
 export type Edge = 'first' | 'last'
 
-const TIME = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?)(Z|[+-]\d\d:\d\d)?)?$/i
+const TIME = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?)(Z| UTC|[+-]\d\d:\d\d)?)?$/i
 
 /**
- * Parses a date or a time in ISO 8601.
+ * Parses a date or a time in ISO 8601, or as the console shows it (`2026-01-31 12:00:00 UTC`).
  * @param edge which moment of its day a date stands for
  * @param zone whose day, and whose time without an offset. An unknown one is refused earlier ({@link isZone})
  * @returns undefined for anything else
@@ -23,7 +23,7 @@ export function parseTime(text: string, edge: Edge = 'first', zone = DEFAULT_ZON
   const [, day, clock, offset] = TIME.exec(text.trim()) ?? []
   // 31 February would parse as a day in March.
   if (day === undefined || !new Date(`${day}T00:00Z`).toJSON()?.startsWith(day)) return undefined
-  const written = new Date(`${day}T${clock ?? '00:00'}${offset?.toUpperCase() ?? 'Z'}`).getTime()
+  const written = new Date(`${day}T${clock ?? '00:00'}${offset?.toUpperCase().replace(' UTC', 'Z') ?? 'Z'}`).getTime()
   if (Number.isNaN(written)) return undefined
   const at = (shown: number, which: Edge) => (offset === undefined ? momentInZone(shown, zone, which) : shown)
   if (clock !== undefined || edge === 'first') return new Date(at(written, edge))

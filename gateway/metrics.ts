@@ -29,7 +29,9 @@ export interface Metrics extends SubgraphMetrics, SubscriptionMetrics {
   readonly shed: () => void
   /** Records which supergraph is served from now on. */
   readonly supergraph: (hash: string) => void
-  /** Counts a supergraph file that could not be loaded. */
+  /** Records that the file's supergraph is served. */
+  readonly supergraphCurrent: () => void
+  /** Counts a supergraph file that could not be loaded: the one before stays. */
   readonly supergraphFailure: () => void
   /** Where all of them are registered; plugins may add theirs. */
   readonly registry: Registry
@@ -81,6 +83,11 @@ export function createMetrics(): Metrics {
     labelNames: ['hash'] as const,
     registers,
   })
+  const stale = new Gauge({
+    name: 'gateway_supergraph_stale',
+    help: 'Whether the supergraph file can not be served, so that an earlier one is (1).',
+    registers,
+  })
   const loadFailures = new Counter({
     name: 'gateway_supergraph_load_failures_total',
     help: 'Changed supergraph files that could not be loaded.',
@@ -113,7 +120,11 @@ export function createMetrics(): Metrics {
       info.reset()
       info.set({ hash }, 1)
     },
-    supergraphFailure: () => loadFailures.inc(),
+    supergraphCurrent: () => stale.set(0),
+    supergraphFailure: () => {
+      loadFailures.inc()
+      stale.set(1)
+    },
     registry: register,
     contentType: register.contentType,
     text: () => register.metrics(),

@@ -90,13 +90,17 @@ export function serveGraph(
     const isLast = () => read === reads
     try {
       const next = loadGraph(sdl, options)
-      if (next.supergraph.hash === current.supergraph.hash) return
+      if (next.supergraph.hash === current.supergraph.hash) {
+        metrics.supergraphCurrent()
+        return
+      }
       const prepared = await warmUp(next.operations, current.operations, isLast)
       if (!isLast()) return
       current = next
       // Requests under way keep the supergraph that they began with. Nothing else may, or each swap would leak one.
       metrics.keepSubgraphs(next.subgraphs.map(({ name }) => name))
       metrics.supergraph(next.supergraph.hash)
+      metrics.supergraphCurrent()
       for (const listener of listeners) listener()
       log.info({ supergraph: next.supergraph.hash, prepared }, 'Supergraph changed')
     } catch (error) {

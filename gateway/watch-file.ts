@@ -15,12 +15,17 @@ export function watchText(
   failed: (error: Error) => void,
 ): () => void {
   let last: string | undefined
+  const fail = (error: Error) => {
+    // The same text is news once it can be read again.
+    last = undefined
+    failed(error)
+  }
   const listener = () => {
     readFile(path, 'utf8').then((text) => {
       if (text === last) return
       last = text
       changed(text)
-    }, failed)
+    }, fail)
   }
   watchFile(path, { interval: intervalMs, persistent: false }, listener)
   return () => unwatchFile(path, listener)

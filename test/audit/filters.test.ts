@@ -278,6 +278,11 @@ t.test('a date is the whole day in its zone', async (t) => {
   t.same(day('2026-10-25T02:30', 'Europe/Berlin'), ['2026-10-25T00:30:00.000Z', '2026-10-25T01:30:00.000Z'], 'twice')
   t.same(day('2026-03-29T02:30', 'Europe/Berlin'), ['2026-03-29T01:00:00.000Z', '2026-03-29T01:00:00.000Z'], 'never')
   t.same(day('2026-01-01T00:00:00+01:00', 'Asia/Tokyo'), Array(2).fill('2025-12-31T23:00:00.000Z'), 'with an offset')
+  t.same(
+    day('2026-01-01 09:30:00 UTC', 'Asia/Tokyo'),
+    Array(2).fill('2026-01-01T09:30:00.000Z'),
+    'as the console shows it',
+  )
   t.equal(timeInZone(new Date('2026-11-24T22:02:35.068Z'), 'Europe/Berlin'), '2026-11-24 23:02:35.068+01:00')
   t.equal(timeInZone(new Date('2026-07-01T00:00:00Z'), 'America/New_York'), '2026-06-30 20:00:00.000-04:00')
 

@@ -91,7 +91,7 @@ t.test('the overview measures, and says what can not be known', async (t) => {
 t.test('parked events: said before they are replayed, dropped with a reason', async (t) => {
   const olga = await console_.signIn('operator')
   const list = (await olga.get('/operations/parked')).body
-  t.match(textOf(list), /4 events of 2 customers wait/)
+  t.match(textOf(list), /Waiting: 4 events of 2 customers/)
   t.match(list, 'Knight&lt;b&gt;ed&lt;/b&gt;\\u202e')
   t.match((await olga.get('/operations/parked/replay')).body, /<h1>Replay 4 events of 2 customers<\/h1>/)
   t.match((await olga.get(`/operations/parked/replay?customer=${first}`)).body, /Replay 3 events of 1 customer</)

@@ -226,7 +226,7 @@ t.test('a customer through time: states, differences, marks and evidence', async
     'addresses.1.company': ['not set', '&lt;img src=x onerror=alert(1)&gt; \\u202eevil\\u0007'],
   })
   t.match(body, /from <strong>127\.0\.0\.0\/24<\/strong>, signed in/, 'from where')
-  t.match(body, /Sign-in failed <span class="badge warning">wrong password/)
+  t.match(body, /Sign-in failed <span class="badge warning">refused/)
   t.match(body, /its stream is in no checkpoint/, 'records of access are in none')
   t.match(body, /number 0, of .*over \d+ events/, 'the checkpoint that covers it')
 

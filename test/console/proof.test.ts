@@ -235,7 +235,9 @@ t.test('the rotation of master keys', async (t) => {
   const operator = await signIn('operator')
   t.match((await operator.get('/keys')).body, /1 block is wrapped by an older master key/)
   t.match(await operator.post('/keys/rotate'), { status: 303 })
-  t.match(await ended(operator.get, '/keys'), /The last rotation wrapped 1 of 1 blocks anew/)
+  const rotated = await ended(operator.get, '/keys')
+  t.match(rotated, /The last rotation wrapped 1 of 1 blocks anew/)
+  t.match(rotated, /Take <code>MASTER_KEY_PREVIOUS<\/code> away/, 'what to do next')
   t.equal((await options.keys.status()).blocks.size, 1)
 })
 

@@ -486,3 +486,19 @@ t.test('the overlay that the README shows renders', { skip: CANNOT_RENDER }, asy
   const tokens = set.find(({ kind, metadata }) => kind === 'ConfigMap' && metadata.name.startsWith('tokens'))
   t.same(tokens?.data, { TOKEN_ISSUER: 'customers', TOKEN_AUDIENCE: 'graph-production', TOKEN_UNNAMED: 'refuse' })
 })
+
+t.test('while the master key is changed, whoever has it gets the old one, too', { skip: CANNOT_RENDER }, async (t) => {
+  const folder = await temporaryFolder(t)
+  spawnSync('cp', ['-r', join(FOLDER, '..'), folder])
+  for (const overlay of OVERLAYS) {
+    const path = join(folder, 'deploy/kubernetes/overlays', overlay)
+    const file = join(path, 'kustomization.yaml')
+    writeFileSync(file, `${readFileSync(file, 'utf8').trimEnd()}\n  - ../../components/master-key-previous\n`)
+    for (const { name, pod, container } of workloadsOf(rendered(path))) {
+      const secrets = pod.spec.volumes?.flatMap(({ projected }) => projected?.sources ?? []) ?? []
+      const has = (secret: string) => secrets.some((each) => each.secret?.name === secret)
+      const knows = container.env?.some((each) => each.name === 'MASTER_KEY_PREVIOUS_FILE') ?? false
+      t.same([has('master-key-previous'), knows], [has('master-key'), has('master-key')], `${overlay}: ${name}`)
+    }
+  }
+})

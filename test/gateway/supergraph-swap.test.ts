@@ -81,10 +81,15 @@ t.test('a changed supergraph is swapped in under load, and one that is no good i
   rmSync(file)
   await until(() => log.length > before, 'a log line for the file that is gone')
   t.equal(await ready(), two)
-  t.match(await (await fetch(`${base}/metrics`)).text(), /gateway_supergraph_load_failures_total 5/)
+  const metrics = async () => (await fetch(`${base}/metrics`)).text()
+  t.match(await metrics(), /gateway_supergraph_load_failures_total 5/)
+  t.match(await metrics(), /gateway_supergraph_stale 1/)
+  replace(later)
+  await until(async () => /gateway_supergraph_stale 0/.test(await metrics()), 'the file of before, as it was')
 
   replace(original)
   await until(async () => (await ready()) === one, 'the first supergraph again')
+  t.match(await metrics(), /gateway_supergraph_stale 0/)
   running = false
   await Promise.all(load)
   t.same(failed, [], 'no request failed')

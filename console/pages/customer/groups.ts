@@ -64,7 +64,7 @@ function mark(type: string, kind: unknown): Html | false {
   if (type === 'CustomerLocked' || kind === 'locked') return badge('lockout', 'bad')
   if (type === 'EventSkipped') return badge('parked event skipped', 'warning')
   if (kind === 'signed-in') return badge('sign-in', 'good')
-  if (kind === 'sign-in-failed' || kind === 'password-refused') return badge('wrong password', 'warning')
+  if (kind === 'sign-in-failed' || kind === 'password-refused') return badge('refused', 'warning')
   return type === 'AccessRecorded' && badge('access')
 }
 

@@ -85,7 +85,7 @@ ${table(
   ]),
 )}
 ${facts([['Destroyed keys of erased persons', count(destroyed)]])}
-${state.status === 'running' ? running(state) : idle(state, older, formToken)}
+${state.status === 'running' ? running(state) : idle(state, older, previous.length > 0, formToken)}
 ${commandBox('customers keys\ncustomers keys rotate')}</section>`
 }
 
@@ -97,12 +97,16 @@ function running({ by, since, progress }: Extract<JobState<unknown>, { status: '
 <script type="module" src="/assets/progress.js"></script>`
 }
 
-function idle(state: ReturnType<RotationJob['state']>, older: number, formToken: Html): Html {
+/** @param hasPrevious whether older keys are configured */
+function idle(state: ReturnType<RotationJob['state']>, older: number, hasPrevious: boolean, formToken: Html): Html {
+  const next = hasPrevious
+    ? html`Take <code>MASTER_KEY_PREVIOUS</code> away from every process, and restart each. Keep the old key for as long as you keep backups of the key store from before.`
+    : html`To replace it, set a new <code>MASTER_KEY</code> and the old one as <code>MASTER_KEY_PREVIOUS</code>, restart every process, and come back here.`
   return html`${state.status === 'failed' && html`<p class="fault" role="alert">The last rotation could not be finished. Nothing is lost: see that every master key above is configured, and start it again.</p>`}
 ${state.status === 'done' && html`<p class="notice">The last rotation wrapped ${count(state.result.rewrapped)} of ${count(state.result.blocks)} blocks anew.</p>`}
 ${
   older === 0
-    ? html`<p>The current master key has wrapped everything. To replace it, set a new <code>MASTER_KEY</code> and the old one as <code>MASTER_KEY_PREVIOUS</code>, restart every process, and come back here.</p>`
+    ? html`<p>The current master key has wrapped everything. ${next}</p>`
     : html`<form method="post" action="/keys/rotate">${formToken}<p>${count(older)} ${older === 1 ? 'block is' : 'blocks are'} wrapped by an older master key. Keep that key until the rotation is done.</p><button class="primary">Wrap them with the current key</button></form>`
 }`
 }

@@ -178,13 +178,13 @@ async function holders({ options }: View, group: GroupState | undefined, mail: M
       'Trust in the read model',
       trusted.length === 0
         ? 'no server of it'
-        : `${trusted.length} ${trusted.length === 1 ? 'incarnation' : 'incarnations'} of its servers`,
+        : `${trusted.length === 1 ? 'one start' : `${trusted.length} starts`} of its servers`,
       settling.length > 0 ? html`${settling.length} being settled, by ${settling.map(({ by }) => by).join(', ')}` : '',
     ])
     for (const { writer, challenger } of fences) {
       rows.push(['Fence: queries fold the streams', writer, challenger === null ? '' : html`asked by ${challenger}`])
     }
-    if (contest) rows.push(['Contested incarnation', contest.by, contest.incarnation])
+    if (contest) rows.push(['Start of a server that is in doubt', contest.by, contest.incarnation])
   }
   return table('Who holds what', [{ label: 'What' }, { label: 'Who' }, { label: 'More' }], rows)
 }

@@ -82,7 +82,7 @@ async function told(what: string, outcomes: AsyncIterable<Replayed>) {
   const text =
     stuck === 0
       ? `${what}. All ${replayed} documents are up to date.`
-      : `${what}. ${replayed} documents are up to date; ${stuck} still wait, such as ${reason}`
+      : `${what}. ${replayed} documents are up to date; ${stuck} still ${stuck === 1 ? 'waits' : 'wait, for example'}: ${reason}`
   return { redirect: PATH, notice: { kind: stuck === 0 ? 'done' : 'failed', text } } as const
 }
 
@@ -100,7 +100,7 @@ ${
         'No event is parked.',
         "Here you find events that the projection can't apply, such as those of a newer release.",
       )
-    : html`<p>Queries and commands of these customers fail until their events are replayed or dropped. ${waitingText(waiting)} wait.</p>
+    : html`<p>Queries and commands of these customers fail until their events are replayed or dropped. Waiting: ${waitingText(waiting)}.</p>
 <p class="actions"><a class="button primary" href="${PATH}/replay">Replay all</a></p>
 ${parkedTable(waiting)}`
 }`,
