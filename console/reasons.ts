@@ -4,7 +4,7 @@ import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
 import { recordReveal } from '../audit/reveals.ts'
 import type { EventStore } from '../eventstore/port.ts'
-import { hasWords } from '../runtime/has-words.ts'
+import { hasAddress, hasWords } from '../runtime/reason-text.ts'
 import { Refused } from './errors.ts'
 import { actorOf } from './people.ts'
 import type { SealedCookies } from './sign-in/sealed-cookies.ts'
@@ -36,7 +36,7 @@ export interface Look {
 
 export interface Reasons {
   read(request: FastifyRequest, session: Session): Promise<Reason | undefined>
-  /** @throws Refused for a text without words, or one that is too long */
+  /** @throws Refused for a text without words, one with an e-mail address, or one that is too long */
   give(reply: FastifyReply, session: Session, text: string | null): Promise<void>
   end(reply: FastifyReply): void
   /** Records a look, once for each reason. @throws EventStoreUnavailable: then nothing may be shown */
@@ -62,6 +62,11 @@ export function createReasons(options: {
         throw new Refused(400, 'Write why you need to see personal data, such as the number of a ticket.')
       if (text.length > LONGEST)
         throw new Refused(400, `The reason is too long; accepted: up to ${LONGEST} characters.`)
+      if (hasAddress(text))
+        throw new Refused(
+          400,
+          'The reason stays in the log for good, so it must not name a person: write the number of a ticket.',
+        )
       const since = now().getTime()
       await cookies.set(reply, 'reason', { session: session.id, text, since }, new Date(since + HOLDS_MS))
     },

@@ -2,6 +2,7 @@
 import type { EventStore } from '../../eventstore/port.ts'
 import { readAccount } from '../../projections/erasure.ts'
 import { foldCustomer } from '../../projections/fold.ts'
+import { hasAddress } from '../../runtime/reason-text.ts'
 import { AuditError } from '../errors.ts'
 import type { Subject } from './request.ts'
 
@@ -14,7 +15,7 @@ const SHORTEST = 3
  */
 export async function checkNamesNobody(eventStore: EventStore, subject: Subject, reason: string): Promise<void> {
   const isNamed =
-    /\S@\S/.test(reason) ||
+    hasAddress(reason) ||
     (subject.customerId !== undefined &&
       (await namesOf(eventStore, subject.customerId)).some((name) => hasWord(reason, name)))
   if (!isNamed) return

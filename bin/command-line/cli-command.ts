@@ -1,6 +1,6 @@
 /** The base of all commands: help with examples, exit codes and environment variables, and a version. */
 import { Command, type ErrorOptions, Help, InvalidArgumentError, Option } from 'commander'
-import { hasWords } from '../../runtime/has-words.ts'
+import { hasWords } from '../../runtime/reason-text.ts'
 import { VERSION } from '../../runtime/version.ts'
 
 /** The exit codes of all commands. */

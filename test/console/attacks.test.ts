@@ -46,6 +46,7 @@ t.test('a reason has words that can be read', async (t) => {
   for (const reason of ['\u200b', '\u3164\u3164', '\u2800', '...', '\u00ad\u034f', '\u202e', '-', '\u115f\ufe0f']) {
     t.match(await auditor.post('/reason', { reason }), { status: 400, body: /Write why/ }, JSON.stringify(reason))
   }
+  t.match(await auditor.post('/reason', { reason: 'ann@example.com called' }), { status: 400, body: /name a person/ })
   for (const reason of ['7', 'チケット', 'JIRA-12: «вопрос»']) {
     t.match(await auditor.post('/reason', { reason }), { status: 303 }, reason)
   }

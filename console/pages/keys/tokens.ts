@@ -1,6 +1,6 @@
 /** The tokens of services: issued by whom, until when, and ended one by one. */
 import { endServiceToken, isActive, type ServiceToken, serviceTokens } from '../../../audit/service-tokens.ts'
-import { hasWords } from '../../../runtime/has-words.ts'
+import { hasWords } from '../../../runtime/reason-text.ts'
 import { badge, commandBox, count, empty, table, time } from '../../components.ts'
 import { Refused } from '../../errors.ts'
 import { type Html, html } from '../../html.ts'

@@ -8,7 +8,7 @@ import {
   waitingEvents,
   waitingText,
 } from '../../../projections/parked-events.ts'
-import { hasWords } from '../../../runtime/has-words.ts'
+import { hasAddress, hasWords } from '../../../runtime/reason-text.ts'
 import { badge, commandBox, count, empty, facts, table, time } from '../../components.ts'
 import { Refused } from '../../errors.ts'
 import { textArea, textOf } from '../../form-fields.ts'
@@ -45,6 +45,9 @@ export function parkedPages(app: ConsoleApp, { roles }: Operations): void {
         400,
         `Say why, in up to ${LONGEST_REASON} characters: the reason is recorded in the log. Nothing was dropped.`,
       )
+    }
+    if (hasAddress(reason)) {
+      throw new Refused(400, 'The reason stays in the log for good: name nobody in it. Nothing was dropped.')
     }
     const waiting = await chosenBy(view, view.form.get('customer') ?? '')
     const events = waiting.map(({ parked }) => parked)

@@ -6,7 +6,7 @@ import { changeRequest, heldBy, isAbout, readNotes, readRegister } from '../../.
 import { isOpen, type PrivacyRequest, subjectText } from '../../../audit/requests/request.ts'
 import { type Receipt, receiptOf } from '../../../audit/requests/views.ts'
 import type { RecordedEvent } from '../../../eventstore/port.ts'
-import { hasWords } from '../../../runtime/has-words.ts'
+import { hasWords } from '../../../runtime/reason-text.ts'
 import { ERASURE_STEPS } from '../../../schema/privacy-requests.ts'
 import { Refused } from '../../errors.ts'
 import { chosen, textOf } from '../../form-fields.ts'

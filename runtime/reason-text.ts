@@ -1,3 +1,6 @@
+/** Whether a text that stays in the log for good names somebody by an e-mail address. */
+export const hasAddress = (text: string): boolean => /\S@\S/.test(text)
+
 /**
  * Whether a text has a letter or a digit that can be seen. A reason of blanks, points or invisible characters is none.
  */
