@@ -94,8 +94,6 @@ export async function buildConsole(
     logger: server.logger ?? false,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_LIMIT,
-    // A search whose rows nobody wants.
-    exposeHeadRoutes: false,
     routerOptions: { maxParamLength: 200 },
   })
   requireAccess(fastify)

@@ -13,7 +13,7 @@ import { PassThrough } from 'node:stream'
 import t from 'tap'
 
 /** More than the two cores that it is made for: some files wait most of their time. */
-const JOBS = 3
+const JOBS = 4
 /** The files that take longest begin first, so that none is left alone at the end; those that wait beside those that work. */
 const LONG = [
   'test/deploy/monitoring.test.ts',
