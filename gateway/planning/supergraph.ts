@@ -98,8 +98,8 @@ export function loadSupergraph(sdl: string, defers = false): LoadedSupergraph {
   const build = ({ document }: PlannerSupergraph) =>
     document ? Supergraph.build(document, { ...BUILD, validateSupergraph: false }) : supergraph
   const planned = build(planners)
-  const partOf = createPlanPart(planners, planned, defers ? DEFERRED_PLANNING : PLANNING)
   const fullSchema = supergraph.schema.toGraphQLJSSchema()
+  const partOf = createPlanPart(planners, planned, fullSchema, defers ? DEFERRED_PLANNING : PLANNING)
   const divisions = {
     ...planners,
     moving: movingFields(sdl),
@@ -128,7 +128,7 @@ export function loadSupergraph(sdl: string, defers = false): LoadedSupergraph {
   const plan = unlessItFails(planIn(divisions), planIn(apart))
   const stockPart = lazily(() => {
     const stock = plannerSupergraph(sdl, false)
-    return createPlanPart(stock, build(stock), {})
+    return createPlanPart(stock, build(stock), fullSchema, {})
   })
   const stockIn = (parts: (document: DocumentNode) => readonly Part[]) => planBy(stockPart, parts)
   const { schema, plannable } = clientSchema(apiSchema.toGraphQLJSSchema({ includeDefer: defers }), fullSchema)
@@ -182,14 +182,18 @@ function unlessItFails(plan: Plan, otherwise: Plan): Plan {
 
 type PlanPart = (part: Part, operationName: string | undefined, overrideConditions: Map<string, boolean>) => QueryPlan
 
-function createPlanPart(planners: PlannerSupergraph, planned: Supergraph, config: typeof PLANNING | object): PlanPart {
+function createPlanPart(
+  planners: PlannerSupergraph,
+  planned: Supergraph,
+  fullSchema: GraphQLSchema,
+  config: typeof PLANNING | object,
+): PlanPart {
   const planner = new QueryPlanner(planned, config)
   const schema = planned.apiSchema()
-  const graph = planned.schema.toGraphQLJSSchema()
   return ({ document, path }, operationName, overrideConditions) => {
     const operation = operationFromDocument(schema, document, operationName === undefined ? {} : { operationName })
     const plan = asSequence(planner.buildQueryPlan(operation, { overrideConditions }))
-    return inOrder(graph, planners.restore(plan, path.length > 0))
+    return inOrder(fullSchema, planners.restore(plan, path.length > 0))
   }
 }
 
