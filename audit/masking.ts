@@ -12,6 +12,7 @@ import type { CustomerDocument } from '../projections/customer.ts'
 import { isErased } from '../schema/events.ts'
 import { ownerOf } from '../schema/streams.ts'
 import type { Change } from './changes.ts'
+import type { TimelineEntry } from './timeline.ts'
 
 /** Fields of documents and events that reveal nothing about the person. */
 const HARMLESS: ReadonlySet<string> = new Set([
@@ -192,4 +193,14 @@ interface JsonObject {
 /** Sets an own property, even one named `__proto__`. */
 function mapValues(data: JsonObject, change: (value: Json | undefined, name: string) => Json): { [key: string]: Json } {
   return Object.fromEntries(Object.entries(data).map(([name, value]) => [name, change(value, name)]))
+}
+
+/** A timeline entry, masked if necessary. */
+export function shownEntry(entry: TimelineEntry, shown: Shown): TimelineEntry {
+  const scope = scopeOf(entry.stream)
+  return {
+    ...entry,
+    changes: entry.changes.map((change) => shownChange(change, shown, scope)),
+    details: shownData(entry.details, shown, scope) as TimelineEntry['details'],
+  }
 }

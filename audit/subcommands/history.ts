@@ -1,6 +1,6 @@
 /** `customers audit history`: what happened to a customer. */
 import { matchersOf } from '../criteria.ts'
-import { type Shown, scopeOf, shownChange, shownData } from '../masking.ts'
+import { shownEntry } from '../masking.ts'
 import { entryText } from '../terminal-text.ts'
 import { type TimelineEntry, timeline } from '../timeline.ts'
 import {
@@ -41,16 +41,6 @@ export async function history(
   noteZone(context, options, zone)
   noteMask(options, context)
   return stopped(context)
-}
-
-/** A timeline entry, masked if necessary. */
-function shownEntry(entry: TimelineEntry, shown: Shown): TimelineEntry {
-  const scope = scopeOf(entry.stream)
-  return {
-    ...entry,
-    changes: entry.changes.map((change) => shownChange(change, shown, scope)),
-    details: shownData(entry.details, shown, scope) as TimelineEntry['details'],
-  }
 }
 
 function entryJson({ created, places: _, ...entry }: TimelineEntry): object {

@@ -1,7 +1,7 @@
 /** What the page of a customer shows: the timeline by request, and who looked at the customer. */
 import { matchersOf, metadataOf, parseField } from '../../../audit/criteria.ts'
 import { type Covering, createCoverage, type Evidence, evidenceOf, placeKey } from '../../../audit/evidence.ts'
-import { type Shown, scopeOf, shownChange, shownData } from '../../../audit/masking.ts'
+import { type Shown, scopeOf, shownEntry } from '../../../audit/masking.ts'
 import type { Place } from '../../../audit/places.ts'
 import { REVEALS_STREAM } from '../../../audit/reveals.ts'
 import { streamsOf, type TimelineEntry, timeline } from '../../../audit/timeline.ts'
@@ -87,26 +87,17 @@ export async function readHistory(
   for await (const entry of timeline(eventStore, customerId, undefined, { fits: passing })) all.push(entry)
   if (!hasEvents) throw new Refused(404, `There is no customer ${customerId}.`)
   const end = Math.max(0, all.length - (page - 1) * ENTRIES)
-  const chosen = all.slice(Math.max(0, end - ENTRIES), end).map((entry) => masked(entry, shown))
+  const chosen = all.slice(Math.max(0, end - ENTRIES), end).map((entry) => shownEntry(entry, shown))
   const [entries, looks] = await Promise.all([
     withEvidence(stored, chosen),
     field === undefined ? looksAt(eventStore, customerId) : [],
   ])
   const between = looksBetween(looks, entries, { isFirst: page === 1, isLast: end <= ENTRIES })
-  const signIns = all.filter(isSignIn).map((entry) => masked(entry, shown))
+  const signIns = all.filter(isSignIn).map((entry) => shownEntry(entry, shown))
   return { groups: groupsOf(entries, between, signIns), count: all.length, newest }
 }
 
 const isSignIn = ({ type, details }: TimelineEntry) => type === 'AccessRecorded' && details.kind === 'signed-in'
-
-function masked(entry: TimelineEntry, shown: Shown): TimelineEntry {
-  const scope = scopeOf(entry.stream)
-  return {
-    ...entry,
-    changes: entry.changes.map((change) => shownChange(change, shown, scope)),
-    details: shownData(entry.details, shown, scope) as TimelineEntry['details'],
-  }
-}
 
 async function withEvidence(stored: EventStore, entries: readonly TimelineEntry[]): Promise<Entry[]> {
   const [evidence, covering] = await Promise.all([evidenceOf(stored, entries), createCoverage(stored)])
