@@ -8,6 +8,7 @@ import { compareWithLog } from '../../../projections/rebuild.ts'
 import { type RebuildOutcome, runRebuild } from '../../../projections/rebuild-run.ts'
 import type { Log } from '../../../runtime/log.ts'
 import { Refused } from '../../errors.ts'
+import { createJob } from '../../jobs.ts'
 
 /** How many differences are kept. */
 const MOST_KEPT = 200
@@ -52,15 +53,14 @@ export function createJobs(options: {
   readonly log: Log
 }): Jobs {
   const { eventStore, open, openLive, now, log } = options
+  const runner = createJob<void>(() => {})
   let job: Mutable | undefined
-  let running: { readonly over: Promise<void>; readonly stopping: AbortController } | undefined
 
   function start(
     kind: Job['kind'],
     by: string,
     work: (job: Mutable, signal: AbortSignal, live: ReadModel) => Promise<Ending>,
   ): void {
-    if (running) throw new Refused(409, `A ${job?.kind} is running, started by ${job?.by}. Stop it, or wait for it.`)
     const begun: Mutable = {
       kind,
       by,
@@ -74,28 +74,25 @@ export function createJobs(options: {
       ended: undefined,
       mayAccept: false,
     }
+    const isStarted = runner.start(by, async ({ signal }) => {
+      try {
+        const live = await openLive()
+        const { text, isGood, mayAccept = false } = await work(begun, signal, live).finally(() => live.close())
+        begun.ended = { at: now(), text, isGood }
+        begun.mayAccept = mayAccept
+      } catch (error) {
+        log.error({ err: error, kind }, 'work that an operator started has failed')
+        begun.ended = {
+          at: now(),
+          text: 'It failed; the log of the console has the error. It can be started again.',
+          isGood: false,
+        }
+      }
+    })
+    if (!isStarted) {
+      throw new Refused(409, `A ${job?.kind} is running, started by ${job?.by}. Stop it, or wait for it.`)
+    }
     job = begun
-    const stopping = new AbortController()
-    const over = openLive()
-      .then((live) => work(begun, stopping.signal, live).finally(() => live.close()))
-      .then(
-        ({ text, isGood, mayAccept = false }) => {
-          begun.ended = { at: now(), text, isGood }
-          begun.mayAccept = mayAccept
-        },
-        (error: unknown) => {
-          log.error({ err: error, kind }, 'work that an operator started has failed')
-          begun.ended = {
-            at: now(),
-            text: 'It failed; the log of the console has the error. It can be started again.',
-            isGood: false,
-          }
-        },
-      )
-      .finally(() => {
-        running = undefined
-      })
-    running = { over, stopping }
     log.info({ kind, by }, 'an operator started work')
   }
 
@@ -140,9 +137,8 @@ export function createJobs(options: {
     },
 
     async stop() {
-      if (running === undefined) return false
-      running.stopping.abort()
-      await running.over
+      if (runner.state().status !== 'running') return false
+      await runner.close()
       return true
     },
   }
