@@ -39,7 +39,7 @@ const MOST_READ = 20_000
 
 /**
  * The newest looks.
- * @param options.most of each stream
+ * @param options.most of each stream, and more if several were written in the same millisecond
  * @param options.before looks before this time alone
  * @param options.customerId those that may have been at this customer: also those at several customers
  * @throws EventStoreUnavailable
@@ -62,11 +62,13 @@ export async function newestLooks(
   looks.sort((a, b) => b.at.getTime() - a.at.getTime())
   // Of a stream that was read further than the other, the rest comes with the other's.
   const known = looks.filter(({ at }) => end === undefined || at > end)
-  // Those of the same millisecond come again.
   return { looks: known, before: end && new Date(end.getTime() + 1) }
 }
 
-/** @returns when the event was written at which the read stopped; undefined: it read everything */
+/**
+ * Reads the events of a millisecond together: the next call goes on by time.
+ * @returns when the event was written at which the read stopped; undefined: it read everything
+ */
 async function readLooks(
   eventStore: EventStore,
   stream: string,
@@ -75,11 +77,15 @@ async function readLooks(
 ): Promise<Date | undefined> {
   let found = 0
   let read = 0
+  let last = Number.POSITIVE_INFINITY
   for await (const event of orNone(eventStore.readStream(stream, { direction: 'backwards' }))) {
+    const at = event.created.getTime()
     if (before && event.created >= before) continue
+    if ((found >= most || read >= MOST_READ) && at < last) return event.created
+    last = at
+    read++
     const look = lookOf(event)
     const isWanted = customerId === undefined || look.customerId === null || look.customerId === customerId
-    if (found === most || ++read > MOST_READ) return event.created
     if (!isWanted || (actor !== undefined && look.actor !== actor)) continue
     looks.push(look)
     found++

@@ -248,7 +248,7 @@ t.test(
     const [log, keys, redis] = await Promise.all([startEventStoreServer(t), startEventStoreServer(t), startRedis(t)])
     const folder = await temporaryFolder(t)
     const env = { EVENTSTORE_URL: log.url, KEYS_URL: keys.url, READMODEL_URL: redis.url }
-    const { send, eventStore } = await startSubgraph(t, { folder, env })
+    const { send, eventStore, stop } = await startSubgraph(t, { folder, env })
     const customers = await Promise.all([signUp(send), signUp(send)])
     const working = load(send, customers)
     const early = backUp(keys)
@@ -261,6 +261,8 @@ t.test(
       await delay(10)
     }
     await working.stop()
+    // Its projection would go on writing what came later into this Redis.
+    await stop()
 
     const restored = await Promise.all([startEventStoreServer(t), startEventStoreServer(t)])
     const there = { EVENTSTORE_URL: restored[0].url, KEYS_URL: restored[1].url, READMODEL_URL: redis.url }

@@ -94,6 +94,8 @@ export interface SubgraphFixture {
   readonly send: Send
   readonly eventStore: EventStore
   readonly readModel: ReadModel
+  /** Closes it, and its stores, before the test ends. */
+  stop(): Promise<void>
 }
 
 /**
@@ -148,13 +150,18 @@ export async function startSubgraph(
     ...(options.introspection !== undefined && { introspection: options.introspection }),
   })
   const projection = options.projection === false ? undefined : startProjection({ eventStore, readModel, log: app.log })
-  t.teardown(async () => {
-    await app.close()
-    await projection?.stop()
-    await readModel.close()
-    await eventStore.close()
-  })
-  return { app, send: injector(app), eventStore, readModel }
+  let stopped: Promise<void> | undefined
+  const stop = () => {
+    stopped ??= (async () => {
+      await app.close()
+      await projection?.stop()
+      await readModel.close()
+      await eventStore.close()
+    })()
+    return stopped
+  }
+  t.teardown(stop)
+  return { app, send: injector(app), eventStore, readModel, stop }
 }
 
 /** The three subgraphs behind the gateway, over HTTP. What only this needs is loaded by it: most tests need the subgraph alone. */

@@ -2,9 +2,18 @@
  * Runs a test file in this process, and then those that TEST_MORE_FILES names, separated by colons. tap makes the names
  * of its fixtures' folders of the arguments, so only the first is one.
  */
+import { registerHooks } from 'node:module'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { catchFor } from './domain.ts'
 
+registerHooks({
+  resolve: (specifier, context, next) =>
+    specifier === 'async-hook-domain'
+      ? { url: new URL('domain.ts', import.meta.url).href, shortCircuit: true }
+      : next(specifier, context),
+})
 const [first = ''] = process.argv.slice(2)
 const more = process.env.TEST_MORE_FILES?.split(':') ?? []
+catchFor((await import('tap')).default)
 for (const file of [first, ...more]) await import(pathToFileURL(resolve(file)).href)
