@@ -178,4 +178,9 @@ t.test('the keys of customers beside another log', async (t) => {
     name: 'ConfigurationError',
     message: /^KEYS_URL: the key store has the keys of a log, but this log is new/,
   })
+  const [log, keyStore, other] = ['events.db', 'events-keys.db', 'new.db'].map((name) => `sqlite:${join(folder, name)}`)
+  const open = (EVENTSTORE_URL = '', KEYS_URL = '') => openLog(loadConfiguration({ ...env, EVENTSTORE_URL, KEYS_URL }))
+  await t.rejects(open(keyStore, log), { message: 'EVENTSTORE_URL: this is a key store, and no log.' }, 'swapped')
+  await t.rejects(open(keyStore, other), { message: 'EVENTSTORE_URL: this is a key store, and no log.' })
+  await t.rejects(open(other, log), { message: 'KEYS_URL: this is a log, and no key store.' })
 })
