@@ -8,8 +8,9 @@
  * exists, the erasure is not finished.
  */
 
+import { asStored } from '../eventstore/as-stored.ts'
 import { encode, type Recorded } from '../eventstore/codec.ts'
-import { keysOf } from '../eventstore/encryption/customer-keys.ts'
+import { hasKeys, keysOf } from '../eventstore/encryption/customer-keys.ts'
 import { chained } from '../eventstore/hash-chain.ts'
 import {
   type EventStore,
@@ -27,7 +28,7 @@ import {
   isErased,
   type SubscriberEvent,
 } from '../schema/events.ts'
-import { streamOf } from '../schema/streams.ts'
+import { STREAM_PREFIXES, streamOf } from '../schema/streams.ts'
 import { customerOf } from './fold.ts'
 
 /** On whose behalf something is erased. */
@@ -185,6 +186,23 @@ export async function eraseAddress(
     await deleteStream(eventStore, signIns),
   ]
   return found.some(Boolean)
+}
+
+/**
+ * Destroys the keys of guests that were erased and have not subscribed again: a key store that was restored from a
+ * backup of before has them once more. (Those of customers are destroyed as their events are applied.)
+ * @throws EventStoreUnavailable
+ */
+export async function completeGuestErasures(eventStore: EventStore): Promise<void> {
+  if (!hasKeys(eventStore)) return
+  const { keys } = eventStore
+  const erased = new Set<string>()
+  const streamPrefixes = [STREAM_PREFIXES.subscriber]
+  for await (const { type, stream } of asStored(eventStore).readAll({ filter: { streamPrefixes } })) {
+    if (type === 'GuestErased') erased.add(stream)
+    else erased.delete(stream)
+  }
+  for (const stream of erased) await keys.destroy(stream.slice(STREAM_PREFIXES.subscriber.length))
 }
 
 /** Deletes a stream. @returns whether there was one @throws EventStoreUnavailable */

@@ -1,6 +1,6 @@
 /** Which log a generation of the read model was filled from: this one, or another. */
-import { holdsEvent } from '../eventstore/event-place.ts'
-import { type EventStore, InvalidArgument, type RecordedEvent } from '../eventstore/port.ts'
+import { type EventPlace, holdsEvent } from '../eventstore/event-place.ts'
+import { comparePositions, type EventStore, InvalidArgument, type RecordedEvent } from '../eventstore/port.ts'
 import { DOCUMENT_VERSION } from './customer.ts'
 import { CUSTOMER_STREAMS } from './fold.ts'
 import type { Checkpoint, ReadModel } from './read-model.ts'
@@ -31,7 +31,7 @@ export async function provenanceOf(
   if (checkpoint === null) return 'same'
   const isNamed = checkpoint.id !== ''
   const isThere = isNamed
-    ? checkpoint.id === newest?.id || (await holdsEvent(eventStore, checkpoint))
+    ? isSamePlace(checkpoint, newest) || (await holdsEvent(eventStore, checkpoint))
     : await hasPosition(eventStore, checkpoint)
   if (!isThere) return 'other log'
   const filter = { streamPrefixes: [CUSTOMER_STREAMS] }
@@ -41,6 +41,10 @@ export async function provenanceOf(
   }
   return 'other log'
 }
+
+/** With its position: a damaged one would be resumed from. */
+const isSamePlace = (a: EventPlace, b: EventPlace | null): boolean =>
+  a.id === b?.id && comparePositions(a.position, b.position) === 0
 
 /** For a checkpoint of an earlier release, which does not name its event. */
 async function hasPosition(eventStore: EventStore, { position }: Checkpoint): Promise<boolean> {

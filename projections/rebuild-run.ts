@@ -1,5 +1,6 @@
 /** A rebuild from its beginning to its end: fills a generation, compares it with the live one, switches to it. */
 import type { EventStore } from '../eventstore/port.ts'
+import { completeGuestErasures } from './erasure.ts'
 import type { OpenGeneration } from './generations.ts'
 import type { ReadModel, Space } from './read-model.ts'
 import {
@@ -66,6 +67,7 @@ export async function runRebuild(options: {
   const room = await roomFor(live, begun).finally(() => begun?.close())
   observer.room?.({ generation, isBegun, ...room })
   if (!room.hasRoom && !ignoreMemory) return { outcome: 'no room', generation }
+  await completeGuestErasures(eventStore)
   const next = await open(generation)
   const warn = (details: object, message: string) => {
     const { reason } = details as { reason?: string }

@@ -10,6 +10,7 @@ type Check = (value: unknown) => boolean
 
 const isText: Check = (value) => typeof value === 'string'
 const isInteger: Check = (value) => Number.isSafeInteger(value)
+const isCount = (value: unknown): boolean => isInteger(value) && (value as number) >= 0
 const isFlag: Check = (value) => typeof value === 'boolean'
 const isGroup = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -23,9 +24,15 @@ type Fields<T> = { readonly [name in keyof T]: unknown }
 const isTextOrNull = (value: unknown): boolean => value === null || typeof value === 'string'
 const isIntegerOrNull = (value: unknown): boolean => value === null || isInteger(value)
 
+/** A moment as events have it (ISO 8601, UTC), by its form alone: to parse it would cost each query. */
+const isMoment = (value: unknown): boolean =>
+  typeof value === 'string' && value.length >= SHORTEST_MOMENT && value[10] === 'T' && value.endsWith('Z')
+const SHORTEST_MOMENT = '2026-01-01T00:00Z'.length
+const areMoments: Check = (value) => Array.isArray(value) && value.every(isMoment)
+
 function isLink(value: unknown): boolean {
   if (value === null) return true
-  return isGroup(value) && isText(value.eventId) && isText(value.at)
+  return isGroup(value) && isText(value.eventId) && isMoment(value.at)
 }
 
 function isAddress(value: unknown): boolean {
@@ -72,7 +79,7 @@ function isDocument(value: unknown): value is CustomerDocument {
     isInteger(document.revision) &&
     STATUSES.includes(document.status) &&
     isText(document.email) &&
-    isText(document.createdAt) &&
+    (document.status === 'registered' ? isMoment(document.createdAt) : isText(document.createdAt)) &&
     isInteger(document.groupId) &&
     NEWSLETTERS.includes(document.newsletter) &&
     isGroup(document.customAttributes) &&
@@ -91,16 +98,16 @@ function isDocument(value: unknown): value is CustomerDocument {
     isIntegerOrNull(document.defaultShipping) &&
     areAddresses(document.addresses) &&
     isInteger(document.lastAddressId) &&
-    isInteger(document.tokenGeneration) &&
+    isCount(document.tokenGeneration) &&
     isTextOrNull(document.keptToken) &&
     isInteger(document.credentialsRevision) &&
-    isTextOrNull(document.lockedUntil) &&
+    (document.lockedUntil === null || isMoment(document.lockedUntil)) &&
     isLink(document.confirmation) &&
-    isTexts(document.confirmationRequests) &&
+    areMoments(document.confirmationRequests) &&
     isLink(document.passwordReset) &&
-    isTexts(document.passwordResetRequests) &&
+    areMoments(document.passwordResetRequests) &&
     isLink(document.newsletterConfirmation) &&
-    isTexts(document.newsletterRequests)
+    areMoments(document.newsletterRequests)
   )
 }
 

@@ -4,9 +4,9 @@
  * missing: a new key in place of a lost one would look valid and decrypt nothing.
  */
 import { createHash, createHmac, createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
-import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, linkSync, mkdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Configuration, isEmbedded } from './configuration.ts'
+import { type Configuration, isEmbedded, readVariable, SHARED_VARIABLES, type Variable } from './configuration.ts'
 import { ConfigurationError } from './errors.ts'
 
 const secret = () => randomBytes(32).toString('hex')
@@ -28,16 +28,19 @@ export const keyFile = ({ DATA_DIR }: Configuration, variable: KeyVariable): str
 /** While this file exists, the data folder is being set up. A start that was interrupted begins again. */
 const MARKER = '.new'
 
-/** The configured key, or the one in the data folder of an embedded event store. */
+/**
+ * The configured key, or the one in the data folder of an embedded event store, read as the file of `<NAME>_FILE` is.
+ * @throws ConfigurationError for a file that can't be read, or whose content can't be the key
+ */
 export function findKey(configuration: Configuration, variable: KeyVariable): string | undefined {
   const configured = configuration[variable]
   if (configured !== undefined || !isEmbedded(configuration)) return configured
-  try {
-    return readFileSync(join(configuration.DATA_DIR, KEYS[variable].file), 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    return undefined
-  }
+  const path = keyFile(configuration, variable)
+  if (!existsSync(path)) return undefined
+  const own = SHARED_VARIABLES[variable] as Variable
+  const { value } = readVariable(variable, own, { [`${variable}_FILE`]: path })
+  if (value === undefined) throw new ConfigurationError(`${variable} is not set and ${path} is empty.`)
+  return value as string
 }
 
 /** @throws ConfigurationError if the key is missing; the message names it and says how to create one */

@@ -436,6 +436,11 @@ const keyEventSchemas = {
   KeyStoreChosen: z.strictObject({ keyStoreId: z.string() }),
   /** Stream `customerKeyBlocks` of the log: the keys of a block of customers are made in the key store. */
   KeyBlockBegun: z.strictObject({ block: z.int().nonnegative() }),
+  /**
+   * Stream `addressKeys` of the log: a key of an address that is no customer's is made in the key store, the first one
+   * (generation 0), or another after it was destroyed.
+   */
+  AddressKeyBegun: z.strictObject({ emailKey: z.string(), generation: z.int().nonnegative() }),
 } as const
 
 export const eventSchemas = {

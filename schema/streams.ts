@@ -121,6 +121,7 @@ export const STREAM_NAMES = {
   keyFingerprints: 'keyFingerprints',
   keyStore: 'keyStore',
   keyBlocks: 'customerKeyBlocks',
+  addressKeys: 'addressKeys',
   keyStoreOfLog: 'keyStoreOfLog',
 } as const
 
@@ -280,6 +281,7 @@ export const STREAMS: readonly StreamFamily[] = [
   },
   { name: STREAM_NAMES.keyStore, events: ['MasterKeySet'], inTree: false, erasure: 'nothing', kept: 'for good' },
   { name: STREAM_NAMES.keyBlocks, events: ['KeyBlockBegun'], inTree: false, erasure: 'nothing', kept: 'for good' },
+  { name: STREAM_NAMES.addressKeys, events: ['AddressKeyBegun'], inTree: false, erasure: 'nothing', kept: 'newest' },
   { name: STREAM_NAMES.keyStoreOfLog, events: ['KeyStoreChosen'], inTree: false, erasure: 'nothing', kept: 'for good' },
 ]
 

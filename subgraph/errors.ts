@@ -371,6 +371,10 @@ export function refusal<C extends ErrorCode>(
 
 export const serviceUnavailable = () => refusal('SERVICE_UNAVAILABLE')
 
+/** Whether a store was unavailable, as the caller is told. */
+export const isUnavailable = (error: unknown): boolean =>
+  error instanceof CustomerError && error.extensions.code === 'SERVICE_UNAVAILABLE'
+
 /** Whether the caller is meant to see the error: a fault of the domain's, or an error of the catalogue. */
 export const isRefusal = (error: unknown): error is Fault | CustomerError =>
   error instanceof Fault || error instanceof CustomerError

@@ -42,12 +42,19 @@ export const acceptStore = (): Promise<void> =>
   runCommand(async (configuration) => {
     const { stored, keys } = await openKeys(configuration)
     try {
-      const count = await keys.giveUpMissing()
-      console.log(
-        count === 0
-          ? 'The key store lacks no keys of this log. Nothing was changed.'
-          : `${blocksOfKeys(count)} missing from the key store: their customers count as erased from now on. Run npm run rebuild -- --accept-differences, then start the service.`,
-      )
+      const { blocks, addresses } = await keys.giveUpMissing()
+      if (blocks === 0 && addresses === 0) {
+        console.log('The key store lacks no keys of this log. Nothing was changed.')
+      }
+      if (addresses > 0) {
+        const text = addresses === 1 ? '1 key of a guest is' : `${addresses} keys of guests are`
+        console.log(`${text} missing from the key store: they count as erased from now on.`)
+      }
+      if (blocks > 0) {
+        console.log(
+          `${blocksOfKeys(blocks)} missing from the key store: their customers count as erased from now on. Run npm run rebuild -- --accept-differences, then start the service.`,
+        )
+      }
       return 0
     } finally {
       await keys.close()

@@ -10,6 +10,10 @@ import { forgetKeysIn } from './aes-gcm.ts'
 import { KEY_BYTES, type Key } from './keys.ts'
 import type { MasterKeys } from './master-key.ts'
 
+/** The key store was restored from an older backup than the log, which has events that such a key encrypted. */
+export const missingKey = (block: BlockId): EventStoreUnavailable =>
+  new EventStoreUnavailable(`The key store lacks a key of ${streamOfBlock(block)} that the log was encrypted with.`)
+
 /** The prefix of the blocks' streams. */
 const KEY_STREAMS = STREAM_PREFIXES.keys
 /** Follows the prefix in the stream of an address, which has a block of its own. The hash of the address comes next. */

@@ -71,7 +71,13 @@ export function encrypt(stream: string, event: NewEvent, key: Key, cipher: Ciphe
 
 /** Whether the event was encrypted with a later generation of the key than this one. */
 export const isLaterThan = (event: RecordedEvent, { generation }: CustomerKey): boolean =>
-  (headOf((event.data as Members).encrypted as string) & 0xffff) > generation
+  generationOf(event) > generation
+
+/** Which generation of the key an event was encrypted with; -1 if it can't be decrypted by any. */
+export function generationOf(event: RecordedEvent): number {
+  const head = headOf((event.data as Members).encrypted as string)
+  return head === -1 || VERSIONS[head >> 16] === undefined ? -1 : head & 0xffff
+}
 
 /** The event in plain text, or as it is stored if it can't be decrypted. */
 export function decrypt(event: RecordedEvent, key: CustomerKey): RecordedEvent {

@@ -14,6 +14,7 @@ import { randomBytes } from 'node:crypto'
 import { ConfigurationError } from '../../runtime/errors.ts'
 import { inBatches } from '../../runtime/in-batches.ts'
 import { type EventStore, EventStoreUnavailable, InvalidArgument, WrongExpectedRevision } from '../port.ts'
+import { type AddressKey, type AddressRecords, createAddressRecords } from './address-records.ts'
 import { type BlockRecords, createBlockRecords } from './block-records.ts'
 import {
   type Block,
@@ -22,6 +23,7 @@ import {
   type CustomerKey,
   createBlocks,
   knownKey,
+  missingKey,
   streamOfBlock,
 } from './blocks.ts'
 import { checkTogether, nameEachOther } from './key-store-identity.ts'
@@ -85,12 +87,12 @@ export interface CustomerKeys {
   /** How many blocks each master key has wrapped, by its id, and how many keys were destroyed. @throws EventStoreUnavailable */
   status(): Promise<{ readonly blocks: ReadonlyMap<string, number>; readonly destroyed: number }>
   /**
-   * Gives up the keys that are missing from a key store that was restored from an older backup. Their customers count as
-   * erased from now on, as if the keys had been destroyed.
-   * @returns how many blocks of keys were missing
+   * Gives up the keys that are missing from a key store that was restored from an older backup. Their customers and
+   * addresses count as erased from now on, as if the keys had been destroyed.
+   * @returns how many blocks of customers' keys were missing, and how many keys of addresses
    * @throws EventStoreUnavailable
    */
-  giveUpMissing(): Promise<number>
+  giveUpMissing(): Promise<{ readonly blocks: number; readonly addresses: number }>
   close(): Promise<void>
 }
 
@@ -145,6 +147,9 @@ function customerIdIn(subject: Subject): number | undefined {
   return id
 }
 
+/** Whether the owner is an address, and no customer. */
+export const isOfAddress = (subject: Subject): boolean => customerIdIn(subject) === undefined
+
 export interface CustomerKeysOptions {
   /** The log. It names its key store, so that another one is detected. */
   readonly log: EventStore
@@ -159,10 +164,10 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
   /** Blocks that are being created. */
   const making = new Map<BlockId, Promise<Block>>()
   /** Not needed if the keys are in the log itself: then a backup always has both. */
-  const record = keyStore === log ? undefined : createBlockRecords({ log, keyStore, size: BLOCK })
+  const records = keyStore === log ? undefined : createRecords(log, keyStore)
   const checked = once(async () => {
     await checkTogether(options, blocks)
-    await checkAge(record)
+    await checkAge(records)
   })
   /** Before the first key is created, log and key store have to name each other. */
   const begun = once(async () => {
@@ -185,7 +190,7 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
     if (underWay) return underWay
     const started = begun
       .run()
-      .then(() => makeBlock(blocks, block, size, typeof block === 'number' ? () => record?.record(block) : undefined))
+      .then(() => makeBlock(blocks, block, size, records))
       .finally(() => making.delete(block))
     making.set(block, started)
     return started
@@ -260,10 +265,9 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
 
     async giveUpMissing() {
       await checkTogether(options, blocks)
-      const missing = (await record?.missing('all')) ?? []
-      for (const block of missing) await writeDestroyed(blocks, block)
+      const given = await giveUp(blocks, records)
       checked.reset()
-      return missing.length
+      return given
     },
 
     close: () => keyStore.close(),
@@ -277,12 +281,25 @@ async function reach({ keyStore, masterKeys: [current] }: CustomerKeysOptions): 
   if (!bytes.equals(await current.unwrap(wrapped, 'reach'))) throw new Error('The master key unwraps something else.')
 }
 
+/** What the log says of the keys that were made for it. */
+interface Records {
+  readonly blocks: BlockRecords
+  readonly addresses: AddressRecords
+}
+
+const createRecords = (log: EventStore, keyStore: EventStore): Records => ({
+  blocks: createBlockRecords({ log, keyStore, size: BLOCK }),
+  addresses: createAddressRecords({ log, keyStore }),
+})
+
 /** @throws ConfigurationError if the key store lacks the newest keys of the log */
-async function checkAge(record: BlockRecords | undefined): Promise<void> {
-  const missing = await record?.missing('newest')
-  if (!missing?.length) return
+async function checkAge(records: Records | undefined): Promise<void> {
+  if (records === undefined) return
+  const addresses = await records.addresses.missing('newest')
+  const missing = [...(await records.blocks.missing('newest')), ...addresses.map(({ emailKey }) => emailKey)]
+  if (missing.length === 0) return
   throw new ConfigurationError(
-    `KEYS_URL: the key store is older than this log and lacks ${missing.map(streamOfBlock).join(', ')}: restore a newer backup of it. Where there is none, npm run keys -- accept store gives up these customers, who count as erased from then on.`,
+    `KEYS_URL: the key store is older than this log and lacks ${missing.map(streamOfBlock).join(', ')}: restore a newer backup of it. Where there is none, npm run keys -- accept store gives up whose keys these are, who count as erased from then on.`,
   )
 }
 
@@ -325,19 +342,24 @@ async function rememberAll(blocks: Blocks): Promise<void> {
 
 /**
  * The block of a key. It is created if it does not exist, and again for an address whose key was destroyed.
- * @param beforeMade awaited before a block is written
+ * @param records in which it is recorded before it is written
+ * @throws EventStoreUnavailable, also if the address had such a key already that the key store lacks
  */
-async function makeBlock(
-  blocks: Blocks,
-  id: BlockId,
-  size: number,
-  beforeMade: (() => Promise<void> | undefined) | undefined,
-): Promise<Block> {
+async function makeBlock(blocks: Blocks, id: BlockId, size: number, records: Records | undefined): Promise<Block> {
   for (;;) {
     const found = await blocks.read(id)
     if (found && !(size === 1 && found.destroyed.length > 0)) return found
-    const rest = { generation: found ? found.generation + 1 : 0, destroyed: [] }
-    await beforeMade?.()
+    const generation = found ? found.generation + 1 : 0
+    const rest = { generation, destroyed: [] }
+    if (typeof id === 'number') await records?.blocks.record(id)
+    else if (records) {
+      if ((await records.addresses.newestIn(id)) >= generation) {
+        // Unless another process has made it since.
+        if (((await blocks.read(id))?.generation ?? -1) < generation) throw missingKey(id)
+        continue
+      }
+      await records.addresses.record({ emailKey: id, generation })
+    }
     try {
       return await blocks.write(id, found?.revision ?? 'no_stream', randomBytes(size * KEY_BYTES), rest)
     } catch (error) {
@@ -346,11 +368,27 @@ async function makeBlock(
   }
 }
 
+/** See {@link CustomerKeys.giveUpMissing}. */
+async function giveUp(blocks: Blocks, records: Records | undefined) {
+  const missing = (await records?.blocks.missing('all')) ?? []
+  for (const block of missing) await writeDestroyed(blocks, block)
+  const addresses = (await records?.addresses.missing('all')) ?? []
+  for (const key of addresses) await writeDestroyedAddress(blocks, key)
+  return { blocks: missing.length, addresses: addresses.length }
+}
+
 /** Writes a block in which every key counts as destroyed. */
 async function writeDestroyed(blocks: Blocks, block: number): Promise<void> {
   const destroyed = Array.from({ length: BLOCK }, (_, index) => index)
   const noKeys = new Uint8Array(BLOCK * KEY_BYTES)
   await blocks.write(block, 'no_stream', noKeys, { generation: 0, destroyed })
+}
+
+/** Writes the key of an address as one that was destroyed. */
+async function writeDestroyedAddress(blocks: Blocks, { emailKey, generation }: AddressKey): Promise<void> {
+  const found = await blocks.read(emailKey)
+  const rest = { generation, destroyed: [0] }
+  await blocks.write(emailKey, found?.revision ?? 'no_stream', new Uint8Array(KEY_BYTES), rest)
 }
 
 /** Rewrites the block without the key and truncates its stream before that. @returns whether the key existed */

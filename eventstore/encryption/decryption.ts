@@ -11,8 +11,9 @@ import {
   type Subscription,
   type SubscriptionBatch,
 } from '../port.ts'
+import { missingKey } from './blocks.ts'
 import { decrypt, isLaterThan } from './cipher.ts'
-import type { CustomerKeys, Subject } from './customer-keys.ts'
+import { type CustomerKeys, isOfAddress, type Subject } from './customer-keys.ts'
 
 /** The prefixes of the streams whose events have personal fields. */
 const PREFIXES = STREAMS.filter(isPersonal).map(({ name }) => name)
@@ -54,9 +55,12 @@ async function loadKeyAndDecrypt(keys: CustomerKeys, event: RecordedEvent, maxAg
   return decryptWithLoadedKey(keys, event)
 }
 
-/** @throws EventStoreUnavailable if the keys were dropped after they were loaded, because a store had disconnected */
+/** @throws EventStoreUnavailable if the key store lacks the key, or if the keys were dropped after they were loaded, because a store had disconnected */
 function decryptWithLoadedKey(keys: CustomerKeys, event: RecordedEvent): RecordedEvent {
-  const key = keys.peek(subjectOf(event.stream) ?? '')
+  const subject = subjectOf(event.stream) ?? ''
+  const key = keys.peek(subject)
+  // Not destroyed, so it must not read as erased. A customer has but one key.
+  if (key && isOfAddress(subject) && isLaterThan(event, key)) throw missingKey(subject)
   if (key) return decrypt(event, key)
   throw new EventStoreUnavailable('The event store disconnected while keys were read.')
 }

@@ -31,6 +31,14 @@ export interface KeyStorePair {
 export async function checkTogether({ log, keyStore, masterKeys }: KeyStorePair, blocks: Blocks): Promise<void> {
   const identity = await newestEvent<KeyEvent>(keyStore, IDENTITY)
   const choice = await newestEvent<KeyEvent>(log, CHOICE)
+  if (keyStore !== log) {
+    if (choice === undefined && (await newestEvent<KeyEvent>(log, IDENTITY))) {
+      throw new ConfigurationError('EVENTSTORE_URL: this is a key store, and no log.')
+    }
+    if (identity === undefined && (await newestEvent<KeyEvent>(keyStore, CHOICE))) {
+      throw new ConfigurationError('KEYS_URL: this is a log, and no key store.')
+    }
+  }
   if (identity === undefined) {
     if (choice === undefined) return // there are no keys yet
     throw new ConfigurationError('KEYS_URL: the key store is empty, but this log has one with its keys already.')

@@ -53,10 +53,12 @@ export function createCommand(options: {
   readonly idempotency?: { readonly key: string; readonly ids: CommandIds } | undefined
   readonly at: Date
   readonly client?: Client | undefined
+  /** How much of the mutation's time is over already, in milliseconds. */
+  readonly waitedMs?: number | undefined
 }): Command {
-  const { operation, actor, correlationId, traceparent, idempotency, at, client } = options
+  const { operation, actor, correlationId, traceparent, idempotency, at, client, waitedMs = 0 } = options
   const ids = idempotency?.ids(JSON.stringify([actor, idempotency.key, operation, options.arguments]))
-  const deadline = performance.now() + MUTATION_MS
+  const deadline = performance.now() + MUTATION_MS - waitedMs
   const repeatable = ids !== undefined
   return { id: randomUUID(), ...ids, repeatable, actor, correlationId, traceparent, at, deadline, client }
 }

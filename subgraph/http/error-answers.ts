@@ -9,6 +9,9 @@ import { CustomerError, serviceUnavailable, TokenRefused } from '../errors.ts'
 import { withoutSuggestion } from './closed-schema.ts'
 import type { RequestContext } from './request-context.ts'
 
+/** As in the gateway, in characters. */
+const MAX_MESSAGE = 500
+
 /**
  * @param introspection whether introspection is allowed; otherwise GraphQL's errors contain no suggestions
  * @param onError called with `extensions.code` of each error that is answered
@@ -34,7 +37,7 @@ export function createErrorAnswers(log: FastifyBaseLogger, introspection: boolea
   return (execution: ExecutionResult, context: RequestContext) => {
     const errors = (execution.errors ?? [])
       .flatMap((error) => validationErrors(error) ?? [present(error, context)])
-      .map((error) => (introspection ? error : withoutSuggestion(error)))
+      .map((error) => shortened(introspection ? error : withoutSuggestion(error)))
     for (const error of errors) onError(String(error.extensions?.code ?? 'GRAPHQL_VALIDATION_FAILED'))
     if (isRefusedToken(execution)) {
       const [{ message, extensions }] = errors as [GraphQLError]
@@ -65,6 +68,15 @@ function isRefusedToken({ data, errors = [] }: ExecutionResult): boolean {
 function validationErrors(error: GraphQLError): readonly GraphQLError[] | undefined {
   const { errors } = (error.originalError ?? {}) as { errors?: readonly Error[] }
   return errors?.map((each) => (each instanceof GraphQLError ? each : new GraphQLError(each.message)))
+}
+
+/** An error of GraphQL's own may quote what was sent, which may be long. */
+function shortened(error: GraphQLError): GraphQLError {
+  const { message, extensions } = error
+  if (message.length <= MAX_MESSAGE) return error
+  const [nodes, source, positions] = [error.nodes ?? null, error.source ?? null, error.positions ?? null]
+  const beginning = `${message.slice(0, MAX_MESSAGE)}…`
+  return new GraphQLError(beginning, { nodes, source, positions, path: error.path ?? null, extensions })
 }
 
 function relocate(from: GraphQLError, to: GraphQLError): GraphQLError {

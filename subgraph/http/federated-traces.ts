@@ -19,6 +19,7 @@ import {
   type ValidationRule,
   validate,
 } from 'graphql'
+import { MAX_DOCUMENT_TOKENS } from '../../runtime/document-budget.ts'
 
 /** A GraphQL request and what its resolvers get. */
 export interface TracedRequest {
@@ -56,7 +57,7 @@ export function createTracedExecution(schema: GraphQLSchema, rules: readonly Val
   return async ({ query, operationName, variables, context }: TracedRequest): Promise<ExecutionResult> => {
     let document: DocumentNode
     try {
-      document = parse(query)
+      document = parse(query, { maxTokens: MAX_DOCUMENT_TOKENS })
     } catch (error) {
       return { errors: [error as GraphQLError] }
     }

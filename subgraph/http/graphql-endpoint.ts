@@ -16,6 +16,7 @@ import { createCacheControl, NOT_STORED } from './cache-control.ts'
 import { createErrorAnswers } from './error-answers.ts'
 import { createEventStreams } from './event-streams.ts'
 import type { TracedRequest } from './federated-traces.ts'
+import { longVariablesErrors } from './long-variables.ts'
 import type { RequestContext } from './request-context.ts'
 import type { RequestReader } from './request-reader.ts'
 
@@ -85,6 +86,11 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
       refuse(reply, 200, STORE_NOT_FOUND)
       return
     }
+    const wrong = longVariablesErrors(schema, request.headers['content-length'], request.body ?? {})
+    if (wrong.length > 0) {
+      reply.code(400).send(formatErrors({ errors: wrong }, requests.contextOf(request)).response)
+      return
+    }
     const document = keyByOperation(request)
     const admission = admit(request, document)
     if (!(admission instanceof Promise)) onAdmission(admission, request, reply, done, document)
@@ -118,7 +124,7 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
       })
       return
     }
-    const traced = request.headers['apollo-federation-include-trace'] === 'ftv1' && tracedRequest(request)
+    const traced = request.headers['apollo-federation-include-trace'] === 'ftv1' && tracedRequest(request, requests)
     if (traced) {
       answerTraced(traced, reply).catch(done)
       return
@@ -144,12 +150,6 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
     reply.code(statusCode).send({ errors: [{ message: error.message, extensions: error.extensions }] })
   }
 
-  function tracedRequest(request: FastifyRequest): TracedRequest | undefined {
-    const { query, operationName, variables } = (request.body ?? {}) as Partial<TracedRequest>
-    if (request.method !== 'POST' || typeof query !== 'string') return undefined
-    return { query, operationName, variables, context: requests.contextOf(request) }
-  }
-
   async function answerTraced(traced: TracedRequest, reply: FastifyReply): Promise<void> {
     Object.assign(traced.context, { reply })
     const executeTraced = await tracedExecution()
@@ -159,6 +159,12 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
       : { statusCode: 200, response: result }
     await reply.code(statusCode).send({ ...response, ...(result.extensions && { extensions: result.extensions }) })
   }
+}
+
+function tracedRequest(request: FastifyRequest, requests: RequestReader): TracedRequest | undefined {
+  const { query, operationName, variables } = (request.body ?? {}) as Partial<TracedRequest>
+  if (request.method !== 'POST' || typeof query !== 'string') return undefined
+  return { query, operationName, variables, context: requests.contextOf(request) }
 }
 
 /** Few gateways ask for traces, so what they need is loaded and built for the first request that does. */

@@ -23,6 +23,8 @@ export interface RequestContext {
   readonly reply?: { header(name: string, value: string): unknown }
   /** The caller's document, if it has been read. */
   readonly document?: Promise<CustomerDocument>
+  /** See `Admission.waitedMs`. */
+  readonly waitedMs?: number
   /** The signed-in customer, read once for all fields of a request. */
   customer?: Promise<CustomerDocument>
 }

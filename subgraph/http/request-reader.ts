@@ -61,11 +61,12 @@ export function createRequestReader(app: FastifyInstance, store: Store, secret: 
 
     contextOf(request) {
       const { headers } = request
-      const { caller, service, customer } = request.admission ?? GUEST
+      const { caller, service, customer, waitedMs } = request.admission ?? GUEST
       return {
         caller,
         service,
         ...(customer && { document: customer }),
+        ...(waitedMs !== undefined && { waitedMs }),
         view: viewOf(store, headers.store) ?? store.view,
         client: {
           address: clientAddress(request, secret !== undefined),

@@ -10,7 +10,7 @@ import { MAX_DOCUMENT_TOKENS } from '../../runtime/document-budget.ts'
 import { within } from '../../runtime/time-limits.ts'
 import { ignoresToken, rootFields, type TokenFault } from '../../schema/token-faults.ts'
 import type { Customers } from '../customers/customers.ts'
-import { isRefusal, TokenRefused } from '../errors.ts'
+import { isRefusal, isUnavailable, TokenRefused } from '../errors.ts'
 import type { EndedTokens } from './ended-tokens.ts'
 import { type Caller, isCurrent, isSameCustomer, type ServiceCaller, type Tokens } from './tokens.ts'
 
@@ -20,6 +20,8 @@ export interface Admission {
   readonly service: ServiceCaller | null
   /** The caller's document, if it has been read. */
   readonly customer?: Promise<CustomerDocument>
+  /** How long it was waited for in vain, in milliseconds: a mutation has that much less time. */
+  readonly waitedMs?: number
 }
 
 /** A caller, or why there is none. */
@@ -66,6 +68,8 @@ const KNOWN_CHARACTERS = 1024 * 1024
  * While the stores are unavailable, requests that do not need the customer proceed after this time, in milliseconds.
  */
 const MAX_CHECK_MS = 1_000
+/** A mutation that takes this long, in milliseconds, has waited for a store. */
+const LONG_MS = 3_000
 /** How old the knowledge may be of which services' tokens were ended, in milliseconds. */
 const ENDED_MAX_AGE_MS = 500
 
@@ -97,12 +101,13 @@ export function createTokenGate(
   async function check(caller: Caller, traceparent: string | undefined): Promise<Admission | TokenFault> {
     const customer = customers.get(caller.customerId, traceparent)
     customer.catch(() => {}) // handled where the customer is awaited
+    const began = performance.now()
     try {
       return counts(caller, await within(MAX_CHECK_MS, customer)) ? { caller, service: null, customer } : 'revoked'
     } catch {
       // Fields that need the customer wait for it and report the failure. All others are available while the stores are
       // not.
-      return { caller, service: null, customer }
+      return { caller, service: null, customer, waitedMs: performance.now() - began }
     }
   }
 
@@ -129,11 +134,14 @@ export function createTokenGate(
         const { resolve } = field
         if (resolve === undefined) continue
         field.resolve = async (source, args, context: { readonly caller: Caller | null }, info) => {
+          const began = performance.now()
           try {
             return await resolve(source, args, context, info)
           } catch (error) {
             const { caller } = context
             if (caller === null || !isRefusal(error) || error instanceof TokenRefused) throw error
+            // What has waited for the stores does not wait for them once more.
+            if (isUnavailable(error) || performance.now() - began > LONG_MS) throw error
             const customer = await within(MAX_CHECK_MS, customers.get(caller.customerId)).catch(() => undefined)
             throw customer === undefined || counts(caller, customer) ? error : new TokenRefused('revoked')
           }

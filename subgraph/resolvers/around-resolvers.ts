@@ -18,13 +18,20 @@ const LONG_MS = 3_000
  */
 export function limitTime(mutations: object): void {
   const late = new WeakSet<object>()
-  const fields = mutations as Record<string, (root: unknown, args: unknown, context: object, info: unknown) => unknown>
+  const fields = mutations as Record<
+    string,
+    (root: unknown, args: unknown, context: Pick<RequestContext, 'waitedMs'>, info: unknown) => unknown
+  >
   for (const [name, resolve] of Object.entries(fields)) {
     fields[name] = async (root, args, context, info) => {
       if (late.has(context)) throw serviceUnavailable()
       const began = performance.now()
       try {
-        return await within(MUTATION_MS, Promise.resolve(resolve(root, args, context, info)), serviceUnavailable)
+        return await within(
+          MUTATION_MS - (context.waitedMs ?? 0),
+          Promise.resolve(resolve(root, args, context, info)),
+          serviceUnavailable,
+        )
       } finally {
         if (performance.now() - began > LONG_MS) late.add(context)
       }

@@ -37,6 +37,7 @@ function createWrapper({ commandIds, now }: ResolverParts) {
       idempotency: context.idempotencyKey === undefined ? undefined : { key: context.idempotencyKey, ids: commandIds },
       at: now(),
       client: context.client,
+      waitedMs: context.waitedMs,
     })
   }
 

@@ -150,6 +150,7 @@ const examples: { [T in DomainEvent['type']]: Extract<DomainEvent, { type: T }>[
   KeyFingerprintSet: { key: 'email-hash', fingerprint: 'f' },
   KeyStoreChosen: { keyStoreId: '5f0c8e7a-0b1d-4c57-9a53-5a1f3c1f2b11' },
   KeyBlockBegun: { block: 1 },
+  AddressKeyBegun: { emailKey: 'ZW1haWw', generation: 1 },
   PersonalDataRevealed: { customerId: 7, command: 'history', reason: 'ticket 12' },
   ServiceTokenEnded: { jti: 'j', reason: 'ticket 7' },
   ServiceTokenIssued: { subject: 'crm', scope: 'customers:audit', jti: id, expiresAt: '2026-01-02T03:04:05.000Z' },

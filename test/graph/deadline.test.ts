@@ -67,6 +67,43 @@ t.test('a hung event store', async (t) => {
   server.hang(false)
 })
 
+t.test('both stores hang: the token can’t be checked, and that counts', async (t) => {
+  let hangs = false
+  const hanging = () => new Promise<never>(() => {})
+  const { send } = await startSubgraph(t, {
+    wrapEventStore: (store) => ({
+      ...store,
+      append: (...args) => (hangs ? hanging() : store.append(...args)),
+      async *readStream(stream, options) {
+        if (hangs) await hanging()
+        yield* store.readStream(stream, options)
+      },
+    }),
+    wrapReadModel: (readModel) => ({
+      ...readModel,
+      get: (ids, ...rest) => (hangs ? hanging() : readModel.get(ids, ...rest)),
+    }),
+  })
+  const { token, email } = await signUp(send)
+  hangs = true
+  t.teardown(() => {
+    hangs = false
+  })
+  const began = performance.now()
+  const rename = 'updateCustomer(input: { firstname: "Bea" }) { customer { id } }'
+  const answers = await Promise.all([
+    // The first of each is asked for before it begins: the customer of the token, in vain.
+    send(`mutation { a: requestPasswordResetEmail(email: "${email}") b: ${rename} c: ${rename} }`, { token }),
+    send(`mutation { ${rename} resendConfirmationEmail(email: "${email}") }`, { token }),
+    send(`mutation { ${rename} }`, { token }),
+  ])
+  t.ok(performance.now() - began < 5_000)
+  for (const { errors } of answers) {
+    for (const { extensions } of errors ?? []) t.equal(extensions.code, 'SERVICE_UNAVAILABLE')
+    t.ok(errors?.length)
+  }
+})
+
 t.test('a mutation that was answered so writes nothing afterwards', async (t) => {
   let holds = false
   const held: (() => void)[] = []

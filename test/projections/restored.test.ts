@@ -110,6 +110,10 @@ t.test('documents of an earlier release are of this log, but are made anew', asy
   t.equal(await compare({ id: '', position: { commit: 10n ** 6n, prepare: 10n ** 6n } }), 'other log', 'past the end')
   t.equal(await compare({ origin: `${crypto.randomUUID()}/1` }), 'other log', 'another first event')
   t.equal(await compare({ id: crypto.randomUUID() }), 'other log', 'another event at the checkpoint')
+
+  // The worker would resume from it, again and again.
+  const damaged = { ...checkpoint, position: { ...checkpoint.position, commit: 1n } }
+  t.equal(await provenanceOf(eventStore, { checkpoint: damaged, newest: await readModel.newest() }), 'other log')
 })
 
 t.test('an event that was removed on purpose is no sign of another log', async (t) => {

@@ -1,17 +1,19 @@
 /** Keys: who makes them, and what a wrong, missing or left-over one leads to. */
-import { mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { checkAuditKey } from '../../audit/proof/signing-key.ts'
 import { checkKeys } from '../../eventstore/encryption/key-fingerprints.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
-import { generateSigningKey, loadKey } from '../../runtime/service-keys.ts'
+import { generateSigningKey, KEY_VARIABLES, loadKey } from '../../runtime/service-keys.ts'
 import { environment, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
 import { freePort, startProcess, untilReady } from '../support/processes.ts'
 
 const NONE = { EMAIL_HASH_KEY: '', TOKEN_SIGNING_KEY: '', AUDIT_SIGNING_KEY: '', MASTER_KEY: '' }
+/** In the order of KEY_VARIABLES. */
+const FILES_OF = ['token-signing-key.pem', 'email-hash-key', 'master-key', 'audit-signing-key.pem']
 const FILES = ['audit-signing-key.pem', 'email-hash-key', 'master-key', 'token-signing-key.pem']
 
 /** Runs a command to its end. */
@@ -143,6 +145,30 @@ t.test('a key that is not the log’s', async (t) => {
   await t.rejects(checkKeys(eventStore, { tokenSigningKey }, { record: false }), /TOKEN_SIGNING_KEY: this log/)
 })
 
+t.test('files of keys are read as those that variables name', async (t) => {
+  const folder = await temporaryFolder(t)
+  const configuration = loadConfiguration({ ...environment(folder), ...NONE })
+  for (const [index, variable] of KEY_VARIABLES.entries()) {
+    const path = join(folder, FILES_OF[index] as string)
+    for (const end of ['', '\n', '\r\n']) {
+      await writeFile(path, KEYS[variable].trim() + end)
+      t.equal(loadKey(configuration, variable), KEYS[variable].trim(), `a line feed at the end is not part of it`)
+    }
+    await writeFile(path, '')
+    const refused = (message: RegExp | string) =>
+      t.throws(() => loadKey(configuration, variable), { name: 'ConfigurationError', message })
+    refused(`${variable} is not set and ${path} is empty.`)
+    await rm(path)
+    await mkdir(path)
+    refused(new RegExp(`^${variable}_FILE: .* can't be read \\(EISDIR\\)\\.$`))
+  }
+  await rm(join(folder, 'email-hash-key'), { recursive: true })
+  await writeFile(join(folder, 'email-hash-key'), 'short')
+  t.throws(() => loadKey(configuration, 'EMAIL_HASH_KEY'), {
+    message: /can't be used; accepted: 32 characters or more/,
+  })
+})
+
 t.test('the keys of customers beside another log', async (t) => {
   const folder = await temporaryFolder(t)
   const { send } = await startSubgraph(t, { folder })
@@ -152,4 +178,9 @@ t.test('the keys of customers beside another log', async (t) => {
     name: 'ConfigurationError',
     message: /^KEYS_URL: the key store has the keys of a log, but this log is new/,
   })
+  const [log, keyStore, other] = ['events.db', 'events-keys.db', 'new.db'].map((name) => `sqlite:${join(folder, name)}`)
+  const open = (EVENTSTORE_URL = '', KEYS_URL = '') => openLog(loadConfiguration({ ...env, EVENTSTORE_URL, KEYS_URL }))
+  await t.rejects(open(keyStore, log), { message: 'EVENTSTORE_URL: this is a key store, and no log.' }, 'swapped')
+  await t.rejects(open(keyStore, other), { message: 'EVENTSTORE_URL: this is a key store, and no log.' })
+  await t.rejects(open(other, log), { message: 'KEYS_URL: this is a log, and no key store.' })
 })

@@ -132,6 +132,30 @@ t.test('a text of 900,000 characters is refused in no time, wherever one may sta
   t.match(long.errors?.[0]?.message, '"street" can have at most 1000 items.')
 })
 
+t.test('what is wrong in a large request is reported briefly', async (t) => {
+  const query = 'mutation($street: [String]!) { createCustomerAddress(input: { street: $street }) { id } }'
+  for (let round = 0; round < 3; round++) {
+    const { errors, status } = await send(query, { variables: { street: Array(100_000).fill(1) }, token })
+    t.equal(status, 400)
+    t.ok((errors?.length ?? 0) <= 21, `${errors?.length} errors`)
+    t.match(errors?.[0]?.message, /Variable "\$street" got invalid value 1 at "street\[0\]"/)
+  }
+  for (const [document, variables] of [
+    ['query($id: String) { country(id: $id) { id } }', { id: { a: 'a'.repeat(900_000) } }],
+    [`{ ${'a'.repeat(900_000)} }`],
+    [`query { country(id: 1${'1'.repeat(900_000)}) { id } }`],
+  ] as const) {
+    for (const headers of [{}, { 'apollo-federation-include-trace': 'ftv1' }] as Record<string, string>[]) {
+      const answer = await send(document, { ...(variables && { variables }), headers })
+      t.equal(answer.status, 400)
+      t.ok(JSON.stringify(answer).length < 1_000, document.slice(0, 50))
+    }
+  }
+  const traced = { 'apollo-federation-include-trace': 'ftv1' }
+  const { errors } = await send(`{ ${'__typename '.repeat(60_000)} }`, { headers: traced })
+  t.match(errors?.[0]?.message, /more that 50000 tokens/)
+})
+
 t.test('the parser of dates is linear by itself', async (t) => {
   for (const part of ['a', '1', '1111 ', 'abc ', '1 abc', '/', '(']) {
     const started = performance.now()

@@ -65,6 +65,9 @@ export function brokenDocuments(document: CustomerDocument): Record<string, stri
     'addresses of another shape': altered({ addresses: [null] }),
     'an address without its street': altered({ addresses: [{ id: 1, city: 'Austin' }] }),
     'a status that is none': altered({ status: 'knighted' }),
+    'a registration at no time': altered({ createdAt: 'garbage' }),
+    'a lock until no time': altered({ lockedUntil: '' }),
+    'a negative token generation': altered({ tokenGeneration: -1 }),
     'a name that is no text': altered({ firstname: { first: 'Ann' } }),
   }
 }
