@@ -11,31 +11,89 @@ import type { CustomerEvent, EmailEvent } from '../../schema/events.ts'
 import { streamOf } from '../../schema/streams.ts'
 import type { Command } from '../commands/command.ts'
 import { CustomerError } from '../errors.ts'
+import { forEachConcurrently } from './concurrently.ts'
 import { RejectedRow } from './errors.ts'
+import type { Row } from './files/csv.ts'
 import type { ImportedCustomer } from './files/customer-row.ts'
+import { newRegistration, type Registration } from './new-registration.ts'
 import { registerImported } from './registration.ts'
 import { addressTaken, idTaken } from './rejections.ts'
-import type { Outcome } from './reports.ts'
+import type { Counted, Outcome, ReportedRow, Settle } from './reports.ts'
 import { all, appendFirst, claimOf, claimStream, type ImportRun, takingOf } from './run.ts'
 
-/** @returns a function that imports one customer; it throws RejectedRow or EventStoreUnavailable */
-export function createCustomerImport(run: ImportRun): (customer: ImportedCustomer) => Promise<Outcome> {
-  const { eventStore, claims, ids, seen, givenOut, command, dryRun } = run
+/** A row whose customer could be read. */
+interface Begun {
+  readonly row: ReportedRow
+  readonly customer: ImportedCustomer
+  readonly key: string
+  readonly own: Command
+}
+
+export interface CustomerImport {
+  /**
+   * Imports rows of customers, and counts them. Those that are certainly new are written in bulk. The others, and those of
+   * which that turns out not to be true, are imported one by one.
+   * @param read reads a row, or throws RejectedRow
+   * @throws EventStoreUnavailable
+   */
+  importRows(rows: readonly ReportedRow[], read: (row: Row) => ImportedCustomer, into: Counted): Promise<void>
+}
+
+export function createCustomerImport(run: ImportRun, settle: Settle): CustomerImport {
+  const { claims, seen, command, signal } = run
+  const importOne = createSingleImport(run)
   /** Customers whose rows are under way, by the keys of their addresses. */
   const underWay = new Set<string>()
 
-  async function importCustomer(customer: ImportedCustomer): Promise<Outcome> {
+  /** In the order of the rows, so that the first one with an address gets it. @throws RejectedRow */
+  function begin(row: ReportedRow, customer: ImportedCustomer): Begun {
     const key = claims.keyOf(customer.email)
     if (underWay.has(key) || seen.has(key)) throw new RejectedRow('the e-mail address occurs twice in the file')
     underWay.add(key)
+    return { row, customer, key, own: command(`customer:${customer.id ?? ''}:${key}`) }
+  }
+
+  async function finish({ customer, key, own }: Begun): Promise<Outcome> {
     try {
-      const outcome = await importOnce(customer, key, command(`customer:${customer.id ?? ''}:${key}`))
+      const outcome = await importOne(customer, key, own)
       if (!seen.has(key)) seen.set(key, 'there')
       return outcome
     } finally {
       underWay.delete(key)
     }
   }
+
+  return {
+    async importRows(rows, read, into) {
+      if (signal?.aborted) return
+      const works: { readonly row: ReportedRow; readonly work: () => Promise<Outcome> }[] = []
+      const candidates: (Registration & Begun)[] = []
+      for (const row of rows) {
+        try {
+          const begun = begin(row, read(row.row))
+          const registration = await newRegistration(run, begun)
+          if (registration) candidates.push({ ...begun, ...registration })
+          else works.push({ row, work: () => finish(begun) })
+        } catch (error) {
+          works.push({ row, work: () => Promise.reject(error) })
+        }
+      }
+      const written = candidates.length > 0 ? await run.bulk?.write(candidates.map(({ sequence }) => sequence)) : []
+      for (const [index, each] of candidates.entries()) {
+        if (written?.[index]) {
+          seen.set(each.key, { id: each.id, revision: each.revision })
+          underWay.delete(each.key)
+          settle.done(into, each.row, 'imported')
+        } else works.push({ row: each.row, work: () => finish(each) })
+      }
+      await forEachConcurrently(works, works.length, ({ row, work }) => settle(into, row, work))
+    },
+  }
+}
+
+/** @returns a function that imports one customer; it throws RejectedRow or EventStoreUnavailable */
+function createSingleImport(run: ImportRun) {
+  const { eventStore, claims, ids, givenOut, command, dryRun } = run
 
   async function importOnce(customer: ImportedCustomer, key: string, own: Command): Promise<Outcome> {
     if (await cameWithEarlierRelease(customer)) return 'alreadyThere'
@@ -107,7 +165,7 @@ export function createCustomerImport(run: ImportRun): (customer: ImportedCustome
     return !run.isEmpty && (await find(customer, key, own)).isThere ? 'alreadyThere' : 'imported'
   }
 
-  return importCustomer
+  return importOnce
 }
 
 /** Whether a run was interrupted between claiming an id that was assigned here and the registration. */

@@ -54,6 +54,11 @@ export async function* grouped(
   }
 }
 
+/** The rows of customers in a composite file: a row without an e-mail address is a further address of the one above it. */
+export async function* customersIn<T extends { readonly row: Row }>(rows: AsyncIterable<T>): AsyncGenerator<T> {
+  for await (const each of rows) if (each.row.fault !== undefined || emailIn(each.row) !== null) yield each
+}
+
 /** The addresses of a separate file, or why a row is not one. */
 export async function* addressRows(rows: AsyncIterable<Row>, store: Store): AsyncGenerator<AddressRow | NoAddress> {
   for await (const row of rows) {

@@ -1,0 +1,124 @@
+/**
+ * Bulk appends to the file by a thread of their own, which starts with the first of them. While it writes and waits for the
+ * disk, this thread prepares the next ones. docs/decisions/0014-bulk-appends.md has the measurements.
+ */
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
+import { checkStreamName } from '../argument-checks.ts'
+import { type BulkAppends, type Sequence, writePrepared } from '../bulk-appends.ts'
+import { AppendTooLarge, EventStoreUnavailable, InvalidArgument } from '../port.ts'
+import { encodeEvents } from './rows.ts'
+
+/** An append as the thread gets it: flat, because each object costs time on its way. */
+export interface EncodedAppend {
+  readonly stream: string
+  /** The revision that the stream must be at; -1: it must not exist. */
+  readonly revision: number
+  /** Four for each event: its id, type, data and metadata, both as JSON. */
+  readonly texts: readonly (string | null)[]
+}
+
+export interface BulkRequest {
+  readonly sequences: readonly (readonly EncodedAppend[])[]
+}
+
+export type BulkReply = { readonly written: readonly boolean[] } | { readonly error: string }
+
+/** The most memory that the thread keeps for short-lived objects. MiB. */
+const YOUNG_GENERATION_MB = 16
+
+export interface BulkWriter extends BulkAppends {
+  /** Refuses further writes. Resolves when those under way are committed. */
+  close(): Promise<void>
+}
+
+/** @param onCommit called when a transaction is committed */
+export function createBulkWriter(path: string, onCommit: () => void): BulkWriter {
+  let thread: WriterThread | undefined
+  let isClosed = false
+
+  return {
+    write(sequences) {
+      if (isClosed) return Promise.reject(new EventStoreUnavailable('The event store is closed.'))
+      return writePrepared(sequences, encodeSequence, async (encoded) => {
+        thread ??= startThread(path)
+        const written = await thread.write({ sequences: encoded })
+        onCommit()
+        return written
+      })
+    },
+
+    async close() {
+      isClosed = true
+      await thread?.close()
+    },
+  }
+}
+
+/** @returns undefined for what `append` refuses, or what is not JSON */
+function encodeSequence(sequence: Sequence): readonly EncodedAppend[] | undefined {
+  try {
+    const encoded = sequence.map(({ stream, events, expected }): EncodedAppend => {
+      checkStreamName(stream)
+      const texts: (string | null)[] = []
+      for (const { id, type, data, metadata } of encodeEvents(events).encoded)
+        texts.push(id, type, text(data), text(metadata))
+      return { stream, revision: expected === 'no_stream' ? -1 : expected, texts }
+    })
+    return encoded
+  } catch (error) {
+    if (error instanceof InvalidArgument || error instanceof AppendTooLarge) return undefined
+    throw error
+  }
+}
+
+function text<T extends string | null>(content: T | Uint8Array): T {
+  if (content instanceof Uint8Array) throw new InvalidArgument('Events that are appended in bulk are JSON.')
+  return content
+}
+
+interface WriterThread {
+  write(request: BulkRequest): Promise<readonly boolean[]>
+  close(): Promise<void>
+}
+
+function startThread(path: string): WriterThread {
+  const worker = new Worker(new URL('./bulk-writer-thread.ts', import.meta.url), {
+    workerData: { path },
+    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+  })
+  const ended = once(worker, 'exit').catch(() => {})
+  /** Answered in this order. */
+  const pending: PromiseWithResolvers<readonly boolean[]>[] = []
+  let failure: EventStoreUnavailable | undefined
+
+  function fail(reason: string): void {
+    failure ??= new EventStoreUnavailable(`The event store can't be written: ${reason}.`)
+    for (const { reject } of pending.splice(0)) reject(failure)
+  }
+  worker.on('error', ({ message }: Error) => fail(message))
+  worker.on('exit', () => fail('its thread has ended'))
+  worker.on('message', (reply: BulkReply) => {
+    const first = pending.shift()
+    if ('written' in reply) first?.resolve(reply.written)
+    else first?.reject(new EventStoreUnavailable(`The event store can't be written: ${reply.error}.`))
+    if (pending.length === 0) worker.unref() // an idle thread does not keep the process alive
+  })
+
+  return {
+    write(request) {
+      if (failure) return Promise.reject(failure)
+      const answer = Promise.withResolvers<readonly boolean[]>()
+      pending.push(answer)
+      worker.ref()
+      worker.postMessage(request)
+      return answer.promise
+    },
+
+    async close() {
+      worker.ref()
+      worker.postMessage(null)
+      await ended
+    },
+  }
+}
