@@ -15,8 +15,8 @@ import type { Counted, Outcome, Settle } from './reports.ts'
 import type { ImportRun } from './run.ts'
 
 /** The addresses of how many customers are imported together, and how many such batches concurrently. */
-const BATCH = 256
-const BATCHES_IN_FLIGHT = 4
+const BATCH = 512
+const BATCHES_IN_FLIGHT = 2
 /** Addresses are grouped by customer within this many rows. */
 const GATHERED = 4_096
 /** The most addresses of one customer in one append. */

@@ -30,8 +30,8 @@ export interface ImportOptions extends FileOptions, Reporting {
 }
 
 /** How many rows are imported together, and how many such batches concurrently: the stores group their appends. */
-const BATCH = 256
-const BATCHES_IN_FLIGHT = 4
+const BATCH = 512
+const BATCHES_IN_FLIGHT = 2
 
 /**
  * Imports the files.
