@@ -1,16 +1,9 @@
 /** Appends that continue the hash chain of their stream. event-hash.ts defines the hashes. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { personalOwnerOf } from '../schema/streams.ts'
-import {
-  type BulkAppend,
-  type BulkAppends,
-  bulkAppendsOf,
-  offerBulkAppends,
-  type Sequence,
-  writePrepared,
-} from './bulk-appends.ts'
-import { isNew, type LinkedEvent, linkEvents } from './event-hash.ts'
-import { type ChainMemory, checkExists, createChainMemory } from './hash-chain-memory.ts'
+import { isNew, linkEvents } from './event-hash.ts'
+import { offerChainedBulk } from './hash-chain-bulk.ts'
+import { checkExists, createChainMemory } from './hash-chain-memory.ts'
 import {
   type AppendResult,
   type EventStore,
@@ -134,74 +127,13 @@ export function chained(eventStore: EventStore): EventStore {
       await eventStore.close()
     },
   }
-  const bulk = bulkAppendsOf(eventStore)
-  if (bulk) {
-    const write = chainedBulk(bulk, memory, (stream) => queues.has(stream) || sent.has(stream) || doubtful.has(stream))
-    offerBulkAppends(store, {
-      write: (sequences) =>
-        closed ? Promise.reject(new EventStoreUnavailable('The event store is closed.')) : write(sequences),
-    })
-  }
+  offerChainedBulk(eventStore, store, {
+    memory,
+    isWrittenOnce,
+    isBusy: (stream) => closed || queues.has(stream) || sent.has(stream) || doubtful.has(stream),
+  })
   chains.set(eventStore, store)
   return countAsChained(store)
-}
-
-/**
- * Bulk appends that continue the chains of their streams.
- * @param isBusy whether another append to the stream is under way: then its chain's end is about to change
- */
-function chainedBulk(
-  bulk: BulkAppends,
-  memory: ChainMemory,
-  isBusy: (stream: string) => boolean,
-): BulkAppends['write'] {
-  function link({ stream, events, expected }: BulkAppend, tail: string | null | undefined): BulkAppend | undefined {
-    if (tail === undefined || events.length === 0 || isBusy(stream)) return undefined
-    return { stream, events: linkEvents(stream, events, tail), expected }
-  }
-
-  function remember({ stream, events, expected }: BulkAppend): void {
-    if (expected === 'no_stream' && isWrittenOnce(stream)) return
-    const { $hash } = (events.at(-1) as LinkedEvent).metadata
-    memory.remember(stream, { revision: (expected === 'no_stream' ? -1 : expected) + events.length, hash: $hash })
-  }
-
-  return async (sequences) => {
-    const tails = await tailsOf(memory, sequences)
-    const prepare = (sequence: Sequence, index: number) => {
-      const ready = sequence.map((append, at) => link(append, tails[index]?.[at]))
-      if (ready.includes(undefined)) return undefined
-      return ready as Sequence
-    }
-    return writePrepared(sequences, prepare, async (prepared) => {
-      const written = await bulk.write(prepared)
-      for (const [index, each] of prepared.entries()) if (written[index]) each.forEach(remember)
-      return written
-    })
-  }
-}
-
-/** The hash that each append continues. Undefined: its stream is at another revision, as far as is known. */
-async function tailsOf(memory: ChainMemory, sequences: readonly Sequence[]): Promise<(string | null | undefined)[][]> {
-  const missing: Promise<void>[] = []
-  const tails = sequences.map((sequence, index) =>
-    sequence.map(({ stream, expected }, at) => {
-      if (expected === 'no_stream') return null
-      const known = memory.knownHash(stream, expected)
-      if (known !== undefined) return known
-      const read = memory.hashAt(stream, expected).then((hash) => {
-        ;(tails[index] as (string | null | undefined)[])[at] = hash
-      })
-      missing.push(
-        read.catch((error: unknown) => {
-          if (error instanceof EventStoreUnavailable) throw error
-        }),
-      )
-      return undefined
-    }),
-  )
-  await Promise.all(missing)
-  return tails
 }
 
 /**

@@ -3,19 +3,11 @@
  * needs to know about it. The hash chain covers the stored form.
  */
 
-import {
-  type BulkAppend,
-  type BulkAppends,
-  bulkAppendsOf,
-  offerBulkAppends,
-  type Sequence,
-  writePrepared,
-} from '../bulk-appends.ts'
 import { hasPersonal } from '../codec.ts'
 import { countAsChained } from '../hash-chain.ts'
 import { WrongExpectedRevision } from '../port.ts'
 import { type Cipher, encrypt } from './cipher.ts'
-import { guarded, refusalOfEvent } from './clear-text-guard.ts'
+import { guarded } from './clear-text-guard.ts'
 import type { CustomerKeys, EncryptedLog } from './customer-keys.ts'
 import {
   concernsPersonal,
@@ -25,6 +17,7 @@ import {
   decryptSubscription,
   subjectOf,
 } from './decryption.ts'
+import { offerEncryptedBulk } from './encrypted-bulk.ts'
 import type { Key } from './keys.ts'
 
 /**
@@ -102,48 +95,6 @@ export function encryptedLog(keys: CustomerKeys, cipher: Cipher): EncryptedLog {
       await keys.close()
     },
   }
-  const bulk = bulkAppendsOf(log)
-  if (bulk) offerBulkAppends(store, { write: encryptedBulk(bulk, keys, cipher, (stream) => awaited.has(stream)) })
+  offerEncryptedBulk(store, { cipher, isAwaited: (stream) => awaited.has(stream) })
   return countAsChained(store)
-}
-
-/** @param isAwaited whether an append to the stream waits for its key: it comes first */
-function encryptedBulk(
-  bulk: BulkAppends,
-  keys: CustomerKeys,
-  cipher: Cipher,
-  isAwaited: (stream: string) => boolean,
-): BulkAppends['write'] {
-  function prepare({ stream, events, expected }: BulkAppend): BulkAppend | undefined {
-    if (isAwaited(stream)) return undefined
-    const subject = subjectOf(stream)
-    let stored = events
-    if (subject !== undefined && events.some(hasPersonal)) {
-      const key = keys.peekToWrite(subject)
-      if (key === undefined) return undefined // destroyed, or an address's
-      stored = events.map((event) => encrypt(stream, event, key, cipher))
-    }
-    return stored.some((event) => refusalOfEvent(stream, event)) ? undefined : { stream, events: stored, expected }
-  }
-
-  return async (sequences) => {
-    const missing = new Set<string>()
-    for (const sequence of sequences) {
-      for (const { stream, events } of sequence) {
-        const subject = subjectOf(stream)
-        if (subject !== undefined && !keys.peekToWrite(subject) && events.some(hasPersonal)) missing.add(subject)
-      }
-    }
-    if (missing.size > 0) await Promise.all(Array.from(missing, keys.toWrite))
-    const prepareAll = (sequence: Sequence) => {
-      const prepared: BulkAppend[] = []
-      for (const append of sequence) {
-        const ready = prepare(append)
-        if (ready === undefined) return undefined
-        prepared.push(ready)
-      }
-      return prepared
-    }
-    return writePrepared(sequences, prepareAll, bulk.write)
-  }
 }

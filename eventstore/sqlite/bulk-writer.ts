@@ -5,9 +5,11 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { checkStreamName } from '../argument-checks.ts'
-import { type BulkAppends, type Sequence, writePrepared } from '../bulk-appends.ts'
+import { type BulkAppends, type Sequence, writeConverted } from '../bulk-appends.ts'
 import { AppendTooLarge, EventStoreUnavailable, InvalidArgument } from '../port.ts'
+import type { Access } from './access.ts'
 import { encodeEvents } from './rows.ts'
+import type { SqliteLog } from './schema.ts'
 
 /** An append as the thread gets it: flat, because each object costs time on its way. */
 export interface EncodedAppend {
@@ -32,20 +34,41 @@ export interface BulkWriter extends BulkAppends {
   close(): Promise<void>
 }
 
-/** @param onCommit called when a transaction is committed */
-export function createBulkWriter(path: string, onCommit: () => void): BulkWriter {
+interface BulkWriterOptions {
+  readonly path: string
+  readonly log: SqliteLog
+  readonly access: Access
+  readonly onCommit: () => void
+}
+
+/** @param options.onCommit called when a transaction is committed */
+export function createBulkWriter({ path, access, log, onCommit }: BulkWriterOptions): BulkWriter {
   let thread: WriterThread | undefined
   let isClosed = false
+
+  function send(sequences: BulkRequest['sequences']): Promise<readonly boolean[]> {
+    thread ??= startThread(path)
+    return thread.write({ sequences }).then((written) => {
+      onCommit()
+      return written
+    })
+  }
 
   return {
     write(sequences) {
       if (isClosed) return Promise.reject(new EventStoreUnavailable('The event store is closed.'))
-      return writePrepared(sequences, encodeSequence, async (encoded) => {
-        thread ??= startThread(path)
-        const written = await thread.write({ sequences: encoded })
-        onCommit()
-        return written
-      })
+      return writeConverted(sequences, encodeSequence, send)
+    },
+
+    async prepare() {},
+
+    metadataAt(stream, revision) {
+      try {
+        const row = access.readNow(() => log.sql.metadataAt.get(stream, revision)) as { metadata: unknown } | undefined
+        return typeof row?.metadata === 'string' ? row.metadata : undefined
+      } catch {
+        return undefined // the ordinary append waits for a lock, or reports what is wrong
+      }
     },
 
     async close() {

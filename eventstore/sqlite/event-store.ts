@@ -82,14 +82,14 @@ export function openSqliteEventStore({
     onBegin: writes.begin,
     onCommit() {
       writes.commit()
-      changes.announce()
-      siblings.notifyOthers()
+      announceCommit()
     },
   })
-  const bulk = createBulkWriter(path, () => {
+  const announceCommit = () => {
     changes.announce()
     siblings.notifyOthers()
-  })
+  }
+  const bulk = createBulkWriter({ path, log, access, onCommit: announceCommit })
   let closing: Promise<void> | undefined
 
   async function finish(): Promise<void> {

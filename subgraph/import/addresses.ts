@@ -6,7 +6,7 @@ import type { CustomerEvent } from '../../schema/events.ts'
 import { streamOf } from '../../schema/streams.ts'
 import { encodeAll } from '../commands/command.ts'
 import { claimAddressId, commandOf, type Found, findCustomer, owningOf, withoutCustomer } from './address-customers.ts'
-import { forEachConcurrently } from './concurrently.ts'
+import { forEachConcurrently, partsOf } from './concurrently.ts'
 import { RejectedRow } from './errors.ts'
 import type { ImportedAddress } from './files/address-row.ts'
 import type { AddressRow, NoAddress } from './grouping.ts'
@@ -14,9 +14,9 @@ import { isRejection, rejectionOf } from './rejections.ts'
 import type { Counted, Outcome, Settle } from './reports.ts'
 import type { ImportRun } from './run.ts'
 
-/** The addresses of how many customers are imported together, and how many such batches concurrently. */
-const BATCH = 512
-const BATCHES_IN_FLIGHT = 2
+/** The addresses of how many customers are imported together, and how many such parts concurrently. */
+const AT_ONCE = 128
+const PARTS_IN_FLIGHT = 4
 /** Addresses are grouped by customer within this many rows. */
 const GATHERED = 4_096
 /** The most addresses of one customer in one append. */
@@ -41,11 +41,8 @@ export async function importAddresses(
     gathered = []
     await flushing
     const groups = [...Map.groupBy(rows, ({ address }) => run.claims.keyOf(address.email))]
-    const batches = Array.from({ length: Math.ceil(groups.length / BATCH) }, (_, index) =>
-      groups.slice(index * BATCH, (index + 1) * BATCH),
-    )
-    flushing = forEachConcurrently(batches, BATCHES_IN_FLIGHT, (batch) =>
-      importGroups(run, batch, into, settle, alsoImports),
+    flushing = forEachConcurrently(partsOf(groups, AT_ONCE), PARTS_IN_FLIGHT, (part) =>
+      importGroups(run, part, into, settle, alsoImports),
     )
     flushing.catch(() => {}) // awaited by the next one
   }
@@ -58,6 +55,18 @@ export async function importAddresses(
   await flushing
 }
 
+/** Writes addresses in bulk where that is possible. @returns for each customer whether that is done */
+async function writeNew(
+  run: ImportRun,
+  groups: readonly (readonly [key: string, rows: readonly AddressRow[]])[],
+): Promise<readonly boolean[]> {
+  const { bulk, seen } = run
+  if (bulk === undefined) return []
+  const customers = groups.map(([key]) => seen.get(key)).filter((each) => typeof each === 'object')
+  await bulk.prepare(customers.map(({ id }) => streamOf.customer(id)))
+  return bulk.write(groups.map(([key, rows]) => newAddresses(run, key, rows) ?? []))
+}
+
 /** The addresses of some customers, by the keys of the customers' e-mail addresses. */
 async function importGroups(
   run: ImportRun,
@@ -67,15 +76,9 @@ async function importGroups(
   alsoImports: { readonly customers: boolean },
 ): Promise<void> {
   if (run.signal?.aborted) return
-  const sequences: Sequence[] = []
-  /** The index of each group's sequence. */
-  const places = groups.map(([key, rows]) => {
-    const sequence = newAddresses(run, key, rows)
-    return sequence && sequences.push(sequence) - 1
-  })
-  const written = sequences.length > 0 ? await run.bulk?.write(sequences) : []
+  const written = await writeNew(run, groups)
   const others = groups.filter(([, rows], index) => {
-    if (!written?.[places[index] ?? -1]) return true
+    if (!written[index]) return true
     for (const row of rows) settle.done(into, row, 'imported')
     return false
   })

@@ -32,3 +32,8 @@ export async function* batches<T>(items: AsyncIterable<T>, size: number): AsyncG
   }
   if (batch.length > 0) yield batch
 }
+
+/** The items in parts of `size`; the last one may be smaller. */
+export function* partsOf<T>(items: readonly T[], size: number): Generator<T[]> {
+  for (let from = 0; from < items.length; from += size) yield items.slice(from, from + size)
+}

@@ -3,6 +3,7 @@
  * anything is written: a customer with a new password or address by now, or a deleted one, is not touched.
  */
 
+import type { BulkAppends, Sequence } from '../../eventstore/bulk-appends.ts'
 import type { Recorded } from '../../eventstore/codec.ts'
 import { comparePositions } from '../../eventstore/port.ts'
 import { readNewest } from '../../eventstore/read.ts'
@@ -11,15 +12,25 @@ import type { CustomerEvent, EmailEvent } from '../../schema/events.ts'
 import { streamOf } from '../../schema/streams.ts'
 import type { Command } from '../commands/command.ts'
 import { CustomerError } from '../errors.ts'
-import { forEachConcurrently } from './concurrently.ts'
+import { forEachConcurrently, partsOf } from './concurrently.ts'
 import { RejectedRow } from './errors.ts'
 import type { Row } from './files/csv.ts'
 import type { ImportedCustomer } from './files/customer-row.ts'
-import { newRegistration, type Registration } from './new-registration.ts'
+import { mayBeNew, type Plan, plan, registrationOf } from './new-registration.ts'
 import { registerImported } from './registration.ts'
-import { addressTaken, idTaken } from './rejections.ts'
+import { addressTaken, idTaken, isRejection } from './rejections.ts'
 import type { Counted, Outcome, ReportedRow, Settle } from './reports.ts'
 import { all, appendFirst, claimOf, claimStream, type ImportRun, takingOf } from './run.ts'
+
+/** How many registrations are handed over to the store together, and how many such parts concurrently. */
+const AT_ONCE = 128
+const PARTS_IN_FLIGHT = 3
+
+/** What is left to do for a row. */
+interface Work {
+  readonly row: ReportedRow
+  readonly work: () => Promise<Outcome>
+}
 
 /** A row whose customer could be read. */
 interface Begun {
@@ -63,31 +74,68 @@ export function createCustomerImport(run: ImportRun, settle: Settle): CustomerIm
     }
   }
 
-  return {
-    async importRows(rows, read, into) {
-      if (signal?.aborted) return
-      const works: { readonly row: ReportedRow; readonly work: () => Promise<Outcome> }[] = []
-      const candidates: (Registration & Begun)[] = []
-      for (const row of rows) {
+  return { importRows }
+
+  async function importRows(
+    rows: readonly ReportedRow[],
+    read: (row: Row) => ImportedCustomer,
+    into: Counted,
+  ): Promise<void> {
+    if (signal?.aborted) return
+    const works: Work[] = []
+    const news: Begun[] = []
+    for (const row of rows) {
+      try {
+        const begun = begin(row, read(row.row))
+        if (mayBeNew(run, begun.customer)) news.push(begun)
+        else works.push({ row, work: () => finish(begun) })
+      } catch (error) {
+        works.push({ row, work: () => Promise.reject(error) })
+      }
+    }
+    works.push(...(await importNew(news, into)))
+    await forEachConcurrently(works, works.length, ({ row, work }) => settle(into, row, work))
+  }
+
+  /** Registers customers in bulk. @returns what is left to do for those with whom that was not possible */
+  async function importNew(news: readonly Begun[], into: Counted): Promise<Work[]> {
+    const { bulk } = run
+    if (bulk === undefined || news.length === 0) return []
+    const planned: { readonly begun: Begun; readonly plan: Plan }[] = []
+    for (const begun of news) planned.push({ begun, plan: await plan(run, begun.customer) })
+    await bulk.prepare(planned.map(({ plan }) => streamOf.customer(plan.id)))
+    const left: Work[] = []
+
+    /** The sequences are not kept while they are written. */
+    function write(part: typeof planned, revisions: (number | undefined)[]): Promise<readonly boolean[]> {
+      const sequences: Sequence[] = []
+      for (const { begun, plan } of part) {
         try {
-          const begun = begin(row, read(row.row))
-          const registration = await newRegistration(run, begun)
-          if (registration) candidates.push({ ...begun, ...registration })
-          else works.push({ row, work: () => finish(begun) })
+          const { sequence, revision } = registrationOf(begun, plan)
+          sequences.push(sequence)
+          revisions.push(revision)
         } catch (error) {
-          works.push({ row, work: () => Promise.reject(error) })
+          if (!isRejection(error)) throw error
+          sequences.push([]) // the ordinary way rejects it
+          revisions.push(undefined)
         }
       }
-      const written = candidates.length > 0 ? await run.bulk?.write(candidates.map(({ sequence }) => sequence)) : []
-      for (const [index, each] of candidates.entries()) {
-        if (written?.[index]) {
-          seen.set(each.key, { id: each.id, revision: each.revision })
-          underWay.delete(each.key)
-          settle.done(into, each.row, 'imported')
-        } else works.push({ row: each.row, work: () => finish(each) })
+      return (bulk as BulkAppends).write(sequences)
+    }
+
+    await forEachConcurrently(partsOf(planned, AT_ONCE), PARTS_IN_FLIGHT, async (part) => {
+      const revisions: (number | undefined)[] = []
+      const written = await write(part, revisions)
+      for (const [index, { begun, plan }] of part.entries()) {
+        const revision = revisions[index]
+        if (written[index] && revision !== undefined) {
+          seen.set(begun.key, { id: plan.id, revision })
+          underWay.delete(begun.key)
+          settle.done(into, begun.row, 'imported')
+        } else left.push({ row: begun.row, work: () => finish(begun) })
       }
-      await forEachConcurrently(works, works.length, ({ row, work }) => settle(into, row, work))
-    },
+    })
+    return left
   }
 }
 

@@ -29,8 +29,8 @@ export interface ImportOptions extends FileOptions, Reporting {
   readonly now?: Date
 }
 
-/** How many rows are imported together, and how many such batches concurrently: the stores group their appends. */
-const BATCH = 512
+/** How many rows are read before they are imported, and how many such batches concurrently: the stores group their appends. */
+const BATCH = 1_024
 const BATCHES_IN_FLIGHT = 2
 
 /**

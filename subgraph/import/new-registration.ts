@@ -10,35 +10,49 @@ import type { ImportedCustomer } from './files/customer-row.ts'
 import { hashOf } from './registration.ts'
 import { claimOf, claimStream, credentialsOf, credentialsStream, type ImportRun } from './run.ts'
 
-export interface Registration {
+/** What a registration needs beside the row. */
+export interface Plan {
   readonly id: number
-  /** Of the customer, once it is written. */
-  readonly revision: number
-  readonly sequence: Sequence
+  readonly passwordHash: string | undefined
 }
 
 /**
- * @returns undefined if something has to be read or decided first: an address or id that may be in use, a guest's
- * subscription to take over, a plain password to hash
- * @throws InvalidEvent for a row that can't be represented: nothing is written
+ * Whether the customer is probably new. Not if something has to be read or decided first: an address or id that may be in
+ * use, a guest's subscription to take over, a plain password to hash.
  */
-export async function newRegistration(
-  run: ImportRun,
-  { customer, key, own }: { readonly customer: ImportedCustomer; readonly key: string; readonly own: Command },
-): Promise<Registration | undefined> {
-  const { bulk, emailHashKey, givenOut, hasGuests, ids, isEmpty } = run
-  if (bulk === undefined || hasGuests || customer.password !== undefined) return undefined
-  if (customer.id === undefined ? !isEmpty : customer.id <= givenOut.customer) return undefined
-  if (formerEmailKeysOf(emailHashKey, customer.email).length > 0) return undefined
+export function mayBeNew(run: ImportRun, { id, email, password }: ImportedCustomer): boolean {
+  const { bulk, emailHashKey, givenOut, hasGuests, isEmpty } = run
+  if (bulk === undefined || hasGuests || password !== undefined) return false
+  if (id === undefined ? !isEmpty : id <= givenOut.customer) return false
+  return formerEmailKeysOf(emailHashKey, email).length === 0
+}
 
-  const id = customer.id ?? (await ids.nextCustomerId(run.own))
-  const passwordHash = await hashOf(run, customer)
+/** @throws EventStoreUnavailable */
+export const plan = async (run: ImportRun, customer: ImportedCustomer): Promise<Plan> => ({
+  id: customer.id ?? (await run.ids.nextCustomerId(run.own)),
+  passwordHash: await hashOf(run, customer),
+})
+
+/**
+ * @param key of the e-mail address
+ * @returns the appends, and the customer's revision after them
+ * @throws InvalidEvent for a row that can't be represented: nothing of it is written
+ */
+export function registrationOf(
+  { customer, key, own }: { readonly customer: ImportedCustomer; readonly key: string; readonly own: Command },
+  { id, passwordHash }: Plan,
+): { readonly sequence: Sequence; readonly revision: number } {
   const events = encodeAll(own, customer.events(id, passwordHash === undefined ? -1 : 0, 'none'))
   const expected = 'no_stream'
-  const sequence = [{ stream: claimStream(key), events: claimOf(id, own), expected } as const]
-  if (passwordHash !== undefined) {
-    sequence.push({ stream: credentialsStream(id), events: credentialsOf(passwordHash, own), expected })
-  }
-  sequence.push({ stream: streamOf.customer(id), events, expected })
-  return { id, revision: events.length - 1, sequence }
+  const claim = { stream: claimStream(key), events: claimOf(id, own), expected } as const
+  const registered = { stream: streamOf.customer(id), events, expected } as const
+  const sequence =
+    passwordHash === undefined
+      ? [claim, registered]
+      : [
+          claim,
+          { stream: credentialsStream(id), events: credentialsOf(passwordHash, own), expected } as const,
+          registered,
+        ]
+  return { sequence, revision: events.length - 1 }
 }
