@@ -108,12 +108,14 @@ interface WriterThread {
 function startThread(path: string): WriterThread {
   const worker = new Worker(new URL('./bulk-writer-thread.ts', import.meta.url), {
     workerData: { path },
+    execArgv: [], // options such as --input-type or --import concern the main thread
     resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
   })
   const ended = once(worker, 'exit').catch(() => {})
   /** Answered in this order. */
   const pending: PromiseWithResolvers<readonly boolean[]>[] = []
   let failure: EventStoreUnavailable | undefined
+  let isClosing = false
 
   function fail(reason: string): void {
     failure ??= new EventStoreUnavailable(`The event store can't be written: ${reason}.`)
@@ -125,7 +127,7 @@ function startThread(path: string): WriterThread {
     const first = pending.shift()
     if ('written' in reply) first?.resolve(reply.written)
     else first?.reject(new EventStoreUnavailable(`The event store can't be written: ${reply.error}.`))
-    if (pending.length === 0) worker.unref() // an idle thread does not keep the process alive
+    if (pending.length === 0 && !isClosing) worker.unref() // an idle thread does not keep the process alive
   })
 
   return {
@@ -139,6 +141,7 @@ function startThread(path: string): WriterThread {
     },
 
     async close() {
+      isClosing = true
       worker.ref()
       worker.postMessage(null)
       await ended
