@@ -27,7 +27,7 @@ export interface BulkRequest {
 export type BulkReply = { readonly written: readonly boolean[] } | { readonly error: string }
 
 /** The most memory that the thread keeps for short-lived objects. MiB. */
-const YOUNG_GENERATION_MB = 16
+const YOUNG_GENERATION_MB = 8
 
 export interface BulkWriter extends BulkAppends {
   /** Refuses further writes. Resolves when those under way are committed. */
