@@ -12,12 +12,11 @@ const COMPILED = '../node_modules/.cache/customers'
 
 /**
  * Options for commands that walk the whole log. By default V8's young generation grows to 128 MB, which gains them
- * nothing. The limit must be set when V8 starts, so the process restarts itself with it. `import` and `rebuild` work on
- * larger batches.
+ * nothing. The limit must be set when V8 starts, so the process restarts itself with it. `rebuild` works on larger batches.
  */
 const HEAP_OPTIONS = {
   audit: ['--max-semi-space-size=8'],
-  import: ['--max-semi-space-size=16'],
+  import: ['--max-semi-space-size=8'],
   keys: ['--max-semi-space-size=8'],
   parked: ['--max-semi-space-size=8'],
   rebuild: ['--max-old-space-size=256', '--max-semi-space-size=16'],

@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { personalOwnerOf } from '../schema/streams.ts'
 import { isNew, linkEvents } from './event-hash.ts'
+import { offerChainedBulk } from './hash-chain-bulk.ts'
 import { checkExists, createChainMemory } from './hash-chain-memory.ts'
 import {
   type AppendResult,
@@ -126,6 +127,11 @@ export function chained(eventStore: EventStore): EventStore {
       await eventStore.close()
     },
   }
+  offerChainedBulk(eventStore, store, {
+    memory,
+    isWrittenOnce,
+    isBusy: (stream) => closed || queues.has(stream) || sent.has(stream) || doubtful.has(stream),
+  })
   chains.set(eventStore, store)
   return countAsChained(store)
 }

@@ -7,11 +7,12 @@
  * as missing only if one of its customers is in the log.
  */
 
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { inBatches } from '../../runtime/in-batches.ts'
 import type { KeyEvent } from '../../schema/events.ts'
 import { STREAM_NAMES, streamOf } from '../../schema/streams.ts'
 import { decode, encode } from '../codec.ts'
-import type { EventStore } from '../port.ts'
+import type { EventStore, NewEvent } from '../port.ts'
 import { newestEvent, orNone } from '../read.ts'
 
 const STREAM = STREAM_NAMES.keyBlocks
@@ -27,6 +28,13 @@ export interface BlockRecords {
    * @throws EventStoreUnavailable
    */
   missing(scope: 'newest' | 'all'): Promise<number[]>
+}
+
+function begun(block: number): NewEvent {
+  const id = crypto.randomUUID()
+  const metadata = { $correlationId: id, $causationId: id, actor: 'keys', at: new Date().toISOString() }
+  const event: KeyEvent = { type: 'KeyBlockBegun', data: { block } }
+  return encode(event, id, metadata)
 }
 
 /** @param options.size how many customers' ids are in a block */
@@ -48,12 +56,22 @@ export function createBlockRecords(options: {
     return false
   }
 
+  /** Blocks to record at the end of this turn of the event loop: all in one append. */
+  let waiting: number[] = []
+  let recording: Promise<void> | undefined
+
+  async function recordWaiting(): Promise<void> {
+    const blocks = waiting
+    waiting = []
+    recording = undefined
+    await log.append(STREAM, blocks.map(begun), { expected: 'any' })
+  }
+
   return {
-    async record(block) {
-      const id = crypto.randomUUID()
-      const metadata = { $correlationId: id, $causationId: id, actor: 'keys', at: new Date().toISOString() }
-      const event: KeyEvent = { type: 'KeyBlockBegun', data: { block } }
-      await log.append(STREAM, [encode(event, id, metadata)], { expected: 'any' })
+    record(block) {
+      waiting.push(block)
+      recording ??= nextTurn().then(recordWaiting)
+      return recording
     },
 
     async missing(scope) {

@@ -16,13 +16,17 @@ export function guarded(eventStore: EventStore): EventStore {
     ...eventStore,
     append(stream, events, options) {
       for (const event of events) {
-        const refusal = refusalOf(stream, event.type) ?? clearTextIn(event)
+        const refusal = refusalOfEvent(stream, event)
         if (refusal) return Promise.reject(new InvalidArgument(refusal))
       }
       return eventStore.append(stream, events, options)
     },
   }
 }
+
+/** Why the event may not be stored in the stream; undefined if it may. */
+export const refusalOfEvent = (stream: string, event: NewEvent): string | undefined =>
+  refusalOf(stream, event.type) ?? clearTextIn(event)
 
 /** Finds an unencrypted personal field in an event. Returns its name, never its value. */
 function clearTextIn({ type, data }: NewEvent): string | undefined {

@@ -17,6 +17,7 @@ import {
   decryptSubscription,
   subjectOf,
 } from './decryption.ts'
+import { offerEncryptedBulk } from './encrypted-bulk.ts'
 import type { Key } from './keys.ts'
 
 /**
@@ -94,5 +95,6 @@ export function encryptedLog(keys: CustomerKeys, cipher: Cipher): EncryptedLog {
       await keys.close()
     },
   }
+  offerEncryptedBulk(store, { cipher, isAwaited: (stream) => awaited.has(stream) })
   return countAsChained(store)
 }

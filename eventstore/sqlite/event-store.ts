@@ -8,6 +8,7 @@
 import { realpathSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { checkCount, checkEnd, checkExpectedRevision, checkMetadata, checkStreamName } from '../argument-checks.ts'
+import { offerBulkAppends } from '../bulk-appends.ts'
 import {
   type EventStore,
   InvalidArgument,
@@ -23,6 +24,7 @@ import {
   type Subscription,
 } from '../port.ts'
 import { type Access, accessTo } from './access.ts'
+import { createBulkWriter } from './bulk-writer.ts'
 import { createChanges, joinStores } from './changes.ts'
 import { closeSqliteFile, describeFile } from './file.ts'
 import { createGroupCommit } from './group-commit.ts'
@@ -80,22 +82,26 @@ export function openSqliteEventStore({
     onBegin: writes.begin,
     onCommit() {
       writes.commit()
-      changes.announce()
-      siblings.notifyOthers()
+      announceCommit()
     },
   })
+  const announceCommit = () => {
+    changes.announce()
+    siblings.notifyOthers()
+  }
+  const bulk = createBulkWriter({ path, log, access, onCommit: announceCommit })
   let closing: Promise<void> | undefined
 
   async function finish(): Promise<void> {
     subscriptions.refuse()
-    await commits.close()
+    await Promise.all([commits.close(), bulk.close()])
     await subscriptions.end()
     changes.close()
     siblings.leave()
     closeSqliteFile(log.database)
   }
 
-  return {
+  const store: EventStore = {
     readsFromAnyPosition: true,
 
     async append(stream, events, { expected }) {
@@ -153,6 +159,7 @@ export function openSqliteEventStore({
       return closing
     },
   }
+  return offerBulkAppends(store, bulk)
 }
 
 async function* readStream(

@@ -148,6 +148,13 @@ function openOnce(
   }
 }
 
+/** Another connection to a file that this process has open, as durable as that of a log. */
+export function openConnection(path: string): DatabaseSync {
+  const database = new DatabaseSync(resolve(path), { timeout: LOCK_TIMEOUT_MS })
+  database.exec('PRAGMA synchronous = FULL; PRAGMA secure_delete = ON')
+  return database
+}
+
 /** Whether another connection holds the lock that the statement needed. */
 export function isBusy(error: unknown): boolean {
   const code = primaryCode(error)

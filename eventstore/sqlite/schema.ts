@@ -91,6 +91,9 @@ function prepareStatements(database: DatabaseSync) {
     ),
     forwards: database.prepare(`${EVENTS_OF_STREAM} ORDER BY e.revision LIMIT ?`),
     backwards: database.prepare(`${EVENTS_OF_STREAM} ORDER BY e.revision DESC LIMIT ?`),
+    metadataAt: database.prepare(
+      'SELECT e.metadata FROM streams s JOIN events e ON e.stream = s.id WHERE s.name = ? AND e.revision = ?',
+    ),
     last: database.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'events'"),
     dataVersion: database.prepare('PRAGMA data_version'),
   }

@@ -75,10 +75,18 @@ export function encodeAll(command: Command, events: readonly DomainEvent[], part
     $correlationId: command.correlationId,
     $causationId: command.id,
     actor: command.actor,
-    at: command.at.toISOString(),
+    at: textOf(command.at),
     ...(command.traceparent && { traceparent: command.traceparent }),
   }
   return events.map((event, index) => encode(event, eventId(command, part, index), metadata))
+}
+
+/** The newest moment as text. The appends of a command have the same one, and so do all rows of an import. */
+let newest: { readonly at: Date; readonly text: string } | undefined
+
+function textOf(at: Date): string {
+  if (newest?.at !== at) newest = { at, text: at.toISOString() }
+  return newest.text
 }
 
 /** The id of the command's event at `index` of the append named `part`. */

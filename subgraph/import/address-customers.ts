@@ -87,6 +87,10 @@ export async function findCustomer(
   return undefined
 }
 
+/** The event that makes the customer the owner of an address's id. */
+export const owningOf = (customerId: number, own: Command) =>
+  encodeAll(own, [{ type: 'AddressIdImported', data: { customerId } }], 'owner')
+
 /** Makes the customer the owner of the id. @returns whether that succeeded */
 export async function claimAddressId(
   run: ImportRun,
@@ -99,6 +103,5 @@ export async function claimAddressId(
     const [imported] = await readNewest(eventStore, streamOf.addressOwner(addressId), 1)
     if (imported === undefined) return false
   }
-  const events = encodeAll(own, [{ type: 'AddressIdImported', data: { customerId } }], 'owner')
-  return (await appendFirst(run, streamOf.addressOwner(addressId), events)).written
+  return (await appendFirst(run, streamOf.addressOwner(addressId), owningOf(customerId, own))).written
 }

@@ -1,11 +1,12 @@
 /** Imports rows of addresses, grouped by customer: the addresses of one customer are one append. */
 
+import type { BulkAppend, Sequence } from '../../eventstore/bulk-appends.ts'
 import { AppendTooLarge, type NewEvent, WrongExpectedRevision } from '../../eventstore/port.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
 import { streamOf } from '../../schema/streams.ts'
 import { encodeAll } from '../commands/command.ts'
-import { claimAddressId, commandOf, type Found, findCustomer, withoutCustomer } from './address-customers.ts'
-import { forEachConcurrently } from './concurrently.ts'
+import { claimAddressId, commandOf, type Found, findCustomer, owningOf, withoutCustomer } from './address-customers.ts'
+import { forEachConcurrently, partsOf } from './concurrently.ts'
 import { RejectedRow } from './errors.ts'
 import type { ImportedAddress } from './files/address-row.ts'
 import type { AddressRow, NoAddress } from './grouping.ts'
@@ -13,8 +14,9 @@ import { isRejection, rejectionOf } from './rejections.ts'
 import type { Counted, Outcome, Settle } from './reports.ts'
 import type { ImportRun } from './run.ts'
 
-/** How many customers are imported concurrently: the stores group their appends. */
-const IN_FLIGHT = 1_024
+/** The addresses of how many customers are imported together, and how many such parts concurrently. */
+const AT_ONCE = 128
+const PARTS_IN_FLIGHT = 4
 /** Addresses are grouped by customer within this many rows. */
 const GATHERED = 4_096
 /** The most addresses of one customer in one append. */
@@ -32,22 +34,17 @@ export async function importAddresses(
   alsoImports: { readonly customers: boolean },
 ): Promise<void> {
   let gathered: AddressRow[] = []
+  /** While it is under way, the next rows are read. */
+  let flushing = Promise.resolve()
   const flush = async () => {
-    const byCustomer = Map.groupBy(gathered, ({ address }) => run.claims.keyOf(address.email))
+    const rows = gathered
     gathered = []
-    await forEachConcurrently(byCustomer, IN_FLIGHT, async ([key, group]) => {
-      const outcomes: (Outcome | RejectedRow)[] = []
-      for (let from = 0; from < group.length; from += ADDRESSES_AT_ONCE) {
-        outcomes.push(...(await importAddressesOf(run, key, group.slice(from, from + ADDRESSES_AT_ONCE), alsoImports)))
-      }
-      for (const [index, each] of group.entries()) {
-        await settle(into, each, async () => {
-          const outcome = outcomes[index] as Outcome | RejectedRow
-          if (outcome instanceof RejectedRow) throw outcome
-          return outcome
-        })
-      }
-    })
+    await flushing
+    const groups = [...Map.groupBy(rows, ({ address }) => run.claims.keyOf(address.email))]
+    flushing = forEachConcurrently(partsOf(groups, AT_ONCE), PARTS_IN_FLIGHT, (part) =>
+      importGroups(run, part, into, settle, alsoImports),
+    )
+    flushing.catch(() => {}) // awaited by the next one
   }
   for await (const each of rows) {
     if ('error' in each) await settle(into, each, () => Promise.reject(each.error))
@@ -55,6 +52,80 @@ export async function importAddresses(
     if (gathered.length === GATHERED) await flush()
   }
   await flush()
+  await flushing
+}
+
+/** Writes addresses in bulk where that is possible. @returns for each customer whether that is done */
+async function writeNew(
+  run: ImportRun,
+  groups: readonly (readonly [key: string, rows: readonly AddressRow[]])[],
+): Promise<readonly boolean[]> {
+  const { bulk, seen } = run
+  if (bulk === undefined) return []
+  const customers = groups.map(([key]) => seen.get(key)).filter((each) => typeof each === 'object')
+  await bulk.prepare(customers.map(({ id }) => streamOf.customer(id)))
+  return bulk.write(groups.map(([key, rows]) => newAddresses(run, key, rows) ?? []))
+}
+
+/** The addresses of some customers, by the keys of the customers' e-mail addresses. */
+async function importGroups(
+  run: ImportRun,
+  groups: readonly (readonly [key: string, rows: readonly AddressRow[]])[],
+  into: Counted,
+  settle: Settle,
+  alsoImports: { readonly customers: boolean },
+): Promise<void> {
+  if (run.signal?.aborted) return
+  const written = await writeNew(run, groups)
+  const others = groups.filter(([, rows], index) => {
+    if (!written[index]) return true
+    for (const row of rows) settle.done(into, row, 'imported')
+    return false
+  })
+  await forEachConcurrently(others, others.length, async ([key, rows]) => {
+    const outcomes: Outcomes = []
+    for (let from = 0; from < rows.length; from += ADDRESSES_AT_ONCE) {
+      outcomes.push(...(await importAddressesOf(run, key, rows.slice(from, from + ADDRESSES_AT_ONCE), alsoImports)))
+    }
+    for (const [index, each] of rows.entries()) {
+      await settle(into, each, async () => {
+        const outcome = outcomes[index] as Outcome | RejectedRow
+        if (outcome instanceof RejectedRow) throw outcome
+        return outcome
+      })
+    }
+  })
+}
+
+/**
+ * The addresses of a customer whom this run has registered, as one sequence of bulk appends: the owners of their ids, then
+ * the customer.
+ * @returns undefined if something has to be read or decided first, or if an address is rejected
+ */
+function newAddresses(run: ImportRun, key: string, rows: readonly AddressRow[]): Sequence | undefined {
+  const customer = run.seen.get(key)
+  if (run.bulk === undefined || customer === undefined || customer === 'there') return undefined
+  if (rows.length > ADDRESSES_AT_ONCE) return undefined
+  const sequence: BulkAppend[] = []
+  const events: NewEvent[] = []
+  const defaults = { billing: null, shipping: null }
+  const ids = new Set<number>()
+  try {
+    for (const each of rows) {
+      const { id } = each.address
+      if (id === undefined || id <= run.givenOut.address || ids.has(id)) return undefined
+      ids.add(id)
+      const own = commandOf(run, each, customer.id)
+      events.push(...encodeAll(own, eventsOf(each.address, id, defaults)))
+      sequence.push({ stream: streamOf.addressOwner(id), events: owningOf(customer.id, own), expected: 'no_stream' })
+    }
+  } catch (error) {
+    if (isRejection(error)) return undefined
+    throw error
+  }
+  run.seen.delete(key)
+  sequence.push({ stream: streamOf.customer(customer.id), events, expected: customer.revision })
+  return sequence
 }
 
 type Outcomes = (Outcome | RejectedRow)[]

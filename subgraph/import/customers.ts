@@ -3,6 +3,7 @@
  * anything is written: a customer with a new password or address by now, or a deleted one, is not touched.
  */
 
+import type { BulkAppends, Sequence } from '../../eventstore/bulk-appends.ts'
 import type { Recorded } from '../../eventstore/codec.ts'
 import { comparePositions } from '../../eventstore/port.ts'
 import { readNewest } from '../../eventstore/read.ts'
@@ -11,31 +12,136 @@ import type { CustomerEvent, EmailEvent } from '../../schema/events.ts'
 import { streamOf } from '../../schema/streams.ts'
 import type { Command } from '../commands/command.ts'
 import { CustomerError } from '../errors.ts'
+import { forEachConcurrently, partsOf } from './concurrently.ts'
 import { RejectedRow } from './errors.ts'
+import type { Row } from './files/csv.ts'
 import type { ImportedCustomer } from './files/customer-row.ts'
+import { mayBeNew, type Plan, plan, registrationOf } from './new-registration.ts'
 import { registerImported } from './registration.ts'
-import { addressTaken, idTaken } from './rejections.ts'
-import type { Outcome } from './reports.ts'
+import { addressTaken, idTaken, isRejection } from './rejections.ts'
+import type { Counted, Outcome, ReportedRow, Settle } from './reports.ts'
 import { all, appendFirst, claimOf, claimStream, type ImportRun, takingOf } from './run.ts'
 
-/** @returns a function that imports one customer; it throws RejectedRow or EventStoreUnavailable */
-export function createCustomerImport(run: ImportRun): (customer: ImportedCustomer) => Promise<Outcome> {
-  const { eventStore, claims, ids, seen, givenOut, command, dryRun } = run
+/** How many registrations are handed over to the store together, and how many such parts concurrently. */
+const AT_ONCE = 128
+const PARTS_IN_FLIGHT = 3
+
+/** What is left to do for a row. */
+interface Work {
+  readonly row: ReportedRow
+  readonly work: () => Promise<Outcome>
+}
+
+/** A row whose customer could be read. */
+interface Begun {
+  readonly row: ReportedRow
+  readonly customer: ImportedCustomer
+  readonly key: string
+  readonly own: Command
+}
+
+export interface CustomerImport {
+  /**
+   * Imports rows of customers, and counts them. Those that are certainly new are written in bulk. The others, and those of
+   * which that turns out not to be true, are imported one by one.
+   * @param read reads a row, or throws RejectedRow
+   * @throws EventStoreUnavailable
+   */
+  importRows(rows: readonly ReportedRow[], read: (row: Row) => ImportedCustomer, into: Counted): Promise<void>
+}
+
+export function createCustomerImport(run: ImportRun, settle: Settle): CustomerImport {
+  const { claims, seen, command, signal } = run
+  const importOne = createSingleImport(run)
   /** Customers whose rows are under way, by the keys of their addresses. */
   const underWay = new Set<string>()
 
-  async function importCustomer(customer: ImportedCustomer): Promise<Outcome> {
+  /** In the order of the rows, so that the first one with an address gets it. @throws RejectedRow */
+  function begin(row: ReportedRow, customer: ImportedCustomer): Begun {
     const key = claims.keyOf(customer.email)
     if (underWay.has(key) || seen.has(key)) throw new RejectedRow('the e-mail address occurs twice in the file')
     underWay.add(key)
+    return { row, customer, key, own: command(`customer:${customer.id ?? ''}:${key}`) }
+  }
+
+  async function finish({ customer, key, own }: Begun): Promise<Outcome> {
     try {
-      const outcome = await importOnce(customer, key, command(`customer:${customer.id ?? ''}:${key}`))
+      const outcome = await importOne(customer, key, own)
       if (!seen.has(key)) seen.set(key, 'there')
       return outcome
     } finally {
       underWay.delete(key)
     }
   }
+
+  return { importRows }
+
+  async function importRows(
+    rows: readonly ReportedRow[],
+    read: (row: Row) => ImportedCustomer,
+    into: Counted,
+  ): Promise<void> {
+    if (signal?.aborted) return
+    const works: Work[] = []
+    const news: Begun[] = []
+    for (const row of rows) {
+      try {
+        const begun = begin(row, read(row.row))
+        if (mayBeNew(run, begun.customer)) news.push(begun)
+        else works.push({ row, work: () => finish(begun) })
+      } catch (error) {
+        works.push({ row, work: () => Promise.reject(error) })
+      }
+    }
+    works.push(...(await importNew(news, into)))
+    await forEachConcurrently(works, works.length, ({ row, work }) => settle(into, row, work))
+  }
+
+  /** Registers customers in bulk. @returns what is left to do for those with whom that was not possible */
+  async function importNew(news: readonly Begun[], into: Counted): Promise<Work[]> {
+    const { bulk } = run
+    if (bulk === undefined || news.length === 0) return []
+    const planned: { readonly begun: Begun; readonly plan: Plan }[] = []
+    for (const begun of news) planned.push({ begun, plan: await plan(run, begun.customer) })
+    await bulk.prepare(planned.map(({ plan }) => streamOf.customer(plan.id)))
+    const left: Work[] = []
+
+    /** The sequences are not kept while they are written. */
+    function write(part: typeof planned, revisions: (number | undefined)[]): Promise<readonly boolean[]> {
+      const sequences: Sequence[] = []
+      for (const { begun, plan } of part) {
+        try {
+          const { sequence, revision } = registrationOf(begun, plan)
+          sequences.push(sequence)
+          revisions.push(revision)
+        } catch (error) {
+          if (!isRejection(error)) throw error
+          sequences.push([]) // the ordinary way rejects it
+          revisions.push(undefined)
+        }
+      }
+      return (bulk as BulkAppends).write(sequences)
+    }
+
+    await forEachConcurrently(partsOf(planned, AT_ONCE), PARTS_IN_FLIGHT, async (part) => {
+      const revisions: (number | undefined)[] = []
+      const written = await write(part, revisions)
+      for (const [index, { begun, plan }] of part.entries()) {
+        const revision = revisions[index]
+        if (written[index] && revision !== undefined) {
+          seen.set(begun.key, { id: plan.id, revision })
+          underWay.delete(begun.key)
+          settle.done(into, begun.row, 'imported')
+        } else left.push({ row: begun.row, work: () => finish(begun) })
+      }
+    })
+    return left
+  }
+}
+
+/** @returns a function that imports one customer; it throws RejectedRow or EventStoreUnavailable */
+function createSingleImport(run: ImportRun) {
+  const { eventStore, claims, ids, givenOut, command, dryRun } = run
 
   async function importOnce(customer: ImportedCustomer, key: string, own: Command): Promise<Outcome> {
     if (await cameWithEarlierRelease(customer)) return 'alreadyThere'
@@ -107,7 +213,7 @@ export function createCustomerImport(run: ImportRun): (customer: ImportedCustome
     return !run.isEmpty && (await find(customer, key, own)).isThere ? 'alreadyThere' : 'imported'
   }
 
-  return importCustomer
+  return importOnce
 }
 
 /** Whether a run was interrupted between claiming an id that was assigned here and the registration. */

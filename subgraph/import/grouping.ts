@@ -1,10 +1,10 @@
 /** Relates rows to each other: in a composite file, the addresses of a customer are in the rows below its own. */
-import { boundedCache } from '../../runtime/bounded-cache.ts'
 import type { Store } from '../../schema/store.ts'
 import { RejectedRow } from './errors.ts'
 import { type ImportedAddress, readAddress, readCompositeAddress } from './files/address-row.ts'
 import { addressFieldsOf } from './files/columns.ts'
 import type { Row } from './files/csv.ts'
+import { createCounts } from './seen.ts'
 
 /** An address with its row and, in a composite file, its number among the customer's addresses. */
 export interface AddressRow {
@@ -22,8 +22,8 @@ export interface NoAddress {
   readonly above?: readonly Row[]
 }
 
-/** Some 60 MB. */
-const REMEMBERED = 300_000
+/** Of how many customers, at least, the addresses are counted. Up to 18 MB. */
+const COUNTED = 300_000
 
 /** A row that could be read. @throws RejectedRow */
 export function whole(row: Row): Row {
@@ -54,6 +54,11 @@ export async function* grouped(
   }
 }
 
+/** The rows of customers in a composite file: a row without an e-mail address is a further address of the one above it. */
+export async function* customersIn<T extends { readonly row: Row }>(rows: AsyncIterable<T>): AsyncGenerator<T> {
+  for await (const each of rows) if (each.row.fault !== undefined || emailIn(each.row) !== null) yield each
+}
+
 /** The addresses of a separate file, or why a row is not one. */
 export async function* addressRows(rows: AsyncIterable<Row>, store: Store): AsyncGenerator<AddressRow | NoAddress> {
   for await (const row of rows) {
@@ -76,7 +81,7 @@ export async function* compositeRows(
   store: Store,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<AddressRow | NoAddress> {
-  const counts = boundedCache<string, number>(REMEMBERED)
+  const counts = createCounts(COUNTED)
   /** undefined: not known, because a row could not be read that may have been a customer's. */
   let email: string | null | undefined = null
   for await (const group of grouped(rows)) {
@@ -94,8 +99,7 @@ export async function* compositeRows(
       if (email === undefined)
         throw new RejectedRow('the customer of the address is unknown because a row above it was rejected')
       const key = keyOf(email)
-      const number = (counts.get(key) ?? 0) + 1
-      counts.set(key, number)
+      const number = counts.next(key)
       yield { ...group, address: readCompositeAddress(fields, email, store), number }
     } catch (error) {
       yield { ...group, error }

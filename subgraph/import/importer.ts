@@ -8,13 +8,13 @@
 import { stat } from 'node:fs/promises'
 import type { EventStore } from '../../eventstore/port.ts'
 import { importAddresses } from './addresses.ts'
-import { forEachConcurrently } from './concurrently.ts'
+import { batches, forEachConcurrently } from './concurrently.ts'
 import { createCustomerImport } from './customers.ts'
 import { ADDRESS_ID_COLUMNS } from './files/address-row.ts'
 import { isComposite } from './files/columns.ts'
 import { CUSTOMER_ID_COLUMNS, readCustomer } from './files/customer-row.ts'
 import { type FileOptions, openFiles } from './files/open-files.ts'
-import { addressRows, alone, compositeRows, emailIn, grouped, whole } from './grouping.ts'
+import { addressRows, alone, compositeRows, customersIn, grouped, whole } from './grouping.ts'
 import { createSettle, type ImportReport, newReport, type Reporting } from './reports.ts'
 import { startRun, withFloors } from './run.ts'
 
@@ -29,8 +29,9 @@ export interface ImportOptions extends FileOptions, Reporting {
   readonly now?: Date
 }
 
-/** How many rows are imported concurrently: the stores group their appends. */
-const IN_FLIGHT = 1_024
+/** How many rows are read before they are imported, and how many such batches concurrently: the stores group their appends. */
+const BATCH = 1_024
+const BATCHES_IN_FLIGHT = 2
 
 /**
  * Imports the files.
@@ -52,15 +53,14 @@ export async function importFiles(
 
   if (files.customers) {
     const { path: file, rows, columns } = files.customers
-    const importCustomer = createCustomerImport(run)
+    const { importRows } = createCustomerImport(run, settle)
     const composite = isComposite(columns)
     const read = withFloors(run, rows(), 'customer', CUSTOMER_ID_COLUMNS)
-    await forEachConcurrently(composite ? grouped(read) : alone(read), IN_FLIGHT, async ({ row, above }) => {
-      // In a composite file a row without an e-mail address is a further address of the customer above it.
-      if (composite && row.fault === undefined && emailIn(row) === null) return
-      const work = () => importCustomer(readCustomer(whole(row), store, now, timeZone))
-      await settle({ report: reports.customers, file, before: 0 }, { row, above }, work)
-    })
+    const ofCustomers = composite ? customersIn(grouped(read)) : alone(read)
+    const into = { report: reports.customers, file, before: 0 }
+    await forEachConcurrently(batches(ofCustomers, BATCH), BATCHES_IN_FLIGHT, (batch) =>
+      importRows(batch, (row) => readCustomer(whole(row), store, now, timeZone), into),
+    )
     if (composite && !signal?.aborted) {
       const addresses = compositeRows(rows(), run.claims.keyOf, store, signal)
       await importAddresses(run, addresses, { report: reports.addresses, file, before: 0 }, settle, alsoImports)

@@ -103,7 +103,7 @@ async function replaceCredentials(
 }
 
 /** Hashed only now: it is costly, and few rows of a resumed run need it. */
-async function hashOf(
+export async function hashOf(
   { hashKinds, own }: ImportRun,
   { passwordHash, password }: ImportedCustomer,
 ): Promise<string | undefined> {

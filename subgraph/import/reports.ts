@@ -25,7 +25,7 @@ export const newReport = (table?: Table): ImportReport => ({
 })
 
 /** A row on its way through the import. */
-interface ReportedRow {
+export interface ReportedRow {
   readonly row: Row
   /** In a composite file: the rows from the customer's to this one, which are needed to understand it. */
   readonly above?: readonly Row[]
@@ -57,14 +57,22 @@ export interface Counted {
   readonly before: number
 }
 
-/** Processes a row and counts it, or rejects it with its reason; any other error ends the import. */
-export type Settle = (into: Counted, row: ReportedRow, work: () => Promise<Outcome>) => Promise<void>
+/** Counts the rows. */
+export interface Settle {
+  /** Processes a row and counts it, or rejects it with its reason; any other error ends the import. */
+  (into: Counted, row: ReportedRow, work: () => Promise<Outcome>): Promise<void>
+  /** Counts a row that has been processed. */
+  done(into: Counted, row: ReportedRow, outcome: Outcome): void
+}
 
 /** @param total bytes of all files */
 export function createSettle({ onRejected, onProgress, signal }: Reporting, total: number): Settle {
   let rows = 0
-  return async ({ report, file, before }, { row, above = [] }, work) => {
+  const progress = ({ before }: Counted, { row }: ReportedRow) => onProgress?.(++rows, (before + row.bytes) / total)
+
+  async function settle(into: Counted, each: ReportedRow, work: () => Promise<Outcome>): Promise<void> {
     if (signal?.aborted) return
+    const { report, file } = into
     try {
       report[await work()]++
     } catch (error) {
@@ -72,8 +80,15 @@ export function createSettle({ onRejected, onProgress, signal }: Reporting, tota
       report.rejected++
       const reason = message.replace(/(?<![\w-])\d+/g, 'N')
       report.reasons.set(reason, (report.reasons.get(reason) ?? 0) + 1)
-      await onRejected(file, row.line, message, row, above)
+      await onRejected(file, each.row.line, message, each.row, each.above ?? [])
     }
-    onProgress?.(++rows, (before + row.bytes) / total)
+    progress(into, each)
   }
+
+  return Object.assign(settle, {
+    done(into: Counted, each: ReportedRow, outcome: Outcome): void {
+      into.report[outcome]++
+      progress(into, each)
+    },
+  })
 }

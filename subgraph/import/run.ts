@@ -1,5 +1,6 @@
 /** The state that all rows of one import run share. */
 
+import { type BulkAppends, bulkAppendsOf } from '../../eventstore/bulk-appends.ts'
 import { decode, type Recorded } from '../../eventstore/codec.ts'
 import { uuidOf } from '../../eventstore/derived-uuid.ts'
 import { chained, countAsChained } from '../../eventstore/hash-chain.ts'
@@ -36,6 +37,8 @@ export interface RunOptions {
 }
 
 export interface ImportRun extends RunOptions {
+  /** For rows that are certainly new; undefined if the store has none, or for a dry run. */
+  readonly bulk: BulkAppends | undefined
   readonly claims: EmailClaims
   readonly ids: Ids
   readonly hashKinds: ReturnType<typeof createHashKinds>
@@ -62,7 +65,8 @@ const FLOOR_STEP = 10_000
 
 /** @throws EventStoreUnavailable */
 export async function startRun(options: RunOptions): Promise<ImportRun> {
-  const eventStore = countAsChained(withBoundedReads(chained(options.eventStore)))
+  const log = chained(options.eventStore)
+  const eventStore = countAsChained(withBoundedReads(log))
   const correlationId = crypto.randomUUID()
   const command = (name: string): Command => ({
     id: uuidOf(`import:${name}`),
@@ -76,6 +80,7 @@ export async function startRun(options: RunOptions): Promise<ImportRun> {
   return {
     ...options,
     eventStore,
+    bulk: options.dryRun ? undefined : bulkAppendsOf(log),
     claims,
     ids: createIds(eventStore),
     hashKinds: createHashKinds(eventStore),

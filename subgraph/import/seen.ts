@@ -55,6 +55,27 @@ export function createSeen(most = 1_000_000): Seen {
   }
 }
 
+export interface Counts {
+  /** How often it was called with this key, with this call. @param key in hexadecimal, as returned by `emailKeyOf` */
+  next(key: string): number
+}
+
+/**
+ * Counts by keyed hash, as compact as {@link createSeen}.
+ * @param atLeast how many of the newest keys are remembered; at most twice as many are
+ */
+export function createCounts(atLeast: number): Counts {
+  const counts = createSeen(atLeast)
+  return {
+    next(key) {
+      const before = counts.get(key)
+      const id = typeof before === 'object' ? before.id + 1 : 1
+      counts.set(key, { id, revision: 0 })
+      return id
+    },
+  }
+}
+
 /** One generation: a hash table with open addressing and linear probing. */
 function createTable() {
   let capacity = FIRST_CAPACITY

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import t from 'tap'
-import { createSeen } from '../../subgraph/import/seen.ts'
+import { createCounts, createSeen } from '../../subgraph/import/seen.ts'
 
 const keyOf = (number: number) => createHash('sha256').update(String(number)).digest('hex')
 
@@ -47,4 +47,12 @@ t.test('the oldest are forgotten', async (t) => {
   for (let id = 45_000; id > 0 && seen.has(keyOf(id)); id--) kept++
   t.ok(kept >= most && kept <= 2 * most, `the newest ${kept} are kept`)
   t.notOk(seen.has(keyOf(1)))
+})
+
+t.test('counts, each key by itself', async (t) => {
+  const counts = createCounts(100)
+  const [one, other] = ['a', 'b'].map((digit) => digit.repeat(64)) as [string, string]
+  t.same([one, other, one, one, other].map(counts.next), [1, 1, 2, 3, 2])
+  for (let index = 0; index < 99; index++) t.equal(counts.next(keyOf(index)), 1)
+  t.equal(counts.next(one), 4, 'the newest 100 are remembered')
 })
