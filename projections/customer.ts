@@ -145,11 +145,11 @@ export function project(document: CustomerDocument, event: Recorded<CustomerEven
 function change(document: CustomerDocument, event: Recorded<CustomerEvent>): Partial<CustomerDocument> {
   switch (event.type) {
     case 'CustomerRegistered': {
-      const { customerId, isSubscribed, ...data } = event.data
+      const { customerId } = event.data
       if (customerId !== document.id) {
         throw new TypeError(`The stream of customer ${document.id} holds the registration of ${customerId}.`)
       }
-      return { ...data, status: 'registered', newsletter: isSubscribed ? 'subscribed' : 'none' }
+      return registered(event.data)
     }
     case 'CustomerDetailsChanged':
       return event.data as Partial<CustomerDetails>
@@ -195,9 +195,9 @@ function change(document: CustomerDocument, event: Recorded<CustomerEvent>): Par
       return { newsletter: 'unsubscribed', newsletterConfirmation: null }
     case 'CustomerAddressAdded':
     case 'CustomerAddressImported': {
-      const { addressId, ...fields } = event.data
+      const { addressId } = event.data
       return {
-        addresses: [...document.addresses, { id: addressId, ...fields }].sort((a, b) => a.id - b.id),
+        addresses: withAddress(document.addresses, addressOf(event.data)),
         ...(event.type === 'CustomerAddressAdded' && { lastAddressId: Math.max(document.lastAddressId, addressId) }),
       }
     }
@@ -234,6 +234,61 @@ function change(document: CustomerDocument, event: Recorded<CustomerEvent>): Par
       throw new TypeError(`Event type "${(event as { type: string }).type}" is not a customer's.`)
   }
 }
+
+type DataOf<T extends CustomerEvent['type']> = Extract<CustomerEvent, { readonly type: T }>['data']
+
+/**
+ * What a registration says of the customer. Field by field, as in `addressOf`: an object rest (`...others`) takes V8
+ * twenty times as long.
+ */
+function registered(data: DataOf<'CustomerRegistered'>) {
+  return {
+    status: 'registered',
+    newsletter: data.isSubscribed ? 'subscribed' : 'none',
+    email: data.email,
+    prefix: data.prefix,
+    firstname: data.firstname,
+    middlename: data.middlename,
+    lastname: data.lastname,
+    suffix: data.suffix,
+    dob: data.dob,
+    taxvat: data.taxvat,
+    gender: data.gender,
+    allowRemoteShoppingAssistance: data.allowRemoteShoppingAssistance,
+    groupId: data.groupId,
+    customAttributes: data.customAttributes,
+    rewardUpdateNotification: data.rewardUpdateNotification,
+    rewardWarningNotification: data.rewardWarningNotification,
+    createdAt: data.createdAt,
+    credentialsRevision: data.credentialsRevision,
+  } satisfies Required<Omit<DataOf<'CustomerRegistered'>, 'customerId' | 'isSubscribed'>> & Partial<CustomerDocument>
+}
+
+function addressOf(data: DataOf<'CustomerAddressAdded'>): CustomerAddress {
+  return {
+    id: data.addressId,
+    prefix: data.prefix,
+    firstname: data.firstname,
+    middlename: data.middlename,
+    lastname: data.lastname,
+    suffix: data.suffix,
+    company: data.company,
+    street: data.street,
+    city: data.city,
+    postcode: data.postcode,
+    countryId: data.countryId,
+    regionId: data.regionId,
+    regionCode: data.regionCode,
+    region: data.region,
+    telephone: data.telephone,
+    fax: data.fax,
+    vatId: data.vatId,
+    customAttributes: data.customAttributes,
+  } satisfies Record<keyof CustomerAddress, unknown>
+}
+
+const withAddress = (addresses: readonly CustomerAddress[], added: CustomerAddress): readonly CustomerAddress[] =>
+  [...addresses, added].sort((a, b) => a.id - b.id)
 
 /** The requests in the hour up to this one. */
 function withRequest(requests: readonly string[], { metadata: { at } }: Recorded<CustomerEvent>): string[] {

@@ -39,6 +39,11 @@ function surviveRejections(): void {
  */
 const HEAP_GROWTH_PERCENT = 40
 
+/** For every process that runs for long or walks the log. It can be called at any time. */
+export function limitHeapGrowth(): void {
+  setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`)
+}
+
 /**
  * Starts a process and ends it on SIGTERM or SIGINT: exit code 0 when it drained, 1 when it could not start or
  * drain. A signal during the start waits a second for its end.
@@ -50,7 +55,7 @@ export async function runProcess(
   defaults: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   surviveRejections()
-  setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`)
+  limitHeapGrowth()
   let running: RunningProcess | undefined
   let signalled: NodeJS.Signals | undefined
   // From the beginning: it may already serve requests while its start goes on.
@@ -127,7 +132,7 @@ export async function runCommand(
   work: (configuration: Configuration, signal: AbortSignal) => Promise<number>,
 ): Promise<void> {
   surviveRejections()
-  setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`)
+  limitHeapGrowth()
   const stopping = new AbortController()
   const stop = () => {
     setTimeout(() => process.exit(1), DRAIN_LIMIT_MS).unref()

@@ -38,6 +38,8 @@ import {
   lastPosition,
   metadataOf,
   openLog,
+  positionIn,
+  revisionIn,
   type SqliteLog,
   streamRow,
 } from './schema.ts'
@@ -177,7 +179,7 @@ async function* readStream(
     for (const row of rows) yield recorded(row)
     if (!full) return
     left -= rows.length
-    const { revision } = rows.at(-1) as EventRow
+    const revision = revisionIn(rows.at(-1) as EventRow)
     next = forwards ? revision + 1 : revision - 1
     if (next < 0) return
     await nextTurn() // a long read lets others have their turn
@@ -247,8 +249,8 @@ function subscribeToStream(
     }
     const last = page.rows.at(-1)
     if (last) {
-      done = last.revision
-      checkpoint = positionOf(last.position)
+      done = revisionIn(last)
+      checkpoint = positionOf(positionIn(last))
     }
     return { events: page.rows.map(recorded), checkpoint, caughtUp: !page.full }
   })

@@ -2,7 +2,6 @@
  * Reads page by page. The statements of a page are finished when it returns, so no read transaction stays open while a
  * slow consumer processes it.
  */
-import type { StatementSync } from 'node:sqlite'
 import { InvalidArgument, StreamDeleted, type StreamFilter, StreamNotFound } from '../port.ts'
 import {
   DELETED,
@@ -10,7 +9,11 @@ import {
   type EventRow,
   firstVisible,
   lastPosition,
+  lengthOf,
   metadataOf,
+  positionIn,
+  prepareRead,
+  revisionIn,
   type SqliteLog,
   type StreamRow,
   streamRow,
@@ -64,9 +67,9 @@ export function readPage(log: SqliteLog, stream: string, forwards: boolean, from
   const low = forwards ? Math.max(from, first) : first
   const high = forwards ? DELETED : from
   return pageOf(limit, (size, before) => {
-    const start = before && forwards ? before.revision + 1 : low
-    const end = before && !forwards ? before.revision - 1 : high
-    return statement.all(row.id, start, end, after, size) as unknown as EventRow[]
+    const start = before && forwards ? revisionIn(before) + 1 : low
+    const end = before && !forwards ? revisionIn(before) - 1 : high
+    return statement.all(row.id, start, end, after, size)
   })
 }
 
@@ -76,7 +79,7 @@ export type ReadPageOfAll = (from: number, limit: number) => PageOfAll
 /** Makes reads of the log of all streams. SQLite does the filtering, so events that do not match are never decoded. */
 export function pagesOfAll(log: SqliteLog) {
   /** Statements for the filters in use. */
-  const filtered = new Map<string, StatementSync>()
+  const filtered = new Map<string, ReturnType<typeof prepareRead>>()
 
   /**
    * @param end the last position to read, forwards
@@ -91,18 +94,18 @@ export function pagesOfAll(log: SqliteLog) {
     const { condition, parameters } = conditionOf(filter, systemEvents)
     const text = `${EVENTS_OF_LOG} AND ${condition} ORDER BY e.position ${forwards ? 'ASC' : 'DESC'} LIMIT ?`
     return (from, limit) => {
-      const statement = filtered.get(text) ?? log.database.prepare(text)
+      const statement = filtered.get(text) ?? prepareRead(log.database, text)
       filtered.set(text, statement)
       const last = Math.min(lastPosition(log), end)
       const window = Math.max(WINDOW, limit)
       const high = forwards ? Math.min(from + window - 1, last) : Math.min(from, last)
       const low = forwards ? from : Math.max(high - window + 1, 1)
       const { rows, full } = pageOf(limit, (size, before) => {
-        const start = before && forwards ? before.position + 1 : low
-        const end = before && !forwards ? before.position - 1 : high
-        return statement.all(start, end, ...parameters, size) as unknown as EventRow[]
+        const start = before && forwards ? positionIn(before) + 1 : low
+        const end = before && !forwards ? positionIn(before) - 1 : high
+        return statement.all(start, end, ...parameters, size)
       })
-      const to = full ? (rows.at(-1) as EventRow).position : forwards ? high : low
+      const to = full ? positionIn(rows.at(-1) as EventRow) : forwards ? high : low
       return { rows, to, more: forwards ? to < last : to > 1 }
     }
   }
@@ -121,7 +124,7 @@ function pageOf(limit: number, read: (limit: number, last: EventRow | undefined)
     const found = read(size, rows.at(-1))
     for (const row of found) {
       rows.push(row)
-      bytes += row.data.length + (row.metadata?.length ?? 0)
+      bytes += lengthOf(row)
     }
     if (found.length < size) return { rows, full: false }
   }

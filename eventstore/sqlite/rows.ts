@@ -44,21 +44,25 @@ export function encodeEvents(events: readonly NewEvent[]): {
 }
 
 export function recorded(row: EventRow): RecordedEvent {
-  const isJson = typeof row.data === 'string'
+  const data = row[5]
+  const metadata = row[6]
   return {
-    stream: row.name,
-    revision: row.revision,
-    position: positionOf(row.position),
-    id: row.id,
-    type: row.type,
-    isJson,
-    data: decode(row.data),
-    metadata: row.metadata === null ? undefined : decode(row.metadata),
-    created: new Date(row.created),
+    stream: row[0],
+    revision: row[2],
+    position: positionOf(row[1]),
+    id: row[3],
+    type: row[4],
+    isJson: typeof data === 'string',
+    data: decode(data),
+    metadata: metadata === null ? undefined : decode(metadata),
+    created: new Date(row[7]),
   }
 }
 
-export const positionOf = (position: number): Position => ({ commit: BigInt(position), prepare: BigInt(position) })
+export function positionOf(position: number): Position {
+  const number = BigInt(position)
+  return { commit: number, prepare: number }
+}
 
 function decode(stored: string | Uint8Array): Json | Uint8Array {
   if (typeof stored !== 'string') return stored

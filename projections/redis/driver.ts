@@ -1,6 +1,7 @@
 /** The drivers for a server, a Sentinel group and a Cluster: what differs between node-redis' three clients. */
 import { createClient, createCluster, createSentinel } from 'redis'
 import { type BackOff, waitAfter } from '../../runtime/back-off.ts'
+import type { RedisArgument } from './scripts.ts'
 import { slotOf, tagOfEachSlot } from './slots.ts'
 import type { RedisAddress } from './url.ts'
 
@@ -20,7 +21,7 @@ interface Server {
 /** What differs between a server, a Sentinel group and a Cluster. */
 export interface Driver {
   /** Sends one command to the server of its key. */
-  send(key: string, command: string[]): Promise<unknown>
+  send(key: string, command: RedisArgument[]): Promise<unknown>
   connect(): Promise<void>
   isReady(): boolean
   /** Subscribes to connection errors; every call also fails with its own error. */

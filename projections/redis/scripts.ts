@@ -25,6 +25,9 @@ const TEXT = `local function text(key)
 /** A value of another type in place of a hash counts as missing, and is overwritten. */
 const OWN_HASH = `if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end`
 
+/** A text, or bytes that are sent as they are. */
+export type RedisArgument = string | Buffer
+
 export interface Script<Reply> {
   readonly lua: string
   readonly digest: string
@@ -70,25 +73,29 @@ export const scripts = {
   ),
 
   /**
-   * (the first key; for each document key, expected revision, value): the index and the stored revision of each
-   * document that was not written. It compares only the beginnings of the values, because projections wait for this
-   * script.
+   * (the first key; the beginning of all keys; a line for each document: customer, expected revision and length of its
+   * value in bytes; all values in a row): the index and the stored revision of each document that was not written. It
+   * compares only the beginnings of the values, because projections wait for this script.
    */
   putDocuments: script<number[]>(
     1,
     `${TEXT}
      local refused = {}
-     for i = 1, #ARGV, 3 do
-       local key, expected = ARGV[i], ARGV[i + 1]
+     local index, done = 0, 0
+     for id, expected, length in string.gmatch(ARGV[2], '(%d+) (%-?%d+) (%d+)') do
+       local key = ARGV[1] .. id .. '}'
+       local first = done + 1
+       done = done + tonumber(length)
        local written
-       if expected == '-1' then written = redis.call('SET', key, ARGV[i + 2], 'NX')
+       if expected == '-1' then written = redis.call('SET', key, string.sub(ARGV[3], first, done), 'NX')
        elseif beginning(key, #expected) == expected .. ' ' then
-         written = redis.call('SET', key, ARGV[i + 2])
+         written = redis.call('SET', key, string.sub(ARGV[3], first, done))
        end
        if not written then
-         refused[#refused + 1] = (i - 1) / 3
+         refused[#refused + 1] = index
          refused[#refused + 1] = tonumber(string.match(beginning(key, 20), '^%d+') or -1)
        end
+       index = index + 1
      end
      return refused`,
   ),
@@ -252,19 +259,18 @@ type Reply<S> = S extends Script<infer R> ? R : never
 
 /** The scripts as functions of their keys and arguments. */
 export type ScriptCommands = {
-  readonly [S in keyof Scripts]: (...values: string[]) => Promise<Reply<Scripts[S]>>
+  readonly [S in keyof Scripts]: (key: string, ...values: RedisArgument[]) => Promise<Reply<Scripts[S]>>
 }
 
 /**
  * @param send sends one command to the server of its key
  */
-export function scriptCommands(send: (key: string, command: string[]) => Promise<unknown>): ScriptCommands {
+export function scriptCommands(send: (key: string, command: RedisArgument[]) => Promise<unknown>): ScriptCommands {
   const callers = Object.entries(scripts).map(([name, { lua, digest, keys }]: [string, Script<unknown>]) => {
-    const run = (...values: string[]) => {
-      const key = values[0] as string
-      return send(key, ['EVALSHA', digest, String(keys), ...values]).catch((error: Error) => {
+    const run = (key: string, ...values: RedisArgument[]) => {
+      return send(key, ['EVALSHA', digest, String(keys), key, ...values]).catch((error: Error) => {
         if (!error.message.startsWith('NOSCRIPT')) throw error
-        return send(key, ['EVAL', lua, String(keys), ...values])
+        return send(key, ['EVAL', lua, String(keys), key, ...values])
       })
     }
     return [name, run]

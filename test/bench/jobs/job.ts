@@ -1,6 +1,7 @@
 /** What every job's process does: it prepares, is timed, and tells what it did. */
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import { limitHeapGrowth } from '../../../runtime/process.ts'
 
 /** What a job did in one run. */
 export interface JobResult {
@@ -29,6 +30,7 @@ export function collectGarbage(): void {
  * @param prepare does what is not timed, and gives what is
  */
 export async function job<Options>(prepare: (options: Options) => Promise<Timed>): Promise<void> {
+  limitHeapGrowth() // as the service's processes do
   const work = await prepare(JSON.parse(process.argv[2] ?? '{}') as Options)
   const before = performance.now()
   const done = await work()

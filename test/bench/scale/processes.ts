@@ -28,10 +28,18 @@ interface Measured {
   readonly ended: Promise<Figures>
 }
 
-function start(folder: string, script: string, args: readonly string[], env: Record<string, string> = {}): Measured {
+/** As package.json starts the service's processes. */
+const HEAP_OPTIONS = ['--max-semi-space-size=32']
+
+function start(
+  folder: string,
+  script: string,
+  args: readonly string[],
+  { env = {}, nodeOptions = [] }: { readonly env?: Record<string, string>; readonly nodeOptions?: string[] } = {},
+): Measured {
   const usage = join(folder, `usage-${crypto.randomUUID()}.json`)
   const began = performance.now()
-  const child = spawn(process.execPath, [join(ROOT, script), ...args], {
+  const child = spawn(process.execPath, [...nodeOptions, join(ROOT, script), ...args], {
     cwd: folder,
     env: { ...environment(folder), NODE_OPTIONS: `--import=${USAGE}`, BENCH_USAGE: usage, ...env },
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -55,13 +63,17 @@ export const command = (folder: string, ...args: string[]): Promise<Figures> => 
 
 /** Runs a script of jobs/ to its end. */
 export const job = (folder: string, name: string, options: object): Promise<Figures> =>
-  start(folder, `test/bench/jobs/${name}.ts`, [JSON.stringify({ folder, ...options })]).ended
+  start(folder, `test/bench/jobs/${name}.ts`, [JSON.stringify({ folder, ...options })], { nodeOptions: HEAP_OPTIONS })
+    .ended
 
 /** Starts the subgraph: the time until it is ready, and the CPU and memory of the whole process. */
 export async function startOfSubgraph(folder: string): Promise<Figures> {
   const port = await freePort()
   const began = performance.now()
-  const { child, ended } = start(folder, CLI, ['subgraph'], { SUBGRAPH_PORT: String(port) })
+  const { child, ended } = start(folder, CLI, ['subgraph'], {
+    env: { SUBGRAPH_PORT: String(port) },
+    nodeOptions: HEAP_OPTIONS,
+  })
   let over = false
   const failed = ended.catch(() => {
     over = true
