@@ -5,7 +5,7 @@
 
 import { hasPersonal } from '../codec.ts'
 import { countAsChained } from '../hash-chain.ts'
-import { WrongExpectedRevision } from '../port.ts'
+import { type AppendOptions, type NewEvent, WrongExpectedRevision } from '../port.ts'
 import { type Cipher, encrypt } from './cipher.ts'
 import { guarded } from './clear-text-guard.ts'
 import type { CustomerKeys, EncryptedLog } from './customer-keys.ts'
@@ -30,6 +30,13 @@ export function encryptedLog(keys: CustomerKeys, cipher: Cipher): EncryptedLog {
   /** The streams with an append that waits for its key. */
   const awaited = new Map<string, Promise<void>>()
 
+  const write = (stream: string, events: readonly NewEvent[], options: AppendOptions, key: Key) =>
+    guardedLog.append(
+      stream,
+      events.map((event) => encrypt(stream, event, key, cipher)),
+      options,
+    )
+
   const store: EncryptedLog = {
     ...log,
     keys,
@@ -40,14 +47,8 @@ export function encryptedLog(keys: CustomerKeys, cipher: Cipher): EncryptedLog {
       if (first) return first.then(() => store.append(stream, events, options)) // appends keep their order
       const subject = subjectOf(stream)
       if (subject === undefined || !events.some(hasPersonal)) return guardedLog.append(stream, events, options)
-      const write = (key: Key) =>
-        guardedLog.append(
-          stream,
-          events.map((event) => encrypt(stream, event, key, cipher)),
-          options,
-        )
       const known = keys.peekToWrite(subject)
-      if (known) return write(known)
+      if (known) return write(stream, events, options, known)
       const coming = keys.toWrite(subject)
       const over = coming.then(
         () => void awaited.delete(stream),
@@ -57,7 +58,7 @@ export function encryptedLog(keys: CustomerKeys, cipher: Cipher): EncryptedLog {
       return coming.then((key) => {
         // The key was destroyed: the customer was deleted in the meantime, so the command has to be decided again.
         if (key === undefined) throw new WrongExpectedRevision(stream, options.expected, 'no_stream')
-        return write(key)
+        return write(stream, events, options, key)
       })
     },
 
