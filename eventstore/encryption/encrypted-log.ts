@@ -55,10 +55,14 @@ export function encryptedLog(keys: CustomerKeys, cipher: Cipher): EncryptedLog {
         () => void awaited.delete(stream),
       )
       awaited.set(stream, over)
-      return coming.then((key) => {
+      return coming.then(async (key) => {
         // The key was destroyed: the customer was deleted in the meantime, so the command has to be decided again.
         if (key === undefined) throw new WrongExpectedRevision(stream, options.expected, 'no_stream')
-        return write(stream, events, options, key)
+        const result = await write(stream, events, options, key)
+        // Nobody can read what was encrypted with a key that was destroyed in between, so that is decided again, too.
+        const isLost = options.expected !== 'any' && !(await keys.isNewest(subject, key))
+        if (isLost) throw new WrongExpectedRevision(stream, options.expected, result.revision)
+        return result
       })
     },
 
