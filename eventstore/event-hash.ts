@@ -46,18 +46,18 @@ interface Members {
 
 /** The event's hash after `previous`: see above for the bytes. */
 export function eventHash(event: Hashed, previous: string | null): string {
-  return hashOfText(event, textOf(event.data), textOf(withoutLink(event.metadata)), previous)
+  return hashOfText(event, textOf(event.data), textOf(withoutLink(event.metadata)), JSON.stringify(previous))
 }
 
-/** @param data, metadata as JSON, the metadata without its link */
+/** @param data, metadata, previous as JSON, the metadata without its link */
 function hashOfText(
   { stream, id, type }: Pick<Hashed, 'stream' | 'id' | 'type'>,
   data: string,
   metadata: string,
-  previous: string | null,
+  previous: string,
 ): string {
   const head = JSON.stringify([DOMAIN, stream, id.toLowerCase(), type])
-  return hash('sha256', `${head.slice(0, -1)},${data},${metadata},${JSON.stringify(previous)}]`, 'base64url')
+  return hash('sha256', `${head.slice(0, -1)},${data},${metadata},${previous}]`, 'base64url')
 }
 
 const textOf = (content: Json | Uint8Array): string => JSON.stringify(plain(content)) ?? 'null'
@@ -108,20 +108,30 @@ export type LinkedEvent = NewEvent & {
  * @throws InvalidArgument for an event that is not JSON, or whose metadata is not an object
  */
 export function linkEvents(stream: string, events: readonly NewEvent[], previous: string | null): LinkedEvent[] {
+  const linked: LinkedEvent[] = []
   let last = previous
-  return events.map(({ id, type, data, metadata }) => {
-    if (data instanceof Uint8Array || (metadata !== undefined && !isObject(metadata))) {
-      throw new InvalidArgument('An event of the chain is JSON, with an object as metadata.')
-    }
-    const $previous = last
-    const rest = withoutLink(metadata) as Members | null
-    const texts = { data: textOf(data), metadata: textOf(rest) }
-    const $hash = hashOfText({ stream, id, type }, texts.data, texts.metadata, $previous)
-    last = $hash
-    const link = `{"$previous":${JSON.stringify($previous)},"$hash":"${$hash}"}` // the hash is base64url
-    const json = { data: texts.data, metadata: rest ? `${texts.metadata.slice(0, -1)},${link.slice(1)}` : link }
-    return { id, type, data, metadata: { ...rest, $previous, $hash }, json }
-  })
+  for (const event of events) {
+    const next = linkEvent(stream, event, last)
+    linked.push(next)
+    last = next.metadata.$hash
+  }
+  return linked
+}
+
+/** Each part of the event is written as JSON once: for its hash, and for the store. */
+function linkEvent(stream: string, event: NewEvent, $previous: string | null): LinkedEvent {
+  const { id, type, data, metadata } = event
+  if (data instanceof Uint8Array || (metadata !== undefined && !isObject(metadata))) {
+    throw new InvalidArgument('An event of the chain is JSON, with an object as metadata.')
+  }
+  const rest = withoutLink(metadata) as Members | null
+  const dataText = JSON.stringify(data) ?? 'null'
+  const restText = JSON.stringify(rest)
+  const previousText = JSON.stringify($previous)
+  const $hash = hashOfText({ stream, id, type }, dataText, restText, previousText)
+  const link = `"$previous":${previousText},"$hash":"${$hash}"}` // the hash is base64url
+  const metadataText = rest === null ? `{${link}` : `${restText.slice(0, -1)},${link}`
+  return { id, type, data, metadata: { ...rest, $previous, $hash }, json: { data: dataText, metadata: metadataText } }
 }
 
 /**

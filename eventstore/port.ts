@@ -73,7 +73,7 @@ export interface AppendResult {
   readonly isWritten?: boolean
 }
 
-interface AppendOptions {
+export interface AppendOptions {
   readonly expected: ExpectedRevision
 }
 

@@ -174,14 +174,20 @@ export async function eraseAddress(
   const holder = await newestEvent<EmailEvent>(eventStore, claim)
   if (holder?.type === 'EmailClaimed' && holder.data.customerId !== customerId) return false
   let isNewer = false
-  const found = [
-    await appendAfter<SubscriberEvent>(eventStore, subscriber, eraser, (last) => {
-      isNewer = last !== undefined && last.type !== 'GuestErased' && until !== undefined && last.created > until
-      return last === undefined || last.type === 'GuestErased' || isNewer
+  const endSubscription = (isEnded: (last: Recorded<SubscriberEvent>) => boolean) =>
+    appendAfter<SubscriberEvent>(eventStore, subscriber, eraser, (last) =>
+      last === undefined || last.type === 'GuestErased' || isEnded(last)
         ? undefined
-        : { type: 'GuestErased', data: {} }
+        : { type: 'GuestErased', data: {} },
+    )
+  const found = [
+    await endSubscription((last) => {
+      isNewer = until !== undefined && last.created > until
+      return isNewer
     }),
     !isNewer && (await keys.destroy(emailKey)),
+    // One that another process wrote in between, with the key that is destroyed now, can't be read: it is over, too.
+    !isNewer && (await endSubscription(({ data }) => !('email' in data) || !isErased(data.email))),
     await deleteStream(eventStore, access),
     await deleteStream(eventStore, signIns),
   ]

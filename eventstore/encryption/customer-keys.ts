@@ -66,6 +66,11 @@ export interface CustomerKeys {
    * @throws EventStoreUnavailable
    */
   toWrite(subject: Subject): Promise<Key | undefined>
+  /**
+   * Whether a key that `toWrite` returned is still its owner's. An address's may be destroyed by another process at any
+   * time, so it is read again; a customer's stream ends before its key is destroyed. @throws EventStoreUnavailable
+   */
+  isNewest(subject: Subject, key: Key): Promise<boolean>
   /** Loads all keys into memory, oldest first, until the cache is full. @throws EventStoreUnavailable */
   loadAll(): Promise<void>
   /**
@@ -201,6 +206,7 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
     keyStore,
     check: checked.run,
     reach: () => reach(options),
+    ...createStoredChecks(blocks, checked.run),
 
     peek(subject) {
       const { block, index } = placeOf(subject)
@@ -243,19 +249,6 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
       return destroyKey(blocks, placeOf(subject))
     },
 
-    async isDestroyed(subject) {
-      const { block, index } = placeOf(subject)
-      await checked.run()
-      return (await blocks.read(block))?.destroyed.includes(index) ?? false
-    },
-
-    async isHeld(subject) {
-      const { block, index } = placeOf(subject)
-      await checked.run()
-      const found = await blocks.read(block)
-      return found !== undefined && !found.destroyed.includes(index)
-    },
-
     async rotate(report = () => {}) {
       await checked.run()
       return rotateMasterKey(options, blocks, report)
@@ -271,6 +264,34 @@ export function createCustomerKeys(options: CustomerKeysOptions): CustomerKeys {
     },
 
     close: () => keyStore.close(),
+  }
+}
+
+/** What is known of a key in the key store, whatever the cache says. */
+function createStoredChecks(
+  blocks: Blocks,
+  check: () => Promise<void>,
+): Pick<CustomerKeys, 'isDestroyed' | 'isHeld' | 'isNewest'> {
+  return {
+    async isDestroyed(subject) {
+      const { block, index } = placeOf(subject)
+      await check()
+      return (await blocks.read(block))?.destroyed.includes(index) ?? false
+    },
+
+    async isHeld(subject) {
+      const { block, index } = placeOf(subject)
+      await check()
+      const found = await blocks.read(block)
+      return found !== undefined && !found.destroyed.includes(index)
+    },
+
+    async isNewest(subject, { generation }) {
+      const { block, index } = placeOf(subject)
+      if (typeof block === 'number') return true
+      const found = await blocks.read(block)
+      return found?.generation === generation && !found.destroyed.includes(index)
+    },
   }
 }
 

@@ -5,7 +5,7 @@
 
 import { hasPersonal } from '../codec.ts'
 import { countAsChained } from '../hash-chain.ts'
-import { WrongExpectedRevision } from '../port.ts'
+import { type AppendOptions, type NewEvent, WrongExpectedRevision } from '../port.ts'
 import { type Cipher, encrypt } from './cipher.ts'
 import { guarded } from './clear-text-guard.ts'
 import type { CustomerKeys, EncryptedLog } from './customer-keys.ts'
@@ -31,6 +31,13 @@ export function encryptedLog(keys: CustomerKeys, cipher: Cipher): EncryptedLog {
   /** The streams with an append that waits for its key. */
   const awaited = new Map<string, Promise<void>>()
 
+  const write = (stream: string, events: readonly NewEvent[], options: AppendOptions, key: Key) =>
+    guardedLog.append(
+      stream,
+      events.map((event) => encrypt(stream, event, key, cipher)),
+      options,
+    )
+
   const store: EncryptedLog = {
     ...log,
     keys,
@@ -41,24 +48,22 @@ export function encryptedLog(keys: CustomerKeys, cipher: Cipher): EncryptedLog {
       if (first) return first.then(() => store.append(stream, events, options)) // appends keep their order
       const subject = subjectOf(stream)
       if (subject === undefined || !events.some(hasPersonal)) return guardedLog.append(stream, events, options)
-      const write = (key: Key) =>
-        guardedLog.append(
-          stream,
-          events.map((event) => encrypt(stream, event, key, cipher)),
-          options,
-        )
       const known = keys.peekToWrite(subject)
-      if (known) return write(known)
+      if (known) return write(stream, events, options, known)
       const coming = keys.toWrite(subject)
       const over = coming.then(
         () => void awaited.delete(stream),
         () => void awaited.delete(stream),
       )
       awaited.set(stream, over)
-      return coming.then((key) => {
+      return coming.then(async (key) => {
         // The key was destroyed: the customer was deleted in the meantime, so the command has to be decided again.
         if (key === undefined) throw new WrongExpectedRevision(stream, options.expected, 'no_stream')
-        return write(key)
+        const result = await write(stream, events, options, key)
+        // Nobody can read what was encrypted with a key that was destroyed in between, so that is decided again, too.
+        const isLost = options.expected !== 'any' && !(await keys.isNewest(subject, key))
+        if (isLost) throw new WrongExpectedRevision(stream, options.expected, result.revision)
+        return result
       })
     },
 

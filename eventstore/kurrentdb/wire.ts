@@ -3,6 +3,7 @@
  * and a projection reads all day. Field numbers are those of streams.proto and shared.proto, v1.
  */
 import type { Json, Position, RecordedEvent } from '../port.ts'
+import { Reader } from './protobuf.ts'
 
 /** A message in the answer of a read or a subscription. */
 export type ReadAnswer =
@@ -138,7 +139,7 @@ function parse(bytes: Buffer): Json {
   }
 }
 
-function position(reader: Reader): Position {
+export function position(reader: Reader): Position {
   let commit = 0n
   let prepare = 0n
   while (reader.next()) {
@@ -150,7 +151,7 @@ function position(reader: Reader): Position {
 }
 
 /** As text if that was requested; otherwise as two signed halves. */
-function uuid(reader: Reader): string {
+export function uuid(reader: Reader): string {
   let text = ''
   while (reader.next()) {
     if (reader.field === 2) text = reader.text()
@@ -188,95 +189,4 @@ function mapEntry(reader: Reader): { key: string; value: string } {
     else reader.skip()
   }
   return { key, value }
-}
-
-/** Walks the fields of one protobuf message. */
-class Reader {
-  readonly #bytes: Buffer
-  #at = 0
-  #end: number
-  #wire = 0
-  field = 0
-
-  constructor(bytes: Buffer) {
-    this.#bytes = bytes
-    this.#end = bytes.length
-  }
-
-  /** Goes to the next field; false at the message's end. */
-  next(): boolean {
-    if (this.#at >= this.#end) return false
-    const tag = this.number()
-    this.field = tag >>> 3
-    this.#wire = tag & 7
-    return true
-  }
-
-  /** A varint up to 2^53: revisions, counts. */
-  number(): number {
-    let value = 0
-    let factor = 1
-    for (;;) {
-      const byte = this.#bytes[this.#at++] as number
-      value += (byte & 0x7f) * factor
-      if (byte < 0x80) return value
-      factor *= 128
-    }
-  }
-
-  /** A varint of 64 bits, unsigned. */
-  bigint(): bigint {
-    const from = this.#at
-    const value = this.number()
-    if (this.#at - from <= 7) return BigInt(value) // 49 bits: exact
-    let exact = 0n
-    for (let at = this.#at - 1; at >= from; at--) exact = (exact << 7n) | BigInt((this.#bytes[at] as number) & 0x7f)
-    return BigInt.asUintN(64, exact)
-  }
-
-  text(): string {
-    const length = this.number()
-    const from = this.#at
-    this.#at += length
-    return this.#bytes.toString('utf8', from, this.#at)
-  }
-
-  bytes(): Buffer {
-    const length = this.number()
-    const from = this.#at
-    this.#at += length
-    return this.#bytes.subarray(from, this.#at)
-  }
-
-  /** A message within the message. */
-  message<T>(read: (reader: Reader) => T): T {
-    const length = this.number()
-    const end = this.#end
-    this.#end = this.#at + length
-    const value = read(this)
-    this.#at = this.#end
-    this.#end = end
-    return value
-  }
-
-  skip(): void {
-    switch (this.#wire) {
-      case 0:
-        while ((this.#bytes[this.#at++] as number) >= 0x80);
-        break
-      case 1:
-        this.#at += 8
-        break
-      case 2: {
-        const length = this.number()
-        this.#at += length
-        break
-      }
-      case 5:
-        this.#at += 4
-        break
-      default:
-        throw new Error(`The server's answer has a field of an unknown kind (${this.#wire}).`)
-    }
-  }
 }

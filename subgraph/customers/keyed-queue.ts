@@ -9,11 +9,11 @@ export function createKeyedQueue<K>(): KeyedQueue<K> {
     run(key, task) {
       const before = tails.get(key)
       const result = before === undefined ? task() : before.then(task, task)
-      tails.set(key, result)
       const forget = () => {
-        if (tails.get(key) === result) tails.delete(key)
+        if (tails.get(key) === over) tails.delete(key)
       }
-      result.then(forget, forget)
+      const over: Promise<void> = result.then(forget, forget)
+      tails.set(key, over)
       return result
     },
   }

@@ -37,6 +37,13 @@ interface Newest {
 }
 
 /**
+ * What the event says, if anybody can read it: undefined for a subscription that was written while the address was
+ * erased, with a key that is destroyed.
+ */
+const kindOf = ({ event }: Newest): SubscriberEvent['type'] | undefined =>
+  'email' in event.data && isErased(event.data.email) ? undefined : event.type
+
+/**
  * @param keysOf the keyed hashes of an address: the first is used for writing; an event under another one counts until
  * there is a newer one
  */
@@ -103,11 +110,11 @@ export function createSubscribers(eventStore: EventStore, keysOf: (email: string
   return {
     async status(email) {
       const last = await newest(email)
-      switch (last?.event.type) {
+      switch (last && kindOf(last)) {
         case 'GuestConfirmationRequested':
           return 'unconfirmed'
         case 'GuestSubscribed':
-          return (await isTakenOver(email, last.stored)) ? 'none' : 'subscribed'
+          return (await isTakenOver(email, (last as Newest).stored)) ? 'none' : 'subscribed'
         default:
           return 'none'
       }
@@ -115,13 +122,14 @@ export function createSubscribers(eventStore: EventStore, keysOf: (email: string
 
     async awaiting(email) {
       const last = await newest(email)
-      return last?.event.type === 'GuestConfirmationRequested' ? last.event.id : undefined
+      return last && kindOf(last) === 'GuestConfirmationRequested' ? last.event.id : undefined
     },
 
     append: (type, email, command) =>
       append(email, command, async (last) => {
         const isThere =
-          last?.event.type === type &&
+          last !== undefined &&
+          kindOf(last) === type &&
           (type === 'GuestConfirmationRequested' || !(await isTakenOver(email, last.stored)))
         return isThere ? undefined : { type, data: { email } }
       }),

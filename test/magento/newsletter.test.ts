@@ -2,6 +2,8 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { type EncryptedLog, keysOf } from '../../eventstore/encryption/customer-keys.ts'
+import { countAsChained } from '../../eventstore/hash-chain.ts'
 import { eraseAddress } from '../../projections/erasure.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { emailKeyOf } from '../../schema/email-key.ts'
@@ -299,4 +301,27 @@ t.test('what is left of a guest is erased with the address', async (t) => {
   t.equal(await eraseAddress(subgraph.eventStore, emailKeyOf(emailHashKey, email), eraser), true)
   t.same(await guestEvents(email), ['GuestSubscribed', 'GuestBecameCustomer', 'GuestErased'])
   t.equal(await subscribe(email), 'SUBSCRIBED')
+})
+
+t.test('a guest who subscribes while the address is erased is erased, too, and may subscribe again', async (t) => {
+  const { eventStore } = subgraph
+  const email = freshEmail()
+  const key = emailKeyOf(emailHashKey, email)
+  const keys = keysOf(eventStore)
+  await subscribe(email)
+  const meanwhile = {
+    ...keys,
+    async destroy(subject: string) {
+      t.equal(await subscribe(email), 'SUBSCRIBED')
+      return keys.destroy(subject)
+    },
+  }
+  const eraser = { actor: 'operator:test', correlationId: crypto.randomUUID(), at: new Date() }
+  await eraseAddress(countAsChained({ ...eventStore, keys: meanwhile } as EncryptedLog), key, eraser)
+  const erased = ['GuestSubscribed', 'GuestErased', 'GuestSubscribed', 'GuestErased']
+  t.same(await guestEvents(email), erased)
+  t.equal(await subscribe(email), 'SUBSCRIBED')
+  await keys.destroy(key)
+  t.equal(await subscribe(email), 'SUBSCRIBED', 'a subscription that nobody can read counts as none')
+  t.same(await guestEvents(email), [...erased, 'GuestSubscribed', 'GuestSubscribed'])
 })

@@ -226,6 +226,28 @@ for (const [kind, environmentOf] of Object.entries(KINDS_OF_LOGS)) {
       }
     })
 
+    t.test('a guest’s key that is destroyed between its use and the append', async (t) => {
+      const { keys: elsewhere } = await open(t, env)
+      let isDestroyed = false
+      const raced = await openLog(loadConfiguration(env), {}, (store) => ({
+        ...store,
+        async append(stream, events, options) {
+          if (stream === 'newsletterSubscriber-raced' && !isDestroyed) isDestroyed = await elsewhere.destroy('raced')
+          return store.append(stream, events, options)
+        },
+      }))
+      t.teardown(() => raced.eventStore.close())
+      const stream = 'newsletterSubscriber-raced'
+      await append(eventStore, stream, { type: 'GuestConfirmationRequested', data: { email: EMAIL } })
+      const subscribed = () => [encoded({ type: 'GuestSubscribed', data: { email: EMAIL } })]
+      await t.rejects(raced.eventStore.append(stream, subscribed(), { expected: 0 }), WrongExpectedRevision)
+      t.equal(isDestroyed, true)
+      await raced.eventStore.append(stream, subscribed(), { expected: 1 })
+      const { eventStore: later } = await open(t, env)
+      const emails = (await all(later.readStream(stream))).map(({ data }) => (data as { email: string }).email)
+      t.same(emails, ['[erased:0]', '[erased:1]', EMAIL], 'decided again, it can be read')
+    })
+
     t.test('events in clear, of before there was encryption, are read as they are', async (t) => {
       await stored.append('customer-13', [encoded(registered(13))], { expected: 'no_stream' })
       t.same((await all(eventStore.readStream('customer-13')))[0]?.data, registered(13).data)
