@@ -414,7 +414,9 @@ class Post implements Dispatcher.DispatchHandler, Abortable {
   }
 
   #answer(whole: Buffer): void {
-    this.#resolve({ status: this.#status, text: whole.toString('utf8'), headers: this.#headers })
+    const answer = { status: this.#status, text: whole.toString('utf8'), headers: this.#headers }
+    // Once all answers of this turn of the event loop are read: their requests then go on one after the other.
+    setImmediate(this.#resolve, answer)
   }
 
   #decompress(whole: Buffer, encoding: string): void {
