@@ -74,5 +74,9 @@ export function createEntryReader(
     return { document: documents.read(id, document, parseDocument), acknowledged }
   }
 
-  return (ids, trusted) => Promise.all(ids.map((id) => read(id, trusted)))
+  return async (ids, trusted) => {
+    const [first, ...others] = ids
+    if (first !== undefined && others.length === 0) return [await read(first, trusted)]
+    return Promise.all(ids.map((id) => read(id, trusted)))
+  }
 }

@@ -60,14 +60,11 @@ export function createEntryReader(
     return open
   }
 
-  async function read(id: number): Promise<ReadModelEntry> {
-    const { ids, entries } = batch()
-    const index = ids.push(id) - 1
-    return (await entries)[index] as ReadModelEntry
-  }
-
   return (ids, trusted) => {
     if (trusted && !trusted.has(incarnation)) return Promise.resolve(ids.map(() => UNKNOWN))
-    return Promise.all(ids.map(read))
+    const { ids: all, entries } = batch()
+    const first = all.length
+    all.push(...ids)
+    return entries.then((found) => found.slice(first, first + ids.length))
   }
 }

@@ -58,7 +58,6 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
 
   await app.register(mercurius, {
     schema,
-    jit: 1,
     validationRules: [...validationRules],
     graphql: { parseOptions: { maxTokens: MAX_DOCUMENT_TOKENS } },
     context: requests.contextOf,
