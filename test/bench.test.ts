@@ -15,7 +15,8 @@ t.test('npm run bench prints each ratio', async (t) => {
   const { status, stdout, stderr } = bench(...BENCHES, 'rebuild', 'lag', ...quick)
   t.equal(status, 0, stderr)
   for (const name of [
-    'query, Redis / bare Redis read',
+    'query, Redis / bare route',
+    'query, Redis / route on the read model',
     'gateway / bare calls',
     'gateway / stock Apollo',
     'projection / parsing and the same writes',

@@ -1,6 +1,7 @@
 /** `/graphql`: GraphQL over HTTP, by GET and by POST. */
 import type { Readable } from 'node:stream'
 import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify'
+import { endOfTurn } from '../../runtime/end-of-turn.ts'
 import { traceIds } from '../../runtime/tracing.ts'
 import { Cancellation } from '../cancellation.ts'
 import { RequestError, requestError } from '../errors.ts'
@@ -58,6 +59,8 @@ export const graphqlRoutes: FastifyPluginCallback<GraphQLRoutesOptions> = (app, 
     const { socket } = request.raw
     const departure = new Cancellation()
     cancelOnClose(socket, departure)
+    // Requests of one turn are executed one after the other, and not each between the reading of two others.
+    await endOfTurn()
     reply.headers(SECURITY_HEADERS).header('x-correlation-id', request.id)
     if (isRead) caching?.vary(reply)
     const hooks = plugins?.begin(request, reply)

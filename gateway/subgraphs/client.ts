@@ -145,8 +145,8 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
   const pools = new Map<string, Pool>()
   const breakers = new Map<string, Breaker>()
 
-  function poolOf(origin: string, connections: number): Pool {
-    const key = `${origin} ${connections}`
+  /** @param key origin and connections, made once for all calls */
+  function poolOf(key: string, origin: string, connections: number): Pool {
     let pool = pools.get(key)
     if (!pool) {
       pool = new Pool(origin, { connections, pipelining, allowH2: false })
@@ -168,7 +168,8 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
     const { origin, pathname, search } = new URL(url)
     const path = pathname + search
     const { connections } = options.settings(name)
-    return (request, limitMs) => post(poolOf(origin, connections), path, request, limitMs, maxAnswerBytes)
+    const key = `${origin} ${connections}`
+    return (request, limitMs) => post(poolOf(key, origin, connections), path, request, limitMs, maxAnswerBytes)
   }
 
   return {
@@ -414,7 +415,9 @@ class Post implements Dispatcher.DispatchHandler, Abortable {
   }
 
   #answer(whole: Buffer): void {
-    this.#resolve({ status: this.#status, text: whole.toString('utf8'), headers: this.#headers })
+    const answer = { status: this.#status, text: whole.toString('utf8'), headers: this.#headers }
+    // Once all answers of this turn of the event loop are read: their requests then go on one after the other.
+    setImmediate(this.#resolve, answer)
   }
 
   #decompress(whole: Buffer, encoding: string): void {

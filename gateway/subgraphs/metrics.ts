@@ -36,34 +36,33 @@ export function createSubgraphMetrics(registers: Registry[]): SubgraphMetrics {
     labelNames: ['service'] as const,
     registers,
   })
-  const observers = new Map<string, (seconds: number) => void>()
-  /** Those that have series. */
-  const services = new Set<string>()
+  /** By service and outcome: those that have series. */
+  const observers = new Map<string, Map<CallOutcome, (seconds: number) => void>>()
   const forget = (service: string) => {
-    services.delete(service)
-    for (const outcome of CALL_OUTCOMES) {
-      calls.remove({ service, outcome })
-      observers.delete(`${service} ${outcome}`)
-    }
+    observers.delete(service)
+    for (const outcome of CALL_OUTCOMES) calls.remove({ service, outcome })
     failures.remove({ service })
     shared.remove({ service })
   }
   return {
     subgraphCall: (service, outcome, milliseconds) => {
-      const key = `${service} ${outcome}`
-      let observe = observers.get(key)
+      let own = observers.get(service)
+      if (!own) {
+        own = new Map()
+        observers.set(service, own)
+      }
+      let observe = own.get(outcome)
       if (!observe) {
         const series = calls.labels({ service, outcome })
         observe = (seconds) => series.observe(seconds)
-        observers.set(key, observe)
-        services.add(service)
+        own.set(outcome, observe)
       }
       observe(milliseconds / 1000)
     },
     sharedCall: (service) => shared.inc({ service }),
     subgraphFailure: (service) => failures.inc({ service }),
     keepSubgraphs: (names) => {
-      for (const service of services) if (!names.includes(service)) forget(service)
+      for (const service of observers.keys()) if (!names.includes(service)) forget(service)
     },
   }
 }

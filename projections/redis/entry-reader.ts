@@ -2,6 +2,7 @@
  * What queries read: document and mark of each customer. Reads that come in one turn of the event loop, from whichever
  * requests, go to Redis as one call; in a Cluster as one for each slot.
  */
+import { endOfTurn } from '../../runtime/end-of-turn.ts'
 import { createDocumentCache } from '../document-cache.ts'
 import { type ReadModelEntry, UNKNOWN } from '../read-model.ts'
 import { readNumber } from '../stored-values.ts'
@@ -73,8 +74,9 @@ export function createEntryReader(
     return { document: documents.read(id, document, parseDocument), acknowledged }
   }
 
-  return (ids, trusted) => Promise.all(ids.map((id) => read(id, trusted)))
+  return async (ids, trusted) => {
+    const [first, ...others] = ids
+    if (first !== undefined && others.length === 0) return [await read(first, trusted)]
+    return Promise.all(ids.map((id) => read(id, trusted)))
+  }
 }
-
-/** Resolves when all that has arrived by now has been seen to. */
-const endOfTurn = () => new Promise<void>((resolve) => void setImmediate(resolve))

@@ -6,14 +6,14 @@ import { statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
 import { closeSqliteFile, describeFile, emptyWal } from '../../eventstore/sqlite/file.ts'
-import { type ReadModel, type ReadModelEntry, sameCheckpoint, UNKNOWN } from '../read-model.ts'
+import { type ReadModel, sameCheckpoint } from '../read-model.ts'
 import { readParked } from '../stored-values.ts'
 import { type Access, accessTo } from './access.ts'
+import { createEntryReader } from './entry-reader.ts'
 import { createMarkWriter, incarnationOf } from './marks.ts'
 import { dropGeneration, resetGeneration } from './removal.ts'
 import {
   checkpointOf,
-  createEntryReader,
   documentAt,
   liveGeneration,
   placeAt,
@@ -140,13 +140,9 @@ function generationOperations({ sql, access: { read, write }, handle }: Parts) {
 /** How many documents one transaction writes. */
 const BATCH = 1_000
 
-function documentOperations({ sql, path, access: { read, write }, handle }: Parts, incarnation: string) {
-  const readEntry = createEntryReader(sql)
-
-  function entry(id: number, trusted: ReadonlySet<string> | undefined): ReadModelEntry {
-    if (trusted && !trusted.has(incarnation)) return UNKNOWN
-    return readEntry(handle.current, id)
-  }
+function documentOperations(parts: Parts, incarnation: string) {
+  const { sql, path, handle } = parts
+  const { read, write } = parts.access
 
   async function* customersOf(): AsyncGenerator<readonly number[]> {
     for (let last = 0; ; ) {
@@ -188,7 +184,7 @@ function documentOperations({ sql, path, access: { read, write }, handle }: Part
     lacking: (ids) =>
       read(() => (sql.lacking.all(JSON.stringify(ids), handle.current) as { id: number }[]).map(({ id }) => id)),
 
-    get: (ids, trusted) => read(() => ids.map((id) => entry(id, trusted))),
+    get: createEntryReader(parts, () => handle.current, incarnation),
 
     documents: (ids) => read(() => ids.map((id) => documentAt(sql, handle.current, id))),
 

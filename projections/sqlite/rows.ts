@@ -2,20 +2,13 @@
 import type { EventPlace } from '../../eventstore/event-place.ts'
 import { comparePositions, type Position } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../customer.ts'
-import { createDocumentCache } from '../document-cache.ts'
-import type { Checkpoint, DocumentWrite, ReadModelEntry } from '../read-model.ts'
+import type { Checkpoint, DocumentWrite } from '../read-model.ts'
 import { readDocument, readPosition } from '../stored-values.ts'
 import type { Statements } from './schema.ts'
 
 interface DocumentRow {
   readonly revision: number
   readonly document: string
-}
-
-interface EntryRow {
-  readonly mark: number | null
-  readonly revision: number | null
-  readonly document: string | null
 }
 
 /** The generation that queries see. */
@@ -26,18 +19,6 @@ export function liveGeneration(sql: Statements): number {
 /** For projections: the stored document, complete or not. */
 export function documentAt(sql: Statements, generation: number, id: number): CustomerDocument | null {
   return parse(id, sql.document.get(generation, id) as DocumentRow | undefined)
-}
-
-/** Reads what queries need: the mark, and the document of a generation that is complete. */
-export function createEntryReader(sql: Statements): (generation: number, id: number) => ReadModelEntry {
-  const documents = createDocumentCache()
-  return (generation, id) => {
-    const { mark, revision, document } = sql.entry.get(generation, id) as unknown as EntryRow
-    const acknowledged = mark ?? -1
-    if (document === null || revision === null) return { document: null, acknowledged }
-    const found = documents.read(id, document, (text) => readDocument(text, id, revision))
-    return { document: found?.revision === revision ? found : null, acknowledged }
-  }
 }
 
 /**

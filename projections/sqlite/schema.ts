@@ -1,5 +1,5 @@
 /** The tables of the embedded read model, and its statements. */
-import type { DatabaseSync } from 'node:sqlite'
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { openSqliteFile } from '../../eventstore/sqlite/file.ts'
 
 /** The tables of version 1 had one generation; the documents are rebuilt. */
@@ -66,16 +66,20 @@ export function openReadModelFile(path: string): { readonly database: DatabaseSy
 
 function prepareStatements(database: DatabaseSync) {
   return {
+    begin: database.prepare('BEGIN'),
+    commit: database.prepare('COMMIT'),
     live: database.prepare('SELECT number FROM generations WHERE live = 1'),
     generations: database.prepare('SELECT number FROM generations'),
     addGeneration: database.prepare('INSERT OR IGNORE INTO generations VALUES (?, 0)'),
     switchGeneration: database.prepare('UPDATE generations SET live = number = ?'),
-    /** Mark, and the document of a generation that is complete. */
-    entry: database.prepare(
-      `SELECT marks.revision AS mark, documents.revision, document FROM (SELECT 1)
-       LEFT JOIN marks ON marks.id = ?2
-       LEFT JOIN documents ON generation = ?1 AND documents.id = ?2
-         AND (SELECT complete FROM checkpoints WHERE generation = ?1) = 1`,
+    /** Mark, and revision and text of the document of a generation that is complete: as an array, for queries wait. */
+    entry: arrays(
+      database.prepare(
+        `SELECT marks.revision, documents.revision, document FROM (SELECT 1)
+         LEFT JOIN marks ON marks.id = ?2
+         LEFT JOIN documents ON generation = ?1 AND documents.id = ?2
+           AND (SELECT complete FROM checkpoints WHERE generation = ?1) = 1`,
+      ),
     ),
     document: database.prepare('SELECT revision, document FROM documents WHERE generation = ? AND id = ?'),
     revision: database.prepare('SELECT revision FROM documents WHERE generation = ? AND id = ?'),
@@ -137,4 +141,9 @@ function prepareStatements(database: DatabaseSync) {
     touch: database.prepare('UPDATE incarnation SET id = id'),
     ping: database.prepare('SELECT 1'),
   }
+}
+
+function arrays(statement: StatementSync): StatementSync {
+  statement.setReturnArrays(true)
+  return statement
 }

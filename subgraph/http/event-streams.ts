@@ -80,7 +80,7 @@ export function createEventStreams(options: EventStreamOptions): AnswerWithEvent
     try {
       for await (const { value, context } of events) {
         if (isExpired(request)) throw new TokenRefused('expired')
-        const own = { ...contextValue, ...context }
+        const own: RequestContext = Object.assign(Object.create(contextValue), context)
         const result = await execute({
           schema,
           document,

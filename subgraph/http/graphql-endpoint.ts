@@ -5,7 +5,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type ExecutionResult, GraphQLError, type GraphQLSchema, type ValidationRule } from 'graphql'
 import mercurius from 'mercurius'
-import { createDocumentBudget, MAX_DOCUMENT_TOKENS } from '../../runtime/document-budget.ts'
+import { MAX_DOCUMENT_TOKENS } from '../../runtime/document-budget.ts'
 import { wantsEventStream } from '../../runtime/event-stream.ts'
 import { lazily } from '../../runtime/lazily.ts'
 import { type Store, viewOf } from '../../schema/store.ts'
@@ -13,6 +13,7 @@ import { tokenChallenge } from '../../schema/token-faults.ts'
 import { type CustomerError, refusal, serviceUnavailable, TokenRefused } from '../errors.ts'
 import type { Admitted, TokenGate } from '../identity/token-gate.ts'
 import { createCacheControl, NOT_STORED } from './cache-control.ts'
+import { createCompiledOperations, type ExecuteCompiled } from './compiled-operations.ts'
 import { createErrorAnswers } from './error-answers.ts'
 import { createEventStreams } from './event-streams.ts'
 import type { TracedRequest } from './federated-traces.ts'
@@ -53,11 +54,11 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
     contextOf: requests.contextOf,
     isExpired: ({ headers }) => endpoint.isExpired(headers.authorization),
   })
-  const countDocument = createDocumentBudget(() => app.graphql.replaceSchema(schema))
+  const answerCompiled = createCompiledAnswers(requests.contextOf, formatErrors)
+  const compiled = createCompiledOperations(schema, validationRules, () => app.graphql.replaceSchema(schema))
 
   await app.register(mercurius, {
     schema,
-    jit: 1,
     validationRules: [...validationRules],
     graphql: { parseOptions: { maxTokens: MAX_DOCUMENT_TOKENS } },
     context: requests.contextOf,
@@ -129,16 +130,20 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
       answerTraced(traced, reply).catch(done)
       return
     }
-    if (document !== undefined) {
-      countDocument(document)
-      if (request.headers.authorization === undefined) allowStorage(request, reply, document)
+    if (document === undefined) {
+      done()
+      return
     }
-    done()
+    const { operationName } = (request.body ?? request.query ?? {}) as Partial<TracedRequest>
+    if (request.headers.authorization === undefined) allowStorage(reply, document, operationName)
+    const execute = compiled.find(document, operationName)
+    // A GET may hold a mutation, which Mercurius refuses; so it does a body that is not valid.
+    if (execute === undefined || request.method !== 'POST' || request.validationError) done()
+    else answerCompiled(execute, request, reply, done)
   }
 
   /** Of an answer that is the same for everybody. An error takes it back. */
-  function allowStorage(request: FastifyRequest, reply: FastifyReply, document: string): void {
-    const { operationName } = (request.body ?? request.query ?? {}) as Partial<TracedRequest>
+  function allowStorage(reply: FastifyReply, document: string, operationName: unknown): void {
     const headers = cacheControl(document, operationName)
     if (headers) reply.headers(headers)
   }
@@ -161,11 +166,36 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
   }
 }
 
-function tracedRequest(request: FastifyRequest, requests: RequestReader): TracedRequest | undefined {
+function tracedRequest(request: FastifyRequest, { contextOf }: RequestReader): TracedRequest | undefined {
   const { query, operationName, variables } = (request.body ?? {}) as Partial<TracedRequest>
   if (request.method !== 'POST' || typeof query !== 'string') return undefined
-  return { query, operationName, variables, context: requests.contextOf(request) }
+  return { query, operationName, variables, context: contextOf(request) }
 }
+
+/** Answers with a compiled operation; `done` passes the request on to Mercurius if it could not be executed. */
+const createCompiledAnswers =
+  (contextOf: RequestReader['contextOf'], formatErrors: ReturnType<typeof createErrorAnswers>) =>
+  (execute: ExecuteCompiled, request: FastifyRequest, reply: FastifyReply, done: Done): void => {
+    const context = contextOf(request)
+    context.reply = reply
+    const answer = (result: ExecutionResult | undefined): void => {
+      if (result === undefined) {
+        done()
+        return
+      }
+      let body: object = result
+      if (result.errors) {
+        const { statusCode, response } = formatErrors(result, context)
+        reply.code(statusCode).header('cache-control', NOT_STORED)
+        body = response
+      }
+      // As a text: Fastify then has nothing left to serialize.
+      reply.header('content-type', 'application/json; charset=utf-8').send(JSON.stringify(body))
+    }
+    const result = execute(context, (request.body as Partial<TracedRequest>).variables)
+    if (result instanceof Promise) result.then(answer).catch(done)
+    else answer(result)
+  }
 
 /** Few gateways ask for traces, so what they need is loaded and built for the first request that does. */
 const tracedExecutionOf = ({ buildSchema, validationRules }: GraphqlEndpoint) =>
@@ -175,8 +205,8 @@ const tracedExecutionOf = ({ buildSchema, validationRules }: GraphqlEndpoint) =>
   })
 
 /**
- * Mercurius caches compiled operations by the document's text alone: for a document with two operations it would keep
- * executing the first one requested. A comment with the operation's name makes the texts distinct.
+ * Operations are compiled and kept by the document's text alone: for a document with two operations the first one
+ * requested would be executed each time. A comment with the operation's name makes the texts distinct.
  * @returns the document's text, if there is one
  */
 function keyByOperation(request: FastifyRequest): string | undefined {

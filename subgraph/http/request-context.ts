@@ -16,15 +16,15 @@ export interface RequestContext {
   /** The token of a solved CAPTCHA. */
   readonly captcha: string | undefined
   /** Whether the client has gone away. */
-  readonly isGone: () => boolean
+  isGone(): boolean
   /** The store view that the client asks for. */
   readonly view: Store['view']
   /** The connection of the answer, once it is known. */
-  readonly reply?: { header(name: string, value: string): unknown }
+  reply?: { header(name: string, value: string): unknown }
   /** The caller's document, if it has been read. */
-  readonly document?: Promise<CustomerDocument>
+  readonly document?: Promise<CustomerDocument> | undefined
   /** See `Admission.waitedMs`. */
-  readonly waitedMs?: number
+  readonly waitedMs?: number | undefined
   /** The signed-in customer, read once for all fields of a request. */
   customer?: Promise<CustomerDocument>
 }

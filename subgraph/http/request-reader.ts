@@ -5,6 +5,7 @@
 import { randomUUID, timingSafeEqual } from 'node:crypto'
 import { Socket } from 'node:net'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { CustomerDocument } from '../../projections/customer.ts'
 import { isTracing, parseTraceparent, startSpan, type TracedSpan } from '../../runtime/tracing.ts'
 import { type Store, viewOf } from '../../schema/store.ts'
 import { type Admission, GUEST } from '../identity/token-gate.ts'
@@ -16,6 +17,8 @@ declare module 'fastify' {
     admission?: Admission
     /** The request's own, where traces are exported. */
     span?: TracedSpan
+    /** Leads through the logs and the events; undefined before it is asked for. */
+    correlationId?: string
   }
 }
 
@@ -41,6 +44,7 @@ export function createRequestReader(app: FastifyInstance, store: Store, secret: 
   // Not in a WeakMap, where young objects survive until a full collection, each with its customer's document.
   app.decorateRequest('admission')
   app.decorateRequest('span')
+  app.decorateRequest('correlationId')
   if (isTracing()) {
     app.addHook('onResponse', async (request, { statusCode }) => request.span?.end(statusCode >= 500))
   }
@@ -60,25 +64,58 @@ export function createRequestReader(app: FastifyInstance, store: Store, secret: 
     },
 
     contextOf(request) {
-      const { headers } = request
-      const { caller, service, customer, waitedMs } = request.admission ?? GUEST
-      return {
-        caller,
-        service,
-        ...(customer && { document: customer }),
-        ...(waitedMs !== undefined && { waitedMs }),
-        view: viewOf(store, headers.store) ?? store.view,
-        client: {
-          address: clientAddress(request, secret !== undefined),
-          userAgent: text(headers['user-agent'])?.slice(0, MAX_USER_AGENT),
-        },
-        correlationId: correlationIdOf(headers['x-correlation-id']),
-        traceparent: traceparentOf(request),
-        idempotencyKey: text(headers['idempotency-key']),
-        captcha: text(headers['x-recaptcha']) ?? text(headers['x-captcha']),
-        isGone: () => isGone(request),
-      }
+      const view = viewOf(store, request.headers.store) ?? store.view
+      return new ContextOfRequest(request, traceparentOf(request), view, secret !== undefined)
     },
+  }
+}
+
+/** A plain query needs little of it, so what costs something is read when it is asked for. */
+class ContextOfRequest implements RequestContext {
+  readonly caller: RequestContext['caller']
+  readonly service: RequestContext['service']
+  readonly document: RequestContext['document']
+  readonly waitedMs: number | undefined
+  readonly traceparent: string | undefined
+  readonly view: Store['view']
+  customer?: Promise<CustomerDocument>
+  reply?: NonNullable<RequestContext['reply']>
+  readonly request: FastifyRequest
+  readonly hasSecret: boolean
+
+  constructor(request: FastifyRequest, traceparent: string | undefined, view: Store['view'], hasSecret: boolean) {
+    const { caller, service, customer, waitedMs } = request.admission ?? GUEST
+    this.caller = caller
+    this.service = service
+    this.document = customer
+    this.waitedMs = waitedMs
+    this.traceparent = traceparent
+    this.view = view
+    this.request = request
+    this.hasSecret = hasSecret
+  }
+
+  get client(): RequestContext['client'] {
+    const userAgent = text(this.request.headers['user-agent'])?.slice(0, MAX_USER_AGENT)
+    return { address: clientAddress(this.request, this.hasSecret), userAgent }
+  }
+
+  get correlationId(): string {
+    this.request.correlationId ??= correlationIdOf(this.request.headers['x-correlation-id'])
+    return this.request.correlationId
+  }
+
+  get idempotencyKey(): string | undefined {
+    return text(this.request.headers['idempotency-key'])
+  }
+
+  get captcha(): string | undefined {
+    const { headers } = this.request
+    return text(headers['x-recaptcha']) ?? text(headers['x-captcha'])
+  }
+
+  isGone(): boolean {
+    return isGone(this.request)
   }
 }
 

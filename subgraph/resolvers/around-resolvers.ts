@@ -63,15 +63,22 @@ export function answerFaults(
 ): void {
   const fields = resolvers as Record<string, Resolve>
   for (const [name, resolve] of Object.entries(fields)) {
-    fields[name] = async (...args) => {
+    const answered = <T>(answer: T): T => {
+      onOutcome(name, 'answered')
+      return answer
+    }
+    const failed = (error: unknown): never => {
+      onOutcome(name, 'failed')
+      throw translateFault(error)
+    }
+    fields[name] = (...args) => {
+      let answer: unknown
       try {
-        const answer = await resolve(...args)
-        onOutcome(name, 'answered')
-        return answer
+        answer = resolve(...args)
       } catch (error) {
-        onOutcome(name, 'failed')
-        throw translateFault(error)
+        return failed(error)
       }
+      return answer instanceof Promise ? answer.then(answered, failed) : answered(answer)
     }
   }
 }

@@ -113,6 +113,74 @@ t.test('what can not be executed', async (t) => {
   t.equal(malformed.statusCode, 400)
 })
 
+t.test('an operation is answered once compiled as it was at first', async (t) => {
+  const { token, id, email } = await signUp(send)
+  const named = 'query A { customer { id } } query B { customer { email } }'
+  const form = 'query($code: String!) { attributesForm(formCode: $code) { items { code } } }'
+  const change = 'mutation($input: CustomerUpdateInput!) { updateCustomerV2(input: $input) { customer { firstname } } }'
+  const entities = `query($of: [_Any!]!, $full: Boolean = true) {
+    _entities(representations: $of) { __typename ... on Customer { id email @include(if: $full) } } }`
+  const cases: Record<string, { payload: object; expected: object; guest?: boolean; status?: number }> = {
+    plain: { payload: { query: '{ customer { id } }' }, expected: { data: { customer: { id } } } },
+    'null for what is left out': {
+      payload: { query: '{ customer { email } }', operationName: null, variables: null, extensions: null },
+      expected: { data: { customer: { email } } },
+    },
+    'a named one of two': {
+      payload: { query: named, operationName: 'B' },
+      expected: { data: { customer: { email } } },
+    },
+    'one of two without a name': { payload: { query: named }, expected: { errors: [{}] }, status: 400 },
+    variables: {
+      payload: { query: form, variables: { code: 'customer_account_edit', unknown: 1 } },
+      expected: { data: { attributesForm: { items: [{ code: 'firstname' }] } } },
+    },
+    'a default of a variable': {
+      payload: { query: entities, variables: { of: [{ __typename: 'Customer', id }] } },
+      expected: { data: { _entities: [{ __typename: 'Customer', id, email }] } },
+    },
+    'an error beside data': {
+      payload: { query: entities, variables: { of: [{ __typename: 'Customer', id: id + 999 }], full: false } },
+      expected: { data: { _entities: [null] }, errors: [{ path: ['_entities', 0] }] },
+    },
+    'a refused field': { payload: { query: '{ customer { id } }' }, expected: { errors: [{}] }, guest: true },
+    'an answer that may be stored': {
+      payload: { query: '{ storeConfig { locale } }' },
+      expected: { data: { storeConfig: { locale: 'en_US' } } },
+      guest: true,
+    },
+    'a mutation': {
+      payload: { query: change, variables: { input: { firstname: 'Bea' } } },
+      expected: { data: { updateCustomerV2: { customer: { firstname: 'Bea' } } } },
+    },
+  }
+  for (const [what, variables] of Object.entries({
+    none: undefined,
+    null: { code: null },
+    'a number': { code: 1 },
+    'an object': { code: {} },
+    'a list': { code: ['a'] },
+  })) {
+    cases[`a required text: ${what}`] = { payload: { query: form, variables }, expected: { errors: [{}] }, status: 400 }
+  }
+  for (const variables of [{ input: { firstname: 'Bea', unknown: 1 } }, { input: null }, { input: { firstname: 1 } }]) {
+    const name = `an input that does not fit: ${JSON.stringify(variables)}`
+    cases[name] = { payload: { query: change, variables }, expected: { errors: [{}] }, status: 400 }
+  }
+  for (const [name, { payload, expected, guest = false, status = 200 }] of Object.entries(cases)) {
+    const post = async () => {
+      const headers = guest ? {} : { authorization: `Bearer ${token}` }
+      const answer = await app.inject({ method: 'POST', url: '/graphql', payload, headers })
+      const { 'content-type': type, 'cache-control': caching, vary } = answer.headers
+      return { status: answer.statusCode, headers: { type, caching, vary }, body: answer.json() }
+    }
+    const first = await post()
+    t.equal(first.status, status, name)
+    t.match(first.body, expected, name)
+    for (let i = 0; i < 3; i++) t.same(await post(), first, name)
+  }
+})
+
 t.test('an unexpected error is logged whole, with its id, and shown masked', async (t) => {
   const lines: string[] = []
   const broken: EventStore = {

@@ -1,0 +1,53 @@
+/** Reads that come in one turn of the event loop, from readers who do not know of each other, share a transaction. */
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import t from 'tap'
+import { ReadModelUnavailable } from '../../../projections/read-model.ts'
+import { openSqliteReadModel } from '../../../projections/sqlite/read-model.ts'
+import { aCheckpoint, aDocument } from '../../contract/read-model.ts'
+import { temporaryFolder } from '../support.ts'
+
+const IDS = Array.from({ length: 100 }, (_, index) => index + 1)
+
+t.test('each has its own customer, and what other processes wrote before', async (t) => {
+  const path = join(await temporaryFolder(t), 'readmodel.db')
+  const [one, two] = [openSqliteReadModel({ path }), openSqliteReadModel({ path })]
+  t.teardown(() => Promise.all([one.close(), two.close()]))
+  await one.setCheckpoint(aCheckpoint(1n), null)
+  await one.put(IDS.map((id) => ({ document: aDocument(id, id), expected: -1 })))
+  for (const raised of [0, 1, 2]) {
+    await Promise.all(IDS.map((id) => two.acknowledge(id, id + raised)))
+    const found = await Promise.all([...IDS, ...IDS, 999].map((id) => one.get([id])))
+    const expected = IDS.map((id) => [{ document: aDocument(id, id), acknowledged: id + raised }])
+    t.same(found, [...expected, ...expected, [{ document: null, acknowledged: -1 }]])
+  }
+  t.same(await one.get([2, 1]), [
+    { document: aDocument(2, 2), acknowledged: 4 },
+    { document: aDocument(1, 1), acknowledged: 3 },
+  ])
+
+  // Writes of the same turn are transactions of the same connection.
+  const mixed = await Promise.all(IDS.flatMap((id) => [one.acknowledge(id, 200), one.get([id]), one.get([id])]))
+  t.equal(mixed.length, 3 * IDS.length)
+  t.same(await one.get([7]), [{ document: aDocument(7, 7), acknowledged: 200 }])
+})
+
+t.test('a failure fails those of its turn, and leaves no transaction', async (t) => {
+  const path = join(await temporaryFolder(t), 'readmodel.db')
+  const readModel = openSqliteReadModel({ path })
+  await readModel.acknowledge(1, 5)
+  const other = new DatabaseSync(path)
+  other.exec('ALTER TABLE marks RENAME TO gone')
+  const failed = await Promise.allSettled([1, 2, 3].map((id) => readModel.get([id])))
+  for (const outcome of failed) t.ok((outcome as PromiseRejectedResult).reason instanceof ReadModelUnavailable)
+  other.exec('ALTER TABLE gone RENAME TO marks')
+  other.close()
+  await readModel.acknowledge(1, 6)
+  t.same(await Promise.all([1, 2].map((id) => readModel.get([id]))), [
+    [{ document: null, acknowledged: 6 }],
+    [{ document: null, acknowledged: -1 }],
+  ])
+  const late = readModel.get([1])
+  await readModel.close()
+  await t.rejects(late, ReadModelUnavailable)
+})
