@@ -6,11 +6,11 @@ import { LRUCache } from 'lru-cache'
 import { hasKeys } from '../eventstore/encryption/customer-keys.ts'
 import type { EventStore } from '../eventstore/port.ts'
 import { newestStored } from '../eventstore/read.ts'
+import { documentSize } from '../projections/document-size.ts'
 import type { Folded } from '../projections/fold.ts'
 import { streamOf } from '../schema/streams.ts'
 
-/** The most customers and addresses in memory: about 2 MB. */
-const MOST_KEPT = 2_000
+const MOST_BYTES = 2 * 1024 * 1024
 
 export interface HistoryStates {
   /**
@@ -27,8 +27,8 @@ export interface HistoryStates {
  */
 export function createHistoryStates(eventStore: EventStore): (customerId: number) => Promise<HistoryStates> {
   const states = new LRUCache<string, Folded>({
-    maxSize: MOST_KEPT,
-    sizeCalculation: ({ document }) => 1 + document.addresses.length,
+    maxSize: MOST_BYTES,
+    sizeCalculation: ({ document }) => documentSize(document),
   })
 
   /** undefined: the customer is deleted, but the key is not destroyed yet, or there are no keys. */

@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { readVariables, type Values, type Variable } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
 import { DEFAULT_LIMITS, ENCODINGS, isOrigin, TAG_HEADERS, UNCHECKED_TOKENS } from './accepted-values.ts'
+import { MAX_JSON_VALUES } from './http/json-size.ts'
 import { ERROR_STATUSES } from './http/negotiation.ts'
 import { isDecompressable, SUBGRAPH_ENCODINGS } from './subgraphs/decompression.ts'
 import { SHARING } from './subgraphs/shared-calls.ts'
@@ -198,6 +199,11 @@ const variables = {
     description: 'Labels of `@override(label:)` that hold. `percent(n)` holds for n of a hundred requests by itself.',
   },
   BODY_LIMIT_BYTES: { ...count(1024 * 1024), description: 'The largest request.' },
+  BODY_LIMIT_VALUES: {
+    ...count(MAX_JSON_VALUES),
+    description:
+      'JSON values in a request: lists, objects, and what is in them. They take far more memory than their text.',
+  },
   BATCH_LIMIT: {
     description: 'Requests in one batch.',
     ...count(0),

@@ -77,6 +77,7 @@ export function gatewayOptions(
     showPlans: !isProduction,
     errorStatus: gateway.GRAPHQL_ERROR_STATUS,
     bodyLimit: gateway.BODY_LIMIT_BYTES,
+    bodyValueLimit: gateway.BODY_LIMIT_VALUES,
     batchLimit: gateway.BATCH_LIMIT,
     limits: {
       depth: gateway.LIMIT_DEPTH,

@@ -23,6 +23,7 @@ import { handleErrors } from './http/error-handler.ts'
 import type { Pipeline } from './http/graphql-call.ts'
 import { graphqlRoutes } from './http/graphql-routes.ts'
 import { acceptJson } from './http/json-parser.ts'
+import { MAX_JSON_VALUES } from './http/json-size.ts'
 import type { ErrorStatus } from './http/negotiation.ts'
 import { createPersistedQueries, watchManifest } from './http/persisted-queries.ts'
 import { createAdmission, DEFAULT_ADMISSION } from './limits/admission.ts'
@@ -128,6 +129,8 @@ export interface GatewayOptions extends TokenOptions {
   readonly sharedCalls?: Sharing
   /** The largest request body, in bytes. Default 1 MiB. */
   readonly bodyLimit?: number
+  /** The most JSON values in a request body: lists, objects, and what is in them. Default 25,000. */
+  readonly bodyValueLimit?: number
   /** The most requests in one batch; 0, the default: batches are refused. */
   readonly batchLimit?: number
   /** Default: none. */
@@ -181,7 +184,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   const loadLimits = options.loadLimits ?? NO_LOAD_LIMITS
   const isOverloaded = await shedLoad(app, loadLimits, errorBody(overloaded.errors), metrics.shed)
   const pipeline = await createPipeline(app, options, metrics)
-  acceptJson(app)
+  acceptJson(app, options.bodyValueLimit ?? MAX_JSON_VALUES)
   handleErrors(app, metrics)
   const allowedOrigins = [...(options.corsOrigins ?? []), ...(options.corsPattern ? [options.corsPattern] : [])]
   if (allowedOrigins.length > 0) {
@@ -347,6 +350,7 @@ function subscriptionOptions(options: GatewayOptions, maxMessageBytes: number): 
     silenceMs: given.silenceMs ?? 60_000,
     maxEventBytes: options.subgraphAnswerLimit ?? MAX_ANSWER_BYTES,
     maxMessageBytes,
+    maxMessageValues: options.bodyValueLimit ?? MAX_JSON_VALUES,
     isOriginAllowed: (origin) => corsOrigins.includes(origin) || corsPattern?.test(origin) === true,
   }
 }

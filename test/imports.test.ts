@@ -31,7 +31,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   ],
 }
 /** The subgraph uses the read model and the fold, not the worker. */
-const READ_MODEL = /^projections\/(read-model|provenance|open|customer|fold|erasure|fence\/marks)\.ts$/
+const READ_MODEL = /^projections\/(read-model|document-size|provenance|open|customer|fold|erasure|fence\/marks)\.ts$/
 /** And what an auditor reads, not the commands. */
 const TIMELINE = /^audit\/(criteria|history-states|moments|requests\/register|reveals|service-tokens|timeline)\.ts$/
 /** The samples verify tokens as the gateway does, and plugins import its types. */

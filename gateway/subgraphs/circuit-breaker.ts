@@ -12,13 +12,19 @@ export interface Breaker {
   readonly tries: () => boolean
   readonly isClosed: () => boolean
   readonly succeeded: () => void
-  readonly failed: () => void
+  /**
+   * A call that began before another one succeeded does not count: the subgraph works, and the call was a slow one. Otherwise
+   * a client with five slow operations would take the subgraph from all others.
+   * @param began when the call was made, by the same clock
+   */
+  readonly failed: (began: number) => void
 }
 
 /** @param now milliseconds; default: a monotonic clock */
 export function createBreaker(now: () => number = () => performance.now()): Breaker {
   let failures = 0
   let opened = 0
+  let lastSuccess = Number.NEGATIVE_INFINITY
   return {
     tries: () => {
       if (failures < FAILURES) return true
@@ -30,8 +36,10 @@ export function createBreaker(now: () => number = () => performance.now()): Brea
     isClosed: () => failures < FAILURES,
     succeeded: () => {
       failures = 0
+      lastSuccess = now()
     },
-    failed: () => {
+    failed: (began) => {
+      if (began < lastSuccess) return
       failures++
       if (failures >= FAILURES) opened = now()
     },

@@ -184,7 +184,8 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
       async function attempt(request: SubgraphRequest): Promise<RawAnswer> {
         const started = performance.now()
         for (let retries = request.mutation ? 0 : maxRetries, wait = RETRY_MS; ; retries--, wait *= 2) {
-          const left = timeoutMs - (performance.now() - started)
+          const began = performance.now()
+          const left = timeoutMs - (began - started)
           const pause = wait * (0.5 + Math.random() / 2)
           try {
             const answer = await (request.sign
@@ -195,7 +196,7 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
             const isShed = answer.status === 503 && answer.headers['retry-after'] !== undefined
             if (isProcessed || isShed || retries === 0 || pause > left || !breaker.isClosed()) {
               if (isProcessed) breaker.succeeded()
-              else if (!isShed) breaker.failed()
+              else if (!isShed) breaker.failed(began)
               const milliseconds = performance.now() - started
               observe?.(name, isProcessed ? 'answered' : 'failed', milliseconds)
               const { status, text, headers } = answer
@@ -213,7 +214,7 @@ export function createSubgraphClients(options: SubgraphClientsOptions): Subgraph
               const limit = `sent an answer of more than ${maxAnswerBytes} bytes (SUBGRAPH_ANSWER_LIMIT_BYTES)`
               throw unavailable(name, error instanceof BadEncoding ? error.message : limit, error)
             }
-            breaker.failed()
+            breaker.failed(began)
             if (error instanceof TimedOut || retries === 0 || pause > left || !breaker.isClosed()) {
               observe?.(name, 'failed', performance.now() - started)
               const what = error instanceof TimedOut ? `did not answer within ${timeoutMs} ms` : 'is not available'

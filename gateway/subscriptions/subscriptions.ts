@@ -13,16 +13,14 @@ import { createActiveSubscriptions } from './active-subscriptions.ts'
 import { createClientCounts, type SubscriptionLimits } from './client-counts.ts'
 import { createSubgraphStreams, type StreamOptions } from './subgraph-streams.ts'
 import type { SubscriptionParts } from './subscription-call.ts'
-import type { WebSocketEndpoint } from './websocket-endpoint.ts'
+import type { MessageLimits, WebSocketEndpoint } from './websocket-endpoint.ts'
 
-export interface SubscriptionOptions extends StreamOptions {
+export interface SubscriptionOptions extends StreamOptions, MessageLimits {
   readonly limits: SubscriptionLimits
   /** The most events that wait for one client. */
   readonly bufferedEvents: number
   /** Where subgraphs offer their streams, by name, if that is not where they answer queries. */
   readonly urls: Readonly<Record<string, string>>
-  /** The largest message of a WebSocket client, in bytes. */
-  readonly maxMessageBytes: number
   /** Whether pages of another origin may open a WebSocket. */
   readonly isOriginAllowed: (origin: string) => boolean
 }
@@ -80,7 +78,7 @@ export function createSubscriptions(
 
   async function websocket(): Promise<WebSocketEndpoint> {
     const [{ parts }, { createWebSocketEndpoint }] = await Promise.all([loaded(), import('./websocket-endpoint.ts')])
-    endpoint ??= createWebSocketEndpoint(parts, options.maxMessageBytes)
+    endpoint ??= createWebSocketEndpoint(parts, options)
     return endpoint
   }
 

@@ -7,6 +7,7 @@ import { type WebSocket, WebSocketServer } from 'ws'
 import { Cancellation, Cancelled } from '../cancellation.ts'
 import { RequestError } from '../errors.ts'
 import { exact, mayLoseDigits, parseKeepingDigits } from '../exact-numbers.ts'
+import { hasMoreValues } from '../http/json-size.ts'
 import { reasonOf } from '../http/masking.ts'
 import { type GraphQLRequest, parseBody, readBody } from '../http/request.ts'
 import { SubscriptionCall, type SubscriptionParts } from './subscription-call.ts'
@@ -19,8 +20,21 @@ const POLL_MS = 5
 /** While a client leaves more bytes than this unread, or has more operations begin, nothing more is read from it. */
 const MAX_UNREAD = 1024 * 1024
 const MAX_OPENING = 256
+/** When a client has sent more messages within a second, nothing more is read from it in that second. */
+const MAX_PER_SECOND = 200
+/** A message of more characters counts as a request of its own. */
+const LARGE = 32 * 1024
+/** IANA's "Try Again Later": clients connect again. */
+const TRY_AGAIN_LATER = 1013
 /** What a header's value may have. */
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+
+export interface MessageLimits {
+  /** The largest message of a client, in bytes. */
+  readonly maxMessageBytes: number
+  /** The most JSON values in one. */
+  readonly maxMessageValues: number
+}
 
 export interface WebSocketEndpoint {
   /** Takes over the connection of an upgrade request. */
@@ -38,7 +52,7 @@ interface Connection {
   readonly opening: Set<string>
   /** Reads on or waits, by what is under way. */
   readonly hold: () => void
-  readonly close: (code: CloseCode, reason: string) => void
+  readonly close: (code: number, reason: string) => void
   /** Whether an operation is under way. */
   isBusy(): boolean
 }
@@ -46,11 +60,11 @@ interface Connection {
 /** graphql-ws asks what an operation is; here each is a stream of results. */
 const STREAM = { schema: new GraphQLSchema({}), document: parse('subscription { results }') }
 
-/** @param maxPayload the largest message of a client, in bytes */
-export function createWebSocketEndpoint(parts: SubscriptionParts, maxPayload: number): WebSocketEndpoint {
+/** @param limits of a client's messages */
+export function createWebSocketEndpoint(parts: SubscriptionParts, limits: MessageLimits): WebSocketEndpoint {
   const sockets = new WebSocketServer({
     noServer: true,
-    maxPayload,
+    maxPayload: limits.maxMessageBytes,
     perMessageDeflate: false,
     // Pongs count as answers: see `hold`.
     autoPong: false,
@@ -63,10 +77,11 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, maxPayload: nu
     const departure = new Cancellation()
     let isAlive = true
     const opening = new Set<string>()
+    const rate = createMessageRate(() => hold())
     const isUnread = () => socket.bufferedAmount > MAX_UNREAD
     /** Otherwise the answers to a client that sends without reading would fill the memory. */
     const hold = () => {
-      const isHeld = isUnread() || opening.size > MAX_OPENING
+      const isHeld = isUnread() || opening.size > MAX_OPENING || rate.isOver()
       if (isHeld === socket.isPaused) return
       if (isHeld) socket.pause()
       else socket.resume()
@@ -89,7 +104,7 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, maxPayload: nu
       socket.close(CloseCode.InternalServerError, 'Internal server error')
     }
     socket.on('error', fail)
-    const close = (code: CloseCode, reason: string) => socket.close(code, reason)
+    const close = (code: number, reason: string) => socket.close(code, reason)
     const connection: Connection = { request, departure, opening, hold, close, isBusy: () => false }
     connections.set(socket, connection)
     const closed = server.opened(
@@ -106,12 +121,18 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, maxPayload: nu
             hold()
           }),
         close: (code, reason) => socket.close(code, reason),
-        onMessage: (receive) => socket.on('message', (data) => receive(String(data)).catch(fail)),
+        onMessage: (receive) =>
+          socket.on('message', (data) => {
+            rate.count()
+            hold()
+            admit(parts, limits, String(data), connection, receive).catch(fail)
+          }),
       },
       connection,
     )
     socket.once('close', (code, reason) => {
       clearInterval(ping)
+      rate.stop()
       departure.cancel()
       closed(code, String(reason)).catch(fail)
     })
@@ -125,6 +146,50 @@ export function createWebSocketEndpoint(parts: SubscriptionParts, maxPayload: nu
     async close() {
       await Promise.all([...sockets.clients].map((socket) => close(socket, connections.get(socket))))
     },
+  }
+}
+
+/**
+ * Hands a message to graphql-ws, which parses it. One that is too much is refused before, and a large one counts as a
+ * request, whatever it is: a client could go on sending pings of a megabyte.
+ */
+async function admit(
+  { pipeline }: SubscriptionParts,
+  { maxMessageValues }: MessageLimits,
+  text: string,
+  { request, close }: Connection,
+  receive: (text: string) => Promise<void>,
+): Promise<void> {
+  if (hasMoreValues(text, maxMessageValues)) {
+    return close(CloseCode.BadRequest, 'Message has too many JSON values (BODY_LIMIT_VALUES)')
+  }
+  if (text.length > LARGE) {
+    try {
+      await pipeline.limits?.count('default', request, NO_REPLY)
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error
+      return close(TRY_AGAIN_LATER, 'Too many requests')
+    }
+  }
+  await receive(text)
+}
+
+/** Counts the messages of a second. @param onSecond called when a second in which there were too many is over */
+function createMessageRate(onSecond: () => void) {
+  let messages = 0
+  let timer: NodeJS.Timeout | undefined
+  return {
+    count() {
+      messages++
+      timer ??= setTimeout(() => {
+        const wasOver = messages > MAX_PER_SECOND
+        messages = 0
+        timer = undefined
+        if (wasOver) onSecond()
+      }, 1_000).unref()
+    },
+    isOver: () => messages > MAX_PER_SECOND,
+    stop: () => clearTimeout(timer),
   }
 }
 

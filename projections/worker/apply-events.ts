@@ -9,6 +9,7 @@ import { type EventPlace, laterPlace, placeOf } from '../../eventstore/event-pla
 import { comparePositions, type EventStore, EventStoreUnavailable, type RecordedEvent } from '../../eventstore/port.ts'
 import { inBatches } from '../../runtime/in-batches.ts'
 import { absentCustomer, type CustomerDocument, isRegistered } from '../customer.ts'
+import { documentSize } from '../document-size.ts'
 import { completeErasure } from '../erasure.ts'
 import { customerOf } from '../fold.ts'
 import type { DocumentWrite, ReadModel } from '../read-model.ts'
@@ -30,8 +31,8 @@ export interface Applier {
   forget(): void
 }
 
-/** How many customers and addresses are cached: about 20 MB. */
-const CACHED = 20_000
+/** For about 10,000 customers with two addresses each. */
+const CACHED_BYTES = 20 * 1024 * 1024
 const RECENT_MS = 3_600_000
 
 interface ApplierOptions {
@@ -48,8 +49,8 @@ export function createApplier(options: ApplierOptions): Applier {
    * compare-and-set fails.
    */
   const stored = new LRUCache<number, CustomerDocument>({
-    maxSize: CACHED,
-    sizeCalculation: ({ addresses }) => 1 + addresses.length,
+    maxSize: CACHED_BYTES,
+    sizeCalculation: documentSize,
   })
   const parking = createParking(readModel, onFailure)
   const scrubbing = createScrubbing(readModel)

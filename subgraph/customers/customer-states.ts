@@ -1,9 +1,10 @@
 /** Customers folded from their streams, with a cache of the most recent ones. */
+import { LRUCache } from 'lru-cache'
 import type { EventStore } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
+import { documentSize } from '../../projections/document-size.ts'
 import type { Marks } from '../../projections/fence/marks.ts'
 import { type Folded, foldForward } from '../../projections/fold.ts'
-import { boundedCache } from '../../runtime/bounded-cache.ts'
 import { endWith, startSpan } from '../../runtime/tracing.ts'
 
 export interface CustomerStates {
@@ -29,10 +30,14 @@ export interface CustomerStates {
   close(): void
 }
 
-const CACHED_CUSTOMERS = 10_000
+/** For about 10,000 customers with two addresses each. */
+const CACHED_BYTES = 24 * 1024 * 1024
 
 export function createCustomerStates(eventStore: EventStore, marks: Pick<Marks, 'acknowledge'>): CustomerStates {
-  const cache = boundedCache<number, Folded>(CACHED_CUSTOMERS)
+  const cache = new LRUCache<number, Folded>({
+    maxSize: CACHED_BYTES,
+    sizeCalculation: ({ document }) => documentSize(document),
+  })
 
   // A cached state is used for decisions without reading the log, so it must not come from a replaced log.
   const unlisten = eventStore.onDisconnect?.(() => cache.clear())

@@ -255,6 +255,46 @@ t.test('120 costly requests of one client do not hold another one up', async (t)
   t.same(new Set(await Promise.all(all)), new Set([200]), 'all get their answer')
 })
 
+t.test('mutations of one client do not take the connections to a subgraph from the others', async (t) => {
+  const held: ServerResponse[] = []
+  const url = await serve(t, ({ response, query }) => {
+    if (query.startsWith('mutation')) held.push(response)
+    else answer(response, { x: 'X' })
+  })
+  const supergraph = compose(t, { a: { sdl: 'type Query { x: String } type Mutation { set: Int }', url } })
+  const gateway = await startGateway(t, { supergraph, subgraphTimeoutMs: 60_000 })
+  const send = (localAddress: string, query: string) =>
+    new Promise<string>((resolve, reject) => {
+      const headers = { 'content-type': 'application/json' }
+      const sent = httpRequest(gateway.url, { method: 'POST', headers, localAddress, agent: false }, (response) => {
+        let text = ''
+        response.setEncoding('utf8').on('data', (chunk: string) => {
+          text += chunk
+        })
+        response.on('end', () => resolve(text))
+      })
+      sent.on('error', reject).end(JSON.stringify({ query }))
+    })
+  const fields = Array.from({ length: 40 }, (_, n) => `a${n}: set`).join(' ')
+  const all = Array.from({ length: 200 }, () => send('127.0.0.3', `mutation { ${fields} }`))
+  while (held.length < 40) await delay(5)
+  t.equal(await send('127.0.0.2', '{ x }'), '{"data":{"x":"X"}}')
+  const other = send('127.0.0.2', 'mutation { set }')
+  while (held.length < 41) await delay(5)
+  t.equal(held.length, 41, '40 of one client are under way, and what others send')
+  let answered = 0
+  const values = Object.fromEntries(Array.from({ length: 40 }, (_, n) => [`a${n}`, n]))
+  while (answered < 201) {
+    for (const response of held.slice(answered)) {
+      answered++
+      answer(response, { set: 1, ...values })
+    }
+    await delay(5)
+  }
+  t.equal(await other, '{"data":{"set":1}}')
+  for (const text of await Promise.all(all)) t.match(text, /^{"data":{"a0":0,/)
+})
+
 t.test('documents that are all new do not fill the memory', async (t) => {
   const sdl = 'type Query { echo(text: String): Int } type Mutation { set(text: String): Int }'
   const url = await startSubgraph(t, sdl, { Query: { echo: (_: unknown, { text }: { text: string }) => text.length } })

@@ -199,3 +199,46 @@ t.test('a client that sends pings and reads nothing is not read either', async (
   t.equal(pongs, count)
   t.equal(socket.bufferedAmount, 0, 'once it reads, it gets all of them')
 })
+
+t.test('a message that is too much is refused before it is parsed, and large ones count as requests', async (t) => {
+  const { url } = await start(t, 'sse', { rateLimits: { perMinute: 30 }, bodyValueLimit: 1_000 })
+  const closed = async (socket: WebSocket) => {
+    const [code, reason] = await new Promise<[number, string]>((resolve) =>
+      socket.once('close', (...[code, reason]) => resolve([code, String(reason)])),
+    )
+    return { code, reason }
+  }
+  for (const payload of [`{"a":${'['.repeat(2_000)}${']'.repeat(2_000)}}`, `{"a":[${'1,'.repeat(2_000)}1]}`]) {
+    for (const type of ['ping', 'subscribe']) {
+      const socket = await initialised(t, url)
+      socket.send(`{"id":"1","type":"${type}","payload":${payload}}`)
+      t.match(await closed(socket), { code: 4400, reason: /too many JSON values/ })
+    }
+  }
+  const socket = await initialised(t, url)
+  let pongs = 0
+  socket.on('message', (data) => {
+    if (String(data).includes('"pong"')) pongs++
+  })
+  for (let sent = 0; sent < 60; sent++) socket.send(`{"type":"ping","payload":{"a":"${'x'.repeat(100_000)}"}}`)
+  t.match(await closed(socket), { code: 1013 })
+  t.ok(pongs <= 26, `${pongs} were answered`)
+})
+
+t.test('a client that sends without end is read a few messages at a time', async (t) => {
+  const { url } = await start(t)
+  const socket = await initialised(t, url)
+  let pongs = 0
+  socket.on('message', () => pongs++)
+  const count = 20_000
+  const first = new Promise((resolve) => socket.once('message', resolve))
+  for (let sent = 0; sent < count; sent++)
+    socket.send('{"type":"ping","payload":{"some":"thing that takes some room"}}')
+  await first
+  await delay(500)
+  t.ok(pongs < count / 2, `${pongs} of ${count} were answered in half a second`)
+  const other = await initialised(t, url)
+  const answered = new Promise((resolve) => other.once('message', resolve))
+  other.send('{"type":"ping"}')
+  await answered
+})

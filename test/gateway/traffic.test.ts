@@ -89,23 +89,49 @@ t.test('a subgraph that keeps failing is left alone; the rest of the graph is se
 t.test('the breaker: five failures in a row, then one try each five seconds', (t) => {
   let now = 0
   const breaker = createBreaker(() => now)
-  for (let i = 0; i < 4; i++) breaker.failed()
+  for (let i = 0; i < 4; i++) breaker.failed(now)
   t.ok(breaker.tries())
   breaker.succeeded()
-  for (let i = 0; i < 5; i++) breaker.failed()
+  for (let i = 0; i < 5; i++) breaker.failed(now)
   t.notOk(breaker.isClosed())
   t.notOk(breaker.tries())
   now = 5_000
   t.ok(breaker.tries(), 'one')
   t.notOk(breaker.tries(), 'and no other')
-  breaker.failed()
+  breaker.failed(now)
   now = 9_999
   t.notOk(breaker.tries())
   now = 10_000
   t.ok(breaker.tries())
   breaker.succeeded()
   t.ok(breaker.tries() && breaker.isClosed())
+  now = 20_000
+  breaker.succeeded()
+  for (let i = 0; i < 50; i++) breaker.failed(19_999)
+  t.ok(breaker.isClosed(), 'a slow call is no failure of a subgraph that has answered another one since')
   t.end()
+})
+
+t.test('slow operations of one client do not take a subgraph from the others', async (t) => {
+  let isSlow = false
+  let slow = 0
+  const { url } = await start(
+    t,
+    (_, response) => {
+      if (isSlow) slow++
+      else answerWith(response, { hello: 'x' })
+    },
+    { subgraphTimeoutMs: 3_000, sharedCalls: 'off' },
+  )
+  const ask = () => post(url, { query: '{ hello }' })
+  await ask()
+  isSlow = true
+  const all = Array.from({ length: 6 }, ask)
+  while (slow < 6) await delay(5)
+  isSlow = false
+  t.same((await ask()).body, { data: { hello: 'x' } })
+  for (const { body } of await Promise.all(all)) t.match(body.errors, [{ message: /did not answer within 3000 ms/ }])
+  t.same((await ask()).body, { data: { hello: 'x' } }, 'it is called at once')
 })
 
 t.test('headers: which go down, and which come back', async (t) => {

@@ -13,6 +13,8 @@ import {
   isNonNullType,
 } from 'graphql'
 import t from 'tap'
+import { absentCustomer, type CustomerAddress, type CustomerDocument } from '../../projections/customer.ts'
+import { createCustomerStates } from '../../subgraph/customers/customer-states.ts'
 import { parseDate } from '../../subgraph/domain/date.ts'
 import { buildSubgraph } from '../../subgraph/server.ts'
 import { CREATE_ADDRESS, injector, signUp, startSubgraph, TEXAN } from '../support/graph.ts'
@@ -193,6 +195,34 @@ t.test('documents that are all new do not fill the memory', async (t) => {
   const tokens = await send(`{ ${'__typename '.repeat(60_000)} }`)
   t.equal(tokens.status, 400)
   t.match(tokens.errors?.[0]?.message, /more that 50000 tokens/)
+})
+
+t.test('large customers do not fill the memory', async (t) => {
+  // Only `acknowledge` writes, and nothing is answered here.
+  const states = createCustomerStates(eventStore, { acknowledge: async () => {} })
+  t.teardown(() => states.close())
+  const remember = (id: number, change: Partial<CustomerDocument>) =>
+    void states.remember({ document: { ...absentCustomer(id), revision: 0, ...change }, eventId: undefined })
+  const kept = (ids: number) => Array.from({ length: ids }, (_, id) => states.cached(id)).filter((each) => each).length
+  const text = 'x'.repeat(255)
+  const address = { street: [text, text], city: text, customAttributes: { note: text } } as unknown as CustomerAddress
+  const large: readonly [string, number, Partial<CustomerDocument>][] = [
+    ['addresses', 500 * 4 * 255, { addresses: Array.from({ length: 500 }, () => address) }],
+    [
+      'custom attributes',
+      10 * 65_535,
+      { customAttributes: { a: Array.from({ length: 10 }, () => 'x'.repeat(65_535)) } },
+    ],
+  ]
+  for (const [name, bytes, change] of large) {
+    states.clear()
+    for (let id = 0; id < 200; id++) remember(id, change)
+    const count = kept(200)
+    t.ok(count > 10 && count * bytes < 25 * 1024 * 1024, `${count} customers with many ${name} are kept`)
+  }
+  states.clear()
+  for (let id = 0; id < 10_000; id++) remember(id, { email: `${id}@example.com`, firstname: 'Ann', lastname: 'Lee' })
+  t.equal(kept(10_000), 10_000, 'and 10,000 usual ones')
 })
 
 t.test('one bad representation spoils no other', async (t) => {
