@@ -135,17 +135,12 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
       return
     }
     const { operationName } = (request.body ?? request.query ?? {}) as Partial<TracedRequest>
-    if (request.headers.authorization === undefined) allowStorage(reply, document, operationName)
+    // The answer is the same for everybody. An error takes it back.
+    if (request.headers.authorization === undefined) reply.headers(cacheControl(document, operationName) ?? {})
     const execute = compiled.find(document, operationName)
     // A GET may hold a mutation, which Mercurius refuses; so it does a body that is not valid.
     if (execute === undefined || request.method !== 'POST' || request.validationError) done()
     else answerCompiled(execute, request, reply, done)
-  }
-
-  /** Of an answer that is the same for everybody. An error takes it back. */
-  function allowStorage(reply: FastifyReply, document: string, operationName: unknown): void {
-    const headers = cacheControl(document, operationName)
-    if (headers) reply.headers(headers)
   }
 
   /** Answers with one error without executing anything. */
