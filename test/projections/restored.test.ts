@@ -179,6 +179,33 @@ t.test('a checkpoint that was set back is gone on from', async (t) => {
   t.same(await readModel.getCheckpoint(), there)
 })
 
+t.test('a checkpoint that was set back is noticed by the next batch, too', async (t) => {
+  const { eventStore, readModel } = await openStores(t)
+  await appendHistories(eventStore, someHistories(3))
+  let isBlind = false
+  const blind: ReadModel = {
+    ...readModel,
+    // The look at the read model every second fails.
+    wanted: () => (isBlind ? Promise.reject(new Error('not now')) : readModel.wanted()),
+  }
+  const projection = startProjection({ eventStore, readModel: blind })
+  t.teardown(() => projection.stop())
+  await projection.caughtUp()
+  isBlind = true
+  const there = await readModel.getCheckpoint()
+  const [first] = await collect(eventStore.readAll({ maxCount: 1 }))
+  if (!there || !first) throw new Error('nothing was projected')
+  const [document] = await readModel.documents([2])
+  if (!document) throw new Error('it has no document')
+  await readModel.put([{ document: { ...document, revision: 0 }, expected: document.revision }])
+  await readModel.setCheckpoint({ ...there, ...placeOf(first) }, there)
+  await appendHistories(eventStore, part(someHistories(6), 0, 1).slice(5))
+  await until('the lost events are applied again', async () => {
+    const [again, added] = await readModel.documents([2, 6])
+    return again?.revision === document.revision && added?.revision === 0
+  })
+})
+
 t.test('what an earlier release has stored does not tell which event it was: it is filled anew', async (t) => {
   const server = await startRedis(t)
   const { eventStore } = await openStores(t)
