@@ -18,7 +18,7 @@ import type { ImportRun } from './run.ts'
 const AT_ONCE = 128
 const PARTS_IN_FLIGHT = 4
 /** Addresses are grouped by customer within this many rows. */
-const GATHERED = 4_096
+const GATHERED = 2_048
 /** The most addresses of one customer in one append. */
 const ADDRESSES_AT_ONCE = 100
 
