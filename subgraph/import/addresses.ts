@@ -46,13 +46,16 @@ export async function importAddresses(
     )
     flushing.catch(() => {}) // awaited by the next one
   }
-  for await (const each of rows) {
-    if ('error' in each) await settle(into, each, () => Promise.reject(each.error))
-    else gathered.push(each)
-    if (gathered.length === GATHERED) await flush()
+  try {
+    for await (const each of rows) {
+      if ('error' in each) await settle(into, each, () => Promise.reject(each.error))
+      else gathered.push(each)
+      if (gathered.length === GATHERED) await flush()
+    }
+    await flush()
+  } finally {
+    await flushing
   }
-  await flush()
-  await flushing
 }
 
 /** Writes addresses in bulk where that is possible. @returns for each customer whether that is done */

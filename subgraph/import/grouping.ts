@@ -32,7 +32,7 @@ export function whole(row: Row): Row {
 }
 
 /** The e-mail address of a row, if it has one. */
-export function emailIn({ fields, fault }: Row): string | null {
+function emailIn({ fields, fault }: Row): string | null {
   return fault === undefined ? fields.email?.trim() || null : null
 }
 
