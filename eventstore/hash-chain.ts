@@ -129,7 +129,6 @@ export function chained(eventStore: EventStore): EventStore {
   }
   offerChainedBulk(eventStore, store, {
     memory,
-    isWrittenOnce,
     isBusy: (stream) => closed || queues.has(stream) || sent.has(stream) || doubtful.has(stream),
   })
   chains.set(eventStore, store)

@@ -1,6 +1,6 @@
 /**
  * Bulk appends to the file by a thread of their own, which starts with the first of them. While it writes and waits for the
- * disk, this thread prepares the next ones. docs/decisions/0014-bulk-appends.md has the measurements.
+ * disk, this thread prepares the next ones. docs/decisions/0010-bulk-appends.md has the measurements.
  */
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'

@@ -18,7 +18,7 @@ import type { ImportRun } from './run.ts'
 const AT_ONCE = 128
 const PARTS_IN_FLIGHT = 4
 /** Addresses are grouped by customer within this many rows. */
-const GATHERED = 4_096
+const GATHERED = 2_048
 /** The most addresses of one customer in one append. */
 const ADDRESSES_AT_ONCE = 100
 
@@ -46,13 +46,16 @@ export async function importAddresses(
     )
     flushing.catch(() => {}) // awaited by the next one
   }
-  for await (const each of rows) {
-    if ('error' in each) await settle(into, each, () => Promise.reject(each.error))
-    else gathered.push(each)
-    if (gathered.length === GATHERED) await flush()
+  try {
+    for await (const each of rows) {
+      if ('error' in each) await settle(into, each, () => Promise.reject(each.error))
+      else gathered.push(each)
+      if (gathered.length === GATHERED) await flush()
+    }
+    await flush()
+  } finally {
+    await flushing
   }
-  await flush()
-  await flushing
 }
 
 /** Writes addresses in bulk where that is possible. @returns for each customer whether that is done */

@@ -30,7 +30,7 @@ export interface ImportOptions extends FileOptions, Reporting {
 }
 
 /** How many rows are read before they are imported, and how many such batches concurrently: the stores group their appends. */
-const BATCH = 1_024
+const BATCH = 512
 const BATCHES_IN_FLIGHT = 2
 
 /**

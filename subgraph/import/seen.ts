@@ -22,7 +22,7 @@ export interface Seen {
 /** An entry has five 32-bit words: the key (3), the low bits of the id (1), its high bits with the revision (1). */
 const WIDTH = 5
 const MAX_LOAD = 0.8
-const GROWTH = 1.5
+const GROWTH = 1.25
 /**
  * The last word of an entry has the id's high bits, and in its low bits the revision plus 2. The low bits 0 mean that the
  * entry is free; 1 means `there`, or deleted if a higher bit is set.
@@ -32,19 +32,22 @@ const REVISIONS = 2 ** REVISION_BITS
 const THERE = 1
 const DELETED = THERE + REVISIONS
 const WORD = 2 ** 32
-const FIRST_CAPACITY = 1 << 10
+const FIRST_CAPACITY = 1 << 6
+/** A generation is divided, by a byte of the key beyond those that are stored, so that it never grows as a whole. */
+const TABLES = 256
+const AT_BYTE = 12
 
 /** @param most the entries of a generation; once it is full, a new one begins and the one before it is dropped */
 export function createSeen(most = 1_000_000): Seen {
-  let young = createTable()
-  let old = createTable()
+  let young = createGeneration()
+  let old = createGeneration()
   return {
     get: (key) => young.get(key) ?? old.get(key),
     has: (key) => young.get(key) !== undefined || old.get(key) !== undefined,
     set(key, value) {
       if (young.size >= most) {
         old = young
-        young = createTable()
+        young = createGeneration()
       }
       young.set(key, value)
     },
@@ -76,7 +79,28 @@ export function createCounts(atLeast: number): Counts {
   }
 }
 
-/** One generation: a hash table with open addressing and linear probing. */
+function createGeneration() {
+  const tables = Array.from({ length: TABLES }, createTable)
+  const tableOf = (key: string) => tables[Number.parseInt(key.slice(2 * AT_BYTE, 2 * AT_BYTE + 2), 16)] as Table
+  let size = 0
+  return {
+    get size() {
+      return size
+    },
+    get: (key: string) => tableOf(key).get(key),
+    set(key: string, value: SeenCustomer | 'there'): void {
+      const table = tableOf(key)
+      const before = table.size
+      table.set(key, value)
+      size += table.size - before
+    },
+    delete: (key: string) => tableOf(key).delete(key),
+  }
+}
+
+type Table = ReturnType<typeof createTable>
+
+/** A hash table with open addressing and linear probing. */
 function createTable() {
   let capacity = FIRST_CAPACITY
   let words = new Uint32Array(capacity * WIDTH)
