@@ -6,7 +6,7 @@ RUN npm ci --omit=dev
 
 FROM node:24-bookworm-slim
 # A smaller young generation: half the memory for garbage, at no cost that can be measured.
-ENV NODE_ENV=production HOST=0.0.0.0 NODE_OPTIONS=--max-semi-space-size=32
+ENV NODE_ENV=production HOST=0.0.0.0 NODE_OPTIONS=--max-semi-space-size=32 MALLOC_ARENA_MAX=2
 WORKDIR /app
 COPY --from=dependencies /app/node_modules node_modules
 COPY package.json ./

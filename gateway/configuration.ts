@@ -6,6 +6,7 @@ import { ConfigurationError } from '../runtime/errors.ts'
 import { DEFAULT_LIMITS, ENCODINGS, isOrigin, TAG_HEADERS, UNCHECKED_TOKENS } from './accepted-values.ts'
 import { MAX_JSON_VALUES } from './http/json-size.ts'
 import { ERROR_STATUSES } from './http/negotiation.ts'
+import { CONNECTIONS_PER_CLIENT } from './limits/client-connections.ts'
 import { isDecompressable, SUBGRAPH_ENCODINGS } from './subgraphs/decompression.ts'
 import { SHARING } from './subgraphs/shared-calls.ts'
 
@@ -197,6 +198,10 @@ const variables = {
   OVERRIDE_LABELS: {
     ...names([], 'labels of @override, percent(0) to percent(100), with commas between them, or none', isLabel),
     description: 'Labels of `@override(label:)` that hold. `percent(n)` holds for n of a hundred requests by itself.',
+  },
+  CONNECTIONS_PER_CLIENT: {
+    ...count(CONNECTIONS_PER_CLIENT),
+    description: 'Connections of one client address (IPv6: one /64 network). Those of `TRUST_PROXY` do not count.',
   },
   BODY_LIMIT_BYTES: { ...count(1024 * 1024), description: 'The largest request.' },
   BODY_LIMIT_VALUES: {

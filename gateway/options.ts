@@ -78,6 +78,7 @@ export function gatewayOptions(
     errorStatus: gateway.GRAPHQL_ERROR_STATUS,
     bodyLimit: gateway.BODY_LIMIT_BYTES,
     bodyValueLimit: gateway.BODY_LIMIT_VALUES,
+    connectionsPerClient: gateway.CONNECTIONS_PER_CLIENT,
     batchLimit: gateway.BATCH_LIMIT,
     limits: {
       depth: gateway.LIMIT_DEPTH,

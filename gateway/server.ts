@@ -27,6 +27,7 @@ import { MAX_JSON_VALUES } from './http/json-size.ts'
 import type { ErrorStatus } from './http/negotiation.ts'
 import { createPersistedQueries, watchManifest } from './http/persisted-queries.ts'
 import { createAdmission, DEFAULT_ADMISSION } from './limits/admission.ts'
+import { CONNECTIONS_PER_CLIENT, limitConnections } from './limits/client-connections.ts'
 import { createRequestLimits, type RateLimits } from './limits/rate-limiting.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { serveMetrics } from './metrics-server.ts'
@@ -129,6 +130,8 @@ export interface GatewayOptions extends TokenOptions {
   readonly sharedCalls?: Sharing
   /** The largest request body, in bytes. Default 1 MiB. */
   readonly bodyLimit?: number
+  /** The most connections of one client address; those of trusted proxies do not count. Default 1,000. */
+  readonly connectionsPerClient?: number
   /** The most JSON values in a request body: lists, objects, and what is in them. Default 25,000. */
   readonly bodyValueLimit?: number
   /** The most requests in one batch; 0, the default: batches are refused. */
@@ -179,6 +182,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   const wrongOrigin = options.corsOrigins?.find((origin) => !isOrigin(origin))
   if (wrongOrigin !== undefined) throw new TypeError(`${JSON.stringify(wrongOrigin)} is not an origin.`)
   const app = createApp(options)
+  limitConnections(app, options.connectionsPerClient ?? CONNECTIONS_PER_CLIENT, options.trustProxy)
   const metrics = options.metrics ?? createMetrics()
   const overloaded = requestError('The gateway is overloaded. Try again later.', 'OVERLOADED')
   const loadLimits = options.loadLimits ?? NO_LOAD_LIMITS

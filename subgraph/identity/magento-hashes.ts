@@ -8,11 +8,9 @@
  *
  * Magento 1 since SUPEE-11219 writes bcrypt's own format, `$2y$10$…`, with or without a version after it.
  */
-import { type Argon2Parameters, argon2, createHash, timingSafeEqual } from 'node:crypto'
-import { promisify } from 'node:util'
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { argon2id } from './argon2.ts'
 import { compareBcrypt } from './bcrypt.ts'
-
-const derive = promisify<'argon2id', Argon2Parameters, Buffer>(argon2)
 
 /** sodium's OPSLIMIT_INTERACTIVE and MEMLIMIT_INTERACTIVE. */
 const INTERACTIVE = { length: 32, passes: 2, bytes: 67_108_864 }
@@ -54,7 +52,7 @@ export async function verifyMagentoPassword(password: string, text: string): Pro
         .update(salt + value)
         .digest('hex')
     else {
-      const tag = await derive('argon2id', {
+      const tag = await argon2id({
         message: value,
         nonce: saltOf(salt),
         memory: Math.floor(step.bytes / 1024),

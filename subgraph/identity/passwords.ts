@@ -1,10 +1,8 @@
 /** Password hashes: argon2id in the PHC string format. */
-import { type Argon2Parameters, argon2, randomBytes, timingSafeEqual } from 'node:crypto'
-import { promisify } from 'node:util'
+import { randomBytes, timingSafeEqual } from 'node:crypto'
+import { argon2id } from './argon2.ts'
 import { compareBcrypt } from './bcrypt.ts'
 import { bcryptCost, costlySteps, verifyMagentoPassword } from './magento-hashes.ts'
-
-const derive = promisify<'argon2id', Argon2Parameters, Buffer>(argon2)
 
 /** OWASP's first choice for argon2id: 19 MiB, two passes, one lane. */
 const COST = { memory: 19_456, passes: 2, parallelism: 1 }
@@ -30,7 +28,7 @@ export function formsOf(password: string): readonly string[] {
  */
 export async function hashPassword(password: string): Promise<string> {
   const nonce = randomBytes(16)
-  const tag = await derive('argon2id', { message: password.normalize('NFC'), nonce, ...COST, tagLength: TAG_LENGTH })
+  const tag = await argon2id({ message: password.normalize('NFC'), nonce, ...COST, tagLength: TAG_LENGTH })
   return `$argon2id$v=19$m=${COST.memory},t=${COST.passes},p=${COST.parallelism}$${base64(nonce)}$${base64(tag)}`
 }
 
@@ -46,7 +44,7 @@ export async function verifyPassword(password: string, hash: string | undefined)
   if (match === null) throw new TypeError('A stored password hash is not in the argon2id PHC format.')
   const [, memory, passes, parallelism, nonce = '', tag = ''] = match
   const expected = Buffer.from(tag, 'base64')
-  const actual = await derive('argon2id', {
+  const actual = await argon2id({
     message: password,
     nonce: Buffer.from(nonce, 'base64'),
     memory: Number(memory),
@@ -86,7 +84,7 @@ export async function spend(kind: string, password: string): Promise<void> {
     const [, memory, passes, parallelism] = /^argon2id:(\d+):(\d+):(\d+)$/.exec(step) ?? []
     if (memory === undefined) continue
     const parameters = { memory: Number(memory), passes: Number(passes), parallelism: Number(parallelism) }
-    await derive('argon2id', { message: password, nonce: DECOY_NONCE, ...parameters, tagLength: TAG_LENGTH })
+    await argon2id({ message: password, nonce: DECOY_NONCE, ...parameters, tagLength: TAG_LENGTH })
   }
 }
 

@@ -66,6 +66,32 @@ t.test('requests that are too much', async (t) => {
   }
 })
 
+t.test('a client has so many connections, and a trusted proxy any number', async (t) => {
+  const supergraph = compose(t, { a: { sdl, url: await startSubgraph(t, sdl, resolvers) } })
+  const open = async (url: string, localAddress: string, count: number) => {
+    const { hostname: host, port } = new URL(url)
+    const sockets = Array.from({ length: count }, () => connect({ host, port: Number(port), localAddress }))
+    let closed = 0
+    for (const socket of sockets) {
+      t.teardown(() => socket.destroy())
+      socket.on('error', () => {}).on('close', () => closed++)
+      socket.write('POST /graphql HTTP/1.1\r\nHost: x\r\n')
+    }
+    return { sockets, closed: () => closed }
+  }
+  const { url } = await startGateway(t, { supergraph, connectionsPerClient: 20, trustProxy: ['127.0.1.0/24'] })
+  const first = await open(url, '127.0.0.3', 50)
+  while (first.closed() < 30) await delay(5)
+  const proxied = await open(url, '127.0.1.7', 50)
+  t.same((await post(url, { query: '{ hello }' })).body, { data: { hello: 'hello' } }, 'others connect')
+  for (const socket of first.sockets) socket.destroy()
+  while (first.closed() < 50) await delay(5)
+  await delay(50)
+  const again = await open(url, '127.0.0.3', 20)
+  t.same((await post(url, { query: '{ hello }' })).body, { data: { hello: 'hello' } })
+  t.equal(again.closed() + proxied.closed(), 0, 'closed ones make room')
+})
+
 t.test('clients that are slow hold nobody up', async (t) => {
   const supergraph = compose(t, { a: { sdl, url: await startSubgraph(t, sdl, resolvers) } })
   const { url, app } = await startGateway(t, { supergraph, requestTimeoutMs: 700 })

@@ -5,8 +5,10 @@
 import { argon2Sync, createHash } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import type { EventStore } from '../../eventstore/port.ts'
+import { argon2id, MEMORY_AT_ONCE } from '../../subgraph/identity/argon2.ts'
 import { evenly, STEP_MS } from '../../subgraph/identity/constant-time.ts'
 import { kindOf, OWN_KIND } from '../../subgraph/identity/passwords.ts'
 import { freshEmail, PASSWORD, signIn, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
@@ -35,6 +37,41 @@ const HASHES = {
 const KINDS = [OWN_KIND, 'argon2id:1024:1:1', 'argon2id:2048:3:1']
 const SIGN_IN =
   'mutation($email: String!, $password: String!) { generateCustomerToken(email: $email, password: $password) { token } }'
+
+t.test('hashes wait until there is memory for them', async (t) => {
+  const memory = MEMORY_AT_ONCE
+  const hash = (name: string, memory: number) =>
+    argon2id({ message: name, nonce: Buffer.from(SALT), memory, passes: 1, parallelism: 1, tagLength: 32 }).then(
+      (tag) => {
+        order.push(name)
+        return tag
+      },
+    )
+  const order: string[] = []
+  const peak = async (work: Promise<unknown>) => {
+    let highest = 0
+    let isDone = false
+    void work.finally(() => {
+      isDone = true
+    })
+    while (!isDone) {
+      highest = Math.max(highest, process.memoryUsage.rss())
+      await delay(2)
+    }
+    await work
+    return highest
+  }
+  const before = process.memoryUsage.rss()
+  const all = Array.from({ length: 8 }, (_, n) => hash(`${n}`, memory))
+  const grown = ((await peak(Promise.all(all))) - before) / 1024
+  // Node's pool has four threads.
+  t.ok(grown < MEMORY_AT_ONCE * 2.5, `${Math.round(grown / 1024)} MiB more at most`)
+  order.length = 0
+  await Promise.all([hash('first', memory / 2), hash('large', MEMORY_AT_ONCE * 2), hash('small', 1_024)])
+  t.same(order, ['first', 'large', 'small'], 'one that is larger than the limit runs alone, and nothing passes it')
+  await t.rejects(hash('impossible', 1), 'a refused one leaves its place')
+  t.equal((await hash('after', memory)).length, 32)
+})
 
 t.test('kinds of hashes', (t) => {
   t.same(
