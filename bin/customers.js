@@ -16,7 +16,7 @@ const COMPILED = '../node_modules/.cache/customers'
  */
 const HEAP_OPTIONS = {
   audit: ['--max-semi-space-size=8'],
-  import: ['--max-semi-space-size=8'],
+  import: ['--max-semi-space-size=4'],
   keys: ['--max-semi-space-size=8'],
   parked: ['--max-semi-space-size=8'],
   rebuild: ['--max-old-space-size=256', '--max-semi-space-size=16'],
