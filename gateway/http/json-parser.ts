@@ -22,7 +22,7 @@ export function acceptJson(app: FastifyInstance, maxValues: number): void {
   })
 }
 
-export const tooManyValues = (max: number): RequestError =>
+const tooManyValues = (max: number): RequestError =>
   new RequestError(
     [codedError(`The request has more than ${max} JSON values (BODY_LIMIT_VALUES).`, 'BAD_REQUEST')],
     413,
