@@ -58,9 +58,9 @@ export interface Pipeline {
 
 export const NO_VALUES: Readonly<Record<string, unknown>> = Object.freeze({})
 /**
- * What a mutation counts in admission besides its cost, as a share of what one client may have under way: so 40 of them at
- * once. Its objects say nothing of its work, which waits for a disk: the mutations of one client would take all
- * connections to a subgraph.
+ * What a mutation counts in admission at least, as a share of what one client may have under way: so 40 of them run at once.
+ * Its objects say nothing of its work, which waits for a disk: the mutations of one client would take all connections to
+ * a subgraph.
  */
 const MUTATION_SHARE = 1 / 40
 const NO_HEADERS: readonly string[] = Object.freeze([])
@@ -170,7 +170,7 @@ export class GraphQLCall implements ExecutionRequest {
       if (!verdict.isAllowed && !operation.ignoresToken) throw tokenRefusal(verdict.fault)
       if (this.hooks) await this.hooks.onOperation(verdict.claims)
       const { execute, deferred, plan } = operation.restricted?.(verdict.claims) ?? operation
-      const load = operation.type === 'mutation' ? cost + maxCost * MUTATION_SHARE : cost
+      const load = operation.type === 'mutation' ? Math.max(cost, maxCost * MUTATION_SHARE) : cost
       const entrance = admission.enter(this.#client, load, this.#departure)
       if (entrance) await entrance
       this.#admittedCost = load
