@@ -10,6 +10,7 @@
 
 import { type EventStore, WrongExpectedRevision } from '../../eventstore/port.ts'
 import { newestEvent } from '../../eventstore/read.ts'
+import { endOfTurn } from '../../runtime/end-of-turn.ts'
 import type { IdEvent, ImportedIdEvent } from '../../schema/events.ts'
 import { STREAM_NAMES } from '../../schema/streams.ts'
 import { type Command, encodeAll } from '../commands/command.ts'
@@ -28,21 +29,63 @@ export const CUSTOMERS: Sequence = { blocks: STREAM_NAMES.customerIds, floors: S
 /** A block of address ids belongs to one customer, so an id identifies the owner of the address. */
 export const ADDRESSES: Sequence = { blocks: STREAM_NAMES.addressIds, floors: STREAM_NAMES.addressIdFloor, size: 10 }
 
-/** Reserves a block and returns its first id. */
-export async function reserve(
-  eventStore: EventStore,
-  { blocks, floors, size }: Sequence,
-  eventOf: (floor: number) => IdEvent,
-  command: Command,
-): Promise<number> {
-  for (let floor = await floorOf(eventStore, floors); ; ) {
-    // Each reservation has an id of its own, also within one command: it must never be taken for a retry.
-    const events = encodeAll({ ...command, id: crypto.randomUUID() }, [eventOf(floor)])
-    const { revision } = await eventStore.append(blocks, events, { expected: 'any' })
-    const after = await floorOf(eventStore, floors)
-    if (after === floor) return floor + revision * size + 1
-    floor = after
+/** How many blocks one append reserves. */
+const MOST_AT_ONCE = 256
+
+/** Reserves a block and returns its first id. @param eventOf the reservation above a floor @throws EventStoreUnavailable */
+export type Reserve = (eventOf: (floor: number) => IdEvent, command: Command) => Promise<number>
+
+/** A reservation that waits. */
+interface Waiting {
+  readonly eventOf: Parameters<Reserve>[0]
+  readonly command: Command
+  resolve(first: number): void
+  reject(error: unknown): void
+}
+
+/**
+ * Reserves blocks. All reservations go to one stream, whose appends are made one after the other, so those that come
+ * while one is under way are made together by the next.
+ */
+export function createReservations(eventStore: EventStore, { blocks, floors, size }: Sequence): Reserve {
+  const waiting: Waiting[] = []
+  let isReserving = false
+
+  async function reserveAll(): Promise<void> {
+    isReserving = true
+    await endOfTurn()
+    for (;;) {
+      const together = waiting.splice(0, MOST_AT_ONCE)
+      if (together.length === 0) break
+      try {
+        const first = await reserve(together)
+        for (const [index, { resolve }] of together.entries()) resolve(first + index * size)
+      } catch (error) {
+        for (const { reject } of together) reject(error)
+      }
+    }
+    isReserving = false
   }
+
+  /** @returns the first id of the first block; the others follow it */
+  async function reserve(together: readonly Waiting[]): Promise<number> {
+    for (let floor = await floorOf(eventStore, floors); ; ) {
+      // Each reservation has an id of its own, also within one command: it must never be taken for a retry.
+      const events = together.flatMap(({ eventOf, command }) =>
+        encodeAll({ ...command, id: crypto.randomUUID() }, [eventOf(floor)]),
+      )
+      const { revision } = await eventStore.append(blocks, events, { expected: 'any' })
+      const after = await floorOf(eventStore, floors)
+      if (after === floor) return floor + (revision - events.length + 1) * size + 1
+      floor = after
+    }
+  }
+
+  return (eventOf, command) =>
+    new Promise((resolve, reject) => {
+      waiting.push({ eventOf, command, resolve, reject })
+      if (!isReserving) reserveAll()
+    })
 }
 
 /** The floor for blocks reserved from now on: the highest imported id. */

@@ -3,7 +3,7 @@ import type { EventStore } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import type { Command } from '../commands/command.ts'
 import { createAddressOwners } from './address-owners.ts'
-import { ADDRESSES, CUSTOMERS, raiseFloor, reserve } from './id-blocks.ts'
+import { ADDRESSES, CUSTOMERS, createReservations, raiseFloor } from './id-blocks.ts'
 
 export interface Ids {
   /** Returns an id that no customer has had. */
@@ -26,6 +26,8 @@ export function createIds(eventStore: EventStore): Ids {
   let next = 0
   let end = 0
   let reserving: Promise<void> | undefined
+  const reserveCustomers = createReservations(eventStore, CUSTOMERS)
+  const reserveAddresses = createReservations(eventStore, ADDRESSES)
 
   // In a restored log, somebody else may reserve the block again.
   eventStore.onDisconnect?.(() => {
@@ -33,7 +35,7 @@ export function createIds(eventStore: EventStore): Ids {
   })
 
   async function reserveCustomerIds(command: Command): Promise<void> {
-    const first = await reserve(eventStore, CUSTOMERS, () => ({ type: 'CustomerIdsReserved', data: {} }), command)
+    const first = await reserveCustomers(() => ({ type: 'CustomerIdsReserved', data: {} }), command)
     next = first
     end = first + CUSTOMERS.size
   }
@@ -52,9 +54,7 @@ export function createIds(eventStore: EventStore): Ids {
     nextAddressId: ({ lastAddressId }) => (lastAddressId % ADDRESSES.size === 0 ? undefined : lastAddressId + 1),
 
     reserveAddressIds: (customerId, command) =>
-      reserve(
-        eventStore,
-        ADDRESSES,
+      reserveAddresses(
         (floor) => ({ type: 'AddressIdsReserved', data: { customerId, ...(floor > 0 && { floor }) } }),
         command,
       ),

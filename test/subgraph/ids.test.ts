@@ -1,10 +1,11 @@
 /** Ids of customers and addresses: whose an address id is costs few reads, whatever was imported. */
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
-import type { EventStore } from '../../eventstore/port.ts'
+import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
 import { openSqliteEventStore } from '../../eventstore/sqlite/event-store.ts'
 import { type Command, createCommand } from '../../subgraph/commands/command.ts'
-import { createIds } from '../../subgraph/streams/ids.ts'
+import { createIds, type Ids } from '../../subgraph/streams/ids.ts'
 import { temporaryFolder } from '../support/graph.ts'
 
 const command = (): Command =>
@@ -79,5 +80,44 @@ t.test('a reservation that met a new floor, and was given up, leads nobody astra
   for (const [index, id] of [first, second, third, fourth].entries()) {
     t.equal(await ids.addressOwner(id), index + 1)
     t.equal(await ids.addressOwner(id + 9), index + 1)
+  }
+})
+
+t.test('reservations that come together are made together, also beside another instance and a new floor', async (t) => {
+  const store = openSqliteEventStore({ path: join(await temporaryFolder(t), 'events.db') })
+  t.teardown(() => store.close())
+  let appends = 0
+  let isRefused = true
+  const counted: EventStore = {
+    ...store,
+    append(...of) {
+      appends++
+      if (!isRefused) return store.append(...of)
+      isRefused = false
+      return Promise.reject(new EventStoreUnavailable('It is away.'))
+    },
+  }
+  const [ids, other] = [createIds(counted), createIds(store)]
+  const reserve = (from: number, instance: Ids) =>
+    Array.from({ length: 300 }, async (_, index) => {
+      const customerId = from + index
+      return { first: await instance.reserveAddressIds(customerId, command()), customerId }
+    })
+  const refused = reserve(9_001, ids)
+  const outcomes = Promise.allSettled(refused)
+  await setImmediate()
+  const late = reserve(1, ids)
+  const settled = await outcomes
+  t.equal(settled.filter(({ status }) => status === 'rejected').length, 256, 'those of the append that failed')
+  const raised = other.raiseFloor('address', 50_000, command())
+  const written = settled.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
+  const blocks = [...written, ...(await Promise.all([...late, ...reserve(1_001, other)]))]
+  await raised
+  t.equal(blocks.length, 644)
+  t.ok(appends < 12, `${appends} appends`)
+  t.equal(new Set(blocks.map(({ first }) => first)).size, blocks.length, 'each block is reserved once')
+  const reader = createIds(store)
+  for (const { first, customerId } of blocks.filter((_, index) => index % 20 === 0)) {
+    t.equal(await reader.addressOwner(first + 9), customerId)
   }
 })
