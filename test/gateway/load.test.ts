@@ -283,7 +283,8 @@ t.test('mutations of one client do not take the connections to a subgraph from t
   while (held.length < 41) await delay(5)
   t.equal(held.length, 41, '40 of one client are under way, and what others send')
   let answered = 0
-  const values = Object.fromEntries(Array.from({ length: 40 }, (_, n) => [`a${n}`, n]))
+  // By the names that the gateway asks the subgraph for.
+  const values = Object.fromEntries(Array.from({ length: 40 }, (_, n) => [`set__${n + 1}`, n]))
   while (answered < 201) {
     for (const response of held.slice(answered)) {
       answered++
