@@ -47,7 +47,7 @@ type Report = (progress: Progress) => void
  * time, so larger ones cost more in garbage collection than they save, and on a busy machine Redis may miss the deadline
  * of a call.
  */
-const FILL_BATCH = 2_000
+const FILL_BATCH = 4_000
 /** How many customers are compared at once. */
 const PAGE = 500
 /** How long a document may lag behind the log before it counts as different. */

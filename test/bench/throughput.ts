@@ -23,8 +23,9 @@ type ThroughputBench = (servers: Servers, scale: Scale) => Promise<Ratio[]>
 /** Runs `jobs/<name>.ts`. @throws Error where it ends without a result */
 async function run(name: string, options: object): Promise<JobResult> {
   const child = fork(join(import.meta.dirname, 'jobs', `${name}.ts`), [JSON.stringify(options)], {
-    // As the service's processes are started: see package.json.
-    execArgv: ['--max-semi-space-size=32', ...(name === 'rebuild' ? ['--max-old-space-size=256'] : [])],
+    // As the service's processes are started: see package.json and bin/customers.js.
+    execArgv:
+      name === 'rebuild' ? ['--max-semi-space-size=16', '--max-old-space-size=256'] : ['--max-semi-space-size=32'],
   })
   const ended = once(child, 'exit').then(([code, signal]) => {
     throw new Error(`job ${name} ended: ${signal ?? code}`)
