@@ -2,6 +2,7 @@
 
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { LRUCache } from 'lru-cache'
 import { createTransport, type SendMailOptions } from 'nodemailer'
 import { ConfigurationError } from '../runtime/errors.ts'
 import { MailDeferred, MailRefused, MailServerUnavailable } from './errors.ts'
@@ -105,11 +106,16 @@ function explain({ code, responseCode = 0, command }: SmtpError): Error {
   return isForGood ? new MailRefused(codes) : new MailDeferred(codes)
 }
 
+/** How many events of erased persons are remembered: their mails may still be in hand. */
+const FORGOTTEN = 10_000
+
 function openFolder(folder: string): Outbox {
   const composer = createTransport({ streamTransport: true, buffer: true, newline: 'unix' })
+  const forgotten = new LRUCache<string, true>({ max: FORGOTTEN })
   return {
     description: `${resolve(folder)} (.eml files)`,
     async send(letter, signal) {
+      if (forgotten.has(letter.eventId)) return
       const { message: content } = await composer.sendMail({ ...readable(letter), signal })
       await mkdir(folder, { recursive: true, mode: 0o700 })
       // The same name each time, so a mail that is sent again exists once.
@@ -117,10 +123,14 @@ function openFolder(folder: string): Outbox {
       const draft = join(folder, `.${name}.${process.pid}`)
       await writeFile(draft, content, { mode: 0o600, flush: true })
       await rename(draft, join(folder, name))
+      // The erasure may have been seen meanwhile.
+      if (forgotten.has(letter.eventId)) await rm(join(folder, name), { force: true })
     },
     async forget(eventIds) {
+      for (const id of eventIds) forgotten.set(id, true)
       const names = await readdir(folder).catch(() => [])
-      const theirs = names.filter((name) => eventIds.has(/([\da-f-]{36})\.eml$/.exec(name)?.[1] ?? ''))
+      // Drafts, too, that a crash has left.
+      const theirs = names.filter((name) => eventIds.has(/([\da-f-]{36})\.eml(\.\d+)?$/.exec(name)?.[1] ?? ''))
       await Promise.all(theirs.map((name) => rm(join(folder, name), { force: true })))
     },
     close() {},

@@ -1,8 +1,10 @@
 /** What is in the mails, and which are not sent. */
-import { readFile, stat } from 'node:fs/promises'
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { simpleParser } from 'mailparser'
 import t, { type Test } from 'tap'
+import type { Letter } from '../../mail/letters.ts'
+import { openOutbox } from '../../mail/outbox.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
 import type { PartialStore } from '../../schema/store.ts'
 import { temporaryFolder } from '../support/graph.ts'
@@ -241,4 +243,26 @@ t.test('a mail in a file can be read, and its link copied', async (t) => {
     append(store, 'customer-1', [registered(1, 'a@example.com', { firstname: 'Åsa' }), RESET]),
   )
   t.match(await readFile(join(other, 'mail', accented[0] ?? ''), 'utf8'), /^Hello Åsa Lee,$/m)
+})
+
+t.test('a mail that is in hand while its recipient is erased does not stay as a file', async (t) => {
+  const dataFolder = await temporaryFolder(t)
+  const outbox = openOutbox({ smtpUrl: undefined, dataFolder })
+  const signal = new AbortController().signal
+  const [stays, inHand, later, crashed] = Array.from({ length: 4 }, (): Letter => {
+    const [eventId, address] = [crypto.randomUUID(), { name: 'Ann', address: 'ann@example.com' }]
+    const texts = { subject: 'Hello', text: 'Hello Ann', html: '<p>Hello Ann</p>' }
+    const letter = { purpose: 'welcome', messageId: `<${eventId}@example.com>`, at: new Date(), eventId } as const
+    return { ...letter, from: address, to: address, ...texts }
+  }) as [Letter, Letter, Letter, Letter]
+  await outbox.send(stays, signal)
+  const draft = join(dataFolder, 'mail', `.2026-01-01T00-00-00.000Z-welcome-${crashed.eventId}.eml.1`)
+  await writeFile(draft, 'Hello Ann')
+  const sending = outbox.send(inHand, signal)
+  await outbox.forget?.(new Set([inHand, later, crashed].map(({ eventId }) => eventId)))
+  await sending
+  await outbox.send(later, signal)
+  const names = await readdir(join(dataFolder, 'mail'))
+  t.equal(names.length, 1)
+  t.match(names[0], stays.eventId)
 })
