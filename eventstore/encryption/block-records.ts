@@ -7,7 +7,7 @@
  * as missing only if one of its customers is in the log.
  */
 
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { endOfTurn } from '../../runtime/end-of-turn.ts'
 import { inBatches } from '../../runtime/in-batches.ts'
 import type { KeyEvent } from '../../schema/events.ts'
 import { STREAM_NAMES, streamOf } from '../../schema/streams.ts'
@@ -70,7 +70,7 @@ export function createBlockRecords(options: {
   return {
     record(block) {
       waiting.push(block)
-      recording ??= nextTurn().then(recordWaiting)
+      recording ??= endOfTurn().then(recordWaiting)
       return recording
     },
 

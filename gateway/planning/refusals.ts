@@ -1,10 +1,8 @@
 /** Errors for refused documents and variables. */
 import { type DocumentNode, GraphQLError, Kind, type OperationDefinitionNode } from 'graphql'
+import { shortened } from '../../runtime/shortened.ts'
 import { type RefusalCode, RequestError, requestError } from '../errors.ts'
 import type { Renamed } from './free-variables.ts'
-
-/** The longest message: some quote the client's input. */
-const MAX_MESSAGE = 500
 
 export const tooDeep = () => requestError('The document is nested too deeply.', 'OPERATION_TOO_COMPLEX')
 
@@ -23,8 +21,6 @@ export function choose(document: DocumentNode, name: string | undefined): Operat
     'OPERATION_RESOLUTION_FAILURE',
   )
 }
-
-const shortened = (message: string) => (message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message)
 
 /** A RequestError for GraphQL's own errors. */
 export function withCode(errors: readonly GraphQLError[], code: RefusalCode): RequestError {

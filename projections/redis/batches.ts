@@ -1,4 +1,5 @@
 /** Bulk operations: commands sent in batches, scripts over many keys, and scans. */
+import { partsOf } from '../../runtime/in-batches.ts'
 import type { RedisCommands, RedisConnection } from './connection.ts'
 
 /** The most characters that are sent before the answers are awaited. */
@@ -42,14 +43,8 @@ export async function select(
   ask: (commands: RedisCommands, chunk: readonly number[]) => Promise<number[]>,
 ): Promise<number[]> {
   const size = redis.kind === 'cluster' ? 1 : CHUNK // in a Cluster the keys of several customers are not on one server
-  const answers = await each(redis, inChunks(ids, size), ask)
+  const answers = await each(redis, [...partsOf(ids, size)], ask)
   return answers.flatMap((numbers, chunk) => numbers.map((number) => ids[chunk * size + number] as number))
-}
-
-export function inChunks<T>(items: readonly T[], size: number): T[][] {
-  return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
-    items.slice(index * size, (index + 1) * size),
-  )
 }
 
 /** Removes the keys that match the pattern and the condition. @throws ReadModelUnavailable */

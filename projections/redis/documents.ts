@@ -1,7 +1,9 @@
 /** Writes the documents of a generation, removes and lists them. What queries read of them: entry-reader.ts. */
+
+import { partsOf } from '../../runtime/in-batches.ts'
 import type { CustomerDocument } from '../customer.ts'
 import type { DocumentWrite } from '../read-model.ts'
-import { CHUNK, each, inChunks } from './batches.ts'
+import { CHUNK, each } from './batches.ts'
 import type { RedisConnection } from './connection.ts'
 import type { Handle } from './generations.ts'
 import { parseDocument, readText } from './values.ts'
@@ -51,7 +53,7 @@ async function putChunks(redis: RedisConnection, handle: Handle, writes: readonl
   const refusals: Refusal[] = []
   const answers = await each(
     redis,
-    inChunks(writes, CHUNK).map((chunk) => packed(handle, chunk)),
+    Array.from(partsOf(writes, CHUNK), (chunk) => packed(handle, chunk)),
     (commands, { key, values, places }) => commands.putDocuments(key, handle.keys.ownBeginning, places, values),
     ({ values }) => values.length,
   )

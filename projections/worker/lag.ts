@@ -2,6 +2,7 @@
 import { hasKeys } from '../../eventstore/encryption/customer-keys.ts'
 import { comparePositions, type EventStore, type Position, type RecordedEvent } from '../../eventstore/port.ts'
 import { logEnd } from '../../eventstore/read.ts'
+import { batches } from '../../runtime/in-batches.ts'
 import { customerOf } from '../fold.ts'
 import type { ReadModel } from '../read-model.ts'
 import { FILTER } from './worker.ts'
@@ -82,7 +83,7 @@ export function createLag({
   /** The events that are not in the documents. Events of a stuck customer are left out: it counts as parked. */
   async function* lacking(events: AsyncIterable<RecordedEvent>): AsyncGenerator<RecordedEvent> {
     const stuck = new Set((await readModel.parked()).map(({ customerId }) => customerId))
-    for await (const page of pages(events)) {
+    for await (const page of batches(events, PAGE)) {
       const ids = [...new Set(page.flatMap(({ stream }) => customerOf(stream) ?? []))]
       const documents = await readModel.documents(ids)
       const revisions = new Map(ids.map((id, index) => [id, documents[index]?.revision ?? -1]))
@@ -129,15 +130,4 @@ async function lagOf(missing: AsyncIterable<RecordedEvent>): Promise<Lag> {
     events++
   }
   return { events, seconds: oldest ? Math.max(0, (Date.now() - oldest.getTime()) / 1000) : 0 }
-}
-
-async function* pages<T>(items: AsyncIterable<T>): AsyncGenerator<readonly T[]> {
-  let page: T[] = []
-  for await (const item of items) {
-    page.push(item)
-    if (page.length < PAGE) continue
-    yield page
-    page = []
-  }
-  if (page.length > 0) yield page
 }

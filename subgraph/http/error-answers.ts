@@ -3,14 +3,12 @@ import type { FastifyBaseLogger } from 'fastify'
 import { type ExecutionResult, GraphQLError } from 'graphql'
 import { EventStoreUnavailable } from '../../eventstore/port.ts'
 import { ReadModelUnavailable } from '../../projections/read-model.ts'
+import { shortened } from '../../runtime/shortened.ts'
 import { traceIds } from '../../runtime/tracing.ts'
 import { tokenChallenge } from '../../schema/token-faults.ts'
 import { CustomerError, serviceUnavailable, TokenRefused } from '../errors.ts'
 import { withoutSuggestion } from './closed-schema.ts'
 import type { RequestContext } from './request-context.ts'
-
-/** As in the gateway, in characters. */
-const MAX_MESSAGE = 500
 
 /**
  * @param introspection whether introspection is allowed; otherwise GraphQL's errors contain no suggestions
@@ -37,7 +35,7 @@ export function createErrorAnswers(log: FastifyBaseLogger, introspection: boolea
   return (execution: ExecutionResult, context: RequestContext) => {
     const errors = (execution.errors ?? [])
       .flatMap((error) => validationErrors(error) ?? [present(error, context)])
-      .map((error) => shortened(introspection ? error : withoutSuggestion(error)))
+      .map((error) => withShortMessage(introspection ? error : withoutSuggestion(error)))
     for (const error of errors) onError(String(error.extensions?.code ?? 'GRAPHQL_VALIDATION_FAILED'))
     if (isRefusedToken(execution)) {
       const [{ message, extensions }] = errors as [GraphQLError]
@@ -71,11 +69,11 @@ function validationErrors(error: GraphQLError): readonly GraphQLError[] | undefi
 }
 
 /** An error of GraphQL's own may quote what was sent, which may be long. */
-function shortened(error: GraphQLError): GraphQLError {
+function withShortMessage(error: GraphQLError): GraphQLError {
   const { message, extensions } = error
-  if (message.length <= MAX_MESSAGE) return error
+  const beginning = shortened(message)
+  if (beginning === message) return error
   const [nodes, source, positions] = [error.nodes ?? null, error.source ?? null, error.positions ?? null]
-  const beginning = `${message.slice(0, MAX_MESSAGE)}…`
   return new GraphQLError(beginning, { nodes, source, positions, path: error.path ?? null, extensions })
 }
 

@@ -1,6 +1,6 @@
 /**
- * Variables of large requests, checked before they are executed. The compiled execution reports each wrong value, so a
- * list of 300,000 of them would keep the event loop for seconds, and become an answer of 50 MB.
+ * Variables of large requests, checked before they are executed, so that few of their wrong values are reported. GraphQL's
+ * own limit is 50.
  */
 import { GraphQLError, type GraphQLSchema, getOperationAST, parse } from 'graphql'
 import { getVariableValues } from 'graphql/execution/values.js'

@@ -2,11 +2,12 @@
 
 import type { BulkAppend, Sequence } from '../../eventstore/bulk-appends.ts'
 import { AppendTooLarge, type NewEvent, WrongExpectedRevision } from '../../eventstore/port.ts'
+import { partsOf } from '../../runtime/in-batches.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
 import { streamOf } from '../../schema/streams.ts'
 import { encodeAll } from '../commands/command.ts'
 import { claimAddressId, commandOf, type Found, findCustomer, owningOf, withoutCustomer } from './address-customers.ts'
-import { forEachConcurrently, partsOf } from './concurrently.ts'
+import { forEachConcurrently } from './concurrently.ts'
 import { RejectedRow } from './errors.ts'
 import type { ImportedAddress } from './files/address-row.ts'
 import type { AddressRow, NoAddress } from './grouping.ts'

@@ -20,20 +20,3 @@ export async function forEachConcurrently<T>(
   const failure = outcomes.find(({ status }) => status === 'rejected') as PromiseRejectedResult | undefined
   if (failure) throw failure.reason
 }
-
-/** Groups the items, in order, into batches of `size`; the last one may be smaller. */
-export async function* batches<T>(items: AsyncIterable<T>, size: number): AsyncGenerator<T[]> {
-  let batch: T[] = []
-  for await (const item of items) {
-    batch.push(item)
-    if (batch.length < size) continue
-    yield batch
-    batch = []
-  }
-  if (batch.length > 0) yield batch
-}
-
-/** The items in parts of `size`; the last one may be smaller. */
-export function* partsOf<T>(items: readonly T[], size: number): Generator<T[]> {
-  for (let from = 0; from < items.length; from += size) yield items.slice(from, from + size)
-}

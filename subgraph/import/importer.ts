@@ -7,8 +7,9 @@
  */
 import { stat } from 'node:fs/promises'
 import type { EventStore } from '../../eventstore/port.ts'
+import { batches } from '../../runtime/in-batches.ts'
 import { importAddresses } from './addresses.ts'
-import { batches, forEachConcurrently } from './concurrently.ts'
+import { forEachConcurrently } from './concurrently.ts'
 import { createCustomerImport } from './customers.ts'
 import { ADDRESS_ID_COLUMNS } from './files/address-row.ts'
 import { isComposite } from './files/columns.ts'
