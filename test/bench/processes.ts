@@ -26,7 +26,7 @@ export function createContenders(): { readonly start: StartContender; readonly s
       const script = join(import.meta.dirname, name.startsWith('peers/') ? `${name}.js` : `contenders/${name}.ts`)
       const child = fork(script, [JSON.stringify(options)], {
         env: { ...process.env, APOLLO_TELEMETRY_DISABLED: '1', NODE_ENV: 'production' },
-        execArgv: ['--max-semi-space-size=32'], // as package.json starts the service's processes
+        execArgv: ['--max-semi-space-size=32', ...(process.env.GW_FLAGS ?? '').split(' ').filter(Boolean)], // as package.json starts the service's processes
       })
       children.push(child)
       const ended = once(child, 'exit').then(([code, signal]) => {
