@@ -17,7 +17,6 @@ import { createCompiledOperations, type ExecuteCompiled } from './compiled-opera
 import { createErrorAnswers } from './error-answers.ts'
 import { createEventStreams } from './event-streams.ts'
 import type { TracedRequest } from './federated-traces.ts'
-import { longVariablesErrors } from './long-variables.ts'
 import type { RequestContext } from './request-context.ts'
 import type { RequestReader } from './request-reader.ts'
 
@@ -85,11 +84,6 @@ export async function serveGraphql(app: FastifyInstance, endpoint: GraphqlEndpoi
     }
     if (viewOf(store, request.headers.store) === undefined) {
       refuse(reply, 200, STORE_NOT_FOUND)
-      return
-    }
-    const wrong = longVariablesErrors(schema, request.headers['content-length'], request.body ?? {})
-    if (wrong.length > 0) {
-      reply.code(400).send(formatErrors({ errors: wrong }, requests.contextOf(request)).response)
       return
     }
     const document = keyByOperation(request)

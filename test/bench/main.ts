@@ -28,7 +28,7 @@ import { startBench } from './start.ts'
 import { table } from './table.ts'
 import { throughputBenches } from './throughput.ts'
 
-const { values, positionals } = parseArgs({
+const CONFIG = {
   allowPositionals: true,
   options: {
     rounds: { type: 'string', default: '5' },
@@ -44,7 +44,8 @@ const { values, positionals } = parseArgs({
     swaps: { type: 'string', default: '1000' },
     install: { type: 'boolean', default: false },
   },
-})
+} as const
+const { values, positionals } = readArguments()
 const rounds = Number(values.rounds)
 const seconds = Number(values.seconds ?? (values.quick ? 1 : 3))
 const events = Number(values.events ?? (values.quick ? 20_000 : 200_000))
@@ -99,3 +100,16 @@ for (const name of names) {
 }
 if (ratios.length > 0) console.log(table(ratios))
 process.exit()
+
+function readArguments() {
+  try {
+    return parseArgs(CONFIG)
+  } catch (error) {
+    console.error(
+      `${(error as Error).message}. Accepted: ${Object.keys(CONFIG.options)
+        .map((name) => `--${name}`)
+        .join(', ')}.`,
+    )
+    process.exit(1)
+  }
+}

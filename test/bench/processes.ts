@@ -19,14 +19,25 @@ export interface Contender {
 /** Starts `contenders/<name>.ts`, or `peers/<name>.js`, with options for it. @throws Error when it ends before it listens */
 export type StartContender = (name: string, options: object) => Promise<Contender>
 
+/** As `bin/customers.js` starts it. */
+const GATEWAY = {
+  options: ['--max-semi-space-size=24', '--heap-growing-percent=30'],
+  env: { MALLOC_ARENA_MAX: '2' },
+}
+
 export function createContenders(): { readonly start: StartContender; readonly stop: () => void } {
   const children: ChildProcess[] = []
   return {
     async start(name, options) {
       const script = join(import.meta.dirname, name.startsWith('peers/') ? `${name}.js` : `contenders/${name}.ts`)
       const child = fork(script, [JSON.stringify(options)], {
-        env: { ...process.env, APOLLO_TELEMETRY_DISABLED: '1', NODE_ENV: 'production' },
-        execArgv: ['--max-semi-space-size=32'], // as package.json starts the service's processes
+        env: {
+          ...(name === 'gateway' && GATEWAY.env),
+          ...process.env,
+          ...{ APOLLO_TELEMETRY_DISABLED: '1', NODE_ENV: 'production' },
+        },
+        // As package.json starts the other processes of the service.
+        execArgv: name === 'gateway' ? GATEWAY.options : ['--max-semi-space-size=32'],
       })
       children.push(child)
       const ended = once(child, 'exit').then(([code, signal]) => {
