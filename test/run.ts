@@ -13,7 +13,7 @@ import { PassThrough } from 'node:stream'
 import t from 'tap'
 
 /** More than the two cores that it is made for: some files wait most of their time. */
-const JOBS = 4
+const JOBS = 5
 /**
  * What takes longest begins first, so that none is left alone at the end; those that wait beside those that work. A file has a
  * process of its own; a folder stands for the processes of its other files.
