@@ -4,6 +4,7 @@ import { CONSOLE_VARIABLES } from '../console/configuration.ts'
 import { GATEWAY_VARIABLES } from '../gateway/configuration.ts'
 import { SHARED_VARIABLES, type Variable } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
+import { lazily } from '../runtime/lazily.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -51,17 +52,25 @@ export function checkNames(env: Environment): void {
   for (const { problem } of strangeNames(env)) throw new ConfigurationError(problem)
 }
 
+const bareOf = (name: string): string => name.replaceAll('_', '')
+
+/** Every name that may be meant, with the variable that it sets. Made once: each process compares its whole environment. */
+const MEANT = lazily(() =>
+  Object.entries(VARIABLES).flatMap(([known, { secret }]) =>
+    (secret ? [known, `${known}_FILE`] : [known]).map((meant) => ({ known, meant, bare: bareOf(meant) })),
+  ),
+)
+
 function nearest(name: string, env: Environment): string | undefined {
-  for (const [known, { secret }] of Object.entries(VARIABLES)) {
-    for (const meant of secret ? [known, `${known}_FILE`] : [known]) {
-      if (isNear(name, meant) && !env[known] && !env[`${known}_FILE`]) return `did you mean ${meant}?`
-    }
+  const bare = bareOf(name)
+  for (const { known, meant, ...each } of MEANT()) {
+    if ((bare === each.bare || isNear(name, meant)) && !env[known] && !env[`${known}_FILE`])
+      return `did you mean ${meant}?`
   }
   return undefined
 }
 
 function isNear(name: string, known: string): boolean {
-  if (name.replaceAll('_', '') === known.replaceAll('_', '')) return true
   const { edits = 0 } = MOST_WRONG.find(({ length }) => known.length >= length) ?? {}
   return Math.abs(name.length - known.length) <= edits && differsByAtMost(edits, name, known)
 }

@@ -13,13 +13,19 @@ import { PassThrough } from 'node:stream'
 import t from 'tap'
 
 /** More than the two cores that it is made for: some files wait most of their time. */
-const JOBS = 4
-/** The files that take longest begin first, so that none is left alone at the end; those that wait beside those that work. */
+const JOBS = 5
+/**
+ * What takes longest begins first, so that none is left alone at the end; those that wait beside those that work. A file has a
+ * process of its own; a folder stands for the processes of its other files.
+ */
 const LONG = [
   'test/deploy/monitoring.test.ts',
   'test/faults/faults.test.ts',
   'test/faults/paused.test.ts',
   'test/projections/rebuild.test.ts',
+  'test/console',
+  'test/bench-scale.test.ts',
+  'test/deploy',
   'test/faults/cluster.test.ts',
   'test/bench.test.ts',
   'test/restore/keys.test.ts',
@@ -39,7 +45,7 @@ const LONG = [
 ]
 /**
  * These have a process of their own, because they change something that belongs to the process (its environment, its
- * listeners, how many tests run at once) or measure it. Other files of a folder share one: loading the service and its
+ * listeners, how many tests run at once) or measure it. Others share one: loading the service and its
  * libraries costs as much as most files' tests.
  */
 const ALONE = [
@@ -53,25 +59,38 @@ const ALONE = [
   'test/projections/redis/loss.test.ts',
   'test/subgraph/limits.test.ts',
 ]
-/** So that the folders' tests are spread over the jobs. */
-const FILES_PER_PROCESS = 7
-/** Of a process, and of each test in it. Three nodes of a real server take a minute to start and to elect a leader. */
+/** So that the tests are spread over the jobs. */
+const FILES_PER_PROCESS = 9
+/** Of each test, and of a process for each {@link FILES_PER_TIMEOUT} of its files. Three nodes of a real server take a minute to start and to elect a leader. */
 const TIMEOUT_SECONDS = process.env.TEST_EVENTSTORE_SERVER ? 900 : 240
+const FILES_PER_TIMEOUT = 7
 
-function placeOf(file: string): number {
-  const place = LONG.indexOf(file)
-  return place < 0 ? LONG.length : place
+/** Those with a process of their own that are not long come last: they fill the gaps. */
+function placeOf([first = '', ...more]: readonly string[]): number {
+  const long = LONG.findIndex((name) => [first, ...more].some((file) => file === name || file.startsWith(`${name}/`)))
+  if (long >= 0) return long
+  return ALONE.includes(first) ? LONG.length + 1 : LONG.length
 }
 
-/** The files of each process. */
+/** `test/gateway` of `test/gateway/oracle/x.test.ts`. */
+const partOf = (file: string) => dirname(file).split('/').slice(0, 2).join('/')
+
+/** The files of each process: those of one part of the program, or of several parts that have few. */
 function processesOf(files: readonly string[]): string[][] {
   const isAlone = (file: string) => ALONE.includes(file) || LONG.includes(file)
-  const folders = Map.groupBy(files, (file) => (isAlone(file) ? file : dirname(file)))
-  return [...folders.values()].flatMap((all) => {
-    const processes = Math.ceil(all.length / FILES_PER_PROCESS)
-    // Dealt out like cards: neighbours by name often test the same thing, and take as long.
-    return Array.from({ length: processes }, (_, first) => all.filter((_, index) => index % processes === first))
-  })
+  const alone = files.filter(isAlone)
+  const shared = files.filter((file) => !isAlone(file))
+  const parts = Object.values(Object.groupBy(shared, partOf)).map((part) => part ?? [])
+  const large = parts.filter((part) => part.length > FILES_PER_PROCESS / 2)
+  const small = parts.filter((part) => part.length <= FILES_PER_PROCESS / 2).flat()
+  const processes = [...alone.map((file) => [file]), ...large.flatMap(deal), ...deal(small)]
+  return processes.toSorted((a, b) => placeOf(a) - placeOf(b))
+}
+
+/** Spread over as few processes as hold them. Like cards: neighbours by name often test the same thing, and take as long. */
+function deal(files: readonly string[]): string[][] {
+  const processes = Math.ceil(files.length / FILES_PER_PROCESS)
+  return Array.from({ length: processes }, (_, first) => files.filter((_, index) => index % processes === first))
 }
 
 const root = join(import.meta.dirname, '..')
@@ -79,7 +98,6 @@ const all = readdirSync(import.meta.dirname, { recursive: true, encoding: 'utf8'
   .filter((name) => name.endsWith('.test.ts') && !name.includes('node_modules'))
   .map((name) => `test/${name}`)
   .toSorted()
-  .toSorted((a, b) => placeOf(a) - placeOf(b))
 const named = process.argv.slice(2).map((argument) => {
   const name = relative(root, resolve(argument))
   return { argument, files: all.filter((file) => file === name || file.startsWith(`${name}/`)) }
@@ -118,7 +136,7 @@ const runs = processesOf(files).map(([first = '', ...more]) =>
     stack: '',
     buffered: true,
     cwd: root,
-    timeout: TIMEOUT_SECONDS * 1000,
+    timeout: Math.ceil((1 + more.length) / FILES_PER_TIMEOUT) * TIMEOUT_SECONDS * 1000,
     env: {
       ...process.env,
       TAP_TIMEOUT: String(TIMEOUT_SECONDS),

@@ -2,8 +2,6 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { composeServices } from '@apollo/composition'
-import { parse } from 'graphql'
 import { Pool } from 'undici'
 import { createTokens } from '../../subgraph/identity/tokens.ts'
 import { withoutNginx } from '../support/nginx.ts'
@@ -31,6 +29,7 @@ async function startGraph(start: StartContender, servers: Servers, cacheControl?
   const tokens = createTokens(JSON.stringify(privateKey.export({ format: 'jwk' })))
   const upstreams = await start('fixed-upstreams', { jwks: tokens.jwks, cacheControl })
   const subgraphs = upstreams.subgraphs as SubgraphUrls
+  const [{ composeServices }, { parse }] = await Promise.all([import('@apollo/composition'), import('graphql')])
   const { supergraphSdl, errors } = composeServices(
     Object.entries(SUBGRAPHS).map(([name, sdl]) => ({
       name,

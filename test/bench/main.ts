@@ -17,14 +17,9 @@
 import { parseArgs } from 'node:util'
 import { compare, type Ratio } from './compare.ts'
 import { gatewayBenches, gatewayFigures } from './gateway.ts'
-import { memoryBench } from './memory.ts'
 import { createContenders } from './processes.ts'
 import { requestBenches } from './requests.ts'
-import { scaleBench, sizesOf } from './scale/main.ts'
-import { processesOf, scalingBench } from './scaling.ts'
 import { createServers } from './servers.ts'
-import { signInBench } from './sign-in.ts'
-import { startBench } from './start.ts'
 import { table } from './table.ts'
 import { throughputBenches } from './throughput.ts'
 
@@ -73,6 +68,7 @@ process.on('exit', contenders.stop)
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
 
 const ratios: Ratio[] = []
+// Benches that are not among all are loaded when one is asked for: they load the whole service.
 for (const name of names) {
   console.error(`${name} ...`)
   const requests = requestBenches[name] ?? gatewayBenches[name]
@@ -82,19 +78,28 @@ for (const name of names) {
   )
   ratios.push(...((await gatewayFigures[name]?.(contenders.start, servers, { rounds, documents: events / 2 })) ?? []))
   if (name === SCALE) {
+    const { scaleBench, sizesOf } = await import('./scale/main.ts')
     const sizes = sizesOf(values.customers, values.full)
     console.log(await scaleBench(servers, contenders.start, { sizes, operations: values.operations?.split(',') ?? [] }))
   }
   // With `--operations`, scale runs these alone.
   if (name === SCALING || (name === SCALE && values.operations === undefined)) {
+    const { processesOf, scalingBench } = await import('./scaling.ts')
     console.log(await scalingBench(servers, { processes: processesOf(values.processes), events }))
   }
   if (name === MEMORY) {
+    const { memoryBench } = await import('./memory.ts')
     const sizes = { documents: Number(values.documents), swaps: Number(values.swaps) }
     console.log(await memoryBench(servers, contenders.start, sizes))
   }
-  if (name === START) console.log(await startBench({ rounds, install: values.install }))
-  if (name === SIGN_IN) ratios.push(...(await signInBench(servers, Number(values.attempts))))
+  if (name === START) {
+    const { startBench } = await import('./start.ts')
+    console.log(await startBench({ rounds, install: values.install }))
+  }
+  if (name === SIGN_IN) {
+    const { signInBench } = await import('./sign-in.ts')
+    ratios.push(...(await signInBench(servers, Number(values.attempts))))
+  }
   contenders.stop()
   await servers.stop()
 }

@@ -4,8 +4,9 @@ import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { writeCheckpoint } from '../../audit/proof/signed-checkpoints.ts'
 import { loadSigningKey } from '../../audit/proof/signing-key.ts'
+import { startBrowser } from '../support/browser.ts'
 import { CREATE_ADDRESS, freshEmail, signUp, startSubgraph, TEXAN, temporaryFolder } from '../support/graph.ts'
-import { openTab, photograph, startBrowser, startConsole } from './support.ts'
+import { openTab, photograph, startConsole } from './support.ts'
 
 const browser = await startBrowser(t)
 

@@ -8,10 +8,11 @@ import { isSkipped } from '../../projections/skips.ts'
 import { startGroupProjection } from '../../projections/worker/group.ts'
 import { startProjection } from '../../projections/worker/worker.ts'
 import { streamOf } from '../../schema/streams.ts'
+import { startBrowser } from '../support/browser.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startRedis } from '../support/redis.ts'
-import { openTab, photograph, startBrowser, startConsole, type Visitor } from './support.ts'
+import { openTab, photograph, startConsole, type Visitor } from './support.ts'
 
 const browser = await startBrowser(t)
 const folder = await temporaryFolder(t)

@@ -21,9 +21,10 @@ import { issueServiceToken } from '../../subgraph/identity/service-tokens.ts'
 import { createTokens } from '../../subgraph/identity/tokens.ts'
 import { aKey } from '../audit/proof/support.ts'
 import { collect } from '../projections/support.ts'
+import { startBrowser } from '../support/browser.ts'
 import { signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
-import { openTab, photograph, startBrowser, startConsole, type Tab } from './support.ts'
+import { openTab, photograph, startConsole, type Tab } from './support.ts'
 
 /** A service with a few customers, a checkpoint over them, and something newer. */
 async function start(t: Test, env: Readonly<Record<string, string>> = {}) {

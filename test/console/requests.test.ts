@@ -3,8 +3,9 @@ import { readFile } from 'node:fs/promises'
 import t from 'tap'
 import { findRequest, readRegister, receiveRequest } from '../../audit/requests/register.ts'
 import { foldCustomer } from '../../projections/fold.ts'
+import { startBrowser } from '../support/browser.ts'
 import { freshEmail, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
-import { findBarriers, openTab, photograph, startBrowser, startConsole, type Tab } from './support.ts'
+import { findBarriers, openTab, photograph, startConsole, type Tab } from './support.ts'
 
 const browser = await startBrowser(t)
 

@@ -1,8 +1,6 @@
 /** What the console's tests share: a console over a log of this process, people who are signed in, and a browser. */
-import { existsSync, readFileSync } from 'node:fs'
-import { mkdtemp } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Browser, Page } from 'playwright-core'
@@ -158,23 +156,6 @@ async function signIn(app: FastifyInstance, who: Who): Promise<Visitor> {
   return someone
 }
 
-const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
-
-/**
- * Debian's Chromium. Without it the test file ends as skipped, in CI as failed. One browser for all tests of a file.
- */
-export async function startBrowser(t: Test): Promise<Browser> {
-  if (CHROMIUM === undefined) {
-    if (process.env.CI) throw new Error('There is no chromium: CI must not go without.')
-    t.plan(0, 'chromium is not installed (apt-get install chromium)')
-    process.exit(0)
-  }
-  const { chromium } = await import('playwright-core')
-  const browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] })
-  t.teardown(() => browser.close())
-  return browser
-}
-
 /** A tab in which somebody is signed in. */
 export interface Tab {
   readonly page: Page
@@ -238,7 +219,8 @@ export async function findBarriers({ page }: Tab, rules?: readonly string[]): Pr
   )
 }
 
-let folder: Promise<string> | undefined
+/** The folder for pictures, to be looked at. They prove nothing, and each costs as much as the checks. */
+const { SCREENSHOTS } = process.env
 
 const SCREENS = [
   { width: 1280, height: 900 },
@@ -246,12 +228,11 @@ const SCREENS = [
 ]
 
 /**
- * Takes pictures of the page that the tab shows, light and dark, wide and narrow, into a temporary folder, and checks each for
- * barriers and for content that is wider than the page.
+ * Checks the page that the tab shows for barriers, light and dark, wide and narrow, and for content that is wider than the
+ * page. Takes a picture of each, too, if SCREENSHOTS names a folder for them.
  * @param name of the pictures
  */
 export async function photograph(t: Test, tab: Tab, name: string): Promise<void> {
-  folder ??= process.env.SCREENSHOTS ? Promise.resolve(process.env.SCREENSHOTS) : mkdtemp(join(tmpdir(), 'console-'))
   for (const viewport of SCREENS) {
     await tab.page.setViewportSize(viewport)
     for (const colorScheme of ['light', 'dark'] as const) {
@@ -259,10 +240,9 @@ export async function photograph(t: Test, tab: Tab, name: string): Promise<void>
       // Colours are all that differs in the dark.
       const barriers = await findBarriers(tab, colorScheme === 'dark' ? ['color-contrast'] : undefined)
       t.same(barriers, [], `${name}, ${viewport.width} px, ${colorScheme}: no barriers`)
-      await tab.page.screenshot({
-        path: join(await folder, `${name}-${viewport.width}-${colorScheme}.png`),
-        fullPage: true,
-      })
+      if (SCREENSHOTS === undefined) continue
+      const path = join(SCREENSHOTS, `${name}-${viewport.width}-${colorScheme}.png`)
+      await tab.page.screenshot({ path, fullPage: true })
     }
     const tooWide = await tab.page.evaluate(
       () => document.documentElement.scrollWidth - document.documentElement.clientWidth,

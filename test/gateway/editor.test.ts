@@ -1,22 +1,14 @@
 /** The query editor in a real browser: it works as it is opened, signs in, and runs its own examples. */
-import { existsSync } from 'node:fs'
 import { registerHooks } from 'node:module'
-import { chromium, type Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
+import { startBrowser } from '../support/browser.ts'
 import { freshEmail, PASSWORD, signUp, startGraph } from '../support/graph.ts'
 import { compose, startGateway, startSubgraph } from './support.ts'
 
-const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
-if (executablePath === undefined) {
-  if (process.env.CI) throw new Error('There is no chromium: CI must not go without.')
-  t.plan(0, 'chromium is not installed (apt-get install chromium)')
-  process.exit(0)
-}
-
 const SAMPLE = { email: 'roni_cost@example.com', password: 'roni_cost3@example.com' }
 
-const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
-t.teardown(() => browser.close())
+const browser = await startBrowser(t)
 const graph = await startGraph(t)
 await graph.send('mutation($input: CustomerInput!) { createCustomer(input: $input) { customer { id } } }', {
   variables: { input: { firstname: 'Veronica', lastname: 'Costello', ...SAMPLE } },
