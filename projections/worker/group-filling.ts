@@ -23,7 +23,7 @@ export interface Filling {
 
 /** @param applier applies the live events; its cache must be dropped once the read model is filled */
 export function createFilling(options: GroupProjectionOptions, applier: Applier, signal: AbortSignal): Filling {
-  const { fillModel, log = SILENT, observer } = options
+  const { readModel, fillModel, log = SILENT, observer } = options
   /** The generation that this process has filled, and for which it has acknowledged deliveries since. */
   let filled: number | undefined
   /** Events before this time (milliseconds since the epoch) belong to a filling. */
@@ -38,6 +38,8 @@ export function createFilling(options: GroupProjectionOptions, applier: Applier,
       if (signal.aborted) return
       try {
         const generation = await fillModel.follow()
+        // By the handle that applies the events: it hides documents that were set back since it did.
+        await readModel.newest()
         const checkpoint = await fillModel.getCheckpoint()
         const standsStill = last !== undefined && sameCheckpoint(checkpoint, last)
         last = checkpoint
