@@ -34,12 +34,7 @@ export function createNewestPlace(redis: RedisConnection, handle: Handle, seals:
     const isForgotten = !isFresh || isSetBack || found === ''
     known = { digits: isForgotten || now > known.digits ? now : known.digits, at: performance.now() }
     // An incomplete generation is hidden already.
-    if (isSetBack)
-      console.error('SETBACK', performance.now() | 0, found.slice(0, 22), before.digits.slice(0, 22), now.slice(0, 22))
-    if (isSetBack && (await seals.step('check'))) {
-      console.error('DROP', performance.now() | 0)
-      await seals.drop()
-    }
+    if (isSetBack && (await seals.step('check'))) await seals.drop()
   }
 
   return {

@@ -223,7 +223,6 @@ export async function resume({
 }: Pick<ProjectionOptions, 'eventStore' | 'readModel' | 'log'>): Promise<Checkpoint | null> {
   const checkpoint = await readModel.getCheckpoint()
   if ((await provenanceOf(eventStore, { checkpoint, newest: await readModel.newest() })) === 'same') return checkpoint
-  console.error('RESET', performance.now() | 0)
   log.warn({}, 'the read model belongs to another log or release; it is cleared and filled again')
   await readModel.reset()
   return null

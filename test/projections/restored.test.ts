@@ -324,6 +324,8 @@ t.test(
       }
     }
     await untilProjected(eventStore, readModel, ids)
+    const isIdle = async () => (await eventStore.persistentSubscriptions.info('customers')).inFlight === 0
+    await until('nothing is delivered again by itself', isIdle)
 
     await restore(server, backup)
     await untilProjected(eventStore, readModel, ids)
