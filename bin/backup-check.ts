@@ -1,5 +1,5 @@
 /** Whether a backup could be restored: its files, the log's chain and signatures, and keys that read the log. */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { loadSigningKey } from '../audit/proof/signing-key.ts'
 import { verifyLog } from '../audit/proof/verify.ts'
@@ -23,7 +23,8 @@ export interface BackupCheck {
 }
 
 /**
- * Checks a backup without writing to it. If only one of the two folders is there, that one alone.
+ * Checks a backup without writing to it. If only one of the two folders is there, that one alone: the other may be kept
+ * elsewhere. A folder with files and no list is a backup that was interrupted.
  * @throws BackupError if there is none; the signal's reason once it is aborted
  */
 export async function checkBackup(
@@ -39,6 +40,10 @@ export async function checkBackup(
   const found: string[] = []
   for (const half of ['log', 'keys'] as const) {
     const list = lists[half]
+    if (!list && isInUse(folders[half])) {
+      faults.push(`${folders[half]} has no list: this backup was interrupted. Make another one.`)
+      continue
+    }
     if (!list) {
       found.push(`${folders[half]} has no backup: the other half is checked alone.`)
       continue
@@ -52,6 +57,8 @@ export async function checkBackup(
   if (lists.log && lists.keys) await checkKeys(folders, settings, { faults, found, signal })
   return { faults, found }
 }
+
+const isInUse = (folder: string): boolean => existsSync(folder) && readdirSync(folder).length > 0
 
 interface Findings {
   readonly faults: string[]

@@ -1,6 +1,7 @@
 /**
  * A backup of the embedded stores on the disk: a folder with the log and one with the keys, each with a list of its
- * files. The list is written last, so a backup that was interrupted has none.
+ * files. The lists are written last, the log's after that of the keys, so a backup that was interrupted lacks one beside
+ * its files.
  */
 import { createHash } from 'node:crypto'
 import { createReadStream, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'

@@ -10,6 +10,7 @@ import { chained } from './hash-chain.ts'
 import { isKurrentDbUrl, KURRENTDB_URLS } from './kurrentdb/connection/scheme.ts'
 import type { SubscriptionObserver } from './kurrentdb/subscription.ts'
 import { type EventStore, EventStoreUnavailable } from './port.ts'
+import { draftOf } from './sqlite/backup.ts'
 import { openSqliteEventStore } from './sqlite/event-store.ts'
 
 /**
@@ -83,6 +84,7 @@ export async function openKeys(
   wrap: (eventStore: EventStore, holds: 'events' | 'keys') => EventStore = (eventStore) => eventStore,
 ): Promise<Omit<OpenedLog, 'eventStore'>> {
   const { EVENTSTORE_URL } = configuration
+  refuseInterruptedRestore(configuration)
   const masterKeys = loadMasterKeys(configuration)
   const opened = wrap(await openEventStore(EVENTSTORE_URL, observer), 'events')
   const stored = chained(opened)
@@ -108,6 +110,7 @@ export async function openStoredLog(
   configuration: Configuration,
   wrap: (eventStore: EventStore) => EventStore = (eventStore) => eventStore,
 ): Promise<EventStore> {
+  refuseInterruptedRestore(configuration)
   const stored = wrap(await openEventStore(configuration.EVENTSTORE_URL))
   try {
     await refuseLostLog(configuration, stored)
@@ -118,15 +121,28 @@ export async function openStoredLog(
   }
 }
 
-/** Whether the configured log is embedded and has no events yet. @throws as `openEventStore` */
+/** Whether the configured log is embedded and has no events yet. @throws as `openLog` */
 export async function isEmbeddedLogEmpty(configuration: Configuration): Promise<boolean> {
   if (!isEmbedded(configuration)) return false
+  refuseInterruptedRestore(configuration)
   const eventStore = await openEventStore(configuration.EVENTSTORE_URL)
   try {
     return await isEmpty(eventStore)
   } finally {
     await eventStore.close()
   }
+}
+
+/**
+ * Refuses to begin a new log where one was about to be restored: its customers would be gone, and their ids would be
+ * given out again. Checked before the log's file is made. @throws ConfigurationError
+ */
+function refuseInterruptedRestore({ EVENTSTORE_URL }: Configuration): void {
+  const path = EVENTSTORE_URL.replace(/^sqlite:/, '')
+  if (path === EVENTSTORE_URL || existsSync(path) || !existsSync(draftOf(path))) return
+  throw new ConfigurationError(
+    `EVENTSTORE_URL: ${draftOf(path)} is there, so a restore was interrupted: run the same restore again, or remove that file to begin a new log on purpose.`,
+  )
 }
 
 async function isEmpty(eventStore: EventStore): Promise<boolean> {

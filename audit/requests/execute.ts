@@ -84,10 +84,7 @@ export async function eraseAtOnce(
   await checkNamesNobody(eventStore, subject, reason)
   await checkAddress(eventStore, subject)
   const all = { ...options, isShown: () => true, handOut: async () => {} }
-  const { requests } = await readRegister(eventStore)
-  const begunBefore = [...requests.values()].find(
-    (each) => each.execution && !each.done && each.kind === 'erasure' && isSameSubject(each.subject, subject),
-  )
+  const begunBefore = await findInterrupted(eventStore, subject)
   if (begunBefore) {
     onResume?.(begunBefore)
     return executeRequest(begunBefore.number, { ...options, ...all, onResume: () => {} })
@@ -95,6 +92,14 @@ export async function eraseAtOnce(
   const receive = { type: 'receive', kind: 'erasure', subject, channel: 'other', atOnce: { reason } } as const
   const begun = await receiveRequest(eventStore, { ...receive, receivedOn: dayOf(officer.now) }, officer)
   return carryOut(begun, all)
+}
+
+/** The erasure of the person that was begun and is not done. @throws EventStoreUnavailable */
+export async function findInterrupted(eventStore: EventStore, subject: Subject): Promise<PrivacyRequest | undefined> {
+  const { requests } = await readRegister(eventStore)
+  return [...requests.values()].find(
+    (each) => each.execution && !each.done && each.kind === 'erasure' && isSameSubject(each.subject, subject),
+  )
 }
 
 const isByMachine = ({ kind }: PrivacyRequest) => kind === 'erasure' || kind === 'access' || kind === 'portability'

@@ -3,7 +3,7 @@ import type { EventStore } from '../../eventstore/port.ts'
 import { UsageError } from '../../runtime/errors.ts'
 import { findHolder, type Holder } from '../customer-ref.ts'
 import { AuditError } from '../errors.ts'
-import { type Executed, eraseAtOnce, executeRequest } from '../requests/execute.ts'
+import { type Executed, eraseAtOnce, executeRequest, findInterrupted } from '../requests/execute.ts'
 import { holdingsOf } from '../requests/holdings.ts'
 import { findRequest } from '../requests/register.ts'
 import { isSameSubject, type Subject } from '../requests/request.ts'
@@ -66,7 +66,10 @@ export async function erase(context: AuditContext, customer: string, options: Er
 /** @throws AuditError for an address of which nothing is known */
 async function subjectOf(context: AuditContext, eventStore: EventStore, holder: Holder): Promise<Subject> {
   if (holder.customerId !== undefined) return { customerId: holder.customerId }
-  const { emailKeys } = holder
+  const { emailKeys, former } = holder
+  // Nothing may be left of somebody whose erasure was interrupted before its end was on record.
+  const own = [{ emailKeys }, ...(former === undefined ? [] : [{ customerId: former }])]
+  for (const subject of own) if (await findInterrupted(eventStore, subject)) return subject
   const held = await holdingsOf(eventStore, undefined, { emailKeys }, context.emailHashKey())
   // A released claim, and what nobody has the key of any more, say nothing of anybody.
   if (held.some(({ fate }) => fate === 'goes')) return { emailKeys }

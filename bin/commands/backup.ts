@@ -11,7 +11,7 @@ import {
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { keyStoreUrl } from '../../eventstore/open-event-store.ts'
-import { backUpSqliteFile } from '../../eventstore/sqlite/backup.ts'
+import { backUpSqliteFile, draftOf, flush } from '../../eventstore/sqlite/backup.ts'
 import { type Configuration, isEmbedded } from '../../runtime/configuration.ts'
 import { BackupError, ConfigurationError, UsageError } from '../../runtime/errors.ts'
 import { runCommand } from '../../runtime/process.ts'
@@ -77,7 +77,8 @@ const keyPaths = (configuration: Configuration) => KEY_VARIABLES.map((variable) 
 
 /**
  * The log first and the keys after it: whatever the log has was encrypted with keys that are in a later copy of the key
- * store, unless their customers were erased in between.
+ * store, unless their customers were erased in between. The log's list is written last of all, so that a backup that
+ * was interrupted never passes for a log that was backed up alone.
  */
 async function backUp(
   folder: string,
@@ -96,11 +97,11 @@ async function backUp(
     if (log !== undefined) {
       makeEmptyFolder(folders.log)
       await copyStore(log, join(folders.log, LOG_FILE), signal)
-      await writeList(folders.log)
     }
     if (keyStore !== undefined) await copyStore(keyStore, join(folders.keys, KEYS_FILE), signal)
     for (const path of keyFiles) copyKey(path, join(folders.keys, basename(path)))
     await writeList(folders.keys)
+    if (log !== undefined) await writeList(folders.log)
   } catch (error) {
     for (const each of [folders.log, folders.keys]) clear(each)
     throw error
@@ -153,15 +154,19 @@ async function checkOnly(folders: BackupFolders, configuration: Configuration, s
   return faults.length === 0 ? 0 : 1
 }
 
-/** Checks the backup and puts its files where the configuration expects them. */
+/**
+ * Checks the backup and puts its files where the configuration expects them. If it is killed, its drafts keep the service
+ * from beginning a new log in their place (open-event-store.ts), and the same command again replaces them.
+ */
 async function putBack(folders: BackupFolders, configuration: Configuration, signal: AbortSignal): Promise<number> {
   const { log, keyStore } = filesOf(configuration)
+  const listed = new Set(Object.keys(readList(folders.keys)?.files ?? {}))
   const copies = [
     ...(log === undefined ? [] : [{ from: join(folders.log, LOG_FILE), to: log }]),
     ...(keyStore === undefined ? [] : [{ from: join(folders.keys, KEYS_FILE), to: keyStore }]),
     ...(isEmbedded(configuration) ? keyPaths(configuration) : [])
       .map((path) => ({ from: join(folders.keys, basename(path)), to: path }))
-      .filter(({ from }) => existsSync(from)),
+      .filter(({ from }) => listed.has(basename(from))),
   ]
   const taken = copies.flatMap(({ to }) => [to, `${to}-wal`]).filter((path) => existsSync(path))
   if (taken.length > 0) {
@@ -175,12 +180,13 @@ async function putBack(folders: BackupFolders, configuration: Configuration, sig
     for (const { from, to } of copies) {
       signal.throwIfAborted()
       mkdirSync(dirname(to), { recursive: true })
-      const draft = `${to}.part`
+      const draft = draftOf(to)
       made.push(draft)
       copyFileSync(from, draft)
+      flush(draft)
       if ((await sha256Of(draft)) !== (await sha256Of(from))) throw new BackupError(`${to} could not be written whole.`)
     }
-    for (const { to } of copies) renameSync(`${to}.part`, to)
+    for (const { to } of copies) renameSync(draftOf(to), to)
   } catch (error) {
     for (const path of made) rmSync(path, { force: true })
     throw error

@@ -41,8 +41,8 @@ export function joinGroup(
   let origins = new WeakMap<Delivery, Resolved>()
   let subscription: PersistentSubscriptionToAll | undefined
   let call: Incoming<Resolved> | undefined
-  /** How many acknowledgements may wait to be sent: the client does not report a connection that accepts no more. */
-  const answering = new Set<() => void>()
+  /** Resolves when the open connection is over. */
+  let over: Promise<unknown> = Promise.resolve()
 
   async function* follow(): AsyncGenerator<readonly Delivery[], void, void> {
     let failures = 0
@@ -57,6 +57,7 @@ export function joinGroup(
           opened.unsubscribe().catch(() => {}) // it was never open
         })
         subscription = opened
+        over = untilOver(opened)
         origins = new WeakMap()
         const confirmedBy = Math.min(until, performance.now() + CONFIRMED_MS)
         if (await connection.answered(node, confirmed(opened), confirmedBy)) {
@@ -85,23 +86,21 @@ export function joinGroup(
       } finally {
         call?.cancel()
         subscription = undefined
-        for (const resolve of answering) resolve()
       }
     }
   }
 
-  /** A connection that breaks here also breaks for the consumer: unacknowledged events are delivered again. */
+  /**
+   * A connection that breaks here also breaks for the consumer: unacknowledged events are delivered again. The client
+   * would wait forever to write to one that is gone, and the consumer may ask for nothing more before it is answered.
+   */
   async function answer(
     deliveries: readonly Delivery[],
     send: (subscription: PersistentSubscriptionToAll, resolved: Resolved[]) => Promise<void>,
   ): Promise<void> {
     const own = deliveries.flatMap((delivery) => origins.get(delivery) ?? [])
     if (own.length === 0 || subscription === undefined) return
-    const { promise, resolve } = Promise.withResolvers<void>()
-    answering.add(resolve)
-    send(subscription, own).then(resolve, () => resolve())
-    await promise
-    answering.delete(resolve)
+    await Promise.race([send(subscription, own).catch(() => {}), over])
   }
 
   const batches = follow()
@@ -125,9 +124,13 @@ export function joinGroup(
 
 /** Whether the server has accepted the consumer; false: the call ended first, and its error says why. */
 function confirmed(opened: PersistentSubscriptionToAll): Promise<boolean> {
+  const accepted = new Promise<boolean>((resolve) => opened.once('confirmation', () => resolve(true)))
+  return Promise.race([accepted, untilOver(opened).then(() => false)])
+}
+
+function untilOver(opened: PersistentSubscriptionToAll): Promise<void> {
   return new Promise((resolve) => {
-    opened.once('confirmation', () => resolve(true))
-    for (const event of ['error', 'end', 'close'] as const) opened.once(event, () => resolve(false))
+    for (const event of ['error', 'end', 'close'] as const) opened.once(event, () => resolve())
   })
 }
 

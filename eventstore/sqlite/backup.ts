@@ -8,6 +8,9 @@ import { checkPages, emptyWal, isBusy } from './file.ts'
 const PAGES = 1_000
 const LOCK_TIMEOUT_MS = 5_000
 
+/** Where a file is while it is copied: it appears under its name once it is whole. */
+export const draftOf = (path: string): string => `${path}.part`
+
 /**
  * Copies the store as it is at one moment. Its processes go on, and are not blocked. The copy is one file that needs no
  * write-ahead log; it appears under its name once it is whole.
@@ -22,7 +25,7 @@ export async function backUpSqliteFile(
 ): Promise<void> {
   const { signal, report } = options
   if (!existsSync(path)) throw new SqliteFileError(`${path} is missing`)
-  const draft = `${target}.part`
+  const draft = draftOf(target)
   // Created first, because SQLite would let everybody read it.
   closeSync(openSync(draft, 'wx', 0o600))
   try {
@@ -85,7 +88,7 @@ function finish(path: string, draft: string): void {
 }
 
 /** Writes a file to the disk for good. */
-function flush(path: string): void {
+export function flush(path: string): void {
   const descriptor = openSync(path, 'r')
   try {
     fsyncSync(descriptor)

@@ -201,13 +201,17 @@ export function emptyWal(database: DatabaseSync): void {
   if (busy !== 0) throw Object.assign(new Error('the write-ahead log is in use'), { errcode: BUSY })
 }
 
-/** Moves everything from the write-ahead log into the file, empties the log, and closes. */
+/**
+ * Moves everything from the write-ahead log into the file, empties the log, and closes. If that fails, because another
+ * process reads from the log or the disk is full, nothing is lost: the next process that opens the file does it. A
+ * command that failed for the same reason says why, and must not be interrupted here.
+ */
 export function closeSqliteFile(database: DatabaseSync): void {
   if (!database.isOpen) return
   try {
     emptyWal(database)
   } catch (error) {
-    if (!isBusy(error)) throw error // another process goes on with the log, and will
+    if (primaryCode(error) === undefined) throw error
   } finally {
     database.close()
   }

@@ -23,11 +23,14 @@
  * that was acknowledged before the loss. The first checkpoint, or the one after a loss, begins an epoch:
  * `filling:EPOCH:RUN` in each slot that has no whole seal. The first complete checkpoint turns these into
  * `complete:RUN`; if one is missing, the slot suffered another loss, and it begins again. `getCheckpoint` is where a
- * loss is noticed (the worker calls it every two seconds): if the seal is broken, the stored checkpoint is reported as
+ * loss is noticed (the worker calls it every second): if the seal is broken, the stored checkpoint is reported as
  * incomplete. All keys of one server are from the same moment, so the worker continues from the remaining checkpoint.
  * In a Cluster a node may have lost what the checkpoint on another one counts as done: there the checkpoint is dropped
  * and all events are applied again, while queries use the intact slots. (A slot that is moved to another node counts as
  * lost too.)
+ *
+ * Older keys that are put in the place of the present ones, seals and all, while the server runs, break no seal. Then
+ * the place of the newest event has gone back, which the workers notice (newest-place.ts).
  *
  * An epoch lasts at least two seconds, because an instance of the subgraph that has not reconnected after a restart
  * keeps its marks for that long.
@@ -46,9 +49,10 @@ import { createEntryReader } from './entry-reader.ts'
 import { describeRedis } from './facts.ts'
 import { createHandle, dropGeneration, type Handle, listGenerations, liveGeneration } from './generations.ts'
 import { generationKeys, type SharedKeys, sharedKeys } from './key-names.ts'
+import { createNewestPlace, type NewestPlace } from './newest-place.ts'
 import { createSeals, type Seals } from './seals.ts'
 import { measureSpace } from './space.ts'
-import { formatPlace, parseDocument, parsePlace, readText } from './values.ts'
+import { parseDocument, readText } from './values.ts'
 
 /**
  * After a restart of Redis an instance of the subgraph may take a second to connect again, and its marks wait until
@@ -66,6 +70,7 @@ interface Parts {
   readonly shared: SharedKeys
   readonly handle: Handle
   readonly seals: Seals
+  readonly newest: NewestPlace
   /** Makes an operation wait until the handle's generation is known. */
   readonly begun: <A extends unknown[], R>(work: (...values: A) => Promise<R>) => (...values: A) => Promise<R>
 }
@@ -88,8 +93,9 @@ export function openRedisReadModel(
   if (!/^[\w.:-]+$/.test(prefix)) throw new TypeError('A key prefix consists of letters, digits and _ . : -')
   const redis = connectRedis(url)
   const shared = sharedKeys(prefix)
-  const handle = createHandle({ redis, prefix, shared, fixed: generation, onSwitch: () => checkpoints.forget() })
+  const handle = createHandle({ redis, prefix, shared, fixed: generation, onSwitch })
   const seals = createSeals(redis, handle)
+  const newest = createNewestPlace(redis, handle, seals)
   const checkpoints = createCheckpoints(redis, handle, seals, settleMs)
   const begun: Parts['begun'] =
     (work) =>
@@ -97,7 +103,11 @@ export function openRedisReadModel(
       if (!handle.isReady) await handle.begin()
       return work(...values)
     }
-  const parts: Parts = { redis, prefix, shared, handle, seals, begun }
+  const parts: Parts = { redis, prefix, shared, handle, seals, newest, begun }
+  function onSwitch() {
+    checkpoints.forget()
+    newest.forget()
+  }
   return {
     ...generationOperations(parts),
     ...documentOperations(parts),
@@ -113,7 +123,7 @@ export function openRedisReadModel(
   }
 }
 
-function generationOperations({ redis, prefix, shared, handle, seals, begun }: Parts) {
+function generationOperations({ redis, prefix, shared, handle, seals, newest: place, begun }: Parts) {
   return {
     generation: begun(async () => handle.number),
     wanted: handle.wanted,
@@ -146,11 +156,12 @@ function generationOperations({ redis, prefix, shared, handle, seals, begun }: P
       await dropCheckpoint()
       // Last, so that after an interruption the remaining documents are still known to belong to another log.
       await redis.call((commands) => commands.dropKeys(newest, newest))
+      place.forget()
     }),
   } satisfies Partial<ReadModel>
 }
 
-function documentOperations({ redis, prefix, shared, handle, seals, begun }: Parts) {
+function documentOperations({ redis, prefix, shared, handle, seals, newest: place, begun }: Parts) {
   return {
     customers: () => customerIds(redis, handle),
     space: () => measureSpace(redis, handle),
@@ -180,16 +191,14 @@ function documentOperations({ redis, prefix, shared, handle, seals, begun }: Par
 
     put: begun(async (writes, newest) => {
       // Sent first, without waiting for the answer: one server stores it before the documents.
-      const raising = newest && redis.call((commands) => commands.raisePlace(handle.keys.newest, formatPlace(newest)))
+      const raising = newest && place.raise(newest)
       raising?.catch(() => {}) // awaited below, unless the documents fail too
       const revisions = await writeDocuments(redis, handle, writes)
       await raising
       return revisions
     }) satisfies ReadModel['put'],
 
-    newest: begun(async () =>
-      parsePlace(await redis.call((commands) => readText(commands, handle.keys.newest), 'newest')),
-    ),
+    newest: begun(place.read),
 
     forget: begun(async (ids: readonly number[]) => {
       const generations = await listGenerations(redis, prefix, shared)

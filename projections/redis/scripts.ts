@@ -124,15 +124,15 @@ export const scripts = {
   ),
 
   /**
-   * (place; value): keeps the later one. A value begins with its position in 40 digits, so that texts compare as
-   * positions do.
+   * (place; value): keeps the later one, and returns the position of the stored one; null for none. A value begins with
+   * its position in 40 digits, so that texts compare as positions do.
    */
-  raisePlace: script<null>(
+  raisePlace: script<string | null>(
     1,
     `${TEXT}
      local stored = string.match(beginning(KEYS[1], 45), '^(%d+){"id":$')
      if not stored or stored < string.sub(ARGV[1], 1, 40) then redis.call('SET', KEYS[1], ARGV[1]) end
-     return false`,
+     return stored or false`,
   ),
 
   /** (hash): its fields and values in turn */

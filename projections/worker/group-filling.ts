@@ -21,9 +21,16 @@ export interface Filling {
   isRefill(created: Date): boolean
 }
 
-/** @param applier applies the live events; its cache must be dropped once the read model is filled */
-export function createFilling(options: GroupProjectionOptions, applier: Applier, signal: AbortSignal): Filling {
-  const { fillModel, log = SILENT, observer } = options
+/**
+ * @param applier applies the live events; its cache must be dropped once the read model is filled
+ * @param during.prepare awaited before each look at the read model
+ */
+export function createFilling(
+  options: GroupProjectionOptions,
+  applier: Applier,
+  { signal, prepare }: { readonly signal: AbortSignal; readonly prepare: () => Promise<unknown> },
+): Filling {
+  const { readModel, fillModel, log = SILENT, observer } = options
   /** The generation that this process has filled, and for which it has acknowledged deliveries since. */
   let filled: number | undefined
   /** Events before this time (milliseconds since the epoch) belong to a filling. */
@@ -37,7 +44,10 @@ export function createFilling(options: GroupProjectionOptions, applier: Applier,
       await pause(CHECK_MS * (0.5 + Math.random()), signal)
       if (signal.aborted) return
       try {
+        await prepare()
         const generation = await fillModel.follow()
+        // By the handle that applies the events: it hides documents that were set back since it did.
+        await readModel.newest()
         const checkpoint = await fillModel.getCheckpoint()
         const standsStill = last !== undefined && sameCheckpoint(checkpoint, last)
         last = checkpoint

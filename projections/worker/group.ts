@@ -64,10 +64,12 @@ export function startGroupProjection(options: GroupProjectionOptions): GroupProj
   let busy = false
   /** After a loss of the connection, the store may have another log. */
   let isDoubtful = false
+  let comparing: Promise<void> | undefined
   const unlisten = eventStore.onDisconnect?.(() => {
     isDoubtful = true
   })
-  const filling = createFilling(options, applier, signal)
+  // Also where no delivery comes: a restored log may have nothing that is new to the group.
+  const filling = createFilling(options, applier, { signal, prepare: async () => busy || compared() })
   const running = Promise.all([repeat(consume, { signal, log, observer }), created.promise.then(filling.run)])
   signal.addEventListener('abort', () => created.resolve(), { once: true })
 
@@ -80,7 +82,7 @@ export function startGroupProjection(options: GroupProjectionOptions): GroupProj
     try {
       for await (const deliveries of joined) {
         busy = true
-        if (isDoubtful) await compare()
+        await compared()
         await applyAll(deliveries)
         await joined.ack(deliveries)
         busy = false
@@ -103,6 +105,14 @@ export function startGroupProjection(options: GroupProjectionOptions): GroupProj
    * The server restores the group's own checkpoint together with its log; the documents are compared with the log
    * before they continue.
    */
+  async function compared(): Promise<void> {
+    if (isDoubtful)
+      comparing ??= compare().finally(() => {
+        comparing = undefined
+      })
+    await comparing
+  }
+
   async function compare(): Promise<void> {
     isDoubtful = false
     try {

@@ -157,7 +157,7 @@ export function startProjection(options: ProjectionOptions): Projection {
 
 /**
  * Whether the read model was cleared or restored since the checkpoint, is no longer complete, or another generation is
- * live.
+ * live. Documents that were set back are hidden from queries until they have caught up.
  */
 async function isOutOfDate(readModel: ReadModel, checkpoint: Checkpoint | null, generation: number): Promise<boolean> {
   try {
@@ -165,10 +165,17 @@ async function isOutOfDate(readModel: ReadModel, checkpoint: Checkpoint | null, 
     if (checkpoint === null) return false
     const stored = await readModel.getCheckpoint()
     if (stored === null || (checkpoint.complete && !stored.complete)) return true
-    return comparePositions(stored.position, checkpoint.position) < 0
+    if (comparePositions(stored.position, checkpoint.position) >= 0) return false
+    await hideSetBack(readModel, stored)
+    return true
   } catch {
     return false // not known; the next batch fails by the outage too
   }
+}
+
+/** The marks were set back with the documents, so nothing tells a query that they are old. */
+async function hideSetBack(readModel: ReadModel, { complete }: Checkpoint): Promise<void> {
+  if (complete) await readModel.distrust()
 }
 
 /**
@@ -199,8 +206,9 @@ async function storeCheckpoint(
     await readModel.reset()
     throw new Error(OVER)
   }
-  if (stored?.origin !== origin || comparePositions(stored.position, next.position) < 0) throw new Error(OVER)
-  return stored
+  if (stored?.origin === origin && comparePositions(stored.position, next.position) >= 0) return stored
+  if (stored) await hideSetBack(readModel, stored)
+  throw new Error(OVER)
 }
 
 /**

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
 import { registerStream } from '../../projections/fence/register.ts'
+import type { PartialStore } from '../../schema/store.ts'
 import { type GraphQLAnswer, type Send, startSubgraph, temporaryFolder } from '../support/graph.ts'
 
 export const email = 'ann@example.com'
@@ -30,16 +31,19 @@ export async function killEverywhere(
     readonly atLeast: number
     /** The error that the command is to answer with when nothing kills it; default: none. */
     readonly answers?: string
+    /** Settings that differ from the defaults. */
+    readonly store?: PartialStore
     /** Also for outages of the stores after each write, through which the process lives: what it may answer then. */
     readonly outages?: (t: Test, answer: GraphQLAnswer) => void | Promise<void>
   },
 ) {
+  const { store = {} } = options
   const folder = await temporaryFolder(t)
   const prepared = await temporaryFolder(t)
   let request: Request | undefined
   let before = ''
   await t.test('prepare', async (t) => {
-    const { send, eventStore } = await startSubgraph(t, { folder })
+    const { send, eventStore } = await startSubgraph(t, { folder, store })
     request = await options.prepare(send, eventStore, folder)
     before = await trustedIn(eventStore)
   })
@@ -67,7 +71,7 @@ export async function killEverywhere(
   })
   await t.test('the command', async (t) => {
     const wrapped = { wrapEventStore: copying, wrapKeyStore: copying }
-    const { send } = await startSubgraph(t, { folder, projection: false, ...wrapped })
+    const { send } = await startSubgraph(t, { folder, store, projection: false, ...wrapped })
     const answer = await send(command.query, command)
     t.equal(answer.errors?.[0].message, options.answers, 'left alone, it answers')
   })
@@ -75,7 +79,7 @@ export async function killEverywhere(
   t.ok(writes >= options.atLeast, `it makes ${writes} writes`)
   for (const [index, folder] of left.entries()) {
     await t.test(`killed after write ${index + 1} of ${writes}`, async (t) => {
-      const { send, eventStore } = await startSubgraph(t, { folder })
+      const { send, eventStore } = await startSubgraph(t, { folder, store })
       await options.check(t, send, command, eventStore)
     })
   }
@@ -88,6 +92,7 @@ export async function killEverywhere(
     const outage = startOutage(write)
     const { send, eventStore } = await startSubgraph(t, {
       folder,
+      store,
       wrapEventStore: outage.wrap,
       wrapKeyStore: outage.wrap,
     })

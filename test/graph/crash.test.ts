@@ -1,6 +1,9 @@
 /** A process killed between any two writes of one command leaves nothing stuck: new customers, and their changes. */
 import t from 'tap'
-import { CREATE_ADDRESS, PASSWORD, signIn, signUp, TEXAN } from '../support/graph.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
+import { createMailTokens } from '../../schema/mail-tokens.ts'
+import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
+import { CREATE_ADDRESS, environment, PASSWORD, signIn, signUp, TEXAN } from '../support/graph.ts'
 import { email, killEverywhere } from './crash-support.ts'
 
 t.test('createCustomer: the address can be registered, once', (t) =>
@@ -99,6 +102,76 @@ t.test('createCustomerAddress', (t) =>
       t.equal(data.customer.default_billing, String(again.data.createCustomerAddress.id))
       const ids = data.customer.addresses.map(({ id }: { id: number }) => id)
       t.equal(new Set(ids).size, ids.length)
+    },
+  }),
+)
+
+const SUBSCRIBE = `mutation { subscribeEmailToNewsletter(email: "${email}") { status } }`
+
+t.test('a guest subscribes: once, and can be erased', (t) =>
+  killEverywhere(t, {
+    atLeast: 4, // log and key store name each other, the key, the subscription
+    prepare: async () => ({ query: SUBSCRIBE }),
+    check: async (t, send, request, eventStore) => {
+      const again = await send(request.query, request)
+      if (again.errors) t.match(again.errors, [{ message: /already subscribed/ }])
+      else t.match(again.data, { subscribeEmailToNewsletter: { status: 'SUBSCRIBED' } })
+      const { token } = await signUp(send, email)
+      const { data } = await send('{ customer { is_subscribed } }', { token })
+      t.equal(data.customer.is_subscribed, true, 'the subscription is theirs')
+      t.match((await send('mutation { deleteCustomer }', { token })).data, { deleteCustomer: true })
+      const next = await signUp(send, email)
+      const free = await send('{ customer { is_subscribed } }', { token: next.token })
+      t.equal(free.data.customer.is_subscribed, false, 'and ends with them')
+      for await (const { stream, data } of eventStore.readAll()) {
+        if (stream.startsWith('newsletterSubscriber-')) t.notMatch(JSON.stringify(data), email)
+      }
+    },
+  }),
+)
+
+t.test('a subscribed guest registers, and does not want letters', (t) =>
+  killEverywhere(t, {
+    atLeast: 4, // claim, credentials, the customer, the guest's end
+    prepare: async (send) => {
+      await send(SUBSCRIBE)
+      const input = { firstname: 'Ann', lastname: 'Lee', email, password: PASSWORD, is_subscribed: false }
+      const query = 'mutation($input: CustomerInput!) { createCustomer(input: $input) { customer { is_subscribed } } }'
+      return { query, variables: { input } }
+    },
+    check: async (t, send, request) => {
+      const again = await send(request.query, request)
+      if (again.errors) t.match(again.errors, [{ message: /^A customer with the same email/ }])
+      const token = await signIn(send, email)
+      t.same((await send('{ customer { is_subscribed } }', { token })).data, { customer: { is_subscribed: false } })
+      t.match((await send(SUBSCRIBE)).data, { subscribeEmailToNewsletter: { status: 'SUBSCRIBED' } })
+      t.same((await send('{ customer { is_subscribed } }', { token })).data, { customer: { is_subscribed: true } })
+    },
+  }),
+)
+
+t.test('a guest’s link subscribes the customer that the guest has become', (t) =>
+  killEverywhere(t, {
+    atLeast: 2, // the subscription, the guest's end
+    store: { newsletter: { confirmationRequired: true } },
+    prepare: async (send, eventStore, folder) => {
+      await send(SUBSCRIBE)
+      let id = ''
+      for await (const event of eventStore.readAll()) if (event.type === 'GuestConfirmationRequested') id = event.id
+      await signUp(send, email)
+      const { emailHashKey } = loadKeys(loadConfiguration(environment(folder)))
+      const key = createMailTokens(emailHashKey).of('confirm-newsletter', id)
+      return {
+        query:
+          'mutation($email: String!, $key: String!) { confirmNewsletterSubscription(email: $email, confirmation_key: $key) { status } }',
+        variables: { email, key },
+      }
+    },
+    check: async (t, send, request) => {
+      const again = await send(request.query, request)
+      if (again.errors) t.match(again.errors, [{ extensions: { category: 'graphql-input' } }])
+      const token = await signIn(send, email)
+      t.same((await send('{ customer { is_subscribed } }', { token })).data, { customer: { is_subscribed: true } })
     },
   }),
 )

@@ -206,6 +206,73 @@ t.test('a checkpoint that was set back is noticed by the next batch, too', async
   })
 })
 
+/** Copies all keys of one database into another, in whose place they come. */
+const COPY = `redis.call('SELECT', ARGV[2])
+  redis.call('FLUSHDB')
+  redis.call('SELECT', ARGV[1])
+  for _, key in ipairs(redis.call('KEYS', '*')) do redis.call('COPY', key, key, 'DB', ARGV[2]) end`
+const [LIVE, COPIED] = ['0', '9']
+
+for (const [mode, isBusy] of [
+  ['catch-up', false],
+  ['catch-up', true],
+  ['group', false],
+  ['group', true],
+] as const) {
+  const name = `${mode}${isBusy ? ', while events come' : ''}`
+  t.test(`all keys of a running Redis are put back, seals and marks too: ${name}`, async (t) => {
+    const [server, redis] = await Promise.all([startEventStoreServer(t), startRedis(t)])
+    const eventStore = openKurrentEventStore(server.url) as EventStore & {
+      readonly persistentSubscriptions: PersistentSubscriptions
+    }
+    const [reader, readModel, fillModel] = [1, 2, 3].map(() => openRedisReadModel(redis.url)) as [
+      ReadModel,
+      ReadModel,
+      ReadModel,
+    ]
+    const start = () =>
+      mode === 'catch-up'
+        ? startProjection({ eventStore, readModel })
+        : startGroupProjection({ eventStore, readModel, fillModel, group: 'customers' })
+    const copy = (from: string, to: string) => redis.command('EVAL', COPY, '0', from, to)
+    const past = someHistories(3)
+    await appendHistories(eventStore, part(past, 0, 1))
+    const projection = start()
+    t.teardown(async () => {
+      await projection.stop()
+      await Promise.all([reader, readModel, fillModel, eventStore].map((each) => each.close()))
+    })
+    await untilProjected(eventStore, reader, [1, 2, 3])
+    await copy(LIVE, COPIED)
+    for (const { id, events } of part(past, 0, 3)) {
+      for (const [n, event] of encoded({ id, events }).slice(1).entries()) {
+        await eventStore.append(`customer-${id}`, [event], { expected: n })
+      }
+      await reader.acknowledge(id, events.length - 1)
+    }
+    await untilProjected(eventStore, reader, [1, 2, 3])
+    // The worker has looked since.
+    await new Promise((resolve) => setTimeout(resolve, isBusy ? 0 : 1_600))
+
+    await copy(COPIED, LIVE)
+    const isStale = async () => {
+      const entries = await reader.get([1, 2, 3])
+      return entries.some(({ document, acknowledged }) => document && document.revision < Math.max(2, acknowledged))
+    }
+    if (isBusy) await appendHistories(eventStore, part(someHistories(4), 0, 1).slice(3))
+    await until('they are hidden', async () => !(await isStale()))
+    const looking = setInterval(async () => {
+      if (await isStale()) t.fail('an old document is shown')
+    }, 10)
+    await untilProjected(eventStore, reader, [1, 2, 3])
+    clearInterval(looking)
+    await until('queries use the documents', async () => {
+      const entries = await reader.get([1, 2, 3])
+      return entries.every(({ document }) => document?.revision === 2)
+    })
+  })
+}
+
 t.test('what an earlier release has stored does not tell which event it was: it is filled anew', async (t) => {
   const server = await startRedis(t)
   const { eventStore } = await openStores(t)
@@ -257,6 +324,11 @@ t.test(
       }
     }
     await untilProjected(eventStore, readModel, ids)
+    // So the restored log has nothing that is new to the group.
+    await until('the group has nothing to deliver again', async () => {
+      const { checkpoint } = await eventStore.persistentSubscriptions.info('customers')
+      return checkpoint !== undefined && checkpoint.commit > BigInt(backup.at(-1)?.position ?? 0)
+    })
 
     await restore(server, backup)
     await untilProjected(eventStore, readModel, ids)

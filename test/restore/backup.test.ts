@@ -179,6 +179,55 @@ t.test('a check finds what could not be restored, and changes nothing', async (t
   t.match(await check(), [/^unlinked|^altered|^inserted/], 'an event that the service has not written')
 })
 
+t.test('killed between any two of its files, a backup is none, and a restore begins no new log', async (t) => {
+  const folder = await dataFolder(t)
+  const { send, stop } = await startSubgraph(t, { folder, env: NONE, projection: false })
+  await signUp(send)
+  await stop()
+  const whole = join(folder, 'backup')
+  t.match(await run(t, 'backup', folder, [whole]), { code: 0 })
+  const lists = { log: join('log', 'backup.json'), keys: join('keys', 'backup.json') }
+  const at = (path: string) => statSync(join(whole, path)).ctimeMs
+  t.ok(at(lists.log) >= at(lists.keys), 'the list of the log comes last')
+  const names = (half: string) => readdirSync(join(whole, half)).filter((name) => name !== 'backup.json')
+  const files = ['log', 'keys'].flatMap((half) => names(half).map((name) => join(half, name)))
+  const written = [...files, lists.keys, lists.log]
+  t.equal(written.length, 8)
+  const empty = await temporaryFolder(t)
+  const part = join(empty, 'backup')
+  const folders = foldersOf(part)
+  for (const folder of [folders.log, folders.keys]) mkdirSync(folder, { recursive: true })
+  const check = async () => (await checkBackup(folders, settings(folder), OPTIONS.signal)).faults
+  for (const path of written) {
+    // Without any list there is no backup at all.
+    t.ok((await check().catch((error) => [error.message])).length > 0, `killed before ${path}`)
+    if (path === lists.log) {
+      const refused = await run(t, 'restore', empty, [part])
+      t.match(refused, { code: 1, output: /^fault: .*log has no list: this backup was interrupted/m })
+      t.same(readdirSync(empty), ['backup'], 'nothing of it is restored')
+    }
+    copyFileSync(join(whole, path), join(part, path))
+  }
+  t.same(await check(), [])
+
+  // As a restore that was killed leaves them.
+  for (const name of ['events.db', 'master-key']) writeFileSync(join(empty, `${name}.part`), 'half')
+  for (const [command, env] of [
+    ['start', NONE],
+    ['audit', {}],
+  ] as const) {
+    const started = startProcess(t, command, empty, env, command === 'audit' ? ['verify'] : [])
+    t.equal(await started.ended, 1)
+    t.match(
+      started.output(),
+      /^error: EVENTSTORE_URL: .*events\.db\.part is there, so a restore was interrupted: .*\.\n$/,
+    )
+  }
+  t.same(readdirSync(empty).sort(), ['backup', 'events.db.part', 'master-key.part'])
+  t.match(await run(t, 'restore', empty, [part]), { code: 0 })
+  t.notOk(readdirSync(empty).some((name) => name.endsWith('.part')))
+})
+
 t.test('a copy is of one moment, however much is written during it; one that is stopped leaves nothing', async (t) => {
   const folder = await temporaryFolder(t)
   const path = join(folder, 'events.db')

@@ -289,6 +289,36 @@ t.test('an execution that dies halfway is resumed', async (t) => {
   t.match((await executeRequest(number, options(officer('alice')))).request, { done: { outcome: 'handed-out' } })
 })
 
+t.test(
+  'an erasure by its address that dies before its end is on record is resumed, though nothing is left of it',
+  async (t) => {
+    let dies = false
+    const { send, eventStore, audit } = await start(t, {}, (store) => ({
+      ...store,
+      async append(stream, events, append) {
+        const isEnd = stream === STREAM_NAMES.privacyRequests && events[0]?.type === 'PrivacyRequestDone'
+        if (dies && isEnd) throw new EventStoreUnavailable('It died.')
+        return store.append(stream, events, append)
+      },
+    }))
+    const customer = await signUp(send)
+    const guest = freshEmail()
+    await send(`mutation { subscribeEmailToNewsletter(email: "${guest}") { status } }`)
+    for (const [index, email] of [customer.email, guest].entries()) {
+      const erase = () => audit('alice')('erase', email, '--emergency', '--reason', 'ticket 7')
+      dies = true
+      await t.rejects(erase(), { message: 'It died.' })
+      t.match(await findRequest(eventStore, index + 1), { execution: {}, done: undefined })
+      dies = false
+      const again = await erase()
+      t.match(again, { code: 0, notes: new RegExp(`^Request ${index + 1} had been begun: it is resumed\\.`) })
+      t.match(await findRequest(eventStore, index + 1), { done: { outcome: 'erased' } })
+      t.equal((await readRegister(eventStore)).requests.size, index + 1)
+      await t.rejects(erase(), { message: 'Nothing is known of this address.' }, 'once it is done')
+    }
+  },
+)
+
 t.test('at once, and again', async (t) => {
   /** Loses the answers to appends to the register. */
   let lost = 0

@@ -1,11 +1,14 @@
+import { execFile } from 'node:child_process'
 import { appendFile, mkdir, open, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { promisify } from 'node:util'
 import t from 'tap'
 import { SqliteFileError } from '../../../eventstore/errors.ts'
 import { openEventStore } from '../../../eventstore/open-event-store.ts'
 import { openSqliteEventStore } from '../../../eventstore/sqlite/event-store.ts'
 import { all, datas, ids, someEvents } from '../../contract/event-store.ts'
+import { environment, openTestLog } from '../../support/graph.ts'
 import { openStore, startProcess, temporaryFolder } from './support.ts'
 
 t.test('a disk that is full: the append says so, and nothing that was acknowledged is lost', async (t) => {
@@ -29,6 +32,28 @@ t.test('a disk that is full: the append says so, and nothing that was acknowledg
     [],
   )
   await store.append('s', someEvents(1), { expected: 'any' })
+})
+
+t.test('a disk that is full when a command ends: what it wrote counts, and no stack is shown', async (t) => {
+  const folder = await temporaryFolder(t)
+  const { store } = await openStore(t, join(folder, 'events.db'))
+  await store.append('s', someEvents(2_000), { expected: 'any' })
+  await store.close()
+  // Large enough for the write-ahead log, and too small for the pages at the end of the file.
+  const command = [join(import.meta.dirname, '../../../bin/customers.js'), 'keys', 'accept', 'token']
+  const limited = [
+    '-c',
+    'trap "" XFSZ; unset NODE_OPTIONS; ulimit -f 70; exec "$@"',
+    'sh',
+    process.execPath,
+    ...command,
+  ]
+  const env = { PATH: process.env.PATH, ...environment(folder) }
+  const { stdout, stderr } = await promisify(execFile)('sh', limited, { env })
+  t.match(stdout, /^TOKEN_SIGNING_KEY is the log's key from now on\./)
+  t.equal(stderr, '')
+  const again = await openTestLog(t, folder)
+  t.equal((await all(again.readStream('keyFingerprints'))).length, 1)
 })
 
 t.test('a path is a file name, whatever SQLite makes of it', async (t) => {
