@@ -1,42 +1,8 @@
 /** Decides whether an append is allowed, and whether it repeats an earlier one. */
 import { type AppendResult, type ExpectedRevision, StreamDeleted, WrongExpectedRevision } from '../port.ts'
-import { createRecentMap } from '../recent-map.ts'
+import type { KnownEvents } from './known-events.ts'
 import { type EncodedEvent, positionOf } from './rows.ts'
 import { isDeleted, type SqliteLog, type StreamRow } from './schema.ts'
-
-/** How many ids are remembered for `any` and `stream_exists`. */
-const REMEMBERED_IDS = 20_000
-
-/** The ids of this process's events: the newest committed ones, and those of the transaction under way. */
-export interface KnownEvents {
-  /** Call it at the beginning of a transaction. */
-  begin(): void
-  /** Call it when the transaction is committed. */
-  commit(): void
-  add(stream: string, id: string, result: AppendResult): void
-  get(stream: string, id: string): AppendResult | undefined
-}
-
-export function createKnownEvents(): KnownEvents {
-  const remembered = createRecentMap<string, AppendResult>(REMEMBERED_IDS)
-  /** Of the transaction under way: remembered once it is committed. */
-  const written = new Map<string, AppendResult>()
-  return {
-    begin() {
-      written.clear()
-    },
-    commit() {
-      for (const [key, result] of written) remembered.set(key, result)
-    },
-    add(stream, id, result) {
-      written.set(`${stream} ${id}`, result)
-    },
-    get(stream, id) {
-      const key = `${stream} ${id}`
-      return written.get(key) ?? remembered.get(key)
-    },
-  }
-}
 
 /**
  * Whether a write may be made at the stream's revision.
@@ -58,7 +24,7 @@ export function checkExpected(
   const after = expected === 'no_stream' ? -1 : expected
   if (after === current) return undefined // as a rule
   const deleted = isDeleted(row)
-  const known = appended.map(({ id }) => events.get(stream, id))
+  const known = appended.map(({ id }) => row && events.get(row.id, id))
   const knownFrom = (first: number) => known.every((each, index) => each?.revision === first + index)
   if (after === 'any' || after === 'stream_exists') {
     if (after === 'stream_exists') {

@@ -7,7 +7,8 @@ import {
   type StreamMetadata,
   WrongExpectedRevision,
 } from '../port.ts'
-import { checkExpected, createKnownEvents } from './idempotence.ts'
+import { checkExpected } from './idempotence.ts'
+import { createKnownEvents } from './known-events.ts'
 import { type EncodedEvent, positionOf } from './rows.ts'
 import {
   addStream,
@@ -52,13 +53,13 @@ export function createWrites(log: SqliteLog): Writes {
   const { sql } = log
   const known = createKnownEvents()
 
-  function insert(stream: string, row: StreamRow, events: readonly EncodedEvent[]): AppendResult {
+  function insert(row: StreamRow, events: readonly EncodedEvent[]): AppendResult {
     const created = Date.now()
     let revision = row.revision
     let position = 0
     for (const { id, type, data, metadata } of events) {
       position = Number(sql.addEvent.run(row.id, ++revision, id, type, data, metadata, created).lastInsertRowid)
-      known.add(stream, id, { revision, position: positionOf(position) })
+      known.add(row.id, id, revision, position)
     }
     sql.setRevision.run(revision, row.id)
     return new Written(revision, positionOf(position))
@@ -71,7 +72,7 @@ export function createWrites(log: SqliteLog): Writes {
     const own = streamRow(log, name) ?? addStream(log, name)
     const event = { id: crypto.randomUUID(), type: '$metadata', data: text, metadata: null }
     sql.setMetadata.run(text, row.id)
-    const result = insert(name, own, [event])
+    const result = insert(own, [event])
     sql.purge.run(own.id, result.revision) // as EventStoreDB: only the newest counts
     return result
   }
@@ -90,7 +91,7 @@ export function createWrites(log: SqliteLog): Writes {
         // The stream is created again; its earlier events stay hidden.
         writeMetadata(stream, row, { ...metadata, $tb: row.revision + 1 })
       }
-      const result = insert(stream, row, events)
+      const result = insert(row, events)
       const kept = firstVisible(metadataOf(row.metadata === null ? row : streamRow(log, stream)), result.revision)
       if (kept > 0) sql.purge.run(row.id, kept)
       return result
@@ -111,7 +112,7 @@ export function createWrites(log: SqliteLog): Writes {
       const row = found ?? addStream(log, stream)
       sql.setTombstoned.run(row.id)
       sql.purge.run(row.id, DELETED)
-      return insert(stream, row, [{ id: crypto.randomUUID(), type: '$streamDeleted', data: '{}', metadata: null }])
+      return insert(row, [{ id: crypto.randomUUID(), type: '$streamDeleted', data: '{}', metadata: null }])
     },
 
     setMetadata(stream, metadata) {

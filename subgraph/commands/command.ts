@@ -81,11 +81,15 @@ export function encodeAll(command: Command, events: readonly DomainEvent[], part
   return events.map((event, index) => encode(event, eventId(command, part, index), metadata))
 }
 
-/** The newest moment as text. The appends of a command have the same one, and so do all rows of an import. */
-let newest: { readonly at: Date; readonly text: string } | undefined
+/**
+ * The newest moment as text. The appends of a command have the same one, all rows of an import, and under load several
+ * commands.
+ */
+let newest: { readonly time: number; readonly text: string } | undefined
 
 function textOf(at: Date): string {
-  if (newest?.at !== at) newest = { at, text: at.toISOString() }
+  const time = at.getTime()
+  if (newest?.time !== time) newest = { time, text: at.toISOString() }
   return newest.text
 }
 

@@ -18,6 +18,7 @@ import {
 } from 'graphql'
 import { type CompiledQuery, compileQuery, isCompiledQuery } from 'graphql-jit'
 import { createDocumentBudget, MAX_DOCUMENT_TOKENS } from '../../runtime/document-budget.ts'
+import { quickCheck } from './valid-variables.ts'
 
 /** Executes an operation. Absent: its variables are not valid, and nothing was executed. */
 export type ExecuteCompiled = (
@@ -94,9 +95,10 @@ function execution(
   declared: readonly VariableDefinitionNode[],
 ): ExecuteCompiled {
   if (declared.length === 0) return (context) => executed(query(ROOT, context, NO_VARIABLES))
+  const areValid = quickCheck(schema, declared)
   return (context, variables) => {
     const given = (variables ?? NO_VARIABLES) as Readonly<Record<string, unknown>>
-    if (getVariableValues(schema, declared, given, { maxErrors: 1 }).errors) return undefined
+    if (!areValid(given) && getVariableValues(schema, declared, given, { maxErrors: 1 }).errors) return undefined
     return executed(query(ROOT, context, given))
   }
 }

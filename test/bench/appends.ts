@@ -6,15 +6,18 @@ import { streamOf } from '../../schema/streams.ts'
 import { createCommand, encodeAll } from '../../subgraph/commands/command.ts'
 
 /** Customers whose commands are under way at a time: the connections of the other benches. */
-const BUSY = 64
+export const BUSY = 64
 
-/** Appends `count` changes of name, the first ones of so many customers. */
-export async function appendChanges(eventStore: EventStore, count: number): Promise<number> {
+/**
+ * Appends `count` changes of name of so many customers.
+ * @param first the revision of each customer's first one
+ */
+export async function appendChanges(eventStore: EventStore, count: number, first = 0): Promise<number> {
   const each = Math.ceil(count / BUSY)
   await Promise.all(
     Array.from({ length: BUSY }, async (_, customer) => {
       const stream = streamOf.customer(customer + 1)
-      for (let revision = 0; revision < each; revision++) {
+      for (let revision = first; revision < first + each; revision++) {
         const command = createCommand({
           operation: 'bench',
           arguments: {},
