@@ -109,7 +109,7 @@ export function connectRedis(url: string): RedisConnection {
       const timer = setTimeout(() => {
         late = true
         if (server !== undefined) silent.add(server)
-        reject((!driver.isReady() && failure) || new Error('no answer'))
+        reject(driver.isReady() ? new Error('no answer') : (failure ?? new Error('no connection')))
       }, DEADLINE_MS)
       const start = async () => {
         await ready()
