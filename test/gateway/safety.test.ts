@@ -1,6 +1,8 @@
 /** Limits, estimated cost, persisted queries and rate limits: each by itself, and through the gateway. */
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { renameSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { buildASTSchema, getIntrospectionQuery, parse } from 'graphql'
 import t from 'tap'
@@ -9,6 +11,7 @@ import { createPersistedQueries } from '../../gateway/http/persisted-queries.ts'
 import { createRateLimiter } from '../../gateway/limits/rate-limits.ts'
 import { checkDocument, costOf, isTooDeep, parseDocument, readCosts } from '../../gateway/planning/document-limits.ts'
 import { startRedis } from '../support/redis.ts'
+import { start } from './streaming-subgraph.ts'
 import { compose, post, startGateway, startSubgraph } from './support.ts'
 
 const sdl =
@@ -316,4 +319,46 @@ t.test('rate limits in Redis are counted together; without it each gateway count
   t.same(alone, [true, true, true, true, false, false])
   t.ok(performance.now() - started < 1_500)
   t.equal(told.length, 1)
+})
+
+t.test('a client that leaves while it is counted or waits for its turn holds no place', async (t) => {
+  const redis = await startRedis(t)
+  const rateLimits = { perMinute: 60_000, redisUrl: redis.url }
+  const { url } = await start(t, 'sse', { rateLimits, subscriptions: { perClient: 2 } })
+  const { hostname, port } = new URL(url)
+  const query = JSON.stringify({ query: '{ orders { id } }' })
+  const head = 'POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n'
+  const chunked = `${head}Transfer-Encoding: chunked\r\n\r\n`
+  const upgrade =
+    'GET /graphql HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n'
+  const connected = async (bytes: string) => {
+    const socket = connect(Number(port), hostname)
+    t.teardown(() => socket.destroy())
+    socket.on('error', () => {})
+    await once(socket, 'connect')
+    socket.write(bytes)
+    return socket
+  }
+  const leaving = async (bytes: string) => {
+    const sockets = await Promise.all([1, 2, 3, 4].map(() => connected(bytes)))
+    await sleep(50)
+    for (const socket of sockets) socket.destroy()
+  }
+  const isWell = async (what: string) => {
+    const socket = await connected(`${chunked}${query.length.toString(16)}\r\n${query}\r\n0\r\n\r\n`)
+    const [answer] = await once(socket, 'data', { signal: AbortSignal.timeout(5_000) })
+    t.match(String(answer), /^HTTP\/1.1 200/, what)
+    const webSocket = await connected(upgrade)
+    t.match(String((await once(webSocket, 'data'))[0]), /^HTTP\/1.1 101/, what)
+    for (const each of [socket, webSocket]) each.destroy()
+  }
+  await isWell('at first') // and what is loaded later is
+  await sleep(1_100) // until Redis is asked, whether or not it was at first
+  redis.freeze()
+  const pipelined = `${head}Content-Length: ${query.length}\r\n\r\n${query}${chunked}`
+  await Promise.all([chunked, `${chunked}zz\r\n`, pipelined, upgrade].map(leaving))
+  await sleep(500)
+  redis.thaw()
+  await isWell('they left while Redis was asked')
 })
