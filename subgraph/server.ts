@@ -8,6 +8,7 @@ import type { ReadModel } from '../projections/read-model.ts'
 import { type LoadLimits, NO_LOAD_LIMITS } from '../runtime/configuration.ts'
 import { shedLoad } from '../runtime/load-shedding.ts'
 import { logOutages } from '../runtime/outages.ts'
+import { REQUEST_TIMEOUTS } from '../runtime/request-timeouts.ts'
 import { probed } from '../runtime/time-limits.ts'
 import type { TokenNames } from '../runtime/token-names.ts'
 import { store as defaultStore, type Store } from '../schema/store.ts'
@@ -79,6 +80,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     // The only schemas are those of Mercurius: to check them, Ajv would compile JSON Schema's own, which takes 25 ms.
     ajv: { customOptions: { validateSchema: false } },
     logController: new LogController({ disableRequestLogging: true }),
+    ...REQUEST_TIMEOUTS,
   })
   closeConnections(app)
   followGenerations(app, readModel)
