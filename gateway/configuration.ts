@@ -242,10 +242,11 @@ const variables = {
     accepted: 'a whole number; 0: no limit',
   },
   RATE_LIMIT_REDIS_URL: {
-    description: 'Where several gateways count together. Not set: `READMODEL_URL`, if that is Redis.',
-    schema: z.string().regex(/^rediss?(-cluster)?:\/\/./),
+    description:
+      'Where several gateways count together. Not set: `READMODEL_URL`, if that is Redis, also a Sentinel group or a Cluster.',
+    schema: z.string().regex(/^rediss?(-(sentinel|cluster))?:\/\/./),
     default: undefined,
-    accepted: 'redis://…, redis-cluster://… (rediss… for TLS)',
+    accepted: 'redis://…, redis-sentinel://…, redis-cluster://… (rediss… for TLS)',
     secret: true,
   },
   PERSISTED_QUERIES: {

@@ -133,7 +133,7 @@ function isGrpcError(error: unknown): error is Error {
 }
 
 /** The message of gRPC, without the number in front and without the address list of a failed connection. */
-export function detailsOf(error: unknown): string {
+function detailsOf(error: unknown): string {
   const { message, type, code } = error as { message?: string; type?: string; code?: number }
   if (code === DEADLINE_EXCEEDED) return 'no answer in time'
   const details = (message ?? '').replace(/^\d+ [A-Z_]+: /, '').split('. Last error')[0]

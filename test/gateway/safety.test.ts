@@ -7,10 +7,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { buildASTSchema, getIntrospectionQuery, parse } from 'graphql'
 import t from 'tap'
 import { DEFAULT_LIMITS } from '../../gateway/accepted-values.ts'
+import { loadGatewayConfiguration } from '../../gateway/configuration.ts'
 import { createPersistedQueries } from '../../gateway/http/persisted-queries.ts'
 import { createRateLimiter } from '../../gateway/limits/rate-limits.ts'
+import { gatewayOptions } from '../../gateway/options.ts'
 import { checkDocument, costOf, isTooDeep, parseDocument, readCosts } from '../../gateway/planning/document-limits.ts'
-import { startRedis } from '../support/redis.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
+import { startRedis, startRedisCluster } from '../support/redis.ts'
 import { start } from './streaming-subgraph.ts'
 import { compose, post, startGateway, startSubgraph } from './support.ts'
 
@@ -362,3 +365,46 @@ t.test('a client that leaves while it is counted or waits for its turn holds no 
   redis.thaw()
   await isWell('they left while Redis was asked')
 })
+
+t.test('rate limits in a cluster are counted together, whichever of its nodes are named', async (t) => {
+  const cluster = await startRedisCluster(t)
+  const buckets = { default: { capacity: 4, perMinute: 6 }, strict: { capacity: 1, perMinute: 6 } }
+  const [, hosts] = cluster.url.split('://') as [string, string]
+  const urls = [cluster.url, `redis-cluster://127.0.0.1:1,${hosts}`]
+  const limiters = await Promise.all(urls.map((redisUrl) => createRateLimiter({ buckets, redisUrl })))
+  t.teardown(() => Promise.all(limiters.map((limiter) => limiter.close())))
+  for (let i = 0; i < 40; i++) {
+    // Each client that two gateways have counted, since both are connected, has nothing left for either.
+    await Promise.all(limiters.map((limiter) => limiter.take('default', 'warm')))
+    await sleep(50)
+    const taken = []
+    for (const limiter of limiters) taken.push((await limiter.take('strict', `client ${i}`)).allowed)
+    if (taken[0] && !taken[1]) return t.pass()
+  }
+  t.fail('each counts alone')
+})
+
+t.test(
+  'a URL of Redis that can not be used is refused with the name of its variable, and without its password',
+  async (t) => {
+    const refused = ['redis://:s3cret@h:99999', 'redis://u:s3cret/x@h', 'redis://u:s3cret%zz@h', 'redis://:s3cret@h/x']
+    for (const url of refused) {
+      for (const [name, env] of [
+        ['RATE_LIMIT_REDIS_URL', { RATE_LIMIT_REDIS_URL: url }],
+        ['READMODEL_URL', { READMODEL_URL: url }],
+      ] as const) {
+        const options = () => gatewayOptions(loadConfiguration(env), loadGatewayConfiguration(env))
+        t.throws(
+          options,
+          { name: 'ConfigurationError', message: new RegExp(`^${name}: (?!.*s3cret)`) },
+          `${name} ${url}`,
+        )
+      }
+    }
+    const env = { READMODEL_URL: 'redis-sentinel://a,b/main' }
+    t.equal(
+      gatewayOptions(loadConfiguration(env), loadGatewayConfiguration(env)).rateLimits?.redisUrl,
+      env.READMODEL_URL,
+    )
+  },
+)

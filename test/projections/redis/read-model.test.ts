@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { type ReadModel, ReadModelUnavailable } from '../../../projections/read-model.ts'
 import { openRedisReadModel } from '../../../projections/redis/read-model.ts'
-import { slotOf, tagOfEachSlot } from '../../../projections/redis/slots.ts'
+import { slotOf, tagOfEachSlot } from '../../../runtime/redis/slots.ts'
 import { aCheckpoint, aDocument, brokenDocuments, type Damage, readModelContract } from '../../contract/read-model.ts'
 import { type RedisServer, startRedis, startRedisCluster } from '../../support/redis.ts'
 
