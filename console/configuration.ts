@@ -32,7 +32,7 @@ const variables = {
   },
   CONSOLE_URL: {
     description:
-      'Where browsers find the console. Required with `CONSOLE_OIDC_ISSUER`, whose redirect goes to `/sign-in/callback` below it. Not set: requests may name any host.',
+      'Where browsers find the console: forms are accepted from its pages alone. Required with `CONSOLE_OIDC_ISSUER`, whose redirect goes to `/sign-in/callback` below it. Not set: forms are accepted from the host that the request names.',
     schema: z
       .url({ protocol: /^https?$/ })
       .refine((url) => ['/', ''].includes(new URL(url).pathname + new URL(url).search))
