@@ -15,11 +15,12 @@ const list = (text: string) =>
     .map((part) => part.trim())
     .filter((part) => part !== '')
 
+/** Not everybody (`/0`): then anybody could sign in as anybody. */
 function isNetwork(text: string): boolean {
   const [address = '', bits, ...rest] = text.split('/')
   const version = isIP(address)
   if (version === 0 || rest.length > 0) return false
-  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128))
+  return bits === undefined || (/^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128))
 }
 
 const variables = {
@@ -31,7 +32,7 @@ const variables = {
   },
   CONSOLE_URL: {
     description:
-      'Where browsers find the console. Required with `CONSOLE_OIDC_ISSUER`, whose redirect goes to `/sign-in/callback` below it. Not set: requests may name any host.',
+      'Where browsers find the console: forms are accepted from its pages alone. Required with `CONSOLE_OIDC_ISSUER`, whose redirect goes to `/sign-in/callback` below it. Not set: forms are accepted from the host that the request names.',
     schema: z
       .url({ protocol: /^https?$/ })
       .refine((url) => ['/', ''].includes(new URL(url).pathname + new URL(url).search))

@@ -28,6 +28,7 @@ export function createLongReads(): LongReads {
         )
       }
       if (all >= MOST) throw new Refused(429, 'Others search the log at this moment. Try again in a moment.')
+      if (answer.destroyed) return // It would never be counted out.
       add(person, 1)
       answer.once('close', () => add(person, -1))
     },

@@ -33,6 +33,7 @@ import { ConfigurationError } from '../runtime/errors.ts'
 import { lazily } from '../runtime/lazily.ts'
 import { createRegistry } from '../runtime/metrics.ts'
 import { logOutages } from '../runtime/outages.ts'
+import { REQUEST_TIMEOUTS } from '../runtime/request-timeouts.ts'
 import { answersProbe } from '../runtime/time-limits.ts'
 import { serveAssets } from './assets.ts'
 import { signInKind } from './configuration.ts'
@@ -94,6 +95,7 @@ export async function buildConsole(
     logger: server.logger ?? false,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_LIMIT,
+    ...REQUEST_TIMEOUTS,
     routerOptions: { maxParamLength: 200 },
   })
   requireAccess(fastify)

@@ -47,6 +47,8 @@ export interface OpenedLog {
   /** For proofs: the events as stored. */
   readonly stored: EventStore
   readonly keys: CustomerKeys
+  /** Whether the stores answered when they were opened. */
+  readonly isReachable: boolean
 }
 
 /**
@@ -62,16 +64,18 @@ export async function openLog(
   wrap: (eventStore: EventStore, holds: 'events' | 'keys') => EventStore = (eventStore) => eventStore,
 ): Promise<OpenedLog> {
   const { stored, keys } = await openKeys(configuration, observer, wrap)
+  let isReachable = true
   try {
     await keys.check().catch((error: unknown) => {
       if (!(error instanceof EventStoreUnavailable)) throw error
+      isReachable = false
     })
   } catch (error) {
     await keys.close()
     await stored.close()
     throw error
   }
-  return { eventStore: encryptedLog(keys, configuration.CIPHER), stored, keys }
+  return { eventStore: encryptedLog(keys, configuration.CIPHER), stored, keys, isReachable }
 }
 
 /**
@@ -82,7 +86,7 @@ export async function openKeys(
   configuration: Configuration,
   observer: SubscriptionObserver = {},
   wrap: (eventStore: EventStore, holds: 'events' | 'keys') => EventStore = (eventStore) => eventStore,
-): Promise<Omit<OpenedLog, 'eventStore'>> {
+): Promise<Pick<OpenedLog, 'stored' | 'keys'>> {
   const { EVENTSTORE_URL } = configuration
   refuseInterruptedRestore(configuration)
   const masterKeys = loadMasterKeys(configuration)

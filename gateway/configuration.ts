@@ -30,13 +30,14 @@ const headerNames = (defaultValue: readonly string[]) =>
 /** Labels of @override(label:), as in the federation specification, and percentages. */
 const isLabel = (text: string) =>
   /^[a-z][\w:./-]*$/i.test(text) || Number(/^percent\((\d{1,3}(?:\.\d{1,8})?)\)$/.exec(text)?.[1] ?? 101) <= 100
-/** An address, a network, or a name that proxy-addr knows. */
+/** An address, a network, or a name that proxy-addr knows. Not everybody (`/0`): then any client could name its address. */
 function isProxy(text: string): boolean {
   const [address = '', bits, ...rest] = text.split('/')
   const version = isIP(address)
   if (version === 0) return ['loopback', 'linklocal', 'uniquelocal'].includes(text)
   return (
-    rest.length === 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128)))
+    rest.length === 0 &&
+    (bits === undefined || (/^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128)))
   )
 }
 const subgraphOf = (pair: string) => pair.slice(0, pair.indexOf('='))
@@ -108,7 +109,8 @@ const variables = {
   },
   TRUST_PROXY: {
     ...names([], 'addresses or networks of proxies (10.0.0.0/8) with commas between them, or none', isProxy),
-    description: 'Proxies whose `X-Forwarded-For` is believed.',
+    description:
+      'Proxies whose `X-Forwarded-For` is believed. They have to append the address that they see; what stands left of a text that is no address is not believed.',
   },
   FORWARD_HEADERS: {
     ...headerNames(['authorization', 'idempotency-key', 'store', 'user-agent', 'x-captcha', 'x-recaptcha']),
@@ -240,10 +242,11 @@ const variables = {
     accepted: 'a whole number; 0: no limit',
   },
   RATE_LIMIT_REDIS_URL: {
-    description: 'Where several gateways count together. Not set: `READMODEL_URL`, if that is Redis.',
-    schema: z.string().regex(/^rediss?(-cluster)?:\/\/./),
+    description:
+      'Where several gateways count together. Not set: `READMODEL_URL`, if that is Redis, also a Sentinel group or a Cluster.',
+    schema: z.string().regex(/^rediss?(-(sentinel|cluster))?:\/\/./),
     default: undefined,
-    accepted: 'redis://…, redis-cluster://… (rediss… for TLS)',
+    accepted: 'redis://…, redis-sentinel://…, redis-cluster://… (rediss… for TLS)',
     secret: true,
   },
   PERSISTED_QUERIES: {

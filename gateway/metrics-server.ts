@@ -1,6 +1,7 @@
 /** The gateway's metrics on a port of their own, away from the public. */
 import Fastify, { type FastifyInstance } from 'fastify'
 import { listen, type Running } from '../runtime/process.ts'
+import { REQUEST_TIMEOUTS } from '../runtime/request-timeouts.ts'
 import type { Metrics } from './metrics.ts'
 
 /** Adds `/metrics`. */
@@ -18,7 +19,7 @@ export async function startMetrics(
   { port, host }: { readonly port: number | undefined; readonly host: string },
 ): Promise<Running> {
   if (port === undefined) return { close: async () => {} }
-  const app = Fastify({ forceCloseConnections: true })
+  const app = Fastify({ forceCloseConnections: true, ...REQUEST_TIMEOUTS })
   serveMetrics(app, metrics)
   await listen(app, { port, host }, 'GATEWAY_METRICS_PORT')
   return app

@@ -4,6 +4,7 @@ import { Kind, parse } from 'graphql'
 import { type Configuration, loadLimits } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
 import { loggerOptions } from '../runtime/log.ts'
+import { parseRedisUrl } from '../runtime/redis/url.ts'
 import { tokenNames } from '../runtime/token-names.ts'
 import type { Encoding } from './accepted-values.ts'
 import type { TokenOptions } from './authentication/options.ts'
@@ -37,7 +38,6 @@ export function gatewayOptions(
   const subgraphUrls = { ...ownUrls, ...gateway.subgraphUrls }
   const customers = subgraphUrls.CUSTOMERS ?? subgraphUrls.customers ?? inGraph?.get('customers')
   const settings = subgraphSettings(gateway, inGraph)
-  const redis = configuration.READMODEL_URL
   return {
     supergraph,
     executor: gateway.EXECUTOR,
@@ -92,7 +92,7 @@ export function gatewayOptions(
     rateLimits: {
       perMinute: gateway.RATE_LIMIT_PER_MINUTE ?? (isProduction ? RATES.perMinute : 0),
       signInPerMinute: gateway.RATE_LIMIT_SIGN_IN_PER_MINUTE ?? (isProduction ? RATES.signInPerMinute : 0),
-      redisUrl: gateway.RATE_LIMIT_REDIS_URL ?? (/^rediss?(-cluster)?:/.test(redis) ? redis : undefined),
+      redisUrl: sharedRedis(configuration, gateway),
     },
     persistedQueries: {
       mode: gateway.PERSISTED_QUERIES,
@@ -215,4 +215,15 @@ function checkUrls(path: string, inGraph: ReadonlyMap<string, string>, urls: Rea
       `SUBGRAPH_URL_${name}: ${path} has no such subgraph; accepted: ${accepted.map((each) => `SUBGRAPH_URL_${each}`).join(', ')}.`,
     )
   }
+}
+
+/** Where several gateways count together; undefined: each counts alone. @throws ConfigurationError */
+function sharedRedis(
+  { READMODEL_URL }: Configuration,
+  { RATE_LIMIT_REDIS_URL }: GatewayConfiguration,
+): string | undefined {
+  if (RATE_LIMIT_REDIS_URL !== undefined) parseRedisUrl(RATE_LIMIT_REDIS_URL, 'RATE_LIMIT_REDIS_URL')
+  else if (!READMODEL_URL.startsWith('redis')) return undefined
+  else parseRedisUrl(READMODEL_URL)
+  return RATE_LIMIT_REDIS_URL ?? READMODEL_URL
 }

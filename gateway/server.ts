@@ -20,6 +20,7 @@ import { createCompression } from './http/compression.ts'
 import { createDrain, type Drain } from './http/drain.ts'
 import { editorContent, serveEditor } from './http/editor.ts'
 import { handleErrors } from './http/error-handler.ts'
+import { tidyForwardedFor } from './http/forwarded-for.ts'
 import type { Pipeline } from './http/graphql-call.ts'
 import { graphqlRoutes } from './http/graphql-routes.ts'
 import { acceptJson } from './http/json-parser.ts'
@@ -182,6 +183,7 @@ export async function buildGateway(options: GatewayOptions): Promise<FastifyInst
   const wrongOrigin = options.corsOrigins?.find((origin) => !isOrigin(origin))
   if (wrongOrigin !== undefined) throw new TypeError(`${JSON.stringify(wrongOrigin)} is not an origin.`)
   const app = createApp(options)
+  if (options.trustProxy !== undefined) tidyForwardedFor(app)
   limitConnections(app, options.connectionsPerClient ?? CONNECTIONS_PER_CLIENT, options.trustProxy)
   const metrics = options.metrics ?? createMetrics()
   const overloaded = requestError('The gateway is overloaded. Try again later.', 'OVERLOADED')

@@ -7,7 +7,7 @@ import { isIP } from 'node:net'
  */
 export function keptAddress(address: string | undefined, keep: 'none' | 'network' | 'full'): string | undefined {
   if (address === undefined || keep === 'none') return undefined
-  const plain = unmapped(address.trim())
+  const plain = unmapped(withoutPort(address.trim()))
   const version = isIP(plain)
   if (version === 0) return undefined
   if (keep === 'full') return plain
@@ -23,10 +23,14 @@ export function keptAddress(address: string | undefined, keep: 'none' | 'network
  */
 export function clientKey(address: string): string {
   if (!address.includes(':')) return address
-  const bare =
-    /^\[([^\]]+)\](?::\d+)?$/.exec(address)?.[1] ?? /^(\d+\.\d+\.\d+\.\d+):\d+$/.exec(address)?.[1] ?? address
-  const plain = unmapped(bare)
+  const plain = unmapped(withoutPort(address))
   return isIP(plain) === 6 ? `${ipv6Groups(plain).slice(0, 4).join(':')}::/64` : plain
+}
+
+/** An address without the port that some proxies append, and without the brackets of IPv6. Other text is unchanged. */
+export function withoutPort(address: string): string {
+  if (!address.includes(':')) return address
+  return /^\[([^\]]+)\](?::\d+)?$/.exec(address)?.[1] ?? /^(\d+\.\d+\.\d+\.\d+):\d+$/.exec(address)?.[1] ?? address
 }
 
 /**

@@ -1,6 +1,7 @@
 /** The HTTP server of a background process: `/healthz`, `/readyz` and `/metrics`. */
 import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
 import type { Registry } from 'prom-client'
+import { REQUEST_TIMEOUTS } from './request-timeouts.ts'
 
 /** The answer of `/readyz`: 200 if the process is ready, otherwise 503, with the state of what it depends on. */
 export interface Readiness {
@@ -22,6 +23,7 @@ export function buildHealthServer(options: {
   const app = Fastify({
     logger: options.logger ?? false,
     logController: new LogController({ disableRequestLogging: true }),
+    ...REQUEST_TIMEOUTS,
   })
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/readyz', async (_, reply) => {

@@ -1,8 +1,10 @@
 /** Logs when a store is unavailable, also if no request needs it, and when it is available again. */
 import type { Log } from './log.ts'
-import { answersProbe, pause } from './time-limits.ts'
+import { pause, within } from './time-limits.ts'
 
 const RETRY_MS = 1_000
+/** Longer than a store's own limit, whose error says more. */
+const ANSWER_MS = 5_000
 
 /** What is logged, without a full stop. */
 export interface OutageMessages {
@@ -11,7 +13,7 @@ export interface OutageMessages {
 }
 
 /**
- * Asks the store now, and after each lost connection, until it answers.
+ * Asks the store now, and after each lost connection, until it answers. The first failure is logged, with its reason.
  * @returns ends it
  */
 export function logOutages(
@@ -27,8 +29,14 @@ export function logOutages(
     if (isAsking) return
     isAsking = true
     let isAway = false
-    while (!signal.aborted && !(await answersProbe(store.ping()))) {
-      if (!isAway && !signal.aborted) log.warn({}, away)
+    for (;;) {
+      if (signal.aborted) break
+      const failure = await within(ANSWER_MS, store.ping()).then(
+        () => undefined,
+        (error: Error) => error,
+      )
+      if (failure === undefined) break
+      if (!isAway && !signal.aborted) log.warn({ reason: failure.message }, away)
       isAway = true
       await pause(RETRY_MS, signal)
     }

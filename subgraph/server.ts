@@ -8,7 +8,8 @@ import type { ReadModel } from '../projections/read-model.ts'
 import { type LoadLimits, NO_LOAD_LIMITS } from '../runtime/configuration.ts'
 import { shedLoad } from '../runtime/load-shedding.ts'
 import { logOutages } from '../runtime/outages.ts'
-import { answersProbe } from '../runtime/time-limits.ts'
+import { REQUEST_TIMEOUTS } from '../runtime/request-timeouts.ts'
+import { probed } from '../runtime/time-limits.ts'
 import type { TokenNames } from '../runtime/token-names.ts'
 import { store as defaultStore, type Store } from '../schema/store.ts'
 import { serviceUnavailable } from './errors.ts'
@@ -79,6 +80,7 @@ export async function buildSubgraph(options: SubgraphOptions): Promise<FastifyIn
     // The only schemas are those of Mercurius: to check them, Ajv would compile JSON Schema's own, which takes 25 ms.
     ajv: { customOptions: { validateSchema: false } },
     logController: new LogController({ disableRequestLogging: true }),
+    ...REQUEST_TIMEOUTS,
   })
   closeConnections(app)
   followGenerations(app, readModel)
@@ -155,9 +157,17 @@ function followGenerations(app: FastifyInstance, readModel: ReadModel): void {
   const mayBeAway = async () => {
     if (isAway || isAsking) return
     isAsking = true
-    isAway = !(await answersProbe(readModel.ping()))
+    const failure = await probed(readModel.ping()).then(
+      () => undefined,
+      (error: Error) => error,
+    )
     isAsking = false
-    if (isAway) app.log.warn({}, 'the read model is unavailable; queries fold the streams until it is back')
+    isAway = failure !== undefined
+    if (failure)
+      app.log.warn(
+        { reason: failure.message },
+        'the read model is unavailable; queries fold the streams until it is back',
+      )
   }
   const follow = () => void readModel.follow().then(isThere, mayBeAway)
   const following = setInterval(follow, FOLLOW_MS).unref()

@@ -34,6 +34,8 @@ async function config(t: Test, folder: string, env: Record<string, string>, ...a
 t.test('gateway: what can not be used', async (t) => {
   for (const [name, value, accepted] of [
     ['TRUST_PROXY', 'foo', 'addresses or networks of proxies'],
+    ['TRUST_PROXY', '0.0.0.0/0', 'addresses or networks of proxies'],
+    ['TRUST_PROXY', '::/00', 'addresses or networks of proxies'],
     ['TRUST_PROXY', '10.0.0.0/33', 'addresses or networks of proxies'],
     ['TRUST_PROXY', '10.0.0.0/8,,10.0.0.0/8/8', 'addresses or networks of proxies'],
     ['CORS_ORIGINS', 'foo', 'origins'],

@@ -9,6 +9,7 @@ import { chained } from '../../eventstore/hash-chain.ts'
 import {
   comparePositions,
   type EventStore,
+  EventStoreUnavailable,
   InvalidArgument,
   type Position,
   WrongExpectedRevision,
@@ -241,8 +242,13 @@ export function startCheckpoints(options: {
     } catch (error) {
       wait = Math.min(every, RETRY_MS)
       const reason = (error as Error).message
-      if (reason !== failure)
+      if (reason === failure) {
+        // It is known already.
+      } else if (error instanceof EventStoreUnavailable) {
+        log.warn({ reason }, 'no checkpoint of the log can be written until the event store is back')
+      } else {
         log.error({ reason }, 'no checkpoint of the log can be written; see npm run audit -- verify')
+      }
       failure = reason
     }
     if (stopping.signal.aborted) return

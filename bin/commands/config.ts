@@ -11,9 +11,9 @@ import { loadSupergraph } from '../../gateway/planning/supergraph.ts'
 import { checkPluginFile } from '../../gateway/plugins/load.ts'
 import { RETRIES } from '../../gateway/subgraphs/client.ts'
 import { effectiveSettings, loadSubgraphSettings } from '../../gateway/subgraphs/settings.ts'
-import { parseRedisUrl } from '../../projections/redis/url.ts'
 import { type Configuration, isEmbedded, loadConfiguration } from '../../runtime/configuration.ts'
 import { ConfigurationError } from '../../runtime/errors.ts'
+import { parseRedisUrl } from '../../runtime/redis/url.ts'
 import { KEY_VARIABLES, type KeyVariable, keyFile, loadKey, readSigningKey } from '../../runtime/service-keys.ts'
 import { type ShownSetting, shownSetting, shownUrl, withDerived } from '../../runtime/shown-settings.ts'
 import { loadStore } from '../../schema/store.ts'
@@ -132,8 +132,12 @@ function* checks(
   for (const [name, url] of Object.entries({ EVENTSTORE_URL, KEYS_URL })) {
     if (url !== undefined && isKurrentDbUrl(url)) yield [name, () => named(name, () => parseKurrentDbUrl(url))]
   }
-  if (process !== 'gateway' && process !== 'mail' && !READMODEL_URL.startsWith('sqlite:')) {
+  if (process !== 'mail' && !READMODEL_URL.startsWith('sqlite:')) {
     yield ['READMODEL_URL', () => parseRedisUrl(READMODEL_URL)]
+  }
+  const { RATE_LIMIT_REDIS_URL } = gateway
+  if (RATE_LIMIT_REDIS_URL !== undefined) {
+    yield ['RATE_LIMIT_REDIS_URL', () => parseRedisUrl(RATE_LIMIT_REDIS_URL, 'RATE_LIMIT_REDIS_URL')]
   }
   yield ['STORE_CONFIG', () => loadStore(configuration.STORE_CONFIG)]
   if (env.SUPERGRAPH) {
@@ -142,9 +146,9 @@ function* checks(
   yield [
     'PERSISTED_QUERIES_MANIFEST',
     () => {
-      // What these two say is checked below.
-      const others = { ...gateway, GATEWAY_PLUGIN: [], SUBGRAPH_SETTINGS: undefined }
-      const { persistedQueries = { mode: 'apq' } } = gatewayOptions(configuration, others)
+      // What the others say is checked by itself.
+      const others = { ...gateway, GATEWAY_PLUGIN: [], SUBGRAPH_SETTINGS: undefined, RATE_LIMIT_REDIS_URL: undefined }
+      const { persistedQueries = { mode: 'apq' } } = gatewayOptions({ ...configuration, READMODEL_URL: '' }, others)
       createPersistedQueries({ ...persistedQueries, maxEntries: 1 })
     },
   ]

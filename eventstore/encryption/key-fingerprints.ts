@@ -112,13 +112,18 @@ export async function recordedFingerprint(eventStore: EventStore, key: KeyName):
 /**
  * The same for a starting process, including the keys of customers. If the event store can't be reached yet, they are
  * compared as soon as it can, and again after each lost connection, because the store may return with another log.
- * @param log its customer keys are checked first, so that nothing is written to a log that they do not belong to
+ * @param log its customer keys are checked first, so that nothing is written to a log that they do not belong to. If it
+ * was not reachable a moment ago, the start does not wait for it again.
  * @param work compares the process's own keys
  * @param onWrong ends the process
  * @throws ConfigurationError for a wrong key
  */
 export async function checkKeysAtStart(
-  { eventStore, keys }: { readonly eventStore: EventStore; readonly keys: CustomerKeys },
+  {
+    eventStore,
+    keys,
+    isReachable,
+  }: { readonly eventStore: EventStore; readonly keys: CustomerKeys; readonly isReachable: boolean },
   work: () => Promise<void>,
   onWrong: (error: unknown) => void,
 ): Promise<void> {
@@ -132,7 +137,8 @@ export async function checkKeysAtStart(
   eventStore.onDisconnect?.(() => void later())
   if (keys.keyStore !== keys.log) keys.keyStore.onDisconnect?.(() => void later())
   try {
-    await compare()
+    if (isReachable) await compare()
+    else void later()
   } catch (error) {
     if (!(error instanceof EventStoreUnavailable)) throw error
     void later()

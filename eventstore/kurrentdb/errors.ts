@@ -17,6 +17,7 @@ import {
   UnavailableError,
   WrongExpectedVersionError,
 } from '@kurrent/kurrentdb-client'
+import { type ConnectionFault, connectionFaultIn } from '../../runtime/connection-faults.ts'
 import {
   AppendTooLarge,
   EventStoreUnavailable,
@@ -98,7 +99,7 @@ export function toPortError(raised: unknown, stream = '', expected: ExpectedRevi
   if (error instanceof MaxAppendSizeExceededError) return new AppendTooLarge(error.maxAppendSize)
   if (error instanceof AccessDeniedError) {
     return new EventStoreUnavailable(
-      'The event store refuses these credentials: see EVENTSTORE_URL and the streams’ access lists.',
+      'The event store refuses these credentials: see EVENTSTORE_URL or KEYS_URL, and the streams’ access lists.',
     )
   }
   if (error instanceof TypeError || error instanceof RangeError) return error // a fault of ours
@@ -132,11 +133,33 @@ function isGrpcError(error: unknown): error is Error {
 }
 
 /** The message of gRPC, without the number in front and without the address list of a failed connection. */
-export function detailsOf(error: unknown): string {
+function detailsOf(error: unknown): string {
   const { message, type, code } = error as { message?: string; type?: string; code?: number }
   if (code === DEADLINE_EXCEEDED) return 'no answer in time'
   const details = (message ?? '').replace(/^\d+ [A-Z_]+: /, '').split('. Last error')[0]
   return (details || type || 'no reason given').replace(/\.$/, '')
+}
+
+/** What is wrong where no connection comes about, and which part of the connection string to look at. */
+const CONNECTION_FAULTS: Readonly<Record<ConnectionFault, (address: string) => string>> = {
+  unresolved: (address) => `the name of ${address} does not resolve; check the host`,
+  refused: (address) => `nothing listens at ${address}; check host and port`,
+  unreachable: (address) => `there is no route to ${address}; check the host and the network`,
+  noTls: (address) => `${address} does not speak TLS; check the port, or say tls=false if that server has no TLS`,
+  untrusted: (address) => `the certificate of ${address} is not signed by a known authority; name it by tlsCAFile`,
+  otherName: (address) => `the certificate of ${address} is for other names; use one of them as the host`,
+  expired: (address) => `the certificate of ${address} has expired, or is not valid yet`,
+  protocol: (address) => `${address} does not speak gRPC; check the port`,
+  closed: (address) => `${address} closes the connection; check the port, and remove tls=false if it requires TLS`,
+  silent: (address) => `${address} sends no answer; check host and port`,
+}
+
+/** Why a node that was asked can't be used, for the operator. @param address where it was asked */
+export function connectFailure(error: unknown, address: string): string {
+  if (error instanceof EventStoreUnavailable) return error.message
+  const { message = '', code } = error as { message?: string; code?: unknown }
+  const fault = code === DEADLINE_EXCEEDED ? 'silent' : connectionFaultIn(`${String(code)} ${message}`)
+  return fault === undefined ? `${address}: ${detailsOf(error)}` : CONNECTION_FAULTS[fault](address)
 }
 
 /** Translates a failure of a persistent subscription to the port's errors. */

@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunc
 import { clientKey } from '../../runtime/client-address.ts'
 import { Cancellation } from '../cancellation.ts'
 import { codedError, RequestError } from '../errors.ts'
+import { onceOver } from '../http/disconnects.ts'
 import type { Pipeline } from '../http/graphql-call.ts'
 import { createAdmission, DEFAULT_ADMISSION } from './admission.ts'
 
@@ -41,10 +42,11 @@ export function createBodyAdmission(
 
   async function admit(request: FastifyRequest, reply: FastifyReply, bytes: number): Promise<void> {
     request.isCounted = true
+    const cancellation = new Cancellation()
+    // Before anything is awaited: a client that leaves meanwhile would otherwise hold its place for ever.
+    onceOver(reply.raw, request.raw.socket, () => cancellation.cancel())
     await limits?.count('default', request, reply)
     const client = clientKey(request.ip)
-    const cancellation = new Cancellation()
-    reply.raw.once('close', () => cancellation.cancel())
     await bodies.enter(client, bytes, cancellation)
     cancellation.onCancel({ abort: () => bodies.leave(client, bytes) })
   }

@@ -1,8 +1,10 @@
 /** Rate limits by client: token buckets in memory, or in Redis if several gateways count together. */
 import { createHash } from 'node:crypto'
+import { waitAfter } from '../../runtime/back-off.ts'
 import { boundedCache } from '../../runtime/bounded-cache.ts'
 import { clientKey } from '../../runtime/client-address.ts'
-import { within } from '../../runtime/time-limits.ts'
+import { parseRedisUrl } from '../../runtime/redis/url.ts'
+import { pause, within } from '../../runtime/time-limits.ts'
 
 interface Bucket {
   /** The burst: requests at once. */
@@ -27,7 +29,7 @@ export interface RateLimiter {
 
 export interface RateLimiterOptions {
   readonly buckets: Readonly<Record<'default' | 'strict', Bucket>>
-  /** redis://…, rediss://…, redis-cluster://…, rediss-cluster://… */
+  /** As READMODEL_URL. */
   readonly redisUrl?: string
   /** Called once each time Redis stops answering. Until it answers again, this process counts alone. */
   readonly onFallback?: (reason: string) => void
@@ -126,26 +128,45 @@ function createMemory(
   }
 }
 
+/** @throws ConfigurationError for a URL that can't be used */
 async function connect(url: string) {
-  const { createClient, createCluster } = await import('redis')
-  const plain = url.replace('-cluster:', ':')
-  const socket = { reconnectStrategy: (tries: number) => Math.min(tries * 100, 2_000), connectTimeout: 2_000 }
-  const isCluster = plain !== url
-  const client = isCluster
-    ? createCluster({ rootNodes: [{ url: plain }], defaults: { socket, disableOfflineQueue: true } })
-    : createClient({ url: plain, socket, disableOfflineQueue: true })
-  client.on('error', () => {}) // reported by the call that fails
-  const connected = Promise.resolve(client.connect()).then(
-    () => {},
-    () => {},
-  )
+  const [{ BACK_OFF, createDriver }, { reasonOf }] = await Promise.all([
+    import('../../runtime/redis/driver.ts'),
+    import('../../runtime/redis/reasons.ts'),
+  ])
+  const driver = createDriver(parseRedisUrl(url))
+  const closing = new AbortController()
+  /** Why the last attempt to connect failed. */
+  let failure: unknown
+  driver.onError((error) => {
+    failure = error
+  })
+  const connected = keepConnecting()
+
+  async function keepConnecting(): Promise<void> {
+    for (let failures = 1; !closing.signal.aborted; failures++) {
+      try {
+        return await driver.connect()
+      } catch (error) {
+        failure = error
+        await pause(waitAfter(BACK_OFF, failures), closing.signal)
+      }
+    }
+  }
+
   return {
     async take(key: string, ...values: string[]): Promise<number> {
-      return Number(await client.eval(TAKE_TOKENS, { keys: [key], arguments: values }))
+      try {
+        if (!driver.isReady()) throw failure ?? new Error('no connection')
+        return Number(await driver.send(key, ['EVAL', TAKE_TOKENS, '1', key, ...values]))
+      } catch (error) {
+        throw new Error(`Redis can't be reached: ${reasonOf(error)}.`)
+      }
     },
     async close(): Promise<void> {
+      closing.abort()
       try {
-        client.destroy()
+        driver.destroy()
       } catch {
         // It was not connected.
       }

@@ -6,6 +6,7 @@ import { Cancellation, Cancelled } from '../cancellation.ts'
 import { RequestError } from '../errors.ts'
 import { errorBody, noteOverload, SECURITY_HEADERS } from '../http/answers.ts'
 import { checkCrossSite } from '../http/cross-site.ts'
+import { onceOver } from '../http/disconnects.ts'
 import { contentTypes } from '../http/negotiation.ts'
 import { type GraphQLRequest, readBody, readParameters } from '../http/request.ts'
 import { SubscriptionCall, type SubscriptionParts } from './subscription-call.ts'
@@ -23,7 +24,7 @@ export async function answerWithEvents(
 ): Promise<FastifyReply> {
   const { limits, metrics, countUnknown } = parts.pipeline
   const departure = new Cancellation()
-  reply.raw.once('close', () => departure.cancel())
+  onceOver(reply.raw, request.raw.socket, () => departure.cancel())
   reply.headers(SECURITY_HEADERS).header('x-correlation-id', request.id)
   let results: AsyncGenerator<string, unknown, undefined>
   try {

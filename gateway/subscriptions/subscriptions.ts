@@ -4,8 +4,10 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { clientKey } from '../../runtime/client-address.ts'
+import { Cancelled } from '../cancellation.ts'
 import { RequestError, requestError } from '../errors.ts'
 import { errorBody, SECURITY_HEADERS } from '../http/answers.ts'
+import { onceOver } from '../http/disconnects.ts'
 import type { Drain } from '../http/drain.ts'
 import type { Pipeline } from '../http/graphql-call.ts'
 import { contentTypes } from '../http/negotiation.ts'
@@ -106,7 +108,7 @@ export function createSubscriptions(
       const { parts, answerWithEvents, serverClosing } = await loaded()
       if (isClosing) return refuse(reply, serverClosing())
       responses.add(reply.raw)
-      reply.raw.once('close', () => responses.delete(reply.raw))
+      onceOver(reply.raw, request.raw.socket, () => responses.delete(reply.raw))
       return await answerWithEvents(parts, request, reply, isRead)
     },
 
@@ -118,12 +120,15 @@ export function createSubscriptions(
         checkOrigin(request, options.isOriginAllowed)
         await limits?.count('default', request, reply)
         const sockets = await websocket()
+        // The client may have gone while it waited. Then it would never be counted out.
+        if (raw.socket.destroyed) throw new Cancelled()
         raw.socket.once('close', enterConnection(clientKey(request.ip)))
         reply.hijack()
         reply.raw.detachSocket(raw.socket)
         sockets.accept(request, (raw as Upgrade)[HEAD] as Buffer)
         return reply
       } catch (error) {
+        if (error instanceof Cancelled) return reply.hijack()
         if (!(error instanceof RequestError)) throw error
         pipeline.countUnknown('rejected', 0)
         return refuse(reply, error)

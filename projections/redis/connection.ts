@@ -4,12 +4,13 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { waitAfter } from '../../runtime/back-off.ts'
+import { BACK_OFF, createDriver, type Driver } from '../../runtime/redis/driver.ts'
+import { reasonOf } from '../../runtime/redis/reasons.ts'
+import { parseRedisUrl, type RedisAddress } from '../../runtime/redis/url.ts'
 import { ReadModelUnavailable } from '../read-model.ts'
-import { BACK_OFF, createDriver, type Driver } from './driver.ts'
-import { REFUSED, reasonOf, unavailable, unlessRefused } from './errors.ts'
+import { REFUSED, unavailable, unlessRefused } from './errors.ts'
 import { rewriteFiles } from './persistence-files.ts'
 import { type ScriptCommands, scriptCommands } from './scripts.ts'
-import { parseRedisUrl, type RedisAddress } from './url.ts'
 
 /** The commands that the read model uses. */
 export interface RedisCommands extends ScriptCommands {
@@ -91,7 +92,9 @@ export function connectRedis(url: string): RedisConnection {
   async function call<T>(work: (commands: RedisCommands) => Promise<T>, tag?: string): Promise<T> {
     if (closing) throw new ReadModelUnavailable('The read model is closed.')
     const server = driver.serverOf(tag)
-    if (server !== undefined && silent.has(server)) throw unavailable('no answer')
+    if (server !== undefined && silent.has(server)) {
+      throw unavailable(driver.isReady() || failure === undefined ? 'no answer' : reasonOf(failure))
+    }
     const answer = limited(work, server)
     underWay.add(answer)
     try {
@@ -109,7 +112,7 @@ export function connectRedis(url: string): RedisConnection {
       const timer = setTimeout(() => {
         late = true
         if (server !== undefined) silent.add(server)
-        reject((!driver.isReady() && failure) || new Error('no answer'))
+        reject(driver.isReady() ? new Error('no answer') : (failure ?? new Error('no connection')))
       }, DEADLINE_MS)
       const start = async () => {
         await ready()

@@ -11,11 +11,3 @@ export function unlessRefused(error: unknown): typeof REFUSED {
 }
 
 export const unavailable = (why: string) => new ReadModelUnavailable(`The read model can't be reached: ${why}.`)
-
-/** Only the kind of a failure, because a server's message may quote what was sent. */
-export function reasonOf(error: unknown): string {
-  if (error instanceof ErrorReply) return error.message.split(' ', 1)[0] ?? 'refused'
-  const { code, name, message } = error as Partial<NodeJS.ErrnoException>
-  if (message === 'no answer') return message
-  return code ?? (name === 'Error' ? (error as object).constructor.name : name) ?? 'error'
-}

@@ -4,6 +4,7 @@
  * one hash slot; these two reach into all slots of the server that they run on, as scripts without a `#!` line may.
  */
 import { createHash } from 'node:crypto'
+import type { RedisArgument } from '../../runtime/redis/driver.ts'
 
 /**
  * The server's incarnation: the replication id of a master. It changes with each start and each promotion, so neither a
@@ -24,9 +25,6 @@ const TEXT = `local function text(key)
      end`
 /** A value of another type in place of a hash counts as missing, and is overwritten. */
 const OWN_HASH = `if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end`
-
-/** A text, or bytes that are sent as they are. */
-export type RedisArgument = string | Buffer
 
 export interface Script<Reply> {
   readonly lua: string

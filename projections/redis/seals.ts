@@ -1,12 +1,13 @@
 /**
  * The seals of a generation, one in each slot, or a single one without a Cluster. read-model.ts explains their purpose.
  */
+
+import { ALL } from '../../runtime/redis/driver.ts'
+import { slotOf, tagOfEachSlot } from '../../runtime/redis/slots.ts'
 import { each } from './batches.ts'
 import type { RedisCommands, RedisConnection } from './connection.ts'
-import { ALL } from './driver.ts'
 import { REFUSED, unlessRefused } from './errors.ts'
 import type { Handle } from './generations.ts'
-import { slotOf, tagOfEachSlot } from './slots.ts'
 
 export interface Seals {
   /** The key of the seal in the slot of a hash tag. */

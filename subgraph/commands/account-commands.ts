@@ -6,7 +6,7 @@ import type { CustomerDocument } from '../../projections/customer.ts'
 import { customerDeleted, finishErasure, readAccount } from '../../projections/erasure.ts'
 import { checkUsable, passwordChanged, revokeTokens } from '../domain/customer.ts'
 import { checkPassword } from '../domain/password.ts'
-import { refusal } from '../errors.ts'
+import { isRefusal, refusal } from '../errors.ts'
 import { hashPassword } from '../identity/passwords.ts'
 import type { Caller } from '../identity/tokens.ts'
 import type { Command } from './command.ts'
@@ -29,13 +29,32 @@ export function createAccountCommands(
       if (value.trim() === '') throw refusal('VALUE_MISSING', { name })
     }
     const customer = await own.load(caller)
-    const { id, email } = customer
     checkUsable(customer, command.at, store)
-    if (command.repeatable) {
-      await credentials.read(customer) // completes the first time, if it was interrupted
-      const done = await customers.repetition(id, command)
-      if (done) return done.state
+    const done = await earlierChange(customer, command)
+    if (done) return done
+    try {
+      return await replacePassword(customer, caller, { currentPassword, newPassword }, command)
+    } catch (error) {
+      // Another attempt of the same request, under way at the same time, may have come first.
+      const first = isRefusal(error) ? await earlierChange(customer, command) : undefined
+      if (first === undefined) throw error
+      return first
     }
+  }
+
+  /** What an earlier attempt of the command has made of the customer. */
+  async function earlierChange(customer: CustomerDocument, command: Command): Promise<CustomerDocument | undefined> {
+    if (!command.repeatable) return undefined
+    await credentials.read(customer) // completes that attempt, if it was interrupted
+    return (await customers.repetition(customer.id, command))?.state
+  }
+
+  async function replacePassword(
+    { id, email }: CustomerDocument,
+    caller: Caller,
+    { currentPassword, newPassword }: { readonly currentPassword: string; readonly newPassword: string },
+    command: Command,
+  ): Promise<CustomerDocument> {
     for (;;) {
       const current = await signIn.confirm(id, currentPassword, command)
       checkPassword(newPassword, email, 'change', store.password)

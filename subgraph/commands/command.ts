@@ -8,10 +8,16 @@ import { serviceUnavailable } from '../errors.ts'
 import type { CommandIds } from './idempotency-key.ts'
 
 export interface Command {
-  /** A UUID: the id of the command's first event, and the cause of all of them. */
+  /** A UUID: the cause of the command's events, and, unless it is repeatable, the id of the first. */
   readonly id: string
   /** Whether a client may retry it: true if it came with an Idempotency-Key. */
   readonly repeatable: boolean
+  /**
+   * Distinguishes this attempt from others of the same request that may be under way, here or in another instance. They
+   * may decide otherwise (each instance has addresses' ids of its own), so the events of one must not count as those of
+   * the other.
+   */
+  readonly attempt?: string | undefined
   /** The id that the previous release would have derived, so that a command begun there can be retried here. */
   readonly formerId?: string | undefined
   /** `customer:<id>`, `service:<name>`, `guest`, or the name of a part of the service. */
@@ -60,7 +66,8 @@ export function createCommand(options: {
   const ids = idempotency?.ids(JSON.stringify([actor, idempotency.key, operation, options.arguments]))
   const deadline = performance.now() + MUTATION_MS - waitedMs
   const repeatable = ids !== undefined
-  return { id: randomUUID(), ...ids, repeatable, actor, correlationId, traceparent, at, deadline, client }
+  const attempt = repeatable ? randomUUID() : undefined
+  return { id: randomUUID(), ...ids, repeatable, attempt, actor, correlationId, traceparent, at, deadline, client }
 }
 
 /**

@@ -4,6 +4,7 @@ import { absentCustomer, type CustomerDocument, isRegistered } from '../../proje
 import { type CustomerInput, checkRegistration, register } from '../domain/customer.ts'
 import { fault } from '../domain/faults.ts'
 import { checkPassword } from '../domain/password.ts'
+import { isRefusal } from '../errors.ts'
 import { hashPassword } from '../identity/passwords.ts'
 import { changesClaim } from '../streams/email-claims.ts'
 import type { Command } from './command.ts'
@@ -21,7 +22,24 @@ export function createRegistration(parts: CommandParts): Pick<Commands, 'createC
     const { email } = registration
     const password = input.password ?? undefined
     if (password !== undefined) checkPassword(password, email, 'registration', store.password)
+    try {
+      return await claimAndRegister(registration, password, command)
+    } catch (error) {
+      if (!command.repeatable || !isRefusal(error)) throw error
+      // Another attempt of the same request, under way at the same time, may have come first.
+      const customerId = await claims.claimedBy(email, command)
+      const state = customerId === undefined ? undefined : await customers.load(customerId)
+      if (state === undefined || !isRegistered(state)) throw error
+      return state
+    }
+  }
 
+  async function claimAndRegister(
+    registration: ReturnType<typeof checkRegistration>,
+    password: string | undefined,
+    command: Command,
+  ): Promise<CustomerDocument> {
+    const { email } = registration
     // A retry continues with the id of the first attempt.
     let customerId = command.repeatable ? await claims.claimedBy(email, command) : undefined
     if (customerId !== undefined) {
@@ -36,7 +54,6 @@ export function createRegistration(parts: CommandParts): Pick<Commands, 'createC
       const id = customerId ?? (await freeId(command))
       await claims.claim(email, id, command, 'registration')
       try {
-        // Appended once for each id: on a retry, the same event id makes the append succeed again.
         const credentialsRevision = passwordHash === undefined ? -1 : await firstCredentials(id, passwordHash, command)
         const { state } = await customers.execute(id, { ...command, repeatable: false }, (state) =>
           register(state, { ...registration, guest, customerId: id, credentialsRevision, at: command.at }, store),

@@ -7,7 +7,7 @@ import type { CustomerDocument } from '../../projections/customer.ts'
 import { isLocked, isResetExpired, passwordChanged, requestPasswordReset } from '../domain/customer.ts'
 import { isValidEmail } from '../domain/email.ts'
 import { checkPassword } from '../domain/password.ts'
-import { refusal } from '../errors.ts'
+import { isRefusal, refusal } from '../errors.ts'
 import { evenly } from '../identity/constant-time.ts'
 import { hashPassword } from '../identity/passwords.ts'
 import type { Command } from './command.ts'
@@ -53,6 +53,15 @@ export function createResetCommands(parts: LinkParts): Pick<LinkCommands, 'reque
 
   async function resetPassword(email: string, token: string, newPassword: string, command: Command): Promise<void> {
     if (await isResetDone(email, command)) return
+    try {
+      await useLink(email, token, newPassword, command)
+    } catch (error) {
+      // Another attempt of the same request, under way at the same time, may have come first.
+      if (!isRefusal(error) || !(await isResetDone(email, command))) throw error
+    }
+  }
+
+  async function useLink(email: string, token: string, newPassword: string, command: Command): Promise<void> {
     let hash: string | undefined
     for (;;) {
       const customer = checkResetLink(await claims.find(email), token, command.at)

@@ -31,14 +31,17 @@ export function createExecution(options: {
   const queue = createKeyedQueue<number>()
   let appended: EventPlace | undefined
 
-  async function repetition(id: number, command: Command): Promise<Outcome | undefined> {
+  /** The events of the command, or of another attempt of it, and the stream's newest revision; -1 without a stream. */
+  async function earlierEvents(id: number, command: Command) {
     const events: Recorded<CustomerEvent>[] = []
+    let newest = -1
     try {
       const newestFirst = eventStore.readStream(streamOf.customer(id), {
         direction: 'backwards',
         maxCount: REPETITION_WINDOW,
       })
       for await (const stored of newestFirst) {
+        newest = Math.max(newest, stored.revision)
         const { $causationId } = (stored.metadata ?? {}) as Partial<EventMetadata>
         if (isCause(command, $causationId)) events.unshift(decode<CustomerEvent>(stored))
         else if (events.length > 0) break
@@ -46,20 +49,29 @@ export function createExecution(options: {
     } catch (error) {
       if (!(error instanceof StreamNotFound)) throw error
     }
+    return { events, newest }
+  }
+
+  async function repetition(id: number, command: Command): Promise<Outcome | undefined> {
+    const { events } = await earlierEvents(id, command)
     return events.length > 0 ? { state: await states.load(id), events } : undefined
   }
 
   async function decideAndAppend(id: number, command: Command, decide: Decide): Promise<Outcome> {
-    if (command.repeatable) {
-      const done = await repetition(id, command)
-      if (done) return done
-    }
     // A cached state saves the read, because the append fails if it was outdated. Only a decision that writes nothing
     // (a refusal, or no change) has to be made on a state that was just read.
     let state = states.cached(id)
     let fresh = state === undefined
+    /** Up to this revision there are no events of another attempt. */
+    let searched = Number.NEGATIVE_INFINITY
     for (let attempt = 1; ; attempt++) {
       state = fresh || state === undefined ? await states.fold(id, command.traceparent) : state
+      if (command.repeatable && state.revision > searched) {
+        // After the state was read: another attempt may have come first at any time.
+        const earlier = await earlierEvents(id, command)
+        if (earlier.events.length > 0) return { state: await states.load(id), events: earlier.events }
+        searched = earlier.newest
+      }
       let events: readonly CustomerEvent[]
       try {
         events = await decide(state)
@@ -95,7 +107,7 @@ export function createExecution(options: {
   }
 
   async function append(state: CustomerDocument, command: Command, events: readonly CustomerEvent[]): Promise<Outcome> {
-    const encoded = encodeAll(command, events)
+    const encoded = encodeAll(command, events, command.attempt)
     const expected = state.revision === -1 ? 'no_stream' : state.revision
     const span = startSpan('append customer', { parent: command.traceparent })
     const stream = streamOf.customer(state.id)

@@ -23,8 +23,8 @@ export interface RequestContext {
   reply?: { header(name: string, value: string): unknown }
   /** The caller's document, if it has been read. */
   readonly document?: Promise<CustomerDocument> | undefined
-  /** See `Admission.waitedMs`. */
-  readonly waitedMs?: number | undefined
+  /** See `Admission.waitedMs`; after a mutation, with what that has waited for a store. */
+  waitedMs?: number | undefined
   /** The signed-in customer, read once for all fields of a request. */
   customer?: Promise<CustomerDocument>
 }

@@ -75,7 +75,7 @@ class ContextOfRequest implements RequestContext {
   readonly caller: RequestContext['caller']
   readonly service: RequestContext['service']
   readonly document: RequestContext['document']
-  readonly waitedMs: number | undefined
+  waitedMs: number | undefined
   readonly traceparent: string | undefined
   readonly view: Store['view']
   customer?: Promise<CustomerDocument>

@@ -9,12 +9,14 @@ import type { RequestContext } from '../http/request-context.ts'
 
 type Resolve = (...args: never[]) => unknown
 
-/** A mutation that takes this long, in milliseconds, has waited for a store. */
+/** A mutation that takes longer than the first has waited for a store, and than the second for one that hangs. */
+const ORDINARY_MS = 500
 const LONG_MS = 3_000
 
 /**
- * Answers each mutation within {@link MUTATION_MS}, however many calls of a store it makes: a hanging store costs the
- * caller one wait. Once a mutation has taken long, the request's further ones are refused at once.
+ * Answers each mutation within {@link MUTATION_MS}, however many calls of a store it makes, and those of a request
+ * together: what one has waited for a store is taken from the time of the next ones. Once one has taken long, or all of
+ * its time, the others are refused at once. Many that are fast are not limited.
  */
 export function limitTime(mutations: object): void {
   const late = new WeakSet<object>()
@@ -26,14 +28,14 @@ export function limitTime(mutations: object): void {
     fields[name] = async (root, args, context, info) => {
       if (late.has(context)) throw serviceUnavailable()
       const began = performance.now()
+      const { waitedMs = 0 } = context
+      const limit = MUTATION_MS - waitedMs
       try {
-        return await within(
-          MUTATION_MS - (context.waitedMs ?? 0),
-          Promise.resolve(resolve(root, args, context, info)),
-          serviceUnavailable,
-        )
+        return await within(limit, Promise.resolve(resolve(root, args, context, info)), serviceUnavailable)
       } finally {
-        if (performance.now() - began > LONG_MS) late.add(context)
+        const took = performance.now() - began
+        if (took >= Math.min(LONG_MS, limit)) late.add(context)
+        context.waitedMs = waitedMs + Math.max(0, took - ORDINARY_MS)
       }
     }
   }

@@ -142,8 +142,11 @@ function createClaimStreams(eventStore: EventStore) {
   const newest = async (key: string) => (await readNewest<EmailEvent>(eventStore, streamOf.email(key), 1))[0]
 
   async function append(key: string, event: EmailEvent, revision: number | undefined, command: Command): Promise<void> {
-    // The revision is part of the event's id: each round's claim is an event of its own.
-    const [encoded] = encodeAll(command, [event], `${event.type}:${key}:${revision ?? 'none'}`)
+    // The revision is part of the event's id: each round's claim is an event of its own. So is the customer: of two
+    // attempts of one registration, which have ids of their own, the store would otherwise take the second claim for the
+    // first, and both would register.
+    const part = `${event.type}:${key}:${revision ?? 'none'}:${event.data.customerId}`
+    const [encoded] = encodeAll(command, [event], part)
     await eventStore.append(streamOf.email(key), encoded ? [encoded] : [], { expected: revision ?? 'no_stream' })
   }
 

@@ -168,6 +168,8 @@ t.test('of an address as much as may be kept', async (t) => {
     ['2001:DB8::1', '2001:db8:0::/48', '2001:DB8::1'],
     ['::1', '0:0:0::/48', '::1'],
     ['fe80::1%eth0', 'fe80:0:0::/48', 'fe80::1%eth0'],
+    ['203.0.113.77:4711', '203.0.113.0/24', '203.0.113.77'],
+    ['[2001:db8:1:2::9]:443', '2001:db8:1::/48', '2001:db8:1:2::9'],
     ['unknown', undefined, undefined],
     ['', undefined, undefined],
   ] as const) {

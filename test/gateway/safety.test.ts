@@ -1,14 +1,20 @@
 /** Limits, estimated cost, persisted queries and rate limits: each by itself, and through the gateway. */
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { renameSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { buildASTSchema, getIntrospectionQuery, parse } from 'graphql'
 import t from 'tap'
 import { DEFAULT_LIMITS } from '../../gateway/accepted-values.ts'
+import { loadGatewayConfiguration } from '../../gateway/configuration.ts'
 import { createPersistedQueries } from '../../gateway/http/persisted-queries.ts'
 import { createRateLimiter } from '../../gateway/limits/rate-limits.ts'
+import { gatewayOptions } from '../../gateway/options.ts'
 import { checkDocument, costOf, isTooDeep, parseDocument, readCosts } from '../../gateway/planning/document-limits.ts'
-import { startRedis } from '../support/redis.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
+import { startRedis, startRedisCluster } from '../support/redis.ts'
+import { start } from './streaming-subgraph.ts'
 import { compose, post, startGateway, startSubgraph } from './support.ts'
 
 const sdl =
@@ -317,3 +323,88 @@ t.test('rate limits in Redis are counted together; without it each gateway count
   t.ok(performance.now() - started < 1_500)
   t.equal(told.length, 1)
 })
+
+t.test('a client that leaves while it is counted or waits for its turn holds no place', async (t) => {
+  const redis = await startRedis(t)
+  const rateLimits = { perMinute: 60_000, redisUrl: redis.url }
+  const { url } = await start(t, 'sse', { rateLimits, subscriptions: { perClient: 2 } })
+  const { hostname, port } = new URL(url)
+  const query = JSON.stringify({ query: '{ orders { id } }' })
+  const head = 'POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n'
+  const chunked = `${head}Transfer-Encoding: chunked\r\n\r\n`
+  const upgrade =
+    'GET /graphql HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n'
+  const connected = async (bytes: string) => {
+    const socket = connect(Number(port), hostname)
+    t.teardown(() => socket.destroy())
+    socket.on('error', () => {})
+    await once(socket, 'connect')
+    socket.write(bytes)
+    return socket
+  }
+  const leaving = async (bytes: string) => {
+    const sockets = await Promise.all([1, 2, 3, 4].map(() => connected(bytes)))
+    await sleep(50)
+    for (const socket of sockets) socket.destroy()
+  }
+  const isWell = async (what: string) => {
+    const socket = await connected(`${chunked}${query.length.toString(16)}\r\n${query}\r\n0\r\n\r\n`)
+    const [answer] = await once(socket, 'data', { signal: AbortSignal.timeout(5_000) })
+    t.match(String(answer), /^HTTP\/1.1 200/, what)
+    const webSocket = await connected(upgrade)
+    t.match(String((await once(webSocket, 'data'))[0]), /^HTTP\/1.1 101/, what)
+    for (const each of [socket, webSocket]) each.destroy()
+  }
+  await isWell('at first') // and what is loaded later is
+  await sleep(1_100) // until Redis is asked, whether or not it was at first
+  redis.freeze()
+  const pipelined = `${head}Content-Length: ${query.length}\r\n\r\n${query}${chunked}`
+  await Promise.all([chunked, `${chunked}zz\r\n`, pipelined, upgrade].map(leaving))
+  await sleep(500)
+  redis.thaw()
+  await isWell('they left while Redis was asked')
+})
+
+t.test('rate limits in a cluster are counted together, whichever of its nodes are named', async (t) => {
+  const cluster = await startRedisCluster(t)
+  const buckets = { default: { capacity: 4, perMinute: 6 }, strict: { capacity: 1, perMinute: 6 } }
+  const [, hosts] = cluster.url.split('://') as [string, string]
+  const urls = [cluster.url, `redis-cluster://127.0.0.1:1,${hosts}`]
+  const limiters = await Promise.all(urls.map((redisUrl) => createRateLimiter({ buckets, redisUrl })))
+  t.teardown(() => Promise.all(limiters.map((limiter) => limiter.close())))
+  for (let i = 0; i < 40; i++) {
+    // Each client that two gateways have counted, since both are connected, has nothing left for either.
+    await Promise.all(limiters.map((limiter) => limiter.take('default', 'warm')))
+    await sleep(50)
+    const taken = []
+    for (const limiter of limiters) taken.push((await limiter.take('strict', `client ${i}`)).allowed)
+    if (taken[0] && !taken[1]) return t.pass()
+  }
+  t.fail('each counts alone')
+})
+
+t.test(
+  'a URL of Redis that can not be used is refused with the name of its variable, and without its password',
+  async (t) => {
+    const refused = ['redis://:s3cret@h:99999', 'redis://u:s3cret/x@h', 'redis://u:s3cret%zz@h', 'redis://:s3cret@h/x']
+    for (const url of refused) {
+      for (const [name, env] of [
+        ['RATE_LIMIT_REDIS_URL', { RATE_LIMIT_REDIS_URL: url }],
+        ['READMODEL_URL', { READMODEL_URL: url }],
+      ] as const) {
+        const options = () => gatewayOptions(loadConfiguration(env), loadGatewayConfiguration(env))
+        t.throws(
+          options,
+          { name: 'ConfigurationError', message: new RegExp(`^${name}: (?!.*s3cret)`) },
+          `${name} ${url}`,
+        )
+      }
+    }
+    const env = { READMODEL_URL: 'redis-sentinel://a,b/main' }
+    t.equal(
+      gatewayOptions(loadConfiguration(env), loadGatewayConfiguration(env)).rateLimits?.redisUrl,
+      env.READMODEL_URL,
+    )
+  },
+)

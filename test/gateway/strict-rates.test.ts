@@ -1,6 +1,8 @@
 /** The strict rate limit: whatever guesses at a password, sends mail or makes accounts, however it is written; and who counts as one client. */
 import { join } from 'node:path'
+import Fastify from 'fastify'
 import t, { type Test } from 'tap'
+import { tidyForwardedFor } from '../../gateway/http/forwarded-for.ts'
 import { createRateLimiter } from '../../gateway/limits/rate-limits.ts'
 import { buildGateway } from '../../gateway/server.ts'
 import { clientKey } from '../../runtime/client-address.ts'
@@ -150,4 +152,31 @@ t.test('who is one client', async (t) => {
   const statuses = []
   for (let i = 1; i <= 7; i++) statuses.push(await ask(i))
   t.same(statuses, [200, 200, 200, 200, 200, 200, 429])
+})
+
+t.test('the client behind proxies: ports do not make them strangers, and no text is a client', async (t) => {
+  const app = Fastify({ trustProxy: ['10.0.0.0/8', 'fd00::/64'] })
+  tidyForwardedFor(app)
+  app.get('/', async ({ ip }) => ip)
+  t.teardown(() => app.close())
+  const seen = async (header: string, remoteAddress = '10.0.0.1') =>
+    (await app.inject({ url: '/', remoteAddress, headers: { 'x-forwarded-for': header } })).body
+  for (const [header, ip] of [
+    ['203.0.113.9', '203.0.113.9'],
+    ['203.0.113.9:4711', '203.0.113.9'],
+    ['[2001:db8::1]:443', '2001:db8::1'],
+    ['203.0.113.9, 10.0.0.7:4711', '203.0.113.9'],
+    ['2001:db8::1, [fd00::5]:80, ::ffff:10.0.0.7', '2001:db8::1'],
+    ['1.1.1.1, 203.0.113.9,10.0.0.7', '203.0.113.9'],
+    [' 203.0.113.9 ,, ', '203.0.113.9'],
+    ['unknown', '10.0.0.1'],
+    ['203.0.113.9, unknown, 10.0.0.7', '10.0.0.7'],
+    ['x'.repeat(5_000), '10.0.0.1'],
+    ['999.1.1.1, _hidden', '10.0.0.1'],
+    ['', '10.0.0.1'],
+  ] as const) {
+    t.equal(await seen(header), ip, header.slice(0, 60))
+  }
+  t.equal(await seen('203.0.113.9', '192.0.2.1'), '192.0.2.1', 'no proxy')
+  t.equal(await seen('203.0.113.9', '::ffff:10.0.0.1'), '203.0.113.9', 'a proxy, on a dual-stack socket')
 })

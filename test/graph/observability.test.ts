@@ -218,7 +218,7 @@ t.test('an event store that is not there is logged at once, and so is its return
   const { log, lines } = createLog()
   const stop = logOutages(eventStore, log, { away: 'it is away', back: 'it is back' })
   await until(() => lines.length > 0)
-  t.match(lines, [{ level: 'warn', message: 'it is away' }])
+  t.match(lines, [{ level: 'warn', message: 'it is away', reason: /nothing listens at/ }])
   await server.start()
   await until(() => lines.length > 1)
   t.match(lines.slice(1), [{ level: 'info', message: 'it is back' }])

@@ -1,8 +1,18 @@
 /** A request that a client repeats with its Idempotency-Key is carried out once, and answered again. */
 import t from 'tap'
-import { CREATE_ADDRESS, freshEmail, PASSWORD, signIn, signUp, startSubgraph, TEXAN } from '../support/graph.ts'
+import {
+  CREATE_ADDRESS,
+  freshEmail,
+  PASSWORD,
+  signIn,
+  signUp,
+  startSubgraph,
+  TEXAN,
+  temporaryFolder,
+} from '../support/graph.ts'
 
-const { send, eventStore } = await startSubgraph(t)
+const folder = await temporaryFolder(t)
+const { send, eventStore } = await startSubgraph(t, { folder })
 const key = (name: string) => ({ 'idempotency-key': name })
 
 t.test('createCustomer', async (t) => {
@@ -81,4 +91,45 @@ t.test('revokeCustomerToken, though its own token is revoked; nothing else with 
   const unauthorized = [{ message: 'User token has been revoked' }]
   t.match((await send(revoke, { token })).errors, unauthorized)
   t.match((await send(rename, { token, headers: key('r') })).errors, unauthorized, 'a revoked token gets no old answer')
+})
+
+t.test('attempts of one request that are under way at once, at two instances, are one', async (t) => {
+  // Its caches and its blocks of ids are its own.
+  const other = await startSubgraph(t, { folder, projection: false })
+  const both = (query: string, options: object) =>
+    Promise.all([send, other.send, send, other.send].map((at) => at(query, { ...options, headers: key('at once') })))
+  const register = 'mutation($input: CustomerInput!) { createCustomer(input: $input) { customer { id email } } }'
+  for (let round = 0; round < 20; round++) {
+    const input = {
+      firstname: 'Ann',
+      lastname: 'Lee',
+      email: freshEmail(),
+      ...(round % 4 === 0 && { password: PASSWORD }),
+    }
+    const answers = await both(register, { variables: { input } })
+    t.equal(answers[0]?.errors, undefined)
+    for (const answer of answers) t.same(answer, answers[0], 'one customer')
+  }
+  const { token } = await signUp(send)
+  const created: unknown[] = []
+  for (let round = 0; round < 20; round++) {
+    const input = { ...TEXAN, city: `City ${round}` }
+    const answers = await both(CREATE_ADDRESS, { token, variables: { input } })
+    t.equal(answers[0]?.errors, undefined)
+    for (const answer of answers) t.same(answer, answers[0], 'one address')
+    created.push(answers[0]?.data.createCustomerAddress.id)
+  }
+  for (const at of [send, other.send]) {
+    const { data } = await at('{ customer { addresses { id } } }', { token })
+    t.same(
+      data.customer.addresses.map(({ id }: { id: number }) => id),
+      created,
+    )
+  }
+  const change = `mutation { changeCustomerPassword(currentPassword: "${PASSWORD}", newPassword: "N3w-password") { id } }`
+  for (let round = 0; round < 4; round++) {
+    const { token, id, email } = await signUp(send)
+    for (const answer of await both(change, { token })) t.same(answer.data, { changeCustomerPassword: { id } })
+    t.ok(await signIn(send, email, 'N3w-password'))
+  }
 })

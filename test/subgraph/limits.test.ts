@@ -297,3 +297,9 @@ t.test('load is shed before the event loop is lost, and readiness says so', asyn
   for (let round = 0; round < 50 && (await answers()) !== 200; round++) await delay(50)
   t.equal(await answers(), 200, 'and it comes back')
 })
+
+t.test('a client that sends its request slowly does not hold a connection for ever', async (t) => {
+  const { app } = await startSubgraph(t, { projection: false })
+  const { requestTimeout, headersTimeout } = app.server
+  t.same({ requestTimeout, headersTimeout }, { requestTimeout: 30_000, headersTimeout: 10_000 })
+})

@@ -10,7 +10,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { EventStoreUnavailable } from '../../port.ts'
-import { detailsOf } from '../errors.ts'
+import { connectFailure } from '../errors.ts'
 import type { Discovery } from './discovery.ts'
 import type { Node } from './node.ts'
 import type { Endpoint } from './url.ts'
@@ -24,6 +24,9 @@ const STALL_MS = 500
 /** If a node is lost this soon after it was found, the next search waits. */
 const FLAPPING_MS = 1_000
 const FLAPPING_PAUSE_MS = 200
+
+/** How many nodes an error names. */
+const NAMED_NODES = 3
 
 type State =
   | { readonly kind: 'idle' }
@@ -59,16 +62,19 @@ export function createCurrentNode(discovery: Discovery, maxOutageMs: number): Cu
   const listeners = new Set<() => void>()
   let state: State = { kind: 'idle' }
   let foundAt = Number.NEGATIVE_INFINITY
+  /** By address, why the nodes that the current search has asked can't be used. */
+  const failures = new Map<string, string>()
 
   function search(leader?: Endpoint): void {
     if (state.kind === 'searching' || state.kind === 'closed') return
     state = { kind: 'searching' }
     const began = performance.now()
-    const onFailure = (error: unknown, since: number) => {
+    failures.clear()
+    const onFailure = (error: unknown, address: string, since: number) => {
+      failures.set(address, connectFailure(error, address))
       if (performance.now() - began < maxOutageMs) return
-      const cause = error instanceof EventStoreUnavailable ? error : unavailable(detailsOf(error))
       // Calls that came during this attempt wait for the next one, so no call fails because of an earlier result.
-      waiters.rejectSince(since, cause)
+      waiters.rejectSince(since, notFound())
     }
     const flaps = leader === undefined && began - foundAt < FLAPPING_MS
     const pause = flaps ? delay(FLAPPING_PAUSE_MS, undefined, { ref: false }) : undefined
@@ -76,6 +82,12 @@ export function createCurrentNode(discovery: Discovery, maxOutageMs: number): Cu
       .then(() => discovery.search({ leader, signal: closing.signal, onFailure }))
       .then(adopt)
       .catch(() => {}) // closed
+  }
+
+  function notFound(): EventStoreUnavailable {
+    const { seeds } = discovery
+    const reasons = failures.size > 0 ? [...failures.values()] : seeds.map((seed) => `no answer came from ${seed}`)
+    return unavailable(reasons.slice(0, NAMED_NODES).join('; '))
   }
 
   function adopt(node: Node): void {
@@ -120,7 +132,7 @@ export function createCurrentNode(discovery: Discovery, maxOutageMs: number): Cu
         if (state.node.isConnected()) return state.node
         lose(state.node)
       }
-      const found = waiters.wait(until, () => unavailable('no node was found in time'))
+      const found = waiters.wait(until, notFound)
       search()
       return found
     },

@@ -29,11 +29,13 @@ interface SearchOptions {
   /** The leader's endpoint according to a node; it is tried first. */
   readonly leader?: Endpoint | undefined
   readonly signal: AbortSignal
-  /** Called for each failed attempt with its error and its start, by performance.now(). */
-  onFailure(error: unknown, since: number): void
+  /** Called for each failed attempt with its error, the address that was asked, and its start by performance.now(). */
+  onFailure(error: unknown, address: string, since: number): void
 }
 
 export interface Discovery {
+  /** The addresses that are asked first. */
+  readonly seeds: readonly string[]
   /** Resolves with a connected node, and rejects only if it is aborted. */
   search(options: SearchOptions): Promise<Node>
   /**
@@ -69,7 +71,7 @@ export function createDiscovery(url: KurrentDbUrl): Discovery {
     candidatesAmong(members)
     const itself = members.find(({ endpoint }) => addressOf(endpoint) === addressOf(node.endpoint))
     if (itself && !isServing(itself.state)) {
-      throw new EventStoreUnavailable(`The event store's node ${addressOf(node.endpoint)} is ${itself.state}.`)
+      throw new EventStoreUnavailable(`its node ${addressOf(node.endpoint)} is ${itself.state}`)
     }
   }
 
@@ -108,6 +110,7 @@ export function createDiscovery(url: KurrentDbUrl): Discovery {
     url.isCluster ? candidatesAmong(await membersFrom(seed, limit)) : [seed]
 
   return {
+    seeds: url.seeds.map(addressOf),
     check,
     search: (options) => startSearch({ url, looksFor, known: () => known, candidatesFrom, connected }, options),
   }
@@ -167,20 +170,22 @@ function startSearch(
         try {
           const candidates = await candidatesFrom(seed, limit)
           for (const endpoint of known()) void ask(endpoint)
-          if (candidates.length === 0) throw new EventStoreUnavailable(`The event store has no ${looksFor}.`)
+          if (candidates.length === 0) throw new EventStoreUnavailable(`it has no ${looksFor}`)
           for (const candidate of candidates) {
-            if (!ending.signal.aborted) await use(candidate, limit).catch((error: unknown) => fail(error, since))
+            if (!ending.signal.aborted)
+              await use(candidate, limit).catch((error: unknown) => fail(error, candidate, since))
           }
         } catch (error) {
-          fail(error, since)
+          fail(error, seed, since)
         }
         const wait = Math.min(interval * 2 ** tries, LONGEST_INTERVAL_MS)
         await delay(wait, undefined, { signal: ending.signal, ref: false }).catch(() => {})
       }
     }
 
-    const fail = (error: unknown, since: number) => {
-      if (!ending.signal.aborted) onFailure(error instanceof AggregateError ? error.errors[0] : error, since)
+    const fail = (error: unknown, endpoint: Endpoint, since: number) => {
+      if (ending.signal.aborted) return
+      onFailure(error instanceof AggregateError ? error.errors[0] : error, addressOf(endpoint), since)
     }
     // After the leader, the seeds are asked in any case.
     const first = leader ? use(leader, ANSWER_MS.first).catch(() => {}) : Promise.resolve()

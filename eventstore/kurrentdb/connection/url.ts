@@ -82,7 +82,7 @@ export function parseKurrentDbUrl(url: string): KurrentDbUrl {
   const seeds = authority
     .slice(at + 1)
     .split(',')
-    .map(endpointOf)
+    .map((host, index) => endpointOf(host, index + 1))
   const options = optionsOf(query)
   const milliseconds = (name: string, unit = 1) => {
     const value = options.get(name)
@@ -107,10 +107,11 @@ export function parseKurrentDbUrl(url: string): KurrentDbUrl {
   }
 }
 
-function endpointOf(text: string): Endpoint {
+/** @param place of the host, from 1 on: its text may be a password */
+function endpointOf(text: string, place: number): Endpoint {
   const [, host, , port = '2113'] = HOST.exec(text) ?? []
   if (host === undefined || Number(port) < 1 || Number(port) > 65535) {
-    throw new TypeError(`host ${JSON.stringify(text)} is not HOST or HOST:PORT`)
+    throw new TypeError(`host ${place} is not HOST or HOST:PORT (special characters of a password as %XX)`)
   }
   return { host: host.replace(/^\[|\]$/g, ''), port: Number(port) }
 }
@@ -122,7 +123,8 @@ function optionsOf(query: string): Map<string, string> {
     const option = OPTIONS[key.toLowerCase().replace(/[_-]/g, '')]
     if (option === undefined) {
       const known = Object.values(OPTIONS).map(([name]) => name)
-      throw new TypeError(`option ${JSON.stringify(key)} is unknown; there are ${known.join(', ')}`)
+      const named = /^[\w-]+$/.test(key) ? JSON.stringify(key) : 'after the ?' // it may be a password
+      throw new TypeError(`option ${named} is unknown; there are ${known.join(', ')}`)
     }
     const [name, accepted, words] = option
     if (!accepted.test(value)) throw new TypeError(`option ${name} is ${JSON.stringify(value)}; accepted: ${words}`)

@@ -5,7 +5,7 @@
 
 import { once } from 'node:events'
 import { createServer, type ServerHttp2Session, type Settings } from 'node:http2'
-import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net'
+import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openKurrentEventStore } from '../../../eventstore/kurrentdb/event-store.ts'
@@ -294,13 +294,15 @@ t.test('57: connection strings', async (t) => {
   await append(gossiping, 'gossip', 1)
   await gossiping.close()
   const refused: Record<string, RegExp> = {
-    'esdb://': /host "" is not HOST or HOST:PORT/,
-    'kurrentdb://host:port': /host "host:port" is not/,
+    'esdb://': /host 1 is not HOST or HOST:PORT/,
+    'kurrentdb://host:port': /host 1 is not/,
     'kurrentdb://host:99999': /is not HOST or HOST:PORT/,
     'kurrentdb://host?tls=no': /option tls is "no"; accepted: true or false/,
     'kurrentdb://host?colour=red': /option "colour" is unknown; there are tls,/,
     'kurrentdb://user:hunter2:x@host': /not username:password/,
-    'kurrentdb://user:hunter2@ho st': /host "ho st" is not/,
+    'kurrentdb://user:hunter2@host,ho st': /host 2 is not/,
+    'kurrentdb://user:hunter2?tail@host': /host 1 is not/,
+    'kurrentdb://user:1?hunter2@host': /option after the \? is unknown/,
     'kurrentdb://user:hunter2%@host': /a % stands without two hexadecimal digits/,
     'kurrentdb://host?tlsCaFile=/none.pem': /option tlsCAFile: \/none\.pem can't be read \(ENOENT\)/,
     'kurrentdb://host?userCertFile=/dev/null': /userCertFile and userKeyFile go together/,
@@ -444,6 +446,52 @@ t.test('57, 60: over TLS with the credentials of the connection string, and not 
       )
     }
   }
+})
+
+t.test('a server that can not be reached: the reason, the address, and what to check', async (t) => {
+  const [{ tls, caFile }, { caFile: otherCa }] = await Promise.all([certificate(t), certificate(t)])
+  const { server: plain } = await aServer(t)
+  const secure = await startEventStoreServer(t, { tls })
+  const listening = async (onConnection: (socket: Socket) => void, host = '127.0.0.1') => {
+    const server = createTcpServer(onConnection).listen(0, host)
+    await once(server, 'listening')
+    t.teardown(() => void server.close())
+    return (server.address() as AddressInfo).port
+  }
+  const closing = await listening((socket) => socket.destroy())
+  const web = await listening((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
+  const elsewhere = await listening((socket) => {
+    const onward = connect(secure.port, '127.0.0.1').on('error', () => socket.destroy())
+    socket
+      .on('error', () => onward.destroy())
+      .pipe(onward)
+      .pipe(socket)
+  }, '::1')
+  const reasons: readonly (readonly [string, RegExp])[] = [
+    [`localhost:${plain.port}`, /localhost:\d+ does not speak TLS; check the port, or say tls=false/],
+    [`localhost:${secure.port}?tls=false`, /closes the connection; check the port, and remove tls=false/],
+    [`localhost:${secure.port}`, /is not signed by a known authority; name it by tlsCAFile/],
+    [`localhost:${secure.port}?tlsCAFile=${otherCa}`, /is not signed by a known authority/],
+    [`[::1]:${elsewhere}?tlsCAFile=${caFile}`, /the certificate of \[::1\]:\d+ is for other names/],
+    [`localhost:1?tls=false`, /nothing listens at localhost:1; check host and port/],
+    [`name.invalid?tls=false`, /the name of name\.invalid:2113 does not resolve; check the host/],
+    [`127.0.0.1:${closing}?tls=false`, /closes the connection/],
+    [`127.0.0.1:${closing}`, /closes the connection/],
+    [`127.0.0.1:${web}?tls=false`, /does not speak gRPC; check the port/],
+    [`localhost:1,localhost:2?tls=false`, /nothing listens at localhost:1; .*; nothing listens at localhost:2/],
+  ]
+  await Promise.all(
+    reasons.map(async ([url, message]) => {
+      const store = await openEventStore(`kurrentdb://admin:hunter2@${url}`)
+      const reason = () => store.ping().catch((error: Error) => error)
+      let error = (await reason()) as Error
+      for (let i = 0; i < 3 && !message.test(error.message); i++) error = (await reason()) as Error // on a busy machine
+      t.equal(error.name, 'EventStoreUnavailable', url)
+      t.match(error.message, message, url)
+      t.notMatch(error.message, /hunter2/, url)
+      await store.close()
+    }),
+  )
 })
 
 t.test('60: without TLS credentials are of no account', async (t) => {

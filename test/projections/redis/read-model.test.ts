@@ -4,12 +4,9 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { openReadModel } from '../../../projections/open-read-model.ts'
 import { type ReadModel, ReadModelUnavailable } from '../../../projections/read-model.ts'
 import { openRedisReadModel } from '../../../projections/redis/read-model.ts'
-import { slotOf, tagOfEachSlot } from '../../../projections/redis/slots.ts'
-import { parseRedisUrl } from '../../../projections/redis/url.ts'
-import { ConfigurationError } from '../../../runtime/errors.ts'
+import { slotOf, tagOfEachSlot } from '../../../runtime/redis/slots.ts'
 import { aCheckpoint, aDocument, brokenDocuments, type Damage, readModelContract } from '../../contract/read-model.ts'
 import { type RedisServer, startRedis, startRedisCluster } from '../../support/redis.ts'
 
@@ -374,56 +371,6 @@ t.test('slots', async (t) => {
   const tags = tagOfEachSlot()
   t.ok(tags.every((tag, slot) => slotOf(tag) === slot))
   t.equal(tags.length, 16_384)
-})
-
-t.test('URLs', async (t) => {
-  const { kind, tls, database } = parseRedisUrl('rediss://redis.example/3')
-  t.same({ kind, tls, database }, { kind: 'server', tls: true, database: 3 })
-  t.match(parseRedisUrl('redis://user:p%40ss@[::1]:7000'), {
-    nodes: [{ host: '::1', port: 7000 }],
-    username: 'user',
-    password: 'p@ss',
-  })
-  t.match(parseRedisUrl('redis://:secret@h'), {
-    nodes: [{ host: 'h', port: 6379 }],
-    username: undefined,
-    password: 'secret',
-  })
-  t.match(parseRedisUrl('redis-sentinel://a,b:1/main/2'), {
-    kind: 'sentinel',
-    nodes: [
-      { host: 'a', port: 26379 },
-      { host: 'b', port: 1 },
-    ],
-    masterName: 'main',
-    database: 2,
-  })
-  t.match(parseRedisUrl('rediss-cluster://u:p@a:1,b:2'), {
-    kind: 'cluster',
-    tls: true,
-    nodes: [{ host: 'a' }, { host: 'b' }],
-  })
-  const refused = ['redis://', 'redis://a,b', 'redis://a/x', 'redis://a:0', 'redis://a:99999', 'redis-sentinel://a']
-  for (const url of [...refused, 'redis-cluster://a/1', 'redis://u:%zz@a', 'redis://u:s3cret@a b', 'redis:a']) {
-    try {
-      await openReadModel(url)
-      t.fail(url)
-    } catch (error) {
-      t.type(error, ConfigurationError)
-      t.notMatch((error as Error).message, /s3cret/)
-    }
-  }
-})
-
-t.test('a wrong password is told, without the password', async (t) => {
-  const { port } = await startRedis(t, { args: ['--requirepass', 'right'] })
-  const readModel = open(t, `redis://:wr0ng@127.0.0.1:${port}`)
-  const error = await readModel.get([1]).catch((error) => error)
-  t.type(error, ReadModelUnavailable)
-  t.match(error.message, /WRONGPASS/)
-  t.notMatch(error.message, /wr0ng/)
-  const right = open(t, `redis://default:right@127.0.0.1:${port}`)
-  t.same(await right.get([1]), [HIDDEN])
 })
 
 t.test(

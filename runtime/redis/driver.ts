@@ -1,7 +1,6 @@
 /** The drivers for a server, a Sentinel group and a Cluster: what differs between node-redis' three clients. */
 import { createClient, createCluster, createSentinel } from 'redis'
-import { type BackOff, waitAfter } from '../../runtime/back-off.ts'
-import type { RedisArgument } from './scripts.ts'
+import { type BackOff, waitAfter } from '../back-off.ts'
 import { slotOf, tagOfEachSlot } from './slots.ts'
 import type { RedisAddress } from './url.ts'
 
@@ -11,6 +10,9 @@ const PING_MS = 2_000
 const SILENCE_MS = 5_000
 /** The wait between two attempts to connect. */
 export const BACK_OFF: BackOff = { firstMs: 50, mostMs: 1_000 }
+
+/** A text, or bytes that are sent as they are. */
+export type RedisArgument = string | Buffer
 
 /** One server. */
 interface Server {

@@ -1,5 +1,5 @@
 /** The URLs that name a Redis: one server, a Sentinel group or a Cluster; with `rediss` over TLS. */
-import { ConfigurationError } from '../../runtime/errors.ts'
+import { ConfigurationError } from '../errors.ts'
 
 interface RedisNode {
   readonly host: string
@@ -26,8 +26,24 @@ const REDIS_URLS =
 const URL_FORM = /^(rediss?)(-sentinel|-cluster)?:\/\/(?:([^:@/]*)(?::([^@/]*))?@)?([^@/?#]*)\/?([^?#]*)$/
 const NODE_FORM = /^(?:\[([0-9a-f:.]+)\]|([^:[\]\s]+))(?::(\d{1,5}))?$/i
 
-/** @throws ConfigurationError for another form; the URL is not in the message, because it may contain a password */
-export function parseRedisUrl(url: string): RedisAddress {
+/**
+ * @param variable that it comes from, for the message
+ * @throws ConfigurationError for another form; the URL is not in the message, because it may contain a password
+ */
+export function parseRedisUrl(
+  url: string,
+  variable: 'READMODEL_URL' | 'RATE_LIMIT_REDIS_URL' = 'READMODEL_URL',
+): RedisAddress {
+  try {
+    return parse(url)
+  } catch {
+    const others = variable === 'READMODEL_URL' ? 'sqlite:PATH, ' : ''
+    throw new ConfigurationError(`${variable}: its value can't be used; accepted: ${others}${REDIS_URLS}.`)
+  }
+}
+
+/** @throws Error for another form */
+function parse(url: string): RedisAddress {
   const parts = URL_FORM.exec(url)
   if (!parts) throw refused()
   const [, scheme, suffix, username = '', password = '', hosts = '', path = ''] = parts
@@ -64,5 +80,4 @@ function decode(text: string): string {
   }
 }
 
-const refused = () =>
-  new ConfigurationError(`READMODEL_URL: its value can't be used; accepted: sqlite:PATH, ${REDIS_URLS}.`)
+const refused = () => new Error('not a URL of Redis')
