@@ -215,7 +215,6 @@ const [LIVE, COPIED] = ['0', '9']
 
 for (const [mode, isBusy] of [
   ['catch-up', false],
-  ['catch-up', true],
   ['group', false],
   ['group', true],
 ] as const) {
@@ -225,7 +224,7 @@ for (const [mode, isBusy] of [
     const eventStore = openKurrentEventStore(server.url) as EventStore & {
       readonly persistentSubscriptions: PersistentSubscriptions
     }
-    const [reader, readModel, fillModel] = [1, 2, 3].map(() => openRedisReadModel(redis.url)) as [
+    const [reader, readModel, fillModel] = [1, 2, 3].map(() => openRedisReadModel(redis.url, { settleMs: 300 })) as [
       ReadModel,
       ReadModel,
       ReadModel,
@@ -251,8 +250,6 @@ for (const [mode, isBusy] of [
       await reader.acknowledge(id, events.length - 1)
     }
     await untilProjected(eventStore, reader, [1, 2, 3])
-    // The worker has looked since.
-    await new Promise((resolve) => setTimeout(resolve, isBusy ? 0 : 1_600))
 
     await copy(COPIED, LIVE)
     const isStale = async () => {
@@ -260,7 +257,9 @@ for (const [mode, isBusy] of [
       return entries.some(({ document, acknowledged }) => document && document.revision < Math.max(2, acknowledged))
     }
     if (isBusy) await appendHistories(eventStore, part(someHistories(4), 0, 1).slice(3))
-    await until('they are hidden', async () => !(await isStale()))
+    await until('they are hidden', async () => {
+      return (await reader.get([1, 2, 3])).every(({ document }) => document === null)
+    })
     const looking = setInterval(async () => {
       if (await isStale()) t.fail('an old document is shown')
     }, 10)
