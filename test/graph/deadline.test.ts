@@ -102,7 +102,7 @@ t.test('both stores hang: the token can’t be checked, and that counts', async 
     await call('slow')
     for (const name of ['hung', 'slow']) await t.rejects(call(name), { code: 'SERVICE_UNAVAILABLE' })
     const waited = 1_000 + performance.now() - began
-    t.ok(waited < 5_500, `several in one request took ${Math.round(waited)} ms`)
+    t.ok(waited < 6_000, `several in one request took ${Math.round(waited)} ms`)
   }
   const [answers] = await Promise.all([
     Promise.all([
