@@ -24,16 +24,18 @@ const HEAP_OPTIONS = {
   keys: ['--max-semi-space-size=8'],
   parked: ['--max-semi-space-size=8'],
   rebuild: ['--max-old-space-size=256', '--max-semi-space-size=16'],
+  subgraph: ['--max-semi-space-size=32'],
 }
 
 /**
  * Settings of glibc's malloc, which others ignore. By default malloc keeps a set of free memory for each thread, and the
- * gaps in it. An import allocates and frees many large buffers between small ones that it keeps: these go back to the
- * system at once.
+ * gaps in it: after many sign-ins at once, whose password hashes take 19 MiB each, a subgraph would keep 100 MiB. An import
+ * allocates and frees many large buffers between small ones that it keeps: these go back to the system at once.
  */
 const MALLOC_OPTIONS = {
   gateway: { MALLOC_ARENA_MAX: '2' },
   import: { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '131072' },
+  subgraph: { MALLOC_ARENA_MAX: '2' },
 }
 
 /** The options that Node lacks for this command line; none if it can't restart itself (on Windows). */

@@ -190,14 +190,15 @@ t.test('a Node that is too old says which one is needed', async (t) => {
   t.match(output, /^error: Node \d+\.\d+\.\d+ can't run this: Node 24 is needed\. .*\n$/)
 })
 
-t.test('commands that walk the log, and the gateway, run with settings of the heap, unless told otherwise', (t) => {
+t.test('commands that walk the log, the gateway and the subgraph run with settings of the heap, unless told otherwise', (t) => {
   const probe = `--import=${encodeURI('data:text/javascript,process.on("exit",()=>console.error(process.execArgv.join()))')}`
   const optionsOf = (...args: string[]) =>
     spawnSync(process.execPath, args, { encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: probe } }).stderr
   t.match(optionsOf(program, 'audit', '--help'), /^--max-semi-space-size=8$/m)
   t.match(optionsOf('--max-semi-space-size=12', program, 'audit', '--help'), /^--max-semi-space-size=12$/m)
   t.match(optionsOf(program, 'gateway', '--help'), /^--max-semi-space-size=24,--heap-growing-percent=30$/m)
-  t.notMatch(optionsOf(program, 'subgraph', '--help'), /semi-space/)
+  t.match(optionsOf(program, 'subgraph', '--help'), /^--max-semi-space-size=32$/m)
+  t.notMatch(optionsOf(program, 'projections', '--help'), /semi-space/)
   t.end()
 })
 
