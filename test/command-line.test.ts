@@ -190,7 +190,7 @@ t.test('a Node that is too old says which one is needed', async (t) => {
   t.match(output, /^error: Node \d+\.\d+\.\d+ can't run this: Node 24 is needed\. .*\n$/)
 })
 
-t.test('commands that walk the log, the gateway and the subgraph run with settings of the heap, unless told otherwise', (t) => {
+t.test('some commands run with settings of the heap, unless told otherwise', (t) => {
   const probe = `--import=${encodeURI('data:text/javascript,process.on("exit",()=>console.error(process.execArgv.join()))')}`
   const optionsOf = (...args: string[]) =>
     spawnSync(process.execPath, args, { encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: probe } }).stderr
