@@ -233,6 +233,8 @@ const SCREENS = [
  * @param name of the pictures
  */
 export async function photograph(t: Test, tab: Tab, name: string): Promise<void> {
+  // A link was followed: its page is there, but perhaps not its style.
+  await tab.page.waitForLoadState('load')
   for (const viewport of SCREENS) {
     await tab.page.setViewportSize(viewport)
     for (const colorScheme of ['light', 'dark'] as const) {
