@@ -11,8 +11,10 @@
 const COMPILED = '../node_modules/.cache/customers'
 
 /**
- * Options for commands that walk the whole log. By default V8's young generation grows to 128 MB, which gains them
- * nothing. The limit must be set when V8 starts, so the process restarts itself with it. `rebuild` works on larger batches.
+ * The heap of each command. The options must be set when V8 starts, so the process restarts itself with them.
+ *
+ * Commands that walk the whole log gain nothing from V8's young generation of up to 128 MB. `rebuild` works on larger
+ * batches than the others.
  *
  * The gateway's old generation is collected when it has grown by 30 %. By default V8 lets it grow to several times what
  * it holds, because it sees the memory of the machine. This is no limit: a gateway that holds more may take more.

@@ -1,6 +1,6 @@
 /** The environment variables of the console, beside those that all processes share. */
-import { isIP } from 'node:net'
 import { z } from 'zod'
+import { isNetwork } from '../runtime/client-address.ts'
 import { readVariables, type Values, type Variable } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
 import { ROLES, type Role } from './people.ts'
@@ -14,14 +14,6 @@ const list = (text: string) =>
     .split(',')
     .map((part) => part.trim())
     .filter((part) => part !== '')
-
-/** Not everybody (`/0`): then anybody could sign in as anybody. */
-function isNetwork(text: string): boolean {
-  const [address = '', bits, ...rest] = text.split('/')
-  const version = isIP(address)
-  if (version === 0 || rest.length > 0) return false
-  return bits === undefined || (/^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128))
-}
 
 const variables = {
   CONSOLE_PORT: {

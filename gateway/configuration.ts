@@ -1,6 +1,6 @@
 /** The environment variables of the gateway, beside those that all processes share. */
-import { isIP } from 'node:net'
 import { z } from 'zod'
+import { isNetwork } from '../runtime/client-address.ts'
 import { readVariables, type Values, type Variable } from '../runtime/configuration.ts'
 import { ConfigurationError } from '../runtime/errors.ts'
 import { DEFAULT_LIMITS, ENCODINGS, isOrigin, TAG_HEADERS, UNCHECKED_TOKENS } from './accepted-values.ts'
@@ -30,16 +30,8 @@ const headerNames = (defaultValue: readonly string[]) =>
 /** Labels of @override(label:), as in the federation specification, and percentages. */
 const isLabel = (text: string) =>
   /^[a-z][\w:./-]*$/i.test(text) || Number(/^percent\((\d{1,3}(?:\.\d{1,8})?)\)$/.exec(text)?.[1] ?? 101) <= 100
-/** An address, a network, or a name that proxy-addr knows. Not everybody (`/0`): then any client could name its address. */
-function isProxy(text: string): boolean {
-  const [address = '', bits, ...rest] = text.split('/')
-  const version = isIP(address)
-  if (version === 0) return ['loopback', 'linklocal', 'uniquelocal'].includes(text)
-  return (
-    rest.length === 0 &&
-    (bits === undefined || (/^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128)))
-  )
-}
+/** An address, a network, or a name that proxy-addr knows. */
+const isProxy = (text: string) => ['loopback', 'linklocal', 'uniquelocal'].includes(text) || isNetwork(text)
 const subgraphOf = (pair: string) => pair.slice(0, pair.indexOf('='))
 const subscriptionUrls = names(
   [],

@@ -27,6 +27,17 @@ export function clientKey(address: string): string {
   return isIP(plain) === 6 ? `${ipv6Groups(plain).slice(0, 4).join(':')}::/64` : plain
 }
 
+/**
+ * Whether a text is an address or a network (10.0.0.0/8) of proxies to trust. Not everybody (`/0`): then anybody could say
+ * what only the proxy may say.
+ */
+export function isNetwork(text: string): boolean {
+  const [address = '', bits, ...rest] = text.split('/')
+  const version = isIP(address)
+  if (version === 0 || rest.length > 0) return false
+  return bits === undefined || (/^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128))
+}
+
 /** An address without the port that some proxies append, and without the brackets of IPv6. Other text is unchanged. */
 export function withoutPort(address: string): string {
   if (!address.includes(':')) return address

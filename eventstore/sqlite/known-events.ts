@@ -39,10 +39,6 @@ export function createKnownEvents(): KnownEvents {
   /** The last number whose place was taken by another one. */
   let overwritten = 0
 
-  const chainAt = (at: number) =>
-    ((ids[at] as number) ^ (ids[at + 1] as number) ^ (ids[at + 2] as number) ^ (ids[at + 3] as number)) &
-    (REMEMBERED - 1)
-
   function isWanted(place: number, stream: number): boolean {
     const at = 4 * place
     return (
@@ -58,7 +54,7 @@ export function createKnownEvents(): KnownEvents {
     begin() {
       for (; count > committed; count--) {
         const place = count % REMEMBERED
-        newest[chainAt(4 * place)] = before[place] as number
+        newest[chainOf(ids, 4 * place)] = before[place] as number
       }
     },
 
@@ -74,17 +70,14 @@ export function createKnownEvents(): KnownEvents {
       streams[place] = stream
       revisions[place] = revision
       positions[place] = position
-      const chain = chainAt(at)
+      const chain = chainOf(ids, at)
       before[place] = newest[chain] as number
       newest[chain] = count
     },
 
     get(stream, id) {
       writeUuid(id, wanted, 0)
-      const chain =
-        ((wanted[0] as number) ^ (wanted[1] as number) ^ (wanted[2] as number) ^ (wanted[3] as number)) &
-        (REMEMBERED - 1)
-      for (let number = newest[chain] as number; number > overwritten; ) {
+      for (let number = newest[chainOf(wanted, 0)] as number; number > overwritten; ) {
         const place = number % REMEMBERED
         if (isWanted(place, stream)) {
           return { revision: revisions[place] as number, position: positionOf(positions[place] as number) }
@@ -95,6 +88,11 @@ export function createKnownEvents(): KnownEvents {
     },
   }
 }
+
+/** The chain of the id that stands there as four numbers. */
+const chainOf = (numbers: Uint32Array, at: number): number =>
+  ((numbers[at] as number) ^ (numbers[at + 1] as number) ^ (numbers[at + 2] as number) ^ (numbers[at + 3] as number)) &
+  (REMEMBERED - 1)
 
 const DASH = 45
 const NINE = 57
