@@ -41,8 +41,11 @@ export function joinGroup(
   let origins = new WeakMap<Delivery, Resolved>()
   let subscription: PersistentSubscriptionToAll | undefined
   let call: Incoming<Resolved> | undefined
-  /** Resolves when the open connection is over. */
-  let over: Promise<unknown> = Promise.resolve()
+  /**
+   * Ends the wait for each answer under way on the open connection; undefined once that is over. Not a race with a promise
+   * of the connection: that would keep something of each answer for as long as the connection lasts.
+   */
+  let answering: Set<() => void> | undefined
 
   async function* follow(): AsyncGenerator<readonly Delivery[], void, void> {
     let failures = 0
@@ -57,7 +60,12 @@ export function joinGroup(
           opened.unsubscribe().catch(() => {}) // it was never open
         })
         subscription = opened
-        over = untilOver(opened)
+        const waiting = new Set<() => void>()
+        answering = waiting
+        untilOver(opened).then(() => {
+          if (answering === waiting) answering = undefined
+          for (const resolve of waiting) resolve()
+        })
         origins = new WeakMap()
         const confirmedBy = Math.min(until, performance.now() + CONFIRMED_MS)
         if (await connection.answered(node, confirmed(opened), confirmedBy)) {
@@ -99,8 +107,13 @@ export function joinGroup(
     send: (subscription: PersistentSubscriptionToAll, resolved: Resolved[]) => Promise<void>,
   ): Promise<void> {
     const own = deliveries.flatMap((delivery) => origins.get(delivery) ?? [])
-    if (own.length === 0 || subscription === undefined) return
-    await Promise.race([send(subscription, own).catch(() => {}), over])
+    const waiting = answering
+    if (own.length === 0 || subscription === undefined || waiting === undefined) return
+    const { promise, resolve } = Promise.withResolvers<void>()
+    waiting.add(resolve)
+    send(subscription, own).then(resolve, () => resolve())
+    await promise
+    waiting.delete(resolve)
   }
 
   const batches = follow()
