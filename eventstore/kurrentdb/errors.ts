@@ -40,7 +40,7 @@ const UNAVAILABLE = 14
  * What a failed call says about its node and itself:
  * - `leader`: another node leads, at that place; nothing was done
  * - `notReady`: the node accepts no calls, or knows no leader; nothing was done
- * - `busy`: nothing was done; a retry may succeed
+ * - `busy`: nothing was done, or nothing was sent; a retry may succeed
  * - `broken`: no answer, or one that does not say what was done
  * - `answered`: a definite answer; a retry would get it again
  */
@@ -60,7 +60,7 @@ export function failureOf(raised: unknown): Failure {
     const { address, port } = error.leader
     return { kind: 'leader', leader: { host: address, port } }
   }
-  if (isOfClosedChannel(error)) return { kind: 'broken' }
+  if (isOfClosedChannel(error)) return { kind: 'busy' }
   if (!('code' in (error as object))) return { kind: 'answered' }
   const { message } = error as Error
   if (NOT_READY.test(message)) return { kind: 'notReady' }
@@ -122,9 +122,17 @@ function isPortError(error: unknown): boolean {
   return typeof code === 'string' && code.startsWith('EVS_ERR_')
 }
 
-/** What gRPC throws for a call that begins when its node has just been dropped: nothing was sent. */
+/** What gRPC says of a call whose node was dropped before it began. */
+const CLOSED_CHANNEL = /Channel has been shut down|Channel closed before call started/
+
+/** Whether a call ended because no answer came in time. */
+export function isTimeout(error: unknown): boolean {
+  return (error as { code?: unknown }).code === DEADLINE_EXCEEDED
+}
+
+/** Whether nothing was sent, because the node had just been dropped. */
 function isOfClosedChannel(error: unknown): boolean {
-  return error instanceof Error && error.message === 'Channel has been shut down'
+  return error instanceof Error && CLOSED_CHANNEL.test(error.message)
 }
 
 /** Errors of the stub; those of the client are converted already. */

@@ -86,7 +86,12 @@ export function connectKurrentDb(connectionString: string): Connection {
           timer = setTimeout(giveUp, left - SILENCE_MS)
         }
         let timer = left > SILENCE_MS ? setTimeout(grow, SILENCE_MS) : setTimeout(giveUp, left)
-        work.then(resolve, reject).finally(() => clearTimeout(timer))
+        work
+          .then((answer) => {
+            current.hasAnswered(node)
+            resolve(answer)
+          }, reject)
+          .finally(() => clearTimeout(timer))
       })
     },
 

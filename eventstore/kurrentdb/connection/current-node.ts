@@ -5,12 +5,12 @@
  *
  * A node is lost if its transport breaks, if it says that it is not ready or that another one leads, or if it does not
  * answer a check. It is checked periodically, and at once when a call has waited for a while, which detects a node that
- * hangs or was cut off from its cluster. Calls wait for a node within their deadline. The search continues without
+ * hangs or was cut off from its cluster. A node that answers other calls while the check waits is busy, not lost. Calls wait for a node within their deadline. The search continues without
  * them, so the service recovers even if it gets no calls.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { EventStoreUnavailable } from '../../port.ts'
-import { connectFailure } from '../errors.ts'
+import { connectFailure, isTimeout } from '../errors.ts'
 import type { Discovery } from './discovery.ts'
 import type { Node } from './node.ts'
 import type { Endpoint } from './url.ts'
@@ -35,8 +35,12 @@ type State =
       readonly kind: 'connected'
       readonly node: Node
       readonly checks: NodeJS.Timeout
+      /** The check under way. */
+      check: Promise<void> | undefined
       /** The check of a node that did not answer a call; calls wait for its result. */
       suspicion: Promise<void> | undefined
+      /** How many calls it has answered. */
+      answers: number
     }
   | { readonly kind: 'closed' }
 
@@ -45,6 +49,8 @@ export interface CurrentNode {
   get(until: number): Promise<Node>
   /** Checks at once whether a node that did not answer a call still meets the requirements. */
   suspect(node: Node): void
+  /** Notes that the node has just answered a call: it may be busy, but it does not hang. */
+  hasAnswered(node: Node): void
   /**
    * Drops the node. Open calls on it end, and callers waiting for it retry.
    * @param leader the leader's endpoint, according to the node
@@ -99,7 +105,7 @@ export function createCurrentNode(discovery: Discovery, maxOutageMs: number): Cu
       return
     }
     const checks = setInterval(() => void check(node), CHECK_EVERY_MS).unref()
-    state = { kind: 'connected', node, checks, suspicion: undefined }
+    state = { kind: 'connected', node, checks, check: undefined, suspicion: undefined, answers: 0 }
     node.onDisconnect(() => queueMicrotask(() => lose(node)))
     waiters.resolveAll(node)
   }
@@ -113,15 +119,18 @@ export function createCurrentNode(discovery: Discovery, maxOutageMs: number): Cu
     search(leader)
   }
 
-  async function check(node: Node): Promise<void> {
-    while (state.kind === 'connected' && state.node === node) {
-      const began = performance.now()
-      try {
-        return await discovery.check(node, CHECK_MS)
-      } catch {
-        if (performance.now() - began < CHECK_MS + STALL_MS) return lose(node)
-      }
-    }
+  /** Checks the node and drops it if it fails; one check at a time. */
+  function check(node: Node): Promise<void> {
+    if (state.kind !== 'connected' || state.node !== node) return Promise.resolve()
+    const checked = state
+    checked.check ??= isUsable(discovery, node, () => checked.answers)
+      .then((usable) => {
+        if (!usable) lose(node)
+      })
+      .finally(() => {
+        checked.check = undefined
+      })
+    return checked.check
   }
 
   return {
@@ -146,6 +155,10 @@ export function createCurrentNode(discovery: Discovery, maxOutageMs: number): Cu
       suspected.suspicion = checked
     },
 
+    hasAnswered(node) {
+      if (state.kind === 'connected' && state.node === node) state.answers++
+    },
+
     lose,
 
     onDisconnect(listener) {
@@ -163,6 +176,22 @@ export function createCurrentNode(discovery: Discovery, maxOutageMs: number): Cu
       clearInterval(last.checks)
       await last.node.close()
     },
+  }
+}
+
+/** @param answers how many calls the node has answered by now */
+async function isUsable(discovery: Discovery, node: Node, answers: () => number): Promise<boolean> {
+  for (;;) {
+    const began = performance.now()
+    const before = answers()
+    try {
+      await discovery.check(node, CHECK_MS)
+      return true
+    } catch (error) {
+      const wasPaused = performance.now() - began >= CHECK_MS + STALL_MS
+      const isBusy = isTimeout(error) && answers() > before
+      if (!wasPaused && !isBusy) return false
+    }
   }
 }
 

@@ -7,11 +7,13 @@ import t, { type Test } from 'tap'
 import { createNode, type Node } from '../../../eventstore/kurrentdb/connection/node.ts'
 import { parseKurrentDbUrl } from '../../../eventstore/kurrentdb/connection/url.ts'
 import { failureOf } from '../../../eventstore/kurrentdb/errors.ts'
+import { openKurrentEventStore } from '../../../eventstore/kurrentdb/event-store.ts'
 import { StreamsClient } from '../../../eventstore/kurrentdb/generated-messages.ts'
 import { STREAMS_READ, streamRequest } from '../../../eventstore/kurrentdb/requests.ts'
 import { decodeReadResponse } from '../../../eventstore/kurrentdb/wire.ts'
 import { someEvents } from '../../contract/event-store.ts'
 import { type ClusterNode, startEventStoreCluster } from '../../support/eventstore-server/cluster.ts'
+import { builtIn, startEventStoreServer } from '../../support/eventstore-server/server.ts'
 
 const LIMIT_MS = 5_000
 
@@ -92,6 +94,25 @@ t.test('a node without a leader takes nothing, and says who it knows', async (t)
   t.notMatch(itself?.state, /^(LEADER|FOLLOWER)$/)
 })
 
+t.test('a node that answers calls is busy, not lost', builtIn('it answers no check'), async (t) => {
+  const server = await startEventStoreServer(t)
+  const store = openKurrentEventStore(server.url)
+  t.teardown(() => store.close())
+  let disconnects = 0
+  await store.append('a', someEvents(1), { expected: 'any' })
+  store.onDisconnect?.(() => disconnects++)
+  const checks = () => server.calls.getSupportedMethods ?? 0
+  const before = checks()
+  server.withhold('getSupportedMethods')
+  // With the third, the first has had no answer in time.
+  for (let index = 1; checks() < before + 3; index++) {
+    await store.append(`a-${index}`, someEvents(1), { expected: 'any' })
+    await delay(20)
+  }
+  t.equal(disconnects, 0)
+  t.equal(server.calls.batchAppend, 1)
+})
+
 t.test('a connection is good for one transport: calls on it end with it', async (t) => {
   const cluster = await startEventStoreCluster(t)
   const leader = await cluster.leader()
@@ -106,5 +127,5 @@ t.test('a connection is good for one transport: calls on it end with it', async 
   t.same(await failed(append(node, 'a')), { kind: 'broken' })
   await node.close()
   await node.close()
-  t.same(await failed(append(node, 'a')), { kind: 'broken' }, 'and nothing goes out once it is closed')
+  t.same(await failed(append(node, 'a')), { kind: 'busy' }, 'nothing goes out once it is closed, so a retry is safe')
 })

@@ -51,6 +51,8 @@ export interface EventStoreServer {
   dropNextAppendResponses(count: number): void
   /** While it hangs, calls are taken and nothing is answered. */
   hang(on: boolean): void
+  /** From now on calls of this method are taken and not answered. */
+  withhold(method: string): void
   /** While it is a follower, it names the leader to who needs one. */
   asFollower(leader: { readonly host: string; readonly port: number } | null): void
   /** The log as it lies in memory: to be looked at, and to be forged with `rewrite`. */
@@ -109,6 +111,7 @@ const onlyBuiltIn = {
   openCalls: () => beyond('openCalls'),
   asFollower: () => beyond('asFollower'),
   appendRaw: () => beyond('appendRaw'),
+  withhold: () => beyond('withhold'),
 }
 
 /** @param cluster of a node that does not stand alone */
@@ -121,6 +124,7 @@ export async function openEventStoreServer(
   const log = cluster?.log ?? createLog()
   let leader: Endpoint | null = null
   const calls: Record<string, number> = {}
+  const withheld = new Set<string>()
   const open = new Set<unknown>()
   let server: Server | undefined
   const cut = () => {
@@ -146,6 +150,7 @@ export async function openEventStoreServer(
         name,
         (call: Message, answer?: (...values: unknown[]) => void) => {
           calls[name] = (calls[name] ?? 0) + 1
+          if (withheld.has(name)) return
           open.add(call)
           const over = () => open.delete(call)
           for (const event of ['cancelled', 'finish', 'close', 'error']) call.on(event, over)
@@ -248,6 +253,8 @@ export async function openEventStoreServer(
     dropNextAppendResponses(count) {
       controls.responsesToDrop = count
     },
+    withhold: (method) => void withheld.add(method),
+
     hang(on) {
       if (on) controls.hanging = true
       else controls.resume()
