@@ -7,7 +7,7 @@
  * 57-60 (connections). Of 21 only the repetition is said here, of 32 and 34 only what an append can produce.
  */
 import type { Test } from 'tap'
-import type { EventStore, Position } from '../../eventstore/port.ts'
+import type { Position } from '../../eventstore/port.ts'
 import { appendCases } from './event-store/appends.ts'
 import { readCases } from './event-store/reads.ts'
 import { streamCases } from './event-store/streams.ts'
@@ -18,7 +18,7 @@ export * from './event-store/support.ts'
 
 export async function eventStoreContract(
   t: Test,
-  { open }: { readonly open: () => EventStore | Promise<EventStore> },
+  { open, flood = 1_000 }: Pick<Contract, 'open'> & Partial<Pick<Contract, 'flood'>>,
 ): Promise<void> {
   const store = await open()
   const run = `contract${crypto.randomUUID().replaceAll('-', '').slice(0, 12)}`
@@ -35,7 +35,7 @@ export async function eventStoreContract(
     actual,
   })
 
-  const contract: Contract = { store, open, run, fresh, append, marker, wrong }
+  const contract: Contract = { store, open, flood, run, fresh, append, marker, wrong }
 
   await appendCases(t, contract)
   await readCases(t, contract)

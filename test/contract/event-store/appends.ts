@@ -11,7 +11,7 @@ import {
 } from '../../../eventstore/port.ts'
 import { all, anEvent, before, type Contract, datas, ids, revisions, someEvents } from './support.ts'
 
-export async function appendCases(t: Test, { store, open, fresh, append, wrong }: Contract): Promise<void> {
+export async function appendCases(t: Test, { store, open, flood, fresh, append, wrong }: Contract): Promise<void> {
   await t.test('1: an append to a new stream with no_stream', async (t) => {
     const stream = fresh()
     const result = await store.append(stream, someEvents(3), { expected: 'no_stream' })
@@ -95,11 +95,11 @@ export async function appendCases(t: Test, { store, open, fresh, append, wrong }
   await t.test('11: a flood of appends, each with its own result', async (t) => {
     const stream = fresh()
     const results = await Promise.all(
-      Array.from({ length: 1000 }, (_, index) => append(`${stream}-${index}`, (index % 3) + 1, index)),
+      Array.from({ length: flood }, (_, index) => append(`${stream}-${index}`, (index % 3) + 1, index)),
     )
     t.ok(results.every(({ revision }, index) => revision === index % 3))
-    t.equal(new Set(results.map(({ position }) => `${position?.commit}/${position?.prepare}`)).size, 1000)
-    for (const index of [0, 499, 998]) {
+    t.equal(new Set(results.map(({ position }) => `${position?.commit}/${position?.prepare}`)).size, flood)
+    for (const index of [0, Math.floor(flood / 2), flood - 1]) {
       const [first] = await all(store.readStream(`${stream}-${index}`))
       t.equal(first?.data, index)
     }

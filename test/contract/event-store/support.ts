@@ -56,6 +56,8 @@ export interface Contract {
   readonly store: EventStore
   /** Another handle on the same log. */
   readonly open: () => EventStore | Promise<EventStore>
+  /** How many appends are begun at once; each has its deadline, also on a busy machine. */
+  readonly flood: number
   /** What the names of this run's streams begin with. */
   readonly run: string
   /** The name of a stream that is not there. */
