@@ -9,7 +9,7 @@ import { type EventStoreServer, startEventStoreServer } from '../support/eventst
 import { client, openTestLog, type Send, signUp, temporaryFolder } from '../support/graph.ts'
 import { freePort, type Started, startProcess, untilReady } from '../support/processes.ts'
 
-const CLIENTS = 6
+const CLIENTS = 3
 const PAUSE_MS = 100
 /** While a part starts again: the load goes on, and leaves the processors to it. */
 const CALM_MS = 400
