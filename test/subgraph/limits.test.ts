@@ -160,9 +160,9 @@ t.test('what is wrong in a large request is reported briefly', async (t) => {
 
 t.test('the parser of dates is linear by itself', async (t) => {
   for (const part of ['a', '1', '1111 ', 'abc ', '1 abc', '/', '(']) {
-    const started = performance.now()
+    const started = process.cpuUsage()
     t.equal(parseDate(part.repeat(900_000 / part.length)), undefined)
-    t.ok(performance.now() - started < 1_000)
+    t.ok(process.cpuUsage(started).user < 1_000_000) // a quadratic one takes minutes
   }
   t.equal(parseDate('11 March 1972'), '1972-03-11')
   t.equal(parseDate('March 11, 1972'), '1972-03-11')
