@@ -2,6 +2,17 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
 /**
+ * Calls `late` after the limit. If this process itself stood still meanwhile, an answer may have come that nobody has
+ * read yet: timers run before what has arrived is read. So the answer is given its turn first.
+ * @param limit milliseconds
+ * @returns ends it; after the limit it does nothing
+ */
+export function startLimit(limit: number, late: () => void): () => void {
+  const timer = setTimeout(() => setImmediate(late), limit)
+  return () => clearTimeout(timer)
+}
+
+/**
  * The outcome of the work if it settles in time. The work itself is not stopped; a later outcome is ignored.
  * @param limit milliseconds
  * @param late creates the error for a timeout. Default: an Error that names the limit
@@ -12,14 +23,14 @@ export function within<T>(
   late = () => new Error(`no answer within ${limit} ms`),
 ): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(late()), limit)
+    const end = startLimit(limit, () => reject(late()))
     work.then(
       (value) => {
-        clearTimeout(timer)
+        end()
         resolve(value)
       },
       (error) => {
-        clearTimeout(timer)
+        end()
         reject(error)
       },
     )

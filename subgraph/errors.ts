@@ -47,6 +47,7 @@ interface RefusalDetails {
 
   /** `most`: characters; `label`: of the argument or input field */
   TEXT_TOO_LONG: { readonly label: string; readonly most: number }
+  TEXT_NOT_UNICODE: { readonly label: string }
   LIST_TOO_LONG: { readonly name: string; readonly most: number }
   VALUE_NESTED_TOO_DEEPLY: { readonly name: string }
   VALUE_MISSING: { readonly name: string }
@@ -186,6 +187,10 @@ const CATALOGUE: { readonly [C in ErrorCode]: Entry<Details[C]> } = {
   PASSWORD_WRONG: ['not authenticated', 'Invalid login or password.'],
 
   TEXT_TOO_LONG: ['invalid', tooLong],
+  TEXT_NOT_UNICODE: [
+    'invalid',
+    ({ label }) => `"${label}" has half a character (a lone surrogate); accepted: Unicode text.`,
+  ],
   LIST_TOO_LONG: ['invalid', ({ name, most }) => `"${name}" can have at most ${most} items.`],
   VALUE_NESTED_TOO_DEEPLY: ['invalid', ({ name }) => `"${name}" is nested too deeply.`],
   VALUE_MISSING: ['invalid', ({ name }) => `Specify the "${name}" value.`],

@@ -31,7 +31,7 @@ export interface RateLimiterOptions {
   readonly buckets: Readonly<Record<'default' | 'strict', Bucket>>
   /** As READMODEL_URL. */
   readonly redisUrl?: string
-  /** Called once each time Redis stops answering. Until it answers again, this process counts alone. */
+  /** Called once each time Redis stops answering, and for another reason. Until it answers again, this process counts alone. */
   readonly onFallback?: (reason: string) => void
 }
 
@@ -65,12 +65,13 @@ export async function createRateLimiter({ buckets, redisUrl, onFallback }: RateL
   }
   const redis = await connect(redisUrl)
   let pausedUntil = 0
-  let isAway = false
+  /** The reasons that were told since Redis has answered. */
+  const told = new Set<string>()
 
-  const fallBack = (error: Error) => {
+  const fallBack = ({ message }: Error) => {
     pausedUntil = performance.now() + PAUSE_MS
-    if (!isAway) onFallback?.(error.message)
-    isAway = true
+    if (!told.has(message)) onFallback?.(message)
+    told.add(message)
   }
 
   return {
@@ -81,9 +82,9 @@ export async function createRateLimiter({ buckets, redisUrl, onFallback }: RateL
       // Addresses are personal: their hash serves as well.
       const id = createHash('sha256').update(client).digest('base64url')
       const asked = redis.take(`ratelimit:{${id}}:${name}`, String(capacity), String(perMinute / 60_000))
-      return within(TIMEOUT_MS, asked, () => new Error(`Redis has not answered for ${TIMEOUT_MS} ms.`)).then(
+      return within(TIMEOUT_MS, asked, redis.late).then(
         (wait) => {
-          isAway = false
+          told.clear()
           return wait < 0 ? ALLOWED : refused(wait)
         },
         (error: Error) => {
@@ -138,17 +139,20 @@ async function connect(url: string) {
   const closing = new AbortController()
   /** Why the last attempt to connect failed. */
   let failure: unknown
-  driver.onError((error) => {
+  const begun = Promise.withResolvers<void>()
+  const note = (error: unknown) => {
     failure = error
-  })
-  const connected = keepConnecting()
+    begun.resolve()
+  }
+  driver.onError(note)
+  const connected = keepConnecting().then(begun.resolve)
 
   async function keepConnecting(): Promise<void> {
     for (let failures = 1; !closing.signal.aborted; failures++) {
       try {
         return await driver.connect()
       } catch (error) {
-        failure = error
+        note(error)
         await pause(waitAfter(BACK_OFF, failures), closing.signal)
       }
     }
@@ -157,11 +161,19 @@ async function connect(url: string) {
   return {
     async take(key: string, ...values: string[]): Promise<number> {
       try {
+        // The first requests of a gateway come before it is known whether there is a connection, and if not, why.
+        if (!driver.isReady()) await begun.promise
         if (!driver.isReady()) throw failure ?? new Error('no connection')
         return Number(await driver.send(key, ['EVAL', TAKE_TOKENS, '1', key, ...values]))
       } catch (error) {
         throw new Error(`Redis can't be reached: ${reasonOf(error)}.`)
       }
+    },
+    /** The error of a request that was not answered in time. */
+    late(): Error {
+      const failure = driver.failureOf?.(undefined)
+      const why = failure ? `can't be reached: ${reasonOf(failure)}` : `has not answered for ${TIMEOUT_MS} ms`
+      return new Error(`Redis ${why}.`)
     },
     async close(): Promise<void> {
       closing.abort()

@@ -56,9 +56,15 @@ export function createMarks(options: {
   const isQuiet = () => performance.now() - refusedAt >= QUIET_MS
   const lease = createLease({ ...options, hasUnmarked: () => unwritten.size > 0 || !(isQuiet() || closing) })
 
+  /** Why the last mark was refused. */
+  let refusal: string | undefined
+
   /** The incarnation that has the mark; undefined: it was refused, or the read model is unavailable. */
   const write = (id: number, revision: number): Promise<string | undefined> =>
-    within(MARK_MS, readModel.acknowledge(id, revision)).catch(() => undefined)
+    within(MARK_MS, readModel.acknowledge(id, revision)).catch((error: Error) => {
+      refusal = error.message
+      return undefined
+    })
 
   function note(id: number, revision: number): void {
     if (revision > (shown.get(id) ?? -1)) shown.set(id, revision)
@@ -79,7 +85,8 @@ export function createMarks(options: {
   async function makeSure(id: number, revision: number, incarnation: string | undefined): Promise<void> {
     const deadline = performance.now() + WAIT_MS
     if (incarnation !== undefined && (await lease.settled(incarnation, deadline - WAIT_MS / 2))) return
-    if (!isRefusing) log.warn({}, 'a revision mark cannot be written; the other instances are fenced off')
+    const reason = incarnation === undefined ? { reason: refusal } : {}
+    if (!isRefusing) log.warn(reason, 'a revision mark cannot be written; the other instances are fenced off')
     isRefusing = true
     refusedAt = performance.now()
     addUnwritten(id, revision)

@@ -3,10 +3,12 @@
  * a silent connection is dropped, and it reconnects by itself for as long as it is open.
  */
 import { setTimeout as delay } from 'node:timers/promises'
+import { ClientOfflineError } from 'redis'
 import { waitAfter } from '../../runtime/back-off.ts'
 import { BACK_OFF, createDriver, type Driver } from '../../runtime/redis/driver.ts'
 import { reasonOf } from '../../runtime/redis/reasons.ts'
 import { parseRedisUrl, type RedisAddress } from '../../runtime/redis/url.ts'
+import { startLimit } from '../../runtime/time-limits.ts'
 import { ReadModelUnavailable } from '../read-model.ts'
 import { REFUSED, unavailable, unlessRefused } from './errors.ts'
 import { rewriteFiles } from './persistence-files.ts'
@@ -92,28 +94,35 @@ export function connectRedis(url: string): RedisConnection {
   async function call<T>(work: (commands: RedisCommands) => Promise<T>, tag?: string): Promise<T> {
     if (closing) throw new ReadModelUnavailable('The read model is closed.')
     const server = driver.serverOf(tag)
-    if (server !== undefined && silent.has(server)) {
-      throw unavailable(driver.isReady() || failure === undefined ? 'no answer' : reasonOf(failure))
-    }
+    if (server !== undefined && silent.has(server)) throw unavailable(reasonOf(noAnswer(server)))
     const answer = limited(work, server)
     underWay.add(answer)
     try {
       return await answer
     } catch (error) {
-      throw unavailable(reasonOf(error))
+      throw unavailable(reasonOf(error instanceof ClientOfflineError ? noAnswer(server) : error))
     } finally {
       underWay.delete(answer)
     }
   }
 
+  /** Why a call was not answered in time. */
+  function noAnswer(server: string | undefined): unknown {
+    const ofServer = driver.failureOf?.(server)
+    if (ofServer) return ofServer
+    return driver.isReady() ? new Error('no answer') : (failure ?? new Error('no connection'))
+  }
+
   function limited<T>(work: (commands: RedisCommands) => Promise<T>, server: string | undefined): Promise<T> {
     return new Promise((resolve, reject) => {
       let late = false
-      const timer = setTimeout(() => {
+      let isSettled = false
+      const end = startLimit(DEADLINE_MS, () => {
+        if (isSettled) return
         late = true
         if (server !== undefined) silent.add(server)
-        reject(driver.isReady() ? new Error('no answer') : (failure ?? new Error('no connection')))
-      }, DEADLINE_MS)
+        reject(noAnswer(server))
+      })
       const start = async () => {
         await ready()
         if (late) throw new Error('too late')
@@ -122,7 +131,8 @@ export function connectRedis(url: string): RedisConnection {
       start()
         .then(resolve, reject)
         .finally(() => {
-          clearTimeout(timer)
+          isSettled = true
+          end()
           if (late && server !== undefined) silent.delete(server)
         })
     })

@@ -14,15 +14,13 @@ const RUN = `local run = string.match(redis.call('INFO', 'replication'), 'role:m
 
 /** Returned for a key that does not hold a string, for instance a list of another program. */
 export const UNREADABLE = 'unreadable'
-const TEXT = `local function text(key)
-       local value = redis.pcall('GET', key)
-       if type(value) == 'table' then return '${UNREADABLE}' end
-       return value
+const TEXT = `local function checked(value, instead)
+       if type(value) ~= 'table' then return value end
+       if not string.find(value.err, 'WRONGTYPE', 1, true) then error(value.err, 0) end
+       return instead
      end
-     local function beginning(key, last)
-       local value = redis.pcall('GETRANGE', key, 0, last)
-       return type(value) == 'string' and value or ''
-     end`
+     local function text(key) return checked(redis.pcall('GET', key), '${UNREADABLE}') end
+     local function beginning(key, last) return checked(redis.pcall('GETRANGE', key, 0, last), '') end`
 /** A value of another type in place of a hash counts as missing, and is overwritten. */
 const OWN_HASH = `if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end`
 

@@ -1,5 +1,5 @@
 /** The drivers for a server, a Sentinel group and a Cluster: what differs between node-redis' three clients. */
-import { createClient, createCluster, createSentinel } from 'redis'
+import { createClient, createCluster, createSentinel, RootNodesUnavailableError } from 'redis'
 import { type BackOff, waitAfter } from '../back-off.ts'
 import { slotOf, tagOfEachSlot } from './slots.ts'
 import type { RedisAddress } from './url.ts'
@@ -26,6 +26,11 @@ export interface Driver {
   send(key: string, command: RedisArgument[]): Promise<unknown>
   connect(): Promise<void>
   isReady(): boolean
+  /**
+   * Why the connection to one server of several failed; undefined if it did not, or is well again.
+   * @param server undefined: whichever failed last
+   */
+  failureOf?(server: string | undefined): Error | undefined
   /** Subscribes to connection errors; every call also fails with its own error. */
   onError(listener: (error: unknown) => void): void
   /** The server of the keys with the tag; undefined if it is unknown, or not a single server. */
@@ -66,10 +71,30 @@ export function createDriver(address: RedisAddress): Driver {
       minimizeConnections: true, // otherwise an unavailable node blocks all others
       topologyRefreshOnReconnectionAttemptStrategy: 1_000,
     })
-    cluster.on('node-error', () => {}) // the others go on
+    /** Why nodes can't be reached, by address. The others go on. */
+    const failures = new Map<string, Error>()
+    const addressOf = ({ host, port }: { host: string; port: number }) => `${host}:${port}`
+    cluster.on('node-error', (error: Error, node) => void failures.set(addressOf(node), error))
+    cluster.on('node-ready', (node) => void failures.delete(addressOf(node)))
+    cluster.on('node-disconnect', (node) => void failures.delete(addressOf(node)))
     return {
       send: (key, command) => cluster.sendCommand(key, false, command, commandOptions),
-      connect: async () => void (await cluster.connect()),
+      async connect() {
+        let failure: unknown
+        const note = (error: unknown) => {
+          failure = error
+        }
+        cluster.on('error', note)
+        try {
+          await cluster.connect()
+        } catch (error) {
+          // It says that none of the nodes could be used, and not why the last one could not.
+          throw error instanceof RootNodesUnavailableError ? (failure ?? error) : error
+        } finally {
+          cluster.off('error', note)
+        }
+      },
+      failureOf: (server) => (server === undefined ? [...failures.values()].at(-1) : failures.get(server)),
       isReady: () => cluster.isReady,
       onError: (listener) => void cluster.on('error', listener),
       serverOf: (tag) => (tag === undefined ? undefined : cluster.slots[slotOf(tag)]?.master.address),

@@ -22,9 +22,12 @@ const REFUSALS: Readonly<Record<string, string>> = {
   WRONGPASS: 'it does not accept this user and password (WRONGPASS)',
   NOPERM: "its access list does not allow the user what the service needs (NOPERM); see the user's rules",
 }
+/** NOPERM within a script, in the words of Redis 7, of later ones, and of those before. */
+const NOT_ALLOWED = /can't (run this command|access at least one of the keys)|ACL failure|NOPERM/
 
 /** Errors that a wrong URL leads to. */
 const SETTINGS: readonly (readonly [RegExp, string])[] = [
+  [NOT_ALLOWED, REFUSALS.NOPERM as string],
   [/^ERR DB index is out of range/, 'it has no database of that number'],
   [/^ERR unknown command '?SENTINEL/i, 'it is no Sentinel; check host and port, or use redis://'],
   [/^ERR This instance has cluster support disabled/, NO_CLUSTER],

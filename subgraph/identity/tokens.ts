@@ -171,7 +171,14 @@ function callerOf({
     return { service: sub.slice(SERVICE.length), scopes: scope.split(' '), ...(tokenId !== undefined && { tokenId }) }
   }
   const customerId = Number(sub)
-  if (!Number.isSafeInteger(customerId) || !Number.isSafeInteger(gen) || scope !== undefined) return null
+  // One text for each customer: `07` and `7e0` are others.
+  if (
+    !Number.isSafeInteger(customerId) ||
+    String(customerId) !== sub ||
+    !Number.isSafeInteger(gen) ||
+    scope !== undefined
+  )
+    return null
   if (reg !== undefined && !Number.isSafeInteger(reg)) return null
   return {
     customerId,

@@ -19,7 +19,7 @@ import {
 import { MAX_TEXT } from '../domain/text.ts'
 import { type CustomerError, refusal } from '../errors.ts'
 
-/** Throws for a value with a text that is too long. */
+/** Throws for a value with a text that is too long, or not Unicode. */
 type Check = (value: unknown) => void
 
 /** Magento's column `value` of text attributes, in characters. */
@@ -65,8 +65,8 @@ const LABELS: Readonly<Record<string, string>> = {
 
 /**
  * Limits the texts in the arguments of a schema's fields.
- * @param schema its resolvers are changed; they throw CustomerError (graphql-input) for a text that is too long, a list
- * of more than 1,000 items and a custom scalar of more than 20 levels
+ * @param schema its resolvers are changed; they throw CustomerError (graphql-input) for a text that is too long or not
+ * Unicode, a list of more than 1,000 items and a custom scalar of more than 20 levels
  * @returns the same schema
  */
 export function limitTexts(schema: GraphQLSchema): GraphQLSchema {
@@ -120,8 +120,17 @@ export function limitTexts(schema: GraphQLSchema): GraphQLSchema {
 function textCheck(name: string): Check {
   const most = LIMITS[name] ?? MAX_TEXT
   return (value) => {
-    if (typeof value === 'string' && value.length > most) throw tooLong(name, most)
+    if (typeof value === 'string') checkText(name, value, most)
   }
+}
+
+/**
+ * A lone surrogate has no UTF-8: it would be stored, hashed and sent as the replacement character, so that texts which
+ * differ would be the same.
+ */
+function checkText(name: string, text: string, most: number): void {
+  if (text.length > most) throw tooLong(name, most)
+  if (!text.isWellFormed()) throw refusal('TEXT_NOT_UNICODE', { label: LABELS[name] ?? name })
 }
 
 /** With Magento's own message, where it has one for the field. */
@@ -150,7 +159,7 @@ function objectCheck(members: readonly [string, Check][]): Check {
 
 /** Every text in a value of a custom scalar, names of its members included. */
 function checkDeep(name: string, value: unknown, level: number): void {
-  if (typeof value === 'string' && value.length > MAX_TEXT) throw tooLong(name, MAX_TEXT)
+  if (typeof value === 'string') checkText(name, value, MAX_TEXT)
   if (typeof value !== 'object' || value === null) return
   if (level === MAX_LEVELS) throw refusal('VALUE_NESTED_TOO_DEEPLY', { name })
   for (const [key, inner] of Object.entries(value)) {

@@ -1,6 +1,7 @@
 /** Signing in with an OpenID provider, and by a proxy's headers. */
 import t, { type Test } from 'tap'
 import { receiveRequest } from '../../audit/requests/register.ts'
+import { loadConsoleConfiguration } from '../../console/configuration.ts'
 import { emailKeysAsTyped } from '../../schema/email-key.ts'
 import { CLIENT, type Provider, startProvider } from './oidc-provider.ts'
 import { type ConsoleFixture, startConsole, type Visitor, visitor } from './support.ts'
@@ -143,6 +144,14 @@ t.test('a provider that does not answer is said, and asked again', async (t) => 
 })
 
 t.test("a proxy's headers count from the proxy alone", async (t) => {
+  for (const networks of ['0.0.0.0/0', '10.0.0.1, ::/0', '::/00', '10.0.0.0/33', 'proxy', ' , ']) {
+    const settings = { CONSOLE_PROXY_HEADER: 'X-User', CONSOLE_TRUST_PROXY: networks }
+    t.throws(
+      () => loadConsoleConfiguration(settings),
+      { message: /^CONSOLE_TRUST_PROXY.*addresses or networks/s },
+      networks,
+    )
+  }
   const PROXY = '192.0.2.7'
   const headers = { host: 'localhost:4005', 'x-user': 'ann', 'x-forwarded-groups': 'auditors, others' }
   const env = {

@@ -57,11 +57,12 @@ t.test('requests that are too much', async (t) => {
     ['a string without an end', { query: `{ hello(a: "${'x'.repeat(500_000)}` }, 400],
     ['deep variables', `{"query":"{ hello }","variables":${'{"a":'.repeat(5_000)}1${'}'.repeat(5_000)}}`, 200],
   ] as const) {
-    const started = performance.now()
+    const started = process.cpuUsage()
     const answer = await post(url, body)
     t.equal(answer.status, status, what)
     if (status !== 200) t.match(answer.body.errors[0].message, /./, answer.body.errors[0].message.slice(0, 100))
-    t.ok(performance.now() - started < 3_000, `${what}: ${Math.round(performance.now() - started)} ms`)
+    const { user } = process.cpuUsage(started)
+    t.ok(user < 3_000_000, `${what}: ${Math.round(user / 1_000)} ms of the processor`)
     await isWell()
   }
 })

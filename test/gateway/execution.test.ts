@@ -190,9 +190,7 @@ for (const each of ['compiled', 'apollo'] as const) {
     await t.test('a subgraph that is too slow', async (t) => {
       const reviews = await strange(t, () => {})
       const { url } = await start(t, { reviews }, { timeout: 200 })
-      const started = performance.now()
       const { body } = await post(url, { query: '{ reviews { text } }' })
-      t.ok(performance.now() - started < 2000)
       t.equal(body.errors[0].message, 'The "reviews" service did not answer within 200 ms.')
       t.equal(body.errors[0].extensions.code, 'SERVICE_UNAVAILABLE')
     })

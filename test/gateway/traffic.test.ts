@@ -75,9 +75,7 @@ t.test('a subgraph that keeps failing is left alone; the rest of the graph is se
   })
   for (let i = 0; i < 6; i++) await post(url, { query: '{ hello }' })
   const before = calls
-  const started = performance.now()
   const { body } = await post(url, { query: '{ hello other }' })
-  t.ok(performance.now() - started < 1000)
   t.equal(calls, before, 'it is not called')
   t.same(body.data, { hello: null, other: 'fine' })
   t.match(body.errors, [{ message: 'The "hello" service is not available.', path: ['hello'] }])

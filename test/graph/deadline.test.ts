@@ -6,6 +6,7 @@ import { Registry } from 'prom-client'
 import t from 'tap'
 import { buildProjectionsServer } from '../../projections/worker/health.ts'
 import { limitTime } from '../../subgraph/resolvers/around-resolvers.ts'
+import { startClock } from '../support/clock.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { CREATE_ADDRESS, freshEmail, PASSWORD, signUp, startSubgraph, TEXAN } from '../support/graph.ts'
 
@@ -37,10 +38,11 @@ t.test('a hung event store', async (t) => {
     subscribeEmailToNewsletter: `subscribeEmailToNewsletter(email: "${email}") { status }`,
     deleteCustomer: 'deleteCustomer',
   }
+  const clock = startClock(t)
   const timed = async (work: () => Promise<unknown>) => {
-    const began = performance.now()
+    const began = clock()
     await work()
-    return performance.now() - began
+    return clock() - began
   }
   const refuses = (document: string, variables = {}) =>
     timed(async () => {
@@ -91,7 +93,7 @@ t.test('both stores hang: the token can’t be checked, and that counts', async 
   t.teardown(() => {
     hangs = false
   })
-  const began = performance.now()
+  const elapsed = startClock(t)
   const rename = 'updateCustomer(input: { firstname: "Bea" }) { customer { id } }'
   // One that waits for a store and ends, and one that never does. The token's check has waited for a second.
   const fields: Record<string, (...args: never[]) => unknown> = { slow: () => delay(2_000), hung: hanging }
@@ -101,7 +103,7 @@ t.test('both stores hang: the token can’t be checked, and that counts', async 
     const context = { waitedMs: 1_000 }
     await call('slow')
     for (const name of ['hung', 'slow']) await t.rejects(call(name), { code: 'SERVICE_UNAVAILABLE' })
-    const waited = 1_000 + performance.now() - began
+    const waited = 1_000 + elapsed()
     t.ok(waited < 6_000, `several in one request took ${Math.round(waited)} ms`)
   }
   const [answers] = await Promise.all([
@@ -113,7 +115,7 @@ t.test('both stores hang: the token can’t be checked, and that counts', async 
     ]),
     inSeries(),
   ])
-  t.ok(performance.now() - began < 5_000)
+  t.ok(elapsed() < 5_000)
   for (const { errors } of answers) {
     for (const { extensions } of errors ?? []) t.equal(extensions.code, 'SERVICE_UNAVAILABLE')
     t.ok(errors?.length)

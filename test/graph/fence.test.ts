@@ -114,6 +114,10 @@ const REFUSALS: Readonly<Record<string, Record<'harm' | 'mend', (redis: RedisSer
       await redis.command('SAVE')
     },
   },
+  'NOPERM: its access list no longer allows writes': {
+    harm: async (redis) => void (await redis.command('ACL', 'SETUSER', 'default', '-set')),
+    mend: async (redis) => void (await redis.command('ACL', 'SETUSER', 'default', '+set')),
+  },
 }
 
 t.jobs = 4 // much of it is waiting
@@ -121,7 +125,9 @@ t.jobs = 4 // much of it is waiting
 for (const [name, { harm, mend }] of Object.entries(REFUSALS)) {
   t.test(`Redis refuses writes and answers reads: ${name}`, async (t) => {
     const redis = await startRedis(t, { persistent: true })
-    const { folder, one, two } = await startTwo(t, [redis.url, redis.url])
+    const lines: { msg: string; reason?: string }[] = []
+    const logger = { level: 'warn', stream: { write: (line: string) => void lines.push(JSON.parse(line)) } }
+    const { folder, one, two } = await startTwo(t, [redis.url, redis.url], [{ logger }])
     const projection = await project(t, folder, redis.url)
     const [kept, revoked, deleted] = [await signUp(one.send), await signUp(one.send), await signUp(one.send)]
     await projection.caughtUp()
@@ -130,6 +136,11 @@ for (const [name, { harm, mend }] of Object.entries(REFUSALS)) {
     await harm(redis)
     await rename(one.send, kept.token, 'Bea')
     t.equal(await nameAt(two.send, kept.token), 'Bea', 'a write on one is seen on the other')
+    const fencing = lines.find(
+      ({ msg }) => msg === 'a revision mark cannot be written; the other instances are fenced off',
+    )
+    t.match(fencing?.reason, /^The read model can't be reached: \S/, 'the log says why')
+    if (name.startsWith('NOPERM')) t.match(fencing?.reason, /does not allow .*\(NOPERM\)/)
     await one.send('mutation { revokeCustomerToken { result } }', { token: revoked.token })
     t.match((await two.send('{ customer { email } }', { token: revoked.token })).errors, NOT_AUTHORIZED)
     await one.send('mutation { deleteCustomer }', { token: deleted.token })

@@ -9,6 +9,7 @@ import { buildGateway, type GatewayOptions } from '../../gateway/server.ts'
 import { createMailTokens } from '../../schema/mail-tokens.ts'
 import { createTokens } from '../../subgraph/identity/tokens.ts'
 import { type Answer, compose, post, startSubgraph as startOther } from '../gateway/support.ts'
+import { startClock } from '../support/clock.ts'
 import { PASSWORD, signIn, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
 import { freePort, startProcess, untilReady } from '../support/processes.ts'
@@ -135,9 +136,9 @@ t.test('a token in use is refused within a second, and without a call to any sub
   const { token } = await signUp(send)
   await ask('{ report }', token)
   await elsewhere('mutation { revokeCustomerToken { result } }', { token })
-  const revoked = performance.now()
+  const sinceRevoked = startClock(t)
   while ((await ask('{ report }', token)).status === 200) {
-    t.ok(performance.now() - revoked < 1_000)
+    t.ok(sinceRevoked() < 1_000)
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
   const before = calls

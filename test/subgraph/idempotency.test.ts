@@ -1,7 +1,12 @@
 /** A request that a client repeats with its Idempotency-Key is carried out once, and answered again. */
 import t from 'tap'
+import { EventStoreUnavailable } from '../../eventstore/port.ts'
+import { loadConfiguration } from '../../runtime/configuration.ts'
+import { createMailTokens } from '../../schema/mail-tokens.ts'
+import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import {
   CREATE_ADDRESS,
+  environment,
   freshEmail,
   PASSWORD,
   signIn,
@@ -14,6 +19,20 @@ import {
 const folder = await temporaryFolder(t)
 const { send, eventStore } = await startSubgraph(t, { folder })
 const key = (name: string) => ({ 'idempotency-key': name })
+
+const tokens = createMailTokens(loadKeys(loadConfiguration(environment(folder))).emailHashKey)
+
+/** A customer with a link to another password. */
+async function withLink() {
+  const { id, email } = await signUp(send)
+  await send(`mutation { requestPasswordResetEmail(email: "${email}") }`)
+  let asked = ''
+  for await (const event of eventStore.readStream(`customer-${id}`)) asked = event.id
+  return { email, link: tokens.of('reset-password', asked) }
+}
+
+const reset = (email: string, link: string, password: string) =>
+  `mutation { resetPassword(email: "${email}", resetPasswordToken: "${link}", newPassword: "${password}") }`
 
 t.test('createCustomer', async (t) => {
   const email = freshEmail()
@@ -132,4 +151,59 @@ t.test('attempts of one request that are under way at once, at two instances, ar
     for (const answer of await both(change, { token })) t.same(answer.data, { changeCustomerPassword: { id } })
     t.ok(await signIn(send, email, 'N3w-password'))
   }
+  for (let round = 0; round < 4; round++) {
+    const { email, link } = await withLink()
+    for (const answer of await both(reset(email, link, 'N3w-password'), {}))
+      t.same(answer.data, { resetPassword: true })
+    t.ok(await signIn(send, email, 'N3w-password'))
+    t.notOk(await signIn(send, email))
+  }
 })
+
+t.test(
+  'resetPassword whose answer the store lost: one of two passwords is set, and the same attempt is told',
+  async (t) => {
+    /** The stream whose next append is written, and not acknowledged. */
+    let losing: string | undefined
+    const lossy = await startSubgraph(t, {
+      folder,
+      projection: false,
+      wrapEventStore: (store) => ({
+        ...store,
+        async append(stream, ...args) {
+          const written = await store.append(stream, ...args)
+          if (losing === undefined || !stream.startsWith(losing)) return written
+          losing = undefined
+          throw new EventStoreUnavailable('lost')
+        },
+      }),
+    })
+    for (const stream of ['customerCredentials-', 'customer-', 'customerCredentials-', 'customer-']) {
+      const { email, link } = await withLink()
+      losing = stream
+      const attempts = [
+        { at: lossy.send, password: 'F1rst-password', headers: key('first') },
+        { at: send, password: 'Sec0nd-password', headers: key('second') },
+      ]
+      const tries = () =>
+        Promise.all(attempts.map(({ at, password, headers }) => at(reset(email, link, password), { headers })))
+      const first = await tries()
+      for (const { errors } of first) {
+        if (errors) t.match(errors[0], { message: /mismatched|unavailable/i })
+      }
+      losing = undefined
+      const again = await tries()
+      for (const [index, { data }] of first.entries()) {
+        if (data?.resetPassword) t.same(again[index]?.data, { resetPassword: true }, 'what was said stays so')
+      }
+      const signedIn = await Promise.all(attempts.map(({ password }) => signIn(send, email, password)))
+      t.equal(signedIn.filter(Boolean).length, 1, `${stream}: one of them`)
+      t.same(
+        again.map(({ data }) => data?.resetPassword === true),
+        signedIn.map((token) => token !== undefined),
+        'and whose it was is told',
+      )
+      t.notOk(await signIn(send, email))
+    }
+  },
+)

@@ -1,6 +1,6 @@
 /** Passwords, tokens, keys, and the brakes on sign-in. */
 import { execFileSync } from 'node:child_process'
-import { argon2Sync, generateKeyPairSync, verify } from 'node:crypto'
+import { argon2Sync, generateKeyPairSync, sign, verify } from 'node:crypto'
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
@@ -71,6 +71,11 @@ t.test('tokens', async (t) => {
   t.equal(claims.exp - claims.iat, 3600)
   const forged = Buffer.from(JSON.stringify({ ...claims, sub: '8' })).toString('base64url')
   t.equal(tokens.verify(`Bearer ${head}.${forged}.${signature}`), null)
+  for (const sub of ['07', '+7', '7e0', ' 7 ', '0x7', '7.0', '-0', '7\n', '', '1e999', '9007199254740993']) {
+    const own = `${head}.${Buffer.from(JSON.stringify({ ...claims, sub })).toString('base64url')}`
+    const signed = sign(null, Buffer.from(own), privateKey).toString('base64url')
+    t.equal(tokens.verify(`Bearer ${own}.${signed}`), null, `the subject ${JSON.stringify(sub)} is another text`)
+  }
   const none = Buffer.from('{"alg":"none","typ":"JWT"}').toString('base64url')
   t.equal(tokens.verify(`Bearer ${none}.${body}.`), null)
   const others = createTokens(

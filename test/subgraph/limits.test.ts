@@ -134,6 +134,20 @@ t.test('a text of 900,000 characters is refused in no time, wherever one may sta
   t.match(long.errors?.[0]?.message, '"street" can have at most 1000 items.')
 })
 
+t.test('half a character is refused, wherever it may stand: all of them would be the same password', async (t) => {
+  for (const { name, query, variables } of operations(schema)) {
+    for (const text of ['Str0ng-pass\ud800', '\udc00Str0ng-pass']) {
+      const { errors } = await send(query, { variables: variables(text), token })
+      t.match(errors?.[0]?.message, /has half a character|needs a "__typename"/, name)
+      t.match(errors?.[0]?.extensions, { code: 'BAD_USER_INPUT' })
+    }
+  }
+  const signIn =
+    'mutation($password: String!) { generateCustomerToken(email: "a@example.com", password: $password) { token } }'
+  const { errors } = await send(signIn, { variables: { password: 'Str0ng-pass\u{1f600}' } })
+  t.match(errors?.[0]?.message, /^The account sign-in was incorrect/, 'a whole one is not')
+})
+
 t.test('what is wrong in a large request is reported briefly', async (t) => {
   const query = 'mutation($street: [String]!) { createCustomerAddress(input: { street: $street }) { id } }'
   for (let round = 0; round < 3; round++) {
@@ -160,9 +174,9 @@ t.test('what is wrong in a large request is reported briefly', async (t) => {
 
 t.test('the parser of dates is linear by itself', async (t) => {
   for (const part of ['a', '1', '1111 ', 'abc ', '1 abc', '/', '(']) {
-    const started = performance.now()
+    const started = process.cpuUsage()
     t.equal(parseDate(part.repeat(900_000 / part.length)), undefined)
-    t.ok(performance.now() - started < 1_000)
+    t.ok(process.cpuUsage(started).user < 1_000_000) // a quadratic one takes minutes
   }
   t.equal(parseDate('11 March 1972'), '1972-03-11')
   t.equal(parseDate('March 11, 1972'), '1972-03-11')

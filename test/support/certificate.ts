@@ -5,9 +5,11 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { temporaryFolder } from './graph.ts'
 
-export async function certificate(
-  t: Test,
-): Promise<{ readonly tls: { readonly key: Buffer; readonly cert: Buffer }; readonly caFile: string }> {
+export async function certificate(t: Test): Promise<{
+  readonly tls: { readonly key: Buffer; readonly cert: Buffer }
+  readonly caFile: string
+  readonly keyFile: string
+}> {
   const folder = await temporaryFolder(t)
   const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
   const extensions = ['subjectAltName=DNS:localhost,IP:127.0.0.1', 'basicConstraints=CA:FALSE'].flatMap((each) => [
@@ -16,5 +18,5 @@ export async function certificate(
   ])
   const args = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', '-keyout', key, '-out', cert]
   execFileSync('openssl', [...args, '-subj', '/CN=localhost', ...extensions], { stdio: 'pipe' })
-  return { tls: { key: readFileSync(key), cert: readFileSync(cert) }, caFile: cert }
+  return { tls: { key: readFileSync(key), cert: readFileSync(cert) }, caFile: cert, keyFile: key }
 }

@@ -18,7 +18,7 @@ process.on('exit', () => {
 })
 
 export interface RedisServer {
-  /** `redis://…` */
+  /** `redis://…`; `rediss://…` if it has a certificate. */
   readonly url: string
   readonly port: number
   /** Where its files are. */
@@ -36,7 +36,21 @@ export interface RedisServer {
   thaw(): void
 }
 
+/** The files of a server that speaks TLS alone. */
+export interface RedisCertificate {
+  readonly certFile: string
+  readonly keyFile: string
+  /** Whose certificates its clients and its peers accept. */
+  readonly caFile: string
+}
+
+const tlsArgs = ({ certFile, keyFile, caFile }: RedisCertificate, port: number) => [
+  ...['--port', '0', '--tls-port', String(port), '--tls-cluster', 'yes', '--tls-replication', 'yes'],
+  ...['--tls-cert-file', certFile, '--tls-key-file', keyFile, '--tls-ca-cert-file', caFile, '--tls-auth-clients', 'no'],
+]
+
 /**
+ * @param options.certificate of a server that speaks TLS alone
  * @param options.persistent whether it writes snapshots when it is stopped or told to (SAVE); default false
  * @param options.args further arguments of redis-server
  * @param options.file its configuration file, without any other settings: a sentinel's
@@ -47,19 +61,27 @@ export async function startRedis(
     persistent = false,
     args = [],
     file,
-  }: { readonly persistent?: boolean; readonly args?: readonly string[]; readonly file?: string } = {},
+    certificate,
+  }: {
+    readonly persistent?: boolean
+    readonly args?: readonly string[]
+    readonly file?: string
+    readonly certificate?: RedisCertificate | undefined
+  } = {},
 ): Promise<RedisServer> {
   const folder = await mkdtemp(join(tmpdir(), 'redis-'))
   const port = await freePort()
   const save = persistent ? ['--save', '3600 1'] : ['--save', '']
+  const listens = certificate ? tlsArgs(certificate, port) : ['--port', String(port)]
+  const trust = certificate ? ['--tls', '--cacert', certificate.caFile] : []
   const settings = file
     ? [file, '--port', String(port), '--bind', '127.0.0.1', '--dir', folder, ...args]
-    : ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, ...save, '--appendonly', 'no', ...args]
+    : [...listens, '--bind', '127.0.0.1', '--dir', folder, ...save, '--appendonly', 'no', ...args]
   let child: ChildProcess
   let ended: Promise<unknown>
 
   async function command(...command: string[]): Promise<string> {
-    const { stdout } = await run('redis-cli', ['-e', '-p', String(port), ...command])
+    const { stdout } = await run('redis-cli', ['-e', '-p', String(port), ...trust, ...command])
     return stdout.trim()
   }
 
@@ -98,7 +120,7 @@ export async function startRedis(
   })
   await start()
   return {
-    url: `redis://127.0.0.1:${port}`,
+    url: `${certificate ? 'rediss' : 'redis'}://127.0.0.1:${port}`,
     port,
     folder,
     command,
@@ -123,17 +145,19 @@ const SLOTS = 16_384
 /**
  * Three masters; where one is away the others go on.
  * @param options.replicas whether each master has a replica that takes its place; default false
+ * @param options.certificate of nodes that speak TLS alone
  */
 export async function startRedisCluster(
   t: Test,
-  { replicas = false }: { readonly replicas?: boolean } = {},
+  { replicas = false, certificate }: { readonly replicas?: boolean; readonly certificate?: RedisCertificate } = {},
 ): Promise<RedisCluster> {
   const count = 3
   const nodes = await Promise.all(
     Array.from({ length: replicas ? 2 * count : count }, async () => {
       const bus = await freePort() // the default, the port + 10000, may be taken or too high
       const cluster = ['--cluster-enabled', 'yes', '--cluster-port', String(bus), '--cluster-node-timeout', '1000']
-      return { bus, server: await startRedis(t, { args: [...cluster, '--cluster-require-full-coverage', 'no'] }) }
+      const args = [...cluster, '--cluster-require-full-coverage', 'no']
+      return { bus, server: await startRedis(t, { args, certificate }) }
     }),
   )
   const first = (index: number) => Math.floor((index * SLOTS) / count)
@@ -160,7 +184,7 @@ export async function startRedisCluster(
     await untilLinked(server)
   }
   return {
-    url: `redis-cluster://${servers.map(({ port }) => `127.0.0.1:${port}`).join(',')}`,
+    url: `${certificate ? 'rediss' : 'redis'}-cluster://${servers.map(({ port }) => `127.0.0.1:${port}`).join(',')}`,
     nodes: servers,
     async nodeOf(tag) {
       const slot = Number(await seed.command('CLUSTER', 'KEYSLOT', `{${tag}}`))

@@ -2,11 +2,14 @@
 import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { Registry } from 'prom-client'
 import t, { type Test } from 'tap'
+import { checkKeys, checkKeysAtStart } from '../../../eventstore/encryption/key-fingerprints.ts'
 import { localMasterKey } from '../../../eventstore/encryption/master-key.ts'
 import { addReachability } from '../../../eventstore/encryption/reachability.ts'
 import { openLog } from '../../../eventstore/open-event-store.ts'
+import { type EventStore, EventStoreUnavailable } from '../../../eventstore/port.ts'
 import { foldCustomer } from '../../../projections/fold.ts'
 import { loadConfiguration } from '../../../runtime/configuration.ts'
 import { environment, signUp, startSubgraph, temporaryFolder } from '../../support/graph.ts'
@@ -143,4 +146,39 @@ t.test('a plug-in of a key management system', async (t) => {
     const wrong = { ...environment(from), KMS_PLUGIN: join(from, name) }
     await t.rejects(openLog(loadConfiguration(wrong)), { name: 'ConfigurationError', message }, name)
   }
+})
+
+t.test('a start waits once for a store that is away, and compares the keys when it is there', async (t) => {
+  const folder = await temporaryFolder(t)
+  const configuration = loadConfiguration(environment(folder))
+  let isAway = false
+  let refused = 0
+  const wrap = (store: EventStore): EventStore => ({
+    ...store,
+    async *readStream(stream, options) {
+      if (isAway) {
+        refused++
+        throw new EventStoreUnavailable('away')
+      }
+      yield* store.readStream(stream, options)
+    },
+  })
+  const start = async (emailHashKey: string) => {
+    const log = await openLog(configuration, {}, wrap)
+    t.teardown(() => log.eventStore.close())
+    const before = refused
+    const wrong: unknown[] = []
+    const work = () => checkKeys(log.eventStore, { emailHashKey }, { record: true })
+    await checkKeysAtStart(log, work, (error) => wrong.push(error))
+    return { waited: refused - before, wrong }
+  }
+  const key = configuration.EMAIL_HASH_KEY as string
+  t.match(await start(key), { waited: 0, wrong: [] }, 'records its key')
+  isAway = true
+  const { waited, wrong } = await start('another key of the same length!!')
+  t.equal(refused, 1, 'asked when the log is opened')
+  t.equal(waited, 0, 'and not again before the process goes on')
+  isAway = false
+  for (let round = 0; round < 200 && wrong.length === 0; round++) await delay(50)
+  t.match(wrong, [{ name: 'ConfigurationError', message: /^EMAIL_HASH_KEY: / }])
 })

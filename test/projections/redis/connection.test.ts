@@ -1,15 +1,21 @@
 /** URLs of Redis, and why a server can't be reached. */
 import '../../support/needs-redis.ts'
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import tls from 'node:tls'
 import t, { type Test } from 'tap'
+import { createRateLimiter } from '../../../gateway/limits/rate-limits.ts'
 import { openReadModel } from '../../../projections/open-read-model.ts'
 import { type ReadModel, ReadModelUnavailable } from '../../../projections/read-model.ts'
 import { openRedisReadModel } from '../../../projections/redis/read-model.ts'
 import { ConfigurationError } from '../../../runtime/errors.ts'
 import { parseRedisUrl } from '../../../runtime/redis/url.ts'
-import { startRedis } from '../../support/redis.ts'
+import { within } from '../../../runtime/time-limits.ts'
+import { aCheckpoint, aDocument } from '../../contract/read-model.ts'
+import { certificate } from '../../support/certificate.ts'
+import { startRedis, startRedisCluster } from '../../support/redis.ts'
 
 function open(t: Test, url: string): ReadModel {
   const readModel = openRedisReadModel(url, { settleMs: 0 })
@@ -84,6 +90,115 @@ t.test('a server that can not be reached: the reason, and what to check', async 
       t.match(error.message, message, url)
     }),
   )
+})
+
+t.test('a Cluster with TLS and a user of an access list', async (t) => {
+  const { caFile, keyFile } = await certificate(t)
+  const cluster = await startRedisCluster(t, { certificate: { certFile: caFile, keyFile, caFile } })
+  const [, documented] = /^ACL SETUSER customers (.*)$/m.exec(await readFile('docs/operations.md', 'utf8')) ?? []
+  const rules = documented?.replace('PASSWORD', 'secret').split(' ') ?? []
+  const allow = (...more: string[]) =>
+    Promise.all(cluster.nodes.map((node) => node.command('ACL', 'SETUSER', 'customers', ...more)))
+  await allow(...rules)
+  const url = (password: string) => cluster.url.replace('://', `://customers:${password}@`)
+  const limiterOf = async (told: string[]) => {
+    const bucket = { capacity: 100, perMinute: 1 }
+    const buckets = { default: bucket, strict: bucket }
+    const onFallback = (reason: string) => void told.push(reason)
+    const limiter = await createRateLimiter({ buckets, redisUrl: url('secret'), onFallback })
+    t.teardown(() => limiter.close())
+    return limiter
+  }
+
+  const stranger = open(t, url('secret'))
+  await t.rejects(stranger.ping(), { message: /its certificate is not signed by a known authority/ })
+  const told: string[] = []
+  const limiter = await limiterOf(told)
+  await limiter.take('default', 'ann')
+  t.match(told.join(), /its certificate is not signed by a known authority/, 'not a guess about the port')
+
+  const known = tls.getCACertificates('default')
+  tls.setDefaultCACertificates([...known, await readFile(caFile, 'utf8')])
+  t.teardown(() => tls.setDefaultCACertificates(known))
+  await until(() => stranger.ping())
+  t.pass('it is believed from then on')
+  const readModel = open(t, url('secret'))
+  const [first, second] = [aCheckpoint(1n), aCheckpoint(2n)]
+  await readModel.setCheckpoint(first, null)
+  await readModel.setCheckpoint(second, first)
+  const document = aDocument(1, 0)
+  const put = (revision: number) =>
+    readModel.put([{ document: { ...document, revision }, expected: revision - 1 }], undefined)
+  t.same(await put(0), [0])
+  await readModel.acknowledge(1, 0)
+  t.match(await readModel.get([1]), [{ document: { id: 1 }, acknowledged: 0 }])
+  for (const name of [
+    'generations',
+    'incarnations',
+    'probe',
+    'space',
+    'describe',
+    'parked',
+    'requestScrub',
+    'scrub',
+  ] as const)
+    await readModel[name]()
+  told.length = 0
+  await (await limiterOf(told)).take('default', 'ann')
+  t.same(told, [])
+
+  const refused = { name: 'ReadModelUnavailable', message: /its access list does not allow .* \(NOPERM\)/ }
+  const needed = {
+    set: () => put(1),
+    getrange: () => put(1),
+    evalsha: () => put(1),
+    get: () => readModel.get([1]),
+    info: () => readModel.acknowledge(1, 0),
+  }
+  for (const [command, use] of Object.entries(needed)) {
+    await allow(`-${command}`)
+    await t.rejects(use() as Promise<unknown>, refused, command)
+    await allow(`+${command}`)
+  }
+  t.same(await put(1), [1])
+  await allow('resetkeys', '~customer:{1}', '~customer:seal:*')
+  await t.rejects(readModel.get([1]), { message: /NOPERM/ }, 'a document whose mark can not be read is not believed')
+  await allow('reset', ...rules)
+  for (const password of ['secret', 'wr0ng']) {
+    const { message } = await open(t, url(password))
+      .ping()
+      .then(
+        () => ({ message: 'well' }),
+        (error: Error) => error,
+      )
+    t.match(message, password === 'secret' ? 'well' : /WRONGPASS/)
+  }
+})
+
+/** Repeats the call until it answers. */
+async function until(call: () => Promise<unknown>): Promise<void> {
+  for (let round = 0; ; round++) {
+    try {
+      await call()
+      return
+    } catch (error) {
+      if (round === 100) throw error
+      await delay(50)
+    }
+  }
+}
+
+t.test('an answer that came while this process stood still counts', async (t) => {
+  const redis = await startRedis(t)
+  const readModel = open(t, redis.url)
+  await readModel.ping()
+  redis.freeze()
+  const [read, limited] = [readModel.get([1]), within(500, readModel.ping())]
+  await delay(50)
+  redis.thaw()
+  for (const until = performance.now() + 1_200; performance.now() < until; );
+  t.match(await read, [{ document: null }])
+  await limited
 })
 
 t.test('a wrong password is told, without the password', async (t) => {
