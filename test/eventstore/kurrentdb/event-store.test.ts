@@ -51,8 +51,7 @@ t.test('contract: the test server', async (t) => {
 
 t.test('contract: the test server without BatchAppend', async (t) => {
   const server = await startEventStoreServer(t, { batchAppend: false })
-  // Each append is a call of its own, which takes as long as several appends in a batch.
-  await eventStoreContract(t, { open: () => openEventStore(server.url), flood: 250 })
+  await eventStoreContract(t, { open: () => openEventStore(server.url), flood: 250 }) // each append is a call
   t.notOk(server.calls.batchAppend)
 })
 
