@@ -6,7 +6,6 @@
 import { once } from 'node:events'
 import { createServer, type ServerHttp2Session, type Settings } from 'node:http2'
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net'
-import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openKurrentEventStore } from '../../../eventstore/kurrentdb/event-store.ts'
@@ -98,13 +97,7 @@ t.test(
   builtIn("it counts the server's calls"),
   async (t) => {
     const { server, store } = await aServer(t)
-    const turns = () => performance.nodeTiming.uvMetricsInfo.loopCount
-    const appendAll = () => Promise.all(Array.from({ length: 200 }, (_, index) => append(store, `s${index}`, 1)))
-    await appendAll()
-    t.equal(server.calls.batchAppend, 4)
-    const before = turns()
-    await appendAll()
-    t.ok(turns() - before < 150, `they do not take a turn of the event loop each: ${turns() - before}`)
+    await Promise.all(Array.from({ length: 200 }, (_, index) => append(store, `s${index}`, 1)))
     t.equal(server.calls.batchAppend, 4)
   },
 )
