@@ -92,15 +92,11 @@ t.test('7: a conflict tells the true revision, in both ways of appending', async
   }
 })
 
-t.test(
-  '11: appends of an instance are pipelined over a few calls',
-  builtIn("it counts the server's calls"),
-  async (t) => {
-    const { server, store } = await aServer(t)
-    await Promise.all(Array.from({ length: 200 }, (_, index) => append(store, `s${index}`, 1)))
-    t.equal(server.calls.batchAppend, 4)
-  },
-)
+t.test('11: appends of an instance are pipelined on 4 calls', builtIn("it counts the server's calls"), async (t) => {
+  const { server, store } = await aServer(t)
+  await Promise.all(Array.from({ length: 200 }, (_, index) => append(store, `s${index}`, 1)))
+  t.equal(server.calls.batchAppend, 4)
+})
 
 t.test(
   '22, 23: an append goes in several frames where it is large, and one that is too large breaks no other',
