@@ -1,7 +1,7 @@
 /**
- * Appends over one BatchAppend call that all appends of an instance share: they are sent in order, and each answer is
- * matched by its correlation id. The client has the same, but lets the first appends overtake each other, serialises
- * each event twice, and waits forever for a server that does not answer.
+ * Appends over a few BatchAppend calls that all appends of an instance share: those of a stream are sent in order, and
+ * each answer is matched by its correlation id. The client has one such call, but lets the first appends overtake each
+ * other, serialises each event twice, and waits forever for a server that does not answer.
  */
 import { createRequire } from 'node:module'
 import type { ClientDuplexStream, Client as GrpcClient } from '@grpc/grpc-js'
@@ -31,6 +31,14 @@ interface Call {
   write(frame: Buffer): void
 }
 
+/**
+ * How many calls the streams are spread over. grpc-js sends the next message of a call only when the one before has been
+ * written to the socket, so a call sends one in each turn of the event loop. With a single call, appends that arrive
+ * together leave one by one, and so do their answers: a turn of the loop, and system calls, for each
+ * (docs/decisions/0009-the-work-of-one-turn.md).
+ */
+const CALLS = 4
+
 export interface BatchAppends {
   /**
    * @param until the deadline, by performance.now(): nothing is sent, and the server writes nothing, after it
@@ -39,11 +47,25 @@ export interface BatchAppends {
   append(stream: string, events: readonly NewEvent[], expected: ExpectedRevision, until: number): Promise<AppendResult>
 }
 
-/** The call to one node: once it has failed, the next append opens another. */
-export function createBatchAppends(
-  internals: Pick<Internals, 'GRPCStreamCreator' | 'callArguments'>,
-  requiresLeader: boolean,
-): BatchAppends {
+/** The calls to one node. Each is opened by the first append that needs it. */
+export function createBatchAppends(internals: CallInternals, requiresLeader: boolean): BatchAppends {
+  const calls = Array.from({ length: CALLS }, () => createCall(internals, requiresLeader))
+  return {
+    append: (stream, ...rest) => (calls[callOf(stream)] as BatchAppends).append(stream, ...rest),
+  }
+}
+
+/** Always the same call for a stream, because calls may overtake each other. */
+function callOf(stream: string): number {
+  let sum = 0
+  for (let index = 0; index < stream.length; index++) sum = (sum * 31 + stream.charCodeAt(index)) | 0
+  return (sum >>> 0) % CALLS
+}
+
+type CallInternals = Pick<Internals, 'GRPCStreamCreator' | 'callArguments'>
+
+/** One call: once it has failed, the next append opens another. */
+function createCall(internals: CallInternals, requiresLeader: boolean): BatchAppends {
   let opening: Promise<Call> | undefined
 
   async function open(): Promise<Call> {

@@ -1,6 +1,6 @@
 /**
  * The event store on EventStoreDB (22.10 and later) or KurrentDB, by the official client. Appends of an instance share
- * one pipelined call; reads and subscriptions go through the client's generated stub (see connection.ts).
+ * a few pipelined calls; reads and subscriptions go through the client's generated stub (see connection.ts).
  */
 import { checkCount, checkEvent, checkExpectedRevision, checkMetadata, checkStreamName } from '../argument-checks.ts'
 import { type EventPlace, holdsEvent } from '../event-place.ts'

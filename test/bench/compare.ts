@@ -44,7 +44,7 @@ export interface Ratio {
 /** @throws Error where a contender gives another answer than it should, at first or under load */
 export async function compare(
   { ours, others, connections = 64 }: Comparison,
-  { rounds, seconds }: { readonly rounds: number; readonly seconds: number },
+  { rounds, seconds, warmUp }: { readonly rounds: number; readonly seconds: number; readonly warmUp: number },
 ): Promise<Ratio[]> {
   const entrants = [ours, ...others.map(({ entrant }) => entrant)]
   const measured = await Promise.all(
@@ -54,7 +54,7 @@ export async function compare(
       rounds: [] as RequestFigures[],
     })),
   )
-  for (const { target } of measured) await load(target, connections, seconds) // warm-up
+  for (const { target } of measured) await load(target, connections, warmUp)
   for (let round = 0; round < rounds; round++) {
     // Forth and back: none is always the first.
     for (const { contender, target, rounds } of round % 2 === 0 ? measured : measured.toReversed()) {

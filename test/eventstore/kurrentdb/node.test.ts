@@ -2,6 +2,7 @@
  * What the nodes of a cluster say, and what is drawn from it. On the test server's three nodes, and on three of the program
  * that TEST_EVENTSTORE_SERVER names: they have to say the same.
  */
+import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { createNode, type Node } from '../../../eventstore/kurrentdb/connection/node.ts'
@@ -131,4 +132,16 @@ t.test('a connection is good for one transport: calls on it end with it', async 
   await node.close()
   await node.close()
   t.same(await failed(append(node, 'a')), { kind: 'busy' }, 'nothing goes out once it is closed, so a retry is safe')
+})
+
+t.test('appends that come together do not take a turn of the event loop each', async (t) => {
+  const { port } = await startEventStoreServer(t)
+  const node = await connected(t, port, true)
+  const appendAll = (name: string) =>
+    Promise.all(Array.from({ length: 200 }, (_, index) => append(node, `${name}-${index}`)))
+  await appendAll('first')
+  const turns = () => performance.nodeTiming.uvMetricsInfo.loopCount
+  const before = turns()
+  await appendAll('second')
+  t.ok(turns() - before < 80, `${turns() - before} turns for 200 appends`)
 })
