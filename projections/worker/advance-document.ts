@@ -7,9 +7,12 @@ import { skipOrThrow } from '../fold.ts'
 import { ReadModelUnavailable } from '../read-model.ts'
 import type { Parking } from './parking.ts'
 
+/** An event whose data is not at hand. */
+export type EventReference = Pick<RecordedEvent, 'stream' | 'revision'>
+
 /**
  * The document with the events applied, as far as they can be; the first one that can't be is parked.
- * @param events of its customer, in the order of their revisions
+ * @param events of its customer, in the order of their revisions; one without its data is read from the stream
  * @param onRead called for each event that had to be read from the stream
  * @throws ReadModelUnavailable | EventStoreUnavailable
  */
@@ -17,7 +20,7 @@ export async function advance(
   eventStore: EventStore,
   parking: Parking,
   document: CustomerDocument,
-  events: readonly RecordedEvent[],
+  events: readonly (RecordedEvent | EventReference)[],
   onRead: (event: RecordedEvent) => void,
 ): Promise<CustomerDocument> {
   const { id } = document
@@ -27,7 +30,7 @@ export async function advance(
     if (current.revision + 1 === parking.stuckAt(id)) break
     let type = ''
     try {
-      if (event.revision > current.revision + 1) {
+      if (event.revision > current.revision + 1 || !('data' in event)) {
         parking.forget() // another process may have parked what lies in the gap
         for await (const missing of eventStore.readStream(event.stream, { from: current.revision + 1 })) {
           if (missing.revision > current.revision + 1) break // the stream was cut off here

@@ -1,6 +1,6 @@
 /** The projection worker: follows the log from its checkpoint and keeps the documents of the read model up to date. */
 
-import { placeOf } from '../../eventstore/event-place.ts'
+import { type EventPlace, placeOf } from '../../eventstore/event-place.ts'
 import {
   comparePositions,
   type EventStore,
@@ -105,9 +105,11 @@ export function startProjection(options: ProjectionOptions): Projection {
     let storing: Promise<void> = Promise.resolve()
     let applying: Promise<void> = Promise.resolve()
     const failure: { reason?: unknown } = {}
-    const finish = async (batch: SubscriptionBatch, applied: Promise<void>): Promise<void> => {
+    /** What was folded since the last write. */
+    let reach: Reach = {}
+    const finish = async (batch: SubscriptionBatch, to: Reach, applied: Promise<void>): Promise<void> => {
       await applied
-      checkpoint = await storeCheckpoint(readModel, batch, checkpoint)
+      checkpoint = await storeCheckpoint(readModel, { ...to, caughtUp: batch.caughtUp }, checkpoint)
       observer?.applied?.(batch.events, batch.caughtUp, !isFilled)
       isFilled ||= batch.caughtUp
       arrivals.reach(batch.checkpoint)
@@ -119,19 +121,28 @@ export function startProjection(options: ProjectionOptions): Projection {
         const { value: batch, done } = await coming
         if ('reason' in failure) throw failure.reason
         if (done) break
+        await applier.fold(batch.events)
+        reach = extend(reach, batch.events)
+        // Nobody sees what is being filled, so there several batches cost a document one write.
+        if (!isFilled && !batch.caughtUp && !applier.isFull() && !stopping.signal.aborted) {
+          observer?.applied?.(batch.events, false, true)
+          coming = batches.next()
+          continue
+        }
         // While Redis writes one batch, the next one is read and sent: the compare-and-set keeps them in order.
         const sent = Promise.withResolvers<void>()
-        const applied = applier.apply(batch.events, sent.resolve)
+        const applied = applier.write(sent.resolve)
         applying = applied
         await Promise.race([sent.promise, applied])
         coming = batches.next()
         coming.catch(() => {}) // awaited when its turn comes, or never
         await storing
         if ('reason' in failure) throw failure.reason
-        storing = finish(batch, applied).catch(async (reason: unknown) => {
+        storing = finish(batch, reach, applied).catch(async (reason: unknown) => {
           failure.reason = reason
           await following.unsubscribe()
         })
+        reach = {}
         if (stopping.signal.aborted) return
       }
     } finally {
@@ -178,24 +189,39 @@ async function hideSetBack(readModel: ReadModel, { complete }: Checkpoint): Prom
   if (complete) await readModel.distrust()
 }
 
+/** The events that were folded into documents together. */
+interface Reach {
+  /** The origin of a read model that begins with the first of them. */
+  readonly origin?: string
+  /** The place of the last one; none if there was no event. */
+  readonly newest?: EventPlace
+}
+
+function extend(reach: Reach, events: readonly RecordedEvent[]): Reach {
+  const [first, last] = [events[0], events.at(-1)]
+  return first && last ? { origin: reach.origin ?? originOf(first), newest: placeOf(last) } : reach
+}
+
 /**
- * Stores how far a batch has come.
+ * Stores how far the documents have come.
+ * @param reach what they reflect now
  * @param last the checkpoint before it
  * @returns the checkpoint to go on from
- * @throws Error if the stored checkpoint is before the batch and not the worker's own: then it has to resume from there
+ * @throws Error if the stored checkpoint is before these events and not the worker's own: then it has to resume from
+ * there
  */
 async function storeCheckpoint(
   readModel: ReadModel,
-  batch: SubscriptionBatch,
+  reach: Reach & { readonly caughtUp: boolean },
   last: Checkpoint | null,
 ): Promise<Checkpoint | null> {
-  const [first, newest] = [batch.events[0], batch.events.at(-1)]
-  const origin = last?.origin ?? (first && originOf(first))
+  const { newest, caughtUp } = reach
+  const origin = last?.origin ?? reach.origin
   // The place is that of an event and not of the end of the batch, because an event can be compared later. So a batch
   // without one does not move the checkpoint, and before the log's first event there is none.
-  const place = newest ? placeOf(newest) : last
+  const place = newest ?? last
   if (origin === undefined || !place) return null
-  const complete = (last?.complete ?? false) || batch.caughtUp
+  const complete = (last?.complete ?? false) || caughtUp
   if (!newest && complete === last?.complete) return last
   const { position, id, stream, revision } = place
   const next: Checkpoint = { position, id, stream, revision, origin, complete }
