@@ -24,7 +24,7 @@ export interface Applier {
    * for a document, however many events it has had since. @throws ReadModelUnavailable | EventStoreUnavailable
    */
   fold(events: readonly RecordedEvent[]): Promise<void>
-  /** Whether so much has been folded that it should be written before more is. */
+  /** Whether what is folded takes so much memory that it should be written now. */
   isFull(): boolean
   /**
    * Stores the documents that were folded, and completes the erasures among the events.
@@ -43,11 +43,8 @@ export interface Applier {
 
 /** For about 10,000 customers with two addresses each. */
 const CACHED_BYTES = 20 * 1024 * 1024
-/**
- * How much is folded before it is written. Documents: the memory that they take, estimated. Events: so that the
- * checkpoint advances where few customers have many events.
- */
-const MOST_FOLDED = { bytes: 8 * 1024 * 1024, events: 20_000 }
+/** How much memory the documents may take that are folded and not written yet, estimated. */
+const FOLDED_BYTES = 8 * 1024 * 1024
 const RECENT_MS = 3_600_000
 
 interface ApplierOptions {
@@ -66,7 +63,6 @@ interface Folded {
   newest: EventPlace | undefined
   /** Whether a stored document of a customer who is deleted now will be overwritten. */
   overwritesDeleted: boolean
-  events: number
   bytes: number
 }
 
@@ -75,7 +71,6 @@ const nothing = (): Folded => ({
   deletions: [],
   newest: undefined,
   overwritesDeleted: false,
-  events: 0,
   bytes: 0,
 })
 
@@ -99,7 +94,6 @@ export function createApplier(options: ApplierOptions): Applier {
       if (into.newest === undefined || isAfter(event, into.newest)) into.newest = placeOf(event)
       if (event.type === 'CustomerDeleted' && customerOf(event.stream)) into.deletions.push(event)
     }
-    into.events += events.length
     const groups = groupByCustomer(events)
     const documents = await loadDocuments(readModel, groups, (id) => into.documents.get(id)?.document ?? stored.get(id))
     for (const [id, own] of groups) await advanceInto(into, documents.get(id) as CustomerDocument, own)
@@ -177,7 +171,7 @@ export function createApplier(options: ApplierOptions): Applier {
   return {
     fold,
     write,
-    isFull: () => folded.bytes >= MOST_FOLDED.bytes || folded.events >= MOST_FOLDED.events,
+    isFull: () => folded.bytes >= FOLDED_BYTES,
 
     async apply(events) {
       await fold(events)

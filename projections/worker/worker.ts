@@ -24,7 +24,7 @@ export interface Projection {
    * Resolves when everything that is in the log now is in the documents. @throws Error if the worker is stopped first
    */
   caughtUp(): Promise<void>
-  /** Finishes the current batch and stores its checkpoint. Calling it again does nothing. */
+  /** Finishes the write under way and stores its checkpoint. Calling it again does nothing. */
   stop(): Promise<void>
 }
 
@@ -37,8 +37,8 @@ const OVER = 'The subscription ended, or the read model was emptied, set back or
 /** Notified of a projection's progress, for metrics. */
 export interface ProjectionObserver {
   /**
-   * A batch is in the documents; `caughtUp`: it reached the end of the log; `isRefill`: it filled a read model that was
-   * not complete, so that its events say nothing of how long a change takes.
+   * A batch is in the documents; `caughtUp`: it reached the end of the log; `isRefill`: it fills a read model that was
+   * not complete, so that its events say nothing of how long a change takes, and it may still have to be written.
    */
   applied(events: readonly RecordedEvent[], caughtUp: boolean, isRefill: boolean): void
   /** Called once for each outage of a store. */
@@ -54,6 +54,11 @@ export interface ProjectionOptions {
   readonly observer?: Partial<ProjectionObserver>
   /** The most events of one batch. Default 500. */
   readonly batchSize?: number
+  /**
+   * While the read model is filled: after how many events the documents and the checkpoint are written, so that a
+   * document with several of them is written once. Sooner if the documents take much memory. Default 10,000.
+   */
+  readonly writeAfter?: number
 }
 
 /**
@@ -74,7 +79,7 @@ export function reportFailures({ log = SILENT, observer }: ProjectionOptions): (
  * duplicate deliveries are skipped. Only `caughtUp` throws.
  */
 export function startProjection(options: ProjectionOptions): Projection {
-  const { eventStore, readModel, log = SILENT, observer, batchSize = 500 } = options
+  const { eventStore, readModel, log = SILENT, observer, batchSize = 500, writeAfter = 10_000 } = options
   const applier = createApplier({ eventStore, readModel, onFailure: reportFailures(options) })
   const stopping = new AbortController()
   let subscription: Subscription | undefined
@@ -106,7 +111,7 @@ export function startProjection(options: ProjectionOptions): Projection {
     let applying: Promise<void> = Promise.resolve()
     const failure: { reason?: unknown } = {}
     /** What was folded since the last write. */
-    let reach: Reach = {}
+    let reach = NOTHING
     const finish = async (batch: SubscriptionBatch, to: Reach, applied: Promise<void>): Promise<void> => {
       await applied
       checkpoint = await storeCheckpoint(readModel, { ...to, caughtUp: batch.caughtUp }, checkpoint)
@@ -123,8 +128,9 @@ export function startProjection(options: ProjectionOptions): Projection {
         if (done) break
         await applier.fold(batch.events)
         reach = extend(reach, batch.events)
-        // Nobody sees what is being filled, so there several batches cost a document one write.
-        if (!isFilled && !batch.caughtUp && !applier.isFull() && !stopping.signal.aborted) {
+        // Queries wait for the end of a filling, so until then several batches cost a document one write.
+        const isDue = isFilled || batch.caughtUp || reach.events >= writeAfter || applier.isFull()
+        if (!isDue && !stopping.signal.aborted) {
           observer?.applied?.(batch.events, false, true)
           coming = batches.next()
           continue
@@ -142,7 +148,7 @@ export function startProjection(options: ProjectionOptions): Projection {
           failure.reason = reason
           await following.unsubscribe()
         })
-        reach = {}
+        reach = NOTHING
         if (stopping.signal.aborted) return
       }
     } finally {
@@ -195,11 +201,16 @@ interface Reach {
   readonly origin?: string
   /** The place of the last one; none if there was no event. */
   readonly newest?: EventPlace
+  /** How many. */
+  readonly events: number
 }
+
+const NOTHING: Reach = { events: 0 }
 
 function extend(reach: Reach, events: readonly RecordedEvent[]): Reach {
   const [first, last] = [events[0], events.at(-1)]
-  return first && last ? { origin: reach.origin ?? originOf(first), newest: placeOf(last) } : reach
+  if (!first || !last) return reach
+  return { origin: reach.origin ?? originOf(first), newest: placeOf(last), events: reach.events + events.length }
 }
 
 /**
