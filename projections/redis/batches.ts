@@ -2,8 +2,11 @@
 import { partsOf } from '../../runtime/in-batches.ts'
 import type { RedisCommands, RedisConnection } from './connection.ts'
 
-/** The most characters that are sent before the answers are awaited. */
-const BATCH = { commands: 1_000, characters: 1_000_000 }
+/**
+ * The most that is sent before the answers are awaited. A process that is busy otherwise sends it piece by piece, and all
+ * of it has to be answered within the deadline of a call.
+ */
+const BATCH = { commands: 1_000, characters: 250_000 }
 /** How many documents one script reads or writes. */
 export const CHUNK = 100
 

@@ -109,10 +109,15 @@ export function connectRedis(url: string): RedisConnection {
   function limited<T>(work: (commands: RedisCommands) => Promise<T>, server: string | undefined): Promise<T> {
     return new Promise((resolve, reject) => {
       let late = false
-      const timer = setTimeout(() => {
+      const giveUp = () => {
         late = true
         if (server !== undefined) silent.add(server)
         reject(driver.isReady() ? new Error('no answer') : (failure ?? new Error('no connection')))
+      }
+      // Where this process was too busy to read an answer that is there, it is read before the immediate.
+      let last: NodeJS.Immediate | undefined
+      const timer = setTimeout(() => {
+        last = setImmediate(giveUp)
       }, DEADLINE_MS)
       const start = async () => {
         await ready()
@@ -123,6 +128,7 @@ export function connectRedis(url: string): RedisConnection {
         .then(resolve, reject)
         .finally(() => {
           clearTimeout(timer)
+          clearImmediate(last)
           if (late && server !== undefined) silent.delete(server)
         })
     })
