@@ -14,7 +14,7 @@ import { documentSize } from '../document-size.ts'
 import { completeErasure } from '../erasure.ts'
 import { customerOf } from '../fold.ts'
 import type { DocumentWrite, ReadModel } from '../read-model.ts'
-import { advance, type EventReference } from './advance-document.ts'
+import { advance } from './advance-document.ts'
 import { createParking, type Failure } from './parking.ts'
 import { createScrubbing } from './scrubbing.ts'
 
@@ -54,9 +54,15 @@ interface ApplierOptions {
   readonly onFailure: (failure: Failure) => void
 }
 
+/** A document to write, and the memory that it takes. */
+interface FoldedDocument extends DocumentWrite {
+  /** Bytes, estimated. */
+  readonly size: number
+}
+
 /** What was folded and is not written yet. */
 interface Folded {
-  readonly documents: Map<number, DocumentWrite>
+  readonly documents: Map<number, FoldedDocument>
   /** The deletions among the events, whose erasures have to be completed. */
   readonly deletions: RecordedEvent[]
   /** The newest event that a document reflects. Stored in the read model before any document of it. */
@@ -74,16 +80,29 @@ const nothing = (): Folded => ({
   bytes: 0,
 })
 
+/** Notes an event that a document reflects and that was not delivered. */
+const noting = (into: Folded) => (event: RecordedEvent) => {
+  into.newest = laterPlace(into.newest, placeOf(event))
+}
+
+/** Keeps an advanced document for the next write. */
+function keep(into: Folded, before: CustomerDocument, document: CustomerDocument): void {
+  if (document.revision <= before.revision) return
+  const known = into.documents.get(document.id)
+  const expected = known?.expected ?? before.revision
+  const size = documentSize(document)
+  into.documents.set(document.id, { document, expected, size })
+  into.bytes += size - (known?.size ?? 0)
+  if (document.status === 'deleted' && isRegistered(before) && expected !== -1) into.overwritesDeleted = true
+}
+
 export function createApplier(options: ApplierOptions): Applier {
   const { eventStore, readModel, onFailure } = options
   /**
    * The documents that this applier stored last, which saves reading them. If another one was faster, the
    * compare-and-set fails.
    */
-  const stored = new LRUCache<number, CustomerDocument>({
-    maxSize: CACHED_BYTES,
-    sizeCalculation: documentSize,
-  })
+  const stored = new LRUCache<number, CustomerDocument>({ maxSize: CACHED_BYTES })
   const parking = createParking(readModel, onFailure)
   const scrubbing = createScrubbing(readModel)
   let folded = nothing()
@@ -96,24 +115,12 @@ export function createApplier(options: ApplierOptions): Applier {
     }
     const groups = groupByCustomer(events)
     const documents = await loadDocuments(readModel, groups, (id) => into.documents.get(id)?.document ?? stored.get(id))
-    for (const [id, own] of groups) await advanceInto(into, documents.get(id) as CustomerDocument, own)
-  }
-
-  /** Advances a document and keeps it for the next write. */
-  async function advanceInto(
-    into: Folded,
-    before: CustomerDocument,
-    events: readonly (RecordedEvent | EventReference)[],
-  ): Promise<void> {
-    const document = await advance(eventStore, parking, before, events, (event) => {
-      into.newest = laterPlace(into.newest, placeOf(event))
-    })
-    if (document.revision <= before.revision) return
-    const known = into.documents.get(document.id)
-    const expected = known?.expected ?? before.revision
-    into.documents.set(document.id, { document, expected })
-    into.bytes += documentSize(document) - (known ? documentSize(known.document) : 0)
-    if (document.status === 'deleted' && isRegistered(before) && expected !== -1) into.overwritesDeleted = true
+    const onRead = noting(into)
+    for (const [id, own] of groups) {
+      const before = documents.get(id) as CustomerDocument
+      const after = advance(eventStore, parking, before, own, onRead)
+      keep(into, before, after instanceof Promise ? await after : after)
+    }
   }
 
   /** Writes until each document is at the revision that was folded, whoever has written it. */
@@ -128,8 +135,8 @@ export function createApplier(options: ApplierOptions): Applier {
       // Counts as stored from here on, so that the next events can be applied in the meantime. If the write fails,
       // their compare-and-set fails too. A stuck document is read each time, because a newer release beside this one
       // may get past the event.
-      for (const { document } of writes)
-        if (parking.stuckAt(document.id) === undefined) stored.set(document.id, document)
+      for (const { document, size } of writes)
+        if (parking.stuckAt(document.id) === undefined) stored.set(document.id, document, { size })
       const putting = readModel.put(writes, unit.newest)
       onSent?.()
       const revisions = await putting
@@ -149,9 +156,12 @@ export function createApplier(options: ApplierOptions): Applier {
     if (lost.length === 0) return again
     for (const { id } of lost) stored.delete(id)
     const found = await readModel.documents(lost.map(({ id }) => id))
-    await inBatches([...lost.entries()], ([index, { id, revision }]) =>
-      advanceInto(again, found[index] ?? absentCustomer(id), [{ stream: streamOf.customer(id), revision }]),
-    )
+    const onRead = noting(again)
+    await inBatches([...lost.entries()], async ([index, { id, revision }]) => {
+      const before = found[index] ?? absentCustomer(id)
+      const target = { stream: streamOf.customer(id), revision }
+      keep(again, before, await advance(eventStore, parking, before, [target], onRead))
+    })
     return again
   }
 
