@@ -96,6 +96,7 @@ export function startProjection(options: ProjectionOptions): Projection {
     arrivals.reset()
     if (checkpoint) arrivals.reach(checkpoint.position)
     let isFilled = checkpoint?.complete ?? false
+    let isBegun = checkpoint !== null
     const following = eventStore.subscribeToAll({
       from: checkpoint?.position ?? 'start',
       ...(checkpoint && { expects: checkpoint }),
@@ -129,12 +130,15 @@ export function startProjection(options: ProjectionOptions): Projection {
         await applier.fold(batch.events)
         reach = extend(reach, batch.events)
         // Queries wait for the end of a filling, so until then several batches cost a document one write.
-        const isDue = isFilled || batch.caughtUp || reach.events >= writeAfter || applier.isFull()
+        // The first batch is written at once: only then does a filling of Redis begin (see redis/read-model.ts).
+        const isEnough = !isBegun || reach.events >= writeAfter || applier.isFull()
+        const isDue = isFilled || batch.caughtUp || isEnough
         if (!isDue && !stopping.signal.aborted) {
           observer?.applied?.(batch.events, false, true)
           coming = batches.next()
           continue
         }
+        isBegun ||= reach.events > 0
         // While Redis writes one batch, the next one is read and sent: the compare-and-set keeps them in order.
         const sent = Promise.withResolvers<void>()
         const applied = applier.write(sent.resolve)
