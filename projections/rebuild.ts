@@ -42,12 +42,6 @@ export interface Difference {
 
 type Report = (progress: Progress) => void
 
-/**
- * The batch size for filling: all events of one customer in a batch cost one write. Several batches are in memory at a
- * time, so larger ones cost more in garbage collection than they save, and on a busy machine Redis may miss the deadline
- * of a call.
- */
-const FILL_BATCH = 4_000
 /** How many customers are compared at once. */
 const PAGE = 500
 /** How long a document may lag behind the log before it counts as different. */
@@ -104,7 +98,6 @@ export function startFilling(options: {
   const complete = Promise.withResolvers<void>()
   const projection = startProjection({
     ...options,
-    batchSize: FILL_BATCH,
     observer: {
       applied(events, caughtUp) {
         done += events.length

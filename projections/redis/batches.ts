@@ -2,33 +2,42 @@
 import { partsOf } from '../../runtime/in-batches.ts'
 import type { RedisCommands, RedisConnection } from './connection.ts'
 
-/** The most characters that are sent before the answers are awaited. */
-const BATCH = { commands: 1_000, characters: 1_000_000 }
+/**
+ * The most that is sent before the answers are awaited. A process that is busy otherwise sends it piece by piece, and all
+ * of it has to be answered within the deadline of a call.
+ */
+const BATCH = { commands: 1_000, characters: 250_000 }
 /** How many documents one script reads or writes. */
 export const CHUNK = 100
 
 /**
  * Runs one command for each item, in batches.
+ * @param items taken as their batch is sent, so that what is made for a command is not kept for long
  * @param size the approximate length of an item's command, in characters
  * @returns the answers in the order of the items
  * @throws ReadModelUnavailable
  */
 export async function each<T, R>(
   redis: RedisConnection,
-  items: readonly T[],
+  items: Iterable<T>,
   command: (commands: RedisCommands, item: T) => Promise<R>,
   size: (item: T) => number = () => 0,
 ): Promise<R[]> {
   const answers: R[] = []
-  for (let start = 0; start < items.length; ) {
-    let end = start
-    for (let total = 0; end < items.length && end - start < BATCH.commands && total < BATCH.characters; end++) {
-      total += size(items[end] as T)
-    }
-    const batch = items.slice(start, end)
-    answers.push(...(await redis.call((commands) => Promise.all(batch.map((item) => command(commands, item))))))
-    start = end
+  let batch: T[] = []
+  let total = 0
+  const send = async () => {
+    const sent = batch
+    batch = []
+    total = 0
+    answers.push(...(await redis.call((commands) => Promise.all(sent.map((item) => command(commands, item))))))
   }
+  for (const item of items) {
+    batch.push(item)
+    total += size(item)
+    if (batch.length === BATCH.commands || total >= BATCH.characters) await send()
+  }
+  if (batch.length > 0) await send()
   return answers
 }
 
@@ -43,7 +52,7 @@ export async function select(
   ask: (commands: RedisCommands, chunk: readonly number[]) => Promise<number[]>,
 ): Promise<number[]> {
   const size = redis.kind === 'cluster' ? 1 : CHUNK // in a Cluster the keys of several customers are not on one server
-  const answers = await each(redis, [...partsOf(ids, size)], ask)
+  const answers = await each(redis, partsOf(ids, size), ask)
   return answers.flatMap((numbers, chunk) => numbers.map((number) => ids[chunk * size + number] as number))
 }
 

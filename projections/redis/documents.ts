@@ -53,7 +53,7 @@ async function putChunks(redis: RedisConnection, handle: Handle, writes: readonl
   const refusals: Refusal[] = []
   const answers = await each(
     redis,
-    Array.from(partsOf(writes, CHUNK), (chunk) => packed(handle, chunk)),
+    partsOf(writes, CHUNK).map((chunk) => packed(handle, chunk)),
     (commands, { key, values, places }) => commands.putDocuments(key, handle.keys.ownBeginning, places, values),
     ({ values }) => values.length,
   )

@@ -7,17 +7,48 @@ import { skipOrThrow } from '../fold.ts'
 import { ReadModelUnavailable } from '../read-model.ts'
 import type { Parking } from './parking.ts'
 
+/** An event whose data is not at hand. */
+type EventReference = Pick<RecordedEvent, 'stream' | 'revision'>
+
 /**
  * The document with the events applied, as far as they can be; the first one that can't be is parked.
- * @param events of its customer, in the order of their revisions
+ * @param events of its customer, in the order of their revisions; one without its data is read from the stream
  * @param onRead called for each event that had to be read from the stream
+ * @returns no promise if all of them are the document's next, as nearly always
  * @throws ReadModelUnavailable | EventStoreUnavailable
  */
-export async function advance(
+export function advance(
   eventStore: EventStore,
   parking: Parking,
   document: CustomerDocument,
-  events: readonly RecordedEvent[],
+  events: readonly (RecordedEvent | EventReference)[],
+  onRead: (event: RecordedEvent) => void,
+): CustomerDocument | Promise<CustomerDocument> {
+  let current = document
+  for (const [index, event] of events.entries()) {
+    if (event.revision <= current.revision) continue
+    const isNext = event.revision === current.revision + 1 && 'data' in event
+    const after = isNext && event.revision !== parking.stuckAt(current.id) ? tryProject(current, event) : undefined
+    if (after === undefined) return advanceFurther(eventStore, parking, current, events.slice(index), onRead)
+    current = after
+  }
+  return current
+}
+
+/** undefined if it can't be applied: `next` finds out why. */
+function tryProject(document: CustomerDocument, event: RecordedEvent): CustomerDocument | undefined {
+  try {
+    return project(document, decode<CustomerEvent>(event))
+  } catch {
+    return undefined
+  }
+}
+
+async function advanceFurther(
+  eventStore: EventStore,
+  parking: Parking,
+  document: CustomerDocument,
+  events: readonly (RecordedEvent | EventReference)[],
   onRead: (event: RecordedEvent) => void,
 ): Promise<CustomerDocument> {
   const { id } = document
@@ -27,7 +58,7 @@ export async function advance(
     if (current.revision + 1 === parking.stuckAt(id)) break
     let type = ''
     try {
-      if (event.revision > current.revision + 1) {
+      if (event.revision > current.revision + 1 || !('data' in event)) {
         parking.forget() // another process may have parked what lies in the gap
         for await (const missing of eventStore.readStream(event.stream, { from: current.revision + 1 })) {
           if (missing.revision > current.revision + 1) break // the stream was cut off here
@@ -49,12 +80,12 @@ export async function advance(
   return current
 }
 
-/** The document after its next event. No promise if it can be applied, as nearly all can. */
-function next(
+/** The document after its next event. */
+async function next(
   eventStore: EventStore,
   document: CustomerDocument,
   event: RecordedEvent,
-): CustomerDocument | Promise<CustomerDocument> {
+): Promise<CustomerDocument> {
   try {
     return project(document, decode<CustomerEvent>(event))
   } catch (error) {

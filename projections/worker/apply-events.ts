@@ -8,6 +8,7 @@ import { hasKeys, keysOf } from '../../eventstore/encryption/customer-keys.ts'
 import { type EventPlace, laterPlace, placeOf } from '../../eventstore/event-place.ts'
 import { comparePositions, type EventStore, EventStoreUnavailable, type RecordedEvent } from '../../eventstore/port.ts'
 import { inBatches } from '../../runtime/in-batches.ts'
+import { streamOf } from '../../schema/streams.ts'
 import { absentCustomer, type CustomerDocument, isRegistered } from '../customer.ts'
 import { documentSize } from '../document-size.ts'
 import { completeErasure } from '../erasure.ts'
@@ -19,20 +20,31 @@ import { createScrubbing } from './scrubbing.ts'
 
 export interface Applier {
   /**
-   * Applies these events to the documents of their customers.
-   * @param onSent called once the writes have been sent; from then on the next events may be applied
-   * @throws ReadModelUnavailable | EventStoreUnavailable; then call `forget` and apply them again
+   * Applies these events to the documents of their customers in memory. They are stored by the next `write`: one write
+   * for a document, however many events it has had since. @throws ReadModelUnavailable | EventStoreUnavailable
    */
-  apply(events: readonly RecordedEvent[], onSent?: () => void): Promise<void>
+  fold(events: readonly RecordedEvent[]): Promise<void>
+  /** Whether what is folded takes so much memory that it should be written now. */
+  isFull(): boolean
+  /**
+   * Stores the documents that were folded, and completes the erasures among the events.
+   * @param onSent called once the writes have been sent; from then on the next events may be folded
+   * @throws ReadModelUnavailable | EventStoreUnavailable; then call `forget` and fold the events again
+   */
+  write(onSent?: () => void): Promise<void>
+  /** Folds and writes. @throws as `write` */
+  apply(events: readonly RecordedEvent[]): Promise<void>
   /**
    * Call it when the read model may have been cleared or switched: otherwise documents stored earlier would count as
-   * still there.
+   * still there. What was folded and not written is dropped.
    */
   forget(): void
 }
 
 /** For about 10,000 customers with two addresses each. */
 const CACHED_BYTES = 20 * 1024 * 1024
+/** How much memory the documents may take that are folded and not written yet, estimated. */
+const FOLDED_BYTES = 8 * 1024 * 1024
 const RECENT_MS = 3_600_000
 
 interface ApplierOptions {
@@ -42,79 +54,142 @@ interface ApplierOptions {
   readonly onFailure: (failure: Failure) => void
 }
 
+/** A document to write, and the memory that it takes. */
+interface FoldedDocument extends DocumentWrite {
+  /** Bytes, estimated. */
+  readonly size: number
+}
+
+/** What was folded and is not written yet. */
+interface Folded {
+  readonly documents: Map<number, FoldedDocument>
+  /** The deletions among the events, whose erasures have to be completed. */
+  readonly deletions: RecordedEvent[]
+  /** The newest event that a document reflects. Stored in the read model before any document of it. */
+  newest: EventPlace | undefined
+  /** Whether a stored document of a customer who is deleted now will be overwritten. */
+  overwritesDeleted: boolean
+  bytes: number
+}
+
+const nothing = (): Folded => ({
+  documents: new Map(),
+  deletions: [],
+  newest: undefined,
+  overwritesDeleted: false,
+  bytes: 0,
+})
+
+/** Notes an event that a document reflects and that was not delivered. */
+const noting = (into: Folded) => (event: RecordedEvent) => {
+  into.newest = laterPlace(into.newest, placeOf(event))
+}
+
+/** Keeps an advanced document for the next write. */
+function keep(into: Folded, before: CustomerDocument, document: CustomerDocument): void {
+  if (document.revision <= before.revision) return
+  const known = into.documents.get(document.id)
+  const expected = known?.expected ?? before.revision
+  const size = documentSize(document)
+  into.documents.set(document.id, { document, expected, size })
+  into.bytes += size - (known?.size ?? 0)
+  if (document.status === 'deleted' && isRegistered(before) && expected !== -1) into.overwritesDeleted = true
+}
+
 export function createApplier(options: ApplierOptions): Applier {
   const { eventStore, readModel, onFailure } = options
   /**
    * The documents that this applier stored last, which saves reading them. If another one was faster, the
    * compare-and-set fails.
    */
-  const stored = new LRUCache<number, CustomerDocument>({
-    maxSize: CACHED_BYTES,
-    sizeCalculation: documentSize,
-  })
+  const stored = new LRUCache<number, CustomerDocument>({ maxSize: CACHED_BYTES })
   const parking = createParking(readModel, onFailure)
   const scrubbing = createScrubbing(readModel)
+  let folded = nothing()
 
-  async function applyAll(events: readonly RecordedEvent[], onSent: (() => void) | undefined): Promise<void> {
-    let pending = groupByCustomer(events)
-    /** Stored in the read model before any document of it. */
-    let newest: EventPlace | undefined
-    for (const event of events) if (newest === undefined || isAfter(event, newest)) newest = placeOf(event)
-    for (let isFirst = true; pending.size > 0; isFirst = false) {
-      const documents = await loadDocuments(readModel, stored, pending, isFirst)
-      const writes: DocumentWrite[] = []
-      for (const [id, own] of pending) {
-        const before = documents.get(id) as CustomerDocument
-        const document = await advance(eventStore, parking, before, own, (event) => {
-          newest = laterPlace(newest, placeOf(event))
-        })
-        if (document.revision > before.revision) writes.push({ document, expected: before.revision })
-      }
-      if (writes.length === 0) return
-      // Requested before anything is overwritten: if this process is killed, the next one does it.
-      if (
-        writes.some(
-          ({ document }) => document.status === 'deleted' && isRegistered(documents.get(document.id) ?? document),
-        )
-      ) {
-        await readModel.requestScrub()
-        scrubbing.schedule()
-      }
-      // Counts as stored from here on, so that the next events can be applied in the meantime. If the write fails,
-      // their compare-and-set fails too. A stuck document is read each time, because a newer release beside this one
-      // may get past the event.
-      for (const { document } of writes)
-        if (parking.stuckAt(document.id) === undefined) stored.set(document.id, document)
-      const putting = readModel.put(writes, newest)
-      onSent?.()
-      const revisions = await putting
-      if (!parking.isKnown()) await parking.load()
-      const lost = new Map<number, RecordedEvent[]>()
-      for (const [index, { document }] of writes.entries()) {
-        if (revisions[index] === document.revision) {
-          if (parking.isPassed(document)) await parking.unpark(document.id)
-        } else {
-          stored.delete(document.id)
-          lost.set(document.id, pending.get(document.id) ?? [])
-        }
-      }
-      pending = lost
+  async function fold(events: readonly RecordedEvent[]): Promise<void> {
+    const into = folded
+    for (const event of events) {
+      if (into.newest === undefined || isAfter(event, into.newest)) into.newest = placeOf(event)
+      if (event.type === 'CustomerDeleted' && customerOf(event.stream)) into.deletions.push(event)
+    }
+    const groups = groupByCustomer(events)
+    const documents = await loadDocuments(readModel, groups, (id) => into.documents.get(id)?.document ?? stored.get(id))
+    const onRead = noting(into)
+    for (const [id, own] of groups) {
+      const before = documents.get(id) as CustomerDocument
+      const after = advance(eventStore, parking, before, own, onRead)
+      keep(into, before, after instanceof Promise ? await after : after)
     }
   }
 
+  /** Writes until each document is at the revision that was folded, whoever has written it. */
+  async function store(written: Folded, onSent: (() => void) | undefined): Promise<void> {
+    for (let unit = written; unit.documents.size > 0; ) {
+      // Requested before anything is overwritten: if this process is killed, the next one does it.
+      if (unit.overwritesDeleted) {
+        await readModel.requestScrub()
+        scrubbing.schedule()
+      }
+      const writes = [...unit.documents.values()]
+      // Counts as stored from here on, so that the next events can be applied in the meantime. If the write fails,
+      // their compare-and-set fails too. A stuck document is read each time, because a newer release beside this one
+      // may get past the event.
+      for (const { document, size } of writes)
+        if (parking.stuckAt(document.id) === undefined) stored.set(document.id, document, { size })
+      const putting = readModel.put(writes, unit.newest)
+      onSent?.()
+      const revisions = await putting
+      if (!parking.isKnown()) await parking.load()
+      const lost: CustomerDocument[] = []
+      for (const [index, { document }] of writes.entries()) {
+        if (revisions[index] !== document.revision) lost.push(document)
+        else if (parking.isPassed(document)) await parking.unpark(document.id)
+      }
+      unit = await foldAgain(lost, unit.newest)
+    }
+  }
+
+  /** Folds documents again that were not the ones expected, from what is stored instead. */
+  async function foldAgain(lost: readonly CustomerDocument[], newest: EventPlace | undefined): Promise<Folded> {
+    const again = { ...nothing(), newest }
+    if (lost.length === 0) return again
+    for (const { id } of lost) stored.delete(id)
+    const found = await readModel.documents(lost.map(({ id }) => id))
+    const onRead = noting(again)
+    await inBatches([...lost.entries()], async ([index, { id, revision }]) => {
+      const before = found[index] ?? absentCustomer(id)
+      const target = { stream: streamOf.customer(id), revision }
+      keep(again, before, await advance(eventStore, parking, before, [target], onRead))
+    })
+    return again
+  }
+
+  async function write(onSent?: () => void): Promise<void> {
+    const written = folded
+    folded = nothing()
+    const { deletions } = written
+    // Old deletions that are applied again leave nothing new on the disk.
+    const isRecent = deletions.some(({ created }) => Date.now() - created.getTime() < RECENT_MS)
+    if (isRecent) await readModel.requestScrub()
+    await store(written, onSent)
+    await completeErasures(options, deletions)
+    if (isRecent) scrubbing.schedule()
+    await scrubbing.checkOwed()
+  }
+
   return {
-    async apply(events, onSent) {
-      const deletions = events.filter((event) => event.type === 'CustomerDeleted' && customerOf(event.stream))
-      // Old deletions that are applied again leave nothing new on the disk.
-      const isRecent = deletions.some(({ created }) => Date.now() - created.getTime() < RECENT_MS)
-      if (isRecent) await readModel.requestScrub()
-      await applyAll(events, onSent)
-      await completeErasures(options, deletions)
-      if (isRecent) scrubbing.schedule()
-      await scrubbing.checkOwed()
+    fold,
+    write,
+    isFull: () => folded.bytes >= FOLDED_BYTES,
+
+    async apply(events) {
+      await fold(events)
+      await write()
     },
 
     forget() {
+      folded = nothing()
       stored.clear()
       parking.forget()
     },
@@ -122,22 +197,21 @@ export function createApplier(options: ApplierOptions): Applier {
 }
 
 /**
- * The stored documents of the customers, as far as they are known.
- * @param isFirst false if the cached state turned out to be wrong
+ * The documents of the customers.
+ * @param known the documents in memory
  */
 async function loadDocuments(
   readModel: ReadModel,
-  stored: LRUCache<number, CustomerDocument>,
-  pending: ReadonlyMap<number, readonly RecordedEvent[]>,
-  isFirst: boolean,
+  groups: ReadonlyMap<number, readonly RecordedEvent[]>,
+  known: (id: number) => CustomerDocument | undefined,
 ): Promise<Map<number, CustomerDocument>> {
   const documents = new Map<number, CustomerDocument>()
   const missing: number[] = []
-  for (const [id, events] of pending) {
-    const document = stored.get(id)
+  for (const [id, events] of groups) {
+    const document = known(id)
     if (document) documents.set(id, document)
     // Usually there is no document before a stream's first event; otherwise the compare-and-set fails.
-    else if (isFirst && events[0]?.revision === 0) documents.set(id, absentCustomer(id))
+    else if (events[0]?.revision === 0) documents.set(id, absentCustomer(id))
     else missing.push(id)
   }
   if (missing.length > 0) {

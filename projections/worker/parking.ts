@@ -23,7 +23,7 @@ export interface Parking {
    * @param type of the event that can't be applied; '' if it is missing from its stream
    * @throws ReadModelUnavailable
    */
-  park(document: CustomerDocument, event: RecordedEvent, type: string, error: unknown): Promise<void>
+  park(document: CustomerDocument, event: Pick<RecordedEvent, 'stream'>, type: string, error: unknown): Promise<void>
   /** Whether it is known which events are parked. */
   isKnown(): boolean
   /** Reads which events are parked. @throws ReadModelUnavailable */

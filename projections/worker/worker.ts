@@ -1,6 +1,6 @@
 /** The projection worker: follows the log from its checkpoint and keeps the documents of the read model up to date. */
 
-import { placeOf } from '../../eventstore/event-place.ts'
+import { type EventPlace, placeOf } from '../../eventstore/event-place.ts'
 import {
   comparePositions,
   type EventStore,
@@ -24,7 +24,7 @@ export interface Projection {
    * Resolves when everything that is in the log now is in the documents. @throws Error if the worker is stopped first
    */
   caughtUp(): Promise<void>
-  /** Finishes the current batch and stores its checkpoint. Calling it again does nothing. */
+  /** Finishes the write under way and stores its checkpoint. Calling it again does nothing. */
   stop(): Promise<void>
 }
 
@@ -37,8 +37,8 @@ const OVER = 'The subscription ended, or the read model was emptied, set back or
 /** Notified of a projection's progress, for metrics. */
 export interface ProjectionObserver {
   /**
-   * A batch is in the documents; `caughtUp`: it reached the end of the log; `isRefill`: it filled a read model that was
-   * not complete, so that its events say nothing of how long a change takes.
+   * A batch is in the documents; `caughtUp`: it reached the end of the log; `isRefill`: it fills a read model that was
+   * not complete, so that its events say nothing of how long a change takes, and it may still have to be written.
    */
   applied(events: readonly RecordedEvent[], caughtUp: boolean, isRefill: boolean): void
   /** Called once for each outage of a store. */
@@ -54,6 +54,11 @@ export interface ProjectionOptions {
   readonly observer?: Partial<ProjectionObserver>
   /** The most events of one batch. Default 500. */
   readonly batchSize?: number
+  /**
+   * While the read model is filled: after how many events the documents and the checkpoint are written, so that a
+   * document with several of them is written once. Sooner if the documents take much memory. Default 10,000.
+   */
+  readonly writeAfter?: number
 }
 
 /**
@@ -74,7 +79,7 @@ export function reportFailures({ log = SILENT, observer }: ProjectionOptions): (
  * duplicate deliveries are skipped. Only `caughtUp` throws.
  */
 export function startProjection(options: ProjectionOptions): Projection {
-  const { eventStore, readModel, log = SILENT, observer, batchSize = 500 } = options
+  const { eventStore, readModel, log = SILENT, observer, batchSize = 500, writeAfter = 10_000 } = options
   const applier = createApplier({ eventStore, readModel, onFailure: reportFailures(options) })
   const stopping = new AbortController()
   let subscription: Subscription | undefined
@@ -91,6 +96,7 @@ export function startProjection(options: ProjectionOptions): Projection {
     arrivals.reset()
     if (checkpoint) arrivals.reach(checkpoint.position)
     let isFilled = checkpoint?.complete ?? false
+    let isBegun = checkpoint !== null
     const following = eventStore.subscribeToAll({
       from: checkpoint?.position ?? 'start',
       ...(checkpoint && { expects: checkpoint }),
@@ -105,9 +111,11 @@ export function startProjection(options: ProjectionOptions): Projection {
     let storing: Promise<void> = Promise.resolve()
     let applying: Promise<void> = Promise.resolve()
     const failure: { reason?: unknown } = {}
-    const finish = async (batch: SubscriptionBatch, applied: Promise<void>): Promise<void> => {
+    /** What was folded since the last write. */
+    let reach = NOTHING
+    const finish = async (batch: SubscriptionBatch, to: Reach, applied: Promise<void>): Promise<void> => {
       await applied
-      checkpoint = await storeCheckpoint(readModel, batch, checkpoint)
+      checkpoint = await storeCheckpoint(readModel, { ...to, caughtUp: batch.caughtUp }, checkpoint)
       observer?.applied?.(batch.events, batch.caughtUp, !isFilled)
       isFilled ||= batch.caughtUp
       arrivals.reach(batch.checkpoint)
@@ -119,19 +127,32 @@ export function startProjection(options: ProjectionOptions): Projection {
         const { value: batch, done } = await coming
         if ('reason' in failure) throw failure.reason
         if (done) break
+        await applier.fold(batch.events)
+        reach = extend(reach, batch.events)
+        // Queries wait for the end of a filling, so until then several batches cost a document one write.
+        // The first batch is written at once: only then does a filling of Redis begin (see redis/read-model.ts).
+        const isEnough = !isBegun || reach.events >= writeAfter || applier.isFull()
+        const isDue = isFilled || batch.caughtUp || isEnough
+        if (!isDue && !stopping.signal.aborted) {
+          observer?.applied?.(batch.events, false, true)
+          coming = batches.next()
+          continue
+        }
+        isBegun ||= reach.events > 0
         // While Redis writes one batch, the next one is read and sent: the compare-and-set keeps them in order.
         const sent = Promise.withResolvers<void>()
-        const applied = applier.apply(batch.events, sent.resolve)
+        const applied = applier.write(sent.resolve)
         applying = applied
         await Promise.race([sent.promise, applied])
         coming = batches.next()
         coming.catch(() => {}) // awaited when its turn comes, or never
         await storing
         if ('reason' in failure) throw failure.reason
-        storing = finish(batch, applied).catch(async (reason: unknown) => {
+        storing = finish(batch, reach, applied).catch(async (reason: unknown) => {
           failure.reason = reason
           await following.unsubscribe()
         })
+        reach = NOTHING
         if (stopping.signal.aborted) return
       }
     } finally {
@@ -178,24 +199,44 @@ async function hideSetBack(readModel: ReadModel, { complete }: Checkpoint): Prom
   if (complete) await readModel.distrust()
 }
 
+/** The events that were folded into documents together. */
+interface Reach {
+  /** The origin of a read model that begins with the first of them. */
+  readonly origin?: string
+  /** The place of the last one; none if there was no event. */
+  readonly newest?: EventPlace
+  /** How many. */
+  readonly events: number
+}
+
+const NOTHING: Reach = { events: 0 }
+
+function extend(reach: Reach, events: readonly RecordedEvent[]): Reach {
+  const [first, last] = [events[0], events.at(-1)]
+  if (!first || !last) return reach
+  return { origin: reach.origin ?? originOf(first), newest: placeOf(last), events: reach.events + events.length }
+}
+
 /**
- * Stores how far a batch has come.
+ * Stores how far the documents have come.
+ * @param reach what they reflect now
  * @param last the checkpoint before it
  * @returns the checkpoint to go on from
- * @throws Error if the stored checkpoint is before the batch and not the worker's own: then it has to resume from there
+ * @throws Error if the stored checkpoint is before these events and not the worker's own: then it has to resume from
+ * there
  */
 async function storeCheckpoint(
   readModel: ReadModel,
-  batch: SubscriptionBatch,
+  reach: Reach & { readonly caughtUp: boolean },
   last: Checkpoint | null,
 ): Promise<Checkpoint | null> {
-  const [first, newest] = [batch.events[0], batch.events.at(-1)]
-  const origin = last?.origin ?? (first && originOf(first))
+  const { newest, caughtUp } = reach
+  const origin = last?.origin ?? reach.origin
   // The place is that of an event and not of the end of the batch, because an event can be compared later. So a batch
   // without one does not move the checkpoint, and before the log's first event there is none.
-  const place = newest ? placeOf(newest) : last
+  const place = newest ?? last
   if (origin === undefined || !place) return null
-  const complete = (last?.complete ?? false) || batch.caughtUp
+  const complete = (last?.complete ?? false) || caughtUp
   if (!newest && complete === last?.complete) return last
   const { position, id, stream, revision } = place
   const next: Checkpoint = { position, id, stream, revision, origin, complete }

@@ -76,7 +76,11 @@ async function deliver(workers: readonly Delivery[][][], eventStore: EventStore,
       const onFailure = ({ stream, revision }: { stream: string; revision: number }) =>
         failures.push({ stream, revision })
       const applier = createApplier({ eventStore, readModel, onFailure })
-      for (const batch of batches) await applier.apply(batch.map(({ event }) => event))
+      for (const batch of batches) {
+        await applier.fold(batch.map(({ event }) => event))
+        if (batch.length % 2 === 0) await applier.write() // the others are folded further before they are written
+      }
+      await applier.write()
     }),
   )
   return failures

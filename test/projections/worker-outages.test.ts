@@ -1,6 +1,6 @@
 /** The projection worker where a store is emptied, replaced, away or closed, and how it stops. */
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts'
 import { openSqliteEventStore } from '../../eventstore/sqlite/event-store.ts'
 import { foldCustomer } from '../../projections/fold.ts'
@@ -170,16 +170,29 @@ t.test('outages are waited out and logged once', async (t) => {
       await before.caughtUp()
       await before.stop()
       await appendRest(stores.eventStore, past, 1)
-      const projection = start(t, { ...stores, ...withFailures(stores), batchSize: 11 })
-      await projection.caughtUp()
-      await assertProjected(t, stores.eventStore, stores.readModel, past.length)
-      await until('the end of the outage is logged', () => projection.logged.length > 1)
-      t.match(projection.logged, [
-        ['warn', { reason: 'away' }, /interrupted/],
-        ['info', {}, /resumes/],
-      ])
-      t.equal(projection.logged.length, 2)
+      await assertWaitedOut(t, stores, start(t, { ...stores, ...withFailures(stores), batchSize: 11 }))
     })
+    if (what.includes('documents are read')) continue // a filling reads none
+    await t.test(`${what}; while several batches are folded before they are written`, async (t) => {
+      const stores = await openStores(t)
+      await appendHistories(stores.eventStore, someHistories(5, 4))
+      await assertWaitedOut(t, stores, start(t, { ...stores, ...withFailures(stores), batchSize: 3, writeAfter: 10 }))
+    })
+  }
+
+  async function assertWaitedOut(
+    t: Test,
+    stores: Awaited<ReturnType<typeof openStores>>,
+    projection: ReturnType<typeof start>,
+  ) {
+    await projection.caughtUp()
+    await assertProjected(t, stores.eventStore, stores.readModel, 5)
+    await until('the end of the outage is logged', () => projection.logged.length > 1)
+    t.match(projection.logged, [
+      ['warn', { reason: 'away' }, /interrupted/],
+      ['info', {}, /resumes/],
+    ])
+    t.equal(projection.logged.length, 2)
   }
 
   await t.test('the event store, while a gap is filled', async (t) => {

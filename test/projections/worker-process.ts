@@ -1,12 +1,13 @@
 /**
- * A projection worker that is killed (SIGKILL) right after it stored the documents of its n-th batch, before their
- * checkpoint. Arguments: the event store's file, the read model's, the batch size, n.
+ * A projection worker that is killed (SIGKILL) right after it stored the documents of its n-th write, before their
+ * checkpoint. Arguments: the event store's file, the read model's, the batch size, n, after how many events it
+ * writes (default: each batch).
  */
 import { openSqliteEventStore } from '../../eventstore/sqlite/event-store.ts'
 import { openSqliteReadModel } from '../../projections/sqlite/read-model.ts'
 import { startProjection } from '../../projections/worker/worker.ts'
 
-const [events = '', documents = '', batchSize = '1', killAt = '1'] = process.argv.slice(2)
+const [events = '', documents = '', batchSize = '1', killAt = '1', writeAfter = batchSize] = process.argv.slice(2)
 const readModel = openSqliteReadModel({ path: documents })
 let puts = 0
 startProjection({
@@ -20,4 +21,5 @@ startProjection({
     },
   },
   batchSize: Number(batchSize),
+  writeAfter: Number(writeAfter),
 })

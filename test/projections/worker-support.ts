@@ -22,12 +22,13 @@ export const event = (type: string, data: NewEvent['data'], metadata: Json = MET
 })
 
 export type Options = Parameters<typeof startProjection>[0]
-/** A worker that ends with the test; what it logs is kept. */
+/** A worker that ends with the test; what it logs is kept. One with a size of batch writes each of them. */
 export function start(t: Test, options: Options): Projection & { readonly logged: [string, object, string][] } {
   const logged: [string, object, string][] = []
   const at = (level: string) => (details: object, message: string) => void logged.push([level, details, message])
   const log = { info: at('info'), warn: at('warn'), error: at('error') }
-  const projection = startProjection({ log, ...options })
+  const { batchSize: writeAfter } = options
+  const projection = startProjection({ log, ...(writeAfter && { writeAfter }), ...options })
   t.teardown(() => projection.stop())
   return { ...projection, logged }
 }
@@ -37,7 +38,9 @@ export const cut = (past: readonly History[], from: number, to?: number) =>
 export const appendRest = (eventStore: EventStore, past: readonly History[], from: number) =>
   Promise.all(
     past.map((history) =>
-      eventStore.append(`customer-${history.id}`, encoded(history).slice(from), { expected: from - 1 }),
+      eventStore.append(`customer-${history.id}`, encoded(history).slice(from), {
+        expected: from === 0 ? 'no_stream' : from - 1,
+      }),
     ),
   )
 export const straight = (eventStore: EventStore, ids: readonly number[]): Promise<CustomerDocument[]> =>

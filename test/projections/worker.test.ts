@@ -2,7 +2,7 @@ import t from 'tap'
 import type { EventStore, NewEvent } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import { foldCustomer } from '../../projections/fold.ts'
-import { createApplier } from '../../projections/worker/apply-events.ts'
+import { type Applier, createApplier } from '../../projections/worker/apply-events.ts'
 import type { Failure } from '../../projections/worker/parking.ts'
 import { encoded, type History } from '../support/histories.ts'
 import { appendHistories, collect, ending, openStores, paths, someHistories, startScript } from './support.ts'
@@ -73,6 +73,68 @@ t.test('a restart goes on from the checkpoint and applies nothing twice', async 
   await again.caughtUp()
   t.same(counts, { put: 1, written: 1, documents: 1, read: 1 }, 'only what is new')
   await assertProjected(t, eventStore, readModel, past.length)
+})
+
+t.test('while it is filled, a document with events in several batches is written once', async (t) => {
+  const { eventStore, readModel } = await openStores(t)
+  const past = someHistories(20)
+  for (let revision = 0; revision < 2; revision++) await appendRest(eventStore, cut(past, 0, revision + 1), revision)
+  await appendRest(eventStore, past, 2)
+  await eventStore.append('customer-3', [event('CustomerKnighted', {}), event('NewsletterSubscribed', {})], {
+    expected: (past[2] as History).events.length - 1,
+  })
+  const { counts, counted } = counting(readModel)
+  const first = start(t, { eventStore, readModel: counted, batchSize: 5, writeAfter: 1_000 })
+  await first.caughtUp()
+  t.same(counts, { put: 2, written: 5 + 20, documents: 0, read: 0 }, 'the first batch alone, then all others')
+  t.match(await readModel.parked(), [{ customerId: 3, revision: (past[2] as History).events.length }])
+  t.match(first.logged, [['error', { stream: 'customer-3' }, /cannot be applied/]])
+  t.equal((await readModel.getCheckpoint())?.complete, true)
+
+  await appendRest(eventStore, [{ id: 99, events: (past[0] as History).events }], 0)
+  await first.caughtUp()
+  t.equal(counts.put, 3, 'then each batch is written')
+  await first.stop()
+  const second = start(t, { eventStore, readModel: counted })
+  await second.caughtUp()
+  t.same(second.logged, [], 'the checkpoint names this log')
+  t.equal(counts.put, 3)
+})
+
+t.test('what another worker has stored while documents were folded is not overwritten', async (t) => {
+  const stores = await openStores(t)
+  const { eventStore, readModel } = stores
+  const past = someHistories(6)
+  await appendHistories(eventStore, past)
+  const failures: Failure[] = []
+  const [slow, fast] = [1, 2].map(() =>
+    createApplier({ eventStore, readModel, onFailure: (each) => failures.push(each) }),
+  ) as [Applier, Applier]
+  const events = await collect(eventStore.readAll({}))
+  const half = Math.floor(events.length / 2)
+  await slow.fold(events.slice(0, half))
+  await fast.apply(events.slice(0, half - 3)) // some of its documents are ahead of these, some are the same
+  await slow.write()
+  await slow.fold(events.slice(half))
+  await fast.apply(events.slice(half - 3))
+  await slow.write()
+  const ids = past.map(({ id }) => id)
+  t.strictSame(await readModel.documents(ids), await straight(eventStore, ids))
+  t.same(failures, [])
+})
+
+t.test('a worker killed between documents and checkpoint, with several batches in a write', async (t) => {
+  const { folder, eventStore, readModel } = await openStores(t)
+  const past = someHistories(6)
+  for (let revision = 0; revision < 3; revision++) await appendRest(eventStore, cut(past, 0, revision + 1), revision)
+  const { events, readModel: documents } = paths(folder)
+  const { end } = await ending(startScript(t, 'worker-process.ts', events, documents, '2', '3', '7'))
+  t.equal(end, 'SIGKILL')
+  t.equal((await readModel.getCheckpoint())?.complete, false, 'of the second write')
+  const projection = start(t, { eventStore, readModel, batchSize: 3, writeAfter: 10 })
+  await projection.caughtUp()
+  await assertProjected(t, eventStore, readModel, past.length)
+  t.same(projection.logged, [], 'it goes on from there')
 })
 
 t.test('a worker killed between documents and checkpoint', async (t) => {

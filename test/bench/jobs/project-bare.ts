@@ -1,4 +1,7 @@
-/** JSON-parses the same events and sends Redis the same writes, 500 events at a time, and does nothing else. */
+/**
+ * JSON-parses the same events and sends Redis the same writes, after every 10,000 events as the projection does, and does
+ * nothing else.
+ */
 import { createClient } from 'redis'
 import { decode } from '../../../eventstore/codec.ts'
 import { absentCustomer, type CustomerDocument, project } from '../../../projections/customer.ts'
@@ -7,7 +10,7 @@ import type { CustomerEvent } from '../../../schema/events.ts'
 import { openStores, type StoreOptions } from '../stores.ts'
 import { job } from './job.ts'
 
-const BATCH = 500
+const BATCH = 10_000
 
 await job<StoreOptions & { readonly count: number }>(async (options) => {
   const { eventStore, readModel } = await openStores(options)
