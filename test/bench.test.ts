@@ -19,6 +19,7 @@ t.test('npm run bench prints each ratio', async (t) => {
     'query, Redis / route on the read model',
     'gateway / bare calls',
     'gateway / stock Apollo',
+    'projection / parsing and a write in each batch',
     'projection / parsing and the same writes',
     'projection / GET and SET for each event',
     'chained append / append',

@@ -1,7 +1,4 @@
-/**
- * JSON-parses the same events and sends Redis the same writes, after every 10,000 events as the projection does, and does
- * nothing else.
- */
+/** JSON-parses the same events and sends Redis one write for each document of so many events, and does nothing else. */
 import { createClient } from 'redis'
 import { decode } from '../../../eventstore/codec.ts'
 import { absentCustomer, type CustomerDocument, project } from '../../../projections/customer.ts'
@@ -10,9 +7,7 @@ import type { CustomerEvent } from '../../../schema/events.ts'
 import { openStores, type StoreOptions } from '../stores.ts'
 import { job } from './job.ts'
 
-const BATCH = 10_000
-
-await job<StoreOptions & { readonly count: number }>(async (options) => {
+await job<StoreOptions & { readonly count: number; readonly batch: number }>(async (options) => {
   const { eventStore, readModel } = await openStores(options)
   await readModel.close()
   const documents = new Map<number, CustomerDocument>()
@@ -39,7 +34,7 @@ await job<StoreOptions & { readonly count: number }>(async (options) => {
     documents.set(id, document)
     written.set(id, { expected: written.get(id)?.expected ?? before.revision, document })
     texts.push([JSON.stringify(event.data), JSON.stringify(event.metadata)])
-    if (texts.length === BATCH) finish()
+    if (texts.length === options.batch) finish()
   }
   finish()
   const client = createClient({ url: options.readModelUrl ?? '' })
