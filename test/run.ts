@@ -120,6 +120,16 @@ function temporaryFolder(): string {
   return bavail * bsize >= NEEDED_BYTES ? MEMORY : tmpdir()
 }
 
+/** The ports that the test processes share out; see freePort. */
+const PORTS = { first: 10_000, last: 32_767 }
+
+/** Those of one of so many processes: `10000-10199`. */
+function portsOf(index: number, count: number): string {
+  const each = Math.floor((PORTS.last - PORTS.first + 1) / count)
+  const first = PORTS.first + index * each
+  return `${first}-${first + each - 1}`
+}
+
 /** What passed inside a file is left out: files as they end, and all of what failed. */
 const PASSED = /^\s+(ok \d+|# Subtest|1\.\.\d+$|# time=)|^\s*$|^# (Subtest|time=|\{)/
 
@@ -129,7 +139,7 @@ t.setTimeout(0)
 t.jobs = JOBS
 const output = t.pipe(new PassThrough())
 const files = named.length > 0 ? named.flatMap(({ files }) => files) : all
-const runs = processesOf(files).map(([first = '', ...more]) =>
+const runs = processesOf(files).map(([first = '', ...more], index, { length }) =>
   t.spawn(process.execPath, ['--import=./test/support/plain-processes.ts', 'test/support/run-files.ts', first], {
     name: [first, ...more].join(' '),
     at: null,
@@ -141,6 +151,7 @@ const runs = processesOf(files).map(([first = '', ...more]) =>
       ...process.env,
       TAP_TIMEOUT: String(TIMEOUT_SECONDS),
       TMPDIR: process.env.TMPDIR ?? temporaryFolder(),
+      TEST_PORTS: portsOf(index, length),
       TEST_MORE_FILES: more.length > 0 ? more.join(':') : undefined,
     },
   }),
