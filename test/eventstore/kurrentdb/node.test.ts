@@ -54,6 +54,7 @@ const failed = (work: Promise<unknown>) =>
 
 t.test('a follower names the leader to who requires it, and serves the others', async (t) => {
   const cluster = await startEventStoreCluster(t)
+  await cluster.whole() // one that joins takes nothing yet
   const leader = await cluster.leader()
   const [{ port }] = cluster.nodes.filter((node) => node !== leader) as [ClusterNode]
   const named = { kind: 'leader', leader: { host: '127.0.0.1', port: leader.port } }
