@@ -5,7 +5,13 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { asStored } from '../eventstore/as-stored.ts'
-import { comparePositions, type EventStore, EventStoreUnavailable, type Position } from '../eventstore/port.ts'
+import {
+  comparePositions,
+  type EventStore,
+  EventStoreUnavailable,
+  type Position,
+  type RecordedEvent,
+} from '../eventstore/port.ts'
 import { firstOf, logEnd } from '../eventstore/read.ts'
 import { inBatches } from '../runtime/in-batches.ts'
 import type { Log } from '../runtime/log.ts'
@@ -94,14 +100,20 @@ export function startFilling(options: {
 }) {
   const { eventStore, readModel, report } = options
   let done = 0
+  /** The newest event that counts as done: what is filled again after an outage counts once. */
+  let reached: Position | undefined
   let end: Position | undefined
   const complete = Promise.withResolvers<void>()
   const projection = startProjection({
     ...options,
     observer: {
       applied(events, caughtUp) {
-        done += events.length
-        const at = events.at(-1)?.position
+        const before = reached
+        const isNew = ({ position }: RecordedEvent) => !before || comparePositions(position, before) > 0
+        const [first, last] = [events[0], events.at(-1)]
+        if (first) done += isNew(first) ? events.length : events.filter(isNew).length
+        if (last && isNew(last)) reached = last.position
+        const at = last?.position
         report({ done, share: at && shareOf(at, end), position: at?.commit })
         if (caughtUp) complete.resolve()
       },

@@ -66,7 +66,11 @@ async function advanceFurther(
           current = await next(eventStore, current, missing)
           onRead(missing)
         }
-        if (current.revision < event.revision) throw new Error('The event is gone from its stream.')
+        if (current.revision < event.revision) {
+          // The event was delivered, but its data was not kept: it is when it is delivered again.
+          if (!('data' in event)) throw new EventStoreUnavailable('A node that is behind has read the stream.')
+          throw new Error('The event is gone from its stream.')
+        }
       } else {
         type = event.type
         current = await next(eventStore, current, event)

@@ -36,7 +36,7 @@ export interface Applier {
   apply(events: readonly RecordedEvent[]): Promise<void>
   /**
    * Call it when the read model may have been cleared or switched: otherwise documents stored earlier would count as
-   * still there. What was folded and not written is dropped.
+   * still there. What `fold` has folded and `write` has not written is dropped.
    */
   forget(): void
 }
@@ -107,8 +107,7 @@ export function createApplier(options: ApplierOptions): Applier {
   const scrubbing = createScrubbing(readModel)
   let folded = nothing()
 
-  async function fold(events: readonly RecordedEvent[]): Promise<void> {
-    const into = folded
+  async function fold(events: readonly RecordedEvent[], into: Folded): Promise<void> {
     for (const event of events) {
       if (into.newest === undefined || isAfter(event, into.newest)) into.newest = placeOf(event)
       if (event.type === 'CustomerDeleted' && customerOf(event.stream)) into.deletions.push(event)
@@ -135,8 +134,10 @@ export function createApplier(options: ApplierOptions): Applier {
       // Counts as stored from here on, so that the next events can be applied in the meantime. If the write fails,
       // their compare-and-set fails too. A stuck document is read each time, because a newer release beside this one
       // may get past the event.
-      for (const { document, size } of writes)
+      for (const { document, size } of writes) {
         if (parking.stuckAt(document.id) === undefined) stored.set(document.id, document, { size })
+        else stored.delete(document.id)
+      }
       const putting = readModel.put(writes, unit.newest)
       onSent?.()
       const revisions = await putting
@@ -165,9 +166,7 @@ export function createApplier(options: ApplierOptions): Applier {
     return again
   }
 
-  async function write(onSent?: () => void): Promise<void> {
-    const written = folded
-    folded = nothing()
+  async function write(written: Folded, onSent?: () => void): Promise<void> {
     const { deletions } = written
     // Old deletions that are applied again leave nothing new on the disk.
     const isRecent = deletions.some(({ created }) => Date.now() - created.getTime() < RECENT_MS)
@@ -179,19 +178,26 @@ export function createApplier(options: ApplierOptions): Applier {
   }
 
   return {
-    fold,
-    write,
+    fold: (events) => fold(events, folded),
     isFull: () => folded.bytes >= FOLDED_BYTES,
 
+    write(onSent) {
+      const written = folded
+      folded = nothing()
+      return write(written, onSent)
+    },
+
+    // Deliveries of a group are applied beside a filling, whose end drops only what the filling itself has folded.
     async apply(events) {
-      await fold(events)
-      await write()
+      const own = nothing()
+      await fold(events, own)
+      await write(own)
     },
 
     forget() {
       folded = nothing()
       stored.clear()
-      parking.forget()
+      parking.clear()
     },
   }
 }

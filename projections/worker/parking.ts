@@ -34,6 +34,8 @@ export interface Parking {
   unpark(id: number): Promise<void>
   /** Another process may have parked events, so they have to be read again. */
   forget(): void
+  /** The read model may be another one, or empty: who gets stuck in it is parked again. */
+  clear(): void
 }
 
 /** @param onFailure called once for each customer that gets stuck */
@@ -72,6 +74,11 @@ export function createParking(readModel: ReadModel, onFailure: (failure: Failure
 
     forget() {
       parked = undefined
+    },
+
+    clear() {
+      parked = undefined
+      stuck.clear()
     },
   }
 }

@@ -31,6 +31,11 @@ export interface Projection {
 export const FILTER = { streamPrefixes: [CUSTOMER_STREAMS] }
 /** How often a worker checks whether the read model is still the one it filled. */
 const CHECK_MS = 1_000
+/**
+ * While the read model is filled, it is written at least this often: a group's other processes take a filling that stands
+ * still for longer for dead. Milliseconds.
+ */
+const WRITE_MS = 400
 const START: Position = { commit: 0n, prepare: 0n }
 const OVER = 'The subscription ended, or the read model was emptied, set back or switched to another generation.'
 
@@ -96,7 +101,8 @@ export function startProjection(options: ProjectionOptions): Projection {
     arrivals.reset()
     if (checkpoint) arrivals.reach(checkpoint.position)
     let isFilled = checkpoint?.complete ?? false
-    let isBegun = checkpoint !== null
+    let isBegun = isFilled
+    let writtenAt = performance.now()
     const following = eventStore.subscribeToAll({
       from: checkpoint?.position ?? 'start',
       ...(checkpoint && { expects: checkpoint }),
@@ -131,7 +137,8 @@ export function startProjection(options: ProjectionOptions): Projection {
         reach = extend(reach, batch.events)
         // Queries wait for the end of a filling, so until then several batches cost a document one write.
         // The first batch is written at once: only then does a filling of Redis begin (see redis/read-model.ts).
-        const isEnough = !isBegun || reach.events >= writeAfter || applier.isFull()
+        const isLate = performance.now() - writtenAt > WRITE_MS
+        const isEnough = !isBegun || isLate || reach.events >= writeAfter || applier.isFull()
         const isDue = isFilled || batch.caughtUp || isEnough
         if (!isDue && !stopping.signal.aborted) {
           observer?.applied?.(batch.events, false, true)
@@ -139,6 +146,7 @@ export function startProjection(options: ProjectionOptions): Projection {
           continue
         }
         isBegun ||= reach.events > 0
+        writtenAt = performance.now()
         // While Redis writes one batch, the next one is read and sent: the compare-and-set keeps them in order.
         const sent = Promise.withResolvers<void>()
         const applied = applier.write(sent.resolve)

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import type { EventStore, NewEvent } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
@@ -236,6 +237,48 @@ t.test('a stuck customer goes on where a newer release has got past the event', 
   await eventStore.append('customer-1', [event('CustomerTokensRevoked', {})], { expected: 2 })
   await projection.caughtUp()
   t.equal((await readModel.documents([1]))[0]?.revision, 3)
+})
+
+t.test('a delivery that is applied beside a filling outlasts its end', async (t) => {
+  const { eventStore, readModel } = await openStores(t)
+  const [past] = someHistories(1) as [History]
+  await appendHistories(eventStore, [past])
+  const [first, ...rest] = await collect(eventStore.readStream('customer-1'))
+  const held = Promise.withResolvers<void>()
+  const reading = Promise.withResolvers<void>()
+  const applier = createApplier({
+    eventStore,
+    readModel: {
+      ...readModel,
+      documents: async (ids) => {
+        reading.resolve()
+        await held.promise
+        return readModel.documents(ids)
+      },
+    },
+    onFailure: (failure) => t.fail(String(failure.error)),
+  })
+  await applier.apply(first ? [first] : [])
+  applier.forget()
+  const applied = applier.apply(rest)
+  await reading.promise
+  applier.forget()
+  held.resolve()
+  await applied
+  t.strictSame(await readModel.documents([1]), await straight(eventStore, [1]))
+})
+
+t.test('who is stuck is parked again in a read model that was emptied', async (t) => {
+  const { eventStore, readModel } = await openStores(t)
+  const [past] = someHistories(1) as [History]
+  await appendHistories(eventStore, cut([past], 0, 2))
+  await eventStore.append('customer-1', [event('CustomerKnighted', {})], { expected: 1 })
+  const projection = start(t, { eventStore, readModel })
+  await projection.caughtUp()
+  t.equal((await readModel.parked()).length, 1)
+  await readModel.reset()
+  while ((await readModel.parked()).length === 0) await delay(20)
+  t.ok(((await readModel.get([1]))[0]?.acknowledged ?? -1) >= 2, 'and queries see that it is behind')
 })
 
 t.test('streams that are no customer’s are passed over', async (t) => {

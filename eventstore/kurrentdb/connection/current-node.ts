@@ -123,7 +123,10 @@ export function createCurrentNode(discovery: Discovery, maxOutageMs: number): Cu
   function check(node: Node): Promise<void> {
     if (state.kind !== 'connected' || state.node !== node) return Promise.resolve()
     const checked = state
-    checked.check ??= isUsable(discovery, node, () => checked.answers)
+    const endSuspicion = () => {
+      checked.suspicion = undefined
+    }
+    checked.check ??= isUsable(discovery, node, () => checked.answers, endSuspicion)
       .then((usable) => {
         if (!usable) lose(node)
       })
@@ -179,8 +182,11 @@ export function createCurrentNode(discovery: Discovery, maxOutageMs: number): Cu
   }
 }
 
-/** @param answers how many calls the node has answered by now */
-async function isUsable(discovery: Discovery, node: Node, answers: () => number): Promise<boolean> {
+/**
+ * @param answers how many calls the node has answered by now
+ * @param onBusy called when it has answered calls, but not the check, which is repeated
+ */
+async function isUsable(discovery: Discovery, node: Node, answers: () => number, onBusy: () => void): Promise<boolean> {
   for (;;) {
     const began = performance.now()
     const before = answers()
@@ -191,6 +197,7 @@ async function isUsable(discovery: Discovery, node: Node, answers: () => number)
       const wasPaused = performance.now() - began >= CHECK_MS + STALL_MS
       const isBusy = isTimeout(error) && answers() > before
       if (!wasPaused && !isBusy) return false
+      if (isBusy) onBusy()
     }
   }
 }
