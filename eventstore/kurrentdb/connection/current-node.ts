@@ -5,8 +5,9 @@
  *
  * A node is lost if its transport breaks, if it says that it is not ready or that another one leads, or if it does not
  * answer a check. It is checked periodically, and at once when a call has waited for a while, which detects a node that
- * hangs or was cut off from its cluster. A node that answers other calls while the check waits is busy, not lost. Calls wait for a node within their deadline. The search continues without
- * them, so the service recovers even if it gets no calls.
+ * hangs or was cut off from its cluster. A node that answers other calls while the check waits is busy, not lost. Calls
+ * wait for a node within their deadline. The search continues without them, so the service recovers even if it gets no
+ * calls.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { EventStoreUnavailable } from '../../port.ts'
