@@ -5,11 +5,17 @@ import { setTimeout as delay } from 'node:timers/promises'
  * Calls `late` after the limit. If this process itself stood still meanwhile, an answer may have come that nobody has
  * read yet: timers run before what has arrived is read. So the answer is given its turn first.
  * @param limit milliseconds
- * @returns ends it; after the limit it does nothing
+ * @returns ends it
  */
 export function startLimit(limit: number, late: () => void): () => void {
-  const timer = setTimeout(() => setImmediate(late), limit)
-  return () => clearTimeout(timer)
+  let lastTurn: NodeJS.Immediate | undefined
+  const timer = setTimeout(() => {
+    lastTurn = setImmediate(late)
+  }, limit)
+  return () => {
+    clearTimeout(timer)
+    clearImmediate(lastTurn)
+  }
 }
 
 /**

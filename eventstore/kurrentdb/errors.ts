@@ -122,13 +122,13 @@ function isPortError(error: unknown): boolean {
   return typeof code === 'string' && code.startsWith('EVS_ERR_')
 }
 
-/** What gRPC says of a call whose node was dropped before it began. */
-const CLOSED_CHANNEL = /Channel has been shut down|Channel closed before call started/
-
 /** Whether a call ended because no answer came in time. */
 export function isTimeout(error: unknown): boolean {
   return (error as { code?: unknown }).code === DEADLINE_EXCEEDED
 }
+
+/** What gRPC says of a call whose node was dropped before it began. */
+const CLOSED_CHANNEL = /Channel has been shut down|Channel closed before call started/
 
 /** Whether nothing was sent, because the node had just been dropped. */
 function isOfClosedChannel(error: unknown): boolean {
@@ -142,8 +142,8 @@ function isGrpcError(error: unknown): error is Error {
 
 /** The message of gRPC, without the number in front and without the address list of a failed connection. */
 function detailsOf(error: unknown): string {
-  const { message, type, code } = error as { message?: string; type?: string; code?: number }
-  if (code === DEADLINE_EXCEEDED) return 'no answer in time'
+  const { message, type } = error as { message?: string; type?: string }
+  if (isTimeout(error)) return 'no answer in time'
   const details = (message ?? '').replace(/^\d+ [A-Z_]+: /, '').split('. Last error')[0]
   return (details || type || 'no reason given').replace(/\.$/, '')
 }
@@ -166,7 +166,7 @@ const CONNECTION_FAULTS: Readonly<Record<ConnectionFault, (address: string) => s
 export function connectFailure(error: unknown, address: string): string {
   if (error instanceof EventStoreUnavailable) return error.message
   const { message = '', code } = error as { message?: string; code?: unknown }
-  const fault = code === DEADLINE_EXCEEDED ? 'silent' : connectionFaultIn(`${String(code)} ${message}`)
+  const fault = isTimeout(error) ? 'silent' : connectionFaultIn(`${String(code)} ${message}`)
   return fault === undefined ? `${address}: ${detailsOf(error)}` : CONNECTION_FAULTS[fault](address)
 }
 

@@ -116,9 +116,7 @@ export function connectRedis(url: string): RedisConnection {
   function limited<T>(work: (commands: RedisCommands) => Promise<T>, server: string | undefined): Promise<T> {
     return new Promise((resolve, reject) => {
       let late = false
-      let isSettled = false
       const end = startLimit(DEADLINE_MS, () => {
-        if (isSettled) return
         late = true
         if (server !== undefined) silent.add(server)
         reject(noAnswer(server))
@@ -131,7 +129,6 @@ export function connectRedis(url: string): RedisConnection {
       start()
         .then(resolve, reject)
         .finally(() => {
-          isSettled = true
           end()
           if (late && server !== undefined) silent.delete(server)
         })

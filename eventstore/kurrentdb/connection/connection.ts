@@ -4,6 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { type BackOff, waitAfter } from '../../../runtime/back-off.ts'
+import { startLimit } from '../../../runtime/time-limits.ts'
 import { EventStoreUnavailable } from '../../port.ts'
 import { failureOf } from '../errors.ts'
 import { createCurrentNode } from './current-node.ts'
@@ -83,15 +84,16 @@ export function connectKurrentDb(connectionString: string): Connection {
         }
         const grow = () => {
           current.suspect(node)
-          timer = setTimeout(giveUp, left - SILENCE_MS)
+          end = startLimit(left - SILENCE_MS, giveUp)
         }
-        let timer = left > SILENCE_MS ? setTimeout(grow, SILENCE_MS) : setTimeout(giveUp, left)
+        let end = left > SILENCE_MS ? startLimit(SILENCE_MS, grow) : startLimit(left, giveUp)
         work
           .then((answer) => {
-            current.hasAnswered(node)
+            // What resolves with nothing has ended here: a read that was cancelled, a group that was left.
+            if (answer !== null && answer !== false) current.hasAnswered(node)
             resolve(answer)
           }, reject)
-          .finally(() => clearTimeout(timer))
+          .finally(() => end())
       })
     },
 

@@ -38,8 +38,8 @@ type State =
       readonly checks: NodeJS.Timeout
       /** The check under way. */
       check: Promise<void> | undefined
-      /** The check of a node that did not answer a call; calls wait for its result. */
-      suspicion: Promise<void> | undefined
+      /** Of a node that did not answer a call: calls wait until the check has shown that it answers, or it is lost. */
+      suspicion: PromiseWithResolvers<void> | undefined
       /** How many calls it has answered. */
       answers: number
     }
@@ -125,6 +125,7 @@ export function createCurrentNode(discovery: Discovery, maxOutageMs: number): Cu
     if (state.kind !== 'connected' || state.node !== node) return Promise.resolve()
     const checked = state
     const endSuspicion = () => {
+      checked.suspicion?.resolve()
       checked.suspicion = undefined
     }
     checked.check ??= isUsable(discovery, node, () => checked.answers, endSuspicion)
@@ -133,13 +134,14 @@ export function createCurrentNode(discovery: Discovery, maxOutageMs: number): Cu
       })
       .finally(() => {
         checked.check = undefined
+        endSuspicion()
       })
     return checked.check
   }
 
   return {
     async get(until) {
-      if (state.kind === 'connected' && state.suspicion) await state.suspicion
+      if (state.kind === 'connected' && state.suspicion) await state.suspicion.promise
       if (state.kind === 'closed') throw closed()
       if (state.kind === 'connected') {
         if (state.node.isConnected()) return state.node
@@ -151,12 +153,9 @@ export function createCurrentNode(discovery: Discovery, maxOutageMs: number): Cu
     },
 
     suspect(node) {
-      if (state.kind !== 'connected' || state.node !== node || state.suspicion) return
-      const suspected = state
-      const checked = check(node).finally(() => {
-        if (suspected.suspicion === checked) suspected.suspicion = undefined
-      })
-      suspected.suspicion = checked
+      if (state.kind !== 'connected' || state.node !== node) return
+      state.suspicion ??= Promise.withResolvers()
+      void check(node)
     },
 
     hasAnswered(node) {

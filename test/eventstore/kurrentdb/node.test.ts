@@ -117,6 +117,25 @@ t.test('a node that answers calls is busy, not lost', builtIn('it answers no che
   t.equal(disconnects, 0)
 })
 
+t.test('a call waits for one check of a busy node, not for all', builtIn('it answers no check'), async (t) => {
+  const server = await startEventStoreServer(t)
+  const store = openKurrentEventStore(server.url)
+  t.teardown(() => store.close())
+  await store.append('a', someEvents(1), { expected: 'any' })
+  server.withhold('getSupportedMethods')
+  const checks = () => server.calls.getSupportedMethods ?? 0
+  const before = checks()
+  server.hang(true)
+  const slow = store.append('b', someEvents(1), { expected: 'any' })
+  while (checks() === before) await delay(20)
+  await delay(1_000) // the node is suspected by now, whichever check this was
+  const waiting = store.append('c', someEvents(1), { expected: 'any' })
+  server.hang(false)
+  await t.resolves(slow)
+  // The first check ends without an answer, but not without answers to calls; the next would take the rest of the time.
+  await t.resolves(waiting)
+})
+
 t.test('a connection is good for one transport: calls on it end with it', async (t) => {
   const cluster = await startEventStoreCluster(t)
   const leader = await cluster.leader()
