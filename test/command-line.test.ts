@@ -10,7 +10,8 @@ import { markdown } from '../bin/command-line/documentation.ts'
 import { allCommands, createProgram } from '../bin/command-line/program.ts'
 import { temporaryFolder } from './support/graph.ts'
 import { KEYS } from './support/keys.ts'
-import { freePort, startProcess, untilReady } from './support/processes.ts'
+import { freePort } from './support/ports.ts'
+import { startProcess, untilReady } from './support/processes.ts'
 
 const root = join(import.meta.dirname, '..')
 const program = join(root, 'bin/customers.js')

@@ -7,7 +7,8 @@ import { CONSOLE_VARIABLES } from '../console/configuration.ts'
 import { GATEWAY_VARIABLES } from '../gateway/configuration.ts'
 import { loadConfiguration } from '../runtime/configuration.ts'
 import { environment, temporaryFolder } from './support/graph.ts'
-import { freePort, startProcess, untilReady } from './support/processes.ts'
+import { freePort } from './support/ports.ts'
+import { startProcess, untilReady } from './support/processes.ts'
 
 const readme = readFileSync(join(import.meta.dirname, '../README.md'), 'utf8')
 

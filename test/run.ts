@@ -11,6 +11,7 @@ import { dirname, join, relative, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { PassThrough } from 'node:stream'
 import t from 'tap'
+import { ALL_PORTS } from './support/ports.ts'
 
 /** More than the two cores that it is made for: some files wait most of their time. */
 const JOBS = 5
@@ -120,13 +121,10 @@ function temporaryFolder(): string {
   return bavail * bsize >= NEEDED_BYTES ? MEMORY : tmpdir()
 }
 
-/** The ports that the test processes share out; see freePort. */
-const PORTS = { first: 10_000, last: 32_767 }
-
-/** Those of one of so many processes: `10000-10199`. */
+/** The ports of one of so many processes: `10000-10199`. */
 function portsOf(index: number, count: number): string {
-  const each = Math.floor((PORTS.last - PORTS.first + 1) / count)
-  const first = PORTS.first + index * each
+  const each = Math.floor((ALL_PORTS.last - ALL_PORTS.first + 1) / count)
+  const first = ALL_PORTS.first + index * each
   return `${first}-${first + each - 1}`
 }
 

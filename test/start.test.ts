@@ -5,7 +5,8 @@ import { createServer } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
 import t from 'tap'
 import { client, signIn, temporaryFolder } from './support/graph.ts'
-import { freePort, startProcess, untilReady } from './support/processes.ts'
+import { freePort } from './support/ports.ts'
+import { startProcess, untilReady } from './support/processes.ts'
 
 const command = 'start'
 const root = join(import.meta.dirname, '..')

@@ -24,7 +24,8 @@ import {
   TEXAN,
   temporaryFolder,
 } from '../support/graph.ts'
-import { freePort, startProcess, untilReady } from '../support/processes.ts'
+import { freePort } from '../support/ports.ts'
+import { startProcess, untilReady } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
 import { auditor, EMAIL_HASH_KEY } from './support.ts'
 

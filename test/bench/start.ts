@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { KEYS } from '../support/keys.ts'
-import { freePort } from '../support/processes.ts'
+import { freePort } from '../support/ports.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 

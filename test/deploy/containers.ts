@@ -2,7 +2,8 @@
 
 import type { Test } from 'tap'
 import { KEYS } from '../support/keys.ts'
-import { freePort, type Started, startProcess } from '../support/processes.ts'
+import { freePort } from '../support/ports.ts'
+import { type Started, startProcess } from '../support/processes.ts'
 
 /** Each process, the variable that says where it listens, and where that is in a container. */
 const PORTS = {

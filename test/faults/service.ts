@@ -7,7 +7,8 @@ import { foldCustomer } from '../../projections/fold.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
 import { type EventStoreServer, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { client, openTestLog, type Send, signUp, temporaryFolder } from '../support/graph.ts'
-import { freePort, type Started, startProcess, untilReady } from '../support/processes.ts'
+import { freePort } from '../support/ports.ts'
+import { type Started, startProcess, untilReady } from '../support/processes.ts'
 
 const CLIENTS = 3
 const PAUSE_MS = 100

@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { client, signUp, temporaryFolder } from '../support/graph.ts'
-import { freePort, startProcess, startScript, untilReady } from '../support/processes.ts'
+import { freePort } from '../support/ports.ts'
+import { startProcess, startScript, untilReady } from '../support/processes.ts'
 
 const root = join(import.meta.dirname, '../..')
 const example = 'examples/own-subgraph'

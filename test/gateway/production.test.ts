@@ -6,7 +6,8 @@ import t from 'tap'
 import { loadGatewayConfiguration } from '../../gateway/configuration.ts'
 import { buildGateway } from '../../gateway/server.ts'
 import { injector, startSubgraph, temporaryFolder } from '../support/graph.ts'
-import { freePort, startProcess, untilReady } from '../support/processes.ts'
+import { freePort } from '../support/ports.ts'
+import { startProcess, untilReady } from '../support/processes.ts'
 
 const SECRET = 'the secret of the subgraph'
 const supergraph = join(import.meta.dirname, '../../schema/supergraph.graphql')

@@ -17,7 +17,8 @@ import {
   TEXAN,
   temporaryFolder,
 } from '../support/graph.ts'
-import { freePort, startProcess, untilReady } from '../support/processes.ts'
+import { freePort } from '../support/ports.ts'
+import { startProcess, untilReady } from '../support/processes.ts'
 
 async function startInstances(t: import('tap').Test, folder: string, count: number): Promise<Send[]> {
   return Promise.all(

@@ -12,7 +12,8 @@ import { type Answer, compose, post, startSubgraph as startOther } from '../gate
 import { startClock } from '../support/clock.ts'
 import { PASSWORD, signIn, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
-import { freePort, startProcess, untilReady } from '../support/processes.ts'
+import { freePort } from '../support/ports.ts'
+import { startProcess, untilReady } from '../support/processes.ts'
 
 const SECRET = 'the secret of the subgraph'
 const folder = await temporaryFolder(t)

@@ -10,7 +10,8 @@ import { isTracing, startSpan, startTracing } from '../../runtime/tracing.ts'
 import type { EventMetadata } from '../../schema/events.ts'
 import { startClock } from '../support/clock.ts'
 import { client, openTestLog, signUp, temporaryFolder } from '../support/graph.ts'
-import { freePort, startProcess, untilReady } from '../support/processes.ts'
+import { freePort } from '../support/ports.ts'
+import { startProcess, untilReady } from '../support/processes.ts'
 
 interface ReceivedSpan {
   readonly service: string

@@ -7,7 +7,8 @@ import t, { type Test } from 'tap'
 import { openEventStore } from '../../eventstore/open-event-store.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { client, freshEmail, signUp, temporaryFolder } from '../support/graph.ts'
-import { freePort, startProcess, untilReady } from '../support/processes.ts'
+import { freePort } from '../support/ports.ts'
+import { startProcess, untilReady } from '../support/processes.ts'
 import {
   append,
   emailOf,

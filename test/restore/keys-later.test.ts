@@ -4,7 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
-import { freePort, startProcess, untilReady } from '../support/processes.ts'
+import { freePort } from '../support/ports.ts'
+import { startProcess, untilReady } from '../support/processes.ts'
 import { restore } from './support.ts'
 
 t.test('keys that can be compared only later', builtIn('it is empty after a restart'), async (t) => {

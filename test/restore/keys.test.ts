@@ -9,7 +9,8 @@ import { loadConfiguration } from '../../runtime/configuration.ts'
 import { generateSigningKey, KEY_VARIABLES, loadKey } from '../../runtime/service-keys.ts'
 import { environment, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
-import { freePort, startProcess, untilReady } from '../support/processes.ts'
+import { freePort } from '../support/ports.ts'
+import { startProcess, untilReady } from '../support/processes.ts'
 
 const NONE = { EMAIL_HASH_KEY: '', TOKEN_SIGNING_KEY: '', AUDIT_SIGNING_KEY: '', MASTER_KEY: '' }
 /** In the order of KEY_VARIABLES. */

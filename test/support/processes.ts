@@ -1,40 +1,11 @@
 /** Processes of the service, started as an operator starts them. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { randomInt } from 'node:crypto'
-import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import type { Test } from 'tap'
 import { environment } from './graph.ts'
 
 const root = join(import.meta.dirname, '../..')
 const program = 'bin/customers.js'
-
-/** Not among those that systems give to connections and to servers without one. */
-const ALL_PORTS = '10000-32767'
-/**
- * The ports of this process. The test run gives each of its processes some of its own: a server that a test has stopped
- * for a while would find another test's server in its place, and its clients would talk to that one.
- */
-const [FIRST_PORT = 0, LAST_PORT = 0] = (process.env.TEST_PORTS ?? ALL_PORTS).split('-').map(Number)
-let lastPort = randomInt(FIRST_PORT, LAST_PORT + 1)
-
-/** A port that was free a moment ago; the same one comes again only when all others were given. */
-export async function freePort(): Promise<number> {
-  for (;;) {
-    lastPort = lastPort < LAST_PORT ? lastPort + 1 : FIRST_PORT
-    const port = lastPort
-    const server = createServer().listen(port, '127.0.0.1')
-    const isFree = await once(server, 'listening').then(
-      () => true,
-      () => false,
-    )
-    if (!isFree) continue
-    server.close()
-    await once(server, 'close')
-    return port
-  }
-}
 
 /** A test that is stopped, because it takes too long, leaves no process behind. */
 const running = new Set<ChildProcess>()

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
-import { freePort } from './processes.ts'
+import { freePort } from './ports.ts'
 
 const run = promisify(execFile)
 

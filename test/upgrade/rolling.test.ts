@@ -28,7 +28,8 @@ import {
   TEXAN,
   temporaryFolder,
 } from '../support/graph.ts'
-import { freePort, startScript, untilReady } from '../support/processes.ts'
+import { freePort } from '../support/ports.ts'
+import { startScript, untilReady } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
 import { type Release, unpackLastRelease } from './release.ts'
 

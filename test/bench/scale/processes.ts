@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { KEYS } from '../../support/keys.ts'
-import { freePort } from '../../support/processes.ts'
+import { freePort } from '../../support/ports.ts'
 import type { Figures } from './growth.ts'
 
 const ROOT = join(import.meta.dirname, '../../..')

@@ -4,11 +4,12 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
+import { freePort } from '../ports.ts'
 import type { Endpoint, NodeState } from './controls.ts'
 import { createGroups } from './groups.ts'
 import { createLog } from './log.ts'
 import { openRealCluster } from './real-cluster.ts'
-import { type EventStoreServer, freePort, openEventStoreServer } from './server.ts'
+import { type EventStoreServer, openEventStoreServer } from './server.ts'
 
 export interface ClusterNode {
   readonly port: number

@@ -5,7 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { freePort } from '../processes.ts'
+import { freePort } from '../ports.ts'
 import type { ClusterNode, EventStoreCluster } from './cluster.ts'
 
 const SIZE = 3

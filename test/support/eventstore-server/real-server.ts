@@ -9,7 +9,7 @@ import { createServer, connect as openSocket, type Server, type Socket } from 'n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { freePort } from '../processes.ts'
+import { freePort } from '../ports.ts'
 import { onDataFrame } from './http2-frames.ts'
 
 /** The program that TEST_EVENTSTORE_SERVER names: it takes EventStoreDB's own command-line options. */

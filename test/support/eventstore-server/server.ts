@@ -2,9 +2,9 @@
  * A small EventStoreDB for tests: the official client's own service definitions over gRPC, the log in memory. It is to
  * answer as the real server does and to be no more lenient.
  */
-import { createServer } from 'node:net'
 import { Server, ServerCredentials, status } from '@grpc/grpc-js'
 import type { Test } from 'tap'
+import { freePort } from '../ports.ts'
 import { createAppends } from './appends.ts'
 import { createControls, type Endpoint, type NodeState, type Role } from './controls.ts'
 import { createGroups } from './groups.ts'
@@ -276,15 +276,6 @@ export async function openEventStoreServer(
       )
     },
   }
-}
-
-export function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const probe = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as { port: number }
-      probe.close(() => resolve(port))
-    })
-  })
 }
 
 function memberOf({ endpoint: { host, port }, state, isAlive }: ReturnType<Membership['members']>[number]): Message {
