@@ -5,13 +5,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { asStored } from '../eventstore/as-stored.ts'
-import {
-  comparePositions,
-  type EventStore,
-  EventStoreUnavailable,
-  type Position,
-  type RecordedEvent,
-} from '../eventstore/port.ts'
+import { comparePositions, type EventStore, EventStoreUnavailable, type Position } from '../eventstore/port.ts'
 import { firstOf, logEnd } from '../eventstore/read.ts'
 import { inBatches } from '../runtime/in-batches.ts'
 import type { Log } from '../runtime/log.ts'
@@ -109,11 +103,10 @@ export function startFilling(options: {
     observer: {
       applied(events, caughtUp) {
         const before = reached
-        const isNew = ({ position }: RecordedEvent) => !before || comparePositions(position, before) > 0
-        const [first, last] = [events[0], events.at(-1)]
-        if (first) done += isNew(first) ? events.length : events.filter(isNew).length
-        if (last && isNew(last)) reached = last.position
-        const at = last?.position
+        const added = before ? events.filter(({ position }) => comparePositions(position, before) > 0) : events
+        done += added.length
+        reached = added.at(-1)?.position ?? before
+        const at = events.at(-1)?.position
         report({ done, share: at && shareOf(at, end), position: at?.commit })
         if (caughtUp) complete.resolve()
       },

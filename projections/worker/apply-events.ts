@@ -32,7 +32,7 @@ export interface Applier {
    * @throws ReadModelUnavailable | EventStoreUnavailable; then call `forget` and fold the events again
    */
   write(onSent?: () => void): Promise<void>
-  /** Folds and writes. @throws as `write` */
+  /** Folds these events and writes their documents, apart from what `fold` keeps. @throws as `write` */
   apply(events: readonly RecordedEvent[]): Promise<void>
   /**
    * Call it when the read model may have been cleared or switched: otherwise documents stored earlier would count as
@@ -187,7 +187,7 @@ export function createApplier(options: ApplierOptions): Applier {
       return write(written, onSent)
     },
 
-    // Deliveries of a group are applied beside a filling, whose end drops only what the filling itself has folded.
+    // Apart: a group's deliveries are applied beside a filling, whose end drops what was folded.
     async apply(events) {
       const own = nothing()
       await fold(events, own)

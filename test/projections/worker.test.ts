@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import type { EventStore, NewEvent } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import { foldCustomer } from '../../projections/fold.ts'
@@ -225,13 +225,19 @@ t.test('an event that can not be applied does not stop the others', async (t) =>
   }
 })
 
-t.test('a stuck customer goes on where a newer release has got past the event', async (t) => {
+/** A projection of one customer, whose third event it can't apply. */
+async function startStuck(t: Test) {
   const { eventStore, readModel } = await openStores(t)
   const [past] = someHistories(1) as [History]
   await appendHistories(eventStore, cut([past], 0, 2))
   await eventStore.append('customer-1', [event('CustomerKnighted', {})], { expected: 1 })
   const projection = start(t, { eventStore, readModel })
   await projection.caughtUp()
+  return { eventStore, readModel, projection }
+}
+
+t.test('a stuck customer goes on where a newer release has got past the event', async (t) => {
+  const { eventStore, readModel, projection } = await startStuck(t)
   const [stuck] = await readModel.documents([1])
   await readModel.put([{ document: { ...(stuck as CustomerDocument), revision: 2 }, expected: 1 }])
   await eventStore.append('customer-1', [event('CustomerTokensRevoked', {})], { expected: 2 })
@@ -269,12 +275,7 @@ t.test('a delivery that is applied beside a filling outlasts its end', async (t)
 })
 
 t.test('who is stuck is parked again in a read model that was emptied', async (t) => {
-  const { eventStore, readModel } = await openStores(t)
-  const [past] = someHistories(1) as [History]
-  await appendHistories(eventStore, cut([past], 0, 2))
-  await eventStore.append('customer-1', [event('CustomerKnighted', {})], { expected: 1 })
-  const projection = start(t, { eventStore, readModel })
-  await projection.caughtUp()
+  const { readModel } = await startStuck(t)
   t.equal((await readModel.parked()).length, 1)
   await readModel.reset()
   while ((await readModel.parked()).length === 0) await delay(20)
