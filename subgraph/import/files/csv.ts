@@ -48,7 +48,7 @@ export interface Table {
 }
 
 /** The most rows that are read together. */
-export const ROWS_AT_ONCE = 512
+const ROWS_AT_ONCE = 512
 /** A longer row means that a quote was never closed. */
 const MAX_ROW_BYTES = 512 * 1024
 /** The largest header row, in bytes. */
@@ -210,7 +210,7 @@ async function* readRows(
   columns: readonly string[],
   fromLine: number,
 ): AsyncGenerator<Row[]> {
-  let rows: Row[] = []
+  const rows: Row[] = []
   const parser = createParser(source, separator, columns, fromLine, (row) => rows.push(row))
   for await (const chunk of bytesOf(source)) {
     await parser.write(chunk)
@@ -292,7 +292,10 @@ function createParser(
 }
 
 /** Gives a parser bytes, and waits until it has taken them. @throws the error that it was destroyed with */
-function driven(parser: Parser): { readonly write: (bytes: Buffer) => Promise<void>; readonly end: () => Promise<void> } {
+function driven(parser: Parser): {
+  readonly write: (bytes: Buffer) => Promise<void>
+  readonly end: () => Promise<void>
+} {
   const taken = async (give: (done: () => void) => void) => {
     await new Promise<void>((resolve) => give(resolve))
     if (parser.errored) throw parser.errored
