@@ -201,3 +201,17 @@ t.test('what spreadsheets and other programs make of a file', async (t) => {
     t.match(output, message)
   }
 })
+
+t.test('a quote within the name of a column costs no row', async (t) => {
+  const { customers, ...given } = await shop(t, {
+    'inches.csv': 'email,firstname,lastname,27" screen\na@example.com,A,B,yes\nb@example.com,A,B,no\n',
+    'closed.csv': 'email,firstname,lastname,"a"b\nc@example.com,A,B,x\nd@example.com,A,B,"x"\n',
+  })
+  const { code, output } = await given.import('inches.csv')
+  t.equal(code, 0, output)
+  t.match(output, /customers: 2 imported, 0 already there, 0 rejected \(2 rows read\)/)
+  t.equal((await customers()).length, 2)
+  const closed = await given.import('closed.csv')
+  t.equal(closed.code, 1)
+  t.match(closed.output, /closed\.csv: it can't be read as CSV from line 1 on/, 'where the column ends is not certain')
+})
