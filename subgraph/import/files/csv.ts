@@ -239,6 +239,8 @@ function createParser(
   let from = source.skip
   /** The line of a recent row with a misplaced quote, which may have opened a field that is never closed. */
   let openQuote: number | undefined
+  /** What is wrong with the row that is being read. */
+  let misplaced: CsvError | undefined
   const next = ({ lines, empty_lines, bytes }: Pick<InfoRecord, 'lines' | 'empty_lines' | 'bytes'>) => {
     const place = { line: line + empty_lines - blank, from, bytes: source.skip + bytes }
     line = lines + 1
@@ -259,21 +261,20 @@ function createParser(
     on_record: (record: string[], info: InfoRecord): null => {
       const place = next(info)
       if (isHead) isHead = false
+      else if (misplaced !== undefined) onRow({ ...place, fields: {}, fault: FAULTS[misplaced.code] as string })
       else if (!isBlank(record)) onRow(read(place, record)) // empty rows at the end, as spreadsheets leave them
+      if (misplaced !== undefined) openQuote = opensQuote(misplaced) ? place.line : undefined
+      misplaced = undefined
       return null
     },
     on_skip: (error) => {
       if (error === undefined) return undefined
-      const info = error as unknown as InfoRecord
-      if (info.lines < line) return undefined // a second fault of the same row
-      const place = next(info)
-      const fault = FAULTS[error.code]
-      const opensQuote = error.code === 'CSV_INVALID_CLOSING_QUOTE'
-      if (fault === undefined || (isHead && opensQuote))
+      if (FAULTS[error.code] === undefined || (isHead && opensQuote(error))) {
+        const place = next(error as unknown as InfoRecord)
         parser.destroy(broken(source.path, Math.min(place.line, openQuote ?? place.line), error))
-      else if (!isHead) onRow({ ...place, fields: {}, fault })
-      isHead = false
-      openQuote = opensQuote ? place.line : undefined
+      }
+      misplaced ??= error
+      keepRow(parser)
       return undefined
     },
   })
@@ -289,6 +290,18 @@ function createParser(
     if (fault === undefined) return { line, from, bytes, fields: fieldsOf(columns, record) }
     return { line, from, bytes, fields: {}, fault }
   }
+}
+
+const opensQuote = ({ code }: CsvError) => code === 'CSV_INVALID_CLOSING_QUOTE'
+
+/**
+ * Called while a fault is reported: otherwise the parser would read the rest of the row, and drop it without telling
+ * where it ends.
+ */
+function keepRow(parser: Parser): void {
+  const { state } = parser as unknown as { readonly state: { recordHasError?: boolean } }
+  if (state.recordHasError !== true) throw new Error('csv-parse no longer marks rows with a fault as it did')
+  state.recordHasError = false
 }
 
 /** Gives a parser bytes, and waits until it has taken them. @throws the error that it was destroyed with */
