@@ -14,6 +14,7 @@ import {
   type EventStoreCluster,
   startEventStoreCluster,
 } from '../../support/eventstore-server/cluster.ts'
+import { builtIn, startEventStoreServer } from '../../support/eventstore-server/server.ts'
 
 // Most of it is waiting; three real nodes have enough to do.
 t.jobs = process.env.TEST_EVENTSTORE_SERVER ? 1 : 4
@@ -223,6 +224,33 @@ t.test('whoever follows the log goes on: at a new leader, after an outage', asyn
   t.same([...seen.group].sort(), expected)
   for (const each of [subscription, stream, group]) await each.unsubscribe()
   await Promise.all(consumers)
+})
+
+t.test('whoever follows the log waits for a node that is behind', builtIn('it is behind'), async (t) => {
+  const server = await startEventStoreServer(t)
+  for (const url of [server.url.replace('://', '+discover://'), `${server.url}&nodePreference=follower`]) {
+    const store = openKurrentEventStore(url)
+    t.teardown(() => store.close())
+    const stream = `behind-${crypto.randomUUID()}`
+    const subscription = store.subscribeToAll({ from: 'start', filter: { streamPrefixes: [stream] } })
+    const seen: unknown[] = []
+    const following = (async () => {
+      for await (const { events } of subscription) seen.push(...datas(events))
+    })()
+    await store.append(stream, someEvents(3), { expected: 'no_stream' })
+    await eventually(t, 'they are seen', () => seen.length === 3)
+    server.fallBehind(2)
+    const reads = () => server.calls.read ?? 0
+    const before = reads()
+    server.cutConnections()
+    await Promise.race([following, eventually(t, 'it has looked several times', () => reads() > before + 5)])
+    server.fallBehind(0)
+    await store.append(stream, someEvents(1, 3), { expected: 2 })
+    await Promise.race([following, eventually(t, 'it goes on', () => seen.length === 4)])
+    t.same(seen, [0, 1, 2, 3])
+    await subscription.unsubscribe()
+    await following
+  }
 })
 
 t.test('begun with no node, the adapter is there when a node is; what it refused is never written', async (t) => {
