@@ -6,7 +6,6 @@ import { orNone } from '../../eventstore/read.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
 import { type CustomerDocument, project } from '../customer.ts'
 import { skipOrThrow } from '../fold.ts'
-import { ReadModelUnavailable } from '../read-model.ts'
 import type { Parking } from './parking.ts'
 
 /** An event whose data is not at hand. */
@@ -82,7 +81,7 @@ async function advanceFurther(
         current = await next(eventStore, current, event)
       }
     } catch (error) {
-      if (error instanceof EventStoreUnavailable || error instanceof ReadModelUnavailable) throw error
+      if (error instanceof EventStoreUnavailable) throw error
       await parking.park(current, event, type, error)
       break
     }

@@ -328,7 +328,9 @@ t.test('a node that is behind only holds it up', builtIn('it is behind'), async 
   await t.test('while a gap is filled, or what another worker was faster with is folded again', async (t) => {
     const { server, eventStore, readModel } = await startNode(t)
     const failures: Failure[] = []
-    const anApplier = () => createApplier({ eventStore, readModel, onFailure: (each) => failures.push(each) })
+    const { catchUpMs: _, ...withoutTime } = eventStore
+    const anApplier = (own: EventStore = eventStore) =>
+      createApplier({ eventStore: own, readModel, onFailure: (each) => failures.push(each) })
     const events = await collect(eventStore.readAll({}))
     const [slow, fast] = [anApplier(), anApplier()]
     /** Both with the newest event of each customer missing, and with all. */
@@ -341,11 +343,13 @@ t.test('a node that is behind only holds it up', builtIn('it is behind'), async 
     }
     await assertHeldUp(() => slow.apply(events.slice(-2)))
     await fast.apply(events.slice(0, 2))
-    await assertHeldUp(async () => {
-      slow.forget()
-      await slow.fold(events)
-      await slow.write()
-    })
+    for (const each of [slow, anApplier(withoutTime)]) {
+      await assertHeldUp(async () => {
+        each.forget()
+        await each.fold(events)
+        await each.write()
+      })
+    }
     t.same(failures, [])
     t.same(await readModel.parked(), [])
     await slow.apply(events.slice(-2))
@@ -355,12 +359,20 @@ t.test('a node that is behind only holds it up', builtIn('it is behind'), async 
   await t.test('an event that was removed is parked all the same', async (t) => {
     const { eventStore, readModel } = await startNode(t)
     const events = await collect(eventStore.readAll({}))
+    const failures: Failure[] = []
+    const onFailure = (each: Failure) => void failures.push(each)
+    const holey: EventStore = {
+      ...eventStore,
+      async *readStream(...args) {
+        for await (const each of eventStore.readStream(...args)) if (each.revision !== 1) yield each
+      },
+    }
+    await createApplier({ eventStore: holey, readModel, onFailure }).apply(events.slice(-1))
+    t.match(failures, [{ stream: 'customer-2', revision: 1 }], 'a hole in a stream')
     await eventStore.setStreamMetadata('customer-1', { $tb: 3 })
     await eventStore.deleteStream('customer-2', { expected: 'any' })
-    const failures: Failure[] = []
-    const applier = createApplier({ eventStore, readModel, onFailure: (each) => failures.push(each) })
-    await applier.apply(events.slice(-2))
-    t.match(failures, [{ stream: 'customer-1' }, { stream: 'customer-2' }])
+    await createApplier({ eventStore, readModel, onFailure }).apply(events.slice(-2))
+    t.match(failures.slice(1), [{ stream: 'customer-1' }, { stream: 'customer-2' }])
   })
 })
 
@@ -455,4 +467,16 @@ t.test('a customer who gets past a parked event is parked no more; one who does 
     [2],
   )
   t.equal((await readModel.documents([2]))[0]?.revision, last, 'it has come to the event before')
+})
+
+t.test('so is one whom another process has parked since, in a gap', async (t) => {
+  const { eventStore, readModel } = await openStores(t)
+  await appendHistories(eventStore, cut(someHistories(1), 0, 4))
+  const events = await collect(eventStore.readStream('customer-1'))
+  const applier = createApplier({ eventStore, readModel, onFailure: t.fail })
+  await applier.apply(events.slice(0, 1))
+  const parked = { customerId: 1, stream: 'customer-1', revision: 1, type: 'CustomerKnighted', reason: 'Not known.' }
+  await readModel.park({ ...parked, at: new Date().toISOString() })
+  await applier.apply(events.slice(3))
+  t.same(await readModel.parked(), [])
 })

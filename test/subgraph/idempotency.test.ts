@@ -160,6 +160,35 @@ t.test('attempts of one request that are under way at once, at two instances, ar
   }
 })
 
+t.test('resetPassword of which another attempt is done while this one hashes is done', async (t) => {
+  const hashed = Promise.withResolvers<void>()
+  const goOn = Promise.withResolvers<void>()
+  let reads = 0
+  const slow = await startSubgraph(t, {
+    folder,
+    projection: false,
+    wrapEventStore: (store) => ({
+      ...store,
+      async *readStream(stream, options) {
+        // It reads the credentials before it hashes, and again to replace them.
+        if (stream.startsWith('customerCredentials-') && ++reads === 2) {
+          hashed.resolve()
+          await goOn.promise
+        }
+        yield* store.readStream(stream, options)
+      },
+    }),
+  })
+  const { email, link } = await withLink()
+  const [query, headers] = [reset(email, link, 'N3w-password'), key('slow')]
+  const attempt = slow.send(query, { headers })
+  await hashed.promise
+  t.same((await send(query, { headers })).data, { resetPassword: true })
+  goOn.resolve()
+  t.same((await attempt).data, { resetPassword: true })
+  t.ok(await signIn(send, email, 'N3w-password'))
+})
+
 t.test(
   'resetPassword whose answer the store lost: one of two passwords is set, and the same attempt is told',
   async (t) => {
