@@ -376,6 +376,24 @@ t.test('a delivery that is applied beside a filling outlasts its end', async (t)
   t.strictSame(await readModel.documents([1]), await straight(eventStore, [1]))
 })
 
+t.test('what was folded or stored before is forgotten where the read model is another one', async (t) => {
+  const { eventStore, readModel } = await openStores(t)
+  const { eventStore: other } = await openStores(t)
+  await appendHistories(eventStore, cut(someHistories(2), 0, 3))
+  await appendHistories(other, cut(someHistories(1, 2), 0, 3))
+  const [events, others] = [await collect(eventStore.readAll()), await collect(other.readAll())]
+  const applier = createApplier({ eventStore: other, readModel, onFailure: t.fail })
+  await applier.fold(events)
+  applier.forget()
+  await applier.apply(others)
+  await applier.write()
+  t.strictSame(await readModel.documents([1, 2]), [await foldCustomer(other, 1), null], 'nobody of the log before')
+  await readModel.reset()
+  applier.forget()
+  await applier.apply(others)
+  t.strictSame(await readModel.documents([1]), await straight(other, [1]))
+})
+
 t.test('who is stuck is parked again in a read model that was emptied', async (t) => {
   const { readModel } = await startStuck(t)
   t.equal((await readModel.parked()).length, 1)

@@ -71,10 +71,27 @@ t.test('tokens', async (t) => {
   t.equal(claims.exp - claims.iat, 3600)
   const forged = Buffer.from(JSON.stringify({ ...claims, sub: '8' })).toString('base64url')
   t.equal(tokens.verify(`Bearer ${head}.${forged}.${signature}`), null)
+  const withClaims = (changed: object) => {
+    const own = `${head}.${Buffer.from(JSON.stringify({ ...claims, ...changed })).toString('base64url')}`
+    return `Bearer ${own}.${sign(null, Buffer.from(own), privateKey).toString('base64url')}`
+  }
+  t.same(tokens.verify(withClaims({})), caller)
   for (const sub of ['07', '+7', '7e0', ' 7 ', '0x7', '7.0', '-0', '7\n', '', '1e999', '9007199254740993']) {
-    const own = `${head}.${Buffer.from(JSON.stringify({ ...claims, sub })).toString('base64url')}`
-    const signed = sign(null, Buffer.from(own), privateKey).toString('base64url')
-    t.equal(tokens.verify(`Bearer ${own}.${signed}`), null, `the subject ${JSON.stringify(sub)} is another text`)
+    t.equal(tokens.verify(withClaims({ sub })), null, `the subject ${JSON.stringify(sub)} is another text`)
+  }
+  const service = { sub: 'service:shop', gen: undefined, scope: 'audit:read' }
+  t.match(tokens.verify(withClaims(service)), { service: 'shop', scopes: ['audit:read'] })
+  for (const [what, changed] of Object.entries({
+    'without an end': { exp: undefined },
+    'of another issuer': { iss: 'others' },
+    'for another audience': { aud: 'others' },
+    'of a customer with scopes': { scope: 'audit:read' },
+    'of a customer without a generation': { gen: undefined },
+    'registered at no time': { reg: 'now' },
+    'of a service without scopes': { ...service, scope: undefined },
+    'of a service with a generation': { ...service, gen: 2 },
+  })) {
+    t.equal(tokens.verify(withClaims(changed)), null, `a token ${what}`)
   }
   const none = Buffer.from('{"alg":"none","typ":"JWT"}').toString('base64url')
   t.equal(tokens.verify(`Bearer ${none}.${body}.`), null)
