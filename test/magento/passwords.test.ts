@@ -152,6 +152,9 @@ t.test('requestPasswordResetEmail', async (t) => {
     { name: 'no address', ...request('invalid-email'), refused: input('The email address has an invalid format.') },
     { name: 'a locked account: the same', ...request(locked.email), gives: { requestPasswordResetEmail: true } },
   ])
+  for await (const { type } of eventStore.readStream(`customer-${locked.id}`)) {
+    t.not(type, 'PasswordResetRequested', 'but it gets no link')
+  }
 })
 
 t.test('resetPassword', async (t) => {
@@ -183,6 +186,20 @@ t.test('resetPassword', async (t) => {
     { name: 'the token again', ...reset(email, token, 'Other-pass-1'), refused: mismatched },
   ])
   t.ok(await signIn(send, email, next))
+
+  const forgetful = await signUp(send)
+  for (let failure = 1; failure < QUICK_STORE.lockout.failures; failure++) {
+    const { query, variables = {} } = changePassword(forgetful.token, 'wrong', next)
+    await send(query, { variables, token: forgetful.token })
+  }
+  await send(request(forgetful.email).query, request(forgetful.email))
+  const link = await linkToken(eventStore, emailHashKey, 'reset-password', forgetful.id)
+  gives(t, await send(reset(forgetful.email, link, next).query, reset(forgetful.email, link, next)), {
+    resetPassword: true,
+  })
+  const mistyped = trySignIn(forgetful.email, 'wrong')
+  refuses(t, await send(mistyped.query, mistyped), SIGN_IN_REFUSED)
+  t.ok(await signIn(send, forgetful.email, next), 'wrong passwords from before count no more')
 
   const never = await signUp(send)
   refuses(t, await send(reset(never.email, token, next).query, reset(never.email, token, next)), mismatched)

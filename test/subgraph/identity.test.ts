@@ -128,6 +128,25 @@ t.test('an expired token is refused', async (t) => {
   t.match((await send('{ customer { id } }', { token })).errors, [{ message: 'Consumer key has expired' }])
 })
 
+t.test('a token counts for the customer that it was issued to, and not after the deletion', async (t) => {
+  const folder = await temporaryFolder(t)
+  const { send } = await startSubgraph(t, { folder })
+  const { id, token } = await signUp(send)
+  const tokens = createTokens(loadKeys(loadConfiguration(environment(folder))).tokenSigningKey)
+  const customer = { customerId: Number(id), generation: 0 }
+  const old = tokens.issue(customer) // as earlier releases did, which did not say when the customer was registered
+  const another = tokens.issue({ ...customer, registeredAt: 1 })
+  const assertRevoked = async (token: string) => {
+    for (const query of ['{ customer { id } }', '{ isEmailAvailable(email: "a@example.com") { is_email_available } }'])
+      t.match((await send(query, { token })).errors, [{ message: 'User token has been revoked' }], query)
+  }
+  t.same((await send('{ customer { id } }', { token: old })).data, { customer: { id } })
+  await assertRevoked(another)
+  await assertRevoked(tokens.issue({ ...customer, customerId: Number(id) + 1_000 })) // lost with a log that was restored
+  t.same((await send('mutation { deleteCustomer }', { token })).data, { deleteCustomer: true })
+  for (const each of [token, old]) await assertRevoked(each)
+})
+
 const at = (seconds: number, type: SignInEvent['type'], reason = 'sign-in') =>
   ({
     type,
