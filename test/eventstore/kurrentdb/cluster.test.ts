@@ -253,6 +253,25 @@ t.test('whoever follows the log waits for a node that is behind', builtIn('it is
   }
 })
 
+t.test('a read that is cut off fails where it has begun: nothing comes twice', async (t) => {
+  const { cluster, store } = await aCluster(t)
+  const stream = `cut-${crypto.randomUUID()}`
+  const padding = 'x'.repeat(10_000)
+  // More than a server sends ahead.
+  for (let revision = -1; revision < 299; revision += 75) {
+    const events = Array.from({ length: 75 }, () => ({ ...anEvent(), data: { padding } }))
+    await store.append(stream, events, { expected: revision === -1 ? 'no_stream' : revision })
+  }
+  const seen: number[] = []
+  await t.rejects(async () => {
+    for await (const { revision } of store.readStream(stream)) {
+      seen.push(revision)
+      if (revision === 0) await (await cluster.leader()).stop()
+    }
+  }, EventStoreUnavailable)
+  t.same(seen, [...seen.keys()])
+})
+
 t.test('begun with no node, the adapter is there when a node is; what it refused is never written', async (t) => {
   const cluster = await startEventStoreCluster(t)
   for (const node of cluster.nodes) await node.stop()
@@ -303,6 +322,22 @@ t.test('what was refused because the node hung is not written when it goes on', 
     ),
   )
   t.same(datas(await all(store.readStream(stream))), [0, 3])
+})
+
+t.test('nor by a node that was slow, and whose connection holds', async (t) => {
+  const server = await startEventStoreServer(t)
+  const store = openKurrentEventStore(`${server.url}&defaultDeadline=500`)
+  t.teardown(() => store.close())
+  const stream = `slow-${crypto.randomUUID()}`
+  await store.append(stream, someEvents(1), { expected: 'no_stream' })
+  let disconnects = 0
+  store.onDisconnect?.(() => disconnects++)
+  server.hang(true)
+  await t.rejects(store.append(stream, someEvents(1, 1), { expected: 'any' }), EventStoreUnavailable)
+  server.hang(false)
+  await store.append(stream, someEvents(1, 2), { expected: 'any' })
+  t.same(datas(await all(store.readStream(stream))), [0, 2])
+  t.equal(disconnects, 0)
 })
 
 t.test('a node that hangs does not hold up who looks for the leader', async (t) => {
