@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { buildGateway } from '../../gateway/server.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
+import { streamOf } from '../../schema/streams.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import {
   client,
@@ -211,6 +212,33 @@ t.test('resetPassword', async (t) => {
   await lock(send, { ...customer, token: await signIn(send, email, next) })
   const answer = await send(reset(lockedEmail, fresh, next).query, reset(lockedEmail, fresh, next))
   refuses(t, answer, mismatched)
+})
+
+t.test('a lock: nothing prolongs it, and a crash does not spare anybody', async (t) => {
+  const { failures, minutes } = QUICK_STORE.lockout
+  const locked = await signUpLocked(send)
+  const wrong = trySignIn(locked.email, 'wrong')
+  for (let failure = 0; failure < failures; failure++) await send(wrong.query, wrong)
+  now = () => new Date(Date.now() + minutes * 60_000 + 1_000)
+  t.ok(await signIn(send, locked.email), 'it is over')
+  now = () => new Date()
+
+  const { id, email } = await signUp(send)
+  const events = Array.from({ length: failures }, () => ({
+    id: crypto.randomUUID(),
+    type: 'WrongPasswordGiven',
+    data: { reason: 'change' },
+    metadata: {
+      $correlationId: 'c',
+      $causationId: 'c',
+      actor: 'guest',
+      at: new Date().toISOString(),
+      schemaVersion: 1,
+    },
+  }))
+  await eventStore.append(streamOf.signIns(id), events, { expected: 'any' }) // and no lock
+  const right = trySignIn(email, PASSWORD)
+  refuses(t, await send(right.query, right), SIGN_IN_REFUSED)
 })
 
 t.test('resetPassword: a token holds for two hours', async (t) => {

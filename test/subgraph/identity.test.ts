@@ -175,6 +175,11 @@ t.test('the throttle: six failures, half an hour from the last, ended by a succe
 t.test('the lock: all wrong passwords since the last success and the last lock', async (t) => {
   const mixed = [wrong(1), wrong(2, 'change'), wrong(3), at(4, 'SignInSucceeded'), wrong(5), wrong(6, 'change')]
   t.equal(failuresToLock(mixed, null, 600_000), 2)
+  t.equal(
+    failuresToLock([...mixed, wrong(7, 'locked')], null, 600_000),
+    2,
+    'who tries while it is locked prolongs nothing',
+  )
   t.equal(failuresToLock(mixed, new Date((5 + 600) * 1000).toISOString(), 600_000), 1, 'the lock was set at second 5')
 })
 
