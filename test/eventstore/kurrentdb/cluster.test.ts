@@ -6,7 +6,14 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openKurrentEventStore } from '../../../eventstore/kurrentdb/event-store.ts'
-import { type EventStore, EventStoreUnavailable, type NewEvent, StreamNotFound } from '../../../eventstore/port.ts'
+import {
+  type EventStore,
+  EventStoreUnavailable,
+  InvalidArgument,
+  LogReplaced,
+  type NewEvent,
+  StreamNotFound,
+} from '../../../eventstore/port.ts'
 import { all, anEvent, datas, someEvents } from '../../contract/event-store.ts'
 import { startClock } from '../../support/clock.ts'
 import {
@@ -271,6 +278,44 @@ t.test('a read that is cut off fails where it has begun: nothing comes twice', a
   }, EventStoreUnavailable)
   t.same(seen, [...seen.keys()])
 })
+
+t.test(
+  'whoever follows a log that is another one after an outage is told',
+  builtIn('its log is replaced'),
+  async (t) => {
+    const server = await startEventStoreServer(t)
+    const store = openKurrentEventStore(server.url)
+    t.teardown(() => store.close())
+    await store.append('a', someEvents(3), { expected: 'no_stream' })
+    const records = [...server.log.records]
+    const [, , newest] = await all(store.readAll())
+    for (const [what, replaced] of Object.entries({
+      'an older state': records.slice(0, 2),
+      'other events': records.map((record) => ({ ...record, id: crypto.randomUUID() })),
+    })) {
+      server.log.rewrite(records)
+      const subscription = store.subscribeToAll({ from: 'start' })
+      const following = (async () => {
+        let seen = 0
+        for await (const { events } of subscription) {
+          seen += events.length
+          if (seen < 3) continue
+          await server.stop()
+          server.log.rewrite(replaced)
+          await server.start()
+        }
+      })()
+      await t.rejects(following, LogReplaced, what)
+    }
+    server.log.rewrite(records)
+    server.fallBehind(2)
+    const from = newest?.position ?? 'end'
+    await t.rejects(all(store.readAll({ from })), InvalidArgument, 'a leader knows where the log ends')
+    const follower = openKurrentEventStore(`${server.url}&nodePreference=follower`)
+    t.teardown(() => follower.close())
+    t.same(await all(follower.readAll({ from })), [], 'a follower may not have that much yet')
+  },
+)
 
 t.test('begun with no node, the adapter is there when a node is; what it refused is never written', async (t) => {
   const cluster = await startEventStoreCluster(t)
