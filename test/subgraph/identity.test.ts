@@ -9,6 +9,7 @@ import { loadConfiguration } from '../../runtime/configuration.ts'
 import { prepareDataFolder } from '../../runtime/service-keys.ts'
 import type { SignInEvent } from '../../schema/events.ts'
 import { store as defaultStore } from '../../schema/store.ts'
+import { streamOf } from '../../schema/streams.ts'
 import { hashPassword, verifyPassword } from '../../subgraph/identity/passwords.ts'
 import { failuresToLock, isThrottled } from '../../subgraph/identity/sign-in-history.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
@@ -194,6 +195,30 @@ t.test('guesses sent at once are counted one by one', async (t) => {
     answers.every(({ errors }) => errors),
     'the right one came too late',
   )
+  const { token } = await signUp(send)
+  const change =
+    'mutation($password: String!) { changeCustomerPassword(currentPassword: $password, newPassword: "N3w-password") { id } }'
+  const changes = await Promise.all(guesses.map((password) => send(change, { variables: { password }, token })))
+  t.ok(
+    changes.every(({ errors }) => errors),
+    'also where a token was stolen',
+  )
+})
+
+t.test('a hash is kept no longer than its password', async (t) => {
+  const { send, eventStore } = await startSubgraph(t)
+  const { id, token } = await signUp(send)
+  const hashes = async () => {
+    const found: unknown[] = []
+    for await (const { data } of eventStore.readStream(streamOf.credentials(Number(id)))) found.push(data)
+    return found
+  }
+  const [before] = await hashes()
+  const change = `mutation { changeCustomerPassword(currentPassword: "${PASSWORD}", newPassword: "N3w-password") { id } }`
+  t.ok((await send(change, { token })).data)
+  const after = await hashes()
+  t.equal(after.length, 1)
+  t.notSame(after[0], before)
 })
 
 t.test('keys are made once, for the owner alone, and kept', async (t) => {
