@@ -17,7 +17,7 @@ import { issueServiceToken } from '../../subgraph/identity/service-tokens.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { createTokens } from '../../subgraph/identity/tokens.ts'
 import { collect } from '../projections/support.ts'
-import { startEventStoreServer } from '../support/eventstore-server/server.ts'
+import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import {
   CREATE_ADDRESS,
   client,
@@ -432,4 +432,24 @@ t.test('ended tokens: what is read, and while the log is away', async (t) => {
   now += 1
   await t.rejects(ended.has(other.jti, 500) as Promise<boolean>, { name: 'EventStoreUnavailable' })
   t.equal(ended.has(one.jti, 500), true, 'what was ended stays so')
+})
+
+t.test('a token that is ended in a log that was restored is ended', builtIn('its log is restored'), async (t) => {
+  const server = await startEventStoreServer(t)
+  const eventStore = await openEventStore(server.url)
+  t.teardown(() => eventStore.close())
+  const ended = createEndedTokens(eventStore)
+  const tokens = createTokens(KEYS.TOKEN_SIGNING_KEY)
+  const issue = () =>
+    issueServiceToken(eventStore, tokens, { subject: 'crm', scopes: [], hours: 1, actor: 'operator:olga' })
+  const [one, other] = [await issue(), await issue()]
+  const backup = [...server.log.records]
+  await endServiceToken(eventStore, { jti: one.jti, reason: 'x', actor: 'operator:olga' })
+  t.equal(await ended.has(one.jti, 0), true)
+  await server.stop()
+  server.log.rewrite(backup)
+  await server.start()
+  await endServiceToken(eventStore, { jti: other.jti, reason: 'x', actor: 'operator:olga' })
+  t.equal(await ended.has(other.jti, 0), true, 'its event stands where another one was read before')
+  t.equal(await ended.has(one.jti, 0), true, 'what was ended stays so')
 })
