@@ -15,11 +15,11 @@ import t from 'tap'
 import { ALL_PORTS } from './support/ports.ts'
 
 /** How many processes run at once: as many as keep the processors busy, because some files wait most of their time. */
-const JOBS = { least: 3, most: 10 }
+const JOBS = { least: 3, most: 12 }
 /** Below it, too few processes run. */
-const BUSY = 0.9
+const BUSY = 0.97
 /** How often that is looked at. A process needs about a second to load what it tests. */
-const LOOK_MS = 1_500
+const LOOK_MS = 1_000
 /**
  * What takes longest begins first, so that none is left alone at the end; those that wait beside those that work. A file has a
  * process of its own; a folder stands for the processes of its other files.
