@@ -4,7 +4,8 @@
  * its key, except those inside a group of attributes.
  */
 import type { RecordedEvent } from '../eventstore/port.ts'
-import { type AccessKind, addressFields, type EventMetadata, eventSchemas, upcast } from '../schema/events.ts'
+import type { AccessKind } from '../schema/audit-events.ts'
+import { addressFields, type EventMetadata, eventSchemas, upcast } from '../schema/events.ts'
 import type { Place } from './places.ts'
 
 export interface Criteria {

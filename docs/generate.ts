@@ -159,7 +159,9 @@ function commentOf(source: string, type: string): string {
 }
 
 function events(): string {
-  const source = readFileSync(join(folder, '../schema/events.ts'), 'utf8')
+  const source = ['events.ts', 'audit-events.ts']
+    .map((name) => readFileSync(join(folder, '../schema', name), 'utf8'))
+    .join('\n')
   return Object.entries(eventJsonSchemas() as Readonly<Record<string, JsonSchema>>)
     .map(([type, { properties = {}, required = [] }]) => {
       const personal = PERSONAL_FIELDS.get(type)

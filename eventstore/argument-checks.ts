@@ -1,7 +1,7 @@
 /** Refuses arguments that no store accepts, before the store is called. */
 import { type ExpectedRevision, InvalidArgument, type NewEvent, type Position, type StreamMetadata } from './port.ts'
 
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+const UUID = /^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$/
 
 export function checkStreamName(stream: string): void {
   if (stream === '' || stream.startsWith('$$')) {

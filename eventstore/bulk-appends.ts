@@ -35,6 +35,8 @@ export interface BulkAppends {
   prepare(streams: readonly string[]): Promise<void>
   /** The metadata of a stream's event at a revision, as JSON. A quick read; undefined if it is not there or busy. */
   metadataAt(stream: string, revision: number): string | undefined
+  /** Does work that reads, and waits for nothing, in one read transaction: many quick reads cost less than half then. */
+  readTogether<T>(work: () => T): T
 }
 
 const offered = new WeakMap<EventStore, BulkAppends>()

@@ -66,7 +66,10 @@ async function lookAt(eventStore: EventStore, place: EventPlace): Promise<boolea
 }
 
 /** Whether the stream's metadata, or its end, says that the event was removed from it. */
-async function wasRemoved(eventStore: EventStore, { stream, revision }: EventPlace): Promise<boolean> {
+export async function wasRemoved(
+  eventStore: EventStore,
+  { stream, revision }: Pick<EventPlace, 'stream' | 'revision'>,
+): Promise<boolean> {
   try {
     const { $tb = 0, $maxCount, $maxAge } = await eventStore.getStreamMetadata(stream)
     if ($tb > revision) return true

@@ -38,5 +38,8 @@ export function offerChainedBulk(below: EventStore, store: EventStore, chains: C
     return linked
   }
 
-  offerBulkAppends(store, { ...bulk, write: (sequences) => writeConverted(sequences, link, bulk.write) })
+  offerBulkAppends(store, {
+    ...bulk,
+    write: (sequences) => bulk.readTogether(() => writeConverted(sequences, link, bulk.write)),
+  })
 }

@@ -4,26 +4,28 @@
  * (eventstore/encryption/clear-text-guard.ts). Encryption, the proof's tree and the auditor's search derive from it.
  *
  * A new stream is one more entry. Two rules:
- * - Whether a family is personal follows from its events: it is if one of them has a personal field (schema/events.ts).
+ * - Whether a family is personal follows from its events: it is if one of them has a personal field (`PERSONAL_FIELDS`).
  *   Then `of` has to say whose key encrypts it.
  * - `inTree` can't change after the release that brings the stream: the proof's tree must stay the same.
  */
 import {
   accessEventSchemas,
   checkpointEventSchemas,
+  noteEventSchemas,
+  requestEventSchemas,
+  serviceTokenEventSchemas,
+  verificationEventSchemas,
+} from './audit-events.ts'
+import {
   credentialsEventSchemas,
   customerEventSchemas,
   type DomainEvent,
   emailEventSchemas,
   mailEventSchemas,
-  noteEventSchemas,
   PERSONAL_FIELDS,
-  requestEventSchemas,
-  serviceTokenEventSchemas,
   signInEventSchemas,
   skipEventSchemas,
   subscriberEventSchemas,
-  verificationEventSchemas,
 } from './events.ts'
 
 /** What follows the prefix in a stream's name: the owner of the stream. */

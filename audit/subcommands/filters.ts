@@ -1,7 +1,8 @@
 /** The filters of `find`, `export` and `history`: the same options everywhere. */
 import type { EventStore } from '../../eventstore/port.ts'
 import { UsageError } from '../../runtime/errors.ts'
-import { ACCESS_KINDS, eventSchemas } from '../../schema/events.ts'
+import { ACCESS_KINDS } from '../../schema/audit-events.ts'
+import { eventSchemas } from '../../schema/events.ts'
 import { type Criteria, parseField } from '../criteria.ts'
 import { ACCEPTED_PLACES, parseEvent } from '../places.ts'
 import { type AuditContext, openForAll, openForCustomer, type ShowOptions } from './context.ts'

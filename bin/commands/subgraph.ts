@@ -11,7 +11,6 @@ import { startTracing } from '../../runtime/tracing.ts'
 import { loadStore } from '../../schema/store.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { createMetrics } from '../../subgraph/metrics.ts'
-import { buildSubgraph } from '../../subgraph/server.ts'
 
 export const subgraph = (): Promise<void> =>
   runProcess(async (configuration) => {
@@ -24,6 +23,8 @@ export const subgraph = (): Promise<void> =>
     await checkKeysAtStart(opened, () => checkKeys(eventStore, keys, { record: true }), endProcess)
     const readModel = await openReadModel(READMODEL_URL)
     const metrics = createMetrics()
+    // Loaded only now, so a wrong setting or key is reported at once.
+    const { buildSubgraph } = await import('../../subgraph/server.ts')
     const app = await buildSubgraph({
       metrics,
       eventStore,

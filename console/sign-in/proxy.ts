@@ -58,9 +58,5 @@ function trustedAddresses(networks: readonly string[]): (address: string) => boo
     if (bits === undefined) trusted.addAddress(address, family)
     else trusted.addSubnet(address, Number(bits), family)
   }
-  return (given) => {
-    const address = given.replace(/^::ffff:(?=\d+\.)/i, '')
-    const version = isIP(address)
-    return version !== 0 && trusted.check(address, version === 4 ? 'ipv4' : 'ipv6')
-  }
+  return (address) => trusted.check(address, isIP(address) === 4 ? 'ipv4' : 'ipv6')
 }

@@ -2,15 +2,19 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
-import type { BulkReply, BulkRequest, EncodedAppend } from './bulk-writer.ts'
+import type { BulkReply, BulkRequest, EncodedSequence } from './bulk-writer.ts'
 import { openConnection, transaction, withLock } from './file.ts'
 
 /** After each transaction the lock is free for this long, so that other processes get their turn. Milliseconds. */
 const REST_MS = 1
 
+/** How many parts of a sequence an append has before its events, and how many an event has. */
+const APPEND_PARTS = 3
+const EVENT_PARTS = 4
+
 const port = parentPort as NonNullable<typeof parentPort>
 const database = openConnection((workerData as { readonly path: string }).path)
-const append = createAppend(database)
+const writeSequence = createWrite(database)
 
 /** One request after another: they arrive in the order in which they have to be written. */
 let turn: Promise<void> = Promise.resolve()
@@ -22,7 +26,7 @@ port.on('message', (request: BulkRequest | null) => {
 async function write({ sequences }: BulkRequest): Promise<void> {
   let reply: BulkReply
   try {
-    const written = await withLock(() => transaction(database, () => sequences.map((each) => each.every(append))))
+    const written = await withLock(() => transaction(database, () => sequences.map(writeSequence)))
     reply = { written }
   } catch (error) {
     reply = { error: (error as Error).message }
@@ -37,10 +41,10 @@ function finish(): void {
 }
 
 /**
- * Returns a function that makes an append inside a transaction, or returns false before it has written anything. It only
- * handles streams without metadata, so it knows no limits and no deleted streams.
+ * Returns a function that makes the appends of a sequence inside a transaction. It returns false before an append that can't
+ * be made. It only handles streams without metadata, so it knows no limits and no deleted streams.
  */
-function createAppend(database: DatabaseSync): (append: EncodedAppend) => boolean {
+function createWrite(database: DatabaseSync): (sequence: EncodedSequence) => boolean {
   const create = database.prepare('INSERT INTO streams (name, revision) VALUES (?, ?) ON CONFLICT DO NOTHING')
   const advance = database.prepare(
     `UPDATE streams SET revision = ? WHERE name = ? AND revision = ? AND metadata IS NULL AND tombstoned = 0
@@ -56,13 +60,17 @@ function createAppend(database: DatabaseSync): (append: EncodedAppend) => boolea
     return changes === 1 ? lastInsertRowid : undefined
   }
 
-  return ({ stream, revision, texts }) => {
-    const last = revision + texts.length / 4
-    const row = streamAt(stream, revision, last)
-    if (row === undefined) return false
+  return (parts) => {
     const created = Date.now()
-    for (let at = 0, next = revision + 1; at < texts.length; at += 4, next++) {
-      add.run(row, next, texts[at] ?? '', texts[at + 1] ?? '', texts[at + 2] ?? '', texts[at + 3] ?? null, created)
+    for (let at = 0; at < parts.length; ) {
+      const [stream, revision, count] = parts.slice(at, at + APPEND_PARTS) as [string, number, number]
+      const last = revision + count
+      const row = streamAt(stream, revision, last)
+      if (row === undefined) return false
+      at += APPEND_PARTS
+      for (let next = revision + 1; next <= last; next++, at += EVENT_PARTS) {
+        add.run(row, next, parts[at] ?? '', parts[at + 1] ?? '', parts[at + 2] ?? '', parts[at + 3] ?? null, created)
+      }
     }
     return true
   }

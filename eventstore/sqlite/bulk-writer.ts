@@ -11,17 +11,15 @@ import type { Access } from './access.ts'
 import { encodeEvents } from './rows.ts'
 import type { SqliteLog } from './schema.ts'
 
-/** An append as the thread gets it: flat, because each object costs time on its way. */
-export interface EncodedAppend {
-  readonly stream: string
-  /** The revision that the stream must be at; -1: it must not exist. */
-  readonly revision: number
-  /** Four for each event: its id, type, data and metadata, both as JSON. */
-  readonly texts: readonly (string | null)[]
-}
+/**
+ * The appends of a sequence as the thread gets them: flat, because each object costs time on its way. An append is its
+ * stream, the revision that the stream must be at (-1: it must not exist), how many events there are, and four texts for
+ * each of them: id, type, data and metadata, both as JSON.
+ */
+export type EncodedSequence = readonly (string | number | null)[]
 
 export interface BulkRequest {
-  readonly sequences: readonly (readonly EncodedAppend[])[]
+  readonly sequences: readonly EncodedSequence[]
 }
 
 export type BulkReply = { readonly written: readonly boolean[] } | { readonly error: string }
@@ -71,6 +69,16 @@ export function createBulkWriter({ path, access, log, onCommit }: BulkWriterOpti
       }
     },
 
+    readTogether(work) {
+      if (!log.database.isOpen) return work()
+      log.database.exec('BEGIN')
+      try {
+        return work()
+      } finally {
+        log.database.exec('COMMIT')
+      }
+    },
+
     async close() {
       isClosed = true
       await thread?.close()
@@ -79,16 +87,16 @@ export function createBulkWriter({ path, access, log, onCommit }: BulkWriterOpti
 }
 
 /** @returns undefined for what `append` refuses, or what is not JSON */
-function encodeSequence(sequence: Sequence): readonly EncodedAppend[] | undefined {
+function encodeSequence(sequence: Sequence): EncodedSequence | undefined {
   try {
-    const encoded = sequence.map(({ stream, events, expected }): EncodedAppend => {
+    const parts: (string | number | null)[] = []
+    for (const { stream, events, expected } of sequence) {
       checkStreamName(stream)
-      const texts: (string | null)[] = []
+      parts.push(stream, expected === 'no_stream' ? -1 : expected, events.length)
       for (const { id, type, data, metadata } of encodeEvents(events).encoded)
-        texts.push(id, type, text(data), text(metadata))
-      return { stream, revision: expected === 'no_stream' ? -1 : expected, texts }
-    })
-    return encoded
+        parts.push(id, type, text(data), text(metadata))
+    }
+    return parts
   } catch (error) {
     if (error instanceof InvalidArgument || error instanceof AppendTooLarge) return undefined
     throw error

@@ -2,10 +2,10 @@
 import type { FetchNode, PlanNode, QueryPlan } from '@apollo/query-planner'
 import type { DividedPlan } from '../planning/divided-plans.ts'
 import { fetchesOf } from '../planning/plan-nodes.ts'
+import { compileContextFetch } from './context-fetch.ts'
 import { type PlanPath, readPath } from './entity-places.ts'
 import type { EventSource, ExecutionRequest } from './executor.ts'
 import {
-  compileContextFetch,
   compileEntityFetch,
   compileMergedFetch,
   compileRootFetch,

@@ -11,7 +11,7 @@ import { type ExecutionRequest, headersFor } from './executor.ts'
 import { copy, type Data, isData, merge, own } from './json-objects.ts'
 import { mergeOperations } from './merged-operations.ts'
 import { compileIdentity, compileRepresentations, type Identify, type Represent } from './representations.ts'
-import { compileRewrites, isOfType, type Rewrite, renamedKeys } from './rewrites.ts'
+import { compileRewrites, type Rewrite, renamedKeys } from './rewrites.ts'
 
 /** One execution under way. */
 export interface Execution {
@@ -70,7 +70,7 @@ export interface Caller {
 }
 
 /** @param operation used to find out whether the answer may have numbers that must be kept exactly */
-function callerOf(
+export function callerOf(
   { schema, subgraphs }: FetchEnvironment,
   service: string,
   operation: string,
@@ -198,13 +198,13 @@ export function entityFetch(environment: FetchEnvironment, fetch: FetchNode, pre
 }
 
 /** The representations of a fetch's entities, without duplicates, and the entities of each. */
-interface Asked {
+export interface Asked {
   readonly texts: string[]
   readonly entities: Data[]
   readonly owners: (number | number[])[]
 }
 
-function ask({ prefix, represent, identify }: EntityFetch, data: Data): Asked {
+export function ask({ prefix, represent, identify }: EntityFetch, data: Data): Asked {
   const entities: Data[] = []
   gather(data, prefix, entities)
   const texts: string[] = []
@@ -243,7 +243,7 @@ function ask({ prefix, represent, identify }: EntityFetch, data: Data): Asked {
 }
 
 /** Merges the entities of an answer into the data. @param at the index of this fetch's first entity in the answer */
-function mergeEntities(
+export function mergeEntities(
   { rewrite, abstract }: EntityFetch,
   { texts, entities, owners }: Asked,
   received: readonly unknown[],
@@ -278,7 +278,7 @@ function placesOfError(
   return [owner].flat().map((each) => [...(places[each] ?? namesIn(fetch.prefix)), ...inside])
 }
 
-function reportErrors(
+export function reportErrors(
   execution: Execution,
   errors: readonly GraphQLFormattedError[],
   which: (path: ResponsePath) => { fetch: EntityFetch; asked: Asked; index: number; rest: ResponsePath } | undefined,
@@ -303,7 +303,7 @@ function reportErrors(
  * The `_entities` under a name, which must be as many as were requested. @throws SubgraphUnavailable for another number
  * without an error
  */
-function entitiesOf(
+export function entitiesOf(
   answer: SubgraphAnswer,
   key: string,
   count: number,
@@ -424,80 +424,4 @@ export function compileMergedFetch(environment: FetchEnvironment, fetches: reado
       }
     }
   }
-}
-
-/**
- * A call for entities with contextual arguments (`@fromContext`): one call for each distinct set of arguments, because
- * they are variables of the operation.
- */
-export function compileContextFetch(environment: FetchEnvironment, fetch: FetchNode, prefix: PlanPath): Step {
-  const entities = entityFetch(environment, fetch, prefix)
-  const { service } = entities
-  const caller = callerOf(environment, service, entities.operation)
-  const body = bodyOf(entities.operation, entities.operationName, entities.variables)
-  const rewrites = fetch.contextRewrites ?? []
-  const path = () => namesIn(prefix)
-  return async (execution) => {
-    const asked = ask({ ...entities, represent: numbered(entities.represent), identify: undefined }, execution.data)
-    const places = placesOf(execution.data, prefix)
-    const groups = new Map<string, number[]>()
-    for (const [index, owner] of asked.owners.entries()) {
-      const place = places[owner as number] ?? []
-      const values: Data = {}
-      for (const { path, renameKeyTo } of rewrites) {
-        values[renameKeyTo] ??= valueAround(environment.schema, execution.data, place, path) ?? null
-      }
-      const key = JSON.stringify(values).slice(1, -1)
-      groups.set(key, [...(groups.get(key) ?? []), index])
-    }
-    await Promise.all(
-      [...groups].map(async ([members, indices]) => {
-        const part: Asked = {
-          texts: indices.map((index) => (asked.texts[index] as string).replace(/^\d+/, '')),
-          entities: asked.entities,
-          owners: indices.map((index) => asked.owners[index] as number),
-        }
-        const first = `"representations":[${part.texts.join(',')}]${members && ','}${members}`
-        const answer = await caller.call(execution, printBody(body, execution.request.variables, first), path)
-        if (!answer) return
-        const which = ([, index, ...rest]: ResponsePath) =>
-          typeof index === 'number' ? { fetch: entities, asked: part, index, rest } : undefined
-        if (answer.errors) reportErrors(execution, answer.errors, which, [prefix])
-        try {
-          const received = entitiesOf(answer, '_entities', part.texts.length, service)
-          if (received) mergeEntities(entities, part, received, 0)
-        } catch (error) {
-          execution.errors.push(failure(error, execution.request, path()))
-        }
-      }),
-    )
-  }
-}
-
-/** Makes equal representations distinct, because each entity has its own context. */
-function numbered(represent: Represent): Represent {
-  let next = 0
-  return (entity) => {
-    const text = represent(entity)
-    return text === undefined ? undefined : `${next++}${text}`
-  }
-}
-
-/** A value beside or above an entity: `..` goes one object up. */
-function valueAround(schema: GraphQLSchema, data: Data, place: ResponsePath, path: readonly string[]): unknown {
-  const ups = path.filter((part) => part === '..').length
-  let end = place.length
-  for (let up = 0; up < ups; up++) {
-    end--
-    while (end >= 0 && typeof place[end] === 'number') end--
-  }
-  let current: unknown = data
-  for (const part of place.slice(0, Math.max(end, 0))) current = (current as Data)[part]
-  for (const part of path.slice(ups)) {
-    if (!isData(current)) return undefined
-    if (part.startsWith('... on ')) {
-      if (!isOfType(schema, current, part.slice('... on '.length), true)) return undefined
-    } else current = own(current, part)
-  }
-  return current
 }

@@ -1,10 +1,11 @@
 /** Bringing one document up to events of its customer: in order, without gaps, as far as they can be applied. */
 import { decode } from '../../eventstore/codec.ts'
+import { wasRemoved } from '../../eventstore/event-place.ts'
 import { type EventStore, EventStoreUnavailable, type RecordedEvent } from '../../eventstore/port.ts'
+import { orNone } from '../../eventstore/read.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
 import { type CustomerDocument, project } from '../customer.ts'
 import { skipOrThrow } from '../fold.ts'
-import { ReadModelUnavailable } from '../read-model.ts'
 import type { Parking } from './parking.ts'
 
 /** An event whose data is not at hand. */
@@ -60,28 +61,40 @@ async function advanceFurther(
     try {
       if (event.revision > current.revision + 1 || !('data' in event)) {
         parking.forget() // another process may have parked what lies in the gap
-        for await (const missing of eventStore.readStream(event.stream, { from: current.revision + 1 })) {
-          if (missing.revision > current.revision + 1) break // the stream was cut off here
+        let isCutOff = false
+        for await (const missing of orNone(eventStore.readStream(event.stream, { from: current.revision + 1 }))) {
+          isCutOff = missing.revision > current.revision + 1
+          if (isCutOff) break
           type = missing.type
           current = await next(eventStore, current, missing)
           onRead(missing)
         }
         if (current.revision < event.revision) {
-          // The event was delivered, but its data was not kept: it is when it is delivered again.
-          if (!('data' in event)) throw new EventStoreUnavailable('A node that is behind has read the stream.')
-          throw new Error('The event is gone from its stream.')
+          // Without data it is one that was delivered, with its data, and is again.
+          const isGone =
+            'data' in event && (isCutOff || (await isRemoved(eventStore, event.stream, current.revision + 1)))
+          if (isGone) throw new Error('The event is gone from its stream.')
+          throw new EventStoreUnavailable('A node that is behind has read the stream.')
         }
       } else {
         type = event.type
         current = await next(eventStore, current, event)
       }
     } catch (error) {
-      if (error instanceof EventStoreUnavailable || error instanceof ReadModelUnavailable) throw error
+      if (error instanceof EventStoreUnavailable) throw error
       await parking.park(current, event, type, error)
       break
     }
   }
   return current
+}
+
+/**
+ * Whether an event that is not in its stream was removed from it, although a later one has been delivered. Otherwise the
+ * stream was read from a node that does not have it yet.
+ */
+async function isRemoved(eventStore: EventStore, stream: string, revision: number): Promise<boolean> {
+  return eventStore.catchUpMs === undefined || wasRemoved(eventStore, { stream, revision })
 }
 
 /** The document after its next event. */

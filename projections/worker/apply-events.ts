@@ -107,13 +107,16 @@ export function createApplier(options: ApplierOptions): Applier {
   const scrubbing = createScrubbing(readModel)
   let folded = nothing()
 
+  /** A stuck document is read each time, because a newer release beside this one may get past the event. */
+  const storedOf = (id: number) => (parking.stuckAt(id) === undefined ? stored.get(id) : undefined)
+
   async function fold(events: readonly RecordedEvent[], into: Folded): Promise<void> {
     for (const event of events) {
       if (into.newest === undefined || isAfter(event, into.newest)) into.newest = placeOf(event)
       if (event.type === 'CustomerDeleted' && customerOf(event.stream)) into.deletions.push(event)
     }
     const groups = groupByCustomer(events)
-    const documents = await loadDocuments(readModel, groups, (id) => into.documents.get(id)?.document ?? stored.get(id))
+    const documents = await loadDocuments(readModel, groups, (id) => into.documents.get(id)?.document ?? storedOf(id))
     const onRead = noting(into)
     for (const [id, own] of groups) {
       const before = documents.get(id) as CustomerDocument
@@ -132,12 +135,8 @@ export function createApplier(options: ApplierOptions): Applier {
       }
       const writes = [...unit.documents.values()]
       // Counts as stored from here on, so that the next events can be applied in the meantime. If the write fails,
-      // their compare-and-set fails too. A stuck document is read each time, because a newer release beside this one
-      // may get past the event.
-      for (const { document, size } of writes) {
-        if (parking.stuckAt(document.id) === undefined) stored.set(document.id, document, { size })
-        else stored.delete(document.id)
-      }
+      // their compare-and-set fails too.
+      for (const { document, size } of writes) stored.set(document.id, document, { size })
       const putting = readModel.put(writes, unit.newest)
       onSent?.()
       const revisions = await putting

@@ -18,7 +18,7 @@ import type { ImportRun } from './run.ts'
 /** The addresses of how many customers are imported together, and how many such parts concurrently. */
 const AT_ONCE = 128
 const PARTS_IN_FLIGHT = 4
-/** Addresses are grouped by customer within this many rows. */
+/** Addresses are grouped by customer within this many rows, and those that are read together with the last one. */
 const GATHERED = 2_048
 /** The most addresses of one customer in one append. */
 const ADDRESSES_AT_ONCE = 100
@@ -29,7 +29,7 @@ const ADDRESSES_AT_ONCE = 100
  */
 export async function importAddresses(
   run: ImportRun,
-  rows: AsyncIterable<AddressRow | NoAddress>,
+  batches: AsyncIterable<readonly (AddressRow | NoAddress)[]>,
   into: Counted,
   settle: Settle,
   alsoImports: { readonly customers: boolean },
@@ -48,10 +48,12 @@ export async function importAddresses(
     flushing.catch(() => {}) // awaited by the next one
   }
   try {
-    for await (const each of rows) {
-      if ('error' in each) await settle(into, each, () => Promise.reject(each.error))
-      else gathered.push(each)
-      if (gathered.length === GATHERED) await flush()
+    for await (const rows of batches) {
+      for (const each of rows) {
+        if ('error' in each) await settle(into, each, () => Promise.reject(each.error))
+        else gathered.push(each)
+      }
+      if (gathered.length >= GATHERED) await flush()
     }
     await flush()
   } finally {

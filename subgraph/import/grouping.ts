@@ -36,37 +36,50 @@ function emailIn({ fields, fault }: Row): string | null {
   return fault === undefined ? fields.email?.trim() || null : null
 }
 
-export async function* alone(
-  rows: AsyncIterable<Row>,
-): AsyncGenerator<{ readonly row: Row; readonly above: readonly Row[] }> {
-  for await (const row of rows) yield { row, above: [] }
+/** A row of a composite file with the rows above it, back to the one with an e-mail address. */
+interface GroupedRow {
+  readonly row: Row
+  readonly above: readonly Row[]
 }
 
-/** Each row of a composite file with the rows above it, back to the one with an e-mail address. */
-export async function* grouped(
-  rows: AsyncIterable<Row>,
-): AsyncGenerator<{ readonly row: Row; readonly above: readonly Row[] }> {
+/** Rows as they are read, some together. */
+type Batches<T> = AsyncIterable<readonly T[]>
+
+export async function* alone(batches: Batches<Row>): AsyncGenerator<readonly { readonly row: Row }[]> {
+  for await (const rows of batches) yield rows.map((row) => ({ row }))
+}
+
+/** Groups the rows of a composite file. */
+export async function* grouped(batches: Batches<Row>): AsyncGenerator<readonly GroupedRow[]> {
   let above: Row[] = []
-  for await (const row of rows) {
-    if (emailIn(row) !== null) above = []
-    yield { row, above }
-    above.push(row)
+  for await (const rows of batches) {
+    yield rows.map((row) => {
+      if (emailIn(row) !== null) above = []
+      const group = { row, above }
+      above.push(row)
+      return group
+    })
   }
 }
 
 /** The rows of customers in a composite file: a row without an e-mail address is a further address of the one above it. */
-export async function* customersIn<T extends { readonly row: Row }>(rows: AsyncIterable<T>): AsyncGenerator<T> {
-  for await (const each of rows) if (each.row.fault !== undefined || emailIn(each.row) !== null) yield each
+export async function* customersIn<T extends { readonly row: Row }>(batches: Batches<T>): AsyncGenerator<readonly T[]> {
+  for await (const rows of batches) yield rows.filter(({ row }) => row.fault !== undefined || emailIn(row) !== null)
 }
 
 /** The addresses of a separate file, or why a row is not one. */
-export async function* addressRows(rows: AsyncIterable<Row>, store: Store): AsyncGenerator<AddressRow | NoAddress> {
-  for await (const row of rows) {
-    try {
-      yield { row, address: readAddress(whole(row), store), number: 0 }
-    } catch (error) {
-      yield { row, error }
-    }
+export async function* addressRows(
+  batches: Batches<Row>,
+  store: Store,
+): AsyncGenerator<readonly (AddressRow | NoAddress)[]> {
+  for await (const rows of batches) {
+    yield rows.map((row) => {
+      try {
+        return { row, address: readAddress(whole(row), store), number: 0 }
+      } catch (error) {
+        return { row, error }
+      }
+    })
   }
 }
 
@@ -76,33 +89,37 @@ export async function* addressRows(rows: AsyncIterable<Row>, store: Store): Asyn
  * @param keyOf the keyed hash of an e-mail address
  */
 export async function* compositeRows(
-  rows: AsyncIterable<Row>,
+  batches: Batches<Row>,
   keyOf: (email: string) => string,
   store: Store,
   signal: AbortSignal | undefined,
-): AsyncGenerator<AddressRow | NoAddress> {
+): AsyncGenerator<readonly (AddressRow | NoAddress)[]> {
   const counts = createCounts(COUNTED)
   /** undefined: not known, because a row could not be read that may have been a customer's. */
   let email: string | null | undefined = null
-  for await (const group of grouped(rows)) {
-    if (signal?.aborted) return
+
+  function read(group: GroupedRow): AddressRow | NoAddress | undefined {
     const { row } = group
     if (row.fault !== undefined) {
       email = undefined
-      continue // reported as a row of a customer
+      return undefined // reported as a row of a customer
     }
     email = emailIn(row) ?? email
     const fields = addressFieldsOf(row.fields)
-    if (fields === undefined) continue
+    if (fields === undefined) return undefined
     try {
       if (email === null) throw new RejectedRow('the address comes before any customer')
       if (email === undefined)
         throw new RejectedRow('the customer of the address is unknown because a row above it was rejected')
-      const key = keyOf(email)
-      const number = counts.next(key)
-      yield { ...group, address: readCompositeAddress(fields, email, store), number }
+      const number = counts.next(keyOf(email))
+      return { ...group, address: readCompositeAddress(fields, email, store), number }
     } catch (error) {
-      yield { ...group, error }
+      return { ...group, error }
     }
+  }
+
+  for await (const groups of grouped(batches)) {
+    if (signal?.aborted) return
+    yield groups.map(read).filter((each) => each !== undefined)
   }
 }

@@ -7,7 +7,6 @@
  */
 import { stat } from 'node:fs/promises'
 import type { EventStore } from '../../eventstore/port.ts'
-import { batches } from '../../runtime/in-batches.ts'
 import { importAddresses } from './addresses.ts'
 import { forEachConcurrently } from './concurrently.ts'
 import { createCustomerImport } from './customers.ts'
@@ -30,8 +29,7 @@ export interface ImportOptions extends FileOptions, Reporting {
   readonly now?: Date
 }
 
-/** How many rows are read before they are imported, and how many such batches concurrently: the stores group their appends. */
-const BATCH = 512
+/** How many batches of rows are imported concurrently: the stores group their appends. */
 const BATCHES_IN_FLIGHT = 2
 
 /**
@@ -59,7 +57,7 @@ export async function importFiles(
     const read = withFloors(run, rows(), 'customer', CUSTOMER_ID_COLUMNS)
     const ofCustomers = composite ? customersIn(grouped(read)) : alone(read)
     const into = { report: reports.customers, file, before: 0 }
-    await forEachConcurrently(batches(ofCustomers, BATCH), BATCHES_IN_FLIGHT, (batch) =>
+    await forEachConcurrently(ofCustomers, BATCHES_IN_FLIGHT, (batch) =>
       importRows(batch, (row) => readCustomer(whole(row), store, now, timeZone), into),
     )
     if (composite && !signal?.aborted) {

@@ -99,19 +99,19 @@ export async function startRun(options: RunOptions): Promise<ImportRun> {
 /** Yields the rows once their ids can no longer be assigned here. */
 export async function* withFloors(
   { ids, givenOut, own, dryRun, signal }: ImportRun,
-  read: AsyncIterable<Row>,
+  read: AsyncIterable<readonly Row[]>,
   kind: 'customer' | 'address',
   columns: readonly string[],
-): AsyncGenerator<Row> {
+): AsyncGenerator<readonly Row[]> {
   let floor = 0
-  for await (const row of read) {
+  for await (const rows of read) {
     if (signal?.aborted) return
-    const id = idOf(row.fields, columns) ?? 0
-    if (id > floor && !dryRun) {
-      floor = Math.ceil(id / FLOOR_STEP) * FLOOR_STEP
+    const highest = rows.reduce((most, { fields }) => Math.max(most, idOf(fields, columns) ?? 0), 0)
+    if (highest > floor && !dryRun) {
+      floor = Math.ceil(highest / FLOOR_STEP) * FLOOR_STEP
       givenOut[kind] = Math.max(givenOut[kind], await ids.raiseFloor(kind, floor, own))
     }
-    yield row
+    yield rows
   }
 }
 

@@ -87,7 +87,7 @@ t.test('what happens around passwords and tokens', async (t) => {
     t.match(data, { clientAddress: '203.0.113.0/24', userAgent: 'Netscape/4' })
     t.match(metadata, { actor: /^(guest|customer:\d+)$/, $correlationId: /./ })
   }
-  t.notMatch(textOf(events), /passw0rd|wr0ng|n3w|an0ther|eyJ/i, 'neither passwords nor tokens')
+  t.notMatch(textOf(events), /str0ng|wr0ng|n3w-pass|an0ther|eyJhbGci/i, 'neither passwords nor tokens')
   t.same(await eventStore.getStreamMetadata(`customerAccess-${id}`), { $maxAge: 365 * 86_400 })
   const timeline = json(await auditor(eventStore)('history', String(id), '--json'))
   t.equal(timeline.filter(({ type }) => type === 'AccessRecorded').length, events.length)

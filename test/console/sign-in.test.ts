@@ -1,7 +1,9 @@
 /** Signing in with an OpenID provider, and by a proxy's headers. */
+import type { FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import { receiveRequest } from '../../audit/requests/register.ts'
 import { loadConsoleConfiguration } from '../../console/configuration.ts'
+import { proxySignIn } from '../../console/sign-in/proxy.ts'
 import { emailKeysAsTyped } from '../../schema/email-key.ts'
 import { CLIENT, type Provider, startProvider } from './oidc-provider.ts'
 import { type ConsoleFixture, startConsole, type Visitor, visitor } from './support.ts'
@@ -151,6 +153,12 @@ t.test("a proxy's headers count from the proxy alone", async (t) => {
       { message: /^CONSOLE_TRUST_PROXY.*addresses or networks/s },
       networks,
     )
+  }
+  const named = { raw: { socket: {}, rawHeaders: ['X-User', 'ann'] }, headers: { 'x-user': 'ann' } }
+  for (const settings of [{}, { CONSOLE_TRUST_PROXY: '192.0.2.0/28' }]) {
+    const { personOf } = proxySignIn(loadConsoleConfiguration(settings), 'x-user')
+    t.type(personOf, 'function')
+    t.equal(personOf?.(named as unknown as FastifyRequest), undefined, 'nobody is trusted, or the address is not known')
   }
   const PROXY = '192.0.2.7'
   const headers = { host: 'localhost:4005', 'x-user': 'ann', 'x-forwarded-groups': 'auditors, others' }

@@ -201,3 +201,62 @@ t.test('what spreadsheets and other programs make of a file', async (t) => {
     t.match(output, message)
   }
 })
+
+t.test('a quote within the name of a column costs no row', async (t) => {
+  const { customers, ...given } = await shop(t, {
+    'inches.csv': 'email,firstname,lastname,27" screen\na@example.com,A,B,yes\nb@example.com,A,B,no\n',
+    'closed.csv': 'email,firstname,lastname,"a"b\nc@example.com,A,B,x\nd@example.com,A,B,"x"\n',
+  })
+  const { code, output } = await given.import('inches.csv')
+  t.equal(code, 0, output)
+  t.match(output, /customers: 2 imported, 0 already there, 0 rejected \(2 rows read\)/)
+  t.equal((await customers()).length, 2)
+  const closed = await given.import('closed.csv')
+  t.equal(closed.code, 1)
+  t.match(closed.output, /closed\.csv: it can't be read as CSV from line 1 on/, 'where the column ends is not certain')
+})
+
+t.test('a row with a misplaced quote is rejected whole, and its neighbours as they are', async (t) => {
+  const head = 'email,entity_id,firstname,lastname'
+  const rows = [
+    'a@example.com,1,Bo"b,Lee',
+    'none,2,A,B',
+    'c@example.com,3,"Cy"x",Dee',
+    'd@example.com,4,"Di\nana",Fox"y"z',
+    'e@example.com,5,E,F',
+  ]
+  const { read, mend, customers, ...given } = await shop(t, { 'customers.csv': `${head}\n${rows.join('\n')}\n` })
+  const { code, output } = await given.import('customers.csv')
+  t.equal(code, 1)
+  t.match(output, /customers: 1 imported, 0 already there, 4 rejected \(5 rows read\)/, output)
+  const unquoted = 'a quote stands within a field without quotes'
+  t.equal(
+    await read('customers.rejected.csv'),
+    `rejected_line,rejected_reason,${head}\n` +
+      `2,${unquoted},${rows[0]}\n` +
+      `3,email is missing or not an address,${rows[1]}\n` +
+      `4,a quote within a quoted field is not doubled,${rows[2]}\n` +
+      `5,${unquoted},${rows[3]}\n`,
+  )
+  await mend('customers.rejected.csv', ['Bo"b', '"Bo""b"'], ['none', 'b@example.com'], ['"Cy"x"', 'Cy'], ['"y"', 'y'])
+  const mended = await given.import('customers.rejected.csv')
+  t.equal(mended.code, 0, mended.output)
+  t.match(
+    (await customers()).toSorted((one, other) => one.id - other.id),
+    [{ firstname: 'Bo"b', lastname: 'Lee' }, { id: 2 }, { firstname: 'Cy' }, { lastname: 'Foxyz' }, { id: 5 }],
+  )
+})
+
+t.test('rows that a quote may have taken in are rejected with it, and none is lost', async (t) => {
+  const head = 'email,firstname,lastname'
+  const taken = ['a@example.com,"A"x,B', 'b@example.com,A,B', 'c@example.com,"A",B']
+  const { read, ...given } = await shop(t, {
+    'customers.csv': `${head}\n${taken.join('\n')}\nd@example.com,"A",B\n`,
+  })
+  const { output } = await given.import('customers.csv')
+  t.match(output, /customers: 1 imported, 0 already there, 1 rejected \(2 rows read\)/, output)
+  t.equal(
+    await read('customers.rejected.csv'),
+    `rejected_line,rejected_reason,${head}\n2,a quote within a quoted field is not doubled,${taken.join('\n')}\n`,
+  )
+})

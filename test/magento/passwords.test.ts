@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { buildGateway } from '../../gateway/server.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
+import { streamOf } from '../../schema/streams.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import {
   client,
@@ -152,6 +153,9 @@ t.test('requestPasswordResetEmail', async (t) => {
     { name: 'no address', ...request('invalid-email'), refused: input('The email address has an invalid format.') },
     { name: 'a locked account: the same', ...request(locked.email), gives: { requestPasswordResetEmail: true } },
   ])
+  for await (const { type } of eventStore.readStream(`customer-${locked.id}`)) {
+    t.not(type, 'PasswordResetRequested', 'but it gets no link')
+  }
 })
 
 t.test('resetPassword', async (t) => {
@@ -184,6 +188,20 @@ t.test('resetPassword', async (t) => {
   ])
   t.ok(await signIn(send, email, next))
 
+  const forgetful = await signUp(send)
+  for (let failure = 1; failure < QUICK_STORE.lockout.failures; failure++) {
+    const { query, variables = {} } = changePassword(forgetful.token, 'wrong', next)
+    await send(query, { variables, token: forgetful.token })
+  }
+  await send(request(forgetful.email).query, request(forgetful.email))
+  const link = await linkToken(eventStore, emailHashKey, 'reset-password', forgetful.id)
+  gives(t, await send(reset(forgetful.email, link, next).query, reset(forgetful.email, link, next)), {
+    resetPassword: true,
+  })
+  const mistyped = trySignIn(forgetful.email, 'wrong')
+  refuses(t, await send(mistyped.query, mistyped), SIGN_IN_REFUSED)
+  t.ok(await signIn(send, forgetful.email, next), 'wrong passwords from before count no more')
+
   const never = await signUp(send)
   refuses(t, await send(reset(never.email, token, next).query, reset(never.email, token, next)), mismatched)
 
@@ -194,6 +212,33 @@ t.test('resetPassword', async (t) => {
   await lock(send, { ...customer, token: await signIn(send, email, next) })
   const answer = await send(reset(lockedEmail, fresh, next).query, reset(lockedEmail, fresh, next))
   refuses(t, answer, mismatched)
+})
+
+t.test('a lock: nothing prolongs it, and a crash does not spare anybody', async (t) => {
+  const { failures, minutes } = QUICK_STORE.lockout
+  const locked = await signUpLocked(send)
+  const wrong = trySignIn(locked.email, 'wrong')
+  for (let failure = 0; failure < failures; failure++) await send(wrong.query, wrong)
+  now = () => new Date(Date.now() + minutes * 60_000 + 1_000)
+  t.ok(await signIn(send, locked.email), 'it is over')
+  now = () => new Date()
+
+  const { id, email } = await signUp(send)
+  const events = Array.from({ length: failures }, () => ({
+    id: crypto.randomUUID(),
+    type: 'WrongPasswordGiven',
+    data: { reason: 'change' },
+    metadata: {
+      $correlationId: 'c',
+      $causationId: 'c',
+      actor: 'guest',
+      at: new Date().toISOString(),
+      schemaVersion: 1,
+    },
+  }))
+  await eventStore.append(streamOf.signIns(id), events, { expected: 'any' }) // and no lock
+  const right = trySignIn(email, PASSWORD)
+  refuses(t, await send(right.query, right), SIGN_IN_REFUSED)
 })
 
 t.test('resetPassword: a token holds for two hours', async (t) => {

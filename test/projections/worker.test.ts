@@ -3,11 +3,16 @@ import t, { type Test } from 'tap'
 import type { EventStore, NewEvent } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
 import { foldCustomer } from '../../projections/fold.ts'
+import type { ReadModel } from '../../projections/read-model.ts'
 import { type Applier, createApplier } from '../../projections/worker/apply-events.ts'
 import type { Failure } from '../../projections/worker/parking.ts'
+import { stopClock } from '../support/clock.ts'
 import { encoded, type History } from '../support/histories.ts'
+import { registered } from '../support/registered.ts'
 import { appendHistories, collect, ending, openStores, paths, someHistories, startScript } from './support.ts'
 import { appendRest, assertProjected, counting, cut, event, start, straight } from './worker-support.ts'
+
+type Stores = Pick<Awaited<ReturnType<typeof openStores>>, 'eventStore' | 'readModel'>
 
 t.test('catches up, then follows', async (t) => {
   const stores = await openStores(t)
@@ -92,14 +97,106 @@ t.test('while it is filled, a document with events in several batches is written
   t.match(first.logged, [['error', { stream: 'customer-3' }, /cannot be applied/]])
   t.equal((await readModel.getCheckpoint())?.complete, true)
 
-  await appendRest(eventStore, [{ id: 99, events: (past[0] as History).events }], 0)
+  const more = [...encoded({ id: 99, events: [registered(99, 'z@example.com')] })]
+  while (more.length < 11) more.push(event('CustomerTokensRevoked', {}))
+  await eventStore.append('customer-99', more, { expected: 'no_stream' })
   await first.caughtUp()
-  t.equal(counts.put, 3, 'then each batch is written')
+  t.equal(counts.put, 5, 'then each batch is written')
   await first.stop()
   const second = start(t, { eventStore, readModel: counted })
   await second.caughtUp()
   t.same(second.logged, [], 'the checkpoint names this log')
-  t.equal(counts.put, 3)
+  t.equal(counts.put, 5)
+})
+
+/** Stores that note at which batches a filling writes, counted from 1 on. @param onBatch called for each */
+function noting({ eventStore, readModel }: Stores, onBatch = () => {}) {
+  const written: number[] = []
+  let batches = 0
+  return {
+    written,
+    eventStore: {
+      ...eventStore,
+      subscribeToAll(options) {
+        const subscription = eventStore.subscribeToAll(options)
+        batches = 0
+        async function* counted() {
+          for await (const batch of subscription) {
+            batches++
+            onBatch()
+            yield batch
+          }
+        }
+        return { [Symbol.asyncIterator]: counted, unsubscribe: () => subscription.unsubscribe() }
+      },
+    } satisfies EventStore,
+    readModel: {
+      ...readModel,
+      put(writes, newest) {
+        written.push(batches)
+        return readModel.put(writes, newest)
+      },
+    } satisfies ReadModel,
+  }
+}
+
+t.test('a filling writes at least every 400 ms, and at once where it goes on with one', async (t) => {
+  const stores = await openStores(t)
+  await appendHistories(stores.eventStore, someHistories(12))
+  const moveOn = stopClock(t)
+  const { written, ...noted } = noting(stores, () => moveOn(150))
+  const options = { ...noted, batchSize: 5, writeAfter: 10_000 }
+  const first = start(t, {
+    ...options,
+    readModel: {
+      ...noted.readModel,
+      put(writes, newest) {
+        const revisions = noted.readModel.put(writes, newest)
+        if (written.length === 3) void first.stop()
+        return revisions
+      },
+    },
+  })
+  await t.rejects(first.caughtUp(), /stopped/)
+  t.same(written, [1, 4, 7], 'the fourth batch came 450 ms after the first')
+  t.equal((await stores.readModel.getCheckpoint())?.complete, false)
+  written.length = 0
+  const second = start(t, options)
+  await second.caughtUp()
+  t.same(written.slice(0, 3), [1, 4, 7])
+  await assertProjected(t, stores.eventStore, stores.readModel, 12)
+})
+
+t.test('a filling writes after 10,000 events, or after documents of 8 MiB', async (t) => {
+  await t.test('events', async (t) => {
+    const stores = await openStores(t)
+    const [register] = encoded({ id: 1, events: [registered(1, 'a@example.com')] }) as [NewEvent]
+    await stores.eventStore.append('customer-1', [register], { expected: 'no_stream' })
+    for (let revision = 0; revision < 10_600; revision += 2_650) {
+      const changes = Array.from({ length: 2_650 }, () => event('CustomerTokensRevoked', {}))
+      await stores.eventStore.append('customer-1', changes, { expected: revision })
+    }
+    stopClock(t)
+    const { written, ...noted } = noting(stores)
+    await start(t, noted).caughtUp()
+    t.same(written, [1, 21, 22], 'batches of 500')
+  })
+
+  await t.test('documents', async (t) => {
+    const stores = await openStores(t)
+    const club = 'x'.repeat(1024 * 1024 - 10_000)
+    for (let id = 1; id <= 10; id++) {
+      const [register] = encoded({ id, events: [registered(id, `${id}@example.com`)] }) as [NewEvent]
+      const large = { ...register, data: { ...(register.data as object), customAttributes: { club } } }
+      await stores.eventStore.append(`customer-${id}`, [large, event('CustomerTokensRevoked', {})], {
+        expected: 'no_stream',
+      })
+    }
+    stopClock(t)
+    const { written, ...noted } = noting(stores)
+    await start(t, { ...noted, batchSize: 1, writeAfter: 10_000 }).caughtUp()
+    t.same(written, [1, 17, 20], 'a document counts once, however many events it has had')
+  })
 })
 
 t.test('what another worker has stored while documents were folded is not overwritten', async (t) => {
@@ -225,24 +322,29 @@ t.test('an event that can not be applied does not stop the others', async (t) =>
   }
 })
 
-/** A projection of one customer, whose third event it can't apply. */
-async function startStuck(t: Test) {
+/** A projection of one customer, whose third event it can't apply. @param isLive whether it follows when that one comes */
+async function startStuck(t: Test, isLive = false) {
   const { eventStore, readModel } = await openStores(t)
   const [past] = someHistories(1) as [History]
   await appendHistories(eventStore, cut([past], 0, 2))
-  await eventStore.append('customer-1', [event('CustomerKnighted', {})], { expected: 1 })
+  const knighted = () => eventStore.append('customer-1', [event('CustomerKnighted', {})], { expected: 1 })
+  if (!isLive) await knighted()
   const projection = start(t, { eventStore, readModel })
+  await projection.caughtUp()
+  if (isLive) await knighted()
   await projection.caughtUp()
   return { eventStore, readModel, projection }
 }
 
 t.test('a stuck customer goes on where a newer release has got past the event', async (t) => {
-  const { eventStore, readModel, projection } = await startStuck(t)
-  const [stuck] = await readModel.documents([1])
-  await readModel.put([{ document: { ...(stuck as CustomerDocument), revision: 2 }, expected: 1 }])
-  await eventStore.append('customer-1', [event('CustomerTokensRevoked', {})], { expected: 2 })
-  await projection.caughtUp()
-  t.equal((await readModel.documents([1]))[0]?.revision, 3)
+  for (const isLive of [false, true]) {
+    const { eventStore, readModel, projection } = await startStuck(t, isLive)
+    const [stuck] = await readModel.documents([1])
+    await readModel.put([{ document: { ...(stuck as CustomerDocument), revision: 2 }, expected: 1 }])
+    await eventStore.append('customer-1', [event('CustomerTokensRevoked', {})], { expected: 2 })
+    await projection.caughtUp()
+    t.equal((await readModel.documents([1]))[0]?.revision, 3)
+  }
 })
 
 t.test('a delivery that is applied beside a filling outlasts its end', async (t) => {
@@ -272,6 +374,24 @@ t.test('a delivery that is applied beside a filling outlasts its end', async (t)
   held.resolve()
   await applied
   t.strictSame(await readModel.documents([1]), await straight(eventStore, [1]))
+})
+
+t.test('what was folded or stored before is forgotten where the read model is another one', async (t) => {
+  const { eventStore, readModel } = await openStores(t)
+  const { eventStore: other } = await openStores(t)
+  await appendHistories(eventStore, cut(someHistories(2), 0, 3))
+  await appendHistories(other, cut(someHistories(1, 2), 0, 3))
+  const [events, others] = [await collect(eventStore.readAll()), await collect(other.readAll())]
+  const applier = createApplier({ eventStore: other, readModel, onFailure: t.fail })
+  await applier.fold(events)
+  applier.forget()
+  await applier.apply(others)
+  await applier.write()
+  t.strictSame(await readModel.documents([1, 2]), [await foldCustomer(other, 1), null], 'nobody of the log before')
+  await readModel.reset()
+  applier.forget()
+  await applier.apply(others)
+  t.strictSame(await readModel.documents([1]), await straight(other, [1]))
 })
 
 t.test('who is stuck is parked again in a read model that was emptied', async (t) => {

@@ -160,6 +160,63 @@ t.test('attempts of one request that are under way at once, at two instances, ar
   }
 })
 
+t.test('resetPassword, what happens while it hashes', async (t) => {
+  /** How many reads of such streams are still to come before one is held. */
+  let left = { stream: 'customerCredentials-', reads: Number.POSITIVE_INFINITY }
+  let count = 0
+  let held = Promise.withResolvers<void>()
+  let goOn = Promise.withResolvers<void>()
+  const hold = (stream: string, reads: number) => {
+    left = { stream, reads }
+    held = Promise.withResolvers()
+    goOn = Promise.withResolvers()
+  }
+  const slow = await startSubgraph(t, {
+    folder,
+    projection: false,
+    wrapEventStore: (store) => ({
+      ...store,
+      async *readStream(stream, options) {
+        if (stream.startsWith('customerEmail-')) count++
+        if (stream.startsWith(left.stream) && left.reads-- === 0) {
+          held.resolve()
+          await goOn.promise
+        }
+        yield* store.readStream(stream, options)
+      },
+    }),
+  })
+
+  await t.test('another attempt of the same request is done: so is this one', async (t) => {
+    const { email, link } = await withLink()
+    const [query, headers] = [reset(email, link, 'N3w-password'), key('slow')]
+    hold('customerCredentials-', 1) // it reads the credentials before it hashes, and again to replace them
+    const attempt = slow.send(query, { headers })
+    await held.promise
+    t.same((await send(query, { headers })).data, { resetPassword: true })
+    goOn.resolve()
+    t.same((await attempt).data, { resetPassword: true })
+    t.ok(await signIn(send, email, 'N3w-password'))
+  })
+
+  await t.test('the address changes: its link is worth nothing', async (t) => {
+    const { email, link } = await withLink()
+    count = 0
+    t.ok((await slow.send(reset(email, 'x'.repeat(32), 'N3w-password'))).errors)
+    hold('customerEmail-', count) // as many as it takes to find who has the address
+    const attempt = slow.send(reset(email, link, 'N3w-password'))
+    await Promise.race([held.promise, attempt])
+    const other = freshEmail()
+    const change = `mutation { updateCustomerEmail(email: "${other}", password: "${PASSWORD}") { customer { email } } }`
+    t.match(await send(change, { token: (await signIn(send, email)) ?? '' }), {
+      data: { updateCustomerEmail: { customer: { email: other } } },
+    })
+    goOn.resolve()
+    t.match((await attempt).errors, [{ message: /mismatched/ }])
+    t.ok(await signIn(send, other))
+  })
+})
+
 t.test(
   'resetPassword whose answer the store lost: one of two passwords is set, and the same attempt is told',
   async (t) => {

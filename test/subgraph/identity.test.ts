@@ -9,6 +9,7 @@ import { loadConfiguration } from '../../runtime/configuration.ts'
 import { prepareDataFolder } from '../../runtime/service-keys.ts'
 import type { SignInEvent } from '../../schema/events.ts'
 import { store as defaultStore } from '../../schema/store.ts'
+import { streamOf } from '../../schema/streams.ts'
 import { hashPassword, verifyPassword } from '../../subgraph/identity/passwords.ts'
 import { failuresToLock, isThrottled } from '../../subgraph/identity/sign-in-history.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
@@ -71,10 +72,27 @@ t.test('tokens', async (t) => {
   t.equal(claims.exp - claims.iat, 3600)
   const forged = Buffer.from(JSON.stringify({ ...claims, sub: '8' })).toString('base64url')
   t.equal(tokens.verify(`Bearer ${head}.${forged}.${signature}`), null)
+  const withClaims = (changed: object) => {
+    const own = `${head}.${Buffer.from(JSON.stringify({ ...claims, ...changed })).toString('base64url')}`
+    return `Bearer ${own}.${sign(null, Buffer.from(own), privateKey).toString('base64url')}`
+  }
+  t.same(tokens.verify(withClaims({})), caller)
   for (const sub of ['07', '+7', '7e0', ' 7 ', '0x7', '7.0', '-0', '7\n', '', '1e999', '9007199254740993']) {
-    const own = `${head}.${Buffer.from(JSON.stringify({ ...claims, sub })).toString('base64url')}`
-    const signed = sign(null, Buffer.from(own), privateKey).toString('base64url')
-    t.equal(tokens.verify(`Bearer ${own}.${signed}`), null, `the subject ${JSON.stringify(sub)} is another text`)
+    t.equal(tokens.verify(withClaims({ sub })), null, `the subject ${JSON.stringify(sub)} is another text`)
+  }
+  const service = { sub: 'service:shop', gen: undefined, scope: 'audit:read' }
+  t.match(tokens.verify(withClaims(service)), { service: 'shop', scopes: ['audit:read'] })
+  for (const [what, changed] of Object.entries({
+    'without an end': { exp: undefined },
+    'of another issuer': { iss: 'others' },
+    'for another audience': { aud: 'others' },
+    'of a customer with scopes': { scope: 'audit:read' },
+    'of a customer without a generation': { gen: undefined },
+    'registered at no time': { reg: 'now' },
+    'of a service without scopes': { ...service, scope: undefined },
+    'of a service with a generation': { ...service, gen: 2 },
+  })) {
+    t.equal(tokens.verify(withClaims(changed)), null, `a token ${what}`)
   }
   const none = Buffer.from('{"alg":"none","typ":"JWT"}').toString('base64url')
   t.equal(tokens.verify(`Bearer ${none}.${body}.`), null)
@@ -111,6 +129,25 @@ t.test('an expired token is refused', async (t) => {
   t.match((await send('{ customer { id } }', { token })).errors, [{ message: 'Consumer key has expired' }])
 })
 
+t.test('a token counts for the customer that it was issued to, and not after the deletion', async (t) => {
+  const folder = await temporaryFolder(t)
+  const { send } = await startSubgraph(t, { folder })
+  const { id, token } = await signUp(send)
+  const tokens = createTokens(loadKeys(loadConfiguration(environment(folder))).tokenSigningKey)
+  const customer = { customerId: Number(id), generation: 0 }
+  const old = tokens.issue(customer) // as earlier releases did, which did not say when the customer was registered
+  const another = tokens.issue({ ...customer, registeredAt: 1 })
+  const assertRevoked = async (token: string) => {
+    for (const query of ['{ customer { id } }', '{ isEmailAvailable(email: "a@example.com") { is_email_available } }'])
+      t.match((await send(query, { token })).errors, [{ message: 'User token has been revoked' }], query)
+  }
+  t.same((await send('{ customer { id } }', { token: old })).data, { customer: { id } })
+  await assertRevoked(another)
+  await assertRevoked(tokens.issue({ ...customer, customerId: Number(id) + 1_000 })) // lost with a log that was restored
+  t.same((await send('mutation { deleteCustomer }', { token })).data, { deleteCustomer: true })
+  for (const each of [token, old]) await assertRevoked(each)
+})
+
 const at = (seconds: number, type: SignInEvent['type'], reason = 'sign-in') =>
   ({
     type,
@@ -139,6 +176,11 @@ t.test('the throttle: six failures, half an hour from the last, ended by a succe
 t.test('the lock: all wrong passwords since the last success and the last lock', async (t) => {
   const mixed = [wrong(1), wrong(2, 'change'), wrong(3), at(4, 'SignInSucceeded'), wrong(5), wrong(6, 'change')]
   t.equal(failuresToLock(mixed, null, 600_000), 2)
+  t.equal(
+    failuresToLock([...mixed, wrong(7, 'locked')], null, 600_000),
+    2,
+    'who tries while it is locked prolongs nothing',
+  )
   t.equal(failuresToLock(mixed, new Date((5 + 600) * 1000).toISOString(), 600_000), 1, 'the lock was set at second 5')
 })
 
@@ -153,6 +195,30 @@ t.test('guesses sent at once are counted one by one', async (t) => {
     answers.every(({ errors }) => errors),
     'the right one came too late',
   )
+  const { token } = await signUp(send)
+  const change =
+    'mutation($password: String!) { changeCustomerPassword(currentPassword: $password, newPassword: "N3w-password") { id } }'
+  const changes = await Promise.all(guesses.map((password) => send(change, { variables: { password }, token })))
+  t.ok(
+    changes.every(({ errors }) => errors),
+    'also where a token was stolen',
+  )
+})
+
+t.test('a hash is kept no longer than its password', async (t) => {
+  const { send, eventStore } = await startSubgraph(t)
+  const { id, token } = await signUp(send)
+  const hashes = async () => {
+    const found: unknown[] = []
+    for await (const { data } of eventStore.readStream(streamOf.credentials(Number(id)))) found.push(data)
+    return found
+  }
+  const [before] = await hashes()
+  const change = `mutation { changeCustomerPassword(currentPassword: "${PASSWORD}", newPassword: "N3w-password") { id } }`
+  t.ok((await send(change, { token })).data)
+  const after = await hashes()
+  t.equal(after.length, 1)
+  t.notSame(after[0], before)
 })
 
 t.test('keys are made once, for the owner alone, and kept', async (t) => {

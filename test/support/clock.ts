@@ -15,3 +15,15 @@ export function startClock(t: Test): () => number {
   t.teardown(() => clearInterval(timer))
   return () => ticks * TICK_MS
 }
+
+/**
+ * Stops this process's monotonic clock, `performance.now`, until the test ends. Timers are not stopped.
+ * @returns moves it on, by milliseconds
+ */
+export function stopClock(t: Test): (milliseconds: number) => void {
+  let now = performance.now()
+  t.intercept(performance, 'now', { value: () => now, configurable: true })
+  return (milliseconds) => {
+    now += milliseconds
+  }
+}

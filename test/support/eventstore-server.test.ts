@@ -250,6 +250,29 @@ t.test('faults: lost answers, cut connections, hanging, a follower', async (t) =
   await refused(t, connect(t, server.url).createPersistentSubscriptionToAll('g', group), NotLeaderError)
 })
 
+t.test('a node that is behind reads without what is newest', async (t) => {
+  const { server, client } = await start(t)
+  await client.appendToStream('a', some(2))
+  const newest = await client.appendToStream('b', some(1))
+  const position = newest.position as Position
+  const seen: unknown[] = []
+  server.fallBehind(2)
+  t.same(await numbers(client.readStream('a')), [0])
+  t.same(await numbers(client.readAll({ direction: 'backwards', fromPosition: END, maxCount: 1 })), [0])
+  t.same(await numbers(client.readAll({ fromPosition: position })), [], 'past its end')
+  await refused(t, numbers(client.readStream('b')), StreamNotFoundError)
+  await refused(t, client.appendToStream('b', some(1), { streamState: 'no_stream' }), WrongExpectedVersionError)
+  for (const fromPosition of [START, position] as const) {
+    client.subscribeToAll({ fromPosition }).on('data', ({ event }) => seen.push(event?.streamId))
+  }
+  await until(t, 'the first', () => seen.length === 1)
+  server.fallBehind(0)
+  await until(t, 'all', () => seen.length === 3)
+  await client.appendToStream('c', some(1))
+  await until(t, 'the last', () => seen.length === 5)
+  t.same(seen.toSorted(), ['a', 'a', 'b', 'c', 'c'], 'who began past the end is not sent what was before')
+})
+
 t.test('with TLS calls need credentials', async (t) => {
   const { tls, caFile } = await certificate(t)
   const { server } = await start(t, { tls })

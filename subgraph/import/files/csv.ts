@@ -6,9 +6,10 @@
 import { createReadStream } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { type Readable, Transform } from 'node:stream'
-import { type CsvError, type InfoRecord, parse } from 'csv-parse'
+import { type CsvError, type InfoRecord, type Parser, parse } from 'csv-parse'
 import { parse as parseSync } from 'csv-parse/sync'
 import { ConfigurationError } from '../../../runtime/errors.ts'
+import { partsOf } from '../../../runtime/in-batches.ts'
 import { BrokenFileError } from '../errors.ts'
 import { type Columns, matchColumns } from './columns.ts'
 
@@ -39,19 +40,21 @@ export interface Table {
   /** Whether rows can be located in the file by bytes: not if it is transcoded before parsing. */
   readonly isByteExact: boolean
   /**
-   * Reads the file row by row, in constant memory.
+   * Reads the file in constant memory, up to {@link ROWS_AT_ONCE} rows together: a promise for each would cost as much as
+   * the row.
    * @throws BrokenFileError if the end of a row can't be determined; the system's error for a file that can't be read
    */
-  rows(): AsyncGenerator<Row>
+  rows(): AsyncGenerator<Row[]>
 }
 
+/** The most rows that are read together. */
+const ROWS_AT_ONCE = 512
 /** A longer row means that a quote was never closed. */
 const MAX_ROW_BYTES = 512 * 1024
 /** The largest header row, in bytes. */
 const MAX_HEAD_BYTES = 64 * 1024
 const SEPARATORS = [',', ';', '\t', '|'] as const
 const FAULTS: Readonly<Record<string, string>> = {
-  CSV_RECORD_INCONSISTENT_COLUMNS: 'the row has more or fewer fields than the head line',
   CSV_INVALID_CLOSING_QUOTE: 'a quote within a quoted field is not doubled',
   INVALID_OPENING_QUOTE: 'a quote stands within a field without quotes',
 }
@@ -206,15 +209,38 @@ async function* readRows(
   separator: string,
   columns: readonly string[],
   fromLine: number,
-): AsyncGenerator<Row> {
+): AsyncGenerator<Row[]> {
+  const rows: Row[] = []
+  const parser = createParser(source, separator, columns, fromLine, (row) => rows.push(row))
+  for await (const chunk of bytesOf(source)) {
+    await parser.write(chunk)
+    while (rows.length >= ROWS_AT_ONCE) yield rows.splice(0, ROWS_AT_ONCE)
+  }
+  await parser.end()
+  for (const part of partsOf(rows, ROWS_AT_ONCE)) yield part
+}
+
+/**
+ * A parser that is given the file's bytes. The rows do not go through its stream, which would make several promises for
+ * each.
+ * @param onRow called with each row, in order
+ */
+function createParser(
+  source: Source,
+  delimiter: string,
+  columns: readonly string[],
+  fromLine: number,
+  onRow: (row: Row) => void,
+): { readonly write: (bytes: Buffer) => Promise<void>; readonly end: () => Promise<void> } {
   const decode = fieldDecoder(isByField(source.encoding) ? source.encoding : 'utf-8')
+  let isHead = true
   let line = fromLine
   let blank = 0
   let from = source.skip
-  /** Rows that could not be read. The parser reports them before the rows that it has buffered. */
-  const faulty: Row[] = []
   /** The line of a recent row with a misplaced quote, which may have opened a field that is never closed. */
   let openQuote: number | undefined
+  /** What is wrong with the row that is being read. */
+  let misplaced: CsvError | undefined
   const next = ({ lines, empty_lines, bytes }: Pick<InfoRecord, 'lines' | 'empty_lines' | 'bytes'>) => {
     const place = { line: line + empty_lines - blank, from, bytes: source.skip + bytes }
     line = lines + 1
@@ -223,59 +249,87 @@ async function* readRows(
     return place
   }
   const parser = parse({
-    delimiter: separator,
+    delimiter,
     // Raw bytes: each field is decoded by itself.
     encoding: 'latin1',
     from_line: fromLine,
-    columns: () => {
-      next(parser.info)
-      return [...columns]
-    },
     skip_empty_lines: true,
     skip_records_with_error: true,
+    // Fields are counted below, because the parser would count those of the first row that has no fault.
+    relax_column_count: true,
     max_record_size: MAX_ROW_BYTES,
-    on_record: (fields: Record<string, string>, info: InfoRecord): Row | null => {
+    on_record: (record: string[], info: InfoRecord): null => {
       const place = next(info)
-      // Empty rows at the end, as spreadsheets leave them.
-      if (isEmpty(fields)) return null
-      const fault = decode(fields)
-      return fault === undefined ? { ...place, fields } : { ...place, fields: {}, fault }
+      if (isHead) isHead = false
+      else if (misplaced !== undefined) onRow({ ...place, fields: {}, fault: FAULTS[misplaced.code] as string })
+      else if (!isBlank(record)) onRow(read(place, record)) // empty rows at the end, as spreadsheets leave them
+      if (misplaced !== undefined) openQuote = opensQuote(misplaced) ? place.line : undefined
+      misplaced = undefined
+      return null
     },
     on_skip: (error) => {
       if (error === undefined) return undefined
-      const info = error as unknown as InfoRecord
-      if (info.lines < line) return undefined // a second fault of the same row
-      const place = next(info)
-      const fault = FAULTS[error.code]
-      if (fault === undefined) parser.destroy(broken(source.path, Math.min(place.line, openQuote ?? place.line), error))
-      else if (!isBlank(error.record as unknown)) faulty.push({ ...place, fields: {}, fault })
-      openQuote = error.code === 'CSV_INVALID_CLOSING_QUOTE' ? place.line : undefined
+      if (FAULTS[error.code] === undefined || (isHead && opensQuote(error))) {
+        const place = next(error as unknown as InfoRecord)
+        parser.destroy(broken(source.path, Math.min(place.line, openQuote ?? place.line), error))
+      }
+      misplaced ??= error
+      keepRow(parser)
       return undefined
     },
   })
-  const input = bytesOf(source)
-  input.on('error', (error) => parser.destroy(error))
-  input.pipe(parser)
-  try {
-    for await (const row of parser) {
-      while (faulty[0] !== undefined && faulty[0].line < row.line) yield faulty.shift() as Row
-      yield row
+  return driven(parser)
+
+  function read({ line, from, bytes }: Pick<Row, 'line' | 'from' | 'bytes'>, record: string[]): Row {
+    let fault: string | undefined
+    if (record.length === columns.length) fault = decode(record)
+    else {
+      openQuote = undefined
+      fault = 'the row has more or fewer fields than the head line'
     }
-    yield* faulty
-  } finally {
-    input.destroy()
+    if (fault === undefined) return { line, from, bytes, fields: fieldsOf(columns, record) }
+    return { line, from, bytes, fields: {}, fault }
   }
 }
 
-const isBlank = (fields: unknown): boolean =>
-  Array.isArray(fields) && fields.every((field) => typeof field === 'string' && field.trim() === '')
+const opensQuote = ({ code }: CsvError) => code === 'CSV_INVALID_CLOSING_QUOTE'
 
-function isEmpty(fields: Readonly<Record<string, string>>): boolean {
-  for (const name in fields) if ((fields[name] as string).trim() !== '') return false
-  return true
+/**
+ * Called while a fault is reported: otherwise the parser would read the rest of the row, and drop it without telling
+ * where it ends.
+ */
+function keepRow(parser: Parser): void {
+  const { state } = parser as unknown as { readonly state: { recordHasError?: boolean } }
+  if (state.recordHasError !== true) throw new Error('csv-parse no longer marks rows with a fault as it did')
+  state.recordHasError = false
 }
 
-const NOT_ASCII = /[\x80-\xff]/
+/** Gives a parser bytes, and waits until it has taken them. @throws the error that it was destroyed with */
+function driven(parser: Parser): {
+  readonly write: (bytes: Buffer) => Promise<void>
+  readonly end: () => Promise<void>
+} {
+  const taken = async (give: (done: () => void) => void) => {
+    await new Promise<void>((resolve) => give(resolve))
+    if (parser.errored) throw parser.errored
+  }
+  parser.on('error', () => {}) // the call under way throws it
+  return {
+    write: (bytes) => taken((done) => parser.write(bytes, done)),
+    end: () => taken((done) => parser.end(done)),
+  }
+}
+
+/** The parser itself defines each property of a row, which takes ten times as long as assigning it. */
+function fieldsOf(columns: readonly string[], record: readonly string[]): Record<string, string> {
+  const fields: Record<string, string> = {}
+  for (let index = 0; index < columns.length; index++) fields[columns[index] as string] = record[index] as string
+  return fields
+}
+
+const isBlank = (record: readonly string[]): boolean => record.every((field) => field.trim() === '')
+
+const NOT_PLAIN = /[\0\x80-\xff]/
 /** Characters that never occur in names: legacy encodings produce them for undefined bytes. */
 const CONTROL = /[\0\x80-\x9f]/
 
@@ -283,7 +337,7 @@ const CONTROL = /[\0\x80-\x9f]/
  * Decodes the fields of a row in place. Returns the row's fault, without its content, if that is not possible without
  * loss.
  */
-function fieldDecoder(encoding: string): (fields: Record<string, string>) => string | undefined {
+function fieldDecoder(encoding: string): (record: string[]) => string | undefined {
   const decoder = new TextDecoder(encoding, { fatal: true, ignoreBOM: true })
   const utf8 = new TextDecoder('utf-8', { fatal: true })
   const decoded = (bytes: Buffer, by: TextDecoder) => {
@@ -293,14 +347,13 @@ function fieldDecoder(encoding: string): (fields: Record<string, string>) => str
       return undefined
     }
   }
-  return (fields) => {
+  return (record) => {
     let isUtf8 = encoding !== 'utf-8'
     let hasOthers = false
-    for (const name in fields) {
-      const field = fields[name] as string
-      if (field === '') continue
+    for (let index = 0; index < record.length; index++) {
+      const field = record[index] as string
+      if (field === '' || !NOT_PLAIN.test(field)) continue
       if (field.includes('\0')) return 'the row has a NUL character'
-      if (!NOT_ASCII.test(field)) continue
       const bytes = Buffer.from(field, 'latin1')
       const text = decoded(bytes, decoder)
       if (text === undefined && encoding === 'utf-8') {
@@ -312,7 +365,7 @@ function fieldDecoder(encoding: string): (fields: Record<string, string>) => str
       }
       hasOthers = true
       isUtf8 &&= decoded(bytes, utf8) !== undefined
-      fields[name] = text
+      record[index] = text
     }
     return hasOthers && isUtf8 ? `the row is UTF-8, not ${encoding}` : undefined
   }

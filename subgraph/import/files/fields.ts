@@ -39,6 +39,7 @@ const DATABASE = /^(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?$
 /** Of a locale in US order: `Mar 4, 2019, 5:06:07 AM` (some newer versions), `3/4/2019 17:06` (of a spreadsheet). */
 const BY_NAME = /^([A-Z][a-z]{2})[a-z]*\.? (\d{1,2}), (\d{4}),? (\d{1,2}):(\d\d)(?::(\d\d))?(?: ([AP])M)?$/
 const BY_NUMBER = /^(\d{1,2})\/(\d{1,2})\/(\d{4}),? (\d{1,2}):(\d\d)(?::(\d\d))?(?: ([AP])M)?$/
+const OTHER_SPACE = /[^\S ]/gu
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
 
 /**
@@ -49,8 +50,8 @@ const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', '
  */
 export function moment(fields: Row['fields'], column: string, timeZone: string): Date | null {
   // ICU puts a narrow no-break space before AM and PM.
-  const value = text(fields, column)?.replace(/\s/gu, ' ').trim() || null
-  if (value === null || value.startsWith('0000')) return null
+  const value = text(fields, column)?.replace(OTHER_SPACE, ' ')
+  if (value === undefined || value.startsWith('0000')) return null
   const date = read(value, timeZone)
   // The document's years have four digits.
   if (date === undefined || Number.isNaN(date.getTime()) || date.getUTCFullYear() > 9999) {

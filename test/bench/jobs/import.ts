@@ -4,6 +4,11 @@ import { job } from './job.ts'
 
 await job<ImportBench>(async (options) => {
   const files = writeFiles(options)
+  // Warms up, as the job that it is compared with does when it records the appends.
+  const first = await emptyLog(options.folder)
+  await importInto(first, files)
+  await first.close()
+
   const eventStore = await emptyLog(options.folder)
   return async () => {
     await importInto(eventStore, files)

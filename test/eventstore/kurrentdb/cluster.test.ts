@@ -6,7 +6,14 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openKurrentEventStore } from '../../../eventstore/kurrentdb/event-store.ts'
-import { type EventStore, EventStoreUnavailable, type NewEvent, StreamNotFound } from '../../../eventstore/port.ts'
+import {
+  type EventStore,
+  EventStoreUnavailable,
+  InvalidArgument,
+  LogReplaced,
+  type NewEvent,
+  StreamNotFound,
+} from '../../../eventstore/port.ts'
 import { all, anEvent, datas, someEvents } from '../../contract/event-store.ts'
 import { startClock } from '../../support/clock.ts'
 import {
@@ -14,6 +21,7 @@ import {
   type EventStoreCluster,
   startEventStoreCluster,
 } from '../../support/eventstore-server/cluster.ts'
+import { builtIn, startEventStoreServer } from '../../support/eventstore-server/server.ts'
 
 // Most of it is waiting; three real nodes have enough to do.
 t.jobs = process.env.TEST_EVENTSTORE_SERVER ? 1 : 4
@@ -225,6 +233,90 @@ t.test('whoever follows the log goes on: at a new leader, after an outage', asyn
   await Promise.all(consumers)
 })
 
+t.test('whoever follows the log waits for a node that is behind', builtIn('it is behind'), async (t) => {
+  const server = await startEventStoreServer(t)
+  for (const url of [server.url.replace('://', '+discover://'), `${server.url}&nodePreference=follower`]) {
+    const store = openKurrentEventStore(url)
+    t.teardown(() => store.close())
+    const stream = `behind-${crypto.randomUUID()}`
+    const subscription = store.subscribeToAll({ from: 'start', filter: { streamPrefixes: [stream] } })
+    const seen: unknown[] = []
+    const following = (async () => {
+      for await (const { events } of subscription) seen.push(...datas(events))
+    })()
+    await store.append(stream, someEvents(3), { expected: 'no_stream' })
+    await eventually(t, 'they are seen', () => seen.length === 3)
+    server.fallBehind(2)
+    const reads = () => server.calls.read ?? 0
+    const before = reads()
+    server.cutConnections()
+    await Promise.race([following, eventually(t, 'it has looked several times', () => reads() > before + 5)])
+    server.fallBehind(0)
+    await store.append(stream, someEvents(1, 3), { expected: 2 })
+    await Promise.race([following, eventually(t, 'it goes on', () => seen.length === 4)])
+    t.same(seen, [0, 1, 2, 3])
+    await subscription.unsubscribe()
+    await following
+  }
+})
+
+t.test('a read that is cut off fails where it has begun: nothing comes twice', async (t) => {
+  const { cluster, store } = await aCluster(t)
+  const stream = `cut-${crypto.randomUUID()}`
+  const padding = 'x'.repeat(10_000)
+  // More than a server sends ahead.
+  for (let revision = -1; revision < 299; revision += 75) {
+    const events = Array.from({ length: 75 }, () => ({ ...anEvent(), data: { padding } }))
+    await store.append(stream, events, { expected: revision === -1 ? 'no_stream' : revision })
+  }
+  const seen: number[] = []
+  await t.rejects(async () => {
+    for await (const { revision } of store.readStream(stream)) {
+      seen.push(revision)
+      if (revision === 0) await (await cluster.leader()).stop()
+    }
+  }, EventStoreUnavailable)
+  t.same(seen, [...seen.keys()])
+})
+
+t.test(
+  'whoever follows a log that is another one after an outage is told',
+  builtIn('its log is replaced'),
+  async (t) => {
+    const server = await startEventStoreServer(t)
+    const store = openKurrentEventStore(server.url)
+    t.teardown(() => store.close())
+    await store.append('a', someEvents(3), { expected: 'no_stream' })
+    const records = [...server.log.records]
+    const [, , newest] = await all(store.readAll())
+    for (const [what, replaced] of Object.entries({
+      'an older state': records.slice(0, 2),
+      'other events': records.map((record) => ({ ...record, id: crypto.randomUUID() })),
+    })) {
+      server.log.rewrite(records)
+      const subscription = store.subscribeToAll({ from: 'start' })
+      const following = (async () => {
+        let seen = 0
+        for await (const { events } of subscription) {
+          seen += events.length
+          if (seen < 3) continue
+          await server.stop()
+          server.log.rewrite(replaced)
+          await server.start()
+        }
+      })()
+      await t.rejects(following, LogReplaced, what)
+    }
+    server.log.rewrite(records)
+    server.fallBehind(2)
+    const from = newest?.position ?? 'end'
+    await t.rejects(all(store.readAll({ from })), InvalidArgument, 'a leader knows where the log ends')
+    const follower = openKurrentEventStore(`${server.url}&nodePreference=follower`)
+    t.teardown(() => follower.close())
+    t.same(await all(follower.readAll({ from })), [], 'a follower may not have that much yet')
+  },
+)
+
 t.test('begun with no node, the adapter is there when a node is; what it refused is never written', async (t) => {
   const cluster = await startEventStoreCluster(t)
   for (const node of cluster.nodes) await node.stop()
@@ -275,6 +367,22 @@ t.test('what was refused because the node hung is not written when it goes on', 
     ),
   )
   t.same(datas(await all(store.readStream(stream))), [0, 3])
+})
+
+t.test('nor by a node that was slow, and whose connection holds', async (t) => {
+  const server = await startEventStoreServer(t)
+  const store = openKurrentEventStore(`${server.url}&defaultDeadline=500`)
+  t.teardown(() => store.close())
+  const stream = `slow-${crypto.randomUUID()}`
+  await store.append(stream, someEvents(1), { expected: 'no_stream' })
+  let disconnects = 0
+  store.onDisconnect?.(() => disconnects++)
+  server.hang(true)
+  await t.rejects(store.append(stream, someEvents(1, 1), { expected: 'any' }), EventStoreUnavailable)
+  server.hang(false)
+  await store.append(stream, someEvents(1, 2), { expected: 'any' })
+  t.same(datas(await all(store.readStream(stream))), [0, 2])
+  t.equal(disconnects, 0)
 })
 
 t.test('a node that hangs does not hold up who looks for the leader', async (t) => {

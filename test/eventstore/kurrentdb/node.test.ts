@@ -130,10 +130,14 @@ t.test('a call waits for one check of a busy node, not for all', builtIn('it ans
   while (checks() === before) await delay(20)
   await delay(1_000) // the node is suspected by now, whichever check this was
   const waiting = store.append('c', someEvents(1), { expected: 'any' })
+  const reading = store.ping()
+  await delay(50)
+  t.equal(server.calls.read ?? 0, 0, 'nothing more is sent to a node that may hang')
   server.hang(false)
   await t.resolves(slow)
   // The first check ends without an answer, but not without answers to calls; the next would take the rest of the time.
   await t.resolves(waiting)
+  await t.resolves(reading)
 })
 
 t.test('a connection is good for one transport: calls on it end with it', async (t) => {

@@ -331,3 +331,53 @@ export function createLog() {
 function fail(reason: object): never {
   throw reason
 }
+
+/** The log as a node reads it that is behind: it may not know yet that what is newest was replicated. */
+export interface LaggingLog {
+  readonly log: Log
+  /** From now on the newest so many records, as of now, are not read; 0: all are. Metadata counts at once. */
+  hideNewest(count: number): void
+}
+
+export function createLaggingLog(whole: Log): LaggingLog {
+  /** The position of the first record that is hidden. */
+  let end = Number.POSITIVE_INFINITY
+  const listeners = new Set<() => void>()
+  const shown = (events: readonly LogRecord[]) => {
+    let count = events.length
+    while (count > 0 && (events[count - 1] as LogRecord).position >= end) count--
+    return count
+  }
+  const lastRevision = (name: string) => shown(whole.visible(name).events) - 1
+  const log: Log = {
+    ...whole,
+    get records() {
+      return end === Number.POSITIVE_INFINITY ? whole.records : whole.records.slice(0, shown(whole.records))
+    },
+    indexOf: (position) => whole.indexOf(Math.min(position, end)),
+    end: () => Math.min(whole.end(), end),
+    lastRevision,
+    isMissing: (name) => whole.isMissing(name) || lastRevision(name) === -1,
+    visible(name) {
+      const { first, events } = whole.visible(name)
+      const after = shown(events)
+      return { first: Math.min(first, after), after, events }
+    },
+    onAppend(listener) {
+      const stop = whole.onAppend(listener)
+      listeners.add(listener)
+      return () => {
+        listeners.delete(listener)
+        stop()
+      }
+    },
+  }
+  return {
+    log,
+    hideNewest(count) {
+      const first = count === 0 ? undefined : whole.records.at(-count)
+      end = first?.position ?? Number.POSITIVE_INFINITY
+      for (const listener of listeners) listener()
+    },
+  }
+}

@@ -277,6 +277,7 @@ export function createReads(log: Log, controls: Controls) {
     let last = from
     const tellCaughtUpTo = () => (page > last ? tellCheckpoint(page, 0) : tellCheckpoint(last))
     const catchesUp = index < log.records.length
+    const isPastEnd = index === log.records.length
     let isLive = false
     for (let seen = 0; !reader.ended(); ) {
       if (isLive && log.records.length - index > LIVE_BUFFER) {
@@ -286,6 +287,7 @@ export function createReads(log: Log, controls: Controls) {
       }
       while (index < log.records.length && !reader.ended()) {
         const record = log.records[index++] as LogRecord
+        if (isPastEnd && record.position <= from) continue // a node that is behind, and catches up
         if (!isLive && inPage++ === pageSize) {
           page = record.position
           inPage = 1

@@ -8,7 +8,7 @@ import { freePort } from '../ports.ts'
 import { createAppends } from './appends.ts'
 import { createControls, type Endpoint, type NodeState, type Role } from './controls.ts'
 import { createGroups } from './groups.ts'
-import { createLog, type Log } from './log.ts'
+import { createLaggingLog, createLog, type Log } from './log.ts'
 import { createReads } from './reads.ts'
 import { openRealServer, REAL_SERVER, type RealServer } from './real-server.ts'
 import { Failure, type Message, messages, refuse, services } from './wire.ts'
@@ -53,6 +53,11 @@ export interface EventStoreServer {
   hang(on: boolean): void
   /** From now on calls of this method are taken and not answered. */
   withhold(method: string): void
+  /**
+   * From now on reads show all but the newest so many records, as of a node that was just elected or started and does not
+   * know yet that they were replicated; 0: all. Groups deliver them all the same.
+   */
+  fallBehind(records: number): void
   /** While it is a follower, it names the leader to who needs one. */
   asFollower(leader: { readonly host: string; readonly port: number } | null): void
   /** The log as it lies in memory: to be looked at, and to be forged with `rewrite`. */
@@ -110,6 +115,7 @@ const onlyBuiltIn = {
   },
   openCalls: () => beyond('openCalls'),
   asFollower: () => beyond('asFollower'),
+  fallBehind: () => beyond('fallBehind'),
   appendRaw: () => beyond('appendRaw'),
   withhold: () => beyond('withhold'),
 }
@@ -137,7 +143,8 @@ export async function openEventStoreServer(
   controls.tellsCaughtUp = caughtUp
 
   const { batchAppend: batch, ...appends } = createAppends(log, controls)
-  const streams = { ...appends, ...createReads(log, controls) }
+  const lagging = createLaggingLog(log)
+  const streams = { ...appends, ...createReads(lagging.log, controls) }
   const groups = cluster?.groups ?? createGroups(log)
 
   const isAllowed = (call: Message) => !tls || call.metadata.get('authorization')[0] === CREDENTIALS
@@ -254,6 +261,7 @@ export async function openEventStoreServer(
       controls.responsesToDrop = count
     },
     withhold: (method) => void withheld.add(method),
+    fallBehind: lagging.hideNewest,
 
     hang(on) {
       if (on) controls.hanging = true
