@@ -70,10 +70,8 @@ async function advanceFurther(
           onRead(missing)
         }
         if (current.revision < event.revision) {
-          // Without data it is one that was delivered, with its data, and is again.
-          const isGone =
-            'data' in event && (isCutOff || (await isRemoved(eventStore, event.stream, current.revision + 1)))
-          if (isGone) throw new Error('The event is gone from its stream.')
+          if (isCutOff || (await isRemoved(eventStore, event, current.revision + 1)))
+            throw new Error('The event is gone from its stream.')
           throw new EventStoreUnavailable('A node that is behind has read the stream.')
         }
       } else {
@@ -93,8 +91,17 @@ async function advanceFurther(
  * Whether an event that is not in its stream was removed from it, although a later one has been delivered. Otherwise the
  * stream was read from a node that does not have it yet.
  */
-async function isRemoved(eventStore: EventStore, stream: string, revision: number): Promise<boolean> {
-  return eventStore.catchUpMs === undefined || wasRemoved(eventStore, { stream, revision })
+async function isRemoved(
+  eventStore: EventStore,
+  delivered: RecordedEvent | EventReference,
+  revision: number,
+): Promise<boolean> {
+  const { stream } = delivered
+  // Without data it is one that was delivered, with its data, and is again.
+  if ('data' in delivered && eventStore.catchUpMs === undefined) return true
+  if (await wasRemoved(eventStore, { stream, revision })) return true
+  // All of them may have expired. Only an operator sets a limit for a customer's stream.
+  return (await eventStore.getStreamMetadata(stream)).$maxAge !== undefined
 }
 
 /** The document after its next event. */
