@@ -14,8 +14,11 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { ALL_PORTS } from './support/ports.ts'
 
-/** How many processes run at once: as many as keep the processors busy, because some files wait most of their time. */
-const JOBS = { least: 3, most: 12 }
+/**
+ * How many processes run at once: as many as keep the processors busy, because some files wait most of their time. More of
+ * them at once make single requests wait for seconds.
+ */
+const JOBS = { least: 3, most: 5 }
 /** Below it, too few processes run. */
 const BUSY = 0.97
 /** How often that is looked at. A process needs about a second to load what it tests. */

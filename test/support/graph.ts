@@ -205,6 +205,7 @@ export async function signUp(send: Send, email = freshEmail()) {
   const created = await send('mutation($input: CustomerInput!) { createCustomer(input: $input) { customer { id } } }', {
     variables: { input: { firstname: 'Ann', lastname: 'Lee', email, password: PASSWORD } },
   })
+  if (!created.data?.createCustomer) throw new Error(`not registered: ${JSON.stringify(created.errors)}`)
   return { email, id: created.data.createCustomer.customer.id as number, token: await signIn(send, email) }
 }
 
