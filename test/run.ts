@@ -6,23 +6,15 @@
  * costs a file that starts the service as much as its tests.
  */
 import { existsSync, readdirSync, statfsSync } from 'node:fs'
-import { cpus, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { dirname, join, relative, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { PassThrough } from 'node:stream'
-import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { ALL_PORTS } from './support/ports.ts'
 
-/**
- * How many processes run at once: as many as keep the processors busy, because some files wait most of their time. More of
- * them at once make single requests wait for seconds.
- */
-const JOBS = { least: 3, most: 5 }
-/** Below it, too few processes run. */
-const BUSY = 0.97
-/** How often that is looked at. A process needs about a second to load what it tests. */
-const LOOK_MS = 1_000
+/** More than the two cores that it is made for: some files wait most of their time. */
+const JOBS = 5
 /**
  * What takes longest begins first, so that none is left alone at the end; those that wait beside those that work. A file has a
  * process of its own; a folder stands for the processes of its other files.
@@ -136,61 +128,33 @@ function portsOf(index: number, count: number): string {
   return `${first}-${first + each - 1}`
 }
 
-/** The time that all processors have spent since the machine was started, in milliseconds. */
-function spent(): { readonly busy: number; readonly idle: number } {
-  const times = cpus().map(({ times }) => times)
-  const idle = times.reduce((sum, { idle }) => sum + idle, 0)
-  const all = times.reduce((sum, each) => sum + each.user + each.nice + each.sys + each.irq + each.idle, 0)
-  return { busy: all - idle, idle }
-}
-
-/** Starts them in their order, another one whenever the processors have time for it. */
-async function runAll(starts: readonly (() => Promise<unknown>)[]): Promise<void> {
-  const running = new Set<Promise<unknown>>()
-  let before = spent()
-  for (const start of starts) {
-    while (running.size >= JOBS.least) {
-      await Promise.race([delay(LOOK_MS), ...running])
-      const now = spent()
-      const share = (now.busy - before.busy) / (now.busy - before.busy + now.idle - before.idle)
-      before = now
-      if (share < BUSY && running.size < JOBS.most) break
-    }
-    const run = start().finally(() => running.delete(run))
-    running.add(run)
-  }
-  await Promise.all(running)
-}
-
 /** What passed inside a file is left out: files as they end, and all of what failed. */
 const PASSED = /^\s+(ok \d+|# Subtest|1\.\.\d+$|# time=)|^\s*$|^# (Subtest|time=|\{)/
 
 // tap is to note nothing of the modules that are loaded.
 process.env._TAPJS_PROCESSINFO_EXCLUDE_ = '/./'
 t.setTimeout(0)
-t.jobs = JOBS.most
+t.jobs = JOBS
 const output = t.pipe(new PassThrough())
 const files = named.length > 0 ? named.flatMap(({ files }) => files) : all
-const runs = processesOf(files).map(
-  ([first = '', ...more], index, { length }) =>
-    () =>
-      t.spawn(process.execPath, ['--import=./test/support/plain-processes.ts', 'test/support/run-files.ts', first], {
-        name: [first, ...more].join(' '),
-        at: null,
-        stack: '',
-        buffered: true,
-        cwd: root,
-        timeout: Math.ceil((1 + more.length) / FILES_PER_TIMEOUT) * TIMEOUT_SECONDS * 1000,
-        env: {
-          ...process.env,
-          TAP_TIMEOUT: String(TIMEOUT_SECONDS),
-          TMPDIR: process.env.TMPDIR ?? temporaryFolder(),
-          TEST_PORTS: portsOf(index, length),
-          TEST_MORE_FILES: more.length > 0 ? more.join(':') : undefined,
-        },
-      }),
+const runs = processesOf(files).map(([first = '', ...more], index, { length }) =>
+  t.spawn(process.execPath, ['--import=./test/support/plain-processes.ts', 'test/support/run-files.ts', first], {
+    name: [first, ...more].join(' '),
+    at: null,
+    stack: '',
+    buffered: true,
+    cwd: root,
+    timeout: Math.ceil((1 + more.length) / FILES_PER_TIMEOUT) * TIMEOUT_SECONDS * 1000,
+    env: {
+      ...process.env,
+      TAP_TIMEOUT: String(TIMEOUT_SECONDS),
+      TMPDIR: process.env.TMPDIR ?? temporaryFolder(),
+      TEST_PORTS: portsOf(index, length),
+      TEST_MORE_FILES: more.length > 0 ? more.join(':') : undefined,
+    },
+  }),
 )
-runAll(runs).then(() => t.end())
+Promise.all(runs).then(() => t.end())
 for await (const line of createInterface({ input: output })) if (!PASSED.test(line)) console.log(line)
 
 const { pass, fail, skip, todo } = t.counts
