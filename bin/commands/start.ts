@@ -2,7 +2,7 @@
  * `customers start`: subgraph, projection, mails, gateway and (outside production) the sample subgraphs in one process.
  * On the embedded stores by default; with EVENTSTORE_URL and READMODEL_URL set, the same on servers.
  *
- * The servers are loaded once the settings and keys are checked, so a wrong one is reported in a third of the time.
+ * The servers are loaded once the settings and keys are checked, so a wrong one is reported in less than half the time.
  */
 import type { AddressInfo } from 'node:net'
 import { resolve } from 'node:path'
