@@ -235,13 +235,14 @@ const SCREENS = [
 export async function photograph(t: Test, tab: Tab, name: string): Promise<void> {
   // A link was followed: its page is there, but perhaps not its style.
   await tab.page.waitForLoadState('load')
-  for (const viewport of SCREENS) {
+  for (const [index, viewport] of SCREENS.entries()) {
     await tab.page.setViewportSize(viewport)
     for (const colorScheme of ['light', 'dark'] as const) {
       await tab.page.emulateMedia({ colorScheme })
-      // Colours are all that differs in the dark.
-      const barriers = await findBarriers(tab, colorScheme === 'dark' ? ['color-contrast'] : undefined)
-      t.same(barriers, [], `${name}, ${viewport.width} px, ${colorScheme}: no barriers`)
+      const at = `${name}, ${viewport.width} px, ${colorScheme}`
+      // Colours are all that differs in the dark, and they are the same at each width.
+      if (colorScheme === 'light') t.same(await findBarriers(tab), [], `${at}: no barriers`)
+      else if (index === 0) t.same(await findBarriers(tab, ['color-contrast']), [], `${at}: no barriers`)
       if (SCREENSHOTS === undefined) continue
       const path = join(SCREENSHOTS, `${name}-${viewport.width}-${colorScheme}.png`)
       await tab.page.screenshot({ path, fullPage: true })
