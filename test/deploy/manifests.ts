@@ -185,3 +185,14 @@ function observe(root: unknown): { readonly observed: unknown; unread(): string[
       ),
   }
 }
+
+/** The object of a set; undefined if there is none. */
+export const find = (set: readonly Manifest[], kind: string, name: string): Manifest | undefined =>
+  set.find((each) => each.kind === kind && each.metadata.name === name)
+
+/** The object of a set. @throws Error if there is none */
+export function get(set: readonly Manifest[], kind: string, name: string): Manifest {
+  const found = find(set, kind, name)
+  if (!found) throw new Error(`there is no ${kind} ${name}`)
+  return found
+}
