@@ -7,6 +7,9 @@ import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { catchFor } from './domain.ts'
 
+/** Of each test that a file makes: tap's own TAP_TIMEOUT is for all of a process. Three nodes of a real server take a minute to start and to elect a leader. */
+const TEST_SECONDS = process.env.TEST_EVENTSTORE_SERVER ? 900 : 240
+
 const hooks = registerHooks({
   resolve: (specifier, context, next) =>
     specifier === 'async-hook-domain'
@@ -15,7 +18,11 @@ const hooks = registerHooks({
 })
 const [first = ''] = process.argv.slice(2)
 const more = process.env.TEST_MORE_FILES?.split(':') ?? []
-catchFor((await import('tap')).default)
+const { default: t } = await import('tap')
+catchFor(t)
+t.on('subtestAdd', ({ options }) => {
+  options.timeout ??= TEST_SECONDS * 1000
+})
 // Each module that is loaded with a hook costs twice as much to find.
 hooks.deregister()
 for (const file of [first, ...more]) await import(pathToFileURL(resolve(file)).href)
