@@ -13,7 +13,6 @@ import { openReadModel } from '../../projections/open-read-model.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { startProjection } from '../../projections/worker/worker.ts'
 import { startProxy } from '../history/proxy.ts'
-import { until } from '../projections/support.ts'
 import {
   environment,
   openTestLog,
@@ -24,6 +23,7 @@ import {
   temporaryFolder,
 } from '../support/graph.ts'
 import { type RedisServer, startRedis, untilLinked } from '../support/redis.ts'
+import { until } from '../support/until.ts'
 
 const NOT_AUTHORIZED = [{ message: 'User token has been revoked' }]
 

@@ -6,6 +6,7 @@ import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts
 import { checkpointStream } from '../../mail/mail-checkpoint.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { temporaryFolder } from '../support/graph.ts'
+import { until } from '../support/until.ts'
 import {
   append,
   CONFIRMATION,
@@ -19,7 +20,6 @@ import {
   storedCheckpoint,
   tokens,
   toOf,
-  until,
 } from './support.ts'
 
 const emails = (first: number, last: number) =>

@@ -10,7 +10,8 @@ import { createApplier } from '../../projections/worker/apply-events.ts'
 import type { Failure } from '../../projections/worker/parking.ts'
 import { type Projection, startProjection } from '../../projections/worker/worker.ts'
 import type { History } from '../support/histories.ts'
-import { appendHistories, collect, openStores, someHistories, until } from './support.ts'
+import { until } from '../support/until.ts'
+import { appendHistories, collect, openStores, someHistories } from './support.ts'
 import { appendRest, assertProjected, cut, type Options, start } from './worker-support.ts'
 
 t.test('a read model that is emptied is filled again', async (t) => {

@@ -13,7 +13,6 @@ import { foldCustomer } from '../../projections/fold.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
 import { type GroupProjectionOptions, startGroupProjection } from '../../projections/worker/group.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
-import { until } from '../projections/support.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import {
   CREATE_ADDRESS,
@@ -31,6 +30,7 @@ import {
 import { freePort } from '../support/ports.ts'
 import { startScript, untilReady } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
+import { until } from '../support/until.ts'
 import { type Release, unpackLastRelease } from './release.ts'
 
 /** What runs of one release. */
