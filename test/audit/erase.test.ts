@@ -27,6 +27,7 @@ import {
 import { freePort } from '../support/ports.ts'
 import { startProcess, untilReady } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
+import { until } from '../support/until.ts'
 import { auditor, EMAIL_HASH_KEY } from './support.ts'
 
 /** What must be found nowhere. */
@@ -342,7 +343,7 @@ t.test('a customer whose events can’t be applied is erased too', async (t) => 
   await keysOf(eventStore).log.append(`customer-${id}`, [poison(), poison()], { expected: 0 })
   const readModel = await openReadModel(READMODEL_URL)
   t.teardown(() => readModel.close())
-  while ((await readModel.parked()).length === 0) await delay(10)
+  await until('it is parked', async () => (await readModel.parked()).length > 0)
   const { emailHashKey } = loadKeys(loadConfiguration(environment(folder)))
   const audit = auditor(eventStore, {
     openReadModel: () => openReadModel(READMODEL_URL),

@@ -15,6 +15,7 @@ import { checkDocument, costOf, isTooDeep, parseDocument, readCosts } from '../.
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { startClock } from '../support/clock.ts'
 import { startRedis, startRedisCluster } from '../support/redis.ts'
+import { until } from '../support/until.ts'
 import { start } from './streaming-subgraph.ts'
 import { compose, post, startGateway, startSubgraph } from './support.ts'
 
@@ -241,7 +242,7 @@ t.test('a changed manifest is applied while the gateway runs; one that is no goo
     const before = log.length
     writeFileSync(`${manifestFile}.new`, text)
     renameSync(`${manifestFile}.new`, manifestFile)
-    while (log.length === before) await sleep(5)
+    await until('it is noticed', () => log.length > before)
   }
   const runs = async (query: string) => (await post(url, { query })).status === 200
   t.same([await runs(one), await runs(two)], [true, false])
@@ -351,7 +352,7 @@ t.test('a client that leaves while it is counted or waits for its turn holds no 
   }
   const isWell = async (what: string) => {
     const socket = await connected(`${chunked}${query.length.toString(16)}\r\n${query}\r\n0\r\n\r\n`)
-    const [answer] = await once(socket, 'data', { signal: AbortSignal.timeout(5_000) })
+    const [answer] = await once(socket, 'data', { signal: AbortSignal.timeout(60_000) })
     t.match(String(answer), /^HTTP\/1.1 200/, what)
     const webSocket = await connected(upgrade)
     t.match(String((await once(webSocket, 'data'))[0]), /^HTTP\/1.1 101/, what)

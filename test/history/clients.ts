@@ -21,6 +21,8 @@ interface Answer {
 }
 
 export interface Clients {
+  /** What came of operations so far. */
+  readonly counts: Readonly<Record<'writes' | 'reads', number>>
   /** Ends the load. @returns what could not be so */
   end(eventStore: EventStore): Promise<{ readonly faults: string[]; readonly counts: Record<string, number> }>
 }
@@ -184,6 +186,7 @@ export function startClients(instances: readonly Instance[], random: Random, cus
   const running = Promise.all(Array.from({ length: customers }, lives))
 
   return {
+    counts,
     async end(eventStore) {
       ending.abort()
       await running

@@ -17,6 +17,7 @@ import { startProjection } from '../../projections/worker/worker.ts'
 import { createRegistry } from '../../runtime/metrics.ts'
 import { aKey } from '../audit/proof/support.ts'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
+import { until } from '../support/until.ts'
 import { appendHistories, openStores, someHistories } from './support.ts'
 
 t.test('the lag is what lies after the checkpoint', async (t) => {
@@ -114,7 +115,7 @@ t.test('what fills a read model is no delay; what comes later is', async (t) => 
   const late = histories.slice(5)
   await appendHistories(eventStore, late)
   await projection.caughtUp()
-  for (let i = 0; i < 200 && (await counted()) === 0; i++) await new Promise((resolve) => setTimeout(resolve, 10))
+  await until('they are counted', async () => (await counted()) > 0)
   t.equal(await counted(), late[0]?.events.length)
 })
 

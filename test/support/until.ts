@@ -26,3 +26,24 @@ export async function until<T>(
     await delay(everyMs)
   }
 }
+
+/**
+ * Repeats work until it does not fail, and gives its result.
+ * @throws Error after a minute; its cause is the last failure
+ */
+export async function untilDone<T>(what: string, work: () => Promise<T>): Promise<T> {
+  let cause: unknown
+  const attempt = () =>
+    work().then(
+      (result) => ({ result }),
+      (error) => {
+        cause = error
+        return undefined
+      },
+    )
+  try {
+    return (await until(what, attempt)).result
+  } catch (error) {
+    throw new Error((error as Error).message, { cause })
+  }
+}
