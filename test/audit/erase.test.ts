@@ -1,7 +1,6 @@
 /** Erasing a person: nothing personal is left in any byte that the stores keep, and all else goes on. */
 import { copyFile, mkdir, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { keysOf } from '../../eventstore/encryption/customer-keys.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
@@ -96,11 +95,13 @@ async function searched(...folders: string[]): Promise<string[]> {
 
 /** Looks until nothing is found, for as long as the workers may take. */
 async function untilGone(...folders: string[]): Promise<string[]> {
-  for (let round = 0; ; round++) {
-    const found = await searched(...folders)
-    if (found.length === 0 || round === 100) return found
-    await delay(100)
+  let found: string[] = []
+  const isGone = async () => {
+    found = await searched(...folders)
+    return found.length === 0
   }
+  await until('all is gone', isGone, { everyMs: 100 }).catch(() => {})
+  return found
 }
 
 const STORES: Record<string, (t: Test) => Promise<{ env: Record<string, string>; folders: string[] }>> = {

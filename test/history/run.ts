@@ -110,7 +110,7 @@ export async function runHistory(
   const eventStore = await openTestLog(t, folder, { EVENTSTORE_URL: server.url })
 
   const instances = subgraphs.map(({ url }, index) => ({ name: `instance ${'AB'[index]}`, url }))
-  const clients = startClients(instances, createRandom(seed + 1), CUSTOMERS)
+  const clients = startClients(t, instances, createRandom(seed + 1), CUSTOMERS)
   const all = { ...stores.faults, ...processFaults(random, subgraphs, projection, server) }
   const names = Object.keys(all).filter((name) => name.includes(only))
   const happened: Record<string, number> = {}

@@ -50,7 +50,6 @@ async function begun({ send }: Graph, token: string, changes: ReturnType<typeof 
   let name = 0
   await until('a change is shown', async () => {
     await send(RENAME, { token, variables: { lastname: `Begun${'abcdefghij'[name++ % 10]}` } })
-    await new Promise((resolve) => setTimeout(resolve, 20))
     return changes.results.length > 0
   })
 }

@@ -108,9 +108,10 @@ t.test('a text of 900,000 characters is refused in no time, wherever one may sta
   t.ok(all.length > 100, `${all.length} places`)
   for (const { name, query, variables } of all) {
     const timed = async (text: string) => {
-      const started = performance.now()
+      const started = process.cpuUsage()
       const answer = await send(query, { variables: variables(text), token })
-      return { answer, ms: performance.now() - started }
+      const { user, system } = process.cpuUsage(started)
+      return { answer, ms: (user + system) / 1_000 }
     }
     await timed('y') // compiles the document
     const short = await timed('x')
@@ -118,7 +119,7 @@ t.test('a text of 900,000 characters is refused in no time, wherever one may sta
       const text = character.repeat(900_000 / character.length)
       const isQuick = ({ ms }: { ms: number }) => ms < 50 * Math.max(short.ms, 10)
       let long = await timed(text)
-      // Another process may have had the processor.
+      // A collection of garbage may fall into it.
       for (let again = 0; again < 3 && !isQuick(long); again++) long = await timed(text)
       const { errors } = long.answer
       t.match(

@@ -10,6 +10,9 @@ import { catchFor } from './domain.ts'
 /** Of each test that a file makes: tap's own TAP_TIMEOUT is for all of a process. Three nodes of a real server take a minute to start and to elect a leader. */
 const TEST_SECONDS = process.env.TEST_EVENTSTORE_SERVER ? 900 : 240
 
+/** After the last test. */
+const END_SECONDS = 60
+
 const hooks = registerHooks({
   resolve: (specifier, context, next) =>
     specifier === 'async-hook-domain'
@@ -26,3 +29,11 @@ t.on('subtestAdd', ({ options }) => {
 // Each module that is loaded with a hook costs twice as much to find.
 hooks.deregister()
 for (const file of [first, ...more]) await import(pathToFileURL(resolve(file)).href)
+t.on('complete', () => {
+  const left = () => {
+    console.error('The process does not end: a test has left something behind.')
+    process.exit(1)
+  }
+  setTimeout(left, END_SECONDS * 1000).unref()
+})
+t.end()

@@ -17,7 +17,7 @@ import { type ClusterNode, startEventStoreCluster } from '../../support/eventsto
 import { builtIn, startEventStoreServer } from '../../support/eventstore-server/server.ts'
 import { until } from '../../support/until.ts'
 
-const LIMIT_MS = 5_000
+const LIMIT_MS = 15_000
 
 async function connected(t: Test, port: number, requiresLeader: boolean): Promise<Node> {
   const node = createNode(parseKurrentDbUrl('kurrentdb://seed?tls=false'), { host: '127.0.0.1', port }, requiresLeader)
