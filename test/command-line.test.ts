@@ -12,6 +12,7 @@ import { temporaryFolder } from './support/graph.ts'
 import { KEYS } from './support/keys.ts'
 import { freePort } from './support/ports.ts'
 import { startProcess, untilReady } from './support/processes.ts'
+import { until } from './support/until.ts'
 
 const root = join(import.meta.dirname, '..')
 const program = join(root, 'bin/customers.js')
@@ -234,7 +235,7 @@ t.test('a folder with a blank and an umlaut in its path', async (t) => {
   const cleared = Object.fromEntries(names.map((name) => [name, '']))
   const started = startProcess(t, 'start', folder, { ...cleared, ...env }, [], join(folder, 'bin/customers.js'))
   await untilReady(started, `http://127.0.0.1:${port}/readyz`)
-  while (!started.output().includes('Sign in:')) await new Promise((resolve) => setTimeout(resolve, 10))
+  await until('it says how to sign in', () => started.output().includes('Sign in:'))
   t.same(
     (await readdir(join(folder, 'Daten hier'))).filter((name) => /\.(db|pem)$|-key$/.test(name)).sort(),
     [

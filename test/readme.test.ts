@@ -9,6 +9,7 @@ import { loadConfiguration } from '../runtime/configuration.ts'
 import { environment, temporaryFolder } from './support/graph.ts'
 import { freePort } from './support/ports.ts'
 import { startProcess, untilReady } from './support/processes.ts'
+import { until } from './support/until.ts'
 
 const readme = readFileSync(join(import.meta.dirname, '../README.md'), 'utf8')
 
@@ -17,7 +18,7 @@ t.test('the session', async (t) => {
   const folder = await temporaryFolder(t)
   const started = startProcess(t, 'start', folder, { GATEWAY_PORT: String(port) })
   await untilReady(started, `http://127.0.0.1:${port}/readyz`)
-  while (!started.output().includes('Sign in:')) await new Promise((resolve) => setTimeout(resolve, 10))
+  await until('it says how to sign in', () => started.output().includes('Sign in:'))
 
   const blocks = [...readme.matchAll(/```sh session\n([\s\S]*?)```\n```(?:json)?\n([\s\S]*?)```/g)]
   t.ok(blocks.length >= 6)

@@ -7,6 +7,7 @@ import t from 'tap'
 import { client, signIn, temporaryFolder } from './support/graph.ts'
 import { freePort } from './support/ports.ts'
 import { startProcess, untilReady } from './support/processes.ts'
+import { until } from './support/until.ts'
 
 const command = 'start'
 const root = join(import.meta.dirname, '..')
@@ -78,7 +79,7 @@ t.test('prints what there is, serves it, keeps the data over a restart', async (
   const start = async () => {
     const started = startProcess(t, command, folder, { GATEWAY_PORT: String(port) })
     await untilReady(started, `${url}/readyz`)
-    while (!started.output().includes('Sign in:')) await new Promise((resolve) => setTimeout(resolve, 10))
+    await until('it says how to sign in', () => started.output().includes('Sign in:'))
     return started
   }
   const first = await start()

@@ -20,6 +20,7 @@ import {
   temporaryFolder,
 } from '../support/graph.ts'
 import { linkToken } from '../support/magento.ts'
+import { until } from '../support/until.ts'
 import { auditor, json } from './support.ts'
 
 const SIGN_IN =
@@ -27,15 +28,13 @@ const SIGN_IN =
 const FROM = { 'x-forwarded-for': '203.0.113.77', 'user-agent': 'Netscape/4' }
 
 /** What is recorded of a customer, or of the addresses that nobody has. Closing the instance would wait for it, too. */
-async function recorded(eventStore: EventStore, key: string | number, count: number): Promise<RecordedEvent[]> {
-  for (let round = 0; ; round++) {
+const recorded = (eventStore: EventStore, key: string | number, count: number) =>
+  until(`${count} records`, async () => {
     const events = (await collect(eventStore.readAll())).filter(({ stream }) =>
       key === 'nobody' ? /^customerAccess-[0-9a-f]{64}$/.test(stream) : stream === `customerAccess-${key}`,
     )
-    if (events.length >= count || round === 1000) return events
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
-}
+    return events.length >= count && events
+  })
 
 const textOf = (events: readonly RecordedEvent[]) =>
   JSON.stringify(events.map(({ data, metadata }) => [data, metadata]))
@@ -115,12 +114,10 @@ for (const [audit, expected] of settings) {
     const { id } = await signUp((query, options) => send(query, { ...options, headers: FROM }))
     const [event] = await recorded(eventStore, id, 1)
     t.same(event?.data, expected)
-    let metadata = {}
-    for (let i = 0; i < 200 && Object.keys(metadata).length === 0; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 5))
-      metadata = await eventStore.getStreamMetadata(`customerAccess-${id}`)
-      await new Promise((resolve) => setTimeout(resolve, 10))
-    }
+    const metadata = await until('it has metadata', async () => {
+      const found = await eventStore.getStreamMetadata(`customerAccess-${id}`)
+      return Object.keys(found).length > 0 && found
+    })
     t.same(metadata, { $maxAge: 2 * 86_400 })
   })
 }

@@ -1,7 +1,6 @@
 /** Erasing a person: nothing personal is left in any byte that the stores keep, and all else goes on. */
 import { copyFile, mkdir, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { keysOf } from '../../eventstore/encryption/customer-keys.ts'
 import { openLog } from '../../eventstore/open-event-store.ts'
@@ -27,6 +26,7 @@ import {
 import { freePort } from '../support/ports.ts'
 import { startProcess, untilReady } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
+import { until } from '../support/until.ts'
 import { auditor, EMAIL_HASH_KEY } from './support.ts'
 
 /** What must be found nowhere. */
@@ -95,11 +95,13 @@ async function searched(...folders: string[]): Promise<string[]> {
 
 /** Looks until nothing is found, for as long as the workers may take. */
 async function untilGone(...folders: string[]): Promise<string[]> {
-  for (let round = 0; ; round++) {
-    const found = await searched(...folders)
-    if (found.length === 0 || round === 100) return found
-    await delay(100)
+  let found: string[] = []
+  const isGone = async () => {
+    found = await searched(...folders)
+    return found.length === 0
   }
+  await until('all is gone', isGone, { everyMs: 100 }).catch(() => {})
+  return found
 }
 
 const STORES: Record<string, (t: Test) => Promise<{ env: Record<string, string>; folders: string[] }>> = {
@@ -342,7 +344,7 @@ t.test('a customer whose events can’t be applied is erased too', async (t) => 
   await keysOf(eventStore).log.append(`customer-${id}`, [poison(), poison()], { expected: 0 })
   const readModel = await openReadModel(READMODEL_URL)
   t.teardown(() => readModel.close())
-  while ((await readModel.parked()).length === 0) await delay(10)
+  await until('it is parked', async () => (await readModel.parked()).length > 0)
   const { emailHashKey } = loadKeys(loadConfiguration(environment(folder)))
   const audit = auditor(eventStore, {
     openReadModel: () => openReadModel(READMODEL_URL),

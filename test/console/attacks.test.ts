@@ -1,13 +1,13 @@
 /** What somebody with a role, or with a copied cookie, tries by hand-made requests. */
 import { IncomingMessage, ServerResponse } from 'node:http'
 import { connect, Socket } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { writeCheckpoint } from '../../audit/proof/signed-checkpoints.ts'
 import { loadSigningKey, type SigningKey } from '../../audit/proof/signing-key.ts'
 import { createLongReads } from '../../console/long-reads.ts'
 import { STREAM_NAMES, streamOf } from '../../schema/streams.ts'
 import { collect } from '../projections/support.ts'
+import { until } from '../support/until.ts'
 import { startConsole, type Visitor } from './support.ts'
 
 /** An event of a customer as it was stored before there was encryption. */
@@ -16,14 +16,6 @@ const IN_CLEAR = {
   type: 'CustomerProfileChanged',
   data: { firstname: 'Annabella' },
   metadata: { actor: 'customer:7', $correlationId: 'r-1', schemaVersion: 1 },
-}
-
-async function until(isSo: () => Promise<boolean>): Promise<boolean> {
-  for (let round = 0; round < 100; round++) {
-    if (await isSo()) return true
-    await delay(50)
-  }
-  return false
 }
 
 t.test('an event in clear leaves in a proof only for a reason, which is on record', async (t) => {
@@ -109,7 +101,7 @@ t.test('one person leaves a few searches open, and no more', async (t) => {
   t.match(await auditor.get('/'), { status: 200 }, 'other pages are there')
   t.match(await officer.get('/find'), { status: 200 }, 'others are not in the way')
   for (const { leave } of opened) leave()
-  while ((await auditor.get('/find')).status === 429);
+  await until('there is room', async () => (await auditor.get('/find')).status !== 429)
   for (let round = 0; round < 20; round++) await officer.get('/find?customer=7')
   t.match(await officer.get('/find'), { status: 200 }, 'what has ended does not count')
 
@@ -118,10 +110,12 @@ t.test('one person leaves a few searches open, and no more', async (t) => {
   const head = `HTTP/1.1\r\nhost: ${new URL(url).host}\r\ncookie: ${cookie}\r\norigin: ${url}\r\n`
   const unread = `POST /find/export ${head}content-type: application/x-www-form-urlencoded\r\ncontent-length: ${form.length}\r\n\r\n${form}`
   leaver.write(unread.repeat(4))
-  while ((await auditor.get('/find')).status === 200);
+  await until('there is none', async () => (await auditor.get('/find')).status !== 200)
   leaver.destroy()
-  const gone = await until(async () => (await auditor.get('/find')).status === 200)
-  t.ok(gone, 'requests that waited behind the one that is left do not count, either')
+  await until(
+    'requests that waited behind the one that is left do not count, either',
+    async () => (await auditor.get('/find')).status === 200,
+  )
   for (let round = 0; round < 5; round++) t.match(await auditor.get('/find'), { status: 200 })
   const reads = createLongReads()
   for (let round = 0; round < 5; round++) {

@@ -88,7 +88,7 @@ t.test('the same by keyboard alone', async (t) => {
   const context = await browser.newContext()
   t.teardown(() => context.close())
   const page = await context.newPage()
-  page.setDefaultTimeout(10_000)
+  page.setDefaultTimeout(60_000)
   const press = async (...keys: readonly string[]) => {
     for (const key of keys) await page.keyboard.press(key)
   }

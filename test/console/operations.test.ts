@@ -12,6 +12,7 @@ import { startBrowser } from '../support/browser.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startRedis } from '../support/redis.ts'
+import { until } from '../support/until.ts'
 import { openTab, photograph, startConsole, type Visitor } from './support.ts'
 
 const browser = await startBrowser(t)
@@ -34,14 +35,11 @@ const poison = (type = 'CustomerKnighted') => ({
 /** The page without its tags, in one line. */
 const textOf = (body: string) => body.replace(/<[^>]+>/g, ' ').replace(/\s+/g, ' ')
 
-async function untilEnded(visitor: Visitor): Promise<string> {
-  for (let round = 0; round < 200; round++) {
+const untilEnded = (visitor: Visitor) =>
+  until('it ends', async () => {
     const { body } = await visitor.get('/operations/generations')
-    if (!/The running/.test(body)) return textOf(body)
-    await delay(50)
-  }
-  throw new Error('It does not end.')
-}
+    return !/The running/.test(body) && textOf(body)
+  })
 
 t.test('the states of a projection', async (t) => {
   const measure = (second: number, commit: bigint, events: number, seconds = second): Measure => ({
@@ -181,11 +179,10 @@ t.test('on servers: the group, versions and settings; what does not answer is to
     await Promise.all([own.close(), fill.close()])
   })
   const olga = await signIn('operator')
-  let seen = ''
-  for (let round = 0; !/1 process of the group customers/.test(seen) && round < 100; round++) {
-    await delay(100)
-    seen = textOf((await olga.get('/operations')).body)
-  }
+  const seen = await until('the process is seen', async () => {
+    const text = textOf((await olga.get('/operations')).body)
+    return /1 process of the group customers/.test(text) && text
+  })
   t.match(seen, /1 process of the group customers, 0 events in flight/)
   t.match(seen, /Server version 24\.10\.0/)
   t.match(seen, /maxmemory-policy allkeys-lru to change Redis may drop documents/)

@@ -24,6 +24,7 @@ import { collect } from '../projections/support.ts'
 import { startBrowser } from '../support/browser.ts'
 import { signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
+import { until } from '../support/until.ts'
 import { openTab, photograph, startConsole, type Tab } from './support.ts'
 
 /** A service with a few customers, a checkpoint over them, and something newer. */
@@ -40,12 +41,11 @@ async function start(t: Test, env: Readonly<Record<string, string>> = {}) {
 }
 
 /** Asks again until the job has ended. */
-async function ended(get: (url: string) => Promise<{ readonly body: string }>, url: string): Promise<string> {
-  for (;;) {
+const ended = (get: (url: string) => Promise<{ readonly body: string }>, url: string) =>
+  until('the job has ended', async () => {
     const { body } = await get(url)
-    if (!/is running/.test(body)) return body
-  }
-}
+    return !/is running/.test(body) && body
+  })
 
 t.test('proof, without scripts', async (t) => {
   const { signIn, options, folder, id, key } = await start(t)

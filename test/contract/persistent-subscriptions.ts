@@ -12,6 +12,7 @@ import {
   type PersistentSubscriptions,
   type Position,
 } from '../../eventstore/port.ts'
+import { until } from '../support/until.ts'
 import { datas, someEvents } from './event-store.ts'
 
 const eventsOf = (deliveries: readonly Delivery[]) => deliveries.map(({ event }) => event)
@@ -56,7 +57,7 @@ export async function persistentSubscriptionContract(
     const subscription = groups.subscribe(group, { bufferSize })
     t.teardown(() => subscription.unsubscribe())
     const first = subscription[Symbol.asyncIterator]().next() // joined at the first pull
-    await until(group, ({ consumers }) => consumers > before)
+    await untilInfo(group, ({ consumers }) => consumers > before)
     // The first pull is under way: what it gives comes first.
     let pending: typeof first | undefined = first
     const iterator: AsyncIterator<readonly Delivery[]> = {
@@ -68,14 +69,11 @@ export async function persistentSubscriptionContract(
     }
     return { ...subscription, [Symbol.asyncIterator]: () => iterator as never }
   }
-  async function until(group: string, isSo: (info: GroupInfo) => boolean): Promise<GroupInfo> {
-    for (let i = 0; i < 200; i++) {
+  const untilInfo = (group: string, isSo: (info: GroupInfo) => boolean) =>
+    until(`${isSo}`, async () => {
       const info = await groups.info(group)
-      if (isSo(info)) return info
-      await delay(50)
-    }
-    throw new Error(`Not within 10 s: ${isSo}`)
-  }
+      return isSo(info) && info
+    })
 
   await t.test('52: a group is created once, and is gone when it is deleted', async (t) => {
     const group = await aGroup(t)
@@ -115,7 +113,7 @@ export async function persistentSubscriptionContract(
       t.same((datas(eventsOf(deliveries)) as number[]).sort(), numbers)
       t.ok(deliveries.every(({ event, retryCount }) => event.stream.startsWith(prefix) && retryCount === 0))
       await subscription.ack(deliveries)
-      await until(group, ({ inFlight }) => inFlight === 0)
+      await untilInfo(group, ({ inFlight }) => inFlight === 0)
       await subscription.unsubscribe()
     }
   })
@@ -131,7 +129,7 @@ export async function persistentSubscriptionContract(
     const [again] = await take(subscription, 1)
     t.match(again, { event: { data: 1 }, retryCount: 1 })
     await subscription.ack([again as Delivery])
-    await until(group, ({ inFlight }) => inFlight === 0)
+    await untilInfo(group, ({ inFlight }) => inFlight === 0)
     await append(`${group}.a`, 1, 3)
     const [next] = await take(subscription, 1)
     t.match(next, { event: { data: 3 }, retryCount: 0 })
@@ -144,7 +142,7 @@ export async function persistentSubscriptionContract(
     await append(`${group}.a`, 1)
     t.equal((await take(subscription, 1))[0]?.retryCount, 0)
     t.equal((await take(subscription, 1))[0]?.retryCount, 1)
-    await until(group, ({ parked }) => parked === 1)
+    await untilInfo(group, ({ parked }) => parked === 1)
   })
 
   await t.test('53: what a consumer leaves behind goes to the others', async (t) => {
@@ -157,7 +155,7 @@ export async function persistentSubscriptionContract(
     const deliveries = await take(other, 5)
     t.same((datas(eventsOf(deliveries)) as number[]).sort(), [0, 1, 2, 3, 4])
     await other.ack(deliveries)
-    await until(group, ({ inFlight, consumers }) => inFlight === 0 && consumers === 1)
+    await untilInfo(group, ({ inFlight, consumers }) => inFlight === 0 && consumers === 1)
   })
 
   await t.test('54: what is parked is counted, and comes back when it is replayed', async (t) => {
@@ -167,7 +165,7 @@ export async function persistentSubscriptionContract(
     for (let number = 0; number < 5; number++) {
       await append(`${group}.a`, 1, number)
       await subscription.nack(await take(subscription, 1), 'park', 'broken')
-      await until(group, ({ parked }) => parked === number + 1) // one by one: a server parks several in any order
+      await untilInfo(group, ({ parked }) => parked === number + 1) // one by one: a server parks several in any order
     }
     for (const [count, numbers, left] of [
       [2, [0, 1], 3],
@@ -178,10 +176,10 @@ export async function persistentSubscriptionContract(
       const some = await take(subscription, numbers.length)
       t.same((datas(eventsOf(some)) as number[]).sort(), numbers)
       await subscription.ack(some)
-      await until(group, ({ parked }) => parked === left) // a server does not begin another replay before
+      await untilInfo(group, ({ parked }) => parked === left) // a server does not begin another replay before
     }
     await t.rejects(groups.replayParked(fresh(), 1), GroupNotFound)
-    await until(group, ({ parked, inFlight }) => parked === 0 && inFlight === 0)
+    await untilInfo(group, ({ parked, inFlight }) => parked === 0 && inFlight === 0)
   })
 
   await t.test('54: the group keeps its place', async (t) => {
@@ -191,7 +189,7 @@ export async function persistentSubscriptionContract(
     const deliveries = await take(subscription, 50)
     await subscription.ack(deliveries)
     const last = deliveries.map(({ event }) => event.position.commit).reduce((a, b) => (a > b ? a : b))
-    const info = await until(group, ({ lastKnown }) => (lastKnown?.commit ?? 0n) >= last)
+    const info = await untilInfo(group, ({ lastKnown }) => (lastKnown?.commit ?? 0n) >= last)
     t.equal(info.consumers, 1)
   })
 
@@ -204,7 +202,7 @@ export async function persistentSubscriptionContract(
     await delay(200)
     t.equal((await groups.info(group)).consumers, 1)
     await first.unsubscribe()
-    await until(group, ({ consumers }) => consumers === 1)
+    await untilInfo(group, ({ consumers }) => consumers === 1)
     await append(`${group}.a`, 1)
     t.same(datas(eventsOf(await delivered)), [0])
   })
@@ -223,7 +221,7 @@ export async function persistentSubscriptionContract(
       }
     })
     for (let round = 0; round < 5; round++) await Promise.all(streams.map((stream) => append(stream, 1, round)))
-    for (let i = 0; i < 200 && total < 150; i++) await delay(50)
+    await until('all have come', () => total >= 150)
     t.equal(total, 150)
     for (const subscription of subscriptions) await subscription.unsubscribe()
     await Promise.all(consumers)

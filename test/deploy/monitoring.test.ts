@@ -8,7 +8,6 @@ import { spawn, spawnSync } from 'node:child_process'
 import { createPrivateKey, createPublicKey } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { parse, stringify } from 'yaml'
 import { keysOf } from '../../eventstore/encryption/customer-keys.ts'
@@ -19,6 +18,7 @@ import { KEYS } from '../support/keys.ts'
 import { freePort } from '../support/ports.ts'
 import { type Started, untilReady } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
+import { until } from '../support/until.ts'
 import { createContainers } from './containers.ts'
 import { FOLDER, podOf, sources } from './manifests.ts'
 import { expressions, metricsIn, RULES, type Rules, rulesOf } from './promql.ts'
@@ -28,16 +28,6 @@ const skip = spawnSync('prometheus', ['--version']).error
   ? 'prometheus is not installed'
   : builtIn('it stops the server').skip
 const SUPERGRAPH = 'supergraph.graphql'
-
-/** Looks again until it holds. @throws Error after 30 seconds */
-async function until(what: string, look: () => Promise<unknown>): Promise<void> {
-  const deadline = performance.now() + 30_000
-  for (;;) {
-    if (await look().catch(() => false)) return
-    if (performance.now() > deadline) throw new Error(`not within 30 s: ${what}`)
-    await delay(100)
-  }
-}
 
 /** A ConfigMap as the kubelet mounts it, and changes it: by one link that is replaced atomically. */
 function mountConfigMap(folder: string, text: string) {

@@ -9,6 +9,7 @@ import { type EventStoreServer, startEventStoreServer } from '../support/eventst
 import { client, openTestLog, type Send, signUp, temporaryFolder } from '../support/graph.ts'
 import { freePort } from '../support/ports.ts'
 import { type Started, startProcess, untilReady } from '../support/processes.ts'
+import { until } from '../support/until.ts'
 
 const CLIENTS = 3
 const PAUSE_MS = 100
@@ -174,8 +175,7 @@ export async function startService(
       loads ??= begin()
       const before = reads
       await delay(milliseconds)
-      for (let i = 0; i < 200 && reads === before; i++) await delay(50)
-      if (reads === before) throw new Error('The load has come to a stop.')
+      await until('the load goes on', () => reads > before)
     },
 
     pace: (milliseconds) => {
@@ -202,13 +202,11 @@ export async function startService(
         t.same(lost, [], `nothing of customer ${id} is lost`)
         t.equal(new Set(written).size, written.length, 'and nothing is there twice')
         const fold = await foldCustomer(eventStore, id)
-        let entry: Awaited<ReturnType<typeof readModel.get>>[0] | undefined
-        for (let i = 0; i < 400; i++) {
-          ;[entry] = await readModel.get([id]).catch(() => [])
-          if (entry?.document?.revision === fold.revision) break
-          await delay(50)
-        }
-        t.same(entry?.document, fold, `customer ${id} is projected`)
+        const document = await until(`customer ${id} is projected`, async () => {
+          const [entry] = await readModel.get([id]).catch(() => [])
+          return entry?.document?.revision === fold.revision && entry.document
+        })
+        t.same(document, fold, `customer ${id} is projected`)
       }
     },
   }

@@ -3,6 +3,7 @@ import { createServer, type RequestListener } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { until } from '../support/until.ts'
 import { compose, post, startGateway, startSubgraph } from './support.ts'
 
 const sdl = `
@@ -82,11 +83,11 @@ t.test('a client has so many connections, and a trusted proxy any number', async
   }
   const { url } = await startGateway(t, { supergraph, connectionsPerClient: 20, trustProxy: ['127.0.1.0/24'] })
   const first = await open(url, '127.0.0.3', 50)
-  while (first.closed() < 30) await delay(5)
+  await until('30 are closed', () => first.closed() >= 30)
   const proxied = await open(url, '127.0.1.7', 50)
   t.same((await post(url, { query: '{ hello }' })).body, { data: { hello: 'hello' } }, 'others connect')
   for (const socket of first.sockets) socket.destroy()
-  while (first.closed() < 50) await delay(5)
+  await until('all are', () => first.closed() >= 50)
   await delay(50)
   const again = await open(url, '127.0.0.3', 20)
   t.same((await post(url, { query: '{ hello }' })).body, { data: { hello: 'hello' } })
@@ -110,8 +111,7 @@ t.test('clients that are slow hold nobody up', async (t) => {
   })
   t.teardown(() => sockets.forEach((socket) => void socket.destroy()))
   t.same((await post(url, { query: '{ hello }' })).body, { data: { hello: 'hello' } })
-  for (let i = 0; i < 100 && closed < 200; i++) await delay(50)
-  t.equal(closed, 200, 'and are let go')
+  await until('they are let go', () => closed === 200)
 })
 
 t.test('a subgraph that breaks its own schema', async (t) => {

@@ -1,10 +1,10 @@
 /** A real nginx stores the gateway's answers: what is stored is served, and never to somebody else. */
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { buildGateway } from '../../gateway/server.ts'
 import { signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startNginx, withoutNginx } from '../support/nginx.ts'
+import { until } from '../support/until.ts'
 import { compose, serve, startGateway } from './support.ts'
 
 type Json = Record<string, unknown>
@@ -133,13 +133,11 @@ t.test(
     t.equal(told.calls, 1)
     told.control = 'max-age=1'
     /** Asks until the stored answer has expired. */
-    const askLater = async () => {
-      for (;;) {
+    const askLater = () =>
+      until('it has expired', async () => {
         const answer = await ask('{ text }')
-        if (answer[0] !== 'HIT') return answer
-        await delay(100)
-      }
-    }
+        return answer[0] !== 'HIT' && answer
+      })
     t.same(await askLater(), ['EXPIRED', 'second', null])
     t.equal(told.calls, 2)
     t.same(await askLater(), ['REVALIDATED', 'second', null], 'by its ETag, without the body')

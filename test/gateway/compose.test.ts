@@ -13,7 +13,7 @@ const link = 'extend schema @link(url: "https://specs.apollo.dev/federation/v2.3
 const config = (...names: string[]) =>
   `subgraphs:\n${names.map((name) => `  ${name}:\n    routing_url: http://x/${name}\n    schema: { file: ./${name}.graphql }\n`).join('')}`
 const run = (...args: string[]) =>
-  spawnSync(process.execPath, ['bin/customers.js', 'compose', ...args], { encoding: 'utf8', timeout: 15_000 })
+  spawnSync(process.execPath, ['bin/customers.js', 'compose', ...args], { encoding: 'utf8', timeout: 60_000 })
 
 t.test('the committed supergraphs are what their configurations compose to', async (t) => {
   for (const path of ['schema/supergraph', 'examples/commerce/supergraph']) {

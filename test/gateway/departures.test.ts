@@ -4,6 +4,7 @@ import { type ClientRequest, request as httpRequest } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { GatewayOptions } from '../../gateway/server.ts'
+import { until } from '../support/until.ts'
 import { type Asked, answer, compose, post, serve, startGateway } from './support.ts'
 
 const JSON_TYPE = { 'content-type': 'application/json' }
@@ -37,11 +38,6 @@ async function start(t: Test, subgraphs: Record<string, string>, options: Partia
   return { asked, next, send, cancelled, ...gateway }
 }
 
-const until = async (holds: () => boolean | Promise<boolean>) => {
-  for (let round = 0; round < 200 && !(await holds()); round++) await delay(20)
-  return holds()
-}
-
 t.test('a client that goes away: its queries stop, its mutation is finished', async (t) => {
   const a =
     'type Query { t: T other: String } type T @key(fields: "id") { id: ID! } type Mutation { first: String second: String }'
@@ -54,7 +50,7 @@ t.test('a client that goes away: its queries stop, its mutation is finished', as
   client.destroy()
   await once(first.response, 'close')
   t.notOk(first.response.writableEnded, 'its call is aborted')
-  t.ok(await until(async () => (await cancelled()) === 1), 'and counted')
+  await until('and counted', async () => (await cancelled()) === 1)
   t.equal(asked.length, 1, 'no further fetch of its plan starts')
 
   coming = next()
@@ -66,7 +62,7 @@ t.test('a client that goes away: its queries stop, its mutation is finished', as
   t.match(entities.query, /_entities/)
   client.destroy()
   await once(entities.response, 'close')
-  t.ok(await until(async () => (await cancelled()) === 2))
+  await until('2 cancelled', async () => (await cancelled()) === 2)
 
   // Of two clients with the same question one goes away.
   coming = next()
@@ -75,7 +71,7 @@ t.test('a client that goes away: its queries stop, its mutation is finished', as
   const staying = post(url, { query: '{ other }' }, { 'user-agent': 'another one' })
   const its = await coming
   leaving.destroy()
-  t.ok(await until(async () => (await cancelled()) === 3))
+  await until('3 cancelled', async () => (await cancelled()) === 3)
   answer(its.response, { other: 'fine' })
   t.same((await staying).body, { data: { other: 'fine' } })
 
@@ -98,7 +94,7 @@ t.test('a client that goes away: its queries stop, its mutation is finished', as
     const metrics = await (await fetch(`${base}/metrics`)).text()
     return /gateway_subgraph_duration_seconds_count\{service="b",outcome="cancelled"\} 1/.test(metrics)
   }
-  t.ok(await until(calls), 'calls that were aborted are counted, too')
+  await until('calls that were aborted are counted, too', calls)
 })
 
 t.test('a client that goes away: by GET, and with a batch', async (t) => {
@@ -112,11 +108,11 @@ t.test('a client that goes away: by GET, and with a batch', async (t) => {
   const first = await coming
   get.destroy()
   await once(first.response, 'close')
-  t.ok(await until(async () => (await cancelled()) === 1))
+  await until('1 cancelled', async () => (await cancelled()) === 1)
 
   const before = asked.length
   const batch = send([{ query: '{ x }' }, { query: '{ y }' }, { query: '{ list { slow other } }' }])
-  t.ok(await until(() => asked.length === before + 3))
+  await until('three more calls', () => asked.length === before + 3)
   const all = asked.slice(before)
   const list = all.find(({ query }) => query.includes('list')) as Asked
   coming = next()
@@ -127,7 +123,7 @@ t.test('a client that goes away: by GET, and with a batch', async (t) => {
   const closed = [...all.filter((each) => each !== list), entities].map(({ response }) => once(response, 'close'))
   batch.destroy()
   await Promise.all(closed)
-  t.ok(await until(async () => (await cancelled()) === 4), 'each of the batch is counted')
+  await until('each of the batch is counted', async () => (await cancelled()) === 4)
   t.equal(asked.length, before + 4)
 })
 
@@ -141,9 +137,9 @@ t.test('a client that goes away while its documents wait to be planned', async (
   const clients = documents.map((selection) => send(`{ ${selection} }`))
   await Promise.race(clients.map((each) => once(each, 'finish')))
   for (const each of clients) each.destroy()
-  t.ok(await until(() => asked.every(({ response }) => response.closed)))
+  await until('all responses are closed', () => asked.every(({ response }) => response.closed))
   const last = post(url, { query: '{ x }' })
-  t.ok(await until(() => asked.some(({ query }) => query === '{x}')), 'the queue goes on')
+  await until('the queue goes on', () => asked.some(({ query }) => query === '{x}'))
   answer((asked.find(({ query }) => query === '{x}') as Asked).response, { x: 'X' })
   t.same((await last).body, { data: { x: 'X' } })
   const open = asked.filter(({ response, query }) => query !== '{x}' && !response.closed)
@@ -168,7 +164,7 @@ t.test('a client that goes away before its body is read gives its room back', as
   for (const each of clients) each.destroy()
   const whole = `{"query":"{ x }"${' '.repeat(size - '{"query":"{ x }"}'.length)}}`
   const answered = post(url, whole)
-  t.ok(await until(() => asked.length === 1), 'the next one is read at once')
+  await until('the next one is read at once', () => asked.length === 1)
   answer((asked[0] as Asked).response, { x: 'X' })
   t.same((await answered).body, { data: { x: 'X' } })
 })

@@ -13,6 +13,7 @@ import { createAdmission, DEFAULT_ADMISSION } from '../../gateway/limits/admissi
 import { createOperations } from '../../gateway/planning/operations.ts'
 import { loadSupergraph } from '../../gateway/planning/supergraph.ts'
 import type { GatewayOptions } from '../../gateway/server.ts'
+import { until } from '../support/until.ts'
 import { answer, compose, post, serve, startGateway, startSubgraph } from './support.ts'
 
 t.test('large bodies of one client are read a few at a time, in turn with those of others', async (t) => {
@@ -50,11 +51,11 @@ t.test('large bodies of one client are read a few at a time, in turn with those 
   for (const each of sent) each.then(({ status }) => status === 503 && refused++)
   const first = await Promise.race(sent)
   t.match(first, { status: 503, retryAfter: /^\d+$/, text: /"code":"OVERLOADED"/ })
-  while (held.length < 10 || refused < 34) await delay(10)
+  await until('ten are under way', () => held.length >= 10 && refused >= 34)
   t.equal((await send(other, { query: '{ x }' })).text, '{"data":{"x":"X"}}', 'small ones never wait')
   t.equal(held.length, 10, 'of 200 kB, in 2 MB')
   const others = send(other, large(0))
-  while (held.length < 11) await delay(10)
+  await until('the other one is', () => held.length >= 11)
   t.equal((await send('127.0.0.4', { query: `{ x ${'#'.repeat(2_000_000)}` })).status, 413, 'too large: refused unread')
   isHeld = false
   for (const response of held) answer(response, { echo: 1 })
@@ -245,7 +246,7 @@ t.test('120 costly requests of one client do not hold another one up', async (t)
   await ask(agents[1], '{ cheap }')
   let done = 0
   const all = Array.from({ length: 120 }, (_, n) => ask(agents[0], dear(n)).finally(() => done++))
-  while (done === 0) await delay(5)
+  await until('the first is done', () => done > 0)
   const before: number[] = []
   for (let n = 0; n < 10; n++) {
     t.equal(await ask(agents[1], `{ cheap c${n}: cheap }`), 200)
@@ -277,21 +278,21 @@ t.test('mutations of one client do not take the connections to a subgraph from t
     })
   const fields = Array.from({ length: 40 }, (_, n) => `a${n}: set`).join(' ')
   const all = Array.from({ length: 200 }, () => send('127.0.0.3', `mutation { ${fields} }`))
-  while (held.length < 40) await delay(5)
+  await until('40 are under way', () => held.length >= 40)
   t.equal(await send('127.0.0.2', '{ x }'), '{"data":{"x":"X"}}')
   const other = send('127.0.0.2', 'mutation { set }')
-  while (held.length < 41) await delay(5)
+  await until('the other one is', () => held.length >= 41)
   t.equal(held.length, 41, '40 of one client are under way, and what others send')
   let answered = 0
   // By the names that the gateway asks the subgraph for.
   const values = Object.fromEntries(Array.from({ length: 40 }, (_, n) => [`set__${n + 1}`, n]))
-  while (answered < 201) {
+  await until('all are answered', () => {
     for (const response of held.slice(answered)) {
       answered++
       answer(response, { set: 1, ...values })
     }
-    await delay(5)
-  }
+    return answered >= 201
+  })
   t.equal(await other, '{"data":{"set":1}}')
   for (const text of await Promise.all(all)) t.match(text, /^{"data":{"a0":0,/)
 })
@@ -403,7 +404,7 @@ t.test('load is shed, and readiness says so', async (t) => {
   t.equal(ready.status, 503)
   t.match(await ready.json(), { status: 'overloaded' })
   t.equal((await fetch(`${base}/healthz`)).status, 200)
-  for (let round = 0; round < 100 && (await fetch(`${base}/readyz`)).status !== 200; round++) await delay(50)
+  await until('it is ready again', async () => (await fetch(`${base}/readyz`)).status === 200)
   for (let round = 1; round <= 6; round++) {
     const { body } = await post(to, { query: '{ x }' })
     t.match(body, { data: { x: null }, errors: [{ message: 'Busy.' }] })

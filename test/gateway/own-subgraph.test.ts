@@ -6,6 +6,7 @@ import t from 'tap'
 import { client, signUp, temporaryFolder } from '../support/graph.ts'
 import { freePort } from '../support/ports.ts'
 import { startProcess, startScript, untilReady } from '../support/processes.ts'
+import { until } from '../support/until.ts'
 
 const root = join(import.meta.dirname, '../..')
 const example = 'examples/own-subgraph'
@@ -17,10 +18,10 @@ t.test('the example extends Customer behind npm start', async (t) => {
     PORT: String(loyaltyPort),
     CUSTOMERS_URL: `http://127.0.0.1:${subgraphPort}`,
   })
-  while (!loyalty.output().includes('Loyalty subgraph:')) {
+  await until('it listens', () => {
     if (loyalty.child.exitCode !== null) throw new Error(loyalty.output())
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
+    return loyalty.output().includes('Loyalty subgraph:')
+  })
 
   const supergraph = join(folder, 'supergraph.graphql')
   const composed = spawnSync(

@@ -12,6 +12,7 @@ import { requireSignature } from '../../examples/plugins/verify-signature.ts'
 import type { GatewayPlugin, PluginResponse, Signer } from '../../gateway/plugin.ts'
 import type { PluginSource } from '../../gateway/plugins/load.ts'
 import type { GatewayOptions } from '../../gateway/server.ts'
+import { until } from '../support/until.ts'
 import { compose, createTokens, listen, post, startGateway } from './support.ts'
 
 const SDL = `type Query { hello(x: String): String big: String node: Node } type Mutation { change: String }
@@ -368,7 +369,7 @@ t.test('guests never share a call whose headers or signers differ', async (t) =>
       if (isShared) saved++
       const shared = new RegExp(`gateway_subgraph_shared_total\\{service="main"\\} ${saved}\\n`)
       const isSaved = async () => shared.test(await (await fetch(`${base}/metrics`)).text())
-      for (let round = 0; round < 400 && (isShared ? !(await isSaved()) : calls.length < 2); round++) await delay(5)
+      await until(isShared ? 'one is saved' : 'both are asked', () => (isShared ? isSaved() : calls.length >= 2))
       for (const release of held.splice(0)) release()
       for (const { body } of await asked) t.same(body.data, { hello: 'x' })
       t.equal(calls.length, isShared ? 1 : 2, `${sharedCalls} ${JSON.stringify(headers)}`)

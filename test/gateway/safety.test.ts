@@ -15,6 +15,7 @@ import { checkDocument, costOf, isTooDeep, parseDocument, readCosts } from '../.
 import { loadConfiguration } from '../../runtime/configuration.ts'
 import { startClock } from '../support/clock.ts'
 import { startRedis, startRedisCluster } from '../support/redis.ts'
+import { until } from '../support/until.ts'
 import { start } from './streaming-subgraph.ts'
 import { compose, post, startGateway, startSubgraph } from './support.ts'
 
@@ -241,7 +242,7 @@ t.test('a changed manifest is applied while the gateway runs; one that is no goo
     const before = log.length
     writeFileSync(`${manifestFile}.new`, text)
     renameSync(`${manifestFile}.new`, manifestFile)
-    while (log.length === before) await sleep(5)
+    await until('it is noticed', () => log.length > before)
   }
   const runs = async (query: string) => (await post(url, { query })).status === 200
   t.same([await runs(one), await runs(two)], [true, false])
@@ -294,16 +295,15 @@ t.test('rate limits count each request of a batch', async (t) => {
 t.test('rate limits in Redis are counted together; without it each gateway counts alone', async (t) => {
   const redis = await startRedis(t)
   const told: string[] = []
-  const buckets = { default: { capacity: 4, perMinute: 6 }, strict: { capacity: 1, perMinute: 6 } }
+  const buckets = { default: { capacity: 4, perMinute: 1 }, strict: { capacity: 1, perMinute: 1 } }
   const options = { buckets, redisUrl: redis.url, onFallback: (reason: string) => void told.push(reason) }
   const [one, two] = [await createRateLimiter(options), await createRateLimiter(options)]
   t.teardown(() => Promise.all([one.close(), two.close()]))
-  for (let i = 0; i < 100; i++) {
-    await one.take('default', `warm ${i}`)
-    if (told.length === 0) break
+  await until('Redis counts', async () => {
     told.length = 0
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  }
+    await one.take('default', 'warm')
+    return told.length === 0
+  })
   await two.take('default', 'warm')
   await new Promise((resolve) => setTimeout(resolve, 1_100))
   told.length = 0
@@ -313,7 +313,7 @@ t.test('rate limits in Redis are counted together; without it each gateway count
   t.ok((await one.take('strict', 'ann')).allowed)
   const refused = await two.take('strict', 'ann')
   t.notOk(refused.allowed)
-  t.ok(refused.retryAfterSeconds >= 9 && refused.retryAfterSeconds <= 10)
+  t.ok(refused.retryAfterSeconds > 30 && refused.retryAfterSeconds <= 60)
   t.same(told, [])
 
   await redis.stop()
@@ -351,7 +351,7 @@ t.test('a client that leaves while it is counted or waits for its turn holds no 
   }
   const isWell = async (what: string) => {
     const socket = await connected(`${chunked}${query.length.toString(16)}\r\n${query}\r\n0\r\n\r\n`)
-    const [answer] = await once(socket, 'data', { signal: AbortSignal.timeout(5_000) })
+    const [answer] = await once(socket, 'data', { signal: AbortSignal.timeout(60_000) })
     t.match(String(answer), /^HTTP\/1.1 200/, what)
     const webSocket = await connected(upgrade)
     t.match(String((await once(webSocket, 'data'))[0]), /^HTTP\/1.1 101/, what)

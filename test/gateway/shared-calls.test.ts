@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { GatewayOptions } from '../../gateway/server.ts'
+import { until } from '../support/until.ts'
 import { compose, post, startGateway } from './support.ts'
 
 const SDL = 'type Query { greeting: String other: String } type Mutation { change: String }'
@@ -24,21 +25,13 @@ async function startHeld(t: Test, options: Partial<GatewayOptions> = {}) {
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/graphql`
   const gateway = await startGateway(t, { supergraph: compose(t, { a: { sdl: SDL, url } }), ...options })
 
-  async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-    for (let round = 0; round < 250; round++) {
-      if (await holds()) return
-      await delay(10)
-    }
-    t.fail(`not within the time: ${holds}`)
-  }
   return {
     ...gateway,
     held,
-    until,
     ask: (headers: Record<string, string> = {}, query = '{ greeting }') => post(gateway.url, { query }, headers),
     /** Waits for so many calls since the last time, and answers them. */
     async answer(calls: number, data: object = { greeting: 'hello' }): Promise<void> {
-      await until(() => held.length >= calls)
+      await until(`${calls} calls`, () => held.length >= calls)
       await delay(30) // a further one would have come by now
       t.equal(held.length, calls, 'calls')
       for (const response of held.splice(0)) {
@@ -53,9 +46,9 @@ async function startHeld(t: Test, options: Partial<GatewayOptions> = {}) {
 }
 
 t.test('guests who ask the same share a call, each with the whole answer', async (t) => {
-  const { ask, answer, shared, until } = await startHeld(t)
+  const { ask, answer, shared } = await startHeld(t)
   const asked = Array.from({ length: 5 }, () => ask())
-  await until(async () => (await shared()) === 4)
+  await until('4 shared', async () => (await shared()) === 4)
   await answer(1)
   for (const { status, body } of await Promise.all(asked)) {
     t.equal(status, 200)
@@ -84,7 +77,7 @@ t.test('what differs in anything that goes down is a call of its own', async (t)
 
 t.test('`guests`: whatever the address and the user agent, but never with a token or a cookie', async (t) => {
   const forwardHeaders = ['authorization', 'cookie', 'store', 'user-agent']
-  const { ask, answer, until, shared } = await startHeld(t, { trustProxy: true, sharedCalls: 'guests', forwardHeaders })
+  const { ask, answer, shared } = await startHeld(t, { trustProxy: true, sharedCalls: 'guests', forwardHeaders })
   const asked = [
     ask(),
     ask({ 'user-agent': 'another one' }),
@@ -94,7 +87,7 @@ t.test('`guests`: whatever the address and the user agent, but never with a toke
     ask({ cookie: 'PHPSESSID=1' }),
     ask({ authorization: 'Bearer one' }),
   ]
-  await until(async () => (await shared()) === 2)
+  await until('2 shared', async () => (await shared()) === 2)
   await answer(5)
   await Promise.all(asked)
 })
@@ -109,17 +102,17 @@ t.test('`off`, and where the cookies of subgraphs come back: none', async (t) =>
 })
 
 t.test('a query that begins after a mutation was answered does not join one from before it', async (t) => {
-  const { ask, held, until } = await startHeld(t)
+  const { ask, held } = await startHeld(t)
   const before = ask()
-  await until(() => held.length === 1)
+  await until('call 1', () => held.length === 1)
   const change = ask({}, 'mutation { change }')
-  await until(() => held.length === 2)
+  await until('call 2', () => held.length === 2)
   const send = (response: ServerResponse | undefined, data: object) =>
     response?.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ data }))
   send(held[1], { change: 'done' })
   await change
   const after = ask()
-  await until(() => held.length === 3)
+  await until('call 3', () => held.length === 3)
   send(held[2], { greeting: 'new' })
   t.same((await after).body, { data: { greeting: 'new' } })
   send(held[0], { greeting: 'old' })
@@ -134,7 +127,7 @@ t.test('mutations are never shared', async (t) => {
 })
 
 t.test('a call is given up when the last client has gone away, and nobody joins it then', async (t) => {
-  const { url, ask, held, until, shared, answer } = await startHeld(t)
+  const { url, ask, held, shared, answer } = await startHeld(t)
   const leave = () => {
     const request = httpRequest(url, { method: 'POST', headers: { 'content-type': 'application/json' } })
     request.on('error', () => {})
@@ -142,8 +135,8 @@ t.test('a call is given up when the last client has gone away, and nobody joins 
     return request
   }
   const clients = [leave(), leave()]
-  await until(async () => (await shared()) === 1)
-  await until(() => held.length === 1)
+  await until('1 shared', async () => (await shared()) === 1)
+  await until('call 1', () => held.length === 1)
   const [call] = held.splice(0) as [ServerResponse]
   clients[0]?.destroy()
   await delay(50)
@@ -157,25 +150,25 @@ t.test('a call is given up when the last client has gone away, and nobody joins 
 })
 
 t.test('a batch with the same query several times is one client', async (t) => {
-  const { url, held, until, shared } = await startHeld(t, { batchLimit: 5 })
+  const { url, held, shared } = await startHeld(t, { batchLimit: 5 })
   const request = httpRequest(url, { method: 'POST', headers: { 'content-type': 'application/json' } })
   request.on('error', () => {})
   request.end(JSON.stringify(Array.from({ length: 4 }, () => ({ query: '{ greeting }' }))))
-  await until(async () => (await shared()) === 3)
-  await until(() => held.length === 1)
+  await until('3 shared', async () => (await shared()) === 3)
+  await until('call 1', () => held.length === 1)
   request.destroy()
-  await until(() => held[0]?.destroyed === true)
+  await until('the call is given up', () => held[0]?.destroyed === true)
 })
 
 t.test('one client of two goes away: the other one has the answer', async (t) => {
-  const { url, ask, held, until, shared, answer } = await startHeld(t)
+  const { url, ask, held, shared, answer } = await startHeld(t)
   const headers = { 'content-type': 'application/json', 'user-agent': 'one' }
   const request = httpRequest(url, { method: 'POST', headers })
   request.on('error', () => {})
   request.end(JSON.stringify({ query: '{ greeting }' }))
-  await until(() => held.length === 1)
+  await until('call 1', () => held.length === 1)
   const staying = ask({ 'user-agent': 'one' })
-  await until(async () => (await shared()) === 1)
+  await until('1 shared', async () => (await shared()) === 1)
   request.destroy()
   await delay(30)
   await answer(1)
@@ -183,10 +176,10 @@ t.test('one client of two goes away: the other one has the answer', async (t) =>
 })
 
 t.test('a call that fails fails for each', async (t) => {
-  const { ask, held, until, shared } = await startHeld(t)
+  const { ask, held, shared } = await startHeld(t)
   const asked = [ask(), ask()]
-  await until(async () => (await shared()) === 1)
-  await until(() => held.length === 1)
+  await until('1 shared', async () => (await shared()) === 1)
+  await until('call 1', () => held.length === 1)
   held[0]?.writeHead(200, { 'content-type': 'application/json' }).end('not GraphQL')
   for (const { body } of await Promise.all(asked)) {
     t.match(body, { data: { greeting: null }, errors: [{ extensions: { code: 'SERVICE_UNAVAILABLE', service: 'a' } }] })

@@ -1,7 +1,6 @@
 /** A graph with subscriptions for tests. Its subgraph is served by graphql-sse and graphql-ws, and so are its clients. */
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
 import { buildSubgraphSchema } from '@apollo/subgraph'
 import { graphql, parse } from 'graphql'
 import { createClient as createSseClient } from 'graphql-sse'
@@ -262,7 +261,7 @@ export function listen(
   const next = async () => {
     while (results.length === 0 && !isOver) {
       await new Promise<void>((resolve, reject) => {
-        const timer = setTimeout(() => reject(new Error('No result comes.')), 10_000)
+        const timer = setTimeout(() => reject(new Error('No result comes.')), 60_000)
         wake = () => {
           clearTimeout(timer)
           resolve()
@@ -282,13 +281,5 @@ export function listen(
       stop()
       client.dispose()
     },
-  }
-}
-
-/** Waits until something holds. */
-export async function until(holds: () => boolean): Promise<void> {
-  for (let waits = 0; !holds(); waits++) {
-    if (waits > 1_000) throw new Error('It does not come true.')
-    await delay(5)
   }
 }

@@ -3,7 +3,8 @@ import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { listen, ON_CHANGE, order, start, startStreaming, Topic, until } from './streaming-subgraph.ts'
+import { until } from '../support/until.ts'
+import { listen, ON_CHANGE, order, start, startStreaming, Topic } from './streaming-subgraph.ts'
 import { compose, startGateway, type Test } from './support.ts'
 
 const UPGRADE = [
@@ -20,7 +21,7 @@ function exchange(url: string, bytes: string, expected: RegExp): Promise<string>
   const socket = connect(Number(port), hostname)
   let received = ''
   return new Promise((resolve, reject) => {
-    socket.setTimeout(10_000, () => socket.destroy(new Error(`Only this came back: ${received}`)))
+    socket.setTimeout(60_000, () => socket.destroy(new Error(`Only this came back: ${received}`)))
     socket.on('data', (data) => {
       received += data
       if (expected.test(received)) socket.destroy()
@@ -73,7 +74,7 @@ t.test('an id that is used again while its operation is being opened', async (t)
     socket.send('{"id":"1","type":"complete"}')
   }
   t.equal(await closed, 4409)
-  await until(() => topic.size === 0)
+  await until('nobody listens', () => topic.size === 0)
   const metrics = () => app.inject('/metrics').then(({ body }) => body)
   t.notMatch(await metrics(), /gateway_subscriptions{transport="websocket"} [1-9]/)
 })
@@ -115,10 +116,10 @@ t.test('operations over a connection that is gone leave nothing behind', async (
     if (round % 2) await delay(round)
     socket.terminate()
   }
-  await until(() => topic.size === 0)
+  await until('nobody listens', () => topic.size === 0)
   const socket = await initialised(t, url)
   socket.send(subscribe('1', ON_CHANGE))
-  await until(() => topic.size === 1)
+  await until('one listens', () => topic.size === 1)
   const message = new Promise((resolve) => socket.once('message', (data) => resolve(String(data))))
   topic.publish(order('1'))
   t.match(await message, /"next"/)
@@ -138,7 +139,7 @@ for (const to of ['sse', 'websocket'] as const) {
     const { url: subgraph } = await startStreaming(t, sdl, { Mutation: { pay }, Subscription: { changed } })
     const { app, url } = await startGateway(t, { supergraph: compose(t, { one: { sdl, url: subgraph } }) })
     const paying = listen(url, to, 'mutation { pay }')
-    await until(() => isPaying)
+    await until('it pays', () => isPaying)
     const closed = app.close()
     t.same(await paying.rest(), [{ data: { pay: 3 } }])
     await closed
@@ -195,7 +196,7 @@ t.test('a client that sends pings and reads nothing is not read either', async (
   let pongs = 0
   socket.on('pong', () => pongs++)
   socket.resume()
-  for (let waits = 0; pongs < count && waits < 300; waits++) await delay(100)
+  await until('all are answered', () => pongs >= count)
   t.equal(pongs, count)
   t.equal(socket.bufferedAmount, 0, 'once it reads, it gets all of them')
 })

@@ -11,6 +11,7 @@ import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import type { GatewayPlugin as Plugin } from '../../gateway/plugin.ts'
+import { until } from '../support/until.ts'
 import {
   CATALOG,
   type Listening,
@@ -21,7 +22,6 @@ import {
   start,
   startStreaming,
   Topic,
-  until,
 } from './streaming-subgraph.ts'
 import { compose, createTokens, listen as listenOn, post, startGateway, startSubgraph } from './support.ts'
 
@@ -30,7 +30,7 @@ for (const to of ['sse', 'websocket'] as const) {
     t.test(`to clients by ${to}, from subgraphs by ${from}: entity fields are fetched for each event`, async (t) => {
       const { topic, url, orders, asked, app } = await start(t, from)
       const listening = listen(url, to, ON_CHANGE, { variables: { id: '7' }, token: 'abc' })
-      await until(() => topic.size === 1)
+      await until('one listens', () => topic.size === 1)
       topic.publish(order('1'))
       t.same(await listening.next(), { data: { orderChanged: { id: '1', product: { name: 'Product p1' } } } })
       topic.publish(order('2'))
@@ -39,7 +39,7 @@ for (const to of ['sse', 'websocket'] as const) {
       t.match(orders.opened, [{ authorization: 'Bearer abc', 'x-correlation-id': String }])
       if (from === 'websocket') t.same(orders.payloads, [{ authorization: 'Bearer abc' }])
       listening.stop()
-      await until(() => topic.size === 0)
+      await until('nobody listens', () => topic.size === 0)
       const metrics = (await app.inject('/metrics')).body
       t.match(metrics, `gateway_subscriptions{transport="${to}"} 0`)
       t.match(metrics, 'gateway_subscription_events_total 2')
@@ -50,14 +50,14 @@ for (const to of ['sse', 'websocket'] as const) {
   t.test(`by ${to}: results like those of queries`, async (t) => {
     const { topic, url } = await start(t)
     const exact = listen(url, to, 'subscription { it: orderChanged { total product { upc } } }')
-    await until(() => topic.size === 1)
+    await until('one listens', () => topic.size === 1)
     topic.publish(order('1'))
     t.same((await exact.next()).data, { it: { total: 19.9, product: { upc: 'p1' } } })
     topic.end()
     t.same(await exact.rest(), [], 'the end of the subgraph is the end')
 
     const bubbling = listen(url, to, 'subscription { orderChanged { id note product { price } } }')
-    await until(() => topic.size === 1)
+    await until('one listens', () => topic.size === 1)
     topic.publish(order('1'))
     t.match(await bubbling.next(), {
       data: { orderChanged: null },
@@ -124,11 +124,11 @@ t.test('plugins and settings by subgraph', async (t) => {
     }
     t.match(await refusal('subscription Denied { orderChanged { id } }'), { extensions: { code: 'FORBIDDEN' } })
     const listening = listen(url, to, ON_CHANGE, { variables: { id: '7' }, token: 'abc' })
-    await until(() => topic.size === 1)
+    await until('one listens', () => topic.size === 1)
     topic.publish(order('1'))
     t.match(await listening.next(), { data: { orderChanged: { id: '1' } } })
     listening.stop()
-    await until(() => topic.size === 0)
+    await until('nobody listens', () => topic.size === 0)
     const { authorization, ...sent } = orders.opened.at(-1) as Record<string, unknown>
     t.match(sent, { 'x-subgraph': 'orders', 'x-signature': /^[0-9a-f]{64}$/ })
     t.equal(authorization, undefined, 'this subgraph does not get it')
@@ -162,7 +162,7 @@ t.test('what belongs to HTTP', async (t) => {
     'x-correlation-id': String,
     'x-accel-buffering': 'no',
   })
-  await until(() => topic.size === 1)
+  await until('one listens', () => topic.size === 1)
   topic.publish(order('1'))
   const reader = stream.body?.pipeThrough(new TextDecoderStream()).getReader()
   let text = ''
@@ -170,7 +170,7 @@ t.test('what belongs to HTTP', async (t) => {
   const data = JSON.stringify({ data: { orderChanged: { id: '1', product: { name: 'Product p1' } } } })
   t.equal(text, `:\n\nevent: next\ndata: ${data}\n\n`)
   leaving.abort()
-  await until(() => topic.size === 0)
+  await until('nobody listens', () => topic.size === 0)
   t.equal(asked(), 1)
 
   // The digits are those that the subgraph wrote.
@@ -200,14 +200,14 @@ t.test('the number of subscriptions is limited', async (t) => {
   const refused = (of: Listening) => of.rest().then(([result]) => result?.refused)
   const first = listen(url, 'sse', ON_CHANGE)
   const second = listen(url, 'websocket', ON_CHANGE)
-  await until(() => topic.size === 2)
+  await until('2 listen', () => topic.size === 2)
   t.match(await refused(listen(url, 'sse', ON_CHANGE)), { response: { status: 429 } })
   t.match(await refused(listen(url, 'websocket', ON_CHANGE)), [{ extensions: { code: 'SUBSCRIPTION_LIMIT' } }])
   first.stop()
   second.stop()
-  await until(() => topic.size === 0)
+  await until('nobody listens', () => topic.size === 0)
   const again = listen(url, 'sse', ON_CHANGE)
-  await until(() => topic.size === 1)
+  await until('one listens', () => topic.size === 1)
   again.stop()
 })
 
@@ -217,12 +217,12 @@ t.test('persisted queries', async (t) => {
   const more = { extensions: { persistedQuery: { version: 1, sha256Hash } } }
   t.match((await listen(url, 'sse', '', { more }).rest())[0], { errors: [{ message: 'PersistedQueryNotFound' }] })
   const registering = listen(url, 'sse', ON_CHANGE, { more })
-  await until(() => topic.size === 1)
+  await until('one listens', () => topic.size === 1)
   registering.stop()
   for (const by of ['sse', 'websocket'] as const) {
-    await until(() => topic.size === 0)
+    await until('nobody listens', () => topic.size === 0)
     const listening = listen(url, by, '', { more })
-    await until(() => topic.size === 1)
+    await until('one listens', () => topic.size === 1)
     topic.publish(order('1'))
     t.ok((await listening.next()).data)
     listening.stop()
@@ -252,9 +252,9 @@ for (const to of ['sse', 'websocket'] as const) {
       subscriptions: { bufferedEvents: 3, silenceMs: 60_000 },
     })
     const begin = async () => {
-      await until(() => topic.size === 0)
+      await until('nobody listens', () => topic.size === 0)
       const listening = listen(url, to, ON_CHANGE)
-      await until(() => topic.size === 1)
+      await until('one listens', () => topic.size === 1)
       return listening
     }
     const broken = await begin()
@@ -269,7 +269,7 @@ for (const to of ['sse', 'websocket'] as const) {
     t.match(await swapped.rest(), [{ errors: [{ extensions: { code: 'SUBSCRIPTION_SCHEMA_RELOAD' } }] }])
     clearInterval(changing)
     const written = createHash('sha256').update(readFileSync(supergraph)).digest('hex')
-    while ((await app.inject('/readyz')).json().supergraph !== written) await delay(10)
+    await until('it is served', async () => (await app.inject('/readyz')).json().supergraph === written)
 
     const slow = await begin()
     // More than the client can have taken meanwhile.
@@ -282,7 +282,7 @@ for (const to of ['sse', 'websocket'] as const) {
     const isClosed = app.close()
     t.match(await closing.rest(), [{ errors: [{ extensions: { code: 'SUBSCRIPTION_SERVER_CLOSING' } }] }])
     await isClosed
-    await until(() => topic.size === 0)
+    await until('nobody listens', () => topic.size === 0)
   })
 }
 
@@ -290,7 +290,7 @@ t.test('a subgraph that hangs', async (t) => {
   for (const by of ['sse', 'websocket'] as const) {
     const { topic, url, orders } = await start(t, by, { subgraphTimeoutMs: 200, subscriptions: { silenceMs: 300 } })
     const silent = listen(url, 'sse', ON_CHANGE)
-    await until(() => topic.size === 1)
+    await until('one listens', () => topic.size === 1)
     orders.pause()
     t.match(await silent.rest(), [
       { errors: [{ message: /has sent nothing for 300 ms/, extensions: { code: 'SERVICE_UNAVAILABLE' } }] },
@@ -340,17 +340,17 @@ t.test('tokens', async (t) => {
       listen(url, by, ON_CHANGE, { token: tokens.sign('3') }),
     ]
     const expiring = listen(url, by, ON_CHANGE, { token: tokens.sign('4', 1_500) })
-    await until(() => topic.size >= 2)
+    await until('2 listen', () => topic.size >= 2)
     revoked.add(token)
     t.match(await ending.rest(), [
       { errors: [{ message: 'User token has been revoked', extensions: { code: 'UNAUTHENTICATED' } }] },
     ])
     t.match(await expiring.rest(), [{ errors: [{ extensions: { code: 'UNAUTHENTICATED' } }] }])
-    await until(() => topic.size === 1)
+    await until('one listens', () => topic.size === 1)
     topic.publish(order('1'))
     t.ok((await other.next()).data)
     other.stop()
-    await until(() => topic.size === 0)
+    await until('nobody listens', () => topic.size === 0)
     revoked.clear()
   }
 })
@@ -374,11 +374,11 @@ t.test('a token of another issuer goes to the subgraphs that are named for it al
     for (const by of ['sse', 'websocket'] as const) {
       const { topic, url, orders } = await start(t, by, { trustedIssuers: [{ ...issuer, subgraphs }] })
       const staff = listen(url, by, ON_CHANGE, { token })
-      await until(() => topic.size === 1)
+      await until('one listens', () => topic.size === 1)
       const { authorization, 'x-staff-id': id } = orders.opened.at(-1) as Record<string, unknown>
       t.same([authorization, id], subgraphs.length > 0 ? [`Bearer ${token}`, '1'] : [undefined, undefined])
       staff.stop()
-      await until(() => topic.size === 0)
+      await until('nobody listens', () => topic.size === 0)
     }
   }
 })
@@ -409,7 +409,7 @@ t.test('fields that need a scope', async (t) => {
     listen(url, 'sse', query, { authorization: 'Basic x' }),
     listen(url, 'websocket', query, { token: tokens.sign('1') }),
   ]
-  await until(() => topic.size === 2)
+  await until('2 listen', () => topic.size === 2)
   await delay(1_100)
   topic.publish({ text: 'a', secret: 'b' })
   t.match(await guest.next(), {
@@ -437,9 +437,9 @@ t.test('a client that does not read is bounded in what waits for it', async (t) 
     socket.send(JSON.stringify({ type: 'subscribe', id: '1', payload: { query } }))
     socket.pause()
   })
-  await until(() => topic.size === 2)
+  await until('2 listen', () => topic.size === 2)
   const big = order('1', { note: 'x'.repeat(100_000) })
-  await until(() => {
+  await until('both are ended', () => {
     topic.publish(big)
     return topic.size === 0
   })
@@ -477,13 +477,13 @@ t.test(`${ROUNDS} rounds of subscribing and unsubscribing leave nothing behind`,
   async function run(rounds: number): Promise<number> {
     for (let round = 0; round < rounds; round += 40) {
       await twenty(bySse)
-      await until(() => topic.size === 0)
+      await until('nobody listens', () => topic.size === 0)
       const subscribed = twenty(byWebSocket)
-      await until(() => topic.size === 20)
+      await until('20 listen', () => topic.size === 20)
       topic.publish(order('1'))
       await subscribed
     }
-    await until(() => topic.size === 0)
+    await until('nobody listens', () => topic.size === 0)
     collect()
     return process.memoryUsage().heapUsed
   }

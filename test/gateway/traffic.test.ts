@@ -6,6 +6,7 @@ import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import type { GatewayOptions } from '../../gateway/server.ts'
 import { createBreaker } from '../../gateway/subgraphs/circuit-breaker.ts'
+import { until } from '../support/until.ts'
 import { compose, createTokens, listen, post, startGateway } from './support.ts'
 
 const sdl = 'type Query { hello: String } type Mutation { change: String }'
@@ -125,7 +126,7 @@ t.test('slow operations of one client do not take a subgraph from the others', a
   await ask()
   isSlow = true
   const all = Array.from({ length: 6 }, ask)
-  while (slow < 6) await delay(5)
+  await until('all are asked', () => slow >= 6)
   isSlow = false
   t.same((await ask()).body, { data: { hello: 'x' } })
   for (const { body } of await Promise.all(all)) t.match(body.errors, [{ message: /did not answer within 3000 ms/ }])

@@ -10,6 +10,7 @@ import { createMailTokens } from '../../schema/mail-tokens.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { environment, signIn, signUp } from '../support/graph.ts'
 import { REVOKED, refusesToken } from '../support/magento.ts'
+import { until } from '../support/until.ts'
 import { email, killEverywhere } from './crash-support.ts'
 
 /** Waits until all that follows from the deletion is done, by whoever does it. */
@@ -38,11 +39,12 @@ async function assertErased(t: Test, eventStore: EventStore, customerId: number,
     isKeyDestroyed: true,
     isGuestKeyDestroyed: true,
   }
-  let found = await look()
-  for (let round = 0; round < 500 && !isDeepStrictEqual(found, expected); round++) {
-    await new Promise((resolve) => setTimeout(resolve, 10))
+  let found: object = {}
+  const isErased = async () => {
     found = await look()
+    return isDeepStrictEqual(found, expected)
   }
+  await until('all is erased', isErased).catch(() => {})
   t.same(found, expected)
 }
 

@@ -13,7 +13,6 @@ import { openReadModel } from '../../projections/open-read-model.ts'
 import type { ReadModel } from '../../projections/read-model.ts'
 import { startProjection } from '../../projections/worker/worker.ts'
 import { startProxy } from '../history/proxy.ts'
-import { until } from '../projections/support.ts'
 import {
   environment,
   openTestLog,
@@ -24,6 +23,7 @@ import {
   temporaryFolder,
 } from '../support/graph.ts'
 import { type RedisServer, startRedis, untilLinked } from '../support/redis.ts'
+import { until } from '../support/until.ts'
 
 const NOT_AUTHORIZED = [{ message: 'User token has been revoked' }]
 
@@ -69,15 +69,12 @@ const readsFrom = async ({ app }: SubgraphFixture, source: string) =>
   )
 
 /** Waits until queries of the customer are answered from the document. */
-async function untilBelieved(t: Test, instance: SubgraphFixture, token: string): Promise<void> {
-  for (let i = 0; i < 400; i++) {
+const untilBelieved = (instance: SubgraphFixture, token: string) =>
+  until('the documents are believed', async () => {
     const before = await readsFrom(instance, 'read-model')
     await instance.send('{ customer { id } }', { token })
-    if ((await readsFrom(instance, 'read-model')) > before) return
-    await delay(50)
-  }
-  t.fail('the documents are not believed')
-}
+    return (await readsFrom(instance, 'read-model')) > before
+  })
 
 /** The events of the register so far. */
 async function registerRevision(eventStore: EventStore): Promise<number> {
@@ -104,10 +101,9 @@ const REFUSALS: Readonly<Record<string, Record<'harm' | 'mend', (redis: RedisSer
       await rm(snapshot, { force: true })
       await mkdir(snapshot)
       await redis.command('BGSAVE')
-      for (let i = 0; i < 200; i++) {
-        if ((await redis.command('INFO', 'persistence')).includes('rdb_last_bgsave_status:err')) return
-        await delay(20)
-      }
+      await until('it could not', async () =>
+        (await redis.command('INFO', 'persistence')).includes('rdb_last_bgsave_status:err'),
+      )
     },
     async mend(redis) {
       await rmdir(join(redis.folder, 'dump.rdb'))
@@ -131,7 +127,7 @@ for (const [name, { harm, mend }] of Object.entries(REFUSALS)) {
     const projection = await project(t, folder, redis.url)
     const [kept, revoked, deleted] = [await signUp(one.send), await signUp(one.send), await signUp(one.send)]
     await projection.caughtUp()
-    for (const { token } of [kept, revoked, deleted]) await untilBelieved(t, two, token)
+    for (const { token } of [kept, revoked, deleted]) await untilBelieved(two, token)
 
     await harm(redis)
     await rename(one.send, kept.token, 'Bea')
@@ -158,17 +154,16 @@ for (const [name, { harm, mend }] of Object.entries(REFUSALS)) {
     t.equal(await metric(two, 'read_model_fenced'), '1')
 
     await mend(redis)
-    await untilBelieved(t, two, kept.token)
+    await untilBelieved(two, kept.token)
     t.equal(await nameAt(two.send, kept.token), 'Edith')
     for (const { token } of [revoked, deleted]) {
       t.match((await two.send('{ customer { email } }', { token })).errors, NOT_AUTHORIZED)
     }
-    let ready: { readonly degraded?: boolean } = {}
-    for (let i = 0; i < 100 && ready.degraded !== false; i++) {
-      ready = (await two.app.inject('/readyz')).json()
-      await delay(50)
-    }
-    t.match(ready, { ready: true, readModelWrites: true, degraded: false })
+    const ready = await until('it is well again', async () => {
+      const answer: { readonly degraded?: boolean } = (await two.app.inject('/readyz')).json()
+      return answer.degraded === false && answer
+    })
+    t.match(ready, { ready: true, readModelWrites: true })
   })
 }
 
@@ -180,7 +175,7 @@ t.test('one instance alone is cut off from Redis', async (t) => {
   const { token } = await signUp(one.send)
   await projection.caughtUp()
   await projection.stop()
-  await untilBelieved(t, two, token)
+  await untilBelieved(two, token)
   proxy.cut()
   await rename(one.send, token, 'Bea')
   t.equal(await nameAt(two.send, token), 'Bea', 'it told the other one by the log')
@@ -189,12 +184,10 @@ t.test('one instance alone is cut off from Redis', async (t) => {
   await one.send('mutation { revokeCustomerToken { result } }', { token })
   t.match((await two.send('{ customer { email } }', { token })).errors, NOT_AUTHORIZED)
   const readiness = async ({ app }: SubgraphFixture) => (await app.inject('/readyz')).statusCode
-  for (let i = 0; i < 200 && (await readiness(one)) === 200; i++) await delay(50)
-  t.equal(await readiness(one), 503, 'the one that is cut off is to be left alone')
+  await until('the one that is cut off is to be left alone', async () => (await readiness(one)) === 503)
   t.equal(await readiness(two), 200)
   proxy.mend()
-  for (let i = 0; i < 200 && (await readiness(one)) !== 200; i++) await delay(50)
-  t.equal(await readiness(one), 200)
+  await until('it is back', async () => (await readiness(one)) === 200)
 })
 
 /** An instance that goes over to a new master, with the projection, and one that stays with the old one, which takes writes. */
@@ -207,7 +200,7 @@ async function startSplit(t: Test) {
   const projection = await project(t, folder, `redis://127.0.0.1:${proxy.port}`)
   const { token } = await signUp(one.send)
   await projection.caughtUp()
-  for (const instance of [one, two]) await untilBelieved(t, instance, token)
+  for (const instance of [one, two]) await untilBelieved(instance, token)
   await next.command('REPLICAOF', 'NO', 'ONE')
   proxy.point(next.port)
   return { one, two, token }
@@ -223,7 +216,7 @@ t.test('two masters: what is marked at the new one counts at once for who is at 
 
 t.test('two masters: what is marked at the old one alone counts for who is at the new one', async (t) => {
   const { one, two, token } = await startSplit(t)
-  await untilBelieved(t, one, token)
+  await untilBelieved(one, token)
   await two.send('mutation { revokeCustomerToken { result } }', { token })
   t.match((await one.send('{ customer { email } }', { token })).errors, NOT_AUTHORIZED)
 })
@@ -249,7 +242,7 @@ t.test('a writer dies with its fence in force: another instance lifts it', async
   isGone = true
   t.equal(await nameAt(two.send, token), 'Bea')
   t.equal(await metric(two, 'read_model_fenced'), '1')
-  await untilBelieved(t, two, token)
+  await untilBelieved(two, token)
   t.equal(await nameAt(two.send, token), 'Bea')
 })
 
@@ -274,7 +267,7 @@ t.test('what one instance has shown of a write in flight the others show as well
   const { token, id } = await signUp(one.send)
   await projection.caughtUp()
   await projection.stop()
-  await untilBelieved(t, three, token)
+  await untilBelieved(three, token)
   isHeld = true
   const writing = rename(one.send, token, 'Bea')
   await reached.promise
@@ -307,7 +300,7 @@ t.test('a repetition of a command whose writer died before it was marked is mark
   const { token } = await signUp(one.send)
   await projection.caughtUp()
   await projection.stop()
-  await untilBelieved(t, three, token)
+  await untilBelieved(three, token)
   isGone = true
   const query = 'mutation { updateCustomer(input: { firstname: "Bea" }) { customer { firstname } } }'
   const command = { token, headers: { 'idempotency-key': 'once' } }
@@ -335,22 +328,21 @@ t.test('the event store is away: documents are believed while Redis takes writes
   })
   const instance = await startSubgraph(t, { env: { READMODEL_URL: redis.url }, wrapEventStore })
   const { token } = await signUp(instance.send)
-  await untilBelieved(t, instance, token)
+  await untilBelieved(instance, token)
   isAway = true
   for (let i = 0; i < 25; i++) {
     t.equal(await nameAt(instance.send, token), 'Ann', 'beyond the lease')
     await delay(100)
   }
   await redis.command('CONFIG', 'SET', 'maxmemory', '1')
-  let code: string | undefined
-  for (let i = 0; i < 100 && code === undefined; i++) {
-    code = (await instance.send('{ customer { id } }', { token })).errors?.[0].extensions.code
-    await delay(50)
-  }
+  const code: string = await until(
+    'an error',
+    async () => (await instance.send('{ customer { id } }', { token })).errors?.[0].extensions.code,
+  )
   t.equal(code, 'SERVICE_UNAVAILABLE', 'nobody can tell what others have written')
   isAway = false
   await redis.command('CONFIG', 'SET', 'maxmemory', '0')
-  await untilBelieved(t, instance, token)
+  await untilBelieved(instance, token)
 })
 
 t.test('a read model file that another process has locked', async (t) => {
@@ -358,7 +350,7 @@ t.test('a read model file that another process has locked', async (t) => {
   const { READMODEL_URL = '' } = environment(folder)
   const [one, two] = [await startSubgraph(t, { folder, projection: false }), await startSubgraph(t, { folder })]
   const { token } = await signUp(one.send)
-  await untilBelieved(t, two, token)
+  await untilBelieved(two, token)
   const other = new DatabaseSync(READMODEL_URL.slice('sqlite:'.length))
   t.teardown(() => other.close())
   other.exec('BEGIN IMMEDIATE')
@@ -397,7 +389,7 @@ t.test('while all is well a query is one read of the read model, and a mutation 
   t.teardown(() => projected.close())
   await projection.caughtUp()
   await projection.stop()
-  await untilBelieved(t, instance, token)
+  await untilBelieved(instance, token)
   // A machine that stands still for a second ends the lease: then there is more to do.
   for (let i = 0; i < 20; i++) {
     calls.length = 0
@@ -420,7 +412,7 @@ t.test('a read model that the others do not trust: an instance says so from its 
   await project(t, folder, trusted.url)
   const one = await start(trusted.url)
   const { token } = await signUp(one.send)
-  await untilBelieved(t, one, token)
+  await untilBelieved(one, token)
 
   const two = await start(other.url)
   for (let i = 0; i < 30; i++) {

@@ -2,7 +2,6 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openEventStore } from '../../eventstore/open-event-store.ts'
 import { createMetrics } from '../../gateway/metrics.ts'
@@ -12,10 +11,11 @@ import { logOutages } from '../../runtime/outages.ts'
 import { startTracing, traceIds } from '../../runtime/tracing.ts'
 import { VERSION } from '../../runtime/version.ts'
 import { createMetrics as createSubgraphMetrics } from '../../subgraph/metrics.ts'
-import { until as reached, start as startSubscriptions } from '../gateway/streaming-subgraph.ts'
+import { start as startSubscriptions } from '../gateway/streaming-subgraph.ts'
 import { answer, compose, post, serve, startGateway } from '../gateway/support.ts'
 import { startClock } from '../support/clock.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
+import { until } from '../support/until.ts'
 
 const OTEL = {
   OTEL_EXPORTER_OTLP_ENDPOINT: undefined,
@@ -61,10 +61,6 @@ function createLog() {
   const lines: { level: string; message: string; [detail: string]: unknown }[] = []
   const at = (level: string) => (details: object, message: string) => void lines.push({ level, message, ...details })
   return { lines, log: { info: at('info'), warn: at('warn'), error: at('error') } }
-}
-
-async function until(holds: () => boolean): Promise<void> {
-  for (let round = 0; round < 1_000 && !holds(); round++) await delay(10)
 }
 
 t.test('metrics by OTLP are those of /metrics, each of them once', async (t) => {
@@ -132,15 +128,15 @@ t.test('metrics go where they are sent to, again and again, or nowhere', async (
     OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: `${collector.url}/own/path`,
     OTEL_METRIC_EXPORT_INTERVAL: 100,
   })
-  await until(() => collector.received.length >= 2)
+  await until('two exports', () => collector.received.length >= 2)
   t.equal(collector.received.at(-1)?.url, '/own/path')
   collector.refuse(true)
-  await until(() => lines.length > 0)
+  await until('it is logged', () => lines.length > 0)
   const before = collector.received.length
-  await until(() => collector.received.length > before + 1)
+  await until('two more', () => collector.received.length > before + 1)
   t.match(lines, [{ level: 'warn', message: 'Metrics cannot be exported' }])
   collector.refuse(false)
-  await until(() => lines.length > 1)
+  await until('its end is logged', () => lines.length > 1)
   t.match(lines.slice(1), [{ level: 'info', message: 'Metrics are exported again' }])
   await exporting.close()
   const away = await start({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1' })
@@ -218,10 +214,10 @@ t.test('an event store that is not there is logged at once, and so is its return
   const eventStore = await openEventStore(server.url)
   const { log, lines } = createLog()
   const stop = logOutages(eventStore, log, { away: 'it is away', back: 'it is back' })
-  await until(() => lines.length > 0)
+  await until('it is logged', () => lines.length > 0)
   t.match(lines, [{ level: 'warn', message: 'it is away', reason: /nothing listens at/ }])
   await server.start()
-  await until(() => lines.length > 1)
+  await until('its end is logged', () => lines.length > 1)
   t.match(lines.slice(1), [{ level: 'info', message: 'it is back' }])
   stop()
   await eventStore.close()
@@ -243,9 +239,9 @@ t.test(
       },
       body: JSON.stringify({ query: 'subscription Mine { orderChanged { id } }' }),
     })
-    await reached(() => topic.size === 1)
+    await until('one listens', () => topic.size === 1)
     await response.body?.cancel()
-    await reached(() => lines.some((line) => line.includes('"msg":"subscription"')))
+    await until('it is logged', () => lines.some((line) => line.includes('"msg":"subscription"')))
     t.match(JSON.parse(lines.find((line) => line.includes('"msg":"subscription"')) ?? ''), {
       operation: 'Mine',
       type: 'subscription',

@@ -12,6 +12,7 @@ import {
   TEXAN,
   temporaryFolder,
 } from '../support/graph.ts'
+import { until } from '../support/until.ts'
 
 t.test('with the projection stopped, on the same and on another instance', async (t) => {
   const folder = await temporaryFolder(t)
@@ -39,7 +40,7 @@ t.test('with a document that is there but behind', async (t) => {
   const folder = await temporaryFolder(t)
   const one = await startSubgraph(t, { folder })
   const { token, id } = await signUp(one.send)
-  while ((await one.readModel.get([id]))[0]?.document === null) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until('there is a document', async () => (await one.readModel.get([id]))[0]?.document !== null)
   await one.app.close()
   t.ok((await one.readModel.get([id]))[0]?.document, 'the projection has written it')
   // Instances without a projection of their own; the one above is stopped by the end of its test only, so it may catch up
@@ -76,12 +77,10 @@ t.test('with the read model away: queries fold the stream, mutations go on, mark
   t.match(changed, { data: { updateCustomer: { customer: { firstname: 'Zoe' } } } })
   t.same((await one.send('{ customer { firstname } }', { token })).data, { customer: { firstname: 'Zoe' } })
   away = false
-  for (let i = 0; i < 100; i++) {
+  await until('the other one has it, too', async () => {
     const { data } = await two.send('{ customer { firstname } }', { token })
-    if (data.customer.firstname === 'Zoe') break
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
-  t.same((await two.send('{ customer { firstname } }', { token })).data, { customer: { firstname: 'Zoe' } })
+    return data.customer.firstname === 'Zoe'
+  })
 })
 
 t.test('with the event store away: queries go on, mutations say so', async (t) => {
@@ -110,7 +109,7 @@ t.test('with the event store away: queries go on, mutations say so', async (t) =
   })
   const { app, send, readModel } = await startSubgraph(t, { wrapEventStore, wrapReadModel })
   const { token, id, email } = await signUp(send)
-  while ((await readModel.get([id]))[0]?.document === null) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until('there is a document', async () => (await readModel.get([id]))[0]?.document !== null)
   const ready = async (of = app) => {
     const response = await of.inject('/readyz')
     return { status: response.statusCode, ...(response.json() as object) }

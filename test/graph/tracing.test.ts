@@ -12,6 +12,7 @@ import { startClock } from '../support/clock.ts'
 import { client, openTestLog, signUp, temporaryFolder } from '../support/graph.ts'
 import { freePort } from '../support/ports.ts'
 import { startProcess, untilReady } from '../support/processes.ts'
+import { until } from '../support/until.ts'
 
 interface ReceivedSpan {
   readonly service: string
@@ -94,9 +95,7 @@ t.test('one trace from the gateway into the document', async (t) => {
   await send('{ customer { firstname } }', { token, headers: { traceparent } })
   const find = (service: string, name: string) =>
     collector.spans.find((span) => span.traceId === traceId && span.service === service && span.name === name)
-  for (let i = 0; i < 300 && !find('projections', 'project CustomerDetailsChanged'); i++) {
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
+  await until('it is projected', () => find('projections', 'project CustomerDetailsChanged'))
   for (const started of processes) {
     t.equal(await started.end('SIGTERM'), 0)
     t.match(started.output(), 'LOADED')

@@ -1,5 +1,6 @@
 /** Clients of two instances that change and read customers, and note what they see. */
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Test } from 'tap'
 import type { EventStore } from '../../eventstore/port.ts'
 import { freshEmail, PASSWORD } from '../support/graph.ts'
 import { createHistory, newToken, type TokenLife } from './checker.ts'
@@ -21,6 +22,8 @@ interface Answer {
 }
 
 export interface Clients {
+  /** What came of operations so far. */
+  readonly counts: Readonly<Record<'writes' | 'reads', number>>
   /** Ends the load. @returns what could not be so */
   end(eventStore: EventStore): Promise<{ readonly faults: string[]; readonly counts: Record<string, number> }>
 }
@@ -87,8 +90,9 @@ function createSender(
 }
 
 /** @param customers how many are at work at a time; one that is deleted is followed by another */
-export function startClients(instances: readonly Instance[], random: Random, customers: number): Clients {
+export function startClients(t: Test, instances: readonly Instance[], random: Random, customers: number): Clients {
   const ending = new AbortController()
+  t.teardown(() => ending.abort())
   const { signal } = ending
   const counts = { writes: 0, reads: 0, unknown: 0, refusals: 0, revocations: 0, deletions: 0 }
   const finished: { readonly id: number; readonly history: ReturnType<typeof createHistory> }[] = []
@@ -184,6 +188,7 @@ export function startClients(instances: readonly Instance[], random: Random, cus
   const running = Promise.all(Array.from({ length: customers }, lives))
 
   return {
+    counts,
     async end(eventStore) {
       ending.abort()
       await running

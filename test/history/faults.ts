@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Part } from '../faults/service.ts'
 import type { EventStoreServer } from '../support/eventstore-server/server.ts'
-import type { RedisCluster, RedisSentinel, RedisServer } from '../support/redis.ts'
+import { type RedisCluster, type RedisSentinel, type RedisServer, untilLinked } from '../support/redis.ts'
 import type { TcpProxy } from './proxy.ts'
 import type { Random } from './random.ts'
 
@@ -109,10 +109,7 @@ export function networkFaults(
       const [old, next] = [servers[main], servers[1 - main]] as [RedisServer, RedisServer]
       await old.command('CONFIG', 'SET', 'maxmemory', '0')
       await next.command('REPLICAOF', '127.0.0.1', String(old.port))
-      for (let i = 0; i < 200; i++) {
-        if ((await next.command('INFO', 'replication')).includes('master_link_status:up')) break
-        await delay(20)
-      }
+      await untilLinked(next)
       await next.command('REPLICAOF', 'NO', 'ONE')
       const first = proxies.filter(() => random.chance(0.5))
       for (const proxy of first) proxy.point(next.port)

@@ -17,6 +17,7 @@ import {
 } from '../support/graph.ts'
 import { importedContent } from '../support/imported-content.ts'
 import { aCustomer, addressesFile, anAddress, customersFile, sha256Hash } from '../support/magento-export.ts'
+import { until } from '../support/until.ts'
 
 const script = join(import.meta.dirname, '../../bin/customers.js')
 
@@ -243,7 +244,7 @@ t.test('killed in the middle, it goes on', async (t) => {
     for await (const _ of eventStore.readAll({ filter: { streamPrefixes: ['customer-'] } })) if (++events > 500) break
     return events
   }
-  while ((await written()) <= 500) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until('some are written', async () => (await written()) > 500)
   child.kill('SIGKILL')
   await ended
   const again = await (await runImport(folder, ['customers.csv', 'addresses.csv'])).ended

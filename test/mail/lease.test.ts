@@ -13,6 +13,7 @@ import { awaitLease } from '../../mail/resume.ts'
 import { SettledMails } from '../../mail/settled-mails.ts'
 import { SILENT } from '../../runtime/log.ts'
 import { store } from '../../schema/store.ts'
+import { stopClock } from '../support/clock.ts'
 import { temporaryFolder } from '../support/graph.ts'
 import { openEvents, requestResets, storedCheckpoint, tokens } from './support.ts'
 
@@ -141,6 +142,7 @@ t.test('conditions resolve when they hold, and only then', async (t) => {
 })
 
 t.test('an outage is extended by each failure and ends at once', async (t) => {
+  stopClock(t)
   const outage = new Outage({ firstMs: 1_000, mostMs: 4_000 })
   t.notOk(outage.isOngoing)
   t.equal(outage.until, 0)

@@ -9,6 +9,7 @@ import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { client, freshEmail, signUp, temporaryFolder } from '../support/graph.ts'
 import { freePort } from '../support/ports.ts'
 import { startProcess, untilReady } from '../support/processes.ts'
+import { until } from '../support/until.ts'
 import {
   append,
   emailOf,
@@ -21,7 +22,6 @@ import {
   startSmtp,
   storedCheckpoint,
   tokens,
-  until,
 } from './support.ts'
 
 async function startMailProcess(t: Test, folder: string, env: Record<string, string> = {}) {

@@ -3,7 +3,8 @@ import t, { type Test } from 'tap'
 import { openEventStore } from '../../eventstore/open-event-store.ts'
 import { backUp, restore } from '../restore/support.ts'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
-import { emailOf, requestResets, startSmtp, startWorker, storedCheckpoint, until } from './support.ts'
+import { until } from '../support/until.ts'
+import { emailOf, requestResets, startSmtp, startWorker, storedCheckpoint } from './support.ts'
 
 async function openServer(t: Test) {
   const [server, smtp] = await Promise.all([startEventStoreServer(t), startSmtp(t)])

@@ -226,12 +226,3 @@ export async function filesIn(folder: string, purpose = ''): Promise<string[]> {
   const names = await readdir(join(folder, 'mail')).catch((): string[] => [])
   return names.filter((name) => !name.startsWith('.') && name.includes(purpose)).sort()
 }
-
-/** Waits until the condition holds. @throws Error after 15 s */
-export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const started = Date.now()
-  while (!(await holds())) {
-    if (Date.now() - started > 15_000) throw new Error(`Not so after 15 s: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
-}

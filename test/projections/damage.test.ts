@@ -7,7 +7,7 @@ import { openReadModel } from '../../projections/open-read-model.ts'
 import { environment, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startProcess } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
-import { until } from './support.ts'
+import { until } from '../support/until.ts'
 
 interface Place {
   readonly url: string

@@ -12,7 +12,8 @@ import { startProjection } from '../../projections/worker/worker.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { encoded, type History } from '../support/histories.ts'
 import { startRedis } from '../support/redis.ts'
-import { appendHistories, someHistories, until } from './support.ts'
+import { until } from '../support/until.ts'
+import { appendHistories, someHistories } from './support.ts'
 
 type ServerStore = EventStore & { readonly persistentSubscriptions: PersistentSubscriptions }
 

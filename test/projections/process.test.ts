@@ -8,7 +8,8 @@ import { environment, temporaryFolder } from '../support/graph.ts'
 import { freePort } from '../support/ports.ts'
 import { startProcess, untilReady } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
-import { appendHistories, someHistories, until } from './support.ts'
+import { until } from '../support/until.ts'
+import { appendHistories, someHistories } from './support.ts'
 
 async function startWorker(t: Test, env: Record<string, string>, args: readonly string[] = []) {
   const folder = await temporaryFolder(t)

@@ -12,7 +12,8 @@ import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, openTestLog, signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startProcess } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
-import { appendHistories, someHistories, until } from './support.ts'
+import { until } from '../support/until.ts'
+import { appendHistories, someHistories } from './support.ts'
 
 /** Stores in a folder: events in SQLite, documents there too or in a Redis. */
 async function startStores(t: Test, kind: 'sqlite' | 'redis') {

@@ -18,7 +18,8 @@ import { backUp, restore } from '../restore/support.ts'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { encoded, type History } from '../support/histories.ts'
 import { startRedis } from '../support/redis.ts'
-import { appendHistories, collect, openStores, paths, someHistories, temporaryFolder, until } from './support.ts'
+import { until } from '../support/until.ts'
+import { appendHistories, collect, openStores, paths, someHistories, temporaryFolder } from './support.ts'
 
 const part = (histories: readonly History[], from: number, to?: number) =>
   histories.map(({ id, events }) => ({ id, events: events.slice(from, to) }))

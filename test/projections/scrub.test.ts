@@ -11,7 +11,8 @@ import { createApplier } from '../../projections/worker/apply-events.ts'
 import type { CustomerEvent } from '../../schema/events.ts'
 import { startRedis } from '../support/redis.ts'
 import { registered } from '../support/registered.ts'
-import { collect, openStores, until } from './support.ts'
+import { until } from '../support/until.ts'
+import { collect, openStores } from './support.ts'
 
 const TRACE = 'Quuxington'
 

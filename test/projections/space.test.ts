@@ -11,7 +11,7 @@ import { aCheckpoint, aDocument } from '../contract/read-model.ts'
 import { environment, openTestLog, temporaryFolder } from '../support/graph.ts'
 import { startProcess } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
-import { until } from './support.ts'
+import { until } from '../support/until.ts'
 
 t.test('a set of ids is like a Set', async (t) => {
   fc.assert(

@@ -90,12 +90,3 @@ export async function ending(child: ChildProcess): Promise<{ end: number | strin
   const [code, signal] = await once(child, 'close')
   return { end: signal ?? code, output }
 }
-
-/** Waits until the condition holds. @throws Error after 20 s */
-export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const started = Date.now()
-  while (!(await holds())) {
-    if (Date.now() - started > 20_000) throw new Error(`Not so after 20 s: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
-}

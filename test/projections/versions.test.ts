@@ -28,7 +28,7 @@ import { auditor, json } from '../audit/support.ts'
 import { CREATE_ADDRESS, environment, PASSWORD, signIn, startSubgraph, TEXAN } from '../support/graph.ts'
 import { history, recorded } from '../support/histories.ts'
 import { startProcess } from '../support/processes.ts'
-import { until } from './support.ts'
+import { until } from '../support/until.ts'
 
 /** When the customers registered. */
 const THEN = '2026-01-02T03:04:05.000Z'

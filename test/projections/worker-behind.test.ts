@@ -6,7 +6,8 @@ import { type EventStore, EventStoreUnavailable } from '../../eventstore/port.ts
 import { createApplier } from '../../projections/worker/apply-events.ts'
 import type { Failure } from '../../projections/worker/parking.ts'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
-import { appendHistories, collect, openStores, someHistories, until } from './support.ts'
+import { until } from '../support/until.ts'
+import { appendHistories, collect, openStores, someHistories } from './support.ts'
 import { counting, cut, start, straight } from './worker-support.ts'
 
 t.test('a node that is behind only holds it up', builtIn('it is behind'), async (t) => {

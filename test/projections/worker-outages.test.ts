@@ -9,8 +9,10 @@ import { type ReadModel, ReadModelUnavailable } from '../../projections/read-mod
 import { createApplier } from '../../projections/worker/apply-events.ts'
 import type { Failure } from '../../projections/worker/parking.ts'
 import { type Projection, startProjection } from '../../projections/worker/worker.ts'
+import { startClock } from '../support/clock.ts'
 import type { History } from '../support/histories.ts'
-import { appendHistories, collect, openStores, someHistories, until } from './support.ts'
+import { until } from '../support/until.ts'
+import { appendHistories, collect, openStores, someHistories } from './support.ts'
 import { appendRest, assertProjected, cut, type Options, start } from './worker-support.ts'
 
 t.test('a read model that is emptied is filled again', async (t) => {
@@ -340,9 +342,9 @@ t.test('stopping', async (t) => {
     const projection = start(t, { ...stores, readModel: { ...stores.readModel, getCheckpoint: away } })
     await until('it waits', () => projection.logged.length > 0)
     await new Promise((resolve) => setTimeout(resolve, 300))
-    const started = Date.now()
+    const elapsed = startClock(t)
     await projection.stop()
-    t.ok(Date.now() - started < 100)
+    t.ok(elapsed() < 100)
   })
 
   await t.test('after the event store was closed: it waits meanwhile, and does not spin', async (t) => {

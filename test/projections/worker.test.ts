@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { EventStore, NewEvent } from '../../eventstore/port.ts'
 import type { CustomerDocument } from '../../projections/customer.ts'
@@ -9,6 +8,7 @@ import type { Failure } from '../../projections/worker/parking.ts'
 import { stopClock } from '../support/clock.ts'
 import { encoded, type History } from '../support/histories.ts'
 import { registered } from '../support/registered.ts'
+import { until } from '../support/until.ts'
 import { appendHistories, collect, ending, openStores, paths, someHistories, startScript } from './support.ts'
 import { appendRest, assertProjected, counting, cut, event, start, straight } from './worker-support.ts'
 
@@ -398,7 +398,7 @@ t.test('who is stuck is parked again in a read model that was emptied', async (t
   const { readModel } = await startStuck(t)
   t.equal((await readModel.parked()).length, 1)
   await readModel.reset()
-  while ((await readModel.parked()).length === 0) await delay(20)
+  await until('it is parked', async () => (await readModel.parked()).length > 0)
   t.ok(((await readModel.get([1]))[0]?.acknowledged ?? -1) >= 2, 'and queries see that it is behind')
 })
 

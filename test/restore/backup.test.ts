@@ -19,6 +19,7 @@ import { environment, type Send, signUp, startSubgraph, temporaryFolder } from '
 import { KEYS } from '../support/keys.ts'
 import { startProcess } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
+import { until } from '../support/until.ts'
 import { backUp, rename, whoAmI } from './support.ts'
 
 /** The keys are files, as `npm start` makes them. */
@@ -306,9 +307,9 @@ t.test(
     t.ok(later.id > 100, 'whose key is of another block')
     const before = [...working.acknowledged]
     const copies = { log: backUp(log), keys: backUp(keys) }
-    for (let i = 0; i < 500 && working.acknowledged.some((count, index) => count < (before[index] ?? 0) + 2); i++) {
-      await delay(10)
-    }
+    await until('each has written twice', () =>
+      working.acknowledged.every((count, index) => count >= (before[index] ?? 0) + 2),
+    )
     await working.stop()
     // Its projection would go on writing what came later into this Redis.
     await stop()

@@ -1,11 +1,11 @@
 /** Keys that could not be compared with the log at a process's start, or that a log does not have any more. */
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { signUp, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { freePort } from '../support/ports.ts'
 import { startProcess, untilReady } from '../support/processes.ts'
+import { until } from '../support/until.ts'
 import { restore } from './support.ts'
 
 t.test('keys that can be compared only later', builtIn('it is empty after a restart'), async (t) => {
@@ -15,7 +15,7 @@ t.test('keys that can be compared only later', builtIn('it is empty after a rest
   const env = { EVENTSTORE_URL: server.url, KEYS_URL }
   const { send, readModel } = await startSubgraph(t, { folder, env })
   const { id } = await signUp(send)
-  for (let i = 0; i < 400 && (await readModel.documents([id]))[0] === null; i++) await delay(20)
+  await until('it is projected', async () => (await readModel.documents([id]))[0] !== null)
   const scripts = ['subgraph', 'projections', 'mail']
   const variables = ['SUBGRAPH_PORT', 'PROJECTIONS_PORT', 'MAIL_PORT']
   /** Each on its way to the event store, which is away. */

@@ -1,6 +1,5 @@
 /** The event store is restored from a backup, or replaced by another log, while the service stays up; or before it starts. */
 import '../support/needs-redis.ts'
-import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openLog } from '../../eventstore/open-event-store.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
@@ -9,6 +8,7 @@ import { loadConfiguration } from '../../runtime/configuration.ts'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { environment, type Send, startSubgraph, temporaryFolder } from '../support/graph.ts'
 import { startRedis } from '../support/redis.ts'
+import { untilDone } from '../support/until.ts'
 import { backUp, register, rename, restore, whoAmI } from './support.ts'
 
 const readModels: Record<string, (t: Test, folder: string) => Promise<string>> = {
@@ -39,16 +39,7 @@ async function project(t: Test, configuration: ReturnType<typeof loadConfigurati
 }
 
 /** Once the event store answers again. */
-async function untilBack<T>(work: () => Promise<T>): Promise<T> {
-  for (let left = 100; ; left--) {
-    try {
-      return await work()
-    } catch (error) {
-      if (left === 0) throw error
-      await delay(50)
-    }
-  }
-}
+const untilBack = <T>(work: () => Promise<T>) => untilDone('the event store is back', work)
 
 for (const kind of Object.keys(readModels)) {
   t.test(

@@ -6,6 +6,7 @@ import { WebSocket } from 'ws'
 import { backUp, restore } from '../restore/support.ts'
 import { builtIn, startEventStoreServer } from '../support/eventstore-server/server.ts'
 import { signIn, signUp, startGraph } from '../support/graph.ts'
+import { until } from '../support/until.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: a result's shape is what the tests look into
 type Result = any
@@ -36,16 +37,9 @@ function subscribe(url: string, token: string | undefined, by: 'sse' | 'websocke
     ended,
     stop: () => client.dispose(),
     async until(count: number): Promise<Result> {
-      await untilTrue(() => results.length >= count)
+      await until(`${count} results`, () => results.length >= count)
       return results[count - 1]
     },
-  }
-}
-
-async function untilTrue(holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (let waits = 0; !(await holds()); waits++) {
-    if (waits > 1_000) throw new Error('It does not come true.')
-    await new Promise((resolve) => setTimeout(resolve, 10))
   }
 }
 
@@ -54,9 +48,8 @@ type Graph = Awaited<ReturnType<typeof startGraph>>
 /** Makes changes until the subscription shows one, so that it has begun. */
 async function begun({ send }: Graph, token: string, changes: ReturnType<typeof subscribe>): Promise<void> {
   let name = 0
-  await untilTrue(async () => {
+  await until('a change is shown', async () => {
     await send(RENAME, { token, variables: { lastname: `Begun${'abcdefghij'[name++ % 10]}` } })
-    await new Promise((resolve) => setTimeout(resolve, 20))
     return changes.results.length > 0
   })
 }
@@ -73,7 +66,7 @@ async function testChanges(t: Test, graph: Graph): Promise<void> {
     await send(RENAME, { token: other.token, variables: { lastname: `Other${name}` } })
     await send(RENAME, { token, variables: { lastname: name } })
     for (const { results } of [here, there]) {
-      await untilTrue(() => results.at(-1).data.customerChanged.lastname === name)
+      await until(`${name} is shown`, () => results.at(-1).data.customerChanged.lastname === name)
       t.match(results.at(-1), { data: { customerChanged: { id, lastname: name, orders: [{ number: String }] } } })
     }
     // No read is older than what was shown.
@@ -95,16 +88,16 @@ async function testChanges(t: Test, graph: Graph): Promise<void> {
   }
   // What the query `customer` refuses is not shown either.
   const locked = await signUp(send)
-  const until = subscribe(url, locked.token)
-  await begun(graph, locked.token, until)
+  const shown = subscribe(url, locked.token)
+  await begun(graph, locked.token, shown)
   let errors: Result
-  await untilTrue(async () => {
+  await until('the customer is locked', async () => {
     await send(CHANGE_PASSWORD, { token: locked.token })
     ;({ errors } = await send('{ customer { id } }', { token: locked.token }))
     return errors !== undefined
   })
-  await until.ended
-  t.match(until.results.at(-1).errors, [{ message: errors?.[0]?.message, extensions: errors?.[0]?.extensions }])
+  await shown.ended
+  t.match(shown.results.at(-1).errors, [{ message: errors?.[0]?.message, extensions: errors?.[0]?.extensions }])
 
   const again = await signIn(send, email)
   const last = subscribe(url, again)
@@ -151,8 +144,11 @@ t.test('from a server', builtIn('it is stopped, and gets another log'), async (t
   await begun(graph, token, changes)
   await server.stop()
   await server.start()
-  await untilTrue(async () => !(await graph.send(RENAME, { token, variables: { lastname: 'Back' } })).errors)
-  await untilTrue(() => changes.results.at(-1).data.customerChanged.lastname === 'Back')
+  await until(
+    'a change is taken',
+    async () => !(await graph.send(RENAME, { token, variables: { lastname: 'Back' } })).errors,
+  )
+  await until('it is shown', () => changes.results.at(-1).data.customerChanged.lastname === 'Back')
   t.notOk(
     changes.results.some(({ errors }) => errors),
     'the subscription outlives an outage of the log',

@@ -19,6 +19,7 @@ import { parseDate } from '../../subgraph/domain/date.ts'
 import { buildSubgraph } from '../../subgraph/server.ts'
 import { CREATE_ADDRESS, injector, signUp, startSubgraph, TEXAN } from '../support/graph.ts'
 import { KEYS } from '../support/keys.ts'
+import { until } from '../support/until.ts'
 
 const { app, send, eventStore, readModel } = await startSubgraph(t, { store: { address: { maxPerCustomer: 2 } } })
 const { token, id } = await signUp(send)
@@ -107,9 +108,10 @@ t.test('a text of 900,000 characters is refused in no time, wherever one may sta
   t.ok(all.length > 100, `${all.length} places`)
   for (const { name, query, variables } of all) {
     const timed = async (text: string) => {
-      const started = performance.now()
+      const started = process.cpuUsage()
       const answer = await send(query, { variables: variables(text), token })
-      return { answer, ms: performance.now() - started }
+      const { user, system } = process.cpuUsage(started)
+      return { answer, ms: (user + system) / 1_000 }
     }
     await timed('y') // compiles the document
     const short = await timed('x')
@@ -117,7 +119,7 @@ t.test('a text of 900,000 characters is refused in no time, wherever one may sta
       const text = character.repeat(900_000 / character.length)
       const isQuick = ({ ms }: { ms: number }) => ms < 50 * Math.max(short.ms, 10)
       let long = await timed(text)
-      // Another process may have had the processor.
+      // A collection of garbage may fall into it.
       for (let again = 0; again < 3 && !isQuick(long); again++) long = await timed(text)
       const { errors } = long.answer
       t.match(
@@ -308,8 +310,7 @@ t.test('load is shed before the event loop is lost, and readiness says so', asyn
   t.match(ready.json(), { ready: false, overloaded: true })
   t.equal((await busy.inject('/healthz')).statusCode, 200, 'it is alive')
   t.match((await busy.inject('/metrics')).body, /load_shed_total [1-9]/)
-  for (let round = 0; round < 50 && (await answers()) !== 200; round++) await delay(50)
-  t.equal(await answers(), 200, 'and it comes back')
+  await until('it comes back', async () => (await answers()) === 200)
 })
 
 t.test('a client that sends its request slowly does not hold a connection for ever', async (t) => {

@@ -1,5 +1,4 @@
 /** The official client at the test event store, for the tests of that server. */
-import { setTimeout as delay } from 'node:timers/promises'
 import {
   jsonEvent,
   KurrentDBClient,
@@ -34,14 +33,6 @@ export async function numbers(read: AsyncIterable<Counted>): Promise<(number | u
   const found: (number | undefined)[] = []
   for await (const { event } of read) found.push(numberOf(event))
   return found
-}
-
-export async function until(t: Test, what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
-  for (let i = 0; i < 500; i++) {
-    if (await isSo()) return
-    await delay(10)
-  }
-  t.fail(`not within 5 s: ${what}`)
 }
 
 /** tap compares an error's name, which the client's errors don't have. */

@@ -13,17 +13,8 @@ import {
   streamNameFilter,
 } from '@kurrent/kurrentdb-client'
 import t from 'tap'
-import {
-  answers,
-  collect,
-  confirmed,
-  failed,
-  type Joined,
-  refused,
-  some,
-  start,
-  until,
-} from './eventstore-server-client.ts'
+import { answers, collect, confirmed, failed, type Joined, refused, some, start } from './eventstore-server-client.ts'
+import { until } from './until.ts'
 
 t.test('persistent subscriptions: made, found, changed, deleted', async (t) => {
   const { client } = await start(t)
@@ -82,7 +73,7 @@ t.test(
       if (name === 'end') await client.appendToStream('a', some(1, 6))
       for (const group of groups) {
         const taken = collect(group)
-        await until(t, `${name}: all have come`, () => taken.length === expected.length)
+        await until(`${name}: all have come`, () => taken.length === expected.length)
         t.same(
           taken.map(({ number }) => number),
           expected,
@@ -113,7 +104,7 @@ t.test('persistent subscriptions: acknowledged, tried again, skipped, parked, re
   const joined = client.subscribeToPersistentSubscriptionToAll('g', { bufferSize: 4 })
   const taken = collect(joined)
   await client.appendToStream('a', some(6))
-  await until(t, 'four are under way', () => taken.length === 4)
+  await until('four are under way', () => taken.length === 4)
   await delay(50)
   t.equal(taken.length, 4, 'no more than the buffer')
   const info = () => client.getPersistentSubscriptionToAllInfo('g')
@@ -125,7 +116,7 @@ t.test('persistent subscriptions: acknowledged, tried again, skipped, parked, re
   await joined.nack('retry', 'not now', ...taken.slice(1, 2).map(({ answer }) => answer))
   await joined.nack('skip', 'never', ...taken.slice(2, 3).map(({ answer }) => answer))
   await joined.nack('park', 'broken', ...taken.slice(3, 4).map(({ answer }) => answer))
-  await until(t, 'the others have come', () => taken.length === 7)
+  await until('the others have come', () => taken.length === 7)
   t.match(
     taken
       .slice(4)
@@ -143,17 +134,17 @@ t.test('persistent subscriptions: acknowledged, tried again, skipped, parked, re
       .filter(({ number }) => number !== 5)
       .map(({ answer }) => answer),
   )
-  await until(t, 'what was not answered comes again', () => taken.length === 8)
+  await until('what was not answered comes again', () => taken.length === 8)
   t.match(taken[7], { number: 5, retryCount: 1 })
-  await until(t, 'and is parked', async () => (await info()).stats.parkedMessageCount === 2n)
+  await until('and is parked', async () => (await info()).stats.parkedMessageCount === 2n)
   await client.replayParkedMessagesToAll('g', { stopAt: 1 })
-  await until(t, 'the first is replayed', () => taken.length === 9)
+  await until('the first is replayed', () => taken.length === 9)
   t.match(taken[8], { number: 3, retryCount: 0 })
   await joined.ack(...taken.slice(8).map(({ answer }) => answer))
   await client.replayParkedMessagesToAll('g')
-  await until(t, 'the second is replayed', () => taken.length === 10)
+  await until('the second is replayed', () => taken.length === 10)
   await joined.ack(...taken.slice(9).map(({ answer }) => answer))
-  await until(t, 'nothing is left', async () => {
+  await until('nothing is left', async () => {
     const { stats } = await info()
     return stats.totalInFlightMessages === 0 && stats.parkedMessageCount === 0n
   })
@@ -175,18 +166,18 @@ t.test(
     const taken = collect(joined)
     const { position } = await client.appendToStream('a', some(20))
     await client.appendToStream('a', some(5, 20))
-    await until(t, 'all have come', () => taken.length === 25)
+    await until('all have come', () => taken.length === 25)
     t.equal((await client.getPersistentSubscriptionToAllInfo('g')).stats.lastCheckpointedEventPosition, undefined)
     for (const { answer } of taken) await joined.ack(answer)
-    await until(t, 'there is a checkpoint', async () => {
+    await until('there is a checkpoint', async () => {
       const { stats } = await client.getPersistentSubscriptionToAllInfo('g')
       return stats.lastCheckpointedEventPosition?.commit === position?.commit
     })
     await server.stop()
     await server.start()
-    await until(t, 'it answers', () => answers(client))
+    await until('it answers', () => answers(client))
     const again = collect(client.subscribeToPersistentSubscriptionToAll('g'))
-    await until(t, 'what came after it comes again', () => again.length === 5)
+    await until('what came after it comes again', () => again.length === 5)
     t.same(
       again.map(({ number }) => number),
       [20, 21, 22, 23, 24],
@@ -204,10 +195,10 @@ t.test('persistent subscriptions: who leaves gives to the others', async (t) => 
   const leaving = client.subscribeToPersistentSubscriptionToStream('a', 'g')
   const left = collect(leaving)
   await client.appendToStream('a', some(5))
-  await until(t, 'it has them', () => left.length === 5)
+  await until('it has them', () => left.length === 5)
   const other = collect(client.subscribeToPersistentSubscriptionToStream('a', 'g'))
   await leaving.unsubscribe()
-  await until(t, 'the other has them', () => other.length === 5)
+  await until('the other has them', () => other.length === 5)
   t.same(
     other.map(({ number, retryCount }) => [number, retryCount]),
     [0, 1, 2, 3, 4].map((number) => [number, 1]),
@@ -241,7 +232,7 @@ t.test('persistent subscriptions: strategies', async (t) => {
     )
   await append(0)
   const total = (name: string) => (shares[name] ?? []).reduce((sum, { length }) => sum + length, 0)
-  await until(t, 'all have come', () => strategies.every((name) => total(name) === 80))
+  await until('all have come', () => strategies.every((name) => total(name) === 80))
   const counts = (name: string) => (shares[name] ?? []).map(({ length }) => length)
   t.same(counts('RoundRobin'), [40, 40])
   t.same(counts('DispatchToSingle'), [80, 0])
@@ -257,6 +248,6 @@ t.test('persistent subscriptions: strategies', async (t) => {
   await confirmed(third)
   const late = collect(third)
   await append(2)
-  await until(t, 'all have come', () => total('Pinned') + late.length === 160)
+  await until('all have come', () => total('Pinned') + late.length === 160)
   t.ok(late.length >= 20, 'one who joins is given a share of the streams')
 })

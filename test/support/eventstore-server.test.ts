@@ -24,7 +24,8 @@ import {
 } from '@kurrent/kurrentdb-client'
 import t from 'tap'
 import { certificate } from './certificate.ts'
-import { answers, connect, numberOf, numbers, refused, some, start, until } from './eventstore-server-client.ts'
+import { answers, connect, numberOf, numbers, refused, some, start } from './eventstore-server-client.ts'
+import { until } from './until.ts'
 
 for (const batchAppend of [true, false]) {
   const name = batchAppend ? 'appends in batches' : 'appends one by one'
@@ -84,7 +85,7 @@ t.test('ids are forgotten by a restart, exact revisions are not', async (t) => {
   }
   await server.stop()
   await server.start()
-  await until(t, 'the server is back', () => answers(client))
+  await until('the server is back', () => answers(client))
   t.equal((await client.appendToStream('a', events, { streamState: 'no_stream' })).nextExpectedRevision, 1n)
   t.equal((await client.appendToStream('a', events, { streamState: 'any' })).nextExpectedRevision, 3n)
 })
@@ -170,14 +171,14 @@ t.test('a filtered subscription to $all: checkpoints, caught up, exclusive start
       first ??= event?.position
       told.push(`event ${numberOf(event)}`)
     })
-  await until(t, 'it has caught up', () => told.includes('caughtUp'))
+  await until('it has caught up', () => told.includes('caughtUp'))
   t.same(told, ['confirmation', 'checkpoint', 'checkpoint', 'event 0', 'event 1', 'checkpoint', 'caughtUp'])
   t.ok(
     checkpoints.every((commit, index) => index === 0 || commit > (checkpoints[index - 1] ?? 0n)),
     'rising',
   )
   await client.appendToStream('noise', some(32))
-  await until(t, 'what matches nothing moves the checkpoint', () => checkpoints.length === 4)
+  await until('what matches nothing moves the checkpoint', () => checkpoints.length === 4)
   await subscription.unsubscribe()
 
   const next = client.subscribeToAll({ fromPosition: first as Position, filter: streamNameFilter({ prefixes: ['a'] }) })
@@ -198,7 +199,7 @@ t.test('a subscription that does not take its events falls behind, and catches u
   const subscription = client.subscribeToStream('a', { fromRevision: START })
   subscription.on('caughtUp', () => told.push('caughtUp')).on('fellBehind', () => told.push('fellBehind'))
   subscription.on('data', ({ event }) => seen.push(numberOf(event)))
-  await until(t, 'it has caught up', () => told.length === 1)
+  await until('it has caught up', () => told.length === 1)
   subscription.pause()
   const wide = 'x'.repeat(2_000)
   for (let first = 0; first < 4_000; first += 400) {
@@ -208,12 +209,12 @@ t.test('a subscription that does not take its events falls behind, and catches u
   await delay(100)
   t.ok(seen.length < 4_000, 'it was held back')
   subscription.resume()
-  await until(t, 'all have come', () => seen.length === 4_000)
+  await until('all have come', () => seen.length === 4_000)
   t.same(
     seen,
     Array.from({ length: 4_000 }, (_, index) => index),
   )
-  await until(t, 'it has caught up again', () => told.at(-1) === 'caughtUp')
+  await until('it has caught up again', () => told.at(-1) === 'caughtUp')
   t.ok(told.includes('fellBehind'))
   await subscription.unsubscribe()
 })
@@ -224,7 +225,7 @@ t.test('calls that are left are open no longer', async (t) => {
   await new Promise((resolve) => subscription.once('confirmation', resolve))
   t.equal(server.openCalls(), 1)
   await subscription.unsubscribe()
-  await until(t, 'none is open', () => server.openCalls() === 0)
+  await until('none is open', () => server.openCalls() === 0)
 })
 
 t.test('faults: lost answers, cut connections, hanging, a follower', async (t) => {
@@ -232,14 +233,14 @@ t.test('faults: lost answers, cut connections, hanging, a follower', async (t) =
   const events = some(1)
   server.dropNextAppendResponses(1)
   await refused(t, client.appendToStream('a', events, { streamState: 'no_stream' }), UnavailableError)
-  await until(t, 'it answers', () => answers(client))
+  await until('it answers', () => answers(client))
   t.equal((await client.appendToStream('a', events, { streamState: 'no_stream' })).nextExpectedRevision, 0n)
   const failed = new Promise((_, reject) => {
     const subscription = client.subscribeToAll({ fromPosition: START })
     subscription.on('error', reject).once('confirmation', () => server.cutConnections())
   })
   await refused(t, failed, UnavailableError)
-  await until(t, 'it answers', () => answers(client))
+  await until('it answers', () => answers(client))
   server.hang(true)
   await refused(t, client.deleteStream('a', { deadline: 100 }), DeadlineExceededError)
   server.hang(false)
@@ -265,11 +266,11 @@ t.test('a node that is behind reads without what is newest', async (t) => {
   for (const fromPosition of [START, position] as const) {
     client.subscribeToAll({ fromPosition }).on('data', ({ event }) => seen.push(event?.streamId))
   }
-  await until(t, 'the first', () => seen.length === 1)
+  await until('the first', () => seen.length === 1)
   server.fallBehind(0)
-  await until(t, 'all', () => seen.length === 3)
+  await until('all', () => seen.length === 3)
   await client.appendToStream('c', some(1))
-  await until(t, 'the last', () => seen.length === 5)
+  await until('the last', () => seen.length === 5)
   t.same(seen.toSorted(), ['a', 'a', 'b', 'c', 'c'], 'who began past the end is not sent what was before')
 })
 

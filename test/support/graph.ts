@@ -1,4 +1,5 @@
 /** The whole service in this process, on embedded stores in a folder of its own, and clients for it. */
+import { randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,6 +14,7 @@ import { loadConfiguration } from '../../runtime/configuration.ts'
 import { type PartialStore, store } from '../../schema/store.ts'
 import { loadKeys } from '../../subgraph/identity/subgraph-keys.ts'
 import { KEYS } from './keys.ts'
+import { until } from './until.ts'
 
 export interface GraphQLAnswer {
   readonly status: number
@@ -200,20 +202,30 @@ export function freshEmail(): string {
   return `customer${++customers}-${process.pid}@example.com`
 }
 
+const REGISTER = 'mutation($input: CustomerInput!) { createCustomer(input: $input) { customer { id } } }'
+const SIGN_IN =
+  'mutation($email: String!, $password: String!) { generateCustomerToken(email: $email, password: $password) { token } }'
+
+/** Repeats a mutation, as a client does, while it is refused because it took too long: that may happen on a busy machine. */
+const answered = (ask: () => Promise<GraphQLAnswer>) =>
+  until('the mutation is answered', async () => {
+    const answer = await ask()
+    return answer.errors?.[0]?.extensions?.code !== 'SERVICE_UNAVAILABLE' && answer
+  })
+
 /** Registers a customer and signs it in. */
 export async function signUp(send: Send, email = freshEmail()) {
-  const created = await send('mutation($input: CustomerInput!) { createCustomer(input: $input) { customer { id } } }', {
-    variables: { input: { firstname: 'Ann', lastname: 'Lee', email, password: PASSWORD } },
-  })
+  const input = { firstname: 'Ann', lastname: 'Lee', email, password: PASSWORD }
+  const headers = { 'idempotency-key': randomUUID() }
+  const created = await answered(() => send(REGISTER, { variables: { input }, headers }))
   if (!created.data?.createCustomer) throw new Error(`not registered: ${JSON.stringify(created.errors)}`)
-  return { email, id: created.data.createCustomer.customer.id as number, token: await signIn(send, email) }
+  const signedIn = await answered(() => send(SIGN_IN, { variables: { email, password: PASSWORD } }))
+  const token: string = signedIn.data?.generateCustomerToken?.token
+  return { email, id: created.data.createCustomer.customer.id as number, token }
 }
 
 export async function signIn(send: Send, email: string, password = PASSWORD): Promise<string> {
-  const answer = await send(
-    'mutation($email: String!, $password: String!) { generateCustomerToken(email: $email, password: $password) { token } }',
-    { variables: { email, password } },
-  )
+  const answer = await send(SIGN_IN, { variables: { email, password } })
   return answer.data?.generateCustomerToken?.token
 }
 

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { freePort } from './ports.ts'
+import { until } from './until.ts'
 
 /** Debian installs it where only root looks for programs. */
 const FOLDERS = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']
@@ -56,14 +57,15 @@ export async function startNginx(folder: string, upstream: string) {
   })
   const url = `http://127.0.0.1:${port}`
   const stop = () => void child.kill('SIGKILL')
-  for (let tries = 0; tries < 200 && child.exitCode === null; tries++) {
-    try {
-      await fetch(`${url}/healthz`)
-      return { url, stop }
-    } catch {
-      await new Promise((resolve) => setTimeout(resolve, 25))
-    }
-  }
-  stop()
-  throw new Error(`nginx does not answer: ${output}`)
+  await until('nginx answers', () => {
+    if (child.exitCode !== null) throw new Error(`nginx ends: ${output}`)
+    return fetch(`${url}/healthz`).then(
+      () => true,
+      () => false,
+    )
+  }).catch((error) => {
+    stop()
+    throw error
+  })
+  return { url, stop }
 }

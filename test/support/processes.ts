@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { join, resolve } from 'node:path'
 import type { Test } from 'tap'
 import { environment } from './graph.ts'
+import { until } from './until.ts'
 
 const root = join(import.meta.dirname, '../..')
 const program = 'bin/customers.js'
@@ -78,20 +79,21 @@ export function startScript(
   }
 }
 
-/** Waits until the address answers. @throws Error with the process's output where it ends before or takes over 20 s */
+/** Waits until the address answers. @throws Error with the process's output where it ends before or takes over a minute */
 export async function untilReady(started: Started, url: string): Promise<void> {
   let over = false
   started.ended.then(() => {
     over = true
   })
-  for (let i = 0; i < 1000; i++) {
-    if (over) break
-    try {
-      if ((await fetch(url)).ok) return
-    } catch {
-      // not yet
-    }
-    await new Promise((resolve) => setTimeout(resolve, 20))
+  try {
+    await until('it answers', () => {
+      if (over) throw new Error('The process has ended.')
+      return fetch(url).then(
+        ({ ok }) => ok,
+        () => false,
+      )
+    })
+  } catch (cause) {
+    throw new Error(`${url} does not answer:\n${started.output()}`, { cause })
   }
-  throw new Error(`${url} does not answer:\n${started.output()}`)
 }

@@ -4,10 +4,10 @@ import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
 import { freePort } from './ports.ts'
+import { until } from './until.ts'
 
 const run = promisify(execFile)
 
@@ -102,11 +102,9 @@ export async function startRedis(
       over = true
       running.delete(child)
     })
-    for (let i = 0; i < 500 && !over; i++) {
-      if (/Ready to accept connections|Sentinel ID is/.test(output)) return
-      await delay(10)
-    }
-    throw new Error(`Redis does not start: ${output}`)
+    const isUp = () => /Ready to accept connections|Sentinel ID is/.test(output)
+    await until('Redis is up', () => isUp() || over).catch(() => {})
+    if (!isUp()) throw new Error(`Redis does not start: ${output}`)
   }
 
   async function end(signal: NodeJS.Signals): Promise<void> {
@@ -232,21 +230,15 @@ sentinel failover-timeout main 3000
 }
 
 /** Waits until a replica has what its master has. */
-export async function untilLinked(replica: RedisServer): Promise<void> {
-  for (let i = 0; i < 400; i++) {
-    if ((await replica.command('INFO', 'replication')).includes('master_link_status:up')) return
-    await delay(25)
-  }
-  throw new Error('The replica does not reach its master.')
-}
+export const untilLinked = (replica: RedisServer) =>
+  until('the replica reaches its master', async () =>
+    (await replica.command('INFO', 'replication')).includes('master_link_status:up'),
+  )
 
-async function untilWhole(server: RedisServer, nodes: number): Promise<void> {
-  let info = ''
-  for (let i = 0; i < 200; i++) {
-    info = await server.command('CLUSTER', 'INFO')
-    const whole = ['cluster_state:ok', `cluster_slots_ok:${SLOTS}`, `cluster_size:${nodes}`]
-    if (whole.every((line) => info.includes(line))) return
-    await delay(50)
-  }
-  throw new Error(`The Redis cluster does not form:\n${info}`)
+function untilWhole(server: RedisServer, nodes: number): Promise<true> {
+  const whole = ['cluster_state:ok', `cluster_slots_ok:${SLOTS}`, `cluster_size:${nodes}`]
+  return until('the Redis cluster forms', async () => {
+    const info = await server.command('CLUSTER', 'INFO')
+    return whole.every((line) => info.includes(line))
+  })
 }

@@ -7,6 +7,12 @@ import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { catchFor } from './domain.ts'
 
+/** Of each test that a file makes: tap's own TAP_TIMEOUT is for all of a process. Three nodes of a real server take a minute to start and to elect a leader. */
+const TEST_SECONDS = process.env.TEST_EVENTSTORE_SERVER ? 900 : 240
+
+/** After the last test. */
+const END_SECONDS = 60
+
 const hooks = registerHooks({
   resolve: (specifier, context, next) =>
     specifier === 'async-hook-domain'
@@ -15,7 +21,19 @@ const hooks = registerHooks({
 })
 const [first = ''] = process.argv.slice(2)
 const more = process.env.TEST_MORE_FILES?.split(':') ?? []
-catchFor((await import('tap')).default)
+const { default: t } = await import('tap')
+catchFor(t)
+t.on('subtestAdd', ({ options }) => {
+  options.timeout ??= TEST_SECONDS * 1000
+})
 // Each module that is loaded with a hook costs twice as much to find.
 hooks.deregister()
 for (const file of [first, ...more]) await import(pathToFileURL(resolve(file)).href)
+t.on('complete', () => {
+  const left = () => {
+    console.error('The process does not end: a test has left something behind.')
+    process.exit(1)
+  }
+  setTimeout(left, END_SECONDS * 1000).unref()
+})
+t.end()

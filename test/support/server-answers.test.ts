@@ -18,6 +18,7 @@ import {
   UNFORESEEN,
   UNSIGNED_END,
 } from './raw-client.ts'
+import { until } from './until.ts'
 
 t.test('reads of $all and subscriptions to it: from positions of all kinds', async (t) => {
   const { client, read, append } = await connect(t)
@@ -233,7 +234,7 @@ t.test('a connection has a hundred calls at once', async (t) => {
     call.once('data', () => begun++)
     return call.on('error', () => {})
   })
-  while (begun < 100) await delay(10)
+  await until('they have begun', () => begun >= 100)
   await delay(200)
   t.equal(begun, 100)
   for (const call of calls) call.cancel()

@@ -13,7 +13,6 @@ import { foldCustomer } from '../../projections/fold.ts'
 import { openReadModel } from '../../projections/open-read-model.ts'
 import { type GroupProjectionOptions, startGroupProjection } from '../../projections/worker/group.ts'
 import { loadConfiguration } from '../../runtime/configuration.ts'
-import { until } from '../projections/support.ts'
 import { startEventStoreServer } from '../support/eventstore-server/server.ts'
 import {
   CREATE_ADDRESS,
@@ -31,6 +30,7 @@ import {
 import { freePort } from '../support/ports.ts'
 import { startScript, untilReady } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
+import { until } from '../support/until.ts'
 import { type Release, unpackLastRelease } from './release.ts'
 
 /** What runs of one release. */
@@ -207,8 +207,10 @@ async function startLoad(pool: Pool, faults: string[]) {
     async more(count: number) {
       const before = clients.map(({ state }) => state.acknowledged)
       const late = () => clients.some(({ state }, index) => state.acknowledged < (before[index] ?? 0) + count)
-      for (let i = 0; i < 3_000 && late(); i++) await Promise.race([delay(10), running])
-      if (late()) throw new Error(`The load stands still: ${faults.join('\n')}`)
+      const goesOn = until('the load goes on', () => !late())
+      await Promise.race([goesOn, running]).catch((cause) => {
+        throw new Error(`The load stands still: ${faults.join('\n')}`, { cause })
+      })
     },
     async stop() {
       isOver = true
@@ -288,8 +290,7 @@ t.test('a rolling upgrade from the last release, and back, under load', async (t
       { lastname: state.lastname, addresses: { length: state.addresses } },
       'every acknowledged write is in the log',
     )
-    for (let i = 0; i < 500 && (await readModel.documents([state.id]))[0]?.revision !== fold.revision; i++)
-      await delay(10)
+    await until('it is projected', async () => (await readModel.documents([state.id]))[0]?.revision === fold.revision)
     t.same((await readModel.documents([state.id]))[0], fold, 'and in the document')
   }
 })

@@ -21,6 +21,7 @@ import { SILENT } from '../../../runtime/log.ts'
 import { generateSigningKey } from '../../../runtime/service-keys.ts'
 import { KEYS } from '../../support/keys.ts'
 import { startProcess } from '../../support/processes.ts'
+import { until } from '../../support/until.ts'
 import { aKey, aLog, fill, grow, IN_TREE, KINDS } from './support.ts'
 
 const key = aKey()
@@ -30,10 +31,6 @@ async function count(eventStore: EventStore, stream: string): Promise<number> {
     return revision + 1
   }
   return 0
-}
-
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  while (!(await condition().catch(() => false))) await new Promise((resolve) => setTimeout(resolve, 5))
 }
 
 for (const kind of KINDS) {
@@ -204,16 +201,16 @@ t.test('on a schedule: when the last one is old enough, over restarts, and a fai
     return checkpoints
   }
   const first = start(60)
-  await until(async () => (await count(eventStore, CHECKPOINT_STREAM)) === 1)
+  await until('checkpoint 1', async () => (await count(eventStore, CHECKPOINT_STREAM)) === 1)
   await first.stop()
   await grow(chained(eventStore), 'customer-9', 1)
   await start(60).stop()
   t.equal(await count(eventStore, CHECKPOINT_STREAM), 1, 'one of this hour is there')
   await start(0.0001).stop()
   start(0.0001)
-  await until(async () => (await count(eventStore, CHECKPOINT_STREAM)) === 2)
+  await until('checkpoint 2', async () => (await count(eventStore, CHECKPOINT_STREAM)) === 2)
   await grow(chained(eventStore), 'customer-9', 1, 0)
-  await until(async () => (await count(eventStore, CHECKPOINT_STREAM)) === 3)
+  await until('checkpoint 3', async () => (await count(eventStore, CHECKPOINT_STREAM)) === 3)
   const lines: string[] = []
   const log = { ...SILENT, warn: (_: object, message: string) => lines.push(message) }
   await startConfiguredCheckpoints(eventStore, undefined, 60, log).stop()

@@ -2,7 +2,6 @@
 import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { countInClear } from '../../../audit/erase.ts'
@@ -17,6 +16,7 @@ import { type DomainEvent, isErased, PERSONAL_FIELDS } from '../../../schema/eve
 import { environment, temporaryFolder } from '../../support/graph.ts'
 import { history } from '../../support/histories.ts'
 import { registered as registration } from '../../support/registered.ts'
+import { until } from '../../support/until.ts'
 import { type Env, KINDS_OF_LOGS } from './kinds-of-logs.ts'
 
 async function open(t: Test, env: Env): Promise<OpenedLog> {
@@ -386,12 +386,10 @@ t.test('keys that others read while they are unwrapped open what waits for them'
   }
   const keys = createCustomerKeys({ log: disconnecting, keyStore: own.keyStore, masterKeys: [slow] })
   const log = encryptedLog(keys, 'xchacha20-poly1305')
-  const until = async (count: number) => {
-    while (asked < count) await delay(5)
-  }
+  const untilAsked = (count: number) => until(`asked ${count} times`, () => asked >= count)
 
   const reading = all(log.readStream('customer-1'))
-  await until(1)
+  await untilAsked(1)
   await keys.loadAll() // as a projection that begins does
   answers.shift()?.()
   t.same((await reading)[0]?.data, registered(1).data, 'read again as it was')
@@ -400,11 +398,11 @@ t.test('keys that others read while they are unwrapped open what waits for them'
   await append(eventStore, 'customer-70', registered(70))
   await append(eventStore, 'customer-71', registered(71))
   const other = all(log.readStream('customer-70'))
-  await until(2)
+  await untilAsked(2)
   const { keys: elsewhere } = await open(t, env)
   await elsewhere.destroy('71')
   const newest = keys.load(['70'], -1)
-  await until(3)
+  await untilAsked(3)
   answers.shift()?.()
   setTimeout(() => answers.shift()?.(), 50)
   t.same((await other)[0]?.data, registered(70).data, 'a newer block, without another customer')
@@ -412,7 +410,7 @@ t.test('keys that others read while they are unwrapped open what waits for them'
 
   disconnect()
   const late = all(log.readStream('customer-1'))
-  await until(4)
+  await untilAsked(4)
   disconnect()
   answers.shift()?.()
   await t.rejects(late, { name: 'EventStoreUnavailable' }, 'never as it is stored')

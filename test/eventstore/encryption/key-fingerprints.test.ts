@@ -2,7 +2,6 @@
 import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { Registry } from 'prom-client'
 import t, { type Test } from 'tap'
 import { checkKeys, checkKeysAtStart } from '../../../eventstore/encryption/key-fingerprints.ts'
@@ -14,6 +13,7 @@ import { foldCustomer } from '../../../projections/fold.ts'
 import { loadConfiguration } from '../../../runtime/configuration.ts'
 import { environment, signUp, startSubgraph, temporaryFolder } from '../../support/graph.ts'
 import { startProcess } from '../../support/processes.ts'
+import { until } from '../../support/until.ts'
 
 const hex = () => randomBytes(32).toString('hex')
 
@@ -179,6 +179,6 @@ t.test('a start waits once for a store that is away, and compares the keys when 
   t.equal(refused, 1, 'asked when the log is opened')
   t.equal(waited, 0, 'and not again before the process goes on')
   isAway = false
-  for (let round = 0; round < 200 && wrong.length === 0; round++) await delay(50)
+  await until('it is found wrong', () => wrong.length > 0)
   t.match(wrong, [{ name: 'ConfigurationError', message: /^EMAIL_HASH_KEY: / }])
 })

@@ -15,8 +15,9 @@ import { decodeReadResponse } from '../../../eventstore/kurrentdb/wire.ts'
 import { someEvents } from '../../contract/event-store.ts'
 import { type ClusterNode, startEventStoreCluster } from '../../support/eventstore-server/cluster.ts'
 import { builtIn, startEventStoreServer } from '../../support/eventstore-server/server.ts'
+import { until } from '../../support/until.ts'
 
-const LIMIT_MS = 5_000
+const LIMIT_MS = 15_000
 
 async function connected(t: Test, port: number, requiresLeader: boolean): Promise<Node> {
   const node = createNode(parseKurrentDbUrl('kurrentdb://seed?tls=false'), { host: '127.0.0.1', port }, requiresLeader)
@@ -25,10 +26,10 @@ async function connected(t: Test, port: number, requiresLeader: boolean): Promis
   return node
 }
 
-const until = () => performance.now() + LIMIT_MS
+const deadline = () => performance.now() + LIMIT_MS
 
 function append(node: Node, stream: string) {
-  return node.appends.append(stream, someEvents(1), 'no_stream', until())
+  return node.appends.append(stream, someEvents(1), 'no_stream', deadline())
 }
 
 async function read(node: Node, stream: string): Promise<unknown> {
@@ -68,13 +69,11 @@ t.test('a follower names the leader to who requires it, and serves the others', 
   t.equal((await append(lenient, stream)).revision, 0, 'it passes an append on')
   t.ok(await read(lenient, stream))
   // What it says of the others may be some seconds old.
-  for (let i = 0; i < 100; i++) {
+  await until('its members are the cluster', async () => {
     const members = await strict.members(LIMIT_MS)
     const leaders = members.filter(({ state }) => state === 'LEADER').map(({ endpoint }) => endpoint)
-    if (members.length === 3 && leaders.length === 1 && leaders[0]?.port === leader.port) return
-    await delay(100)
-  }
-  t.fail('its members are not the cluster')
+    return members.length === 3 && leaders.length === 1 && leaders[0]?.port === leader.port
+  })
 })
 
 t.test('a node without a leader takes nothing, and says who it knows', async (t) => {
@@ -87,12 +86,10 @@ t.test('a node without a leader takes nothing, and says who it knows', async (t)
   const stream = `node-${crypto.randomUUID()}`
   // On its way there it may still name the leader, or leave a write without an answer.
   for (const work of [append, read, info]) {
-    let failure: unknown
-    for (const end = Date.now() + 60_000; Date.now() < end; ) {
-      failure = await failed(work(node, stream))
-      if ((failure as { kind?: string } | undefined)?.kind === 'notReady') break
-      await delay(100)
-    }
+    const failure = await until(`${work.name}: not ready`, async () => {
+      const failure = (await failed(work(node, stream))) as { kind?: string } | undefined
+      return failure?.kind === 'notReady' && failure
+    })
     t.same(failure, { kind: 'notReady' }, work.name)
   }
   const itself = (await node.members(LIMIT_MS)).find(({ endpoint }) => endpoint.port === alone.port)
@@ -127,7 +124,7 @@ t.test('a call waits for one check of a busy node, not for all', builtIn('it ans
   const before = checks()
   server.hang(true)
   const slow = store.append('b', someEvents(1), { expected: 'any' })
-  while (checks() === before) await delay(20)
+  await until('it is checked', () => checks() > before)
   await delay(1_000) // the node is suspected by now, whichever check this was
   const waiting = store.append('c', someEvents(1), { expected: 'any' })
   const reading = store.ping()

@@ -149,7 +149,7 @@ t.test('the thread keeps its process while it writes, and not longer', async (t)
   child.stdout.on('data', (chunk) => {
     said += chunk
   })
-  t.same(await Promise.race([once(child, 'close'), delay(30_000, ['still there'], { ref: false })]), [0, null])
+  t.same(await Promise.race([once(child, 'close'), delay(60_000, ['still there'], { ref: false })]), [0, null])
   t.equal(said, 'true')
 })
 

@@ -5,6 +5,7 @@ import type { ReadModel } from '../../../projections/read-model.ts'
 import { openRedisReadModel } from '../../../projections/redis/read-model.ts'
 import { aCheckpoint, aDocument } from '../../contract/read-model.ts'
 import { type RedisServer, startRedis, startRedisCluster } from '../../support/redis.ts'
+import { untilDone } from '../../support/until.ts'
 
 const IDS = Array.from({ length: 100 }, (_, index) => index + 1)
 
@@ -62,8 +63,6 @@ t.test('a server that goes: all of the turn fail, and each later one is answered
     ['rejected', 'rejected'],
   )
   server.thaw()
-  for (let i = 0; i < 100 && !(await readModel.get([1]).catch(() => undefined)); i++) {
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
+  await untilDone('it answers', () => readModel.get([1]))
   await readEach(t, readModel, [1, 2])
 })

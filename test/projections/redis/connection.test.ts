@@ -16,6 +16,7 @@ import { within } from '../../../runtime/time-limits.ts'
 import { aCheckpoint, aDocument } from '../../contract/read-model.ts'
 import { certificate } from '../../support/certificate.ts'
 import { startRedis, startRedisCluster } from '../../support/redis.ts'
+import { until, untilDone } from '../../support/until.ts'
 
 function open(t: Test, url: string): ReadModel {
   const readModel = openRedisReadModel(url, { settleMs: 0 })
@@ -80,14 +81,12 @@ t.test('a server that can not be reached: the reason, and what to check', async 
     reasons.map(async ([url, message]) => {
       const readModel = open(t, url)
       const reason = () => readModel.ping().catch((error: Error) => error)
-      let error = (await reason()) as Error
       // On a busy machine the first attempt to connect may take longer than the call.
-      for (let i = 0; i < 50 && !message.test(error.message); i++) {
-        await delay(100)
-        error = (await reason()) as Error
-      }
+      const error = await until(`${url}: ${message}`, async () => {
+        const error = await reason()
+        return error instanceof Error && message.test(error.message) && error
+      })
       t.type(error, ReadModelUnavailable, url)
-      t.match(error.message, message, url)
     }),
   )
 })
@@ -120,8 +119,7 @@ t.test('a Cluster with TLS and a user of an access list', async (t) => {
   const known = tls.getCACertificates('default')
   tls.setDefaultCACertificates([...known, await readFile(caFile, 'utf8')])
   t.teardown(() => tls.setDefaultCACertificates(known))
-  await until(() => stranger.ping())
-  t.pass('it is believed from then on')
+  await untilDone('it is believed from then on', () => stranger.ping())
   const readModel = open(t, url('secret'))
   const [first, second] = [aCheckpoint(1n), aCheckpoint(2n)]
   await readModel.setCheckpoint(first, null)
@@ -174,19 +172,6 @@ t.test('a Cluster with TLS and a user of an access list', async (t) => {
     t.match(message, password === 'secret' ? 'well' : /WRONGPASS/)
   }
 })
-
-/** Repeats the call until it answers. */
-async function until(call: () => Promise<unknown>): Promise<void> {
-  for (let round = 0; ; round++) {
-    try {
-      await call()
-      return
-    } catch (error) {
-      if (round === 100) throw error
-      await delay(50)
-    }
-  }
-}
 
 t.test('an answer that came while this process stood still counts', async (t) => {
   const redis = await startRedis(t)

@@ -14,6 +14,7 @@ import { startProjection } from '../../../projections/worker/worker.ts'
 import { createCommand } from '../../../subgraph/commands/command.ts'
 import { createCustomers } from '../../../subgraph/customers/customers.ts'
 import { startRedis, startRedisCluster } from '../../support/redis.ts'
+import { until } from '../../support/until.ts'
 
 const CUSTOMERS = 40
 
@@ -85,29 +86,25 @@ async function startService(t: Test, url: string) {
   /** All documents are there again, the newest ones, and queries use them. */
   async function assertRestored(): Promise<void> {
     const expected = await Promise.all(ids.map((id) => foldCustomer(eventStore, id)))
-    for (let i = 0; i < 160; i++) {
+    const entries = await until('the newest documents are there', async () => {
       const entries = await reader.readModel.get(ids).catch(() => [])
-      if (
+      return (
         entries.length > 0 &&
-        entries.every(({ document }, index) => document?.revision === expected[index]?.revision)
+        entries.every(({ document }, index) => document?.revision === expected[index]?.revision) &&
+        entries
       )
-        break
-      await delay(50)
-    }
-    const entries = await reader.readModel.get(ids)
+    })
     t.same(
       entries.map(({ document }) => document),
       expected,
       'queries see the documents, and these are the newest',
     )
     // An incarnation of the server that is new is trusted a moment later (docs/read-your-writes.md).
-    for (let i = 0; i < 200; i++) {
+    await until('no query needs the stream', async () => {
       reader.sources.stream = 0
       for (const id of ids) await query(id)
-      if (reader.sources.stream === 0) break
-      await delay(50)
-    }
-    t.equal(reader.sources.stream, 0, 'no query needs the stream')
+      return reader.sources.stream === 0
+    })
   }
 
   for (const id of ids) await change(id)

@@ -2,7 +2,6 @@
 import '../../support/needs-redis.ts'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { type ReadModel, ReadModelUnavailable } from '../../../projections/read-model.ts'
 import { openRedisReadModel } from '../../../projections/redis/read-model.ts'
@@ -10,6 +9,7 @@ import { slotOf, tagOfEachSlot } from '../../../runtime/redis/slots.ts'
 import { aCheckpoint, aDocument, brokenDocuments, type Damage, readModelContract } from '../../contract/read-model.ts'
 import { startClock } from '../../support/clock.ts'
 import { type RedisServer, startRedis, startRedisCluster } from '../../support/redis.ts'
+import { untilDone } from '../../support/until.ts'
 
 function open(t: Test, url: string, options?: { readonly prefix: string }): ReadModel {
   const readModel = openRedisReadModel(url, { settleMs: 0, ...options })
@@ -26,18 +26,7 @@ async function assertUnavailable(t: Test, call: () => Promise<unknown>, within: 
   t.ok(elapsed() < within, `${name}: within ${within} ms`)
 }
 
-/** Repeats the call until it answers. */
-async function untilAvailable<T>(call: () => Promise<T>): Promise<T> {
-  for (let i = 0; i < 60; i++) {
-    try {
-      return await call()
-    } catch (error) {
-      if (!(error instanceof ReadModelUnavailable)) throw error
-      await delay(50)
-    }
-  }
-  return call()
-}
+const untilAvailable = <T>(call: () => Promise<T>) => untilDone('it answers', call)
 
 /** Keys that another program has written. */
 function damaged(command: (...args: string[]) => Promise<unknown>, generation: number): Damage {

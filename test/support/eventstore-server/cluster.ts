@@ -5,6 +5,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { freePort } from '../ports.ts'
+import { until } from '../until.ts'
 import type { Endpoint, NodeState } from './controls.ts'
 import { createGroups } from './groups.ts'
 import { createLog } from './log.ts'
@@ -145,22 +146,16 @@ async function openCluster({ noticeMs = 200, electionMs = 300 }: ClusterOptions)
     url: `kurrentdb://${members.map(({ endpoint }) => `127.0.0.1:${endpoint.port}`).join(',')}?tls=false`,
     nodes,
     leader: () =>
-      eventually(() => nodes[members.findIndex((member) => isWell(member) && member.state === 'LEADER')], 'no leader'),
+      until(
+        'there is a leader',
+        () => nodes[members.findIndex((member) => isWell(member) && member.state === 'LEADER')],
+      ),
     async whole() {
-      await eventually(() => members.every((member) => isWell(member) && member.state !== 'UNKNOWN'), 'a node is away')
+      await until('all nodes are there', () => members.every((member) => isWell(member) && member.state !== 'UNKNOWN'))
     },
     async close() {
       closed = true
       for (const { server } of members) await server?.stop()
     },
   }
-}
-
-async function eventually<T>(find: () => T | undefined | false, otherwise: string): Promise<T> {
-  for (let i = 0; i < 6_000; i++) {
-    const found = find()
-    if (found) return found
-    await delay(10)
-  }
-  throw new Error(`${otherwise} within a minute`)
 }

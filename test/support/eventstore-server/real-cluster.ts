@@ -4,8 +4,8 @@ import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { freePort } from '../ports.ts'
+import { until } from '../until.ts'
 import type { ClusterNode, EventStoreCluster } from './cluster.ts'
 
 const SIZE = 3
@@ -65,27 +65,17 @@ export async function openRealCluster(program: string): Promise<EventStoreCluste
     hang: (on) => void children[index]?.kill(on ? 'SIGSTOP' : 'SIGCONT'),
   }))
 
-  async function eventually<T>(
-    find: (states: readonly string[]) => T | undefined | false,
-    otherwise: string,
-  ): Promise<T> {
-    for (let i = 0; i < 1_200; i++) {
-      const found = find(await Promise.all(ports.map(({ http }) => stateOf(http))))
-      if (found) return found
-      await delay(50)
-    }
-    throw new Error(`${program}: ${otherwise} within a minute`)
-  }
+  const untilStates = <T>(what: string, find: (states: readonly string[]) => T | false | undefined) =>
+    until(`${program}: ${what}`, async () => find(await Promise.all(ports.map(({ http }) => stateOf(http)))), {
+      everyMs: 50,
+    })
 
   const cluster = {
     url: `kurrentdb://${ports.map(({ http }) => `127.0.0.1:${http}`).join(',')}?tls=false`,
     nodes,
-    leader: () => eventually((states) => nodes[states.indexOf('leader')], 'no leader'),
+    leader: () => untilStates('there is a leader', (states) => nodes[states.indexOf('leader')]),
     async whole() {
-      await eventually(
-        (states) => states.every((state) => /^(leader|follower)$/.test(state)),
-        'not all nodes are there',
-      )
+      await untilStates('all nodes are there', (states) => states.every((state) => /^(leader|follower)$/.test(state)))
     },
     async close() {
       for (const node of nodes) await node.stop()
