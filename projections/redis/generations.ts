@@ -61,8 +61,8 @@ export function createHandle({ redis, prefix, shared, fixed, onSwitch }: HandleO
   async function begin(): Promise<void> {
     if (state === 'unknown') await goOver(await liveGeneration(redis, shared))
     else if (state === 'unregistered') {
+      await register(current) // before it holds anything: who is deleted is forgotten by all that are known
       state = 'ready'
-      await register(current)
     }
   }
 

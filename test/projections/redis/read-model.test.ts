@@ -11,7 +11,7 @@ import { aCheckpoint, aDocument, brokenDocuments, type Damage, readModelContract
 import { startClock } from '../../support/clock.ts'
 import { type RedisServer, startRedis, startRedisCluster } from '../../support/redis.ts'
 
-function open(t: Test, url: string, options?: { readonly prefix: string }): ReadModel {
+function open(t: Test, url: string, options?: { readonly prefix?: string; readonly generation?: number }): ReadModel {
   const readModel = openRedisReadModel(url, { settleMs: 0, ...options })
   t.teardown(() => readModel.close())
   return readModel
@@ -198,8 +198,14 @@ t.test('a server that goes and comes', async (t) => {
     for (const [name, call] of Object.entries(calls)) await assertUnavailable(t, () => call(readModel), 200, name)
     const late = open(t, server.url)
     await assertUnavailable(t, () => late.get([1]), 1500, 'opened while it is away')
+    const filling = open(t, server.url, { generation: 2 })
+    await assertUnavailable(t, () => filling.get([1]), 1500, 'and for a generation')
     await server.start()
     for (const each of [readModel, late]) t.same(await untilAvailable(() => each.documents([1])), [aDocument(1, 0)])
+    await untilAvailable(() => filling.put([{ document: aDocument(2, 0), expected: -1 }]))
+    t.match(await readModel.generations(), [{ number: 1 }, { number: 2 }], 'which is known all the same')
+    await readModel.forget([2])
+    t.same(await filling.documents([2]), [null], 'so nothing of who is deleted stays in it')
   })
 
   await t.test('silent', async (t) => {
